@@ -1,0 +1,57 @@
+package udap
+
+import (
+	"crypto/x509"
+	"time"
+)
+
+// Community is a trust community as this party sees it: the anchors it
+// accepts, intermediates it knows, and the rules that bind its members.
+// A community with no anchor trusts nobody.
+type Community struct {
+	URI           CommunityURI
+	Name          string
+	Anchors       []*x509.Certificate
+	Intermediates []*x509.Certificate
+	Policy        Policy
+}
+
+// Policy is a community's profile. The zero value is the strictest reading of
+// UDAP Security 2.0; every field softens or narrows one named rule, and each
+// use of a softening is flagged in the trace.
+type Policy struct {
+	Edition               int           // 2 (also 0) or 1
+	Algorithms            []string      // accepted signature algorithms; empty: RS256 ES256 RS384 ES384
+	Skew                  time.Duration // allowance for clocks; 0 means 60 s, negative none
+	AllowLoopbackRedirect bool          // http://127.0.0.1 and http://localhost redirect URIs
+	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
+	PurposeCodes          PurposeRule   // how purpose_of_use is judged
+	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any
+	OrganizationIDSchemes []string      // accepted URI schemes of organization_id; empty: any absolute URI
+	RequiredMetadata      []string      // further metadata that registrations must carry, e.g. client_uri
+	Certifications        []string      // certification URIs supported
+	CertificationsNeeded  []string      // certification URIs required
+	ExtendedKeyUsages     []string      // OIDs of which a leaf must carry one; empty: any or none
+	Revocation            RevocationRule
+	UDAPNumber            bool // "udap": 1 as a number is accepted with a warning
+}
+
+// PurposeRule says which form of purpose_of_use codes is accepted.
+type PurposeRule string
+
+// The forms of purpose_of_use.
+const (
+	PurposeURI PurposeRule = ""    // system#code URIs only
+	PurposeAny PurposeRule = "any" // bare codes too, with a warning
+)
+
+// RevocationRule says what happens when the revocation status of a certificate
+// cannot be established.
+type RevocationRule string
+
+// The rules for unknown revocation status.
+const (
+	RevocationRequired RevocationRule = ""     // refuse
+	RevocationSoft     RevocationRule = "soft" // accept with a warning; a certificate known to be revoked is still refused
+	RevocationOff      RevocationRule = "off"  // not looked at; a warning each time
+)

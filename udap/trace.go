@@ -1,0 +1,148 @@
+package udap
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Check names one rule. The same value is shown in the trace, the refusal, the
+// audit record and the conformance table.
+type Check struct {
+	Name         string   // dotted and stable, for example "statement.aud"
+	Title        string   // the rule in our own words
+	Requirements []string // ids of the requirements it serves: S1-nnn, S2-nn, ER-nn, FS-nn
+}
+
+// Verdict is what one check said.
+type Verdict string
+
+// The verdicts of a check.
+const (
+	Passed  Verdict = "passed"
+	Warned  Verdict = "warned" // accepted, because a named leniency allowed it or it is harmless
+	Refused Verdict = "refused"
+	Skipped Verdict = "skipped" // the check does not apply here; Found says why
+)
+
+// Finding is what a check expected and found, and what the other side can do.
+type Finding struct {
+	Expected string
+	Found    string
+	Remedy   string
+	Err      error // hidden cause, for the log
+}
+
+// Step is one check with its verdict.
+type Step struct {
+	Check        string   `json:"check"`
+	Title        string   `json:"title"`
+	Requirements []string `json:"requirements,omitempty"`
+	Verdict      Verdict  `json:"verdict"`
+	Expected     string   `json:"expected,omitempty"`
+	Found        string   `json:"found,omitempty"`
+	Remedy       string   `json:"remedy,omitempty"`
+}
+
+// Trace is the record of one decision: who asked, each check in order, and the
+// outcome. It never holds a secret: callers give names, digests and values
+// that the other side published.
+type Trace struct {
+	ID          string       `json:"id"`
+	Action      string       `json:"action"` // register, token, introspect, revoke, metadata, discover, ...
+	Time        time.Time    `json:"time"`
+	Community   CommunityURI `json:"community,omitempty"`
+	Client      ClientURI    `json:"client,omitempty"`
+	ClientID    ClientID     `json:"clientId,omitempty"`
+	Certificate string       `json:"certificate,omitempty"` // subject and serial of the leaf
+	Steps       []Step       `json:"steps"`
+	Code        Code         `json:"code,omitempty"` // empty when nothing was refused
+}
+
+// Bounds of a trace: what a client sends cannot make it grow past these.
+const (
+	maxSteps    = 200
+	maxStepText = 600 // bytes of each text
+)
+
+// NewTrace starts the record of one decision at the given time.
+func NewTrace(action string, now time.Time) *Trace {
+	var id [12]byte
+	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails (Go 1.24)
+	return &Trace{ID: hex.EncodeToString(id[:]), Action: action, Time: now}
+}
+
+// Pass records that a check held.
+func (t *Trace) Pass(c Check, expected, found string) {
+	t.add(c, Passed, Finding{Expected: expected, Found: found})
+}
+
+// Warn records that a check accepted something it should not have needed to.
+func (t *Trace) Warn(c Check, f Finding) { t.add(c, Warned, f) }
+
+// Skip records that a check does not apply, and why.
+func (t *Trace) Skip(c Check, why string) { t.add(c, Skipped, Finding{Found: why}) }
+
+// Refuse records that a check failed and returns the refusal.
+func (t *Trace) Refuse(c Check, code Code, f Finding) *Error {
+	t.add(c, Refused, f)
+	t.Code = code
+	return &Error{Code: code, Detail: f.detail(), Check: c.Name, Err: f.Err}
+}
+
+// Warnings returns the steps that were accepted with a warning.
+func (t *Trace) Warnings() []Step {
+	var out []Step
+	for _, s := range t.Steps {
+		if s.Verdict == Warned {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (t *Trace) add(c Check, v Verdict, f Finding) {
+	if len(t.Steps) >= maxSteps {
+		return
+	}
+	t.Steps = append(t.Steps, Step{
+		Check: c.Name, Title: c.Title, Requirements: c.Requirements, Verdict: v,
+		Expected: printable(f.Expected), Found: printable(f.Found), Remedy: printable(f.Remedy),
+	})
+}
+
+func (f Finding) detail() string {
+	var parts []string
+	if f.Expected != "" {
+		parts = append(parts, "expected "+printable(f.Expected))
+	}
+	if f.Found != "" {
+		parts = append(parts, "found "+printable(f.Found))
+	}
+	if f.Remedy != "" {
+		parts = append(parts, printable(f.Remedy))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// printable bounds a text and replaces what could forge a log line or move a
+// terminal's cursor (controls, bidirectional marks, invalid UTF-8).
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '�'
+		}
+		return r
+	}, s)
+	if len(s) <= maxStepText {
+		return s
+	}
+	cut := maxStepText
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}

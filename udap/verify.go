@@ -1,0 +1,116 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Verifier judges what others signed. The zero value refuses everything.
+type Verifier struct {
+	Communities []*Community     // in configuration order; the first that a leaf leads to counts
+	Revocation  RevocationSource // nil: every status is unknown
+}
+
+// RevocationSource hands out revocation lists. An implementation may use the
+// network; it is asked only about certificates whose path already leads to an
+// anchor (DESIGN rule 5) and must itself be bounded in time and size.
+type RevocationSource interface {
+	Lists(ctx context.Context, q ListQuery) []ListAnswer
+}
+
+// ListQuery asks for the lists that may tell whether Certificate is revoked.
+type ListQuery struct {
+	Community   CommunityURI
+	Certificate *x509.Certificate
+	Issuer      *x509.Certificate // its issuer on the path under judgement
+	URLs        []string          // http(s) URLs of the certificate's distribution points
+}
+
+// ListAnswer is one list, or why there is none. The verifier itself checks
+// signature, dates, extensions and entries.
+type ListAnswer struct {
+	URL     string
+	List    *x509.RevocationList // nil when Err is set
+	Fetched time.Time
+	Err     error
+}
+
+// Expect is what the caller knows about a signed thing before reading it.
+type Expect struct {
+	Now      time.Time
+	Audience string            // the one URL that aud must name
+	OurURLs  map[string]string // our other URLs and what each is, for hints: URL to "token endpoint"
+}
+
+// Verified is what is known about any accepted JWT. Only a Verifier makes one.
+type Verified struct {
+	Community *Community
+	Client    ClientURI // the SAN URI that iss named (statement), or the registration's (assertion)
+	JTI       string
+	IssuedAt  time.Time
+	Expires   time.Time
+	Leaf      *x509.Certificate
+	Chain     []*x509.Certificate // leaf first, anchor last
+	Algorithm string
+	Raw       string // the compact form as received
+}
+
+// SoftwareStatement is a verified software statement (UDAP DCR 4).
+type SoftwareStatement struct {
+	Verified
+	Metadata ClientMetadata
+}
+
+// ClientMetadata are the registration parameters of a software statement, as
+// asked for and well-formed. Absent members are nil or empty.
+type ClientMetadata struct {
+	ClientName              string
+	ClientURI               string
+	TosURI                  string
+	PolicyURI               string
+	LogoURI                 string
+	JWKSURI                 string // experimental (S2-24)
+	RedirectURIs            []string
+	Contacts                []string
+	GrantTypes              []string // nil when absent, empty to cancel
+	ResponseTypes           []string
+	TokenEndpointAuthMethod string
+	Scope                   []string
+}
+
+// Cancels reports whether the statement asks to cancel a registration
+// (grant_types is an empty array).
+func (m ClientMetadata) Cancels() bool { return m.GrantTypes != nil && len(m.GrantTypes) == 0 }
+
+// Binding is what a stored registration says about a client.
+type Binding struct {
+	Community CommunityURI
+	Client    ClientURI
+}
+
+// AuthenticationToken is a verified authentication token (UDAP JWT-based
+// client authentication 6): the client named by ClientID signed it.
+type AuthenticationToken struct {
+	Verified
+	ClientID   ClientID
+	Extensions map[string]jsontext.Value // the extensions claim, not yet judged; nil when absent
+	Scope      []string                  // the scope claim; nil when absent
+	Resources  bool                      // a resources claim is present
+}
+
+var errNotBuilt = errors.New("udap: not built yet")
+
+// Statement judges a software statement posted for registration.
+func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr *Trace) (*SoftwareStatement, error) {
+	return nil, errNotBuilt
+}
+
+// Assertion judges an authentication token. lookup finds the registration that
+// sub names; clientIDParam is the client_id parameter, empty when absent.
+func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace) (*AuthenticationToken, error) {
+	return nil, errNotBuilt
+}
