@@ -1,0 +1,216 @@
+package scope
+
+import "slices"
+
+// Catalogue is what a server supports: the list that it publishes as
+// scopes_supported (UDAP Security 2.0, 2.2), read once. The zero value
+// supports nothing.
+type Catalogue struct {
+	texts    []string
+	resource Set
+	plain    []string // openid, fhirUser and the like
+	granular func(resourceType, param string) bool
+}
+
+// NewCatalogue reads a server's list of supported scopes. granular tells
+// whether the server can enforce a search parameter of a type as a restriction;
+// nil means that it can enforce none, and no granular scope is granted.
+func NewCatalogue(supported []string, granular func(resourceType, param string) bool) (Catalogue, error) {
+	c := Catalogue{texts: slices.Clone(supported), granular: granular}
+	for _, text := range supported {
+		if err := checkText(text); err != nil {
+			return Catalogue{}, err
+		}
+		s, err := Parse(text)
+		switch {
+		case err == nil:
+			c.resource = append(c.resource, s)
+		case isPlain(text):
+			c.plain = append(c.plain, text)
+		default:
+			return Catalogue{}, err
+		}
+	}
+	return c, nil
+}
+
+// isPlain tells a scope of another kind, such as launch/patient, from a
+// resource scope that is badly written.
+func isPlain(text string) bool {
+	for _, context := range []string{"system/", "user/", "patient/"} {
+		if len(text) >= len(context) && text[:len(context)] == context {
+			return false
+		}
+	}
+	return checkText(text) == nil
+}
+
+// Supported returns the list for scopes_supported.
+func (c Catalogue) Supported() []string { return slices.Clone(c.texts) }
+
+// Answer is the outcome of a negotiation.
+type Answer struct {
+	Granted  []string // in the order of the request, without repetitions
+	Refused  []string // asked for and not granted, not even in part
+	Wildcard string   // the first unsupported wildcard; the whole request must be refused for it
+}
+
+// Request is what a client asks for and may at most have.
+type Request struct {
+	Scopes   []string
+	Contexts []string // contexts that the grant type allows, e.g. "system"; none allows none
+	Plain    bool     // scopes that name no resource (openid, ...) may be granted
+	Within   []string // scopes that were granted at registration; nil when this is the registration
+	Limited  bool     // Within counts, even when it is empty
+}
+
+// Negotiate grants the part of a request that the server supports and that the
+// registration allows (UDAP Security 2.0, 7.3): a scope that is allowed only
+// in part is granted in that part, and a supported wildcard is expanded to
+// what was registered.
+func (c Catalogue) Negotiate(r Request) Answer {
+	var a Answer
+	within, _ := ParseSet(r.Within)
+	for _, text := range r.Scopes {
+		granted, wildcard := c.grant(text, r, within)
+		if wildcard && a.Wildcard == "" {
+			a.Wildcard = text
+		}
+		if len(granted) == 0 && !slices.Contains(a.Refused, text) {
+			a.Refused = append(a.Refused, text)
+		}
+		for _, g := range granted {
+			if !slices.Contains(a.Granted, g) {
+				a.Granted = append(a.Granted, g)
+			}
+		}
+	}
+	return a
+}
+
+// grant returns the parts of one requested scope that may be had, and whether
+// it is a wildcard that the server does not support.
+func (c Catalogue) grant(text string, r Request, within Set) (granted []string, wildcard bool) {
+	s, err := Parse(text)
+	if err != nil {
+		if r.Plain && slices.Contains(c.plain, text) && (!r.Limited || slices.Contains(r.Within, text)) {
+			return []string{text}, false
+		}
+		return nil, false
+	}
+	if s.Wildcard() && !c.supportsWildcard(s) {
+		return nil, true
+	}
+	if !slices.Contains(r.Contexts, s.Context) {
+		return nil, false
+	}
+	parts := c.resource.meet(s)
+	if r.Limited {
+		parts = meetAll(parts, within)
+	}
+	for _, p := range widest(parts) {
+		if c.enforceable(p) {
+			granted = append(granted, p.String())
+		}
+	}
+	return granted, false
+}
+
+// supportsWildcard tells whether the server lists a wildcard, in either
+// edition's form.
+func (c Catalogue) supportsWildcard(s Scope) bool {
+	return slices.ContainsFunc(c.resource, func(l Scope) bool {
+		return l.Context == s.Context && l.Type == s.Type && l.Allowed&s.Allowed == s.Allowed && len(l.Query) == 0
+	})
+}
+
+func (c Catalogue) enforceable(s Scope) bool {
+	for _, q := range s.Query {
+		if s.Type == "*" || c.granular == nil || !c.granular(s.Type, q.Name) {
+			return false
+		}
+	}
+	return true
+}
+
+// meet returns what s and each scope of the set have in common.
+func (set Set) meet(s Scope) Set {
+	var out Set
+	for _, limit := range set {
+		if m, ok := meet(s, limit); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func meetAll(parts, limits Set) Set {
+	var out Set
+	for _, p := range parts {
+		out = append(out, limits.meet(p)...)
+	}
+	return out
+}
+
+// meet returns what two scopes have in common, in the form of asked. Two
+// different granular restrictions have nothing in common that a scope can
+// say, unless one of them includes the other.
+func meet(asked, limit Scope) (Scope, bool) {
+	allowed := asked.Allowed & limit.Allowed
+	if asked.Context != limit.Context || allowed == 0 {
+		return Scope{}, false
+	}
+	m := Scope{Context: asked.Context, Type: asked.Type, Allowed: allowed, V1: asked.V1}
+	switch {
+	case asked.Type == limit.Type || limit.Type == "*":
+	case asked.Type == "*":
+		m.Type = limit.Type
+	default:
+		return Scope{}, false
+	}
+	switch {
+	case includes(asked.Query, limit.Query):
+		m.Query = asked.Query
+	case includes(limit.Query, asked.Query):
+		m.Query = limit.Query
+	default:
+		return Scope{}, false
+	}
+	if m.Type == asked.Type && m.Allowed == asked.Allowed && len(m.Query) == len(asked.Query) {
+		m.Raw = asked.Raw
+	}
+	return m, true
+}
+
+// includes tells whether q holds every restriction of other.
+func includes(q, other []Param) bool {
+	for _, o := range other {
+		if !slices.Contains(q, o) {
+			return false
+		}
+	}
+	return true
+}
+
+// widest leaves out every scope that another one of the set covers.
+func widest(set Set) Set {
+	var out Set
+	for i, s := range set {
+		covered := false
+		for j, o := range set {
+			if i != j && covers(o, s) && (!covers(s, o) || j < i) {
+				covered = true
+				break
+			}
+		}
+		if !covered {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func covers(wide, narrow Scope) bool {
+	return wide.Context == narrow.Context && (wide.Type == narrow.Type || wide.Type == "*") &&
+		wide.Allowed&narrow.Allowed == narrow.Allowed && includes(narrow.Query, wide.Query)
+}
