@@ -1,0 +1,282 @@
+// Package fetch brings revocation lists over the network, and only for
+// certificates whose path already leads to an anchor: the verifier asks, this
+// package never looks by itself.
+//
+// A list is kept until its nextUpdate, fetched again in the background, and
+// replaced only by one that is genuine for the same issuer and not older. An
+// address that is not public is never dialled unless configuration names its
+// exact scheme, host and port. Everything is bounded: size, time, number of
+// lists, number of fetches at one time.
+package fetch
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Config says what may be fetched and how much of it. Only Now has no
+// default; a Source without a clock answers every question with an error.
+type Config struct {
+	Allow      []string         // exact scheme://host:port that may stand at a private or loopback address
+	Configured []Configured     // lists for issuers whose certificates have no distribution point
+	Refresh    time.Duration    // how often each list is fetched again; 0 means 5 minutes
+	Timeout    time.Duration    // for one fetch, from the look-up of the name to the last byte; 0 means 8 s
+	MaxBytes   int64            // of one list; 0 means 32 MiB
+	MaxTotal   int64            // of all lists kept in memory; 0 means 128 MiB
+	MaxLists   int              // kept in memory; 0 means 256
+	Roots      *x509.CertPool   // for https distribution points; nil means the system's
+	Store      ListStore        // keeps lists over restarts; nil keeps none
+	Now        func() time.Time // the clock
+	Resolve    Resolver         // looks names up; nil means the system's resolver
+}
+
+// Configured is a list that stands in a file or at a URL because the
+// certificates of its issuer name no distribution point (DESIGN rule 4).
+type Configured struct {
+	Community udap.CommunityURI // empty: any
+	Place     string            // a file's path or an http(s) URL
+}
+
+// Resolver looks up the addresses of a host.
+type Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
+
+const (
+	defaultRefresh  = 5 * time.Minute
+	defaultTimeout  = 8 * time.Second
+	defaultMaxBytes = 32 << 20
+	defaultMaxTotal = 128 << 20
+	defaultMaxLists = 256
+
+	maxPlaces   = 8                // distribution points tried for one certificate
+	maxFetches  = 8                // under way at one time
+	longestWait = 10 * time.Second // before a list that could not be had is asked for again
+)
+
+// Source implements udap.RevocationSource.
+type Source struct {
+	cfg   Config
+	web   *web
+	slots chan struct{} // one token for each fetch under way
+
+	// Invariant: an entry's list is genuine for its issuer, and its number
+	// and thisUpdate never go back.
+	mu      sync.Mutex
+	entries map[key]*entry
+}
+
+// key tells lists apart: the same URL may serve two issuers, and only the
+// issuer's name and key say whether a list is genuine.
+type key struct {
+	place  string
+	issuer [sha256.Size]byte
+}
+
+// New makes a Source. It starts nothing: Run does.
+func New(cfg Config) (*Source, error) {
+	if cfg.Now == nil {
+		return nil, errors.New("fetch: no clock was given")
+	}
+	cfg.fill()
+	w, err := newWeb(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{}}, nil
+}
+
+func (c *Config) fill() {
+	c.Refresh = orDefault(c.Refresh, defaultRefresh)
+	c.Timeout = orDefault(c.Timeout, defaultTimeout)
+	c.MaxBytes = orDefault(c.MaxBytes, defaultMaxBytes)
+	c.MaxTotal = orDefault(c.MaxTotal, defaultMaxTotal)
+	c.MaxLists = orDefault(c.MaxLists, defaultMaxLists)
+}
+
+func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// Lists answers with one list, or one reason, for each distribution point. A
+// certificate without any is answered from the configured lists.
+func (s *Source) Lists(ctx context.Context, q udap.ListQuery) []udap.ListAnswer {
+	if q.Issuer == nil {
+		return nil
+	}
+	if len(q.URLs) > 0 {
+		return s.ask(ctx, q.URLs, q.Issuer)
+	}
+	return matching(s.ask(ctx, s.configured(q.Community), q.Issuer))
+}
+
+func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certificate) []udap.ListAnswer {
+	if len(places) > maxPlaces {
+		places = places[:maxPlaces]
+	}
+	answers := make([]udap.ListAnswer, len(places))
+	if len(places) == 1 {
+		answers[0] = s.answer(ctx, places[0], issuer)
+		return answers
+	}
+	var wg sync.WaitGroup
+	for i, p := range places {
+		wg.Go(func() { answers[i] = s.answer(ctx, p, issuer) })
+	}
+	wg.Wait()
+	return answers
+}
+
+// answer gives the list of one place, fetching it when there is none that
+// counts, and never twice at one time.
+func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.ListAnswer {
+	e := s.entry(place, issuer)
+	now := s.cfg.Now()
+	s.mu.Lock()
+	e.used = now
+	wait := s.begin(e, now)
+	usable := e.usable(now)
+	first := e.tried.IsZero()
+	s.mu.Unlock()
+	if wait != nil && (first || !usable) {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.answer(s.cfg.Now())
+}
+
+// begin starts a fetch when one is due, and returns what to wait on: nil when
+// none is under way. The caller holds s.mu.
+func (s *Source) begin(e *entry, now time.Time) <-chan struct{} {
+	if e.flight == nil && e.due(now, s.cfg.Refresh) {
+		e.flight = make(chan struct{})
+		go s.fetch(e)
+	}
+	return e.flight
+}
+
+// fetch brings one list and puts it in its entry if it may stand there. It
+// runs in its own time: a caller that goes away does not spoil it for others.
+func (s *Source) fetch(e *entry) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	defer cancel()
+	list, err := s.bring(ctx, e)
+	if err != nil {
+		s.end(e, nil, err)
+		return
+	}
+	s.end(e, list, s.save(e, list))
+}
+
+// end records how a fetch went; a nil list leaves the one known in place.
+func (s *Source) end(e *entry, list *x509.RevocationList, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.tried, e.err = s.cfg.Now(), err
+	if list != nil {
+		e.list, e.fetched = list, e.tried
+		s.evict(e)
+	}
+	close(e.flight)
+	e.flight = nil
+}
+
+// bring returns a list that may replace the one that the entry holds.
+func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return nil, errors.New("too many fetches are under way")
+	}
+	der, err := s.read(ctx, e.key.place)
+	if err != nil {
+		return nil, err
+	}
+	list, err := parse(der, e.issuer, s.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	old := e.list
+	s.mu.Unlock()
+	if err := newer(old, list); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (s *Source) read(ctx context.Context, place string) ([]byte, error) {
+	if isURL(place) {
+		return s.web.get(ctx, place, "application/pkix-crl", s.cfg.MaxBytes)
+	}
+	f, err := os.Open(place)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readCapped(f, s.cfg.MaxBytes)
+}
+
+// entry finds or makes the entry of one place and issuer; a new one starts
+// with what the store has, so that a restart does not roll a list back.
+func (s *Source) entry(place string, issuer *x509.Certificate) *entry {
+	k := key{place, issuerID(issuer)}
+	s.mu.Lock()
+	e := s.entries[k]
+	s.mu.Unlock()
+	if e != nil {
+		return e
+	}
+	list, fetched := s.stored(k, issuer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[k]; e != nil {
+		return e
+	}
+	e = &entry{key: k, issuer: issuer, list: list, fetched: fetched, used: s.cfg.Now()}
+	s.entries[k] = e
+	s.evict(e)
+	return e
+}
+
+// issuerID names an issuer by its subject and key, so that a cross-signed
+// issuer has one list.
+func issuerID(c *x509.Certificate) [sha256.Size]byte {
+	h := sha256.New()
+	h.Write(c.RawSubject)
+	h.Write(c.RawSubjectPublicKeyInfo)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// evict drops the entries used longest ago until the bounds hold; never the
+// one in hand. The caller holds s.mu.
+func (s *Source) evict(keep *entry) {
+	for len(s.entries) > 1 {
+		var total int64
+		var oldest *entry
+		for _, e := range s.entries {
+			total += e.size()
+			if e != keep && (oldest == nil || e.used.Before(oldest.used)) {
+				oldest = e
+			}
+		}
+		if total <= s.cfg.MaxTotal && len(s.entries) <= s.cfg.MaxLists {
+			return
+		}
+		delete(s.entries, oldest.key)
+	}
+}

@@ -1,0 +1,307 @@
+package fetch
+
+import (
+	"compress/gzip"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+func TestListIsFetchedOnceAndKept(t *testing.T) {
+	// Covers: case 075
+	c, ca := newClock(), signer(t, "A")
+	p := newPlace(t, bytesOf(ca.list(t, 7, epoch, time.Hour, 42)))
+	s := newSource(t, c, Config{Allow: []string{p.URL}})
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { one(t, s, ca, p.URL+"/a.crl") })
+	}
+	wg.Wait()
+	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 7)
+	if n := p.hits.Load(); n != 1 {
+		t.Fatalf("%d fetches for 51 questions, want 1", n)
+	}
+}
+
+func TestNewestListWins(t *testing.T) {
+	// Covers: case 070, case 071
+	ca := signer(t, "A")
+	steps := []struct {
+		name   string
+		after  time.Duration
+		serve  []byte
+		number int64
+	}{
+		{"first", 0, ca.list(t, 5, epoch, time.Hour), 5},
+		{"newer", time.Minute, ca.list(t, 6, epoch.Add(time.Minute), time.Hour, 42), 6},
+		{"rolled back by number", 2 * time.Minute, ca.list(t, 5, epoch.Add(2*time.Minute), time.Hour), 6},
+		{"rolled back by date", 3 * time.Minute, ca.list(t, 9, epoch.Add(-time.Minute), time.Hour), 6},
+		{"forged", 4 * time.Minute, signer(t, "A").list(t, 99, epoch.Add(4*time.Minute), time.Hour), 6},
+		{"run out already", 5 * time.Minute, ca.list(t, 10, epoch.Add(4*time.Minute), time.Second), 6},
+		{"not yet valid", 6 * time.Minute, ca.list(t, 11, epoch.Add(time.Hour), time.Hour), 6},
+		{"rubbish", 7 * time.Minute, []byte("<html>"), 6},
+		{"good again", 8 * time.Minute, ca.list(t, 12, epoch.Add(8*time.Minute), time.Hour), 12},
+	}
+	c := newClock()
+	p := newPlace(t, status(500))
+	s := newSource(t, c, Config{Allow: []string{p.URL}})
+	for _, step := range steps {
+		c.move(step.after - c.now().Sub(epoch))
+		p.serve(bytesOf(step.serve))
+		s.Refresh(context.Background())
+		if got := one(t, s, ca, p.URL+"/a.crl"); got.Err != nil || got.List.Number.Int64() != step.number {
+			t.Fatalf("%s: list %v, error %v; want number %d", step.name, got.List, got.Err, step.number)
+		}
+	}
+}
+
+func TestListRefused(t *testing.T) {
+	// Covers: case 071, case 072, case 075
+	ca, other := signer(t, "A"), signer(t, "A")
+	mute := newAuthority(t, "A", x509.KeyUsageCertSign)
+	cases := []struct {
+		name   string
+		issuer *authority
+		serve  http.HandlerFunc
+		want   string
+	}{
+		{"not there", ca, status(404), "answered 404"},
+		{"redirect", ca, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/b", 302) }, "redirects are not followed"},
+		{"another key", ca, bytesOf(other.list(t, 1, epoch, time.Hour)), "was not signed by"},
+		{"another issuer", ca, bytesOf(signer(t, "B").list(t, 1, epoch, time.Hour)), "another issuer"},
+		{"issuer may not sign lists", mute, bytesOf(mute.list(t, 1, epoch, time.Hour)), "may not sign lists"},
+		{"run out", ca, bytesOf(ca.list(t, 1, epoch.Add(-2*time.Hour), time.Hour)), "already run out"},
+		{"ahead", ca, bytesOf(ca.list(t, 1, epoch.Add(time.Hour), time.Hour)), "counts only from"},
+		{"no list", ca, bytesOf([]byte("hello")), "no certificate revocation list"},
+		{"other PEM", ca, bytesOf(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})), "no X509 CRL"},
+		{"gzip", ca, gzipped, "content coding"},
+		{"endless", ca, endless, "longer than"},
+		{"announced too long", ca, announced, "longer than"},
+		{"slow", ca, slow, "deadline exceeded"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPlace(t, tc.serve)
+			s := newSource(t, newClock(), Config{Allow: []string{p.URL}, MaxBytes: 1 << 16, Timeout: 300 * time.Millisecond})
+			wantError(t, one(t, s, tc.issuer, p.URL+"/a.crl"), tc.want)
+			one(t, s, tc.issuer, p.URL+"/a.crl")
+			if n := p.hits.Load(); n != 1 {
+				t.Errorf("fetched %d times for two questions in a row, want 1", n)
+			}
+		})
+	}
+}
+
+func TestNumberIsBounded(t *testing.T) {
+	// Covers: case 074
+	for name, n := range map[string]*big.Int{"negative": big.NewInt(-1), "21 octets": new(big.Int).Lsh(big.NewInt(1), 160)} {
+		if err := newer(nil, &x509.RevocationList{Number: n}); err == nil {
+			t.Errorf("%s number was taken", name)
+		}
+	}
+}
+
+func gzipped(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Encoding", "gzip")
+	z := gzip.NewWriter(w)
+	_, _ = z.Write(make([]byte, 1<<20))
+	_ = z.Close()
+}
+
+func endless(w http.ResponseWriter, _ *http.Request) {
+	for {
+		if _, err := w.Write(make([]byte, 4096)); err != nil {
+			return
+		}
+	}
+}
+
+func announced(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "209715200")
+	w.WriteHeader(200)
+}
+
+func slow(w http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		_, _ = w.Write([]byte{0x30})
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestListRunsOut(t *testing.T) {
+	// Covers: case 071, diagnostics row 13
+	c, ca := newClock(), signer(t, "A")
+	p := newPlace(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
+	s := newSource(t, c, Config{Allow: []string{p.URL}})
+	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 3)
+	p.serve(status(503))
+	c.move(59 * time.Minute)
+	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 3)
+	s.Refresh(context.Background())
+	if st := s.State()[0]; !st.Expiring || !st.Usable || st.Error == "" {
+		t.Fatalf("state %+v does not warn", st)
+	}
+	c.move(2 * time.Minute)
+	s.Refresh(context.Background())
+	wantError(t, one(t, s, ca, p.URL+"/a.crl"), "list number 3 ran out 1m0s ago")
+	wantError(t, one(t, s, ca, p.URL+"/a.crl"), "answered 503")
+	p.serve(bytesOf(ca.list(t, 4, c.now(), time.Hour)))
+	c.move(longestWait)
+	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 4)
+}
+
+func TestEveryPointIsTried(t *testing.T) {
+	// Covers: diagnostics row 14
+	ca := signer(t, "A")
+	good := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
+	bad := newPlace(t, status(404))
+	s := newSource(t, newClock(), Config{Allow: []string{good.URL, bad.URL}})
+	q := udap.ListQuery{Issuer: ca.cert, URLs: []string{bad.URL + "/a", good.URL + "/a", "ldap://x/y"}}
+	got := s.Lists(context.Background(), q)
+	if len(got) != 3 || got[0].Err == nil || got[1].List == nil || got[2].Err == nil {
+		t.Fatalf("answers %+v", got)
+	}
+	q.URLs = make([]string, 50)
+	if n := len(s.Lists(context.Background(), q)); n != maxPlaces {
+		t.Fatalf("%d answers for 50 points, want %d", n, maxPlaces)
+	}
+}
+
+func TestStoreKeepsTheFloor(t *testing.T) {
+	// Covers: case 071
+	c, ca := newClock(), signer(t, "A")
+	store := &MemoryStore{}
+	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	cfg := Config{Allow: []string{p.URL}, Store: store}
+	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
+
+	p.serve(status(503))
+	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
+
+	p.serve(bytesOf(ca.list(t, 7, epoch.Add(time.Minute), 10*time.Hour)))
+	c.move(time.Minute)
+	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
+	c.move(2 * time.Hour) // the stored list has run out; the older number still may not follow it
+	wantError(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), "older than the one known")
+
+	// What the store gives back is judged again: it is no source of trust.
+	forger := signer(t, "A")
+	if err := store.SaveList(key{p.URL + "/a", issuerID(ca.cert)}.text(), StoredList{DER: forger.list(t, 99, epoch, 9*time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 7)
+}
+
+type brokenStore struct{}
+
+func (brokenStore) LoadList(string) (StoredList, bool, error) {
+	return StoredList{}, false, errors.New("disk")
+}
+func (brokenStore) SaveList(string, StoredList) error { return errors.New("disk") }
+
+func TestBrokenStoreIsReported(t *testing.T) {
+	ca := signer(t, "A")
+	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	s := newSource(t, newClock(), Config{Allow: []string{p.URL}, Store: brokenStore{}})
+	wantNumber(t, one(t, s, ca, p.URL+"/a"), 8)
+	if st := s.State()[0]; st.Error == "" || st.Number != "8" || !st.Usable {
+		t.Fatalf("state %+v", st)
+	}
+}
+
+func TestConfiguredLists(t *testing.T) {
+	// Covers: case 071
+	ca, root := signer(t, "A"), signer(t, "root")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.crl")
+	rootFile := filepath.Join(dir, "root.crl")
+	list := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: ca.list(t, 2, epoch, time.Hour)})
+	if err := errors.Join(os.WriteFile(file, list, 0o600), os.WriteFile(rootFile, root.list(t, 1, epoch, time.Hour), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlace(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
+	s := newSource(t, newClock(), Config{Configured: []Configured{
+		{"urn:a", file}, {"urn:a", rootFile}, {"urn:b", p.URL + "/b.crl"}, {"", filepath.Join(dir, "missing")},
+	}})
+	q := udap.ListQuery{Community: "urn:a", Issuer: ca.cert}
+	got := s.Lists(context.Background(), q)
+	if len(got) != 2 || got[0].List == nil || got[1].Err == nil {
+		t.Fatalf("answers %+v: want the file's list and the missing file's error", got)
+	}
+	q.Community = "urn:b"
+	if got = s.Lists(context.Background(), q); got[0].List == nil || got[0].List.Number.Int64() != 3 {
+		t.Fatalf("answers %+v: want list 3 from the configured URL", got)
+	}
+	if got = s.Lists(context.Background(), udap.ListQuery{Community: "urn:a"}); got != nil {
+		t.Fatalf("answers without an issuer: %+v", got)
+	}
+}
+
+func TestRunRefreshes(t *testing.T) {
+	// Covers: case 070
+	c, ca := newClock(), signer(t, "A")
+	p := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
+	s := newSource(t, c, Config{Allow: []string{p.URL}, Refresh: 20 * time.Millisecond})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	wantNumber(t, one(t, s, ca, p.URL+"/a"), 1)
+	p.serve(bytesOf(ca.list(t, 2, epoch, time.Hour, 42)))
+	deadline := time.Now().Add(5 * time.Second)
+	for s.State()[0].Number != "2" && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	wantNumber(t, one(t, s, ca, p.URL+"/a"), 2)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Run ended with %v", err)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	// Covers: case 075
+	ca := signer(t, "A")
+	der := ca.list(t, 1, epoch, time.Hour)
+	p := newPlace(t, bytesOf(der))
+	for name, cfg := range map[string]Config{"count": {MaxLists: 3}, "bytes": {MaxTotal: int64(3 * len(der))}} {
+		cfg.Allow = []string{p.URL}
+		s := newSource(t, newClock(), cfg)
+		for i := range 10 {
+			wantNumber(t, one(t, s, ca, p.URL+"/"+string(rune('a'+i))), 1)
+		}
+		if n := len(s.State()); n != 3 {
+			t.Errorf("%s: %d lists kept, want 3", name, n)
+		}
+	}
+}
+
+func TestCallerMayLeave(t *testing.T) {
+	ca := signer(t, "A")
+	release := make(chan struct{})
+	der := ca.list(t, 1, epoch, time.Hour)
+	p := newPlace(t, func(w http.ResponseWriter, _ *http.Request) { <-release; _, _ = w.Write(der) })
+	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	got := s.Lists(ctx, udap.ListQuery{Issuer: ca.cert, URLs: []string{p.URL + "/a"}})
+	wantError(t, got[0], "has not ended yet")
+	close(release)
+	wantNumber(t, one(t, s, ca, p.URL+"/a"), 1)
+}
+
+func TestNewNeedsAClock(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Fatal("a Source without a clock was made")
+	}
+}

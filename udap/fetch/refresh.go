@@ -1,0 +1,119 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Run fetches every known list again each Refresh until ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.Refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			s.Refresh(ctx)
+		}
+	}
+}
+
+// Refresh fetches every known list again now and waits until all fetches have
+// ended, or ctx has.
+func (s *Source) Refresh(ctx context.Context) {
+	for _, wait := range s.beginAll() {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Source) beginAll() []<-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []<-chan struct{}
+	for _, e := range s.entries {
+		if e.flight == nil {
+			e.flight = make(chan struct{})
+			go s.fetch(e)
+		}
+		out = append(out, e.flight)
+	}
+	return out
+}
+
+// State tells readiness and the console how one list stands.
+type State struct {
+	Place      string        `json:"place"`
+	Issuer     string        `json:"issuer"`
+	Number     string        `json:"number,omitempty"` // decimal; empty when there is no list
+	ThisUpdate time.Time     `json:"thisUpdate,omitzero"`
+	NextUpdate time.Time     `json:"nextUpdate,omitzero"`
+	Entries    int           `json:"entries"`
+	Fetched    time.Time     `json:"fetched,omitzero"`
+	Age        time.Duration `json:"age"` // since it was fetched, in nanoseconds
+	Tried      time.Time     `json:"tried,omitzero"`
+	Error      string        `json:"error,omitempty"` // how the last fetch failed
+	Usable     bool          `json:"usable"`          // it counts now
+	Expiring   bool          `json:"expiring"`        // it counts, but runs out soon
+}
+
+// State reports every known list, in the order of their places.
+func (s *Source) State() []State {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]State, 0, len(s.entries))
+	for _, e := range s.entries {
+		out = append(out, e.state(now, s.cfg.Refresh))
+	}
+	sort.Slice(out, func(i, j int) bool {
+		return out[i].Place < out[j].Place || out[i].Place == out[j].Place && out[i].Issuer < out[j].Issuer
+	})
+	return out
+}
+
+func (e *entry) state(now time.Time, refresh time.Duration) State {
+	st := State{Place: e.key.place, Issuer: e.issuer.Subject.String(), Tried: e.tried}
+	if e.err != nil {
+		st.Error = e.err.Error()
+	}
+	if e.list == nil {
+		return st
+	}
+	l := e.list
+	if l.Number != nil {
+		st.Number = l.Number.String()
+	}
+	st.ThisUpdate, st.NextUpdate, st.Entries = l.ThisUpdate, l.NextUpdate, len(l.RevokedCertificateEntries)
+	st.Fetched, st.Age = e.fetched, now.Sub(e.fetched)
+	st.Usable = e.usable(now)
+	st.Expiring = st.Usable && l.NextUpdate.Sub(now) < soon(l.NextUpdate.Sub(l.ThisUpdate), refresh)
+	return st
+}
+
+// soon is how long before its end a list counts as expiring: the last tenth of
+// its life, or two refreshes if that is longer.
+func soon(life, refresh time.Duration) time.Duration { return max(life/10, 2*refresh) }
+
+// matching leaves out the configured lists of other issuers once the right one
+// is among them.
+func matching(answers []udap.ListAnswer) []udap.ListAnswer {
+	var found []udap.ListAnswer
+	for _, a := range answers {
+		if !errors.Is(a.Err, errOtherIssuer) {
+			found = append(found, a)
+		}
+	}
+	if len(found) == 0 {
+		return answers
+	}
+	return found
+}

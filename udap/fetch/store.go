@@ -1,0 +1,92 @@
+package fetch
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// ListStore keeps the last list of each place over restarts, so that none can
+// be rolled back and a place that is down at start does no harm. Keys are
+// printable and at most a few kilobytes long.
+type ListStore interface {
+	LoadList(key string) (StoredList, bool, error)
+	SaveList(key string, l StoredList) error
+}
+
+// StoredList is a list as it came, and when.
+type StoredList struct {
+	DER     []byte
+	Fetched time.Time
+}
+
+// MemoryStore is a ListStore that forgets at exit. Its zero value is ready.
+type MemoryStore struct {
+	mu    sync.Mutex
+	lists map[string]StoredList
+}
+
+// LoadList returns what SaveList last kept under key.
+func (m *MemoryStore) LoadList(key string) (StoredList, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, ok := m.lists[key]
+	return l, ok, nil
+}
+
+// SaveList keeps a list under key in place of the one before.
+func (m *MemoryStore) SaveList(key string, l StoredList) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lists == nil {
+		m.lists = map[string]StoredList{}
+	}
+	m.lists[key] = l
+	return nil
+}
+
+func (k key) text() string { return hex.EncodeToString(k.issuer[:]) + " " + k.place }
+
+// stored gives the list that an earlier run kept, if it is still genuine. One
+// that has run out is kept too: nothing older may follow it.
+func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, time.Time) {
+	if s.cfg.Store == nil {
+		return nil, time.Time{}
+	}
+	l, ok, err := s.cfg.Store.LoadList(k.text())
+	if err != nil || !ok {
+		return nil, time.Time{}
+	}
+	list, err := x509.ParseRevocationList(l.DER)
+	if err != nil || checkList(list, issuer, s.cfg.Now()) != nil {
+		return nil, time.Time{}
+	}
+	return list, l.Fetched
+}
+
+// save keeps a list that is about to be used. A failure is reported in the
+// state and does not stop the list from counting now.
+func (s *Source) save(e *entry, list *x509.RevocationList) error {
+	if s.cfg.Store == nil {
+		return nil
+	}
+	if err := s.cfg.Store.SaveList(e.key.text(), StoredList{DER: list.Raw, Fetched: s.cfg.Now()}); err != nil {
+		return fmt.Errorf("the list was fetched but could not be kept: %w", err)
+	}
+	return nil
+}
+
+// configured are the places whose lists may speak for a community's issuers.
+func (s *Source) configured(community udap.CommunityURI) []string {
+	var out []string
+	for _, c := range s.cfg.Configured {
+		if c.Community == "" || c.Community == community {
+			out = append(out, c.Place)
+		}
+	}
+	return out
+}
