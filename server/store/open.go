@@ -1,0 +1,189 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Schema names a kind of file and what a new one must hold.
+type Schema struct {
+	Kind    string   // "trust" or "fhir"; a file of another kind is refused
+	Version uint64   // of the layout; a file of a later version is refused
+	Buckets []string // top-level buckets that every file of this kind has
+}
+
+// Options of an open file. The zero value is right for a server.
+type Options struct {
+	LockTimeout    time.Duration // how long to wait for another process to let go; 0 means 1 s
+	MmapSize       int           // bytes of address space to map at once; 0 means 4 GiB
+	NoFreelistSync bool          // do not write the list of free pages at each commit; it is rebuilt at start
+	NoSync         bool          // benchmarks only: a commit is not durable
+}
+
+const (
+	defaultLockTimeout = time.Second
+	// A file that outgrows its mapping must be mapped anew, and that waits for
+	// every reader and holds up every writer (DESIGN, "bbolt"). Address space
+	// costs nothing until it is used.
+	defaultMmapSize = 4 << 30
+	fileMode        = 0o600 // registrations and health data are for the server's account alone
+)
+
+// Error is why a file cannot be opened, with what to do about it.
+type Error struct {
+	Path    string
+	Problem string
+	Hint    string
+	Err     error // cause; may be nil
+}
+
+func (e *Error) Error() string { return "store " + e.Path + ": " + e.Problem }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ErrInUse is the cause of an Error when another process has the file open.
+var ErrInUse = errors.New("the file is in use")
+
+var (
+	metaBucket = []byte("meta")
+	kindKey    = []byte("kind")
+	versionKey = []byte("version")
+)
+
+// Open opens a file of the given kind and makes it when there is none. A new
+// file gets its schema under a temporary name and appears under its own only
+// when it is on disk, so that a power cut leaves either none or a good one.
+func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
+	if err := createMissing(path, schema, o); err != nil {
+		return nil, err
+	}
+	db, err := bbolt.Open(path, fileMode, o.bolt())
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if err := checkSchema(db, path, schema); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func (o Options) bolt() *bbolt.Options {
+	b := *bbolt.DefaultOptions
+	b.FreelistType = bbolt.FreelistMapType
+	b.NoFreelistSync = o.NoFreelistSync
+	b.NoSync = o.NoSync
+	b.Timeout = o.LockTimeout
+	if b.Timeout == 0 {
+		b.Timeout = defaultLockTimeout
+	}
+	b.InitialMmapSize = o.MmapSize
+	if b.InitialMmapSize == 0 {
+		b.InitialMmapSize = defaultMmapSize
+	}
+	return &b
+}
+
+func openError(path string, err error) error {
+	e := &Error{Path: path, Problem: "cannot be opened: " + err.Error(), Err: err}
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		e.Problem = "another process has this file open"
+		e.Hint = "stop the other destination, or give this one a data directory of its own"
+		e.Err = fmt.Errorf("%w: %w", ErrInUse, err)
+	case errors.Is(err, fs.ErrPermission):
+		e.Hint = "the file and its directory must be writable for the account that runs the server"
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		e.Hint = "this is no file of ours or it is damaged: restore it from a backup, or move it away to start anew"
+	}
+	return e
+}
+
+// createMissing makes the file if there is none. Of two processes that start
+// together only one can link its file to the name; the other goes on with it.
+func createMissing(path string, schema Schema, o Options) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return openError(path, err)
+	}
+	temporary, err := reserveTemporary(path)
+	if err != nil {
+		return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Hint: "make the data directory, writable for the server's account", Err: err}
+	}
+	defer os.Remove(temporary)
+	if err := writeSchema(temporary, schema, o); err != nil {
+		return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+	}
+	if err := os.Link(temporary, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Rename(temporary, path); err != nil { // a file system without hard links
+			return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+		}
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+func reserveTemporary(path string) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
+}
+
+func writeSchema(path string, schema Schema, o Options) error {
+	db, err := bbolt.Open(path, fileMode, o.bolt())
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(metaBucket)
+		if err != nil {
+			return err
+		}
+		for _, name := range schema.Buckets {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, schema.Version)),
+			meta.Put(kindKey, []byte(schema.Kind)))
+	})
+	return errors.Join(err, db.Sync(), db.Close())
+}
+
+func syncDirectory(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkSchema refuses a file of another kind or of a later layout.
+func checkSchema(db *bbolt.DB, path string, schema Schema) error {
+	return db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if meta == nil || string(meta.Get(kindKey)) != schema.Kind {
+			return &Error{Path: path, Problem: fmt.Sprintf("is a Bolt file, but no %s file of this server", schema.Kind), Hint: "check the path in the configuration"}
+		}
+		version := meta.Get(versionKey)
+		if len(version) != 8 || binary.BigEndian.Uint64(version) != schema.Version {
+			return &Error{Path: path, Problem: fmt.Sprintf("has layout %x; this program knows layout %d", version, schema.Version), Hint: "run the version of the server that wrote it"}
+		}
+		for _, name := range schema.Buckets {
+			if tx.Bucket([]byte(name)) == nil {
+				return &Error{Path: path, Problem: fmt.Sprintf("has no bucket %q", name), Hint: "restore it from a backup"}
+			}
+		}
+		return nil
+	})
+}
