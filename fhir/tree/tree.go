@@ -1,0 +1,103 @@
+// Package tree reads a FHIR body once, strictly, into an ordered tree that
+// points into the bytes as they were sent. Validation, splicing, indexing and
+// display all walk this tree, so that what was judged is what is stored.
+package tree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of one body. A body over them is refused before it can cost more
+// memory than its own size.
+const (
+	MaxBytes  = 16 << 20 // bytes in one body
+	MaxDepth  = 64       // objects and arrays inside each other
+	MaxValues = 1 << 19  // values of any kind in one body
+)
+
+// Kind tells what a Value is, by the first byte of its JSON form.
+type Kind byte
+
+// The kinds of JSON values.
+const (
+	Object Kind = '{'
+	Array  Kind = '['
+	String Kind = '"'
+	Number Kind = '0'
+	True   Kind = 't'
+	False  Kind = 'f'
+	Null   Kind = 'n'
+)
+
+// Value is one JSON value where it stood. Values are made by Parse only and
+// must not be changed.
+type Value struct {
+	Name  string  // the member's name, unescaped; "" for the root and for items of an array
+	Raw   string  // the value's bytes as sent
+	Items []Value // members of an object or items of an array, in the order sent
+	From  int     // offset of Raw in the body
+	Kind  Kind
+}
+
+// Error says why a body is not one well-formed JSON object. Code is an
+// OperationOutcome issue code: "structure" or "too-long".
+type Error struct {
+	Code   string
+	Detail string
+	Offset int // byte offset at which reading stopped
+	Err    error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s at byte %d", e.Detail, e.Offset) }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Parse reads one JSON object. It refuses what is not RFC 8259 in UTF-8,
+// duplicate members, lone surrogates, a byte order mark, anything after the
+// object, and what is over the bounds. Errors are *Error.
+//
+// jsontext alone judges the text, in one pass without allocation; the tree is
+// then cut from the very bytes that it accepted.
+func Parse(body []byte) (*Value, error) {
+	if len(body) > MaxBytes {
+		return nil, &Error{Code: "too-long", Detail: fmt.Sprintf("the body is longer than %d bytes", MaxBytes)}
+	}
+	if !jsontext.Value(body).IsValid() {
+		return nil, explain(body)
+	}
+	c := cutter{src: string(body)}
+	c.skipSpace()
+	if Kind(c.src[c.at]) != Object {
+		return nil, &Error{Code: "structure", Detail: "the body is not a JSON object"}
+	}
+	c.stack = make([]Value, 1, 64)
+	if err := c.cut(0, 0); err != nil {
+		return nil, err
+	}
+	return &c.stack[0], nil
+}
+
+// explain reads a refused body again, slowly, to say where and why.
+func explain(body []byte) *Error {
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	_, err := dec.ReadValue()
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	e := &Error{Code: "structure", Detail: "the body is not well-formed JSON", Offset: int(dec.InputOffset()), Err: err}
+	var s *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &s) && s.Err != nil:
+		e.Detail, e.Offset = e.Detail+": "+s.Err.Error(), int(s.ByteOffset)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		e.Detail += ": it ends too early"
+	case err == nil:
+		e.Detail += ": something follows the first value"
+	}
+	return e
+}
