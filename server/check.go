@@ -1,0 +1,255 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Check finds every fault of the configuration and returns them joined, each a
+// *Complaint; nil when a destination can be started from it.
+func (c Config) Check() error {
+	return c.checkText()
+}
+
+// checkText judges what is written, before any file is opened.
+func (c Config) checkText() error {
+	c = c.withDefaults()
+	var cs complaints
+	c.checkURLs(&cs)
+	c.checkListeners(&cs)
+	c.checkWords(&cs)
+	c.checkAmounts(&cs)
+	c.checkCommunities(&cs)
+	return cs.err()
+}
+
+func (c Config) checkURLs(cs *complaints) {
+	if c.Public == "" {
+		cs.add("set it to the FHIR base URL that originators use, such as https://fhir.example.org/acme/fhir", "public: there is no public base URL")
+		return
+	}
+	before := len(*cs)
+	checkBase(cs, "public", c.Public)
+	if c.Private != c.Public {
+		checkBase(cs, "private", c.Private)
+	}
+	if c.Issuer != site(c.Public)+"/oauth" {
+		checkBase(cs, "issuer", c.Issuer)
+	}
+	if len(*cs) == before {
+		c.checkPlaces(cs)
+	}
+}
+
+// checkPlaces judges how the three URLs stand to each other.
+func (c Config) checkPlaces(cs *complaints) {
+	if authority(c.Issuer) != authority(c.Public) {
+		cs.add("originators reach both through one gateway: give the issuer the host and port of public", "issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
+	}
+	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") || strings.HasPrefix(c.Public, c.Issuer+"/") {
+		cs.add("put them side by side, such as …/acme/fhir and …/acme/oauth", "issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
+	}
+	if p, q := strings.TrimPrefix(c.Public, site(c.Public)), strings.TrimPrefix(c.Private, site(c.Private)); p != q {
+		cs.add("end both alike, such as /fhir: the paths below the site must agree", "private: %s ends in %q, public in %q", c.Private, q, p)
+	}
+}
+
+// checkBase complains unless s is an https URL that can stand before a path.
+func checkBase(cs *complaints, key, s string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "":
+		cs.add("write a whole URL, such as https://fhir.example.org/acme/fhir", "%s: %q is not a URL", key, s)
+	case u.Scheme != "https":
+		cs.add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange", "%s: %s is not an https URL", key, s)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") || u.User != nil:
+		cs.add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user", key, s)
+	case strings.HasSuffix(s, "/"):
+		cs.add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
+	case u.Path == "":
+		cs.add("add one, such as /fhir", "%s: %s has no path", key, s)
+	case !plainPath(u.EscapedPath()) || strings.ToLower(u.Host) != u.Host || u.String() != s:
+		cs.add("use lower-case host names, and letters, digits and . _ - ~ in the path, as certificates compare URLs byte for byte", "%s: %s is not in its plainest form", key, s)
+	}
+}
+
+// plainPath reports whether a path can be compared byte for byte: no escapes,
+// no empty or dot segments.
+func plainPath(p string) bool {
+	for _, seg := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
+		if seg == "" || seg == "." || seg == ".." || strings.Trim(seg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+func authority(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func (c Config) checkListeners(cs *complaints) {
+	checkAddress(cs, "listen", c.Listen, "127.0.0.1:9443")
+	checkAddress(cs, "admin.listen", c.Admin.Listen, "127.0.0.1:9480")
+	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !loopback(host) {
+		cs.add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP", "admin.listen: %s can be reached from other machines", c.Admin.Listen)
+	}
+	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") && c.Listen != "" {
+		cs.add("give each its own port", "listen and admin.listen are both %s", c.Listen)
+	}
+	for i, p := range c.Proxy {
+		if _, err := parsePrefix(p); err != nil {
+			cs.add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
+		}
+	}
+	if c.Data == "" {
+		cs.add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
+	}
+}
+
+func checkAddress(cs *complaints, key, addr, example string) {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		cs.add("write HOST:PORT, such as "+example, "%s: %q is not an address to listen on", key, addr)
+	}
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func (c Config) checkWords(cs *complaints) {
+	oneOf(cs, "explain", c.Explain, "operator", "client")
+	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
+	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "warn")
+}
+
+func oneOf(cs *complaints, key, value string, words ...string) {
+	if !slices.Contains(words, value) {
+		cs.add("write one of: "+strings.Join(words, ", "), "%s: %q is not known", key, value)
+	}
+}
+
+func (c Config) checkAmounts(cs *complaints) {
+	l, t := c.Limits, c.Timeouts
+	for _, n := range []struct {
+		key   string
+		value int
+	}{
+		{"patients", c.Patients}, {"registration.perMinute", c.Registration.PerMinute},
+		{"limits.header", l.Header}, {"limits.body", l.Body}, {"limits.connections", l.Connections},
+		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
+	} {
+		if n.value < 0 {
+			cs.add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"timeouts.handshake", t.Handshake}, {"timeouts.header", t.Header}, {"timeouts.read", t.Read},
+		{"timeouts.write", t.Write}, {"timeouts.idle", t.Idle}, {"timeouts.drain", t.Drain},
+		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
+	} {
+		if d.value < 0 {
+			cs.add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key, d.value)
+		}
+	}
+	// UDAP Security 2.0, 4.2: access tokens live for 60 minutes at most.
+	if c.TokenLifetime > time.Hour {
+		cs.add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
+	}
+	if l.Header > 1<<20 {
+		cs.add("write 65536, or at most 1048576", "limits.header: %d bytes is more than any honest request has", l.Header)
+	}
+}
+
+func (c Config) checkCommunities(cs *complaints) {
+	if len(c.Communities) == 0 {
+		cs.add("add at least one, with its anchors: without one nobody is trusted", "communities: there are none")
+	}
+	seen := map[string]int{}
+	for i, m := range c.Communities {
+		at := fmt.Sprintf("communities[%d]", i)
+		if first, twice := seen[m.URI]; twice {
+			cs.add("give every community once, with all its anchors and certificates", "%s.uri: %s is already communities[%d]", at, m.URI, first)
+		} else {
+			seen[m.URI] = i
+		}
+		m.check(cs, at)
+	}
+	c.checkOrigins(cs)
+}
+
+func (m Community) check(cs *complaints, at string) {
+	if u, err := url.Parse(m.URI); err != nil || u.Scheme == "" {
+		cs.add("write the URI that the community publishes, such as urn:oid:… or https://…", "%s.uri: %q is not an absolute URI", at, m.URI)
+	}
+	if len(m.Anchors) == 0 {
+		cs.add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
+	}
+	if len(m.Certificates) == 0 {
+		cs.add("name a chain and key that the community issued for the public base URL", "%s.certificates: there are none", at)
+	}
+	if _, err := m.policy(); err != nil {
+		cs.add(err.Remedy, "%s.%s", at, err.Problem)
+	}
+	for i, own := range m.Certificates {
+		own.check(cs, fmt.Sprintf("%s.certificates[%d]", at, i))
+	}
+}
+
+func (o Certificate) check(cs *complaints, at string) {
+	switch {
+	case o.P12 != "" && (o.Chain != "" || o.Key != ""):
+		cs.add("keep chain and key, or p12", "%s: both a PKCS#12 file and PEM files are named", at)
+	case o.P12 == "" && (o.Chain == "" || o.Key == ""):
+		cs.add("name chain and key, or p12", "%s: no key pair is named", at)
+	case o.PasswordFile != "" && o.P12 == "":
+		cs.add("leave it out: PEM keys are read unencrypted", "%s.passwordFile: there is no PKCS#12 file to open", at)
+	}
+}
+
+// checkOrigins checks the places that may be asked over the network: each is
+// compared whole, so a path or a missing scheme would never match.
+func (c Config) checkOrigins(cs *complaints) {
+	for i, m := range c.Communities {
+		for j, o := range m.AIA {
+			checkOrigin(cs, fmt.Sprintf("communities[%d].aia[%d]", i, j), o)
+		}
+	}
+	for i, o := range c.Revocation.Allow {
+		checkOrigin(cs, fmt.Sprintf("revocation.allow[%d]", i), o)
+	}
+}
+
+func checkOrigin(cs *complaints, key, s string) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != s {
+		cs.add("write scheme://host:port and nothing after it, such as http://localhost:9481", "%s: %q is not an origin", key, s)
+	}
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is all that a destination is told. The zero value of a field is the
+// strict or the usual one, as its comment says; Check finds out whether the
+// whole can be started. Files are relative to Dir.
+type Config struct {
+	Dir string `yaml:"-"` // where relative paths start: the directory of the YAML file
+
+	// Public is the FHIR base URL that originators know, such as
+	// https://localhost:8443/acme/fhir. Every URL that the destination writes
+	// and every audience that it checks starts from it.
+	Public string `yaml:"public"`
+	// Private is the FHIR base URL under which the last intermediary reaches
+	// this server, such as https://destination.localhost:9443/acme/fhir.
+	// Requests under it are taken, it is never written. Default: Public.
+	Private string `yaml:"private,omitempty"`
+	// Issuer is the authorization server. Default: the parent of Public plus
+	// /oauth, here https://localhost:8443/acme/oauth.
+	Issuer string `yaml:"issuer,omitempty"`
+
+	Listen   string `yaml:"listen"`             // HOST:PORT of the TLS listener
+	TLS      TLS    `yaml:"tls"`                // its certificate
+	Admin    Admin  `yaml:"admin"`              // the second listener: traces, health, metrics
+	Data     string `yaml:"data"`               // directory of trust.bolt and fhir.bolt; made, 0700, when absent
+	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
+	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
+	KeyFiles string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+
+	// Proxy lists the addresses (IP or CIDR) of the gateways that open each
+	// connection with a PROXY protocol v2 header. A connection from one of
+	// them must have the header, one from elsewhere must not.
+	Proxy []string `yaml:"proxy,omitempty"`
+
+	Explain          string       `yaml:"explain,omitempty"`          // who is told why: "operator" (default), or "client" as in a sandbox
+	UnknownCommunity string       `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
+	Communities      []Community  `yaml:"communities"`                // in order of precedence; the first is the default one
+	Revocation       Revocation   `yaml:"revocation,omitempty"`
+	Registration     Registration `yaml:"registration,omitempty"`
+
+	Patients      int           `yaml:"patients,omitempty"`      // size of the synthetic population seeded into an empty fhir.bolt; 0: none
+	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
+	Limits        Limits        `yaml:"limits,omitempty"`
+	Timeouts      Timeouts      `yaml:"timeouts,omitempty"`
+}
+
+// TLS is the certificate of the private URL, and who may connect.
+type TLS struct {
+	Cert     string `yaml:"cert"`               // PEM file, leaf first
+	Key      string `yaml:"key"`                // PEM file, unencrypted
+	ClientCA string `yaml:"clientCA,omitempty"` // PEM file of CAs; set: a caller without a client certificate of theirs is turned away in the handshake
+}
+
+// Admin is the second listener. The gateway never reaches it.
+type Admin struct {
+	Listen string   `yaml:"listen"`          // HOST:PORT, plain HTTP; must be a loopback address
+	Open   bool     `yaml:"open,omitempty"`  // without it only /health and /ready answer: sign-in is not built yet
+	Hosts  []string `yaml:"hosts,omitempty"` // further names accepted in the Host header, without port; localhost and the loopback addresses always are
+	URL    string   `yaml:"url,omitempty"`   // how people reach it, for links to traces; default http:// plus Listen
+}
+
+// Community is one trust community that this destination belongs to.
+type Community struct {
+	URI           string        `yaml:"uri"`
+	Name          string        `yaml:"name,omitempty"`          // shown to people; default: the URI
+	Anchors       []string      `yaml:"anchors"`                 // PEM or DER files of CA certificates
+	Intermediates []string      `yaml:"intermediates,omitempty"` // further CAs for building paths, not trusted by themselves
+	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
+	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile
+	Certificates  []Certificate `yaml:"certificates"`            // our own in this community; one with an RSA key signs the metadata
+	AIA           []string      `yaml:"aia,omitempty"`           // scheme://host[:port] from which missing intermediates may be fetched; empty: nowhere
+	// Lists are CRL files, or http(s) URLs of CRLs, for certificates that name
+	// no distribution point of their own.
+	Lists []string `yaml:"lists,omitempty"`
+}
+
+// Certificate is a key pair that the destination holds in a community: Chain
+// and Key, or a PKCS#12 file.
+type Certificate struct {
+	Chain        string `yaml:"chain,omitempty"`        // PEM file, leaf first
+	Key          string `yaml:"key,omitempty"`          // PEM file, unencrypted
+	P12          string `yaml:"p12,omitempty"`          // PKCS#12 file with both
+	PasswordFile string `yaml:"passwordFile,omitempty"` // file whose first line opens it; none: the empty password
+}
+
+// Policy changes single rules of a community's profile. A field that is
+// absent leaves the profile's rule.
+type Policy struct {
+	Edition               *int           `yaml:"edition,omitempty"` // of UDAP Security: 2 or 1
+	Algorithms            []string       `yaml:"algorithms,omitempty"`
+	Skew                  *time.Duration `yaml:"skew,omitempty"`
+	AllowLoopbackRedirect *bool          `yaml:"allowLoopbackRedirect,omitempty"`
+	B2BOptional           *bool          `yaml:"b2bOptional,omitempty"`
+	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"` // "uri" or "any"
+	PurposesOfUse         []string       `yaml:"purposesOfUse,omitempty"`
+	OrganizationIDSchemes []string       `yaml:"organizationIdSchemes,omitempty"`
+	RequiredMetadata      []string       `yaml:"requiredMetadata,omitempty"`
+	Certifications        []string       `yaml:"certifications,omitempty"`
+	CertificationsNeeded  []string       `yaml:"certificationsRequired,omitempty"`
+	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"` // dotted OIDs
+	Revocation            *string        `yaml:"revocation,omitempty"`        // "required", "soft" or "off"
+	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`        // accept "udap": 1 with a warning
+}
+
+// Revocation says how lists are fetched.
+type Revocation struct {
+	Refresh time.Duration `yaml:"refresh,omitempty"` // each list again after this; default 5m
+	Allow   []string      `yaml:"allow,omitempty"`   // exact scheme://host:port that may be a loopback or private address
+}
+
+// Registration bounds what one party may register.
+type Registration struct {
+	PerMinute int `yaml:"perMinute,omitempty"` // accepted for one trust community; 0: no limit
+}
+
+// Limits bound what a client may send and hold.
+type Limits struct {
+	Header      int `yaml:"header,omitempty"`      // bytes of a request's head; default 65536
+	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 10485760
+	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
+	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address; 0: no limit, as all come from the gateway
+	Requests    int `yaml:"requests,omitempty"`    // being answered at once; default 512, further ones get 503
+	Traces      int `yaml:"traces,omitempty"`      // decisions kept in memory; default 1000
+}
+
+// Timeouts end what takes too long.
+type Timeouts struct {
+	Handshake time.Duration `yaml:"handshake,omitempty"` // TLS; default 10s
+	Header    time.Duration `yaml:"header,omitempty"`    // a request's head; default 10s
+	Read      time.Duration `yaml:"read,omitempty"`      // a whole request; default 60s
+	Write     time.Duration `yaml:"write,omitempty"`     // a whole answer; default 120s
+	Idle      time.Duration `yaml:"idle,omitempty"`      // between requests; default 120s
+	Drain     time.Duration `yaml:"drain,omitempty"`     // at the end, for requests under way; default 10s
+}
+
+// withDefaults returns the configuration with the stated defaults filled in.
+func (c Config) withDefaults() Config {
+	or(&c.Private, c.Public)
+	or(&c.Issuer, site(c.Public)+"/oauth")
+	or(&c.Hop, "destination")
+	or(&c.KeyFiles, "refuse")
+	or(&c.Explain, "operator")
+	or(&c.UnknownCommunity, "204")
+	or(&c.Admin.URL, "http://"+c.Admin.Listen)
+	or(&c.TokenLifetime, time.Hour)
+	or(&c.Revocation.Refresh, 5*time.Minute)
+	c.Limits = c.Limits.withDefaults()
+	c.Timeouts = c.Timeouts.withDefaults()
+	return c
+}
+
+func (l Limits) withDefaults() Limits {
+	or(&l.Header, 64<<10)
+	or(&l.Body, 10<<20)
+	or(&l.Connections, 4096)
+	or(&l.Requests, 512)
+	or(&l.Traces, 1000)
+	return l
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	or(&t.Handshake, 10*time.Second)
+	or(&t.Header, 10*time.Second)
+	or(&t.Read, time.Minute)
+	or(&t.Write, 2*time.Minute)
+	or(&t.Idle, 2*time.Minute)
+	or(&t.Drain, 10*time.Second)
+	return t
+}
+
+func or[T comparable](p *T, otherwise T) {
+	var zero T
+	if *p == zero {
+		*p = otherwise
+	}
+}
+
+// site is the URL one path segment above a FHIR base.
+func site(base string) string {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	if i := strings.LastIndexByte(base, '/'); i > strings.Index(base, "://")+2 {
+		return base[:i]
+	}
+	return base
+}
+
+// file is the path of a configured file as the program opens it.
+func (c Config) file(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.Dir, name)
+}

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Profiles are the shipped sets of rules by their names in configuration.
+//
+//   - ssraa-2: UDAP Security 2.0 to the letter;
+//   - ssraa-1: the first edition (1.x): no scope needed at the token endpoint,
+//     bare purpose-of-use codes and http loopback redirects;
+//   - tefca: the second edition with the metadata that TEFCA demands.
+func profiles() map[string]udap.Policy {
+	return map[string]udap.Policy{
+		"ssraa-2": {Edition: 2},
+		"ssraa-1": {Edition: 1, AllowLoopbackRedirect: true, PurposeCodes: udap.PurposeAny},
+		"tefca":   {Edition: 2, RequiredMetadata: []string{"client_uri", "tos_uri", "policy_uri"}},
+	}
+}
+
+// policy is the community's profile with its departures applied.
+func (m Community) policy() (udap.Policy, *Complaint) {
+	name := m.Profile
+	or(&name, "ssraa-2")
+	p, ok := profiles()[name]
+	if !ok {
+		return p, &Complaint{Problem: fmt.Sprintf("profile: %q is not known", name), Remedy: "write one of: ssraa-2, ssraa-1, tefca"}
+	}
+	if err := m.Policy.complain(); err != nil {
+		return p, err
+	}
+	m.Policy.apply(&p)
+	return p, nil
+}
+
+func (o Policy) complain() *Complaint {
+	switch {
+	case o.Edition != nil && *o.Edition != 1 && *o.Edition != 2:
+		return &Complaint{Problem: fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition), Remedy: "write 2 or 1"}
+	case o.PurposeCodes != nil && *o.PurposeCodes != "uri" && *o.PurposeCodes != "any":
+		return &Complaint{Problem: fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes), Remedy: "write one of: uri, any"}
+	case o.Revocation != nil && !slices.Contains([]string{"required", "soft", "off"}, *o.Revocation):
+		return &Complaint{Problem: fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation), Remedy: "write one of: required, soft, off"}
+	case o.Skew != nil && *o.Skew > 5*time.Minute:
+		return &Complaint{Problem: fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew), Remedy: "write 5m or less"}
+	}
+	for _, alg := range o.Algorithms {
+		if !slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, alg) {
+			return &Complaint{Problem: fmt.Sprintf("policy.algorithms: %q is not supported", alg), Remedy: "write some of: RS256, ES256, RS384, ES384"}
+		}
+	}
+	return nil
+}
+
+func (o Policy) apply(p *udap.Policy) {
+	set(&p.Edition, o.Edition)
+	set(&p.AllowLoopbackRedirect, o.AllowLoopbackRedirect)
+	set(&p.B2BOptional, o.B2BOptional)
+	set(&p.UDAPNumber, o.UDAPNumber)
+	setList(&p.Algorithms, o.Algorithms)
+	setList(&p.PurposesOfUse, o.PurposesOfUse)
+	setList(&p.OrganizationIDSchemes, o.OrganizationIDSchemes)
+	setList(&p.RequiredMetadata, o.RequiredMetadata)
+	setList(&p.Certifications, o.Certifications)
+	setList(&p.CertificationsNeeded, o.CertificationsNeeded)
+	setList(&p.ExtendedKeyUsages, o.ExtendedKeyUsages)
+	if o.Skew != nil {
+		p.Skew = *o.Skew
+		if p.Skew == 0 {
+			p.Skew = -1 // udap.Policy: 0 means the default, negative none
+		}
+	}
+	if o.PurposeCodes != nil {
+		p.PurposeCodes = map[string]udap.PurposeRule{"uri": udap.PurposeURI, "any": udap.PurposeAny}[*o.PurposeCodes]
+	}
+	if o.Revocation != nil {
+		p.Revocation = map[string]udap.RevocationRule{"required": udap.RevocationRequired, "soft": udap.RevocationSoft, "off": udap.RevocationOff}[*o.Revocation]
+	}
+}
+
+func set[T any](p *T, to *T) {
+	if to != nil {
+		*p = *to
+	}
+}
+
+func setList(p *[]string, to []string) {
+	if to != nil {
+		*p = to
+	}
+}
