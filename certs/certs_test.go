@@ -29,7 +29,7 @@ func testCommunity(t *testing.T, kind KeyKind) *Community {
 	t.Helper()
 	c, err := NewCommunity(CommunityPlan{
 		Name: "Test", Key: kind, NotBefore: now.Add(-time.Hour), Life: 24 * time.Hour,
-		RootCRL: "http://localhost/root.crl", RootCert: "http://localhost/root.cer", IssuingCRL: "http://localhost/ca.crl",
+		RootCRL: "http://localhost/root.crl", RootCert: "http://localhost/root.cer",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -22,18 +23,21 @@ type CommunityPlan struct {
 	Life       time.Duration // of the root; the issuing CA lives as long
 	RootCRL    string        // URL of the list that the root signs
 	RootCert   string        // URL of the root's certificate
-	IssuingCRL string        // URL of the list that the issuing CA signs; for its leaves
+
+
+	RootKey    crypto.Signer // nil: a new one
+	IssuingKey crypto.Signer // nil: a new one
 }
 
-// NewCommunity makes both authorities with new keys. The issuing CA points at
+// NewCommunity makes both authorities. The issuing CA points at
 // the root's list, and so does the root itself: some clients refuse any
 // certificate of a chain that has no distribution point.
 func NewCommunity(p CommunityPlan) (*Community, error) {
-	rootKey, err := NewKey(p.Key)
+	rootKey, err := keyOrNew(p.RootKey, p.Key)
 	if err != nil {
 		return nil, err
 	}
-	issuingKey, err := NewKey(p.Key)
+	issuingKey, err := keyOrNew(p.IssuingKey, p.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +56,13 @@ func NewCommunity(p CommunityPlan) (*Community, error) {
 		return nil, fmt.Errorf("certs: community %s: %w", p.Name, err)
 	}
 	return &Community{Root: root, Issuing: issuing}, nil
+}
+
+func keyOrNew(key crypto.Signer, kind KeyKind) (crypto.Signer, error) {
+	if key != nil {
+		return key, nil
+	}
+	return NewKey(kind)
 }
 
 func some(s string) []string {
