@@ -17,13 +17,12 @@ type Community struct {
 // CommunityPlan says how to make a community. CRL and certificate URLs may be
 // empty.
 type CommunityPlan struct {
-	Name       string // goes into both CAs' common names
-	Key        KeyKind
-	NotBefore  time.Time
-	Life       time.Duration // of the root; the issuing CA lives as long
-	RootCRL    string        // URL of the list that the root signs
-	RootCert   string        // URL of the root's certificate
-
+	Name      string // goes into both CAs' common names
+	Key       KeyKind
+	NotBefore time.Time
+	Life      time.Duration // of the root; the issuing CA lives as long
+	RootCRL   string        // URL of the list that the root signs
+	RootCert  string        // URL of the root's certificate
 
 	RootKey    crypto.Signer // nil: a new one
 	IssuingKey crypto.Signer // nil: a new one

@@ -51,7 +51,7 @@ type env struct {
 // usageError is a fault of the command line or the configuration.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() error { return e.error }
+func (e usageError) Unwrap() []error { return []error{e.error} }
 
 // hinted is a fault with its remedy.
 type hinted struct {

@@ -13,7 +13,6 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/cmd/internal/yamlfile"
 )
 
 const initUsage = `usage: community init -ca PREFIX -uri URI [flags]
@@ -298,4 +297,3 @@ func renew(_ context.Context, args []string, e env) error {
 	}
 	return printLists(e.stdout, a, e.now())
 }
-
