@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+type bundle[T any] struct {
+	Entry []struct{ Resource T }
+}
+
+// definitions is what is read of each file.
+type definitions struct {
+	types, resources bundle[structure]
+	params           bundle[searchParameter]
+	valueSets, v3    bundle[terminology]
+	compartment      struct {
+		Resource []struct {
+			Code  string
+			Param []string
+		}
+	}
+	used map[string]bool // value sets with a required binding
+}
+
+type structure struct {
+	ResourceType, ID, Kind, Derivation string
+	Abstract                           bool
+	Snapshot                           struct{ Element []element }
+}
+
+type element struct {
+	ID, Path, Max    string
+	Min              int
+	ContentReference string
+	IsSummary        bool
+	IsModifier       bool
+	Type             []struct {
+		Code                   string
+		Profile, TargetProfile []string
+		Extension              []struct{ URL, ValueURL string }
+	}
+	Binding struct{ Strength, ValueSet string }
+}
+
+type searchParameter struct {
+	Code, Type, Expression, URL string
+	Base, Target                []string
+	Component                   []struct{ Definition, Expression string }
+}
+
+// writeTypes writes one line for each type and each of its elements.
+func (d *definitions) writeTypes(out io.Writer) {
+	d.used = map[string]bool{}
+	for _, e := range slices.Concat(d.types.Entry, d.resources.Entry) {
+		s := e.Resource
+		if s.ID == "SubscriptionStatus" { // not of R4: its publisher's backport from R4B
+			continue
+		}
+		simple := s.ID == "SimpleQuantity" || s.ID == "MoneyQuantity"
+		if s.ResourceType != "StructureDefinition" || s.Kind == "primitive-type" || s.Derivation == "constraint" && !simple {
+			continue
+		}
+		d.writeStructure(out, s)
+	}
+}
+
+// writeStructure gives each element that has children a type of its own,
+// named by its path.
+func (d *definitions) writeStructure(out io.Writer, s structure) {
+	kind := s.Kind
+	if s.Abstract {
+		kind = "abstract"
+	}
+	children := map[string][]element{}
+	var owners []string
+	for _, e := range s.Snapshot.Element[1:] {
+		parent := e.Path[:strings.LastIndexByte(e.Path, '.')]
+		if children[parent] == nil {
+			owners = append(owners, parent)
+		}
+		children[parent] = append(children[parent], e)
+	}
+	for i, owner := range owners {
+		name := owner
+		if i == 0 {
+			name = s.ID
+		} else {
+			kind = "backbone"
+		}
+		fmt.Fprintf(out, "type\t%s\t%s\n", name, kind)
+		for _, e := range children[owner] {
+			d.writeElement(out, e, children[e.Path] != nil)
+		}
+	}
+}
+
+func (d *definitions) writeElement(out io.Writer, e element, backbone bool) {
+	if e.Max == "0" {
+		return
+	}
+	limit := e.Max
+	if limit == "*" {
+		limit = "0"
+	}
+	flags := 0
+	if e.IsSummary {
+		flags |= 1
+	}
+	if e.IsModifier {
+		flags |= 2
+	}
+	fmt.Fprintf(out, "\t%s\t%d\t%s\t%s\t%d\t%s\n", e.Path[strings.LastIndexByte(e.Path, '.')+1:],
+		e.Min, limit, typesOf(e, backbone), flags, d.binding(e))
+}
+
+// typesOf lists an element's types: "@path" for backbone elements, and the
+// targets of references in brackets.
+func typesOf(e element, backbone bool) string {
+	if backbone {
+		return "@" + e.Path
+	}
+	if e.ContentReference != "" {
+		return "@" + e.ContentReference[strings.IndexByte(e.ContentReference, '#')+1:]
+	}
+	var names []string
+	for _, t := range e.Type {
+		name := strings.TrimPrefix(t.Code, "http://hl7.org/fhirpath/")
+		for _, x := range t.Extension {
+			if strings.HasSuffix(x.URL, "structuredefinition-fhir-type") && name == "System.String" {
+				name = x.ValueURL
+			}
+		}
+		if len(t.Profile) == 1 && name == "Quantity" {
+			name = last(t.Profile[0])
+		}
+		if targets := lastAll(t.TargetProfile); name == "Reference" && len(targets) > 0 && !slices.Contains(targets, "Resource") {
+			name += "(" + strings.Join(targets, "|") + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ",")
+}
+
+func last(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+
+func lastAll(urls []string) []string {
+	var names []string
+	for _, u := range urls {
+		names = append(names, last(u))
+	}
+	return names
+}
+
+// writeParams writes every search parameter: code, type, bases, targets,
+// expression, canonical URL, and of composites the components.
+func (d *definitions) writeParams(out io.Writer) {
+	for _, e := range d.params.Entry {
+		p := e.Resource
+		var parts []string
+		for _, c := range p.Component {
+			parts = append(parts, c.Definition+" "+clean(c.Expression))
+		}
+		fmt.Fprintf(out, "param\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Code, p.Type, strings.Join(p.Base, ","),
+			strings.Join(p.Target, ","), clean(p.Expression), p.URL, strings.Join(parts, ";"))
+	}
+}
+
+// writeCompartment writes by which parameters a resource belongs to a patient.
+func (d *definitions) writeCompartment(out io.Writer) {
+	for _, r := range d.compartment.Resource {
+		if len(r.Param) > 0 {
+			fmt.Fprintf(out, "compartment\t%s\t%s\n", r.Code, strings.Join(r.Param, ","))
+		}
+	}
+}

@@ -1,0 +1,160 @@
+// Package table holds the definitions of FHIR R4 (4.0.1) as data: every type
+// with its elements, the codes of required bindings, every search parameter,
+// and the patient compartment. HL7 publishes them under CC0; the checked-in
+// file r4.txt.gz is made from the npm package that its first line names, by
+// "go generate". What is got from here is shared and must not be changed.
+package table
+
+//go:generate go run ./internal/gen r4.txt.gz
+
+import (
+	_ "embed"
+	"sync"
+)
+
+//go:embed r4.txt.gz
+var packed []byte
+
+// R4 gives the table. The first call unpacks it (some milliseconds).
+var R4 = sync.OnceValue(func() *Table { return mustLoad(packed) })
+
+// Table is all definitions of one FHIR version.
+type Table struct {
+	Origin      string              // where the definitions come from
+	Params      []*Param            // every search parameter, in HL7's order
+	Compartment map[string][]string // by resource type, the parameters that place a resource with a patient
+	types       map[string]*Type
+	sets        map[string]*CodeSet
+	byType      map[string][]*Param
+	resources   []string
+}
+
+// Type gives a type by its name ("Patient", "HumanName") or a backbone
+// element by its path ("Patient.contact"); nil when there is none.
+func (t *Table) Type(name string) *Type { return t.types[name] }
+
+// Resource gives a resource type that can stand by itself; nil for others and
+// for the abstract Resource and DomainResource.
+func (t *Table) Resource(name string) *Type {
+	if ty := t.types[name]; ty != nil && ty.Kind == Resource {
+		return ty
+	}
+	return nil
+}
+
+// Resources lists the names of all resource types, in alphabetical order.
+func (t *Table) Resources() []string { return t.resources }
+
+// ParamsOf lists the search parameters of a resource type, those that all
+// resources have included.
+func (t *Table) ParamsOf(resource string) []*Param { return t.byType[resource] }
+
+// Param gives one search parameter of a resource type; nil when it has none
+// of that code.
+func (t *Table) Param(resource, code string) *Param {
+	for _, p := range t.byType[resource] {
+		if p.Code == code {
+			return p
+		}
+	}
+	return nil
+}
+
+// Kind tells what a Type is used for.
+type Kind string
+
+// The kinds of types.
+const (
+	Resource Kind = "resource"
+	Complex  Kind = "complex-type"
+	Backbone Kind = "backbone" // an element with children of its own
+	Abstract Kind = "abstract" // Element, BackboneElement, Resource, DomainResource
+)
+
+// Type is a resource, a data type, or a backbone element.
+type Type struct {
+	Name     string
+	Kind     Kind
+	Elements []Element // in the order of the specification
+	members  map[string]Member
+}
+
+// Member gives what a JSON member's name stands for: an element, with one of
+// its types chosen, or ("_birthDate") the id and extensions beside it.
+func (t *Type) Member(name string) (Member, bool) {
+	m, ok := t.members[name]
+	return m, ok
+}
+
+// Member is what one JSON member's name stands for.
+type Member struct {
+	Index   int      // place of its element in Elements
+	Element *Element // never nil
+	Type    *TypeRef // the type that the name chooses
+	Shadow  bool     // the name began with "_"
+}
+
+// Element is one child of a type.
+type Element struct {
+	Name     string // "value[x]" for a choice
+	Min      int
+	Max      int // 0 for many
+	Types    []TypeRef
+	Summary  bool     // belongs to _summary=true
+	Modifier bool     // may change the meaning of its parent
+	Codes    *CodeSet // codes of a required binding; nil when not bound, or not listable
+}
+
+// Many tells whether JSON writes the element as an array.
+func (e *Element) Many() bool { return e.Max != 1 }
+
+// Choice tells whether the element is one of several types, its JSON name
+// ending with the type's.
+func (e *Element) Choice() bool { return len(e.Name) > 3 && e.Name[len(e.Name)-3:] == "[x]" }
+
+// TypeRef is one type that an element may have.
+type TypeRef struct {
+	Name    string   // "string", "HumanName", "@Patient.contact", "Resource"
+	Of      *Type    // nil for primitive types and for Resource
+	Targets []string // of a Reference: the types that it may lead to; nil for any
+}
+
+// Primitive tells whether JSON writes the type as a string, number or boolean.
+func (r *TypeRef) Primitive() bool { return r.Of == nil && r.Name != "Resource" }
+
+// CodeSet is the codes that a required binding allows.
+type CodeSet struct {
+	Name    string              // last part of the value set's URL
+	systems map[string][]string // codes by system
+	codes   map[string]bool
+}
+
+// Has tells whether an element of type code may hold it.
+func (s *CodeSet) Has(code string) bool { return s.codes[code] }
+
+// HasIn tells whether the set holds a code of that system.
+func (s *CodeSet) HasIn(system, code string) bool {
+	for _, c := range s.systems[system] {
+		if c == code {
+			return true
+		}
+	}
+	return false
+}
+
+// Param is one search parameter.
+type Param struct {
+	Code       string
+	Type       string   // number, date, string, token, reference, composite, quantity, uri, special
+	Base       []string // resource types that have it; Resource or DomainResource for all
+	Target     []string // of a reference: the types that it may lead to
+	Expression string   // FHIRPath; "" for those that no element answers
+	URL        string
+	Components []Component // of a composite
+}
+
+// Component is one part of a composite parameter.
+type Component struct {
+	Definition string // URL of the parameter that it is
+	Expression string // FHIRPath, from what the composite's Expression gives
+}
