@@ -1,0 +1,64 @@
+package oauth
+
+import (
+	"slices"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Registration is what the server holds about one client. A client is who it
+// is by its trust community and client URI (DESIGN rule 1); ID is its name in
+// this server's protocol messages.
+type Registration struct {
+	ID             udap.ClientID     `json:"id"`
+	Community      udap.CommunityURI `json:"community"`
+	Client         udap.ClientURI    `json:"client"`
+	Granted        Parameters        `json:"granted"`
+	Statement      string            `json:"statement"`                // the software statement as submitted
+	Certifications []string          `json:"certifications,omitempty"` // those accepted, as submitted
+	Leaf           []byte            `json:"leaf"`                     // DER of the certificate that signed the statement (UDAP DCR 5.1)
+	JWKSURI        string            `json:"jwksUri,omitempty"`        // experimental: where keys named by jku may come from (S2-24)
+	Created        time.Time         `json:"created"`
+	Changed        time.Time         `json:"changed"`
+
+	// Epoch grows when a change takes rights away. A token of an earlier epoch
+	// is dead.
+	Epoch uint64 `json:"epoch"`
+}
+
+// Parameters are registration parameters as granted and echoed (RFC 7591
+// 3.2.1): what has no value is left out (UDAP Security 2.0, 3.2.3).
+type Parameters struct {
+	ClientName              string   `json:"client_name,omitzero"`
+	ClientURI               string   `json:"client_uri,omitzero"`
+	TosURI                  string   `json:"tos_uri,omitzero"`
+	PolicyURI               string   `json:"policy_uri,omitzero"`
+	LogoURI                 string   `json:"logo_uri,omitzero"`
+	RedirectURIs            []string `json:"redirect_uris,omitempty"`
+	Contacts                []string `json:"contacts,omitempty"`
+	GrantTypes              []string `json:"grant_types,omitempty"`
+	ResponseTypes           []string `json:"response_types,omitempty"`
+	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitzero"`
+	Scope                   string   `json:"scope,omitzero"` // separated by single spaces
+}
+
+// Succeed returns what a store keeps when next replaces the registration r of
+// the same community and client URI: all of next (UDAP Security 2.0, 3.4: the
+// information is replaced, not merged) under r's identifier.
+func (r *Registration) Succeed(next Registration) Registration {
+	next.ID, next.Created, next.Epoch = r.ID, r.Created, r.Epoch
+	if takesAway(r.Granted, next.Granted) {
+		next.Epoch++
+	}
+	return next
+}
+
+// takesAway tells whether a change removes a grant type or a scope: tokens
+// issued before it could hold more than the client now has.
+func takesAway(old, next Parameters) bool {
+	lost := func(had, has []string) bool {
+		return slices.ContainsFunc(had, func(s string) bool { return !slices.Contains(has, s) })
+	}
+	return lost(old.GrantTypes, next.GrantTypes) || lost(splitScope(old.Scope), splitScope(next.Scope))
+}

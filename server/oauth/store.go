@@ -1,0 +1,103 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap"
+)
+
+// Store keeps what the authorization server must not lose. Every method that
+// takes a Spend uses up that jti and does its effect in one transaction that
+// is durable when the method returns nil; when it returns an error there is no
+// effect. Package storetest has the test that every implementation must pass.
+type Store interface {
+	// Client returns the registration with an identifier, or nil.
+	Client(ctx context.Context, id udap.ClientID) (*Registration, error)
+
+	// Register stores next under its community and client URI. If these have a
+	// registration already, it is replaced by what Succeed says, and previous is
+	// the old one; else next is stored with its own ID.
+	Register(ctx context.Context, s Spend, next Registration) (stored, previous *Registration, err error)
+
+	// Cancel removes a registration and returns it. If there is none it
+	// returns ErrNoRegistration and the jti is not spent.
+	Cancel(ctx context.Context, s Spend, community udap.CommunityURI, client udap.ClientURI) (*Registration, error)
+
+	// Issue stores a token and returns the handle by which Token finds it
+	// again. It returns ErrNoRegistration, with the jti spent, when the client
+	// is registered no longer or has lost rights since t was made (its Epoch).
+	Issue(ctx context.Context, s Spend, t Token) (Handle, error)
+
+	// Token returns the token with a handle and hash, or nil. It does not look
+	// at expiry.
+	Token(ctx context.Context, h Handle, hash Hash) (*Token, error)
+
+	// Revoke removes a token if there is one and it belongs to owner.
+	Revoke(ctx context.Context, s Spend, owner udap.ClientID, h Handle, hash Hash) error
+
+	// Spend uses up a jti with no other effect.
+	Spend(ctx context.Context, s Spend) error
+}
+
+// Spend is a jti to be used up. One jti counts as used per community and
+// issuer, at whatever endpoint (UDAP Security 2.0, 7.1.4).
+type Spend struct {
+	Community udap.CommunityURI
+	Issuer    string // iss as sent: a client URI at registration, else a client_id
+	JTI       string
+	Until     time.Time // when the JWT can no longer be accepted: exp plus the clock skew
+	Endpoint  string    // "register", "token", ...: told to whoever repeats it
+	Now       time.Time
+}
+
+// Handle is where a store keeps a token: the first half of the token's text.
+// It is no secret, but says nothing to anyone else.
+type Handle [16]byte
+
+// Hash is the SHA-256 of a token's secret half. The secret itself is nowhere
+// kept.
+type Hash [32]byte
+
+// Token is what the server knows about an access token.
+type Token struct {
+	Hash       Hash                      `json:"-"`
+	ClientID   udap.ClientID             `json:"clientId"`
+	Community  udap.CommunityURI         `json:"community"`
+	Client     udap.ClientURI            `json:"client"`
+	Epoch      uint64                    `json:"epoch"` // of the registration when it was issued
+	Scope      []string                  `json:"scope"`
+	Purposes   []string                  `json:"purposes,omitempty"`
+	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context that the client asserted (UDAP Security 2.0, 5.2.4)
+	Issued     time.Time                 `json:"issued"`
+	Expires    time.Time                 `json:"expires"`
+}
+
+// Errors of a Store that mean a refusal; any other error is the store's own
+// trouble.
+var (
+	ErrNoRegistration = errors.New("no such registration")
+
+	// ErrSwept: the JWT's whole life lies in a time of which used jti are
+	// forgotten already. That happens only after this server's clock was ahead
+	// and then set back; until it has caught up such a JWT cannot be told from
+	// a repeated one.
+	ErrSwept = errors.New("the jti expires in a time whose used jti are already forgotten: this server's clock was set back")
+
+	// ErrFull: as many jti are remembered as the store will hold.
+	ErrFull = errors.New("too many used jti to remember")
+)
+
+// Replayed is the error of a Store for a jti that was used before.
+type Replayed struct {
+	Seen     time.Time
+	Endpoint string
+}
+
+func (r *Replayed) Error() string {
+	return fmt.Sprintf("jti was first used at %s at the %s endpoint", r.Seen.UTC().Format(time.RFC3339), r.Endpoint)
+}

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/server/oauth"
+)
+
+// Bounds of the index of used jti.
+const (
+	maxSpent       = 8 << 20            // entries
+	spentKeyLength = 16                 // bytes of the SHA-256 of (community, issuer, jti)
+	spentRecord    = spentKeyLength + 4 // key, second of first use; the endpoint's name follows
+)
+
+// spentKey names a jti. It is cut from a SHA-256: to be refused by chance or
+// by another's doing one would have to meet 128 given bits.
+type spentKey [spentKeyLength]byte
+
+// spentUse is when and where a jti was first used.
+type spentUse struct {
+	second   uint32 // Unix time
+	endpoint uint8  // index into spentIndex.endpoints
+}
+
+// spentIndex knows every live jti, by the minute in which its JWT ends. An
+// entry is made before its effect is committed and stays when the commit
+// fails: nobody knows then what reached the disk.
+type spentIndex struct {
+	mu        sync.Mutex // guards all below
+	minutes   map[uint32]map[spentKey]spentUse
+	count     int
+	floor     uint32   // jti of this minute and earlier are forgotten
+	endpoints []string // a handful of names
+}
+
+func newSpentIndex(floor uint32) *spentIndex {
+	return &spentIndex{minutes: map[uint32]map[spentKey]spentUse{}, floor: floor}
+}
+
+func spentKeyOf(s oauth.Spend) (k spentKey) {
+	var room [512]byte
+	b := room[:0]
+	for _, part := range [3]string{string(s.Community), s.Issuer, s.JTI} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	copy(k[:], sum[:])
+	return k
+}
+
+// minuteOf returns the minute at whose end t is past.
+func minuteOf(t time.Time) uint32 { return uint32(t.Unix() / 60) }
+
+// reserve marks a jti as used, or says when it was.
+func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
+	minute := minuteOf(s.Until)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if minute <= x.floor {
+		return oauth.ErrSwept
+	}
+	for _, m := range x.minutes {
+		if use, found := m[k]; found {
+			return &oauth.Replayed{Seen: time.Unix(int64(use.second), 0), Endpoint: x.endpoints[use.endpoint]}
+		}
+	}
+	if x.count >= maxSpent {
+		return oauth.ErrFull
+	}
+	x.add(minute, k, spentUse{second: uint32(s.Now.Unix()), endpoint: x.endpoint(s.Endpoint)})
+	return nil
+}
+
+func (x *spentIndex) add(minute uint32, k spentKey, use spentUse) {
+	m := x.minutes[minute]
+	if m == nil {
+		m = map[spentKey]spentUse{}
+		x.minutes[minute] = m
+	}
+	m[k] = use
+	x.count++
+}
+
+// endpoint returns the number of a name; past the room for them, the last one.
+func (x *spentIndex) endpoint(name string) uint8 {
+	for i, known := range x.endpoints {
+		if known == name || i == 255 {
+			return uint8(i)
+		}
+	}
+	x.endpoints = append(x.endpoints, name)
+	return uint8(len(x.endpoints) - 1)
+}
+
+// release takes a reservation back: its effect was refused and nothing of it
+// was written.
+func (x *spentIndex) release(k spentKey, until time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if m := x.minutes[minuteOf(until)]; m != nil {
+		if _, found := m[k]; found {
+			delete(m, k)
+			x.count--
+		}
+	}
+}
+
+// forget drops every minute up to floor.
+func (x *spentIndex) forget(floor uint32) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for minute, m := range x.minutes {
+		if minute <= floor {
+			x.count -= len(m)
+			delete(x.minutes, minute)
+		}
+	}
+	x.floor = max(x.floor, floor)
+}
+
+func (x *spentIndex) floorNow() uint32 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.floor
+}
+
+func (x *spentIndex) live() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.count
+}
+
+// record is what the file holds of a used jti.
+func (k spentKey) record(s oauth.Spend) []byte {
+	v := make([]byte, 0, spentRecord+len(s.Endpoint))
+	v = append(v, k[:]...)
+	v = binary.BigEndian.AppendUint32(v, uint32(s.Now.Unix()))
+	return append(v, s.Endpoint...)
+}
+
+// load reads the index from the file and returns the highest sequence number.
+func (x *spentIndex) load(root *bbolt.Bucket) (last uint64, err error) {
+	err = eachMinute(root, func(minute uint32, key uint64, v []byte) {
+		last = max(last, key)
+		if minute <= x.floor || len(v) < spentRecord {
+			return
+		}
+		x.add(minute, spentKey(v), spentUse{second: binary.BigEndian.Uint32(v[spentKeyLength:]), endpoint: x.endpoint(string(v[spentRecord:]))})
+	})
+	return last, err
+}
+
+func eachMinute(root *bbolt.Bucket, visit func(minute uint32, key uint64, v []byte)) error {
+	return root.ForEachBucket(func(name []byte) error {
+		if len(name) != 4 {
+			return nil
+		}
+		minute := binary.BigEndian.Uint32(name)
+		return root.Bucket(name).ForEach(func(k, v []byte) error {
+			if len(k) == 8 {
+				visit(minute, binary.BigEndian.Uint64(k), v)
+			}
+			return nil
+		})
+	})
+}
