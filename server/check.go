@@ -160,7 +160,7 @@ func (c Config) checkAmounts(cs *complaints) {
 		value int
 	}{
 		{"patients", c.Patients}, {"registration.perMinute", c.Registration.PerMinute},
-		{"limits.header", l.Header}, {"limits.body", l.Body}, {"limits.connections", l.Connections},
+		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
 	} {
 		if n.value < 0 {
@@ -182,9 +182,6 @@ func (c Config) checkAmounts(cs *complaints) {
 	// UDAP Security 2.0, 4.2: access tokens live for 60 minutes at most.
 	if c.TokenLifetime > time.Hour {
 		cs.add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
-	}
-	if l.Header > 1<<20 {
-		cs.add("write 65536, or at most 1048576", "limits.header: %d bytes is more than any honest request has", l.Header)
 	}
 }
 

@@ -69,7 +69,6 @@ func TestCheckText(t *testing.T) {
 		{"negative number", func(c *Config) { c.Limits.Body = -1 }, "limits.body: -1 is negative"},
 		{"negative time", func(c *Config) { c.Timeouts.Idle = -1 }, "timeouts.idle: -1ns is negative"},
 		{"long token", func(c *Config) { c.TokenLifetime = hour2 }, "tokenLifetime: 2h0m0s is longer than UDAP allows"},
-		{"large head", func(c *Config) { c.Limits.Header = 2 << 20 }, "limits.header: 2097152 bytes"},
 		{"no communities", func(c *Config) { c.Communities = nil }, "communities: there are none"},
 		{"community twice", func(c *Config) { c.Communities = append(c.Communities, c.Communities[0]) }, "communities[1].uri: urn:oid:1.2.3 is already communities[0]"},
 		{"community URI", func(c *Config) { c.Communities[0].URI = "mine" }, `communities[0].uri: "mine" is not an absolute URI`},
@@ -121,7 +120,7 @@ func TestDefaults(t *testing.T) {
 	c.Private = ""
 	c = c.withDefaults()
 	if c.Issuer != "https://localhost:8443/acme/oauth" || c.Private != c.Public || c.Admin.URL != "http://127.0.0.1:9480" ||
-		c.TokenLifetime != time.Hour || c.Limits.Header != 64<<10 || c.Timeouts.Header != 10*time.Second {
+		c.TokenLifetime != time.Hour || c.Limits.Body != 10<<20 || c.Timeouts.Header != 10*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
 	if got := site("https://h/fhir"); got != "https://h" {

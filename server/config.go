@@ -74,6 +74,7 @@ type Community struct {
 	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
 	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile
 	Certificates  []Certificate `yaml:"certificates"`            // our own in this community; one with an RSA key signs the metadata
+	SharedAnchors bool          `yaml:"sharedAnchors,omitempty"` // an anchor may stand in an earlier community too
 	AIA           []string      `yaml:"aia,omitempty"`           // scheme://host[:port] from which missing intermediates may be fetched; empty: nowhere
 	// Lists are CRL files, or http(s) URLs of CRLs, for certificates that name
 	// no distribution point of their own.
@@ -119,9 +120,9 @@ type Registration struct {
 	PerMinute int `yaml:"perMinute,omitempty"` // accepted for one trust community; 0: no limit
 }
 
-// Limits bound what a client may send and hold.
+// Limits bound what a client may send and hold. A request's head may always
+// have 64 KiB, as at the gateway.
 type Limits struct {
-	Header      int `yaml:"header,omitempty"`      // bytes of a request's head; default 65536
 	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 10485760
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
 	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address; 0: no limit, as all come from the gateway
@@ -156,7 +157,6 @@ func (c Config) withDefaults() Config {
 }
 
 func (l Limits) withDefaults() Limits {
-	or(&l.Header, 64<<10)
 	or(&l.Body, 10<<20)
 	or(&l.Connections, 4096)
 	or(&l.Requests, 512)

@@ -1,0 +1,224 @@
+// Package audit remembers decisions. Everything decided stands in a bounded
+// ring in memory; what was decided about a party that had proved who it is
+// goes to a store as well. Nobody who has proved nothing can make anything
+// durable grow (DESIGN rule 7).
+package audit
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Store keeps decisions over restarts, bounded by its own rules.
+type Store interface {
+	// SaveDecisions keeps all of them or none.
+	SaveDecisions(decisions []Decision) error
+	// Decision returns the one with an id, or false.
+	Decision(id string) (Decision, bool, error)
+	// Decisions returns at most n of them, newest first.
+	Decisions(n int) ([]Decision, error)
+}
+
+// Decision is a trace together with how its party stood to us.
+type Decision struct {
+	Authenticated bool       `json:"authenticated"` // the party had proved who it is
+	Trace         udap.Trace `json:"trace"`
+}
+
+// Config says what a Log keeps and where.
+type Config struct {
+	Keep  int          // decisions in memory; at least 1
+	Store Store        // nil: memory only
+	Log   *slog.Logger // one line for each decision
+	// Every is the time between two writes to the store. What was decided
+	// since the last one is lost when the process is killed: at most this long,
+	// and the effects of a decision do not depend on it. 0 means 1 s.
+	Every time.Duration
+}
+
+// maxPending bounds what waits for the store. A storm of authenticated
+// requests loses the record of some in the store, counted, not their place in
+// the ring.
+const maxPending = 1024
+
+// Log remembers decisions.
+type Log struct {
+	cfg Config
+
+	// Invariant: ring holds the newest min(total, Keep) decisions; the newest
+	// stands at (total-1) mod Keep.
+	mu      sync.Mutex
+	ring    []Decision
+	total   uint64
+	pending []Decision // for the store, oldest first; at most maxPending
+	counts  map[Count]uint64
+	lost    uint64 // decisions that the store never got
+}
+
+// Count is one line of the tally.
+type Count struct {
+	Action  string
+	Outcome string // an error code, or "granted"
+	Check   string // the check that refused; empty when granted
+}
+
+// New returns an empty Log.
+func New(cfg Config) *Log {
+	cfg.Keep = max(cfg.Keep, 1)
+	if cfg.Every <= 0 {
+		cfg.Every = time.Second
+	}
+	return &Log{cfg: cfg, ring: make([]Decision, 0, cfg.Keep), counts: map[Count]uint64{}}
+}
+
+// Record remembers one decision. The trace must not change afterwards.
+func (l *Log) Record(t *udap.Trace) {
+	d := Decision{Authenticated: Authenticated(t), Trace: *t}
+	l.remember(d)
+	l.line(d)
+}
+
+func (l *Log) remember(d Decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ring) < cap(l.ring) {
+		l.ring = append(l.ring, d)
+	} else {
+		l.ring[l.total%uint64(cap(l.ring))] = d
+	}
+	l.total++
+	l.counts[countOf(&d.Trace)]++
+	if !d.Authenticated || l.cfg.Store == nil {
+		return
+	}
+	if len(l.pending) == maxPending {
+		l.lost++
+		return
+	}
+	l.pending = append(l.pending, d)
+}
+
+func countOf(t *udap.Trace) Count {
+	if t.Code == "" {
+		return Count{Action: t.Action, Outcome: "granted"}
+	}
+	return Count{Action: t.Action, Outcome: string(t.Code), Check: RefusedBy(t)}
+}
+
+// RefusedBy is the name of the check that refused, empty when none did.
+func RefusedBy(t *udap.Trace) string {
+	for i := len(t.Steps) - 1; i >= 0; i-- {
+		if t.Steps[i].Verdict == udap.Refused {
+			return t.Steps[i].Check
+		}
+	}
+	return ""
+}
+
+// line writes the decision to the log: names and codes only, which udap has
+// made printable.
+func (l *Log) line(d Decision) {
+	t := &d.Trace
+	if l.cfg.Log == nil {
+		return
+	}
+	outcome := "granted"
+	if t.Code != "" {
+		outcome = string(t.Code)
+	}
+	l.cfg.Log.Info("decision", "trace", t.ID, "action", t.Action, "outcome", outcome, "check", RefusedBy(t),
+		"community", string(t.Community), "client", string(t.Client), "clientId", string(t.ClientID), "warnings", len(t.Warnings()))
+}
+
+// Recent returns at most n decisions, newest first.
+func (l *Log) Recent(n int) []Decision {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n = min(n, len(l.ring))
+	out := make([]Decision, 0, n)
+	for i := range n {
+		out = append(out, l.ring[(l.total-1-uint64(i))%uint64(cap(l.ring))])
+	}
+	return out
+}
+
+// Find returns the decision with an id, from memory or else from the store.
+func (l *Log) Find(id string) (Decision, bool, error) {
+	for _, d := range l.Recent(l.cfg.Keep) {
+		if d.Trace.ID == id {
+			return d, true, nil
+		}
+	}
+	if l.cfg.Store == nil {
+		return Decision{}, false, nil
+	}
+	return l.cfg.Store.Decision(id)
+}
+
+// Stored returns at most n decisions of the store, newest first.
+func (l *Log) Stored(n int) ([]Decision, error) {
+	if l.cfg.Store == nil {
+		return nil, nil
+	}
+	return l.cfg.Store.Decisions(n)
+}
+
+// Counts returns the tally since the start.
+func (l *Log) Counts() map[Count]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[Count]uint64, len(l.counts))
+	for k, v := range l.counts {
+		out[k] = v
+	}
+	return out
+}
+
+// Lost is how many decisions the store should have and has not.
+func (l *Log) Lost() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+// Run writes to the store until ctx ends, and then once more.
+func (l *Log) Run(ctx context.Context) {
+	tick := time.NewTicker(l.cfg.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.Flush()
+			return
+		case <-tick.C:
+			l.Flush()
+		}
+	}
+}
+
+// Flush writes what waits for the store.
+func (l *Log) Flush() {
+	l.mu.Lock()
+	batch := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	if err := l.cfg.Store.SaveDecisions(batch); err != nil {
+		l.failed(len(batch), err)
+	}
+}
+
+func (l *Log) failed(n int, err error) {
+	l.mu.Lock()
+	l.lost += uint64(n)
+	l.mu.Unlock()
+	if l.cfg.Log != nil {
+		l.cfg.Log.Error("decisions could not be stored", "count", n, "cause", err)
+	}
+}

@@ -1,0 +1,38 @@
+package audit
+
+import (
+	"strings"
+
+	"fhirdest.example/udap"
+)
+
+// proofs are the checks of package udap by which a party proves who it is: it
+// holds the key, and the key's certificate leads to a trust community.
+var proofs = [...]string{"jws.signature", "chain.path"}
+
+// Authenticated tells whether the party of a trace had proved who it is before
+// the decision fell: both proofs passed, and nothing that the proof rests on
+// (form, certificates, revocation) was refused.
+func Authenticated(t *udap.Trace) bool {
+	var passed [len(proofs)]bool
+	for _, s := range t.Steps {
+		if s.Verdict == udap.Refused && isProof(s.Check) {
+			return false
+		}
+		for i, name := range proofs {
+			if s.Check == name && s.Verdict == udap.Passed {
+				passed[i] = true
+			}
+		}
+	}
+	return passed == [len(proofs)]bool{true, true}
+}
+
+func isProof(check string) bool {
+	for _, prefix := range [...]string{"jws.", "x5c.", "chain."} {
+		if strings.HasPrefix(check, prefix) {
+			return true
+		}
+	}
+	return false
+}

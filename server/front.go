@@ -1,0 +1,235 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// front stands before every handler of the public listener: it decides, before
+// anything is read for its meaning, whether a request is one for this server at
+// all, and puts the headers on that every answer has.
+type front struct {
+	public  authorities
+	private authorities
+	toPub   http.Handler // requests under the public authority
+	toPriv  http.Handler // requests under the private one
+	fhir    []string     // paths of the FHIR bases: errors below them are OperationOutcomes
+	body    int64        // bytes of a request's body
+	slots   chan struct{}
+	log     *slog.Logger
+	meter   *meter
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := &answer{ResponseWriter: w}
+	defer f.finish(out, r)
+	every(out.Header())
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	default:
+		f.meter.overloaded.Inc()
+		out.Header().Set("Retry-After", "1")
+		f.refuse(out, r, http.StatusServiceUnavailable, "too many requests are being answered; try again shortly")
+		return
+	}
+	if to := f.judge(out, r); to != nil {
+		r.Body = http.MaxBytesReader(out, r.Body, f.body)
+		to.ServeHTTP(out, r)
+	}
+}
+
+// every sets the headers that every answer has. Handlers may sharpen them.
+func every(h http.Header) {
+	h.Set("Strict-Transport-Security", "max-age=31536000")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
+	h.Set("Referrer-Policy", "no-referrer")
+}
+
+// allMethods are the methods that some resource here answers.
+var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// judge returns the handler for the authority that a request names, or refuses
+// it and returns nil.
+func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
+	to := f.handler(r)
+	switch {
+	case !slices.Contains(allMethods, r.Method):
+		w.Header().Set("Allow", strings.Join(allMethods, ", "))
+		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
+	case to == nil:
+		// RFC 9110 15.5.20: not a name of ours. It is not quoted back.
+		f.refuse(w, r, http.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
+	case r.RequestURI == "*" && r.Method == http.MethodOptions:
+		w.Header().Set("Allow", strings.Join(allMethods, ", "))
+		w.WriteHeader(http.StatusNoContent)
+	case !plainTarget(r):
+		f.refuse(w, r, http.StatusBadRequest, "the request target is not a path of this server")
+	case r.Header.Get("Content-Encoding") != "":
+		f.refuse(w, r, http.StatusUnsupportedMediaType, "bodies are read as they are: send this one without a Content-Encoding")
+	case hides(r.Header) != "":
+		f.refuse(w, r, http.StatusBadRequest, "Connection names the field "+hides(r.Header)+", which is for this server and not for a hop")
+	case r.ContentLength > f.body:
+		w.Header().Set("Connection", "close")
+		f.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", f.body))
+	default:
+		f.noteForwarded(r)
+		return to
+	}
+	return nil
+}
+
+func (f *front) handler(r *http.Request) http.Handler {
+	switch {
+	case f.public.has(r.Host):
+		return f.toPub
+	case f.private.has(r.Host):
+		return f.toPriv
+	}
+	return nil
+}
+
+// plainTarget reports whether the target is an origin-form path, or an
+// absolute-form https URL (its authority is r.Host and has been judged).
+// net/http takes a fragment for part of the path.
+func plainTarget(r *http.Request) bool {
+	scheme := r.URL.Scheme == "" || r.URL.Scheme == "https" && r.URL.User == nil
+	return scheme && r.URL.Opaque == "" && strings.HasPrefix(r.URL.Path, "/") && !strings.Contains(r.RequestURI, "#")
+}
+
+// hopByHop are the options of Connection that mean something to one hop.
+var hopByHop = []string{"close", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "proxy-connection", "transfer-encoding"}
+
+// hides returns the first field that Connection would have a hop remove and
+// that is present and ours to read (case 301); empty when there is none.
+func hides(h http.Header) string {
+	for _, line := range h["Connection"] {
+		for _, option := range strings.Split(line, ",") {
+			option = strings.ToLower(strings.Trim(option, " \t"))
+			if !slices.Contains(hopByHop, option) && (h.Get(option) != "" || option == "host" || option == "content-length") {
+				return http.CanonicalHeaderKey(option)
+			}
+		}
+	}
+	return ""
+}
+
+// noteForwarded counts requests whose forwarding fields name another host than
+// ours: nothing is derived from them, but somebody believes it is.
+func (f *front) noteForwarded(r *http.Request) {
+	host := r.Header.Get("X-Forwarded-Host")
+	if host == "" || f.public.has(host) {
+		return
+	}
+	f.meter.forwarded.Inc()
+	f.log.Debug("X-Forwarded-Host disagrees with the public base URL and is not used", "found", clip(host))
+}
+
+// clip bounds what a client sent for the log, where slog escapes it.
+func clip(s string) string { return s[:min(len(s), 100)] }
+
+// refuse answers an error of the server itself, in the words of whoever asked:
+// an OperationOutcome below a FHIR base, else an OAuth error.
+func (f *front) refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if f.belowFHIR(r) {
+		writeOutcome(w, r, status, text)
+		return
+	}
+	writeError(w, r, status, text)
+}
+
+func (f *front) belowFHIR(r *http.Request) bool {
+	if r.URL == nil {
+		return false
+	}
+	return slices.ContainsFunc(f.fhir, func(base string) bool {
+		rest, ok := strings.CutPrefix(r.URL.Path, base)
+		return ok && (rest == "" || rest[0] == '/')
+	})
+}
+
+// finish ends a request whatever happened: it turns a panic into a 500, or
+// into a cut connection if the answer has begun, and counts.
+func (f *front) finish(w *answer, r *http.Request) {
+	if v := recover(); v != nil {
+		f.meter.panics.Inc()
+		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(v)
+		}
+		f.log.Error("panic", "route", w.route, "method", clip(r.Method), "what", panicText(v), "stack", string(debug.Stack()))
+		if w.status != 0 {
+			panic(http.ErrAbortHandler)
+		}
+		f.refuse(w, r, http.StatusInternalServerError, "the server failed; the operator can see why")
+	}
+	f.meter.answered(w.route, r.Method, w.status)
+}
+
+// panicText never quotes a value that could hold what a client sent.
+func panicText(v any) string {
+	if err, ok := v.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// answer remembers what went out.
+type answer struct {
+	http.ResponseWriter
+	status int
+	route  string // name of the route that matched, for metrics
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Flush lets handlers that stream do so.
+func (a *answer) Flush() {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	_ = http.NewResponseController(a.ResponseWriter).Flush() // a connection that cannot flush has nothing held back
+}
+
+// authorities are the spellings of one host and port.
+type authorities []string
+
+// authoritiesOf gives the host of a base URL as Host fields may write it: the
+// default port may be there or not (RFC 9110 4.2.2).
+func authoritiesOf(base string) authorities {
+	host := authority(base)
+	switch {
+	case host == "":
+		return nil
+	case strings.HasSuffix(host, ":443"):
+		return authorities{host, strings.TrimSuffix(host, ":443")}
+	case !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":"):
+		return authorities{host, host + ":443"}
+	}
+	return authorities{host}
+}
+
+func (a authorities) has(host string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return strings.EqualFold(s, host) })
+}
