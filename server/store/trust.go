@@ -50,7 +50,7 @@ var (
 )
 
 func trustSchema() Schema {
-	return Schema{Kind: "trust", Version: 1, Buckets: []string{"registrations", "clients", "jti", "tokens", "lists"}}
+	return Schema{Kind: "trust", Version: 1, Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions"}}
 }
 
 // OpenTrust opens trust.bolt, makes it if there is none, and reads the live jti

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/server/audit"
+)
+
+var decisionsBucket = []byte("decisions")
+
+// maxDecisions bounds how many decisions the file keeps; the oldest go first.
+const maxDecisions = 20_000
+
+// SaveDecisions appends decisions in one transaction, shared with whatever
+// else is being committed, and drops the oldest beyond the bound.
+func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
+	bodies := make([][]byte, 0, len(decisions))
+	for _, d := range decisions {
+		body, err := json.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("store: decision %s: %w", d.Trace.ID, err)
+		}
+		bodies = append(bodies, body)
+	}
+	return t.commits.do(func(b *batch) error { return appendDecisions(b.tx.Bucket(decisionsBucket), bodies) })
+}
+
+func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
+	bucket.FillPercent = 1 // keys only grow
+	for _, body := range bodies {
+		seq, err := bucket.NextSequence()
+		if err != nil {
+			return err
+		}
+		if err := bucket.Put(binary.BigEndian.AppendUint64(nil, seq), body); err != nil {
+			return err
+		}
+	}
+	if bucket.Sequence() <= maxDecisions {
+		return nil
+	}
+	oldest := bucket.Sequence() - maxDecisions // the last one to go
+	c := bucket.Cursor()
+	for k, _ := c.First(); len(k) == 8 && binary.BigEndian.Uint64(k) <= oldest; k, _ = c.First() {
+		if err := bucket.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Decision looks for the decision whose trace has an id.
+func (t *Trust) Decision(id string) (found audit.Decision, ok bool, err error) {
+	err = t.eachDecision(func(d audit.Decision) bool {
+		if d.Trace.ID == id {
+			found, ok = d, true
+		}
+		return !ok
+	})
+	return found, ok, err
+}
+
+// Decisions returns at most n decisions, newest first.
+func (t *Trust) Decisions(n int) ([]audit.Decision, error) {
+	var out []audit.Decision
+	err := t.eachDecision(func(d audit.Decision) bool {
+		if len(out) < n {
+			out = append(out, d)
+		}
+		return len(out) < n
+	})
+	return out, err
+}
+
+// eachDecision visits decisions, newest first, until visit returns false. The
+// operator alone asks, and the bucket is bounded, so there is no index.
+func (t *Trust) eachDecision(visit func(audit.Decision) bool) error {
+	return t.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(decisionsBucket).Cursor()
+		for k, v := c.Last(); k != nil; k, v = c.Prev() {
+			var d audit.Decision
+			if err := json.Unmarshal(v, &d); err != nil {
+				return fmt.Errorf("store: decision %x: %w", k, err)
+			}
+			if !visit(d) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
