@@ -1,0 +1,132 @@
+package console
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"fhirdest.example/server/audit"
+)
+
+// Config is what the console shows and to whom.
+type Config struct {
+	Decisions *audit.Log
+	Ready     func() Readiness
+	Refresh   func(context.Context) // fetches every revocation list anew
+	Metrics   http.Handler
+	Hosts     []string // names accepted in Host, beside localhost and the loopback addresses
+	Open      bool     // false: only /health and /ready answer, and they without details
+}
+
+type console struct {
+	Config
+	pages map[string]page
+}
+
+// page is one resource: its handlers by method.
+type page map[string]http.HandlerFunc
+
+// New returns the handler of the administration listener.
+func New(cfg Config) http.Handler {
+	c := &console{Config: cfg}
+	c.pages = map[string]page{
+		"/":          {"GET": c.home},
+		"/style.css": {"GET": c.style},
+		"/traces":    {"GET": c.traces},
+		"/ready":     {"GET": c.ready},
+		"/health":    {"GET": c.health},
+		"/metrics":   {"GET": cfg.Metrics.ServeHTTP},
+		"/refresh":   {"POST": c.refresh},
+	}
+	return c
+}
+
+// always are the pages that answer even when the console is closed.
+var always = []string{"/health", "/ready"}
+
+func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	headers(w.Header())
+	switch {
+	case !c.ours(r.Host):
+		// A page of another site whose name was made to lead here (DNS
+		// rebinding) ends here: its Host is that site's.
+		fail(w, r, http.StatusMisdirectedRequest, "this name does not lead to the console; use localhost, or add the name under admin.hosts")
+	case !c.Open && !slices.Contains(always, r.URL.Path):
+		fail(w, r, http.StatusForbidden, "the console is closed; open it with admin.open: true")
+	default:
+		c.route(w, r)
+	}
+}
+
+func (c *console) route(w http.ResponseWriter, r *http.Request) {
+	p := c.pages[r.URL.Path]
+	if id, ok := strings.CutPrefix(r.URL.Path, "/traces/"); ok && id != "" {
+		p = page{"GET": func(w http.ResponseWriter, r *http.Request) { c.trace(w, r, id) }}
+	}
+	if p == nil {
+		fail(w, r, http.StatusNotFound, "there is no such page")
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h := p[method]
+	switch {
+	case h == nil:
+		w.Header().Set("Allow", p.allow())
+		fail(w, r, http.StatusMethodNotAllowed, "this page answers "+p.allow())
+	case method != http.MethodGet && !sameOrigin(r):
+		fail(w, r, http.StatusForbidden, "send this from the console's own page: its Origin header must name this console")
+	default:
+		h(w, r)
+	}
+}
+
+func (p page) allow() string {
+	if p["GET"] != nil {
+		return "GET, HEAD"
+	}
+	return "POST"
+}
+
+// ours reports whether a Host header names this console.
+func (c *console) ours(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if ip := net.ParseIP(name); ip != nil && ip.IsLoopback() {
+		return true
+	}
+	return strings.EqualFold(name, "localhost") ||
+		slices.ContainsFunc(c.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
+}
+
+// sameOrigin asks for the proof that a page of this console sent the request.
+// Browsers say so in Sec-Fetch-Site, which no page can set; their Origin is then
+// ours, or null because of our Referrer-Policy. Without that field Origin itself
+// must name us: other sites cannot forge it, and its absence proves nothing.
+func sameOrigin(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	ours := len(r.Header["Origin"]) == 1 && origin == "http://"+r.Host
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin":
+		return ours || origin == "null" || origin == ""
+	case "":
+		return ours
+	}
+	return false
+}
+
+// headers stand on every answer, errors included.
+func headers(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}

@@ -1,0 +1,159 @@
+package console
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/server/audit"
+	"fhirdest.example/udap"
+)
+
+//go:embed style.css
+var styleSheet []byte
+
+//go:embed pages.html
+var pagesSource string
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"refusedBy": func(t udap.Trace) string { return audit.RefusedBy(&t) },
+	"warnings":  func(t udap.Trace) int { return len(t.Warnings()) },
+}).Parse(pagesSource))
+
+// maxListed bounds one answer of /traces.
+const maxListed = 1000
+
+func (c *console) home(w http.ResponseWriter, r *http.Request) {
+	html(w, r, "home", struct {
+		Ready  Readiness
+		Recent []audit.Decision
+	}{c.Ready(), c.Decisions.Recent(50)})
+}
+
+func (c *console) style(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	write(w, r, http.StatusOK, styleSheet)
+}
+
+// traces lists decisions, newest first. Parameters: n, how many; client,
+// community, action and code, which they must have; stored=1, those that the
+// store kept rather than those in memory.
+func (c *console) traces(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.URL.Query().Get("n"))
+	if err != nil || n < 1 {
+		n = 100
+	}
+	from := c.Decisions.Recent(maxListed)
+	if r.URL.Query().Get("stored") != "" {
+		if from, err = c.Decisions.Stored(maxListed); err != nil {
+			fail(w, r, http.StatusInternalServerError, "the stored decisions cannot be read; the log says why")
+			return
+		}
+	}
+	list := []audit.Decision{}
+	for _, d := range from {
+		if len(list) < min(n, maxListed) && matches(r, &d.Trace) {
+			list = append(list, d)
+		}
+	}
+	if wantsHTML(r) {
+		html(w, r, "traces", list)
+		return
+	}
+	reply(w, r, http.StatusOK, list)
+}
+
+func matches(r *http.Request, t *udap.Trace) bool {
+	for name, value := range map[string]string{
+		"client": string(t.Client), "community": string(t.Community), "action": t.Action, "code": string(t.Code),
+	} {
+		if asked := r.URL.Query().Get(name); asked != "" && asked != value {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *console) trace(w http.ResponseWriter, r *http.Request, id string) {
+	d, ok, err := c.Decisions.Find(id)
+	switch {
+	case err != nil:
+		fail(w, r, http.StatusInternalServerError, "the stored decisions cannot be read; the log says why")
+	case !ok:
+		fail(w, r, http.StatusNotFound, "there is no such trace: only the newest are kept, and those before authentication in memory only")
+	case wantsHTML(r):
+		html(w, r, "trace", d)
+	default:
+		reply(w, r, http.StatusOK, d)
+	}
+}
+
+func (c *console) health(w http.ResponseWriter, r *http.Request) {
+	reply(w, r, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (c *console) ready(w http.ResponseWriter, r *http.Request) {
+	state := c.Ready()
+	status := http.StatusOK
+	if !state.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	switch {
+	case !c.Open:
+		reply(w, r, status, map[string]bool{"ready": state.Ready})
+	case wantsHTML(r):
+		html(w, r, "ready", state)
+	default:
+		reply(w, r, status, state)
+	}
+}
+
+func (c *console) refresh(w http.ResponseWriter, r *http.Request) {
+	c.Refresh(r.Context())
+	w.Header().Set("Location", "/ready")
+	write(w, r, http.StatusSeeOther, nil)
+}
+
+// wantsHTML tells a browser, which names text/html first, from a program.
+func wantsHTML(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
+}
+
+func html(w http.ResponseWriter, r *http.Request, name string, data any) {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+		fail(w, r, http.StatusInternalServerError, "the page could not be made")
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Vary", "Accept")
+	write(w, r, http.StatusOK, b.Bytes())
+}
+
+func reply(w http.ResponseWriter, r *http.Request, status int, v any) {
+	body, err := json.Marshal(v, jsontext.WithIndent("  "), jsontext.EscapeForHTML(true))
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer could not be written"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Accept")
+	write(w, r, status, append(body, '\n'))
+}
+
+func fail(w http.ResponseWriter, r *http.Request, status int, text string) {
+	reply(w, r, status, map[string]string{"error": text})
+}
+
+func write(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the reader is gone; nothing to do
+	}
+}
