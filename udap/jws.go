@@ -1,0 +1,237 @@
+package udap
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
+)
+
+// Bounds of a compact JWS (RFC 7515 7.1), in bytes.
+const (
+	maxHeader  = 48 << 10 // ten certificates of 3 KB, in base64 twice
+	maxPayload = 64 << 10
+	maxCompact = maxHeader/3*4 + maxPayload/3*4 + 2048
+)
+
+// maxCerts bounds x5c before anything is parsed or verified.
+const maxCerts = 10
+
+// envelope is a compact JWS taken apart, nothing about it believed yet.
+type envelope struct {
+	raw       string
+	header    object
+	claims    object
+	alg       string
+	signed    []byte // what the signature covers
+	signature []byte
+	certs     []*x509.Certificate // x5c, signer first
+}
+
+// fault is a rule of form that did not hold.
+type fault struct {
+	expected, found, remedy string
+	err                     error
+}
+
+func (f *fault) finding() Finding {
+	return Finding{Expected: f.expected, Found: f.found, Remedy: f.remedy, Err: f.err}
+}
+
+// strict64 is unpadded base64url that refuses loose trailing bits.
+var strict64 = base64.RawURLEncoding.Strict()
+
+// openCompact takes the three segments apart. RFC 7515 7.1; UDAP Security
+// 7.1.1 allows no other serialization.
+func openCompact(compact string) (*envelope, *fault) {
+	const expected = "three segments of unpadded base64url, separated by dots (compact JWS)"
+	if len(compact) > maxCompact {
+		return nil, &fault{expected: fmt.Sprintf("at most %d bytes", maxCompact), found: fmt.Sprintf("%d bytes", len(compact))}
+	}
+	parts := strings.Split(compact, ".")
+	if len(parts) != 3 {
+		return nil, &fault{expected: expected, found: segmentsShown(compact, len(parts))}
+	}
+	var bin [3][]byte
+	for i, name := range []string{"header", "payload", "signature"} {
+		b, err := decodeSegment(parts[i])
+		if err != nil {
+			return nil, &fault{expected: expected, found: fmt.Sprintf("the %s: %v", name, err), err: err}
+		}
+		bin[i] = b
+	}
+	e := &envelope{raw: compact, signature: bin[2]}
+	e.signed = []byte(compact[:len(parts[0])+1+len(parts[1])])
+	var f *fault
+	if e.header, f = openObject("header", bin[0], maxHeader); f != nil {
+		return nil, f
+	}
+	if e.claims, f = openObject("payload", bin[1], maxPayload); f != nil {
+		return nil, f
+	}
+	return e, nil
+}
+
+func segmentsShown(compact string, n int) string {
+	switch {
+	case strings.HasPrefix(strings.TrimSpace(compact), "{"):
+		return "a JSON object (the JSON serialization is not accepted)"
+	case n == 5:
+		return "five segments (an encrypted JWE)"
+	case compact == "":
+		return "nothing"
+	}
+	return fmt.Sprintf("%d segment(s)", n)
+}
+
+func decodeSegment(s string) ([]byte, error) {
+	switch {
+	case s == "":
+		return nil, errors.New("it is empty")
+	case strings.ContainsAny(s, "\r\n"):
+		return nil, errors.New("it has a line break") // encoding/base64 would skip it
+	case strings.ContainsAny(s, "+/"):
+		return nil, errors.New("it is base64, not base64url (it has + or /)")
+	case strings.Contains(s, "="):
+		return nil, errors.New("it is padded with =")
+	}
+	b, err := strict64.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("not base64url: %w", err)
+	}
+	return b, nil
+}
+
+func openObject(name string, data []byte, limit int) (object, *fault) {
+	expected := "a " + name + " that is one JSON object with each member once"
+	if len(data) > limit {
+		return nil, &fault{expected: fmt.Sprintf("a %s of at most %d bytes", name, limit), found: fmt.Sprintf("%d bytes", len(data))}
+	}
+	o, err := parseObject(data)
+	if err != nil {
+		return nil, &fault{expected: expected, found: "in the " + name + ": " + err.Error(), err: err}
+	}
+	return o, nil
+}
+
+// forbiddenHeaders change what is signed or how it is read; no JWT of this
+// guide may carry them (RFC 7519 5.3, RFC 7797 6, RFC 7516).
+var forbiddenHeaders = []string{"crit", "b64", "zip", "enc"}
+
+// textHeaders are strings where they appear (RFC 7515 4.1). None of them ever
+// names the key: that is x5c[0] alone (RFC 8725 3.10).
+var textHeaders = []string{"typ", "cty", "kid", "jku", "x5u", "x5t", "x5t#S256"}
+
+// checkHeader judges the members of the header other than alg and x5c.
+func (e *envelope) checkHeader() *fault {
+	for _, name := range forbiddenHeaders {
+		if e.header.has(name) {
+			return &fault{expected: "no " + name + " header", found: e.header.shown(name)}
+		}
+	}
+	for _, name := range textHeaders {
+		if _, ok := e.header.text(name); e.header.has(name) && !ok {
+			return &fault{expected: name + " as a string", found: e.header.shown(name)}
+		}
+	}
+	return nil
+}
+
+// checkAlg judges alg against the list of all algorithms; the community's own
+// list is judged once the community is known.
+func (e *envelope) checkAlg() *fault {
+	alg, ok := e.header.text("alg")
+	if !ok || !slices.Contains(signatureAlgorithms, alg) {
+		return &fault{
+			expected: "alg as one of " + strings.Join(signatureAlgorithms, ", "), found: e.header.shown("alg"),
+			remedy: "sign with RS256 or ES256 and the private key of x5c[0]",
+		}
+	}
+	e.alg = alg
+	return nil
+}
+
+// checkThumbprints refuses x5t and x5t#S256 that name another certificate than
+// x5c[0] (RFC 7515 4.1.7 and 4.1.8).
+func (e *envelope) checkThumbprints() *fault {
+	one, sum := sha1.Sum(e.certs[0].Raw), sha256.Sum256(e.certs[0].Raw)
+	for name, want := range map[string][]byte{"x5t": one[:], "x5t#S256": sum[:]} {
+		got, ok := e.header.text(name)
+		if !ok {
+			continue
+		}
+		if b, err := strict64.DecodeString(got); err != nil || !bytes.Equal(b, want) {
+			return &fault{
+				expected: name + " of x5c[0]: " + strict64.EncodeToString(want), found: cut(got, 100),
+				remedy: "leave " + name + " out, or compute it over the DER of x5c[0]",
+			}
+		}
+	}
+	return nil
+}
+
+// verifySignature asks jwx whether the key of x5c[0], and no other, made the
+// signature with the one algorithm that the header names and the key fits.
+func (e *envelope) verifySignature() *fault {
+	size, err := algorithmFits(e.alg, e.certs[0].PublicKey)
+	if err != nil {
+		return &fault{expected: "an algorithm that fits the key of x5c[0]", found: err.Error()}
+	}
+	if len(e.signature) != size {
+		return &fault{
+			expected: fmt.Sprintf("a signature of %d bytes for %s with %s", size, e.alg, keyShown(e.certs[0].PublicKey)),
+			found:    fmt.Sprintf("%d bytes%s", len(e.signature), derHint(e.alg, e.signature)),
+		}
+	}
+	if err := verifyWith(e.alg, e.signed, e.signature, e.certs[0]); err != nil {
+		return &fault{
+			expected: "a signature by the key of x5c[0], " + certShown(e.certs[0]), found: e.whoSigned(),
+			remedy: "sign the exact bytes of header.payload with the private key of the certificate that stands first in x5c", err: err,
+		}
+	}
+	return nil
+}
+
+func verifyWith(alg string, signed, signature []byte, cert *x509.Certificate) error {
+	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
+	if err != nil {
+		return err
+	}
+	return v.Verify(signed, signature, cert.PublicKey)
+}
+
+// whoSigned explains a signature that x5c[0] did not make, by trying the other
+// certificates. What it finds is told, never believed.
+func (e *envelope) whoSigned() string {
+	first := ""
+	if e.certs[0].IsCA {
+		first = "; x5c[0] is a CA: the order is probably reversed, the leaf stands first"
+	}
+	for i, c := range e.certs[1:] {
+		if checkKey(c.PublicKey) != nil {
+			continue
+		}
+		if size, err := algorithmFits(e.alg, c.PublicKey); err != nil || size != len(e.signature) {
+			continue
+		}
+		if verifyWith(e.alg, e.signed, e.signature, c) == nil {
+			return fmt.Sprintf("a signature made by the key of x5c[%d], %s%s", i+1, certShown(c), first)
+		}
+	}
+	return "a signature that no key of x5c made, or content that changed after signing" + first
+}
+
+func derHint(alg string, sig []byte) string {
+	if strings.HasPrefix(alg, "ES") && len(sig) > 8 && sig[0] == 0x30 {
+		return " (it looks like an ASN.1 DER signature; JWS wants r and s side by side, RFC 7518 3.4)"
+	}
+	return ""
+}

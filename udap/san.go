@@ -1,0 +1,95 @@
+package udap
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// Bounds of the Subject Alternative Name of a leaf.
+const (
+	maxSANs   = 50
+	maxSANURI = 2048
+)
+
+// RawSANURIs returns the uniformResourceIdentifier entries of the certificate's
+// Subject Alternative Name, byte for byte as the certificate has them. The
+// parsed form (cert.URIs[i].String()) may differ from those bytes, and iss is
+// compared as a string (UDAP Security 7.1.5).
+func RawSANURIs(cert *x509.Certificate) ([]string, error) {
+	value, err := extensionValue(cert, oidSubjectAltName)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	var seq asn1.RawValue
+	rest, err := asn1.Unmarshal(value, &seq)
+	if err != nil || len(rest) > 0 || !seq.IsCompound || seq.Tag != asn1.TagSequence || seq.Class != asn1.ClassUniversal {
+		return nil, errors.New("the Subject Alternative Name is not a sequence")
+	}
+	var uris []string
+	left := seq.Bytes
+	for n := 0; len(left) > 0; n++ {
+		if n >= maxSANs {
+			return nil, fmt.Errorf("more than %d names in the Subject Alternative Name", maxSANs)
+		}
+		var name asn1.RawValue
+		if left, err = asn1.Unmarshal(left, &name); err != nil {
+			return nil, fmt.Errorf("Subject Alternative Name: %w", err)
+		}
+		if name.Class == asn1.ClassContextSpecific && name.Tag == 6 && !name.IsCompound {
+			uris = append(uris, string(name.Bytes))
+		}
+	}
+	return uris, nil
+}
+
+// extensionValue returns the value of an extension; nil when it is absent.
+func extensionValue(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []byte, err error) {
+	for _, e := range cert.Extensions {
+		if !e.Id.Equal(oid) {
+			continue
+		}
+		if value != nil {
+			return nil, fmt.Errorf("the extension %v stands twice", oid)
+		}
+		value = bytes.Clone(e.Value)
+	}
+	return value, nil
+}
+
+// checkSANURI is the rule for each URI name of a leaf: plain printable ASCII,
+// of bounded length, without user information (which name constraints do not
+// see, so that a host could be forged in front of it).
+func checkSANURI(uri string) error {
+	if len(uri) == 0 || len(uri) > maxSANURI {
+		return fmt.Errorf("a URI name of %d bytes", len(uri))
+	}
+	for i := range len(uri) {
+		if uri[i] <= 0x20 || uri[i] >= 0x7f {
+			return fmt.Errorf("the URI name %q has the byte %#x", cut(uri, 100), uri[i])
+		}
+	}
+	if strings.Contains(uriAuthority(uri), "@") {
+		return fmt.Errorf("the URI name %q has user information before its host", cut(uri, 100))
+	}
+	return nil
+}
+
+// uriAuthority returns what stands between // and the next /, ? or #, or
+// nothing when the URI has no authority (RFC 3986 3.2).
+func uriAuthority(uri string) string {
+	_, rest, ok := strings.Cut(uri, ":")
+	if !ok || !strings.HasPrefix(rest, "//") {
+		return ""
+	}
+	rest = rest[2:]
+	if i := strings.IndexAny(rest, "/?#\\"); i >= 0 {
+		rest = rest[:i]
+	}
+	return rest
+}

@@ -1,0 +1,104 @@
+package udap
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// misspelt lists names seen in the field for the names that were meant.
+var misspelt = map[string][]string{
+	"scope":                  {"scopes", "Scope"},
+	"authorization_endpoint": {"authorize_endpoint", "auth_endpoint", "authorization_url"},
+	"token_endpoint":         {"token_url", "token_uri"},
+	"registration_endpoint":  {"register_endpoint", "registration_url"},
+	"redirect_uris":          {"redirect_uri", "redirect_urls"},
+	"grant_types":            {"grant_type"},
+	"response_types":         {"response_type"},
+	"contacts":               {"contact", "contact_uris"},
+	"logo_uri":               {"logo_url", "logo"},
+	"client_name":            {"name", "clientName"},
+	"extensions":             {"extension", "Extensions"},
+	"hl7-b2b":                {"hl7_b2b", "hl7b2b", "HL7-B2B"},
+	"purpose_of_use":         {"purposeOfUse", "purpose-of-use", "purposes_of_use"},
+	"organization_id":        {"organizationId", "organisation_id"},
+	"x5c":                    {"X5C", "x5C", "x5u"},
+	"alg":                    {"ALG", "Alg"},
+}
+
+// didYouMean names a present member that was probably meant to be name.
+func (o object) didYouMean(name string) string {
+	for _, wrong := range misspelt[name] {
+		if o.has(wrong) {
+			return fmt.Sprintf(" (there is %q: did you mean %q?)", wrong, name)
+		}
+	}
+	for other := range o {
+		if other != name && strings.EqualFold(other, name) {
+			return fmt.Sprintf(" (there is %q: names are case-sensitive)", other)
+		}
+	}
+	return ""
+}
+
+// cut bounds a text for a finding.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// difference says how two URLs differ, in the words that help most: the
+// scheme, the port, case or a slash if that is all, else the first character.
+// Both are compared byte for byte elsewhere; this only explains.
+func difference(want, got string) string {
+	switch {
+	case want == got:
+		return "they are equal"
+	case strings.TrimRight(want, "/") == strings.TrimRight(got, "/"):
+		return "only the trailing slash differs"
+	case strings.EqualFold(want, got):
+		return "only upper and lower case differ"
+	case strings.TrimSpace(got) == want:
+		return "only white space around it differs"
+	}
+	if d := urlDifference(want, got); d != "" {
+		return d
+	}
+	i := 0
+	for i < len(want) && i < len(got) && want[i] == got[i] {
+		i++
+	}
+	return fmt.Sprintf("the first difference is at character %d: %s against %s", i+1, at(want, i), at(got, i))
+}
+
+func urlDifference(want, got string) string {
+	a, errA := url.Parse(want)
+	b, errB := url.Parse(got)
+	if errA != nil || errB != nil || a.Host == "" || b.Host == "" {
+		return ""
+	}
+	same := a.Path == b.Path && a.RawQuery == b.RawQuery && a.Fragment == b.Fragment
+	switch {
+	case same && a.Host == b.Host && a.Scheme != b.Scheme:
+		return fmt.Sprintf("only the scheme differs: %s against %s", a.Scheme, b.Scheme)
+	case same && a.Scheme == b.Scheme && a.Hostname() == b.Hostname():
+		return fmt.Sprintf("only the port differs: %q against %q", a.Port(), b.Port())
+	case a.Scheme == b.Scheme && a.Host == b.Host && a.Path == b.Path && a.Fragment != b.Fragment:
+		return fmt.Sprintf("only the fragment differs: %q against %q", a.Fragment, b.Fragment)
+	}
+	return ""
+}
+
+func at(s string, i int) string {
+	if i >= len(s) {
+		return "the end"
+	}
+	_, n := utf8.DecodeRuneInString(s[i:])
+	return fmt.Sprintf("%q", s[i:i+n])
+}
