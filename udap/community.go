@@ -32,6 +32,8 @@ type Policy struct {
 	Certifications        []string      // certification URIs supported
 	CertificationsNeeded  []string      // certification URIs required
 	ExtendedKeyUsages     []string      // OIDs of which a leaf must carry one; empty: any or none
+	CertificatePolicies   []string      // OIDs of certificate policies of which a path must be valid for one; empty: any
+	AIA                   []string      // origins (scheme://host:port) from which missing issuers may be fetched; empty: none
 	Revocation            RevocationRule
 	UDAPNumber            bool // "udap": 1 as a number is accepted with a warning
 }

@@ -67,4 +67,3 @@ func samePublicKey(a, b crypto.PublicKey) bool {
 	}
 	return false
 }
-

@@ -3,7 +3,6 @@ package udap
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -13,6 +12,8 @@ import (
 type Verifier struct {
 	Communities []*Community     // in configuration order; the first that a leaf leads to counts
 	Revocation  RevocationSource // nil: every status is unknown
+
+	memory memory // of certificates, paths and lists; a Verifier is not copied after its first use
 }
 
 // RevocationSource hands out revocation lists. An implementation may use the
@@ -100,17 +101,6 @@ type AuthenticationToken struct {
 	Extensions map[string]jsontext.Value // the extensions claim, not yet judged; nil when absent
 	Scope      []string                  // the scope claim; nil when absent
 	Resources  bool                      // a resources claim is present
-}
 
-var errNotBuilt = errors.New("udap: not built yet")
-
-// Statement judges a software statement posted for registration.
-func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr *Trace) (*SoftwareStatement, error) {
-	return nil, errNotBuilt
-}
-
-// Assertion judges an authentication token. lookup finds the registration that
-// sub names; clientIDParam is the client_id parameter, empty when absent.
-func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace) (*AuthenticationToken, error) {
-	return nil, errNotBuilt
+	extensionsKind string // what stood there, when it was no object of objects
 }

@@ -1,0 +1,163 @@
+package udap
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Assertion judges an authentication token (UDAP JWT-based client
+// authentication 6; UDAP Security 4.2.1, 5.2.1). lookup finds the registration
+// that sub names; clientIDParam is the client_id parameter, empty when absent.
+// The certificate must lead to the community of that registration, and have
+// the URI to which it is bound; no other community counts. A refusal is an
+// *Error with the code invalid_client, or invalid_request for a malformed scope
+// claim. The extensions are judged by JudgeB2B and its like.
+func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace) (*AuthenticationToken, error) {
+	j := v.judge(ctx, assertionKind, exp, tr)
+	e, err := j.open(compact)
+	if err != nil {
+		return nil, err
+	}
+	client := j.registration(e, lookup)
+	verified, err := j.trust(e, client.communities)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.assertionNames(e, client, clientIDParam, verified); err != nil {
+		return nil, err
+	}
+	if err := j.common(e, verified); err != nil {
+		return nil, err
+	}
+	ant := &AuthenticationToken{Verified: *verified, ClientID: client.id}
+	return ant, j.antClaims(e, ant)
+}
+
+// caller is the registration that sub names.
+type caller struct {
+	id          ClientID
+	binding     Binding
+	known       bool
+	communities []*Community // that may vouch for it
+}
+
+// registration looks the client up. For an unknown one every community is
+// tried, so that a stranger without a trusted certificate is told the same
+// about a client that exists and one that does not.
+func (j *judgement) registration(e *envelope, lookup func(ClientID) (Binding, bool)) caller {
+	sub, _ := e.claims.text("sub")
+	out := caller{id: ClientID(sub), communities: j.v.Communities}
+	if lookup == nil || sub == "" {
+		return out
+	}
+	out.binding, out.known = lookup(out.id)
+	if !out.known {
+		return out
+	}
+	out.communities = nil
+	for _, c := range j.v.Communities {
+		if c.URI == out.binding.Community {
+			out.communities = append(out.communities, c)
+		}
+	}
+	return out
+}
+
+// assertionNames judges iss, sub, client_id, and that the certificate has the
+// URI to which the registration is bound.
+func (j *judgement) assertionNames(e *envelope, client caller, param string, out *Verified) error {
+	k := j.kind.checks
+	uris, _ := RawSANURIs(out.Leaf)
+	iss, ok := e.claims.text("iss")
+	switch {
+	case !ok || iss == "":
+		return j.refuseClaim(k.iss, Finding{Expected: "iss as the client_id", Found: e.claims.shown("iss")})
+	case iss != string(client.id):
+		return j.refuseClaim(k.sub, Finding{Expected: "sub equal to iss, " + iss, Found: e.claims.shown("sub"), Remedy: uriForID(uris, iss, string(client.id))})
+	case !client.known:
+		return j.refuseClaim(k.iss, Finding{Expected: "a client_id that is registered here", Found: iss, Remedy: uriForID(uris, iss, iss)})
+	}
+	j.tr.ClientID = client.id
+	j.tr.Pass(k.iss, "a registered client_id", iss)
+	j.tr.Pass(k.sub, iss, string(client.id))
+	if param != "" && param != iss {
+		return j.refuseClaim(checkClientID, Finding{Expected: iss, Found: param, Remedy: "leave client_id out, or let it equal iss and sub"})
+	}
+	if !slices.Contains(uris, string(client.binding.Client)) {
+		return j.refuseClaim(checkBinding, Finding{
+			Expected: string(client.binding.Client) + " among the certificate's URI names", Found: list(uris),
+			Remedy: sanHint(out.Leaf, uris, string(client.binding.Client)),
+		})
+	}
+	j.tr.Pass(checkBinding, string(client.binding.Client), list(uris))
+	out.Client = client.binding.Client
+	j.tr.Client = out.Client
+	return nil
+}
+
+// uriForID recognises the two names of a client taken for one another.
+func uriForID(uris []string, iss, sub string) string {
+	switch {
+	case slices.Contains(uris, iss) && slices.Contains(uris, sub):
+		return "this is the client's URI; in an authentication token iss and sub are the client_id that registration returned"
+	case slices.Contains(uris, iss):
+		return "iss is the client's URI; in an authentication token it is the client_id that registration returned"
+	case slices.Contains(uris, sub):
+		return "sub is the client's URI; in an authentication token it is the client_id that registration returned"
+	}
+	return "use the client_id of the registration response, or register again"
+}
+
+// antClaims reads the claims that grants use: extensions, scope, resources.
+func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
+	ant.Resources = e.claims.has("resources")
+	if raw, ok := e.claims["extensions"]; ok {
+		ext, isObject := values(raw)
+		if !isObject {
+			ant.extensionsKind = e.claims.shown("extensions")
+			ext = nil
+		}
+		ant.Extensions = ext
+	} else {
+		ant.extensionsKind = e.claims.shown("extensions")
+	}
+	if !e.claims.has("scope") {
+		return nil
+	}
+	text, ok := e.claims.text("scope")
+	scopes, err := splitScope(text)
+	if !ok || err != nil {
+		f := Finding{Expected: "scope as a string of scopes with one space between", Found: e.claims.shown("scope"), Err: err}
+		return j.tr.Refuse(checkAntScope, InvalidRequest, f)
+	}
+	ant.Scope = scopes
+	j.tr.Pass(checkAntScope, "a list of scopes", cut(strings.Join(scopes, " "), 300))
+	return nil
+}
+
+// maxScopes bounds a list of scopes: long lists are refused, never cut.
+const maxScopes = 1000
+
+// splitScope takes a scope value apart as RFC 6749 3.3 writes it.
+func splitScope(s string) ([]string, error) {
+	if s == "" {
+		return nil, fmt.Errorf("it is empty")
+	}
+	parts := strings.Split(s, " ")
+	if len(parts) > maxScopes {
+		return nil, fmt.Errorf("%d scopes, more than %d", len(parts), maxScopes)
+	}
+	for _, p := range parts {
+		if p == "" {
+			return nil, fmt.Errorf("one space stands between scopes, and none around them")
+		}
+		for i := range len(p) {
+			if b := p[i]; b <= 0x20 || b == '"' || b == '\\' || b >= 0x7f {
+				return nil, fmt.Errorf("the scope %q has a character that RFC 6749 3.3 does not allow", cut(p, 60))
+			}
+		}
+	}
+	return parts, nil
+}

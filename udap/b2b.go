@@ -1,0 +1,268 @@
+package udap
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// B2BKey is the name of the B2B authorization extension object.
+const B2BKey = "hl7-b2b"
+
+// Bounds of the B2B authorization extension object.
+const (
+	maxPurposes   = 20
+	maxReferences = 20
+	maxB2BText    = 500
+)
+
+// The checks on the B2B authorization extension object (UDAP Security 5.2.1.1).
+var (
+	checkB2B        = Check{"b2b.object", "extensions has an hl7-b2b object", ids("S1-198 S1-032 S2-21")}
+	checkB2BVersion = Check{"b2b.version", `version is the string "1"`, ids("S1-202 S2-21")}
+	checkB2BOrg     = Check{"b2b.organization", "organization_id is a URI of a scheme that the community allows", ids("S1-210 S1-211 S1-212 S1-213 S2-21")}
+	checkB2BPurpose = Check{"b2b.purpose_of_use", "purpose_of_use has one or more codes that the community allows", ids("S1-215 S1-216 S2-21")}
+	checkB2BSubject = Check{"b2b.subject", "subject_id and subject_role come with subject_name", ids("S1-203 S1-204 S1-208 S2-21")}
+	checkB2BConsent = Check{"b2b.consent", "consent_policy holds URIs; consent_reference comes with it and holds absolute URLs", ids("S1-217 S1-218 S1-221 S2-21")}
+)
+
+func b2bChecks() []Check {
+	return []Check{checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent}
+}
+
+// B2B is a well-formed B2B authorization extension object: what a client says
+// about who asks, for whom and what for. Nobody has verified it.
+type B2B struct {
+	SubjectName      string
+	SubjectID        string
+	SubjectRole      string
+	OrganizationName string
+	OrganizationID   string
+	PurposeOfUse     []string
+	ConsentPolicy    []string
+	ConsentReference []string // never fetched here
+}
+
+// b2b is one judgement of the object.
+type b2b struct {
+	o   object
+	p   Policy
+	tr  *Trace
+	out *B2B
+}
+
+// JudgeB2B judges the hl7-b2b object of an authentication token that asks for
+// client_credentials. It returns nil without an error when there is none and
+// the policy lets it be absent. A refusal is an *Error with the code
+// invalid_grant (UDAP authorization grants 6.4).
+func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
+	raw, ok := ant.Extensions[B2BKey]
+	if !ok {
+		return absentB2B(ant, p, tr)
+	}
+	o, err := objectOf(raw)
+	if err != nil {
+		return nil, tr.Refuse(checkB2B, InvalidGrant, Finding{Expected: "hl7-b2b as a JSON object", Found: cut(string(raw), 100), Err: err})
+	}
+	j := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
+	tr.Pass(checkB2B, "an object", "members "+strings.Join(o.names(), ", "))
+	for _, step := range []func() error{j.version, j.organization, j.purposes, j.subject, j.consent} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return j.out, nil
+}
+
+func objectOf(raw jsontext.Value) (object, error) {
+	if raw.Kind() != '{' {
+		return nil, fmt.Errorf("a JSON %s", kindName(raw.Kind()))
+	}
+	return parseObject(raw)
+}
+
+func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
+	found := "no hl7-b2b" + object(ant.Extensions).didYouMean(B2BKey)
+	if ant.extensionsKind != "" {
+		found = ant.extensionsKind + ", where extensions belongs"
+	}
+	f := Finding{Expected: `extensions with an "hl7-b2b" object`, Found: found, Remedy: "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)"}
+	if !p.B2BOptional || ant.extensionsKind != "" && !strings.HasPrefix(ant.extensionsKind, "no ") {
+		return nil, tr.Refuse(checkB2B, InvalidGrant, f)
+	}
+	f.Remedy = "accepted because the community's policy makes it optional"
+	tr.Warn(checkB2B, f)
+	return nil, nil
+}
+
+func (j *b2b) refuse(c Check, expected, found, remedy string) error {
+	return j.tr.Refuse(c, InvalidGrant, Finding{Expected: expected, Found: found, Remedy: remedy})
+}
+
+func (j *b2b) version() error {
+	if v, ok := j.o.text("version"); !ok || v != "1" {
+		return j.refuse(checkB2BVersion, `the string "1"`, j.o.shown("version"), "")
+	}
+	j.tr.Pass(checkB2BVersion, `"1"`, `"1"`)
+	return nil
+}
+
+// optional reads a text that may be absent, but not empty or of another kind.
+func (j *b2b) optional(c Check, name string, into *string) error {
+	if !j.o.has(name) {
+		return nil
+	}
+	s, ok := j.o.text(name)
+	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
+		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.shown(name), "leave out what is not known")
+	}
+	*into = s
+	return nil
+}
+
+func (j *b2b) organization() error {
+	if err := j.optional(checkB2BOrg, "organization_name", &j.out.OrganizationName); err != nil {
+		return err
+	}
+	id, ok := j.o.text("organization_id")
+	if !ok {
+		return j.refuse(checkB2BOrg, "organization_id as a URI", j.o.shown("organization_id"), "")
+	}
+	scheme, err := absoluteURI(id)
+	if err != nil {
+		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(), "for example https://example.com/org or urn:oid:…")
+	}
+	if allowed := j.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
+		return j.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id, "the community allows no other")
+	}
+	j.out.OrganizationID = id
+	j.tr.Pass(checkB2BOrg, "an absolute URI", id)
+	return nil
+}
+
+// absoluteURI judges a URI of any scheme and returns the scheme in lower case.
+func absoluteURI(s string) (scheme string, err error) {
+	if s == "" || len(s) > maxURI {
+		return "", fmt.Errorf("%d bytes", len(s))
+	}
+	for i := range len(s) {
+		if s[i] <= 0x20 || s[i] >= 0x7f {
+			return "", fmt.Errorf("it has white space, a control or a character outside ASCII")
+		}
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("not a URI: %w", err)
+	case u.Scheme == "":
+		return "", fmt.Errorf("it has no scheme")
+	case u.Host == "" && u.Opaque == "" && u.Path == "":
+		return "", fmt.Errorf("nothing follows the scheme")
+	}
+	return u.Scheme, nil
+}
+
+func (j *b2b) purposes() error {
+	expected := fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
+	codes, ok := j.o.list("purpose_of_use")
+	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
+		return j.refuse(checkB2BPurpose, expected, j.o.shown("purpose_of_use"), "")
+	}
+	for _, code := range codes {
+		if err := j.purpose(code); err != nil {
+			return err
+		}
+	}
+	j.out.PurposeOfUse = codes
+	j.tr.Pass(checkB2BPurpose, expected, strings.Join(codes, " "))
+	return nil
+}
+
+// purpose judges one code: system#code as a URI; a bare code only where the
+// policy has it so.
+func (j *b2b) purpose(code string) error {
+	const expected = "codes as URIs, system#code, such as urn:oid:2.16.840.1.113883.5.8#TREAT"
+	system, bare, isURI := strings.Cut(code, "#")
+	_, err := absoluteURI(system)
+	switch {
+	case isURI && err == nil && bare != "" && plainCode(bare):
+	case j.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
+		j.tr.Warn(checkB2BPurpose, Finding{Expected: expected, Found: code, Remedy: "a bare code is accepted because the community's policy says so; edition 2 wants system#code"})
+	default:
+		return j.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", cut(code, 200)), "")
+	}
+	if allowed := j.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
+		return j.refuse(checkB2BPurpose, "one of "+strings.Join(allowed, ", "), code, movedPurpose(code))
+	}
+	return nil
+}
+
+func purposeAllowed(allowed []string, code string, isURI bool) bool {
+	return slices.ContainsFunc(allowed, func(a string) bool {
+		return a == code || !isURI && strings.HasSuffix(a, "#"+code)
+	})
+}
+
+func plainCode(s string) bool {
+	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool { return r <= 0x20 || r >= 0x7f || r == '#' })
+}
+
+func (j *b2b) subject() error {
+	for _, f := range []struct {
+		name string
+		into *string
+	}{{"subject_name", &j.out.SubjectName}, {"subject_id", &j.out.SubjectID}, {"subject_role", &j.out.SubjectRole}} {
+		if err := j.optional(checkB2BSubject, f.name, f.into); err != nil {
+			return err
+		}
+	}
+	if j.out.SubjectName == "" && (j.out.SubjectID != "" || j.out.SubjectRole != "") {
+		return j.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name", "")
+	}
+	j.tr.Pass(checkB2BSubject, "subject_name with subject_id and subject_role", presence(j.out.SubjectName))
+	return nil
+}
+
+// presence says whether a person is named, without naming them in the trace.
+func presence(s string) string {
+	if s == "" {
+		return "no subject"
+	}
+	return "a subject is named"
+}
+
+func (j *b2b) consent() error {
+	policy, err := j.uriList("consent_policy", func(s string) error { _, err := absoluteURI(s); return err })
+	if err != nil {
+		return err
+	}
+	reference, err := j.uriList("consent_reference", func(s string) error { return checkWebURI(s, false) })
+	if err != nil {
+		return err
+	}
+	if reference != nil && policy == nil {
+		return j.refuse(checkB2BConsent, "consent_policy beside consent_reference", "no consent_policy", "")
+	}
+	j.out.ConsentPolicy, j.out.ConsentReference = policy, reference
+	j.tr.Pass(checkB2BConsent, "URIs", fmt.Sprintf("%d policies, %d references", len(policy), len(reference)))
+	return nil
+}
+
+func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
+	if !j.o.has(name) {
+		return nil, nil
+	}
+	uris, ok := j.o.list(name)
+	if !ok || len(uris) == 0 || len(uris) > maxReferences {
+		return nil, j.refuse(checkB2BConsent, fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences), j.o.shown(name), "")
+	}
+	for _, u := range uris {
+		if err := check(u); err != nil {
+			return nil, j.refuse(checkB2BConsent, name+" as absolute URIs", fmt.Sprintf("%q: %v", cut(u, 200), err), "")
+		}
+	}
+	return uris, nil
+}

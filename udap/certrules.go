@@ -1,0 +1,161 @@
+package udap
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// certFault is a rule about a certificate that did not hold.
+type certFault struct {
+	check    Check
+	index    int // place on the path, leaf first
+	cert     *x509.Certificate
+	expected string
+	found    string
+	remedy   string
+	err      error
+}
+
+func (f *certFault) finding() Finding {
+	found := f.found
+	if f.cert != nil {
+		found = fmt.Sprintf("certificate %d of the path, %s: %s", f.index, certShown(f.cert), f.found)
+	}
+	return Finding{Expected: f.expected, Found: found, Remedy: f.remedy, Err: f.err}
+}
+
+// certSignatures are the algorithms by which certificates and lists may be
+// signed. SHA-1 and MD5 are broken; RSA-PSS and Ed25519 are not among what the
+// guide's parties must read.
+var certSignatures = []x509.SignatureAlgorithm{
+	x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA,
+	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512,
+}
+
+// checkCertificate is the rule of form for every certificate of a path but the
+// anchor (RFC 5280 4.1.2.1, 4.1.2.2, 4.2).
+func checkCertificate(c *x509.Certificate) *certFault {
+	switch {
+	case c.Version != 3:
+		return &certFault{check: checkCertForm, expected: "X.509 version 3", found: fmt.Sprintf("version %d", c.Version)}
+	case c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > 159:
+		return &certFault{check: checkCertForm, expected: "a positive serial of at most 20 octets", found: "serial " + serialShown(c)}
+	case len(c.UnhandledCriticalExtensions) > 0:
+		return &certFault{check: checkCertForm, expected: "no critical extension that is not understood", found: fmt.Sprintf("critical %v", c.UnhandledCriticalExtensions)}
+	case !slices.Contains(certSignatures, c.SignatureAlgorithm):
+		return &certFault{check: checkCertSig, expected: "a signature with RSA PKCS#1 or ECDSA over SHA-256, SHA-384 or SHA-512", found: c.SignatureAlgorithm.String()}
+	}
+	if err := checkKey(c.PublicKey); err != nil {
+		return &certFault{check: checkCertKey, expected: "RSA of 2048 bits or more, P-256 or P-384", found: err.Error()}
+	}
+	return nil
+}
+
+// checkIssuer is the rule for every CA of a path, the anchor included: it may
+// sign certificates, and with below CA certificates between it and the leaf
+// (RFC 5280 6.1.4 k to n; self-issued ones are counted, as Go counts them).
+func checkIssuer(c *x509.Certificate, below int) *certFault {
+	switch {
+	case !c.BasicConstraintsValid || !c.IsCA:
+		return &certFault{check: checkCertCA, expected: "an issuer that is a CA (basicConstraints CA:TRUE)", found: "no CA"}
+	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
+		return &certFault{check: checkCertCA, expected: "keyUsage keyCertSign", found: "a CA that may not sign certificates"}
+	case (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen:
+		return &certFault{check: checkCertCA, expected: fmt.Sprintf("at most %d CA certificates below this one (pathLenConstraint)", c.MaxPathLen), found: fmt.Sprint(below)}
+	}
+	return nil
+}
+
+// CheckAnchor reports why a certificate cannot be an anchor of a community: it
+// must be a CA of version 3 with a sound key, within its dates.
+func CheckAnchor(c *x509.Certificate, now time.Time) error {
+	f := checkIssuer(c, 0)
+	if f == nil {
+		f = checkDates(c, now)
+	}
+	if f != nil {
+		return fmt.Errorf("anchor %s: expected %s; found %s", certShown(c), f.expected, f.found)
+	}
+	if c.Version != 3 {
+		return fmt.Errorf("anchor %s: X.509 version %d", certShown(c), c.Version)
+	}
+	if err := checkKey(c.PublicKey); err != nil {
+		return fmt.Errorf("anchor %s: %w", certShown(c), err)
+	}
+	return nil
+}
+
+func checkDates(c *x509.Certificate, now time.Time) *certFault {
+	switch {
+	case now.Before(c.NotBefore):
+		return &certFault{check: checkCertDates, expected: "a certificate that is valid already", found: "valid from " + stamp(c.NotBefore) + ", now it is " + stamp(now)}
+	case now.After(c.NotAfter):
+		return &certFault{check: checkCertDates, expected: "a certificate that is still valid", found: "expired at " + stamp(c.NotAfter) + ", now it is " + stamp(now), remedy: "renew the certificate; the same URI name keeps the registration"}
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// checkEndEntity is the rule for the signer's own certificate.
+func checkEndEntity(c *x509.Certificate) *certFault {
+	switch {
+	case c.IsCA:
+		return &certFault{check: checkLeaf, expected: "an end-entity certificate", found: "a CA certificate", remedy: "x5c[0] must be the client's own certificate, not its issuer's"}
+	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return &certFault{check: checkLeaf, expected: "keyUsage digitalSignature", found: "a certificate whose key may not sign"}
+	}
+	uris, err := RawSANURIs(c)
+	if err != nil {
+		return &certFault{check: checkCertForm, expected: "a readable Subject Alternative Name", found: err.Error()}
+	}
+	for _, u := range uris {
+		if err := checkSANURI(u); err != nil {
+			return &certFault{check: checkCertForm, expected: "URI names of printable ASCII without user information", found: err.Error()}
+		}
+	}
+	return nil
+}
+
+var (
+	oidExtKeyUsage    = asn1.ObjectIdentifier{2, 5, 29, 37}
+	oidAnyExtKeyUsage = "2.5.29.37.0"
+)
+
+// checkExtKeyUsage applies the community's list, if it has one: the leaf must
+// carry one of them, and no CA above may be limited to others.
+func checkExtKeyUsage(path []*x509.Certificate, wanted []string) *certFault {
+	if len(wanted) == 0 {
+		return nil
+	}
+	for i, c := range path[:len(path)-1] {
+		have, err := extKeyUsages(c)
+		ok := slices.ContainsFunc(have, func(oid string) bool {
+			return slices.Contains(wanted, oid) || i > 0 && oid == oidAnyExtKeyUsage
+		})
+		if err != nil || !ok && (i == 0 || len(have) > 0) {
+			return &certFault{check: checkUsage, index: i, cert: c, expected: "an extended key usage among " + strings.Join(wanted, ", "), found: "extended key usages [" + strings.Join(have, ", ") + "]", err: err}
+		}
+	}
+	return nil
+}
+
+func extKeyUsages(c *x509.Certificate) ([]string, error) {
+	value, err := extensionValue(c, oidExtKeyUsage)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	var oids []asn1.ObjectIdentifier
+	if _, err := asn1.Unmarshal(value, &oids); err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, o := range oids {
+		out = append(out, o.String())
+	}
+	return out, nil
+}

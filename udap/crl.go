@@ -1,0 +1,149 @@
+package udap
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+var (
+	oidAuthorityKeyID    = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidCRLNumber         = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidIssuingDistPoint  = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidReasonCode        = asn1.ObjectIdentifier{2, 5, 29, 21}
+	oidInvalidityDate    = asn1.ObjectIdentifier{2, 5, 29, 24}
+	knownListExtensions  = []asn1.ObjectIdentifier{oidAuthorityKeyID, oidCRLNumber, oidIssuingDistPoint}
+	knownEntryExtensions = []asn1.ObjectIdentifier{oidReasonCode, oidInvalidityDate}
+)
+
+// listSkew is how far an issuer's clock may be ahead when a list begins.
+const listSkew = time.Minute
+
+// CheckList judges a revocation list by itself: made and signed by issuer, whose
+// key may sign lists; within thisUpdate and nextUpdate; no critical extension
+// that is not understood; no delta and no indirect list (RFC 5280 5 and 6.3.3).
+// A list that fails is no list: nobody is good because of it.
+func CheckList(list *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
+	if err := checkListDates(list, now); err != nil {
+		return err
+	}
+	return checkListForm(list, issuer)
+}
+
+func checkListDates(list *x509.RevocationList, now time.Time) error {
+	switch {
+	case list.ThisUpdate.After(now.Add(listSkew)):
+		return fmt.Errorf("the list begins at %s, now it is %s", stamp(list.ThisUpdate), stamp(now))
+	case list.NextUpdate.IsZero():
+		return errors.New("the list has no nextUpdate")
+	case now.After(list.NextUpdate):
+		return fmt.Errorf("the list ended at %s, now it is %s", stamp(list.NextUpdate), stamp(now))
+	}
+	return nil
+}
+
+func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
+	if list == nil || issuer == nil {
+		return errors.New("no list or no issuer")
+	}
+	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", cut(list.Issuer.String(), 150), cut(issuer.Subject.String(), 150))
+	}
+	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return errors.New("the issuer's key may not sign lists (keyUsage without cRLSign)")
+	}
+	if !slices.Contains(certSignatures, list.SignatureAlgorithm) {
+		return fmt.Errorf("the list is signed with %s", list.SignatureAlgorithm)
+	}
+	if err := issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature); err != nil {
+		return fmt.Errorf("the list is not signed by the issuer's key: %w", err)
+	}
+	return checkListExtensions(list)
+}
+
+// checkListExtensions refuses what makes a list less than the whole truth.
+func checkListExtensions(list *x509.RevocationList) error {
+	for _, e := range list.Extensions {
+		if e.Critical && !slices.ContainsFunc(knownListExtensions, e.Id.Equal) {
+			return fmt.Errorf("the list has the critical extension %v, which is not understood (2.5.29.27 is a delta list)", e.Id)
+		}
+	}
+	if _, err := listScope(list); err != nil {
+		return err
+	}
+	for i := range list.RevokedCertificateEntries {
+		for _, e := range list.RevokedCertificateEntries[i].Extensions {
+			if e.Critical && !slices.ContainsFunc(knownEntryExtensions, e.Id.Equal) {
+				return fmt.Errorf("an entry of the list has the critical extension %v, which is not understood", e.Id)
+			}
+		}
+	}
+	return nil
+}
+
+// scopeOfList is what an issuing distribution point limits a list to (RFC 5280 5.2.5).
+type scopeOfList struct {
+	present          bool
+	names            []string // URIs of the distribution point
+	named            bool     // a distribution point is given
+	onlyUser, onlyCA bool
+}
+
+// issuingDistributionPoint mirrors the ASN.1 of IssuingDistributionPoint.
+type issuingDistributionPoint struct {
+	DistributionPoint struct {
+		FullName     []asn1.RawValue `asn1:"optional,tag:0"`
+		RelativeName asn1.RawValue   `asn1:"optional,tag:1"`
+	} `asn1:"optional,tag:0"`
+	OnlyUser      bool           `asn1:"optional,tag:1"`
+	OnlyCA        bool           `asn1:"optional,tag:2"`
+	OnlySome      asn1.BitString `asn1:"optional,tag:3"`
+	Indirect      bool           `asn1:"optional,tag:4"`
+	OnlyAttribute bool           `asn1:"optional,tag:5"`
+}
+
+// listScope reads the issuing distribution point. Lists for some reasons only,
+// indirect ones and those of attribute certificates are refused.
+func listScope(list *x509.RevocationList) (scopeOfList, error) {
+	var out scopeOfList
+	for _, e := range list.Extensions {
+		if !e.Id.Equal(oidIssuingDistPoint) {
+			continue
+		}
+		if out.present {
+			return out, errors.New("the list has two issuing distribution points")
+		}
+		var idp issuingDistributionPoint
+		if rest, err := asn1.Unmarshal(e.Value, &idp); err != nil || len(rest) > 0 {
+			return out, fmt.Errorf("the list's issuing distribution point cannot be read (%v)", err)
+		}
+		if idp.Indirect || idp.OnlyAttribute || idp.OnlySome.BitLength > 0 || len(idp.OnlySome.Bytes) > 0 || len(idp.DistributionPoint.RelativeName.FullBytes) > 0 {
+			return out, errors.New("the list is partitioned (indirect, for some reasons only, for attributes, or by relative name)")
+		}
+		out = scopeOfList{present: true, onlyUser: idp.OnlyUser, onlyCA: idp.OnlyCA, named: len(idp.DistributionPoint.FullName) > 0}
+		for _, n := range idp.DistributionPoint.FullName {
+			if n.Class == asn1.ClassContextSpecific && n.Tag == 6 {
+				out.names = append(out.names, string(n.Bytes))
+			}
+		}
+	}
+	return out, nil
+}
+
+// covers reports whether a list of this scope can tell about the certificate:
+// its kind, and one of its distribution points (RFC 5280 6.3.3 b).
+func (s scopeOfList) covers(cert *x509.Certificate) error {
+	switch {
+	case s.onlyUser && cert.IsCA:
+		return errors.New("the list is of end-entity certificates only")
+	case s.onlyCA && !cert.IsCA:
+		return errors.New("the list is of CA certificates only")
+	case s.named && !slices.ContainsFunc(s.names, func(n string) bool { return slices.Contains(cert.CRLDistributionPoints, n) }):
+		return fmt.Errorf("the list is for the distribution point %q, which the certificate does not name", s.names)
+	}
+	return nil
+}

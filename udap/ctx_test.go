@@ -1,0 +1,5 @@
+package udap_test
+
+import "context"
+
+var ctx = context.Background()

@@ -1,0 +1,196 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// kind is what differs between the JWTs that a Verifier judges.
+type kind struct {
+	name      string // "software statement"
+	malformed Code   // form or signature
+	untrusted Code   // no path, expired, revoked
+	claims    Code
+	checks    claimChecks
+	life      time.Duration // longest time from iat to exp
+}
+
+// maxLife is how long software statements and authentication tokens may live
+// (UDAP Security 3.1, 4.2.1, 5.2.1).
+const maxLife = 300 * time.Second
+
+var (
+	statementKind = kind{"software statement", InvalidSoftwareStatement, UnapprovedSoftwareStatement, InvalidSoftwareStatement, statementChecks, maxLife}
+	assertionKind = kind{"authentication token", InvalidClient, InvalidClient, InvalidClient, assertionChecks, maxLife}
+)
+
+// judgement is one decision under way.
+type judgement struct {
+	v    *Verifier
+	ctx  context.Context
+	kind kind
+	exp  Expect
+	tr   *Trace
+}
+
+func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *Trace) *judgement {
+	if tr == nil {
+		tr = NewTrace(k.name, exp.Now)
+	}
+	return &judgement{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
+}
+
+// verdict records one check on form: passed, or refused with the fault.
+func (j *judgement) verdict(c Check, code Code, f *fault, expected, found string) error {
+	if f != nil {
+		return j.tr.Refuse(c, code, f.finding())
+	}
+	j.tr.Pass(c, expected, found)
+	return nil
+}
+
+// open takes the compact form apart and establishes that the key of x5c[0]
+// signed it. Nothing is known about that key yet.
+func (j *judgement) open(compact string) (*envelope, error) {
+	code := j.kind.malformed
+	e, f := openCompact(compact)
+	if err := j.verdict(checkForm, code, f, "three strict segments", fmt.Sprintf("%d bytes", len(compact))); err != nil {
+		return nil, err
+	}
+	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip", "header members "+strings.Join(e.header.names(), ", ")); err != nil {
+		return nil, err
+	}
+	if err := j.verdict(checkAlg, code, e.checkAlg(), strings.Join(signatureAlgorithms, ", "), e.alg); err != nil {
+		return nil, err
+	}
+	if err := j.certificates(e, code); err != nil {
+		return nil, err
+	}
+	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]", e.alg+" with "+keyShown(e.certs[0].PublicKey))
+}
+
+// certificates reads x5c and judges the signer's key before it is used.
+func (j *judgement) certificates(e *envelope, code Code) error {
+	f := e.checkX5C(j.v.parseCertificate)
+	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", fmt.Sprintf("%d certificate(s)", len(e.certs))); err != nil {
+		return err
+	}
+	leaf := e.certs[0]
+	j.tr.Certificate = certShown(leaf)
+	if err := checkKey(leaf.PublicKey); err != nil {
+		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{Expected: "RSA of 2048 bits or more, P-256 or P-384", Found: err.Error(), Remedy: "have a certificate issued for a stronger key"})
+	}
+	j.tr.Pass(checkSignerKey, "RSA of 2048 bits or more, P-256 or P-384", keyShown(leaf.PublicKey))
+	if !e.header.has("x5t") && !e.header.has("x5t#S256") {
+		return nil
+	}
+	return j.verdict(checkThumbprint, code, e.checkThumbprints(), "the thumbprint of x5c[0]", "the same")
+}
+
+// trust finds the community and the path of the signer, and asks about
+// revocation on it.
+func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
+	community, paths, f := j.lead(e, among)
+	if f != nil {
+		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
+	}
+	j.tr.Community = community.URI
+	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
+		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{Expected: "one of " + strings.Join(algs, ", "), Found: e.alg})
+	}
+	path, err := j.notRevoked(community, paths)
+	if err != nil {
+		return nil, err
+	}
+	return &Verified{Community: community, Leaf: path[0], Chain: path, Algorithm: e.alg, Raw: e.raw}, nil
+}
+
+// lead returns the first community, in configuration order, to which the
+// signer's certificate leads, with every acceptable path (UDAP Security 3.4).
+func (j *judgement) lead(e *envelope, among []*Community) (*Community, [][]*x509.Certificate, *certFault) {
+	var nearest *certFault
+	reach := -1
+	for _, c := range among {
+		s := &search{community: c, now: j.exp.Now, pool: pool(e.certs[1:], c.Intermediates), signed: j.v.signedBy}
+		paths, f := findPaths(s, e.certs[0])
+		if len(paths) > 0 {
+			j.passPath(c, paths[0])
+			return c, paths, nil
+		}
+		if f != nil && s.reach > reach {
+			nearest, reach = f, s.reach
+		}
+	}
+	if nearest == nil {
+		nearest = &certFault{check: checkPath, expected: "a path to an anchor of a trust community", found: "no trust community is configured here"}
+	}
+	return nil, nil, nearest
+}
+
+// pool joins what the client sent with what is configured, each certificate once.
+func pool(sent, configured []*x509.Certificate) []*x509.Certificate {
+	out := make([]*x509.Certificate, 0, len(sent)+len(configured))
+	for _, c := range slices.Concat(sent, configured) {
+		if !slices.ContainsFunc(out, c.Equal) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (j *judgement) passPath(c *Community, path []*x509.Certificate) {
+	names := make([]string, len(path))
+	for i, cert := range path {
+		names[i] = cut(cert.Subject.String(), 100)
+	}
+	found := strings.Join(names, " < ")
+	j.tr.Pass(checkPath, "a path to an anchor", fmt.Sprintf("community %s: %s", c.URI, found))
+	for _, k := range []Check{checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames, checkCertPolicy, checkLeaf, checkUsage} {
+		j.tr.Pass(k, "", "")
+	}
+}
+
+// notRevoked returns the first path on which nothing is revoked. When every
+// path fails, the refusal is that of a revoked certificate if there is one.
+func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x509.Certificate, error) {
+	rule := c.Policy.Revocation
+	if rule == RevocationOff {
+		j.tr.Warn(checkRevocation, Finding{Expected: "revocation looked at", Found: "the community's policy turns it off (revocation: off)"})
+		return paths[0], nil
+	}
+	var worst *certFault
+	var soft []*x509.Certificate
+	for _, path := range paths {
+		notes, f, unknown := j.v.revocationOf(j.ctx, c, path, j.exp.Now)
+		if f == nil {
+			j.tr.Pass(checkRevocation, "no certificate revoked", strings.Join(notes, "; "))
+			return path, nil
+		}
+		if unknown && soft == nil && rule == RevocationSoft {
+			soft = path
+		}
+		if worst == nil || !unknown {
+			worst = f
+		}
+	}
+	if soft != nil {
+		f := worst.finding()
+		f.Remedy = "accepted because the community's policy says so (revocation: soft)"
+		j.tr.Warn(checkRevocation, f)
+		return soft, nil
+	}
+	return nil, j.tr.Refuse(checkRevocation, j.kind.untrusted, worst.finding())
+}
+
+// signedBy verifies one signature between certificates.
+func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
+	return parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+}
+
+func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
+	return x509.ParseCertificate(der)
+}

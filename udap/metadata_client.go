@@ -1,0 +1,273 @@
+package udap
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of registration parameters.
+const (
+	maxClientName   = 200 // characters
+	maxURI          = 2048
+	maxRedirectURIs = 50
+	maxContacts     = 20
+)
+
+// The checks on registration parameters, in the order in which they are made.
+var (
+	checkGrants     = Check{"registration.grant_types", "grant_types has authorization_code or client_credentials and not both, or is empty to cancel", ids("S1-092 S1-122 S2-11")}
+	checkName       = Check{"registration.client_name", "client_name is a readable name", ids("S1-083")}
+	checkAuthMethod = Check{"registration.token_endpoint_auth_method", "token_endpoint_auth_method is private_key_jwt", ids("S1-096")}
+	checkRedirects  = Check{"registration.redirect_uris", "redirect_uris are plain https URLs, present for authorization_code only", ids("S1-084 S1-085 S2-11")}
+	checkResponses  = Check{"registration.response_types", `response_types is ["code"] for authorization_code and absent otherwise`, ids("S1-093 S1-094 S1-095 S2-11")}
+	checkContacts   = Check{"registration.contacts", "contacts are URIs, one of them mailto", ids("S1-086 S1-087 S2-11")}
+	checkLogo       = Check{"registration.logo_uri", "logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code", ids("S1-088 S1-090 S1-091 S2-11")}
+	checkScope      = Check{"registration.scope", "scope is a list of scopes with one space between", ids("S1-097")}
+	checkURIs       = Check{"registration.uris", "client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses", ids("S1-105 S2-24")}
+	checkNeeded     = Check{"registration.required", "The metadata that the community demands is there", ids("S1-105")}
+)
+
+// registrationChecks lists them.
+func registrationChecks() []Check {
+	return []Check{checkGrants, checkName, checkAuthMethod, checkRedirects, checkResponses, checkContacts, checkLogo, checkScope, checkURIs, checkNeeded}
+}
+
+// clientMetadata judges the registration parameters of a statement (UDAP
+// Security 3.1). A statement that cancels needs no others.
+func (j *judgement) clientMetadata(claims object, p Policy) (*ClientMetadata, error) {
+	m := &ClientMetadata{}
+	if err := j.grantTypes(claims, m); err != nil || m.Cancels() {
+		return m, err
+	}
+	for _, step := range []func(object, *ClientMetadata, Policy) error{
+		j.clientName, j.authMethod, j.redirectURIs, j.responseTypes, j.contacts, j.logo, j.scope, j.webURIs, j.needed,
+	} {
+		if err := step(claims, m, p); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (j *judgement) refuseMetadata(c Check, expected, found, remedy string) error {
+	return j.tr.Refuse(c, InvalidClientMetadata, Finding{Expected: expected, Found: found, Remedy: remedy})
+}
+
+// interactive reports whether people take part: the authorization code grant.
+func (m *ClientMetadata) interactive() bool {
+	return slices.Contains(m.GrantTypes, "authorization_code")
+}
+
+func (j *judgement) grantTypes(o object, m *ClientMetadata) error {
+	const expected = `grant_types ["authorization_code"], ["authorization_code","refresh_token"] or ["client_credentials"]; [] cancels`
+	grants, ok := o.list("grant_types")
+	if !ok {
+		return j.refuseMetadata(checkGrants, expected, o.shown("grant_types"), "")
+	}
+	if why := grantsWrong(grants); why != "" {
+		return j.refuseMetadata(checkGrants, expected, cut(strings.Join(grants, " "), 200)+": "+why, "")
+	}
+	m.GrantTypes = grants
+	j.tr.Pass(checkGrants, expected, "["+strings.Join(grants, " ")+"]")
+	return nil
+}
+
+func grantsWrong(grants []string) string {
+	code, cred := slices.Contains(grants, "authorization_code"), slices.Contains(grants, "client_credentials")
+	for i, g := range grants {
+		switch {
+		case !slices.Contains([]string{"authorization_code", "client_credentials", "refresh_token"}, g):
+			return fmt.Sprintf("%q is not a grant type of this guide", cut(g, 60))
+		case slices.Contains(grants[:i], g):
+			return fmt.Sprintf("%q stands twice", g)
+		}
+	}
+	switch {
+	case code && cred:
+		return "both at once; register twice, with two URIs of the certificate"
+	case len(grants) > 0 && !code && !cred:
+		return "refresh_token needs authorization_code beside it"
+	case cred && len(grants) > 1:
+		return "refresh_token does not go with client_credentials"
+	}
+	return ""
+}
+
+func (j *judgement) clientName(o object, m *ClientMetadata, _ Policy) error {
+	expected := fmt.Sprintf("client_name as 1 to %d readable characters", maxClientName)
+	name, ok := o.text("client_name")
+	switch {
+	case !ok || strings.TrimSpace(name) == "":
+		return j.refuseMetadata(checkName, expected, o.shown("client_name"), "")
+	case utf8.RuneCountInString(name) > maxClientName:
+		return j.refuseMetadata(checkName, expected, fmt.Sprintf("%d characters", utf8.RuneCountInString(name)), "")
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return j.refuseMetadata(checkName, expected, "control characters in "+name, "")
+	}
+	m.ClientName = name
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
+		j.tr.Warn(checkName, Finding{Expected: expected, Found: name, Remedy: "it has invisible or direction-changing characters; it is always shown escaped"})
+		return nil
+	}
+	j.tr.Pass(checkName, expected, name)
+	return nil
+}
+
+func (j *judgement) authMethod(o object, m *ClientMetadata, _ Policy) error {
+	method, ok := o.text("token_endpoint_auth_method")
+	if !ok || method != "private_key_jwt" {
+		return j.refuseMetadata(checkAuthMethod, "private_key_jwt", o.shown("token_endpoint_auth_method"), "")
+	}
+	m.TokenEndpointAuthMethod = method
+	j.tr.Pass(checkAuthMethod, "private_key_jwt", method)
+	return nil
+}
+
+func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
+	if !m.interactive() {
+		if o.has("redirect_uris") {
+			return j.refuseMetadata(checkRedirects, "no redirect_uris with client_credentials", o.shown("redirect_uris"), "leave redirect_uris out")
+		}
+		return nil
+	}
+	uris, ok := o.list("redirect_uris")
+	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
+		return j.refuseMetadata(checkRedirects, fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.shown("redirect_uris"), "")
+	}
+	for i, u := range uris {
+		err := checkRedirectURI(u, p.AllowLoopbackRedirect)
+		if err == nil && slices.Contains(uris[:i], u) {
+			err = fmt.Errorf("it stands twice")
+		}
+		if err != nil {
+			return j.tr.Refuse(checkRedirects, InvalidRedirectURI, Finding{Expected: "https URLs, each once, without fragment, user information or wildcard", Found: fmt.Sprintf("%q: %v", cut(u, 200), err), Err: err})
+		}
+	}
+	m.RedirectURIs = uris
+	j.tr.Pass(checkRedirects, "https URLs", strings.Join(uris, " "))
+	return nil
+}
+
+func (j *judgement) responseTypes(o object, m *ClientMetadata, _ Policy) error {
+	if !m.interactive() {
+		if o.has("response_types") {
+			return j.refuseMetadata(checkResponses, "no response_types with client_credentials", o.shown("response_types"), "leave response_types out")
+		}
+		return nil
+	}
+	types, ok := o.list("response_types")
+	if !ok || !slices.Equal(types, []string{"code"}) {
+		return j.refuseMetadata(checkResponses, `["code"]`, o.shown("response_types"), "")
+	}
+	m.ResponseTypes = types
+	j.tr.Pass(checkResponses, `["code"]`, `["code"]`)
+	return nil
+}
+
+func (j *judgement) contacts(o object, m *ClientMetadata, _ Policy) error {
+	expected := fmt.Sprintf("contacts as 1 to %d URIs, one of them mailto:", maxContacts)
+	contacts, ok := o.list("contacts")
+	if !ok || len(contacts) == 0 || len(contacts) > maxContacts {
+		return j.refuseMetadata(checkContacts, expected, o.shown("contacts"), "")
+	}
+	mail := false
+	for _, c := range contacts {
+		isMail, err := checkContact(c)
+		if err != nil {
+			return j.refuseMetadata(checkContacts, expected, fmt.Sprintf("%q: %v", cut(c, 200), err), contactRemedy(c))
+		}
+		mail = mail || isMail
+	}
+	if !mail {
+		return j.refuseMetadata(checkContacts, expected, strings.Join(contacts, " "), "add a mailto: address")
+	}
+	m.Contacts = contacts
+	j.tr.Pass(checkContacts, expected, strings.Join(contacts, " "))
+	return nil
+}
+
+func contactRemedy(c string) string {
+	if checkMailbox(c) == nil {
+		return "write mailto:" + c
+	}
+	return ""
+}
+
+func (j *judgement) logo(o object, m *ClientMetadata, p Policy) error {
+	const expected = "logo_uri as an https URL of a PNG, JPG or GIF"
+	if !o.has("logo_uri") && !m.interactive() {
+		return nil
+	}
+	logo, ok := o.text("logo_uri")
+	if !ok {
+		return j.refuseMetadata(checkLogo, expected, o.shown("logo_uri"), "")
+	}
+	sure, err := checkLogoURI(logo)
+	if err != nil {
+		return j.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", cut(logo, 200), err), "")
+	}
+	m.LogoURI = logo
+	if !sure {
+		j.tr.Warn(checkLogo, Finding{Expected: expected, Found: logo, Remedy: "the path does not end in .png, .jpg or .gif; serve one of these"})
+		return nil
+	}
+	j.tr.Pass(checkLogo, expected, logo)
+	return nil
+}
+
+func (j *judgement) scope(o object, m *ClientMetadata, _ Policy) error {
+	const expected = "scope as a string of scopes with one space between"
+	text, ok := o.text("scope")
+	if !ok {
+		return j.refuseMetadata(checkScope, expected, o.shown("scope"), "")
+	}
+	scopes, err := splitScope(text)
+	if err != nil {
+		return j.refuseMetadata(checkScope, expected, err.Error(), "")
+	}
+	m.Scope = scopes
+	j.tr.Pass(checkScope, expected, text)
+	return nil
+}
+
+func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
+	for _, f := range []struct {
+		name  string
+		into  *string
+		https bool
+	}{{"client_uri", &m.ClientURI, false}, {"tos_uri", &m.TosURI, false}, {"policy_uri", &m.PolicyURI, false}, {"jwks_uri", &m.JWKSURI, true}} {
+		if !o.has(f.name) {
+			continue
+		}
+		text, ok := o.text(f.name)
+		if !ok {
+			return j.refuseMetadata(checkURIs, f.name+" as a string", o.shown(f.name), "")
+		}
+		if err := checkWebURI(text, f.https); err != nil {
+			return j.refuseMetadata(checkURIs, f.name+" as a web address", fmt.Sprintf("%q: %v", cut(text, 200), err), "")
+		}
+		*f.into = text
+		j.tr.Pass(checkURIs, f.name+" as a web address", text)
+	}
+	return nil
+}
+
+func (j *judgement) needed(o object, _ *ClientMetadata, p Policy) error {
+	if len(p.RequiredMetadata) == 0 {
+		return nil
+	}
+	var missing []string
+	for _, name := range p.RequiredMetadata {
+		if !o.has(name) {
+			missing = append(missing, name+o.didYouMean(name))
+		}
+	}
+	if len(missing) > 0 {
+		return j.refuseMetadata(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "without "+strings.Join(missing, ", "), "the community demands them")
+	}
+	j.tr.Pass(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "all there")
+	return nil
+}

@@ -1,0 +1,187 @@
+package udap
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// UntrustedMetadata is the code of an originator's refusal to believe a
+// server's metadata. It is in traces only and never goes over the wire.
+const UntrustedMetadata Code = "untrusted_metadata"
+
+// maxMetadataLife is how long signed metadata may live: one year (UDAP Security
+// 2.3), counted generously for leap years.
+const maxMetadataLife = 366 * 24 * time.Hour
+
+// maxMetadata bounds a metadata document, in bytes.
+const maxMetadata = 512 << 10
+
+var metadataChecks = claimChecks{
+	iss:      Check{"metadata.iss", "iss is a URI name of the server's certificate", ids("S1-048 S1-049")},
+	sub:      Check{"metadata.sub", "sub equals iss", ids("S1-051")},
+	exp:      Check{"metadata.exp", "The signed metadata has not expired", ids("S1-052")},
+	iat:      Check{"metadata.iat", "The signed metadata was not issued in the future", ids("S1-054")},
+	lifetime: Check{"metadata.lifetime", "exp is after iat by one year at most", ids("S1-053")},
+	nbf:      Check{"metadata.nbf", "The signed metadata is valid already", ids("S1-001")},
+	jti:      Check{"metadata.jti", "jti is a non-empty string", ids("S1-055")},
+}
+
+// The further checks on a server's metadata.
+var (
+	checkDocument  = Check{"metadata.document", "The metadata is one JSON object with signed_metadata in it", ids("S1-015 S1-046 S1-047")}
+	checkMetaAlg   = Check{"metadata.alg", "signed_metadata is signed with RS256", ids("S2-06")}
+	checkMetaBase  = Check{"metadata.base", "iss is the base URL that was asked for", ids("S1-048 S1-050 S2-07")}
+	checkEndpoints = Check{"metadata.endpoints", "The endpoints are https URLs and signed; signed values count", ids("S1-057 S1-058 S1-059 S2-06 S2-07")}
+)
+
+var metadataKind = kind{"server metadata", UntrustedMetadata, UntrustedMetadata, UntrustedMetadata, metadataChecks, maxMetadataLife}
+
+// ExpectMetadata is what an originator knows before it reads metadata.
+type ExpectMetadata struct {
+	Now       time.Time
+	Base      string       // the FHIR base URL that was asked for
+	Community CommunityURI // the only one that may vouch for the server; empty: any configured
+}
+
+// ServerMetadata is the verified metadata of a server (UDAP Security 2.2, 2.3).
+// Endpoints are the signed ones. The lists come from the plain part, which TLS
+// alone protects.
+type ServerMetadata struct {
+	Verified
+	Base                  string
+	TokenEndpoint         string
+	RegistrationEndpoint  string
+	AuthorizationEndpoint string // empty when the server has none
+
+	GrantTypes             []string
+	Scopes                 []string
+	Profiles               []string
+	ExtensionsSupported    []string
+	ExtensionsRequired     []string
+	CertificationsNeeded   []string
+	TokenAlgorithms        []string
+	RegistrationAlgorithms []string
+}
+
+// Metadata judges the document at BASE/.well-known/udap: its signed_metadata
+// must verify, in full, before an originator sends anything (UDAP Security 2.3).
+// A refusal is an *Error with the code untrusted_metadata.
+func (v *Verifier) Metadata(ctx context.Context, document []byte, exp ExpectMetadata, tr *Trace) (*ServerMetadata, error) {
+	j := v.judge(ctx, metadataKind, Expect{Now: exp.Now}, tr)
+	plain, compact, err := j.document(document)
+	if err != nil {
+		return nil, err
+	}
+	e, err := j.open(compact)
+	if err != nil {
+		return nil, err
+	}
+	if e.alg != "RS256" {
+		return nil, j.refuseClaim(checkMetaAlg, Finding{Expected: "RS256", Found: e.alg})
+	}
+	j.tr.Pass(checkMetaAlg, "RS256", e.alg)
+	verified, err := j.trust(e, v.vouching(exp.Community))
+	if err != nil {
+		return nil, err
+	}
+	if err := j.metadataClaims(e, exp.Base, verified); err != nil {
+		return nil, err
+	}
+	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
+	m.readLists(plain)
+	return m, j.endpoints(plain, e.claims, m)
+}
+
+// vouching returns the communities that may vouch for a server.
+func (v *Verifier) vouching(uri CommunityURI) []*Community {
+	if uri == "" {
+		return v.Communities
+	}
+	var out []*Community
+	for _, c := range v.Communities {
+		if c.URI == uri {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (j *judgement) document(document []byte) (object, string, error) {
+	const expected = "one JSON object with signed_metadata as a string"
+	if len(document) > maxMetadata {
+		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: "a document that is too long"})
+	}
+	o, err := parseObject(document)
+	if err != nil {
+		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: err.Error(), Err: err})
+	}
+	compact, ok := o.text("signed_metadata")
+	if !ok {
+		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: o.shown("signed_metadata")})
+	}
+	j.tr.Pass(checkDocument, expected, "members "+strings.Join(o.names(), ", "))
+	return o, compact, nil
+}
+
+func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) error {
+	if err := j.statementNames(e, out); err != nil {
+		return err
+	}
+	if string(out.Client) != base || base == "" {
+		return j.refuseClaim(checkMetaBase, Finding{Expected: base, Found: string(out.Client), Remedy: difference(base, string(out.Client)) + "; ask at the base URL that the server's certificate names"})
+	}
+	j.tr.Pass(checkMetaBase, base, string(out.Client))
+	if err := j.times(e, out); err != nil {
+		return err
+	}
+	return j.identifier(e, out)
+}
+
+// endpoints takes the signed endpoints; where the plain ones differ the signed
+// ones count, with a warning (UDAP Security 2.3).
+func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
+	for _, f := range []struct {
+		name   string
+		into   *string
+		needed bool
+	}{
+		{"token_endpoint", &m.TokenEndpoint, true},
+		{"registration_endpoint", &m.RegistrationEndpoint, true},
+		{"authorization_endpoint", &m.AuthorizationEndpoint, plain.has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code")},
+	} {
+		if !f.needed && !signed.has(f.name) {
+			continue
+		}
+		url, ok := signed.text(f.name)
+		if !ok {
+			return j.refuseClaim(checkEndpoints, Finding{Expected: f.name + " in signed_metadata", Found: signed.shown(f.name)})
+		}
+		if _, err := plainURL(url, "https"); err != nil {
+			return j.refuseClaim(checkEndpoints, Finding{Expected: f.name + " as an https URL", Found: url + ": " + err.Error()})
+		}
+		*f.into = url
+		if text, _ := plain.text(f.name); text != url {
+			j.tr.Warn(checkEndpoints, Finding{Expected: f.name + " " + url + " in the plain part too", Found: plain.shown(f.name), Remedy: "the signed value counts"})
+			continue
+		}
+		j.tr.Pass(checkEndpoints, f.name+" signed", url)
+	}
+	return nil
+}
+
+func (m *ServerMetadata) readLists(plain object) {
+	for name, into := range map[string]*[]string{
+		"grant_types_supported":                                  &m.GrantTypes,
+		"scopes_supported":                                       &m.Scopes,
+		"udap_profiles_supported":                                &m.Profiles,
+		"udap_authorization_extensions_supported":                &m.ExtensionsSupported,
+		"udap_authorization_extensions_required":                 &m.ExtensionsRequired,
+		"udap_certifications_required":                           &m.CertificationsNeeded,
+		"token_endpoint_auth_signing_alg_values_supported":       &m.TokenAlgorithms,
+		"registration_endpoint_jwt_signing_alg_values_supported": &m.RegistrationAlgorithms,
+	} {
+		*into, _ = plain.list(name)
+	}
+}

@@ -1,0 +1,164 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// maxListURLs bounds how many distribution points of a certificate are used.
+const maxListURLs = 8
+
+// status is what is known about one certificate of a path.
+type status struct {
+	revoked bool
+	known   bool
+	text    string // what was looked at, with the outcome of each list
+	err     error
+}
+
+// revocationOf judges every certificate of a path but the anchor, against the
+// issuer that it has on this path. It stops at the first that is not good.
+func (v *Verifier) revocationOf(ctx context.Context, c *Community, path []*x509.Certificate, now time.Time) (notes []string, f *certFault, unknown bool) {
+	for i, cert := range path[:len(path)-1] {
+		st := v.statusOf(ctx, c, cert, path[i+1], now)
+		if st.revoked || !st.known {
+			expected := "a certificate that is known not to be revoked"
+			return notes, &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}, !st.revoked
+		}
+		notes = append(notes, fmt.Sprintf("certificate %d: %s", i, st.text))
+	}
+	return notes, nil, false
+}
+
+func revocationRemedy(st status) string {
+	if st.revoked {
+		return "ask the community for a new certificate; the same URI name keeps the registration"
+	}
+	return "publish a current list at the certificate's distribution point, signed by its issuer; then try again"
+}
+
+// statusOf asks the source and judges each list it hands out: any usable list
+// that names the certificate revokes it; one usable list that does not clears it.
+func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x509.Certificate, now time.Time) status {
+	if v.Revocation == nil {
+		return status{text: "nobody to ask about revocation is configured"}
+	}
+	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: listURLs(cert)}
+	answers := v.Revocation.Lists(ctx, q)
+	out := status{text: "no list: the certificate names no http distribution point and none is configured for its issuer"}
+	if len(q.URLs) > 0 {
+		out.text = "no list from " + strings.Join(q.URLs, ", ")
+	}
+	var texts []string
+	for _, a := range answers {
+		if a.Err != nil || a.List == nil {
+			out.err = a.Err
+			texts = append(texts, fmt.Sprintf("%s: not available (%v)", shownURL(a.URL), a.Err))
+			continue
+		}
+		entry, err := v.readList(a.List, cert, issuer, now)
+		texts = append(texts, shownList(a, now)+verdictOfList(entry, err))
+		if err == nil {
+			out.known = true
+			out.revoked = out.revoked || entry != nil
+		}
+	}
+	if len(texts) > 0 {
+		out.text = strings.Join(texts, "; ")
+	}
+	return out
+}
+
+// readList returns the entry of the certificate, nil when the list is usable
+// and does not have it, or why the list tells nothing about it.
+func (v *Verifier) readList(list *x509.RevocationList, cert, issuer *x509.Certificate, now time.Time) (*x509.RevocationListEntry, error) {
+	if err := checkListDates(list, now); err != nil {
+		return nil, err
+	}
+	judged := v.judgedList(list, issuer)
+	if judged.err != nil {
+		return nil, judged.err
+	}
+	if err := judged.scope.covers(cert); err != nil {
+		return nil, err
+	}
+	if i, ok := judged.entries[string(cert.SerialNumber.Bytes())]; ok {
+		return &list.RevokedCertificateEntries[i], nil
+	}
+	return nil, nil
+}
+
+// judgedList is a list whose signature and form were judged against one issuer.
+type judgedList struct {
+	scope   scopeOfList
+	entries map[string]int // serial to index
+	err     error
+}
+
+func judgeList(list *x509.RevocationList, issuer *x509.Certificate) *judgedList {
+	if err := checkListForm(list, issuer); err != nil {
+		return &judgedList{err: err}
+	}
+	out := &judgedList{entries: make(map[string]int, len(list.RevokedCertificateEntries))}
+	out.scope, out.err = listScope(list)
+	for i := range list.RevokedCertificateEntries {
+		out.entries[string(list.RevokedCertificateEntries[i].SerialNumber.Bytes())] = i
+	}
+	return out
+}
+
+func listURLs(cert *x509.Certificate) []string {
+	var out []string
+	for _, u := range cert.CRLDistributionPoints {
+		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < maxListURLs {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func shownURL(u string) string {
+	if u == "" {
+		return "the configured list"
+	}
+	return cut(u, 200)
+}
+
+// shownList gives what a person needs to tell a stale list from a wrong one.
+func shownList(a ListAnswer, now time.Time) string {
+	number := "without a number"
+	if a.List.Number != nil {
+		number = "number " + a.List.Number.String()
+	}
+	age := ""
+	if !a.Fetched.IsZero() {
+		age = fmt.Sprintf(", fetched %s ago", now.Sub(a.Fetched).Round(time.Second))
+	}
+	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), stamp(a.List.ThisUpdate), stamp(a.List.NextUpdate), age)
+}
+
+func verdictOfList(entry *x509.RevocationListEntry, err error) string {
+	switch {
+	case err != nil:
+		return "not usable: " + err.Error()
+	case entry != nil:
+		return fmt.Sprintf("revoked at %s, reason %s", stamp(entry.RevocationTime), reasonShown(entry.ReasonCode))
+	}
+	return "not revoked"
+}
+
+var revocationReasons = map[int]string{
+	0: "unspecified", 1: "keyCompromise", 2: "cACompromise", 3: "affiliationChanged", 4: "superseded",
+	5: "cessationOfOperation", 6: "certificateHold", 8: "removeFromCRL", 9: "privilegeWithdrawn", 10: "aACompromise",
+}
+
+func reasonShown(code int) string {
+	if name, ok := revocationReasons[code]; ok {
+		return name
+	}
+	return fmt.Sprint(code)
+}

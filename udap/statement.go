@@ -1,0 +1,107 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Statement judges a software statement posted for registration (UDAP DCR 4,
+// UDAP Security 3.1 and 3.2.3): form, signature, trust, revocation, claims, and
+// the form of the registration parameters. Whether its jti was seen before, and
+// what is granted, is for the caller. A refusal is an *Error with the codes
+// invalid_software_statement, unapproved_software_statement,
+// invalid_client_metadata or invalid_redirect_uri.
+func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr *Trace) (*SoftwareStatement, error) {
+	j := v.judge(ctx, statementKind, exp, tr)
+	e, err := j.open(compact)
+	if err != nil {
+		return nil, err
+	}
+	verified, err := j.trust(e, v.Communities)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.statementNames(e, verified); err != nil {
+		return nil, err
+	}
+	if err := j.common(e, verified); err != nil {
+		return nil, err
+	}
+	m, err := j.clientMetadata(e.claims, verified.Community.Policy)
+	if err != nil {
+		return nil, err
+	}
+	return &SoftwareStatement{Verified: *verified, Metadata: *m}, nil
+}
+
+// statementNames judges iss and sub.
+func (j *judgement) statementNames(e *envelope, out *Verified) error {
+	iss, err := j.issuerInSAN(e, out.Leaf)
+	if err != nil {
+		return err
+	}
+	sub, ok := e.claims.text("sub")
+	if !ok || sub != iss {
+		return j.refuseClaim(j.kind.checks.sub, Finding{Expected: iss, Found: e.claims.shown("sub"), Remedy: "sub equals iss" + subHint(iss, sub)})
+	}
+	j.tr.Pass(j.kind.checks.sub, iss, sub)
+	out.Client = ClientURI(iss)
+	j.tr.Client = out.Client
+	return nil
+}
+
+func subHint(iss, sub string) string {
+	if sub == "" {
+		return ""
+	}
+	return "; " + difference(iss, sub)
+}
+
+// issuerInSAN judges that iss is a URI name of the certificate, compared with
+// the certificate's own bytes (UDAP Security 7.1.5).
+func (j *judgement) issuerInSAN(e *envelope, leaf *x509.Certificate) (string, error) {
+	c := j.kind.checks.iss
+	uris, err := RawSANURIs(leaf)
+	if err != nil {
+		return "", j.refuseClaim(c, Finding{Expected: "a readable Subject Alternative Name", Found: err.Error(), Err: err})
+	}
+	iss, ok := e.claims.text("iss")
+	switch {
+	case !ok || iss == "":
+		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: e.claims.shown("iss")})
+	case !slices.Contains(uris, iss):
+		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: iss, Remedy: sanHint(leaf, uris, iss)})
+	}
+	j.tr.Pass(c, list(uris), iss)
+	return iss, nil
+}
+
+// sanHint says why a URI is not among the names of a certificate.
+func sanHint(leaf *x509.Certificate, uris []string, iss string) string {
+	switch {
+	case slices.Contains(leaf.DNSNames, iss) || slices.Contains(leaf.EmailAddresses, iss):
+		return "the certificate has it as a name of another type; a uniformResourceIdentifier is needed"
+	case len(uris) == 0:
+		return "the certificate has no uniformResourceIdentifier in its Subject Alternative Name; have one issued that has"
+	}
+	for _, u := range uris {
+		if base, _, ok := strings.Cut(u, "#"); ok && base == iss {
+			return "only the fragment differs: the certificate has " + u
+		}
+		if strings.EqualFold(u, iss) || strings.TrimRight(u, "/") == strings.TrimRight(iss, "/") {
+			return fmt.Sprintf("compared with %s: %s", u, difference(u, iss))
+		}
+	}
+	return fmt.Sprintf("compared with %s: %s", uris[0], difference(uris[0], iss))
+}
+
+// list shows names for a finding.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "(none)"
+	}
+	return "[" + cut(strings.Join(names, ", "), 400) + "]"
+}
