@@ -1,0 +1,74 @@
+package evidence
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// Line is one line of a file: one message on one hop.
+type Line struct {
+	Time      time.Time `json:"time"`
+	Hop       string    `json:"hop"`
+	Route     string    `json:"route"`
+	Conn      string    `json:"conn"`
+	Seq       uint64    `json:"seq"`
+	Dir       string    `json:"dir"` // "request" or "response"
+	Method    string    `json:"method"`
+	Status    int       `json:"status"` // 0 on requests
+	BytesIn   int64     `json:"bytesIn"`
+	BytesOut  int64     `json:"bytesOut"`
+	SHA256In  string    `json:"sha256In"`  // empty when nothing came in
+	SHA256Out string    `json:"sha256Out"` // empty when nothing went out
+	// Lost is set on no message's line: it says that so many lines could not be
+	// written before this one.
+	Lost int64 `json:"lost,omitempty"`
+}
+
+// maxMethod bounds what a line keeps of a method's name, in bytes.
+const maxMethod = 32
+
+// appendMessage appends the line of m, newline included. hop is quoted already.
+func appendMessage(b []byte, hop string, m *wire.Message) []byte {
+	b = append(b, `{"time":"`...)
+	b = m.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(append(b, `","hop":`...), hop...)
+	b = appendText(append(b, `,"route":`...), m.Route)
+	b = appendText(append(b, `,"conn":`...), m.Conn)
+	b = strconv.AppendUint(append(b, `,"seq":`...), m.Seq, 10)
+	b = append(b, dirs[m.Response]...)
+	b = appendText(append(b, `,"method":`...), m.Method[:min(len(m.Method), maxMethod)])
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(m.Status), 10)
+	b = strconv.AppendInt(append(b, `,"bytesIn":`...), m.In.Bytes, 10)
+	b = strconv.AppendInt(append(b, `,"bytesOut":`...), m.Out.Bytes, 10)
+	b = appendSum(append(b, `,"sha256In":"`...), &m.In)
+	b = appendSum(append(b, `","sha256Out":"`...), &m.Out)
+	return append(b, "\"}\n"...)
+}
+
+var dirs = map[bool]string{false: `,"dir":"request"`, true: `,"dir":"response"`}
+
+func appendSum(b []byte, d *wire.Digest) []byte {
+	if d.Bytes == 0 {
+		return b
+	}
+	return hex.AppendEncode(b, d.Sum[:])
+}
+
+// appendText appends s as a JSON string; plain text, the usual case, without help.
+func appendText(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			return append(b, quote(s)...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func quote(s string) string {
+	q, _ := json.Marshal(s) // a string always marshals
+	return string(q)
+}

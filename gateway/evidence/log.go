@@ -1,0 +1,359 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// SyncPolicy says when lines are forced to the disk.
+type SyncPolicy string
+
+const (
+	// SyncNone leaves it to the operating system: a crash of the program loses at
+	// most Options.Flush, a power cut more.
+	SyncNone SyncPolicy = "none"
+	// SyncInterval forces them with each flush.
+	SyncInterval SyncPolicy = "interval"
+	// SyncEach makes Record wait until its line is on the disk; waiters share one
+	// sync.
+	SyncEach SyncPolicy = "each"
+)
+
+// Options of a Log; the zero value is usable but for Now.
+type Options struct {
+	// Flush is how long a line may stand in memory; 50 ms when 0.
+	Flush time.Duration
+	// Sync is SyncNone when empty.
+	Sync SyncPolicy
+	// Rotate renames a file that has reached this many bytes to NAME.000001 and so
+	// on, and begins a new one; 0 never does. Compare reads them all by NAME.
+	Rotate int64
+	// Now is the clock of the lines that tell of a loss; required.
+	Now func() time.Time
+}
+
+// pending bounds the lines in memory, in bytes: beyond it Record waits for the disk,
+// and, while the disk fails, lines are counted as lost.
+const (
+	chunkBytes   = 64 << 10
+	pendingBytes = 1 << 20
+)
+
+// ErrLost is what Record returns for a line that cannot be kept.
+var ErrLost = errors.New("evidence: a line was lost, as the file cannot be written")
+
+// Log is the evidence file of one hop. Its methods may be called at once from
+// different goroutines.
+type Log struct {
+	path  string
+	hop   string // quoted
+	opt   Options
+	epoch string
+	conns atomic.Uint64
+	kick  chan struct{}
+	done  chan struct{}
+
+	// mu guards what writers fill; the file belongs to the goroutine run alone.
+	mu       sync.Mutex
+	changed  *sync.Cond
+	active   []byte
+	added    uint64 // lines ever taken
+	written  uint64 // of these, lines in the file
+	lost     int64  // lines dropped since the last line that told of it
+	lostEver int64
+	err      error // of the last attempt to write
+	urgent   bool
+	closed   bool
+
+	file  *os.File
+	size  int64
+	spare []byte
+}
+
+// Open opens, or creates with mode 0600, the evidence file of the named hop and adds
+// to it. A last line that a crash cut short is ended, so that the next one is whole.
+func Open(path, hop string, opt Options) (*Log, error) {
+	if opt.Now == nil {
+		return nil, errors.New("evidence: no clock")
+	}
+	if opt.Flush == 0 {
+		opt.Flush = 50 * time.Millisecond
+	}
+	switch opt.Sync {
+	case "":
+		opt.Sync = SyncNone
+	case SyncNone, SyncInterval, SyncEach:
+	default:
+		return nil, fmt.Errorf("evidence: sync %q is none of none, interval, each", opt.Sync)
+	}
+	l := &Log{path: path, hop: quote(hop), opt: opt, epoch: strconv.FormatInt(opt.Now().UnixMicro(), 36),
+		kick: make(chan struct{}, 1), done: make(chan struct{})}
+	l.changed = sync.NewCond(&l.mu)
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	go l.run()
+	return l, nil
+}
+
+// open opens the file for adding.
+func (l *Log) open() error {
+	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	l.file, l.size = f, info.Size()
+	last := []byte{'\n'}
+	if l.size > 0 {
+		f.ReadAt(last, l.size-1)
+	}
+	if last[0] != '\n' {
+		n, err := f.Write([]byte{'\n'})
+		l.size += int64(n)
+		return err
+	}
+	return nil
+}
+
+// ConnID names a new connection, uniquely in the file over restarts.
+func (l *Log) ConnID() string {
+	return l.epoch + "-" + strconv.FormatUint(l.conns.Add(1), 10)
+}
+
+// Record adds the line of m. It returns at once unless the disk is far behind, or
+// the policy is SyncEach; the error, also counted and told in the file later, is
+// ErrLost.
+func (l *Log) Record(m *wire.Message) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.active) > pendingBytes && l.err == nil && !l.closed {
+		l.changed.Wait()
+	}
+	if l.closed || len(l.active) > pendingBytes {
+		l.lost++
+		l.lostEver++
+		return ErrLost
+	}
+	first := len(l.active) == 0
+	l.active = appendMessage(l.active, l.hop, m)
+	l.added++
+	if l.opt.Sync == SyncEach {
+		return l.await(l.added)
+	}
+	if first || len(l.active) >= chunkBytes {
+		l.urgent = l.urgent || len(l.active) >= chunkBytes
+		l.signal()
+	}
+	return nil
+}
+
+// Tap is Record for a wire.Tap, which cannot use the error: Err and Lost tell.
+func (l *Log) Tap(m *wire.Message) { l.Record(m) }
+
+// Flush returns when every line taken so far is in the file, or cannot be.
+func (l *Log) Flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.await(l.added)
+}
+
+// await waits, with mu held, until so many lines are written or an attempt failed.
+func (l *Log) await(lines uint64) error {
+	l.err = nil
+	for l.written < lines && l.err == nil {
+		l.urgent = true
+		l.signal()
+		l.changed.Wait()
+	}
+	return l.err
+}
+
+// Err is the error of the last attempt to write, nil when it worked: while it is not
+// nil, evidence is at risk.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Lost counts the lines that were never written.
+func (l *Log) Lost() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lostEver
+}
+
+// Close writes what is left, forces it to the disk and closes the file.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return os.ErrClosed
+	}
+	l.closed = true
+	l.signal()
+	l.mu.Unlock()
+	<-l.done
+	return errors.Join(l.Err(), l.file.Sync(), l.file.Close())
+}
+
+func (l *Log) signal() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run writes lines until Close.
+func (l *Log) run() {
+	defer close(l.done)
+	for {
+		<-l.kick
+		l.rest()
+		l.mu.Lock()
+		closed := l.closed
+		l.urgent = false
+		l.mu.Unlock()
+		l.flush()
+		if closed {
+			return
+		}
+	}
+}
+
+// rest lets lines gather for the flush interval, unless someone waits for them.
+func (l *Log) rest() {
+	t := time.NewTimer(l.opt.Flush)
+	defer t.Stop()
+	for {
+		l.mu.Lock()
+		now := l.urgent || l.closed
+		l.mu.Unlock()
+		if now {
+			return
+		}
+		select {
+		case <-t.C:
+			return
+		case <-l.kick:
+		}
+	}
+}
+
+// flush writes what has gathered. What fails is put back and tried again.
+func (l *Log) flush() {
+	l.mu.Lock()
+	lines, upTo, lost := l.active, l.added, l.lost
+	l.active, l.spare = l.spare[:0], nil
+	l.mu.Unlock()
+	if lost > 0 {
+		lines = fmt.Appendf(lines, `{"time":%q,"hop":%s,"lost":%d}`+"\n", l.opt.Now().UTC().Format(time.RFC3339Nano), l.hop, lost)
+	}
+	err := l.write(lines)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	if err == nil {
+		l.written, l.spare = upTo, lines
+		l.lost -= lost
+	} else {
+		l.putBack(lines, lost)
+	}
+	l.changed.Broadcast()
+}
+
+// putBack returns unwritten lines to the front and arranges another attempt.
+func (l *Log) putBack(lines []byte, lost int64) {
+	if lost > 0 { // without the line that told of a loss: it will be made anew
+		lines = lines[:lastLine(lines)]
+	}
+	l.active = append(lines, l.active...)
+	if !l.closed {
+		time.AfterFunc(l.opt.Flush, l.signal)
+	}
+}
+
+// lastLine returns where the last line of b begins.
+func lastLine(b []byte) int {
+	for i := len(b) - 2; i >= 0; i-- {
+		if b[i] == '\n' {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// write adds whole lines to the file, or nothing.
+func (l *Log) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if l.opt.Rotate > 0 && l.size > 0 && l.size+int64(len(b)) > l.opt.Rotate {
+		if err := l.rotate(); err != nil {
+			return err
+		}
+	}
+	if _, err := l.file.Write(b); err != nil {
+		l.file.Truncate(l.size) // best effort: a half line is skipped by Compare too
+		return err
+	}
+	l.size += int64(len(b))
+	if l.opt.Sync == SyncNone {
+		return nil
+	}
+	return l.file.Sync()
+}
+
+// rotate gives the full file the next number and begins a new one.
+func (l *Log) rotate() error {
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	olds, err := rotated(l.path)
+	if err != nil {
+		return err
+	}
+	next := 1
+	if len(olds) > 0 {
+		n, _ := strconv.Atoi(filepath.Ext(olds[len(olds)-1])[1:])
+		next = n + 1
+	}
+	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil {
+		return err
+	}
+	old := l.file
+	if err := l.open(); err != nil {
+		return err
+	}
+	return old.Close()
+}
+
+// rotated returns the numbered files of path, oldest first.
+func rotated(path string) ([]string, error) {
+	return filepath.Glob(globEscape(path) + ".[0-9][0-9][0-9][0-9][0-9][0-9]")
+}
+
+// globEscape makes a path match itself alone.
+func globEscape(path string) string {
+	b := make([]byte, 0, len(path))
+	for i := 0; i < len(path); i++ {
+		if c := path[i]; c == '*' || c == '?' || c == '[' || c == '\\' {
+			b = append(b, '\\')
+		}
+		b = append(b, path[i])
+	}
+	return string(b)
+}

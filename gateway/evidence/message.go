@@ -1,0 +1,210 @@
+package evidence
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// message is the lines of one message, by hop; nil where a hop has none.
+type message struct{ lines []*Line }
+
+// first is the line of the hop nearest to the originator.
+func (m *message) first() *Line {
+	for _, l := range m.lines {
+		if l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// along calls visit with the hops in the direction of the message, until it
+// returns false.
+func (m *message) along(visit func(hop int, l *Line) bool) {
+	for i := range m.lines {
+		hop := i
+		if m.first().Dir == "response" {
+			hop = len(m.lines) - 1 - i
+		}
+		if !visit(hop, m.lines[hop]) {
+			return
+		}
+	}
+}
+
+// changedAt returns the first hop that sent on other bytes than it got, or -1.
+func (m *message) changedAt() (at int) {
+	at = -1
+	m.along(func(hop int, l *Line) bool {
+		if l != nil && (l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut) {
+			at = hop
+		}
+		return at < 0
+	})
+	return at
+}
+
+// finding describes the message with a verdict that names no hop.
+func (m *message) finding(c *comparison, v Verdict) *Finding {
+	var l *Line
+	m.along(func(_ int, at *Line) bool { l = at; return at == nil })
+	k := keyOf(l)
+	return &Finding{Time: l.Time, Dir: l.Dir, Method: l.Method, Status: l.Status, Bytes: k.bytes, SHA256: k.sum,
+		Verdict: v, Conn: l.Conn, Seq: l.Seq}
+}
+
+// differs describes the message as changed by the hop at.
+func (m *message) differs(c *comparison, at int) *Finding {
+	f := m.finding(c, Differs)
+	f.Hop = c.hops[at].name
+	f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(m.lines[at]), out(m.lines[at]))
+	return f
+}
+
+func in(l *Line) string  { return short(l.BytesIn, l.SHA256In) }
+func out(l *Line) string { return short(l.BytesOut, l.SHA256Out) }
+
+func short(n int64, sum string) string {
+	if n == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("%d bytes %.12s", n, sum)
+}
+
+// leftOver judges what did not come together by itself.
+func (c *comparison) leftOver() {
+	var rest []*message
+	for key, g := range c.groups {
+		for !g.empty() {
+			m := g.pop()
+			if m.straight() {
+				c.report(m.finding(c, Straight))
+				continue
+			}
+			rest = append(rest, m)
+		}
+		delete(c.groups, key)
+	}
+	slices.SortFunc(rest, func(a, b *message) int { return a.first().Time.Compare(b.first().Time) })
+	for _, m := range join(rest) {
+		c.report(c.judge(m))
+	}
+}
+
+// straight: more than two hops, and only the two ends have it.
+func (m *message) straight() bool {
+	last := len(m.lines) - 1
+	for i, l := range m.lines {
+		if (l != nil) != (i == 0 || i == last) {
+			return false
+		}
+	}
+	return last > 1 && m.changedAt() < 0
+}
+
+// joinWindow is how far apart, in time and in number, parts of one message are
+// looked for.
+const (
+	joinWindow = 2 * time.Minute
+	joinTries  = 2000
+)
+
+// join puts the parts of a message together that differ in their bytes: parts of the
+// same kind at different hops, nearest in time. What a hop itself answered or changed
+// goes with what has its other side.
+func join(parts []*message) (whole []*message) {
+	used := make([]bool, len(parts))
+	for i, m := range parts {
+		if used[i] {
+			continue
+		}
+		for j := i + 1; j < len(parts) && j < i+joinTries && !m.complete(); j++ {
+			if used[j] || !m.joins(parts[j]) {
+				continue
+			}
+			used[j] = true
+			for hop, l := range parts[j].lines {
+				if l != nil {
+					m.lines[hop] = l
+				}
+			}
+		}
+		whole = append(whole, m)
+	}
+	return whole
+}
+
+// complete: no further part belongs to it, as every hop has it or one ended it.
+func (m *message) complete() bool {
+	for _, l := range m.lines {
+		if l == nil {
+			return m.ownHop() >= 0
+		}
+	}
+	return true
+}
+
+// joins reports whether o can be another part of the same message.
+func (m *message) joins(o *message) bool {
+	a, b := m.first(), o.first()
+	if a.Dir != b.Dir || a.Method != b.Method || o.ownHop() >= 0 || b.Time.Sub(a.Time) > joinWindow {
+		return false
+	}
+	if (a.Status < 200) != (b.Status < 200) {
+		return false
+	}
+	for hop := range m.lines {
+		if m.lines[hop] != nil && o.lines[hop] != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// ownHop returns the hop that answered by itself or ended the message, or -1.
+func (m *message) ownHop() int {
+	for hop, l := range m.lines {
+		if l != nil && (l.BytesIn == 0) != (l.BytesOut == 0) {
+			return hop
+		}
+	}
+	return -1
+}
+
+// judge names the first hop where a message differs, in its direction.
+func (c *comparison) judge(m *message) *Finding {
+	f := m.finding(c, Differs)
+	if own := m.ownHop(); own >= 0 && c.reaches(m, own) {
+		f.Verdict, f.Hop, f.Text = Answered, c.hops[own].name, "ended or answered there by the hop itself"
+		return f
+	}
+	before, name := (*Line)(nil), ""
+	m.along(func(hop int, l *Line) bool {
+		f.Hop = c.hops[hop].name
+		switch {
+		case l == nil:
+			f.Text = fmt.Sprintf("%s has no such message", f.Hop)
+		case before != nil && (before.SHA256Out != l.SHA256In || before.BytesOut != l.BytesIn):
+			f.Text = fmt.Sprintf("%s sent %s, %s received %s", name, out(before), f.Hop, in(l))
+		case l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut:
+			f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(l), out(l))
+		default:
+			before, name = l, f.Hop
+			return true
+		}
+		return false
+	})
+	return f
+}
+
+// reaches: every hop between the originator and own has the message, and none
+// beyond; so nothing is missing.
+func (c *comparison) reaches(m *message, own int) bool {
+	for hop, l := range m.lines {
+		if (l != nil) != (hop <= own) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,111 @@
+package evidence
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxLine bounds one line, in bytes.
+const maxLine = 16 << 10
+
+// reader gives the lines of one hop: its numbered files, oldest first, then the
+// current one.
+type reader struct {
+	paths []string
+	file  *os.File
+	lines *bufio.Reader
+	name  string // of the hop, from its first line
+	next  *Line  // the line to be taken next; nil at the end
+	lost  int64
+	bad   int64 // lines that are no lines of evidence
+}
+
+// openReader stands before the first line of path.
+func openReader(path string) (*reader, error) {
+	olds, err := rotated(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{paths: append(olds, path), name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))}
+	if _, err := os.Stat(path); err != nil && len(olds) == 0 {
+		return nil, err
+	}
+	if err := r.advance(); err != nil {
+		return nil, err
+	}
+	if r.next != nil {
+		r.name = r.next.Hop
+	}
+	return r, nil
+}
+
+// advance reads the next line of a message into next.
+func (r *reader) advance() error {
+	for {
+		if r.file == nil && !r.openNext() {
+			r.next = nil
+			return nil
+		}
+		b, err := r.lines.ReadSlice('\n')
+		if errors.Is(err, io.EOF) && len(b) == 0 {
+			r.file.Close()
+			r.file = nil
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		if l := r.parse(b); l != nil {
+			r.next = l
+			return nil
+		}
+	}
+}
+
+// openNext opens the next file that is there.
+func (r *reader) openNext() bool {
+	for len(r.paths) > 0 {
+		f, err := os.Open(r.paths[0])
+		r.paths = r.paths[1:]
+		if err == nil {
+			r.file, r.lines = f, bufio.NewReaderSize(f, maxLine)
+			return true
+		}
+	}
+	return false
+}
+
+// parse returns the line of a message, or nil for anything else, which it counts.
+func (r *reader) parse(b []byte) *Line {
+	if len(b) <= 1 {
+		return nil
+	}
+	l := new(Line)
+	if !parseFast(b, l) {
+		if err := json.Unmarshal(b, l); err != nil {
+			r.bad++
+			return nil
+		}
+	}
+	if l.Lost > 0 {
+		r.lost += l.Lost
+		return nil
+	}
+	if l.Dir != "request" && l.Dir != "response" {
+		r.bad++
+		return nil
+	}
+	return l
+}
+
+func (r *reader) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+}

@@ -1,0 +1,35 @@
+package wire
+
+// Body finds the end of a message's body as its bytes go by. The zero value is a
+// message without one.
+type Body struct {
+	framing Framing
+	left    int64 // of a Fixed body
+	chunks  chunks
+}
+
+// NewBody returns a Body that stands after the head.
+func NewBody(f Framing, length int64) Body { return Body{framing: f, left: length} }
+
+// Feed takes the next bytes and returns how many of them belong to the message,
+// and whether it is then complete. An error means that the bytes after the first n
+// cannot be framed.
+func (b *Body) Feed(p []byte) (n int, done bool, err error) {
+	switch b.framing {
+	case Fixed:
+		n = len(p)
+		if int64(n) > b.left {
+			n = int(b.left)
+		}
+		b.left -= int64(n)
+		return n, b.left == 0, nil
+	case Chunked:
+		return b.chunks.feed(p)
+	case UntilClose:
+		return len(p), false, nil
+	}
+	return 0, true, nil
+}
+
+// EndsAtClose reports whether the end of the stream completes the body.
+func (b *Body) EndsAtClose() bool { return b.framing == UntilClose }

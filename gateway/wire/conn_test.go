@@ -1,0 +1,305 @@
+package wire
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// selfSigned makes the certificate of localhost and its pool.
+func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := x509.ParseCertificate(der)
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// messages gathers what taps report.
+type messages struct {
+	mu   sync.Mutex
+	list []Message
+}
+
+func (m *messages) record(x *Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = append(m.list, *x)
+}
+
+// await returns the messages once there are n of them.
+func (m *messages) await(t *testing.T, n int) []Message {
+	t.Helper()
+	for i := 0; i < 500; i++ {
+		m.mu.Lock()
+		list := append([]Message(nil), m.list...)
+		m.mu.Unlock()
+		if len(list) >= n {
+			return list
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("%d messages, not %d: %+v", len(m.list), n, m.list)
+	return nil
+}
+
+// world is a tapped net/http server and the address to reach it.
+type world struct {
+	addr string
+	pool *x509.CertPool
+	seen messages
+}
+
+func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *world {
+	t.Helper()
+	cert, pool := selfSigned(t)
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{addr: tcp.Addr().String(), pool: pool}
+	cfg := ListenerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}},
+		Record: w.seen.record, ConnID: func() string { return "c" }, Now: time.Now}
+	if change != nil {
+		change(&cfg)
+	}
+	s := &http.Server{Handler: Handler(h), ConnContext: ConnContext}
+	go s.Serve(NewListener(tcp, cfg))
+	t.Cleanup(func() { s.Close() })
+	return w
+}
+
+func (w *world) dial(t *testing.T) *tls.Conn {
+	t.Helper()
+	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+// Both ends tap the same exchange: the same digests, the TLS state, trailers, 100.
+func TestBothEndsSeeTheSameBytes(t *testing.T) {
+	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil || r.TLS.ServerName != "localhost" {
+			t.Error("the handler has no TLS state")
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		rw.Write(bytes.Repeat(body, 3))
+	})
+	var mine messages
+	tr := &http.Transport{ExpectContinueTimeout: 5 * time.Second}
+	tr.DialTLS = func(network, addr string) (net.Conn, error) {
+		c, err := tls.Dial(network, w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
+		return Client(c, "o", time.Now, mine.record), err
+	}
+	defer tr.CloseIdleConnections()
+	for _, size := range []int{1, 5000, 300_000} {
+		req, _ := http.NewRequest("POST", "https://localhost/x", io.NopCloser(io.LimitReader(zeros{}, int64(size))))
+		req.Header.Set("Expect", "100-continue")
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := io.Copy(io.Discard, resp.Body); n != int64(3*size) {
+			t.Fatalf("%d bytes answer %d", n, size)
+		}
+		resp.Body.Close()
+	}
+	a, b := digests(mine.await(t, 9)), digests(w.seen.await(t, 9))
+	for k, n := range a {
+		if b[k] != n {
+			t.Errorf("%+v: %d times at the client, %d at the server", k, n, b[k])
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+type seen struct {
+	response bool
+	method   string
+	status   int
+	seq      uint64
+	in, out  Digest
+}
+
+func digests(list []Message) map[seen]int {
+	m := map[seen]int{}
+	for _, x := range list {
+		m[seen{x.Response, x.Method, x.Status, x.Seq, x.In, x.Out}]++
+	}
+	return m
+}
+
+// The digest is that of the very bytes, and pipelined requests are told apart.
+func TestDigestsOfRawBytes(t *testing.T) {
+	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	one := "POST /a HTTP/1.1\r\nhOST: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n0\r\nT: u\r\n\r\n"
+	two := "GET /b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	c := w.dial(t)
+	io.WriteString(c, one+two+two)
+	list := w.seen.await(t, 6)
+	want := []string{one, two, two}
+	for _, m := range list {
+		if m.Response {
+			continue
+		}
+		if m.In.Sum != sha256.Sum256([]byte(want[m.Seq-1])) || m.In.Bytes != int64(len(want[m.Seq-1])) {
+			t.Errorf("request %d: %+v", m.Seq, m)
+		}
+	}
+}
+
+// Covers: case 289, 290, 291, 292
+func TestListenerRefuses(t *testing.T) {
+	calls := 0
+	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) { calls++ })
+	for in, status := range map[string]string{
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": "400",
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding:\tchunked\r\n\r\nabc":      "400",
+		"GET / HTTP/1.1\nHost: a\n\n":                                          "400",
+		"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                    "505",
+		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", MaxHead) + "": "431",
+	} {
+		c := w.dial(t)
+		io.WriteString(c, in)
+		answer, _ := io.ReadAll(c)
+		if !strings.HasPrefix(string(answer), "HTTP/1.1 "+status) {
+			t.Errorf("%.60q is answered %q", in, answer)
+		}
+	}
+	if calls != 0 {
+		t.Errorf("the handler was called %d times", calls)
+	}
+}
+
+// An ambiguous request behind a good one that is still being handled: the good one is
+// answered first and whole, and its context lives.
+func TestRefusalWaitsItsTurn(t *testing.T) {
+	gone := make(chan bool, 1)
+	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			gone <- true
+		case <-time.After(200 * time.Millisecond):
+			gone <- false
+		}
+		io.WriteString(rw, "hello")
+	})
+	c := w.dial(t)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"+"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+	answer, _ := io.ReadAll(c)
+	s := string(answer)
+	if <-gone || !strings.HasPrefix(s, "HTTP/1.1 200") || strings.Count(s, "HTTP/1.1 ") != 2 || !strings.Contains(s, "hello") || !strings.Contains(s, "HTTP/1.1 400") {
+		t.Fatalf("answers: %q", s)
+	}
+}
+
+// A fault inside a body reaches the handler as an error, not as a shorter body.
+func TestFaultInBody(t *testing.T) {
+	errs := make(chan error, 1)
+	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		errs <- err
+		rw.WriteHeader(400)
+	})
+	c := w.dial(t)
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nx\r\n")
+	if err := <-errs; err == nil {
+		t.Fatal("the handler got a whole body")
+	}
+	if answer, _ := io.ReadAll(c); !strings.HasPrefix(string(answer), "HTTP/1.1 400") {
+		t.Fatalf("answered %q", answer)
+	}
+}
+
+// Covers: case 316
+func TestHandshakeHasADeadline(t *testing.T) {
+	w := serve(t, func(c *ListenerConfig) { c.Handshake = 50 * time.Millisecond }, nil)
+	c, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("a silent peer is left with %v", err)
+	}
+}
+
+func TestProxyHeader(t *testing.T) {
+	src, dst := netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443")
+	src6 := netip.MustParseAddrPort("[2001:db8::7]:99")
+	for _, s := range []netip.AddrPort{src, src6} {
+		r := bytes.NewReader(append(AppendProxy(nil, s, dst), "rest"...))
+		got, err := ReadProxy(r)
+		if err != nil || got.AddrPort().Addr().Unmap() != s.Addr() || got.AddrPort().Port() != s.Port() || r.Len() != 4 {
+			t.Errorf("%v is read as %v, %v, %d bytes left", s, got, err, r.Len())
+		}
+	}
+	b := AppendProxy(nil, src, dst)
+	for name, b := range map[string][]byte{"short": b[:20], "signature": append([]byte("PROXY TCP4"), b[10:]...),
+		"long": append(append([]byte{}, b[:14]...), 0xff, 0xff), "command": append(append(append([]byte{}, b[:12]...), 0x22), b[13:]...)} {
+		if a, err := ReadProxy(bytes.NewReader(b)); err == nil {
+			t.Errorf("%s: read as %v", name, a)
+		}
+	}
+}
+
+// The listener takes the address from those who may say it, and cuts them when they
+// do not.
+func TestListenerBelievesProxy(t *testing.T) {
+	w := serve(t, func(c *ListenerConfig) { c.Proxy = func(net.Addr) bool { return true } },
+		func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.RemoteAddr) })
+	raw, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.Write(AppendProxy(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443")))
+	c := tls.Client(raw, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := io.ReadAll(resp.Body); string(b) != "192.0.2.7:1234" {
+		t.Errorf("the handler sees %q", b)
+	}
+	if _, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"}); err == nil {
+		t.Error("a peer without the header it owes was served")
+	}
+}

@@ -1,0 +1,231 @@
+package wire
+
+import (
+	"crypto/sha256"
+	"hash"
+	"sync"
+	"time"
+)
+
+// Tap follows both directions of one connection and reports every message that
+// went by. It only watches: where a message cannot be framed, everything from there
+// to the end of that direction is reported as one message. Its methods may be
+// called from different goroutines.
+type Tap struct {
+	conn   string
+	record func(*Message)
+	now    func() time.Time
+
+	mu        sync.Mutex
+	requests  follower
+	responses follower
+	waiting   []asked // requests whose final response has not ended
+	seq       uint64
+	ended     bool
+}
+
+// asked is a request that awaits its answer.
+type asked struct {
+	seq    uint64
+	method string
+}
+
+// NewTap follows the connection named conn; record is called, one call at a time,
+// with a Message that it must not keep.
+func NewTap(conn string, now func() time.Time, record func(*Message)) *Tap {
+	return &Tap{conn: conn, now: now, record: record}
+}
+
+// Requests takes the next bytes of the requests' direction.
+func (t *Tap) Requests(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(p) > 0 && !t.ended {
+		n, done := t.requests.feed(p, t.now, t.requestHead)
+		if p = p[n:]; done {
+			t.endRequest()
+		}
+	}
+}
+
+// Responses takes the next bytes of the responses' direction.
+func (t *Tap) Responses(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(p) > 0 && !t.ended {
+		n, done := t.responses.feed(p, t.now, t.responseHead)
+		if p = p[n:]; done {
+			t.endResponse()
+		}
+	}
+}
+
+// Waiting returns how many requests still await the end of their final response.
+func (t *Tap) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.waiting)
+}
+
+// End reports what is unfinished: the connection is over.
+func (t *Tap) End() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	if t.requests.bytes > 0 {
+		t.endRequest()
+	}
+	if t.responses.bytes > 0 {
+		t.endResponse()
+	}
+	t.ended = true
+}
+
+// requestHead judges a complete request head and begins an exchange.
+func (t *Tap) requestHead(head []byte, b *Body) (int, error) {
+	var r Request
+	if err := ParseRequest(head, &r); err != nil {
+		return 0, err
+	}
+	t.seq++
+	t.requests.method = method(r.Method)
+	t.waiting = append(t.waiting, asked{t.seq, t.requests.method})
+	*b = NewBody(r.Framing, r.Length)
+	return 0, nil
+}
+
+func (t *Tap) responseHead(head []byte, b *Body) (int, error) {
+	var r Response
+	if err := ParseResponse(head, t.first().method, &r); err != nil {
+		return 0, err
+	}
+	*b = NewBody(r.Framing, r.Length)
+	return r.Status, nil
+}
+
+// first is the request that the current response answers.
+func (t *Tap) first() asked {
+	if len(t.waiting) == 0 {
+		return asked{seq: t.seq + 1}
+	}
+	return t.waiting[0]
+}
+
+func (t *Tap) endRequest() {
+	seq := t.seq
+	if t.requests.method == "" { // its head was never understood
+		seq++
+	}
+	d := t.requests.digest()
+	t.record(&Message{Time: t.requests.began, Conn: t.conn, Seq: seq, Method: t.requests.method, In: d, Out: d})
+	t.requests.next()
+}
+
+func (t *Tap) endResponse() {
+	f, status := t.first(), t.responses.status
+	d := t.responses.digest()
+	t.record(&Message{Time: t.responses.began, Conn: t.conn, Seq: f.seq, Response: true, Method: f.method, Status: status, In: d, Out: d})
+	if status >= 200 && len(t.waiting) > 0 {
+		t.waiting = append(t.waiting[:0], t.waiting[1:]...)
+	}
+	t.responses.next()
+}
+
+// follower follows one direction.
+type follower struct {
+	scan   Head
+	head   []byte // of a head that has not ended yet
+	body   Body
+	inBody bool
+	lost   bool // framing is lost; the rest is one message
+	sum    hash.Hash
+	bytes  int64
+	began  time.Time
+	method string
+	status int
+}
+
+// feed takes bytes of one message, up to its end.
+func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body) (int, error)) (n int, done bool) {
+	if f.bytes == 0 {
+		f.begin(now())
+	}
+	n = len(p)
+	switch {
+	case f.lost:
+	case f.inBody:
+		n, done = f.follow(p)
+	default:
+		n, done = f.readHead(p, judge)
+	}
+	f.sum.Write(p[:n])
+	f.bytes += int64(n)
+	return n, done
+}
+
+func (f *follower) begin(now time.Time) {
+	f.began = now
+	if f.sum == nil {
+		f.sum = sha256.New()
+	}
+}
+
+// follow passes body bytes.
+func (f *follower) follow(p []byte) (int, bool) {
+	n, done, err := f.body.Feed(p)
+	if err != nil {
+		f.lost, n = true, len(p)
+	}
+	return n, done
+}
+
+// readHead looks for the end of the head, keeping the pieces of one that is split.
+func (f *follower) readHead(p []byte, judge func([]byte, *Body) (int, error)) (int, bool) {
+	whole, before := p, len(f.head)
+	if before > 0 {
+		f.head = append(f.head, p...)
+		whole = f.head
+	}
+	end, err := f.scan.End(whole, MaxResponseHead)
+	if err == nil && end == 0 {
+		if before == 0 {
+			f.head = append(f.head, p...)
+		}
+		return len(p), false
+	}
+	if err == nil {
+		f.status, err = judge(whole[:end], &f.body)
+	}
+	f.head = nil
+	if err != nil {
+		f.lost = true
+		return len(p), false
+	}
+	f.inBody = true
+	_, done, _ := f.body.Feed(nil)
+	return end - before, done
+}
+
+func (f *follower) digest() (d Digest) {
+	d.Bytes = f.bytes
+	f.sum.Sum(d.Sum[:0])
+	return d
+}
+
+// next makes ready for the next message of the direction.
+func (f *follower) next() {
+	f.sum.Reset()
+	*f = follower{sum: f.sum, lost: f.lost}
+}
+
+// method returns the name without allocating for the usual ones.
+func method(b []byte) string {
+	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
+		if string(b) == m {
+			return m
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,84 @@
+package wire
+
+// guard holds the bytes of requests back until their framing has been judged, so
+// that a reader behind it never sees an ambiguous one. It keeps no buffer between
+// messages.
+type guard struct {
+	buf    []byte // received; buf[:judged] may be delivered
+	judged int
+	scan   Head
+	body   Body
+	inBody bool
+	err    error // the framing fault: nothing passes any more
+}
+
+// deliver copies judged bytes to p.
+func (g *guard) deliver(p []byte) int {
+	n := copy(p, g.buf[:g.judged])
+	g.judged -= n
+	g.buf = g.buf[n:]
+	if len(g.buf) == 0 {
+		g.buf = nil
+	}
+	return n
+}
+
+// pass takes p, read straight into the reader's buffer while a body is under way
+// and nothing is held, and returns how much of it the reader may have; what follows
+// the body is held.
+func (g *guard) pass(p []byte) int {
+	n := g.follow(p)
+	g.hold(p[n:])
+	return n
+}
+
+// hold takes received bytes and judges as far as they go.
+func (g *guard) hold(p []byte) {
+	g.buf = append(g.buf, p...)
+	for g.err == nil && g.judged < len(g.buf) {
+		rest := g.buf[g.judged:]
+		if g.inBody {
+			g.judged += g.follow(rest)
+			continue
+		}
+		end := g.judgeHead(rest)
+		if end == 0 {
+			return
+		}
+		g.judged += end
+	}
+}
+
+// judgeHead returns the length of a complete and clear head, else 0.
+func (g *guard) judgeHead(b []byte) int {
+	end, err := g.scan.End(b, MaxHead)
+	if err == nil && end == 0 {
+		return 0
+	}
+	var r Request
+	if err == nil {
+		err = ParseRequest(b[:end], &r)
+	}
+	if err != nil {
+		g.err = err
+		return 0
+	}
+	g.scan, g.body, g.inBody = Head{}, NewBody(r.Framing, r.Length), r.Framing != None
+	return end
+}
+
+func (g *guard) follow(p []byte) int {
+	n, done, err := g.body.Feed(p)
+	if err != nil {
+		g.err = err
+	}
+	g.inBody = !done
+	return n
+}
+
+// direct reports whether the next bytes may be read into the reader's own buffer.
+func (g *guard) direct() bool { return g.err == nil && g.inBody && len(g.buf) == 0 }
+
+// atHead reports whether the fault stands in a head, so that no reader has seen any
+// of the request.
+func (g *guard) atHead() bool { return !g.inBody }

@@ -1,0 +1,360 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ListenerConfig says how a Listener treats its connections.
+type ListenerConfig struct {
+	// TLS is the server's configuration; its NextProtos should be http/1.1 only.
+	TLS *tls.Config
+	// Handshake bounds the TLS handshake, PROXY header included; 10 s when 0.
+	Handshake time.Duration
+	// Record gets every message of every connection; nil records nothing. It must
+	// not keep the Message.
+	Record func(*Message)
+	// ConnID names a new connection; required with Record.
+	ConnID func() string
+	// Now is the clock of the records; required with Record.
+	Now func() time.Time
+	// Refusal is the whole HTTP answer to a request that cannot be framed; nil
+	// answers the status with an empty body.
+	Refusal func(*Error) []byte
+	// Proxy says whether the peer at this address sends a PROXY protocol v2 header
+	// first. One that should and does not is cut; from anyone else it would be a
+	// broken handshake. Nil: nobody.
+	Proxy func(net.Addr) bool
+}
+
+// Listener accepts connections, terminates TLS itself in the connection's own
+// goroutine, follows the plaintext, and lets no ambiguously framed request through.
+//
+// With net/http:
+//
+//	l := wire.NewListener(tcp, wire.ListenerConfig{TLS: cfg, Record: log.Tap, ConnID: log.ConnID, Now: now})
+//	s := &http.Server{Handler: wire.Handler(h), ConnContext: wire.ConnContext, ReadHeaderTimeout: ...}
+//	s.Serve(l)
+//
+// Handler puts the TLS state into Request.TLS, which not every net/http does for
+// connections that are not its own. Deadlines that net/http sets are kept.
+type Listener struct {
+	net.Listener
+	config ListenerConfig
+}
+
+// NewListener returns a Listener over inner, which accepts plain TCP.
+func NewListener(inner net.Listener, config ListenerConfig) *Listener {
+	if config.Handshake == 0 {
+		config.Handshake = 10 * time.Second
+	}
+	if config.Refusal == nil {
+		config.Refusal = refusal
+	}
+	return &Listener{inner, config}
+}
+
+// Accept returns the next connection without waiting for its handshake, which its
+// first Read, Write or RemoteAddr does.
+func (l *Listener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &ServerConn{raw: raw, config: &l.config, remote: raw.RemoteAddr()}
+	c.wake = sync.NewCond(&c.mu)
+	c.proxied = l.config.Proxy != nil && l.config.Proxy(c.remote)
+	c.tls = tls.Server(raw, l.config.TLS)
+	c.tap = l.config.tap()
+	return c, nil
+}
+
+// tap returns what follows a new connection. Without a record it still follows, as
+// a refusal must know which requests have been answered.
+func (c *ListenerConfig) tap() *Tap {
+	if c.Record == nil {
+		return NewTap("", func() time.Time { return time.Time{} }, func(*Message) {})
+	}
+	return NewTap(c.ConnID(), c.Now, c.Record)
+}
+
+// ServerConn is the plaintext side of one accepted TLS connection.
+type ServerConn struct {
+	raw     net.Conn
+	tls     *tls.Conn
+	config  *ListenerConfig
+	tap     *Tap
+	proxied bool
+
+	shake    sync.Once
+	shakeErr error
+	remote   net.Addr // set by the handshake when proxied
+
+	guard   guard // only the reader touches it
+	refused atomic.Bool
+
+	// mu guards what a reader that waits for an earlier response looks at.
+	mu     sync.Mutex
+	wake   *sync.Cond
+	past   bool // the read deadline is over
+	closed bool
+	timer  *time.Timer
+}
+
+// ConnectionState returns the TLS state, after the handshake, which it does when
+// nobody has: net/http asks for it before it reads.
+func (c *ServerConn) ConnectionState() tls.ConnectionState {
+	c.handshake()
+	return c.tls.ConnectionState()
+}
+
+// handshake does the PROXY header and the TLS handshake, once, within the deadline.
+func (c *ServerConn) handshake() error {
+	c.shake.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.config.Handshake)
+		defer cancel()
+		if c.proxied {
+			if c.shakeErr = c.readProxy(ctx); c.shakeErr != nil {
+				return
+			}
+		}
+		c.shakeErr = c.tls.HandshakeContext(ctx)
+	})
+	return c.shakeErr
+}
+
+// readProxy reads the PROXY header and takes the address that it carries.
+func (c *ServerConn) readProxy(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
+	defer stop()
+	src, err := ReadProxy(c.raw)
+	if err != nil {
+		c.raw.Close()
+		return err
+	}
+	if src != nil {
+		c.remote = src
+	}
+	return nil
+}
+
+// Read returns bytes of well-framed requests only. A request that cannot be framed
+// is answered here, once all earlier ones have been, and then the stream ends; a
+// fault inside a body makes Read fail with an *Error instead, as the request's
+// answer is the handler's.
+func (c *ServerConn) Read(p []byte) (int, error) {
+	if err := c.handshake(); err != nil {
+		return 0, err
+	}
+	for len(p) > 0 {
+		if c.guard.judged > 0 {
+			n := c.guard.deliver(p)
+			c.tap.Requests(p[:n])
+			return n, nil
+		}
+		if c.guard.err != nil {
+			return 0, c.refuse()
+		}
+		if n, err := c.fill(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+// fill reads once from the wire, straight into p where nothing must be held back.
+func (c *ServerConn) fill(p []byte) (int, error) {
+	if c.guard.direct() {
+		n, err := c.tls.Read(p)
+		n = c.guard.pass(p[:n])
+		c.tap.Requests(p[:n])
+		if n > 0 {
+			err = nil
+		}
+		return n, err
+	}
+	var b [4 << 10]byte
+	n, err := c.tls.Read(b[:])
+	c.guard.hold(b[:n])
+	if c.guard.judged > 0 || c.guard.err != nil {
+		err = nil
+	}
+	return 0, err
+}
+
+// refuse ends the stream at a framing fault.
+func (c *ServerConn) refuse() error {
+	var fault *Error
+	if !c.guard.atHead() || !errors.As(c.guard.err, &fault) {
+		return c.guard.err
+	}
+	if c.refused.Load() {
+		return io.EOF
+	}
+	if err := c.waitAnswered(); err != nil {
+		return err
+	}
+	c.refused.Store(true)
+	c.tap.Requests(c.guard.buf)
+	c.Write(c.config.Refusal(fault))
+	return io.EOF
+}
+
+// waitAnswered waits until every delivered request has had its answer, so that the
+// refusal does not land inside another message. net/http reads ahead while a
+// handler runs, and gives up by a read deadline in the past.
+func (c *ServerConn) waitAnswered() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.tap.Waiting() > 0 {
+		if c.past {
+			return os.ErrDeadlineExceeded
+		}
+		if c.closed {
+			return net.ErrClosed
+		}
+		c.wake.Wait()
+	}
+	return nil
+}
+
+// Write sends bytes of responses.
+func (c *ServerConn) Write(p []byte) (int, error) {
+	if err := c.handshake(); err != nil {
+		return 0, err
+	}
+	n, err := c.tls.Write(p)
+	c.tap.Responses(p[:n])
+	c.mu.Lock()
+	c.wake.Broadcast()
+	c.mu.Unlock()
+	return n, err
+}
+
+// lingerTime is how long a refused peer is read from after the answer, so that its
+// unread bytes do not turn the answer into a reset (RFC 9112, 9.6).
+const lingerTime = 500 * time.Millisecond
+
+// Close ends the connection and reports what was unfinished on it.
+func (c *ServerConn) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.wake.Broadcast()
+	c.mu.Unlock()
+	if !first {
+		return net.ErrClosed
+	}
+	if c.refused.Load() {
+		c.linger()
+	}
+	err := c.tls.Close()
+	c.tap.End()
+	return err
+}
+
+func (c *ServerConn) linger() {
+	c.tls.CloseWrite()
+	if t, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		t.CloseWrite()
+	}
+	defer time.AfterFunc(lingerTime, func() { c.raw.Close() }).Stop()
+	io.CopyN(io.Discard, c.raw, MaxHead)
+}
+
+// LocalAddr returns the address that was dialled.
+func (c *ServerConn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// RemoteAddr returns the peer's address, or the one that its PROXY header carries.
+func (c *ServerConn) RemoteAddr() net.Addr {
+	if c.proxied {
+		c.handshake()
+	}
+	return c.remote
+}
+
+// SetDeadline sets both deadlines.
+func (c *ServerConn) SetDeadline(t time.Time) error {
+	c.noteDeadline(t)
+	return c.tls.SetDeadline(t)
+}
+
+// SetReadDeadline sets the read deadline.
+func (c *ServerConn) SetReadDeadline(t time.Time) error {
+	c.noteDeadline(t)
+	return c.tls.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the write deadline.
+func (c *ServerConn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
+
+// noteDeadline makes a reader that waits in waitAnswered obey the deadline too.
+func (c *ServerConn) noteDeadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	c.past = false
+	if t.IsZero() {
+		return
+	}
+	if left := time.Until(t); left > 0 {
+		c.timer = time.AfterFunc(left, c.expire)
+		return
+	}
+	c.past = true
+	c.wake.Broadcast()
+}
+
+func (c *ServerConn) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.past = true
+	c.wake.Broadcast()
+}
+
+// refusal is the default answer to a fault.
+func refusal(e *Error) []byte {
+	line := "400 Bad Request"
+	switch e.Status {
+	case 431:
+		line = "431 Request Header Fields Too Large"
+	case 505:
+		line = "505 HTTP Version Not Supported"
+	}
+	return []byte("HTTP/1.1 " + line + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+type connKey struct{}
+
+// ConnContext is for http.Server.ConnContext: it lets Handler find the connection.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if s, ok := c.(*ServerConn); ok {
+		return context.WithValue(ctx, connKey{}, s)
+	}
+	return ctx
+}
+
+// Handler sets Request.TLS from the connection that ConnContext kept.
+func Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s, ok := r.Context().Value(connKey{}).(*ServerConn); ok {
+			state := s.ConnectionState()
+			r.TLS = &state
+		}
+		next.ServeHTTP(w, r)
+	})
+}
