@@ -1,0 +1,226 @@
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Discovery is what is known about a destination. Its endpoints are set only
+// when the signed metadata was verified, and then hold the signed values.
+type Discovery struct {
+	Trace    *udap.Trace `json:"trace"`
+	Reply    *Reply      `json:"reply,omitempty"`
+	Refusal  *Refusal    `json:"refusal,omitempty"`
+	URL      string      `json:"url"`
+	Verified bool        `json:"verified"`
+	Expires  time.Time   `json:"expires,omitzero"` // of the signed metadata
+
+	Registration  string `json:"registrationEndpoint,omitempty"`
+	Token         string `json:"tokenEndpoint,omitempty"`
+	Authorization string `json:"authorizationEndpoint,omitempty"`
+
+	doc object
+}
+
+// List gives an array of the discovery document, which is not signed.
+func (d *Discovery) List(name string) []string {
+	l, _ := d.doc.list(name)
+	return l
+}
+
+// Members gives the names that the discovery document has.
+func (d *Discovery) Members() []string {
+	var out []string
+	for name := range d.doc {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// discoveryURL is where the document stands (UDAP Security 2.0, discovery 2.1 and 2.4).
+func (c *Client) discoveryURL() string {
+	u := c.cfg.Base + wellKnown
+	if c.cfg.Community != "" {
+		u += "?community=" + url.QueryEscape(string(c.cfg.Community))
+	}
+	return u
+}
+
+// Discover fetches the discovery document and verifies its signed metadata.
+func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
+	d := &Discovery{Trace: udap.NewTrace("discover", c.cfg.Now()), URL: c.discoveryURL()}
+	d.Trace.Community = c.cfg.Community
+	if err := c.fetchDocument(ctx, d); err != nil {
+		return d, err
+	}
+	if err := c.believe(ctx, d); err != nil {
+		return d, err
+	}
+	d.judgeProfiles()
+	d.judgeNeeds()
+	return d, nil
+}
+
+func (c *Client) fetchDocument(ctx context.Context, d *Discovery) (err error) {
+	req, err := http.NewRequest(http.MethodGet, d.URL, nil)
+	if err != nil {
+		return stop(d.Trace, checkFound, "a URL", err.Error(), "")
+	}
+	req.Header.Set("Accept", "application/json")
+	if d.Reply, err = c.send(ctx, d.Trace, req, maxAnswer); err != nil {
+		return err
+	}
+	if err := c.found(d); err != nil {
+		return err
+	}
+	d.doc, err = readObject(d.Trace, d.Reply)
+	return err
+}
+
+// found reads the status (S1-016; discovery 2.4 for 204).
+func (c *Client) found(d *Discovery) error {
+	switch d.Reply.Status {
+	case http.StatusOK:
+		d.Trace.Pass(checkFound, "200", "200")
+		return nil
+	case http.StatusNoContent:
+		return stop(d.Trace, checkFound, "200", "204 No Content",
+			fmt.Sprintf("the destination has no certificate for the community %q: ask without community to see its default, or ask its operator", c.cfg.Community))
+	case http.StatusNotFound:
+		d.Refusal, _ = refused(udap.NewTrace("", c.cfg.Now()), checkFound, d.Reply, "")
+		return stop(d.Trace, checkFound, "200", d.Refusal.String(),
+			"no UDAP at this base URL, or the wrong base URL; under edition 1 it may also mean an unknown community")
+	}
+	var err error
+	d.Refusal, err = refused(d.Trace, checkFound, d.Reply, "200")
+	return err
+}
+
+// believe verifies the signed metadata and takes its endpoints.
+func (c *Client) believe(ctx context.Context, d *Discovery) error {
+	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
+		return stop(d.Trace, checkSigned, "an anchor of a trust community", "none configured", "give the community's anchor (-anchor)")
+	}
+	m, err := c.cfg.Verifier.Metadata(ctx, d.Reply.Body, udap.ExpectMetadata{
+		Now: c.cfg.Now(), Base: c.canonicalBase(d), Community: c.cfg.Community,
+	}, d.Trace)
+	if err != nil {
+		return err
+	}
+	d.Verified, d.Expires = true, m.Expires
+	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
+	d.Trace.Pass(checkSigned, "", "verified until "+stamp(m.Expires))
+	return nil
+}
+
+// canonicalBase is the base URL that must be in the certificate: ours, or ours
+// with a slash at its end where the destination writes it so (the same
+// resource; the certificate still has to name it).
+func (c *Client) canonicalBase(d *Discovery) string {
+	slashed := c.cfg.Base + "/"
+	if unverifiedIssuer(d.doc.text("signed_metadata")) != slashed {
+		return c.cfg.Base
+	}
+	d.Trace.Warn(checkSlash, udap.Finding{Expected: c.cfg.Base, Found: slashed, Remedy: "the destination's canonical base URL ends in a slash"})
+	return slashed
+}
+
+// unverifiedIssuer peeks at iss of a compact JWS, for comparison only.
+func unverifiedIssuer(compact string) string {
+	parts := strings.Split(compact, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	o, err := parseObject(payload)
+	if err != nil {
+		return ""
+	}
+	return o.text("iss")
+}
+
+func (d *Discovery) judgeProfiles() {
+	have, err := d.doc.list("udap_profiles_supported")
+	var missing []string
+	for _, p := range []string{"udap_dcr", "udap_authn"} {
+		if !slices.Contains(have, p) {
+			missing = append(missing, p)
+		}
+	}
+	if err != nil || len(missing) > 0 {
+		d.Trace.Warn(checkProfiles, udap.Finding{
+			Expected: "udap_dcr and udap_authn in udap_profiles_supported", Found: strings.Join(have, " "),
+			Remedy: "the destination does not claim to support " + strings.Join(missing, " and "),
+		})
+		return
+	}
+	d.Trace.Pass(checkProfiles, "", strings.Join(have, " "))
+}
+
+// judgeNeeds warns about what is required and must be given.
+func (d *Discovery) judgeNeeds() {
+	certs, ext := d.List("udap_certifications_required"), d.List("udap_authorization_extensions_required")
+	unknown := slices.DeleteFunc(slices.Clone(ext), func(s string) bool { return s == "hl7-b2b" })
+	if len(certs) == 0 && len(unknown) == 0 {
+		d.Trace.Pass(checkNeeds, "", "extension objects: "+strings.Join(ext, " "))
+		return
+	}
+	d.Trace.Warn(checkNeeds, udap.Finding{
+		Found:  fmt.Sprintf("certifications %v, extension objects %v are required", certs, ext),
+		Remedy: "give them with the registration or the token request, or it will be refused",
+	})
+}
+
+// canUse stops a workflow that the destination says it does not support.
+func (d *Discovery) canUse(tr *udap.Trace, grant, algorithm, algorithmList string) error {
+	if grants := d.List("grant_types_supported"); grant != "" && !slices.Contains(grants, grant) {
+		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants), "the destination does not offer this grant type")
+	}
+	tr.Pass(checkGrant, "", grant)
+	algs := d.List(algorithmList)
+	if len(algs) == 0 {
+		tr.Skip(checkAlgorithm, algorithmList+" is absent")
+		return nil
+	}
+	if !slices.Contains(algs, algorithm) {
+		return stop(tr, checkAlgorithm, fmt.Sprintf("one of %v", algs), algorithm, "use a certificate with a key for one of these")
+	}
+	tr.Pass(checkAlgorithm, fmt.Sprintf("one of %v", algs), algorithm)
+	return nil
+}
+
+func isHTTPS(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Host != "" && u.Fragment == "" && u.User == nil
+}
+
+// difference says where two URLs part, in words where it is a usual mistake.
+func difference(a, b string) string {
+	switch {
+	case a == b:
+		return "they are the same"
+	case strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/"):
+		return "they differ only by the slash at the end"
+	case strings.EqualFold(a, b):
+		return "they differ only in upper and lower case"
+	case strings.TrimPrefix(a, "http://") == strings.TrimPrefix(b, "https://"), strings.TrimPrefix(a, "https://") == strings.TrimPrefix(b, "http://"):
+		return "they differ only in the scheme"
+	}
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return fmt.Sprintf("they part at character %d", n+1)
+}

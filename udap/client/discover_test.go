@@ -1,0 +1,334 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/udap"
+)
+
+func status(code int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func redirectTo(url string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url, http.StatusTemporaryRedirect) }
+}
+
+const discoveryPath = "/acme/fhir/.well-known/udap"
+
+func TestDiscoveryStops(t *testing.T) {
+	// Covers: S2-07, S1-016, S2-06, case 333, diagnostics rows 1, 8, 13, 15, 31
+	cases := []struct {
+		name        string
+		set         func(*world, *Config)
+		check, text string
+	}{
+		{"no such community", func(w *world, c *Config) { c.Community = "urn:other"; c.Verifier.Communities[0].URI = "urn:other" }, "discover.found", "no certificate for the community"},
+		{"no UDAP", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(404, "text/plain", "no") }, "discover.found", "wrong base URL"},
+		{"gateway has no route", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(421, "application/fhir+json", `{"resourceType":"OperationOutcome","issue":[{"code":"not-found","diagnostics":"host"}]}`)
+		}, "discover.found", "host of the URL is not one"},
+		{"redirect", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = redirectTo(w.dest.base + "/Patient/1") }, "discover.found", "never followed"},
+		{"web page", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(200, "text/html", "<html>") }, "reply.body", "web page"},
+		{"member twice", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(200, "application/json", `{"a":1,"a":2}`)
+		}, "reply.body", "duplicate"},
+		{"too long", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(200, "application/json", strings.Repeat(" ", maxAnswer+1))
+		}, "reply.body", "at most"},
+		{"down", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(502, "text/plain", "") }, "discover.found", "next hop"},
+		{"broken", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(500, "text/plain", "") }, "discover.found", "fault of the destination"},
+		{"unsigned", func(w *world, _ *Config) {
+			w.dest.change = func(d map[string]any) { delete(d, "signed_metadata") }
+		}, "metadata.document", "signed_metadata"},
+		{"wrong SAN", func(w *world, _ *Config) { w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"x") }, "metadata.iss", "x"},
+		{"another base", func(w *world, _ *Config) {
+			other := w.dest.base + "/other"
+			w.dest.id = w.leaf(w.a, "rsa2048", other)
+			w.dest.changeClaims = func(c map[string]any) { c["iss"], c["sub"] = other, other }
+		}, "metadata.base", "/other"},
+		{"expired metadata", func(w *world, _ *Config) {
+			w.dest.changeClaims = func(c map[string]any) {
+				c["iat"], c["exp"] = epoch.Add(-2*time.Hour).Unix(), epoch.Add(-time.Hour).Unix()
+			}
+		}, "metadata.exp", "ago"},
+		{"expired certificate", func(w *world, _ *Config) {
+			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) { t.NotAfter = epoch.Add(-time.Minute) }, w.dest.base)
+		}, "chain.validity", ""},
+		{"untrusted community", func(w *world, _ *Config) { w.dest.id = w.leaf(w.b, "rsa2048", w.dest.base) }, "chain.path", ""},
+		{"no list to be had", func(w *world, _ *Config) {
+			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) { t.CRL = []string{w.lists.URL + "/none"} }, w.dest.base)
+			w.lists.Close()
+		}, "chain.revocation", ""},
+		{"endpoint not https", func(w *world, _ *Config) {
+			w.dest.changeClaims = func(c map[string]any) { c["token_endpoint"] = "http://localhost/token" }
+		}, "metadata.endpoints", "http"},
+		{"no anchor", func(_ *world, c *Config) { c.Verifier = &udap.Verifier{} }, "discover.signed_metadata", "-anchor"},
+		{"TLS anchor missing", func(_ *world, c *Config) { c.TLSRoots = x509.NewCertPool() }, "reply.connect", "-tls-ca"},
+		{"TLS name", func(w *world, c *Config) { c.Base = strings.Replace(c.Base, "localhost", "127.0.0.1", 1) }, "reply.connect", "is for localhost"},
+		{"nobody listens", func(w *world, c *Config) { w.dest.Close() }, "reply.connect", "nothing listens"},
+		{"TLS expired", func(_ *world, c *Config) {
+			c.Now = func() time.Time { return epoch.AddDate(0, 2, 0) }
+		}, "reply.connect", "counts from"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			cfg := w.config()
+			tc.set(w, &cfg)
+			c := newClient(t, cfg)
+			d, err := c.Discover(context.Background())
+			wantStop(t, d.Trace, err, tc.check, tc.text)
+			out, err := c.Register(context.Background(), d, goodRegistration())
+			wantStop(t, out.Trace, err, "discover.signed_metadata", "discover first")
+			tok, err := c.Token(context.Background(), d, TokenRequest{ClientID: "x"})
+			wantStop(t, tok.Trace, err, "discover.signed_metadata", "discover first")
+			if n := len(w.dest.seen()); n > 1 {
+				t.Fatalf("more than the discovery was sent: %v", w.dest.seen())
+			}
+		})
+	}
+}
+
+func TestSwappedEndpoint(t *testing.T) {
+	// Covers: case 333, S2-06
+	w := newWorld(t)
+	w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://evil.example/token" }
+	d, err := newClient(t, w.config()).Discover(context.Background())
+	if err != nil || d.Token != w.dest.issuer+"/token" || len(d.Trace.Warnings()) != 1 {
+		t.Fatalf("token endpoint %q, error %v, warnings %v: the signed value counts, with a warning", d.Token, err, d.Trace.Warnings())
+	}
+}
+
+func TestSlashedBase(t *testing.T) {
+	// Covers: diagnostics rows 1, 4
+	w := newWorld(t)
+	slashed := w.dest.base + "/"
+	w.dest.id = w.leaf(w.a, "rsa2048", slashed)
+	w.dest.changeClaims = func(c map[string]any) { c["iss"], c["sub"] = slashed, slashed }
+	d, err := newClient(t, w.config()).Discover(context.Background())
+	if err != nil || len(d.Trace.Warnings()) != 1 {
+		t.Fatalf("error %v, warnings %v", err, d.Trace.Warnings())
+	}
+}
+
+func TestDiscoveryWarns(t *testing.T) {
+	// Covers: S1-020, S1-021, diagnostics row 25
+	for name, tc := range map[string]struct {
+		set   func(*world)
+		check string
+		text  string
+	}{
+		"profiles missing": {func(w *world) {
+			w.dest.change = func(d map[string]any) { d["udap_profiles_supported"] = []string{} }
+		}, "discover.profiles", "udap_dcr and udap_authn"},
+		"certification required": {func(w *world) {
+			w.dest.change = func(d map[string]any) { d["udap_certifications_required"] = []string{"urn:c"} }
+		}, "discover.required", "urn:c"},
+		"clock": {func(w *world) {
+			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Date", epoch.Add(-2*time.Minute).Format(http.TimeFormat))
+				w.dest.discovery(rw, r)
+			}
+		}, "reply.clock", "120 s ahead"},
+		"media type": {func(w *world) {
+			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) { w.dest.discovery(textual{rw}, r) }
+		}, "reply.body", "text/plain"},
+	} {
+		w := newWorld(t)
+		tc.set(w)
+		d, err := newClient(t, w.config()).Discover(context.Background())
+		got := d.Trace.Warnings()
+		if err != nil || len(got) != 1 || got[0].Check != tc.check || !strings.Contains(got[0].Found+got[0].Remedy, tc.text) {
+			t.Errorf("%s: error %v, warnings %+v; want %s with %q", name, err, got, tc.check, tc.text)
+		}
+	}
+}
+
+// textual says text/plain whatever the handler says.
+type textual struct{ http.ResponseWriter }
+
+func (t textual) WriteHeader(code int) {
+	t.Header().Set("Content-Type", "text/plain")
+	t.ResponseWriter.WriteHeader(code)
+}
+
+func TestPostIsNeverRedirected(t *testing.T) {
+	// Covers: S2-20, case 333
+	w, ctx := newWorld(t), context.Background()
+	var hits atomic.Int64
+	w.dest.answer["/elsewhere"] = func(http.ResponseWriter, *http.Request) { hits.Add(1) }
+	for _, p := range []string{"/acme/oauth/register", "/acme/oauth/token", "/acme/fhir/Patient/1"} {
+		w.dest.answer[p] = redirectTo("/elsewhere")
+	}
+	c := newClient(t, w.config())
+	d, err := c.Discover(ctx)
+	noError(t, d.Trace, err)
+	reg, err := c.Register(ctx, d, goodRegistration())
+	wantStop(t, reg.Trace, err, "register.accepted", "/elsewhere")
+	tok, err := c.Token(ctx, d, TokenRequest{ClientID: "x", B2B: goodB2B()})
+	wantStop(t, tok.Trace, err, "token.given", "never followed")
+	read, err := c.Get(ctx, "Patient/1", "sesame")
+	wantStop(t, read.Trace, err, "get.read", "never followed")
+	if hits.Load() != 0 {
+		t.Fatal("a redirect was followed")
+	}
+}
+
+func TestTokenStaysUnderTheBase(t *testing.T) {
+	// Covers: S2-22
+	w, ctx := newWorld(t), context.Background()
+	c := newClient(t, w.config())
+	for _, bad := range []string{
+		"https://evil.example/Patient/1", "http" + strings.TrimPrefix(w.dest.base, "https") + "/Patient/1", w.dest.base + "x/Patient",
+		w.dest.issuer + "/token", "../oauth/token", "a/%2e%2e/%2e%2e/oauth", strings.Replace(w.dest.base, "https://", "https://u@", 1) + "/x",
+	} {
+		read, err := c.Get(ctx, bad, "sesame")
+		wantStop(t, read.Trace, err, "get.target", "base")
+	}
+	if n := len(w.dest.seen()); n != 0 {
+		t.Fatalf("%v was sent", w.dest.seen())
+	}
+	for _, good := range []string{"Patient/1", "/Patient/1", w.dest.base + "/Patient/1"} {
+		read, err := c.Get(ctx, good, "sesame")
+		noError(t, read.Trace, err)
+	}
+	read, err := c.Get(ctx, "Patient/1", "stale")
+	wantStop(t, read.Trace, err, "get.read", "no token")
+	if !strings.Contains(read.Refusal.Hint, `invalid_token`) {
+		t.Fatalf("hint %q", read.Refusal.Hint)
+	}
+}
+
+func TestDialElsewhere(t *testing.T) {
+	// Covers: ER-21
+	w := newWorld(t)
+	_, port, _ := net.SplitHostPort(w.dest.Listener.Addr().String())
+	var host string
+	w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
+		host = r.Host
+		w.dest.discovery(rw, r)
+	}
+	public := strings.Replace(w.dest.base, "localhost:"+port, "public.example", 1)
+	w.dest.base, w.dest.issuer = public, "https://public.example/acme/oauth"
+	w.dest.id = w.leaf(w.a, "rsa2048", public)
+	cfg := w.config()
+	cfg.Base, cfg.Dial = public, "127.0.0.1:"+port
+	d, err := newClient(t, cfg).Discover(context.Background())
+	wantStop(t, d.Trace, err, "reply.connect", "is for localhost, not for public.example")
+	cfg.DialName = "localhost"
+	d, err = newClient(t, cfg).Discover(context.Background())
+	noError(t, d.Trace, err)
+	if host != "public.example" {
+		t.Fatalf("Host was %q, want that of the URL", host)
+	}
+}
+
+// recorder keeps what crosses a connection.
+type recorder struct {
+	net.Conn
+	out *bytes.Buffer
+}
+
+func (r recorder) Write(p []byte) (int, error) {
+	r.out.Write(p)
+	return r.Conn.Write(p)
+}
+
+func TestWrapSeesPlainBytes(t *testing.T) {
+	w := newWorld(t)
+	var sent bytes.Buffer
+	cfg := w.config()
+	cfg.Wrap = func(c net.Conn) net.Conn { return recorder{c, &sent} }
+	d, err := newClient(t, cfg).Discover(context.Background())
+	noError(t, d.Trace, err)
+	if !strings.HasPrefix(sent.String(), "GET /acme/fhir/.well-known/udap?community=urn%3Aexample%3Acommunity%3Aa HTTP/1.1\r\n") {
+		t.Fatalf("the tap saw %q", sent.String())
+	}
+}
+
+func TestParseBase(t *testing.T) {
+	// Covers: diagnostics rows 4, 5
+	for in, want := range map[string][2]string{
+		"https://h/acme/fhir":                                        {"https://h/acme/fhir", ""},
+		"https://h/acme/fhir/":                                       {"https://h/acme/fhir", ""},
+		"https://h:8443/acme/fhir/.well-known/udap":                  {"https://h:8443/acme/fhir", ""},
+		"https://h/acme/fhir/.well-known/udap/?community=urn%3Aa%23": {"https://h/acme/fhir", "urn:a#"},
+		" https://h ": {"https://h", ""},
+	} {
+		base, community, err := ParseBase(in)
+		if err != nil || base != want[0] || string(community) != want[1] {
+			t.Errorf("ParseBase(%q) = %q, %q, %v", in, base, community, err)
+		}
+	}
+	for _, bad := range []string{"", "http://h/fhir", "h/fhir", "https://", "https://u@h/x", "https://h/x#y", "https://h/%zz", "https://h/?a=%zz"} {
+		if _, _, err := ParseBase(bad); err == nil {
+			t.Errorf("ParseBase(%q) was taken", bad)
+		}
+	}
+	if _, err := New(Config{Base: "https://h/"}); err == nil {
+		t.Error("a client without a clock was made")
+	}
+}
+
+func TestAnswersThatBreakTheRules(t *testing.T) {
+	// Covers: S1-067, S2-15, S2-10
+	w, ctx := newWorld(t), context.Background()
+	c := newClient(t, w.config())
+	d, err := c.Discover(ctx)
+	noError(t, d.Trace, err)
+	at := func(path, body string) { w.dest.answer[path] = status(200, "application/json", body) }
+	req := TokenRequest{ClientID: "x", Scope: "a b", B2B: goodB2B()}
+
+	at("/acme/oauth/register", `{}`)
+	reg, err := c.Register(ctx, d, goodRegistration())
+	wantStop(t, reg.Trace, err, "register.client_id", "client_id")
+	at("/acme/oauth/register", `{"client_id":"x","grant_types":["client_credentials"],"scope":"other"}`)
+	reg, err = c.Register(ctx, d, goodRegistration())
+	if err != nil || len(reg.Trace.Warnings()) != 1 {
+		t.Fatalf("%v, warnings %v: want one for the scope", err, reg.Trace.Warnings())
+	}
+	gone, err := c.Cancel(ctx, d, goodRegistration())
+	wantStop(t, gone.Trace, err, "register.granted", "client_credentials")
+	if gone.Cancelled {
+		t.Fatal("taken as cancelled")
+	}
+	at("/acme/oauth/token", `{"access_token":"t","token_type":"MAC"}`)
+	tok, err := c.Token(ctx, d, req)
+	wantStop(t, tok.Trace, err, "token.given", "MAC")
+	at("/acme/oauth/token", `{"access_token":"t","token_type":"bearer","expires_in":7200,"scope":"a"}`)
+	tok, err = c.Token(ctx, d, req)
+	if err != nil || len(tok.Trace.Warnings()) != 2 || tok.Scope != "a" {
+		t.Fatalf("%v, warnings %+v: want lifetime and scope", err, tok.Trace.Warnings())
+	}
+	w.dest.answer["/acme/oauth/token"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+	tok, err = c.Token(ctx, d, req)
+	wantStop(t, tok.Trace, err, "token.given", "wait 7 s")
+}
+
+func TestEveryCheckHasANameOfItsOwn(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Checks() {
+		if seen[c.Name] || c.Title == "" {
+			t.Errorf("check %q stands twice or has no title", c.Name)
+		}
+		seen[c.Name] = true
+	}
+}

@@ -1,0 +1,82 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"fhirdest.example/udap"
+)
+
+// Read is the outcome of a FHIR request. Its body is in Reply.
+type Read struct {
+	Trace   *udap.Trace `json:"trace"`
+	Reply   *Reply      `json:"reply,omitempty"`
+	Refusal *Refusal    `json:"refusal,omitempty"`
+	URL     string      `json:"url"`
+}
+
+// Get reads a path under the FHIR base, or a whole URL that lies under it,
+// with a bearer token; an empty token sends none.
+func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
+	out := &Read{Trace: udap.NewTrace("get", c.cfg.Now())}
+	target, err := c.under(path)
+	if err != nil {
+		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, path, err.Error())
+	}
+	out.URL = target
+	req, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, err.Error(), "")
+	}
+	out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shownURL(req.URL))
+	req.Header.Set("Accept", "application/fhir+json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if out.Reply, err = c.send(ctx, out.Trace, req, maxResource); err != nil {
+		return out, err
+	}
+	return out, out.read()
+}
+
+// under resolves what to read; nothing outside the base ever gets the token.
+func (c *Client) under(path string) (string, error) {
+	target := path
+	if !strings.Contains(path, "://") {
+		target = c.cfg.Base + "/" + strings.TrimPrefix(path, "/")
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", err
+	}
+	inside := target == c.cfg.Base || strings.HasPrefix(target, c.cfg.Base+"/") || strings.HasPrefix(target, c.cfg.Base+"?")
+	if !inside || origin(target) != origin(c.cfg.Base) || hasDotSegment(u.Path) {
+		return "", fmt.Errorf("it does not lie under the FHIR base")
+	}
+	return target, nil
+}
+
+func hasDotSegment(path string) bool {
+	for s := range strings.SplitSeq(path, "/") {
+		if s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+func (out *Read) read() (err error) {
+	r := out.Reply
+	if r.Status != http.StatusOK {
+		out.Refusal, err = refused(out.Trace, checkRead, r, "200")
+		if h := r.header.Get("WWW-Authenticate"); h != "" && r.Status == http.StatusUnauthorized && out.Refusal.Code == "" {
+			out.Refusal.Hint = "the destination asks: " + h
+		}
+		return err
+	}
+	out.Trace.Pass(checkRead, "200", fmt.Sprintf("200, %s, %d bytes", r.ContentType, len(r.Body)))
+	return nil
+}

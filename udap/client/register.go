@@ -1,0 +1,255 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap"
+)
+
+// Registration are the parameters to register with.
+type Registration struct {
+	ClientName     string
+	ClientURI      string // of the client's web page, not its identity
+	LogoURI        string
+	TosURI         string
+	PolicyURI      string
+	RedirectURIs   []string
+	Contacts       []string
+	GrantTypes     []string // empty: client_credentials
+	Scope          string
+	Certifications []string // compact JWTs, passed on as they are
+}
+
+// Registered is the outcome of a registration, a change of it or a cancellation.
+type Registered struct {
+	Trace     *udap.Trace    `json:"trace"`
+	Reply     *Reply         `json:"reply,omitempty"`
+	Refusal   *Refusal       `json:"refusal,omitempty"`
+	ClientID  udap.ClientID  `json:"clientId,omitempty"`
+	ClientURI udap.ClientURI `json:"clientUri,omitempty"`
+	New       bool           `json:"new"` // 201: not a change of an earlier one
+	Cancelled bool           `json:"cancelled"`
+	Scope     string         `json:"scope,omitempty"`
+}
+
+// claims of a software statement (UDAP Security 2.0, registration 3.1).
+type statementClaims struct {
+	Iss           string   `json:"iss"`
+	Sub           string   `json:"sub"`
+	Aud           string   `json:"aud"`
+	Exp           int64    `json:"exp"`
+	Iat           int64    `json:"iat"`
+	JTI           string   `json:"jti"`
+	ClientName    string   `json:"client_name,omitempty"`
+	ClientURI     string   `json:"client_uri,omitempty"`
+	LogoURI       string   `json:"logo_uri,omitempty"`
+	TosURI        string   `json:"tos_uri,omitempty"`
+	PolicyURI     string   `json:"policy_uri,omitempty"`
+	RedirectURIs  []string `json:"redirect_uris,omitempty"`
+	Contacts      []string `json:"contacts,omitempty"`
+	GrantTypes    []string `json:"grant_types"` // an empty array cancels
+	ResponseTypes []string `json:"response_types,omitempty"`
+	AuthMethod    string   `json:"token_endpoint_auth_method"`
+	Scope         string   `json:"scope,omitempty"`
+}
+
+// registrationBody is what is posted.
+type registrationBody struct {
+	Statement      string   `json:"software_statement"`
+	Certifications []string `json:"certifications,omitempty"`
+	UDAP           string   `json:"udap"`
+}
+
+// Register registers this client, or changes its registration: the
+// destination tells the two apart by community and client URI.
+func (c *Client) Register(ctx context.Context, d *Discovery, reg Registration) (*Registered, error) {
+	if len(reg.GrantTypes) == 0 {
+		reg.GrantTypes = []string{grantClientCredentials}
+	}
+	return c.post(ctx, d, "register", reg)
+}
+
+// Cancel ends the registration: grant_types is an empty array (UDAP DCR 6).
+func (c *Client) Cancel(ctx context.Context, d *Discovery, reg Registration) (*Registered, error) {
+	reg.GrantTypes, reg.RedirectURIs, reg.Certifications = []string{}, nil, nil
+	return c.post(ctx, d, "cancel", reg)
+}
+
+const (
+	grantClientCredentials = "client_credentials"
+	grantCode              = "authorization_code"
+	grantRefresh           = "refresh_token"
+)
+
+func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Registration) (*Registered, error) {
+	out := &Registered{Trace: udap.NewTrace(action, c.cfg.Now())}
+	out.Trace.Community = c.cfg.Community
+	body, err := c.statement(d, reg, out)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequest(http.MethodPost, d.Registration, bytes.NewReader(body))
+	if err != nil {
+		return out, stop(out.Trace, checkPosted, "a registration endpoint", err.Error(), "")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	if out.Reply, err = c.send(ctx, out.Trace, req, maxAnswer); err != nil {
+		return out, err
+	}
+	return out, out.read(reg)
+}
+
+// statement makes the body to post; every rule it could break is checked first.
+func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (body []byte, err error) {
+	tr := out.Trace
+	if err := verified(tr, d); err != nil {
+		return nil, err
+	}
+	if out.ClientURI, err = c.identity(tr); err != nil {
+		return nil, err
+	}
+	if err := checkParameters(tr, reg); err != nil {
+		return nil, err
+	}
+	grant := ""
+	if len(reg.GrantTypes) > 0 {
+		grant = reg.GrantTypes[0]
+	}
+	if err := d.canUse(tr, grant, c.algorithm(), "registration_endpoint_jwt_signing_alg_values_supported"); err != nil {
+		return nil, err
+	}
+	compact, err := c.sign(c.statementClaims(d, reg, string(out.ClientURI)))
+	if err != nil {
+		return nil, stop(tr, checkPosted, "a signature", err.Error(), "")
+	}
+	tr.Pass(checkPosted, "", fmt.Sprintf("%s to %s, signed with %s, %d certificates", tr.Action, d.Registration, c.algorithm(), len(c.cfg.Chain)))
+	return json.Marshal(registrationBody{Statement: compact, Certifications: reg.Certifications, UDAP: "1"})
+}
+
+// verified stops every workflow whose discovery did not end well (S2-07).
+func verified(tr *udap.Trace, d *Discovery) error {
+	if d == nil || !d.Verified {
+		return stop(tr, checkSigned, "verified metadata", "none", "discover first; nothing is sent to a destination that was not verified")
+	}
+	return nil
+}
+
+func (c *Client) statementClaims(d *Discovery, reg Registration, uri string) statementClaims {
+	now := c.cfg.Now()
+	s := statementClaims{
+		Iss: uri, Sub: uri, Aud: d.Registration, Iat: now.Unix(), Exp: now.Add(statementLife).Unix(), JTI: c.cfg.NewJTI(),
+		ClientName: reg.ClientName, ClientURI: reg.ClientURI, LogoURI: reg.LogoURI, TosURI: reg.TosURI, PolicyURI: reg.PolicyURI,
+		RedirectURIs: reg.RedirectURIs, Contacts: reg.Contacts, GrantTypes: reg.GrantTypes, AuthMethod: "private_key_jwt", Scope: reg.Scope,
+	}
+	if slices.Contains(reg.GrantTypes, grantCode) {
+		s.ResponseTypes = []string{"code"}
+	}
+	return s
+}
+
+func (c *Client) sign(claims any) (string, error) {
+	data, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	return udap.Sign(c.cfg.Key, c.cfg.Chain, c.cfg.Algorithm, data)
+}
+
+// checkParameters keeps the rules of S2-11, so that a mistake is told here and
+// not by a refusal.
+func checkParameters(tr *udap.Trace, reg Registration) error {
+	for _, f := range parameterFaults(reg) {
+		return stop(tr, checkStatement, f.expected, f.found, f.remedy)
+	}
+	tr.Pass(checkStatement, "", fmt.Sprintf("grant types %v, scope %q", reg.GrantTypes, reg.Scope))
+	return nil
+}
+
+type parameterFault struct{ expected, found, remedy string }
+
+func parameterFaults(reg Registration) []parameterFault {
+	var out []parameterFault
+	add := func(bad bool, expected, found, remedy string) {
+		if bad {
+			out = append(out, parameterFault{expected, found, remedy})
+		}
+	}
+	add(reg.ClientName == "", "client_name", "none", "give the client a name (-name)")
+	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts", fmt.Sprint(reg.Contacts), "give a contact (-contact mailto:...)")
+	if len(reg.GrantTypes) == 0 {
+		return out
+	}
+	code, machine := slices.Contains(reg.GrantTypes, grantCode), slices.Contains(reg.GrantTypes, grantClientCredentials)
+	add(code == machine, "either authorization_code or client_credentials", fmt.Sprint(reg.GrantTypes), "register twice under two URIs if both are needed")
+	add(machine && slices.Contains(reg.GrantTypes, grantRefresh), "client_credentials alone", fmt.Sprint(reg.GrantTypes), "refresh_token goes with authorization_code only")
+	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials", fmt.Sprint(reg.RedirectURIs), "")
+	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one (-redirect)")
+	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool { return !isHTTPS(u) }), "https redirect_uris", fmt.Sprint(reg.RedirectURIs), "")
+	add(code && !isLogo(reg.LogoURI), "an https logo_uri that ends in .png, .jpg, .jpeg or .gif", fmt.Sprintf("%q", reg.LogoURI), "give one (-logo)")
+	add(reg.Scope == "", "scope", "none", "say which scopes to register (-scope)")
+	return out
+}
+
+func isMailto(s string) bool { return strings.HasPrefix(s, "mailto:") && strings.Contains(s, "@") }
+
+func isLogo(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || !isHTTPS(text) {
+		return false
+	}
+	path := strings.ToLower(u.Path)
+	return slices.ContainsFunc([]string{".png", ".jpg", ".jpeg", ".gif"}, func(e string) bool { return strings.HasSuffix(path, e) })
+}
+
+// read judges the answer (UDAP Security 2.0, registration 3.2.3).
+func (out *Registered) read(reg Registration) (err error) {
+	tr, r := out.Trace, out.Reply
+	if r.Status != http.StatusCreated && r.Status != http.StatusOK {
+		out.Refusal, err = refused(tr, checkAccepted, r, "201 or 200")
+		return err
+	}
+	tr.Pass(checkAccepted, "201 when new, 200 when changed", fmt.Sprint(r.Status))
+	o, err := readObject(tr, r)
+	if err != nil {
+		return err
+	}
+	out.ClientID = udap.ClientID(o.text("client_id"))
+	if out.ClientID == "" {
+		return stop(tr, checkClientID, "client_id", "none", "the destination's answer breaks RFC 7591 3.2.1")
+	}
+	tr.ClientID = out.ClientID
+	tr.Pass(checkClientID, "", string(out.ClientID))
+	out.New, out.Scope = r.Status == http.StatusCreated, o.text("scope")
+	return out.compare(reg, o)
+}
+
+// compare looks at what was registered against what was asked for.
+func (out *Registered) compare(reg Registration, o object) error {
+	grants, err := o.list("grant_types")
+	out.Cancelled = len(reg.GrantTypes) == 0
+	if out.Cancelled && (err != nil || len(grants) > 0) {
+		out.Cancelled = false
+		return stop(out.Trace, checkEcho, "an empty grant_types: cancelled", fmt.Sprint(grants), "the registration seems to stand still")
+	}
+	if missing := lacking(reg.Scope, out.Scope); !out.Cancelled && len(missing) > 0 {
+		out.Trace.Warn(checkEcho, udap.Finding{Expected: reg.Scope, Found: out.Scope, Remedy: "not registered: " + strings.Join(missing, " ")})
+		return nil
+	}
+	out.Trace.Pass(checkEcho, "", fmt.Sprintf("grant types %v, scope %q", grants, out.Scope))
+	return nil
+}
+
+// lacking are the scopes of asked that given does not have.
+func lacking(asked, given string) []string {
+	have := strings.Fields(given)
+	return slices.DeleteFunc(strings.Fields(asked), func(s string) bool { return slices.Contains(have, s) })
+}

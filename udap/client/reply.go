@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// Reply is an answer of the destination as it came.
+type Reply struct {
+	Status      int    `json:"status"`
+	ContentType string `json:"contentType,omitempty"`
+	TraceID     string `json:"traceId,omitempty"` // the destination's own record of its decision
+	Body        []byte `json:"-"`
+
+	header http.Header
+}
+
+const (
+	maxAnswer   = 1 << 20  // bytes of a protocol answer
+	maxResource = 64 << 20 // bytes of a FHIR answer
+	skewAllowed = 60 * time.Second
+)
+
+func randomJTI() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails (Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+// send makes one request and reads the answer whole. A redirect comes back as
+// what it is; nothing is followed.
+func (c *Client) send(ctx context.Context, tr *udap.Trace, req *http.Request, most int64) (*Reply, error) {
+	res, err := c.http.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, c.unreachable(tr, req.URL, err)
+	}
+	defer res.Body.Close()
+	tr.Pass(checkConnect, "", shownURL(req.URL)+tlsShown(res.TLS))
+	c.compareClocks(tr, res.Header.Get("Date"))
+	body, err := io.ReadAll(io.LimitReader(res.Body, most+1))
+	if err != nil {
+		return nil, stop(tr, checkBody, "a whole answer", err.Error(), "an intermediary or the destination broke the connection; try again")
+	}
+	if int64(len(body)) > most {
+		return nil, stop(tr, checkBody, fmt.Sprintf("at most %d bytes", most), "more", "")
+	}
+	return &Reply{
+		Status: res.StatusCode, ContentType: res.Header.Get("Content-Type"), TraceID: res.Header.Get("Trace-Id"),
+		Body: body, header: res.Header,
+	}, nil
+}
+
+// shownURL leaves out what may be private: the query of a search.
+func shownURL(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+
+func tlsShown(s *tls.ConnectionState) string {
+	if s == nil || len(s.PeerCertificates) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s, certificate of %s", tls.VersionName(s.Version), s.PeerCertificates[0].Subject)
+}
+
+// compareClocks warns when Date and our clock lie apart: every time claim
+// that we sign will look wrong there.
+func (c *Client) compareClocks(tr *udap.Trace, date string) {
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		tr.Skip(checkClock, "the answer has no Date")
+		return
+	}
+	ours := c.cfg.Now()
+	ahead := ours.Sub(theirs).Round(time.Second)
+	if ahead.Abs() <= skewAllowed {
+		tr.Pass(checkClock, "", "")
+		return
+	}
+	tr.Warn(checkClock, udap.Finding{
+		Expected: theirs.UTC().Format(time.RFC3339) + " by the destination's clock",
+		Found:    ours.UTC().Format(time.RFC3339) + " by ours",
+		Remedy:   clockRemedy(ahead),
+	})
+}
+
+func clockRemedy(ahead time.Duration) string {
+	if ahead > 0 {
+		return fmt.Sprintf("our clock is %d s ahead of the destination's: set it, or iat will lie in the future there", int(ahead.Seconds()))
+	}
+	return fmt.Sprintf("our clock is %d s behind the destination's: set it, or exp will have passed there", int(-ahead.Seconds()))
+}
+
+// unreachable says in words why no answer came.
+func (c *Client) unreachable(tr *udap.Trace, u *url.URL, err error) error {
+	found, remedy := c.connectFault(u.Hostname(), err)
+	return tr.Refuse(checkConnect, CodeStopped, udap.Finding{
+		Expected: "an answer from " + shownURL(u), Found: found, Remedy: remedy, Err: err,
+	})
+}
+
+func (c *Client) connectFault(host string, err error) (found, remedy string) {
+	var cert *tls.CertificateVerificationError
+	var dns *net.DNSError
+	var op *net.OpError
+	var head tls.RecordHeaderError
+	switch {
+	case errors.As(err, &cert):
+		return c.certificateFault(host, cert)
+	case errors.As(err, &head):
+		return "what answers there does not speak TLS", "is it a plain http port?"
+	case errors.As(err, &dns):
+		return "the name " + dns.Name + " has no address", "check the base URL, or name an address to connect to (-connect)"
+	case errors.As(err, &op) && op.Op == "dial":
+		return op.Error(), "nothing listens there, or a firewall stands between; is the gateway or destination up?"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time", "the gateway's next hop may be down: ask its operator for the evidence line of this time"
+	}
+	return plain(err).Error(), ""
+}
+
+func plain(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// certificateFault tells TLS anchors and community anchors apart: the two are
+// mixed up more often than either is wrong.
+func (c *Client) certificateFault(host string, e *tls.CertificateVerificationError) (found, remedy string) {
+	leaf := e.UnverifiedCertificates[0]
+	var name x509.HostnameError
+	var bad x509.CertificateInvalidError
+	switch {
+	case errors.As(e.Err, &name):
+		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "), host),
+			"check the host of the base URL; when dialling a private port, give its TLS name as well (-connect-name)"
+	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
+		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
+			stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
+	case c.underCommunity(e.UnverifiedCertificates):
+		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, which is no TLS anchor here", leaf.Subject),
+			"if that is meant, give the community's anchor as TLS anchor too (-tls-ca); they are two separate lists"
+	}
+	return fmt.Sprintf("the web server's certificate (%s, issued by %s) leads to none of the TLS anchors", leaf.Subject, leaf.Issuer),
+		"give the anchor of the web server's certificate (-tls-ca); the anchors of the trust community are another matter"
+}
+
+// underCommunity reports whether a TLS chain leads to a community's anchor.
+func (c *Client) underCommunity(chain []*x509.Certificate) bool {
+	if c.cfg.Verifier == nil {
+		return false
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, m := range c.cfg.Verifier.Communities {
+		addAll(roots, m.Anchors)
+		addAll(between, m.Intermediates)
+	}
+	addAll(between, chain[1:])
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: c.cfg.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err == nil
+}
+
+func addAll(pool *x509.CertPool, certs []*x509.Certificate) {
+	for _, c := range certs {
+		pool.AddCert(c)
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// isJSON reports whether a media type is JSON, with or without parameters.
+func isJSON(contentType string) bool {
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (t == "application/json" || strings.HasSuffix(t, "+json"))
+}
+
+// readObject reads the JSON object of an answer.
+func readObject(tr *udap.Trace, r *Reply) (object, error) {
+	o, err := parseObject(r.Body)
+	if err != nil {
+		return nil, tr.Refuse(checkBody, CodeStopped, udap.Finding{
+			Expected: "one JSON object", Found: "content type " + r.ContentType + ": " + err.Error(), Err: err,
+			Remedy: "is this the right URL? A web page or a proxy's error page is no UDAP answer",
+		})
+	}
+	if !isJSON(r.ContentType) {
+		tr.Warn(checkBody, udap.Finding{Expected: "content type application/json", Found: r.ContentType})
+		return o, nil
+	}
+	tr.Pass(checkBody, "", fmt.Sprintf("%d bytes", len(r.Body)))
+	return o, nil
+}

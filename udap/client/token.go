@@ -1,0 +1,196 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap"
+)
+
+// B2B is the hl7-b2b authorization extension object (UDAP Security 2.0, B2B 5.2.1).
+type B2B struct {
+	Version          string   `json:"version"` // "1" when empty
+	SubjectName      string   `json:"subject_name,omitempty"`
+	SubjectID        string   `json:"subject_id,omitempty"`
+	SubjectRole      string   `json:"subject_role,omitempty"`
+	OrganizationName string   `json:"organization_name,omitempty"`
+	OrganizationID   string   `json:"organization_id"`
+	PurposeOfUse     []string `json:"purpose_of_use"`
+	ConsentPolicy    []string `json:"consent_policy,omitempty"`
+	ConsentReference []string `json:"consent_reference,omitempty"`
+}
+
+// TokenRequest says which token to ask for.
+type TokenRequest struct {
+	ClientID   udap.ClientID
+	Scope      string
+	B2B        *B2B                      // nil sends none
+	Extensions map[string]jsontext.Value // further extension objects, as they are
+}
+
+// Token is the outcome of a token request. Access is a secret.
+type Token struct {
+	Trace   *udap.Trace `json:"trace"`
+	Reply   *Reply      `json:"reply,omitempty"`
+	Refusal *Refusal    `json:"refusal,omitempty"`
+	Access  string      `json:"-"`
+	Scope   string      `json:"scope,omitempty"`
+	Expires time.Time   `json:"expires,omitzero"`
+}
+
+type assertionClaims struct {
+	Iss        string                    `json:"iss"`
+	Sub        string                    `json:"sub"`
+	Aud        string                    `json:"aud"`
+	Exp        int64                     `json:"exp"`
+	Iat        int64                     `json:"iat"`
+	JTI        string                    `json:"jti"`
+	Extensions map[string]jsontext.Value `json:"extensions,omitempty"`
+}
+
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	maxTokenLife  = time.Hour
+)
+
+// Token asks for an access token with the client credentials grant.
+func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Token, error) {
+	out := &Token{Trace: udap.NewTrace("token", c.cfg.Now())}
+	out.Trace.Community, out.Trace.ClientID = c.cfg.Community, t.ClientID
+	form, err := c.tokenForm(d, t, out.Trace)
+	if err != nil {
+		return out, err
+	}
+	req, err := http.NewRequest(http.MethodPost, d.Token, strings.NewReader(form.Encode()))
+	if err != nil {
+		return out, stop(out.Trace, checkAsked, "a token endpoint", err.Error(), "")
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if out.Reply, err = c.send(ctx, out.Trace, req, maxAnswer); err != nil {
+		return out, err
+	}
+	return out, out.read(t, c.cfg.Now())
+}
+
+func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Values, error) {
+	if err := verified(tr, d); err != nil {
+		return nil, err
+	}
+	if t.ClientID == "" {
+		return nil, stop(tr, checkAsked, "a client_id", "none", "register first")
+	}
+	if _, err := c.identity(tr); err != nil {
+		return nil, err
+	}
+	if err := d.canUse(tr, grantClientCredentials, c.algorithm(), "token_endpoint_auth_signing_alg_values_supported"); err != nil {
+		return nil, err
+	}
+	ext, err := extensions(tr, t)
+	if err != nil {
+		return nil, err
+	}
+	now := c.cfg.Now()
+	compact, err := c.sign(assertionClaims{
+		Iss: string(t.ClientID), Sub: string(t.ClientID), Aud: d.Token, Iat: now.Unix(),
+		Exp: now.Add(statementLife).Unix(), JTI: c.cfg.NewJTI(), Extensions: ext,
+	})
+	if err != nil {
+		return nil, stop(tr, checkAsked, "a signature", err.Error(), "")
+	}
+	tr.Pass(checkAsked, "", fmt.Sprintf("to %s, signed with %s, scope %q", d.Token, c.algorithm(), t.Scope))
+	form := url.Values{
+		"grant_type": {grantClientCredentials}, "client_assertion_type": {assertionType}, "client_assertion": {compact}, "udap": {"1"},
+	}
+	if t.Scope != "" {
+		form.Set("scope", t.Scope)
+	}
+	return form, nil
+}
+
+// extensions builds the extensions claim and checks our own hl7-b2b object.
+func extensions(tr *udap.Trace, t TokenRequest) (map[string]jsontext.Value, error) {
+	out := map[string]jsontext.Value{}
+	for name, v := range t.Extensions {
+		out[name] = v
+	}
+	if t.B2B == nil {
+		tr.Skip(checkB2B, "none is sent")
+		return out, nil
+	}
+	b := *t.B2B
+	if b.Version == "" {
+		b.Version = "1"
+	}
+	for _, f := range b.faults() {
+		return nil, stop(tr, checkB2B, f.expected, f.found, f.remedy)
+	}
+	v, err := json.Marshal(b)
+	if err != nil {
+		return nil, stop(tr, checkB2B, "a JSON object", err.Error(), "")
+	}
+	out["hl7-b2b"] = v
+	tr.Pass(checkB2B, "", fmt.Sprintf("organization %s, purpose of use %v", b.OrganizationID, b.PurposeOfUse))
+	return out, nil
+}
+
+func (b B2B) faults() []parameterFault {
+	var out []parameterFault
+	add := func(bad bool, expected, found string) {
+		if bad {
+			out = append(out, parameterFault{expected, found, ""})
+		}
+	}
+	u, err := url.Parse(b.OrganizationID)
+	add(err != nil || !u.IsAbs(), "organization_id as an absolute URI", fmt.Sprintf("%q", b.OrganizationID))
+	add(len(b.PurposeOfUse) == 0, "at least one purpose_of_use", "none")
+	add(len(b.ConsentReference) > 0 && len(b.ConsentPolicy) == 0, "consent_reference only beside consent_policy", "consent_reference alone")
+	add(b.SubjectName != "" && b.SubjectRole == "" && b.SubjectID != "", "subject_role where the subject is named", "none")
+	return out
+}
+
+// read judges the token response (RFC 6749 5.1).
+func (out *Token) read(t TokenRequest, now time.Time) (err error) {
+	tr, r := out.Trace, out.Reply
+	if r.Status != http.StatusOK {
+		out.Refusal, err = refused(tr, checkGiven, r, "200 and a token")
+		return err
+	}
+	o, err := readObject(tr, r)
+	if err != nil {
+		return err
+	}
+	access, kind := o.text("access_token"), o.text("token_type")
+	if access == "" || !strings.EqualFold(kind, "Bearer") {
+		return stop(tr, checkGiven, "access_token of token_type Bearer", fmt.Sprintf("token_type %q, token present: %v", kind, access != ""), "")
+	}
+	tr.Pass(checkGiven, "", "token_type "+kind)
+	out.Access, out.Scope = access, o.text("scope")
+	if out.Scope == "" {
+		out.Scope = t.Scope // RFC 6749 5.1: absent when it is what was asked for
+	}
+	out.judge(t, o, now)
+	return nil
+}
+
+func (out *Token) judge(t TokenRequest, o object, now time.Time) {
+	life, ok := o.number("expires_in")
+	out.Expires = now.Add(time.Duration(min(max(life, 0), 1<<31)) * time.Second)
+	if !ok || life <= 0 || time.Duration(life)*time.Second > maxTokenLife {
+		out.Trace.Warn(checkLifetime, udap.Finding{Expected: "expires_in of at most 3600", Found: string(o["expires_in"])})
+	} else {
+		out.Trace.Pass(checkLifetime, "at most 3600 s", fmt.Sprintf("%d s", life))
+	}
+	if missing := lacking(t.Scope, out.Scope); len(missing) > 0 {
+		out.Trace.Warn(checkScope, udap.Finding{Expected: t.Scope, Found: out.Scope, Remedy: "not granted: " + strings.Join(missing, " ")})
+		return
+	}
+	out.Trace.Pass(checkScope, t.Scope, out.Scope)
+}

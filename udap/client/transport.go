@@ -1,0 +1,96 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	maxHead     = 64 << 10
+	connectTime = 10 * time.Second
+)
+
+// newHTTP makes the one HTTP client of this originator: HTTP/1.1 over TLS, no
+// proxy, no redirect, nothing expanded on the way.
+func (c *Client) newHTTP() *http.Client {
+	return &http.Client{
+		Timeout:       c.cfg.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialTLSContext:         c.dialTLS,
+			DialContext:            noPlain,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxHead,
+			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
+			IdleConnTimeout:        30 * time.Second,
+		},
+	}
+}
+
+// Close ends the connections that are kept open.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func noPlain(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("plain http is never spoken")
+}
+
+// dialTLS connects to where the URL says, or to where Config.Dial says when
+// the URL is the destination's own; name and Host stay those of the URL.
+func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if c.cfg.Dial != "" && address == authority(c.cfg.Base) {
+		address = c.cfg.Dial
+		if c.cfg.DialName != "" {
+			name = c.cfg.DialName
+		}
+	}
+	conn, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(conn, &tls.Config{
+		ServerName: name, RootCAs: c.cfg.TLSRoots, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"}, Time: c.cfg.Now,
+	})
+	shake, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if err := secured.HandshakeContext(shake); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if c.cfg.Wrap != nil {
+		return c.cfg.Wrap(secured), nil
+	}
+	return secured, nil
+}
+
+// authority is host:port of an https URL, the port always written.
+func authority(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// origin is scheme and authority of a URL, for comparison.
+func origin(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s://%s", u.Scheme, authority(text))
+}
