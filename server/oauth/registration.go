@@ -37,7 +37,7 @@ type Parameters struct {
 	LogoURI                 string   `json:"logo_uri,omitzero"`
 	RedirectURIs            []string `json:"redirect_uris,omitempty"`
 	Contacts                []string `json:"contacts,omitempty"`
-	GrantTypes              []string `json:"grant_types,omitempty"`
+	GrantTypes              []string `json:"grant_types,omitzero"` // empty, not absent, once cancelled
 	ResponseTypes           []string `json:"response_types,omitempty"`
 	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitzero"`
 	Scope                   string   `json:"scope,omitzero"` // separated by single spaces

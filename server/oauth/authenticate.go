@@ -1,0 +1,138 @@
+package oauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// assertionType is the one value of client_assertion_type (RFC 7523 2.2).
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// ClientRequest is a request of a client that authenticates with an
+// authentication token: to the token, introspection or revocation endpoint.
+type ClientRequest struct {
+	Params        Params
+	Authorization []string    // the Authorization headers, which there should be none of
+	Trace         *udap.Trace // nil: a new one
+}
+
+// authenticated is a client that has proved who it is. Its jti must be spent,
+// whatever becomes of the request (DESIGN rule 2).
+type authenticated struct {
+	ant          *udap.AuthenticationToken
+	registration *Registration
+	spend        Spend
+	now          time.Time
+}
+
+// authenticate judges how a client authenticates at an endpoint. What it
+// refuses has spent nothing.
+func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace) (*authenticated, error) {
+	if err := judgeCredentials(req, tr); err != nil {
+		return nil, err
+	}
+	var (
+		registration *Registration
+		storeErr     error
+	)
+	lookup := func(id udap.ClientID) (udap.Binding, bool) {
+		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil || registration == nil {
+			return udap.Binding{}, false
+		}
+		return udap.Binding{Community: registration.Community, Client: registration.Client}, true
+	}
+	ant, err := s.cfg.Verifier.Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"], s.expect(audience, tr.Time), lookup, tr)
+	switch {
+	case storeErr != nil:
+		return nil, trouble(tr, storeErr)
+	case err != nil:
+		return nil, err
+	case registration == nil || ant.ClientID != registration.ID:
+		return nil, trouble(tr, errMismatch)
+	}
+	return &authenticated{ant: ant, registration: registration, now: tr.Time, spend: spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time)}, nil
+}
+
+// judgeCredentials judges the parameters by which a client authenticates,
+// before the authentication token is looked at.
+func judgeCredentials(req ClientRequest, tr *udap.Trace) error {
+	p := req.Params
+	if len(req.Authorization) > 0 {
+		err := tr.Refuse(checkAuthorization, udap.InvalidClient, udap.Finding{Expected: "no Authorization header", Found: "one", Remedy: "authenticate with client_assertion alone; it was not used up"})
+		return &Refusal{Of: err, Status: http.StatusUnauthorized, Challenge: challengeFor(req.Authorization[0])}
+	}
+	for _, name := range []string{"client_secret", "assertion"} {
+		if _, sent := p[name]; sent {
+			return tr.Refuse(checkSecret, udap.InvalidRequest, udap.Finding{Expected: "client_assertion as the only credential", Found: "the parameter " + name})
+		}
+	}
+	if got := p["client_assertion_type"]; got != assertionType {
+		return tr.Refuse(checkAssertionType, udap.InvalidRequest, udap.Finding{Expected: assertionType, Found: shown(p, "client_assertion_type"), Remedy: assertionTypeHint(got)})
+	}
+	if !p.has("client_assertion") {
+		return tr.Refuse(checkAssertion, udap.InvalidRequest, udap.Finding{Expected: "client_assertion", Found: "none", Remedy: "send the authentication token as client_assertion"})
+	}
+	return nil
+}
+
+// assertionTypeHint knows the value that the guide's own Tiered OAuth example
+// prints.
+func assertionTypeHint(got string) string {
+	if got == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+		return "that is a grant type (RFC 7523 2.1); the guide's Tiered OAuth example prints it by mistake"
+	}
+	return ""
+}
+
+// challengeFor answers an Authorization header with a challenge of the scheme
+// that the client tried (RFC 6749 5.2).
+func challengeFor(header string) string {
+	if scheme, _, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Basic") {
+		return `Basic realm="UDAP"`
+	}
+	return `Bearer realm="UDAP"`
+}
+
+// judgeUDAP judges the parameter udap of a form.
+func judgeUDAP(p Params, tr *udap.Trace) error {
+	if p["udap"] != "1" {
+		return tr.Refuse(checkClientUDAP, udap.InvalidRequest, udap.Finding{Expected: "udap=1", Found: shown(p, "udap")})
+	}
+	tr.Pass(checkClientUDAP, "udap=1", "udap=1")
+	return nil
+}
+
+func shown(p Params, name string) string {
+	v, sent := p[name]
+	switch {
+	case !sent:
+		return "no " + name
+	case v == "":
+		return "an empty " + name
+	}
+	return v
+}
+
+// limitClient counts a request of an authenticated client.
+func (s *Service) limitClient(a *authenticated, tr *udap.Trace) error {
+	return limited(tr, s.limits.client, "certificate", certificateKey(&a.ant.Verified), a.now)
+}
+
+func certificateKey(v *udap.Verified) string {
+	sum := sha256.Sum256(v.Leaf.Raw)
+	return string(sum[:16])
+}
+
+// spendRefused uses up the jti of a request that is refused after its client
+// was authenticated. That the jti was used before outweighs the refusal.
+func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal error, tr *udap.Trace) error {
+	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
+		return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+	}
+	return refusal
+}

@@ -1,0 +1,96 @@
+package oauth
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap"
+)
+
+// Introspection is the answer to an introspection request (RFC 7662 2.2). For
+// a token that is not good it has no member but active.
+type Introspection struct {
+	Active     bool                      `json:"active"`
+	Scope      string                    `json:"scope,omitzero"`
+	ClientID   udap.ClientID             `json:"client_id,omitzero"`
+	TokenType  string                    `json:"token_type,omitzero"`
+	Expires    int64                     `json:"exp,omitzero"`
+	Issued     int64                     `json:"iat,omitzero"`
+	Subject    udap.ClientID             `json:"sub,omitzero"`
+	Audience   string                    `json:"aud,omitzero"`
+	Issuer     string                    `json:"iss,omitzero"`
+	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context in which the token was asked for
+}
+
+// Introspect tells a client about a token of its own. About another's it says
+// that it is not active, as about one that never was.
+func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspection, error) {
+	tr := s.trace(req.Trace, "introspect")
+	a, err := s.authenticateForToken(ctx, req, "introspect", s.urls.Introspect, tr)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
+		return nil, refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+	}
+	t, why, err := s.live(ctx, req.Params["token"], a.now)
+	if err != nil {
+		return nil, trouble(tr, err)
+	}
+	if t != nil && t.ClientID != a.registration.ID {
+		t, why = nil, "a token of another client"
+	}
+	if t == nil {
+		tr.Warn(checkToken, udap.Finding{Expected: "a token of this client", Found: why})
+		return &Introspection{}, nil
+	}
+	tr.Pass(checkToken, "a token of this client", "token "+t.ID())
+	return &Introspection{
+		Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, TokenType: "Bearer", Expires: t.Expires.Unix(), Issued: t.Issued.Unix(),
+		Subject: t.ClientID, Audience: s.cfg.Base, Issuer: s.urls.Issuer, Extensions: t.Extensions,
+	}, nil
+}
+
+// Revoke ends a token of the client's own. Of any other token it says nothing
+// and does nothing (RFC 7009 2.1, 2.2).
+func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
+	tr := s.trace(req.Trace, "revoke")
+	a, err := s.authenticateForToken(ctx, req, "revoke", s.urls.Revoke, tr)
+	if err != nil {
+		return err
+	}
+	handle, hash, ok := parseToken(req.Params["token"])
+	if ok {
+		err = s.cfg.Store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
+	} else {
+		err = s.cfg.Store.Spend(ctx, a.spend)
+	}
+	if err != nil {
+		return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+	}
+	tr.Pass(checkToken, "no such token of this client any more", "done")
+	return nil
+}
+
+// authenticateForToken is what introspection and revocation have in common.
+// token_type_hint is not needed, and none is wrong: there is one kind of token.
+func (s *Service) authenticateForToken(ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace) (*authenticated, error) {
+	if _, sent := req.Params["token"]; !sent && len(req.Authorization) == 0 {
+		return nil, tr.Refuse(checkTokenParam, udap.InvalidRequest, udap.Finding{Expected: "the parameter token", Found: "none"})
+	}
+	if _, sent := req.Params["udap"]; sent && len(req.Authorization) == 0 { // RFC 7662 and 7009 do not know it
+		if err := judgeUDAP(req.Params, tr); err != nil {
+			return nil, err
+		}
+	}
+	a, err := s.authenticate(ctx, req, endpoint, audience, tr)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.limitClient(a, tr); err != nil {
+		return nil, s.spendRefused(ctx, a, err, tr)
+	}
+	return a, nil
+}

@@ -1,0 +1,231 @@
+package oauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/udap"
+)
+
+// RegistrationRequest is a request to register, change or cancel (UDAP DCR 3).
+type RegistrationRequest struct {
+	Statement      string
+	Version        jsontext.Value // of the member udap, as sent; nil when absent
+	Certifications []string
+	Trace          *udap.Trace // nil: a new one
+}
+
+// RegistrationResponse is a successful answer (RFC 7591 3.2.1, UDAP DCR 5.1).
+type RegistrationResponse struct {
+	Status         int           `json:"-"` // 201 for a new registration, 200 for a changed or cancelled one
+	ClientID       udap.ClientID `json:"client_id"`
+	Statement      string        `json:"software_statement"`
+	Certifications []string      `json:"certifications,omitempty"`
+	Parameters     `json:",inline"`
+}
+
+// maxCertifications bounds the certifications of one request.
+const maxCertifications = 16
+
+// parseRegistration reads the body of a registration request strictly. Unknown
+// members are ignored (RFC 7591 2), doubled or case-variant ones are not.
+func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error) {
+	var in struct {
+		Statement      *string        `json:"software_statement"`
+		Version        jsontext.Value `json:"udap"`
+		Certifications []string       `json:"certifications"`
+	}
+	err := json.Unmarshal(body, &in, json.RejectUnknownMembers(false), json.MatchCaseInsensitiveNames(false))
+	switch {
+	case err != nil:
+		err = errors.New(strings.ReplaceAll(err.Error(), "struct { ", "object { "))
+	case in.Statement == nil:
+		err = errors.New("no software_statement" + didYouMean(body))
+	case len(in.Certifications) > maxCertifications:
+		err = fmt.Errorf("%d certifications, at most %d are allowed", len(in.Certifications), maxCertifications)
+	}
+	if err != nil {
+		return RegistrationRequest{}, tr.Refuse(checkRegisterBody, udap.InvalidClientMetadata, udap.Finding{
+			Expected: `one JSON object with the string software_statement and "udap": "1"`, Found: err.Error(), Err: err})
+	}
+	return RegistrationRequest{Statement: *in.Statement, Version: in.Version, Certifications: in.Certifications, Trace: tr}, nil
+}
+
+// didYouMean recognises a member that differs from software_statement in case.
+func didYouMean(body []byte) string {
+	if i := strings.Index(strings.ToLower(string(body)), `"software_statement"`); i >= 0 {
+		return fmt.Sprintf(", but %s: names are compared with their case", body[i:i+len(`"software_statement"`)])
+	}
+	return ""
+}
+
+// Register registers a client, changes its registration or cancels it. A
+// refusal spends nothing.
+func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*RegistrationResponse, error) {
+	tr := s.trace(req.Trace, "register")
+	statement, err := s.cfg.Verifier.Statement(ctx, req.Statement, s.expect(s.urls.Register, tr.Time), tr)
+	if err != nil {
+		return nil, err
+	}
+	if err := judgeVersion(req.Version, statement.Community.Policy, tr); err != nil {
+		return nil, err
+	}
+	if err := s.limitRegistration(statement, tr); err != nil {
+		return nil, err
+	}
+	if statement.Metadata.Cancels() {
+		return s.cancel(ctx, statement, tr)
+	}
+	return s.register(ctx, req, statement, tr)
+}
+
+// judgeVersion judges the member udap.
+func judgeVersion(v jsontext.Value, p udap.Policy, tr *udap.Trace) error {
+	f := udap.Finding{Expected: `"udap": "1", a string`, Found: "none"}
+	if v != nil {
+		f.Found = string(v[:min(len(v), 40)])
+	}
+	switch {
+	case string(v) == `"1"`:
+		tr.Pass(checkRegisterUDAP, f.Expected, f.Found)
+	case string(v) == "1" && p.UDAPNumber:
+		f.Remedy = "accepted because the community's policy says so; write it as a string"
+		tr.Warn(checkRegisterUDAP, f)
+	default:
+		f.Remedy = `it must be the string "1"`
+		return tr.Refuse(checkRegisterUDAP, udap.InvalidClientMetadata, f)
+	}
+	return nil
+}
+
+func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *udap.Trace) error {
+	if err := limited(tr, s.limits.registrant, "certificate", certificateKey(&st.Verified), tr.Time); err != nil {
+		return err
+	}
+	return limited(tr, s.limits.community, "trust community", string(st.Community.URI), tr.Time)
+}
+
+func (s *Service) cancel(ctx context.Context, st *udap.SoftwareStatement, tr *udap.Trace) (*RegistrationResponse, error) {
+	old, err := s.cfg.Store.Cancel(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI, st.Client)
+	if errors.Is(err, ErrNoRegistration) {
+		return nil, tr.Refuse(checkRegisterCancel, udap.InvalidClientMetadata, udap.Finding{
+			Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI), Found: "none", Remedy: "grant_types [] cancels, and there is nothing to cancel"})
+	}
+	if err != nil {
+		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
+	}
+	tr.ClientID = old.ID
+	tr.Pass(checkRegisterCancel, "a registration to cancel", string(old.ID)+" is cancelled")
+	return &RegistrationResponse{Status: http.StatusOK, ClientID: old.ID, Statement: st.Raw, Parameters: Parameters{GrantTypes: []string{}}}, nil
+}
+
+func (s *Service) register(ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *udap.Trace) (*RegistrationResponse, error) {
+	granted, err := s.judgeRegistration(st.Metadata, tr)
+	if err != nil {
+		return nil, err
+	}
+	certifications, err := s.judgeCertifications(ctx, req.Certifications, st, tr)
+	if err != nil {
+		return nil, err
+	}
+	stored, previous, err := s.cfg.Store.Register(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), Registration{
+		ID: newClientID(), Community: st.Community.URI, Client: st.Client, Granted: granted, Statement: st.Raw,
+		Certifications: certifications, Leaf: st.Leaf.Raw, JWKSURI: st.Metadata.JWKSURI, Created: tr.Time, Changed: tr.Time,
+	})
+	if err != nil {
+		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
+	}
+	tr.ClientID = stored.ID
+	tr.Pass(checkRegisterJTI, "a jti that was not used before", "a new one")
+	noteRegistered(stored, previous, st, tr)
+	status := http.StatusCreated
+	if previous != nil {
+		status = http.StatusOK
+	}
+	return &RegistrationResponse{Status: status, ClientID: stored.ID, Statement: st.Raw, Certifications: certifications, Parameters: stored.Granted}, nil
+}
+
+// noteRegistered records what became of the registration, and that the
+// certificate is another one than before, where it is (DIAGNOSTICS 21).
+func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *udap.Trace) {
+	under := fmt.Sprintf("%s, %s", stored.Community, stored.Client)
+	if previous == nil {
+		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))
+		return
+	}
+	tr.Pass(checkRegistered, under, "changed, still "+string(stored.ID))
+	if slices.Equal(previous.Leaf, stored.Leaf) {
+		tr.Pass(checkRenewed, "the same certificate or a renewed one", "the same")
+	} else {
+		tr.Pass(checkRenewed, "the same certificate or a renewed one", fmt.Sprintf("another one, serial %X, until %s", st.Leaf.SerialNumber, st.Leaf.NotAfter.UTC().Format("2006-01-02")))
+	}
+}
+
+// judgeRegistration judges what a client asks for and returns what it gets.
+func (s *Service) judgeRegistration(m udap.ClientMetadata, tr *udap.Trace) (Parameters, error) {
+	s.judgeGrantTypes(m, tr)
+	scopes, err := s.judgeRegisteredScope(m, tr)
+	return Parameters{
+		ClientName: m.ClientName, ClientURI: m.ClientURI, TosURI: m.TosURI, PolicyURI: m.PolicyURI, LogoURI: m.LogoURI,
+		RedirectURIs: m.RedirectURIs, Contacts: m.Contacts, GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes,
+		TokenEndpointAuthMethod: m.TokenEndpointAuthMethod, Scope: strings.Join(scopes, " "),
+	}, err
+}
+
+// judgeGrantTypes flags a registration for a grant that does not work here yet:
+// it is judged and stored, so that it can be used as soon as the grant works.
+func (s *Service) judgeGrantTypes(m udap.ClientMetadata, tr *udap.Trace) {
+	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
+	asked := strings.Join(m.GrantTypes, ", ")
+	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.AuthorizationCode {
+		tr.Warn(checkRegisterGrants, udap.Finding{Expected: offered, Found: asked, Remedy: "registered, but the grant does not work here yet, as the metadata says"})
+		return
+	}
+	tr.Pass(checkRegisterGrants, offered, asked)
+}
+
+// grantTypes are those that the metadata lists.
+func (s *Service) grantTypes() []string {
+	if s.cfg.AuthorizationCode {
+		return []string{clientCredentials, authorizationCode, refreshToken}
+	}
+	return []string{clientCredentials}
+}
+
+func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([]string, error) {
+	catalogue, request := s.cfg.Scopes, scope.Request{Scopes: m.Scope, Contexts: []string{"system"}}
+	if slices.Contains(m.GrantTypes, authorizationCode) {
+		catalogue, request = s.cfg.Personal, scope.Request{Scopes: m.Scope, Contexts: []string{"user", "patient"}, Plain: true}
+	}
+	answer := catalogue.Negotiate(request)
+	supported := "scopes of " + strings.Join(catalogue.Supported(), " ")
+	switch {
+	case answer.Wildcard != "":
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
+	case len(answer.Granted) == 0:
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: strings.Join(m.Scope, " "), Remedy: "ask for at least one scope that the metadata lists, of the context that the grant type allows"})
+	case len(answer.Refused) > 0:
+		tr.Warn(checkRegisterScope, udap.Finding{Expected: supported, Found: "not granted: " + strings.Join(answer.Refused, " "), Remedy: "granted: " + strings.Join(answer.Granted, " ")})
+	default:
+		tr.Pass(checkRegisterScope, strings.Join(m.Scope, " "), strings.Join(answer.Granted, " "))
+	}
+	return answer.Granted, nil
+}
+
+// newClientID makes an identifier that nobody can guess and that is never used
+// again: 160 random bits.
+func newClientID() udap.ClientID {
+	var b [20]byte
+	_, _ = rand.Read(b[:]) // never fails (Go 1.24)
+	return udap.ClientID(base64.RawURLEncoding.EncodeToString(b[:]))
+}

@@ -1,0 +1,163 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/udap"
+)
+
+// MaxTokenLifetime is the longest that an access token may live (UDAP Security
+// 2.0, 4.2.3 and 5.2.3).
+const MaxTokenLifetime = time.Hour
+
+// Explain says who is told why a request was refused.
+type Explain string
+
+// Who is told.
+const (
+	ExplainOperator Explain = ""       // the client gets one fixed sentence per code, the operator the trace
+	ExplainClient   Explain = "client" // the client gets the refusing check's own words (sandbox)
+)
+
+// Config is what a Service needs. Verifier, Store and the URLs have no
+// default; what is left out of the rest is the strict choice.
+type Config struct {
+	Base   string // the public FHIR base URL, byte for byte as originators write it
+	Issuer string // the authorization server's own URL; its endpoints stand under it
+
+	Verifier *udap.Verifier
+	Store    Store
+	Scopes   scope.Catalogue // for client_credentials; published as scopes_supported
+	Personal scope.Catalogue // for authorization_code; published once that grant works
+
+	// AuthorizationCode says that the authorization_code grant works here.
+	// Until then clients for it are judged and registered, and told so.
+	AuthorizationCode bool
+
+	TokenLifetime time.Duration // 0 means MaxTokenLifetime, which is also the most
+	Explain       Explain
+	TracePage     func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record        func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
+	Now           func() time.Time
+	Address       func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Limits        Limits
+	Experimental  Experimental
+	Extensions    []Extension // extension objects besides hl7-b2b that are recognised
+}
+
+// Experimental switches on what the guides call so.
+type Experimental struct {
+	JKU bool // authentication tokens with jku in place of x5c (UDAP Security 2.0, 7.6)
+}
+
+// Service is the authorization server.
+type Service struct {
+	cfg    Config
+	urls   URLs
+	ours   map[string]string // our URLs and what each is, for hints
+	limits *limiters
+}
+
+// URLs are the addresses of the authorization server, all under its issuer.
+type URLs struct {
+	Issuer, Register, Authorize, Token, Introspect, Revoke, JWKS string
+}
+
+// URLsOf returns the addresses under an issuer.
+func URLsOf(issuer string) URLs {
+	return URLs{
+		Issuer: issuer, Register: issuer + "/register", Authorize: issuer + "/authorize", Token: issuer + "/token",
+		Introspect: issuer + "/introspect", Revoke: issuer + "/revoke", JWKS: issuer + "/jwks",
+	}
+}
+
+// New makes a Service, or says everything that is wrong with its Config.
+func New(cfg Config) (*Service, error) {
+	if cfg.TokenLifetime == 0 {
+		cfg.TokenLifetime = MaxTokenLifetime
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	urls := URLsOf(cfg.Issuer)
+	return &Service{cfg: cfg, urls: urls, limits: newLimiters(cfg.Limits), ours: map[string]string{
+		cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
+		urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
+	}}, nil
+}
+
+func (c Config) check() error {
+	var faults []error
+	complain := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("oauth: "+format, args...))
+		}
+	}
+	complain(!strings.HasPrefix(c.Base, "https://"), "the FHIR base %q is no https URL", c.Base)
+	complain(!strings.HasPrefix(c.Issuer, "https://"), "the issuer %q is no https URL", c.Issuer)
+	complain(strings.HasSuffix(c.Issuer, "/") || strings.ContainsAny(c.Issuer, "?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
+	complain(c.Verifier == nil, "no verifier")
+	complain(c.Store == nil, "no store")
+	complain(c.Now == nil, "no clock")
+	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
+	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
+	return errors.Join(faults...)
+}
+
+// URLs returns the addresses of this authorization server.
+func (s *Service) URLs() URLs { return s.urls }
+
+// expect is what is known about a JWT for one of our endpoints.
+func (s *Service) expect(audience string, now time.Time) udap.Expect {
+	return udap.Expect{Now: now, Audience: audience, OurURLs: s.ours}
+}
+
+// trace returns the trace of a request, or a new one when the caller keeps none.
+func (s *Service) trace(tr *udap.Trace, action string) *udap.Trace {
+	if tr != nil {
+		return tr
+	}
+	return udap.NewTrace(action, s.cfg.Now())
+}
+
+// defaultSkew is what udap.Policy's zero value means.
+const defaultSkew = time.Minute
+
+// spend is the use of a verified JWT's jti at an endpoint. It stays used until
+// no clock that we allow for would take the JWT any more.
+func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
+	skew := v.Community.Policy.Skew
+	switch {
+	case skew == 0:
+		skew = defaultSkew
+	case skew < 0:
+		skew = 0
+	}
+	return Spend{Community: v.Community.URI, Issuer: issuer, JTI: v.JTI, Until: v.Expires.Add(skew), Endpoint: endpoint, Now: now}
+}
+
+// refuseSpend turns a store's answer about a jti into a refusal with the given
+// code; what is the store's own trouble is told as such.
+func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error {
+	var replayed *Replayed
+	switch {
+	case errors.As(err, &replayed):
+		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: replayed.Error(), Remedy: "make a new JWT, with a jti of its own, for every request", Err: err})
+	case errors.Is(err, ErrSwept):
+		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: err.Error(), Remedy: "wait until the server's clock is right and try again", Err: err})
+	}
+	return trouble(tr, err)
+}
+
+// trouble is a refusal for which the client is not to blame.
+func trouble(tr *udap.Trace, err error) error {
+	return tr.Refuse(checkStore, udap.TemporarilyUnavailable, udap.Finding{Found: "the server could not store or read what it must", Remedy: "try again later with a new JWT", Err: err})
+}
+
+// errMismatch guards against a verifier that accepts what lookup did not know.
+var errMismatch = errors.New("oauth: the verified client is not the one that was looked up")

@@ -1,0 +1,263 @@
+package oauth
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap"
+)
+
+// endpoint is what differs between the HTTP shells of the four endpoints.
+type endpoint struct {
+	action    string // of the trace
+	mediaType string
+	limit     int64 // bytes of a body
+	serve     func(*call) (status int, body any, err error)
+}
+
+// call is one request whose body has been read to its end.
+type call struct {
+	r     *http.Request
+	body  []byte
+	trace *udap.Trace
+}
+
+// Bounds of request bodies. A software statement with a chain of ten
+// certificates and a page of scopes is a fifth of the first; an introspected
+// "token" may be anything at all.
+const (
+	maxRequestBody    = 256 << 10
+	maxIntrospectBody = 2 << 20
+)
+
+const (
+	jsonType = "application/json"
+	formType = "application/x-www-form-urlencoded"
+)
+
+// handler is the HTTP shell around an endpoint: method, rate, content type and
+// body are judged, the core is called, and one answer is written and one trace
+// recorded, whatever happened.
+func (s *Service) handler(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tr := udap.NewTrace(e.action, s.cfg.Now())
+		if s.cfg.Record != nil {
+			defer s.cfg.Record(tr)
+		}
+		w.Header().Set("Trace-Id", tr.ID)
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Pragma", "no-cache")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		status, body, err := s.answer(e, w, r, tr)
+		if err != nil {
+			s.writeRefusal(w, refusalOf(err), tr)
+			return
+		}
+		writeJSON(w, status, body)
+	})
+}
+
+// answer judges the request's outside, reads it and calls the core. A panic in
+// there is a fault of the server that goes into the trace.
+func (s *Service) answer(e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) (status int, body any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = tr.Refuse(checkInternal, udap.ServerError, udap.Finding{Found: "a fault of the server", Err: &fault{p, debug.Stack()}})
+		}
+	}()
+	if err := s.judgeOutside(e, r, tr); err != nil {
+		return 0, nil, err
+	}
+	c := &call{r: r, trace: tr}
+	if c.body, err = readBody(e, w, r, tr); err != nil {
+		return 0, nil, err
+	}
+	return e.serve(c)
+}
+
+// fault is a panic as an error.
+type fault struct {
+	value any
+	stack []byte
+}
+
+func (f *fault) Error() string { return "panic: " + strings.TrimSpace(string(f.stack)) }
+
+func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *udap.Trace) error {
+	if err := limited(tr, s.limits.address, "address", s.address(r), tr.Time); err != nil {
+		return err
+	}
+	if r.Method != http.MethodPost {
+		err := tr.Refuse(checkMethod, udap.InvalidRequest, udap.Finding{Expected: "POST", Found: r.Method})
+		return &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: http.MethodPost}
+	}
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		return tr.Refuse(checkQuery, udap.InvalidRequest, udap.Finding{Expected: "no query", Found: "a query in the URL", Remedy: "send parameters in the body only (RFC 6749 3.2)"})
+	}
+	if !isMediaType(r.Header.Values("Content-Type"), e.mediaType) {
+		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "Content-Type: " + e.mediaType, Found: strings.Join(r.Header.Values("Content-Type"), ", ")})
+		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
+	}
+	return nil
+}
+
+func (s *Service) address(r *http.Request) string {
+	if s.cfg.Address != nil {
+		return s.cfg.Address(r)
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// isMediaType tells whether a request has exactly one Content-Type, the one
+// expected, in UTF-8.
+func isMediaType(values []string, want string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	if values[0] == want {
+		return true
+	}
+	got, params, err := mime.ParseMediaType(values[0])
+	if err != nil || got != want {
+		return false
+	}
+	charset, given := params["charset"]
+	return len(params) == 0 || len(params) == 1 && given && strings.EqualFold(charset, "utf-8")
+}
+
+// readBody reads a body to its end. One that is too long or cut off is refused
+// before anything in it is looked at, and the connection closed.
+func readBody(e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) ([]byte, error) {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" {
+		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "no Content-Encoding", Found: coding})
+		return nil, &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
+	}
+	reader := http.MaxBytesReader(w, r.Body, e.limit)
+	body, err := readAll(reader, r.ContentLength, e.limit)
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		w.Header().Set("Connection", "close")
+		refused := tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes", Found: "a longer one"})
+		return nil, &Refusal{Of: refused, Status: http.StatusRequestEntityTooLarge}
+	case err != nil:
+		w.Header().Set("Connection", "close")
+		return nil, tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a whole body", Found: "one that ends early", Err: err})
+	}
+	return body, nil
+}
+
+// readAll is io.ReadAll for a body whose length is usually known.
+func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+	if length < 0 || length > limit {
+		return io.ReadAll(r)
+	}
+	body := make([]byte, length)
+	if n, err := io.ReadFull(r, body); err != nil && !(n == 0 && length == 0) {
+		return nil, err
+	}
+	// The reader under net/http stops at Content-Length, but only reading on
+	// says that the end is clean.
+	_, err := r.Read(make([]byte, 1))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	return body, nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body, json.Deterministic(true))
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":"server_error","error_description":"The server failed."}`)
+	}
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the client is gone: nothing to tell it
+}
+
+func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *udap.Trace) {
+	h := w.Header()
+	if r.Allow != "" {
+		h.Set("Allow", r.Allow)
+	}
+	if r.Challenge != "" {
+		h.Set("WWW-Authenticate", r.Challenge)
+	}
+	switch {
+	case r.RetryAfter > 0:
+		h.Set("Retry-After", seconds(r.RetryAfter))
+	case r.Status == http.StatusServiceUnavailable:
+		h.Set("Retry-After", "5")
+	}
+	writeJSON(w, r.Status, s.wireError(r, tr))
+}
+
+// Routes mounts the endpoints by their public paths.
+func (s *Service) Routes(mount func(url string, h http.Handler)) {
+	mount(s.urls.Register, s.handler(endpoint{"register", jsonType, maxRequestBody, s.serveRegister}))
+	mount(s.urls.Token, s.handler(endpoint{"token", formType, maxRequestBody, s.serveToken}))
+	mount(s.urls.Introspect, s.handler(endpoint{"introspect", formType, maxIntrospectBody, s.serveIntrospect}))
+	mount(s.urls.Revoke, s.handler(endpoint{"revoke", formType, maxIntrospectBody, s.serveRevoke}))
+}
+
+// clientCall reads the form of an endpoint that authenticates clients.
+func clientCall(c *call) (ClientRequest, error) {
+	p, err := parseForm(string(c.body))
+	if err != nil {
+		return ClientRequest{}, c.trace.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a form with each parameter once", Found: err.Error(), Err: err})
+	}
+	return ClientRequest{Params: p, Authorization: c.r.Header.Values("Authorization"), Trace: c.trace}, nil
+}
+
+func (s *Service) serveToken(c *call) (int, any, error) {
+	req, err := clientCall(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := s.Token(c.r.Context(), req)
+	return http.StatusOK, answer, err
+}
+
+func (s *Service) serveIntrospect(c *call) (int, any, error) {
+	req, err := clientCall(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := s.Introspect(c.r.Context(), req)
+	return http.StatusOK, answer, err
+}
+
+// serveRevoke answers 200 with an empty object: RFC 7009 2.2 leaves the body
+// to be ignored, and clients parse it as JSON all the same.
+func (s *Service) serveRevoke(c *call) (int, any, error) {
+	req, err := clientCall(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	return http.StatusOK, struct{}{}, s.Revoke(c.r.Context(), req)
+}
+
+func (s *Service) serveRegister(c *call) (int, any, error) {
+	req, err := parseRegistration(c.body, c.trace)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := s.Register(c.r.Context(), req)
+	if err != nil {
+		return 0, nil, err
+	}
+	return answer.Status, answer, nil
+}

@@ -1,0 +1,212 @@
+package oauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/udap"
+)
+
+// TokenResponse is a successful answer of the token endpoint (RFC 6749 5.1).
+type TokenResponse struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // seconds
+	Scope       string `json:"scope"`
+}
+
+// Grant types.
+const (
+	clientCredentials = "client_credentials"
+	authorizationCode = "authorization_code"
+	refreshToken      = "refresh_token"
+)
+
+// Token answers a token request (RFC 6749 4.4, UDAP Security 2.0, 5.2).
+func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse, error) {
+	tr := s.trace(req.Trace, "token")
+	if err := judgeTokenRequest(req, tr); err != nil {
+		return nil, err
+	}
+	a, err := s.authenticate(ctx, req, "token", s.urls.Token, tr)
+	if err != nil {
+		return nil, err
+	}
+	grant, err := s.judgeGrant(a, req.Params, tr)
+	if err != nil {
+		return nil, s.spendRefused(ctx, a, err, tr)
+	}
+	return s.issue(ctx, a, grant, tr)
+}
+
+// judgeTokenRequest judges what every grant type has in common, before the
+// client is authenticated.
+func judgeTokenRequest(req ClientRequest, tr *udap.Trace) error {
+	if len(req.Authorization) == 0 { // else that is what must be said
+		if err := judgeUDAP(req.Params, tr); err != nil {
+			return err
+		}
+		switch req.Params["grant_type"] {
+		case clientCredentials, authorizationCode, refreshToken:
+		case "":
+			return tr.Refuse(checkGrantType, udap.InvalidRequest, udap.Finding{Expected: "grant_type", Found: shown(req.Params, "grant_type")})
+		default:
+			return tr.Refuse(checkGrantType, udap.UnsupportedGrantType, udap.Finding{Expected: clientCredentials, Found: req.Params["grant_type"]})
+		}
+	}
+	return nil
+}
+
+// granted is what a token will allow, and in which context.
+type granted struct {
+	scope      []string
+	purposes   []string
+	extensions map[string]jsontext.Value
+}
+
+// judgeGrant judges what an authenticated client asks for.
+func (s *Service) judgeGrant(a *authenticated, p Params, tr *udap.Trace) (*granted, error) {
+	if err := s.limitClient(a, tr); err != nil {
+		return nil, err
+	}
+	grant := p["grant_type"]
+	if !slices.Contains(a.registration.Granted.GrantTypes, grant) {
+		return nil, tr.Refuse(checkGrant, udap.UnauthorizedClient, udap.Finding{
+			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "), Found: grant, Remedy: "register for this grant type first"})
+	}
+	if grant != clientCredentials {
+		return nil, tr.Refuse(checkGrant, udap.UnsupportedGrantType, udap.Finding{Expected: clientCredentials, Found: grant, Remedy: "this server does not have the grant yet"})
+	}
+	tr.Pass(checkGrant, grant, grant)
+	return s.judgeClientCredentials(a, p, tr)
+}
+
+func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *udap.Trace) (*granted, error) {
+	if a.ant.Resources {
+		return nil, tr.Refuse(checkResources, udap.InvalidRequest, udap.Finding{Expected: "no resources claim", Found: "one", Remedy: "name what is wanted by scopes"})
+	}
+	policy := a.ant.Community.Policy
+	b2b, err := udap.JudgeB2B(a.ant, policy, tr)
+	if err != nil {
+		return nil, err
+	}
+	g := &granted{extensions: map[string]jsontext.Value{}}
+	if b2b != nil {
+		g.purposes = b2b.PurposeOfUse
+		g.extensions[udap.B2BKey] = a.ant.Extensions[udap.B2BKey]
+	}
+	if err := s.judgeExtensions(a, g, tr); err != nil {
+		return nil, err
+	}
+	g.scope, err = s.judgeScope(a, p["scope"], tr)
+	return g, err
+}
+
+// judgeScope finds what a client is granted (UDAP Security 2.0, 7.3): what it
+// asks for, within what it registered, within the authentication token's own
+// scope claim (UDAP client authorization grants 6.5).
+func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]string, error) {
+	requested, err := s.requestedScope(a, text, tr)
+	if err != nil {
+		return nil, err
+	}
+	if a.ant.Scope != nil {
+		requested = slices.DeleteFunc(requested, func(t string) bool { return !slices.Contains(a.ant.Scope, t) })
+	}
+	answer := s.cfg.Scopes.Negotiate(scope.Request{
+		Scopes: requested, Contexts: []string{"system"}, Within: splitScope(a.registration.Granted.Scope), Limited: true})
+	switch {
+	case answer.Wildcard != "":
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{Expected: "scopes of " + s.scopesShown(), Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
+	case len(answer.Granted) == 0:
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+			Expected: "some of the registered scopes " + a.registration.Granted.Scope, Found: strings.Join(requested, " "), Remedy: "ask for scopes that registration granted, or register again"})
+	}
+	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
+	return answer.Granted, nil
+}
+
+// requestedScope reads the scope parameter. Edition 1 lets it be absent and
+// then means what was registered; edition 2 does not.
+func (s *Service) requestedScope(a *authenticated, text string, tr *udap.Trace) ([]string, error) {
+	if text == "" {
+		f := udap.Finding{Expected: "the parameter scope (UDAP Security 2.0, 5.2.2)", Found: "none"}
+		if a.ant.Community.Policy.Edition == 1 {
+			f.Remedy = "the registered scopes were granted, as edition 1 has it; edition 2 will refuse this"
+			tr.Warn(checkScope, f)
+			return splitScope(a.registration.Granted.Scope), nil
+		}
+		f.Remedy = "name the scopes wanted, such as " + a.registration.Granted.Scope
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, f)
+	}
+	requested := strings.Split(text, " ")
+	if len(requested) > maxScopes || slices.Contains(requested, "") {
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{Expected: "scopes with one space between them (RFC 6749 3.3)", Found: text})
+	}
+	return requested, nil
+}
+
+// maxScopes bounds a request; longer ones are refused, not cut.
+const maxScopes = 1000
+
+func (s *Service) scopesShown() string { return strings.Join(s.cfg.Scopes.Supported(), " ") }
+
+// issue makes a token, stores what it allows, and only then hands it out.
+func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *udap.Trace) (*TokenResponse, error) {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
+	now := a.now.Truncate(time.Second)
+	t := Token{
+		Hash: sha256.Sum256(secret[:]), ClientID: a.registration.ID, Community: a.registration.Community, Client: a.registration.Client,
+		Epoch: a.registration.Epoch, Scope: g.scope, Purposes: g.purposes, Extensions: g.extensions, Issued: now, Expires: now.Add(s.cfg.TokenLifetime),
+	}
+	handle, err := s.cfg.Store.Issue(ctx, a.spend, t)
+	if err != nil {
+		return nil, refuseIssue(tr, err)
+	}
+	tr.Pass(checkClientJTI, "a jti that was not used before", "a new one")
+	tr.Pass(checkIssued, "at most 60 minutes", "token "+t.ID()+" for "+s.cfg.TokenLifetime.String()+", "+strings.Join(g.scope, " "))
+	return &TokenResponse{
+		AccessToken: tokenText(handle, secret), TokenType: "Bearer",
+		ExpiresIn: int64(s.cfg.TokenLifetime / time.Second), Scope: strings.Join(g.scope, " "),
+	}, nil
+}
+
+func refuseIssue(tr *udap.Trace, err error) error {
+	if err == ErrNoRegistration {
+		return tr.Refuse(checkIssued, udap.InvalidClient, udap.Finding{Expected: "a registration that stands still", Found: "it was cancelled or changed during this request", Remedy: "register again, or ask again with a new authentication token", Err: err})
+	}
+	return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+}
+
+// tokenText is how a token is written: where it is kept, and its secret, 48
+// bytes together. Neither half says anything to who holds the token.
+func tokenText(h Handle, secret [32]byte) string {
+	var b [len(h) + len(secret)]byte
+	copy(b[:], h[:])
+	copy(b[len(h):], secret[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+const tokenTextLength = (16 + 32) / 3 * 4
+
+// parseToken takes a token apart; ok is false for what cannot be one of ours.
+func parseToken(text string) (h Handle, hash Hash, ok bool) {
+	if len(text) != tokenTextLength {
+		return h, hash, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return h, hash, false
+	}
+	copy(h[:], b)
+	return h, sha256.Sum256(b[len(h):]), true
+}

@@ -1,0 +1,108 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+// outcome is what a code means on the wire: its HTTP status and the sentence
+// that a client is told where the operator keeps the reasons to himself.
+type outcome struct {
+	status   int
+	sentence string
+}
+
+// outcomes is the one table from code to status (RFC 6749 5.2, RFC 7591 3.2.2,
+// RFC 6750 3.1). A test holds that no code is missing.
+var outcomes = map[udap.Code]outcome{
+	udap.InvalidSoftwareStatement:    {http.StatusBadRequest, "The software statement is not valid."},
+	udap.UnapprovedSoftwareStatement: {http.StatusBadRequest, "The software statement is not signed by a certificate that this server trusts."},
+	udap.InvalidClientMetadata:       {http.StatusBadRequest, "The registration parameters are not acceptable."},
+	udap.InvalidRedirectURI:          {http.StatusBadRequest, "A redirect URI is not acceptable."},
+	udap.InvalidCertification:        {http.StatusBadRequest, "A certification is not valid."},
+	udap.UnapprovedCertification:     {http.StatusBadRequest, "A required certification is not signed by a party that this server trusts."},
+	udap.InvalidClient:               {http.StatusBadRequest, "The client could not be authenticated."},
+	udap.InvalidRequest:              {http.StatusBadRequest, "The request is malformed."},
+	udap.InvalidGrant:                {http.StatusBadRequest, "The grant is not valid."},
+	udap.InvalidScope:                {http.StatusBadRequest, "None of the requested scopes can be granted, or a wildcard scope is not supported."},
+	udap.UnauthorizedClient:          {http.StatusBadRequest, "The client is not registered for this grant type."},
+	udap.UnsupportedGrantType:        {http.StatusBadRequest, "This grant type is not supported."},
+	udap.InvalidToken:                {http.StatusUnauthorized, "The access token is not valid."},
+	udap.InsufficientScope:           {http.StatusForbidden, "The access token does not allow this."},
+	udap.InvalidIDP:                  {http.StatusBadRequest, "The identity provider is not trusted."},
+	udap.AccessDenied:                {http.StatusForbidden, "Access was denied."},
+	udap.ServerError:                 {http.StatusInternalServerError, "The server failed."},
+	udap.TemporarilyUnavailable:      {http.StatusServiceUnavailable, "The server cannot do this now; try again later."},
+}
+
+// Refusal is a refusal that HTTP has a status of its own for.
+type Refusal struct {
+	Of         *udap.Error
+	Status     int
+	RetryAfter time.Duration // 0: no Retry-After
+	Challenge  string        // WWW-Authenticate; empty: none
+	Allow      string        // for 405
+}
+
+func (r *Refusal) Error() string { return r.Of.Error() }
+
+func (r *Refusal) Unwrap() error { return r.Of }
+
+// refusalOf brings any error into the form in which it is written. What is no
+// refusal of ours is a fault of the server, of which the client learns nothing.
+func refusalOf(err error) *Refusal {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	var e *udap.Error
+	if !errors.As(err, &e) {
+		e = &udap.Error{Code: udap.ServerError, Check: checkInternal.Name, Err: err}
+	}
+	return &Refusal{Of: e, Status: outcomes[e.Code].status}
+}
+
+// wireError is the body of a refusal (RFC 6749 5.2): these members and no others.
+type wireError struct {
+	Error       udap.Code `json:"error"`
+	Description string    `json:"error_description"`
+	URI         string    `json:"error_uri,omitzero"`
+}
+
+func (s *Service) wireError(r *Refusal, tr *udap.Trace) wireError {
+	text := outcomes[r.Of.Code].sentence
+	if s.cfg.Explain == ExplainClient && r.Of.Detail != "" {
+		text = r.Of.Check + ": " + r.Of.Detail
+	}
+	w := wireError{Error: r.Of.Code, Description: describe(text)}
+	if s.cfg.TracePage != nil {
+		w.URI = s.cfg.TracePage(tr.ID)
+	}
+	return w
+}
+
+// describe brings a text into the characters of error_description (RFC 6749
+// 5.2): %x20-21 / %x23-5B / %x5D-7E; all others are percent-encoded.
+func describe(text string) string {
+	text = strings.NewReplacer(`"`, "'", `\`, "%5C").Replace(text)
+	var b strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c < 0x20 || c > 0x7e {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// seconds is the value of Retry-After, at least 1.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
