@@ -1,0 +1,53 @@
+package search
+
+import "strings"
+
+// chainClause reads reference[:Type].rest=value.
+func (x *Extractor) chainClause(types []string, head, tail, value string, depth int) (Clause, error) {
+	code, only, _ := strings.Cut(head, ":")
+	if len(types) != 1 {
+		return Clause{}, unknown("a chain needs one resource type")
+	}
+	p := Lookup(types[0], code)
+	if p == nil || p.Kind != Reference {
+		return Clause{}, unknown("%s has no reference %s to chain by", types[0], printable(code))
+	}
+	targets := p.Targets
+	if only != "" {
+		if !IsType(only) {
+			return Clause{}, unknown("%s is no resource type", printable(only))
+		}
+		targets = []string{only}
+	}
+	if targets == nil {
+		targets = Types()
+	}
+	var c Clause
+	var firstErr error
+	for _, t := range targets {
+		then, err := x.clause([]string{t}, tail, value, depth+1)
+		if err == nil {
+			c.chain = append(c.chain, link{p, t, then})
+		} else if firstErr == nil {
+			firstErr = err
+		}
+	}
+	if len(c.chain) == 0 {
+		return c, firstErr
+	}
+	return c, nil
+}
+
+// hasClause reads Type:reference:rest=value, what follows _has:.
+func (x *Extractor) hasClause(types []string, rest, value string, depth int) (Clause, error) {
+	parts := strings.SplitN(rest, ":", 3)
+	if len(parts) != 3 || len(types) != 1 || !IsType(parts[0]) {
+		return Clause{}, unknown("_has:%s is not _has:Type:reference:parameter", printable(rest))
+	}
+	p := Lookup(parts[0], parts[1])
+	if p == nil || p.Kind != Reference {
+		return Clause{}, unknown("%s has no reference %s", parts[0], printable(parts[1]))
+	}
+	then, err := x.clause([]string{parts[0]}, parts[2], value, depth+1)
+	return Clause{has: &has{p, types[0], then}}, err
+}

@@ -1,0 +1,122 @@
+package search
+
+import "bytes"
+
+// Filter says which resources of one type may be seen. The zero value lets
+// nothing through.
+type Filter struct {
+	all bool
+	any [][]Clause // one of them, all clauses of which hold
+}
+
+// Everything lets every resource through.
+func Everything() Filter { return Filter{all: true} }
+
+// Empty reports whether nothing can pass.
+func (f Filter) Empty() bool { return !f.all && len(f.any) == 0 }
+
+// Or lets through what passes f or satisfies all the clauses; no clauses let
+// everything through.
+func (f Filter) Or(clauses []Clause) Filter {
+	if f.all || len(clauses) == 0 {
+		return Everything()
+	}
+	return Filter{any: append(f.any[:len(f.any):len(f.any)], clauses)}
+}
+
+// Passes judges a resource by its terms. Filters must be made of plain
+// clauses (see Plain).
+func (f Filter) Passes(id string, t Terms) bool {
+	if f.all {
+		return true
+	}
+	for _, clauses := range f.any {
+		if allHold(clauses, id, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func allHold(clauses []Clause, id string, t Terms) bool {
+	for i := range clauses {
+		if !clauses[i].holds(id, t) {
+			return false
+		}
+	}
+	return true
+}
+
+// Plain reads name=value as a clause that can be judged by one resource's
+// terms alone: no chains. Errors say why it cannot.
+func (x *Extractor) Plain(typ, name, value string) (Clause, error) {
+	c, err := x.clause([]string{typ}, name, value, 0)
+	if err == nil && (c.chain != nil || c.has != nil) {
+		return c, unknown("a chain cannot restrict a scope")
+	}
+	return c, err
+}
+
+// InCompartment is the clause of belonging to a patient's compartment (R4
+// CompartmentDefinition patient); false when resources of typ never do.
+func InCompartment(typ, patient string) (Clause, bool) {
+	if typ == "Patient" {
+		return Clause{byID: true, ids: []string{patient}}, true
+	}
+	var c Clause
+	for _, code := range Compartment(typ) {
+		if p := Lookup(typ, code); p != nil {
+			c.probes = append(c.probes, p.exactly(patient, sep, "Patient"))
+		}
+	}
+	return c, len(c.probes) > 0
+}
+
+// holds judges a resolved clause by a resource's id and terms.
+func (c *Clause) holds(id string, t Terms) bool {
+	return c.positive(id, t) != c.not
+}
+
+func (c *Clause) positive(id string, t Terms) bool {
+	if c.never {
+		return false
+	}
+	if c.byID {
+		for _, want := range c.ids {
+			if want == id {
+				return true
+			}
+		}
+		return false
+	}
+	for i := range c.probes {
+		if c.probes[i].matches(t) {
+			return true
+		}
+	}
+	return c.inSet(t)
+}
+
+func (p *probe) matches(t Terms) bool {
+	found := false
+	t.Each(func(term []byte) bool {
+		if c := bytes.Compare(term[:2], p.from[:2]); c != 0 {
+			return c < 0
+		}
+		found = p.within(term)
+		return !found
+	})
+	return found
+}
+
+func (c *Clause) inSet(t Terms) bool {
+	if len(c.set) == 0 {
+		return false
+	}
+	found := false
+	t.of(c.setID, func(value []byte) bool {
+		_, found = c.set[string(value)]
+		return !found
+	})
+	return found
+}

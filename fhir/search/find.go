@@ -1,0 +1,269 @@
+package search
+
+import (
+	"context"
+	"slices"
+)
+
+// Index is what finding needs of a store: an ordered index from terms to
+// resources' numbers, and back. It lists current resources only.
+type Index interface {
+	// Scan calls f with each term and resource whose key (the term, a byte
+	// 0, the resource's number) stands between from and to, in order, until
+	// f returns false. The term is valid during the call only.
+	Scan(from, to []byte, f func(term []byte, doc uint64) bool)
+	// Terms gives a resource's id and its terms.
+	Terms(doc uint64) (id string, t Terms)
+	// Find gives the number of a resource that is not deleted.
+	Find(typ, id string) (doc uint64, ok bool)
+	// Identity names a resource.
+	Identity(doc uint64) (typ, id string)
+}
+
+// few is up to how many candidates each is judged by its own terms; more are
+// found by intersecting lists.
+const few = 2048
+
+// maxSet bounds the resources that one link of a chain may lead to.
+const maxSet = 50_000
+
+// ErrTooCostly is a search that met a bound while it ran.
+var ErrTooCostly = &Error{"too-costly", "the search leads to too many resources: narrow it"}
+
+// Finder does searches over one state of an index for one reader.
+type Finder struct {
+	Index Index
+	// Search and Read say which resources of a type the reader may find,
+	// and may have included.
+	Search, Read func(typ string) Filter
+	ctx          context.Context
+	steps        int
+	err          error
+}
+
+// NewFinder gives a Finder that stops with ctx.
+func NewFinder(ctx context.Context, ix Index, search, read func(typ string) Filter) *Finder {
+	return &Finder{Index: ix, Search: search, Read: read, ctx: ctx}
+}
+
+// step counts one unit of work and tells whether to go on.
+func (f *Finder) step() bool {
+	if f.steps++; f.steps&0xfff == 0 && f.err == nil {
+		f.err = f.ctx.Err()
+	}
+	return f.err == nil
+}
+
+// Result is all that matched, in the order asked for.
+type Result struct {
+	Docs []uint64
+	keys map[uint64][]string // sort keys, when the query sorts
+	sort []Sort
+}
+
+// Find gives every resource that matches and may be found. Its error is the
+// context's or an *Error.
+func (f *Finder) Find(q *Query) (*Result, error) {
+	clauses := f.resolveAll(q.Clauses)
+	r := &Result{sort: q.Sort}
+	for _, typ := range q.Types {
+		r.Docs = append(r.Docs, f.matching(typ, clauses, f.Search(typ))...)
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	if len(q.Types) > 1 {
+		slices.Sort(r.Docs)
+	}
+	f.order(r)
+	return r, f.err
+}
+
+// matching gives the resources of typ that satisfy clauses and filter, in the
+// order of their numbers.
+func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
+	if filter.Empty() || f.err != nil {
+		return nil
+	}
+	if len(filter.any) == 1 {
+		clauses = append(clauses[:len(clauses):len(clauses)], filter.any[0]...)
+		filter = Everything()
+	}
+	if docs, ok := f.candidates(typ, clauses); ok {
+		return f.judge(docs, clauses, filter)
+	}
+	docs := f.all(typ, clauses)
+	if filter.all {
+		return docs
+	}
+	var seen []uint64
+	for _, any := range filter.any {
+		seen = union(seen, f.all(typ, any))
+	}
+	return intersect(docs, seen)
+}
+
+// candidates looks for a clause that few resources satisfy.
+func (f *Finder) candidates(typ string, clauses []Clause) ([]uint64, bool) {
+	var best []uint64
+	found := false
+	for i := range clauses {
+		c := &clauses[i]
+		if c.not || !c.narrow() {
+			continue
+		}
+		docs, whole := f.list(typ, c, few)
+		if whole && (!found || len(docs) < len(best)) {
+			best, found = docs, true
+		}
+		if found && len(best) < 64 {
+			break
+		}
+	}
+	return best, found
+}
+
+// narrow reports whether reading the clause's list costs no more than the list
+// is long.
+func (c *Clause) narrow() bool {
+	if c.byID || c.never {
+		return true
+	}
+	for i := range c.probes {
+		if !c.probes[i].exact {
+			return false
+		}
+	}
+	return len(c.set) <= few
+}
+
+// list reads the resources that satisfy the positive of a clause, in order; it
+// stops over limit and says so.
+func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bool) {
+	whole = true
+	add := func(doc uint64) bool {
+		if whole = len(docs) < limit; whole {
+			docs = append(docs, doc)
+		}
+		return whole && f.step()
+	}
+	for _, id := range c.ids {
+		if doc, ok := f.Index.Find(typ, id); ok && !add(doc) {
+			return nil, false
+		}
+	}
+	own := tables().params[typ]["_type"].id
+	for i := range c.probes {
+		p := &c.probes[i]
+		if tables().byID[uint16(p.from[0])<<8|uint16(p.from[1])].Type != tables().byID[own].Type {
+			continue
+		}
+		f.Index.Scan(p.from, p.to, func(term []byte, doc uint64) bool {
+			if p.keep != nil && !p.keep(term[2:]) {
+				return f.step()
+			}
+			return add(doc)
+		})
+	}
+	f.listSet(c, add)
+	slices.Sort(docs)
+	return slices.Compact(docs), whole
+}
+
+func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
+	if len(c.set) == 0 {
+		return
+	}
+	p := tables().byID[c.setID]
+	if len(c.set) > few {
+		all := allOf(p)
+		f.Index.Scan(all.from, all.to, func(term []byte, doc uint64) bool {
+			if _, ok := c.set[string(term[2:])]; ok {
+				return add(doc)
+			}
+			return f.step()
+		})
+		return
+	}
+	for v := range c.set {
+		pr := p.exactly(v)
+		f.Index.Scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
+	}
+}
+
+// judge keeps the candidates that satisfy everything.
+func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 {
+	kept := docs[:0]
+	for _, doc := range docs {
+		if !f.step() {
+			return nil
+		}
+		id, terms := f.Index.Terms(doc)
+		if allHold(clauses, id, terms) && filter.Passes(id, terms) {
+			kept = append(kept, doc)
+		}
+	}
+	return kept
+}
+
+// all finds the resources that satisfy all clauses by their whole lists.
+func (f *Finder) all(typ string, clauses []Clause) []uint64 {
+	var docs []uint64
+	have := false
+	for i := range clauses {
+		if c := &clauses[i]; !c.not {
+			next, _ := f.list(typ, c, maxInt)
+			if have {
+				next = intersect(docs, next)
+			}
+			docs, have = next, true
+		}
+	}
+	if !have {
+		docs, _ = f.list(typ, &Clause{probes: []probe{allOf(Lookup(typ, "_type"))}}, maxInt)
+	}
+	for i := range clauses {
+		if c := &clauses[i]; c.not {
+			without, _ := f.list(typ, c, maxInt)
+			docs = subtract(docs, without)
+		}
+	}
+	return docs
+}
+
+const maxInt = int(^uint(0) >> 1)
+
+func intersect(a, b []uint64) []uint64 {
+	var out []uint64
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0] < b[0]:
+			a = a[1:]
+		case a[0] > b[0]:
+			b = b[1:]
+		default:
+			out = append(out, a[0])
+			a, b = a[1:], b[1:]
+		}
+	}
+	return out
+}
+
+func subtract(a, b []uint64) []uint64 {
+	var out []uint64
+	for _, x := range a {
+		for len(b) > 0 && b[0] < x {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != x {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func union(a, b []uint64) []uint64 {
+	out := append(append(make([]uint64, 0, len(a)+len(b)), a...), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,106 @@
+package search
+
+// maxIncluded bounds what one page may bring along.
+const maxIncluded = 2000
+
+// maxRounds bounds how often :iterate goes on from what it brought.
+const maxRounds = 5
+
+// Include gives the resources that the query's includes bring along with a
+// page, without those of the page; whole is false when there were too many.
+func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool) {
+	if len(q.Includes) == 0 {
+		return nil, true
+	}
+	in := included{f: f, seen: map[uint64]bool{}}
+	for _, doc := range page {
+		in.seen[doc] = true
+	}
+	from := page
+	for round := 0; round < maxRounds && len(from) > 0; round++ {
+		at := len(in.docs)
+		for _, inc := range q.Includes {
+			if round == 0 || inc.Iterate {
+				in.follow(inc, from)
+			}
+		}
+		from = in.docs[at:len(in.docs):len(in.docs)]
+	}
+	return in.docs, !in.full
+}
+
+type included struct {
+	f    *Finder
+	seen map[uint64]bool
+	docs []uint64
+	full bool
+}
+
+func (in *included) follow(inc Include, from []uint64) {
+	for _, p := range inc.params() {
+		for _, doc := range from {
+			if inc.Reverse {
+				in.pointing(p, inc, doc)
+			} else {
+				in.pointedAt(p, inc, doc)
+			}
+		}
+	}
+}
+
+// params are the references that an include follows.
+func (i Include) params() []*Param {
+	if i.Param != nil {
+		return []*Param{i.Param}
+	}
+	var all []*Param
+	for _, p := range Params(i.Source) {
+		if p.Kind == Reference {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// add takes a resource if the reader may read it.
+func (in *included) add(typ string, doc uint64) {
+	if in.seen[doc] || !in.f.step() {
+		return
+	}
+	id, terms := in.f.Index.Terms(doc)
+	if !in.f.Read(typ).Passes(id, terms) {
+		return
+	}
+	if len(in.docs) >= maxIncluded {
+		in.full = true
+		return
+	}
+	in.seen[doc] = true
+	in.docs = append(in.docs, doc)
+}
+
+func (in *included) pointedAt(p *Param, inc Include, doc uint64) {
+	_, terms := in.f.Index.Terms(doc)
+	terms.of(p.id, func(value []byte) bool {
+		id, typ, version := splitRef(value)
+		if typ == "" || version != "" || inc.Target != "" && typ != inc.Target {
+			return true
+		}
+		if d, ok := in.f.Index.Find(typ, id); ok {
+			in.add(typ, d)
+		}
+		return true
+	})
+}
+
+func (in *included) pointing(p *Param, inc Include, doc uint64) {
+	typ, id := in.f.Index.Identity(doc)
+	if inc.Target != "" && typ != inc.Target {
+		return
+	}
+	pr := p.exactly(id, sep, typ)
+	in.f.Index.Scan(pr.from, pr.to, func(_ []byte, d uint64) bool {
+		in.add(p.Type, d)
+		return !in.full
+	})
+}

