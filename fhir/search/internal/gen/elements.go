@@ -58,7 +58,7 @@ func readElements(dir string) (elements, error) {
 }
 
 func (e elements) add(s structure) {
-	if s.Kind == "resource" && !s.Abstract {
+	if s.Kind == "resource" && !s.Abstract && s.Type != "SubscriptionStatus" { // R4B's, backported by the npm package
 		e[concrete+s.Type] = element{}
 	}
 	for _, el := range s.Snapshot.Element {

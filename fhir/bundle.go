@@ -1,0 +1,136 @@
+package fhir
+
+import (
+	"net/http"
+	"strconv"
+
+	"fhirdest.example/fhir/search"
+)
+
+// page is one page of a search's result.
+type page struct {
+	at       lookup
+	q        *search.Query
+	found    *search.Result
+	from, to int
+	finder   *search.Finder
+}
+
+// searchBundle writes a page as a Bundle, from the stored bytes.
+func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, error) {
+	b := make([]byte, 0, 64<<10)
+	b = append(b, `{"resourceType":"Bundle","type":"searchset"`...)
+	if p.q.Total != "none" {
+		b = strconv.AppendInt(append(b, `,"total":`...), int64(len(p.found.Docs)), 10)
+	}
+	b = s.appendLinks(b, r, p)
+	if p.q.Summary == "count" {
+		return &response{status: http.StatusOK, body: append(b, '}')}, nil
+	}
+	docs := p.found.Docs[p.from:p.to]
+	more, whole := p.finder.Include(p.q, docs)
+	if len(docs)+len(more)+len(p.q.Ignored) > 0 {
+		var err error
+		if b, err = s.appendEntries(append(b, `,"entry":[`...), sn, r, p, more, whole); err != nil {
+			return nil, err
+		}
+		b = append(b, ']')
+	}
+	return &response{status: http.StatusOK, body: append(b, '}')}, nil
+}
+
+func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []uint64, whole bool) ([]byte, error) {
+	start := len(b)
+	var err error
+	for _, doc := range p.found.Docs[p.from:p.to] {
+		if b, err = s.appendEntry(b, start, sn, r, p, doc, "match"); err != nil {
+			return nil, err
+		}
+	}
+	for _, doc := range more {
+		if b, err = s.appendEntry(b, start, sn, r, p, doc, "include"); err != nil {
+			return nil, err
+		}
+	}
+	return s.appendIgnored(b, start, p.q, whole), nil
+}
+
+func (s *service) appendEntry(b []byte, start int, sn Snapshot, r *request, p *page, doc uint64, mode string) ([]byte, error) {
+	e, ok := sn.Entry(doc)
+	if !ok {
+		return b, nil
+	}
+	r.notes.touch(e)
+	if len(b) > start {
+		b = append(b, ',')
+	}
+	b = append(b, `{"fullUrl":"`...)
+	b = append(append(append(append(append(b, s.PublicBase...), '/'), e.Type...), '/'), e.ID...)
+	b = append(b, `","resource":`...)
+	body, err := s.view(p.q, e)
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, body...)
+	return append(append(append(b, `,"search":{"mode":"`...), mode...), `"}}`...), nil
+}
+
+// view gives a resource's bytes as the query wants them.
+func (s *service) view(q *search.Query, e Entry) ([]byte, error) { return e.Body, nil }
+
+// appendIgnored tells what of the query was not done (R4 search 3.1.1.1.2).
+func (s *service) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {
+	var issues []issue
+	for _, detail := range q.Ignored {
+		issues = append(issues, issue{severity: "warning", code: "not-supported", detail: "Left out: " + detail})
+	}
+	if !whole {
+		issues = append(issues, issue{severity: "warning", code: "too-costly", detail: "Not all included resources are here: there are too many."})
+	}
+	if len(issues) == 0 {
+		return b
+	}
+	if len(b) > start {
+		b = append(b, ',')
+	}
+	b = append(append(b, `{"resource":`...), outcome(issues)...)
+	return append(b, `,"search":{"mode":"outcome"}}`...)
+}
+
+// appendLinks writes self and, where there are such pages, first, previous,
+// next and last. All but self are opaque and bound to the grant.
+func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
+	base := s.PublicBase
+	if p.at.path != "" {
+		base += "/" + p.at.path
+	}
+	self := base
+	if query := encodePairs(p.q.Used); query != "" {
+		self += "?" + query
+	}
+	b = append(b, `,"link":[`...)
+	b = appendLink(b, "self", self)
+	n := len(p.found.Docs)
+	if p.q.Summary == "count" || p.q.Count == 0 || n == 0 {
+		return append(b, ']')
+	}
+	add := func(relation string, m mark) {
+		b = appendLink(append(b, ','), relation, base+"?"+pageParam+"="+s.seal(r, p.at, p.q, m))
+	}
+	if p.from > 0 || p.to < n {
+		add("first", mark{})
+		add("last", mark{whence: 'l'})
+	}
+	if p.from > 0 && p.from < n {
+		add("previous", mark{'b', p.found.Position(p.from)})
+	}
+	if p.to < n {
+		add("next", mark{'a', p.found.Position(p.to - 1)})
+	}
+	return append(b, ']')
+}
+
+func appendLink(b []byte, relation, url string) []byte {
+	b = append(append(append(b, `{"relation":"`...), relation...), `","url":`...)
+	return append(appendString(b, url), '}')
+}

@@ -1,0 +1,185 @@
+package fhir
+
+import (
+	"bytes"
+	"fmt"
+	"sort"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/samply/golang-fhir-models/fhir-models/fhir"
+
+	"fhirdest.example/fhir/search"
+)
+
+// capabilityDate is when what the statement says last changed in kind.
+const capabilityDate = "2026-11-01"
+
+// capabilityStatement says what the service does, from the routes and search
+// parameters that it has.
+func (s *service) capabilityStatement() ([]byte, error) {
+	st := fhir.CapabilityStatement{
+		Date: capabilityDate, Format: []string{"application/fhir+json", "json"},
+		Name: ptr("Destination"), Title: ptr("FHIR destination"),
+		Software:       &fhir.CapabilityStatementSoftware{Name: "destination"},
+		Implementation: &fhir.CapabilityStatementImplementation{Description: "A FHIR R4 destination of UDAP-trusted exchange", Url: ptr(s.PublicBase)},
+		Instantiates:   []string{"http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server"},
+	}
+	c := coder{}
+	c.set(&st.Status, "active")
+	c.set(&st.Kind, "instance")
+	c.set(&st.FhirVersion, "4.0.1")
+	if _, ok := interactions()["/Type/id"]["PATCH"]; ok {
+		st.PatchFormat = []string{"application/json-patch+json"}
+	}
+	st.Rest = []fhir.CapabilityStatementRest{s.capabilityRest(&c)}
+	if c.err != nil {
+		return nil, c.err
+	}
+	return authored(st, "CapabilityStatement")
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// coder fills in the models' code types by their codes, keeping the first
+// failure.
+type coder struct{ err error }
+
+func (c *coder) set(to interface{ UnmarshalJSON([]byte) error }, code string) {
+	if err := to.UnmarshalJSON([]byte(`"` + code + `"`)); err != nil && c.err == nil {
+		c.err = fmt.Errorf("fhir: code %s: %w", code, err)
+	}
+}
+
+func (s *service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
+	rest := fhir.CapabilityStatementRest{Security: s.capabilitySecurity()}
+	c.set(&rest.Mode, "server")
+	for _, code := range systemInteractions() {
+		var in fhir.CapabilityStatementRestInteraction
+		c.set(&in.Code, code)
+		rest.Interaction = append(rest.Interaction, in)
+	}
+	for _, typ := range search.Types() {
+		rest.Resource = append(rest.Resource, s.capabilityResource(c, typ))
+	}
+	rest.Compartment = []string{"http://hl7.org/fhir/CompartmentDefinition/patient"}
+	return rest
+}
+
+const oauthURIs = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+
+// capabilitySecurity names UDAP as the way in, and the endpoints that the
+// caller gave.
+func (s *service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
+	sec := &fhir.CapabilityStatementRestSecurity{
+		Cors: ptr(false),
+		Service: []fhir.CodeableConcept{{Coding: []fhir.Coding{{
+			System: ptr("http://fhir.udap.org/CodeSystem/capability-rest-security-service"), Code: ptr("UDAP")}},
+			Text: ptr("OAuth 2 with clients registered and authenticated by UDAP")}},
+	}
+	names := make([]string, 0, len(s.Services))
+	for name := range s.Services {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	ext := fhir.Extension{Url: oauthURIs}
+	for _, name := range names {
+		ext.Extension = append(ext.Extension, fhir.Extension{Url: name, ValueUri: ptr(s.Services[name])})
+	}
+	if len(names) > 0 {
+		sec.Extension = []fhir.Extension{ext}
+	}
+	return sec
+}
+
+// typeInteractions are the interactions with a type that the routes have, in
+// the statement's words.
+func typeInteractions() []string {
+	var all []string
+	for _, one := range []struct{ shape, method, code string }{
+		{"/Type/id", "GET", "read"}, {"/Type/id/_history/version", "GET", "vread"},
+		{"/Type/id", "PUT", "update"}, {"/Type/id", "PATCH", "patch"}, {"/Type/id", "DELETE", "delete"},
+		{"/Type/id/_history", "GET", "history-instance"}, {"/Type/_history", "GET", "history-type"},
+		{"/Type", "POST", "create"}, {"/Type", "GET", "search-type"},
+	} {
+		if _, ok := interactions()[one.shape][one.method]; ok {
+			all = append(all, one.code)
+		}
+	}
+	return all
+}
+
+func systemInteractions() []string {
+	all := []string{"search-system"}
+	if _, ok := interactions()[""]["POST"]; ok {
+		all = append(all, "batch", "transaction")
+	}
+	if _, ok := interactions()["/_history"]; ok {
+		all = append(all, "history-system")
+	}
+	return all
+}
+
+// readOnly are types that clients cannot write: the server's own record.
+var readOnly = map[string]bool{"AuditEvent": true}
+
+func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
+	var r fhir.CapabilityStatementRestResource
+	c.set(&r.Type, typ)
+	for _, code := range typeInteractions() {
+		if readOnly[typ] && (code == "create" || code == "update" || code == "patch" || code == "delete") {
+			continue
+		}
+		var in fhir.CapabilityStatementRestResourceInteraction
+		c.set(&in.Code, code)
+		r.Interaction = append(r.Interaction, in)
+	}
+	s.capabilityWrites(c, typ, &r)
+	for _, p := range search.Params(typ) {
+		sp := fhir.CapabilityStatementRestResourceSearchParam{Name: p.Code}
+		c.set(&sp.Type, string(p.Kind))
+		r.SearchParam = append(r.SearchParam, sp)
+		if p.Kind == search.Reference {
+			r.SearchInclude = append(r.SearchInclude, typ+":"+p.Code)
+		}
+	}
+	return r
+}
+
+// capabilityWrites tells the conditional forms and version handling.
+func (s *service) capabilityWrites(c *coder, typ string, r *fhir.CapabilityStatementRestResource) {
+	r.Versioning = new(fhir.ResourceVersionPolicy)
+	c.set(r.Versioning, "versioned")
+	r.ConditionalRead = new(fhir.ConditionalReadStatus)
+	c.set(r.ConditionalRead, "full-support")
+	if _, ok := interactions()["/Type"]["PUT"]; !ok || readOnly[typ] {
+		return
+	}
+	r.ReadHistory, r.UpdateCreate = ptr(true), ptr(true)
+	r.ConditionalCreate, r.ConditionalUpdate = ptr(true), ptr(true)
+	r.ConditionalDelete = new(fhir.ConditionalDeleteStatus)
+	c.set(r.ConditionalDelete, "single")
+}
+
+// authored writes a resource that the server itself made through the models,
+// resourceType first.
+func authored(v any, typ string) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
+	}
+	delete(members, "resourceType")
+	rest, err := json.Marshal(members, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
+	}
+	head := []byte(`{"resourceType":"` + typ + `"`)
+	if len(members) > 0 {
+		head = append(head, ',')
+	}
+	return append(head, bytes.TrimPrefix(rest, []byte("{"))...), nil
+}

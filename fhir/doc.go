@@ -1,0 +1,5 @@
+// Package fhir serves FHIR R4 over stored bytes: what was sent is what is kept
+// and given back, but for id and meta. It reads requests, judges what the
+// reader's grant allows, and leaves storage to a Store and the question who is
+// asking to its caller.
+package fhir

@@ -1,0 +1,116 @@
+package fhir
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"context"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/tree"
+)
+
+// issue is one entry of an OperationOutcome.
+type issue struct {
+	severity string // fatal, error, warning, information; "" is error
+	code     string // of the value set issue-type
+	detail   string
+	path     string // FHIRPath of the element, "" for none
+}
+
+// failure is an answer that says no: a status and its OperationOutcome.
+type failure struct {
+	status int
+	issues []issue
+	www    string // WWW-Authenticate
+	allow  string // Allow
+	retry  int    // Retry-After, seconds
+	cause  error  // for the log
+}
+
+func (f *failure) Error() string { return f.issues[0].detail }
+
+func (f *failure) Unwrap() error { return f.cause }
+
+func fail(status int, code, detail string) *failure {
+	return &failure{status: status, issues: []issue{{code: code, detail: detail}}}
+}
+
+func notFound() *failure {
+	return fail(http.StatusNotFound, "not-found", "There is no such resource.")
+}
+
+func forbidden(detail string) *failure {
+	f := fail(http.StatusForbidden, "forbidden", detail)
+	f.www = `Bearer error="insufficient_scope"`
+	return f
+}
+
+// asFailure turns any error into an answer. What is not the client's doing is
+// told to the operator, not to the client.
+func asFailure(err error) *failure {
+	var f *failure
+	var q *search.Error
+	var t *tree.Error
+	var h *splice.Error
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &q):
+		return fail(http.StatusBadRequest, q.Code, q.Detail)
+	case errors.As(err, &t) && t.Code == "too-long":
+		return fail(http.StatusRequestEntityTooLarge, t.Code, t.Error())
+	case errors.As(err, &t):
+		return fail(http.StatusBadRequest, t.Code, t.Error())
+	case errors.As(err, &h):
+		f := fail(http.StatusBadRequest, h.Code, h.Detail)
+		f.issues[0].path = h.Expression
+		return f
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		f := fail(http.StatusServiceUnavailable, "too-costly", "The request took too long: narrow it, or try later.")
+		f.retry = 10
+		return f
+	}
+	f = fail(http.StatusInternalServerError, "exception", "The server failed; nothing was changed.")
+	f.cause = err
+	return f
+}
+
+// outcome writes an OperationOutcome.
+func outcome(issues []issue) []byte {
+	b := []byte(`{"resourceType":"OperationOutcome","issue":[`)
+	for i, is := range issues {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendIssue(b, is)
+	}
+	return append(b, `]}`...)
+}
+
+func appendIssue(b []byte, is issue) []byte {
+	if is.severity == "" {
+		is.severity = "error"
+	}
+	b = append(append(append(b, `{"severity":"`...), is.severity...), `","code":"`...)
+	b = append(append(b, is.code...), `","diagnostics":`...)
+	b = appendString(b, is.detail)
+	if is.path != "" {
+		b = appendString(append(b, `,"expression":[`...), is.path)
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendString writes a JSON string; what is not UTF-8 is replaced.
+func appendString(b []byte, s string) []byte {
+	out, err := jsontext.AppendQuote(b, s)
+	if err != nil && len(out) == len(b) {
+		return append(b, strconv.QuoteToASCII("")...)
+	}
+	return out
+}

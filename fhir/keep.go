@@ -1,0 +1,163 @@
+package fhir
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"time"
+
+	"fhirdest.example/fhir/sample"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/tree"
+)
+
+const (
+	pageKeySetting = "page-key"
+	indexSetting   = "index-version"
+	loadBatch      = 2000 // resources in one transaction of a load
+)
+
+// prepareStore makes the key of page links once, and the index anew when it
+// was made by other rules.
+func (s *service) prepareStore(ctx context.Context) error {
+	var secret []byte
+	stale := false
+	err := s.Store.View(func(sn Snapshot) error {
+		secret = append(secret, sn.Setting(pageKeySetting)...)
+		v := sn.Setting(indexSetting)
+		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != search.Version()
+		return nil
+	})
+	if err == nil && len(secret) == 0 {
+		secret = make([]byte, 32)
+		rand.Read(secret)
+		err = s.Store.Update(ctx, func(c Change) error { return c.SetSetting(pageKeySetting, secret) })
+	}
+	if err == nil && stale {
+		err = s.reindex(ctx)
+	}
+	if err == nil {
+		err = s.Store.Update(ctx, func(c Change) error {
+			return c.SetSetting(indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	s.pageKey, err = newPageKey(secret)
+	return err
+}
+
+// entry makes a version to store of a body that was read. now becomes its
+// lastUpdated.
+func (s *service) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	body, err := splice.Set(body, root, splice.Identity{ID: id, VersionID: fmt.Sprint(version), LastUpdated: now})
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body}
+	root, err = tree.Parse(body)
+	if err != nil {
+		return Entry{}, err
+	}
+	e.Terms = s.ex.Extract(typ, root)
+	return e, nil
+}
+
+// Seed fills an empty store with the synthetic population of that many
+// patients; a store that has a resource is left as it is.
+func Seed(ctx context.Context, c Config, patients int) error {
+	s, err := newService(c)
+	if err != nil {
+		return err
+	}
+	empty := true
+	err = s.Store.View(func(sn Snapshot) error {
+		sn.Changes("", 0, func(_, _, _ uint64) bool { empty = false; return false })
+		return nil
+	})
+	if err != nil || !empty || patients <= 0 {
+		return err
+	}
+	var batch []Entry
+	now := s.Now()
+	err = sample.Generate(patients, func(typ, id string, body []byte) error {
+		root, err := tree.Parse(body)
+		if err != nil {
+			return fmt.Errorf("fhir: sample %s/%s: %w", typ, id, err)
+		}
+		e, err := s.entry(root, body, typ, id, 1, now)
+		if err != nil {
+			return fmt.Errorf("fhir: sample %s/%s: %w", typ, id, err)
+		}
+		if batch = append(batch, e); len(batch) < loadBatch {
+			return nil
+		}
+		err = s.putAll(ctx, batch)
+		batch = batch[:0]
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.putAll(ctx, batch)
+}
+
+func (s *service) putAll(ctx context.Context, batch []Entry) error {
+	return s.Store.Update(ctx, func(c Change) error {
+		for _, e := range batch {
+			if _, err := c.Put(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// reindex makes every current resource's terms anew, without a new version.
+func (s *service) reindex(ctx context.Context) error {
+	var docs []uint64
+	err := s.Store.View(func(sn Snapshot) error {
+		sn.Each(func(doc uint64) bool { docs = append(docs, doc); return true })
+		return nil
+	})
+	for err == nil && len(docs) > 0 {
+		n := min(loadBatch, len(docs))
+		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(c, docs[:n]) })
+		docs = docs[n:]
+	}
+	return err
+}
+
+func (s *service) reindexSome(c Change, docs []uint64) error {
+	for _, doc := range docs {
+		e, ok := c.Entry(doc)
+		if !ok || e.Deleted {
+			continue
+		}
+		root, err := tree.Parse(e.Body)
+		if err != nil {
+			return fmt.Errorf("fhir: index %s/%s: %w", e.Type, e.ID, err)
+		}
+		if err := c.Reindex(doc, s.ex.Extract(e.Type, root)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serveCapability answers GET [base]/metadata, to anybody.
+func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
+	if r.method != http.MethodGet && r.method != http.MethodHead {
+		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
+		f.allow = "GET, HEAD"
+		return nil, f
+	}
+	w.Header().Set("Cache-Control", "public, max-age=60")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	return &response{status: http.StatusOK, body: s.capability}, nil
+}

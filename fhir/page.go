@@ -1,0 +1,110 @@
+package fhir
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+)
+
+// pageKey seals the links between pages: nobody but this server reads or makes
+// one.
+type pageKey struct{ cipher.AEAD }
+
+func newPageKey(secret []byte) (pageKey, error) {
+	sum := sha256.Sum256(secret)
+	block, err := aes.NewCipher(sum[:])
+	if err != nil {
+		return pageKey{}, err
+	}
+	aead, err := cipher.NewGCM(block)
+	return pageKey{aead}, err
+}
+
+// mark is where a page begins: at a position of the result, before or after it.
+type mark struct {
+	whence   byte // 0 from the start, 'a' after, 'b' before, 'l' the last page
+	position []byte
+}
+
+// pageParam carries a sealed mark and query.
+const pageParam = "_page"
+
+func badPage() error {
+	return fail(http.StatusGone, "expired", "This page link is not good for this token: search again.")
+}
+
+// seal makes the value of _page: the query and mark, readable with the same
+// grant and path only.
+func (s *service) seal(r *request, at lookup, q *search.Query, m mark) string {
+	plain := []byte{m.whence}
+	plain = binary.AppendUvarint(plain, uint64(len(m.position)))
+	plain = append(plain, m.position...)
+	plain = append(plain, encodePairs(q.Used)...)
+	nonce := make([]byte, s.pageKey.NonceSize())
+	rand.Read(nonce)
+	return base64.RawURLEncoding.EncodeToString(s.pageKey.Seal(nonce, nonce, plain, r.pageBinding(at)))
+}
+
+// pageBinding is what must be the same when a link is followed.
+func (r *request) pageBinding(at lookup) []byte {
+	b := r.grant.binding()
+	return append(b[:], at.path...)
+}
+
+// openPage gives the query to do: the one that _page holds, or the request's.
+func (s *service) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
+	sealed := r.get(pageParam)
+	if sealed == "" {
+		return r.query, mark{}, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(sealed)
+	if n := s.pageKey.NonceSize(); err != nil || len(raw) < n {
+		return nil, mark{}, badPage()
+	}
+	plain, err := s.pageKey.Open(nil, raw[:s.pageKey.NonceSize()], raw[s.pageKey.NonceSize():], r.pageBinding(at))
+	if err != nil || len(plain) < 2 {
+		return nil, mark{}, badPage()
+	}
+	n, k := binary.Uvarint(plain[1:])
+	if k <= 0 || n > uint64(len(plain)-1-k) {
+		return nil, mark{}, badPage()
+	}
+	rest := plain[1+k:]
+	pairs, err := parseQuery(string(rest[n:]))
+	return pairs, mark{plain[0], rest[:n]}, err
+}
+
+func encodePairs(pairs []search.Pair) string {
+	var b strings.Builder
+	for i, p := range pairs {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(url.QueryEscape(p.Name) + "=" + url.QueryEscape(p.Value))
+	}
+	return b.String()
+}
+
+// cut gives the range of the result that the marked page has.
+func (m mark) cut(found *search.Result, count int) (from, to int, err error) {
+	n := len(found.Docs)
+	switch m.whence {
+	case 'a':
+		from, err = found.Seek(m.position, true)
+	case 'b':
+		to, err = found.Seek(m.position, false)
+		from = max(0, to-count)
+		return from, min(n, from+count), err
+	case 'l':
+		from = max(0, (n-1)/max(count, 1)*count)
+	}
+	return min(from, n), min(n, from+count), err
+}

@@ -1,0 +1,122 @@
+package fhir
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"fhirdest.example/fhir/search"
+)
+
+// request is one interaction asked for: by HTTP, or by an entry of a batch or
+// transaction.
+type request struct {
+	ctx    context.Context
+	method string
+	path   []string // what stands below the base, undecoded
+	query  []search.Pair
+	header http.Header // for entries, only those that an entry may carry
+	body   []byte
+	grant  *Grant
+	now    time.Time
+	form   bool // the parameters came (in part) by form
+
+	filters map[filterKey]search.Filter
+	notes   notes
+}
+
+// rawTarget gives the path and query of a request as they were sent.
+func rawTarget(r *http.Request) (path, query string) {
+	target := r.RequestURI
+	if target == "" {
+		target = r.URL.RequestURI()
+	}
+	target, query, _ = strings.Cut(target, "?")
+	if !strings.HasPrefix(target, "/") { // absolute form
+		if _, rest, ok := strings.Cut(target, "://"); ok {
+			if i := strings.IndexByte(rest, '/'); i >= 0 {
+				return rest[i:], query
+			}
+		}
+		return "", query
+	}
+	return target, query
+}
+
+// below takes the base's path off; false when the path is not under a base.
+// Segments stay undecoded: no type, id or operation needs an escape but "$".
+func (s *service) below(path string) ([]string, bool) {
+	for _, p := range s.prefixes {
+		rest, ok := strings.CutPrefix(path, p)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		return splitPath(strings.TrimPrefix(rest, "/"))
+	}
+	return nil, false
+}
+
+func splitPath(rest string) ([]string, bool) {
+	if rest == "" {
+		return nil, true
+	}
+	segs := strings.Split(rest, "/")
+	for i, seg := range segs {
+		if op, ok := strings.CutPrefix(seg, "%24"); ok {
+			segs[i] = "$" + op
+		}
+		if seg == "" || len(segs) > 6 {
+			return nil, false
+		}
+	}
+	return segs, true
+}
+
+// parseQuery reads name=value pairs in their order. Control characters and bad
+// escapes are refused.
+func parseQuery(raw string) ([]search.Pair, error) {
+	var pairs []search.Pair
+	for raw != "" {
+		var one string
+		one, raw, _ = strings.Cut(raw, "&")
+		if one == "" {
+			continue
+		}
+		k, v, _ := strings.Cut(one, "=")
+		name, err1 := url.QueryUnescape(k)
+		value, err2 := url.QueryUnescape(v)
+		if err1 != nil || err2 != nil || hasControl(name) || hasControl(value) {
+			return nil, fail(http.StatusBadRequest, "value", "The query is not well-formed.")
+		}
+		pairs = append(pairs, search.Pair{Name: name, Value: value})
+	}
+	return pairs, nil
+}
+
+func hasControl(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) >= 0
+}
+
+// get gives the first value of a parameter.
+func (r *request) get(name string) string {
+	for _, p := range r.query {
+		if p.Name == name {
+			return p.Value
+		}
+	}
+	return ""
+}
+
+// prefers reports whether the Prefer header has that item.
+func (r *request) prefers(item string) bool {
+	for _, line := range r.header.Values("Prefer") {
+		for _, p := range strings.FieldsFunc(line, func(c rune) bool { return c == ',' || c == ';' }) {
+			if strings.EqualFold(strings.TrimSpace(p), item) {
+				return true
+			}
+		}
+	}
+	return false
+}

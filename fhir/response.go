@@ -1,0 +1,83 @@
+package fhir
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const jsonType = "application/fhir+json; charset=utf-8"
+
+// response is an answer before it is written: nothing in it points into the
+// store.
+type response struct {
+	status      int
+	body        []byte
+	contentType string // "" for FHIR JSON
+	version     uint64 // for ETag; 0 for none
+	modified    time.Time
+	location    string
+	header      http.Header // further headers
+}
+
+func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) {
+	h := w.Header()
+	for k, v := range resp.header {
+		h[k] = v
+	}
+	if resp.version > 0 {
+		h.Set("ETag", etag(resp.version))
+	}
+	if !resp.modified.IsZero() {
+		h.Set("Last-Modified", resp.modified.UTC().Format(http.TimeFormat))
+	}
+	if resp.location != "" {
+		h.Set("Location", resp.location)
+	}
+	if resp.body != nil {
+		if resp.contentType == "" {
+			resp.contentType = jsonType
+		}
+		h.Set("Content-Type", resp.contentType)
+	}
+	if resp.status != http.StatusNoContent && resp.status != http.StatusNotModified {
+		h.Set("Content-Length", strconv.Itoa(len(resp.body)))
+	}
+	w.WriteHeader(resp.status)
+	if r.Method != http.MethodHead && resp.body != nil && resp.status != http.StatusNotModified {
+		w.Write(resp.body)
+	}
+}
+
+func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+
+// answer is a failure as a response.
+func (f *failure) response() *response {
+	resp := &response{status: f.status, body: outcome(f.issues), header: http.Header{}}
+	if f.www != "" {
+		resp.header.Set("WWW-Authenticate", f.www)
+	}
+	if f.allow != "" {
+		resp.header.Set("Allow", f.allow)
+	}
+	if f.retry > 0 {
+		resp.header.Set("Retry-After", strconv.Itoa(f.retry))
+	}
+	return resp
+}
+
+// commonHeaders go with every answer: health data is for its asker alone, and
+// nothing in it may run in a browser.
+func commonHeaders(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("Vary", "Accept, Authorization, Origin, Prefer")
+}
+
+// resourceURL is where a resource stands, under the public base.
+func (s *service) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
+
+func (s *service) versionURL(typ, id string, version uint64) string {
+	return s.resourceURL(typ, id) + "/_history/" + strconv.FormatUint(version, 10)
+}

@@ -1,0 +1,119 @@
+package fhir
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+)
+
+// searchType answers GET [base]/Type?... and POST [base]/Type/_search.
+func (s *service) searchType(sn Snapshot, r *request) (*response, error) {
+	if _, err := s.need(r, r.path[0], scope.Search); err != nil {
+		return nil, err
+	}
+	return s.searchAt(sn, r, lookup{path: r.path[0], types: r.path[:1]})
+}
+
+// searchSystem answers GET [base]?..., over the types that _type names.
+func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
+	types, err := s.typeList(r, scope.Search)
+	if err != nil {
+		return nil, err
+	}
+	return s.searchAt(sn, r, lookup{types: types})
+}
+
+// searchCompartment answers GET [base]/Patient/id/Type?...
+func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) {
+	typ := r.path[2]
+	if r.path[0] != "Patient" {
+		return nil, fail(http.StatusNotFound, "not-supported", "The server has compartments of Patient only.")
+	}
+	if _, err := s.need(r, typ, scope.Search); err != nil {
+		return nil, err
+	}
+	if _, err := s.allowed(sn, r, "Patient", r.path[1], scope.Read); err != nil {
+		return nil, err
+	}
+	in, ok := search.InCompartment(typ, r.path[1])
+	if !ok {
+		return nil, fail(http.StatusNotFound, "not-supported", typ+" is in no patient's compartment.")
+	}
+	return s.searchAt(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}, also: []search.Clause{in}})
+}
+
+// typeList reads _type: the types searched, all that the grant allows if there
+// is none.
+func (s *service) typeList(r *request, p scope.Permission) ([]string, error) {
+	var types []string
+	named := false
+	for _, pair := range r.query {
+		if pair.Name != "_type" {
+			continue
+		}
+		named = true
+		for _, t := range strings.Split(pair.Value, ",") {
+			if !search.IsType(t) {
+				return nil, fail(http.StatusBadRequest, "value", "_type names something that is no resource type.")
+			}
+			if _, err := s.need(r, t, p); err != nil {
+				return nil, err
+			}
+			types = append(types, t)
+		}
+	}
+	if named {
+		return types, nil
+	}
+	for _, t := range search.Types() {
+		if !s.filter(r, t, p).Empty() {
+			types = append(types, t)
+		}
+	}
+	if len(types) == 0 {
+		return nil, forbidden("The token's scopes do not allow this on any type.")
+	}
+	return types, nil
+}
+
+// lookup is where a search looks.
+type lookup struct {
+	path  string // below the base, for links
+	types []string
+	also  []search.Clause // besides what the query asks
+}
+
+// finder gives a Finder that sees what the grant allows.
+func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.Finder {
+	return search.NewFinder(ctx, sn,
+		func(typ string) search.Filter { return s.filter(r, typ, scope.Search) },
+		func(typ string) search.Filter { return s.filter(r, typ, scope.Read) })
+}
+
+// searchAt does a search and gives one page of it.
+func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error) {
+	pairs, mark, err := s.openPage(r, at)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.ex.Parse(at.types, pairs, r.prefers("handling=strict"))
+	if err != nil {
+		return nil, err
+	}
+	q.Clauses = append(q.Clauses, at.also...)
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
+	defer cancel()
+	f := s.finder(ctx, sn, r)
+	found, err := f.Find(q)
+	if err != nil {
+		return nil, err
+	}
+	from, to, err := mark.cut(found, q.Count)
+	if err != nil {
+		return nil, err
+	}
+	return s.searchBundle(sn, r, &page{at: at, q: q, found: found, from: from, to: to, finder: f})
+}

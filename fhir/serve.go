@@ -1,0 +1,192 @@
+package fhir
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+)
+
+// ServeHTTP answers one request under either base.
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	commonHeaders(w.Header())
+	resp, err := s.serve(w, r)
+	if err != nil {
+		f := asFailure(err)
+		if f.cause != nil && s.Failed != nil {
+			s.Failed(r, f.cause)
+		}
+		resp = f.response()
+	}
+	s.write(w, r, resp)
+}
+
+// serve reads the request, asks who sends it, and does it.
+func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, error) {
+	path, rawQuery := rawTarget(r)
+	segs, ok := s.below(path)
+	if !ok {
+		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
+	}
+	req := &request{ctx: r.Context(), method: r.Method, path: segs, header: r.Header, now: s.Now()}
+	var err error
+	if req.query, err = parseQuery(rawQuery); err != nil {
+		return nil, err
+	}
+	if _, err = negotiate(r, req.get("_format")); err != nil {
+		return nil, err
+	}
+	if len(segs) == 1 && segs[0] == "metadata" {
+		return s.serveCapability(w, req)
+	}
+	if req.get("access_token") != "" {
+		return nil, fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the URL.")
+	}
+	grant, denial := s.Authorize(r)
+	if denial != nil || grant == nil {
+		if denial == nil {
+			denial = &Denial{Status: http.StatusUnauthorized, Text: "A token is needed."}
+		}
+		return nil, denied(denial)
+	}
+	req.grant = grant
+	if err := s.readBody(w, r, req); err != nil {
+		return nil, err
+	}
+	return s.do(req)
+}
+
+// readBody takes the body in, bounded, and a search's form with it.
+func (s *service) readBody(w http.ResponseWriter, r *http.Request, req *request) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return fail(http.StatusUnsupportedMediaType, "not-supported", "Compressed bodies are not taken.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
+	var tooLong *http.MaxBytesError
+	if errors.As(err, &tooLong) {
+		return fail(http.StatusRequestEntityTooLarge, "too-long", "The body is longer than the server takes.")
+	}
+	if err != nil {
+		return fail(http.StatusBadRequest, "structure", "The body did not arrive whole.")
+	}
+	req.body = body
+	if n := len(req.path); r.Method == http.MethodPost && n > 0 && req.path[n-1] == "_search" {
+		return req.readForm()
+	}
+	return nil
+}
+
+// readForm adds a POSTed search's parameters to those of the URL.
+func (r *request) readForm() error {
+	if len(r.body) == 0 {
+		return nil
+	}
+	ct, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
+	if !strings.EqualFold(strings.TrimSpace(ct), "application/x-www-form-urlencoded") {
+		return fail(http.StatusUnsupportedMediaType, "not-supported", "A search is posted as application/x-www-form-urlencoded.")
+	}
+	pairs, err := parseQuery(string(r.body))
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		if p.Name == "access_token" {
+			return fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the form.")
+		}
+	}
+	r.query, r.form = append(r.query, pairs...), true
+	return nil
+}
+
+// do finds the interaction and does it over one state of the store.
+func (s *service) do(req *request) (*response, error) {
+	in, err := find(req.method, req.path)
+	if err != nil {
+		return nil, err
+	}
+	if in.prepare != nil {
+		if err := in.prepare(s, req); err != nil {
+			return nil, err
+		}
+	}
+	var resp *response
+	if in.change != nil {
+		err = s.Store.Update(req.ctx, func(c Change) (err error) {
+			resp, err = in.change(s, c, req)
+			return err
+		})
+		return resp, err
+	}
+	err = s.Store.View(func(sn Snapshot) (err error) {
+		resp, err = in.read(s, sn, req)
+		return err
+	})
+	return resp, err
+}
+
+// interaction is one thing that can be done at a kind of path.
+type interaction struct {
+	name    string
+	prepare func(*service, *request) error                        // judges the request before a state of the store is held
+	read    func(*service, Snapshot, *request) (*response, error) // one of these two
+	change  func(*service, Change, *request) (*response, error)
+}
+
+// shape tells kinds of paths apart.
+func shape(path []string) string {
+	var b strings.Builder
+	for i, seg := range path {
+		switch {
+		case seg[0] == '$':
+			b.WriteString("/" + seg)
+		case seg[0] == '_':
+			b.WriteString("/" + seg)
+		case i == 0 && search.IsType(seg), i == 2 && search.IsType(seg) && path[1][0] != '_':
+			b.WriteString("/Type")
+		case i == 1 && search.ValidID(seg):
+			b.WriteString("/id")
+		case i == 3 && path[2] == "_history" && search.ValidID(seg):
+			b.WriteString("/version")
+		default:
+			return "?"
+		}
+	}
+	return b.String()
+}
+
+// find gives the interaction of a method at a path: 404 for a path that is
+// none of ours, 405 for a method that it does not have.
+func find(method string, path []string) (*interaction, error) {
+	methods, ok := interactions()[shape(path)]
+	if !ok {
+		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
+	}
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	in, ok := methods[method]
+	if !ok {
+		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
+		f.allow = allowed(methods)
+		return nil, f
+	}
+	return in, nil
+}
+
+func allowed(methods map[string]*interaction) string {
+	var all []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if _, ok := methods[m]; ok {
+			all = append(all, m)
+			if m == http.MethodGet {
+				all = append(all, http.MethodHead)
+			}
+		}
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,56 @@
+package store
+
+import (
+	"encoding/binary"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+const flagDeleted = 1
+
+// encodeEntry writes a version: flags, version, milliseconds, then type, id and
+// terms each led by its length, then the body as it is served.
+func encodeEntry(e fhir.Entry) []byte {
+	b := make([]byte, 0, 40+len(e.Type)+len(e.ID)+len(e.Terms)+len(e.Body))
+	flags := byte(0)
+	if e.Deleted {
+		flags = flagDeleted
+	}
+	b = append(b, flags)
+	b = binary.BigEndian.AppendUint64(b, e.Version)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Updated.UnixMilli()))
+	for _, part := range []string{e.Type, e.ID} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Terms)))
+	b = append(b, e.Terms...)
+	return append(b, e.Body...)
+}
+
+// decodeEntry reads what encodeEntry wrote; the parts point into it.
+func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
+	if len(b) < 17 {
+		return fhir.Entry{}, false
+	}
+	e := fhir.Entry{Doc: doc, Deleted: b[0]&flagDeleted != 0, Version: binary.BigEndian.Uint64(b[1:]),
+		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC()}
+	typ, b, ok1 := takePart(b[17:])
+	id, b, ok2 := takePart(b)
+	terms, b, ok3 := takePart(b)
+	if !ok1 || !ok2 || !ok3 {
+		return fhir.Entry{}, false
+	}
+	e.Type, e.ID, e.Terms, e.Body = string(typ), string(id), search.Terms(terms), b
+	return e, true
+}
+
+func takePart(b []byte) (part, rest []byte, ok bool) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, nil, false
+	}
+	return b[k : k+int(n)], b[k+int(n):], true
+}

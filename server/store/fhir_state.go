@@ -1,0 +1,256 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// state is one transaction seen as fhir.Snapshot and fhir.Change.
+type state struct {
+	docs, ids, versions, index, log, settings *bbolt.Bucket
+
+	key   []byte // reused for index keys that are put
+	wrote bool   // something was changed since the job began
+}
+
+var (
+	_ fhir.Change = (*state)(nil)
+	_ fhir.Store  = (*FHIR)(nil)
+)
+
+func newState(tx *bbolt.Tx) *state {
+	return &state{
+		docs: tx.Bucket([]byte("docs")), ids: tx.Bucket([]byte("ids")),
+		versions: tx.Bucket([]byte("versions")), index: tx.Bucket([]byte("index")),
+		log: tx.Bucket([]byte("log")), settings: tx.Bucket([]byte("settings")),
+	}
+}
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 16), n) }
+
+// idKey joins type and id by NUL, which neither may hold.
+func idKey(typ, id string) []byte {
+	k := make([]byte, 0, len(typ)+1+len(id))
+	k = append(append(k, typ...), 0)
+	return append(k, id...)
+}
+
+func (s *state) Lookup(typ, id string) (uint64, bool) {
+	v := s.ids.Get(idKey(typ, id))
+	if len(v) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(v), true
+}
+
+func (s *state) Find(typ, id string) (uint64, bool) {
+	doc, ok := s.Lookup(typ, id)
+	if !ok {
+		return 0, false
+	}
+	v := s.docs.Get(number(doc))
+	return doc, len(v) > 0 && v[0]&flagDeleted == 0
+}
+
+func (s *state) Entry(doc uint64) (fhir.Entry, bool) {
+	return decodeEntry(doc, s.docs.Get(number(doc)))
+}
+
+func (s *state) Identity(doc uint64) (typ, id string) {
+	e, _ := s.Entry(doc)
+	return e.Type, e.ID
+}
+
+func (s *state) Terms(doc uint64) (string, search.Terms) {
+	e, _ := s.Entry(doc)
+	return e.ID, e.Terms
+}
+
+func (s *state) Version(doc, version uint64) (fhir.Entry, bool) {
+	if e, ok := s.Entry(doc); ok && e.Version == version {
+		return e, true
+	}
+	return decodeEntry(doc, s.versions.Get(binary.BigEndian.AppendUint64(number(doc), version)))
+}
+
+func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
+	c := s.index.Cursor()
+	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
+		n := len(k) - 9
+		if n < 2 {
+			continue
+		}
+		if !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
+			return
+		}
+	}
+}
+
+func (s *state) Each(f func(doc uint64) bool) {
+	c := s.docs.Cursor()
+	for k, _ := c.First(); k != nil && f(binary.BigEndian.Uint64(k)); k, _ = c.Next() {
+	}
+}
+
+// Reindex implements fhir.Change.
+func (s *state) Reindex(doc uint64, t search.Terms) error {
+	e, ok := s.Entry(doc)
+	if !ok {
+		return nil
+	}
+	s.wrote = true
+	before := append(search.Terms(nil), e.Terms...)
+	e.Terms = t
+	return errors.Join(s.reindex(doc, before, t), s.docs.Put(number(doc), encodeEntry(e)))
+}
+
+func (s *state) Setting(name string) []byte { return s.settings.Get([]byte(name)) }
+
+func (s *state) SetSetting(name string, value []byte) error {
+	s.wrote = true
+	return s.settings.Put([]byte(name), value)
+}
+
+// Changes implements fhir.Snapshot by stepping back through the logs of all
+// types asked for together.
+func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint64) bool) {
+	var heads []*head
+	if typ != "" {
+		heads = s.heads(heads, []byte(typ), before)
+	} else {
+		c := s.log.Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			heads = s.heads(heads, k, before)
+		}
+	}
+	for {
+		h := newest(heads)
+		if h == nil || !f(h.seq, h.doc, h.version) {
+			return
+		}
+		h.set(h.cursor.Prev())
+	}
+}
+
+// head is the next change of one type's log, going back.
+type head struct {
+	cursor            *bbolt.Cursor
+	seq, doc, version uint64 // seq 0: no more
+}
+
+func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
+	b := s.log.Bucket(typ)
+	if b == nil {
+		return heads
+	}
+	h := &head{cursor: b.Cursor()}
+	if before == 0 {
+		h.set(h.cursor.Last())
+	} else if k, _ := h.cursor.Seek(number(before)); k == nil {
+		h.set(h.cursor.Last())
+	} else {
+		h.set(h.cursor.Prev())
+	}
+	return append(heads, h)
+}
+
+func (h *head) set(k, v []byte) {
+	h.seq = 0
+	if len(k) == 8 && len(v) == 16 {
+		h.seq = binary.BigEndian.Uint64(k)
+		h.doc, h.version = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	}
+}
+
+func newest(heads []*head) *head {
+	var best *head
+	for _, h := range heads {
+		if h.seq > 0 && (best == nil || h.seq > best.seq) {
+			best = h
+		}
+	}
+	return best
+}
+
+// Put implements fhir.Change.
+func (s *state) Put(e fhir.Entry) (uint64, error) {
+	s.wrote = true
+	var before search.Terms
+	if e.Doc == 0 {
+		n, err := s.docs.NextSequence()
+		if err != nil {
+			return 0, err
+		}
+		e.Doc = n
+		if err := s.ids.Put(idKey(e.Type, e.ID), number(n)); err != nil {
+			return 0, err
+		}
+	} else if old, ok := s.Entry(e.Doc); ok {
+		before = append(search.Terms(nil), old.Terms...)
+		if err := s.versions.Put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version), encodeEntry(history(old))); err != nil {
+			return 0, err
+		}
+	}
+	return e.Doc, errors.Join(s.reindex(e.Doc, before, e.Terms), s.docs.Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
+}
+
+func history(e fhir.Entry) fhir.Entry {
+	e.Terms = nil
+	return e
+}
+
+func (s *state) logChange(e fhir.Entry) error {
+	b, err := s.log.CreateBucketIfNotExists([]byte(e.Type))
+	if err != nil {
+		return err
+	}
+	b.FillPercent = 0.9 // keys come in sequence
+	seq, err := s.log.NextSequence()
+	if err != nil {
+		return err
+	}
+	return b.Put(number(seq), binary.BigEndian.AppendUint64(number(e.Doc), e.Version))
+}
+
+// reindex turns one set of terms into another. Both are in order.
+func (s *state) reindex(doc uint64, before, after search.Terms) error {
+	old := list(before)
+	var err error
+	after.Each(func(term []byte) bool {
+		for len(old) > 0 && bytes.Compare(old[0], term) < 0 {
+			err = errors.Join(err, s.index.Delete(s.indexKey(old[0], doc)))
+			old = old[1:]
+		}
+		if len(old) > 0 && bytes.Equal(old[0], term) {
+			old = old[1:]
+			return true
+		}
+		err = errors.Join(err, s.index.Put(s.indexKey(term, doc), nil))
+		return true
+	})
+	for _, term := range old {
+		err = errors.Join(err, s.index.Delete(s.indexKey(term, doc)))
+	}
+	return err
+}
+
+func (s *state) indexKey(term []byte, doc uint64) []byte {
+	s.key = append(append(s.key[:0], term...), 0)
+	s.key = binary.BigEndian.AppendUint64(s.key, doc)
+	return s.key
+}
+
+func list(t search.Terms) [][]byte {
+	var all [][]byte
+	t.Each(func(term []byte) bool {
+		all = append(all, term)
+		return true
+	})
+	return all
+}
