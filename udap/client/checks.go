@@ -38,6 +38,21 @@ var (
 	checkRead   = udap.Check{Name: "get.read", Title: "The destination answered the request"}
 )
 
+// The further checks of the doctor.
+var (
+	checkOwnChain    = udap.Check{Name: "doctor.own.chain", Title: "Our chain is in order and leads to an anchor of the community"}
+	checkOwnFragment = udap.Check{Name: "doctor.own.fragment", Title: "Our certificate's URIs have the fragments that the community uses"}
+	checkWeb         = udap.Check{Name: "doctor.tls", Title: "The web server's certificate lasts, and is no certificate of the community"}
+	checkAnchors     = udap.Check{Name: "doctor.anchors", Title: "The community's anchors count now and are not those of web servers"}
+	checkServerCert  = udap.Check{Name: "doctor.server", Title: "The destination's own certificate and signed metadata last"}
+	checkMembers     = udap.Check{Name: "doctor.members", Title: "The discovery document has every required member, of the right type"}
+	checkWords       = udap.Check{Name: "doctor.words", Title: "No member looks like another one misspelt"}
+	checkHosts       = udap.Check{Name: "doctor.hosts", Title: "The endpoints stand at the host of the base URL"}
+	checkSmart       = udap.Check{Name: "doctor.smart", Title: "SMART configuration and UDAP metadata say the same"}
+	checkTiered      = udap.Check{Name: "doctor.tiered", Title: "The scopes that Tiered OAuth and sign-in need are there, spelt right"}
+	checkCapability  = udap.Check{Name: "doctor.capability", Title: "The FHIR server answers at the base URL and calls itself by it"}
+)
+
 // Checks lists what this package checks.
 func Checks() []udap.Check {
 	return []udap.Check{
@@ -46,6 +61,8 @@ func Checks() []udap.Check {
 		checkIdentity, checkURI, checkStatement, checkPosted, checkAccepted, checkClientID, checkEcho,
 		checkB2B, checkAsked, checkGiven, checkLifetime, checkScope,
 		checkTarget, checkRead,
+		checkOwnChain, checkOwnFragment, checkWeb, checkAnchors, checkServerCert, checkMembers, checkWords, checkHosts,
+		checkSmart, checkTiered, checkCapability,
 	}
 }
 

@@ -10,6 +10,7 @@ package client
 
 import (
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/udap"
@@ -47,8 +49,9 @@ type Config struct {
 
 // Client is an originator in front of one destination.
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg     Config
+	http    *http.Client
+	lastTLS atomic.Pointer[tls.ConnectionState] // of the last connection made; a wrapped one does not tell
 }
 
 const defaultTimeout = 30 * time.Second

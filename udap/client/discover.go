@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -27,7 +28,8 @@ type Discovery struct {
 	Token         string `json:"tokenEndpoint,omitempty"`
 	Authorization string `json:"authorizationEndpoint,omitempty"`
 
-	doc object
+	doc    object
+	signer *x509.Certificate // the leaf that signed the metadata, once verified
 }
 
 // List gives an array of the discovery document, which is not signed.
@@ -116,7 +118,7 @@ func (c *Client) believe(ctx context.Context, d *Discovery) error {
 	if err != nil {
 		return err
 	}
-	d.Verified, d.Expires = true, m.Expires
+	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
 	d.Trace.Pass(checkSigned, "", "verified until "+stamp(m.Expires))
 	return nil

@@ -49,7 +49,7 @@ func (c *Client) send(ctx context.Context, tr *udap.Trace, req *http.Request, mo
 		return nil, c.unreachable(tr, req.URL, err)
 	}
 	defer res.Body.Close()
-	tr.Pass(checkConnect, "", shownURL(req.URL)+tlsShown(res.TLS))
+	tr.Pass(checkConnect, "", shownURL(req.URL)+tlsShown(c.lastTLS.Load()))
 	c.compareClocks(tr, res.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(res.Body, most+1))
 	if err != nil {

@@ -67,6 +67,8 @@ func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn
 		_ = conn.Close()
 		return nil, err
 	}
+	state := secured.ConnectionState()
+	c.lastTLS.Store(&state)
 	if c.cfg.Wrap != nil {
 		return c.cfg.Wrap(secured), nil
 	}

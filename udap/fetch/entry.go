@@ -90,10 +90,6 @@ var errOtherIssuer = errors.New("the list is of another issuer")
 // maxNumber is the greatest length of a list's number (RFC 5280 5.2.3: 20 octets).
 const maxNumber = 20
 
-// aheadBy is how far a list's thisUpdate may lie ahead of our clock before the
-// list is left aside; the verifier judges it again by the community's skew.
-const aheadBy = 5 * time.Minute
-
 // parse reads a list (DER, or PEM as some servers send it) and checks that it
 // is genuine for its issuer and counts now.
 func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.RevocationList, error) {
@@ -111,25 +107,10 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("%w: %q, not %q", errOtherIssuer, list.Issuer, issuer.Subject)
 	}
-	if err := checkList(list, issuer, now); err != nil {
-		return nil, err
-	}
-	if err := current(list, now); err != nil {
-		return nil, err
+	if err := udap.CheckList(list, issuer, now); err != nil {
+		return nil, fmt.Errorf("list %s is not used: %w", number(list), err)
 	}
 	return list, nil
-}
-
-func current(l *x509.RevocationList, now time.Time) error {
-	switch {
-	case l.NextUpdate.IsZero():
-		return fmt.Errorf("list %s has no next update, so it would never run out", number(l))
-	case !now.Before(l.NextUpdate):
-		return fmt.Errorf("list %s had already run out at %s when it was fetched", number(l), stamp(l.NextUpdate))
-	case l.ThisUpdate.After(now.Add(aheadBy)):
-		return fmt.Errorf("list %s counts only from %s on", number(l), stamp(l.ThisUpdate))
-	}
-	return nil
 }
 
 // newer refuses to roll a list back: neither number nor thisUpdate may fall.
@@ -153,15 +134,4 @@ func numberOf(l *x509.RevocationList) *big.Int {
 		return big.NewInt(-1)
 	}
 	return l.Number
-}
-
-// checkList says whether a list is its issuer's own.
-func checkList(list *x509.RevocationList, issuer *x509.Certificate, _ time.Time) error {
-	if !issuer.IsCA || issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
-		return fmt.Errorf("%q may not sign lists", issuer.Subject)
-	}
-	if err := list.CheckSignatureFrom(issuer); err != nil {
-		return fmt.Errorf("the list was not signed by %q: %w", issuer.Subject, err)
-	}
-	return nil
 }

@@ -62,7 +62,8 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 		return nil, time.Time{}
 	}
 	list, err := x509.ParseRevocationList(l.DER)
-	if err != nil || checkList(list, issuer, s.cfg.Now()) != nil {
+	// Judged as of its own day: one that has run out still is the floor.
+	if err != nil || udap.CheckList(list, issuer, list.ThisUpdate) != nil {
 		return nil, time.Time{}
 	}
 	return list, l.Fetched
