@@ -1,0 +1,123 @@
+// Command originator is an originator at the command line: it discovers a
+// destination, registers there, gets tokens, reads data, cancels, and says
+// what is wrong when something is.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// The exit codes: done; a check or the other side said no; usage or configuration.
+const (
+	exitDone    = 0
+	exitRefused = 1
+	exitUsage   = 2
+)
+
+// commands are the words that may stand first, and what each does.
+var commands = map[string]func(context.Context, *call) error{
+	"discover": discover,
+	"register": register,
+	"token":    token,
+	"get":      get,
+	"cancel":   cancel,
+	"doctor":   doctor,
+}
+
+// call is one run of the program.
+type call struct {
+	*options
+	session *session
+	out     *printer
+	now     func() time.Time
+	atEnd   []func() error // closes what was opened, in the order of opening
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		return help(args, stdout, stderr)
+	}
+	do, ok := commands[args[0]]
+	if !ok {
+		return complain(stderr, complaint{fmt.Sprintf("there is no command %q", args[0]), "one of discover, register, token, get, cancel, doctor; see originator help"})
+	}
+	o, err := parseOptions(args[0], args[1:])
+	if errors.Is(err, errHelp) {
+		return help(args[:1], stdout, stderr)
+	}
+	if err != nil {
+		return complain(stderr, err)
+	}
+	c := &call{options: o, out: &printer{out: stdout, err: stderr, json: o.json, quiet: o.quiet}, now: time.Now}
+	if err := c.prepare(); err != nil {
+		return complain(stderr, err)
+	}
+	err = do(ctx, c)
+	for _, end := range c.atEnd {
+		err = errors.Join(err, end())
+	}
+	return finish(c, err, stderr)
+}
+
+// finish turns how a command ended into an exit code.
+func finish(c *call, err error, stderr io.Writer) int {
+	var usage complaint
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		return complain(stderr, err)
+	}
+	c.out.failed(err)
+	return exitRefused
+}
+
+func help(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usageText)
+		return exitUsage
+	}
+	if args[0] == "help" && len(args) > 1 {
+		args = args[1:]
+	}
+	if t, ok := commandUsage[args[0]]; ok {
+		fmt.Fprint(stdout, t)
+		return exitDone
+	}
+	fmt.Fprint(stdout, usageText)
+	return exitDone
+}
+
+// complaint is one thing that is wrong with the command line or a file.
+type complaint struct{ text, hint string }
+
+func (c complaint) Error() string { return c.text }
+
+// complain prints every complaint with its hint.
+func complain(w io.Writer, err error) int {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		for _, e := range many.Unwrap() {
+			complain(w, e)
+		}
+		return exitUsage
+	}
+	fmt.Fprintf(w, "originator: %v\n", err)
+	var c complaint
+	if errors.As(err, &c) && c.hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", c.hint)
+	}
+	return exitUsage
+}

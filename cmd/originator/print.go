@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap"
+)
+
+// printer shows what happened: results on out, traces on err; with -json one
+// object on out and nothing else.
+type printer struct {
+	out, err io.Writer
+	json     bool
+	quiet    bool
+	result   result
+}
+
+// result is what -json prints.
+type result struct {
+	Command string `json:"command"`
+	OK      bool   `json:"ok"`
+	Error   string `json:"error,omitempty"`
+
+	Discovery any            `json:"discovery,omitempty"`
+	Outcome   any            `json:"outcome,omitempty"`
+	Body      jsontext.Value `json:"body,omitempty"`
+}
+
+// say prints a line of the result.
+func (p *printer) say(format string, args ...any) {
+	if !p.json {
+		fmt.Fprintf(p.out, format+"\n", args...)
+	}
+}
+
+// trace prints each step of a decision.
+func (p *printer) trace(tr *udap.Trace) {
+	if p.json || tr == nil {
+		return
+	}
+	fmt.Fprintf(p.err, "%s (trace %s)\n", tr.Action, tr.ID)
+	for _, s := range tr.Steps {
+		p.step(s)
+	}
+}
+
+// marks are how each verdict is shown.
+var marks = map[udap.Verdict]string{
+	udap.Passed: "ok", udap.Warned: "WARN", udap.Refused: "FAIL", udap.Skipped: "--",
+}
+
+func (p *printer) step(s udap.Step) {
+	loud := s.Verdict == udap.Warned || s.Verdict == udap.Refused
+	if p.quiet && !loud {
+		return
+	}
+	if !loud {
+		fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, s.Found)
+		return
+	}
+	fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, s.Title)
+	for _, l := range []struct{ name, text string }{{"expected", s.Expected}, {"found", s.Found}, {"hint", s.Remedy}} {
+		if l.text != "" {
+			fmt.Fprintf(p.err, "        %s: %s\n", l.name, l.text)
+		}
+	}
+}
+
+// failed ends a command that was refused. The trace has said why.
+func (p *printer) failed(err error) {
+	var refusal *udap.Error
+	text := err.Error()
+	if errors.As(err, &refusal) {
+		text = fmt.Sprintf("%s: %s", refusal.Check, refusal.Detail)
+	}
+	p.result.OK, p.result.Error = false, text
+	if !p.json {
+		fmt.Fprintf(p.err, "originator: stopped at %s\n", text)
+		return
+	}
+	p.emit()
+}
+
+// done ends a command that went well.
+func (p *printer) done() error {
+	p.result.OK = true
+	if p.json {
+		p.emit()
+	}
+	return nil
+}
+
+func (p *printer) emit() {
+	data, err := json.Marshal(p.result, jsontext.WithIndent("  "))
+	if err != nil {
+		fmt.Fprintf(p.err, "originator: %v\n", err)
+		return
+	}
+	fmt.Fprintf(p.out, "%s\n", data)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/certs"
+)
+
+// session is what one command leaves for the next. It holds an access token,
+// so its file is readable by its owner only.
+type session struct {
+	Version  int       `json:"version"`
+	ClientID string    `json:"clientId,omitempty"`
+	Scope    string    `json:"scope,omitempty"` // as registered
+	Token    string    `json:"token,omitempty"`
+	Expires  time.Time `json:"expires,omitzero"`
+	Name     string    `json:"name,omitempty"`
+	Contacts []string  `json:"contacts,omitempty"`
+
+	Remembered remembered `json:"options"`
+}
+
+const sessionVersion = 1
+
+func loadSession(path string) (*session, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &session{Version: sessionVersion}, nil
+	}
+	if err != nil {
+		return nil, complaint{err.Error(), "name another session file (-session)"}
+	}
+	var s session
+	if err := json.Unmarshal(data, &s, json.RejectUnknownMembers(true)); err != nil || s.Version != sessionVersion {
+		return nil, complaint{fmt.Sprintf("%s is no session file (%v)", path, err), "remove it, or name another one (-session)"}
+	}
+	return &s, nil
+}
+
+func (s *session) save(path string) error {
+	data, err := json.Marshal(s, jsontext.WithIndent("  "))
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(path, append(data, '\n'), 0o600)
+}
+
+// forget drops what belongs to another destination or another identity.
+func (s *session) forget() {
+	*s = session{Version: sessionVersion, Remembered: s.Remembered}
+}
+
+// recall fills the flags that were not given from the session, and notices
+// when base, community or identity changed: then client_id and token go.
+func (s *session) recall(now *remembered) {
+	old := s.Remembered
+	if now.Cert != "" || now.P12 != "" {
+		old.Cert, old.Key, old.P12, old.P12Password, old.URI, old.Algorithm = "", "", "", "", "", ""
+	}
+	if now.Base != "" && now.Base != old.Base {
+		old.Community, old.Connect, old.ConnectName = "", "", ""
+	}
+	for _, f := range []struct{ now, old *string }{
+		{&now.Base, &old.Base}, {&now.Community, &old.Community}, {&now.Cert, &old.Cert}, {&now.Key, &old.Key},
+		{&now.P12, &old.P12}, {&now.P12Password, &old.P12Password}, {&now.URI, &old.URI}, {&now.Algorithm, &old.Algorithm},
+		{&now.TLSCA, &old.TLSCA}, {&now.Connect, &old.Connect}, {&now.ConnectName, &old.ConnectName},
+		{&now.Revocation, &old.Revocation}, {&now.Evidence, &old.Evidence},
+	} {
+		if *f.now == "" {
+			*f.now = *f.old
+		}
+	}
+	for _, f := range []struct{ now, old *texts }{{&now.Anchors, &old.Anchors}, {&now.Allow, &old.Allow}, {&now.Lists, &old.Lists}} {
+		if len(*f.now) == 0 {
+			*f.now = *f.old
+		}
+	}
+	same := now.Base == s.Remembered.Base && now.Community == s.Remembered.Community &&
+		now.Cert == s.Remembered.Cert && now.P12 == s.Remembered.P12 && now.URI == s.Remembered.URI
+	if !same {
+		s.forget()
+	}
+	s.Remembered = *now
+}
+
+// absolute makes the paths of flags stand from everywhere.
+func (r *remembered) absolute() error {
+	for _, p := range []*string{&r.Cert, &r.Key, &r.P12, &r.P12Password, &r.TLSCA, &r.Evidence} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/client"
+)
+
+// begin opens the originator and discovers the destination, which every
+// command but get does first.
+func (c *call) begin(ctx context.Context) (*client.Client, *client.Discovery, error) {
+	c.out.result.Command = c.command
+	cl, err := c.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := cl.Discover(ctx)
+	c.out.result.Discovery = d
+	c.out.trace(d.Trace)
+	return cl, d, err
+}
+
+func discover(ctx context.Context, c *call) error {
+	cl, d, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	c.out.say("base          %s", c.Base)
+	c.out.say("registration  %s", d.Registration)
+	c.out.say("token         %s", d.Token)
+	if d.Authorization != "" {
+		c.out.say("authorization %s", d.Authorization)
+	}
+	c.out.say("grant types   %s", strings.Join(d.List("grant_types_supported"), " "))
+	c.out.say("scopes        %s", strings.Join(d.List("scopes_supported"), " "))
+	if err := c.keep(); err != nil {
+		return err
+	}
+	return c.out.done()
+}
+
+func (c *call) keep() error {
+	if err := c.session.save(c.options.session); err != nil {
+		return complaint{"the session could not be kept: " + err.Error(), "name another session file (-session)"}
+	}
+	return nil
+}
+
+func register(ctx context.Context, c *call) error {
+	reg, err := c.parameters()
+	if err != nil {
+		return err
+	}
+	cl, d, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out, err := cl.Register(ctx, d, reg)
+	c.out.result.Outcome = out
+	c.out.trace(out.Trace)
+	if err != nil {
+		return err
+	}
+	s := c.session
+	s.ClientID, s.Scope, s.Name, s.Contacts = string(out.ClientID), out.Scope, reg.ClientName, reg.Contacts
+	s.Token, s.Expires = "", time.Time{} // a token of before may no longer have the scopes
+	if err := c.keep(); err != nil {
+		return err
+	}
+	c.out.say("client_id  %s (%s)", out.ClientID, map[bool]string{true: "new", false: "changed"}[out.New])
+	c.out.say("scope      %s", out.Scope)
+	return c.out.done()
+}
+
+// parameters are the flags of register, else what the session has.
+func (c *call) parameters() (client.Registration, error) {
+	reg := client.Registration{
+		ClientName: c.name, Contacts: c.contacts, Scope: c.scope, GrantTypes: c.grants, RedirectURIs: c.redirects,
+		LogoURI: c.logo, ClientURI: c.page, TosURI: c.tos, PolicyURI: c.policy,
+	}
+	orElse(&reg.ClientName, c.session.Name)
+	if len(reg.Contacts) == 0 {
+		reg.Contacts = c.session.Contacts
+	}
+	for _, file := range c.certifications {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return reg, complaint{err.Error(), "-certification names a file with one compact JWT"}
+		}
+		reg.Certifications = append(reg.Certifications, strings.TrimSpace(string(data)))
+	}
+	return reg, nil
+}
+
+func cancel(ctx context.Context, c *call) error {
+	reg, err := c.parameters()
+	if err != nil {
+		return err
+	}
+	cl, d, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out, err := cl.Cancel(ctx, d, reg)
+	c.out.result.Outcome = out
+	c.out.trace(out.Trace)
+	if err != nil {
+		return err
+	}
+	c.session.forget()
+	if err := c.keep(); err != nil {
+		return err
+	}
+	c.out.say("cancelled  %s", out.ClientID)
+	return c.out.done()
+}
+
+func token(ctx context.Context, c *call) error {
+	if c.session.ClientID == "" {
+		return complaint{"there is no registration yet", "originator register comes first"}
+	}
+	req, err := c.tokenRequest()
+	if err != nil {
+		return err
+	}
+	cl, d, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out, err := cl.Token(ctx, d, req)
+	c.out.result.Outcome = out
+	c.out.trace(out.Trace)
+	if err != nil {
+		return err
+	}
+	c.session.Token, c.session.Expires = out.Access, out.Expires.UTC()
+	if err := c.keep(); err != nil {
+		return err
+	}
+	c.out.say("token    kept in %s until %s", c.options.session, out.Expires.UTC().Format("15:04:05 MST"))
+	c.out.say("scope    %s", out.Scope)
+	return c.out.done()
+}
+
+// defaultPurpose is treatment, as HL7 codes it.
+const defaultPurpose = "urn:oid:2.16.840.1.113883.5.8#TREAT"
+
+func (c *call) tokenRequest() (client.TokenRequest, error) {
+	req := client.TokenRequest{ClientID: udap.ClientID(c.session.ClientID), Scope: c.scope}
+	orElse(&req.Scope, c.session.Scope)
+	for _, e := range c.extensions {
+		name, file, ok := strings.Cut(e, "=")
+		data, err := os.ReadFile(file)
+		if !ok || err != nil || !jsontext.Value(data).IsValid() {
+			return req, complaint{fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e, err), ""}
+		}
+		if req.Extensions == nil {
+			req.Extensions = map[string]jsontext.Value{}
+		}
+		req.Extensions[name] = data
+	}
+	if c.noB2B {
+		return req, nil
+	}
+	if c.organization == "" {
+		return req, complaint{"-organization is missing", "the URI of the organisation that asks, for example https://example.org/fhir/Organization/1; or -no-b2b"}
+	}
+	if len(c.purposes) == 0 {
+		c.purposes = texts{defaultPurpose}
+	}
+	req.B2B = &client.B2B{
+		OrganizationID: c.organization, OrganizationName: c.organizationName, PurposeOfUse: c.purposes,
+		SubjectName: c.subjectName, SubjectID: c.subjectID, SubjectRole: c.subjectRole,
+		ConsentPolicy: c.consentPolicies, ConsentReference: c.consentRefs,
+	}
+	return req, nil
+}
+
+func get(ctx context.Context, c *call) error {
+	c.out.result.Command = c.command
+	cl, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	out, err := cl.Get(ctx, c.args[0], c.session.Token)
+	c.out.result.Outcome = out
+	c.out.trace(out.Trace)
+	if err != nil {
+		return err
+	}
+	if err := c.body(out.Reply); err != nil {
+		return err
+	}
+	return c.out.done()
+}
+
+// body gives what was read: into a file, or on standard output.
+func (c *call) body(r *client.Reply) error {
+	switch {
+	case c.output != "":
+		if err := os.WriteFile(c.output, r.Body, 0o600); err != nil {
+			return complaint{err.Error(), "-o names a file to write"}
+		}
+	case c.json && jsontext.Value(r.Body).IsValid():
+		c.out.result.Body = r.Body
+	case !c.json:
+		_, err := c.out.out.Write(append(r.Body[:len(r.Body):len(r.Body)], '\n'))
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"net"
+
+	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/gateway/wire"
+)
+
+// tap opens the evidence file that -evidence names: one line for each message
+// that crosses our own wire, under TLS.
+func (c *call) tap() (func(net.Conn) net.Conn, error) {
+	if c.Evidence == "" {
+		return nil, nil
+	}
+	log, err := evidence.Open(c.Evidence, "originator", evidence.Options{Now: c.now})
+	if err != nil {
+		return nil, complaint{err.Error(), "-evidence names a file to append to"}
+	}
+	c.atEnd = append(c.atEnd, log.Close)
+	return func(conn net.Conn) net.Conn { return wire.Client(conn, log.ConnID(), c.now, log.Tap) }, nil
+}

@@ -1,0 +1,104 @@
+package main
+
+const usageText = `originator: be the one who asks
+
+Usage:
+  originator discover [flags] BASE    find out what a destination offers, and verify it
+  originator register [flags] [BASE]  register there, or change the registration
+  originator token    [flags]         get an access token
+  originator get      [flags] PATH    read PATH under the FHIR base with that token
+  originator cancel   [flags]         end the registration
+  originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
+  originator help COMMAND             the flags of one command
+
+BASE is the FHIR base URL; the whole URL of a discovery document will do too,
+.well-known/udap?community=... and all. What one command was told and learnt
+is kept in a session file, so the next one need not be told again.
+
+A session against a running sandbox:
+  originator register -sandbox DIR -name 'Test App' -contact mailto:a@example.org -scope 'system/Patient.rs'
+  originator token -organization https://example.org/fhir/Organization/1
+  originator get 'Patient?_count=3'
+  originator cancel
+
+The same against any destination:
+  originator register -cert chain.pem -key key.pem -anchor root.pem -tls-ca tls.pem \
+      -name 'Test App' -contact mailto:a@example.org -scope 'system/Patient.rs' \
+      https://fhir.example.org/r4
+
+Every check is printed on standard error, each refusal with a hint; the result
+goes to standard output. Exit codes: 0 done; 1 a check failed or the
+destination refused; 2 usage or configuration.
+`
+
+const commonUsage = `
+Destination:
+  -base URL              FHIR base URL
+  -community URI         trust community to ask for
+  -tls-ca FILE           PEM: anchors of web servers (default: the system's)
+  -connect ADDRESS       host:port to connect to; URL, Host and TLS name stay
+  -connect-name NAME     TLS name of what listens there, when dialling a private port
+  -timeout DURATION      for one request (default 30s)
+
+Whom we believe:
+  -anchor FILE           PEM: root (and intermediates) of the community asked for; repeatable
+  -anchor URI=FILE       the same for the community URI
+  -revocation RULE       required (default), soft or off
+  -list FILE|URL         revocation list for issuers without distribution point; repeatable
+  -allow ORIGIN          scheme://host:port of lists that may be private; repeatable
+
+Who we are:
+  -cert FILE -key FILE   PEM: chain, leaf first; its key
+  -p12 FILE              PKCS#12 in place of both
+  -p12-password-file F   file with its password
+  -uri URI               which of the certificate's URIs to go by, when it has several
+  -alg ALG               RS256, ES256, RS384 or ES384 (default: what fits the key)
+
+Here:
+  -sandbox DIR           take all of this from a sandbox's manifest
+  -client NAME           which of its clients to be (default: the first)
+  -session FILE          session file (default originator.json)
+  -evidence FILE         append a line for each message that crossed our wire
+  -json                  one JSON object on standard output, nothing else
+  -quiet                 show warnings and refusals only
+`
+
+const registrationUsage = `
+Registration:
+  -name NAME             client_name
+  -contact mailto:ADDR   contacts; repeatable
+  -scope 'SCOPES'        scopes to register
+  -grant TYPE            client_credentials (default), authorization_code, refresh_token; repeatable
+  -redirect URL          redirect_uris; repeatable
+  -logo URL              logo_uri
+  -page URL              client_uri, the client's web page
+  -tos URL, -policy URL  tos_uri, policy_uri
+  -certification FILE    a certification, one compact JWT; repeatable
+`
+
+const tokenUsage = `
+Token:
+  -scope 'SCOPES'            default: those registered
+  -organization URI          hl7-b2b organization_id
+  -organization-name NAME
+  -purpose CODE              purpose_of_use; repeatable (default urn:oid:2.16.840.1.113883.5.8#TREAT)
+  -subject-name, -subject-id, -subject-role TEXT
+  -consent-policy URI, -consent-reference URL    repeatable
+  -extension NAME=FILE       a further extension object, JSON; repeatable
+  -no-b2b                    send no hl7-b2b object
+`
+
+const getUsage = `
+Get:
+  -o FILE                write what was read there
+`
+
+// commandUsage is what help COMMAND prints.
+var commandUsage = map[string]string{
+	"discover": "originator discover [flags] BASE\n\nFetches the discovery document and verifies its signed metadata.\n\nExample:\n  originator discover -anchor root.pem -tls-ca tls.pem 'https://fhir.example.org/r4/.well-known/udap?community=urn:example:a'\n" + commonUsage,
+	"register": "originator register [flags] [BASE]\n\nRegisters, or changes the registration that this certificate's URI has there.\n\nExample:\n  originator register -sandbox DIR -name 'Test App' -contact mailto:a@example.org -scope 'system/Patient.rs system/Observation.rs'\n" + registrationUsage + commonUsage,
+	"token":    "originator token [flags]\n\nGets an access token with the client credentials grant and keeps it in the session file.\n\nExample:\n  originator token -organization https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" + tokenUsage + commonUsage,
+	"get":      "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" + getUsage + commonUsage,
+	"cancel":   "originator cancel [flags]\n\nCancels the registration of this certificate's URI.\n\nExample:\n  originator cancel\n" + registrationUsage + commonUsage,
+	"doctor":   "originator doctor [flags] [BASE]\n\nLooks at names, certificates, lists, clocks and discovery documents, of the destination and of ours, and says what is wrong. It registers nothing.\n\nExample:\n  originator doctor -sandbox DIR\n" + commonUsage,
+}
