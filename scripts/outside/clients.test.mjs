@@ -1,0 +1,145 @@
+// An unmodified OAuth client and an unmodified FHIR client against a running
+// sandbox, through its gateway, with certificates that OpenSSL minted.
+// NODE_EXTRA_CA_CERTS must name the sandbox's TLS CA.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import path from 'node:path'
+import { test } from 'node:test'
+import * as jose from 'jose'
+import * as oauth from 'oauth4webapi'
+import Client from 'fhir-kit-client'
+import { dir, manifest, mint, now, record } from './sandbox.mjs'
+
+const base = manifest.publicBase
+const community = manifest.communities[0]
+const b2b = {
+  'hl7-b2b': {
+    version: '1',
+    organization_id: 'https://outside.example/organization',
+    organization_name: 'Outside Software',
+    purpose_of_use: ['urn:oid:2.16.840.1.113883.5.8#TREAT'],
+  },
+}
+
+async function discover() {
+  const answer = await fetch(`${base}/.well-known/udap?community=${encodeURIComponent(community.uri)}`)
+  assert.equal(answer.status, 200)
+  const plain = await answer.json()
+  const { x5c } = jose.decodeProtectedHeader(plain.signed_metadata)
+  const key = await jose.importX509(`-----BEGIN CERTIFICATE-----\n${x5c[0]}\n-----END CERTIFICATE-----`, 'RS256')
+  const { payload } = await jose.jwtVerify(plain.signed_metadata, key, { issuer: base, subject: base, algorithms: ['RS256'] })
+  assert.equal(payload.token_endpoint, plain.token_endpoint)
+  assert.equal(payload.registration_endpoint, plain.registration_endpoint)
+  return plain
+}
+
+function statement(id, endpoint, more = {}) {
+  const claims = {
+    iss: id.uri, sub: id.uri, aud: endpoint, iat: now(), exp: now() + 300, jti: crypto.randomUUID(),
+    client_name: 'Outside client', contacts: ['mailto:owner@outside.example'],
+    grant_types: ['client_credentials'], token_endpoint_auth_method: 'private_key_jwt',
+    scope: 'system/Patient.rs system/Observation.read', ...more,
+  }
+  return new jose.SignJWT(claims).setProtectedHeader({ alg: id.alg, x5c: id.x5c }).sign(id.key)
+}
+
+async function register(udap, id) {
+  const as = { issuer: udap.registration_endpoint, registration_endpoint: udap.registration_endpoint }
+  const answer = await oauth.dynamicClientRegistrationRequest(as, {
+    software_statement: await statement(id, udap.registration_endpoint), udap: '1',
+  })
+  return oauth.processDynamicClientRegistrationResponse(answer)
+}
+
+async function token(id, registered, scope) {
+  const issuer = new URL(base.replace(/\/fhir$/, '/oauth'))
+  const as = await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, { algorithm: 'oauth2' }))
+  const key = await jose.importPKCS8(id.pem, id.alg)
+  const auth = oauth.PrivateKeyJwt(key, {
+    [oauth.modifyAssertion]: (header, payload) => {
+      header.x5c = id.x5c
+      payload.aud = as.token_endpoint
+      payload.extensions = b2b
+    },
+  })
+  const client = { client_id: registered.client_id, token_endpoint_auth_method: 'private_key_jwt' }
+  const answer = await oauth.clientCredentialsGrantRequest(as, client, auth, { scope, udap: '1' })
+  return oauth.processClientCredentialsResponse(as, client, answer)
+}
+
+for (const alg of ['RS256', 'ES256']) {
+  test(`oauth4webapi and jose register, get a token and read a Patient with an OpenSSL certificate (${alg})`, async () => {
+    const udap = await discover()
+    const id = mint(community, `https://outside.example/${alg}`, alg)
+    const registered = await register(udap, id)
+    assert.deepEqual(registered.grant_types, ['client_credentials'])
+    const granted = await token(id, registered, 'system/Patient.rs')
+    assert.equal(granted.token_type, 'bearer')
+    assert.ok(granted.expires_in > 0 && granted.expires_in <= 3600)
+    assert.equal(granted.refresh_token, undefined)
+    const page = await fetch(`${base}/Patient?_count=5`, { headers: { authorization: `Bearer ${granted.access_token}` } })
+    assert.equal(page.status, 200)
+    const text = await page.text()
+    record(text)
+    const bundle = JSON.parse(text)
+    assert.ok(bundle.entry.length > 0)
+    for (const e of bundle.entry) assert.ok(e.fullUrl.startsWith(`${base}/Patient/`), e.fullUrl)
+    for (const l of bundle.link) assert.ok(l.url.startsWith(base), l.url)
+  })
+}
+
+test('fhir-kit-client reads and searches', async () => {
+  const udap = await discover()
+  const id = mint(community, 'https://outside.example/fhir-kit', 'ES256')
+  const granted = await token(id, await register(udap, id), 'system/Patient.rs system/Observation.read')
+  const client = new Client({ baseUrl: base, bearerToken: granted.access_token })
+  const statementOf = await client.capabilityStatement()
+  assert.equal(statementOf.resourceType, 'CapabilityStatement')
+  record(JSON.stringify(statementOf))
+  let page = await client.search({ resourceType: 'Patient', searchParams: { _count: 7 } })
+  record(JSON.stringify(page))
+  const first = page.entry[0].resource
+  const read = await client.read({ resourceType: 'Patient', id: first.id })
+  record(JSON.stringify(read))
+  assert.deepEqual(read, first)
+  const seen = new Set(page.entry.map((e) => e.resource.id))
+  while ((page = await client.nextPage({ bundle: page }))) {
+    record(JSON.stringify(page))
+    for (const e of page.entry) {
+      assert.ok(!seen.has(e.resource.id), `${e.resource.id} came twice`)
+      seen.add(e.resource.id)
+    }
+  }
+  assert.ok(seen.size >= 25, `${seen.size} patients`)
+  const vitals = await client.search({ resourceType: 'Observation', searchParams: { patient: first.id, category: 'vital-signs' } })
+  record(JSON.stringify(vitals))
+  assert.ok(vitals.entry.length > 0)
+  await assert.rejects(client.read({ resourceType: 'Condition', id: 'x' }), (e) => e.response.status === 403)
+})
+
+test('curl sees the discovery documents, and is told to show a token', () => {
+  const curl = (...args) => execFileSync('curl', ['-sS', '--cacert', path.join(dir, manifest.tlsCA), ...args], { encoding: 'utf8' })
+  const udap = JSON.parse(curl(`${base}/.well-known/udap`))
+  assert.deepEqual(udap.udap_versions_supported, ['1'])
+  const metadata = curl(`${base}/metadata`)
+  assert.equal(JSON.parse(metadata).resourceType, 'CapabilityStatement')
+  record(metadata)
+  const head = curl('-i', `${base}/Patient`)
+  assert.match(head, /^HTTP\/1\.1 401 /)
+  assert.match(head, /^WWW-Authenticate: Bearer/im)
+  record(head.slice(head.indexOf('\r\n\r\n') + 4))
+})
+
+test('a statement whose iss is in no SAN is refused with a trace', async () => {
+  const udap = await discover()
+  const id = mint(manifest.communities[1], 'https://outside.example/foreign', 'RS256')
+  id.uri = 'https://outside.example/not-in-the-certificate'
+  const answer = await fetch(udap.registration_endpoint, {
+    method: 'POST', headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ software_statement: await statement(id, udap.registration_endpoint), udap: '1' }),
+  })
+  assert.equal(answer.status, 400)
+  const refusal = await answer.json()
+  assert.equal(refusal.error, 'invalid_software_statement')
+  assert.ok(answer.headers.get('trace-id'))
+})
