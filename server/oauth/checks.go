@@ -62,6 +62,7 @@ func Checks() []udap.Check {
 			checkCertifications, checkRegisterJTI, checkRegisterCancel, checkRegistered, checkRenewed},
 		[]udap.Check{checkAuthorization, checkSecret, checkClientUDAP, checkAssertionType, checkAssertion, checkClientJTI},
 		[]udap.Check{checkGrantType, checkGrant, checkResources, checkExtension, checkScope, checkIssued, checkToken, checkBearer, checkTokenParam},
+		metadataChecks(),
 	)
 }
 

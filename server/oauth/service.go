@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type Config struct {
 	Issuer string // the authorization server's own URL; its endpoints stand under it
 
 	Verifier *udap.Verifier
+	Members  []Member // in the order of configuration; the first is the default community
 	Store    Store
 	Scopes   scope.Catalogue // for client_credentials; published as scopes_supported
 	Personal scope.Catalogue // for authorization_code; published once that grant works
@@ -40,14 +42,18 @@ type Config struct {
 	AuthorizationCode bool
 
 	TokenLifetime time.Duration // 0 means MaxTokenLifetime, which is also the most
-	Explain       Explain
-	TracePage     func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record        func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
-	Now           func() time.Time
-	Address       func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
-	Limits        Limits
-	Experimental  Experimental
-	Extensions    []Extension // extension objects besides hl7-b2b that are recognised
+	// UnknownCommunityDefault answers a request for the metadata of a community
+	// that is none of ours with the default metadata; else the answer is 204.
+	UnknownCommunityDefault bool
+
+	Explain      Explain
+	TracePage    func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record       func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
+	Now          func() time.Time
+	Address      func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Limits       Limits
+	Experimental Experimental
+	Extensions   []Extension // extension objects besides hl7-b2b that are recognised
 }
 
 // Experimental switches on what the guides call so.
@@ -61,6 +67,8 @@ type Service struct {
 	urls   URLs
 	ours   map[string]string // our URLs and what each is, for hints
 	limits *limiters
+
+	publishers []*publisher // of metadata, one per member
 }
 
 // URLs are the addresses of the authorization server, all under its issuer.
@@ -85,10 +93,14 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	urls := URLsOf(cfg.Issuer)
-	return &Service{cfg: cfg, urls: urls, limits: newLimiters(cfg.Limits), ours: map[string]string{
+	s := &Service{cfg: cfg, urls: urls, limits: newLimiters(cfg.Limits), ours: map[string]string{
 		cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
 		urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
-	}}, nil
+	}}
+	for _, m := range cfg.Members {
+		s.publishers = append(s.publishers, &publisher{service: s, member: m})
+	}
+	return s, nil
 }
 
 func (c Config) check() error {
@@ -104,6 +116,9 @@ func (c Config) check() error {
 	complain(c.Verifier == nil, "no verifier")
 	complain(c.Store == nil, "no store")
 	complain(c.Now == nil, "no clock")
+	for _, m := range c.Members {
+		complain(m.Community == nil || slices.ContainsFunc(m.Identities, func(id Identity) bool { return len(id.Chain) == 0 || id.Key == nil }), "a member without community, chain or key")
+	}
 	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
 	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
 	return errors.Join(faults...)

@@ -49,9 +49,7 @@ const (
 func (s *Service) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := udap.NewTrace(e.action, s.cfg.Now())
-		if s.cfg.Record != nil {
-			defer s.cfg.Record(tr)
-		}
+		defer s.record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Pragma", "no-cache")

@@ -1,0 +1,191 @@
+package oauth
+
+import (
+	"slices"
+	"strings"
+
+	"fhirdest.example/udap"
+)
+
+// UDAPDocument is what stands at BASE/.well-known/udap (UDAP Security 2.0,
+// 2.2), for one trust community.
+type UDAPDocument struct {
+	Versions               []string `json:"udap_versions_supported"`
+	Profiles               []string `json:"udap_profiles_supported"`
+	Extensions             []string `json:"udap_authorization_extensions_supported"`
+	ExtensionsRequired     []string `json:"udap_authorization_extensions_required"` // present when empty too: clients insist
+	Certifications         []string `json:"udap_certifications_supported"`
+	CertificationsRequired []string `json:"udap_certifications_required"` // present when empty too: clients insist
+	GrantTypes             []string `json:"grant_types_supported"`
+	Scopes                 []string `json:"scopes_supported"`
+	AuthorizationEndpoint  string   `json:"authorization_endpoint,omitzero"`
+	TokenEndpoint          string   `json:"token_endpoint"`
+	AuthMethods            []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAlgorithms        []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RegistrationEndpoint   string   `json:"registration_endpoint"`
+	RegistrationAlgorithms []string `json:"registration_endpoint_jwt_signing_alg_values_supported"`
+	IntrospectionEndpoint  string   `json:"introspection_endpoint"`
+	RevocationEndpoint     string   `json:"revocation_endpoint"`
+	SignedMetadata         string   `json:"signed_metadata"`
+}
+
+// signedClaims are the claims of signed_metadata (UDAP Security 2.0, 2.3).
+type signedClaims struct {
+	Issuer                string `json:"iss"`
+	Subject               string `json:"sub"`
+	Issued                int64  `json:"iat"`
+	Expires               int64  `json:"exp"`
+	JTI                   string `json:"jti"`
+	AuthorizationEndpoint string `json:"authorization_endpoint,omitzero"`
+	TokenEndpoint         string `json:"token_endpoint"`
+	RegistrationEndpoint  string `json:"registration_endpoint"`
+}
+
+// udapDocument describes this server to a community, but for the signature.
+func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
+	d := UDAPDocument{
+		Versions: []string{"1"}, Profiles: []string{"udap_dcr", "udap_authn", "udap_authz"},
+		Extensions: []string{udap.B2BKey}, ExtensionsRequired: []string{},
+		Certifications: orEmpty(p.Certifications), CertificationsRequired: orEmpty(p.CertificationsNeeded),
+		GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), AuthorizationEndpoint: s.authorizationEndpoint(),
+		TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"}, TokenAlgorithms: rsaFirst(p.SignatureAlgorithms()),
+		RegistrationEndpoint: s.urls.Register, RegistrationAlgorithms: rsaFirst(p.SignatureAlgorithms()),
+		IntrospectionEndpoint: s.urls.Introspect, RevocationEndpoint: s.urls.Revoke,
+	}
+	for _, x := range s.cfg.Extensions {
+		d.Extensions = append(d.Extensions, x.Key)
+	}
+	if !p.B2BOptional {
+		d.ExtensionsRequired = append(d.ExtensionsRequired, udap.B2BKey)
+	}
+	return d
+}
+
+func (s *Service) authorizationEndpoint() string {
+	if s.cfg.AuthorizationCode {
+		return s.urls.Authorize
+	}
+	return ""
+}
+
+// scopesSupported lists every scope that can be granted (UDAP Security 2.0, 7.3).
+func (s *Service) scopesSupported() []string {
+	all := s.cfg.Scopes.Supported()
+	if s.cfg.AuthorizationCode {
+		all = append(all, s.cfg.Personal.Supported()...)
+	}
+	return orEmpty(all)
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return slices.Clone(list)
+}
+
+// rsaFirst puts RS256 first: clients in the field take the first algorithm
+// that is listed (DESIGN, "Metadata that clients insist on").
+func rsaFirst(algorithms []string) []string {
+	out := slices.Clone(algorithms)
+	slices.SortStableFunc(out, func(a, b string) int {
+		switch {
+		case a == b:
+			return 0
+		case a == "RS256":
+			return -1
+		case b == "RS256":
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// smartDocument is what stands at BASE/.well-known/smart-configuration (SMART
+// App Launch 2, conformance), as far as a server without people has it.
+type smartDocument struct {
+	AuthorizationEndpoint string   `json:"authorization_endpoint,omitzero"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAlgorithms       []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RegistrationEndpoint  string   `json:"registration_endpoint"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	Scopes                []string `json:"scopes_supported"`
+	ResponseTypes         []string `json:"response_types_supported,omitempty"`
+	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+	Capabilities          []string `json:"capabilities"`
+}
+
+func (s *Service) smartDocument() smartDocument {
+	return smartDocument{
+		AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"},
+		TokenAlgorithms: s.allAlgorithms(), RegistrationEndpoint: s.urls.Register, IntrospectionEndpoint: s.urls.Introspect,
+		RevocationEndpoint: s.urls.Revoke, GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(),
+		ChallengeMethods: []string{"S256"}, Capabilities: []string{"permission-v1", "permission-v2"},
+	}
+}
+
+func (s *Service) responseTypes() []string {
+	if s.cfg.AuthorizationCode {
+		return []string{"code"}
+	}
+	return []string{}
+}
+
+// allAlgorithms are those that any community accepts.
+func (s *Service) allAlgorithms() []string {
+	var all []string
+	for _, c := range s.cfg.Verifier.Communities {
+		for _, a := range c.Policy.SignatureAlgorithms() {
+			if !slices.Contains(all, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	return rsaFirst(all)
+}
+
+// serverDocument is the authorization server metadata of RFC 8414.
+type serverDocument struct {
+	Issuer                  string   `json:"issuer"`
+	AuthorizationEndpoint   string   `json:"authorization_endpoint,omitzero"`
+	TokenEndpoint           string   `json:"token_endpoint"`
+	JWKS                    string   `json:"jwks_uri"`
+	RegistrationEndpoint    string   `json:"registration_endpoint"`
+	Scopes                  []string `json:"scopes_supported"`
+	ResponseTypes           []string `json:"response_types_supported"`
+	GrantTypes              []string `json:"grant_types_supported"`
+	AuthMethods             []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAlgorithms         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionEndpoint   string   `json:"introspection_endpoint"`
+	IntrospectionMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationEndpoint      string   `json:"revocation_endpoint"`
+	RevocationMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	ChallengeMethods        []string `json:"code_challenge_methods_supported"`
+}
+
+func (s *Service) serverDocument() serverDocument {
+	methods, algorithms := []string{"private_key_jwt"}, s.allAlgorithms()
+	return serverDocument{
+		Issuer: s.urls.Issuer, AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, JWKS: s.urls.JWKS,
+		RegistrationEndpoint: s.urls.Register, Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(), GrantTypes: s.grantTypes(),
+		AuthMethods: methods, TokenAlgorithms: algorithms, IntrospectionEndpoint: s.urls.Introspect, IntrospectionMethods: methods,
+		IntrospectionAlgorithms: algorithms, RevocationEndpoint: s.urls.Revoke, RevocationMethods: methods, RevocationAlgorithms: algorithms,
+		ChallengeMethods: []string{"S256"},
+	}
+}
+
+// wellKnown inserts a well-known suffix between the host and the path of an
+// issuer (RFC 8414 3.1).
+func wellKnown(issuer, suffix string) string {
+	start := strings.Index(issuer, "://") + len("://")
+	if slash := strings.IndexByte(issuer[start:], '/'); slash >= 0 {
+		return issuer[:start+slash] + "/.well-known/" + suffix + issuer[start+slash:]
+	}
+	return issuer + "/.well-known/" + suffix
+}

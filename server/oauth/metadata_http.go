@@ -1,0 +1,204 @@
+package oauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap"
+)
+
+// The checks of a request for metadata.
+var (
+	checkCommunityParam = check("metadata.community", "community stands at most once in the query and is a URI", "S1-060 S1-061 S1-062")
+	checkCommunityKnown = check("metadata.known", "This server has a certificate of the community", "S1-062 S1-064 S1-065 S2-01 S2-02")
+	checkMetadataMethod = check("metadata.method", "Metadata is asked for by GET or HEAD", "S1-013")
+)
+
+// metadataChecks are those of this file.
+func metadataChecks() []udap.Check {
+	return []udap.Check{checkCommunityParam, checkCommunityKnown, checkMetadataMethod}
+}
+
+// maxCommunity bounds the community parameter, in bytes.
+const maxCommunity = 2048
+
+// Documents mounts the discovery documents by their public URLs.
+func (s *Service) Documents(mount func(url string, h http.Handler)) {
+	mount(s.cfg.Base+"/.well-known/udap", s.metadataHandler(s.serveUDAP))
+	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.constant(s.smartDocument())))
+	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.constant(s.serverDocument())))
+	mount(s.urls.JWKS, s.metadataHandler(s.constant(s.keySet())))
+}
+
+// document is an answer of a metadata endpoint; without a body it is 204.
+type document struct {
+	body []byte
+	etag string
+}
+
+// metadataHandler is the HTTP shell of all discovery documents: anyone may read
+// them, from a browser too, whatever credentials come along (UDAP Security 2.0,
+// 2.1).
+func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (document, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("X-Content-Type-Options", "nosniff")
+		if isPreflight(r) {
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Accept, Content-Type")
+			h.Set("Access-Control-Max-Age", "600")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		tr := udap.NewTrace("metadata", s.cfg.Now())
+		d, err := s.findDocument(r, tr, find)
+		if err != nil || d.body == nil {
+			s.record(tr) // only what a tester will ask about: good answers are many and alike
+			h.Set("Trace-Id", tr.ID)
+			h.Set("Cache-Control", "no-store")
+		}
+		switch {
+		case err != nil:
+			s.writeRefusal(w, refusalOf(err), tr)
+		case d.body == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeDocument(w, r, d)
+		}
+	})
+}
+
+func (s *Service) record(tr *udap.Trace) {
+	if s.cfg.Record != nil {
+		s.cfg.Record(tr)
+	}
+}
+
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+func (s *Service) findDocument(r *http.Request, tr *udap.Trace, find func(*http.Request, *udap.Trace) (document, error)) (document, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		err := tr.Refuse(checkMetadataMethod, udap.InvalidRequest, udap.Finding{Expected: "GET or HEAD", Found: r.Method})
+		return document{}, &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: "GET, HEAD"}
+	}
+	return find(r, tr)
+}
+
+// writeDocument answers with a document, or 304 for who has it already. Caches
+// between here and the client are told to keep out: one that forgets the query
+// would give a client another community's metadata.
+func writeDocument(w http.ResponseWriter, r *http.Request, d document) {
+	h := w.Header()
+	h.Set("Cache-Control", "private, max-age="+strconv.Itoa(int(metadataAge.Seconds())))
+	h.Set("ETag", d.etag)
+	if matchesETag(r.Header.Values("If-None-Match"), d.etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", jsonType)
+	h.Set("Content-Length", strconv.Itoa(len(d.body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(d.body) // the client is gone: nothing to tell it
+	}
+}
+
+// matchesETag compares weakly (RFC 9110 13.1.2).
+func matchesETag(values []string, etag string) bool {
+	for _, part := range strings.Split(strings.Join(values, ","), ",") {
+		part = strings.TrimSpace(part)
+		if part == "*" || strings.TrimPrefix(part, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// constant serves a document that never changes.
+func (s *Service) constant(v any) func(*http.Request, *udap.Trace) (document, error) {
+	body, err := json.Marshal(v, json.Deterministic(true))
+	sum := sha256.Sum256(body)
+	d := document{body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
+	return func(*http.Request, *udap.Trace) (document, error) { return d, err }
+}
+
+// serveUDAP finds the metadata of the community that is asked for. For one
+// that this server does not know or cannot sign for the answer is 204, or, by
+// configuration, the default metadata (UDAP Security 2.0, 2.4).
+func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
+	community, err := communityParam(r.URL.RawQuery)
+	if err != nil {
+		return document{}, tr.Refuse(checkCommunityParam, udap.InvalidRequest, udap.Finding{Expected: "community once, as a URI", Found: err.Error(), Err: err})
+	}
+	if community != "" {
+		tr.Community = community
+		i := slices.IndexFunc(s.publishers, func(p *publisher) bool { return p.member.Community.URI == community })
+		if i >= 0 {
+			if st := s.publishers[i].get(r.Context()); st.err == nil {
+				return document{st.body, st.etag}, nil
+			}
+		}
+		tr.Warn(checkCommunityKnown, udap.Finding{Expected: "one of " + s.communitiesShown(), Found: string(community)})
+		if !s.cfg.UnknownCommunityDefault {
+			return document{}, nil
+		}
+	}
+	return s.defaultMetadata(r, tr)
+}
+
+// defaultMetadata is that of the first community that has any.
+func (s *Service) defaultMetadata(r *http.Request, tr *udap.Trace) (document, error) {
+	for _, p := range s.publishers {
+		if st := p.get(r.Context()); st.err == nil {
+			return document{st.body, st.etag}, nil
+		}
+	}
+	err := tr.Refuse(checkCommunityKnown, udap.TemporarilyUnavailable, udap.Finding{Expected: "metadata of a community", Found: "none is published now"})
+	return document{}, &Refusal{Of: err, Status: http.StatusNotFound}
+}
+
+func (s *Service) communitiesShown() string {
+	var uris []string
+	for _, p := range s.publishers {
+		uris = append(uris, string(p.member.Community.URI))
+	}
+	return strings.Join(uris, ", ")
+}
+
+// communityParam reads the community parameter; empty means that none is named.
+func communityParam(query string) (udap.CommunityURI, error) {
+	if len(query) > 4*maxCommunity {
+		return "", fmt.Errorf("a query of %d bytes", len(query))
+	}
+	if strings.ContainsAny(query, "#;") {
+		return "", errors.New("a query with # or ; in it")
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", errors.New("a badly escaped query")
+	}
+	named := values["community"]
+	switch {
+	case len(named) == 0:
+		return "", nil
+	case len(named) > 1:
+		return "", errors.New("community more than once")
+	case len(named[0]) > maxCommunity:
+		return "", fmt.Errorf("a community of %d bytes", len(named[0]))
+	case strings.ContainsFunc(named[0], func(c rune) bool { return c <= 0x20 || c >= 0x7f || strings.ContainsRune(`<>"{}|\^`+"`", c) }):
+		return "", errors.New("a community with characters that no URI has")
+	}
+	return udap.CommunityURI(named[0]), nil
+}

@@ -1,0 +1,138 @@
+package oauth
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap"
+)
+
+// Member is this server's standing in one trust community.
+type Member struct {
+	Community  *udap.Community
+	Identities []Identity // the first with an RSA key that clients will believe signs the metadata
+}
+
+// Identity is a certificate chain of this server, leaf first, and its key.
+type Identity struct {
+	Chain []*x509.Certificate
+	Key   crypto.Signer
+}
+
+// How long signed metadata lives and is served.
+const (
+	signedLife  = 24 * time.Hour   // at most a year is allowed (UDAP Security 2.0, 2.3)
+	signAgain   = 10 * time.Minute // also how soon a stale list or an expired certificate is noticed
+	signRetry   = 5 * time.Second  // when what was signed would not be believed
+	metadataAge = 5 * time.Minute  // Cache-Control: max-age
+)
+
+// statement is the metadata for one community, signed, or the reason why it is
+// withheld.
+type statement struct {
+	body   []byte
+	etag   string
+	err    error
+	signed time.Time
+}
+
+// publisher signs the metadata of one community, at most once per period, and
+// publishes only what its own verifier believes.
+type publisher struct {
+	service *Service
+	member  Member
+
+	mu      sync.Mutex // guards current; held while signing, so that many who wait cost one signature
+	current statement
+}
+
+// get returns the community's metadata as it is now.
+func (p *publisher) get(ctx context.Context) statement {
+	now := p.service.cfg.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	age, period := now.Sub(p.current.signed), signAgain
+	if p.current.err != nil {
+		period = signRetry
+	}
+	if p.current.signed.IsZero() || age < 0 || age >= period {
+		p.current = p.sign(context.WithoutCancel(ctx), now)
+	}
+	return p.current
+}
+
+// sign tries the RSA identities in their order. Clients must refuse metadata
+// that is not signed with RS256, whose certificate has expired, does not name
+// the base URL or may be revoked: such metadata is never published.
+func (p *publisher) sign(ctx context.Context, now time.Time) statement {
+	out := statement{signed: now, err: errors.New("no certificate with an RSA key, which signed_metadata needs (RS256)")}
+	for _, id := range p.member.Identities {
+		if _, isRSA := id.Key.Public().(*rsa.PublicKey); !isRSA {
+			continue
+		}
+		if out.body, out.err = p.document(ctx, id, now); out.err == nil {
+			sum := sha256.Sum256(out.body)
+			out.etag = `"` + hex.EncodeToString(sum[:12]) + `"`
+			return out
+		}
+	}
+	return out
+}
+
+func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([]byte, error) {
+	s := p.service
+	d := s.udapDocument(p.member.Community.Policy)
+	var jti [16]byte
+	_, _ = rand.Read(jti[:]) // never fails (Go 1.24)
+	claims, err := json.Marshal(signedClaims{
+		Issuer: s.cfg.Base, Subject: s.cfg.Base, Issued: now.Unix(), Expires: now.Add(signedLife).Unix(), JTI: hex.EncodeToString(jti[:]),
+		AuthorizationEndpoint: d.AuthorizationEndpoint, TokenEndpoint: d.TokenEndpoint, RegistrationEndpoint: d.RegistrationEndpoint,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.SignedMetadata, err = udap.Sign(id.Key, id.Chain, "RS256", claims); err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	body, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	tr := udap.NewTrace("metadata", now)
+	_, err = s.cfg.Verifier.Metadata(ctx, body, udap.ExpectMetadata{Now: now, Base: s.cfg.Base, Community: p.member.Community.URI}, tr)
+	return body, err
+}
+
+// Withheld is a community whose metadata is not published, and why.
+type Withheld struct {
+	Community udap.CommunityURI
+	Reason    string
+}
+
+// Withheld lists the communities for which this server has no metadata that
+// clients could believe.
+func (s *Service) Withheld(ctx context.Context) []Withheld {
+	var out []Withheld
+	for _, p := range s.publishers {
+		if st := p.get(ctx); st.err != nil {
+			reason := st.err.Error()
+			var refused *udap.Error
+			if errors.As(st.err, &refused) {
+				reason = refused.Check + ": " + refused.Detail
+			}
+			out = append(out, Withheld{p.member.Community.URI, reason})
+		}
+	}
+	return out
+}
