@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -158,11 +159,10 @@ func matchDNSHost(host, constraint string) bool {
 }
 
 // secondOpinion asks Go's verifier about exactly this path when it carries name
-// constraints or policy rules, or the community asks for policies. It knows
-// policy trees (RFC 5280 6.1) and constraints on DNS, IP and email names; both
-// verifiers must accept.
-func secondOpinion(path []*x509.Certificate, now time.Time, p Policy) *certFault {
-	if len(p.CertificatePolicies) == 0 && !constrained(path) {
+// constraints or policy rules. It knows policy trees (RFC 5280 6.1) and
+// constraints on DNS, IP and email names; both verifiers must accept.
+func secondOpinion(path []*x509.Certificate, now time.Time) *certFault {
+	if !constrained(path) {
 		return nil
 	}
 	opts := x509.VerifyOptions{
@@ -173,17 +173,41 @@ func secondOpinion(path []*x509.Certificate, now time.Time, p Policy) *certFault
 	for _, c := range path[1 : len(path)-1] {
 		opts.Intermediates.AddCert(c)
 	}
-	for _, s := range p.CertificatePolicies {
-		oid, err := x509.ParseOID(s)
-		if err != nil {
-			return &certFault{check: checkCertPolicy, expected: "policies configured as OIDs", found: s, err: err}
-		}
-		opts.CertificatePolicies = append(opts.CertificatePolicies, oid)
-	}
 	if _, err := path[0].Verify(opts); err != nil {
 		return &certFault{check: checkCertPolicy, expected: "a path whose names and policies are valid", found: err.Error(), err: err}
 	}
 	return nil
+}
+
+// anyPolicy is the policy under which a CA may issue under all (RFC 5280 4.2.1.4).
+const anyPolicy = "2.5.29.32.0"
+
+// checkPolicies applies the community's list, if it has one: the leaf must
+// carry one of them, and every CA between it and the anchor that one or
+// anyPolicy. Mappings between policies are not followed.
+func checkPolicies(path []*x509.Certificate, wanted []string) *certFault {
+	if len(wanted) == 0 {
+		return nil
+	}
+	for _, w := range wanted {
+		if allCarry(path, w) {
+			return nil
+		}
+	}
+	var have []string
+	for _, p := range path[0].Policies {
+		have = append(have, p.String())
+	}
+	return &certFault{check: checkCertPolicy, index: 0, cert: path[0], expected: "a path valid for one of the policies " + strings.Join(wanted, ", "), found: "the leaf's policies " + list(have)}
+}
+
+func allCarry(path []*x509.Certificate, policy string) bool {
+	for i, c := range path[:len(path)-1] {
+		if !slices.ContainsFunc(c.Policies, func(p x509.OID) bool { return p.String() == policy || i > 0 && p.String() == anyPolicy }) {
+			return false
+		}
+	}
+	return true
 }
 
 func constrained(path []*x509.Certificate) bool {

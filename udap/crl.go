@@ -13,6 +13,7 @@ import (
 var (
 	oidAuthorityKeyID    = asn1.ObjectIdentifier{2, 5, 29, 35}
 	oidCRLNumber         = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidDeltaIndicator    = asn1.ObjectIdentifier{2, 5, 29, 27}
 	oidIssuingDistPoint  = asn1.ObjectIdentifier{2, 5, 29, 28}
 	oidReasonCode        = asn1.ObjectIdentifier{2, 5, 29, 21}
 	oidInvalidityDate    = asn1.ObjectIdentifier{2, 5, 29, 24}
@@ -28,6 +29,9 @@ const listSkew = time.Minute
 // that is not understood; no delta and no indirect list (RFC 5280 5 and 6.3.3).
 // A list that fails is no list: nobody is good because of it.
 func CheckList(list *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
+	if list == nil || issuer == nil {
+		return errors.New("no list or no issuer")
+	}
 	if err := checkListDates(list, now); err != nil {
 		return err
 	}
@@ -47,9 +51,6 @@ func checkListDates(list *x509.RevocationList, now time.Time) error {
 }
 
 func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
-	if list == nil || issuer == nil {
-		return errors.New("no list or no issuer")
-	}
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", cut(list.Issuer.String(), 150), cut(issuer.Subject.String(), 150))
 	}
@@ -68,8 +69,11 @@ func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 // checkListExtensions refuses what makes a list less than the whole truth.
 func checkListExtensions(list *x509.RevocationList) error {
 	for _, e := range list.Extensions {
+		if e.Id.Equal(oidDeltaIndicator) {
+			return errors.New("it is a delta list, which says only what changed")
+		}
 		if e.Critical && !slices.ContainsFunc(knownListExtensions, e.Id.Equal) {
-			return fmt.Errorf("the list has the critical extension %v, which is not understood (2.5.29.27 is a delta list)", e.Id)
+			return fmt.Errorf("the list has the critical extension %v, which is not understood", e.Id)
 		}
 	}
 	if _, err := listScope(list); err != nil {
@@ -93,19 +97,6 @@ type scopeOfList struct {
 	onlyUser, onlyCA bool
 }
 
-// issuingDistributionPoint mirrors the ASN.1 of IssuingDistributionPoint.
-type issuingDistributionPoint struct {
-	DistributionPoint struct {
-		FullName     []asn1.RawValue `asn1:"optional,tag:0"`
-		RelativeName asn1.RawValue   `asn1:"optional,tag:1"`
-	} `asn1:"optional,tag:0"`
-	OnlyUser      bool           `asn1:"optional,tag:1"`
-	OnlyCA        bool           `asn1:"optional,tag:2"`
-	OnlySome      asn1.BitString `asn1:"optional,tag:3"`
-	Indirect      bool           `asn1:"optional,tag:4"`
-	OnlyAttribute bool           `asn1:"optional,tag:5"`
-}
-
 // listScope reads the issuing distribution point. Lists for some reasons only,
 // indirect ones and those of attribute certificates are refused.
 func listScope(list *x509.RevocationList) (scopeOfList, error) {
@@ -117,19 +108,71 @@ func listScope(list *x509.RevocationList) (scopeOfList, error) {
 		if out.present {
 			return out, errors.New("the list has two issuing distribution points")
 		}
-		var idp issuingDistributionPoint
-		if rest, err := asn1.Unmarshal(e.Value, &idp); err != nil || len(rest) > 0 {
-			return out, fmt.Errorf("the list's issuing distribution point cannot be read (%v)", err)
+		out.present = true
+		parts, err := elements(e.Value)
+		if err != nil {
+			return out, fmt.Errorf("the list's issuing distribution point cannot be read: %w", err)
 		}
-		if idp.Indirect || idp.OnlyAttribute || idp.OnlySome.BitLength > 0 || len(idp.OnlySome.Bytes) > 0 || len(idp.DistributionPoint.RelativeName.FullBytes) > 0 {
-			return out, errors.New("the list is partitioned (indirect, for some reasons only, for attributes, or by relative name)")
-		}
-		out = scopeOfList{present: true, onlyUser: idp.OnlyUser, onlyCA: idp.OnlyCA, named: len(idp.DistributionPoint.FullName) > 0}
-		for _, n := range idp.DistributionPoint.FullName {
-			if n.Class == asn1.ClassContextSpecific && n.Tag == 6 {
-				out.names = append(out.names, string(n.Bytes))
+		for _, p := range parts {
+			if err := out.add(p); err != nil {
+				return out, err
 			}
 		}
+	}
+	return out, nil
+}
+
+// add reads one field of an issuing distribution point, by its tag.
+func (s *scopeOfList) add(field asn1.RawValue) error {
+	isTrue := len(field.Bytes) == 1 && field.Bytes[0] != 0
+	switch {
+	case field.Class != asn1.ClassContextSpecific:
+		return errors.New("the list's issuing distribution point has a field of another kind")
+	case field.Tag == 0:
+		return s.addNames(field.Bytes)
+	case field.Tag == 1:
+		s.onlyUser = isTrue
+	case field.Tag == 2:
+		s.onlyCA = isTrue
+	case field.Tag == 3 || isTrue:
+		return errors.New("the list is partitioned (for some reasons only, indirect, or of attribute certificates)")
+	}
+	return nil
+}
+
+func (s *scopeOfList) addNames(der []byte) error {
+	var full asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &full)
+	if err != nil || len(rest) > 0 || full.Class != asn1.ClassContextSpecific || full.Tag != 0 {
+		return errors.New("the list's distribution point has no full name")
+	}
+	s.named = true
+	for left := full.Bytes; len(left) > 0; {
+		var n asn1.RawValue
+		if left, err = asn1.Unmarshal(left, &n); err != nil {
+			return fmt.Errorf("the list's distribution point: %w", err)
+		}
+		if n.Class == asn1.ClassContextSpecific && n.Tag == 6 {
+			s.names = append(s.names, string(n.Bytes))
+		}
+	}
+	return nil
+}
+
+// elements takes a DER SEQUENCE apart.
+func elements(der []byte) ([]asn1.RawValue, error) {
+	var seq asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &seq)
+	if err != nil || len(rest) > 0 || seq.Class != asn1.ClassUniversal || seq.Tag != asn1.TagSequence || !seq.IsCompound {
+		return nil, errors.New("it is no sequence")
+	}
+	var out []asn1.RawValue
+	for left := seq.Bytes; len(left) > 0; {
+		var v asn1.RawValue
+		if left, err = asn1.Unmarshal(left, &v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
 	}
 	return out, nil
 }

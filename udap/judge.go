@@ -102,6 +102,7 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
 		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{Expected: "one of " + strings.Join(algs, ", "), Found: e.alg})
 	}
+	j.tr.Pass(checkCommunities, "an algorithm of the community", e.alg)
 	path, err := j.notRevoked(community, paths)
 	if err != nil {
 		return nil, err
@@ -164,6 +165,7 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 	}
 	var worst *certFault
 	var soft []*x509.Certificate
+	revoked := false
 	for _, path := range paths {
 		notes, f, unknown := j.v.revocationOf(j.ctx, c, path, j.exp.Now)
 		if f == nil {
@@ -176,8 +178,9 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 		if worst == nil || !unknown {
 			worst = f
 		}
+		revoked = revoked || !unknown
 	}
-	if soft != nil {
+	if soft != nil && !revoked {
 		f := worst.finding()
 		f.Remedy = "accepted because the community's policy says so (revocation: soft)"
 		j.tr.Warn(checkRevocation, f)

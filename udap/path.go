@@ -149,7 +149,10 @@ func (s *search) whole(path []*x509.Certificate) *certFault {
 	if f := checkExtKeyUsage(path, s.community.Policy.ExtendedKeyUsages); f != nil {
 		return f
 	}
-	return secondOpinion(path, s.now, s.community.Policy)
+	if f := checkPolicies(path, s.community.Policy.CertificatePolicies); f != nil {
+		return f
+	}
+	return secondOpinion(path, s.now)
 }
 
 func (s *search) missingIssuer(child *x509.Certificate) *certFault {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -26,23 +25,17 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 	if err != nil || value == nil {
 		return nil, err
 	}
-	var seq asn1.RawValue
-	rest, err := asn1.Unmarshal(value, &seq)
-	if err != nil || len(rest) > 0 || !seq.IsCompound || seq.Tag != asn1.TagSequence || seq.Class != asn1.ClassUniversal {
-		return nil, errors.New("the Subject Alternative Name is not a sequence")
+	names, err := elements(value)
+	if err != nil {
+		return nil, fmt.Errorf("Subject Alternative Name: %w", err)
+	}
+	if len(names) > maxSANs {
+		return nil, fmt.Errorf("%d names in the Subject Alternative Name, more than %d", len(names), maxSANs)
 	}
 	var uris []string
-	left := seq.Bytes
-	for n := 0; len(left) > 0; n++ {
-		if n >= maxSANs {
-			return nil, fmt.Errorf("more than %d names in the Subject Alternative Name", maxSANs)
-		}
-		var name asn1.RawValue
-		if left, err = asn1.Unmarshal(left, &name); err != nil {
-			return nil, fmt.Errorf("Subject Alternative Name: %w", err)
-		}
-		if name.Class == asn1.ClassContextSpecific && name.Tag == 6 && !name.IsCompound {
-			uris = append(uris, string(name.Bytes))
+	for _, n := range names {
+		if n.Class == asn1.ClassContextSpecific && n.Tag == 6 && !n.IsCompound {
+			uris = append(uris, string(n.Bytes))
 		}
 	}
 	return uris, nil

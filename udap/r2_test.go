@@ -1,0 +1,826 @@
+package udap_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+// unapproved is what a certificate that is not trusted gets. Nothing may be
+// asked about revocation for it.
+func unapproved(check string) expectation {
+	return expectation{code: udap.UnapprovedSoftwareStatement, check: check, offline: true}
+}
+
+// judgeClient makes good things with a client that the world made in a chosen
+// way, at both endpoints and with both kinds of key.
+func judgeClient(t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.World) *udaptest.Client) {
+	t.Helper()
+	for _, k := range kinds {
+		for _, endpoint := range []string{"register", "token"} {
+			t.Run(fmt.Sprintf("%s/%s/%s", name, endpoint, k), func(t *testing.T) {
+				w := udaptest.New(t, k)
+				c := make(t, w)
+				judgeOne(t, w, c, endpoint, attempt{name, signGood}, want.at(endpoint))
+			})
+		}
+	}
+}
+
+func signGood(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+	return c.Sign(t, good)
+}
+
+// Covers: S1-008, case 039, case 136
+func TestX5CMissing(t *testing.T) {
+	for _, v := range []any{udaptest.Absent, []string{}, nil, map[string]any{}, "str", []int{1}, []string{""}, []any{nil}} {
+		judgeBoth(t, attempt{fmt.Sprintf("x5c %v", v), withHeader(map[string]any{"x5c": v})}, badForm("x5c.form"))
+	}
+}
+
+// Covers: S1-008, case 040, case 136, DIAGNOSTICS 30
+func TestX5CEncodings(t *testing.T) {
+	b64 := base64.StdEncoding.EncodeToString
+	lines := func(s string) string { return s[:64] + "\n" + s[64:] }
+	for _, c := range []struct {
+		name, says string
+		encode     func(c *x509.Certificate) string
+	}{
+		{"base64url", "base64url", func(c *x509.Certificate) string {
+			return base64.URLEncoding.EncodeToString(append(c.Raw, 0xfb, 0xff, 0xfe))
+		}},
+		{"unpadded", "", func(c *x509.Certificate) string {
+			return base64.RawStdEncoding.EncodeToString(append(c.Raw, make([]byte, 3-(len(c.Raw)+1)%3)...)) + "A"
+		}},
+		{"PEM", "PEM", func(c *x509.Certificate) string { return string(pemOf("CERTIFICATE", c.Raw)) }},
+		{"line breaks", "line breaks", func(c *x509.Certificate) string { return lines(b64(c.Raw)) }},
+		{"white space", "white space", func(c *x509.Certificate) string { return " " + b64(c.Raw) }},
+		{"hex", "DER", func(c *x509.Certificate) string { h := hex.EncodeToString(c.Raw); return h[:len(h)/4*4] }},
+		{"trailing byte", "DER", func(c *x509.Certificate) string { return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], 0)) }},
+		{"two in one", "DER", func(c *x509.Certificate) string { return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], c.Raw...)) }},
+		{"a request", "DER", func(*x509.Certificate) string {
+			der, _ := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, udaptest.Key(t, "p256", 10))
+			return b64(der)
+		}},
+		{"PKCS#7", "DER", func(c *x509.Certificate) string {
+			der, _ := asn1.Marshal(struct {
+				T asn1.ObjectIdentifier
+				C asn1.RawValue `asn1:"tag:0,explicit"`
+			}{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}, asn1.RawValue{FullBytes: c.Raw}})
+			return b64(der)
+		}},
+		{"10 KiB of A", "DER", func(*x509.Certificate) string { return strings.Repeat("A", 10<<10) }},
+		{"40 KiB of A", "too long", func(*x509.Certificate) string { return strings.Repeat("A", 40<<10) }},
+		{"10 MiB of A", "at most", func(*x509.Certificate) string { return strings.Repeat("A", 10<<20) }},
+	} {
+		for _, position := range []int{0, 1} {
+			want := badForm("x5c.form")
+			if c.name == "10 MiB of A" {
+				want.check = "jws.form"
+			}
+			want.says = c.says
+			judgeBoth(t, attempt{fmt.Sprintf("%s at %d", c.name, position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+				list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
+				list[position] = c.encode(cl.Chain[position])
+				return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
+			}}, want)
+		}
+	}
+}
+
+// Covers: case 041, case 136, DIAGNOSTICS 11
+func TestLeafNotFirst(t *testing.T) {
+	chain := func(order func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
+		return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+			return c.SignChain(t, good, order(w, c)...)
+		}
+	}
+	want := badForm("jws.signature")
+	want.says = "x5c[0] is a CA"
+	judgeBoth(t, attempt{"intermediate first", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+		return []*x509.Certificate{w.A.Int.Cert, c.Leaf()}
+	})}, want)
+	judgeBoth(t, attempt{"reversed", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+		return []*x509.Certificate{w.A.Root.Cert, w.A.Int.Cert, c.Leaf()}
+	})}, want)
+	want.says = "x5c[1]"
+	judgeBoth(t, attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		other := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, w.Kind, 20), nil)
+		return c.SignChain(t, good, other.Leaf(), c.Leaf())
+	}}, want)
+}
+
+// The order after the leaf is free, duplicates and strangers are ignored.
+// Covers: case 042
+func TestChainForms(t *testing.T) {
+	for name, order := range map[string]func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate{
+		"leaf alone": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf}
+		},
+		"leaf, int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, w.A.Int.Cert}
+		},
+		"leaf, int, root": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, w.A.Int.Cert, w.A.Root.Cert}
+		},
+		"duplicate int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, w.A.Int.Cert, w.A.Int.Cert}
+		},
+		"unrelated": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, w.X.Int.Cert, w.A.Int.Cert}
+		},
+		"root before int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, w.A.Root.Cert, w.A.Int.Cert}
+		},
+		"ten certificates": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+			return []*x509.Certificate{leaf, leaf, leaf, leaf, leaf, leaf, leaf, leaf, w.A.Root.Cert, w.A.Int.Cert}
+		},
+	} {
+		judgeBoth(t, attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+			return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
+		}}, expectation{})
+	}
+	w := udaptest.New(t, "p256")
+	w.A.Community.Intermediates = nil
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+	_, tr, err := statement(w, c.SignChain(t, c.Statement(w.Now), c.Leaf()))
+	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.path", says: "Int A"})
+	if _, _, err := statement(w, c.Sign(t, c.Statement(w.Now))); err != nil {
+		t.Errorf("an intermediate in x5c does not help: %v", err)
+	}
+}
+
+// Covers: case 043, case 136
+func TestManyCertificates(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+	var distinct []*x509.Certificate
+	for i := range 100 {
+		other := w.Client(t, w.X.Int, fmt.Sprintf("https://other.test/%d", i), nil)
+		distinct = append(distinct, other.Leaf())
+	}
+	copies := make([]*x509.Certificate, 1000)
+	for i := range copies {
+		copies[i] = w.A.Int.Cert
+	}
+	for name, more := range map[string][]*x509.Certificate{"100 distinct": distinct, "10 distinct": distinct[:10], "100 copies": copies[:100], "1000 copies": copies} {
+		compact := c.SignChain(t, c.Statement(w.Now), append([]*x509.Certificate{c.Leaf()}, more...)...)
+		began := time.Now()
+		_, tr, err := statement(w, compact)
+		if took := time.Since(began); took > 50*time.Millisecond {
+			t.Errorf("%s took %v", name, took)
+		}
+		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, badForm("")) })
+	}
+}
+
+// Nine CAs of one name and different keys: the search ends soon.
+// Covers: case 043
+func TestMesh(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	key := udaptest.Key(t, "p256", 30)
+	first, err := w.X.Root.NewCA(w.Template("Mesh"), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.Client(t, first, udaptest.Client1URI, nil)
+	chain := []*x509.Certificate{c.Leaf()}
+	for i := range 9 {
+		ca, err := (&certs.CA{Cert: first.Cert, Key: key}).NewCA(w.Template("Mesh"), udaptest.Key(t, "p256", 31+i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, ca.Cert)
+	}
+	compact := c.SignChain(t, c.Statement(w.Now), chain...)
+	began := time.Now()
+	_, tr, err := statement(w, compact)
+	if took := time.Since(began); took > 50*time.Millisecond {
+		t.Errorf("took %v", took)
+	}
+	expectRefusal(t, tr, err, unapproved(""))
+}
+
+// Covers: S1-176, case 044, case 045, case 046, case 079, case 136
+func TestStrangers(t *testing.T) {
+	judgeClient(t, "root of the same name", unapproved("chain.signature"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		root := newRoot(t, w, "Root A", udaptest.Key(t, w.Kind, 4), func(c *x509.Certificate) { c.SubjectKeyId = w.A.Root.Cert.SubjectKeyId })
+		issuing := newCA(t, w, root, "Int A", udaptest.Key(t, w.Kind, 5), func(c *x509.Certificate) { c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId })
+		c := w.Client(t, issuing, udaptest.Client1URI, nil)
+		c.Chain = []*x509.Certificate{c.Leaf(), issuing.Cert, root.Cert}
+		return c
+	})
+	judgeClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
+		c.Chain = append(c.Chain, w.X.Root.Cert)
+		return c
+	})
+	judgeClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		key := udaptest.Key(t, w.Kind, 6)
+		tpl := w.Template("Victim")
+		tpl.URIs = []string{udaptest.Client1URI}
+		self := &certs.CA{Cert: &x509.Certificate{Subject: pkix.Name{CommonName: "Victim"}, PublicKey: key.Public()}, Key: key}
+		leaf, err := self.Issue(tpl, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &udaptest.Client{URI: udaptest.Client1URI, Key: key, Chain: []*x509.Certificate{leaf}}
+	})
+	w := udaptest.New(t, "p256")
+	b := w.Client(t, w.B.Int, udaptest.Client1URI, nil)
+	s, _, err := statement(w, b.Sign(t, b.Statement(w.Now)))
+	if err != nil || s.Community.URI != udaptest.CommunityB {
+		t.Errorf("a leaf of community B is taken as %+v, %v", s, err)
+	}
+	_, tr, err := assertion(w, b.Sign(t, udaptest.Assertion(clientID, w.Now)))
+	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+}
+
+func newRoot(t *testing.T, w *udaptest.World, name string, key crypto.Signer, mutate func(*x509.Certificate)) *certs.CA {
+	t.Helper()
+	tpl := w.Template(name)
+	tpl.Mutate = mutate
+	ca, err := certs.NewRoot(tpl, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func newCA(t *testing.T, w *udaptest.World, parent *certs.CA, name string, key crypto.Signer, mutate func(*x509.Certificate)) *certs.CA {
+	t.Helper()
+	tpl := w.Template(name)
+	tpl.Mutate = mutate
+	ca, err := parent.NewCA(tpl, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca.Cert.KeyUsage&x509.KeyUsageCRLSign != 0 {
+		w.Publish(t, ca)
+	}
+	return ca
+}
+
+// under is a client of an intermediate that was made in a chosen way.
+func under(mutate func(*x509.Certificate), edit func(*certs.Template)) func(*testing.T, *udaptest.World) *udaptest.Client {
+	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		return w.Client(t, newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), mutate), udaptest.Client1URI, edit)
+	}
+}
+
+// leaf is a client of the ordinary intermediate with a changed certificate.
+func leaf(edit func(*certs.Template)) func(*testing.T, *udaptest.World) *udaptest.Client {
+	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		return w.Client(t, w.A.Int, udaptest.Client1URI, edit)
+	}
+}
+
+func mutated(f func(*x509.Certificate)) func(*testing.T, *udaptest.World) *udaptest.Client {
+	return leaf(func(t *certs.Template) { t.Mutate = f })
+}
+
+// Covers: case 047, case 136
+func TestLeafAmongAnchors(t *testing.T) {
+	judgeClient(t, "leaf as anchor", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
+		w.A.Community.Anchors = append(w.A.Community.Anchors, c.Leaf())
+		if err := udap.CheckAnchor(c.Leaf(), w.Now); err == nil {
+			t.Error("a leaf passes as an anchor")
+		}
+		return c
+	})
+	w := udaptest.New(t, "p256")
+	if err := udap.CheckAnchor(w.A.Root.Cert, w.Now); err != nil {
+		t.Errorf("a root does not pass as an anchor: %v", err)
+	}
+	if err := udap.CheckAnchor(w.A.Root.Cert, w.Now.Add(2*365*24*time.Hour)); err == nil {
+		t.Error("an expired root passes as an anchor")
+	}
+}
+
+// Covers: case 048, case 049, case 050, case 136
+func TestIssuersAndLeaves(t *testing.T) {
+	judgeClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		evil := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, w.Kind, 21), nil)
+		return w.Client(t, &certs.CA{Cert: evil.Leaf(), Key: evil.Key, Parents: []*x509.Certificate{w.A.Int.Cert, w.A.Root.Cert}}, udaptest.Client1URI, nil)
+	})
+	for name, mutate := range map[string]func(*x509.Certificate){
+		"no basicConstraints":        func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = false, false },
+		"CA:FALSE":                   func(c *x509.Certificate) { c.IsCA = false },
+		"keyCertSign without CA":     func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageCertSign },
+		"CA without keyCertSign":     func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign },
+		"CA that may only sign CRLs": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign },
+	} {
+		judgeClient(t, name, unapproved("chain.ca"), under(mutate, nil))
+	}
+	judgeClient(t, "CA as leaf", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.IsCA = true }))
+	judgeClient(t, "keyEncipherment only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }))
+	judgeClient(t, "keyCertSign only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }))
+	judgeClient(t, "no keyUsage", expectation{}, mutated(func(c *x509.Certificate) { c.KeyUsage = 0 }))
+}
+
+// Covers: case 051
+func TestExtendedKeyUsage(t *testing.T) {
+	usages := map[string]func(*x509.Certificate){
+		"none":            nil,
+		"clientAuth":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+		"serverAuth":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
+		"emailProtection": func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} },
+		"unknown":         func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3, 4}} },
+		"any":             func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} },
+	}
+	for name, mutate := range usages {
+		judgeClient(t, name, expectation{}, mutated(mutate))
+		want := unapproved("chain.usage")
+		if name == "clientAuth" {
+			want = expectation{}
+		}
+		judgeClient(t, name+" where clientAuth is asked for", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
+			return mutated(mutate)(t, w)
+		})
+	}
+}
+
+// Covers: case 052
+func TestPathLength(t *testing.T) {
+	zero := func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
+	judgeClient(t, "pathlen 0 and a CA below", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
+		return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+	})
+	judgeClient(t, "pathlen 0 and a self-issued CA below", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
+		return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+	})
+	judgeClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))
+	judgeClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), func(c *x509.Certificate) { c.MaxPathLen = 1 })
+		return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+	})
+}
+
+// Covers: case 053, S1-105
+func TestValidity(t *testing.T) {
+	past, ahead := udaptest.Now.Add(-time.Second), udaptest.Now.Add(time.Second)
+	for name, make := range map[string]func(*testing.T, *udaptest.World) *udaptest.Client{
+		"leaf expired":       leaf(func(t *certs.Template) { t.NotAfter = past }),
+		"leaf not yet valid": leaf(func(t *certs.Template) { t.NotBefore = ahead }),
+		"int expired":        under(func(c *x509.Certificate) { c.NotAfter = past }, nil),
+		"int not yet valid":  under(func(c *x509.Certificate) { c.NotBefore = ahead }, nil),
+		"root expired": func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			root := newRoot(t, w, "Old root", udaptest.Key(t, w.Kind, 9), func(c *x509.Certificate) { c.NotAfter = past })
+			w.A.Community.Anchors = []*x509.Certificate{root.Cert}
+			return w.Client(t, newCA(t, w, root, "Int 2", udaptest.Key(t, w.Kind, 7), nil), udaptest.Client1URI, nil)
+		},
+	} {
+		judgeClient(t, name, unapproved("chain.validity"), make)
+	}
+	judgeClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = t.NotAfter.Add(1000 * time.Hour) }))
+	judgeClient(t, "last second", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = udaptest.Now }))
+}
+
+// Covers: case 054, case 136
+func TestWeakKeys(t *testing.T) {
+	small := func(bits int) crypto.Signer {
+		k, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	p224, _ := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	p521, _ := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	w := udaptest.New(t, "rsa2048")
+	for name, key := range map[string]crypto.Signer{"RSA-1024": small(1024), "RSA-1536": small(1536), "RSA-2047": small(2047)} {
+		c := w.ClientWith(t, w.A.Int, udaptest.Client1URI, key, nil)
+		_, tr, err := statement(w, udaptest.Raw{Alg: "RS256", Key: key}.Sign(t, udaptest.Header("RS256", c.Chain...), c.Statement(w.Now).JSON(t)))
+		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, unapproved("x5c.key")) })
+		c = w.Client(t, newCA(t, w, w.A.Root, "Weak", key, nil), udaptest.Client1URI, nil)
+		_, tr, err = statement(w, c.Sign(t, c.Statement(w.Now)))
+		t.Run(name+" of a CA", func(t *testing.T) { expectRefusal(t, tr, err, unapproved("chain.key")) })
+	}
+	for name, key := range map[string]crypto.Signer{"P-224": p224, "P-521": p521, "Ed25519": ed} {
+		c := w.Client(t, newCA(t, w, w.A.Root, "Weak", key, nil), udaptest.Client1URI, nil)
+		_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
+		t.Run(name+" of a CA", func(t *testing.T) { expectRefusal(t, tr, err, unapproved("")) })
+	}
+	n := udaptest.Key(t, "rsa2048", 10).Public().(*rsa.PublicKey).N
+	for name, pub := range map[string]*rsa.PublicKey{
+		"e=3": {N: n, E: 3}, "e=17": {N: n, E: 17}, "even modulus": {N: new(big.Int).Add(n, big.NewInt(1)), E: 65537}, "even exponent": {N: n, E: 65538},
+		"too long": {N: new(big.Int).SetBit(new(big.Int).Lsh(n, 8000), 0, 1), E: 65537}, "ROCA": {N: rocaModulus(), E: 65537},
+	} {
+		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+		tpl := w.Template("weak")
+		tpl.URIs = []string{udaptest.Client1URI}
+		bad, err := w.A.Int.IssueDER(tpl, pub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := udaptest.HeaderWith("RS256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(bad)}})
+		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
+		t.Run(name, func(t *testing.T) {
+			var refusal = expectation{code: udap.UnapprovedSoftwareStatement, check: "x5c.key", offline: true}
+			if tr.Code == udap.InvalidSoftwareStatement { // crypto/x509 does not read such a key at all
+				refusal = badForm("x5c.form")
+			}
+			expectRefusal(t, tr, err, refusal)
+		})
+	}
+}
+
+// rocaModulus is a number of 2048 bits that is 1 modulo each prime of the
+// fingerprint, as a power of 65537 is.
+func rocaModulus() *big.Int {
+	m := big.NewInt(1)
+	for p := int64(2); p < 168; p++ {
+		if big.NewInt(p).ProbablyPrime(10) {
+			m.Mul(m, big.NewInt(p))
+		}
+	}
+	n := new(big.Int).Lsh(big.NewInt(1), 2047)
+	n.Div(n, m)
+	n.Add(n, big.NewInt(2))
+	return n.Mul(n, m).Add(n, big.NewInt(1))
+}
+
+// Covers: case 055
+func TestWeakCertificateSignatures(t *testing.T) {
+	w := udaptest.New(t, "rsa2048")
+	for name, sig := range map[string]x509.SignatureAlgorithm{"RSA-PSS": x509.SHA256WithRSAPSS} {
+		c := mutated(func(c *x509.Certificate) { c.SignatureAlgorithm = sig })(t, w)
+		_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
+		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, unapproved("chain.signature")) })
+	}
+	for name, oid := range map[string]asn1.ObjectIdentifier{"SHA-1": {1, 2, 840, 113549, 1, 1, 5}, "MD5": {1, 2, 840, 113549, 1, 1, 4}} {
+		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+		weak, err := x509.ParseCertificate(replaceAll(c.Leaf().Raw, mustDER(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}), mustDER(oid)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, tr, err := statement(w, c.SignChain(t, c.Statement(w.Now), weak, w.A.Int.Cert))
+		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, unapproved("chain.signature")) })
+	}
+}
+
+func mustDER(v any) []byte {
+	b, err := asn1.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func replaceAll(b, old, new []byte) []byte {
+	return []byte(strings.ReplaceAll(string(b), string(old), string(new)))
+}
+
+// Covers: case 056
+func TestOddCertificates(t *testing.T) {
+	critical := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}
+	for name, c := range map[string]struct {
+		want expectation
+		make func(*testing.T, *udaptest.World) *udaptest.Client
+	}{
+		"critical extension": {unapproved("chain.form"), mutated(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical) })},
+		"critical of a CA":   {unapproved("chain.form"), under(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical) }, nil)},
+		"unknown extension": {expectation{}, mutated(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: []byte{5, 0}})
+		})},
+		"serial of 20 octets, high bit": {unapproved("chain.form"), mutated(func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 159) })},
+	} {
+		judgeClient(t, name, c.want, c.make)
+	}
+	w := udaptest.New(t, "p256")
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+	san := c.Leaf().Extensions[len(c.Leaf().Extensions)-1]
+	for name, mutate := range map[string]func(*x509.Certificate){
+		"two SAN":             func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, c.ExtraExtensions[0]) },
+		"duplicate extension": func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical, critical) },
+		"empty SAN":           func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte{0x30, 0} },
+		"SAN no sequence":     func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte{5, 0} },
+		"serial of 21 octets": func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 166) },
+	} {
+		tpl := w.Template("odd")
+		tpl.URIs = []string{udaptest.Client1URI}
+		tpl.Mutate = mutate
+		der, err := w.A.Int.IssueDER(tpl, c.Key.Public())
+		if err != nil {
+			t.Logf("%s: crypto/x509 does not make it (%v); SAN is %v", name, err, san.Id)
+			continue
+		}
+		header := udaptest.HeaderWith("ES256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(der)}})
+		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
+		t.Run(name, func(t *testing.T) {
+			expectRefusal(t, tr, err, expectation{code: tr.Code, offline: true})
+			oneOfBoth(t, tr.Code)
+		})
+	}
+	for name, patch := range map[string][2][]byte{
+		"version 1":       {{0xa0, 0x03, 0x02, 0x01, 0x02}, {0xa0, 0x03, 0x02, 0x01, 0x00}},
+		"version 2":       {{0xa0, 0x03, 0x02, 0x01, 0x02}, {0xa0, 0x03, 0x02, 0x01, 0x01}},
+		"negative serial": {mustDER(c.Leaf().SerialNumber), negative(mustDER(c.Leaf().SerialNumber))},
+	} {
+		der := replaceAll(c.Leaf().Raw, patch[0], patch[1])
+		header := udaptest.HeaderWith("ES256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(der)}})
+		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
+		t.Run(name, func(t *testing.T) {
+			expectRefusal(t, tr, err, expectation{code: tr.Code, offline: true})
+			oneOfBoth(t, tr.Code)
+		})
+	}
+}
+
+func negative(der []byte) []byte {
+	out := append([]byte(nil), der...)
+	out[2] |= 0x80
+	return out
+}
+
+func oneOfBoth(t *testing.T, code udap.Code) {
+	t.Helper()
+	if code != udap.UnapprovedSoftwareStatement && code != udap.InvalidSoftwareStatement {
+		t.Errorf("refused with %q", code)
+	}
+}
+
+// Covers: S1-075, S1-101, S1-106, S2-19, case 057, case 058, case 059, DIAGNOSTICS 1, DIAGNOSTICS 2
+func TestIssuerIsNoURIName(t *testing.T) {
+	const uri = udaptest.Client1URI
+	cases := []struct {
+		name, iss, says string
+		edit            func(*certs.Template)
+	}{
+		{"another's URI", udaptest.Client2URI, "first difference", nil},
+		{"slash more", uri + "/", "trailing slash", nil},
+		{"case", "https://CLIENT1.test/app", "upper and lower case", nil},
+		{"scheme", "http://client1.test/app", "scheme", nil},
+		{"port", "https://client1.test:8443/app", "port", nil},
+		{"fragment missing", uri, "fragment", func(t *certs.Template) { t.URIs = []string{uri + "#T-TREAT"} }},
+		{"several names", "https://client3.test/app", "https://client2.test/app", func(t *certs.Template) { t.URIs = []string{uri, udaptest.Client2URI} }},
+		{"no SAN", uri, "no uniformResourceIdentifier", func(t *certs.Template) { t.URIs = nil }},
+		{"DNS only", "client1.test", "another type", func(t *certs.Template) { t.URIs, t.DNS = nil, []string{"client1.test"} }},
+		{"email only", "a@client1.test", "another type", func(t *certs.Template) { t.URIs, t.Emails = nil, []string{"a@client1.test"} }},
+		{"common name", uri, "", func(t *certs.Template) { t.URIs, t.CommonName = nil, uri }},
+		{"otherName", uri, "", func(t *certs.Template) { t.URIs = nil; t.Mutate = sanOf(0, true, mustDER(uri)) }},
+		{"directoryName", uri, "", func(t *certs.Template) {
+			t.URIs = nil
+			t.Mutate = sanOf(4, true, mustDER(pkix.Name{CommonName: uri}.ToRDNSequence()))
+		}},
+		{"issuerAltName", uri, "", func(t *certs.Template) {
+			t.URIs = nil
+			t.Mutate = altNameOf(asn1.ObjectIdentifier{2, 5, 29, 18}, 6, false, []byte(uri))
+		}},
+	}
+	for _, c := range cases {
+		w := udaptest.New(t, "p256")
+		client := w.Client(t, w.A.Int, uri, c.edit)
+		_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now).With("iss", c.iss).With("sub", c.iss)))
+		t.Run(c.name, func(t *testing.T) {
+			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "statement.iss", says: c.says})
+		})
+	}
+}
+
+// The bytes of the certificate count, not what a URL parser makes of them.
+// Covers: S2-19, case 057
+func TestRawURINames(t *testing.T) {
+	for _, uri := range []string{"https://client1.test/a%7eb", "https://CLIENT1.test/App", "https://client1.test/app#", "urn:oid:1.2.3#T-TREAT", "https://client1.test:443/app", "HTTPS://client1.test/%2f"} {
+		w := udaptest.New(t, "p256")
+		c := w.Client(t, w.A.Int, uri, nil)
+		s, _, err := statement(w, c.Sign(t, c.Statement(w.Now)))
+		if err != nil || string(s.Client) != uri {
+			t.Errorf("%s: %v", uri, err)
+		}
+		parsed, err := url.Parse(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other := parsed.String(); other != uri {
+			_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now).With("iss", other).With("sub", other)))
+			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "statement.iss"})
+		}
+	}
+}
+
+func sanOf(tag int, compound bool, content []byte) func(*x509.Certificate) {
+	return altNameOf(asn1.ObjectIdentifier{2, 5, 29, 17}, tag, compound, content)
+}
+
+func altNameOf(oid asn1.ObjectIdentifier, tag int, compound bool, content []byte) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		name := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: compound, Bytes: content}
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid, Value: mustDER([]asn1.RawValue{name})})
+	}
+}
+
+// Covers: case 061
+func TestSeveralURINames(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, func(t *certs.Template) { t.URIs = []string{udaptest.Client1URI, udaptest.Client2URI} })
+	for _, uri := range []string{udaptest.Client1URI, udaptest.Client2URI} {
+		s, _, err := statement(w, c.Sign(t, c.Statement(w.Now).With("iss", uri).With("sub", uri)))
+		if err != nil || string(s.Client) != uri {
+			t.Errorf("%s: %v", uri, err)
+		}
+	}
+	other := w.Client(t, w.A.Int, udaptest.Client2URI, nil)
+	_, tr, err := assertion(w, other.Sign(t, udaptest.Assertion(clientID, w.Now)))
+	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "assertion.certificate"})
+}
+
+// Covers: case 062
+func TestSANSize(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	key := udaptest.Key(t, "p256", 10)
+	var many []string
+	for i := range 200 {
+		many = append(many, fmt.Sprintf("https://client1.test/%d", i))
+	}
+	for name, uris := range map[string][]string{
+		"200 names": many, "60 KiB": {"https://client1.test/" + strings.Repeat("a", 60<<10)}, "3 KiB": {"https://client1.test/" + strings.Repeat("a", 3<<10)},
+		"NUL": {"https://client1.test/\x00app"}, "LF": {"https://client1.test/\napp"}, "bidi": {"https://client1.test/\u202eapp"}, "latin": {"https://client1.test/\xe9"},
+		"space": {"https://client1.test/a b"}, "user information": {"https://client1.test@evil.test/app"}, "user information, scheme": {"foo://a:b@c/"},
+	} {
+		tpl := w.Template("SAN")
+		tpl.URIs = append([]string{udaptest.Client1URI}, uris...)
+		der, err := w.A.Int.IssueDER(tpl, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+		header := udaptest.HeaderWith("ES256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(der)}})
+		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
+		t.Run(name, func(t *testing.T) {
+			expectRefusal(t, tr, err, expectation{code: tr.Code, offline: true})
+			oneOfBoth(t, tr.Code)
+			for _, s := range tr.Steps {
+				if strings.ContainsAny(s.Found+s.Expected+s.Remedy, "\n\x00\u202e") {
+					t.Errorf("the trace has a raw control: %q", s.Found)
+				}
+			}
+		})
+	}
+}
+
+// Covers: case 064, case 065
+func TestNameConstraints(t *testing.T) {
+	permit := func(domains ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.PermittedURIDomains, c.PermittedDNSDomainsCritical = domains, true }
+	}
+	dns := func(domains ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = domains, true }
+	}
+	exclude := func(domains ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.ExcludedURIDomains, c.PermittedDNSDomainsCritical = domains, true }
+	}
+	for _, c := range []struct {
+		name, uri string
+		mutate    func(*x509.Certificate)
+		ok        bool
+	}{
+		{"within", "https://example.test/app", permit("example.test"), true},
+		{"port and case", "https://EXAMPLE.test:8443/app", permit("example.test"), true},
+		{"below a host constraint", "https://a.example.test/app", permit("example.test"), false},
+		{"below a domain constraint", "https://a.example.test/app", permit(".example.test"), true},
+		{"the domain itself", "https://example.test/app", permit(".example.test"), false},
+		{"IPv4", "https://192.0.2.1/app", permit("example.test"), false},
+		{"IPv6", "https://[2001:db8::1]/app", permit("example.test"), false},
+		{"IPv6 zone", "https://[fe80::1%25eth0]/app", permit("example.test"), false},
+		{"urn", "urn:oid:1.2.3", permit("example.test"), false},
+		{"did", "did:web:example.test", permit("example.test"), false},
+		{"empty host", "https:///app", permit("example.test"), false},
+		{"user information", "https://evil.example@example.test/", permit("example.test"), false},
+		{"suffix", "https://example.test.evil.example/", permit("example.test"), false},
+		{"prefix", "https://evilexample.test/", permit("example.test", ".example.test"), false},
+		{"excluded", "https://example.test/", exclude("example.test"), false},
+		{"excluded below", "https://a.example.test/", exclude(".example.test"), false},
+		{"not excluded", "https://other.test/", exclude("example.test"), true},
+		{"urn under exclusion", "urn:oid:1.2.3", exclude("example.test"), false},
+		{"DNS tree, outside", "https://victim.other/", dns("example.test"), false},
+		{"DNS tree, urn", "urn:oid:1.2.3", dns("example.test"), false},
+		{"DNS tree, within", "https://a.example.test/", dns("example.test"), true},
+	} {
+		want := unapproved("")
+		if c.ok {
+			want = expectation{}
+		}
+		for _, k := range kinds {
+			w := udaptest.New(t, k)
+			client := w.Client(t, newCA(t, w, w.A.Root, "Constrained", udaptest.Key(t, k, 7), c.mutate), c.uri, nil)
+			_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now)))
+			t.Run(c.name, func(t *testing.T) { expectRefusal(t, tr, err, want) })
+		}
+	}
+}
+
+// Constraints on directory names are not applied here; even where they are not
+// critical, a CA that has them is refused.
+// Covers: case 064
+func TestConstraintsNotUnderstood(t *testing.T) {
+	name := mustDER(pkix.Name{CommonName: "x"}.ToRDNSequence())
+	base := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: name}
+	subtree := asn1.RawValue{Class: 0, Tag: asn1.TagSequence, IsCompound: true, Bytes: mustDER(base)}
+	permitted := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(subtree)}
+	value := mustDER([]asn1.RawValue{permitted})
+	for _, critical := range []bool{true, false} {
+		judgeClient(t, fmt.Sprintf("directoryName critical %v", critical), unapproved(""), under(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: critical, Value: value})
+		}, nil))
+	}
+}
+
+// Covers: case 066
+func TestNameConstraintBomb(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	var domains []string
+	for i := range 600 {
+		domains = append(domains, fmt.Sprintf("d%d.test", i))
+	}
+	ca := newCA(t, w, w.A.Root, "Bomb", udaptest.Key(t, "p256", 7), func(c *x509.Certificate) { c.PermittedURIDomains = domains })
+	c := w.Client(t, ca, "https://d599.test/", nil)
+	compact := c.Sign(t, c.Statement(w.Now))
+	began := time.Now()
+	_, tr, err := statement(w, compact)
+	if took := time.Since(began); took > 200*time.Millisecond {
+		t.Errorf("took %v", took)
+	}
+	expectRefusal(t, tr, err, unapproved("chain.names"))
+}
+
+// Covers: case 067
+func TestCertificatePolicies(t *testing.T) {
+	explicit := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: []byte{0x30, 3, 0x80, 1, 0}}
+	judgeClient(t, "explicit policy and none", unapproved("chain.policy"), under(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, explicit) }, nil))
+	one, two := mustOID(t, "1.2.3.4"), mustOID(t, "1.2.3.5")
+	judgeClient(t, "explicit policy and a matching one", expectation{}, under(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, explicit)
+		c.Policies = []x509.OID{one}
+	}, func(t *certs.Template) { t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{one} } }))
+	judgeClient(t, "explicit policy and another", unapproved("chain.policy"), under(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, explicit)
+		c.Policies = []x509.OID{one}
+	}, func(t *certs.Template) { t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{two} } }))
+	inhibit := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 54}, Critical: true, Value: []byte{2, 1, 0}}
+	anyPolicy := mustOID(t, "2.5.29.32.0")
+	judgeClient(t, "anyPolicy inhibited", unapproved("chain.policy"), under(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, explicit, inhibit)
+		c.Policies = []x509.OID{one}
+	}, func(t *certs.Template) { t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{anyPolicy} } }))
+	wanted := func(policy x509.OID) func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			w.A.Community.Policy.CertificatePolicies = []string{"1.2.3.4"}
+			return under(func(c *x509.Certificate) { c.Policies = []x509.OID{anyPolicy} }, func(t *certs.Template) {
+				t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{policy} }
+			})(t, w)
+		}
+	}
+	judgeClient(t, "the community's policy", expectation{}, wanted(one))
+	judgeClient(t, "not the community's policy", unapproved("chain.policy"), wanted(two))
+}
+
+func mustOID(t *testing.T, s string) x509.OID {
+	t.Helper()
+	o, err := x509.ParseOID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// Covers: case 078
+func TestCrossSigned(t *testing.T) {
+	for _, endpoint := range []string{"register", "token"} {
+		for _, k := range kinds {
+			w := udaptest.New(t, k)
+			dead := newRoot(t, w, "Dead root", udaptest.Key(t, k, 8), func(c *x509.Certificate) { c.NotAfter = w.Now.Add(-time.Hour) })
+			key := udaptest.Key(t, k, 7)
+			one := newCA(t, w, dead, "Cross", key, nil)
+			two := newCA(t, w, w.A.Root, "Cross", key, nil)
+			w.A.Community.Anchors = append([]*x509.Certificate{dead.Cert}, w.A.Community.Anchors...)
+			c := w.Client(t, one, udaptest.Client1URI, nil)
+			c.Chain = []*x509.Certificate{c.Leaf(), one.Cert, two.Cert}
+			w.Publish(t, two)
+			judgeOne(t, w, c, endpoint, attempt{"", signGood}, expectation{})
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package udap_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+// attempt is one thing that a client may send, made from good claims.
+type attempt struct {
+	name string
+	make func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string
+}
+
+// expectation is what both endpoints must say to an attempt. An empty code
+// means that it is accepted.
+type expectation struct {
+	code    udap.Code // at registration; at the token endpoint it is invalid_client
+	check   string    // at registration; "statement." reads "assertion." at the token endpoint
+	says    string    // part of the refusal's detail
+	offline bool      // nothing may be asked about revocation
+}
+
+func (e expectation) at(endpoint string) expectation {
+	if endpoint == "token" {
+		e.check = strings.Replace(e.check, "statement.", "assertion.", 1)
+		if e.code != "" {
+			e.code = udap.InvalidClient
+		}
+	}
+	return e
+}
+
+// judgeBoth makes the attempt as a software statement and as an authentication
+// token, in a world of RSA and in one of P-256.
+func judgeBoth(t *testing.T, a attempt, want expectation) {
+	t.Helper()
+	for _, k := range kinds {
+		for _, endpoint := range []string{"register", "token"} {
+			t.Run(fmt.Sprintf("%s/%s/%s", a.name, endpoint, k), func(t *testing.T) {
+				w := udaptest.New(t, k)
+				c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+				judgeOne(t, w, c, endpoint, a, want.at(endpoint))
+			})
+		}
+	}
+}
+
+func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint string, a attempt, want expectation) {
+	t.Helper()
+	var tr *udap.Trace
+	var err error
+	if endpoint == "register" {
+		_, tr, err = statement(w, a.make(t, w, c, c.Statement(w.Now)))
+	} else {
+		_, tr, err = assertion(w, a.make(t, w, c, udaptest.Assertion(clientID, w.Now)))
+	}
+	expectRefusal(t, tr, err, want)
+	if want.offline && w.Asked() > 0 {
+		t.Errorf("asked about revocation %d times before the refusal", w.Asked())
+	}
+}
+
+// expectRefusal compares a verdict with the expectation, and the refusal with
+// the trace: the last step is the one that refused, and has its texts.
+func expectRefusal(t *testing.T, tr *udap.Trace, err error, want expectation) {
+	t.Helper()
+	var got *udap.Error
+	switch errors.As(err, &got); {
+	case want.code == "" && err != nil:
+		t.Fatalf("refused: %v", err)
+	case want.code == "":
+		return
+	case err == nil:
+		t.Fatal("accepted")
+	case got == nil:
+		t.Fatalf("refused without a code: %v", err)
+	}
+	if got.Code != want.code || want.check != "" && got.Check != want.check {
+		t.Errorf("refused with %s by %s, want %s by %s: %s", got.Code, got.Check, want.code, want.check, got.Detail)
+	}
+	if !strings.Contains(got.Detail, want.says) {
+		t.Errorf("says %q, without %q", got.Detail, want.says)
+	}
+	last := tr.Steps[len(tr.Steps)-1]
+	if last.Verdict != udap.Refused || last.Check != got.Check || tr.Code != got.Code || last.Expected+last.Found == "" {
+		t.Errorf("the trace ends with %+v", last)
+	}
+}
+
+// alg is the algorithm of the client's key.
+func alg(c *udaptest.Client) string { return udap.AlgorithmFor(c.Key.Public()) }
+
+// withHeader signs good claims under a header with changed members.
+func withHeader(more map[string]any) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
+	return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		return signer(c).Sign(t, udaptest.HeaderWith(alg(c), more, c.Chain...), good.JSON(t))
+	}
+}
+
+// withClaim signs with one claim changed.
+func withClaim(name string, value any) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
+	return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		return c.Sign(t, good.With(name, value))
+	}
+}
+
+func signer(c *udaptest.Client) udaptest.Raw { return udaptest.Raw{Alg: alg(c), Key: c.Key} }
