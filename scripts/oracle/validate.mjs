@@ -50,8 +50,12 @@ function loadDefinitions(directory) {
   for (const name of readdirSync(directory).filter((n) => n.endsWith('.json'))) {
     const d = JSON.parse(readFileSync(join(directory, name), 'utf8'));
     if (d.resourceType !== 'StructureDefinition') continue;
-    if (d.derivation === 'constraint') loadDataType(d);
-    profiles.set(d.url, d);
+    try {
+      loadDataType(d);
+      profiles.set(d.url, d);
+    } catch (err) {
+      console.error(`profile not loaded: ${d.url}: ${err.message}`);
+    }
   }
   if (profiles.size === 0) usage(`no StructureDefinition in ${directory}`);
   return profiles;

@@ -1,0 +1,124 @@
+package narrative
+
+import (
+	"bufio"
+	"os"
+	"strings"
+	"testing"
+)
+
+func wrap(inner string) string {
+	return `<div xmlns="http://www.w3.org/1999/xhtml">` + inner + `</div>`
+}
+
+// lines reads a vector file: one case a line, # for comments, \n for a new line.
+func lines(t *testing.T, name string) []string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []string
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if line := s.Text(); line != "" && line[0] != '#' {
+			all = append(all, strings.ReplaceAll(line, `\n`, "\n"))
+		}
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s holds no case", name)
+	}
+	return all
+}
+
+// Covers: case 258
+func TestRefused(t *testing.T) {
+	for _, inner := range lines(t, "testdata/refused.txt") {
+		if err := Check(wrap("text "+inner), nil); err == nil {
+			t.Errorf("accepted: %s", inner)
+		}
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	for _, inner := range lines(t, "testdata/accepted.txt") {
+		if err := Check(wrap(inner), nil); err != nil {
+			t.Errorf("%v: %s", err, inner)
+		}
+	}
+}
+
+// Covers: case 258
+func TestWholeDocuments(t *testing.T) {
+	for name, div := range map[string]string{
+		"empty":              "",
+		"text alone":         "hello",
+		"no namespace":       "<div>text</div>",
+		"other namespace":    `<div xmlns="http://www.w3.org/2000/svg">text</div>`,
+		"not a div":          `<p xmlns="http://www.w3.org/1999/xhtml">text</p>`,
+		"prefix":             `<h:div xmlns:h="http://www.w3.org/1999/xhtml">text</h:div>`,
+		"divan":              `<divan xmlns="http://www.w3.org/1999/xhtml">text</divan>`,
+		"declaration":        `<?xml version="1.0"?>` + wrap("text"),
+		"document type":      `<!DOCTYPE div>` + wrap("text"),
+		"two":                wrap("text") + wrap("text"),
+		"text after":         wrap("text") + "more",
+		"not closed":         `<div xmlns="http://www.w3.org/1999/xhtml">text`,
+		"cut in a tag":       `<div xmlns="http://www.w3.org/1999/xhtml`,
+		"cut after <":        wrap("text")[:50] + "<",
+		"nothing to read":    wrap(" \n<p> </p>&#32;"),
+		"empty element":      `<div xmlns="http://www.w3.org/1999/xhtml"/>`,
+		"a comment only":     wrap("<!-- text -->"),
+		"too deep":           wrap(strings.Repeat("<b>", 70) + "x" + strings.Repeat("</b>", 70)),
+		"too long":           wrap(strings.Repeat("x", maxSize)),
+		"nested other xmlns": wrap(`<p xmlns="urn:x">text</p>`),
+	} {
+		if err := Check(div, nil); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestIDsAreUnique(t *testing.T) {
+	ids := map[string]bool{"taken": true}
+	seen := func(id string) bool {
+		first := !ids[id]
+		ids[id] = true
+		return first
+	}
+	if err := Check(wrap(`<p id="a">x</p><p id="b">x</p>`), seen); err != nil || !ids["a"] || !ids["b"] {
+		t.Errorf("%v %v", err, ids)
+	}
+	for _, inner := range []string{`<p id="c">x</p><b id="c">x</b>`, `<p id="taken">x</p>`} {
+		if err := Check(wrap(inner), seen); err == nil {
+			t.Errorf("accepted: %s", inner)
+		}
+	}
+}
+
+// FuzzCheck: nothing accepted holds what a browser could run or fetch by
+// itself, whatever its disguise.
+func FuzzCheck(f *testing.F) {
+	f.Add(wrap(`<a href="java&#115;cript:x">x</a>`))
+	f.Add(wrap(`<p style="color:red">x</p>`))
+	f.Fuzz(func(t *testing.T, div string) {
+		if Check(div, nil) != nil {
+			return
+		}
+		plain := strings.ToLower(div)
+		for _, bad := range []string{"<script", "<iframe", "<object", "<!doctype", "<?", "<svg", "<style", "<form"} {
+			if strings.Contains(plain, bad) {
+				t.Errorf("accepted: %s", div)
+			}
+		}
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	div := wrap(strings.Repeat(`<p class="x">Name: <b>Anna</b> &amp; others</p>`, 20))
+	b.SetBytes(int64(len(div)))
+	for b.Loop() {
+		if err := Check(div, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
