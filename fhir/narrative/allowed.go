@@ -129,10 +129,12 @@ func schemeOf(value string) string {
 	return strings.ToLower(scheme)
 }
 
-// style refuses what makes a style fetch, run or hide: addresses, imports,
-// expressions, bindings, and the escapes and comments that disguise them.
+// style refuses what makes a style fetch from elsewhere, run or hide:
+// addresses, imports, expressions, bindings, and the escapes and comments that
+// disguise them. Two addresses stay here and are allowed, as HL7's own
+// publisher writes them: an image embedded whole, and a plain file name.
 func style(value string) error {
-	plain := strings.ToLower(value)
+	plain := strings.ToLower(withoutOwnImages(value))
 	for _, bad := range []string{"url", "expression", "@", "javascript", "behavior", "binding", `\`, "/*", "<", "image("} {
 		if strings.Contains(plain, bad) {
 			return fmt.Errorf("a style with %q is not allowed", bad)
@@ -140,3 +142,36 @@ func style(value string) error {
 	}
 	return nil
 }
+
+// withoutOwnImages takes the allowed addresses out of a style.
+func withoutOwnImages(value string) string {
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(value, "url(")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		address, rest, closed := strings.Cut(after, ")")
+		if !closed || !ownImage(address) {
+			return value
+		}
+		value = rest
+	}
+}
+
+// ownImage tells whether an address is an embedded image, nothing but base64
+// after the comma, or the name of an image beside the page.
+func ownImage(address string) bool {
+	for _, kind := range []string{"png", "jpeg", "gif"} {
+		if data, embedded := strings.CutPrefix(address, "data:image/"+kind+";base64,"); embedded {
+			return strings.Trim(data, alphanumeric+"+/=") == ""
+		}
+		if name, file := strings.CutSuffix(address, "."+kind); file && name != "" {
+			return strings.Trim(name, alphanumeric+"-_") == ""
+		}
+	}
+	return false
+}
+
+const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
