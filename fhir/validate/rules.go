@@ -135,7 +135,11 @@ func among(s string, list ...string) bool {
 // notAfter tells whether one time may be at or before another, as far as
 // their precision goes; so does a missing one.
 func notAfter(a, b *tree.Value) bool {
-	first, _, okA := parseTime("dateTime", a.Text())
-	_, last, okB := parseTime("dateTime", b.Text())
+	from, to := a.Text(), b.Text()
+	if len(from) == len(to) && len(from) <= len("2006-01-02") { // known to be dates, which sort as text
+		return from <= to
+	}
+	first, _, okA := parseTime("dateTime", from)
+	_, last, okB := parseTime("dateTime", to)
 	return !okA || !okB || !first.After(last)
 }

@@ -182,10 +182,13 @@ func questionnaireRules() map[string][]rule {
 func distinctLinks(v *tree.Value, met map[string]bool) bool {
 	for _, item := range v.Get("item").Each() {
 		link := strings.TrimSpace(item.Get("linkId").Text())
-		if met[link] || !distinctLinks(&item, met) {
+		if met[link] {
 			return false
 		}
 		met[link] = true
+		if !distinctLinks(&item, met) {
+			return false
+		}
 	}
 	return true
 }

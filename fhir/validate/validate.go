@@ -166,11 +166,9 @@ func (w *walker) identity(id *tree.Value, t *table.Type) {
 	}
 }
 
-// seen counts what an object holds, by element.
-type seen struct {
-	count [96]uint8 // 0 absent, 1 present, 2 both it and its shadow
-	name  [96]string
-}
+// seen notes by element which member of an object it was met as: the member's
+// place counted from 1, 0 when absent.
+type seen [96]uint16
 
 // object judges an object as a type.
 func (w *walker) object(v *tree.Value, t *table.Type) {
@@ -194,14 +192,14 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 			w.failAt(m.Name, "structure", "%s has no element of this name", t.Name)
 			continue
 		}
-		w.element(v, m, member, &s)
+		w.element(v, i, member, &s)
 	}
 	if children == 0 && (t.Name != "Element" || len(v.Items) == 0) {
 		w.add(Error, "structure", "ele-1", "an element is never empty")
 	}
 	w.identity(v.Get("id"), t)
 	for i := range t.Elements {
-		if e := &t.Elements[i]; e.Min > 0 && s.count[i] == 0 {
+		if e := &t.Elements[i]; e.Min > 0 && s[i] == 0 {
 			w.failAt(elementName(e), "required", "%s needs this element", t.Name)
 		}
 	}
@@ -209,6 +207,9 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		w.apply(v, t)
 	}
 }
+
+// baseName is a member's name without the mark of a shadow.
+func baseName(name string) string { return strings.TrimPrefix(name, "_") }
 
 // elementName is an element's name in FHIRPath.
 func elementName(e *table.Element) string { return strings.TrimSuffix(e.Name, "[x]") }
@@ -230,18 +231,14 @@ func kindName(v *tree.Value) string {
 }
 
 // element judges one member of an object.
-func (w *walker) element(owner, m *tree.Value, member table.Member, s *seen) {
-	e := member.Element
-	base := m.Name
-	if member.Shadow {
-		base = m.Name[1:]
-	}
-	if first := s.name[member.Index]; first != "" && first != base {
-		w.failAt(elementName(e), "structure", "only one of %s and %s may be there", first, base)
+func (w *walker) element(owner *tree.Value, at int, member table.Member, s *seen) {
+	m, e := &owner.Items[at], member.Element
+	if first := s[member.Index]; first == 0 {
+		s[member.Index] = uint16(min(at, 1<<16-2) + 1)
+	} else if a, b := baseName(owner.Items[first-1].Name), baseName(m.Name); a != b {
+		w.failAt(elementName(e), "structure", "only one of %s and %s may be there", a, b)
 		return
 	}
-	s.name[member.Index] = base
-	s.count[member.Index]++
 	w.path = append(w.path, step{elementName(e), -1})
 	switch {
 	case !e.Many():
