@@ -154,12 +154,14 @@ func oneOf(cs *complaints, key, value string, words ...string) {
 }
 
 func (c Config) checkAmounts(cs *complaints) {
-	l, t := c.Limits, c.Timeouts
+	l, t, r := c.Limits, c.Timeouts, c.Rates
 	for _, n := range []struct {
 		key   string
 		value int
 	}{
-		{"patients", c.Patients}, {"registration.perMinute", c.Registration.PerMinute},
+		{"patients", c.Patients}, {"rates.requestsPerAddress", r.RequestsPerAddress},
+		{"rates.registrationsPerCommunity", r.RegistrationsPerCommunity},
+		{"rates.registrationsPerClient", r.RegistrationsPerClient}, {"rates.tokensPerClient", r.TokensPerClient},
 		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
 	} {

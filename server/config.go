@@ -38,11 +38,11 @@ type Config struct {
 	// them must have the header, one from elsewhere must not.
 	Proxy []string `yaml:"proxy,omitempty"`
 
-	Explain          string       `yaml:"explain,omitempty"`          // who is told why: "operator" (default), or "client" as in a sandbox
-	UnknownCommunity string       `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
-	Communities      []Community  `yaml:"communities"`                // in order of precedence; the first is the default one
-	Revocation       Revocation   `yaml:"revocation,omitempty"`
-	Registration     Registration `yaml:"registration,omitempty"`
+	Explain          string      `yaml:"explain,omitempty"`          // who is told why: "operator" (default), or "client" as in a sandbox
+	UnknownCommunity string      `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
+	Communities      []Community `yaml:"communities"`                // in order of precedence; the first is the default one
+	Revocation       Revocation  `yaml:"revocation,omitempty"`
+	Rates            Rates       `yaml:"rates,omitempty"`
 
 	Patients      int           `yaml:"patients,omitempty"`      // size of the synthetic population seeded into an empty fhir.bolt; 0: none
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
@@ -115,9 +115,13 @@ type Revocation struct {
 	Allow   []string      `yaml:"allow,omitempty"`   // exact scheme://host:port that may be a loopback or private address
 }
 
-// Registration bounds what one party may register.
-type Registration struct {
-	PerMinute int `yaml:"perMinute,omitempty"` // accepted for one trust community; 0: no limit
+// Rates bound how often one party is served in a minute; further requests get
+// 429 with Retry-After. 0: no limit.
+type Rates struct {
+	RequestsPerAddress        int `yaml:"requestsPerAddress,omitempty"`        // at the authorization server; counts the originator only behind a gateway under proxy:
+	RegistrationsPerCommunity int `yaml:"registrationsPerCommunity,omitempty"` // judged good, of one trust community
+	RegistrationsPerClient    int `yaml:"registrationsPerClient,omitempty"`    // judged good, with one certificate
+	TokensPerClient           int `yaml:"tokensPerClient,omitempty"`           // authenticated requests with one certificate
 }
 
 // Limits bound what a client may send and hold. A request's head may always

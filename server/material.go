@@ -64,6 +64,13 @@ func (c Config) load(now time.Time) (*material, error) {
 	return m, l.err()
 }
 
+// CheckFiles judges what the files named in the configuration hold: part of
+// Check, for programs that write a configuration. now dates certificates.
+func (c Config) CheckFiles(now time.Time) error {
+	_, err := c.withDefaults().load(now)
+	return err
+}
+
 func (l *loader) tlsIdentity() *certs.Identity {
 	id := l.pair("tls", l.cfg.TLS.Cert, l.cfg.TLS.Key)
 	if id == nil {

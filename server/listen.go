@@ -1,0 +1,127 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+)
+
+// limitListener holds the number of open connections down. Beyond the whole
+// number further ones wait in the kernel's queue; beyond one address's share
+// they are closed at once.
+type limitListener struct {
+	net.Listener
+	slots      chan struct{}
+	perAddress int
+	exempt     func(net.Addr) bool // gateways that carry many originators
+	done       chan struct{}
+	close      sync.Once
+
+	mu   sync.Mutex
+	open map[netip.Addr]int
+}
+
+func newLimitListener(l net.Listener, limits Limits, exempt func(net.Addr) bool) *limitListener {
+	return &limitListener{
+		Listener: l, slots: make(chan struct{}, limits.Connections), perAddress: limits.PerAddress, exempt: exempt,
+		done: make(chan struct{}), open: map[netip.Addr]int{},
+	}
+}
+
+func (l *limitListener) Accept() (net.Conn, error) {
+	for {
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.done:
+			return nil, net.ErrClosed
+		}
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.slots
+			return nil, err
+		}
+		from := addressOf(c.RemoteAddr())
+		if l.enter(from, l.exempt(c.RemoteAddr())) {
+			return &limitedConn{Conn: c, from: from, list: l}, nil
+		}
+		<-l.slots
+		_ = c.Close() // one too many from there; it learns no more
+	}
+}
+
+func (l *limitListener) Close() error {
+	l.close.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+func (l *limitListener) enter(a netip.Addr, exempt bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !exempt && l.perAddress > 0 && l.open[a] >= l.perAddress {
+		return false
+	}
+	l.open[a]++
+	return true
+}
+
+func (l *limitListener) leave(a netip.Addr) {
+	l.mu.Lock()
+	if l.open[a]--; l.open[a] == 0 {
+		delete(l.open, a)
+	}
+	l.mu.Unlock()
+	<-l.slots
+}
+
+// limitedConn gives its place back when it is closed.
+type limitedConn struct {
+	net.Conn
+	from netip.Addr
+	list *limitListener
+	once sync.Once
+}
+
+func (c *limitedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { c.list.leave(c.from) })
+	return err
+}
+
+// CloseWrite ends our direction only, so that a refused peer can still read
+// why.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+func addressOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// gateways tells which peers speak the PROXY protocol.
+type gateways []netip.Prefix
+
+func newGateways(texts []string) gateways {
+	var out gateways
+	for _, t := range texts {
+		if p, err := parsePrefix(t); err == nil { // Check has complained about others
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
+
+func (g gateways) has(a net.Addr) bool {
+	ip := addressOf(a)
+	for _, p := range g {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
