@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// Check finds every fault of the configuration and returns them joined, each a
-// *Complaint; nil when a destination can be started from it.
-func (c Config) Check() error {
-	return c.checkText()
-}
-
 // checkText judges what is written, before any file is opened.
 func (c Config) checkText() error {
 	c = c.withDefaults()

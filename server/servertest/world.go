@@ -98,7 +98,7 @@ func (w *World) ownKey(i int) crypto.Signer {
 func (w *World) community(name string) *certs.Community {
 	c, err := certs.NewCommunity(certs.CommunityPlan{
 		Name: "Community " + name, Key: "p256", NotBefore: before(), Life: 2 * 365 * 24 * time.Hour,
-		RootCRL: w.Lists.URL + "/" + name + "-root.crl", IssuingCRL: w.Lists.URL + "/" + name + ".crl",
+		RootCRL: w.Lists.URL + "/" + name + "-root.crl",
 	})
 	w.must(err)
 	w.names[c] = name

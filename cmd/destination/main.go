@@ -1,0 +1,152 @@
+// Command destination runs a FHIR destination that decides by itself whom it
+// trusts, as a YAML file says.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/server"
+)
+
+const usage = `usage: destination -config FILE [-check] [-v]
+
+Runs a FHIR R4 destination with its own UDAP authorization server.
+
+  -config FILE   the configuration, in YAML; paths in it start at its directory
+  -check         say what is wrong with it, and exit without starting
+  -v             log every decision's details and connection errors too
+
+Examples:
+  destination -config sandbox/destination.yaml
+  destination -config /etc/destination.yaml -check
+
+Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
+the TLS certificate again, which also happens by itself when its files change.
+Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// options are what the command line says.
+type options struct {
+	config  string
+	check   bool
+	verbose bool
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	cfg, err := read(o.config)
+	if o.check || err != nil {
+		return check(cfg, err, stdout, stderr)
+	}
+	return serve(ctx, cfg, o, stdout, stderr)
+}
+
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("destination", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.config, "config", "", "")
+	f.BoolVar(&o.check, "check", false, "")
+	f.BoolVar(&o.verbose, "v", false, "")
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return o, err
+	case err != nil:
+		return o, &yamlfile.Complaint{Problem: err.Error(), Remedy: "destination -h shows the options"}
+	case f.NArg() > 0:
+		return o, &yamlfile.Complaint{Problem: fmt.Sprintf("unexpected argument %q", f.Arg(0)), Remedy: "destination -h shows the options"}
+	case o.config == "":
+		return o, &yamlfile.Complaint{Problem: "no configuration is named", Remedy: "write destination -config FILE"}
+	}
+	return o, nil
+}
+
+func read(path string) (server.Config, error) {
+	cfg := server.Config{Dir: filepath.Dir(path)}
+	err := yamlfile.Read(path, &cfg)
+	return cfg, err
+}
+
+// check prints every complaint: those about the file's form, and, as far as it
+// could be read, those about what it says.
+func check(cfg server.Config, form error, stdout, stderr io.Writer) int {
+	err := form
+	if cfg.Public != "" || form == nil {
+		err = errors.Join(form, cfg.Check(time.Now()))
+	}
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	fmt.Fprintln(stdout, "ok")
+	return 0
+}
+
+func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.Writer) int {
+	level := slog.LevelInfo
+	if o.verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: hangups(ctx)})
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	fmt.Fprintf(stdout, "ready: public base %s, listening on %s, console %s\n", cfg.Public, s.Addr(), s.AdminURL())
+	if err := s.Run(ctx); err != nil {
+		yamlfile.Print(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// hangups passes SIGHUP on until ctx ends.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	out := make(chan struct{})
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				select {
+				case out <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"fhirdest.example/server/servertest"
+)
+
+// config writes a world's configuration as YAML and returns its path.
+func config(t *testing.T, w *servertest.World) string {
+	t.Helper()
+	data, err := yaml.Marshal(w.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(w.Dir, "destination.yaml")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// place makes a world whose ports were free a moment ago.
+func place(t *testing.T) *servertest.World {
+	t.Helper()
+	w := servertest.NewWorld(t)
+	l := w.Listen()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func runIt(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(context.Background(), args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// Covers: case 326
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		want string // in either stream
+	}{
+		{nil, 2, "error: no configuration is named\nhint: "},
+		{[]string{"-h"}, 0, "usage: destination"},
+		{[]string{"-cnofig", "x"}, 2, "error: flag provided but not defined: -cnofig\nhint: "},
+		{[]string{"-config", "none.yaml"}, 2, "error: cannot read configuration none.yaml: no such file or directory\nhint: "},
+		{[]string{"-config", "x.yaml", "more"}, 2, "error: unexpected argument \"more\"\nhint: "},
+	} {
+		code, stdout, stderr := runIt(c.args...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%v: %d\n%s%s", c.args, code, stdout, stderr)
+		}
+	}
+}
+
+// The form of the file, what it says, and what its files hold are complained
+// about in one go, and -check does not start or make anything.
+//
+// Covers: case 326
+func TestAllComplaintsAtOnce(t *testing.T) {
+	w := place(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	w.Config.Admin.Listen = taken.Addr().String()
+	w.Config.Public = "https://other.test/acme/fhir"
+	w.Config.Communities[0].Anchors = []string{"a.pem"}
+	w.Config.Communities[1].Anchors = []string{"missing.pem"}
+	path := config(t, w)
+	if f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0); err != nil {
+		t.Fatal(err)
+	} else {
+		fmt.Fprint(f, "listne: x\n")
+		f.Close()
+	}
+	for _, args := range [][]string{{"-config", path, "-check"}, {"-config", path}} {
+		code, _, stderr := runIt(args...)
+		if code != 2 {
+			t.Errorf("exit %d", code)
+		}
+		for _, want := range []string{
+			`unknown key "listne"`, "is taken", "does not name the public base URL https://other.test/acme/fhir; the URIs of its SAN: https://fhir.test/acme/fhir",
+			"is not a CA", "there is no file",
+		} {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%v lack %q:\n%s", args, want, stderr)
+			}
+		}
+		if strings.Count(stderr, "error: ") != strings.Count(stderr, "\nhint: ") {
+			t.Errorf("an error without a hint:\n%s", stderr)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(w.Dir, "data")); !os.IsNotExist(err) {
+		t.Errorf("checking made the data directory: %v", err)
+	}
+}
+
+// Covers: case 323, case 326, case 330
+func TestStartCheckAndSecondProcess(t *testing.T) {
+	w := place(t)
+	w.Config.Evidence = "destination.jsonl"
+	path := config(t, w)
+	if code, stdout, stderr := runIt("-config", path, "-check"); code != 0 || stdout != "ok\n" {
+		t.Fatalf("-check: %d %s%s", code, stdout, stderr)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ready, ended := make(chan string, 1), make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() { ended <- run(ctx, []string{"-config", path}, notify(ready), &stderr) }()
+	select {
+	case line := <-ready:
+		if !strings.HasPrefix(line, "ready: public base https://fhir.test/acme/fhir, listening on "+w.Config.Listen) {
+			t.Errorf("said %q", line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("never ready")
+	}
+	second := *w
+	second.Config.Listen, second.Config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	path = config(t, &second)
+	for _, args := range [][]string{{"-config", path}, {"-config", path, "-check"}} {
+		begun := time.Now()
+		code, _, said := runIt(args...)
+		if code != 2 || !strings.Contains(said, "trust.bolt") || !strings.Contains(said, "another process has this file open") || !strings.Contains(said, "hint: stop the other destination") {
+			t.Errorf("second process %v: %d %s", args, code, said)
+		}
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("second process took %s to give up", took)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"data": 0o700, "data/trust.bolt": 0o600, "data/fhir.bolt": 0o600, "destination.jsonl": 0o600} {
+		if st, err := os.Stat(filepath.Join(w.Dir, name)); err != nil || st.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v; want mode %04o", name, st, err, mode)
+		}
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("ended with %d: %s", code, stderr.String())
+	}
+}
+
+// notify is a writer that hands on its first line.
+type notify chan string
+
+func (n notify) Write(p []byte) (int, error) {
+	n <- string(p)
+	return len(p), nil
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/server/store"
+)
+
+// openStores makes the data directory and opens both files.
+func (s *Server) openStores() error {
+	var cs complaints
+	dir := s.cfg.file(s.cfg.Data)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		cs.add("name a directory that this account can make or write to", "data: %v", err)
+		return cs.err()
+	}
+	cs.exposed(dir)
+	var err error
+	if s.trust, err = store.OpenTrust(s.dataFile("trust.bolt"), store.Options{}); err != nil {
+		cs.unopened(err)
+	}
+	if s.records, err = store.OpenFHIR(s.dataFile("fhir.bolt"), store.Options{}); err != nil {
+		cs.unopened(err)
+	}
+	return cs.err()
+}
+
+// unopened complains about a file that a store could not open.
+func (cs *complaints) unopened(err error) {
+	remedy := "look at the file and the rights to it"
+	if e := (*store.Error)(nil); errors.As(err, &e) && e.Hint != "" {
+		remedy = e.Hint
+	}
+	cs.add(remedy, "data: %v", err)
+}
+
+// exposed complains about a data directory that other accounts may write to:
+// they could put files in place of ours.
+func (cs *complaints) exposed(dir string) {
+	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
+		cs.add("chmod 700 "+dir, "data: others may write to %s (mode %04o)", dir, st.Mode().Perm())
+	}
+}
+
+func (s *Server) openEvidence() error {
+	if s.cfg.Evidence == "" {
+		return nil
+	}
+	var err error
+	if s.lines, err = evidence.Open(s.cfg.file(s.cfg.Evidence), s.cfg.Hop, evidence.Options{Now: s.deps.Now}); err != nil {
+		return &Complaint{Problem: "evidence: " + err.Error(), Remedy: "name a file that this account can write"}
+	}
+	return nil
+}
+
+// probe finds out whether the stores could be opened, and makes nothing.
+func (c Config) probe() error {
+	var cs complaints
+	if c.Data == "" {
+		return nil // checkText has complained
+	}
+	dir := c.file(c.Data)
+	st, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		cs.writable(filepath.Dir(dir))
+	case err != nil || !st.IsDir():
+		cs.add("name a directory", "data: %s is not a directory", dir)
+	default:
+		cs.exposed(dir)
+		cs.writable(dir)
+		cs.openable(filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) { return store.OpenTrust(path, store.Options{}) })
+		cs.openable(filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) { return store.OpenFHIR(path, store.Options{}) })
+	}
+	return cs.err()
+}
+
+func (cs *complaints) writable(dir string) {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		cs.add("name a directory that this account can write to", "data: %s: %v", dir, err)
+	}
+}
+
+// openable opens a file that is there, and closes it.
+func (cs *complaints) openable(path string, open func(string) (interface{ Close() error }, error)) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	f, err := open(path)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		cs.unopened(err)
+	}
+}

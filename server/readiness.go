@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/server/console"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap"
+)
+
+// soon is how long before its end a client's certificate is shown.
+const soon = 30 * 24 * time.Hour
+
+// readiness is the state of the whole, as the console shows it.
+func (s *Server) readiness() console.Readiness {
+	now := s.deps.Now()
+	r := console.Readiness{
+		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Issuer: s.cfg.Issuer, Started: s.started,
+		Lists: s.listStates(), Clients: s.expiringClients(now), Warnings: s.currentWarnings(),
+	}
+	for i, m := range s.communities {
+		c := s.communityState(i, m, now)
+		r.Ready = r.Ready || c.Withheld == ""
+		r.Communities = append(r.Communities, c)
+	}
+	return r
+}
+
+func (s *Server) currentWarnings() []string {
+	out := append([]string{}, s.warnings...)
+	if n := s.decisions.Lost(); n > 0 {
+		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
+	}
+	if s.lines != nil && s.lines.Lost() > 0 {
+		out = append(out, fmt.Sprintf("%d lines of evidence were lost", s.lines.Lost()))
+	}
+	return out
+}
+
+func (s *Server) communityState(i int, m *member, now time.Time) console.Community {
+	c := console.Community{
+		URI: string(m.udap.URI), Name: m.udap.Name, Profile: s.cfg.Communities[i].Profile, Revocation: s.selfTests.of(m.udap.URI),
+		Withheld: m.withheld(now),
+	}
+	or(&c.Profile, "ssraa-2")
+	for _, own := range m.own {
+		c.Certificates = append(c.Certificates, certificateState(own.Leaf(), "", now))
+	}
+	for _, a := range m.udap.Anchors {
+		c.Anchors = append(c.Anchors, certificateState(a, "", now))
+	}
+	return c
+}
+
+// withheld says why the community's metadata would not be believed, and is
+// therefore not served; empty when it is.
+func (m *member) withheld(now time.Time) string {
+	var why string
+	for _, own := range m.own {
+		if !hasRSA(own) {
+			continue
+		}
+		leaf := own.Leaf()
+		if !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter) {
+			return ""
+		}
+		why = fmt.Sprintf("the certificate that signs its metadata (%s) counts from %s to %s", certs.Describe(leaf),
+			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return why
+}
+
+func certificateState(c *x509.Certificate, of string, now time.Time) console.Certificate {
+	sum := sha256.Sum256(c.Raw)
+	names, _ := certs.RawURIs(c) // a SAN that cannot be read has no URIs to show
+	return console.Certificate{
+		Of: of, Subject: c.Subject.String(), Serial: fmt.Sprintf("%x", c.SerialNumber), Key: certs.DescribeKey(c.PublicKey),
+		Fingerprint: hex.EncodeToString(sum[:]), Names: names, Expires: c.NotAfter, DaysLeft: int(c.NotAfter.Sub(now).Hours() / 24),
+	}
+}
+
+func (s *Server) listStates() []console.List {
+	out := []console.List{}
+	for _, l := range s.revocation.State() {
+		out = append(out, console.List{
+			Place: l.Place, Issuer: l.Issuer, Number: l.Number, ThisUpdate: l.ThisUpdate, NextUpdate: l.NextUpdate, Fetched: l.Fetched,
+			AgeSeconds: int64(l.Age / time.Second), Entries: l.Entries, Usable: l.Usable, Expiring: l.Expiring, Error: l.Error,
+		})
+	}
+	return out
+}
+
+// maxExpiring bounds how many clients' certificates are shown.
+const maxExpiring = 500
+
+// expiringClients are the certificates of registered clients that have run out
+// or soon will.
+func (s *Server) expiringClients(now time.Time) []console.Certificate {
+	out := []console.Certificate{}
+	err := s.trust.Registrations(context.Background(), func(r *oauth.Registration) bool {
+		leaf, err := x509.ParseCertificate(r.Leaf)
+		if err == nil && leaf.NotAfter.Before(now.Add(soon)) {
+			out = append(out, certificateState(leaf, string(r.Client), now))
+		}
+		return len(out) < maxExpiring
+	})
+	if err != nil {
+		s.deps.Log.Error("registrations cannot be read", "cause", err)
+	}
+	return out
+}
+
+func (s *Server) refresh(ctx context.Context) { s.revocation.Refresh(ctx) }
+
+func (s *Server) metrics() http.Handler {
+	s.meter.registry.MustRegister(&gauges{s})
+	return promhttp.HandlerFor(s.meter.registry, promhttp.HandlerOpts{})
+}
+
+// selfTests are the latest findings on our own certificates' revocation, so
+// that a list which cannot be had is seen before a client runs into it.
+type selfTests struct {
+	mu    sync.Mutex
+	found map[udap.CommunityURI]string
+}
+
+func (t *selfTests) of(c udap.CommunityURI) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.found[c]; f != "" {
+		return f
+	}
+	return "not done yet"
+}
+
+func (t *selfTests) set(c udap.CommunityURI, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.found == nil {
+		t.found = map[udap.CommunityURI]string{}
+	}
+	t.found[c] = text
+}
+
+// testMyself judges our own certificates at start and with every refresh.
+func (s *Server) testMyself(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.Revocation.Refresh)
+	defer tick.Stop()
+	for {
+		for _, m := range s.communities {
+			s.selfTests.set(m.udap.URI, s.testRevocation(ctx, m))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// testRevocation asks for the lists of our own certificates in a community.
+func (s *Server) testRevocation(ctx context.Context, m *member) string {
+	if m.udap.Policy.Revocation == udap.RevocationOff {
+		return "off by policy: revoked certificates are accepted"
+	}
+	for _, own := range m.own {
+		issuer := issuerOf(own.Chain, m.udap)
+		if issuer == nil {
+			return fmt.Sprintf("the issuer of %s is not at hand", certs.Describe(own.Leaf()))
+		}
+		if fault := s.testLists(ctx, m, own.Leaf(), issuer); fault != "" {
+			return fault
+		}
+	}
+	return "ok"
+}
+
+func (s *Server) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
+	answers := s.revocation.Lists(ctx, udap.ListQuery{Community: m.udap.URI, Certificate: leaf, Issuer: issuer, URLs: leaf.CRLDistributionPoints})
+	fault := fmt.Sprintf("%s names no list, and none is configured for its issuer", certs.Describe(leaf))
+	for _, a := range answers {
+		if a.Err != nil {
+			fault = fmt.Sprintf("%s: %v", a.URL, a.Err)
+			continue
+		}
+		for _, e := range a.List.RevokedCertificateEntries {
+			if e.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
+				return fmt.Sprintf("our own certificate %s is revoked", certs.Describe(leaf))
+			}
+		}
+		return ""
+	}
+	return fault
+}
+
+func issuerOf(chain []*x509.Certificate, c *udap.Community) *x509.Certificate {
+	for _, list := range [][]*x509.Certificate{chain[1:], c.Intermediates, c.Anchors} {
+		for _, x := range list {
+			if chain[0].CheckSignatureFrom(x) == nil {
+				return x
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"fhirdest.example/fhir"
+)
+
+// routes puts everything that the public listener answers in its place. What
+// stands at a URL under the public site stands under the private one too.
+func (s *Server) routes() (*front, error) {
+	records, err := s.fhirHandler()
+	if err != nil {
+		return nil, err
+	}
+	public, private := newRouter(s), newRouter(s)
+	mount := func(publicURL string, h http.Handler) {
+		p := pathOf(publicURL)
+		public.exact(p, h)
+		private.exact(s.privatePath(p), h)
+	}
+
+	// The authorization server: register, token, introspect, revoke, and the
+	// discovery documents.
+	s.oauth.Routes(mount)
+
+	// The FHIR service has the rest of what stands under its base.
+	public.below(pathOf(s.cfg.Public), "fhir", records)
+	private.below(pathOf(s.cfg.Private), "fhir", records)
+
+	f := &front{
+		public: authoritiesOf(s.cfg.Public), private: authoritiesOf(s.cfg.Private), toPub: public.done(), toPriv: private.done(),
+		fhir: []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}, body: int64(s.cfg.Limits.Body),
+		slots: make(chan struct{}, s.cfg.Limits.Requests), log: s.deps.Log, meter: s.meter,
+	}
+	public.front, private.front = f, f
+	return f, nil
+}
+
+func (s *Server) fhirHandler() (http.Handler, error) {
+	urls := s.oauth.URLs()
+	c := fhir.Config{
+		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Store: s.records, Authorize: s.bearer, Now: s.deps.Now,
+		MaxBody: int64(s.cfg.Limits.Body), Services: map[string]string{"register": urls.Register, "token": urls.Token, "introspect": urls.Introspect, "revoke": urls.Revoke},
+		Failed: func(r *http.Request, err error) {
+			s.deps.Log.Error("the FHIR service failed", "method", r.Method, "cause", err)
+		},
+	}
+	if err := fhir.Seed(context.Background(), c, s.cfg.Patients); err != nil {
+		return nil, err
+	}
+	return fhir.New(c)
+}
+
+func pathOf(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return "" // checkText has judged all base URLs
+	}
+	return u.EscapedPath()
+}
+
+// privatePath is where a path under the public site stands under the private
+// one. What stands outside of the site (RFC 8414's well-known path) has the
+// site as its end.
+func (s *Server) privatePath(p string) string {
+	from, to := pathOf(site(s.cfg.Public)), pathOf(site(s.cfg.Private))
+	if rest, ok := strings.CutPrefix(p, from+"/"); ok {
+		return to + "/" + rest
+	}
+	if i := strings.LastIndex(p, from+"/"); i >= 0 {
+		return p[:i] + to + p[i+len(from):]
+	}
+	return p
+}
+
+// router is gorilla/mux without its liberties: no path is cleaned or decoded,
+// and what does not match is answered by the front.
+type router struct {
+	mux   *mux.Router
+	front *front
+}
+
+func newRouter(s *Server) *router {
+	r := &router{mux: mux.NewRouter().SkipClean(true).UseEncodedPath()}
+	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.front.refuse(w, req, http.StatusNotFound, "there is nothing at this path")
+	})
+	return r
+}
+
+// exact mounts a handler at one path. Methods are its own business.
+func (r *router) exact(path string, h http.Handler) {
+	r.mux.Path(path).Handler(named(path[strings.LastIndexByte(path, '/')+1:], h))
+}
+
+// below mounts a handler at a path and everything under it.
+func (r *router) below(path, name string, h http.Handler) {
+	r.mux.Path(path).Handler(named(name, h))
+	r.mux.PathPrefix(path + "/").Handler(named(name, h))
+}
+
+func (r *router) done() http.Handler { return r.mux }
+
+// named notes which route a request took, for the metrics.
+func named(name string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a, ok := w.(*answer); ok {
+			a.route = name
+		}
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,303 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/audit"
+	"fhirdest.example/server/console"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/store"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/fetch"
+)
+
+// Deps are what a destination takes from its surroundings.
+type Deps struct {
+	Now    func() time.Time // required
+	Log    *slog.Logger     // required
+	Public net.Listener     // plain TCP, listening already; nil: as configured
+	Admin  net.Listener     // the same for the second listener
+	Reload <-chan struct{}  // read the TLS certificate again; nil: only when its files change
+}
+
+// Server is a destination that holds its sockets and files. Run serves them;
+// Close lets go of them.
+type Server struct {
+	cfg  Config
+	deps Deps
+	*material
+
+	public, admin net.Listener
+	trust         *store.Trust
+	records       *store.FHIR
+	lines         *evidence.Log // nil: no evidence is written
+	revocation    *fetch.Source
+	verifier      *udap.Verifier
+	decisions     *audit.Log
+	oauth         *oauth.Service
+	keeper        *keeper
+	meter         *meter
+	front         *front
+	adminHandler  http.Handler
+	started       time.Time
+	selfTests     selfTests
+}
+
+// New reads the files, opens the sockets and the stores, and puts the parts
+// together. Its error joins every complaint that there is; then nothing is
+// left open.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if deps.Now == nil || deps.Log == nil {
+		return nil, errors.New("server: no clock or no log")
+	}
+	s := &Server{cfg: cfg.withDefaults(), deps: deps, public: deps.Public, admin: deps.Admin, meter: newMeter(), started: deps.Now()}
+	m, err := s.cfg.load(s.started)
+	s.material = m
+	if err := errors.Join(s.cfg.checkText(), err, s.open()); err != nil {
+		return nil, errors.Join(flat(err), s.Close())
+	}
+	for _, w := range m.warnings {
+		deps.Log.Warn(w)
+	}
+	if err := s.assemble(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Check finds every fault that would keep New from starting, without starting
+// and without making files; now dates certificates.
+func (c Config) Check(now time.Time) error {
+	d := c.withDefaults()
+	_, err := d.load(now)
+	s := &Server{cfg: d}
+	return flat(errors.Join(d.checkText(), err, s.listen(), d.probe(), s.Close()))
+}
+
+// flat turns joined errors within joined errors into one list.
+func flat(err error) error {
+	var all complaints
+	var walk func(error)
+	walk = func(e error) {
+		if joined, ok := e.(interface{ Unwrap() []error }); ok {
+			for _, inner := range joined.Unwrap() {
+				walk(inner)
+			}
+		} else if e != nil {
+			all = append(all, e)
+		}
+	}
+	walk(err)
+	return all.err()
+}
+
+// open opens sockets and files.
+func (s *Server) open() error {
+	err := s.listen()
+	if s.cfg.Data == "" {
+		return err
+	}
+	return errors.Join(err, s.openStores(), s.openEvidence())
+}
+
+func (s *Server) listen() error {
+	var cs complaints
+	if s.public == nil {
+		s.public = bind(&cs, "listen", s.cfg.Listen)
+	}
+	if s.admin == nil {
+		s.admin = bind(&cs, "admin.listen", s.cfg.Admin.Listen)
+	}
+	if s.admin != nil {
+		// What the console is called must be known before anyone is told of it.
+		if _, port, err := net.SplitHostPort(s.cfg.Admin.Listen); err == nil && port == "0" && s.cfg.Admin.URL == "http://"+s.cfg.Admin.Listen {
+			s.cfg.Admin.URL = "http://" + s.admin.Addr().String()
+		}
+	}
+	return cs.err()
+}
+
+// bind listens on an address that checkText has found well-formed, or
+// complains.
+func bind(cs *complaints, key, address string) net.Listener {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		cs.add("stop the program that has it, or choose another port", "%s: %s is taken", key, address)
+	case err != nil:
+		cs.add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v", key, address, err)
+	default:
+		return l
+	}
+	return nil
+}
+
+// Addr is where the destination listens.
+func (s *Server) Addr() net.Addr { return s.public.Addr() }
+
+// AdminURL is where the console stands.
+func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
+
+// assemble puts the parts together. What fails here has passed Check.
+func (s *Server) assemble() error {
+	s.keeper = newKeeper(s.cfg, s.tls, s.deps.Now, s.deps.Log)
+	s.decisions = audit.New(audit.Config{Keep: s.cfg.Limits.Traces, Store: s.trust, Log: s.deps.Log})
+	if err := s.believe(); err != nil {
+		return err
+	}
+	if err := s.authorize(); err != nil {
+		return err
+	}
+	handler, err := s.routes()
+	if err != nil {
+		return err
+	}
+	s.front = handler
+	s.adminHandler = console.New(console.Config{
+		Decisions: s.decisions, Ready: s.readiness, Refresh: s.refresh, Metrics: s.metrics(), Hosts: s.cfg.Admin.Hosts, Open: s.cfg.Admin.Open,
+	})
+	return nil
+}
+
+// believe makes what judges signed things.
+func (s *Server) believe() error {
+	source, err := fetch.New(fetch.Config{
+		Allow: s.cfg.Revocation.Allow, Configured: s.lists, Refresh: s.cfg.Revocation.Refresh, Store: s.trust, Now: s.deps.Now,
+	})
+	if err != nil {
+		return err
+	}
+	s.revocation = source
+	s.verifier = &udap.Verifier{Revocation: source}
+	for _, m := range s.communities {
+		s.verifier.Communities = append(s.verifier.Communities, m.udap)
+	}
+	return nil
+}
+
+// Run serves until ctx ends; then no new connection is taken, requests under
+// way get timeouts.drain to finish, and everything is closed.
+func (s *Server) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var work sync.WaitGroup
+	for _, f := range s.background() {
+		work.Go(func() { f(background) })
+	}
+	public, admin := s.publicServer(), s.adminServer()
+	failed := make(chan error, 2)
+	go func() { failed <- public.Serve(s.tap(s.public)) }()
+	go func() { failed <- admin.Serve(s.admin) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, s.drain(public, admin))
+	stop()
+	work.Wait()
+	return errors.Join(err, s.Close())
+}
+
+// background is what goes on beside the listeners.
+func (s *Server) background() []func(context.Context) {
+	return []func(context.Context){
+		s.decisions.Run,
+		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and says so
+		func(ctx context.Context) { s.keeper.watch(ctx, time.Second, s.deps.Reload) },
+		s.testMyself,
+	}
+}
+
+func (s *Server) drain(servers ...*http.Server) error {
+	// The listeners' own context has ended; this bounds what is left.
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeouts.Drain)
+	defer cancel()
+	var errs []error
+	for _, h := range servers {
+		if err := h.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+			s.deps.Log.Warn("requests were cut off at the end", "after", s.cfg.Timeouts.Drain)
+			errs = append(errs, h.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tap terminates TLS, refuses what could be framed in two ways, and writes the
+// evidence of what crosses the wire.
+func (s *Server) tap(l net.Listener) net.Listener {
+	fromGateway := newGateways(s.cfg.Proxy)
+	c := wire.ListenerConfig{
+		TLS: tlsConfig(s.keeper, s.clientCAs), Handshake: s.cfg.Timeouts.Handshake, Refusal: s.refuseFraming, Proxy: fromGateway.has,
+	}
+	if s.lines != nil {
+		c.Record, c.ConnID, c.Now = s.lines.Tap, s.lines.ConnID, s.deps.Now
+	}
+	return wire.NewListener(newLimitListener(l, s.cfg.Limits, fromGateway.has), c)
+}
+
+// refuseFraming answers a request that has no certain beginning and end: what
+// it was for is not known either, so the answer is the same everywhere.
+func (s *Server) refuseFraming(e *wire.Error) []byte {
+	s.meter.framing.Inc()
+	body := fmt.Sprintf(`{"error":"invalid_request","error_description":%q}`, "The request cannot be framed without doubt: "+e.Reason+".")
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s",
+		e.Status, http.StatusText(e.Status), len(body), body)
+}
+
+func (s *Server) publicServer() *http.Server {
+	h := s.server(wire.Handler(s.front))
+	h.ConnContext = wire.ConnContext
+	return h
+}
+
+func (s *Server) adminServer() *http.Server { return s.server(s.adminHandler) }
+
+func (s *Server) server(h http.Handler) *http.Server {
+	t := s.cfg.Timeouts
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler: h, Protocols: &protocols, DisableGeneralOptionsHandler: true, MaxHeaderBytes: wire.MaxHead,
+		ReadHeaderTimeout: t.Header, ReadTimeout: t.Read, WriteTimeout: t.Write, IdleTimeout: t.Idle,
+		ErrorLog: slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Close lets go of sockets and files. Run has done it by itself.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.public, s.admin} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if s.lines != nil {
+		errs = append(errs, s.lines.Close())
+	}
+	if s.trust != nil {
+		errs = append(errs, s.trust.Close())
+	}
+	if s.records != nil {
+		errs = append(errs, s.records.Close())
+	}
+	s.public, s.admin, s.lines, s.trust, s.records = nil, nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+func (s *Server) dataFile(name string) string { return filepath.Join(s.cfg.file(s.cfg.Data), name) }

@@ -1,0 +1,176 @@
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/server"
+)
+
+// Destination is a destination that runs.
+type Destination struct {
+	*World
+	Base   string       // public FHIR base URL
+	Issuer string       // authorization server
+	Addr   string       // where it listens
+	Admin  string       // where its console stands
+	HTTP   *http.Client // trusts its TLS certificate and dials it whatever the URL's host
+	Log    *Buffer
+
+	stop   context.CancelFunc
+	ended  chan error
+	Reload chan struct{}
+}
+
+// Buffer is a log that tests read.
+type Buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// Start starts a destination in a new World, after change, where given, has
+// had its way with the configuration.
+func Start(tb testing.TB, change ...func(*World)) *Destination {
+	tb.Helper()
+	w := NewWorld(tb)
+	l := w.Listen()
+	for _, f := range change {
+		f(w)
+	}
+	return w.Start(l)
+}
+
+// Start starts a destination as configured. It is stopped at the end of the
+// test, which fails if the destination said that it panicked.
+func (w *World) Start(l net.Listener) *Destination {
+	w.tb.Helper()
+	d := &Destination{World: w, Base: Base, Issuer: strings.TrimSuffix(Base, "/fhir") + "/oauth", Addr: l.Addr().String(),
+		Log: &Buffer{}, ended: make(chan error, 1), Reload: make(chan struct{})}
+	s, err := server.New(w.Config, server.Deps{
+		Now: time.Now, Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug})), Public: l, Reload: d.Reload,
+	})
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	d.Admin = s.AdminURL()
+	d.HTTP = w.HTTPClient(d.Addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	d.stop = cancel
+	go func() { d.ended <- s.Run(ctx) }()
+	w.tb.Cleanup(d.Stop)
+	return d
+}
+
+// Stop ends the destination and waits until it has let go of its files.
+func (d *Destination) Stop() {
+	d.tb.Helper()
+	if d.stop == nil {
+		return
+	}
+	d.HTTP.CloseIdleConnections()
+	d.stop()
+	d.stop = nil
+	if err := <-d.ended; err != nil {
+		d.tb.Errorf("the destination ended with: %v", err)
+	}
+	if log := d.Log.String(); strings.Contains(log, "panic") {
+		d.tb.Errorf("the destination's log has a panic:\n%s", log)
+	}
+}
+
+// HTTPClient makes a client that trusts the World's TLS certificates and dials
+// one address, whatever host a URL names.
+func (w *World) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		},
+		TLSClientConfig: w.TLSClient("", own...),
+	}
+	return &http.Client{Transport: t, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// TLSClient is the TLS configuration of a client that wants HTTP/1.1.
+func (w *World) TLSClient(serverName string, own ...tls.Certificate) *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(w.TLS.Cert)
+	return &tls.Config{RootCAs: roots, ServerName: serverName, NextProtos: []string{"http/1.1"}, Certificates: own}
+}
+
+// Raw opens a TLS connection to the destination, writes text as it is, and
+// returns all that comes back until the other side closes or wait is over.
+func (d *Destination) Raw(text string, wait time.Duration) string {
+	d.tb.Helper()
+	c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(wait))
+	_, _ = io.WriteString(c, text) // a refusal may come before the end
+	answer, _ := io.ReadAll(c)     // the deadline ends it where the connection stays open
+	return string(answer)
+}
+
+// Do sends a request to a path under the public host, or to a whole URL.
+// Headers are name, value pairs.
+func (d *Destination) Do(method, target string, body io.Reader, header ...string) *http.Response {
+	d.tb.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = "https://fhir.test" + target
+	}
+	req, err := http.NewRequest(method, target, body)
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+			continue
+		}
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := d.HTTP.Do(req)
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	d.tb.Cleanup(func() { res.Body.Close() })
+	if res.StatusCode >= 500 {
+		d.tb.Errorf("%s %s: %s", method, target, res.Status)
+	}
+	return res
+}
+
+// Get reads a whole answer.
+func (d *Destination) Get(target string, header ...string) (*http.Response, string) {
+	d.tb.Helper()
+	res := d.Do(http.MethodGet, target, nil, header...)
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	return res, string(b)
+}

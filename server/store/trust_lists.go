@@ -1,0 +1,36 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/udap/fetch"
+)
+
+// LoadList returns a revocation list as fetch.ListStore wants it. A record is
+// when it was fetched (8 bytes, Unix seconds) and its DER.
+func (t *Trust) LoadList(key string) (l fetch.StoredList, ok bool, err error) {
+	err = t.db.View(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(listsBucket).Get([]byte(key))
+		if v == nil {
+			return nil
+		}
+		if len(v) < 8 {
+			return fmt.Errorf("store: list %q is cut short", key)
+		}
+		l.Fetched = time.Unix(int64(binary.BigEndian.Uint64(v)), 0).UTC()
+		l.DER, ok = bytes.Clone(v[8:]), true
+		return nil
+	})
+	return l, ok, err
+}
+
+// SaveList keeps a revocation list in the place of the former one.
+func (t *Trust) SaveList(key string, l fetch.StoredList) error {
+	record := append(binary.BigEndian.AppendUint64(nil, uint64(l.Fetched.Unix())), l.DER...)
+	return t.commits.do(func(b *batch) error { return b.tx.Bucket(listsBucket).Put([]byte(key), record) })
+}
