@@ -29,7 +29,7 @@ func (s *service) capabilityStatement() ([]byte, error) {
 	c.set(&st.Status, "active")
 	c.set(&st.Kind, "instance")
 	c.set(&st.FhirVersion, "4.0.1")
-	if _, ok := interactions()["/Type/id"]["PATCH"]; ok {
+	if _, ok := s.routes["/Type/id"]["PATCH"]; ok {
 		st.PatchFormat = []string{"application/json-patch+json"}
 	}
 	st.Rest = []fhir.CapabilityStatementRest{s.capabilityRest(&c)}
@@ -54,7 +54,7 @@ func (c *coder) set(to interface{ UnmarshalJSON([]byte) error }, code string) {
 func (s *service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 	rest := fhir.CapabilityStatementRest{Security: s.capabilitySecurity()}
 	c.set(&rest.Mode, "server")
-	for _, code := range systemInteractions() {
+	for _, code := range s.systemInteractions() {
 		var in fhir.CapabilityStatementRestInteraction
 		c.set(&in.Code, code)
 		rest.Interaction = append(rest.Interaction, in)
@@ -94,7 +94,7 @@ func (s *service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 
 // typeInteractions are the interactions with a type that the routes have, in
 // the statement's words.
-func typeInteractions() []string {
+func (s *service) typeInteractions() []string {
 	var all []string
 	for _, one := range []struct{ shape, method, code string }{
 		{"/Type/id", "GET", "read"}, {"/Type/id/_history/version", "GET", "vread"},
@@ -102,31 +102,32 @@ func typeInteractions() []string {
 		{"/Type/id/_history", "GET", "history-instance"}, {"/Type/_history", "GET", "history-type"},
 		{"/Type", "POST", "create"}, {"/Type", "GET", "search-type"},
 	} {
-		if _, ok := interactions()[one.shape][one.method]; ok {
+		if _, ok := s.routes[one.shape][one.method]; ok {
 			all = append(all, one.code)
 		}
 	}
 	return all
 }
 
-func systemInteractions() []string {
+func (s *service) systemInteractions() []string {
 	all := []string{"search-system"}
-	if _, ok := interactions()[""]["POST"]; ok {
+	if _, ok := s.routes[""]["POST"]; ok {
 		all = append(all, "batch", "transaction")
 	}
-	if _, ok := interactions()["/_history"]; ok {
+	if _, ok := s.routes["/_history"]; ok {
 		all = append(all, "history-system")
 	}
 	return all
 }
 
-// readOnly are types that clients cannot write: the server's own record.
-var readOnly = map[string]bool{"AuditEvent": true}
+// readOnly are types that clients cannot write: the server's own record, and
+// what is no resource of its own (R4 parameters.html, operationoutcome.html).
+var readOnly = map[string]bool{"AuditEvent": true, "OperationOutcome": true, "Parameters": true}
 
 func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
 	var r fhir.CapabilityStatementRestResource
 	c.set(&r.Type, typ)
-	for _, code := range typeInteractions() {
+	for _, code := range s.typeInteractions() {
 		if readOnly[typ] && (code == "create" || code == "update" || code == "patch" || code == "delete") {
 			continue
 		}
@@ -152,7 +153,7 @@ func (s *service) capabilityWrites(c *coder, typ string, r *fhir.CapabilityState
 	c.set(r.Versioning, "versioned")
 	r.ConditionalRead = new(fhir.ConditionalReadStatus)
 	c.set(r.ConditionalRead, "full-support")
-	if _, ok := interactions()["/Type"]["PUT"]; !ok || readOnly[typ] {
+	if _, ok := s.routes["/Type"]["PUT"]; !ok || readOnly[typ] {
 		return
 	}
 	r.ReadHistory, r.UpdateCreate = ptr(true), ptr(true)

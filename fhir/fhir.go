@@ -79,6 +79,7 @@ type service struct {
 	prefixes   []string // paths of the bases
 	capability []byte
 	pageKey    pageKey
+	routes     routes
 }
 
 func newService(c Config) (*service, error) {
@@ -91,7 +92,7 @@ func newService(c Config) (*service, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &service{Config: c, ex: &search.Extractor{Now: c.Now}}
+	s := &service{Config: c, routes: allRoutes(), ex: &search.Extractor{Now: c.Now}}
 	for _, base := range []string{c.PublicBase, c.PrivateBase} {
 		if base == "" && len(s.prefixes) > 0 {
 			continue

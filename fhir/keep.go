@@ -59,13 +59,8 @@ func (s *service) entry(root *tree.Value, body []byte, typ, id string, version u
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body}
-	root, err = tree.Parse(body)
-	if err != nil {
-		return Entry{}, err
-	}
-	e.Terms = s.ex.Extract(typ, root)
-	return e, nil
+	return Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body,
+		Terms: s.ex.Extract(typ, root, search.Stamp{ID: id, Updated: now})}, nil
 }
 
 // Seed fills an empty store with the synthetic population of that many
@@ -143,7 +138,7 @@ func (s *service) reindexSome(c Change, docs []uint64) error {
 		if err != nil {
 			return fmt.Errorf("fhir: index %s/%s: %w", e.Type, e.ID, err)
 		}
-		if err := c.Reindex(doc, s.ex.Extract(e.Type, root)); err != nil {
+		if err := c.Reindex(doc, s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})); err != nil {
 			return err
 		}
 	}

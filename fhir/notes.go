@@ -3,6 +3,7 @@ package fhir
 // notes gather, while a request is done, what its audit record will say.
 type notes struct {
 	touched []Entry // without bodies
+	created bool    // an update stored a first version
 }
 
 const maxTouched = 100

@@ -25,6 +25,9 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 	if !ok || !filter.Passes(e.ID, e.Terms) {
 		return Entry{}, notFound()
 	}
+	if !e.Deleted && !s.contextAllows(sn, r, e, nil) {
+		return Entry{}, notFound()
+	}
 	r.notes.touch(e)
 	if e.Deleted {
 		return e, gone(e)
@@ -52,9 +55,14 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 		resp.status = http.StatusNotModified
 		return resp, nil
 	}
-	body, err := s.shown(r, e)
-	resp.body = body
-	return resp, err
+	var err error
+	if resp.body, err = s.shown(r, e); err != nil {
+		return nil, err
+	}
+	if e.Type == "Binary" && !r.inner && wantsNative(r.header) {
+		return resp, native(resp)
+	}
+	return resp, nil
 }
 
 // shown is a copy of the bytes, cut down to what was asked for.

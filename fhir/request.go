@@ -23,6 +23,12 @@ type request struct {
 	now    time.Time
 	form   bool // the parameters came (in part) by form
 
+	in *incoming // the resource that the body holds, once prepared
+
+	inner      bool // an entry of a batch or transaction
+	bundleType string
+	entries    []*batchEntry
+
 	filters map[filterKey]search.Filter
 	notes   notes
 }

@@ -18,6 +18,8 @@ type response struct {
 	modified    time.Time
 	location    string
 	header      http.Header // further headers
+	wrote       bool        // something was stored
+	failed      *failure    // why an entry failed
 }
 
 func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) {

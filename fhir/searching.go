@@ -88,9 +88,17 @@ type lookup struct {
 
 // finder gives a Finder that sees what the grant allows.
 func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.Finder {
-	return search.NewFinder(ctx, sn,
+	f := search.NewFinder(ctx, sn,
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Search) },
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Read) })
+	f.Also = func(typ string, doc uint64) bool {
+		if typ != "Binary" {
+			return true
+		}
+		e, ok := sn.Entry(doc)
+		return ok && s.contextAllows(sn, r, e, nil)
+	}
+	return f
 }
 
 // searchAt does a search and gives one page of it.

@@ -35,7 +35,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if req.query, err = parseQuery(rawQuery); err != nil {
 		return nil, err
 	}
-	if _, err = negotiate(r, req.get("_format")); err != nil {
+	if _, err = negotiate(r, req.get("_format")); err != nil && !(shape(segs) == "/Type/id" && segs[0] == "Binary" && req.get("_format") == "") {
 		return nil, err
 	}
 	if len(segs) == 1 && segs[0] == "metadata" {
@@ -105,7 +105,7 @@ func (r *request) readForm() error {
 
 // do finds the interaction and does it over one state of the store.
 func (s *service) do(req *request) (*response, error) {
-	in, err := find(req.method, req.path)
+	in, err := s.find(req.method, req.path)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +114,20 @@ func (s *service) do(req *request) (*response, error) {
 			return nil, err
 		}
 	}
+	change := in.change
+	if in.entries {
+		if req.bundleType == "batch" {
+			return s.batch(req), nil
+		}
+		if err := s.prepareTransaction(req); err != nil {
+			return nil, err
+		}
+		change = (*service).transaction
+	}
 	var resp *response
-	if in.change != nil {
+	if change != nil {
 		err = s.Store.Update(req.ctx, func(c Change) (err error) {
-			resp, err = in.change(s, c, req)
+			resp, err = change(s, c, req)
 			return err
 		})
 		return resp, err
@@ -135,6 +145,7 @@ type interaction struct {
 	prepare func(*service, *request) error                        // judges the request before a state of the store is held
 	read    func(*service, Snapshot, *request) (*response, error) // one of these two
 	change  func(*service, Change, *request) (*response, error)
+	entries bool // the body is a batch or transaction
 }
 
 // shape tells kinds of paths apart.
@@ -161,8 +172,8 @@ func shape(path []string) string {
 
 // find gives the interaction of a method at a path: 404 for a path that is
 // none of ours, 405 for a method that it does not have.
-func find(method string, path []string) (*interaction, error) {
-	methods, ok := interactions()[shape(path)]
+func (s *service) find(method string, path []string) (*interaction, error) {
+	methods, ok := s.routes[shape(path)]
 	if !ok {
 		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
 	}

@@ -174,3 +174,10 @@ func back(t int64) int64 {
 	}
 	return t - day
 }
+
+// Instants reads a date of any precision as the stretch of time that it names,
+// the end not included.
+func Instants(s string) (from, to time.Time, ok bool) {
+	d, ok := parseDate(s)
+	return time.UnixMilli(d.lo), time.UnixMilli(d.hi), ok
+}

@@ -27,9 +27,16 @@ type Extractor struct {
 	Now func() time.Time
 }
 
+// Stamp is what the server decides of a version; it is indexed in the place of
+// what the body says.
+type Stamp struct {
+	ID      string
+	Updated time.Time
+}
+
 // Extract gives the terms of a resource of a type that IsType.
-func (x *Extractor) Extract(typ string, root *tree.Value) Terms {
-	c := collector{x: x, arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}
+func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) Terms {
+	c := collector{x: x, stamp: st, arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}
 	for _, p := range tables().params[typ] {
 		c.param(p, root)
 	}
@@ -40,6 +47,7 @@ func (x *Extractor) Extract(typ string, root *tree.Value) Terms {
 // collector gathers terms, all in one arena while it is large enough.
 type collector struct {
 	x     *Extractor
+	stamp Stamp
 	id    uint16
 	arena []byte
 	terms [][]byte
@@ -47,8 +55,16 @@ type collector struct {
 
 func (c *collector) param(p *Param, root *tree.Value) {
 	c.id = p.id
-	if p.Code == "_type" {
+	switch p.Code {
+	case "_type":
 		c.add("")
+		return
+	case "_id":
+		c.add(c.stamp.ID, sep)
+		return
+	case "_lastUpdated":
+		ms := c.stamp.Updated.UnixMilli()
+		c.build(span{ms, ms + 1}.value)
 		return
 	}
 	present, notFalse := false, false

@@ -15,6 +15,9 @@ func Everything() Filter { return Filter{all: true} }
 // Empty reports whether nothing can pass.
 func (f Filter) Empty() bool { return !f.all && len(f.any) == 0 }
 
+// All reports whether everything passes.
+func (f Filter) All() bool { return f.all }
+
 // Or lets through what passes f or satisfies all the clauses; no clauses let
 // everything through.
 func (f Filter) Or(clauses []Clause) Filter {

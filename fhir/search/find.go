@@ -36,9 +36,12 @@ type Finder struct {
 	// Search and Read say which resources of a type the reader may find,
 	// and may have included.
 	Search, Read func(typ string) Filter
-	ctx          context.Context
-	steps        int
-	err          error
+	// Also, optional, judges further what passed a filter.
+	Also func(typ string, doc uint64) bool
+
+	ctx   context.Context
+	steps int
+	err   error
 }
 
 // NewFinder gives a Finder that stops with ctx.
@@ -82,6 +85,14 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 // matching gives the resources of typ that satisfy clauses and filter, in the
 // order of their numbers.
 func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
+	docs := f.passing(typ, clauses, filter)
+	if f.Also == nil {
+		return docs
+	}
+	return slices.DeleteFunc(docs, func(doc uint64) bool { return !f.step() || !f.Also(typ, doc) })
+}
+
+func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	if filter.Empty() || f.err != nil {
 		return nil
 	}

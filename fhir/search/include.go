@@ -42,7 +42,7 @@ func (in *included) follow(inc Include, from []uint64) {
 			if inc.Reverse {
 				in.pointing(p, inc, doc)
 			} else {
-				in.pointedAt(p, inc, doc)
+				in.pointedAt(p, inc.wants, doc)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func (in *included) add(typ string, doc uint64) {
 		return
 	}
 	id, terms := in.f.Index.Terms(doc)
-	if !in.f.Read(typ).Passes(id, terms) {
+	if !in.f.Read(typ).Passes(id, terms) || in.f.Also != nil && !in.f.Also(typ, doc) {
 		return
 	}
 	if len(in.docs) >= maxIncluded {
@@ -79,11 +79,14 @@ func (in *included) add(typ string, doc uint64) {
 	in.docs = append(in.docs, doc)
 }
 
-func (in *included) pointedAt(p *Param, inc Include, doc uint64) {
+// wants reports whether an include takes resources of typ along.
+func (i Include) wants(typ string) bool { return i.Target == "" || typ == i.Target }
+
+func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64) {
 	_, terms := in.f.Index.Terms(doc)
 	terms.of(p.id, func(value []byte) bool {
 		id, typ, version := splitRef(value)
-		if typ == "" || version != "" || inc.Target != "" && typ != inc.Target {
+		if typ == "" || version != "" || !wants(typ) {
 			return true
 		}
 		if d, ok := in.f.Index.Find(typ, id); ok {
@@ -95,7 +98,7 @@ func (in *included) pointedAt(p *Param, inc Include, doc uint64) {
 
 func (in *included) pointing(p *Param, inc Include, doc uint64) {
 	typ, id := in.f.Index.Identity(doc)
-	if inc.Target != "" && typ != inc.Target {
+	if !inc.wants(typ) {
 		return
 	}
 	pr := p.exactly(id, sep, typ)
@@ -103,4 +106,25 @@ func (in *included) pointing(p *Param, inc Include, doc uint64) {
 		in.add(p.Type, d)
 		return !in.full
 	})
+}
+
+// Linked gives the resources that docs refer to, and those that these refer
+// to, of the types wanted and as far as the reader may read them.
+func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) []uint64 {
+	in := included{f: f, seen: map[uint64]bool{}}
+	for _, doc := range docs {
+		in.seen[doc] = true
+	}
+	from := docs
+	for round := 0; round < 2; round++ {
+		at := len(in.docs)
+		for _, doc := range from {
+			typ, _ := f.Index.Identity(doc)
+			for _, p := range (Include{Source: typ}).params() {
+				in.pointedAt(p, wants, doc)
+			}
+		}
+		from = in.docs[at:len(in.docs):len(in.docs)]
+	}
+	return in.docs
 }

@@ -170,6 +170,9 @@ var controls = map[string]func(q *Query, modifier, value string) error{
 
 func ignoreControl(*Query, string, string) error { return nil }
 
+// SetCount reads a value of _count.
+func SetCount(q *Query, v string) error { return parseCount(q, "", v) }
+
 func parseCount(q *Query, _, v string) error {
 	n, err := strconv.Atoi(v)
 	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 0 || v == "" || v[0] == '+' {

@@ -1,0 +1,104 @@
+package fhir
+
+import (
+	"encoding/base64"
+	"mime"
+	"net/http"
+	"strings"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/tree"
+)
+
+// contextAllows judges a Binary by its securityContext: it is treated as if it
+// were contained in that resource (R4 binary.html). Everything else passes.
+func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Value) bool {
+	if e.Type != "Binary" {
+		return true
+	}
+	if root == nil {
+		var err error
+		if root, err = tree.Parse(e.Body); err != nil {
+			return false
+		}
+	}
+	context := root.At("securityContext", "reference").Text()
+	if context == "" {
+		return root.Get("securityContext") == nil
+	}
+	ref := s.ex.ParseRef(context)
+	if ref.Type == "" || ref.Type == "Binary" {
+		return false
+	}
+	in, ok := current(sn, ref.Type, ref.ID)
+	return ok && !in.Deleted && s.filter(r, ref.Type, scope.Read).Passes(in.ID, in.Terms)
+}
+
+// wantsNative reports whether a Binary is asked for as what it holds: by an
+// Accept that names no FHIR format.
+func wantsNative(h http.Header) bool {
+	accept := strings.Join(h.Values("Accept"), ",")
+	if accept == "" {
+		return false
+	}
+	for _, one := range strings.Split(accept, ",") {
+		media, _, _ := strings.Cut(one, ";")
+		switch strings.ToLower(strings.TrimSpace(media)) {
+		case "application/fhir+json", "application/json", "text/json", "application/json+fhir":
+			return false
+		}
+	}
+	return true
+}
+
+// native gives what a Binary holds. It is never shown in place: a browser that
+// gets it keeps it as a file.
+func native(resp *response) error {
+	root, err := tree.Parse(resp.body)
+	if err != nil {
+		return err
+	}
+	data, err := base64.StdEncoding.DecodeString(root.Get("data").Text())
+	if err != nil {
+		return fail(http.StatusNotAcceptable, "not-supported", "The data of this Binary cannot be given as they are.")
+	}
+	resp.body, resp.contentType = data, "application/octet-stream"
+	if media, params, err := mime.ParseMediaType(root.Get("contentType").Text()); err == nil {
+		resp.contentType = mime.FormatMediaType(media, params)
+	}
+	if resp.header == nil {
+		resp.header = http.Header{}
+	}
+	resp.header.Set("Content-Disposition", "attachment")
+	return nil
+}
+
+// wrapBinary makes a Binary of a body in another format (R4 binary.html).
+func wrapBinary(r *request, id string) ([]byte, error) {
+	media, params, err := mime.ParseMediaType(r.header.Get("Content-Type"))
+	if err != nil {
+		return nil, fail(http.StatusUnsupportedMediaType, "not-supported", "The body has no readable Content-Type.")
+	}
+	b := []byte(`{"resourceType":"Binary",`)
+	if id != "" {
+		b = append(appendString(append(b, `"id":`...), id), ',')
+	}
+	b = appendString(append(b, `"contentType":`...), mime.FormatMediaType(media, params))
+	if context := r.header.Get("X-Security-Context"); context != "" {
+		b = append(appendString(append(b, `,"securityContext":{"reference":`...), context), '}')
+	}
+	if len(r.body) > 0 {
+		b = append(b, `,"data":"`...)
+		b = base64.StdEncoding.AppendEncode(b, r.body)
+		b = append(b, '"')
+	}
+	return append(b, '}'), nil
+}
+
+// nativeBinary reports whether a request brings a Binary as what it holds.
+func nativeBinary(r *request) bool {
+	if r.path[0] != "Binary" || r.header.Get("Content-Type") == "" {
+		return false
+	}
+	return bodyType(r.header, resourceTypes...) != nil
+}

@@ -1,0 +1,101 @@
+package fhir
+
+import (
+	"net/http"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+)
+
+// matchOne finds what a conditional form's criteria match, among what the
+// grant may search. More than one is 412 (R4 http 3.1.0.8.1). What is not
+// understood is refused: leaving it out would match more than was meant.
+func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
+	pairs, err := parseQuery(rawQuery)
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	if _, err := s.need(r, typ, scope.Search); err != nil {
+		return Entry{}, 0, err
+	}
+	q, err := s.ex.Parse([]string{typ}, pairs, true)
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	if len(q.Clauses) == 0 {
+		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
+	}
+	found, err := s.finder(r.ctx, sn, r).Find(q)
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	switch len(found.Docs) {
+	case 0:
+		return Entry{}, 0, nil
+	case 1:
+		e, _ := sn.Entry(found.Docs[0])
+		return e, 1, nil
+	}
+	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches", "The criteria match more than one resource.")
+}
+
+// criteria are the request's own query, less what shapes the answer.
+func (r *request) criteria() string {
+	var pairs []search.Pair
+	for _, p := range r.query {
+		if p.Name != "_format" && p.Name != "_pretty" {
+			pairs = append(pairs, p)
+		}
+	}
+	return encodePairs(pairs)
+}
+
+// conditionalUpdate answers PUT [base]/Type?criteria (3.1.0.7.2).
+func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
+	if _, err := s.need(r, r.in.typ, scope.Update); err != nil {
+		return nil, err
+	}
+	e, n, err := s.matchOne(c, r, r.in.typ, r.criteria())
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case n == 1 && r.in.id != "" && r.in.id != e.ID:
+		return nil, fail(http.StatusBadRequest, "invalid", "The criteria match a resource with another id than the body's.")
+	case n == 1:
+		return s.updateAs(c, r, e.ID)
+	case r.in.id != "":
+		if !search.ValidID(r.in.id) {
+			return nil, fail(http.StatusBadRequest, "value", "The body's id is not a FHIR id.")
+		}
+		return s.updateAs(c, r, r.in.id)
+	}
+	filter, err := s.need(r, r.in.typ, scope.Update|scope.Create)
+	if err != nil {
+		return nil, err
+	}
+	r.notes.created = true
+	return s.putNew(c, r, r.in.newID, filter, 1)
+}
+
+// conditionalDelete answers DELETE [base]/Type?criteria: one match or none.
+func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
+	if err := writable(r.path[0]); err != nil {
+		return nil, err
+	}
+	filter, err := s.need(r, r.path[0], scope.Delete)
+	if err != nil {
+		return nil, err
+	}
+	e, n, err := s.matchOne(c, r, r.path[0], r.criteria())
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 || !filter.Passes(e.ID, e.Terms) {
+		return &response{status: http.StatusNoContent}, nil
+	}
+	if err := ifMatch(r, e); err != nil {
+		return nil, err
+	}
+	return s.remove(c, r, e)
+}

@@ -1,0 +1,188 @@
+package fhir
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
+)
+
+// maxEntries bounds a batch or transaction.
+const maxEntries = 1000
+
+// batchEntry is one entry of a batch or transaction, taken apart.
+type batchEntry struct {
+	index    int
+	fullURL  string
+	req      *request
+	in       *interaction
+	resource []byte
+	failed   *failure // judged before anything was done
+
+	resp   *response
+	done   bool       // nothing is left to do: If-None-Exist found it
+	target search.Ref // what a write is about, once it is known
+}
+
+// prepareBundle reads the body as a batch or transaction.
+func (s *service) prepareBundle(r *request) error {
+	if err := bodyType(r.header, resourceTypes...); err != nil {
+		return err
+	}
+	root, err := tree.Parse(r.body)
+	if err != nil {
+		return err
+	}
+	if root.Get("resourceType").Text() != "Bundle" {
+		return fail(http.StatusBadRequest, "invalid", "The body is no Bundle.")
+	}
+	entries := root.Get("entry").Each()
+	if len(entries) > maxEntries {
+		return fail(http.StatusRequestEntityTooLarge, "too-costly", fmt.Sprintf("More than %d entries.", maxEntries))
+	}
+	switch r.bundleType = root.Get("type").Text(); r.bundleType {
+	case "batch", "transaction":
+	default:
+		return fail(http.StatusBadRequest, "value", "The Bundle is neither a batch nor a transaction.")
+	}
+	for i := range entries {
+		r.entries = append(r.entries, s.readEntry(r, i, &entries[i]))
+	}
+	return nil
+}
+
+// readEntry makes a request of an entry. Nothing of the outer request's
+// headers goes with it, and none of its own but the conditional ones count.
+func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
+	e := &batchEntry{index: index, fullURL: v.Get("fullUrl").Text()}
+	req := v.Get("request")
+	method, url := req.Get("method").Text(), req.Get("url").Text()
+	sub := &request{ctx: r.ctx, method: method, grant: r.grant, now: r.now, header: http.Header{}, filters: r.filters, inner: true}
+	e.req = sub
+	for member, name := range map[string]string{"ifNoneMatch": "If-None-Match", "ifModifiedSince": "If-Modified-Since", "ifMatch": "If-Match", "ifNoneExist": "If-None-Exist"} {
+		if value := req.Get(member).Text(); value != "" && !hasControl(value) {
+			sub.header.Set(name, value)
+		}
+	}
+	if r.prefers("handling=strict") {
+		sub.header.Set("Prefer", "handling=strict")
+	}
+	if resource := v.Get("resource"); resource != nil {
+		sub.body = []byte(resource.Raw)
+		sub.header.Set("Content-Type", "application/fhir+json")
+	}
+	if err := s.aimEntry(e, method, url); err != nil {
+		e.failed = asFailure(err)
+	}
+	return e
+}
+
+// aimEntry reads where an entry goes: below the base, and nowhere else.
+func (s *service) aimEntry(e *batchEntry, method, url string) error {
+	if url == "" || method == "" {
+		return fail(http.StatusBadRequest, "required", "The entry has no request with a method and a url.")
+	}
+	path, query, _ := strings.Cut(url, "?")
+	for _, base := range s.ex.Bases {
+		if rest, ok := strings.CutPrefix(path, base+"/"); ok {
+			path = rest
+			break
+		}
+	}
+	segs, ok := splitPath(path)
+	if !ok {
+		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base.")
+	}
+	var err error
+	if e.req.query, err = parseQuery(query); err != nil {
+		return err
+	}
+	e.req.path = segs
+	switch shape(segs) {
+	case "?", "", "/_search", "/Type/_search":
+		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base that an entry may go.")
+	}
+	e.in, err = s.find(method, segs)
+	if err == nil && e.in.entries {
+		err = fail(http.StatusBadRequest, "not-supported", "A Bundle cannot be done inside a Bundle.")
+	}
+	if err == nil && method == http.MethodPatch {
+		err = patchResource(e.req)
+	}
+	return err
+}
+
+// patchResource takes the JSON Patch out of the Binary that carries it in a
+// Bundle (R4 http 3.1.0.11.2).
+func patchResource(r *request) error {
+	root, err := tree.Parse(r.body)
+	if err != nil || root.Get("resourceType").Text() != "Binary" {
+		return fail(http.StatusBadRequest, "structure", "A patch in a Bundle is a Binary of application/json-patch+json.")
+	}
+	resp := &response{body: r.body}
+	if err := native(resp); err != nil {
+		return err
+	}
+	r.body = resp.body
+	r.header.Set("Content-Type", "application/json-patch+json")
+	return nil
+}
+
+// appendResult writes what came of an entry.
+func (s *service) appendResult(b []byte, r *request, e *batchEntry) []byte {
+	resp := e.resp
+	b = append(b, '{')
+	outcomeBody := resp.status >= 400 || strings.HasPrefix(string(resp.body), `{"resourceType":"OperationOutcome"`)
+	if resp.body != nil && !outcomeBody && (!resp.wrote || r.prefers("return=representation")) {
+		b = append(append(append(b, `"resource":`...), resp.body...), ',')
+	}
+	b = append(b, `"response":{"status":`...)
+	b = appendString(b, fmt.Sprintf("%d %s", resp.status, http.StatusText(resp.status)))
+	if resp.location != "" {
+		b = appendString(append(b, `,"location":`...), resp.location)
+	}
+	if resp.version > 0 {
+		b = appendString(append(b, `,"etag":`...), etag(resp.version))
+	}
+	if !resp.modified.IsZero() {
+		b = appendString(append(b, `,"lastModified":`...), resp.modified.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	if outcomeBody && resp.body != nil {
+		b = append(append(b, `,"outcome":`...), resp.body...)
+	}
+	return append(b, `}}`...)
+}
+
+func (s *service) results(r *request, typ string) *response {
+	b := []byte(`{"resourceType":"Bundle","type":"` + typ + `"`)
+	for i, e := range r.entries {
+		if i == 0 {
+			b = append(b, `,"entry":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = s.appendResult(b, r, e)
+	}
+	if len(r.entries) > 0 {
+		b = append(b, ']')
+	}
+	return &response{status: http.StatusOK, body: append(b, '}')}
+}
+
+// batch does each entry for itself.
+func (s *service) batch(r *request) *response {
+	for _, e := range r.entries {
+		err := error(e.failed)
+		if e.failed == nil {
+			e.req.filters = r.filters
+			e.resp, err = s.do(e.req)
+		}
+		if err != nil {
+			e.resp = asFailure(err).response()
+			e.resp.failed = asFailure(err)
+		}
+	}
+	return s.results(r, "batch-response")
+}

@@ -1,0 +1,228 @@
+package fhir
+
+import (
+	"encoding/binary"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
+)
+
+// vread answers GET [base]/Type/id/_history/version (R4 http 3.1.0.3).
+func (s *service) vread(sn Snapshot, r *request) (*response, error) {
+	typ, id := r.path[0], r.path[1]
+	filter, err := s.need(r, typ, scope.Read)
+	if err != nil {
+		return nil, err
+	}
+	version, err := strconv.ParseUint(r.path[3], 10, 64)
+	doc, ok := sn.Lookup(typ, id)
+	if err != nil || !ok {
+		return nil, notFound()
+	}
+	e, ok := sn.Version(doc, version)
+	if !ok || !s.visible(sn, r, filter, e) {
+		return nil, notFound()
+	}
+	r.notes.touch(e)
+	if e.Deleted {
+		return nil, gone(e)
+	}
+	return s.entryResponse(r, e)
+}
+
+// visible judges a version, current or earlier, by its own content; a deletion
+// by what it deleted.
+func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry) bool {
+	if filter.All() && e.Type != "Binary" {
+		return true
+	}
+	if e.Deleted {
+		before, ok := sn.Version(e.Doc, e.Version-1)
+		return ok && !before.Deleted && s.visible(sn, r, filter, before)
+	}
+	root, err := tree.Parse(e.Body)
+	if err != nil {
+		return false
+	}
+	terms := e.Terms
+	if len(terms) == 0 {
+		terms = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
+	}
+	return filter.Passes(e.ID, terms) && s.contextAllows(sn, r, e, root)
+}
+
+// window is which versions a history is asked for.
+type window struct {
+	since    time.Time
+	from, to time.Time // _at; to zero for none
+	count    int
+	before   uint64 // change or version number to go on below; 0 from the newest
+}
+
+func (s *service) historyWindow(r *request, at lookup) (window, error) {
+	w := window{count: search.DefaultCount}
+	pairs, m, err := s.openPage(r, at)
+	if err != nil {
+		return w, err
+	}
+	if len(m.position) == 8 {
+		w.before = binary.BigEndian.Uint64(m.position)
+	}
+	for _, p := range pairs {
+		ok := true
+		switch p.Name {
+		case "_count":
+			w.count, err = strconv.Atoi(p.Value)
+			ok = err == nil && w.count >= 0
+			w.count = min(max(w.count, 1), search.MaxCount)
+		case "_since":
+			w.since, _, ok = search.Instants(strings.ReplaceAll(p.Value, " ", "+"))
+		case "_at":
+			w.from, w.to, ok = search.Instants(strings.ReplaceAll(p.Value, " ", "+"))
+		}
+		if !ok {
+			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
+		}
+	}
+	return w, nil
+}
+
+// has reports whether a version is in the window.
+func (w window) has(sn Snapshot, e Entry) bool {
+	if e.Updated.Before(w.since) {
+		return false
+	}
+	if w.to.IsZero() {
+		return true
+	}
+	next, ok := sn.Version(e.Doc, e.Version+1)
+	return e.Updated.Before(w.to) && (!ok || !next.Updated.Before(w.from))
+}
+
+// historyInstance answers GET [base]/Type/id/_history (R4 http 3.1.0.12).
+func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
+	typ, id := r.path[0], r.path[1]
+	filter, err := s.need(r, typ, scope.Read)
+	if err != nil {
+		return nil, err
+	}
+	cur, ok := current(sn, typ, id)
+	if !ok {
+		return nil, notFound()
+	}
+	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
+		func(typ string) search.Filter { return filter },
+		func(before uint64, f func(seq uint64, e Entry) bool) {
+			for v := cur.Version; v > 0; v-- {
+				if before != 0 && v >= before {
+					continue
+				}
+				if e, ok := sn.Version(cur.Doc, v); ok && !f(v, e) {
+					return
+				}
+			}
+		})
+}
+
+// historyType answers GET [base]/Type/_history, newest first.
+func (s *service) historyType(sn Snapshot, r *request) (*response, error) {
+	if _, err := s.need(r, r.path[0], scope.Search); err != nil {
+		return nil, err
+	}
+	return s.historyOf(sn, r, lookup{path: r.path[0] + "/_history", types: r.path[:1]}, r.path[0])
+}
+
+// historySystem answers GET [base]/_history.
+func (s *service) historySystem(sn Snapshot, r *request) (*response, error) {
+	types, err := s.typeList(r, scope.Search)
+	if err != nil {
+		return nil, err
+	}
+	return s.historyOf(sn, r, lookup{path: "_history", types: types}, "")
+}
+
+func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
+	return s.history(sn, r, at, func(t string) search.Filter { return s.filter(r, t, scope.Search) },
+		func(before uint64, f func(seq uint64, e Entry) bool) {
+			sn.Changes(typ, before, func(seq, doc, version uint64) bool {
+				e, ok := sn.Version(doc, version)
+				return !ok || f(seq, e)
+			})
+		})
+}
+
+// history writes a page of versions, those that the reader may see.
+func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(before uint64, f func(uint64, Entry) bool)) (*response, error) {
+	w, err := s.historyWindow(r, at)
+	if err != nil {
+		return nil, err
+	}
+	b := []byte(`{"resourceType":"Bundle","type":"history","entry":[`)
+	start, n, steps, more := len(b), 0, 0, false
+	var last uint64
+	each(w.before, func(seq uint64, e Entry) bool {
+		if steps++; steps&0xff == 0 && r.ctx.Err() != nil {
+			err = r.ctx.Err()
+			return false
+		}
+		fl := filter(e.Type)
+		if fl.Empty() || !w.has(sn, e) || !s.visible(sn, r, fl, e) {
+			return true
+		}
+		if n == w.count {
+			more = true
+			return false
+		}
+		r.notes.touch(e)
+		b = s.appendVersion(b, start, e)
+		n, last = n+1, seq
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		b = b[:start-len(`,"entry":[`)]
+	} else {
+		b = append(b, ']')
+	}
+	b = appendLink(append(b, `,"link":[`...), "self", s.PublicBase+"/"+at.path)
+	if more {
+		q := &search.Query{Used: r.query}
+		if r.get(pageParam) != "" {
+			q.Used, _, _ = s.openPage(r, at)
+		}
+		m := mark{'a', binary.BigEndian.AppendUint64(nil, last)}
+		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, q, m))
+	}
+	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
+}
+
+// appendVersion writes a version as history lists it: with the request that
+// made it.
+func (s *service) appendVersion(b []byte, start int, e Entry) []byte {
+	if len(b) > start {
+		b = append(b, ',')
+	}
+	method, url, status := "PUT", e.Type+"/"+e.ID, "200"
+	switch {
+	case e.Deleted:
+		method, status = "DELETE", "204"
+	case e.Version == 1:
+		method, url, status = "POST", e.Type, "201"
+	}
+	b = append(append(append(b, `{"fullUrl":"`...), s.resourceURL(e.Type, e.ID)...), '"')
+	if !e.Deleted {
+		b = append(append(b, `,"resource":`...), e.Body...)
+	}
+	b = append(append(append(b, `,"request":{"method":"`...), method...), `","url":"`...)
+	b = append(append(append(b, url...), `"},"response":{"status":"`...), status...)
+	b = appendString(append(b, `","etag":`...), etag(e.Version))
+	b = append(append(b, `,"lastModified":"`...), e.Updated.UTC().Format("2006-01-02T15:04:05.000Z")...)
+	return append(b, `"}}`...)
+}

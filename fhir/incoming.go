@@ -1,0 +1,97 @@
+package fhir
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"net/http"
+	"time"
+
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/tree"
+)
+
+// incoming is a resource that a client sent, read and judged.
+type incoming struct {
+	typ, id string // id as sent, "" when there was none
+	newID   string // for a create
+	body    []byte
+	root    *tree.Value
+}
+
+var resourceTypes = []string{"application/fhir+json", "application/json", "text/json", "application/json+fhir"}
+
+// prepareResource reads the body as a resource of the path's type.
+func (s *service) prepareResource(r *request) error {
+	if r.in != nil {
+		return nil // an entry of a transaction was prepared with all others
+	}
+	if err := writable(r.path[0]); err != nil {
+		return err
+	}
+	if nativeBinary(r) {
+		id := ""
+		if len(r.path) > 1 {
+			id = r.path[1]
+		}
+		var err error
+		if r.body, err = wrapBinary(r, id); err != nil {
+			return err
+		}
+	} else if err := bodyType(r.header, resourceTypes...); err != nil {
+		return err
+	}
+	in, err := s.readResource(r.body, r.now, false)
+	if err != nil {
+		return err
+	}
+	if in.typ != r.path[0] {
+		return fail(http.StatusBadRequest, "invalid", "The body is a "+in.typ+", the path says "+r.path[0]+".")
+	}
+	r.in = in
+	return nil
+}
+
+// readResource reads and judges one resource. conditional lets references by
+// query pass, which a transaction replaces.
+func (s *service) readResource(body []byte, now time.Time, conditional bool) (*incoming, error) {
+	root, err := tree.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	head, err := splice.Read(root)
+	if err != nil {
+		return nil, err
+	}
+	if !search.IsType(head.Type) {
+		return nil, fail(http.StatusBadRequest, "structure", "resourceType names no resource type of R4.")
+	}
+	if f := s.judge(root, conditional); f != nil {
+		return nil, f
+	}
+	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
+}
+
+// writable refuses types that clients cannot write.
+func writable(typ string) error {
+	if !readOnly[typ] {
+		return nil
+	}
+	f := fail(http.StatusMethodNotAllowed, "not-supported", typ+" cannot be written by clients.")
+	f.allow = "GET, HEAD"
+	return f
+}
+
+// newID makes an id that nobody can guess and that stands near the others of
+// its time (UUID version 7, RFC 9562).
+func newID(now time.Time) string {
+	var b [16]byte
+	rand.Read(b[6:])
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(b[:6], ms[2:])
+	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

@@ -1,0 +1,199 @@
+package fhir
+
+import (
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/tree"
+)
+
+// validateOperation answers POST [base]/Type[/id]/$validate: 200 with an
+// OperationOutcome whenever there was something to judge (R4
+// resource-operation-validate.html). The body is the resource, or Parameters
+// with it.
+func (s *service) validateOperation(sn Snapshot, r *request) (*response, error) {
+	typ := r.path[0]
+	if s.filter(r, typ, scope.Read).Empty() && s.filter(r, typ, scope.Create).Empty() && s.filter(r, typ, scope.Update).Empty() {
+		return nil, forbidden("The token's scopes allow nothing on " + typ + ".")
+	}
+	if err := bodyType(r.header, resourceTypes...); err != nil {
+		return nil, err
+	}
+	issues := s.validateBody(r.body, typ)
+	if len(issues) == 0 {
+		issues = []issue{{severity: "information", code: "informational", detail: "No complaint."}}
+	}
+	return &response{status: http.StatusOK, body: outcome(issues)}, nil
+}
+
+func (s *service) validateBody(body []byte, typ string) []issue {
+	root, err := tree.Parse(body)
+	if err == nil && root.Get("resourceType").Text() == "Parameters" && typ != "Parameters" {
+		params := root.Get("parameter").Each()
+		for i := range params {
+			if res := params[i].Get("resource"); res != nil && params[i].Get("name").Text() == "resource" {
+				root, err = tree.Parse([]byte(res.Raw))
+			}
+		}
+	}
+	var head splice.Head
+	if err == nil {
+		head, err = splice.Read(root)
+	}
+	if err == nil && head.Type != typ {
+		err = fail(http.StatusBadRequest, "invalid", "The resource is a "+head.Type+", the path says "+typ+".")
+	}
+	if err != nil {
+		return asFailure(err).issues
+	}
+	return s.issues(root, false)
+}
+
+// everything answers GET [base]/Patient/id/$everything: the patient, its
+// compartment, and what these refer to outside it, as far as the grant reads.
+func (s *service) everything(sn Snapshot, r *request) (*response, error) {
+	if r.path[0] != "Patient" {
+		return nil, fail(http.StatusNotFound, "not-supported", "$everything is for Patient only.")
+	}
+	patient, err := s.allowed(sn, r, "Patient", r.path[1], scope.Read)
+	if err != nil {
+		return nil, err
+	}
+	at := lookup{path: strings.Join(r.path[:3], "/")}
+	pairs, m, err := s.openPage(r, at)
+	if err != nil {
+		return nil, err
+	}
+	w, err := readEverything(pairs)
+	if err != nil {
+		return nil, err
+	}
+	docs := s.record(sn, r, patient, w)
+	return s.everythingPage(sn, r, at, pairs, m, w, docs)
+}
+
+// everythingQuery is what $everything is asked for.
+type everythingQuery struct {
+	types      map[string]bool // nil for all
+	since      time.Time
+	start, end string
+	count      int // 0 for all at once
+}
+
+func readEverything(pairs []search.Pair) (everythingQuery, error) {
+	var w everythingQuery
+	for _, p := range pairs {
+		ok := true
+		value := strings.ReplaceAll(p.Value, " ", "+")
+		switch p.Name {
+		case "_type":
+			if w.types == nil {
+				w.types = map[string]bool{}
+			}
+			for _, t := range strings.Split(p.Value, ",") {
+				ok = ok && search.IsType(t)
+				w.types[t] = true
+			}
+		case "_since":
+			w.since, _, ok = search.Instants(value)
+		case "start":
+			_, _, ok = search.Instants(value)
+			w.start = value
+		case "end":
+			_, _, ok = search.Instants(value)
+			w.end = value
+		case "_count":
+			q := &search.Query{}
+			ok = search.SetCount(q, p.Value) == nil
+			w.count = max(q.Count, 1)
+		}
+		if !ok {
+			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
+		}
+	}
+	return w, nil
+}
+
+// dateParams are the parameters by which start and end of $everything bound
+// clinical records.
+var dateParams = []string{"date", "onset-date", "authoredon", "authored", "period"}
+
+// record lists a patient's record in the order of numbers, the patient first.
+func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) []uint64 {
+	f := s.finder(r.ctx, sn, r)
+	f.Search = f.Read
+	var docs []uint64
+	for _, typ := range search.Types() {
+		in, ok := search.InCompartment(typ, patient.ID)
+		if !ok || typ == "Patient" || typ == "AuditEvent" || s.filter(r, typ, scope.Read).Empty() {
+			continue
+		}
+		q := &search.Query{Types: []string{typ}, Clauses: append(s.dateClauses(typ, w), in)}
+		if found, err := f.Find(q); err == nil {
+			docs = append(docs, found.Docs...)
+		}
+	}
+	more := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool { return shared[typ] || typ == "Binary" })
+	docs = append(docs, more...)
+	slices.Sort(docs)
+	docs = append([]uint64{patient.Doc}, slices.Compact(docs)...)
+	return slices.DeleteFunc(docs, func(doc uint64) bool {
+		e, ok := sn.Entry(doc)
+		return !ok || w.types != nil && !w.types[e.Type] || e.Updated.Before(w.since)
+	})
+}
+
+func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
+	var all []search.Clause
+	for _, code := range dateParams {
+		if p := search.Lookup(typ, code); p == nil || p.Kind != search.Date {
+			continue
+		}
+		for prefix, v := range map[string]string{"ge": w.start, "le": w.end} {
+			if c, err := s.ex.Plain(typ, code, prefix+v); v != "" && err == nil {
+				all = append(all, c)
+			}
+		}
+		break
+	}
+	return all
+}
+
+func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []search.Pair, m mark, w everythingQuery, docs []uint64) (*response, error) {
+	from := 0
+	if len(m.position) == 8 {
+		last := binary.BigEndian.Uint64(m.position)
+		from = slices.Index(docs, last) + 1
+		if from == 0 {
+			return nil, badPage()
+		}
+	}
+	to := len(docs)
+	if w.count > 0 {
+		to = min(to, from+w.count)
+	}
+	p := &page{at: at, q: &search.Query{Used: pairs}}
+	b := append([]byte(nil), `{"resourceType":"Bundle","type":"searchset","total":`...)
+	b = append(strconv.AppendInt(b, int64(len(docs)), 10), `,"link":[`...)
+	b = appendLink(b, "self", s.PublicBase+"/"+at.path)
+	if to < len(docs) {
+		next := mark{'a', binary.BigEndian.AppendUint64(nil, docs[to-1])}
+		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, p.q, next))
+	}
+	b = append(b, `],"entry":[`...)
+	start := len(b)
+	var err error
+	for _, doc := range docs[from:to] {
+		if b, err = s.appendEntry(b, start, sn, r, p, doc, "match"); err != nil {
+			return nil, err
+		}
+	}
+	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
+}

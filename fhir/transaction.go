@@ -1,0 +1,258 @@
+package fhir
+
+import (
+	"fmt"
+	"net/http"
+	"sort"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/tree"
+)
+
+// prepareTransaction judges every entry before a state of the store is held.
+func (s *service) prepareTransaction(r *request) error {
+	for _, e := range r.entries {
+		if e.failed != nil {
+			return e.refuse(e.failed)
+		}
+		sub := e.req
+		if sub.method == http.MethodPost || sub.method == http.MethodPut {
+			if sub.path[len(sub.path)-1][0] == '$' {
+				return e.refuse(fail(http.StatusBadRequest, "not-supported", "A transaction has no operations."))
+			}
+			if err := writable(sub.path[0]); err != nil {
+				return e.refuse(err)
+			}
+			in, err := s.readResource(sub.body, r.now, true)
+			if err == nil && in.typ != sub.path[0] {
+				err = fail(http.StatusBadRequest, "invalid", "The resource is a "+in.typ+", the url says "+sub.path[0]+".")
+			}
+			if err != nil {
+				return e.refuse(err)
+			}
+			sub.in = in
+		} else if e.in.prepare != nil {
+			if err := e.in.prepare(s, sub); err != nil {
+				return e.refuse(err)
+			}
+		}
+	}
+	return nil
+}
+
+// refuse tells which entry a failure of the whole comes from.
+func (e *batchEntry) refuse(err error) error {
+	f := *asFailure(err)
+	f.issues = append([]issue(nil), f.issues...)
+	for i := range f.issues {
+		at := fmt.Sprintf("Bundle.entry[%d]", e.index)
+		if f.issues[i].path != "" {
+			_, rest, _ := strings.Cut(f.issues[i].path, ".")
+			at += ".resource." + rest
+		}
+		f.issues[i].path = at
+	}
+	if f.status == http.StatusNotFound || f.status == http.StatusGone || f.status == http.StatusMethodNotAllowed {
+		f.status, f.allow = http.StatusBadRequest, "" // the path of the transaction itself is there
+	}
+	return &f
+}
+
+// transaction does all entries or none (R4 http 3.1.0.11.2): deletions, then
+// creations, then updates and patches, then reads.
+func (s *service) transaction(c Change, r *request) (*response, error) {
+	originals := make([]*incoming, len(r.entries))
+	for i, e := range r.entries {
+		originals[i] = e.req.in
+		e.req.notes = notes{}
+	}
+	defer func() { // the whole may be run again: see Store.Update
+		for i, e := range r.entries {
+			e.req.in = originals[i]
+		}
+	}()
+	names, err := s.aimAll(c, r)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range r.entries {
+		if e.req.in != nil {
+			if err := s.linkEntry(c, r, e, names); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, e := range inOrder(r.entries) {
+		if err := s.doEntry(c, e); err != nil {
+			return nil, e.refuse(err)
+		}
+	}
+	return s.results(r, "transaction-response"), nil
+}
+
+func (s *service) doEntry(c Change, e *batchEntry) (err error) {
+	switch {
+	case e.resp != nil && e.resp.status == http.StatusOK && e.done:
+		return nil
+	case e.in.change != nil:
+		e.resp, err = e.in.change(s, c, e.req)
+	default:
+		e.resp, err = e.in.read(s, c, e.req)
+		if f := (*failure)(nil); err != nil && asStatus(err, &f) {
+			e.resp, err = f.response(), nil // a read that finds nothing undoes no write
+		}
+	}
+	return err
+}
+
+// asStatus reports whether a read's failure is an answer for its entry alone.
+func asStatus(err error, f **failure) bool {
+	*f = asFailure(err)
+	return (*f).status == http.StatusNotFound || (*f).status == http.StatusGone
+}
+
+// inOrder sorts entries as the specification does them.
+func inOrder(entries []*batchEntry) []*batchEntry {
+	rank := map[string]int{http.MethodDelete: 0, http.MethodPost: 1, http.MethodPut: 2, http.MethodPatch: 2}
+	sorted := append([]*batchEntry(nil), entries...)
+	sort.SliceStable(sorted, func(i, j int) bool { return order(rank, sorted[i]) < order(rank, sorted[j]) })
+	return sorted
+}
+
+func order(rank map[string]int, e *batchEntry) int {
+	if n, ok := rank[e.req.method]; ok {
+		return n
+	}
+	return 3
+}
+
+// aimAll finds what each write is about, refuses two writes of one resource,
+// and gives the references that stand for entries.
+func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
+	names, seen := map[string]search.Ref{}, map[search.Ref]bool{}
+	for _, e := range r.entries {
+		e.resp, e.done = nil, false
+		ref, err := s.aim(c, e)
+		if err != nil {
+			return nil, e.refuse(err)
+		}
+		if ref.Type == "" || e.in.change == nil {
+			continue
+		}
+		if seen[ref] && !e.done {
+			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries write the same resource."))
+		}
+		seen[ref] = true
+		e.target = ref
+		if e.fullURL != "" {
+			names[e.fullURL] = ref
+		}
+	}
+	return names, nil
+}
+
+// aim gives the resource that an entry will write.
+func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
+	sub := e.req
+	switch {
+	case sub.method == http.MethodPost:
+		return s.aimCreate(c, e)
+	case len(sub.path) == 2:
+		return search.Ref{Type: sub.path[0], ID: sub.path[1]}, nil
+	case e.in.change != nil && len(sub.path) == 1:
+		found, n, err := s.matchOne(c, sub, sub.path[0], sub.criteria())
+		if err != nil || n == 1 {
+			return search.Ref{Type: found.Type, ID: found.ID}, err
+		}
+		if sub.in != nil && sub.in.id != "" {
+			return search.Ref{Type: sub.in.typ, ID: sub.in.id}, nil
+		}
+		if sub.in != nil {
+			return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
+		}
+	}
+	return search.Ref{}, nil
+}
+
+// aimCreate gives the new id, or the resource that If-None-Exist found.
+func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
+	sub := e.req
+	if cond := sub.header.Get("If-None-Exist"); cond != "" {
+		query := cond
+		if _, q, ok := strings.Cut(cond, "?"); ok {
+			query = q
+		}
+		found, n, err := s.matchOne(c, sub, sub.in.typ, query)
+		if err != nil {
+			return search.Ref{}, err
+		}
+		if n == 1 {
+			e.resp, err = s.written(sub, found, http.StatusOK)
+			e.done = true
+			return search.Ref{Type: found.Type, ID: found.ID}, err
+		}
+	}
+	return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
+}
+
+// linkEntry puts real references in the place of those that name entries or
+// give criteria.
+func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[string]search.Ref) error {
+	in := e.req.in
+	var edits []splice.Edit
+	err := eachString(in.root, func(v *tree.Value) error {
+		text := v.Text()
+		to, ok := names[text]
+		if ok && (v.Name == "reference" || strings.HasPrefix(text, "urn:")) {
+			edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: `"` + to.Type + "/" + to.ID + `"`})
+			return nil
+		}
+		if v.Name != "reference" {
+			return nil
+		}
+		if strings.HasPrefix(text, "urn:") {
+			return fail(http.StatusBadRequest, "value", "A reference names an entry that is not there.")
+		}
+		typ, query, conditional := strings.Cut(text, "?")
+		if !conditional || !search.IsType(typ) {
+			return nil
+		}
+		found, n, err := s.matchOne(c, r, typ, query)
+		if err == nil && n == 0 {
+			err = fail(http.StatusPreconditionFailed, "not-found", "A conditional reference finds nothing.")
+		}
+		if err != nil {
+			return err
+		}
+		edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: `"` + found.Type + "/" + found.ID + `"`})
+		return nil
+	})
+	if err != nil {
+		return e.refuse(err)
+	}
+	if len(edits) == 0 {
+		return nil
+	}
+	linked := *in
+	linked.body = splice.Apply(in.body, edits...)
+	if linked.root, err = tree.Parse(linked.body); err != nil {
+		return e.refuse(err)
+	}
+	e.req.in = &linked
+	return nil
+}
+
+// eachString calls f with every string in a value.
+func eachString(v *tree.Value, f func(*tree.Value) error) error {
+	if v.Kind == tree.String {
+		return f(v)
+	}
+	for i := range v.Items {
+		if err := eachString(&v.Items[i], f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package fhir
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+)
+
+// create answers POST [base]/Type (R4 http 3.1.0.8), with If-None-Exist the
+// conditional form.
+func (s *service) create(c Change, r *request) (*response, error) {
+	filter, err := s.need(r, r.in.typ, scope.Create)
+	if err != nil {
+		return nil, err
+	}
+	if cond := r.header.Get("If-None-Exist"); cond != "" {
+		_, query, found := strings.Cut(cond, "?")
+		if !found {
+			query = cond
+		}
+		e, n, err := s.matchOne(c, r, r.in.typ, query)
+		if err != nil {
+			return nil, err
+		}
+		if n == 1 {
+			return s.written(r, e, http.StatusOK)
+		}
+	}
+	return s.putNew(c, r, r.in.newID, filter, 1)
+}
+
+// putNew stores a first version, or the one after a deletion.
+func (s *service) putNew(c Change, r *request, id string, filter search.Filter, version uint64) (*response, error) {
+	e, err := s.entry(r.in.root, r.in.body, r.in.typ, id, version, r.now)
+	if err != nil {
+		return nil, err
+	}
+	if doc, ok := c.Lookup(e.Type, id); ok {
+		e.Doc = doc
+	}
+	if err := s.keep(c, r, e, filter); err != nil {
+		return nil, err
+	}
+	return s.written(r, e, http.StatusCreated)
+}
+
+// keep stores a version that the grant may write.
+func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) error {
+	if !filter.Passes(e.ID, e.Terms) {
+		return forbidden("The token's scopes do not allow a resource with this content.")
+	}
+	doc, err := c.Put(e)
+	e.Doc = doc
+	r.notes.touch(e)
+	return err
+}
+
+// written answers a write, with the body that Prefer asks for (R4 http
+// 3.1.0.5.3; the whole resource when nothing is said).
+func (s *service) written(r *request, e Entry, status int) (*response, error) {
+	resp := &response{status: status, version: e.Version, modified: e.Updated, location: s.versionURL(e.Type, e.ID, e.Version), wrote: true}
+	switch {
+	case r.prefers("return=minimal"):
+	case r.prefers("return=OperationOutcome"):
+		resp.body = outcome([]issue{{severity: "information", code: "informational", detail: "Stored as " + e.Type + "/" + e.ID + "."}})
+	default:
+		resp.body = append([]byte(nil), e.Body...)
+	}
+	return resp, nil
+}
+
+// update answers PUT [base]/Type/id (3.1.0.7): a new version, or a first one
+// under the client's own id.
+func (s *service) update(c Change, r *request) (*response, error) {
+	if r.in.id != r.path[1] {
+		return nil, fail(http.StatusBadRequest, "invalid", "The body's id must be there and be the path's.")
+	}
+	return s.updateAs(c, r, r.path[1])
+}
+
+func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
+	filter, err := s.need(r, r.in.typ, scope.Update)
+	if err != nil {
+		return nil, err
+	}
+	old, ok := current(c, r.in.typ, id)
+	if !ok || old.Deleted {
+		return s.updateAsCreate(c, r, id, old, filter)
+	}
+	if !filter.Passes(old.ID, old.Terms) {
+		return nil, notFound()
+	}
+	if err := ifMatch(r, old); err != nil {
+		return nil, err
+	}
+	return s.putNext(c, r, old, filter)
+}
+
+// updateAsCreate stores a resource under an id that the client chose. Tokens
+// that see only some resources may not: the answer would tell them which ids
+// are taken.
+func (s *service) updateAsCreate(c Change, r *request, id string, old Entry, filter search.Filter) (*response, error) {
+	if !filter.All() {
+		return nil, notFound()
+	}
+	if r.header.Get("If-Match") != "" {
+		return nil, fail(http.StatusPreconditionFailed, "conflict", "There is no current version to match.")
+	}
+	r.notes.created = true
+	r.now = later(r.now, old)
+	return s.putNew(c, r, id, filter, old.Version+1)
+}
+
+// putNext stores the version after old.
+func (s *service) putNext(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
+	e, err := s.entry(r.in.root, r.in.body, old.Type, old.ID, old.Version+1, later(r.now, old))
+	if err != nil {
+		return nil, err
+	}
+	e.Doc = old.Doc
+	if err := s.keep(c, r, e, filter); err != nil {
+		return nil, err
+	}
+	return s.written(r, e, http.StatusOK)
+}
+
+// later keeps lastUpdated growing, should the clock step back.
+func later(now time.Time, old Entry) time.Time {
+	now = now.Truncate(time.Millisecond)
+	if !now.After(old.Updated) {
+		return old.Updated.Add(time.Millisecond)
+	}
+	return now
+}
+
+func current(sn Snapshot, typ, id string) (Entry, bool) {
+	doc, ok := sn.Lookup(typ, id)
+	if !ok {
+		return Entry{}, false
+	}
+	return sn.Entry(doc)
+}
+
+// ifMatch judges If-Match: 412 when it names another version (3.1.0.5.2).
+func ifMatch(r *request, e Entry) error {
+	tag := strings.TrimSpace(r.header.Get("If-Match"))
+	if tag == "" || tag == "*" || sameTag(tag, e.Version) {
+		return nil
+	}
+	if !wellFormedTag(tag) {
+		return fail(http.StatusBadRequest, "value", "If-Match is no version of one resource.")
+	}
+	return fail(http.StatusPreconditionFailed, "conflict", "The resource has another version.")
+}
+
+func wellFormedTag(tag string) bool {
+	return search.ValidID(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`))
+}
+
+// delete answers DELETE [base]/Type/id (3.1.0.7.1): 204, again and again.
+func (s *service) delete(c Change, r *request) (*response, error) {
+	if err := writable(r.path[0]); err != nil {
+		return nil, err
+	}
+	filter, err := s.need(r, r.path[0], scope.Delete)
+	if err != nil {
+		return nil, err
+	}
+	old, ok := current(c, r.path[0], r.path[1])
+	if !ok || old.Deleted {
+		if !filter.All() {
+			return nil, notFound()
+		}
+		return &response{status: http.StatusNoContent, version: old.Version}, nil
+	}
+	if !filter.Passes(old.ID, old.Terms) {
+		return nil, notFound()
+	}
+	if err := ifMatch(r, old); err != nil {
+		return nil, err
+	}
+	return s.remove(c, r, old)
+}
+
+func (s *service) remove(c Change, r *request, old Entry) (*response, error) {
+	e := Entry{Doc: old.Doc, Type: old.Type, ID: old.ID, Version: old.Version + 1, Updated: later(r.now, old), Deleted: true}
+	r.notes.touch(old)
+	_, err := c.Put(e)
+	return &response{status: http.StatusNoContent, version: e.Version, wrote: true}, err
+}
