@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,7 +25,7 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 		NextProtos:     []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
+		GetCertificate: k.certificate,
 	}
 	if clientCAs != nil {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, clientCAs
@@ -55,6 +56,16 @@ func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Log
 	k.current.Store(&pair)
 	k.seen = k.look()
 	return k
+}
+
+// certificate answers a handshake that asks for no name or for one of the
+// certificate's.
+func (k *keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c := k.current.Load()
+	if hello.ServerName != "" && c.Leaf.VerifyHostname(hello.ServerName) != nil {
+		return nil, errors.New("server: the name asked for in the handshake is not one of the certificate's")
+	}
+	return c, nil
 }
 
 // look describes the files so that a change of either shows.
