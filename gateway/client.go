@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// bufferSize is one TLS record's plaintext at most, so that a read never leaves a
+// part of a record behind.
+const bufferSize = 16 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// inbox holds received bytes that are not consumed yet: full[r:w]. It has a buffer
+// only while it holds some or waits for some that have begun to come.
+type inbox struct {
+	buf  *[]byte // from the pool, or of its own when a head is long
+	r, w int
+}
+
+func (b *inbox) bytes() []byte {
+	if b.buf == nil {
+		return nil
+	}
+	return (*b.buf)[b.r:b.w]
+}
+
+// room returns where more bytes go, making the buffer larger, up to max in all, when
+// it is full; nil when it is at its limit.
+func (b *inbox) room(max int) []byte {
+	if b.buf == nil {
+		b.buf, b.r, b.w = buffers.Get().(*[]byte), 0, 0
+	}
+	if b.r == b.w {
+		b.r, b.w = 0, 0
+	}
+	if b.w < len(*b.buf) {
+		return (*b.buf)[b.w:]
+	}
+	if b.r > 0 {
+		b.w = copy(*b.buf, (*b.buf)[b.r:b.w])
+		b.r = 0
+		return (*b.buf)[b.w:]
+	}
+	if b.w >= max {
+		return nil
+	}
+	bigger := make([]byte, min(4*len(*b.buf), max))
+	copy(bigger, *b.buf)
+	b.drop()
+	b.buf = &bigger
+	return (*b.buf)[b.w:]
+}
+
+// consume takes n bytes off, and gives the buffer back when nothing is left.
+func (b *inbox) consume(n int) {
+	if b.r += n; b.r == b.w {
+		b.release()
+	}
+}
+
+func (b *inbox) release() {
+	b.drop()
+	b.r, b.w = 0, 0
+}
+
+func (b *inbox) drop() {
+	if b.buf != nil && len(*b.buf) == bufferSize {
+		buffers.Put(b.buf)
+	}
+	b.buf = nil
+}
+
+// client is one connection of a client, with its upstreams.
+type client struct {
+	g             *Gateway
+	raw           *rawConn
+	tls           *tls.Conn
+	id            string // in the evidence
+	seq           uint64
+	remote, local netip.AddrPort
+	address       *address
+	watch         watch
+	ups           []*upstream
+	table         *table // that the routes of ups stand in
+	in            inbox
+	first         [1]byte
+	x             exchange
+}
+
+// serve shakes hands, then passes exchanges until one is the last.
+func (g *Gateway) serve(conn *net.TCPConn, a *address) {
+	raw, err := newRawConn(conn)
+	if err != nil {
+		conn.Close()
+		g.leave(a)
+		return
+	}
+	c := &client{g: g, raw: raw, address: a}
+	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	c.tls = tls.Server(raw, g.state.Load().tls)
+	g.janitor.add(&c.watch)
+	c.watch.reads(&g.janitor, raw, g.state.Load().times.Handshake)
+	if err := c.tls.Handshake(); err != nil {
+		g.metrics.handshakeFailures.Add(1)
+		c.close()
+		return
+	}
+	go c.run() // on a fresh stack: that of a handshake is large and would be kept
+}
+
+// run passes exchanges.
+func (c *client) run() {
+	defer c.close()
+	defer c.recover()
+	if c.g.evidence != nil {
+		c.id = c.g.evidence.ConnID()
+	}
+	for c.exchange() && !c.g.janitor.draining.Load() {
+	}
+}
+
+// recover turns a fault of our own into the end of this connection alone.
+func (c *client) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	c.g.metrics.panics.Add(1)
+	c.g.log.Error("a fault of the gateway ended a connection", "panic", v)
+	if c.x.client != nil && !c.x.begun && c.x.pump == nil {
+		c.x.refuse(faultOwn)
+	}
+	c.raw.cut()
+}
+
+// close ends the connection and everything that belongs to it.
+func (c *client) close() {
+	for _, u := range c.ups {
+		c.watch.writes(&c.g.janitor, u.raw, lingerTime)
+		u.tls.Close()
+	}
+	c.watch.writes(&c.g.janitor, c.raw, lingerTime)
+	c.tls.Close()
+	c.in.release()
+	c.g.janitor.remove(&c.watch)
+	c.g.leave(c.address)
+}
+
+// drop closes an upstream for good; one that is cut cannot be taken for a clean end.
+func (c *client) drop(u *upstream, cut bool) {
+	for i := range c.ups {
+		if c.ups[i] == u {
+			c.ups = append(c.ups[:i], c.ups[i+1:]...)
+			break
+		}
+	}
+	if cut {
+		u.raw.cut()
+		return
+	}
+	u.tls.Close()
+}
+
+// fill reads more of the requests into the inbox. Between requests it waits with
+// room for one byte, so that an idle client holds no buffer.
+func (c *client) fill() error {
+	if c.in.buf == nil {
+		n, err := c.tls.Read(c.first[:])
+		if n > 0 {
+			c.in.room(wire.MaxHead)[0] = c.first[0]
+			c.in.w = 1
+		}
+		return err
+	}
+	room := c.in.room(wire.MaxHead)
+	if room == nil {
+		return io.ErrShortBuffer // Head.End refuses before
+	}
+	n, err := c.tls.Read(room)
+	c.in.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,434 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// lingerTime is how long a client is read from after an answer of the gateway's own:
+// closing at once on unread bytes would reset the connection under the answer
+// (RFC 9112, 9.6).
+const lingerTime = time.Second
+
+// maxLinger bounds what is read while lingering, in bytes.
+const maxLinger = 1 << 20
+
+// maxInterim bounds the interim answers to one request.
+const maxInterim = 100
+
+// exchange is one request and its answers.
+type exchange struct {
+	*client
+	state  *state
+	method string
+	way    way
+	req    wire.Request
+	head   int // length of the head in the inbox
+	up     *upstream
+	body   wire.Body
+	sent   bool // the whole request has gone out
+	broken bool // the upstream did not take all of it
+	pump   *pump
+	begun  bool // the final answer has begun
+
+	request, response tally
+	recorded          bool // the request has its line
+	answers           inbox
+	interim           int
+}
+
+// exchange passes one request and its answers; false ends the connection.
+func (c *client) exchange() bool {
+	x := &c.x
+	x.begin(c)
+	if !x.readHead() {
+		return false
+	}
+	if f := x.routeIt(); f != nil {
+		return x.refuse(f)
+	}
+	x.address.wait(x.state, x.g)
+	up, f := c.upstreamFor(x.way.route)
+	if f != nil {
+		return x.refuse(f)
+	}
+	x.up = up
+	if !x.send() {
+		return false
+	}
+	return x.relay()
+}
+
+// begin clears what the last exchange left.
+func (x *exchange) begin(c *client) {
+	off := c.g.evidence == nil
+	x.request.reset(off)
+	x.response.reset(off)
+	*x = exchange{client: c, state: c.g.state.Load(), request: x.request, response: x.response}
+}
+
+// readHead reads and judges a head. False: the client is gone, or has been answered.
+func (x *exchange) readHead() bool {
+	times := &x.state.times
+	var scan wire.Head
+	limited := false
+	for {
+		if len(x.in.bytes()) > 0 {
+			end, err := scan.End(x.in.bytes(), wire.MaxHead)
+			if err == nil && end > 0 {
+				x.head = end
+				err = wire.ParseRequest(x.in.bytes()[:end], &x.req)
+			}
+			if err != nil {
+				x.noteRequest()
+				return x.refuse(headFault(err))
+			}
+			if end > 0 {
+				x.noteRequest()
+				x.method = method(x.req.Method)
+				return true
+			}
+		}
+		if x.in.buf == nil {
+			x.watch.idles(&x.g.janitor, x.raw, times.Idle)
+		} else if !limited {
+			x.watch.reads(&x.g.janitor, x.raw, times.Head)
+			limited = true
+		}
+		if err := x.fill(); err != nil {
+			return x.headEnded()
+		}
+	}
+}
+
+// noteRequest begins the request's evidence.
+func (x *exchange) noteRequest() {
+	x.seq++
+	x.request.begin(x.g.now)
+}
+
+// headEnded ends a connection whose next head did not come whole.
+func (x *exchange) headEnded() bool {
+	if len(x.in.bytes()) == 0 {
+		return false
+	}
+	x.noteRequest()
+	if x.watch.over() {
+		return x.refuse(faultSlowHead)
+	}
+	x.request.received(x.in.bytes())
+	x.recordRequest()
+	return false
+}
+
+func headFault(err error) *fault {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return framingFault(e.Status, e.Reason)
+	}
+	return faultOwn
+}
+
+// routeIt finds where the request goes, unless it must not pass at all.
+func (x *exchange) routeIt() (f *fault) {
+	if x.way, f = x.state.table.route(&x.req); f != nil {
+		return f
+	}
+	if x.g.evidence != nil && !x.state.passWithout && x.g.evidence.Err() != nil {
+		return faultEvidence
+	}
+	return nil
+}
+
+// send sends the head, and what has come of the body; the pump sends the rest.
+func (x *exchange) send() bool {
+	x.body = wire.NewBody(x.req.Framing, x.req.Length)
+	whole := x.in.bytes()
+	n, done, err := x.body.Feed(whole[x.head:])
+	if err != nil {
+		x.up = nil // nothing has been sent on it
+		return x.refuse(headFault(err))
+	}
+	x.up.used = true
+	x.sent = done
+	x.watch.sent(&x.g.janitor, done)
+	x.write(whole[:x.head+n])
+	x.in.consume(x.head + n)
+	if done {
+		x.recordRequest()
+		return true
+	}
+	x.startPump(n > 0)
+	return true
+}
+
+// write sends the beginning of the request to the next hop. A failure shows in what
+// is read: the next hop may have answered before it closed.
+func (x *exchange) write(p []byte) {
+	out := p
+	mapped := x.way.route.mapped()
+	if mapped {
+		out = append(x.way.rewrite(nil, p[:x.head], &x.req), p[x.head:]...)
+	}
+	x.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
+	n, err := x.up.tls.Write(out)
+	x.broken = err != nil
+	switch {
+	case mapped:
+		x.request.received(p)
+		x.request.sent(out[:n])
+	case err != nil:
+		x.request.received(p)
+		x.request.sent(out[:n])
+	default:
+		x.request.passed(p)
+	}
+}
+
+// relay reads the answers and passes them.
+func (x *exchange) relay() bool {
+	defer x.answers.release()
+	for {
+		var r wire.Response
+		head, f := x.answerHead(&r)
+		if f != nil {
+			return x.refuse(f)
+		}
+		if r.Status == 101 {
+			return x.refuse(faultSwitch)
+		}
+		if !r.Interim() {
+			return x.pass(head, &r)
+		}
+		if x.interim++; x.interim > maxInterim {
+			return x.refuse(faultAnswer)
+		}
+		if !x.toClient(x.answers.bytes()[:head]) {
+			return x.cut()
+		}
+		x.recordResponse(r.Status)
+		x.answers.consume(head)
+		x.response.reset(x.response.off)
+	}
+}
+
+// answerHead reads one head from the next hop and returns its length.
+func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
+	var scan wire.Head
+	for {
+		if b := x.answers.bytes(); len(b) > 0 {
+			end, err := scan.End(b, wire.MaxResponseHead)
+			if err == nil && end > 0 {
+				x.response.begin(x.g.now)
+				err = wire.ParseResponse(b[:end], x.method, r)
+			}
+			if err != nil {
+				return 0, faultAnswer
+			}
+			if end > 0 {
+				return end, nil
+			}
+		}
+		x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
+		room := x.answers.room(wire.MaxResponseHead)
+		if room == nil {
+			return 0, faultAnswer
+		}
+		n, err := x.up.tls.Read(room)
+		if x.answers.w += n; n == 0 && err != nil {
+			return 0, x.noAnswer()
+		}
+	}
+}
+
+// noAnswer says why no answer came.
+func (x *exchange) noAnswer() *fault {
+	if x.watch.over() {
+		return faultNoAnswer
+	}
+	if x.pump != nil {
+		if f := x.pump.fault.Load(); f != nil {
+			return f
+		}
+	}
+	return faultClosed
+}
+
+// pass passes the final answer. Bytes beyond its end that are there already make all
+// of it doubtful; nothing of it has gone out yet.
+func (x *exchange) pass(head int, r *wire.Response) bool {
+	body := wire.NewBody(r.Framing, r.Length)
+	b := x.answers.bytes()
+	n, done, err := body.Feed(b[head:])
+	if err != nil || done && head+n < len(b) {
+		return x.refuse(faultAnswer)
+	}
+	x.begun = true
+	x.holdBody()
+	if !x.toClient(b[:head+n]) {
+		return x.cutAnswer(r)
+	}
+	x.answers.consume(head + n)
+	if !done && !x.passBody(&body) {
+		return x.cutAnswer(r)
+	}
+	x.recordResponse(r.Status)
+	return x.finish(r)
+}
+
+// passBody passes the rest of an answer as it comes.
+func (x *exchange) passBody(body *wire.Body) bool {
+	for done := false; !done; {
+		room := x.answers.room(bufferSize)
+		x.watch.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
+		n, err := x.up.tls.Read(room)
+		if n == 0 && err != nil {
+			return body.EndsAtClose() && errors.Is(err, io.EOF)
+		}
+		k := 0
+		k, done, err = body.Feed(room[:n])
+		if !x.toClient(room[:k]) || err != nil || done && k < n {
+			return false
+		}
+	}
+	return true
+}
+
+// toClient sends bytes of an answer on, at once.
+func (x *exchange) toClient(p []byte) bool {
+	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
+	n, err := x.tls.Write(p)
+	if err != nil {
+		x.response.received(p)
+		x.response.sent(p[:n])
+		return false
+	}
+	x.response.passed(p)
+	return true
+}
+
+// holdBody stops the request's body before a final answer that comes where 100 was
+// awaited: the client may now keep the body to itself, so that what it sends next can
+// not be framed and must not pass.
+func (x *exchange) holdBody() {
+	if x.pump != nil && x.req.Continue && x.interim == 0 && !x.pump.moved.Load() {
+		x.endPump(false)
+	}
+}
+
+// finish decides whether another request may follow.
+func (x *exchange) finish(r *wire.Response) bool {
+	again := !r.Close && !x.req.Close && !x.broken
+	again = x.endPump(again) && again
+	if r.Close || x.broken || !again {
+		x.drop(x.up, !x.sent)
+	}
+	if !again && !x.sent {
+		x.linger(false)
+	}
+	return again
+}
+
+// cutAnswer ends everything in the middle of an answer, so that no part of it can be
+// taken for the whole.
+func (x *exchange) cutAnswer(r *wire.Response) bool {
+	x.recordResponse(r.Status)
+	return x.cut()
+}
+
+func (x *exchange) cut() bool {
+	x.raw.cut()
+	x.endPump(false)
+	x.drop(x.up, true)
+	x.recordRequest()
+	return false
+}
+
+// refuse answers by itself, where no answer has begun, and ends the connection.
+func (x *exchange) refuse(f *fault) bool {
+	x.endPump(false)
+	if x.up != nil {
+		x.drop(x.up, true)
+	}
+	if x.begun || f == faultGone {
+		x.raw.cut()
+		x.recordRequest()
+		return false
+	}
+	x.g.metrics.own(f.status)
+	b := f.answer(x.method, x.g.now())
+	x.response.reset(x.response.off)
+	x.response.begin(x.g.now)
+	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
+	n, _ := x.tls.Write(b)
+	x.response.sent(b[:n])
+	x.recordResponse(f.status)
+	x.linger(x.up == nil)
+	x.recordRequest()
+	return false
+}
+
+// linger tells the client that no more is coming and reads on for a while. The rest
+// of a request that was not passed is counted as received.
+func (x *exchange) linger(count bool) {
+	take := func(p []byte) {
+		if count && !x.recorded {
+			x.request.received(p)
+		}
+	}
+	take(x.in.bytes())
+	x.in.release()
+	x.tls.CloseWrite()
+	x.raw.CloseWrite()
+	x.raw.SetReadDeadline(time.Time{})
+	x.watch.reads(&x.g.janitor, x.raw, lingerTime)
+	for total := 0; total < maxLinger; {
+		room := x.in.room(bufferSize)
+		n, err := x.tls.Read(room)
+		take(room[:n])
+		if total += n; err != nil {
+			return
+		}
+	}
+}
+
+// recordRequest writes the request's line, once.
+func (x *exchange) recordRequest() {
+	if x.recorded {
+		return
+	}
+	x.recorded = true
+	x.g.metrics.count(&x.request, false)
+	x.record(&x.request, 0)
+}
+
+// recordResponse writes an answer's line.
+func (x *exchange) recordResponse(status int) {
+	x.g.metrics.count(&x.response, true)
+	x.record(&x.response, status)
+}
+
+func (x *exchange) record(t *tally, status int) {
+	if t.off {
+		return
+	}
+	m := wire.Message{Conn: x.id, Seq: x.seq, Method: x.method, Status: status, Response: status > 0}
+	if x.way.route != nil {
+		m.Route = x.way.route.Name
+	}
+	t.fill(&m)
+	x.g.evidence.Record(&m)
+}
+
+// method names the usual methods without allocating.
+func method(b []byte) string {
+	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
+		if string(b) == m {
+			return m
+		}
+	}
+	return string(b)
+}

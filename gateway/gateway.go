@@ -1,0 +1,191 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Gateway passes requests and answers. Make it with New.
+type Gateway struct {
+	state    atomic.Pointer[state]
+	evidence Evidence
+	now      func() time.Time
+	log      *slog.Logger
+	janitor  janitor
+	metrics  metrics
+	clients  addresses
+	stopping chan struct{} // closed when draining begins
+	stop     sync.Once
+	running  sync.WaitGroup // connections
+
+	// mu guards the listeners that are being served.
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+}
+
+// state is what Reload replaces as a whole; an exchange sees one state to its end.
+type state struct {
+	tls         *tls.Config
+	table       *table
+	times       Times
+	limits      Limits
+	passWithout bool
+}
+
+// New returns a Gateway, or every complaint about its configuration.
+func New(c Config) (*Gateway, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{evidence: c.Evidence, now: c.Now, log: c.Log, stopping: make(chan struct{}), listeners: map[net.Listener]bool{}}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.state.Store(newState(&c))
+	return g, nil
+}
+
+func newState(c *Config) *state {
+	t, _ := newTable(c.Routes) // checked
+	server := c.TLS.Clone()
+	server.NextProtos = []string{"http/1.1"}
+	server.DynamicRecordSizingDisabled = true
+	return &state{tls: server, table: t, times: c.Times.withDefaults(), limits: c.Limits, passWithout: c.PassWithoutEvidence}
+}
+
+// Reload puts another configuration in place of the current one, or returns every
+// complaint and changes nothing. What is under way ends as it began; Evidence and Now
+// stay what they were.
+func (g *Gateway) Reload(c Config) error {
+	c.Evidence, c.Now = g.evidence, g.now
+	if err := c.Check(); err != nil {
+		return err
+	}
+	old := g.state.Swap(newState(&c))
+	old.table.dropSpares(g.janitor.clock(), true)
+	return nil
+}
+
+// Serve accepts clients on l, which is plain TCP, until ctx ends. Then it accepts no
+// more, ends idle connections at once and the others after their exchange, and cuts
+// what is left after Times.Drain. It returns nil when everything ended by itself.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	g.mu.Lock()
+	g.listeners[l] = true
+	g.mu.Unlock()
+	quit := make(chan struct{})
+	defer close(quit)
+	go g.watchOver(quit)
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	err := g.accept(l)
+	g.mu.Lock()
+	delete(g.listeners, l)
+	g.mu.Unlock()
+	if ctx.Err() == nil {
+		l.Close()
+		return err
+	}
+	return g.drain()
+}
+
+// watchOver runs the janitor and lets unused spares go.
+func (g *Gateway) watchOver(quit <-chan struct{}) {
+	tick := min(250*time.Millisecond, max(5*time.Millisecond, g.state.Load().times.shortest()/4))
+	go g.janitor.run(tick, g.now, quit)
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-quit:
+			return
+		case <-t.C:
+			g.state.Load().table.dropSpares(g.janitor.clock(), false)
+		}
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (g *Gateway) accept(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			g.log.Warn("a connection could not be accepted", "error", err)
+			time.Sleep(20 * time.Millisecond) // out of descriptors: others must end first
+			continue
+		}
+		g.take(conn)
+	}
+}
+
+// take serves a connection, within the limits.
+func (g *Gateway) take(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		conn.Close()
+		return
+	}
+	g.metrics.accepted.Add(1)
+	from := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+	a, ok := g.clients.admit(from, &g.state.Load().limits, g.janitor.clock())
+	if !ok {
+		g.metrics.limited.Add(1)
+		tcp.SetLinger(0)
+		tcp.Close()
+		return
+	}
+	g.running.Add(1)
+	go g.serve(tcp, a)
+}
+
+// leave counts a connection out.
+func (g *Gateway) leave(a *address) {
+	g.clients.leave(a)
+	g.running.Done()
+}
+
+// drain ends what is under way.
+func (g *Gateway) drain() error {
+	g.janitor.draining.Store(true)
+	g.stop.Do(func() { close(g.stopping) })
+	g.state.Load().table.dropSpares(g.janitor.clock(), true)
+	g.janitor.sweep()
+	done := make(chan struct{})
+	go func() { g.running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(g.state.Load().times.Drain):
+	}
+	left := g.clients.count()
+	g.janitor.cutAll()
+	<-done
+	g.log.Warn("connections were cut at the end of draining", "connections", left)
+	return errors.New("gateway: not every exchange ended in time")
+}
+
+// Healthy is nil while the gateway can do its work: it serves and can record.
+func (g *Gateway) Healthy() error {
+	if g.janitor.draining.Load() {
+		return errors.New("gateway: draining")
+	}
+	if g.evidence != nil {
+		return g.evidence.Err()
+	}
+	return nil
+}
+
+func (t *table) dropSpares(now time.Duration, all bool) {
+	for _, r := range t.routes {
+		r.spares.drop(now, all)
+	}
+}

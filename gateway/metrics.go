@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+)
+
+// metrics are counters; they say nothing of any message's content.
+type metrics struct {
+	accepted, limited, handshakeFailures, delayed atomic.Int64
+	dials, spares, panics                         atomic.Int64
+	requests, requestBytes                        atomic.Int64
+	answers, answerBytes                          atomic.Int64
+	faults                                        [len(faultStatuses)]atomic.Int64
+}
+
+// faultStatuses are the statuses of the gateway's own answers.
+var faultStatuses = [...]int{400, 404, 408, 421, 431, 500, 502, 504, 505}
+
+// own counts an answer of the gateway's own.
+func (m *metrics) own(status int) {
+	for i, s := range faultStatuses {
+		if s == status {
+			m.faults[i].Add(1)
+		}
+	}
+}
+
+// count counts a message that went through, or as far as it went.
+func (m *metrics) count(t *tally, response bool) {
+	if response {
+		m.answers.Add(1)
+		m.answerBytes.Add(t.nOut)
+		return
+	}
+	m.requests.Add(1)
+	m.requestBytes.Add(t.nIn)
+}
+
+// WriteMetrics writes the counters in Prometheus's text format.
+func (g *Gateway) WriteMetrics(w io.Writer) error {
+	m := &g.metrics
+	p := printer{w: w}
+	p.gauge("gateway_connections", "Connections of clients that are open.", int64(g.clients.count()))
+	p.counter("gateway_connections_total", "Connections accepted.", m.accepted.Load())
+	p.counter("gateway_connections_limited_total", "Connections closed at once, as a limit was reached.", m.limited.Load())
+	p.counter("gateway_handshake_failures_total", "TLS handshakes of clients that failed.", m.handshakeFailures.Load())
+	p.counter("gateway_requests_delayed_total", "Requests that waited for their address's rate.", m.delayed.Load())
+	p.counter("gateway_requests_total", "Requests received.", m.requests.Load())
+	p.counter("gateway_request_bytes_total", "Bytes of requests, framing included.", m.requestBytes.Load())
+	p.counter("gateway_answers_total", "Answers sent, interim ones and the gateway's own included.", m.answers.Load())
+	p.counter("gateway_answer_bytes_total", "Bytes of answers, framing included.", m.answerBytes.Load())
+	p.counter("gateway_upstream_dials_total", "Connections made to next hops.", m.dials.Load())
+	p.counter("gateway_upstream_spares_total", "Connections that stood ready when they were needed.", m.spares.Load())
+	p.counter("gateway_panics_total", "Faults of the gateway that ended a connection.", m.panics.Load())
+	p.head("gateway_own_answers_total", "Answers of the gateway's own, by status.", "counter")
+	for i, s := range faultStatuses {
+		p.printf("gateway_own_answers_total{status=\"%d\"} %d\n", s, m.faults[i].Load())
+	}
+	failing := int64(0)
+	if g.evidence != nil && g.evidence.Err() != nil {
+		failing = 1
+	}
+	p.gauge("gateway_evidence_failing", "1 while messages cannot be recorded.", failing)
+	return p.err
+}
+
+// printer remembers the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, a ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, a...)
+	}
+}
+
+func (p *printer) head(name, help, kind string) {
+	p.printf("# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+func (p *printer) counter(name, help string, v int64) {
+	p.head(name, help, "counter")
+	p.printf("%s %d\n", name, v)
+}
+
+func (p *printer) gauge(name, help string, v int64) {
+	p.head(name, help, "gauge")
+	p.printf("%s %d\n", name, v)
+}

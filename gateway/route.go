@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// route is a Route made ready.
+type route struct {
+	Route
+	next   next
+	tls    *tls.Config
+	spares spares
+}
+
+// mapped: the prefix and the Host are replaced on the way.
+func (r *route) mapped() bool { return r.next.path != "" }
+
+// table finds routes by host and prefix.
+type table struct {
+	routes []*route
+	hosts  map[string][]prefixed // in lower case; wildcards begin with "*."
+}
+
+// prefixed is one prefix of a host, without its trailing slash.
+type prefixed struct {
+	prefix string
+	route  *route
+}
+
+func newTable(routes []Route) (*table, error) {
+	t := &table{hosts: map[string][]prefixed{}}
+	for _, r := range routes {
+		n, err := parseNext(r.Next)
+		if err != nil {
+			continue // Route.check complains
+		}
+		if r.Dial != "" {
+			n.address = r.Dial
+		}
+		ready := &route{Route: r, next: n, tls: upstreamTLS(r.TLS, n.name)}
+		t.routes = append(t.routes, ready)
+		if err := t.add(ready); err != nil {
+			return nil, err
+		}
+	}
+	for _, ps := range t.hosts {
+		slices.SortStableFunc(ps, func(a, b prefixed) int { return len(b.prefix) - len(a.prefix) })
+	}
+	return t, nil
+}
+
+// add enters a route under each of its hosts and prefixes.
+func (t *table) add(r *route) error {
+	prefixes := r.Prefixes
+	if len(prefixes) == 0 {
+		prefixes = []string{""}
+	}
+	for _, h := range r.Hosts {
+		for _, h := range spellings(h) {
+			for _, p := range prefixes {
+				p = strings.TrimRight(p, "/")
+				for _, other := range t.hosts[h] {
+					if other.prefix == p {
+						return fmt.Errorf("gateway: routes %q and %q both take %s%s", other.route.Name, r.Name, h, p)
+					}
+				}
+				t.hosts[h] = append(t.hosts[h], prefixed{p, r})
+			}
+		}
+	}
+	return nil
+}
+
+// spellings of an authority: 443 is the port of https, said or not.
+func spellings(h string) []string {
+	h = strings.ToLower(h)
+	if bare, ok := strings.CutSuffix(h, ":443"); ok {
+		return []string{h, bare}
+	}
+	if i := strings.LastIndexByte(h, ':'); i < 0 || strings.HasSuffix(h, "]") {
+		return []string{h, h + ":443"}
+	}
+	return []string{h}
+}
+
+// find returns the prefixes of a host, or nil.
+func (t *table) find(host []byte) []prefixed {
+	if ps, ok := t.hosts[string(host)]; ok {
+		return ps
+	}
+	low := bytes.ToLower(host)
+	if ps, ok := t.hosts[string(low)]; ok && low[0] != '*' {
+		return ps
+	}
+	if i := bytes.IndexByte(low, '.'); i > 0 {
+		return t.hosts["*"+string(low[i:])]
+	}
+	return nil
+}
+
+// way is where one request goes.
+type way struct {
+	route *route
+	// authority and prefix are the places in the target that a mapped route
+	// replaces; an authority stands only in an absolute-form target.
+	authority, prefix [2]int
+}
+
+// route routes a request (RFC 9112, 3.2), or returns the fault to answer with.
+func (t *table) route(r *wire.Request) (way, *fault) {
+	var w way
+	ps := t.find(r.Host)
+	if ps == nil || len(r.Host) == 0 || r.Host[0] == '*' {
+		return w, faultHost
+	}
+	from, bad := w.path(r)
+	if bad != nil {
+		return w, bad
+	}
+	if from < 0 { // OPTIONS *
+		w.route = ps[len(ps)-1].route
+		return w, nil
+	}
+	path := r.Target[from:]
+	for _, p := range ps {
+		if hasPrefix(path, p.prefix) {
+			w.route, w.prefix = p.route, [2]int{from, from + len(p.prefix)}
+			return w, nil
+		}
+	}
+	return w, faultRoute
+}
+
+// path returns where the path begins in the target, or -1 when the server as a whole
+// is meant.
+func (w *way) path(r *wire.Request) (int, *fault) {
+	switch {
+	case string(r.Method) == "CONNECT":
+		return 0, faultTarget
+	case r.Target[0] == '/':
+		return 0, nil
+	case string(r.Target) == "*" && string(r.Method) == "OPTIONS":
+		return -1, nil
+	}
+	const scheme = "https://"
+	if len(r.Target) < len(scheme) || !strings.EqualFold(string(r.Target[:len(scheme)]), scheme) {
+		if bytes.Contains(r.Target, []byte("://")) {
+			return 0, faultHost
+		}
+		return 0, faultTarget
+	}
+	end := bytes.IndexAny(r.Target[len(scheme):], "/?#")
+	if end < 0 {
+		end = len(r.Target) - len(scheme)
+	}
+	w.authority = [2]int{len(scheme), len(scheme) + end}
+	if !bytes.EqualFold(r.Target[len(scheme):len(scheme)+end], r.Host) {
+		return 0, faultHost
+	}
+	return len(scheme) + end, nil
+}
+
+// hasPrefix compares bytes; a prefix ends at "/", "?" or the end of the path.
+func hasPrefix(path []byte, prefix string) bool {
+	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
+		return false
+	}
+	return len(path) == len(prefix) || path[len(prefix)] == '/' || path[len(prefix)] == '?'
+}
+
+// rewrite appends the head with the prefix and the Host of a mapped route replaced,
+// and nothing else.
+func (w *way) rewrite(b, head []byte, r *wire.Request) []byte {
+	at := r.TargetAt()
+	last := 0
+	replace := func(from, to int, by string) {
+		b = append(append(b, head[last:from]...), by...)
+		last = to
+	}
+	if w.authority[1] > 0 {
+		replace(at+w.authority[0], at+w.authority[1], w.route.next.authority)
+	}
+	if string(r.Target) != "*" {
+		replace(at+w.prefix[0], at+w.prefix[1], w.route.next.path)
+	}
+	replace(r.HostAt, r.HostAt+len(r.Host), w.route.next.authority)
+	return append(b, head[last:]...)
+}

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"hash"
+	"time"
+
+	"fhirdest.example/gateway/wire"
+)
+
+// tally counts and digests one message as it comes in and as it goes out. As long as
+// what goes out is what came in, the same bytes in the same buffer, one digest stands
+// for both.
+type tally struct {
+	off     bool // without evidence only bytes are counted
+	in, out hash.Hash
+	nIn     int64
+	nOut    int64
+	split   bool
+	began   time.Time
+}
+
+func (t *tally) reset(off bool) {
+	if t.in == nil && !off {
+		t.in = sha256.New()
+	}
+	if !off && t.nIn+t.nOut > 0 {
+		t.in.Reset()
+	}
+	t.off, t.nIn, t.nOut, t.split = off, 0, 0, false
+}
+
+// begin notes when the message began.
+func (t *tally) begin(now func() time.Time) {
+	if !t.off {
+		t.began = now()
+	}
+}
+
+// passed takes bytes that came in and have gone out, all of them.
+func (t *tally) passed(p []byte) {
+	if t.split {
+		t.received(p)
+		t.sent(p)
+		return
+	}
+	t.nIn += int64(len(p))
+	t.nOut += int64(len(p))
+	if !t.off {
+		t.in.Write(p)
+	}
+}
+
+// received takes bytes that came in and do not go out as they are.
+func (t *tally) received(p []byte) {
+	t.divide()
+	t.nIn += int64(len(p))
+	if !t.off {
+		t.in.Write(p)
+	}
+}
+
+// sent takes bytes that went out and did not come in as they are.
+func (t *tally) sent(p []byte) {
+	t.divide()
+	t.nOut += int64(len(p))
+	if !t.off {
+		t.out.Write(p)
+	}
+}
+
+// divide begins a digest of its own for what goes out.
+func (t *tally) divide() {
+	if t.split {
+		return
+	}
+	t.split = true
+	if t.off {
+		return
+	}
+	if c, ok := t.in.(hash.Cloner); ok {
+		if h, err := c.Clone(); err == nil {
+			t.out = h
+		}
+	}
+}
+
+// fill puts the digests into a record.
+func (t *tally) fill(m *wire.Message) {
+	m.Time = t.began
+	m.In.Bytes, m.Out.Bytes = t.nIn, t.nOut
+	t.in.Sum(m.In.Sum[:0])
+	m.Out.Sum = m.In.Sum
+	if t.split {
+		t.out.Sum(m.Out.Sum[:0])
+	}
+}

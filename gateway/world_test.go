@@ -1,0 +1,289 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/gateway"
+	"fhirdest.example/gateway/wire"
+)
+
+// pki is one authority and a certificate for every name of the tests.
+type pki struct {
+	cert tls.Certificate
+	pool *x509.CertPool
+}
+
+func newPKI(t testing.TB, names ...string) *pki {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := x509.ParseCertificate(der)
+	p := &pki{cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool: x509.NewCertPool()}
+	p.pool.AddCert(leaf)
+	return p
+}
+
+func (p *pki) server() *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{p.cert}, NextProtos: []string{"http/1.1"}}
+}
+
+func (p *pki) client(name string) *tls.Config {
+	return &tls.Config{RootCAs: p.pool, ServerName: name, ClientSessionCache: tls.NewLRUClientSessionCache(32)}
+}
+
+// backend is a next hop that records raw bytes and answers by a script.
+type backend struct {
+	addr string
+	pki  *pki
+
+	mu    sync.Mutex
+	conns []*recorded
+}
+
+// recorded is one connection as the backend saw it.
+type recorded struct {
+	mu   sync.Mutex
+	got  bytes.Buffer
+	done bool // it ended, cleanly or not
+	err  error
+}
+
+func (r *recorded) bytes() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.got.String()
+}
+
+// tapped records what is read from it.
+type tapped struct {
+	*tls.Conn
+	rec *recorded
+}
+
+func (c tapped) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.rec.mu.Lock()
+	defer c.rec.mu.Unlock()
+	c.rec.got.Write(p[:n])
+	if err != nil {
+		c.rec.done, c.rec.err = true, err
+	}
+	return n, err
+}
+
+// newBackend runs script for each connection, and closes it afterwards.
+func newBackend(t testing.TB, script func(net.Conn)) *backend {
+	t.Helper()
+	b := &backend{pki: newPKI(t, "destination.localhost")}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", b.pki.server())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.addr = l.Addr().String()
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if c.(*tls.Conn).Handshake() != nil {
+					return
+				}
+				rec := &recorded{}
+				b.mu.Lock()
+				b.conns = append(b.conns, rec)
+				b.mu.Unlock()
+				script(tapped{c.(*tls.Conn), rec})
+			}()
+		}
+	}()
+	return b
+}
+
+// all returns what arrived, one string for each connection that sent anything.
+func (b *backend) all() (list []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.conns {
+		if s := c.bytes(); s != "" {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// ok answers every request, read by net/http, with 200 and its number on this
+// connection.
+func ok(c net.Conn) {
+	br := bufio.NewReader(c)
+	for n := 1; ; n++ {
+		req, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, req.Body)
+		body := req.Method + " " + req.RequestURI
+		head := "HTTP/1.1 200 OK\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n"
+		if req.Method == "HEAD" {
+			body = ""
+		}
+		io.WriteString(c, head+body)
+	}
+}
+
+func itoa(n int) string { return big.NewInt(int64(n)).String() }
+
+// sink keeps evidence in memory.
+type sink struct {
+	mu    sync.Mutex
+	lines []wire.Message
+	err   error
+	n     int
+}
+
+func (s *sink) Record(m *wire.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, *m)
+	return s.err
+}
+
+func (s *sink) ConnID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n++
+	return "c" + itoa(s.n)
+}
+
+func (s *sink) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// await returns the lines once there are n.
+func (s *sink) await(t testing.TB, n int) []wire.Message {
+	t.Helper()
+	for i := 0; i < 1000; i++ {
+		s.mu.Lock()
+		list := append([]wire.Message(nil), s.lines...)
+		s.mu.Unlock()
+		if len(list) >= n {
+			return list
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("fewer than %d lines of evidence", n)
+	return nil
+}
+
+// world is a gateway before a backend.
+type world struct {
+	t        testing.TB
+	pki      *pki
+	addr     string
+	gw       *gateway.Gateway
+	evidence *sink
+	stop     context.CancelFunc
+	ended    chan error
+}
+
+const (
+	host  = "fhir.example"
+	heads = " HTTP/1.1\r\nHost: " + host + "\r\n"
+)
+
+// newWorld starts a gateway with one route to b, after change.
+func newWorld(t testing.TB, b *backend, change func(*gateway.Config)) *world {
+	t.Helper()
+	w := &world{t: t, pki: newPKI(t, host, "other.example", "delegate.localhost"), evidence: &sink{}, ended: make(chan error, 1)}
+	cfg := gateway.Config{TLS: w.pki.server(), Evidence: w.evidence, Now: time.Now, Routes: []gateway.Route{{
+		Name: "acme", Hosts: []string{host}, Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
+		Next: "https://destination.localhost", Dial: b.addr, TLS: b.pki.client("")}}}
+	if change != nil {
+		change(&cfg)
+	}
+	var err error
+	if w.gw, err = gateway.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr = l.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	go func() { w.ended <- w.gw.Serve(ctx, l) }()
+	t.Cleanup(stop)
+	return w
+}
+
+// dial connects as a client.
+func (w *world) dial() *tls.Conn {
+	w.t.Helper()
+	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+// ask sends raw bytes and returns everything until the gateway closes, or has answered
+// n times.
+func (w *world) ask(in string) string {
+	w.t.Helper()
+	c := w.dial()
+	io.WriteString(c, in)
+	c.CloseWrite()
+	b, _ := io.ReadAll(c)
+	return string(b)
+}
+
+// status is the first answer's.
+func status(answer string) string {
+	if f := strings.Fields(answer); len(f) > 1 && strings.HasPrefix(f[0], "HTTP/") {
+		return f[1]
+	}
+	return ""
+}
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for i := 0; i < 1000; i++ {
+		if is() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
