@@ -81,7 +81,7 @@ func (r *rig) get(method, target string, header http.Header) answer {
 	if res.StatusCode >= 500 {
 		r.t.Errorf("%s %.80s: %d", method, target, res.StatusCode)
 	}
-	return answer{res.StatusCode, res.Header, b}
+	return answer{res.StatusCode, res.Header, b, res.Close}
 }
 
 func (r *rig) metadata(community udap.CommunityURI) answer {

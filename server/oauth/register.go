@@ -163,12 +163,37 @@ func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, 
 		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))
 		return
 	}
-	tr.Pass(checkRegistered, under, "changed, still "+string(stored.ID))
+	tr.Pass(checkRegistered, under, "changed, still "+string(stored.ID)+changes(previous.Granted, stored.Granted))
 	if slices.Equal(previous.Leaf, stored.Leaf) {
 		tr.Pass(checkRenewed, "the same certificate or a renewed one", "the same")
 	} else {
 		tr.Pass(checkRenewed, "the same certificate or a renewed one", fmt.Sprintf("another one, serial %X, until %s", st.Leaf.SerialNumber, st.Leaf.NotAfter.UTC().Format("2006-01-02")))
 	}
+}
+
+// changes names the parameters that a change touched, with both values of the
+// name under which people know the client.
+func changes(old, next Parameters) string {
+	var touched []string
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"client_uri", old.ClientURI == next.ClientURI}, {"tos_uri", old.TosURI == next.TosURI}, {"policy_uri", old.PolicyURI == next.PolicyURI},
+		{"logo_uri", old.LogoURI == next.LogoURI}, {"redirect_uris", slices.Equal(old.RedirectURIs, next.RedirectURIs)},
+		{"contacts", slices.Equal(old.Contacts, next.Contacts)}, {"grant_types", slices.Equal(old.GrantTypes, next.GrantTypes)}, {"scope", old.Scope == next.Scope},
+	} {
+		if !f.same {
+			touched = append(touched, f.name)
+		}
+	}
+	if old.ClientName != next.ClientName {
+		touched = append(touched, fmt.Sprintf("client_name from %q to %q", old.ClientName, next.ClientName))
+	}
+	if len(touched) == 0 {
+		return ", with the same parameters"
+	}
+	return ", with another " + strings.Join(touched, ", ")
 }
 
 // judgeRegistration judges what a client asks for and returns what it gets.

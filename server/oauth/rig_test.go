@@ -207,6 +207,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	closed bool // the connection, by the server's word
 }
 
 func (a answer) member(name string) any {
@@ -240,7 +241,7 @@ func (r *rig) send(method, path, contentType, body string, header http.Header) a
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	a := answer{res.StatusCode, res.Header, b}
+	a := answer{res.StatusCode, res.Header, b, res.Close}
 	r.checkAnswer(a)
 	return a
 }

@@ -66,8 +66,8 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	if minute <= x.floor {
 		return oauth.ErrSwept
 	}
-	for _, m := range x.minutes {
-		if use, found := m[k]; found {
+	for ends, m := range x.minutes {
+		if use, found := m[k]; found && ends >= minuteOf(s.Now) {
 			return &oauth.Replayed{Seen: time.Unix(int64(use.second), 0), Endpoint: x.endpoints[use.endpoint]}
 		}
 	}

@@ -1,0 +1,674 @@
+package oauth_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+const jsonType = "application/json"
+
+func (r *rig) postRegistration(body string) answer {
+	r.t.Helper()
+	return r.send("POST", "/oauth/register", jsonType, body, nil)
+}
+
+// changed is a registration by a client whose statement has one claim changed.
+func (r *rig) changed(c *udaptest.Client, base udaptest.Claims, name string, value any) func() answer {
+	return func() answer { return r.register(c, base.With(name, value)) }
+}
+
+// Covers: S2-18, case 089, case 095, case 150
+func TestStatementReplay(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	claims := c.Statement(r.now())
+	body := r.registerBody(c.Sign(t, claims), nil)
+	if a := r.postRegistration(body); a.status != 201 {
+		t.Fatalf("first: %d %s", a.status, a.body)
+	}
+	r.advance(time.Second)
+	a := r.refused("identical", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+	if !strings.Contains(a.text("error_description"), "register endpoint") {
+		t.Errorf("the refusal does not say where the jti was used: %s", a.body)
+	}
+	r.refused("another statement with the jti", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.register(c, c.Statement(r.now()).With("jti", claims["jti"]).With("client_name", "Other"))
+	})
+	other := r.client(r.w.A, udaptest.Client2URI)
+	if a := r.register(other, other.Statement(r.now()).With("jti", claims["jti"])); a.status != 201 {
+		t.Errorf("another issuer's jti: %d %s", a.status, a.body)
+	}
+	r.advance(7 * time.Minute)
+	if a := r.register(c, c.Statement(r.now()).With("jti", claims["jti"])); a.status != 200 {
+		t.Errorf("after the first one's end: %d %s", a.status, a.body)
+	}
+}
+
+// Covers: case 092
+func TestStatementReplayAfterRestart(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
+	if a := r.postRegistration(body); a.status != 201 {
+		t.Fatalf("first: %d %s", a.status, a.body)
+	}
+	r.restart()
+	r.refused("after a restart", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+}
+
+// Covers: case 099
+func TestStatementReplayWithMovingClock(t *testing.T) {
+	for _, step := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		r := newRig(t)
+		c := r.client(r.w.A, udaptest.Client1URI)
+		body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
+		if a := r.postRegistration(body); a.status != 201 {
+			t.Fatalf("first: %d %s", a.status, a.body)
+		}
+		r.advance(step)
+		r.registered2(r.client(r.w.A, udaptest.Client2URI)) // something happens while the clock is wrong
+		r.refused(fmt.Sprint("clock off by ", step), 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+		r.advance(-step)
+		r.refused("clock right again", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+	}
+}
+
+// registered2 registers whether or not the certificate suits the clock.
+func (r *rig) registered2(c *udaptest.Client) { r.register(c, c.Statement(r.now())) }
+
+// Covers: S1-100, S1-105, case 098
+func TestRefusedStatementsAreNotRemembered(t *testing.T) {
+	r := newRig(t)
+	stranger := r.client(r.w.X, udaptest.Client1URI)
+	for range 100 {
+		r.refused("untrusted", 400, "unapproved_software_statement", spendsNothing, func() answer { return r.register(stranger, stranger.Statement(r.now())) })
+	}
+	c := r.client(r.w.A, udaptest.Client1URI)
+	claims := c.Statement(r.now())
+	r.refused("bad scope", 400, "invalid_client_metadata", spendsNothing, r.changed(c, claims, "scope", "system/Device.rs"))
+	if a := r.register(c, claims); a.status != 201 {
+		t.Errorf("the jti of a refused registration: %d %s", a.status, a.body)
+	}
+}
+
+// Covers: S1-100, S1-102, case 101, case 102
+func TestRegistrationBody(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	good := c.Sign(t, c.Statement(r.now()))
+	evil := r.client(r.w.X, udaptest.Client1URI)
+	bad := evil.Sign(t, evil.Statement(r.now()))
+	r.secret(good)
+	r.secret(bad)
+	for name, body := range map[string]string{
+		"array": `[]`, "null": `null`, "string": `"x"`, "empty": ``, "two objects": `{"software_statement":"` + good + `","udap":"1"}{}`,
+		"good and evil": `{"software_statement":"` + good + `","software_statement":"` + bad + `","udap":"1"}`,
+		"evil and good": `{"software_statement":"` + bad + `","software_statement":"` + good + `","udap":"1"}`,
+		"escaped twice": `{"software_statement":"` + good + `","software\u005fstatement":"` + good + `","udap":"1"}`,
+		"case variant":  `{"Software_Statement":"` + good + `","udap":"1"}`,
+		"trailing":      `{"software_statement":"` + good + `","udap":"1"} x`,
+		"deep":          `{"software_statement":"` + good + `","udap":"1","x":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}`,
+		"no statement":  `{"udap":"1"}`, "number": `{"software_statement":1,"udap":"1"}`, "null statement": `{"software_statement":null,"udap":"1"}`,
+		"BOM": "\ufeff" + `{"software_statement":"` + good + `","udap":"1"}`, "comment": `{/**/"software_statement":"` + good + `","udap":"1"}`,
+		"invalid UTF-8":         `{"software_statement":"` + good + `","udap":"1","x":"` + "\xff" + `"}`,
+		"trailing comma":        `{"software_statement":"` + good + `","udap":"1",}`,
+		"certifications string": `{"software_statement":"` + good + `","udap":"1","certifications":"x"}`,
+		"certifications number": `{"software_statement":"` + good + `","udap":"1","certifications":[1]}`,
+		"17 certifications":     `{"software_statement":"` + good + `","udap":"1","certifications":["` + strings.Repeat(`","`, 16) + `"]}`,
+	} {
+		r.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer { return r.postRegistration(body) })
+	}
+	for name, version := range map[string]any{"absent": udaptest.Absent, "number": 1, "2": "2", "01": "01", "space": "1 ", "null": nil, "array": []string{"1"}} {
+		r.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
+			return r.postRegistration(r.registerBody(good, map[string]any{"udap": version}))
+		})
+	}
+	if a := r.postRegistration(r.registerBody(good, nil)); a.status != 201 {
+		t.Errorf("the good one: %d %s", a.status, a.body)
+	}
+}
+
+// Covers: case 102, case 032
+func TestUDAPAsNumberByPolicy(t *testing.T) {
+	r := newRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
+	c := r.client(r.w.A, udaptest.Client1URI)
+	if a := r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{"udap": 1})); a.status != 201 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if !warned(r.lastTrace(), "register.udap") {
+		t.Error("the leniency was not flagged")
+	}
+}
+
+func warned(tr *udap.Trace, check string) bool {
+	for _, s := range tr.Warnings() {
+		if s.Check == check {
+			return true
+		}
+	}
+	return false
+}
+
+// Covers: S1-163, case 035, case 101
+func TestRegistrationTransport(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
+	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"} {
+		a := r.send(method, "/oauth/register", "", "", nil)
+		if a.status != 405 || a.header.Get("Allow") != "POST" {
+			t.Errorf("%s: %d, Allow %q", method, a.status, a.header.Get("Allow"))
+		}
+	}
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "application/json, text/plain", "application/jsonx", "application/jwt"} {
+		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer { return r.send("POST", "/oauth/register", contentType, body, nil) })
+	}
+	r.refused("content encoding", 415, "invalid_request", spendsNothing, func() answer {
+		return r.send("POST", "/oauth/register", jsonType, body, http.Header{"Content-Encoding": {"gzip"}})
+	})
+	r.refused("query", 400, "invalid_request", spendsNothing, func() answer { return r.send("POST", "/oauth/register?x=1", jsonType, body, nil) })
+	a := r.refused("too long", 413, "invalid_request", spendsNothing, func() answer {
+		return r.postRegistration(body[:len(body)-1] + `,"x":"` + strings.Repeat("a", 5<<20) + `"}`)
+	})
+	if !a.closed {
+		t.Error("the connection stays open after an over-long body")
+	}
+	if a := r.send("POST", "/oauth/register", "application/json; charset=UTF-8", body, nil); a.status != 201 {
+		t.Errorf("with a charset: %d %s", a.status, a.body)
+	}
+}
+
+// Covers: S1-083, S1-084, S1-085, S1-086, S1-092, S1-093, S1-094, S1-095, S1-096, S1-097, S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111, case 112, case 113, case 114
+func TestRegistrationParameters(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	machine, person := c.Statement(r.now()), c.Interactive(r.now())
+	many := func(s string, n int) []string {
+		return strings.Split(strings.TrimSuffix(strings.Repeat(s+" ", n), " "), " ")
+	}
+	cases := []struct {
+		claim  string
+		base   udaptest.Claims
+		values []any
+	}{
+		{"response_types", person, []any{udaptest.Absent, []string{"token"}, []string{"code", "token"}, []string{"code id_token"}, []string{}}},
+		{"response_types", machine, []any{[]string{"code"}, []string{}}},
+		{"token_endpoint_auth_method", machine, []any{udaptest.Absent, "none", "client_secret_basic", "tls_client_auth"}},
+		{"redirect_uris", person, []any{udaptest.Absent, []string{}, nil, "https://client1.test/cb", []any{1}}},
+		{"redirect_uris", machine, []any{[]string{"https://client1.test/cb"}, []string{}}},
+		{"logo_uri", person, []any{udaptest.Absent, "http://client1.test/logo.png", "https://client1.test/logo.svg", "data:image/svg+xml;base64,AA=="}},
+		{"contacts", machine, []any{udaptest.Absent, []string{}, []string{"https://client1.test"}, []string{"mailto:"}, []string{"mailto:a@b.test?bcc=x@y.test"},
+			[]string{"mailto:a@b.test%0d%0aBcc:x@y.test"}, many("mailto:a@b.test", 1000), []string{"javascript:alert(1)"}}},
+		{"client_name", machine, []any{udaptest.Absent, "", "   ", strings.Repeat("a", 30_000), "a\x00b", "a\r\nb", "\x1b[31mred"}},
+		{"scope", machine, []any{udaptest.Absent, "", "system/Patient.rs  system/Patient.rs", "system/Patient.rs\x00", `"`, strings.Repeat("x ", 10_000) + "x", "system/Device.rs other",
+			"system/*.*", "system/*.rs system/Patient.rs", "system/Patient.sr", "system/Patient.cruds?x=y", "user/Patient.rs patient/Patient.rs", "openid"}},
+		{"scope", person, []any{"system/Patient.rs"}},
+		{"grant_types", machine, []any{udaptest.Absent, nil, "client_credentials", []string{"password"}, []string{"client_credentials", "authorization_code"}, []string{"client_credentials", "refresh_token"}, []string{"refresh_token"}, []string{"implicit"}}},
+	}
+	for _, claim := range []string{"client_name", "scope", "token_endpoint_auth_method", "grant_types", "contacts"} {
+		for _, v := range []any{1, map[string]any{"a": 1}, []any{[]any{}}, true, nil} {
+			cases = append(cases, struct {
+				claim  string
+				base   udaptest.Claims
+				values []any
+			}{claim, machine, []any{v}})
+		}
+	}
+	for _, tc := range cases {
+		for _, v := range tc.values {
+			name := fmt.Sprintf("%s %.60s", tc.claim, fmt.Sprint(v))
+			r.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing, r.changed(c, tc.base, tc.claim, v))
+		}
+	}
+	for _, uri := range []string{
+		"http://client1.test/cb", "app:/cb", "javascript:alert(1)", "data:text/html,x", "//evil.test", "/cb", "https://client1.test/cb#f", "https://client1.test/cb#",
+		"https://u@client1.test/cb", "https:/x", "https:x", "https:///x", "https://client1.test:0/", "https://client1.test:99999/", `https://good.test\@evil.test/`,
+		"https://client1.test/a b", "https://client1.test/\t", "https://client1.test/\r\n", "https://client1.test/\x00", "https://*.client1.test/", "https://client1.test/*",
+		"https://client1.test./", "https://сlient1.test/", "https://client1.test/../evil", "https://client1.test/" + strings.Repeat("a", 10<<10), r.canary + "/cb",
+	} {
+		r.refused("redirect "+uri[:min(len(uri), 60)], 400, "invalid_redirect_uri", spendsNothing, r.changed(c, person, "redirect_uris", []string{"https://client1.test/ok", uri}))
+	}
+	r.refused("500 redirects", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing, r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 500)))
+	r.refused("redirect twice", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing, r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 2)))
+}
+
+// Covers: S1-088, S2-11, case 110
+func TestLogoIsNotFetched(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	logo := "https" + strings.TrimPrefix(r.canary, "http") + "/logo.png"
+	a := r.register(c, c.Interactive(r.now()).With("logo_uri", logo)) // the canary sees nothing, whatever the answer
+	if a.status != 201 && a.status != 400 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// Covers: S1-036, S1-085, S1-093
+func TestAuthorizationCodeClient(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	a := r.register(c, c.Interactive(r.now()))
+	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || a.text("logo_uri") == "" || a.member("redirect_uris") == nil {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if !warned(r.lastTrace(), "register.grants") {
+		t.Error("nothing says that the grant does not work yet")
+	}
+	id := udap.ClientID(a.text("client_id"))
+	r.refused("authorization_code", 400, "unsupported_grant_type", spendsJTI, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", "authorization_code", "code", "x")
+	})
+	r.refused("client_credentials", 400, "unauthorized_client", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+}
+
+// Covers: S1-098, S2-10, S2-16, case 113
+func TestScopeSubset(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	for asked, want := range map[string]string{
+		"system/Patient.rs system/Device.rs":                   "system/Patient.rs",
+		"system/Patient.cruds openid":                          "system/Patient.rs",
+		"system/Patient.read user/Patient.rs":                  "system/Patient.read",
+		"system/Observation.rs?category=laboratory system/X.":  "system/Observation.rs?category=laboratory",
+		"system/Patient.sr system/Condition.s system/Patient.": "system/Condition.s",
+	} {
+		a := r.register(c, c.Statement(r.now()).With("scope", asked))
+		if a.status != 201 && a.status != 200 || a.text("scope") != want {
+			t.Errorf("%s: %d, granted %q, want %q", asked, a.status, a.text("scope"), want)
+		}
+		if !warned(r.lastTrace(), "register.scope") && len(want) < len(asked) && strings.Contains(asked, " ") {
+			t.Errorf("%s: nothing says what was not granted", asked)
+		}
+	}
+}
+
+// Covers: S2-09, case 115, case 116
+func TestUnknownMembersAreDropped(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	claims := c.Statement(r.now())
+	hostile := map[string]any{"admin": true, "client_secret": "x", "client_id": "mine", "registration_access_token": "x", "__proto__": map[string]any{}, `x":0,"admin`: 1}
+	for i := range 200 {
+		hostile[fmt.Sprint("extra", i)] = i
+	}
+	for k, v := range hostile {
+		claims = claims.With(k, v)
+	}
+	a := r.postRegistration(r.registerBody(c.Sign(t, claims), hostile))
+	if a.status != 201 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(a.body, &m); err != nil {
+		t.Fatal(err)
+	}
+	delete(m, "software_statement")
+	for k := range hostile {
+		if v, echoed := m[k]; echoed && (k != "client_id" || v == "mine") {
+			t.Errorf("echoed: %s", k)
+		}
+	}
+}
+
+// Covers: S1-083, case 112
+func TestHostileNamesAreText(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	for _, name := range []string{"<script>alert(1)</script>", "{{.}}", "Acme \u202egro", "zero\u200bwidth"} {
+		a := r.register(c, c.Statement(r.now()).With("client_name", name))
+		if a.status >= 300 || a.text("client_name") != name {
+			t.Errorf("%q: %d %s", name, a.status, a.body)
+		}
+		for _, s := range r.lastTrace().Steps {
+			if strings.ContainsAny(s.Found, "\u202e\u200b") {
+				t.Errorf("%q: unescaped in the trace: %q", name, s.Found)
+			}
+		}
+	}
+}
+
+// Covers: S1-114, case 119
+func TestEveryCodeHasAStatus(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../udap/error.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if id, ok := spec.Type.(*ast.Ident); !ok || id.Name != "Code" {
+			return true
+		}
+		for _, v := range spec.Values {
+			codes++
+			code := udap.Code(strings.Trim(v.(*ast.BasicLit).Value, `"`))
+			status, sentence := oauth.OutcomeOf(code)
+			if status < 400 || status > 599 || sentence == "" {
+				t.Errorf("%s: %d %q", code, status, sentence)
+			}
+		}
+		return true
+	})
+	if codes < 18 {
+		t.Errorf("only %d codes found", codes)
+	}
+}
+
+// Covers: case 119
+func TestOperatorExplains(t *testing.T) {
+	r := newRig(t, func(c *oauth.Config) {
+		c.Explain = oauth.ExplainOperator
+		c.TracePage = func(id string) string { return "https://localhost:9480/traces/" + id }
+	})
+	stranger := r.client(r.w.X, udaptest.Client1URI)
+	a := r.refused("stranger", 400, "unapproved_software_statement", spendsNothing, func() answer { return r.register(stranger, stranger.Statement(r.now())) })
+	if want := "The software statement is not signed by a certificate that this server trusts."; a.text("error_description") != want {
+		t.Errorf("error_description %q", a.text("error_description"))
+	}
+	if want := "https://localhost:9480/traces/" + a.header.Get("Trace-Id"); a.text("error_uri") != want || r.lastTrace().ID != a.header.Get("Trace-Id") {
+		t.Errorf("error_uri %q, want %q", a.text("error_uri"), want)
+	}
+}
+
+// Covers: case 120
+func TestRegistrationLimits(t *testing.T) {
+	r := newRig(t, func(c *oauth.Config) {
+		c.Limits = oauth.Limits{RegistrationsPerClient: 5, RegistrationsPerCommunity: 8}
+	})
+	c, other, foreign := r.client(r.w.A, udaptest.Client1URI), r.client(r.w.A, udaptest.Client2URI), r.client(r.w.B, udaptest.Client1URI)
+	for range 5 {
+		r.registered(c)
+	}
+	a := r.refused("sixth of one certificate", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return r.send("POST", "/oauth/register", jsonType, r.registerBody(c.Sign(t, c.Statement(r.now())), nil), http.Header{"X-Forwarded-For": {"203.0.113.7"}})
+	})
+	if a.header.Get("Retry-After") != "12" {
+		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+	}
+	for range 3 {
+		r.registered(other)
+	}
+	r.refused("ninth of the community", 429, "temporarily_unavailable", spendsNothing, func() answer { return r.register(other, other.Statement(r.now())) })
+	id := r.registered(foreign)
+	r.issued(foreign, id)
+	r.advance(12 * time.Second)
+	r.registered(c)
+}
+
+// Covers: case 120
+func TestAddressLimit(t *testing.T) {
+	r := newRig(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 3 })
+	for range 3 {
+		r.send("GET", "/oauth/register", "", "", nil)
+	}
+	a := r.refused("fourth", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return r.send("GET", "/oauth/register", "", "", http.Header{"X-Forwarded-For": {"203.0.113.7"}, "Forwarded": {"for=203.0.113.7"}})
+	})
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// Covers: S1-105, S2-08, case 121
+func TestAnotherCommunityDoesNotTouchARegistration(t *testing.T) {
+	r := newRig(t)
+	a, b := r.client(r.w.A, udaptest.Client1URI), r.client(r.w.B, udaptest.Client1URI)
+	id := r.registered(a)
+	token := r.issued(a, id)
+	before, err := r.store.Client(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := r.register(b, b.Statement(r.now()).With("client_name", "Usurper"))
+	if x.status != 201 || x.text("client_id") == string(id) {
+		t.Fatalf("%d %s", x.status, x.body)
+	}
+	r.refused("B's certificate with A's id", 400, "invalid_client", spendsNothing, func() answer { return r.token(b, udaptest.Assertion(id, r.now())) })
+	if y := r.register(b, b.Statement(r.now()).With("grant_types", []string{})); y.status != 200 || y.text("client_id") != x.text("client_id") {
+		t.Errorf("B cancels its own: %d %s", y.status, y.body)
+	}
+	r.refused("B cancels again", 400, "invalid_client_metadata", spendsNothing, func() answer { return r.register(b, b.Statement(r.now()).With("grant_types", []string{})) })
+	after, err := r.store.Client(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x1, _ := json.Marshal(before)
+	x2, _ := json.Marshal(after)
+	if !bytes.Equal(x1, x2) {
+		t.Errorf("A's record was %s and is %s", x1, x2)
+	}
+	if _, err := r.svc.Bearer(t.Context(), token); err != nil {
+		t.Errorf("A's token: %v", err)
+	}
+}
+
+// Covers: S1-106, case 123
+func TestAnotherClientsName(t *testing.T) {
+	r := newRig(t)
+	r.registered(r.client(r.w.A, udaptest.Client1URI))
+	c2 := r.client(r.w.A, udaptest.Client2URI)
+	r.refused("client2 as client1", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.register(c2, c2.Statement(r.now()).With("iss", udaptest.Client1URI).With("sub", udaptest.Client1URI))
+	})
+}
+
+// Covers: S1-119, S1-120, S1-124, case 124, case 147
+func TestRenewedKey(t *testing.T) {
+	r := newRig(t)
+	old := r.client(r.w.A, udaptest.Client1URI)
+	id := r.registered(old)
+	renewed := r.w.ClientWith(t, r.w.A.Int, udaptest.Client1URI, udaptest.Key(t, certs.KeyKind("p256"), 11), nil)
+	r.issued(renewed, id) // bound to the URI, not to the key
+	a := r.register(renewed, renewed.Statement(r.now()).With("client_name", "New"))
+	if a.status != 200 || a.text("client_id") != string(id) || a.text("client_name") != "New" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	noted := false
+	for _, s := range r.lastTrace().Steps {
+		noted = noted || s.Check == "register.certificate" && strings.Contains(s.Found, "another one")
+	}
+	if !noted {
+		t.Error("the renewed certificate was not noted")
+	}
+	stored, err := r.store.Client(t.Context(), id)
+	if err != nil || !bytes.Equal(stored.Leaf, renewed.Leaf().Raw) {
+		t.Errorf("the stored certificate is not the renewed one: %v", err)
+	}
+}
+
+// Covers: S2-08, case 125
+func TestCommunityByOrder(t *testing.T) {
+	r := newRig(t)
+	tpl := r.w.Template("Int A")
+	cross, err := r.w.B.Root.NewCA(tpl, udaptest.Key(t, r.w.Kind, 1)) // A's issuing key under B's root
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.w.B.Community.Intermediates = append(r.w.B.Community.Intermediates, cross.Cert)
+	r.w.Publish(t, cross)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	both := &udaptest.Client{URI: c.URI, Key: c.Key, Chain: append(c.Chain[:1:1], r.w.A.Int.Cert, cross.Cert)}
+	id := r.registered(both)
+	reg, err := r.store.Client(t.Context(), id)
+	if err != nil || reg.Community != udaptest.CommunityA {
+		t.Fatalf("community %v, %v", reg, err)
+	}
+	onlyB := &udaptest.Client{URI: c.URI, Key: c.Key, Chain: []*x509.Certificate{c.Chain[0], cross.Cert}}
+	if again := r.registered(onlyB); again != id {
+		t.Errorf("the order of communities decides, not what is sent: %s, then %s", id, again)
+	}
+}
+
+// Covers: S1-119, S2-10, case 127, case 128
+func TestChangeReplaces(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	full := c.Interactive(r.now()).With("client_uri", "https://client1.test").With("tos_uri", "https://client1.test/tos").With("policy_uri", "https://client1.test/policy")
+	a := r.register(c, full)
+	if a.status != 201 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for _, change := range []struct {
+		claim string
+		value any
+		want  any
+	}{
+		{"client_uri", udaptest.Absent, nil}, {"tos_uri", udaptest.Absent, nil}, {"policy_uri", udaptest.Absent, nil},
+		{"client_name", "Another", "Another"}, {"contacts", []string{"mailto:x@y.test"}, []any{"mailto:x@y.test"}},
+		{"redirect_uris", []string{"https://client1.test/other"}, []any{"https://client1.test/other"}},
+		{"logo_uri", "https://client1.test/new.png", "https://client1.test/new.png"}, {"scope", "openid", "openid"},
+		{"grant_types", []string{"authorization_code"}, []any{"authorization_code"}},
+	} {
+		b := r.register(c, full.With("jti", udaptest.JTI()).With(change.claim, change.value))
+		got, _ := json.Marshal(b.member(change.claim))
+		want, _ := json.Marshal(change.want)
+		if b.status != 200 || b.text("client_id") != a.text("client_id") || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d %s, want %s", change.claim, b.status, got, want)
+		}
+	}
+	m := r.register(c, c.Statement(r.now())) // another grant type
+	if m.status != 200 || m.text("client_id") != a.text("client_id") || m.member("redirect_uris") != nil || m.member("logo_uri") != nil || m.member("response_types") != nil {
+		t.Errorf("now for machines: %d %s", m.status, m.body)
+	}
+}
+
+// Covers: S1-122, case 129, case 130, case 131, case 132
+func TestCancel(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	bare := func() udaptest.Claims {
+		claims := c.Statement(r.now()).With("grant_types", []string{})
+		for _, name := range []string{"scope", "client_name", "contacts", "token_endpoint_auth_method"} {
+			claims = claims.With(name, udaptest.Absent)
+		}
+		return claims
+	}
+	r.refused("cancel of nothing", 400, "invalid_client_metadata", spendsNothing, func() answer { return r.register(c, bare()) })
+	id := r.registered(c)
+	token := r.issued(c, id)
+	a := r.register(c, bare())
+	grants, isList := a.member("grant_types").([]any)
+	if a.status != 200 || a.text("client_id") != string(id) || !isList || len(grants) != 0 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	r.refused("token of a cancelled client", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
+		t.Error("its access token is still good")
+	}
+	again := r.registered(c)
+	if again == id {
+		t.Error("the client_id was used again")
+	}
+	if r.active(c, again, token) {
+		t.Error("introspection: still active")
+	}
+	r.refused("the old id", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+	r.refused("a second cancel with the old jti", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.postRegistration(r.registerBody(c.Sign(t, bare().With("jti", jtiOf(t, a.text("software_statement")))), nil))
+	})
+}
+
+func jtiOf(t *testing.T, compact string) any {
+	_, claims := claimsOf(t, compact)
+	return claims["jti"]
+}
+
+// Covers: S1-121, case 133
+func TestUpdateRace(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	first := r.registered(c)
+	names := []string{"system/Patient.rs", "system/Observation.rs", "system/Condition.rs"}
+	var wg sync.WaitGroup
+	for i := range 100 {
+		scope := names[i%3]
+		body := r.registerBody(c.Sign(t, c.Statement(r.now()).With("scope", scope).With("client_name", scope)), nil)
+		if i == 50 {
+			body = r.registerBody(c.Sign(t, c.Statement(r.now()).With("grant_types", []string{})), nil)
+		}
+		wg.Go(func() {
+			if a := r.postRegistration(body); a.status != 200 && a.status != 201 {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
+	}
+	wg.Wait()
+	live := 0
+	err := r.store.Registrations(t.Context(), func(reg *oauth.Registration) bool {
+		live++
+		if reg.Granted.ClientName != reg.Granted.Scope {
+			t.Errorf("a mixture: %+v", reg.Granted)
+		}
+		if old, err := r.store.Client(t.Context(), first); err != nil || old != nil && reg.ID != first {
+			t.Errorf("two live identifiers, %v", err)
+		}
+		return true
+	})
+	if err != nil || live > 1 {
+		t.Errorf("%d registrations, %v", live, err)
+	}
+}
+
+// Covers: S1-112, case 135
+func TestIdentifiersAreNotReused(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	seen := map[udap.ClientID]bool{}
+	for range 30 {
+		id := r.registered(c)
+		if seen[id] || len(id) < 27 {
+			t.Fatalf("client_id %s", id)
+		}
+		seen[id] = true
+		r.register(c, c.Statement(r.now()).With("grant_types", []string{}))
+	}
+}
+
+// Covers: case 061
+func TestTwoNamesInOneCertificate(t *testing.T) {
+	r := newRig(t)
+	two := r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) { tpl.URIs = append(tpl.URIs, udaptest.Client2URI) })
+	id1 := r.registered(two)
+	id2 := r.registered(two, with("iss", udaptest.Client2URI), with("sub", udaptest.Client2URI))
+	if id1 == id2 {
+		t.Fatal("one registration for two names")
+	}
+	only2 := r.client(r.w.A, udaptest.Client2URI)
+	r.issued(only2, id2)
+	r.refused("the second name alone as the first client", 400, "invalid_client", spendsNothing, func() answer { return r.token(only2, udaptest.Assertion(id1, r.now())) })
+}
+
+// Covers: S1-112, case 134
+func TestNameChangeIsVisible(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	id := r.registered(c)
+	if again := r.registered(c, with("client_name", "Your Hospital Login")); again != id {
+		t.Fatal("another client_id")
+	}
+	said := false
+	for _, s := range r.lastTrace().Steps {
+		said = said || s.Check == "register.done" && strings.Contains(s.Found, `client_name`)
+	}
+	if !said {
+		t.Error("the trace does not say that the name changed")
+	}
+}
