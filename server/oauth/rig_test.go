@@ -2,7 +2,6 @@ package oauth_test
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"io"
 	"maps"
@@ -439,12 +438,4 @@ func (r *rig) active(c *udaptest.Client, id udap.ClientID, token string) bool {
 		r.t.Fatalf("introspection: %d %s", a.status, a.body)
 	}
 	return a.member("active") == true
-}
-
-// newTLSClient is a client of its own for tests that count connections.
-func (r *rig) newTLSClient(conns int) *http.Client {
-	base := r.server.Client().Transport.(*http.Transport).Clone()
-	base.TLSClientConfig = &tls.Config{RootCAs: base.TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
-	base.MaxIdleConnsPerHost = conns
-	return &http.Client{Transport: base}
 }
