@@ -117,7 +117,7 @@ func (j *judgement) lead(e *envelope, among []*Community) (*Community, [][]*x509
 	reach := -1
 	for _, c := range among {
 		s := &search{community: c, now: j.exp.Now, pool: pool(e.certs[1:], c.Intermediates), signed: j.v.signedBy}
-		paths, f := findPaths(s, e.certs[0])
+		paths, f := j.pathsWithin(s, e.certs[0])
 		if len(paths) > 0 {
 			j.passPath(c, paths[0])
 			return c, paths, nil

@@ -49,6 +49,9 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 	}
 	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: listURLs(cert)}
 	answers := v.Revocation.Lists(ctx, q)
+	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil && len(webURLs(cert.OCSPServer, 1)) > 0 {
+		return v.byResponder(ctx, cert, issuer, now)
+	}
 	out := status{text: "no list: the certificate names no http distribution point and none is configured for its issuer"}
 	if len(q.URLs) > 0 {
 		out.text = "no list from " + strings.Join(q.URLs, ", ")
@@ -112,9 +115,14 @@ func judgeList(list *x509.RevocationList, issuer *x509.Certificate) *judgedList 
 }
 
 func listURLs(cert *x509.Certificate) []string {
+	return webURLs(cert.CRLDistributionPoints, maxListURLs)
+}
+
+// webURLs keeps what can be fetched, at most so many.
+func webURLs(urls []string, most int) []string {
 	var out []string
-	for _, u := range cert.CRLDistributionPoints {
-		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < maxListURLs {
+	for _, u := range urls {
+		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < most {
 			out = append(out, u)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 type Verifier struct {
 	Communities []*Community     // in configuration order; the first that a leaf leads to counts
 	Revocation  RevocationSource // nil: every status is unknown
+	Status      StatusSource     // OCSP, for certificates that have no list; nil: not asked
+	Issuers     IssuerSource     // AIA, by a community's policy; nil: nothing is fetched
 
 	memory memory // of certificates, paths and lists; a Verifier is not copied after its first use
 }

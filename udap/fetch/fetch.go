@@ -1,6 +1,7 @@
-// Package fetch brings revocation lists over the network, and only for
-// certificates whose path already leads to an anchor: the verifier asks, this
-// package never looks by itself.
+// Package fetch brings revocation lists and OCSP responses over the network,
+// and only for certificates whose path already leads to an anchor: the
+// verifier asks, this package never looks by itself. It also brings issuers'
+// certificates (AIA), which the verifier asks for by a community's policy only.
 //
 // A list is kept until its nextUpdate, fetched again in the background, and
 // replaced only by one that is genuine for the same issuer and not older. An
@@ -60,11 +61,15 @@ const (
 	longestWait = 10 * time.Second // before a list that could not be had is asked for again
 )
 
-// Source implements udap.RevocationSource.
+// Source implements udap.RevocationSource, udap.StatusSource and
+// udap.IssuerSource.
 type Source struct {
 	cfg   Config
 	web   *web
 	slots chan struct{} // one token for each fetch under way
+
+	statuses *cache[[]byte]
+	issuers  *cache[[]*x509.Certificate]
 
 	// Invariant: an entry's list is genuine for its issuer, and its number
 	// and thisUpdate never go back.
@@ -89,7 +94,11 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{}}, nil
+	return &Source{
+		cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{},
+		statuses: newCache[[]byte](cfg, maxStatuses, maxStatusAsking),
+		issuers:  newCache[[]*x509.Certificate](cfg, maxIssuerPlaces, maxIssuerFetches),
+	}, nil
 }
 
 func (c *Config) fill() {
@@ -200,7 +209,7 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
-		return nil, errors.New("too many fetches are under way")
+		return nil, errBusy
 	}
 	der, err := s.read(ctx, e.key.place)
 	if err != nil {

@@ -1,0 +1,111 @@
+package udap
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Bounds of the fetching of issuers for one path.
+const (
+	maxIssuerFetches = 3
+	issuerBudget     = 5 * time.Second
+	maxFetchedCerts  = 8
+)
+
+var checkAIA = Check{"chain.aia", "Issuers that the client left out are fetched only from origins that the community's policy names", ids("S1-105 S1-176")}
+
+// pathsWithin finds the paths to one community. When an issuer is missing and
+// the community's policy names origins of issuers' certificates, it fetches
+// some and looks again: what was fetched counts only if a path then verifies.
+func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certFault) {
+	paths, f := findPaths(s, leaf)
+	if len(paths) > 0 || j.v.Issuers == nil || len(s.community.Policy.AIA) == 0 {
+		return paths, f
+	}
+	ctx, cancel := context.WithTimeout(j.ctx, issuerBudget)
+	defer cancel()
+	var notes, asked []string
+	for len(paths) == 0 && len(asked) < maxIssuerFetches && ctx.Err() == nil {
+		place := nextIssuerURL(s, leaf, asked)
+		if place == "" {
+			break
+		}
+		asked = append(asked, place)
+		notes = append(notes, j.fetchIssuers(ctx, s, place))
+		s.nearest, s.reach = nil, 0
+		paths, f = findPaths(s, leaf)
+	}
+	j.noteAIA(s, len(paths) > 0, notes)
+	return paths, f
+}
+
+func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) string {
+	certs, err := j.v.Issuers.Issuers(ctx, place)
+	if err != nil {
+		return fmt.Sprintf("%s: not available (%v)", cut(place, 150), err)
+	}
+	s.pool = pool(s.pool, certs[:min(len(certs), maxFetchedCerts)])
+	return fmt.Sprintf("%s: %d certificate(s)", cut(place, 150), len(certs))
+}
+
+// noteAIA flags that the leniency was needed, or says that it did not help.
+func (j *judgement) noteAIA(s *search, helped bool, notes []string) {
+	found := strings.Join(notes, "; ")
+	switch {
+	case helped:
+		j.tr.Warn(checkAIA, Finding{Expected: "every issuer in x5c", Found: found, Remedy: "send the intermediate certificates in x5c: other servers fetch nothing"})
+	case len(notes) > 0:
+		j.tr.Skip(checkAIA, "fetched, and no path came of it: "+found)
+	default:
+		j.tr.Skip(checkAIA, fmt.Sprintf("nothing fetched: no certificate names an issuer at one of the origins %v", s.community.Policy.AIA))
+	}
+}
+
+// nextIssuerURL gives the first URL, not asked yet and at an allowed origin,
+// for a certificate in reach whose issuer is not in the pool.
+func nextIssuerURL(s *search, leaf *x509.Certificate, asked []string) string {
+	for _, c := range append([]*x509.Certificate{leaf}, s.pool...) {
+		if !orphan(s, c) {
+			continue
+		}
+		for _, u := range c.IssuingCertificateURL {
+			if !slices.Contains(asked, u) && atOrigin(u, s.community.Policy.AIA) {
+				return u
+			}
+		}
+	}
+	return ""
+}
+
+// orphan reports whether no certificate at hand issued c.
+func orphan(s *search, c *x509.Certificate) bool {
+	issued := func(p *x509.Certificate) bool {
+		return bytes.Equal(p.RawSubject, c.RawIssuer) && s.signed(c, p) == nil
+	}
+	return !slices.ContainsFunc(s.pool, issued) && !slices.ContainsFunc(s.community.Anchors, issued)
+}
+
+// atOrigin reports whether a URL stands at one of the origins, written
+// scheme://host:port; a port that is the scheme's own may be left out.
+func atOrigin(text string, origins []string) bool {
+	o := originOf(text)
+	return o != "" && slices.ContainsFunc(origins, func(allowed string) bool { return originOf(allowed) == o })
+}
+
+func originOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://[" + strings.ToLower(u.Hostname()) + "]:" + port // a key for comparison, not a URL
+}

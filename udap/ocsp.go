@@ -1,0 +1,193 @@
+package udap
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	_ "crypto/sha1" // CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); nothing is believed because of it
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+const (
+	maxResponders = 4
+	// unboundedLife is how long a response without nextUpdate counts. RFC 6960
+	// 4.2.2.1: newer information may be had at any time.
+	unboundedLife = 5 * time.Minute
+)
+
+var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
+
+// CheckStatus judges an OCSP response by itself: made for this certificate,
+// signed by its issuer or by a responder that the issuer certified for that,
+// and within its dates. It returns when the response stops counting.
+func CheckStatus(response []byte, cert, issuer *x509.Certificate, now time.Time) (until time.Time, err error) {
+	_, until, err = readStatus(response, cert, issuer, now)
+	return until, err
+}
+
+func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocsp.Response, time.Time, error) {
+	if cert == nil || issuer == nil {
+		return nil, time.Time{}, errors.New("no certificate or no issuer")
+	}
+	r, err := ocsp.ParseResponseForCert(der, cert, issuer)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if !slices.Contains(certSignatures, r.SignatureAlgorithm) {
+		return nil, time.Time{}, fmt.Errorf("the response is signed with %s", r.SignatureAlgorithm)
+	}
+	if err := checkCertID(r, cert, issuer); err != nil {
+		return nil, time.Time{}, err
+	}
+	if err := checkResponder(r.Certificate, issuer, now); err != nil {
+		return nil, time.Time{}, err
+	}
+	until, err := statusDates(r, now)
+	return r, until, err
+}
+
+// statusDates returns when a response stops counting.
+func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
+	until := r.NextUpdate
+	if until.IsZero() {
+		until = r.ThisUpdate.Add(unboundedLife)
+	}
+	switch {
+	case r.ThisUpdate.After(now):
+		return until, fmt.Errorf("the response begins at %s, now it is %s", stamp(r.ThisUpdate), stamp(now))
+	case now.After(until):
+		return until, fmt.Errorf("the response ended at %s, now it is %s", stamp(until), stamp(now))
+	}
+	return until, nil
+}
+
+// checkResponder judges a delegated responder (RFC 6960 4.2.2.2). One without
+// ocsp-nocheck would have to be asked about in turn: it is refused.
+func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
+	if delegate == nil || delegate.Equal(issuer) {
+		return nil
+	}
+	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck) })
+	switch {
+	case !bytes.Equal(delegate.RawIssuer, issuer.RawSubject):
+		return errors.New("the responder's certificate is by another issuer")
+	case !slices.Contains(delegate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
+		return errors.New("the responder's certificate is not for OCSP signing")
+	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):
+		return fmt.Errorf("the responder's certificate counts from %s to %s", stamp(delegate.NotBefore), stamp(delegate.NotAfter))
+	case !slices.Contains(certSignatures, delegate.SignatureAlgorithm):
+		return fmt.Errorf("the responder's certificate is signed with %s", delegate.SignatureAlgorithm)
+	case !noCheck:
+		return errors.New("the responder's certificate has no ocsp-nocheck, so its own status is unknown")
+	}
+	return checkKey(delegate.PublicKey)
+}
+
+// certID names the certificate that one status is about (RFC 6960 4.1.1).
+type certID struct {
+	HashAlgorithm pkix.AlgorithmIdentifier
+	NameHash      []byte
+	KeyHash       []byte
+	Serial        *big.Int
+}
+
+// statusData is the part of ResponseData that is read a second time: the
+// library picks a status by serial alone.
+type statusData struct {
+	Raw         asn1.RawContent
+	Version     int `asn1:"optional,default:0,explicit,tag:0"`
+	ResponderID asn1.RawValue
+	ProducedAt  time.Time `asn1:"generalized"`
+	Responses   []asn1.RawValue
+	Extensions  []pkix.Extension `asn1:"explicit,tag:1,optional"`
+}
+
+// checkCertID makes sure that the status read is of this issuer's certificate,
+// not of another issuer's with the same serial.
+func checkCertID(r *ocsp.Response, cert, issuer *x509.Certificate) error {
+	var data statusData
+	if rest, err := asn1.Unmarshal(r.TBSResponseData, &data); err != nil || len(rest) > 0 {
+		return fmt.Errorf("the response's data cannot be read (%v)", err)
+	}
+	for _, e := range data.Extensions {
+		if e.Critical {
+			return fmt.Errorf("the response has the critical extension %v", e.Id)
+		}
+	}
+	for _, single := range data.Responses {
+		var id certID
+		if _, err := asn1.Unmarshal(single.Bytes, &id); err != nil {
+			return fmt.Errorf("a status of the response cannot be read: %w", err)
+		}
+		if id.Serial.Cmp(cert.SerialNumber) == 0 {
+			return id.names(issuer, r.IssuerHash)
+		}
+	}
+	return errors.New("the response is about another certificate")
+}
+
+func (id certID) names(issuer *x509.Certificate, h crypto.Hash) error {
+	var spki struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(issuer.RawSubjectPublicKeyInfo, &spki); err != nil {
+		return err
+	}
+	if !h.Available() || !bytes.Equal(id.NameHash, digestBy(h, issuer.RawSubject)) || !bytes.Equal(id.KeyHash, digestBy(h, spki.Key.RightAlign())) {
+		return errors.New("the response is about a certificate of another issuer")
+	}
+	return nil
+}
+
+func digestBy(h crypto.Hash, data []byte) []byte {
+	w := h.New()
+	w.Write(data)
+	return w.Sum(nil)
+}
+
+// byResponder asks the responders of a certificate that has no list: any
+// usable response that says revoked counts before any that says good.
+func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certificate, now time.Time) status {
+	urls := webURLs(cert.OCSPServer, maxResponders)
+	out := status{text: "no response from " + strings.Join(urls, ", ")}
+	var texts []string
+	for _, a := range v.Status.Status(ctx, StatusQuery{Certificate: cert, Issuer: issuer, URLs: urls}) {
+		texts = append(texts, cut(a.URL, 200)+": "+out.take(a, cert, issuer, now))
+	}
+	if len(texts) > 0 {
+		out.text = strings.Join(texts, "; ")
+	}
+	return out
+}
+
+// take adds one answer to the status and says what it was.
+func (s *status) take(a StatusAnswer, cert, issuer *x509.Certificate, now time.Time) string {
+	if a.Err != nil {
+		s.err = a.Err
+		return fmt.Sprintf("not available (%v)", a.Err)
+	}
+	r, until, err := readStatus(a.Response, cert, issuer, now)
+	switch {
+	case err != nil:
+		s.err = err
+		return "not usable: " + err.Error()
+	case r.Status == ocsp.Revoked:
+		s.known, s.revoked = true, true
+		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", stamp(r.ThisUpdate), stamp(r.RevokedAt), r.RevocationReason)
+	case r.Status == ocsp.Good:
+		s.known = true
+		return fmt.Sprintf("OCSP response of %s, until %s: good", stamp(r.ThisUpdate), stamp(until))
+	}
+	return "the responder does not know the certificate"
+}

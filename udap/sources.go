@@ -1,0 +1,38 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+)
+
+// StatusSource asks OCSP responders about certificates that have no list. Like
+// a RevocationSource it is asked only about certificates whose path already
+// leads to an anchor.
+type StatusSource interface {
+	Status(ctx context.Context, q StatusQuery) []StatusAnswer
+}
+
+// StatusQuery asks whether Certificate is revoked.
+type StatusQuery struct {
+	Certificate *x509.Certificate
+	Issuer      *x509.Certificate // its issuer on the path under judgement
+	URLs        []string          // http(s) URLs of the certificate's responders
+}
+
+// StatusAnswer is what one responder said, or why it said nothing. The verifier
+// itself judges the response.
+type StatusAnswer struct {
+	URL      string
+	Response []byte // DER of an OCSPResponse; nil when Err is set
+	Fetched  time.Time
+	Err      error
+}
+
+// IssuerSource fetches certificates of issuers that a client left out. It is
+// asked before there is trust, and therefore only for URLs at an origin that
+// the community's AIA list names (DESIGN rule 5); what it brings is trusted
+// in nothing.
+type IssuerSource interface {
+	Issuers(ctx context.Context, url string) ([]*x509.Certificate, error)
+}
