@@ -148,7 +148,7 @@ func TestBodies(t *testing.T) {
 	if got := answers(t, d.Raw(post("Content-Length: 3\r\nExpect: 200-maybe\r\nConnection: close\r\n"), 5*time.Second)); len(got) != 1 || got[0] != 417 {
 		t.Errorf("an expectation that is not known: %v", got)
 	}
-	text := d.Raw(post("Content-Length: 2000\r\nExpect: 100-continue\r\n"), 5*time.Second)
+	text := d.Raw(post("Content-Length: 2000\r\nExpect: 100-continue\r\n"), time.Second)
 	if got := answers(t, text); len(got) != 1 || got[0] != 413 {
 		t.Errorf("a body that is announced too long is asked for: %q", text)
 	}

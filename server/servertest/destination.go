@@ -68,9 +68,9 @@ func (w *World) Start(l net.Listener) *Destination {
 	w.tb.Helper()
 	d := &Destination{World: w, Base: Base, Issuer: strings.TrimSuffix(Base, "/fhir") + "/oauth", Addr: l.Addr().String(),
 		Log: &Buffer{}, ended: make(chan error, 1), Reload: make(chan struct{})}
-	s, err := server.New(w.Config, server.Deps{
-		Now: time.Now, Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug})), Public: l, Reload: d.Reload,
-	})
+	deps := d.Deps()
+	deps.Public, deps.Reload = l, d.Reload
+	s, err := server.New(w.Config, deps)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -81,6 +81,11 @@ func (w *World) Start(l net.Listener) *Destination {
 	go func() { d.ended <- s.Run(ctx) }()
 	w.tb.Cleanup(d.Stop)
 	return d
+}
+
+// Deps are a real clock and the destination's log.
+func (d *Destination) Deps() server.Deps {
+	return server.Deps{Now: time.Now, Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
 // Stop ends the destination and waits until it has let go of its files.
