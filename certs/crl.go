@@ -8,7 +8,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
+	"os"
 	"time"
 )
 
@@ -82,6 +84,33 @@ func (ca *CA) NextCRL(old *x509.RevocationList, now time.Time, life time.Duratio
 		}
 	}
 	return ca.CRL(t)
+}
+
+// UpdateCRL replaces the list in a file by its successor (see NextCRL), or
+// makes the first one.
+func (ca *CA) UpdateCRL(file string, now time.Time, life time.Duration, add ...RevokedEntry) error {
+	old, err := LoadCRL(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	der, err := ca.NextCRL(old, now, life, add...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return WriteFile(file, der, ModePublic)
+}
+
+// LoadCRL reads a file with one list; one that is not there is fs.ErrNotExist.
+func LoadCRL(file string) (*x509.RevocationList, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	l, err := ParseCRL(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return l, nil
 }
 
 // ParseCRL reads a revocation list in DER or PEM; what follows it is refused.

@@ -24,8 +24,9 @@ func (s *Server) authorize() error {
 	}
 	r := s.cfg.Rates
 	s.oauth, err = oauth.New(oauth.Config{
-		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Store: s.trust, Scopes: scopes,
-		TokenLifetime: s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
+		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Members: s.members(), Store: s.trust, Scopes: scopes,
+		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
+		TokenLifetime:           s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
 		TracePage: func(id string) string { return s.cfg.Admin.URL + "/traces/" + id },
 		Limits: oauth.Limits{
 			RequestsPerAddress: r.RequestsPerAddress, RegistrationsPerCommunity: r.RegistrationsPerCommunity,
@@ -33,6 +34,19 @@ func (s *Server) authorize() error {
 		},
 	})
 	return err
+}
+
+// members are our communities with our own certificates in them.
+func (s *Server) members() []oauth.Member {
+	var out []oauth.Member
+	for _, m := range s.communities {
+		o := oauth.Member{Community: m.udap}
+		for _, id := range m.own {
+			o.Identities = append(o.Identities, oauth.Identity{Chain: id.Chain, Key: id.Key})
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 // supportedScopes is what the FHIR service can enforce, in both editions'

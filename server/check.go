@@ -195,6 +195,9 @@ func (c Config) checkCommunities(cs *complaints) {
 		}
 		m.check(cs, at)
 	}
+	if own := func(m Community) bool { return len(m.Certificates) > 0 }; len(c.Communities) > 0 && !slices.ContainsFunc(c.Communities, own) {
+		cs.add("name a chain and key that a community issued for the public base URL; one without gets no metadata, but its clients are trusted", "communities: none has certificates")
+	}
 	c.checkOrigins(cs)
 }
 
@@ -204,9 +207,6 @@ func (m Community) check(cs *complaints, at string) {
 	}
 	if len(m.Anchors) == 0 {
 		cs.add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
-	}
-	if len(m.Certificates) == 0 {
-		cs.add("name a chain and key that the community issued for the public base URL", "%s.certificates: there are none", at)
 	}
 	if _, err := m.policy(); err != nil {
 		cs.add(err.Remedy, "%s.%s", at, err.Problem)

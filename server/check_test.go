@@ -73,7 +73,7 @@ func TestCheckText(t *testing.T) {
 		{"community twice", func(c *Config) { c.Communities = append(c.Communities, c.Communities[0]) }, "communities[1].uri: urn:oid:1.2.3 is already communities[0]"},
 		{"community URI", func(c *Config) { c.Communities[0].URI = "mine" }, `communities[0].uri: "mine" is not an absolute URI`},
 		{"no anchors", func(c *Config) { c.Communities[0].Anchors = nil }, "communities[0].anchors: there are none"},
-		{"no certificates", func(c *Config) { c.Communities[0].Certificates = nil }, "communities[0].certificates: there are none"},
+		{"no certificates", func(c *Config) { c.Communities[0].Certificates = nil }, "communities: none has certificates"},
 		{"half a pair", func(c *Config) { c.Communities[0].Certificates[0].Key = "" }, "communities[0].certificates[0]: no key pair is named"},
 		{"two pairs", func(c *Config) { c.Communities[0].Certificates[0].P12 = "c.p12" }, "communities[0].certificates[0]: both a PKCS#12 file and PEM files"},
 		{"idle password", func(c *Config) { c.Communities[0].Certificates[0].PasswordFile = "p" }, "communities[0].certificates[0].passwordFile: there is no PKCS#12 file"},

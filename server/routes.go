@@ -28,6 +28,7 @@ func (s *Server) routes() (*front, error) {
 	// The authorization server: register, token, introspect, revoke, and the
 	// discovery documents.
 	s.oauth.Routes(mount)
+	s.oauth.Documents(mount)
 
 	// The FHIR service has the rest of what stands under its base.
 	public.below(pathOf(s.cfg.Public), "fhir", records)

@@ -201,8 +201,8 @@ func (a *Authority) Lists() (root, issuing *x509.RevocationList, err error) {
 // Renew signs both lists anew, with the same entries and the next number.
 func (a *Authority) Renew(now time.Time, life time.Duration) error {
 	return errors.Join(
-		nextList(a.Root, a.File("-root.crl"), now, life),
-		nextList(a.Issuing, a.File(".crl"), now, life),
+		a.Root.UpdateCRL(a.File("-root.crl"), now, life),
+		a.Issuing.UpdateCRL(a.File(".crl"), now, life),
 	)
 }
 
@@ -214,34 +214,16 @@ func (a *Authority) Revoke(serial *big.Int, reason int, now time.Time) error {
 	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
 		by, ending = a.Root, "-root.crl"
 	}
-	return nextList(by, a.File(ending), now, ListLife, certs.RevokedEntry{Serial: serial, Time: now, Reason: reason})
+	return by.UpdateCRL(a.File(ending), now, ListLife, certs.RevokedEntry{Serial: serial, Time: now, Reason: reason})
 }
 
-func nextList(ca *certs.CA, file string, now time.Time, life time.Duration, add ...certs.RevokedEntry) error {
-	old, err := readList(file)
-	if err != nil {
-		return err
-	}
-	der, err := ca.NextCRL(old, now, life, add...)
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return certs.WriteFile(file, der, certs.ModePublic)
-}
-
+// readList reads a list that may not be there yet.
 func readList(file string) (*x509.RevocationList, error) {
-	data, err := os.ReadFile(file)
+	l, err := certs.LoadCRL(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	l, err := certs.ParseCRL(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return l, nil
+	return l, err
 }
 
 // Serial reads a serial number as people write it: hex, with or without 0x and
