@@ -76,7 +76,13 @@ func (s *service) appendEntry(b []byte, start int, sn Snapshot, r *request, p *p
 }
 
 // view gives a resource's bytes as the query wants them.
-func (s *service) view(q *search.Query, e Entry) ([]byte, error) { return e.Body, nil }
+func (s *service) view(q *search.Query, e Entry) ([]byte, error) {
+	rd := reductionOf(q.Summary, q.Elements)
+	if rd == nil {
+		return e.Body, nil
+	}
+	return rd.apply(e.Body)
+}
 
 // appendIgnored tells what of the query was not done (R4 search 3.1.1.1.2).
 func (s *service) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {

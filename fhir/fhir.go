@@ -11,6 +11,8 @@ import (
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/table"
+	"fhirdest.example/fhir/validate"
 )
 
 // Config is what a FHIR service needs. All but the optional fields must be set.
@@ -57,7 +59,8 @@ const (
 )
 
 // New gives the handler of a FHIR service. It makes the store's index anew when
-// it was made by other rules.
+// it was made by other rules. The handler is an io.Closer: close it before the
+// store, and what is not yet in the audit record goes there.
 func New(c Config) (http.Handler, error) {
 	s, err := newService(c)
 	if err != nil {
@@ -80,6 +83,8 @@ type service struct {
 	capability []byte
 	pageKey    pageKey
 	routes     routes
+	validator  *validate.Validator
+	audit      auditor
 }
 
 func newService(c Config) (*service, error) {
@@ -92,7 +97,7 @@ func newService(c Config) (*service, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &service{Config: c, routes: allRoutes(), ex: &search.Extractor{Now: c.Now}}
+	s := &service{Config: c, routes: allRoutes(), validator: validate.New(table.R4()), ex: &search.Extractor{Now: c.Now}}
 	for _, base := range []string{c.PublicBase, c.PrivateBase} {
 		if base == "" && len(s.prefixes) > 0 {
 			continue

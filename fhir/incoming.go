@@ -70,6 +70,9 @@ func (s *service) readResource(body []byte, now time.Time, conditional bool) (*i
 	if f := s.judge(root, conditional); f != nil {
 		return nil, f
 	}
+	if isSubsetted(root) {
+		return nil, fail(http.StatusUnprocessableEntity, "business-rule", "A subset of a resource (tag SUBSETTED) cannot be stored.")
+	}
 	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
 )
 
 // allowed finds a resource that the grant allows p on. What exists but may
@@ -66,7 +67,21 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 }
 
 // shown is a copy of the bytes, cut down to what was asked for.
-func (s *service) shown(r *request, e Entry) ([]byte, error) { return bytes.Clone(e.Body), nil }
+func (s *service) shown(r *request, e Entry) ([]byte, error) {
+	if len(r.query) == 0 {
+		return bytes.Clone(e.Body), nil
+	}
+	q := &search.Query{Types: []string{e.Type}}
+	for _, p := range r.query {
+		if p.Name == "_summary" || p.Name == "_elements" {
+			if err := search.SetShape(q, p.Name, p.Value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	body, err := s.view(q, e)
+	return bytes.Clone(body), err
+}
 
 // unchanged judges If-None-Match and If-Modified-Since (R4 http 3.1.0.5.1).
 func unchanged(r *request, e Entry) bool {

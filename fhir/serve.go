@@ -20,7 +20,15 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		resp = f.response()
 	}
+	if resp.body != nil && resp.contentType == "" && wantsPretty(r) {
+		resp.body = pretty(resp.body)
+	}
 	s.write(w, r, resp)
+}
+
+func wantsPretty(r *http.Request) bool {
+	_, query := rawTarget(r)
+	return strings.Contains(query, "_pretty=true")
 }
 
 // serve reads the request, asks who sends it, and does it.
@@ -103,40 +111,84 @@ func (r *request) readForm() error {
 	return nil
 }
 
-// do finds the interaction and does it over one state of the store.
+// do finds the interaction, does it over one state of the store, and keeps the
+// record of it.
 func (s *service) do(req *request) (*response, error) {
 	in, err := s.find(req.method, req.path)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.auditReady(); err != nil {
+		return nil, err
+	}
+	if req.path != nil && req.path[0] == "AuditEvent" {
+		if err := s.flushAudit(); err != nil {
+			return nil, err
+		}
+	}
+	resp, recorded, err := s.perform(in, req)
+	if !recorded {
+		record, failed := s.auditRecord(req, in, err)
+		if failed == nil {
+			failed = s.auditLater(record)
+		}
+		if failed != nil {
+			return nil, failed
+		}
+	}
+	return resp, err
+}
+
+// perform does an interaction; recorded tells whether its audit record was
+// stored with it.
+func (s *service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
 	if in.prepare != nil {
 		if err := in.prepare(s, req); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	change := in.change
-	if in.entries {
-		if req.bundleType == "batch" {
-			return s.batch(req), nil
-		}
+	switch {
+	case in.entries && req.bundleType == "batch":
+		return s.batch(req), true, nil
+	case in.entries:
 		if err := s.prepareTransaction(req); err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		change = (*service).transaction
-	}
-	var resp *response
-	if change != nil {
-		err = s.Store.Update(req.ctx, func(c Change) (err error) {
-			resp, err = change(s, c, req)
-			return err
+		resp, err = s.changing(req, (*service).transaction)
+		return resp, err == nil, err
+	case in.change != nil:
+		resp, err = s.changing(req, func(s *service, c Change, req *request) (*response, error) {
+			req.notes = notes{}
+			resp, err := in.change(s, c, req)
+			if err == nil {
+				err = s.auditWith(c, req, in)
+			}
+			return resp, err
 		})
-		return resp, err
+		return resp, err == nil, err
 	}
 	err = s.Store.View(func(sn Snapshot) (err error) {
 		resp, err = in.read(s, sn, req)
 		return err
 	})
+	return resp, false, err
+}
+
+func (s *service) changing(req *request, change func(*service, Change, *request) (*response, error)) (resp *response, err error) {
+	err = s.Store.Update(req.ctx, func(c Change) (err error) {
+		resp, err = change(s, c, req)
+		return err
+	})
 	return resp, err
+}
+
+// auditWith stores the record of a change with the change.
+func (s *service) auditWith(c Change, req *request, in *interaction) error {
+	record, err := s.auditRecord(req, in, nil)
+	if err == nil {
+		_, err = c.Put(record)
+	}
+	return err
 }
 
 // interaction is one thing that can be done at a kind of path.

@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -47,6 +48,7 @@ func newWorld(t testing.TB, patients int) *world {
 	if w.h, err = fhir.New(c); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { w.h.(io.Closer).Close() })
 	return w
 }
 

@@ -75,6 +75,23 @@ func InCompartment(typ, patient string) (Clause, bool) {
 	return c, len(c.probes) > 0
 }
 
+// Patients calls f with the id of each patient in whose compartment a resource
+// is, by its terms; the same id may come twice.
+func Patients(typ string, t Terms, f func(id string)) {
+	for _, code := range Compartment(typ) {
+		p := Lookup(typ, code)
+		if p == nil {
+			continue
+		}
+		t.of(p.id, func(value []byte) bool {
+			if id, typ, version := splitRef(value); typ == "Patient" && version == "" {
+				f(id)
+			}
+			return true
+		})
+	}
+}
+
 // holds judges a resolved clause by a resource's id and terms.
 func (c *Clause) holds(id string, t Terms) bool {
 	return c.positive(id, t) != c.not

@@ -173,6 +173,9 @@ func ignoreControl(*Query, string, string) error { return nil }
 // SetCount reads a value of _count.
 func SetCount(q *Query, v string) error { return parseCount(q, "", v) }
 
+// SetShape reads a value of _summary or _elements.
+func SetShape(q *Query, name, v string) error { return controls[name](q, "", v) }
+
 func parseCount(q *Query, _, v string) error {
 	n, err := strconv.Atoi(v)
 	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 0 || v == "" || v[0] == '+' {

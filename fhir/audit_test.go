@@ -1,0 +1,151 @@
+package fhir_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"fhirdest.example/fhir/sample"
+	"fhirdest.example/fhir/table"
+	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
+)
+
+const auditor = "system/AuditEvent.rs"
+
+// Covers: case 269
+func TestEveryInteractionIsRecorded(t *testing.T) {
+	w := newWorld(t, 1)
+	p := sample.PatientID(0)
+	count := func(query string) int { return *w.get("/AuditEvent?"+query, auditor).bundle().Total }
+	for _, c := range []struct {
+		name  string
+		do    func()
+		query string
+	}{
+		{"read", func() { w.get("/Patient/"+p, everything).want(200) }, "subtype=read&action=R&outcome=0&patient=" + p},
+		{"denied read", func() { w.get("/Patient/"+p, "system/Observation.rs").want(403) }, "subtype=read&outcome=4"},
+		{"read of nothing", func() { w.get("/Patient/none", everything).want(404) }, "subtype=read&outcome=4"},
+		{"search", func() { w.get("/Observation?patient="+p, everything).want(200) }, "subtype=search-type&action=E&patient=" + p},
+		{"create", func() { w.do("POST", "/Patient", everything, anna).want(201) }, "subtype=create&action=C&outcome=0"},
+		{"refused create", func() { w.do("POST", "/Patient", everything, `{"resourceType":"Patient","x":1}`).want(400) }, "subtype=create&outcome=4"},
+		{"delete", func() { w.do("DELETE", "/Patient/"+p, everything, "").want(204) }, "subtype=delete&action=D"},
+		{"batch entry", func() {
+			w.do("POST", "", everything, bundleOf("batch", entryOf("GET", "Patient/"+p, ""))).want(200)
+		}, "subtype=read&outcome=4"},
+		{"transaction entry", func() {
+			w.do("POST", "", everything, bundleOf("transaction", entryOf("POST", "Patient", anna))).want(200)
+		}, "subtype=create&outcome=0"},
+		{"refused transaction", func() {
+			w.do("POST", "", everything, bundleOf("transaction", entryOf("POST", "Patient", `{}`))).want(400)
+		}, "subtype=transaction&outcome=4"},
+	} {
+		before := count(c.query)
+		c.do()
+		if n := count(c.query); n != before+1 {
+			t.Errorf("%s: %d records more of %s", c.name, n-before, c.query)
+		}
+	}
+	if n := count("subtype=search-type&agent=none"); n != 0 {
+		t.Errorf("%d records of nobody", n)
+	}
+	w.get("/AuditEvent", "system/*.rs").want(403)
+	v := validate.New(table.R4())
+	for _, e := range w.get("/AuditEvent?_count=1000", auditor).bundle().Entry {
+		root, err := tree.Parse(e.Resource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
+			t.Fatalf("%v in %s", issues, e.Resource)
+		}
+		if strings.Contains(string(e.Resource), "Bearer") {
+			t.Errorf("a token is told: %s", e.Resource)
+		}
+	}
+}
+
+// Covers: case 258
+func TestRefusesWhatMustNotBeStored(t *testing.T) {
+	w := newWorld(t, 0)
+	div := func(inner string) string {
+		return `{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` + inner + `</div>"}}`
+	}
+	w.do("POST", "/Patient", everything, div("<p>fine</p>")).want(201)
+	for _, inner := range []string{"<script>x</script>", `<p onload=\"x\">y</p>`, `<a href=\"javascript:x\">y</a>`, "<style>x</style>", "<svg/>", "&nbsp;", "<p>"} {
+		a := w.do("POST", "/Patient", everything, div(inner))
+		if a.Code != 422 && a.Code != 400 {
+			t.Errorf("%s: %d", inner, a.Code)
+		}
+	}
+	a := w.do("POST", "/Patient", everything, `{"resourceType":"Patient","contact":[{"name":{"family":7}}]}`).want(400)
+	if !strings.Contains(a.Body.String(), `Patient.contact[0].name.family`) {
+		t.Errorf("no expression: %s", a.Body)
+	}
+	w.do("POST", "/Patient", everything, `{"resourceType":"Patient","meta":{"tag":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]}}`).want(422)
+	v := w.do("POST", "/Patient/$validate", everything, `{"resourceType":"Patient","gender":"x"}`).want(200)
+	if !strings.Contains(v.Body.String(), `"severity":"error"`) {
+		t.Errorf("$validate: %s", v.Body)
+	}
+	ok := w.do("POST", "/Patient/$validate", everything, anna).want(200)
+	if strings.Contains(ok.Body.String(), `"severity":"error"`) {
+		t.Errorf("$validate: %s", ok.Body)
+	}
+}
+
+// Covers: case 250
+func TestSubsetsAreMarked(t *testing.T) {
+	w := newWorld(t, 1)
+	v := validate.New(table.R4())
+	for _, q := range []string{"_summary=true", "_summary=text", "_summary=data", "_elements=identifier,name"} {
+		for _, typ := range []string{"Patient", "Observation", "Encounter", "Condition", "DocumentReference", "MedicationRequest"} {
+			for _, e := range w.get("/"+typ+"?"+q, everything).bundle().Entry {
+				if !strings.Contains(string(e.Resource), "SUBSETTED") {
+					t.Fatalf("%s %s: %s", typ, q, e.Resource)
+				}
+				root, err := tree.Parse(e.Resource)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
+					t.Fatalf("%s %s: %v in %s", typ, q, issues, e.Resource)
+				}
+			}
+		}
+	}
+	one := w.get("/Patient/"+sample.PatientID(0)+"?_elements=birthDate", everything).want(200).Body.String()
+	if strings.Contains(one, `"address"`) || !strings.Contains(one, `"birthDate"`) {
+		t.Errorf("_elements on a read: %s", one)
+	}
+	if b := w.get("/Patient?_summary=count", everything).bundle(); *b.Total != 1 || len(b.Entry) != 0 {
+		t.Errorf("count: %+v", b)
+	}
+	if b := w.get("/Patient?_total=none", everything).bundle(); b.Total != nil {
+		t.Error("a total that was not asked for")
+	}
+	p := w.get("/Patient?_pretty=true", everything).want(200).Body.String()
+	if !strings.Contains(p, "\n  ") {
+		t.Errorf("not pretty: %s", p)
+	}
+}
+
+// Covers: case 261
+func TestStrictAndLenient(t *testing.T) {
+	w := newWorld(t, 1)
+	w.get("/Patient?nonsense=1", everything, "Prefer", "handling=strict").want(400)
+	b := w.get("/Patient?nonsense=1&gender=male,female", everything).bundle()
+	if strings.Contains(b.link("self"), "nonsense") || !strings.Contains(b.link("self"), "gender=") {
+		t.Errorf("self link %s", b.link("self"))
+	}
+	if len(b.ids("outcome")) != 1 || !strings.Contains(string(b.Entry[len(b.Entry)-1].Resource), "OperationOutcome") {
+		t.Errorf("no outcome: %+v", b.Entry)
+	}
+	w.get("/Patient?_sort="+strings.Repeat("name,", 100), everything).want(400)
+	w.get("/Patient?name="+strings.Repeat("a,", 10000), everything).want(400)
+	w.get("/Observation?"+url.QueryEscape("patient.link.link.link.link.link.name")+"=x", everything).want(400)
+	for _, q := range []string{`name=a\,b`, `name:contains=%28a%2B%29%2B%24`, `identifier=a\|b`, "name:exact=x"} {
+		if b := w.get("/Patient?"+q, everything).bundle(); *b.Total != 0 {
+			t.Errorf("%s finds %d", q, *b.Total)
+		}
+	}
+}
