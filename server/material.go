@@ -32,7 +32,6 @@ type material struct {
 type member struct {
 	udap *udap.Community
 	own  []*certs.Identity // at least one has an RSA key
-	aia  []string
 }
 
 // loader reads files, gathering what is wrong and going on.
@@ -102,7 +101,8 @@ func orNone(names []string) string {
 
 func (l *loader) member(at string, c Community) *member {
 	policy, _ := c.policy() // checkText has complained
-	m := &member{aia: c.AIA, udap: &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Policy: policy}}
+	policy.AIA = c.AIA
+	m := &member{udap: &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Policy: policy}}
 	or(&m.udap.Name, c.URI)
 	for i, f := range c.Anchors {
 		m.udap.Anchors = append(m.udap.Anchors, l.authorities(fmt.Sprintf("%s.anchors[%d]", at, i), f)...)

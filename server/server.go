@@ -175,14 +175,18 @@ func (s *Server) assemble() error {
 
 // believe makes what judges signed things.
 func (s *Server) believe() error {
+	allow := s.cfg.Revocation.Allow
+	for _, m := range s.communities {
+		allow = append(allow[:len(allow):len(allow)], m.udap.Policy.AIA...)
+	}
 	source, err := fetch.New(fetch.Config{
-		Allow: s.cfg.Revocation.Allow, Configured: s.lists, Refresh: s.cfg.Revocation.Refresh, Store: s.trust, Now: s.deps.Now,
+		Allow: allow, Configured: s.lists, Refresh: s.cfg.Revocation.Refresh, Store: s.trust, Now: s.deps.Now,
 	})
 	if err != nil {
 		return err
 	}
 	s.revocation = source
-	s.verifier = &udap.Verifier{Revocation: source}
+	s.verifier = &udap.Verifier{Revocation: source, Status: source, Issuers: source}
 	for _, m := range s.communities {
 		s.verifier.Communities = append(s.verifier.Communities, m.udap)
 	}
