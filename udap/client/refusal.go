@@ -97,7 +97,7 @@ func hint(c udap.Check, r *Reply, f *Refusal) string {
 		return "an intermediary could not reach its next hop; the destination has not seen this request"
 	case r.Status >= 500:
 		return "a fault of the destination or of an intermediary: give its operator the time and the Trace-Id"
-	case f.Code == "" && strings.HasPrefix(f.Description, "OperationOutcome") && c.Name != checkRead.Name:
+	case f.Code == "" && strings.HasPrefix(f.Description, "OperationOutcome") && r.Status != http.StatusUnauthorized && c.Name != checkRead.Name:
 		return "an intermediary seems to have answered, not the destination: it has no route for this URL"
 	}
 	return codeHint(c, f.Code)
