@@ -39,10 +39,14 @@ func checkNames(path []*x509.Certificate) *certFault {
 			if err != nil {
 				return &certFault{check: checkCertForm, index: j, cert: path[j], expected: "a readable Subject Alternative Name", found: err.Error()}
 			}
+			err = mailWithin(ca, path[j].EmailAddresses)
 			for _, u := range uris {
-				if err := withinConstraints(ca, u); err != nil {
-					return &certFault{check: checkCertNames, index: j, cert: path[j], expected: "URI names that its issuer " + certShown(ca) + " may give", found: err.Error()}
+				if e := withinConstraints(ca, u); e != nil {
+					err = e
 				}
+			}
+			if err != nil {
+				return &certFault{check: checkCertNames, index: j, cert: path[j], expected: "names that its issuer " + certShown(ca) + " may give", found: err.Error()}
 			}
 		}
 	}
@@ -108,6 +112,32 @@ func withinConstraints(ca *x509.Certificate, uri string) error {
 		return fmt.Errorf("URI name %q is not within the %s constraints %q", cut(uri, 200), kind, permitted)
 	}
 	return nil
+}
+
+// mailWithin judges mail addresses against one CA: a constraint is one mailbox,
+// all on one host, or (with a leading dot) all on hosts below a domain. Go takes
+// the second for the third.
+func mailWithin(ca *x509.Certificate, addresses []string) error {
+	for _, a := range addresses {
+		match := func(_, constraint string) bool { return matchMail(a, constraint) }
+		if c, ok := matchAny(a, ca.ExcludedEmailAddresses, match); ok {
+			return fmt.Errorf("mail address %q is excluded by %q", cut(a, 100), c)
+		}
+		if p := ca.PermittedEmailAddresses; len(p) > 0 {
+			if _, ok := matchAny(a, p, match); !ok {
+				return fmt.Errorf("mail address %q is not within %q", cut(a, 100), p)
+			}
+		}
+	}
+	return nil
+}
+
+func matchMail(address, constraint string) bool {
+	at := strings.LastIndex(address, "@")
+	if strings.Contains(constraint, "@") {
+		return strings.EqualFold(address, constraint)
+	}
+	return matchURIHost(strings.ToLower(address[at+1:]), constraint)
 }
 
 // constrainedHost returns the host of a URI that stands under constraints. RFC
