@@ -1,0 +1,162 @@
+// Command gateway passes HTTP/1.1 between TLS connections byte for byte, as a YAML
+// file says, and compares the evidence of hops.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/gateway/evidence"
+)
+
+const usage = `usage: gateway [serve] -config FILE [-check]
+       gateway compare [-json] A B [C ...]
+
+Passes requests and answers byte for byte between TLS connections, by host and
+path, and writes one line of evidence for each message.
+
+  -config FILE   the configuration, in YAML; paths in it start at its directory
+  -check         say what is wrong with it, and exit without starting
+
+compare reads the evidence files of the hops of one path and prints, for each
+message, whether it was identical at every hop, or the first where it differs.
+Name the files from originator to destination; those two are recognised.
+
+  -json          print one JSON object in place of the table
+
+Examples:
+  gateway -config sandbox/gateway.yaml
+  gateway compare originator.jsonl gateway.jsonl delegate.jsonl destination.jsonl
+
+Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
+the configuration and the certificates again, which also happens by itself when
+their files change.
+Exit codes: 0 done, or nothing differs; 1 it failed while running, or something
+differs; 2 usage or configuration.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "compare" {
+		return compare(args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "serve" {
+		args = args[1:]
+	}
+	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	config, check := f.String("config", "", ""), f.Bool("check", false, "")
+	if code, done := parse(f, args, stdout, stderr); done {
+		return code
+	}
+	switch {
+	case f.NArg() > 0:
+		return misused(stderr, fmt.Sprintf("unexpected argument %q", f.Arg(0)), "gateway -h shows the options")
+	case *config == "":
+		return misused(stderr, "no configuration is named", "write gateway -config FILE")
+	case *check:
+		return checkOnly(*config, stdout, stderr)
+	}
+	return serve(ctx, *config, stdout, stderr)
+}
+
+// parse parses the options; done means that there is nothing more to do.
+func parse(f *flag.FlagSet, args []string, stdout, stderr io.Writer) (code int, done bool) {
+	f.SetOutput(io.Discard)
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return 0, true
+	case err != nil:
+		return misused(stderr, err.Error(), "gateway -h shows the options"), true
+	}
+	return 0, false
+}
+
+func misused(stderr io.Writer, problem, remedy string) int {
+	yamlfile.Print(stderr, &yamlfile.Complaint{Problem: problem, Remedy: remedy})
+	return 2
+}
+
+func checkOnly(path string, stdout, stderr io.Writer) int {
+	if _, err := gates.Read(path); err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	fmt.Fprintln(stdout, "ok")
+	return 0
+}
+
+func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
+	s, err := gates.New(path, slog.New(slog.NewTextHandler(stderr, nil)), time.Now)
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	l, err := s.Listen()
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	s.Hangup = hangups(ctx)
+	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
+	if err := s.Serve(ctx, l); err != nil {
+		yamlfile.Print(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// hangups passes SIGHUP on until ctx ends.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	out := make(chan struct{}, 1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				select {
+				case out <- struct{}{}:
+				default: // one is waiting already
+				}
+			}
+		}
+	}()
+	return out
+}
+
+func compare(args []string, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("gateway compare", flag.ContinueOnError)
+	asJSON := f.Bool("json", false, "")
+	if code, done := parse(f, args, stdout, stderr); done {
+		return code
+	}
+	if f.NArg() < 2 {
+		return misused(stderr, "two evidence files at least are compared", "write gateway compare A B")
+	}
+	code, err := evidence.Report(stdout, f.Args(), *asJSON)
+	if err != nil {
+		return misused(stderr, err.Error(), "name files that gateway, destination or originator have written")
+	}
+	return code
+}

@@ -1,0 +1,89 @@
+package gates
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"fhirdest.example/cmd/internal/yamlfile"
+)
+
+// names finds the certificate for a name; the zero value has none.
+type names struct {
+	by    map[string]*tls.Certificate // in lower case; wildcards begin with "*."
+	first *tls.Certificate
+}
+
+// holder is the certificates in force.
+type holder struct{ atomic.Pointer[names] }
+
+// tls is the configuration of the clients' side. A name that no certificate has is
+// refused with unrecognized_name, which crypto/tls sends when there is nothing to
+// choose from.
+func (h *holder) tls() *tls.Config {
+	t := baseTLS()
+	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return h.Load().find(hello.ServerName), nil
+	}
+	return t
+}
+
+// find returns the certificate for a name, or nil; no name gets the first one.
+func (n *names) find(name string) *tls.Certificate {
+	if name == "" {
+		return n.first
+	}
+	name = strings.ToLower(name)
+	if c := n.by[name]; c != nil {
+		return c
+	}
+	_, parent, _ := strings.Cut(name, ".")
+	return n.by["*."+parent]
+}
+
+// certificates reads every pair, or returns all complaints.
+func (c *Config) certificates() (*names, error) {
+	n := &names{by: map[string]*tls.Certificate{}}
+	var errs []error
+	if len(c.TLS) == 0 {
+		errs = append(errs, &yamlfile.Complaint{Problem: "tls: no certificate", Remedy: "list at least one {cert: FILE, key: FILE} under tls:"})
+	}
+	for i, p := range c.TLS {
+		pair, err := c.load(p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tls[%d]: %w", i, err))
+			continue
+		}
+		if n.first == nil {
+			n.first = pair
+		}
+		for _, name := range pair.Leaf.DNSNames {
+			if name = strings.ToLower(name); n.by[name] == nil {
+				n.by[name] = pair
+			}
+		}
+	}
+	return n, errors.Join(errs...)
+}
+
+// load reads one pair, and complains of a key that others can read.
+func (c *Config) load(p KeyPair) (*tls.Certificate, error) {
+	cert, key := c.path(p.Cert), c.path(p.Key)
+	for _, f := range []string{cert, key} {
+		info, err := os.Stat(f)
+		if err != nil {
+			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)), Remedy: "name two PEM files, cert and key"}
+		}
+		if f == key && info.Mode().Perm()&0o077 != 0 && c.KeyFiles != "warn" {
+			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("the private key %s can be read by others", f), Remedy: "chmod 600 " + f + ", or keyFiles: warn"}
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("%s and %s: %v", cert, key, err), Remedy: "the certificate's file must have the leaf first, and the key must be its own, in PEM, unencrypted"}
+	}
+	return &pair, nil
+}

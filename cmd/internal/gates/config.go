@@ -1,0 +1,243 @@
+// Package gates runs a gateway as a YAML file says: it reads certificates, watches
+// files, keeps the evidence file and answers on the admin listener. The gateway
+// itself, which does none of this, is package gateway.
+package gates
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/gateway"
+	"fhirdest.example/gateway/evidence"
+)
+
+// Config is the YAML file. Paths are relative to Dir.
+type Config struct {
+	Dir string `yaml:"-"` // the directory of the file
+
+	Hop    string `yaml:"hop,omitempty"` // name of this hop in evidence; default "gateway"
+	Listen string `yaml:"listen"`        // HOST:PORT for clients, TLS
+	// TLS lists the certificates of this hop's own names. SNI chooses among them; the
+	// first is used when a client sends none.
+	TLS      []KeyPair `yaml:"tls"`
+	KeyFiles string    `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+	Admin    Admin     `yaml:"admin,omitempty"`
+	Evidence Evidence  `yaml:"evidence,omitempty"`
+	Routes   []Route   `yaml:"routes"`
+	Timeouts Timeouts  `yaml:"timeouts,omitempty"`
+	Limits   Limits    `yaml:"limits,omitempty"`
+}
+
+// KeyPair is two PEM files; a change of either is taken up within a second.
+type KeyPair struct {
+	Cert string `yaml:"cert"` // leaf first
+	Key  string `yaml:"key"`  // unencrypted
+}
+
+// Admin is the second listener, plain HTTP: /health, /ready and /metrics.
+type Admin struct {
+	Listen string `yaml:"listen,omitempty"` // HOST:PORT, loopback only; empty: none
+}
+
+// Evidence is the file of this hop's lines.
+type Evidence struct {
+	File      string        `yaml:"file,omitempty"`      // empty: none are written
+	Sync      string        `yaml:"sync,omitempty"`      // forced to disk: "none" (default), "interval" or "each"
+	Flush     time.Duration `yaml:"flush,omitempty"`     // a line stands in memory for so long; default 50ms
+	Rotate    int64         `yaml:"rotate,omitempty"`    // bytes after which the file gets a number and a new one begins; 0: never
+	OnFailure string        `yaml:"onFailure,omitempty"` // while it cannot be written: "refuse" (default) with 500, or "pass"
+}
+
+// Route sends requests for some hosts and prefixes to one next hop.
+type Route struct {
+	Name     string   `yaml:"name"`               // in evidence
+	Hosts    []string `yaml:"hosts"`              // public authorities, as the Host field has them; "*.name" for one label more
+	Prefixes []string `yaml:"prefixes,omitempty"` // beginnings of paths; none: every path
+	Next     string   `yaml:"next"`               // https://host[:port] of the next hop; a path replaces the prefix, and its authority the Host
+	Dial     string   `yaml:"dial,omitempty"`     // HOST:PORT to connect to instead
+	CA       string   `yaml:"ca,omitempty"`       // PEM file of CAs that the next hop's certificate must lead to; none: the system's
+	Cert     string   `yaml:"cert,omitempty"`     // client certificate for the next hop, with its key
+	Key      string   `yaml:"key,omitempty"`
+	Proxy    string   `yaml:"proxy,omitempty"`  // "v2": tell the next hop the client's address by PROXY protocol
+	Spares   int      `yaml:"spares,omitempty"` // connections that stand ready while new clients come
+}
+
+// Timeouts have the defaults of gateway.Times.
+type Timeouts struct {
+	Handshake time.Duration `yaml:"handshake,omitempty"` // 10s
+	Head      time.Duration `yaml:"head,omitempty"`      // 10s
+	Idle      time.Duration `yaml:"idle,omitempty"`      // 60s; keep it below the next hop's
+	Body      time.Duration `yaml:"body,omitempty"`      // 30s
+	Connect   time.Duration `yaml:"connect,omitempty"`   // 10s
+	FirstByte time.Duration `yaml:"firstByte,omitempty"` // 60s
+	Stall     time.Duration `yaml:"stall,omitempty"`     // 10m
+	Write     time.Duration `yaml:"write,omitempty"`     // 60s
+	Drain     time.Duration `yaml:"drain,omitempty"`     // 30s
+}
+
+// Limits are gateway.Limits; 0 sets none.
+type Limits struct {
+	Connections           int     `yaml:"connections,omitempty"`
+	ConnectionsPerAddress int     `yaml:"connectionsPerAddress,omitempty"`
+	RequestsPerSecond     float64 `yaml:"requestsPerSecond,omitempty"` // of one address; those beyond wait
+	Burst                 int     `yaml:"burst,omitempty"`
+	BodyRate              int64   `yaml:"bodyRate,omitempty"` // bytes per second below which a body makes no progress
+}
+
+// Read reads the file and checks all that it says.
+func Read(path string) (Config, error) {
+	c := Config{Dir: filepath.Dir(path)}
+	form := yamlfile.Read(path, &c)
+	if form != nil && c.Listen == "" && c.Routes == nil {
+		return c, form
+	}
+	return c, errors.Join(form, c.Check())
+}
+
+// Check returns every complaint, joined, each with its remedy.
+func (c *Config) Check() error {
+	_, certs := c.certificates()
+	ready, routes := c.gateway()
+	ready.TLS, ready.Now = &tls.Config{}, func() time.Time { return time.Time{} }
+	for i := range ready.Routes { // what could not be read has been complained about
+		if ready.Routes[i].TLS == nil {
+			ready.Routes[i].TLS = &tls.Config{}
+		}
+	}
+	return errors.Join(c.words(), certs, routes, hinted(ready.Check(), "see the routes in the package documentation"))
+}
+
+// hinted gives each of joined errors a remedy.
+func hinted(err error, remedy string) error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return &yamlfile.Complaint{Problem: err.Error(), Remedy: remedy}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, &yamlfile.Complaint{Problem: e.Error(), Remedy: remedy})
+	}
+	return errors.Join(out...)
+}
+
+// words judges what is plain text.
+func (c *Config) words() error {
+	var errs []error
+	complain := func(remedy, format string, a ...any) {
+		errs = append(errs, &yamlfile.Complaint{Problem: fmt.Sprintf(format, a...), Remedy: remedy})
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		complain("write listen: 127.0.0.1:8443", "listen: %q is not HOST:PORT", c.Listen)
+	}
+	if a := c.Admin.Listen; a != "" && !loopback(a) {
+		complain("write admin: {listen: 127.0.0.1:9470}", "admin.listen: %q is not a loopback HOST:PORT", a)
+	}
+	for _, w := range []struct{ key, value, choice, other string }{
+		{"keyFiles", c.KeyFiles, "refuse", "warn"},
+		{"evidence.onFailure", c.Evidence.OnFailure, "refuse", "pass"},
+	} {
+		if w.value != "" && w.value != w.choice && w.value != w.other {
+			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key, w.value, w.choice, w.other)
+		}
+	}
+	switch evidence.SyncPolicy(c.Evidence.Sync) {
+	case "", evidence.SyncNone, evidence.SyncInterval, evidence.SyncEach:
+	default:
+		complain("write none, interval or each", "evidence.sync: %q is not known", c.Evidence.Sync)
+	}
+	for i, r := range c.Routes {
+		if r.Proxy != "" && r.Proxy != "v2" {
+			complain("write proxy: v2, or leave it out", "routes[%d].proxy: %q is not known", i, r.Proxy)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// path makes a path of the file relative to it.
+func (c *Config) path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.Dir, p)
+}
+
+// hop is the name in evidence.
+func (c *Config) hop() string {
+	if c.Hop == "" {
+		return "gateway"
+	}
+	return c.Hop
+}
+
+// gateway turns what the file says into the gateway's own configuration, all but
+// TLS, Evidence, Now and Log.
+func (c *Config) gateway() (gateway.Config, error) {
+	g := gateway.Config{
+		PassWithoutEvidence: c.Evidence.OnFailure == "pass",
+		Times:               gateway.Times(c.Timeouts),
+		Limits:              gateway.Limits(c.Limits),
+	}
+	var errs []error
+	for i, r := range c.Routes {
+		t, err := c.upstreamTLS(r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))
+		}
+		g.Routes = append(g.Routes, gateway.Route{Name: r.Name, Hosts: r.Hosts, Prefixes: r.Prefixes, Next: r.Next,
+			Dial: r.Dial, TLS: t, Proxy: r.Proxy == "v2", Spares: r.Spares})
+	}
+	return g, errors.Join(errs...)
+}
+
+// upstreamTLS verifies one next hop.
+func (c *Config) upstreamTLS(r Route) (*tls.Config, error) {
+	t := baseTLS()
+	t.ClientSessionCache = tls.NewLRUClientSessionCache(256)
+	// The default's post-quantum part costs 0.1 to 0.5 ms a handshake, and this leg
+	// is made anew for each client.
+	t.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256}
+	if r.CA != "" {
+		pem, err := os.ReadFile(c.path(r.CA))
+		if err != nil {
+			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("ca: cannot read %s: %v", c.path(r.CA), yamlfile.Cause(err)), Remedy: "name a PEM file of the CA certificates"}
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("ca: %s holds no certificate", c.path(r.CA)), Remedy: "name a PEM file of the CA certificates"}
+		}
+	}
+	if r.Cert != "" || r.Key != "" {
+		pair, err := c.load(KeyPair{r.Cert, r.Key})
+		if err != nil {
+			return nil, err
+		}
+		t.Certificates = []tls.Certificate{*pair}
+	}
+	return t, nil
+}
+
+// baseTLS is what both sides speak: TLS 1.3, and of 1.2 what has forward secrecy and
+// authenticated encryption (RFC 9325).
+func baseTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}}
+}

@@ -1,0 +1,321 @@
+package gates
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/gateway/evidence"
+)
+
+// house is a directory with a CA, certificates and a gateway's file.
+type house struct {
+	t    *testing.T
+	dir  string
+	ca   *certs.CA
+	pool *x509.CertPool
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	key := must(certs.NewKey(certs.P256))(t)
+	ca := must(certs.NewRoot(certs.Template{CommonName: "CA", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, key))(t)
+	h := &house{t: t, dir: t.TempDir(), ca: ca, pool: x509.NewCertPool()}
+	h.pool.AddCert(ca.Cert)
+	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+
+// issue writes a pair for names.
+func (h *house) issue(file string, names ...string) *certs.Identity {
+	h.t.Helper()
+	key := must(certs.NewKey(certs.P256))(h.t)
+	leaf := must(h.ca.Issue(certs.Template{CommonName: names[0], DNS: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		Mutate: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }}, key.Public()))(h.t)
+	id := &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key}
+	if err := certs.WriteIdentity(h.path(file+".pem"), h.path(file+".key"), id); err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+// destination answers "hello" to each request, and asks for a client certificate
+// when want is set.
+func (h *house) destination(want bool) string {
+	h.t.Helper()
+	id := h.issue("destination", "destination.localhost")
+	cfg := &tls.Config{Certificates: []tls.Certificate{id.TLS()}, NextProtos: []string{"http/1.1"}}
+	if want {
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, h.pool
+	}
+	l := must(tls.Listen("tcp", "127.0.0.1:0", cfg))(h.t)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	go s.Serve(l)
+	h.t.Cleanup(func() { s.Close() })
+	return l.Addr().String()
+}
+
+const config = `hop: gateway
+listen: 127.0.0.1:0
+tls:
+  - {cert: a.pem, key: a.key}
+admin: {listen: ADMIN}
+evidence: {file: gateway.jsonl, sync: interval, flush: 5ms, rotate: 1000000}
+routes:
+  - name: acme
+    hosts: [a.example, '*.wild.example', b.example]
+    prefixes: [/acme]
+    next: https://destination.localhost
+    dial: DIAL
+    ca: ca.pem
+EXTRA
+timeouts: {head: 5s, idle: 30s, drain: 2s}
+limits: {connections: 5000, connectionsPerAddress: 1000, bodyRate: 10}
+`
+
+// start writes the file and serves; it returns the address.
+func (h *house) start(dial, extra string) (addr string, s *Server) {
+	h.t.Helper()
+	admin := must(net.Listen("tcp", "127.0.0.1:0"))(h.t)
+	admin.Close()
+	h.write("gateway.yaml", strings.NewReplacer("DIAL", dial, "EXTRA", extra, "ADMIN", admin.Addr().String()).Replace(config))
+	s, err := New(h.path("gateway.yaml"), slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	l := must(s.Listen())(h.t)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	h.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+	})
+	return l.Addr().String(), s
+}
+
+func (h *house) write(name, text string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// get asks over a new connection and returns status and the certificate that served.
+func (h *house) get(addr, name, path string) (int, *x509.Certificate, error) {
+	c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: h.pool, ServerName: name})
+	if err != nil {
+		return 0, nil, err
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, name)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	return resp.StatusCode, c.ConnectionState().PeerCertificates[0], nil
+}
+
+// Covers: ER-09, ER-14
+func TestServesByFile(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example", "*.wild.example")
+	addr, s := h.start(h.destination(false), "    spares: 2")
+	for _, c := range []struct {
+		name, path string
+		status     int
+	}{{"a.example", "/acme", 200}, {"x.wild.example", "/acme/x", 200}, {"a.example", "/acmex", 404}} {
+		if status, _, err := h.get(addr, c.name, c.path); err != nil || status != c.status {
+			t.Errorf("%s%s: %d, %v", c.name, c.path, status, err)
+		}
+	}
+	if _, _, err := h.get(addr, "other.example", "/acme"); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+		t.Errorf("a name that is not ours is served: %v", err)
+	}
+	for path, want := range map[string]string{"/health": "ok", "/metrics": "gateway_requests_total 3"} {
+		resp := must(http.Get("http://" + s.config.Admin.Listen + path))(t)
+		body, _ := io.ReadAll(resp.Body)
+		if !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+	req, _ := http.NewRequest("GET", "http://"+s.config.Admin.Listen+"/metrics", nil)
+	req.Host = "evil.example"
+	if resp := must(http.DefaultClient.Do(req))(t); resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("a foreign name on the admin listener gets %d", resp.StatusCode)
+	}
+	s.log.Flush()
+	if sum, err := evidence.Compare([]string{h.path("gateway.jsonl"), h.path("gateway.jsonl")}, func(*evidence.Finding) {}); err != nil || sum.Messages != 6 {
+		t.Errorf("evidence: %+v, %v", sum, err)
+	}
+}
+
+// Covers: ER-10, ER-11
+func TestClientCertificateForNextHop(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example")
+	h.issue("me", "gateway.localhost")
+	dest := h.destination(true)
+	with, _ := h.start(dest, "    cert: me.pem\n    key: me.key")
+	if status, _, err := h.get(with, "a.example", "/acme"); err != nil || status != 200 {
+		t.Errorf("with a certificate: %d, %v", status, err)
+	}
+	without, _ := h.start(dest, "")
+	if status, _, err := h.get(without, "a.example", "/acme"); err != nil || status != 502 {
+		t.Errorf("without: %d, %v", status, err)
+	}
+}
+
+// Certificates are replaced under load, with a bad pair and half a file in between:
+// no handshake fails, and the new certificate is seen within a second.
+//
+// Covers: case 321
+func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example")
+	addr, _ := h.start(h.destination(false), "")
+	var asked, failed atomic.Int64
+	stop := make(chan bool)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				asked.Add(1)
+				if status, _, err := h.get(addr, "a.example", "/acme"); err != nil || status != 200 {
+					failed.Add(1)
+					t.Error(status, err)
+				}
+			}
+		}()
+	}
+	for i := range 30 {
+		switch i % 3 {
+		case 0:
+			h.issue("a", "a.example")
+		case 1:
+			good, _ := os.ReadFile(h.path("a.pem"))
+			h.write("a.pem", string(good[:len(good)/2]))
+		case 2:
+			h.write("a.key", "no key")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	last := h.issue("a", "a.example", "b.example")
+	deadline := time.Now().Add(time.Second)
+	for {
+		_, leaf, err := h.get(addr, "b.example", "/acme")
+		if err == nil && leaf.Equal(last.Leaf()) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a second the new certificate is not served: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	close(stop)
+	wg.Wait()
+	if failed.Load() > 0 || asked.Load() < 20 {
+		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
+	}
+}
+
+// A change of the file takes effect; a bad one changes nothing.
+func TestRoutesAreReplaced(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example")
+	addr, _ := h.start(h.destination(false), "")
+	good, _ := os.ReadFile(h.path("gateway.yaml"))
+	await := func(path string, want int) {
+		t.Helper()
+		var got int
+		for range 100 {
+			if got, _, _ = h.get(addr, "a.example", path); got == want {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Fatalf("%s: still %d", path, got)
+	}
+	await("/other", 404)
+	h.write("gateway.yaml", strings.Replace(string(good), "[/acme]", "[/acme, /other]", 1))
+	await("/other", 200)
+	h.write("gateway.yaml", "routes: [")
+	time.Sleep(700 * time.Millisecond)
+	await("/other", 200)
+}
+
+// Covers: case 322, 326
+func TestComplaints(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example")
+	h.issue("b", "b.example")
+	good := strings.NewReplacer("DIAL", "127.0.0.1:1", "EXTRA\n", "", "ADMIN", "127.0.0.1:0").Replace(config)
+	for name, c := range map[string]struct{ old, new, want string }{
+		"unknown key":      {"hop: gateway", "hopp: gateway", `unknown key "hopp"`},
+		"unit":             {"head: 5s", "head: 5", "head"},
+		"no certificate":   {"  - {cert: a.pem, key: a.key}\n", "", "tls: no certificate"},
+		"missing file":     {"cert: a.pem", "cert: z.pem", "z.pem"},
+		"other key":        {"key: a.key", "key: b.key", "private key does not match"},
+		"http":             {"https://dest", "http://dest", "is not https://"},
+		"query in next":    {"destination.localhost\n", "destination.localhost?x\n", "is not https://"},
+		"dial":             {"dial: 127.0.0.1:1", "dial: nowhere", "is not host:port"},
+		"ca":               {"ca: ca.pem", "ca: a.key", "holds no certificate"},
+		"prefix":           {"[/acme]", "[acme]", "is not the beginning of a path"},
+		"host":             {"[a.example,", "['https://a.example',", "is not a name"},
+		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
+		"admin on network": {"listen: 127.0.0.1:0}", "listen: 0.0.0.0:80}", "is not a loopback"},
+		"sync":             {"sync: interval", "sync: maybe", "is not known"},
+		"proxy":            {"    ca: ca.pem", "    proxy: v1\n    ca: ca.pem", "is not known"},
+		"proxy and spares": {"    ca: ca.pem", "    proxy: v2\n    spares: 3\n    ca: ca.pem", "spares cannot be made"},
+	} {
+		h.write("x.yaml", strings.Replace(good, c.old, c.new, 1))
+		if _, err := Read(h.path("x.yaml")); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.write("x.yaml", good)
+	if _, err := Read(h.path("x.yaml")); err != nil {
+		t.Errorf("the good file: %v", err)
+	}
+	os.Chmod(h.path("a.key"), 0o644)
+	if _, err := Read(h.path("x.yaml")); err == nil || !strings.Contains(err.Error(), "can be read by others") {
+		t.Errorf("a key that others can read: %v", err)
+	}
+}
