@@ -22,35 +22,75 @@ const seed = 0x46484952
 func PatientID(i int) string { return fmt.Sprintf("p%04d", i+1) }
 
 // Generate makes n patients and what belongs to them, and the organisations,
-// people and places that they share. Each resource is emitted once, after all
-// that it refers to within its own patient's record as far as references are
-// not mutual. The bytes carry id and meta without versionId and lastUpdated:
-// these are the server's. An error of emit ends it and is returned.
+// people and places that they share. Each resource is emitted once, as it is
+// today; references within a record may lead to what comes later. The bytes
+// carry id and meta without versionId and lastUpdated: these are the
+// server's. An error of emit ends it and is returned.
 func Generate(n int, emit func(resourceType, id string, json []byte) error) error {
+	return History(n, func(s Step) error {
+		if !s.Current {
+			return nil
+		}
+		return emit(s.Type, s.ID, s.JSON)
+	})
+}
+
+// Step is one change in the life of the population.
+type Step struct {
+	Type, ID string
+	JSON     []byte // nil when the resource is deleted
+	Current  bool   // what the resource is today: Generate emits these alone
+}
+
+// Delete tells whether the step takes the resource away.
+func (s Step) Delete() bool { return s.JSON == nil }
+
+// History makes the same population with its past: earlier versions come
+// before those of today, and some resources are made and then deleted. Done
+// in order on an empty store, it leaves what Generate emits.
+func History(n int, apply func(Step) error) error {
 	if n < 1 {
 		return fmt.Errorf("sample: %d patients asked for, at least 1 is needed", n)
 	}
-	out := &writer{emit: emit}
-	shared(out)
+	w := &writer{apply: apply}
+	shared(w)
 	for i := range n {
-		life(out, newPerson(i))
+		life(w, newPerson(i))
 	}
-	return out.err
+	group(w, n)
+	return w.err
 }
 
-// writer hands resources on until the first error.
+// writer hands steps on until the first error.
 type writer struct {
-	emit func(resourceType, id string, json []byte) error
-	err  error
+	apply func(Step) error
+	err   error
 }
 
-// put writes one resource: type, id and meta first, then its members.
+// put writes one resource as it is today: type, id and meta first, then its
+// members.
 func (w *writer) put(resourceType, id, profile string, members ...any) {
-	w.labelled(resourceType, id, profile, nil, members...)
+	w.step(resourceType, id, profile, nil, true, members)
 }
 
 // labelled is put with more security labels than HTEST.
 func (w *writer) labelled(resourceType, id, profile string, labels arr, members ...any) {
+	w.step(resourceType, id, profile, labels, true, members)
+}
+
+// earlier writes a version that was replaced or deleted since.
+func (w *writer) earlier(resourceType, id, profile string, members ...any) {
+	w.step(resourceType, id, profile, nil, false, members)
+}
+
+// gone deletes what earlier has written.
+func (w *writer) gone(resourceType, id string) {
+	if w.err == nil {
+		w.err = w.apply(Step{Type: resourceType, ID: id})
+	}
+}
+
+func (w *writer) step(resourceType, id, profile string, labels arr, current bool, members []any) {
 	if w.err != nil {
 		return
 	}
@@ -61,8 +101,8 @@ func (w *writer) labelled(resourceType, id, profile string, labels arr, members 
 	security := append(arr{coding(actReason, "HTEST", "test health data")}, labels...)
 	r := append(obj{"resourceType", resourceType, "id", id,
 		"meta", obj{"profile", profiles, "security", security}}, members...)
-	// A fresh slice each time: emit may keep it.
-	w.err = w.emit(resourceType, id, appendJSON(make([]byte, 0, 2048), r))
+	// Fresh bytes each time: apply may keep them.
+	w.err = w.apply(Step{resourceType, id, appendJSON(make([]byte, 0, 2048), r), current})
 }
 
 // chance is a stream of its own for each patient and purpose.

@@ -54,7 +54,8 @@ function loadDefinitions(directory) {
       loadDataType(d);
       profiles.set(d.url, d);
     } catch (err) {
-      console.error(`profile not loaded: ${d.url}: ${err.message}`);
+      profiles.set(d.url, undefined);
+      console.error(`profile not judged, as it cannot be loaded: ${d.url}: ${err.message}`);
     }
   }
   if (profiles.size === 0) usage(`no StructureDefinition in ${directory}`);
@@ -90,8 +91,8 @@ function judge(resource) {
   const errors = [...structureErrors(resource), ...codeErrors(resource)];
   for (const url of wanted.profiles === undefined ? [] : resource.meta?.profile ?? []) {
     const profile = profiles.get(url);
-    if (profile === undefined) errors.push(`no profile ${url}`);
-    else errors.push(...structureErrors(resource, profile).map((e) => `${url.split('/').pop()}: ${e}`));
+    if (!profiles.has(url)) errors.push(`no profile ${url}`);
+    else if (profile !== undefined) errors.push(...structureErrors(resource, profile).map((e) => `${url.split('/').pop()}: ${e}`));
   }
   return errors;
 }
