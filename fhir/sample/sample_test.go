@@ -100,7 +100,9 @@ func TestNobodyIsReal(t *testing.T) {
 		}
 	}
 	for _, b := range generate(t, DefaultPatients) {
-		check(b, address, func(s string) bool { return strings.HasSuffix(s, "example.org") && strings.ContainsAny(s[len(s)-12:len(s)-11], "@.") })
+		check(b, address, func(s string) bool {
+			return strings.HasSuffix(s, "example.org") && strings.ContainsAny(s[len(s)-12:len(s)-11], "@.")
+		})
 		check(b, telephone, func(s string) bool { return strings.Contains(s, " 555-01") })
 		check(b, social, func(s string) bool { return strings.HasPrefix(s, `"666-`) })
 		if bytes.Contains(b.json, []byte("ama-assn.org")) {
