@@ -81,11 +81,15 @@ func newRigWith(t *testing.T, r *rig, edit ...func(*oauth.Config)) *rig {
 
 func catalogue(t testing.TB, supported ...string) scope.Catalogue {
 	t.Helper()
-	c, err := scope.NewCatalogue(supported, func(_, param string) bool { return param == "category" })
+	c, err := scopeCatalogue(supported...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func scopeCatalogue(supported ...string) (scope.Catalogue, error) {
+	return scope.NewCatalogue(supported, func(_, param string) bool { return param == "category" })
 }
 
 // start opens the store and serves; stop undoes it and looks at what was left.
