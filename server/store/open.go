@@ -26,6 +26,7 @@ type Options struct {
 	MmapSize       int           // bytes of address space to map at once; 0 means 4 GiB
 	NoFreelistSync bool          // do not write the list of free pages at each commit; it is rebuilt at start
 	NoSync         bool          // benchmarks only: a commit is not durable
+	MaxBatch       int           // effects that may share a commit of trust.bolt; 0 means 2048, 1 is for benchmarks
 }
 
 const (

@@ -67,7 +67,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	t.commits = newCommitter(db)
+	t.commits = newCommitter(db, o.MaxBatch)
 	return t, nil
 }
 

@@ -11,9 +11,9 @@ import (
 	"fhirdest.example/udap"
 )
 
-// maxBatch bounds how many effects share one commit, so that the first of them
+// defaultMaxBatch bounds how many effects share one commit, so that the first of them
 // does not wait long for the last.
-const maxBatch = 2048
+const defaultMaxBatch = 2048
 
 // errClosed is returned for what is handed in after Close.
 var errClosed = errors.New("store: closed")
@@ -31,6 +31,7 @@ type effect struct {
 // timer: while one commit is under way others queue up, and are the next one.
 type committer struct {
 	db     *bbolt.DB
+	most   int // effects in one transaction
 	wake   chan struct{}
 	closed chan struct{} // the loop has ended
 
@@ -53,8 +54,11 @@ type minuteBucket struct {
 	minute uint32
 }
 
-func newCommitter(db *bbolt.DB) *committer {
-	c := &committer{db: db, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+func newCommitter(db *bbolt.DB, most int) *committer {
+	if most == 0 {
+		most = defaultMaxBatch
+	}
+	c := &committer{db: db, most: most, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	go c.loop()
 	return c
 }
@@ -99,11 +103,11 @@ func (c *committer) loop() {
 	}
 }
 
-// take removes up to maxBatch waiting effects from the queue.
+// take removes the waiting effects, up to the bound, from the queue.
 func (c *committer) take() (taken []*effect, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.queue), maxBatch)
+	n := min(len(c.queue), c.most)
 	taken = c.queue[:n:n]
 	c.queue = c.queue[n:]
 	return taken, c.closing

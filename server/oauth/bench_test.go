@@ -1,0 +1,411 @@
+package oauth_test
+
+import (
+	"bufio"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/store"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+// The benchmarks load a server in a process of its own over TLS, so that its
+// CPU time can be told from the load's. Mode says which server.
+const (
+	benchEnv  = "OAUTH_BENCH"
+	benchMode = "OAUTH_BENCH_MODE"
+
+	modeServer = "server" // as it is
+	modeNoSync = "nosync" // commits are not durable
+	modePlain  = "plain"  // no cache, and one Bolt transaction for each request
+)
+
+// TestMain lets the benchmark's second process be this binary.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(benchEnv); dir != "" {
+		fmt.Fprintln(os.Stderr, serveBenchmark(dir, os.Getenv(benchMode)))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// benchLists hands out the lists that the first process left in files.
+type benchLists map[string]*x509.RevocationList
+
+func (l benchLists) Lists(_ context.Context, q udap.ListQuery) []udap.ListAnswer {
+	return []udap.ListAnswer{{URL: "http://crl.test/list", List: l[string(q.Issuer.RawSubject)], Fetched: udaptest.Now}}
+}
+
+func serveBenchmark(dir, mode string) error {
+	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // the committer otherwise waits behind crypto
+	chain, err := certs.LoadCertificates(filepath.Join(dir, "cas.pem"))
+	if err != nil {
+		return err
+	}
+	lists := benchLists{}
+	for i, name := range []string{"int.crl", "root.crl"} {
+		der, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil {
+			lists[string(chain[i].RawSubject)], err = x509.ParseRevocationList(der)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	options := store.Options{NoSync: mode == modeNoSync}
+	if mode == modePlain {
+		options.MaxBatch = 1
+	}
+	trust, err := store.OpenTrust(filepath.Join(dir, mode+".bolt"), options)
+	if err != nil {
+		return err
+	}
+	scopes, err := scopeCatalogue("system/Patient.rs")
+	if err != nil {
+		return err
+	}
+	community := &udap.Community{URI: udaptest.CommunityA, Anchors: chain[1:], Intermediates: chain[:1]}
+	service := func() (*oauth.Service, error) {
+		return oauth.New(oauth.Config{
+			Base: udaptest.Base, Issuer: issuer, Verifier: &udap.Verifier{Communities: []*udap.Community{community}, Revocation: lists}, Store: trust, Scopes: scopes,
+			Now: func() time.Time { return udaptest.Now }, Record: func(*udap.Trace) {},
+		})
+	}
+	svc, err := service()
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	svc.Routes(func(u string, h http.Handler) {
+		path := strings.TrimPrefix(u, "https://fhir.test")
+		if mode == modePlain {
+			h = freshEachTime(service, path)
+		}
+		mux.Handle(path, h)
+	})
+	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
+		var u syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+		fmt.Fprint(w, u.Utime.Nano()+u.Stime.Nano())
+	})
+	server := httptest.NewUnstartedServer(mux)
+	server.StartTLS()
+	fmt.Println(server.Listener.Addr())
+	select {}
+}
+
+// freshEachTime answers each request with a service whose verifier remembers
+// nothing.
+func freshEachTime(service func() (*oauth.Service, error), path string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		svc, err := service()
+		if err != nil {
+			panic(err)
+		}
+		svc.Routes(func(u string, h http.Handler) {
+			if strings.HasSuffix(u, path) {
+				h.ServeHTTP(w, r)
+			}
+		})
+	})
+}
+
+// bench is a running server with a world of trust.
+type bench struct {
+	b    *testing.B
+	w    *udaptest.World
+	addr string
+	cmd  *exec.Cmd
+}
+
+func newBench(b *testing.B, kind certs.KeyKind, mode string) *bench {
+	b.Helper()
+	dir := b.TempDir()
+	w := udaptest.New(b, kind)
+	check := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	var chain []byte
+	for _, c := range []*x509.Certificate{w.A.Int.Cert, w.A.Root.Cert} {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	check(os.WriteFile(filepath.Join(dir, "cas.pem"), chain, 0o600))
+	for name, ca := range map[string]*certs.CA{"int.crl": w.A.Int, "root.crl": w.A.Root} {
+		der, err := ca.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: w.Now.Add(-time.Hour), NextUpdate: w.Now.Add(24 * time.Hour)})
+		check(err)
+		check(os.WriteFile(filepath.Join(dir, name), der, 0o600))
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchEnv+"="+dir, benchMode+"="+mode)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	check(err)
+	check(cmd.Start())
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	check(err)
+	return &bench{b, w, strings.TrimSpace(line), cmd}
+}
+
+// connection sends one request after the other.
+type connection struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (n *bench) dial() *connection {
+	c, err := tls.Dial("tcp", n.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // the load's own server
+	if err != nil {
+		n.b.Fatal(err)
+	}
+	return &connection{c, bufio.NewReader(c)}
+}
+
+func (c *connection) do(request string) (status int, body []byte, err error) {
+	if _, err = io.WriteString(c, request); err != nil {
+		return 0, nil, err
+	}
+	length := 0
+	for line := 0; ; line++ {
+		text, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, nil, err
+		}
+		if line == 0 {
+			status, _ = strconv.Atoi(string(text[9:12]))
+		}
+		if n, found := strings.CutPrefix(string(text), "Content-Length: "); found {
+			length, _ = strconv.Atoi(strings.TrimSpace(n))
+		}
+		if len(text) <= 2 {
+			break
+		}
+	}
+	body = make([]byte, length)
+	_, err = io.ReadFull(c.r, body)
+	return status, body, err
+}
+
+func request(method, path, contentType, body string) string {
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", method, path, contentType, len(body), body)
+}
+
+func (n *bench) cpu() time.Duration {
+	c := n.dial()
+	defer c.Close()
+	_, body, err := c.do(request("GET", "/cpu", "text/plain", ""))
+	ns, err2 := strconv.ParseInt(string(body), 10, 64)
+	if err != nil || err2 != nil {
+		n.b.Fatal(err, err2)
+	}
+	return time.Duration(ns)
+}
+
+func (n *bench) register(c *udaptest.Client) udap.ClientID {
+	conn := n.dial()
+	defer conn.Close()
+	status, body, err := conn.do(request("POST", "/oauth/register", jsonType, benchStatement(n.b, c)))
+	if err != nil || status != 201 {
+		n.b.Fatalf("registration: %d %s %v", status, body, err)
+	}
+	return udap.ClientID(answer{body: body}.text("client_id"))
+}
+
+func benchStatement(b *testing.B, c *udaptest.Client) string {
+	return `{"udap":"1","software_statement":"` + c.Sign(b, c.Statement(udaptest.Now).With("scope", "system/Patient.rs")) + `"}`
+}
+
+// load sends every request once over so many connections and reports rate and
+// the server's CPU time.
+func (n *bench) load(connections, want int, requests []string, bare time.Duration) {
+	b := n.b
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	conns := make([]*connection, connections)
+	for i := range conns {
+		conns[i] = n.dial()
+	}
+	before := n.cpu()
+	b.ResetTimer()
+	for _, c := range conns {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(requests) {
+					return
+				}
+				if status, body, err := c.do(requests[i]); err != nil || status != want {
+					b.Errorf("%d %s %v", status, body, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	each := (n.cpu() - before) / time.Duration(len(requests))
+	b.ReportMetric(float64(len(requests))/b.Elapsed().Seconds(), "req/s")
+	b.ReportMetric(float64(each.Nanoseconds())/1000, "cpu-µs/req")
+	b.ReportMetric(float64(bare.Nanoseconds())/1000, "bare-µs")
+	b.ReportMetric(float64(each)/float64(bare), "cpu/bare")
+	b.ReportMetric(0, "ns/op")
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// presign makes n requests in parallel, outside the measured time.
+func presign(n int, make1 func() string) []string {
+	out := make([]string, n)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				out[i] = make1()
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// bareVerify is the time of one signature check and nothing else.
+func bareVerify(b *testing.B, key crypto.Signer) time.Duration {
+	b.Helper()
+	digest := sha256.Sum256([]byte("bare"))
+	sig, err := key.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const rounds = 2000
+	start := time.Now()
+	for range rounds {
+		switch pub := key.Public().(type) {
+		case *rsa.PublicKey:
+			err = rsa.VerifyPKCS1v15(pub, crypto.SHA256, digest[:], sig)
+		case *ecdsa.PublicKey:
+			if !ecdsa.VerifyASN1(pub, digest[:], sig) {
+				err = fmt.Errorf("not verified")
+			}
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(start) / rounds
+}
+
+// BenchmarkToken measures the token endpoint with distinct assertions. Run it
+// with -benchtime 3000x or so: each is signed beforehand.
+func BenchmarkToken(b *testing.B) {
+	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
+		for _, connections := range []int{1, 32, 128} {
+			b.Run(fmt.Sprintf("%s/%d", kind, connections), func(b *testing.B) { benchToken(b, kind, modeServer, connections) })
+		}
+		for _, mode := range []string{modeNoSync, modePlain} {
+			b.Run(fmt.Sprintf("%s/32/%s", kind, mode), func(b *testing.B) { benchToken(b, kind, mode, 32) })
+		}
+	}
+}
+
+func benchToken(b *testing.B, kind certs.KeyKind, mode string, connections int) {
+	n := newBench(b, kind, mode)
+	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
+	id := n.register(c)
+	requests := presign(b.N, func() string {
+		return request("POST", "/oauth/token", "application/x-www-form-urlencoded", assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now))))
+	})
+	n.load(connections, 200, requests, bareVerify(b, c.Key))
+}
+
+// BenchmarkRegister measures registrations, each by another client with a
+// certificate that the server sees for the first time.
+func BenchmarkRegister(b *testing.B) {
+	for _, mode := range []string{modeServer, modePlain} {
+		b.Run("p256/32/"+mode, func(b *testing.B) {
+			n := newBench(b, "p256", mode)
+			var uri atomic.Int64
+			requests := presign(b.N, func() string {
+				c := n.w.Client(b, n.w.A.Int, fmt.Sprintf("https://client%d.test/", uri.Add(1)), nil)
+				return request("POST", "/oauth/register", jsonType, benchStatement(b, c))
+			})
+			n.load(32, 201, requests, 2*bareVerify(b, n.w.A.Int.Key)) // the statement's signature and the leaf's
+		})
+	}
+}
+
+// BenchmarkIntrospect measures introspection of one token by distinct assertions.
+func BenchmarkIntrospect(b *testing.B) {
+	n := newBench(b, "p256", modeServer)
+	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
+	id := n.register(c)
+	conn := n.dial()
+	_, body, err := conn.do(request("POST", "/oauth/token", "application/x-www-form-urlencoded", assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now)))))
+	if err != nil {
+		b.Fatal(err)
+	}
+	token := answer{body: body}.text("access_token")
+	requests := presign(b.N, func() string {
+		form := assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now).With("aud", issuer+"/introspect")))
+		return request("POST", "/oauth/introspect", "application/x-www-form-urlencoded", form+"&token="+token)
+	})
+	n.load(32, 200, requests, bareVerify(b, c.Key))
+}
+
+// BenchmarkParts measures what a token costs apart: the verifier with cold and
+// warm memory; package store has the commit.
+func BenchmarkParts(b *testing.B) {
+	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
+		w := udaptest.New(b, kind)
+		c := w.Client(b, w.A.Int, udaptest.Client1URI, nil)
+		assertion := c.Sign(b, udaptest.Assertion("client", w.Now))
+		lookup := func(udap.ClientID) (udap.Binding, bool) {
+			return udap.Binding{Community: udaptest.CommunityA, Client: udaptest.Client1URI}, true
+		}
+		judge := func(b *testing.B, v *udap.Verifier) {
+			if _, err := v.Assertion(b.Context(), assertion, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, lookup, udap.NewTrace("token", w.Now)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(string(kind)+"/signature", func(b *testing.B) { b.ReportMetric(float64(bareVerify(b, c.Key).Nanoseconds()), "ns/op") })
+		warm := w.Verifier()
+		b.Run(string(kind)+"/verifier-warm", func(b *testing.B) {
+			for b.Loop() {
+				judge(b, warm)
+			}
+		})
+		b.Run(string(kind)+"/verifier-cold", func(b *testing.B) {
+			for b.Loop() {
+				judge(b, w.Verifier())
+			}
+		})
+	}
+}
