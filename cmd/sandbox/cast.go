@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// part is one actor: its name, the listener that it serves, and the function
+// that plays it until ctx ends.
+type part struct {
+	name string
+	role string
+	play func(ctx context.Context, p *port) error
+}
+
+// cast are the actors of a sandbox. They start in order and stop in reverse.
+type cast struct {
+	ports ports
+	parts []part
+	ended chan error // an actor that ended by itself
+
+	mu      sync.Mutex
+	playing map[string]*performance
+}
+
+// performance is an actor that plays.
+type performance struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // set before done is closed
+}
+
+func newCast(ps ports, parts []part) *cast {
+	return &cast{ports: ps, parts: parts, ended: make(chan error, len(parts)), playing: map[string]*performance{}}
+}
+
+// startAll starts every actor and waits until each answers.
+func (c *cast) startAll(ctx context.Context) error {
+	for _, p := range c.parts {
+		if err := c.start(ctx, p.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts one actor, again if need be, and waits until its listener
+// accepts.
+func (c *cast) start(ctx context.Context, name string) error {
+	p, err := c.part(name)
+	if err != nil {
+		return err
+	}
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // stopped by stop, in order
+	r := &performance{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		r.err = p.play(inner, c.ports[p.role])
+		close(r.done)
+		if inner.Err() == nil {
+			c.ended <- fmt.Errorf("%s ended by itself: %w", name, orUnknown(r.err))
+		}
+	}()
+	c.mu.Lock()
+	c.playing[name] = r
+	c.mu.Unlock()
+	return c.await(ctx, name, r, c.ports[p.role].address)
+}
+
+func (c *cast) part(name string) (part, error) {
+	for _, p := range c.parts {
+		if p.name == name {
+			return p, nil
+		}
+	}
+	return part{}, fmt.Errorf("there is no actor %q", name)
+}
+
+func orUnknown(err error) error {
+	if err == nil {
+		return errors.New("without saying why")
+	}
+	return err
+}
+
+// startTime bounds how long an actor may take to listen; a destination seeds
+// its population before.
+const startTime = 30 * time.Second
+
+func (c *cast) await(ctx context.Context, name string, r *performance, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		select {
+		case <-r.done:
+			return fmt.Errorf("%s did not start: %w", name, orUnknown(r.err))
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not listen at %s: %w", name, address, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if accepts(ctx, address) {
+			return nil
+		}
+	}
+}
+
+func accepts(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", dialable(address))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// stop ends one actor and waits for it.
+func (c *cast) stop(name string) error {
+	c.mu.Lock()
+	r := c.playing[name]
+	delete(c.playing, name)
+	c.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	r.cancel()
+	<-r.done
+	if r.err != nil {
+		return fmt.Errorf("%s: %w", name, r.err)
+	}
+	return nil
+}
+
+// stopAll ends every actor, those that others need last.
+func (c *cast) stopAll() error {
+	var errs []error
+	for i := len(c.parts) - 1; i >= 0; i-- {
+		errs = append(errs, c.stop(c.parts[i].name))
+	}
+	return errors.Join(errs...)
+}

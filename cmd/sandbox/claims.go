@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// outcome is what became of a claim.
+type outcome string
+
+const (
+	held     outcome = "held"
+	failed   outcome = "FAILED"
+	notShown outcome = "not shown"
+)
+
+// claim is one thing that the demonstration shows. It is data, so that the
+// list, the report and the tests read the same.
+type claim struct {
+	name   string // short, for tests and links
+	text   string // what is claimed
+	repeat string // how to see it by hand; {dir}, {base}, ... are filled in
+	show   func(context.Context, *demo) (detail string, err error)
+}
+
+// result is a claim with its outcome.
+type result struct {
+	claim
+	outcome outcome
+	detail  string
+	start   time.Time
+	took    time.Duration
+	traces  int // index in demo.traces after the claim
+}
+
+// hidden is the error of a claim that cannot be shown here, with the reason.
+type hidden struct{ reason string }
+
+func (h hidden) Error() string { return h.reason }
+
+var claims = []claim{
+	{"discovery", "discovery verified: the metadata is signed by a certificate of the trust community",
+		"originator discover -sandbox {dir}", showDiscovery},
+	{"registered", "registered: a client that holds nothing but a certificate of the community",
+		"originator register -sandbox {dir} {about}", showRegistered},
+	{"token", "token issued for an assertion that the client's key signed",
+		"originator token -organization https://example.org/organization", showToken},
+	{"data", "data read and searched through both intermediaries",
+		"originator get 'Patient?_count=1'", showData},
+	{"straight", "the same client, at the same public URLs, dialled straight at the private port, works too: trust is not in the gateway",
+		"originator get -connect {private} -connect-name {privateName} 'Patient?_count=1'", showStraight},
+	{"replaced", "gateway replaced by one with another key: nothing to register again",
+		"stop the gateway, put another key pair in {dir}/tls/gateway.pem and gateway.key, start it again; then: originator token", showReplaced},
+	{"change", "registration changed and cancelled by the client's signed word",
+		"originator register -sandbox {dir} {about}; originator cancel", showChange},
+	{"communities", "another community's certificate cannot touch the registration",
+		"community issue -ca {dir}/b -uri URI -out other, with the URI of a client of community a; originator register, then cancel, with it", showCommunities},
+	{"revoked", "revoked certificate refused",
+		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client a-rsa {about}", showRevoked},
+	{"identical", "every message identical on every hop",
+		"gateway compare {evidence}", showIdentical},
+	{"gateway", "the gateway program holds no trust material and links none of udap, jwx, fhir, bbolt",
+		"go version -m GATEWAY; go tool nm GATEWAY | grep -E 'fhirdest.example/(udap|fhir)|jwx|bbolt'", showGateway},
+}
+
+// byHand fills in where this demonstration stands.
+func (d *demo) byHand(repeat string) string {
+	var evidence []string
+	for _, name := range d.manifest.Evidence {
+		evidence = append(evidence, d.file(name))
+	}
+	return strings.NewReplacer(
+		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
+		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(evidence, " "),
+	).Replace(repeat)
+}
+
+// showAll shows every claim in order and prints a line for each as it is known.
+func (d *demo) showAll(ctx context.Context, list []claim, out io.Writer) []result {
+	var results []result
+	for _, c := range list {
+		r := d.showOne(ctx, c)
+		results = append(results, r)
+		fmt.Fprintf(out, "%-9s  %s (%s)\n", r.outcome, r.text, r.detail)
+		if r.outcome == failed {
+			fmt.Fprintf(out, "           by hand: %s\n", d.byHand(r.repeat))
+		}
+	}
+	return results
+}
+
+// claimTime bounds one claim.
+const claimTime = 60 * time.Second
+
+func (d *demo) showOne(ctx context.Context, c claim) result {
+	ctx, cancel := context.WithTimeout(ctx, claimTime)
+	defer cancel()
+	start := d.now()
+	detail, err := c.show(ctx, d)
+	r := result{claim: c, outcome: held, detail: detail, start: start, traces: len(d.traces)}
+	var h hidden
+	switch {
+	case errors.As(err, &h):
+		r.outcome, r.detail = notShown, h.reason
+	case err != nil:
+		r.outcome, r.detail = failed, err.Error()
+	}
+	r.took = d.now().Sub(start)
+	return r
+}
+
+// verdict is nil when no claim failed.
+func verdict(results []result) error {
+	for _, r := range results {
+		if r.outcome == failed {
+			return errClaims
+		}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/gateway/wire"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/fetch"
+)
+
+// demo is one demonstration: an originator that holds nothing but certificates
+// which it mints from the manifest's issuers, and what it learns on its way.
+type demo struct {
+	dir      string
+	manifest *manifest
+	now      func() time.Time
+	run      string // tells this run's client URIs from those of others
+
+	verifier *udap.Verifier
+	roots    *x509.CertPool // of web servers
+	log      *evidence.Log  // of the originator
+	marks    map[string]int64
+
+	revokeTime time.Duration // how long a new list may take to count
+
+	// What the demonstration does to the actors; it differs between actors of
+	// its own and those that run already.
+	replaceGateway func(context.Context) (dial string, err error)
+	gatewayProgram string // empty when it is not a program of its own
+	gatewayReason  string // why it is empty
+
+	traces   []*udap.Trace
+	compared *comparison // nil until hops were compared
+
+	// What one claim leaves for the next.
+	main       *party
+	discovery  *client.Discovery
+	registered *client.Registered
+	token      *client.Token
+	patient    string
+}
+
+// party is a client of the demonstration.
+type party struct {
+	uri      string
+	identity *certs.Identity
+	client   *client.Client
+}
+
+func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
+	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second}
+	if err := d.loadTrust(); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.marks, err = d.sizes(); err != nil {
+		return nil, err
+	}
+	d.log, err = evidence.Open(d.file(m.Evidence[3]), "originator", evidence.Options{Now: now})
+	return d, err
+}
+
+func (d *demo) close() error { return d.log.Close() }
+
+func runID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails (Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+func (d *demo) file(name string) string { return filepath.Join(d.dir, filepath.FromSlash(name)) }
+
+// loadTrust reads what an originator is given: the anchors of its communities,
+// and apart from them the anchor of web servers.
+func (d *demo) loadTrust() error {
+	d.verifier = &udap.Verifier{}
+	for _, c := range d.manifest.Communities {
+		anchors, err := certs.LoadCertificates(d.file(c.Anchor))
+		if err != nil {
+			return err
+		}
+		d.verifier.Communities = append(d.verifier.Communities, &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Anchors: anchors})
+	}
+	source, err := fetch.New(fetch.Config{Allow: []string{d.listsOrigin()}, Refresh: time.Second, Now: d.now})
+	if err != nil {
+		return err
+	}
+	d.verifier.Revocation = source
+	web, err := certs.LoadCertificates(d.file(d.manifest.TLSCA))
+	if err != nil {
+		return err
+	}
+	d.roots = x509.NewCertPool()
+	for _, c := range web {
+		d.roots.AddCert(c)
+	}
+	return nil
+}
+
+func (d *demo) listsOrigin() string {
+	u, err := url.Parse(d.manifest.Communities[0].CRL)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// newParty mints a certificate for a URI from a community's issuer and makes a
+// client with it that connects to the given listener.
+func (d *demo) newParty(c communityEntry, name string, kind certs.KeyKind) (*party, error) {
+	return d.partyFor(c, "https://originator.example/"+d.run+"/"+name, kind)
+}
+
+func (d *demo) partyFor(c communityEntry, uri string, kind certs.KeyKind) (*party, error) {
+	id, err := d.mint(c, uri, kind)
+	if err != nil {
+		return nil, err
+	}
+	p := &party{uri: uri, identity: id}
+	p.client, err = d.newClient(c, p, "public", "")
+	return p, err
+}
+
+func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Identity, error) {
+	ca, err := certs.LoadCA(d.file(c.Issuer.Cert), d.file(c.Issuer.Key))
+	if err != nil {
+		return nil, err
+	}
+	key, err := certs.NewKey(kind)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := ca.Issue(certs.Template{
+		CommonName: "Sandbox Originator", URIs: []string{uri}, CRL: []string{c.CRL},
+		NotBefore: d.now().Add(-time.Minute), NotAfter: d.now().Add(24 * time.Hour),
+	}, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &certs.Identity{Chain: ca.Chain(leaf), Key: key}, nil
+}
+
+// newClient makes the originator's client. It asks for the public URLs whatever
+// it dials: role says which listener that is, dial another address.
+func (d *demo) newClient(c communityEntry, p *party, role, dial string) (*client.Client, error) {
+	cfg := client.Config{
+		Base: d.manifest.PublicBase, Community: udap.CommunityURI(c.URI),
+		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: udap.ClientURI(p.uri),
+		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: 20 * time.Second,
+		Dial: dialable(d.manifest.Addresses[role]), Wrap: d.tap,
+	}
+	if dial != "" {
+		cfg.Dial = dial
+	}
+	if role == "private" {
+		cfg.DialName = d.privateName()
+	}
+	return client.New(cfg)
+}
+
+// publicName is the host of every public URL.
+func publicName(m *manifest) string {
+	u, err := url.Parse(m.PublicBase)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// privateName is the name under which the destination's listener is known.
+func (d *demo) privateName() string {
+	u, err := url.Parse(d.manifest.PrivateBase)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// tap writes the originator's evidence of one connection.
+func (d *demo) tap(conn net.Conn) net.Conn {
+	return wire.Client(conn, d.log.ConnID(), d.now, d.log.Tap)
+}
+
+// keep remembers a trace for the report.
+func (d *demo) keep(tr *udap.Trace) {
+	if tr != nil {
+		d.traces = append(d.traces, tr)
+	}
+}
+
+func (d *demo) discover(ctx context.Context, c *client.Client) (*client.Discovery, error) {
+	out, err := c.Discover(ctx)
+	d.keep(out.Trace)
+	return out, err
+}
+
+func (d *demo) register(ctx context.Context, c *client.Client, found *client.Discovery, scope string) (*client.Registered, error) {
+	out, err := c.Register(ctx, found, registration(scope))
+	d.keep(out.Trace)
+	return out, err
+}
+
+func (d *demo) cancel(ctx context.Context, c *client.Client, found *client.Discovery) (*client.Registered, error) {
+	out, err := c.Cancel(ctx, found, registration(""))
+	d.keep(out.Trace)
+	return out, err
+}
+
+func (d *demo) askToken(ctx context.Context, c *client.Client, found *client.Discovery, id udap.ClientID, scope string) (*client.Token, error) {
+	out, err := c.Token(ctx, found, client.TokenRequest{ClientID: id, Scope: scope, B2B: &client.B2B{
+		OrganizationID: "https://originator.example/organization", OrganizationName: "Sandbox Originator",
+		PurposeOfUse: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+	}})
+	d.keep(out.Trace)
+	return out, err
+}
+
+func (d *demo) get(ctx context.Context, c *client.Client, path, token string) (*client.Read, error) {
+	out, err := c.Get(ctx, path, token)
+	d.keep(out.Trace)
+	return out, err
+}
+
+func registration(scope string) client.Registration {
+	return client.Registration{
+		ClientName: "Sandbox Originator", Contacts: []string{"mailto:sandbox@originator.example"}, Scope: scope,
+	}
+}
+
+// code is the error code with which the destination refused, or why there is none.
+func code(err error) string {
+	var refusal *udap.Error
+	if errors.As(err, &refusal) {
+		return string(refusal.Code)
+	}
+	return fmt.Sprint(err)
+}
+
+// listFile is the file behind a distribution point.
+func (d *demo) listFile(c communityEntry) (string, error) {
+	u, err := url.Parse(c.CRL)
+	if err != nil {
+		return "", err
+	}
+	return d.file(path.Base(u.Path)), nil
+}

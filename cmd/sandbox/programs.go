@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fhirdest.example/certs"
+)
+
+// programs are the actors' binaries, by name.
+type programs map[string]string
+
+var programNames = []string{"community", "destination", "gateway"}
+
+// findPrograms looks beside this program, and otherwise builds into a
+// directory, which the caller removes.
+func findPrograms(ctx context.Context, into string) (programs, error) {
+	self, err := os.Executable()
+	if err == nil {
+		if ps := beside(filepath.Dir(self)); ps != nil {
+			return ps, nil
+		}
+	}
+	return build(ctx, into)
+}
+
+func beside(dir string) programs {
+	ps := programs{}
+	for _, name := range programNames {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0 {
+			return nil
+		}
+		ps[name] = path
+	}
+	return ps
+}
+
+func build(ctx context.Context, into string) (programs, error) {
+	ps, args := programs{}, []string{"build", "-o", into + string(filepath.Separator)}
+	for _, name := range programNames {
+		args = append(args, "fhirdest.example/cmd/"+name)
+		ps[name] = filepath.Join(into, name)
+	}
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+	if err != nil {
+		return nil, refused{complaint{
+			fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v %s", err, firstWords(out)),
+			"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
+		}}
+	}
+	return ps, nil
+}
+
+// firstWords is the beginning of what a program said.
+func firstWords(out []byte) string {
+	const most = 300
+	return string(out[:min(len(out), most)])
+}
+
+// programPart plays an actor as a program of its own. What it says goes to
+// NAME.log in the sandbox's directory.
+func programPart(name, role, dir, binary string, args ...string) part {
+	return part{name, role, func(ctx context.Context, p *port) error {
+		if err := p.release(); err != nil {
+			return err
+		}
+		log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		return play(ctx, binary, args, log)
+	}}
+}
+
+// with has another listener released, too, before the program starts.
+func (p part) with(other *port) part {
+	play := p.play
+	p.play = func(ctx context.Context, own *port) error {
+		if err := other.release(); err != nil {
+			return err
+		}
+		return play(ctx, own)
+	}
+	return p
+}
+
+// endTime is how long a program may take to end when asked to.
+const endTime = 10 * time.Second
+
+func play(ctx context.Context, binary string, args []string, log *os.File) error {
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endTime
+	err := cmd.Run()
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() <= 0) {
+		return nil // it was told to end, and did
+	}
+	if err != nil {
+		return fmt.Errorf("%w; %s says why", err, log.Name())
+	}
+	return nil
+}

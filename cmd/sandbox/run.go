@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/certs"
+)
+
+// sandbox does what the flags say.
+func sandbox(ctx context.Context, o *options, s streams, now func() time.Time) error {
+	say := progress(s.err)
+	if o.use != "" {
+		return use(ctx, o, s.out, say, now)
+	}
+	dir, leave, err := directory(o.dir)
+	if err != nil {
+		return err
+	}
+	err = perform(ctx, o, dir, s.out, say, now)
+	return errors.Join(err, leave(err, say))
+}
+
+// progress prints what is being done.
+func progress(w io.Writer) func(format string, args ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(w, "... "+format+"\n", args...) }
+}
+
+// directory is where everything goes. A given one is kept; a temporary one is
+// removed, unless there is something to look at in it.
+func directory(given string) (dir string, leave func(error, func(string, ...any)) error, err error) {
+	if given == "" {
+		dir, err = os.MkdirTemp("", "sandbox-")
+		return dir, func(err error, say func(string, ...any)) error {
+			if errors.Is(err, errClaims) {
+				say("kept to look at: %s", dir)
+				return nil
+			}
+			return os.RemoveAll(dir)
+		}, err
+	}
+	dir, err = filepath.Abs(given)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	unlock := func() error { return nil }
+	if err == nil {
+		unlock, err = lock(dir)
+	}
+	return dir, func(error, func(string, ...any)) error { return unlock() }, err
+}
+
+// perform makes the world, starts the actors, demonstrates, and stays.
+func perform(ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time) error {
+	ps, err := openPorts(o.address, earlierAddresses(dir))
+	if err != nil {
+		return err
+	}
+	defer ps.close()
+	if err := removeManifest(dir); err != nil {
+		return err
+	}
+	say("making trust communities, certificates and configurations in %s", dir)
+	w := &world{dir: dir, host: o.host, ports: ps, now: now()}
+	if err := w.make(o); err != nil {
+		return err
+	}
+	st, clean, err := newStage(ctx, o, w, say, now)
+	if err != nil {
+		return err
+	}
+	err = st.perform(ctx, o, out, say, now)
+	return errors.Join(err, st.cast.stopAll(), clean())
+}
+
+// earlierAddresses are the addresses that this directory had before: its
+// certificates name the lists' one.
+func earlierAddresses(dir string) map[string]string {
+	m, err := readManifest(dir)
+	if err != nil {
+		return nil
+	}
+	before := map[string]string{}
+	for role, address := range m.Addresses {
+		before[role] = address
+	}
+	if u := hostOf(m.Admin); u != "" {
+		before["admin"] = u
+	}
+	return before
+}
+
+// stage is a sandbox whose actors are known but not yet started.
+type stage struct {
+	world    *world
+	cast     *cast
+	programs programs // nil when the actors play inside this program
+}
+
+func (st *stage) perform(ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time) error {
+	for _, p := range st.cast.parts {
+		say("starting %s at %s", p.name, st.cast.ports[p.role].address)
+		if err := st.cast.start(ctx, p.name); err != nil {
+			return err
+		}
+	}
+	m := st.world.manifest()
+	d, err := newDemo(st.world.dir, m, now)
+	if err != nil {
+		return err
+	}
+	d.replaceGateway = st.replaceGateway
+	d.gatewayProgram, d.gatewayReason = st.programs["gateway"], "the actors run inside this program; with -separate they are programs of their own"
+	say("demonstrating at %s", m.PublicBase)
+	err = d.demonstrate(ctx, out, o.report, say)
+	if werr := m.write(st.world.dir); werr != nil {
+		return errors.Join(err, werr)
+	}
+	if err != nil || o.once {
+		return err
+	}
+	return st.stay(ctx, m, say)
+}
+
+// replaceGateway puts another key into the gateway's place and starts it again.
+func (st *stage) replaceGateway(ctx context.Context) (string, error) {
+	if err := st.cast.stop("gateway"); err != nil {
+		return "", err
+	}
+	if err := st.world.makeTLSFor("gateway"); err != nil {
+		return "", err
+	}
+	return "", st.cast.start(ctx, "gateway")
+}
+
+// stay keeps the actors up for others until interrupted.
+func (st *stage) stay(ctx context.Context, m *manifest, say func(string, ...any)) error {
+	say("ready: %s", m.PublicBase)
+	say("administration: %s", m.Admin)
+	say("everything else: %s", filepath.Join(st.world.dir, manifestName))
+	say("try: originator discover -sandbox %s", st.world.dir)
+	say("stop with an interrupt (Ctrl-C)")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-st.cast.ended:
+		return err
+	}
+}
+
+// demonstrate shows every claim and writes the report.
+func (d *demo) demonstrate(ctx context.Context, out io.Writer, file string, say func(string, ...any)) error {
+	results := d.showAll(ctx, claims, out)
+	fmt.Fprintln(out, tally(results))
+	if err := d.close(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted before the demonstration was over")
+	}
+	if file != "" {
+		if err := d.writeReport(file, results); err != nil {
+			return err
+		}
+		say("report: %s", file)
+	}
+	return verdict(results)
+}
+
+// use demonstrates against actors that run already.
+func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time) error {
+	dir, err := filepath.Abs(o.use)
+	if err != nil {
+		return err
+	}
+	m, err := readManifest(dir)
+	if err != nil {
+		return err
+	}
+	if err := reachable(ctx, m); err != nil {
+		return err
+	}
+	d, err := newDemo(dir, m, now)
+	if err != nil {
+		return err
+	}
+	s := &standIn{dir: dir, manifest: m, now: now}
+	d.replaceGateway = s.start
+	d.gatewayProgram, d.gatewayReason = programAt(m.Addresses["public"])
+	say("demonstrating at %s", m.PublicBase)
+	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.stop())
+}
+
+// reachable complains about every listener of the manifest that does not
+// answer.
+func reachable(ctx context.Context, m *manifest) error {
+	var cs complaints
+	for _, role := range []string{"crl", "private", "delegate", "public"} {
+		if !accepts(ctx, m.Addresses[role]) {
+			cs.add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR", "-use: nothing listens at %s (%s)", m.Addresses[role], role)
+		}
+	}
+	return cs.err()
+}
+
+// lock keeps a second sandbox out of a directory.
+func lock(dir string) (func() error, error) {
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, certs.ModeSecret)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f); err != nil {
+		_ = f.Close()
+		return nil, refused{complaint{fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"}}
+	}
+	return f.Close, nil
+}

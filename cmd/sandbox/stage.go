@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/lists"
+	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/server"
+)
+
+// newStage writes the configurations and chooses how the actors are played:
+// inside this program or each as a program of its own. clean removes what was
+// built.
+func newStage(ctx context.Context, o *options, w *world, say func(string, ...any), now func() time.Time) (st *stage, clean func() error, err error) {
+	st, clean = &stage{world: w}, func() error { return nil }
+	var parts []part
+	if o.tamper {
+		t, err := newTamperer(w)
+		if err != nil {
+			return nil, nil, err
+		}
+		w.ports["tamper"] = &port{address: t.ln.Addr().String()}
+		parts = append(parts, t.part())
+	}
+	if err := w.writeConfigs(o.patients); err != nil {
+		return nil, nil, err
+	}
+	if !o.separate {
+		st.cast = newCast(w.ports, append(parts, w.inside(now)...))
+		return st, clean, nil
+	}
+	bin, err := os.MkdirTemp("", "sandbox-programs-")
+	if err != nil {
+		return nil, nil, err
+	}
+	clean = func() error { return os.RemoveAll(bin) }
+	say("looking for the programs, or building them")
+	if st.programs, err = findPrograms(ctx, bin); err != nil {
+		return nil, nil, errors.Join(err, clean())
+	}
+	st.cast = newCast(w.ports, append(parts, w.outside(st.programs)...))
+	return st, clean, nil
+}
+
+// outside are the actors as programs, each with its configuration alone.
+func (w *world) outside(ps programs) []part {
+	at := func(name, role, program string, args ...string) part {
+		return programPart(name, role, w.dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
+	}
+	return []part{
+		at("community", "crl", "community", "serve"),
+		at("destination", "private", "destination").with(w.ports["admin"]),
+		at("delegate", "delegate", "gateway"),
+		at("gateway", "public", "gateway"),
+	}
+}
+
+// inside are the actors inside this program, from the same configurations.
+func (w *world) inside(now func() time.Time) []part {
+	return []part{
+		{"community", "crl", func(ctx context.Context, p *port) error { return w.playLists(ctx, p, now) }},
+		{"destination", "private", func(ctx context.Context, p *port) error { return w.playDestination(ctx, p, now) }},
+		{"delegate", "delegate", func(ctx context.Context, p *port) error { return w.playGateway(ctx, "delegate", p, now) }},
+		{"gateway", "public", func(ctx context.Context, p *port) error { return w.playGateway(ctx, "gateway", p, now) }},
+	}
+}
+
+// logFor is the log of an actor inside this program, in the same file as that
+// of the program would be.
+func (w *world) logFor(name string) (*slog.Logger, io.Closer, error) {
+	f, err := os.OpenFile(w.path(name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slog.New(slog.NewTextHandler(f, nil)), f, nil
+}
+
+func (w *world) playLists(ctx context.Context, p *port, now func() time.Time) error {
+	var c lists.Config
+	file := w.path("community.yaml")
+	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
+		return err
+	}
+	log, f, err := w.logFor("community")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	ln, err := p.listener()
+	if err != nil {
+		return err
+	}
+	return (&lists.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
+}
+
+func (w *world) playDestination(ctx context.Context, p *port, now func() time.Time) error {
+	c := server.Config{Dir: w.dir}
+	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
+		return err
+	}
+	log, f, err := w.logFor("destination")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	public, err := p.listener()
+	if err != nil {
+		return err
+	}
+	admin, err := w.ports["admin"].listener()
+	if err != nil {
+		return err
+	}
+	s, err := server.New(c, server.Deps{Now: now, Log: log, Public: public, Admin: admin})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+func (w *world) playGateway(ctx context.Context, name string, p *port, now func() time.Time) error {
+	log, f, err := w.logFor(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	g, err := gates.New(w.path(name+".yaml"), log, now)
+	if err != nil {
+		return err
+	}
+	ln, err := p.listener()
+	if err != nil {
+		return err
+	}
+	return g.Serve(ctx, ln)
+}

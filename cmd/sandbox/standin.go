@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/gates"
+)
+
+// standIn is a gateway in the place of one that this program has not started
+// and must not stop: the same configuration and name, another key and port.
+type standIn struct {
+	dir      string
+	manifest *manifest
+	now      func() time.Time
+
+	own    string // directory of its key
+	config string // its configuration, beside the gateway's
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// start makes a key and serves; the address is for the client to dial.
+func (s *standIn) start(ctx context.Context) (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	if err := s.configure(ln.Addr().String()); err != nil {
+		return "", errors.Join(err, ln.Close())
+	}
+	g, err := gates.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.now)
+	if err != nil {
+		return "", errors.Join(err, ln.Close())
+	}
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.done = make(chan error, 1)
+	go func() { s.done <- g.Serve(ctx, ln) }()
+	return ln.Addr().String(), nil
+}
+
+// configure writes the gateway's configuration with another listener and key.
+func (s *standIn) configure(address string) error {
+	c, err := gates.Read(filepath.Join(s.dir, filepath.FromSlash(s.manifest.Configs["gateway"])))
+	if err != nil {
+		return err
+	}
+	if s.own, err = os.MkdirTemp(s.dir, ".stand-in-"); err != nil {
+		return err
+	}
+	w := &world{dir: s.dir, host: publicName(s.manifest), now: s.now()}
+	pair := filepath.Join(s.own, "gateway")
+	if err := w.makeTLSAt("gateway", pair); errors.Is(err, os.ErrNotExist) {
+		return hidden{"the key of the web servers' CA is not at hand, so no other gateway can be made"}
+	} else if err != nil {
+		return err
+	}
+	c.Listen, c.TLS = address, []gates.KeyPair{{Cert: pair + ".pem", Key: pair + ".key"}}
+	c.Admin = gates.Admin{}
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return err
+	}
+	s.config = s.own + ".yaml"
+	return certs.WriteFile(s.config, data, certs.ModeSecret)
+}
+
+// stop ends it and removes what it needed.
+func (s *standIn) stop() error {
+	var err error
+	if s.cancel != nil {
+		s.cancel()
+		err = <-s.done
+	}
+	if s.own != "" {
+		err = errors.Join(err, os.RemoveAll(s.own))
+	}
+	if s.config != "" {
+		err = errors.Join(err, os.Remove(s.config))
+	}
+	return err
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/authority"
+)
+
+// The sandbox's own communities. The first two are ordinary; the third looks
+// like TEFCA's, so that its SAN fragments can be rehearsed without real
+// certificates.
+const (
+	uriA     = "urn:example:sandbox:community-a"
+	uriB     = "urn:example:sandbox:community-b"
+	uriTEFCA = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+)
+
+// planned is a community that the sandbox makes.
+type planned struct {
+	file, uri, name, profile string
+	key                      certs.KeyKind
+}
+
+var communities = []planned{
+	{"a", uriA, "Sandbox Community A", "ssraa-2", certs.RSA2048},
+	{"b", uriB, "Sandbox Community B", "ssraa-2", certs.P256},
+	{"tefca", uriTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
+}
+
+// member is a client of the manifest.
+type member struct {
+	name, community, uri string
+	key                  certs.KeyKind
+	legacy               bool // its PKCS#12 is in the old encryption
+}
+
+var members = []member{
+	{"a-rsa", uriA, "https://a-rsa.client.example/app", certs.RSA2048, false},
+	{"a-ec", uriA, "https://a-ec.client.example/app", certs.P256, false},
+	{"b-rsa", uriB, "https://b-rsa.client.example/app", certs.RSA2048, true},
+	{"b-ec", uriB, "https://b-ec.client.example/app", certs.P256, false},
+	{"tefca-treat", uriTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048, false},
+	{"tefca-ias", uriTEFCA, "https://qhin.client.example/app#T-IAS", certs.P256, false},
+}
+
+// p12Password opens every PKCS#12 file of the manifest; it protects nothing, as
+// the same keys stand beside it in PEM.
+const p12Password = "sandbox"
+
+// serverLife is how long TLS and server certificates are good: they are issued
+// anew at each start.
+const serverLife = 90 * 24 * time.Hour
+
+// world is a directory with all that actors need: keys, certificates, lists.
+type world struct {
+	dir         string
+	host        string
+	ports       ports
+	now         time.Time
+	authorities map[string]*authority.Authority // by URI
+	foreign     []foreignEntry
+}
+
+type foreignEntry struct {
+	uri, anchor, identity, passwordFile string // paths below dir; identity may be empty
+}
+
+func (w *world) path(parts ...string) string {
+	return filepath.Join(append([]string{w.dir}, parts...)...)
+}
+
+// origin is https:// with a host and the port of a role.
+func (w *world) origin(host, role string) string {
+	if w.ports.number(role) == "443" {
+		return "https://" + host
+	}
+	return "https://" + net.JoinHostPort(host, w.ports.number(role))
+}
+
+// site is the path below which the destination's servers stand.
+const site = "/acme"
+
+func (w *world) publicOrigin() string   { return w.origin(w.host, "public") }
+func (w *world) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
+func (w *world) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
+func (w *world) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
+func (w *world) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
+func (w *world) listsBase() string {
+	return "http://" + net.JoinHostPort(w.host, w.ports.number("crl"))
+}
+
+// name is the private name of an actor. An IP address has no names below it.
+func (w *world) name(actor string) string {
+	if net.ParseIP(w.host) != nil {
+		return actor + ".localhost"
+	}
+	return actor + "." + w.host
+}
+
+// make creates what is missing, and everything that names a port anew.
+func (w *world) make(o *options) error {
+	for _, sub := range []string{"tls", "server", "clients", "data", "trusted"} {
+		if err := os.MkdirAll(w.path(sub), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := w.makeCommunities(); err != nil {
+		return err
+	}
+	return errors.Join(w.makeTLS(), w.makeClients(), w.takeForeign(o))
+}
+
+// makeCommunities opens or makes each community, moves it when the lists'
+// address is another than before, and renews lists that are half over.
+func (w *world) makeCommunities() error {
+	w.authorities = map[string]*authority.Authority{}
+	for _, p := range communities {
+		a, err := w.community(p)
+		if err != nil {
+			return fmt.Errorf("community %s: %w", p.uri, err)
+		}
+		w.authorities[p.uri] = a
+		if err := w.makeServerCertificate(p, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) community(p planned) (*authority.Authority, error) {
+	prefix, about := w.path(p.file), authority.About{URI: p.uri, Name: p.name, Base: w.listsBase()}
+	if !authority.Exists(prefix) {
+		return authority.Create(prefix, about, p.key, w.now)
+	}
+	a, err := authority.Open(prefix)
+	if err != nil {
+		return nil, err
+	}
+	if a.Base != about.Base {
+		return authority.Create(prefix, about, p.key, w.now)
+	}
+	return a, a.Renew(w.now, authority.ListLife)
+}
+
+// makeServerCertificate issues the destination's certificate in a community:
+// RSA, as signed metadata must be RS256, with the public base as its SAN.
+func (w *world) makeServerCertificate(p planned, a *authority.Authority) error {
+	return w.issue(a, w.path("server", p.file), certs.RSA2048, certs.Template{
+		CommonName: "Sandbox Destination", Organization: p.name, URIs: []string{w.publicBase()},
+		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
+	})
+}
+
+// issue makes a member's certificate with the key that stands at path, or a new
+// one.
+func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
+	key, err := certs.LoadKey(path + ".key")
+	if errors.Is(err, os.ErrNotExist) {
+		key, err = certs.NewKey(kind)
+	}
+	if err != nil {
+		return err
+	}
+	chain, err := a.Issue(t, key.Public())
+	if err != nil {
+		return err
+	}
+	return certs.WriteIdentity(path+".pem", path+".key", &certs.Identity{Chain: chain, Key: key})
+}
+
+// makeTLS keeps the CA of the web servers' certificates, which no community
+// has to do with, and issues the three certificates anew.
+func (w *world) makeTLS() error {
+	return errors.Join(w.makeTLSFor("gateway"), w.makeTLSFor("delegate"), w.makeTLSFor("destination"))
+}
+
+// makeTLSFor issues the certificate of one actor's listener, with a new key.
+func (w *world) makeTLSFor(actor string) error {
+	return w.makeTLSAt(actor, w.path("tls", actor))
+}
+
+func (w *world) makeTLSAt(actor, path string) error {
+	ca, err := w.tlsCA()
+	if err != nil {
+		return err
+	}
+	names := []string{w.name(actor)}
+	if actor == "gateway" {
+		names = []string{"localhost"}
+		if net.ParseIP(w.host) == nil && w.host != "localhost" {
+			names = []string{w.host, "localhost"}
+		}
+	}
+	return w.issueTLS(ca, actor, names, path)
+}
+
+func (w *world) tlsCA() (*certs.CA, error) {
+	ca, err := certs.LoadCA(w.path("tls", "ca.pem"), w.path("tls", "ca.key"))
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return ca, err
+	}
+	key, err := certs.NewKey(certs.P256)
+	if err != nil {
+		return nil, err
+	}
+	ca, err = certs.NewRoot(certs.Template{
+		CommonName: "Sandbox TLS CA", NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.AddDate(10, 0, 0),
+	}, key)
+	if err != nil {
+		return nil, err
+	}
+	id := &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}
+	return ca, certs.WriteIdentity(w.path("tls", "ca.pem"), w.path("tls", "ca.key"), id)
+}
+
+// issueTLS writes a TLS certificate with a new key to PATH.pem and PATH.key.
+func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string) error {
+	key, err := certs.NewKey(certs.P256)
+	if err != nil {
+		return err
+	}
+	t := certs.Template{
+		CommonName: names[0], DNS: names, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
+	}
+	if ip := net.ParseIP(w.host); ip != nil && actor == "gateway" {
+		t.IPs = append(t.IPs, ip)
+	}
+	leaf, err := ca.Issue(t, key.Public())
+	if err != nil {
+		return err
+	}
+	id := &certs.Identity{Chain: ca.Chain(leaf), Key: key}
+	return certs.WriteIdentity(path+".pem", path+".key", id)
+}
+
+// makeClients issues to the clients of the manifest. Their keys are kept; the
+// certificates are issued again only when they name another list or end soon.
+func (w *world) makeClients() error {
+	for _, m := range members {
+		a, path := w.authorities[m.community], w.path("clients", m.name)
+		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil && w.current(a, old.Leaf()) {
+			continue
+		}
+		err := w.issue(a, path, m.key, certs.Template{
+			CommonName: m.name, Organization: "Sandbox Client", URIs: []string{m.uri},
+			NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.AddDate(1, 0, 0),
+		})
+		if err != nil {
+			return fmt.Errorf("client %s: %w", m.name, err)
+		}
+		if err := writeP12(path, m.legacy); err != nil {
+			return fmt.Errorf("client %s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+func (w *world) current(a *authority.Authority, leaf *x509.Certificate) bool {
+	return len(leaf.CRLDistributionPoints) == 1 && leaf.CRLDistributionPoints[0] == a.URL(".crl") &&
+		leaf.CheckSignatureFrom(a.Issuing.Cert) == nil && leaf.NotAfter.Sub(w.now) > 30*24*time.Hour
+}
+
+func writeP12(path string, legacy bool) error {
+	id, err := certs.LoadIdentity(path+".pem", path+".key")
+	if err != nil {
+		return err
+	}
+	data, err := id.PKCS12(p12Password, legacy)
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(path+".p12", data, certs.ModeSecret)
+}
+
+// takeForeign copies the anchors and identities of communities from outside, so
+// that the directory is whole by itself.
+func (w *world) takeForeign(o *options) error {
+	for i, t := range o.trust {
+		f := foreignEntry{uri: t.uri, anchor: fmt.Sprintf("trusted/%d.pem", i)}
+		anchors, err := certs.LoadCertificates(t.anchor)
+		if err != nil {
+			return err
+		}
+		if err := certs.WriteCertificates(w.path(f.anchor), anchors...); err != nil {
+			return err
+		}
+		if i < len(o.identities) {
+			f.identity = fmt.Sprintf("trusted/%d.p12", i)
+			if err := copySecret(o.identities[i], w.path(f.identity)); err != nil {
+				return err
+			}
+			if o.identityPassword != "" {
+				f.passwordFile = fmt.Sprintf("trusted/%d.password", i)
+				if err := copySecret(o.identityPassword, w.path(f.passwordFile)); err != nil {
+					return err
+				}
+			}
+		}
+		w.foreign = append(w.foreign, f)
+	}
+	return nil
+}
+
+func copySecret(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(to, data, certs.ModeSecret)
+}
+
+// hostOf is the host and port of a URL.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"fhirdest.example/certs"
+)
+
+// configs are the actors' configurations as text, each written in full, so that
+// a reader sees every port, file and time-out, and can change it.
+var configs = map[string]*template.Template{
+	"destination.yaml": parseConfig(destinationYAML),
+	"community.yaml":   parseConfig(communityYAML),
+	"gateway.yaml":     parseConfig(gatewayYAML),
+	"delegate.yaml":    parseConfig(gatewayYAML),
+}
+
+func parseConfig(text string) *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{"q": quoteYAML}).Parse(text))
+}
+
+// quoteYAML writes a string so that YAML reads it as that string.
+func quoteYAML(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+}
+
+const destinationYAML = `# The destination: it decides by itself whom it trusts. Files are relative to
+# this one.
+public: {{q .PublicBase}}    # FHIR base URL that originators know; the gateway answers there
+private: {{q .PrivateBase}}  # the same behind the gateways; taken, never written
+listen: {{q .Listen}}
+tls:
+  cert: tls/destination.pem
+  key: tls/destination.key
+admin:
+  listen: {{q .Admin}}
+  open: true                 # a sandbox shows everything to whoever is on this machine
+data: data
+evidence: destination.jsonl
+hop: destination
+explain: client              # clients are told in full why they are refused
+unknownCommunity: '204'
+communities:
+{{- range .Communities}}
+  - uri: {{q .URI}}
+    name: {{q .Name}}
+    profile: {{.Profile}}
+    anchors: [{{q .Anchor}}]
+{{- if .Chain}}
+    certificates:
+      - chain: {{q .Chain}}
+        key: {{q .Key}}
+{{- else if .P12}}
+    certificates:
+      - p12: {{q .P12}}
+{{- if .PasswordFile}}
+        passwordFile: {{q .PasswordFile}}
+{{- end}}
+{{- end}}
+{{- if .AIA}}
+    aia: [{{q .AIA}}]
+{{- end}}
+{{- end}}
+revocation:
+  refresh: 1s                # a revoked certificate is refused within a second or two
+  allow: [{{q .Lists}}]      # the lists stand on this machine
+patients: {{.Patients}}
+tokenLifetime: 60m
+timeouts:
+  handshake: 10s
+  header: 10s
+  read: 60s
+  write: 2m
+  idle: 2m
+  drain: 5s
+`
+
+const communityYAML = `# Lists and CA certificates of the sandbox's trust communities.
+listen: {{q .Lists}}
+dir: .
+warnBefore: 24h
+`
+
+const gatewayYAML = `# A gateway: it terminates TLS and passes every byte on, unchanged. It knows no
+# trust community.
+hop: {{.Hop}}
+listen: {{q .Listen}}
+tls:
+  - cert: tls/{{.Hop}}.pem
+    key: tls/{{.Hop}}.key
+evidence:
+  file: {{.Hop}}.jsonl
+  flush: 50ms
+routes:
+  - name: acme
+    hosts: [{{q .Host}}]     # the public authority, as clients write it, at every hop
+    prefixes:
+      - {{.Site}}
+      - /.well-known/oauth-authorization-server{{.Site}}
+    next: {{q .Next}}
+    dial: {{q .Dial}}
+    ca: tls/ca.pem
+timeouts:
+  handshake: 10s
+  head: 10s
+  idle: 60s
+  body: 30s
+  connect: 10s
+  firstByte: 60s
+  stall: 10m
+  write: 60s
+  drain: 5s
+`
+
+// gatewayData fills gatewayYAML.
+type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
+
+// gatewayData is the configuration of the inbound gateway or of the delegated
+// intermediary.
+func (w *world) gatewayData(hop string) gatewayData {
+	data := gatewayData{Hop: hop, Host: hostOf(w.publicOrigin()), Site: site}
+	if hop == "gateway" {
+		data.Listen = w.ports["public"].address
+		data.Next, data.Dial = w.delegateOrigin(), dialable(w.ports["delegate"].address)
+		return data
+	}
+	data.Listen = w.ports["delegate"].address
+	data.Next, data.Dial = w.privateOrigin(), dialable(w.ports["private"].address)
+	if p := w.ports["tamper"]; p != nil {
+		data.Dial = p.address
+	}
+	return data
+}
+
+// destinationData fills destinationYAML.
+type destinationData struct {
+	PublicBase, PrivateBase, Listen, Admin, Lists string
+	Communities                                   []communityData
+	Patients                                      int
+}
+
+type communityData struct {
+	URI, Name, Profile, Anchor, Chain, Key, P12, PasswordFile, AIA string
+}
+
+func (w *world) destinationData(patients int) destinationData {
+	data := destinationData{
+		PublicBase: w.publicBase(), PrivateBase: w.privateBase(), Patients: patients, Lists: w.listsBase(),
+		Listen: w.ports["private"].address, Admin: w.ports["admin"].address,
+	}
+	for _, p := range communities {
+		data.Communities = append(data.Communities, communityData{
+			URI: p.uri, Name: p.name, Profile: p.profile, Anchor: p.file + "-root.pem",
+			Chain: "server/" + p.file + ".pem", Key: "server/" + p.file + ".key", AIA: w.listsBase(),
+		})
+	}
+	for _, f := range w.foreign {
+		data.Communities = append(data.Communities, communityData{
+			URI: f.uri, Name: f.uri, Profile: "ssraa-2", Anchor: f.anchor, P12: f.identity, PasswordFile: f.passwordFile,
+		})
+	}
+	return data
+}
+
+// writeConfigs writes the configurations of all actors.
+func (w *world) writeConfigs(patients int) error {
+	data := map[string]any{
+		"destination.yaml": w.destinationData(patients),
+		"community.yaml":   map[string]string{"Lists": w.ports["crl"].address},
+		"gateway.yaml":     w.gatewayData("gateway"),
+		"delegate.yaml":    w.gatewayData("delegate"),
+	}
+	for name, t := range configs {
+		var b bytes.Buffer
+		if err := t.Execute(&b, data[name]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := certs.WriteFile(w.path(name), b.Bytes(), certs.ModeSecret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
