@@ -48,8 +48,10 @@ func (m measure) url() string {
 
 func (m measure) code() obj { return obj{"coding", m.codes, "text", m.text} }
 
+// draw measures once. The conversion keeps machines from fusing product and
+// sum, which would round differently on some.
 func (m measure) draw(p *person) obj {
-	return quantity(decimal(m.mean+m.spread*clamp(p.r.NormFloat64()), m.digits), m.unit, m.symbol)
+	return quantity(decimal(m.mean+float64(m.spread*clamp(p.r.NormFloat64())), m.digits), m.unit, m.symbol)
 }
 
 // clamp keeps a deviation within what a living body shows.
