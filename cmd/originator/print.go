@@ -43,11 +43,20 @@ func (p *printer) trace(tr *udap.Trace) {
 	if p.json || tr == nil {
 		return
 	}
-	fmt.Fprintf(p.err, "%s (trace %s)\n", tr.Action, tr.ID)
+	headed := false
 	for _, s := range tr.Steps {
+		if p.quiet && !loud(s) {
+			continue
+		}
+		if !headed {
+			fmt.Fprintf(p.err, "%s (trace %s)\n", tr.Action, tr.ID)
+			headed = true
+		}
 		p.step(s)
 	}
 }
+
+func loud(s udap.Step) bool { return s.Verdict == udap.Warned || s.Verdict == udap.Refused }
 
 // marks are how each verdict is shown.
 var marks = map[udap.Verdict]string{
@@ -55,12 +64,12 @@ var marks = map[udap.Verdict]string{
 }
 
 func (p *printer) step(s udap.Step) {
-	loud := s.Verdict == udap.Warned || s.Verdict == udap.Refused
-	if p.quiet && !loud {
-		return
-	}
-	if !loud {
-		fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, s.Found)
+	if !loud(s) {
+		text := s.Found
+		if text == "" {
+			text = s.Title
+		}
+		fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, text)
 		return
 	}
 	fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, s.Title)

@@ -122,6 +122,9 @@ func (c *Client) connectFault(host string, err error) (found, remedy string) {
 		return "what answers there does not speak TLS", "is it a plain http port?"
 	case errors.As(err, &dns):
 		return "the name " + dns.Name + " has no address", "check the base URL, or name an address to connect to (-connect)"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return fmt.Sprintf("what listens there ended the TLS handshake for the name %s: %v", c.serverName(host), op.Err),
+			"commonly it has no certificate of that name: check the base URL's host, or the TLS name (-connect-name)"
 	case errors.As(err, &op) && op.Op == "dial":
 		return op.Error(), "nothing listens there, or a firewall stands between; is the gateway or destination up?"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -138,6 +141,14 @@ func plain(err error) error {
 	return err
 }
 
+// serverName is the TLS name that was asked for.
+func (c *Client) serverName(host string) string {
+	if c.cfg.Dial != "" && c.cfg.DialName != "" {
+		return c.cfg.DialName
+	}
+	return host
+}
+
 // certificateFault tells TLS anchors and community anchors apart: the two are
 // mixed up more often than either is wrong.
 func (c *Client) certificateFault(host string, e *tls.CertificateVerificationError) (found, remedy string) {
@@ -146,7 +157,7 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 	var bad x509.CertificateInvalidError
 	switch {
 	case errors.As(e.Err, &name):
-		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "), host),
+		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "), c.serverName(host)),
 			"check the host of the base URL; when dialling a private port, give its TLS name as well (-connect-name)"
 	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
 		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
