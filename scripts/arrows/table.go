@@ -1,0 +1,87 @@
+// Package arrows holds the project's table of packages and what each may
+// import. Its test reads every source file and holds the table; the README's
+// picture shows the same arrows.
+package arrows
+
+// row says what the non-test files of one package may import. A trailing "/..."
+// takes in the rooms below.
+type row struct {
+	room   string
+	reason string   // the one reason for which the package exists
+	ours   []string // packages of this module, by path below its root
+	others []string // modules, by path prefix; the standard library is free unless named in less
+	less   []string // what it may not import of the standard library, rooms below included
+}
+
+const (
+	jwx       = "github.com/lestrrat-go/jwx/v2"
+	mux       = "github.com/gorilla/mux"
+	bbolt     = "go.etcd.io/bbolt"
+	models    = "github.com/samply/golang-fhir-models/fhir-models"
+	strict    = "github.com/go-json-experiment/json"
+	patch     = "github.com/evanphx/json-patch/v5"
+	pkcs12    = "software.sslmate.com/src/go-pkcs12"
+	goyaml    = "github.com/goccy/go-yaml"
+	xsync     = "golang.org/x/sync"
+	xtime     = "golang.org/x/time"
+	xocsp     = "golang.org/x/crypto/ocsp"
+	cryptobyt = "golang.org/x/crypto/cryptobyte"
+	metrics   = "github.com/prometheus/client_golang"
+)
+
+// table: the first row that names a package counts.
+var table = []row{
+	{room: "udap", reason: "decide whether to believe a signed thing",
+		others: []string{jwx, strict, cryptobyt, xocsp}, less: []string{"net", "net/http", "os", "encoding/json"}},
+	{room: "udap/fetch", reason: "CRL, OCSP and AIA over the network, under rule 5",
+		ours: []string{"udap"}, others: []string{xocsp, xsync, strict}, less: []string{"encoding/json"}},
+	{room: "udap/client", reason: "be an originator",
+		ours: []string{"udap", "udap/fetch"}, others: []string{strict}, less: []string{"encoding/json"}},
+	{room: "udap/udaptest", reason: "small worlds of trust for tests",
+		ours: []string{"udap", "certs"}, others: []string{strict}},
+	{room: "certs", reason: "issue certificates, CRLs and whole communities; read PEM and PKCS#12",
+		others: []string{pkcs12}, less: []string{"net/http", "encoding/json"}},
+	{room: "fhir/scope", reason: "read SMART scopes"},
+	{room: "fhir/table/internal/gen", reason: "make the table of types from npm's copy of HL7's definitions"},
+	{room: "fhir/search/internal/gen", reason: "make the table of search parameters from the same",
+		ours: []string{"fhir/..."}},
+	{room: "fhir/...", reason: "FHIR R4 over stored bytes",
+		ours: []string{"fhir/..."}, others: []string{models, strict, patch}, less: []string{"encoding/json"}},
+	{room: "gateway", reason: "pass bytes and remember digests",
+		ours: []string{"gateway/..."}, less: []string{"encoding/json", "crypto/x509"}},
+	{room: "gateway/...", reason: "framing, digests and evidence, shared with destination and originator",
+		ours: []string{"gateway/..."}, less: []string{"crypto/x509"}},
+	{room: "server/oauth", reason: "register clients, issue and judge tokens",
+		ours: []string{"udap", "server/audit", "fhir/scope"}, others: []string{strict, jwx, mux, xtime}, less: []string{"encoding/json"}},
+	{room: "server/oauth/storetest", reason: "the test that any store of oauth must pass",
+		ours: []string{"udap", "server/oauth"}, others: []string{strict}},
+	{room: "server/store", reason: "Bolt files; implements the interfaces that its callers declare",
+		ours:   []string{"udap", "udap/fetch", "fhir", "fhir/search", "server/oauth", "server/audit"},
+		others: []string{bbolt, strict}, less: []string{"encoding/json", "net/http"}},
+	{room: "server/audit", reason: "remember decisions",
+		ours: []string{"udap"}, others: []string{strict}, less: []string{"encoding/json"}},
+	{room: "server/console", reason: "let a person watch",
+		ours: []string{"udap", "server/audit"}, others: []string{strict, mux}, less: []string{"encoding/json"}},
+	{room: "server/servertest", reason: "a whole destination inside a test",
+		ours: []string{"server", "server/...", "udap/udaptest", "udap", "certs"}, others: []string{strict}},
+	{room: "server", reason: "assemble, route, configure",
+		ours:   []string{"udap", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire", "gateway/evidence", "server/..."},
+		others: []string{strict, mux, xsync, xtime, metrics, "golang.org/x/sys/unix"}, less: []string{"encoding/json"}},
+	{room: "cmd/internal/yamlfile", reason: "read one configuration file, strictly", others: []string{goyaml}},
+	{room: "cmd/internal/...", reason: "what several actors' command lines share",
+		ours: []string{"certs", "cmd/internal/..."}},
+	{room: "cmd/destination", reason: "one actor: the destination", ours: []string{"server", "cmd/internal/..."}},
+	{room: "cmd/gateway", reason: "one actor: a gateway",
+		ours: []string{"gateway", "gateway/...", "cmd/internal/yamlfile"}, less: []string{"net/http/httputil"}},
+	{room: "cmd/originator", reason: "one actor: an originator",
+		ours:   []string{"udap", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence", "cmd/internal/..."},
+		others: []string{strict}},
+	{room: "cmd/community", reason: "one actor: a trust community", ours: []string{"certs", "cmd/internal/..."}},
+	{room: "cmd/sandbox", reason: "all actors: the demonstration", ours: []string{"..."}, others: []string{strict, goyaml}},
+	{room: "scripts/...", reason: "tools of the house", ours: []string{"..."}, others: []string{strict, bbolt, mux, jwx}},
+}
+
+// topLevel is all that may stand at the root, dotfiles apart.
+var topLevel = []string{
+	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
+}
