@@ -7,7 +7,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import * as jose from 'jose'
 import * as oauth from 'oauth4webapi'
-import Client from 'fhir-kit-client'
+import { Client } from 'fhir-kit-client'
 import { dir, manifest, mint, now, record } from './sandbox.mjs'
 
 const base = manifest.publicBase
