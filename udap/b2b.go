@@ -30,7 +30,7 @@ var (
 )
 
 func b2bChecks() []Check {
-	return []Check{checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent}
+	return []Check{checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent, checkSANPurpose, checkIAS, checkTreatment, checkExtensions}
 }
 
 // B2B is a well-formed B2B authorization extension object: what a client says
@@ -74,6 +74,10 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 			return nil, err
 		}
 	}
+	if err := j.sanPurpose(ant); err != nil {
+		return nil, err
+	}
+	JudgeExtensionNames(ant, tr)
 	return j.out, nil
 }
 

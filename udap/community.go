@@ -27,6 +27,7 @@ type Policy struct {
 	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
 	PurposeCodes          PurposeRule   // how purpose_of_use is judged
 	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any
+	PurposeFromSAN        bool          // TEFCA: one purpose_of_use, equal to the fragment of the client's URI; tefca_ias for T-IAS
 	OrganizationIDSchemes []string      // accepted URI schemes of organization_id; empty: any absolute URI
 	RequiredMetadata      []string      // further metadata that registrations must carry, e.g. client_uri
 	Certifications        []string      // certification URIs supported

@@ -21,6 +21,7 @@ var misspelt = map[string][]string{
 	"client_name":            {"name", "clientName"},
 	"extensions":             {"extension", "Extensions"},
 	"hl7-b2b":                {"hl7_b2b", "hl7b2b", "HL7-B2B"},
+	"tefca_ias":              {"tefca-ias", "tefcaIas"},
 	"purpose_of_use":         {"purposeOfUse", "purpose-of-use", "purposes_of_use"},
 	"organization_id":        {"organizationId", "organisation_id"},
 	"x5c":                    {"X5C", "x5C", "x5u"},

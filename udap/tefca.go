@@ -1,0 +1,156 @@
+package udap
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+)
+
+// TEFCACommunity identifies TEFCA's trust community.
+const TEFCACommunity CommunityURI = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+
+// Codes and extension names change with each edition, so they are data, one
+// file per edition named by its date.
+//
+//go:embed tefca/*.json
+var tefcaFiles embed.FS
+
+// PurposeEdition is one dated edition of a list of exchange purposes.
+type PurposeEdition struct {
+	Edition  string `json:"edition"`
+	Date     string `json:"date"` // YYYY-MM-DD
+	Source   string `json:"source"`
+	System   string `json:"system"` // URI of the code system
+	Purposes []struct {
+		Code  string `json:"code"`
+		Title string `json:"title"`
+	} `json:"purposes"`
+	Extensions struct {
+		Moved   map[string]string `json:"moved"` // old name of an extension object to its new name
+		Removed []string          `json:"removed"`
+	} `json:"extensions"`
+}
+
+// URIs returns the purposes as purpose_of_use writes them, for
+// Policy.PurposesOfUse.
+func (e PurposeEdition) URIs() []string {
+	var out []string
+	for _, p := range e.Purposes {
+		out = append(out, e.System+"#"+p.Code)
+	}
+	return out
+}
+
+// TEFCAEditions returns the editions of TEFCA's exchange purposes, newest first.
+var TEFCAEditions = sync.OnceValue(func() []PurposeEdition {
+	names, _ := fs.Glob(tefcaFiles, "tefca/*.json")
+	slices.Sort(names)
+	slices.Reverse(names)
+	var out []PurposeEdition
+	for _, name := range names {
+		data, err := tefcaFiles.ReadFile(name)
+		var e PurposeEdition
+		if err == nil {
+			err = json.Unmarshal(data, &e, json.RejectUnknownMembers(true))
+		}
+		if err != nil {
+			panic("udap: " + name + ": " + err.Error()) // embedded: a test reads every file
+		}
+		out = append(out, e)
+	}
+	return out
+})
+
+// movedPurpose says what is known about a purpose of use that is not allowed.
+func movedPurpose(code string) string {
+	system, bare, isURI := strings.Cut(code, "#")
+	for i, e := range TEFCAEditions() {
+		for _, p := range e.Purposes {
+			switch {
+			case p.Code == bare && isURI && e.System == system && i > 0:
+				return fmt.Sprintf("%s stood in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date, TEFCAEditions()[0].Edition)
+			case p.Code == bare && isURI && e.System != system, p.Code == code && !isURI:
+				return "TEFCA writes it as " + e.System + "#" + p.Code
+			}
+		}
+	}
+	return ""
+}
+
+var checkExtensions = Check{"b2b.extensions", "Extension objects have the names of the current edition", ids("S1-198")}
+
+// JudgeExtensionNames warns about extension objects under names that an edition
+// of TEFCA has changed or removed. Unknown names are ignored.
+func JudgeExtensionNames(ant *AuthenticationToken, tr *Trace) {
+	now := TEFCAEditions()[0]
+	for name := range ant.Extensions {
+		if to, ok := now.Extensions.Moved[name]; ok {
+			tr.Warn(checkExtensions, Finding{Expected: to, Found: name, Remedy: fmt.Sprintf("the name became %s in TEFCA's edition of %s; the old one is ignored", to, now.Date)})
+		}
+		if slices.Contains(now.Extensions.Removed, name) {
+			tr.Warn(checkExtensions, Finding{Expected: "no " + name, Found: name, Remedy: fmt.Sprintf("it was removed before TEFCA's edition of %s and is ignored", now.Date)})
+		}
+	}
+}
+
+var (
+	checkSANPurpose = Check{"b2b.san_purpose", "The one purpose of use is that of the fragment of the client's URI", ids("S1-216")}
+	checkIAS        = Check{"b2b.tefca_ias", "A client for individual access sends tefca_ias with an id_token", ids("S1-198")}
+	checkTreatment  = Check{"b2b.treatment", "A query for treatment names the organization by NPI or TIN and by directory URL", ids("S1-210 S1-214")}
+)
+
+// sanPurpose applies TEFCA's rules on exchange purposes, where the community's
+// policy asks for them (Policy.PurposeFromSAN).
+func (j *b2b) sanPurpose(ant *AuthenticationToken) error {
+	if !j.p.PurposeFromSAN {
+		return nil
+	}
+	_, want, _ := strings.Cut(string(ant.Client), "#")
+	codes := j.out.PurposeOfUse
+	got := codes[0][strings.LastIndex(codes[0], "#")+1:]
+	if len(codes) != 1 || want == "" || got != want {
+		return j.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "), "each exchange purpose has its own certificate URI and registration")
+	}
+	j.tr.Pass(checkSANPurpose, want, got)
+	if want == "T-IAS" {
+		return j.individualAccess(ant)
+	}
+	if want == "T-TREAT" || want == "T-TRTMNT" {
+		j.treatment()
+	}
+	return nil
+}
+
+func (j *b2b) individualAccess(ant *AuthenticationToken) error {
+	const name = "tefca_ias"
+	ias, err := objectOf(ant.Extensions[name])
+	if err != nil {
+		return j.refuse(checkIAS, "a "+name+" object beside hl7-b2b", "no "+name+object(ant.Extensions).didYouMean(name), "")
+	}
+	if token, ok := ias.text("id_token"); !ok || token == "" {
+		return j.refuse(checkIAS, name+" with id_token", "no id_token", "")
+	}
+	j.tr.Pass(checkIAS, name+" with id_token", "present")
+	return nil
+}
+
+// treatment warns: the rule is the community's, and no format is prescribed.
+func (j *b2b) treatment() {
+	digits := 0
+	for _, r := range j.out.OrganizationName {
+		if r >= '0' && r <= '9' {
+			digits++
+		}
+	}
+	if digits < 9 {
+		j.tr.Warn(checkTreatment, Finding{Expected: "organization_name with an NPI or TIN", Found: j.out.OrganizationName})
+	}
+	if !strings.HasPrefix(strings.ToLower(j.out.OrganizationID), "https://") {
+		j.tr.Warn(checkTreatment, Finding{Expected: "organization_id as the organization's URL in the directory", Found: j.out.OrganizationID})
+	}
+}
