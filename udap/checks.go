@@ -71,7 +71,7 @@ func Checks() []Check {
 		checkCertPolicy, checkLeaf, checkUsage, checkAIA, checkRevocation, checkCommunities,
 		checkBinding, checkClientID, checkAntScope,
 	}
-	for _, c := range []claimChecks{statementChecks, assertionChecks, metadataChecks} {
+	for _, c := range []claimChecks{statementChecks, assertionChecks, metadataChecks, certificationChecks} {
 		for _, k := range []Check{c.iss, c.sub, c.aud, c.exp, c.iat, c.lifetime, c.nbf, c.jti} {
 			if k.Name != "" {
 				out = append(out, k)
@@ -81,6 +81,7 @@ func Checks() []Check {
 	out = append(out, checkDocument, checkMetaAlg, checkMetaBase, checkEndpoints)
 	out = append(out, registrationChecks()...)
 	out = append(out, b2bChecks()...)
+	out = append(out, certificationOwnChecks()...)
 	return out
 }
 

@@ -1,0 +1,235 @@
+package udap
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of certifications: three years (UDAP Security 7.4), and how many one
+// request may carry.
+const (
+	maxCertificationLife = 3 * 366 * 24 * time.Hour
+	maxCertifications    = 20
+)
+
+var certificationChecks = claimChecks{
+	iss:      Check{"certification.iss", "iss is a URI name of the certifier's certificate", ids("S2-17")},
+	sub:      Check{"certification.sub", "sub is the URI of the client that registers", ids("S2-17")},
+	aud:      Check{"certification.aud", "aud, where present, names this server", ids("S2-17")},
+	exp:      Check{"certification.exp", "The certification has not expired", ids("S2-17")},
+	iat:      Check{"certification.iat", "The certification was not issued in the future", ids("S2-17")},
+	lifetime: Check{"certification.lifetime", "exp is after iat by three years at most", ids("S2-17")},
+	nbf:      Check{"certification.nbf", "The certification is valid already", ids("S2-17")},
+	jti:      Check{"certification.jti", "jti is a non-empty string", ids("S2-17")},
+}
+
+var (
+	checkCertURIs   = Check{"certification.uris", "certification_name and certification_uris say what is certified", ids("S2-17")}
+	checkCertParams = Check{"certification.parameters", "The registration asks for nothing that the certification contradicts", ids("S2-17")}
+	checkCertified  = Check{"certification.accepted", "Certifications are judged; those not supported are ignored", ids("S1-116 S2-17")}
+	checkCertNeeded = Check{"certification.required", "The certifications that the community requires are there", ids("S1-117 S1-118")}
+)
+
+func certificationOwnChecks() []Check {
+	return []Check{checkCertURIs, checkCertParams, checkCertified, checkCertNeeded}
+}
+
+var certificationKind = kind{"certification", InvalidCertification, UnapprovedCertification, InvalidCertification, certificationChecks, maxCertificationLife}
+
+// Certification is a verified certification or endorsement of a client (UDAP
+// certifications profile; UDAP Security 7.4).
+type Certification struct {
+	Verified
+	Name       string
+	URIs       []string
+	SelfSigned bool // the client certified itself
+}
+
+// Certifications judges what a registration request carries beside its software
+// statement. Those whose URIs the community neither supports nor requires are
+// ignored; a bad one is left out of the result, so that it is never echoed; if
+// the community requires one and it is missing or bad, the refusal is an *Error
+// with invalid_client_metadata, invalid_certification or unapproved_certification.
+// No address that a certification names is ever followed.
+func (v *Verifier) Certifications(ctx context.Context, list []string, ss *SoftwareStatement, exp Expect, tr *Trace) ([]Certification, error) {
+	if tr == nil {
+		tr = NewTrace("register", exp.Now)
+	}
+	p := ss.Community.Policy
+	if len(list) > maxCertifications {
+		return nil, tr.Refuse(checkCertified, InvalidClientMetadata, Finding{Expected: fmt.Sprintf("at most %d certifications", maxCertifications), Found: fmt.Sprint(len(list))})
+	}
+	var good []Certification
+	bad := map[string]*Error{} // by certification URI
+	for i, compact := range list {
+		c, uris, err := v.certification(ctx, compact, ss, exp)
+		switch {
+		case err == nil:
+			good = append(good, *c)
+			tr.Pass(checkCertified, "a certification of the client", fmt.Sprintf("%d: %s by %s", i, c.Name, c.Client))
+		case uris == nil && err.Code == "":
+			tr.Skip(checkCertified, fmt.Sprintf("%d: %s", i, err.Detail))
+		default:
+			for _, u := range uris {
+				bad[u] = err
+			}
+			tr.Warn(checkCertified, Finding{Expected: "a valid certification", Found: fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail), Remedy: "it is left out of the registration", Err: err})
+		}
+	}
+	return good, requireCertifications(p.CertificationsNeeded, good, bad, tr)
+}
+
+func requireCertifications(needed []string, good []Certification, bad map[string]*Error, tr *Trace) error {
+	for _, uri := range needed {
+		if slices.ContainsFunc(good, func(c Certification) bool { return slices.Contains(c.URIs, uri) }) {
+			tr.Pass(checkCertNeeded, uri, "present")
+			continue
+		}
+		f := Finding{Expected: "the certification " + uri, Found: "none", Remedy: "send it in the certifications array of the request"}
+		code := InvalidClientMetadata
+		if e := bad[uri]; e != nil {
+			f.Found, f.Remedy, f.Err, code = e.Check+": "+e.Detail, "", e, e.Code
+		}
+		return tr.Refuse(checkCertNeeded, code, f)
+	}
+	return nil
+}
+
+// certification judges one. When it is to be ignored the error has no code.
+// Its steps go to a trace of their own: a bad certification is no refusal yet.
+func (v *Verifier) certification(ctx context.Context, compact string, ss *SoftwareStatement, exp Expect) (*Certification, []string, *Error) {
+	j := v.judge(ctx, certificationKind, exp, NewTrace("certification", exp.Now))
+	p := ss.Community.Policy
+	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
+	e, f := openCompact(compact)
+	if f != nil {
+		return nil, nil, asError(j.tr.Refuse(checkForm, InvalidCertification, f.finding()))
+	}
+	uris, _ := e.claims.list("certification_uris")
+	if !slices.ContainsFunc(uris, func(u string) bool { return slices.Contains(known, u) }) {
+		return nil, nil, &Error{Detail: "not supported here, ignored: " + list(uris)}
+	}
+	e, err := j.open(compact)
+	if err != nil {
+		return nil, uris, asError(err)
+	}
+	verified, err := j.trust(e, []*Community{ss.Community})
+	if err != nil {
+		return nil, uris, asError(err)
+	}
+	c := &Certification{Verified: *verified, URIs: uris}
+	if err := j.certificationClaims(e, ss, c); err != nil {
+		return nil, uris, asError(err)
+	}
+	return c, uris, nil
+}
+
+func asError(err error) *Error {
+	if e, ok := err.(*Error); ok {
+		return e
+	}
+	return &Error{Code: InvalidCertification, Detail: err.Error(), Err: err}
+}
+
+func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
+	iss, err := j.issuerInSAN(e, c.Leaf)
+	if err != nil {
+		return err
+	}
+	c.Client, c.SelfSigned = ClientURI(iss), iss == string(ss.Client)
+	if sub, ok := e.claims.text("sub"); !ok || sub != string(ss.Client) {
+		return j.refuseClaim(certificationChecks.sub, Finding{Expected: string(ss.Client), Found: e.claims.shown("sub")})
+	}
+	if err := j.certificationAudience(e); err != nil {
+		return err
+	}
+	if err := j.times(e, &c.Verified); err != nil {
+		return err
+	}
+	if err := j.identifier(e, &c.Verified); err != nil {
+		return err
+	}
+	name, ok := e.claims.text("certification_name")
+	if !ok || strings.TrimSpace(name) == "" {
+		return j.refuseClaim(checkCertURIs, Finding{Expected: "certification_name", Found: e.claims.shown("certification_name")})
+	}
+	c.Name = name
+	return j.certifiedParameters(e.claims, ss)
+}
+
+// certificationAudience: aud is optional; where it stands, one of its values
+// must be a URL of ours.
+func (j *judgement) certificationAudience(e *envelope) error {
+	if !e.claims.has("aud") {
+		return nil
+	}
+	auds, ok := e.claims.list("aud")
+	if s, isText := e.claims.text("aud"); isText {
+		auds, ok = []string{s}, true
+	}
+	ours := func(a string) bool { return a == j.exp.Audience || j.exp.OurURLs[a] != "" }
+	if !ok || !slices.ContainsFunc(auds, ours) {
+		return j.refuseClaim(certificationChecks.aud, Finding{Expected: "no aud, or one that names " + j.exp.Audience, Found: e.claims.shown("aud")})
+	}
+	return nil
+}
+
+// certifiedNames are registration parameters that a certification may fix.
+var certifiedNames = []string{
+	"client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri", "token_endpoint_auth_method",
+	"redirect_uris", "contacts", "grant_types", "response_types", "scope",
+}
+
+// certifiedParameters holds the statement's own claims against what is
+// certified: texts equal, lists within the certified ones.
+func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement) error {
+	statement, f := openCompact(ss.Raw)
+	if f != nil {
+		return j.refuseClaim(checkCertParams, f.finding())
+	}
+	for _, name := range certifiedNames {
+		want, got := certified[name], statement.claims[name]
+		if want == nil || got == nil || agrees(name, want, got) {
+			continue
+		}
+		return j.refuseClaim(checkCertParams, Finding{Expected: name + " within " + cut(string(want), 200), Found: cut(string(got), 200)})
+	}
+	j.tr.Pass(checkCertParams, "", "")
+	return nil
+}
+
+func agrees(name string, certified, asked jsontext.Value) bool {
+	allowed, ok := listOf(certified)
+	values, ok2 := listOf(asked)
+	if name == "scope" {
+		a, isText := textOf(certified)
+		b, isText2 := textOf(asked)
+		allowed, values, ok, ok2 = strings.Fields(a), strings.Fields(b), isText, isText2
+	}
+	if !ok || !ok2 {
+		return bytes.Equal(certified, asked)
+	}
+	for _, v := range values {
+		if !slices.ContainsFunc(allowed, func(a string) bool { return a == v || name == "redirect_uris" && matchesWildcard(a, v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// matchesWildcard: a certified redirect URI whose last path component is * lets
+// that one component vary, and nothing else (UDAP certifications 1).
+func matchesWildcard(certified, uri string) bool {
+	prefix, ok := strings.CutSuffix(certified, "/*")
+	if !ok || strings.Contains(prefix, "*") || strings.Count(prefix, "/") < 2 {
+		return false
+	}
+	rest, ok := strings.CutPrefix(uri, prefix+"/")
+	return ok && rest != "" && !strings.ContainsAny(rest, "/?#\\%") && rest != "." && rest != ".."
+}
