@@ -23,6 +23,7 @@ var (
 	checkIdentity  = udap.Check{Name: "own.certificate", Title: "Our certificate is a leaf, fits the key, and counts now", Requirements: []string{"S1-072", "S1-073", "S1-074"}}
 	checkURI       = udap.Check{Name: "own.uri", Title: "The client URI stands in our certificate", Requirements: []string{"S1-075", "S1-076"}}
 	checkStatement = udap.Check{Name: "register.parameters", Title: "The registration parameters keep the rules of their grant type", Requirements: []string{"S2-11"}}
+	checkDemanded  = udap.Check{Name: "register.demanded", Title: "Metadata that the community demands beyond the guide is given"}
 	checkPosted    = udap.Check{Name: "register.posted", Title: "A software statement of at most five minutes was posted to the registration endpoint it names", Requirements: []string{"S1-071", "S1-077", "S1-078", "S1-079", "S1-080", "S1-081"}}
 	checkAccepted  = udap.Check{Name: "register.accepted", Title: "The destination accepted the registration"}
 	checkClientID  = udap.Check{Name: "register.client_id", Title: "The answer names our client_id", Requirements: []string{"S1-067"}}
@@ -58,7 +59,7 @@ func Checks() []udap.Check {
 	return []udap.Check{
 		checkConnect, checkClock, checkBody,
 		checkFound, checkSlash, checkSigned, checkProfiles, checkGrant, checkAlgorithm, checkNeeds,
-		checkIdentity, checkURI, checkStatement, checkPosted, checkAccepted, checkClientID, checkEcho,
+		checkIdentity, checkURI, checkStatement, checkDemanded, checkPosted, checkAccepted, checkClientID, checkEcho,
 		checkB2B, checkAsked, checkGiven, checkLifetime, checkScope,
 		checkTarget, checkRead,
 		checkOwnChain, checkOwnFragment, checkWeb, checkAnchors, checkServerCert, checkMembers, checkWords, checkHosts,

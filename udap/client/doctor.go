@@ -76,6 +76,9 @@ func specimen() Registration {
 
 // vouching are the communities that matter: the one asked for, else all.
 func (c *Client) vouching() []*udap.Community {
+	if c.cfg.Verifier == nil {
+		return nil
+	}
 	if c.cfg.Community == "" {
 		return c.cfg.Verifier.Communities
 	}

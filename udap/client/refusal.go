@@ -107,7 +107,7 @@ func hint(c udap.Check, r *Reply, f *Refusal) string {
 var codeHints = map[udap.Code]string{
 	udap.InvalidSoftwareStatement:    "the statement itself was not accepted: compare iss, sub, aud, iat and exp with what is said above, and the clocks",
 	udap.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
-	udap.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document",
+	udap.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri (-page, -tos, -policy)",
 	udap.InvalidRedirectURI:          "each redirect URI must be https, absolute and without fragment",
 	udap.InvalidClient:               "not authenticated: the client_id may be of another destination or cancelled (register again), the certificate revoked or expired, or the clocks apart",
 	udap.InvalidGrant:                "the hl7-b2b extension object was not accepted: look at organization_id, purpose_of_use and what the community demands",

@@ -120,6 +120,7 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 	if err := checkParameters(tr, reg); err != nil {
 		return nil, err
 	}
+	c.checkDemands(tr, reg)
 	grant := ""
 	if len(reg.GrantTypes) > 0 {
 		grant = reg.GrantTypes[0]
@@ -172,6 +173,31 @@ func checkParameters(tr *udap.Trace, reg Registration) error {
 	}
 	tr.Pass(checkStatement, "", fmt.Sprintf("grant types %v, scope %q", reg.GrantTypes, reg.Scope))
 	return nil
+}
+
+// checkDemands warns about what this originator's profile of the community
+// says that registrations must carry; the destination has the last word.
+func (c *Client) checkDemands(tr *udap.Trace, reg Registration) {
+	given := map[string]bool{
+		"client_name": reg.ClientName != "", "client_uri": reg.ClientURI != "", "logo_uri": reg.LogoURI != "", "tos_uri": reg.TosURI != "",
+		"policy_uri": reg.PolicyURI != "", "contacts": len(reg.Contacts) > 0, "scope": reg.Scope != "",
+	}
+	var missing []string
+	for _, m := range c.vouching() {
+		for _, name := range m.Policy.RequiredMetadata {
+			if !given[name] && !slices.Contains(missing, name) {
+				missing = append(missing, name)
+			}
+		}
+	}
+	switch {
+	case len(reg.GrantTypes) == 0:
+		tr.Skip(checkDemanded, "the registration is being cancelled")
+	case len(missing) > 0:
+		tr.Warn(checkDemanded, udap.Finding{Expected: strings.Join(missing, ", "), Found: "none", Remedy: "the community demands them: give them (-page, -logo, -tos, -policy)"})
+	default:
+		tr.Pass(checkDemanded, "", "")
+	}
 }
 
 type parameterFault struct{ expected, found, remedy string }

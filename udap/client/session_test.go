@@ -197,3 +197,19 @@ func TestOtherCommunityIsRefused(t *testing.T) {
 		t.Fatalf("refusal %+v", out.Refusal)
 	}
 }
+
+func TestDemandsOfACommunity(t *testing.T) {
+	// Covers: diagnostics row 38
+	w, ctx := newWorld(t), context.Background()
+	cfg := w.config()
+	cfg.Verifier.Communities[0].Policy.RequiredMetadata = []string{"client_uri", "policy_uri", "contacts"}
+	c := newClient(t, cfg)
+	d, err := c.Discover(ctx)
+	noError(t, d.Trace, err)
+	reg := goodRegistration()
+	reg.PolicyURI = "https://client.example/policy"
+	out, err := c.Register(ctx, d, reg)
+	if got := out.Trace.Warnings(); err != nil || len(got) != 1 || got[0].Expected != "client_uri" {
+		t.Fatalf("error %v, warnings %+v: want one for client_uri", err, got)
+	}
+}

@@ -23,6 +23,8 @@ type entry struct {
 	err     error                // how the last fetch failed; nil when it did not
 	used    time.Time            // when it was last asked for
 	flight  chan struct{}        // closed when the fetch under way ends; nil when none is
+
+	kept *x509.RevocationList // the list that the store has; only the fetch under way looks at it
 }
 
 // usable reports whether the list still counts. RFC 5280 6.3.3: not past nextUpdate.

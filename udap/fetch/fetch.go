@@ -11,6 +11,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -31,7 +32,7 @@ type Config struct {
 	Refresh    time.Duration    // how often each list is fetched again; 0 means 5 minutes
 	Timeout    time.Duration    // for one fetch, from the look-up of the name to the last byte; 0 means 8 s
 	MaxBytes   int64            // of one list; 0 means 32 MiB
-	MaxTotal   int64            // of all lists kept in memory; 0 means 128 MiB
+	MaxTotal   int64            // of all lists kept in memory; 0 means 64 MiB
 	MaxLists   int              // kept in memory; 0 means 256
 	Roots      *x509.CertPool   // for https distribution points; nil means the system's
 	Store      ListStore        // keeps lists over restarts; nil keeps none
@@ -53,7 +54,7 @@ const (
 	defaultRefresh  = 5 * time.Minute
 	defaultTimeout  = 8 * time.Second
 	defaultMaxBytes = 32 << 20
-	defaultMaxTotal = 128 << 20
+	defaultMaxTotal = 64 << 20 // in memory a list takes about seven times its length
 	defaultMaxLists = 256
 
 	maxPlaces   = 8                // distribution points tried for one certificate
@@ -187,7 +188,7 @@ func (s *Source) fetch(e *entry) {
 		s.end(e, nil, err)
 		return
 	}
-	s.end(e, list, s.save(e, list))
+	s.end(e, list, s.keep(e, list))
 }
 
 // end records how a fetch went; a nil list leaves the one known in place.
@@ -215,13 +216,17 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	old := e.list
+	same := e.usable(s.cfg.Now()) && bytes.Equal(old.Raw, der)
+	s.mu.Unlock()
+	if same {
+		return old, nil // the verifier need not read it again
+	}
 	list, err := parse(der, e.issuer, s.cfg.Now())
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	old := e.list
-	s.mu.Unlock()
 	if err := newer(old, list); err != nil {
 		return nil, err
 	}

@@ -203,6 +203,33 @@ func TestStoreKeepsTheFloor(t *testing.T) {
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 7)
 }
 
+// countingStore counts how often a list is written.
+type countingStore struct {
+	MemoryStore
+	saves int
+}
+
+func (c *countingStore) SaveList(key string, l StoredList) error {
+	c.saves++
+	return c.MemoryStore.SaveList(key, l)
+}
+
+func TestUnchangedListIsNotReadAgain(t *testing.T) {
+	c, ca := newClock(), signer(t, "A")
+	store := &countingStore{}
+	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	s := newSource(t, c, Config{Allow: []string{p.URL}, Store: store})
+	first := one(t, s, ca, p.URL+"/a")
+	for range 5 {
+		c.move(time.Minute)
+		s.Refresh(context.Background())
+	}
+	again := one(t, s, ca, p.URL+"/a")
+	if again.List != first.List || store.saves != 1 || !again.Fetched.Equal(c.now()) || p.hits.Load() != 6 {
+		t.Fatalf("same list: %v, saved %d times, fetched %s, %d fetches", again.List == first.List, store.saves, again.Fetched, p.hits.Load())
+	}
+}
+
 type brokenStore struct{}
 
 func (brokenStore) LoadList(string) (StoredList, bool, error) {

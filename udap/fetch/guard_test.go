@@ -48,6 +48,11 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 		"http://public.example:" + c.port() + "/a.crl", // a public name that leads to loopback
 		"http://mixed.example:" + c.port() + "/a.crl",
 		"http://2130706433:" + c.port() + "/a.crl",
+		"http://0x7f.1:" + c.port() + "/a.crl",
+		"http://0:" + c.port() + "/a.crl",
+		"http://[::1]:" + c.port() + "/a.crl",
+		"http://[::ffff:7f00:1]:" + c.port() + "/a.crl",
+		"https://localhost:" + c.port() + "/a.crl",
 		"http://127.0.0.1.:" + c.port() + "/a.crl",
 		"http://user@127.0.0.1:" + c.port() + "/a.crl",
 		"http://127.0.0.1:" + c.port() + "/a.crl#x",

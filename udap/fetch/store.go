@@ -69,15 +69,17 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 	return list, l.Fetched
 }
 
-// save keeps a list that is about to be used. A failure is reported in the
-// state and does not stop the list from counting now.
-func (s *Source) save(e *entry, list *x509.RevocationList) error {
-	if s.cfg.Store == nil {
+// keep stores a list that is about to be used, once. A failure is reported in
+// the state, tried again with the next fetch, and does not stop the list from
+// counting now.
+func (s *Source) keep(e *entry, list *x509.RevocationList) error {
+	if s.cfg.Store == nil || e.kept == list {
 		return nil
 	}
 	if err := s.cfg.Store.SaveList(e.key.text(), StoredList{DER: list.Raw, Fetched: s.cfg.Now()}); err != nil {
 		return fmt.Errorf("the list was fetched but could not be kept: %w", err)
 	}
+	e.kept = list
 	return nil
 }
 

@@ -194,7 +194,7 @@ func TestListIsNotTheTruth(t *testing.T) {
 }
 
 func TestNothingIsFetchedBeforeTrust(t *testing.T) {
-	// Covers: case 073, case 076
+	// Covers: case 076
 	tr := newTrust(t, udap.Policy{AIA: []string{"https://ca.example"}})
 	c := newCanary(t)
 	url := "http://127.0.0.1:" + c.port() + "/x"
