@@ -24,7 +24,7 @@ var (
 	errMethod      = bad("the method is not a token")
 	errTarget      = bad("the request target has a character that none may have")
 	errVersion     = bad("the protocol version is not one of HTTP")
-	errOldVersion  = &Error{Status: 505, Reason: "only HTTP/1.1 is spoken here"}
+	errOldVersion  = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
 	errStatus      = bad("the status code is not three digits from 100 to 599")
 	errHosts       = bad("there is not exactly one Host")
 	errHost        = bad("the Host has a character that none may have")
