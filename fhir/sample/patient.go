@@ -9,9 +9,9 @@ const (
 )
 
 var races = []struct{ code, name, detail, detailName string }{
+	{"2028-9", "Asian", "2036-2", "Filipino"},
 	{"2106-3", "White", "", ""}, {"2106-3", "White", "", ""}, {"2106-3", "White", "", ""},
 	{"2054-5", "Black or African American", "", ""},
-	{"2028-9", "Asian", "2036-2", "Filipino"},
 	{"1002-5", "American Indian or Alaska Native", "1586-7", "Shoshone"},
 }
 
@@ -66,8 +66,8 @@ func (p *person) gender() string {
 func (p *person) extensions() arr {
 	race := races[p.index%len(races)]
 	parts := arr{extension("ombCategory", "valueCoding", coding(cdcRace, race.code, race.name))}
-	if race.detail != "" || p.every(25) {
-		parts = append(parts, extension("detailed", "valueCoding", coding(cdcRace, "2036-2", "Filipino")))
+	if race.detail != "" {
+		parts = append(parts, extension("detailed", "valueCoding", coding(cdcRace, race.detail, race.detailName)))
 	}
 	parts = append(parts, extension("text", "valueString", race.name))
 	birth, sex := "M", "248153007"
