@@ -140,7 +140,7 @@ func (s *Service) register(ctx context.Context, req RegistrationRequest, st *uda
 	}
 	stored, previous, err := s.cfg.Store.Register(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), Registration{
 		ID: newClientID(), Community: st.Community.URI, Client: st.Client, Granted: granted, Statement: st.Raw,
-		Certifications: certifications, Leaf: st.Leaf.Raw, JWKSURI: st.Metadata.JWKSURI, Created: tr.Time, Changed: tr.Time,
+		Certifications: certifications, Leaf: st.Leaf.Raw, Created: tr.Time, Changed: tr.Time,
 	})
 	if err != nil {
 		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)

@@ -18,7 +18,6 @@ type Registration struct {
 	Statement      string            `json:"statement"`                // the software statement as submitted
 	Certifications []string          `json:"certifications,omitempty"` // those accepted, as submitted
 	Leaf           []byte            `json:"leaf"`                     // DER of the certificate that signed the statement (UDAP DCR 5.1)
-	JWKSURI        string            `json:"jwksUri,omitempty"`        // experimental: where keys named by jku may come from (S2-24)
 	Created        time.Time         `json:"created"`
 	Changed        time.Time         `json:"changed"`
 

@@ -46,19 +46,13 @@ type Config struct {
 	// that is none of ours with the default metadata; else the answer is 204.
 	UnknownCommunityDefault bool
 
-	Explain      Explain
-	TracePage    func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record       func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
-	Now          func() time.Time
-	Address      func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
-	Limits       Limits
-	Experimental Experimental
-	Extensions   []Extension // extension objects besides hl7-b2b that are recognised
-}
-
-// Experimental switches on what the guides call so.
-type Experimental struct {
-	JKU bool // authentication tokens with jku in place of x5c (UDAP Security 2.0, 7.6)
+	Explain    Explain
+	TracePage  func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record     func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
+	Now        func() time.Time
+	Address    func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Limits     Limits
+	Extensions []Extension // extension objects besides hl7-b2b that are recognised
 }
 
 // Service is the authorization server.
