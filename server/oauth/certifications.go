@@ -2,16 +2,21 @@ package oauth
 
 import (
 	"context"
-	"strings"
 
 	"fhirdest.example/udap"
 )
 
-// judgeCertifications returns the certifications that count. Bad or unknown
-// ones are left out and never echoed, unless the community requires one.
-func (s *Service) judgeCertifications(_ context.Context, sent []string, st *udap.SoftwareStatement, tr *udap.Trace) ([]string, error) {
-	if needed := st.Community.Policy.CertificationsNeeded; len(needed) > 0 {
-		return nil, tr.Refuse(checkCertifications, udap.InvalidClientMetadata, udap.Finding{Expected: "certifications " + strings.Join(needed, ", "), Found: "none that counts"})
+// judgeCertifications returns the certifications that count, as submitted. Bad
+// or unsupported ones are left out and never echoed, unless the community
+// requires one (UDAP Security 2.0, 3.3 and 7.4).
+func (s *Service) judgeCertifications(ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *udap.Trace) ([]string, error) {
+	good, err := s.cfg.Verifier.Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)
+	if err != nil {
+		return nil, err
 	}
-	return nil, nil
+	var kept []string
+	for _, c := range good {
+		kept = append(kept, c.Raw)
+	}
+	return kept, nil
 }

@@ -24,7 +24,6 @@ var (
 	checkRegisterUDAP   = check("register.udap", `udap is the string "1"`, "S1-102")
 	checkRegisterGrants = check("register.grants", "The grant types work at this server", "S1-036 S1-182")
 	checkRegisterScope  = check("register.scope", "At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-098 S2-14 S2-16")
-	checkCertifications = check("register.certifications", "Certifications that the community requires are there and good; others count only if good", "S1-116 S1-117 S1-118 S2-17")
 	checkRegisterJTI    = check("register.jti", "The software statement was not used before", "S1-081 S2-18")
 	checkRegisterCancel = check("register.cancel", "There is a registration to cancel", "S1-122")
 	checkRegistered     = check("register.done", "The registration is stored under the community and the client URI", "S1-110 S1-112 S1-119 S1-120 S1-124 S2-08")
@@ -46,7 +45,7 @@ var (
 	checkGrantType  = check("token.grant_type", "grant_type is one that this server knows", "S1-165 S1-182 S1-183")
 	checkGrant      = check("token.grant", "The client is registered for the grant, and the grant works here", "S1-182")
 	checkResources  = check("token.resources", "No resources claim, which this server does not support (UDAP client authorization grants 6.7)", "S1-182")
-	checkExtension  = check("token.extension", "Extension objects besides hl7-b2b are well-formed where they are known", "S1-182")
+	checkExtension  = check("token.extension", "Extension objects that mean nothing here are ignored, and that is said", "S1-182")
 	checkScope      = check("token.scope", "At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-182 S2-14 S2-15 S2-16")
 	checkIssued     = check("token.issued", "The token is stored, with what it allows, to when and in whose context", "S1-184 S2-22")
 	checkToken      = check("introspect.token", "The token is this client's and good", "")
@@ -59,7 +58,7 @@ func Checks() []udap.Check {
 	return slices.Concat(
 		[]udap.Check{checkMethod, checkQuery, checkType, checkBody, checkStore, checkLimit, checkInternal},
 		[]udap.Check{checkRegisterBody, checkRegisterUDAP, checkRegisterGrants, checkRegisterScope,
-			checkCertifications, checkRegisterJTI, checkRegisterCancel, checkRegistered, checkRenewed},
+			checkRegisterJTI, checkRegisterCancel, checkRegistered, checkRenewed},
 		[]udap.Check{checkAuthorization, checkSecret, checkClientUDAP, checkAssertionType, checkAssertion, checkClientJTI},
 		[]udap.Check{checkGrantType, checkGrant, checkResources, checkExtension, checkScope, checkIssued, checkToken, checkBearer, checkTokenParam},
 		metadataChecks(),

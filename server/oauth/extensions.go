@@ -1,51 +1,35 @@
 package oauth
 
 import (
-	"github.com/go-json-experiment/json/jsontext"
+	"maps"
+	"slices"
 
 	"fhirdest.example/udap"
 )
 
-// Extension is an authorization extension object that this server recognises
-// besides hl7-b2b. Whatever else a client sends under extensions is ignored,
-// always (UDAP client authorization grants 6.4 allows that or refusing).
-type Extension struct {
-	Key  string
-	Hint func(key string) string // what to say about a key that is not this one but was once, or ""
-	// Judge says what is wrong with the object, or nothing.
-	Judge func(jsontext.Value) error
+// tefcaIAS is TEFCA's extension object for individual access. Package udap
+// judges it beside hl7-b2b; it holds an identity token and a person's
+// particulars, so it is neither kept nor shown.
+const tefcaIAS = "tefca_ias"
+
+// extensionsOf lists the authorization extension objects that mean something
+// in a community.
+func extensionsOf(p udap.Policy) []string {
+	if p.PurposeFromSAN {
+		return []string{udap.B2BKey, tefcaIAS}
+	}
+	return []string{udap.B2BKey}
 }
 
-// judgeExtensions judges the extension objects besides hl7-b2b and keeps the
-// good ones as the token's context.
-func (s *Service) judgeExtensions(a *authenticated, g *granted, tr *udap.Trace) error {
-	for _, x := range s.cfg.Extensions {
-		v, sent := a.ant.Extensions[x.Key]
-		if !sent {
-			continue
-		}
-		if err := x.Judge(v); err != nil {
-			return tr.Refuse(checkExtension, udap.InvalidGrant, udap.Finding{Expected: x.Key + " as its definition has it", Found: err.Error(), Err: err})
-		}
-		tr.Pass(checkExtension, x.Key, "well-formed")
-		g.extensions[x.Key] = v
-	}
-	for key := range a.ant.Extensions {
-		if _, kept := g.extensions[key]; !kept {
-			tr.Warn(checkExtension, udap.Finding{Expected: "extension objects that the metadata lists", Found: key, Remedy: s.extensionHint(key)})
+// noteExtensions says what became of the other extension objects: they are
+// ignored, always (UDAP client authorization grants 6.4 allows that or
+// refusing), and one that has been renamed is recognised.
+func noteExtensions(a *authenticated, tr *udap.Trace) {
+	udap.JudgeExtensionNames(a.ant, tr)
+	known := extensionsOf(a.ant.Community.Policy)
+	for _, key := range slices.Sorted(maps.Keys(a.ant.Extensions)) {
+		if !slices.Contains(known, key) {
+			tr.Warn(checkExtension, udap.Finding{Expected: "extension objects that the metadata lists", Found: key, Remedy: "it was ignored"})
 		}
 	}
-	return nil
-}
-
-func (s *Service) extensionHint(key string) string {
-	for _, x := range s.cfg.Extensions {
-		if x.Hint == nil {
-			continue
-		}
-		if hint := x.Hint(key); hint != "" {
-			return hint
-		}
-	}
-	return "it was ignored"
 }

@@ -45,15 +45,12 @@ type signedClaims struct {
 func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
 	d := UDAPDocument{
 		Versions: []string{"1"}, Profiles: []string{"udap_dcr", "udap_authn", "udap_authz"},
-		Extensions: []string{udap.B2BKey}, ExtensionsRequired: []string{},
+		Extensions: extensionsOf(p), ExtensionsRequired: []string{},
 		Certifications: orEmpty(p.Certifications), CertificationsRequired: orEmpty(p.CertificationsNeeded),
 		GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), AuthorizationEndpoint: s.authorizationEndpoint(),
 		TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"}, TokenAlgorithms: rsaFirst(p.SignatureAlgorithms()),
 		RegistrationEndpoint: s.urls.Register, RegistrationAlgorithms: rsaFirst(p.SignatureAlgorithms()),
 		IntrospectionEndpoint: s.urls.Introspect, RevocationEndpoint: s.urls.Revoke,
-	}
-	for _, x := range s.cfg.Extensions {
-		d.Extensions = append(d.Extensions, x.Key)
 	}
 	if !p.B2BOptional {
 		d.ExtensionsRequired = append(d.ExtensionsRequired, udap.B2BKey)

@@ -46,13 +46,12 @@ type Config struct {
 	// that is none of ours with the default metadata; else the answer is 204.
 	UnknownCommunityDefault bool
 
-	Explain    Explain
-	TracePage  func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record     func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
-	Now        func() time.Time
-	Address    func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
-	Limits     Limits
-	Extensions []Extension // extension objects besides hl7-b2b that are recognised
+	Explain   Explain
+	TracePage func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record    func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
+	Now       func() time.Time
+	Address   func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Limits    Limits
 }
 
 // Service is the authorization server.

@@ -103,9 +103,7 @@ func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *udap.Tr
 		g.purposes = b2b.PurposeOfUse
 		g.extensions[udap.B2BKey] = a.ant.Extensions[udap.B2BKey]
 	}
-	if err := s.judgeExtensions(a, g, tr); err != nil {
-		return nil, err
-	}
+	noteExtensions(a, tr)
 	g.scope, err = s.judgeScope(a, p["scope"], tr)
 	return g, err
 }
