@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"fhirdest.example/udap/fetch"
 )
 
 // doctor examines both sides and lists what is wrong; nothing is registered.
@@ -17,6 +20,7 @@ func doctor(ctx context.Context, c *call) error {
 	r := cl.Doctor(ctx)
 	c.out.result.Outcome = r
 	c.out.trace(r.Trace)
+	c.showLists()
 	if r.Wrong > 0 {
 		return errors.New(diagnosis(r.Wrong, r.Doubtful))
 	}
@@ -29,4 +33,26 @@ func diagnosis(wrong, doubtful int) string {
 		return "nothing is wrong"
 	}
 	return fmt.Sprintf("%d wrong, %d doubtful", wrong, doubtful)
+}
+
+// showLists tells how each revocation list that was needed stands.
+func (c *call) showLists() {
+	c.out.result.Lists = c.lists.State()
+	for _, l := range c.out.result.Lists {
+		c.out.say("list     %s: %s", l.Place, standing(l))
+	}
+}
+
+func standing(l fetch.State) string {
+	switch {
+	case !l.Usable && l.Number == "":
+		return "not to be had: " + l.Error
+	case !l.Usable:
+		return fmt.Sprintf("number %s ran out on %s: %s", l.Number, l.NextUpdate.Format(time.RFC3339), l.Error)
+	}
+	text := fmt.Sprintf("number %s of %s, until %s, %d entries", l.Number, l.ThisUpdate.Format(time.RFC3339), l.NextUpdate.Format(time.RFC3339), l.Entries)
+	if l.Expiring {
+		text += ", runs out soon"
+	}
+	return text
 }

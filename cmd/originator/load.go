@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fhirdest.example/certs"
@@ -102,9 +103,10 @@ func (c *call) open() (*client.Client, error) {
 	}
 	cfg := client.Config{
 		Base: c.Base, Community: udap.CommunityURI(c.Community), ClientURI: udap.ClientURI(c.URI), Algorithm: c.Algorithm,
-		Verifier: &udap.Verifier{Communities: communities, Revocation: lists}, TLSRoots: roots,
+		Verifier: &udap.Verifier{Communities: communities, Revocation: lists, Status: lists, Issuers: lists}, TLSRoots: roots,
 		Dial: c.Connect, DialName: c.ConnectName, Wrap: wrap, Timeout: c.timeout, Now: c.now,
 	}
+	c.lists = lists
 	if id != nil {
 		cfg.Chain, cfg.Key = id.Chain, id.Key
 	}
@@ -172,7 +174,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 		}
 		uri := udap.CommunityURI(name)
 		if byURI[uri] == nil {
-			byURI[uri] = &udap.Community{URI: uri, Name: name, Policy: udap.Policy{Revocation: rule}}
+			byURI[uri] = &udap.Community{URI: uri, Name: name, Policy: udap.Policy{Revocation: rule, AIA: c.AIA}}
 			out = append(out, byURI[uri])
 		}
 		if err := addAnchors(byURI[uri], file, list); err != nil {
@@ -216,13 +218,13 @@ func (c *call) tlsRoots() (*x509.CertPool, error) {
 }
 
 func (c *call) revocation() (*fetch.Source, error) {
-	cfg := fetch.Config{Allow: c.Allow, Now: c.now}
+	cfg := fetch.Config{Allow: slices.Concat(c.Allow, c.AIA), Now: c.now}
 	for _, l := range c.Lists {
 		cfg.Configured = append(cfg.Configured, fetch.Configured{Place: l})
 	}
 	s, err := fetch.New(cfg)
 	if err != nil {
-		return nil, complaint{strings.TrimPrefix(err.Error(), "fetch: "), "-allow takes scheme://host:port, for example http://localhost:9481"}
+		return nil, complaint{strings.TrimPrefix(err.Error(), "fetch: "), "-allow and -aia take scheme://host:port, for example http://localhost:9481"}
 	}
 	return s, nil
 }

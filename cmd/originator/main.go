@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"fhirdest.example/udap/fetch"
 )
 
 func main() {
@@ -42,6 +44,7 @@ type call struct {
 	session *session
 	out     *printer
 	now     func() time.Time
+	lists   *fetch.Source  // of revocation; set once the originator is open
 	atEnd   []func() error // closes what was opened, in the order of opening
 }
 

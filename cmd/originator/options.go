@@ -69,6 +69,7 @@ type remembered struct {
 	Revocation  string `json:"revocation,omitempty"`
 	Allow       texts  `json:"allow,omitempty"`
 	Lists       texts  `json:"lists,omitempty"`
+	AIA         texts  `json:"aia,omitempty"`
 	Evidence    string `json:"evidence,omitempty"`
 }
 
@@ -122,6 +123,7 @@ func (o *options) common(f *flag.FlagSet) {
 	f.StringVar(&o.Revocation, "revocation", "", "")
 	f.Var(&o.Allow, "allow", "")
 	f.Var(&o.Lists, "list", "")
+	f.Var(&o.AIA, "aia", "")
 	f.StringVar(&o.Evidence, "evidence", "", "")
 	f.StringVar(&o.session, "session", "originator.json", "")
 	f.StringVar(&o.sandbox, "sandbox", "", "")

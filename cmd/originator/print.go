@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/fetch"
 )
 
 // printer shows what happened: results on out, traces on err; with -json one
@@ -28,6 +29,7 @@ type result struct {
 
 	Discovery any            `json:"discovery,omitempty"`
 	Outcome   any            `json:"outcome,omitempty"`
+	Lists     []fetch.State  `json:"lists,omitempty"`
 	Body      jsontext.Value `json:"body,omitempty"`
 }
 

@@ -78,7 +78,7 @@ func (s *session) recall(now *remembered) {
 			*f.now = *f.old
 		}
 	}
-	for _, f := range []struct{ now, old *texts }{{&now.Anchors, &old.Anchors}, {&now.Allow, &old.Allow}, {&now.Lists, &old.Lists}} {
+	for _, f := range []struct{ now, old *texts }{{&now.Anchors, &old.Anchors}, {&now.Allow, &old.Allow}, {&now.Lists, &old.Lists}, {&now.AIA, &old.AIA}} {
 		if len(*f.now) == 0 {
 			*f.now = *f.old
 		}

@@ -45,6 +45,8 @@ Whom we believe:
   -anchor URI=FILE       the same for the community URI
   -revocation RULE       required (default), soft or off
   -list FILE|URL         revocation list for issuers without distribution point; repeatable
+  -aia ORIGIN            scheme://host:port from which issuers that the destination left
+                         out may be fetched (default: nowhere); repeatable
   -allow ORIGIN          scheme://host:port of lists that may be private; repeatable
 
 Who we are:

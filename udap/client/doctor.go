@@ -162,7 +162,25 @@ func (c *Client) examineAnchors(tr *udap.Trace) {
 			}
 		}
 	}
+	if a := twice(c.cfg.Verifier.Communities); a != nil {
+		tr.Warn(checkAnchors, udap.Finding{Found: a.Subject.String() + " is the anchor of two communities", Remedy: "which one a server belongs to is ambiguous: -community decides"})
+		return
+	}
 	tr.Pass(checkAnchors, "", fmt.Sprintf("%d communities", len(c.vouching())))
+}
+
+// twice finds an anchor of two communities.
+func twice(communities []*udap.Community) *x509.Certificate {
+	seen := map[string]bool{}
+	for _, m := range communities {
+		for _, a := range m.Anchors {
+			if seen[string(a.Raw)] {
+				return a
+			}
+			seen[string(a.Raw)] = true
+		}
+	}
+	return nil
 }
 
 func servesWebs(a *x509.Certificate, roots *x509.CertPool) bool {

@@ -35,7 +35,7 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 }
 
 func TestDoctorFinds(t *testing.T) {
-	// Covers: diagnostics rows 1, 3, 4, 6, 8, 11, 12, 13, 14, 15, 17, 18, 20, 23, 25, 31, 40, 41
+	// Covers: diagnostics rows 1, 3, 4, 6, 8, 11, 12, 13, 14, 15, 17, 18, 20, 22, 23, 25, 31, 40, 41
 	w := newWorld(t)
 	for _, tc := range []struct {
 		name        string
@@ -77,6 +77,11 @@ func TestDoctorFinds(t *testing.T) {
 		}, "doctor.own.fragment", udap.Warned, "OpenSSL", true},
 		{"web anchor as community anchor", func(w *world, c *Config) { c.Verifier.Communities[0].Anchors = []*x509.Certificate{w.tlsCA.Cert} }, "doctor.anchors", udap.Warned, "both as", true},
 		{"anchor run out", func(w *world, c *Config) { c.Now = func() time.Time { return epoch.AddDate(2, 0, 0) } }, "doctor.anchors", udap.Refused, "present root", true},
+		{"one anchor, two communities", func(w *world, c *Config) {
+			other := w.communityB()
+			other.Anchors = []*x509.Certificate{w.a.Root.Cert}
+			c.Verifier.Communities = append(c.Verifier.Communities, other)
+		}, "doctor.anchors", udap.Warned, "ambiguous", false},
 		{"community anchor as web anchor", func(w *world, c *Config) {
 			c.TLSRoots = x509.NewCertPool()
 			c.TLSRoots.AddCert(w.a.Root.Cert)

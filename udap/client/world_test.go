@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -66,6 +67,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// rsaKey is one for all: making one takes longer than most tests.
+var rsaKey = sync.OnceValue(func() crypto.Signer { return must(certs.NewKey("rsa2048")) })
+
+func keyOf(kind certs.KeyKind) crypto.Signer {
+	if kind == "rsa2048" {
+		return rsaKey()
+	}
+	return must(certs.NewKey(kind))
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -79,7 +90,7 @@ func (w *world) leaf(c *certs.Community, kind certs.KeyKind, uris ...string) *ce
 }
 
 func (w *world) leafWith(c *certs.Community, kind certs.KeyKind, change func(*certs.Template), uris ...string) *certs.Identity {
-	key := must(certs.NewKey(kind))
+	key := keyOf(kind)
 	tmpl := certs.Template{
 		CommonName: "member", URIs: uris, NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.AddDate(0, 6, 0),
 		CRL: []string{w.lists.URL + "/" + c.Issuing.Cert.Subject.CommonName[:1] + "/issuing.crl"},
