@@ -1,0 +1,170 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"fhirdest.example/server/audit"
+	"fhirdest.example/udap"
+)
+
+// newFront is a front before a handler of the test's own.
+func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
+	var log bytes.Buffer
+	return &front{
+		public: authorities{"h"}, toPub: h, fhir: []string{"/fhir"}, body: 100, slots: make(chan struct{}, 1),
+		log: slog.New(slog.NewTextHandler(&log, nil)), meter: newMeter(),
+	}, &log
+}
+
+func ask(f http.Handler, target string) (res *http.Response, body string, aborted bool) {
+	w := httptest.NewRecorder()
+	func() {
+		defer func() { aborted = recover() == http.ErrAbortHandler }()
+		f.ServeHTTP(w, httptest.NewRequest("GET", "https://h"+target, nil))
+	}()
+	return w.Result(), w.Body.String(), aborted
+}
+
+// A panic is answered with a 500 in the caller's language, logged without what
+// the client sent, and counted; once the answer has begun, the connection is
+// cut instead, so that no half answer looks whole.
+func TestPanics(t *testing.T) {
+	secret := "secret-token"
+	for target, want := range map[string]string{"/fhir/Patient": "OperationOutcome", "/oauth/token": `"error":"server_error"`} {
+		f, log := newFront(func(http.ResponseWriter, *http.Request) { panic("failed on " + secret) })
+		res, body, aborted := ask(f, target)
+		if aborted || res.StatusCode != 500 || !strings.Contains(body, want) || strings.Contains(body+log.String(), secret) {
+			t.Errorf("%s: %d %s\n%s", target, res.StatusCode, body, log)
+		}
+		if !strings.Contains(log.String(), "panic") || !strings.Contains(log.String(), "TestPanics") {
+			t.Errorf("the log has no panic with its stack: %s", log)
+		}
+		if got := metric(t, f, "destination_panics_total"); got != "1" {
+			t.Errorf("panics counted: %q", got)
+		}
+	}
+	f, _ := newFront(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "begun")
+		var m map[string]int
+		m["x"]++
+	})
+	if _, _, aborted := ask(f, "/fhir"); !aborted {
+		t.Error("a panic in the middle of an answer does not cut the connection")
+	}
+}
+
+func metric(t *testing.T, f *front, name string) string {
+	t.Helper()
+	families, err := f.meter.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range families {
+		if m.GetName() == name {
+			return fmt.Sprint(m.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	return ""
+}
+
+// Covers: case 268
+func TestOverload(t *testing.T) {
+	inside, release := make(chan struct{}), make(chan struct{})
+	f, _ := newFront(func(http.ResponseWriter, *http.Request) { close(inside); <-release })
+	done := make(chan struct{})
+	go func() { ask(f, "/fhir/a"); close(done) }()
+	<-inside
+	res, body, _ := ask(f, "/fhir/b")
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "OperationOutcome") {
+		t.Errorf("beyond the number: %d %v %s", res.StatusCode, res.Header, body)
+	}
+	close(release)
+	<-done
+	f.toPub = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
+	if res, _, _ := ask(f, "/fhir/c"); res.StatusCode != 204 {
+		t.Errorf("the place is not given back: %d", res.StatusCode)
+	}
+}
+
+// Forwarding fields that name another host are counted, and the log keeps them
+// on one line.
+//
+// Covers: case 279, case 302
+func TestForwardedMismatchIsNoted(t *testing.T) {
+	f, _ := newFront(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
+	for _, host := range []string{"H", "evil\x1b[31m"} {
+		r := httptest.NewRequest("GET", "https://h/fhir", nil)
+		r.Header.Set("X-Forwarded-Host", host)
+		f.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if got := metric(t, f, "destination_forwarded_mismatch_total"); got != "1" {
+		t.Errorf("counted %q, want 1", got)
+	}
+}
+
+// Every status that the server answers itself has codes.
+func TestEveryOwnStatusHasCodes(t *testing.T) {
+	for _, status := range []int{400, 404, 405, 413, 415, 421, 429, 500, 503} {
+		if c := codes[status]; c.oauth == "" || c.issue == "" {
+			t.Errorf("%d has no codes", status)
+		}
+	}
+}
+
+func TestPrivatePaths(t *testing.T) {
+	for _, c := range []struct{ public, private, path, want string }{
+		{"https://h/acme/fhir", "https://p:1/acme/fhir", "/acme/oauth/token", "/acme/oauth/token"},
+		{"https://h/acme/fhir", "https://p:1/x/y/fhir", "/acme/oauth/token", "/x/y/oauth/token"},
+		{"https://h/acme/fhir", "https://p:1/x/fhir", "/acme/fhir/.well-known/udap", "/x/fhir/.well-known/udap"},
+		{"https://h/acme/fhir", "https://p:1/x/fhir", "/.well-known/oauth-authorization-server/acme/oauth", "/.well-known/oauth-authorization-server/x/oauth"},
+		{"https://h/fhir", "https://p:1/x/fhir", "/oauth/token", "/x/oauth/token"},
+		{"https://h/acme/fhir", "https://p:1/fhir", "/acme/oauth/token", "/oauth/token"},
+	} {
+		s := &Server{cfg: Config{Public: c.public, Private: c.private}}
+		if got := s.privatePath(c.path); got != c.want {
+			t.Errorf("%s under %s, private %s: %s, want %s", c.path, c.public, c.private, got, c.want)
+		}
+	}
+}
+
+func TestAuthoritySpellings(t *testing.T) {
+	for base, want := range map[string][]string{
+		"https://h/x": {"h", "h:443", "H"}, "https://h:443/x": {"h", "h:443"}, "https://h:8443/x": {"h:8443"}, "https://[::1]/x": {"[::1]", "[::1]:443"}, "https://[::1]:8/x": {"[::1]:8"},
+	} {
+		a := authoritiesOf(base)
+		for _, host := range want {
+			if !a.has(host) {
+				t.Errorf("%s lacks %s", base, host)
+			}
+		}
+		if a.has("") || a.has("h:80") || a.has("other") {
+			t.Errorf("%s has %v", base, a)
+		}
+	}
+}
+
+// Who is authenticated is judged by the names of udap's checks; these must be
+// there.
+func TestAuditKnowsUDAPsChecks(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range udap.Checks() {
+		names[c.Name] = true
+	}
+	tr := &udap.Trace{}
+	for _, name := range []string{"jws.signature", "chain.path"} {
+		if !names[name] {
+			t.Errorf("udap has no check %q", name)
+		}
+		tr.Pass(udap.Check{Name: name}, "", "")
+	}
+	if !audit.Authenticated(tr) {
+		t.Error("both proofs do not authenticate")
+	}
+}
