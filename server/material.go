@@ -28,10 +28,11 @@ type material struct {
 	warnings    []string // what was accepted by policy and should be looked at
 }
 
-// member is a community and what this destination holds in it.
+// member is a community and what this destination holds in it: nothing where
+// it only trusts the community's members, else at least one RSA key.
 type member struct {
 	udap *udap.Community
-	own  []*certs.Identity // at least one has an RSA key
+	own  []*certs.Identity
 }
 
 // loader reads files, gathering what is wrong and going on.
@@ -105,7 +106,7 @@ func (l *loader) member(at string, c Community) *member {
 	m := &member{udap: &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Policy: policy}}
 	or(&m.udap.Name, c.URI)
 	for i, f := range c.Anchors {
-		m.udap.Anchors = append(m.udap.Anchors, l.authorities(fmt.Sprintf("%s.anchors[%d]", at, i), f)...)
+		m.udap.Anchors = append(m.udap.Anchors, l.anchors(fmt.Sprintf("%s.anchors[%d]", at, i), f)...)
 	}
 	for i, f := range c.Intermediates {
 		m.udap.Intermediates = append(m.udap.Intermediates, l.authorities(fmt.Sprintf("%s.intermediates[%d]", at, i), f)...)
@@ -138,6 +139,18 @@ func (l *loader) authorities(at, name string) []*x509.Certificate {
 		l.dates(at, name, c)
 		if !c.BasicConstraintsValid || !c.IsCA {
 			l.add("name the certificate of the authority that issues, not one that it issued", "%s: %s (%s) is not a CA", at, name, certs.Describe(c))
+		}
+	}
+	return list
+}
+
+// anchors reads a file of CA certificates that package udap would trust.
+func (l *loader) anchors(at, name string) []*x509.Certificate {
+	before := len(l.complaints)
+	list := l.authorities(at, name)
+	for _, a := range list {
+		if err := udap.CheckAnchor(a, l.now); err != nil && len(l.complaints) == before {
+			l.add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name, err)
 		}
 	}
 	return list

@@ -28,8 +28,10 @@ func (s *Server) readiness() console.Readiness {
 		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Issuer: s.cfg.Issuer, Started: s.started,
 		Lists: s.listStates(), Clients: s.expiringClients(now), Warnings: s.currentWarnings(),
 	}
+	without := s.oauth.Withheld(context.Background())
 	for i, m := range s.communities {
 		c := s.communityState(i, m, now)
+		c.Withheld = withheld(m, without)
 		r.Ready = r.Ready || c.Withheld == ""
 		r.Communities = append(r.Communities, c)
 	}
@@ -50,7 +52,6 @@ func (s *Server) currentWarnings() []string {
 func (s *Server) communityState(i int, m *member, now time.Time) console.Community {
 	c := console.Community{
 		URI: string(m.udap.URI), Name: m.udap.Name, Profile: s.cfg.Communities[i].Profile, Revocation: s.selfTests.of(m.udap.URI),
-		Withheld: m.withheld(now),
 	}
 	or(&c.Profile, "ssraa-2")
 	for _, own := range m.own {
@@ -62,22 +63,17 @@ func (s *Server) communityState(i int, m *member, now time.Time) console.Communi
 	return c
 }
 
-// withheld says why the community's metadata would not be believed, and is
-// therefore not served; empty when it is.
-func (m *member) withheld(now time.Time) string {
-	var why string
-	for _, own := range m.own {
-		if !hasRSA(own) {
-			continue
-		}
-		leaf := own.Leaf()
-		if !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter) {
-			return ""
-		}
-		why = fmt.Sprintf("the certificate that signs its metadata (%s) counts from %s to %s", certs.Describe(leaf),
-			leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339))
+// withheld says why the community's metadata is not served; empty when it is.
+func withheld(m *member, all []oauth.Withheld) string {
+	if len(m.own) == 0 {
+		return "this destination has no certificate of the community; its members are trusted all the same"
 	}
-	return why
+	for _, w := range all {
+		if w.Community == m.udap.URI {
+			return w.Reason
+		}
+	}
+	return ""
 }
 
 func certificateState(c *x509.Certificate, of string, now time.Time) console.Certificate {
@@ -172,6 +168,9 @@ func (s *Server) testMyself(ctx context.Context) {
 func (s *Server) testRevocation(ctx context.Context, m *member) string {
 	if m.udap.Policy.Revocation == udap.RevocationOff {
 		return "off by policy: revoked certificates are accepted"
+	}
+	if len(m.own) == 0 {
+		return "nothing of ours to test"
 	}
 	for _, own := range m.own {
 		issuer := issuerOf(own.Chain, m.udap)
