@@ -14,7 +14,7 @@ import (
 
 // authorize makes the authorization server.
 func (s *Server) authorize() error {
-	scopes, err := scope.NewCatalogue(supportedScopes(), enforceable)
+	scopes, err := scope.NewCatalogue(supportedScopes(s.cfg.Writable), enforceable)
 	if err != nil {
 		return err
 	}
@@ -50,16 +50,23 @@ func (s *Server) members() []oauth.Member {
 }
 
 // supportedScopes is what the FHIR service can enforce, in both editions'
-// forms: everything it serves can be read and searched. A scope for one type
-// is granted under the wildcard; those listed are the ones worth asking for.
-func supportedScopes() []string {
-	out := []string{"system/*.read", "system/*.rs"}
+// forms: everything it serves can be read and searched, and written where the
+// operator allows it. A scope for one type is granted under the wildcard; the
+// types listed are the ones worth asking for.
+func supportedScopes(writable bool) []string {
+	allowed := []string{"read", "rs"}
+	if writable {
+		allowed = append(allowed, "write", "cruds")
+	}
+	var out []string
 	for _, t := range []string{
-		"AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device", "DiagnosticReport", "DocumentReference",
+		"*", "AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device", "DiagnosticReport", "DocumentReference",
 		"Encounter", "Goal", "Immunization", "Location", "Medication", "MedicationRequest", "Observation", "Organization",
 		"Patient", "Practitioner", "PractitionerRole", "Procedure", "Provenance", "RelatedPerson", "ServiceRequest",
 	} {
-		out = append(out, "system/"+t+".read", "system/"+t+".rs")
+		for _, a := range allowed {
+			out = append(out, "system/"+t+"."+a)
+		}
 	}
 	return out
 }

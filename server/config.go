@@ -44,6 +44,7 @@ type Config struct {
 	Revocation       Revocation  `yaml:"revocation,omitempty"`
 	Rates            Rates       `yaml:"rates,omitempty"`
 
+	Writable      bool          `yaml:"writable,omitempty"`      // grant scopes that change data, too
 	Patients      int           `yaml:"patients,omitempty"`      // size of the synthetic population seeded into an empty fhir.bolt; 0: none
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
 	Limits        Limits        `yaml:"limits,omitempty"`

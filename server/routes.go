@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -49,13 +50,21 @@ func (s *Server) fhirHandler() (http.Handler, error) {
 		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Store: s.records, Authorize: s.bearer, Now: s.deps.Now,
 		MaxBody: int64(s.cfg.Limits.Body), Services: map[string]string{"register": urls.Register, "token": urls.Token, "introspect": urls.Introspect, "revoke": urls.Revoke},
 		Failed: func(r *http.Request, err error) {
-			s.deps.Log.Error("the FHIR service failed", "method", r.Method, "cause", err)
+			method := "" // none when the audit record fails on its own time
+			if r != nil {
+				method = r.Method
+			}
+			s.deps.Log.Error("the FHIR service failed", "method", method, "cause", err)
 		},
 	}
 	if err := fhir.Seed(context.Background(), c, s.cfg.Patients); err != nil {
 		return nil, err
 	}
-	return fhir.New(c)
+	h, err := fhir.New(c)
+	if closer, ok := h.(io.Closer); ok {
+		s.service = closer
+	}
+	return h, err
 }
 
 func pathOf(base string) string {

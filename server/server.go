@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,6 +42,7 @@ type Server struct {
 	public, admin net.Listener
 	trust         *store.Trust
 	records       *store.FHIR
+	service       io.Closer     // the FHIR service: closed before its store
 	lines         *evidence.Log // nil: no evidence is written
 	revocation    *fetch.Source
 	verifier      *udap.Verifier
@@ -294,13 +296,16 @@ func (s *Server) Close() error {
 	if s.lines != nil {
 		errs = append(errs, s.lines.Close())
 	}
+	if s.service != nil {
+		errs = append(errs, s.service.Close())
+	}
 	if s.trust != nil {
 		errs = append(errs, s.trust.Close())
 	}
 	if s.records != nil {
 		errs = append(errs, s.records.Close())
 	}
-	s.public, s.admin, s.lines, s.trust, s.records = nil, nil, nil, nil, nil
+	s.public, s.admin, s.lines, s.service, s.trust, s.records = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -124,3 +124,29 @@ func TestRevocationAndTrace(t *testing.T) {
 		}
 	}
 }
+
+// Scopes that change data are granted where the operator allows it, and only
+// then can a client change any.
+//
+// Covers: S1-098, S2-14
+func TestWritableIsTheOperatorsChoice(t *testing.T) {
+	patient := `{"resourceType":"Patient","name":[{"family":"HTEST"}]}`
+	for _, c := range []struct {
+		writable bool
+		granted  string
+		status   int
+	}{{false, "system/Patient.rs", 403}, {true, "system/Patient.cruds", 201}} {
+		d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = c.writable })
+		s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/Patient.cruds")
+		if s.Token.Scope != c.granted {
+			t.Errorf("writable %v: granted %q, want %q", c.writable, s.Token.Scope, c.granted)
+		}
+		res := d.Do("POST", "/acme/fhir/Patient", strings.NewReader(patient), "Authorization", "Bearer "+s.Token.Access, "Content-Type", "application/fhir+json")
+		if res.StatusCode != c.status {
+			t.Errorf("writable %v: %d, want %d", c.writable, res.StatusCode, c.status)
+		}
+		if at := res.Header.Get("Location"); c.status == 201 && !strings.HasPrefix(at, servertest.Base+"/Patient/") {
+			t.Errorf("Location %q is not under the public base", at)
+		}
+	}
+}
