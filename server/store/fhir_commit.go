@@ -55,7 +55,7 @@ func (s *FHIR) commit(jobs []*job) {
 				}
 				st.wrote = false
 			}
-			return nil
+			return st.settle()
 		})
 		if spoiler < 0 {
 			finish(jobs, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -15,8 +16,16 @@ import (
 type state struct {
 	docs, ids, versions, index, log, settings *bbolt.Bucket
 
-	key   []byte // reused for index keys that are put
-	wrote bool   // something was changed since the job began
+	keys  []indexChange // of the index, to be done in order: see settle
+	arena []byte        // where their keys stand
+	wrote bool          // something was changed since the job began
+	err   error         // of settle, when it was a Scan that needed it
+}
+
+// indexChange is a key that comes or goes.
+type indexChange struct {
+	key []byte
+	del bool
 }
 
 var (
@@ -80,6 +89,7 @@ func (s *state) Version(doc, version uint64) (fhir.Entry, bool) {
 }
 
 func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
+	s.settle()
 	c := s.index.Cursor()
 	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
 		n := len(k) - 9
@@ -107,7 +117,8 @@ func (s *state) Reindex(doc uint64, t search.Terms) error {
 	s.wrote = true
 	before := append(search.Terms(nil), e.Terms...)
 	e.Terms = t
-	return errors.Join(s.reindex(doc, before, t), s.docs.Put(number(doc), encodeEntry(e)))
+	s.reindex(doc, before, t)
+	return s.docs.Put(number(doc), encodeEntry(e))
 }
 
 func (s *state) Setting(name string) []byte { return s.settings.Get([]byte(name)) }
@@ -197,7 +208,8 @@ func (s *state) Put(e fhir.Entry) (uint64, error) {
 			return 0, err
 		}
 	}
-	return e.Doc, errors.Join(s.reindex(e.Doc, before, e.Terms), s.docs.Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
+	s.reindex(e.Doc, before, e.Terms)
+	return e.Doc, errors.Join(s.docs.Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
 }
 
 func history(e fhir.Entry) fhir.Entry {
@@ -219,31 +231,49 @@ func (s *state) logChange(e fhir.Entry) error {
 }
 
 // reindex turns one set of terms into another. Both are in order.
-func (s *state) reindex(doc uint64, before, after search.Terms) error {
+func (s *state) reindex(doc uint64, before, after search.Terms) {
 	old := list(before)
-	var err error
 	after.Each(func(term []byte) bool {
 		for len(old) > 0 && bytes.Compare(old[0], term) < 0 {
-			err = errors.Join(err, s.index.Delete(s.indexKey(old[0], doc)))
+			s.changeIndex(old[0], doc, true)
 			old = old[1:]
 		}
 		if len(old) > 0 && bytes.Equal(old[0], term) {
 			old = old[1:]
 			return true
 		}
-		err = errors.Join(err, s.index.Put(s.indexKey(term, doc), nil))
+		s.changeIndex(term, doc, false)
 		return true
 	})
 	for _, term := range old {
-		err = errors.Join(err, s.index.Delete(s.indexKey(term, doc)))
+		s.changeIndex(term, doc, true)
 	}
-	return err
 }
 
-func (s *state) indexKey(term []byte, doc uint64) []byte {
-	s.key = append(append(s.key[:0], term...), 0)
-	s.key = binary.BigEndian.AppendUint64(s.key, doc)
-	return s.key
+func (s *state) changeIndex(term []byte, doc uint64, del bool) {
+	if need := len(term) + 9; cap(s.arena)-len(s.arena) < need {
+		s.arena = make([]byte, 0, max(need, 64<<10))
+	}
+	at := len(s.arena)
+	s.arena = append(append(s.arena, term...), 0)
+	s.arena = binary.BigEndian.AppendUint64(s.arena, doc)
+	s.keys = append(s.keys, indexChange{s.arena[at:len(s.arena):len(s.arena)], del})
+}
+
+// settle does the changes of the index in the order of their keys. Bolt splits
+// its pages at the end of a transaction only, so that keys in any other order
+// would each move half of a page that has grown large.
+func (s *state) settle() error {
+	slices.SortStableFunc(s.keys, func(a, b indexChange) int { return bytes.Compare(a.key, b.key) })
+	for _, c := range s.keys {
+		if c.del {
+			s.err = errors.Join(s.err, s.index.Delete(c.key))
+		} else {
+			s.err = errors.Join(s.err, s.index.Put(c.key, nil))
+		}
+	}
+	s.keys = s.keys[:0]
+	return s.err
 }
 
 func list(t search.Terms) [][]byte {
