@@ -1,0 +1,90 @@
+package search
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir/tree"
+)
+
+// memory is an Index in memory.
+type memory struct {
+	x    *Extractor
+	keys [][]byte // term, 0, number, in order
+	docs []memoryDoc
+}
+
+type memoryDoc struct {
+	typ, id string
+	terms   Terms
+}
+
+var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newMemory() *memory {
+	return &memory{x: &Extractor{Bases: []string{"https://fhir.test/fhir"}, Now: func() time.Time { return testNow }}}
+}
+
+func (m *memory) add(t testing.TB, body string) {
+	t.Helper()
+	root, err := tree.Parse([]byte(body))
+	if err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	d := memoryDoc{typ: root.Get("resourceType").Text(), id: root.Get("id").Text()}
+	d.terms = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow})
+	m.docs = append(m.docs, d)
+	d.terms.Each(func(term []byte) bool {
+		key := append(append([]byte(nil), term...), 0)
+		m.keys = append(m.keys, binary.BigEndian.AppendUint64(key, uint64(len(m.docs))))
+		return true
+	})
+}
+
+func (m *memory) settle() { slices.SortFunc(m.keys, bytes.Compare) }
+
+func (m *memory) Scan(from, to []byte, f func([]byte, uint64) bool) {
+	at, _ := slices.BinarySearchFunc(m.keys, from, bytes.Compare)
+	for ; at < len(m.keys) && bytes.Compare(m.keys[at], to) < 0; at++ {
+		k := m.keys[at]
+		if n := len(k) - 9; !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
+			return
+		}
+	}
+}
+
+func (m *memory) Terms(doc uint64) (string, Terms) { return m.docs[doc-1].id, m.docs[doc-1].terms }
+
+func (m *memory) Find(typ, id string) (uint64, bool) {
+	for i, d := range m.docs {
+		if d.typ == typ && d.id == id {
+			return uint64(i + 1), true
+		}
+	}
+	return 0, false
+}
+
+func (m *memory) Identity(doc uint64) (string, string) { return m.docs[doc-1].typ, m.docs[doc-1].id }
+
+// find gives the ids that a query finds, in order.
+func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]string, error) {
+	t.Helper()
+	q, err := m.x.Parse([]string{typ}, pairs, strict)
+	if err != nil {
+		return nil, err
+	}
+	all := func(string) Filter { return Everything() }
+	r, err := NewFinder(context.Background(), m, all, all).Find(q)
+	if err != nil {
+		return nil, err
+	}
+	ids := []string{}
+	for _, doc := range r.Docs {
+		ids = append(ids, m.docs[doc-1].id)
+	}
+	return ids, nil
+}

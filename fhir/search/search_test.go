@@ -1,0 +1,193 @@
+package search
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"fhirdest.example/fhir/sample"
+)
+
+// TestVectors finds what each line of testdata/queries.txt says: a query, "=>",
+// and ids in order, or the issue code of its refusal. Resources stand above.
+func TestVectors(t *testing.T) {
+	m := newMemory()
+	f, err := os.Open("testdata/queries.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	queries := 0
+	for n := 1; lines.Scan(); n++ {
+		line := lines.Text()
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '{':
+			m.add(t, line)
+		default:
+			m.settle()
+			queries++
+			t.Run(line, func(t *testing.T) { m.check(t, line) })
+		}
+	}
+	if queries < 50 {
+		t.Fatalf("%d queries only", queries)
+	}
+}
+
+func (m *memory) check(t *testing.T, line string) {
+	query, want, ok := strings.Cut(line, " => ")
+	if !ok {
+		query, want = strings.TrimSuffix(line, " =>"), ""
+	}
+	typ, raw, _ := strings.Cut(query, "?")
+	var pairs []Pair
+	for _, one := range strings.Split(raw, "&") {
+		k, v, _ := strings.Cut(one, "=")
+		name, err1 := url.QueryUnescape(k)
+		value, err2 := url.QueryUnescape(v)
+		if err1 != nil || err2 != nil {
+			t.Fatal("cannot be read")
+		}
+		pairs = append(pairs, Pair{name, value})
+	}
+	ids, err := m.find(t, typ, true, pairs...)
+	got := strings.Join(ids, " ")
+	var e *Error
+	if errors.As(err, &e) {
+		got = "!" + e.Code
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if got != want {
+		t.Errorf("%s: got %q, want %q (%v)", query, got, want, err)
+	}
+}
+
+// TestListsAndTermsAgree holds the three ways of judging a query against one
+// another: by the terms of a few, by whole lists, and each resource by itself.
+func TestListsAndTermsAgree(t *testing.T) {
+	m := newMemory()
+	err := sample.Generate(6, func(_, _ string, body []byte) error { m.add(t, string(body)); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.settle()
+	rnd := rand.New(rand.NewPCG(7, 7))
+	all := func(string) Filter { return Everything() }
+	found := 0
+	for range 3000 {
+		typ, pairs := m.randomQuery(rnd)
+		q, err := m.x.Parse([]string{typ}, pairs, true)
+		if err != nil {
+			t.Fatalf("%s %v: %v", typ, pairs, err)
+		}
+		f := NewFinder(context.Background(), m, all, all)
+		clauses := f.resolveAll(q.Clauses)
+		byLists := f.all(typ, clauses)
+		byTerms := f.matching(typ, clauses, Everything())
+		var each []uint64
+		for i, d := range m.docs {
+			if d.typ == typ && allHold(clauses, d.id, d.terms) {
+				each = append(each, uint64(i+1))
+			}
+		}
+		if !slices.Equal(byLists, each) || !slices.Equal(byTerms, each) {
+			t.Fatalf("%s %v: lists %v, terms %v, each %v", typ, pairs, byLists, byTerms, each)
+		}
+		found += len(each)
+	}
+	if found < 3000 {
+		t.Errorf("the queries find %d only", found)
+	}
+}
+
+// randomQuery asks for values that are there, with modifiers and prefixes.
+func (m *memory) randomQuery(rnd *rand.Rand) (string, []Pair) {
+	d := m.docs[rnd.IntN(len(m.docs))]
+	var pairs []Pair
+	for range 1 + rnd.IntN(3) {
+		var terms [][]byte
+		d.terms.Each(func(t []byte) bool { terms = append(terms, t); return true })
+		term := terms[rnd.IntN(len(terms))]
+		p := tables().byID[uint16(term[0])<<8|uint16(term[1])]
+		if pair, ok := randomPair(rnd, p, term[2:]); ok {
+			pairs = append(pairs, pair)
+		}
+	}
+	return d.typ, pairs
+}
+
+var escaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
+
+func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
+	if rnd.IntN(12) == 0 && p.Code != "_id" && p.Code != "_type" {
+		return Pair{p.Code + ":missing", fmt.Sprint(rnd.IntN(2) == 0)}, true
+	}
+	head, tail, _ := strings.Cut(string(value), sep)
+	switch {
+	case p.Code == "_type" || head == "":
+		return Pair{}, false
+	case p.Kind == Token:
+		if tail == implicit {
+			tail = ""
+		} else if rnd.IntN(2) == 0 {
+			head = escaper.Replace(tail) + "|" + escaper.Replace(head)
+			return Pair{p.Code + pickOne(rnd, "", ":not"), head}, p.Code != "_id"
+		}
+		if p.Code == "_id" {
+			return Pair{p.Code, head}, true
+		}
+		return Pair{p.Code + pickOne(rnd, "", ":not"), escaper.Replace(head)}, true
+	case p.Kind == String:
+		return Pair{p.Code + pickOne(rnd, "", ":exact", ":contains"), escaper.Replace(head)}, true
+	case p.Kind == Date:
+		return Pair{p.Code, pickOne(rnd, "", "eq", "ne", "lt", "le", "gt", "ge", "sa", "eb", "ap") + pickOne(rnd, "2024", "2023-06", "2025-01-15", "1980", "2024-02-01T00:00:00Z")}, true
+	case p.Kind == Quantity || p.Kind == Number:
+		return Pair{p.Code, pickOne(rnd, "", "ne", "lt", "le", "gt", "ge", "ap") + fmt.Sprint(rnd.IntN(200))}, true
+	case p.Kind == Reference && head[0] >= ' ':
+		return Pair{p.Code, head}, true
+	case p.Kind == URI:
+		return Pair{p.Code, escaper.Replace(head)}, true
+	}
+	return Pair{}, false
+}
+
+func pickOne(rnd *rand.Rand, of ...string) string { return of[rnd.IntN(len(of))] }
+
+func TestOrderedKeepsTheOrderOfNumbers(t *testing.T) {
+	numbers := []float64{-1e300, -2, -1.5, -0.001, 0, 0.001, 1, 1.5, 2, 1e300}
+	for i := 1; i < len(numbers); i++ {
+		a, b := ordered(nil, numbers[i-1]), ordered(nil, numbers[i])
+		if string(a) >= string(b) || unordered(a) != numbers[i-1] {
+			t.Errorf("%v and %v", numbers[i-1], numbers[i])
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"name=a", "date=ge2020", "patient.name:exact=x", "_has:Observation:patient:code=x", "_sort=-date", "value-quantity=5.4|a|b", `name=a\,b,c`, "_include=*", "code=|"} {
+		f.Add(s)
+	}
+	m := newMemory()
+	f.Fuzz(func(t *testing.T, s string) {
+		k, v, _ := strings.Cut(s, "=")
+		q, err := m.x.Parse([]string{"Observation"}, []Pair{{k, v}}, false)
+		var e *Error
+		if err != nil && !errors.As(err, &e) {
+			t.Fatalf("%q: %v", s, err)
+		}
+		if err == nil && len(q.Used)+len(q.Ignored) != 1 {
+			t.Fatalf("%q is neither used nor told", s)
+		}
+	})
+}
