@@ -51,7 +51,7 @@ func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Per
 	switch sc.Context {
 	case "system", "user":
 	case "patient":
-		if g.Patient == "" {
+		if g.Patient == "" || typ == "Group" { // a Group tells who else is in it
 			return nil, false
 		}
 		in, ok := search.InCompartment(typ, g.Patient)
