@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"sync"
+	"time"
 	"weak"
 )
 
@@ -47,11 +48,103 @@ type listKey struct {
 	issuer digest
 }
 
+// sigKey is one certificate and the key that is said to have signed it.
+type sigKey struct{ child, issuerKey digest }
+
+// pathKey is all that a search for paths depends on but the time: every
+// certificate that was sent, in order, and the community. A Verifier's
+// communities do not change under it: a change of trust or policy makes a new
+// Verifier, and with it an empty memory.
+type pathKey struct {
+	sent      digest
+	community *Community
+}
+
+// foundPaths are acceptable paths, and the time between which every certificate
+// on all of them is within its dates.
+type foundPaths struct {
+	paths       [][]*x509.Certificate
+	from, until time.Time
+}
+
 // memory is what a verifier may safely remember: nothing in it depends on the
-// time, and nothing says that a message was believed.
+// time, and nothing says that a message was believed. Only successes are kept.
 type memory struct {
 	certs bounded[digest, *x509.Certificate]
+	sigs  bounded[sigKey, struct{}]
+	paths bounded[pathKey, foundPaths]
 	lists bounded[listKey, *judgedList]
+}
+
+// parseCertificate parses DER once per certificate.
+func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
+	k := digest(sha256.Sum256(der))
+	if c, ok := v.memory.certs.get(k); ok {
+		return c, nil
+	}
+	c, err := x509.ParseCertificate(der)
+	if err == nil {
+		v.memory.certs.put(k, c, maxCachedCerts)
+	}
+	return c, err
+}
+
+// signedBy verifies one signature between certificates, once per pair. The key
+// is the child's whole DER and the issuer's whole public key, never a name.
+func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
+	k := sigKey{sha256.Sum256(child.Raw), sha256.Sum256(parent.RawSubjectPublicKeyInfo)}
+	if _, ok := v.memory.sigs.get(k); ok {
+		return nil
+	}
+	err := parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+	if err == nil {
+		v.memory.sigs.put(k, struct{}{}, maxCachedSigs)
+	}
+	return err
+}
+
+// pathsTo finds the paths from the first certificate to a community, or
+// remembers them. Dates are looked at again each time; outside of them the
+// search is made anew, so that it can say what is wrong. A path that needed
+// fetched issuers is not kept: the leniency is flagged at each use.
+func (j *judgement) pathsTo(c *Community, sent []*x509.Certificate) ([][]*x509.Certificate, *certFault, int) {
+	m, now := &j.v.memory.paths, j.exp.Now
+	k := pathKey{sent: digestOf(sent), community: c}
+	if f, ok := m.get(k); ok && !now.Before(f.from) && !now.After(f.until) {
+		return f.paths, nil, 0
+	}
+	s := &search{community: c, now: now, pool: pool(sent[1:], c.Intermediates), signed: j.v.signedBy}
+	known := len(s.pool)
+	paths, f := j.pathsWithin(s, sent[0])
+	if len(paths) > 0 && len(s.pool) == known {
+		m.put(k, withDates(paths), maxCachedPaths)
+	}
+	return paths, f, s.reach
+}
+
+// digestOf identifies certificates in their order.
+func digestOf(certs []*x509.Certificate) digest {
+	h := sha256.New()
+	for _, c := range certs {
+		sum := sha256.Sum256(c.Raw)
+		h.Write(sum[:])
+	}
+	return digest(h.Sum(nil))
+}
+
+func withDates(paths [][]*x509.Certificate) foundPaths {
+	f := foundPaths{paths: paths, from: paths[0][0].NotBefore, until: paths[0][0].NotAfter}
+	for _, path := range paths {
+		for _, c := range path {
+			if c.NotBefore.After(f.from) {
+				f.from = c.NotBefore
+			}
+			if c.NotAfter.Before(f.until) {
+				f.until = c.NotAfter
+			}
+		}
+	}
+	return f
 }
 
 func (v *Verifier) judgedList(list *x509.RevocationList, issuer *x509.Certificate) *judgedList {

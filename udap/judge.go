@@ -116,14 +116,13 @@ func (j *judgement) lead(e *envelope, among []*Community) (*Community, [][]*x509
 	var nearest *certFault
 	reach := -1
 	for _, c := range among {
-		s := &search{community: c, now: j.exp.Now, pool: pool(e.certs[1:], c.Intermediates), signed: j.v.signedBy}
-		paths, f := j.pathsWithin(s, e.certs[0])
+		paths, f, got := j.pathsTo(c, e.certs)
 		if len(paths) > 0 {
 			j.passPath(c, paths[0])
 			return c, paths, nil
 		}
-		if f != nil && s.reach > reach {
-			nearest, reach = f, s.reach
+		if f != nil && got > reach {
+			nearest, reach = f, got
 		}
 	}
 	if nearest == nil {
@@ -187,13 +186,4 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 		return soft, nil
 	}
 	return nil, j.tr.Refuse(checkRevocation, j.kind.untrusted, worst.finding())
-}
-
-// signedBy verifies one signature between certificates.
-func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
-	return parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
-}
-
-func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
-	return x509.ParseCertificate(der)
 }

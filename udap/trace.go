@@ -131,6 +131,9 @@ func (f Finding) detail() string {
 // printable bounds a text and replaces what could forge a log line or move a
 // terminal's cursor (controls, bidirectional marks, invalid UTF-8).
 func printable(s string) string {
+	if len(s) <= maxStepText && plainASCII(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '�'
@@ -145,4 +148,13 @@ func printable(s string) string {
 		cut--
 	}
 	return s[:cut] + "…"
+}
+
+func plainASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
