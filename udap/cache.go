@@ -71,6 +71,7 @@ type foundPaths struct {
 // time, and nothing says that a message was believed. Only successes are kept.
 type memory struct {
 	certs bounded[digest, *x509.Certificate]
+	shown bounded[*x509.Certificate, string]
 	sigs  bounded[sigKey, struct{}]
 	paths bounded[pathKey, foundPaths]
 	lists bounded[listKey, *judgedList]
@@ -87,6 +88,16 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 		v.memory.certs.put(k, c, maxCachedCerts)
 	}
 	return c, err
+}
+
+// shownAs is the certificate's name for people, put together once.
+func (v *Verifier) shownAs(c *x509.Certificate) string {
+	if s, ok := v.memory.shown.get(c); ok {
+		return s
+	}
+	s := certShown(c)
+	v.memory.shown.put(c, s, maxCachedCerts)
+	return s
 }
 
 // signedBy verifies one signature between certificates, once per pair. The key

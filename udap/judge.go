@@ -80,7 +80,7 @@ func (j *judgement) certificates(e *envelope, code Code) error {
 		return err
 	}
 	leaf := e.certs[0]
-	j.tr.Certificate = certShown(leaf)
+	j.tr.Certificate = j.v.shownAs(leaf)
 	if err := checkKey(leaf.PublicKey); err != nil {
 		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{Expected: "RSA of 2048 bits or more, P-256 or P-384", Found: err.Error(), Remedy: "have a certificate issued for a stronger key"})
 	}
@@ -145,7 +145,7 @@ func pool(sent, configured []*x509.Certificate) []*x509.Certificate {
 func (j *judgement) passPath(c *Community, path []*x509.Certificate) {
 	names := make([]string, len(path))
 	for i, cert := range path {
-		names[i] = cut(cert.Subject.String(), 100)
+		names[i] = j.v.shownAs(cert)
 	}
 	found := strings.Join(names, " < ")
 	j.tr.Pass(checkPath, "a path to an anchor", fmt.Sprintf("community %s: %s", c.URI, found))

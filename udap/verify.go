@@ -8,7 +8,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Verifier judges what others signed. The zero value refuses everything.
+// Verifier judges what others signed. The zero value refuses everything. It may
+// be used by many goroutines. Its communities do not change under it: a change
+// of anchors, intermediates or policy makes a new Verifier, whose memory is empty.
 type Verifier struct {
 	Communities []*Community     // in configuration order; the first that a leaf leads to counts
 	Revocation  RevocationSource // nil: every status is unknown
