@@ -18,13 +18,17 @@ func (s *Server) authorize() error {
 	if err != nil {
 		return err
 	}
+	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), enforceable)
+	if err != nil {
+		return err
+	}
 	explain := oauth.ExplainOperator
 	if s.cfg.Explain == "client" {
 		explain = oauth.ExplainClient
 	}
 	r := s.cfg.Rates
 	s.oauth, err = oauth.New(oauth.Config{
-		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Members: s.members(), Store: s.trust, Scopes: scopes,
+		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Members: s.members(), Store: s.trust, Scopes: scopes, Personal: personal,
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
 		TracePage: func(id string) string { return s.cfg.Admin.URL + "/traces/" + id },
@@ -67,6 +71,17 @@ func supportedScopes(writable bool) []string {
 		for _, a := range allowed {
 			out = append(out, "system/"+t+"."+a)
 		}
+	}
+	return out
+}
+
+// personalScopes are those that clients for people may register for; they are
+// not listed before the authorization code grant works.
+func personalScopes(writable bool) []string {
+	out := []string{"openid", "fhirUser", "offline_access", "launch/patient"}
+	for _, s := range supportedScopes(writable) {
+		rest := strings.TrimPrefix(s, "system/")
+		out = append(out, "user/"+rest, "patient/"+rest)
 	}
 	return out
 }
