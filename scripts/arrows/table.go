@@ -63,7 +63,7 @@ var table = []row{
 	{room: "server/console", reason: "let a person watch",
 		ours: []string{"udap", "server/audit"}, others: []string{strict, mux}, less: []string{"encoding/json"}},
 	{room: "server/servertest", reason: "a whole destination inside a test",
-		ours: []string{"server", "server/...", "udap/udaptest", "udap", "certs"}, others: []string{strict}},
+		ours: []string{"server", "server/...", "udap/...", "udap", "certs"}, others: []string{strict}},
 	{room: "server", reason: "assemble, route, configure",
 		ours:   []string{"udap", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire", "gateway/evidence", "server/..."},
 		others: []string{strict, mux, xsync, xtime, metrics, "golang.org/x/sys/unix"}, less: []string{"encoding/json"}},
