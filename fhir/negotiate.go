@@ -9,7 +9,7 @@ import (
 // formats maps what _format and Accept may say to what is written.
 var formats = map[string]string{
 	"json": "json", "application/json": "json", "application/fhir+json": "json", "text/json": "json",
-	"application/json+fhir": "json", "*/*": "json", "application/*": "json", "text/*": "json",
+	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json", "text/*": "json",
 }
 
 // negotiate chooses the form of the answer: _format wins over Accept (R4 http

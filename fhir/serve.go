@@ -20,8 +20,13 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		resp = f.response()
 	}
-	if resp.body != nil && resp.contentType == "" && wantsPretty(r) {
-		resp.body = pretty(resp.body)
+	if resp.body != nil && resp.contentType == "" {
+		switch {
+		case wantsHTML(r):
+			s.asPage(w.Header(), resp)
+		case wantsPretty(r):
+			resp.body = pretty(resp.body)
+		}
 	}
 	s.write(w, r, resp)
 }
