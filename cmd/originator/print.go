@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -33,11 +35,19 @@ type result struct {
 	Body      jsontext.Value `json:"body,omitempty"`
 }
 
-// say prints a line of the result.
+// say prints a line of the result. What the other side wrote cannot move the
+// terminal's cursor or begin a line of its own.
 func (p *printer) say(format string, args ...any) {
 	if !p.json {
-		fmt.Fprintf(p.out, format+"\n", args...)
+		fmt.Fprintln(p.out, strings.Map(visible, fmt.Sprintf(format, args...)))
 	}
+}
+
+func visible(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
 }
 
 // trace prints each step of a decision.

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"fhirdest.example/udap"
+)
+
+func TestNothingMovesTheCursor(t *testing.T) {
+	var out, err bytes.Buffer
+	p := &printer{out: &out, err: &err}
+	p.say("scope %s", "a\x1b[2J\nclient_id forged\u202e")
+	tr := udap.NewTrace("register", time.Unix(0, 0))
+	_ = tr.Refuse(udap.Check{Name: "x", Title: "x"}, "invalid_client", udap.Finding{Found: "a\x1b[2J\nforged"})
+	p.trace(tr)
+	for _, b := range []string{out.String(), err.String()} {
+		if bytes.ContainsAny([]byte(b), "\x1b\u202e") {
+			t.Errorf("a control went through: %q", b)
+		}
+	}
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
+		t.Errorf("%d lines for one", n)
+	}
+}
