@@ -40,7 +40,7 @@ func negotiate(r *http.Request, format string) (string, error) {
 }
 
 func notAcceptable() *failure {
-	return fail(http.StatusNotAcceptable, "not-supported", "The server writes application/fhir+json of FHIR 4.0 only.")
+	return fail(http.StatusNotAcceptable, "not-supported", "The server writes application/fhir+json of FHIR 4.0, and text/html for people.")
 }
 
 // mediaFormat reads one media type; one that asks for another FHIR version is

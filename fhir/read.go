@@ -60,7 +60,7 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 	if resp.body, err = s.shown(r, e); err != nil {
 		return nil, err
 	}
-	if e.Type == "Binary" && !r.inner && wantsNative(r.header) {
+	if e.Type == "Binary" && !r.inner && r.get("_format") == "" && wantsNative(r.header) {
 		return resp, native(resp)
 	}
 	return resp, nil

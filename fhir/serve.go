@@ -12,6 +12,9 @@ import (
 // ServeHTTP answers one request under either base.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	commonHeaders(w.Header())
+	if id := requestID(r.Header); id != "" {
+		w.Header().Set("X-Request-Id", id)
+	}
 	resp, err := s.serve(w, r)
 	if err != nil {
 		f := asFailure(err)
