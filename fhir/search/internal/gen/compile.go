@@ -137,12 +137,18 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 	return nil, fmt.Errorf("empty path")
 }
 
+// subtypes are primitive types that are others too, as R4 derives them.
+var subtypes = map[string]string{
+	"canonical": "uri", "oid": "uri", "url": "uri", "uuid": "uri", "code": "string", "id": "string", "markdown": "string",
+	"positiveInt": "integer", "unsignedInt": "integer",
+}
+
 // leaves names the members that a leaf may stand in: one, or one for each type
 // of a choice.
 func leaves(e elements, json []string, name, filter, as, suffix, path string, x element) ([]string, error) {
 	var out []string
 	for _, t := range x.types {
-		if as != "" && !strings.EqualFold(as, t) {
+		if as != "" && !strings.EqualFold(as, t) && subtypes[t] != as {
 			continue
 		}
 		member := name
