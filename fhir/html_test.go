@@ -52,3 +52,23 @@ func TestAPersonLooks(t *testing.T) {
 		t.Error("a Binary is shown as a page")
 	}
 }
+
+// TestSeedHasAPast: the sandbox's population has what was deleted and what
+// has several versions.
+func TestSeedHasAPast(t *testing.T) {
+	w := newWorld(t, 1)
+	id := sample.PatientID(0)
+	w.get("/AllergyIntolerance/"+id+"-allergy-9", everything).want(410)
+	w.get("/AllergyIntolerance/"+id+"-allergy-9/_history/1", everything).want(200)
+	weighed := "/Observation/" + id + "-weighed-1"
+	if a := w.get(weighed, everything).want(200); a.Header().Get("ETag") != `W/"6"` || !strings.Contains(a.Body.String(), `"value":80.50`) {
+		t.Errorf("%v %s", a.Header(), a.Body)
+	}
+	w.get(weighed+"/_history/4", everything).want(410)
+	if n := len(w.get(weighed+"/_history", everything).bundle().Entry); n != 6 {
+		t.Errorf("%d versions", n)
+	}
+	if n := *w.get("/AllergyIntolerance?patient="+id, everything).bundle().Total; n != 1 {
+		t.Errorf("%d allergies are found", n)
+	}
+}

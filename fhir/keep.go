@@ -80,14 +80,10 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	}
 	var batch []Entry
 	now := s.Now()
-	err = sample.Generate(patients, func(typ, id string, body []byte) error {
-		root, err := tree.Parse(body)
+	err = sample.History(patients, func(step sample.Step) error {
+		e, err := s.seeded(step, now)
 		if err != nil {
-			return fmt.Errorf("fhir: sample %s/%s: %w", typ, id, err)
-		}
-		e, err := s.entry(root, body, typ, id, 1, now)
-		if err != nil {
-			return fmt.Errorf("fhir: sample %s/%s: %w", typ, id, err)
+			return fmt.Errorf("fhir: sample %s/%s: %w", step.Type, step.ID, err)
 		}
 		if batch = append(batch, e); len(batch) < loadBatch {
 			return nil
@@ -102,9 +98,24 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	return s.putAll(ctx, batch)
 }
 
+// seeded makes one step of the sample's history an entry.
+func (s *service) seeded(step sample.Step, now time.Time) (Entry, error) {
+	if step.Delete() {
+		return Entry{Type: step.Type, ID: step.ID, Version: uint64(step.Version), Updated: now, Deleted: true}, nil
+	}
+	root, err := tree.Parse(step.JSON)
+	if err != nil {
+		return Entry{}, err
+	}
+	return s.entry(root, step.JSON, step.Type, step.ID, uint64(step.Version), now)
+}
+
 func (s *service) putAll(ctx context.Context, batch []Entry) error {
 	return s.Store.Update(ctx, func(c Change) error {
 		for _, e := range batch {
+			if e.Version > 1 {
+				e.Doc, _ = c.Lookup(e.Type, e.ID)
+			}
 			if _, err := c.Put(e); err != nil {
 				return err
 			}

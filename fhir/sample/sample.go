@@ -38,6 +38,7 @@ func Generate(n int, emit func(resourceType, id string, json []byte) error) erro
 // Step is one change in the life of the population.
 type Step struct {
 	Type, ID string
+	Version  int    // counted from 1
 	JSON     []byte // nil when the resource is deleted
 	Current  bool   // what the resource is today: Generate emits these alone
 }
@@ -52,7 +53,7 @@ func History(n int, apply func(Step) error) error {
 	if n < 1 {
 		return fmt.Errorf("sample: %d patients asked for, at least 1 is needed", n)
 	}
-	w := &writer{apply: apply}
+	w := &writer{apply: apply, past: map[string]int{}}
 	shared(w)
 	for i := range n {
 		life(w, newPerson(i))
@@ -64,6 +65,7 @@ func History(n int, apply func(Step) error) error {
 // writer hands steps on until the first error.
 type writer struct {
 	apply func(Step) error
+	past  map[string]int // how many versions went before, of what has a past
 	err   error
 }
 
@@ -86,8 +88,18 @@ func (w *writer) earlier(resourceType, id, profile string, members ...any) {
 // gone deletes what earlier has written.
 func (w *writer) gone(resourceType, id string) {
 	if w.err == nil {
-		w.err = w.apply(Step{Type: resourceType, ID: id})
+		w.err = w.apply(Step{Type: resourceType, ID: id, Version: w.next(resourceType, id, false)})
 	}
+}
+
+// next numbers a version.
+func (w *writer) next(resourceType, id string, current bool) int {
+	key := resourceType + "/" + id
+	n := w.past[key] + 1
+	if !current {
+		w.past[key] = n
+	}
+	return n
 }
 
 func (w *writer) step(resourceType, id, profile string, labels arr, current bool, members []any) {
@@ -102,7 +114,7 @@ func (w *writer) step(resourceType, id, profile string, labels arr, current bool
 	r := append(obj{"resourceType", resourceType, "id", id,
 		"meta", obj{"profile", profiles, "security", security}}, members...)
 	// Fresh bytes each time: apply may keep them.
-	w.err = w.apply(Step{resourceType, id, appendJSON(make([]byte, 0, 2048), r), current})
+	w.err = w.apply(Step{resourceType, id, w.next(resourceType, id, current), appendJSON(make([]byte, 0, 2048), r), current})
 }
 
 // chance is a stream of its own for each patient and purpose.

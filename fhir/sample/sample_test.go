@@ -120,7 +120,11 @@ func TestHistoryEndsAsToday(t *testing.T) {
 	now, versions, deleted := map[string][]byte{}, map[string]int{}, map[string]bool{}
 	err := History(DefaultPatients, func(s Step) error {
 		key := s.Type + "/" + s.ID
-		if versions[key]++; s.Delete() {
+		versions[key]++
+		if s.Version != versions[key] {
+			t.Errorf("%s has version %d after %d", key, s.Version, versions[key]-1)
+		}
+		if s.Delete() {
 			if now[key] == nil || s.Current {
 				t.Errorf("%s is deleted and was not there", key)
 			}
