@@ -22,16 +22,17 @@ func (s *Server) authorize() error {
 	if err != nil {
 		return err
 	}
-	explain := oauth.ExplainOperator
+	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
 	if s.cfg.Explain == "client" {
-		explain = oauth.ExplainClient
+		// Whoever is told everything may be told where the console stands.
+		explain, page = oauth.ExplainClient, func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
 	}
 	r := s.cfg.Rates
 	s.oauth, err = oauth.New(oauth.Config{
 		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Members: s.members(), Store: s.trust, Scopes: scopes, Personal: personal,
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
-		TracePage: func(id string) string { return s.cfg.Admin.URL + "/traces/" + id },
+		TracePage: page,
 		Limits: oauth.Limits{
 			RequestsPerAddress: r.RequestsPerAddress, RegistrationsPerCommunity: r.RegistrationsPerCommunity,
 			RegistrationsPerClient: r.RegistrationsPerClient, TokensPerClient: r.TokensPerClient,

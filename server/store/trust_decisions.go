@@ -12,8 +12,9 @@ import (
 
 var decisionsBucket = []byte("decisions")
 
-// maxDecisions bounds how many decisions the file keeps; the oldest go first.
-const maxDecisions = 20_000
+// maxDecisions bounds how many decisions the file keeps, at some 7 kB each;
+// the oldest go first.
+const maxDecisions = 5_000
 
 // SaveDecisions appends decisions in one transaction, shared with whatever
 // else is being committed, and drops the oldest beyond the bound.
