@@ -1,6 +1,11 @@
 package server_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +83,12 @@ func TestCheckFiles(t *testing.T) {
 		{"line ends of another system", func(t *testing.T, w *servertest.World) {
 			write(t, w, "a.key", strings.ReplaceAll(read(t, w, "a.key"), "\n", "\r\n"))
 		}, "", ""},
+		{"an encrypted key", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+		}, "is an encrypted private key", "name the chain"},
+		{"a key in PKCS#1", func(t *testing.T, w *servertest.World) { reencode(t, w, "a.key") }, "", ""},
+		{"a key in SEC1", func(t *testing.T, w *servertest.World) { reencode(t, w, "tls.key") }, "", ""},
+		{"an anchor with a short key", func(t *testing.T, w *servertest.World) { shortAnchor(t, w) }, "RSA key of 1024 bits", "use the community's present root"},
 		{"leaf not first", func(t *testing.T, w *servertest.World) {
 			chain, err := certs.LoadCertificates(filepath.Join(w.Dir, "a.pem"))
 			if err != nil {
@@ -186,4 +197,42 @@ func p12(t *testing.T, w *servertest.World, password, passwordFile string) {
 	write(t, w, "a.p12", string(data))
 	write(t, w, "a.password", passwordFile)
 	w.Config.Communities[0].Certificates[0] = server.Certificate{P12: "a.p12", PasswordFile: "a.password"}
+}
+
+// reencode writes a PKCS#8 key file as PKCS#1 or SEC1.
+func reencode(t *testing.T, w *servertest.World, name string) {
+	t.Helper()
+	key, err := certs.LoadKey(filepath.Join(w.Dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := &pem.Block{}
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		block.Type, block.Bytes = "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k)
+	case *ecdsa.PrivateKey:
+		block.Type = "EC PRIVATE KEY"
+		if block.Bytes, err = x509.MarshalECPrivateKey(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, w, name, string(pem.EncodeToMemory(block)))
+}
+
+// shortAnchor adds an anchor with a key that nobody should trust any more.
+func shortAnchor(t *testing.T, w *servertest.World) {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := certs.NewRoot(certs.Template{CommonName: "old", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := certs.WriteCertificates(filepath.Join(w.Dir, "old.pem"), root.Cert); err != nil {
+		t.Fatal(err)
+	}
+	w.Config.Communities[0].Anchors = append(w.Config.Communities[0].Anchors, "old.pem")
 }

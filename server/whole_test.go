@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +149,53 @@ func TestWritableIsTheOperatorsChoice(t *testing.T) {
 		if at := res.Header.Get("Location"); c.status == 201 && !strings.HasPrefix(at, servertest.Base+"/Patient/") {
 			t.Errorf("Location %q is not under the public base", at)
 		}
+	}
+}
+
+// A client whose certificate soon runs out is shown, and counted as a metric;
+// one with a year left is not.
+func TestExpiringClientsAreShown(t *testing.T) {
+	d := servertest.Start(t)
+	key := d.Key("p256")
+	now := time.Now()
+	leaf, err := d.A.Issuing.Issue(certs.Template{CommonName: "soon", URIs: []string{"https://soon.test/app"}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.Add(10 * 24 * time.Hour), CRL: []string{d.Lists.URL + "/a.crl"}}, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Session(d.A, &certs.Identity{Chain: d.A.Issuing.Chain(leaf), Key: key}, "system/*.read")
+	d.Session(d.A, d.Client(d.A, "https://later.test/app"), "system/*.read")
+	ready := adminGet(t, d, "/ready")
+	_, clients, _ := strings.Cut(ready, `"clientCertificates"`)
+	if !strings.Contains(clients, "https://soon.test/app") || !strings.Contains(clients, `"daysLeft": 9`) || strings.Contains(clients, "https://later.test/app") {
+		t.Errorf("client certificates: %s", clients)
+	}
+	if !strings.Contains(adminGet(t, d, "/metrics"), "destination_client_certificates_expiring 1") {
+		t.Error("the metric does not count it")
+	}
+}
+
+// The operator's page can be told to clients or not; without it they get one
+// sentence for each code and nothing of the machine.
+//
+// Covers: case 014, case 310
+func TestExplainOperator(t *testing.T) {
+	ask := func(explain string) (string, *servertest.Destination) {
+		d := servertest.Start(t, func(w *servertest.World) { w.Config.Explain = explain })
+		res := d.Do("POST", "/acme/oauth/token", strings.NewReader("grant_type=x"), "Content-Type", "application/x-www-form-urlencoded")
+		b, err := io.ReadAll(res.Body)
+		if err != nil || res.Header.Get("Trace-Id") == "" {
+			t.Fatalf("%v %v", err, res.Header)
+		}
+		if page := adminGet(t, d, "/traces/"+res.Header.Get("Trace-Id")); !strings.Contains(page, `"verdict": "refused"`) {
+			t.Errorf("the operator has no trace: %s", page)
+		}
+		return string(b), d
+	}
+	if text, d := ask("client"); !strings.Contains(text, d.Admin+"/traces/") {
+		t.Errorf("explain: client has no page: %s", text)
+	}
+	if text, d := ask("operator"); strings.Contains(text, d.Admin) || strings.Contains(text, "error_uri") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("explain: operator tells %s", text)
 	}
 }
