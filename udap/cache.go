@@ -71,10 +71,19 @@ type foundPaths struct {
 // time, and nothing says that a message was believed. Only successes are kept.
 type memory struct {
 	certs bounded[digest, *x509.Certificate]
+	x5c   bounded[digest, []*x509.Certificate]
 	shown bounded[*x509.Certificate, string]
 	sigs  bounded[sigKey, struct{}]
 	paths bounded[pathKey, foundPaths]
 	lists bounded[listKey, *judgedList]
+}
+
+// x5cOf remembers whole x5c members by their text: the clients of a day send
+// the same ones again and again.
+func (v *Verifier) x5cOf(text []byte) (certs []*x509.Certificate, k digest) {
+	k = sha256.Sum256(text)
+	certs, _ = v.memory.x5c.get(k)
+	return certs, k
 }
 
 // parseCertificate parses DER once per certificate.

@@ -75,7 +75,7 @@ func (j *judgement) open(compact string) (*envelope, error) {
 
 // certificates reads x5c and judges the signer's key before it is used.
 func (j *judgement) certificates(e *envelope, code Code) error {
-	f := e.checkX5C(j.v.parseCertificate)
+	f := j.readX5C(e)
 	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", fmt.Sprintf("%d certificate(s)", len(e.certs))); err != nil {
 		return err
 	}
@@ -89,6 +89,19 @@ func (j *judgement) certificates(e *envelope, code Code) error {
 		return nil
 	}
 	return j.verdict(checkThumbprint, code, e.checkThumbprints(), "the thumbprint of x5c[0]", "the same")
+}
+
+// readX5C reads the certificates, or remembers them from the same text.
+func (j *judgement) readX5C(e *envelope) *fault {
+	certs, k := j.v.x5cOf(e.header["x5c"])
+	if e.certs = certs; certs != nil {
+		return nil
+	}
+	f := e.checkX5C(j.v.parseCertificate)
+	if f == nil {
+		j.v.memory.x5c.put(k, e.certs, maxCachedCerts)
+	}
+	return f
 }
 
 // trust finds the community and the path of the signer, and asks about

@@ -65,6 +65,7 @@ type Trace struct {
 // Bounds of a trace: what a client sends cannot make it grow past these.
 const (
 	maxSteps    = 200
+	usualSteps  = 40  // what one accepted token leaves
 	maxStepText = 600 // bytes of each text
 )
 
@@ -72,7 +73,7 @@ const (
 func NewTrace(action string, now time.Time) *Trace {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails (Go 1.24)
-	return &Trace{ID: hex.EncodeToString(id[:]), Action: action, Time: now}
+	return &Trace{ID: hex.EncodeToString(id[:]), Action: action, Time: now, Steps: make([]Step, 0, usualSteps)}
 }
 
 // Pass records that a check held.
