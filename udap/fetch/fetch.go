@@ -35,7 +35,7 @@ type Config struct {
 	MaxTotal   int64            // of all lists kept in memory; 0 means 64 MiB
 	MaxLists   int              // kept in memory; 0 means 256
 	Roots      *x509.CertPool   // for https distribution points; nil means the system's
-	Store      ListStore        // keeps lists over restarts; nil keeps none
+	Store      ListStore        // keeps lists over restarts, and their numbers when memory runs short; nil keeps none
 	Now        func() time.Time // the clock
 	Resolve    Resolver         // looks names up; nil means the system's resolver
 }

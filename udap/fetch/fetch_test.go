@@ -290,6 +290,13 @@ func TestRunRefreshes(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	wantNumber(t, one(t, s, ca, p.URL+"/a"), 2)
+	c.move(idle + time.Minute) // nobody asks any more: the list is left alone
+	time.Sleep(50 * time.Millisecond)
+	hits := p.hits.Load()
+	time.Sleep(100 * time.Millisecond)
+	if n := p.hits.Load(); n != hits {
+		t.Fatalf("%d fetches of a list that nobody asked for", n-hits)
+	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("Run ended with %v", err)

@@ -9,7 +9,10 @@ import (
 	"fhirdest.example/udap"
 )
 
-// Run fetches every known list again each Refresh until ctx ends.
+// idle is how long a list is kept fresh after it was last asked for.
+const idle = 24 * time.Hour
+
+// Run fetches every list in use again each Refresh until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.Refresh)
 	defer tick.Stop()
@@ -18,7 +21,7 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			s.Refresh(ctx)
+			await(ctx, s.beginAll(s.cfg.Now().Add(-idle)))
 		}
 	}
 }
@@ -26,20 +29,28 @@ func (s *Source) Run(ctx context.Context) error {
 // Refresh fetches every known list again now and waits until all fetches have
 // ended, or ctx has.
 func (s *Source) Refresh(ctx context.Context) {
-	for _, wait := range s.beginAll() {
+	await(ctx, s.beginAll(time.Time{}))
+}
+
+func await(ctx context.Context, flights []<-chan struct{}) {
+	for _, f := range flights {
 		select {
-		case <-wait:
+		case <-f:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *Source) beginAll() []<-chan struct{} {
+// beginAll starts to fetch every list that was asked for since then.
+func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []<-chan struct{}
 	for _, e := range s.entries {
+		if e.used.Before(since) {
+			continue
+		}
 		if e.flight == nil {
 			e.flight = make(chan struct{})
 			go s.fetch(e)
