@@ -625,7 +625,7 @@ func TestRevocationRace(t *testing.T) {
 func TestBearerRefuses(t *testing.T) {
 	r, c, id := clientRig(t)
 	token := r.issued(c, id)
-	for _, text := range []string{"", "x", token[:63], token + "A", flip(token), flip(token[1:]+token[:1]), strings.ToUpper(token), token + "\n", " " + token, "\x00", c.Sign(t, udaptest.Assertion(id, r.now()))} {
+	for _, text := range []string{"", "x", token[:63], token + "A", flip(token), flip(token[1:] + token[:1]), strings.ToUpper(token), token + "\n", " " + token, "\x00", c.Sign(t, udaptest.Assertion(id, r.now()))} {
 		access, err := r.svc.Bearer(t.Context(), text)
 		var e *udap.Error
 		if access != nil || err == nil || !errors.As(err, &e) || e.Code != udap.InvalidToken {
