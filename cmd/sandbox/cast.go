@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -67,7 +69,7 @@ func (c *cast) start(ctx context.Context, name string) error {
 	c.mu.Lock()
 	c.playing[name] = r
 	c.mu.Unlock()
-	return c.await(ctx, name, r, c.ports[p.role].address)
+	return c.await(ctx, p, r)
 }
 
 func (c *cast) part(name string) (part, error) {
@@ -90,21 +92,61 @@ func orUnknown(err error) error {
 // its population before.
 const startTime = 30 * time.Second
 
-func (c *cast) await(ctx context.Context, name string, r *performance, address string) error {
+func (c *cast) await(ctx context.Context, p part, r *performance) error {
+	address := c.ports[p.role].address
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
 		select {
 		case <-r.done:
-			return fmt.Errorf("%s did not start: %w", name, orUnknown(r.err))
+			return fmt.Errorf("%s did not start: %w", p.name, orUnknown(r.err))
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not listen at %s: %w", name, address, ctx.Err())
+			return fmt.Errorf("%s does not listen at %s: %w", p.name, address, ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
-		if accepts(ctx, address) {
+		if answers(ctx, r, p.role, address) {
 			return nil
 		}
 	}
+}
+
+// answers reports whether an actor serves its listener, which may have been
+// bound long before: whether it shakes hands, or, the lists' server, answers.
+func answers(ctx context.Context, r *performance, role, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	go func() { // an actor that ends leaves the connection waiting
+		select {
+		case <-r.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if role == "crl" {
+		return getsAnswer(ctx, "http://"+dialable(address)+"/")
+	}
+	// Who answers does not matter here; clients verify.
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}
+	conn, err := dialer.DialContext(ctx, "tcp", dialable(address))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func getsAnswer(ctx context.Context, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return false
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return true
 }
 
 func accepts(ctx context.Context, address string) bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -156,19 +157,20 @@ func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Id
 // newClient makes the originator's client. It asks for the public URLs whatever
 // it dials: role says which listener that is, dial another address.
 func (d *demo) newClient(c communityEntry, p *party, role, dial string) (*client.Client, error) {
+	return client.New(d.clientConfig(c, p, role, dial))
+}
+
+func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) client.Config {
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: udap.CommunityURI(c.URI),
 		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: udap.ClientURI(p.uri),
 		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: 20 * time.Second,
-		Dial: dialable(d.manifest.Addresses[role]), Wrap: d.tap,
-	}
-	if dial != "" {
-		cfg.Dial = dial
+		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
 	}
 	if role == "private" {
 		cfg.DialName = d.privateName()
 	}
-	return client.New(cfg)
+	return cfg
 }
 
 // publicName is the host of every public URL.

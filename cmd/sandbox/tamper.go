@@ -74,8 +74,11 @@ func (t *tamperer) play(ctx context.Context) error {
 	}
 }
 
-func (t *tamperer) relay(ctx context.Context, client net.Conn) {
+func (t *tamperer) relay(ctx context.Context, client *tls.Conn) {
 	defer client.Close()
+	if err := client.HandshakeContext(ctx); err != nil {
+		return
+	}
 	server, err := (&tls.Dialer{Config: t.out}).DialContext(ctx, "tcp", t.inner)
 	if err != nil {
 		return

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestMain builds the programs once, beside the test's own, where -separate
+// finds them.
+func TestMain(m *testing.M) {
+	self, err := os.Executable()
+	if err == nil {
+		_, err = build(context.Background(), filepath.Dir(self))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}

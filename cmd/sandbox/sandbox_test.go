@@ -1,0 +1,466 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/udap/client"
+)
+
+// outcomes reads the printed lines: the outcome of each claim, by its text.
+func outcomes(out string) map[string]string {
+	got := map[string]string{}
+	for _, c := range claims {
+		m := regexp.MustCompile(`(?m)^(held|FAILED|not shown) +` + regexp.QuoteMeta(c.text)).FindStringSubmatch(out)
+		if m != nil {
+			got[c.name] = m[1]
+		}
+	}
+	return got
+}
+
+// expect compares outcomes: every claim held, but for those named.
+func expect(t *testing.T, out string, but map[string]string) {
+	t.Helper()
+	got := outcomes(out)
+	for _, c := range claims {
+		want := "held"
+		if b, ok := but[c.name]; ok {
+			want = b
+		}
+		if got[c.name] != want {
+			t.Errorf("%s: %q, want %q", c.name, got[c.name], want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+// ownTemp gives a test a temporary directory in which nothing may be left.
+func ownTemp(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return dir
+}
+
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+func TestDemonstration(t *testing.T) {
+	// Covers: ER-01, ER-02, S2-08, row 48 of the diagnostics
+	temp := ownTemp(t)
+	report := filepath.Join(t.TempDir(), "report.html")
+	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-patients", "3", "-report", report}, anywhere...)...)
+	if code != 0 {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+	expect(t, out, map[string]string{"gateway": "not shown"})
+	nothingLeft(t, temp)
+	page := mustRead(t, report)
+	for _, want := range []string{`class="identical"`, `class="straight"`, "chain.revocation", "claim-revoked", "unapproved_software_statement"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the report has no %q", want)
+		}
+	}
+	for _, say := range []string{"starting destination at", "demonstrating at https://localhost:", "report: "} {
+		if !strings.Contains(stderr, say) {
+			t.Errorf("progress has no %q:\n%s", say, stderr)
+		}
+	}
+}
+
+func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
+	temp, dir := ownTemp(t), filepath.Join(t.TempDir(), "box")
+	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-separate", "-patients", "3", "-dir", dir}, anywhere...)...)
+	if code != 0 {
+		t.Fatalf("exit %d\n%s", code, stderr)
+	}
+	expect(t, out, nil)
+	nothingLeft(t, temp)
+	before, err := readManifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr = call(t, context.Background(), append([]string{"-once", "-patients", "3", "-dir", dir}, anywhere...)...)
+	if code != 0 {
+		t.Fatalf("again: exit %d\n%s", code, stderr)
+	}
+	expect(t, out, map[string]string{"gateway": "not shown"})
+	after, err := readManifest(dir)
+	if err != nil || after.PublicBase != before.PublicBase || after.Communities[0].CRL != before.Communities[0].CRL {
+		t.Errorf("the same directory has other addresses: %s, was %s (%v)", after.PublicBase, before.PublicBase, err)
+	}
+}
+
+func TestTamper(t *testing.T) {
+	// Covers: case 310
+	ownTemp(t)
+	dir := t.TempDir()
+	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-tamper", "-patients", "3", "-dir", dir}, anywhere...)...)
+	if code != 1 {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+	expect(t, out, map[string]string{"gateway": "not shown", "identical": "FAILED"})
+	if !regexp.MustCompile(`differs at delegate: GET response, status 200, \d+ bytes: .* \(conn \S+, seq \d+\)`).MatchString(out) {
+		t.Errorf("hop and message are not named:\n%s", out)
+	}
+	// Without it the same directory is whole again.
+	if code, out, stderr = call(t, context.Background(), append([]string{"-once", "-patients", "3", "-dir", dir}, anywhere...)...); code != 0 {
+		t.Errorf("afterwards: exit %d\n%s%s", code, out, stderr)
+	}
+}
+
+func TestFailedClaimKeepsTheTemporaryDirectory(t *testing.T) {
+	temp := ownTemp(t)
+	if code, _, _ := call(t, context.Background(), append([]string{"-once", "-tamper", "-patients", "3"}, anywhere...)...); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	kept, err := filepath.Glob(filepath.Join(temp, "sandbox-*", manifestName))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("%v %v", kept, err)
+	}
+}
+
+func TestStaysUpForOthers(t *testing.T) {
+	ownTemp(t)
+	dir := filepath.Join(t.TempDir(), "box")
+	ctx, interrupt := context.WithCancel(context.Background())
+	defer interrupt()
+	type end struct {
+		code        int
+		out, stderr string
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, out, stderr := call(t, ctx, append([]string{"-separate", "-patients", "3", "-dir", dir}, anywhere...)...)
+		ended <- end{code, out, stderr}
+	}()
+	awaitFile(t, filepath.Join(dir, manifestName))
+	code, out, stderr := call(t, context.Background(), "-use", dir, "-once")
+	if code != 0 {
+		t.Errorf("-use: exit %d\n%s", code, stderr)
+	}
+	expect(t, out, nil)
+	if left, _ := filepath.Glob(filepath.Join(dir, ".stand-in*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	interrupt()
+	e := <-ended
+	if e.code != 0 || !strings.Contains(e.stderr, "ready: https://localhost:") {
+		t.Errorf("after an interrupt: exit %d\n%s", e.code, e.stderr)
+	}
+	code, _, stderr = call(t, context.Background(), "-use", dir, "-once")
+	if code != 2 || strings.Count(stderr, "nothing listens at") != 4 {
+		t.Errorf("-use of actors that have gone: exit %d\n%s", code, stderr)
+	}
+}
+
+func awaitFile(t *testing.T, path string) {
+	t.Helper()
+	for range 600 {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatalf("%s did not appear", path)
+}
+
+func TestInterruptBeforeReadyIsNotSuccess(t *testing.T) {
+	temp := ownTemp(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	code, _, _ := call(t, ctx, append([]string{"-patients", "3"}, anywhere...)...)
+	if code == 0 {
+		t.Error("exit 0 although nothing was shown")
+	}
+	nothingLeft(t, temp)
+}
+
+// stageFor starts the actors of a world; edit may change its configurations
+// before.
+func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
+	t.Helper()
+	w := testWorld(t, t.TempDir(), nil, nil)
+	o.patients = 3
+	quiet := func(string, ...any) {}
+	st, clean, err := newStage(t.Context(), o, w, quiet, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.cast.stopAll(); err != nil {
+			t.Error(err)
+		}
+		if err := clean(); err != nil {
+			t.Error(err)
+		}
+	})
+	if edit != nil {
+		edit(w)
+	}
+	if err := st.cast.startAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newDemo(w.dir, w.manifest(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.close() }) // closed already where the test has
+	d.replaceGateway, d.revokeTime = st.replaceGateway, 3*time.Second
+	d.gatewayProgram, d.gatewayReason = st.programs["gateway"], "inside"
+	return st, d
+}
+
+func TestKilledDestinationKeepsItsWord(t *testing.T) {
+	// Covers: case 182, S1-067
+	ownTemp(t)
+	st, d := stageFor(t, &options{separate: true}, nil)
+	c := d.community(0)
+	p, err := d.newParty(c, "killed", certs.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := d.join(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := d.clientConfig(c, p, "public", "")
+	cfg.NewJTI = func() string { return "once-" + d.run }
+	once, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.askToken(t.Context(), once, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
+		t.Fatal(err)
+	}
+
+	process := listenerProcess(d.manifest.Addresses["private"])
+	pid, err := strconv.Atoi(filepath.Base(process))
+	if err != nil || pid == os.Getpid() {
+		t.Fatalf("the destination's process: %q", process)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-st.cast.ended; !strings.Contains(err.Error(), "destination ended by itself") {
+		t.Errorf("%v", err)
+	}
+	if err := st.cast.start(t.Context(), "destination"); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := d.askToken(t.Context(), once, j.found, j.reg.ClientID, "system/Patient.rs"); code(err) != "invalid_client" {
+		t.Errorf("an assertion spent before the kill: %v", err)
+	}
+	fresh, err := d.newClient(c, p, "public", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.askToken(t.Context(), fresh, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
+		t.Errorf("the registration did not survive: %v", err)
+	}
+}
+
+// mutation is a change under which exactly its claim must fail.
+type mutation struct {
+	claim string
+	why   string
+	want  string // part of the reason
+	make  func(t *testing.T, d *demo)
+}
+
+// mutations change what the demonstration is given; those of the actors'
+// configurations are below.
+var mutations = []mutation{
+	{"discovery", "the anchor known is another community's", "chain.path", func(t *testing.T, d *demo) {
+		d.verifier.Communities[0].Anchors = d.verifier.Communities[1].Anchors
+	}},
+	{"registered", "the certificate is of an issuer that no community has", "unapproved_software_statement", func(t *testing.T, d *demo) {
+		d.manifest.Communities[0].Issuer = keyPair{Cert: "tls/ca.pem", Key: "tls/ca.key"}
+		d.main, d.discovery = nil, nil
+		if _, err := showDiscovery(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"token", "the client_id is nobody's", "invalid_client", func(t *testing.T, d *demo) {
+		reg := *d.registered
+		reg.ClientID = "nobody"
+		d.registered = &reg
+	}},
+	{"data", "it does not come through the intermediaries", "evidence of gateway.jsonl", func(t *testing.T, d *demo) {
+		c, err := d.newClient(d.community(0), d.main, "private", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := d.askToken(t.Context(), c, d.discovery, d.registered.ClientID, "system/Patient.rs system/Observation.read")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.main.client, d.token = c, fresh
+		if _, err := d.search(t.Context(), c, "Observation?_count=1&_id=unlike-"+d.run); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	{"straight", "the private address is the gateway's", "unrecognized name", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["private"] = d.manifest.Addresses["public"]
+	}},
+	{"replaced", "it is not replaced", "the same key as before", func(t *testing.T, d *demo) {
+		d.replaceGateway = func(context.Context) (string, error) { return "", nil }
+	}},
+	{"change", "the change is signed for another client URI", "made another registration", func(t *testing.T, d *demo) {
+		p, err := d.newParty(d.community(0), "stranger", certs.P256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.main = p
+	}},
+	{"gateway", "the program is the destination", "links fhirdest.example/", func(t *testing.T, d *demo) {
+		d.gatewayProgram = filepath.Join(filepath.Dir(d.gatewayProgram), "destination")
+	}},
+	{"gateway", "its configuration names an anchor", "holds a certificate of " + uriA, func(t *testing.T, d *demo) {
+		text := mustRead(t, d.file("delegate.yaml"))
+		if err := os.WriteFile(d.file("extra.yaml"), []byte(strings.Replace(text, "ca: tls/ca.pem", "ca: a-root.pem", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.manifest.Configs["delegate"] = "extra.yaml"
+	}},
+}
+
+// TestEachClaimFailsUnderItsMutation shows that no claim holds by itself: the
+// claims before it hold, and it alone is spoiled.
+func TestEachClaimFailsUnderItsMutation(t *testing.T) {
+	ownTemp(t)
+	_, d := stageFor(t, &options{separate: true}, nil)
+	for _, m := range mutations {
+		t.Run(m.claim+": "+m.why, func(t *testing.T) {
+			spoiled, at := freshCopy(t, d), index(t, m.claim)
+			for _, c := range claims[:min(at, 4)] { // what it builds upon
+				if r := spoiled.showOne(t.Context(), c); r.outcome != held {
+					t.Fatalf("%s before it: %s, %s", c.name, r.outcome, r.detail)
+				}
+			}
+			m.make(t, spoiled)
+			r := spoiled.showOne(t.Context(), claims[at])
+			if r.outcome != failed || !strings.Contains(r.detail, m.want) {
+				t.Errorf("%s (%s), expected FAILED with %q", r.outcome, r.detail, m.want)
+			}
+		})
+	}
+}
+
+func index(t *testing.T, name string) int {
+	t.Helper()
+	i := slices.IndexFunc(claims, func(c claim) bool { return c.name == name })
+	if i < 0 {
+		t.Fatalf("no claim %q", name)
+	}
+	return i
+}
+
+// freshCopy is another demonstration against the same actors, with files of its
+// own that a mutation may change.
+func freshCopy(t *testing.T, d *demo) *demo {
+	t.Helper()
+	m := *d.manifest
+	m.Communities = slices.Clone(m.Communities)
+	m.Addresses, m.Configs = clone(m.Addresses), clone(m.Configs)
+	out, err := newDemo(d.dir, &m, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = out.close() })
+	out.replaceGateway, out.revokeTime = d.replaceGateway, d.revokeTime
+	out.gatewayProgram, out.gatewayReason = d.gatewayProgram, d.gatewayReason
+	return out
+}
+
+func clone(m map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// TestClaimsFailWhenTheActorsAreWrong runs the whole demonstration against a
+// destination that does not look at revocation and takes two communities for
+// one, and a relay that changes a byte: exactly these three claims fail.
+func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
+	ownTemp(t)
+	_, d := stageFor(t, &options{tamper: true}, func(w *world) {
+		file := w.path("destination.yaml")
+		text := mustRead(t, file)
+		for _, r := range [][2]string{
+			{"    anchors: ['a-root.pem']\n", "    anchors: ['a-root.pem', 'b-root.pem']\n    policy:\n      revocation: 'off'\n"},
+			{"    anchors: ['b-root.pem']\n", "    anchors: ['b-root.pem']\n    sharedAnchors: true\n"},
+		} {
+			if !strings.Contains(text, r[0]) {
+				t.Fatalf("%s has no %q", file, r[0])
+			}
+			text = strings.Replace(text, r[0], r[1], 1)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var out strings.Builder
+	results := d.showAll(t.Context(), claims, &out)
+	expect(t, out.String(), map[string]string{"communities": "FAILED", "revoked": "FAILED", "identical": "FAILED", "gateway": "not shown"})
+	if verdict(results) == nil {
+		t.Error("the verdict is good")
+	}
+	for name, want := range map[string]string{
+		"communities": "reached our registration", "revoked": "still worked 3s later", "identical": "differs at delegate",
+	} {
+		if r := results[index(t, name)]; !strings.Contains(r.detail, want) {
+			t.Errorf("%s: %q, want %q", name, r.detail, want)
+		}
+	}
+}
+
+func TestActorThatCannotStartSaysWhy(t *testing.T) {
+	w := testWorld(t, t.TempDir(), nil, nil)
+	if err := os.Remove(w.path("a-root.pem")); err != nil {
+		t.Fatal(err)
+	}
+	c := newCast(w.ports, w.inside(time.Now))
+	err := c.startAll(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "destination did not start") || !strings.Contains(err.Error(), "a-root.pem") {
+		t.Errorf("%v", err)
+	}
+	if err := c.stopAll(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
+		t.Error(err)
+	}
+}
+
+func TestProgramsAreFoundOrBuilt(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := findPrograms(t.Context(), t.TempDir())
+	if err != nil || found["gateway"] != filepath.Join(filepath.Dir(self), "gateway") {
+		t.Errorf("the programs beside this one are not used: %v %v", found, err)
+	}
+	t.Chdir(t.TempDir()) // outside of the module
+	if _, err := build(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be built here") {
+		t.Errorf("outside of the module: %v", err)
+	}
+}
