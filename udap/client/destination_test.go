@@ -3,9 +3,15 @@ package client_test
 import (
 	"context"
 	"crypto/x509"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ocsp"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/servertest"
@@ -98,5 +104,84 @@ func TestStrangerAtTheDestination(t *testing.T) {
 	reg, err := c.Register(ctx, found, client.Registration{ClientName: "X", Contacts: []string{"mailto:a@example.org"}, Scope: "system/Patient.rs"})
 	if err == nil || reg.Refusal.Code != udap.UnapprovedSoftwareStatement || reg.Refusal.TraceID == "" || reg.Refusal.Page == "" {
 		t.Fatalf("error %v, refusal %+v", err, reg.Refusal)
+	}
+}
+
+// memberOf issues a P-256 member certificate under community A, as changed.
+func memberOf(t *testing.T, d *servertest.Destination, change func(*certs.Template)) *certs.Identity {
+	t.Helper()
+	key := d.Key("p256")
+	tmpl := certs.Template{CommonName: "m", URIs: []string{"https://client.example/app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 3, 0), CRL: []string{d.Lists.URL + "/a.crl"}}
+	change(&tmpl)
+	leaf, err := d.A.Issuing.Issue(tmpl, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &certs.Identity{Chain: []*x509.Certificate{leaf, d.A.Issuing.Cert}, Key: key}
+}
+
+func registerAt(t *testing.T, d *servertest.Destination, id *certs.Identity) (*client.Registered, error) {
+	t.Helper()
+	c := originator(t, d, id)
+	found, err := c.Discover(context.Background())
+	clean(t, found.Trace, err)
+	return c.Register(context.Background(), found, client.Registration{ClientName: "M", Contacts: []string{"mailto:a@example.org"}, Scope: "system/Patient.rs"})
+}
+
+func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
+	// Covers: case 077, diagnostics row 12
+	for _, allowed := range []bool{true, false} {
+		d := servertest.Start(t, func(w *servertest.World) {
+			if allowed {
+				w.Config.Communities[0].AIA = []string{w.Lists.URL}
+			}
+		})
+		d.Lists.Set("/a.cer", d.A.Issuing.Cert.Raw)
+		id := memberOf(t, d, func(tmpl *certs.Template) { tmpl.AIA = []string{d.Lists.URL + "/a.cer"} })
+		id.Chain = id.Chain[:1]
+		_, err := registerAt(t, d, id)
+		if (err == nil) != allowed {
+			t.Errorf("aia allowed %v: %v", allowed, err)
+		}
+		if asked := d.Lists.Asked("/a.cer"); (asked > 0) != allowed {
+			t.Errorf("aia allowed %v: asked %d times", allowed, asked)
+		}
+	}
+}
+
+func TestDestinationAsksResponders(t *testing.T) {
+	// Covers: case 068, case 071
+	var status atomic.Int64
+	d := servertest.Start(t)
+	responder := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		q, err := ocsp.ParseRequest(body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		der, err := ocsp.CreateResponse(d.A.Issuing.Cert, d.A.Issuing.Cert, ocsp.Response{
+			Status: int(status.Load()), SerialNumber: q.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour), RevokedAt: time.Now().Add(-time.Hour),
+		}, d.A.Issuing.Key)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(der)
+	}))
+	defer responder.Close()
+	byResponder := func(tmpl *certs.Template) { tmpl.CRL, tmpl.OCSP = nil, []string{responder.URL} }
+	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil || !strings.Contains(err.Error(), "not a public address") {
+		t.Fatalf("a responder at a private address was asked: %v", err)
+	}
+	d.Stop()
+	d = servertest.Start(t, func(w *servertest.World) {
+		w.Config.Revocation.Allow = append(w.Config.Revocation.Allow, responder.URL)
+	})
+	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err != nil {
+		t.Fatal(err)
+	}
+	status.Store(ocsp.Revoked)
+	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil || !strings.Contains(err.Error(), "revoked") {
+		t.Fatalf("a revoked certificate: %v", err)
 	}
 }
