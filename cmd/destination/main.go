@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,17 +20,23 @@ import (
 	"fhirdest.example/server"
 )
 
+//go:embed example.yaml
+var example string
+
 const usage = `usage: destination -config FILE [-check] [-v]
+       destination -example
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
 
   -config FILE   the configuration, in YAML; paths in it start at its directory
   -check         say what is wrong with it, and exit without starting
+  -example       print a configuration to start from
   -v             log every decision's details and connection errors too
 
 Examples:
   destination -config sandbox/destination.yaml
   destination -config /etc/destination.yaml -check
+  destination -example > destination.yaml
 
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
 the TLS certificate again, which also happens by itself when its files change.
@@ -47,6 +54,7 @@ func main() {
 type options struct {
 	config  string
 	check   bool
+	example bool
 	verbose bool
 }
 
@@ -58,6 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		yamlfile.Print(stderr, err)
 		return 2
+	}
+	if o.example {
+		fmt.Fprint(stdout, example)
+		return 0
 	}
 	cfg, err := read(o.config)
 	if o.check || err != nil {
@@ -72,6 +84,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.config, "config", "", "")
 	f.BoolVar(&o.check, "check", false, "")
+	f.BoolVar(&o.example, "example", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	err := f.Parse(args)
 	switch {
@@ -82,8 +95,8 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		return o, &yamlfile.Complaint{Problem: err.Error(), Remedy: "destination -h shows the options"}
 	case f.NArg() > 0:
 		return o, &yamlfile.Complaint{Problem: fmt.Sprintf("unexpected argument %q", f.Arg(0)), Remedy: "destination -h shows the options"}
-	case o.config == "":
-		return o, &yamlfile.Complaint{Problem: "no configuration is named", Remedy: "write destination -config FILE"}
+	case o.config == "" && !o.example:
+		return o, &yamlfile.Complaint{Problem: "no configuration is named", Remedy: "write destination -config FILE; destination -example prints one to start from"}
 	}
 	return o, nil
 }

@@ -162,3 +162,37 @@ func (n notify) Write(p []byte) (int, error) {
 	n <- string(p)
 	return len(p), nil
 }
+
+// The example is understood to the last key, and complains of nothing but the
+// files that are not there.
+//
+// Covers: case 326
+func TestExample(t *testing.T) {
+	code, stdout, _ := runIt("-example")
+	if code != 0 || stdout != example {
+		t.Fatalf("-example: %d", code)
+	}
+	path := filepath.Join(t.TempDir(), "destination.yaml")
+	for text, files := range map[string]int{example: 4, uncommented(example): 7} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, stderr := runIt("-config", path, "-check")
+		if got := strings.Count(stderr, "there is no file"); got != files || got != strings.Count(stderr, "error: ") {
+			t.Errorf("%d complaints about files, want %d and no others:\n%s", got, files, stderr)
+		}
+	}
+}
+
+// uncommented turns every setting that stands in a comment on.
+func uncommented(text string) string {
+	var out []string
+	for _, line := range strings.Split(text, "\n") {
+		body := strings.TrimLeft(line, " ")
+		if rest, ok := strings.CutPrefix(body, "# "); ok && strings.Contains(rest, ": ") && !strings.HasPrefix(rest, "destination.yaml") {
+			line = line[:len(line)-len(body)] + rest
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
+}

@@ -28,7 +28,7 @@ func Decode(name string, data []byte, into any) error {
 		body = file.Docs[0].Body
 	}
 	if body == nil {
-		return &Complaint{Problem: name + " is empty", Remedy: "the package documentation shows an example"}
+		return &Complaint{Problem: name + " is empty", Remedy: "write the settings as KEY: VALUE lines"}
 	}
 	w := walker{name: name}
 	w.walk(body, reflect.TypeOf(into).Elem(), "")
