@@ -28,7 +28,7 @@ func conditions(w *writer, p *person) {
 			"encounter", p.encounterRef(2))...)
 	w.put("Condition", p.sub("cond", 4), usCore+"condition-problems-health-concerns",
 		p.conditionMembers("resolved", problem, "S93.401A", "Sprain of unspecified ligament of right ankle", p.visit(0), p.visit(0).AddDate(0, 1, 0))...)
-	if p.every(4) {
+	if p.every(4) && !p.child() {
 		labels := arr{coding(confidentiality, "R", "restricted"), coding(actCode, "PSY", "psychiatry disorder information sensitivity")}
 		w.labelled("Condition", p.sub("cond", 5), usCore+"condition-problems-health-concerns", labels,
 			p.conditionMembers("active", problem, "F32.A", "Depression, unspecified", p.visit(1), time.Time{})...)

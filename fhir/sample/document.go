@@ -88,6 +88,9 @@ func provenance(w *writer, p *person) {
 		{"DiagnosticReport", "report"}, {"Procedure", "proc"}, {"Immunization", "imm"}, {"CarePlan", "plan"}, {"CareTeam", "team"},
 		{"Goal", "goal"}, {"Device", "device"}, {"Coverage", "cov"}, {"ServiceRequest", "request"},
 		{"QuestionnaireResponse", "answers"}, {"RelatedPerson", "rel"}, {"DocumentReference", "doc"}} {
+		if t[0] == "Device" && p.child() {
+			continue
+		}
 		targets = append(targets, ref(t[0], p.sub(t[1], 1)))
 	}
 	w.put("Provenance", p.sub("prov", 1), usCore+"provenance",

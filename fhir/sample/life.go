@@ -13,10 +13,12 @@ type illness struct {
 	perDay           int
 }
 
+var asthma = illness{"J45.909", "Unspecified asthma, uncomplicated", "745679", "200 ACTUAT albuterol 0.09 MG/ACTUAT Metered Dose Inhaler", "Two puffs every six hours as needed", 4}
+
 var illnesses = []illness{
 	{"I10", "Essential (primary) hypertension", "314076", "lisinopril 10 MG Oral Tablet", "One tablet by mouth once a day", 1},
 	{"E11.9", "Type 2 diabetes mellitus without complications", "861007", "metformin hydrochloride 500 MG Oral Tablet", "One tablet by mouth twice a day", 2},
-	{"J45.909", "Unspecified asthma, uncomplicated", "745679", "200 ACTUAT albuterol 0.09 MG/ACTUAT Metered Dose Inhaler", "Two puffs every six hours as needed", 4},
+	asthma,
 }
 
 // life writes one patient's whole record.
@@ -39,10 +41,12 @@ func life(w *writer, p *person) {
 	laboratory(w, p)
 	imaging(w, p)
 	procedures(w, p)
-	social(w, p)
+	if !p.child() {
+		social(w, p)
+		devices(w, p)
+	}
 	screening(w, p)
 	plan(w, p)
-	devices(w, p)
 	documents(w, p)
 	consent(w, p)
 	provenance(w, p)

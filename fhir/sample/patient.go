@@ -133,10 +133,17 @@ func relatedPerson(w *writer, p *person) {
 	w.put("RelatedPerson", p.sub("rel", 1), usCore+"relatedperson",
 		"active", true,
 		"patient", p.ref(),
-		"relationship", arr{concept(roleCode, "SPS", "spouse")},
+		"relationship", arr{p.kin()},
 		"name", arr{obj{"family", p.family, "given", arr{p.middle}}},
 		"telecom", arr{phone(p.area, p.index+50)},
 		"address", arr{address(p.home)})
+}
+
+func (p *person) kin() obj {
+	if p.child() {
+		return concept(roleCode, "MTH", "mother")
+	}
+	return concept(roleCode, "SPS", "spouse")
 }
 
 func coverage(w *writer, p *person) {

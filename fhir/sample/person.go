@@ -18,6 +18,8 @@ type person struct {
 	female bool
 	born   time.Time
 	died   time.Time // zero while alive
+	height float64   // cm
+	weight float64   // kg
 	home   place
 	area   int // area code of the telephone
 	heads  illness
@@ -57,7 +59,11 @@ func newPerson(i int) *person {
 	town := r.IntN(len(towns))
 	p.home, p.area = towns[town], areas[town]
 	p.home.line = fmt.Sprintf("%d %s", 1+r.IntN(400), pick(r, streets))
+	p.height, p.weight = p.size()
 	p.heads = illnesses[i%len(illnesses)]
+	if p.child() {
+		p.heads = asthma
+	}
 	p.doctor = clinicians[i%len(clinicians)]
 	p.clinic = sites[i%len(sites)]
 	if i%9 == 8 {
@@ -73,6 +79,18 @@ func ageOf(i int, r *rand.Rand) int {
 		return 1
 	}
 	return 18 + r.IntN(70)
+}
+
+// size draws height and weight that belong together.
+func (p *person) size() (height, weight float64) {
+	height, bmi := 177+float64(7*clamp(p.r.NormFloat64())), 26+float64(3*clamp(p.r.NormFloat64()))
+	switch {
+	case p.child():
+		height, bmi = 76, 16.5
+	case p.female:
+		height -= 13
+	}
+	return height, float64(bmi*height) * height / 10000
 }
 
 func (p *person) child() bool { return p.born.After(today.AddDate(-3, 0, 0)) }

@@ -12,9 +12,9 @@ type measure struct {
 }
 
 var measures = []measure{
-	{"height", "body-height", arr{coding(loinc, "8302-2", "Body height")}, "Body height", "cm", "cm", 1, 170, 10},
-	{"weight", "body-weight", arr{coding(loinc, "29463-7", "Body weight")}, "Body weight", "kg", "kg", 1, 75, 12},
-	{"bmi", "bmi", arr{coding(loinc, "39156-5", "Body mass index (BMI) [Ratio]")}, "Body mass index", "kg/m2", "kg/m2", 2, 26, 3},
+	{"height", "body-height", arr{coding(loinc, "8302-2", "Body height")}, "Body height", "cm", "cm", 1, 170, 0},
+	{"weight", "body-weight", arr{coding(loinc, "29463-7", "Body weight")}, "Body weight", "kg", "kg", 1, 75, 0},
+	{"bmi", "bmi", arr{coding(loinc, "39156-5", "Body mass index (BMI) [Ratio]")}, "Body mass index", "kg/m2", "kg/m2", 2, 26, 0},
 	{"heart", "heart-rate", arr{coding(loinc, "8867-4", "Heart rate")}, "Heart rate", "beats/minute", "/min", 0, 72, 9},
 	{"resp", "respiratory-rate", arr{coding(loinc, "9279-1", "Respiratory rate")}, "Respiratory rate", "breaths/minute", "/min", 0, 15, 2},
 	{"temp", "body-temperature", arr{coding(loinc, "8310-5", "Body temperature")}, "Body temperature", "degrees Celsius", "Cel", 1, 36.8, 0.3},
@@ -57,11 +57,25 @@ func (m measure) draw(p *person) obj {
 // clamp keeps a deviation within what a living body shows.
 func clamp(v float64) float64 { return max(-2, min(2, v)) }
 
-// vitals writes what is measured at each visit.
+// vitals writes what is measured at each visit. Weight comes and goes a
+// little; the body mass index follows from it.
 func vitals(w *writer, p *person, n int) {
+	weight := p.weight + float64(1.5*clamp(p.r.NormFloat64()))
+	if p.child() {
+		weight = p.weight
+	}
 	for _, m := range measures {
-		if p.child() {
-			m.mean, m.spread = m.mean*childShare(m.kind), m.spread/4
+		switch m.kind {
+		case "height":
+			m.mean = p.height
+		case "weight":
+			m.mean = weight
+		case "bmi":
+			m.mean = weight / float64(p.height*p.height) * 10000
+		case "heart", "resp":
+			if p.child() {
+				m.mean *= 1.6
+			}
 		}
 		w.put("Observation", p.sub(m.kind, n+1), m.url(), append(p.vitalHead(m, n), "valueQuantity", m.draw(p))...)
 	}
@@ -70,21 +84,6 @@ func vitals(w *writer, p *person, n int) {
 		part(concept(loinc, "8480-6", "Systolic blood pressure"), mmHg(systolic)),
 		part(concept(loinc, "8462-4", "Diastolic blood pressure"), mmHg(systolic*5/8)),
 	})...)
-}
-
-// childShare scales an adult's measure to a child of one year.
-func childShare(kind string) float64 {
-	switch kind {
-	case "height":
-		return 0.45
-	case "weight":
-		return 0.13
-	case "bmi":
-		return 0.65
-	case "heart", "resp":
-		return 1.6
-	}
-	return 1
 }
 
 func part(code, value obj) obj { return obj{"code", code, "valueQuantity", value} }

@@ -91,9 +91,12 @@ func TestConditionalReferences(t *testing.T) {
 
 func TestPopulationIsValid(t *testing.T) {
 	v := New(table.R4())
-	err := sample.Generate(2*sample.DefaultPatients, func(kind, id string, json []byte) error {
-		if issues := judge(t, v, string(json)); len(issues) > 0 {
-			t.Errorf("%s/%s: %v", kind, id, issues)
+	err := sample.History(2*sample.DefaultPatients, func(s sample.Step) error {
+		if s.Delete() {
+			return nil
+		}
+		if issues := judge(t, v, string(s.JSON)); len(issues) > 0 {
+			t.Errorf("%s/%s version %d: %v", s.Type, s.ID, s.Version, issues)
 		}
 		return nil
 	})
