@@ -81,10 +81,14 @@ function structureErrors(resource, profile) {
 
 /** Gives what fhir says about codes: its word on structure is the other's. */
 function codeErrors(resource) {
-  return codes
-    .validate(resource, { errorOnUnexpected: true })
-    .messages.filter((m) => m.severity === 'error')
-    .map((m) => `${m.location}: ${m.message}`);
+  try {
+    return codes
+      .validate(resource, { errorOnUnexpected: true })
+      .messages.filter((m) => m.severity === 'error')
+      .map((m) => `${m.location}: ${m.message}`);
+  } catch (err) {
+    return [`the validator of codes failed: ${err.message}`];
+  }
 }
 
 function judge(resource) {
