@@ -32,7 +32,10 @@ func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string,
 		return nil, err
 	}
 	ant := &AuthenticationToken{Verified: *verified, ClientID: client.id}
-	return ant, j.antClaims(e, ant)
+	if err := j.antClaims(e, ant); err != nil {
+		return nil, err
+	}
+	return ant, nil
 }
 
 // caller is the registration that sub names.

@@ -11,6 +11,7 @@ import (
 // Bounds of what a verifier remembers.
 const (
 	maxCachedCerts = 4096
+	maxCachedX5C   = 2048
 	maxCachedSigs  = 4096
 	maxCachedPaths = 4096
 	maxCachedLists = 128
@@ -80,33 +81,41 @@ type memory struct {
 
 // x5cOf remembers whole x5c members by their text: the clients of a day send
 // the same ones again and again.
-func (v *Verifier) x5cOf(text []byte) (certs []*x509.Certificate, k digest) {
-	k = sha256.Sum256(text)
-	certs, _ = v.memory.x5c.get(k)
-	return certs, k
+func (v *Verifier) x5cOf(text []byte) []*x509.Certificate {
+	certs, _ := v.memory.x5c.get(sha256.Sum256(text))
+	return certs
 }
 
-// parseCertificate parses DER once per certificate.
+// parseCertificate parses DER, or remembers it parsed.
 func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
-	k := digest(sha256.Sum256(der))
-	if c, ok := v.memory.certs.get(k); ok {
+	if c, ok := v.memory.certs.get(sha256.Sum256(der)); ok {
 		return c, nil
 	}
-	c, err := x509.ParseCertificate(der)
-	if err == nil {
-		v.memory.certs.put(k, c, maxCachedCerts)
-	}
-	return c, err
+	return x509.ParseCertificate(der)
 }
 
-// shownAs is the certificate's name for people, put together once.
+// remember keeps the certificates of a signer who proved to be trusted. Those
+// of strangers are not kept: they could fill the memory for nothing.
+func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
+	k := digest(sha256.Sum256(e.header["x5c"]))
+	if _, ok := v.memory.x5c.get(k); ok {
+		return
+	}
+	v.memory.x5c.put(k, e.certs, maxCachedX5C)
+	for _, c := range e.certs {
+		v.memory.certs.put(sha256.Sum256(c.Raw), c, maxCachedCerts)
+	}
+	for _, c := range path {
+		v.memory.shown.put(c, certShown(c), maxCachedCerts)
+	}
+}
+
+// shownAs is the certificate's name for people.
 func (v *Verifier) shownAs(c *x509.Certificate) string {
 	if s, ok := v.memory.shown.get(c); ok {
 		return s
 	}
-	s := certShown(c)
-	v.memory.shown.put(c, s, maxCachedCerts)
-	return s
+	return certShown(c)
 }
 
 // signedBy verifies one signature between certificates, once per pair. The key

@@ -93,15 +93,10 @@ func (j *judgement) certificates(e *envelope, code Code) error {
 
 // readX5C reads the certificates, or remembers them from the same text.
 func (j *judgement) readX5C(e *envelope) *fault {
-	certs, k := j.v.x5cOf(e.header["x5c"])
-	if e.certs = certs; certs != nil {
+	if e.certs = j.v.x5cOf(e.header["x5c"]); e.certs != nil {
 		return nil
 	}
-	f := e.checkX5C(j.v.parseCertificate)
-	if f == nil {
-		j.v.memory.x5c.put(k, e.certs, maxCachedCerts)
-	}
-	return f
+	return e.checkX5C(j.v.parseCertificate)
 }
 
 // trust finds the community and the path of the signer, and asks about
@@ -111,6 +106,7 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	if f != nil {
 		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
 	}
+	j.v.remember(e, paths[0])
 	j.tr.Community = community.URI
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
 		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{Expected: "one of " + strings.Join(algs, ", "), Found: e.alg})

@@ -129,7 +129,7 @@ func TestLeafNotFirst(t *testing.T) {
 }
 
 // The order after the leaf is free, duplicates and strangers are ignored.
-// Covers: case 042
+// Covers: case 042, DIAGNOSTICS 12
 func TestChainForms(t *testing.T) {
 	for name, order := range map[string]func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate{
 		"leaf alone": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {

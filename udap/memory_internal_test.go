@@ -1,0 +1,54 @@
+package udap
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"testing"
+	"time"
+
+	"fhirdest.example/certs"
+)
+
+// Strangers leave nothing in a verifier's memory but the digests of signatures
+// between their own certificates, and no cache grows past its bound.
+// Covers: case 043, case 098
+func TestStrangersAreNotRemembered(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	key, err := certs.NewKey("p256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dates := certs.Template{CommonName: "Stranger", NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	root, err := certs.NewRoot(dates, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &Verifier{Communities: []*Community{{URI: "urn:empty"}}}
+	for i := range 20 {
+		tpl := dates
+		tpl.URIs = []string{fmt.Sprintf("https://stranger.test/%d", i)}
+		leaf, err := root.Issue(tpl, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		compact, err := Sign(key, []*x509.Certificate{leaf, root.Cert}, "", []byte(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Statement(context.Background(), compact, Expect{Now: now, Audience: "https://x.test/"}, nil); err == nil {
+			t.Fatal("a stranger is accepted")
+		}
+	}
+	m := &v.memory
+	if n := len(m.certs.m) + len(m.x5c.m) + len(m.shown.m) + len(m.paths.m) + len(m.lists.m); n != 0 {
+		t.Errorf("%d things are remembered of strangers", n)
+	}
+	var b bounded[int, int]
+	for i := range 1000 {
+		b.put(i, i, 10)
+	}
+	if len(b.m) > 10 {
+		t.Errorf("a cache of 10 holds %d", len(b.m))
+	}
+}
