@@ -136,11 +136,7 @@ func (s *service) do(req *request) (*response, error) {
 	}
 	resp, recorded, err := s.perform(in, req)
 	if !recorded {
-		record, failed := s.auditRecord(req, in, err)
-		if failed == nil {
-			failed = s.auditLater(record)
-		}
-		if failed != nil {
+		if failed := s.auditLater(s.auditRecord(req, in, err)); failed != nil {
 			return nil, failed
 		}
 	}
@@ -192,10 +188,7 @@ func (s *service) changing(req *request, change func(*service, Change, *request)
 
 // auditWith stores the record of a change with the change.
 func (s *service) auditWith(c Change, req *request, in *interaction) error {
-	record, err := s.auditRecord(req, in, nil)
-	if err == nil {
-		_, err = c.Put(record)
-	}
+	_, err := c.Put(s.auditRecord(req, in, nil))
 	return err
 }
 
