@@ -46,6 +46,10 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if !ok {
 		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
 	}
+	if r.Method == http.MethodOptions {
+		return s.options(w.Header(), r, segs)
+	}
+	s.cors(w.Header(), r, isMetadata(segs))
 	req := &request{ctx: r.Context(), method: r.Method, path: segs, header: r.Header, now: s.Now()}
 	var err error
 	if req.query, err = parseQuery(rawQuery); err != nil {
@@ -54,7 +58,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if _, err = negotiate(r, req.get("_format")); err != nil && !(shape(segs) == "/Type/id" && segs[0] == "Binary" && req.get("_format") == "") {
 		return nil, err
 	}
-	if len(segs) == 1 && segs[0] == "metadata" {
+	if isMetadata(segs) {
 		return s.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
