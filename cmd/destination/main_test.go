@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,6 +114,7 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 
 // Covers: case 323, case 326, case 330
 func TestStartCheckAndSecondProcess(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0)) // modes must not depend on it
 	w := place(t)
 	w.Config.Evidence = "destination.jsonl"
 	path := config(t, w)
