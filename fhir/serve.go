@@ -46,10 +46,6 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if !ok {
 		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
 	}
-	if r.Method == http.MethodOptions {
-		return s.options(w.Header(), r, segs)
-	}
-	s.cors(w.Header(), r, isMetadata(segs))
 	req := &request{ctx: r.Context(), method: r.Method, path: segs, header: r.Header, now: s.Now()}
 	var err error
 	if req.query, err = parseQuery(rawQuery); err != nil {
@@ -58,7 +54,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if _, err = negotiate(r, req.get("_format")); err != nil && !(shape(segs) == "/Type/id" && segs[0] == "Binary" && req.get("_format") == "") {
 		return nil, err
 	}
-	if isMetadata(segs) {
+	if len(segs) == 1 && segs[0] == "metadata" {
 		return s.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
@@ -140,7 +136,11 @@ func (s *service) do(req *request) (*response, error) {
 	}
 	resp, recorded, err := s.perform(in, req)
 	if !recorded {
-		if failed := s.auditLater(s.auditRecord(req, in, err)); failed != nil {
+		record, failed := s.auditRecord(req, in, err)
+		if failed == nil {
+			failed = s.auditLater(record)
+		}
+		if failed != nil {
 			return nil, failed
 		}
 	}
@@ -192,7 +192,10 @@ func (s *service) changing(req *request, change func(*service, Change, *request)
 
 // auditWith stores the record of a change with the change.
 func (s *service) auditWith(c Change, req *request, in *interaction) error {
-	_, err := c.Put(s.auditRecord(req, in, nil))
+	record, err := s.auditRecord(req, in, nil)
+	if err == nil {
+		_, err = c.Put(record)
+	}
 	return err
 }
 

@@ -52,8 +52,7 @@ type Change interface {
 	SetSetting(name string, value []byte) error
 }
 
-// Store keeps resources. StoreTest in fhir/fhirtest is what every implementation
-// must pass.
+// Store keeps resources.
 type Store interface {
 	// View hands f the latest committed state. No socket may be written to
 	// inside f.

@@ -104,10 +104,8 @@ func (x *exchange) readHead() bool {
 	}
 }
 
-// noteRequest begins the request's evidence, and puts it under the configuration that
-// is now in force: the wait for it may have been long.
+// noteRequest begins the request's evidence.
 func (x *exchange) noteRequest() {
-	x.state = x.g.state.Load()
 	x.seq++
 	x.request.begin(x.g.now)
 }

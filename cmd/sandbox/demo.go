@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"fhirdest.example/certs"
@@ -43,6 +44,7 @@ type demo struct {
 	gatewayProgram string // empty when it is not a program of its own
 	gatewayReason  string // why it is empty
 
+	clients  int // made so far
 	traces   []*udap.Trace
 	compared *comparison // nil until hops were compared
 
@@ -82,7 +84,13 @@ func runID() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (d *demo) file(name string) string { return filepath.Join(d.dir, filepath.FromSlash(name)) }
+// file is the path of a file that the manifest names.
+func (d *demo) file(name string) string {
+	if name = filepath.FromSlash(name); filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(d.dir, name)
+}
 
 // loadTrust reads what an originator is given: the anchors of its communities,
 // and apart from them the anchor of web servers.
@@ -95,7 +103,7 @@ func (d *demo) loadTrust() error {
 		}
 		d.verifier.Communities = append(d.verifier.Communities, &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Anchors: anchors})
 	}
-	source, err := fetch.New(fetch.Config{Allow: []string{d.listsOrigin()}, Refresh: time.Second, Now: d.now})
+	source, err := fetch.New(fetch.Config{Allow: d.listOrigins(), Refresh: time.Second, Now: d.now})
 	if err != nil {
 		return err
 	}
@@ -111,12 +119,15 @@ func (d *demo) loadTrust() error {
 	return nil
 }
 
-func (d *demo) listsOrigin() string {
-	u, err := url.Parse(d.manifest.Communities[0].CRL)
-	if err != nil {
-		return ""
+// listOrigins are where the communities' lists stand; on this machine, mostly.
+func (d *demo) listOrigins() []string {
+	var out []string
+	for _, c := range d.manifest.Communities {
+		if o := originOf(c.CRL); o != "" && !slices.Contains(out, o) {
+			out = append(out, o)
+		}
 	}
-	return u.Scheme + "://" + u.Host
+	return out
 }
 
 // newParty mints a certificate for a URI from a community's issuer and makes a
@@ -161,11 +172,13 @@ func (d *demo) newClient(c communityEntry, p *party, role, dial string) (*client
 }
 
 func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) client.Config {
+	d.clients++
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: udap.CommunityURI(c.URI),
 		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: udap.ClientURI(p.uri),
 		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: 20 * time.Second,
 		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
+		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
 	}
 	if role == "private" {
 		cfg.DialName = d.privateName()

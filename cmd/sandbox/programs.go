@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -95,17 +98,36 @@ func (p part) with(other *port) part {
 // endTime is how long a program may take to end when asked to.
 const endTime = 10 * time.Second
 
+// play runs a program until ctx ends. It keeps its thread, because the system
+// ends the program with the thread that started it (see endWithUs).
 func play(ctx context.Context, binary string, args []string, log *os.File) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, endWithUs()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endTime
-	err := cmd.Run()
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() <= 0) {
+	err = cmd.Run()
+	if err == nil || ctx.Err() != nil {
 		return nil // it was told to end, and did
 	}
-	if err != nil {
-		return fmt.Errorf("%w; %s says why", err, log.Name())
+	said := fmt.Sprintf("%s: %v; %s", filepath.Base(binary), err, saidSince(log.Name(), start))
+	const badConfiguration = 2 // the exit code that every program of ours has for it
+	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badConfiguration {
+		return refused{complaint{said, log.Name() + " has all that it said"}}
 	}
-	return nil
+	return errors.New(said)
+}
+
+// saidSince is what a program wrote to its log from start on, bounded.
+func saidSince(file string, start int64) string {
+	data, err := os.ReadFile(file)
+	if err != nil || int64(len(data)) <= start {
+		return "it said nothing"
+	}
+	return firstWords(bytes.TrimSpace(data[start:]))
 }

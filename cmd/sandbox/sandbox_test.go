@@ -2,6 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +18,8 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/udap/client"
 )
 
@@ -63,7 +70,7 @@ func nothingLeft(t *testing.T, dir string) {
 }
 
 func TestDemonstration(t *testing.T) {
-	// Covers: ER-01, ER-02, S2-08, row 48 of the diagnostics
+	// Covers: ER-01, ER-02, ER-06, ER-07, ER-08, ER-09, ER-10, ER-11, ER-12, ER-13, ER-19, ER-21, ER-23, S2-08, case 121
 	temp := ownTemp(t)
 	report := filepath.Join(t.TempDir(), "report.html")
 	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-patients", "3", "-report", report}, anywhere...)...)
@@ -102,14 +109,30 @@ func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 		t.Fatalf("again: exit %d\n%s", code, stderr)
 	}
 	expect(t, out, map[string]string{"gateway": "not shown"})
+	compareByHand(t, dir, 0)
 	after, err := readManifest(dir)
 	if err != nil || after.PublicBase != before.PublicBase || after.Communities[0].CRL != before.Communities[0].CRL {
 		t.Errorf("the same directory has other addresses: %s, was %s (%v)", after.PublicBase, before.PublicBase, err)
 	}
 }
 
+// compareByHand does what gateway compare does with the evidence files of a
+// sandbox.
+func compareByHand(t *testing.T, dir string, want int) {
+	t.Helper()
+	var paths []string
+	for _, name := range evidenceFiles {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	var out strings.Builder
+	got, err := evidence.Report(&out, paths, false)
+	if err != nil || got != want {
+		t.Errorf("gateway compare: exit %d, want %d (%v)\n%s", got, want, err, out.String())
+	}
+}
+
 func TestTamper(t *testing.T) {
-	// Covers: case 310
+	// Covers: ER-12
 	ownTemp(t)
 	dir := t.TempDir()
 	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-tamper", "-patients", "3", "-dir", dir}, anywhere...)...)
@@ -120,6 +143,7 @@ func TestTamper(t *testing.T) {
 	if !regexp.MustCompile(`differs at delegate: GET response, status 200, \d+ bytes: .* \(conn \S+, seq \d+\)`).MatchString(out) {
 		t.Errorf("hop and message are not named:\n%s", out)
 	}
+	compareByHand(t, dir, 1)
 	// Without it the same directory is whole again.
 	if code, out, stderr = call(t, context.Background(), append([]string{"-once", "-patients", "3", "-dir", dir}, anywhere...)...); code != 0 {
 		t.Errorf("afterwards: exit %d\n%s%s", code, out, stderr)
@@ -197,8 +221,11 @@ func TestInterruptBeforeReadyIsNotSuccess(t *testing.T) {
 // before.
 func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 	t.Helper()
-	w := testWorld(t, t.TempDir(), nil, nil)
 	o.patients = 3
+	w := testWorld(t, t.TempDir(), nil, func(all *options) {
+		all.trust, all.identities, all.identityPassword = o.trust, o.identities, o.identityPassword
+		maps.Copy(all.address, o.address)
+	})
 	quiet := func(string, ...any) {}
 	st, clean, err := newStage(t.Context(), o, w, quiet, time.Now)
 	if err != nil {
@@ -229,7 +256,7 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 }
 
 func TestKilledDestinationKeepsItsWord(t *testing.T) {
-	// Covers: case 182, S1-067
+	// Covers: case 092
 	ownTemp(t)
 	st, d := stageFor(t, &options{separate: true}, nil)
 	c := d.community(0)
@@ -380,7 +407,7 @@ func freshCopy(t *testing.T, d *demo) *demo {
 	t.Helper()
 	m := *d.manifest
 	m.Communities = slices.Clone(m.Communities)
-	m.Addresses, m.Configs = clone(m.Addresses), clone(m.Configs)
+	m.Addresses, m.Configs = maps.Clone(m.Addresses), maps.Clone(m.Configs)
 	out, err := newDemo(d.dir, &m, time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -388,14 +415,6 @@ func freshCopy(t *testing.T, d *demo) *demo {
 	t.Cleanup(func() { _ = out.close() })
 	out.replaceGateway, out.revokeTime = d.replaceGateway, d.revokeTime
 	out.gatewayProgram, out.gatewayReason = d.gatewayProgram, d.gatewayReason
-	return out
-}
-
-func clone(m map[string]string) map[string]string {
-	out := map[string]string{}
-	for k, v := range m {
-		out[k] = v
-	}
 	return out
 }
 
@@ -462,5 +481,106 @@ func TestProgramsAreFoundOrBuilt(t *testing.T) {
 	t.Chdir(t.TempDir()) // outside of the module
 	if _, err := build(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be built here") {
 		t.Errorf("outside of the module: %v", err)
+	}
+}
+
+// outside is a trust community that the sandbox did not make, with its lists on
+// a server of its own.
+type outside struct {
+	entry communityEntry
+	dir   string
+}
+
+func newOutside(t *testing.T) outside {
+	t.Helper()
+	o := outside{dir: t.TempDir()}
+	lists := httptest.NewServer(http.FileServer(http.Dir(o.dir)))
+	t.Cleanup(lists.Close)
+	now := time.Now()
+	a, err := authority.Create(filepath.Join(o.dir, "theirs"), authority.About{URI: "urn:example:theirs", Name: "Theirs", Base: lists.URL}, certs.RSA2048, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.entry = communityEntry{URI: a.URI, Name: a.Name, Anchor: a.File("-root.pem"), Issuer: keyPair{a.File(".pem"), a.File(".key")}, CRL: a.URL(".crl")}
+	return o
+}
+
+// identity writes a PKCS#12 file with a certificate of this community for a
+// server's base URL, and its password.
+func (o outside) identity(t *testing.T, base string) (p12, password string) {
+	t.Helper()
+	d := &demo{now: time.Now}
+	id, err := d.mint(o.entry, base, certs.RSA2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := id.PKCS12("secret", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p12, password = filepath.Join(o.dir, "ours.p12"), filepath.Join(o.dir, "password")
+	for file, content := range map[string][]byte{p12: data, password: []byte("secret\n")} {
+		if err := certs.WriteFile(file, content, certs.ModeSecret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p12, password
+}
+
+func TestForeignOriginatorIsServed(t *testing.T) {
+	// Covers: row 49 of the diagnostics
+	ownTemp(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	theirs := newOutside(t)
+	p12, password := theirs.identity(t, "https://localhost:"+public[strings.LastIndexByte(public, ':')+1:]+"/acme/fhir")
+	_, d := stageFor(t, &options{
+		trust: []foreign{{theirs.entry.URI, theirs.entry.Anchor}}, identities: []string{p12}, identityPassword: password,
+		address: map[string]string{"public": public},
+	}, nil)
+	d.manifest.Communities = append(d.manifest.Communities, theirs.entry)
+	if err := d.loadTrust(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := d.partyFor(theirs.entry, "https://foreign.example/app", certs.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := d.join(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.askToken(t.Context(), p.client, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProgramThatCannotStartSaysWhy(t *testing.T) {
+	// Covers: case 326
+	ownTemp(t)
+	w := testWorld(t, t.TempDir(), nil, nil)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(w.path("b-root.pem")); err != nil {
+		t.Fatal(err)
+	}
+	c := newCast(w.ports, w.outside(beside(filepath.Dir(self))))
+	err = c.startAll(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "destination did not start") || !strings.Contains(err.Error(), "b-root.pem") {
+		t.Errorf("%v", err)
+	}
+	if !errors.As(err, new(refused)) {
+		t.Error("a configuration that a program refuses is not exit code 2")
+	}
+	if err := c.stopAll(); err != nil && !errors.As(err, new(refused)) {
+		t.Error(err)
 	}
 }

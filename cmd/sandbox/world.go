@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"fhirdest.example/certs"
@@ -70,7 +72,8 @@ type world struct {
 }
 
 type foreignEntry struct {
-	uri, anchor, identity, passwordFile string // paths below dir; identity may be empty
+	uri, anchor, identity, passwordFile string   // paths below dir; identity may be empty
+	lists                               []string // origins of its lists
 }
 
 func (w *world) path(parts ...string) string {
@@ -293,21 +296,51 @@ func (w *world) takeForeign(o *options) error {
 		if err := certs.WriteCertificates(w.path(f.anchor), anchors...); err != nil {
 			return err
 		}
+		f.addLists(anchors)
 		if i < len(o.identities) {
-			f.identity = fmt.Sprintf("trusted/%d.p12", i)
-			if err := copySecret(o.identities[i], w.path(f.identity)); err != nil {
+			if err := w.takeIdentity(&f, i, o); err != nil {
 				return err
-			}
-			if o.identityPassword != "" {
-				f.passwordFile = fmt.Sprintf("trusted/%d.password", i)
-				if err := copySecret(o.identityPassword, w.path(f.passwordFile)); err != nil {
-					return err
-				}
 			}
 		}
 		w.foreign = append(w.foreign, f)
 	}
 	return nil
+}
+
+// takeIdentity copies our certificate in a community from outside.
+func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
+	password := ""
+	if o.identityPassword != "" {
+		data, err := os.ReadFile(o.identityPassword)
+		if err != nil {
+			return err
+		}
+		line, _, _ := strings.Cut(string(data), "\n")
+		password = strings.TrimSuffix(line, "\r")
+		f.passwordFile = fmt.Sprintf("trusted/%d.password", i)
+		if err := copySecret(o.identityPassword, w.path(f.passwordFile)); err != nil {
+			return err
+		}
+	}
+	id, err := certs.LoadPKCS12(o.identities[i], password)
+	if err != nil {
+		return refused{complaint{"-identity: " + err.Error(), "name a PKCS#12 file, and with -identity-password-file the file whose first line opens it"}}
+	}
+	f.addLists(id.Chain)
+	f.identity = fmt.Sprintf("trusted/%d.p12", i)
+	return copySecret(o.identities[i], w.path(f.identity))
+}
+
+// addLists allows the places that the certificates which we were handed name
+// for lists: at a connectathon these are often private addresses.
+func (f *foreignEntry) addLists(list []*x509.Certificate) {
+	for _, c := range list {
+		for _, u := range c.CRLDistributionPoints {
+			if o := originOf(u); o != "" && !slices.Contains(f.lists, o) {
+				f.lists = append(f.lists, o)
+			}
+		}
+	}
 }
 
 func copySecret(from, to string) error {
@@ -316,6 +349,18 @@ func copySecret(from, to string) error {
 		return err
 	}
 	return certs.WriteFile(to, data, certs.ModeSecret)
+}
+
+// originOf is the scheme, host and port of an http or https URL.
+func originOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	if u.Port() == "" {
+		return u.Scheme + "://" + u.Host + map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // hostOf is the host and port of a URL.

@@ -66,7 +66,7 @@ communities:
 {{- end}}
 revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
-  allow: [{{q .Lists}}]      # the lists stand on this machine
+  allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
 patients: {{.Patients}}
 tokenLifetime: 60m
 timeouts:
@@ -140,6 +140,7 @@ type destinationData struct {
 	PublicBase, PrivateBase, Listen, Admin, Lists string
 	Communities                                   []communityData
 	Patients                                      int
+	Allow                                         []string // further places of lists
 }
 
 type communityData struct {
@@ -158,6 +159,7 @@ func (w *world) destinationData(patients int) destinationData {
 		})
 	}
 	for _, f := range w.foreign {
+		data.Allow = append(data.Allow, f.lists...)
 		data.Communities = append(data.Communities, communityData{
 			URI: f.uri, Name: f.uri, Profile: "ssraa-2", Anchor: f.anchor, P12: f.identity, PasswordFile: f.passwordFile,
 		})

@@ -42,6 +42,8 @@ type Config struct {
 	DialName string                    // TLS server name to ask for there; empty: the URL's host
 	Wrap     func(c net.Conn) net.Conn // what reads along on a connection, inside TLS; nil: nothing
 
+	UserAgent string // of every request; empty: Go's own
+
 	Timeout time.Duration // for one request; 0 means 30 s
 	Now     func() time.Time
 	NewJTI  func() string // nil: 128 random bits

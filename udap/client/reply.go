@@ -44,6 +44,9 @@ func randomJTI() string {
 // send makes one request and reads the answer whole. A redirect comes back as
 // what it is; nothing is followed.
 func (c *Client) send(ctx context.Context, tr *udap.Trace, req *http.Request, most int64) (*Reply, error) {
+	if c.cfg.UserAgent != "" {
+		req.Header.Set("User-Agent", c.cfg.UserAgent)
+	}
 	res, err := c.http.Do(req.WithContext(ctx))
 	if err != nil {
 		return nil, c.unreachable(tr, req.URL, err)
