@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"fhirdest.example/fhir/search"
-	"fhirdest.example/fhir/tree"
 )
 
 const (
@@ -98,55 +98,104 @@ var actions = map[string]struct {
 	"batch": {"E", false}, // one that is refused as a whole
 }
 
-// record makes the AuditEvent of an interaction that is done, or failed.
-func (s *service) auditRecord(r *request, in *interaction, err error) (Entry, error) {
+// auditRecord makes the AuditEvent of an interaction that is done, or failed.
+func (s *service) auditRecord(r *request, in *interaction, err error) Entry {
 	now := r.now.UTC().Truncate(time.Millisecond)
-	id := newID(now)
-	body := s.appendAudit(make([]byte, 0, 2048), r, in, err, id, now)
-	root, err := tree.Parse(body)
+	rec := record{r: r, in: in, now: now, id: newID(now), outcome: "0", subtype: in.name}
 	if err != nil {
-		return Entry{}, fmt.Errorf("fhir: audit record: %w", err)
+		rec.failed, rec.outcome = asFailure(err), "4"
+		if rec.failed.status >= 500 {
+			rec.outcome = "8"
+		}
 	}
-	return Entry{Type: "AuditEvent", ID: id, Version: 1, Updated: now, Body: body,
-		Terms: s.ex.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: now})}, nil
+	if strings.HasPrefix(in.name, "$") {
+		rec.subtype = "operation"
+	} else if in.entries && r.bundleType == "transaction" {
+		rec.subtype = "transaction"
+	}
+	return Entry{Type: "AuditEvent", ID: rec.id, Version: 1, Updated: now, Body: s.appendAudit(make([]byte, 0, 1536), &rec), Terms: rec.terms()}
+}
+
+// record is what one AuditEvent says.
+type record struct {
+	r                    *request
+	in                   *interaction
+	id, outcome, subtype string
+	now                  time.Time
+	failed               *failure
+}
+
+// terms are the record's search terms, those that Extract would find in it.
+func (rec *record) terms() search.Terms {
+	b := search.NewBuilder("AuditEvent", search.Stamp{ID: rec.id, Updated: rec.now})
+	b.Token("type", eventTypeSystem, "rest")
+	b.Token("subtype", interactionSystem, rec.subtype)
+	b.Code("action", actions[rec.in.name].action)
+	b.Code("outcome", rec.outcome)
+	b.Date("date", rec.now)
+	b.Identifier("agent", "", rec.r.grant.Client)
+	if rec.r.grant.TokenID != "" {
+		b.URI("policy", tokenPolicy+rec.r.grant.TokenID)
+	}
+	for _, p := range rec.r.notes.patients {
+		b.Ref("entity", "Patient", p, "")
+		b.Ref("patient", "Patient", p, "")
+		b.Token("entity-type", objectSystem, "1")
+		b.Token("entity-role", roleSystem, "1")
+	}
+	rec.dataTerms(b)
+	if id := requestID(rec.r.header); id != "" {
+		b.Identifier("entity", "", id)
+		b.Token("entity-type", requestSystem, "XrequestId")
+	}
+	return b.Terms()
+}
+
+func (rec *record) dataTerms(b *search.Builder) {
+	if actions[rec.in.name].query {
+		b.Token("entity-type", objectSystem, "2")
+		b.Token("entity-role", roleSystem, "24")
+		return
+	}
+	for _, e := range rec.r.notes.touched {
+		version := strconv.FormatUint(e.Version, 10)
+		b.Ref("entity", e.Type, e.ID, version)
+		if e.Type == "Patient" {
+			b.Ref("patient", e.Type, e.ID, version)
+		}
+		b.Token("entity-type", objectSystem, "2")
+		b.Token("entity-role", roleSystem, "4")
+	}
 }
 
 const (
-	instant   = "2006-01-02T15:04:05.000Z"
-	eventType = `"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-event-type","code":"rest","display":"RESTful Operation"}`
-	subtypes  = `,"subtype":[{"system":"http://hl7.org/fhir/restful-interaction","code":"`
+	instant           = "2006-01-02T15:04:05.000Z"
+	eventTypeSystem   = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+	interactionSystem = "http://hl7.org/fhir/restful-interaction"
+	objectSystem      = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+	roleSystem        = "http://terminology.hl7.org/CodeSystem/object-role"
+	requestSystem     = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+	tokenPolicy       = "urn:ietf:params:oauth:jti:"
+
+	eventType = `"type":{"system":"` + eventTypeSystem + `","code":"rest","display":"RESTful Operation"}`
+	subtypes  = `,"subtype":[{"system":"` + interactionSystem + `","code":"`
 	dicom     = `{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"`
-	objects   = `"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"`
-	roles     = `"},"role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"`
+	objects   = `"type":{"system":"` + objectSystem + `","code":"`
+	roles     = `"},"role":{"system":"` + roleSystem + `","code":"`
 )
 
-func (s *service) appendAudit(b []byte, r *request, in *interaction, err error, id string, now time.Time) []byte {
-	stamp := now.Format(instant)
-	act := actions[in.name]
-	subtype := in.name
-	if strings.HasPrefix(subtype, "$") {
-		subtype = "operation"
-	} else if in.entries && r.bundleType == "transaction" {
-		subtype = "transaction"
+func (s *service) appendAudit(b []byte, rec *record) []byte {
+	stamp, act := rec.now.Format(instant), actions[rec.in.name]
+	b = append(b, `{"resourceType":"AuditEvent","id":"`+rec.id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType+subtypes...)
+	b = append(b, rec.subtype+`"}],"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.outcome+`"`...)
+	if rec.failed != nil {
+		b = appendString(append(b, `,"outcomeDesc":`...), fmt.Sprintf("%d %s", rec.failed.status, rec.failed.issues[0].code))
 	}
-	b = append(b, `{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType+subtypes...)
-	b = append(b, subtype+`"}],"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`...)
-	if err == nil {
-		b = append(b, `0"`...)
-	} else {
-		f := asFailure(err)
-		code := "4"
-		if f.status >= 500 {
-			code = "8"
-		}
-		b = append(b, code+`","outcomeDesc":`...)
-		b = appendString(b, fmt.Sprintf("%d %s", f.status, f.issues[0].code))
-	}
-	b = appendPurposes(b, r.grant.Purposes)
-	b = s.appendAgents(b, r, act.action)
+	b = appendPurposes(b, rec.r.grant.Purposes)
+	b = s.appendAgents(b, rec.r, act.action)
 	b = append(b, `,"source":{"observer":{"display":`...)
 	b = append(appendString(b, s.PublicBase), `}}`...)
-	return append(appendEntities(b, r, act.query), '}')
+	return append(appendEntities(b, rec.r, act.query), '}')
 }
 
 // appendPurposes writes purposes of use; the form of UDAP is system#code.
@@ -189,7 +238,7 @@ func (s *service) appendAgents(b []byte, r *request, action string) []byte {
 	b = append(b, `,"agent":[{"type":`+dicom+client+`"}]},"who":{"identifier":{"value":`...)
 	b = append(appendString(b, r.grant.Client), `}},"requestor":true`...)
 	if r.grant.TokenID != "" {
-		b = append(appendString(append(b, `,"policy":[`...), "urn:ietf:params:oauth:jti:"+r.grant.TokenID), ']')
+		b = append(appendString(append(b, `,"policy":[`...), tokenPolicy+r.grant.TokenID), ']')
 	}
 	b = append(b, `},{"type":`+dicom+server+`"}]},"who":{"display":`...)
 	return append(appendString(b, s.PublicBase), `},"requestor":false}]`...)
@@ -213,14 +262,14 @@ func appendEntities(b []byte, r *request, query bool) []byte {
 	} else {
 		for _, e := range r.notes.touched {
 			next()
-			b = appendString(append(b, `{"what":{"reference":`...), fmt.Sprintf("%s/%s/_history/%d", e.Type, e.ID, e.Version))
+			b = appendString(append(b, `{"what":{"reference":`...), e.Type+"/"+e.ID+"/_history/"+strconv.FormatUint(e.Version, 10))
 			b = append(b, `},`+objects+`2`+roles+`4"}}`...)
 		}
 	}
 	if id := requestID(r.header); id != "" {
 		next()
 		b = append(b, `{"what":{"identifier":{"value":`...)
-		b = append(appendString(b, id), `}},"type":{"system":"https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType","code":"XrequestId"}}`...)
+		b = append(appendString(b, id), `}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
 	}
 	if len(b) > start {
 		b = append(b, ']')

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
+	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
@@ -58,6 +60,19 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 		}
 		if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
 			t.Fatalf("%v in %s", issues, e.Resource)
+		}
+		id := root.Get("id").Text()
+		x := &search.Extractor{}
+		want := x.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: w.now})
+		err = w.store.View(func(sn fhir.Snapshot) error {
+			doc, _ := sn.Find("AuditEvent", id)
+			if _, got := sn.Terms(doc); string(got) != string(want) {
+				t.Errorf("terms %q, want %q of %s", got, want, e.Resource)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		if strings.Contains(string(e.Resource), "Bearer") {
 			t.Errorf("a token is told: %s", e.Resource)

@@ -32,6 +32,9 @@ type Config struct {
 	// Services are the OAuth endpoints that the CapabilityStatement names,
 	// by the names of the oauth-uris extension (token, register, ...). Optional.
 	Services map[string]string
+	// Origins are the web origins whose pages may ask with a token, exactly as
+	// browsers write them. Optional: none may.
+	Origins []string
 	// Failed is told of failures that are not the client's. Optional.
 	Failed func(r *http.Request, err error)
 }

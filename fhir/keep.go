@@ -164,6 +164,5 @@ func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response,
 		return nil, f
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	w.Header().Set("Access-Control-Allow-Origin", "*")
 	return &response{status: http.StatusOK, body: s.capability}, nil
 }

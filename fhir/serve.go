@@ -46,6 +46,10 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if !ok {
 		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
 	}
+	if r.Method == http.MethodOptions {
+		return s.options(w.Header(), r, segs)
+	}
+	s.cors(w.Header(), r, isMetadata(segs))
 	req := &request{ctx: r.Context(), method: r.Method, path: segs, header: r.Header, now: s.Now()}
 	var err error
 	if req.query, err = parseQuery(rawQuery); err != nil {
@@ -54,7 +58,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 	if _, err = negotiate(r, req.get("_format")); err != nil && !(shape(segs) == "/Type/id" && segs[0] == "Binary" && req.get("_format") == "") {
 		return nil, err
 	}
-	if len(segs) == 1 && segs[0] == "metadata" {
+	if isMetadata(segs) {
 		return s.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
@@ -136,11 +140,7 @@ func (s *service) do(req *request) (*response, error) {
 	}
 	resp, recorded, err := s.perform(in, req)
 	if !recorded {
-		record, failed := s.auditRecord(req, in, err)
-		if failed == nil {
-			failed = s.auditLater(record)
-		}
-		if failed != nil {
+		if failed := s.auditLater(s.auditRecord(req, in, err)); failed != nil {
 			return nil, failed
 		}
 	}
@@ -192,10 +192,7 @@ func (s *service) changing(req *request, change func(*service, Change, *request)
 
 // auditWith stores the record of a change with the change.
 func (s *service) auditWith(c Change, req *request, in *interaction) error {
-	record, err := s.auditRecord(req, in, nil)
-	if err == nil {
-		_, err = c.Put(record)
-	}
+	_, err := c.Put(s.auditRecord(req, in, nil))
 	return err
 }
 

@@ -40,7 +40,7 @@ func newWorld(t testing.TB, patients int) *world {
 	}
 	t.Cleanup(func() { st.Close() })
 	w := &world{t: t, store: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	c := fhir.Config{PublicBase: publicBase, PrivateBase: privateBase, Store: st, Authorize: authorize, Now: func() time.Time { return w.now },
+	c := fhir.Config{PublicBase: publicBase, PrivateBase: privateBase, Store: st, Authorize: authorize, Now: func() time.Time { return w.now }, Origins: []string{"https://app.test"},
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) }}
 	if err := fhir.Seed(context.Background(), c, patients); err != nil {
 		t.Fatal(err)
@@ -365,4 +365,26 @@ func TestScopesFilterRows(t *testing.T) {
 	if b := w.get("/Patient?_revinclude=Observation:subject", everything).bundle(); len(b.ids("include")) == 0 {
 		t.Error("_revinclude brings nothing")
 	}
+}
+
+// Covers: case 254
+func TestOnlyListedOriginsMayAsk(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, c := range []struct{ method, path, origin, token, allowed string }{
+		{"GET", "/Patient", "https://evil.example", everything, ""},
+		{"OPTIONS", "/Patient", "https://evil.example", "", ""},
+		{"GET", "/Patient", "https://app.test", everything, "https://app.test"},
+		{"OPTIONS", "/Patient/x", "https://app.test", "", "https://app.test"},
+		{"GET", "/metadata", "https://evil.example", "", "*"},
+		{"OPTIONS", "/metadata", "https://evil.example", "", "*"},
+	} {
+		h := w.do(c.method, c.path, c.token, "", "Origin", c.origin, "Access-Control-Request-Headers", "authorization").Header()
+		if got := h.Get("Access-Control-Allow-Origin"); got != c.allowed || h.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s %s from %s: %v", c.method, c.path, c.origin, h)
+		}
+		if c.method == "OPTIONS" && h.Get("Allow") == "" {
+			t.Errorf("%s: no Allow", c.path)
+		}
+	}
+	w.do("OPTIONS", "/nothing/here/at/all", "", "").want(404)
 }

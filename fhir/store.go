@@ -52,7 +52,8 @@ type Change interface {
 	SetSetting(name string, value []byte) error
 }
 
-// Store keeps resources.
+// Store keeps resources. StoreTest in fhir/fhirtest is what every implementation
+// must pass.
 type Store interface {
 	// View hands f the latest committed state. No socket may be written to
 	// inside f.

@@ -104,8 +104,10 @@ func (x *exchange) readHead() bool {
 	}
 }
 
-// noteRequest begins the request's evidence.
+// noteRequest begins the request's evidence, and puts it under the configuration that
+// is now in force: the wait for it may have been long.
 func (x *exchange) noteRequest() {
+	x.state = x.g.state.Load()
 	x.seq++
 	x.request.begin(x.g.now)
 }

@@ -448,6 +448,62 @@ func TestBodyRate(t *testing.T) {
 	}
 }
 
+// A reader that does not read is cut, and so is what was being sent to it.
+//
+// Covers: case 312
+func TestStuckReader(t *testing.T) {
+	ended := make(chan error, 1)
+	b := newBackend(t, func(c net.Conn) {
+		http.ReadRequest(bufio.NewReader(c))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	})
+	w := newWorld(t, b, func(c *gateway.Config) { c.Times.Write = 200 * time.Millisecond })
+	io.WriteString(w.dial(), "GET /acme"+heads+"\r\n")
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("a client that reads nothing is waited for")
+	}
+}
+
+// A new configuration takes effect on connections that are open, for their next
+// request, and closes the upstreams of the old one.
+func TestReload(t *testing.T) {
+	a, b := newBackend(t, ok), newBackend(t, ok)
+	w := newWorld(t, a, nil)
+	c := w.dial()
+	br := bufio.NewReader(c)
+	get := func() {
+		t.Helper()
+		io.WriteString(c, "GET /acme"+heads+"\r\n")
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.ReadAll(resp.Body)
+	}
+	get()
+	cfg := gateway.Config{TLS: w.pki.server(), Routes: []gateway.Route{{Name: "b", Hosts: []string{host}, Next: "https://destination.localhost", Dial: b.addr, TLS: b.pki.client("")}}}
+	if err := w.gw.Reload(gateway.Config{}); err == nil {
+		t.Error("an empty configuration is taken")
+	}
+	get()
+	if err := w.gw.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	get()
+	if len(a.all()) != 1 || len(b.all()) != 1 {
+		t.Errorf("arrived: %q and %q", a.all(), b.all())
+	}
+	eventually(t, "the old upstream ends", func() bool { return a.conns[0].ended() })
+}
+
 // Covers: case 312
 func TestLimitsPerAddress(t *testing.T) {
 	b := newBackend(t, ok)

@@ -159,10 +159,10 @@ func (f *front) belowFHIR(r *http.Request) bool {
 // into a cut connection if the answer has begun, and counts.
 func (f *front) finish(w *answer, r *http.Request) {
 	if v := recover(); v != nil {
-		f.meter.panics.Inc()
 		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(v)
+			panic(v) // a handler's way to cut the connection
 		}
+		f.meter.panics.Inc()
 		f.log.Error("panic", "route", w.route, "method", clip(r.Method), "what", panicText(v), "stack", string(debug.Stack()))
 		if w.status != 0 {
 			panic(http.ErrAbortHandler)

@@ -249,6 +249,20 @@ func TestTLS(t *testing.T) {
 	if _, err := dial(func(c *tls.Config) { c.NextProtos = nil }); err != nil {
 		t.Errorf("no ALPN: %v", err)
 	}
+	sessions := tls.NewLRUClientSessionCache(4)
+	for i := range 2 {
+		c := d.TLSClient("fhir.test")
+		c.ClientSessionCache = sessions
+		conn, err := tls.Dial("tcp", d.Addr, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, request("GET", metadata, "fhir.test"))
+		if _, err := io.ReadAll(conn); err != nil || conn.ConnectionState().DidResume != (i == 1) {
+			t.Errorf("connection %d: resumed %v, %v", i, conn.ConnectionState().DidResume, err)
+		}
+		conn.Close()
+	}
 	plain, err := net.Dial("tcp", d.Addr)
 	if err != nil {
 		t.Fatal(err)

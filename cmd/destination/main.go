@@ -44,6 +44,7 @@ Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
 
 func main() {
+	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

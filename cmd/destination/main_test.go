@@ -7,12 +7,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"fhirdest.example/server"
 	"fhirdest.example/server/servertest"
 )
 
@@ -113,6 +116,7 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 
 // Covers: case 323, case 326, case 330
 func TestStartCheckAndSecondProcess(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0)) // modes must not depend on it
 	w := place(t)
 	w.Config.Evidence = "destination.jsonl"
 	path := config(t, w)
@@ -195,4 +199,36 @@ func uncommented(text string) string {
 		out = append(out, line)
 	}
 	return strings.Join(out, "\n")
+}
+
+// Neither the command line nor the configuration has a place for a secret:
+// both name files that hold one, so nothing shows in a list of processes, in
+// the environment or in a copy of the YAML file.
+//
+// Covers: case 325
+func TestSecretsStandInFilesOnly(t *testing.T) {
+	var walk func(at string, typ reflect.Type)
+	walk = func(at string, typ reflect.Type) {
+		switch typ.Kind() {
+		case reflect.Pointer, reflect.Slice:
+			walk(at, typ.Elem())
+		case reflect.Struct:
+			for i := range typ.NumField() {
+				name, _, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ",")
+				lower := strings.ToLower(name)
+				for _, word := range []string{"password", "secret", "passphrase", "pin"} {
+					if strings.Contains(lower, word) && !strings.HasSuffix(lower, "file") {
+						t.Errorf("%s.%s takes a secret", at, name)
+					}
+				}
+				walk(at+"."+name, typ.Field(i).Type)
+			}
+		}
+	}
+	walk("", reflect.TypeFor[server.Config]())
+	for _, word := range []string{"password", "secret", "passphrase", "environ"} {
+		if strings.Contains(strings.ToLower(usage), word) {
+			t.Errorf("the usage speaks of a %s", word)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 func bundleRules() map[string][]rule {
 	return map[string][]rule{
 		"Bundle": {
-			forType("bdl-1", "only a search or a history has a total", has1("total"), "searchset", "history"),
+			forType("bdl-1", "only a search or a history has a total", present("total"), "searchset", "history"),
 			{"bdl-2", "only a search has entry.search", func(v *tree.Value) bool {
 				return ofType(v, "searchset") || !anyEntry(v, "search")
 			}},
@@ -42,7 +42,7 @@ func bundleRules() map[string][]rule {
 
 func ofType(v *tree.Value, types ...string) bool { return among(v.Get("type").Text(), types...) }
 
-func has1(name string) func(*tree.Value) bool {
+func present(name string) func(*tree.Value) bool {
 	return func(v *tree.Value) bool { return has(v, name) }
 }
 

@@ -2,6 +2,12 @@
 // cardinality, choices, formats, required codes, references, narrative,
 // attachments, and the invariants that need no terminology and no other
 // resource.
+//
+// It does not judge: profiles, extensions' own definitions, codes of bindings
+// that are not required or whose codes HL7 does not list, what a reference
+// leads to, and the invariants of types that a destination of health records
+// hardly meets (ElementDefinition, StructureMap, ValueSet and other parts of
+// specifications).
 package validate
 
 import (

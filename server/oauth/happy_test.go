@@ -7,12 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/certs"
 	"fhirdest.example/udap/udaptest"
 )
 
-// Covers: S1-105, S1-110, S1-111, S1-113, S1-184, S2-09, S2-15, case 118, case 163, case 164, case 178
+// Covers: S1-004, S1-005, S1-068, S1-105, S1-110, S1-111, S1-113, S1-184, S1-229, S1-284, S1-285, S1-287, S2-09, S2-15, case 118, case 163, case 164, case 178
 func TestRegisterAndToken(t *testing.T) {
-	r := newRig(t)
+	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
+		t.Run(string(kind), func(t *testing.T) { testRegisterAndToken(t, newRigOf(t, kind)) })
+	}
+}
+
+func testRegisterAndToken(t *testing.T, r *rig) {
 	c := r.client(r.w.A, udaptest.Client1URI)
 	claims := c.Statement(r.now())
 	jws := c.Sign(t, claims)
@@ -28,6 +34,11 @@ func TestRegisterAndToken(t *testing.T) {
 		empty, isList := v.([]any)
 		if slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "jti"}, k) || v == nil || v == "" || isList && len(empty) == 0 {
 			t.Errorf("member %s: %v", k, v)
+		}
+	}
+	for _, k := range []string{"client_secret", "registration_access_token", "client_secret_expires_at"} {
+		if _, given := m[k]; given {
+			t.Errorf("the client got a %s", k)
 		}
 	}
 	for _, k := range []string{"client_name", "contacts", "grant_types", "token_endpoint_auth_method", "scope"} {

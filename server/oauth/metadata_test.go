@@ -381,11 +381,14 @@ func (k countingKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpt
 	return k.PrivateKey.Sign(random, digest, opts)
 }
 
-// Covers: S1-017, case 015
+// Covers: S1-017, S2-25, case 015
 func TestDocumentsAgree(t *testing.T) {
 	for _, code := range []bool{false, true} {
 		r := newMetadataRig(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = code })
 		u := r.metadata("")
+		if b := r.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
+			t.Error("one registration does not serve both communities' metadata")
+		}
 		for _, path := range []string{"/fhir/.well-known/smart-configuration", "/.well-known/oauth-authorization-server/oauth"} {
 			d := r.get("GET", path, nil)
 			for _, name := range []string{"token_endpoint", "registration_endpoint", "authorization_endpoint", "introspection_endpoint", "revocation_endpoint",
@@ -424,7 +427,7 @@ func TestJWKS(t *testing.T) {
 	}
 }
 
-// Covers: case 012
+// Covers: S1-004, S1-005, S1-006, case 012
 func TestAdvertisedEqualsAccepted(t *testing.T) {
 	r := newMetadataRig(t)
 	algorithms, _ := r.metadata("").member("token_endpoint_auth_signing_alg_values_supported").([]any)

@@ -91,7 +91,7 @@ func TestStatementReplayWithMovingClock(t *testing.T) {
 // registered2 registers whether or not the certificate suits the clock.
 func (r *rig) registered2(c *udaptest.Client) { r.register(c, c.Statement(r.now())) }
 
-// Covers: S1-100, S1-105, case 098
+// Covers: S1-100, S1-105, S1-288, case 098
 func TestRefusedStatementsAreNotRemembered(t *testing.T) {
 	r := newRig(t)
 	stranger := r.client(r.w.X, udaptest.Client1URI)
@@ -258,7 +258,7 @@ func TestLogoIsNotFetched(t *testing.T) {
 	}
 }
 
-// Covers: S1-036, S1-085, S1-093
+// Covers: S1-036, S1-085, S1-093, case 158
 func TestAuthorizationCodeClient(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
@@ -550,7 +550,7 @@ func TestChangeReplaces(t *testing.T) {
 	}
 }
 
-// Covers: S1-122, case 129, case 130, case 131, case 132
+// Covers: S1-122, S1-125, case 129, case 130, case 131, case 132
 func TestCancel(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)

@@ -61,6 +61,28 @@ func TestAssertionSignatureAndTrust(t *testing.T) {
 	}
 }
 
+// Covers: S2-24, case 028
+func TestJKUIsOff(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	keys := "https" + strings.TrimPrefix(r.canary, "http") + "/jwks"
+	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
+	if a.status == 201 && a.member("jwks_uri") != nil {
+		t.Error("jwks_uri was granted, and nothing is done with it")
+	}
+	id := r.registered(c)
+	alg := udap.AlgorithmFor(c.Key.Public())
+	with := func(more map[string]any) string {
+		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
+	}
+	r.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
+		return r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
+	})
+	if a := r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
+		t.Errorf("jku beside x5c: %d %s", a.status, a.body)
+	}
+}
+
 // Covers: case 070
 func TestRevokedAfterRegistration(t *testing.T) {
 	r, c, id := clientRig(t)
@@ -106,7 +128,7 @@ func TestAssertionClaims(t *testing.T) {
 	}
 }
 
-// Covers: S1-164, S1-165, S1-169, S1-170, S1-171, S1-183, S1-203, S1-209, S2-20, case 137, case 138, case 139, case 140, case 141, case 154
+// Covers: S1-146, S1-147, S1-164, S1-165, S1-169, S1-172, S1-170, S1-171, S1-183, S1-203, S1-209, S2-20, case 137, case 138, case 139, case 140, case 141, case 154
 func TestTokenParameters(t *testing.T) {
 	r, c, id := clientRig(t)
 	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))

@@ -25,6 +25,7 @@ type state struct {
 // indexChange is a key that comes or goes.
 type indexChange struct {
 	key []byte
+	n   int // in the order in which the changes came
 	del bool
 }
 
@@ -257,14 +258,19 @@ func (s *state) changeIndex(term []byte, doc uint64, del bool) {
 	at := len(s.arena)
 	s.arena = append(append(s.arena, term...), 0)
 	s.arena = binary.BigEndian.AppendUint64(s.arena, doc)
-	s.keys = append(s.keys, indexChange{s.arena[at:len(s.arena):len(s.arena)], del})
+	s.keys = append(s.keys, indexChange{s.arena[at:len(s.arena):len(s.arena)], len(s.keys), del})
 }
 
 // settle does the changes of the index in the order of their keys. Bolt splits
 // its pages at the end of a transaction only, so that keys in any other order
 // would each move half of a page that has grown large.
 func (s *state) settle() error {
-	slices.SortStableFunc(s.keys, func(a, b indexChange) int { return bytes.Compare(a.key, b.key) })
+	slices.SortFunc(s.keys, func(a, b indexChange) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return a.n - b.n
+	})
 	for _, c := range s.keys {
 		if c.del {
 			s.err = errors.Join(s.err, s.index.Delete(c.key))

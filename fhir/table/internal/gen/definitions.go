@@ -28,11 +28,12 @@ type definitions struct {
 type structure struct {
 	ResourceType, ID, Kind, Derivation string
 	Abstract                           bool
-	Snapshot                           struct{ Element []element }
+	Snapshot, Differential             struct{ Element []element }
 }
 
 type element struct {
 	ID, Path, Max    string
+	Base             struct{ Path string }
 	Min              int
 	ContentReference string
 	IsSummary        bool
@@ -76,7 +77,7 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 	}
 	children := map[string][]element{}
 	var owners []string
-	for _, e := range s.Snapshot.Element[1:] {
+	for _, e := range s.own() {
 		parent := e.Path[:strings.LastIndexByte(e.Path, '.')]
 		if children[parent] == nil {
 			owners = append(owners, parent)
@@ -95,6 +96,37 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 			d.writeElement(out, e, children[e.Path] != nil)
 		}
 	}
+}
+
+// own lists the elements that HL7 gave a type. The package's publisher has put
+// elements of its own and of R5 into some snapshots and taken others out;
+// HL7's differential is as it was, so its word counts.
+func (s structure) own() []element {
+	stated, listed := map[string]element{}, map[string]bool{}
+	for _, e := range s.Differential.Element {
+		stated[e.Path] = e
+	}
+	delete(stated, "ResearchStudy.studyDesign") // of R5, put into the differential as well
+	var all []element
+	for _, e := range s.Snapshot.Element[1:] {
+		listed[e.Path] = true
+		hl7, found := stated[e.Path]
+		_, known := stated[e.Path[:strings.LastIndexByte(e.Path, '.')]]
+		switch {
+		case s.Derivation == "constraint":
+			all = append(all, e)
+		case found:
+			all = append(all, hl7)
+		case e.Base.Path != e.Path && known: // inherited, by what is HL7's
+			all = append(all, e)
+		}
+	}
+	for i, e := range s.Differential.Element {
+		if i > 0 && !listed[e.Path] {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 func (d *definitions) writeElement(out io.Writer, e element, backbone bool) {

@@ -1,0 +1,261 @@
+// Package fhirtest holds the test that every fhir.Store must pass.
+package fhirtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
+)
+
+// StoreTest holds an empty store against what package fhir relies on.
+func StoreTest(t *testing.T, open func(t *testing.T) fhir.Store) {
+	for name, test := range map[string]func(*testing.T, fhir.Store){
+		"versions":  versions,
+		"index":     index,
+		"changes":   changes,
+		"atomic":    atomic,
+		"shared":    shared,
+		"keys":      keys,
+		"cancelled": cancelled,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, int(7*time.Millisecond), time.UTC)
+
+// entry makes a version of an Observation with that status.
+func entry(t testing.TB, doc uint64, typ, id string, version uint64, status string) fhir.Entry {
+	t.Helper()
+	body := fmt.Sprintf(`{"resourceType":%q,"id":%q,"status":%q}`, typ, id, status)
+	root, err := tree.Parse([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := search.Extractor{}
+	return fhir.Entry{Doc: doc, Type: typ, ID: id, Version: version, Updated: now, Body: []byte(body),
+		Terms: x.Extract(typ, root, search.Stamp{ID: id, Updated: now})}
+}
+
+func update(t testing.TB, s fhir.Store, f func(fhir.Change) error) {
+	t.Helper()
+	if err := s.Update(context.Background(), f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func put(t testing.TB, s fhir.Store, e fhir.Entry) (doc uint64) {
+	t.Helper()
+	update(t, s, func(c fhir.Change) (err error) {
+		doc, err = c.Put(e)
+		return err
+	})
+	return doc
+}
+
+func view(t testing.TB, s fhir.Store, f func(fhir.Snapshot)) {
+	t.Helper()
+	if err := s.View(func(sn fhir.Snapshot) error { f(sn); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func versions(t *testing.T, s fhir.Store) {
+	doc := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
+	if again := put(t, s, entry(t, doc, "Observation", "a", 2, "amended")); again != doc {
+		t.Errorf("number %d, was %d", again, doc)
+	}
+	put(t, s, fhir.Entry{Doc: doc, Type: "Observation", ID: "a", Version: 3, Updated: now, Deleted: true})
+	view(t, s, func(sn fhir.Snapshot) {
+		if n, ok := sn.Lookup("Observation", "a"); !ok || n != doc {
+			t.Errorf("Lookup gives %d, %v", n, ok)
+		}
+		if _, ok := sn.Find("Observation", "a"); ok {
+			t.Error("Find gives what is deleted")
+		}
+		if e, ok := sn.Entry(doc); !ok || !e.Deleted || e.Version != 3 {
+			t.Errorf("current %+v", e)
+		}
+		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
+			e, ok := sn.Version(doc, v)
+			if body := string(entry(t, 0, "Observation", "a", v, want).Body); !ok || string(e.Body) != body || e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
+				t.Errorf("version %d: %+v", v, e)
+			}
+		}
+		if _, ok := sn.Version(doc, 4); ok {
+			t.Error("a version that never was")
+		}
+	})
+}
+
+// status lists the resources whose status is indexed so.
+func status(sn fhir.Snapshot, code string) []uint64 {
+	x := search.Extractor{}
+	q, err := x.Parse([]string{"Observation"}, []search.Pair{{Name: "status", Value: code}}, true)
+	if err != nil {
+		return nil
+	}
+	all := func(string) search.Filter { return search.Everything() }
+	r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
+	if err != nil {
+		return nil
+	}
+	return r.Docs
+}
+
+func index(t *testing.T, s fhir.Store) {
+	a := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
+	b := put(t, s, entry(t, 0, "Observation", "b", 1, "final"))
+	put(t, s, entry(t, a, "Observation", "a", 2, "amended"))
+	update(t, s, func(c fhir.Change) error {
+		doc, err := c.Put(entry(t, 0, "Observation", "c", 1, "amended"))
+		if got := status(c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
+			t.Errorf("a change does not see itself: %v", got)
+		}
+		return err
+	})
+	update(t, s, func(c fhir.Change) error {
+		return c.Reindex(b, entry(t, b, "Observation", "b", 1, "preliminary").Terms)
+	})
+	view(t, s, func(sn fhir.Snapshot) {
+		for code, want := range map[string]int{"final": 0, "amended": 2, "preliminary": 1} {
+			if got := status(sn, code); len(got) != want {
+				t.Errorf("%s: %v", code, got)
+			}
+		}
+		if id, terms := sn.Terms(b); id != "b" || string(terms) != string(entry(t, b, "Observation", "b", 1, "preliminary").Terms) {
+			t.Error("terms are not what they were set to")
+		}
+	})
+}
+
+func changes(t *testing.T, s fhir.Store) {
+	a := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
+	put(t, s, entry(t, 0, "Patient", "p", 1, "x"))
+	put(t, s, entry(t, a, "Observation", "a", 2, "final"))
+	view(t, s, func(sn fhir.Snapshot) {
+		for typ, want := range map[string]string{"": "2 1 1", "Observation": "2 1", "Patient": "1", "Group": ""} {
+			var got string
+			var seqs []uint64
+			sn.Changes(typ, 0, func(seq, _, version uint64) bool {
+				got += fmt.Sprint(" ", version)
+				seqs = append(seqs, seq)
+				return true
+			})
+			if got != "" && got[1:] != want || got == "" && want != "" {
+				t.Errorf("changes of %q: %s", typ, got)
+			}
+			for i := range seqs {
+				rest := 0
+				sn.Changes(typ, seqs[i], func(seq, _, _ uint64) bool { rest++; return seq < seqs[i] })
+				if rest != len(seqs)-1-i {
+					t.Errorf("%d changes of %q before %d", rest, typ, seqs[i])
+				}
+			}
+		}
+		n := 0
+		sn.Each(func(uint64) bool { n++; return true })
+		if n != 2 {
+			t.Errorf("%d resources", n)
+		}
+	})
+}
+
+var errRefused = errors.New("refused")
+
+func atomic(t *testing.T, s fhir.Store) {
+	err := s.Update(context.Background(), func(c fhir.Change) error {
+		if _, err := c.Put(entry(t, 0, "Observation", "a", 1, "final")); err != nil {
+			return err
+		}
+		return errRefused
+	})
+	if !errors.Is(err, errRefused) {
+		t.Errorf("got %v", err)
+	}
+	err = s.Update(context.Background(), func(c fhir.Change) error {
+		c.SetSetting("x", []byte("1"))
+		panic("a request's fault")
+	})
+	if err == nil {
+		t.Error("a panic passes for success")
+	}
+	view(t, s, func(sn fhir.Snapshot) {
+		if _, ok := sn.Lookup("Observation", "a"); ok || sn.Setting("x") != nil || len(status(sn, "final")) > 0 {
+			t.Error("a failed change left something")
+		}
+	})
+}
+
+// shared updates share commits: one that fails undoes none of the others.
+func shared(t *testing.T, s fhir.Store) {
+	const n = 200
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			err := s.Update(context.Background(), func(c fhir.Change) error {
+				if _, err := c.Put(entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
+					return err
+				}
+				if i%7 == 0 {
+					return errRefused
+				}
+				return nil
+			})
+			if (i%7 == 0) != errors.Is(err, errRefused) || i%7 != 0 && err != nil {
+				t.Errorf("update %d: %v", i, err)
+			}
+		}()
+	}
+	wg.Wait()
+	view(t, s, func(sn fhir.Snapshot) {
+		for i := range n {
+			if _, ok := sn.Lookup("Observation", fmt.Sprint("o", i)); ok != (i%7 != 0) {
+				t.Errorf("o%d is there: %v", i, ok)
+			}
+		}
+		if got := len(status(sn, "final")); got != n-(n+6)/7 {
+			t.Errorf("%d are indexed", got)
+		}
+	})
+}
+
+// keys that might run together must not.
+func keys(t *testing.T, s fhir.Store) {
+	docs := map[uint64]string{}
+	for _, id := range []string{"1", "1.x", "11", "-", "1-1"} {
+		for _, typ := range []string{"Patient", "Person"} {
+			docs[put(t, s, entry(t, 0, typ, id, 1, "x"))] = typ + "/" + id
+		}
+	}
+	if len(docs) != 10 {
+		t.Errorf("%d resources of 10", len(docs))
+	}
+	view(t, s, func(sn fhir.Snapshot) {
+		for doc, want := range docs {
+			if typ, id := sn.Identity(doc); typ+"/"+id != want {
+				t.Errorf("%d is %s/%s, want %s", doc, typ, id, want)
+			}
+		}
+	})
+}
+
+func cancelled(t *testing.T, s fhir.Store) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := s.Update(ctx, func(c fhir.Change) error { return c.SetSetting("y", []byte("1")) })
+	view(t, s, func(sn fhir.Snapshot) {
+		if (err == nil) != (sn.Setting("y") != nil) {
+			t.Errorf("told %v, stored %q", err, sn.Setting("y"))
+		}
+	})
+}

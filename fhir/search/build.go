@@ -1,0 +1,64 @@
+package search
+
+import (
+	"bytes"
+	"slices"
+	"time"
+)
+
+// Builder makes the terms of a resource that the server itself writes, without
+// reading it back. It must give what Extract gives for the same resource; the
+// caller's tests see to that.
+type Builder struct {
+	c      collector
+	params map[string]*Param
+}
+
+// NewBuilder begins the terms of a resource of typ.
+func NewBuilder(typ string, st Stamp) *Builder {
+	b := &Builder{c: collector{stamp: st, arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}, params: tables().params[typ]}
+	for _, code := range []string{"_type", "_id", "_lastUpdated"} {
+		b.c.param(b.params[code], nil)
+	}
+	return b
+}
+
+// Code adds a code whose system is implicit.
+func (b *Builder) Code(param, code string) { b.add(param, code, sep, implicit) }
+
+// Token adds a code and its system, "" for none.
+func (b *Builder) Token(param, system, code string) { b.add(param, whole(code), sep, whole(system)) }
+
+// Date adds an instant.
+func (b *Builder) Date(param string, t time.Time) {
+	b.c.id = b.params[param].id
+	ms := t.UnixMilli()
+	b.c.build(span{ms, ms + 1}.value)
+}
+
+// Ref adds a reference to a resource of this server; version "" for none.
+func (b *Builder) Ref(param, typ, id, version string) {
+	b.add(param, id, sep, typ)
+	if version != "" {
+		b.add(param, id, sep, typ, sep, version)
+	}
+}
+
+// Identifier adds a reference by identifier.
+func (b *Builder) Identifier(param, system, value string) {
+	b.add(param, logical, whole(value), sep, whole(system))
+}
+
+// URI adds a uri.
+func (b *Builder) URI(param, uri string) { b.add(param, whole(uri)) }
+
+func (b *Builder) add(param string, parts ...string) {
+	b.c.id = b.params[param].id
+	b.c.add(parts...)
+}
+
+// Terms gives what was added.
+func (b *Builder) Terms() Terms {
+	slices.SortFunc(b.c.terms, bytes.Compare)
+	return packTerms(b.c.terms)
+}
