@@ -65,12 +65,31 @@ func (c *client) upstreamFor(r *route) (*upstream, *fault) {
 	u := c.g.takeSpare(r)
 	if u == nil {
 		var f *fault
-		if u, f = c.g.dial(r, &c.watch, c.remote, c.local); f != nil {
+		if u, f = c.dial(r); f != nil {
 			return nil, f
 		}
 	}
 	c.ups = append(c.ups, u)
 	return u, nil
+}
+
+// dial makes a connection in a goroutine of its own, whose stack a handshake makes
+// large: this one's would stay so for as long as the client does.
+func (c *client) dial(r *route) (u *upstream, f *fault) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				c.g.metrics.panics.Add(1)
+				c.g.log.Error("a fault of the gateway ended a dial", "panic", v)
+				u, f = nil, faultOwn
+			}
+		}()
+		u, f = c.g.dial(r, &c.watch, c.remote, c.local)
+	}()
+	<-done
+	return u, f
 }
 
 // forget closes the upstreams of a configuration that is no longer in force.
