@@ -1,6 +1,27 @@
 // Package gates runs a gateway as a YAML file says: it reads certificates, watches
 // files, keeps the evidence file and answers on the admin listener. The gateway
 // itself, which does none of this, is package gateway.
+//
+// The file, with what it may leave out:
+//
+//	hop: gateway
+//	listen: 0.0.0.0:443
+//	tls:
+//	  - {cert: tls/gateway.pem, key: tls/gateway.key}
+//	admin: {listen: 127.0.0.1:9470}
+//	evidence: {file: gateway.jsonl, sync: interval, rotate: 100000000, onFailure: refuse}
+//	routes:
+//	  - name: acme
+//	    hosts: [fhir.example.org, '*.gateway.example.org']
+//	    prefixes: [/acme, /.well-known/oauth-authorization-server/acme]
+//	    next: https://destination.internal.example.org
+//	    dial: 10.0.0.7:9443
+//	    ca: tls/private-ca.pem
+//	    cert: tls/client.pem
+//	    key: tls/client.key
+//	    spares: 4
+//	timeouts: {head: 10s, idle: 60s, body: 30s, firstByte: 60s}
+//	limits: {connections: 10000, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200, bodyRate: 16}
 package gates
 
 import (
