@@ -131,6 +131,9 @@ func (s *service) reindex(ctx context.Context) error {
 		sn.Each(func(doc uint64) bool { docs = append(docs, doc); return true })
 		return nil
 	})
+	if err == nil {
+		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex() })
+	}
 	for err == nil && len(docs) > 0 {
 		n := min(loadBatch, len(docs))
 		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(c, docs[:n]) })

@@ -44,9 +44,12 @@ type Change interface {
 	Snapshot
 	// Put keeps e as its resource's current version, indexes its Terms in the
 	// place of the former ones, and keeps the former version as history. A
-	// resource without a number gets one. It fails on a failing disk only.
+	// resource without a number gets one. An AuditEvent has one version only. It fails on a
+	// failing disk only.
 	Put(e Entry) (doc uint64, err error)
-	// Reindex gives a resource other terms without a new version.
+	// DropIndex empties the index, and Reindex gives a resource that is not
+	// in it other terms, without a new version.
+	DropIndex() error
 	Reindex(doc uint64, t search.Terms) error
 	// SetSetting keeps a value for the server itself.
 	SetSetting(name string, value []byte) error

@@ -24,6 +24,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) fhir.Store) {
 		"shared":    shared,
 		"keys":      keys,
 		"cancelled": cancelled,
+		"records":   records,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -256,6 +257,44 @@ func cancelled(t *testing.T, s fhir.Store) {
 	view(t, s, func(sn fhir.Snapshot) {
 		if (err == nil) != (sn.Setting("y") != nil) {
 			t.Errorf("told %v, stored %q", err, sn.Setting("y"))
+		}
+	})
+}
+
+// records of what happened come many in one change, and few; all are found.
+func records(t *testing.T, s fhir.Store) {
+	put := func(from, to int) {
+		update(t, s, func(c fhir.Change) error {
+			for i := from; i < to; i++ {
+				b := search.NewBuilder("AuditEvent", search.Stamp{ID: fmt.Sprint("a", i), Updated: now})
+				b.Code("action", string("CRUDE"[i%5]))
+				b.Ref("entity", "Patient", fmt.Sprint("p", i%97), "")
+				if _, err := c.Put(fhir.Entry{Type: "AuditEvent", ID: fmt.Sprint("a", i), Version: 1, Updated: now, Body: []byte("{}"), Terms: b.Terms()}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	put(0, 1000)
+	put(1000, 1003)
+	put(1003, 2000)
+	x := search.Extractor{}
+	all := func(string) search.Filter { return search.Everything() }
+	view(t, s, func(sn fhir.Snapshot) {
+		for query, want := range map[search.Pair]int{
+			{Name: "action", Value: "R"}: 400, {Name: "action", Value: "X"}: 0, {Name: "action:not", Value: "R"}: 1600,
+			{Name: "entity", Value: "Patient/p3"}: 21, {Name: "entity", Value: "p96"}: 20, {Name: "_id", Value: "a1001"}: 1,
+			{Name: "_lastUpdated", Value: "2026"}: 2000, {Name: "entity:missing", Value: "true"}: 0,
+		} {
+			q, err := x.Parse([]string{"AuditEvent"}, []search.Pair{query}, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
+			if err != nil || len(r.Docs) != want {
+				t.Errorf("%v finds %d, want %d (%v)", query, len(r.Docs), want, err)
+			}
 		}
 	})
 }

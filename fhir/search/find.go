@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// Index is what finding needs of a store: an ordered index from terms to
-// resources' numbers, and back. It lists current resources only.
+// Index is what finding needs of a store: an index from terms to resources'
+// numbers by stretches of terms, and back. It lists current resources only.
 type Index interface {
-	// Scan calls f with each term and resource whose key (the term, a byte
-	// 0, the resource's number) stands between from and to, in order, until
-	// f returns false. The term is valid during the call only.
+	// Scan calls f once with each term and resource whose key (the term, a
+	// byte 0, the resource's number) stands between from and to, in any
+	// order, until f returns false. The term is valid during the call only.
 	Scan(from, to []byte, f func(term []byte, doc uint64) bool)
 	// Terms gives a resource's id and its terms.
 	Terms(doc uint64) (id string, t Terms)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -82,13 +83,28 @@ func bundle(w *world) string {
 	return `{"resourceType":"Bundle","type":"transaction","entry":[` + strings.Join(entries, ",") + `]}`
 }
 
+// rate is what one measurement gave.
+type rate struct {
+	perSecond float64
+	cpu       float64 // microseconds of both sides' processor time per request
+}
+
+// cpuTime is the processor time that this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // drive sends requests over that many connections for a while and gives how
-// many were answered in a second.
-func drive(addr string, clients int, d time.Duration, next func() []byte) (float64, error) {
+// many were answered in a second, and at what cost.
+func drive(addr string, clients int, d time.Duration, next func() []byte) (rate, error) {
 	var done atomic.Int64
 	var failed atomic.Value
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, cpu := time.Now(), cpuTime()
 	for range clients {
 		wg.Add(1)
 		go func() {
@@ -100,9 +116,10 @@ func drive(addr string, clients int, d time.Duration, next func() []byte) (float
 	}
 	wg.Wait()
 	if err, ok := failed.Load().(error); ok {
-		return 0, err
+		return rate{}, err
 	}
-	return float64(done.Load()) / time.Since(start).Seconds(), nil
+	n := float64(done.Load())
+	return rate{n / time.Since(start).Seconds(), float64((cpuTime() - cpu).Microseconds()) / n}, nil
 }
 
 func client(addr string, until time.Time, next func() []byte, done *atomic.Int64) error {
@@ -152,7 +169,13 @@ func readAnswer(r *bufio.Reader) error {
 	return err
 }
 
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
+// median takes the middle of each figure by itself.
+func median(all []rate) rate {
+	var perSecond, cpu []float64
+	for _, r := range all {
+		perSecond, cpu = append(perSecond, r.perSecond), append(cpu, r.cpu)
+	}
+	slices.Sort(perSecond)
+	slices.Sort(cpu)
+	return rate{perSecond[len(all)/2], cpu[len(all)/2]}
 }

@@ -68,12 +68,13 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 		return err
 	}
 	defer w.close()
-	fmt.Fprintf(out, "\n%d resources\n%-24s %12s %12s %8s %8s\n", w.count, "", "bare /s", "ours /s", "ratio", "goal")
+	fmt.Fprintf(out, "\n%d resources; CPU is of load and server together, µs a request\n%-20s %9s %9s %7s   %9s %9s %7s %6s\n",
+		w.count, "", "bare /s", "ours /s", "ratio", "bare CPU", "ours CPU", "ratio", "goal")
 	for _, m := range measurements() {
 		if only != "" && m.name != only {
 			continue
 		}
-		var bare, ours []float64
+		var bare, ours []rate
 		for range rounds {
 			b, err := drive(w.bareAddr, m.clients, d, m.bare(w))
 			if err != nil {
@@ -90,11 +91,12 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 		if m.goal > 0 {
 			goal = fmt.Sprintf("%.2f", m.goal)
 			verdict = "  met"
-			if o/b < m.goal {
+			if o.perSecond/b.perSecond < m.goal {
 				verdict = "  below"
 			}
 		}
-		fmt.Fprintf(out, "%-24s %12.0f %12.0f %8.2f %8s%s\n", m.name, b, o, o/b, goal, verdict)
+		fmt.Fprintf(out, "%-20s %9.0f %9.0f %7.2f   %9.0f %9.0f %7.2f %6s%s\n", m.name,
+			b.perSecond, o.perSecond, o.perSecond/b.perSecond, b.cpu, o.cpu, b.cpu/o.cpu, goal, verdict)
 	}
 	return nil
 }

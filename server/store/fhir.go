@@ -15,8 +15,8 @@ import (
 //
 // Layout: "docs" has a resource's number and its current version; "ids" has
 // type NUL id and the number; "versions" has number and version, and what was
-// current before; "index" has a term, NUL and number; "log" has a bucket per
-// type of change number, and the resource and version that it made.
+// current before; "index" has a term, NUL and number, "segments" the same for
+// what never changes; "log" has a bucket per type of change number, and the resource and version that it made.
 type FHIR struct {
 	db *bbolt.DB
 
@@ -27,7 +27,7 @@ type FHIR struct {
 	closed  bool
 }
 
-var fhirSchema = Schema{Kind: "fhir", Version: 1, Buckets: []string{"docs", "ids", "versions", "index", "log", "settings"}}
+var fhirSchema = Schema{Kind: "fhir", Version: 2, Buckets: []string{"docs", "ids", "versions", "index", "segments", "log", "settings"}}
 
 // maxShared bounds how many updates one commit may carry.
 const maxShared = 256

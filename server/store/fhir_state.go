@@ -14,12 +14,15 @@ import (
 
 // state is one transaction seen as fhir.Snapshot and fhir.Change.
 type state struct {
-	docs, ids, versions, index, log, settings *bbolt.Bucket
+	tx                                                  *bbolt.Tx
+	docs, ids, versions, index, segments, log, settings *bbolt.Bucket
 
-	keys  []indexChange // of the index, to be done in order: see settle
-	arena []byte        // where their keys stand
-	wrote bool          // something was changed since the job began
-	err   error         // of settle, when it was a Scan that needed it
+	keys     []indexChange // of the index, to be done in order: see settle
+	records  []indexChange // of resources that never change: see putSegment
+	recorded int           // how many such resources
+	arena    []byte        // where their keys stand
+	wrote    bool          // something was changed since the job began
+	err      error         // of settle, when it was a Scan that needed it
 }
 
 // indexChange is a key that comes or goes.
@@ -36,6 +39,7 @@ var (
 
 func newState(tx *bbolt.Tx) *state {
 	return &state{
+		tx: tx, segments: tx.Bucket([]byte("segments")),
 		docs: tx.Bucket([]byte("docs")), ids: tx.Bucket([]byte("ids")),
 		versions: tx.Bucket([]byte("versions")), index: tx.Bucket([]byte("index")),
 		log: tx.Bucket([]byte("log")), settings: tx.Bucket([]byte("settings")),
@@ -101,25 +105,13 @@ func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
 			return
 		}
 	}
+	s.scanSegments(from, to, f)
 }
 
 func (s *state) Each(f func(doc uint64) bool) {
 	c := s.docs.Cursor()
 	for k, _ := c.First(); k != nil && f(binary.BigEndian.Uint64(k)); k, _ = c.Next() {
 	}
-}
-
-// Reindex implements fhir.Change.
-func (s *state) Reindex(doc uint64, t search.Terms) error {
-	e, ok := s.Entry(doc)
-	if !ok {
-		return nil
-	}
-	s.wrote = true
-	before := append(search.Terms(nil), e.Terms...)
-	e.Terms = t
-	s.reindex(doc, before, t)
-	return s.docs.Put(number(doc), encodeEntry(e))
 }
 
 func (s *state) Setting(name string) []byte { return s.settings.Get([]byte(name)) }
@@ -209,7 +201,11 @@ func (s *state) Put(e fhir.Entry) (uint64, error) {
 			return 0, err
 		}
 	}
-	s.reindex(e.Doc, before, e.Terms)
+	if before == nil {
+		s.addTerms(e)
+	} else {
+		s.reindex(e.Doc, before, e.Terms)
+	}
 	return e.Doc, errors.Join(s.docs.Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
 }
 
@@ -252,25 +248,31 @@ func (s *state) reindex(doc uint64, before, after search.Terms) {
 }
 
 func (s *state) changeIndex(term []byte, doc uint64, del bool) {
+	s.keys = append(s.keys, indexChange{s.indexKey(term, doc), len(s.keys), del})
+}
+
+func (s *state) indexKey(term []byte, doc uint64) []byte {
 	if need := len(term) + 9; cap(s.arena)-len(s.arena) < need {
 		s.arena = make([]byte, 0, max(need, 64<<10))
 	}
 	at := len(s.arena)
 	s.arena = append(append(s.arena, term...), 0)
 	s.arena = binary.BigEndian.AppendUint64(s.arena, doc)
-	s.keys = append(s.keys, indexChange{s.arena[at:len(s.arena):len(s.arena)], len(s.keys), del})
+	return s.arena[at:len(s.arena):len(s.arena)]
 }
 
 // settle does the changes of the index in the order of their keys. Bolt splits
 // its pages at the end of a transaction only, so that keys in any other order
 // would each move half of a page that has grown large.
 func (s *state) settle() error {
-	slices.SortFunc(s.keys, func(a, b indexChange) int {
-		if c := bytes.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return a.n - b.n
-	})
+	if s.recorded < segmentLeast {
+		s.keys = append(s.keys, s.records...)
+	} else {
+		inOrder(s.records)
+		s.err = errors.Join(s.err, s.putSegment(s.records))
+	}
+	s.records, s.recorded = nil, 0
+	inOrder(s.keys)
 	for _, c := range s.keys {
 		if c.del {
 			s.err = errors.Join(s.err, s.index.Delete(c.key))
@@ -280,6 +282,15 @@ func (s *state) settle() error {
 	}
 	s.keys = s.keys[:0]
 	return s.err
+}
+
+func inOrder(keys []indexChange) {
+	slices.SortFunc(keys, func(a, b indexChange) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return a.n - b.n
+	})
 }
 
 func list(t search.Terms) [][]byte {
