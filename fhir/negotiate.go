@@ -22,7 +22,7 @@ func negotiate(r *http.Request, format string) (string, error) {
 		return "", notAcceptable()
 	}
 	accept := r.Header.Values("Accept")
-	if len(accept) == 0 {
+	if len(accept) == 0 || len(accept) == 1 && accept[0] == "application/fhir+json" {
 		return "json", nil
 	}
 	best, bestQ := "", 0.0

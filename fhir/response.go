@@ -71,10 +71,18 @@ func (f *failure) response() *response {
 // commonHeaders go with every answer: health data is for its asker alone, and
 // nothing in it may run in a browser.
 func commonHeaders(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
-	h.Set("Vary", "Accept, Authorization, Origin, Prefer")
+	for k, v := range common {
+		h[k] = v
+	}
+}
+
+// common is shared by all answers: a header that differs is set, never added
+// to.
+var common = http.Header{
+	"Cache-Control":           {"no-store"},
+	"X-Content-Type-Options":  {"nosniff"},
+	"Content-Security-Policy": {"sandbox; default-src 'none'"},
+	"Vary":                    {"Accept, Authorization, Origin, Prefer"},
 }
 
 // resourceURL is where a resource stands, under the public base.

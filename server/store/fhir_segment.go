@@ -15,9 +15,14 @@ import (
 // as one segment for each commit: the keys in order, each without what it
 // shares with the one before, in blocks that can be searched.
 
+// Small segments are merged into larger ones, so that a search has few to look
+// through: sixteen of a tier make one of the next.
 const (
-	segmentBlock = 32 // keys between two that stand in full
-	segmentLeast = 64 // resources for which a segment is worth its while
+	segmentBlock = 32   // keys between two that stand in full
+	segmentLeast = 4    // resources for which a segment is worth its while
+	tierFan      = 16   // segments of a tier that are merged
+	topTier      = 2    // its segments stay as they are
+	tierSize     = 8192 // keys from which on a segment begins a tier higher
 )
 
 // unchanging are types whose resources get one version only.
@@ -115,17 +120,67 @@ func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) boo
 
 // putSegment stores keys that are in order.
 func (s *state) putSegment(keys []indexChange) error {
-	seq, err := s.segments.NextSequence()
-	if err != nil {
-		return err
-	}
-	s.segments.FillPercent = 0.9
 	low, high := keys[0].key[:2], keys[len(keys)-1].key[:2]
 	if r := s.segments.Get(rangeKey); len(r) == 4 {
 		low, high = lesser(low, r[:2]), greater(high, r[2:])
 	}
-	return errors.Join(s.segments.Put(number(seq), encodeSegment(keys)),
+	tier := byte(0)
+	for n := len(keys); n > tierSize && tier < topTier; n /= tierFan {
+		tier++
+	}
+	return errors.Join(s.putTier(tier, encodeSegment(keys)),
 		s.segments.Put(rangeKey, append(append([]byte(nil), low...), high...)))
+}
+
+// putTier stores a segment; a tier that is full becomes a segment of the next.
+func (s *state) putTier(tier byte, encoded []byte) error {
+	seq, err := s.segments.NextSequence()
+	if err != nil {
+		return err
+	}
+	if err := s.segments.Put(append([]byte{tier}, number(seq)...), encoded); err != nil {
+		return err
+	}
+	if tier == topTier {
+		return nil
+	}
+	merged, names := s.readTier(tier)
+	if len(names) < tierFan {
+		return nil
+	}
+	for _, name := range names {
+		if err := s.segments.Delete(name); err != nil {
+			return err
+		}
+	}
+	inOrder(merged)
+	return s.putTier(tier+1, encodeSegment(merged))
+}
+
+// readTier gives the names of a tier's segments and, when it is full, the keys
+// in them.
+func (s *state) readTier(tier byte) (keys []indexChange, names [][]byte) {
+	var all []segment
+	c := s.segments.Cursor()
+	for k, v := c.Seek([]byte{tier}); len(k) == 9 && k[0] == tier; k, v = c.Next() {
+		names = append(names, bytes.Clone(k))
+		if g, ok := openSegment(v); ok {
+			all = append(all, g)
+		}
+	}
+	if len(names) < tierFan {
+		return nil, names
+	}
+	for _, g := range all {
+		var key []byte
+		for at, ok := 0, true; at < len(g.keys); {
+			if key, at, ok = g.next(at, key); !ok {
+				break
+			}
+			keys = append(keys, indexChange{key: bytes.Clone(key)})
+		}
+	}
+	return keys, names
 }
 
 func lesser(a, b []byte) []byte {
@@ -149,7 +204,7 @@ func (s *state) scanSegments(from, to []byte, f func(term []byte, doc uint64) bo
 		return
 	}
 	c := s.segments.Cursor()
-	for k, v := c.First(); len(k) == 8; k, v = c.Next() {
+	for k, v := c.First(); len(k) == 9; k, v = c.Next() {
 		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -17,12 +18,13 @@ type state struct {
 	tx                                                  *bbolt.Tx
 	docs, ids, versions, index, segments, log, settings *bbolt.Bucket
 
-	keys     []indexChange // of the index, to be done in order: see settle
-	records  []indexChange // of resources that never change: see putSegment
-	recorded int           // how many such resources
-	arena    []byte        // where their keys stand
-	wrote    bool          // something was changed since the job began
-	err      error         // of settle, when it was a Scan that needed it
+	logs     map[string]*bbolt.Bucket // of log, those that were needed
+	keys     []indexChange            // of the index, to be done in order: see settle
+	records  []indexChange            // of resources that never change: see putSegment
+	recorded int                      // how many such resources
+	arena    []byte                   // where their keys stand
+	wrote    bool                     // something was changed since the job began
+	err      error                    // of settle, when it was a Scan that needed it
 }
 
 // indexChange is a key that comes or goes.
@@ -39,7 +41,7 @@ var (
 
 func newState(tx *bbolt.Tx) *state {
 	return &state{
-		tx: tx, segments: tx.Bucket([]byte("segments")),
+		tx: tx, logs: map[string]*bbolt.Bucket{}, segments: tx.Bucket([]byte("segments")),
 		docs: tx.Bucket([]byte("docs")), ids: tx.Bucket([]byte("ids")),
 		versions: tx.Bucket([]byte("versions")), index: tx.Bucket([]byte("index")),
 		log: tx.Bucket([]byte("log")), settings: tx.Bucket([]byte("settings")),
@@ -215,11 +217,15 @@ func history(e fhir.Entry) fhir.Entry {
 }
 
 func (s *state) logChange(e fhir.Entry) error {
-	b, err := s.log.CreateBucketIfNotExists([]byte(e.Type))
-	if err != nil {
-		return err
+	b := s.logs[e.Type]
+	if b == nil {
+		var err error
+		if b, err = s.log.CreateBucketIfNotExists([]byte(e.Type)); err != nil {
+			return err
+		}
+		b.FillPercent = 0.9 // keys come in sequence
+		s.logs[e.Type] = b
 	}
-	b.FillPercent = 0.9 // keys come in sequence
 	seq, err := s.log.NextSequence()
 	if err != nil {
 		return err
@@ -284,13 +290,26 @@ func (s *state) settle() error {
 	return s.err
 }
 
+// inOrder sorts keys. Those of one parameter mostly come in order already: that
+// is seen, and costs little, when each parameter is sorted by itself.
 func inOrder(keys []indexChange) {
-	slices.SortFunc(keys, func(a, b indexChange) int {
-		if c := bytes.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return a.n - b.n
-	})
+	byParam := map[[2]byte][]indexChange{}
+	for _, k := range keys {
+		p := [2]byte(k.key)
+		byParam[p] = append(byParam[p], k)
+	}
+	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int { return bytes.Compare(a[:], b[:]) })
+	keys = keys[:0]
+	for _, p := range params {
+		of := byParam[p]
+		slices.SortFunc(of, func(a, b indexChange) int {
+			if c := bytes.Compare(a.key, b.key); c != 0 {
+				return c
+			}
+			return a.n - b.n
+		})
+		keys = append(keys, of...)
+	}
 }
 
 func list(t search.Terms) [][]byte {
