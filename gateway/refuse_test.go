@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -445,6 +446,59 @@ func TestBodyRate(t *testing.T) {
 	}
 	if s := trickle(strings.Repeat("x", 100)); s != "200" {
 		t.Errorf("100 bytes every 40 ms end with %q", s)
+	}
+}
+
+// Slow heads and silent handshakes by the hundred (a tenth of the case): each ends in
+// time, and one who asks beside them does not notice.
+//
+// Covers: case 312, 316
+func TestManySlowClients(t *testing.T) {
+	b := newBackend(t, ok)
+	w := newWorld(t, b, func(c *gateway.Config) {
+		c.Times = gateway.Times{Head: 300 * time.Millisecond, Handshake: 2 * time.Second}
+	})
+	const each = 250
+	ended := make(chan string, 2*each)
+	for range each {
+		go func() {
+			c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host})
+			if err != nil {
+				ended <- err.Error()
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, "GET /acme HTTP/1.1\r\nHo")
+			got, _ := io.ReadAll(c)
+			ended <- status(string(got))
+		}()
+		go func() {
+			c, err := net.Dial("tcp", w.addr)
+			if err != nil {
+				ended <- err.Error()
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			_, err = c.Read(make([]byte, 1))
+			ended <- map[bool]string{true: "cut", false: "left waiting"}[err != nil && !errors.Is(err, os.ErrDeadlineExceeded)]
+		}()
+	}
+	for range 20 {
+		if got := w.ask("GET /acme" + heads + "\r\n"); status(got) != "200" {
+			t.Errorf("beside them: %q", got)
+		}
+	}
+	count := map[string]int{}
+	for range 2 * each {
+		count[<-ended]++
+	}
+	// On a busy machine a handshake itself may take longer than its limit here.
+	if count["left waiting"] > 0 || count["408"] < each/2 || count["cut"] < each {
+		t.Errorf("they end as %v", count)
+	}
+	if got := strings.Join(b.all(), ""); strings.Count(got, "GET") != 20 {
+		t.Errorf("the destination got %d requests", strings.Count(got, "GET"))
 	}
 }
 
