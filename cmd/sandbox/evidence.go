@@ -103,10 +103,11 @@ func (d *demo) passed(ctx context.Context, answer string, through bool) error {
 }
 
 // How long evidence may lag behind the messages: waited for where a line is
-// expected, and where none is.
+// expected, where none is, and between two looks at all of it.
 const (
 	settleTime = 3 * time.Second
 	quietTime  = 200 * time.Millisecond
+	arriveTime = 500 * time.Millisecond
 )
 
 // sees looks for a digest: until it comes, or until it would have come.
@@ -147,15 +148,16 @@ func pause(ctx context.Context, for_ time.Duration) error {
 type comparison struct {
 	summary  *evidence.Summary
 	findings []evidence.Finding
+	lines    int // of evidence that were compared
 }
 
 // showIdentical compares the evidence of all hops, as gateway compare does. It
-// waits a little for lines that are still on their way to the disk.
+// waits for lines that are still on their way to the disk.
 func showIdentical(ctx context.Context, d *demo) (string, error) {
 	if err := d.log.Flush(); err != nil {
 		return "", err
 	}
-	for end := d.now().Add(settleTime); ; {
+	for lines := -1; ; {
 		c, err := d.compare()
 		if err != nil {
 			return "", err
@@ -164,10 +166,11 @@ func showIdentical(ctx context.Context, d *demo) (string, error) {
 		if err = c.judge(); err == nil {
 			return c.text(), nil
 		}
-		if !d.now().Before(end) {
+		if c.lines == lines { // nothing more has come: this is how it is
 			return "", err
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		lines = c.lines
+		if err := pause(ctx, arriveTime); err != nil {
 			return "", err
 		}
 	}
@@ -181,18 +184,18 @@ func (d *demo) compare() (*comparison, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	paths, err := d.extract(dir)
+	c := &comparison{}
+	paths, err := d.extract(dir, c)
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{}
 	c.summary, err = evidence.Compare(paths, func(f *evidence.Finding) { c.findings = append(c.findings, *f) })
 	return c, err
 }
 
 // extract writes each hop's lines of this demonstration to dir: others may use
 // the sandbox at the same time.
-func (d *demo) extract(dir string) ([]string, error) {
+func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 	var paths []string
 	ours := map[string]bool{}
 	for i, name := range d.hops() {
@@ -206,7 +209,9 @@ func (d *demo) extract(dir string) ([]string, error) {
 			}
 		}
 		path := filepath.Join(dir, filepath.Base(name))
-		if err := writeLines(path, belonging(lines, ours)); err != nil {
+		lines = belonging(lines, ours)
+		c.lines += len(lines)
+		if err := writeLines(path, lines); err != nil {
 			return nil, err
 		}
 		paths = append(paths, path)

@@ -41,8 +41,18 @@ func testWorld(t *testing.T, dir string, before map[string]string, edit func(*op
 	return w
 }
 
-func TestManifestHasTheKeysOfTheDesign(t *testing.T) {
+func TestWorld(t *testing.T) {
 	w := testWorld(t, t.TempDir(), nil, nil)
+	t.Run("the manifest has the keys of the design", func(t *testing.T) { hasKeys(t, w) })
+	t.Run("the manifest tells the truth", func(t *testing.T) { tellsTruth(t, w) })
+	t.Run("the destination accepts its configuration", func(t *testing.T) {
+		if err := configFaults(w); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func hasKeys(t *testing.T, w *world) {
 	if err := w.manifest().write(w.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +91,7 @@ func TestManifestHasTheKeysOfTheDesign(t *testing.T) {
 	}
 }
 
-func TestManifestTellsTheTruth(t *testing.T) {
-	w := testWorld(t, t.TempDir(), nil, nil)
+func tellsTruth(t *testing.T, w *world) {
 	m := w.manifest()
 	read := func(name string) []*x509.Certificate {
 		t.Helper()
@@ -140,13 +149,6 @@ func TestManifestTellsTheTruth(t *testing.T) {
 	}
 	if m.Communities[2].URI != "urn:oid:2.16.840.1.113883.3.7204.1.5" || !slices.ContainsFunc(m.Clients, func(c clientEntry) bool { return strings.HasSuffix(c.URI, "#T-TREAT") }) {
 		t.Error("no mock of TEFCA with SAN fragments") // row 48 of the diagnostics
-	}
-}
-
-func TestDestinationConfigurationIsAccepted(t *testing.T) {
-	w := testWorld(t, t.TempDir(), nil, nil)
-	if err := configFaults(w); err != nil {
-		t.Error(err)
 	}
 }
 
