@@ -12,6 +12,9 @@ import (
 // signatureAlgorithms are all that UDAP Security 7.1.2 names, RS256 first.
 var signatureAlgorithms = []string{"RS256", "ES256", "RS384", "ES384"}
 
+// algorithmsShown is that list for people.
+const algorithmsShown = "RS256, ES256, RS384, ES384"
+
 // SignatureAlgorithms returns the signature algorithms that a policy accepts, in the
 // order in which metadata lists them.
 func (p Policy) SignatureAlgorithms() []string {

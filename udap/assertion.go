@@ -72,7 +72,7 @@ func (j *judgement) registration(e *envelope, lookup func(ClientID) (Binding, bo
 // URI to which the registration is bound.
 func (j *judgement) assertionNames(e *envelope, client caller, param string, out *Verified) error {
 	k := j.kind.checks
-	uris, _ := RawSANURIs(out.Leaf)
+	uris := e.leaf.uris
 	iss, ok := e.claims.text("iss")
 	switch {
 	case !ok || iss == "":

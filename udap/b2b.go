@@ -68,7 +68,7 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 		return nil, tr.Refuse(checkB2B, InvalidGrant, Finding{Expected: "hl7-b2b as a JSON object", Found: cut(string(raw), 100), Err: err})
 	}
 	j := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
-	tr.Pass(checkB2B, "an object", "members "+strings.Join(o.names(), ", "))
+	tr.Pass(checkB2B, "an object", "members "+o.names())
 	for _, step := range []func() error{j.version, j.organization, j.purposes, j.subject, j.consent} {
 		if err := step(); err != nil {
 			return nil, err

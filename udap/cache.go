@@ -3,6 +3,7 @@ package udap
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"strings"
 	"sync"
 	"time"
 	"weak"
@@ -10,34 +11,37 @@ import (
 
 // Bounds of what a verifier remembers.
 const (
-	maxCachedCerts = 4096
-	maxCachedX5C   = 2048
-	maxCachedSigs  = 4096
-	maxCachedPaths = 4096
-	maxCachedLists = 128
+	maxCachedCerts   = 4096
+	maxCachedHeaders = 2048
+	maxCachedSigs    = 4096
+	maxCachedPaths   = 4096
+	maxCachedLists   = 128
 )
 
-// bounded is a map that forgets everything when full: simple, and an attacker
-// who fills it gains only the cost of filling it.
+// bounded is a map that forgets its older half when full: simple, and an
+// attacker who fills it gains only the cost of filling it.
 type bounded[K comparable, V any] struct {
-	mu sync.RWMutex
-	m  map[K]V
+	mu       sync.RWMutex
+	new, old map[K]V
 }
 
 func (b *bounded[K, V]) get(k K) (V, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	v, ok := b.m[k]
+	v, ok := b.new[k]
+	if !ok {
+		v, ok = b.old[k]
+	}
 	return v, ok
 }
 
 func (b *bounded[K, V]) put(k K, v V, max int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.m == nil || len(b.m) >= max {
-		b.m = make(map[K]V)
+	if b.new == nil || len(b.new) >= max/2 {
+		b.new, b.old = make(map[K]V), b.new
 	}
-	b.m[k] = v
+	b.new[k] = v
 }
 
 // digest identifies bytes.
@@ -66,24 +70,38 @@ type pathKey struct {
 type foundPaths struct {
 	paths       [][]*x509.Certificate
 	from, until time.Time
+	shown       string // the first one
+}
+
+// knownHeader is the header of a signer who proved to be trusted: what its
+// bytes say, and nothing of the message under it.
+type knownHeader struct {
+	header object
+	alg    string
+	certs  []*x509.Certificate
+	sent   digest // of certs
+}
+
+// certFacts are what a certificate says by itself, read once.
+type certFacts struct {
+	shown    string // its name for people
+	key      string // its key, for people
+	keyFault error
+	uris     []string // URI names
+	urisErr  error
+	lists    []string // URLs of its distribution points
 }
 
 // memory is what a verifier may safely remember: nothing in it depends on the
 // time, and nothing says that a message was believed. Only successes are kept.
 type memory struct {
-	certs bounded[digest, *x509.Certificate]
-	x5c   bounded[digest, []*x509.Certificate]
-	shown bounded[*x509.Certificate, string]
-	sigs  bounded[sigKey, struct{}]
-	paths bounded[pathKey, foundPaths]
-	lists bounded[listKey, *judgedList]
-}
-
-// x5cOf remembers whole x5c members by their text: the clients of a day send
-// the same ones again and again.
-func (v *Verifier) x5cOf(text []byte) []*x509.Certificate {
-	certs, _ := v.memory.x5c.get(sha256.Sum256(text))
-	return certs
+	headers bounded[string, *knownHeader] // by their base64url text
+	certs   bounded[digest, *x509.Certificate]
+	facts   bounded[*x509.Certificate, *certFacts] // of certificates on trusted paths
+	sigs    bounded[sigKey, struct{}]
+	paths   bounded[pathKey, *foundPaths]
+	lists   bounded[listKey, *judgedList]
+	cleared bounded[clearedKey, *cleared]
 }
 
 // parseCertificate parses DER, or remembers it parsed.
@@ -94,28 +112,38 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// remember keeps the certificates of a signer who proved to be trusted. Those
-// of strangers are not kept: they could fill the memory for nothing.
+// remember keeps the header and certificates of a signer who proved to be
+// trusted: the clients of a day send the same ones again and again. Those of
+// strangers are not kept: they could fill the memory for nothing.
 func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
-	k := digest(sha256.Sum256(e.header["x5c"]))
-	if _, ok := v.memory.x5c.get(k); ok {
+	if e.known != nil {
 		return
 	}
-	v.memory.x5c.put(k, e.certs, maxCachedX5C)
+	segment, _, _ := strings.Cut(e.raw, ".")
+	known := &knownHeader{header: e.header, alg: e.alg, certs: e.certs, sent: digestOf(e.certs)}
+	v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	for _, c := range e.certs {
 		v.memory.certs.put(sha256.Sum256(c.Raw), c, maxCachedCerts)
 	}
 	for _, c := range path {
-		v.memory.shown.put(c, certShown(c), maxCachedCerts)
+		if _, ok := v.memory.facts.get(c); !ok {
+			v.memory.facts.put(c, readFacts(c), maxCachedCerts)
+		}
 	}
 }
 
-// shownAs is the certificate's name for people.
-func (v *Verifier) shownAs(c *x509.Certificate) string {
-	if s, ok := v.memory.shown.get(c); ok {
-		return s
+// factsOf reads what a certificate says, or remembers it.
+func (v *Verifier) factsOf(c *x509.Certificate) *certFacts {
+	if f, ok := v.memory.facts.get(c); ok {
+		return f
 	}
-	return certShown(c)
+	return readFacts(c)
+}
+
+func readFacts(c *x509.Certificate) *certFacts {
+	f := &certFacts{shown: certShown(c), key: keyShown(c.PublicKey), keyFault: checkKey(c.PublicKey), lists: listURLs(c)}
+	f.uris, f.urisErr = RawSANURIs(c)
+	return f
 }
 
 // signedBy verifies one signature between certificates, once per pair. The key
@@ -136,19 +164,32 @@ func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
 // remembers them. Dates are looked at again each time; outside of them the
 // search is made anew, so that it can say what is wrong. A path that needed
 // fetched issuers is not kept: the leniency is flagged at each use.
-func (j *judgement) pathsTo(c *Community, sent []*x509.Certificate) ([][]*x509.Certificate, *certFault, int) {
-	m, now := &j.v.memory.paths, j.exp.Now
-	k := pathKey{sent: digestOf(sent), community: c}
+func (j *judgement) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault, int) {
+	m, now, sent := &j.v.memory.paths, j.exp.Now, e.certs
+	k := pathKey{sent: e.sent(), community: c}
 	if f, ok := m.get(k); ok && !now.Before(f.from) && !now.After(f.until) {
-		return f.paths, nil, 0
+		return f, nil, 0
 	}
 	s := &search{community: c, now: now, pool: pool(sent[1:], c.Intermediates), signed: j.v.signedBy}
 	known := len(s.pool)
 	paths, f := j.pathsWithin(s, sent[0])
-	if len(paths) > 0 && len(s.pool) == known {
-		m.put(k, withDates(paths), maxCachedPaths)
+	if len(paths) == 0 {
+		return nil, f, s.reach
 	}
-	return paths, f, s.reach
+	found := withDates(paths)
+	found.shown = j.pathShown(c, paths[0])
+	if len(s.pool) == known {
+		m.put(k, found, maxCachedPaths)
+	}
+	return found, nil, s.reach
+}
+
+// sent identifies the certificates of a JWT.
+func (e *envelope) sent() digest {
+	if e.known != nil {
+		return e.known.sent
+	}
+	return digestOf(e.certs)
 }
 
 // digestOf identifies certificates in their order.
@@ -161,8 +202,8 @@ func digestOf(certs []*x509.Certificate) digest {
 	return digest(h.Sum(nil))
 }
 
-func withDates(paths [][]*x509.Certificate) foundPaths {
-	f := foundPaths{paths: paths, from: paths[0][0].NotBefore, until: paths[0][0].NotAfter}
+func withDates(paths [][]*x509.Certificate) *foundPaths {
+	f := &foundPaths{paths: paths, from: paths[0][0].NotBefore, until: paths[0][0].NotAfter}
 	for _, path := range paths {
 		for _, c := range path {
 			if c.NotBefore.After(f.from) {

@@ -107,7 +107,7 @@ func (v *Verifier) certification(ctx context.Context, compact string, ss *Softwa
 	j := v.judge(ctx, certificationKind, exp, NewTrace("certification", exp.Now))
 	p := ss.Community.Policy
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
-	e, f := openCompact(compact)
+	e, f := openCompact(compact, &v.memory)
 	if f != nil {
 		return nil, nil, asError(j.tr.Refuse(checkForm, InvalidCertification, f.finding()))
 	}
@@ -138,7 +138,7 @@ func asError(err error) *Error {
 }
 
 func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
-	iss, err := j.issuerInSAN(e, c.Leaf)
+	iss, err := j.issuerInSAN(e)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ var certifiedNames = []string{
 // certifiedParameters holds the statement's own claims against what is
 // certified: texts equal, lists within the certified ones.
 func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement) error {
-	statement, f := openCompact(ss.Raw)
+	statement, f := openCompact(ss.Raw, &j.v.memory)
 	if f != nil {
 		return j.refuseClaim(checkCertParams, f.finding())
 	}

@@ -138,12 +138,15 @@ func (j *judgement) lifetime(exp, iat time.Time) error {
 	return nil
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%d s", int64(d/time.Second)) }
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) + " s" }
 
 func (j *judgement) issued(iat time.Time, skew time.Duration) error {
 	c, now := j.kind.checks.iat, j.exp.Now
 	ahead := iat.Sub(now)
-	f := Finding{Expected: "iat not after " + stamp(now), Found: stamp(iat), Remedy: "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"}
+	f := Finding{Expected: "iat not after " + stamp(now), Found: stamp(iat)}
+	if ahead >= time.Second {
+		f.Remedy = "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"
+	}
 	switch {
 	case ahead > skew:
 		f.Expected += " (allowance " + seconds(skew) + ")"
@@ -195,8 +198,8 @@ func (j *judgement) common(e *envelope, out *Verified) error {
 }
 
 // names lists the members of an object, sorted.
-func (o object) names() []string {
-	var out []string
+func (o object) names() string {
+	out := make([]string, 0, 16)
 	for n := range o {
 		out = append(out, cut(n, 40))
 	}
@@ -204,7 +207,7 @@ func (o object) names() []string {
 	if len(out) > 12 {
 		out = append(out[:12], "…")
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 // values is what a claim holds below it: raw members of an object of objects.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -57,43 +58,45 @@ func (j *judgement) verdict(c Check, code Code, f *fault, expected, found string
 // signed it. Nothing is known about that key yet.
 func (j *judgement) open(compact string) (*envelope, error) {
 	code := j.kind.malformed
-	e, f := openCompact(compact)
-	if err := j.verdict(checkForm, code, f, "three strict segments", fmt.Sprintf("%d bytes", len(compact))); err != nil {
+	e, f := openCompact(compact, &j.v.memory)
+	if err := j.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
 		return nil, err
 	}
-	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip", "header members "+strings.Join(e.header.names(), ", ")); err != nil {
+	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip", "header members "+e.header.names()); err != nil {
 		return nil, err
 	}
-	if err := j.verdict(checkAlg, code, e.checkAlg(), strings.Join(signatureAlgorithms, ", "), e.alg); err != nil {
+	if err := j.verdict(checkAlg, code, e.checkAlg(), algorithmsShown, e.alg); err != nil {
 		return nil, err
 	}
 	if err := j.certificates(e, code); err != nil {
 		return nil, err
 	}
-	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]", e.alg+" with "+keyShown(e.certs[0].PublicKey))
+	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]", e.alg+" with "+e.leaf.key)
 }
 
 // certificates reads x5c and judges the signer's key before it is used.
 func (j *judgement) certificates(e *envelope, code Code) error {
 	f := j.readX5C(e)
-	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", fmt.Sprintf("%d certificate(s)", len(e.certs))); err != nil {
+	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", strconv.Itoa(len(e.certs))+" certificate(s)"); err != nil {
 		return err
 	}
-	leaf := e.certs[0]
-	j.tr.Certificate = j.v.shownAs(leaf)
-	if err := checkKey(leaf.PublicKey); err != nil {
-		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{Expected: "RSA of 2048 bits or more, P-256 or P-384", Found: err.Error(), Remedy: "have a certificate issued for a stronger key"})
+	const sound = "RSA of 2048 bits or more, P-256 or P-384"
+	e.leaf = j.v.factsOf(e.certs[0])
+	j.tr.Certificate = e.leaf.shown
+	if err := e.leaf.keyFault; err != nil {
+		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{Expected: sound, Found: err.Error(), Remedy: "have a certificate issued for a stronger key"})
 	}
-	j.tr.Pass(checkSignerKey, "RSA of 2048 bits or more, P-256 or P-384", keyShown(leaf.PublicKey))
+	j.tr.Pass(checkSignerKey, sound, e.leaf.key)
 	if !e.header.has("x5t") && !e.header.has("x5t#S256") {
 		return nil
 	}
 	return j.verdict(checkThumbprint, code, e.checkThumbprints(), "the thumbprint of x5c[0]", "the same")
 }
 
-// readX5C reads the certificates, or remembers them from the same text.
+// readX5C reads the certificates, or remembers them from the same header.
 func (j *judgement) readX5C(e *envelope) *fault {
-	if e.certs = j.v.x5cOf(e.header["x5c"]); e.certs != nil {
+	if e.known != nil {
+		e.certs = e.known.certs
 		return nil
 	}
 	return e.checkX5C(j.v.parseCertificate)
@@ -102,17 +105,17 @@ func (j *judgement) readX5C(e *envelope) *fault {
 // trust finds the community and the path of the signer, and asks about
 // revocation on it.
 func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
-	community, paths, f := j.lead(e, among)
+	community, found, f := j.lead(e, among)
 	if f != nil {
 		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
 	}
-	j.v.remember(e, paths[0])
+	j.v.remember(e, found.paths[0])
 	j.tr.Community = community.URI
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
 		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{Expected: "one of " + strings.Join(algs, ", "), Found: e.alg})
 	}
 	j.tr.Pass(checkCommunities, "an algorithm of the community", e.alg)
-	path, err := j.notRevoked(community, paths)
+	path, err := j.notRevoked(community, found.paths)
 	if err != nil {
 		return nil, err
 	}
@@ -121,14 +124,14 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 
 // lead returns the first community, in configuration order, to which the
 // signer's certificate leads, with every acceptable path (UDAP Security 3.4).
-func (j *judgement) lead(e *envelope, among []*Community) (*Community, [][]*x509.Certificate, *certFault) {
+func (j *judgement) lead(e *envelope, among []*Community) (*Community, *foundPaths, *certFault) {
 	var nearest *certFault
 	reach := -1
 	for _, c := range among {
-		paths, f, got := j.pathsTo(c, e.certs)
-		if len(paths) > 0 {
-			j.passPath(c, paths[0])
-			return c, paths, nil
+		found, f, got := j.pathsTo(c, e)
+		if found != nil {
+			j.passPath(found)
+			return c, found, nil
 		}
 		if f != nil && got > reach {
 			nearest, reach = f, got
@@ -151,14 +154,17 @@ func pool(sent, configured []*x509.Certificate) []*x509.Certificate {
 	return out
 }
 
-func (j *judgement) passPath(c *Community, path []*x509.Certificate) {
+func (j *judgement) pathShown(c *Community, path []*x509.Certificate) string {
 	names := make([]string, len(path))
 	for i, cert := range path {
-		names[i] = j.v.shownAs(cert)
+		names[i] = j.v.factsOf(cert).shown
 	}
-	found := strings.Join(names, " < ")
-	j.tr.Pass(checkPath, "a path to an anchor", fmt.Sprintf("community %s: %s", c.URI, found))
-	for _, k := range []Check{checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames, checkCertPolicy, checkLeaf, checkUsage} {
+	return fmt.Sprintf("community %s: %s", c.URI, strings.Join(names, " < "))
+}
+
+func (j *judgement) passPath(found *foundPaths) {
+	j.tr.Pass(checkPath, "a path to an anchor", found.shown)
+	for _, k := range [...]Check{checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames, checkCertPolicy, checkLeaf, checkUsage} {
 		j.tr.Pass(k, "", "")
 	}
 }
@@ -177,7 +183,7 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 	for _, path := range paths {
 		notes, f, unknown := j.v.revocationOf(j.ctx, c, path, j.exp.Now)
 		if f == nil {
-			j.tr.Pass(checkRevocation, "no certificate revoked", strings.Join(notes, "; "))
+			j.tr.Pass(checkRevocation, "no certificate revoked", notes)
 			return path, nil
 		}
 		if unknown && soft == nil && rule == RevocationSoft {

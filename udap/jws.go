@@ -34,6 +34,8 @@ type envelope struct {
 	signed    []byte // what the signature covers
 	signature []byte
 	certs     []*x509.Certificate // x5c, signer first
+	leaf      *certFacts          // of certs[0]
+	known     *knownHeader        // the header's own, when it is that of a trusted signer seen before
 }
 
 // fault is a rule of form that did not hold.
@@ -49,32 +51,30 @@ func (f *fault) finding() Finding {
 // strict64 is unpadded base64url that refuses loose trailing bits.
 var strict64 = base64.RawURLEncoding.Strict()
 
+const segmentsExpected = "three segments of unpadded base64url, separated by dots (compact JWS)"
+
 // openCompact takes the three segments apart. RFC 7515 7.1; UDAP Security
-// 7.1.1 allows no other serialization.
-func openCompact(compact string) (*envelope, *fault) {
-	const expected = "three segments of unpadded base64url, separated by dots (compact JWS)"
+// 7.1.1 allows no other serialization. A header that m knows is not read again.
+func openCompact(compact string, m *memory) (*envelope, *fault) {
 	if len(compact) > maxCompact {
 		return nil, &fault{expected: fmt.Sprintf("at most %d bytes", maxCompact), found: fmt.Sprintf("%d bytes", len(compact))}
 	}
-	parts := strings.Split(compact, ".")
-	if len(parts) != 3 {
-		return nil, &fault{expected: expected, found: segmentsShown(compact, len(parts))}
+	if n := strings.Count(compact, ".") + 1; n != 3 {
+		return nil, &fault{expected: segmentsExpected, found: segmentsShown(compact, n)}
 	}
-	var bin [3][]byte
-	for i, name := range []string{"header", "payload", "signature"} {
-		b, err := decodeSegment(parts[i])
-		if err != nil {
-			return nil, &fault{expected: expected, found: fmt.Sprintf("the %s: %v", name, err), err: err}
-		}
-		bin[i] = b
-	}
-	e := &envelope{raw: compact, signature: bin[2]}
-	e.signed = []byte(compact[:len(parts[0])+1+len(parts[1])])
+	end := strings.LastIndexByte(compact, '.')
+	header, payload, _ := strings.Cut(compact[:end], ".")
+	e := &envelope{raw: compact, signed: []byte(compact[:end])}
 	var f *fault
-	if e.header, f = openObject("header", bin[0], maxHeader); f != nil {
+	if known, ok := m.headers.get(header); ok {
+		e.known, e.header = known, known.header
+	} else if e.header, f = openObject("header", header, maxHeader); f != nil {
 		return nil, f
 	}
-	if e.claims, f = openObject("payload", bin[1], maxPayload); f != nil {
+	if e.claims, f = openObject("payload", payload, maxPayload); f != nil {
+		return nil, f
+	}
+	if e.signature, f = openSegment("signature", compact[end+1:]); f != nil {
 		return nil, f
 	}
 	return e, nil
@@ -92,32 +92,42 @@ func segmentsShown(compact string, n int) string {
 	return fmt.Sprintf("%d segment(s)", n)
 }
 
-func decodeSegment(s string) ([]byte, error) {
-	switch {
-	case s == "":
-		return nil, errors.New("it is empty")
-	case strings.ContainsAny(s, "\r\n"):
-		return nil, errors.New("it has a line break") // encoding/base64 would skip it
-	case strings.ContainsAny(s, "+/"):
-		return nil, errors.New("it is base64, not base64url (it has + or /)")
-	case strings.Contains(s, "="):
-		return nil, errors.New("it is padded with =")
+func openSegment(name, segment string) ([]byte, *fault) {
+	b, err := strict64.DecodeString(segment)
+	broken := strings.IndexByte(segment, '\n') >= 0 || strings.IndexByte(segment, '\r') >= 0 // encoding/base64 skips these
+	if err == nil && segment != "" && !broken {
+		return b, nil
 	}
-	b, err := strict64.DecodeString(s)
-	if err != nil {
-		return nil, fmt.Errorf("not base64url: %w", err)
-	}
-	return b, nil
+	err = wrongSegment(segment, err)
+	return nil, &fault{expected: segmentsExpected, found: fmt.Sprintf("the %s: %v", name, err), err: err}
 }
 
-func openObject(name string, data []byte, limit int) (object, *fault) {
-	expected := "a " + name + " that is one JSON object with each member once"
+// wrongSegment says why a text is no segment.
+func wrongSegment(s string, err error) error {
+	switch {
+	case s == "":
+		return errors.New("it is empty")
+	case strings.ContainsAny(s, "\r\n"):
+		return errors.New("it has a line break")
+	case strings.ContainsAny(s, "+/"):
+		return errors.New("it is base64, not base64url (it has + or /)")
+	case strings.Contains(s, "="):
+		return errors.New("it is padded with =")
+	}
+	return fmt.Errorf("not base64url: %w", err)
+}
+
+func openObject(name, segment string, limit int) (object, *fault) {
+	data, f := openSegment(name, segment)
+	if f != nil {
+		return nil, f
+	}
 	if len(data) > limit {
 		return nil, &fault{expected: fmt.Sprintf("a %s of at most %d bytes", name, limit), found: fmt.Sprintf("%d bytes", len(data))}
 	}
 	o, err := parseObject(data)
 	if err != nil {
-		return nil, &fault{expected: expected, found: "in the " + name + ": " + err.Error(), err: err}
+		return nil, &fault{expected: "a " + name + " that is one JSON object with each member once", found: "in the " + name + ": " + err.Error(), err: err}
 	}
 	return o, nil
 }

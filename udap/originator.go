@@ -3,7 +3,6 @@ package udap
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -121,7 +120,7 @@ func (j *judgement) document(document []byte) (object, string, error) {
 	if !ok {
 		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: o.shown("signed_metadata")})
 	}
-	j.tr.Pass(checkDocument, expected, "members "+strings.Join(o.names(), ", "))
+	j.tr.Pass(checkDocument, expected, "members "+o.names())
 	return o, compact, nil
 }
 

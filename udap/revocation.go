@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+	"weak"
 )
 
 // maxListURLs bounds how many distribution points of a certificate are used.
@@ -22,16 +24,20 @@ type status struct {
 
 // revocationOf judges every certificate of a path but the anchor, against the
 // issuer that it has on this path. It stops at the first that is not good.
-func (v *Verifier) revocationOf(ctx context.Context, c *Community, path []*x509.Certificate, now time.Time) (notes []string, f *certFault, unknown bool) {
+func (v *Verifier) revocationOf(ctx context.Context, c *Community, path []*x509.Certificate, now time.Time) (notes string, f *certFault, unknown bool) {
+	var all strings.Builder
 	for i, cert := range path[:len(path)-1] {
 		st := v.statusOf(ctx, c, cert, path[i+1], now)
 		if st.revoked || !st.known {
 			expected := "a certificate that is known not to be revoked"
-			return notes, &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}, !st.revoked
+			return "", &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}, !st.revoked
 		}
-		notes = append(notes, fmt.Sprintf("certificate %d: %s", i, st.text))
+		if i > 0 {
+			all.WriteString("; ")
+		}
+		all.WriteString("certificate " + strconv.Itoa(i) + ": " + st.text)
 	}
-	return notes, nil, false
+	return all.String(), nil, false
 }
 
 func revocationRemedy(st status) string {
@@ -47,7 +53,7 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 	if v.Revocation == nil {
 		return status{text: "nobody to ask about revocation is configured"}
 	}
-	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: listURLs(cert)}
+	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
 	answers := v.Revocation.Lists(ctx, q)
 	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil && len(webURLs(cert.OCSPServer, 1)) > 0 {
 		return v.byResponder(ctx, cert, issuer, now)
@@ -63,17 +69,44 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 			texts = append(texts, fmt.Sprintf("%s: not available (%v)", shownURL(a.URL), a.Err))
 			continue
 		}
-		entry, err := v.readList(a.List, cert, issuer, now)
-		texts = append(texts, shownList(a, now)+verdictOfList(entry, err))
+		text, good, err := v.askList(a, cert, issuer, now)
+		texts = append(texts, text)
 		if err == nil {
 			out.known = true
-			out.revoked = out.revoked || entry != nil
+			out.revoked = out.revoked || !good
 		}
 	}
 	if len(texts) > 0 {
 		out.text = strings.Join(texts, "; ")
 	}
 	return out
+}
+
+// clearedKey is one certificate that one list does not name.
+type clearedKey struct {
+	cert, issuer *x509.Certificate
+	list         weak.Pointer[x509.RevocationList]
+}
+
+// cleared is how that is told. The list's dates are looked at again each time.
+type cleared struct {
+	url     string
+	fetched time.Time
+	text    string
+}
+
+// askList says whether a list that can tell clears the certificate.
+func (v *Verifier) askList(a ListAnswer, cert, issuer *x509.Certificate, now time.Time) (text string, good bool, err error) {
+	k := clearedKey{cert, issuer, weak.Make(a.List)}
+	if c, ok := v.memory.cleared.get(k); ok && c.url == a.URL && c.fetched.Equal(a.Fetched) && checkListDates(a.List, now) == nil {
+		return c.text, true, nil
+	}
+	entry, err := v.readList(a.List, cert, issuer, now)
+	text, good = shownList(a)+verdictOfList(entry, err), err == nil && entry == nil
+	if good {
+		v.memory.cleared.put(k, &cleared{a.URL, a.Fetched, text}, maxCachedCerts)
+	}
+	return text, good, err
 }
 
 // readList returns the entry of the certificate, nil when the list is usable
@@ -137,14 +170,14 @@ func shownURL(u string) string {
 }
 
 // shownList gives what a person needs to tell a stale list from a wrong one.
-func shownList(a ListAnswer, now time.Time) string {
+func shownList(a ListAnswer) string {
 	number := "without a number"
 	if a.List.Number != nil {
 		number = "number " + a.List.Number.String()
 	}
 	age := ""
 	if !a.Fetched.IsZero() {
-		age = fmt.Sprintf(", fetched %s ago", now.Sub(a.Fetched).Round(time.Second))
+		age = ", fetched at " + stamp(a.Fetched)
 	}
 	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), stamp(a.List.ThisUpdate), stamp(a.List.NextUpdate), age)
 }

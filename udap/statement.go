@@ -39,7 +39,7 @@ func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr
 
 // statementNames judges iss and sub.
 func (j *judgement) statementNames(e *envelope, out *Verified) error {
-	iss, err := j.issuerInSAN(e, out.Leaf)
+	iss, err := j.issuerInSAN(e)
 	if err != nil {
 		return err
 	}
@@ -62,10 +62,9 @@ func subHint(iss, sub string) string {
 
 // issuerInSAN judges that iss is a URI name of the certificate, compared with
 // the certificate's own bytes (UDAP Security 7.1.5).
-func (j *judgement) issuerInSAN(e *envelope, leaf *x509.Certificate) (string, error) {
-	c := j.kind.checks.iss
-	uris, err := RawSANURIs(leaf)
-	if err != nil {
+func (j *judgement) issuerInSAN(e *envelope) (string, error) {
+	c, uris := j.kind.checks.iss, e.leaf.uris
+	if err := e.leaf.urisErr; err != nil {
 		return "", j.refuseClaim(c, Finding{Expected: "a readable Subject Alternative Name", Found: err.Error(), Err: err})
 	}
 	iss, ok := e.claims.text("iss")
@@ -73,7 +72,7 @@ func (j *judgement) issuerInSAN(e *envelope, leaf *x509.Certificate) (string, er
 	case !ok || iss == "":
 		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: e.claims.shown("iss")})
 	case !slices.Contains(uris, iss):
-		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: iss, Remedy: sanHint(leaf, uris, iss)})
+		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: iss, Remedy: sanHint(e.certs[0], uris, iss)})
 	}
 	j.tr.Pass(c, list(uris), iss)
 	return iss, nil

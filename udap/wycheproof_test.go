@@ -69,17 +69,15 @@ func verifyVector(compact string, cert *x509.Certificate) error {
 	if len(parts) != 3 {
 		return errors.New("segments")
 	}
-	var bin [3][]byte
-	for i := range parts {
-		b, err := decodeSegment(parts[i])
-		if err != nil && (i != 1 || parts[i] != "") {
-			return err
-		}
-		bin[i] = b
-	}
-	e := &envelope{signature: bin[2], signed: []byte(parts[0] + "." + parts[1]), certs: []*x509.Certificate{cert}}
+	e := &envelope{signed: []byte(parts[0] + "." + parts[1]), certs: []*x509.Certificate{cert}}
 	var f *fault
-	if e.header, f = openObject("header", bin[0], maxHeader); f != nil {
+	if e.header, f = openObject("header", parts[0], maxHeader); f != nil {
+		return errors.New(f.found)
+	}
+	if _, f = openSegment("payload", parts[1]); f != nil && parts[1] != "" {
+		return errors.New(f.found)
+	}
+	if e.signature, f = openSegment("signature", parts[2]); f != nil {
 		return errors.New(f.found)
 	}
 	for _, step := range []func() *fault{e.checkHeader, e.checkAlg} {
