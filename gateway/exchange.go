@@ -88,7 +88,7 @@ func (x *exchange) readHead() bool {
 			}
 			if end > 0 {
 				x.noteRequest()
-				x.method = method(x.req.Method)
+				x.method = x.req.MethodName()
 				return true
 			}
 		}
@@ -423,14 +423,4 @@ func (x *exchange) record(t *tally, status int) {
 	}
 	t.fill(&m)
 	x.g.evidence.Record(&m)
-}
-
-// method names the usual methods without allocating.
-func method(b []byte) string {
-	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
-		if string(b) == m {
-			return m
-		}
-	}
-	return string(b)
 }

@@ -90,7 +90,7 @@ func (t *Tap) requestHead(head []byte, b *Body) (int, error) {
 		return 0, err
 	}
 	t.seq++
-	t.requests.method = method(r.Method)
+	t.requests.method = r.MethodName()
 	t.waiting = append(t.waiting, asked{t.seq, t.requests.method})
 	*b = NewBody(r.Framing, r.Length)
 	return 0, nil
@@ -218,14 +218,4 @@ func (f *follower) digest() (d Digest) {
 func (f *follower) next() {
 	f.sum.Reset()
 	*f = follower{sum: f.sum, lost: f.lost}
-}
-
-// method returns the name without allocating for the usual ones.
-func method(b []byte) string {
-	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
-		if string(b) == m {
-			return m
-		}
-	}
-	return string(b)
 }

@@ -65,8 +65,7 @@ type fields struct {
 	length                  int64
 	chunked                 bool // exactly "chunked", in lower case
 	chunkedAnyCase          bool
-	close, keepAlive        bool
-	expect, upgrade         bool
+	close, expect           bool
 }
 
 // span is a place in the head.
@@ -189,8 +188,6 @@ func (f *fields) connection(v []byte) {
 		}
 		option = trim(option)
 		f.close = f.close || equalFold(option, "close")
-		f.keepAlive = f.keepAlive || equalFold(option, "keep-alive")
-		f.upgrade = f.upgrade || equalFold(option, "upgrade")
 	}
 }
 

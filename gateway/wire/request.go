@@ -20,6 +20,16 @@ type Request struct {
 // TargetAt is where Target begins in the head.
 func (r *Request) TargetAt() int { return len(r.Method) + 1 }
 
+// MethodName is Method as a string, without allocating for the usual ones.
+func (r *Request) MethodName() string {
+	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
+		if string(r.Method) == m {
+			return m
+		}
+	}
+	return string(r.Method)
+}
+
 // ParseRequest reads a complete head (see Head.End), refusing what RFC 9112 does
 // not let every reader frame in the same way. HTTP/1.0 gets 505: its client cannot
 // tell a cut answer from a whole one.
