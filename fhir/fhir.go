@@ -35,7 +35,8 @@ type Config struct {
 	// Origins are the web origins whose pages may ask with a token, exactly as
 	// browsers write them. Optional: none may.
 	Origins []string
-	// Failed is told of failures that are not the client's. Optional.
+	// Failed is told of failures that are not the client's; r is nil when
+	// audit records could not be stored later. Optional.
 	Failed func(r *http.Request, err error)
 }
 

@@ -251,7 +251,7 @@ func TestPagesTileTheResult(t *testing.T) {
 	}
 }
 
-// Covers: case 230, case 232, case 248, case 263
+// Covers: case 230, case 232, case 248, case 259, case 263
 func TestRefusals(t *testing.T) {
 	w := newWorld(t, 1)
 	id := sample.PatientID(0)
@@ -274,6 +274,12 @@ func TestRefusals(t *testing.T) {
 		{"encoded slash", "GET", "/Patient%2f" + id, everything, 404, "", ""},
 		{"NUL", "GET", "/Patient/%00", everything, 404, "", ""},
 		{"empty segment", "GET", "//Patient/" + id, everything, 404, "", ""},
+		{"65 letters", "GET", "/Patient/" + strings.Repeat("a", 65), everything, 404, "", ""},
+		{"parameter in the path", "GET", "/Patient/" + id + ";x=y", everything, 404, "", ""},
+		{"bar", "GET", "/Patient/a|b", everything, 404, "", ""},
+		{"operation that is none", "GET", "/Patient/$nothing", everything, 404, "", ""},
+		{"encoded letter", "GET", "/Patient/%70", everything, 404, "", ""},
+		{"version that is none", "GET", "/Patient/" + id + "/_history/x", everything, 404, "", ""},
 		{"trailing slash", "GET", "/Patient/", everything, 404, "", ""},
 		{"dots", "GET", "/Patient/../Patient/" + id, everything, 404, "", ""},
 		{"outside", "GET", "!/acme/fhirx/Patient", everything, 404, "", ""},
@@ -387,4 +393,69 @@ func TestOnlyListedOriginsMayAsk(t *testing.T) {
 		}
 	}
 	w.do("OPTIONS", "/nothing/here/at/all", "", "").want(404)
+}
+
+// Covers: case 264
+func TestRequestsWriteNoHeaders(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, a := range []answer{
+		w.do("POST", "/Patient", everything, `{"resourceType":"Patient"}`, "If-None-Exist", "identifier=a%0d%0aSet-Cookie:x=1"),
+		w.do("POST", "/Patient", everything, `{"resourceType":"Patient","id":"a\r\nSet-Cookie: x=1"}`),
+		w.get("/Patient/"+sample.PatientID(0), everything, "If-None-Match", `W/"1", "x"; y`, "X-Request-Id", "a b\x01"),
+		w.get("/Patient?name=%0d%0aSet-Cookie:x", everything),
+		w.do("PUT", "/Patient/x%0d%0aSet-Cookie:y", everything, `{"resourceType":"Patient","id":"x"}`),
+	} {
+		for k, v := range a.Header() {
+			if k == "Set-Cookie" || k == "X-Request-Id" || strings.ContainsAny(strings.Join(v, ""), "\r\n") {
+				t.Errorf("%s: %q", k, v)
+			}
+		}
+	}
+}
+
+// Covers: case 268
+func TestSearchesEnd(t *testing.T) {
+	w := newWorld(t, 3)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, "GET", "/acme/fhir/Observation?patient.name:contains=a", nil)
+	r.Header.Set("Authorization", "Bearer "+everything)
+	rec := httptest.NewRecorder()
+	w.h.ServeHTTP(rec, r)
+	if rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("a search without time: %d %v", rec.Code, rec.Header())
+	}
+}
+
+// An index made by other rules is made anew at start.
+func TestStaleIndexIsMadeAnew(t *testing.T) {
+	w := newWorld(t, 2)
+	w.get("/Patient", everything).want(200)
+	before := w.get("/Observation?code=85354-9&_count=1000", everything).bundle()
+	err := w.store.Update(context.Background(), func(c fhir.Change) error {
+		if err := c.DropIndex(); err != nil {
+			return err
+		}
+		return c.SetSetting("index-version", make([]byte, 8))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := w.get("/Observation?code=85354-9", everything).bundle(); *b.Total != 0 {
+		t.Fatal("the index was not dropped")
+	}
+	if err := w.h.(io.Closer).Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := fhir.New(fhir.Config{PublicBase: publicBase, Store: w.store, Authorize: authorize, Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.h = h
+	if b := w.get("/Observation?code=85354-9&_count=1000", everything).bundle(); *b.Total == 0 || *b.Total != *before.Total {
+		t.Errorf("%d are found again of %d", *b.Total, *before.Total)
+	}
+	if b := w.get("/AuditEvent?subtype=search-type", auditor).bundle(); *b.Total < 3 {
+		t.Errorf("%d records are found again", *b.Total)
+	}
 }

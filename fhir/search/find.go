@@ -67,6 +67,9 @@ type Result struct {
 // Find gives every resource that matches and may be found. Its error is the
 // context's or an *Error.
 func (f *Finder) Find(q *Query) (*Result, error) {
+	if f.err = f.ctx.Err(); f.err != nil {
+		return nil, f.err
+	}
 	clauses := f.resolveAll(q.Clauses)
 	r := &Result{sort: q.Sort}
 	for _, typ := range q.Types {
