@@ -53,6 +53,7 @@ type Answer struct {
 	Granted  []string // in the order of the request, without repetitions
 	Refused  []string // asked for and not granted, not even in part
 	Wildcard string   // the first unsupported wildcard; the whole request must be refused for it
+	TooMany  bool     // judging the request would take too long: nothing is granted
 }
 
 // Request is what a client asks for and may at most have.
@@ -64,36 +65,75 @@ type Request struct {
 	Limited  bool     // Within counts, even when it is empty
 }
 
+// maxWork bounds one negotiation, in comparisons of two scopes: some
+// milliseconds. Wildcards asked for within a thousand granular scopes would
+// take minutes.
+const maxWork = 500_000
+
+// negotiation is one request under way.
+type negotiation struct {
+	c       Catalogue
+	r       Request
+	verbal  map[string]bool // texts of r.Within
+	within  map[string]Set  // its resource scopes, by type
+	types   []string        // of within, in the order of r.Within
+	work    int
+	granted map[string]bool
+}
+
 // Negotiate grants the part of a request that the server supports and that the
 // registration allows (UDAP Security 2.0, 7.3): a scope that is allowed only
 // in part is granted in that part, and a supported wildcard is expanded to
 // what was registered.
 func (c Catalogue) Negotiate(r Request) Answer {
-	var a Answer
-	within, _ := ParseSet(r.Within)
-	for _, text := range r.Scopes {
-		granted, wildcard := c.grant(text, r, within)
-		if wildcard && a.Wildcard == "" {
-			a.Wildcard = text
-		}
-		if len(granted) == 0 && !slices.Contains(a.Refused, text) {
-			a.Refused = append(a.Refused, text)
-		}
-		for _, g := range granted {
-			if !slices.Contains(a.Granted, g) {
-				a.Granted = append(a.Granted, g)
+	n := &negotiation{c: c, r: r, verbal: map[string]bool{}, within: map[string]Set{}, granted: map[string]bool{}}
+	for _, text := range r.Within {
+		if s, err := Parse(text); err == nil {
+			if n.within[s.Type] == nil {
+				n.types = append(n.types, s.Type)
 			}
+			n.within[s.Type] = append(n.within[s.Type], s)
+		}
+		n.verbal[text] = true
+	}
+	var a Answer
+	asked := map[string]bool{}
+	for _, text := range r.Scopes {
+		if asked[text] {
+			continue
+		}
+		asked[text] = true
+		if n.add(&a, text); n.work > maxWork {
+			return Answer{Refused: r.Scopes, TooMany: true}
 		}
 	}
 	return a
 }
 
+// add puts what one requested scope comes to into the answer.
+func (n *negotiation) add(a *Answer, text string) {
+	parts, wildcard := n.grant(text)
+	if wildcard && a.Wildcard == "" {
+		a.Wildcard = text
+	}
+	if len(parts) == 0 {
+		a.Refused = append(a.Refused, text)
+	}
+	for _, g := range parts {
+		if !n.granted[g] {
+			n.granted[g] = true
+			a.Granted = append(a.Granted, g)
+		}
+	}
+}
+
 // grant returns the parts of one requested scope that may be had, and whether
 // it is a wildcard that the server does not support.
-func (c Catalogue) grant(text string, r Request, within Set) (granted []string, wildcard bool) {
+func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
+	c, r := n.c, n.r
 	s, err := Parse(text)
 	if err != nil {
-		if r.Plain && slices.Contains(c.plain, text) && (!r.Limited || slices.Contains(r.Within, text)) {
+		if r.Plain && slices.Contains(c.plain, text) && (!r.Limited || n.verbal[text]) {
 			return []string{text}, false
 		}
 		return nil, false
@@ -104,9 +144,17 @@ func (c Catalogue) grant(text string, r Request, within Set) (granted []string, 
 	if !slices.Contains(r.Contexts, s.Context) {
 		return nil, false
 	}
+	n.work += len(c.resource)
 	parts := c.resource.meet(s)
-	if r.Limited {
-		parts = meetAll(parts, within)
+	switch {
+	case !r.Limited:
+	case n.verbal[text] && slices.ContainsFunc(parts, func(p Scope) bool { return p.Raw == text }):
+		parts = Set{s}
+	default:
+		parts = n.limited(parts)
+	}
+	if n.work += len(parts) * len(parts); n.work > maxWork {
+		return nil, false
 	}
 	for _, p := range widest(parts) {
 		if c.enforceable(p) {
@@ -114,6 +162,32 @@ func (c Catalogue) grant(text string, r Request, within Set) (granted []string, 
 		}
 	}
 	return granted, false
+}
+
+// limited returns what parts of a scope have in common with what was
+// registered.
+func (n *negotiation) limited(parts Set) Set {
+	var out Set
+	known := map[string]bool{} // catalogue and registration overlap: the same part comes again and again
+	for _, p := range parts {
+		types := n.types
+		if p.Type != "*" {
+			types = []string{p.Type, "*"}
+		}
+		for _, t := range types {
+			limits := n.within[t]
+			if n.work += len(limits); n.work > maxWork {
+				return nil
+			}
+			for _, m := range limits.meet(p) {
+				if text := m.String(); !known[text] {
+					known[text] = true
+					out = append(out, m)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // supportsWildcard tells whether the server lists a wildcard, in either
@@ -140,14 +214,6 @@ func (set Set) meet(s Scope) Set {
 		if m, ok := meet(s, limit); ok {
 			out = append(out, m)
 		}
-	}
-	return out
-}
-
-func meetAll(parts, limits Set) Set {
-	var out Set
-	for _, p := range parts {
-		out = append(out, limits.meet(p)...)
 	}
 	return out
 }

@@ -2,9 +2,11 @@ package scope
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Covers: S2-14, S2-15, S2-16, case 113, case 237
@@ -200,4 +202,46 @@ func FuzzMeet(f *testing.F) {
 			t.Fatalf("%s and %s: granted %s, which is more", a, b, m.String())
 		}
 	})
+}
+
+// A client that registers a thousand granular scopes of one type and then asks
+// for wildcards, or for a thousand half-matching ones, costs some milliseconds.
+//
+// Covers: case 237, case 155, row 39 of the diagnostics
+func TestNegotiationIsBounded(t *testing.T) {
+	c, err := NewCatalogue([]string{"system/*.rs", "system/*.read", "system/Observation.rs", "system/Patient.rs"}, func(string, string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var within, pairs, repeats []string
+	for i := range 1000 {
+		within = append(within, fmt.Sprintf("system/Observation.rs?category=a&code=c%d", i))
+		pairs = append(pairs, fmt.Sprintf("system/Observation.rs?category=a&date=d%d", i))
+		repeats = append(repeats, "system/*.read")
+	}
+	for _, ask := range []struct {
+		name    string
+		scopes  []string
+		tooMany bool
+		granted int
+	}{
+		{"what was registered", within, false, 1000},
+		{"one of them, often", slices.Repeat(within[:1], 1000), false, 1},
+		{"a type", []string{"system/Observation.rs"}, true, 0},
+		{"one wildcard, often", repeats, true, 0},
+		{"others", pairs, true, 0},
+	} {
+		start := time.Now()
+		a := c.Negotiate(Request{Scopes: ask.scopes, Contexts: []string{"system"}, Within: within, Limited: true})
+		if a.TooMany != ask.tooMany || len(a.Granted) != ask.granted {
+			t.Errorf("%s: too many %v, %d granted", ask.name, a.TooMany, len(a.Granted))
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s: took %v", ask.name, took)
+		}
+	}
+	few := c.Negotiate(Request{Scopes: []string{"system/*.read", "system/Observation.r"}, Contexts: []string{"system"}, Within: within[:200], Limited: true})
+	if few.TooMany || len(few.Granted) != 400 {
+		t.Errorf("200 granular scopes: too many %v, %d granted", few.TooMany, len(few.Granted))
+	}
 }
