@@ -235,6 +235,8 @@ func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([
 	answer := catalogue.Negotiate(request)
 	supported := "scopes of " + strings.Join(catalogue.Supported(), " ")
 	switch {
+	case answer.TooMany:
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, tooManyScopes(m.Scope))
 	case answer.Wildcard != "":
 		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
 	case len(answer.Granted) == 0:

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,11 +118,18 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 		return nil, err
 	}
 	if a.ant.Scope != nil {
+		asked := strings.Join(requested, " ")
 		requested = slices.DeleteFunc(requested, func(t string) bool { return !slices.Contains(a.ant.Scope, t) })
+		if len(requested) == 0 {
+			return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+				Expected: "scopes within the authentication token's own scope claim, " + strings.Join(a.ant.Scope, " "), Found: asked, Remedy: "name the same scopes in both, or leave the claim out"})
+		}
 	}
 	answer := s.cfg.Scopes.Negotiate(scope.Request{
 		Scopes: requested, Contexts: []string{"system"}, Within: splitScope(a.registration.Granted.Scope), Limited: true})
 	switch {
+	case answer.TooMany:
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, tooManyScopes(requested))
 	case answer.Wildcard != "":
 		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{Expected: "scopes of " + s.scopesShown(), Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
 	case len(answer.Granted) == 0:
@@ -130,6 +138,11 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 	}
 	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
 	return answer.Granted, nil
+}
+
+// tooManyScopes says that a request would take too long to judge.
+func tooManyScopes(requested []string) udap.Finding {
+	return udap.Finding{Expected: "scopes that can be judged in some milliseconds", Found: strconv.Itoa(len(requested)) + " scopes against very many granular ones", Remedy: "ask for fewer at a time, in the words of the registration"}
 }
 
 // requestedScope reads the scope parameter. Edition 1 lets it be absent and
