@@ -56,6 +56,9 @@ func (o object) shown(name string) string {
 	if !ok {
 		return "no " + name + o.didYouMean(name)
 	}
+	if v.Kind() == 'n' {
+		return name + ": null"
+	}
 	return fmt.Sprintf("%s %s", kindName(v.Kind()), cut(string(v), 200))
 }
 

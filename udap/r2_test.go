@@ -563,7 +563,7 @@ func oneOfBoth(t *testing.T, code udap.Code) {
 	}
 }
 
-// Covers: S1-075, S1-101, S1-106, S2-19, case 057, case 058, case 059, DIAGNOSTICS 1, DIAGNOSTICS 2
+// Covers: S1-075, S1-101, S1-106, S2-19, case 057, case 058, case 059, DIAGNOSTICS 1, DIAGNOSTICS 2, DIAGNOSTICS 28
 func TestIssuerIsNoURIName(t *testing.T) {
 	const uri = udaptest.Client1URI
 	cases := []struct {
@@ -577,6 +577,10 @@ func TestIssuerIsNoURIName(t *testing.T) {
 		{"port", "https://client1.test:8443/app", "port", nil},
 		{"fragment missing", uri, "fragment", func(t *certs.Template) { t.URIs = []string{uri + "#T-TREAT"} }},
 		{"several names", "https://client3.test/app", "https://client2.test/app", func(t *certs.Template) { t.URIs = []string{uri, udaptest.Client2URI} }},
+		{"a client_id", "Zv5Rgy0pbVoxR00drvyLfNviIdg", "client_id, say, is for authentication tokens", nil},
+		{"a name without a scheme", "client1", "it has no scheme", func(t *certs.Template) { t.URIs = []string{uri, "client1"} }},
+		{"a name without an authority", "//client1.test/app", "it has no scheme", func(t *certs.Template) { t.URIs = []string{"//client1.test/app"} }},
+		{"a scheme alone", "https:", "nothing follows the scheme", func(t *certs.Template) { t.URIs = []string{"https:"} }},
 		{"no SAN", uri, "no uniformResourceIdentifier", func(t *certs.Template) { t.URIs = nil }},
 		{"DNS only", "client1.test", "another type", func(t *certs.Template) { t.URIs, t.DNS = nil, []string{"client1.test"} }},
 		{"email only", "a@client1.test", "another type", func(t *certs.Template) { t.URIs, t.Emails = nil, []string{"a@client1.test"} }},

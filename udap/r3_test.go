@@ -3,6 +3,7 @@ package udap_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,11 @@ func TestAudience(t *testing.T) {
 			{"case", strings.Replace(endpoint.url, "fhir.test", "FHIR.test", 1), "only upper and lower case", false},
 			{"scheme", strings.Replace(endpoint.url, "https", "http", 1), "only the scheme", false},
 			{"port", strings.Replace(endpoint.url, "fhir.test", "fhir.test:443", 1), "only the port", false},
+			{"a query", endpoint.url + "?x=1", "at character " + strconv.Itoa(len(endpoint.url)+1) + ": the end against \"?\"", false},
+			{"an empty fragment", endpoint.url + "#", "the end against \"#\"", false},
+			{"a fragment", endpoint.url + "#x", "only the fragment", false},
+			{"percent-encoding", strings.Replace(endpoint.url, "/oauth/", "/oauth%2f", 1), "first difference", false},
+			{"no port and another path", strings.Replace(endpoint.url, "/oauth/", "/OAuth2/", 1), "first difference", false},
 			{"private URL", strings.Replace(endpoint.url, "https://fhir.test", "http://127.0.0.1:9000", 1), "first difference", false},
 		} {
 			want := expectation{}

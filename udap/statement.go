@@ -74,6 +74,11 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	case !slices.Contains(uris, iss):
 		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: iss, Remedy: sanHint(e.certs[0], uris, iss)})
 	}
+	if _, err := absoluteURI(iss); err != nil {
+		// RFC 5280 4.2.1.6: a URI name is never relative. Without a scheme it
+		// could be anything, another client's client_id included.
+		return "", j.refuseClaim(c, Finding{Expected: "a URI name with a scheme", Found: iss + ": " + err.Error(), Err: err})
+	}
 	j.tr.Pass(c, list(uris), iss)
 	return iss, nil
 }
@@ -83,6 +88,8 @@ func sanHint(leaf *x509.Certificate, uris []string, iss string) string {
 	switch {
 	case slices.Contains(leaf.DNSNames, iss) || slices.Contains(leaf.EmailAddresses, iss):
 		return "the certificate has it as a name of another type; a uniformResourceIdentifier is needed"
+	case len(uris) > 0 && !strings.Contains(iss, ":"):
+		return "that is no URI; a client_id, say, is for authentication tokens: in a software statement iss and sub are the client's URI"
 	case len(uris) == 0:
 		return "the certificate has no uniformResourceIdentifier in its Subject Alternative Name; have one issued that has"
 	}

@@ -78,22 +78,37 @@ func difference(want, got string) string {
 	return fmt.Sprintf("the first difference is at character %d: %s against %s", i+1, at(want, i), at(got, i))
 }
 
+// urlDifference names the one part in which two URLs differ, if it is only one
+// and named as written: nothing here decodes.
 func urlDifference(want, got string) string {
 	a, errA := url.Parse(want)
 	b, errB := url.Parse(got)
 	if errA != nil || errB != nil || a.Host == "" || b.Host == "" {
 		return ""
 	}
-	same := a.Path == b.Path && a.RawQuery == b.RawQuery && a.Fragment == b.Fragment
+	beyond := func(s string, u *url.URL) string { // what follows the authority
+		_, rest, _ := strings.Cut(s, "//")
+		return strings.TrimPrefix(rest, u.Host)
+	}
+	restA, fragmentA, _ := strings.Cut(beyond(want, a), "#")
+	restB, fragmentB, _ := strings.Cut(beyond(got, b), "#")
+	same := beyond(want, a) == beyond(got, b)
 	switch {
 	case same && a.Host == b.Host && a.Scheme != b.Scheme:
 		return fmt.Sprintf("only the scheme differs: %s against %s", a.Scheme, b.Scheme)
-	case same && a.Scheme == b.Scheme && a.Hostname() == b.Hostname():
-		return fmt.Sprintf("only the port differs: %q against %q", a.Port(), b.Port())
-	case a.Scheme == b.Scheme && a.Host == b.Host && a.Path == b.Path && a.Fragment != b.Fragment:
-		return fmt.Sprintf("only the fragment differs: %q against %q", a.Fragment, b.Fragment)
+	case same && a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && a.Port() != b.Port():
+		return fmt.Sprintf("only the port differs: %s against %s", portShown(a), portShown(b))
+	case a.Scheme == b.Scheme && a.Host == b.Host && restA == restB && fragmentA != fragmentB:
+		return fmt.Sprintf("only the fragment differs: %q against %q", fragmentA, fragmentB)
 	}
 	return ""
+}
+
+func portShown(u *url.URL) string {
+	if u.Port() == "" {
+		return "none"
+	}
+	return u.Port()
 }
 
 func at(s string, i int) string {
