@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,19 +39,24 @@ type RegistrationResponse struct {
 const maxCertifications = 16
 
 // parseRegistration reads the body of a registration request strictly. Unknown
-// members are ignored (RFC 7591 2), doubled or case-variant ones are not.
+// members are ignored (RFC 7591 2), doubled or case-variant ones are not: two
+// readers could take another of them.
 func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error) {
 	var in struct {
-		Statement      *string        `json:"software_statement"`
-		Version        jsontext.Value `json:"udap"`
-		Certifications []string       `json:"certifications"`
+		Statement      *string                   `json:"software_statement"`
+		Version        jsontext.Value            `json:"udap"`
+		Certifications []string                  `json:"certifications"`
+		Others         map[string]jsontext.Value `json:",embed"`
 	}
-	err := json.Unmarshal(body, &in, json.RejectUnknownMembers(false), json.MatchCaseInsensitiveNames(false))
+	err := json.Unmarshal(body, &in, json.MatchCaseInsensitiveNames(false))
+	variant := caseVariant(in.Others)
 	switch {
 	case err != nil:
-		err = errors.New(strings.ReplaceAll(err.Error(), "struct { ", "object { "))
-	case in.Statement == nil:
-		err = errors.New("no software_statement" + didYouMean(body))
+		err = errors.New(readable(err))
+	case in.Statement == nil && variant == "":
+		err = errors.New("no software_statement")
+	case variant != "":
+		err = fmt.Errorf("the member %q: names are compared with their case", variant)
 	case len(in.Certifications) > maxCertifications:
 		err = fmt.Errorf("%d certifications, at most %d are allowed", len(in.Certifications), maxCertifications)
 	}
@@ -61,12 +67,25 @@ func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error)
 	return RegistrationRequest{Statement: *in.Statement, Version: in.Version, Certifications: in.Certifications, Trace: tr}, nil
 }
 
-// didYouMean recognises a member that differs from software_statement in case.
-func didYouMean(body []byte) string {
-	if i := strings.Index(strings.ToLower(string(body)), `"software_statement"`); i >= 0 {
-		return fmt.Sprintf(", but %s: names are compared with their case", body[i:i+len(`"software_statement"`)])
+// caseVariant returns the first name that differs from one of ours in case.
+func caseVariant(others map[string]jsontext.Value) string {
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		for _, ours := range []string{"software_statement", "udap", "certifications"} {
+			if strings.EqualFold(name, ours) {
+				return name
+			}
+		}
 	}
 	return ""
+}
+
+// readable puts a reader's complaint into words that name no Go type.
+func readable(err error) string {
+	return strings.NewReplacer(
+		"jsontext: ", "", "json: cannot unmarshal ", "", "json: ", "",
+		" into Go []string", " where an array of strings belongs", " into Go string", " where a string belongs", " into Go *string", " where a string belongs",
+		" into Go struct", " where an object belongs", `'\ufeff'`, "U+FEFF (a byte order mark)",
+	).Replace(err.Error())
 }
 
 // Register registers a client, changes its registration or cancels it. A
@@ -240,13 +259,26 @@ func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([
 	case answer.Wildcard != "":
 		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
 	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: strings.Join(m.Scope, " "), Remedy: "ask for at least one scope that the metadata lists, of the context that the grant type allows"})
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: strings.Join(m.Scope, " "), Remedy: "ask for at least one scope that the metadata lists, of the context that the grant type allows" + scopeMeant(m.Scope, catalogue)})
 	case len(answer.Refused) > 0:
-		tr.Warn(checkRegisterScope, udap.Finding{Expected: supported, Found: "not granted: " + strings.Join(answer.Refused, " "), Remedy: "granted: " + strings.Join(answer.Granted, " ")})
+		tr.Warn(checkRegisterScope, udap.Finding{Expected: supported, Found: "not granted: " + strings.Join(answer.Refused, " "), Remedy: "granted: " + strings.Join(answer.Granted, " ") + scopeMeant(answer.Refused, catalogue)})
 	default:
 		tr.Pass(checkRegisterScope, strings.Join(m.Scope, " "), strings.Join(answer.Granted, " "))
 	}
 	return answer.Granted, nil
+}
+
+// scopeMeant recognises scopes that differ from a supported one in case only:
+// fhiruser, say.
+func scopeMeant(refused []string, c scope.Catalogue) string {
+	supported := c.Supported()
+	for _, got := range refused {
+		i := slices.IndexFunc(supported, func(s string) bool { return s != got && strings.EqualFold(s, got) })
+		if i >= 0 {
+			return fmt.Sprintf("; there is %q: did you mean %q?", got, supported[i])
+		}
+	}
+	return ""
 }
 
 // newClientID makes an identifier that nobody can guess and that is never used

@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,13 +118,16 @@ func TestRegistrationBody(t *testing.T) {
 	r.secret(bad)
 	for name, body := range map[string]string{
 		"array": `[]`, "null": `null`, "string": `"x"`, "empty": ``, "two objects": `{"software_statement":"` + good + `","udap":"1"}{}`,
-		"good and evil": `{"software_statement":"` + good + `","software_statement":"` + bad + `","udap":"1"}`,
-		"evil and good": `{"software_statement":"` + bad + `","software_statement":"` + good + `","udap":"1"}`,
-		"escaped twice": `{"software_statement":"` + good + `","software\u005fstatement":"` + good + `","udap":"1"}`,
-		"case variant":  `{"Software_Statement":"` + good + `","udap":"1"}`,
-		"trailing":      `{"software_statement":"` + good + `","udap":"1"} x`,
-		"deep":          `{"software_statement":"` + good + `","udap":"1","x":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}`,
-		"no statement":  `{"udap":"1"}`, "number": `{"software_statement":1,"udap":"1"}`, "null statement": `{"software_statement":null,"udap":"1"}`,
+		"good and evil":                    `{"software_statement":"` + good + `","software_statement":"` + bad + `","udap":"1"}`,
+		"evil and good":                    `{"software_statement":"` + bad + `","software_statement":"` + good + `","udap":"1"}`,
+		"escaped twice":                    `{"software_statement":"` + good + `","software\u005fstatement":"` + good + `","udap":"1"}`,
+		"case variant":                     `{"Software_Statement":"` + good + `","udap":"1"}`,
+		"case variant beside the good one": `{"software_statement":"` + good + `","SOFTWARE_statement":"` + bad + `","udap":"1"}`,
+		"case variant of udap":             `{"software_statement":"` + good + `","udap":"1","UDAP":"2"}`,
+		"case variant of certifications":   `{"software_statement":"` + good + `","udap":"1","Certifications":[]}`,
+		"trailing":                         `{"software_statement":"` + good + `","udap":"1"} x`,
+		"deep":                             `{"software_statement":"` + good + `","udap":"1","x":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}`,
+		"no statement":                     `{"udap":"1"}`, "number": `{"software_statement":1,"udap":"1"}`, "null statement": `{"software_statement":null,"udap":"1"}`,
 		"BOM": "\ufeff" + `{"software_statement":"` + good + `","udap":"1"}`, "comment": `{/**/"software_statement":"` + good + `","udap":"1"}`,
 		"invalid UTF-8":         `{"software_statement":"` + good + `","udap":"1","x":"` + "\xff" + `"}`,
 		"trailing comma":        `{"software_statement":"` + good + `","udap":"1",}`,
@@ -140,6 +144,32 @@ func TestRegistrationBody(t *testing.T) {
 	}
 	if a := r.postRegistration(r.registerBody(good, nil)); a.status != 201 {
 		t.Errorf("the good one: %d %s", a.status, a.body)
+	}
+}
+
+// Covers: S1-102, row 31 of the diagnostics, row 37 of the diagnostics
+func TestRegistrationBodyIsExplained(t *testing.T) {
+	r := newRig(t)
+	for body, want := range map[string]string{
+		`{"udap":"1"}`:                                    "found no software_statement",
+		`{"software_statement":null,"udap":"1"}`:          "found no software_statement",
+		`{"Software_Statement":"a","udap":"1"}`:           "the member 'Software_Statement': names are compared with their case",
+		`{"software_statement":5}`:                        "JSON number where a string belongs within '/software_statement'",
+		`{"software_statement":"a","certifications":"x"}`: "JSON string where an array of strings belongs within '/certifications'",
+		`[]`:       "JSON array where an object belongs",
+		"\ufeff{}": "U+FEFF (a byte order mark)",
+	} {
+		a := r.postRegistration(body)
+		var e struct {
+			Description string `json:"error_description"`
+		}
+		if err := json.Unmarshal([]byte(a.body), &e); err != nil || !strings.Contains(e.Description, want) || strings.Contains(e.Description, "Go ") {
+			t.Errorf("%s: %q, want %q (%v)", body, e.Description, want, err)
+		}
+	}
+	a := r.send("POST", "/oauth/register", "", `{}`, nil)
+	if !strings.Contains(string(a.body), "found no Content-Type") {
+		t.Errorf("without a Content-Type: %s", a.body)
 	}
 }
 
@@ -295,6 +325,46 @@ func TestScopeSubset(t *testing.T) {
 			t.Errorf("%s: nothing says what was not granted", asked)
 		}
 	}
+}
+
+// A scope whose case is wrong is not granted, and the right one is named.
+//
+// Covers: S2-10, row 31 of the diagnostics, row 41 of the diagnostics
+func TestScopeWithWrongCase(t *testing.T) {
+	r := newRig(t, func(c *oauth.Config) { c.Personal = catalogue(t, "openid", "fhirUser", "user/Patient.rs") })
+	c := r.client(r.w.A, udaptest.Client1URI)
+	a := r.register(c, c.Interactive(r.now()).With("scope", "openid fhiruser user/Patient.rs"))
+	warnings := r.lastTrace().Warnings()
+	told := slices.ContainsFunc(warnings, func(s udap.Step) bool {
+		return strings.Contains(s.Remedy, `there is "fhiruser": did you mean "fhirUser"?`)
+	})
+	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || !told {
+		t.Errorf("%d %s %+v", a.status, a.body, warnings)
+	}
+	r.refused("alone", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		a := r.register(c, c.Statement(r.now()).With("scope", "SYSTEM/Patient.rs"))
+		if !strings.Contains(a.text("error_description"), "did you mean 'system/Patient.rs'?") {
+			t.Errorf("%s", a.body)
+		}
+		return a
+	})
+}
+
+// The assertion's own scope claim may leave nothing of the request: both are
+// named.
+//
+// Covers: case 162
+func TestScopeClaimThatLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	id := r.registered(c)
+	r.refused("another scope", 400, "invalid_scope", spendsJTI, func() answer {
+		a := r.token(c, udaptest.Assertion(id, r.now()).With("scope", "system/Observation.rs"), "scope", "system/Patient.rs")
+		if d := a.text("error_description"); !strings.Contains(d, "scope claim, system/Observation.rs; found system/Patient.rs") {
+			t.Error(d)
+		}
+		return a
+	})
 }
 
 // Covers: S2-09, case 115, case 116

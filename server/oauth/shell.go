@@ -101,7 +101,11 @@ func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *udap.Trace) erro
 		return tr.Refuse(checkQuery, udap.InvalidRequest, udap.Finding{Expected: "no query", Found: "a query in the URL", Remedy: "send parameters in the body only (RFC 6749 3.2)"})
 	}
 	if !isMediaType(r.Header.Values("Content-Type"), e.mediaType) {
-		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "Content-Type: " + e.mediaType, Found: strings.Join(r.Header.Values("Content-Type"), ", ")})
+		found := strings.Join(r.Header.Values("Content-Type"), ", ")
+		if found == "" {
+			found = "no Content-Type"
+		}
+		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "Content-Type: " + e.mediaType, Found: found})
 		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 	}
 	return nil
