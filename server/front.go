@@ -61,7 +61,7 @@ var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
 	to := f.handler(r)
 	switch {
-	case !slices.Contains(allMethods, r.Method):
+	case !slices.Contains(allMethods, r.Method) && (to == nil || !plainTarget(r)): // else the resource says which methods it has
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
 	case to == nil:

@@ -95,6 +95,16 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d with Allow:\n%s", c.method, c.target, got, c.want, text)
 		}
 	}
+	for target, allow := range map[string]string{"/acme/oauth/token": "POST", "/acme/oauth/jwks": "GET, HEAD", metadata: "GET, HEAD"} {
+		for _, method := range []string{"TRACE", "BREW"} { // RFC 9110 15.5.6: what this resource has
+			if text := d.Raw(request(method, target, "fhir.test"), 5*time.Second); !strings.Contains(text, "\r\nAllow: "+allow+"\r\n") {
+				t.Errorf("%s %s: want Allow: %s in\n%s", method, target, allow, text)
+			}
+		}
+	}
+	if text := d.Raw(request("TRACE", "/acme/nothing", "fhir.test"), 5*time.Second); status(t, text) != 404 {
+		t.Errorf("TRACE of nothing:\n%s", text)
+	}
 	for _, upgrade := range []string{"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n"} {
 		text := d.Raw("GET "+metadata+" HTTP/1.1\r\nHost: fhir.test\r\nConnection: close, Upgrade\r\n"+upgrade+"\r\n", 5*time.Second)
 		if got := status(t, text); got != 200 {
