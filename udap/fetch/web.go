@@ -80,7 +80,7 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 	var errs []error
 	for _, a := range addrs {
 		if !d.admit(a) {
-			errs = append(errs, fmt.Errorf("%s is %s, which is not a public address; allow its exact scheme://host:port if it is meant", host, a))
+			errs = append(errs, notPublic(host, a))
 			continue
 		}
 		conn, err := (&net.Dialer{Timeout: perAddress}).DialContext(ctx, network, net.JoinHostPort(a.String(), port))
@@ -90,6 +90,13 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+func notPublic(host string, a netip.Addr) error {
+	if text := a.Unmap().String(); text != host {
+		host += ", " + text + ","
+	}
+	return fmt.Errorf("%s is not a public address; allow its exact scheme://host:port if it is meant", host)
 }
 
 const (
