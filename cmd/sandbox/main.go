@@ -64,8 +64,11 @@ configuration. An interrupt after it is ready is 0.
 type streams struct{ out, err io.Writer }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// A reader that goes away (sandbox | head) must not end us before we have
+	// stopped the actors and removed what we made.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}, time.Now))
 }
 
