@@ -3,7 +3,9 @@ package fhir
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"time"
@@ -167,5 +169,11 @@ func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response,
 		return nil, f
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
+	sum := sha256.Sum256(s.capability)
+	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
+	w.Header().Set("ETag", tag)
+	if r.header.Get("If-None-Match") == tag {
+		return &response{status: http.StatusNotModified}, nil
+	}
 	return &response{status: http.StatusOK, body: s.capability}, nil
 }

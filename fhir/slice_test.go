@@ -15,6 +15,9 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/table"
+	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 	"fhirdest.example/server/store"
 )
 
@@ -457,5 +460,26 @@ func TestStaleIndexIsMadeAnew(t *testing.T) {
 	}
 	if b := w.get("/AuditEvent?subtype=search-type", auditor).bundle(); *b.Total < 3 {
 		t.Errorf("%d records are found again", *b.Total)
+	}
+}
+
+func TestCapabilityStatementIsForAnybody(t *testing.T) {
+	w := newWorld(t, 0)
+	a := w.get("/metadata", "").want(200)
+	w.get("/metadata", "bad").want(200)
+	w.get("/metadata", "", "If-None-Match", a.Header().Get("ETag")).want(304)
+	w.do("POST", "/metadata", everything, "{}").want(405)
+	v := validate.New(table.R4())
+	root, err := tree.Parse(a.Body.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
+		t.Errorf("%v", issues)
+	}
+	for _, word := range []string{`"transaction"`, `"vread"`, `"patch"`, "UDAP", publicBase} {
+		if !strings.Contains(a.Body.String(), word) {
+			t.Errorf("no %s", word)
+		}
 	}
 }
