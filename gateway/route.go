@@ -98,10 +98,21 @@ func (t *table) find(host []byte) []prefixed {
 	if ps, ok := t.hosts[string(low)]; ok && low[0] != '*' {
 		return ps
 	}
-	if i := bytes.IndexByte(low, '.'); i > 0 {
+	if i := bytes.IndexByte(low, '.'); i > 0 && isLabel(low[:i]) {
 		return t.hosts["*"+string(low[i:])]
 	}
 	return nil
+}
+
+// isLabel: a wildcard stands for a label of a name, not for all that a Host field may
+// hold; what is in lower case is letters, digits, hyphens and underscores.
+func isLabel(b []byte) bool {
+	for _, c := range b {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // way is where one request goes.
