@@ -38,6 +38,7 @@ type exchange struct {
 	recorded          bool // the request has its line
 	answers           inbox
 	interim           int
+	continued         bool // 100 (Continue) has been passed
 }
 
 // exchange passes one request and its answers; false ends the connection.
@@ -50,6 +51,7 @@ func (c *client) exchange() bool {
 	if f := x.routeIt(); f != nil {
 		return x.refuse(f)
 	}
+	x.watch.rests()
 	x.address.wait(x.state, x.g)
 	up, f := c.upstreamFor(x.way.route)
 	if f != nil {
@@ -208,6 +210,7 @@ func (x *exchange) relay() bool {
 		if x.interim++; x.interim > maxInterim {
 			return x.refuse(faultAnswer)
 		}
+		x.continued = x.continued || r.Status == 100
 		if !x.toClient(x.answers.bytes()[:head]) {
 			return x.cut()
 		}
@@ -316,19 +319,22 @@ func (x *exchange) toClient(p []byte) bool {
 // awaited: the client may now keep the body to itself, so that what it sends next can
 // not be framed and must not pass.
 func (x *exchange) holdBody() {
-	if x.pump != nil && x.req.Continue && x.interim == 0 && !x.pump.moved.Load() {
+	if x.pump != nil && x.req.Continue && !x.continued && !x.pump.moved.Load() {
+		x.pump.held.Store(true)
 		x.endPump(false)
 	}
 }
 
-// finish decides whether another request may follow.
+// finish decides whether another request may follow. After the last one the client is
+// read from for a while, as it may have sent more: closing on that would reset the
+// connection under an answer that it has not read yet.
 func (x *exchange) finish(r *wire.Response) bool {
 	again := !r.Close && !x.req.Close && !x.broken
 	again = x.endPump(again) && again
-	if r.Close || x.broken || !again {
+	if !again {
 		x.drop(x.up, !x.sent)
 	}
-	if !again && !x.sent {
+	if again = again && !x.g.janitor.draining.Load(); !again {
 		x.linger(false)
 	}
 	return again

@@ -95,7 +95,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	return g.drain()
 }
 
-// watchOver runs the janitor and lets unused spares go.
+// watchOver runs the janitor and lets unused spares and addresses go.
 func (g *Gateway) watchOver(quit <-chan struct{}) {
 	tick := min(250*time.Millisecond, max(5*time.Millisecond, g.state.Load().times.shortest()/4))
 	go g.janitor.run(tick, g.now, quit)
@@ -106,7 +106,9 @@ func (g *Gateway) watchOver(quit <-chan struct{}) {
 		case <-quit:
 			return
 		case <-t.C:
-			g.state.Load().table.dropSpares(g.janitor.clock(), false)
+			s := g.state.Load()
+			s.table.dropSpares(g.janitor.clock(), false)
+			g.clients.forget(&s.limits, g.janitor.clock())
 		}
 	}
 }

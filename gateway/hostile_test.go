@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"fhirdest.example/gateway"
 	"fhirdest.example/gateway/wire"
@@ -305,7 +302,3 @@ func checkDigests(t *testing.T, name, in string, pass int, hops ...*sink) {
 	}
 }
 
-var _ = bytes.Equal
-var _ = errors.Is
-var _ net.Conn
-var _ = time.Second

@@ -57,15 +57,37 @@ func (s *addresses) admit(from netip.Addr, l *Limits, now time.Duration) (*addre
 	return a, true
 }
 
-// leave counts a connection out. An address is remembered, for its tokens, as long as
-// it has connections; a burst more for one that left and came back is no harm.
+// leave counts a connection out. The address is forgotten later, when its tokens are
+// full again: one that came back with a new connection for each request would else have
+// no rate at all.
 func (s *addresses) leave(a *address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
-	if a.conns--; a.conns == 0 {
+	if a.conns--; a.conns == 0 && len(s.by) > maxIdleAddresses {
 		delete(s.by, a.key)
 	}
+}
+
+// maxIdleAddresses bounds the addresses that are remembered without a connection.
+const maxIdleAddresses = 100_000
+
+// forget lets go of the addresses that nothing is remembered of.
+func (s *addresses) forget(l *Limits, now time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, a := range s.by {
+		if a.conns == 0 && a.full(l, now) {
+			delete(s.by, key)
+		}
+	}
+}
+
+// full: all that it may have at once is there, so that a new address is no other.
+func (a *address) full(l *Limits, now time.Duration) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return l.RequestsPerSecond <= 0 || a.tokens+(now-a.filled).Seconds()*l.RequestsPerSecond >= float64(max(l.Burst, 1))
 }
 
 // count returns how many connections there are.

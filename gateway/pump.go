@@ -20,6 +20,7 @@ type pump struct {
 	fault atomic.Pointer[fault] // why the request did not go out whole
 	moved atomic.Bool           // a byte of the body has come
 	stop  atomic.Bool
+	held  atomic.Bool // stopped, while the answer still comes from the upstream
 }
 
 // startPump begins; moved says whether a byte of the body has come before.
@@ -49,14 +50,15 @@ func (x *exchange) endPump(finish bool) bool {
 }
 
 // run passes the body and, when it cannot be passed whole, cuts the upstream, so that
-// the next hop does not take what it has for the whole.
+// the next hop does not take what it has for the whole; of one that is held, the
+// exchange does so after its answer.
 func (p *pump) run() {
 	defer close(p.done)
 	x := p.x
 	defer x.g.janitor.remove(&p.watch)
 	if f := p.pass(); f != nil {
 		p.fault.Store(f)
-		if f != faultClosed {
+		if f != faultClosed && !p.held.Load() {
 			x.up.raw.cut()
 		}
 	}

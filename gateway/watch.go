@@ -54,6 +54,13 @@ func (w *watch) writes(j *janitor, c *rawConn, limit time.Duration) { w.arm(j, c
 // idles sets the limit of waiting for the next request on c.
 func (w *watch) idles(j *janitor, c *rawConn, limit time.Duration) { w.arm(j, c, limit, false, true) }
 
+// rests sets no limit: the goroutine waits for nothing of its peers.
+func (w *watch) rests() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at, w.waiting = 0, false
+}
+
 func (w *watch) arm(j *janitor, c *rawConn, limit time.Duration, write, idle bool) {
 	w.mu.Lock()
 	w.at = j.clock() + limit
