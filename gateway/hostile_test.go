@@ -301,4 +301,3 @@ func checkDigests(t *testing.T, name, in string, pass int, hops ...*sink) {
 		}
 	}
 }
-
