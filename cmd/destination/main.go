@@ -24,6 +24,8 @@ import (
 var example string
 
 const usage = `usage: destination -config FILE [-check] [-v]
+       destination backup  -config FILE -to DIR
+       destination restore -config FILE -from DIR [-yes]
        destination -example
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
@@ -33,10 +35,14 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
   -example       print a configuration to start from
   -v             log every decision's details and connection errors too
 
+backup and restore work on the two files of the data directory while the
+destination is stopped; "destination restore -h" says what a restore means.
+
 Examples:
   destination -config sandbox/destination.yaml
   destination -config /etc/destination.yaml -check
   destination -example > destination.yaml
+  destination backup -config /etc/destination.yaml -to /backup/2026-01-31
 
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
 the TLS certificate again, which also happens by itself when its files change.
@@ -60,6 +66,9 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore") {
+		return keep(args[0], args[1:], time.Now(), stdout, stderr)
+	}
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0

@@ -146,7 +146,7 @@ func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 	case skew < 0:
 		skew = 0
 	}
-	return Spend{Community: v.Community.URI, Issuer: issuer, JTI: v.JTI, Until: v.Expires.Add(skew), Endpoint: endpoint, Now: now}
+	return Spend{Community: v.Community.URI, Issuer: issuer, JTI: v.JTI, Since: v.IssuedAt.Add(-skew), Until: v.Expires.Add(skew), Endpoint: endpoint, Now: now}
 }
 
 // refuseSpend turns a store's answer about a jti into a refusal with the given
@@ -158,6 +158,8 @@ func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error 
 		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: replayed.Error(), Remedy: "make a new JWT, with a jti of its own, for every request", Err: err})
 	case errors.Is(err, ErrSwept):
 		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: err.Error(), Remedy: "wait until the server's clock is right and try again", Err: err})
+	case errors.Is(err, ErrRestored):
+		return tr.Refuse(c, code, udap.Finding{Expected: "a JWT made after the server was restored, and later by the clock skew", Found: err.Error(), Remedy: "make a new JWT; for the length of the clock skew after a restore wait and try again", Err: err})
 	}
 	return trouble(tr, err)
 }

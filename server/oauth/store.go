@@ -50,6 +50,7 @@ type Spend struct {
 	Community udap.CommunityURI
 	Issuer    string // iss as sent: a client URI at registration, else a client_id
 	JTI       string
+	Since     time.Time // when the JWT could first be accepted: iat less the clock skew
 	Until     time.Time // when the JWT can no longer be accepted: exp plus the clock skew
 	Endpoint  string    // "register", "token", ...: told to whoever repeats it
 	Now       time.Time
@@ -87,6 +88,11 @@ var (
 	// and then set back; until it has caught up such a JWT cannot be told from
 	// a repeated one.
 	ErrSwept = errors.New("the jti expires in a time whose used jti are already forgotten: this server's clock was set back")
+
+	// ErrRestored: the JWT could have been accepted before the store was
+	// restored from a backup, which does not know what was used since it was
+	// made.
+	ErrRestored = errors.New("the JWT may have been used before this server was restored from a backup")
 
 	// ErrFull: as many jti are remembered as the store will hold.
 	ErrFull = errors.New("too many used jti to remember")

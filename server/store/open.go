@@ -66,9 +66,18 @@ func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
 	if err := createMissing(path, schema, o); err != nil {
 		return nil, err
 	}
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
 	db, err := bbolt.Open(path, fileMode, o.bolt())
 	if err != nil {
 		return nil, openError(path, err)
+	}
+	// Bolt waits for the lock after it has opened the file: a restore may have
+	// put another one in its place meanwhile.
+	if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
+		return nil, errors.Join(&Error{Path: path, Problem: "was replaced while it was opened", Hint: "start again"}, db.Close())
 	}
 	if err := checkSchema(db, path, schema); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -47,6 +47,7 @@ var (
 	listsBucket         = []byte("lists")
 	handleKey           = []byte("handleKey")
 	floorKey            = []byte("floor")
+	restoredKey         = []byte("restored")
 )
 
 func trustSchema() Schema {
@@ -80,7 +81,7 @@ func (t *Trust) load() error {
 		if v := tx.Bucket(metaBucket).Get(floorKey); len(v) == 4 {
 			floor = binary.BigEndian.Uint32(v)
 		}
-		t.spent = newSpentIndex(floor)
+		t.spent = newSpentIndex(floor, restoredAt(tx.Bucket(metaBucket).Get(restoredKey)))
 		var err error
 		if t.nextSpent, err = t.spent.load(tx.Bucket(spentBucket)); err != nil {
 			return err

@@ -36,11 +36,22 @@ type spentIndex struct {
 	minutes   map[uint32]map[spentKey]spentUse
 	count     int
 	floor     uint32   // jti of this minute and earlier are forgotten
+	restored  int64    // Unix time of the last restore from a backup; 0: never
 	endpoints []string // a handful of names
 }
 
-func newSpentIndex(floor uint32) *spentIndex {
-	return &spentIndex{minutes: map[uint32]map[spentKey]spentUse{}, floor: floor}
+func newSpentIndex(floor uint32, restored int64) *spentIndex {
+	return &spentIndex{minutes: map[uint32]map[spentKey]spentUse{}, floor: floor, restored: restored}
+}
+
+// restoredMark is how the file keeps the moment of a restore.
+func restoredMark(second int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(second)) }
+
+func restoredAt(mark []byte) int64 {
+	if len(mark) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(mark))
 }
 
 func spentKeyOf(s oauth.Spend) (k spentKey) {
@@ -65,6 +76,9 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	defer x.mu.Unlock()
 	if minute <= x.floor {
 		return oauth.ErrSwept
+	}
+	if x.restored > 0 && s.Since.Unix() <= x.restored {
+		return oauth.ErrRestored
 	}
 	for ends, m := range x.minutes {
 		if use, found := m[k]; found && ends >= minuteOf(s.Now) {

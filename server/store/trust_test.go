@@ -150,7 +150,7 @@ func TestSpentMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	x := newSpentIndex(0)
+	x := newSpentIndex(0, 0)
 	for i := range entries {
 		s := numbered(i, storetest.Start.Add(time.Duration(i)*time.Millisecond))
 		if err := x.reserve(spentKeyOf(s), s); err != nil {

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/server"
+)
+
+const backupUsage = `usage: destination backup -config FILE -to DIR
+
+Copies trust.bolt and fhir.bolt of a stopped destination into DIR, which must
+be new or empty, checks every page of the copies, and describes them in
+DIR/backup.json: version, public base URL, sizes and SHA-256. The copies hold
+registrations and health data: keep them as you keep the data directory. Keys
+and configuration are not in it.
+
+Example:
+  destination backup -config /etc/destination.yaml -to /backup/2026-01-31
+Exit codes: 0 done; 2 it cannot be done, and why.
+`
+
+const restoreUsage = `usage: destination restore -config FILE -from DIR [-yes]
+
+Checks a backup: its description, sizes, digests, every page, and that it is of
+this destination. With -yes it then puts the copies in the place of the files
+of the data directory, which stay beside them as NAME.replaced-TIME. Without
+-yes nothing is changed. The destination must be stopped.
+
+A backup does not know what happened after it was made:
+  - A JWT used since then must not work again. The restored destination refuses
+    every software statement and authentication token whose iat is not later
+    than the restore by the clock skew (60 s, or as the community's policy
+    says): for that long after a restore every client is refused, and told so.
+  - A token revoked since then must not work again. The restored destination
+    has no tokens; clients ask for new ones.
+  - Registrations changed or cancelled since then are as they were.
+Copying trust.bolt by hand does none of this: do not.
+
+Examples:
+  destination restore -config /etc/destination.yaml -from /backup/2026-01-31
+  destination restore -config /etc/destination.yaml -from /backup/2026-01-31 -yes
+Exit codes: 0 done; 2 it cannot be done, and why.
+`
+
+// keepOptions are what the command line of backup or restore says.
+type keepOptions struct {
+	config, dir string
+	yes         bool
+}
+
+// keep runs backup or restore.
+func keep(command string, args []string, now time.Time, stdout, stderr io.Writer) int {
+	o, err := parseKeep(command, args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	var cfg server.Config
+	if err == nil {
+		cfg, err = read(o.config)
+	}
+	switch {
+	case err != nil:
+	case command == "backup":
+		err = backup(cfg, o.dir, now, stdout)
+	default:
+		err = restore(cfg, o, now, stdout)
+	}
+	if err != nil {
+		yamlfile.Print(stderr, err)
+		return 2
+	}
+	return 0
+}
+
+func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, error) {
+	var o keepOptions
+	dirFlag, text := "to", backupUsage
+	f := flag.NewFlagSet("destination "+command, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.StringVar(&o.config, "config", "", "")
+	if command == "restore" {
+		dirFlag, text = "from", restoreUsage
+		f.BoolVar(&o.yes, "yes", false, "")
+	}
+	f.StringVar(&o.dir, dirFlag, "", "")
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, text)
+		return o, err
+	}
+	remedy := "destination " + command + " -h shows the options"
+	var errs []error
+	complain := func(problem string) {
+		errs = append(errs, &yamlfile.Complaint{Problem: problem, Remedy: remedy})
+	}
+	if err != nil {
+		complain(err.Error())
+		return o, errors.Join(errs...)
+	}
+	if f.NArg() > 0 {
+		complain(fmt.Sprintf("unexpected argument %q", f.Arg(0)))
+	}
+	if o.config == "" {
+		complain("no configuration is named: -config FILE is missing")
+	}
+	if o.dir == "" {
+		complain("no directory is named: -" + dirFlag + " DIR is missing")
+	}
+	return o, errors.Join(errs...)
+}
+
+func backup(cfg server.Config, dir string, now time.Time, stdout io.Writer) error {
+	b, err := cfg.Backup(dir, now)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "backup of %s in %s\n", b.Public, dir)
+	for _, f := range b.Files {
+		fmt.Fprintf(stdout, "%s\t%d bytes\tsha-256 %s\n", f.Name, f.Size, f.SHA256)
+	}
+	return nil
+}
+
+func restore(cfg server.Config, o keepOptions, now time.Time, stdout io.Writer) error {
+	if !o.yes {
+		b, err := cfg.ReadBackup(o.dir)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "good: backup of %s made %s\nnothing was changed; restore it with -yes\n", b.Public, b.Made.Format(time.RFC3339))
+		return nil
+	}
+	replaced, err := cfg.Restore(o.dir, now)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "restored from %s at %s\n", o.dir, now.UTC().Format(time.RFC3339))
+	if len(replaced) > 0 {
+		fmt.Fprintf(stdout, "the files before are kept as %s\n", strings.Join(replaced, " and "))
+	}
+	fmt.Fprintln(stdout, "clients are refused until the clock skew has passed, and need new tokens: destination restore -h says why")
+	return nil
+}

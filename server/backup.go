@@ -1,0 +1,62 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"fhirdest.example/server/store"
+)
+
+// Backup writes a checked copy of the destination's files into a new directory.
+// The destination must not be running.
+func (c Config) Backup(to string, now time.Time) (*store.Backup, error) {
+	if err := c.checkBackup(); err != nil {
+		return nil, err
+	}
+	b, err := store.WriteBackup(c.file(c.Data), to, c.Public, now)
+	return b, complaintOf(err)
+}
+
+// ReadBackup checks a backup and whether it is one of this destination, and
+// changes nothing.
+func (c Config) ReadBackup(from string) (*store.Backup, error) {
+	if err := c.checkBackup(); err != nil {
+		return nil, err
+	}
+	b, err := store.ReadBackup(from)
+	if err == nil {
+		err = b.Fits(from, c.Public)
+	}
+	return b, complaintOf(err)
+}
+
+// Restore puts a backup in the place of the destination's files, and returns
+// under what names those are kept. The destination must not be running.
+func (c Config) Restore(from string, now time.Time) (replaced []string, err error) {
+	if err := c.checkBackup(); err != nil {
+		return nil, err
+	}
+	replaced, err = store.Restore(c.file(c.Data), from, c.Public, now)
+	return replaced, complaintOf(err)
+}
+
+// checkBackup holds what a backup needs of a configuration.
+func (c Config) checkBackup() error {
+	var cs complaints
+	if c.Public == "" {
+		cs.add("set public: https://HOST/SITE/fhir", "public: no base URL is given")
+	}
+	if c.Data == "" {
+		cs.add("set data: DIRECTORY", "data: no directory is given")
+	}
+	return cs.err()
+}
+
+// complaintOf turns a store's error into a complaint with its hint.
+func complaintOf(err error) error {
+	var e *store.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &Complaint{Problem: err.Error(), Remedy: e.Hint}
+}

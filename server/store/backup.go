@@ -1,0 +1,376 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"go.etcd.io/bbolt"
+)
+
+// Backup is what stands in backup.json beside the copies of both files.
+type Backup struct {
+	Version int          `json:"version"` // of this description
+	Public  string       `json:"public"`  // the destination's public FHIR base URL
+	Made    time.Time    `json:"made"`
+	Files   []BackupFile `json:"files"`
+}
+
+// BackupFile is one copy.
+type BackupFile struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // hexadecimal
+}
+
+const (
+	backupVersion = 1
+	backupName    = "backup.json"
+	maxBackupText = 64 << 10 // bytes of backup.json
+	dirMode       = 0o700
+)
+
+// kept are the files of a data directory, in the order in which they are
+// restored.
+func kept() []keptFile {
+	return []keptFile{{"trust.bolt", trustSchema()}, {"fhir.bolt", fhirSchema}}
+}
+
+type keptFile struct {
+	name   string
+	schema Schema
+}
+
+// WriteBackup copies both files of a data directory into dir, checks the copies
+// and then describes them in backup.json. It holds both files locked, so that
+// the two copies belong together, and is refused with ErrInUse while a server
+// runs. public is the base URL of the destination whose files they are.
+func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
+	if err := roomForBackup(dir); err != nil {
+		return nil, err
+	}
+	held, err := openAll(data, false)
+	if err != nil {
+		return nil, err
+	}
+	defer held.close()
+	b := &Backup{Version: backupVersion, Public: public, Made: now.UTC().Truncate(time.Second)}
+	for i, k := range kept() {
+		path := filepath.Join(dir, k.name)
+		f, err := copyOut(held[i], path)
+		if err == nil {
+			err = checkCopy(path, k.schema)
+		}
+		if err != nil {
+			return nil, errors.Join(err, removeAll(dir))
+		}
+		f.Name = k.name
+		b.Files = append(b.Files, f)
+	}
+	return b, writeDescription(filepath.Join(dir, backupName), b)
+}
+
+// removeAll takes back the copies of a backup that failed.
+func removeAll(dir string) (err error) {
+	for _, k := range kept() {
+		if e := os.Remove(filepath.Join(dir, k.name)); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+func roomForBackup(dir string) error {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return &Error{Path: dir, Problem: "cannot be made: " + err.Error(), Hint: "name a directory that this account can make", Err: err}
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case err != nil:
+		return &Error{Path: dir, Problem: "cannot be read: " + err.Error(), Err: err}
+	case len(entries) > 0:
+		return &Error{Path: dir, Problem: "is not empty", Hint: "name a new directory for each backup"}
+	}
+	return nil
+}
+
+// opened are files of a data directory, locked against every other process; a
+// file that is not there, or too damaged to open, is nil.
+type opened []*bbolt.DB
+
+func (o opened) close() {
+	for _, db := range o {
+		if db != nil {
+			_ = db.Close() // nothing was written
+		}
+	}
+}
+
+// openAll locks the files of a data directory, all or none. A file that is not there or
+// cannot be read is an error, unless it is to be replaced.
+func openAll(data string, replace bool) (opened, error) {
+	var out opened
+	for _, k := range kept() {
+		path := filepath.Join(data, k.name)
+		db, err := openThere(path)
+		out = append(out, db)
+		if err != nil && (!replace || errors.Is(err, ErrInUse) || errors.Is(err, fs.ErrPermission)) {
+			out.close()
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// openThere opens a file that exists, for reading. That keeps every server out,
+// and Bolt does not walk through a file's pages before they are checked.
+func openThere(path string) (*bbolt.DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, &Error{Path: path, Problem: "cannot be opened: " + err.Error(), Hint: "check data in the configuration", Err: err}
+	}
+	o := Options{}.bolt()
+	o.ReadOnly = true
+	db, err := bbolt.Open(path, fileMode, o)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return db, nil
+}
+
+func copyOut(db *bbolt.DB, path string) (BackupFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return BackupFile{}, &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+	}
+	sum, size := sha256.New(), int64(0)
+	err = db.View(func(tx *bbolt.Tx) error {
+		size, err = tx.WriteTo(io.MultiWriter(f, sum))
+		return err
+	})
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return BackupFile{}, &Error{Path: path, Problem: "cannot be written: " + err.Error(), Hint: "is there room on the disk?", Err: err}
+	}
+	return BackupFile{Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// writeDescription writes backup.json last and by rename: a copy without it is
+// no backup.
+func writeDescription(path string, b *Backup) error {
+	text, err := json.Marshal(b, jsontext.WithIndent("  "))
+	if err != nil {
+		return err
+	}
+	temporary := path + ".new"
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	return errors.Join(err, syncDirectory(filepath.Dir(path)))
+}
+
+// ReadBackup reads the description of a backup and checks every copy: its
+// size and digest, its schema, and Bolt's own check of each page.
+func ReadBackup(dir string) (*Backup, error) {
+	b, err := readDescription(filepath.Join(dir, backupName))
+	if err != nil {
+		return nil, err
+	}
+	for i, k := range kept() {
+		path := filepath.Join(dir, k.name)
+		if err := checkDigest(path, b.Files[i]); err != nil {
+			return nil, err
+		}
+		if err := checkCopy(path, k.schema); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// Fits refuses the backup of another destination; dir is where it stands.
+func (b *Backup) Fits(dir, public string) error {
+	if b.Public != public {
+		return &Error{Path: dir, Problem: "is a backup of " + b.Public + "; this destination is " + public, Hint: "name a backup of this destination"}
+	}
+	return nil
+}
+
+func readDescription(path string) (*Backup, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "name the directory that `destination backup` wrote", Err: err}
+	}
+	defer f.Close()
+	b := new(Backup)
+	if err := json.UnmarshalRead(io.LimitReader(f, maxBackupText), b); err != nil {
+		return nil, &Error{Path: path, Problem: "is no description of a backup: " + err.Error(), Hint: "take another backup", Err: err}
+	}
+	if b.Version != backupVersion {
+		return nil, &Error{Path: path, Problem: fmt.Sprintf("has version %d; this program knows version %d", b.Version, backupVersion), Hint: "restore it with the version of the server that wrote it"}
+	}
+	for i, k := range kept() {
+		if len(b.Files) != len(kept()) || b.Files[i].Name != k.name {
+			return nil, &Error{Path: path, Problem: "does not list " + k.name + " in its place", Hint: "take another backup"}
+		}
+	}
+	return b, nil
+}
+
+func checkDigest(path string, want BackupFile) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "take another backup", Err: err}
+	}
+	defer f.Close()
+	sum := sha256.New()
+	size, err := io.Copy(sum, f)
+	switch got := hex.EncodeToString(sum.Sum(nil)); {
+	case err != nil:
+		return &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "take another backup", Err: err}
+	case size != want.Size:
+		return &Error{Path: path, Problem: fmt.Sprintf("has %d bytes; the backup wrote %d", size, want.Size), Hint: "the copy was cut or grew: take another backup"}
+	case got != want.SHA256:
+		return &Error{Path: path, Problem: "has SHA-256 " + got + "; the backup wrote " + want.SHA256, Hint: "the copy was changed: take another backup"}
+	}
+	return nil
+}
+
+// checkCopy opens a copy for reading and has Bolt check every page of it.
+func checkCopy(path string, schema Schema) error {
+	db, err := openThere(path)
+	if err != nil {
+		return err
+	}
+	err = checkPages(db, path) // first: Bolt panics when it reads a damaged page elsewhere
+	if err == nil {
+		err = checkSchema(db, path, schema)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// maxPageFaults bounds how many faults of one file are told.
+const maxPageFaults = 3
+
+func checkPages(db *bbolt.DB, path string) error {
+	var found []string
+	err := db.View(func(tx *bbolt.Tx) error {
+		for fault := range tx.Check() { // read to its end: the checker writes to it
+			if len(found) < maxPageFaults {
+				found = append(found, fault.Error())
+			}
+		}
+		return nil
+	})
+	if err == nil && len(found) > 0 {
+		err = errors.New(strings.Join(found, "; "))
+	}
+	if err != nil {
+		return &Error{Path: path, Problem: "is damaged: " + err.Error(), Hint: "take another backup", Err: err}
+	}
+	return nil
+}
+
+// Restore puts the copies of a backup in the place of a data directory's files
+// and returns where those went. It is refused with ErrInUse while a server
+// runs, and changes nothing before every copy is checked and belongs to the
+// destination with this base URL.
+//
+// What the backup does not know must not come to life again: a jti that was
+// used since, or a token that was revoked since. So the restored file refuses
+// every JWT that could have been accepted up to now (ErrRestored), and holds no
+// token: each client asks for a new one. Registrations are as they were when
+// the backup was made.
+func Restore(data, dir, public string, now time.Time) (replaced []string, err error) {
+	b, err := ReadBackup(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Fits(dir, public); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(data, dirMode); err != nil {
+		return nil, &Error{Path: data, Problem: "cannot be made: " + err.Error(), Err: err}
+	}
+	held, err := openAll(data, true)
+	if err != nil {
+		return nil, err
+	}
+	defer held.close()
+	return replaceAll(data, dir, now)
+}
+
+// replaceAll makes both new files complete before it touches an old one.
+func replaceAll(data, dir string, now time.Time) (replaced []string, err error) {
+	for _, k := range kept() {
+		temporary := filepath.Join(data, k.name+".restoring")
+		defer os.Remove(temporary)
+		if err := copyIn(filepath.Join(dir, k.name), temporary, k, now); err != nil {
+			return nil, &Error{Path: temporary, Problem: "cannot be written: " + err.Error(), Hint: "is there room on the disk? nothing was changed", Err: err}
+		}
+	}
+	stamp := ".replaced-" + now.UTC().Format("20060102T150405.000Z")
+	for _, k := range kept() {
+		path := filepath.Join(data, k.name)
+		if err := os.Link(path, path+stamp); err == nil {
+			replaced = append(replaced, path+stamp)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return replaced, &Error{Path: path, Problem: "cannot be kept under another name: " + err.Error(), Hint: "move it away yourself, and restore again", Err: err}
+		}
+		if err := os.Rename(path+".restoring", path); err != nil {
+			return replaced, &Error{Path: path, Problem: "cannot be replaced: " + err.Error(), Hint: "restore again", Err: err}
+		}
+	}
+	return replaced, syncDirectory(data)
+}
+
+func copyIn(from, to string, k keptFile, now time.Time) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil || k.schema.Kind != trustSchema().Kind {
+		return err
+	}
+	return markRestored(to, now)
+}
+
+// markRestored writes the moment of the restore into a trust file and drops its
+// tokens.
+func markRestored(path string, now time.Time) error {
+	db, err := bbolt.Open(path, fileMode, Options{NoFreelistSync: true}.bolt())
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.DeleteBucket(tokensBucket); err != nil {
+			return err
+		}
+		_, err := tx.CreateBucket(tokensBucket)
+		meta, mark := tx.Bucket(metaBucket), restoredMark(now.Unix())
+		if bytes.Compare(meta.Get(restoredKey), mark) >= 0 {
+			return err // the backup itself was restored by a clock ahead of ours
+		}
+		return errors.Join(err, meta.Put(restoredKey, mark))
+	})
+	return errors.Join(err, db.Close())
+}
