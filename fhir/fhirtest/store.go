@@ -278,7 +278,10 @@ func records(t *testing.T, s fhir.Store) {
 	}
 	put(0, 1000)
 	put(1000, 1003)
-	put(1003, 2000)
+	put(1003, 1200)
+	for from := 1200; from < 2000; from += 10 {
+		put(from, from+10)
+	}
 	x := search.Extractor{}
 	all := func(string) search.Filter { return search.Everything() }
 	view(t, s, func(sn fhir.Snapshot) {

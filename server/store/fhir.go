@@ -27,7 +27,7 @@ type FHIR struct {
 	closed  bool
 }
 
-var fhirSchema = Schema{Kind: "fhir", Version: 2, Buckets: []string{"docs", "ids", "versions", "index", "segments", "log", "settings"}}
+var fhirSchema = Schema{Kind: "fhir", Version: 3, Buckets: []string{"docs", "ids", "versions", "index", "segments", "log", "settings"}}
 
 // maxShared bounds how many updates one commit may carry.
 const maxShared = 256

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sort"
 
+	"go.etcd.io/bbolt"
+
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
 )
@@ -28,8 +30,9 @@ const (
 // unchanging are types whose resources get one version only.
 var unchanging = map[string]bool{"AuditEvent": true}
 
-// rangeKey holds the parameters (first and last) that segments have keys of.
-var rangeKey = []byte("range")
+// rangeKey names the setting that holds the parameters (first and last) that
+// segments have keys of.
+var rangeKey = []byte("segment-range")
 
 // encodeSegment writes keys that are in order.
 func encodeSegment(keys []indexChange) []byte {
@@ -121,7 +124,7 @@ func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) boo
 // putSegment stores keys that are in order.
 func (s *state) putSegment(keys []indexChange) error {
 	low, high := keys[0].key[:2], keys[len(keys)-1].key[:2]
-	if r := s.segments.Get(rangeKey); len(r) == 4 {
+	if r := s.settings.Get(rangeKey); len(r) == 4 {
 		low, high = lesser(low, r[:2]), greater(high, r[2:])
 	}
 	tier := byte(0)
@@ -129,47 +132,47 @@ func (s *state) putSegment(keys []indexChange) error {
 		tier++
 	}
 	return errors.Join(s.putTier(tier, encodeSegment(keys)),
-		s.segments.Put(rangeKey, append(append([]byte(nil), low...), high...)))
+		s.settings.Put(rangeKey, append(append([]byte(nil), low...), high...)))
 }
 
 // putTier stores a segment; a tier that is full becomes a segment of the next.
+// Each tier has a bucket: Bolt writes a page's neighbours again with every
+// change, and large ones must not stand beside small ones.
 func (s *state) putTier(tier byte, encoded []byte) error {
-	seq, err := s.segments.NextSequence()
+	b, err := s.segments.CreateBucketIfNotExists([]byte{tier})
 	if err != nil {
 		return err
 	}
-	if err := s.segments.Put(append([]byte{tier}, number(seq)...), encoded); err != nil {
+	b.FillPercent = 0.9
+	seq, err := b.NextSequence()
+	if err != nil {
 		return err
 	}
-	if tier == topTier {
+	if err := b.Put(number(seq), encoded); err != nil || tier == topTier {
+		return err
+	}
+	merged, full := readTier(b)
+	if !full {
 		return nil
 	}
-	merged, names := s.readTier(tier)
-	if len(names) < tierFan {
-		return nil
-	}
-	for _, name := range names {
-		if err := s.segments.Delete(name); err != nil {
-			return err
-		}
+	if err := s.segments.DeleteBucket([]byte{tier}); err != nil {
+		return err
 	}
 	inOrder(merged)
 	return s.putTier(tier+1, encodeSegment(merged))
 }
 
-// readTier gives the names of a tier's segments and, when it is full, the keys
-// in them.
-func (s *state) readTier(tier byte) (keys []indexChange, names [][]byte) {
+// readTier gives the keys in a tier's segments when it is full.
+func readTier(b *bbolt.Bucket) (keys []indexChange, full bool) {
 	var all []segment
-	c := s.segments.Cursor()
-	for k, v := c.Seek([]byte{tier}); len(k) == 9 && k[0] == tier; k, v = c.Next() {
-		names = append(names, bytes.Clone(k))
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if g, ok := openSegment(v); ok {
 			all = append(all, g)
 		}
 	}
-	if len(names) < tierFan {
-		return nil, names
+	if len(all) < tierFan {
+		return nil, false
 	}
 	for _, g := range all {
 		var key []byte
@@ -180,7 +183,7 @@ func (s *state) readTier(tier byte) (keys []indexChange, names [][]byte) {
 			keys = append(keys, indexChange{key: bytes.Clone(key)})
 		}
 	}
-	return keys, names
+	return keys, true
 }
 
 func lesser(a, b []byte) []byte {
@@ -199,14 +202,20 @@ func greater(a, b []byte) []byte {
 
 // scanSegments looks through all segments, if any may hold such keys.
 func (s *state) scanSegments(from, to []byte, f func(term []byte, doc uint64) bool) {
-	r := s.segments.Get(rangeKey)
+	r := s.settings.Get(rangeKey)
 	if len(r) != 4 || bytes.Compare(to, r[:2]) <= 0 || bytes.Compare(from[:min(2, len(from))], r[2:]) > 0 {
 		return
 	}
-	c := s.segments.Cursor()
-	for k, v := c.First(); len(k) == 9; k, v = c.Next() {
-		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
-			return
+	for tier := byte(0); tier <= topTier; tier++ {
+		b := s.segments.Bucket([]byte{tier})
+		if b == nil {
+			continue
+		}
+		c := b.Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
+				return
+			}
 		}
 	}
 }
@@ -222,6 +231,9 @@ func (s *state) DropIndex() error {
 		if _, err := s.tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
+	}
+	if err := s.settings.Delete(rangeKey); err != nil {
+		return err
 	}
 	s.index, s.segments = s.tx.Bucket([]byte("index")), s.tx.Bucket([]byte("segments"))
 	return nil
