@@ -68,6 +68,7 @@ revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
 patients: {{.Patients}}
+writable: true               # testers change data, too
 tokenLifetime: 60m
 timeouts:
   handshake: 10s
