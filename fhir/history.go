@@ -112,7 +112,7 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 		return nil, err
 	}
 	cur, ok := current(sn, typ, id)
-	if !ok {
+	if !ok || !s.everVisible(sn, r, filter, cur) {
 		return nil, notFound()
 	}
 	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
@@ -127,6 +127,17 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 				}
 			}
 		})
+}
+
+// everVisible reports whether the reader may see any version: who may see none
+// is not told that there are some.
+func (s *service) everVisible(sn Snapshot, r *request, filter search.Filter, cur Entry) bool {
+	for v := cur.Version; v > 0; v-- {
+		if e, ok := sn.Version(cur.Doc, v); ok && s.visible(sn, r, filter, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // historyType answers GET [base]/Type/_history, newest first.

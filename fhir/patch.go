@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,6 +65,9 @@ func readOperation(v *tree.Value) (operation, error) {
 	if path == nil || path.Kind != tree.String || path.Text() != "" && path.Text()[0] != '/' {
 		return operation{}, badPatch("An operation of the patch has no JSON pointer as its path.")
 	}
+	if !pointer(path.Text()) || !pointer(v.Get("from").Text()) {
+		return operation{}, badPatch("An operation of the patch has a JSON pointer with an index or escape that is none.")
+	}
 	op := operation{path: path.Text(), value: v.Get("value"), test: name == "test"}
 	switch name {
 	case "test", "add", "replace":
@@ -90,6 +94,19 @@ func readOperation(v *tree.Value) (operation, error) {
 	}
 	op.patch = patch
 	return op, nil
+}
+
+// pointer reports whether every token of a JSON pointer is one: "~" only before
+// 0 or 1, and no number with zeros before it, which would be no index (RFC 6901
+// 3 and 4; no element of FHIR has such a name).
+func pointer(s string) bool {
+	for _, token := range strings.Split(s, "/") {
+		plain := strings.ReplaceAll(strings.ReplaceAll(token, "~0", ""), "~1", "")
+		if strings.Contains(plain, "~") || len(token) > 1 && token[0] == '0' && strings.Trim(token, "0123456789") == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // head reports whether a pointer leads to what the server alone decides.
@@ -133,9 +150,9 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	return s.patchEntry(c, r, e, filter)
 }
 
-// patchEntry applies the patch to a version that the grant may change. Its
-// test operations see nothing that a reader might not: whoever may not read
-// the resource may not test it.
+// patchEntry applies the patch to a version that the grant may change. Whoever
+// may not read the resource may not test it, and learns nothing of it: neither
+// by the answer's body nor by why the patch does not fit.
 func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
@@ -144,11 +161,26 @@ func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filt
 	if err != nil {
 		return nil, err
 	}
+	if s.filter(r, old.Type, scope.Read).Passes(old.ID, old.Terms) {
+		return s.patchWith(c, r, old, ops, filter)
+	}
 	for _, op := range ops {
-		if op.test && !s.filter(r, old.Type, scope.Read).Passes(old.ID, old.Terms) {
+		if op.test {
 			return nil, forbidden("A patch that tests needs a scope to read.")
 		}
 	}
+	resp, err := s.patchWith(c, r, old, ops, filter)
+	if f := (*failure)(nil); errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
+		return nil, fail(f.status, "processing", "The patch does not fit the resource. To be told why needs a scope to read.")
+	}
+	if err == nil && !r.prefers("return=OperationOutcome") {
+		resp.body = nil
+	}
+	return resp, err
+}
+
+// patchWith applies operations, and stores what they make of a version.
+func (s *service) patchWith(c Change, r *request, old Entry, ops []operation, filter search.Filter) (*response, error) {
 	body, err := applyPatch(old.Body, ops)
 	if err != nil {
 		return nil, err
