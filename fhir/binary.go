@@ -34,21 +34,33 @@ func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Val
 	return ok && !in.Deleted && s.filter(r, ref.Type, scope.Read).Passes(in.ID, in.Terms)
 }
 
-// wantsNative reports whether a Binary is asked for as what it holds: by an
-// Accept that names no FHIR format.
-func wantsNative(h http.Header) bool {
-	accept := strings.Join(h.Values("Accept"), ",")
-	if accept == "" {
+// readsBinary reports whether a Binary, or a version of one, is read: it comes
+// in whatever format it is in, unless _format says otherwise.
+func (r *request) readsBinary() bool {
+	if len(r.path) == 0 || r.path[0] != "Binary" || r.get("_format") != "" {
 		return false
 	}
-	for _, one := range strings.Split(accept, ",") {
-		media, _, _ := strings.Cut(one, ";")
-		switch strings.ToLower(strings.TrimSpace(media)) {
-		case "application/fhir+json", "application/json", "text/json", "application/json+fhir":
-			return false
+	at := shape(r.path)
+	return at == "/Type/id" || at == "/Type/id/_history/version"
+}
+
+// wantsNative reports whether a Binary is asked for as what it holds: by an
+// Accept that likes something better than FHIR JSON (R4 binary.html).
+func wantsNative(h http.Header) bool {
+	var asFHIR, asIs float64
+	for _, line := range h.Values("Accept") {
+		for _, one := range strings.Split(line, ",") {
+			media, _, _ := strings.Cut(one, ";")
+			switch strings.ToLower(strings.TrimSpace(media)) {
+			case "":
+			case "application/fhir+json", "application/json", "text/json", "application/json+fhir":
+				asFHIR = max(asFHIR, quality(one))
+			default:
+				asIs = max(asIs, quality(one))
+			}
 		}
 	}
-	return true
+	return asIs > asFHIR
 }
 
 // native gives what a Binary holds. It is never shown in place: a browser that

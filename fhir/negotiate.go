@@ -12,29 +12,45 @@ var formats = map[string]string{
 	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json", "text/*": "json",
 }
 
+// form is how an answer is written: as FHIR JSON, or as a page for a person.
+type form struct {
+	html      bool
+	versioned bool // fhirVersion was asked for, and is told
+}
+
 // negotiate chooses the form of the answer: _format wins over Accept (R4 http
 // 3.1.0.1.11). Nothing acceptable is 406.
-func negotiate(r *http.Request, format string) (string, error) {
+func (r *request) negotiate() (err error) {
+	r.form, err = chooseForm(r.header.Values("Accept"), r.get("_format"))
+	return err
+}
+
+func chooseForm(accept []string, format string) (form, error) {
 	if format != "" {
-		if f, ok := mediaFormat(strings.ReplaceAll(format, " ", "+")); ok {
+		media, params, _ := strings.Cut(format, ";")
+		media = strings.ReplaceAll(strings.TrimSpace(media), " ", "+") // a plus that was sent unescaped
+		if f, ok := mediaForm(media + ";" + params); ok {
 			return f, nil
 		}
-		return "", notAcceptable()
+		return form{}, notAcceptable()
 	}
-	accept := r.Header.Values("Accept")
-	if len(accept) == 0 || len(accept) == 1 && accept[0] == "application/fhir+json" {
-		return "json", nil
-	}
-	best, bestQ := "", 0.0
-	for _, one := range strings.Split(strings.Join(accept, ","), ",") {
-		if f, ok := mediaFormat(one); ok {
-			if q := quality(one); q > bestQ {
-				best, bestQ = f, q
+	var best form
+	bestQ, asked := 0.0, false
+	for _, line := range accept {
+		for _, one := range strings.Split(line, ",") {
+			if strings.TrimSpace(one) == "" {
+				continue // an empty list accepts what an absent one does
+			}
+			asked = true
+			if f, ok := mediaForm(one); ok {
+				if q := quality(one); q > bestQ {
+					best, bestQ = f, q
+				}
 			}
 		}
 	}
-	if best == "" {
-		return "", notAcceptable()
+	if asked && bestQ == 0 {
+		return form{}, notAcceptable()
 	}
 	return best, nil
 }
@@ -43,17 +59,22 @@ func notAcceptable() *failure {
 	return fail(http.StatusNotAcceptable, "not-supported", "The server writes application/fhir+json of FHIR 4.0, and text/html for people.")
 }
 
-// mediaFormat reads one media type; one that asks for another FHIR version is
+// mediaForm reads one media type; one that asks for another FHIR version is
 // not ours.
-func mediaFormat(s string) (string, bool) {
+func mediaForm(s string) (f form, ok bool) {
 	parts := strings.Split(strings.ToLower(s), ";")
 	for _, p := range parts[1:] {
 		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if k == "fhirversion" && strings.Trim(v, `"`) != "4.0" && strings.Trim(v, `"`) != "4.0.1" {
-			return "", false
+		if strings.TrimSpace(k) != "fhirversion" {
+			continue
 		}
+		if v = strings.Trim(strings.TrimSpace(v), `"`); v != "4.0" && v != "4.0.1" {
+			return form{}, false
+		}
+		f.versioned = true
 	}
-	f, ok := formats[strings.TrimSpace(parts[0])]
+	name, ok := formats[strings.TrimSpace(parts[0])]
+	f.html = name == "html"
 	return f, ok
 }
 
@@ -79,7 +100,7 @@ func bodyType(header http.Header, allowed ...string) error {
 	media = strings.ToLower(strings.TrimSpace(media))
 	for _, a := range allowed {
 		if media == a {
-			if _, ok := mediaFormat(ct); ok || !strings.Contains(strings.ToLower(ct), "fhirversion") {
+			if _, ok := mediaForm(ct); ok || !strings.Contains(strings.ToLower(ct), "fhirversion") {
 				return nil
 			}
 		}

@@ -21,7 +21,7 @@ type request struct {
 	body   []byte
 	grant  *Grant
 	now    time.Time
-	form   bool // the parameters came (in part) by form
+	form   form // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
 

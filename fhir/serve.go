@@ -15,7 +15,8 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if id := requestID(r.Header); id != "" {
 		w.Header().Set("X-Request-Id", id)
 	}
-	resp, err := s.serve(w, r)
+	req := &request{ctx: r.Context(), method: r.Method, header: r.Header, now: s.Now()}
+	resp, err := s.serve(w, r, req)
 	if err != nil {
 		f := asFailure(err)
 		if f.cause != nil && s.Failed != nil {
@@ -24,23 +25,26 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		resp = f.response()
 	}
 	if resp.body != nil && resp.contentType == "" {
-		switch {
-		case wantsHTML(r):
-			s.asPage(w.Header(), resp)
-		case wantsPretty(r):
-			resp.body = pretty(resp.body)
-		}
+		s.dress(w.Header(), req, resp)
 	}
 	s.write(w, r, resp)
 }
 
-func wantsPretty(r *http.Request) bool {
-	_, query := rawTarget(r)
-	return strings.Contains(query, "_pretty=true")
+// dress gives an answer in FHIR JSON the form that was asked for.
+func (s *service) dress(h http.Header, r *request, resp *response) {
+	if r.form.versioned {
+		resp.contentType = jsonType + "; fhirVersion=4.0"
+	}
+	switch {
+	case r.form.html:
+		s.asPage(h, resp)
+	case r.get("_pretty") == "true":
+		resp.body = pretty(resp.body)
+	}
 }
 
 // serve reads the request, asks who sends it, and does it.
-func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, error) {
+func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*response, error) {
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
 	if !ok {
@@ -50,12 +54,12 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) (*response, erro
 		return s.options(w.Header(), r, segs)
 	}
 	s.cors(w.Header(), r, isMetadata(segs))
-	req := &request{ctx: r.Context(), method: r.Method, path: segs, header: r.Header, now: s.Now()}
+	req.path = segs
 	var err error
 	if req.query, err = parseQuery(rawQuery); err != nil {
 		return nil, err
 	}
-	if _, err = negotiate(r, req.get("_format")); err != nil && !(shape(segs) == "/Type/id" && segs[0] == "Binary" && req.get("_format") == "") {
+	if err = req.negotiate(); err != nil && !req.readsBinary() {
 		return nil, err
 	}
 	if isMetadata(segs) {
@@ -119,8 +123,8 @@ func (r *request) readForm() error {
 			return fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the form.")
 		}
 	}
-	r.query, r.form = append(r.query, pairs...), true
-	return nil
+	r.query = append(r.query, pairs...)
+	return r.negotiate()
 }
 
 // do finds the interaction, does it over one state of the store, and keeps the

@@ -1,0 +1,73 @@
+package fhir_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestFormOfTheAnswer(t *testing.T) {
+	w := newWorld(t, 0)
+	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
+	const plain, versioned, page = "application/fhir+json; charset=utf-8", "application/fhir+json; charset=utf-8; fhirVersion=4.0", "text/html; charset=utf-8"
+	for _, tc := range []struct{ accept, query, media string }{
+		{"", "", plain}, {" , ,", "", plain},
+		{"application/fhir+xml, application/fhir+json;q=0.5", "", plain},
+		{"application/fhir+json;q=0", "", ""}, {"image/png", "", ""}, {"application/fhir+xml", "", ""},
+		{"application/fhir+json; fhirVersion=4.0", "", versioned}, {`application/json;fhirVersion="4.0"`, "", versioned},
+		{"application/fhir+json; fhirVersion=3.0", "", ""},
+		{"application/fhir+json; fhirVersion=5.0, application/json", "", plain},
+		{"application/fhir+xml", "?_format=application/fhir+json", plain},
+		{"", "?_format=application/fhir%2Bjson;%20fhirVersion=4.0", versioned}, {"", "?_format=application/fhir+json;%20fhirVersion=3.0", ""},
+		{"", "?_format=html", page}, {"text/html, */*;q=0.8", "", page}, {"text/html", "?_format=json", plain},
+	} {
+		a := w.get("/Patient/a"+tc.query, everything, "Accept", tc.accept)
+		if tc.media == "" {
+			a.want(http.StatusNotAcceptable)
+		} else if got := a.want(200).Header().Get("Content-Type"); got != tc.media {
+			t.Errorf("Accept %q %s: %s", tc.accept, tc.query, got)
+		}
+	}
+}
+
+func TestPrettyIsAParameter(t *testing.T) {
+	w := newWorld(t, 0)
+	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
+	for query, lines := range map[string]bool{"_pretty=true": true, "_pretty=false": false, "x_pretty=true": false, "name=_pretty=true": false} {
+		if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(), "\n"); got != lines {
+			t.Errorf("%s: lines %v", query, got)
+		}
+	}
+}
+
+// A posted search shapes its answer by its form, as a GET does by its URL.
+func TestFormParametersShapeTheAnswer(t *testing.T) {
+	w := newWorld(t, 0)
+	post := func(form string) answer {
+		return w.do("POST", "/Patient/_search", everything, form, "Content-Type", "application/x-www-form-urlencoded")
+	}
+	post("_format=xml").want(http.StatusNotAcceptable)
+	if got := post("_format=html").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
+		t.Error(got)
+	}
+	if !strings.Contains(post("_pretty=true").want(200).Body.String(), "\n") {
+		t.Error("not pretty")
+	}
+}
+
+// R4 binary.html: the native form where Accept likes it better, in versions too.
+func TestBinaryIsGivenInTheLikedForm(t *testing.T) {
+	w := newWorld(t, 0)
+	made := w.do("POST", "/Binary", everything, "\x00hello", "Content-Type", "image/png").want(201)
+	for _, path := range []string{made.location(), made.location() + "/_history/1"} {
+		for accept, native := range map[string]bool{
+			"": false, "image/png": true, "application/fhir+json": false, "application/fhir+json, image/png;q=0.5": false,
+			"image/png, application/fhir+json;q=0.1": true,
+		} {
+			a := w.get(path, everything, "Accept", accept)
+			if got := a.want(200).Header().Get("Content-Type") == "image/png"; got != native {
+				t.Errorf("%s Accept %q: native %v", path, accept, got)
+			}
+		}
+	}
+}
