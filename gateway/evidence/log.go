@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -73,13 +74,17 @@ type Log struct {
 	urgent   bool
 	closed   bool
 
+	owed *owed // guarded by mu; nil for what is no plain file
+
 	file  *os.File
 	size  int64
 	spare []byte
 }
 
 // Open opens, or creates with mode 0600, the evidence file of the named hop and adds
-// to it. A last line that a crash cut short is ended, so that the next one is whole.
+// to it. A last line that a crash cut short is ended, so that the next one is whole;
+// lines that a killed program had taken and not written are told of as lost. PATH.owed,
+// which counts them, stands beside the file while it is open.
 func Open(path, hop string, opt Options) (*Log, error) {
 	if opt.Now == nil {
 		return nil, errors.New("evidence: no clock")
@@ -100,9 +105,32 @@ func Open(path, hop string, opt Options) (*Log, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
+	if err := l.recall(); err != nil {
+		l.file.Close()
+		return nil, err
+	}
 	go l.run()
 	return l, nil
 }
+
+// recall takes over what the last program still owed.
+func (l *Log) recall() error {
+	info, err := l.file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	if l.owed, l.lost, err = openOwed(l.path + owedSuffix); err != nil {
+		return err
+	}
+	l.lostEver = l.lost
+	if l.lost > 0 {
+		l.signal()
+	}
+	return nil
+}
+
+// owe stores how many lines are taken and not written; with mu held.
+func (l *Log) owe() { l.owed.set(int64(l.added-l.written) + l.lost) }
 
 // open opens the file for adding.
 func (l *Log) open() error {
@@ -145,11 +173,13 @@ func (l *Log) Record(m *wire.Message) error {
 	if l.closed || len(l.active) > pendingBytes {
 		l.lost++
 		l.lostEver++
+		l.owe()
 		return ErrLost
 	}
 	first := len(l.active) == 0
 	l.active = appendMessage(l.active, l.hop, m)
 	l.added++
+	l.owe()
 	if l.opt.Sync == SyncEach {
 		return l.await(l.added)
 	}
@@ -207,7 +237,10 @@ func (l *Log) Close() error {
 	l.signal()
 	l.mu.Unlock()
 	<-l.done
-	return errors.Join(l.Err(), l.file.Sync(), l.file.Close())
+	err := errors.Join(l.Err(), l.file.Sync(), l.file.Close())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Join(err, l.owed.close(int64(l.added-l.written)+l.lost))
 }
 
 func (l *Log) signal() {
@@ -253,47 +286,66 @@ func (l *Log) rest() {
 	}
 }
 
-// flush writes what has gathered. What fails is put back and tried again.
+// flush writes what has gathered, in pieces, so that of what a full disk refuses as a
+// whole some may still go. What fails is put back and tried again.
 func (l *Log) flush() {
 	l.mu.Lock()
-	lines, upTo, lost := l.active, l.added, l.lost
+	lines, lost := l.active, l.lost
 	l.active, l.spare = l.spare[:0], nil
 	l.mu.Unlock()
-	if lost > 0 {
-		lines = fmt.Appendf(lines, `{"time":%q,"hop":%s,"lost":%d}`+"\n", l.opt.Now().UTC().Format(time.RFC3339Nano), l.hop, lost)
+	rest, err := lines, error(nil)
+	for len(rest) > 0 && err == nil {
+		n := piece(rest)
+		if err = l.write(rest[:n]); err == nil {
+			l.wrote(bytes.Count(rest[:n], newline), 0)
+			rest = rest[n:]
+		}
 	}
-	err := l.write(lines)
+	if err == nil && lost > 0 {
+		err = l.write(fmt.Appendf(nil, `{"time":%q,"hop":%s,"lost":%d}`+"\n", l.opt.Now().UTC().Format(time.RFC3339Nano), l.hop, lost))
+		if err == nil {
+			l.wrote(0, lost)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
 	if err == nil {
-		l.written, l.spare = upTo, lines
-		l.lost -= lost
+		l.spare = lines
 	} else {
-		l.putBack(lines, lost)
+		l.putBack(rest)
 	}
 	l.changed.Broadcast()
 }
 
-// putBack returns unwritten lines to the front and arranges another attempt.
-func (l *Log) putBack(lines []byte, lost int64) {
-	if lost > 0 { // without the line that told of a loss: it will be made anew
-		lines = lines[:lastLine(lines)]
+var newline = []byte{'\n'}
+
+// piece returns where the last line ends that fits a piece, or the first line of all.
+func piece(b []byte) int {
+	if len(b) <= chunkBytes {
+		return len(b)
 	}
+	if end := bytes.LastIndexByte(b[:chunkBytes], '\n'); end >= 0 {
+		return end + 1
+	}
+	return bytes.IndexByte(b, '\n') + 1
+}
+
+// wrote counts lines that are in the file, and lost ones that it tells of.
+func (l *Log) wrote(lines int, lost int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written += uint64(lines)
+	l.lost -= lost
+	l.owe()
+}
+
+// putBack returns unwritten lines to the front and arranges another attempt.
+func (l *Log) putBack(lines []byte) {
 	l.active = append(lines, l.active...)
 	if !l.closed {
 		time.AfterFunc(l.opt.Flush, l.signal)
 	}
-}
-
-// lastLine returns where the last line of b begins.
-func lastLine(b []byte) int {
-	for i := len(b) - 2; i >= 0; i-- {
-		if b[i] == '\n' {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 // write adds whole lines to the file, or nothing.
@@ -331,7 +383,8 @@ func (l *Log) rotate() error {
 		n, _ := strconv.Atoi(filepath.Ext(olds[len(olds)-1])[1:])
 		next = n + 1
 	}
-	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil {
+	// Not there: it was renamed before, and a new one could not be begun then.
+	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	old := l.file

@@ -42,6 +42,7 @@ func openReader(path string) (*reader, error) {
 	if r.next != nil {
 		r.name = r.next.Hop
 	}
+	r.lost += leftOwed(path)
 	return r, nil
 }
 

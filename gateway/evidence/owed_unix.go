@@ -1,0 +1,25 @@
+//go:build unix
+
+package evidence
+
+import (
+	"os"
+	"syscall"
+)
+
+// share maps the beginning of a file, so that what is stored there is the file's.
+func share(f *os.File, size int) ([]byte, error) {
+	return syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+}
+
+func unshare(page []byte) error {
+	if page == nil {
+		return nil
+	}
+	return syscall.Munmap(page)
+}
+
+// lock takes the file for ourselves, or returns false at once.
+func lock(f *os.File) bool {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
