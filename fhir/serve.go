@@ -48,7 +48,11 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
 	if !ok {
-		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
+		text := "There is nothing under this path."
+		if strings.Contains(path, "//") { // a base URL was probably written with a slash at its end
+			text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase + ", without a slash at its end."
+		}
+		return nil, fail(http.StatusNotFound, "not-found", text)
 	}
 	if r.Method == http.MethodOptions {
 		return s.options(w.Header(), r, segs)

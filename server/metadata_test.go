@@ -273,6 +273,10 @@ func TestMetadataPathVariants(t *testing.T) {
 			t.Errorf("%s: %d\n%s", path, got, text)
 		}
 	}
+	// A base URL written with a slash at its end (row 4 of the diagnostics).
+	if _, text := d.Get("/acme/fhir//.well-known/udap"); !strings.Contains(text, "the FHIR base URL is "+servertest.Base+", without a slash at its end") {
+		t.Errorf("the canonical base is not named: %s", text)
+	}
 }
 
 // Many requests cost one signature: they all get the same one.

@@ -25,8 +25,12 @@ var checkAIA = Check{"chain.aia", "Issuers that the client left out are fetched 
 // some and looks again: what was fetched counts only if a path then verifies.
 func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certFault) {
 	paths, f := findPaths(s, leaf)
-	if len(paths) > 0 || j.v.Issuers == nil || len(s.community.Policy.AIA) == 0 {
-		return paths, f
+	switch {
+	case len(paths) > 0:
+		return paths, nil
+	case j.v.Issuers == nil || len(s.community.Policy.AIA) == 0:
+		f.tried("nothing was fetched: the community's policy names no origin of issuers (AIA)")
+		return nil, f
 	}
 	ctx, cancel := context.WithTimeout(j.ctx, issuerBudget)
 	defer cancel()
@@ -41,8 +45,15 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 		s.nearest, s.reach = nil, 0
 		paths, f = findPaths(s, leaf)
 	}
-	j.noteAIA(s, len(paths) > 0, notes)
+	f.tried(j.noteAIA(s, len(paths) > 0, notes))
 	return paths, f
+}
+
+// tried adds to a missing issuer what became of looking for it.
+func (f *certFault) tried(text string) {
+	if f != nil && f.missing {
+		f.found += "; " + text
+	}
 }
 
 func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) string {
@@ -54,17 +65,21 @@ func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) s
 	return fmt.Sprintf("%s: %d certificate(s)", cut(place, 150), len(certs))
 }
 
-// noteAIA flags that the leniency was needed, or says that it did not help.
-func (j *judgement) noteAIA(s *search, helped bool, notes []string) {
+// noteAIA flags that the leniency was needed, or says that it did not help and
+// returns what it says.
+func (j *judgement) noteAIA(s *search, helped bool, notes []string) string {
 	found := strings.Join(notes, "; ")
 	switch {
 	case helped:
 		j.tr.Warn(checkAIA, Finding{Expected: "every issuer in x5c", Found: found, Remedy: "send the intermediate certificates in x5c: other servers fetch nothing"})
+		return found
 	case len(notes) > 0:
-		j.tr.Skip(checkAIA, "fetched, and no path came of it: "+found)
+		found = "fetched (AIA), and no path came of it: " + found
 	default:
-		j.tr.Skip(checkAIA, fmt.Sprintf("nothing fetched: no certificate names an issuer at one of the origins %v", s.community.Policy.AIA))
+		found = fmt.Sprintf("nothing was fetched: no certificate names an issuer (AIA) at one of the origins %v", s.community.Policy.AIA)
 	}
+	j.tr.Skip(checkAIA, found)
+	return found
 }
 
 // nextIssuerURL gives the first URL, not asked yet and at an allowed origin,

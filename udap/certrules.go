@@ -17,6 +17,7 @@ type certFault struct {
 	expected string
 	found    string
 	remedy   string
+	missing  bool // an issuer is missing
 	err      error
 }
 

@@ -107,6 +107,7 @@ func (j *judgement) readX5C(e *envelope) *fault {
 func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	community, found, f := j.lead(e, among)
 	if f != nil {
+		f.remedy += j.otherCommunity(e, among)
 		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
 	}
 	j.v.remember(e, found.paths[0])
@@ -141,6 +142,21 @@ func (j *judgement) lead(e *envelope, among []*Community) (*Community, *foundPat
 		nearest = &certFault{check: checkPath, expected: "a path to an anchor of a trust community", found: "no trust community is configured here"}
 	}
 	return nil, nil, nearest
+}
+
+// otherCommunity tells a member of another community of ours that this is not
+// the one in which its client is registered. A stranger learns nothing.
+func (j *judgement) otherCommunity(e *envelope, among []*Community) string {
+	for _, c := range j.v.Communities {
+		if slices.Contains(among, c) {
+			continue
+		}
+		s := &search{community: c, now: j.exp.Now, pool: pool(e.certs[1:], c.Intermediates), signed: j.v.signedBy}
+		if paths, _ := findPaths(s, e.certs[0]); len(paths) > 0 {
+			return fmt.Sprintf("; this certificate leads to community %s, where this client_id is not registered", c.URI)
+		}
+	}
+	return ""
 }
 
 // pool joins what the client sent with what is configured, each certificate once.

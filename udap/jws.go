@@ -152,7 +152,19 @@ func (e *envelope) checkHeader() *fault {
 			return &fault{expected: name + " as a string", found: e.header.shown(name)}
 		}
 	}
-	return nil
+	return e.checkType()
+}
+
+// checkType refuses a JWT that says it is of another kind: an access token, a
+// DPoP proof (RFC 8725 3.11). Those of this guide name no kind; the one that
+// draft-ietf-oauth-rfc7523bis gives to client assertions is let through.
+func (e *envelope) checkType() *fault {
+	typ, _ := e.header.text("typ")
+	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
+	if !strings.HasSuffix(kind, "+jwt") || kind == "client-authentication+jwt" {
+		return nil
+	}
+	return &fault{expected: "typ JWT, or none", found: cut(typ, 100), remedy: "that names a JWT of another kind"}
 }
 
 // checkAlg judges alg against the list of all algorithms; the community's own
@@ -193,7 +205,7 @@ func (e *envelope) checkThumbprints() *fault {
 func (e *envelope) verifySignature() *fault {
 	size, err := algorithmFits(e.alg, e.certs[0].PublicKey)
 	if err != nil {
-		return &fault{expected: "an algorithm that fits the key of x5c[0]", found: err.Error()}
+		return &fault{expected: "an algorithm that fits the key of x5c[0]", found: err.Error() + e.otherOrder()}
 	}
 	if len(e.signature) != size {
 		return &fault{
@@ -216,6 +228,15 @@ func verifyWith(alg string, signed, signature []byte, cert *x509.Certificate) er
 		return err
 	}
 	return v.Verify(signed, signature, cert.PublicKey)
+}
+
+// otherOrder recognises an x5c whose signer does not stand first, where the
+// first one's key cannot have signed at all.
+func (e *envelope) otherOrder() string {
+	if signer := e.whoSigned(); e.certs[0].IsCA || strings.HasPrefix(signer, "a signature made by") {
+		return ": " + signer
+	}
+	return ""
 }
 
 // whoSigned explains a signature that x5c[0] did not make, by trying the other

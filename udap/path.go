@@ -164,7 +164,7 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 		return &certFault{check: checkPath, expected: "a path to an anchor of the community", found: "it is self-signed and no anchor", remedy: "use a certificate that the community issued"}
 	}
 	return &certFault{
-		check: checkPath, expected: "a path to an anchor of the community",
+		check: checkPath, expected: "a path to an anchor of the community", missing: true,
 		found:  fmt.Sprintf("its issuer %q%s is neither in x5c nor among the anchors and intermediates configured", cut(child.Issuer.String(), 200), id),
 		remedy: "send the missing intermediate in x5c after the leaf; or this certificate belongs to a community that is not trusted here",
 	}

@@ -107,14 +107,15 @@ func TestAlgorithmAndKeyDisagree(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	other := base64.RawURLEncoding.EncodeToString(make([]byte, 32))
 	for name, h := range map[string]map[string]any{
-		"crit b64":   {"crit": []string{"b64"}, "b64": false},
-		"b64 false":  {"b64": false},
-		"b64 true":   {"b64": true},
-		"crit":       {"crit": []string{"exp"}, "exp": 1},
-		"crit empty": {"crit": []string{}},
-		"zip":        {"zip": "DEF"},
-		"kid number": {"kid": 1},
-		"typ object": {"typ": map[string]any{}},
+		"crit b64":        {"crit": []string{"b64"}, "b64": false},
+		"b64 false":       {"b64": false},
+		"b64 true":        {"b64": true},
+		"crit":            {"crit": []string{"exp"}, "exp": 1},
+		"crit empty":      {"crit": []string{}},
+		"zip":             {"zip": "DEF"},
+		"kid number":      {"kid": 1},
+		"typ object":      {"typ": map[string]any{}},
+		"an access token": {"typ": "at+jwt"}, "a DPoP proof": {"typ": "dpop+jwt"}, "a logout token": {"typ": "application/Logout+JWT"},
 	} {
 		judgeBoth(t, attempt{name, withHeader(h)}, badForm("jws.header"))
 	}
@@ -136,7 +137,7 @@ func TestHarmlessHeaders(t *testing.T) {
 	x, _ := evil.ECDH()
 	jwk := map[string]any{"kty": "EC", "crv": "P-256", "x": udaptest.Segment(x.Bytes()[1:33]), "y": udaptest.Segment(x.Bytes()[33:])}
 	for name, h := range map[string]map[string]any{
-		"typ": {"typ": "JWT"}, "kid": {"kid": "../../etc/passwd"}, "kid SQL": {"kid": "' OR 1=1 --"}, "cty": {"cty": "JWT"},
+		"typ": {"typ": "JWT"}, "typ of rfc7523bis": {"typ": "client-authentication+jwt"}, "typ empty": {"typ": ""}, "kid": {"kid": "../../etc/passwd"}, "kid SQL": {"kid": "' OR 1=1 --"}, "cty": {"cty": "JWT"},
 		"jku": {"jku": "http://127.0.0.1:9/jwks"}, "x5u": {"x5u": "http://169.254.169.254/"}, "jku file": {"jku": "file:///etc/passwd"},
 		"jwk": {"jwk": jwk}, "unknown": {"foo": map[string]any{"bar": 1}},
 	} {

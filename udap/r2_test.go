@@ -128,6 +128,40 @@ func TestLeafNotFirst(t *testing.T) {
 	}}, want)
 }
 
+// Where the first certificate's key could not have signed at all, the order is
+// named all the same.
+//
+// Covers: case 041, DIAGNOSTICS 11, DIAGNOSTICS 18
+func TestReversedChainOfOtherKeys(t *testing.T) {
+	w := udaptest.New(t, "rsa2048")
+	c := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, "p256", 10), nil)
+	_, tr, err := statement(w, c.SignChain(t, c.Statement(w.Now), w.A.Int.Cert, c.Leaf()))
+	want := badForm("jws.signature")
+	want.says = "ES256 needs P-256, the certificate has RSA-2048: a signature made by the key of x5c[1]"
+	expectRefusal(t, tr, err, want)
+	if !strings.Contains(err.Error(), "x5c[0] is a CA: the order is probably reversed") {
+		t.Error(err)
+	}
+}
+
+// A client with certificates of two communities that takes the wrong one is
+// told which it took; a stranger is not.
+//
+// Covers: case 079, case 143, DIAGNOSTICS 15, DIAGNOSTICS 22
+func TestClientOfAnotherCommunity(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	for signer, told := range map[*udaptest.Client]bool{
+		w.Client(t, w.B.Int, udaptest.Client1URI, nil): true,
+		w.Client(t, w.X.Int, udaptest.Client1URI, nil): false,
+	} {
+		_, tr, err := assertion(w, signer.Sign(t, udaptest.Assertion(clientID, w.Now)))
+		expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+		if got := strings.Contains(err.Error(), "leads to community "+string(udaptest.CommunityB)); got != told {
+			t.Errorf("told %v, want %v: %v", got, told, err)
+		}
+	}
+}
+
 // The order after the leaf is free, duplicates and strangers are ignored.
 // Covers: case 042, DIAGNOSTICS 12
 func TestChainForms(t *testing.T) {

@@ -246,12 +246,15 @@ func TestIssuersAreFetched(t *testing.T) {
 			tr.ver.Communities[0].Policy.AIA = nil
 			trace, err = tr.judge(key, leaf)
 			tr.want("chain.path", trace, err)
+			if !strings.Contains(err.Error(), "nothing was fetched: the community's policy") {
+				t.Errorf("that nothing was fetched is not told: %v", err)
+			}
 		})
 	}
 }
 
 func TestIssuersAreNotTrusted(t *testing.T) {
-	// Covers: case 077
+	// Covers: case 077, DIAGNOSTICS 12
 	for name, serve := range map[string][]byte{
 		"nothing": nil, "no certificate": []byte("x"), "too long": make([]byte, maxIssuerBytes+1),
 		"a root of the right name": must(certs.NewRoot(dates(certs.Template{CommonName: "Issuing"}), must(certs.NewKey("p256")))).Cert.Raw,
@@ -263,8 +266,12 @@ func TestIssuersAreNotTrusted(t *testing.T) {
 			tr.ver.Communities[0].Policy.AIA = []string{tr.web.URL}
 			tr.serve("/int.cer", serve)
 			leaf, key := tr.leaf(tr.inter, func(t *certs.Template) { t.AIA = []string{tr.web.URL + "/int.cer"} })
-			if _, err := tr.judge(key, leaf); err == nil {
+			_, err := tr.judge(key, leaf)
+			if err == nil {
 				t.Fatal("accepted")
+			}
+			if text := err.Error(); strings.Contains(text, "neither in x5c") && !strings.Contains(text, "fetched (AIA), and no path came of it: "+tr.web.URL) {
+				t.Errorf("what became of the fetch is not told: %v", err)
 			}
 		})
 	}
