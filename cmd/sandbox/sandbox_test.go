@@ -249,6 +249,25 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 	return st, d
 }
 
+// killDestination kills the destination's process and starts it again.
+func killDestination(t *testing.T, st *stage, d *demo) {
+	t.Helper()
+	process := listenerProcess(d.manifest.Addresses["private"])
+	pid, err := strconv.Atoi(filepath.Base(process))
+	if err != nil || pid == os.Getpid() {
+		t.Fatalf("the destination's process: %q", process)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-st.cast.ended; !strings.Contains(err.Error(), "destination ended by itself") {
+		t.Errorf("%v", err)
+	}
+	if err := st.cast.start(t.Context(), "destination"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestKilledDestinationKeepsItsWord(t *testing.T) {
 	// Covers: case 092
 	ownTemp(t)
@@ -272,20 +291,7 @@ func TestKilledDestinationKeepsItsWord(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	process := listenerProcess(d.manifest.Addresses["private"])
-	pid, err := strconv.Atoi(filepath.Base(process))
-	if err != nil || pid == os.Getpid() {
-		t.Fatalf("the destination's process: %q", process)
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-st.cast.ended; !strings.Contains(err.Error(), "destination ended by itself") {
-		t.Errorf("%v", err)
-	}
-	if err := st.cast.start(t.Context(), "destination"); err != nil {
-		t.Fatal(err)
-	}
+	killDestination(t, st, d)
 
 	if _, err := d.askToken(t.Context(), once, j.found, j.reg.ClientID, "system/Patient.rs"); code(err) != "invalid_client" {
 		t.Errorf("an assertion spent before the kill: %v", err)
