@@ -15,7 +15,7 @@ import (
 
 const auditor = "system/AuditEvent.rs"
 
-// Covers: case 269
+// Covers: ER-22 (audit), case 269
 func TestEveryInteractionIsRecorded(t *testing.T) {
 	w := newWorld(t, 1)
 	p := sample.PatientID(0)

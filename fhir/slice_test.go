@@ -336,7 +336,7 @@ func TestWritesPublicURLsOnly(t *testing.T) {
 	}
 }
 
-// Covers: case 236, case 238, case 240, case 241, case 249
+// Covers: ER-22 (access control), case 236, case 238, case 240, case 241, case 249
 func TestScopesFilterRows(t *testing.T) {
 	w := newWorld(t, 3)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)

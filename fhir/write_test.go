@@ -31,6 +31,7 @@ func (a answer) location() string {
 
 const anna = `{"resourceType":"Patient","id":"x","meta":{"versionId":"9","tag":[{"code":"t"}]},"active":true,"name":[{"family":"Önal","given":["Anna"]}],"gender":"female","birthDate":"1990-05-04","multipleBirthInteger":2}`
 
+// Covers: ER-05
 func TestLifeOfAResource(t *testing.T) {
 	w := newWorld(t, 0)
 	made := w.do("POST", "/Patient", everything, anna).want(201)

@@ -15,7 +15,7 @@ import (
 // An originator that holds nothing but a certificate of a community discovers,
 // registers, gets a token and reads; what it had is gone when it cancels.
 //
-// Covers: ER-06, S1-110, S1-184
+// Covers: ER-06, ER-23, S1-110, S1-184
 func TestWholeExchange(t *testing.T) {
 	d := servertest.Start(t)
 	s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.read")
@@ -37,7 +37,7 @@ func TestWholeExchange(t *testing.T) {
 
 // Bearer tokens come in one Authorization header and nowhere else.
 //
-// Covers: case 230, case 231, case 232
+// Covers: ER-22 (authentication), case 230, case 231, case 232
 func TestBearerHeader(t *testing.T) {
 	d := servertest.Start(t)
 	good := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.read").Token.Access

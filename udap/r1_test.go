@@ -201,7 +201,7 @@ func TestSerialization(t *testing.T) {
 	}}, badForm("jws.form"))
 }
 
-// Covers: case 032, case 034, case 136
+// Covers: S1-001, case 032, case 034, case 136
 func TestHeaderAndPayloadBytes(t *testing.T) {
 	for name, change := range map[string]func(string) string{
 		"array":            func(s string) string { return "[" + s + "]" },

@@ -31,7 +31,7 @@ func lines(t *testing.T, name string) []string {
 	return all
 }
 
-// Covers: case 258
+// Covers: ER-22 (narrative), case 258
 func TestRefused(t *testing.T) {
 	for _, inner := range lines(t, "testdata/refused.txt") {
 		if err := Check(wrap("text "+inner), nil); err == nil {

@@ -43,7 +43,7 @@ func vectors(t testing.TB, name string) []string {
 	return all
 }
 
-// Covers: case 256, case 258, case 259, case 263
+// Covers: ER-22 (input validation), case 256, case 258, case 259, case 263
 func TestRefused(t *testing.T) {
 	v := New(table.R4())
 	for _, line := range vectors(t, "testdata/refused.txt") {
