@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -31,7 +32,7 @@ type envelope struct {
 	header    object
 	claims    object
 	alg       string
-	signed    []byte // what the signature covers
+	signed    string // what the signature covers
 	signature []byte
 	certs     []*x509.Certificate // x5c, signer first
 	leaf      *certFacts          // of certs[0]
@@ -64,7 +65,7 @@ func openCompact(compact string, m *memory) (*envelope, *fault) {
 	}
 	end := strings.LastIndexByte(compact, '.')
 	header, payload, _ := strings.Cut(compact[:end], ".")
-	e := &envelope{raw: compact, signed: []byte(compact[:end])}
+	e := &envelope{raw: compact, signed: compact[:end]}
 	var f *fault
 	if known, ok := m.headers.get(header); ok {
 		e.known, e.header = known, known.header
@@ -222,12 +223,18 @@ func (e *envelope) verifySignature() *fault {
 	return nil
 }
 
-func verifyWith(alg string, signed, signature []byte, cert *x509.Certificate) error {
+// rooms hold what is verified while jwx reads it.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+func verifyWith(alg, signed string, signature []byte, cert *x509.Certificate) error {
 	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
 	if err != nil {
 		return err
 	}
-	return v.Verify(signed, signature, cert.PublicKey)
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	*room = append((*room)[:0], signed...)
+	return v.Verify(*room, signature, cert.PublicKey)
 }
 
 // otherOrder recognises an x5c whose signer does not stand first, where the

@@ -69,7 +69,7 @@ func verifyVector(compact string, cert *x509.Certificate) error {
 	if len(parts) != 3 {
 		return errors.New("segments")
 	}
-	e := &envelope{signed: []byte(parts[0] + "." + parts[1]), certs: []*x509.Certificate{cert}}
+	e := &envelope{signed: parts[0] + "." + parts[1], certs: []*x509.Certificate{cert}}
 	var f *fault
 	if e.header, f = openObject("header", parts[0], maxHeader); f != nil {
 		return errors.New(f.found)
@@ -184,7 +184,7 @@ func TestWycheproofSignatures(t *testing.T) {
 				msg, _ := hex.DecodeString(v.Msg)
 				sig, _ := hex.DecodeString(v.Sig)
 				cert := &x509.Certificate{PublicKey: pub, KeyUsage: x509.KeyUsageDigitalSignature}
-				ok := keyErr == nil && verifyEnvelope(&envelope{alg: alg, signed: msg, signature: sig, certs: []*x509.Certificate{cert}}) == nil
+				ok := keyErr == nil && verifyEnvelope(&envelope{alg: alg, signed: string(msg), signature: sig, certs: []*x509.Certificate{cert}}) == nil
 				d.judge(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
 			}
 		}

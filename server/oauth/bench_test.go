@@ -45,6 +45,7 @@ const (
 	modeServer = "server" // as it is
 	modeNoSync = "nosync" // commits are not durable
 	modePlain  = "plain"  // no cache, and one Bolt transaction for each request
+	modeHTTP   = "http"   // reads the request and answers a constant: what net/http and TLS cost
 )
 
 // TestMain lets the benchmark's second process be this binary.
@@ -106,15 +107,16 @@ func serveBenchmark(dir, mode string) error {
 	mux := http.NewServeMux()
 	svc.Routes(func(u string, h http.Handler) {
 		path := strings.TrimPrefix(u, "https://fhir.test")
-		if mode == modePlain {
+		switch {
+		case mode == modePlain:
 			h = freshEachTime(service, path)
+		case mode == modeHTTP && strings.HasSuffix(path, "/token"):
+			h = constant(`{"access_token":"` + strings.Repeat("x", 64) + `","token_type":"Bearer","expires_in":3600,"scope":"system/Patient.rs"}`)
 		}
 		mux.Handle(path, h)
 	})
 	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
-		var u syscall.Rusage
-		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-		fmt.Fprint(w, u.Utime.Nano()+u.Stime.Nano())
+		fmt.Fprint(w, processCPU().Nanoseconds())
 	})
 	mux.HandleFunc("/profile", func(w http.ResponseWriter, _ *http.Request) {
 		pprof.StopCPUProfile()
@@ -132,6 +134,71 @@ func serveBenchmark(dir, mode string) error {
 	server.StartTLS()
 	fmt.Println(server.Listener.Addr())
 	select {}
+}
+
+// BenchmarkHandler measures the token endpoint without network and HTTP: what
+// the TLS benchmarks cost beyond it is net/http, TLS and the kernel.
+func BenchmarkHandler(b *testing.B) {
+	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
+		b.Run(string(kind), func(b *testing.B) {
+			w := udaptest.New(b, kind)
+			trust, err := store.OpenTrust(filepath.Join(b.TempDir(), "trust.bolt"), store.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = trust.Close() })
+			svc, err := oauth.New(oauth.Config{
+				Base: udaptest.Base, Issuer: issuer, Verifier: w.Verifier(), Store: trust, Scopes: catalogue(b, "system/Patient.rs"),
+				Now: func() time.Time { return udaptest.Now }, Record: func(*udap.Trace) {},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			endpoints := map[string]http.Handler{}
+			svc.Routes(func(u string, h http.Handler) { endpoints[u] = h })
+			post := func(u, contentType, body string, want int) []byte {
+				r := httptest.NewRequest("POST", u, strings.NewReader(body))
+				r.Header.Set("Content-Type", contentType)
+				answer := httptest.NewRecorder()
+				endpoints[u].ServeHTTP(answer, r)
+				if answer.Code != want {
+					b.Fatalf("%d %s", answer.Code, answer.Body)
+				}
+				return answer.Body.Bytes()
+			}
+			c := w.Client(b, w.A.Int, udaptest.Client1URI, nil)
+			id := udap.ClientID(answer{body: post(issuer+"/register", jsonType, benchStatement(b, c), 201)}.text("client_id"))
+			forms := presign(b.N, func() string { return assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now))) })
+			var next atomic.Int64
+			b.SetParallelism(16)
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := processCPU()
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					post(issuer+"/token", "application/x-www-form-urlencoded", forms[next.Add(1)-1], 200)
+				}
+			})
+			b.ReportMetric(float64((processCPU()-start).Nanoseconds())/1000/float64(b.N), "cpu-µs/req")
+		})
+	}
+}
+
+func processCPU() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// constant reads a request and always gives the same answer.
+func constant(answer string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			panic(err)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+		_, _ = io.WriteString(w, answer)
+	})
 }
 
 // freshEachTime answers each request with a service whose verifier remembers
@@ -362,7 +429,7 @@ func BenchmarkToken(b *testing.B) {
 		for _, connections := range []int{1, 32, 128} {
 			b.Run(fmt.Sprintf("%s/%d", kind, connections), func(b *testing.B) { benchToken(b, kind, modeServer, connections) })
 		}
-		for _, mode := range []string{modeNoSync, modePlain} {
+		for _, mode := range []string{modeNoSync, modePlain, modeHTTP} {
 			b.Run(fmt.Sprintf("%s/32-%s", kind, mode), func(b *testing.B) { benchToken(b, kind, mode, 32) })
 		}
 	}
@@ -427,17 +494,16 @@ func BenchmarkParts(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		b.Run(string(kind)+"/signature", func(b *testing.B) { b.ReportMetric(float64(bareVerify(b, c.Key).Nanoseconds()), "ns/op") })
+		b.Run(string(kind)+"/signature", func(b *testing.B) { b.ReportMetric(float64(bareVerify(b, c.Key).Nanoseconds()), "cpu-ns/op") })
 		warm := w.Verifier()
-		b.Run(string(kind)+"/verifier-warm", func(b *testing.B) {
-			for b.Loop() {
-				judge(b, warm)
-			}
-		})
-		b.Run(string(kind)+"/verifier-cold", func(b *testing.B) {
-			for b.Loop() {
-				judge(b, w.Verifier())
-			}
-		})
+		for name, verifier := range map[string]func() *udap.Verifier{"verifier-warm": func() *udap.Verifier { return warm }, "verifier-cold": w.Verifier} {
+			b.Run(string(kind)+"/"+name, func(b *testing.B) {
+				start := processCPU()
+				for b.Loop() {
+					judge(b, verifier())
+				}
+				b.ReportMetric(float64((processCPU()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			})
+		}
 	}
 }

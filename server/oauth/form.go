@@ -28,11 +28,11 @@ func parseForm(body string) (Params, error) {
 	}
 	for _, pair := range strings.Split(body, "&") {
 		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(rawName)
+		name, err := unescape(rawName)
 		if err != nil {
 			return nil, fmt.Errorf("a parameter's name is badly escaped")
 		}
-		value, err := url.QueryUnescape(rawValue)
+		value, err := unescape(rawValue)
 		if err != nil {
 			return nil, fmt.Errorf("the value of parameter %.40q is badly escaped", name)
 		}
@@ -42,4 +42,13 @@ func parseForm(body string) (Params, error) {
 		p[name] = value
 	}
 	return p, nil
+}
+
+// unescape leaves alone what has nothing to be undone: an authentication token
+// is long and has not.
+func unescape(s string) (string, error) {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s, nil
+	}
+	return url.QueryUnescape(s)
 }
