@@ -14,12 +14,11 @@ const maxEntries = 1000
 
 // batchEntry is one entry of a batch or transaction, taken apart.
 type batchEntry struct {
-	index    int
-	fullURL  string
-	req      *request
-	in       *interaction
-	resource []byte
-	failed   *failure // judged before anything was done
+	index   int
+	fullURL string
+	req     *request
+	in      *interaction
+	failed  *failure // judged before anything was done
 
 	resp   *response
 	done   bool       // nothing is left to do: If-None-Exist found it

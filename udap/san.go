@@ -27,7 +27,7 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 	}
 	names, err := elements(value)
 	if err != nil {
-		return nil, fmt.Errorf("Subject Alternative Name: %w", err)
+		return nil, fmt.Errorf("the Subject Alternative Name: %w", err)
 	}
 	if len(names) > maxSANs {
 		return nil, fmt.Errorf("%d names in the Subject Alternative Name, more than %d", len(names), maxSANs)

@@ -3,7 +3,6 @@ package udap
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -118,7 +117,7 @@ func readDifferences(t *testing.T, file string) map[string]string {
 			t.Fatalf("%s: %q is not \"KIND NAME | REASON\"", file, line)
 		}
 		if _, twice := out[name]; twice {
-			t.Fatal(fmt.Sprintf("%s: %s stands twice", file, name))
+			t.Fatalf("%s: %s stands twice", file, name)
 		}
 		out[name] = kind
 	}

@@ -95,8 +95,6 @@ func (p *person) size() (height, weight float64) {
 
 func (p *person) child() bool { return p.born.After(today.AddDate(-3, 0, 0)) }
 
-func (p *person) age() int { return int(today.Sub(p.born).Hours() / 24 / 365.25) }
-
 func (p *person) name() string { return p.given + " " + p.family }
 
 func (p *person) ref() obj { return refNamed("Patient", p.id, p.name()) }

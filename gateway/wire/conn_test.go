@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -119,7 +120,7 @@ func TestBothEndsSeeTheSameBytes(t *testing.T) {
 	})
 	var mine messages
 	tr := &http.Transport{ExpectContinueTimeout: 5 * time.Second}
-	tr.DialTLS = func(network, addr string) (net.Conn, error) {
+	tr.DialTLSContext = func(_ context.Context, network, _ string) (net.Conn, error) {
 		c, err := tls.Dial(network, w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
 		return Client(c, "o", time.Now, mine.record), err
 	}

@@ -76,7 +76,7 @@ func TestListRefused(t *testing.T) {
 		want   string
 	}{
 		{"not there", ca, status(404), "answered 404"},
-		{"redirect", ca, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/b", 302) }, "redirects are not followed"},
+		{"redirect", ca, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/b", http.StatusFound) }, "redirects are not followed"},
 		{"another key", ca, bytesOf(other.list(t, 1, epoch, time.Hour)), "not signed by the issuer"},
 		{"another issuer", ca, bytesOf(signer(t, "B").list(t, 1, epoch, time.Hour)), "another issuer"},
 		{"issuer may not sign lists", mute, bytesOf(mute.list(t, 1, epoch, time.Hour)), "may not sign lists"},
