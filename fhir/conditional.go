@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"net/http"
+	"strings"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
@@ -37,6 +38,20 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return e, 1, nil
 	}
 	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches", "The criteria match more than one resource.")
+}
+
+// ifNoneExist gives the criteria of that header: the query alone, or with the
+// URL that it would be asked at.
+func (s *service) ifNoneExist(value, typ string) (string, error) {
+	at, query, found := strings.Cut(value, "?")
+	if !found {
+		return value, nil
+	}
+	at = strings.TrimPrefix(s.ownURL(at), s.PublicBase)
+	if at = strings.TrimPrefix(at, "/"); at != "" && at != typ {
+		return "", fail(http.StatusBadRequest, "value", "If-None-Exist asks for something else than what is created.")
+	}
+	return query, nil
 }
 
 // criteria are the request's own query, less what shapes the answer.

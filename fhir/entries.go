@@ -37,6 +37,9 @@ func (s *service) prepareBundle(r *request) error {
 	if root.Get("resourceType").Text() != "Bundle" {
 		return fail(http.StatusBadRequest, "invalid", "The body is no Bundle.")
 	}
+	if list := root.Get("entry"); list != nil && list.Kind != tree.Array {
+		return fail(http.StatusBadRequest, "structure", "The Bundle's entry is no array.")
+	}
 	entries := root.Get("entry").Each()
 	if len(entries) > maxEntries {
 		return fail(http.StatusRequestEntityTooLarge, "too-costly", fmt.Sprintf("More than %d entries.", maxEntries))
@@ -55,7 +58,7 @@ func (s *service) prepareBundle(r *request) error {
 // readEntry makes a request of an entry. Nothing of the outer request's
 // headers goes with it, and none of its own but the conditional ones count.
 func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
-	e := &batchEntry{index: index, fullURL: v.Get("fullUrl").Text()}
+	e := &batchEntry{index: index, fullURL: s.ownURL(v.Get("fullUrl").Text())}
 	req := v.Get("request")
 	method, url := req.Get("method").Text(), req.Get("url").Text()
 	sub := &request{ctx: r.ctx, method: method, grant: r.grant, now: r.now, header: http.Header{}, filters: r.filters, inner: true}

@@ -73,6 +73,9 @@ func (s *service) readResource(body []byte, now time.Time, conditional bool) (*i
 	if isSubsetted(root) {
 		return nil, fail(http.StatusUnprocessableEntity, "business-rule", "A subset of a resource (tag SUBSETTED) cannot be stored.")
 	}
+	if body, root, err = s.ownURLs(body, root); err != nil {
+		return nil, err
+	}
 	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
 }
 

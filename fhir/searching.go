@@ -107,7 +107,7 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.ex.Parse(at.types, pairs, r.prefers("handling=strict"))
+	q, err := s.ex.Parse(at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}

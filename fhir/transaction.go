@@ -134,7 +134,7 @@ func order(rank map[string]int, e *batchEntry) int {
 // aimAll finds what each write is about, refuses two writes of one resource,
 // and gives the references that stand for entries.
 func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
-	names, seen := map[string]search.Ref{}, map[search.Ref]bool{}
+	names, seen := map[string]search.Ref{}, map[search.Ref]*batchEntry{}
 	for _, e := range r.entries {
 		e.resp, e.done = nil, false
 		ref, err := s.aim(c, e)
@@ -144,16 +144,31 @@ func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
 		if ref.Type == "" || e.in.change == nil {
 			continue
 		}
-		if seen[ref] && !e.done {
+		if other := seen[ref]; other != nil && clash(other, e) {
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries write the same resource."))
 		}
-		seen[ref] = true
-		e.target = ref
-		if e.fullURL != "" {
-			names[e.fullURL] = ref
+		if seen[ref] == nil || !e.done {
+			seen[ref] = e
 		}
+		e.target = ref
+		if e.fullURL == "" {
+			continue
+		}
+		if _, ok := names[e.fullURL]; ok { // R4 bundle.html, bdl-7
+			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries have the same fullUrl."))
+		}
+		names[e.fullURL] = ref
 	}
 	return names, nil
+}
+
+// clash reports whether two entries about one resource cannot both be done: two
+// writes, or a deletion of what If-None-Exist found (R4 http 3.1.0.11.2).
+func clash(a, b *batchEntry) bool {
+	if a.done && b.done {
+		return false
+	}
+	return !a.done && !b.done || a.req.method == http.MethodDelete || b.req.method == http.MethodDelete
 }
 
 // aim gives the resource that an entry will write.
@@ -183,9 +198,9 @@ func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
 func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
 	sub := e.req
 	if cond := sub.header.Get("If-None-Exist"); cond != "" {
-		query := cond
-		if _, q, ok := strings.Cut(cond, "?"); ok {
-			query = q
+		query, err := s.ifNoneExist(cond, sub.in.typ)
+		if err != nil {
+			return search.Ref{}, err
 		}
 		found, n, err := s.matchOne(c, sub, sub.in.typ, query)
 		if err != nil {
@@ -208,6 +223,9 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 	err := eachString(in.root, func(v *tree.Value) error {
 		text := v.Text()
 		to, ok := names[text]
+		if !ok && v.Name == "reference" {
+			to, ok = names[s.beside(e, text)]
+		}
 		if ok && (v.Name == "reference" || strings.HasPrefix(text, "urn:")) {
 			edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: `"` + to.Type + "/" + to.ID + `"`})
 			return nil
@@ -245,6 +263,25 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 	}
 	e.req.in = &linked
 	return nil
+}
+
+// beside gives what a relative reference in an entry stands for: it is taken
+// from the root of the entry's own fullUrl, or from the base when it has none
+// (R4 bundle.html 2.36.4.1).
+func (s *service) beside(e *batchEntry, reference string) string {
+	if s.ex.ParseRef(reference).Type == "" || strings.Contains(reference, "://") {
+		return ""
+	}
+	root := s.PublicBase
+	if strings.Contains(e.fullURL, "://") {
+		own := "/" + e.req.in.typ + "/"
+		i := strings.LastIndex(e.fullURL, own)
+		if i < 0 {
+			return ""
+		}
+		root = e.fullURL[:i]
+	}
+	return root + "/" + reference
 }
 
 // eachString calls f with every string in a value.

@@ -17,9 +17,9 @@ func (s *service) create(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 	if cond := r.header.Get("If-None-Exist"); cond != "" {
-		_, query, found := strings.Cut(cond, "?")
-		if !found {
-			query = cond
+		query, err := s.ifNoneExist(cond, r.in.typ)
+		if err != nil {
+			return nil, err
 		}
 		e, n, err := s.matchOne(c, r, r.in.typ, query)
 		if err != nil {
@@ -92,6 +92,9 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 	}
 	if !filter.Passes(old.ID, old.Terms) {
 		return nil, notFound()
+	}
+	if len(r.header["If-None-Match"]) > 0 && unchanged(r, old) { // RFC 9110 13.1.2
+		return nil, fail(http.StatusPreconditionFailed, "conflict", "The resource is there already.")
 	}
 	if err := ifMatch(r, old); err != nil {
 		return nil, err

@@ -1,0 +1,107 @@
+package fhir_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func bodyOf(subject string) string {
+	return fmt.Sprintf(`{"resourceType":"Observation", "status":"final","code":{"text":"x"},"valueQuantity":{"value":1.50},"subject":{"reference":%q}}`, subject)
+}
+
+// What names this server by its private base, or by the other scheme, is kept
+// and told under the public base, and found by a relative reference; all else
+// keeps its bytes.
+// Covers: ER-02, ER-03
+func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
+	w := newWorld(t, 0)
+	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
+	for sent, kept := range map[string]string{
+		publicBase + "/Patient/a":                                        publicBase + "/Patient/a",
+		privateBase + "/Patient/a":                                       publicBase + "/Patient/a",
+		"http" + strings.TrimPrefix(publicBase, "https") + "/Patient/a":  publicBase + "/Patient/a",
+		"http" + strings.TrimPrefix(privateBase, "https") + "/Patient/a": publicBase + "/Patient/a",
+		privateBase + "x/Patient/a":                                      privateBase + "x/Patient/a",
+		"Patient/a":                                                      "Patient/a",
+	} {
+		a := w.do("POST", "/Observation", everything, bodyOf(sent)).want(201)
+		if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got, fmt.Sprintf(`"subject":{"reference":%q}`, kept)) || !strings.Contains(got, `1.50`) {
+			t.Errorf("%s: %s", sent, got)
+		}
+		id := strings.TrimPrefix(a.location(), "/Observation/")
+		want := 1
+		if strings.Contains(sent, "fhirx/") {
+			want = 0
+		}
+		if b := w.get("/Observation?patient=a&_id="+id, everything).bundle(); *b.Total != want {
+			t.Errorf("%s: found %d", sent, *b.Total)
+		}
+		entry := entryOf("POST", "Observation", bodyOf(sent))
+		tx := w.do("POST", "", everything, bundleOf("transaction", entry), "Prefer", "return=representation").want(200)
+		if !strings.Contains(tx.Body.String(), fmt.Sprintf(`{"reference":%q}`, kept)) {
+			t.Errorf("%s in a transaction: %s", sent, tx.Body)
+		}
+	}
+	if self := w.get("/Observation?patient=b,"+privateBase+"/Patient/a", everything).bundle().link("self"); strings.Contains(self, "private.test") {
+		t.Errorf("the self link tells the private base: %s", self)
+	}
+}
+
+func linked(fullURL, entry string) string {
+	return strings.Replace(entry, "{", `{"fullUrl":"`+fullURL+`",`, 1)
+}
+
+// R4 bundle.html 2.36.4.1: a relative reference is taken from the root of the
+// entry's own fullUrl.
+func TestTransactionResolvesRelativeReferences(t *testing.T) {
+	w := newWorld(t, 0)
+	const other = "https://other.test/r4"
+	patient := linked(other+"/Patient/p", entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`))
+	for fullURL, rewritten := range map[string]bool{other + "/Observation/o": true, "https://third.test/Observation/o": false} {
+		tx := w.do("POST", "", everything, bundleOf("transaction", patient, linked(fullURL, entryOf("POST", "Observation", bodyOf("Patient/p")))), "Prefer", "return=representation").want(200)
+		if got := !strings.Contains(tx.Body.String(), `"Patient/p"`); got != rewritten {
+			t.Errorf("%s: %s", fullURL, tx.Body)
+		}
+	}
+	here := linked(publicBase+"/Patient/p", entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`))
+	tx := w.do("POST", "", everything, bundleOf("transaction", here, entryOf("POST", "Observation", bodyOf("Patient/p"))), "Prefer", "return=representation").want(200)
+	if strings.Contains(tx.Body.String(), `"Patient/p"`) {
+		t.Errorf("%s", tx.Body)
+	}
+}
+
+// Covers: case 246
+func TestTransactionsThatContradictThemselves(t *testing.T) {
+	w := newWorld(t, 0)
+	w.do("PUT", "/Organization/o", everything, `{"resourceType":"Organization","id":"o","name":"N"}`).want(201)
+	org := `{"resourceType":"Organization","name":"N"}`
+	found := strings.Replace(entryOf("POST", "Organization", org), `"url":`, `"ifNoneExist":"name=N","url":`, 1)
+	gone := `{"request":{"method":"DELETE","url":"Organization/o"}}`
+	one := linked("urn:uuid:00000000-0000-4000-8000-000000000001", entryOf("POST", "Organization", org))
+	for name, entries := range map[string][]string{"deleted and found": {gone, found}, "found and deleted": {found, gone}, "one fullUrl": {one, one}} {
+		w.do("POST", "", everything, bundleOf("transaction", entries...)).want(400)
+		if w.get("/Organization/o", everything).Code != 200 {
+			t.Fatal(name, "was done in part")
+		}
+	}
+	w.do("POST", "", everything, bundleOf("transaction", found, found)).want(200)
+	for _, entry := range []string{`{}`, `"x"`, `5`} {
+		for _, typ := range []string{"batch", "transaction"} {
+			w.do("POST", "", everything, `{"resourceType":"Bundle","type":"`+typ+`","entry":`+entry+`}`).want(400)
+		}
+	}
+}
+
+func TestPreconditionsOfWrites(t *testing.T) {
+	w := newWorld(t, 0)
+	org := `{"resourceType":"Organization","id":"o","name":"N"}`
+	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", "*").want(201)
+	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", "*").want(412)
+	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", `W/"1"`).want(412)
+	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", `W/"7"`).want(200)
+	for cond, status := range map[string]int{"name=N": 200, "?name=N": 200, "Organization?name=N": 200, "/Organization?name=N": 200, publicBase + "/Organization?name=N": 200,
+		privateBase + "/Organization?name=N": 200, "Location?name=N": 400, "https://other.test/Organization?name=N": 400} {
+		w.do("POST", "/Organization", everything, org, "If-None-Exist", cond).want(status)
+	}
+}
