@@ -110,12 +110,8 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 	if p.at.path != "" {
 		base += "/" + p.at.path
 	}
-	self := base
-	if query := encodePairs(p.q.Used); query != "" {
-		self += "?" + query
-	}
 	b = append(b, `,"link":[`...)
-	b = appendLink(b, "self", self)
+	b = appendLink(b, "self", s.selfURL(p.at, p.q.Used))
 	n := len(p.found.Docs)
 	if p.q.Summary == "count" || p.q.Count == 0 || n == 0 {
 		return append(b, ']')
@@ -134,6 +130,18 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 		add("next", mark{'a', p.found.Position(p.to - 1)})
 	}
 	return append(b, ']')
+}
+
+// selfURL is what was done, as it would be asked for.
+func (s *service) selfURL(at lookup, used []search.Pair) string {
+	u := s.PublicBase
+	if at.path != "" {
+		u += "/" + at.path
+	}
+	if query := encodePairs(used); query != "" {
+		u += "?" + query
+	}
+	return u
 }
 
 func appendLink(b []byte, relation, url string) []byte {

@@ -202,12 +202,12 @@ func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string
 	} else {
 		b = append(b, ']')
 	}
-	b = appendLink(append(b, `,"link":[`...), "self", s.PublicBase+"/"+at.path)
+	q := &search.Query{}
+	if q.Used, _, err = s.openPage(r, at); err != nil {
+		return nil, err
+	}
+	b = appendLink(append(b, `,"link":[`...), "self", s.selfURL(at, q.Used))
 	if more {
-		q := &search.Query{Used: r.query}
-		if r.get(pageParam) != "" {
-			q.Used, _, _ = s.openPage(r, at)
-		}
 		m := mark{'a', binary.BigEndian.AppendUint64(nil, last)}
 		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, q, m))
 	}

@@ -27,6 +27,9 @@ func (s *service) validateOperation(sn Snapshot, r *request) (*response, error) 
 		return nil, err
 	}
 	issues := s.validateBody(r.body, typ)
+	if r.get("profile") != "" || r.get("mode") != "" {
+		issues = append(issues, issue{severity: "warning", code: "not-supported", detail: "Judged by R4's own definitions: profile and mode are not looked at."})
+	}
 	if len(issues) == 0 {
 		issues = []issue{{severity: "information", code: "informational", detail: "No complaint."}}
 	}
@@ -56,7 +59,39 @@ func (s *service) validateBody(body []byte, typ string) []issue {
 	return s.issues(root, false)
 }
 
-// everything answers GET [base]/Patient/id/$everything: the patient, its
+// prepareEverything takes the parameters of a POST out of its body, which is
+// Parameters or empty (R4 operations.html 3.2.0.1).
+func (s *service) prepareEverything(r *request) error {
+	if r.method != http.MethodPost || len(r.body) == 0 {
+		return nil
+	}
+	if err := bodyType(r.header, resourceTypes...); err != nil {
+		return err
+	}
+	root, err := tree.Parse(r.body)
+	if err != nil {
+		return err
+	}
+	if root.Get("resourceType").Text() != "Parameters" {
+		return fail(http.StatusBadRequest, "invalid", "The body is no Parameters.")
+	}
+	params := root.Get("parameter").Each()
+	for i := range params {
+		p := search.Pair{Name: params[i].Get("name").Text()}
+		for j := range params[i].Items {
+			if m := &params[i].Items[j]; strings.HasPrefix(m.Name, "value") {
+				p.Value = m.Literal()
+			}
+		}
+		if hasControl(p.Name) || hasControl(p.Value) {
+			return fail(http.StatusBadRequest, "value", "A parameter holds a control character.")
+		}
+		r.query = append(r.query, p)
+	}
+	return nil
+}
+
+// everything answers GET and POST [base]/Patient/id/$everything: the patient, its
 // compartment, and what these refer to outside it, as far as the grant reads.
 func (s *service) everything(sn Snapshot, r *request) (*response, error) {
 	if r.path[0] != "Patient" {
@@ -71,7 +106,7 @@ func (s *service) everything(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := readEverything(pairs)
+	w, err := readEverything(pairs, r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +122,7 @@ type everythingQuery struct {
 	count      int // 0 for all at once
 }
 
-func readEverything(pairs []search.Pair) (everythingQuery, error) {
+func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 	var w everythingQuery
 	for _, p := range pairs {
 		ok := true
@@ -113,6 +148,9 @@ func readEverything(pairs []search.Pair) (everythingQuery, error) {
 			q := &search.Query{}
 			ok = search.SetCount(q, p.Value) == nil
 			w.count = max(q.Count, 1)
+		case "_format", "_pretty":
+		default:
+			ok = !strict
 		}
 		if !ok {
 			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
@@ -182,12 +220,16 @@ func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []sea
 	p := &page{at: at, q: &search.Query{Used: pairs}}
 	b := append([]byte(nil), `{"resourceType":"Bundle","type":"searchset","total":`...)
 	b = append(strconv.AppendInt(b, int64(len(docs)), 10), `,"link":[`...)
-	b = appendLink(b, "self", s.PublicBase+"/"+at.path)
+	b = appendLink(b, "self", s.selfURL(at, pairs))
 	if to < len(docs) {
 		next := mark{'a', binary.BigEndian.AppendUint64(nil, docs[to-1])}
 		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, p.q, next))
 	}
-	b = append(b, `],"entry":[`...)
+	b = append(b, ']')
+	if from == to { // an empty array is no FHIR
+		return &response{status: http.StatusOK, body: append(b, '}')}, nil
+	}
+	b = append(b, `,"entry":[`...)
 	start := len(b)
 	var err error
 	for _, doc := range docs[from:to] {

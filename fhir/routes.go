@@ -10,6 +10,7 @@ func allRoutes() routes {
 		searchSystem      = &interaction{name: "search-system", read: (*service).searchSystem}
 		searchCompartment = &interaction{name: "search-type", read: (*service).searchCompartment}
 		validate          = &interaction{name: "$validate", read: (*service).validateOperation}
+		everything        = &interaction{name: "$everything", prepare: (*service).prepareEverything, read: (*service).everything}
 		bundle            = &interaction{name: "batch", prepare: (*service).prepareBundle, entries: true}
 	)
 	return routes{
@@ -35,7 +36,7 @@ func allRoutes() routes {
 		"/Type/id/_history":         {"GET": {name: "history-instance", read: (*service).historyInstance}},
 		"/Type/id/_history/version": {"GET": {name: "vread", read: (*service).vread}},
 		"/Type/id/$validate":        {"POST": validate},
-		"/Type/id/$everything":      {"GET": {name: "$everything", read: (*service).everything}},
+		"/Type/id/$everything":      {"GET": everything, "POST": everything},
 		"/Type/id/Type":             {"GET": searchCompartment},
 		"/Type/id/Type/_search":     {"GET": searchCompartment, "POST": searchCompartment},
 	}
