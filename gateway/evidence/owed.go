@@ -39,7 +39,9 @@ func openOwed(path string) (*owed, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	lock(f) // another that writes the same file is none of ours to judge
+	if !lock(f) { // the page of a program that still runs is none of ours to change or remove
+		return nil, 0, f.Close()
+	}
 	// Written now, so that a full disk is met here and not at a later store.
 	var b [8]byte
 	f.ReadAt(b[:], 0)
