@@ -44,7 +44,7 @@ func (w *world) close() {
 }
 
 func newWorld(out io.Writer, resources int) (*world, error) {
-	dir, err := os.MkdirTemp("", "bench-fhir")
+	dir, err := os.MkdirTemp("", "fhirbench")
 	if err != nil {
 		return nil, err
 	}

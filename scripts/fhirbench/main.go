@@ -1,8 +1,8 @@
-// Command bench-fhir measures the FHIR service against a bare gorilla/mux and
+// Command fhirbench measures the FHIR service against a bare gorilla/mux and
 // Bolt handler that serves the same bytes with no checks, in the same run and
 // by turns, and prints ratios against the project's goals.
 //
-//	go run ./scripts/bench-fhir [-resources 10000,100000] [-seconds 2] [-rounds 3]
+//	scripts/bench-fhir [-resources 10000,100000] [-seconds 2] [-rounds 3]
 //
 // The load comes from this process: raw keep-alive connections that write
 // prepared requests and read answers by their Content-Length. Server and load
@@ -24,7 +24,7 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	fs := flag.NewFlagSet("bench-fhir", flag.ContinueOnError)
+	fs := flag.NewFlagSet("fhirbench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	sizes := fs.String("resources", "10000,100000", "sizes of the population, in resources")
 	seconds := fs.Float64("seconds", 2, "length of one measurement")
@@ -37,12 +37,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if *profile != "" {
 		f, err := os.Create(*profile)
 		if err != nil {
-			fmt.Fprintln(stderr, "bench-fhir:", err)
+			fmt.Fprintln(stderr, "fhirbench:", err)
 			return 2
 		}
 		defer f.Close()
 		if err := pprof.StartCPUProfile(f); err != nil {
-			fmt.Fprintln(stderr, "bench-fhir:", err)
+			fmt.Fprintln(stderr, "fhirbench:", err)
 			return 2
 		}
 		defer pprof.StopCPUProfile()
@@ -54,7 +54,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			err = measure(stdout, n, time.Duration(*seconds*float64(time.Second)), *rounds, *only)
 		}
 		if err != nil {
-			fmt.Fprintln(stderr, "bench-fhir:", err)
+			fmt.Fprintln(stderr, "fhirbench:", err)
 			return 1
 		}
 	}
