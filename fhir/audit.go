@@ -2,16 +2,12 @@ package fhir
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"fhirdest.example/fhir/search"
 )
 
 const (
@@ -23,7 +19,7 @@ const (
 // shared commit; those of changes are stored with the change.
 type auditor struct {
 	mu      sync.Mutex
-	pending []Entry
+	pending []PackedRecord
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
 }
@@ -32,10 +28,13 @@ type auditor struct {
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
 // later takes a record for the next commit. It waits when too many wait.
-func (s *service) auditLater(e Entry) error {
+func (s *service) auditLater(p PackedRecord) error {
 	a := &s.audit
 	a.mu.Lock()
-	a.pending = append(a.pending, e)
+	if a.pending == nil {
+		a.pending = make([]PackedRecord, 0, auditPending)
+	}
+	a.pending = append(a.pending, p)
 	n := len(a.pending)
 	if n == 1 {
 		a.timer = time.AfterFunc(auditDelay, func() { s.flushAudit() })
@@ -60,7 +59,12 @@ func (s *service) flushAudit() error {
 	if len(batch) == 0 {
 		return broken
 	}
-	err := s.putAll(context.Background(), batch)
+	err := s.Store.Update(context.Background(), func(c Change) error {
+		for _, p := range batch {
+			c.PutRecord(p)
+		}
+		return nil
+	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.broken = nil; err != nil {
@@ -87,194 +91,29 @@ func (s *service) auditReady() error {
 // Close stores the records that wait.
 func (s *service) Close() error { return s.flushAudit() }
 
-// actions gives AuditEvent.action and whether the interaction is a query.
-var actions = map[string]struct {
-	action string
-	query  bool
-}{
-	"create": {"C", false}, "read": {"R", false}, "vread": {"R", false}, "update": {"U", false}, "patch": {"U", false},
-	"delete": {"D", false}, "search-type": {"E", true}, "search-system": {"E", true}, "history-instance": {"R", false},
-	"history-type": {"E", true}, "history-system": {"E", true}, "$validate": {"E", false}, "$everything": {"E", false},
-	"batch": {"E", false}, // one that is refused as a whole
-}
-
-// auditRecord makes the AuditEvent of an interaction that is done, or failed.
-func (s *service) auditRecord(r *request, in *interaction, err error) Entry {
-	now := r.now.UTC().Truncate(time.Millisecond)
-	rec := record{r: r, in: in, now: now, id: newID(now), outcome: "0", subtype: in.name}
+// auditRecord says what the AuditEvent of an interaction that is done, or
+// failed, will say.
+func (s *service) auditRecord(r *request, in *interaction, err error) PackedRecord {
+	rec := Record{Base: s.PublicBase, Client: r.grant.Client, TokenID: r.grant.TokenID, Purposes: r.grant.Purposes,
+		At: r.now, Interaction: in.name, Subtype: in.name, Outcome: "0", RequestID: requestID(r.header), Patients: r.notes.patients}
 	if err != nil {
-		rec.failed, rec.outcome = asFailure(err), "4"
-		if rec.failed.status >= 500 {
-			rec.outcome = "8"
+		f := asFailure(err)
+		rec.Outcome, rec.Failure = "4", fmt.Sprintf("%d %s", f.status, f.issues[0].code)
+		if f.status >= 500 {
+			rec.Outcome = "8"
 		}
 	}
 	if strings.HasPrefix(in.name, "$") {
-		rec.subtype = "operation"
+		rec.Subtype = "operation"
 	} else if in.entries && r.bundleType == "transaction" {
-		rec.subtype = "transaction"
+		rec.Subtype = "transaction"
 	}
-	return Entry{Type: "AuditEvent", ID: rec.id, Version: 1, Updated: now, Body: s.appendAudit(make([]byte, 0, 1536), &rec), Terms: rec.terms()}
-}
-
-// record is what one AuditEvent says.
-type record struct {
-	r                    *request
-	in                   *interaction
-	id, outcome, subtype string
-	now                  time.Time
-	failed               *failure
-}
-
-// terms are the record's search terms, those that Extract would find in it.
-func (rec *record) terms() search.Terms {
-	b := search.NewBuilder("AuditEvent", search.Stamp{ID: rec.id, Updated: rec.now})
-	b.Token("type", eventTypeSystem, "rest")
-	b.Token("subtype", interactionSystem, rec.subtype)
-	b.Code("action", actions[rec.in.name].action)
-	b.Code("outcome", rec.outcome)
-	b.Date("date", rec.now)
-	b.Identifier("agent", "", rec.r.grant.Client)
-	if rec.r.grant.TokenID != "" {
-		b.URI("policy", tokenPolicy+rec.r.grant.TokenID)
-	}
-	for _, p := range rec.r.notes.patients {
-		b.Ref("entity", "Patient", p, "")
-		b.Ref("patient", "Patient", p, "")
-		b.Token("entity-type", objectSystem, "1")
-		b.Token("entity-role", roleSystem, "1")
-	}
-	rec.dataTerms(b)
-	if id := requestID(rec.r.header); id != "" {
-		b.Identifier("entity", "", id)
-		b.Token("entity-type", requestSystem, "XrequestId")
-	}
-	return b.Terms()
-}
-
-func (rec *record) dataTerms(b *search.Builder) {
-	if actions[rec.in.name].query {
-		b.Token("entity-type", objectSystem, "2")
-		b.Token("entity-role", roleSystem, "24")
-		return
-	}
-	for _, e := range rec.r.notes.touched {
-		version := strconv.FormatUint(e.Version, 10)
-		b.Ref("entity", e.Type, e.ID, version)
-		if e.Type == "Patient" {
-			b.Ref("patient", e.Type, e.ID, version)
-		}
-		b.Token("entity-type", objectSystem, "2")
-		b.Token("entity-role", roleSystem, "4")
-	}
-}
-
-const (
-	instant           = "2006-01-02T15:04:05.000Z"
-	eventTypeSystem   = "http://terminology.hl7.org/CodeSystem/audit-event-type"
-	interactionSystem = "http://hl7.org/fhir/restful-interaction"
-	objectSystem      = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
-	roleSystem        = "http://terminology.hl7.org/CodeSystem/object-role"
-	requestSystem     = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
-	tokenPolicy       = "urn:ietf:params:oauth:jti:"
-
-	eventType = `"type":{"system":"` + eventTypeSystem + `","code":"rest","display":"RESTful Operation"}`
-	subtypes  = `,"subtype":[{"system":"` + interactionSystem + `","code":"`
-	dicom     = `{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"`
-	objects   = `"type":{"system":"` + objectSystem + `","code":"`
-	roles     = `"},"role":{"system":"` + roleSystem + `","code":"`
-)
-
-func (s *service) appendAudit(b []byte, rec *record) []byte {
-	stamp, act := rec.now.Format(instant), actions[rec.in.name]
-	b = append(b, `{"resourceType":"AuditEvent","id":"`+rec.id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType+subtypes...)
-	b = append(b, rec.subtype+`"}],"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.outcome+`"`...)
-	if rec.failed != nil {
-		b = appendString(append(b, `,"outcomeDesc":`...), fmt.Sprintf("%d %s", rec.failed.status, rec.failed.issues[0].code))
-	}
-	b = appendPurposes(b, rec.r.grant.Purposes)
-	b = s.appendAgents(b, rec.r, act.action)
-	b = append(b, `,"source":{"observer":{"display":`...)
-	b = append(appendString(b, s.PublicBase), `}}`...)
-	return append(appendEntities(b, rec.r, act.query), '}')
-}
-
-// appendPurposes writes purposes of use; the form of UDAP is system#code.
-func appendPurposes(b []byte, purposes []string) []byte {
-	for i, p := range purposes {
-		b = append(b, pick(i == 0, `,"purposeOfEvent":[`, `,`)...)
-		system, code, ok := strings.Cut(p, "#")
-		if !ok {
-			system, code = "", p
-		}
-		b = append(b, `{"coding":[{`...)
-		if system != "" {
-			b = append(appendString(append(b, `"system":`...), system), ',')
-		}
-		b = append(appendString(append(b, `"code":`...), code), `}]}`...)
-	}
-	if len(purposes) > 0 {
-		b = append(b, ']')
-	}
-	return b
-}
-
-func pick(first bool, yes, no string) string {
-	if first {
-		return yes
-	}
-	return no
-}
-
-// appendAgents writes client and server with the roles that IHE's basic audit
-// profiles give them: source and destination of what moves.
-func (s *service) appendAgents(b []byte, r *request, action string) []byte {
-	client, server := "110153", "110152" // source, destination
-	if action == "R" {
-		client, server = server, client
-	}
-	if action == "D" {
-		client = "110150" // application
-	}
-	b = append(b, `,"agent":[{"type":`+dicom+client+`"}]},"who":{"identifier":{"value":`...)
-	b = append(appendString(b, r.grant.Client), `}},"requestor":true`...)
-	if r.grant.TokenID != "" {
-		b = append(appendString(append(b, `,"policy":[`...), tokenPolicy+r.grant.TokenID), ']')
-	}
-	b = append(b, `},{"type":`+dicom+server+`"}]},"who":{"display":`...)
-	return append(appendString(b, s.PublicBase), `},"requestor":false}]`...)
-}
-
-// appendEntities writes what it was about: the patients, the resources (of a
-// search, the query in their place), and the client's own name for the
-// request.
-func appendEntities(b []byte, r *request, query bool) []byte {
-	start := len(b)
-	next := func() { b = append(b, pick(len(b) == start, `,"entity":[`, `,`)...) }
-	for _, p := range r.notes.patients {
-		next()
-		b = appendString(append(b, `{"what":{"reference":`...), "Patient/"+p)
-		b = append(b, `},`+objects+`1`+roles+`1"}}`...)
-	}
-	if query {
-		next()
-		b = append(b, `{`+objects+`2`+roles+`24"},"query":"`...)
-		b = append(base64.StdEncoding.AppendEncode(b, []byte(r.asked())), `"}`...)
+	if actions[in.name].query {
+		rec.Query = r.asked()
 	} else {
-		for _, e := range r.notes.touched {
-			next()
-			b = appendString(append(b, `{"what":{"reference":`...), e.Type+"/"+e.ID+"/_history/"+strconv.FormatUint(e.Version, 10))
-			b = append(b, `},`+objects+`2`+roles+`4"}}`...)
-		}
+		rec.Touched = r.notes.touched
 	}
-	if id := requestID(r.header); id != "" {
-		next()
-		b = append(b, `{"what":{"identifier":{"value":`...)
-		b = append(appendString(b, id), `}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
-	}
-	if len(b) > start {
-		b = append(b, ']')
-	}
-	return b
+	return rec.Pack()
 }
 
 // asked is the request as it was made, for the record.

@@ -177,7 +177,7 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 			req.notes = notes{}
 			resp, err := in.change(s, c, req)
 			if err == nil {
-				err = s.auditWith(c, req, in)
+				s.auditWith(c, req, in)
 			}
 			return resp, err
 		})
@@ -199,9 +199,8 @@ func (s *service) changing(req *request, change func(*service, Change, *request)
 }
 
 // auditWith stores the record of a change with the change.
-func (s *service) auditWith(c Change, req *request, in *interaction) error {
-	_, err := c.Put(s.auditRecord(req, in, nil))
-	return err
+func (s *service) auditWith(c Change, req *request, in *interaction) {
+	c.PutRecord(s.auditRecord(req, in, nil))
 }
 
 // interaction is one thing that can be done at a kind of path.

@@ -33,7 +33,8 @@ type Snapshot interface {
 	// until f returns false. Numbers seq count changes in the order in which
 	// they were committed.
 	Changes(typ string, before uint64, f func(seq, doc, version uint64) bool)
-	// Each calls f with the number of every resource until it returns false.
+	// Each calls f with the number of every resource that was put, in order,
+	// until it returns false.
 	Each(f func(doc uint64) bool)
 	// Setting gives a value that the server keeps for itself, nil if none.
 	Setting(name string) []byte
@@ -44,11 +45,14 @@ type Change interface {
 	Snapshot
 	// Put keeps e as its resource's current version, indexes its Terms in the
 	// place of the former ones, and keeps the former version as history. A
-	// resource without a number gets one. An AuditEvent has one version only. It fails on a
-	// failing disk only.
+	// resource without a number gets one. It fails on a failing disk only.
 	Put(e Entry) (doc uint64, err error)
+	// PutRecord keeps a record: from the commit on, the store has its
+	// AuditEvent (Record.Entry), current and first version at once.
+	PutRecord(p PackedRecord)
 	// DropIndex empties the index, and Reindex gives a resource that is not
-	// in it other terms, without a new version.
+	// in it other terms, without a new version. Records are indexed again by
+	// the store itself.
 	DropIndex() error
 	Reindex(doc uint64, t search.Terms) error
 	// SetSetting keeps a value for the server itself.

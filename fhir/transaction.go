@@ -88,9 +88,7 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 		if err := s.doEntry(c, e); err != nil {
 			return nil, e.refuse(err)
 		}
-		if err := s.auditWith(c, e.req, e.in); err != nil {
-			return nil, err
-		}
+		s.auditWith(c, e.req, e.in)
 	}
 	return s.results(r, "transaction-response"), nil
 }

@@ -261,43 +261,94 @@ func cancelled(t *testing.T, s fhir.Store) {
 	})
 }
 
-// records of what happened come many in one change, and few; all are found.
+// records come many in one change, and few; all are found, and all are told by
+// Changes and by their numbers.
 func records(t *testing.T, s fhir.Store) {
+	const n = 6000
+	names := []string{"read", "create", "update", "delete", "search-type"}
 	put := func(from, to int) {
 		update(t, s, func(c fhir.Change) error {
 			for i := from; i < to; i++ {
-				b := search.NewBuilder("AuditEvent", search.Stamp{ID: fmt.Sprint("a", i), Updated: now})
-				b.Code("action", string("CRUDE"[i%5]))
-				b.Ref("entity", "Patient", fmt.Sprint("p", i%97), "")
-				if _, err := c.Put(fhir.Entry{Type: "AuditEvent", ID: fmt.Sprint("a", i), Version: 1, Updated: now, Body: []byte("{}"), Terms: b.Terms()}); err != nil {
-					return err
-				}
+				rec := fhir.Record{Client: fmt.Sprint("c", i%3), At: now, Interaction: names[i%5], Subtype: names[i%5], Outcome: "0", Patients: []string{fmt.Sprint("p", i%97)}}
+				c.PutRecord(rec.Pack())
 			}
 			return nil
 		})
 	}
 	put(0, 1000)
 	put(1000, 1003)
+	doc := put1(t, s)
 	put(1003, 1200)
-	for from := 1200; from < 2000; from += 10 {
+	for from := 1200; from < n; from += 10 {
 		put(from, from+10)
+		if from == 3000 {
+			update(t, s, func(c fhir.Change) error { return c.DropIndex() })
+			update(t, s, func(c fhir.Change) error { return c.Reindex(doc, entry(t, doc, "Observation", "o", 1, "final").Terms) })
+		}
 	}
-	x := search.Extractor{}
-	all := func(string) search.Filter { return search.Everything() }
 	view(t, s, func(sn fhir.Snapshot) {
 		for query, want := range map[search.Pair]int{
-			{Name: "action", Value: "R"}: 400, {Name: "action", Value: "X"}: 0, {Name: "action:not", Value: "R"}: 1600,
-			{Name: "entity", Value: "Patient/p3"}: 21, {Name: "entity", Value: "p96"}: 20, {Name: "_id", Value: "a1001"}: 1,
-			{Name: "_lastUpdated", Value: "2026"}: 2000, {Name: "entity:missing", Value: "true"}: 0,
+			{Name: "action", Value: "R"}: n / 5, {Name: "action", Value: "X"}: 0, {Name: "action:not", Value: "R"}: n - n/5,
+			{Name: "entity", Value: "Patient/p3"}: 62, {Name: "entity", Value: "p96"}: 61, {Name: "_id", Value: fhir.RecordID(17)}: 1,
+			{Name: "_lastUpdated", Value: "2026"}: n, {Name: "entity:missing", Value: "true"}: 0, {Name: "_id", Value: fhir.RecordID(doc)}: 0,
+			{Name: "_id", Value: "a0"}: 0, {Name: "_id", Value: "a999999"}: 0,
 		} {
-			q, err := x.Parse([]string{"AuditEvent"}, []search.Pair{query}, true)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
-			if err != nil || len(r.Docs) != want {
-				t.Errorf("%v finds %d, want %d (%v)", query, len(r.Docs), want, err)
+			if got := len(found(t, sn, query)); got != want {
+				t.Errorf("%v finds %d, want %d", query, got, want)
 			}
 		}
+		if got := status(sn, "final"); len(got) != 1 {
+			t.Errorf("%v beside the records", got)
+		}
+		told(t, sn, n)
 	})
+}
+
+func put1(t *testing.T, s fhir.Store) uint64 {
+	return put(t, s, entry(t, 0, "Observation", "o", 1, "final"))
+}
+
+// found gives the AuditEvents that one parameter finds.
+func found(t *testing.T, sn fhir.Snapshot, query search.Pair) []uint64 {
+	t.Helper()
+	x := search.Extractor{}
+	q, err := x.Parse([]string{"AuditEvent"}, []search.Pair{query}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func(string) search.Filter { return search.Everything() }
+	r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Docs
+}
+
+// told holds Changes of n records and one resource more against their numbers.
+func told(t *testing.T, sn fhir.Snapshot, n int) {
+	t.Helper()
+	count, after := map[string]int{}, uint64(1<<63)
+	sn.Changes("", 0, func(seq, doc, version uint64) bool {
+		e, ok := sn.Version(doc, version)
+		if !ok || seq >= after || e.Doc != doc {
+			t.Fatalf("change %d of %d after %d: %+v", seq, doc, after, e)
+		}
+		if back, ok := sn.Find(e.Type, e.ID); !ok || back != doc {
+			t.Fatalf("%s/%s is %d, was %d", e.Type, e.ID, back, doc)
+		}
+		count[e.Type]++
+		after = seq
+		return true
+	})
+	if count["AuditEvent"] != n || count["Observation"] != 1 {
+		t.Errorf("changes: %v", count)
+	}
+	for _, before := range []uint64{2, 500, 1001, 1002, uint64(n)} {
+		sn.Changes("", before, func(seq, _, _ uint64) bool {
+			if seq != before-1 {
+				t.Errorf("before %d stands %d", before, seq)
+			}
+			return false
+		})
+	}
 }

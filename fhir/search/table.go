@@ -178,3 +178,19 @@ func Compartment(typ string) []string { return tables().compartment[typ] }
 
 // key starts every term of the parameter.
 func (p *Param) key() []byte { return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id) }
+
+// TermRange gives the stretch of index keys (from <= key < to) that resources
+// of a type have: all of it one parameter after another.
+func TermRange(typ string) (from, to []byte) {
+	first := true
+	for _, p := range tables().params[typ] {
+		if k := p.key(); first || string(k) < string(from) {
+			from = k
+		}
+		if k := after(p.key()); first || string(k) > string(to) {
+			to = k
+		}
+		first = false
+	}
+	return from, to
+}

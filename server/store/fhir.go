@@ -15,8 +15,9 @@ import (
 //
 // Layout: "docs" has a resource's number and its current version; "ids" has
 // type NUL id and the number; "versions" has number and version, and what was
-// current before; "index" has a term, NUL and number, "segments" the same for
-// what never changes; "log" has a bucket per type of change number, and the resource and version that it made.
+// current before; "index" has a term, NUL and number; "records" and "segments"
+// have the audit records and their part of the index; "log" has a bucket per
+// type of change number, and the resource and version that it made.
 type FHIR struct {
 	db *bbolt.DB
 
@@ -27,7 +28,7 @@ type FHIR struct {
 	closed  bool
 }
 
-var fhirSchema = Schema{Kind: "fhir", Version: 3, Buckets: []string{"docs", "ids", "versions", "index", "segments", "log", "settings"}}
+var fhirSchema = Schema{Kind: "fhir", Version: 4, Buckets: []string{"docs", "ids", "versions", "index", "segments", "records", "log", "settings"}}
 
 // maxShared bounds how many updates one commit may carry.
 const maxShared = 256

@@ -3,39 +3,18 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"sort"
-
-	"go.etcd.io/bbolt"
-
-	"fhirdest.example/fhir"
-	"fhirdest.example/fhir/search"
 )
 
-// The records of reads come many at a time and never change. Their index keys
-// do not go into the tree one by one, which would touch a page for each, but
-// as one segment for each commit: the keys in order, each without what it
-// shares with the one before, in blocks that can be searched.
+// Records never change. Their index keys do not go into the tree one by one,
+// which would touch a page for each, but as one segment for many records: the
+// keys in order, each without what it shares with the one before, in blocks
+// that can be searched.
 
-// Small segments are merged into larger ones, so that a search has few to look
-// through: sixteen of a tier make one of the next.
-const (
-	segmentBlock = 32   // keys between two that stand in full
-	segmentLeast = 4    // resources for which a segment is worth its while
-	tierFan      = 16   // segments of a tier that are merged
-	topTier      = 2    // its segments stay as they are
-	tierSize     = 8192 // keys from which on a segment begins a tier higher
-)
-
-// unchanging are types whose resources get one version only.
-var unchanging = map[string]bool{"AuditEvent": true}
-
-// rangeKey names the setting that holds the parameters (first and last) that
-// segments have keys of.
-var rangeKey = []byte("segment-range")
+const segmentBlock = 32 // keys between two that stand in full
 
 // encodeSegment writes keys that are in order.
-func encodeSegment(keys []indexChange) []byte {
+func encodeSegment(keys [][]byte) []byte {
 	var b []byte
 	var blocks []uint32
 	var last []byte
@@ -44,12 +23,12 @@ func encodeSegment(keys []indexChange) []byte {
 		if i%segmentBlock == 0 {
 			blocks = append(blocks, uint32(len(b)))
 		} else {
-			shared = common(last, k.key)
+			shared = common(last, k)
 		}
 		b = binary.AppendUvarint(b, uint64(shared))
-		b = binary.AppendUvarint(b, uint64(len(k.key)-shared))
-		b = append(b, k.key[shared:]...)
-		last = k.key
+		b = binary.AppendUvarint(b, uint64(len(k)-shared))
+		b = append(b, k[shared:]...)
+		last = k
 	}
 	end := uint32(len(b))
 	for _, at := range blocks {
@@ -119,150 +98,4 @@ func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) boo
 		}
 	}
 	return true
-}
-
-// putSegment stores keys that are in order.
-func (s *state) putSegment(keys []indexChange) error {
-	low, high := keys[0].key[:2], keys[len(keys)-1].key[:2]
-	if r := s.settings.Get(rangeKey); len(r) == 4 {
-		low, high = lesser(low, r[:2]), greater(high, r[2:])
-	}
-	tier := byte(0)
-	for n := len(keys); n > tierSize && tier < topTier; n /= tierFan {
-		tier++
-	}
-	return errors.Join(s.putTier(tier, encodeSegment(keys)),
-		s.settings.Put(rangeKey, append(append([]byte(nil), low...), high...)))
-}
-
-// putTier stores a segment; a tier that is full becomes a segment of the next.
-// Each tier has a bucket: Bolt writes a page's neighbours again with every
-// change, and large ones must not stand beside small ones.
-func (s *state) putTier(tier byte, encoded []byte) error {
-	b, err := s.segments.CreateBucketIfNotExists([]byte{tier})
-	if err != nil {
-		return err
-	}
-	b.FillPercent = 0.9
-	seq, err := b.NextSequence()
-	if err != nil {
-		return err
-	}
-	if err := b.Put(number(seq), encoded); err != nil || tier == topTier {
-		return err
-	}
-	merged, full := readTier(b)
-	if !full {
-		return nil
-	}
-	if err := s.segments.DeleteBucket([]byte{tier}); err != nil {
-		return err
-	}
-	inOrder(merged)
-	return s.putTier(tier+1, encodeSegment(merged))
-}
-
-// readTier gives the keys in a tier's segments when it is full.
-func readTier(b *bbolt.Bucket) (keys []indexChange, full bool) {
-	var all []segment
-	c := b.Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if g, ok := openSegment(v); ok {
-			all = append(all, g)
-		}
-	}
-	if len(all) < tierFan {
-		return nil, false
-	}
-	for _, g := range all {
-		var key []byte
-		for at, ok := 0, true; at < len(g.keys); {
-			if key, at, ok = g.next(at, key); !ok {
-				break
-			}
-			keys = append(keys, indexChange{key: bytes.Clone(key)})
-		}
-	}
-	return keys, true
-}
-
-func lesser(a, b []byte) []byte {
-	if bytes.Compare(a, b) < 0 {
-		return a
-	}
-	return b
-}
-
-func greater(a, b []byte) []byte {
-	if bytes.Compare(a, b) > 0 {
-		return a
-	}
-	return b
-}
-
-// scanSegments looks through all segments, if any may hold such keys.
-func (s *state) scanSegments(from, to []byte, f func(term []byte, doc uint64) bool) {
-	r := s.settings.Get(rangeKey)
-	if len(r) != 4 || bytes.Compare(to, r[:2]) <= 0 || bytes.Compare(from[:min(2, len(from))], r[2:]) > 0 {
-		return
-	}
-	for tier := byte(0); tier <= topTier; tier++ {
-		b := s.segments.Bucket([]byte{tier})
-		if b == nil {
-			continue
-		}
-		c := b.Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
-				return
-			}
-		}
-	}
-}
-
-// DropIndex implements fhir.Change.
-func (s *state) DropIndex() error {
-	s.wrote = true
-	s.keys, s.records, s.recorded = nil, nil, 0
-	for _, name := range []string{"index", "segments"} {
-		if err := s.tx.DeleteBucket([]byte(name)); err != nil {
-			return err
-		}
-		if _, err := s.tx.CreateBucket([]byte(name)); err != nil {
-			return err
-		}
-	}
-	if err := s.settings.Delete(rangeKey); err != nil {
-		return err
-	}
-	s.index, s.segments = s.tx.Bucket([]byte("index")), s.tx.Bucket([]byte("segments"))
-	return nil
-}
-
-// Reindex implements fhir.Change.
-func (s *state) Reindex(doc uint64, t search.Terms) error {
-	e, ok := s.Entry(doc)
-	if !ok {
-		return nil
-	}
-	s.wrote = true
-	e.Terms = t
-	s.addTerms(e)
-	return s.docs.Put(number(doc), encodeEntry(e))
-}
-
-// addTerms indexes a resource that has nothing in the index yet.
-func (s *state) addTerms(e fhir.Entry) {
-	if unchanging[e.Type] {
-		s.recorded++
-	}
-	e.Terms.Each(func(term []byte) bool {
-		c := indexChange{key: s.indexKey(term, e.Doc), n: len(s.keys)}
-		if unchanging[e.Type] {
-			s.records = append(s.records, c)
-		} else {
-			s.keys = append(s.keys, c)
-		}
-		return true
-	})
 }

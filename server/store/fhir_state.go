@@ -1,11 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
-	"maps"
-	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -15,23 +12,15 @@ import (
 
 // state is one transaction seen as fhir.Snapshot and fhir.Change.
 type state struct {
-	tx                                                  *bbolt.Tx
-	docs, ids, versions, index, segments, log, settings *bbolt.Bucket
+	tx                                                           *bbolt.Tx
+	docs, ids, versions, index, segments, records, log, settings *bbolt.Bucket
 
-	logs     map[string]*bbolt.Bucket // of log, those that were needed
-	keys     []indexChange            // of the index, to be done in order: see settle
-	records  []indexChange            // of resources that never change: see putSegment
-	recorded int                      // how many such resources
-	arena    []byte                   // where their keys stand
-	wrote    bool                     // something was changed since the job began
-	err      error                    // of settle, when it was a Scan that needed it
-}
-
-// indexChange is a key that comes or goes.
-type indexChange struct {
-	key []byte
-	n   int // in the order in which the changes came
-	del bool
+	logs  map[string]*bbolt.Bucket // of log, those that were needed
+	keys  []indexChange            // of the index, to be done in order: see settle
+	arena []byte                   // where their keys stand
+	fresh []fhir.PackedRecord      // to be stored with the commit
+	wrote bool                     // something was changed since the job began
+	err   error                    // of settle, when it was a Scan that needed it
 }
 
 var (
@@ -41,7 +30,7 @@ var (
 
 func newState(tx *bbolt.Tx) *state {
 	return &state{
-		tx: tx, logs: map[string]*bbolt.Bucket{}, segments: tx.Bucket([]byte("segments")),
+		tx: tx, segments: tx.Bucket([]byte("segments")), records: tx.Bucket([]byte("records")),
 		docs: tx.Bucket([]byte("docs")), ids: tx.Bucket([]byte("ids")),
 		versions: tx.Bucket([]byte("versions")), index: tx.Bucket([]byte("index")),
 		log: tx.Bucket([]byte("log")), settings: tx.Bucket([]byte("settings")),
@@ -58,6 +47,13 @@ func idKey(typ, id string) []byte {
 }
 
 func (s *state) Lookup(typ, id string) (uint64, bool) {
+	if typ == "AuditEvent" {
+		doc, ok := fhir.RecordDoc(id)
+		if ok {
+			_, ok = s.record(doc)
+		}
+		return doc, ok
+	}
 	v := s.ids.Get(idKey(typ, id))
 	if len(v) != 8 {
 		return 0, false
@@ -67,15 +63,22 @@ func (s *state) Lookup(typ, id string) (uint64, bool) {
 
 func (s *state) Find(typ, id string) (uint64, bool) {
 	doc, ok := s.Lookup(typ, id)
-	if !ok {
-		return 0, false
+	if !ok || typ == "AuditEvent" {
+		return doc, ok
 	}
 	v := s.docs.Get(number(doc))
 	return doc, len(v) > 0 && v[0]&flagDeleted == 0
 }
 
 func (s *state) Entry(doc uint64) (fhir.Entry, bool) {
-	return decodeEntry(doc, s.docs.Get(number(doc)))
+	if v := s.docs.Get(number(doc)); v != nil {
+		return decodeEntry(doc, v)
+	}
+	rec, ok := s.record(doc)
+	if !ok {
+		return fhir.Entry{}, false
+	}
+	return rec.Entry(doc), true
 }
 
 func (s *state) Identity(doc uint64) (typ, id string) {
@@ -84,8 +87,16 @@ func (s *state) Identity(doc uint64) (typ, id string) {
 }
 
 func (s *state) Terms(doc uint64) (string, search.Terms) {
-	e, _ := s.Entry(doc)
-	return e.ID, e.Terms
+	if v := s.docs.Get(number(doc)); v != nil {
+		e, _ := decodeEntry(doc, v)
+		return e.ID, e.Terms
+	}
+	rec, ok := s.record(doc)
+	if !ok {
+		return "", nil
+	}
+	id := fhir.RecordID(doc)
+	return id, rec.Terms(id)
 }
 
 func (s *state) Version(doc, version uint64) (fhir.Entry, bool) {
@@ -93,21 +104,6 @@ func (s *state) Version(doc, version uint64) (fhir.Entry, bool) {
 		return e, true
 	}
 	return decodeEntry(doc, s.versions.Get(binary.BigEndian.AppendUint64(number(doc), version)))
-}
-
-func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
-	s.settle()
-	c := s.index.Cursor()
-	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
-		n := len(k) - 9
-		if n < 2 {
-			continue
-		}
-		if !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
-			return
-		}
-	}
-	s.scanSegments(from, to, f)
 }
 
 func (s *state) Each(f func(doc uint64) bool) {
@@ -121,67 +117,6 @@ func (s *state) Setting(name string) []byte { return s.settings.Get([]byte(name)
 func (s *state) SetSetting(name string, value []byte) error {
 	s.wrote = true
 	return s.settings.Put([]byte(name), value)
-}
-
-// Changes implements fhir.Snapshot by stepping back through the logs of all
-// types asked for together.
-func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint64) bool) {
-	var heads []*head
-	if typ != "" {
-		heads = s.heads(heads, []byte(typ), before)
-	} else {
-		c := s.log.Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			heads = s.heads(heads, k, before)
-		}
-	}
-	for {
-		h := newest(heads)
-		if h == nil || !f(h.seq, h.doc, h.version) {
-			return
-		}
-		h.set(h.cursor.Prev())
-	}
-}
-
-// head is the next change of one type's log, going back.
-type head struct {
-	cursor            *bbolt.Cursor
-	seq, doc, version uint64 // seq 0: no more
-}
-
-func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
-	b := s.log.Bucket(typ)
-	if b == nil {
-		return heads
-	}
-	h := &head{cursor: b.Cursor()}
-	if before == 0 {
-		h.set(h.cursor.Last())
-	} else if k, _ := h.cursor.Seek(number(before)); k == nil {
-		h.set(h.cursor.Last())
-	} else {
-		h.set(h.cursor.Prev())
-	}
-	return append(heads, h)
-}
-
-func (h *head) set(k, v []byte) {
-	h.seq = 0
-	if len(k) == 8 && len(v) == 16 {
-		h.seq = binary.BigEndian.Uint64(k)
-		h.doc, h.version = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-	}
-}
-
-func newest(heads []*head) *head {
-	var best *head
-	for _, h := range heads {
-		if h.seq > 0 && (best == nil || h.seq > best.seq) {
-			best = h
-		}
-	}
-	return best
 }
 
 // Put implements fhir.Change.
@@ -216,107 +151,8 @@ func history(e fhir.Entry) fhir.Entry {
 	return e
 }
 
-func (s *state) logChange(e fhir.Entry) error {
-	b := s.logs[e.Type]
-	if b == nil {
-		var err error
-		if b, err = s.log.CreateBucketIfNotExists([]byte(e.Type)); err != nil {
-			return err
-		}
-		b.FillPercent = 0.9 // keys come in sequence
-		s.logs[e.Type] = b
-	}
-	seq, err := s.log.NextSequence()
-	if err != nil {
-		return err
-	}
-	return b.Put(number(seq), binary.BigEndian.AppendUint64(number(e.Doc), e.Version))
-}
-
-// reindex turns one set of terms into another. Both are in order.
-func (s *state) reindex(doc uint64, before, after search.Terms) {
-	old := list(before)
-	after.Each(func(term []byte) bool {
-		for len(old) > 0 && bytes.Compare(old[0], term) < 0 {
-			s.changeIndex(old[0], doc, true)
-			old = old[1:]
-		}
-		if len(old) > 0 && bytes.Equal(old[0], term) {
-			old = old[1:]
-			return true
-		}
-		s.changeIndex(term, doc, false)
-		return true
-	})
-	for _, term := range old {
-		s.changeIndex(term, doc, true)
-	}
-}
-
-func (s *state) changeIndex(term []byte, doc uint64, del bool) {
-	s.keys = append(s.keys, indexChange{s.indexKey(term, doc), len(s.keys), del})
-}
-
-func (s *state) indexKey(term []byte, doc uint64) []byte {
-	if need := len(term) + 9; cap(s.arena)-len(s.arena) < need {
-		s.arena = make([]byte, 0, max(need, 64<<10))
-	}
-	at := len(s.arena)
-	s.arena = append(append(s.arena, term...), 0)
-	s.arena = binary.BigEndian.AppendUint64(s.arena, doc)
-	return s.arena[at:len(s.arena):len(s.arena)]
-}
-
-// settle does the changes of the index in the order of their keys. Bolt splits
-// its pages at the end of a transaction only, so that keys in any other order
-// would each move half of a page that has grown large.
+// settle does what was put off to the end of the transaction.
 func (s *state) settle() error {
-	if s.recorded < segmentLeast {
-		s.keys = append(s.keys, s.records...)
-	} else {
-		inOrder(s.records)
-		s.err = errors.Join(s.err, s.putSegment(s.records))
-	}
-	s.records, s.recorded = nil, 0
-	inOrder(s.keys)
-	for _, c := range s.keys {
-		if c.del {
-			s.err = errors.Join(s.err, s.index.Delete(c.key))
-		} else {
-			s.err = errors.Join(s.err, s.index.Put(c.key, nil))
-		}
-	}
-	s.keys = s.keys[:0]
-	return s.err
-}
-
-// inOrder sorts keys. Those of one parameter mostly come in order already: that
-// is seen, and costs little, when each parameter is sorted by itself.
-func inOrder(keys []indexChange) {
-	byParam := map[[2]byte][]indexChange{}
-	for _, k := range keys {
-		p := [2]byte(k.key)
-		byParam[p] = append(byParam[p], k)
-	}
-	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int { return bytes.Compare(a[:], b[:]) })
-	keys = keys[:0]
-	for _, p := range params {
-		of := byParam[p]
-		slices.SortFunc(of, func(a, b indexChange) int {
-			if c := bytes.Compare(a.key, b.key); c != 0 {
-				return c
-			}
-			return a.n - b.n
-		})
-		keys = append(keys, of...)
-	}
-}
-
-func list(t search.Terms) [][]byte {
-	var all [][]byte
-	t.Each(func(term []byte) bool {
-		all = append(all, term)
-		return true
-	})
-	return all
+	s.settleIndex()
+	return errors.Join(s.err, s.settleRecords())
 }

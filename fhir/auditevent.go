@@ -1,0 +1,178 @@
+package fhir
+
+import (
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+)
+
+// Entry makes the record's AuditEvent.
+func (rec *Record) Entry(doc uint64) Entry {
+	id := RecordID(doc)
+	return Entry{Doc: doc, Type: "AuditEvent", ID: id, Version: 1, Updated: rec.At, Terms: rec.Terms(id), Body: rec.appendAudit(make([]byte, 0, 1536), id)}
+}
+
+// actions gives AuditEvent.action and whether the interaction is a query.
+var actions = map[string]struct {
+	action string
+	query  bool
+}{
+	"create": {"C", false}, "read": {"R", false}, "vread": {"R", false}, "update": {"U", false}, "patch": {"U", false},
+	"delete": {"D", false}, "search-type": {"E", true}, "search-system": {"E", true}, "history-instance": {"R", false},
+	"history-type": {"E", true}, "history-system": {"E", true}, "$validate": {"E", false}, "$everything": {"E", false},
+	"batch": {"E", false}, // one that is refused as a whole
+}
+
+// Terms are the AuditEvent's search terms, those that Extract would find in it.
+func (rec *Record) Terms(id string) search.Terms {
+	b := search.NewBuilder("AuditEvent", search.Stamp{ID: id, Updated: rec.At})
+	b.Token("type", eventTypeSystem, "rest")
+	b.Token("subtype", interactionSystem, rec.Subtype)
+	b.Code("action", actions[rec.Interaction].action)
+	b.Code("outcome", rec.Outcome)
+	b.Date("date", rec.At)
+	b.Identifier("agent", "", rec.Client)
+	if rec.TokenID != "" {
+		b.URI("policy", tokenPolicy+rec.TokenID)
+	}
+	for _, p := range rec.Patients {
+		b.Ref("entity", "Patient", p, "")
+		b.Ref("patient", "Patient", p, "")
+		b.Token("entity-type", objectSystem, "1")
+		b.Token("entity-role", roleSystem, "1")
+	}
+	rec.dataTerms(b)
+	if rec.RequestID != "" {
+		b.Identifier("entity", "", rec.RequestID)
+		b.Token("entity-type", requestSystem, "XrequestId")
+	}
+	return b.Terms()
+}
+
+func (rec *Record) dataTerms(b *search.Builder) {
+	if actions[rec.Interaction].query {
+		b.Token("entity-type", objectSystem, "2")
+		b.Token("entity-role", roleSystem, "24")
+		return
+	}
+	for _, e := range rec.Touched {
+		version := strconv.FormatUint(e.Version, 10)
+		b.Ref("entity", e.Type, e.ID, version)
+		if e.Type == "Patient" {
+			b.Ref("patient", e.Type, e.ID, version)
+		}
+		b.Token("entity-type", objectSystem, "2")
+		b.Token("entity-role", roleSystem, "4")
+	}
+}
+
+const (
+	instant           = "2006-01-02T15:04:05.000Z"
+	eventTypeSystem   = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+	interactionSystem = "http://hl7.org/fhir/restful-interaction"
+	objectSystem      = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+	roleSystem        = "http://terminology.hl7.org/CodeSystem/object-role"
+	requestSystem     = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+	tokenPolicy       = "urn:ietf:params:oauth:jti:"
+
+	eventType = `"type":{"system":"` + eventTypeSystem + `","code":"rest","display":"RESTful Operation"}`
+	subtypes  = `,"subtype":[{"system":"` + interactionSystem + `","code":"`
+	dicom     = `{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"`
+	objects   = `"type":{"system":"` + objectSystem + `","code":"`
+	roles     = `"},"role":{"system":"` + roleSystem + `","code":"`
+)
+
+func (rec *Record) appendAudit(b []byte, id string) []byte {
+	stamp, act := rec.At.Format(instant), actions[rec.Interaction]
+	b = append(b, `{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType+subtypes...)
+	b = append(b, rec.Subtype+`"}],"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.Outcome+`"`...)
+	if rec.Failure != "" {
+		b = appendString(append(b, `,"outcomeDesc":`...), rec.Failure)
+	}
+	b = appendPurposes(b, rec.Purposes)
+	b = rec.appendAgents(b, act.action)
+	b = append(b, `,"source":{"observer":{"display":`...)
+	b = append(appendString(b, rec.Base), `}}`...)
+	return append(rec.appendEntities(b, act.query), '}')
+}
+
+// appendPurposes writes purposes of use; the form of UDAP is system#code.
+func appendPurposes(b []byte, purposes []string) []byte {
+	for i, p := range purposes {
+		b = append(b, pick(i == 0, `,"purposeOfEvent":[`, `,`)...)
+		system, code, ok := strings.Cut(p, "#")
+		if !ok {
+			system, code = "", p
+		}
+		b = append(b, `{"coding":[{`...)
+		if system != "" {
+			b = append(appendString(append(b, `"system":`...), system), ',')
+		}
+		b = append(appendString(append(b, `"code":`...), code), `}]}`...)
+	}
+	if len(purposes) > 0 {
+		b = append(b, ']')
+	}
+	return b
+}
+
+func pick(first bool, yes, no string) string {
+	if first {
+		return yes
+	}
+	return no
+}
+
+// appendAgents writes client and server with the roles that IHE's basic audit
+// profiles give them: source and destination of what moves.
+func (rec *Record) appendAgents(b []byte, action string) []byte {
+	client, server := "110153", "110152" // source, destination
+	if action == "R" {
+		client, server = server, client
+	}
+	if action == "D" {
+		client = "110150" // application
+	}
+	b = append(b, `,"agent":[{"type":`+dicom+client+`"}]},"who":{"identifier":{"value":`...)
+	b = append(appendString(b, rec.Client), `}},"requestor":true`...)
+	if rec.TokenID != "" {
+		b = append(appendString(append(b, `,"policy":[`...), tokenPolicy+rec.TokenID), ']')
+	}
+	b = append(b, `},{"type":`+dicom+server+`"}]},"who":{"display":`...)
+	return append(appendString(b, rec.Base), `},"requestor":false}]`...)
+}
+
+// appendEntities writes what it was about: the patients, the resources (of a
+// search, the query in their place), and the client's own name for the
+// request.
+func (rec *Record) appendEntities(b []byte, query bool) []byte {
+	start := len(b)
+	next := func() { b = append(b, pick(len(b) == start, `,"entity":[`, `,`)...) }
+	for _, p := range rec.Patients {
+		next()
+		b = appendString(append(b, `{"what":{"reference":`...), "Patient/"+p)
+		b = append(b, `},`+objects+`1`+roles+`1"}}`...)
+	}
+	if query {
+		next()
+		b = append(b, `{`+objects+`2`+roles+`24"},"query":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, []byte(rec.Query)), `"}`...)
+	} else {
+		for _, e := range rec.Touched {
+			next()
+			b = appendString(append(b, `{"what":{"reference":`...), e.Type+"/"+e.ID+"/_history/"+strconv.FormatUint(e.Version, 10))
+			b = append(b, `},`+objects+`2`+roles+`4"}}`...)
+		}
+	}
+	if rec.RequestID != "" {
+		next()
+		b = append(b, `{"what":{"identifier":{"value":`...)
+		b = append(appendString(b, rec.RequestID), `}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
+	}
+	if len(b) > start {
+		b = append(b, ']')
+	}
+	return b
+}

@@ -1,0 +1,157 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// indexChange is a key that comes or goes.
+type indexChange struct {
+	key []byte
+	n   int // in the order in which the changes came
+	del bool
+}
+
+// Scan implements fhir.Snapshot.
+func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
+	s.settleIndex()
+	c := s.index.Cursor()
+	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
+		n := len(k) - 9
+		if n < 2 {
+			continue
+		}
+		if !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
+			return
+		}
+	}
+	s.scanRecords(from, to, f)
+}
+
+// reindex turns one set of terms into another. Both are in order.
+func (s *state) reindex(doc uint64, before, after search.Terms) {
+	old := list(before)
+	after.Each(func(term []byte) bool {
+		for len(old) > 0 && bytes.Compare(old[0], term) < 0 {
+			s.changeIndex(old[0], doc, true)
+			old = old[1:]
+		}
+		if len(old) > 0 && bytes.Equal(old[0], term) {
+			old = old[1:]
+			return true
+		}
+		s.changeIndex(term, doc, false)
+		return true
+	})
+	for _, term := range old {
+		s.changeIndex(term, doc, true)
+	}
+}
+
+// DropIndex implements fhir.Change.
+func (s *state) DropIndex() error {
+	s.wrote = true
+	s.keys = nil
+	for _, name := range []string{"index", "segments"} {
+		if err := s.tx.DeleteBucket([]byte(name)); err != nil {
+			return err
+		}
+		if _, err := s.tx.CreateBucket([]byte(name)); err != nil {
+			return err
+		}
+	}
+	if err := s.putTail(tail{}); err != nil {
+		return err
+	}
+	s.index, s.segments = s.tx.Bucket([]byte("index")), s.tx.Bucket([]byte("segments"))
+	return nil
+}
+
+// Reindex implements fhir.Change.
+func (s *state) Reindex(doc uint64, t search.Terms) error {
+	e, ok := s.Entry(doc)
+	if !ok {
+		return nil
+	}
+	s.wrote = true
+	e.Terms = t
+	s.addTerms(e)
+	return s.docs.Put(number(doc), encodeEntry(e))
+}
+
+// addTerms indexes a resource that has nothing in the index yet.
+func (s *state) addTerms(e fhir.Entry) {
+	e.Terms.Each(func(term []byte) bool {
+		s.changeIndex(term, e.Doc, false)
+		return true
+	})
+}
+
+func (s *state) changeIndex(term []byte, doc uint64, del bool) {
+	s.keys = append(s.keys, indexChange{s.indexKey(term, doc), len(s.keys), del})
+}
+
+func (s *state) indexKey(term []byte, doc uint64) []byte {
+	if need := len(term) + 9; cap(s.arena)-len(s.arena) < need {
+		s.arena = make([]byte, 0, max(need, 64<<10))
+	}
+	at := len(s.arena)
+	s.arena = appendIndexKey(s.arena, term, doc)
+	return s.arena[at:len(s.arena):len(s.arena)]
+}
+
+func appendIndexKey(b, term []byte, doc uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(append(b, term...), 0), doc)
+}
+
+// settleIndex does the changes of the index in the order of their keys. Bolt
+// splits its pages at the end of a transaction only, so that keys in any other
+// order would each move half of a page that has grown large.
+func (s *state) settleIndex() {
+	inOrder(s.keys)
+	for _, c := range s.keys {
+		if c.del {
+			s.err = errors.Join(s.err, s.index.Delete(c.key))
+		} else {
+			s.err = errors.Join(s.err, s.index.Put(c.key, nil))
+		}
+	}
+	s.keys = s.keys[:0]
+}
+
+// inOrder sorts keys. Those of one parameter mostly come in order already: that
+// is seen, and costs little, when each parameter is sorted by itself.
+func inOrder(keys []indexChange) {
+	byParam := map[[2]byte][]indexChange{}
+	for _, k := range keys {
+		p := [2]byte(k.key)
+		byParam[p] = append(byParam[p], k)
+	}
+	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int { return bytes.Compare(a[:], b[:]) })
+	keys = keys[:0]
+	for _, p := range params {
+		of := byParam[p]
+		slices.SortFunc(of, func(a, b indexChange) int {
+			if c := bytes.Compare(a.key, b.key); c != 0 {
+				return c
+			}
+			return a.n - b.n
+		})
+		keys = append(keys, of...)
+	}
+}
+
+func list(t search.Terms) [][]byte {
+	var all [][]byte
+	t.Each(func(term []byte) bool {
+		all = append(all, term)
+		return true
+	})
+	return all
+}

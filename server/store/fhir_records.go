@@ -1,0 +1,250 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// Records come many in a commit, are small and never change. "records" has
+// them in blocks: under the number of its first, the parts that records share,
+// then the others' parts. The latest ones, the tail, are not indexed: a search
+// reads them. When there are enough, one segment indexes them all.
+const (
+	blockRecords = 128
+	tailRecords  = 2048 // a tail so long gets a segment
+	segmentMost  = 2 * tailRecords
+)
+
+// tailKey names the setting that tells where the tail begins.
+var tailKey = []byte("record-tail")
+
+// tail is what of the records is not indexed: all after a number.
+type tail struct{ after, n uint64 }
+
+func (s *state) tail() (t tail) {
+	if v := s.settings.Get(tailKey); len(v) == 16 {
+		t = tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
+	}
+	return t
+}
+
+func (s *state) putTail(t tail) error {
+	return s.settings.Put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
+}
+
+// PutRecord implements fhir.Change.
+func (s *state) PutRecord(p fhir.PackedRecord) {
+	s.wrote = true
+	s.fresh = append(s.fresh, p)
+}
+
+// settleRecords stores what PutRecord was given.
+func (s *state) settleRecords() error {
+	if len(s.fresh) == 0 {
+		return nil
+	}
+	t := s.tail()
+	t.n += uint64(len(s.fresh))
+	for block := range slices.Chunk(s.fresh, blockRecords) {
+		if err := s.putBlock(block); err != nil {
+			return err
+		}
+	}
+	s.fresh = nil
+	if t.n >= tailRecords {
+		return s.indexTail(t)
+	}
+	return s.putTail(t)
+}
+
+func (s *state) putBlock(block []fhir.PackedRecord) error {
+	n := uint64(len(block))
+	first := s.docs.Sequence() + 1
+	s.records.FillPercent = 0.9 // keys come in sequence
+	return errors.Join(s.docs.SetSequence(first+n-1), s.records.Put(number(first), encodeBlock(block)), s.logRecords(first, n))
+}
+
+// encodeBlock writes how many records and shared parts there are, the shared
+// parts, then each record's own part after the index of its shared one.
+func encodeBlock(block []fhir.PackedRecord) []byte {
+	index := map[string]int{}
+	var shared, own []byte
+	for _, p := range block {
+		i, ok := index[string(p.Shared)]
+		if !ok {
+			i = len(index)
+			index[string(p.Shared)] = i
+			shared = appendPart(shared, p.Shared)
+		}
+		own = appendPart(binary.AppendUvarint(own, uint64(i)), p.Own)
+	}
+	b := make([]byte, 0, 16+len(shared)+len(own))
+	b = binary.AppendUvarint(b, uint64(len(block)))
+	b = binary.AppendUvarint(b, uint64(len(index)))
+	return append(append(b, shared...), own...)
+}
+
+func appendPart(b, part []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
+}
+
+// eachRecord calls f with the records of a block until it returns false.
+func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
+	n, k := binary.Uvarint(b)
+	b = b[max(k, 0):]
+	parts, k := binary.Uvarint(b)
+	b = b[max(k, 0):]
+	var shared [][]byte
+	for range min(parts, n) {
+		part, rest, ok := takePart(b)
+		if !ok {
+			return
+		}
+		shared, b = append(shared, part), rest
+	}
+	for range n {
+		i, k := binary.Uvarint(b)
+		if k <= 0 || i >= uint64(len(shared)) {
+			return
+		}
+		own, rest, ok := takePart(b[k:])
+		if !ok || !f(fhir.PackedRecord{Shared: shared[i], Own: own}) {
+			return
+		}
+		b = rest
+	}
+}
+
+// record finds a record by its number.
+func (s *state) record(doc uint64) (*fhir.Record, bool) {
+	c := s.records.Cursor()
+	k, v := c.Seek(number(doc))
+	if k == nil || binary.BigEndian.Uint64(k) > doc {
+		k, v = c.Prev()
+	}
+	if k == nil {
+		return nil, false
+	}
+	skip := doc - binary.BigEndian.Uint64(k)
+	var rec *fhir.Record
+	ok := false
+	eachRecord(v, func(p fhir.PackedRecord) bool {
+		if skip == 0 {
+			rec, ok = p.Unpack()
+			return false
+		}
+		skip--
+		return true
+	})
+	return rec, ok
+}
+
+// eachTail calls f with the number and terms of every record of the tail until
+// it returns false.
+func (s *state) eachTail(t tail, f func(doc uint64, terms search.Terms) bool) {
+	c := s.records.Cursor()
+	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
+		doc, more := binary.BigEndian.Uint64(k), true
+		eachRecord(v, func(p fhir.PackedRecord) bool {
+			if rec, ok := p.Unpack(); ok {
+				more = f(doc, rec.Terms(fhir.RecordID(doc)))
+			}
+			doc++
+			return more
+		})
+		if !more {
+			return
+		}
+	}
+}
+
+// scanRecords looks through segments and tail, if records have such keys.
+func (s *state) scanRecords(from, to []byte, f func(term []byte, doc uint64) bool) {
+	low, high := search.TermRange("AuditEvent")
+	if bytes.Compare(to, low) <= 0 || bytes.Compare(from, high) >= 0 {
+		return
+	}
+	c := s.segments.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
+			return
+		}
+	}
+	s.scanTail(from, to, f)
+}
+
+func (s *state) scanTail(from, to []byte, f func(term []byte, doc uint64) bool) {
+	var key []byte
+	s.eachTail(s.tail(), func(doc uint64, terms search.Terms) bool {
+		more := true
+		terms.Each(func(term []byte) bool {
+			key = appendIndexKey(key[:0], term, doc)
+			if bytes.Compare(key, to) >= 0 {
+				return false // terms are in order
+			}
+			more = bytes.Compare(key, from) < 0 || f(term, doc)
+			return more
+		})
+		return more
+	})
+}
+
+// posting lists the records that have a term, in order.
+type posting struct {
+	term string
+	docs []uint64
+}
+
+// indexTail indexes all records of the tail.
+func (s *state) indexTail(t tail) error {
+	index, n := map[string]*posting{}, 0
+	var last, first uint64
+	var err error
+	s.eachTail(t, func(doc uint64, terms search.Terms) bool {
+		terms.Each(func(term []byte) bool {
+			p := index[string(term)]
+			if p == nil {
+				p = &posting{term: string(term)}
+				index[p.term] = p
+			}
+			p.docs = append(p.docs, doc)
+			return true
+		})
+		if n == 0 {
+			first = doc
+		}
+		if last, n = doc, n+1; n == segmentMost {
+			err = s.putSegment(first, index)
+			index, n = map[string]*posting{}, 0
+		}
+		return err == nil
+	})
+	if n > 0 && err == nil {
+		err = s.putSegment(first, index)
+	}
+	return errors.Join(err, s.putTail(tail{after: last}))
+}
+
+func (s *state) putSegment(first uint64, index map[string]*posting) error {
+	all := make([]*posting, 0, len(index))
+	n := 0
+	for _, p := range index {
+		all = append(all, p)
+		n += len(p.docs)
+	}
+	slices.SortFunc(all, func(a, b *posting) int { return strings.Compare(a.term, b.term) })
+	keys := make([][]byte, 0, n)
+	for _, p := range all {
+		for _, doc := range p.docs {
+			keys = append(keys, s.indexKey([]byte(p.term), doc))
+		}
+	}
+	s.segments.FillPercent = 0.9
+	return s.segments.Put(number(first), encodeSegment(keys))
+}
