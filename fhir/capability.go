@@ -3,6 +3,7 @@ package fhir
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/go-json-experiment/json"
@@ -23,7 +24,10 @@ func (s *service) capabilityStatement() ([]byte, error) {
 		Name: ptr("Destination"), Title: ptr("FHIR destination"),
 		Software:       &fhir.CapabilityStatementSoftware{Name: "destination"},
 		Implementation: &fhir.CapabilityStatementImplementation{Description: "A FHIR R4 destination of UDAP-trusted exchange", Url: ptr(s.PublicBase)},
-		Instantiates:   []string{"http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server"},
+		Instantiates: []string{
+			"http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server",
+			"http://hl7.org/fhir/us/exchange-routing/CapabilityStatement/exchange-routing-destination-server",
+		},
 	}
 	c := coder{}
 	c.set(&st.Status, "active")
@@ -135,7 +139,12 @@ func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatem
 		c.set(&in.Code, code)
 		r.Interaction = append(r.Interaction, in)
 	}
+	for _, profile := range usCore[typ] {
+		r.SupportedProfile = append(r.SupportedProfile, usCoreProfile+profile)
+	}
 	s.capabilityWrites(c, typ, &r)
+	r.SearchRevInclude = revIncludes(typ)
+	r.Operation = s.typeOperations(typ)
 	for _, p := range search.Params(typ) {
 		sp := fhir.CapabilityStatementRestResourceSearchParam{Name: p.Code}
 		c.set(&sp.Type, string(p.Kind))
@@ -145,6 +154,33 @@ func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatem
 		}
 	}
 	return r
+}
+
+// revIncludes lists the references that say they lead to a type, and that of
+// Provenance, which leads to all.
+func revIncludes(typ string) []string {
+	var all []string
+	for _, from := range search.Types() {
+		for _, p := range search.Params(from) {
+			if p.Kind == search.Reference && (slices.Contains(p.Targets, typ) || from == "Provenance" && p.Code == "target") {
+				all = append(all, from+":"+p.Code)
+			}
+		}
+	}
+	return all
+}
+
+// typeOperations are the operations that the routes have for a type.
+func (s *service) typeOperations(typ string) []fhir.CapabilityStatementRestResourceOperation {
+	const definition = "http://hl7.org/fhir/OperationDefinition/"
+	var all []fhir.CapabilityStatementRestResourceOperation
+	if _, ok := s.routes["/Type/$validate"]; ok {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{Name: "validate", Definition: definition + "Resource-validate"})
+	}
+	if _, ok := s.routes["/Type/id/$everything"]; ok && typ == "Patient" {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{Name: "everything", Definition: definition + "Patient-everything"})
+	}
+	return all
 }
 
 // capabilityWrites tells the conditional forms and version handling.

@@ -32,6 +32,9 @@ func (s *service) options(h http.Header, r *http.Request, segs []string) (*respo
 	allow := "GET, HEAD"
 	if !open {
 		allow = allowed(methods)
+		if len(segs) > 0 && readOnly[segs[0]] {
+			allow = readingOnly
+		}
 	}
 	h.Set("Allow", allow+", OPTIONS")
 	s.cors(h, r, open)

@@ -21,7 +21,7 @@ func (s *service) vread(sn Snapshot, r *request) (*response, error) {
 	}
 	version, err := strconv.ParseUint(r.path[3], 10, 64)
 	doc, ok := sn.Lookup(typ, id)
-	if err != nil || !ok {
+	if err != nil || !ok || r.path[3][0] == '0' {
 		return nil, notFound()
 	}
 	e, ok := sn.Version(doc, version)

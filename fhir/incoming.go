@@ -79,13 +79,16 @@ func (s *service) readResource(body []byte, now time.Time, conditional bool) (*i
 	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
 }
 
+// readingOnly is what can be done where nothing can be written.
+const readingOnly = "GET, HEAD"
+
 // writable refuses types that clients cannot write.
 func writable(typ string) error {
 	if !readOnly[typ] {
 		return nil
 	}
 	f := fail(http.StatusMethodNotAllowed, "not-supported", typ+" cannot be written by clients.")
-	f.allow = "GET, HEAD"
+	f.allow = readingOnly
 	return f
 }
 

@@ -119,7 +119,8 @@ func (r *request) get(name string) string {
 func (r *request) prefers(item string) bool {
 	for _, line := range r.header.Values("Prefer") {
 		for _, p := range strings.FieldsFunc(line, func(c rune) bool { return c == ',' || c == ';' }) {
-			if strings.EqualFold(strings.TrimSpace(p), item) {
+			name, value, _ := strings.Cut(p, "=") // RFC 7240 2: a token or a quoted string, white space beside "="
+			if strings.EqualFold(strings.TrimSpace(name)+"="+strings.Trim(strings.TrimSpace(value), `"`), item) {
 				return true
 			}
 		}

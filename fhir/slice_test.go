@@ -477,7 +477,8 @@ func TestCapabilityStatementIsForAnybody(t *testing.T) {
 	if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
 		t.Errorf("%v", issues)
 	}
-	for _, word := range []string{`"transaction"`, `"vread"`, `"patch"`, "UDAP", publicBase} {
+	for _, word := range []string{`"transaction"`, `"vread"`, `"patch"`, "UDAP", publicBase, "exchange-routing-destination-server", "StructureDefinition/us-core-patient",
+		"StructureDefinition/us-core-condition-encounter-diagnosis", `"Provenance:target"`, "Patient-everything", "Resource-validate"} {
 		if !strings.Contains(a.Body.String(), word) {
 			t.Errorf("no %s", word)
 		}

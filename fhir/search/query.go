@@ -133,14 +133,22 @@ func (x *Extractor) Parse(types []string, pairs []Pair, strict bool) (*Query, er
 func (x *Extractor) parsePair(q *Query, p Pair) error {
 	name, modifier, _ := strings.Cut(p.Name, ":")
 	if control, ok := controls[name]; ok {
+		if modifier != "" && !strings.HasSuffix(name, "include") {
+			return unknown("%s has no modifier %s", name, printable(modifier))
+		}
 		return control(q, modifier, p.Value)
 	}
 	if p.Value == "" {
 		return unknown("parameter %s is empty", printable(p.Name))
 	}
 	c, err := x.clause(q.Types, p.Name, p.Value, 0)
-	if err == nil {
+	var u *errUnknown
+	switch {
+	case err == nil:
 		q.Clauses = append(q.Clauses, c)
+	case len(q.Types) > 1 && errors.As(err, &u):
+		// Left out, it would give all resources of all types.
+		return &Error{"not-supported", fmt.Sprintf("a search of several types has common parameters only, and %s is none", printable(p.Name))}
 	}
 	return err
 }
