@@ -50,14 +50,14 @@ func (f *Refusal) String() string {
 	if f.Code != "" {
 		parts = append(parts, string(f.Code))
 	}
-	if f.Description != "" {
-		parts = append(parts, f.Description)
-	}
 	if f.TraceID != "" {
 		parts = append(parts, "the destination's Trace-Id is "+f.TraceID)
 	}
 	if f.Page != "" {
 		parts = append(parts, "explained at "+f.Page)
+	}
+	if f.Description != "" { // last, because it is the one that a trace may cut
+		parts = append(parts, f.Description)
 	}
 	return strings.Join(parts, "; ")
 }
