@@ -107,6 +107,7 @@ type Policy struct {
 	CertificationsNeeded  []string       `yaml:"certificationsRequired,omitempty"`
 	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"` // dotted OIDs
 	Revocation            *string        `yaml:"revocation,omitempty"`        // "required", "soft" or "off"
+	JKU                   *bool          `yaml:"jku,omitempty"`               // experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of x5c
 	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`        // accept "udap": 1 with a warning
 }
 

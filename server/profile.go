@@ -60,6 +60,7 @@ func (o Policy) apply(p *udap.Policy) {
 	set(&p.Edition, o.Edition)
 	set(&p.AllowLoopbackRedirect, o.AllowLoopbackRedirect)
 	set(&p.B2BOptional, o.B2BOptional)
+	set(&p.JKU, o.JKU)
 	set(&p.UDAPNumber, o.UDAPNumber)
 	setList(&p.Algorithms, o.Algorithms)
 	setList(&p.PurposesOfUse, o.PurposesOfUse)

@@ -188,7 +188,7 @@ func (s *Server) believe() error {
 		return err
 	}
 	s.revocation = source
-	s.verifier = &udap.Verifier{Revocation: source, Status: source, Issuers: source}
+	s.verifier = &udap.Verifier{Revocation: source, Status: source, Issuers: source, KeySets: source}
 	for _, m := range s.communities {
 		s.verifier.Communities = append(s.verifier.Communities, m.udap)
 	}

@@ -16,6 +16,7 @@ import (
 // claim. The extensions are judged by JudgeB2B and its like.
 func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace) (*AuthenticationToken, error) {
 	j := v.judge(ctx, assertionKind, exp, tr)
+	j.lookup = lookup
 	e, err := j.open(compact)
 	if err != nil {
 		return nil, err

@@ -116,7 +116,7 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 // trusted: the clients of a day send the same ones again and again. Those of
 // strangers are not kept: they could fill the memory for nothing.
 func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
-	if e.known != nil {
+	if e.known != nil || !e.header.has("x5c") {
 		return
 	}
 	segment, _, _ := strings.Cut(e.raw, ".")

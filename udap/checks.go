@@ -68,7 +68,7 @@ func Checks() []Check {
 	out := []Check{
 		checkForm, checkHeaders, checkAlg, checkX5C, checkSignerKey, checkThumbprint, checkSignature,
 		checkPath, checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames,
-		checkCertPolicy, checkLeaf, checkUsage, checkAIA, checkRevocation, checkCommunities,
+		checkCertPolicy, checkLeaf, checkUsage, checkAIA, checkJKU, checkRevocation, checkCommunities,
 		checkBinding, checkClientID, checkAntScope,
 	}
 	for _, c := range []claimChecks{statementChecks, assertionChecks, metadataChecks, certificationChecks} {

@@ -36,6 +36,7 @@ type Policy struct {
 	CertificatePolicies   []string      // OIDs of certificate policies of which a path must be valid for one; empty: any
 	AIA                   []string      // origins (scheme://host:port) from which missing issuers may be fetched; empty: none
 	Revocation            RevocationRule
+	JKU                   bool // experimental: an authentication token may carry jku and kid in place of x5c
 	UDAPNumber            bool // "udap": 1 as a number is accepted with a warning
 }
 

@@ -36,6 +36,8 @@ type judgement struct {
 	kind kind
 	exp  Expect
 	tr   *Trace
+
+	lookup func(ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
 
 func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *Trace) *judgement {
@@ -98,6 +100,11 @@ func (j *judgement) readX5C(e *envelope) *fault {
 	if e.known != nil {
 		e.certs = e.known.certs
 		return nil
+	}
+	if url := j.keySetURL(e); url != "" {
+		var f *fault
+		e.certs, f = j.certsByJKU(e, url)
+		return f
 	}
 	return e.checkX5C(j.v.parseCertificate)
 }

@@ -16,6 +16,7 @@ type Verifier struct {
 	Revocation  RevocationSource // nil: every status is unknown
 	Status      StatusSource     // OCSP, for certificates that have no list; nil: not asked
 	Issuers     IssuerSource     // AIA, by a community's policy; nil: nothing is fetched
+	KeySets     KeySetSource     // jku, by a community's policy; nil: nothing is fetched
 
 	memory memory // of certificates, paths and lists; a Verifier is not copied after its first use
 }
@@ -95,6 +96,7 @@ func (m ClientMetadata) Cancels() bool { return m.GrantTypes != nil && len(m.Gra
 type Binding struct {
 	Community CommunityURI
 	Client    ClientURI
+	JWKSURI   string // registered jwks_uri; empty: none
 }
 
 // AuthenticationToken is a verified authentication token (UDAP JWT-based

@@ -41,7 +41,7 @@ func (e *envelope) checkX5C(parse func([]byte) (*x509.Certificate, error)) *faul
 
 func x5cRemedy(h object) string {
 	if h.has("jku") || h.has("x5u") {
-		return "put the certificates themselves into x5c; jku and x5u are never followed"
+		return "put the certificates themselves into x5c; x5u is never followed, and jku only in an authentication token, where the community's policy has it and it is the registered jwks_uri"
 	}
 	return "put the client's certificate, then its intermediates, into the x5c header"
 }

@@ -44,7 +44,7 @@ func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint,
 		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil || registration == nil {
 			return udap.Binding{}, false
 		}
-		return udap.Binding{Community: registration.Community, Client: registration.Client}, true
+		return udap.Binding{Community: registration.Community, Client: registration.Client, JWKSURI: registration.Granted.JWKSURI}, true
 	}
 	ant, err := s.cfg.Verifier.Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"], s.expect(audience, tr.Time), lookup, tr)
 	switch {

@@ -149,7 +149,7 @@ func (s *Service) cancel(ctx context.Context, st *udap.SoftwareStatement, tr *ud
 }
 
 func (s *Service) register(ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *udap.Trace) (*RegistrationResponse, error) {
-	granted, err := s.judgeRegistration(st.Metadata, tr)
+	granted, err := s.judgeRegistration(st, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func changes(old, next Parameters) string {
 		same bool
 	}{
 		{"client_uri", old.ClientURI == next.ClientURI}, {"tos_uri", old.TosURI == next.TosURI}, {"policy_uri", old.PolicyURI == next.PolicyURI},
-		{"logo_uri", old.LogoURI == next.LogoURI}, {"redirect_uris", slices.Equal(old.RedirectURIs, next.RedirectURIs)},
+		{"logo_uri", old.LogoURI == next.LogoURI}, {"jwks_uri", old.JWKSURI == next.JWKSURI}, {"redirect_uris", slices.Equal(old.RedirectURIs, next.RedirectURIs)},
 		{"contacts", slices.Equal(old.Contacts, next.Contacts)}, {"grant_types", slices.Equal(old.GrantTypes, next.GrantTypes)}, {"scope", old.Scope == next.Scope},
 	} {
 		if !f.same {
@@ -216,11 +216,15 @@ func changes(old, next Parameters) string {
 }
 
 // judgeRegistration judges what a client asks for and returns what it gets.
-func (s *Service) judgeRegistration(m udap.ClientMetadata, tr *udap.Trace) (Parameters, error) {
+func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *udap.Trace) (Parameters, error) {
+	m := st.Metadata
+	if !st.Community.Policy.JKU {
+		m.JWKSURI = "" // nothing would be done with it
+	}
 	s.judgeGrantTypes(m, tr)
 	scopes, err := s.judgeRegisteredScope(m, tr)
 	return Parameters{
-		ClientName: m.ClientName, ClientURI: m.ClientURI, TosURI: m.TosURI, PolicyURI: m.PolicyURI, LogoURI: m.LogoURI,
+		ClientName: m.ClientName, ClientURI: m.ClientURI, TosURI: m.TosURI, PolicyURI: m.PolicyURI, LogoURI: m.LogoURI, JWKSURI: m.JWKSURI,
 		RedirectURIs: m.RedirectURIs, Contacts: m.Contacts, GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes,
 		TokenEndpointAuthMethod: m.TokenEndpointAuthMethod, Scope: strings.Join(scopes, " "),
 	}, err

@@ -34,6 +34,7 @@ type Parameters struct {
 	TosURI                  string   `json:"tos_uri,omitzero"`
 	PolicyURI               string   `json:"policy_uri,omitzero"`
 	LogoURI                 string   `json:"logo_uri,omitzero"`
+	JWKSURI                 string   `json:"jwks_uri,omitzero"` // only where the community's policy follows it
 	RedirectURIs            []string `json:"redirect_uris,omitempty"`
 	Contacts                []string `json:"contacts,omitempty"`
 	GrantTypes              []string `json:"grant_types,omitzero"` // empty, not absent, once cancelled

@@ -61,28 +61,6 @@ func TestAssertionSignatureAndTrust(t *testing.T) {
 	}
 }
 
-// Covers: S2-24, case 028
-func TestJKUIsOff(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	keys := "https" + strings.TrimPrefix(r.canary, "http") + "/jwks"
-	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
-	if a.status == 201 && a.member("jwks_uri") != nil {
-		t.Error("jwks_uri was granted, and nothing is done with it")
-	}
-	id := r.registered(c)
-	alg := udap.AlgorithmFor(c.Key.Public())
-	with := func(more map[string]any) string {
-		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
-	}
-	r.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
-		return r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
-	})
-	if a := r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
-		t.Errorf("jku beside x5c: %d %s", a.status, a.body)
-	}
-}
-
 // Covers: case 070
 func TestRevokedAfterRegistration(t *testing.T) {
 	r, c, id := clientRig(t)

@@ -71,6 +71,7 @@ type Source struct {
 
 	statuses *cache[[]byte]
 	issuers  *cache[[]*x509.Certificate]
+	keySets  *cache[[]byte]
 
 	// Invariant: an entry's list is genuine for its issuer, and its number
 	// and thisUpdate never go back.
@@ -98,6 +99,7 @@ func New(cfg Config) (*Source, error) {
 	return &Source{
 		cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{},
 		statuses: newCache[[]byte](cfg, maxStatuses, maxStatusAsking),
+		keySets:  newCache[[]byte](cfg, maxKeySets, maxKeySetFetches),
 		issuers:  newCache[[]*x509.Certificate](cfg, maxIssuerPlaces, maxIssuerFetches),
 	}, nil
 }

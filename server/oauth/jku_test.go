@@ -1,0 +1,86 @@
+package oauth_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+// Covers: S2-24, case 028
+func TestJKUIsOff(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	keys := "https" + strings.TrimPrefix(r.canary, "http") + "/jwks"
+	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
+	if a.status == 201 && a.member("jwks_uri") != nil {
+		t.Error("jwks_uri was granted, and nothing is done with it")
+	}
+	id := r.registered(c)
+	alg := udap.AlgorithmFor(c.Key.Public())
+	with := func(more map[string]any) string {
+		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
+	}
+	r.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
+		return r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
+	})
+	if a := r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
+		t.Errorf("jku beside x5c: %d %s", a.status, a.body)
+	}
+}
+
+// clientKeys serves one key set.
+type clientKeys map[string]string
+
+func (k clientKeys) KeySet(_ context.Context, url string) ([]byte, error) { return []byte(k[url]), nil }
+
+// Where the community's policy has the experimental variant, the key set that
+// a client registers stands in for x5c, flagged, at the token endpoint alone.
+// Covers: S2-24
+func TestJKUByPolicy(t *testing.T) {
+	const keys = "https://client1.test/jwks"
+	sets := clientKeys{}
+	r := newRig(t, func(c *oauth.Config) {
+		c.Verifier.Communities[0].Policy.JKU = true
+		c.Verifier.KeySets = sets
+	})
+	c := r.client(r.w.A, udaptest.Client1URI)
+	x5c := make([]string, len(c.Chain))
+	for i, cert := range c.Chain {
+		x5c[i] = base64.StdEncoding.EncodeToString(cert.Raw)
+	}
+	point, err := c.Key.Public().(*ecdsa.PublicKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
+		"kid": "1", "kty": "EC", "crv": "P-256", "x": udaptest.Segment(point[1:33]), "y": udaptest.Segment(point[33:]), "x5c": x5c}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets[keys] = string(set)
+	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
+	if a.status != 201 || a.text("jwks_uri") != keys {
+		t.Fatalf("registration: %d %s", a.status, a.body)
+	}
+	id := udap.ClientID(a.text("client_id"))
+	sign := func(claims udaptest.Claims) string {
+		header := udaptest.HeaderWith("ES256", map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent}, c.Chain...)
+		return udaptest.Raw{Alg: "ES256", Key: c.Key}.Sign(t, header, claims.JSON(t))
+	}
+	if a := r.post("/oauth/token", r.form(sign(udaptest.Assertion(id, r.now())))); a.status != 200 {
+		t.Errorf("token: %d %s", a.status, a.body)
+	}
+	if w := r.lastTrace().Warnings(); len(w) == 0 || w[0].Check != "x5c.jku" {
+		t.Errorf("not flagged: %+v", w)
+	}
+	r.refused("registration by jku", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.send("POST", "/oauth/register", jsonType, `{"udap":"1","software_statement":"`+sign(c.Statement(r.now()))+`"}`, nil)
+	})
+}

@@ -1,0 +1,165 @@
+package udap
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of a key set.
+const (
+	maxKeySet    = 256 << 10
+	maxKeys      = 50
+	keySetBudget = 5 * time.Second
+)
+
+var checkJKU = Check{"x5c.jku", "jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri", ids("S2-24")}
+
+// KeySetSource fetches the JWK set of a client for the experimental variant of
+// UDAP Security 2.0, 7.6. It is asked only for a jwks_uri that a trusted client
+// registered, in a community whose policy has JKU; what it brings is trusted in
+// nothing.
+type KeySetSource interface {
+	KeySet(ctx context.Context, url string) ([]byte, error)
+}
+
+// keySetURL returns the registered jwks_uri that the header's jku may be
+// followed to, and empty where none may. All reasons look alike from outside:
+// a stranger is not told who is registered, and with what.
+func (j *judgement) keySetURL(e *envelope) string {
+	jku, ok := e.header.text("jku")
+	if !ok || e.header.has("x5c") || j.lookup == nil || j.v.KeySets == nil {
+		return ""
+	}
+	client := j.registration(e, j.lookup)
+	if !client.known || client.binding.JWKSURI != jku {
+		return ""
+	}
+	if !slices.ContainsFunc(client.communities, func(c *Community) bool { return c.Policy.JKU }) {
+		return ""
+	}
+	return jku
+}
+
+// certsByJKU reads the certificates of the key that kid names in the set at
+// url. They are judged from there on like those of x5c.
+func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *fault) {
+	const expected = "a JWK set whose one key with that kid has x5c (UDAP Security 2.0, 7.6)"
+	ctx, cancel := context.WithTimeout(j.ctx, keySetBudget)
+	defer cancel()
+	kid, ok := e.header.text("kid")
+	if !ok {
+		return nil, &fault{expected: "kid beside jku", found: e.header.shown("kid")}
+	}
+	data, err := j.v.KeySets.KeySet(ctx, url)
+	var key object
+	if err == nil {
+		key, err = keyOf(data, kid)
+	}
+	if err != nil {
+		return nil, &fault{expected: expected, found: cut(url, 200) + ": " + err.Error(), remedy: "send the certificates in x5c: nothing needs to be fetched then", err: err}
+	}
+	held := &envelope{header: key}
+	if f := held.checkX5C(j.v.parseCertificate); f != nil {
+		return nil, f
+	}
+	if err := keyMatches(key, held.certs[0]); err != nil {
+		return nil, &fault{expected: "a JWK that is the key of its x5c[0] (RFC 7517 4.7)", found: err.Error(), err: err}
+	}
+	j.tr.Warn(checkJKU, Finding{Expected: "x5c", Found: "jku " + cut(url, 200) + " and kid " + cut(kid, 100), Remedy: "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c"})
+	return held.certs, nil
+}
+
+// keyOf finds the one key with an identifier in a JWK set (RFC 7517 5).
+func keyOf(data []byte, kid string) (object, error) {
+	if len(data) > maxKeySet {
+		return nil, fmt.Errorf("a key set of %d bytes, more than %d", len(data), maxKeySet)
+	}
+	set, err := parseObject(data)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := elementsOf(set["keys"])
+	if err != nil {
+		return nil, err
+	}
+	var found object
+	for _, k := range keys {
+		key, err := parseObject(k)
+		if err != nil {
+			return nil, err
+		}
+		if id, ok := key.text("kid"); !ok || id != kid {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("two keys with the kid %q", cut(kid, 100))
+		}
+		found = key
+	}
+	if found == nil {
+		return nil, fmt.Errorf("no key with the kid %q", cut(kid, 100))
+	}
+	return found, nil
+}
+
+// elementsOf takes a JSON array apart.
+func elementsOf(v jsontext.Value) ([]jsontext.Value, error) {
+	if v.Kind() != '[' {
+		return nil, errors.New("keys is no array")
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(v))
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	var out []jsontext.Value
+	for d.PeekKind() != ']' {
+		e, err := d.ReadValue()
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, e.Clone()); len(out) > maxKeys {
+			return nil, fmt.Errorf("more than %d keys", maxKeys)
+		}
+	}
+	return out, nil
+}
+
+// keyMatches holds the members of a JWK against the key of its certificate.
+func keyMatches(key object, cert *x509.Certificate) error {
+	var kty string
+	want := map[string]*big.Int{}
+	switch k := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		kty, want["n"], want["e"] = "RSA", k.N, big.NewInt(int64(k.E))
+	case *ecdsa.PublicKey:
+		point, err := k.Bytes() // 4, x, y
+		if err != nil {
+			return err
+		}
+		half := len(point) / 2
+		kty, want["x"], want["y"] = "EC", new(big.Int).SetBytes(point[1:1+half]), new(big.Int).SetBytes(point[1+half:])
+	default:
+		return fmt.Errorf("%T", k)
+	}
+	if got, _ := key.text("kty"); got != kty {
+		return fmt.Errorf("kty %s, where the certificate has a key of kind %s", key.shown("kty"), kty)
+	}
+	for name, n := range want {
+		text, _ := key.text(name)
+		b, err := strict64.DecodeString(text)
+		if err != nil || new(big.Int).SetBytes(b).Cmp(n) != 0 {
+			return fmt.Errorf("%s is not that of the certificate", name)
+		}
+	}
+	return nil
+}
