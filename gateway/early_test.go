@@ -67,8 +67,6 @@ func TestEarlyHintsAreNoContinue(t *testing.T) {
 
 // A client that goes on sending after the last exchange of a connection still gets
 // the whole answer: closing on its unread bytes would reset the connection.
-//
-// Covers: case 306
 func TestLastAnswerIsNotReset(t *testing.T) {
 	body := strings.Repeat("y", 256<<10)
 	b := newBackend(t, func(c net.Conn) {

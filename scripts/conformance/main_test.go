@@ -47,21 +47,22 @@ func TestReadCovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("a_test.go", "package a\n\n// Covers: S1-001, case 016-018\n// and ER-02.\nfunc TestDoc(t *testing.T) {}\n\n"+
-		"func TestBody(t *testing.T) {\n\t// Covers: case 200\n}\n\n// Prose about S1-009.\nfunc TestProse(t *testing.T) {}\n")
+	write("a_test.go", "package a\n\n// Covers: S1-001, case 016-018, 020, case 022\n// and ER-02.\nfunc TestDoc(t *testing.T) {}\n\n"+
+		"func TestBody(t *testing.T) {\n\t// Covers: cases 200, 201; 3 of 400\n}\n\n// Prose about S1-009.\nfunc TestProse(t *testing.T) {}\n")
 	got, err := readCovers(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]string{
-		"S1-001": "TestDoc", "case 016": "TestDoc", "case 017": "TestDoc", "case 018": "TestDoc", "ER-02": "TestDoc", "case 200": "TestBody",
+		"S1-001": "TestDoc", "case 016": "TestDoc", "case 017": "TestDoc", "case 018": "TestDoc", "case 020": "TestDoc", "case 022": "TestDoc", "ER-02": "TestDoc",
+		"case 200": "TestBody", "case 201": "TestBody",
 	} {
 		if len(got[id]) != 1 || got[id][0].test != want {
 			t.Errorf("%s: %v, want %s", id, got[id], want)
 		}
 	}
-	if len(got) != 6 {
-		t.Errorf("%d ids, want 6: %v", len(got), got)
+	if len(got) != 9 {
+		t.Errorf("%d ids, want 9: %v", len(got), got)
 	}
 	write("b_test.go", "package a\n\n// Covers: S1-002\nvar x int\n")
 	if _, err := readCovers(root); err == nil {

@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -62,7 +63,8 @@ func (n testName) String() string {
 var (
 	coversLine = regexp.MustCompile(`(?m)^//\s*Covers:(.*)$`)
 	idShape    = regexp.MustCompile(`\b(S1-\d{3}|S2-\d{2}|ER-\d{2}|FS-\d{2,3}|case \d{3})\b`)
-	rangeShape = regexp.MustCompile(`\bcase (\d{3})-(\d{3})\b`)
+	listShape  = regexp.MustCompile(`\bcases? \d{3}(?:-\d{3})?(?:, (?:case )?\d{3}(?:-\d{3})?)*\b`)
+	partShape  = regexp.MustCompile(`(\d{3})(?:-(\d{3}))?`)
 )
 
 // readCovers maps an id to the tests whose comments name it: a `// Covers:`
@@ -120,19 +122,22 @@ func idsIn(group *ast.CommentGroup) []string {
 	if at == nil {
 		return nil
 	}
-	return idShape.FindAllString(expandRanges(text.String()[at[0]:]), -1)
+	return idShape.FindAllString(expandLists(text.String()[at[0]:]), -1)
 }
 
-// expandRanges writes "case 016-018" as three cases.
-func expandRanges(s string) string {
-	return rangeShape.ReplaceAllStringFunc(s, func(m string) string {
-		var from, to int
-		if _, err := fmt.Sscanf(m, "case %d-%d", &from, &to); err != nil || to-from > 99 {
-			return m
-		}
+// expandLists writes "cases 016-018, 020" as "case" with each of four numbers.
+func expandLists(s string) string {
+	return listShape.ReplaceAllStringFunc(s, func(list string) string {
 		var out []string
-		for n := from; n <= to; n++ {
-			out = append(out, fmt.Sprintf("case %03d", n))
+		for _, part := range partShape.FindAllStringSubmatch(list, -1) {
+			from, _ := strconv.Atoi(part[1]) // three digits
+			to, err := strconv.Atoi(part[2])
+			if err != nil {
+				to = from
+			}
+			for n := from; n <= to; n++ {
+				out = append(out, fmt.Sprintf("case %03d", n))
+			}
 		}
 		return strings.Join(out, ", ")
 	})
