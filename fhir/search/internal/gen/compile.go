@@ -19,10 +19,10 @@ var (
 	notFalse = regexp.MustCompile(`^([\w.]+)\.exists\(\) and ([\w.]+) != false$`)
 )
 
-// compile gives the paths of p for resources of type base.
-func compile(e elements, base string, p param) ([]string, error) {
+// compile gives the paths of an expression for resources of type base.
+func compile(e elements, base, expression string) ([]string, error) {
 	var paths []string
-	for _, alt := range alternatives(p.Expression) {
+	for _, alt := range alternatives(expression) {
 		if alt[0] >= 'a' && alt[0] <= 'z' { // InsurancePlan's "name | alias"
 			alt = base + "." + alt
 		}
@@ -36,7 +36,7 @@ func compile(e elements, base string, p param) ([]string, error) {
 		paths = append(paths, got...)
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("no path in %q", p.Expression)
+		return nil, fmt.Errorf("no path in %q", expression)
 	}
 	return paths, nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"strings"
+
+	"fhirdest.example/fhir/table"
 )
 
 // element is one element of a type: its types, and where its children stand.
@@ -28,50 +30,50 @@ func (e elements) resources() []string {
 	return all
 }
 
-type structure struct {
-	Type, Derivation, Kind string
-	Abstract               bool
-	Snapshot               struct {
-		Element []struct {
-			Path, ContentReference string
-			Type                   []struct {
-				Code string
-			}
-		}
-	}
-}
-
-func readElements(dir string) (elements, error) {
+// readElements takes the elements of all resource types, and of all types that
+// stand in them, out of the table.
+func readElements(t *table.Table) elements {
 	e := elements{}
-	for _, name := range []string{"profiles-types.json", "profiles-resources.json"} {
-		all, err := readBundle[structure](dir, name, "StructureDefinition")
-		if err != nil {
-			return nil, err
+	for _, name := range append([]string{"Resource", "DomainResource"}, t.Resources()...) {
+		ty := t.Type(name)
+		if ty.Kind == table.Resource {
+			e[concrete+name] = element{}
 		}
-		for _, s := range all {
-			if s.Derivation != "constraint" {
-				e.add(s)
-			}
-		}
+		e.add(ty)
 	}
-	return e, nil
+	return e
 }
 
-func (e elements) add(s structure) {
-	if s.Kind == "resource" && !s.Abstract && s.Type != "SubscriptionStatus" { // R4B's, backported by the npm package
-		e[concrete+s.Type] = element{}
-	}
-	for _, el := range s.Snapshot.Element {
-		path, poly := strings.CutSuffix(el.Path, "[x]")
-		x := element{poly: poly, ref: strings.TrimPrefix(el.ContentReference, "#")}
-		for _, t := range el.Type {
-			code := t.Code
-			if strings.HasPrefix(code, "http://hl7.org/fhirpath/") {
-				code = "id"
+// add takes a type's elements, once.
+func (e elements) add(t *table.Type) {
+	for i := range t.Elements {
+		name, poly := strings.CutSuffix(t.Elements[i].Name, "[x]")
+		path := t.Name + "." + name
+		if _, ok := e[path]; ok {
+			continue
+		}
+		x := element{poly: poly}
+		for _, r := range t.Elements[i].Types {
+			typ := r.Name
+			switch {
+			case name == "id" && typ == "string":
+				typ = "id"
+			case typ == "SimpleQuantity": // a profile of Quantity
+				typ = "Quantity"
+			case r.Of != nil && r.Of.Kind == table.Backbone:
+				typ = "BackboneElement"
+				if r.Of.Name != path {
+					x.ref = r.Of.Name
+				}
 			}
-			x.types = append(x.types, code)
+			x.types = append(x.types, typ)
 		}
 		e[path] = x
+		for _, r := range t.Elements[i].Types {
+			if r.Of != nil {
+				e.add(r.Of)
+			}
+		}
 	}
 }
 
