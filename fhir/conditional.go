@@ -54,6 +54,24 @@ func (s *service) ifNoneExist(value, typ string) (string, error) {
 	return query, nil
 }
 
+// match is what a conditional form's criteria matched before anything of its
+// transaction was done: no resource, or that one (R4 http 3.1.0.11.2).
+type match struct {
+	doc      uint64
+	n        int
+	criteria string
+}
+
+// matched gives what the request's criteria match: in a transaction, what they
+// matched when it began.
+func (s *service) matched(c Change, r *request, typ, query string) (Entry, int, error) {
+	if r.match == nil {
+		return s.matchOne(c, r, typ, query)
+	}
+	e, _ := c.Entry(r.match.doc)
+	return e, r.match.n, nil
+}
+
 // criteria are the request's own query, less what shapes the answer.
 func (r *request) criteria() string {
 	var pairs []search.Pair
@@ -70,7 +88,7 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 	if _, err := s.need(r, r.in.typ, scope.Update); err != nil {
 		return nil, err
 	}
-	e, n, err := s.matchOne(c, r, r.in.typ, r.criteria())
+	e, n, err := s.matched(c, r, r.in.typ, r.criteria())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +120,7 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, n, err := s.matchOne(c, r, r.path[0], r.criteria())
+	e, n, err := s.matched(c, r, r.path[0], r.criteria())
 	if err != nil {
 		return nil, err
 	}

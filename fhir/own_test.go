@@ -105,3 +105,42 @@ func TestPreconditionsOfWrites(t *testing.T) {
 		w.do("POST", "/Organization", everything, org, "If-None-Exist", cond).want(status)
 	}
 }
+
+// What criteria match is found before anything of a transaction is done, and
+// two entries about one resource are refused (R4 http 3.1.0.11.2).
+func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
+	w := newWorld(t, 0)
+	org := func(id, n string) string {
+		return `{"resourceType":"Organization","id":"` + id + `","name":"` + n + `","active":true}`
+	}
+	bare := func(n string) string { return `{"resourceType":"Organization","name":"` + n + `"}` }
+	exist := func(entry, cond string) string {
+		return strings.Replace(entry, `"url":`, `"ifNoneExist":"`+cond+`","url":`, 1)
+	}
+	w.do("PUT", "/Organization/a", everything, org("a", "A")).want(201)
+	for name, c := range map[string]struct {
+		entries []string
+		status  int
+	}{
+		"deleted and updated":    {[]string{entryOf("DELETE", "Organization/a", ""), entryOf("PUT", "Organization?name=A", bare("A"))}, 400},
+		"updated twice":          {[]string{entryOf("PUT", "Organization/a", org("a", "A")), entryOf("PUT", "Organization?name=A", bare("A"))}, 400},
+		"created under one name": {[]string{exist(entryOf("POST", "Organization", bare("B")), "name=B"), exist(entryOf("POST", "Organization", bare("B")), "name=B")}, 400},
+		"put under one name":     {[]string{entryOf("PUT", "Organization?name=B", bare("B")), entryOf("PUT", "Organization?name=B", bare("B"))}, 400},
+		"matched by a new one":   {[]string{entryOf("POST", "Organization", bare("C")), entryOf("PUT", "Organization?name=C", bare("C"))}, 200},
+	} {
+		if a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)); a.Code != c.status {
+			t.Errorf("%s: %d %s", name, a.Code, a.Body)
+		}
+	}
+	if b := w.get("/Organization?name=C", everything).bundle(); *b.Total != 2 {
+		t.Errorf("%d resources where one was created and one stored because none matched", *b.Total)
+	}
+	w.do("POST", "", everything, bundleOf("transaction", entryOf("DELETE", "Organization?name=C", ""))).want(412)
+	w.do("DELETE", "/Organization?name=C", everything, "").want(412)
+	if b := w.get("/Organization?name=B", everything).bundle(); *b.Total != 0 {
+		t.Errorf("%d resources are left of refused transactions", *b.Total)
+	}
+	if m := w.get("/metadata", "").Body.String(); !strings.Contains(m, `"conditionalDelete":"single"`) || strings.Contains(m, `"conditionalDelete":"multiple"`) {
+		t.Error("the CapabilityStatement does not say that a conditional deletion is of one resource")
+	}
+}

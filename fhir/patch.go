@@ -140,7 +140,7 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, n, err := s.matchOne(c, r, r.path[0], r.criteria())
+	e, n, err := s.matched(c, r, r.path[0], r.criteria())
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ type request struct {
 
 	in *incoming // the resource that the body holds, once prepared
 
-	inner      bool // an entry of a batch or transaction
+	match      *match // of a transaction's entry: what its criteria matched
+	inner      bool   // an entry of a batch or transaction
 	bundleType string
 	entries    []*batchEntry
 

@@ -132,10 +132,13 @@ func order(rank map[string]int, e *batchEntry) int {
 // aimAll finds what each write is about, refuses two writes of one resource,
 // and gives the references that stand for entries.
 func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
-	names, seen := map[string]search.Ref{}, map[search.Ref]*batchEntry{}
+	names, seen, conditions := map[string]search.Ref{}, map[search.Ref]*batchEntry{}, map[string]bool{}
 	for _, e := range r.entries {
-		e.resp, e.done = nil, false
+		e.resp, e.done, e.req.match = nil, false, nil
 		ref, err := s.aim(c, e)
+		if err == nil {
+			err = e.alone(conditions)
+		}
 		if err != nil {
 			return nil, e.refuse(err)
 		}
@@ -160,6 +163,20 @@ func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
 	return names, nil
 }
 
+// alone refuses a second entry that would create a resource unless one matches
+// the same criteria: the criteria would then match both.
+func (e *batchEntry) alone(conditions map[string]bool) error {
+	if e.req.match == nil || e.req.match.n > 0 || e.req.in == nil {
+		return nil
+	}
+	key := e.req.in.typ + "?" + e.req.match.criteria
+	if conditions[key] {
+		return fail(http.StatusBadRequest, "duplicate", "Two entries create a resource under the same criteria.")
+	}
+	conditions[key] = true
+	return nil
+}
+
 // clash reports whether two entries about one resource cannot both be done: two
 // writes, or a deletion of what If-None-Exist found (R4 http 3.1.0.11.2).
 func clash(a, b *batchEntry) bool {
@@ -178,7 +195,7 @@ func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
 	case len(sub.path) == 2:
 		return search.Ref{Type: sub.path[0], ID: sub.path[1]}, nil
 	case e.in.change != nil && len(sub.path) == 1:
-		found, n, err := s.matchOne(c, sub, sub.path[0], sub.criteria())
+		found, n, err := s.match(c, sub, sub.path[0], sub.criteria())
 		if err != nil || n == 1 {
 			return search.Ref{Type: found.Type, ID: found.ID}, err
 		}
@@ -192,6 +209,16 @@ func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
 	return search.Ref{}, nil
 }
 
+// match finds what an entry's criteria match, and keeps it for when the entry
+// is done: by then other entries may have changed what they would match.
+func (s *service) match(c Change, sub *request, typ, query string) (Entry, int, error) {
+	e, n, err := s.matchOne(c, sub, typ, query)
+	if err == nil {
+		sub.match = &match{e.Doc, n, query}
+	}
+	return e, n, err
+}
+
 // aimCreate gives the new id, or the resource that If-None-Exist found.
 func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
 	sub := e.req
@@ -200,7 +227,7 @@ func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
 		if err != nil {
 			return search.Ref{}, err
 		}
-		found, n, err := s.matchOne(c, sub, sub.in.typ, query)
+		found, n, err := s.match(c, sub, sub.in.typ, query)
 		if err != nil {
 			return search.Ref{}, err
 		}

@@ -21,7 +21,7 @@ func (s *service) create(c Change, r *request) (*response, error) {
 		if err != nil {
 			return nil, err
 		}
-		e, n, err := s.matchOne(c, r, r.in.typ, query)
+		e, n, err := s.matched(c, r, r.in.typ, query)
 		if err != nil {
 			return nil, err
 		}
