@@ -3,6 +3,7 @@ package udap
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 const (
 	maxCachedCerts   = 4096
 	maxCachedHeaders = 2048
+	maxCachedHeader  = 16 << 10 // bytes of one; three certificates with RSA-4096 keys take 10 KB
 	maxCachedSigs    = 4096
 	maxCachedPaths   = 4096
 	maxCachedLists   = 128
@@ -114,18 +116,22 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 
 // remember keeps the header and certificates of a signer who proved to be
 // trusted: the clients of a day send the same ones again and again. Those of
-// strangers are not kept: they could fill the memory for nothing.
+// strangers are not kept: they could fill the memory for nothing. Nor is what
+// a member sends beyond need: very long headers, certificates that are on no
+// path.
 func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 	if e.known != nil || !e.header.has("x5c") {
 		return
 	}
 	segment, _, _ := strings.Cut(e.raw, ".")
-	known := &knownHeader{header: e.header, alg: e.alg, certs: e.certs, sent: digestOf(e.certs)}
-	v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
-	for _, c := range e.certs {
-		v.memory.certs.put(sha256.Sum256(c.Raw), c, maxCachedCerts)
+	if len(segment) <= maxCachedHeader {
+		known := &knownHeader{header: e.header, alg: e.alg, certs: e.certs, sent: digestOf(e.certs)}
+		v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	}
 	for _, c := range path {
+		if slices.Contains(e.certs, c) {
+			v.memory.certs.put(sha256.Sum256(c.Raw), c, maxCachedCerts)
+		}
 		if _, ok := v.memory.facts.get(c); !ok {
 			v.memory.facts.put(c, readFacts(c), maxCachedCerts)
 		}
