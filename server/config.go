@@ -105,10 +105,12 @@ type Policy struct {
 	RequiredMetadata      []string       `yaml:"requiredMetadata,omitempty"`
 	Certifications        []string       `yaml:"certifications,omitempty"`
 	CertificationsNeeded  []string       `yaml:"certificationsRequired,omitempty"`
-	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"` // dotted OIDs
-	Revocation            *string        `yaml:"revocation,omitempty"`        // "required", "soft" or "off"
-	JKU                   *bool          `yaml:"jku,omitempty"`               // experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of x5c
-	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`        // accept "udap": 1 with a warning
+	PurposeFromSAN        *bool          `yaml:"purposeFromSAN,omitempty"`      // TEFCA: one purpose_of_use, that of the fragment of the client's URI
+	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"`   // dotted OIDs
+	CertificatePolicies   []string       `yaml:"certificatePolicies,omitempty"` // dotted OIDs: a path must be valid for one
+	Revocation            *string        `yaml:"revocation,omitempty"`          // "required", "soft" or "off"
+	JKU                   *bool          `yaml:"jku,omitempty"`                 // experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of x5c
+	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`          // accept "udap": 1 with a warning
 }
 
 // Revocation says how lists are fetched.

@@ -13,12 +13,17 @@ import (
 //   - ssraa-2: UDAP Security 2.0 to the letter;
 //   - ssraa-1: the first edition (1.x): no scope needed at the token endpoint,
 //     bare purpose-of-use codes and http loopback redirects;
-//   - tefca: the second edition with the metadata that TEFCA demands.
+//   - tefca: the second edition with the metadata that TEFCA demands, the
+//     exchange purposes of its newest edition, each by the URI of its own
+//     certificate, and tefca_ias for individual access.
 func profiles() map[string]udap.Policy {
 	return map[string]udap.Policy{
 		"ssraa-2": {Edition: 2},
 		"ssraa-1": {Edition: 1, AllowLoopbackRedirect: true, PurposeCodes: udap.PurposeAny},
-		"tefca":   {Edition: 2, RequiredMetadata: []string{"client_uri", "tos_uri", "policy_uri"}},
+		"tefca": {
+			Edition: 2, RequiredMetadata: []string{"client_uri", "tos_uri", "policy_uri"},
+			PurposesOfUse: udap.TEFCAEditions()[0].URIs(), PurposeFromSAN: true,
+		},
 	}
 }
 
@@ -64,11 +69,13 @@ func (o Policy) apply(p *udap.Policy) {
 	set(&p.UDAPNumber, o.UDAPNumber)
 	setList(&p.Algorithms, o.Algorithms)
 	setList(&p.PurposesOfUse, o.PurposesOfUse)
+	set(&p.PurposeFromSAN, o.PurposeFromSAN)
 	setList(&p.OrganizationIDSchemes, o.OrganizationIDSchemes)
 	setList(&p.RequiredMetadata, o.RequiredMetadata)
 	setList(&p.Certifications, o.Certifications)
 	setList(&p.CertificationsNeeded, o.CertificationsNeeded)
 	setList(&p.ExtendedKeyUsages, o.ExtendedKeyUsages)
+	setList(&p.CertificatePolicies, o.CertificatePolicies)
 	if o.Skew != nil {
 		p.Skew = *o.Skew
 		if p.Skew == 0 {
