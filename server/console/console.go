@@ -36,6 +36,7 @@ func New(cfg Config) http.Handler {
 		"/style.css": {"GET": c.style},
 		"/traces":    {"GET": c.traces},
 		"/ready":     {"GET": c.ready},
+		"/sheet":     {"GET": c.sheet},
 		"/health":    {"GET": c.health},
 		"/metrics":   {"GET": cfg.Metrics.ServeHTTP},
 		"/refresh":   {"POST": c.refresh},

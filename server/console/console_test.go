@@ -192,10 +192,44 @@ func TestReady(t *testing.T) {
 	}
 }
 
+// The sheet to hand out has the base URL and, for each community, the anchors'
+// fingerprints and the names in our certificates, on lines of their own.
+//
+// Covers: DIAGNOSTICS 49
+func TestSheet(t *testing.T) {
+	b := newBench(true)
+	b.state.Issuer = "https://h/oauth"
+	m := &b.state.Communities[0]
+	m.Name, m.Withheld, m.Profile = "Nasty\nFHIR base  https://evil.example", "", "ssraa-2"
+	m.Anchors = []Certificate{{Subject: "CN=root", Serial: "1F", Fingerprint: "00ab7f"}}
+	m.Certificates = []Certificate{{Subject: "CN=us", Key: "RSA 2048", Names: []string{"https://h/fhir", "https://h/other"}, Fingerprint: "01", Expires: time.Unix(1e9, 0)}}
+	res := b.do("GET", "/sheet")
+	want := `FHIR base       https://h/fhir
+Discovery       https://h/fhir/.well-known/udap
+Issuer          https://h/oauth
+
+Community       urn:a
+Name            Nasty\uFFFDFHIR base  https://evil.example
+Profile         ssraa-2
+Anchor          CN=root
+  serial        1F
+  SHA-256       00:AB:7F
+Our certificate CN=us
+  key           RSA 2048
+  SAN URIs      https://h/fhir https://h/other
+  SHA-256       01
+  expires       2001-09-09
+`
+	want = strings.ReplaceAll(want, `\uFFFD`, "\uFFFD")
+	if got := body(t, res); got != want || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("%s\n%s", res.Header.Get("Content-Type"), got)
+	}
+}
+
 // Covers: case 272, case 327
 func TestClosedConsole(t *testing.T) {
 	b := newBench(false)
-	for path, want := range map[string]int{"/": 403, "/traces": 403, "/traces/" + b.trace.ID: 403, "/metrics": 403, "/style.css": 403, "/none": 403, "/debug/pprof/": 403, "/health": 200, "/ready": 200} {
+	for path, want := range map[string]int{"/": 403, "/traces": 403, "/traces/" + b.trace.ID: 403, "/metrics": 403, "/sheet": 403, "/style.css": 403, "/none": 403, "/debug/pprof/": 403, "/health": 200, "/ready": 200} {
 		if got := b.do("GET", path).StatusCode; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
