@@ -142,6 +142,7 @@ func (st *stage) replaceGateway(ctx context.Context) (string, error) {
 func (st *stage) stay(ctx context.Context, m *manifest, say func(string, ...any)) error {
 	say("ready: %s", m.PublicBase)
 	say("administration: %s", m.Admin)
+	say("sheet for originators: %s/sheet", m.Admin)
 	say("everything else: %s", filepath.Join(st.world.dir, manifestName))
 	say("try: originator discover -sandbox %s", st.world.dir)
 	say("stop with an interrupt (Ctrl-C)")
