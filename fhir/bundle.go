@@ -39,6 +39,14 @@ func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, err
 	return &response{status: http.StatusOK, body: append(b, '}')}, nil
 }
 
+// maxAnswer bounds what one request gets, in bytes: a page, or all entries of a
+// batch together. A small request must not make the server hold all it has.
+const maxAnswer = 32 << 20
+
+func tooMuch() error {
+	return fail(http.StatusBadRequest, "too-costly", "The answer would be longer than the server gives at once: ask for less, by _count.")
+}
+
 func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []uint64, whole bool) ([]byte, error) {
 	start := len(b)
 	var err error
@@ -72,6 +80,9 @@ func (s *service) appendEntry(b []byte, start int, sn Snapshot, r *request, p *p
 		return nil, err
 	}
 	b = append(b, body...)
+	if len(b) > maxAnswer {
+		return nil, tooMuch()
+	}
 	return append(append(append(b, `,"search":{"mode":"`...), mode...), `"}}`...), nil
 }
 

@@ -173,13 +173,36 @@ func (s *service) results(r *request, typ string) *response {
 	return &response{status: http.StatusOK, body: append(b, '}')}
 }
 
-// batch does each entry for itself.
+// take counts what an entry adds to the answer, and drops what is not shown. A
+// write that was done is never a failure afterwards.
+func (r *request) take(e *batchEntry) error {
+	if e.resp.wrote && !r.prefers("return=representation") {
+		e.resp.body = nil
+	}
+	if r.answered += len(e.resp.body); r.answered <= maxAnswer {
+		return nil
+	}
+	if e.resp.wrote {
+		e.resp.body = nil
+		return nil
+	}
+	return tooMuch()
+}
+
+// batch does each entry for itself, until the answer is as long as it may be.
 func (s *service) batch(r *request) *response {
 	for _, e := range r.entries {
-		err := error(e.failed)
-		if e.failed == nil {
+		err := error(nil)
+		switch {
+		case e.failed != nil:
+			err = e.failed
+		case r.answered > maxAnswer:
+			err = tooMuch()
+		default:
 			e.req.filters = r.filters
-			e.resp, err = s.do(e.req)
+			if e.resp, err = s.do(e.req); err == nil {
+				err = r.take(e)
+			}
 		}
 		if err != nil {
 			e.resp = asFailure(err).response()

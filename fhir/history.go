@@ -190,9 +190,11 @@ func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string
 			return false
 		}
 		r.notes.touch(e)
-		b = s.appendVersion(b, start, e)
+		if b = s.appendVersion(b, start, e); len(b) > maxAnswer {
+			err = tooMuch()
+		}
 		n, last = n+1, seq
-		return true
+		return err == nil
 	})
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ type request struct {
 	inner      bool   // an entry of a batch or transaction
 	bundleType string
 	entries    []*batchEntry
+	answered   int // bytes that its entries' answers have so far
 
 	filters map[filterKey]search.Filter
 	notes   notes

@@ -63,6 +63,7 @@ func (e *batchEntry) refuse(err error) error {
 // transaction does all entries or none (R4 http 3.1.0.11.2): deletions, then
 // creations, then updates and patches, then reads.
 func (s *service) transaction(c Change, r *request) (*response, error) {
+	r.answered = 0
 	originals := make([]*incoming, len(r.entries))
 	for i, e := range r.entries {
 		originals[i] = e.req.in
@@ -86,6 +87,9 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 	}
 	for _, e := range inOrder(r.entries) {
 		if err := s.doEntry(c, e); err != nil {
+			return nil, e.refuse(err)
+		}
+		if err := r.take(e); err != nil {
 			return nil, e.refuse(err)
 		}
 		s.auditWith(c, e.req, e.in)
