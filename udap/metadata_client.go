@@ -128,10 +128,7 @@ func (j *judgement) authMethod(o object, m *ClientMetadata, _ Policy) error {
 
 func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 	if !m.interactive() {
-		if o.has("redirect_uris") {
-			return j.refuseMetadata(checkRedirects, "no redirect_uris with client_credentials", o.shown("redirect_uris"), "leave redirect_uris out")
-		}
-		return nil
+		return j.leftOut(checkRedirects, o, "redirect_uris")
 	}
 	uris, ok := o.list("redirect_uris")
 	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
@@ -151,12 +148,17 @@ func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 	return nil
 }
 
+// leftOut judges a parameter that has no place beside client_credentials.
+func (j *judgement) leftOut(c Check, o object, name string) error {
+	if o.has(name) {
+		return j.refuseMetadata(c, "no "+name+" with client_credentials", o.shown(name), "leave "+name+" out")
+	}
+	return nil
+}
+
 func (j *judgement) responseTypes(o object, m *ClientMetadata, _ Policy) error {
 	if !m.interactive() {
-		if o.has("response_types") {
-			return j.refuseMetadata(checkResponses, "no response_types with client_credentials", o.shown("response_types"), "leave response_types out")
-		}
-		return nil
+		return j.leftOut(checkResponses, o, "response_types")
 	}
 	types, ok := o.list("response_types")
 	if !ok || !slices.Equal(types, []string{"code"}) {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
 )
@@ -138,7 +139,7 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: hangups(ctx)})
+	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: hangups.Until(ctx)})
 	if err != nil {
 		yamlfile.Print(stderr, err)
 		return 2
@@ -149,27 +150,4 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 		return 1
 	}
 	return 0
-}
-
-// hangups passes SIGHUP on until ctx ends.
-func hangups(ctx context.Context) <-chan struct{} {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	out := make(chan struct{})
-	go func() {
-		defer signal.Stop(signals)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-signals:
-				select {
-				case out <- struct{}{}:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	return out
 }

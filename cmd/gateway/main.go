@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/evidence"
 )
@@ -119,35 +120,13 @@ func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 		yamlfile.Print(stderr, err)
 		return 2
 	}
-	s.Hangup = hangups(ctx)
+	s.Hangup = hangups.Until(ctx)
 	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
 	if err := s.Serve(ctx, l); err != nil {
 		yamlfile.Print(stderr, err)
 		return 1
 	}
 	return 0
-}
-
-// hangups passes SIGHUP on until ctx ends.
-func hangups(ctx context.Context) <-chan struct{} {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	out := make(chan struct{}, 1)
-	go func() {
-		defer signal.Stop(signals)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-signals:
-				select {
-				case out <- struct{}{}:
-				default: // one is waiting already
-				}
-			}
-		}
-	}()
-	return out
 }
 
 func compare(args []string, stdout, stderr io.Writer) int {

@@ -54,19 +54,26 @@ func (c *call) keep() error {
 	return nil
 }
 
-func register(ctx context.Context, c *call) error {
+// post is what register and cancel have in common: do sends a software
+// statement made of the command's parameters.
+func (c *call) post(ctx context.Context, do func(*client.Client, context.Context, *client.Discovery, client.Registration) (*client.Registered, error)) (*client.Registered, client.Registration, error) {
 	reg, err := c.parameters()
 	if err != nil {
-		return err
+		return nil, reg, err
 	}
 	cl, d, err := c.begin(ctx)
 	if err != nil {
-		return err
+		return nil, reg, err
 	}
 	defer cl.Close()
-	out, err := cl.Register(ctx, d, reg)
+	out, err := do(cl, ctx, d, reg)
 	c.out.result.Outcome = out
 	c.out.trace(out.Trace)
+	return out, reg, err
+}
+
+func register(ctx context.Context, c *call) error {
+	out, reg, err := c.post(ctx, (*client.Client).Register)
 	if err != nil {
 		return err
 	}
@@ -102,18 +109,7 @@ func (c *call) parameters() (client.Registration, error) {
 }
 
 func cancel(ctx context.Context, c *call) error {
-	reg, err := c.parameters()
-	if err != nil {
-		return err
-	}
-	cl, d, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	out, err := cl.Cancel(ctx, d, reg)
-	c.out.result.Outcome = out
-	c.out.trace(out.Trace)
+	out, _, err := c.post(ctx, (*client.Client).Cancel)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -96,13 +95,7 @@ func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Regi
 	if err != nil {
 		return out, err
 	}
-	req, err := http.NewRequest(http.MethodPost, d.Registration, bytes.NewReader(body))
-	if err != nil {
-		return out, stop(out.Trace, checkPosted, "a registration endpoint", err.Error(), "")
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	if out.Reply, err = c.send(ctx, out.Trace, req, maxAnswer); err != nil {
+	if out.Reply, err = c.postTo(ctx, out.Trace, d.Registration, "application/json", body); err != nil {
 		return out, err
 	}
 	return out, out.read(reg)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -39,6 +40,17 @@ func randomJTI() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails (Go 1.24)
 	return hex.EncodeToString(b[:])
+}
+
+// postTo posts a body to an endpoint that the metadata names, for JSON.
+func (c *Client) postTo(ctx context.Context, tr *udap.Trace, endpoint, mediaType string, body []byte) (*Reply, error) {
+	req, err := http.NewRequest(http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, stop(tr, checkConnect, "an endpoint that can be posted to", err.Error(), "")
+	}
+	req.Header.Set("Content-Type", mediaType)
+	req.Header.Set("Accept", "application/json")
+	return c.send(ctx, tr, req, maxAnswer)
 }
 
 // send makes one request and reads the answer whole. A redirect comes back as

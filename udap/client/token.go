@@ -68,13 +68,7 @@ func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Toke
 	if err != nil {
 		return out, err
 	}
-	req, err := http.NewRequest(http.MethodPost, d.Token, strings.NewReader(form.Encode()))
-	if err != nil {
-		return out, stop(out.Trace, checkAsked, "a token endpoint", err.Error(), "")
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	if out.Reply, err = c.send(ctx, out.Trace, req, maxAnswer); err != nil {
+	if out.Reply, err = c.postTo(ctx, out.Trace, d.Token, "application/x-www-form-urlencoded", []byte(form.Encode())); err != nil {
 		return out, err
 	}
 	return out, out.read(t, c.cfg.Now())

@@ -1,0 +1,180 @@
+package oauth_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/udaptest"
+)
+
+// Covers: case 221, case 224
+func TestIntrospectionNeedsAuthentication(t *testing.T) {
+	r, c, id := clientRig(t)
+	token := r.issued(c, id)
+	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
+		r.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer { return r.post(path, url.Values{"token": {token}}) })
+		r.refused(path+" aud=token", 400, "invalid_client", spendsNothing, func() answer {
+			form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
+			form.Set("token", token)
+			return r.post(path, form)
+		})
+		r.refused(path+" expired", 400, "invalid_client", spendsNothing, func() answer {
+			form := r.form(c.Sign(t, udaptest.Assertion(id, r.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
+			form.Set("token", token)
+			return r.post(path, form)
+		})
+		r.refused(path+" Bearer", 401, "invalid_client", spendsNothing, func() answer {
+			return r.send("POST", path, "application/x-www-form-urlencoded", url.Values{"token": {token}}.Encode(), http.Header{"Authorization": {"Bearer " + token}})
+		})
+		r.refused(path+" no token", 400, "invalid_request", spendsNothing, func() answer { return r.tell2(path, c, id) })
+		r.refused(path+" udap=2", 400, "invalid_request", spendsNothing, func() answer { return r.tell(path, c, id, token, "udap", "2") })
+		a := r.send("GET", path+"?token="+token, "", "", nil)
+		if a.status != 405 || a.header.Get("Allow") != "POST" {
+			t.Errorf("GET %s: %d", path, a.status)
+		}
+	}
+	if !r.active(c, id, token) {
+		t.Error("the token is gone")
+	}
+}
+
+func (r *rig) tell2(path string, c *udaptest.Client, id udap.ClientID) answer {
+	return r.tell(path, c, id, "", "token", "-")
+}
+
+// Covers: case 222, case 223, case 227, case 228
+func TestIntrospection(t *testing.T) {
+	r, c, id := clientRig(t)
+	token := r.issued(c, id)
+	a := r.tell("/oauth/introspect", c, id, token)
+	want := map[string]any{"active": true, "scope": "system/Patient.rs", "client_id": string(id), "token_type": "Bearer", "exp": float64(r.now().Unix() + 3600),
+		"iat": float64(r.now().Unix()), "sub": string(id), "aud": udaptest.Base, "iss": issuer}
+	for k, v := range want {
+		if a.member(k) != v {
+			t.Errorf("%s: %v, want %v", k, a.member(k), v)
+		}
+	}
+	other := r.client(r.w.A, udaptest.Client2URI)
+	otherID := r.registered(other)
+	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))
+	expired := r.issued(c, id)
+	for name, do := range map[string]func() answer{
+		"another client": func() answer { return r.tell("/oauth/introspect", other, otherID, token) },
+		"unknown":        func() answer { return r.tell("/oauth/introspect", c, id, strings.Repeat("A", 64)) },
+		"malformed":      func() answer { return r.tell("/oauth/introspect", c, id, "x") },
+		"1 MiB":          func() answer { return r.tell("/oauth/introspect", c, id, strings.Repeat("A", 1<<20)) },
+		"empty":          func() answer { return r.tell("/oauth/introspect", c, id, "") },
+		"NUL":            func() answer { return r.tell("/oauth/introspect", c, id, "\x00") },
+		"an assertion":   func() answer { return r.tell("/oauth/introspect", c, id, assertion) },
+		"changed":        func() answer { return r.tell("/oauth/introspect", c, id, flip(token)) },
+		"handle changed": func() answer { return r.tell("/oauth/introspect", c, id, "AAAA"+token[4:]) },
+	} {
+		if a := do(); a.status != 200 || string(a.body) != `{"active":false}` {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	for _, hint := range []string{"refresh_token", "nonsense", ""} {
+		if a := r.tell("/oauth/introspect", c, id, token, "token_type_hint", hint, "udap", "-"); a.member("active") != true {
+			t.Errorf("hint %q: %s", hint, a.body)
+		}
+	}
+	spent := r.form(c.Sign(t, udaptest.Assertion(id, r.now()).With("aud", issuer+"/introspect")))
+	spent.Set("token", token)
+	r.post("/oauth/introspect", spent)
+	r.refused("an assertion twice", 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/introspect", spent) })
+	r.advance(time.Hour)
+	if r.active(c, id, expired) {
+		t.Error("active after its end")
+	}
+}
+
+// flip changes the last character of a token to another valid one.
+func flip(token string) string {
+	last := byte('A')
+	if token[len(token)-1] == 'A' {
+		last = 'B'
+	}
+	return token[:len(token)-1] + string(last)
+}
+
+// Covers: case 222, case 225
+func TestRevocation(t *testing.T) {
+	r, c, id := clientRig(t)
+	token, kept := r.issued(c, id), r.issued(c, id)
+	other := r.client(r.w.A, udaptest.Client2URI)
+	otherID := r.registered(other)
+	if a := r.tell("/oauth/revoke", other, otherID, token); a.status != 200 || !r.active(c, id, token) {
+		t.Errorf("revoked by another client: %d", a.status)
+	}
+	for range 2 {
+		if a := r.tell("/oauth/revoke", c, id, token, "token_type_hint", "nonsense"); a.status != 200 || r.active(c, id, token) {
+			t.Errorf("revocation: %d %s", a.status, a.body)
+		}
+	}
+	for _, nonsense := range []string{"", "x", strings.Repeat("A", 64)} {
+		if a := r.tell("/oauth/revoke", c, id, nonsense); a.status != 200 {
+			t.Errorf("%q: %d", nonsense, a.status)
+		}
+	}
+	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
+		t.Error("revoked, and still good")
+	}
+	r.restart()
+	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
+		t.Error("revoked, and good again after a restart")
+	}
+	if !r.active(c, id, kept) {
+		t.Error("the other token went too")
+	}
+	r.register(c, c.Statement(r.now()).With("scope", "system/Patient.r"))
+	if r.active(c, id, kept) {
+		t.Error("the client has registered for less, and the wider token is still good")
+	}
+}
+
+// Covers: case 226
+func TestRevocationRace(t *testing.T) {
+	r, c, id := clientRig(t)
+	for range 20 {
+		token := r.issued(c, id)
+		var revoked, late atomic.Bool
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 200 {
+					after := revoked.Load()
+					if _, err := r.svc.Bearer(t.Context(), token); err == nil && after {
+						late.Store(true)
+					}
+				}
+			})
+		}
+		if a := r.tell("/oauth/revoke", c, id, token); a.status == 200 {
+			revoked.Store(true)
+		}
+		wg.Wait()
+		if late.Load() {
+			t.Fatal("the token worked after the answer to its revocation")
+		}
+	}
+}
+
+// Covers: case 230
+func TestBearerRefuses(t *testing.T) {
+	r, c, id := clientRig(t)
+	token := r.issued(c, id)
+	for _, text := range []string{"", "x", token[:63], token + "A", flip(token), flip(token[1:] + token[:1]), strings.ToUpper(token), token + "\n", " " + token, "\x00", c.Sign(t, udaptest.Assertion(id, r.now()))} {
+		access, err := r.svc.Bearer(t.Context(), text)
+		var e *udap.Error
+		if access != nil || err == nil || !errors.As(err, &e) || e.Code != udap.InvalidToken {
+			t.Errorf("%.30q: %+v, %v", text, access, err)
+		}
+	}
+}
