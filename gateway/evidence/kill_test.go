@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,5 +119,22 @@ func TestRotationFailsHalfWay(t *testing.T) {
 	sum, _ := compare(t, []string{p[0], p[0]})
 	if sum.Messages != 21 || sum.ExitCode() != 0 {
 		t.Errorf("%+v", sum)
+	}
+}
+
+// Two that write the same file, as while one replaces the other: the page is the
+// first one's, and both end well.
+func TestTwoWriters(t *testing.T) {
+	h := newHop(t, "gateway", Options{})
+	other, err := Open(h.path, "gateway", Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.add(0, "a", "a")
+	if err := errors.Join(other.Close(), h.log.Close()); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(h.path + owedSuffix); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

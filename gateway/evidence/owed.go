@@ -33,7 +33,7 @@ func leftOwed(path string) int64 {
 }
 
 // openOwed opens or creates the page beside an evidence file, and returns what the
-// last program still owed.
+// last program still owed; nil where another program has it.
 func openOwed(path string) (*owed, int64, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
