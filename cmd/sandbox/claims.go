@@ -55,8 +55,18 @@ var claims = []claim{
 		"originator get -connect {private} -connect-name {privateName} 'Patient?_count=1'", showStraight},
 	{"replaced", "gateway replaced by one with another key: nothing to register again",
 		"stop the gateway, put another key pair in {dir}/tls/gateway.pem and gateway.key, start it again; then: originator token", showReplaced},
+	{"either", "two different gateways are interchangeable, and removing them changes nothing: the same bytes by each way",
+		"originator get -connect ADDRESS -connect-name NAME 'Patient?_count=1' at {gateways} and {private}", showEither},
+	{"names", "the gateway has the certificate of the public name, each hop behind it that of its own private name",
+		"openssl s_client -connect {private} -servername {privateName} </dev/null | openssl x509 -noout -ext subjectAltName", showNames},
+	{"copied", "a copied bearer token works for whoever has it, until it expires: it is protected by TLS on every hop and by nothing else",
+		"curl --cacert {dir}/tls/ca.pem -H 'Authorization: Bearer TOKEN' {base}/Patient", showCopied},
+	{"minted", "a gateway can neither get a token with the keys it holds nor alter one that passes",
+		"curl as above with one character of TOKEN changed; a token request with an assertion signed by {dir}/tls/gateway.key, {dir}/tls/gateway.pem as its x5c", showMinted},
 	{"change", "registration changed and cancelled by the client's signed word",
 		"originator register -sandbox {dir} {about}; originator cancel", showChange},
+	{"at once", "a cancellation is seen at once through the gateways: the next use of the client's token is refused",
+		"originator token; originator cancel; originator get 'Patient?_count=1'", showAtOnce},
 	{"communities", "another community's certificate cannot touch the registration",
 		"community issue -ca {dir}/b -uri URI -out other, with the URI of a client of community a; originator register, then cancel, with it", showCommunities},
 	{"revoked", "revoked certificate refused",
@@ -75,6 +85,7 @@ func (d *demo) byHand(repeat string) string {
 	}
 	return strings.NewReplacer(
 		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
+		"{base}", d.manifest.PublicBase, "{gateways}", strings.Join(d.manifest.Gateways, " "),
 		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(evidence, " "),
 	).Replace(repeat)
 }

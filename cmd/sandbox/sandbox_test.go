@@ -351,6 +351,35 @@ var mutations = []mutation{
 	{"replaced", "it is not replaced", "the same key as before", func(t *testing.T, d *demo) {
 		d.replaceGateway = func(context.Context) (string, error) { return "", nil }
 	}},
+	{"either", "the second gateway is none", "by the delegate listener", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
+	}},
+	{"names", "the delegate has the destination's certificate", "no certificate for delegate.localhost", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
+	}},
+	{"names", "a hop behind it has the public name's certificate", "good for the public name", func(t *testing.T, d *demo) {
+		d.manifest.Gateways = []string{d.manifest.Gateways[0], d.manifest.Gateways[0]}
+		d.manifest.Addresses["delegate"] = d.manifest.Addresses["public"]
+	}},
+	{"copied", "what was copied is not all of the token", "401", func(t *testing.T, d *demo) {
+		spoiled := *d.token
+		spoiled.Access = spoiled.Access[1:]
+		d.token = &spoiled
+	}},
+	{"minted", "the gateway holds the client's key", "the destination gave a token", func(t *testing.T, d *demo) {
+		if err := certs.WriteIdentity(d.file("leaked.pem"), d.file("leaked.key"), d.main.identity); err != nil {
+			t.Fatal(err)
+		}
+		text := mustRead(t, d.file("gateway.yaml"))
+		leaked := strings.NewReplacer("tls/gateway.pem", "leaked.pem", "tls/gateway.key", "leaked.key").Replace(text)
+		if err := os.WriteFile(d.file("leaked.yaml"), []byte(leaked), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.manifest.Configs["gateway"] = "leaked.yaml"
+	}},
+	{"at once", "the gateway keeps answers and gives them again", "still works", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = cachingGateway(t, d)
+	}},
 	{"change", "the change is signed for another client URI", "made another registration", func(t *testing.T, d *demo) {
 		p, err := d.newParty(d.community(0), "stranger", certs.P256)
 		if err != nil {

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/client"
+)
+
+// showEither reads the same patient through both gateways, through the delegate
+// alone and straight. These reads are not in the originator's evidence, as their
+// paths are none of those that the hops are compared for.
+func showEither(ctx context.Context, d *demo) (string, error) {
+	if d.token == nil || d.patient == "" {
+		return "", errNeedsToken
+	}
+	var first []byte
+	for _, role := range []string{"public", "delegate", "private"} {
+		body, err := d.readBy(ctx, role)
+		if err != nil {
+			return "", fmt.Errorf("by the %s listener: %w", role, err)
+		}
+		if first == nil {
+			first = body
+		}
+		if !bytes.Equal(first, body) {
+			return "", fmt.Errorf("by the %s listener the patient has other bytes", role)
+		}
+	}
+	return fmt.Sprintf("the same %d bytes by the gateway, by %s alone, and straight", len(first), d.gatewayName(1)), nil
+}
+
+// readBy reads the patient's data by a listener, unlike any other claim does.
+func (d *demo) readBy(ctx context.Context, role string) ([]byte, error) {
+	cfg := d.clientConfig(d.community(0), d.main, role, "")
+	cfg.Wrap = nil
+	if role == "delegate" {
+		cfg.DialName = d.gatewayName(1)
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	r, err := d.get(ctx, c, "Patient/"+d.patient+"?_summary=data", d.token.Access)
+	if err != nil {
+		return nil, err
+	}
+	return r.Reply.Body, nil
+}
+
+// gatewayName is the host of one of the manifest's gateways.
+func (d *demo) gatewayName(i int) string {
+	u, err := url.Parse(d.manifest.Gateways[i])
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// showNames asks each listener for its certificate (exchange routing, ER-09, ER-10).
+func showNames(ctx context.Context, d *demo) (string, error) {
+	public := publicName(d.manifest)
+	inner := []struct{ role, name string }{{"delegate", d.gatewayName(1)}, {"private", d.privateName()}}
+	if _, err := d.leafOf(ctx, "public", public); err != nil {
+		return "", err
+	}
+	for _, l := range inner {
+		leaf, err := d.leafOf(ctx, l.role, l.name)
+		if err != nil {
+			return "", err
+		}
+		if leaf.VerifyHostname(public) == nil {
+			return "", fmt.Errorf("the certificate of %s is good for the public name %s too", l.name, public)
+		}
+	}
+	return fmt.Sprintf("%s at the gateway; %s and %s behind it, and not %s", public, inner[0].name, inner[1].name, public), nil
+}
+
+// leafOf is the certificate that a listener shows for a name; it is good for it.
+func (d *demo) leafOf(ctx context.Context, role, name string) (*x509.Certificate, error) {
+	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: name, NextProtos: []string{"http/1.1"}, Time: d.now, MinVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(ctx, "tcp", dialable(d.manifest.Addresses[role]))
+	if err != nil {
+		return nil, fmt.Errorf("the %s listener has no certificate for %s: %w", role, name, err)
+	}
+	defer conn.Close()
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+}
+
+// showCopied says plainly what a bearer token is.
+func showCopied(ctx context.Context, d *demo) (string, error) {
+	if d.token == nil || d.patient == "" {
+		return "", errNeedsToken
+	}
+	thief, err := d.newParty(d.community(1), "thief", certs.P256)
+	if err != nil {
+		return "", err
+	}
+	defer thief.client.Close()
+	if err := d.readPatient(ctx, thief.client, d.token.Access); err != nil {
+		return "", err
+	}
+	return "read by a stranger of another community; the token ends at " + d.token.Expires.UTC().Format(time.RFC3339), nil
+}
+
+// showMinted tries, with all that the gateways hold, to get a token and to alter one.
+func showMinted(ctx context.Context, d *demo) (string, error) {
+	if d.token == nil || d.patient == "" {
+		return "", errNeedsToken
+	}
+	for _, hop := range []string{"gateway", "delegate"} {
+		if err := d.cannotMint(ctx, hop); err != nil {
+			return "", err
+		}
+	}
+	n, err := d.cannotAlter(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("an assertion signed with either's key: invalid_client; %d altered tokens: 401", n), nil
+}
+
+// cannotMint signs an assertion for the registered client with the key of a hop.
+func (d *demo) cannotMint(ctx context.Context, hop string) error {
+	id, err := d.hopIdentity(hop)
+	if err != nil {
+		return hidden{fmt.Sprintf("the key of the %s is not at hand: %v", hop, err)}
+	}
+	status, answer, err := d.askAs(ctx, id)
+	if err != nil {
+		return err
+	}
+	if status == http.StatusOK {
+		return fmt.Errorf("the destination gave a token for an assertion that the %s signed", hop)
+	}
+	if !bytes.Contains(answer, []byte(`"`+udap.InvalidClient+`"`)) {
+		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status, answer)
+	}
+	return nil
+}
+
+// askAs asks for a token of the registered client with any key: our own client would
+// see that the certificate is not that client's, and not ask.
+func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answer []byte, err error) {
+	claims, err := json.Marshal(map[string]any{
+		"iss": d.registered.ClientID, "sub": d.registered.ClientID, "aud": d.discovery.Token,
+		"iat": d.now().Unix(), "exp": d.now().Add(time.Minute).Unix(), "jti": runID(),
+		"extensions": map[string]any{"hl7-b2b": map[string]any{
+			"version": "1", "organization_id": "https://originator.example/organization",
+			"organization_name": "Sandbox Originator", "purpose_of_use": []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+		}},
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	assertion, err := udap.Sign(id.Key, id.Chain, "", claims)
+	if err != nil {
+		return 0, nil, err
+	}
+	return d.post(ctx, d.discovery.Token, url.Values{
+		"grant_type": {"client_credentials"}, "scope": {"system/Patient.rs"}, "udap": {"1"}, "client_assertion": {assertion},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+	})
+}
+
+// post sends a form to a public URL, as the originator would.
+func (d *demo) post(ctx context.Context, target string, form url.Values) (status int, answer []byte, err error) {
+	tr := &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		dialer := &tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: publicName(d.manifest), NextProtos: []string{"http/1.1"}, Time: d.now, MinVersion: tls.VersionTLS12}}
+		return dialer.DialContext(ctx, network, dialable(d.manifest.Addresses["public"]))
+	}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, answer, err
+}
+
+// hopIdentity is the certificate and key with which a gateway serves.
+func (d *demo) hopIdentity(hop string) (*certs.Identity, error) {
+	file := d.file(d.manifest.Configs[hop])
+	c, err := gates.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.TLS) == 0 {
+		return nil, errors.New("its configuration names none")
+	}
+	at := func(name string) string {
+		if filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(filepath.Dir(file), name)
+	}
+	return certs.LoadIdentity(at(c.TLS[0].Cert), at(c.TLS[0].Key))
+}
+
+// cannotAlter changes one character of the token here and there, and its length.
+func (d *demo) cannotAlter(ctx context.Context) (int, error) {
+	token := d.token.Access
+	other := func(i int) string {
+		by := "A"
+		if token[i] == 'A' {
+			by = "B"
+		}
+		return token[:i] + by + token[i+1:]
+	}
+	altered := []string{other(0), other(len(token) / 2), token[:len(token)-1], token + "A"}
+	for _, t := range altered {
+		r, err := d.get(ctx, d.main.client, "Patient/"+d.patient, t)
+		if err == nil {
+			return 0, errors.New("an altered token was taken")
+		}
+		if r.Refusal == nil || r.Refusal.Status != http.StatusUnauthorized {
+			return 0, fmt.Errorf("an altered token: expected 401, got %w", err)
+		}
+	}
+	return len(altered), nil
+}
+
+// showAtOnce cancels a registration and uses its token at once, through the gateways.
+func showAtOnce(ctx context.Context, d *demo) (string, error) {
+	if d.patient == "" {
+		return "", errNeedsToken
+	}
+	p, err := d.newParty(d.community(0), "leaving", certs.P256)
+	if err != nil {
+		return "", err
+	}
+	defer p.client.Close()
+	j, err := d.join(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	t, err := d.askToken(ctx, p.client, j.found, j.reg.ClientID, "system/Patient.rs")
+	if err != nil {
+		return "", err
+	}
+	if err := d.readPatient(ctx, p.client, t.Access); err != nil {
+		return "", fmt.Errorf("before it was cancelled: %w", err)
+	}
+	if _, err := d.cancel(ctx, p.client, j.found); err != nil {
+		return "", err
+	}
+	start := d.now()
+	r, err := d.get(ctx, p.client, "Patient/"+d.patient, t.Access)
+	if err == nil {
+		return "", errors.New("the token of a cancelled registration still works")
+	}
+	if r.Refusal == nil || r.Refusal.Status != http.StatusUnauthorized {
+		return "", fmt.Errorf("expected 401, got %w", err)
+	}
+	return fmt.Sprintf("the next read, %s after the cancellation: 401", d.now().Sub(start).Round(time.Millisecond)), nil
+}
