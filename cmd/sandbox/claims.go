@@ -56,7 +56,7 @@ var claims = []claim{
 	{"replaced", "gateway replaced by one with another key: nothing to register again",
 		"stop the gateway, put another key pair in {dir}/tls/gateway.pem and gateway.key, start it again; then: originator token", showReplaced},
 	{"either", "two different gateways are interchangeable, and removing them changes nothing: the same bytes by each way",
-		"originator get -connect ADDRESS -connect-name NAME 'Patient?_count=1' at {gateways} and {private}", showEither},
+		"originator get -o FILE Patient/ID before and after the gateway is replaced as above, and with -connect {private} -connect-name {privateName}; cmp", showEither},
 	{"names", "the gateway has the certificate of the public name, each hop behind it that of its own private name",
 		"openssl s_client -connect {private} -servername {privateName} </dev/null | openssl x509 -noout -ext subjectAltName", showNames},
 	{"copied", "a copied bearer token works for whoever has it, until it expires: it is protected by TLS on every hop and by nothing else",
@@ -85,7 +85,7 @@ func (d *demo) byHand(repeat string) string {
 	}
 	return strings.NewReplacer(
 		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
-		"{base}", d.manifest.PublicBase, "{gateways}", strings.Join(d.manifest.Gateways, " "),
+		"{base}", d.manifest.PublicBase,
 		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(evidence, " "),
 	).Replace(repeat)
 }

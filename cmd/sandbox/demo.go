@@ -54,6 +54,7 @@ type demo struct {
 	registered *client.Registered
 	token      *client.Token
 	patient    string
+	body       []byte // of the patient, as first read
 }
 
 // party is a client of the demonstration.

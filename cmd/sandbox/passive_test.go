@@ -14,15 +14,15 @@ import (
 	"fhirdest.example/cmd/internal/gates"
 )
 
-// cachingGateway stands before the gateway, with its certificate, and gives the first
-// good answer to each GET again.
-func cachingGateway(t *testing.T, d *demo) string {
+// otherGateway stands before the gateway, with its certificate, and gives the first
+// good answer to each GET again; spoiled by a byte, if so.
+func otherGateway(t *testing.T, d *demo, spoil bool) string {
 	t.Helper()
 	id, err := d.hopIdentity("gateway")
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := &keeper{inner: &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	kept := &keeper{spoil: spoil, inner: &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: "localhost"}}).DialContext(ctx, network, d.gatewayAddress())
 	}}, answers: map[string]*http.Response{}, bodies: map[string][]byte{}}
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{id.TLS()}, NextProtos: []string{"http/1.1"}})
@@ -49,6 +49,7 @@ func (d *demo) gatewayAddress() string {
 // keeper keeps the first good answer to each GET.
 type keeper struct {
 	inner   *http.Transport
+	spoil   bool
 	mu      sync.Mutex
 	answers map[string]*http.Response
 	bodies  map[string][]byte
@@ -68,6 +69,9 @@ func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	body, err := io.ReadAll(resp.Body)
+	if i := bytes.Index(body, mark); k.spoil && i >= 0 {
+		body[i] ^= 0x20
+	}
 	k.answers[key], k.bodies[key] = resp, body
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, err

@@ -351,8 +351,12 @@ var mutations = []mutation{
 	{"replaced", "it is not replaced", "the same key as before", func(t *testing.T, d *demo) {
 		d.replaceGateway = func(context.Context) (string, error) { return "", nil }
 	}},
-	{"either", "the second gateway is none", "by the delegate listener", func(t *testing.T, d *demo) {
-		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
+	{"either", "the other gateway changes a byte", "by the public listener the patient has other bytes", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = otherGateway(t, d, true)
+		var err error
+		if d.main.client, err = d.newClient(d.community(0), d.main, "public", ""); err != nil {
+			t.Fatal(err)
+		}
 	}},
 	{"names", "the delegate has the destination's certificate", "no certificate for delegate.localhost", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
@@ -378,7 +382,7 @@ var mutations = []mutation{
 		d.manifest.Configs["gateway"] = "leaked.yaml"
 	}},
 	{"at once", "the gateway keeps answers and gives them again", "still works", func(t *testing.T, d *demo) {
-		d.manifest.Addresses["public"] = cachingGateway(t, d)
+		d.manifest.Addresses["public"] = otherGateway(t, d, false)
 	}},
 	{"change", "the change is signed for another client URI", "made another registration", func(t *testing.T, d *demo) {
 		p, err := d.newParty(d.community(0), "stranger", certs.P256)

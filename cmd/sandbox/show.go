@@ -161,6 +161,9 @@ func (d *demo) readPatient(ctx context.Context, c *client.Client, token string) 
 	if got.ResourceType != "Patient" || got.ID != d.patient {
 		return fmt.Errorf("asked for Patient/%s, got %s/%s", d.patient, got.ResourceType, got.ID)
 	}
+	if d.body == nil {
+		d.body = r.Reply.Body
+	}
 	return nil
 }
 
