@@ -292,8 +292,6 @@ func TestNextHopClosesBetweenRequests(t *testing.T) {
 }
 
 // A client that goes away within a body: the destination does not get a whole request.
-//
-// Covers: case 312
 func TestClientDiesInBody(t *testing.T) {
 	for name, in := range map[string]string{
 		"length":    post + "Content-Length: 300\r\n\r\nabc",

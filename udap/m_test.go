@@ -17,7 +17,7 @@ func discover(w *udaptest.World, doc []byte) (*udap.ServerMetadata, *udap.Trace,
 	return m, tr, err
 }
 
-// Covers: S1-046, S1-048, S1-049, S1-050, S1-051, S1-052, S1-053, S1-054, S1-055, S1-057, S1-058, S1-059, S2-06, S2-07, case 001, case 003, case 006, case 007, case 333
+// Covers: S1-046, S1-048, S1-049, S1-050, S1-051, S1-052, S1-053, S1-054, S1-055, S1-057, S1-058, S1-059, S2-07, case 006, case 333
 func TestMetadataRefused(t *testing.T) {
 	w := udaptest.New(t, "rsa2048")
 	server := w.Client(t, w.A.Int, udaptest.Base, nil)
@@ -97,7 +97,7 @@ func TestMetadataDocument(t *testing.T) {
 }
 
 // Signed endpoints take precedence, with a warning.
-// Covers: S2-06, case 333
+// Covers: case 333
 func TestSignedEndpointsCount(t *testing.T) {
 	w := udaptest.New(t, "rsa2048")
 	doc := udaptest.Metadata(t, w.Client(t, w.A.Int, udaptest.Base, nil), w.Now, func(plain, _ udaptest.Claims) { plain["token_endpoint"] = "https://evil.test/token" })

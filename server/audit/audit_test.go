@@ -56,7 +56,6 @@ func (m *memory) Decision(id string) (Decision, bool, error) {
 
 func (m *memory) Decisions(n int) ([]Decision, error) { return m.kept[:min(n, len(m.kept))], m.err }
 
-// Covers: case 269
 func TestAuthenticated(t *testing.T) {
 	late := proved("register")
 	_ = late.Refuse(audience, udap.InvalidSoftwareStatement, udap.Finding{})

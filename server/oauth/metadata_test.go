@@ -188,7 +188,7 @@ func TestSignedMetadata(t *testing.T) {
 	}
 }
 
-// Covers: S1-061, S1-064, S1-065, S2-02, case 002
+// Covers: S1-064, S1-065, S2-02, case 002
 func TestUnknownCommunity(t *testing.T) {
 	r := newMetadataRig(t)
 	for range 2 {

@@ -169,7 +169,7 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 	}
 }
 
-// Covers: case 102, case 032
+// Covers: case 102
 func TestUDAPAsNumberByPolicy(t *testing.T) {
 	r := newRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
 	c := r.client(r.w.A, udaptest.Client1URI)

@@ -31,7 +31,7 @@ func redirectTo(url string) http.HandlerFunc {
 const discoveryPath = "/acme/fhir/.well-known/udap"
 
 func TestDiscoveryStops(t *testing.T) {
-	// Covers: S2-07, S1-016, S2-06, case 333, diagnostics rows 1, 8, 13, 15, 31
+	// Covers: S2-07, S1-016, case 333, diagnostics rows 1, 8, 13, 15, 31
 	cases := []struct {
 		name        string
 		set         func(*world, *Config)
