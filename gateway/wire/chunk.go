@@ -23,7 +23,6 @@ type chunkState uint8
 
 const (
 	chunkSize chunkState = iota
-	chunkSpace
 	chunkExtension
 	chunkSizeLF
 	chunkData
@@ -104,7 +103,7 @@ func (c *chunks) step(b byte) (done bool, err error) {
 	switch c.state {
 	case chunkSize:
 		return false, c.size(b)
-	case chunkSpace, chunkExtension:
+	case chunkExtension:
 		return false, c.extension(b)
 	case chunkSizeLF:
 		return false, c.sizeEnd(b)
@@ -127,7 +126,9 @@ func (c *chunks) expect(b, want byte, next chunkState, err error) error {
 	return nil
 }
 
-// size takes the hexadecimal digits: at most 15, so that no reader overflows.
+// size takes the hexadecimal digits: at most 15, so that no reader overflows. Space
+// after them, which 7.1.1 lets a sender of "bad whitespace" put before the semicolon,
+// is refused: readers disagree on it, and net/http takes it for no size.
 func (c *chunks) size(b byte) error {
 	switch {
 	case isHex[b] && c.digits < 15:
@@ -142,27 +143,17 @@ func (c *chunks) size(b byte) error {
 	case b == ';':
 		c.state, c.section = chunkExtension, 0
 		return nil
-	case b == ' ' || b == '\t':
-		c.state, c.section = chunkSpace, 0
-		return nil
 	}
 	return errChunkSize
 }
 
-// extension passes what stands between size and CRLF. Spaces may stand before the
-// semicolon only (7.1.1), not before the end of the line.
+// extension passes what stands between the semicolon and CRLF.
 func (c *chunks) extension(b byte) error {
 	c.section++
 	switch {
-	case c.section > maxExtension:
-		return errChunkExt
-	case c.state == chunkSpace && (b == ' ' || b == '\t'):
-	case c.state == chunkSpace && b == ';':
-		c.state = chunkExtension
-	case c.state == chunkExtension && b == '\r':
+	case b == '\r' && c.section <= maxExtension:
 		c.state = chunkSizeLF
-	case c.state == chunkExtension && isValue[b]:
-	default:
+	case c.section > maxExtension || !isValue[b]:
 		return errChunkExt
 	}
 	return nil

@@ -95,7 +95,10 @@ func TestRefusedRequests(t *testing.T) {
 		"chunk size empty":     {chunked + "\r\n", errChunkSize},
 		"chunk size long":      {chunked + "0000000000000001\r\na\r\n", errChunkSize},
 		"chunk size LF":        {chunked + "1\na\r\n0\r\n\r\n", errChunkSize},
-		"chunk size spaces":    {chunked + "1 \r\na\r\n0\r\n\r\n", errChunkExt},
+		"chunk size spaces":    {chunked + "1 \r\na\r\n0\r\n\r\n", errChunkSize},
+		"chunk size space ;":   {chunked + "1 ;x\r\na\r\n0\r\n\r\n", errChunkSize},
+		"chunk size TAB ;":     {chunked + "1\t;x=y\r\na\r\n0\r\n\r\n", errChunkSize},
+		"last size space ;":    {chunked + "1\r\na\r\n0 ;x\r\n\r\n", errChunkSize},
 		"chunk size bare CR":   {chunked + "1\ra\r\n", errBareCR},
 		"chunk ext bare LF":    {chunked + "1;x\na\r\n", errChunkExt},
 		"chunk ext long":       {chunked + "1;" + strings.Repeat("x", 5000) + "\r\na\r\n", errChunkExt},
@@ -132,7 +135,7 @@ func TestAcceptedRequests(t *testing.T) {
 		"length 0":          post + "Content-Length: 0\r\n\r\n",
 		"GET with a body":   get + "Content-Length: 3\r\n\r\nabc",
 		"chunked GET":       get + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-		"extensions":        post + "tRANSFER-eNCODING: chunked\r\n\r\n3;a=b;c=\"d e\"\r\nabc\r\n2 ; x\r\nde\r\n000;last\r\n\r\n",
+		"extensions":        post + "tRANSFER-eNCODING: chunked\r\n\r\n3;a=b;c=\"d e\"\r\nabc\r\n2; x \r\nde\r\n000;last\r\n\r\n",
 		"trailers":          post + "Transfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nX: y\r\nDigest:\t\xe9\r\n\r\n",
 		"odd target":        "GET /a%2Fb/%2e%2e//;v=1?x=%00#f HTTP/1.1\r\nHost: a\r\n\r\n",
 		"absolute form":     "GET https://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n",
@@ -244,6 +247,8 @@ func TestResponses(t *testing.T) {
 func FuzzFraming(f *testing.F) {
 	for _, s := range []string{get + "\r\n", get + "Content-Length: 3\r\n\r\nabcGET",
 		get + "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\nGET /",
+		get + "Transfer-Encoding: chunked\r\n\r\n1 ;x\r\na\r\n0\r\n\r\n", get + "Transfer-Encoding: chunked\r\n\r\n1\t;x\r\na\r\n0 ;y\r\n\r\n",
+		get + "Transfer-Encoding: chunked\r\n\r\n1; x \r\na\r\n0;\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
