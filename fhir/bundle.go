@@ -13,6 +13,8 @@ type page struct {
 	q        *search.Query
 	found    *search.Result
 	from, to int
+	partial  bool // found ends soon after the page: see findPage
+	follows  bool // there are, or were, pages before this one
 	finder   *search.Finder
 }
 
@@ -130,11 +132,13 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 	add := func(relation string, m mark) {
 		b = appendLink(append(b, ','), relation, base+"?"+pageParam+"="+s.seal(r, p.at, p.q, m))
 	}
-	if p.from > 0 || p.to < n {
+	if p.follows || p.to < n {
 		add("first", mark{})
+	}
+	if !p.partial && (p.follows || p.to < n) {
 		add("last", mark{whence: 'l'})
 	}
-	if p.from > 0 && p.from < n {
+	if p.follows && p.from < n {
 		add("previous", mark{'b', p.found.Position(p.from)})
 	}
 	if p.to < n {

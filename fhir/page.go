@@ -93,6 +93,18 @@ func encodePairs(pairs []search.Pair) string {
 	return b.String()
 }
 
+// after gives the number after which the marked page begins; false when the page
+// is not one that follows another, or the first.
+func (m mark) after() (doc uint64, ok bool) {
+	switch {
+	case m.whence == 0:
+		return 0, true
+	case m.whence == 'a' && len(m.position) == 8:
+		return binary.BigEndian.Uint64(m.position), true
+	}
+	return 0, false
+}
+
 // cut gives the range of the result that the marked page has.
 func (m mark) cut(found *search.Result, count int) (from, to int, err error) {
 	n := len(found.Docs)

@@ -121,6 +121,28 @@ func randomSearch(rnd *rand.Rand) string {
 func (w *world) holds(t *testing.T, r reader, query string, b bundle) int {
 	t.Helper()
 	total := *b.Total
+	matches := w.follow(t, r, query, b)
+	if bare := w.get(query+"&_total=none", r.token).bundle(); bare.Total != nil || !slices.Equal(w.follow(t, r, query, bare), matches) {
+		t.Fatalf("%s with %s: other pages, or a total, with _total=none", query, r.token)
+	}
+	sorted := slices.Clone(matches)
+	slices.Sort(sorted)
+	if len(slices.Compact(sorted)) != len(matches) || len(matches) != total {
+		t.Fatalf("%s with %s: %d on its pages, total %d", query, r.token, len(matches), total)
+	}
+	if count := w.get(query+"&_summary=count", r.token).bundle(); *count.Total != total {
+		t.Fatalf("%s with %s: count %d, total %d", query, r.token, *count.Total, total)
+	}
+	if chained := strings.ContainsAny(strings.ReplaceAll(query, "_lastUpdated", ""), ".") || strings.Contains(query, "_has"); !chained {
+		w.isAllOfIt(t, r, query, matches)
+	}
+	return total
+}
+
+// follow gives the matches on a page and all after it, and holds each resource
+// against what is readable.
+func (w *world) follow(t *testing.T, r reader, query string, b bundle) []string {
+	t.Helper()
 	var matches []string
 	for {
 		for _, mode := range []string{"match", "include"} {
@@ -137,18 +159,7 @@ func (w *world) holds(t *testing.T, r reader, query string, b bundle) int {
 		}
 		b = w.get(strings.TrimPrefix(next, publicBase), r.token).bundle()
 	}
-	sorted := slices.Clone(matches)
-	slices.Sort(sorted)
-	if len(slices.Compact(sorted)) != len(matches) || len(matches) != total {
-		t.Fatalf("%s with %s: %d on its pages, total %d", query, r.token, len(matches), total)
-	}
-	if count := w.get(query+"&_summary=count", r.token).bundle(); *count.Total != total {
-		t.Fatalf("%s with %s: count %d, total %d", query, r.token, *count.Total, total)
-	}
-	if chained := strings.ContainsAny(strings.ReplaceAll(query, "_lastUpdated", ""), ".") || strings.Contains(query, "_has"); !chained {
-		w.isAllOfIt(t, r, query, matches)
-	}
-	return total
+	return matches
 }
 
 // isAllOfIt compares with an unrestricted search. Chains are left out: what

@@ -115,13 +115,30 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
 	defer cancel()
 	f := s.finder(ctx, sn, r)
+	p, err := s.findPage(f, q, mark)
+	if err != nil {
+		return nil, err
+	}
+	p.at, p.q, p.finder = at, q, f
+	return s.searchBundle(sn, r, p)
+}
+
+// findPage finds what one page has. Where no total is wanted (_total=none) and
+// the order is the numbers', it does not look past the page.
+func (s *service) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
+	if after, forward := m.after(); forward && q.Total == "none" && q.Summary != "count" {
+		found, ok, err := f.First(q, after, q.Count+1)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return &page{found: found, to: min(len(found.Docs), q.Count), partial: true, follows: m.whence == 'a'}, nil
+		}
+	}
 	found, err := f.Find(q)
 	if err != nil {
 		return nil, err
 	}
-	from, to, err := mark.cut(found, q.Count)
-	if err != nil {
-		return nil, err
-	}
-	return s.searchBundle(sn, r, &page{at: at, q: q, found: found, from: from, to: to, finder: f})
+	from, to, err := m.cut(found, q.Count)
+	return &page{found: found, from: from, to: to, follows: from > 0}, err
 }

@@ -115,15 +115,19 @@ func index(t *testing.T, s fhir.Store) {
 	a := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
 	b := put(t, s, entry(t, 0, "Observation", "b", 1, "final"))
 	put(t, s, entry(t, a, "Observation", "a", 2, "amended"))
+	var third uint64
 	update(t, s, func(c fhir.Change) error {
 		doc, err := c.Put(entry(t, 0, "Observation", "c", 1, "amended"))
+		third = doc
 		if got := status(c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
 			t.Errorf("a change does not see itself: %v", got)
 		}
 		return err
 	})
 	update(t, s, func(c fhir.Change) error {
-		return c.Reindex(b, entry(t, b, "Observation", "b", 1, "preliminary").Terms)
+		return errors.Join(c.DropIndex(), c.Reindex(a, entry(t, a, "Observation", "a", 2, "amended").Terms),
+			c.Reindex(b, entry(t, b, "Observation", "b", 1, "preliminary").Terms),
+			c.Reindex(third, entry(t, third, "Observation", "c", 1, "amended").Terms))
 	})
 	view(t, s, func(sn fhir.Snapshot) {
 		for code, want := range map[string]int{"final": 0, "amended": 2, "preliminary": 1} {

@@ -9,8 +9,9 @@ import (
 // numbers by stretches of terms, and back. It lists current resources only.
 type Index interface {
 	// Scan calls f once with each term and resource whose key (the term, a
-	// byte 0, the resource's number) stands between from and to, in any
-	// order, until f returns false. The term is valid during the call only.
+	// byte 0, the resource's number) stands between from and to, until f
+	// returns false: those of one term in the order of their numbers, and
+	// otherwise in any. The term is valid during the call only.
 	Scan(from, to []byte, f func(term []byte, doc uint64) bool)
 	// Terms gives a resource's id and its terms.
 	Terms(doc uint64) (id string, t Terms)
@@ -103,8 +104,8 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 		clauses = append(clauses[:len(clauses):len(clauses)], filter.any[0]...)
 		filter = Everything()
 	}
-	if docs, ok := f.candidates(typ, clauses); ok {
-		return f.judge(docs, clauses, filter)
+	if docs, by, ok := f.candidates(typ, clauses); ok {
+		return f.judge(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
 	}
 	docs := f.all(typ, clauses)
 	if filter.all {
@@ -117,10 +118,8 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	return intersect(docs, seen)
 }
 
-// candidates looks for a clause that few resources satisfy.
-func (f *Finder) candidates(typ string, clauses []Clause) ([]uint64, bool) {
-	var best []uint64
-	found := false
+// candidates looks for a clause that few resources satisfy, and lists them.
+func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int, found bool) {
 	for i := range clauses {
 		c := &clauses[i]
 		if c.not || !c.narrow() {
@@ -128,13 +127,13 @@ func (f *Finder) candidates(typ string, clauses []Clause) ([]uint64, bool) {
 		}
 		docs, whole := f.list(typ, c, few)
 		if whole && (!found || len(docs) < len(best)) {
-			best, found = docs, true
+			best, by, found = docs, i, true
 		}
 		if found && len(best) < 64 {
 			break
 		}
 	}
-	return best, found
+	return best, by, found
 }
 
 // narrow reports whether reading the clause's list costs no more than the list
@@ -205,8 +204,11 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 	}
 }
 
-// judge keeps the candidates that satisfy everything.
+// judge keeps the candidates that satisfy the clauses and pass the filter.
 func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 {
+	if len(clauses) == 0 && filter.all {
+		return docs
+	}
 	kept := docs[:0]
 	for _, doc := range docs {
 		if !f.step() {

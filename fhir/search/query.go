@@ -30,7 +30,9 @@ func bad(format string, args ...any) error { return &Error{"value", fmt.Sprintf(
 // Pair is one name=value of a query string, decoded, in the order given.
 type Pair struct{ Name, Value string }
 
-// Total is what `_total` asks for.
+// Total is what `_total` asks for. Bundle.total is accurate when nothing, or an
+// estimate, is asked for; with none it is left out, and broad searches in no
+// particular order stop at the end of their page.
 type Total string
 
 // Summary is what `_summary` asks for; "" is not asked.

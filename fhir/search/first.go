@@ -1,0 +1,79 @@
+package search
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// mostJudged bounds how many candidates First judges before it leaves the
+// search to Find.
+const mostJudged = 2 * few
+
+// First gives the first n resources after a number that match and may be
+// found, in the order of their numbers, without listing all that match. ok is
+// false when that cannot be done, or would not be less work: then Find is
+// asked.
+func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err error) {
+	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || len(q.Sort) > 0 || !plain(q.Clauses) {
+		return nil, false, f.err
+	}
+	typ := q.Types[0]
+	clauses, filter := f.resolveAll(q.Clauses), f.Search(typ)
+	if len(filter.any) == 1 {
+		clauses = append(clauses, filter.any[0]...)
+		filter = Everything()
+	}
+	if filter.Empty() {
+		return &Result{}, true, nil
+	}
+	lead, rest := leading(typ, clauses)
+	r, judged := &Result{}, 0
+	f.Index.Scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1), lead.to, func(_ []byte, doc uint64) bool {
+		if f.passes(typ, doc, rest, filter) {
+			r.Docs = append(r.Docs, doc)
+		}
+		judged++
+		return len(r.Docs) < n && judged < mostJudged && f.step()
+	})
+	return r, len(r.Docs) >= n || judged < mostJudged, f.err
+}
+
+func plain(clauses []Clause) bool {
+	for i := range clauses {
+		if clauses[i].chain != nil || clauses[i].has != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// leading picks the term whose resources are gone through: that of a clause
+// that asks for one term, or the type's. The rest is still to be judged.
+func leading(typ string, clauses []Clause) (lead probe, rest []Clause) {
+	for i := range clauses {
+		c := &clauses[i]
+		if len(c.probes) == 1 && c.probes[0].single() && !c.not && !c.never && !c.byID && len(c.set) == 0 {
+			rest = append(append(rest, clauses[:i]...), clauses[i+1:]...)
+			return c.probes[0], rest
+		}
+	}
+	return Lookup(typ, "_type").exactly(), clauses
+}
+
+// single reports whether the stretch is that of one whole term (see one), so
+// that its resources come in the order of their numbers.
+func (p *probe) single() bool {
+	n := len(p.from) - 1
+	return p.keep == nil && len(p.to) == n+1 && p.from[n] == 0 && p.to[n] == 1 && bytes.Equal(p.from[:n], p.to[:n])
+}
+
+// passes judges one resource.
+func (f *Finder) passes(typ string, doc uint64, clauses []Clause, filter Filter) bool {
+	if len(clauses) > 0 || !filter.all {
+		id, terms := f.Index.Terms(doc)
+		if !allHold(clauses, id, terms) || !filter.Passes(id, terms) {
+			return false
+		}
+	}
+	return f.Also == nil || f.Also(typ, doc)
+}
