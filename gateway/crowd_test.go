@@ -49,7 +49,7 @@ func echo(c net.Conn) {
 // its own bytes only, each upstream carries one client's only, and nothing arrives
 // twice.
 //
-// Covers: case 303, 309, 311
+// Covers: case 309, 311
 func TestCrowd(t *testing.T) {
 	b := newBackend(t, echo)
 	inbound, delegate := twoHops(t, b, nil)

@@ -71,7 +71,7 @@ func (f *front) ask(t *testing.T, in string) string {
 // The destination itself, reached directly, takes as many of the hostile requests as
 // the gateway passes, and answers what cannot be framed with the same status.
 //
-// Covers: case 288, 289, 290, 291, 292, 293, 294, 295, 303, 305, 306, 320
+// Covers: case 289, 290, 291, 292, 293, 320
 func TestHostileRequestsAtTheFront(t *testing.T) {
 	f := newFront(t)
 	own := map[string]bool{"an OPTIONS with a body": true, "OPTIONS *": true, "Upgrade to TLS": true, "odd Expect": true} // net/http answers by itself
