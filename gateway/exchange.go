@@ -29,8 +29,10 @@ type exchange struct {
 	head   int // length of the head in the inbox
 	up     *upstream
 	body   wire.Body
-	sent   bool // the whole request has gone out
-	broken bool // the upstream did not take all of it
+	sent   bool  // the whole request has gone out
+	broken bool  // the upstream did not take all of it
+	mapped bool  // prefix and Host were replaced
+	grown  int64 // by so many bytes
 	pump   *pump
 	begun  bool // the final answer has begun
 
@@ -176,6 +178,7 @@ func (x *exchange) write(p []byte) {
 	mapped := x.way.route.mapped()
 	if mapped {
 		out = append(x.way.rewrite(nil, p[:x.head], &x.req), p[x.head:]...)
+		x.mapped, x.grown = true, int64(len(out)-len(p))
 	}
 	x.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
 	n, err := x.up.tls.Write(out)
@@ -428,5 +431,7 @@ func (x *exchange) record(t *tally, status int) {
 		m.Route = x.way.route.Name
 	}
 	t.fill(&m)
+	// One that was cut was not only mapped.
+	m.Mapped = x.mapped && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
 	x.g.evidence.Record(&m)
 }

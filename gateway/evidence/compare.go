@@ -14,10 +14,14 @@ const (
 	Identical Verdict = "identical"
 	// Straight: the two ends have it, with the same bytes, and no hop between.
 	Straight Verdict = "straight"
+	// Mapped: every hop has what the one before sent, and the hops that changed it
+	// did so as their mapped routes say; the first of them is named.
+	Mapped Verdict = "mapped"
 	// Answered: a hop answered by itself, or ended the request; it says so by
 	// having nothing on the other side.
 	Answered Verdict = "answered"
-	// Differs: a hop has other bytes than the one before, or none.
+	// Differs: a hop has other bytes than the one before sent, or none, or changed
+	// them without a mapped route.
 	Differs Verdict = "differs"
 )
 
@@ -30,8 +34,8 @@ type Finding struct {
 	Bytes   int64     `json:"bytes"`
 	SHA256  string    `json:"sha256"`
 	Verdict Verdict   `json:"verdict"`
-	// Hop is the first hop, in the direction of the message, where it differs, or
-	// that answered by itself.
+	// Hop is the first hop, in the direction of the message, where it differs, that
+	// mapped it, or that answered by itself.
 	Hop string `json:"hop,omitempty"`
 	// Text explains Hop.
 	Text string `json:"text,omitempty"`
@@ -46,6 +50,7 @@ type Summary struct {
 	Messages  int64    `json:"messages"`
 	Identical int64    `json:"identical"`
 	Straight  int64    `json:"straight"`
+	Mapped    int64    `json:"mapped"`
 	Answered  int64    `json:"answered"`
 	Differs   int64    `json:"differs"`
 	// Lost and Unreadable count lines that a hop says it lost, and what is no line.
@@ -64,28 +69,24 @@ func (s *Summary) ExitCode() int {
 }
 
 // Compare reads the evidence files of the hops of one path, from originator to
-// destination, and calls each with every message's Finding; findings of messages
-// that are not identical come last. Hops named originator and destination are put at
-// the ends wherever their files stand. It holds in memory only what is not yet
+// destination, and calls each with every message's Finding, as soon as it is sure;
+// those of messages that differ come last. Hops named originator and destination are
+// put at the ends wherever their files stand. It holds in memory only what is not yet
 // matched, so that files of any length can be compared.
 //
-// A message is known by its bytes, as nothing in it may be changed to mark it. Equal
-// messages are told apart by nothing, and need not be. Messages that differ are
-// paired with what is left over at the other hops, by method, status and time.
+// A message is known by its bytes, as nothing in it may be changed to mark it: what one
+// hop sent is what the next one got. Equal messages are told apart by nothing, and need
+// not be. Messages that differ are paired with what is left over at the other hops, by
+// method, status and time.
 func Compare(paths []string, each func(*Finding)) (*Summary, error) {
 	if len(paths) < 2 {
 		return nil, errors.New("evidence: two files at least are compared")
 	}
-	c := &comparison{groups: map[groupKey]*group{}, each: each}
+	c := &comparison{links: map[link]*queue{}, each: each, window: joinWindow}
 	defer c.close()
-	for _, p := range paths {
-		r, err := openReader(p)
-		if err != nil {
-			return nil, fmt.Errorf("evidence: %w", err)
-		}
-		c.hops = append(c.hops, r)
+	if err := c.open(paths); err != nil {
+		return nil, err
 	}
-	c.order()
 	if err := c.match(); err != nil {
 		return nil, err
 	}
@@ -94,12 +95,32 @@ func Compare(paths []string, each func(*Finding)) (*Summary, error) {
 	return &c.summary, nil
 }
 
+// open opens the files and puts them in order.
+func (c *comparison) open(paths []string) error {
+	for _, p := range paths {
+		r, err := openReader(p)
+		if err != nil {
+			return fmt.Errorf("evidence: %w", err)
+		}
+		c.hops = append(c.hops, r)
+	}
+	c.order()
+	c.heard = make([]bool, len(c.hops))
+	return nil
+}
+
 // comparison is the state of one Compare.
 type comparison struct {
 	hops    []*reader // in the order of the path
-	groups  map[groupKey]*group
+	links   map[link]*queue
 	each    func(*Finding)
 	summary Summary
+
+	clock  time.Time     // the latest time of all lines so far
+	heard  []bool        // hops that have given a line
+	window time.Duration // that the lines of one message may lie apart
+	aging  []aged        // what may be straight, by when it was taken
+	loose  []*message    // parts that wait for nobody, and are not whole
 }
 
 // order puts the ends of the path where they belong.
@@ -135,77 +156,14 @@ func (c *comparison) match() error {
 		if hop < 0 {
 			return nil
 		}
+		c.tick(hop, c.hops[hop].next.Time)
 		c.take(hop, c.hops[hop].next)
+		c.age() // after take, which may show that a clock is off
 		if err := c.hops[hop].advance(); err != nil {
 			return err
 		}
 	}
 }
-
-// groupKey is what a message is known by.
-type groupKey struct {
-	response bool
-	bytes    int64
-	sum      string
-}
-
-// group is the lines of equal messages that wait for partners, by hop.
-type group struct {
-	waiting [][]*Line
-	missing int // hops with nothing waiting
-}
-
-// take adds a line to its group and reports the message once every hop has it.
-func (c *comparison) take(hop int, l *Line) {
-	key := keyOf(l)
-	g := c.groups[key]
-	if g == nil {
-		g = &group{waiting: make([][]*Line, len(c.hops)), missing: len(c.hops)}
-		c.groups[key] = g
-	}
-	if len(g.waiting[hop]) == 0 {
-		g.missing--
-	}
-	g.waiting[hop] = append(g.waiting[hop], l)
-	if g.missing > 0 {
-		return
-	}
-	m := g.pop()
-	if g.empty() {
-		delete(c.groups, key)
-	}
-	if at := m.changedAt(); at >= 0 {
-		c.report(m.differs(c, at))
-		return
-	}
-	c.report(m.finding(c, Identical))
-}
-
-// keyOf knows a message by what came in, or by what went out where nothing came in.
-func keyOf(l *Line) groupKey {
-	k := groupKey{l.Dir == "response", l.BytesIn, l.SHA256In}
-	if l.BytesIn == 0 {
-		k.bytes, k.sum = l.BytesOut, l.SHA256Out
-	}
-	return k
-}
-
-// pop takes the earliest line of each hop that has one.
-func (g *group) pop() *message {
-	m := &message{lines: make([]*Line, len(g.waiting))}
-	for i, w := range g.waiting {
-		if len(w) == 0 {
-			continue
-		}
-		m.lines[i], g.waiting[i] = w[0], w[1:]
-		if len(w) == 1 {
-			g.missing++
-		}
-	}
-	return m
-}
-
-func (g *group) empty() bool { return g.missing == len(g.waiting) }
 
 // report counts a finding and hands it on.
 func (c *comparison) report(f *Finding) {
@@ -216,6 +174,8 @@ func (c *comparison) report(f *Finding) {
 		s.Identical++
 	case Straight:
 		s.Straight++
+	case Mapped:
+		s.Mapped++
 	case Answered:
 		s.Answered++
 	default:

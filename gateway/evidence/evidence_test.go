@@ -46,9 +46,20 @@ func newHop(t *testing.T, name string, opt Options) *hop {
 // add records a request, or with a status a response.
 func (h *hop) add(status int, in, out string) {
 	h.t.Helper()
+	h.put(status, in, out, false)
+}
+
+// mapped records a request that a mapped route changed.
+func (h *hop) mapped(in, out string) {
+	h.t.Helper()
+	h.put(0, in, out, true)
+}
+
+func (h *hop) put(status int, in, out string, mapped bool) {
+	h.t.Helper()
 	h.n++
 	m := &wire.Message{Time: start.Add(time.Duration(h.n) * time.Millisecond), Conn: "c", Seq: uint64(h.n), Route: "acme",
-		Method: "GET", Status: status, Response: status > 0, In: digest(in), Out: digest(out)}
+		Method: "GET", Status: status, Response: status > 0, In: digest(in), Out: digest(out), Mapped: mapped}
 	if err := h.log.Record(m); err != nil {
 		h.t.Fatal(err)
 	}
@@ -150,6 +161,70 @@ func TestCompare(t *testing.T) {
 			d.add(0, "ask", "ask")
 			s.add(0, "ask", "ask")
 		}, "request differs gateway;", 1},
+		"mapped by the gateway": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.add(0, "inner ask", "inner ask")
+			s.add(0, "inner ask", "inner ask")
+			for _, h := range []*hop{o, g, d, s} {
+				h.add(200, "answer", "answer")
+			}
+		}, "request mapped gateway;response identical ;", 0},
+		"mapped by both": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.mapped("inner ask", "innermost ask")
+			s.add(0, "innermost ask", "innermost ask")
+		}, "request mapped gateway;", 0},
+		"mapped, then tampered with on the way to the delegate": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.add(0, "inner asK", "inner asK")
+			s.add(0, "inner asK", "inner asK")
+		}, "request differs delegate;", 1},
+		"mapped, then tampered with inside the delegate": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.add(0, "inner ask", "inner asK")
+			s.add(0, "inner asK", "inner asK")
+		}, "request differs delegate;", 1},
+		"mapped, then tampered with on the way to the destination": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.mapped("inner ask", "innermost ask")
+			s.add(0, "innermost asK", "innermost asK")
+		}, "request differs destination;", 1},
+		"tampered with before it was mapped": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("asK", "inner asK")
+			d.add(0, "inner asK", "inner asK")
+			s.add(0, "inner asK", "inner asK")
+		}, "request differs gateway;", 1},
+		"mapped, and not at the delegate": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			s.add(0, "inner ask", "inner ask")
+		}, "request differs delegate;", 1},
+		"an answer is never mapped": {func(o, g, d, s *hop) {
+			for _, h := range []*hop{o, g} {
+				h.add(200, "inner answer", "inner answer")
+			}
+			d.put(200, "answer", "inner answer", true)
+			s.add(200, "answer", "answer")
+		}, "response differs delegate;", 1},
+		"mapped beside straight in the mapped form": {func(o, g, d, s *hop) {
+			o.add(0, "inner ask", "inner ask")
+			s.add(0, "inner ask", "inner ask")
+			o.add(0, "ask", "ask")
+			g.mapped("ask", "inner ask")
+			d.add(0, "inner ask", "inner ask")
+			s.add(0, "inner ask", "inner ask")
+		}, "request mapped gateway;request straight ;", 0},
+		"an answer that the client did not wait for": {func(o, g, d, s *hop) {
+			g.add(200, "answer", "")
+			d.add(200, "answer", "answer")
+			s.add(200, "answer", "answer")
+		}, "response differs gateway;", 1},
 		"two tampered of the same kind": {func(o, g, d, s *hop) {
 			for i := range 2 {
 				for _, h := range []*hop{o, g} {
@@ -298,13 +373,15 @@ func TestOpenEndsAHalfLine(t *testing.T) {
 }
 
 func TestFastAndSlowReadTheSame(t *testing.T) {
-	b := appendMessage(nil, `"gateway"`, &wire.Message{Time: start.Add(123456), Conn: "a-1", Seq: 7, Route: "r", Response: true, Method: "HEAD", Status: 304, In: digest("in"), Out: digest("out")})
-	var fast, slow Line
-	if !parseFast(b, &fast) {
-		t.Fatal("our own line is not read fast")
-	}
-	if err := json.Unmarshal(b, &slow); err != nil || fast != slow {
-		t.Errorf("%v\n%+v\n%+v", err, fast, slow)
+	for _, mapped := range []bool{false, true} {
+		b := appendMessage(nil, `"gateway"`, &wire.Message{Time: start.Add(123456), Conn: "a-1", Seq: 7, Route: "r", Response: true, Method: "HEAD", Status: 304, In: digest("in"), Out: digest("out"), Mapped: mapped})
+		var fast, slow Line
+		if !parseFast(b, &fast) {
+			t.Fatal("our own line is not read fast")
+		}
+		if err := json.Unmarshal(b, &slow); err != nil || fast != slow || fast.Mapped != mapped {
+			t.Errorf("%v\n%+v\n%+v", err, fast, slow)
+		}
 	}
 }
 
@@ -324,5 +401,62 @@ func TestCompareStreams(t *testing.T) {
 	sum, err := Compare(p, func(*Finding) { peak++ })
 	if err != nil || sum.Identical != 100_000 || peak != 100_000 {
 		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// What is straight or mapped does not wait for the end of the files: its lines, links
+// and parts are let go once its time is over.
+func TestStraightAndMappedAreLetGo(t *testing.T) {
+	const n = 20_000
+	hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "destination", Options{})}
+	o, g, d := hops[0], hops[1], hops[2]
+	for i := range n {
+		for _, h := range hops {
+			h.n = i * 100 // one in 100 ms
+		}
+		straight, via := fmt.Sprint("straight ", i), fmt.Sprint("via ", i)
+		o.add(0, straight, straight)
+		d.add(0, straight, straight)
+		o.add(0, via, via)
+		g.mapped(via, "inner "+via)
+		d.add(0, "inner "+via, "inner "+via)
+		for _, h := range []*hop{o, d} {
+			h.add(200, "answer to "+straight, "answer to "+straight)
+		}
+	}
+	c := &comparison{links: map[link]*queue{}, each: func(*Finding) {}, window: joinWindow}
+	defer c.close()
+	if err := c.open(path(hops)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.match(); err != nil {
+		t.Fatal(err)
+	}
+	most := int(joinWindow/(100*time.Millisecond)) + 10 // of each kind in the last window
+	if c.summary.Mapped != n || int(c.summary.Straight) < 2*(n-most) || len(c.links) > 4*most || len(c.aging) > 4*most || len(c.loose) > 0 {
+		t.Errorf("before the end %+v; %d links, %d aging, %d loose", c.summary, len(c.links), len(c.aging), len(c.loose))
+	}
+	c.leftOver()
+	if c.summary.Straight != 2*n || c.summary.Differs != 0 {
+		t.Errorf("in the end %+v", c.summary)
+	}
+}
+
+// A hop whose clock is an hour off changes no verdict.
+func TestCompareWithAClockThatIsOff(t *testing.T) {
+	for _, off := range []int{-3_600_000, 3_600_000} {
+		hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "destination", Options{})}
+		for i := range 1000 {
+			for j, h := range hops {
+				h.n = i * 10_000 // one in 10 s
+				if j == 1 {
+					h.n += off
+				}
+				h.add(0, fmt.Sprint(i), fmt.Sprint(i))
+			}
+		}
+		if sum, _ := compare(t, path(hops)); sum.Identical != 1000 || sum.Messages != 1000 {
+			t.Errorf("off by %d ms: %+v", off, sum)
+		}
 	}
 }

@@ -22,7 +22,8 @@ func parseFast(b []byte, l *Line) bool {
 	l.BytesOut = s.number(`,"bytesOut":`)
 	l.SHA256In = s.text(`,"sha256In":`)
 	l.SHA256Out = s.text(`,"sha256Out":`)
-	if !s.ok || string(s.b) != "}\n" {
+	l.Mapped = `"`+string(s.b) == mappedEnd
+	if !s.ok || !l.Mapped && string(s.b) != plainEnd[1:] {
 		*l = Line{}
 		return false
 	}

@@ -23,6 +23,10 @@ type Line struct {
 	BytesOut  int64     `json:"bytesOut"`
 	SHA256In  string    `json:"sha256In"`  // empty when nothing came in
 	SHA256Out string    `json:"sha256Out"` // empty when nothing went out
+	// Mapped is set on the line of a request on a mapped route, one whose next has a
+	// path of its own: the hop replaced prefix and Host by those of the route, passed
+	// all else, and so sent other bytes than it got. It is absent from other lines.
+	Mapped bool `json:"mapped,omitempty"`
 	// Lost is set on no message's line: it says that so many lines could not be
 	// written before this one.
 	Lost int64 `json:"lost,omitempty"`
@@ -46,8 +50,17 @@ func appendMessage(b []byte, hop string, m *wire.Message) []byte {
 	b = strconv.AppendInt(append(b, `,"bytesOut":`...), m.Out.Bytes, 10)
 	b = appendSum(append(b, `,"sha256In":"`...), &m.In)
 	b = appendSum(append(b, `","sha256Out":"`...), &m.Out)
-	return append(b, "\"}\n"...)
+	if m.Mapped {
+		return append(b, mappedEnd...)
+	}
+	return append(b, plainEnd...)
 }
+
+// How a line ends.
+const (
+	plainEnd  = "\"}\n"
+	mappedEnd = "\",\"mapped\":true}\n"
+)
 
 var dirs = map[bool]string{false: `,"dir":"request"`, true: `,"dir":"response"`}
 

@@ -2,12 +2,15 @@ package evidence
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
 // message is the lines of one message, by hop; nil where a hop has none.
-type message struct{ lines []*Line }
+type message struct {
+	lines []*Line
+	into  *message // what it has become a part of
+	open  int      // links that it waits at
+}
 
 // first is the line of the hop nearest to the originator.
 func (m *message) first() *Line {
@@ -33,11 +36,18 @@ func (m *message) along(visit func(hop int, l *Line) bool) {
 	}
 }
 
-// changedAt returns the first hop that sent on other bytes than it got, or -1.
-func (m *message) changedAt() (at int) {
+// changed: the hop sent on other bytes than it got.
+func (l *Line) changed() bool { return l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut }
+
+// mapped: the hop replaced prefix and Host of a request, as its route says.
+func (l *Line) mapped() bool { return l.Mapped && l.Dir == "request" && l.changed() }
+
+// firstAt returns the first hop, in the direction of the message, whose line is so, or
+// -1.
+func (m *message) firstAt(so func(*Line) bool) (at int) {
 	at = -1
 	m.along(func(hop int, l *Line) bool {
-		if l != nil && (l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut) {
+		if l != nil && so(l) {
 			at = hop
 		}
 		return at < 0
@@ -45,18 +55,25 @@ func (m *message) changedAt() (at int) {
 	return at
 }
 
+func (m *message) tamperedAt() int {
+	return m.firstAt(func(l *Line) bool { return l.changed() && !l.mapped() })
+}
+
 // finding describes the message with a verdict that names no hop.
 func (m *message) finding(c *comparison, v Verdict) *Finding {
 	var l *Line
 	m.along(func(_ int, at *Line) bool { l = at; return at == nil })
-	k := keyOf(l)
-	return &Finding{Time: l.Time, Dir: l.Dir, Method: l.Method, Status: l.Status, Bytes: k.bytes, SHA256: k.sum,
+	f := &Finding{Time: l.Time, Dir: l.Dir, Method: l.Method, Status: l.Status, Bytes: l.BytesIn, SHA256: l.SHA256In,
 		Verdict: v, Conn: l.Conn, Seq: l.Seq}
+	if l.BytesIn == 0 {
+		f.Bytes, f.SHA256 = l.BytesOut, l.SHA256Out
+	}
+	return f
 }
 
-// differs describes the message as changed by the hop at.
-func (m *message) differs(c *comparison, at int) *Finding {
-	f := m.finding(c, Differs)
+// changedBy describes the message as changed by the hop at.
+func (m *message) changedBy(c *comparison, v Verdict, at int) *Finding {
+	f := m.finding(c, v)
 	f.Hop = c.hops[at].name
 	f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(m.lines[at]), out(m.lines[at]))
 	return f
@@ -70,37 +87,6 @@ func short(n int64, sum string) string {
 		return "nothing"
 	}
 	return fmt.Sprintf("%d bytes %.12s", n, sum)
-}
-
-// leftOver judges what did not come together by itself.
-func (c *comparison) leftOver() {
-	var rest []*message
-	for key, g := range c.groups {
-		for !g.empty() {
-			m := g.pop()
-			if m.straight() {
-				c.report(m.finding(c, Straight))
-				continue
-			}
-			rest = append(rest, m)
-		}
-		delete(c.groups, key)
-	}
-	slices.SortFunc(rest, func(a, b *message) int { return a.first().Time.Compare(b.first().Time) })
-	for _, m := range join(rest) {
-		c.report(c.judge(m))
-	}
-}
-
-// straight: more than two hops, and only the two ends have it.
-func (m *message) straight() bool {
-	last := len(m.lines) - 1
-	for i, l := range m.lines {
-		if (l != nil) != (i == 0 || i == last) {
-			return false
-		}
-	}
-	return last > 1 && m.changedAt() < 0
 }
 
 // joinWindow is how far apart, in time and in number, parts of one message are
@@ -185,9 +171,9 @@ func (c *comparison) judge(m *message) *Finding {
 		switch {
 		case l == nil:
 			f.Text = fmt.Sprintf("%s has no such message", f.Hop)
-		case before != nil && (before.SHA256Out != l.SHA256In || before.BytesOut != l.BytesIn):
+		case before != nil && sentKey(before) != gotKey(l):
 			f.Text = fmt.Sprintf("%s sent %s, %s received %s", name, out(before), f.Hop, in(l))
-		case l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut:
+		case l.changed() && !l.mapped():
 			f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(l), out(l))
 		default:
 			before, name = l, f.Hop

@@ -51,7 +51,7 @@ func tableEnd(w io.Writer, s *Summary) {
 		}
 		fmt.Fprint(w, h)
 	}
-	fmt.Fprintf(w, "): %d identical, %d straight, %d answered by a hop itself, %d differ\n", s.Identical, s.Straight, s.Answered, s.Differs)
+	fmt.Fprintf(w, "): %d identical, %d straight, %d mapped by a route, %d answered by a hop itself, %d differ\n", s.Identical, s.Straight, s.Mapped, s.Answered, s.Differs)
 	if s.Lost+s.Unreadable > 0 {
 		fmt.Fprintf(w, "%d lines were lost and %d cannot be read: nothing is known of their messages\n", s.Lost, s.Unreadable)
 	}

@@ -22,6 +22,9 @@ type Message struct {
 	Method string
 	// Status is 0 on requests.
 	Status int
+	// Mapped says that the hop replaced prefix and Host of a request, as its route
+	// says, and passed all else.
+	Mapped bool
 	// In is what was received and Out what was sent on, framing included. Who has
 	// one wire only sets both to the same.
 	In, Out Digest
