@@ -93,8 +93,8 @@ type client struct {
 	x             exchange
 }
 
-// serve shakes hands, then passes exchanges until one is the last.
-func (g *Gateway) serve(conn *net.TCPConn, a *address) {
+// serve reads the PROXY header where there must be one, shakes hands, then passes exchanges until one is the last.
+func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 	raw, err := newRawConn(conn)
 	if err != nil {
 		conn.Close()
@@ -107,12 +107,39 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address) {
 	c.tls = tls.Server(raw, g.state.Load().tls)
 	g.janitor.add(&c.watch)
 	c.watch.reads(&g.janitor, raw, g.state.Load().times.Handshake)
+	if proxied && !c.meetClient() {
+		raw.cut()
+		c.close()
+		return
+	}
 	if err := c.tls.Handshake(); err != nil {
 		g.metrics.handshakeFailures.Add(1)
 		c.close()
 		return
 	}
 	go c.run() // on a fresh stack: that of a handshake is large and would be kept
+}
+
+// meetClient reads the PROXY header and counts the connection to the address that it
+// names, or to the gateway's own where it names none; false when there is no header, or
+// that address has too many connections.
+func (c *client) meetClient() bool {
+	src, err := wire.ReadProxy(c.raw)
+	if err != nil {
+		c.g.metrics.handshakeFailures.Add(1)
+		return false
+	}
+	if src == nil {
+		return true
+	}
+	from := src.AddrPort()
+	a, ok := c.g.clients.move(c.address, from.Addr(), &c.g.state.Load().limits, c.g.janitor.clock())
+	if !ok {
+		c.g.metrics.limited.Add(1)
+		return false
+	}
+	c.address, c.remote = a, from
+	return true
 }
 
 // run passes exchanges.

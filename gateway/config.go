@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -27,6 +28,11 @@ type Config struct {
 	PassWithoutEvidence bool
 	Times               Times
 	Limits              Limits
+	// Proxies are the addresses of gateways before this one, whose every connection
+	// must open with a PROXY protocol v2 header: the address that it names is the
+	// client's, for Limits and for the next hop. From others such a header is a broken
+	// handshake.
+	Proxies []netip.Prefix
 	// Now is the clock; required.
 	Now func() time.Time
 	// Log gets what an operator should know, and nothing of any message; nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +38,7 @@ type state struct {
 	times       Times
 	limits      Limits
 	passWithout bool
+	proxies     []netip.Prefix
 }
 
 // New returns a Gateway, or every complaint about its configuration.
@@ -56,7 +59,8 @@ func newState(c *Config) *state {
 	server := c.TLS.Clone()
 	server.NextProtos = []string{"http/1.1"}
 	server.DynamicRecordSizingDisabled = true
-	return &state{tls: server, table: t, times: c.Times.withDefaults(), limits: c.Limits, passWithout: c.PassWithoutEvidence}
+	return &state{tls: server, table: t, times: c.Times.withDefaults(), limits: c.Limits, passWithout: c.PassWithoutEvidence,
+		proxies: slices.Clone(c.Proxies)}
 }
 
 // Reload puts another configuration in place of the current one, or returns every
@@ -137,8 +141,13 @@ func (g *Gateway) take(conn net.Conn) {
 		return
 	}
 	g.metrics.accepted.Add(1)
+	s := g.state.Load()
 	from := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
-	a, ok := g.clients.admit(from, &g.state.Load().limits, g.janitor.clock())
+	limits, proxied := s.limits, s.fromProxy(from)
+	if proxied {
+		limits.ConnectionsPerAddress = 0 // it carries many clients, which are counted once known
+	}
+	a, ok := g.clients.admit(from, &limits, g.janitor.clock())
 	if !ok {
 		g.metrics.limited.Add(1)
 		tcp.SetLinger(0)
@@ -146,7 +155,13 @@ func (g *Gateway) take(conn net.Conn) {
 		return
 	}
 	g.running.Add(1)
-	go g.serve(tcp, a)
+	go g.serve(tcp, a, proxied)
+}
+
+// fromProxy: the peer is a gateway that names its clients.
+func (s *state) fromProxy(from netip.Addr) bool {
+	from = from.Unmap().WithZone("")
+	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
 // leave counts a connection out.

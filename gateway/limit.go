@@ -40,6 +40,25 @@ func keyOf(a netip.Addr) netip.Addr {
 func (s *addresses) admit(from netip.Addr, l *Limits, now time.Duration) (*address, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.enter(from, l, now)
+}
+
+// move counts a connection from one address over to another, or refuses and leaves it.
+func (s *addresses) move(old *address, from netip.Addr, l *Limits, now time.Duration) (*address, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all-- // it stays one connection
+	a, ok := s.enter(from, l, now)
+	if !ok {
+		s.all++
+		return nil, false
+	}
+	old.conns--
+	return a, true
+}
+
+// enter is admit with mu held.
+func (s *addresses) enter(from netip.Addr, l *Limits, now time.Duration) (*address, bool) {
 	key := keyOf(from)
 	a := s.by[key]
 	if l.Connections > 0 && s.all >= l.Connections || a != nil && l.ConnectionsPerAddress > 0 && a.conns >= l.ConnectionsPerAddress {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/http"
 	"os"
 	"strings"
@@ -656,6 +657,65 @@ func TestProxyProtocol(t *testing.T) {
 	}
 	if body, _ := io.ReadAll(resp.Body); string(body) != c.LocalAddr().String() {
 		t.Errorf("the destination sees %s, the client is %s", body, c.LocalAddr())
+	}
+}
+
+// Over two gateways the client's address reaches the destination; the second takes the
+// header from the first alone, and must have it.
+//
+// Covers: ER-20, case 302
+func TestProxyProtocolOverTwoGateways(t *testing.T) {
+	p := newPKI(t, "destination.localhost")
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{ConnContext: wire.ConnContext, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.RemoteAddr) })}
+	go s.Serve(wire.NewListener(tcp, wire.ListenerConfig{TLS: p.server(), Proxy: func(net.Addr) bool { return true }}))
+	defer s.Close()
+	second := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
+		c.Routes[0].Proxy, c.Proxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Limits.ConnectionsPerAddress = 2
+	})
+	first := newWorld(t, &backend{addr: second.addr, pki: second.pki}, func(c *gateway.Config) {
+		c.Routes[0].Proxy, c.Routes[0].Next = true, "https://delegate.localhost"
+	})
+	c := first.dial()
+	io.WriteString(c, "GET /acme"+heads+"\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); string(body) != c.LocalAddr().String() {
+		t.Errorf("the destination sees %s, the client is %s", body, c.LocalAddr())
+	}
+	shake := func(w *world, before []byte) error {
+		raw, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		raw.SetDeadline(time.Now().Add(5 * time.Second))
+		raw.Write(before)
+		return tls.Client(raw, &tls.Config{RootCAs: w.pki.pool, ServerName: host}).Handshake()
+	}
+	from := func(a string) []byte {
+		return wire.AppendProxy(nil, netip.MustParseAddrPort(a), netip.MustParseAddrPort("127.0.0.1:443"))
+	}
+	if shake(second, nil) == nil {
+		t.Error("a connection of the named gateway is taken without the header")
+	}
+	if shake(first, from("192.0.2.7:1")) == nil {
+		t.Error("the header is taken from whom nobody named")
+	}
+	// Connections are counted to the address in the header, not to the gateway's.
+	for i, want := range []bool{true, true, false} {
+		if err := shake(second, from(fmt.Sprint("192.0.2.7:", i+1))); (err == nil) != want {
+			t.Errorf("connection %d of one client: %v", i+1, err)
+		}
+	}
+	if err := shake(second, from("192.0.2.8:1")); err != nil {
+		t.Errorf("another client of the same gateway: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@
 //	listen: 0.0.0.0:443
 //	tls:
 //	  - {cert: tls/gateway.pem, key: tls/gateway.key}
+//	proxy: [10.0.0.6]
 //	admin: {listen: 127.0.0.1:9470}
 //	evidence: {file: gateway.jsonl, sync: interval, rotate: 100000000, onFailure: refuse}
 //	routes:
@@ -30,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -47,13 +49,17 @@ type Config struct {
 	Listen string `yaml:"listen"`        // HOST:PORT for clients, TLS
 	// TLS lists the certificates of this hop's own names. SNI chooses among them; the
 	// first is used when a client sends none.
-	TLS      []KeyPair `yaml:"tls"`
-	KeyFiles string    `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
-	Admin    Admin     `yaml:"admin,omitempty"`
-	Evidence Evidence  `yaml:"evidence,omitempty"`
-	Routes   []Route   `yaml:"routes"`
-	Timeouts Timeouts  `yaml:"timeouts,omitempty"`
-	Limits   Limits    `yaml:"limits,omitempty"`
+	TLS []KeyPair `yaml:"tls"`
+	// Proxy lists the addresses (IP or CIDR) of the gateways that open each connection
+	// with a PROXY protocol v2 header. A connection from one of them without the header
+	// is cut; from anyone else the header is a broken handshake.
+	Proxy    []string `yaml:"proxy,omitempty"`
+	KeyFiles string   `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+	Admin    Admin    `yaml:"admin,omitempty"`
+	Evidence Evidence `yaml:"evidence,omitempty"`
+	Routes   []Route  `yaml:"routes"`
+	Timeouts Timeouts `yaml:"timeouts,omitempty"`
+	Limits   Limits   `yaml:"limits,omitempty"`
 }
 
 // KeyPair is two PEM files; a change of either is taken up within a second.
@@ -176,12 +182,26 @@ func (c *Config) words() error {
 	default:
 		complain("write none, interval or each", "evidence.sync: %q is not known", c.Evidence.Sync)
 	}
+	for i, p := range c.Proxy {
+		if _, err := prefix(p); err != nil {
+			complain("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
+		}
+	}
 	for i, r := range c.Routes {
 		if r.Proxy != "" && r.Proxy != "v2" {
 			complain("write proxy: v2, or leave it out", "routes[%d].proxy: %q is not known", i, r.Proxy)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// prefix reads an address or a range of addresses.
+func prefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
 }
 
 func loopback(address string) bool {
@@ -213,6 +233,11 @@ func (c *Config) gateway() (gateway.Config, error) {
 		PassWithoutEvidence: c.Evidence.OnFailure == "pass",
 		Times:               gateway.Times(c.Timeouts),
 		Limits:              gateway.Limits(c.Limits),
+	}
+	for _, text := range c.Proxy {
+		if p, err := prefix(text); err == nil { // words complains about others
+			g.Proxies = append(g.Proxies, p)
+		}
 	}
 	var errs []error
 	for i, r := range c.Routes {

@@ -281,6 +281,15 @@ func TestRoutesAreReplaced(t *testing.T) {
 	await("/other", 200)
 }
 
+// The gateways that open with a PROXY header are read as addresses and ranges.
+func TestProxyPeers(t *testing.T) {
+	c := Config{Proxy: []string{"127.0.0.1", "10.1.2.3/8", "::1"}}
+	g, err := c.gateway()
+	if got := fmt.Sprint(g.Proxies); err != nil || got != "[127.0.0.1/32 10.0.0.0/8 ::1/128]" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
 // Covers: case 322, 326
 func TestComplaints(t *testing.T) {
 	h := newHouse(t)
@@ -302,6 +311,7 @@ func TestComplaints(t *testing.T) {
 		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
 		"admin on network": {"listen: 127.0.0.1:0}", "listen: 0.0.0.0:80}", "is not a loopback"},
 		"sync":             {"sync: interval", "sync: maybe", "is not known"},
+		"proxy peers":      {"hop: gateway", "proxy: [127.0.0.1, 10.0.0.0/8, gateway]\nhop: gateway", `proxy[2]: "gateway" is neither`},
 		"proxy":            {"    ca: ca.pem", "    proxy: v1\n    ca: ca.pem", "is not known"},
 		"proxy and spares": {"    ca: ca.pem", "    proxy: v2\n    spares: 3\n    ca: ca.pem", "spares cannot be made"},
 	} {
