@@ -106,6 +106,7 @@ func (w *world) do(method, path, token, body string, headers ...string) answer {
 	}
 	rec := httptest.NewRecorder()
 	w.h.ServeHTTP(rec, r)
+	keepBody(w.t, rec)
 	if rec.Code >= 500 {
 		w.t.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body)
 	}
