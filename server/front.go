@@ -9,6 +9,9 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
+
+	"fhirdest.example/udap"
 )
 
 // front stands before every handler of the public listener: it decides, before
@@ -24,7 +27,12 @@ type front struct {
 	slots   chan struct{}
 	log     *slog.Logger
 	meter   *meter
+	record  func(*udap.Trace)
+	now     func() time.Time
 }
+
+// checkFront is what the front judges: whether a request is one for this server.
+var checkFront = udap.Check{Name: "front.request", Title: "The request is one that this server reads: its host, target, method, encoding and size"}
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w}
@@ -137,7 +145,12 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 
 // refuse answers an error of the server itself, in the words of whoever asked:
 // an OperationOutcome below a FHIR base, else an OAuth error.
+// Like every decision it leaves a trace.
 func (f *front) refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
+	tr := udap.NewTrace("request", f.now())
+	tr.Refuse(checkFront, udap.Code(codes[status].oauth), udap.Finding{Found: text})
+	f.record(tr)
+	w.Header().Set("Trace-Id", tr.ID)
 	if f.belowFHIR(r) {
 		writeOutcome(w, r, status, text)
 		return

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"fhirdest.example/server/audit"
 	"fhirdest.example/udap"
@@ -19,7 +20,7 @@ func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 	var log bytes.Buffer
 	return &front{
 		public: authorities{"h"}, toPub: h, fhir: []string{"/fhir"}, body: 100, slots: make(chan struct{}, 1),
-		log: slog.New(slog.NewTextHandler(&log, nil)), meter: newMeter(),
+		log: slog.New(slog.NewTextHandler(&log, nil)), meter: newMeter(), record: func(*udap.Trace) {}, now: time.Now,
 	}, &log
 }
 

@@ -39,6 +39,7 @@ func (s *Server) routes() (*front, error) {
 		public: authoritiesOf(s.cfg.Public), private: authoritiesOf(s.cfg.Private), toPub: public.done(), toPriv: private.done(),
 		fhir: []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}, body: int64(s.cfg.Limits.Body),
 		slots: make(chan struct{}, s.cfg.Limits.Requests), log: s.deps.Log, meter: s.meter,
+		record: s.decisions.Record, now: s.deps.Now,
 	}
 	public.front, private.front = f, f
 	return f, nil
