@@ -119,7 +119,7 @@ func (l *Log) recall() error {
 	if err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	if l.owed, l.lost, err = openOwed(l.path + owedSuffix); err != nil {
+	if l.owed, l.lost, err = openOwed(l.path); err != nil {
 		return err
 	}
 	l.lostEver = l.lost
@@ -128,9 +128,6 @@ func (l *Log) recall() error {
 	}
 	return nil
 }
-
-// owe stores how many lines are taken and not written; with mu held.
-func (l *Log) owe() { l.owed.set(int64(l.added-l.written) + l.lost) }
 
 // open opens the file for adding.
 func (l *Log) open() error {
@@ -173,13 +170,13 @@ func (l *Log) Record(m *wire.Message) error {
 	if l.closed || len(l.active) > pendingBytes {
 		l.lost++
 		l.lostEver++
-		l.owe()
+		l.owed.take()
 		return ErrLost
 	}
 	first := len(l.active) == 0
 	l.active = appendMessage(l.active, l.hop, m)
 	l.added++
-	l.owe()
+	l.owed.take()
 	if l.opt.Sync == SyncEach {
 		return l.await(l.added)
 	}
@@ -240,7 +237,7 @@ func (l *Log) Close() error {
 	err := errors.Join(l.Err(), l.file.Sync(), l.file.Close())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return errors.Join(err, l.owed.close(int64(l.added-l.written)+l.lost))
+	return errors.Join(err, l.owed.close())
 }
 
 func (l *Log) signal() {
@@ -337,7 +334,7 @@ func (l *Log) wrote(lines int, lost int64) {
 	defer l.mu.Unlock()
 	l.written += uint64(lines)
 	l.lost -= lost
-	l.owe()
+	l.owed.settle(int64(lines)+lost, l.size)
 }
 
 // putBack returns unwritten lines to the front and arranges another attempt.
@@ -391,6 +388,9 @@ func (l *Log) rotate() error {
 	if err := l.open(); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.owed.settle(0, l.size)
+	l.mu.Unlock()
 	return old.Close()
 }
 

@@ -1,18 +1,33 @@
 package evidence
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 )
 
-// owed is the number of lines that were taken and are not in the file, in a page that
+// owed counts the lines that were taken and are not in the file, in a page that
 // outlives a program that is killed: who opens the file next, or compares it, tells of
 // them. The lock on it says that the program still runs.
+//
+// A program can be killed between any two stores. So the page says up to which size of
+// the file it was settled, and lines that stand after that are not owed; and a
+// settlement is written beside the one that counts, then made to count by one byte.
 type owed struct {
 	file *os.File
-	page []byte // 8 bytes; nil where a page cannot be shared
+	page []byte // nil where a page cannot be shared
 }
+
+// The words of a page, 8 bytes each.
+const (
+	wordTaken   = 0 // lines taken, by every program that had the page
+	wordWhich   = 1 // the settlement that counts, 0 or 1
+	wordSettled = 2 // two settlements: lines in the file or told of as lost, and its size
+
+	pageBytes = 6 * 8
+)
 
 const owedSuffix = ".owed"
 
@@ -24,18 +39,19 @@ func leftOwed(path string) int64 {
 		return 0
 	}
 	defer f.Close()
-	var b [8]byte
 	if !lock(f) {
 		return 0
 	}
-	f.ReadAt(b[:], 0) // a short one reads as 0
-	return int64(binary.LittleEndian.Uint64(b[:]))
+	o := owed{page: make([]byte, pageBytes)}
+	f.ReadAt(o.page, 0) // what a short one lacks reads as 0
+	lines, _ := o.left(path)
+	return lines
 }
 
-// openOwed opens or creates the page beside an evidence file, and returns what the
-// last program still owed; nil where another program has it.
+// openOwed opens or creates the page of an evidence file, and returns what the last
+// program still owed; nil where another program has it.
 func openOwed(path string) (*owed, int64, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path+owedSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -43,37 +59,93 @@ func openOwed(path string) (*owed, int64, error) {
 		return nil, 0, f.Close()
 	}
 	// Written now, so that a full disk is met here and not at a later store.
-	var b [8]byte
-	f.ReadAt(b[:], 0)
-	_, err = f.WriteAt(b[:], 0)
+	b := make([]byte, pageBytes)
+	f.ReadAt(b, 0)
+	_, err = f.WriteAt(b, 0)
 	o := &owed{file: f}
 	if err == nil {
-		o.page, err = share(f, len(b))
+		o.page, err = share(f, pageBytes)
 	}
 	if err != nil {
 		f.Close()
 		return nil, 0, err
 	}
-	return o, int64(binary.LittleEndian.Uint64(b[:])), nil
+	if o.page == nil {
+		return o, 0, nil
+	}
+	lines, size := o.left(path)
+	o.settle(o.unsettled()-lines, size)
+	return o, lines, nil
 }
 
-// set stores the number of lines.
-func (o *owed) set(n int64) {
-	if o != nil && o.page != nil {
-		binary.LittleEndian.PutUint64(o.page, uint64(n))
+func (o *owed) word(i int) int64   { return int64(binary.LittleEndian.Uint64(o.page[8*i:])) }
+func (o *owed) set(i int, n int64) { binary.LittleEndian.PutUint64(o.page[8*i:], uint64(n)) }
+
+// settled returns the first word of the settlement that counts.
+func (o *owed) settled() int { return wordSettled + 2*int(o.word(wordWhich)&1) }
+
+func (o *owed) unsettled() int64 { return o.word(wordTaken) - o.word(o.settled()) }
+
+// left returns the lines that are owed, and the size of the file by which that holds.
+func (o *owed) left(path string) (lines, size int64) {
+	told, size := toldAfter(path, o.word(o.settled()+1))
+	return max(o.unsettled()-told, 0), size
+}
+
+// toldAfter counts the lines of a file that stand after an offset, with those that they
+// tell of as lost.
+func toldAfter(path string, offset int64) (lines, size int64) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0
 	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || offset < 0 || offset > info.Size() {
+		return 0, 0
+	}
+	r := reader{lines: bufio.NewReaderSize(io.NewSectionReader(f, offset, info.Size()-offset), maxLine)}
+	for {
+		b, err := r.lines.ReadSlice('\n')
+		if r.parse(b) != nil {
+			lines++
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return lines + r.lost, info.Size()
+		}
+	}
+}
+
+// take counts one more line that is to be written.
+func (o *owed) take() {
+	if o != nil && o.page != nil {
+		o.set(wordTaken, o.word(wordTaken)+1)
+	}
+}
+
+// settle counts lines that are in the file, or told of there as lost, now that it has
+// this size.
+func (o *owed) settle(lines, size int64) {
+	if o == nil || o.page == nil {
+		return
+	}
+	now := o.settled()
+	next := 2*wordSettled + 2 - now
+	o.set(next, o.word(now)+lines)
+	o.set(next+1, size)
+	o.set(wordWhich, int64(next-wordSettled)/2)
 }
 
 // close lets the page go, and removes it when nothing is owed.
-func (o *owed) close(n int64) error {
+func (o *owed) close() error {
 	if o == nil {
 		return nil
 	}
-	o.set(n)
+	var gone error
+	if o.page == nil || o.unsettled() == 0 {
+		gone = os.Remove(o.file.Name())
+	}
 	err := unshare(o.page)
 	o.page = nil
-	if n == 0 {
-		err = errors.Join(err, os.Remove(o.file.Name()))
-	}
-	return errors.Join(err, o.file.Close())
+	return errors.Join(gone, err, o.file.Close())
 }
