@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"io"
 	"time"
 
 	"fhirdest.example/gateway/wire"
@@ -294,7 +293,7 @@ func (x *exchange) passBody(body *wire.Body) bool {
 		x.watch.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
 		n, err := x.up.tls.Read(room)
 		if n == 0 && err != nil {
-			return body.EndsAtClose() && errors.Is(err, io.EOF)
+			return body.EndsAtClose() && x.up.closed(err)
 		}
 		k := 0
 		k, done, err = body.Feed(room[:n])

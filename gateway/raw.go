@@ -14,6 +14,7 @@ type rawConn struct {
 	rc      syscall.RawConn
 	probing bool // Read does not wait; only its reader touches it
 	got     int  // bytes that probing has read
+	ended   bool // the stream itself has ended, so that TLS did not say so before
 
 	// what readNow hands to try, kept here so that it costs no allocation
 	buf []byte
@@ -35,7 +36,9 @@ func newRawConn(c *net.TCPConn) (*rawConn, error) {
 // Read reads for TLS.
 func (r *rawConn) Read(p []byte) (int, error) {
 	if !r.probing {
-		return r.TCPConn.Read(p)
+		n, err := r.TCPConn.Read(p)
+		r.ended = err == io.EOF
+		return n, err
 	}
 	r.buf = p
 	if err := r.rc.Read(r.try); err != nil {

@@ -156,10 +156,14 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 		"bad chunk at once": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "502"},
 		"half a body":       {"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nhalf", ""},
 		"no last chunk":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", ""},
+		"no close_notify":   {"HTTP/1.1 200 OK\r\n\r\nhalf", ""},
 	} {
 		b := newBackend(t, func(conn net.Conn) {
 			http.ReadRequest(bufio.NewReader(conn))
 			io.WriteString(conn, c.answer)
+			if name == "no close_notify" { // the stream ends between two records, as an attacker would end it
+				conn.(tapped).NetConn().Close()
+			}
 		})
 		w := newWorld(t, b, nil)
 		conn := w.dial()

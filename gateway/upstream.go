@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -45,6 +46,11 @@ func (u *upstream) alive() bool {
 	}
 	return u.raw.got == 0 || !u.used // an unused one may hold session tickets
 }
+
+// closed reports whether err, of a read, is the next hop's word that no more comes:
+// close_notify (RFC 9112, 9.8). TLS also calls it the end when the stream ends between
+// two records, which anyone on the way can bring about.
+func (u *upstream) closed(err error) bool { return errors.Is(err, io.EOF) && !u.raw.ended }
 
 // upstreamFor returns the client's connection for the route, a new one if need be.
 // One that is found closed had sent nothing of this request, so that a new one is no
