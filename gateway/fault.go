@@ -34,7 +34,7 @@ var (
 
 // framingFault is the answer to a request that cannot be framed.
 func framingFault(status int, reason string) *fault {
-	code := map[int]string{400: "structure", 431: "too-long", 505: "not-supported"}[status]
+	code := map[int]string{400: "structure", 421: "security", 431: "too-long", 505: "not-supported"}[status]
 	return &fault{status, code, "The request cannot be framed without doubt: " + reason + "."}
 }
 

@@ -159,22 +159,15 @@ func (w *way) path(r *wire.Request) (int, *fault) {
 	case string(r.Target) == "*" && string(r.Method) == "OPTIONS":
 		return -1, nil
 	}
-	const scheme = "https://"
-	if len(r.Target) < len(scheme) || !strings.EqualFold(string(r.Target[:len(scheme)]), scheme) {
-		if bytes.Contains(r.Target, []byte("://")) {
-			return 0, faultHost
-		}
+	from, to, ok := r.Authority() // which is Host, else wire refuses it
+	switch {
+	case !ok:
 		return 0, faultTarget
-	}
-	end := bytes.IndexAny(r.Target[len(scheme):], "/?#")
-	if end < 0 {
-		end = len(r.Target) - len(scheme)
-	}
-	w.authority = [2]int{len(scheme), len(scheme) + end}
-	if !bytes.EqualFold(r.Target[len(scheme):len(scheme)+end], r.Host) {
+	case !strings.EqualFold(string(r.Target[:from]), "https://"):
 		return 0, faultHost
 	}
-	return len(scheme) + end, nil
+	w.authority = [2]int{from, to}
+	return to, nil
 }
 
 // hasPrefix compares bytes; a prefix ends at "/", "?" or the end of the path.

@@ -2,7 +2,7 @@ package wire
 
 // Error says why a message cannot be framed without doubt.
 type Error struct {
-	// Status answers a request that has this fault: 400, 431 or 505.
+	// Status answers a request that has this fault: 400, 421, 431 or 505.
 	Status int
 	// Reason is a fixed phrase; it never quotes the message.
 	Reason string
@@ -27,6 +27,7 @@ var (
 	errOldVersion  = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
 	errStatus      = bad("the status code is not three digits from 100 to 599")
 	errHosts       = bad("there is not exactly one Host")
+	errTwoHosts    = &Error{Status: 421, Reason: "the request target names another host than the Host field"}
 	errHost        = bad("the Host has a character that none may have")
 	errLength      = bad("the Content-Length is not one plain number")
 	errLengths     = bad("there is more than one Content-Length")

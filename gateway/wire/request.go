@@ -20,6 +20,23 @@ type Request struct {
 // TargetAt is where Target begins in the head.
 func (r *Request) TargetAt() int { return len(r.Method) + 1 }
 
+// Authority returns where the authority of an absolute-form target stands in Target;
+// ok is false for targets of other forms.
+func (r *Request) Authority() (from, to int, ok bool) {
+	if r.Target[0] == '/' {
+		return 0, 0, false
+	}
+	from = bytes.Index(r.Target, []byte("://")) + 3
+	if from < 3 {
+		return 0, 0, false
+	}
+	to = len(r.Target)
+	if n := bytes.IndexAny(r.Target[from:], "/?#"); n >= 0 {
+		to = from + n
+	}
+	return from, to, true
+}
+
 // MethodName is Method as a string, without allocating for the usual ones.
 func (r *Request) MethodName() string {
 	for _, m := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} {
@@ -60,6 +77,10 @@ func (r *Request) take(head []byte, f *fields) (err error) {
 	r.Host, r.HostAt = f.host.in(head), f.host.from
 	if !all(r.Host, &isHost) {
 		return errHost
+	}
+	// Of two hosts, one reader takes the target's (RFC 9112, 3.2.2), another the field's.
+	if from, to, ok := r.Authority(); ok && !bytes.EqualFold(r.Target[from:to], r.Host) {
+		return errTwoHosts
 	}
 	r.Close, r.Continue = f.close, f.expect
 	r.Framing, r.Length, err = f.body(f.chunked)

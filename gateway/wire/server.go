@@ -330,6 +330,8 @@ func (c *ServerConn) expire() {
 func refusal(e *Error) []byte {
 	line := "400 Bad Request"
 	switch e.Status {
+	case 421:
+		line = "421 Misdirected Request"
 	case 431:
 		line = "431 Request Header Fields Too Large"
 	case 505:
