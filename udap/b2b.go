@@ -137,7 +137,7 @@ func (j *b2b) organization() error {
 	}
 	scheme, err := absoluteURI(id)
 	if err != nil {
-		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(), "for example https://example.com/org or urn:oid:…")
+		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(), "for example https://example.com/org or urn:oid:1.2.3")
 	}
 	if allowed := j.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
 		return j.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id, "the community allows no other")
@@ -259,9 +259,14 @@ func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
 	if !j.o.has(name) {
 		return nil, nil
 	}
+	expected := fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences)
 	uris, ok := j.o.list(name)
-	if !ok || len(uris) == 0 || len(uris) > maxReferences {
-		return nil, j.refuse(checkB2BConsent, fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences), j.o.shown(name), "")
+	if !ok || len(uris) > maxReferences {
+		return nil, j.refuse(checkB2BConsent, expected, j.o.shown(name), "")
+	}
+	if len(uris) == 0 { // a library in the field always writes both arrays
+		j.tr.Warn(checkB2BConsent, Finding{Expected: expected, Found: j.o.shown(name), Remedy: "leave out what has no value: a stricter server refuses this"})
+		return nil, nil
 	}
 	for _, u := range uris {
 		if err := check(u); err != nil {

@@ -80,8 +80,8 @@ func TestB2BFields(t *testing.T) {
 		}},
 		"b2b.subject": {"subject_id": {"1234567890", "", nil}, "subject_role": {"207QA0505X", 1}, "subject_name": {"", 1, nil}},
 		"b2b.consent": {
-			"consent_reference": {[]string{"https://a.test/fhir/Consent/1"}, []string{}, "x"},
-			"consent_policy":    {[]string{}, []string{"policy"}, "urn:x:y", []any{1}, nil, many(21, "urn:oid:1.2")},
+			"consent_reference": {[]string{"https://a.test/fhir/Consent/1"}, "", "x", nil},
+			"consent_policy":    {"", []string{"policy"}, "urn:x:y", []any{1}, nil, many(21, "urn:oid:1.2")},
 		},
 	} {
 		for field, values := range bad {
@@ -98,6 +98,11 @@ func TestB2BFields(t *testing.T) {
 		o["consent_policy"], o["consent_reference"] = []string{"urn:oid:1.2"}, []string{ref}
 		_, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: o}, udap.Policy{})
 		expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.consent"})
+	}
+	empty := udaptest.B2B()
+	empty["consent_policy"], empty["consent_reference"] = []string{}, []string{}
+	if b, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: empty}, udap.Policy{}); err != nil || b.ConsentPolicy != nil || b.ConsentReference != nil || len(tr.Warnings()) != 2 {
+		t.Errorf("no consents, as empty arrays: %+v, %v, warnings %v", b, err, tr.Warnings())
 	}
 	full := udaptest.B2B()
 	full["subject_name"], full["subject_id"], full["subject_role"] = "A Person", "urn:oid:2.16.840.1.113883.4.6#1234567893", "http://nucc.org/provider-taxonomy#207QA0505X"
