@@ -205,7 +205,7 @@ func (o object) names() string {
 	}
 	slices.Sort(out)
 	if len(out) > 12 {
-		out = append(out[:12], "…")
+		out = append(out[:12], ellipsis)
 	}
 	return strings.Join(out, ", ")
 }

@@ -148,7 +148,7 @@ func printable(s string) string {
 	for !utf8.RuneStart(s[cut]) {
 		cut--
 	}
-	return s[:cut] + "…"
+	return s[:cut] + ellipsis
 }
 
 func plainASCII(s string) bool {

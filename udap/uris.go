@@ -15,6 +15,9 @@ import (
 // printable ASCII (a host in another script is written in punycode), a host,
 // no user information, no backslash, no empty or impossible port.
 func plainURL(s string, schemes ...string) (*url.URL, error) {
+	if s == "" {
+		return nil, errors.New("it is empty; leave out what has no value")
+	}
 	if len(s) > maxURI {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(s), maxURI)
 	}
@@ -31,7 +34,7 @@ func plainURL(s string, schemes ...string) (*url.URL, error) {
 		return nil, fmt.Errorf("not a URL: %w", err)
 	}
 	if !slices.Contains(schemes, u.Scheme) || !strings.HasPrefix(s, u.Scheme+"://") {
-		return nil, fmt.Errorf("its scheme must be one of %v, followed by ://", schemes)
+		return nil, fmt.Errorf("it must begin with %s://", strings.Join(schemes, ":// or "))
 	}
 	if strings.Contains(uriAuthority(s), "@") {
 		return nil, errors.New("it has user information")
