@@ -8,17 +8,18 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/table"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
 )
 
 // authorize makes the authorization server.
 func (s *Server) authorize() error {
-	scopes, err := scope.NewCatalogue(supportedScopes(s.cfg.Writable), enforceable)
+	scopes, err := scope.NewCatalogue(supportedScopes(s.cfg.Writable), served, enforceable)
 	if err != nil {
 		return err
 	}
-	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), enforceable)
+	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), served, enforceable)
 	if err != nil {
 		return err
 	}
@@ -86,6 +87,9 @@ func personalScopes(writable bool) []string {
 	}
 	return out
 }
+
+// served tells whether a word names a type of resource.
+func served(resourceType string) bool { return table.R4().Resource(resourceType) != nil }
 
 // enforceable tells whether the FHIR service can hold back what a search
 // parameter leaves out.

@@ -152,6 +152,27 @@ func TestWritableIsTheOperatorsChoice(t *testing.T) {
 	}
 }
 
+// A wildcard covers the types that there are, listed or not, and no other
+// word; whoever asks for nothing else is told in a few words what there is.
+//
+// Covers: S2-14, S2-16, row 39 of the diagnostics
+func TestWildcardCoversTypesOnly(t *testing.T) {
+	d := servertest.Start(t)
+	s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/Nope.read system/Basic.read")
+	if s.Token.Scope != "system/Basic.read" {
+		t.Errorf("granted %q, want system/Basic.read alone", s.Token.Scope)
+	}
+	_, err := s.Client.Register(context.Background(), s.Discovered, client.Registration{ClientName: "HTEST client", Contacts: []string{"mailto:test@client.test"}, Scope: "system/Nope.read"})
+	if err == nil {
+		t.Fatal("a scope for no type was granted")
+	}
+	for _, want := range []string{"invalid_client_metadata", "system/*.read", "more; found system/Nope.read"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: does not say %q", err, want)
+		}
+	}
+}
+
 // A client whose certificate soon runs out is shown, and counted as a metric;
 // one with a year left is not.
 func TestExpiringClientsAreShown(t *testing.T) {

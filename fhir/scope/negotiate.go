@@ -10,13 +10,16 @@ type Catalogue struct {
 	resource Set
 	plain    []string // openid, fhirUser and the like
 	granular func(resourceType, param string) bool
+	served   func(resourceType string) bool
 }
 
-// NewCatalogue reads a server's list of supported scopes. granular tells
-// whether the server can enforce a search parameter of a type as a restriction;
-// nil means that it can enforce none, and no granular scope is granted.
-func NewCatalogue(supported []string, granular func(resourceType, param string) bool) (Catalogue, error) {
-	c := Catalogue{texts: slices.Clone(supported), granular: granular}
+// NewCatalogue reads a server's list of supported scopes. served tells whether
+// a wildcard of the list stands for a type that the list does not name; nil
+// means that it stands for none. granular tells whether the server can enforce
+// a search parameter of a type as a restriction; nil means that it can enforce
+// none, and no granular scope is granted.
+func NewCatalogue(supported []string, served func(resourceType string) bool, granular func(resourceType, param string) bool) (Catalogue, error) {
+	c := Catalogue{texts: slices.Clone(supported), served: served, granular: granular}
 	for _, text := range supported {
 		if err := checkText(text); err != nil {
 			return Catalogue{}, err
@@ -141,7 +144,7 @@ func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
 	if s.Wildcard() && !c.supportsWildcard(s) {
 		return nil, true
 	}
-	if !slices.Contains(r.Contexts, s.Context) {
+	if !slices.Contains(r.Contexts, s.Context) || !c.knows(s.Type) {
 		return nil, false
 	}
 	n.work += len(c.resource)
@@ -196,6 +199,13 @@ func (c Catalogue) supportsWildcard(s Scope) bool {
 	return slices.ContainsFunc(c.resource, func(l Scope) bool {
 		return l.Context == s.Context && l.Type == s.Type && l.Allowed&s.Allowed == s.Allowed && len(l.Query) == 0
 	})
+}
+
+// knows tells whether a scope can name a type: a wildcard covers what the
+// server has, not every word that could be a type.
+func (c Catalogue) knows(resourceType string) bool {
+	return slices.ContainsFunc(c.resource, func(l Scope) bool { return l.Type == resourceType }) ||
+		c.served != nil && c.served(resourceType)
 }
 
 func (c Catalogue) enforceable(s Scope) bool {

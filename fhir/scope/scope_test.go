@@ -95,7 +95,7 @@ func categoryOnly(_, param string) bool { return param == "category" }
 
 func catalogue(t *testing.T, supported ...string) Catalogue {
 	t.Helper()
-	c, err := NewCatalogue(supported, categoryOnly)
+	c, err := NewCatalogue(supported, func(t string) bool { return t != "Nope" }, categoryOnly)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +129,8 @@ func TestNegotiateRegistration(t *testing.T) {
 			Answer{Refused: []string{"system/Patient.*"}, Wildcard: "system/Patient.*"}},
 		{"wildcard supported, either form", wide, Request{Scopes: []string{"system/*.read"}, Contexts: system}, Answer{Granted: []string{"system/*.read"}}},
 		{"wildcard covers types", wide, Request{Scopes: []string{"system/Condition.r"}, Contexts: system}, Answer{Granted: []string{"system/Condition.r"}}},
+		{"wildcard covers no word that is no type", wide, Request{Scopes: []string{"system/Nope.read", "system/Condition.r"}, Contexts: system},
+			Answer{Granted: []string{"system/Condition.r"}, Refused: []string{"system/Nope.read"}}},
 		{"granular", narrow, Request{Scopes: []string{"system/Observation.rs?category=laboratory"}, Contexts: system},
 			Answer{Granted: []string{"system/Observation.rs?category=laboratory"}}},
 		{"granular by what cannot be enforced", narrow, Request{Scopes: []string{"system/Observation.rs?subject=x"}, Contexts: system},
@@ -174,7 +176,7 @@ func TestNegotiateWithinRegistration(t *testing.T) {
 
 func TestCatalogueRefusesNonsense(t *testing.T) {
 	for _, text := range []string{"system/Patient.sr", "", "a b", "user/x"} {
-		if _, err := NewCatalogue([]string{text}, nil); err == nil {
+		if _, err := NewCatalogue([]string{text}, nil, nil); err == nil {
 			t.Errorf("%q: accepted", text)
 		}
 	}
@@ -209,7 +211,7 @@ func FuzzMeet(f *testing.F) {
 //
 // Covers: case 237, case 155, row 39 of the diagnostics
 func TestNegotiationIsBounded(t *testing.T) {
-	c, err := NewCatalogue([]string{"system/*.rs", "system/*.read", "system/Observation.rs", "system/Patient.rs"}, func(string, string) bool { return true })
+	c, err := NewCatalogue([]string{"system/*.rs", "system/*.read", "system/Observation.rs", "system/Patient.rs"}, nil, func(string, string) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}

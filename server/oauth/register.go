@@ -256,7 +256,7 @@ func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([
 		catalogue, request = s.cfg.Personal, scope.Request{Scopes: m.Scope, Contexts: []string{"user", "patient"}, Plain: true}
 	}
 	answer := catalogue.Negotiate(request)
-	supported := "scopes of " + strings.Join(catalogue.Supported(), " ")
+	supported := "scopes of scopes_supported: " + abridged(catalogue.Supported())
 	switch {
 	case answer.TooMany:
 		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, tooManyScopes(m.Scope))

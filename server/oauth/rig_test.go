@@ -89,7 +89,7 @@ func catalogue(t testing.TB, supported ...string) scope.Catalogue {
 }
 
 func scopeCatalogue(supported ...string) (scope.Catalogue, error) {
-	return scope.NewCatalogue(supported, func(_, param string) bool { return param == "category" })
+	return scope.NewCatalogue(supported, nil, func(_, param string) bool { return param == "category" })
 }
 
 // start opens the store and serves; stop undoes it and looks at what was left.

@@ -168,7 +168,7 @@ func (s *Service) requestedScope(a *authenticated, text string, tr *udap.Trace) 
 // maxScopes bounds a request; longer ones are refused, not cut.
 const maxScopes = 1000
 
-func (s *Service) scopesShown() string { return strings.Join(s.cfg.Scopes.Supported(), " ") }
+func (s *Service) scopesShown() string { return abridged(s.cfg.Scopes.Supported()) }
 
 // issue makes a token, stores what it allows, and only then hands it out.
 func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *udap.Trace) (*TokenResponse, error) {
