@@ -1,8 +1,12 @@
-//go:build unix
+//go:build unix && (!linux || 386)
 
 package gateway
 
 import "syscall"
 
+const direct = false
+
 // readNow reads from a descriptor that does not block.
-func readNow(fd uintptr, p []byte) (int, error) { return clean(syscall.Read(int(fd), p)) }
+func readNow(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
+
+func writeNow(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }

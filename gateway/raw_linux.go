@@ -1,0 +1,34 @@
+//go:build linux && !386
+
+package gateway
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// direct: Read and Write call the kernel without telling Go's scheduler, which may be
+// as these descriptors never block. Told of calls of more than 20 µs, as a write over
+// TCP often is one, the scheduler hands the processor to another thread and looks every
+// 20 µs for the next: that took a fifth of the processor time of a small request.
+const direct = true
+
+// readNow reads from a descriptor that does not block.
+func readNow(fd uintptr, p []byte) (int, error) { return call(syscall.SYS_RECVFROM, fd, p, 0) }
+
+// writeNow writes to a descriptor that does not block.
+func writeNow(fd uintptr, p []byte) (int, error) {
+	return call(syscall.SYS_SENDTO, fd, p, syscall.MSG_NOSIGNAL)
+}
+
+func call(number, fd uintptr, p []byte, flags uintptr) (int, error) {
+	for {
+		n, _, e := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != syscall.EINTR {
+			return 0, e
+		}
+	}
+}
