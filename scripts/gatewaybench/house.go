@@ -35,7 +35,7 @@ type target struct {
 
 const publicName = "fhir.test"
 
-func newHouse(dir, gateway string) (h *house, err error) {
+func newHouse(dir, gateway, before string) (h *house, err error) {
 	h = &house{dir: dir, pool: x509.NewCertPool()}
 	if err := h.certificates(); err != nil {
 		return nil, err
@@ -55,7 +55,15 @@ func newHouse(dir, gateway string) (h *house, err error) {
 		return nil, err
 	}
 	h.targets = append(h.targets, h.origin)
-	if err := h.ours(gateway, origin); err != nil {
+	if err := h.ours(gateway, "", origin); err != nil {
+		return nil, err
+	}
+	if before != "" {
+		if err := h.ours(before, "before ", origin); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.relay(self, origin); err != nil {
 		return nil, err
 	}
 	return h, h.others(origin)
@@ -119,7 +127,7 @@ limits: {connections: 20000, connectionsPerAddress: 20000, bodyRate: 16}
 `
 
 // ours starts the gateway: alone and with a second hop, with and without evidence.
-func (h *house) ours(gateway, origin string) error {
+func (h *house) ours(gateway, label, origin string) error {
 	add := func(name, cert, next, dial, evidence string) (*target, error) {
 		t := &target{name: name, addr: freePort(), sni: cert}
 		if evidence != "" {
@@ -132,15 +140,15 @@ func (h *house) ours(gateway, origin string) error {
 		return t, h.boot(t, gateway, "-config", h.path(name+".yaml"))
 	}
 	for _, e := range []string{"", "+evidence"} {
-		one, err := add("ours"+e, publicName, "origin.test", origin, e)
+		one, err := add(label+"ours"+e, publicName, "origin.test", origin, e)
 		if err != nil {
 			return err
 		}
-		inner, err := add("delegate"+e, "delegate.test", "origin.test", origin, e)
+		inner, err := add(label+"delegate"+e, "delegate.test", "origin.test", origin, e)
 		if err != nil {
 			return err
 		}
-		two, err := add("2 hops"+e, publicName, "delegate.test", inner.addr, e)
+		two, err := add(label+"2 hops"+e, publicName, "delegate.test", inner.addr, e)
 		if err != nil {
 			return err
 		}
@@ -148,6 +156,13 @@ func (h *house) ours(gateway, origin string) error {
 		h.targets = append(h.targets, one, two)
 	}
 	return nil
+}
+
+// relay starts the baseline.
+func (h *house) relay(self, origin string) error {
+	t := &target{name: "relay", addr: freePort(), sni: publicName}
+	h.targets = append(h.targets, t)
+	return h.boot(t, self, "relay", t.addr, origin, h.dir)
 }
 
 // boot starts a program and waits until it listens.

@@ -19,6 +19,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, runOrigin(os.Args[2], os.Args[3]))
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "relay" {
+		fmt.Fprintln(os.Stderr, runRelay(os.Args[2], os.Args[3], os.Args[4]))
+		os.Exit(1)
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "gatewaybench:", err)
 		os.Exit(1)
@@ -31,6 +35,8 @@ type options struct {
 	rounds  int
 	time    time.Duration
 	only    string
+	targets string
+	before  string
 }
 
 func run() error {
@@ -39,17 +45,20 @@ func run() error {
 	flag.IntVar(&o.rounds, "rounds", 3, "interleaved rounds; medians are printed")
 	flag.DurationVar(&o.time, "time", 2*time.Second, "of each measurement")
 	flag.StringVar(&o.only, "only", "", "comma-separated measurements; empty: all")
+	flag.StringVar(&o.targets, "targets", "", "comma-separated targets; empty: all")
+	flag.StringVar(&o.before, "before", "", "another build of the gateway, to be compared with")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "gatewaybench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	h, err := newHouse(dir, o.gateway)
+	h, err := newHouse(dir, o.gateway, o.before)
 	if err != nil {
 		return err
 	}
 	defer h.stop()
+	h.targets = slices.DeleteFunc(h.targets, func(t *target) bool { return !wanted(o.targets, t.name) })
 	fmt.Printf("%s, %d processors, %s\n\n", cpuName(), runtime.NumCPU(), runtime.Version())
 	if wanted(o.only, "fidelity") {
 		h.fidelity()
