@@ -213,6 +213,13 @@ func TestErrorsSpeakTheCallersLanguage(t *testing.T) {
 	}
 }
 
+// anyName gives the session of fhir.test for every name.
+type anyName struct{ tls.ClientSessionCache }
+
+func (a anyName) Get(string) (*tls.ClientSessionState, bool) {
+	return a.ClientSessionCache.Get("fhir.test")
+}
+
 // Covers: case 298, case 299, case 314, case 316, case 317
 func TestTLS(t *testing.T) {
 	d := servertest.Start(t)
@@ -272,6 +279,16 @@ func TestTLS(t *testing.T) {
 		io.WriteString(conn, request("GET", metadata, "fhir.test"))
 		if _, err := io.ReadAll(conn); err != nil || conn.ConnectionState().DidResume != (i == 1) {
 			t.Errorf("connection %d: resumed %v, %v", i, conn.ConnectionState().DidResume, err)
+		}
+		conn.Close()
+	}
+	// With TLS 1.3 the client takes the handshake for done before the server judges it.
+	c := d.TLSClient("evil.example")
+	c.InsecureSkipVerify, c.ClientSessionCache = true, anyName{sessions}
+	if conn, err := tls.Dial("tcp", d.Addr, c); err == nil {
+		io.WriteString(conn, request("GET", metadata, "fhir.test"))
+		if _, err := io.ReadAll(conn); err == nil {
+			t.Errorf("a name that is not the certificate's is taken with another's session: resumed %v", conn.ConnectionState().DidResume)
 		}
 		conn.Close()
 	}

@@ -26,6 +26,8 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 		},
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: k.certificate,
+		// A resumed session asks for no certificate, and may name another host.
+		VerifyConnection: func(state tls.ConnectionState) error { return k.serves(state.ServerName) },
 	}
 	if clientCAs != nil {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, clientCAs
@@ -61,11 +63,15 @@ func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Log
 // certificate answers a handshake that asks for no name or for one of the
 // certificate's.
 func (k *keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c := k.current.Load()
-	if hello.ServerName != "" && c.Leaf.VerifyHostname(hello.ServerName) != nil {
-		return nil, errors.New("server: the name asked for in the handshake is not one of the certificate's")
+	return k.current.Load(), k.serves(hello.ServerName)
+}
+
+// serves refuses a name that is not one of the certificate's.
+func (k *keeper) serves(name string) error {
+	if name != "" && k.current.Load().Leaf.VerifyHostname(name) != nil {
+		return errors.New("server: the name asked for in the handshake is not one of the certificate's")
 	}
-	return c, nil
+	return nil
 }
 
 // look describes the files so that a change of either shows.

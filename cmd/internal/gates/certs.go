@@ -28,6 +28,14 @@ func (h *holder) tls() *tls.Config {
 	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return h.Load().find(hello.ServerName), nil
 	}
+	// A resumed session asks for no certificate, and may name another host than the
+	// one it was made for (RFC 8446, 4.6.1 leaves the check to the server).
+	t.VerifyConnection = func(state tls.ConnectionState) error {
+		if h.Load().find(state.ServerName) == nil {
+			return errors.New("gates: the name asked for in the handshake is not served here")
+		}
+		return nil
+	}
 	return t
 }
 

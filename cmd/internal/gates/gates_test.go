@@ -180,6 +180,52 @@ func TestServesByFile(t *testing.T) {
 	}
 }
 
+// lastSession gives the last session for every name.
+type lastSession struct {
+	mu   sync.Mutex
+	last *tls.ClientSessionState
+}
+
+func (l *lastSession) Get(string) (*tls.ClientSessionState, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last, l.last != nil
+}
+
+func (l *lastSession) Put(_ string, s *tls.ClientSessionState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = s
+}
+
+// A session may be resumed under a name that is served here, and under no other.
+//
+// Covers: case 297, 316
+func TestResumedSessionsNameServedHosts(t *testing.T) {
+	h := newHouse(t)
+	h.issue("a", "a.example", "b.example")
+	addr, _ := h.start(h.destination(false), "")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		sessions := &lastSession{}
+		for _, c := range []struct {
+			name         string
+			resumed, bad bool
+		}{{name: "a.example"}, {name: "b.example", resumed: true}, {name: "evil.example", bad: true}} {
+			conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: c.name, ClientSessionCache: sessions, MaxVersion: version})
+			if err == nil {
+				fmt.Fprintf(conn, "GET /acme HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+				_, err = io.ReadAll(conn)
+				if conn.Close(); !c.bad && conn.ConnectionState().DidResume != c.resumed {
+					t.Errorf("%x, %s: resumed %v", version, c.name, !c.resumed)
+				}
+			}
+			if (err != nil) != c.bad {
+				t.Errorf("%x, %s: %v", version, c.name, err)
+			}
+		}
+	}
+}
+
 // Covers: ER-10, ER-11
 func TestClientCertificateForNextHop(t *testing.T) {
 	h := newHouse(t)
