@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,8 @@ type Log struct {
 
 	file  *os.File
 	size  int64
+	base  int64 // size of the file when it was opened
+	since int64 // lines written to it after that
 	spare []byte
 }
 
@@ -140,7 +143,7 @@ func (l *Log) open() error {
 		f.Close()
 		return err
 	}
-	l.file, l.size = f, info.Size()
+	l.file, l.size, l.base, l.since = f, info.Size(), info.Size(), 0
 	last := []byte{'\n'}
 	if l.size > 0 {
 		f.ReadAt(last, l.size-1)
@@ -286,11 +289,12 @@ func (l *Log) rest() {
 // flush writes what has gathered, in pieces, so that of what a full disk refuses as a
 // whole some may still go. What fails is put back and tried again.
 func (l *Log) flush() {
+	err := l.stands()
 	l.mu.Lock()
 	lines, lost := l.active, l.lost
 	l.active, l.spare = l.spare[:0], nil
 	l.mu.Unlock()
-	rest, err := lines, error(nil)
+	rest := lines
 	for len(rest) > 0 && err == nil {
 		n := piece(rest)
 		if err = l.write(rest[:n]); err == nil {
@@ -360,10 +364,60 @@ func (l *Log) write(b []byte) error {
 		return err
 	}
 	l.size += int64(len(b))
+	l.since += int64(bytes.Count(b, newline))
 	if l.opt.Sync == SyncNone {
 		return nil
 	}
 	return l.file.Sync()
+}
+
+// stands sees to it that what was written stands where it is looked for. A file that
+// was removed, replaced or cut short under us is opened anew, and those of its lines
+// that are gone, one at least, are counted as lost.
+func (l *Log) stands() error {
+	own, err := l.file.Stat()
+	if err != nil || !own.Mode().IsRegular() {
+		return err
+	}
+	info, err := os.Stat(l.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	there := err == nil && os.SameFile(own, info)
+	if there && info.Size() >= l.size {
+		return nil
+	}
+	old, base, gone := l.file, l.base, l.since
+	if err := l.open(); err != nil {
+		return err
+	}
+	switch {
+	case there:
+		left, _ := toldAfter(l.path, base)
+		l.forget(max(gone-left, 1))
+	case !l.numbered(own):
+		l.forget(max(gone, 1))
+	}
+	return old.Close()
+}
+
+// numbered reports whether the file has its number already: a new one could not be
+// begun then.
+func (l *Log) numbered(own os.FileInfo) bool {
+	olds, _ := rotated(l.path)
+	return slices.ContainsFunc(olds, func(old string) bool {
+		info, err := os.Stat(old)
+		return err == nil && os.SameFile(own, info)
+	})
+}
+
+// forget counts lines that were in the file as lost.
+func (l *Log) forget(lines int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost += lines
+	l.lostEver += lines
+	l.owed.settle(-lines, l.size)
 }
 
 // rotate gives the full file the next number and begins a new one.
