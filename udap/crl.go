@@ -21,7 +21,8 @@ var (
 	knownEntryExtensions = []asn1.ObjectIdentifier{oidReasonCode, oidInvalidityDate}
 )
 
-// listSkew is how far an issuer's clock may be ahead when a list begins.
+// listSkew is how far an issuer's clock may be ahead when a list or a response
+// of its begins.
 const listSkew = time.Minute
 
 // CheckList judges a revocation list by itself: made and signed by issuer, whose
@@ -113,7 +114,10 @@ func listScope(list *x509.RevocationList) (scopeOfList, error) {
 		if err != nil {
 			return out, fmt.Errorf("the list's issuing distribution point cannot be read: %w", err)
 		}
-		for _, p := range parts {
+		for i, p := range parts {
+			if i > 0 && p.Tag <= parts[i-1].Tag {
+				return out, errors.New("the list's issuing distribution point has a field twice or out of order")
+			}
 			if err := out.add(p); err != nil {
 				return out, err
 			}

@@ -63,7 +63,7 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 		until = r.ThisUpdate.Add(unboundedLife)
 	}
 	switch {
-	case r.ThisUpdate.After(now):
+	case r.ThisUpdate.After(now.Add(listSkew)):
 		return until, fmt.Errorf("the response begins at %s, now it is %s", stamp(r.ThisUpdate), stamp(now))
 	case now.After(until):
 		return until, fmt.Errorf("the response ended at %s, now it is %s", stamp(until), stamp(now))

@@ -150,6 +150,8 @@ func TestListExtensions(t *testing.T) {
 		"delta":                     {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}, false},
 		"delta, not critical":       {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Value: []byte{2, 1, 1}}, false},
 		"only users":                {idp(true, context(1, truth)), true},
+		"only CAs, then not":        {idp(true, context(2, truth), context(2, []byte{0})), false},
+		"fields out of order":       {idp(true, context(4, []byte{0}), context(1, truth)), false},
 		"only CAs":                  {idp(true, context(2, truth)), false},
 		"only CAs, not critical":    {idp(false, context(2, truth)), false},
 		"only some reasons":         {idp(true, context(3, []byte{1, 0x60})), false},
@@ -221,6 +223,28 @@ func TestSoftStillRefusesRevokedPath(t *testing.T) {
 	w.Answer(two, udap.ListAnswer{Err: errors.New("timeout")})
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation", says: "revoked at"})
+}
+
+// A status that may pass unknown does not hide one that is known further up.
+// Covers: case 069, case 071
+func TestSoftLooksAtTheWholePath(t *testing.T) {
+	for name, revoked := range map[string]bool{"intermediate revoked": true, "intermediate good": false} {
+		w := udaptest.New(t, "p256")
+		w.A.Community.Policy.Revocation = udap.RevocationSoft
+		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+		w.Answer(w.A.Int, udap.ListAnswer{Err: errors.New("timeout")})
+		if revoked {
+			w.Publish(t, w.A.Root, w.A.Int.Cert.SerialNumber)
+		}
+		_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
+		if !revoked {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation", says: "revoked at"})
+	}
 }
 
 // Revocation is judged per path: a good path is found beside a revoked one.

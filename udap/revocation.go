@@ -23,21 +23,25 @@ type status struct {
 }
 
 // revocationOf judges every certificate of a path but the anchor, against the
-// issuer that it has on this path. It stops at the first that is not good.
+// issuer that it has on this path. It stops at the first that is not good; where
+// an unknown status would be let pass, at the first that is revoked.
 func (v *Verifier) revocationOf(ctx context.Context, c *Community, path []*x509.Certificate, now time.Time) (notes string, f *certFault, unknown bool) {
 	var all strings.Builder
 	for i, cert := range path[:len(path)-1] {
 		st := v.statusOf(ctx, c, cert, path[i+1], now)
-		if st.revoked || !st.known {
+		if st.revoked || !st.known && f == nil {
 			expected := "a certificate that is known not to be revoked"
-			return "", &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}, !st.revoked
+			f = &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}
+		}
+		if st.revoked || f != nil && c.Policy.Revocation != RevocationSoft {
+			return "", f, !st.revoked
 		}
 		if i > 0 {
 			all.WriteString("; ")
 		}
 		all.WriteString("certificate " + strconv.Itoa(i) + ": " + st.text)
 	}
-	return all.String(), nil, false
+	return all.String(), f, f != nil
 }
 
 func revocationRemedy(st status) string {

@@ -410,8 +410,11 @@ func TestResponders(t *testing.T) {
 			})
 		}, "ended at"},
 		{"not yet", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(time.Hour) })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(2 * time.Minute) })
 		}, "begins at"},
+		{"clock a little ahead", func(tr *trust) http.HandlerFunc {
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(30 * time.Second) })
+		}, ""},
 		{"another certificate", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.SerialNumber = big.NewInt(7) })
 		}, "no response matching"},
