@@ -18,6 +18,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -235,8 +236,11 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	return list, nil
 }
 
+// read brings what stands at a place. Only configuration names files: whatever a
+// certificate names is fetched, or refused, as a URL.
 func (s *Source) read(ctx context.Context, place string) ([]byte, error) {
-	if isURL(place) {
+	named := func(c Configured) bool { return c.Place == place }
+	if isURL(place) || !slices.ContainsFunc(s.cfg.Configured, named) {
 		return s.web.get(ctx, place, "application/pkix-crl", s.cfg.MaxBytes)
 	}
 	f, err := os.Open(place)

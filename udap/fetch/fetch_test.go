@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -175,6 +176,24 @@ func TestEveryPointIsTried(t *testing.T) {
 	q.URLs = make([]string, 50)
 	if n := len(s.Lists(context.Background(), q)); n != maxPlaces {
 		t.Fatalf("%d answers for 50 points, want %d", n, maxPlaces)
+	}
+}
+
+// What a certificate names is a URL in whatever case, and never a file.
+func TestPointsAreNeverFiles(t *testing.T) {
+	// Covers: case 075
+	ca := signer(t, "A")
+	list := ca.list(t, 5, epoch, time.Hour)
+	p := newPlace(t, bytesOf(list))
+	t.Chdir(t.TempDir())
+	file := filepath.Join("HTTP:", strings.TrimPrefix(p.URL, "http://"), "a.crl")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, ca.list(t, 9, epoch, time.Hour), 0o600), os.WriteFile("b.crl", list, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
+	wantNumber(t, one(t, s, ca, "HTTP"+strings.TrimPrefix(p.URL, "http")+"/a.crl"), 5)
+	for _, place := range []string{"b.crl", "file:b.crl", filepath.Join(t.TempDir(), "b.crl")} {
+		wantError(t, one(t, s, ca, place), "only http and https")
 	}
 }
 

@@ -99,6 +99,9 @@ func origins(texts []string) (map[string]bool, error) {
 	return out, nil
 }
 
+// isURL tells a URL from a file's path; the scheme may be in upper case (RFC
+// 3986 3.1).
 func isURL(place string) bool {
-	return strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://")
+	u, err := url.Parse(place)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https")
 }
