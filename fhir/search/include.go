@@ -8,9 +8,10 @@ const maxRounds = 5
 
 // Include gives the resources that the query's includes bring along with a
 // page, without those of the page; whole is false when there were too many.
-func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool) {
-	if len(q.Includes) == 0 {
-		return nil, true
+// Its error is the context's.
+func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool, err error) {
+	if f.err = f.ctx.Err(); f.err != nil || len(q.Includes) == 0 {
+		return nil, true, f.err
 	}
 	in := included{f: f, seen: map[uint64]bool{}}
 	for _, doc := range page {
@@ -26,7 +27,7 @@ func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool) {
 		}
 		from = in.docs[at:len(in.docs):len(in.docs)]
 	}
-	return in.docs, !in.full
+	return in.docs, !in.full, f.err
 }
 
 type included struct {
@@ -109,8 +110,12 @@ func (in *included) pointing(p *Param, inc Include, doc uint64) {
 }
 
 // Linked gives the resources that docs refer to, and those that these refer
-// to, of the types wanted and as far as the reader may read them.
-func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) []uint64 {
+// to, of the types wanted and as far as the reader may read them. Its error is
+// the context's, or that there are too many.
+func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, error) {
+	if f.err = f.ctx.Err(); f.err != nil {
+		return nil, f.err
+	}
 	in := included{f: f, seen: map[uint64]bool{}}
 	for _, doc := range docs {
 		in.seen[doc] = true
@@ -126,5 +131,8 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) []uint64 {
 		}
 		from = in.docs[at:len(in.docs):len(in.docs)]
 	}
-	return in.docs
+	if in.full && f.err == nil {
+		f.err = ErrTooCostly
+	}
+	return in.docs, f.err
 }

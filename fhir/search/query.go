@@ -233,17 +233,19 @@ func parseElements(q *Query, _, v string) error {
 
 func parseSort(q *Query, _, v string) error {
 	keys := strings.Split(v, ",")
-	if len(keys) > maxSorts {
+	if len(q.Sort)+len(keys) > maxSorts {
 		return &Error{"too-costly", fmt.Sprintf("more than %d sort keys", maxSorts)}
 	}
+	var all []Sort // all keys or none: the self link has the parameter or not
 	for _, k := range keys {
 		code, down := strings.CutPrefix(k, "-")
 		p := Lookup(q.Types[0], code)
 		if p == nil || len(q.Types) > 1 {
 			return unknown("cannot sort by %s", printable(k))
 		}
-		q.Sort = append(q.Sort, Sort{p, down})
+		all = append(all, Sort{p, down})
 	}
+	q.Sort = append(q.Sort, all...)
 	return nil
 }
 

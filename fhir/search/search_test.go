@@ -191,3 +191,32 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What is cut short by time is an error, never a smaller answer.
+func TestCutShortIsAnError(t *testing.T) {
+	m := newMemory()
+	m.add(t, `{"resourceType":"Patient","id":"p","managingOrganization":{"reference":"Organization/o"}}`)
+	m.add(t, `{"resourceType":"Organization","id":"o"}`)
+	m.settle()
+	ctx, cancel := context.WithCancel(context.Background())
+	all := func(string) Filter { return Everything() }
+	f := NewFinder(ctx, m, all, all)
+	q, err := m.x.Parse([]string{"Patient"}, []Pair{{"_include", "Patient:organization"}}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anything := func(string) bool { return true }
+	if more, _, err := f.Include(q, []uint64{1}); err != nil || len(more) != 1 {
+		t.Errorf("%v, %v", more, err)
+	}
+	if more, err := f.Linked([]uint64{1}, anything); err != nil || len(more) != 1 {
+		t.Errorf("%v, %v", more, err)
+	}
+	cancel()
+	if _, _, err := f.Include(q, []uint64{1}); err == nil {
+		t.Error("Include gives less and no error")
+	}
+	if _, err := f.Linked([]uint64{1}, anything); err == nil {
+		t.Error("Linked gives less and no error")
+	}
+}
