@@ -30,8 +30,12 @@ func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Val
 	if ref.Type == "" || ref.Type == "Binary" {
 		return false
 	}
+	readers := s.filter(r, ref.Type, scope.Read)
+	if readers.All() { // whatever the context says, or said before it was deleted
+		return true
+	}
 	in, ok := current(sn, ref.Type, ref.ID)
-	return ok && !in.Deleted && s.filter(r, ref.Type, scope.Read).Passes(in.ID, in.Terms)
+	return ok && !in.Deleted && readers.Passes(in.ID, in.Terms)
 }
 
 // readsBinary reports whether a Binary, or a version of one, is read: it comes

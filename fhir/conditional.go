@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -26,7 +27,9 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 	if len(q.Clauses) == 0 {
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}
-	found, err := s.finder(r.ctx, sn, r).Find(q)
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout) // writers wait for it
+	defer cancel()
+	found, err := s.finder(ctx, sn, r).Find(q)
 	if err != nil {
 		return Entry{}, 0, err
 	}
@@ -98,10 +101,10 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 	case n == 1:
 		return s.updateAs(c, r, e.ID)
 	case r.in.id != "":
-		if !search.ValidID(r.in.id) {
-			return nil, fail(http.StatusBadRequest, "value", "The body's id is not a FHIR id.")
-		}
-		return s.updateAs(c, r, r.in.id)
+		return s.updateUnmatched(c, r)
+	}
+	if err := nothingToMatch(r); err != nil {
+		return nil, err
 	}
 	filter, err := s.need(r, r.in.typ, scope.Update|scope.Create)
 	if err != nil {
@@ -109,6 +112,17 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 	}
 	r.notes.created = true
 	return s.putNew(c, r, r.in.newID, filter, 1)
+}
+
+// updateUnmatched stores a resource under the id that it brings, as nothing
+// matched. What stands there and does not match is not overwritten: R4 leaves
+// that open, R5 refuses it.
+func (s *service) updateUnmatched(c Change, r *request) (*response, error) {
+	old, ok := current(c, r.in.typ, r.in.id)
+	if ok && !old.Deleted && s.covers(c, r, s.filter(r, r.in.typ, scope.Update), old) {
+		return nil, fail(http.StatusConflict, "conflict", "There is a resource with the body's id that the criteria do not match.")
+	}
+	return s.updateAs(c, r, r.in.id)
 }
 
 // conditionalDelete answers DELETE [base]/Type?criteria: one match or none.
@@ -124,7 +138,7 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 || !filter.Passes(e.ID, e.Terms) {
+	if n == 0 || !s.covers(c, r, filter, e) {
 		return &response{status: http.StatusNoContent}, nil
 	}
 	if err := ifMatch(r, e); err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"fhirdest.example/fhir/sample"
@@ -172,7 +173,7 @@ func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response,
 	sum := sha256.Sum256(s.capability)
 	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
 	w.Header().Set("ETag", tag)
-	if r.header.Get("If-None-Match") == tag {
+	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool { return names(t, tag) }) {
 		return &response{status: http.StatusNotModified}, nil
 	}
 	return &response{status: http.StatusOK, body: s.capability}, nil

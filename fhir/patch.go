@@ -125,7 +125,7 @@ func (s *service) patch(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 	old, ok := current(c, r.path[0], r.path[1])
-	if !ok || !filter.Passes(old.ID, old.Terms) {
+	if !ok || !s.covers(c, r, filter, old) {
 		return nil, notFound()
 	}
 	if old.Deleted {
@@ -144,7 +144,7 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 || !filter.Passes(e.ID, e.Terms) {
+	if n == 0 || !s.covers(c, r, filter, e) {
 		return nil, notFound()
 	}
 	return s.patchEntry(c, r, e, filter)

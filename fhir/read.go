@@ -3,7 +3,7 @@ package fhir
 import (
 	"bytes"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"fhirdest.example/fhir/scope"
@@ -23,10 +23,7 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 		return Entry{}, notFound()
 	}
 	e, ok := sn.Entry(doc)
-	if !ok || !filter.Passes(e.ID, e.Terms) {
-		return Entry{}, notFound()
-	}
-	if !e.Deleted && !s.contextAllows(sn, r, e, nil) {
+	if !ok || !s.covers(sn, r, filter, e) {
 		return Entry{}, notFound()
 	}
 	r.notes.touch(e)
@@ -34,6 +31,19 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 		return e, gone(e)
 	}
 	return e, nil
+}
+
+// covers reports whether a filter lets a current version through and, if it is
+// a Binary, its context may be read: who may not see a resource may not change
+// it either. The deletion of a Binary is judged by what it deleted.
+func (s *service) covers(sn Snapshot, r *request, filter search.Filter, e Entry) bool {
+	if !filter.Passes(e.ID, e.Terms) {
+		return false
+	}
+	if e.Deleted {
+		return e.Type != "Binary" || s.visible(sn, r, filter, e)
+	}
+	return s.contextAllows(sn, r, e, nil)
 }
 
 func gone(e Entry) error {
@@ -85,20 +95,9 @@ func (s *service) shown(r *request, e Entry) ([]byte, error) {
 
 // unchanged judges If-None-Match and If-Modified-Since (R4 http 3.1.0.5.1).
 func unchanged(r *request, e Entry) bool {
-	if tags := r.header.Values("If-None-Match"); len(tags) > 0 {
-		for _, tag := range strings.Split(strings.Join(tags, ","), ",") {
-			if tag = strings.TrimSpace(tag); tag == "*" || sameTag(tag, e.Version) {
-				return true
-			}
-		}
-		return false
+	if all := tags(r.header, "If-None-Match"); len(all) > 0 {
+		return slices.ContainsFunc(all, func(tag string) bool { return sameTag(tag, e.Version) })
 	}
 	since, err := http.ParseTime(r.header.Get("If-Modified-Since"))
 	return err == nil && !e.Updated.Truncate(time.Second).After(since)
-}
-
-// sameTag compares weakly; an unquoted version is taken too.
-func sameTag(tag string, version uint64) bool {
-	want := etag(version)
-	return tag == want || tag == want[2:] || tag == strings.Trim(want[2:], `"`)
 }

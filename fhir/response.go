@@ -51,8 +51,6 @@ func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) 
 	}
 }
 
-func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
-
 // answer is a failure as a response.
 func (f *failure) response() *response {
 	resp := &response{status: f.status, body: outcome(f.issues), header: http.Header{}}

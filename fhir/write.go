@@ -2,7 +2,6 @@ package fhir
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
 	"fhirdest.example/fhir/scope"
@@ -90,10 +89,10 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 	if !ok || old.Deleted {
 		return s.updateAsCreate(c, r, id, old, filter)
 	}
-	if !filter.Passes(old.ID, old.Terms) {
+	if !s.covers(c, r, filter, old) {
 		return nil, notFound()
 	}
-	if len(r.header["If-None-Match"]) > 0 && unchanged(r, old) { // RFC 9110 13.1.2
+	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old) { // RFC 9110 13.1.2
 		return nil, fail(http.StatusPreconditionFailed, "conflict", "The resource is there already.")
 	}
 	if err := ifMatch(r, old); err != nil {
@@ -109,8 +108,8 @@ func (s *service) updateAsCreate(c Change, r *request, id string, old Entry, fil
 	if !filter.All() {
 		return nil, notFound()
 	}
-	if r.header.Get("If-Match") != "" {
-		return nil, fail(http.StatusPreconditionFailed, "conflict", "There is no current version to match.")
+	if err := nothingToMatch(r); err != nil {
+		return nil, err
 	}
 	r.notes.created = true
 	r.now = later(r.now, old)
@@ -147,22 +146,6 @@ func current(sn Snapshot, typ, id string) (Entry, bool) {
 	return sn.Entry(doc)
 }
 
-// ifMatch judges If-Match: 412 when it names another version (3.1.0.5.2).
-func ifMatch(r *request, e Entry) error {
-	tag := strings.TrimSpace(r.header.Get("If-Match"))
-	if tag == "" || tag == "*" || sameTag(tag, e.Version) {
-		return nil
-	}
-	if !wellFormedTag(tag) {
-		return fail(http.StatusBadRequest, "value", "If-Match is no version of one resource.")
-	}
-	return fail(http.StatusPreconditionFailed, "conflict", "The resource has another version.")
-}
-
-func wellFormedTag(tag string) bool {
-	return search.ValidID(strings.Trim(strings.TrimPrefix(tag, "W/"), `"`))
-}
-
 // delete answers DELETE [base]/Type/id (3.1.0.7.1): 204, again and again.
 func (s *service) delete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
@@ -179,7 +162,7 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 		}
 		return &response{status: http.StatusNoContent, version: old.Version}, nil
 	}
-	if !filter.Passes(old.ID, old.Terms) {
+	if !s.covers(c, r, filter, old) {
 		return nil, notFound()
 	}
 	if err := ifMatch(r, old); err != nil {
