@@ -116,6 +116,19 @@ func (s *service) auditRecord(r *request, in *interaction, err error) PackedReco
 	return rec.Pack()
 }
 
+// refused keeps the record of a request that was refused before it was begun,
+// and gives why.
+func (s *service) refused(req *request, why error) error {
+	in, err := s.find(req.method, req.path)
+	if err != nil {
+		in = &interaction{} // there is none
+	}
+	if failed := s.auditLater(s.auditRecord(req, in, why)); failed != nil {
+		return failed
+	}
+	return why
+}
+
 // asked is the request as it was made, for the record.
 func (r *request) asked() string {
 	return r.method + " " + strings.Join(r.path, "/") + "?" + encodePairs(r.query)

@@ -41,7 +41,25 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 		{"refused transaction", func() {
 			w.do("POST", "", everything, bundleOf("transaction", entryOf("POST", "Patient", `{}`))).want(400)
 		}, "subtype=transaction&outcome=4"},
+		{"no such path", func() { w.get("/Nonsense/1", everything).want(404) }, "subtype:missing=true&outcome=4"},
+		{"no such operation", func() { w.get("/Patient/$nonsense", everything).want(404) }, "subtype:missing=true&outcome=4"},
+		{"doubled slash", func() { w.get("/Patient//"+p, everything).want(404) }, "subtype:missing=true&outcome=4"},
+		{"no such method", func() { w.do("PUT", "/_history", everything, "").want(405) }, "subtype:missing=true&outcome=4"},
+		{"media type", func() { w.do("POST", "/Patient", everything, anna, "Content-Type", "text/plain").want(415) }, "subtype=create&outcome=4"},
+		{"compressed", func() { w.do("POST", "/Patient", everything, anna, "Content-Encoding", "gzip").want(415) }, "subtype=create&outcome=4"},
+		{"form", func() { w.do("POST", "/Patient/_search", everything, "{}").want(415) }, "subtype=search-type&outcome=4"},
+		{"not acceptable", func() { w.get("/Patient/"+p, everything, "Accept", "image/png").want(406) }, "subtype=read&outcome=4"},
+		{"query", func() { w.get("/Patient?name=%00", everything).want(400) }, "subtype=search-type&outcome=4"},
+		{"too long", func() { w.do("POST", "/Binary", everything, strings.Repeat("x", 11<<20)).want(413) }, "subtype=create&outcome=4"},
+		{"batch entry nowhere", func() {
+			w.do("POST", "", everything, bundleOf("batch", entryOf("GET", "Nonsense/1", ""))).want(200)
+		}, "subtype:missing=true&outcome=4"},
+		{"no token", func() { w.get("/Nonsense/1", "").want(401) }, ""},
 	} {
+		if c.query == "" {
+			c.do()
+			continue
+		}
 		before := count(c.query)
 		c.do()
 		if n := count(c.query); n != before+1 {

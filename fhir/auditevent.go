@@ -23,13 +23,16 @@ var actions = map[string]struct {
 	"delete": {"D", false}, "search-type": {"E", true}, "search-system": {"E", true}, "history-instance": {"R", false},
 	"history-type": {"E", true}, "history-system": {"E", true}, "$validate": {"E", false}, "$everything": {"E", false},
 	"batch": {"E", false}, // one that is refused as a whole
+	"":      {"E", true},  // a method or path that there is not
 }
 
 // Terms are the AuditEvent's search terms, those that Extract would find in it.
 func (rec *Record) Terms(id string) search.Terms {
 	b := search.NewBuilder("AuditEvent", search.Stamp{ID: id, Updated: rec.At})
 	b.Token("type", eventTypeSystem, "rest")
-	b.Token("subtype", interactionSystem, rec.Subtype)
+	if rec.Subtype != "" {
+		b.Token("subtype", interactionSystem, rec.Subtype)
+	}
 	b.Code("action", actions[rec.Interaction].action)
 	b.Code("outcome", rec.Outcome)
 	b.Date("date", rec.At)
@@ -86,8 +89,11 @@ const (
 
 func (rec *Record) appendAudit(b []byte, id string) []byte {
 	stamp, act := rec.At.Format(instant), actions[rec.Interaction]
-	b = append(b, `{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType+subtypes...)
-	b = append(b, rec.Subtype+`"}],"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.Outcome+`"`...)
+	b = append(b, `{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType...)
+	if rec.Subtype != "" {
+		b = append(b, subtypes+rec.Subtype+`"}]`...)
+	}
+	b = append(b, `,"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.Outcome+`"`...)
 	if rec.Failure != "" {
 		b = appendString(append(b, `,"outcomeDesc":`...), rec.Failure)
 	}

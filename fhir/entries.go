@@ -93,15 +93,12 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 			break
 		}
 	}
-	segs, ok := splitPath(path)
-	if !ok {
-		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base.")
-	}
+	segs := splitPath(path)
+	e.req.path = segs
 	var err error
 	if e.req.query, err = parseQuery(query); err != nil {
 		return err
 	}
-	e.req.path = segs
 	switch shape(segs) {
 	case "?", "", "/_search", "/Type/_search":
 		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base that an entry may go.")
@@ -176,7 +173,7 @@ func (s *service) results(r *request, typ string) *response {
 // take counts what an entry adds to the answer, and drops what is not shown. A
 // write that was done is never a failure afterwards.
 func (r *request) take(e *batchEntry) error {
-	if e.resp.wrote && !r.prefers("return=representation") {
+	if e.resp.wrote && !r.prefers("return=representation") || e.req.method == http.MethodHead {
 		e.resp.body = nil
 	}
 	if r.answered += len(e.resp.body); r.answered <= maxAnswer {
@@ -195,7 +192,7 @@ func (s *service) batch(r *request) *response {
 		err := error(nil)
 		switch {
 		case e.failed != nil:
-			err = e.failed
+			err = s.refused(e.req, e.failed)
 		case r.answered > maxAnswer:
 			err = tooMuch()
 		default:

@@ -54,6 +54,7 @@ func rawTarget(r *http.Request) (path, query string) {
 }
 
 // below takes the base's path off; false when the path is not under a base.
+// What is under it may still be no path of ours: see shape.
 // Segments stay undecoded: no type, id or operation needs an escape but "$".
 func (s *service) below(path string) ([]string, bool) {
 	for _, p := range s.prefixes {
@@ -61,25 +62,22 @@ func (s *service) below(path string) ([]string, bool) {
 		if !ok || rest != "" && rest[0] != '/' {
 			continue
 		}
-		return splitPath(strings.TrimPrefix(rest, "/"))
+		return splitPath(strings.TrimPrefix(rest, "/")), true
 	}
 	return nil, false
 }
 
-func splitPath(rest string) ([]string, bool) {
+func splitPath(rest string) []string {
 	if rest == "" {
-		return nil, true
+		return nil
 	}
 	segs := strings.Split(rest, "/")
 	for i, seg := range segs {
 		if op, ok := strings.CutPrefix(seg, "%24"); ok {
 			segs[i] = "$" + op
 		}
-		if seg == "" || len(segs) > 6 {
-			return nil, false
-		}
 	}
-	return segs, true
+	return segs
 }
 
 // parseQuery reads name=value pairs in their order. Control characters and bad

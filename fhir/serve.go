@@ -48,25 +48,18 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
 	if !ok {
-		text := "There is nothing under this path."
-		if strings.Contains(path, "//") { // a base URL was probably written with a slash at its end
-			text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase + ", without a slash at its end."
-		}
-		return nil, fail(http.StatusNotFound, "not-found", text)
+		return nil, s.nowhere(path)
 	}
 	if r.Method == http.MethodOptions {
 		return s.options(w.Header(), r, segs)
 	}
 	s.cors(w.Header(), r, isMetadata(segs))
 	req.path = segs
-	var err error
-	if req.query, err = parseQuery(rawQuery); err != nil {
-		return nil, err
-	}
-	if err = req.negotiate(); err != nil && !req.readsBinary() {
-		return nil, err
-	}
+	unclear := req.readURL(rawQuery)
 	if isMetadata(segs) {
+		if unclear != nil {
+			return nil, unclear
+		}
 		return s.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
@@ -80,10 +73,33 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		return nil, denied(denial)
 	}
 	req.grant = grant
-	if err := s.readBody(w, r, req); err != nil {
-		return nil, err
+	if unclear == nil {
+		unclear = s.readBody(w, r, req)
+	}
+	if unclear != nil {
+		return nil, s.refused(req, unclear)
 	}
 	return s.do(req)
+}
+
+// nowhere is the answer for a path of no interaction.
+func (s *service) nowhere(path string) error {
+	text := "There is nothing under this path."
+	if strings.Contains(path, "//") { // a base URL was probably written with a slash at its end
+		text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase + ", without a slash at its end."
+	}
+	return fail(http.StatusNotFound, "not-found", text)
+}
+
+// readURL takes in the query, and what form the answer is to have.
+func (r *request) readURL(rawQuery string) (err error) {
+	if r.query, err = parseQuery(rawQuery); err != nil {
+		return err
+	}
+	if err = r.negotiate(); err != nil && r.readsBinary() {
+		return nil
+	}
+	return err
 }
 
 // readBody takes the body in, bounded, and a search's form with it.
@@ -136,7 +152,7 @@ func (r *request) readForm() error {
 func (s *service) do(req *request) (*response, error) {
 	in, err := s.find(req.method, req.path)
 	if err != nil {
-		return nil, err
+		return nil, s.refused(req, err)
 	}
 	if err := s.auditReady(); err != nil {
 		return nil, err
@@ -217,6 +233,8 @@ func shape(path []string) string {
 	var b strings.Builder
 	for i, seg := range path {
 		switch {
+		case seg == "":
+			return "?"
 		case seg[0] == '$':
 			b.WriteString("/" + seg)
 		case seg[0] == '_':
@@ -239,7 +257,7 @@ func shape(path []string) string {
 func (s *service) find(method string, path []string) (*interaction, error) {
 	methods, ok := s.routes[shape(path)]
 	if !ok {
-		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
+		return nil, s.nowhere("/" + strings.Join(path, "/"))
 	}
 	if method == http.MethodHead {
 		method = http.MethodGet
