@@ -30,9 +30,11 @@ func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, err
 		return &response{status: http.StatusOK, body: append(b, '}')}, nil
 	}
 	docs := p.found.Docs[p.from:p.to]
-	more, whole := p.finder.Include(p.q, docs)
+	more, whole, err := p.finder.Include(p.q, docs)
+	if err != nil {
+		return nil, err
+	}
 	if len(docs)+len(more)+len(p.q.Ignored) > 0 {
-		var err error
 		if b, err = s.appendEntries(append(b, `,"entry":[`...), sn, r, p, more, whole); err != nil {
 			return nil, err
 		}
@@ -119,10 +121,6 @@ func (s *service) appendIgnored(b []byte, start int, q *search.Query, whole bool
 // appendLinks writes self and, where there are such pages, first, previous,
 // next and last. All but self are opaque and bound to the grant.
 func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
-	base := s.PublicBase
-	if p.at.path != "" {
-		base += "/" + p.at.path
-	}
 	b = append(b, `,"link":[`...)
 	b = appendLink(b, "self", s.selfURL(p.at, p.q.Used))
 	n := len(p.found.Docs)
@@ -130,7 +128,7 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 		return append(b, ']')
 	}
 	add := func(relation string, m mark) {
-		b = appendLink(append(b, ','), relation, base+"?"+pageParam+"="+s.seal(r, p.at, p.q, m))
+		b = appendLink(append(b, ','), relation, s.pageURL(r, p.at, p.q, m))
 	}
 	if p.follows || p.to < n {
 		add("first", mark{})

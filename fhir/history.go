@@ -1,8 +1,10 @@
 package fhir
 
 import (
+	"context"
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,11 +152,12 @@ func (s *service) historyType(sn Snapshot, r *request) (*response, error) {
 
 // historySystem answers GET [base]/_history.
 func (s *service) historySystem(sn Snapshot, r *request) (*response, error) {
-	types, err := s.typeList(r, scope.Search)
+	const path = "_history"
+	types, err := s.typeList(r, path, scope.Search)
 	if err != nil {
 		return nil, err
 	}
-	return s.historyOf(sn, r, lookup{path: "_history", types: types}, "")
+	return s.historyOf(sn, r, lookup{path: path, types: types}, "")
 }
 
 func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
@@ -176,13 +179,15 @@ func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string
 	b := []byte(`{"resourceType":"Bundle","type":"history","entry":[`)
 	start, n, steps, more := len(b), 0, 0, false
 	var last uint64
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
+	defer cancel()
 	each(w.before, func(seq uint64, e Entry) bool {
-		if steps++; steps&0xff == 0 && r.ctx.Err() != nil {
-			err = r.ctx.Err()
+		if steps++; steps&0xff == 0 && ctx.Err() != nil {
+			err = ctx.Err()
 			return false
 		}
 		fl := filter(e.Type)
-		if fl.Empty() || !w.has(sn, e) || !s.visible(sn, r, fl, e) {
+		if !slices.Contains(at.types, e.Type) || fl.Empty() || !w.has(sn, e) || !s.visible(sn, r, fl, e) {
 			return true
 		}
 		if n == w.count {
@@ -210,8 +215,7 @@ func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string
 	}
 	b = appendLink(append(b, `,"link":[`...), "self", s.selfURL(at, q.Used))
 	if more {
-		m := mark{'a', binary.BigEndian.AppendUint64(nil, last)}
-		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, q, m))
+		b = appendLink(append(b, ','), "next", s.pageURL(r, at, q, mark{'a', binary.BigEndian.AppendUint64(nil, last)}))
 	}
 	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
 }

@@ -92,6 +92,19 @@ func quality(s string) float64 {
 	return 1
 }
 
+// inUTF8 reports whether a Content-Type names no other character set than that
+// of FHIR (R4 http 3.1.0.1.11).
+func inUTF8(contentType string) bool {
+	for _, p := range strings.Split(contentType, ";")[1:] {
+		k, v, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(k), "charset") {
+			v = strings.Trim(strings.TrimSpace(v), `"`)
+			return strings.EqualFold(v, "utf-8") || strings.EqualFold(v, "utf8") || strings.EqualFold(v, "us-ascii")
+		}
+	}
+	return true
+}
+
 // bodyType says whether a request's body is of a type that an interaction
 // takes.
 func bodyType(header http.Header, allowed ...string) error {
@@ -99,7 +112,7 @@ func bodyType(header http.Header, allowed ...string) error {
 	media, _, _ := strings.Cut(ct, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
 	for _, a := range allowed {
-		if media == a {
+		if media == a && inUTF8(ct) {
 			if _, ok := mediaForm(ct); ok || !strings.Contains(strings.ToLower(ct), "fhirversion") {
 				return nil
 			}

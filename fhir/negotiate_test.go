@@ -30,6 +30,17 @@ func TestFormOfTheAnswer(t *testing.T) {
 	}
 }
 
+// R4 http 3.1.0.1.11: FHIR is UTF-8 and nothing else.
+func TestBodiesAreUTF8(t *testing.T) {
+	w := newWorld(t, 0)
+	for media, status := range map[string]int{
+		"application/fhir+json; charset=utf-8": 201, `application/fhir+json;charset="UTF-8"`: 201, "application/json; charset=us-ascii": 201,
+		"application/fhir+json; charset=utf-16": 415, "application/fhir+json; charset=iso-8859-1": 415, "application/fhir+json; fhirVersion=4.0; charset=latin1": 415,
+	} {
+		w.do("POST", "/Patient", everything, anna, "Content-Type", media).want(status)
+	}
+}
+
 func TestPrettyIsAParameter(t *testing.T) {
 	w := newWorld(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"context"
 	"encoding/binary"
 	"net/http"
 	"slices"
@@ -110,7 +111,10 @@ func (s *service) everything(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	docs := s.record(sn, r, patient, w)
+	docs, err := s.record(sn, r, patient, w)
+	if err != nil {
+		return nil, err
+	}
 	return s.everythingPage(sn, r, at, pairs, m, w, docs)
 }
 
@@ -163,9 +167,12 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 // clinical records.
 var dateParams = []string{"date", "onset-date", "authoredon", "authored", "period"}
 
-// record lists a patient's record in the order of numbers, the patient first.
-func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) []uint64 {
-	f := s.finder(r.ctx, sn, r)
+// record lists a patient's record in the order of numbers, the patient first:
+// the whole of it, or an error.
+func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
+	defer cancel()
+	f := s.finder(ctx, sn, r)
 	f.Search = f.Read
 	var docs []uint64
 	for _, typ := range search.Types() {
@@ -174,18 +181,23 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 			continue
 		}
 		q := &search.Query{Types: []string{typ}, Clauses: append(s.dateClauses(typ, w), in)}
-		if found, err := f.Find(q); err == nil {
-			docs = append(docs, found.Docs...)
+		found, err := f.Find(q)
+		if err != nil {
+			return nil, err
 		}
+		docs = append(docs, found.Docs...)
 	}
-	more := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool { return shared[typ] || typ == "Binary" })
+	more, err := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool { return shared[typ] || typ == "Binary" })
+	if err != nil {
+		return nil, err
+	}
 	docs = append(docs, more...)
 	slices.Sort(docs)
 	docs = append([]uint64{patient.Doc}, slices.Compact(docs)...)
 	return slices.DeleteFunc(docs, func(doc uint64) bool {
 		e, ok := sn.Entry(doc)
 		return !ok || w.types != nil && !w.types[e.Type] || e.Updated.Before(w.since)
-	})
+	}), nil
 }
 
 func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
@@ -222,8 +234,7 @@ func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []sea
 	b = append(strconv.AppendInt(b, int64(len(docs)), 10), `,"link":[`...)
 	b = appendLink(b, "self", s.selfURL(at, pairs))
 	if to < len(docs) {
-		next := mark{'a', binary.BigEndian.AppendUint64(nil, docs[to-1])}
-		b = appendLink(append(b, ','), "next", s.PublicBase+"/"+at.path+"?"+pageParam+"="+s.seal(r, at, p.q, next))
+		b = appendLink(append(b, ','), "next", s.pageURL(r, at, p.q, mark{'a', binary.BigEndian.AppendUint64(nil, docs[to-1])}))
 	}
 	b = append(b, ']')
 	if from == to { // an empty array is no FHIR

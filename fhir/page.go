@@ -53,6 +53,21 @@ func (s *service) seal(r *request, at lookup, q *search.Query, m mark) string {
 	return base64.RawURLEncoding.EncodeToString(s.pageKey.Seal(nonce, nonce, plain, r.pageBinding(at)))
 }
 
+// pageURL links to the page at a mark, in the form that this one has.
+func (s *service) pageURL(r *request, at lookup, q *search.Query, m mark) string {
+	u := s.PublicBase
+	if at.path != "" {
+		u += "/" + at.path
+	}
+	pairs := []search.Pair{{Name: pageParam, Value: s.seal(r, at, q, m)}}
+	for _, p := range r.query {
+		if p.Name == "_format" || p.Name == "_pretty" {
+			pairs = append(pairs, p)
+		}
+	}
+	return u + "?" + encodePairs(pairs)
+}
+
 // pageBinding is what must be the same when a link is followed.
 func (r *request) pageBinding(at lookup) []byte {
 	b := r.grant.binding()

@@ -3,6 +3,7 @@ package fhir
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"fhirdest.example/fhir/scope"
@@ -19,7 +20,7 @@ func (s *service) searchType(sn Snapshot, r *request) (*response, error) {
 
 // searchSystem answers GET [base]?..., over the types that _type names.
 func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
-	types, err := s.typeList(r, scope.Search)
+	types, err := s.typeList(r, "", scope.Search)
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +46,16 @@ func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) 
 	return s.searchAt(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}, also: []search.Clause{in}})
 }
 
-// typeList reads _type: the types searched, all that the grant allows if there
-// is none.
-func (s *service) typeList(r *request, p scope.Permission) ([]string, error) {
+// typeList reads _type, of the query that a page link at path holds if there is
+// one: the types searched, all that the grant allows if none is named.
+func (s *service) typeList(r *request, path string, p scope.Permission) ([]string, error) {
+	pairs, _, err := s.openPage(r, lookup{path: path})
+	if err != nil {
+		return nil, err
+	}
 	var types []string
 	named := false
-	for _, pair := range r.query {
+	for _, pair := range pairs {
 		if pair.Name != "_type" {
 			continue
 		}
@@ -62,7 +67,9 @@ func (s *service) typeList(r *request, p scope.Permission) ([]string, error) {
 			if _, err := s.need(r, t, p); err != nil {
 				return nil, err
 			}
-			types = append(types, t)
+			if !slices.Contains(types, t) {
+				types = append(types, t)
+			}
 		}
 	}
 	if named {
