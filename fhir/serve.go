@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"fhirdest.example/fhir/search"
@@ -67,6 +68,9 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	}
 	grant, denial := s.Authorize(r)
 	if denial != nil || grant == nil {
+		if slices.Contains(segs, "") { // who writes the base URL wrong is told so without a token
+			return nil, s.nowhere(path)
+		}
 		if denial == nil {
 			denial = &Denial{Status: http.StatusUnauthorized, Text: "A token is needed."}
 		}
