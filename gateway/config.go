@@ -42,6 +42,8 @@ type Config struct {
 
 // Evidence is where the digests go.
 type Evidence interface {
+	// Owe says that a first byte of a message goes out. Its line follows.
+	Owe()
 	// Record keeps m, which it must not hold on to.
 	Record(m *wire.Message) error
 	// ConnID names a new connection.

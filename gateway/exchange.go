@@ -179,6 +179,7 @@ func (x *exchange) write(p []byte) {
 		out = append(x.way.rewrite(nil, p[:x.head], &x.req), p[x.head:]...)
 		x.mapped, x.grown = true, int64(len(out)-len(p))
 	}
+	x.owe(&x.request)
 	x.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
 	n, err := x.up.tls.Write(out)
 	x.broken = err != nil
@@ -214,7 +215,7 @@ func (x *exchange) relay() bool {
 		}
 		x.continued = x.continued || r.Status == 100
 		if !x.toClient(x.answers.bytes()[:head]) {
-			return x.cut()
+			return x.cutAnswer(&r)
 		}
 		x.recordResponse(r.Status)
 		x.answers.consume(head)
@@ -306,6 +307,7 @@ func (x *exchange) passBody(body *wire.Body) bool {
 
 // toClient sends bytes of an answer on, at once.
 func (x *exchange) toClient(p []byte) bool {
+	x.owe(&x.response)
 	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
 	n, err := x.tls.Write(p)
 	if err != nil {
@@ -372,6 +374,10 @@ func (x *exchange) refuse(f *fault) bool {
 	b := f.answer(x.method, x.g.now())
 	x.response.reset(x.response.off)
 	x.response.begin(x.g.now)
+	if !x.recorded {
+		x.owe(&x.request)
+	}
+	x.owe(&x.response)
 	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
 	n, _ := x.tls.Write(b)
 	x.response.sent(b[:n])
@@ -402,6 +408,15 @@ func (x *exchange) linger(count bool) {
 		if total += n; err != nil {
 			return
 		}
+	}
+}
+
+// owe tells the evidence of a message before its first byte goes out: a gateway that is
+// killed before it has written the line then still owes it.
+func (x *exchange) owe(t *tally) {
+	if !t.off && !t.owed {
+		t.owed = true
+		x.g.evidence.Owe()
 	}
 }
 

@@ -246,6 +246,11 @@ func TestHostileRequests(t *testing.T) {
 		answer := inbound.ask(c.in)
 		inbound.idle()
 		delegate.idle()
+		for _, w := range []*world{inbound, delegate} {
+			if calls, lines := w.evidence.owed(); calls != lines {
+				t.Errorf("%s: %d messages went out, and %d have their line", name, calls, lines)
+			}
+		}
 		checkAnswers(t, name, answer, c.pass, c.status)
 		got := strings.Join(b.all(), "")
 		if !strings.HasPrefix(c.in, got) {

@@ -108,7 +108,7 @@ func TestRefusals(t *testing.T) {
 func (s *sink) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines = nil
+	s.lines, s.owes = nil, 0
 }
 
 // Names that are the configured one.

@@ -17,6 +17,7 @@ type tally struct {
 	nIn     int64
 	nOut    int64
 	split   bool
+	owed    bool // the evidence has been told that its line follows
 	began   time.Time
 }
 
@@ -27,7 +28,7 @@ func (t *tally) reset(off bool) {
 	if !off && t.nIn+t.nOut > 0 {
 		t.in.Reset()
 	}
-	t.off, t.nIn, t.nOut, t.split = off, 0, 0, false
+	t.off, t.nIn, t.nOut, t.split, t.owed = off, 0, 0, false, false
 }
 
 // begin notes when the message began.
@@ -87,7 +88,7 @@ func (t *tally) divide() {
 
 // fill puts the digests into a record.
 func (t *tally) fill(m *wire.Message) {
-	m.Time = t.began
+	m.Time, m.Owed = t.began, t.owed
 	m.In.Bytes, m.Out.Bytes = t.nIn, t.nOut
 	t.in.Sum(m.In.Sum[:0])
 	m.Out.Sum = m.In.Sum

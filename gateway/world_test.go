@@ -166,6 +166,25 @@ type sink struct {
 	lines []wire.Message
 	err   error
 	n     int
+	owes  int // calls of Owe
+}
+
+func (s *sink) Owe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owes++
+}
+
+// owed returns the calls of Owe, and the lines that came of them.
+func (s *sink) owed() (calls, lines int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.lines {
+		if m.Owed {
+			lines++
+		}
+	}
+	return s.owes, lines
 }
 
 func (s *sink) Record(m *wire.Message) error {

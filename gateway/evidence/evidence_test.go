@@ -46,20 +46,21 @@ func newHop(t *testing.T, name string, opt Options) *hop {
 // add records a request, or with a status a response.
 func (h *hop) add(status int, in, out string) {
 	h.t.Helper()
-	h.put(status, in, out, false)
+	h.put(status, in, out, func(*wire.Message) {})
 }
 
 // mapped records a request that a mapped route changed.
 func (h *hop) mapped(in, out string) {
 	h.t.Helper()
-	h.put(0, in, out, true)
+	h.put(0, in, out, func(m *wire.Message) { m.Mapped = true })
 }
 
-func (h *hop) put(status int, in, out string, mapped bool) {
+func (h *hop) put(status int, in, out string, change func(*wire.Message)) {
 	h.t.Helper()
 	h.n++
 	m := &wire.Message{Time: start.Add(time.Duration(h.n) * time.Millisecond), Conn: "c", Seq: uint64(h.n), Route: "acme",
-		Method: "GET", Status: status, Response: status > 0, In: digest(in), Out: digest(out), Mapped: mapped}
+		Method: "GET", Status: status, Response: status > 0, In: digest(in), Out: digest(out)}
+	change(m)
 	if err := h.log.Record(m); err != nil {
 		h.t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func TestCompare(t *testing.T) {
 			for _, h := range []*hop{o, g} {
 				h.add(200, "inner answer", "inner answer")
 			}
-			d.put(200, "answer", "inner answer", true)
+			d.put(200, "answer", "inner answer", func(m *wire.Message) { m.Mapped = true })
 			s.add(200, "answer", "answer")
 		}, "response differs delegate;", 1},
 		"mapped beside straight in the mapped form": {func(o, g, d, s *hop) {

@@ -154,7 +154,8 @@ func TestKilledBeforeSettling(t *testing.T) {
 				}
 			}
 			h.add(0, "b", "b")
-			h.add(0, "c", "c")
+			h.log.Owe()
+			h.put(0, "c", "c", func(m *wire.Message) { m.Owed = true })
 			page, err := os.ReadFile(h.path + owedSuffix)
 			if err != nil {
 				t.Fatal(err)
@@ -171,6 +172,19 @@ func TestKilledBeforeSettling(t *testing.T) {
 				t.Errorf("%d lines, %d told of as lost", lines, lost)
 			}
 		})
+	}
+}
+
+// A message may have gone out when a program dies, and its line not have been taken.
+func TestKilledBeforeRecording(t *testing.T) {
+	h := newHop(t, "gateway", Options{})
+	h.add(0, "a", "a")
+	h.log.Owe()
+	h.log.Owe()
+	h.put(0, "b", "b", func(m *wire.Message) { m.Owed = true })
+	p := path([]*hop{h})[0] // its page stays, as that of a program that dies
+	if lines, lost := told(t, filepath.Dir(p)); lines != 2 || lost != 1 {
+		t.Errorf("%d lines, %d told of as lost", lines, lost)
 	}
 }
 

@@ -161,6 +161,14 @@ func (l *Log) ConnID() string {
 	return l.epoch + "-" + strconv.FormatUint(l.conns.Add(1), 10)
 }
 
+// Owe says that a message is about to go out, whose line follows, with Owed set: a
+// program that is killed between the two owes that line too.
+func (l *Log) Owe() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owed.take()
+}
+
 // Record adds the line of m. It returns at once unless the disk is far behind, or
 // the policy is SyncEach; the error, also counted and told in the file later, is
 // ErrLost.
@@ -170,16 +178,17 @@ func (l *Log) Record(m *wire.Message) error {
 	for len(l.active) > pendingBytes && l.err == nil && !l.closed {
 		l.changed.Wait()
 	}
+	if !m.Owed {
+		l.owed.take()
+	}
 	if l.closed || len(l.active) > pendingBytes {
 		l.lost++
 		l.lostEver++
-		l.owed.take()
 		return ErrLost
 	}
 	first := len(l.active) == 0
 	l.active = appendMessage(l.active, l.hop, m)
 	l.added++
-	l.owed.take()
 	if l.opt.Sync == SyncEach {
 		return l.await(l.added)
 	}

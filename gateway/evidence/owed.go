@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// owed counts the lines that were taken and are not in the file, in a page that
+// owed counts the lines that were taken, or announced, and are not in the file, in a page that
 // outlives a program that is killed: who opens the file next, or compares it, tells of
 // them. The lock on it says that the program still runs.
 //
@@ -22,7 +22,7 @@ type owed struct {
 
 // The words of a page, 8 bytes each.
 const (
-	wordTaken   = 0 // lines taken, by every program that had the page
+	wordTaken   = 0 // lines taken or announced, by every program that had the page
 	wordWhich   = 1 // the settlement that counts, 0 or 1
 	wordSettled = 2 // two settlements: lines in the file or told of as lost, and its size
 

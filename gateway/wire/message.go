@@ -25,6 +25,8 @@ type Message struct {
 	// Mapped says that the hop replaced prefix and Host of a request, as its route
 	// says, and passed all else.
 	Mapped bool
+	// Owed says that the record was told of the message before it went out.
+	Owed bool
 	// In is what was received and Out what was sent on, framing included. Who has
 	// one wire only sets both to the same.
 	In, Out Digest
