@@ -42,8 +42,9 @@ type Config struct {
 
 // Evidence is where the digests go.
 type Evidence interface {
-	// Owe says that a first byte of a message goes out. Its line follows.
-	Owe()
+	// Owe announces n messages of which a first byte is about to go out; each has its
+	// Record later.
+	Owe(n int)
 	// Record keeps m, which it must not hold on to.
 	Record(m *wire.Message) error
 	// ConnID names a new connection.

@@ -416,7 +416,7 @@ func (x *exchange) linger(count bool) {
 func (x *exchange) owe(t *tally) {
 	if !t.off && !t.owed {
 		t.owed = true
-		x.g.evidence.Owe()
+		x.g.evidence.Owe(1)
 	}
 }
 

@@ -169,10 +169,10 @@ type sink struct {
 	owes  int // calls of Owe
 }
 
-func (s *sink) Owe() {
+func (s *sink) Owe(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.owes++
+	s.owes += n
 }
 
 // owed returns the calls of Owe, and the lines that came of them.

@@ -250,7 +250,7 @@ func (s *Server) tap(l net.Listener) net.Listener {
 		TLS: tlsConfig(s.keeper, s.clientCAs), Handshake: s.cfg.Timeouts.Handshake, Refusal: s.refuseFraming, Proxy: fromGateway.has,
 	}
 	if s.lines != nil {
-		c.Record, c.ConnID, c.Now = s.lines.Tap, s.lines.ConnID, s.deps.Now
+		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
 	return wire.NewListener(newLimitListener(l, s.cfg.Limits, fromGateway.has), c)
 }

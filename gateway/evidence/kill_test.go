@@ -154,7 +154,7 @@ func TestKilledBeforeSettling(t *testing.T) {
 				}
 			}
 			h.add(0, "b", "b")
-			h.log.Owe()
+			h.log.Owe(1)
 			h.put(0, "c", "c", func(m *wire.Message) { m.Owed = true })
 			page, err := os.ReadFile(h.path + owedSuffix)
 			if err != nil {
@@ -179,8 +179,8 @@ func TestKilledBeforeSettling(t *testing.T) {
 func TestKilledBeforeRecording(t *testing.T) {
 	h := newHop(t, "gateway", Options{})
 	h.add(0, "a", "a")
-	h.log.Owe()
-	h.log.Owe()
+	h.log.Owe(1)
+	h.log.Owe(1)
 	h.put(0, "b", "b", func(m *wire.Message) { m.Owed = true })
 	p := path([]*hop{h})[0] // its page stays, as that of a program that dies
 	if lines, lost := told(t, filepath.Dir(p)); lines != 2 || lost != 1 {

@@ -161,12 +161,12 @@ func (l *Log) ConnID() string {
 	return l.epoch + "-" + strconv.FormatUint(l.conns.Add(1), 10)
 }
 
-// Owe says that a message is about to go out, whose line follows, with Owed set: a
-// program that is killed between the two owes that line too.
-func (l *Log) Owe() {
+// Owe announces n messages, whose lines follow, with Owed set: a program that is killed
+// before them owes them too. With -1 it takes one back that came to nothing.
+func (l *Log) Owe(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.owed.take()
+	l.owed.take(n)
 }
 
 // Record adds the line of m. It returns at once unless the disk is far behind, or
@@ -179,7 +179,7 @@ func (l *Log) Record(m *wire.Message) error {
 		l.changed.Wait()
 	}
 	if !m.Owed {
-		l.owed.take()
+		l.owed.take(1)
 	}
 	if l.closed || len(l.active) > pendingBytes {
 		l.lost++

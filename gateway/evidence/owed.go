@@ -116,10 +116,10 @@ func toldAfter(path string, offset int64) (lines, size int64) {
 	}
 }
 
-// take counts one more line that is to be written.
-func (o *owed) take() {
+// take counts n more lines that are to be written.
+func (o *owed) take(n int) {
 	if o != nil && o.page != nil {
-		o.set(wordTaken, o.word(wordTaken)+1)
+		o.set(wordTaken, o.word(wordTaken)+int64(n))
 	}
 }
 

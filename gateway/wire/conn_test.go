@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -74,6 +75,74 @@ type world struct {
 	addr string
 	pool *x509.CertPool
 	seen messages
+	open atomic.Int64 // connections
+}
+
+// At every answer the records knew of it before, and in the
+// end each message that was announced has its record, also where a client is gone
+// before its answer, or in the middle of its request.
+//
+// Covers: ER-19
+func TestNothingIsUnannounced(t *testing.T) {
+	var owed atomic.Int64
+	var recorded atomic.Int64
+	gone := make(chan bool)
+	w := serve(t, func(c *ListenerConfig) {
+		record := c.Record
+		c.Owe = func(n int) { owed.Add(int64(n)) }
+		c.Record = func(m *Message) {
+			if m.Owed {
+				recorded.Add(1)
+			}
+			record(m)
+		}
+	}, func(rw http.ResponseWriter, r *http.Request) {
+		if io.Copy(io.Discard, r.Body); owed.Load() < 1 {
+			t.Error("a request is handled that was not announced")
+		}
+		if r.URL.Path == "/late" {
+			<-gone
+			for range 100 { // the first may still find room
+				if _, err := rw.Write(make([]byte, 100_000)); err != nil {
+					break
+				}
+			}
+		}
+	})
+	c := w.dial(t)
+	io.WriteString(c, "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if owed.Load() != 2 {
+		t.Errorf("an answer came of which, with its request, %d messages were announced", owed.Load())
+	}
+	for _, in := range []string{"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab", "bad\r\n\r\n"} {
+		c := w.dial(t)
+		io.WriteString(c, in)
+		c.NetConn().(*net.TCPConn).SetLinger(0)
+		c.NetConn().Close()
+	}
+	close(gone)
+	c.Close()
+	for end := time.Now().Add(30 * time.Second); owed.Load() != recorded.Load() || w.open.Load() > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d messages announced and %d recorded, %d connections open", owed.Load(), recorded.Load(), w.open.Load())
+		}
+	}
+}
+
+// An answer that could not be sent at all is taken back.
+func TestUnsentAnswerIsTakenBack(t *testing.T) {
+	var owed, recorded int
+	tap := NewTap("c", time.Now, func(*Message) { recorded++ })
+	tap.owe = func(n int) { owed += n }
+	tap.Requests([]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+	tap.Answering()
+	tap.End()
+	if tap.Answering(); owed != 1 || recorded != 1 {
+		t.Errorf("%d announced, %d recorded", owed, recorded)
+	}
 }
 
 func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *world {
@@ -89,7 +158,14 @@ func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *worl
 	if change != nil {
 		change(&cfg)
 	}
-	s := &http.Server{Handler: Handler(h), ConnContext: ConnContext}
+	s := &http.Server{Handler: Handler(h), ConnContext: ConnContext, ConnState: func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			w.open.Add(1)
+		case http.StateClosed:
+			w.open.Add(-1)
+		}
+	}}
 	go s.Serve(NewListener(tcp, cfg))
 	t.Cleanup(func() { s.Close() })
 	return w

@@ -14,6 +14,7 @@ import (
 type Tap struct {
 	conn   string
 	record func(*Message)
+	owe    func(n int) // nil: nobody asks
 	now    func() time.Time
 
 	mu        sync.Mutex
@@ -41,10 +42,26 @@ func (t *Tap) Requests(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(p) > 0 && !t.ended {
+		t.announce(&t.requests)
 		n, done := t.requests.feed(p, t.now, t.requestHead)
 		if p = p[n:]; done {
 			t.endRequest()
 		}
+	}
+}
+
+// Answering says that bytes of a response are about to go out.
+func (t *Tap) Answering() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.announce(&t.responses)
+}
+
+// announce tells of a message that begins, once.
+func (t *Tap) announce(f *follower) {
+	if t.owe != nil && !f.owed && !t.ended {
+		f.owed = true
+		t.owe(1)
 	}
 }
 
@@ -53,6 +70,7 @@ func (t *Tap) Responses(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(p) > 0 && !t.ended {
+		t.announce(&t.responses)
 		n, done := t.responses.feed(p, t.now, t.responseHead)
 		if p = p[n:]; done {
 			t.endResponse()
@@ -79,6 +97,8 @@ func (t *Tap) End() {
 	}
 	if t.responses.bytes > 0 {
 		t.endResponse()
+	} else if t.responses.owed { // it could not be sent
+		t.owe(-1)
 	}
 	t.ended = true
 }
@@ -119,14 +139,14 @@ func (t *Tap) endRequest() {
 		seq++
 	}
 	d := t.requests.digest()
-	t.record(&Message{Time: t.requests.began, Conn: t.conn, Seq: seq, Method: t.requests.method, In: d, Out: d})
+	t.record(&Message{Time: t.requests.began, Conn: t.conn, Seq: seq, Method: t.requests.method, In: d, Out: d, Owed: t.requests.owed})
 	t.requests.next()
 }
 
 func (t *Tap) endResponse() {
 	f, status := t.first(), t.responses.status
 	d := t.responses.digest()
-	t.record(&Message{Time: t.responses.began, Conn: t.conn, Seq: f.seq, Response: true, Method: f.method, Status: status, In: d, Out: d})
+	t.record(&Message{Time: t.responses.began, Conn: t.conn, Seq: f.seq, Response: true, Method: f.method, Status: status, In: d, Out: d, Owed: t.responses.owed})
 	if status >= 200 && len(t.waiting) > 0 {
 		t.waiting = append(t.waiting[:0], t.waiting[1:]...)
 	}
@@ -143,6 +163,7 @@ type follower struct {
 	sum    hash.Hash
 	bytes  int64
 	began  time.Time
+	owed   bool
 	method string
 	status int
 }

@@ -22,6 +22,9 @@ type ListenerConfig struct {
 	// Record gets every message of every connection; nil records nothing. It must
 	// not keep the Message.
 	Record func(*Message)
+	// Owe, where there is one, is told of each message before anybody acts on it, and
+	// of one that came to nothing by -1; each other has its Record later, with Owed set.
+	Owe func(n int)
 	// ConnID names a new connection; required with Record.
 	ConnID func() string
 	// Now is the clock of the records; required with Record.
@@ -83,7 +86,9 @@ func (c *ListenerConfig) tap() *Tap {
 	if c.Record == nil {
 		return NewTap("", func() time.Time { return time.Time{} }, func(*Message) {})
 	}
-	return NewTap(c.ConnID(), c.Now, c.Record)
+	t := NewTap(c.ConnID(), c.Now, c.Record)
+	t.owe = c.Owe
+	return t
 }
 
 // ServerConn is the plaintext side of one accepted TLS connection.
@@ -231,6 +236,7 @@ func (c *ServerConn) Write(p []byte) (int, error) {
 	if err := c.handshake(); err != nil {
 		return 0, err
 	}
+	c.tap.Answering()
 	n, err := c.tls.Write(p)
 	c.tap.Responses(p[:n])
 	c.mu.Lock()
