@@ -59,29 +59,35 @@ func (s *service) read(sn Snapshot, r *request) (*response, error) {
 	return s.entryResponse(r, e)
 }
 
-// entryResponse gives a version's bytes, or 304 when the client has them.
+// entryResponse gives a version's bytes, or 304 when the client has them. What
+// is cut down has no ETag: that of the version stands for all of it.
 func (s *service) entryResponse(r *request, e Entry) (*response, error) {
-	resp := &response{status: http.StatusOK, version: e.Version, modified: e.Updated}
-	if unchanged(r, e) {
+	q, err := r.cutDown(e.Type)
+	if err != nil {
+		return nil, err
+	}
+	resp := &response{status: http.StatusOK, modified: e.Updated}
+	if reductionOf(q.Summary, q.Elements) == nil {
+		resp.version = e.Version
+	}
+	if unchanged(r, e, resp.version) {
 		resp.status = http.StatusNotModified
 		return resp, nil
 	}
-	var err error
-	if resp.body, err = s.shown(r, e); err != nil {
+	body, err := s.view(q, e)
+	if err != nil {
 		return nil, err
 	}
+	resp.body = bytes.Clone(body)
 	if e.Type == "Binary" && !r.inner && r.get("_format") == "" && wantsNative(r.header) {
 		return resp, native(resp)
 	}
 	return resp, nil
 }
 
-// shown is a copy of the bytes, cut down to what was asked for.
-func (s *service) shown(r *request, e Entry) ([]byte, error) {
-	if len(r.query) == 0 {
-		return bytes.Clone(e.Body), nil
-	}
-	q := &search.Query{Types: []string{e.Type}}
+// cutDown reads what of a resource is asked for.
+func (r *request) cutDown(typ string) (*search.Query, error) {
+	q := &search.Query{Types: []string{typ}}
 	for _, p := range r.query {
 		if p.Name == "_summary" || p.Name == "_elements" {
 			if err := search.SetShape(q, p.Name, p.Value); err != nil {
@@ -89,14 +95,14 @@ func (s *service) shown(r *request, e Entry) ([]byte, error) {
 			}
 		}
 	}
-	body, err := s.view(q, e)
-	return bytes.Clone(body), err
+	return q, nil
 }
 
-// unchanged judges If-None-Match and If-Modified-Since (R4 http 3.1.0.5.1).
-func unchanged(r *request, e Entry) bool {
+// unchanged judges If-None-Match, against the version whose ETag the answer
+// would have (0 for none), and If-Modified-Since (R4 http 3.1.0.5.1).
+func unchanged(r *request, e Entry, version uint64) bool {
 	if all := tags(r.header, "If-None-Match"); len(all) > 0 {
-		return slices.ContainsFunc(all, func(tag string) bool { return sameTag(tag, e.Version) })
+		return slices.ContainsFunc(all, func(tag string) bool { return version > 0 && sameTag(tag, version) })
 	}
 	since, err := http.ParseTime(r.header.Get("If-Modified-Since"))
 	return err == nil && !e.Updated.Truncate(time.Second).After(since)

@@ -55,6 +55,23 @@ func TestEntityTagsComeInLists(t *testing.T) {
 	}
 }
 
+// The ETag of a version stands for all of it, never for a part.
+func TestPartsHaveNoEntityTag(t *testing.T) {
+	w := newWorld(t, 0)
+	w.do("PUT", "/Patient/a", everything, `{"resourceType":"Patient","id":"a","active":true,"gender":"male"}`).want(201)
+	for query, tag := range map[string]string{"": `W/"1"`, "?_format=json": `W/"1"`, "?_pretty=true": `W/"1"`, "?_summary=false": `W/"1"`,
+		"?_summary=true": "", "?_summary=text": "", "?_summary=data": "", "?_elements=gender": ""} {
+		for _, path := range []string{"/Patient/a", "/Patient/a/_history/1"} {
+			a := w.get(path+query, everything).want(200)
+			if got := a.Header().Get("ETag"); got != tag || a.Header().Get("Last-Modified") == "" {
+				t.Errorf("%s%s: ETag %s, %v", path, query, got, a.Header())
+			}
+			w.get(path+query, everything, "If-None-Match", `W/"1"`).want(map[bool]int{true: 304, false: 200}[tag != ""])
+			w.get(path+query, everything, "If-Modified-Since", a.Header().Get("Last-Modified")).want(304)
+		}
+	}
+}
+
 // A version that must be there is not made by a conditional update.
 func TestConditionalUpdateMatchesNothing(t *testing.T) {
 	w := newWorld(t, 0)

@@ -92,7 +92,7 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 	if !s.covers(c, r, filter, old) {
 		return nil, notFound()
 	}
-	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old) { // RFC 9110 13.1.2
+	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, old.Version) { // RFC 9110 13.1.2
 		return nil, fail(http.StatusPreconditionFailed, "conflict", "The resource is there already.")
 	}
 	if err := ifMatch(r, old); err != nil {
