@@ -99,33 +99,38 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 	if e.req.query, err = parseQuery(query); err != nil {
 		return err
 	}
-	switch shape(segs) {
-	case "?", "", "/_search", "/Type/_search":
+	at := shape(segs)
+	if at == "?" {
 		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base that an entry may go.")
 	}
 	e.in, err = s.find(method, segs)
-	if err == nil && e.in.entries {
+	switch {
+	case err != nil:
+	case e.in.entries:
 		err = fail(http.StatusBadRequest, "not-supported", "A Bundle cannot be done inside a Bundle.")
-	}
-	if err == nil && method == http.MethodPatch {
-		err = patchResource(e.req)
+	case method == http.MethodPatch:
+		err = e.req.unwrap("application/json-patch+json")
+	case strings.HasSuffix(at, "/_search") && len(e.req.body) > 0:
+		if err = e.req.unwrap("application/x-www-form-urlencoded"); err == nil {
+			err = e.req.readForm()
+		}
 	}
 	return err
 }
 
-// patchResource takes the JSON Patch out of the Binary that carries it in a
-// Bundle (R4 http 3.1.0.11.2).
-func patchResource(r *request) error {
+// unwrap takes a body that is no resource out of the Binary that carries it in
+// a Bundle (R4 http 3.1.0.11.2).
+func (r *request) unwrap(media string) error {
 	root, err := tree.Parse(r.body)
 	if err != nil || root.Get("resourceType").Text() != "Binary" {
-		return fail(http.StatusBadRequest, "structure", "A patch in a Bundle is a Binary of application/json-patch+json.")
+		return fail(http.StatusBadRequest, "structure", "What is no resource stands in a Bundle as a Binary of "+media+".")
 	}
 	resp := &response{body: r.body}
 	if err := native(resp); err != nil {
 		return err
 	}
 	r.body = resp.body
-	r.header.Set("Content-Type", "application/json-patch+json")
+	r.header.Set("Content-Type", media)
 	return nil
 }
 

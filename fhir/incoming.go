@@ -10,6 +10,7 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 )
 
 // incoming is a resource that a client sent, read and judged.
@@ -42,7 +43,7 @@ func (s *service) prepareResource(r *request) error {
 	} else if err := bodyType(r.header, resourceTypes...); err != nil {
 		return err
 	}
-	in, err := s.readResource(r.body, r.now, false)
+	in, err := s.readResource(r.body, r.now, validate.Options{})
 	if err != nil {
 		return err
 	}
@@ -53,9 +54,8 @@ func (s *service) prepareResource(r *request) error {
 	return nil
 }
 
-// readResource reads and judges one resource. conditional lets references by
-// query pass, which a transaction replaces.
-func (s *service) readResource(body []byte, now time.Time, conditional bool) (*incoming, error) {
+// readResource reads and judges one resource.
+func (s *service) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
 	root, err := tree.Parse(body)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (s *service) readResource(body []byte, now time.Time, conditional bool) (*i
 	if !search.IsType(head.Type) {
 		return nil, fail(http.StatusBadRequest, "structure", "resourceType names no resource type of R4.")
 	}
-	if f := s.judge(root, conditional); f != nil {
+	if f := s.judge(root, o); f != nil {
 		return nil, f
 	}
 	if isSubsetted(root) {

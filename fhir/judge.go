@@ -8,8 +8,8 @@ import (
 )
 
 // judge holds a resource against R4's definitions; nil when it may be stored.
-func (s *service) judge(root *tree.Value, conditional bool) *failure {
-	found := s.validator.Resource(root, validate.Options{Conditional: conditional})
+func (s *service) judge(root *tree.Value, o validate.Options) *failure {
+	found := s.validator.Resource(root, o)
 	if validate.OK(found) {
 		return nil
 	}
@@ -35,6 +35,6 @@ func asIssues(found []validate.Issue) []issue {
 }
 
 // issues lists what is wrong with a resource, warnings included.
-func (s *service) issues(root *tree.Value, conditional bool) []issue {
-	return asIssues(s.validator.Resource(root, validate.Options{Conditional: conditional}))
+func (s *service) issues(root *tree.Value) []issue {
+	return asIssues(s.validator.Resource(root, validate.Options{}))
 }

@@ -57,7 +57,7 @@ func (s *service) validateBody(body []byte, typ string) []issue {
 	if err != nil {
 		return asFailure(err).issues
 	}
-	return s.issues(root, false)
+	return s.issues(root)
 }
 
 // prepareEverything takes the parameters of a POST out of its body, which is

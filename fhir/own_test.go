@@ -144,3 +144,32 @@ func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
 		t.Error("the CapabilityStatement does not say that a conditional deletion is of one resource")
 	}
 }
+
+// A reference to an entry is judged by what the entry holds.
+func TestTransactionJudgesWhatReferencesLeadTo(t *testing.T) {
+	w := newWorld(t, 0)
+	const urn, rest = "urn:uuid:6b1b2a7e-3d0c-4b8e-9a3f-0d6a5f8b8a11", "https://other.test/r4/Patient/p"
+	practitioner, patient := `{"resourceType":"Practitioner","active":true}`, `{"resourceType":"Patient","active":true}`
+	typed := `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"` + urn + `","type":"Group"}}`
+	for name, c := range map[string]struct {
+		status  int
+		entries []string
+	}{
+		"patient":             {200, []string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(urn))}},
+		"practitioner":        {400, []string{linked(urn, entryOf("POST", "Practitioner", practitioner)), entryOf("POST", "Observation", bodyOf(urn))}},
+		"practitioner, later": {400, []string{entryOf("POST", "Observation", bodyOf(urn)), linked(urn, entryOf("PUT", "Practitioner?identifier=x", practitioner))}},
+		"stated type":         {400, []string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", typed)}},
+		"url that is true":    {200, []string{linked(rest, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(rest))}},
+		"url that lies":       {400, []string{linked(rest, entryOf("POST", "Practitioner", practitioner)), entryOf("POST", "Observation", bodyOf(rest))}},
+		"relative url lies":   {400, []string{linked(rest, entryOf("POST", "Practitioner", practitioner)), linked("https://other.test/r4/Observation/o", entryOf("POST", "Observation", bodyOf("Patient/p")))}},
+	} {
+		before := w.get("?_summary=count", everything).Body.String()
+		a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(c.status)
+		if c.status == 400 && !strings.Contains(a.Body.String(), "Bundle.entry[") {
+			t.Errorf("%s: not said where: %s", name, a.Body)
+		}
+		if after := w.get("?_summary=count", everything).Body.String(); c.status == 400 && before != after {
+			t.Errorf("%s: something was stored", name)
+		}
+	}
+}

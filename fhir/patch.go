@@ -12,6 +12,7 @@ import (
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 )
 
 // maxOperations bounds one patch.
@@ -185,7 +186,7 @@ func (s *service) patchWith(c Change, r *request, old Entry, ops []operation, fi
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.readResource(body, r.now, false)
+	in, err := s.readResource(body, r.now, validate.Options{})
 	if err != nil {
 		f := asFailure(err)
 		f.status = http.StatusUnprocessableEntity

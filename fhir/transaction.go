@@ -9,23 +9,28 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 )
 
 // prepareTransaction judges every entry before a state of the store is held.
 func (s *service) prepareTransaction(r *request) error {
+	o := validate.Options{Conditional: true, Types: entryTypes(r.entries)}
 	for _, e := range r.entries {
 		if e.failed != nil {
 			return e.refuse(e.failed)
 		}
 		sub := e.req
-		if sub.method == http.MethodPost || sub.method == http.MethodPut {
-			if sub.path[len(sub.path)-1][0] == '$' {
-				return e.refuse(fail(http.StatusBadRequest, "not-supported", "A transaction has no operations."))
-			}
+		if sub.method == http.MethodPost && strings.HasPrefix(e.in.name, "$") {
+			return e.refuse(fail(http.StatusBadRequest, "not-supported", "A transaction has no operations."))
+		}
+		if e.in.change != nil && (sub.method == http.MethodPost || sub.method == http.MethodPut) {
 			if err := writable(sub.path[0]); err != nil {
 				return e.refuse(err)
 			}
-			in, err := s.readResource(sub.body, r.now, true)
+			in, err := s.readResource(sub.body, r.now, o)
+			if err == nil {
+				err = e.trueURL(in.typ)
+			}
 			if err == nil && in.typ != sub.path[0] {
 				err = fail(http.StatusBadRequest, "invalid", "The resource is a "+in.typ+", the url says "+sub.path[0]+".")
 			}
@@ -38,6 +43,28 @@ func (s *service) prepareTransaction(r *request) error {
 				return e.refuse(err)
 			}
 		}
+	}
+	return nil
+}
+
+// entryTypes gives the types of what entries write by their fullUrls:
+// references to these are judged as what they will lead to.
+func entryTypes(entries []*batchEntry) map[string]string {
+	types := map[string]string{}
+	for _, e := range entries {
+		if e.fullURL != "" && e.failed == nil && e.in.change != nil {
+			types[e.fullURL] = e.req.path[0]
+		}
+	}
+	return types
+}
+
+// trueURL refuses a fullUrl that names another type than its entry has: what
+// refers to it would be judged by the one and lead to the other.
+func (e *batchEntry) trueURL(typ string) error {
+	parts := strings.Split(e.fullURL, "/")
+	if n := len(parts); n > 2 && search.IsType(parts[n-2]) && parts[n-2] != typ {
+		return fail(http.StatusBadRequest, "value", "The fullUrl names a "+parts[n-2]+", the resource is a "+typ+".")
 	}
 	return nil
 }
@@ -127,10 +154,10 @@ func inOrder(entries []*batchEntry) []*batchEntry {
 }
 
 func order(rank map[string]int, e *batchEntry) int {
-	if n, ok := rank[e.req.method]; ok {
-		return n
+	if e.in.change == nil { // a search may be a POST
+		return len(rank)
 	}
-	return 3
+	return rank[e.req.method]
 }
 
 // aimAll finds what each write is about, refuses two writes of one resource,
@@ -146,7 +173,7 @@ func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
 		if err != nil {
 			return nil, e.refuse(err)
 		}
-		if ref.Type == "" || e.in.change == nil {
+		if ref.Type == "" {
 			continue
 		}
 		if other := seen[ref]; other != nil && clash(other, e) {
@@ -194,11 +221,12 @@ func clash(a, b *batchEntry) bool {
 func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
 	sub := e.req
 	switch {
+	case e.in.change == nil:
 	case sub.method == http.MethodPost:
 		return s.aimCreate(c, e)
 	case len(sub.path) == 2:
 		return search.Ref{Type: sub.path[0], ID: sub.path[1]}, nil
-	case e.in.change != nil && len(sub.path) == 1:
+	default:
 		found, n, err := s.match(c, sub, sub.path[0], sub.criteria())
 		if err != nil || n == 1 {
 			return search.Ref{Type: found.Type, ID: found.ID}, err

@@ -166,6 +166,9 @@ func (w *walker) absoluteTarget(target string) (name, why string) {
 		return "", fault
 	}
 	path, _, _ := strings.Cut(target, "#")
+	if name := w.options.Types[path]; name != "" {
+		return name, ""
+	}
 	if strings.HasPrefix(path, "urn:") {
 		return "", ""
 	}

@@ -46,6 +46,10 @@ type Options struct {
 	// Conditional allows references of the form Type?query, which a
 	// transaction replaces before it stores.
 	Conditional bool
+	// Types gives the type of what absolute references lead to, where the
+	// caller knows more than the URL says: entries of a transaction by their
+	// fullUrls.
+	Types map[string]string
 }
 
 // Validator holds the table and the rules of each type. It may be used by
