@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -88,6 +89,30 @@ func TestPortsTakenAreAllNamed(t *testing.T) {
 	for _, want := range []string{"-public " + taken[0], "-admin " + taken[1], "hint: another program has it"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("no %q in\n%s", want, stderr)
+		}
+	}
+}
+
+// A directory that cannot be used is a fault of usage, said in one line with
+// its remedy.
+func TestUnusableDirectory(t *testing.T) {
+	// Covers: case 326
+	for name, spoil := range map[string]func(dir string) (given string, err error){
+		"below a file":        func(dir string) (string, error) { return dir + "/f/box", os.WriteFile(dir+"/f", nil, 0o600) },
+		"a file in its place": func(dir string) (string, error) { return dir, os.WriteFile(dir+"/tls", nil, 0o600) },
+		"no lock can be made": func(dir string) (string, error) { return dir, os.Mkdir(dir+"/.lock", 0o700) },
+		"damaged authority":   func(dir string) (string, error) { return dir, os.WriteFile(dir+"/a.json", []byte("{"), 0o600) },
+		"damaged CA of servers": func(dir string) (string, error) {
+			return dir, errors.Join(os.Mkdir(dir+"/tls", 0o700), os.WriteFile(dir+"/tls/ca.pem", nil, 0o600), os.WriteFile(dir+"/tls/ca.key", nil, 0o600))
+		},
+	} {
+		given, err := spoil(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, out, stderr := call(t, context.Background(), append([]string{"-once", "-dir", given}, anywhere...)...)
+		if code != 2 || out != "" || strings.Count(stderr, "error: -dir: ") != 1 || strings.Count(stderr, "hint: give a directory") != 1 {
+			t.Errorf("%s: exit %d, claims %q, said\n%s", name, code, out, stderr)
 		}
 	}
 }

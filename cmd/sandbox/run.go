@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fhirdest.example/certs"
@@ -20,7 +21,7 @@ func sandbox(ctx context.Context, o *options, s streams, now func() time.Time) e
 	}
 	dir, leave, err := directory(o.dir)
 	if err != nil {
-		return err
+		return unusable(err)
 	}
 	err = perform(ctx, o, dir, s.out, say, now)
 	return errors.Join(err, leave(err, say))
@@ -55,6 +56,16 @@ func directory(given string) (dir string, leave func(error, func(string, ...any)
 	return dir, func(error, func(string, ...any)) error { return unlock() }, err
 }
 
+// unusable is what a directory's fault comes to that has no remedy of its own:
+// it cannot be written, has no room, or holds damaged files.
+func unusable(err error) error {
+	if errors.As(err, new(interface{ Hint() string })) {
+		return err
+	}
+	return refused{complaint{"-dir: " + strings.ReplaceAll(err.Error(), "\n", "; "),
+		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew"}}
+}
+
 // perform makes the world, starts the actors, demonstrates, and stays.
 func perform(ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time) error {
 	ps, err := openPorts(o.address, earlierAddresses(dir))
@@ -68,7 +79,7 @@ func perform(ctx context.Context, o *options, dir string, out io.Writer, say fun
 	say("making trust communities, certificates and configurations in %s", dir)
 	w := &world{dir: dir, host: o.host, ports: ps, now: now()}
 	if err := w.make(o); err != nil {
-		return err
+		return unusable(err)
 	}
 	st, clean, err := newStage(ctx, o, w, say, now)
 	if err != nil {

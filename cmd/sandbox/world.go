@@ -182,7 +182,12 @@ func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t
 // makeTLS keeps the CA of the web servers' certificates, which no community
 // has to do with, and issues the three certificates anew.
 func (w *world) makeTLS() error {
-	return errors.Join(w.makeTLSFor("gateway"), w.makeTLSFor("delegate"), w.makeTLSFor("destination"))
+	for _, actor := range []string{"gateway", "delegate", "destination"} {
+		if err := w.makeTLSFor(actor); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeTLSFor issues the certificate of one actor's listener, with a new key.
