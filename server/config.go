@@ -71,7 +71,7 @@ type Community struct {
 	URI           string        `yaml:"uri"`
 	Name          string        `yaml:"name,omitempty"`          // shown to people; default: the URI
 	Anchors       []string      `yaml:"anchors"`                 // PEM or DER files of CA certificates
-	Intermediates []string      `yaml:"intermediates,omitempty"` // further CAs for building paths, not trusted by themselves
+	Intermediates []string      `yaml:"intermediates,omitempty"` // further CAs for building paths, not trusted by themselves; those of our own chains are known
 	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
 	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile
 	Certificates  []Certificate `yaml:"certificates"`            // our own in this community; one with an RSA key signs the metadata

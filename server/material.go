@@ -115,12 +115,26 @@ func (l *loader) member(at string, c Community) *member {
 		where := fmt.Sprintf("%s.certificates[%d]", at, i)
 		if id := l.own(where, o, m.udap); id != nil {
 			m.own = append(m.own, id)
+			m.udap.Intermediates = append(m.udap.Intermediates, between(id.Chain, m.udap)...)
 		}
 	}
 	if len(m.own) == len(c.Certificates) && len(m.own) > 0 && !slices.ContainsFunc(m.own, hasRSA) {
 		l.add("add one with an RSA key of 2048 bits or more", "%s.certificates: none has an RSA key, and signed metadata must be RS256 (UDAP Security 2.0, 2.3)", at)
 	}
 	return m
+}
+
+// between is the CAs of a chain of ours that are not known yet. Originators of
+// the same issuers often send their leaf alone, and their paths can be built
+// without a fetch; a CA that is known is not trusted for that.
+func between(chain []*x509.Certificate, c *udap.Community) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, ca := range chain[1:] {
+		if ca.IsCA && !slices.ContainsFunc(slices.Concat(out, c.Anchors, c.Intermediates), ca.Equal) {
+			out = append(out, ca)
+		}
+	}
+	return out
 }
 
 func hasRSA(id *certs.Identity) bool {

@@ -152,6 +152,17 @@ func TestWritableIsTheOperatorsChoice(t *testing.T) {
 	}
 }
 
+// An originator that sends its leaf alone is served when the destination has a
+// certificate of the same issuer: nothing need be fetched.
+func TestLeafAloneOfOurOwnIssuer(t *testing.T) {
+	d := servertest.Start(t)
+	id := d.Client(d.A, "https://client1.test/app")
+	s := d.Session(d.A, &certs.Identity{Chain: id.Chain[:1], Key: id.Key}, "system/Patient.rs")
+	if s.Token.Access == "" {
+		t.Error("no token")
+	}
+}
+
 // A wildcard covers the types that there are, listed or not, and no other
 // word; whoever asks for nothing else is told in a few words what there is.
 //

@@ -136,14 +136,27 @@ func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
 				w.Config.Communities[0].AIA = []string{w.Lists.URL}
 			}
 		})
-		d.Lists.Set("/a.cer", d.A.Issuing.Cert.Raw)
-		id := memberOf(t, d, func(tmpl *certs.Template) { tmpl.AIA = []string{d.Lists.URL + "/a.cer"} })
-		id.Chain = id.Chain[:1]
-		_, err := registerAt(t, d, id)
+		other, err := d.A.Root.NewCA(certs.Template{
+			CommonName: "Another issuing CA", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0), CRL: []string{d.Lists.URL + "/a-root.crl"},
+		}, d.Key("p256"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Publish("a-other", other)
+		d.Lists.Set("/a-other.cer", other.Cert.Raw)
+		key := d.Key("p256")
+		leaf, err := other.Issue(certs.Template{
+			CommonName: "m", URIs: []string{"https://client.example/app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 3, 0),
+			CRL: []string{d.Lists.URL + "/a-other.crl"}, AIA: []string{d.Lists.URL + "/a-other.cer"},
+		}, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = registerAt(t, d, &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key})
 		if (err == nil) != allowed {
 			t.Errorf("aia allowed %v: %v", allowed, err)
 		}
-		if asked := d.Lists.Asked("/a.cer"); (asked > 0) != allowed {
+		if asked := d.Lists.Asked("/a-other.cer"); (asked > 0) != allowed {
 			t.Errorf("aia allowed %v: asked %d times", allowed, asked)
 		}
 	}
