@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"fhirdest.example/gateway"
 )
@@ -95,7 +94,6 @@ func oneOfMany(t *testing.T, w *world, id string) {
 	if rand.IntN(2) == 0 {
 		defer func() { c.NetConn().(*net.TCPConn).SetLinger(0); c.NetConn().Close() }()
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
 	br := bufio.NewReader(c)
 	for n := range 60 {
 		uri := fmt.Sprintf("/acme/%s/%d", id, n)
@@ -134,7 +132,6 @@ func TestTwoRoutesOnOneConnection(t *testing.T) {
 		c.Routes = append(c.Routes, second)
 	})
 	c := w.dial()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
 	go func() {
 		for i := range 3000 {
 			fmt.Fprintf(c, "GET /%s/%d%s\r\n", []string{"acme", "beta"}[i%2], i, heads)

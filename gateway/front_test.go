@@ -61,7 +61,7 @@ func (f *front) ask(t *testing.T, in string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	io.WriteString(c, in)
 	c.CloseWrite()
 	b, _ := io.ReadAll(c)

@@ -150,7 +150,7 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { raw.Close() })
-		raw.SetDeadline(time.Now().Add(5 * time.Second))
+		raw.SetDeadline(time.Now().Add(patience))
 		raw.Write(before)
 		return tls.Client(raw, &tls.Config{RootCAs: w.pki.pool, ServerName: host}).Handshake()
 	}
@@ -194,7 +194,7 @@ func TestTLSSide(t *testing.T) {
 	}
 	raw, _ := net.Dial("tcp", w.addr)
 	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(5 * time.Second))
+	raw.SetDeadline(time.Now().Add(patience))
 	io.WriteString(raw, "GET /acme"+heads+"\r\n")
 	if got, _ := io.ReadAll(raw); strings.Contains(string(got), "200") {
 		t.Errorf("plain HTTP is answered %q", got)
@@ -220,7 +220,7 @@ func TestResumption(t *testing.T) {
 	}
 }
 
-// Spares: made while clients come, used, and let go.
+// Spares: made while clients come, and used, each by one.
 func TestSpares(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newWorld(t, b, func(c *gateway.Config) { c.Routes[0].Spares = 3 })
@@ -229,15 +229,12 @@ func TestSpares(t *testing.T) {
 		w.gw.WriteMetrics(&s)
 		return s.String()
 	}
-	for range 10 {
+	eventually(t, "a spare is used", func() bool {
 		if got := w.ask("GET /acme" + heads + "\r\n"); status(got) != "200" {
 			t.Fatal(got)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if s := metric(); strings.Contains(s, "gateway_upstream_spares_total 0\n") {
-		t.Error("no spare was used")
-	}
+		return !strings.Contains(metric(), "gateway_upstream_spares_total 0\n")
+	})
 	for _, s := range b.all() {
 		if strings.Count(s, "GET") != 1 {
 			t.Errorf("clients shared a connection: %q", s)
