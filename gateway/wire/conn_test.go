@@ -57,7 +57,7 @@ func (m *messages) record(x *Message) {
 // await returns the messages once there are n of them.
 func (m *messages) await(t *testing.T, n int) []Message {
 	t.Helper()
-	for i := 0; i < 500; i++ {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		m.mu.Lock()
 		list := append([]Message(nil), m.list...)
 		m.mu.Unlock()
@@ -69,6 +69,9 @@ func (m *messages) await(t *testing.T, n int) []Message {
 	t.Fatalf("%d messages, not %d: %+v", len(m.list), n, m.list)
 	return nil
 }
+
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
 
 // world is a tapped net/http server and the address to reach it.
 type world struct {
@@ -178,7 +181,7 @@ func (w *world) dial(t *testing.T) *tls.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -195,7 +198,7 @@ func TestBothEndsSeeTheSameBytes(t *testing.T) {
 		rw.Write(bytes.Repeat(body, 3))
 	})
 	var mine messages
-	tr := &http.Transport{ExpectContinueTimeout: 5 * time.Second}
+	tr := &http.Transport{ExpectContinueTimeout: patience}
 	tr.DialTLSContext = func(_ context.Context, network, _ string) (net.Conn, error) {
 		c, err := tls.Dial(network, w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
 		return Client(c, "o", time.Now, mine.record), err
@@ -331,7 +334,7 @@ func TestHandshakeHasADeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Fatalf("a silent peer is left with %v", err)
 	}
