@@ -42,8 +42,9 @@ type Options struct {
 	Now func() time.Time
 }
 
-// pending bounds the lines in memory, in bytes: beyond it Record waits for the disk,
-// and, while the disk fails, lines are counted as lost.
+// pendingBytes bounds the lines in memory that wait for the disk, and again those that
+// are being written: beyond it Record waits, and, while the disk fails, lines are
+// counted as lost.
 const (
 	chunkBytes   = 64 << 10
 	pendingBytes = 1 << 20
@@ -67,6 +68,7 @@ type Log struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	active   []byte
+	writing  int    // bytes that flush has taken from active, whatever becomes of them
 	added    uint64 // lines ever taken
 	written  uint64 // of these, lines in the file
 	lost     int64  // lines dropped since the last line that told of it
@@ -175,13 +177,13 @@ func (l *Log) Owe(n int) {
 func (l *Log) Record(m *wire.Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.active) > pendingBytes && l.err == nil && !l.closed {
+	for l.full() && l.err == nil && !l.closed {
 		l.changed.Wait()
 	}
 	if !m.Owed {
 		l.owed.take(1)
 	}
-	if l.closed || len(l.active) > pendingBytes {
+	if l.closed || l.full() {
 		l.lost++
 		l.lostEver++
 		return ErrLost
@@ -197,6 +199,11 @@ func (l *Log) Record(m *wire.Message) error {
 		l.signal()
 	}
 	return nil
+}
+
+// full: the lines in memory are as many as may be; with mu held.
+func (l *Log) full() bool {
+	return len(l.active) > pendingBytes || len(l.active)+l.writing > 2*pendingBytes
 }
 
 // Tap is Record for a wire.Tap, which cannot use the error: Err and Lost tell.
@@ -301,7 +308,7 @@ func (l *Log) flush() {
 	err := l.stands()
 	l.mu.Lock()
 	lines, lost := l.active, l.lost
-	l.active, l.spare = l.spare[:0], nil
+	l.active, l.spare, l.writing = l.spare[:0], nil, len(lines)
 	l.mu.Unlock()
 	rest := lines
 	for len(rest) > 0 && err == nil {
@@ -319,7 +326,7 @@ func (l *Log) flush() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.err = err
+	l.err, l.writing = err, 0
 	if err == nil {
 		l.spare = lines
 	} else {
