@@ -10,8 +10,6 @@ import (
 
 // The evidence knows of a message before anyone else has a byte of it, so that a
 // gateway that is killed at any moment leaves none untold.
-//
-// Covers: ER-19
 func TestNothingGoesOutUnannounced(t *testing.T) {
 	var w *world
 	known := func(where string, want int) {

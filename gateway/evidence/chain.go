@@ -121,6 +121,9 @@ func (c *comparison) whole(m *message) *Finding {
 		}
 	}
 	c.spread(m)
+	if !m.agrees() {
+		return c.judge(m)
+	}
 	if at := m.tamperedAt(); at >= 0 {
 		return m.changedBy(c, Differs, at)
 	}

@@ -214,6 +214,30 @@ func TestCompare(t *testing.T) {
 			d.put(200, "answer", "inner answer", func(m *wire.Message) { m.Mapped = true })
 			s.add(200, "answer", "answer")
 		}, "response differs delegate;", 1},
+		"the gateway tells another status": {func(o, g, d, s *hop) {
+			for _, h := range []*hop{o, d, s} {
+				h.add(200, "answer", "answer")
+			}
+			g.add(500, "answer", "answer")
+		}, "response differs gateway;", 1},
+		"the delegate tells another method": {func(o, g, d, s *hop) {
+			for _, h := range []*hop{o, g, s} {
+				h.add(0, "ask", "ask")
+			}
+			d.put(0, "ask", "ask", func(m *wire.Message) { m.Method = "POST" })
+		}, "request differs delegate;", 1},
+		"equal answers to other methods": {func(o, g, d, s *hop) {
+			for _, h := range []*hop{o, g, s} {
+				h.add(404, "none", "none")
+			}
+			d.put(404, "none", "none", func(m *wire.Message) { m.Method = "POST" })
+		}, "response identical ;", 0},
+		"the gateway could not read it": {func(o, g, d, s *hop) {
+			o.add(0, "ask", "ask")
+			g.put(0, "ask", "", func(m *wire.Message) { m.Method = "" })
+			g.add(400, "", "no")
+			o.add(400, "no", "no")
+		}, "request answered gateway;response answered gateway;", 0},
 		"mapped beside straight in the mapped form": {func(o, g, d, s *hop) {
 			o.add(0, "inner ask", "inner ask")
 			s.add(0, "inner ask", "inner ask")

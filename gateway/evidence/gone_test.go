@@ -9,8 +9,6 @@ import (
 
 // What is taken away under a running program is told of as lost, and what comes after
 // stands where it is looked for.
-//
-// Covers: ER-19
 func TestFileTakenAwayIsTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		take func(path string) error

@@ -98,7 +98,7 @@ func (m *message) straight() bool {
 			return false
 		}
 	}
-	return last > 1 && m.tamperedAt() < 0
+	return last > 1 && m.tamperedAt() < 0 && m.agrees()
 }
 
 // span returns the first and last hop that has the message, in its direction.

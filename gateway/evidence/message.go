@@ -59,6 +59,30 @@ func (m *message) tamperedAt() int {
 	return m.firstAt(func(l *Line) bool { return l.changed() && !l.mapped() })
 }
 
+// mute: the hop could not read the message, and tells nothing of it but its bytes.
+func (l *Line) mute() bool { return l.Method == "" || l.Dir == "response" && l.Status == 0 }
+
+// alike: the two lines tell the same of the same bytes. The method stands on answers
+// too, but equal answers may be to different ones.
+func (l *Line) alike(o *Line) bool {
+	return l.mute() || o.mute() || l.Status == o.Status && (l.Dir == "response" || l.Method == o.Method)
+}
+
+// agrees: no two lines of the message tell different things.
+func (m *message) agrees() bool {
+	var said *Line
+	for _, l := range m.lines {
+		if l == nil || l.mute() {
+			continue
+		}
+		if said != nil && !said.alike(l) {
+			return false
+		}
+		said = l
+	}
+	return true
+}
+
 // finding describes the message with a verdict that names no hop.
 func (m *message) finding(c *comparison, v Verdict) *Finding {
 	var l *Line
@@ -81,6 +105,13 @@ func (m *message) changedBy(c *comparison, v Verdict, at int) *Finding {
 
 func in(l *Line) string  { return short(l.BytesIn, l.SHA256In) }
 func out(l *Line) string { return short(l.BytesOut, l.SHA256Out) }
+
+func (l *Line) says() string {
+	if l.Dir == "response" {
+		return fmt.Sprintf("status %d", l.Status)
+	}
+	return fmt.Sprintf("method %q", l.Method)
+}
 
 func short(n int64, sum string) string {
 	if n == 0 {
@@ -161,11 +192,11 @@ func (m *message) ownHop() int {
 // judge names the first hop where a message differs, in its direction.
 func (c *comparison) judge(m *message) *Finding {
 	f := m.finding(c, Differs)
-	if own := m.ownHop(); own >= 0 && c.reaches(m, own) {
+	if own := m.ownHop(); own >= 0 && c.reaches(m, own) && m.agrees() {
 		f.Verdict, f.Hop, f.Text = Answered, c.hops[own].name, "ended or answered there by the hop itself"
 		return f
 	}
-	before, name := (*Line)(nil), ""
+	before, said, name := (*Line)(nil), (*Line)(nil), ""
 	m.along(func(hop int, l *Line) bool {
 		f.Hop = c.hops[hop].name
 		switch {
@@ -173,10 +204,14 @@ func (c *comparison) judge(m *message) *Finding {
 			f.Text = fmt.Sprintf("%s has no such message", f.Hop)
 		case before != nil && sentKey(before) != gotKey(l):
 			f.Text = fmt.Sprintf("%s sent %s, %s received %s", name, out(before), f.Hop, in(l))
+		case said != nil && !said.alike(l):
+			f.Text = fmt.Sprintf("of the same bytes %s tells %s, %s tells %s", said.Hop, said.says(), f.Hop, l.says())
 		case l.changed() && !l.mapped():
 			f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(l), out(l))
 		default:
-			before, name = l, f.Hop
+			if before, name = l, f.Hop; !l.mute() {
+				said = l
+			}
 			return true
 		}
 		return false

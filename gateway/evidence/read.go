@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ type reader struct {
 	paths []string
 	file  *os.File
 	lines *bufio.Reader
-	name  string // of the hop, from its first line
+	name  string // of the hop, from its first line; lines of another are none of its
 	next  *Line  // the line to be taken next; nil at the end
 	lost  int64
 	bad   int64 // lines that are no lines of evidence
@@ -32,15 +33,15 @@ func openReader(path string) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{paths: append(olds, path), name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))}
+	r := &reader{paths: append(olds, path)}
 	if _, err := os.Stat(path); err != nil && len(olds) == 0 {
 		return nil, err
 	}
 	if err := r.advance(); err != nil {
 		return nil, err
 	}
-	if r.next != nil {
-		r.name = r.next.Hop
+	if r.name == "" {
+		r.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}
 	r.lost += leftOwed(path)
 	return r, nil
@@ -98,11 +99,21 @@ func (r *reader) parse(b []byte) *Line {
 		r.lost += l.Lost
 		return nil
 	}
-	if l.Dir != "request" && l.Dir != "response" {
+	if r.name == "" {
+		r.name = l.Hop
+	}
+	if !l.sound() || l.Hop != r.name {
 		r.bad++
 		return nil
 	}
 	return l
+}
+
+// sound: a hop may have written it.
+func (l *Line) sound() bool {
+	digest := func(n int64, sum string) bool { return n == 0 && sum == "" || n > 0 && len(sum) == 2*sha256.Size }
+	return (l.Dir == "request" && l.Status == 0 || l.Dir == "response") &&
+		digest(l.BytesIn, l.SHA256In) && digest(l.BytesOut, l.SHA256Out)
 }
 
 func (r *reader) close() {

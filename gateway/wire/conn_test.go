@@ -84,8 +84,6 @@ type world struct {
 // At every answer the records knew of it before, and in the
 // end each message that was announced has its record, also where a client is gone
 // before its answer, or in the middle of its request.
-//
-// Covers: ER-19
 func TestNothingIsUnannounced(t *testing.T) {
 	var owed atomic.Int64
 	var recorded atomic.Int64
