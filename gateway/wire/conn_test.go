@@ -11,11 +11,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -380,4 +382,46 @@ func TestListenerBelievesProxy(t *testing.T) {
 	if _, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"}); err == nil {
 		t.Error("a peer without the header it owes was served")
 	}
+}
+
+// A reader that would refuse a request waits for the answer to the one before, but
+// not beyond its deadline, whether that is moved before it waits or while it does.
+func TestAWaitingReaderHasADeadline(t *testing.T) {
+	done := make(chan bool)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, pool := selfSigned(t)
+	served := NewListener(l, ListenerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+	defer served.Close()
+	go func() {
+		defer close(done)
+		c, err := served.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		const good = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+		if _, err := io.ReadFull(c, make([]byte, len(good))); err != nil {
+			t.Error(err)
+		}
+		c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if n, err := c.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("with a deadline that comes: %d, %v", n, err)
+		}
+		c.SetReadDeadline(time.Time{})
+		time.AfterFunc(time.Millisecond, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+		if n, err := c.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("with a deadline that is moved into the past: %d, %v", n, err)
+		}
+	}()
+	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\nbad\r\n\r\n")
+	<-done
 }

@@ -32,9 +32,14 @@ type asked struct {
 }
 
 // NewTap follows the connection named conn; record is called, one call at a time,
-// with a Message that it must not keep.
+// with a Message that it must not keep. Without record nothing is digested, and
+// the Tap only knows which requests await an answer.
 func NewTap(conn string, now func() time.Time, record func(*Message)) *Tap {
-	return &Tap{conn: conn, now: now, record: record}
+	t := &Tap{conn: conn, now: now, record: record}
+	if record != nil {
+		t.requests.sum, t.responses.sum = sha256.New(), sha256.New()
+	}
+	return t
 }
 
 // Requests takes the next bytes of the requests' direction.
@@ -138,19 +143,27 @@ func (t *Tap) endRequest() {
 	if t.requests.method == "" { // its head was never understood
 		seq++
 	}
-	d := t.requests.digest()
-	t.record(&Message{Time: t.requests.began, Conn: t.conn, Seq: seq, Method: t.requests.method, In: d, Out: d, Owed: t.requests.owed})
+	t.report(&t.requests, Message{Seq: seq, Method: t.requests.method})
 	t.requests.next()
 }
 
 func (t *Tap) endResponse() {
 	f, status := t.first(), t.responses.status
-	d := t.responses.digest()
-	t.record(&Message{Time: t.responses.began, Conn: t.conn, Seq: f.seq, Response: true, Method: f.method, Status: status, In: d, Out: d, Owed: t.responses.owed})
+	t.report(&t.responses, Message{Seq: f.seq, Response: true, Method: f.method, Status: status})
 	if status >= 200 && len(t.waiting) > 0 {
 		t.waiting = append(t.waiting[:0], t.waiting[1:]...)
 	}
 	t.responses.next()
+}
+
+// report records the message that has ended in a direction.
+func (t *Tap) report(f *follower, m Message) {
+	if t.record == nil {
+		return
+	}
+	d := f.digest()
+	m.Time, m.Conn, m.In, m.Out, m.Owed = f.began, t.conn, d, d, f.owed
+	t.record(&m)
 }
 
 // follower follows one direction.
@@ -159,8 +172,8 @@ type follower struct {
 	head   []byte // of a head that has not ended yet
 	body   Body
 	inBody bool
-	lost   bool // framing is lost; the rest is one message
-	sum    hash.Hash
+	lost   bool      // framing is lost; the rest is one message
+	sum    hash.Hash // nil: nobody asks for digests
 	bytes  int64
 	began  time.Time
 	owed   bool
@@ -170,8 +183,8 @@ type follower struct {
 
 // feed takes bytes of one message, up to its end.
 func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body) (int, error)) (n int, done bool) {
-	if f.bytes == 0 {
-		f.begin(now())
+	if f.bytes == 0 && f.sum != nil {
+		f.began = now()
 	}
 	n = len(p)
 	switch {
@@ -181,16 +194,11 @@ func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body
 	default:
 		n, done = f.readHead(p, judge)
 	}
-	f.sum.Write(p[:n])
+	if f.sum != nil {
+		f.sum.Write(p[:n])
+	}
 	f.bytes += int64(n)
 	return n, done
-}
-
-func (f *follower) begin(now time.Time) {
-	f.began = now
-	if f.sum == nil {
-		f.sum = sha256.New()
-	}
 }
 
 // follow passes body bytes.
@@ -237,6 +245,8 @@ func (f *follower) digest() (d Digest) {
 
 // next makes ready for the next message of the direction.
 func (f *follower) next() {
-	f.sum.Reset()
+	if f.sum != nil {
+		f.sum.Reset()
+	}
 	*f = follower{sum: f.sum, lost: f.lost}
 }

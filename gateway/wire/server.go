@@ -84,7 +84,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 // a refusal must know which requests have been answered.
 func (c *ListenerConfig) tap() *Tap {
 	if c.Record == nil {
-		return NewTap("", func() time.Time { return time.Time{} }, func(*Message) {})
+		return NewTap("", nil, nil)
 	}
 	t := NewTap(c.ConnID(), c.Now, c.Record)
 	t.owe = c.Owe
@@ -107,11 +107,10 @@ type ServerConn struct {
 	refused atomic.Bool
 
 	// mu guards what a reader that waits for an earlier response looks at.
-	mu     sync.Mutex
-	wake   *sync.Cond
-	past   bool // the read deadline is over
-	closed bool
-	timer  *time.Timer
+	mu       sync.Mutex
+	wake     *sync.Cond
+	deadline time.Time // for reading; zero: none
+	closed   bool
 }
 
 // ConnectionState returns the TLS state, after the handshake, which it does when
@@ -220,13 +219,13 @@ func (c *ServerConn) waitAnswered() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.tap.Waiting() > 0 {
-		if c.past {
+		if !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
 			return os.ErrDeadlineExceeded
 		}
 		if c.closed {
 			return net.ErrClosed
 		}
-		c.wake.Wait()
+		c.wait()
 	}
 	return nil
 }
@@ -254,9 +253,6 @@ func (c *ServerConn) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
 	c.wake.Broadcast()
 	c.mu.Unlock()
 	if !first {
@@ -306,29 +302,26 @@ func (c *ServerConn) SetReadDeadline(t time.Time) error {
 func (c *ServerConn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
 
 // noteDeadline makes a reader that waits in waitAnswered obey the deadline too.
+// net/http moves it several times for each request, and hardly any reader waits:
+// it is that reader who sets a timer.
 func (c *ServerConn) noteDeadline(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
-	}
-	c.past = false
-	if t.IsZero() {
-		return
-	}
-	if left := time.Until(t); left > 0 {
-		c.timer = time.AfterFunc(left, c.expire)
-		return
-	}
-	c.past = true
+	c.deadline = t
 	c.wake.Broadcast()
 }
 
-func (c *ServerConn) expire() {
+// wait waits for what wakes, which the read deadline does too. The caller holds mu.
+func (c *ServerConn) wait() {
+	if !c.deadline.IsZero() {
+		defer time.AfterFunc(time.Until(c.deadline), c.wakeUp).Stop()
+	}
+	c.wake.Wait()
+}
+
+func (c *ServerConn) wakeUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.past = true
 	c.wake.Broadcast()
 }
 
