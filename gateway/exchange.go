@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"fhirdest.example/gateway/wire"
@@ -436,16 +437,21 @@ func (x *exchange) recordResponse(status int) {
 	x.record(&x.response, status)
 }
 
+// lines holds what Record is given, which would otherwise be allocated for each message.
+var lines = sync.Pool{New: func() any { return new(wire.Message) }}
+
 func (x *exchange) record(t *tally, status int) {
 	if t.off {
 		return
 	}
-	m := wire.Message{Conn: x.id, Seq: x.seq, Method: x.method, Status: status, Response: status > 0}
+	m := lines.Get().(*wire.Message)
+	defer lines.Put(m)
+	*m = wire.Message{Conn: x.id, Seq: x.seq, Method: x.method, Status: status, Response: status > 0}
 	if x.way.route != nil {
 		m.Route = x.way.route.Name
 	}
-	t.fill(&m)
+	t.fill(m)
 	// One that was cut was not only mapped.
 	m.Mapped = x.mapped && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
-	x.g.evidence.Record(&m)
+	x.g.evidence.Record(m)
 }

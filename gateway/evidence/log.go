@@ -46,7 +46,7 @@ type Options struct {
 // are being written: beyond it Record waits, and, while the disk fails, lines are
 // counted as lost.
 const (
-	chunkBytes   = 64 << 10
+	chunkBytes   = 256 << 10
 	pendingBytes = 1 << 20
 )
 
