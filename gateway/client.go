@@ -91,6 +91,7 @@ type client struct {
 	in            inbox
 	first         [1]byte
 	x             exchange
+	sender        func() bool // x.send, made once
 }
 
 // serve reads the PROXY header where there must be one, shakes hands, then passes exchanges until one is the last.
@@ -102,6 +103,7 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		return
 	}
 	c := &client{g: g, raw: raw, address: a}
+	c.sender = c.x.send
 	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	c.tls = tls.Server(raw, g.state.Load().tls)

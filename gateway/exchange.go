@@ -22,19 +22,22 @@ const maxInterim = 100
 // exchange is one request and its answers.
 type exchange struct {
 	*client
-	state  *state
-	method string
-	way    way
-	req    wire.Request
-	head   int // length of the head in the inbox
-	up     *upstream
-	body   wire.Body
-	sent   bool  // the whole request has gone out
-	broken bool  // the upstream did not take all of it
-	mapped bool  // prefix and Host were replaced
-	grown  int64 // by so many bytes
-	pump   *pump
-	begun  bool // the final answer has begun
+	state     *state
+	method    string
+	way       way
+	req       wire.Request
+	head      int  // length of the head in the inbox
+	come      int  // of the request, in the inbox
+	whole     bool // that is all of it
+	up        *upstream
+	asked     bool // the request has gone out, as far as it has come
+	body      wire.Body
+	sent      bool   // the whole request has gone out
+	broken    bool   // the upstream did not take all of it
+	rewritten []byte // the request as far as it has come, with prefix and Host replaced
+	grown     int64  // by so many bytes
+	pump      *pump
+	begun     bool // the final answer has begun
 
 	request, response tally
 	recorded          bool // the request has its line
@@ -55,15 +58,19 @@ func (c *client) exchange() bool {
 	}
 	x.watch.rests()
 	x.address.wait(x.state, x.g)
-	up, f := c.upstreamFor(x.way.route)
-	if f != nil {
-		return x.refuse(f)
-	}
-	x.up = up
-	if !x.send() {
+	if !x.frame() {
 		return false
 	}
-	return x.relay()
+	for _, source := range sources {
+		u, f := source(x)
+		if f != nil {
+			return x.refuse(f)
+		}
+		if u != nil && x.askOn(u) {
+			return x.relay()
+		}
+	}
+	return x.refuse(faultClosed)
 }
 
 // begin clears what the last exchange left.
@@ -149,51 +156,67 @@ func (x *exchange) routeIt() (f *fault) {
 	return nil
 }
 
-// send sends the head, and what has come of the body; the pump sends the rest.
-func (x *exchange) send() bool {
+// frame finds how much of the request has come. False: it has been refused.
+func (x *exchange) frame() bool {
 	x.body = wire.NewBody(x.req.Framing, x.req.Length)
-	whole := x.in.bytes()
-	n, done, err := x.body.Feed(whole[x.head:])
+	n, done, err := x.body.Feed(x.in.bytes()[x.head:])
 	if err != nil {
-		x.up = nil // nothing has been sent on it
 		return x.refuse(headFault(err))
 	}
-	x.up.used = true
-	x.sent = done
-	x.watch.sent(&x.g.janitor, done)
-	x.write(whole[:x.head+n])
-	x.in.consume(x.head + n)
-	if done {
-		x.recordRequest()
-		return true
-	}
-	x.startPump(n > 0)
+	x.come, x.whole = x.head+n, done
 	return true
 }
 
-// write sends the beginning of the request to the next hop. A failure shows in what
-// is read: the next hop may have answered before it closed.
-func (x *exchange) write(p []byte) {
-	out := p
-	mapped := x.way.route.mapped()
-	if mapped {
-		out = append(x.way.rewrite(nil, p[:x.head], &x.req), p[x.head:]...)
-		x.mapped, x.grown = true, int64(len(out)-len(p))
+// outgoing is what has come of the request, as it goes to the next hop.
+func (x *exchange) outgoing() []byte {
+	p := x.in.bytes()[:x.come]
+	if x.way.route.mapped() && x.rewritten == nil {
+		x.rewritten = append(x.way.rewrite(nil, p[:x.head], &x.req), p[x.head:]...)
 	}
+	if x.rewritten != nil {
+		return x.rewritten
+	}
+	return p
+}
+
+// send sends what has come of the request, and has the pump send the rest; then the
+// answer is awaited. False: the upstream is not to be used, as a part of a record came
+// on it unasked; an unused one may hold session tickets. A failure to send shows in what
+// is read: the next hop may have answered before it closed.
+func (x *exchange) send() bool {
+	if x.up.used && x.up.raw.got > 0 {
+		return false
+	}
+	x.asked, x.up.used = true, true
+	x.sent = x.whole
+	x.watch.sent(&x.g.janitor, x.whole)
 	x.owe(&x.request)
 	x.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
-	n, err := x.up.tls.Write(out)
-	x.broken = err != nil
+	x.broken = x.up.raw.release(true) != nil
+	x.noteSent()
+	if x.whole {
+		x.recordRequest()
+	} else {
+		x.startPump(x.come > x.head)
+	}
+	x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
+	return true
+}
+
+// noteSent counts what has gone out.
+func (x *exchange) noteSent() {
+	p := x.in.bytes()[:x.come]
 	switch {
-	case mapped:
+	case x.broken:
+		x.request.received(p) // how much of it the next hop has, nobody knows
+	case x.rewritten != nil:
+		x.grown = int64(len(x.rewritten) - len(p))
 		x.request.received(p)
-		x.request.sent(out[:n])
-	case err != nil:
-		x.request.received(p)
-		x.request.sent(out[:n])
+		x.request.sent(x.rewritten)
 	default:
 		x.request.passed(p)
 	}
+	x.in.consume(x.come)
 }
 
 // relay reads the answers and passes them.
@@ -452,6 +475,6 @@ func (x *exchange) record(t *tally, status int) {
 	}
 	t.fill(m)
 	// One that was cut was not only mapped.
-	m.Mapped = x.mapped && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
+	m.Mapped = x.rewritten != nil && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
 	x.g.evidence.Record(m)
 }

@@ -7,13 +7,20 @@ import (
 	"time"
 )
 
-// rawConn is a TCP connection under TLS that can also be read without waiting.
+// rawConn is a TCP connection under TLS.
 type rawConn struct {
 	*net.TCPConn
-	rc      syscall.RawConn
-	probing bool // Read does not wait; only its reader touches it
-	got     int  // bytes that probing has read
-	ended   bool // the stream itself has ended, so that TLS did not say so before
+	rc    syscall.RawConn
+	ended bool // the stream itself has ended, so that TLS did not say so before
+
+	// ask, when not nil, is called once by the next Read that finds nothing to read,
+	// before it waits; when it returns false, Read fails with errNothing. Only the
+	// reader touches it, and got, which counts the bytes read while ask stands.
+	ask func() bool
+	got int
+
+	// held, while not nil, keeps what is written: it goes out by release.
+	held *[]byte
 
 	in, out transfer
 }
@@ -39,16 +46,26 @@ func newRawConn(c *net.TCPConn) (*rawConn, error) {
 
 // Read reads for TLS.
 func (r *rawConn) Read(p []byte) (n int, err error) {
-	if direct || r.probing {
+	switch {
+	case direct:
 		n, err = r.receive(p)
-	} else {
+	case r.asks():
 		n, err = r.TCPConn.Read(p)
+	default:
+		err = errNothing
 	}
 	r.ended = err == io.EOF
-	if r.probing {
+	if r.ask != nil {
 		r.got += n
 	}
 	return n, err
+}
+
+// asks calls ask, if it stands.
+func (r *rawConn) asks() bool {
+	ask := r.ask
+	r.ask = nil
+	return ask == nil || ask()
 }
 
 // receive reads by a system call of its own.
@@ -75,11 +92,35 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 		return true
 	}
 	t.err = errNothing
-	return r.probing
+	return !r.asks()
+}
+
+// hold keeps back what is written from now on.
+func (r *rawConn) hold() {
+	r.held = buffers.Get().(*[]byte)
+	*r.held = (*r.held)[:0]
+}
+
+// release ends that, and sends what was kept back unless it is to be forgotten.
+func (r *rawConn) release(send bool) (err error) {
+	b := r.held
+	r.held = nil
+	if send {
+		_, err = r.Write(*b)
+	}
+	if cap(*b) == bufferSize {
+		*b = (*b)[:bufferSize]
+		buffers.Put(b)
+	}
+	return err
 }
 
 // Write writes all of p for TLS.
 func (r *rawConn) Write(p []byte) (int, error) {
+	if r.held != nil {
+		*r.held = append(*r.held, p...)
+		return len(p), nil
+	}
 	if !direct {
 		return r.TCPConn.Write(p)
 	}
@@ -106,8 +147,8 @@ func (r *rawConn) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// errNothing says that nothing is there to be read now. TLS takes it for an error
-// that passes, as it is a temporary net.Error.
+// errNothing says that nothing is there to be read. TLS takes it for an error that
+// passes, as it is a temporary net.Error.
 var errNothing net.Error = nothing{}
 
 type nothing struct{}

@@ -7,11 +7,13 @@ import (
 	"unsafe"
 )
 
-// direct: Read and Write call the kernel without telling Go's scheduler, which may be
-// as these descriptors never block. Told of calls of more than 20 µs, as a write over
-// TCP often is one, the scheduler hands the processor to another thread and looks every
-// 20 µs for the next: that took a fifth of the processor time of a small request.
+// direct: Read and Write make their system calls themselves.
 const direct = true
+
+// The calls are made without telling Go's scheduler, which may be as these descriptors
+// never block. Told of calls of more than 20 µs, as a write over TCP often is one, the
+// scheduler hands the processor to another thread and looks every 20 µs for the next:
+// that took a fifth of the processor time of a small request.
 
 // readNow reads from a descriptor that does not block.
 func readNow(fd uintptr, p []byte) (int, error) { return call(syscall.SYS_RECVFROM, fd, p, 0) }

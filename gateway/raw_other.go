@@ -4,9 +4,9 @@ package gateway
 
 import "syscall"
 
+// direct: the descriptors are none that could be read without waiting.
 const direct = false
 
-// readNow cannot tell; what stands on the connection shows when it is read.
 func readNow(uintptr, []byte) (int, error) { return 0, syscall.EAGAIN }
 
 func writeNow(uintptr, []byte) (int, error) { return 0, syscall.EAGAIN }

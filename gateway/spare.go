@@ -33,17 +33,14 @@ func (g *Gateway) takeSpare(r *route) *upstream {
 	defer s.mu.Unlock()
 	s.wanted = g.janitor.clock()
 	defer g.makeSpares(r)
-	for len(s.ready) > 0 {
-		last := len(s.ready) - 1
-		u := s.ready[last].upstream
-		s.ready = s.ready[:last]
-		if u.alive() {
-			g.metrics.spares.Add(1)
-			return u
-		}
-		u.raw.Close()
+	if len(s.ready) == 0 {
+		return nil
 	}
-	return nil
+	last := len(s.ready) - 1
+	u := s.ready[last].upstream
+	s.ready = s.ready[:last]
+	g.metrics.spares.Add(1)
+	return u
 }
 
 // makeSpares begins what is missing; with the lock held.

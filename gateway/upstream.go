@@ -33,54 +33,70 @@ func upstreamTLS(c *tls.Config, name string) *tls.Config {
 	return c
 }
 
-// alive reports whether a connection that lay idle can take a request: open, and
-// nothing unasked stands on it. What a next hop sends without being asked would be
-// taken for the answer to the next request.
-func (u *upstream) alive() bool {
-	u.raw.probing, u.raw.got = true, 0
-	defer func() { u.raw.probing = false }()
-	var b [1]byte
-	n, err := u.tls.Read(b[:])
-	if n > 0 || !errors.Is(err, errNothing) {
-		return false
-	}
-	return u.raw.got == 0 || !u.used // an unused one may hold session tickets
-}
-
 // closed reports whether err, of a read, is the next hop's word that no more comes:
 // close_notify (RFC 9112, 9.8). TLS also calls it the end when the stream ends between
 // two records, which anyone on the way can bring about.
 func (u *upstream) closed(err error) bool { return errors.Is(err, io.EOF) && !u.raw.ended }
 
-// upstreamFor returns the client's connection for the route, a new one if need be.
-// One that is found closed had sent nothing of this request, so that a new one is no
-// second attempt.
-func (c *client) upstreamFor(r *route) (*upstream, *fault) {
-	c.forget()
-	for i, u := range c.ups {
-		if u.route != r {
-			continue
-		}
-		if u.alive() {
+// sources are where a request's upstream comes from, in order: each may have none. The
+// first is taken that is open and on which nothing unasked stands, as that would be
+// taken for the answer. Nothing has been sent on the others, so that this is no second
+// attempt.
+var sources = [...]func(*exchange) (*upstream, *fault){(*exchange).kept, (*exchange).spare, (*exchange).fresh}
+
+// kept is the client's connection for the route.
+func (x *exchange) kept() (*upstream, *fault) {
+	x.forget()
+	for _, u := range x.ups {
+		if u.route == x.way.route {
 			return u, nil
 		}
-		u.raw.Close()
-		c.ups = append(c.ups[:i], c.ups[i+1:]...)
-		break
 	}
-	u := c.g.takeSpare(r)
-	if u == nil {
-		var f *fault
-		if u, f = c.dial(r); f != nil {
-			return nil, f
-		}
+	return nil, nil
+}
+
+// spare is one that stood ready.
+func (x *exchange) spare() (*upstream, *fault) {
+	u := x.g.takeSpare(x.way.route)
+	if u != nil {
+		x.ups = append(x.ups, u)
 	}
-	c.ups = append(c.ups, u)
 	return u, nil
 }
 
-// dial makes a connection in a goroutine of its own, whose stack a handshake makes
-// large: this one's would stay so for as long as the client does.
+// fresh is a new one.
+func (x *exchange) fresh() (*upstream, *fault) {
+	u, f := x.dial(x.way.route)
+	if f == nil {
+		x.ups = append(x.ups, u)
+	}
+	return u, f
+}
+
+// askOn sends the request on u, unless something stands there to be read or it has been
+// closed, and waits for the beginning of the answer. The one look at u that finds
+// nothing shows that it is silent and begins the wait; so the request, ready encrypted,
+// goes out between the two (see send).
+func (x *exchange) askOn(u *upstream) bool {
+	x.up = u
+	u.raw.hold()
+	if _, err := u.tls.Write(x.outgoing()); err == nil {
+		u.raw.got, u.raw.ask = 0, x.sender
+		n, _ := u.tls.Read(x.answers.room(wire.MaxResponseHead)) // an error shows again at the next
+		x.answers.w += n
+		u.raw.ask = nil
+	}
+	if !x.asked {
+		u.raw.release(false)
+		x.answers.release()
+		x.drop(u, true)
+		x.up = nil
+	}
+	return x.asked
+}
+
+// dial makes a connection for the client, in a goroutine of its own, whose stack a
+// handshake makes large: this one's would stay so for as long as the client does.
 func (c *client) dial(r *route) (u *upstream, f *fault) {
 	done := make(chan struct{})
 	go func() {
