@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,7 +15,7 @@ import (
 )
 
 // capabilityDate is when what the statement says last changed in kind.
-const capabilityDate = "2026-11-01"
+const capabilityDate = "2026-11-22"
 
 // capabilityStatement says what the service does, from the routes and search
 // parameters that it has.
@@ -66,7 +67,9 @@ func (s *service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 	for _, typ := range search.Types() {
 		rest.Resource = append(rest.Resource, s.capabilityResource(c, typ))
 	}
-	rest.Compartment = []string{"http://hl7.org/fhir/CompartmentDefinition/patient"}
+	for _, of := range search.Compartments() {
+		rest.Compartment = append(rest.Compartment, "http://hl7.org/fhir/CompartmentDefinition/"+strings.ToLower(of[:1])+of[1:])
+	}
 	return rest
 }
 
@@ -76,7 +79,7 @@ const oauthURIs = "http://fhir-registry.smarthealthit.org/StructureDefinition/oa
 // caller gave.
 func (s *service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 	sec := &fhir.CapabilityStatementRestSecurity{
-		Cors: ptr(false),
+		Cors: ptr(len(s.Origins) > 0),
 		Service: []fhir.CodeableConcept{{Coding: []fhir.Coding{{
 			System: ptr("http://fhir.udap.org/CodeSystem/capability-rest-security-service"), Code: ptr("UDAP")}},
 			Text: ptr("OAuth 2 with clients registered and authenticated by UDAP")}},

@@ -54,7 +54,7 @@ func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Per
 		if g.Patient == "" || typ == "Group" { // a Group tells who else is in it
 			return nil, false
 		}
-		in, ok := search.InCompartment(typ, g.Patient)
+		in, ok := search.InCompartment("Patient", g.Patient, typ)
 		if ok {
 			all = append(all, in)
 		} else if !shared[typ] || p&^(scope.Read|scope.Search) != 0 {

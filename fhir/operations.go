@@ -176,7 +176,7 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	f.Search = f.Read
 	var docs []uint64
 	for _, typ := range search.Types() {
-		in, ok := search.InCompartment(typ, patient.ID)
+		in, ok := search.InCompartment("Patient", patient.ID, typ)
 		if !ok || typ == "Patient" || typ == "AuditEvent" || s.filter(r, typ, scope.Read).Empty() {
 			continue
 		}

@@ -27,21 +27,22 @@ func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
 	return s.searchAt(sn, r, lookup{types: types})
 }
 
-// searchCompartment answers GET [base]/Patient/id/Type?...
+// searchCompartment answers GET [base]/Patient/id/Type?..., and the same of
+// other compartments. Whoever asks must be allowed to read what it is of.
 func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) {
-	typ := r.path[2]
-	if r.path[0] != "Patient" {
-		return nil, fail(http.StatusNotFound, "not-supported", "The server has compartments of Patient only.")
+	of, id, typ := r.path[0], r.path[1], r.path[2]
+	if !slices.Contains(search.Compartments(), of) {
+		return nil, fail(http.StatusNotFound, "not-supported", "There are compartments of "+strings.Join(search.Compartments(), ", ")+" only.")
 	}
 	if _, err := s.need(r, typ, scope.Search); err != nil {
 		return nil, err
 	}
-	if _, err := s.allowed(sn, r, "Patient", r.path[1], scope.Read); err != nil {
+	if _, err := s.allowed(sn, r, of, id, scope.Read); err != nil {
 		return nil, err
 	}
-	in, ok := search.InCompartment(typ, r.path[1])
+	in, ok := search.InCompartment(of, id, typ)
 	if !ok {
-		return nil, fail(http.StatusNotFound, "not-supported", typ+" is in no patient's compartment.")
+		return nil, fail(http.StatusNotFound, "not-supported", typ+" is in no compartment of "+of+".")
 	}
 	return s.searchAt(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}, also: []search.Clause{in}})
 }

@@ -60,16 +60,17 @@ func (x *Extractor) Plain(typ, name, value string) (Clause, error) {
 	return c, err
 }
 
-// InCompartment is the clause of belonging to a patient's compartment (R4
-// CompartmentDefinition patient); false when resources of typ never do.
-func InCompartment(typ, patient string) (Clause, bool) {
-	if typ == "Patient" {
-		return Clause{byID: true, ids: []string{patient}}, true
+// InCompartment is the clause by which a resource of typ belongs to a patient's,
+// an encounter's, ... compartment (R4 compartmentdefinition.html): it is that
+// one, or refers to it. False when resources of typ never do.
+func InCompartment(of, id, typ string) (Clause, bool) {
+	if typ == of {
+		return Clause{byID: true, ids: []string{id}}, true
 	}
 	var c Clause
-	for _, code := range Compartment(typ) {
+	for _, code := range tables().compartment[of][typ] {
 		if p := Lookup(typ, code); p != nil {
-			c.probes = append(c.probes, p.exactly(patient, sep, "Patient"))
+			c.probes = append(c.probes, p.exactly(id, sep, of))
 		}
 	}
 	return c, len(c.probes) > 0
@@ -78,7 +79,7 @@ func InCompartment(typ, patient string) (Clause, bool) {
 // Patients calls f with the id of each patient in whose compartment a resource
 // is, by its terms; the same id may come twice.
 func Patients(typ string, t Terms, f func(id string)) {
-	for _, code := range Compartment(typ) {
+	for _, code := range tables().compartment["Patient"][typ] {
 		p := Lookup(typ, code)
 		if p == nil {
 			continue

@@ -7,6 +7,8 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -52,14 +54,14 @@ type table struct {
 	types       []string
 	params      map[string]map[string]*Param
 	byID        []*Param
-	compartment map[string][]string
+	compartment map[string]map[string][]string // by type of the compartment, then type
 	version     uint64
 }
 
 var tables = sync.OnceValue(load)
 
 func load() *table {
-	t := &table{params: map[string]map[string]*Param{}, compartment: map[string][]string{}}
+	t := &table{params: map[string]map[string]*Param{}, compartment: map[string]map[string][]string{}}
 	common := t.readParams(paramsText)
 	common = append(common, t.readParams(usCoreText)...)
 	sort.Strings(t.types)
@@ -73,8 +75,11 @@ func load() *table {
 	}
 	t.number()
 	for _, line := range lines(compartmentText) {
-		typ, codes, _ := strings.Cut(line, "\t")
-		t.compartment[typ] = strings.Split(codes, ",")
+		f := strings.Split(line, "\t")
+		if t.compartment[f[0]] == nil {
+			t.compartment[f[0]] = map[string][]string{}
+		}
+		t.compartment[f[0]][f[1]] = strings.Split(f[2], ",")
 	}
 	h := fnv.New64a()
 	h.Write([]byte(paramsText + usCoreText + extractVersion))
@@ -172,9 +177,9 @@ func Params(typ string) []*Param {
 // Lookup gives the parameter of that code, or nil.
 func Lookup(typ, code string) *Param { return tables().params[typ][code] }
 
-// Compartment gives the codes of the parameters by which a resource of typ
-// belongs to a patient's compartment; nil when the type is in none.
-func Compartment(typ string) []string { return tables().compartment[typ] }
+// Compartments gives the types that compartments are of (Patient, Encounter,
+// ...), in order.
+func Compartments() []string { return slices.Sorted(maps.Keys(tables().compartment)) }
 
 // key starts every term of the parameter.
 func (p *Param) key() []byte { return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id) }

@@ -29,7 +29,7 @@ func load(packed []byte) (*Table, error) {
 		return nil, err
 	}
 	l := loader{t: &Table{
-		Compartment: map[string][]string{}, types: map[string]*Type{},
+		Compartments: map[string]map[string][]string{}, types: map[string]*Type{},
 		sets: map[string]*CodeSet{}, byType: map[string][]*Param{},
 	}}
 	lines := bufio.NewScanner(z)
@@ -51,7 +51,7 @@ type loader struct {
 }
 
 // fields is how many each kind of line has.
-var fields = map[string]int{"origin": 2, "type": 3, "": 7, "codes": 4, "param": 8, "compartment": 3}
+var fields = map[string]int{"origin": 2, "type": 3, "": 7, "codes": 4, "param": 8, "compartment": 4}
 
 func (l *loader) line(f []string) error {
 	if len(f) != fields[f[0]] {
@@ -71,7 +71,10 @@ func (l *loader) line(f []string) error {
 	case "param":
 		l.param(f[1:])
 	case "compartment":
-		l.t.Compartment[f[1]] = list(f[2])
+		if l.t.Compartments[f[1]] == nil {
+			l.t.Compartments[f[1]] = map[string][]string{}
+		}
+		l.t.Compartments[f[1]][f[2]] = list(f[3])
 	}
 	return nil
 }

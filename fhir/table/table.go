@@ -1,6 +1,6 @@
 // Package table holds the definitions of FHIR R4 (4.0.1) as data: every type
 // with its elements, the codes of required bindings, every search parameter,
-// and the patient compartment. HL7 publishes them under CC0; the checked-in
+// and the compartments. HL7 publishes them under CC0; the checked-in
 // file r4.txt.gz is made from the npm package that its first line names, by
 // "go generate". What is got from here is shared and must not be changed.
 package table
@@ -20,13 +20,13 @@ var R4 = sync.OnceValue(func() *Table { return mustLoad(packed) })
 
 // Table is all definitions of one FHIR version.
 type Table struct {
-	Origin      string              // where the definitions come from
-	Params      []*Param            // every search parameter, in HL7's order
-	Compartment map[string][]string // by resource type, the parameters that place a resource with a patient
-	types       map[string]*Type
-	sets        map[string]*CodeSet
-	byType      map[string][]*Param
-	resources   []string
+	Origin       string                         // where the definitions come from
+	Params       []*Param                       // every search parameter, in HL7's order
+	Compartments map[string]map[string][]string // by type of the compartment (Patient, ...) and resource type, the parameters that place a resource there
+	types        map[string]*Type
+	sets         map[string]*CodeSet
+	byType       map[string][]*Param
+	resources    []string
 }
 
 // Type gives a type by its name ("Patient", "HumanName") or a backbone

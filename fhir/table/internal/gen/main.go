@@ -62,7 +62,7 @@ func compile(dir string) ([]byte, error) {
 	var d definitions
 	for file, into := range map[string]any{
 		"profiles-types.json": &d.types, "profiles-resources.json": &d.resources, "search-parameters.json": &d.params,
-		"valuesets.json": &d.valueSets, "v3-codesystems.json": &d.v3, "compartmentdefinition-patient.json": &d.compartment,
+		"valuesets.json": &d.valueSets, "v3-codesystems.json": &d.v3, "compartmentdefinition-patient.json": &d.patients,
 	} {
 		data, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
@@ -72,12 +72,21 @@ func compile(dir string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	data, err := os.ReadFile(filepath.Join(dir, "profiles-resources.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &d.others)
+	}
+	if err != nil {
+		return nil, err
+	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "origin\tHL7 FHIR R4 4.0.1 (CC0) from npm %s\n", origin)
 	d.writeTypes(&out)
 	d.writeCodes(&out)
 	d.writeParams(&out)
-	d.writeCompartment(&out)
+	if err := d.writeCompartments(&out); err != nil {
+		return nil, err
+	}
 	return out.Bytes(), nil
 }
 
