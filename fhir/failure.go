@@ -29,6 +29,7 @@ type failure struct {
 	www    string // WWW-Authenticate
 	allow  string // Allow
 	retry  int    // Retry-After, seconds
+	trace  string // Trace-Id
 	cause  error  // for the log
 }
 

@@ -101,10 +101,14 @@ func denied(d *Denial) *failure {
 		code = "login"
 	}
 	f := fail(d.Status, code, d.Text)
-	if d.Status < 400 || d.Status > 499 {
+	f.www, f.trace = d.WWWAuthenticate, d.Trace
+	switch {
+	case d.Status == http.StatusServiceUnavailable:
+		f.retry = 5
+		return f
+	case d.Status < 400 || d.Status > 499:
 		f.status = http.StatusUnauthorized
 	}
-	f.www = d.WWWAuthenticate
 	if f.status == http.StatusUnauthorized && f.www == "" {
 		f.www = "Bearer"
 	}

@@ -63,6 +63,9 @@ func (f *failure) response() *response {
 	if f.retry > 0 {
 		resp.header.Set("Retry-After", strconv.Itoa(f.retry))
 	}
+	if f.trace != "" {
+		resp.header.Set("Trace-Id", f.trace)
+	}
 	return resp
 }
 

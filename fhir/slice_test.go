@@ -65,6 +65,9 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	if !ok || len(values) > 1 || text == "bad" {
 		return nil, &fhir.Denial{Status: 401, WWWAuthenticate: `Bearer error="invalid_token"`, Code: "login", Text: "Bad token."}
 	}
+	if text == "down" {
+		return nil, &fhir.Denial{Status: 503, Code: "transient", Text: "Later.", Trace: "t1"}
+	}
 	parts := strings.Split(text, "; ")
 	g := &fhir.Grant{Client: "c1", TokenID: "t1", Expires: time.Now().Add(time.Hour)}
 	g.Scopes, _ = scope.ParseSet(strings.Fields(parts[0]))
@@ -312,6 +315,24 @@ func TestRefusals(t *testing.T) {
 				t.Error("405 without Allow")
 			}
 		})
+	}
+}
+
+// A token that could not be looked up is nobody's fault but the server's: no
+// challenge, and a time to try again.
+func TestTokenCannotBeLookedUp(t *testing.T) {
+	w := newWorld(t, 1)
+	rec := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", publicBase+"/Patient", nil)
+	r.Header.Set("Authorization", "Bearer down")
+	w.h.ServeHTTP(rec, r)
+	for name, want := range map[string]string{"Retry-After": "5", "Www-Authenticate": "", "Trace-Id": "t1", "Cache-Control": "no-store"} {
+		if got := rec.Header().Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), `"transient"`) {
+		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 
@@ -10,7 +9,6 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
 )
 
 // authorize makes the authorization server.
@@ -99,22 +97,9 @@ func enforceable(resourceType, param string) bool {
 	return search.Lookup(resourceType, param) != nil && err == nil
 }
 
-// bearer tells the FHIR service what a request's token allows (RFC 6750 2.1:
-// in the Authorization header, once).
+// bearer tells the FHIR service what a request's token allows.
 func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
-	values := r.Header.Values("Authorization")
-	if len(values) == 0 {
-		// RFC 6750 3.1: whoever sent no credentials gets no error code.
-		return nil, &fhir.Denial{Status: http.StatusUnauthorized, WWWAuthenticate: "Bearer", Code: "login", Text: "An access token is needed, in the Authorization header."}
-	}
-	if len(values) > 1 {
-		return nil, invalidRequest("More than one Authorization header.")
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return nil, invalidToken("The Authorization header does not have the scheme Bearer.")
-	}
-	access, err := s.oauth.Bearer(r.Context(), strings.TrimLeft(token, " "))
+	access, err := s.oauth.BearerHeader(r.Context(), r.Header.Values("Authorization"))
 	if err != nil {
 		return nil, s.denial(err)
 	}
@@ -123,23 +108,19 @@ func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	}, nil
 }
 
-func invalidRequest(text string) *fhir.Denial {
-	return &fhir.Denial{Status: http.StatusBadRequest, WWWAuthenticate: `Bearer error="invalid_request"`, Code: "login", Text: text}
-}
-
-func invalidToken(text string) *fhir.Denial {
-	return &fhir.Denial{Status: http.StatusUnauthorized, WWWAuthenticate: `Bearer error="invalid_token"`, Code: "login", Text: text}
-}
-
-// denial says why a token allows nothing.
+// denial says why a request is allowed nothing. When the token could not be
+// looked up, that is no claim about the token.
 func (s *Server) denial(err error) *fhir.Denial {
-	var e *udap.Error
-	if !errors.As(err, &e) || e.Code != udap.InvalidToken {
-		s.deps.Log.Error("a token could not be looked up", "cause", errors.Unwrap(err))
-		return &fhir.Denial{Status: http.StatusUnauthorized, WWWAuthenticate: "Bearer", Code: "transient", Text: "The token could not be looked up; try again later."}
+	r := oauth.RefusalOf(err)
+	d := &fhir.Denial{Status: r.Status, WWWAuthenticate: r.Challenge, Trace: r.Trace, Code: "login"}
+	switch {
+	case r.Status >= 500:
+		s.deps.Log.Error("a token could not be looked up", "trace", r.Trace, "cause", r.Of.Err)
+		d.Status, d.Code, d.Text = http.StatusServiceUnavailable, "transient", "The token could not be looked up; try again later."
+	case s.cfg.Explain == "client":
+		d.Text = r.Of.Check + ": " + r.Of.Detail + "."
+	default:
+		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer."
 	}
-	if s.cfg.Explain == "client" {
-		return invalidToken("The access token is not valid: " + e.Detail + ".")
-	}
-	return invalidToken("The access token is not valid.")
+	return d
 }

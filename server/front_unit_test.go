@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/server/audit"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
 )
 
@@ -166,5 +168,31 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 	}
 	if !audit.Authenticated(tr) {
 		t.Error("both proofs do not authenticate")
+	}
+}
+
+// A look-up that failed is the server's fault and makes no claim about the
+// token; what is wrong with a token is told in full to whoever may know.
+func TestDenials(t *testing.T) {
+	bad := &oauth.Refusal{Of: &udap.Error{Code: udap.InvalidToken, Check: "bearer.token", Detail: "why"}, Status: 401, Challenge: "Bearer x", Trace: "t1"}
+	down := &oauth.Refusal{Of: &udap.Error{Code: udap.TemporarilyUnavailable, Check: "server.store", Detail: "why", Err: io.ErrUnexpectedEOF}, Status: 503, Trace: "t2"}
+	for _, c := range []struct {
+		name, explain string
+		err           error
+		want          fhir.Denial
+	}{
+		{"bad token", "", bad, fhir.Denial{Status: 401, WWWAuthenticate: "Bearer x", Trace: "t1", Code: "login", Text: "A valid access token is needed, in one Authorization header of the scheme Bearer."}},
+		{"bad token, told", "client", bad, fhir.Denial{Status: 401, WWWAuthenticate: "Bearer x", Trace: "t1", Code: "login", Text: "bearer.token: why."}},
+		{"no look-up", "client", down, fhir.Denial{Status: 503, Trace: "t2", Code: "transient", Text: "The token could not be looked up; try again later."}},
+		{"a fault of ours", "client", io.ErrUnexpectedEOF, fhir.Denial{Status: 503, Code: "transient", Text: "The token could not be looked up; try again later."}},
+	} {
+		var log bytes.Buffer
+		s := &Server{cfg: Config{Explain: c.explain}, deps: Deps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+		if got := s.denial(c.err); *got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, *got, c.want)
+		}
+		if logged := strings.Contains(log.String(), io.ErrUnexpectedEOF.Error()); logged != (c.want.Status == 503) {
+			t.Errorf("%s: log %q", c.name, log.String())
+		}
 	}
 }

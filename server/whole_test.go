@@ -52,8 +52,9 @@ func TestBearerHeader(t *testing.T) {
 		{"bearer", []string{"Authorization", "Bearer " + good}, patients, 200, ""},
 		{"lower case", []string{"Authorization", "bearer " + good}, patients, 200, ""},
 		{"none", nil, patients, 401, "Bearer"},
-		{"basic", []string{"Authorization", "Basic eDp5"}, patients, 401, `Bearer error="invalid_token"`},
-		{"no scheme", []string{"Authorization", good}, patients, 401, `Bearer error="invalid_token"`},
+		{"basic", []string{"Authorization", "Basic eDp5"}, patients, 401, "Bearer"}, // RFC 6750 3.1: no token was sent
+		{"DPoP", []string{"Authorization", "DPoP " + good}, patients, 401, "Bearer"},
+		{"no scheme", []string{"Authorization", good}, patients, 401, "Bearer"},
 		{"cut short", []string{"Authorization", "Bearer " + good[:len(good)-1]}, patients, 401, `Bearer error="invalid_token"`},
 		{"changed", []string{"Authorization", "Bearer " + flip(good)}, patients, 401, `Bearer error="invalid_token"`},
 		{"empty", []string{"Authorization", "Bearer "}, patients, 401, `Bearer error="invalid_token"`},
@@ -69,6 +70,9 @@ func TestBearerHeader(t *testing.T) {
 		res, body := d.Get(c.target, c.header...)
 		if res.StatusCode != c.want || res.Header.Get("WWW-Authenticate") != c.challenge {
 			t.Errorf("%s: %d %q, want %d %q\n%s", c.name, res.StatusCode, res.Header.Get("WWW-Authenticate"), c.want, c.challenge, body)
+		}
+		if trace := res.Header.Get("Trace-Id"); c.want == 401 && !strings.Contains(d.Log.String(), "trace="+trace+" action=bearer") {
+			t.Errorf("%s: no decision in the log with the trace %q", c.name, trace)
 		}
 		if c.want >= 400 && strings.Contains(body, good[:20]) {
 			t.Errorf("%s: the answer quotes the token", c.name)

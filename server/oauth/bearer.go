@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,22 +30,57 @@ type Access struct {
 // ID names a token in records: the start of its hash.
 func (t *Token) ID() string { return hex.EncodeToString(t.Hash[:8]) }
 
-// Bearer finds out what an access token allows. It returns an error with the
+// BearerHeader finds out what a request for data may do, from its Authorization
+// headers: the token stands in one of them, once (RFC 6750 2.1). A refusal is a
+// *Refusal whose trace has been recorded.
+func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, error) {
+	f := udap.Finding{Expected: "one Authorization header: Bearer and an access token"}
+	switch {
+	case len(values) == 0:
+		f.Found = "none"
+	case len(values) > 1:
+		f.Found = fmt.Sprintf("%d Authorization headers", len(values))
+		return nil, s.refuseBearer(checkBearerHeader, udap.InvalidRequest, f, `Bearer error="invalid_request"`)
+	default:
+		scheme, token, _ := strings.Cut(values[0], " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			return s.Bearer(ctx, strings.TrimLeft(token, " "))
+		}
+		f.Found = "another scheme"
+	}
+	// RFC 6750 3.1: whoever sent no token gets no error code.
+	return nil, s.refuseBearer(checkBearerHeader, udap.InvalidToken, f, "Bearer")
+}
+
+// Bearer finds out what an access token allows. It returns a *Refusal with the
 // code invalid_token when the token is none of ours, over, revoked, or its
-// client's registration has gone or lost rights.
+// client's registration has gone or lost rights, and with
+// temporarily_unavailable when that cannot be found out.
 func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
 	t, why, err := s.live(ctx, text, s.cfg.Now())
 	if err != nil {
-		return nil, &udap.Error{Code: udap.TemporarilyUnavailable, Check: checkStore.Name, Detail: "the server could not read what it must", Err: err}
+		f := udap.Finding{Found: "the server could not read what it must", Remedy: "try again later", Err: err}
+		return nil, s.refuseBearer(checkStore, udap.TemporarilyUnavailable, f, "")
 	}
 	if t == nil {
-		return nil, &udap.Error{Code: udap.InvalidToken, Check: checkBearer.Name, Detail: "expected a valid access token; found " + why}
+		f := udap.Finding{Expected: "a valid access token", Found: why}
+		return nil, s.refuseBearer(checkBearer, udap.InvalidToken, f, `Bearer error="invalid_token"`)
 	}
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
 		TokenID: t.ID(), ClientID: t.ClientID, Community: t.Community, Client: t.Client, Scope: t.Scope, Scopes: set,
 		Purposes: t.Purposes, Extensions: t.Extensions, Issued: t.Issued, Expires: t.Expires,
 	}, nil
+}
+
+// refuseBearer refuses a request for data. Only refusals leave a trace: what is
+// allowed stands in the FHIR service's own record.
+func (s *Service) refuseBearer(c udap.Check, code udap.Code, f udap.Finding, challenge string) *Refusal {
+	tr := udap.NewTrace("bearer", s.cfg.Now())
+	r := RefusalOf(tr.Refuse(c, code, f))
+	r.Challenge, r.Trace = challenge, tr.ID
+	s.record(tr)
+	return r
 }
 
 // live returns a token that is good now, or says why it is not.

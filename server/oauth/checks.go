@@ -42,15 +42,16 @@ var (
 
 // The checks of the token endpoint, and of those who use tokens.
 var (
-	checkGrantType  = check("token.grant_type", "grant_type is one that this server knows", "S1-165 S1-182 S1-183")
-	checkGrant      = check("token.grant", "The client is registered for the grant, and the grant works here", "S1-182")
-	checkResources  = check("token.resources", "No resources claim, which this server does not support (UDAP client authorization grants 6.7)", "S1-182")
-	checkExtension  = check("token.extension", "Extension objects that mean nothing here are ignored, and that is said", "S1-182")
-	checkScope      = check("token.scope", "At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-182 S2-14 S2-15 S2-16")
-	checkIssued     = check("token.issued", "The token is stored, with what it allows, to when and in whose context", "S1-184 S2-22")
-	checkToken      = check("introspect.token", "The token is this client's and good", "")
-	checkBearer     = check("bearer.token", "The access token is known, not expired, and its client still registered", "")
-	checkTokenParam = check("introspect.parameter", "The parameter token is there", "")
+	checkGrantType    = check("token.grant_type", "grant_type is one that this server knows", "S1-165 S1-182 S1-183")
+	checkGrant        = check("token.grant", "The client is registered for the grant, and the grant works here", "S1-182")
+	checkResources    = check("token.resources", "No resources claim, which this server does not support (UDAP client authorization grants 6.7)", "S1-182")
+	checkExtension    = check("token.extension", "Extension objects that mean nothing here are ignored, and that is said", "S1-182")
+	checkScope        = check("token.scope", "At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-182 S2-14 S2-15 S2-16")
+	checkIssued       = check("token.issued", "The token is stored, with what it allows, to when and in whose context", "S1-184 S2-22")
+	checkToken        = check("introspect.token", "The token is this client's and good", "")
+	checkBearerHeader = check("bearer.header", "The access token stands in one Authorization header of the scheme Bearer", "")
+	checkBearer       = check("bearer.token", "The access token is known, not expired, and its client still registered", "")
+	checkTokenParam   = check("introspect.parameter", "The parameter token is there", "")
 )
 
 // Checks lists every check of this package.
@@ -60,7 +61,7 @@ func Checks() []udap.Check {
 		[]udap.Check{checkRegisterBody, checkRegisterUDAP, checkRegisterGrants, checkRegisterScope,
 			checkRegisterJTI, checkRegisterCancel, checkRegistered, checkRenewed},
 		[]udap.Check{checkAuthorization, checkSecret, checkClientUDAP, checkAssertionType, checkAssertion, checkClientJTI},
-		[]udap.Check{checkGrantType, checkGrant, checkResources, checkExtension, checkScope, checkIssued, checkToken, checkBearer, checkTokenParam},
+		[]udap.Check{checkGrantType, checkGrant, checkResources, checkExtension, checkScope, checkIssued, checkToken, checkBearerHeader, checkBearer, checkTokenParam},
 		metadataChecks(),
 	)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/udaptest"
 )
@@ -176,5 +177,25 @@ func TestBearerRefuses(t *testing.T) {
 		if access != nil || err == nil || !errors.As(err, &e) || e.Code != udap.InvalidToken {
 			t.Errorf("%.30q: %+v, %v", text, access, err)
 		}
+	}
+}
+
+// A token that cannot be looked up is not called bad: the server says that it
+// is at fault, and the trace says why.
+func TestBearerWithoutStore(t *testing.T) {
+	r, c, id := clientRig(t)
+	token := r.issued(c, id)
+	if _, err := r.svc.BearerHeader(t.Context(), []string{"Bearer " + token}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.start()
+	_, err := r.svc.BearerHeader(t.Context(), []string{"Bearer " + token})
+	got := oauth.RefusalOf(err)
+	tr := r.lastTrace()
+	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil || got.Trace != tr.ID || tr.Code != udap.TemporarilyUnavailable {
+		t.Errorf("%+v, trace %+v", got, tr)
 	}
 }

@@ -69,7 +69,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (documen
 		}
 		switch {
 		case err != nil:
-			s.writeRefusal(w, refusalOf(err), tr)
+			s.writeRefusal(w, RefusalOf(err), tr)
 		case d.body == nil:
 			w.WriteHeader(http.StatusNoContent)
 		default:

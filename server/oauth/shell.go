@@ -56,7 +56,7 @@ func (s *Service) handler(e endpoint) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		status, body, err := s.answer(e, w, r, tr)
 		if err != nil {
-			s.writeRefusal(w, refusalOf(err), tr)
+			s.writeRefusal(w, RefusalOf(err), tr)
 			return
 		}
 		writeJSON(w, status, body)

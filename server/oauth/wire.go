@@ -48,15 +48,16 @@ type Refusal struct {
 	RetryAfter time.Duration // 0: no Retry-After
 	Challenge  string        // WWW-Authenticate; empty: none
 	Allow      string        // for 405
+	Trace      string        // id of its trace; empty where the shell that writes it has the trace
 }
 
 func (r *Refusal) Error() string { return r.Of.Error() }
 
 func (r *Refusal) Unwrap() error { return r.Of }
 
-// refusalOf brings any error into the form in which it is written. What is no
+// RefusalOf brings any error of a Service into the form in which it is written. What is no
 // refusal of ours is a fault of the server, of which the client learns nothing.
-func refusalOf(err error) *Refusal {
+func RefusalOf(err error) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {
 		return r
