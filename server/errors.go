@@ -10,15 +10,18 @@ import (
 // codes are the OAuth error and FHIR issue codes of the statuses that the
 // server itself answers. A status that is not in it is a 500.
 var codes = map[int]struct{ oauth, issue string }{
-	http.StatusBadRequest:            {"invalid_request", "invalid"},
-	http.StatusNotFound:              {"invalid_request", "not-found"},
-	http.StatusMethodNotAllowed:      {"invalid_request", "not-supported"},
-	http.StatusRequestEntityTooLarge: {"invalid_request", "too-long"},
-	http.StatusUnsupportedMediaType:  {"invalid_request", "not-supported"},
-	http.StatusMisdirectedRequest:    {"invalid_request", "not-found"},
-	http.StatusTooManyRequests:       {"temporarily_unavailable", "throttled"},
-	http.StatusInternalServerError:   {"server_error", "exception"},
-	http.StatusServiceUnavailable:    {"temporarily_unavailable", "transient"},
+	http.StatusBadRequest:                  {"invalid_request", "invalid"},
+	http.StatusNotFound:                    {"invalid_request", "not-found"},
+	http.StatusMethodNotAllowed:            {"invalid_request", "not-supported"},
+	http.StatusRequestEntityTooLarge:       {"invalid_request", "too-long"},
+	http.StatusUnsupportedMediaType:        {"invalid_request", "not-supported"},
+	http.StatusMisdirectedRequest:          {"invalid_request", "not-found"},
+	http.StatusExpectationFailed:           {"invalid_request", "not-supported"},
+	http.StatusTooManyRequests:             {"temporarily_unavailable", "throttled"},
+	http.StatusRequestHeaderFieldsTooLarge: {"invalid_request", "too-long"},
+	http.StatusHTTPVersionNotSupported:     {"invalid_request", "not-supported"},
+	http.StatusInternalServerError:         {"server_error", "exception"},
+	http.StatusServiceUnavailable:          {"temporarily_unavailable", "transient"},
 }
 
 // writeError answers as an authorization server does (RFC 6749 5.2).

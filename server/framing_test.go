@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,6 +107,43 @@ func TestAmbiguousFramingIsRefused(t *testing.T) {
 				t.Error("the connection was left open")
 			}
 		})
+	}
+}
+
+// What is refused before any handler sees it has a body, and leaves a trace
+// that the answer names, like every other refusal.
+func TestEarlyRefusalsLeaveTraces(t *testing.T) {
+	d := servertest.Start(t)
+	for name, c := range map[string]struct {
+		status int
+		text   string
+	}{
+		"two lengths":        {400, post("Content-Length: 3\r\nContent-Length: 3\r\n") + "abc"},
+		"two codings":        {400, post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n"},
+		"HTTP/1.0":           {505, "GET /acme/fhir/metadata HTTP/1.0\r\nHost: fhir.test\r\n\r\n"},
+		"a large head":       {431, "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nX: " + strings.Repeat("x", 1<<17) + "\r\n\r\n"},
+		"an expectation":     {417, post("Content-Length: 3\r\nExpect: the worst\r\n") + "abc"},
+		"and another":        {417, post("Content-Length: 3\r\nExpect: 100-continue\r\nExpect: x=y\r\n") + "abc"},
+		"a target of no URL": {400, "GET /acme/fhir/%zz HTTP/1.1\r\nHost: fhir.test\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(d.Raw(c.text, 10*time.Second))), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var body struct{ Error, Error_Description string }
+			if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error == "" || body.Error_Description == "" || strings.ContainsAny(body.Error_Description, `"\`) {
+				t.Errorf("body %+v, %v", body, err)
+			}
+			trace := res.Header.Get("Trace-Id")
+			if res.StatusCode != c.status || res.Header.Get("Cache-Control") != "no-store" || trace == "" || !strings.Contains(d.Log.String(), "trace="+trace+" action=request outcome="+body.Error) {
+				t.Errorf("%d, want %d; %v", res.StatusCode, c.status, res.Header)
+			}
+		})
+	}
+	text := d.Raw(post("Content-Length: 3\r\nConnection: close\r\nExpect: 100-Continue\r\n")+"abc", 10*time.Second)
+	if got := answers(t, text); len(got) != 2 || got[0] != 100 || got[1] != 400 {
+		t.Errorf("answers %v, want 100 and the endpoint's own 400", got)
 	}
 }
 

@@ -147,15 +147,20 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 // an OperationOutcome below a FHIR base, else an OAuth error.
 // Like every decision it leaves a trace.
 func (f *front) refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
-	tr := udap.NewTrace("request", f.now())
-	tr.Refuse(checkFront, udap.Code(codes[status].oauth), udap.Finding{Found: text})
-	f.record(tr)
-	w.Header().Set("Trace-Id", tr.ID)
+	w.Header().Set("Trace-Id", f.trace(status, text))
 	if f.belowFHIR(r) {
 		writeOutcome(w, r, status, text)
 		return
 	}
 	writeError(w, r, status, text)
+}
+
+// trace records a refusal of the server itself and returns the trace's id.
+func (f *front) trace(status int, text string) string {
+	tr := udap.NewTrace("request", f.now())
+	tr.Refuse(checkFront, udap.Code(codes[status].oauth), udap.Finding{Found: text})
+	f.record(tr)
+	return tr.ID
 }
 
 func (f *front) belowFHIR(r *http.Request) bool {

@@ -113,7 +113,7 @@ func TestForwardedMismatchIsNoted(t *testing.T) {
 
 // Every status that the server answers itself has codes.
 func TestEveryOwnStatusHasCodes(t *testing.T) {
-	for _, status := range []int{400, 404, 405, 413, 415, 421, 429, 500, 503} {
+	for _, status := range []int{400, 404, 405, 413, 415, 417, 421, 429, 431, 500, 503, 505} {
 		if c := codes[status]; c.oauth == "" || c.issue == "" {
 			t.Errorf("%d has no codes", status)
 		}

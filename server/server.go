@@ -255,13 +255,18 @@ func (s *Server) tap(l net.Listener) net.Listener {
 	return wire.NewListener(newLimitListener(l, s.cfg.Limits, fromGateway.has), c)
 }
 
-// refuseFraming answers a request that has no certain beginning and end: what
-// it was for is not known either, so the answer is the same everywhere.
+// refuseFraming answers a request that has no certain beginning and end, or
+// that net/http would refuse without a word. What it was for is not looked at,
+// so the answer is the same everywhere.
 func (s *Server) refuseFraming(e *wire.Error) []byte {
 	s.meter.framing.Inc()
-	body := fmt.Sprintf(`{"error":"invalid_request","error_description":%q}`, "The request cannot be framed without doubt: "+e.Reason+".")
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s",
-		e.Status, http.StatusText(e.Status), len(body), body)
+	text := e.Reason
+	if e.Status == http.StatusBadRequest {
+		text = "the request cannot be framed without doubt: " + text
+	}
+	body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, codes[e.Status].oauth, text)
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
+		e.Status, http.StatusText(e.Status), len(body), s.front.trace(e.Status, text), body)
 }
 
 func (s *Server) publicServer() *http.Server {

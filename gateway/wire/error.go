@@ -2,7 +2,7 @@ package wire
 
 // Error says why a message cannot be framed without doubt.
 type Error struct {
-	// Status answers a request that has this fault: 400, 421, 431 or 505.
+	// Status answers a request that has this fault: 400, 417, 421, 431 or 505.
 	Status int
 	// Reason is a fixed phrase; it never quotes the message.
 	Reason string
@@ -23,15 +23,17 @@ var (
 	errStartLine   = bad("the start line does not have three parts")
 	errMethod      = bad("the method is not a token")
 	errTarget      = bad("the request target has a character that none may have")
+	errTargetForm  = bad("the request target is no URL")
 	errVersion     = bad("the protocol version is not one of HTTP")
 	errOldVersion  = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
+	errExpect      = &Error{Status: 417, Reason: "no expectation but 100-continue is met here"}
 	errStatus      = bad("the status code is not three digits from 100 to 599")
 	errHosts       = bad("there is not exactly one Host")
 	errTwoHosts    = &Error{Status: 421, Reason: "the request target names another host than the Host field"}
 	errHost        = bad("the Host has a character that none may have")
 	errLength      = bad("the Content-Length is not one plain number")
 	errLengths     = bad("there is more than one Content-Length")
-	errCoding      = bad("the Transfer-Encoding is not exactly one \"chunked\"")
+	errCoding      = bad("the Transfer-Encoding is not exactly one chunked")
 	errBoth        = bad("both Content-Length and Transfer-Encoding are there")
 	errOldCoding   = bad("a Transfer-Encoding stands in an HTTP/1.0 message")
 	errLookalike   = bad("a field name resembles a framing field")

@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"bytes"
+	"net/url"
+)
+
 // guard holds the bytes of requests back until their framing has been judged, so
 // that a reader behind it never sees an ambiguous one. It keeps no buffer between
 // messages.
@@ -59,12 +64,30 @@ func (g *guard) judgeHead(b []byte) int {
 	if err == nil {
 		err = ParseRequest(b[:end], &r)
 	}
+	if err == nil {
+		err = r.unread()
+	}
 	if err != nil {
 		g.err = err
 		return 0
 	}
 	g.scan, g.body, g.inBody = Head{}, NewBody(r.Framing, r.Length), r.Framing != None
 	return end
+}
+
+// unread says why net/http would refuse a request that is framed well.
+func (r *Request) unread() error {
+	if r.Unread != nil || r.Target[0] == '/' && bytes.IndexByte(r.Target, '%') < 0 {
+		return r.Unread
+	}
+	target := string(r.Target)
+	if string(r.Method) == "CONNECT" && target[0] != '/' {
+		target = "http://" + target
+	}
+	if _, err := url.ParseRequestURI(target); err != nil {
+		return errTargetForm
+	}
+	return nil
 }
 
 func (g *guard) follow(p []byte) int {

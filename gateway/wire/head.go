@@ -66,6 +66,7 @@ type fields struct {
 	chunked                 bool // exactly "chunked", in lower case
 	chunkedAnyCase          bool
 	close, expect           bool
+	unread                  error // what net/http would refuse the request for
 }
 
 // span is a place in the head.
@@ -133,7 +134,11 @@ func (f *fields) note(head, name []byte, value span) error {
 		}
 	case 6:
 		if equalFold(name, "expect") {
-			f.expect = f.expect || equalFold(trim(value.in(head)), "100-continue")
+			f.expectation(trim(value.in(head)))
+		}
+	case 7:
+		if equalFold(name, "trailer") {
+			f.announced(value.in(head))
 		}
 	case 10:
 		if equalFold(name, "connection") {
@@ -175,6 +180,23 @@ func (f *fields) transferEncoding(head, name []byte, value span) error {
 	f.chunked = string(v) == "chunked"
 	f.chunkedAnyCase = equalFold(v, "chunked")
 	return nil
+}
+
+// expectation reads an Expect field (RFC 9110, 10.1.1).
+func (f *fields) expectation(v []byte) {
+	f.expect = f.expect || equalFold(v, "100-continue")
+	if len(v) > 0 && !equalFold(v, "100-continue") {
+		f.unread = errExpect
+	}
+}
+
+// announced reads a Trailer field: no trailer may frame the message (RFC 9110, 6.5.1).
+func (f *fields) announced(v []byte) {
+	for name := range bytes.SplitSeq(v, []byte{','}) {
+		if n := trim(name); equalFold(n, "transfer-encoding") || equalFold(n, "trailer") || equalFold(n, "content-length") {
+			f.unread = errTrailer
+		}
+	}
 }
 
 // connection reads the options of a Connection field (RFC 9110, 7.6.1).

@@ -15,6 +15,9 @@ type Request struct {
 	Close bool
 	// Continue: the sender waits for 100 (Continue) before the body.
 	Continue bool
+	// Unread is why net/http would refuse the request by itself, in words that are
+	// not its server's; nil when it would not. See guard.
+	Unread error
 }
 
 // TargetAt is where Target begins in the head.
@@ -82,7 +85,7 @@ func (r *Request) take(head []byte, f *fields) (err error) {
 	if from, to, ok := r.Authority(); ok && !bytes.EqualFold(r.Target[from:to], r.Host) {
 		return errTwoHosts
 	}
-	r.Close, r.Continue = f.close, f.expect
+	r.Close, r.Continue, r.Unread = f.close, f.expect, f.unread
 	r.Framing, r.Length, err = f.body(f.chunked)
 	return err
 }

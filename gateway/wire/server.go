@@ -329,6 +329,8 @@ func (c *ServerConn) wakeUp() {
 func refusal(e *Error) []byte {
 	line := "400 Bad Request"
 	switch e.Status {
+	case 417:
+		line = "417 Expectation Failed"
 	case 421:
 		line = "421 Misdirected Request"
 	case 431:
