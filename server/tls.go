@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -43,8 +44,8 @@ type keeper struct {
 	load       func() (*certs.Identity, error)
 	log        *slog.Logger
 	current    atomic.Pointer[tls.Certificate]
-	seen       string // what the files in use looked like
-	refused    string // what files that did not fit looked like
+	seen       [sha256.Size]byte // what the files in use held
+	refused    [sha256.Size]byte // what files that did not fit held
 }
 
 func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Logger) *keeper {
@@ -54,9 +55,13 @@ func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Log
 		id := l.tlsIdentity()
 		return id, l.err()
 	}
+	// They may have changed since id was read.
+	seen := k.look()
+	if again, err := k.load(); err == nil {
+		id, k.seen = again, seen
+	}
 	pair := id.TLS()
 	k.current.Store(&pair)
-	k.seen = k.look()
 	return k
 }
 
@@ -74,15 +79,16 @@ func (k *keeper) serves(name string) error {
 	return nil
 }
 
-// look describes the files so that a change of either shows.
-func (k *keeper) look() string {
-	var text string
+// look digests the files so that a change of either shows. Times of change would not
+// do: two changes may bear the same.
+func (k *keeper) look() (sum [sha256.Size]byte) {
+	h := sha256.New()
 	for _, path := range []string{k.chain, k.key} {
-		if st, err := os.Stat(path); err == nil {
-			text += fmt.Sprint(st.ModTime().UnixNano(), st.Size(), ";")
-		}
+		b, err := os.ReadFile(path)
+		fmt.Fprintf(h, "%v %d %s", err == nil, len(b), b)
 	}
-	return text
+	h.Sum(sum[:0])
+	return sum
 }
 
 // reload tries the files again if they changed or force is set.

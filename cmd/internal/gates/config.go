@@ -34,6 +34,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"fhirdest.example/cmd/internal/yamlfile"
@@ -120,18 +121,37 @@ type Limits struct {
 
 // Read reads the file and checks all that it says.
 func Read(path string) (Config, error) {
-	c := Config{Dir: filepath.Dir(path)}
-	form := yamlfile.Read(path, &c)
-	if form != nil && c.Listen == "" && c.Routes == nil {
-		return c, form
+	said, err := read(path)
+	return said.Config, err
+}
+
+// said is what the file says, and what the files that it names hold: each read once, so
+// that what was judged is what is put in force, whoever replaces them meanwhile.
+type said struct {
+	Config
+	certs   *names
+	gateway gateway.Config // all but TLS, Evidence, Now and Log
+}
+
+func read(path string) (said, error) {
+	s := said{Config: Config{Dir: filepath.Dir(path)}}
+	form := yamlfile.Read(path, &s.Config)
+	if form != nil && s.Listen == "" && s.Routes == nil {
+		return s, form
 	}
-	return c, errors.Join(form, c.Check())
+	return s, errors.Join(form, s.judge())
 }
 
 // Check returns every complaint, joined, each with its remedy.
-func (c *Config) Check() error {
-	_, certs := c.certificates()
-	ready, routes := c.gateway()
+func (c *Config) Check() error { return (&said{Config: *c}).judge() }
+
+// judge reads the files that the configuration names, and is Check.
+func (c *said) judge() error {
+	var certs, routes error
+	c.certs, certs = c.certificates()
+	c.gateway, routes = c.Config.gateway()
+	ready := c.gateway
+	ready.Routes = slices.Clone(ready.Routes)
 	ready.TLS, ready.Now = &tls.Config{}, func() time.Time { return time.Time{} }
 	for i := range ready.Routes { // what could not be read has been complained about
 		if ready.Routes[i].TLS == nil {

@@ -2,6 +2,7 @@ package gates
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -25,11 +26,13 @@ type Server struct {
 	// Hangup asks for everything to be read again; nil: nobody does.
 	Hangup <-chan struct{}
 
-	config Config
-	certs  holder
-	tls    *tls.Config
-	log    *evidence.Log
-	gw     *gateway.Gateway
+	config    Config
+	seen      [sha256.Size]byte // what the files held, at the latest, when they were last read
+	certs     holder
+	tls       *tls.Config
+	log       *evidence.Log
+	gw        *gateway.Gateway
+	adminPort net.Listener // nil until it listens
 }
 
 // New makes a gateway of the file at path, or returns every complaint.
@@ -39,29 +42,47 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Path: path, Log: log, Now: now, config: c}
-	n, _ := c.certificates() // read without complaint just before
-	s.certs.Store(n)
+	s.seen = s.held()
+	said, err := read(path) // again, so that no change after the look is missed
+	if err != nil {
+		return nil, err
+	}
+	s.config = said.Config
+	s.certs.Store(said.certs)
 	s.tls = s.certs.tls()
 	if err := s.openEvidence(); err != nil {
 		return nil, err
 	}
-	g, err := s.gateway(&c)
-	if err == nil {
-		s.gw, err = gateway.New(g)
-	}
+	s.gw, err = gateway.New(s.complete(said.gateway))
 	if err != nil && s.log != nil {
 		s.log.Close()
 	}
 	return s, err
 }
 
-// Listen listens where the file says.
+// Listen listens where the file says, for clients and for administration.
 func (s *Server) Listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", s.config.Listen)
 	if err != nil {
 		return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("cannot listen on %s: %v", s.config.Listen, err), Remedy: "end the program that uses it, or change listen:"}
 	}
+	if err := s.listenAdmin(); err != nil {
+		l.Close()
+		return nil, err
+	}
 	return l, nil
+}
+
+func (s *Server) listenAdmin() error {
+	if s.config.Admin.Listen == "" || s.adminPort != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.config.Admin.Listen)
+	if err != nil {
+		return &yamlfile.Complaint{Problem: fmt.Sprintf("admin.listen: %v", err), Remedy: "choose a free loopback address"}
+	}
+	s.adminPort = l
+	return nil
 }
 
 func (s *Server) openEvidence() error {
@@ -78,46 +99,40 @@ func (s *Server) openEvidence() error {
 	return nil
 }
 
-// gateway is the configuration with what only a running program has.
-func (s *Server) gateway(c *Config) (gateway.Config, error) {
-	g, err := c.gateway()
+// complete is the configuration with what only a running program has.
+func (s *Server) complete(g gateway.Config) gateway.Config {
 	g.TLS, g.Now, g.Log = s.tls, s.Now, s.Log
 	if s.log != nil {
 		g.Evidence = s.log
 	}
-	return g, err
+	return g
 }
 
 // Serve passes what clients on l send until ctx ends, and then what is under way.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	stopAdmin, err := s.admin()
-	if err != nil {
+	if err := s.listenAdmin(); err != nil {
 		l.Close()
 		return err
 	}
-	defer stopAdmin()
+	defer s.serveAdmin()()
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.watch(watch)
-	err = s.gw.Serve(ctx, l)
+	err := s.gw.Serve(ctx, l)
 	if s.log != nil {
 		err = errors.Join(err, s.log.Close())
 	}
 	return err
 }
 
-// admin serves health and metrics, where the file says so.
-func (s *Server) admin() (stop func(), err error) {
-	if s.config.Admin.Listen == "" {
-		return func() {}, nil
-	}
-	l, err := net.Listen("tcp", s.config.Admin.Listen)
-	if err != nil {
-		return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("admin.listen: %v", err), Remedy: "choose a free loopback address"}
+// serveAdmin serves health and metrics, where the file says so.
+func (s *Server) serveAdmin() (stop func()) {
+	if s.adminPort == nil {
+		return func() {}
 	}
 	srv := &http.Server{Handler: s.adminPages(), ReadHeaderTimeout: 5 * time.Second}
-	go srv.Serve(l)
-	return func() { srv.Close() }, nil
+	go srv.Serve(s.adminPort)
+	return func() { srv.Close(); s.adminPort.Close() }
 }
 
 // adminPages answers loopback names only, so that no page in a browser can ask.
@@ -156,25 +171,24 @@ func (s *Server) adminPages() http.Handler {
 func (s *Server) watch(ctx context.Context) {
 	t := time.NewTicker(300 * time.Millisecond)
 	defer t.Stop()
-	seen := s.stamps()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.Hangup:
 		case <-t.C:
-			if now := s.stamps(); now != seen {
-				seen = now
-				break
+			now := s.held()
+			if now == s.seen {
+				continue
 			}
-			continue
+			s.seen = now
 		}
 		s.reload()
 	}
 }
 
-// stamps says how the files look from outside.
-func (s *Server) stamps() string {
+// held digests the files. Times of change would not do: two changes may bear the same.
+func (s *Server) held() (sum [sha256.Size]byte) {
 	files := []string{s.Path}
 	for _, p := range s.config.TLS {
 		files = append(files, s.config.path(p.Cert), s.config.path(p.Key))
@@ -182,30 +196,27 @@ func (s *Server) stamps() string {
 	for _, r := range s.config.Routes {
 		files = append(files, s.config.path(r.CA), s.config.path(r.Cert), s.config.path(r.Key))
 	}
-	out := ""
+	h := sha256.New()
 	for _, f := range files {
-		if info, err := os.Stat(f); err == nil {
-			out += fmt.Sprint(f, info.ModTime().UnixNano(), info.Size(), ";")
-		}
+		b, err := os.ReadFile(f)
+		fmt.Fprintf(h, "%q %v %d %s", f, err == nil, len(b), b)
 	}
-	return out
+	h.Sum(sum[:0])
+	return sum
 }
 
 // reload puts what the files now say in force, or keeps everything as it is: a pair
 // that does not fit together, as in the middle of a replacement, changes nothing.
 func (s *Server) reload() {
-	c, err := Read(s.Path)
+	said, err := read(s.Path)
+	if err == nil {
+		err = s.gw.Reload(s.complete(said.gateway))
+	}
 	if err != nil {
 		s.Log.Warn("the configuration was read again and is not used", "error", err)
 		return
 	}
-	n, _ := c.certificates()
-	g, _ := s.gateway(&c)
-	if err := s.gw.Reload(g); err != nil {
-		s.Log.Warn("the configuration was read again and is not used", "error", err)
-		return
-	}
-	s.certs.Store(n)
-	s.config.TLS, s.config.Routes = c.TLS, c.Routes
+	s.certs.Store(said.certs)
+	s.config.TLS, s.config.Routes = said.TLS, said.Routes
 	s.Log.Info("configuration and certificates were read again")
 }
