@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -48,11 +47,8 @@ differs; 2 usage or configuration.
 `
 
 func main() {
-	// Passing a message allocates next to nothing, so that collecting twice as often
-	// as usual costs nothing, and what idle clients take is mostly what is not
-	// collected yet.
-	debug.SetGCPercent(50)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	tune(ctx)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
