@@ -53,7 +53,7 @@ func TestMetadataRefused(t *testing.T) {
 	}
 }
 
-// Covers: S2-06, S2-07, case 003, case 006, case 007, case 016, case 333
+// Covers: S1-050, S2-06, S2-07, case 003, case 006, case 007, case 016, case 333
 func TestMetadataSigner(t *testing.T) {
 	w := udaptest.New(t, "rsa2048")
 	good := w.Client(t, w.A.Int, udaptest.Base, nil)

@@ -248,7 +248,7 @@ func TestNoOracleForStrangers(t *testing.T) {
 	}
 }
 
-// Covers: case 161, case 162
+// Covers: S1-172, S1-229, case 161, case 162
 func TestAssertionFurtherClaims(t *testing.T) {
 	w, c := sharedWorld(t, "p256")
 	good := udaptest.Assertion(clientID, w.Now)

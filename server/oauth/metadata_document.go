@@ -48,8 +48,8 @@ func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
 		Extensions: extensionsOf(p), ExtensionsRequired: []string{},
 		Certifications: orEmpty(p.Certifications), CertificationsRequired: orEmpty(p.CertificationsNeeded),
 		GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), AuthorizationEndpoint: s.authorizationEndpoint(),
-		TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"}, TokenAlgorithms: rsaFirst(p.SignatureAlgorithms()),
-		RegistrationEndpoint: s.urls.Register, RegistrationAlgorithms: rsaFirst(p.SignatureAlgorithms()),
+		TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"}, TokenAlgorithms: p.SignatureAlgorithms(),
+		RegistrationEndpoint: s.urls.Register, RegistrationAlgorithms: p.SignatureAlgorithms(),
 		IntrospectionEndpoint: s.urls.Introspect, RevocationEndpoint: s.urls.Revoke,
 	}
 	if !p.B2BOptional {

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -424,6 +425,23 @@ func TestJWKS(t *testing.T) {
 	key := udaptest.Key(t, certs.KeyKind("rsa2048"), 20).Public().(*rsa.PublicKey)
 	if err != nil || new(big.Int).SetBytes(n).Cmp(key.N) != 0 || set.Keys[1]["d"] != nil {
 		t.Errorf("RSA key: %v, %v", set.Keys[1], err)
+	}
+}
+
+// Documents that speak for every community list RS256 first, whatever each
+// accepts: clients in the field take the first algorithm.
+//
+// Covers: S1-017, S1-042
+func TestRS256IsListedFirst(t *testing.T) {
+	r := newMetadataRig(t, func(w *udaptest.World, _ *oauth.Config) {
+		w.A.Community.Policy.Algorithms = []string{"ES384", "ES256"}
+		w.B.Community.Policy.Algorithms = []string{"ES256", "RS256"}
+	})
+	for _, path := range []string{"/fhir/.well-known/smart-configuration", "/.well-known/oauth-authorization-server/oauth"} {
+		got := r.get("GET", path, nil).member("token_endpoint_auth_signing_alg_values_supported")
+		if !reflect.DeepEqual(got, []any{"RS256", "ES256", "ES384"}) {
+			t.Errorf("%s: %v", path, got)
+		}
 	}
 }
 

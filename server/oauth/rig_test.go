@@ -38,7 +38,8 @@ type rig struct {
 	svc    *oauth.Service
 	server *httptest.Server
 	config oauth.Config
-	canary string // a URL of a listener that must not be dialled
+	wrap   func(oauth.Store) oauth.Store // may stand between the service and the store
+	canary string                        // a URL of a listener that must not be dialled
 	clock  atomic.Int64
 
 	mu      sync.Mutex // guards traces and secrets
@@ -101,6 +102,9 @@ func (r *rig) start() {
 	}
 	cfg := r.config
 	cfg.Store = r.store
+	if r.wrap != nil {
+		cfg.Store = r.wrap(r.store)
+	}
 	if r.svc, err = oauth.New(cfg); err != nil {
 		r.t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func clientRig(t *testing.T, edit ...func(*oauth.Config)) (*rig, *udaptest.Clien
 	return r, c, r.registered(c)
 }
 
-// Covers: S1-173, S1-174, S1-176, case 016, case 037, case 041, case 044, case 057, case 059, case 136
+// Covers: S1-172, S1-173, S1-174, S1-176, S1-229, case 016, case 037, case 041, case 044, case 057, case 059, case 136
 func TestAssertionSignatureAndTrust(t *testing.T) {
 	r, c, id := clientRig(t)
 	claims := udaptest.Assertion(id, r.now())
@@ -292,6 +292,23 @@ func TestTokenScope(t *testing.T) {
 	}
 	for _, grant := range []string{"authorization_code", "refresh_token"} {
 		r.refused(grant, 400, "unauthorized_client", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", grant) })
+	}
+}
+
+// What would take too long to judge is refused, and not granted in part.
+//
+// Covers: case 155, case 237, row 39 of the diagnostics
+func TestTooManyScopes(t *testing.T) {
+	r := newRig(t)
+	c := r.client(r.w.A, udaptest.Client1URI)
+	var many []string
+	for i := range 800 {
+		many = append(many, fmt.Sprintf("system/Observation.rs?category=c%d", i))
+	}
+	id := r.registered(c, with("scope", strings.Join(many, " ")))
+	r.refused("a type, of 800 scopes", 400, "invalid_scope", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/Observation.rs") })
+	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope", many[7]); a.text("scope") != many[7] {
+		t.Errorf("one of them: %d %s", a.status, a.body)
 	}
 }
 
