@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"fhirdest.example/certs"
@@ -44,7 +45,9 @@ type demo struct {
 	gatewayProgram string // empty when it is not a program of its own
 	gatewayReason  string // why it is empty
 
-	clients  int // made so far
+	clients  int             // made so far
+	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu
+	mu       sync.Mutex
 	traces   []*udap.Trace
 	compared *comparison // nil until hops were compared
 
@@ -65,7 +68,7 @@ type party struct {
 }
 
 func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second}
+	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second, straight: map[string]bool{}}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
 	}
@@ -182,7 +185,7 @@ func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) clien
 		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
 	}
 	if role == "private" {
-		cfg.DialName = d.privateName()
+		cfg.DialName, cfg.Wrap = d.privateName(), d.tapStraight
 	}
 	return cfg
 }
@@ -208,6 +211,22 @@ func (d *demo) privateName() string {
 // tap writes the originator's evidence of one connection.
 func (d *demo) tap(conn net.Conn) net.Conn {
 	return wire.Client(conn, d.log.ConnID(), d.now, d.log.Tap)
+}
+
+// tapStraight is tap for a connection past the intermediaries.
+func (d *demo) tapStraight(conn net.Conn) net.Conn {
+	id := d.log.ConnID()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.straight[id] = true
+	return wire.Client(conn, id, d.now, d.log.Tap)
+}
+
+// wentStraight reports whether a connection of ours went past the intermediaries.
+func (d *demo) wentStraight(conn string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.straight[conn]
 }
 
 // keep remembers a trace for the report.

@@ -102,6 +102,43 @@ func (d *demo) passed(ctx context.Context, answer string, through bool) error {
 	return nil
 }
 
+// asSent holds the answer that the originator got last, all of it, to what the
+// destination sent: as often as the one was received, the other was sent.
+func (d *demo) asSent(ctx context.Context) error {
+	answer, err := d.lastAnswer()
+	if err != nil {
+		return err
+	}
+	files := d.hops()
+	got, err := d.times(files[0], answer)
+	if err != nil {
+		return err
+	}
+	for end := d.now().Add(settleTime); ; {
+		sent, err := d.times(files[len(files)-1], answer)
+		if err != nil || sent >= got {
+			return err
+		}
+		if !d.now().Before(end) {
+			return fmt.Errorf("the answer %.12s was received %d times, and the destination sent it %d times", answer, got, sent)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// times counts the lines of a hop with a digest.
+func (d *demo) times(name, sum string) (n int, err error) {
+	lines, err := d.tail(name)
+	for _, l := range lines {
+		if l.SHA256In == sum || l.SHA256Out == sum {
+			n++
+		}
+	}
+	return n, err
+}
+
 // How long evidence may lag behind the messages: waited for where a line is
 // expected, where none is, and between two looks at all of it.
 const (
@@ -148,7 +185,8 @@ func pause(ctx context.Context, for_ time.Duration) error {
 type comparison struct {
 	summary  *evidence.Summary
 	findings []evidence.Finding
-	lines    int // of evidence that were compared
+	lines    int   // of evidence that were compared
+	straight int64 // messages that the originator sent or got past the intermediaries
 }
 
 // showIdentical compares the evidence of all hops, as gateway compare does. It
@@ -157,7 +195,7 @@ func showIdentical(ctx context.Context, d *demo) (string, error) {
 	if err := d.log.Flush(); err != nil {
 		return "", err
 	}
-	for lines := -1; ; {
+	for lines, quiet := -1, time.Duration(0); ; {
 		c, err := d.compare()
 		if err != nil {
 			return "", err
@@ -166,10 +204,13 @@ func showIdentical(ctx context.Context, d *demo) (string, error) {
 		if err = c.judge(); err == nil {
 			return c.text(), nil
 		}
-		if c.lines == lines { // nothing more has come: this is how it is
+		if c.lines != lines {
+			lines, quiet = c.lines, 0
+		}
+		if quiet >= settleTime { // nothing more has come: this is how it is
 			return "", err
 		}
-		lines = c.lines
+		quiet += arriveTime
 		if err := pause(ctx, arriveTime); err != nil {
 			return "", err
 		}
@@ -206,6 +247,9 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 		if i == 0 {
 			for _, l := range lines {
 				ours[l.SHA256In], ours[l.SHA256Out] = true, true
+				if d.wentStraight(l.Conn) {
+					c.straight++
+				}
 			}
 		}
 		path := filepath.Join(dir, filepath.Base(name))
@@ -220,22 +264,25 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 }
 
 // belonging are the lines of exchanges of which either message, on either side
-// of the hop, is one that the originator sent or got. The other message of such
-// an exchange may have been changed on its way.
+// of the hop, is one that the originator sent or got: the other message of such
+// an exchange may have been changed on its way. A connection on which one of our
+// requests went by is ours as a whole, as no hop shares one between clients: what a
+// hop adds to it, the originator never sent.
 func belonging(lines []evidence.Line, ours map[string]bool) []evidence.Line {
 	type exchange struct {
 		conn string
 		seq  uint64
 	}
-	known := map[exchange]bool{}
+	known, whole := map[exchange]bool{}, map[string]bool{}
 	for _, l := range lines {
 		if ours[l.SHA256In] || ours[l.SHA256Out] {
 			known[exchange{l.Conn, l.Seq}] = true
+			whole[l.Conn] = whole[l.Conn] || l.Dir == "request"
 		}
 	}
 	var out []evidence.Line
 	for _, l := range lines {
-		if known[exchange{l.Conn, l.Seq}] {
+		if whole[l.Conn] || known[exchange{l.Conn, l.Seq}] {
 			out = append(out, l)
 		}
 	}
@@ -264,6 +311,8 @@ func (c *comparison) judge() error {
 		return fmt.Errorf("%d lines of evidence are lost and %d unreadable", s.Lost, s.Unreadable)
 	case s.Answered > 0:
 		return fmt.Errorf("%d messages were answered by an intermediary itself", s.Answered)
+	case s.Straight != c.straight:
+		return fmt.Errorf("%d messages are known to the two ends alone, and %d went past the intermediaries", s.Straight, c.straight)
 	case s.Identical == 0 || s.Straight == 0:
 		return fmt.Errorf("%d messages identical and %d straight: both were expected", s.Identical, s.Straight)
 	}

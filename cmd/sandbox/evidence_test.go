@@ -22,7 +22,7 @@ func paperDemo(t *testing.T) *demo {
 	d := &demo{dir: dir, now: time.Now, manifest: &manifest{
 		PublicBase: "https://localhost:1/acme/fhir", PrivateBase: "https://destination.localhost:2/acme/fhir", Evidence: evidenceFiles,
 		Addresses: map[string]string{"private": "127.0.0.1:2"},
-	}}
+	}, straight: map[string]bool{"originatorstraight": true}}
 	var err error
 	if d.log, err = evidence.Open(filepath.Join(dir, "originator.jsonl"), "originator", evidence.Options{Now: time.Now}); err != nil {
 		t.Fatal(err)
@@ -62,8 +62,8 @@ var allHops = []string{"originator", "gateway", "delegate", "destination"}
 // exchange is one request and its answer at the given hops.
 func (d *demo) exchange(t *testing.T, seq uint64, what string, hops ...string) {
 	for _, hop := range hops {
-		d.line(t, hop, hop+"-1", seq, false, what+"?", what+"?")
-		d.line(t, hop, hop+"-1", seq, true, what+"!", what+"!")
+		d.line(t, hop, hop+what, seq, false, what+"?", what+"?")
+		d.line(t, hop, hop+what, seq, true, what+"!", what+"!")
 	}
 }
 
@@ -92,6 +92,36 @@ func TestDifferenceNamesHopAndMessage(t *testing.T) {
 	_, err := showIdentical(context.Background(), d)
 	if err == nil || !strings.Contains(err.Error(), "differs at delegate: GET response, status 200") || !strings.Contains(err.Error(), "seq 1") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What a hop adds of its own, on a connection that it has for us, is no message of
+// others; and what two hops conceal did not go straight.
+func TestAddedAndConcealedMessagesAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(d *demo)
+		want  string
+	}{
+		"a request of the gateway's own": {func(d *demo) {
+			for _, hop := range allHops[1:] {
+				d.line(t, hop, hop+"read", 2, false, "copy?", "copy?")
+				d.line(t, hop, hop+"read", 2, true, "copy!", "copy!")
+			}
+		}, "originator has no such message"},
+		"a request sent twice": {func(d *demo) {
+			d.line(t, "destination", "destinationagain", 1, false, "read?", "read?")
+		}, "differs at"},
+		"an exchange that the intermediaries conceal": {func(d *demo) {
+			d.exchange(t, 1, "concealed", "originator", "destination")
+		}, "4 messages are known to the two ends alone, and 2 went past the intermediaries"},
+	} {
+		d := paperDemo(t)
+		d.exchange(t, 1, "read", allHops...)
+		d.exchange(t, 1, "straight", "originator", "destination")
+		c.spoil(d)
+		if detail, err := showIdentical(context.Background(), d); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %q, %v", name, detail, err)
+		}
 	}
 }
 

@@ -35,6 +35,9 @@ func showEither(ctx context.Context, d *demo) (string, error) {
 		if !bytes.Equal(d.body, body) {
 			return "", fmt.Errorf("by the %s listener the patient has other bytes", role)
 		}
+		if err := d.asSent(ctx); err != nil {
+			return "", fmt.Errorf("by the %s listener: %w", role, err)
+		}
 	}
 	return fmt.Sprintf("the same %d bytes by the first gateway, by the one in its place, and straight", len(d.body)), nil
 }

@@ -358,6 +358,13 @@ var mutations = []mutation{
 			t.Fatal(err)
 		}
 	}},
+	{"either", "the other gateway keeps the body and changes the head", "the destination sent it 0 times", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = otherGateway(t, d, false)
+		var err error
+		if d.main.client, err = d.newClient(d.community(0), d.main, "public", ""); err != nil {
+			t.Fatal(err)
+		}
+	}},
 	{"names", "the delegate has the destination's certificate", "no certificate for delegate.localhost", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
 	}},
