@@ -2,21 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"debug/buildinfo"
 	"debug/elf"
 	"debug/gosym"
 	"debug/macho"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml"
-
-	"fhirdest.example/certs"
 )
 
 // barred are the beginnings of package paths that a gateway has no business
@@ -26,29 +20,46 @@ var barred = []string{
 	"github.com/lestrrat-go/jwx", "github.com/samply/golang-fhir-models", "go.etcd.io/bbolt",
 }
 
-// showGateway reads the gateway's own binary, and every file that its
-// configuration names.
+// showGateway reads the gateways' own binaries, and every file that their
+// configurations name.
 func showGateway(_ context.Context, d *demo) (string, error) {
-	if d.gatewayProgram == "" {
+	if len(d.gatewayPrograms) == 0 {
 		return "", hidden{d.gatewayReason}
 	}
-	linked, err := linkedPackages(d.gatewayProgram)
+	packages := 0
+	for _, program := range d.gatewayPrograms {
+		n, err := linksNoneBarred(program)
+		if err != nil {
+			return "", err
+		}
+		packages = max(packages, n)
+	}
+	held, err := d.trustMaterial()
 	if err != nil {
 		return "", err
+	}
+	for _, name := range []string{"gateway", "delegate"} {
+		if err := held.notIn(d.file(d.manifest.Configs[name])); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only", packages), nil
+}
+
+// linksNoneBarred counts what a program is made of.
+func linksNoneBarred(program string) (int, error) {
+	linked, err := linkedPackages(program)
+	if err != nil {
+		return 0, err
 	}
 	for _, p := range linked {
 		for _, b := range barred {
 			if p == b || strings.HasPrefix(p, b+"/") {
-				return "", fmt.Errorf("%s links %s", filepath.Base(d.gatewayProgram), p)
+				return 0, fmt.Errorf("%s links %s", filepath.Base(program), p)
 			}
 		}
 	}
-	for _, name := range []string{"gateway", "delegate"} {
-		if err := d.noTrust(d.file(d.manifest.Configs[name])); err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only", len(linked)), nil
+	return len(linked), nil
 }
 
 // linkedPackages are the modules of which a Go program was built and the
@@ -126,32 +137,6 @@ func packageOf(function string) string {
 	return strings.ReplaceAll(function[:slash+dot], "%2e", ".")
 }
 
-// noTrust reads every file that a gateway's configuration names and finds no
-// certificate of a trust community in it.
-func (d *demo) noTrust(config string) error {
-	data, err := os.ReadFile(config)
-	if err != nil {
-		return err
-	}
-	var tree any
-	if err := yaml.Unmarshal(data, &tree); err != nil {
-		return err
-	}
-	for _, name := range texts(tree) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(config), name)
-		}
-		list, err := certs.LoadCertificates(name)
-		if err != nil {
-			continue // no file, or none with certificates
-		}
-		if c := d.communityOf(list); c != "" {
-			return fmt.Errorf("%s names %s, which holds a certificate of %s", filepath.Base(config), name, c)
-		}
-	}
-	return nil
-}
-
 // texts are all strings of a YAML document.
 func texts(node any) []string {
 	var out []string
@@ -168,26 +153,4 @@ func texts(node any) []string {
 		}
 	}
 	return out
-}
-
-// communityOf names the trust community to which one of the certificates
-// belongs, as anchor or below it.
-func (d *demo) communityOf(list []*x509.Certificate) string {
-	for _, entry := range d.manifest.Communities {
-		known, err := certs.LoadCertificates(d.file(entry.Issuer.Cert))
-		if err != nil {
-			continue
-		}
-		if anchors, err := certs.LoadCertificates(d.file(entry.Anchor)); err == nil {
-			known = append(known, anchors...)
-		}
-		for _, k := range known {
-			for _, c := range list {
-				if c.Equal(k) || c.CheckSignatureFrom(k) == nil {
-					return entry.URI
-				}
-			}
-		}
-	}
-	return ""
 }

@@ -38,12 +38,13 @@ type demo struct {
 	marks    map[string]int64
 
 	revokeTime time.Duration // how long a new list may take to count
+	quietTime  time.Duration // how long no evidence may come before what is there is all
 
 	// What the demonstration does to the actors; it differs between actors of
 	// its own and those that run already.
-	replaceGateway func(context.Context) (dial string, err error)
-	gatewayProgram string // empty when it is not a program of its own
-	gatewayReason  string // why it is empty
+	replaceGateway  func(context.Context) (dial string, err error)
+	gatewayPrograms []string // none when the gateways are not programs of their own
+	gatewayReason   string   // why there are none
 
 	clients  int             // made so far
 	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu
@@ -68,7 +69,7 @@ type party struct {
 }
 
 func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second, straight: map[string]bool{}}
+	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second, quietTime: settleTime, straight: map[string]bool{}}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func showIdentical(ctx context.Context, d *demo) (string, error) {
 		if c.lines != lines {
 			lines, quiet = c.lines, 0
 		}
-		if quiet >= settleTime { // nothing more has come: this is how it is
+		if quiet >= d.quietTime { // nothing more has come: this is how it is
 			return "", err
 		}
 		quiet += arriveTime

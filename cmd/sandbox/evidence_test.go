@@ -194,11 +194,11 @@ func TestLinkedPackages(t *testing.T) {
 		}
 	}
 	d := paperDemo(t)
-	d.gatewayProgram = self
+	d.gatewayPrograms = []string{self}
 	if _, err := showGateway(context.Background(), d); err == nil || !strings.Contains(err.Error(), "links fhirdest.example/") {
 		t.Errorf("a gateway that links udap passes: %v", err)
 	}
-	d.gatewayProgram, d.gatewayReason = "", "because"
+	d.gatewayPrograms, d.gatewayReason = nil, "because"
 	if _, err := showGateway(context.Background(), d); !errors.As(err, new(hidden)) {
 		t.Errorf("without a program: %v", err)
 	}

@@ -70,21 +70,22 @@ func (d *demo) gatewayName(i int) string {
 
 // showNames asks each listener for its certificate (exchange routing, ER-09, ER-10).
 func showNames(ctx context.Context, d *demo) (string, error) {
-	public := publicName(d.manifest)
-	inner := []struct{ role, name string }{{"delegate", d.gatewayName(1)}, {"private", d.privateName()}}
-	if _, err := d.leafOf(ctx, "public", public); err != nil {
-		return "", err
-	}
-	for _, l := range inner {
-		leaf, err := d.leafOf(ctx, l.role, l.name)
+	public, delegate, private := publicName(d.manifest), d.gatewayName(1), d.privateName()
+	for _, l := range []struct {
+		role, own string
+		others    []string
+	}{{"public", public, []string{delegate, private}}, {"delegate", delegate, []string{public, private}}, {"private", private, []string{public, delegate}}} {
+		leaf, err := d.leafOf(ctx, l.role, l.own)
 		if err != nil {
 			return "", err
 		}
-		if leaf.VerifyHostname(public) == nil {
-			return "", fmt.Errorf("the certificate of %s is good for the public name %s too", l.name, public)
+		for _, other := range l.others {
+			if leaf.VerifyHostname(other) == nil {
+				return "", fmt.Errorf("the certificate of the %s listener, %s, is good for %s too", l.role, l.own, other)
+			}
 		}
 	}
-	return fmt.Sprintf("%s at the gateway; %s and %s behind it, and not %s", public, inner[0].name, inner[1].name, public), nil
+	return fmt.Sprintf("%s at the gateway, %s and %s behind it; none is good for another's name", public, delegate, private), nil
 }
 
 // leafOf is the certificate that a listener shows for a name; it is good for it.
@@ -131,12 +132,21 @@ func showMinted(ctx context.Context, d *demo) (string, error) {
 	return fmt.Sprintf("an assertion signed with either's key: invalid_client; %d altered tokens: 401", n), nil
 }
 
-// cannotMint signs an assertion for the registered client with the key of a hop.
+// cannotMint signs an assertion for the registered client with each key of a hop.
 func (d *demo) cannotMint(ctx context.Context, hop string) error {
-	id, err := d.hopIdentity(hop)
+	ids, err := d.hopIdentities(hop)
 	if err != nil {
-		return hidden{fmt.Sprintf("the key of the %s is not at hand: %v", hop, err)}
+		return hidden{fmt.Sprintf("the keys of the %s are not at hand: %v", hop, err)}
 	}
+	for _, id := range ids {
+		if err := d.cannotSign(ctx, hop, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) error {
 	status, answer, err := d.askAs(ctx, id)
 	if err != nil {
 		return err
@@ -199,8 +209,9 @@ func (d *demo) post(ctx context.Context, target string, form url.Values) (status
 	return resp.StatusCode, answer, err
 }
 
-// hopIdentity is the certificate and key with which a gateway serves.
-func (d *demo) hopIdentity(hop string) (*certs.Identity, error) {
+// hopIdentities are the certificates, with their keys, with which a gateway serves and
+// asks the next hop; the first is that of clients who name no host.
+func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 	file := d.file(d.manifest.Configs[hop])
 	c, err := gates.Read(file)
 	if err != nil {
@@ -215,7 +226,20 @@ func (d *demo) hopIdentity(hop string) (*certs.Identity, error) {
 		}
 		return filepath.Join(filepath.Dir(file), name)
 	}
-	return certs.LoadIdentity(at(c.TLS[0].Cert), at(c.TLS[0].Key))
+	pairs := c.TLS
+	for _, r := range c.Routes {
+		if r.Cert != "" {
+			pairs = append(pairs, gates.KeyPair{Cert: r.Cert, Key: r.Key})
+		}
+	}
+	for _, p := range pairs {
+		id, err := certs.LoadIdentity(at(p.Cert), at(p.Key))
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // cannotAlter changes one character of the token here and there, and its length.

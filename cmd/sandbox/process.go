@@ -21,6 +21,18 @@ func flock(f *os.File) error {
 // gatewayPath is the package path of the gateway program.
 const gatewayPath = "fhirdest.example/cmd/gateway"
 
+// programsAt is programAt for several addresses: all of them, or the first reason.
+func programsAt(addresses ...string) (programs []string, reason string) {
+	for _, a := range addresses {
+		p, reason := programAt(a)
+		if p == "" {
+			return nil, reason
+		}
+		programs = append(programs, p)
+	}
+	return programs, ""
+}
+
 // programAt finds the binary of the gateway program that listens at an address
 // of this machine, or says why there is none to read. It asks Linux's /proc.
 func programAt(address string) (program, reason string) {

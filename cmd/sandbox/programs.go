@@ -21,6 +21,14 @@ type programs map[string]string
 
 var programNames = []string{"community", "destination", "gateway"}
 
+// of lists the binary of one actor; none where actors are no programs of their own.
+func (ps programs) of(name string) []string {
+	if ps == nil {
+		return nil
+	}
+	return []string{ps[name]}
+}
+
 // findPrograms looks beside this program, and otherwise builds into a
 // directory, which the caller removes.
 func findPrograms(ctx context.Context, into string) (programs, error) {

@@ -126,7 +126,7 @@ func (st *stage) perform(ctx context.Context, o *options, out io.Writer, say fun
 		return err
 	}
 	d.replaceGateway = st.replaceGateway
-	d.gatewayProgram, d.gatewayReason = st.programs["gateway"], "the actors run inside this program; with -separate they are programs of their own"
+	d.gatewayPrograms, d.gatewayReason = st.programs.of("gateway"), "the actors run inside this program; with -separate they are programs of their own"
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
 	if werr := m.write(st.world.dir); werr != nil {
@@ -203,7 +203,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 	}
 	s := &standIn{dir: dir, manifest: m, now: now}
 	d.replaceGateway = s.start
-	d.gatewayProgram, d.gatewayReason = programAt(m.Addresses["public"])
+	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
 	say("demonstrating at %s", m.PublicBase)
 	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.stop())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"maps"
 	"net"
@@ -245,7 +246,7 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 	}
 	t.Cleanup(func() { _ = d.close() }) // closed already where the test has
 	d.replaceGateway, d.revokeTime = st.replaceGateway, 3*time.Second
-	d.gatewayProgram, d.gatewayReason = st.programs["gateway"], "inside"
+	d.gatewayPrograms, d.gatewayReason = st.programs.of("gateway"), "inside"
 	return st, d
 }
 
@@ -368,7 +369,7 @@ var mutations = []mutation{
 	{"names", "the delegate has the destination's certificate", "no certificate for delegate.localhost", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["delegate"] = d.manifest.Addresses["private"]
 	}},
-	{"names", "a hop behind it has the public name's certificate", "good for the public name", func(t *testing.T, d *demo) {
+	{"names", "a hop behind it has the public name's certificate", "is good for localhost too", func(t *testing.T, d *demo) {
 		d.manifest.Gateways = []string{d.manifest.Gateways[0], d.manifest.Gateways[0]}
 		d.manifest.Addresses["delegate"] = d.manifest.Addresses["public"]
 	}},
@@ -378,18 +379,18 @@ var mutations = []mutation{
 		d.token = &spoiled
 	}},
 	{"minted", "the gateway holds the client's key", "the destination gave a token", func(t *testing.T, d *demo) {
-		if err := certs.WriteIdentity(d.file("leaked.pem"), d.file("leaked.key"), d.main.identity); err != nil {
-			t.Fatal(err)
-		}
-		text := mustRead(t, d.file("gateway.yaml"))
-		leaked := strings.NewReplacer("tls/gateway.pem", "leaked.pem", "tls/gateway.key", "leaked.key").Replace(text)
-		if err := os.WriteFile(d.file("leaked.yaml"), []byte(leaked), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d.manifest.Configs["gateway"] = "leaked.yaml"
+		leak(t, d, d.main.identity)
+		editGateway(t, d, ownPair, "  - cert: leaked.pem\n    key: leaked.key\n")
 	}},
 	{"at once", "the gateway keeps answers and gives them again", "still works", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = otherGateway(t, d, false)
+	}},
+	{"minted", "the gateway holds the client's key beside its own", "the destination gave a token", func(t *testing.T, d *demo) {
+		leak(t, d, d.main.identity)
+		editGateway(t, d, ownPair, ownPair+"  - cert: leaked.pem\n    key: leaked.key\n")
+	}},
+	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper { return &refuser{inner: inner} })
 	}},
 	{"change", "the change is signed for another client URI", "made another registration", func(t *testing.T, d *demo) {
 		p, err := d.newParty(d.community(0), "stranger", certs.P256)
@@ -399,7 +400,16 @@ var mutations = []mutation{
 		d.main = p
 	}},
 	{"gateway", "the program is the destination", "links fhirdest.example/", func(t *testing.T, d *demo) {
-		d.gatewayProgram = filepath.Join(filepath.Dir(d.gatewayProgram), "destination")
+		d.gatewayPrograms = append(slices.Clone(d.gatewayPrograms), filepath.Join(filepath.Dir(d.gatewayPrograms[0]), "destination"))
+	}},
+	{"gateway", "it serves with the key of a community's issuer", " of " + uriA, func(t *testing.T, d *demo) {
+		leakKey(t, d, d.manifest.Communities[0].Issuer.Key)
+	}},
+	{"gateway", "it serves with the key of a client", "the key of ", func(t *testing.T, d *demo) {
+		leakKey(t, d, d.manifest.Clients[0].Key)
+	}},
+	{"gateway", "it has a client's key beside its own certificate", "holds the key of ", func(t *testing.T, d *demo) {
+		editGateway(t, d, "tls/gateway.key", d.manifest.Clients[0].Key)
 	}},
 	{"gateway", "its configuration names an anchor", "holds a certificate of " + uriA, func(t *testing.T, d *demo) {
 		text := mustRead(t, d.file("delegate.yaml"))
@@ -408,6 +418,47 @@ var mutations = []mutation{
 		}
 		d.manifest.Configs["delegate"] = "extra.yaml"
 	}},
+}
+
+// ownPair is what the gateway's configuration says of its certificate.
+const ownPair = "  - cert: tls/gateway.pem\n    key: tls/gateway.key\n"
+
+// leak writes a certificate and its key beside the gateway's configuration.
+func leak(t *testing.T, d *demo, id *certs.Identity) {
+	t.Helper()
+	if err := certs.WriteIdentity(d.file("leaked.pem"), d.file("leaked.key"), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// editGateway has the demonstration look at another configuration than the gateway's.
+func editGateway(t *testing.T, d *demo, from, to string) {
+	t.Helper()
+	text := mustRead(t, d.file("gateway.yaml"))
+	edited := strings.Replace(text, from, to, 1)
+	if edited == text {
+		t.Fatalf("gateway.yaml has no %q", from)
+	}
+	if err := os.WriteFile(d.file("leaked.yaml"), []byte(edited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.manifest.Configs["gateway"] = "leaked.yaml"
+}
+
+// leakKey has the gateway's own name certified by nobody of a community, for a key of
+// one.
+func leakKey(t *testing.T, d *demo, keyFile string) {
+	t.Helper()
+	key, err := certs.LoadKey(d.file(keyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := certs.NewRoot(certs.Template{CommonName: "localhost", DNS: []string{"localhost"}, NotBefore: d.now(), NotAfter: d.now().Add(time.Hour)}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leak(t, d, &certs.Identity{Chain: []*x509.Certificate{root.Cert}, Key: key})
+	editGateway(t, d, ownPair, "  - cert: leaked.pem\n    key: leaked.key\n")
 }
 
 // TestEachClaimFailsUnderItsMutation shows that no claim holds by itself: the
@@ -454,7 +505,7 @@ func freshCopy(t *testing.T, d *demo) *demo {
 	}
 	t.Cleanup(func() { _ = out.close() })
 	out.replaceGateway, out.revokeTime = d.replaceGateway, d.revokeTime
-	out.gatewayProgram, out.gatewayReason = d.gatewayProgram, d.gatewayReason
+	out.gatewayPrograms, out.gatewayReason = d.gatewayPrograms, d.gatewayReason
 	return out
 }
 

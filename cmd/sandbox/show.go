@@ -379,7 +379,21 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 	if code(err) != string(udap.InvalidClient) {
 		return "", fmt.Errorf("token: expected invalid_client, got %s", code(err))
 	}
-	return fmt.Sprintf("%s after %s; token: invalid_client", registering, took), nil
+	return fmt.Sprintf("%s after %s; token: invalid_client; another of its issuer is served", registering, took), d.serves(ctx, c)
+}
+
+// serves shows that a member of the community is served that is not on the list: it is
+// not the list itself that makes the destination refuse.
+func (d *demo) serves(ctx context.Context, c communityEntry) error {
+	p, err := d.newParty(c, "unrevoked", certs.P256)
+	if err != nil {
+		return err
+	}
+	defer p.client.Close()
+	if _, err := d.join(ctx, p); err != nil {
+		return fmt.Errorf("a certificate that was not revoked is refused, too: %w", err)
+	}
+	return nil
 }
 
 // revoke puts the certificate on the issuer's list, in the file that is served.
