@@ -3,6 +3,7 @@ package search
 import (
 	"bytes"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -14,9 +15,15 @@ type Builder struct {
 	params map[string]*Param
 }
 
-// NewBuilder begins the terms of a resource of typ.
+// builders keep their rooms: every request to the server makes such a resource.
+var builders = sync.Pool{New: func() any {
+	return &Builder{c: collector{arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}}
+}}
+
+// NewBuilder begins the terms of a resource of typ. The Builder ends with Terms.
 func NewBuilder(typ string, st Stamp) *Builder {
-	b := &Builder{c: collector{stamp: st, arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}, params: tables().params[typ]}
+	b := builders.Get().(*Builder)
+	b.c, b.params = collector{stamp: st, arena: b.c.arena[:0], terms: b.c.terms[:0]}, tables().params[typ]
 	for _, code := range []string{"_type", "_id", "_lastUpdated"} {
 		b.c.param(b.params[code], nil)
 	}
@@ -57,8 +64,9 @@ func (b *Builder) add(param string, parts ...string) {
 	b.c.add(parts...)
 }
 
-// Terms gives what was added.
+// Terms gives what was added. The Builder must not be used any more.
 func (b *Builder) Terms() Terms {
+	defer builders.Put(b)
 	slices.SortFunc(b.c.terms, bytes.Compare)
 	return packTerms(b.c.terms)
 }
