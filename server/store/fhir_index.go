@@ -21,7 +21,7 @@ type indexChange struct {
 // Scan implements fhir.Snapshot.
 func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
 	s.settleIndex()
-	c := s.index.Cursor()
+	c := s.index().Cursor()
 	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
 		n := len(k) - 9
 		if n < 2 {
@@ -69,7 +69,7 @@ func (s *state) DropIndex() error {
 	if err := s.putTail(tail{}); err != nil {
 		return err
 	}
-	s.index, s.segments = s.tx.Bucket([]byte("index")), s.tx.Bucket([]byte("segments"))
+	s.opened.index, s.opened.segments = nil, nil
 	return nil
 }
 
@@ -82,7 +82,7 @@ func (s *state) Reindex(doc uint64, t search.Terms) error {
 	s.wrote = true
 	e.Terms = t
 	s.addTerms(e)
-	return s.docs.Put(number(doc), encodeEntry(e))
+	return s.docs().Put(number(doc), encodeEntry(e))
 }
 
 // addTerms indexes a resource that has nothing in the index yet.
@@ -117,9 +117,9 @@ func (s *state) settleIndex() {
 	inOrder(s.keys)
 	for _, c := range s.keys {
 		if c.del {
-			s.err = errors.Join(s.err, s.index.Delete(c.key))
+			s.err = errors.Join(s.err, s.index().Delete(c.key))
 		} else {
-			s.err = errors.Join(s.err, s.index.Put(c.key, nil))
+			s.err = errors.Join(s.err, s.index().Put(c.key, nil))
 		}
 	}
 	s.keys = s.keys[:0]

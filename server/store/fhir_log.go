@@ -16,7 +16,7 @@ func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint
 	if typ != "" {
 		heads = s.heads(heads, []byte(typ), before)
 	} else {
-		c := s.log.Cursor()
+		c := s.log().Cursor()
 		for k, _ := c.First(); k != nil; k, _ = c.Next() {
 			heads = s.heads(heads, k, before)
 		}
@@ -38,7 +38,7 @@ type head struct {
 }
 
 func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
-	b := s.log.Bucket(typ)
+	b := s.log().Bucket(typ)
 	if b == nil {
 		return heads
 	}
@@ -94,7 +94,7 @@ func (s *state) logChange(e fhir.Entry) error {
 	if err != nil {
 		return err
 	}
-	seq, err := s.log.NextSequence()
+	seq, err := s.log().NextSequence()
 	if err != nil {
 		return err
 	}
@@ -107,16 +107,16 @@ func (s *state) logRecords(first, n uint64) error {
 	if err != nil {
 		return err
 	}
-	seq := s.log.Sequence() + 1
+	seq := s.log().Sequence() + 1
 	row := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(number(first), 1), n)
-	return errors.Join(s.log.SetSequence(seq+n-1), b.Put(number(seq), row))
+	return errors.Join(s.log().SetSequence(seq+n-1), b.Put(number(seq), row))
 }
 
 func (s *state) logOf(typ string) (*bbolt.Bucket, error) {
 	b := s.logs[typ]
 	if b == nil {
 		var err error
-		if b, err = s.log.CreateBucketIfNotExists([]byte(typ)); err != nil {
+		if b, err = s.log().CreateBucketIfNotExists([]byte(typ)); err != nil {
 			return nil, err
 		}
 		b.FillPercent = 0.9 // keys come in sequence

@@ -28,14 +28,14 @@ var tailKey = []byte("record-tail")
 type tail struct{ after, n uint64 }
 
 func (s *state) tail() (t tail) {
-	if v := s.settings.Get(tailKey); len(v) == 16 {
+	if v := s.settings().Get(tailKey); len(v) == 16 {
 		t = tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
 	}
 	return t
 }
 
 func (s *state) putTail(t tail) error {
-	return s.settings.Put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
+	return s.settings().Put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
 }
 
 // PutRecord implements fhir.Change.
@@ -65,9 +65,9 @@ func (s *state) settleRecords() error {
 
 func (s *state) putBlock(block []fhir.PackedRecord) error {
 	n := uint64(len(block))
-	first := s.docs.Sequence() + 1
-	s.records.FillPercent = 0.9 // keys come in sequence
-	return errors.Join(s.docs.SetSequence(first+n-1), s.records.Put(number(first), encodeBlock(block)), s.logRecords(first, n))
+	first := s.docs().Sequence() + 1
+	s.records().FillPercent = 0.9 // keys come in sequence
+	return errors.Join(s.docs().SetSequence(first+n-1), s.records().Put(number(first), encodeBlock(block)), s.logRecords(first, n))
 }
 
 // encodeBlock writes how many records and shared parts there are, the shared
@@ -123,7 +123,7 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
 
 // record finds a record by its number.
 func (s *state) record(doc uint64) (*fhir.Record, bool) {
-	c := s.records.Cursor()
+	c := s.records().Cursor()
 	k, v := c.Seek(number(doc))
 	if k == nil || binary.BigEndian.Uint64(k) > doc {
 		k, v = c.Prev()
@@ -148,7 +148,7 @@ func (s *state) record(doc uint64) (*fhir.Record, bool) {
 // eachTail calls f with the number and terms of every record of the tail until
 // it returns false.
 func (s *state) eachTail(t tail, f func(doc uint64, terms search.Terms) bool) {
-	c := s.records.Cursor()
+	c := s.records().Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
 		doc, more := binary.BigEndian.Uint64(k), true
 		eachRecord(v, func(p fhir.PackedRecord) bool {
@@ -170,7 +170,7 @@ func (s *state) scanRecords(from, to []byte, f func(term []byte, doc uint64) boo
 	if bytes.Compare(to, low) <= 0 || bytes.Compare(from, high) >= 0 {
 		return
 	}
-	c := s.segments.Cursor()
+	c := s.segments().Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
 			return
@@ -245,6 +245,6 @@ func (s *state) putSegment(first uint64, index map[string]*posting) error {
 			keys = append(keys, s.indexKey([]byte(p.term), doc))
 		}
 	}
-	s.segments.FillPercent = 0.9
-	return s.segments.Put(number(first), encodeSegment(keys))
+	s.segments().FillPercent = 0.9
+	return s.segments().Put(number(first), encodeSegment(keys))
 }
