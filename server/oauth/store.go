@@ -34,7 +34,7 @@ type Store interface {
 	Issue(ctx context.Context, s Spend, t Token) (Handle, error)
 
 	// Token returns the token with a handle and hash, or nil. It does not look
-	// at expiry.
+	// at expiry. Others may have the same one: it is for reading.
 	Token(ctx context.Context, h Handle, hash Hash) (*Token, error)
 
 	// Revoke removes a token if there is one and it belongs to owner.

@@ -31,7 +31,8 @@ type Trust struct {
 	db      *bbolt.DB
 	commits *committer
 	spent   *spentIndex
-	clients *clientCache
+	clients *cache[udap.ClientID, oauth.Registration]
+	tokens  *cache[tokenKey, oauth.Token]
 	handles cipher.Block // hides minute and sequence number in token handles
 
 	// Of the committer alone.
@@ -64,7 +65,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trust{db: db, clients: newClientCache()}
+	t := &Trust{db: db, clients: newCache[udap.ClientID, oauth.Registration](), tokens: newCache[tokenKey, oauth.Token]()}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -125,7 +126,9 @@ func (t *Trust) loadHandleKey() error {
 // Close commits what is under way and closes the file.
 func (t *Trust) Close() error {
 	t.commits.close()
-	return t.db.Close()
+	err := t.db.Close()
+	t.tokens.forgetAll() // nothing is told of a file that is closed
+	return err
 }
 
 // Dump writes the whole file as text, for tests.
@@ -151,7 +154,7 @@ func (t *Trust) Client(_ context.Context, id udap.ClientID) (*oauth.Registration
 		return nil, err
 	}
 	if r != nil {
-		t.clients.put(epoch, r)
+		t.clients.put(epoch, id, r)
 	}
 	return r, nil
 }
@@ -367,17 +370,26 @@ func (t *Trust) findToken(tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash) (m *bbo
 
 // Token implements oauth.Store.
 func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
+	key := tokenKey{h, hash}
+	if token, known := t.tokens.get(key); known {
+		return token, nil
+	}
+	epoch := t.tokens.begin()
 	var token *oauth.Token
+	small := false
 	err := t.db.View(func(tx *bbolt.Tx) error {
 		_, _, body := t.findToken(tx, h, hash)
 		if body == nil {
 			return nil
 		}
-		token = &oauth.Token{Hash: hash}
+		token, small = &oauth.Token{Hash: hash}, len(body) <= maxCachedToken
 		return json.Unmarshal(body, token)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: token: %w", err)
+	}
+	if small {
+		t.tokens.put(epoch, key, token)
 	}
 	return token, nil
 }
@@ -396,6 +408,7 @@ func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner udap.ClientID, h 
 		if token.ClientID != owner {
 			return nil
 		}
+		b.after = append(b.after, func() { t.tokens.forget(tokenKey{h, hash}) })
 		return m.Delete(key)
 	})
 }
@@ -418,7 +431,7 @@ func (t *Trust) sweep(b *batch, now time.Time) error {
 		}
 	}
 	clear(b.minutes)
-	b.after = append(b.after, func() { t.spent.forget(floor) })
+	b.after = append(b.after, func() { t.spent.forget(floor); t.tokens.forgetAll() })
 	return b.tx.Bucket(metaBucket).Put(floorKey, binary.BigEndian.AppendUint32(nil, floor))
 }
 

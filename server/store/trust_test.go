@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
@@ -213,4 +214,72 @@ func benchmarkIssue(b *testing.B, writers int) {
 	wg.Wait()
 	b.ReportMetric(float64((processCPU()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
+}
+
+// A token that was read stays in memory, and goes from there when it is revoked,
+// however many read it meanwhile, and when its minute is swept.
+func TestTrustForgetsTokens(t *testing.T) {
+	s := openTrust(t, filepath.Join(t.TempDir(), "trust.bolt"))
+	defer s.Close()
+	now := storetest.Start
+	if _, _, err := s.Register(t.Context(), numbered(0, now), oauth.Registration{ID: "c", Community: "urn:a", Client: "https://c.test"}); err != nil {
+		t.Fatal(err)
+	}
+	issue := func(n int, extensions map[string]jsontext.Value) (h oauth.Handle, hash oauth.Hash) {
+		t.Helper()
+		hash = oauth.Hash{byte(n)}
+		h, err := s.Issue(t.Context(), numbered(n, now), oauth.Token{Hash: hash, ClientID: "c", Extensions: extensions, Expires: now.Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h, hash
+	}
+	read := func(h oauth.Handle, hash oauth.Hash) *oauth.Token {
+		token, err := s.Token(t.Context(), h, hash)
+		if err != nil {
+			t.Error(err)
+		}
+		return token
+	}
+	for i := range 50 {
+		h, hash := issue(2*i+1, nil)
+		var wg sync.WaitGroup
+		stop := make(chan bool)
+		for range 4 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						read(h, hash)
+					}
+				}
+			})
+		}
+		if err := s.Revoke(t.Context(), numbered(2*i+2, now), "c", h, hash); err != nil {
+			t.Fatal(err)
+		}
+		if read(h, hash) != nil {
+			t.Error("a revoked token is still there")
+		}
+		close(stop)
+		wg.Wait()
+		if read(h, hash) != nil {
+			t.Error("a revoked token came back")
+		}
+	}
+	h, hash := issue(200, nil)
+	if read(h, hash) == nil || read(h, hash) != read(h, hash) {
+		t.Error("a token was not kept in memory")
+	}
+	if h, hash := issue(201, map[string]jsontext.Value{"x": jsontext.Value(`"` + strings.Repeat("x", maxCachedToken) + `"`)}); read(h, hash) == nil || read(h, hash) == read(h, hash) {
+		t.Error("a token with a long record was kept in memory")
+	}
+	if err := s.Spend(t.Context(), numbered(202, now.Add(2*time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	if read(h, hash) != nil {
+		t.Error("a token is still there after its minute was swept")
+	}
 }
