@@ -65,6 +65,14 @@ func (x *Extractor) clause(types []string, name, value string, depth int) (Claus
 // alternatives adds what p's value stands for, each of its comma-separated
 // parts being enough.
 func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) error {
+	for _, one := range p.union {
+		if err := x.alternatives(c, one, modifier, value); err != nil {
+			return err
+		}
+	}
+	if p.union != nil {
+		return nil
+	}
 	if modifier == "missing" {
 		return missing(c, p, value)
 	}
@@ -106,6 +114,8 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 		return quantityProbes(c, p, modifier, v)
 	case Number:
 		return numberProbes(c, p, modifier, v)
+	case Composite:
+		return x.compositeProbes(c, p, modifier, v)
 	}
 	return uriProbes(c, p, modifier, v)
 }

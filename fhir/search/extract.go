@@ -12,7 +12,7 @@ import (
 
 // extractVersion changes whenever the rules below do: it makes stores index
 // anew.
-const extractVersion = "1"
+const extractVersion = "2"
 
 // maxTerms bounds the terms of one resource; what is over is not found by
 // search. It keeps one write's cost in proportion.
@@ -65,6 +65,10 @@ func (c *collector) param(p *Param, root *tree.Value) {
 	case "_lastUpdated":
 		ms := c.stamp.Updated.UnixMilli()
 		c.build(span{ms, ms + 1}.value)
+		return
+	}
+	if p.Kind == Composite {
+		c.composite(p, root)
 		return
 	}
 	present, notFalse := false, false
@@ -139,6 +143,7 @@ func (c *collector) token(leaf string, v *tree.Value) {
 		c.coding(v.Get("code"), v.Get("system"))
 	case "Identifier":
 		c.coding(v.Get("value"), v.Get("system"))
+		c.typed(v)
 	case "ContactPoint":
 		c.coding(v.Get("value"), nil)
 	case "code", "boolean":
@@ -148,6 +153,17 @@ func (c *collector) token(leaf string, v *tree.Value) {
 	default:
 		if s := v.Literal(); s != "" {
 			c.add(whole(s), sep)
+		}
+	}
+}
+
+// typed indexes an identifier by its type, for :of-type.
+func (c *collector) typed(v *tree.Value) {
+	value := whole(v.Get("value").Literal())
+	codings := v.At("type", "coding").Each()
+	for i := range codings {
+		if code := codings[i].Get("code").Literal(); code != "" && value != "" {
+			c.add(ofType, whole(code), sep, whole(codings[i].Get("system").Literal()), sep, value)
 		}
 	}
 }

@@ -31,6 +31,9 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		if !ok {
 			return
 		}
+		if len(value) > 0 && value[0] == ofType[0] && s.Param.Kind == Token {
+			return
+		}
 		v := sortable(s.Param.Kind, value)
 		if old := keys[i]; old == "" || s.Descending == (v > old) {
 			keys[i] = v

@@ -16,6 +16,7 @@ const (
 	maxChain      = 4    // links of a chain
 	maxIncludes   = 20
 	maxSorts      = 6
+	maxParents    = 100 // URLs above one
 	maxQueryBytes = 64 << 10
 )
 
@@ -240,7 +241,7 @@ func parseSort(q *Query, _, v string) error {
 	for _, k := range keys {
 		code, down := strings.CutPrefix(k, "-")
 		p := Lookup(q.Types[0], code)
-		if p == nil || len(q.Types) > 1 {
+		if p == nil || p.Kind == Composite || len(q.Types) > 1 {
 			return unknown("cannot sort by %s", printable(k))
 		}
 		all = append(all, Sort{p, down})

@@ -137,6 +137,14 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 	switch {
 	case p.Code == "_type" || head == "":
 		return Pair{}, false
+	case p.Kind == Composite:
+		code, rest, _ := strings.Cut(string(value), joint)
+		if code, _, _ = strings.Cut(code, sep); code == "" || p.whole[0].parts[1].kind != Quantity {
+			return Pair{}, false
+		}
+		return Pair{p.Code, escaper.Replace(code) + "$" + pickOne(rnd, "", "le", "gt", "ne") + fmt.Sprint(unordered([]byte(rest)))}, true
+	case p.Kind == Token && string(value[:1]) == ofType:
+		return Pair{p.Code + ":of-type", escaper.Replace(strings.Split(tail, sep)[0]) + "|" + escaper.Replace(head[1:]) + "|" + escaper.Replace(strings.Split(tail, sep)[1])}, true
 	case p.Kind == Token:
 		if tail == implicit {
 			tail = ""

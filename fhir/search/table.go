@@ -37,6 +37,7 @@ const (
 	Quantity  Kind = "quantity"
 	URI       Kind = "uri"
 	Number    Kind = "number"
+	Composite Kind = "composite"
 )
 
 // Param is one search parameter of one resource type.
@@ -47,10 +48,12 @@ type Param struct {
 
 	id    uint16
 	paths []path
+	whole []composite // of a Composite: where its parts stand together
+	union []*Param    // of a Composite that is others taken together
 }
 
-// table holds what params.txt says. It is made once and never changed.
-type table struct {
+// paramTable holds what params.txt says. It is made once and never changed.
+type paramTable struct {
 	types       []string
 	params      map[string]map[string]*Param
 	byID        []*Param
@@ -60,8 +63,8 @@ type table struct {
 
 var tables = sync.OnceValue(load)
 
-func load() *table {
-	t := &table{params: map[string]map[string]*Param{}, compartment: map[string]map[string][]string{}}
+func load() *paramTable {
+	t := &paramTable{params: map[string]map[string]*Param{}, compartment: map[string]map[string][]string{}}
 	common := t.readParams(paramsText)
 	common = append(common, t.readParams(usCoreText)...)
 	sort.Strings(t.types)
@@ -74,6 +77,9 @@ func load() *table {
 		}
 	}
 	t.number()
+	for _, p := range t.byID {
+		p.unite(t.params[p.Type])
+	}
 	for _, line := range lines(compartmentText) {
 		f := strings.Split(line, "\t")
 		if t.compartment[f[0]] == nil {
@@ -98,14 +104,19 @@ func lines(text string) []string {
 }
 
 // readParams adds the parameters of a text and gives back those of all types.
-func (t *table) readParams(text string) (common []*Param) {
+func (t *paramTable) readParams(text string) (common []*Param) {
 	for _, line := range lines(text) {
 		f := strings.Split(line, "\t")
 		if len(f) == 1 {
 			t.types = append(t.types, f[0])
 			continue
 		}
-		p := &Param{Type: f[0], Code: f[1], Kind: Kind(f[2]), paths: parsePaths(f[4])}
+		p := &Param{Type: f[0], Code: f[1], Kind: Kind(f[2])}
+		if p.Kind == Composite {
+			p.whole = parseComposites(f[4])
+		} else {
+			p.paths = parsePaths(f[4])
+		}
 		if f[3] != "" && f[3] != "*" {
 			p.Targets = strings.Split(f[3], ",")
 		}
@@ -118,7 +129,7 @@ func (t *table) readParams(text string) (common []*Param) {
 	return common
 }
 
-func (t *table) add(p *Param) {
+func (t *paramTable) add(p *Param) {
 	of := t.params[p.Type]
 	if of == nil {
 		of = map[string]*Param{}
@@ -129,7 +140,7 @@ func (t *table) add(p *Param) {
 
 // number gives each parameter its number in index keys, in the order of type
 // and code. A stored index belongs to one Version of the table.
-func (t *table) number() {
+func (t *paramTable) number() {
 	for _, typ := range t.types {
 		for _, code := range sortedCodes(t.params[typ]) {
 			p := t.params[typ][code]

@@ -15,17 +15,21 @@ import (
 // text have no byte 0, so that a term followed by 0 stands before every longer
 // one. The forms, by kind:
 //
-//	token      code 1 system       (system is implicit for FHIR's own codes)
+//	token      code 1 system       (system is implicit for FHIR's own codes),
+//	           or, for an identifier's type, ofType code 1 system 1 value
 //	string     folded 1 original
 //	reference  id 1 Type, id 1 Type 1 version, url 1, or logical code 1 system
 //	uri        the uri
 //	date       class, both ends (span.value)
 //	quantity   number (8 bytes), code 1 system 1 unit
 //	number     number (8 bytes)
+//	composite  a token, joint, a value of the other part's kind
 const (
 	sep      = "\x01"
 	implicit = "\x02"
 	logical  = "\x03"
+	ofType   = "\x04"
+	joint    = "\x05"
 )
 
 // maxText bounds the text of one term in bytes. Longer text is cut, with its

@@ -4,17 +4,40 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 func tokenProbes(c *Clause, p *Param, modifier, v string) error {
-	if modifier != "" {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+	switch {
+	case modifier == "":
+		c.tokens(p, "", v)
+		return nil
+	case modifier == "of-type" && p.identifies():
+		return typedProbes(c, p, v)
 	}
-	c.tokens(p, "", v)
+	return unknown("%s has no modifier %s", p.Code, printable(modifier))
+}
+
+// typedProbes reads system|code|value: the type of an identifier and its value
+// (R4 search 3.1.1.4.10, :of-type). All three must be there.
+func typedProbes(c *Clause, p *Param, v string) error {
+	parts := splitEscaped(v, '|')
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+		return bad("%s:of-type: %s is not system|code|value", p.Code, printable(v))
+	}
+	for i := range parts {
+		parts[i] = whole(unescape(parts[i]))
+	}
+	c.probes = append(c.probes, p.exactly(ofType, parts[1], sep, parts[0], sep, parts[2]))
 	return nil
+}
+
+// identifies reports whether the parameter looks at identifiers.
+func (p *Param) identifies() bool {
+	return slices.ContainsFunc(p.paths, func(pa path) bool { return pa.leaf == "Identifier" })
 }
 
 // tokens adds [system]|[code], [code], |[code] and [system]| (3.1.1.4.10);
@@ -29,15 +52,17 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 		return
 	}
 	system := code
-	code = whole(unescape(parts[1]))
+	code = whole(unescape(strings.Join(parts[1:], "|")))
 	if code == "" {
 		pr := p.beginning(lead)
-		pr.keep = func(value []byte) bool { return bytes.HasSuffix(value, []byte(sep+system)) }
+		pr.keep = func(value []byte) bool {
+			return value[0] != ofType[0] && bytes.HasSuffix(value, []byte(sep+system))
+		}
 		c.probes = append(c.probes, pr)
 		return
 	}
 	c.probes = append(c.probes, p.exactly(lead, code, sep, system))
-	if system != "" && lead == "" {
+	if system != "" && lead == "" && p.fits(system) {
 		c.probes = append(c.probes, p.exactly(code, sep, implicit))
 	}
 }
@@ -75,10 +100,30 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 		c.probes = append(c.probes, p.exactly(v))
 	case "below":
 		c.probes = append(c.probes, p.beginning(v))
+	case "above":
+		for _, above := range parents(v) {
+			c.probes = append(c.probes, p.exactly(above))
+		}
 	default:
 		return unknown("%s has no modifier %s", p.Code, printable(modifier))
 	}
 	return nil
+}
+
+// parents gives a URL and those that stand above it, with and without a slash
+// at their ends (R4 search 3.1.1.4.8, :above); a URN has none.
+func parents(v string) []string {
+	all := []string{v}
+	_, rest, ok := strings.Cut(v, "://")
+	for root := len(v) - len(rest); ok && len(all) < maxParents; {
+		i := strings.LastIndexByte(v, '/')
+		if i < root {
+			break
+		}
+		all = append(all, v[:i+1], v[:i])
+		v = v[:i]
+	}
+	return all
 }
 
 // cutPrefix takes a comparison's prefix off a value; none is eq.

@@ -132,6 +132,9 @@ type CodeSet struct {
 // Has tells whether an element of type code may hold it.
 func (s *CodeSet) Has(code string) bool { return s.codes[code] }
 
+// HasSystem tells whether any code of the set is of that system.
+func (s *CodeSet) HasSystem(system string) bool { return s.systems[system] != nil }
+
 // HasIn tells whether the set holds a code of that system.
 func (s *CodeSet) HasIn(system, code string) bool {
 	for _, c := range s.systems[system] {

@@ -44,17 +44,23 @@ func write(t *table.Table, name string, lines []string) error {
 const notR4 = "http://hl7.org/fhir/SearchParameter/DeviceDefinition-classification"
 
 // paramLines gives one line for each concrete type, its name, and one for each
-// base type and parameter: type, code, kind, targets, paths. Composite and
-// special ones are left out: they are not served.
+// base type and parameter: type, code, kind, targets, paths. Special ones and
+// composites of three parts are left out: they are not served.
 func paramLines(t *table.Table) ([]string, error) {
 	e := readElements(t)
 	lines := e.resources()
 	for _, p := range t.Params {
-		if p.Expression == "" || p.Type == "composite" || p.Type == "special" || p.URL == notR4 {
+		if p.Expression == "" || p.Type == "special" || p.URL == notR4 || len(p.Components) > 2 {
 			continue
 		}
 		for _, base := range p.Base {
-			paths, err := compile(e, base, p.Expression)
+			var paths []string
+			var err error
+			if p.Type == "composite" {
+				paths, err = composites(t, e, base, p)
+			} else {
+				paths, err = compile(e, base, p.Expression)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s %s: %w", base, p.Code, err)
 			}
