@@ -68,7 +68,10 @@ func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Log
 // certificate answers a handshake that asks for no name or for one of the
 // certificate's.
 func (k *keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return k.current.Load(), k.serves(hello.ServerName)
+	if k.serves(hello.ServerName) != nil {
+		return nil, nil // then crypto/tls says unrecognized_name (RFC 6066, 3)
+	}
+	return k.current.Load(), nil
 }
 
 // serves refuses a name that is not one of the certificate's.
