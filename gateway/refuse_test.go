@@ -388,6 +388,72 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+// A route that leads to another gateway, which leads back, is cut after some turns; a
+// way over many gateways is not.
+//
+// Covers: ER-19, case 318
+func TestLoopOverTwoGateways(t *testing.T) {
+	for _, spares := range []int{0, 2} {
+		p, ctx := newPKI(t, host), t.Context()
+		listen := func() net.Listener {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		serve := func(l net.Listener, next string, roots *pki) (*gateway.Gateway, *sink) {
+			s := &sink{}
+			g, err := gateway.New(gateway.Config{TLS: p.server(), Now: time.Now, Evidence: s, Routes: []gateway.Route{{Name: "x", Hosts: []string{host},
+				Next: "https://" + roots.cert.Leaf.DNSNames[0], Dial: next, TLS: roots.client(""), Spares: spares}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go g.Serve(ctx, l)
+			return g, s
+		}
+		a, b := listen(), listen()
+		_, first := serve(a, b.Addr().String(), p)
+		_, second := serve(b, a.Addr().String(), p)
+		w := &world{t: t, pki: p, addr: a.Addr().String()}
+		if got := w.ask("GET /acme" + heads + "\r\n"); status(got) != "502" {
+			t.Errorf("answered %q", got)
+		}
+		if n := len(first.requests()) + len(second.requests()); n < 2 || n > 17 {
+			t.Errorf("cut after %d turns", n)
+		}
+		dest := newBackend(t, ok)
+		next, roots := dest.addr, dest.pki
+		for range 10 {
+			l := listen()
+			serve(l, next, roots)
+			next, roots = l.Addr().String(), p
+		}
+		w.addr = next
+		if got := w.ask("GET /acme" + heads + "\r\n"); status(got) != "200" || len(dest.all()) != 1 {
+			t.Errorf("over ten gateways: %q", got)
+		}
+	}
+}
+
+// What a client offers in the handshake says how many gateways it has behind it.
+func TestGatewaysBefore(t *testing.T) {
+	b := newBackend(t, ok)
+	w := newWorld(t, b, nil)
+	for offer, want := range map[string]string{"other": "200", "fhirdest-hop-1": "200", "fhirdest-hop-15": "200", "fhirdest-hop-16": "502", "fhirdest-hop-99": "502",
+		"fhirdest-hop--1": "502", "fhirdest-hop-": "502", "fhirdest-hop-1x": "502"} {
+		c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host, NextProtos: []string{offer, "http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "GET /acme"+heads+"Connection: close\r\n\r\n")
+		if got, _ := io.ReadAll(c); status(string(got)) != want || c.ConnectionState().NegotiatedProtocol != "http/1.1" {
+			t.Errorf("%s: %q", offer, got)
+		}
+		c.Close()
+	}
+}
+
 // Without evidence nothing passes, unless configured so.
 func TestEvidenceFails(t *testing.T) {
 	b := newBackend(t, ok)

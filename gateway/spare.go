@@ -15,6 +15,7 @@ type spares struct {
 	mu     sync.Mutex
 	ready  []spare // oldest first
 	making int
+	before int           // gateways before us on the way of the clients they are for
 	wanted time.Duration // when one was last asked for, by the janitor's clock
 }
 
@@ -23,8 +24,9 @@ type spare struct {
 	made time.Duration
 }
 
-// takeSpare returns an unused connection, or nil, and has more made.
-func (g *Gateway) takeSpare(r *route) *upstream {
+// takeSpare returns an unused connection for a client with so many gateways before us,
+// or nil, and has more made.
+func (g *Gateway) takeSpare(r *route, before int) *upstream {
 	if r.Spares == 0 {
 		return nil
 	}
@@ -33,6 +35,10 @@ func (g *Gateway) takeSpare(r *route) *upstream {
 	defer s.mu.Unlock()
 	s.wanted = g.janitor.clock()
 	defer g.makeSpares(r)
+	if s.before != before {
+		s.close(len(s.ready))
+		s.before = before
+	}
 	if len(s.ready) == 0 {
 		return nil
 	}
@@ -59,9 +65,12 @@ func (g *Gateway) makeSpare(r *route, n int) {
 	g.janitor.add(&w)
 	defer g.janitor.remove(&w)
 	for ; n > 0; n-- {
-		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{})
 		r.spares.mu.Lock()
-		if f != nil || g.janitor.draining.Load() {
+		before := r.spares.before
+		r.spares.mu.Unlock()
+		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{}, before)
+		r.spares.mu.Lock()
+		if f != nil || g.janitor.draining.Load() || before != r.spares.before {
 			r.spares.making = 0
 			r.spares.mu.Unlock()
 			if u != nil {
@@ -79,8 +88,17 @@ func (g *Gateway) makeSpare(r *route, n int) {
 func (s *spares) drop(now time.Duration, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.ready) > 0 && (all || now-s.ready[0].made > spareAge) {
-		s.ready[0].tls.Close()
-		s.ready = s.ready[1:]
+	old := 0
+	for old < len(s.ready) && (all || now-s.ready[old].made > spareAge) {
+		old++
 	}
+	s.close(old)
+}
+
+// close ends the n oldest; with the lock held.
+func (s *spares) close(n int) {
+	for _, u := range s.ready[:n] {
+		u.tls.Close()
+	}
+	s.ready = s.ready[n:]
 }
