@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"fhirdest.example/fhir"
@@ -9,6 +11,7 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap"
 )
 
 // authorize makes the authorization server.
@@ -28,7 +31,7 @@ func (s *Server) authorize() error {
 	}
 	r := s.cfg.Rates
 	s.oauth, err = oauth.New(oauth.Config{
-		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier, Members: s.members(), Store: s.trust, Scopes: scopes, Personal: personal,
+		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier(s.communities), Members: standing(s.communities), Store: s.trust, Scopes: scopes, Personal: personal,
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
 		TracePage: page,
@@ -40,10 +43,55 @@ func (s *Server) authorize() error {
 	return err
 }
 
-// members are our communities with our own certificates in them.
-func (s *Server) members() []oauth.Member {
+// verifier judges what members of the communities sign.
+func (s *Server) verifier(members []*member) *udap.Verifier {
+	v := &udap.Verifier{Revocation: s.revocation, Status: s.revocation, Issuers: s.revocation, KeySets: s.revocation}
+	for _, m := range members {
+		v.Communities = append(v.Communities, m.udap)
+	}
+	return v
+}
+
+// trustFiles are the files of the trust communities: anchors, intermediates and
+// our own certificates. What else the configuration says of them stays.
+func (s *Server) trustFiles() *files {
+	return newFiles("trust in the communities", s.cfg.trustPaths(), s.deps.Log, func() (string, error) {
+		l := &loader{cfg: s.cfg, now: s.deps.Now()}
+		members := l.members()
+		if err := l.err(); err != nil {
+			return "", err
+		}
+		if err := s.oauth.Believe(s.verifier(members), standing(members)); err != nil {
+			return "", err
+		}
+		s.members.Store(&members)
+		return fmt.Sprintf("%d communities", len(members)), nil
+	})
+}
+
+// trustPaths are the files that the communities' part of a configuration names.
+func (c Config) trustPaths() []string {
+	var names []string
+	for _, m := range c.Communities {
+		names = slices.Concat(names, m.Anchors, m.Intermediates)
+		for _, o := range m.Certificates {
+			names = append(names, o.Chain, o.Key, o.P12, o.PasswordFile)
+		}
+	}
+	var out []string
+	for _, n := range names {
+		if n != "" {
+			out = append(out, c.file(n))
+		}
+	}
+	return out
+}
+
+// standing is what the authorization server must know of the members: our
+// communities with our own certificates in them.
+func standing(members []*member) []oauth.Member {
 	var out []oauth.Member
-	for _, m := range s.communities {
+	for _, m := range members {
 		o := oauth.Member{Community: m.udap}
 		for _, id := range m.own {
 			o.Identities = append(o.Identities, oauth.Identity{Chain: id.Chain, Key: id.Key})

@@ -70,7 +70,7 @@ type Admin struct {
 type Community struct {
 	URI           string        `yaml:"uri"`
 	Name          string        `yaml:"name,omitempty"`          // shown to people; default: the URI
-	Anchors       []string      `yaml:"anchors"`                 // PEM or DER files of CA certificates
+	Anchors       []string      `yaml:"anchors"`                 // PEM or DER files of CA certificates; like all of a community's files read again when they change
 	Intermediates []string      `yaml:"intermediates,omitempty"` // further CAs for building paths, not trusted by themselves; those of our own chains are known
 	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
 	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile

@@ -23,7 +23,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(describe("destination_decisions_lost_total", "Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
 	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."), prometheus.GaugeValue, float64(g.s.trust.LiveJTI()))
-	for _, m := range g.s.communities {
+	for _, m := range *g.s.members.Load() {
 		for _, own := range m.own {
 			leaf := own.Leaf()
 			out <- prometheus.MustNewConstMetric(describe("destination_certificate_expiry_seconds", "Seconds until our certificate in a community runs out.", "community", "serial"),

@@ -50,18 +50,27 @@ func (c Config) load(now time.Time) (*material, error) {
 	m := &material{}
 	m.tls = l.tlsIdentity()
 	m.clientCAs = l.pool("tls.clientCA", c.TLS.ClientCA)
-	anchors := map[string]int{}
+	m.communities = l.members()
 	for i, cc := range c.Communities {
-		at := fmt.Sprintf("communities[%d]", i)
-		mc := l.member(at, cc)
-		if !cc.SharedAnchors {
-			l.shared(at, i, mc.udap.Anchors, anchors)
-		}
-		m.communities = append(m.communities, mc)
-		m.lists = append(m.lists, l.lists(at, cc)...)
+		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), cc)...)
 	}
 	m.warnings = l.warnings
 	return m, l.err()
+}
+
+// members reads the files of every trust community.
+func (l *loader) members() []*member {
+	var out []*member
+	anchors := map[string]int{}
+	for i, cc := range l.cfg.Communities {
+		at := fmt.Sprintf("communities[%d]", i)
+		m := l.member(at, cc)
+		if !cc.SharedAnchors {
+			l.shared(at, i, m.udap.Anchors, anchors)
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // CheckFiles judges what the files named in the configuration hold: part of

@@ -29,7 +29,7 @@ func (s *Server) readiness() console.Readiness {
 		Lists: s.listStates(), Clients: s.expiringClients(now), Warnings: s.currentWarnings(),
 	}
 	without := s.oauth.Withheld(context.Background())
-	for i, m := range s.communities {
+	for i, m := range *s.members.Load() {
 		c := s.communityState(i, m, now)
 		c.Withheld = withheld(m, without)
 		r.Ready = r.Ready || c.Withheld == ""
@@ -153,7 +153,7 @@ func (s *Server) testMyself(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Revocation.Refresh)
 	defer tick.Stop()
 	for {
-		for _, m := range s.communities {
+		for _, m := range *s.members.Load() {
 			s.selfTests.set(m.udap.URI, s.testRevocation(ctx, m))
 		}
 		select {

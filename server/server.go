@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/store"
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -29,15 +29,15 @@ type Deps struct {
 	Log    *slog.Logger     // required
 	Public net.Listener     // plain TCP, listening already; nil: as configured
 	Admin  net.Listener     // the same for the second listener
-	Reload <-chan struct{}  // read the TLS certificate again; nil: only when its files change
+	Reload <-chan struct{}  // read all certificates again; nil: only when their files change
 }
 
 // Server is a destination that holds its sockets and files. Run serves them;
 // Close lets go of them.
 type Server struct {
-	cfg  Config
-	deps Deps
-	*material
+	cfg       Config
+	deps      Deps
+	*material // what was read at the start
 
 	public, admin net.Listener
 	trust         *store.Trust
@@ -45,7 +45,8 @@ type Server struct {
 	service       io.Closer     // the FHIR service: closed before its store
 	lines         *evidence.Log // nil: no evidence is written
 	revocation    *fetch.Source
-	verifier      *udap.Verifier
+	watched       []*files
+	members       atomic.Pointer[[]*member] // of trust communities, as read last
 	decisions     *audit.Log
 	oauth         *oauth.Service
 	keeper        *keeper
@@ -64,6 +65,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("server: no clock or no log")
 	}
 	s := &Server{cfg: cfg.withDefaults(), deps: deps, public: deps.Public, admin: deps.Admin, meter: newMeter(), started: deps.Now()}
+	s.watched = []*files{s.tlsFiles(), s.trustFiles()} // before they are read: no change may be missed
 	m, err := s.cfg.load(s.started)
 	s.material = m
 	if err := errors.Join(s.cfg.checkText(), err, s.open()); err != nil {
@@ -156,7 +158,7 @@ func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
 
 // assemble puts the parts together. What fails here has passed Check.
 func (s *Server) assemble() error {
-	s.keeper = newKeeper(s.cfg, s.tls, s.deps.Now, s.deps.Log)
+	s.keeper = newKeeper(s.tls)
 	s.decisions = audit.New(audit.Config{Keep: s.cfg.Limits.Traces, Store: s.trust, Log: s.deps.Log})
 	if err := s.believe(); err != nil {
 		return err
@@ -175,7 +177,7 @@ func (s *Server) assemble() error {
 	return nil
 }
 
-// believe makes what judges signed things.
+// believe makes what fetches lists, and takes the communities as read at start.
 func (s *Server) believe() error {
 	allow := s.cfg.Revocation.Allow
 	for _, m := range s.communities {
@@ -188,10 +190,7 @@ func (s *Server) believe() error {
 		return err
 	}
 	s.revocation = source
-	s.verifier = &udap.Verifier{Revocation: source, Status: source, Issuers: source, KeySets: source}
-	for _, m := range s.communities {
-		s.verifier.Communities = append(s.verifier.Communities, m.udap)
-	}
+	s.members.Store(&s.communities)
 	return nil
 }
 
@@ -223,7 +222,7 @@ func (s *Server) background() []func(context.Context) {
 	return []func(context.Context){
 		s.decisions.Run,
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and says so
-		func(ctx context.Context) { s.keeper.watch(ctx, time.Second, s.deps.Reload) },
+		func(ctx context.Context) { watch(ctx, time.Second, s.deps.Reload, s.watched...) },
 		s.testMyself,
 	}
 }

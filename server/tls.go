@@ -1,16 +1,10 @@
 package server
 
 import (
-	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"log/slog"
-	"os"
 	"sync/atomic"
-	"time"
 
 	"fhirdest.example/certs"
 )
@@ -40,29 +34,18 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 // files change, without a failed handshake in between: a pair that does not
 // fit (half of it is written, say) leaves the old one in use.
 type keeper struct {
-	chain, key string // paths
-	load       func() (*certs.Identity, error)
-	log        *slog.Logger
-	current    atomic.Pointer[tls.Certificate]
-	seen       [sha256.Size]byte // what the files in use held
-	refused    [sha256.Size]byte // what files that did not fit held
+	current atomic.Pointer[tls.Certificate]
 }
 
-func newKeeper(c Config, id *certs.Identity, now func() time.Time, log *slog.Logger) *keeper {
-	k := &keeper{chain: c.file(c.TLS.Cert), key: c.file(c.TLS.Key), log: log}
-	k.load = func() (*certs.Identity, error) {
-		l := &loader{cfg: c, now: now()}
-		id := l.tlsIdentity()
-		return id, l.err()
-	}
-	// They may have changed since id was read.
-	seen := k.look()
-	if again, err := k.load(); err == nil {
-		id, k.seen = again, seen
-	}
+func newKeeper(id *certs.Identity) *keeper {
+	k := &keeper{}
+	k.keep(id)
+	return k
+}
+
+func (k *keeper) keep(id *certs.Identity) {
 	pair := id.TLS()
 	k.current.Store(&pair)
-	return k
 }
 
 // certificate answers a handshake that asks for no name or for one of the
@@ -82,51 +65,15 @@ func (k *keeper) serves(name string) error {
 	return nil
 }
 
-// look digests the files so that a change of either shows. Times of change would not
-// do: two changes may bear the same.
-func (k *keeper) look() (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, path := range []string{k.chain, k.key} {
-		b, err := os.ReadFile(path)
-		fmt.Fprintf(h, "%v %d %s", err == nil, len(b), b)
-	}
-	h.Sum(sum[:0])
-	return sum
-}
-
-// reload tries the files again if they changed or force is set.
-func (k *keeper) reload(force bool) {
-	seen := k.look()
-	if seen == k.seen && !force {
-		return
-	}
-	id, err := k.load()
-	if err != nil {
-		// Tried again at each look, as the second file may be on its way; told once.
-		if seen != k.refused || force {
-			k.log.Warn("the TLS certificate was not replaced", "cause", err)
+// tlsFiles are the files of the TLS certificate.
+func (s *Server) tlsFiles() *files {
+	return newFiles("the TLS certificate", []string{s.cfg.file(s.cfg.TLS.Cert), s.cfg.file(s.cfg.TLS.Key)}, s.deps.Log, func() (string, error) {
+		l := &loader{cfg: s.cfg, now: s.deps.Now()}
+		id := l.tlsIdentity()
+		if err := l.err(); err != nil {
+			return "", err
 		}
-		k.refused = seen
-		return
-	}
-	k.seen = seen
-	pair := id.TLS()
-	k.current.Store(&pair)
-	k.log.Info("the TLS certificate was replaced", "certificate", certs.Describe(id.Leaf()))
-}
-
-// watch looks at the files until ctx ends.
-func (k *keeper) watch(ctx context.Context, every time.Duration, now <-chan struct{}) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-now:
-			k.reload(true)
-		case <-tick.C:
-			k.reload(false)
-		}
-	}
+		s.keeper.keep(id)
+		return certs.Describe(id.Leaf()), nil
+	})
 }

@@ -46,7 +46,9 @@ Examples:
   destination backup -config /etc/destination.yaml -to /backup/2026-01-31
 
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
-the TLS certificate again, which also happens by itself when its files change.
+the TLS certificate, the communities' anchors and intermediates and our own
+certificates again, which also happens by itself when their files change. What
+does not fit is told in the log, and what was read before stays in use.
 Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
 

@@ -46,7 +46,7 @@ func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint,
 		}
 		return udap.Binding{Community: registration.Community, Client: registration.Client, JWKSURI: registration.Granted.JWKSURI}, true
 	}
-	ant, err := s.cfg.Verifier.Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"], s.expect(audience, tr.Time), lookup, tr)
+	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"], s.expect(audience, tr.Time), lookup, tr)
 	switch {
 	case storeErr != nil:
 		return nil, trouble(tr, storeErr)

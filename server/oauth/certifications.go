@@ -10,7 +10,7 @@ import (
 // or unsupported ones are left out and never echoed, unless the community
 // requires one (UDAP Security 2.0, 3.3 and 7.4).
 func (s *Service) judgeCertifications(ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *udap.Trace) ([]string, error) {
-	good, err := s.cfg.Verifier.Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)
+	good, err := s.verifier().Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)
 	if err != nil {
 		return nil, err
 	}

@@ -116,10 +116,10 @@ type smartDocument struct {
 	Capabilities          []string `json:"capabilities"`
 }
 
-func (s *Service) smartDocument() smartDocument {
+func (s *Service) smartDocument(v *udap.Verifier) smartDocument {
 	return smartDocument{
 		AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"},
-		TokenAlgorithms: s.allAlgorithms(), RegistrationEndpoint: s.urls.Register, IntrospectionEndpoint: s.urls.Introspect,
+		TokenAlgorithms: allAlgorithms(v), RegistrationEndpoint: s.urls.Register, IntrospectionEndpoint: s.urls.Introspect,
 		RevocationEndpoint: s.urls.Revoke, GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(),
 		ChallengeMethods: []string{"S256"}, Capabilities: []string{"permission-v1", "permission-v2"},
 	}
@@ -133,9 +133,9 @@ func (s *Service) responseTypes() []string {
 }
 
 // allAlgorithms are those that any community accepts.
-func (s *Service) allAlgorithms() []string {
+func allAlgorithms(v *udap.Verifier) []string {
 	var all []string
-	for _, c := range s.cfg.Verifier.Communities {
+	for _, c := range v.Communities {
 		for _, a := range c.Policy.SignatureAlgorithms() {
 			if !slices.Contains(all, a) {
 				all = append(all, a)
@@ -166,8 +166,8 @@ type serverDocument struct {
 	ChallengeMethods        []string `json:"code_challenge_methods_supported"`
 }
 
-func (s *Service) serverDocument() serverDocument {
-	methods, algorithms := []string{"private_key_jwt"}, s.allAlgorithms()
+func (s *Service) serverDocument(v *udap.Verifier) serverDocument {
+	methods, algorithms := []string{"private_key_jwt"}, allAlgorithms(v)
 	return serverDocument{
 		Issuer: s.urls.Issuer, AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, JWKS: s.urls.JWKS,
 		RegistrationEndpoint: s.urls.Register, Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(), GrantTypes: s.grantTypes(),

@@ -34,9 +34,9 @@ const maxCommunity = 2048
 // Documents mounts the discovery documents by their public URLs.
 func (s *Service) Documents(mount func(url string, h http.Handler)) {
 	mount(s.cfg.Base+"/.well-known/udap", s.metadataHandler(s.serveUDAP))
-	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.constant(s.smartDocument())))
-	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.constant(s.serverDocument())))
-	mount(s.urls.JWKS, s.metadataHandler(s.constant(s.keySet())))
+	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.present(func(t *trust) document { return t.smart })))
+	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.present(func(t *trust) document { return t.server })))
+	mount(s.urls.JWKS, s.metadataHandler(s.present(func(t *trust) document { return t.keys })))
 }
 
 // document is an answer of a metadata endpoint; without a body it is 204.
@@ -126,12 +126,16 @@ func matchesETag(values []string, etag string) bool {
 	return false
 }
 
-// constant serves a document that never changes.
-func (s *Service) constant(v any) func(*http.Request, *udap.Trace) (document, error) {
+// constant makes a document that stays as it is.
+func constant(v any) (document, error) {
 	body, err := json.Marshal(v, json.Deterministic(true))
 	sum := sha256.Sum256(body)
-	d := document{body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}
-	return func(*http.Request, *udap.Trace) (document, error) { return d, err }
+	return document{body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}, err
+}
+
+// present serves a document of the present trust.
+func (s *Service) present(of func(*trust) document) func(*http.Request, *udap.Trace) (document, error) {
+	return func(*http.Request, *udap.Trace) (document, error) { return of(s.trust.Load()), nil }
 }
 
 // serveUDAP finds the metadata of the community that is asked for. For one
@@ -144,9 +148,10 @@ func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 	}
 	if community != "" {
 		tr.Community = community
-		i := slices.IndexFunc(s.publishers, func(p *publisher) bool { return p.member.Community.URI == community })
+		publishers := s.trust.Load().publishers
+		i := slices.IndexFunc(publishers, func(p *publisher) bool { return p.member.Community.URI == community })
 		if i >= 0 {
-			if st := s.publishers[i].get(r.Context()); st.err == nil {
+			if st := publishers[i].get(r.Context()); st.err == nil {
 				return document{st.body, st.etag}, nil
 			}
 		}
@@ -160,7 +165,7 @@ func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 
 // defaultMetadata is that of the first community that has any.
 func (s *Service) defaultMetadata(r *http.Request, tr *udap.Trace) (document, error) {
-	for _, p := range s.publishers {
+	for _, p := range s.trust.Load().publishers {
 		if st := p.get(r.Context()); st.err == nil {
 			return document{st.body, st.etag}, nil
 		}
@@ -171,7 +176,7 @@ func (s *Service) defaultMetadata(r *http.Request, tr *udap.Trace) (document, er
 
 func (s *Service) communitiesShown() string {
 	var uris []string
-	for _, p := range s.publishers {
+	for _, p := range s.trust.Load().publishers {
 		uris = append(uris, string(p.member.Community.URI))
 	}
 	return strings.Join(uris, ", ")

@@ -30,10 +30,10 @@ type webKey struct {
 	Chain     []string `json:"x5c"`
 }
 
-func (s *Service) keySet() keySet {
+func (t *trust) keySet() keySet {
 	set := keySet{Keys: []webKey{}}
 	seen := map[string]bool{}
-	for _, p := range s.publishers {
+	for _, p := range t.publishers {
 		for _, id := range p.member.Identities {
 			if k, ok := webKeyOf(id.Chain); ok && !seen[k.ID] {
 				seen[k.ID] = true

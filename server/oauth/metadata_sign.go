@@ -50,8 +50,9 @@ type statement struct {
 // publisher signs the metadata of one community, at most once per period, and
 // publishes only what its own verifier believes.
 type publisher struct {
-	service *Service
-	member  Member
+	service  *Service
+	verifier *udap.Verifier
+	member   Member
 
 	mu      sync.Mutex // guards current; held while signing, so that many who wait cost one signature
 	current statement
@@ -110,7 +111,7 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 		return nil, err
 	}
 	tr := udap.NewTrace("metadata", now)
-	_, err = s.cfg.Verifier.Metadata(ctx, body, udap.ExpectMetadata{Now: now, Base: s.cfg.Base, Community: p.member.Community.URI}, tr)
+	_, err = p.verifier.Metadata(ctx, body, udap.ExpectMetadata{Now: now, Base: s.cfg.Base, Community: p.member.Community.URI}, tr)
 	return body, err
 }
 
@@ -124,7 +125,7 @@ type Withheld struct {
 // clients could believe.
 func (s *Service) Withheld(ctx context.Context) []Withheld {
 	var out []Withheld
-	for _, p := range s.publishers {
+	for _, p := range s.trust.Load().publishers {
 		if st := p.get(ctx); st.err != nil {
 			reason := st.err.Error()
 			var refused *udap.Error

@@ -92,7 +92,7 @@ func readable(err error) string {
 // refusal spends nothing.
 func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*RegistrationResponse, error) {
 	tr := s.trace(req.Trace, "register")
-	statement, err := s.cfg.Verifier.Statement(ctx, req.Statement, s.expect(s.urls.Register, tr.Time), tr)
+	statement, err := s.verifier().Statement(ctx, req.Statement, s.expect(s.urls.Register, tr.Time), tr)
 	if err != nil {
 		return nil, err
 	}

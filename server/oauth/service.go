@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir/scope"
@@ -61,7 +62,16 @@ type Service struct {
 	ours   map[string]string // our URLs and what each is, for hints
 	limits *limiters
 
+	trust atomic.Pointer[trust]
+}
+
+// trust is whom the server believes, and by what it wants to be believed. It
+// never changes: Believe puts another in its place.
+type trust struct {
+	verifier   *udap.Verifier
 	publishers []*publisher // of metadata, one per member
+
+	smart, server, keys document // constant as long as it lasts
 }
 
 // URLs are the addresses of the authorization server, all under its issuer.
@@ -90,14 +100,45 @@ func New(cfg Config) (*Service, error) {
 		cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
 		urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
 	}}
-	for _, m := range cfg.Members {
-		s.publishers = append(s.publishers, &publisher{service: s, member: m})
+	return s, s.Believe(cfg.Verifier, cfg.Members)
+}
+
+// Believe has the service go on with another verifier and other members, for
+// every request that begins from now on. Of what was remembered by the old
+// verifier nothing stays.
+func (s *Service) Believe(v *udap.Verifier, members []Member) error {
+	if err := errors.Join(checkTrust(v, members)...); err != nil {
+		return err
 	}
-	return s, nil
+	t := &trust{verifier: v}
+	for _, m := range members {
+		t.publishers = append(t.publishers, &publisher{service: s, verifier: v, member: m})
+	}
+	var errs [3]error
+	t.smart, errs[0] = constant(s.smartDocument(v))
+	t.server, errs[1] = constant(s.serverDocument(v))
+	t.keys, errs[2] = constant(t.keySet())
+	s.trust.Store(t)
+	return errors.Join(errs[:]...)
+}
+
+// verifier is the one to judge a request by, from its beginning to its end.
+func (s *Service) verifier() *udap.Verifier { return s.trust.Load().verifier }
+
+func checkTrust(v *udap.Verifier, members []Member) (faults []error) {
+	if v == nil {
+		faults = append(faults, errors.New("oauth: no verifier"))
+	}
+	for _, m := range members {
+		if m.Community == nil || slices.ContainsFunc(m.Identities, func(id Identity) bool { return len(id.Chain) == 0 || id.Key == nil }) {
+			faults = append(faults, errors.New("oauth: a member without community, chain or key"))
+		}
+	}
+	return faults
 }
 
 func (c Config) check() error {
-	var faults []error
+	faults := checkTrust(c.Verifier, c.Members)
 	complain := func(bad bool, format string, args ...any) {
 		if bad {
 			faults = append(faults, fmt.Errorf("oauth: "+format, args...))
@@ -106,12 +147,8 @@ func (c Config) check() error {
 	complain(!strings.HasPrefix(c.Base, "https://"), "the FHIR base %q is no https URL", c.Base)
 	complain(!strings.HasPrefix(c.Issuer, "https://"), "the issuer %q is no https URL", c.Issuer)
 	complain(strings.HasSuffix(c.Issuer, "/") || strings.ContainsAny(c.Issuer, "?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
-	complain(c.Verifier == nil, "no verifier")
 	complain(c.Store == nil, "no store")
 	complain(c.Now == nil, "no clock")
-	for _, m := range c.Members {
-		complain(m.Community == nil || slices.ContainsFunc(m.Identities, func(id Identity) bool { return len(id.Chain) == 0 || id.Key == nil }), "a member without community, chain or key")
-	}
 	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
 	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
 	return errors.Join(faults...)

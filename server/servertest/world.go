@@ -46,7 +46,7 @@ const Base = "https://fhir.test/acme/fhir"
 func NewWorld(tb testing.TB) *World {
 	tb.Helper()
 	w := &World{Dir: tb.TempDir(), tb: tb, Lists: newLists(tb), names: map[*certs.Community]string{}}
-	w.A, w.B = w.community("a"), w.community("b")
+	w.A, w.B = w.Community("a"), w.Community("b")
 	var err error
 	w.TLS, err = certs.NewRoot(certs.Template{CommonName: "TLS Root", NotBefore: before(), NotAfter: after()}, w.Key(certs.KeyKind("p256")))
 	w.must(err)
@@ -95,7 +95,10 @@ func (w *World) ownKey(i int) crypto.Signer {
 	return keys.rsa[i]
 }
 
-func (w *World) community(name string) *certs.Community {
+// Community makes a trust community, whose lists are published under NAME.crl and
+// NAME-root.crl.
+func (w *World) Community(name string) *certs.Community {
+	w.tb.Helper()
 	c, err := certs.NewCommunity(certs.CommunityPlan{
 		Name: "Community " + name, Key: "p256", NotBefore: before(), Life: 2 * 365 * 24 * time.Hour,
 		RootCRL: w.Lists.URL + "/" + name + "-root.crl",
