@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 )
 
 // Identity is a certificate chain and the private key of its leaf.
@@ -145,7 +147,18 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 
 // Describe names a certificate for people: subject and serial in hex and decimal.
 func Describe(c *x509.Certificate) string {
-	return fmt.Sprintf("%s, serial 0x%x = %d", c.Subject, c.SerialNumber, c.SerialNumber)
+	return fmt.Sprintf("%s, serial 0x%x = %d", Printable(c.Subject.String()), c.SerialNumber, c.SerialNumber)
+}
+
+// Printable shows a text from a certificate or a list without what could move a
+// terminal's cursor, turn the direction of writing or begin a line of its own.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // readFile reads a small regular file.

@@ -80,7 +80,7 @@ func certificateState(c *x509.Certificate, of string, now time.Time) console.Cer
 	sum := sha256.Sum256(c.Raw)
 	names, _ := certs.RawURIs(c) // a SAN that cannot be read has no URIs to show
 	return console.Certificate{
-		Of: of, Subject: c.Subject.String(), Serial: fmt.Sprintf("%x", c.SerialNumber), Key: certs.DescribeKey(c.PublicKey),
+		Of: of, Subject: certs.Printable(c.Subject.String()), Serial: fmt.Sprintf("%x", c.SerialNumber), Key: certs.DescribeKey(c.PublicKey),
 		Fingerprint: hex.EncodeToString(sum[:]), Names: names, Expires: c.NotAfter, DaysLeft: int(c.NotAfter.Sub(now).Hours() / 24),
 	}
 }
@@ -89,7 +89,7 @@ func (s *Server) listStates() []console.List {
 	out := []console.List{}
 	for _, l := range s.revocation.State() {
 		out = append(out, console.List{
-			Place: l.Place, Issuer: l.Issuer, Number: l.Number, ThisUpdate: l.ThisUpdate, NextUpdate: l.NextUpdate, Fetched: l.Fetched,
+			Place: l.Place, Issuer: certs.Printable(l.Issuer), Number: l.Number, ThisUpdate: l.ThisUpdate, NextUpdate: l.NextUpdate, Fetched: l.Fetched,
 			AgeSeconds: int64(l.Age / time.Second), Entries: l.Entries, Usable: l.Usable, Expiring: l.Expiring, Error: l.Error,
 		})
 	}

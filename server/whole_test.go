@@ -194,7 +194,7 @@ func TestExpiringClientsAreShown(t *testing.T) {
 	d := servertest.Start(t)
 	key := d.Key("p256")
 	now := time.Now()
-	leaf, err := d.A.Issuing.Issue(certs.Template{CommonName: "soon", URIs: []string{"https://soon.test/app"}, NotBefore: now.Add(-time.Hour),
+	leaf, err := d.A.Issuing.Issue(certs.Template{CommonName: "soon\x1b[2J\u202e\u009b", URIs: []string{"https://soon.test/app"}, NotBefore: now.Add(-time.Hour),
 		NotAfter: now.Add(10 * 24 * time.Hour), CRL: []string{d.Lists.URL + "/a.crl"}}, key.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +205,9 @@ func TestExpiringClientsAreShown(t *testing.T) {
 	_, clients, _ := strings.Cut(ready, `"clientCertificates"`)
 	if !strings.Contains(clients, "https://soon.test/app") || !strings.Contains(clients, `"daysLeft": 9`) || strings.Contains(clients, "https://later.test/app") {
 		t.Errorf("client certificates: %s", clients)
+	}
+	if strings.ContainsAny(ready, "\u202e\u009b") || strings.Contains(ready, `\u001b`) {
+		t.Errorf("a name can turn the page's text or a terminal: %q", clients)
 	}
 	if !strings.Contains(adminGet(t, d, "/metrics"), "destination_client_certificates_expiring 1") {
 		t.Error("the metric does not count it")

@@ -154,6 +154,36 @@ func TestMistakesExitTwo(t *testing.T) {
 	}
 }
 
+// What stands in a certificate that somebody sent cannot steer the terminal of
+// whoever looks at it.
+//
+// Covers: case 328
+func TestShowIsPrintable(t *testing.T) {
+	c, err := certs.NewCommunity(certs.CommunityPlan{Name: "L\x1b]0;x\a", Key: certs.P256, NotBefore: now.Add(-time.Hour), Life: 9000 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := c.Issuing.Issue(certs.Template{CommonName: "a\x1b[2J\r\nsubject  b\u202e\u009b", NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}, c.Root.Key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.Issuing.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: now, NextUpdate: now.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	printCertificate(&out, leaf)
+	parsed, err := x509.ParseRevocationList(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printList(&out, "x.crl", parsed, now)
+	out.WriteString(certs.Describe(leaf))
+	if text := out.String(); strings.ContainsAny(text, "\x1b\a\r\u202e\u009b") || strings.Count(text, "\nsubject") > 0 {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestLint(t *testing.T) {
 	// Covers: rows 1, 2, 17, 18, 20, 24 of the diagnostics
 	root, err := certs.NewCommunity(certs.CommunityPlan{Name: "L", Key: certs.P256, NotBefore: now.Add(-time.Hour), Life: 9000 * time.Hour})

@@ -257,7 +257,7 @@ func issuedBy(a *authority.Authority, file string) (*x509.Certificate, error) {
 			return chain[0], nil
 		}
 	}
-	return nil, hinted{fmt.Sprintf("%s: issued by %s, not by this community", file, chain[0].Issuer), "name the community that issued it with -ca"}
+	return nil, hinted{fmt.Sprintf("%s: issued by %s, not by this community", file, certs.Printable(chain[0].Issuer.String())), "name the community that issued it with -ca"}
 }
 
 const crlUsage = `usage: community crl -ca PREFIX [-life DURATION] [-when-due DURATION]

@@ -89,26 +89,26 @@ func printChain(w io.Writer, chain []*x509.Certificate, now time.Time) error {
 }
 
 func printCertificate(w io.Writer, c *x509.Certificate) {
-	fmt.Fprintf(w, "  subject  %s\n  issuer   %s\n  serial   0x%x\n", c.Subject, c.Issuer, c.SerialNumber)
+	fmt.Fprintf(w, "  subject  %s\n  issuer   %s\n  serial   0x%x\n", certs.Printable(c.Subject.String()), certs.Printable(c.Issuer.String()), c.SerialNumber)
 	fmt.Fprintf(w, "  valid    %s to %s\n", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
 	fmt.Fprintf(w, "  key      %s\n  sha-256  %s\n", certs.DescribeKey(c.PublicKey), fingerprint(c))
 	uris, _ := certs.RawURIs(c) // lint reports what cannot be read
 	for _, u := range uris {
-		fmt.Fprintf(w, "  uri      %s\n", printable(u))
+		fmt.Fprintf(w, "  uri      %s\n", certs.Printable(u))
 	}
 	for _, d := range c.DNSNames {
-		fmt.Fprintf(w, "  dns      %s\n", printable(d))
+		fmt.Fprintf(w, "  dns      %s\n", certs.Printable(d))
 	}
 	for _, u := range c.CRLDistributionPoints {
-		fmt.Fprintf(w, "  crl      %s\n", printable(u))
+		fmt.Fprintf(w, "  crl      %s\n", certs.Printable(u))
 	}
 	for _, u := range c.IssuingCertificateURL {
-		fmt.Fprintf(w, "  aia      %s\n", printable(u))
+		fmt.Fprintf(w, "  aia      %s\n", certs.Printable(u))
 	}
 }
 
 func printList(w io.Writer, name string, l *x509.RevocationList, now time.Time) {
-	fmt.Fprintf(w, "list %s\n  issuer   %s\n  number   %v\n  this     %s\n  next     %s\n  revoked  %d\n", name, l.Issuer,
+	fmt.Fprintf(w, "list %s\n  issuer   %s\n  number   %v\n  this     %s\n  next     %s\n  revoked  %d\n", name, certs.Printable(l.Issuer.String()),
 		l.Number, l.ThisUpdate.UTC().Format(time.RFC3339), l.NextUpdate.UTC().Format(time.RFC3339), len(l.RevokedCertificateEntries))
 	for _, r := range l.RevokedCertificateEntries {
 		fmt.Fprintf(w, "           0x%x at %s, reason %d\n", r.SerialNumber, r.RevocationTime.UTC().Format(time.RFC3339), r.ReasonCode)
@@ -185,7 +185,7 @@ func printMember(w io.Writer, c *x509.Certificate, list *x509.RevocationList, no
 		state = "REVOKED " + at.UTC().Format(time.RFC3339)
 	}
 	uris, _ := certs.RawURIs(c) // a SAN that cannot be read shows as no URI
-	fmt.Fprintf(w, "  %s\n    serial 0x%x  %s  %s\n    sha-256 %s\n", printable(strings.Join(append(uris, c.DNSNames...), "  ")),
+	fmt.Fprintf(w, "  %s\n    serial 0x%x  %s  %s\n    sha-256 %s\n", certs.Printable(strings.Join(append(uris, c.DNSNames...), "  ")),
 		c.SerialNumber, certs.DescribeKey(c.PublicKey), state, fingerprint(c))
 }
 
@@ -213,15 +213,4 @@ func fingerprint(c *x509.Certificate) string {
 		fmt.Fprintf(&b, "%02X", x)
 	}
 	return b.String()
-}
-
-// printable shows a string from a certificate without letting it move the
-// cursor.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
 }
