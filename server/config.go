@@ -133,7 +133,7 @@ type Rates struct {
 type Limits struct {
 	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 10485760
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
-	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address; 0: no limit, as all come from the gateway
+	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; 0: no limit, as all come from the gateway
 	Requests    int `yaml:"requests,omitempty"`    // being answered at once; default 512, further ones get 503
 	Traces      int `yaml:"traces,omitempty"`      // decisions kept in memory; default 1000
 }

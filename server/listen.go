@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"fhirdest.example/server/oauth"
 )
 
 // limitListener holds the number of open connections down. Beyond the whole
@@ -40,7 +42,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			<-l.slots
 			return nil, err
 		}
-		from := addressOf(c.RemoteAddr())
+		from := oauth.Customer(addressOf(c.RemoteAddr()))
 		if l.enter(from, l.exempt(c.RemoteAddr())) {
 			return &limitedConn{Conn: c, from: from, list: l}, nil
 		}

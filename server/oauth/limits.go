@@ -28,7 +28,8 @@ func newLimiters(l Limits) *limiters {
 }
 
 // maxLimited bounds the parties that a limiter remembers. Past it those who
-// have used nothing of late are forgotten, and if all are busy, anyone is.
+// have used nothing of late are forgotten, and if too many are busy, anyone is,
+// down to half: so many must come before it is searched again.
 const maxLimited = 16384
 
 // limiter allows each key so many events a minute (the generic cell rate
@@ -78,7 +79,7 @@ func (l *limiter) makeRoom(now time.Time) {
 		}
 	}
 	for k := range l.until {
-		if len(l.until) < maxLimited {
+		if len(l.until) <= maxLimited/2 {
 			return
 		}
 		delete(l.until, k)

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -477,6 +478,45 @@ func TestRegistrationLimits(t *testing.T) {
 	r.issued(foreign, id)
 	r.advance(12 * time.Second)
 	r.registered(c)
+}
+
+// Whoever has one IPv6 address has all of its /64.
+//
+// Covers: case 120
+func TestAddressLimitOfNetworks(t *testing.T) {
+	for _, c := range []struct {
+		first, second string
+		one           bool // the two are limited together
+	}{
+		{"[2001:db8:1:2::1]:1000", "[2001:db8:1:2:ffff::9]:1", true},
+		{"[2001:db8:1:2::1]:1000", "[2001:db8:1:3::1]:1000", false},
+		{"192.0.2.1:1000", "192.0.2.1:2000", true},
+		{"192.0.2.1:1000", "192.0.2.2:1000", false},
+		{"192.0.2.1:1000", "[::ffff:192.0.2.1]:1000", true},
+		{"[fe80::1%eth0]:1000", "[fe80::1%eth1]:1000", true},
+	} {
+		r := newRig(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 1 })
+		var status []int
+		r.svc.Routes(func(u string, h http.Handler) {
+			if u != issuer+"/token" {
+				return
+			}
+			for _, from := range []string{c.first, c.second} {
+				req := httptest.NewRequest("GET", u, nil)
+				req.RemoteAddr = from
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, req)
+				status = append(status, w.Code)
+			}
+		})
+		want := http.StatusMethodNotAllowed
+		if c.one {
+			want = http.StatusTooManyRequests
+		}
+		if !slices.Equal(status, []int{http.StatusMethodNotAllowed, want}) {
+			t.Errorf("%s, %s: %v, want the second %d", c.first, c.second, status, want)
+		}
+	}
 }
 
 // Covers: case 120

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -115,11 +115,21 @@ func (s *Service) address(r *http.Request) string {
 	if s.cfg.Address != nil {
 		return s.cfg.Address(r)
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	return Customer(peer.Addr()).String()
+}
+
+// Customer is whom limits per address count: an IPv6 address stands for its /64,
+// of which one customer has every address.
+func Customer(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if !a.Is6() {
+		return a
+	}
+	return netip.PrefixFrom(a, 64).Masked().Addr()
 }
 
 // isMediaType tells whether a request has exactly one Content-Type, the one
