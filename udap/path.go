@@ -81,7 +81,11 @@ func (s *search) extend(path []*x509.Certificate) {
 
 // step adds one issuer to the path, if it is one, and goes on.
 func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor bool) {
-	if len(s.paths) >= maxPaths || len(path) >= maxPath {
+	if len(s.paths) >= maxPaths {
+		return
+	}
+	if len(path) >= maxPath {
+		s.note(&certFault{check: checkPath, expected: fmt.Sprintf("a path of at most %d certificates, anchor included", maxPath), found: "a longer one"}, len(path)-1, path[len(path)-1], 10*len(path)+2)
 		return
 	}
 	at, child := len(path), path[len(path)-1]

@@ -315,6 +315,25 @@ func TestPathLength(t *testing.T) {
 	})
 }
 
+// A chain may be long, but not without end; what is too long is told as that.
+//
+// Covers: case 043, case 052
+func TestLongChains(t *testing.T) {
+	chainOf := func(n int) func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			ca := w.A.Root
+			for i := range n {
+				ca = newCA(t, w, ca, fmt.Sprintf("Int %d", i), udaptest.Key(t, w.Kind, 7+i%2), nil)
+			}
+			return w.Client(t, ca, udaptest.Client1URI, nil)
+		}
+	}
+	judgeClient(t, "eight certificates", expectation{}, chainOf(6))
+	want := unapproved("chain.path")
+	want.says = "a path of at most 8 certificates"
+	judgeClient(t, "nine certificates", want, chainOf(7))
+}
+
 // Covers: case 053, S1-105
 func TestValidity(t *testing.T) {
 	past, ahead := udaptest.Now.Add(-time.Second), udaptest.Now.Add(time.Second)
