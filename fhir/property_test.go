@@ -97,7 +97,7 @@ func randomSearch(rnd *rand.Rand) string {
 		case "Patient":
 			q = append(q, pick("gender=male", "gender:not=male", "_has:Observation:patient:code=85354-9", "_has:Condition:patient:clinical-status=active", "name=a", "organization.name=a", "birthdate=gt1970"))
 		case "Observation":
-			q = append(q, pick("patient="+p, "subject=Patient/"+p, "code=85354-9", "category=vital-signs", "patient.gender=male", "encounter.status=finished", "status:not=final", "date=gt2020", "subject:missing=true", "value-quantity=gt1", "patient:Patient._id="+p))
+			q = append(q, pick("patient="+p, "subject=Patient/"+p, "code=85354-9", "category=vital-signs", "patient.gender=male", "encounter.status=finished", "status:not=final", "date=gt2020", "subject:missing=true", "value-quantity=gt1", "patient:Patient._id="+p, "code:text=b", "combo-code-value-quantity=8480-6$gt1", "patient._tag:text=x"))
 		case "Practitioner", "Organization", "Binary":
 			q = append(q, pick("_id:missing=false", "_lastUpdated=gt2000", "_tag:not=x"))
 		default:

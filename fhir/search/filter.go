@@ -54,8 +54,8 @@ func allHold(clauses []Clause, id string, t Terms) bool {
 // terms alone: no chains. Errors say why it cannot.
 func (x *Extractor) Plain(typ, name, value string) (Clause, error) {
 	c, err := x.clause([]string{typ}, name, value, 0)
-	if err == nil && (c.chain != nil || c.has != nil) {
-		return c, unknown("a chain cannot restrict a scope")
+	if err == nil && (c.chain != nil || c.has != nil || c.said != nil) {
+		return c, unknown("a chain or a text cannot restrict a scope")
 	}
 	return c, err
 }

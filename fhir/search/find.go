@@ -19,6 +19,8 @@ type Index interface {
 	Find(typ, id string) (doc uint64, ok bool)
 	// Identity names a resource.
 	Identity(doc uint64) (typ, id string)
+	// Body gives a resource as it is stored.
+	Body(doc uint64) []byte
 }
 
 // few is up to how many candidates each is judged by its own terms; more are
@@ -89,7 +91,8 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 // matching gives the resources of typ that satisfy clauses and filter, in the
 // order of their numbers.
 func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
-	docs := f.passing(typ, clauses, filter)
+	clauses, said := by(clauses)
+	docs := f.reading(typ, f.passing(typ, clauses, filter), said)
 	if f.Also == nil {
 		return docs
 	}

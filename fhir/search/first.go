@@ -40,7 +40,7 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 
 func plain(clauses []Clause) bool {
 	for i := range clauses {
-		if clauses[i].chain != nil || clauses[i].has != nil {
+		if clauses[i].chain != nil || clauses[i].has != nil || clauses[i].said != nil {
 			return false
 		}
 	}

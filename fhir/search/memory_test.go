@@ -19,8 +19,8 @@ type memory struct {
 }
 
 type memoryDoc struct {
-	typ, id string
-	terms   Terms
+	typ, id, body string
+	terms         Terms
 }
 
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -35,7 +35,7 @@ func (m *memory) add(t testing.TB, body string) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
-	d := memoryDoc{typ: root.Get("resourceType").Text(), id: root.Get("id").Text()}
+	d := memoryDoc{typ: root.Get("resourceType").Text(), id: root.Get("id").Text(), body: body}
 	d.terms = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow})
 	m.docs = append(m.docs, d)
 	d.terms.Each(func(term []byte) bool {
@@ -69,6 +69,8 @@ func (m *memory) Find(typ, id string) (uint64, bool) {
 }
 
 func (m *memory) Identity(doc uint64) (string, string) { return m.docs[doc-1].typ, m.docs[doc-1].id }
+
+func (m *memory) Body(doc uint64) []byte { return []byte(m.docs[doc-1].body) }
 
 // find gives the ids that a query finds, in order.
 func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]string, error) {

@@ -77,6 +77,7 @@ type Clause struct {
 	not    bool
 	chain  []link
 	has    *has
+	said   []said // any of them; nothing else then
 	never  bool
 }
 

@@ -16,6 +16,8 @@ func (f *Finder) resolve(c Clause) Clause {
 		return f.resolveChain(c)
 	case c.has != nil:
 		return f.resolveHas(c)
+	case c.said != nil:
+		return c
 	}
 	c.never = !c.byID && len(c.probes) == 0 && len(c.set) == 0
 	return c

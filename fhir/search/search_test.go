@@ -228,3 +228,22 @@ func TestCutShortIsAnError(t *testing.T) {
 		t.Error("Linked gives less and no error")
 	}
 }
+
+// What the index cannot answer is read, but not without bound.
+func TestReadingIsBounded(t *testing.T) {
+	m := newMemory()
+	for i := range maxRead + 1 {
+		m.add(t, fmt.Sprintf(`{"resourceType":"Basic","id":"b%d","code":{"text":"x"},"identifier":[{"value":"%d"}]}`, i, i%2))
+	}
+	m.settle()
+	var e *Error
+	if _, err := m.find(t, "Basic", true, Pair{"code:text", "x"}); !errors.As(err, &e) || e.Code != "too-costly" {
+		t.Errorf("all were read: %v", err)
+	}
+	if ids, err := m.find(t, "Basic", true, Pair{"code:text", "x"}, Pair{"identifier", "1"}); err != nil || len(ids) != maxRead/2 {
+		t.Errorf("%d found, %v", len(ids), err)
+	}
+	if _, err := m.x.Plain("Basic", "code:text", "x"); err == nil {
+		t.Error("a text restricts a scope")
+	}
+}

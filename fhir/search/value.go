@@ -17,6 +17,8 @@ func tokenProbes(c *Clause, p *Param, modifier, v string) error {
 		return nil
 	case modifier == "of-type" && p.identifies():
 		return typedProbes(c, p, v)
+	case modifier == "text" && p.speaks():
+		return saidTest(c, p, v)
 	}
 	return unknown("%s has no modifier %s", p.Code, printable(modifier))
 }

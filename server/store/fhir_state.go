@@ -96,6 +96,11 @@ func (s *state) Identity(doc uint64) (typ, id string) {
 	return e.Type, e.ID
 }
 
+func (s *state) Body(doc uint64) []byte {
+	e, _ := s.Entry(doc)
+	return e.Body
+}
+
 func (s *state) Terms(doc uint64) (string, search.Terms) {
 	if v := s.docs().Get(number(doc)); v != nil {
 		e, _ := decodeEntry(doc, v)
