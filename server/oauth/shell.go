@@ -1,14 +1,15 @@
 package oauth
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 
@@ -23,7 +24,8 @@ type endpoint struct {
 	serve     func(*call) (status int, body any, err error)
 }
 
-// call is one request whose body has been read to its end.
+// call is one request whose body has been read to its end. The body is there
+// as long as the call.
 type call struct {
 	r     *http.Request
 	body  []byte
@@ -74,11 +76,25 @@ func (s *Service) answer(e endpoint, w http.ResponseWriter, r *http.Request, tr 
 	if err := s.judgeOutside(e, r, tr); err != nil {
 		return 0, nil, err
 	}
-	c := &call{r: r, trace: tr}
-	if c.body, err = readBody(e, w, r, tr); err != nil {
+	room := bodies.Get().(*bytes.Buffer)
+	defer leave(room)
+	if err := readBody(room, e, w, r, tr); err != nil {
 		return 0, nil, err
 	}
-	return e.serve(c)
+	return e.serve(&call{r: r, body: room.Bytes(), trace: tr})
+}
+
+// bodies are rooms for request bodies, which end with the call. One that grew
+// beyond the usual is not kept.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const maxKeptBody = 16 << 10
+
+func leave(room *bytes.Buffer) {
+	if room.Cap() <= maxKeptBody {
+		room.Reset()
+		bodies.Put(room)
+	}
 }
 
 // fault is a panic as an error.
@@ -151,42 +167,23 @@ func isMediaType(values []string, want string) bool {
 
 // readBody reads a body to its end. One that is too long or cut off is refused
 // before anything in it is looked at, and the connection closed.
-func readBody(e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) ([]byte, error) {
+func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) error {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" {
 		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "no Content-Encoding", Found: coding})
-		return nil, &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
+		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 	}
-	reader := http.MaxBytesReader(w, r.Body, e.limit)
-	body, err := readAll(reader, r.ContentLength, e.limit)
+	_, err := room.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
 		w.Header().Set("Connection", "close")
 		refused := tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes", Found: "a longer one"})
-		return nil, &Refusal{Of: refused, Status: http.StatusRequestEntityTooLarge}
+		return &Refusal{Of: refused, Status: http.StatusRequestEntityTooLarge}
 	case err != nil:
 		w.Header().Set("Connection", "close")
-		return nil, tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a whole body", Found: "one that ends early", Err: err})
+		return tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a whole body", Found: "one that ends early", Err: err})
 	}
-	return body, nil
-}
-
-// readAll is io.ReadAll for a body whose length is usually known.
-func readAll(r io.Reader, length, limit int64) ([]byte, error) {
-	if length < 0 || length > limit {
-		return io.ReadAll(r)
-	}
-	body := make([]byte, length)
-	if n, err := io.ReadFull(r, body); err != nil && !(n == 0 && length == 0) {
-		return nil, err
-	}
-	// The reader under net/http stops at Content-Length, but only reading on
-	// says that the end is clean.
-	_, err := r.Read(make([]byte, 1))
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	return body, nil
+	return nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
