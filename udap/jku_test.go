@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 
 	"fhirdest.example/certs"
@@ -101,6 +102,11 @@ func TestJKU(t *testing.T) {
 			{"kid not there", false, map[string]any{"kid": "9"}, "", keySets{set: keySet(t, good)}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
 			{"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
 			{"not available", false, nil, "", keySets{err: errors.New("refused")}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
+			{"too long", false, nil, "", keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than"}},
+			{"too many", false, nil, "", keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than 50"}},
+			{"no JSON", false, nil, "", keySets{set: `<html>`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
+			{"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
+			{"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "duplicate"}},
 			{"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
 			{"without x5c", false, nil, "", keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
 			{"x5c of another key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +162,10 @@ func TestListExtensions(t *testing.T) {
 		"only attributes":           {idp(true, context(5, truth)), false},
 		"its distribution point":    {idp(true, point("http://crl.test/Int A.crl")), true},
 		"another point":             {idp(true, point("http://crl.test/other.crl")), false},
+		"a relative name":           {idp(true, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(context(1, nil))}), false},
+		"a broken name":             {idp(true, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: []byte{0x86}})}), false},
+		"a field of another kind":   {idp(true, asn1.RawValue{Tag: asn1.TagBoolean, Bytes: truth}), false},
+		"a broken field":            {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 1, 0x81}}, false},
 		"unreadable":                {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{1}}, false},
 	} {
 		want := notClear
@@ -171,6 +176,17 @@ func TestListExtensions(t *testing.T) {
 			tpl.Further = append(tpl.Further, c.ext)
 		}))
 	}
+	judgeClient(t, "two distribution points", notClear, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+		tpl.Further = append(tpl.Further, idp(true, context(2, truth)), idp(true, context(1, truth)))
+	}))
+	want := notClear
+	want.says = "end-entity certificates only"
+	judgeClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		tpl := listTemplate(w)
+		tpl.Further = append(tpl.Further, idp(true, context(1, truth)))
+		w.PublishList(t, w.A.Root, tpl)
+		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+	})
 	for _, critical := range []bool{true, false} {
 		want := notClear
 		if !critical {
@@ -304,5 +320,11 @@ func TestCheckList(t *testing.T) {
 	}
 	if err := udap.CheckList(nil, w.A.Int.Cert, w.Now); err == nil {
 		t.Error("no list passes")
+	}
+	rsa := udaptest.New(t, "rsa2048")
+	tpl := listTemplate(rsa)
+	tpl.Mutate = func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.SHA256WithRSAPSS }
+	if err := udap.CheckList(listOf(t, rsa, rsa.A.Int, tpl), rsa.A.Int.Cert, rsa.Now); err == nil || !strings.Contains(err.Error(), "signed with") {
+		t.Errorf("a list signed with RSA-PSS: %v", err)
 	}
 }

@@ -51,6 +51,11 @@ func TestX5CEncodings(t *testing.T) {
 			}{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}, asn1.RawValue{FullBytes: c.Raw}})
 			return b64(der)
 		}},
+		{"cut short", "not padded", func(c *x509.Certificate) string {
+			return strings.TrimRight(b64(append(c.Raw, make([]byte, 3-(len(c.Raw)+1)%3)...)), "=")
+		}},
+		{"no base64", "not base64", func(*x509.Certificate) string { return "!!!!" }},
+		{"17 KiB", "more than 16384", func(*x509.Certificate) string { return b64(make([]byte, 17<<10)) }},
 		{"10 KiB of A", "DER", func(*x509.Certificate) string { return strings.Repeat("A", 10<<10) }},
 		{"40 KiB of A", "too long", func(*x509.Certificate) string { return strings.Repeat("A", 40<<10) }},
 		{"10 MiB of A", "at most", func(*x509.Certificate) string { return strings.Repeat("A", 10<<20) }},

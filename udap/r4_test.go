@@ -58,6 +58,7 @@ func TestRegistrationParameters(t *testing.T) {
 			{"contacts": udaptest.Absent}, {"contacts": []string{}}, {"contacts": nil}, {"contacts": "mailto:a@b.test"}, {"contacts": []any{1}}, {"contacts": []string{"https://b.test/"}},
 			{"contacts": []string{"mailto:"}}, {"contacts": []string{"mailto:a"}}, {"contacts": []string{"mailto:a@b.test?bcc=x@y.test"}}, {"contacts": []string{"mailto:a@b.test%0d%0aBcc:x"}},
 			{"contacts": []string{"mailto:a@b.test", "javascript:alert(1)"}}, {"contacts": []string{"mailto:a@b.test", "mailto:<a@b.test>"}}, {"contacts": []string{"a@b.test"}},
+			{"contacts": []string{"mailto:a@b.test", "tel:"}}, {"contacts": []string{"mailto:a@b.test", "tel:1;phone-context=x"}}, {"contacts": []string{"mailto:a@b.test", "tel:" + strings.Repeat("1", 41)}},
 			{"contacts": many(2_000, "mailto:a@b.test")}, {"contacts": many(21, "mailto:a@b.test")}, {"contacts": []string{"mailto:a@b.test\r\nBcc: x"}},
 		},
 		"redirect_uris":  {{"redirect_uris": []string{"https://client1.test/cb"}}, {"redirect_uris": []string{}}, {"redirect_uris": nil}},
@@ -140,6 +141,7 @@ func TestRedirectURIForms(t *testing.T) {
 		"https://*.example/cb", "https://client1.test/*", "https://192.0.2.1/cb", "https://[2001:db8::1]/cb", "https://127.0.0.1/cb", "https://localhost/cb", "https://0x7f.1/cb", "https://2130706433/cb", "https://0x7f000001/cb",
 		"https://client1.test./cb", "https://сlient1.test/cb", "https://client1.test/a/../cb", "https://client1.test/a/./cb", "https://client1.test/%2e%2e/cb", "https://client1.test/a%2fb",
 		"https://client1.test/" + strings.Repeat("a", 10<<10), "https://client1.test/<x>", "https://-a.test/", "https://a..test/", "https://exa%6dple.test/", "HTTP://client1.test/cb", "http://localhost/cb",
+		"https://[fe80::1%25eth0]/cb", "https://" + strings.Repeat("a.", 127) + "test/cb", "https://" + strings.Repeat("a", 64) + ".test/cb",
 	}
 	for _, u := range bad {
 		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{code: udap.InvalidRedirectURI, check: "registration.redirect_uris"})

@@ -3,6 +3,7 @@ package oauth
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"fhirdest.example/udap"
 )
@@ -27,9 +28,8 @@ func extensionsOf(p udap.Policy) []string {
 func noteExtensions(a *authenticated, tr *udap.Trace) {
 	udap.JudgeExtensionNames(a.ant, tr)
 	known := extensionsOf(a.ant.Community.Policy)
-	for _, key := range slices.Sorted(maps.Keys(a.ant.Extensions)) {
-		if !slices.Contains(known, key) {
-			tr.Warn(checkExtension, udap.Finding{Expected: "extension objects that the metadata lists", Found: key, Remedy: "it was ignored"})
-		}
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(a.ant.Extensions)), func(key string) bool { return slices.Contains(known, key) })
+	if len(others) > 0 {
+		tr.Warn(checkExtension, udap.Finding{Expected: "extension objects that the metadata lists", Found: strings.Join(others, ", "), Remedy: "ignored"})
 	}
 }

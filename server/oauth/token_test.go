@@ -406,6 +406,13 @@ func TestContextBindsTheToken(t *testing.T) {
 		}
 		tokens[purpose] = a.text("access_token")
 	}
+	many := map[string]any{udap.B2BKey: udaptest.B2B()}
+	for i := range 1000 {
+		many[fmt.Sprintf("%s-%d", strings.Repeat("x", 20), i)] = map[string]any{}
+	}
+	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", many)); a.status != 200 || len(r.lastTrace().Steps) > 60 {
+		t.Errorf("a thousand unknown extension objects: %d, a trace of %d steps", a.status, len(r.lastTrace().Steps))
+	}
 	for purpose, token := range tokens {
 		access, err := r.svc.Bearer(t.Context(), token)
 		if err != nil || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}) {

@@ -409,6 +409,9 @@ func TestResponders(t *testing.T) {
 				r.ThisUpdate, r.NextUpdate = epoch.Add(-2*time.Hour), epoch.Add(-time.Hour)
 			})
 		}, "ended at"},
+		{"signed with SHA-1", func(tr *trust) http.HandlerFunc {
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.SignatureAlgorithm = x509.ECDSAWithSHA1 })
+		}, "signed with ECDSA-SHA1"},
 		{"not yet", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(2 * time.Minute) })
 		}, "begins at"},
