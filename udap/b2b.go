@@ -94,6 +94,9 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 		found = ant.extensionsKind + ", where extensions belongs"
 	}
 	f := Finding{Expected: `extensions with an "hl7-b2b" object`, Found: found, Remedy: "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)"}
+	if strings.HasPrefix(ant.extensionsKind, "string ") { // as an early test kit in the field sends it
+		f.Remedy = "let extensions be a JSON object itself, not a string that holds one"
+	}
 	if !p.B2BOptional || ant.extensionsKind != "" && !strings.HasPrefix(ant.extensionsKind, "no ") {
 		return nil, tr.Refuse(checkB2B, InvalidGrant, f)
 	}

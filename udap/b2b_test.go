@@ -44,6 +44,8 @@ func TestB2BMissing(t *testing.T) {
 	}
 	_, tr, err := judgeExtensions(t, map[string]any{"hl7_b2b": udaptest.B2B()}, udap.Policy{})
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, says: `did you mean "hl7-b2b"`})
+	_, tr, err = judgeExtensions(t, `{"hl7-b2b":{"version":"1"}}`, udap.Policy{B2BOptional: true})
+	expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object", says: "not a string that holds one"})
 	w, c := sharedWorld(t, "p256")
 	for name, claims := range map[string]udaptest.Claims{
 		"Extensions": udaptest.Assertion(clientID, w.Now).With("extensions", udaptest.Absent).With("Extensions", map[string]any{udap.B2BKey: udaptest.B2B()}),
