@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/yamlfile"
 )
 
@@ -63,6 +64,7 @@ func (e hinted) Error() string { return e.problem }
 func (e hinted) Hint() string  { return e.remedy }
 
 func main() {
+	gorun.EndWith()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], env{os.Stdin, os.Stdout, os.Stderr, time.Now}))

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
@@ -53,6 +54,7 @@ Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
 
 func main() {
+	gorun.EndWith()
 	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/evidence"
@@ -47,6 +48,7 @@ differs; 2 usage or configuration.
 `
 
 func main() {
+	gorun.EndWith()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	tune(ctx)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

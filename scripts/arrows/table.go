@@ -71,7 +71,7 @@ var table = []row{
 		ours: []string{"certs", "cmd/internal/..."}},
 	{room: "cmd/destination", reason: "one actor: the destination", ours: []string{"server", "cmd/internal/..."}},
 	{room: "cmd/gateway", reason: "one actor: a gateway",
-		ours: []string{"gateway", "gateway/...", "cmd/internal/gates", "cmd/internal/hangups", "cmd/internal/yamlfile"}, less: []string{"net/http/httputil"}},
+		ours: []string{"gateway", "gateway/...", "cmd/internal/gates", "cmd/internal/gorun", "cmd/internal/hangups", "cmd/internal/yamlfile"}, less: []string{"net/http/httputil"}},
 	{room: "cmd/originator", reason: "one actor: an originator",
 		ours:   []string{"udap", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence", "cmd/internal/..."},
 		others: []string{strict}},
