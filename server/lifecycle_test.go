@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -66,7 +67,7 @@ func TestProxyProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer raw.Close()
-		_ = raw.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
 		if _, err := raw.Write(before); err != nil {
 			return err
 		}
@@ -83,7 +84,6 @@ func TestProxyProtocol(t *testing.T) {
 	named := servertest.Start(t, func(w *servertest.World) {
 		w.Config.Proxy = []string{"127.0.0.0/8"}
 		w.Config.Rates.RequestsPerAddress = 2
-		w.Config.Timeouts.Handshake = time.Second
 	})
 	if err := talk(named, header); err != nil {
 		t.Errorf("a named gateway with the header: %v", err)
@@ -118,7 +118,7 @@ func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer raw.Close()
-		_ = raw.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
 		raw.Write(wire.AppendProxy(nil, netip.MustParseAddrPort(from), netip.MustParseAddrPort("127.0.0.1:1")))
 		c := tls.Client(raw, d.TLSClient("fhir.test"))
 		io.WriteString(c, request("POST", "/acme/oauth/token", "fhir.test", "Content-Length: 0\r\n"))
@@ -158,17 +158,13 @@ func TestConnectionLimits(t *testing.T) {
 	for _, c := range held {
 		c.Close()
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		if c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test")); err == nil {
+	d.Eventually("places are given back", func() bool {
+		c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test"))
+		if err == nil {
 			c.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("places are not given back")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return err == nil
+	})
 }
 
 // The certificate is exchanged under load without a failed handshake; a pair
@@ -221,15 +217,12 @@ func TestCertificateReload(t *testing.T) {
 	if !strings.Contains(d.Log.String(), "the TLS certificate was not replaced") {
 		t.Error("the log does not tell of the bad pair")
 	}
-	d.WriteTLS("destination.test", "fhir.test")
 	before, _ := serial()
-	deadline := time.Now().Add(5 * time.Second)
-	for now := before; now == before; now, _ = serial() {
-		if time.Now().After(deadline) {
-			t.Fatal("changed files are not noticed")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	d.WriteTLS("destination.test", "fhir.test")
+	d.Eventually("changed files are noticed", func() bool {
+		now, err := serial()
+		return err == nil && now != before
+	})
 }
 
 // A request that is under way when the end comes is answered whole.
@@ -242,19 +235,23 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	text := post("Content-Length: 3\r\n")
-	io.WriteString(c, text)
-	time.Sleep(100 * time.Millisecond)
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+	io.WriteString(c, post("Content-Length: 3\r\nExpect: 100-continue\r\n"))
+	br := bufio.NewReader(c)
+	if asked, err := http.ReadResponse(br, nil); err != nil || asked.StatusCode != 100 {
+		t.Fatalf("the body is not asked for: %v %v", asked, err) // now it is under way
+	}
 	ended := make(chan struct{})
 	go func() { d.Stop(); close(ended) }()
-	time.Sleep(100 * time.Millisecond)
-	if late, err := net.Dial("tcp", d.Addr); err == nil {
-		late.Close()
-		t.Error("a new connection is taken during the drain")
-	}
+	d.Eventually("no new connection is taken during the drain", func() bool {
+		late, err := net.Dial("tcp", d.Addr)
+		if err == nil {
+			late.Close()
+		}
+		return err != nil
+	})
 	io.WriteString(c, "a=b")
-	answer, err := io.ReadAll(c)
+	answer, err := io.ReadAll(br)
 	if got := answers(t, string(answer)); len(got) != 1 || got[0] != 400 {
 		t.Errorf("answers %v, %v", got, err)
 	}
@@ -272,7 +269,7 @@ func TestDrain(t *testing.T) {
 func TestEvidence(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Evidence = "destination.jsonl" })
 	d.Get(metadata)
-	d.Raw(post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"), 5*time.Second)
+	d.Raw(post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"))
 	d.Stop()
 	lines := strings.Split(strings.TrimSpace(read(t, d.World, "destination.jsonl")), "\n")
 	if len(lines) != 4 {
@@ -383,17 +380,10 @@ func TestAdminListener(t *testing.T) {
 	if res, _ := d.Get("/traces", "Host", strings.TrimPrefix(d.Admin, "http://")); res.StatusCode != 421 {
 		t.Errorf("the console's Host on the public listener: %d", res.StatusCode)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	d.Eventually("the self-test succeeds", func() bool {
 		_, body := get("/ready", "")
-		if strings.Count(body, `"revocation": "ok"`) == 2 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the self-test does not succeed:\n%s", body)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return strings.Count(body, `"revocation": "ok"`) == 2
+	})
 	if _, body := get("/metrics", ""); !strings.Contains(body, "destination_list_usable") || !strings.Contains(body, "destination_certificate_expiry_seconds") {
 		t.Errorf("metrics lack lists and certificates:\n%s", body)
 	}

@@ -102,32 +102,24 @@ func TestRevocationAndTrace(t *testing.T) {
 	id := d.Client(d.A, "https://client1.test/app")
 	s := d.Session(d.A, id, "system/*.read")
 	d.Publish("a", d.A.Issuing, certs.RevokedEntry{Serial: id.Leaf().SerialNumber, Time: time.Now().Add(-time.Minute)})
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	d.Eventually("a revoked certificate gets no tokens", func() bool {
 		tok, err := s.Client.Token(context.Background(), s.Discovered, client.TokenRequest{ClientID: s.Registered.ClientID, Scope: "system/*.read", B2B: servertest.Treatment()})
 		if err != nil {
 			if tok.Refusal == nil || string(tok.Refusal.Code) != "invalid_client" || tok.Reply.TraceID == "" {
 				t.Fatalf("refused with %+v", tok.Refusal)
 			}
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("a revoked certificate still gets tokens")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return err != nil
+	})
 	for path, want := range map[string]string{"/traces?code=invalid_client": "chain.revocation", "/traces?action=token": `"authenticated": true`} {
 		if got := adminGet(t, d, path); !strings.Contains(got, want) {
 			t.Errorf("%s lacks %s:\n%s", path, want, got)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if got := adminGet(t, d, "/traces?stored=1"); strings.Contains(got, `"action": "register"`) && strings.Contains(got, `"action": "token"`) && !strings.Contains(got, "chain.revocation\",\n        \"title\": \"No certificate of the path is revoked, and that is known\",\n        \"verdict\": \"refused\"") {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("stored decisions:\n%s", got)
-		}
-	}
+	d.Eventually("the decisions of those who were authenticated are stored", func() bool {
+		got := adminGet(t, d, "/traces?stored=1")
+		return strings.Contains(got, `"action": "register"`) && strings.Contains(got, `"action": "token"`) && !strings.Contains(got, "chain.revocation\",\n        \"title\": \"No certificate of the path is revoked, and that is known\",\n        \"verdict\": \"refused\"")
+	})
 }
 
 // Scopes that change data are granted where the operator allows it, and only

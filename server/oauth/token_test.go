@@ -199,7 +199,7 @@ func (r *rig) truncated(path, body string) {
 	}
 	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, len(body)+10, body)
 	_ = c.CloseWrite()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	answer, _ := io.ReadAll(c)
 	_ = c.Close()
 	if bytes.Contains(answer, []byte("access_token")) || bytes.Contains(answer, []byte(" 200 ")) {

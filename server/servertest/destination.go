@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +85,16 @@ func (w *World) Start(l net.Listener) *Destination {
 	return d
 }
 
+// Eventually waits until something is so.
+func (w *World) Eventually(what string, is func() bool) {
+	w.tb.Helper()
+	for end := time.Now().Add(patience); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.tb.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // Deps are a real clock and the destination's log.
 func (d *Destination) Deps() server.Deps {
 	return server.Deps{Now: time.Now, Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
@@ -115,7 +127,7 @@ func (w *World) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
 		},
 		TLSClientConfig: w.TLSClient("", own...),
 	}
-	return &http.Client{Transport: t, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // TLSClient is the TLS configuration of a client that wants HTTP/1.1.
@@ -125,18 +137,24 @@ func (w *World) TLSClient(serverName string, own ...tls.Certificate) *tls.Config
 	return &tls.Config{RootCAs: roots, ServerName: serverName, NextProtos: []string{"http/1.1"}, Certificates: own}
 }
 
+// patience is how long a test waits for what must come, on a busy machine too.
+const patience = 2 * time.Minute
+
 // Raw opens a TLS connection to the destination, writes text as it is, and
-// returns all that comes back until the other side closes or wait is over.
-func (d *Destination) Raw(text string, wait time.Duration) string {
+// returns all that comes back until the other side closes, which it must do.
+func (d *Destination) Raw(text string) string {
 	d.tb.Helper()
 	c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test"))
 	if err != nil {
 		d.tb.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(wait))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(c, text) // a refusal may come before the end
-	answer, _ := io.ReadAll(c)     // the deadline ends it where the connection stays open
+	answer, err := io.ReadAll(c)   // however it closes
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		d.tb.Errorf("the connection is left open after %.100q", answer)
+	}
 	return string(answer)
 }
 

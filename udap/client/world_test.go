@@ -134,7 +134,7 @@ func (w *world) config() Config {
 	now := func() time.Time { return epoch }
 	return Config{
 		Base: w.dest.base, Community: communityA, Chain: w.client.Chain, Key: w.client.Key,
-		Verifier: w.verifier(now, w.communityA()), TLSRoots: w.roots, Now: now, Timeout: 5 * time.Second,
+		Verifier: w.verifier(now, w.communityA()), TLSRoots: w.roots, Now: now, Timeout: 2 * time.Minute,
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 	"fhirdest.example/udap"
 )
 
+// patience is how long a test waits for what must come, on a busy machine too.
+const patience = 2 * time.Minute
+
 // epoch is the hour at which the tests' clocks start.
 var epoch = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
