@@ -46,14 +46,9 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, log := "http://"+ln.Addr().String(), &buffer{}
-	_ = ln.Close()
+	log := &buffer{}
 	config := filepath.Join(dir, "community.yaml")
-	if err := os.WriteFile(config, []byte("listen: "+ln.Addr().String()+"\ndir: .\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("listen: 127.0.0.1:0\ndir: .\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,6 +57,9 @@ func TestServe(t *testing.T) {
 		done <- run(ctx, []string{"serve", "-config", config}, env{nil, io.Discard, log, time.Now})
 	}()
 	waitFor(t, log, "lists are served")
+	_, rest, _ := strings.Cut(log.String(), "address=")
+	address, _, _ := strings.Cut(rest, " ")
+	base := "http://" + address
 
 	get := func(method, path string) (*http.Response, []byte) {
 		req, err := http.NewRequest(method, base+path, nil)
@@ -132,7 +130,7 @@ func TestServePortTaken(t *testing.T) {
 
 func waitFor(t *testing.T, log *buffer, text string) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
 		if strings.Contains(log.String(), text) {
 			return
 		}

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/server/console"
 	"fhirdest.example/server/servertest"
 )
 
@@ -76,11 +80,20 @@ func manifestOf(d *servertest.Destination, uri string) []byte {
 		d.Base, servertest.URIA, d.Lists.URL+"/a.crl", uri, servertest.URIA)
 }
 
-// revoke puts the leaf of a chain file on the community's list.
+// revoke puts the leaf of a chain file on the community's list, and waits until the
+// destination knows of it.
 func revoke(ts *testscript.TestScript, d *servertest.Destination, args []string) {
 	chain, err := certs.LoadCertificates(ts.MkAbs(args[0]))
 	ts.Check(err)
 	d.Publish("a", d.A.Issuing, certs.RevokedEntry{Serial: chain[0].SerialNumber, Time: time.Now().Add(-time.Minute), Reason: 1})
+	d.Eventually("the destination has the list", func() bool {
+		res, err := http.Get(d.Admin + "/ready")
+		ts.Check(err)
+		defer res.Body.Close()
+		var state console.Readiness
+		ts.Check(json.NewDecoder(res.Body).Decode(&state))
+		return slices.ContainsFunc(state.Lists, func(l console.List) bool { return l.Place == d.Lists.URL+"/a.crl" && l.Entries == 1 })
+	})
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {

@@ -59,7 +59,7 @@ func newAttacker(t *testing.T, dir string, m *manifest) *attacker {
 	}
 	for role, name := range map[string]string{"public": "localhost", "private": private.Hostname()} {
 		address := m.Addresses[role]
-		a.http[role] = &http.Client{Timeout: 30 * time.Second,
+		a.http[role] = &http.Client{Timeout: 2 * time.Minute,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: name, NextProtos: []string{"http/1.1"}},
@@ -392,6 +392,7 @@ func TestAttacksFromOutside(t *testing.T) {
 	a.ends(members[1])
 
 	killDestination(t, st, d)
+	a.http["private"].CloseIdleConnections() // which the kill has ended
 	for _, role := range []string{"public", "private"} {
 		a.replays(role, members[2:])
 		a.crossings(role, members[0], twin)
@@ -497,12 +498,26 @@ func (a *attacker) publish(ca *certs.CA, name string, number int64, revoked ...*
 	}
 }
 
+// fetched waits until the destination has fetched what a list's file now holds: until
+// it asks for it twice, as it may have been under way.
+func (a *attacker) fetched(name string) {
+	a.t.Helper()
+	asked := func() int {
+		return strings.Count(mustRead(a.t, filepath.Join(a.dir, "community.log")), "path=/"+name+" ")
+	}
+	for before, end := asked(), time.Now().Add(time.Minute); asked() < before+2; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			a.t.Fatalf("%s is not fetched again", name)
+		}
+	}
+}
+
 // within asks until the answer is as wanted, for as long as a new list may
 // take to count.
 func (a *attacker) within(name string, want int, ask func() answer) answer {
 	a.t.Helper()
 	r := ask()
-	for end := time.Now().Add(4 * time.Second); r.status != want && time.Now().Before(end); r = ask() {
+	for end := time.Now().Add(time.Minute); r.status != want && time.Now().Before(end); r = ask() {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if r.status != want {
@@ -564,12 +579,12 @@ func TestRevocationFromOutside(t *testing.T) {
 	a.publish(&certs.CA{Cert: second.Cert, Key: key}, "forged.crl", 9)
 	killDestination(t, st, d)
 	a.refused("an older list after a kill", token(), "invalid_client", "chain.revocation")
-	time.Sleep(1500 * time.Millisecond)
+	a.fetched("second.crl")
 	a.refused("an older list, later", token(), "invalid_client", "chain.revocation")
 	if err := os.Rename(d.file("forged.crl"), d.file("second.crl")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1500 * time.Millisecond)
+	a.fetched("second.crl")
 	a.refused("a list of another key", token(), "invalid_client", "chain.revocation")
 	a.publish(second, "second.crl", 7)
 	a.within("a newer list clears it", http.StatusOK, token)

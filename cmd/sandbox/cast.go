@@ -90,7 +90,7 @@ func orUnknown(err error) error {
 
 // startTime bounds how long an actor may take to listen; a destination seeds
 // its population before.
-const startTime = 30 * time.Second
+const startTime = 2 * time.Minute
 
 func (c *cast) await(ctx context.Context, p part, r *performance) error {
 	address := c.ports[p.role].address

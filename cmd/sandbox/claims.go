@@ -105,7 +105,7 @@ func (d *demo) showAll(ctx context.Context, list []claim, out io.Writer) []resul
 }
 
 // claimTime bounds one claim.
-const claimTime = 60 * time.Second
+const claimTime = 3 * time.Minute
 
 func (d *demo) showOne(ctx context.Context, c claim) result {
 	ctx, cancel := context.WithTimeout(ctx, claimTime)

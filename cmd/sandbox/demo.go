@@ -39,6 +39,7 @@ type demo struct {
 
 	revokeTime time.Duration // how long a new list may take to count
 	quietTime  time.Duration // how long no evidence may come before what is there is all
+	settleTime time.Duration // how long expected evidence may take to come
 
 	// What the demonstration does to the actors; it differs between actors of
 	// its own and those that run already.
@@ -69,7 +70,7 @@ type party struct {
 }
 
 func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: 15 * time.Second, quietTime: settleTime, straight: map[string]bool{}}
+	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: time.Minute, quietTime: restTime, settleTime: settleTime, straight: map[string]bool{}}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
 	}
@@ -181,7 +182,7 @@ func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) clien
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: udap.CommunityURI(c.URI),
 		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: udap.ClientURI(p.uri),
-		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: 20 * time.Second,
+		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: time.Minute,
 		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
 		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
 	}

@@ -114,7 +114,7 @@ func (d *demo) asSent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for end := d.now().Add(settleTime); ; {
+	for end := d.now().Add(d.settleTime); ; {
 		sent, err := d.times(files[len(files)-1], answer)
 		if err != nil || sent >= got {
 			return err
@@ -140,18 +140,20 @@ func (d *demo) times(name, sum string) (n int, err error) {
 }
 
 // How long evidence may lag behind the messages: waited for where a line is
-// expected, where none is, and between two looks at all of it.
+// expected, where none is, between two looks at all of it, and since any came, when it
+// does not agree.
 const (
-	settleTime = 3 * time.Second
+	settleTime = 30 * time.Second
 	quietTime  = 200 * time.Millisecond
 	arriveTime = 500 * time.Millisecond
+	restTime   = 3 * time.Second
 )
 
 // sees looks for a digest: until it comes, or until it would have come.
 func (d *demo) sees(ctx context.Context, name, sum string, expected bool) (bool, error) {
 	most := quietTime
 	if expected {
-		most = settleTime
+		most = d.settleTime
 	}
 	for end := d.now().Add(most); ; {
 		lines, err := d.tail(name)

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -116,7 +115,7 @@ func (c opensslCommunity) file(name string) string { return filepath.Join(c.dir,
 // Covers: row 49 of the diagnostics
 func TestCommunityMadeByOpenSSL(t *testing.T) {
 	ownTemp(t)
-	public := freeAddress(t)
+	public := heldAddress(t)
 	theirs := newOpenSSLCommunity(t)
 	base := "https://localhost" + public[strings.LastIndexByte(public, ':'):] + "/acme/fhir"
 	theirs.identity("ours", "rsa:2048", base)
@@ -164,16 +163,19 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 	}
 }
 
-// freeAddress is an address that was free a moment ago: the base URL must be
-// known before a certificate for it can be made.
-func freeAddress(t *testing.T) string {
+// heldAddress is an address at which nobody listens, and which nobody else gets:
+// the base URL must be known before a certificate for it can be made.
+func heldAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := openPort("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(p.close)
+	if err := p.release(); err != nil {
+		t.Fatal(err)
+	}
+	return p.address
 }
 
 // listOf is the distribution point of leaves in an OpenSSL configuration.

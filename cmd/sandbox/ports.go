@@ -4,17 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 )
 
 // ports are the listeners of a sandbox, opened before any certificate or URL is
-// written, so that both can name the port that was picked.
+// written, so that both can name the port that was picked. They stay ours until close,
+// also while no actor listens on them.
 type ports map[string]*port
 
 // port is one address and, until an actor takes it, its listener.
 type port struct {
 	address string // HOST:PORT as bound
 	ln      net.Listener
+	held    *os.File // nil where a port cannot be held
 }
 
 // openPorts opens every address. Where the port is 0, the one that this
@@ -22,7 +25,7 @@ type port struct {
 func openPorts(want, before map[string]string) (ports, error) {
 	ps, cs := ports{}, complaints{}
 	for _, role := range roles {
-		ln, err := open(want[role], before[role])
+		p, err := openPort(want[role], before[role])
 		if err != nil {
 			remedy := "check the address"
 			if errors.Is(err, syscall.EADDRINUSE) {
@@ -31,7 +34,7 @@ func openPorts(want, before map[string]string) (ports, error) {
 			cs.add(remedy, "-%s %s: %v", role, want[role], cause(err))
 			continue
 		}
-		ps[role] = &port{address: ln.Addr().String(), ln: ln}
+		ps[role] = p
 	}
 	if err := cs.err(); err != nil {
 		ps.close()
@@ -40,12 +43,41 @@ func openPorts(want, before map[string]string) (ports, error) {
 	return ps, nil
 }
 
+func openPort(want, before string) (*port, error) {
+	ln, err := open(want, before)
+	if err != nil {
+		return nil, err
+	}
+	return &port{address: ln.Addr().String(), ln: ln, held: hold(ln)}, nil
+}
+
 func open(want, before string) (net.Listener, error) {
-	if host, p, err := net.SplitHostPort(want); err == nil && p == "0" && before != "" {
-		if bhost, _, err := net.SplitHostPort(before); err == nil && bhost == host {
-			if ln, err := net.Listen("tcp", before); err == nil {
-				return ln, nil
-			}
+	host, p, err := net.SplitHostPort(want)
+	if err != nil || p != "0" {
+		return net.Listen("tcp", want)
+	}
+	if bhost, _, err := net.SplitHostPort(before); err == nil && bhost == host {
+		if ln, err := net.Listen("tcp", before); err == nil {
+			return ln, nil
+		}
+	}
+	return pick(want)
+}
+
+// pick has the system pick a port, and binds it again by its number: one that is bound
+// as port 0 is given up when its socket ceases to listen, and could not be held.
+func pick(want string) (ln net.Listener, err error) {
+	for range 20 { // somebody else may be quicker
+		picked, err := net.Listen("tcp", want)
+		if err != nil {
+			return nil, err
+		}
+		address := picked.Addr().String()
+		if err := picked.Close(); err != nil {
+			return nil, err
+		}
+		if ln, err = net.Listen("tcp", address); err == nil {
+			return ln, nil
 		}
 	}
 	return net.Listen("tcp", want)
@@ -58,8 +90,7 @@ func cause(err error) error {
 	return err
 }
 
-// take hands the listener over; release closes it so that a program can bind
-// its address.
+// take hands the listener over.
 func (p *port) take() net.Listener {
 	ln := p.ln
 	p.ln = nil
@@ -72,19 +103,34 @@ func (p *port) listener() (net.Listener, error) {
 	if ln := p.take(); ln != nil {
 		return ln, nil
 	}
+	if p.held != nil {
+		still(p.held)
+	}
 	return net.Listen("tcp", p.address)
 }
 
+// release closes the listener so that a program can bind its address.
 func (p *port) release() error {
+	if p.held != nil {
+		still(p.held)
+	}
 	if ln := p.take(); ln != nil {
 		return ln.Close()
 	}
 	return nil
 }
 
+// close lets go of the port.
+func (p *port) close() {
+	_ = p.release() // nothing was served on it
+	if p.held != nil {
+		_ = p.held.Close()
+	}
+}
+
 func (ps ports) close() {
 	for _, p := range ps {
-		_ = p.release() // nothing was served on it
+		p.close()
 	}
 }
 

@@ -104,7 +104,7 @@ func (p part) with(other *port) part {
 }
 
 // endTime is how long a program may take to end when asked to.
-const endTime = 10 * time.Second
+const endTime = 30 * time.Second
 
 // play runs a program until ctx ends. It keeps its thread, because the system
 // ends the program with the thread that started it (see endWithUs).

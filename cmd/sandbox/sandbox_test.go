@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -95,7 +94,11 @@ func TestDemonstration(t *testing.T) {
 
 func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 	temp, dir := ownTemp(t), filepath.Join(t.TempDir(), "box")
-	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-separate", "-patients", "3", "-dir", dir}, anywhere...)...)
+	first := []string{"-once", "-separate", "-patients", "3", "-dir", dir}
+	for _, role := range roles { // held, so that nobody takes them between the runs
+		first = append(first, "-"+role, heldAddress(t))
+	}
+	code, out, stderr := call(t, context.Background(), first...)
 	if code != 0 {
 		t.Fatalf("exit %d\n%s", code, stderr)
 	}
@@ -192,11 +195,10 @@ func TestStaysUpForOthers(t *testing.T) {
 
 func awaitFile(t *testing.T, path string) {
 	t.Helper()
-	for range 600 {
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if _, err := os.Stat(path); err == nil {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	t.Fatalf("%s did not appear", path)
 }
@@ -475,6 +477,7 @@ func TestEachClaimFailsUnderItsMutation(t *testing.T) {
 				}
 			}
 			m.make(t, spoiled)
+			spoiled.settleTime = 3 * time.Second // what never comes is not waited for as long
 			r := spoiled.showOne(t.Context(), claims[at])
 			if r.outcome != failed || !strings.Contains(r.detail, m.want) {
 				t.Errorf("%s (%s), expected FAILED with %q", r.outcome, r.detail, m.want)
@@ -621,14 +624,7 @@ func (o outside) identity(t *testing.T, base string) (p12, password string) {
 func TestForeignOriginatorIsServed(t *testing.T) {
 	// Covers: row 49 of the diagnostics
 	ownTemp(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	public := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	public := heldAddress(t)
 	theirs := newOutside(t)
 	p12, password := theirs.identity(t, "https://localhost:"+public[strings.LastIndexByte(public, ':')+1:]+"/acme/fhir")
 	_, d := stageFor(t, &options{
