@@ -22,7 +22,7 @@ type page struct {
 func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, error) {
 	b := make([]byte, 0, 64<<10)
 	b = append(b, `{"resourceType":"Bundle","type":"searchset"`...)
-	if p.q.Total != "none" {
+	if p.q.Total != "none" || p.q.Summary == "count" {
 		b = strconv.AppendInt(append(b, `,"total":`...), int64(len(p.found.Docs)), 10)
 	}
 	b = s.appendLinks(b, r, p)

@@ -30,6 +30,35 @@ func TestVersionsHaveOneNameEach(t *testing.T) {
 	w.get(made.location()+"/_history/01", everything).want(404)
 }
 
+// R4 search, "Modifiers": one that is not known is refused, however lenient
+// the handling: left out, it would turn what is asked round.
+func TestModifiersAreKnownOrRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, q := range []string{
+		"code:in=http://e.test/vs", "code:not-in=x", "code:below=x", "date:not=2020", "subject:Nonsense=x", "subject:below=x", "_id:in=x", "value-string:fuzzy=x", "status:text=x",
+		"patient.gender:in=x", "value-quantity:approx=5", "combo-code-value-quantity:not=a$5",
+	} {
+		for _, prefer := range []string{"", "handling=lenient", "handling=strict"} {
+			a := w.get("/Observation?"+q, everything, "Prefer", prefer).want(400)
+			if !strings.Contains(a.Body.String(), "not-supported") {
+				t.Errorf("%s: %s", q, a.Body)
+			}
+		}
+	}
+	w.get("/Patient?_has:Observation:patient:code:in=x", everything).want(400)
+	w.get("/Observation?code:not=x&subject:Patient=p0001&status:missing=false", everything).want(200)
+}
+
+// A count has a total, whatever _total says.
+func TestCountsAreTotals(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, q := range []string{"_summary=count", "_count=0", "_total=none&_summary=count", "_total=none&_count=0", "_total=estimate&_count=0"} {
+		if b := w.get("/Patient?"+q, everything).bundle(); b.Total == nil || *b.Total != 1 || len(b.Entry) != 0 {
+			t.Errorf("%s: %+v", q, b)
+		}
+	}
+}
+
 func TestControlsHaveNoModifiers(t *testing.T) {
 	w := newWorld(t, 0)
 	for _, q := range []string{"_sort:desc=name", "_count:x=1", "_total:x=none", "_elements:not=name"} {

@@ -82,7 +82,7 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 	}
 	if modifier == "not" {
 		if p.Kind != Token {
-			return unknown("%s cannot be searched by :not", p.Code)
+			return noModifier(p.Code, modifier)
 		}
 		c.not, modifier = true, ""
 	}
@@ -122,7 +122,7 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 
 func idValue(c *Clause, modifier, v string) error {
 	if modifier != "" {
-		return unknown("_id has no modifier %s", printable(modifier))
+		return noModifier("_id", modifier)
 	}
 	c.byID = true
 	if v = unescape(v); ValidID(v) {

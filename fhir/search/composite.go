@@ -91,7 +91,7 @@ func (c *collector) part(of *part, v *tree.Value) [][]byte {
 // compositeProbes reads token$value.
 func (x *Extractor) compositeProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	parts := splitEscaped(v, '$')
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {

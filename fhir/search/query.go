@@ -97,13 +97,19 @@ type has struct {
 	then  Clause
 }
 
-// errUnknown marks a parameter or modifier that is not served: lenient
-// handling leaves it out.
+// errUnknown marks a parameter that is not served: lenient handling leaves it
+// out.
 type errUnknown struct{ detail string }
 
 func (e *errUnknown) Error() string { return e.detail }
 
 func unknown(format string, args ...any) error { return &errUnknown{fmt.Sprintf(format, args...)} }
+
+// noModifier refuses a modifier in lenient handling too: without it, something
+// else is asked (R4 search, "Modifiers").
+func noModifier(code, modifier string) error {
+	return &Error{"not-supported", fmt.Sprintf("%s has no modifier %s", code, printable(modifier))}
+}
 
 // Parse reads the parameters of a search for one of types (several: common
 // parameters only). With strict, what is not understood is refused; otherwise

@@ -20,7 +20,7 @@ func tokenProbes(c *Clause, p *Param, modifier, v string) error {
 	case modifier == "text" && p.speaks():
 		return saidTest(c, p, v)
 	}
-	return unknown("%s has no modifier %s", p.Code, printable(modifier))
+	return noModifier(p.Code, modifier)
 }
 
 // typedProbes reads system|code|value: the type of an identifier and its value
@@ -86,7 +86,7 @@ func stringProbes(c *Clause, p *Param, modifier, v string) error {
 			return bytes.Contains(head, []byte(folded))
 		}
 	default:
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	if folded == "" {
 		return unknown("%s is empty", p.Code)
@@ -107,7 +107,7 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 			c.probes = append(c.probes, p.exactly(above))
 		}
 	default:
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func cutPrefix(v string) (prefix, rest string) {
 
 func (x *Extractor) dateProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	prefix, rest := cutPrefix(v)
 	s, ok := parseDate(unescape(strings.ReplaceAll(rest, " ", "+")))
@@ -233,7 +233,7 @@ func numberProbes(c *Clause, p *Param, modifier, v string) error {
 	prefix, rest := cutPrefix(v)
 	pr, ok := p.numbers(prefix, rest, nil)
 	if modifier != "" {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	if !ok {
 		return bad("%s: %s is not a number with a prefix", p.Code, printable(v))
@@ -245,7 +245,7 @@ func numberProbes(c *Clause, p *Param, modifier, v string) error {
 // quantityProbes reads [prefix][number]|[system]|[code] (3.1.1.4.11).
 func quantityProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	parts := splitEscaped(v, '|')
 	var unit func([]byte) bool
@@ -285,7 +285,7 @@ func (x *Extractor) referenceProbes(c *Clause, p *Param, modifier, v string) err
 	}
 	v = unescape(v)
 	if modifier != "" && !IsType(modifier) {
-		return unknown("%s has no modifier %s", p.Code, printable(modifier))
+		return noModifier(p.Code, modifier)
 	}
 	r := x.ParseRef(v)
 	switch {
