@@ -15,6 +15,7 @@ var (
 	checkFound     = udap.Check{Name: "discover.found", Title: "The destination supports UDAP, for the community asked for", Requirements: []string{"S1-016", "S1-060", "S1-061"}}
 	checkSigned    = udap.Check{Name: "discover.signed_metadata", Title: "The metadata is signed; without that nothing goes on", Requirements: []string{"S2-07", "S2-06", "S1-021"}}
 	checkSlash     = udap.Check{Name: "discover.slash", Title: "The base URL has its canonical form"}
+	checkEndpoints = udap.Check{Name: "discover.endpoints", Title: "Registration and token endpoint are those of one authorization server"}
 	checkProfiles  = udap.Check{Name: "discover.profiles", Title: "The profiles that this workflow needs are supported", Requirements: []string{"S1-020"}}
 	checkGrant     = udap.Check{Name: "discover.grant", Title: "The grant type is supported", Requirements: []string{"S1-020", "S1-021"}}
 	checkAlgorithm = udap.Check{Name: "discover.algorithm", Title: "The destination accepts our signature algorithm", Requirements: []string{"S1-004", "S1-005", "S1-006", "S1-021"}}
@@ -58,7 +59,7 @@ var (
 func Checks() []udap.Check {
 	return []udap.Check{
 		checkConnect, checkClock, checkBody,
-		checkFound, checkSlash, checkSigned, checkProfiles, checkGrant, checkAlgorithm, checkNeeds,
+		checkFound, checkSlash, checkSigned, checkEndpoints, checkProfiles, checkGrant, checkAlgorithm, checkNeeds,
 		checkIdentity, checkURI, checkStatement, checkDemanded, checkPosted, checkAccepted, checkClientID, checkEcho,
 		checkB2B, checkAsked, checkGiven, checkLifetime, checkScope,
 		checkTarget, checkRead,

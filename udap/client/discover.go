@@ -121,7 +121,23 @@ func (c *Client) believe(ctx context.Context, d *Discovery) error {
 	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
 	d.Trace.Pass(checkSigned, "", "verified until "+stamp(m.Expires))
+	d.judgeEndpoints()
 	return nil
+}
+
+// judgeEndpoints warns of a destination that would have a client registered at one
+// server and take to the token endpoint of another: the client_id may be one that
+// the second server knows, and its token would be sent to the first (mix-up, RFC
+// 9700 4.4). UDAP does not forbid two servers.
+func (d *Discovery) judgeEndpoints() {
+	if origin(d.Registration) == origin(d.Token) {
+		d.Trace.Pass(checkEndpoints, "", origin(d.Token))
+		return
+	}
+	d.Trace.Warn(checkEndpoints, udap.Finding{
+		Expected: "both at one origin", Found: "registration at " + origin(d.Registration) + ", token at " + origin(d.Token),
+		Remedy: "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
+	})
 }
 
 // canonicalBase is the base URL that must be in the certificate: ours, or ours

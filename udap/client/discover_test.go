@@ -114,6 +114,21 @@ func TestSwappedEndpoint(t *testing.T) {
 	}
 }
 
+// A destination that is trusted may still lead clients about: what it signs is
+// followed, and told.
+func TestEndpointsOfTwoServers(t *testing.T) {
+	w := newWorld(t)
+	w.dest.changeClaims = func(c map[string]any) { c["token_endpoint"] = "https://victim.example/token" }
+	w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://victim.example/token" }
+	d, err := newClient(t, w.config()).Discover(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if warned := d.Trace.Warnings(); len(warned) != 1 || warned[0].Check != "discover.endpoints" || !strings.Contains(warned[0].Found, "https://victim.example:443") {
+		t.Errorf("warnings %+v", warned)
+	}
+}
+
 func TestSlashedBase(t *testing.T) {
 	// Covers: diagnostics rows 1, 4
 	w := newWorld(t)
@@ -310,6 +325,14 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"MAC"}`)
 	tok, err := c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "MAC")
+	for _, text := range []string{`t\r\nX: y`, `t t`, `t\u0000`, `tä`} {
+		at("/acme/oauth/token", `{"access_token":"`+text+`","token_type":"Bearer"}`)
+		tok, err = c.Token(ctx, d, req)
+		wantStop(t, tok.Trace, err, "token.given", "visible ASCII")
+		if tok.Access != "" {
+			t.Errorf("%q is kept", tok.Access)
+		}
+	}
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"bearer","expires_in":7200,"scope":"a"}`)
 	tok, err = c.Token(ctx, d, req)
 	if err != nil || len(tok.Trace.Warnings()) != 2 || tok.Scope != "a" {

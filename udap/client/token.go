@@ -165,6 +165,9 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 	if access == "" || !strings.EqualFold(kind, "Bearer") {
 		return stop(tr, checkGiven, "access_token of token_type Bearer", fmt.Sprintf("token_type %q, token present: %v", kind, access != ""), "")
 	}
+	if strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r >= 0x7f }) { // RFC 6749 A.12
+		return stop(tr, checkGiven, "an access_token of visible ASCII", "one with other characters", "it cannot be sent in a header")
+	}
 	tr.Pass(checkGiven, "", "token_type "+kind)
 	out.Access, out.Scope = access, o.text("scope")
 	if out.Scope == "" {
