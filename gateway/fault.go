@@ -26,7 +26,6 @@ var (
 	faultAnswer    = &fault{502, "processing", "The next hop's answer cannot be framed without doubt."}
 	faultSwitch    = &fault{502, "not-supported", "The next hop switched to a protocol that is not passed."}
 	faultLoop      = &fault{502, "processing", "The next hop is this gateway itself."}
-	faultHops      = &fault{502, "processing", "More gateways stand one behind another than there are without a loop."}
 	faultNoConnect = &fault{504, "timeout", "The next hop did not take the connection in time."}
 	faultNoAnswer  = &fault{504, "timeout", "The next hop did not answer in time."}
 	faultOwn       = &fault{500, "exception", "The gateway failed."}

@@ -59,7 +59,6 @@ func newState(c *Config) *state {
 	server := c.TLS.Clone()
 	server.NextProtos = []string{"http/1.1"}
 	server.DynamicRecordSizingDisabled = true
-	countHops(server)
 	return &state{tls: server, table: t, times: c.Times.withDefaults(), limits: c.Limits, passWithout: c.PassWithoutEvidence,
 		proxies: slices.Clone(c.Proxies)}
 }

@@ -10,9 +10,8 @@ import (
 // rawConn is a TCP connection under TLS.
 type rawConn struct {
 	*net.TCPConn
-	rc     syscall.RawConn
-	before int  // gateways before us on this client's way
-	ended  bool // the stream itself has ended, so that TLS did not say so before
+	rc    syscall.RawConn
+	ended bool // the stream itself has ended, so that TLS did not say so before
 
 	// ask, when not nil, is called once by the next Read that finds nothing to read,
 	// before it waits; when it returns false, Read fails with errNothing. Only the

@@ -15,7 +15,6 @@ type spares struct {
 	mu     sync.Mutex
 	ready  []spare // oldest first
 	making int
-	before int           // gateways before us on the way of the clients they are for
 	wanted time.Duration // when one was last asked for, by the janitor's clock
 }
 
@@ -24,9 +23,8 @@ type spare struct {
 	made time.Duration
 }
 
-// takeSpare returns an unused connection for a client with so many gateways before us,
-// or nil, and has more made.
-func (g *Gateway) takeSpare(r *route, before int) *upstream {
+// takeSpare returns an unused connection, or nil, and has more made.
+func (g *Gateway) takeSpare(r *route) *upstream {
 	if r.Spares == 0 {
 		return nil
 	}
@@ -35,10 +33,6 @@ func (g *Gateway) takeSpare(r *route, before int) *upstream {
 	defer s.mu.Unlock()
 	s.wanted = g.janitor.clock()
 	defer g.makeSpares(r)
-	if s.before != before {
-		s.close(len(s.ready))
-		s.before = before
-	}
 	if len(s.ready) == 0 {
 		return nil
 	}
@@ -65,12 +59,9 @@ func (g *Gateway) makeSpare(r *route, n int) {
 	g.janitor.add(&w)
 	defer g.janitor.remove(&w)
 	for ; n > 0; n-- {
+		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{})
 		r.spares.mu.Lock()
-		before := r.spares.before
-		r.spares.mu.Unlock()
-		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{}, before)
-		r.spares.mu.Lock()
-		if f != nil || g.janitor.draining.Load() || before != r.spares.before {
+		if f != nil || g.janitor.draining.Load() {
 			r.spares.making = 0
 			r.spares.mu.Unlock()
 			if u != nil {
@@ -88,17 +79,8 @@ func (g *Gateway) makeSpare(r *route, n int) {
 func (s *spares) drop(now time.Duration, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := 0
-	for old < len(s.ready) && (all || now-s.ready[old].made > spareAge) {
-		old++
+	for len(s.ready) > 0 && (all || now-s.ready[0].made > spareAge) {
+		s.ready[0].tls.Close()
+		s.ready = s.ready[1:]
 	}
-	s.close(old)
-}
-
-// close ends the n oldest; with the lock held.
-func (s *spares) close(n int) {
-	for _, u := range s.ready[:n] {
-		u.tls.Close()
-	}
-	s.ready = s.ready[n:]
 }

@@ -57,7 +57,7 @@ func (x *exchange) kept() (*upstream, *fault) {
 
 // spare is one that stood ready.
 func (x *exchange) spare() (*upstream, *fault) {
-	u := x.g.takeSpare(x.way.route, x.raw.before)
+	u := x.g.takeSpare(x.way.route)
 	if u != nil {
 		x.ups = append(x.ups, u)
 	}
@@ -108,7 +108,7 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 				u, f = nil, faultOwn
 			}
 		}()
-		u, f = c.g.dial(r, &c.watch, c.remote, c.local, c.raw.before)
+		u, f = c.g.dial(r, &c.watch, c.remote, c.local)
 	}()
 	<-done
 	return u, f
@@ -125,12 +125,8 @@ func (c *client) forget() {
 }
 
 // dial makes a connection to the next hop of r. The watch bounds the handshake; src
-// and dst go into the PROXY header, where there is one; before is how many gateways stand
-// before us.
-func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort, before int) (*upstream, *fault) {
-	if before >= maxHops {
-		return nil, faultHops
-	}
+// and dst go into the PROXY header, where there is one.
+func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, *fault) {
 	times := &g.state.Load().times
 	d := net.Dialer{Timeout: times.Connect}
 	conn, err := d.Dial("tcp", r.next.address)
@@ -147,7 +143,7 @@ func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort, before int) 
 		conn.Close()
 		return nil, faultLoop
 	}
-	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.behind(before))}
+	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.tls)}
 	w.reads(&g.janitor, raw, times.Connect)
 	if r.Proxy {
 		raw.Write(wire.AppendProxy(nil, src, dst))
