@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,5 +42,37 @@ func TestForgedLines(t *testing.T) {
 		if sum.Messages != 2 || sum.Unreadable != 2 || sum.ExitCode() != 1 {
 			t.Errorf("%s: %+v", name, sum)
 		}
+	}
+}
+
+// The two halves of a message that was changed on its way find each other, however many
+// that one hop does not have at all stand between them.
+func TestHalvesFindEachOther(t *testing.T) {
+	hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "delegate", Options{}), newHop(t, "destination", Options{})}
+	const many = 3000
+	for i, h := range hops {
+		changed := "ask"
+		if i >= 2 {
+			changed, h.n = "asK", many
+		}
+		h.add(0, changed, changed)
+		if h.n = 0; i == 2 {
+			continue
+		}
+		for j := range many {
+			h.add(0, fmt.Sprint(j), fmt.Sprint(j))
+		}
+	}
+	changed := 0
+	sum, err := Compare(path(hops), func(f *Finding) {
+		if f.Hop != "delegate" || f.Verdict != Differs {
+			t.Errorf("%+v", f)
+		}
+		if strings.Contains(f.Text, "delegate received") {
+			changed++
+		}
+	})
+	if err != nil || sum.Messages != many+1 || changed != 1 {
+		t.Errorf("%+v, %d changed, %v", sum, changed, err)
 	}
 }

@@ -75,6 +75,9 @@ type gap struct {
 	key
 }
 
+// joinTries bounds how many equal parts are looked at for one that fits.
+const joinTries = 2000
+
 // beyond takes, of the parts that got what m sent, the earliest that lies after it.
 func beyond(far map[gap][]*message, k gap, m *message) *message {
 	parts := far[k]

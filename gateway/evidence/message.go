@@ -2,6 +2,8 @@ package evidence
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -120,28 +122,31 @@ func short(n int64, sum string) string {
 	return fmt.Sprintf("%d bytes %.12s", n, sum)
 }
 
-// joinWindow is how far apart, in time and in number, parts of one message are
-// looked for.
-const (
-	joinWindow = 2 * time.Minute
-	joinTries  = 2000
-)
+// joinWindow is how far apart, in time, parts of one message are looked for.
+const joinWindow = 2 * time.Minute
 
 // join puts the parts of a message together that differ in their bytes: parts of the
 // same kind at different hops, nearest in time. What a hop itself answered or changed
-// goes with what has its other side.
+// goes with what has its other side. The parts stand in order of time.
 func join(parts []*message) (whole []*message) {
+	shelves := shelve(parts)
 	used := make([]bool, len(parts))
 	for i, m := range parts {
 		if used[i] {
 			continue
 		}
-		for j := i + 1; j < len(parts) && j < i+joinTries && !m.complete(); j++ {
-			if used[j] || !m.joins(parts[j]) {
-				continue
+		for used[i] = true; !m.complete(); {
+			next := -1
+			for _, s := range shelves[m.kind()] {
+				if j := s.first(used); j >= 0 && (next < 0 || j < next) && m.joins(parts[j]) {
+					next = j
+				}
 			}
-			used[j] = true
-			for hop, l := range parts[j].lines {
+			if next < 0 {
+				break
+			}
+			used[next] = true
+			for hop, l := range parts[next].lines {
 				if l != nil {
 					m.lines[hop] = l
 				}
@@ -150,6 +155,63 @@ func join(parts []*message) (whole []*message) {
 		whole = append(whole, m)
 	}
 	return whole
+}
+
+// kind is what the parts of one message have in common.
+type kind struct {
+	dir, method string
+	interim     bool
+}
+
+func (m *message) kind() kind {
+	l := m.first()
+	return kind{l.Dir, l.Method, l.Status < 200}
+}
+
+// shelf is the places of parts of one kind, at the same hops: of these the first that is
+// left is nearest, and where it does not fit no other one does.
+type shelf struct {
+	hops   string
+	places []int
+}
+
+// shelve sorts out the parts that may join an earlier one.
+func shelve(parts []*message) map[kind][]*shelf {
+	shelves := map[kind][]*shelf{}
+	for i, m := range parts {
+		if m.ownHop() >= 0 {
+			continue
+		}
+		k, hops := m.kind(), m.hops()
+		at := slices.IndexFunc(shelves[k], func(s *shelf) bool { return s.hops == hops })
+		if at < 0 {
+			at = len(shelves[k])
+			shelves[k] = append(shelves[k], &shelf{hops: hops})
+		}
+		s := shelves[k][at]
+		s.places = append(s.places, i)
+	}
+	return shelves
+}
+
+// hops says which hops have the message.
+func (m *message) hops() string {
+	b := make([]byte, 0, 16)
+	for _, l := range m.lines {
+		b = strconv.AppendBool(b, l != nil)
+	}
+	return string(b)
+}
+
+// first returns the first place that is not used, or -1.
+func (s *shelf) first(used []bool) int {
+	for len(s.places) > 0 && used[s.places[0]] {
+		s.places = s.places[1:]
+	}
+	if len(s.places) == 0 {
+		return -1
+	}
+	return s.places[0]
 }
 
 // complete: no further part belongs to it, as every hop has it or one ended it.
@@ -165,7 +227,7 @@ func (m *message) complete() bool {
 // joins reports whether o can be another part of the same message.
 func (m *message) joins(o *message) bool {
 	a, b := m.first(), o.first()
-	if a.Dir != b.Dir || a.Method != b.Method || o.ownHop() >= 0 || b.Time.Sub(a.Time) > joinWindow {
+	if a.Dir != b.Dir || a.Method != b.Method || b.Time.Sub(a.Time) > joinWindow {
 		return false
 	}
 	if (a.Status < 200) != (b.Status < 200) {
