@@ -236,11 +236,8 @@ func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string
 		return err
 	}
 	t := certs.Template{
-		CommonName: names[0], DNS: names, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
+		CommonName: names[0], DNS: names, IPs: w.addresses(actor),
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
-	}
-	if ip := net.ParseIP(w.host); ip != nil && actor == "gateway" {
-		t.IPs = append(t.IPs, ip)
 	}
 	leaf, err := ca.Issue(t, key.Public())
 	if err != nil {
@@ -248,6 +245,19 @@ func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string
 	}
 	id := &certs.Identity{Chain: ca.Chain(leaf), Key: key}
 	return certs.WriteIdentity(path+".pem", path+".key", id)
+}
+
+// addresses are the IP addresses that an actor may be called by: the inbound
+// gateway's only, since any could be the host of the public base URL.
+func (w *world) addresses(actor string) []net.IP {
+	if actor != "gateway" {
+		return nil
+	}
+	ips := []net.IP{net.IPv4(127, 0, 0, 1)}
+	if ip := net.ParseIP(w.host); ip != nil && !ip.Equal(ips[0]) {
+		ips = append(ips, ip)
+	}
+	return ips
 }
 
 // makeClients issues to the clients of the manifest. Their keys are kept; the

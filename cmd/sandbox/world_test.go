@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -236,6 +237,30 @@ func TestHostInNames(t *testing.T) {
 	ip := &world{host: "10.1.2.3"}
 	if ip.name("destination") != "destination.localhost" {
 		t.Error(ip.name("destination"))
+	}
+}
+
+// Whatever the public host is, an IP address included, each listener's
+// certificate is good for its own name and for no other's.
+func TestListenersNamesAreTheirOwn(t *testing.T) {
+	// Covers: ER-09, ER-10
+	for _, host := range []string{"localhost", "lab.example", "127.0.0.1", "10.1.2.3", "::1"} {
+		w := &world{dir: t.TempDir(), host: host, now: time.Now()}
+		if err := errors.Join(os.Mkdir(w.path("tls"), 0o700), w.makeTLS()); err != nil {
+			t.Fatal(err)
+		}
+		names := map[string]string{"gateway": host, "delegate": w.name("delegate"), "destination": w.name("destination")}
+		for actor := range names {
+			id, err := certs.LoadIdentity(w.path("tls", actor+".pem"), w.path("tls", actor+".key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for other, name := range names {
+				if err := id.Leaf().VerifyHostname(name); (err == nil) != (other == actor) {
+					t.Errorf("host %s: the certificate of the %s for %s: %v", host, actor, name, err)
+				}
+			}
+		}
 	}
 }
 
