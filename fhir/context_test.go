@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-const hiddenReport = `{"resourceType":"DocumentReference","id":"hidden","status":"current","type":{"coding":[{"code":"hidden"}]},"content":[{"attachment":{"url":"Binary/b"}}]}`
+const hiddenReport = `{"resourceType":"DocumentReference","id":"hidden","status":"current","type":{"coding":[{"code":"hidden"}]},"content":[{"attachment":{"url":"Binary/kept-1"}}]}`
 
 func hiddenBinary(w *world) {
 	w.t.Helper()
 	w.do("PUT", "/DocumentReference/hidden", everything, hiddenReport).want(201)
-	w.do("PUT", "/Binary/b", everything, `{"resourceType":"Binary","id":"b","contentType":"text/plain","securityContext":{"reference":"DocumentReference/hidden"},"data":"`+
+	w.do("PUT", "/Binary/kept-1", everything, `{"resourceType":"Binary","id":"kept-1","contentType":"text/plain","securityContext":{"reference":"DocumentReference/hidden"},"data":"`+
 		base64.StdEncoding.EncodeToString([]byte("secret"))+`"}`).want(201)
 }
 
@@ -25,17 +25,17 @@ func TestBinaryIsChangedAsItsContext(t *testing.T) {
 	patch := func(of string) answer {
 		return w.do("PATCH", "/Binary"+of, others, `[{"op":"remove","path":"/securityContext"}]`, "Content-Type", patchType)
 	}
-	put := `{"resourceType":"Binary","id":"b","contentType":"text/plain"}`
+	put := `{"resourceType":"Binary","id":"kept-1","contentType":"text/plain"}`
 	b64 := base64.StdEncoding.EncodeToString([]byte(`[{"op":"remove","path":"/securityContext"}]`))
-	entry := `{"request":{"method":"PATCH","url":"Binary/b"},"resource":{"resourceType":"Binary","contentType":"` + patchType + `","data":"` + b64 + `"}}`
+	entry := `{"request":{"method":"PATCH","url":"Binary/kept-1"},"resource":{"resourceType":"Binary","contentType":"` + patchType + `","data":"` + b64 + `"}}`
 	for name, a := range map[string]answer{
-		"patch":             patch("/b").want(404),
-		"conditional patch": patch("?_id=b").want(404),
-		"put":               w.do("PUT", "/Binary/b", others, put).want(404),
-		"put, other tag":    w.do("PUT", "/Binary/b", others, put, "If-Match", `W/"9"`).want(404),
-		"put, any":          w.do("PUT", "/Binary/b", others, put, "If-None-Match", `*`).want(404),
-		"delete":            w.do("DELETE", "/Binary/b", others, "").want(404),
-		"delete by search":  w.do("DELETE", "/Binary?_id=b", others, "").want(204),
+		"patch":             patch("/kept-1").want(404),
+		"conditional patch": patch("?_id=kept-1").want(404),
+		"put":               w.do("PUT", "/Binary/kept-1", others, put).want(404),
+		"put, other tag":    w.do("PUT", "/Binary/kept-1", others, put, "If-Match", `W/"9"`).want(404),
+		"put, any":          w.do("PUT", "/Binary/kept-1", others, put, "If-None-Match", `*`).want(404),
+		"delete":            w.do("DELETE", "/Binary/kept-1", others, "").want(404),
+		"delete by search":  w.do("DELETE", "/Binary?_id=kept-1", others, "").want(204),
 		"transaction":       w.do("POST", "", others, bundleOf("transaction", entry)).want(400),
 		"batch":             w.do("POST", "", others, bundleOf("batch", entry), "Prefer", "return=representation").want(200),
 	} {
@@ -43,13 +43,13 @@ func TestBinaryIsChangedAsItsContext(t *testing.T) {
 			t.Errorf("%s shows it: %s", name, a.Body)
 		}
 	}
-	if got := w.get("/Binary/b", everything).want(200); got.Header().Get("ETag") != `W/"1"` {
+	if got := w.get("/Binary/kept-1", everything).want(200); got.Header().Get("ETag") != `W/"1"` {
 		t.Errorf("it was changed: %s", got.Body)
 	}
-	w.do("PATCH", "/Binary/b", "system/Binary.cruds system/DocumentReference.rs?type=hidden", `[{"op":"replace","path":"/contentType","value":"text/html"}]`, "Content-Type", patchType).want(200)
-	w.do("DELETE", "/Binary/b", everything, "").want(204)
-	w.get("/Binary/b", others).want(404)
-	w.get("/Binary/b", everything).want(410)
+	w.do("PATCH", "/Binary/kept-1", "system/Binary.cruds system/DocumentReference.rs?type=hidden", `[{"op":"replace","path":"/contentType","value":"text/html"}]`, "Content-Type", patchType).want(200)
+	w.do("DELETE", "/Binary/kept-1", everything, "").want(204)
+	w.get("/Binary/kept-1", others).want(404)
+	w.get("/Binary/kept-1", everything).want(410)
 }
 
 // A Binary outlives its context: who may read every resource of that type can
@@ -58,7 +58,7 @@ func TestBinaryOfADeletedContext(t *testing.T) {
 	w := newWorld(t, 0)
 	hiddenBinary(w)
 	w.do("DELETE", "/DocumentReference/hidden", everything, "").want(204)
-	w.get("/Binary/b", "system/Binary.rs system/DocumentReference.rs?type=hidden").want(404)
-	w.get("/Binary/b", everything).want(200)
-	w.do("DELETE", "/Binary/b", everything, "").want(204)
+	w.get("/Binary/kept-1", "system/Binary.rs system/DocumentReference.rs?type=hidden").want(404)
+	w.get("/Binary/kept-1", everything).want(200)
+	w.do("DELETE", "/Binary/kept-1", everything, "").want(204)
 }
