@@ -155,10 +155,14 @@ func listURLs(cert *x509.Certificate) []string {
 	return webURLs(cert.CRLDistributionPoints, maxListURLs)
 }
 
-// webURLs keeps what can be fetched, at most so many.
+// webURLs keeps what can be fetched, at most so many: a URL is printable ASCII,
+// which nobody has checked in a certificate's extension.
 func webURLs(urls []string, most int) []string {
 	var out []string
 	for _, u := range urls {
+		if !plainASCII(u) {
+			continue
+		}
 		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < most {
 			out = append(out, u)
 		}
