@@ -88,6 +88,12 @@ func (o *owed) unsettled() int64 { return o.word(wordTaken) - o.word(o.settled()
 
 // left returns the lines that are owed, and the size of the file by which that holds.
 func (o *owed) left(path string) (lines, size int64) {
+	if o.unsettled() <= 0 { // as after every clean end: a file of any size is not read
+		if info, err := os.Stat(path); err == nil {
+			size = info.Size()
+		}
+		return 0, size
+	}
 	told, size := toldAfter(path, o.word(o.settled()+1))
 	return max(o.unsettled()-told, 0), size
 }
