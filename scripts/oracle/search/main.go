@@ -48,6 +48,9 @@ func write(out *bufio.Writer, typ string, turn int) error {
 	}
 	selected := map[string][]json.RawMessage{}
 	for _, p := range search.Params(typ) {
+		if p.Kind == search.Composite {
+			continue // HL7's expression has no place in it for the two parts
+		}
 		selected[p.Code] = []json.RawMessage{}
 		for _, raw := range p.Select(root) {
 			selected[p.Code] = append(selected[p.Code], json.RawMessage(raw))
