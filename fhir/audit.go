@@ -18,7 +18,8 @@ const (
 // auditor gathers the records of what changed nothing. They join the next
 // shared commit; those of changes are stored with the change.
 type auditor struct {
-	mu      sync.Mutex
+	commit  sync.Mutex // held while records are stored, so that who waits for it finds them there
+	mu      sync.Mutex // guards all below
 	pending []PackedRecord
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
@@ -46,9 +47,11 @@ func (s *service) auditLater(p PackedRecord) error {
 	return nil
 }
 
-// flushAudit stores what waits.
+// flushAudit returns when all that was taken so far is stored, or cannot be.
 func (s *service) flushAudit() error {
 	a := &s.audit
+	a.commit.Lock()
+	defer a.commit.Unlock()
 	a.mu.Lock()
 	batch, broken := a.pending, a.broken
 	a.pending = nil

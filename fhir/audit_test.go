@@ -1,9 +1,12 @@
 package fhir_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
@@ -179,6 +182,50 @@ func TestStrictAndLenient(t *testing.T) {
 	for _, q := range []string{`name=a\,b`, `name:contains=%28a%2B%29%2B%24`, `identifier=a\|b`, "name:exact=x"} {
 		if b := w.get("/Patient?"+q, everything).bundle(); *b.Total != 0 {
 			t.Errorf("%s finds %d", q, *b.Total)
+		}
+	}
+}
+
+// slowStore announces each change, once it is slow, and begins it when it is told to.
+type slowStore struct {
+	fhir.Store
+	slow             atomic.Bool
+	announced, begin chan bool
+}
+
+func (s *slowStore) Update(ctx context.Context, f func(fhir.Change) error) error {
+	if s.slow.Load() {
+		s.announced <- true
+		<-s.begin
+	}
+	return s.Store.Update(ctx, f)
+}
+
+// Who asks for the records sees those too that are just being stored.
+//
+// Covers: ER-22 (audit)
+func TestRecordsOnTheirWayAreSeen(t *testing.T) {
+	w := newWorld(t, 1)
+	store := &slowStore{Store: w.store, announced: make(chan bool), begin: make(chan bool)}
+	h, err := fhir.New(fhir.Config{PublicBase: publicBase, PrivateBase: privateBase, Store: store, Authorize: authorize, Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.h = h
+	store.slow.Store(true)
+	w.get("/Patient/"+sample.PatientID(0), everything).want(200)
+	<-store.announced
+	store.slow.Store(false)
+	seen := make(chan int, 1)
+	go func() { seen <- *w.get("/AuditEvent?subtype=read", auditor).bundle().Total }()
+	select {
+	case n := <-seen:
+		t.Errorf("answered while a record was being stored: %d records", n)
+		store.begin <- true
+	case <-time.After(50 * time.Millisecond):
+		store.begin <- true
+		if n := <-seen; n != 1 {
+			t.Errorf("%d records of one read", n)
 		}
 	}
 }
