@@ -54,6 +54,7 @@ func FuzzRelay(f *testing.F) {
 		b.mu.Unlock()
 		w.t = t
 		answer := w.ask(string(in))
+		b.settle(t)
 		got := strings.Join(b.all(), "")
 		if !strings.HasPrefix(string(in), got) {
 			t.Fatalf("sent %q, the destination got %q", in, got)

@@ -59,6 +59,7 @@ func (p *pki) client(name string) *tls.Config {
 type backend struct {
 	addr string
 	pki  *pki
+	live sync.WaitGroup // the connections
 
 	mu    sync.Mutex
 	conns []*recorded
@@ -111,7 +112,9 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 			if err != nil {
 				return
 			}
+			b.live.Add(1)
 			go func() {
+				defer b.live.Done()
 				defer c.Close()
 				if c.(*tls.Conn).Handshake() != nil {
 					return
@@ -125,6 +128,20 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 		}
 	}()
 	return b
+}
+
+// settle returns when every connection that was made has ended, those too that the
+// backend has not met yet: they stand before ours in the queue.
+func (b *backend) settle(t testing.TB) {
+	t.Helper()
+	c, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).CloseWrite()
+	io.Copy(io.Discard, c) // the backend closes, as there is no handshake
+	b.live.Wait()
 }
 
 // all returns what arrived, one string for each connection that sent anything.
