@@ -59,10 +59,11 @@ func (p *pki) client(name string) *tls.Config {
 type backend struct {
 	addr string
 	pki  *pki
-	live sync.WaitGroup // the connections
 
 	mu    sync.Mutex
 	conns []*recorded
+	live  int        // connections that have not ended
+	ended *sync.Cond // of one of them
 }
 
 // recorded is one connection as the backend saw it.
@@ -100,6 +101,7 @@ func (c tapped) Read(p []byte) (int, error) {
 func newBackend(t testing.TB, script func(net.Conn)) *backend {
 	t.Helper()
 	b := &backend{pki: newPKI(t, "destination.localhost")}
+	b.ended = sync.NewCond(&b.mu)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", b.pki.server())
 	if err != nil {
 		t.Fatal(err)
@@ -112,9 +114,9 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 			if err != nil {
 				return
 			}
-			b.live.Add(1)
+			b.count(1)
 			go func() {
-				defer b.live.Done()
+				defer b.count(-1)
 				defer c.Close()
 				if c.(*tls.Conn).Handshake() != nil {
 					return
@@ -141,7 +143,18 @@ func (b *backend) settle(t testing.TB) {
 	defer c.Close()
 	c.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, c) // the backend closes, as there is no handshake
-	b.live.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.live > 0 {
+		b.ended.Wait()
+	}
+}
+
+func (b *backend) count(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live += n
+	b.ended.Broadcast()
 }
 
 // all returns what arrived, one string for each connection that sent anything.
