@@ -35,11 +35,17 @@ func (ca *CA) NewCA(t Template, key crypto.Signer) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	cert, err := sign(c, ca.Cert, key.Public(), ca.Key)
 	if err != nil {
 		return nil, err
 	}
-	return &CA{Cert: cert, Key: key, Parents: append([]*x509.Certificate{ca.Cert}, ca.Parents...)}, nil
+
+	return &CA{
+		Cert:    cert,
+		Key:     key,
+		Parents: append([]*x509.Certificate{ca.Cert}, ca.Parents...),
+	}, nil
 }
 
 // Issue makes an end-entity certificate. The key usage is digitalSignature;
@@ -60,6 +66,7 @@ func (ca *CA) IssueDER(t Template, pub crypto.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	c.KeyUsage = x509.KeyUsageDigitalSignature
 	if len(t.DNS)+len(t.IPs) > 0 {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -67,6 +74,7 @@ func (ca *CA) IssueDER(t Template, pub crypto.PublicKey) ([]byte, error) {
 	if c.SubjectKeyId, err = keyID(pub); err != nil {
 		return nil, err
 	}
+
 	if t.Mutate != nil {
 		t.Mutate(c)
 	}
@@ -104,11 +112,13 @@ func (t Template) authority(pub crypto.PublicKey) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	c.IsCA = true
 	c.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	if c.SubjectKeyId, err = keyID(pub); err != nil {
 		return nil, err
 	}
+
 	if t.Mutate != nil {
 		t.Mutate(c)
 	}

@@ -39,8 +39,13 @@ func testCommunity(t *testing.T, kind KeyKind) *Community {
 
 func leafTemplate(uris ...string) Template {
 	return Template{
-		CommonName: "leaf", URIs: uris, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-		CRL: []string{"http://localhost/ca.crl"}, AIA: []string{"http://localhost/ca.cer"}, OCSP: []string{"http://localhost/ocsp"},
+		CommonName: "leaf",
+		URIs:       uris,
+		NotBefore:  now.Add(-time.Hour),
+		NotAfter:   now.Add(time.Hour),
+		CRL:        []string{"http://localhost/ca.crl"},
+		AIA:        []string{"http://localhost/ca.cer"},
+		OCSP:       []string{"http://localhost/ocsp"},
 	}
 }
 
@@ -62,10 +67,16 @@ func TestCommunityVerifies(t *testing.T) {
 			roots, mid := x509.NewCertPool(), x509.NewCertPool()
 			roots.AddCert(c.Root.Cert)
 			mid.AddCert(c.Issuing.Cert)
-			_, err := id.Leaf().Verify(x509.VerifyOptions{Roots: roots, Intermediates: mid, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+			_, err := id.Leaf().Verify(x509.VerifyOptions{
+				Roots:         roots,
+				Intermediates: mid,
+				CurrentTime:   now,
+				KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if got := c.Root.Cert.CRLDistributionPoints; !slices.Equal(got, []string{"http://localhost/root.crl"}) {
 				t.Errorf("the root's distribution points: %q", got)
 			}
@@ -82,9 +93,14 @@ func TestCommunityVerifies(t *testing.T) {
 func TestRawURIsKeepEveryByte(t *testing.T) {
 	// Covers: case 324, row 17 of the diagnostics: '#' and odd bytes survive
 	c := testCommunity(t, P256)
-	uris := []string{"https://a.test/x#T-TREAT", "https://a.test/%7Eb/../c", "HTTPS://A.TEST/", "urn:oid:1.2.3#T-IAS", "https://a.test/?q=1#"}
+	uris := []string{
+		"https://a.test/x#T-TREAT", "https://a.test/%7Eb/../c", "HTTPS://A.TEST/",
+		"urn:oid:1.2.3#T-IAS", "https://a.test/?q=1#",
+	}
 	tpl := leafTemplate(uris...)
-	tpl.DNS, tpl.IPs, tpl.Emails = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, []string{"x@a.test"}
+	tpl.DNS, tpl.IPs, tpl.Emails = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0,
+		1), net.IPv6loopback}, []string{"x@a.test"}
+
 	cert, err := c.Issuing.Issue(tpl, mustKey(t, P256).Public())
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +109,7 @@ func TestRawURIsKeepEveryByte(t *testing.T) {
 	if err != nil || !slices.Equal(got, uris) {
 		t.Errorf("got %q (%v), want %q", got, err, uris)
 	}
+
 	if len(cert.DNSNames) != 1 || len(cert.IPAddresses) != 2 || len(cert.EmailAddresses) != 1 {
 		t.Errorf("other names: %v %v %v", cert.DNSNames, cert.IPAddresses, cert.EmailAddresses)
 	}
@@ -116,9 +133,12 @@ func TestIssueDERWritesWhatGoRefuses(t *testing.T) {
 
 func TestTemplateNeedsDates(t *testing.T) {
 	c := testCommunity(t, P256)
-	if _, err := c.Issuing.Issue(Template{CommonName: "x"}, mustKey(t, P256).Public()); err == nil || !strings.Contains(err.Error(), "NotBefore") {
+	if _, err := c.Issuing.Issue(Template{
+		CommonName: "x",
+	}, mustKey(t, P256).Public()); err == nil || !strings.Contains(err.Error(), "NotBefore") {
 		t.Errorf("no complaint about the dates: %v", err)
 	}
+
 	if _, err := (&CA{Cert: c.Root.Cert}).Issue(leafTemplate(), mustKey(t, P256).Public()); err == nil {
 		t.Error("an authority without a key issued")
 	}
@@ -162,6 +182,7 @@ func TestLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	add := RevokedEntry{Serial: big.NewInt(99), Time: now, Reason: 1}
 	second, err := c.Issuing.NextCRL(l1, now.Add(time.Minute), time.Hour, add, add)
 	if err != nil {
@@ -171,15 +192,18 @@ func TestLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := l2.CheckSignatureFrom(c.Issuing.Cert); err != nil {
 		t.Error(err)
 	}
-	if l1.Number.Int64() != 1 || l2.Number.Int64() != 2 || len(l2.RevokedCertificateEntries) != 1 || l2.RevokedCertificateEntries[0].ReasonCode != 1 {
+	if l1.Number.Int64() != 1 || l2.Number.Int64() != 2 || len(l2.RevokedCertificateEntries) != 1 ||
+		l2.RevokedCertificateEntries[0].ReasonCode != 1 {
 		t.Errorf("numbers %v, %v; entries %v", l1.Number, l2.Number, l2.RevokedCertificateEntries)
 	}
 	if !l2.NextUpdate.Equal(now.Add(time.Minute + time.Hour)) {
 		t.Errorf("next update %v", l2.NextUpdate)
 	}
+
 	third, err := c.Issuing.NextCRL(l2, now, time.Hour, add)
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +212,7 @@ func TestLists(t *testing.T) {
 	if err != nil || len(l3.RevokedCertificateEntries) != 1 || l3.Number.Int64() != 3 {
 		t.Errorf("entries doubled or number wrong: %v (%v)", l3, err)
 	}
+
 	if _, err := c.Root.NextCRL(l2, now, time.Hour); err == nil {
 		t.Error("the root continued the issuing CA's list")
 	}
@@ -209,6 +234,7 @@ func TestPKCS12(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if len(got.Chain) != 2 || !got.Chain[0].Equal(id.Chain[0]) || !SameKey(got.Key.Public(), id.Key.Public()) {
 				t.Errorf("%s legacy=%v: chain of %d", kind, legacy, len(got.Chain))
 			}
@@ -217,6 +243,7 @@ func TestPKCS12(t *testing.T) {
 			}
 		}
 	}
+
 	if _, err := ParsePKCS12([]byte("junk"), ""); err == nil {
 		t.Error("junk was read")
 	}
@@ -236,8 +263,16 @@ func TestIdentityCheck(t *testing.T) {
 		{"no key", "no private key", &Identity{Chain: good.Chain}},
 		{"no certificate", "no certificate", &Identity{Key: good.Key}},
 		{"other key", "does not belong", &Identity{Chain: good.Chain, Key: other.Key}},
-		{"reversed", "put the leaf first", &Identity{Chain: []*x509.Certificate{good.Chain[1], good.Chain[0]}, Key: good.Key}},
-		{"gap", "was not issued by", &Identity{Chain: []*x509.Certificate{good.Chain[0], foreign.Issuing.Cert}, Key: good.Key}},
+		{
+			"reversed",
+			"put the leaf first",
+			&Identity{Chain: []*x509.Certificate{good.Chain[1], good.Chain[0]}, Key: good.Key},
+		},
+		{
+			"gap",
+			"was not issued by",
+			&Identity{Chain: []*x509.Certificate{good.Chain[0], foreign.Issuing.Cert}, Key: good.Key},
+		},
 	}
 	for _, tt := range tests {
 		err := tt.id.Check()
@@ -257,6 +292,7 @@ func TestFilesAreAtomicAndPrivate(t *testing.T) {
 	if err := os.Symlink(victim, target); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := WriteFile(target, []byte("secret"), ModeSecret); err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +303,7 @@ func TestFilesAreAtomicAndPrivate(t *testing.T) {
 	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v (%v)", st, err)
 	}
+
 	if err := WriteFile(filepath.Join(dir, "missing", "x"), nil, ModePublic); err == nil {
 		t.Error("wrote into a directory that is not there")
 	}
@@ -285,13 +322,16 @@ func TestExposedKey(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
+
 	if got := ExposedKey(link); got != "" {
 		t.Errorf("0600: %q", got)
 	}
+
 	for _, mode := range []os.FileMode{0o644, 0o640} {
 		if err := os.Chmod(file, mode); err != nil {
 			t.Fatal(err)
 		}
+
 		for _, path := range []string{file, link} {
 			if got := ExposedKey(path); !strings.Contains(got, "chmod 600") {
 				t.Errorf("%v %s: %q", mode, path, got)

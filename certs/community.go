@@ -36,10 +36,12 @@ func NewCommunity(p CommunityPlan) (*Community, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	issuingKey, err := keyOrNew(p.IssuingKey, p.Key)
 	if err != nil {
 		return nil, err
 	}
+
 	t := Template{
 		CommonName: p.Name + " Root CA", Organization: p.Name,
 		NotBefore: p.NotBefore, NotAfter: p.NotBefore.Add(p.Life), CRL: some(p.RootCRL),
@@ -48,12 +50,14 @@ func NewCommunity(p CommunityPlan) (*Community, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	t.CommonName, t.AIA = p.Name+" Issuing CA", some(p.RootCert)
 	t.Mutate = func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
 	issuing, err := root.NewCA(t, issuingKey)
 	if err != nil {
 		return nil, fmt.Errorf("certs: community %s: %w", p.Name, err)
 	}
+
 	return &Community{Root: root, Issuing: issuing}, nil
 }
 

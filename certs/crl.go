@@ -39,15 +39,21 @@ func (ca *CA) CRL(t CRLTemplate) ([]byte, error) {
 	if ca.Key == nil {
 		return nil, errors.New("certs: the issuer's key is not at hand")
 	}
+
 	l := &x509.RevocationList{
 		Number: big.NewInt(t.Number), ThisUpdate: t.ThisUpdate, NextUpdate: t.NextUpdate,
 		ExtraExtensions: t.Further,
 	}
+
 	for _, r := range t.Revoked {
 		l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: r.Serial, RevocationTime: r.Time, ReasonCode: r.Reason, ExtraExtensions: r.Further,
+			SerialNumber:    r.Serial,
+			RevocationTime:  r.Time,
+			ReasonCode:      r.Reason,
+			ExtraExtensions: r.Further,
 		})
 	}
+
 	if t.Mutate != nil {
 		t.Mutate(l)
 	}
@@ -55,13 +61,16 @@ func (ca *CA) CRL(t CRLTemplate) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certs: sign revocation list of %s: %w", ca.Cert.Subject, err)
 	}
+
 	return der, nil
 }
 
 // NextCRL signs the successor of a list: the next number, every entry of the
 // old one and those added; an entry that is there already stays as it was. A
 // nil list starts at number 1. The new list is due after life.
-func (ca *CA) NextCRL(old *x509.RevocationList, now time.Time, life time.Duration, add ...RevokedEntry) ([]byte, error) {
+func (ca *CA) NextCRL(
+	old *x509.RevocationList, now time.Time, life time.Duration, add ...RevokedEntry,
+) ([]byte, error) {
 	t := CRLTemplate{Number: 1, ThisUpdate: now, NextUpdate: now.Add(life)}
 	seen := map[string]bool{}
 	if old != nil {
@@ -71,18 +80,25 @@ func (ca *CA) NextCRL(old *x509.RevocationList, now time.Time, life time.Duratio
 		if old.Number == nil || !old.Number.IsInt64() {
 			return nil, errors.New("certs: the list at hand has no usable number")
 		}
+
 		t.Number = old.Number.Int64() + 1
 		for _, e := range old.RevokedCertificateEntries {
 			seen[e.SerialNumber.String()] = true
-			t.Revoked = append(t.Revoked, RevokedEntry{Serial: e.SerialNumber, Time: e.RevocationTime, Reason: e.ReasonCode})
+			t.Revoked = append(t.Revoked, RevokedEntry{
+				Serial: e.SerialNumber,
+				Time:   e.RevocationTime,
+				Reason: e.ReasonCode,
+			})
 		}
 	}
+
 	for _, e := range add {
 		if !seen[e.Serial.String()] {
 			seen[e.Serial.String()] = true
 			t.Revoked = append(t.Revoked, e)
 		}
 	}
+
 	return ca.CRL(t)
 }
 
@@ -122,6 +138,7 @@ func ParseCRL(data []byte) (*x509.RevocationList, error) {
 		}
 		data = b.Bytes
 	}
+
 	l, err := x509.ParseRevocationList(data)
 	if err != nil {
 		return nil, fmt.Errorf("certs: revocation list: %w", err)

@@ -24,6 +24,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
+
 	err = errors.Join(fill(f, data, mode), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
@@ -31,6 +32,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
+
 	return syncDir(dir)
 }
 
@@ -79,5 +81,6 @@ func ExposedKey(path string) string {
 	if err != nil || st.Mode().Perm()&0o077 == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s holds a private key and others may read it (mode %04o); chmod 600 %s", path, st.Mode().Perm(), path)
+	return fmt.Sprintf("%s holds a private key and others may read it (mode %04o); chmod 600 %s", path,
+		st.Mode().Perm(), path)
 }

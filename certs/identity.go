@@ -52,12 +52,14 @@ func (id *Identity) Check() error {
 		return fmt.Errorf("the private key belongs to certificate %d (%s), not to the first (%s); put the leaf first",
 			i+1, Describe(id.Chain[i]), leaf)
 	}
+
 	for i, c := range id.Chain[:len(id.Chain)-1] {
 		if err := c.CheckSignatureFrom(id.Chain[i+1]); err != nil {
 			return fmt.Errorf("certificate %d (%s) was not issued by certificate %d (%s); order the chain from leaf to issuer",
 				i+1, Describe(c), i+2, Describe(id.Chain[i+1]))
 		}
 	}
+
 	return nil
 }
 
@@ -90,16 +92,19 @@ func loadPair(chainFile, keyFile string) (*Identity, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		chain, key, err := parsePair(data)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", chainFile, err)
 		}
 		return &Identity{Chain: chain, Key: key}, nil
 	}
+
 	chain, err := LoadCertificates(chainFile)
 	if err != nil {
 		return nil, err
 	}
+
 	key, err := LoadKey(keyFile)
 	if err != nil {
 		return nil, err
@@ -173,5 +178,6 @@ func readFile(file string) ([]byte, error) {
 	if st.Size() > maxFile {
 		return nil, fmt.Errorf("%s: is larger than %d bytes", file, maxFile)
 	}
+
 	return os.ReadFile(file)
 }

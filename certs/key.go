@@ -32,6 +32,7 @@ func NewKey(kind KeyKind) (crypto.Signer, error) {
 	case P384:
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	}
+
 	return nil, fmt.Errorf("certs: unknown kind of key %q; known: rsa2048, rsa3072, p256, p384", kind)
 }
 

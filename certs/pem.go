@@ -27,15 +27,18 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 		}
 		return []*x509.Certificate{c}, nil
 	}
+
 	blocks, err := readPEM(data)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, b := range blocks {
 		if isKeyBlock(b.Type) {
 			return nil, errors.New("holds a private key; a file of certificates is public and must not")
 		}
 	}
+
 	return certificatesOf(blocks)
 }
 
@@ -77,6 +80,7 @@ func readPEM(data []byte) ([]*pem.Block, error) {
 	case bytes.HasPrefix(data, bom):
 		return nil, errors.New("begins with a byte order mark; save it as plain text without one")
 	}
+
 	var blocks []*pem.Block
 	rest := data
 	for {
@@ -86,6 +90,7 @@ func readPEM(data []byte) ([]*pem.Block, error) {
 		}
 		blocks, rest = append(blocks, b), after
 	}
+
 	if begins := bytes.Count(data, []byte("-----BEGIN ")); begins != len(blocks) {
 		return nil, fmt.Errorf("has %d BEGIN lines and %d readable PEM blocks; a block is damaged", begins, len(blocks))
 	}
@@ -95,6 +100,7 @@ func readPEM(data []byte) ([]*pem.Block, error) {
 	if len(bytes.TrimSpace(rest)) > 0 {
 		return nil, errors.New("has further text after its last PEM block; remove it")
 	}
+
 	return blocks, nil
 }
 
@@ -108,11 +114,13 @@ func certificatesOf(blocks []*pem.Block) ([]*x509.Certificate, error) {
 				return nil, fmt.Errorf("certificate %d: %w", len(out)+1, err)
 			}
 			out = append(out, c)
+
 		case isKeyBlock(b.Type) || b.Type == "EC PARAMETERS":
 		default:
 			return nil, fmt.Errorf("has a PEM block of type %q, which is no certificate", b.Type)
 		}
 	}
+
 	if len(out) == 0 {
 		return nil, errors.New("has no certificate")
 	}
@@ -130,13 +138,17 @@ func keyOf(blocks []*pem.Block) (crypto.Signer, error) {
 			return nil, fmt.Errorf("has a PEM block of type %q, which is no private key", b.Type)
 		}
 	}
+
 	if len(keys) != 1 {
 		return nil, fmt.Errorf("has %d private keys, expected exactly one", len(keys))
 	}
+
 	b := keys[0]
 	if b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "" {
-		return nil, errors.New("is an encrypted private key; decrypt it first (openssl pkey -in FILE -out PLAIN.key), or use a PKCS#12 file and its password")
+		return nil, errors.New(
+			"is an encrypted private key; decrypt it first (openssl pkey -in FILE -out PLAIN.key), or use a PKCS#12 file and its password")
 	}
+
 	return keyOfDER(b.Bytes)
 }
 
@@ -147,6 +159,7 @@ func keyOfDER(der []byte) (crypto.Signer, error) {
 	if rest, err := asn1.Unmarshal(der, new(asn1.RawValue)); err != nil || len(rest) > 0 {
 		return nil, errors.New("is not a private key: its DER is damaged or something follows it")
 	}
+
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		if k, err1 := x509.ParsePKCS1PrivateKey(der); err1 == nil {
@@ -157,6 +170,7 @@ func keyOfDER(der []byte) (crypto.Signer, error) {
 		}
 		return nil, errors.New("is not a private key in PKCS#8, PKCS#1 or SEC1")
 	}
+
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("holds a %T, which cannot sign", key)

@@ -39,7 +39,12 @@ func TestParseKey(t *testing.T) {
 	sec1 := block(t, "EC PRIVATE KEY", sec1der, err)
 	p1 := block(t, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rs), nil)
 	cert := CertificatesPEM(id.Chain...)
-	encrypted := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"}, Bytes: []byte("x")})
+
+	encrypted := pem.EncodeToMemory(&pem.Block{
+		Type:    "RSA PRIVATE KEY",
+		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00"},
+		Bytes:   []byte("x"),
+	})
 	tests := []struct {
 		name string
 		data []byte
@@ -68,10 +73,12 @@ func TestParseKey(t *testing.T) {
 		{"huge", make([]byte, maxFile+1), "empty"},
 	}
 	tests[len(tests)-1].data = bytes.Repeat([]byte("a"), maxFile+1)
+
 	tests[len(tests)-1].want = "larger than"
 	for _, tt := range tests {
 		key, err := ParseKey(tt.data)
-		if tt.want == "" && (err != nil || key == nil) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+		if tt.want == "" && (err != nil || key == nil) || tt.want != "" && (err == nil ||
+			!strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
 		if err != nil && bytes.Contains([]byte(err.Error()), p8[40:80]) {
@@ -97,7 +104,13 @@ func TestParseCertificates(t *testing.T) {
 		{"chain", chain, 2, ""},
 		{"der", id.Chain[0].Raw, 1, ""},
 		{"crlf", bytes.ReplaceAll(chain, []byte("\n"), []byte("\r\n")), 2, ""},
-		{"text before each", cat([]byte("subject=CN = x\n"), CertificatesPEM(id.Chain[0]), []byte("issuer=y\n"), CertificatesPEM(id.Chain[1])), 2, ""},
+		{
+			"text before each",
+			cat([]byte("subject=CN = x\n"), CertificatesPEM(id.Chain[0]), []byte("issuer=y\n"),
+				CertificatesPEM(id.Chain[1])),
+			2,
+			"",
+		},
 		{"empty", nil, 0, "is empty"},
 		{"byte order mark", cat([]byte("\xEF\xBB\xBF"), chain), 0, "byte order mark"},
 		{"a key in it", cat(chain, key), 0, "private key"},
@@ -109,7 +122,8 @@ func TestParseCertificates(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, err := ParseCertificates(tt.data)
-		if len(got) != tt.n || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+		if len(got) != tt.n || (err == nil) != (tt.want == "") || err != nil &&
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %d certificates, %v; want %d, %q", tt.name, len(got), err, tt.n, tt.want)
 		}
 	}
@@ -128,6 +142,7 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 	if err := WriteIdentity(filepath.Join(dir, "b.pem"), otherKey, other); err != nil {
 		t.Fatal(err)
 	}
+
 	keyPEM, _ := os.ReadFile(key)
 	if err := WriteFile(both, append(keyPEM, CertificatesPEM(id.Chain...)...), ModeSecret); err != nil {
 		t.Fatal(err)
@@ -136,6 +151,7 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := WriteFile(p12, data, ModeSecret); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +166,7 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	for name, bad := range map[string]struct{ chain, key, want string }{
 		"other key":  {chain, otherKey, otherKey},
 		"no chain":   {filepath.Join(dir, "none.pem"), key, "none.pem"},
@@ -162,6 +179,7 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 			t.Errorf("%s: %v does not name %s", name, err, bad.want)
 		}
 	}
+
 	if _, err := LoadCA(chain, key); err == nil || !strings.Contains(err.Error(), "is not a CA") {
 		t.Errorf("a leaf as CA: %v", err)
 	}
@@ -182,6 +200,7 @@ func TestLoadCA(t *testing.T) {
 	if err != nil || !ca.Root().Equal(c.Root.Cert) {
 		t.Fatalf("%v", err)
 	}
+
 	if _, err := ca.Issue(leafTemplate("https://a.test"), mustKey(t, RSA2048).Public()); err != nil {
 		t.Error(err)
 	}

@@ -17,6 +17,7 @@ func ParsePKCS12(data []byte, password string) (*Identity, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("is larger than %d bytes", maxFile)
 	}
+
 	key, first, others, err := pkcs12.DecodeChain(data, password)
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
 		return nil, errors.New("the password is wrong, or the file is damaged")
@@ -24,15 +25,18 @@ func ParsePKCS12(data []byte, password string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a readable PKCS#12 file: %w", err)
 	}
+
 	signer, ok := key.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("holds a %T, which cannot sign", key)
 	}
+
 	id := &Identity{Key: signer, Chain: append([]*x509.Certificate{first}, others...)}
 	i := id.owner()
 	if i < 0 {
 		return nil, errors.New("none of its certificates belongs to its private key")
 	}
+
 	id.Chain = inOrder(id.Chain[i], id.Chain)
 	return id, nil
 }
@@ -67,6 +71,7 @@ func (id *Identity) PKCS12(password string, legacy bool) ([]byte, error) {
 	if err := id.Check(); err != nil {
 		return nil, fmt.Errorf("certs: PKCS#12: %w", err)
 	}
+
 	enc := pkcs12.Modern2023
 	if legacy {
 		enc = pkcs12.LegacyDES
@@ -75,6 +80,7 @@ func (id *Identity) PKCS12(password string, legacy bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certs: PKCS#12: %w", err)
 	}
+
 	return out, nil
 }
 

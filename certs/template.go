@@ -47,10 +47,12 @@ func (t Template) certificate() (*x509.Certificate, error) {
 	if t.NotBefore.IsZero() || t.NotAfter.IsZero() {
 		return nil, errors.New("certs: a template needs NotBefore and NotAfter")
 	}
+
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
+
 	c := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               t.subject(),
@@ -61,10 +63,12 @@ func (t Template) certificate() (*x509.Certificate, error) {
 		IssuingCertificateURL: t.AIA,
 		BasicConstraintsValid: true,
 	}
+
 	san, ok, err := t.san()
 	if err != nil {
 		return nil, err
 	}
+
 	if ok {
 		c.ExtraExtensions = append(c.ExtraExtensions, san)
 	}
@@ -84,8 +88,13 @@ func (t Template) subject() pkix.Name {
 func (t Template) san() (pkix.Extension, bool, error) {
 	var names []asn1.RawValue
 	add := func(tag int, value []byte) {
-		names = append(names, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: value})
+		names = append(names, asn1.RawValue{
+			Class: asn1.ClassContextSpecific,
+			Tag:   tag,
+			Bytes: value,
+		})
 	}
+
 	for _, s := range t.Emails {
 		add(tagEmail, []byte(s))
 	}
@@ -95,21 +104,29 @@ func (t Template) san() (pkix.Extension, bool, error) {
 	for _, s := range t.URIs {
 		add(tagURI, []byte(s))
 	}
+
 	for _, ip := range t.IPs {
 		if v4 := ip.To4(); v4 != nil {
 			ip = v4
 		}
 		add(tagIP, ip)
 	}
+
 	if len(names) == 0 {
 		return pkix.Extension{}, false, nil
 	}
+
 	der, err := asn1.Marshal(names)
 	if err != nil {
 		return pkix.Extension{}, false, fmt.Errorf("certs: alternative names: %w", err)
 	}
+
 	// RFC 5280 4.1.2.6: critical when the subject is empty.
-	return pkix.Extension{Id: oidSAN, Critical: t.CommonName == "" && t.Organization == "", Value: der}, true, nil
+	return pkix.Extension{
+		Id:       oidSAN,
+		Critical: t.CommonName == "" && t.Organization == "",
+		Value:    der,
+	}, true, nil
 }
 
 // RawURIs returns the URIs of a certificate's SAN byte for byte, in order, as
@@ -120,17 +137,20 @@ func RawURIs(c *x509.Certificate) ([]string, error) {
 		if !e.Id.Equal(oidSAN) {
 			continue
 		}
+
 		var names []asn1.RawValue
 		rest, err := asn1.Unmarshal(e.Value, &names)
 		if err != nil || len(rest) != 0 {
 			return nil, errors.New("certs: malformed subject alternative name")
 		}
+
 		for _, n := range names {
 			if n.Class == asn1.ClassContextSpecific && n.Tag == tagURI {
 				out = append(out, string(n.Bytes))
 			}
 		}
 	}
+
 	return out, nil
 }
 

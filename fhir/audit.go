@@ -40,6 +40,7 @@ func (s *service) auditLater(p PackedRecord) error {
 	if n == 1 {
 		a.timer = time.AfterFunc(auditDelay, func() { s.flushAudit() })
 	}
+
 	a.mu.Unlock()
 	if n >= auditPending {
 		return s.flushAudit()
@@ -52,6 +53,7 @@ func (s *service) flushAudit() error {
 	a := &s.audit
 	a.commit.Lock()
 	defer a.commit.Unlock()
+
 	a.mu.Lock()
 	batch, broken := a.pending, a.broken
 	a.pending = nil
@@ -62,12 +64,14 @@ func (s *service) flushAudit() error {
 	if len(batch) == 0 {
 		return broken
 	}
+
 	err := s.Store.Update(context.Background(), func(c Change) error {
 		for _, p := range batch {
 			c.PutRecord(p)
 		}
 		return nil
 	})
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.broken = nil; err != nil {
@@ -77,6 +81,7 @@ func (s *service) flushAudit() error {
 			s.Failed(nil, a.broken)
 		}
 	}
+
 	return a.broken
 }
 
@@ -97,8 +102,19 @@ func (s *service) Close() error { return s.flushAudit() }
 // auditRecord says what the AuditEvent of an interaction that is done, or
 // failed, will say.
 func (s *service) auditRecord(r *request, in *interaction, err error) PackedRecord {
-	rec := Record{Base: s.PublicBase, Client: r.grant.Client, TokenID: r.grant.TokenID, Purposes: r.grant.Purposes,
-		At: r.now, Interaction: in.name, Subtype: in.name, Outcome: "0", RequestID: requestID(r.header), Patients: r.notes.patients}
+	rec := Record{
+		Base:        s.PublicBase,
+		Client:      r.grant.Client,
+		TokenID:     r.grant.TokenID,
+		Purposes:    r.grant.Purposes,
+		At:          r.now,
+		Interaction: in.name,
+		Subtype:     in.name,
+		Outcome:     "0",
+		RequestID:   requestID(r.header),
+		Patients:    r.notes.patients,
+	}
+
 	if err != nil {
 		f := asFailure(err)
 		rec.Outcome, rec.Failure = "4", fmt.Sprintf("%d %s", f.status, f.issues[0].code)
@@ -106,16 +122,19 @@ func (s *service) auditRecord(r *request, in *interaction, err error) PackedReco
 			rec.Outcome = "8"
 		}
 	}
+
 	if strings.HasPrefix(in.name, "$") {
 		rec.Subtype = "operation"
 	} else if in.entries && r.bundleType == "transaction" {
 		rec.Subtype = "transaction"
 	}
+
 	if actions[in.name].query {
 		rec.Query = r.asked()
 	} else {
 		rec.Touched = r.notes.touched
 	}
+
 	return rec.Pack()
 }
 

@@ -23,17 +23,26 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 	w := newWorld(t, 1)
 	p := sample.PatientID(0)
 	count := func(query string) int { return *w.get("/AuditEvent?"+query, auditor).bundle().Total }
+
 	for _, c := range []struct {
 		name  string
 		do    func()
 		query string
 	}{
-		{"read", func() { w.get("/Patient/"+p, everything).want(200) }, "subtype=read&action=R&outcome=0&patient=" + p},
+		{"read", func() {
+			w.get("/Patient/"+p, everything).want(200)
+		}, "subtype=read&action=R&outcome=0&patient=" + p},
 		{"denied read", func() { w.get("/Patient/"+p, "system/Observation.rs").want(403) }, "subtype=read&outcome=4"},
 		{"read of nothing", func() { w.get("/Patient/none", everything).want(404) }, "subtype=read&outcome=4"},
-		{"search", func() { w.get("/Observation?patient="+p, everything).want(200) }, "subtype=search-type&action=E&patient=" + p},
-		{"create", func() { w.do("POST", "/Patient", everything, anna).want(201) }, "subtype=create&action=C&outcome=0"},
-		{"refused create", func() { w.do("POST", "/Patient", everything, `{"resourceType":"Patient","x":1}`).want(400) }, "subtype=create&outcome=4"},
+		{"search", func() {
+			w.get("/Observation?patient="+p, everything).want(200)
+		}, "subtype=search-type&action=E&patient=" + p},
+		{"create", func() {
+			w.do("POST", "/Patient", everything, anna).want(201)
+		}, "subtype=create&action=C&outcome=0"},
+		{"refused create", func() {
+			w.do("POST", "/Patient", everything, `{"resourceType":"Patient","x":1}`).want(400)
+		}, "subtype=create&outcome=4"},
 		{"delete", func() { w.do("DELETE", "/Patient/"+p, everything, "").want(204) }, "subtype=delete&action=D"},
 		{"batch entry", func() {
 			w.do("POST", "", everything, bundleOf("batch", entryOf("GET", "Patient/"+p, ""))).want(200)
@@ -45,15 +54,29 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 			w.do("POST", "", everything, bundleOf("transaction", entryOf("POST", "Patient", `{}`))).want(400)
 		}, "subtype=transaction&outcome=4"},
 		{"no such path", func() { w.get("/Nonsense/1", everything).want(404) }, "subtype:missing=true&outcome=4"},
-		{"no such operation", func() { w.get("/Patient/$nonsense", everything).want(404) }, "subtype:missing=true&outcome=4"},
+		{"no such operation", func() {
+			w.get("/Patient/$nonsense", everything).want(404)
+		}, "subtype:missing=true&outcome=4"},
 		{"doubled slash", func() { w.get("/Patient//"+p, everything).want(404) }, "subtype:missing=true&outcome=4"},
-		{"no such method", func() { w.do("PUT", "/_history", everything, "").want(405) }, "subtype:missing=true&outcome=4"},
-		{"media type", func() { w.do("POST", "/Patient", everything, anna, "Content-Type", "text/plain").want(415) }, "subtype=create&outcome=4"},
-		{"compressed", func() { w.do("POST", "/Patient", everything, anna, "Content-Encoding", "gzip").want(415) }, "subtype=create&outcome=4"},
-		{"form", func() { w.do("POST", "/Patient/_search", everything, "{}").want(415) }, "subtype=search-type&outcome=4"},
-		{"not acceptable", func() { w.get("/Patient/"+p, everything, "Accept", "image/png").want(406) }, "subtype=read&outcome=4"},
+		{"no such method", func() {
+			w.do("PUT", "/_history", everything, "").want(405)
+		}, "subtype:missing=true&outcome=4"},
+		{"media type", func() {
+			w.do("POST", "/Patient", everything, anna, "Content-Type", "text/plain").want(415)
+		}, "subtype=create&outcome=4"},
+		{"compressed", func() {
+			w.do("POST", "/Patient", everything, anna, "Content-Encoding", "gzip").want(415)
+		}, "subtype=create&outcome=4"},
+		{"form", func() {
+			w.do("POST", "/Patient/_search", everything, "{}").want(415)
+		}, "subtype=search-type&outcome=4"},
+		{"not acceptable", func() {
+			w.get("/Patient/"+p, everything, "Accept", "image/png").want(406)
+		}, "subtype=read&outcome=4"},
 		{"query", func() { w.get("/Patient?name=%00", everything).want(400) }, "subtype=search-type&outcome=4"},
-		{"too long", func() { w.do("POST", "/Binary", everything, strings.Repeat("x", 11<<20)).want(413) }, "subtype=create&outcome=4"},
+		{"too long", func() {
+			w.do("POST", "/Binary", everything, strings.Repeat("x", 11<<20)).want(413)
+		}, "subtype=create&outcome=4"},
 		{"batch entry nowhere", func() {
 			w.do("POST", "", everything, bundleOf("batch", entryOf("GET", "Nonsense/1", ""))).want(200)
 		}, "subtype:missing=true&outcome=4"},
@@ -63,12 +86,14 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 			c.do()
 			continue
 		}
+
 		before := count(c.query)
 		c.do()
 		if n := count(c.query); n != before+1 {
 			t.Errorf("%s: %d records more of %s", c.name, n-before, c.query)
 		}
 	}
+
 	if n := count("subtype=search-type&agent=none"); n != 0 {
 		t.Errorf("%d records of nobody", n)
 	}
@@ -82,6 +107,7 @@ func (w *world) recordsAreSound() {
 	t := w.t
 	t.Helper()
 	v := validate.New(table.R4())
+
 	for _, e := range w.get("/AuditEvent?_count=1000", auditor).bundle().Entry {
 		root, err := tree.Parse(e.Resource)
 		if err != nil {
@@ -91,6 +117,7 @@ func (w *world) recordsAreSound() {
 			t.Fatalf("%v in %s", issues, e.Resource)
 		}
 		id := root.Get("id").Text()
+
 		x := &search.Extractor{}
 		want := x.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: w.now})
 		err = w.store.View(func(sn fhir.Snapshot) error {
@@ -103,6 +130,7 @@ func (w *world) recordsAreSound() {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if strings.Contains(string(e.Resource), "Bearer") {
 			t.Errorf("a token is told: %s", e.Resource)
 		}
@@ -116,21 +144,28 @@ func TestRefusesWhatMustNotBeStored(t *testing.T) {
 		return `{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` + inner + `</div>"}}`
 	}
 	w.do("POST", "/Patient", everything, div("<p>fine</p>")).want(201)
-	for _, inner := range []string{"<script>x</script>", `<p onload=\"x\">y</p>`, `<a href=\"javascript:x\">y</a>`, "<style>x</style>", "<svg/>", "&nbsp;", "<p>"} {
+
+	for _, inner := range []string{
+		"<script>x</script>", `<p onload=\"x\">y</p>`, `<a href=\"javascript:x\">y</a>`,
+		"<style>x</style>", "<svg/>", "&nbsp;", "<p>",
+	} {
 		a := w.do("POST", "/Patient", everything, div(inner))
 		if a.Code != 422 && a.Code != 400 {
 			t.Errorf("%s: %d", inner, a.Code)
 		}
 	}
+
 	a := w.do("POST", "/Patient", everything, `{"resourceType":"Patient","contact":[{"name":{"family":7}}]}`).want(400)
 	if !strings.Contains(a.Body.String(), `Patient.contact[0].name.family`) {
 		t.Errorf("no expression: %s", a.Body)
 	}
-	w.do("POST", "/Patient", everything, `{"resourceType":"Patient","meta":{"tag":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]}}`).want(422)
+	w.do("POST", "/Patient", everything,
+		`{"resourceType":"Patient","meta":{"tag":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]}}`).want(422)
 	v := w.do("POST", "/Patient/$validate", everything, `{"resourceType":"Patient","gender":"x"}`).want(200)
 	if !strings.Contains(v.Body.String(), `"severity":"error"`) {
 		t.Errorf("$validate: %s", v.Body)
 	}
+
 	ok := w.do("POST", "/Patient/$validate", everything, anna).want(200)
 	if strings.Contains(ok.Body.String(), `"severity":"error"`) {
 		t.Errorf("$validate: %s", ok.Body)
@@ -142,7 +177,10 @@ func TestSubsetsAreMarked(t *testing.T) {
 	w := newWorld(t, 1)
 	v := validate.New(table.R4())
 	for _, q := range []string{"_summary=true", "_summary=text", "_summary=data", "_elements=identifier,name"} {
-		for _, typ := range []string{"Patient", "Observation", "Encounter", "Condition", "DocumentReference", "MedicationRequest"} {
+		for _, typ := range []string{
+			"Patient", "Observation", "Encounter", "Condition", "DocumentReference",
+			"MedicationRequest",
+		} {
 			for _, e := range w.get("/"+typ+"?"+q, everything).bundle().Entry {
 				if !strings.Contains(string(e.Resource), "SUBSETTED") {
 					t.Fatalf("%s %s: %s", typ, q, e.Resource)
@@ -157,6 +195,7 @@ func TestSubsetsAreMarked(t *testing.T) {
 			}
 		}
 	}
+
 	one := w.get("/Patient/"+sample.PatientID(0)+"?_elements=birthDate", everything).want(200).Body.String()
 	if strings.Contains(one, `"address"`) || !strings.Contains(one, `"birthDate"`) {
 		t.Errorf("_elements on a read: %s", one)
@@ -167,6 +206,7 @@ func TestSubsetsAreMarked(t *testing.T) {
 	if b := w.get("/Patient?_total=none", everything).bundle(); b.Total != nil {
 		t.Error("a total that was not asked for")
 	}
+
 	p := w.get("/Patient?_pretty=true", everything).want(200).Body.String()
 	if !strings.Contains(p, "\n  ") {
 		t.Errorf("not pretty: %s", p)
@@ -184,9 +224,11 @@ func TestStrictAndLenient(t *testing.T) {
 	if len(b.ids("outcome")) != 1 || !strings.Contains(string(b.Entry[len(b.Entry)-1].Resource), "OperationOutcome") {
 		t.Errorf("no outcome: %+v", b.Entry)
 	}
+
 	w.get("/Patient?_sort="+strings.Repeat("name,", 100), everything).want(400)
 	w.get("/Patient?name="+strings.Repeat("a,", 10000), everything).want(400)
 	w.get("/Observation?"+url.QueryEscape("patient.link.link.link.link.link.name")+"=x", everything).want(400)
+
 	for _, q := range []string{`name=a\,b`, `name:contains=%28a%2B%29%2B%24`, `identifier=a\|b`, "name:exact=x"} {
 		if b := w.get("/Patient?"+q, everything).bundle(); *b.Total != 0 {
 			t.Errorf("%s finds %d", q, *b.Total)
@@ -215,10 +257,19 @@ func (s *slowStore) Update(ctx context.Context, f func(fhir.Change) error) error
 func TestRecordsOnTheirWayAreSeen(t *testing.T) {
 	w := newWorld(t, 1)
 	store := &slowStore{Store: w.store, announced: make(chan bool), begin: make(chan bool)}
-	h, err := fhir.New(fhir.Config{PublicBase: publicBase, PrivateBase: privateBase, Store: store, Authorize: authorize, Now: func() time.Time { return w.now }})
+	h, err := fhir.New(fhir.Config{
+		PublicBase:  publicBase,
+		PrivateBase: privateBase,
+		Store:       store,
+		Authorize:   authorize,
+		Now: func() time.Time {
+			return w.now
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	w.h = h
 	store.slow.Store(true)
 	w.get("/Patient/"+sample.PatientID(0), everything).want(200)
@@ -226,6 +277,7 @@ func TestRecordsOnTheirWayAreSeen(t *testing.T) {
 	store.slow.Store(false)
 	seen := make(chan int, 1)
 	go func() { seen <- *w.get("/AuditEvent?subtype=read", auditor).bundle().Total }()
+
 	select {
 	case n := <-seen:
 		t.Errorf("answered while a record was being stored: %d records", n)

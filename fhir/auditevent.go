@@ -11,7 +11,15 @@ import (
 // Entry makes the record's AuditEvent.
 func (rec *Record) Entry(doc uint64) Entry {
 	id := RecordID(doc)
-	return Entry{Doc: doc, Type: "AuditEvent", ID: id, Version: 1, Updated: rec.At, Terms: rec.Terms(id), Body: rec.appendAudit(make([]byte, 0, 1536), id)}
+	return Entry{
+		Doc:     doc,
+		Type:    "AuditEvent",
+		ID:      id,
+		Version: 1,
+		Updated: rec.At,
+		Terms:   rec.Terms(id),
+		Body:    rec.appendAudit(make([]byte, 0, 1536), id),
+	}
 }
 
 // actions gives AuditEvent.action and whether the interaction is a query.
@@ -36,21 +44,25 @@ func (rec *Record) Terms(id string) search.Terms {
 	b.Code("action", actions[rec.Interaction].action)
 	b.Code("outcome", rec.Outcome)
 	b.Date("date", rec.At)
+
 	b.Identifier("agent", "", rec.Client)
 	if rec.TokenID != "" {
 		b.URI("policy", tokenPolicy+rec.TokenID)
 	}
+
 	for _, p := range rec.Patients {
 		b.Ref("entity", "Patient", p, "")
 		b.Ref("patient", "Patient", p, "")
 		b.Token("entity-type", objectSystem, "1")
 		b.Token("entity-role", roleSystem, "1")
 	}
+
 	rec.dataTerms(b)
 	if rec.RequestID != "" {
 		b.Identifier("entity", "", rec.RequestID)
 		b.Token("entity-type", requestSystem, "XrequestId")
 	}
+
 	return b.Terms()
 }
 
@@ -60,6 +72,7 @@ func (rec *Record) dataTerms(b *search.Builder) {
 		b.Token("entity-role", roleSystem, "24")
 		return
 	}
+
 	for _, e := range rec.Touched {
 		version := strconv.FormatUint(e.Version, 10)
 		b.Ref("entity", e.Type, e.ID, version)
@@ -89,7 +102,8 @@ const (
 
 func (rec *Record) appendAudit(b []byte, id string) []byte {
 	stamp, act := rec.At.Format(instant), actions[rec.Interaction]
-	b = append(b, `{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType...)
+	b = append(b,
+		`{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType...)
 	if rec.Subtype != "" {
 		b = append(b, subtypes+rec.Subtype+`"}]`...)
 	}
@@ -97,6 +111,7 @@ func (rec *Record) appendAudit(b []byte, id string) []byte {
 	if rec.Failure != "" {
 		b = appendString(append(b, `,"outcomeDesc":`...), rec.Failure)
 	}
+
 	b = appendPurposes(b, rec.Purposes)
 	b = rec.appendAgents(b, act.action)
 	b = append(b, `,"source":{"observer":{"display":`...)
@@ -116,8 +131,10 @@ func appendPurposes(b []byte, purposes []string) []byte {
 		if system != "" {
 			b = append(appendString(append(b, `"system":`...), system), ',')
 		}
+
 		b = append(appendString(append(b, `"code":`...), code), `}]}`...)
 	}
+
 	if len(purposes) > 0 {
 		b = append(b, ']')
 	}
@@ -143,6 +160,7 @@ func (rec *Record) appendAgents(b []byte, action string) []byte {
 	}
 	b = append(b, `,"agent":[{"type":`+dicom+client+`"}]},"who":{"identifier":{"value":`...)
 	b = append(appendString(b, rec.Client), `}},"requestor":true`...)
+
 	if rec.TokenID != "" {
 		b = append(appendString(append(b, `,"policy":[`...), tokenPolicy+rec.TokenID), ']')
 	}
@@ -161,6 +179,7 @@ func (rec *Record) appendEntities(b []byte, query bool) []byte {
 		b = appendString(append(b, `{"what":{"reference":`...), "Patient/"+p)
 		b = append(b, `},`+objects+`1`+roles+`1"}}`...)
 	}
+
 	if query {
 		next()
 		b = append(b, `{`+objects+`2`+roles+`24"},"query":"`...)
@@ -168,15 +187,18 @@ func (rec *Record) appendEntities(b []byte, query bool) []byte {
 	} else {
 		for _, e := range rec.Touched {
 			next()
-			b = appendString(append(b, `{"what":{"reference":`...), e.Type+"/"+e.ID+"/_history/"+strconv.FormatUint(e.Version, 10))
+			b = appendString(append(b, `{"what":{"reference":`...),
+				e.Type+"/"+e.ID+"/_history/"+strconv.FormatUint(e.Version, 10))
 			b = append(b, `},`+objects+`2`+roles+`4"}}`...)
 		}
 	}
+
 	if rec.RequestID != "" {
 		next()
 		b = append(b, `{"what":{"identifier":{"value":`...)
 		b = append(appendString(b, rec.RequestID), `}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
 	}
+
 	if len(b) > start {
 		b = append(b, ']')
 	}

@@ -16,24 +16,29 @@ func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Val
 	if e.Type != "Binary" {
 		return true
 	}
+
 	if root == nil {
 		var err error
 		if root, err = tree.Parse(e.Body); err != nil {
 			return false
 		}
 	}
+
 	context := root.At("securityContext", "reference").Text()
 	if context == "" {
 		return root.Get("securityContext") == nil
 	}
+
 	ref := s.ex.ParseRef(context)
 	if ref.Type == "" || ref.Type == "Binary" {
 		return false
 	}
+
 	readers := s.filter(r, ref.Type, scope.Read)
 	if readers.All() { // whatever the context says, or said before it was deleted
 		return true
 	}
+
 	in, ok := current(sn, ref.Type, ref.ID)
 	return ok && !in.Deleted && readers.Passes(in.ID, in.Terms)
 }
@@ -64,6 +69,7 @@ func wantsNative(h http.Header) bool {
 			}
 		}
 	}
+
 	return asIs > asFHIR
 }
 
@@ -74,10 +80,12 @@ func native(resp *response) error {
 	if err != nil {
 		return err
 	}
+
 	data, err := base64.StdEncoding.DecodeString(root.Get("data").Text())
 	if err != nil {
 		return fail(http.StatusNotAcceptable, "not-supported", "The data of this Binary cannot be given as they are.")
 	}
+
 	resp.body, resp.contentType = data, "application/octet-stream"
 	if media, params, err := mime.ParseMediaType(root.Get("contentType").Text()); err == nil {
 		resp.contentType = mime.FormatMediaType(media, params)
@@ -86,6 +94,7 @@ func native(resp *response) error {
 		resp.header = http.Header{}
 	}
 	resp.header.Set("Content-Disposition", "attachment")
+
 	return nil
 }
 
@@ -95,6 +104,7 @@ func wrapBinary(r *request, id string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(http.StatusUnsupportedMediaType, "not-supported", "The body has no readable Content-Type.")
 	}
+
 	b := []byte(`{"resourceType":"Binary",`)
 	if id != "" {
 		b = append(appendString(append(b, `"id":`...), id), ',')
@@ -103,11 +113,13 @@ func wrapBinary(r *request, id string) ([]byte, error) {
 	if context := r.header.Get("X-Security-Context"); context != "" {
 		b = append(appendString(append(b, `,"securityContext":{"reference":`...), context), '}')
 	}
+
 	if len(r.body) > 0 {
 		b = append(b, `,"data":"`...)
 		b = base64.StdEncoding.AppendEncode(b, r.body)
 		b = append(b, '"')
 	}
+
 	return append(b, '}'), nil
 }
 

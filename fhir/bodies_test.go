@@ -25,15 +25,18 @@ const largest = 1 << 20
 func keepBody(t testing.TB, rec *httptest.ResponseRecorder) {
 	name := os.Getenv("FHIR_BODIES")
 	body := bytes.TrimSpace(rec.Body.Bytes())
-	if name == "" || len(body) == 0 || len(body) > largest || !strings.HasPrefix(rec.Header().Get("Content-Type"), "application/fhir+json") {
+	if name == "" || len(body) == 0 || len(body) > largest ||
+		!strings.HasPrefix(rec.Header().Get("Content-Type"), "application/fhir+json") {
 		return
 	}
+
 	kept.Lock()
 	defer kept.Unlock()
 	sum := sha256.Sum256(body)
 	if kept.seen[sum] {
 		return
 	}
+
 	if kept.seen == nil {
 		kept.seen = map[[sha256.Size]byte]bool{}
 	}
@@ -43,6 +46,7 @@ func keepBody(t testing.TB, rec *httptest.ResponseRecorder) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	if _, err := f.Write(append(bytes.ReplaceAll(body, []byte("\n"), []byte(" ")), '\n')); err != nil {
 		t.Fatal(err)
 	}

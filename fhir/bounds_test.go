@@ -13,11 +13,13 @@ import (
 func TestAnswersAreBounded(t *testing.T) {
 	w := newWorld(t, 0)
 	const size, limit = 3 << 20, 32 << 20
-	binary := `{"resourceType":"Binary","contentType":"application/octet-stream","data":"` + base64.StdEncoding.EncodeToString(make([]byte, size)) + `"}`
+	binary := `{"resourceType":"Binary","contentType":"application/octet-stream","data":"` +
+		base64.StdEncoding.EncodeToString(make([]byte, size)) + `"}`
 	var last answer
 	for range 9 {
 		last = w.do("POST", "/Binary", everything, binary, "Prefer", "return=minimal").want(201)
 	}
+
 	tooCostly := func(a answer) {
 		t.Helper()
 		if !strings.Contains(a.want(400).Body.String(), "too-costly") {
@@ -26,6 +28,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	tooCostly(w.get("/Binary?_count=100", everything))
 	tooCostly(w.get("/Binary/_history?_count=100", everything))
+
 	w.get("/Binary?_count=2", everything).want(200)
 	read := fmt.Sprintf(`{"request":{"method":"GET","url":"%s"}}`, strings.TrimPrefix(last.location(), "/"))
 	reads := []string{read}
@@ -37,6 +40,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	if got := batch.Body.Len(); got > limit+1<<20 || got < limit/2 {
 		t.Errorf("%d bytes", got)
 	}
+
 	if b := w.get("/Organization?name=late", everything).bundle(); *b.Total != 0 {
 		t.Error("an entry was done that could not be answered")
 	}
@@ -45,6 +49,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Error("a refused transaction was done")
 	}
 	var writes []string
+
 	for range 3 {
 		writes = append(writes, strings.Replace(write, "Late", "Large", 1))
 	}

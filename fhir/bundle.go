@@ -29,17 +29,20 @@ func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, err
 	if p.q.Summary == "count" {
 		return &response{status: http.StatusOK, body: append(b, '}')}, nil
 	}
+
 	docs := p.found.Docs[p.from:p.to]
 	more, whole, err := p.finder.Include(p.q, docs)
 	if err != nil {
 		return nil, err
 	}
+
 	if len(docs)+len(more)+len(p.q.Ignored) > 0 {
 		if b, err = s.appendEntries(append(b, `,"entry":[`...), sn, r, p, more, whole); err != nil {
 			return nil, err
 		}
 		b = append(b, ']')
 	}
+
 	return &response{status: http.StatusOK, body: append(b, '}')}, nil
 }
 
@@ -48,7 +51,8 @@ func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, err
 const maxAnswer = 32 << 20
 
 func tooMuch() error {
-	return fail(http.StatusBadRequest, "too-costly", "The answer would be longer than the server gives at once: ask for less, by _count.")
+	return fail(http.StatusBadRequest, "too-costly",
+		"The answer would be longer than the server gives at once: ask for less, by _count.")
 }
 
 func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []uint64, whole bool) ([]byte, error) {
@@ -59,19 +63,24 @@ func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more
 			return nil, err
 		}
 	}
+
 	for _, doc := range more {
 		if b, err = s.appendEntry(b, start, sn, r, p, doc, "include"); err != nil {
 			return nil, err
 		}
 	}
+
 	return s.appendIgnored(b, start, p.q, whole), nil
 }
 
-func (s *service) appendEntry(b []byte, start int, sn Snapshot, r *request, p *page, doc uint64, mode string) ([]byte, error) {
+func (s *service) appendEntry(
+	b []byte, start int, sn Snapshot, r *request, p *page, doc uint64, mode string,
+) ([]byte, error) {
 	e, ok := sn.Entry(doc)
 	if !ok {
 		return b, nil
 	}
+
 	r.notes.touch(e)
 	if len(b) > start {
 		b = append(b, ',')
@@ -83,6 +92,7 @@ func (s *service) appendEntry(b []byte, start int, sn Snapshot, r *request, p *p
 	if err != nil {
 		return nil, err
 	}
+
 	b = append(b, body...)
 	if len(b) > maxAnswer {
 		return nil, tooMuch()
@@ -103,14 +113,25 @@ func (s *service) view(q *search.Query, e Entry) ([]byte, error) {
 func (s *service) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {
 	var issues []issue
 	for _, detail := range q.Ignored {
-		issues = append(issues, issue{severity: "warning", code: "not-supported", detail: "Left out: " + detail})
+		issues = append(issues, issue{
+			severity: "warning",
+			code:     "not-supported",
+			detail:   "Left out: " + detail,
+		})
 	}
+
 	if !whole {
-		issues = append(issues, issue{severity: "warning", code: "too-costly", detail: "Not all included resources are here: there are too many."})
+		issues = append(issues, issue{
+			severity: "warning",
+			code:     "too-costly",
+			detail:   "Not all included resources are here: there are too many.",
+		})
 	}
+
 	if len(issues) == 0 {
 		return b
 	}
+
 	if len(b) > start {
 		b = append(b, ',')
 	}
@@ -127,6 +148,7 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 	if p.q.Summary == "count" || p.q.Count == 0 || n == 0 {
 		return append(b, ']')
 	}
+
 	add := func(relation string, m mark) {
 		b = appendLink(append(b, ','), relation, s.pageURL(r, p.at, p.q, m))
 	}
@@ -136,12 +158,14 @@ func (s *service) appendLinks(b []byte, r *request, p *page) []byte {
 	if !p.partial && (p.follows || p.to < n) {
 		add("last", mark{whence: 'l'})
 	}
+
 	if p.follows && p.from < n {
 		add("previous", mark{'b', p.found.Position(p.from)})
 	}
 	if p.to < n {
 		add("next", mark{'a', p.found.Position(p.to - 1)})
 	}
+
 	return append(b, ']')
 }
 

@@ -21,15 +21,21 @@ const capabilityDate = "2026-11-22"
 // parameters that it has.
 func (s *service) capabilityStatement() ([]byte, error) {
 	st := fhir.CapabilityStatement{
-		Date: capabilityDate, Format: []string{"application/fhir+json", "json"},
-		Name: ptr("Destination"), Title: ptr("FHIR destination"),
-		Software:       &fhir.CapabilityStatementSoftware{Name: "destination"},
-		Implementation: &fhir.CapabilityStatementImplementation{Description: "A FHIR R4 destination of UDAP-trusted exchange", Url: ptr(s.PublicBase)},
+		Date:     capabilityDate,
+		Format:   []string{"application/fhir+json", "json"},
+		Name:     ptr("Destination"),
+		Title:    ptr("FHIR destination"),
+		Software: &fhir.CapabilityStatementSoftware{Name: "destination"},
+		Implementation: &fhir.CapabilityStatementImplementation{
+			Description: "A FHIR R4 destination of UDAP-trusted exchange",
+			Url:         ptr(s.PublicBase),
+		},
 		Instantiates: []string{
 			"http://hl7.org/fhir/us/core/CapabilityStatement/us-core-server",
 			"http://hl7.org/fhir/us/exchange-routing/CapabilityStatement/exchange-routing-destination-server",
 		},
 	}
+
 	c := coder{}
 	c.set(&st.Status, "active")
 	c.set(&st.Kind, "instance")
@@ -41,6 +47,7 @@ func (s *service) capabilityStatement() ([]byte, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
+
 	return authored(st, "CapabilityStatement")
 }
 
@@ -64,12 +71,16 @@ func (s *service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 		c.set(&in.Code, code)
 		rest.Interaction = append(rest.Interaction, in)
 	}
+
 	for _, typ := range search.Types() {
 		rest.Resource = append(rest.Resource, s.capabilityResource(c, typ))
 	}
+
 	for _, of := range search.Compartments() {
-		rest.Compartment = append(rest.Compartment, "http://hl7.org/fhir/CompartmentDefinition/"+strings.ToLower(of[:1])+of[1:])
+		rest.Compartment = append(rest.Compartment,
+			"http://hl7.org/fhir/CompartmentDefinition/"+strings.ToLower(of[:1])+of[1:])
 	}
+
 	return rest
 }
 
@@ -81,18 +92,26 @@ func (s *service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 	sec := &fhir.CapabilityStatementRestSecurity{
 		Cors: ptr(len(s.Origins) > 0),
 		Service: []fhir.CodeableConcept{{Coding: []fhir.Coding{{
-			System: ptr("http://fhir.udap.org/CodeSystem/capability-rest-security-service"), Code: ptr("UDAP")}},
+			System: ptr("http://fhir.udap.org/CodeSystem/capability-rest-security-service"),
+			Code:   ptr("UDAP"),
+		}},
 			Text: ptr("OAuth 2 with clients registered and authenticated by UDAP")}},
 	}
+
 	names := make([]string, 0, len(s.Services))
 	for name := range s.Services {
 		names = append(names, name)
 	}
 	sort.Strings(names)
 	ext := fhir.Extension{Url: oauthURIs}
+
 	for _, name := range names {
-		ext.Extension = append(ext.Extension, fhir.Extension{Url: name, ValueUri: ptr(s.Services[name])})
+		ext.Extension = append(ext.Extension, fhir.Extension{
+			Url:      name,
+			ValueUri: ptr(s.Services[name]),
+		})
 	}
+
 	if len(names) > 0 {
 		sec.Extension = []fhir.Extension{ext}
 	}
@@ -113,6 +132,7 @@ func (s *service) typeInteractions() []string {
 			all = append(all, one.code)
 		}
 	}
+
 	return all
 }
 
@@ -142,12 +162,14 @@ func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatem
 		c.set(&in.Code, code)
 		r.Interaction = append(r.Interaction, in)
 	}
+
 	for _, profile := range usCore[typ] {
 		r.SupportedProfile = append(r.SupportedProfile, usCoreProfile+profile)
 	}
 	s.capabilityWrites(c, typ, &r)
 	r.SearchRevInclude = revIncludes(typ)
 	r.Operation = s.typeOperations(typ)
+
 	for _, p := range search.Params(typ) {
 		sp := fhir.CapabilityStatementRestResourceSearchParam{Name: p.Code}
 		c.set(&sp.Type, string(p.Kind))
@@ -156,6 +178,7 @@ func (s *service) capabilityResource(c *coder, typ string) fhir.CapabilityStatem
 			r.SearchInclude = append(r.SearchInclude, typ+":"+p.Code)
 		}
 	}
+
 	return r
 }
 
@@ -165,7 +188,8 @@ func revIncludes(typ string) []string {
 	var all []string
 	for _, from := range search.Types() {
 		for _, p := range search.Params(from) {
-			if p.Kind == search.Reference && (slices.Contains(p.Targets, typ) || from == "Provenance" && p.Code == "target") {
+			if p.Kind == search.Reference && (slices.Contains(p.Targets, typ) || from == "Provenance" &&
+				p.Code == "target") {
 				all = append(all, from+":"+p.Code)
 			}
 		}
@@ -178,11 +202,19 @@ func (s *service) typeOperations(typ string) []fhir.CapabilityStatementRestResou
 	const definition = "http://hl7.org/fhir/OperationDefinition/"
 	var all []fhir.CapabilityStatementRestResourceOperation
 	if _, ok := s.routes["/Type/$validate"]; ok {
-		all = append(all, fhir.CapabilityStatementRestResourceOperation{Name: "validate", Definition: definition + "Resource-validate"})
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:       "validate",
+			Definition: definition + "Resource-validate",
+		})
 	}
+
 	if _, ok := s.routes["/Type/id/$everything"]; ok && typ == "Patient" {
-		all = append(all, fhir.CapabilityStatementRestResourceOperation{Name: "everything", Definition: definition + "Patient-everything"})
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:       "everything",
+			Definition: definition + "Patient-everything",
+		})
 	}
+
 	return all
 }
 
@@ -195,6 +227,7 @@ func (s *service) capabilityWrites(c *coder, typ string, r *fhir.CapabilityState
 	if _, ok := s.routes["/Type"]["PUT"]; !ok || readOnly[typ] {
 		return
 	}
+
 	r.ReadHistory, r.UpdateCreate = ptr(true), ptr(true)
 	r.ConditionalCreate, r.ConditionalUpdate = ptr(true), ptr(true)
 	r.ConditionalDelete = new(fhir.ConditionalDeleteStatus)
@@ -208,15 +241,18 @@ func authored(v any, typ string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
 	}
+
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(raw, &members); err != nil {
 		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
 	}
+
 	delete(members, "resourceType")
 	rest, err := json.Marshal(members, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("fhir: %s: %w", typ, err)
 	}
+
 	head := []byte(`{"resourceType":"` + typ + `"`)
 	if len(members) > 0 {
 		head = append(head, ',')

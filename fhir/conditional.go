@@ -20,6 +20,7 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 	if _, err := s.need(r, typ, scope.Search); err != nil {
 		return Entry{}, 0, err
 	}
+
 	q, err := s.ex.Parse([]string{typ}, pairs, true)
 	if err != nil {
 		return Entry{}, 0, err
@@ -27,12 +28,14 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 	if len(q.Clauses) == 0 {
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}
+
 	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout) // writers wait for it
 	defer cancel()
 	found, err := s.finder(ctx, sn, r).Find(q)
 	if err != nil {
 		return Entry{}, 0, err
 	}
+
 	switch len(found.Docs) {
 	case 0:
 		return Entry{}, 0, nil
@@ -40,7 +43,9 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		e, _ := sn.Entry(found.Docs[0])
 		return e, 1, nil
 	}
-	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches", "The criteria match more than one resource.")
+
+	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches",
+		"The criteria match more than one resource.")
 }
 
 // ifNoneExist gives the criteria of that header: the query alone, or with the
@@ -91,25 +96,31 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 	if _, err := s.need(r, r.in.typ, scope.Update); err != nil {
 		return nil, err
 	}
+
 	e, n, err := s.matched(c, r, r.in.typ, r.criteria())
 	if err != nil {
 		return nil, err
 	}
+
 	switch {
 	case n == 1 && r.in.id != "" && r.in.id != e.ID:
-		return nil, fail(http.StatusBadRequest, "invalid", "The criteria match a resource with another id than the body's.")
+		return nil, fail(http.StatusBadRequest, "invalid",
+			"The criteria match a resource with another id than the body's.")
 	case n == 1:
 		return s.updateAs(c, r, e.ID)
 	case r.in.id != "":
 		return s.updateUnmatched(c, r)
 	}
+
 	if err := nothingToMatch(r); err != nil {
 		return nil, err
 	}
+
 	filter, err := s.need(r, r.in.typ, scope.Update|scope.Create)
 	if err != nil {
 		return nil, err
 	}
+
 	r.notes.created = true
 	return s.putNew(c, r, r.in.newID, filter, 1)
 }
@@ -120,7 +131,8 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 func (s *service) updateUnmatched(c Change, r *request) (*response, error) {
 	old, ok := current(c, r.in.typ, r.in.id)
 	if ok && !old.Deleted && s.covers(c, r, s.filter(r, r.in.typ, scope.Update), old) {
-		return nil, fail(http.StatusConflict, "conflict", "There is a resource with the body's id that the criteria do not match.")
+		return nil, fail(http.StatusConflict, "conflict",
+			"There is a resource with the body's id that the criteria do not match.")
 	}
 	return s.updateAs(c, r, r.in.id)
 }
@@ -130,10 +142,12 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}
+
 	filter, err := s.need(r, r.path[0], scope.Delete)
 	if err != nil {
 		return nil, err
 	}
+
 	e, n, err := s.matched(c, r, r.path[0], r.criteria())
 	if err != nil {
 		return nil, err
@@ -144,5 +158,6 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err := ifMatch(r, e); err != nil {
 		return nil, err
 	}
+
 	return s.remove(c, r, e)
 }

@@ -11,8 +11,9 @@ const hiddenReport = `{"resourceType":"DocumentReference","id":"hidden","status"
 func hiddenBinary(w *world) {
 	w.t.Helper()
 	w.do("PUT", "/DocumentReference/hidden", everything, hiddenReport).want(201)
-	w.do("PUT", "/Binary/kept-1", everything, `{"resourceType":"Binary","id":"kept-1","contentType":"text/plain","securityContext":{"reference":"DocumentReference/hidden"},"data":"`+
-		base64.StdEncoding.EncodeToString([]byte("secret"))+`"}`).want(201)
+	w.do("PUT", "/Binary/kept-1", everything,
+		`{"resourceType":"Binary","id":"kept-1","contentType":"text/plain","securityContext":{"reference":"DocumentReference/hidden"},"data":"`+
+			base64.StdEncoding.EncodeToString([]byte("secret"))+`"}`).want(201)
 }
 
 // Who may not read a Binary's context may not change the Binary either: the
@@ -23,9 +24,11 @@ func TestBinaryIsChangedAsItsContext(t *testing.T) {
 	hiddenBinary(w)
 	const others = "system/Binary.cruds system/DocumentReference.cruds?type=open"
 	patch := func(of string) answer {
-		return w.do("PATCH", "/Binary"+of, others, `[{"op":"remove","path":"/securityContext"}]`, "Content-Type", patchType)
+		return w.do("PATCH", "/Binary"+of, others, `[{"op":"remove","path":"/securityContext"}]`, "Content-Type",
+			patchType)
 	}
 	put := `{"resourceType":"Binary","id":"kept-1","contentType":"text/plain"}`
+
 	b64 := base64.StdEncoding.EncodeToString([]byte(`[{"op":"remove","path":"/securityContext"}]`))
 	entry := `{"request":{"method":"PATCH","url":"Binary/kept-1"},"resource":{"resourceType":"Binary","contentType":"` + patchType + `","data":"` + b64 + `"}}`
 	for name, a := range map[string]answer{
@@ -37,16 +40,19 @@ func TestBinaryIsChangedAsItsContext(t *testing.T) {
 		"delete":            w.do("DELETE", "/Binary/kept-1", others, "").want(404),
 		"delete by search":  w.do("DELETE", "/Binary?_id=kept-1", others, "").want(204),
 		"transaction":       w.do("POST", "", others, bundleOf("transaction", entry)).want(400),
-		"batch":             w.do("POST", "", others, bundleOf("batch", entry), "Prefer", "return=representation").want(200),
+		"batch": w.do("POST", "", others, bundleOf("batch", entry), "Prefer",
+			"return=representation").want(200),
 	} {
 		if strings.Contains(a.Body.String(), "c2Vj") {
 			t.Errorf("%s shows it: %s", name, a.Body)
 		}
 	}
+
 	if got := w.get("/Binary/kept-1", everything).want(200); got.Header().Get("ETag") != `W/"1"` {
 		t.Errorf("it was changed: %s", got.Body)
 	}
-	w.do("PATCH", "/Binary/kept-1", "system/Binary.cruds system/DocumentReference.rs?type=hidden", `[{"op":"replace","path":"/contentType","value":"text/html"}]`, "Content-Type", patchType).want(200)
+	w.do("PATCH", "/Binary/kept-1", "system/Binary.cruds system/DocumentReference.rs?type=hidden",
+		`[{"op":"replace","path":"/contentType","value":"text/html"}]`, "Content-Type", patchType).want(200)
 	w.do("DELETE", "/Binary/kept-1", everything, "").want(204)
 	w.get("/Binary/kept-1", others).want(404)
 	w.get("/Binary/kept-1", everything).want(410)

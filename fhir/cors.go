@@ -15,9 +15,11 @@ func (s *service) cors(h http.Header, r *http.Request, open bool) {
 		h.Set("Access-Control-Allow-Origin", "*")
 	case origin != "" && slices.Contains(s.Origins, origin):
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", "ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After")
+		h.Set("Access-Control-Expose-Headers",
+			"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After")
 		if r.Method == http.MethodOptions {
-			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id")
+			h.Set("Access-Control-Allow-Headers",
+				"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id")
 		}
 	}
 }
@@ -29,6 +31,7 @@ func (s *service) options(h http.Header, r *http.Request, segs []string) (*respo
 	if !ok && !open {
 		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
 	}
+
 	allow := "GET, HEAD"
 	if !open {
 		allow = allowed(methods)
@@ -36,11 +39,13 @@ func (s *service) options(h http.Header, r *http.Request, segs []string) (*respo
 			allow = readingOnly
 		}
 	}
+
 	h.Set("Allow", allow+", OPTIONS")
 	s.cors(h, r, open)
 	if h.Get("Access-Control-Allow-Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", allow)
 	}
+
 	return &response{status: http.StatusNoContent}, nil
 }
 

@@ -30,6 +30,7 @@ func (s *service) prepareBundle(r *request) error {
 	if err := bodyType(r.header, resourceTypes...); err != nil {
 		return err
 	}
+
 	root, err := tree.Parse(r.body)
 	if err != nil {
 		return err
@@ -40,15 +41,18 @@ func (s *service) prepareBundle(r *request) error {
 	if list := root.Get("entry"); list != nil && list.Kind != tree.Array {
 		return fail(http.StatusBadRequest, "structure", "The Bundle's entry is no array.")
 	}
+
 	entries := root.Get("entry").Each()
 	if len(entries) > maxEntries {
 		return fail(http.StatusRequestEntityTooLarge, "too-costly", fmt.Sprintf("More than %d entries.", maxEntries))
 	}
+
 	switch r.bundleType = root.Get("type").Text(); r.bundleType {
 	case "batch", "transaction":
 	default:
 		return fail(http.StatusBadRequest, "value", "The Bundle is neither a batch nor a transaction.")
 	}
+
 	for i := range entries {
 		r.entries = append(r.entries, s.readEntry(r, i, &entries[i]))
 	}
@@ -61,13 +65,28 @@ func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	e := &batchEntry{index: index, fullURL: s.ownURL(v.Get("fullUrl").Text())}
 	req := v.Get("request")
 	method, url := req.Get("method").Text(), req.Get("url").Text()
-	sub := &request{ctx: r.ctx, method: method, grant: r.grant, now: r.now, header: http.Header{}, filters: r.filters, inner: true}
+	sub := &request{
+		ctx:     r.ctx,
+		method:  method,
+		grant:   r.grant,
+		now:     r.now,
+		header:  http.Header{},
+		filters: r.filters,
+		inner:   true,
+	}
 	e.req = sub
-	for member, name := range map[string]string{"ifNoneMatch": "If-None-Match", "ifModifiedSince": "If-Modified-Since", "ifMatch": "If-Match", "ifNoneExist": "If-None-Exist"} {
+
+	for member, name := range map[string]string{
+		"ifNoneMatch":     "If-None-Match",
+		"ifModifiedSince": "If-Modified-Since",
+		"ifMatch":         "If-Match",
+		"ifNoneExist":     "If-None-Exist",
+	} {
 		if value := req.Get(member).Text(); value != "" && !hasControl(value) {
 			sub.header.Set(name, value)
 		}
 	}
+
 	if r.prefers("handling=strict") {
 		sub.header.Set("Prefer", "handling=strict")
 	}
@@ -78,6 +97,7 @@ func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	if err := s.aimEntry(e, method, url); err != nil {
 		e.failed = asFailure(err)
 	}
+
 	return e
 }
 
@@ -86,6 +106,7 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 	if url == "" || method == "" {
 		return fail(http.StatusBadRequest, "required", "The entry has no request with a method and a url.")
 	}
+
 	path, query, _ := strings.Cut(url, "?")
 	for _, base := range s.ex.Bases {
 		if rest, ok := strings.CutPrefix(path, base+"/"); ok {
@@ -93,16 +114,20 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 			break
 		}
 	}
+
 	segs := splitPath(path)
 	e.req.path = segs
 	var err error
 	if e.req.query, err = parseQuery(query); err != nil {
 		return err
 	}
+
 	at := shape(segs)
 	if at == "?" {
-		return fail(http.StatusBadRequest, "value", "The entry's url leads nowhere below the base that an entry may go.")
+		return fail(http.StatusBadRequest, "value",
+			"The entry's url leads nowhere below the base that an entry may go.")
 	}
+
 	e.in, err = s.find(method, segs)
 	switch {
 	case err != nil:
@@ -115,6 +140,7 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 			err = e.req.readForm()
 		}
 	}
+
 	return err
 }
 
@@ -123,12 +149,15 @@ func (s *service) aimEntry(e *batchEntry, method, url string) error {
 func (r *request) unwrap(media string) error {
 	root, err := tree.Parse(r.body)
 	if err != nil || root.Get("resourceType").Text() != "Binary" {
-		return fail(http.StatusBadRequest, "structure", "What is no resource stands in a Bundle as a Binary of "+media+".")
+		return fail(http.StatusBadRequest, "structure",
+			"What is no resource stands in a Bundle as a Binary of "+media+".")
 	}
+
 	resp := &response{body: r.body}
 	if err := native(resp); err != nil {
 		return err
 	}
+
 	r.body = resp.body
 	r.header.Set("Content-Type", media)
 	return nil
@@ -144,6 +173,7 @@ func (s *service) appendResult(b []byte, r *request, e *batchEntry) []byte {
 	}
 	b = append(b, `"response":{"status":`...)
 	b = appendString(b, fmt.Sprintf("%d %s", resp.status, http.StatusText(resp.status)))
+
 	if resp.location != "" {
 		b = appendString(append(b, `,"location":`...), resp.location)
 	}
@@ -153,6 +183,7 @@ func (s *service) appendResult(b []byte, r *request, e *batchEntry) []byte {
 	if !resp.modified.IsZero() {
 		b = appendString(append(b, `,"lastModified":`...), resp.modified.UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
+
 	if outcomeBody && resp.body != nil {
 		b = append(append(b, `,"outcome":`...), resp.body...)
 	}
@@ -169,6 +200,7 @@ func (s *service) results(r *request, typ string) *response {
 		}
 		b = s.appendResult(b, r, e)
 	}
+
 	if len(r.entries) > 0 {
 		b = append(b, ']')
 	}
@@ -188,6 +220,7 @@ func (r *request) take(e *batchEntry) error {
 		e.resp.body = nil
 		return nil
 	}
+
 	return tooMuch()
 }
 
@@ -206,10 +239,12 @@ func (s *service) batch(r *request) *response {
 				err = r.take(e)
 			}
 		}
+
 		if err != nil {
 			e.resp = asFailure(err).response()
 			e.resp.failed = asFailure(err)
 		}
 	}
+
 	return s.results(r, "batch-response")
 }

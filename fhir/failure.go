@@ -67,6 +67,7 @@ func asFailure(err error) *failure {
 		return fail(http.StatusRequestEntityTooLarge, t.Code, t.Error())
 	case errors.As(err, &t):
 		return fail(http.StatusBadRequest, t.Code, t.Error())
+
 	case errors.As(err, &h):
 		f := fail(http.StatusBadRequest, h.Code, h.Detail)
 		f.issues[0].path = h.Expression
@@ -76,6 +77,7 @@ func asFailure(err error) *failure {
 		f.retry = 10
 		return f
 	}
+
 	f = fail(http.StatusInternalServerError, "exception", "The server failed; nothing was changed.")
 	f.cause = err
 	return f
@@ -104,6 +106,7 @@ func appendIssue(b []byte, is issue) []byte {
 		b = appendString(append(b, `,"expression":[`...), is.path)
 		b = append(b, ']')
 	}
+
 	return append(b, '}')
 }
 

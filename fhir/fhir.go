@@ -77,6 +77,7 @@ func New(c Config) (http.Handler, error) {
 	if s.capability, err = s.capabilityStatement(); err != nil {
 		return nil, err
 	}
+
 	return s, nil
 }
 
@@ -96,24 +97,34 @@ func newService(c Config) (*service, error) {
 	if c.Store == nil || c.Authorize == nil || c.Now == nil {
 		return nil, errors.New("fhir: Store, Authorize and Now must be set")
 	}
+
 	if c.MaxBody == 0 {
 		c.MaxBody = defaultMaxBody
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &service{Config: c, routes: allRoutes(), validator: validate.New(table.R4()), ex: &search.Extractor{Now: c.Now}}
+	s := &service{
+		Config:    c,
+		routes:    allRoutes(),
+		validator: validate.New(table.R4()),
+		ex:        &search.Extractor{Now: c.Now},
+	}
+
 	for _, base := range []string{c.PublicBase, c.PrivateBase} {
 		if base == "" && len(s.prefixes) > 0 {
 			continue
 		}
+
 		u, err := url.Parse(base)
 		if err != nil || u.Host == "" || strings.HasSuffix(base, "/") || u.RawQuery != "" || u.Fragment != "" {
 			return nil, fmt.Errorf("fhir: %q is not a base URL without a slash at its end", base)
 		}
+
 		s.prefixes = append(s.prefixes, u.EscapedPath())
 		s.ex.Bases = append(s.ex.Bases, base, twin(base))
 	}
+
 	return s, nil
 }
 

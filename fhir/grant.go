@@ -28,6 +28,7 @@ func (s *service) filter(r *request, typ string, p scope.Permission) search.Filt
 	if f, ok := r.filters[k]; ok {
 		return f
 	}
+
 	var f search.Filter
 	for _, sc := range r.grant.Scopes.For(typ, p) {
 		if sc.Type == "*" && typ == "AuditEvent" {
@@ -37,6 +38,7 @@ func (s *service) filter(r *request, typ string, p scope.Permission) search.Filt
 			f = f.Or(clauses)
 		}
 	}
+
 	if r.filters == nil {
 		r.filters = map[filterKey]search.Filter{}
 	}
@@ -54,15 +56,18 @@ func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Per
 		if g.Patient == "" || typ == "Group" { // a Group tells who else is in it
 			return nil, false
 		}
+
 		in, ok := search.InCompartment("Patient", g.Patient, typ)
 		if ok {
 			all = append(all, in)
 		} else if !shared[typ] || p&^(scope.Read|scope.Search) != 0 {
 			return nil, false
 		}
+
 	default:
 		return nil, false
 	}
+
 	for _, q := range sc.Query {
 		c, err := s.ex.Plain(typ, q.Name, q.Value)
 		if err != nil {
@@ -70,6 +75,7 @@ func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Per
 		}
 		all = append(all, c)
 	}
+
 	return all, true
 }
 
@@ -102,6 +108,7 @@ func denied(d *Denial) *failure {
 	}
 	f := fail(d.Status, code, d.Text)
 	f.www, f.trace = d.WWWAuthenticate, d.Trace
+
 	switch {
 	case d.Status == http.StatusServiceUnavailable:
 		f.retry = 5
@@ -109,6 +116,7 @@ func denied(d *Denial) *failure {
 	case d.Status < 400 || d.Status > 499:
 		f.status = http.StatusUnauthorized
 	}
+
 	if f.status == http.StatusUnauthorized && f.www == "" {
 		f.www = "Bearer"
 	}

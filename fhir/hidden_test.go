@@ -14,6 +14,7 @@ func TestPatchesTellNothingToWhoMayNotRead(t *testing.T) {
 	w := newWorld(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	const blind = "system/Patient.u"
+
 	for _, patch := range []string{
 		`[]`,
 		`[{"op":"copy","from":"/birthDate","path":"/gender"}]`,
@@ -22,16 +23,23 @@ func TestPatchesTellNothingToWhoMayNotRead(t *testing.T) {
 		`[{"op":"remove","path":"/multipleBirthInteger"}]`,
 	} {
 		a := w.do("PATCH", "/Patient/a", blind, patch, "Content-Type", patchType)
-		if a.Code >= 500 || strings.Contains(a.Body.String(), "1990") || strings.Contains(a.Body.String(), "Anna") || strings.Contains(a.Body.String(), "family") {
+		if a.Code >= 500 || strings.Contains(a.Body.String(), "1990") || strings.Contains(a.Body.String(), "Anna") ||
+			strings.Contains(a.Body.String(), "family") {
 			t.Errorf("%s: %d %s", patch, a.Code, a.Body)
 		}
 	}
-	w.do("PATCH", "/Patient/a", blind, `[{"op":"test","path":"/active","value":true}]`, "Content-Type", patchType).want(403)
-	if a := w.do("PATCH", "/Patient/a", "system/Patient.ru", `[]`, "Content-Type", patchType).want(200); !strings.Contains(a.Body.String(), "Anna") {
+
+	w.do("PATCH", "/Patient/a", blind, `[{"op":"test","path":"/active","value":true}]`, "Content-Type",
+		patchType).want(403)
+	if a := w.do("PATCH", "/Patient/a", "system/Patient.ru", `[]`, "Content-Type",
+		patchType).want(200); !strings.Contains(a.Body.String(), "Anna") {
 		t.Errorf("a reader's patch gave %s", a.Body)
 	}
-	b := bundleOf("batch", `{"request":{"method":"PATCH","url":"Patient/a"},"resource":{"resourceType":"Binary","contentType":"`+patchType+`","data":"W10="}}`)
-	if a := w.do("POST", "", blind, b, "Prefer", "return=representation").want(200); strings.Contains(a.Body.String(), "Anna") {
+	b := bundleOf("batch",
+		`{"request":{"method":"PATCH","url":"Patient/a"},"resource":{"resourceType":"Binary","contentType":"`+
+			patchType+`","data":"W10="}}`)
+	if a := w.do("POST", "", blind, b, "Prefer",
+		"return=representation").want(200); strings.Contains(a.Body.String(), "Anna") {
 		t.Errorf("a batch gave %s", a.Body)
 	}
 }
@@ -41,7 +49,8 @@ func TestPatchPointersAreStrict(t *testing.T) {
 	w := newWorld(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	for _, path := range []string{"/name/00", "/name/0/given/00", "/name~2"} {
-		w.do("PATCH", "/Patient/a", everything, `[{"op":"remove","path":"`+path+`"}]`, "Content-Type", patchType).want(400)
+		w.do("PATCH", "/Patient/a", everything, `[{"op":"remove","path":"`+path+`"}]`, "Content-Type",
+			patchType).want(400)
 	}
 }
 
@@ -56,6 +65,7 @@ func TestHistoryOfHiddenResourcesIsNotFound(t *testing.T) {
 	}
 	male := strings.NewReplacer(`"id":"x"`, `"id":"a"`, "female", "male").Replace(anna)
 	w.do("PUT", "/Patient/a", everything, male).want(200)
+
 	if b := w.get("/Patient/a/_history", others).bundle(); len(b.Entry) != 1 {
 		t.Errorf("%d versions", len(b.Entry))
 	}

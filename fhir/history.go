@@ -21,15 +21,18 @@ func (s *service) vread(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	version, err := strconv.ParseUint(r.path[3], 10, 64)
 	doc, ok := sn.Lookup(typ, id)
 	if err != nil || !ok || r.path[3][0] == '0' {
 		return nil, notFound()
 	}
+
 	e, ok := sn.Version(doc, version)
 	if !ok || !s.visible(sn, r, filter, e) {
 		return nil, notFound()
 	}
+
 	r.notes.touch(e)
 	if e.Deleted {
 		return nil, gone(e)
@@ -47,10 +50,12 @@ func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry
 		before, ok := sn.Version(e.Doc, e.Version-1)
 		return ok && !before.Deleted && s.visible(sn, r, filter, before)
 	}
+
 	root, err := tree.Parse(e.Body)
 	if err != nil {
 		return false
 	}
+
 	terms := e.Terms
 	if len(terms) == 0 {
 		terms = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
@@ -72,9 +77,11 @@ func (s *service) historyWindow(r *request, at lookup) (window, error) {
 	if err != nil {
 		return w, err
 	}
+
 	if len(m.position) == 8 {
 		w.before = binary.BigEndian.Uint64(m.position)
 	}
+
 	for _, p := range pairs {
 		ok := true
 		switch p.Name {
@@ -87,10 +94,12 @@ func (s *service) historyWindow(r *request, at lookup) (window, error) {
 		case "_at":
 			w.from, w.to, ok = search.Instants(strings.ReplaceAll(p.Value, " ", "+"))
 		}
+
 		if !ok {
 			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
 		}
 	}
+
 	return w, nil
 }
 
@@ -113,10 +122,12 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	cur, ok := current(sn, typ, id)
 	if !ok || !s.everVisible(sn, r, filter, cur) {
 		return nil, notFound()
 	}
+
 	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
 		func(typ string) search.Filter { return filter },
 		func(before uint64, f func(seq uint64, e Entry) bool) {
@@ -171,21 +182,26 @@ func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*re
 }
 
 // history writes a page of versions, those that the reader may see.
-func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(before uint64, f func(uint64, Entry) bool)) (*response, error) {
+func (s *service) history(
+	sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(before uint64, f func(uint64, Entry) bool),
+) (*response, error) {
 	w, err := s.historyWindow(r, at)
 	if err != nil {
 		return nil, err
 	}
+
 	b := []byte(`{"resourceType":"Bundle","type":"history","entry":[`)
 	start, n, steps, more := len(b), 0, 0, false
 	var last uint64
 	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
 	defer cancel()
+
 	each(w.before, func(seq uint64, e Entry) bool {
 		if steps++; steps&0xff == 0 && ctx.Err() != nil {
 			err = ctx.Err()
 			return false
 		}
+
 		fl := filter(e.Type)
 		if !slices.Contains(at.types, e.Type) || fl.Empty() || !w.has(sn, e) || !s.visible(sn, r, fl, e) {
 			return true
@@ -194,25 +210,31 @@ func (s *service) history(sn Snapshot, r *request, at lookup, filter func(string
 			more = true
 			return false
 		}
+
 		r.notes.touch(e)
 		if b = s.appendVersion(b, start, e); len(b) > maxAnswer {
 			err = tooMuch()
 		}
 		n, last = n+1, seq
+
 		return err == nil
 	})
+
 	if err != nil {
 		return nil, err
 	}
+
 	if n == 0 {
 		b = b[:start-len(`,"entry":[`)]
 	} else {
 		b = append(b, ']')
 	}
+
 	q := &search.Query{}
 	if q.Used, _, err = s.openPage(r, at); err != nil {
 		return nil, err
 	}
+
 	b = appendLink(append(b, `,"link":[`...), "self", s.selfURL(at, q.Used))
 	if more {
 		b = appendLink(append(b, ','), "next", s.pageURL(r, at, q, mark{'a', binary.BigEndian.AppendUint64(nil, last)}))
@@ -233,6 +255,7 @@ func (s *service) appendVersion(b []byte, start int, e Entry) []byte {
 	case e.Version == 1:
 		method, url, status = "POST", e.Type, "201"
 	}
+
 	b = append(append(append(b, `{"fullUrl":"`...), s.resourceURL(e.Type, e.ID)...), '"')
 	if !e.Deleted {
 		b = append(append(b, `,"resource":`...), e.Body...)

@@ -31,6 +31,7 @@ func (s *service) prepareResource(r *request) error {
 	if err := writable(r.path[0]); err != nil {
 		return err
 	}
+
 	if nativeBinary(r) {
 		id := ""
 		if len(r.path) > 1 {
@@ -43,6 +44,7 @@ func (s *service) prepareResource(r *request) error {
 	} else if err := bodyType(r.header, resourceTypes...); err != nil {
 		return err
 	}
+
 	in, err := s.readResource(r.body, r.now, validate.Options{})
 	if err != nil {
 		return err
@@ -50,6 +52,7 @@ func (s *service) prepareResource(r *request) error {
 	if in.typ != r.path[0] {
 		return fail(http.StatusBadRequest, "invalid", "The body is a "+in.typ+", the path says "+r.path[0]+".")
 	}
+
 	r.in = in
 	return nil
 }
@@ -60,6 +63,7 @@ func (s *service) readResource(body []byte, now time.Time, o validate.Options) (
 	if err != nil {
 		return nil, err
 	}
+
 	head, err := splice.Read(root)
 	if err != nil {
 		return nil, err
@@ -71,11 +75,13 @@ func (s *service) readResource(body []byte, now time.Time, o validate.Options) (
 		return nil, f
 	}
 	if isSubsetted(root) {
-		return nil, fail(http.StatusUnprocessableEntity, "business-rule", "A subset of a resource (tag SUBSETTED) cannot be stored.")
+		return nil, fail(http.StatusUnprocessableEntity, "business-rule",
+			"A subset of a resource (tag SUBSETTED) cannot be stored.")
 	}
 	if body, root, err = s.ownURLs(body, root); err != nil {
 		return nil, err
 	}
+
 	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
 }
 

@@ -39,6 +39,7 @@ func (s *service) prepareStore(ctx context.Context) error {
 		rand.Read(secret)
 		err = s.Store.Update(ctx, func(c Change) error { return c.SetSetting(pageKeySetting, secret) })
 	}
+
 	if err == nil && stale {
 		err = s.reindex(ctx)
 	}
@@ -47,9 +48,11 @@ func (s *service) prepareStore(ctx context.Context) error {
 			return c.SetSetting(indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
 		})
 	}
+
 	if err != nil {
 		return err
 	}
+
 	s.pageKey, err = newPageKey(secret)
 	return err
 }
@@ -58,10 +61,15 @@ func (s *service) prepareStore(ctx context.Context) error {
 // lastUpdated.
 func (s *service) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
 	now = now.UTC().Truncate(time.Millisecond)
-	body, err := splice.Set(body, root, splice.Identity{ID: id, VersionID: fmt.Sprint(version), LastUpdated: now})
+	body, err := splice.Set(body, root, splice.Identity{
+		ID:          id,
+		VersionID:   fmt.Sprint(version),
+		LastUpdated: now,
+	})
 	if err != nil {
 		return Entry{}, err
 	}
+
 	return Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body,
 		Terms: s.ex.Extract(typ, root, search.Stamp{ID: id, Updated: now})}, nil
 }
@@ -73,6 +81,7 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	if err != nil {
 		return err
 	}
+
 	empty := true
 	err = s.Store.View(func(sn Snapshot) error {
 		sn.Changes("", 0, func(_, _, _ uint64) bool { empty = false; return false })
@@ -81,6 +90,7 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	if err != nil || !empty || patients <= 0 {
 		return err
 	}
+
 	var batch []Entry
 	now := s.Now()
 	err = sample.History(patients, func(step sample.Step) error {
@@ -91,6 +101,7 @@ func Seed(ctx context.Context, c Config, patients int) error {
 		if batch = append(batch, e); len(batch) < loadBatch {
 			return nil
 		}
+
 		err = s.putAll(ctx, batch)
 		batch = batch[:0]
 		return err
@@ -98,14 +109,22 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	if err != nil {
 		return err
 	}
+
 	return s.putAll(ctx, batch)
 }
 
 // seeded makes one step of the sample's history an entry.
 func (s *service) seeded(step sample.Step, now time.Time) (Entry, error) {
 	if step.Delete() {
-		return Entry{Type: step.Type, ID: step.ID, Version: uint64(step.Version), Updated: now, Deleted: true}, nil
+		return Entry{
+			Type:    step.Type,
+			ID:      step.ID,
+			Version: uint64(step.Version),
+			Updated: now,
+			Deleted: true,
+		}, nil
 	}
+
 	root, err := tree.Parse(step.JSON)
 	if err != nil {
 		return Entry{}, err
@@ -123,6 +142,7 @@ func (s *service) putAll(ctx context.Context, batch []Entry) error {
 				return err
 			}
 		}
+
 		return nil
 	})
 }
@@ -137,11 +157,13 @@ func (s *service) reindex(ctx context.Context) error {
 	if err == nil {
 		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex() })
 	}
+
 	for err == nil && len(docs) > 0 {
 		n := min(loadBatch, len(docs))
 		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(c, docs[:n]) })
 		docs = docs[n:]
 	}
+
 	return err
 }
 
@@ -151,14 +173,19 @@ func (s *service) reindexSome(c Change, docs []uint64) error {
 		if !ok || e.Deleted {
 			continue
 		}
+
 		root, err := tree.Parse(e.Body)
 		if err != nil {
 			return fmt.Errorf("fhir: index %s/%s: %w", e.Type, e.ID, err)
 		}
-		if err := c.Reindex(doc, s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})); err != nil {
+		if err := c.Reindex(doc, s.ex.Extract(e.Type, root, search.Stamp{
+			ID:      e.ID,
+			Updated: e.Updated,
+		})); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -169,6 +196,7 @@ func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response,
 		f.allow = "GET, HEAD"
 		return nil, f
 	}
+
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	sum := sha256.Sum256(s.capability)
 	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
@@ -176,5 +204,6 @@ func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response,
 	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool { return names(t, tag) }) {
 		return &response{status: http.StatusNotModified}, nil
 	}
+
 	return &response{status: http.StatusOK, body: s.capability}, nil
 }

@@ -7,7 +7,14 @@ import (
 
 func TestPreferIsReadAsRFC7240Says(t *testing.T) {
 	w := newWorld(t, 0)
-	for prefer, empty := range map[string]bool{`return=minimal`: true, `return="minimal"`: true, `return = minimal`: true, `handling=strict, return=minimal`: true, `x; return=representation`: false, `return=`: false} {
+	for prefer, empty := range map[string]bool{
+		`return=minimal`:                  true,
+		`return="minimal"`:                true,
+		`return = minimal`:                true,
+		`handling=strict, return=minimal`: true,
+		`x; return=representation`:        false,
+		`return=`:                         false,
+	} {
 		if got := w.do("POST", "/Patient", everything, anna, "Prefer", prefer).want(201).Body.Len() == 0; got != empty {
 			t.Errorf("%s: empty %v", prefer, got)
 		}
@@ -17,7 +24,8 @@ func TestPreferIsReadAsRFC7240Says(t *testing.T) {
 func TestAllowTellsWhatIsNeverWritten(t *testing.T) {
 	w := newWorld(t, 0)
 	for path, writes := range map[string]bool{"/AuditEvent": false, "/AuditEvent/x": false, "/Patient/x": true} {
-		if got := strings.Contains(w.do("OPTIONS", path, "", "").want(204).Header().Get("Allow"), "PUT"); got != writes {
+		if got := strings.Contains(w.do("OPTIONS", path, "", "").want(204).Header().Get("Allow"),
+			"PUT"); got != writes {
 			t.Errorf("%s: PUT %v", path, got)
 		}
 	}
@@ -45,6 +53,7 @@ func TestModifiersAreKnownOrRefused(t *testing.T) {
 			}
 		}
 	}
+
 	w.get("/Patient?_has:Observation:patient:code:in=x", everything).want(400)
 	w.get("/Observation?code:not=x&subject:Patient=p0001&status:missing=false", everything).want(200)
 }
@@ -52,7 +61,10 @@ func TestModifiersAreKnownOrRefused(t *testing.T) {
 // A count has a total, whatever _total says.
 func TestCountsAreTotals(t *testing.T) {
 	w := newWorld(t, 1)
-	for _, q := range []string{"_summary=count", "_count=0", "_total=none&_summary=count", "_total=none&_count=0", "_total=estimate&_count=0"} {
+	for _, q := range []string{
+		"_summary=count", "_count=0", "_total=none&_summary=count", "_total=none&_count=0",
+		"_total=estimate&_count=0",
+	} {
 		if b := w.get("/Patient?"+q, everything).bundle(); b.Total == nil || *b.Total != 1 || len(b.Entry) != 0 {
 			t.Errorf("%s: %+v", q, b)
 		}
@@ -70,7 +82,14 @@ func TestControlsHaveNoModifiers(t *testing.T) {
 // too: left out, it would give everything.
 func TestSearchesOfTheSystemHaveCommonParameters(t *testing.T) {
 	w := newWorld(t, 1)
-	for query, status := range map[string]int{"?name=x": 400, "?_type=Patient,Observation&patient=p0001": 400, "?_type=Patient&name=x": 200, "?_type=Patient,Observation&_id=p0001": 200, "?_lastUpdated=gt2000": 200, "?_count=1&_format=json": 200} {
+	for query, status := range map[string]int{
+		"?name=x": 400,
+		"?_type=Patient,Observation&patient=p0001": 400,
+		"?_type=Patient&name=x":                    200,
+		"?_type=Patient,Observation&_id=p0001":     200,
+		"?_lastUpdated=gt2000":                     200,
+		"?_count=1&_format=json":                   200,
+	} {
 		if a := w.get(query, everything).want(status); a.Body.Len() > 1<<20 {
 			t.Errorf("%s: %d bytes", query, a.Body.Len())
 		}

@@ -34,6 +34,7 @@ func chooseForm(accept []string, format string) (form, error) {
 		}
 		return form{}, notAcceptable()
 	}
+
 	var best form
 	bestQ, asked := 0.0, false
 	for _, line := range accept {
@@ -41,6 +42,7 @@ func chooseForm(accept []string, format string) (form, error) {
 			if strings.TrimSpace(one) == "" {
 				continue // an empty list accepts what an absent one does
 			}
+
 			asked = true
 			if f, ok := mediaForm(one); ok {
 				if q := quality(one); q > bestQ {
@@ -49,6 +51,7 @@ func chooseForm(accept []string, format string) (form, error) {
 			}
 		}
 	}
+
 	if asked && bestQ == 0 {
 		return form{}, notAcceptable()
 	}
@@ -56,7 +59,8 @@ func chooseForm(accept []string, format string) (form, error) {
 }
 
 func notAcceptable() *failure {
-	return fail(http.StatusNotAcceptable, "not-supported", "The server writes application/fhir+json of FHIR 4.0, and text/html for people.")
+	return fail(http.StatusNotAcceptable, "not-supported",
+		"The server writes application/fhir+json of FHIR 4.0, and text/html for people.")
 }
 
 // mediaForm reads one media type; one that asks for another FHIR version is
@@ -73,6 +77,7 @@ func mediaForm(s string) (f form, ok bool) {
 		}
 		f.versioned = true
 	}
+
 	name, ok := formats[strings.TrimSpace(parts[0])]
 	f.html = name == "html"
 	return f, ok
@@ -89,6 +94,7 @@ func quality(s string) float64 {
 			return q
 		}
 	}
+
 	return 1
 }
 
@@ -111,6 +117,7 @@ func bodyType(header http.Header, allowed ...string) error {
 	ct := header.Get("Content-Type")
 	media, _, _ := strings.Cut(ct, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
+
 	for _, a := range allowed {
 		if media == a && inUTF8(ct) {
 			if _, ok := mediaForm(ct); ok || !strings.Contains(strings.ToLower(ct), "fhirversion") {
@@ -118,5 +125,7 @@ func bodyType(header http.Header, allowed ...string) error {
 			}
 		}
 	}
-	return fail(http.StatusUnsupportedMediaType, "not-supported", "The body must be one of "+strings.Join(allowed, ", ")+".")
+
+	return fail(http.StatusUnsupportedMediaType, "not-supported",
+		"The body must be one of "+strings.Join(allowed, ", ")+".")
 }

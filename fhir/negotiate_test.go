@@ -14,11 +14,19 @@ func TestFormOfTheAnswer(t *testing.T) {
 		{"", "", plain}, {" , ,", "", plain},
 		{"application/fhir+xml, application/fhir+json;q=0.5", "", plain},
 		{"application/fhir+json;q=0", "", ""}, {"image/png", "", ""}, {"application/fhir+xml", "", ""},
-		{"application/fhir+json; fhirVersion=4.0", "", versioned}, {`application/json;fhirVersion="4.0"`, "", versioned},
+		{
+			"application/fhir+json; fhirVersion=4.0",
+			"",
+			versioned,
+		}, {`application/json;fhirVersion="4.0"`, "", versioned},
 		{"application/fhir+json; fhirVersion=3.0", "", ""},
 		{"application/fhir+json; fhirVersion=5.0, application/json", "", plain},
 		{"application/fhir+xml", "?_format=application/fhir+json", plain},
-		{"", "?_format=application/fhir%2Bjson;%20fhirVersion=4.0", versioned}, {"", "?_format=application/fhir+json;%20fhirVersion=3.0", ""},
+		{
+			"",
+			"?_format=application/fhir%2Bjson;%20fhirVersion=4.0",
+			versioned,
+		}, {"", "?_format=application/fhir+json;%20fhirVersion=3.0", ""},
 		{"", "?_format=html", page}, {"text/html, */*;q=0.8", "", page}, {"text/html", "?_format=json", plain},
 	} {
 		a := w.get("/Patient/a"+tc.query, everything, "Accept", tc.accept)
@@ -44,7 +52,12 @@ func TestBodiesAreUTF8(t *testing.T) {
 func TestPrettyIsAParameter(t *testing.T) {
 	w := newWorld(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
-	for query, lines := range map[string]bool{"_pretty=true": true, "_pretty=false": false, "x_pretty=true": false, "name=_pretty=true": false} {
+	for query, lines := range map[string]bool{
+		"_pretty=true":      true,
+		"_pretty=false":     false,
+		"x_pretty=true":     false,
+		"name=_pretty=true": false,
+	} {
 		if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(), "\n"); got != lines {
 			t.Errorf("%s: lines %v", query, got)
 		}
@@ -61,6 +74,7 @@ func TestFormParametersShapeTheAnswer(t *testing.T) {
 	if got := post("_format=html").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
 		t.Error(got)
 	}
+
 	if !strings.Contains(post("_pretty=true").want(200).Body.String(), "\n") {
 		t.Error("not pretty")
 	}

@@ -23,6 +23,7 @@ func (n *notes) touch(e Entry) {
 	if len(n.touched) >= maxTouched {
 		return
 	}
+
 	switch e.Type {
 	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
 	case "Patient":
@@ -30,6 +31,7 @@ func (n *notes) touch(e Entry) {
 	default:
 		search.Patients(e.Type, e.Terms, n.patient)
 	}
+
 	e.Body, e.Terms = nil, nil
 	n.touched = append(n.touched, e)
 }

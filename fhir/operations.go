@@ -21,16 +21,23 @@ import (
 // with it.
 func (s *service) validateOperation(sn Snapshot, r *request) (*response, error) {
 	typ := r.path[0]
-	if s.filter(r, typ, scope.Read).Empty() && s.filter(r, typ, scope.Create).Empty() && s.filter(r, typ, scope.Update).Empty() {
+	if s.filter(r, typ, scope.Read).Empty() && s.filter(r, typ, scope.Create).Empty() &&
+		s.filter(r, typ, scope.Update).Empty() {
 		return nil, forbidden("The token's scopes allow nothing on " + typ + ".")
 	}
 	if err := bodyType(r.header, resourceTypes...); err != nil {
 		return nil, err
 	}
+
 	issues := s.validateBody(r.body, typ)
 	if r.get("profile") != "" || r.get("mode") != "" {
-		issues = append(issues, issue{severity: "warning", code: "not-supported", detail: "Judged by R4's own definitions: profile and mode are not looked at."})
+		issues = append(issues, issue{
+			severity: "warning",
+			code:     "not-supported",
+			detail:   "Judged by R4's own definitions: profile and mode are not looked at.",
+		})
 	}
+
 	if len(issues) == 0 {
 		issues = []issue{{severity: "information", code: "informational", detail: "No complaint."}}
 	}
@@ -47,6 +54,7 @@ func (s *service) validateBody(body []byte, typ string) []issue {
 			}
 		}
 	}
+
 	var head splice.Head
 	if err == nil {
 		head, err = splice.Read(root)
@@ -57,6 +65,7 @@ func (s *service) validateBody(body []byte, typ string) []issue {
 	if err != nil {
 		return asFailure(err).issues
 	}
+
 	return s.issues(root)
 }
 
@@ -69,6 +78,7 @@ func (s *service) prepareEverything(r *request) error {
 	if err := bodyType(r.header, resourceTypes...); err != nil {
 		return err
 	}
+
 	root, err := tree.Parse(r.body)
 	if err != nil {
 		return err
@@ -76,6 +86,7 @@ func (s *service) prepareEverything(r *request) error {
 	if root.Get("resourceType").Text() != "Parameters" {
 		return fail(http.StatusBadRequest, "invalid", "The body is no Parameters.")
 	}
+
 	params := root.Get("parameter").Each()
 	for i := range params {
 		p := search.Pair{Name: params[i].Get("name").Text()}
@@ -84,11 +95,13 @@ func (s *service) prepareEverything(r *request) error {
 				p.Value = m.Literal()
 			}
 		}
+
 		if hasControl(p.Name) || hasControl(p.Value) {
 			return fail(http.StatusBadRequest, "value", "A parameter holds a control character.")
 		}
 		r.query = append(r.query, p)
 	}
+
 	return nil
 }
 
@@ -98,19 +111,23 @@ func (s *service) everything(sn Snapshot, r *request) (*response, error) {
 	if r.path[0] != "Patient" {
 		return nil, fail(http.StatusNotFound, "not-supported", "$everything is for Patient only.")
 	}
+
 	patient, err := s.allowed(sn, r, "Patient", r.path[1], scope.Read)
 	if err != nil {
 		return nil, err
 	}
+
 	at := lookup{path: strings.Join(r.path[:3], "/")}
 	pairs, m, err := s.openPage(r, at)
 	if err != nil {
 		return nil, err
 	}
+
 	w, err := readEverything(pairs, r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}
+
 	docs, err := s.record(sn, r, patient, w)
 	if err != nil {
 		return nil, err
@@ -140,6 +157,7 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 				ok = ok && search.IsType(t)
 				w.types[t] = true
 			}
+
 		case "_since":
 			w.since, _, ok = search.Instants(value)
 		case "start":
@@ -148,6 +166,7 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 		case "end":
 			_, _, ok = search.Instants(value)
 			w.end = value
+
 		case "_count":
 			q := &search.Query{}
 			ok = search.SetCount(q, p.Value) == nil
@@ -156,10 +175,12 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 		default:
 			ok = !strict
 		}
+
 		if !ok {
 			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
 		}
 	}
+
 	return w, nil
 }
 
@@ -175,11 +196,13 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	f := s.finder(ctx, sn, r)
 	f.Search = f.Read
 	var docs []uint64
+
 	for _, typ := range search.Types() {
 		in, ok := search.InCompartment("Patient", patient.ID, typ)
 		if !ok || typ == "Patient" || typ == "AuditEvent" || s.filter(r, typ, scope.Read).Empty() {
 			continue
 		}
+
 		q := &search.Query{Types: []string{typ}, Clauses: append(s.dateClauses(typ, w), in)}
 		found, err := f.Find(q)
 		if err != nil {
@@ -187,10 +210,14 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 		}
 		docs = append(docs, found.Docs...)
 	}
-	more, err := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool { return shared[typ] || typ == "Binary" })
+
+	more, err := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool {
+		return shared[typ] || typ == "Binary"
+	})
 	if err != nil {
 		return nil, err
 	}
+
 	docs = append(docs, more...)
 	slices.Sort(docs)
 	docs = append([]uint64{patient.Doc}, slices.Compact(docs)...)
@@ -206,17 +233,22 @@ func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
 		if p := search.Lookup(typ, code); p == nil || p.Kind != search.Date {
 			continue
 		}
+
 		for prefix, v := range map[string]string{"ge": w.start, "le": w.end} {
 			if c, err := s.ex.Plain(typ, code, prefix+v); v != "" && err == nil {
 				all = append(all, c)
 			}
 		}
+
 		break
 	}
+
 	return all
 }
 
-func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []search.Pair, m mark, w everythingQuery, docs []uint64) (*response, error) {
+func (s *service) everythingPage(
+	sn Snapshot, r *request, at lookup, pairs []search.Pair, m mark, w everythingQuery, docs []uint64,
+) (*response, error) {
 	from := 0
 	if len(m.position) == 8 {
 		last := binary.BigEndian.Uint64(m.position)
@@ -225,6 +257,7 @@ func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []sea
 			return nil, badPage()
 		}
 	}
+
 	to := len(docs)
 	if w.count > 0 {
 		to = min(to, from+w.count)
@@ -233,20 +266,28 @@ func (s *service) everythingPage(sn Snapshot, r *request, at lookup, pairs []sea
 	b := append([]byte(nil), `{"resourceType":"Bundle","type":"searchset","total":`...)
 	b = append(strconv.AppendInt(b, int64(len(docs)), 10), `,"link":[`...)
 	b = appendLink(b, "self", s.selfURL(at, pairs))
+
 	if to < len(docs) {
-		b = appendLink(append(b, ','), "next", s.pageURL(r, at, p.q, mark{'a', binary.BigEndian.AppendUint64(nil, docs[to-1])}))
+		b = appendLink(append(b, ','), "next", s.pageURL(r, at, p.q, mark{
+			'a',
+			binary.BigEndian.AppendUint64(nil, docs[to-1]),
+		}))
 	}
+
 	b = append(b, ']')
 	if from == to { // an empty array is no FHIR
 		return &response{status: http.StatusOK, body: append(b, '}')}, nil
 	}
+
 	b = append(b, `,"entry":[`...)
 	start := len(b)
 	var err error
+
 	for _, doc := range docs[from:to] {
 		if b, err = s.appendEntry(b, start, sn, r, p, doc, "match"); err != nil {
 			return nil, err
 		}
 	}
+
 	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
 }

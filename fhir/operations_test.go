@@ -14,6 +14,7 @@ func TestEverythingByPost(t *testing.T) {
 	if *got.Total != *posted.Total || len(posted.Entry) != 2 || got.link("self") != posted.link("self") {
 		t.Errorf("GET %d, POST %d of %d, %s", *got.Total, *posted.Total, len(posted.Entry), posted.link("self"))
 	}
+
 	if whole := w.do("POST", path, everything, ``).bundle(); *whole.Total <= *posted.Total {
 		t.Errorf("%d of %d", *whole.Total, *posted.Total)
 	}
@@ -21,14 +22,16 @@ func TestEverythingByPost(t *testing.T) {
 	w.do("POST", path, everything, "x", "Content-Type", "text/plain").want(415)
 	w.get(path+"?foo=1", everything).want(200)
 	w.get(path+"?foo=1", everything, "Prefer", "handling=strict").want(400)
-	if none := w.get(path+"?_since=2099-01-01T00:00:00Z", everything).want(200); strings.Contains(none.Body.String(), `"entry"`) {
+	if none := w.get(path+"?_since=2099-01-01T00:00:00Z",
+		everything).want(200); strings.Contains(none.Body.String(), `"entry"`) {
 		t.Errorf("an empty array: %s", none.Body)
 	}
 }
 
 func TestSelfOfAHistoryIsWhatWasAsked(t *testing.T) {
 	w := newWorld(t, 1)
-	if got := w.get("/Patient/_history?_count=1&_since=2020", everything).bundle().link("self"); got != publicBase+"/Patient/_history?_count=1&_since=2020" {
+	if got := w.get("/Patient/_history?_count=1&_since=2020",
+		everything).bundle().link("self"); got != publicBase+"/Patient/_history?_count=1&_since=2020" {
 		t.Error(got)
 	}
 }
@@ -36,7 +39,8 @@ func TestSelfOfAHistoryIsWhatWasAsked(t *testing.T) {
 func TestValidateSaysWhatItDoesNotJudge(t *testing.T) {
 	w := newWorld(t, 0)
 	for query, said := range map[string]bool{"": false, "?profile=http://e.test/p": true, "?mode=delete": true} {
-		if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(), "not-supported"); got != said {
+		if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
+			"not-supported"); got != said {
 			t.Errorf("%q: said %v", query, got)
 		}
 	}

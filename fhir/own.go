@@ -31,17 +31,25 @@ func (s *service) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, e
 	if !s.namesHost(body) {
 		return body, root, nil
 	}
+
 	var edits []splice.Edit
 	eachString(root, func(v *tree.Value) error {
 		text := v.Text()
 		if own := s.ownURL(text); own != text {
-			edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: string(appendString(nil, own))})
+			edits = append(edits, splice.Edit{
+				From: v.From,
+				To:   v.To(),
+				With: string(appendString(nil, own)),
+			})
 		}
+
 		return nil
 	})
+
 	if len(edits) == 0 {
 		return body, root, nil
 	}
+
 	body = splice.Apply(body, edits...)
 	root, err := tree.Parse(body)
 	return body, root, err
@@ -65,11 +73,13 @@ func (s *service) ownQuery(pairs []search.Pair) []search.Pair {
 		if !strings.Contains(p.Value, "://") {
 			continue
 		}
+
 		values := strings.Split(p.Value, ",")
 		for j, v := range values {
 			values[j] = s.ownURL(v)
 		}
 		pairs[i].Value = strings.Join(values, ",")
 	}
+
 	return pairs
 }

@@ -26,7 +26,8 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 		"Patient/a":                                                      "Patient/a",
 	} {
 		a := w.do("POST", "/Observation", everything, bodyOf(sent)).want(201)
-		if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got, fmt.Sprintf(`"subject":{"reference":%q}`, kept)) || !strings.Contains(got, `1.50`) {
+		if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got,
+			fmt.Sprintf(`"subject":{"reference":%q}`, kept)) || !strings.Contains(got, `1.50`) {
 			t.Errorf("%s: %s", sent, got)
 		}
 		id := strings.TrimPrefix(a.location(), "/Observation/")
@@ -34,6 +35,7 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 		if strings.Contains(sent, "fhirx/") {
 			want = 0
 		}
+
 		if b := w.get("/Observation?patient=a&_id="+id, everything).bundle(); *b.Total != want {
 			t.Errorf("%s: found %d", sent, *b.Total)
 		}
@@ -43,7 +45,9 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 			t.Errorf("%s in a transaction: %s", sent, tx.Body)
 		}
 	}
-	if self := w.get("/Observation?patient=b,"+privateBase+"/Patient/a", everything).bundle().link("self"); strings.Contains(self, "private.test") {
+
+	if self := w.get("/Observation?patient=b,"+privateBase+"/Patient/a",
+		everything).bundle().link("self"); strings.Contains(self, "private.test") {
 		t.Errorf("the self link tells the private base: %s", self)
 	}
 }
@@ -58,14 +62,24 @@ func TestTransactionResolvesRelativeReferences(t *testing.T) {
 	w := newWorld(t, 0)
 	const other = "https://other.test/r4"
 	patient := linked(other+"/Patient/p", entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`))
-	for fullURL, rewritten := range map[string]bool{other + "/Observation/o": true, "https://third.test/Observation/o": false} {
-		tx := w.do("POST", "", everything, bundleOf("transaction", patient, linked(fullURL, entryOf("POST", "Observation", bodyOf("Patient/p")))), "Prefer", "return=representation").want(200)
+
+	for fullURL, rewritten := range map[string]bool{
+		other + "/Observation/o":           true,
+		"https://third.test/Observation/o": false,
+	} {
+		tx := w.do("POST", "", everything,
+			bundleOf("transaction", patient,
+				linked(fullURL,
+					entryOf("POST", "Observation", bodyOf("Patient/p")))), "Prefer", "return=representation").want(200)
 		if got := !strings.Contains(tx.Body.String(), `"Patient/p"`); got != rewritten {
 			t.Errorf("%s: %s", fullURL, tx.Body)
 		}
 	}
+
 	here := linked(publicBase+"/Patient/p", entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`))
-	tx := w.do("POST", "", everything, bundleOf("transaction", here, entryOf("POST", "Observation", bodyOf("Patient/p"))), "Prefer", "return=representation").want(200)
+	tx := w.do("POST", "", everything,
+		bundleOf("transaction", here,
+			entryOf("POST", "Observation", bodyOf("Patient/p"))), "Prefer", "return=representation").want(200)
 	if strings.Contains(tx.Body.String(), `"Patient/p"`) {
 		t.Errorf("%s", tx.Body)
 	}
@@ -79,12 +93,17 @@ func TestTransactionsThatContradictThemselves(t *testing.T) {
 	found := strings.Replace(entryOf("POST", "Organization", org), `"url":`, `"ifNoneExist":"name=N","url":`, 1)
 	gone := `{"request":{"method":"DELETE","url":"Organization/o"}}`
 	one := linked("urn:uuid:00000000-0000-4000-8000-000000000001", entryOf("POST", "Organization", org))
-	for name, entries := range map[string][]string{"deleted and found": {gone, found}, "found and deleted": {found, gone}, "one fullUrl": {one, one}} {
+	for name, entries := range map[string][]string{
+		"deleted and found": {gone, found},
+		"found and deleted": {found, gone},
+		"one fullUrl":       {one, one},
+	} {
 		w.do("POST", "", everything, bundleOf("transaction", entries...)).want(400)
 		if w.get("/Organization/o", everything).Code != 200 {
 			t.Fatal(name, "was done in part")
 		}
 	}
+
 	w.do("POST", "", everything, bundleOf("transaction", found, found)).want(200)
 	for _, entry := range []string{`{}`, `"x"`, `5`} {
 		for _, typ := range []string{"batch", "transaction"} {
@@ -117,21 +136,44 @@ func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
 	exist := func(entry, cond string) string {
 		return strings.Replace(entry, `"url":`, `"ifNoneExist":"`+cond+`","url":`, 1)
 	}
+
 	w.do("PUT", "/Organization/a", everything, org("a", "A")).want(201)
 	for name, c := range map[string]struct {
 		entries []string
 		status  int
 	}{
-		"deleted and updated":    {[]string{entryOf("DELETE", "Organization/a", ""), entryOf("PUT", "Organization?name=A", bare("A"))}, 400},
-		"updated twice":          {[]string{entryOf("PUT", "Organization/a", org("a", "A")), entryOf("PUT", "Organization?name=A", bare("A"))}, 400},
-		"created under one name": {[]string{exist(entryOf("POST", "Organization", bare("B")), "name=B"), exist(entryOf("POST", "Organization", bare("B")), "name=B")}, 400},
-		"put under one name":     {[]string{entryOf("PUT", "Organization?name=B", bare("B")), entryOf("PUT", "Organization?name=B", bare("B"))}, 400},
-		"matched by a new one":   {[]string{entryOf("POST", "Organization", bare("C")), entryOf("PUT", "Organization?name=C", bare("C"))}, 200},
+		"deleted and updated": {
+			[]string{entryOf("DELETE", "Organization/a", ""), entryOf("PUT", "Organization?name=A", bare("A"))},
+			400,
+		},
+		"updated twice": {
+			[]string{entryOf("PUT", "Organization/a", org("a", "A")), entryOf("PUT", "Organization?name=A", bare("A"))},
+			400,
+		},
+		"created under one name": {
+			[]string{
+				exist(entryOf("POST", "Organization", bare("B")), "name=B"),
+				exist(entryOf("POST", "Organization", bare("B")), "name=B"),
+			},
+			400,
+		},
+		"put under one name": {
+			[]string{
+				entryOf("PUT", "Organization?name=B", bare("B")),
+				entryOf("PUT", "Organization?name=B", bare("B")),
+			},
+			400,
+		},
+		"matched by a new one": {
+			[]string{entryOf("POST", "Organization", bare("C")), entryOf("PUT", "Organization?name=C", bare("C"))},
+			200,
+		},
 	} {
 		if a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)); a.Code != c.status {
 			t.Errorf("%s: %d %s", name, a.Code, a.Body)
 		}
 	}
+
 	if b := w.get("/Organization?name=C", everything).bundle(); *b.Total != 2 {
 		t.Errorf("%d resources where one was created and one stored because none matched", *b.Total)
 	}
@@ -140,7 +182,9 @@ func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
 	if b := w.get("/Organization?name=B", everything).bundle(); *b.Total != 0 {
 		t.Errorf("%d resources are left of refused transactions", *b.Total)
 	}
-	if m := w.get("/metadata", "").Body.String(); !strings.Contains(m, `"conditionalDelete":"single"`) || strings.Contains(m, `"conditionalDelete":"multiple"`) {
+
+	if m := w.get("/metadata", "").Body.String(); !strings.Contains(m, `"conditionalDelete":"single"`) ||
+		strings.Contains(m, `"conditionalDelete":"multiple"`) {
 		t.Error("the CapabilityStatement does not say that a conditional deletion is of one resource")
 	}
 }
@@ -150,18 +194,52 @@ func TestTransactionJudgesWhatReferencesLeadTo(t *testing.T) {
 	w := newWorld(t, 0)
 	const urn, rest = "urn:uuid:6b1b2a7e-3d0c-4b8e-9a3f-0d6a5f8b8a11", "https://other.test/r4/Patient/p"
 	practitioner, patient := `{"resourceType":"Practitioner","active":true}`, `{"resourceType":"Patient","active":true}`
-	typed := `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"` + urn + `","type":"Group"}}`
+	typed := `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"` + urn +
+		`","type":"Group"}}`
 	for name, c := range map[string]struct {
 		status  int
 		entries []string
 	}{
-		"patient":             {200, []string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(urn))}},
-		"practitioner":        {400, []string{linked(urn, entryOf("POST", "Practitioner", practitioner)), entryOf("POST", "Observation", bodyOf(urn))}},
-		"practitioner, later": {400, []string{entryOf("POST", "Observation", bodyOf(urn)), linked(urn, entryOf("PUT", "Practitioner?identifier=x", practitioner))}},
-		"stated type":         {400, []string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", typed)}},
-		"url that is true":    {200, []string{linked(rest, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(rest))}},
-		"url that lies":       {400, []string{linked(rest, entryOf("POST", "Practitioner", practitioner)), entryOf("POST", "Observation", bodyOf(rest))}},
-		"relative url lies":   {400, []string{linked(rest, entryOf("POST", "Practitioner", practitioner)), linked("https://other.test/r4/Observation/o", entryOf("POST", "Observation", bodyOf("Patient/p")))}},
+		"patient": {
+			200,
+			[]string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(urn))},
+		},
+		"practitioner": {
+			400,
+			[]string{
+				linked(urn, entryOf("POST", "Practitioner", practitioner)),
+				entryOf("POST", "Observation", bodyOf(urn)),
+			},
+		},
+		"practitioner, later": {
+			400,
+			[]string{
+				entryOf("POST", "Observation", bodyOf(urn)),
+				linked(urn, entryOf("PUT", "Practitioner?identifier=x", practitioner)),
+			},
+		},
+		"stated type": {
+			400,
+			[]string{linked(urn, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", typed)},
+		},
+		"url that is true": {
+			200,
+			[]string{linked(rest, entryOf("POST", "Patient", patient)), entryOf("POST", "Observation", bodyOf(rest))},
+		},
+		"url that lies": {
+			400,
+			[]string{
+				linked(rest, entryOf("POST", "Practitioner", practitioner)),
+				entryOf("POST", "Observation", bodyOf(rest)),
+			},
+		},
+		"relative url lies": {
+			400,
+			[]string{
+				linked(rest, entryOf("POST", "Practitioner", practitioner)),
+				linked("https://other.test/r4/Observation/o", entryOf("POST", "Observation", bodyOf("Patient/p"))),
+			},
+		},
 	} {
 		before := w.get("?_summary=count", everything).Body.String()
 		a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(c.status)

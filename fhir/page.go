@@ -60,11 +60,13 @@ func (s *service) pageURL(r *request, at lookup, q *search.Query, m mark) string
 		u += "/" + at.path
 	}
 	pairs := []search.Pair{{Name: pageParam, Value: s.seal(r, at, q, m)}}
+
 	for _, p := range r.query {
 		if p.Name == "_format" || p.Name == "_pretty" {
 			pairs = append(pairs, p)
 		}
 	}
+
 	return u + "?" + encodePairs(pairs)
 }
 
@@ -80,18 +82,22 @@ func (s *service) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 	if sealed == "" {
 		return r.query, mark{}, nil
 	}
+
 	raw, err := base64.RawURLEncoding.DecodeString(sealed)
 	if n := s.pageKey.NonceSize(); err != nil || len(raw) < n {
 		return nil, mark{}, badPage()
 	}
+
 	plain, err := s.pageKey.Open(nil, raw[:s.pageKey.NonceSize()], raw[s.pageKey.NonceSize():], r.pageBinding(at))
 	if err != nil || len(plain) < 2 {
 		return nil, mark{}, badPage()
 	}
+
 	n, k := binary.Uvarint(plain[1:])
 	if k <= 0 || n > uint64(len(plain)-1-k) {
 		return nil, mark{}, badPage()
 	}
+
 	rest := plain[1+k:]
 	pairs, err := parseQuery(string(rest[n:]))
 	return pairs, mark{plain[0], rest[:n]}, err
@@ -133,5 +139,6 @@ func (m mark) cut(found *search.Result, count int) (from, to int, err error) {
 	case 'l':
 		from = max(0, (n-1)/max(count, 1)*count)
 	}
+
 	return min(from, n), min(n, from+count), err
 }

@@ -46,10 +46,12 @@ func readPatch(body []byte) ([]operation, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	list := root.Get("patch")
 	if list.Kind != tree.Array || len(root.Items) != 1 || len(list.Items) > maxOperations {
 		return nil, badPatch("A patch is an array of at most " + strconv.Itoa(maxOperations) + " operations.")
 	}
+
 	var ops []operation
 	for i := range list.Items {
 		op, err := readOperation(&list.Items[i])
@@ -58,6 +60,7 @@ func readPatch(body []byte) ([]operation, error) {
 		}
 		ops = append(ops, op)
 	}
+
 	return ops, nil
 }
 
@@ -67,8 +70,10 @@ func readOperation(v *tree.Value) (operation, error) {
 		return operation{}, badPatch("An operation of the patch has no JSON pointer as its path.")
 	}
 	if !pointer(path.Text()) || !pointer(v.Get("from").Text()) {
-		return operation{}, badPatch("An operation of the patch has a JSON pointer with an index or escape that is none.")
+		return operation{}, badPatch(
+			"An operation of the patch has a JSON pointer with an index or escape that is none.")
 	}
+
 	op := operation{path: path.Text(), value: v.Get("value"), test: name == "test"}
 	switch name {
 	case "test", "add", "replace":
@@ -80,19 +85,24 @@ func readOperation(v *tree.Value) (operation, error) {
 		if from := v.Get("from").Text(); from == "" || from[0] != '/' || head(from) {
 			return op, badPatch("An operation of the patch cannot come from there.")
 		}
+
 	default:
 		return op, badPatch("The patch has an operation that is none of add, remove, replace, move, copy, test.")
 	}
+
 	if op.test {
 		return op, nil
 	}
 	if head(op.path) {
-		return op, fail(http.StatusUnprocessableEntity, "business-rule", "A patch cannot change the whole, resourceType, id or the version.")
+		return op, fail(http.StatusUnprocessableEntity, "business-rule",
+			"A patch cannot change the whole, resourceType, id or the version.")
 	}
+
 	patch, err := jsonpatch.DecodePatch([]byte("[" + v.Raw + "]"))
 	if err != nil {
 		return op, badPatch("An operation of the patch cannot be read.")
 	}
+
 	op.patch = patch
 	return op, nil
 }
@@ -103,7 +113,8 @@ func readOperation(v *tree.Value) (operation, error) {
 func pointer(s string) bool {
 	for _, token := range strings.Split(s, "/") {
 		plain := strings.ReplaceAll(strings.ReplaceAll(token, "~0", ""), "~1", "")
-		if strings.Contains(plain, "~") || len(token) > 1 && token[0] == '0' && strings.Trim(token, "0123456789") == "" {
+		if strings.Contains(plain, "~") || len(token) > 1 && token[0] == '0' &&
+			strings.Trim(token, "0123456789") == "" {
 			return false
 		}
 	}
@@ -125,6 +136,7 @@ func (s *service) patch(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	old, ok := current(c, r.path[0], r.path[1])
 	if !ok || !s.covers(c, r, filter, old) {
 		return nil, notFound()
@@ -132,6 +144,7 @@ func (s *service) patch(c Change, r *request) (*response, error) {
 	if old.Deleted {
 		return nil, gone(old)
 	}
+
 	return s.patchEntry(c, r, old, filter)
 }
 
@@ -141,6 +154,7 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	e, n, err := s.matched(c, r, r.path[0], r.criteria())
 	if err != nil {
 		return nil, err
@@ -148,6 +162,7 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if n == 0 || !s.covers(c, r, filter, e) {
 		return nil, notFound()
 	}
+
 	return s.patchEntry(c, r, e, filter)
 }
 
@@ -158,6 +173,7 @@ func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filt
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
+
 	ops, err := readPatch(r.body)
 	if err != nil {
 		return nil, err
@@ -165,15 +181,19 @@ func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filt
 	if s.filter(r, old.Type, scope.Read).Passes(old.ID, old.Terms) {
 		return s.patchWith(c, r, old, ops, filter)
 	}
+
 	for _, op := range ops {
 		if op.test {
 			return nil, forbidden("A patch that tests needs a scope to read.")
 		}
 	}
+
 	resp, err := s.patchWith(c, r, old, ops, filter)
 	if f := (*failure)(nil); errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
-		return nil, fail(f.status, "processing", "The patch does not fit the resource. To be told why needs a scope to read.")
+		return nil, fail(f.status, "processing",
+			"The patch does not fit the resource. To be told why needs a scope to read.")
 	}
+
 	if err == nil && !r.prefers("return=OperationOutcome") {
 		resp.body = nil
 	}
@@ -186,6 +206,7 @@ func (s *service) patchWith(c Change, r *request, old Entry, ops []operation, fi
 	if err != nil {
 		return nil, err
 	}
+
 	in, err := s.readResource(body, r.now, validate.Options{})
 	if err != nil {
 		f := asFailure(err)
@@ -195,6 +216,7 @@ func (s *service) patchWith(c Change, r *request, old Entry, ops []operation, fi
 	if in.typ != old.Type || in.id != old.ID {
 		return nil, fail(http.StatusUnprocessableEntity, "business-rule", "A patch cannot change resourceType or id.")
 	}
+
 	r.in = in
 	return s.putNext(c, r, old, filter)
 }
@@ -205,6 +227,7 @@ func applyPatch(doc []byte, ops []operation) ([]byte, error) {
 	o := jsonpatch.NewApplyOptions()
 	o.SupportNegativeIndices, o.EscapeHTML, o.AccumulatedCopySizeLimit = false, false, 1<<20
 	doc = bytes.Clone(doc)
+
 	for _, op := range ops {
 		if op.test {
 			if err := runTest(doc, op); err != nil {
@@ -212,12 +235,15 @@ func applyPatch(doc []byte, ops []operation) ([]byte, error) {
 			}
 			continue
 		}
+
 		next, err := op.patch.ApplyWithOptions(doc, o)
 		if err != nil {
-			return nil, fail(http.StatusUnprocessableEntity, "processing", "The patch does not fit the resource at "+strconv.QuoteToASCII(op.path)+".")
+			return nil, fail(http.StatusUnprocessableEntity, "processing",
+				"The patch does not fit the resource at "+strconv.QuoteToASCII(op.path)+".")
 		}
 		doc = next
 	}
+
 	return doc, nil
 }
 
@@ -227,7 +253,8 @@ func runTest(doc []byte, op operation) error {
 	if err == nil && equal(pointed(root, op.path), op.value) {
 		return nil
 	}
-	return fail(http.StatusUnprocessableEntity, "processing", "The patch's test fails at "+strconv.QuoteToASCII(op.path)+".")
+	return fail(http.StatusUnprocessableEntity, "processing",
+		"The patch's test fails at "+strconv.QuoteToASCII(op.path)+".")
 }
 
 // pointed follows a JSON pointer (RFC 6901); nil when it leads nowhere.
@@ -235,6 +262,7 @@ func pointed(v *tree.Value, pointer string) *tree.Value {
 	if pointer == "" {
 		return v
 	}
+
 	for _, token := range strings.Split(pointer[1:], "/") {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
 		if v == nil {
@@ -248,8 +276,10 @@ func pointed(v *tree.Value, pointer string) *tree.Value {
 			v = &v.Items[i]
 			continue
 		}
+
 		v = v.Get(token)
 	}
+
 	return v
 }
 
@@ -258,6 +288,7 @@ func equal(a, b *tree.Value) bool {
 	if a == nil || b == nil || a.Kind != b.Kind {
 		return false
 	}
+
 	switch a.Kind {
 	case tree.Number:
 		return sameNumber(a.Raw, b.Raw)
@@ -267,6 +298,7 @@ func equal(a, b *tree.Value) bool {
 		if len(a.Items) != len(b.Items) {
 			return false
 		}
+
 		for i := range a.Items {
 			other := &b.Items[i]
 			if a.Kind == tree.Object {
@@ -277,6 +309,7 @@ func equal(a, b *tree.Value) bool {
 			}
 		}
 	}
+
 	return true
 }
 

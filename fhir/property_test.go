@@ -28,6 +28,7 @@ func TestResultsAreReadable(t *testing.T) {
 	all := w.everyResource()
 	rnd := rand.New(rand.NewPCG(5, 5))
 	var readers []reader
+
 	for _, token := range tokens() {
 		r := reader{token, map[string]bool{}}
 		for _, ref := range all {
@@ -37,6 +38,7 @@ func TestResultsAreReadable(t *testing.T) {
 		}
 		readers = append(readers, r)
 	}
+
 	found := 0
 	for range 1500 {
 		r := readers[rnd.IntN(len(readers))]
@@ -47,6 +49,7 @@ func TestResultsAreReadable(t *testing.T) {
 		}
 		found += w.holds(t, r, query, a.bundle())
 	}
+
 	if found < 1000 {
 		t.Errorf("only %d resources were found at all", found)
 	}
@@ -59,12 +62,14 @@ func (w *world) everyResource() []string {
 		if typ == "AuditEvent" {
 			continue
 		}
+
 		for next := "/" + typ + "?_count=1000"; next != ""; {
 			b := w.get(strings.TrimPrefix(next, publicBase), everything).bundle()
 			all = append(all, b.ids("match")...)
 			next = b.link("next")
 		}
 	}
+
 	return all
 }
 
@@ -90,23 +95,34 @@ func tokens() []string {
 func randomSearch(rnd *rand.Rand) string {
 	pick := func(of ...string) string { return of[rnd.IntN(len(of))] }
 	p := sample.PatientID(rnd.IntN(4))
-	typ := pick("Patient", "Observation", "Condition", "Encounter", "MedicationRequest", "DocumentReference", "Practitioner", "Binary", "Organization")
+	typ := pick("Patient", "Observation", "Condition", "Encounter", "MedicationRequest", "DocumentReference",
+		"Practitioner", "Binary", "Organization")
 	q := []string{}
+
 	for range rnd.IntN(3) {
 		switch typ {
 		case "Patient":
-			q = append(q, pick("gender=male", "gender:not=male", "_has:Observation:patient:code=85354-9", "_has:Condition:patient:clinical-status=active", "name=a", "organization.name=a", "birthdate=gt1970"))
+			q = append(q,
+				pick("gender=male", "gender:not=male", "_has:Observation:patient:code=85354-9",
+					"_has:Condition:patient:clinical-status=active", "name=a", "organization.name=a", "birthdate=gt1970"))
 		case "Observation":
-			q = append(q, pick("patient="+p, "subject=Patient/"+p, "code=85354-9", "category=vital-signs", "patient.gender=male", "encounter.status=finished", "status:not=final", "date=gt2020", "subject:missing=true", "value-quantity=gt1", "patient:Patient._id="+p, "code:text=b", "combo-code-value-quantity=8480-6$gt1", "patient._tag:text=x"))
+			q = append(q,
+				pick("patient="+p, "subject=Patient/"+p, "code=85354-9", "category=vital-signs", "patient.gender=male",
+					"encounter.status=finished", "status:not=final", "date=gt2020", "subject:missing=true", "value-quantity=gt1", "patient:Patient._id="+p, "code:text=b", "combo-code-value-quantity=8480-6$gt1", "patient._tag:text=x"))
+
 		case "Practitioner", "Organization", "Binary":
 			q = append(q, pick("_id:missing=false", "_lastUpdated=gt2000", "_tag:not=x"))
 		default:
 			q = append(q, pick("patient="+p, "patient.gender=female", "_lastUpdated=gt2000", "_tag:not=x"))
 		}
 	}
+
 	if rnd.IntN(3) == 0 {
-		q = append(q, pick("_revinclude=Observation:subject", "_include=*", "_include=Observation:subject", "_include:iterate=Patient:organization", "_revinclude=Provenance:target", "_include=DocumentReference:patient", "_revinclude:iterate=Encounter:patient"))
+		q = append(q,
+			pick("_revinclude=Observation:subject", "_include=*", "_include=Observation:subject",
+				"_include:iterate=Patient:organization", "_revinclude=Provenance:target", "_include=DocumentReference:patient", "_revinclude:iterate=Encounter:patient"))
 	}
+
 	q = append(q, fmt.Sprintf("_count=%d", 1+rnd.IntN(40)))
 	if rnd.IntN(4) == 0 {
 		q = append(q, "_sort="+pick("_id", "-_lastUpdated", "-_id"))
@@ -114,6 +130,7 @@ func randomSearch(rnd *rand.Rand) string {
 	if rnd.IntN(8) == 0 && typ != "Patient" && typ != "Practitioner" && typ != "Binary" && typ != "Organization" {
 		return "/Patient/" + p + "/" + typ + "?" + strings.Join(q, "&")
 	}
+
 	return "/" + typ + "?" + strings.Join(q, "&")
 }
 
@@ -122,20 +139,24 @@ func (w *world) holds(t *testing.T, r reader, query string, b bundle) int {
 	t.Helper()
 	total := *b.Total
 	matches := w.follow(t, r, query, b)
-	if bare := w.get(query+"&_total=none", r.token).bundle(); bare.Total != nil || !slices.Equal(w.follow(t, r, query, bare), matches) {
+	if bare := w.get(query+"&_total=none", r.token).bundle(); bare.Total != nil ||
+		!slices.Equal(w.follow(t, r, query, bare), matches) {
 		t.Fatalf("%s with %s: other pages, or a total, with _total=none", query, r.token)
 	}
 	sorted := slices.Clone(matches)
 	slices.Sort(sorted)
+
 	if len(slices.Compact(sorted)) != len(matches) || len(matches) != total {
 		t.Fatalf("%s with %s: %d on its pages, total %d", query, r.token, len(matches), total)
 	}
 	if count := w.get(query+"&_summary=count", r.token).bundle(); *count.Total != total {
 		t.Fatalf("%s with %s: count %d, total %d", query, r.token, *count.Total, total)
 	}
-	if chained := strings.ContainsAny(strings.ReplaceAll(query, "_lastUpdated", ""), ".") || strings.Contains(query, "_has"); !chained {
+	if chained := strings.ContainsAny(strings.ReplaceAll(query, "_lastUpdated", ""), ".") ||
+		strings.Contains(query, "_has"); !chained {
 		w.isAllOfIt(t, r, query, matches)
 	}
+
 	return total
 }
 
@@ -152,6 +173,7 @@ func (w *world) follow(t *testing.T, r reader, query string, b bundle) []string 
 				}
 			}
 		}
+
 		matches = append(matches, b.ids("match")...)
 		next := b.link("next")
 		if next == "" {
@@ -159,6 +181,7 @@ func (w *world) follow(t *testing.T, r reader, query string, b bundle) []string 
 		}
 		b = w.get(strings.TrimPrefix(next, publicBase), r.token).bundle()
 	}
+
 	return matches
 }
 
@@ -170,12 +193,14 @@ func (w *world) isAllOfIt(t *testing.T, r reader, query string, matches []string
 	if a.Code != 200 {
 		return
 	}
+
 	want := 0
 	for _, id := range a.bundle().ids("match") {
 		if r.readable[id] {
 			want++
 		}
 	}
+
 	if want != len(matches) {
 		t.Fatalf("%s with %s finds %d of %d readable", query, r.token, len(matches), want)
 	}
@@ -199,6 +224,7 @@ func TestPopulationIsServedAsItWasMade(t *testing.T) {
 		if cut(got) != cut(sent) {
 			t.Errorf("%s/%s: got %s, sent %s", typ, id, got, sent)
 		}
+
 		return nil
 	})
 	if err != nil || n < 50 {

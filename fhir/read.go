@@ -18,14 +18,17 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 	if err != nil {
 		return Entry{}, err
 	}
+
 	doc, ok := sn.Lookup(typ, id)
 	if !ok {
 		return Entry{}, notFound()
 	}
+
 	e, ok := sn.Entry(doc)
 	if !ok || !s.covers(sn, r, filter, e) {
 		return Entry{}, notFound()
 	}
+
 	r.notes.touch(e)
 	if e.Deleted {
 		return e, gone(e)
@@ -66,6 +69,7 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	resp := &response{status: http.StatusOK, modified: e.Updated}
 	if reductionOf(q.Summary, q.Elements) == nil {
 		resp.version = e.Version
@@ -74,10 +78,12 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 		resp.status = http.StatusNotModified
 		return resp, nil
 	}
+
 	body, err := s.view(q, e)
 	if err != nil {
 		return nil, err
 	}
+
 	resp.body = bytes.Clone(body)
 	if e.Type == "Binary" && !r.inner && r.get("_format") == "" && wantsNative(r.header) {
 		return resp, native(resp)

@@ -39,11 +39,13 @@ func (rec *Record) Pack() PackedRecord {
 	for _, s := range []string{rec.Interaction, rec.Subtype, rec.Outcome, rec.Failure, rec.Query, rec.RequestID} {
 		b = packText(b, s)
 	}
+
 	b = packTexts(b, rec.Patients)
 	b = binary.AppendUvarint(b, uint64(len(rec.Touched)))
 	for _, e := range rec.Touched {
 		b = binary.AppendUvarint(packText(packText(b, e.Type), e.ID), e.Version)
 	}
+
 	return PackedRecord{b[:n:n], b[n:]}
 }
 
@@ -102,10 +104,14 @@ func (p PackedRecord) Unpack() (*Record, bool) {
 	if k <= 0 || u.bad {
 		return nil, false
 	}
+
 	u.b, rec.At = p.Own[k:], time.UnixMilli(ms).UTC()
-	for _, to := range []*string{&rec.Interaction, &rec.Subtype, &rec.Outcome, &rec.Failure, &rec.Query, &rec.RequestID} {
+	for _, to := range []*string{
+		&rec.Interaction, &rec.Subtype, &rec.Outcome, &rec.Failure, &rec.Query, &rec.RequestID,
+	} {
 		*to = u.text()
 	}
+
 	rec.Patients = u.texts()
 	for n := u.number(); n > 0 && !u.bad; n-- {
 		rec.Touched = append(rec.Touched, Entry{Type: u.text(), ID: u.text(), Version: u.number()})

@@ -19,18 +19,24 @@ type reduction struct {
 func reductionOf(summary search.Summary, elements []string) *reduction {
 	switch {
 	case summary == "true":
-		return &reduction{func(_ *table.Type, _ int, e *table.Element) bool { return e.Summary || e.Min > 0 || e.Modifier }}
+		return &reduction{func(_ *table.Type, _ int, e *table.Element) bool {
+			return e.Summary || e.Min > 0 || e.Modifier
+		}}
 	case summary == "text":
 		return &reduction{func(_ *table.Type, depth int, e *table.Element) bool {
 			return depth > 0 || e.Name == "text" || e.Name == "id" || e.Name == "meta" || e.Min > 0
 		}}
+
 	case summary == "data":
-		return &reduction{func(_ *table.Type, depth int, e *table.Element) bool { return depth > 0 || e.Name != "text" }}
+		return &reduction{func(_ *table.Type, depth int, e *table.Element) bool {
+			return depth > 0 || e.Name != "text"
+		}}
 	case len(elements) > 0:
 		return &reduction{func(_ *table.Type, depth int, e *table.Element) bool {
 			return depth > 0 || e.Min > 0 || e.Modifier || e.Name == "id" || e.Name == "meta" || named(elements, e.Name)
 		}}
 	}
+
 	return nil
 }
 
@@ -52,22 +58,27 @@ func (rd *reduction) apply(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	t := table.R4().Resource(root.Get("resourceType").Text())
 	if t == nil {
 		return body, nil
 	}
+
 	b := append(make([]byte, 0, len(body)), `{"resourceType":`...)
 	b = append(b, root.Get("resourceType").Raw...)
 	marked := false
+
 	for i := range root.Items {
 		m := &root.Items[i]
 		if m.Name == "resourceType" {
 			continue
 		}
+
 		member, ok := t.Member(m.Name)
 		if !ok || !rd.keep(t, 0, member.Element) {
 			continue
 		}
+
 		b = appendName(append(b, ','), m.Name)
 		if m.Name == "meta" {
 			b, marked = appendSubsetted(b, m), true
@@ -75,6 +86,7 @@ func (rd *reduction) apply(body []byte) ([]byte, error) {
 		}
 		b = rd.appendValue(b, member, m)
 	}
+
 	if !marked {
 		b = append(append(append(b, `,"meta":{"tag":[`...), subsetted...), `]}`...)
 	}
@@ -94,6 +106,7 @@ func (rd *reduction) appendValue(b []byte, member table.Member, v *tree.Value) [
 	if v.Kind != tree.Array {
 		return rd.appendBackbone(b, member.Type.Of, v)
 	}
+
 	b = append(b, '[')
 	for i := range v.Items {
 		if i > 0 {
@@ -101,6 +114,7 @@ func (rd *reduction) appendValue(b []byte, member table.Member, v *tree.Value) [
 		}
 		b = rd.appendBackbone(b, member.Type.Of, &v.Items[i])
 	}
+
 	return append(b, ']')
 }
 
@@ -108,6 +122,7 @@ func (rd *reduction) appendBackbone(b []byte, t *table.Type, v *tree.Value) []by
 	if v.Kind != tree.Object {
 		return append(b, v.Raw...)
 	}
+
 	start := len(b)
 	for i := range v.Items {
 		m := &v.Items[i]
@@ -118,9 +133,11 @@ func (rd *reduction) appendBackbone(b []byte, t *table.Type, v *tree.Value) []by
 		b = appendName(append(b, ','), m.Name)
 		b = rd.appendValue(b, member, m)
 	}
+
 	if len(b) == start {
 		return append(b, v.Raw...) // an empty object would be illegal
 	}
+
 	b[start] = '{'
 	return append(b, '}')
 }
@@ -133,6 +150,7 @@ func appendSubsetted(b []byte, meta *tree.Value) []byte {
 		b = append(append(b, ','), subsetted...)
 		return append(b, meta.Raw[at:]...)
 	}
+
 	b = append(b, bytes.TrimRight([]byte(meta.Raw[:len(meta.Raw)-1]), " \t\r\n")...)
 	if len(meta.Items) > 0 {
 		b = append(b, ',')

@@ -50,6 +50,7 @@ func rawTarget(r *http.Request) (path, query string) {
 		}
 		return "", query
 	}
+
 	return target, query
 }
 
@@ -90,6 +91,7 @@ func parseQuery(raw string) ([]search.Pair, error) {
 		if one == "" {
 			continue
 		}
+
 		k, v, _ := strings.Cut(one, "=")
 		name, err1 := url.QueryUnescape(k)
 		value, err2 := url.QueryUnescape(v)
@@ -98,6 +100,7 @@ func parseQuery(raw string) ([]search.Pair, error) {
 		}
 		pairs = append(pairs, search.Pair{Name: name, Value: value})
 	}
+
 	return pairs, nil
 }
 

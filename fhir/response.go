@@ -33,6 +33,7 @@ func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) 
 	if !resp.modified.IsZero() {
 		h.Set("Last-Modified", resp.modified.UTC().Format(http.TimeFormat))
 	}
+
 	if resp.location != "" {
 		h.Set("Location", resp.location)
 	}
@@ -42,6 +43,7 @@ func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) 
 		}
 		h.Set("Content-Type", resp.contentType)
 	}
+
 	if resp.status != http.StatusNoContent && resp.status != http.StatusNotModified {
 		h.Set("Content-Length", strconv.Itoa(len(resp.body)))
 	}
@@ -63,6 +65,7 @@ func (f *failure) response() *response {
 	if f.retry > 0 {
 		resp.header.Set("Retry-After", strconv.Itoa(f.retry))
 	}
+
 	if f.trace != "" {
 		resp.header.Set("Trace-Id", f.trace)
 	}

@@ -32,7 +32,8 @@ func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
 func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) {
 	of, id, typ := r.path[0], r.path[1], r.path[2]
 	if !slices.Contains(search.Compartments(), of) {
-		return nil, fail(http.StatusNotFound, "not-supported", "There are compartments of "+strings.Join(search.Compartments(), ", ")+" only.")
+		return nil, fail(http.StatusNotFound, "not-supported",
+			"There are compartments of "+strings.Join(search.Compartments(), ", ")+" only.")
 	}
 	if _, err := s.need(r, typ, scope.Search); err != nil {
 		return nil, err
@@ -40,11 +41,17 @@ func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) 
 	if _, err := s.allowed(sn, r, of, id, scope.Read); err != nil {
 		return nil, err
 	}
+
 	in, ok := search.InCompartment(of, id, typ)
 	if !ok {
 		return nil, fail(http.StatusNotFound, "not-supported", typ+" is in no compartment of "+of+".")
 	}
-	return s.searchAt(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}, also: []search.Clause{in}})
+
+	return s.searchAt(sn, r, lookup{
+		path:  strings.Join(r.path[:3], "/"),
+		types: []string{typ},
+		also:  []search.Clause{in},
+	})
 }
 
 // typeList reads _type, of the query that a page link at path holds if there is
@@ -54,12 +61,14 @@ func (s *service) typeList(r *request, path string, p scope.Permission) ([]strin
 	if err != nil {
 		return nil, err
 	}
+
 	var types []string
 	named := false
 	for _, pair := range pairs {
 		if pair.Name != "_type" {
 			continue
 		}
+
 		named = true
 		for _, t := range strings.Split(pair.Value, ",") {
 			if !search.IsType(t) {
@@ -73,14 +82,17 @@ func (s *service) typeList(r *request, path string, p scope.Permission) ([]strin
 			}
 		}
 	}
+
 	if named {
 		return types, nil
 	}
+
 	for _, t := range search.Types() {
 		if !s.filter(r, t, p).Empty() {
 			types = append(types, t)
 		}
 	}
+
 	if len(types) == 0 {
 		return nil, forbidden("The token's scopes do not allow this on any type.")
 	}
@@ -106,6 +118,7 @@ func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.F
 		e, ok := sn.Entry(doc)
 		return ok && s.contextAllows(sn, r, e, nil)
 	}
+
 	return f
 }
 
@@ -115,18 +128,22 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 	if err != nil {
 		return nil, err
 	}
+
 	q, err := s.ex.Parse(at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}
+
 	q.Clauses = append(q.Clauses, at.also...)
 	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
 	defer cancel()
+
 	f := s.finder(ctx, sn, r)
 	p, err := s.findPage(f, q, mark)
 	if err != nil {
 		return nil, err
 	}
+
 	p.at, p.q, p.finder = at, q, f
 	return s.searchBundle(sn, r, p)
 }
@@ -140,13 +157,20 @@ func (s *service) findPage(f *search.Finder, q *search.Query, m mark) (*page, er
 			return nil, err
 		}
 		if ok {
-			return &page{found: found, to: min(len(found.Docs), q.Count), partial: true, follows: m.whence == 'a'}, nil
+			return &page{
+				found:   found,
+				to:      min(len(found.Docs), q.Count),
+				partial: true,
+				follows: m.whence == 'a',
+			}, nil
 		}
 	}
+
 	found, err := f.Find(q)
 	if err != nil {
 		return nil, err
 	}
+
 	from, to, err := m.cut(found, q.Count)
 	return &page{found: found, from: from, to: to, follows: from > 0}, err
 }

@@ -25,6 +25,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		resp = f.response()
 	}
+
 	if resp.body != nil && resp.contentType == "" {
 		s.dress(w.Header(), req, resp)
 	}
@@ -54,6 +55,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	if r.Method == http.MethodOptions {
 		return s.options(w.Header(), r, segs)
 	}
+
 	s.cors(w.Header(), r, isMetadata(segs))
 	req.path = segs
 	unclear := req.readURL(rawQuery)
@@ -66,6 +68,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	if req.get("access_token") != "" {
 		return nil, fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the URL.")
 	}
+
 	grant, denial := s.Authorize(r)
 	if denial != nil || grant == nil {
 		if slices.Contains(segs, "") { // who writes the base URL wrong is told so without a token
@@ -76,6 +79,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		}
 		return nil, denied(denial)
 	}
+
 	req.grant = grant
 	if unclear == nil {
 		unclear = s.readBody(w, r, req)
@@ -83,6 +87,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	if unclear != nil {
 		return nil, s.refused(req, unclear)
 	}
+
 	return s.do(req)
 }
 
@@ -114,6 +119,7 @@ func (s *service) readBody(w http.ResponseWriter, r *http.Request, req *request)
 	if r.Header.Get("Content-Encoding") != "" {
 		return fail(http.StatusUnsupportedMediaType, "not-supported", "Compressed bodies are not taken.")
 	}
+
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
@@ -122,6 +128,7 @@ func (s *service) readBody(w http.ResponseWriter, r *http.Request, req *request)
 	if err != nil {
 		return fail(http.StatusBadRequest, "structure", "The body did not arrive whole.")
 	}
+
 	req.body = body
 	if n := len(req.path); r.Method == http.MethodPost && n > 0 && req.path[n-1] == "_search" {
 		return req.readForm()
@@ -134,19 +141,24 @@ func (r *request) readForm() error {
 	if len(r.body) == 0 {
 		return nil
 	}
+
 	ct, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(ct), "application/x-www-form-urlencoded") {
-		return fail(http.StatusUnsupportedMediaType, "not-supported", "A search is posted as application/x-www-form-urlencoded.")
+		return fail(http.StatusUnsupportedMediaType, "not-supported",
+			"A search is posted as application/x-www-form-urlencoded.")
 	}
+
 	pairs, err := parseQuery(string(r.body))
 	if err != nil {
 		return err
 	}
+
 	for _, p := range pairs {
 		if p.Name == "access_token" {
 			return fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the form.")
 		}
 	}
+
 	r.query = append(r.query, pairs...)
 	return r.negotiate()
 }
@@ -161,17 +173,20 @@ func (s *service) do(req *request) (*response, error) {
 	if err := s.auditReady(); err != nil {
 		return nil, err
 	}
+
 	if req.path != nil && req.path[0] == "AuditEvent" {
 		if err := s.flushAudit(); err != nil {
 			return nil, err
 		}
 	}
+
 	resp, recorded, err := s.perform(in, req)
 	if !recorded {
 		if failed := s.auditLater(s.auditRecord(req, in, err)); failed != nil {
 			return nil, failed
 		}
 	}
+
 	return resp, err
 }
 
@@ -183,6 +198,7 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 			return nil, false, err
 		}
 	}
+
 	switch {
 	case in.entries && req.bundleType == "batch":
 		return s.batch(req), true, nil
@@ -192,6 +208,7 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		}
 		resp, err = s.changing(req, (*service).transaction)
 		return resp, err == nil, err
+
 	case in.change != nil:
 		resp, err = s.changing(req, func(s *service, c Change, req *request) (*response, error) {
 			req.notes = notes{}
@@ -203,6 +220,7 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		})
 		return resp, err == nil, err
 	}
+
 	err = s.Store.View(func(sn Snapshot) (err error) {
 		resp, err = in.read(s, sn, req)
 		return err
@@ -210,7 +228,9 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 	return resp, false, err
 }
 
-func (s *service) changing(req *request, change func(*service, Change, *request) (*response, error)) (resp *response, err error) {
+func (s *service) changing(
+	req *request, change func(*service, Change, *request) (*response, error),
+) (resp *response, err error) {
 	err = s.Store.Update(req.ctx, func(c Change) (err error) {
 		resp, err = change(s, c, req)
 		return err
@@ -225,8 +245,9 @@ func (s *service) auditWith(c Change, req *request, in *interaction) {
 
 // interaction is one thing that can be done at a kind of path.
 type interaction struct {
-	name    string
-	prepare func(*service, *request) error                        // judges the request before a state of the store is held
+	name string
+	// judges the request before a state of the store is held
+	prepare func(*service, *request) error
 	read    func(*service, Snapshot, *request) (*response, error) // one of these two
 	change  func(*service, Change, *request) (*response, error)
 	entries bool // the body is a batch or transaction
@@ -245,6 +266,7 @@ func shape(path []string) string {
 			b.WriteString("/" + seg)
 		case i == 0 && search.IsType(seg), i == 2 && search.IsType(seg) && path[1][0] != '_':
 			b.WriteString("/Type")
+
 		case i == 1 && search.ValidID(seg):
 			b.WriteString("/id")
 		case i == 3 && path[2] == "_history" && search.ValidID(seg):
@@ -253,6 +275,7 @@ func shape(path []string) string {
 			return "?"
 		}
 	}
+
 	return b.String()
 }
 
@@ -263,6 +286,7 @@ func (s *service) find(method string, path []string) (*interaction, error) {
 	if !ok {
 		return nil, s.nowhere("/" + strings.Join(path, "/"))
 	}
+
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
@@ -272,6 +296,7 @@ func (s *service) find(method string, path []string) (*interaction, error) {
 		f.allow = allowed(methods)
 		return nil, f
 	}
+
 	return in, nil
 }
 

@@ -43,11 +43,21 @@ func newWorld(t testing.TB, patients int) *world {
 	}
 	t.Cleanup(func() { st.Close() })
 	w := &world{t: t, store: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	c := fhir.Config{PublicBase: publicBase, PrivateBase: privateBase, Store: st, Authorize: authorize, Now: func() time.Time { return w.now }, Origins: []string{"https://app.test"},
-		Failed: func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) }}
+	c := fhir.Config{
+		PublicBase:  publicBase,
+		PrivateBase: privateBase,
+		Store:       st,
+		Authorize:   authorize,
+		Now: func() time.Time {
+			return w.now
+		},
+		Origins: []string{"https://app.test"},
+		Failed:  func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) },
+	}
 	if err := fhir.Seed(context.Background(), c, patients); err != nil {
 		t.Fatal(err)
 	}
+
 	if w.h, err = fhir.New(c); err != nil {
 		t.Fatal(err)
 	}
@@ -61,16 +71,24 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	if len(values) == 0 {
 		return nil, &fhir.Denial{Status: 401, WWWAuthenticate: `Bearer`, Code: "login", Text: "No token."}
 	}
+
 	text, ok := strings.CutPrefix(values[0], "Bearer ")
 	if !ok || len(values) > 1 || text == "bad" {
-		return nil, &fhir.Denial{Status: 401, WWWAuthenticate: `Bearer error="invalid_token"`, Code: "login", Text: "Bad token."}
+		return nil, &fhir.Denial{
+			Status:          401,
+			WWWAuthenticate: `Bearer error="invalid_token"`,
+			Code:            "login",
+			Text:            "Bad token.",
+		}
 	}
 	if text == "down" {
 		return nil, &fhir.Denial{Status: 503, Code: "transient", Text: "Later.", Trace: "t1"}
 	}
+
 	parts := strings.Split(text, "; ")
 	g := &fhir.Grant{Client: "c1", TokenID: "t1", Expires: time.Now().Add(time.Hour)}
 	g.Scopes, _ = scope.ParseSet(strings.Fields(parts[0]))
+
 	for _, p := range parts[1:] {
 		switch k, v, _ := strings.Cut(p, "="); k {
 		case "patient":
@@ -79,6 +97,7 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Client = v
 		}
 	}
+
 	return g, nil
 }
 
@@ -101,6 +120,7 @@ func (w *world) do(method, path, token, body string, headers ...string) answer {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+
 	if body != "" {
 		r.Header.Set("Content-Type", "application/fhir+json")
 	}
@@ -109,6 +129,7 @@ func (w *world) do(method, path, token, body string, headers ...string) answer {
 	}
 	rec := httptest.NewRecorder()
 	w.h.ServeHTTP(rec, r)
+
 	keepBody(w.t, rec)
 	if rec.Code >= 500 {
 		w.t.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body)
@@ -189,6 +210,7 @@ func TestReadsAndSearchesTheSamplePopulation(t *testing.T) {
 	if p.Header().Get("Last-Modified") == "" || p.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", p.Header())
 	}
+
 	var patient struct {
 		Name       []struct{ Family string }
 		BirthDate  string
@@ -197,9 +219,13 @@ func TestReadsAndSearchesTheSamplePopulation(t *testing.T) {
 	if err := json.Unmarshal(p.Body.Bytes(), &patient); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, q := range []string{
-		"_id=" + id, "identifier=" + url.QueryEscape(patient.Identifier[0].System+"|"+patient.Identifier[0].Value), "identifier=" + patient.Identifier[0].Value,
-		"name=" + strings.ToLower(patient.Name[0].Family[:3]), "birthdate=" + patient.BirthDate, "birthdate=" + patient.BirthDate[:4], "birthdate=lt2030&birthdate=gt1900",
+		"_id=" + id, "identifier=" + url.QueryEscape(
+			patient.Identifier[0].System+"|"+patient.Identifier[0].Value), "identifier=" + patient.Identifier[0].Value,
+		"name=" + strings.ToLower(
+			patient.Name[0].Family[:3]), "birthdate=" + patient.BirthDate, "birthdate=" +
+			patient.BirthDate[:4], "birthdate=lt2030&birthdate=gt1900",
 	} {
 		b := w.get("/Patient?"+q, everything).bundle()
 		if !contains(b.ids("match"), "Patient/"+id) {
@@ -208,17 +234,21 @@ func TestReadsAndSearchesTheSamplePopulation(t *testing.T) {
 		if *b.Total != len(b.Entry) {
 			t.Errorf("%s: total %d of %d", q, *b.Total, len(b.Entry))
 		}
-		post := w.do("POST", "/Patient/_search", everything, q, "Content-Type", "application/x-www-form-urlencoded").bundle()
+		post := w.do("POST", "/Patient/_search", everything, q, "Content-Type",
+			"application/x-www-form-urlencoded").bundle()
 		if *post.Total != *b.Total {
 			t.Errorf("%s: POST finds %d, GET %d", q, *post.Total, *b.Total)
 		}
 	}
+
 	if b := w.get("/Patient?name=nobody-of-that-name", everything).bundle(); *b.Total != 0 {
 		t.Errorf("found nobody: %v", b.ids("match"))
 	}
 	byID := w.get("/Observation?patient="+id+"&category=vital-signs&_count=1000", everything).bundle()
-	byRef := w.get("/Observation?patient=Patient/"+id+"&category=http://terminology.hl7.org/CodeSystem/observation-category%7Cvital-signs&_count=1000", everything).bundle()
-	byURL := w.get("/Observation?patient="+url.QueryEscape(publicBase+"/Patient/"+id)+"&category=vital-signs&_count=1000", everything).bundle()
+	byRef := w.get("/Observation?patient=Patient/"+id+
+		"&category=http://terminology.hl7.org/CodeSystem/observation-category%7Cvital-signs&_count=1000", everything).bundle()
+	byURL := w.get("/Observation?patient="+url.QueryEscape(
+		publicBase+"/Patient/"+id)+"&category=vital-signs&_count=1000", everything).bundle()
 	if *byID.Total == 0 || *byID.Total != *byRef.Total || *byURL.Total != *byID.Total {
 		t.Errorf("vital signs: %d, %d, %d", *byID.Total, *byRef.Total, *byURL.Total)
 	}
@@ -247,11 +277,13 @@ func TestPagesTileTheResult(t *testing.T) {
 				}
 				seen[id] = true
 			}
+
 			if last != "" && b.link("previous") == "" {
 				t.Fatal("no previous link")
 			}
 			last, next = next, b.link("next")
 		}
+
 		if len(seen) != *all.Total {
 			t.Errorf("pages%s hold %d of %d", sort, len(seen), *all.Total)
 		}
@@ -271,7 +303,10 @@ func TestRefusals(t *testing.T) {
 		{"no token", "GET", "/Patient/" + id, "", 401, "Www-Authenticate", "Bearer"},
 		{"bad token", "GET", "/Patient/" + id, "bad", 401, "Www-Authenticate", `Bearer error="invalid_token"`},
 		{"token in the query", "GET", "/Patient?access_token=x", everything, 400, "", ""},
-		{"other scope", "GET", "/Patient/" + id, "system/Observation.rs", 403, "Www-Authenticate", `Bearer error="insufficient_scope", scope="system/Patient.r"`},
+		{
+			"other scope", "GET", "/Patient/" + id, "system/Observation.rs", 403,
+			"Www-Authenticate", `Bearer error="insufficient_scope", scope="system/Patient.r"`,
+		},
 		{"search without s", "GET", "/Patient", "system/Patient.r", 403, "", ""},
 		{"read without r", "GET", "/Patient/" + id, "system/Patient.s", 403, "", ""},
 		{"v1 write only", "GET", "/Patient/" + id, "system/Patient.write", 403, "", ""},
@@ -326,11 +361,18 @@ func TestTokenCannotBeLookedUp(t *testing.T) {
 	r := httptest.NewRequest("GET", publicBase+"/Patient", nil)
 	r.Header.Set("Authorization", "Bearer down")
 	w.h.ServeHTTP(rec, r)
-	for name, want := range map[string]string{"Retry-After": "5", "Www-Authenticate": "", "Trace-Id": "t1", "Cache-Control": "no-store"} {
+
+	for name, want := range map[string]string{
+		"Retry-After":      "5",
+		"Www-Authenticate": "",
+		"Trace-Id":         "t1",
+		"Cache-Control":    "no-store",
+	} {
 		if got := rec.Header().Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
+
 	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), `"transient"`) {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
@@ -339,18 +381,24 @@ func TestTokenCannotBeLookedUp(t *testing.T) {
 // Covers: case 001, case 310
 func TestWritesPublicURLsOnly(t *testing.T) {
 	w := newWorld(t, 1)
-	for _, path := range []string{"/metadata", "/Patient?_count=1", "/Observation?_count=2", "/Patient/none", "?_type=Patient"} {
+	for _, path := range []string{
+		"/metadata", "/Patient?_count=1", "/Observation?_count=2", "/Patient/none",
+		"?_type=Patient",
+	} {
 		for _, target := range []string{path, "!https://private.test:9443/acme/fhir" + path} {
-			a := w.do("GET", target, everything, "", "Host", "evil.example", "X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example;proto=http")
+			a := w.do("GET", target, everything, "", "Host", "evil.example", "X-Forwarded-Host", "evil.example",
+				"Forwarded", "host=evil.example;proto=http")
 			all := a.Body.String()
 			for k, v := range a.Header() {
 				all += k + strings.Join(v, " ")
 			}
+
 			for _, word := range []string{"private.test", "evil.example"} {
 				if strings.Contains(all, word) {
 					t.Errorf("%s tells %s", target, word)
 				}
 			}
+
 			if strings.HasPrefix(path, "/Observation") && !strings.Contains(all, publicBase+"/Observation/") {
 				t.Errorf("%s: no fullUrl under the public base", path)
 			}
@@ -369,6 +417,7 @@ func TestScopesFilterRows(t *testing.T) {
 	if *some.Total != *want.Total || *some.Total >= *all.Total || *some.Total == 0 {
 		t.Fatalf("granular scope finds %d of %d, want %d", *some.Total, *all.Total, *want.Total)
 	}
+
 	for _, id := range all.ids("match") {
 		status := 404
 		if contains(some.ids("match"), id) {
@@ -376,23 +425,30 @@ func TestScopesFilterRows(t *testing.T) {
 		}
 		w.get("/"+id, vitals).want(status)
 	}
+
 	mine := "patient/*.rs; patient=" + p1
-	for _, q := range []string{"", "?patient=" + p2, "?subject=Patient/" + p2, "?patient=" + p1 + "," + p2, "?subject:missing=false", "?code:not=x", "?patient=https://other.test/Patient/" + p1} {
+	for _, q := range []string{
+		"", "?patient=" + p2, "?subject=Patient/" + p2, "?patient=" + p1 + "," + p2,
+		"?subject:missing=false", "?code:not=x", "?patient=https://other.test/Patient/" + p1,
+	} {
 		for _, e := range w.get("/Observation"+q, mine).bundle().Entry {
 			if !strings.Contains(string(e.Resource), "Patient/"+p1) {
 				t.Errorf("%s gives %s", q, e.Resource)
 			}
 		}
 	}
+
 	w.get("/Patient/"+p1, mine).want(200)
 	w.get("/Patient/"+p2, mine).want(404)
 	w.get("/Patient/"+p2+"/Observation", mine).want(404)
 	if b := w.get("/Patient/"+p1+"/Observation", mine).bundle(); *b.Total == 0 {
 		t.Error("nothing in the own compartment")
 	}
-	if b := w.get("/Patient?_revinclude=Observation:subject", "system/Patient.rs").bundle(); len(b.ids("include")) != 0 {
+	if b := w.get("/Patient?_revinclude=Observation:subject",
+		"system/Patient.rs").bundle(); len(b.ids("include")) != 0 {
 		t.Errorf("included without a scope: %v", b.ids("include"))
 	}
+
 	if b := w.get("/Patient?_revinclude=Observation:subject", everything).bundle(); len(b.ids("include")) == 0 {
 		t.Error("_revinclude brings nothing")
 	}
@@ -409,14 +465,17 @@ func TestOnlyListedOriginsMayAsk(t *testing.T) {
 		{"GET", "/metadata", "https://evil.example", "", "*"},
 		{"OPTIONS", "/metadata", "https://evil.example", "", "*"},
 	} {
-		h := w.do(c.method, c.path, c.token, "", "Origin", c.origin, "Access-Control-Request-Headers", "authorization").Header()
-		if got := h.Get("Access-Control-Allow-Origin"); got != c.allowed || h.Get("Access-Control-Allow-Credentials") != "" {
+		h := w.do(c.method, c.path, c.token, "", "Origin", c.origin, "Access-Control-Request-Headers",
+			"authorization").Header()
+		if got := h.Get("Access-Control-Allow-Origin"); got != c.allowed ||
+			h.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s %s from %s: %v", c.method, c.path, c.origin, h)
 		}
 		if c.method == "OPTIONS" && h.Get("Allow") == "" {
 			t.Errorf("%s: no Allow", c.path)
 		}
 	}
+
 	w.do("OPTIONS", "/nothing/here/at/all", "", "").want(404)
 }
 
@@ -424,7 +483,8 @@ func TestOnlyListedOriginsMayAsk(t *testing.T) {
 func TestRequestsWriteNoHeaders(t *testing.T) {
 	w := newWorld(t, 1)
 	for _, a := range []answer{
-		w.do("POST", "/Patient", everything, `{"resourceType":"Patient"}`, "If-None-Exist", "identifier=a%0d%0aSet-Cookie:x=1"),
+		w.do("POST", "/Patient", everything, `{"resourceType":"Patient"}`, "If-None-Exist",
+			"identifier=a%0d%0aSet-Cookie:x=1"),
 		w.do("POST", "/Patient", everything, `{"resourceType":"Patient","id":"a\r\nSet-Cookie: x=1"}`),
 		w.get("/Patient/"+sample.PatientID(0), everything, "If-None-Match", `W/"1", "x"; y`, "X-Request-Id", "a b\x01"),
 		w.get("/Patient?name=%0d%0aSet-Cookie:x", everything),
@@ -466,18 +526,28 @@ func TestStaleIndexIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if b := w.get("/Observation?code=85354-9", everything).bundle(); *b.Total != 0 {
 		t.Fatal("the index was not dropped")
 	}
 	if err := w.h.(io.Closer).Close(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := fhir.New(fhir.Config{PublicBase: publicBase, Store: w.store, Authorize: authorize, Now: func() time.Time { return w.now }})
+	h, err := fhir.New(fhir.Config{
+		PublicBase: publicBase,
+		Store:      w.store,
+		Authorize:  authorize,
+		Now: func() time.Time {
+			return w.now
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	w.h = h
-	if b := w.get("/Observation?code=85354-9&_count=1000", everything).bundle(); *b.Total == 0 || *b.Total != *before.Total {
+	if b := w.get("/Observation?code=85354-9&_count=1000", everything).bundle(); *b.Total == 0 ||
+		*b.Total != *before.Total {
 		t.Errorf("%d are found again of %d", *b.Total, *before.Total)
 	}
 	if b := w.get("/AuditEvent?subtype=search-type", auditor).bundle(); *b.Total < 3 {
@@ -496,9 +566,11 @@ func TestCapabilityStatementIsForAnybody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if issues := v.Resource(root, validate.Options{}); !validate.OK(issues) {
 		t.Errorf("%v", issues)
 	}
+
 	for _, word := range []string{`"transaction"`, `"vread"`, `"patch"`, "UDAP", publicBase, "exchange-routing-destination-server", "StructureDefinition/us-core-patient",
 		"StructureDefinition/us-core-condition-encounter-diagnosis", `"Provenance:target"`, "Patient-everything", "Resource-validate"} {
 		if !strings.Contains(a.Body.String(), word) {

@@ -41,11 +41,13 @@ func ifMatch(r *request, e Entry) error {
 			return nil
 		}
 	}
+
 	for _, tag := range all {
 		if !wellFormedTag(tag) {
 			return fail(http.StatusBadRequest, "value", "If-Match is no version of a resource.")
 		}
 	}
+
 	if len(all) == 0 {
 		return nil
 	}

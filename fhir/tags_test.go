@@ -24,6 +24,7 @@ func TestEntityTagsComeInLists(t *testing.T) {
 	w := newWorld(t, 0)
 	const body = `{"resourceType":"Patient","id":"a","active":true}`
 	w.do("PUT", "/Patient/a", everything, body).want(201)
+
 	for _, tc := range []struct {
 		lines  []string
 		get    int
@@ -43,12 +44,14 @@ func TestEntityTagsComeInLists(t *testing.T) {
 		for _, l := range tc.lines {
 			lines = append(lines, strings.ReplaceAll(l, `1`, strings.Trim(a.Header().Get("ETag"), `W/"`)))
 		}
+
 		want := map[bool]int{true: 200, false: 412}[tc.puts]
 		if tc.putBad {
 			want = 400
 		}
 		w.with("PUT", "/Patient/b", strings.Replace(body, `"a"`, `"b"`, 1), http.Header{"If-Match": lines}).want(want)
 	}
+
 	tag := w.get("/metadata", "").want(200).Header().Get("ETag")
 	for _, lines := range [][]string{{tag}, {`"x", ` + tag}, {`"x"`, tag}, {tag[2:]}, {"*"}} {
 		w.with("GET", "/metadata", "", http.Header{"If-None-Match": lines}).want(304)
@@ -85,6 +88,7 @@ func TestConditionalUpdateMatchesNothing(t *testing.T) {
 		return `{"request":{"method":"PUT","url":"Organization?identifier=none"},"resource":` + org(`"id":"a",`) + `}`
 	}
 	w.do("POST", "", everything, bundleOf("transaction", put("PUT"))).want(409)
+
 	if got := w.get("/Organization/a", everything).want(200).Header().Get("ETag"); got != `W/"1"` {
 		t.Error(got)
 	}

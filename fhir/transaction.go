@@ -19,6 +19,7 @@ func (s *service) prepareTransaction(r *request) error {
 		if e.failed != nil {
 			return e.refuse(e.failed)
 		}
+
 		sub := e.req
 		if sub.method == http.MethodPost && strings.HasPrefix(e.in.name, "$") {
 			return e.refuse(fail(http.StatusBadRequest, "not-supported", "A transaction has no operations."))
@@ -27,16 +28,19 @@ func (s *service) prepareTransaction(r *request) error {
 			if err := writable(sub.path[0]); err != nil {
 				return e.refuse(err)
 			}
+
 			in, err := s.readResource(sub.body, r.now, o)
 			if err == nil {
 				err = e.trueURL(in.typ)
 			}
 			if err == nil && in.typ != sub.path[0] {
-				err = fail(http.StatusBadRequest, "invalid", "The resource is a "+in.typ+", the url says "+sub.path[0]+".")
+				err = fail(http.StatusBadRequest, "invalid",
+					"The resource is a "+in.typ+", the url says "+sub.path[0]+".")
 			}
 			if err != nil {
 				return e.refuse(err)
 			}
+
 			sub.in = in
 		} else if e.in.prepare != nil {
 			if err := e.in.prepare(s, sub); err != nil {
@@ -44,6 +48,7 @@ func (s *service) prepareTransaction(r *request) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -81,6 +86,7 @@ func (e *batchEntry) refuse(err error) error {
 		}
 		f.issues[i].path = at
 	}
+
 	if f.status == http.StatusNotFound || f.status == http.StatusGone || f.status == http.StatusMethodNotAllowed {
 		f.status, f.allow = http.StatusBadRequest, "" // the path of the transaction itself is there
 	}
@@ -101,10 +107,12 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 			e.req.in = originals[i]
 		}
 	}()
+
 	names, err := s.aimAll(c, r)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, e := range r.entries {
 		if e.req.in != nil {
 			if err := s.linkEntry(c, r, e, names); err != nil {
@@ -112,6 +120,7 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 			}
 		}
 	}
+
 	for _, e := range inOrder(r.entries) {
 		if err := s.doEntry(c, e); err != nil {
 			return nil, e.refuse(err)
@@ -121,6 +130,7 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 		}
 		s.auditWith(c, e.req, e.in)
 	}
+
 	return s.results(r, "transaction-response"), nil
 }
 
@@ -136,6 +146,7 @@ func (s *service) doEntry(c Change, e *batchEntry) (err error) {
 			e.resp, err = f.response(), nil // a read that finds nothing undoes no write
 		}
 	}
+
 	return err
 }
 
@@ -147,7 +158,12 @@ func asStatus(err error, f **failure) bool {
 
 // inOrder sorts entries as the specification does them.
 func inOrder(entries []*batchEntry) []*batchEntry {
-	rank := map[string]int{http.MethodDelete: 0, http.MethodPost: 1, http.MethodPut: 2, http.MethodPatch: 2}
+	rank := map[string]int{
+		http.MethodDelete: 0,
+		http.MethodPost:   1,
+		http.MethodPut:    2,
+		http.MethodPatch:  2,
+	}
 	sorted := append([]*batchEntry(nil), entries...)
 	sort.SliceStable(sorted, func(i, j int) bool { return order(rank, sorted[i]) < order(rank, sorted[j]) })
 	return sorted
@@ -179,6 +195,7 @@ func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
 		if other := seen[ref]; other != nil && clash(other, e) {
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries write the same resource."))
 		}
+
 		if seen[ref] == nil || !e.done {
 			seen[ref] = e
 		}
@@ -189,8 +206,10 @@ func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
 		if _, ok := names[e.fullURL]; ok { // R4 bundle.html, bdl-7
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries have the same fullUrl."))
 		}
+
 		names[e.fullURL] = ref
 	}
+
 	return names, nil
 }
 
@@ -238,6 +257,7 @@ func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
 			return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
 		}
 	}
+
 	return search.Ref{}, nil
 }
 
@@ -259,6 +279,7 @@ func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
 		if err != nil {
 			return search.Ref{}, err
 		}
+
 		found, n, err := s.match(c, sub, sub.in.typ, query)
 		if err != nil {
 			return search.Ref{}, err
@@ -269,6 +290,7 @@ func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
 			return search.Ref{Type: found.Type, ID: found.ID}, err
 		}
 	}
+
 	return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
 }
 
@@ -284,7 +306,11 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 			to, ok = names[s.beside(e, text)]
 		}
 		if ok && (v.Name == "reference" || strings.HasPrefix(text, "urn:")) {
-			edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: `"` + to.Type + "/" + to.ID + `"`})
+			edits = append(edits, splice.Edit{
+				From: v.From,
+				To:   v.To(),
+				With: `"` + to.Type + "/" + to.ID + `"`,
+			})
 			return nil
 		}
 		if v.Name != "reference" {
@@ -293,10 +319,12 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 		if strings.HasPrefix(text, "urn:") {
 			return fail(http.StatusBadRequest, "value", "A reference names an entry that is not there.")
 		}
+
 		typ, query, conditional := strings.Cut(text, "?")
 		if !conditional || !search.IsType(typ) {
 			return nil
 		}
+
 		found, n, err := s.matchOne(c, r, typ, query)
 		if err == nil && n == 0 {
 			err = fail(http.StatusPreconditionFailed, "not-found", "A conditional reference finds nothing.")
@@ -304,7 +332,13 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 		if err != nil {
 			return err
 		}
-		edits = append(edits, splice.Edit{From: v.From, To: v.To(), With: `"` + found.Type + "/" + found.ID + `"`})
+
+		edits = append(edits, splice.Edit{
+			From: v.From,
+			To:   v.To(),
+			With: `"` + found.Type + "/" + found.ID + `"`,
+		})
+
 		return nil
 	})
 	if err != nil {
@@ -313,11 +347,13 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 	if len(edits) == 0 {
 		return nil
 	}
+
 	linked := *in
 	linked.body = splice.Apply(in.body, edits...)
 	if linked.root, err = tree.Parse(linked.body); err != nil {
 		return e.refuse(err)
 	}
+
 	e.req.in = &linked
 	return nil
 }
@@ -329,6 +365,7 @@ func (s *service) beside(e *batchEntry, reference string) string {
 	if s.ex.ParseRef(reference).Type == "" || strings.Contains(reference, "://") {
 		return ""
 	}
+
 	root := s.PublicBase
 	if strings.Contains(e.fullURL, "://") {
 		own := "/" + e.req.in.typ + "/"
@@ -338,6 +375,7 @@ func (s *service) beside(e *batchEntry, reference string) string {
 		}
 		root = e.fullURL[:i]
 	}
+
 	return root + "/" + reference
 }
 

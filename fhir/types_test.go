@@ -23,20 +23,29 @@ func (w *world) pages(path, token string) (all []string) {
 func TestTypesOfTheSystem(t *testing.T) {
 	w := newWorld(t, 2)
 	const want = "Patient/p0001 Patient/p0002"
-	for _, path := range []string{"?_type=Patient&_count=1", "?_type=Patient,Patient&_count=5", "?_type=Patient&_type=Patient&_count=1", "/_search?_type=Patient&_count=1"} {
+	for _, path := range []string{
+		"?_type=Patient&_count=1",
+		"?_type=Patient,Patient&_count=5",
+		"?_type=Patient&_type=Patient&_count=1",
+		"/_search?_type=Patient&_count=1",
+	} {
 		if got := strings.Join(w.pages(path, everything), " "); got != want {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
+
 	if b := w.get("?_type=Patient,Patient", everything).bundle(); *b.Total != 2 {
 		t.Errorf("a total of %d", *b.Total)
 	}
+
 	for _, path := range []string{"/_history?_type=Patient&_count=1", "/_history?_type=Patient"} {
 		if got := strings.Join(w.pages(path, everything), " "); got != "Patient/p0002 Patient/p0001" {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	if got := w.pages("?_type=Patient,Practitioner&_count=1", everything); len(got) < 3 || strings.Contains(strings.Join(got, " "), "Observation") {
+
+	if got := w.pages("?_type=Patient,Practitioner&_count=1", everything); len(got) < 3 ||
+		strings.Contains(strings.Join(got, " "), "Observation") {
 		t.Errorf("two types: %v", got)
 	}
 }
@@ -45,14 +54,20 @@ func TestTypesOfTheSystem(t *testing.T) {
 func TestPageLinksKeepTheForm(t *testing.T) {
 	w := newWorld(t, 2)
 	xml := []string{"Accept", "application/fhir+xml"}
-	for _, path := range []string{"/Observation?_count=1&_format=json", "/Observation/_history?_count=1&_format=json", "/Patient/p0001/$everything?_count=1&_format=json"} {
+	for _, path := range []string{
+		"/Observation?_count=1&_format=json",
+		"/Observation/_history?_count=1&_format=json",
+		"/Patient/p0001/$everything?_count=1&_format=json",
+	} {
 		next := w.get(path, everything, xml...).bundle().link("next")
 		if b := w.get(strings.TrimPrefix(next, publicBase), everything, xml...).bundle(); len(b.Entry) != 1 {
 			t.Errorf("%s: %d entries", path, len(b.Entry))
 		}
 	}
+
 	next := w.get("/Observation?_count=1&_pretty=true", everything).bundle().link("next")
-	if got := w.get(strings.TrimPrefix(next, publicBase), everything).want(200).Body.String(); !strings.Contains(got, "\n  ") {
+	if got := w.get(strings.TrimPrefix(next, publicBase),
+		everything).want(200).Body.String(); !strings.Contains(got, "\n  ") {
 		t.Error("the second page is not pretty")
 	}
 }

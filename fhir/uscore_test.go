@@ -16,11 +16,13 @@ func TestUSCoreSearches(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
+
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
+
 		typ, combos, _ := strings.Cut(line, ": ")
 		for _, combo := range strings.Split(combos, "; ") {
 			n++
@@ -30,12 +32,15 @@ func TestUSCoreSearches(t *testing.T) {
 				t.Errorf("%s?%s: %d %s", typ, query, a.Code, a.Body)
 				continue
 			}
-			post := w.do("POST", "/"+typ+"/_search", everything, query, "Content-Type", "application/x-www-form-urlencoded", "Prefer", "handling=strict").bundle()
+
+			post := w.do("POST", "/"+typ+"/_search", everything, query, "Content-Type",
+				"application/x-www-form-urlencoded", "Prefer", "handling=strict").bundle()
 			if *post.Total != *a.bundle().Total {
 				t.Errorf("%s?%s: POST finds %d", typ, query, *post.Total)
 			}
 		}
 	}
+
 	if n < 100 {
 		t.Errorf("%d searches only", n)
 	}
@@ -54,9 +59,11 @@ func usCoreQuery(combo string) string {
 			parts = append(parts, "patient=Patient/p0001")
 		case p == "status":
 			parts = append(parts, "status=active,final,completed")
+
 		default:
 			parts = append(parts, p+"=x")
 		}
 	}
+
 	return strings.Join(parts, "&")
 }

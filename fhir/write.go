@@ -15,11 +15,13 @@ func (s *service) create(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if cond := r.header.Get("If-None-Exist"); cond != "" {
 		query, err := s.ifNoneExist(cond, r.in.typ)
 		if err != nil {
 			return nil, err
 		}
+
 		e, n, err := s.matched(c, r, r.in.typ, query)
 		if err != nil {
 			return nil, err
@@ -28,6 +30,7 @@ func (s *service) create(c Change, r *request) (*response, error) {
 			return s.written(r, e, http.StatusOK)
 		}
 	}
+
 	return s.putNew(c, r, r.in.newID, filter, 1)
 }
 
@@ -37,12 +40,14 @@ func (s *service) putNew(c Change, r *request, id string, filter search.Filter, 
 	if err != nil {
 		return nil, err
 	}
+
 	if doc, ok := c.Lookup(e.Type, id); ok {
 		e.Doc = doc
 	}
 	if err := s.keep(c, r, e, filter); err != nil {
 		return nil, err
 	}
+
 	return s.written(r, e, http.StatusCreated)
 }
 
@@ -60,14 +65,28 @@ func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) erro
 // written answers a write, with the body that Prefer asks for (R4 http
 // 3.1.0.5.3; the whole resource when nothing is said).
 func (s *service) written(r *request, e Entry, status int) (*response, error) {
-	resp := &response{status: status, version: e.Version, modified: e.Updated, location: s.versionURL(e.Type, e.ID, e.Version), wrote: true}
+	resp := &response{
+		status:   status,
+		version:  e.Version,
+		modified: e.Updated,
+		location: s.versionURL(e.Type, e.ID, e.Version),
+		wrote:    true,
+	}
 	switch {
 	case r.prefers("return=minimal"):
 	case r.prefers("return=OperationOutcome"):
-		resp.body = outcome([]issue{{severity: "information", code: "informational", detail: "Stored as " + e.Type + "/" + e.ID + "."}})
+		resp.body = outcome([]issue{
+			{
+				severity: "information",
+				code:     "informational",
+				detail:   "Stored as " + e.Type + "/" + e.ID + ".",
+			},
+		})
+
 	default:
 		resp.body = append([]byte(nil), e.Body...)
 	}
+
 	return resp, nil
 }
 
@@ -85,6 +104,7 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	old, ok := current(c, r.in.typ, id)
 	if !ok || old.Deleted {
 		return s.updateAsCreate(c, r, id, old, filter)
@@ -98,6 +118,7 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
+
 	return s.putNext(c, r, old, filter)
 }
 
@@ -151,10 +172,12 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}
+
 	filter, err := s.need(r, r.path[0], scope.Delete)
 	if err != nil {
 		return nil, err
 	}
+
 	old, ok := current(c, r.path[0], r.path[1])
 	if !ok || old.Deleted {
 		if !filter.All() {
@@ -168,11 +191,20 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
+
 	return s.remove(c, r, old)
 }
 
 func (s *service) remove(c Change, r *request, old Entry) (*response, error) {
-	e := Entry{Doc: old.Doc, Type: old.Type, ID: old.ID, Version: old.Version + 1, Updated: later(r.now, old), Deleted: true}
+	e := Entry{
+		Doc:     old.Doc,
+		Type:    old.Type,
+		ID:      old.ID,
+		Version: old.Version + 1,
+		Updated: later(r.now, old),
+		Deleted: true,
+	}
+
 	r.notes.touch(old)
 	_, err := c.Put(e)
 	return &response{status: http.StatusNoContent, version: e.Version, wrote: true}, err

@@ -41,6 +41,7 @@ func TestLifeOfAResource(t *testing.T) {
 	}
 	id := strings.TrimPrefix(at, "/Patient/")
 	w.get(at, everything, "If-None-Match", `W/"1"`).want(304)
+
 	if a := w.do("HEAD", at, everything, "").want(200); a.Body.Len() != 0 || a.Header().Get("Content-Length") == "0" {
 		t.Errorf("HEAD: %q %v", a.Body, a.Header())
 	}
@@ -49,19 +50,25 @@ func TestLifeOfAResource(t *testing.T) {
 	}
 	second := strings.Replace(strings.Replace(anna, `"id":"x"`, `"id":"`+id+`"`, 1), "Önal", "Berger", 1)
 	w.do("PUT", at, everything, second, "If-Match", `W/"7"`).want(412)
+
 	w.do("PUT", at, everything, second, "If-Match", `W/"1"`).want(200)
 	if b := w.get("/Patient?family=onal", everything).bundle(); *b.Total != 0 {
 		t.Error("the former name is still found")
 	}
 	patch := `[{"op":"test","path":"/multipleBirthInteger","value":2.0},{"op":"replace","path":"/name/0/family","value":"Cole"}]`
 	w.do("PATCH", at, everything, patch, "Content-Type", "application/json-patch+json").want(200)
-	w.do("PATCH", at, everything, `[{"op":"test","path":"/active","value":false}]`, "Content-Type", "application/json-patch+json").want(422)
-	w.do("PATCH", at, everything, `[{"op":"replace","path":"/id","value":"y"}]`, "Content-Type", "application/json-patch+json").want(422)
+	w.do("PATCH", at, everything, `[{"op":"test","path":"/active","value":false}]`, "Content-Type",
+		"application/json-patch+json").want(422)
+
+	w.do("PATCH", at, everything, `[{"op":"replace","path":"/id","value":"y"}]`, "Content-Type",
+		"application/json-patch+json").want(422)
 	w.do("PATCH", at, everything, `[{"op":"fly","path":"/x"}]`, "Content-Type", "application/json-patch+json").want(400)
 	w.do("PATCH", at, everything, `<x/>`, "Content-Type", "application/xml").want(415)
-	if got := w.get(at, everything).want(200); !strings.Contains(got.Body.String(), "Cole") || got.Header().Get("ETag") != `W/"3"` {
+	if got := w.get(at, everything).want(200); !strings.Contains(got.Body.String(), "Cole") ||
+		got.Header().Get("ETag") != `W/"3"` {
 		t.Errorf("after the patch: %s", got.Body)
 	}
+
 	w.do("DELETE", at, everything, "").want(204)
 	w.do("DELETE", at, everything, "").want(204)
 	w.get(at, everything).want(410)
@@ -70,6 +77,7 @@ func TestLifeOfAResource(t *testing.T) {
 	if got := w.get(at+"/_history/1", everything).want(200); !strings.Contains(got.Body.String(), "Önal") {
 		t.Errorf("version 1: %s", got.Body)
 	}
+
 	for _, path := range []string{at + "/_history", "/Patient/_history", "/_history"} {
 		h := w.get(path, everything).bundle()
 		if len(h.Entry) != 4 || h.Entry[0].Resource != nil || h.Entry[3].Response.Etag != `W/"1"` {
@@ -84,10 +92,12 @@ func TestLifeOfAResource(t *testing.T) {
 			}
 			next = b.link("next")
 		}
+
 		if fmt.Sprint(all) != `[W/"4" W/"3" W/"2" W/"1"]` {
 			t.Errorf("%s by pages: %v", path, all)
 		}
 	}
+
 	w.do("PUT", at, everything, second).want(201)
 	w.get(at, everything).want(200)
 }
@@ -103,6 +113,7 @@ func TestStoredBytesAreSentBytes(t *testing.T) {
 	if i < 0 || j < 0 {
 		t.Fatal(got)
 	}
+
 	if rest := got[:i] + "," + got[j:]; rest != sent {
 		t.Errorf("stored %s\nsent   %s\nwhole  %s", rest, sent, got)
 	}
@@ -118,6 +129,7 @@ func TestConditionalForms(t *testing.T) {
 	if first.location() != again.location() {
 		t.Errorf("%s and %s", first.location(), again.location())
 	}
+
 	w.do("POST", "/Organization", everything, org("2")).want(201)
 	w.do("POST", "/Organization", everything, org("3"), "If-None-Exist", "name=N").want(412)
 	w.do("POST", "/Organization", everything, org("3"), "If-None-Exist", "nonsense=N").want(400)
@@ -125,9 +137,13 @@ func TestConditionalForms(t *testing.T) {
 	w.do("PUT", "/Organization?identifier=urn:s|9", everything, org("9")).want(201)
 	w.do("PUT", "/Organization?name=N", everything, org("9")).want(412)
 	w.do("PUT", "/Organization", everything, org("9")).want(412)
-	w.do("PUT", "/Organization?identifier=urn:s|1", everything, strings.Replace(org("1"), `"identifier"`, `"id":"other","identifier"`, 1)).want(400)
-	w.do("PATCH", "/Organization?identifier=urn:s|2", everything, `[{"op":"add","path":"/active","value":true}]`, "Content-Type", "application/json-patch+json").want(200)
-	w.do("PATCH", "/Organization?identifier=urn:s|77", everything, `[]`, "Content-Type", "application/json-patch+json").want(404)
+	w.do("PUT", "/Organization?identifier=urn:s|1", everything,
+		strings.Replace(org("1"), `"identifier"`, `"id":"other","identifier"`, 1)).want(400)
+
+	w.do("PATCH", "/Organization?identifier=urn:s|2", everything, `[{"op":"add","path":"/active","value":true}]`,
+		"Content-Type", "application/json-patch+json").want(200)
+	w.do("PATCH", "/Organization?identifier=urn:s|77", everything, `[]`, "Content-Type",
+		"application/json-patch+json").want(404)
 	w.do("DELETE", "/Organization?name=N", everything, "").want(412)
 	w.do("DELETE", "/Organization?identifier=urn:s|2", everything, "").want(204)
 	w.do("DELETE", "/Organization?identifier=urn:s|2", everything, "").want(204)
@@ -149,20 +165,35 @@ func TestEachLetterOfAScope(t *testing.T) {
 		{"vread", "r", "GET", "/Patient/p/_history/1", "", nil},
 		{"history instance", "r", "GET", "/Patient/p/_history", "", nil},
 		{"search", "s", "GET", "/Patient", "", nil},
-		{"search by post", "s", "POST", "/Patient/_search", "active=true", []string{"Content-Type", "application/x-www-form-urlencoded"}},
+		{
+			"search by post", "s", "POST", "/Patient/_search", "active=true",
+			[]string{"Content-Type", "application/x-www-form-urlencoded"},
+		},
 		{"history type", "s", "GET", "/Patient/_history", "", nil},
 		{"history system", "s", "GET", "/_history", "", nil},
 		{"search system", "s", "GET", "?_type=Patient", "", nil},
 		{"create", "c", "POST", "/Patient", pt("x"), nil},
 		{"update", "u", "PUT", "/Patient/p", pt("p"), nil},
 		{"update as create", "u", "PUT", "/Patient/p-%s", pt("p-%s"), nil},
-		{"patch", "u", "PATCH", "/Patient/p", `[{"op":"replace","path":"/active","value":true}]`, []string{"Content-Type", "application/json-patch+json"}},
+		{
+			"patch", "u", "PATCH", "/Patient/p",
+			`[{"op":"replace","path":"/active","value":true}]`,
+			[]string{"Content-Type", "application/json-patch+json"},
+		},
 		{"delete", "d", "DELETE", "/Patient/gone", "", nil},
 		{"conditional create", "cs", "POST", "/Patient", pt("x"), []string{"If-None-Exist", "_id=none"}},
 		{"conditional update", "us", "PUT", "/Patient?_id=p", pt("p"), nil},
-		{"conditional patch", "us", "PATCH", "/Patient?_id=p", `[{"op":"replace","path":"/active","value":true}]`, []string{"Content-Type", "application/json-patch+json"}},
+		{
+			"conditional patch", "us", "PATCH", "/Patient?_id=p",
+			`[{"op":"replace","path":"/active","value":true}]`,
+			[]string{"Content-Type", "application/json-patch+json"},
+		},
 		{"conditional delete", "ds", "DELETE", "/Patient?_id=none", "", nil},
-		{"testing patch", "ru", "PATCH", "/Patient/p", `[{"op":"test","path":"/active","value":true}]`, []string{"Content-Type", "application/json-patch+json"}},
+		{
+			"testing patch", "ru", "PATCH", "/Patient/p",
+			`[{"op":"test","path":"/active","value":true}]`,
+			[]string{"Content-Type", "application/json-patch+json"},
+		},
 	} {
 		for bits := 1; bits < 32; bits++ {
 			letters := ""
@@ -171,6 +202,7 @@ func TestEachLetterOfAScope(t *testing.T) {
 					letters += string(l)
 				}
 			}
+
 			allowed := true
 			for _, l := range c.letters {
 				allowed = allowed && strings.ContainsRune(letters, l)
@@ -200,9 +232,11 @@ func TestBatchJudgesEachEntry(t *testing.T) {
 	w := newWorld(t, 0)
 	w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p"}`).want(201)
 	b := w.do("POST", "", "system/Patient.rs system/Observation.c", bundleOf("batch",
-		entryOf("GET", "Patient/p", ""), entryOf("DELETE", "Patient/p", ""), entryOf("POST", "Observation", `{"resourceType":"Observation","status":"final","code":{"text":"x"}}`),
+		entryOf("GET", "Patient/p", ""), entryOf("DELETE", "Patient/p", ""), entryOf("POST", "Observation",
+			`{"resourceType":"Observation","status":"final","code":{"text":"x"}}`),
 		entryOf("GET", "Patient?_id=p", ""), entryOf("GET", "Observation?status=final", ""),
 		`{"request":{"method":"DELETE","url":"Patient/p","ifMatch":"W/\"1\"","authorization":"Bearer system/*.cruds"}}`)).bundle()
+
 	want := []string{"200", "403", "201", "200", "403", "403"}
 	for i, e := range b.Entry {
 		if !strings.HasPrefix(e.Response.Status, want[i]) {
@@ -212,6 +246,7 @@ func TestBatchJudgesEachEntry(t *testing.T) {
 			t.Errorf("entry %d has no outcome", i)
 		}
 	}
+
 	w.get("/Patient/p", everything).want(200)
 }
 
@@ -223,6 +258,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 	for range 9 {
 		good = append(good, entryOf("POST", "Observation", obs))
 	}
+
 	for name, last := range map[string]string{
 		"forbidden": entryOf("POST", "Patient", `{"resourceType":"Patient"}`),
 		"invalid":   entryOf("POST", "Observation", `{"resourceType":"Patient"}`),
@@ -236,6 +272,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 			t.Errorf("%s does not say which entry: %s", name, a.Body)
 		}
 	}
+
 	if b := w.get("/_history", everything).bundle(); len(b.Entry) != 0 {
 		t.Errorf("%d versions are left", len(b.Entry))
 	}
@@ -243,7 +280,8 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 
 func TestTransactionLinksEntries(t *testing.T) {
 	w := newWorld(t, 0)
-	w.do("PUT", "/Practitioner/d", everything, `{"resourceType":"Practitioner","id":"d","identifier":[{"system":"urn:n","value":"7"}]}`).want(201)
+	w.do("PUT", "/Practitioner/d", everything,
+		`{"resourceType":"Practitioner","id":"d","identifier":[{"system":"urn:n","value":"7"}]}`).want(201)
 	tx := bundleOf("transaction",
 		`{"fullUrl":"urn:uuid:a","resource":{"resourceType":"Patient","generalPractitioner":[{"reference":"Practitioner?identifier=urn:n|7"}]},"request":{"method":"POST","url":"Patient"}}`,
 		`{"fullUrl":"urn:uuid:b","resource":{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"urn:uuid:a"},"valueQuantity":{"value":1.50}},"request":{"method":"POST","url":"Observation"}}`,
@@ -255,34 +293,46 @@ func TestTransactionLinksEntries(t *testing.T) {
 	if *found.Total != 1 || !strings.Contains(string(found.Entry[0].Resource), "1.50") {
 		t.Fatalf("the observation does not point at the patient: %s", w.get("/_history", everything).Body)
 	}
+
 	if !strings.Contains(string(b.Entry[2].Resource), `"d"`) || !strings.HasPrefix(b.Entry[3].Response.Status, "204") {
 		t.Errorf("read and delete: %+v", b.Entry)
 	}
 	w.do("POST", "", everything, strings.Replace(tx, "urn:n|7", "urn:n|8", 1)).want(412)
-	w.do("POST", "", everything, strings.Replace(tx, `"reference":"urn:uuid:a"`, `"reference":"urn:uuid:c"`, 1)).want(400)
-	w.do("POST", "", everything, bundleOf("transaction", entryOf("PUT", "Patient/z", `{"resourceType":"Patient","id":"z"}`), entryOf("DELETE", "Patient/z", ""))).want(400)
+	w.do("POST", "", everything,
+		strings.Replace(tx, `"reference":"urn:uuid:a"`, `"reference":"urn:uuid:c"`, 1)).want(400)
+	w.do("POST", "", everything,
+		bundleOf("transaction", entryOf("PUT", "Patient/z", `{"resourceType":"Patient","id":"z"}`),
+			entryOf("DELETE", "Patient/z", ""))).want(400)
+
 	w.do("POST", "", everything, bundleOf("collection")).want(400)
 }
 
 // Covers: case 246
 func TestEntriesGoNowhereElse(t *testing.T) {
 	w := newWorld(t, 1)
-	for _, url := range []string{"../../token", "https://other.test/fhir/Patient/1", "//evil", "Patient/1/../../2", "$op", "", "metadata", "Bundle/../x", "%2e%2e/token", "/Patient/" + sample.PatientID(0)} {
+	for _, url := range []string{
+		"../../token", "https://other.test/fhir/Patient/1", "//evil", "Patient/1/../../2", "$op",
+		"", "metadata", "Bundle/../x", "%2e%2e/token", "/Patient/" + sample.PatientID(0),
+	} {
 		b := w.do("POST", "", everything, bundleOf("batch", entryOf("GET", url, ""))).bundle()
 		if s := b.Entry[0].Response.Status; !strings.HasPrefix(s, "4") {
 			t.Errorf("%q: %s", url, s)
 		}
 		w.do("POST", "", everything, bundleOf("transaction", entryOf("GET", url, ""))).want(400)
 	}
+
 	for _, method := range []string{"TRACE", "get", "CONNECT", ""} {
 		w.do("POST", "", everything, bundleOf("transaction", entryOf(method, "Patient/1", ""))).want(400)
 	}
-	own := w.do("POST", "", everything, bundleOf("batch", entryOf("GET", publicBase+"/Patient/"+sample.PatientID(0), ""))).bundle()
+	own := w.do("POST", "", everything,
+		bundleOf("batch", entryOf("GET", publicBase+"/Patient/"+sample.PatientID(0), ""))).bundle()
 	if !strings.HasPrefix(own.Entry[0].Response.Status, "200") {
 		t.Errorf("own base: %s", own.Entry[0].Response.Status)
 	}
+
 	inner := bundleOf("batch")
-	b := w.do("POST", "", everything, bundleOf("batch", `{"resource":`+inner+`,"request":{"method":"POST","url":"/"}}`)).bundle()
+	b := w.do("POST", "", everything,
+		bundleOf("batch", `{"resource":`+inner+`,"request":{"method":"POST","url":"/"}}`)).bundle()
 	if s := b.Entry[0].Response.Status; !strings.HasPrefix(s, "4") {
 		t.Errorf("bundle in a bundle: %s", s)
 	}
@@ -290,6 +340,7 @@ func TestEntriesGoNowhereElse(t *testing.T) {
 	for i := range many {
 		many[i] = entryOf("GET", "Patient/x", "")
 	}
+
 	w.do("POST", "", everything, bundleOf("batch", many...)).want(413)
 }
 
@@ -299,16 +350,20 @@ func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
 	mine := "patient/*.cruds; patient=" + p1
 	obs := func(id, p string) string {
-		return `{"resourceType":"Observation","id":"` + id + `","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/` + p + `"}}`
+		return `{"resourceType":"Observation","id":"` + id +
+			`","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/` + p + `"}}`
 	}
 	w.do("POST", "/Observation", mine, obs("x", p2)).want(403)
+
 	own := w.do("POST", "/Observation", mine, obs("x", p1)).want(201).location()
 	id := strings.TrimPrefix(own, "/Observation/")
 	w.do("PUT", own, mine, obs(id, p2)).want(403)
 	w.do("PUT", own, everything, obs(id, p2)).want(200)
 	w.do("PUT", own, mine, obs(id, p1)).want(404)
 	w.do("DELETE", own, mine, "").want(404)
-	w.do("PATCH", own, mine, `[{"op":"test","path":"/status","value":"final"}]`, "Content-Type", "application/json-patch+json").want(404)
+	w.do("PATCH", own, mine, `[{"op":"test","path":"/status","value":"final"}]`, "Content-Type",
+		"application/json-patch+json").want(404)
+
 	w.get(own, mine, "If-None-Match", `W/"2"`).want(404)
 	w.do("PUT", own, mine, obs(id, p1), "If-Match", `W/"9"`).want(404)
 	w.get(own+"/_history/1", mine).want(200)
@@ -317,6 +372,7 @@ func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
 		t.Errorf("%d versions are shown", len(h.Entry))
 	}
 	w.do("DELETE", own, everything, "").want(204)
+
 	w.get(own, mine).want(404)
 	w.get(own+"/_history/3", mine).want(404)
 	w.do("PUT", "/Observation/new-id", mine, obs("new-id", p1)).want(404)
@@ -329,11 +385,15 @@ func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
 func TestBinaryIsReadAsItsContext(t *testing.T) {
 	w := newWorld(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
-	at := w.do("POST", "/Binary", everything, "<html><script>alert(1)</script>", "Content-Type", "text/html", "X-Security-Context", "Patient/"+p1).want(201).location()
+	at := w.do("POST", "/Binary", everything, "<html><script>alert(1)</script>", "Content-Type", "text/html",
+		"X-Security-Context", "Patient/"+p1).want(201).location()
 	a := w.get(at, everything, "Accept", "text/html").want(200)
-	if a.Body.String() != "<html><script>alert(1)</script>" || a.Header().Get("Content-Disposition") != "attachment" || !strings.HasPrefix(a.Header().Get("Content-Security-Policy"), "sandbox") {
+	if a.Body.String() != "<html><script>alert(1)</script>" ||
+		a.Header().Get("Content-Disposition") != "attachment" ||
+		!strings.HasPrefix(a.Header().Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("%v %s", a.Header(), a.Body)
 	}
+
 	if m := body(t, w.get(at, everything, "Accept", "application/fhir+json").want(200)); m["resourceType"] != "Binary" {
 		t.Errorf("%v", m)
 	}
@@ -360,6 +420,7 @@ func TestEverythingIsTheWholeRecord(t *testing.T) {
 		paged = append(paged, b.ids("match")...)
 		next = b.link("next")
 	}
+
 	if fmt.Sprint(paged) != fmt.Sprint(ids) {
 		t.Errorf("by pages: %v", paged)
 	}
@@ -368,6 +429,7 @@ func TestEverythingIsTheWholeRecord(t *testing.T) {
 	if len(obs.Entry) != *want.Total {
 		t.Errorf("%d observations, want %d", len(obs.Entry), *want.Total)
 	}
+
 	w.get("/Patient/"+p2+"/$everything", "patient/*.rs; patient="+p1).want(404)
 	for _, id := range w.get("/Patient/"+p1+"/$everything", "system/Patient.rs").bundle().ids("match") {
 		if !strings.HasPrefix(id, "Patient/") {
@@ -387,20 +449,32 @@ func TestBodiesThatAreNotTaken(t *testing.T) {
 		{"xml", "<Patient/>", "application/fhir+xml", 415, nil},
 		{"compressed", anna, "application/fhir+json", 415, []string{"Content-Encoding", "gzip"}},
 		{"other version", anna, "application/fhir+json; fhirVersion=3.0", 415, nil},
-		{"duplicate member", `{"resourceType":"Patient","active":true,"active":false}`, "application/fhir+json", 400, nil},
-		{"duplicate type", `{"resourceType":"Patient","resourceType":"Observation"}`, "application/fhir+json", 400, nil},
+		{
+			"duplicate member", `{"resourceType":"Patient","active":true,"active":false}`,
+			"application/fhir+json", 400, nil,
+		},
+		{
+			"duplicate type", `{"resourceType":"Patient","resourceType":"Observation"}`,
+			"application/fhir+json", 400, nil,
+		},
 		{"case of the type", `{"ResourceType":"Patient"}`, "application/fhir+json", 400, nil},
 		{"deep", strings.Repeat(`{"a":`, 10001) + "1" + strings.Repeat("}", 10001), "application/fhir+json", 400, nil},
 		{"not UTF-8", "{\"resourceType\":\"Patient\",\"language\":\"\xff\"}", "application/fhir+json", 400, nil},
 		{"other type", `{"resourceType":"Observation"}`, "application/fhir+json", 400, nil},
-		{"too long", `{"resourceType":"Patient","language":"` + strings.Repeat("a", 11<<20) + `"}`, "application/fhir+json", 413, nil},
+		{
+			"too long",
+			`{"resourceType":"Patient","language":"` + strings.Repeat("a", 11<<20) + `"}`,
+			"application/fhir+json", 413, nil,
+		},
 		{"nothing", " ", "application/fhir+json", 400, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.t = t
-			w.do("POST", "/Patient", everything, c.body, append(c.headers, "Content-Type", c.contentType)...).want(c.status)
+			w.do("POST", "/Patient", everything, c.body,
+				append(c.headers, "Content-Type", c.contentType)...).want(c.status)
 		})
 	}
+
 	w.t = t
 	w.do("POST", "/AuditEvent", everything, `{"resourceType":"AuditEvent"}`).want(405)
 }

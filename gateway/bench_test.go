@@ -32,7 +32,9 @@ func relay(b *testing.B, evidence bool) {
 			c.Evidence = nil
 		}
 	})
-	request := []byte("GET /acme/fhir/Patient/1" + heads + "Accept: application/fhir+json\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n")
+
+	request := []byte("GET /acme/fhir/Patient/1" + heads +
+		"Accept: application/fhir+json\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n")
 	b.ReportAllocs()
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {

@@ -22,11 +22,13 @@ func TestLargeBodyInConstantMemory(t *testing.T) {
 		if err != nil {
 			return
 		}
+
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
 		io.CopyBuffer(c, struct{ io.Reader }{req.Body}, make([]byte, 64<<10))
 	})
 	inbound, delegate := twoHops(t, b, nil)
 	c := inbound.dial()
+
 	held, stop := make(chan uint64), make(chan bool)
 	go func() { // garbage, of other tests too, is not what is held
 		for most := uint64(0); ; {
@@ -42,6 +44,7 @@ func TestLargeBodyInConstantMemory(t *testing.T) {
 			}
 		}
 	}()
+
 	piece := make([]byte, 64<<10)
 	go func() {
 		fmt.Fprintf(c, "POST /acme%sContent-Length: %d\r\n\r\n", heads, size)
@@ -49,6 +52,7 @@ func TestLargeBodyInConstantMemory(t *testing.T) {
 			c.Write(piece)
 		}
 	}()
+
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +62,11 @@ func TestLargeBodyInConstantMemory(t *testing.T) {
 	if err != nil || n != size {
 		t.Fatalf("%d bytes came back, %v", n, err)
 	}
+
 	if got := <-held; got > 64<<20 {
 		t.Errorf("%d MiB of heap for %d MiB of body", got>>20, size>>20)
 	}
+
 	for _, s := range []*sink{inbound.evidence, delegate.evidence} {
 		for _, m := range s.await(t, 2) {
 			if m.In != m.Out || m.In.Bytes < size {

@@ -50,6 +50,7 @@ func (b *inbox) room(max int) []byte {
 	if b.w >= max {
 		return nil
 	}
+
 	bigger := make([]byte, min(4*len(*b.buf), max))
 	copy(bigger, *b.buf)
 	b.drop()
@@ -102,6 +103,7 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		g.leave(a)
 		return
 	}
+
 	c := &client{g: g, raw: raw, address: a}
 	c.sender = c.x.send
 	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
@@ -119,6 +121,7 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		c.close()
 		return
 	}
+
 	go c.run() // on a fresh stack: that of a handshake is large and would be kept
 }
 
@@ -134,12 +137,14 @@ func (c *client) meetClient() bool {
 	if src == nil {
 		return true
 	}
+
 	from := src.AddrPort()
 	a, ok := c.g.clients.move(c.address, from.Addr(), &c.g.state.Load().limits, c.g.janitor.clock())
 	if !ok {
 		c.g.metrics.limited.Add(1)
 		return false
 	}
+
 	c.address, c.remote = a, from
 	return true
 }
@@ -190,6 +195,7 @@ func (c *client) drop(u *upstream, cut bool) {
 			break
 		}
 	}
+
 	if cut {
 		u.raw.cut()
 		return
@@ -208,14 +214,17 @@ func (c *client) fill() error {
 		}
 		return err
 	}
+
 	room := c.in.room(wire.MaxHead)
 	if room == nil {
 		return io.ErrShortBuffer // Head.End refuses before
 	}
+
 	n, err := c.tls.Read(room)
 	c.in.w += n
 	if n > 0 {
 		return nil
 	}
+
 	return err
 }

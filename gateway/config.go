@@ -116,12 +116,14 @@ func (t Times) withDefaults() Times {
 	set(&t.Handshake, 10*time.Second)
 	set(&t.Head, 10*time.Second)
 	set(&t.Idle, time.Minute)
+
 	set(&t.Body, 30*time.Second)
 	set(&t.Connect, 10*time.Second)
 	set(&t.FirstByte, time.Minute)
 	set(&t.Stall, 10*time.Minute)
 	set(&t.Write, time.Minute)
 	set(&t.Drain, 30*time.Second)
+
 	return t
 }
 
@@ -143,11 +145,13 @@ func (c *Config) Check() error {
 	if len(c.Routes) == 0 {
 		errs = append(errs, errors.New("gateway: no route"))
 	}
+
 	for i := range c.Routes {
 		for _, err := range c.Routes[i].check() {
 			errs = append(errs, fmt.Errorf("gateway: route %q: %w", c.Routes[i].Name, err))
 		}
 	}
+
 	if _, err := newTable(c.Routes); err != nil {
 		errs = append(errs, err)
 	}
@@ -160,16 +164,19 @@ func (r *Route) check() (errs []error) {
 	if len(r.Hosts) == 0 {
 		complain("it has no hosts")
 	}
+
 	for _, h := range r.Hosts {
 		if !goodHost(h) {
 			complain("host %q is not a name, with a port or without", h)
 		}
 	}
+
 	for _, p := range r.Prefixes {
 		if p != "" && p[0] != '/' || strings.ContainsAny(p, "?# ") {
 			complain("prefix %q is not the beginning of a path", p)
 		}
 	}
+
 	if _, err := parseNext(r.Next); err != nil {
 		complain("%w", err)
 	}
@@ -178,12 +185,14 @@ func (r *Route) check() (errs []error) {
 			complain("dial %q is not host:port", r.Dial)
 		}
 	}
+
 	if r.TLS == nil {
 		complain("it has no TLS configuration for the next hop")
 	}
 	if r.Proxy && r.Spares > 0 {
 		complain("spares cannot be made where PROXY protocol is spoken, as it comes before TLS")
 	}
+
 	return errs
 }
 
@@ -202,12 +211,20 @@ type next struct {
 
 func parseNext(s string) (next, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return next{}, fmt.Errorf("next %q is not https://host[:port][/path]", s)
 	}
+
 	port := u.Port()
 	if port == "" {
 		port = "443"
 	}
-	return next{authority: u.Host, name: u.Hostname(), address: net.JoinHostPort(u.Hostname(), port), path: strings.TrimRight(u.EscapedPath(), "/")}, nil
+
+	return next{
+		authority: u.Host,
+		name:      u.Hostname(),
+		address:   net.JoinHostPort(u.Hostname(), port),
+		path:      strings.TrimRight(u.EscapedPath(), "/"),
+	}, nil
 }

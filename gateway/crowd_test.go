@@ -25,22 +25,26 @@ func echo(c net.Conn) {
 			return
 		}
 		if n%3 == 0 {
-			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(req.RequestURI), req.RequestURI)
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(req.RequestURI),
+				req.RequestURI)
 			body, err := io.ReadAll(req.Body)
 			if err != nil {
 				return
 			}
+
 			if len(body) > 0 {
 				fmt.Fprintf(c, "%x\r\n%s\r\n", len(body), body)
 			}
 			io.WriteString(c, "0\r\n\r\n")
 			continue
 		}
+
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
 			return
 		}
-		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", len(req.RequestURI)+len(body), req.RequestURI, body)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", len(req.RequestURI)+len(body),
+			req.RequestURI, body)
 	}
 }
 
@@ -53,6 +57,7 @@ func TestCrowd(t *testing.T) {
 	b := newBackend(t, echo)
 	inbound, delegate := twoHops(t, b, nil)
 	var wg sync.WaitGroup
+
 	for id := range 20 {
 		wg.Go(func() {
 			for round := range 3 {
@@ -60,11 +65,13 @@ func TestCrowd(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	inbound.idle()
 	delegate.idle()
 	tag, arrived := regexp.MustCompile(`<\d+\.\d+>`), map[string]int{}
 	target := regexp.MustCompile(`/acme/<\d+\.\d+>/\d+`)
+
 	for _, s := range b.all() {
 		ids := map[string]bool{}
 		for _, id := range tag.FindAllString(s, -1) {
@@ -77,11 +84,13 @@ func TestCrowd(t *testing.T) {
 			arrived[u]++
 		}
 	}
+
 	for u, n := range arrived {
 		if n > 1 {
 			t.Errorf("%s arrived %d times", u, n)
 		}
 	}
+
 	if len(arrived) < 300 {
 		t.Errorf("only %d requests arrived", len(arrived))
 	}
@@ -95,6 +104,7 @@ func oneOfMany(t *testing.T, w *world, id string) {
 		defer func() { c.NetConn().(*net.TCPConn).SetLinger(0); c.NetConn().Close() }()
 	}
 	br := bufio.NewReader(c)
+
 	for n := range 60 {
 		uri := fmt.Sprintf("/acme/%s/%d", id, n)
 		body := strings.Repeat(id, rand.IntN(4)*rand.IntN(2000))
@@ -103,6 +113,7 @@ func oneOfMany(t *testing.T, w *world, id string) {
 			io.WriteString(c, in[:rand.IntN(len(in))])
 			return
 		}
+
 		go io.WriteString(c, in)
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
@@ -112,6 +123,7 @@ func oneOfMany(t *testing.T, w *world, id string) {
 		if rand.IntN(150) == 0 {
 			return
 		}
+
 		got, err := io.ReadAll(resp.Body)
 		if err != nil || string(got) != uri+body {
 			t.Errorf("%s %d: %v, %d bytes, other than its own", id, n, err, len(got))
@@ -137,6 +149,7 @@ func TestTwoRoutesOnOneConnection(t *testing.T) {
 			fmt.Fprintf(c, "GET /%s/%d%s\r\n", []string{"acme", "beta"}[i%2], i, heads)
 		}
 	}()
+
 	br := bufio.NewReader(c)
 	for i := range 3000 {
 		resp, err := http.ReadResponse(br, nil)
@@ -148,7 +161,9 @@ func TestTwoRoutesOnOneConnection(t *testing.T) {
 			t.Fatalf("%d is answered %q", i, got)
 		}
 	}
-	if len(a.all()) != 1 || len(b.all()) != 1 || strings.Contains(a.all()[0], "beta") || strings.Contains(b.all()[0], "acme") {
+
+	if len(a.all()) != 1 || len(b.all()) != 1 || strings.Contains(a.all()[0], "beta") ||
+		strings.Contains(b.all()[0], "acme") {
 		t.Errorf("over %d and %d connections, or mixed", len(a.all()), len(b.all()))
 	}
 }

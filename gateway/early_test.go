@@ -31,6 +31,7 @@ func TestEarlyFinalAnswerIsWhole(t *testing.T) {
 	inbound, _ := twoHops(t, b, nil)
 	c := inbound.dial()
 	io.WriteString(c, "POST /acme"+heads+"Expect: 100-continue\r\nContent-Length: 300\r\n\r\n")
+
 	got, err := io.ReadAll(c)
 	if err != nil || status(string(got)) != "413" || !strings.HasSuffix(string(got), "\r\n\r\n"+long) {
 		t.Errorf("%d bytes, %v: %.100q", len(got), err, got)
@@ -44,19 +45,23 @@ func TestEarlyFinalAnswerIsWhole(t *testing.T) {
 func TestEarlyHintsAreNoContinue(t *testing.T) {
 	b := newBackend(t, func(c net.Conn) {
 		http.ReadRequest(bufio.NewReader(c))
-		io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+		io.WriteString(c,
+			"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
 		io.Copy(io.Discard, c)
 	})
 	w := newWorld(t, b, nil)
 	c := w.dial()
+
 	head := "POST /acme" + heads + "Expect: 100-continue\r\nContent-Length: 300\r\n\r\n"
 	io.WriteString(c, head)
 	br := bufio.NewReader(c)
+
 	for range 2 {
 		if _, err := http.ReadResponse(br, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	io.WriteString(c, "GET /acme/smuggled"+heads+"\r\n")
 	io.ReadAll(br)
 	eventually(t, "the upstream ends", func() bool { return b.conns[0].ended() })
@@ -85,11 +90,13 @@ func TestLastAnswerIsNotReset(t *testing.T) {
 				time.Sleep(100 * time.Microsecond)
 			}
 		}()
+
 		time.Sleep(20 * time.Millisecond) // the answer waits in buffers while more is sent
 		got, err := io.ReadAll(c)
 		if time.Since(begun) > lingers {
 			continue // this machine was too busy for what is to be shown
 		}
+
 		quick++
 		if err != nil || !strings.HasSuffix(string(got), body) {
 			t.Fatalf("%d bytes, %v", len(got), err)
@@ -108,9 +115,15 @@ func TestWaitingForATokenIsNotSlow(t *testing.T) {
 			c.Times.Head, c.Times.Body = pace, pace
 		})
 		c := w.dial()
-		for _, piece := range []string{get, "POST /acme" + heads + "Content-Length: 6\r\n\r\nabc", "def" + "GET /acme" + heads + "Connection: close\r\n\r\n"} {
+
+		for _, piece := range []string{
+			get,
+			"POST /acme" + heads + "Content-Length: 6\r\n\r\nabc",
+			"def" + "GET /acme" + heads + "Connection: close\r\n\r\n",
+		} {
 			io.WriteString(c, piece)
 		}
+
 		if got, _ := io.ReadAll(c); strings.Count(string(got), "200 OK") != 3 {
 			return fmt.Errorf("limits of %v: answered %q", pace, got)
 		}
@@ -125,12 +138,14 @@ func TestRateOutlivesConnections(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newWorld(t, b, func(c *gateway.Config) { c.Limits = gateway.Limits{RequestsPerSecond: 10, Burst: 1} })
 	start := time.Now()
+
 	for range 6 {
 		if got := w.ask(get); status(got) != "200" {
 			t.Fatalf("answered %q", got)
 		}
 		w.idle()
 	}
+
 	// The first is free, and the gateway's clock may have been behind by the second.
 	if took := time.Since(start); took < 390*time.Millisecond {
 		t.Errorf("6 requests at 10 per second took %v", took)

@@ -56,11 +56,13 @@ func (c *client) exchange() bool {
 	if f := x.routeIt(); f != nil {
 		return x.refuse(f)
 	}
+
 	x.watch.rests()
 	x.address.wait(x.state, x.g)
 	if !x.frame() {
 		return false
 	}
+
 	for _, source := range sources {
 		u, f := source(x)
 		if f != nil {
@@ -70,6 +72,7 @@ func (c *client) exchange() bool {
 			return x.relay()
 		}
 	}
+
 	return x.refuse(faultClosed)
 }
 
@@ -103,12 +106,14 @@ func (x *exchange) readHead() bool {
 				return true
 			}
 		}
+
 		if x.in.buf == nil {
 			x.watch.idles(&x.g.janitor, x.raw, times.Idle)
 		} else if !limited {
 			x.watch.reads(&x.g.janitor, x.raw, times.Head)
 			limited = true
 		}
+
 		if err := x.fill(); err != nil {
 			return x.headEnded()
 		}
@@ -187,6 +192,7 @@ func (x *exchange) send() bool {
 	if x.up.used && x.up.raw.got > 0 {
 		return false
 	}
+
 	x.asked, x.up.used = true, true
 	x.sent = x.whole
 	x.watch.sent(&x.g.janitor, x.whole)
@@ -199,6 +205,7 @@ func (x *exchange) send() bool {
 	} else {
 		x.startPump(x.come > x.head)
 	}
+
 	x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
 	return true
 }
@@ -216,6 +223,7 @@ func (x *exchange) noteSent() {
 	default:
 		x.request.passed(p)
 	}
+
 	x.in.consume(x.come)
 }
 
@@ -237,10 +245,12 @@ func (x *exchange) relay() bool {
 		if x.interim++; x.interim > maxInterim {
 			return x.refuse(faultAnswer)
 		}
+
 		x.continued = x.continued || r.Status == 100
 		if !x.toClient(x.answers.bytes()[:head]) {
 			return x.cutAnswer(&r)
 		}
+
 		x.recordResponse(r.Status)
 		x.answers.consume(head)
 		x.response.reset(x.response.off)
@@ -264,11 +274,13 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 				return end, nil
 			}
 		}
+
 		x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
 		room := x.answers.room(wire.MaxResponseHead)
 		if room == nil {
 			return 0, faultAnswer
 		}
+
 		n, err := x.up.tls.Read(room)
 		if x.answers.w += n; n == 0 && err != nil {
 			return 0, x.noAnswer()
@@ -298,15 +310,18 @@ func (x *exchange) pass(head int, r *wire.Response) bool {
 	if err != nil || done && head+n < len(b) {
 		return x.refuse(faultAnswer)
 	}
+
 	x.begun = true
 	x.holdBody()
 	if !x.toClient(b[:head+n]) {
 		return x.cutAnswer(r)
 	}
+
 	x.answers.consume(head + n)
 	if !done && !x.passBody(&body) {
 		return x.cutAnswer(r)
 	}
+
 	x.recordResponse(r.Status)
 	return x.finish(r)
 }
@@ -320,12 +335,14 @@ func (x *exchange) passBody(body *wire.Body) bool {
 		if n == 0 && err != nil {
 			return body.EndsAtClose() && x.up.closed(err)
 		}
+
 		k := 0
 		k, done, err = body.Feed(room[:n])
 		if !x.toClient(room[:k]) || err != nil || done && k < n {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -394,6 +411,7 @@ func (x *exchange) refuse(f *fault) bool {
 		x.recordRequest()
 		return false
 	}
+
 	x.g.metrics.own(f.status)
 	b := f.answer(x.method, x.g.now())
 	x.response.reset(x.response.off)
@@ -402,12 +420,14 @@ func (x *exchange) refuse(f *fault) bool {
 		x.owe(&x.request)
 	}
 	x.owe(&x.response)
+
 	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
 	n, _ := x.tls.Write(b)
 	x.response.sent(b[:n])
 	x.recordResponse(f.status)
 	x.linger(x.up == nil)
 	x.recordRequest()
+
 	return false
 }
 
@@ -422,9 +442,11 @@ func (x *exchange) linger(count bool) {
 	take(x.in.bytes())
 	x.in.release()
 	x.tls.CloseWrite()
+
 	x.raw.CloseWrite()
 	x.raw.SetReadDeadline(time.Time{})
 	x.watch.reads(&x.g.janitor, x.raw, lingerTime)
+
 	for total := 0; total < maxLinger; {
 		room := x.in.room(bufferSize)
 		n, err := x.tls.Read(room)
@@ -467,13 +489,22 @@ func (x *exchange) record(t *tally, status int) {
 	if t.off {
 		return
 	}
+
 	m := lines.Get().(*wire.Message)
 	defer lines.Put(m)
-	*m = wire.Message{Conn: x.id, Seq: x.seq, Method: x.method, Status: status, Response: status > 0}
+	*m = wire.Message{
+		Conn:     x.id,
+		Seq:      x.seq,
+		Method:   x.method,
+		Status:   status,
+		Response: status > 0,
+	}
+
 	if x.way.route != nil {
 		m.Route = x.way.route.Name
 	}
 	t.fill(m)
+
 	// One that was cut was not only mapped.
 	m.Mapped = x.rewritten != nil && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
 	x.g.evidence.Record(m)

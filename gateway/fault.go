@@ -34,13 +34,19 @@ var (
 
 // framingFault is the answer to a request that cannot be framed.
 func framingFault(status int, reason string) *fault {
-	code := map[int]string{400: "structure", 421: "security", 431: "too-long", 505: "not-supported"}[status]
+	code := map[int]string{
+		400: "structure",
+		421: "security",
+		431: "too-long",
+		505: "not-supported",
+	}[status]
 	return &fault{status, code, "The request cannot be framed without doubt: " + reason + "."}
 }
 
 // answer is the whole message; a HEAD gets no body.
 func (f *fault) answer(method string, now time.Time) []byte {
-	body := `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` + f.code + `","diagnostics":` + strconv.Quote(f.text) + `}]}`
+	body := `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` + f.code + `","diagnostics":` +
+		strconv.Quote(f.text) + `}]}`
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: application/fhir+json\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
 		f.status, http.StatusText(f.status), now.UTC().Format(http.TimeFormat), len(body))
 	if method == "HEAD" {

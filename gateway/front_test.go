@@ -33,11 +33,21 @@ func newFront(t *testing.T) *front {
 		t.Fatal(err)
 	}
 	f.addr = tcp.Addr().String()
-	l := wire.NewListener(tcp, wire.ListenerConfig{TLS: f.pki.server(), Now: time.Now, ConnID: f.evidence.ConnID,
-		Record: func(m *wire.Message) { f.evidence.Record(m) }})
-	s := &http.Server{Handler: wire.Handler(http.HandlerFunc(f.serve)), ConnContext: wire.ConnContext, ErrorLog: log.New(io.Discard, "", 0)}
+	l := wire.NewListener(tcp, wire.ListenerConfig{
+		TLS:    f.pki.server(),
+		Now:    time.Now,
+		ConnID: f.evidence.ConnID,
+		Record: func(m *wire.Message) { f.evidence.Record(m) },
+	})
+
+	s := &http.Server{
+		Handler:     wire.Handler(http.HandlerFunc(f.serve)),
+		ConnContext: wire.ConnContext,
+		ErrorLog:    log.New(io.Discard, "", 0),
+	}
 	go s.Serve(l)
 	t.Cleanup(func() { s.Close() })
+
 	return f
 }
 
@@ -61,6 +71,7 @@ func (f *front) ask(t *testing.T, in string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	c.SetDeadline(time.Now().Add(patience))
 	io.WriteString(c, in)
 	c.CloseWrite()
@@ -74,13 +85,16 @@ func (f *front) ask(t *testing.T, in string) string {
 // Covers: case 289, 290, 291, 292, 293, 296, 320
 func TestHostileRequestsAtTheFront(t *testing.T) {
 	f := newFront(t)
-	own := map[string]bool{"an OPTIONS with a body": true, "OPTIONS *": true, "Upgrade to TLS": true, "odd Expect": true} // net/http answers by itself
+	// net/http answers by itself
+	own := map[string]bool{"an OPTIONS with a body": true, "OPTIONS *": true, "Upgrade to TLS": true, "odd Expect": true}
+
 	for name, c := range hostile {
 		// What hosts there are, and where they lead, the handler knows.
 		routed := c.status == "404" || c.status == "421" && !strings.Contains(c.in, "://")
 		if routed || own[name] || refusedByRoute[name] {
 			continue
 		}
+
 		f.mu.Lock()
 		f.seen = nil
 		f.mu.Unlock()
@@ -89,13 +103,20 @@ func TestHostileRequestsAtTheFront(t *testing.T) {
 		if len(f.seen) != c.pass || strings.Count(answer, "\r\nSeen: whole\r\n") != c.pass {
 			t.Errorf("%s: the handler saw %q, want %d requests; answered %.300q", name, f.seen, c.pass, answer)
 		}
+
 		f.mu.Unlock()
 		n := strings.Count(answer, "HTTP/1.1 "+c.status+" ")
-		if c.status != "" && (n != 1 || strings.Count(answer, "HTTP/1.1 ") != c.pass+1) || c.status == "" && strings.Count(answer, "HTTP/1.1 ") != c.pass {
+		if c.status != "" && (n != 1 || strings.Count(answer, "HTTP/1.1 ") != c.pass+1) || c.status == "" &&
+			strings.Count(answer, "HTTP/1.1 ") != c.pass {
 			t.Errorf("%s: want %q after %d answers, got %.300q", name, c.status, c.pass, answer)
 		}
 	}
 }
 
 // refusedByRoute are well framed, and have a target that the gateway cannot route.
-var refusedByRoute = map[string]bool{"absolute, one slash": true, "two stars": true, "star with a query": true, "authority form": true}
+var refusedByRoute = map[string]bool{
+	"absolute, one slash": true,
+	"two stars":           true,
+	"star with a query":   true,
+	"authority form":      true,
+}

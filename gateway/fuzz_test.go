@@ -23,11 +23,13 @@ func FuzzRelay(f *testing.F) {
 			f.Add([]byte(in))
 		}
 	}
+
 	for _, c := range refusals {
 		if len(c.in) < 1000 {
 			f.Add([]byte(awkward["plain"] + c.in))
 		}
 	}
+
 	b := newBackend(f, func(c net.Conn) {
 		br := bufio.NewReader(c)
 		for {
@@ -41,6 +43,7 @@ func FuzzRelay(f *testing.F) {
 				}
 				return
 			}
+
 			io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
 		}
 	})
@@ -49,6 +52,7 @@ func FuzzRelay(f *testing.F) {
 		if len(in) > 4<<10 {
 			return
 		}
+
 		b.mu.Lock()
 		b.conns = nil
 		b.mu.Unlock()
@@ -59,7 +63,9 @@ func FuzzRelay(f *testing.F) {
 		if !strings.HasPrefix(string(in), got) {
 			t.Fatalf("sent %q, the destination got %q", in, got)
 		}
-		if got == "" && answer != "" && (!strings.HasPrefix(answer, "HTTP/1.1 4") && !strings.HasPrefix(answer, "HTTP/1.1 505") || strings.Count(answer, "Connection: close") != 1) {
+
+		if got == "" && answer != "" && (!strings.HasPrefix(answer, "HTTP/1.1 4") &&
+			!strings.HasPrefix(answer, "HTTP/1.1 505") || strings.Count(answer, "Connection: close") != 1) {
 			t.Fatalf("%q is answered %q", in, answer)
 		}
 	})

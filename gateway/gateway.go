@@ -46,10 +46,18 @@ func New(c Config) (*Gateway, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{evidence: c.Evidence, now: c.Now, log: c.Log, stopping: make(chan struct{}), listeners: map[net.Listener]bool{}}
+
+	g := &Gateway{
+		evidence:  c.Evidence,
+		now:       c.Now,
+		log:       c.Log,
+		stopping:  make(chan struct{}),
+		listeners: map[net.Listener]bool{},
+	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+
 	g.state.Store(newState(&c))
 	return g, nil
 }
@@ -59,8 +67,15 @@ func newState(c *Config) *state {
 	server := c.TLS.Clone()
 	server.NextProtos = []string{"http/1.1"}
 	server.DynamicRecordSizingDisabled = true
-	return &state{tls: server, table: t, times: c.Times.withDefaults(), limits: c.Limits, passWithout: c.PassWithoutEvidence,
-		proxies: slices.Clone(c.Proxies)}
+
+	return &state{
+		tls:         server,
+		table:       t,
+		times:       c.Times.withDefaults(),
+		limits:      c.Limits,
+		passWithout: c.PassWithoutEvidence,
+		proxies:     slices.Clone(c.Proxies),
+	}
 }
 
 // Reload puts another configuration in place of the current one, or returns every
@@ -85,9 +100,11 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	g.mu.Unlock()
 	quit := make(chan struct{})
 	defer close(quit)
+
 	go g.watchOver(quit)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
+
 	err := g.accept(l)
 	g.mu.Lock()
 	delete(g.listeners, l)
@@ -96,6 +113,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 		return err
 	}
+
 	return g.drain()
 }
 
@@ -105,6 +123,7 @@ func (g *Gateway) watchOver(quit <-chan struct{}) {
 	go g.janitor.run(tick, g.now, quit)
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+
 	for {
 		select {
 		case <-quit:
@@ -129,6 +148,7 @@ func (g *Gateway) accept(l net.Listener) error {
 			time.Sleep(20 * time.Millisecond) // out of descriptors: others must end first
 			continue
 		}
+
 		g.take(conn)
 	}
 }
@@ -140,6 +160,7 @@ func (g *Gateway) take(conn net.Conn) {
 		conn.Close()
 		return
 	}
+
 	g.metrics.accepted.Add(1)
 	s := g.state.Load()
 	from := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
@@ -154,6 +175,7 @@ func (g *Gateway) take(conn net.Conn) {
 		tcp.Close()
 		return
 	}
+
 	g.running.Add(1)
 	go g.serve(tcp, a, proxied)
 }
@@ -178,11 +200,13 @@ func (g *Gateway) drain() error {
 	g.janitor.sweep()
 	done := make(chan struct{})
 	go func() { g.running.Wait(); close(done) }()
+
 	select {
 	case <-done:
 		return nil
 	case <-time.After(g.state.Load().times.Drain):
 	}
+
 	left := g.clients.count()
 	g.janitor.cutAll()
 	<-done

@@ -33,7 +33,20 @@ func TestReload(t *testing.T) {
 		io.ReadAll(resp.Body)
 	}
 	get()
-	cfg := gateway.Config{TLS: w.pki.server(), Routes: []gateway.Route{{Name: "b", Hosts: []string{host}, Next: "https://destination.localhost", Dial: b.addr, TLS: b.pki.client("")}}}
+
+	cfg := gateway.Config{
+		TLS: w.pki.server(),
+		Routes: []gateway.Route{
+			{
+				Name:  "b",
+				Hosts: []string{host},
+				Next:  "https://destination.localhost",
+				Dial:  b.addr,
+				TLS:   b.pki.client(""),
+			},
+		},
+	}
+
 	if err := w.gw.Reload(gateway.Config{}); err == nil {
 		t.Error("an empty configuration is taken")
 	}
@@ -42,6 +55,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	get()
+
 	if len(a.all()) != 1 || len(b.all()) != 1 {
 		t.Errorf("arrived: %q and %q", a.all(), b.all())
 	}
@@ -52,10 +66,14 @@ func TestReload(t *testing.T) {
 // says so.
 func TestMappedNext(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) { c.Routes[0].Next = "https://destination.localhost:9443/inner/base" })
+	w := newWorld(t, b, func(c *gateway.Config) {
+		c.Routes[0].Next = "https://destination.localhost:9443/inner/base"
+	})
+
 	for in, want := range map[string]string{
 		"PUT /acme/a%2Fb?x=/acme HTTP/1.1\r\nX-a: /acme\r\nhost:  FHIR.example \r\nContent-Length: 5\r\n\r\n/acme": "PUT /inner/base/a%2Fb?x=/acme HTTP/1.1\r\nX-a: /acme\r\nhost:  destination.localhost:9443 \r\nContent-Length: 5\r\n\r\n/acme",
-		"GET https://fhir.example/acme" + heads + "\r\n":                                                           "GET https://destination.localhost:9443/inner/base HTTP/1.1\r\nHost: destination.localhost:9443\r\n\r\n",
+		"GET https://fhir.example/acme" + heads +
+			"\r\n": "GET https://destination.localhost:9443/inner/base HTTP/1.1\r\nHost: destination.localhost:9443\r\n\r\n",
 		"OPTIONS *" + heads + "\r\n": "OPTIONS * HTTP/1.1\r\nHost: destination.localhost:9443\r\n\r\n",
 	} {
 		b.mu.Lock()
@@ -66,6 +84,7 @@ func TestMappedNext(t *testing.T) {
 		if got := b.all(); len(got) != 1 || got[0] != want {
 			t.Errorf("%q arrives as %q", in, got)
 		}
+
 		m := w.evidence.await(t, 2)[0]
 		if m.Response || !m.Mapped || m.In == m.Out || m.In.Bytes != int64(len(in)) || m.Out.Bytes != int64(len(want)) {
 			t.Errorf("evidence %+v", m)
@@ -81,6 +100,7 @@ func TestSeveralDestinations(t *testing.T) {
 		r.Name, r.Prefixes, r.Dial, r.TLS = "beta", []string{"/acme/beta", "/beta/"}, b.addr, b.pki.client("")
 		c.Routes = append(c.Routes, r)
 	})
+
 	one, two := "GET /acme/x"+heads+"\r\n", "GET /acme/beta/x"+heads+"\r\n"
 	three := "GET /beta" + heads + "\r\n"
 	if got := w.ask(one + two + one + three); strings.Count(got, "200 OK") != 4 {
@@ -100,16 +120,30 @@ func TestProxyProtocol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{ConnContext: wire.ConnContext, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.RemoteAddr) })}
-	go s.Serve(wire.NewListener(tcp, wire.ListenerConfig{TLS: p.server(), Proxy: func(net.Addr) bool { return true }}))
+	s := &http.Server{
+		ConnContext: wire.ConnContext,
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			io.WriteString(rw, r.RemoteAddr)
+		}),
+	}
+	go s.Serve(wire.NewListener(tcp, wire.ListenerConfig{
+		TLS: p.server(),
+		Proxy: func(net.Addr) bool {
+			return true
+		},
+	}))
 	defer s.Close()
-	w := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) { c.Routes[0].Proxy = true })
+
+	w := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
+		c.Routes[0].Proxy = true
+	})
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if body, _ := io.ReadAll(resp.Body); string(body) != c.LocalAddr().String() {
 		t.Errorf("the destination sees %s, the client is %s", body, c.LocalAddr())
 	}
@@ -125,9 +159,20 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{ConnContext: wire.ConnContext, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.RemoteAddr) })}
-	go s.Serve(wire.NewListener(tcp, wire.ListenerConfig{TLS: p.server(), Proxy: func(net.Addr) bool { return true }}))
+	s := &http.Server{
+		ConnContext: wire.ConnContext,
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			io.WriteString(rw, r.RemoteAddr)
+		}),
+	}
+	go s.Serve(wire.NewListener(tcp, wire.ListenerConfig{
+		TLS: p.server(),
+		Proxy: func(net.Addr) bool {
+			return true
+		},
+	}))
 	defer s.Close()
+
 	second := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
 		c.Routes[0].Proxy, c.Proxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Limits.ConnectionsPerAddress = 2
@@ -137,6 +182,7 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	})
 	c := first.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
+
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +198,10 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 		t.Cleanup(func() { raw.Close() })
 		raw.SetDeadline(time.Now().Add(patience))
 		raw.Write(before)
+
 		return tls.Client(raw, &tls.Config{RootCAs: w.pki.pool, ServerName: host}).Handshake()
 	}
+
 	from := func(a string) []byte {
 		return wire.AppendProxy(nil, netip.MustParseAddrPort(a), netip.MustParseAddrPort("127.0.0.1:443"))
 	}
@@ -163,12 +211,14 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	if shake(first, from("192.0.2.7:1")) == nil {
 		t.Error("the header is taken from whom nobody named")
 	}
+
 	// Connections are counted to the address in the header, not to the gateway's.
 	for i, want := range []bool{true, true, false} {
 		if err := shake(second, from(fmt.Sprint("192.0.2.7:", i+1))); (err == nil) != want {
 			t.Errorf("connection %d of one client: %v", i+1, err)
 		}
 	}
+
 	if err := shake(second, from("192.0.2.8:1")); err != nil {
 		t.Errorf("another client of the same gateway: %v", err)
 	}
@@ -188,10 +238,16 @@ func TestTLSSide(t *testing.T) {
 			t.Errorf("%s: served", name)
 		}
 	}
-	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host, NextProtos: []string{"h2", "http/1.1"}})
+
+	c, err := tls.Dial("tcp", w.addr, &tls.Config{
+		RootCAs:    w.pki.pool,
+		ServerName: host,
+		NextProtos: []string{"h2", "http/1.1"},
+	})
 	if err != nil || c.ConnectionState().NegotiatedProtocol != "http/1.1" {
 		t.Errorf("ALPN: %v", err)
 	}
+
 	raw, _ := net.Dial("tcp", w.addr)
 	defer raw.Close()
 	raw.SetDeadline(time.Now().Add(patience))
@@ -206,6 +262,7 @@ func TestResumption(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newWorld(t, b, nil)
 	cfg := w.pki.client(host)
+
 	for i := range 2 {
 		c, err := tls.Dial("tcp", w.addr, cfg)
 		if err != nil {
@@ -216,6 +273,7 @@ func TestResumption(t *testing.T) {
 		if c.ConnectionState().DidResume != (i == 1) {
 			t.Errorf("connection %d: resumed %v", i, c.ConnectionState().DidResume)
 		}
+
 		c.Close()
 	}
 }
@@ -235,6 +293,7 @@ func TestSpares(t *testing.T) {
 		}
 		return !strings.Contains(metric(), "gateway_upstream_spares_total 0\n")
 	})
+
 	for _, s := range b.all() {
 		if strings.Count(s, "GET") != 1 {
 			t.Errorf("clients shared a connection: %q", s)

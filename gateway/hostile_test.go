@@ -21,10 +21,18 @@ var hostile = map[string]struct {
 	status string
 }{
 	// Case 288 and its like: a length that ends before the chunks do.
-	"CL.TE":                     {post + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", 0, "400"},
-	"CL.TE, odd case":           {post + "cONTENT-lENGTH: 6\r\ntRANSFER-eNCODING: chunked\r\n\r\n0\r\n\r\nG", 0, "400"},
-	"CL.TE, quoted":             {post + "Content-Length: 6\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\nG", 0, "400"},
-	"CL.TE, name with a dash":   {post + "Content-Length: 6\r\nTransfer--Encoding: chunked\r\n\r\n0\r\n\r\nG" + get, 2, ""},
+	"CL.TE":           {post + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG", 0, "400"},
+	"CL.TE, odd case": {post + "cONTENT-lENGTH: 6\r\ntRANSFER-eNCODING: chunked\r\n\r\n0\r\n\r\nG", 0, "400"},
+	"CL.TE, quoted": {
+		post + "Content-Length: 6\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\nG",
+		0,
+		"400",
+	},
+	"CL.TE, name with a dash": {
+		post + "Content-Length: 6\r\nTransfer--Encoding: chunked\r\n\r\n0\r\n\r\nG" + get,
+		2,
+		"",
+	},
 	"CL 0 and TE":               {post + "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 0, "400"},
 	"TE by semicolon":           {post + "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", 0, "400"},
 	"TE with obs-text":          {post + "Transfer-Encoding: chunked\xa0\r\n\r\n0\r\n\r\n", 0, "400"},
@@ -96,18 +104,22 @@ var hostile = map[string]struct {
 	"absolute, ours in Host":   {"GET https://evil.example/acme" + heads + "\r\n", 0, "421"},
 	"absolute, user info":      {"GET https://fhir.example@evil.example/acme" + heads + "\r\n", 0, "421"},
 	"absolute, user and ours":  {"GET https://evil:x@fhir.example/acme" + heads + "\r\n", 0, "421"},
-	"absolute, user in both":   {"GET https://evil@fhir.example/acme HTTP/1.1\r\nHost: evil@fhir.example\r\n\r\n", 0, "400"},
-	"absolute, backslash":      {"GET https://fhir.example\\@evil/acme" + heads + "\r\n", 0, "421"},
-	"absolute, encoded host":   {"GET https://fhir%2eexample/acme" + heads + "\r\n", 0, "421"},
-	"absolute, fragment":       {"GET https://fhir.example#/acme" + heads + "\r\n", 0, "404"},
-	"absolute, no host":        {"GET https:///acme" + heads + "\r\n", 0, "421"},
-	"absolute, one slash":      {"GET https:/fhir.example/acme" + heads + "\r\n", 0, "400"},
-	"scheme-relative":          {"GET //fhir.example/acme" + heads + "\r\n", 0, "404"},
-	"two stars":                {"OPTIONS **" + heads + "\r\n", 0, "400"},
-	"star with a query":        {"OPTIONS *?x" + heads + "\r\n", 0, "400"},
-	"OPTIONS *":                {"OPTIONS *" + heads + "\r\n", 1, ""},
-	"OPTIONS * elsewhere":      {"OPTIONS * HTTP/1.1\r\nHost: other.example\r\n\r\n", 0, "421"},
-	"authority form":           {"GET fhir.example:443" + heads + "\r\n", 0, "400"},
+	"absolute, user in both": {
+		"GET https://evil@fhir.example/acme HTTP/1.1\r\nHost: evil@fhir.example\r\n\r\n",
+		0,
+		"400",
+	},
+	"absolute, backslash":    {"GET https://fhir.example\\@evil/acme" + heads + "\r\n", 0, "421"},
+	"absolute, encoded host": {"GET https://fhir%2eexample/acme" + heads + "\r\n", 0, "421"},
+	"absolute, fragment":     {"GET https://fhir.example#/acme" + heads + "\r\n", 0, "404"},
+	"absolute, no host":      {"GET https:///acme" + heads + "\r\n", 0, "421"},
+	"absolute, one slash":    {"GET https:/fhir.example/acme" + heads + "\r\n", 0, "400"},
+	"scheme-relative":        {"GET //fhir.example/acme" + heads + "\r\n", 0, "404"},
+	"two stars":              {"OPTIONS **" + heads + "\r\n", 0, "400"},
+	"star with a query":      {"OPTIONS *?x" + heads + "\r\n", 0, "400"},
+	"OPTIONS *":              {"OPTIONS *" + heads + "\r\n", 1, ""},
+	"OPTIONS * elsewhere":    {"OPTIONS * HTTP/1.1\r\nHost: other.example\r\n\r\n", 0, "421"},
+	"authority form":         {"GET fhir.example:443" + heads + "\r\n", 0, "400"},
 
 	// Hosts.
 	"host with a dot":       {"GET /acme HTTP/1.1\r\nHost: fhir.example.\r\n\r\n", 0, "421"},
@@ -162,20 +174,28 @@ var hostile = map[string]struct {
 	"trailer, bare CR":        {post + chunked + "0\r\nA: b\rc\r\n\r\n", 0, "400"},
 
 	// What follows a message.
-	"garbage after a body":      {post + "Content-Length: 3\r\n\r\nabcGARBAGE\r\n\r\n", 1, "400"},
-	"garbage after no body":     {get + "\x00\x00\x00\r\n\r\n", 1, "400"},
-	"after an error":            {"GET /none" + heads + "\r\n" + get, 0, "404"},
-	"after a framing error":     {get + "bad\r\n\r\n" + get, 1, "400"},
-	"after Connection: close":   {"GET /acme" + heads + "Connection: close\r\n\r\n" + get, 1, ""},
-	"after close in a list":     {"GET /acme" + heads + "Connection: x,, CLOSE ,y\r\n\r\n" + get, 1, ""},
-	"after close in two fields": {"GET /acme" + heads + "Connection: keep-alive\r\nConnection: close\r\n\r\n" + get, 1, ""},
-	"a HEAD with a body":        {"HEAD /acme" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
-	"a GET in chunks":           {"GET /acme" + heads + chunked + "3\r\nGET\r\n0\r\n\r\n" + get, 2, ""},
-	"an OPTIONS with a body":    {"OPTIONS *" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
-	"a TRACE with a body":       {"TRACE /acme" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
-	"odd Expect":                {"GET /acme" + heads + "Expect: 200-ok\r\n\r\n", 1, ""},
-	"Upgrade to anything":       {"GET /acme" + heads + "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n" + get, 2, ""},
-	"Upgrade to TLS":            {"OPTIONS *" + heads + "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n\r\n" + get, 2, ""},
+	"garbage after a body":    {post + "Content-Length: 3\r\n\r\nabcGARBAGE\r\n\r\n", 1, "400"},
+	"garbage after no body":   {get + "\x00\x00\x00\r\n\r\n", 1, "400"},
+	"after an error":          {"GET /none" + heads + "\r\n" + get, 0, "404"},
+	"after a framing error":   {get + "bad\r\n\r\n" + get, 1, "400"},
+	"after Connection: close": {"GET /acme" + heads + "Connection: close\r\n\r\n" + get, 1, ""},
+	"after close in a list":   {"GET /acme" + heads + "Connection: x,, CLOSE ,y\r\n\r\n" + get, 1, ""},
+	"after close in two fields": {
+		"GET /acme" + heads + "Connection: keep-alive\r\nConnection: close\r\n\r\n" + get,
+		1,
+		"",
+	},
+	"a HEAD with a body":     {"HEAD /acme" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
+	"a GET in chunks":        {"GET /acme" + heads + chunked + "3\r\nGET\r\n0\r\n\r\n" + get, 2, ""},
+	"an OPTIONS with a body": {"OPTIONS *" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
+	"a TRACE with a body":    {"TRACE /acme" + heads + "Content-Length: 3\r\n\r\nGET" + get, 2, ""},
+	"odd Expect":             {"GET /acme" + heads + "Expect: 200-ok\r\n\r\n", 1, ""},
+	"Upgrade to anything": {
+		"GET /acme" + heads + "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n" + get,
+		2,
+		"",
+	},
+	"Upgrade to TLS": {"OPTIONS *" + heads + "Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n\r\n" + get, 2, ""},
 }
 
 const (
@@ -200,7 +220,10 @@ func twoHops(t testing.TB, b *backend, change func(*gateway.Config)) (inbound, d
 		}
 	}
 	delegate = newWorld(t, b, wild)
-	inbound = newWorld(t, &backend{addr: delegate.addr, pki: delegate.pki}, func(c *gateway.Config) { delegateNext(c); wild(c) })
+	inbound = newWorld(t, &backend{addr: delegate.addr, pki: delegate.pki}, func(c *gateway.Config) {
+		delegateNext(c)
+		wild(c)
+	})
 	return inbound, delegate
 }
 
@@ -246,17 +269,20 @@ func TestHostileRequests(t *testing.T) {
 		answer := inbound.ask(c.in)
 		inbound.idle()
 		delegate.idle()
+
 		for _, w := range []*world{inbound, delegate} {
 			if calls, lines := w.evidence.owed(); calls != lines {
 				t.Errorf("%s: %d messages went out, and %d have their line", name, calls, lines)
 			}
 		}
+
 		checkAnswers(t, name, answer, c.pass, c.status)
 		got := strings.Join(b.all(), "")
 		if !strings.HasPrefix(c.in, got) {
 			t.Errorf("%s: the destination got %q of %q", name, got, c.in)
 			continue
 		}
+
 		if n := wholeRequests(t, got); n != c.pass {
 			t.Errorf("%s: net/http reads %d requests of %q, want %d", name, n, got, c.pass)
 		}

@@ -61,9 +61,11 @@ func (s *addresses) move(old *address, from netip.Addr, l *Limits, now time.Dura
 func (s *addresses) enter(from netip.Addr, l *Limits, now time.Duration) (*address, bool) {
 	key := keyOf(from)
 	a := s.by[key]
-	if l.Connections > 0 && s.all >= l.Connections || a != nil && l.ConnectionsPerAddress > 0 && a.conns >= l.ConnectionsPerAddress {
+	if l.Connections > 0 && s.all >= l.Connections || a != nil && l.ConnectionsPerAddress > 0 &&
+		a.conns >= l.ConnectionsPerAddress {
 		return nil, false
 	}
+
 	if a == nil {
 		if s.by == nil {
 			s.by = map[netip.Addr]*address{}
@@ -71,6 +73,7 @@ func (s *addresses) enter(from netip.Addr, l *Limits, now time.Duration) (*addre
 		a = &address{key: key, tokens: float64(max(l.Burst, 1)), filled: now}
 		s.by[key] = a
 	}
+
 	a.conns++
 	s.all++
 	return a, true
@@ -135,13 +138,16 @@ func (a *address) wait(s *state, g *Gateway) {
 	if s.limits.RequestsPerSecond <= 0 {
 		return
 	}
+
 	d := a.take(&s.limits, g.janitor.clock())
 	if d <= 0 {
 		return
 	}
+
 	g.metrics.delayed.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 	case <-g.stopping:

@@ -26,11 +26,13 @@ func TestTimeLimits(t *testing.T) {
 		if err != nil {
 			return
 		}
+
 		if strings.Contains(req.RequestURI, "begin") {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nhalf")
 		}
 		<-hang
 	})
+
 	const short = 100 * time.Millisecond
 	for name, c := range map[string]struct {
 		times      gateway.Times // the one that is short: no other ends it
@@ -52,11 +54,13 @@ func TestTimeLimits(t *testing.T) {
 			t.Error("a stalled answer ends as if whole")
 		}
 	}
+
 	raw, err := net.Dial("tcp", newWorld(t, b, func(c *gateway.Config) { c.Times.Handshake = short }).addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer raw.Close()
+
 	raw.SetDeadline(time.Now().Add(patience))
 	if _, err := raw.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("silence instead of a handshake ends with %v", err)
@@ -84,12 +88,14 @@ func TestBodyRate(t *testing.T) {
 				time.Sleep(limit / 10)
 			}
 		}()
+
 		got, _ := io.ReadAll(io.LimitReader(c, 20))
 		return status(string(got))
 	}
 	if s := trickle(200*time.Millisecond, 1_000_000, 1); s != "408" {
 		t.Errorf("a byte ten times within the limit ends with %q", s)
 	}
+
 	atSomePace(t, 400*time.Millisecond, func(limit time.Duration) error {
 		if s := trickle(limit, 20, 100); s != "200" {
 			return fmt.Errorf("100 bytes every %v end with %q", limit/10, s)
@@ -105,7 +111,9 @@ func TestBodyRate(t *testing.T) {
 func TestManySlowClients(t *testing.T) {
 	b := newBackend(t, ok)
 	// One limit for each gateway: on a busy machine a handshake may take long.
-	heads := newWorld(t, b, func(c *gateway.Config) { c.Times.Head, c.Times.Handshake = 300*time.Millisecond, patience })
+	heads := newWorld(t, b, func(c *gateway.Config) {
+		c.Times.Head, c.Times.Handshake = 300*time.Millisecond, patience
+	})
 	shakes := newWorld(t, b, func(c *gateway.Config) { c.Times.Handshake = 2 * time.Second })
 	var kept *tls.Conn
 	eventually(t, "a handshake within the limit", func() (ok bool) {
@@ -114,12 +122,14 @@ func TestManySlowClients(t *testing.T) {
 		return err == nil
 	})
 	defer kept.Close()
+
 	const each = 250
 	ended := make(chan string, 2*each)
 	for range each {
 		go func() { ended <- slowHead(heads) }()
 		go func() { ended <- silentHandshake(shakes) }()
 	}
+
 	br := bufio.NewReader(kept)
 	for range 20 {
 		if got := heads.ask(get); status(got) != "200" {
@@ -132,6 +142,7 @@ func TestManySlowClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	count := map[string]int{}
 	for range 2 * each {
 		count[<-ended]++
@@ -188,6 +199,7 @@ func TestStuckReader(t *testing.T) {
 	})
 	w := newWorld(t, b, func(c *gateway.Config) { c.Times.Write = 200 * time.Millisecond })
 	io.WriteString(w.dial(), "GET /acme"+heads+"\r\n")
+
 	select {
 	case <-ended:
 	case <-time.After(patience):
@@ -205,11 +217,13 @@ func TestLimitsPerAddress(t *testing.T) {
 	for range 3 {
 		held = append(held, w.dial())
 	}
+
 	if _, err := tls.Dial("tcp", w.addr, &tls.Config{InsecureSkipVerify: true}); err == nil {
 		t.Error("a fourth connection is taken")
 	}
 	start := time.Now()
 	br := bufio.NewReader(held[0])
+
 	for range 20 {
 		io.WriteString(held[0], "GET /acme"+heads+"\r\n")
 		resp, err := http.ReadResponse(br, nil)
@@ -218,6 +232,7 @@ func TestLimitsPerAddress(t *testing.T) {
 		}
 		io.ReadAll(resp.Body)
 	}
+
 	// The gateway's clock may have been behind by another burst at the first of them.
 	if d := time.Since(start); d < 190*time.Millisecond {
 		t.Errorf("20 requests at 50 a second after 5 took %v", d)
@@ -245,6 +260,7 @@ func TestDrain(t *testing.T) {
 	w := newWorld(t, b, nil)
 	idle, busy := w.dial(), w.dial()
 	io.WriteString(busy, "GET /acme"+heads+"\r\n")
+
 	eventually(t, "the request is under way", func() bool { return len(b.all()) == 1 })
 	w.stop()
 	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
@@ -253,6 +269,7 @@ func TestDrain(t *testing.T) {
 	if _, err := net.Dial("tcp", w.addr); err == nil {
 		t.Error("new connections are taken")
 	}
+
 	if w.gw.Healthy() == nil {
 		t.Error("it says it is ready")
 	}
@@ -261,6 +278,7 @@ func TestDrain(t *testing.T) {
 	if got, err := io.ReadAll(busy); err != nil || !strings.HasSuffix(string(got), "done") {
 		t.Errorf("what was under way ends with %q, %v", got, err)
 	}
+
 	if err := <-w.ended; err != nil {
 		t.Error(err)
 	}

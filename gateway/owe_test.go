@@ -22,11 +22,13 @@ func TestNothingGoesOutUnannounced(t *testing.T) {
 		if _, err := br.Peek(1); err != nil {
 			return
 		}
+
 		known("the first byte of a request", 1)
 		req, err := http.ReadRequest(br)
 		if err != nil {
 			return
 		}
+
 		io.Copy(io.Discard, req.Body)
 		io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n")
 		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nto the end")
@@ -34,6 +36,7 @@ func TestNothingGoesOutUnannounced(t *testing.T) {
 	w = newWorld(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, post+"Content-Length: 3\r\n\r\na")
+
 	io.WriteString(c, "bc")
 	got := make([]byte, len("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\nt"))
 	if _, err := io.ReadFull(c, got); err != nil {
@@ -42,6 +45,7 @@ func TestNothingGoesOutUnannounced(t *testing.T) {
 	known("the first byte of an answer", 3)
 	c.Close()
 	w.idle()
+
 	w.evidence.clear()
 	if answer := w.ask("GET /none" + heads + "\r\n"); status(answer) != "404" {
 		t.Fatal(answer)

@@ -39,11 +39,13 @@ func (x *exchange) endPump(finish bool) bool {
 	if p == nil {
 		return x.sent
 	}
+
 	if !finish {
 		p.stop.Store(true)
 		x.raw.SetReadDeadline(past)
 		x.up.raw.SetWriteDeadline(past)
 	}
+
 	<-p.done
 	x.pump = nil
 	return x.sent
@@ -81,11 +83,13 @@ func (p *pump) pass() *fault {
 		if n == 0 && err != nil {
 			return p.ended()
 		}
+
 		p.moved.Store(true)
 		if f := p.forward(); f != nil {
 			return f
 		}
 	}
+
 	x.watch.sent(&x.g.janitor, true)
 	return nil
 }
@@ -101,9 +105,11 @@ func (p *pump) forward() *fault {
 		}
 		x.in.consume(n)
 	}
+
 	if err != nil {
 		return headFault(err)
 	}
+
 	x.sent = done
 	return nil
 }

@@ -54,6 +54,7 @@ func (r *rawConn) Read(p []byte) (n int, err error) {
 	default:
 		err = errNothing
 	}
+
 	r.ended = err == io.EOF
 	if r.ask != nil {
 		r.got += n
@@ -74,6 +75,7 @@ func (r *rawConn) receive(p []byte) (int, error) {
 	t.p = p
 	err := r.rc.Read(t.try)
 	t.p = nil
+
 	switch {
 	case err != nil:
 		return 0, err
@@ -82,6 +84,7 @@ func (r *rawConn) receive(p []byte) (int, error) {
 	case t.n == 0:
 		return 0, io.EOF
 	}
+
 	return t.n, nil
 }
 
@@ -124,6 +127,7 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	if !direct {
 		return r.TCPConn.Write(p)
 	}
+
 	t := &r.out
 	t.p, t.n = p, 0
 	err := r.rc.Write(t.try)
@@ -131,6 +135,7 @@ func (r *rawConn) Write(p []byte) (int, error) {
 	if err == nil {
 		err = t.err
 	}
+
 	return t.n, err
 }
 

@@ -25,7 +25,8 @@ func writeNow(fd uintptr, p []byte) (int, error) {
 
 func call(number, fd uintptr, p []byte, flags uintptr) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
+		n, _, e := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			flags, 0, 0)
 		if e == 0 {
 			return int(n), nil
 		}

@@ -36,6 +36,7 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 			waitReadable(t, r)
 		}
 		asked := 0
+
 		r.hold()
 		io.WriteString(r, "request")
 		r.ask = func() bool {
@@ -44,6 +45,7 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 			}
 			return test.willing
 		}
+
 		b := make([]byte, 100)
 		n, err := r.Read(b)
 		if string(b[:n]) != test.read || !errors.Is(err, test.err) {
@@ -52,6 +54,7 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 		if (asked == 1) != (test.unasked == "") {
 			t.Errorf("%s: asked %d times", name, asked)
 		}
+
 		if r.held != nil {
 			r.release(false)
 		}
@@ -70,6 +73,7 @@ func rawPair(t *testing.T) (*rawConn, net.Conn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +82,7 @@ func rawPair(t *testing.T) (*rawConn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { peer.Close(); c.Close() })
 	r, err := newRawConn(c.(*net.TCPConn))
 	if err != nil {
@@ -86,6 +91,7 @@ func rawPair(t *testing.T) (*rawConn, net.Conn) {
 	deadline := time.Now().Add(time.Minute) // so that a fault ends the test
 	peer.SetDeadline(deadline)
 	r.SetDeadline(deadline)
+
 	return r, peer
 }
 

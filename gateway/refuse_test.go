@@ -26,20 +26,26 @@ var refusals = map[string]struct {
 	in     string
 	status string
 }{
-	"289 TE.CL":             {post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5c\r\nGPOST / HTTP/1.1\r\n\r\n0\r\n\r\n", "400"},
-	"290 xchunked":          {post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 twice":             {post + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 identity":          {post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "400"},
-	"290 two":               {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n", "400"},
-	"290 gzip":              {post + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 TAB":               {post + "Content-Length: 5\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 vertical tab":      {post + "Transfer-Encoding:\vchunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 comma":             {post + "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", "400"},
-	"290 space":             {post + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 fold":              {post + "Content-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "400"},
-	"290 upper case":        {post + "Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n", "400"},
-	"290 underscore":        {post + "Transfer_Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
-	"291 1.0 with TE":       {"POST /acme HTTP/1.0\r\nHost: fhir.example\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", "400"},
+	"289 TE.CL": {
+		post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5c\r\nGPOST / HTTP/1.1\r\n\r\n0\r\n\r\n",
+		"400",
+	},
+	"290 xchunked":     {post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 twice":        {post + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 identity":     {post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "400"},
+	"290 two":          {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n", "400"},
+	"290 gzip":         {post + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 TAB":          {post + "Content-Length: 5\r\nTransfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 vertical tab": {post + "Transfer-Encoding:\vchunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 comma":        {post + "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", "400"},
+	"290 space":        {post + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 fold":         {post + "Content-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "400"},
+	"290 upper case":   {post + "Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n", "400"},
+	"290 underscore":   {post + "Transfer_Encoding: chunked\r\n\r\n0\r\n\r\n", "400"},
+	"291 1.0 with TE": {
+		"POST /acme HTTP/1.0\r\nHost: fhir.example\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+		"400",
+	},
 	"307 1.0":               {"GET /acme HTTP/1.0\r\nHost: fhir.example\r\n\r\n", "505"},
 	"292 plus":              {post + "Content-Length: +3\r\n\r\nabc", "400"},
 	"292 minus":             {post + "Content-Length: -1\r\n\r\nabc", "400"},
@@ -86,20 +92,25 @@ func TestRefusals(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newWorld(t, b, nil)
 	smuggled := "GET /acme/smuggled" + heads + "\r\n"
+
 	for name, c := range refusals {
 		w.evidence.clear()
 		got := w.ask(c.in + smuggled)
-		if status(got) != c.status || strings.Count(got, "HTTP/1.1 ") != 1 || !strings.Contains(got, "Connection: close") {
+		if status(got) != c.status || strings.Count(got, "HTTP/1.1 ") != 1 ||
+			!strings.Contains(got, "Connection: close") {
 			t.Errorf("%s: answered %.200q, want one %s", name, got, c.status)
 		}
 		if !strings.Contains(got, `{"resourceType":"OperationOutcome","issue":[{"severity":"error"`) {
 			t.Errorf("%s: no OperationOutcome in %q", name, got)
 		}
+
 		list := w.evidence.await(t, 2)
-		if len(list) != 2 || list[0].In.Bytes != 0 || list[0].Out.Bytes != int64(len(got)) || list[1].Out.Bytes != 0 || list[1].In.Bytes == 0 {
+		if len(list) != 2 || list[0].In.Bytes != 0 || list[0].Out.Bytes != int64(len(got)) ||
+			list[1].Out.Bytes != 0 || list[1].In.Bytes == 0 {
 			t.Errorf("%s: evidence %+v", name, list)
 		}
 	}
+
 	if got := b.all(); len(got) > 0 {
 		t.Errorf("the destination got %q", got)
 	}
@@ -119,11 +130,15 @@ func TestHostsThatAreOurs(t *testing.T) {
 	w := newWorld(t, b, func(c *gateway.Config) {
 		c.Routes[0].Hosts = append(c.Routes[0].Hosts, "*.Wild.example:8443", "a.example:443")
 	})
-	for _, h := range []string{"FHIR.example", "fhir.example:443", "x.wild.example:8443", "a.example", "A.EXAMPLE:443"} {
+
+	for _, h := range []string{
+		"FHIR.example", "fhir.example:443", "x.wild.example:8443", "a.example", "A.EXAMPLE:443",
+	} {
 		if got := w.ask("GET /acme HTTP/1.1\r\nHost: " + h + "\r\n\r\n"); status(got) != "200" {
 			t.Errorf("%s: %q", h, got)
 		}
 	}
+
 	for _, h := range []string{"x.y.wild.example:8443", "wild.example:8443", "x.wild.example", ".wild.example:8443x"} {
 		if got := w.ask("GET /acme HTTP/1.1\r\nHost: " + h + "\r\n\r\n"); status(got) != "421" {
 			t.Errorf("%s: %q", h, got)
@@ -168,6 +183,7 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 		w := newWorld(t, b, nil)
 		conn := w.dial()
 		io.WriteString(conn, "GET /acme"+heads+"\r\n")
+
 		got, err := io.ReadAll(conn)
 		if c.status == "" {
 			if err == nil || string(got) != c.answer {
@@ -175,6 +191,7 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 			}
 			continue
 		}
+
 		if status(string(got)) != c.status || c.status == "502" && strings.Contains(string(got), "ok\"") {
 			t.Errorf("%s: answered %q", name, got)
 		}
@@ -201,16 +218,19 @@ func TestUnaskedBytes(t *testing.T) {
 				if err != nil {
 					return
 				}
+
 				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(req.RequestURI), req.RequestURI)
 				if !<-answered {
 					return
 				}
+
 				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
 				sent <- true
 			}
 		})
 		c := newWorld(t, b, nil).dial()
 		br := bufio.NewReader(c)
+
 		for i := range 5 {
 			fmt.Fprintf(c, "GET /acme/%d%s\r\n", i, heads)
 			resp, err := http.ReadResponse(br, nil)
@@ -220,16 +240,19 @@ func TestUnaskedBytes(t *testing.T) {
 			if body, _ := io.ReadAll(resp.Body); string(body) != fmt.Sprintf("/acme/%d", i) {
 				return fmt.Errorf("after %v request %d is answered %q", pace, i, body)
 			}
+
 			answered <- true
 			<-sent
 			time.Sleep(pace)
 		}
+
 		got := strings.Join(b.all(), "")
 		for i := range 5 {
 			if n := strings.Count(got, fmt.Sprintf("GET /acme/%d ", i)); n != 1 {
 				t.Errorf("request %d arrived %d times", i, n)
 			}
 		}
+
 		return nil
 	})
 }
@@ -248,6 +271,7 @@ func TestNoByteOnAnothersConnection(t *testing.T) {
 			w.ask("GET /acme/evil" + heads + "\r\n" + c.in + "GET /acme/evil" + heads + "\r\n")
 		}
 	}()
+
 	c := w.dial()
 	br := bufio.NewReader(c)
 	for i := range 1000 {
@@ -260,6 +284,7 @@ func TestNoByteOnAnothersConnection(t *testing.T) {
 			t.Fatalf("%d: %q", i, body)
 		}
 	}
+
 	<-stop
 	for _, s := range b.all() {
 		if strings.Contains(s, "evil") && strings.Contains(s, "good") {
@@ -304,6 +329,7 @@ func TestNextHopClosesBetweenRequests(t *testing.T) {
 			io.ReadAll(resp.Body)
 			time.Sleep(pace)
 		}
+
 		return nil
 	})
 }
@@ -326,6 +352,7 @@ func TestClientDiesInBody(t *testing.T) {
 				t.Errorf("%s: answered %q", name, got)
 			}
 		}
+
 		c.Close()
 		eventually(t, name+": the upstream is cut", func() bool {
 			return b.conns[0].ended() && !errors.Is(b.conns[0].err, io.EOF)
@@ -342,6 +369,7 @@ func TestNextHopThatCannotBeReached(t *testing.T) {
 	closed.Close()
 	silent, _ := net.Listen("tcp", "127.0.0.1:0")
 	defer silent.Close()
+
 	good := newBackend(t, ok)
 	for name, c := range map[string]struct {
 		status string
@@ -360,6 +388,7 @@ func TestNextHopThatCannotBeReached(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+
 	if got := good.all(); len(got) > 0 {
 		t.Errorf("an unverified next hop got %q", got)
 	}
@@ -374,11 +403,16 @@ func TestLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPKI(t, host)
-	g, err := gateway.New(gateway.Config{TLS: p.server(), Now: time.Now, Routes: []gateway.Route{{Name: "x", Hosts: []string{host},
-		Next: "https://" + host, Dial: l.Addr().String(), TLS: p.client("")}}})
+	g, err := gateway.New(gateway.Config{
+		TLS: p.server(),
+		Now: time.Now,
+		Routes: []gateway.Route{{Name: "x", Hosts: []string{host},
+			Next: "https://" + host, Dial: l.Addr().String(), TLS: p.client("")}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go g.Serve(ctx, l)
@@ -401,6 +435,7 @@ func TestEvidenceFails(t *testing.T) {
 			t.Errorf("pass %v: %q", pass, got)
 		}
 	}
+
 	if got := b.all(); len(got) != 1 {
 		t.Errorf("the destination got %q", got)
 	}
@@ -421,8 +456,14 @@ func TestNothingIsCached(t *testing.T) {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
-	_, err := gateway.New(gateway.Config{Routes: []gateway.Route{{Name: "x", Hosts: []string{"a/b"}, Next: "http://x"}}})
-	for _, want := range []string{"no TLS configuration for clients", "no clock", "is not a name", "is not https://", "for the next hop"} {
+	_, err := gateway.New(gateway.Config{
+		Routes: []gateway.Route{{Name: "x", Hosts: []string{"a/b"}, Next: "http://x"}},
+	})
+
+	for _, want := range []string{
+		"no TLS configuration for clients", "no clock", "is not a name", "is not https://",
+		"for the next hop",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

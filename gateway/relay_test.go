@@ -15,26 +15,31 @@ import (
 
 // awkward are requests that other gateways change, and that must arrive as they are.
 var awkward = map[string]string{
-	"plain":              "GET /acme/fhir/metadata" + heads + "\r\n",
-	"header case":        "GET /acme HTTP/1.1\r\nhOsT: fhir.example\r\nx-UPPER-lower: A\r\nX-b:1\r\nX-B: 2\r\nx-b:\t3 \r\n\r\n",
-	"odd path":           "GET /acme/fhir/Patient/a%2Fb/%2e%2e//;v=1?x=%00&y#f" + heads + "\r\n",
-	"dots":               "GET /acme/../acme//./x" + heads + "\r\n",
-	"query":              "GET /acme?" + heads + "\r\n",
-	"other prefix":       "GET /.well-known/oauth-authorization-server/acme" + heads + "\r\n",
-	"absolute":           "GET https://fhir.example/acme/x" + heads + "\r\n",
-	"options *":          "OPTIONS *" + heads + "\r\n",
-	"trace":              "TRACE /acme" + heads + "Max-Forwards: 0\r\n\r\n",
-	"odd method":         "m-SEARCH!~ /acme" + heads + "\r\n",
-	"hop by hop":         "GET /acme" + heads + "Connection: keep-alive, Authorization, X-Forwarded-For\r\nAuthorization: Bearer x\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\n\r\n",
-	"forwarding headers": "GET /acme" + heads + "X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1\r\nVia: 1.1 x\r\nX_Forwarded_For: 2\r\n\r\n",
-	"upgrade":            "GET /acme" + heads + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-	"latin1":             "GET /acme" + heads + "X: caf\xe9 \xff\r\n\r\n",
-	"long head":          "GET /acme" + heads + "X: " + strings.Repeat("y", 60_000) + "\r\n\r\n",
-	"GET with a body":    "GET /acme" + heads + "Content-Length: 5\r\n\r\nGET /",
-	"003":                "POST /acme" + heads + "Content-Length: 003\r\n\r\nabc",
-	"chunked":            "PUT /acme" + heads + "Transfer-Encoding: chunked\r\nTrailer: T\r\n\r\n5;a=\"b c\";d\r\nhello\r\n0A\r\n0123456789\r\n00\r\nT: u\r\nt:v\r\n\r\n",
-	"chunked DELETE":     "DELETE /acme" + heads + "tRANSFER-ENCODING:chunked\r\n\r\n0\r\n\r\n",
-	"multipart":          "POST /acme" + heads + "Content-Type: multipart/mixed; boundary=\"x\"\r\nContent-Length: 10\r\nContent-Encoding: gzip\r\n\r\n\x00\x01\r\n\r\n\xff\xfeab",
+	"plain":        "GET /acme/fhir/metadata" + heads + "\r\n",
+	"header case":  "GET /acme HTTP/1.1\r\nhOsT: fhir.example\r\nx-UPPER-lower: A\r\nX-b:1\r\nX-B: 2\r\nx-b:\t3 \r\n\r\n",
+	"odd path":     "GET /acme/fhir/Patient/a%2Fb/%2e%2e//;v=1?x=%00&y#f" + heads + "\r\n",
+	"dots":         "GET /acme/../acme//./x" + heads + "\r\n",
+	"query":        "GET /acme?" + heads + "\r\n",
+	"other prefix": "GET /.well-known/oauth-authorization-server/acme" + heads + "\r\n",
+	"absolute":     "GET https://fhir.example/acme/x" + heads + "\r\n",
+	"options *":    "OPTIONS *" + heads + "\r\n",
+	"trace":        "TRACE /acme" + heads + "Max-Forwards: 0\r\n\r\n",
+	"odd method":   "m-SEARCH!~ /acme" + heads + "\r\n",
+	"hop by hop": "GET /acme" + heads +
+		"Connection: keep-alive, Authorization, X-Forwarded-For\r\nAuthorization: Bearer x\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\n\r\n",
+	"forwarding headers": "GET /acme" + heads +
+		"X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1\r\nVia: 1.1 x\r\nX_Forwarded_For: 2\r\n\r\n",
+	"upgrade": "GET /acme" + heads +
+		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+	"latin1":          "GET /acme" + heads + "X: caf\xe9 \xff\r\n\r\n",
+	"long head":       "GET /acme" + heads + "X: " + strings.Repeat("y", 60_000) + "\r\n\r\n",
+	"GET with a body": "GET /acme" + heads + "Content-Length: 5\r\n\r\nGET /",
+	"003":             "POST /acme" + heads + "Content-Length: 003\r\n\r\nabc",
+	"chunked": "PUT /acme" + heads +
+		"Transfer-Encoding: chunked\r\nTrailer: T\r\n\r\n5;a=\"b c\";d\r\nhello\r\n0A\r\n0123456789\r\n00\r\nT: u\r\nt:v\r\n\r\n",
+	"chunked DELETE": "DELETE /acme" + heads + "tRANSFER-ENCODING:chunked\r\n\r\n0\r\n\r\n",
+	"multipart": "POST /acme" + heads +
+		"Content-Type: multipart/mixed; boundary=\"x\"\r\nContent-Length: 10\r\nContent-Encoding: gzip\r\n\r\n\x00\x01\r\n\r\n\xff\xfeab",
 }
 
 // Covers: ER-07, ER-12, ER-16, ER-17, case 293, 301, 302, 304, 320
@@ -44,6 +49,7 @@ func TestRequestsArriveAsTheyAre(t *testing.T) {
 	c := w.dial()
 	br := bufio.NewReader(c)
 	var sent strings.Builder
+
 	for name, in := range awkward {
 		method, _, _ := strings.Cut(in, " ")
 		io.WriteString(c, in)
@@ -54,12 +60,15 @@ func TestRequestsArriveAsTheyAre(t *testing.T) {
 		if body, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, body)
 		}
+
 		sent.WriteString(in)
 	}
+
 	got := b.all()
 	if len(got) != 1 || got[0] != sent.String() {
 		t.Errorf("over %d connections, not one, or changed:\n%q\nsent:\n%q", len(got), got, sent.String())
 	}
+
 	for _, m := range w.evidence.await(t, 2*len(awkward)) {
 		if m.In != m.Out || m.In.Bytes == 0 || m.Route != "acme" || m.Time.IsZero() {
 			t.Errorf("evidence %+v", m)
@@ -94,9 +103,11 @@ func script(answer string) func(net.Conn) {
 			if err != nil {
 				return
 			}
+
 			io.Copy(io.Discard, req.Body)
 			io.WriteString(c, answer)
-			if strings.Contains(answer, "as long") || strings.Contains(answer, "close") || strings.HasPrefix(answer, "HTTP/1.0") {
+			if strings.Contains(answer, "as long") || strings.Contains(answer, "close") ||
+				strings.HasPrefix(answer, "HTTP/1.0") {
 				return
 			}
 		}
@@ -114,6 +125,7 @@ func TestAnswersArriveAsTheyAre(t *testing.T) {
 		list := w.evidence.await(t, 2)
 		last := list[len(list)-1]
 		final := answer
+
 		if name == "interim" {
 			final = answer[strings.Index(answer, "HTTP/1.1 202"):]
 		}
@@ -137,11 +149,13 @@ func TestPipelining(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newWorld(t, b, nil)
 	var in, want strings.Builder
+
 	for i := range 20 {
 		fmt.Fprintf(&in, "POST /acme/%d%sContent-Length: 3\r\n\r\nabc", i, heads)
 		body := fmt.Sprintf("POST /acme/%d", i)
 		fmt.Fprintf(&want, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	}
+
 	if got := w.ask(in.String()); got != want.String() {
 		t.Errorf("20 requests in one packet are answered\n%s", got)
 	}
@@ -165,6 +179,7 @@ func TestBodiesBothWaysAtOnce(t *testing.T) {
 	})
 	w := newWorld(t, b, nil)
 	c := w.dial()
+
 	body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	go func() {
 		fmt.Fprintf(c, "POST /acme%sContent-Length: %d\r\n\r\n", heads, size)
@@ -174,6 +189,7 @@ func TestBodiesBothWaysAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := io.ReadAll(resp.Body)
 	if err != nil || !bytes.Equal(got, body) {
 		t.Fatalf("%d bytes came back, %v", len(got), err)
@@ -195,6 +211,7 @@ func TestExpectContinue(t *testing.T) {
 		if err != nil {
 			return
 		}
+
 		asked <- br.Buffered() == 0
 		io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 		io.Copy(io.Discard, req.Body)
@@ -203,6 +220,7 @@ func TestExpectContinue(t *testing.T) {
 	w := newWorld(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "POST /acme"+heads+"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+
 	br := bufio.NewReader(c)
 	line, _ := br.ReadString('\n')
 	if line != "HTTP/1.1 100 Continue\r\n" || !<-asked {
@@ -229,6 +247,7 @@ func TestEarlyFinalAnswer(t *testing.T) {
 	c := w.dial()
 	head := "POST /acme" + heads + "Expect: 100-continue\r\nContent-Length: 300\r\n\r\n"
 	io.WriteString(c, head)
+
 	got := make([]byte, 100)
 	n, _ := c.Read(got)
 	if status(string(got[:n])) != "417" {
@@ -239,6 +258,7 @@ func TestEarlyFinalAnswer(t *testing.T) {
 	if len(rest) > 0 {
 		t.Errorf("more is answered: %q", rest)
 	}
+
 	eventually(t, "the upstream ends", func() bool { return b.conns[0].ended() })
 	if got := b.all(); len(got) != 1 || got[0] != head {
 		t.Errorf("the destination got %q", got)
@@ -264,16 +284,19 @@ func TestStreamingWithoutDelay(t *testing.T) {
 			<-step
 			io.WriteString(c, "9\r\ndata: x\n\n\r\n")
 		}
+
 		<-step
 		io.WriteString(c, "0\r\n\r\n")
 	})
 	w := newWorld(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
+
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for range 3 {
 		step <- true
 		piece := make([]byte, 9)
@@ -281,6 +304,7 @@ func TestStreamingWithoutDelay(t *testing.T) {
 			t.Fatalf("%q, %v", piece, err)
 		}
 	}
+
 	close(step)
 	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v", rest, err)
@@ -299,30 +323,39 @@ func TestAsynchronousPattern(t *testing.T) {
 			if err != nil {
 				return
 			}
+
 			switch {
 			case req.Header.Get("Prefer") == "respond-async":
-				io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Location: https://fhir.example/acme/status/1\r\nContent-Length: 0\r\n\r\n")
+				io.WriteString(c,
+					"HTTP/1.1 202 Accepted\r\nContent-Location: https://fhir.example/acme/status/1\r\nContent-Length: 0\r\n\r\n")
 			case req.Method == "DELETE":
 				io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
 			case strings.Contains(req.RequestURI, "status") && polls < 2:
 				polls++
-				io.WriteString(c, "HTTP/1.1 202 Accepted\r\nX-Progress: working\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+				io.WriteString(c,
+					"HTTP/1.1 202 Accepted\r\nX-Progress: working\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+
 			default:
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/fhir+ndjson\r\nContent-Length: 6\r\n\r\n{}\n{}\n")
+				io.WriteString(c,
+					"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+ndjson\r\nContent-Length: 6\r\n\r\n{}\n{}\n")
 			}
 		}
 	})
 	w := newWorld(t, b, nil)
-	got := w.ask("GET /acme/fhir/$export" + heads + "Prefer: respond-async\r\n\r\n" + strings.Repeat("GET /acme/status/1"+heads+"\r\n", 3) +
+	got := w.ask("GET /acme/fhir/$export" + heads + "Prefer: respond-async\r\n\r\n" + strings.Repeat(
+		"GET /acme/status/1"+heads+"\r\n", 3) +
 		"GET /acme/out/1.ndjson" + heads + "\r\n" + "DELETE /acme/status/1" + heads + "\r\n")
+
 	var statuses []string
 	for _, l := range strings.Split(got, "\r\n") {
 		if s := status(l); s != "" {
 			statuses = append(statuses, s)
 		}
 	}
+
 	// The bodies have no line end, so the line after one begins with it.
-	if strings.Join(statuses, " ") != "202 202 202 200" || strings.Count(got, "{}\n{}\n") != 2 || !strings.Contains(got, "Content-Location: https://fhir.example/acme/status/1\r\n") {
+	if strings.Join(statuses, " ") != "202 202 202 200" || strings.Count(got, "{}\n{}\n") != 2 ||
+		!strings.Contains(got, "Content-Location: https://fhir.example/acme/status/1\r\n") {
 		t.Errorf("%v in %q", statuses, got)
 	}
 }
@@ -337,6 +370,7 @@ func TestTwoHops(t *testing.T) {
 	if strings.Count(got, "200 OK") != 2 || len(b.all()) != 1 || b.all()[0] != in {
 		t.Errorf("through two hops: %q; the destination got %q", got, b.all())
 	}
+
 	a, z := gw.evidence.await(t, 4), delegate.evidence.await(t, 4)
 	for i := range 4 {
 		if a[i].Out != z[i].In {
@@ -360,11 +394,13 @@ func TestBackPressure(t *testing.T) {
 				break
 			}
 		}
+
 		written <- total
 	})
 	w := newWorld(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
+
 	if n := <-written; n > 64<<20 {
 		t.Errorf("%d bytes were taken from the destination for a client that reads none", n)
 	}

@@ -40,6 +40,7 @@ func newTable(routes []Route) (*table, error) {
 		if err != nil {
 			continue // Route.check complains
 		}
+
 		if r.Dial != "" {
 			n.address = r.Dial
 		}
@@ -49,6 +50,7 @@ func newTable(routes []Route) (*table, error) {
 			return nil, err
 		}
 	}
+
 	for _, ps := range t.hosts {
 		slices.SortStableFunc(ps, func(a, b prefixed) int { return len(b.prefix) - len(a.prefix) })
 	}
@@ -61,6 +63,7 @@ func (t *table) add(r *route) error {
 	if len(prefixes) == 0 {
 		prefixes = []string{""}
 	}
+
 	for _, h := range r.Hosts {
 		for _, h := range spellings(h) {
 			for _, p := range prefixes {
@@ -74,6 +77,7 @@ func (t *table) add(r *route) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -94,6 +98,7 @@ func (t *table) find(host []byte) []prefixed {
 	if ps, ok := t.hosts[string(host)]; ok {
 		return ps
 	}
+
 	low := bytes.ToLower(host)
 	if ps, ok := t.hosts[string(low)]; ok && low[0] != '*' {
 		return ps
@@ -101,6 +106,7 @@ func (t *table) find(host []byte) []prefixed {
 	if i := bytes.IndexByte(low, '.'); i > 0 && isLabel(low[:i]) {
 		return t.hosts["*"+string(low[i:])]
 	}
+
 	return nil
 }
 
@@ -130,6 +136,7 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 	if ps == nil || len(r.Host) == 0 || r.Host[0] == '*' {
 		return w, faultHost
 	}
+
 	from, bad := w.path(r)
 	if bad != nil {
 		return w, bad
@@ -138,6 +145,7 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 		w.route = ps[len(ps)-1].route
 		return w, nil
 	}
+
 	path := r.Target[from:]
 	for _, p := range ps {
 		if hasPrefix(path, p.prefix) {
@@ -145,6 +153,7 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 			return w, nil
 		}
 	}
+
 	return w, faultRoute
 }
 
@@ -159,6 +168,7 @@ func (w *way) path(r *wire.Request) (int, *fault) {
 	case string(r.Target) == "*" && string(r.Method) == "OPTIONS":
 		return -1, nil
 	}
+
 	from, to, ok := r.Authority() // which is Host, else wire refuses it
 	switch {
 	case !ok:
@@ -166,6 +176,7 @@ func (w *way) path(r *wire.Request) (int, *fault) {
 	case !strings.EqualFold(string(r.Target[:from]), "https://"):
 		return 0, faultHost
 	}
+
 	w.authority = [2]int{from, to}
 	return to, nil
 }
@@ -190,6 +201,7 @@ func (w *way) rewrite(b, head []byte, r *wire.Request) []byte {
 	if w.authority[1] > 0 {
 		replace(at+w.authority[0], at+w.authority[1], w.route.next.authority)
 	}
+
 	if string(r.Target) != "*" {
 		replace(at+w.prefix[0], at+w.prefix[1], w.route.next.path)
 	}

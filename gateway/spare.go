@@ -28,14 +28,17 @@ func (g *Gateway) takeSpare(r *route) *upstream {
 	if r.Spares == 0 {
 		return nil
 	}
+
 	s := &r.spares
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	s.wanted = g.janitor.clock()
 	defer g.makeSpares(r)
 	if len(s.ready) == 0 {
 		return nil
 	}
+
 	last := len(s.ready) - 1
 	u := s.ready[last].upstream
 	s.ready = s.ready[:last]
@@ -58,6 +61,7 @@ func (g *Gateway) makeSpare(r *route, n int) {
 	var w watch
 	g.janitor.add(&w)
 	defer g.janitor.remove(&w)
+
 	for ; n > 0; n-- {
 		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{})
 		r.spares.mu.Lock()
@@ -69,6 +73,7 @@ func (g *Gateway) makeSpare(r *route, n int) {
 			}
 			return
 		}
+
 		r.spares.making--
 		r.spares.ready = append(r.spares.ready, spare{u, g.janitor.clock()})
 		r.spares.mu.Unlock()

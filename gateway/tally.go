@@ -75,6 +75,7 @@ func (t *tally) divide() {
 	if t.split {
 		return
 	}
+
 	t.split = true
 	if t.off {
 		return

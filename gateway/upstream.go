@@ -86,12 +86,14 @@ func (x *exchange) askOn(u *upstream) bool {
 		x.answers.w += n
 		u.raw.ask = nil
 	}
+
 	if !x.asked {
 		u.raw.release(false)
 		x.answers.release()
 		x.drop(u, true)
 		x.up = nil
 	}
+
 	return x.asked
 }
 
@@ -108,8 +110,10 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 				u, f = nil, faultOwn
 			}
 		}()
+
 		u, f = c.g.dial(r, &c.watch, c.remote, c.local)
 	}()
+
 	<-done
 	return u, f
 }
@@ -134,6 +138,7 @@ func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, 
 	if err != nil {
 		return nil, dialFault(err)
 	}
+
 	raw, err := newRawConn(conn.(*net.TCPConn))
 	if err != nil {
 		conn.Close()
@@ -143,6 +148,7 @@ func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, 
 		conn.Close()
 		return nil, faultLoop
 	}
+
 	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.tls)}
 	w.reads(&g.janitor, raw, times.Connect)
 	if r.Proxy {
@@ -155,6 +161,7 @@ func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, 
 		}
 		return nil, faultTLS
 	}
+
 	return u, nil
 }
 
@@ -176,15 +183,18 @@ func (g *Gateway) isOwn(c net.Conn) bool {
 	local := c.LocalAddr().(*net.TCPAddr).AddrPort()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+
 	for l := range g.listeners {
 		a, ok := l.Addr().(*net.TCPAddr)
 		if !ok || uint16(a.Port) != remote.Port() {
 			continue
 		}
+
 		own := a.AddrPort().Addr().Unmap()
 		if own == remote.Addr().Unmap() || own.IsUnspecified() && local.Addr() == remote.Addr() {
 			return true
 		}
 	}
+
 	return false
 }

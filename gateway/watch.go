@@ -84,6 +84,7 @@ func (w *watch) look(now time.Duration, draining bool) {
 	if w.at == 0 || now < w.at && !(draining && w.idle) {
 		return
 	}
+
 	w.at, w.fired = 0, true
 	if w.write {
 		w.conn.SetWriteDeadline(past)

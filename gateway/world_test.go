@@ -35,12 +35,20 @@ func newPKI(t testing.TB, names ...string) *pki {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	c := &x509.Certificate{
+		SerialNumber:          big.NewInt(time.Now().UnixNano()),
+		Subject:               pkix.Name{CommonName: names[0]},
+		DNSNames:              names,
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	leaf, _ := x509.ParseCertificate(der)
 	p := &pki{cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool: x509.NewCertPool()}
 	p.pool.AddCert(leaf)
@@ -107,6 +115,7 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 		t.Fatal(err)
 	}
 	b.addr = l.Addr().String()
+
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -114,6 +123,7 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 			if err != nil {
 				return
 			}
+
 			b.count(1)
 			go func() {
 				defer b.count(-1)
@@ -121,6 +131,7 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 				if c.(*tls.Conn).Handshake() != nil {
 					return
 				}
+
 				rec := &recorded{}
 				b.mu.Lock()
 				b.conns = append(b.conns, rec)
@@ -129,6 +140,7 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 			}()
 		}
 	}()
+
 	return b
 }
 
@@ -141,10 +153,12 @@ func (b *backend) settle(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	c.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, c) // the backend closes, as there is no handshake
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	for b.live > 0 {
 		b.ended.Wait()
 	}
@@ -178,6 +192,7 @@ func ok(c net.Conn) {
 		if err != nil {
 			return
 		}
+
 		io.Copy(io.Discard, req.Body)
 		body := req.Method + " " + req.RequestURI
 		head := "HTTP/1.1 200 OK\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n"
@@ -268,10 +283,26 @@ const (
 // newWorld starts a gateway with one route to b, after change.
 func newWorld(t testing.TB, b *backend, change func(*gateway.Config)) *world {
 	t.Helper()
-	w := &world{t: t, pki: newPKI(t, host, "other.example", "delegate.localhost"), evidence: &sink{}, ended: make(chan error, 1)}
-	cfg := gateway.Config{TLS: w.pki.server(), Evidence: w.evidence, Now: time.Now, Routes: []gateway.Route{{
-		Name: "acme", Hosts: []string{host}, Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
-		Next: "https://destination.localhost", Dial: b.addr, TLS: b.pki.client("")}}}
+	w := &world{
+		t:        t,
+		pki:      newPKI(t, host, "other.example", "delegate.localhost"),
+		evidence: &sink{},
+		ended:    make(chan error, 1),
+	}
+	cfg := gateway.Config{
+		TLS:      w.pki.server(),
+		Evidence: w.evidence,
+		Now:      time.Now,
+		Routes: []gateway.Route{{
+			Name:     "acme",
+			Hosts:    []string{host},
+			Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
+			Next:     "https://destination.localhost",
+			Dial:     b.addr,
+			TLS:      b.pki.client(""),
+		}},
+	}
+
 	if change != nil {
 		change(&cfg)
 	}
@@ -283,11 +314,13 @@ func newWorld(t testing.TB, b *backend, change func(*gateway.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	w.addr = l.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
 	go func() { w.ended <- w.gw.Serve(ctx, l) }()
 	t.Cleanup(stop)
+
 	return w
 }
 

@@ -20,10 +20,12 @@ func (s *Server) authorize() error {
 	if err != nil {
 		return err
 	}
+
 	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), served, enforceable)
 	if err != nil {
 		return err
 	}
+
 	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
 	if s.cfg.Explain == "client" {
 		// Whoever is told everything may be told where the console stands.
@@ -31,13 +33,24 @@ func (s *Server) authorize() error {
 	}
 	r := s.cfg.Rates
 	s.oauth, err = oauth.New(oauth.Config{
-		Base: s.cfg.Public, Issuer: s.cfg.Issuer, Verifier: s.verifier(s.communities), Members: standing(s.communities), Store: s.trust, Scopes: scopes, Personal: personal,
+		Base:                    s.cfg.Public,
+		Issuer:                  s.cfg.Issuer,
+		Verifier:                s.verifier(s.communities),
+		Members:                 standing(s.communities),
+		Store:                   s.trust,
+		Scopes:                  scopes,
+		Personal:                personal,
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
-		TokenLifetime:           s.cfg.TokenLifetime, Explain: explain, Record: s.decisions.Record, Now: s.deps.Now,
-		TracePage: page,
+		TokenLifetime:           s.cfg.TokenLifetime,
+		Explain:                 explain,
+		Record:                  s.decisions.Record,
+		Now:                     s.deps.Now,
+		TracePage:               page,
 		Limits: oauth.Limits{
-			RequestsPerAddress: r.RequestsPerAddress, RegistrationsPerCommunity: r.RegistrationsPerCommunity,
-			RegistrationsPerClient: r.RegistrationsPerClient, TokensPerClient: r.TokensPerClient,
+			RequestsPerAddress:        r.RequestsPerAddress,
+			RegistrationsPerCommunity: r.RegistrationsPerCommunity,
+			RegistrationsPerClient:    r.RegistrationsPerClient,
+			TokensPerClient:           r.TokensPerClient,
 		},
 	})
 	return err
@@ -45,7 +58,12 @@ func (s *Server) authorize() error {
 
 // verifier judges what members of the communities sign.
 func (s *Server) verifier(members []*member) *udap.Verifier {
-	v := &udap.Verifier{Revocation: s.revocation, Status: s.revocation, Issuers: s.revocation, KeySets: s.revocation}
+	v := &udap.Verifier{
+		Revocation: s.revocation,
+		Status:     s.revocation,
+		Issuers:    s.revocation,
+		KeySets:    s.revocation,
+	}
 	for _, m := range members {
 		v.Communities = append(v.Communities, m.udap)
 	}
@@ -64,6 +82,7 @@ func (s *Server) trustFiles() *files {
 		if err := s.oauth.Believe(s.verifier(members), standing(members)); err != nil {
 			return "", err
 		}
+
 		s.members.Store(&members)
 		return fmt.Sprintf("%d communities", len(members)), nil
 	})
@@ -78,12 +97,14 @@ func (c Config) trustPaths() []string {
 			names = append(names, o.Chain, o.Key, o.P12, o.PasswordFile)
 		}
 	}
+
 	var out []string
 	for _, n := range names {
 		if n != "" {
 			out = append(out, c.file(n))
 		}
 	}
+
 	return out
 }
 
@@ -111,6 +132,7 @@ func supportedScopes(writable bool) []string {
 		allowed = append(allowed, "write", "cruds")
 	}
 	var out []string
+
 	for _, t := range []string{
 		"*", "AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device", "DiagnosticReport", "DocumentReference",
 		"Encounter", "Goal", "Immunization", "Location", "Medication", "MedicationRequest", "Observation", "Organization",
@@ -120,6 +142,7 @@ func supportedScopes(writable bool) []string {
 			out = append(out, "system/"+t+"."+a)
 		}
 	}
+
 	return out
 }
 
@@ -151,8 +174,13 @@ func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	if err != nil {
 		return nil, s.denial(err)
 	}
+
 	return &fhir.Grant{
-		Scopes: access.Scopes, Client: string(access.ClientID), TokenID: access.TokenID, Purposes: access.Purposes, Expires: access.Expires,
+		Scopes:   access.Scopes,
+		Client:   string(access.ClientID),
+		TokenID:  access.TokenID,
+		Purposes: access.Purposes,
+		Expires:  access.Expires,
 	}, nil
 }
 
@@ -170,5 +198,6 @@ func (s *Server) denial(err error) *fhir.Denial {
 	default:
 		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer."
 	}
+
 	return d
 }

@@ -20,7 +20,8 @@ func assertion(t *testing.T, d *servertest.Destination, id *certs.Identity, clie
 	t.Helper()
 	now := time.Now()
 	claims, err := json.Marshal(map[string]any{
-		"iss": client, "sub": client, "aud": d.Issuer + "/token", "iat": now.Unix(), "exp": now.Add(4 * time.Minute).Unix(), "jti": jti,
+		"iss": client, "sub": client, "aud": d.Issuer + "/token", "iat": now.Unix(), "exp": now.Add(
+			4 * time.Minute).Unix(), "jti": jti,
 		"extensions": map[string]any{"hl7-b2b": map[string]any{
 			"version": "1", "organization_name": "HTEST", "organization_id": "https://clinic.test/organization/1",
 			"purpose_of_use": []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
@@ -29,10 +30,12 @@ func assertion(t *testing.T, d *servertest.Destination, id *certs.Identity, clie
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	compact, err := udap.Sign(id.Key, id.Chain, "", claims)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return url.Values{
 		"grant_type": {"client_credentials"}, "client_assertion": {compact}, "udap": {"1"}, "scope": {"system/Patient.rs"},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
@@ -46,7 +49,8 @@ func ask(t *testing.T, d *servertest.Destination, form string) (answer struct {
 	Text  string `json:"error_description"`
 }) {
 	t.Helper()
-	res := d.Do("POST", "/acme/oauth/token", strings.NewReader(form), "Content-Type", "application/x-www-form-urlencoded")
+	res := d.Do("POST", "/acme/oauth/token", strings.NewReader(form), "Content-Type",
+		"application/x-www-form-urlencoded")
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +71,10 @@ func TestRestoredDestination(t *testing.T) {
 	})
 	id := d.Client(d.A, "https://client1.test/app")
 	s := d.Session(d.A, id, "system/Patient.rs")
+
 	backup := filepath.Join(d.Dir, "backup")
-	if _, err := d.Config.Backup(backup, time.Now()); err == nil || !strings.Contains(err.Error(), "another process has this file open") {
+	if _, err := d.Config.Backup(backup, time.Now()); err == nil ||
+		!strings.Contains(err.Error(), "another process has this file open") {
 		t.Errorf("a backup beside a running server: %v", err)
 	}
 	d.Stop()
@@ -82,9 +88,11 @@ func TestRestoredDestination(t *testing.T) {
 	if before.Token == "" {
 		t.Fatalf("no token: %+v", before)
 	}
-	if _, err := d.Config.Restore(backup, time.Now()); err == nil || !strings.Contains(err.Error(), "another process has this file open") {
+	if _, err := d.Config.Restore(backup, time.Now()); err == nil ||
+		!strings.Contains(err.Error(), "another process has this file open") {
 		t.Errorf("a restore beside a running server: %v", err)
 	}
+
 	d.Stop()
 	if _, err := d.Config.Restore(backup, time.Now()); err != nil {
 		t.Fatal(err)
@@ -96,6 +104,7 @@ func TestRestoredDestination(t *testing.T) {
 			t.Errorf("a token of before the restore: %d", res.StatusCode)
 		}
 	}
+
 	if got := ask(t, d, used); got.Error != "invalid_client" || !strings.Contains(got.Text, "restored from a backup") {
 		t.Errorf("an assertion used after the backup: %+v", got)
 	}
@@ -105,6 +114,7 @@ func TestRestoredDestination(t *testing.T) {
 		fresh++
 		return ask(t, d, assertion(t, d, id, s.Registered.ClientID, fmt.Sprint("fresh ", fresh))).Token != ""
 	})
+
 	if got := ask(t, d, used); got.Error != "invalid_client" {
 		t.Errorf("an assertion used after the backup, later: %+v", got)
 	}

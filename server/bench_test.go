@@ -56,10 +56,12 @@ func BenchmarkWhole(b *testing.B) {
 			id := d.Issue("client", d.A, d.Key(kind), "https://client1.test/app")
 			s := d.Session(d.A, id, "system/*.read")
 			d.load(b, func(i int) string {
-				return formPost("/acme/oauth/token", "application/x-www-form-urlencoded", tokenForm(b, id, s.Registered.ClientID, d.Issuer+"/token"))
+				return formPost("/acme/oauth/token", "application/x-www-form-urlencoded",
+					tokenForm(b, id, s.Registered.ClientID, d.Issuer+"/token"))
 			})
 		})
 	}
+
 	b.Run("read", func(b *testing.B) {
 		d := newWhole(b)
 		s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.read")
@@ -70,7 +72,8 @@ func BenchmarkWhole(b *testing.B) {
 		}
 		d.load(b, func(i int) string {
 			target := strings.TrimPrefix(page.Entry[i%len(page.Entry)].FullURL, "https://fhir.test")
-			return "GET " + target + " HTTP/1.1\r\nHost: fhir.test\r\nAuthorization: Bearer " + s.Token.Access + "\r\n\r\n"
+			return "GET " + target + " HTTP/1.1\r\nHost: fhir.test\r\nAuthorization: Bearer " + s.Token.Access +
+				"\r\n\r\n"
 		})
 	})
 }
@@ -84,11 +87,24 @@ func newWhole(b *testing.B) whole {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := server.New(w.Config, server.Deps{Now: time.Now, Log: slog.New(slog.NewTextHandler(null, nil)), Public: l, Reload: make(chan struct{})})
+	s, err := server.New(w.Config, server.Deps{
+		Now:    time.Now,
+		Log:    slog.New(slog.NewTextHandler(null, nil)),
+		Public: l,
+		Reload: make(chan struct{}),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	d := &servertest.Destination{World: w, Base: servertest.Base, Issuer: strings.TrimSuffix(servertest.Base, "/fhir") + "/oauth", Addr: l.Addr().String(), HTTP: w.HTTPClient(l.Addr().String())}
+
+	d := &servertest.Destination{
+		World:  w,
+		Base:   servertest.Base,
+		Issuer: strings.TrimSuffix(servertest.Base, "/fhir") + "/oauth",
+		Addr:   l.Addr().String(),
+		HTTP:   w.HTTPClient(l.Addr().String()),
+	}
+
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -109,7 +125,8 @@ func tokenForm(b *testing.B, id *certs.Identity, client udap.ClientID, audience 
 }
 
 func formPost(path, contentType, body string) string {
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", path, contentType, len(body), body)
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", path,
+		contentType, len(body), body)
 }
 
 // load has b.N requests sent by another process over 32 connections.
@@ -118,6 +135,7 @@ func (d whole) load(b *testing.B, request func(i int) string) {
 	var wg sync.WaitGroup
 	all := make([]string, b.N)
 	var next atomic.Int64
+
 	for range runtime.NumCPU() {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < b.N; i = int(next.Add(1)) - 1 {
@@ -126,6 +144,7 @@ func (d whole) load(b *testing.B, request func(i int) string) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if err := os.WriteFile(file, []byte(strings.Join(all, "")), 0o600); err != nil {
 		b.Fatal(err)
@@ -134,6 +153,7 @@ func (d whole) load(b *testing.B, request func(i int) string) {
 	cmd := exec.Command(os.Args[0], d.Addr)
 	cmd.Env, cmd.Stderr = append(os.Environ(), benchLoad+"="+file), os.Stderr
 	runtime.GC()
+
 	b.ReportAllocs()
 	b.ResetTimer()
 	start := serverCPU()
@@ -142,6 +162,7 @@ func (d whole) load(b *testing.B, request func(i int) string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	ns, _ := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 	b.ReportMetric(float64((serverCPU()-start).Nanoseconds())/1000/float64(b.N), "cpu-µs/req")
 	b.ReportMetric(float64(b.N)/ns*1e9, "req/s")
@@ -160,21 +181,28 @@ func load(addr, file string, connections int) error {
 	if err != nil {
 		return err
 	}
+
 	var requests [][]byte
 	for len(data) > 0 {
 		n := binary.BigEndian.Uint32(data)
 		requests, data = append(requests, data[4:4+n]), data[4+n:]
 	}
+
 	conns := make([]*tls.Conn, connections)
 	for i := range conns {
-		if conns[i], err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}); err != nil {
+		if conns[i], err = tls.Dial("tcp", addr, &tls.Config{
+			InsecureSkipVerify: true,
+			NextProtos:         []string{"http/1.1"},
+		}); err != nil {
 			return err
 		}
 	}
+
 	var wg sync.WaitGroup
 	var next atomic.Int64
 	errs := make(chan error, connections)
 	start := time.Now()
+
 	for _, c := range conns {
 		wg.Go(func() {
 			r := bufio.NewReader(c)
@@ -186,6 +214,7 @@ func load(addr, file string, connections int) error {
 			}
 		})
 	}
+
 	wg.Wait()
 	fmt.Println(time.Since(start).Nanoseconds())
 	close(errs)
@@ -196,12 +225,14 @@ func exchange(c io.Writer, r *bufio.Reader, request []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
+
 	length, status := 0, ""
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return err
 		}
+
 		if status == "" {
 			status = line
 		}
@@ -212,6 +243,7 @@ func exchange(c io.Writer, r *bufio.Reader, request []byte) error {
 			break
 		}
 	}
+
 	body := make([]byte, length)
 	if _, err := io.ReadFull(r, body); err != nil {
 		return err
@@ -219,5 +251,6 @@ func exchange(c io.Writer, r *bufio.Reader, request []byte) error {
 	if !strings.Contains(status, " 200 ") {
 		return fmt.Errorf("%s%s", status, body)
 	}
+
 	return nil
 }

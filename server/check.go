@@ -24,9 +24,11 @@ func (c Config) checkText() error {
 
 func (c Config) checkURLs(cs *complaints) {
 	if c.Public == "" {
-		cs.add("set it to the FHIR base URL that originators use, such as https://fhir.example.org/acme/fhir", "public: there is no public base URL")
+		cs.add("set it to the FHIR base URL that originators use, such as https://fhir.example.org/acme/fhir",
+			"public: there is no public base URL")
 		return
 	}
+
 	before := len(*cs)
 	checkBase(cs, "public", c.Public)
 	if c.Private != c.Public {
@@ -35,6 +37,7 @@ func (c Config) checkURLs(cs *complaints) {
 	if c.Issuer != site(c.Public)+"/oauth" {
 		checkBase(cs, "issuer", c.Issuer)
 	}
+
 	if len(*cs) == before {
 		c.checkPlaces(cs)
 	}
@@ -43,13 +46,17 @@ func (c Config) checkURLs(cs *complaints) {
 // checkPlaces judges how the three URLs stand to each other.
 func (c Config) checkPlaces(cs *complaints) {
 	if authority(c.Issuer) != authority(c.Public) {
-		cs.add("originators reach both through one gateway: give the issuer the host and port of public", "issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
+		cs.add("originators reach both through one gateway: give the issuer the host and port of public",
+			"issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
 	}
 	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") || strings.HasPrefix(c.Public, c.Issuer+"/") {
-		cs.add("put them side by side, such as …/acme/fhir and …/acme/oauth", "issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
+		cs.add("put them side by side, such as …/acme/fhir and …/acme/oauth",
+			"issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
 	}
+
 	if p, q := strings.TrimPrefix(c.Public, site(c.Public)), strings.TrimPrefix(c.Private, site(c.Private)); p != q {
-		cs.add("end both alike, such as /fhir: the paths below the site must agree", "private: %s ends in %q, public in %q", c.Private, q, p)
+		cs.add("end both alike, such as /fhir: the paths below the site must agree",
+			"private: %s ends in %q, public in %q", c.Private, q, p)
 	}
 }
 
@@ -60,11 +67,13 @@ func checkBase(cs *complaints, key, s string) {
 	case err != nil || u.Host == "":
 		cs.add("write a whole URL, such as https://fhir.example.org/acme/fhir", "%s: %q is not a URL", key, s)
 	case u.Scheme != "https":
-		cs.add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange", "%s: %s is not an https URL", key, s)
+		cs.add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange",
+			"%s: %s is not an https URL", key, s)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") || u.User != nil:
 		cs.add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user", key, s)
 	case strings.HasSuffix(s, "/"):
 		cs.add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
+
 	case u.Path == "":
 		cs.add("add one, such as /fhir", "%s: %s has no path", key, s)
 	case !plainPath(u.EscapedPath()) || strings.ToLower(u.Host) != u.Host || u.String() != s:
@@ -76,7 +85,8 @@ func checkBase(cs *complaints, key, s string) {
 // no empty or dot segments.
 func plainPath(p string) bool {
 	for _, seg := range strings.Split(strings.TrimPrefix(p, "/"), "/") {
-		if seg == "" || seg == "." || seg == ".." || strings.Trim(seg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~") != "" {
+		if seg == "" || seg == "." || seg == ".." ||
+			strings.Trim(seg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~") != "" {
 			return false
 		}
 	}
@@ -95,16 +105,19 @@ func (c Config) checkListeners(cs *complaints) {
 	checkAddress(cs, "listen", c.Listen, "127.0.0.1:9443")
 	checkAddress(cs, "admin.listen", c.Admin.Listen, "127.0.0.1:9480")
 	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !loopback(host) {
-		cs.add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP", "admin.listen: %s can be reached from other machines", c.Admin.Listen)
+		cs.add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP",
+			"admin.listen: %s can be reached from other machines", c.Admin.Listen)
 	}
 	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") && c.Listen != "" {
 		cs.add("give each its own port", "listen and admin.listen are both %s", c.Listen)
 	}
+
 	for i, p := range c.Proxy {
 		if _, err := parsePrefix(p); err != nil {
 			cs.add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
 		}
 	}
+
 	if c.Data == "" {
 		cs.add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
 	}
@@ -163,6 +176,7 @@ func (c Config) checkAmounts(cs *complaints) {
 			cs.add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
 		}
 	}
+
 	for _, d := range []struct {
 		key   string
 		value time.Duration
@@ -172,9 +186,11 @@ func (c Config) checkAmounts(cs *complaints) {
 		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
 	} {
 		if d.value < 0 {
-			cs.add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key, d.value)
+			cs.add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key,
+				d.value)
 		}
 	}
+
 	// UDAP Security 2.0, 4.2: access tokens live for 60 minutes at most.
 	if c.TokenLifetime > time.Hour {
 		cs.add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
@@ -186,24 +202,32 @@ func (c Config) checkCommunities(cs *complaints) {
 		cs.add("add at least one, with its anchors: without one nobody is trusted", "communities: there are none")
 	}
 	seen := map[string]int{}
+
 	for i, m := range c.Communities {
 		at := fmt.Sprintf("communities[%d]", i)
 		if first, twice := seen[m.URI]; twice {
-			cs.add("give every community once, with all its anchors and certificates", "%s.uri: %s is already communities[%d]", at, m.URI, first)
+			cs.add("give every community once, with all its anchors and certificates",
+				"%s.uri: %s is already communities[%d]", at, m.URI, first)
 		} else {
 			seen[m.URI] = i
 		}
+
 		m.check(cs, at)
 	}
-	if own := func(m Community) bool { return len(m.Certificates) > 0 }; len(c.Communities) > 0 && !slices.ContainsFunc(c.Communities, own) {
+
+	if own := func(m Community) bool {
+		return len(m.Certificates) > 0
+	}; len(c.Communities) > 0 && !slices.ContainsFunc(c.Communities, own) {
 		cs.add("name a chain and key that a community issued for the public base URL; one without gets no metadata, but its clients are trusted", "communities: none has certificates")
 	}
+
 	c.checkOrigins(cs)
 }
 
 func (m Community) check(cs *complaints, at string) {
 	if u, err := url.Parse(m.URI); err != nil || u.Scheme == "" {
-		cs.add("write the URI that the community publishes, such as urn:oid:… or https://…", "%s.uri: %q is not an absolute URI", at, m.URI)
+		cs.add("write the URI that the community publishes, such as urn:oid:… or https://…",
+			"%s.uri: %q is not an absolute URI", at, m.URI)
 	}
 	if len(m.Anchors) == 0 {
 		cs.add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
@@ -211,6 +235,7 @@ func (m Community) check(cs *complaints, at string) {
 	if _, err := m.policy(); err != nil {
 		cs.add(err.Remedy, "%s.%s", at, err.Problem)
 	}
+
 	for i, own := range m.Certificates {
 		own.check(cs, fmt.Sprintf("%s.certificates[%d]", at, i))
 	}
@@ -243,6 +268,7 @@ func (c Config) checkOrigins(cs *complaints) {
 func checkOrigin(cs *complaints, key, s string) {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != s {
-		cs.add("write scheme://host:port and nothing after it, such as http://localhost:9481", "%s: %q is not an origin", key, s)
+		cs.add("write scheme://host:port and nothing after it, such as http://localhost:9481",
+			"%s: %q is not an origin", key, s)
 	}
 }

@@ -45,21 +45,45 @@ func TestCheckText(t *testing.T) {
 	}{
 		{"nothing wrong", func(*Config) {}, ""},
 		{"no public", func(c *Config) { c.Public = "" }, "public: there is no public base URL"},
-		{"http public", func(c *Config) { c.Public = "http://localhost:8443/acme/fhir" }, "public: http://localhost:8443/acme/fhir is not an https URL"},
-		{"slash", func(c *Config) { c.Private = "https://destination.localhost/acme/fhir/" }, "private: https://destination.localhost/acme/fhir/ ends in a slash"},
-		{"query", func(c *Config) { c.Private = "https://destination.localhost/acme/fhir?x" }, "private: https://destination.localhost/acme/fhir?x has a query"},
-		{"user", func(c *Config) { c.Private = "https://me@destination.localhost/acme/fhir" }, "private: https://me@destination.localhost/acme/fhir has a query, a fragment or a user"},
-		{"no path", func(c *Config) { c.Issuer = "https://localhost:8443" }, "issuer: https://localhost:8443 has no path"},
-		{"dots", func(c *Config) { c.Private = "https://destination.localhost/x/../acme/fhir" }, "private: https://destination.localhost/x/../acme/fhir is not in its plainest form"},
-		{"escape", func(c *Config) { c.Private = "https://destination.localhost/%61cme/fhir" }, "private: https://destination.localhost/%61cme/fhir is not in its plainest form"},
-		{"capital host", func(c *Config) { c.Private = "https://Destination.localhost/acme/fhir" }, "private: https://Destination.localhost/acme/fhir is not in its plainest form"},
+		{"http public", func(c *Config) {
+			c.Public = "http://localhost:8443/acme/fhir"
+		}, "public: http://localhost:8443/acme/fhir is not an https URL"},
+		{"slash", func(c *Config) {
+			c.Private = "https://destination.localhost/acme/fhir/"
+		}, "private: https://destination.localhost/acme/fhir/ ends in a slash"},
+		{"query", func(c *Config) {
+			c.Private = "https://destination.localhost/acme/fhir?x"
+		}, "private: https://destination.localhost/acme/fhir?x has a query"},
+		{"user", func(c *Config) {
+			c.Private = "https://me@destination.localhost/acme/fhir"
+		}, "private: https://me@destination.localhost/acme/fhir has a query, a fragment or a user"},
+		{"no path", func(c *Config) {
+			c.Issuer = "https://localhost:8443"
+		}, "issuer: https://localhost:8443 has no path"},
+		{"dots", func(c *Config) {
+			c.Private = "https://destination.localhost/x/../acme/fhir"
+		}, "private: https://destination.localhost/x/../acme/fhir is not in its plainest form"},
+		{"escape", func(c *Config) {
+			c.Private = "https://destination.localhost/%61cme/fhir"
+		}, "private: https://destination.localhost/%61cme/fhir is not in its plainest form"},
+		{"capital host", func(c *Config) {
+			c.Private = "https://Destination.localhost/acme/fhir"
+		}, "private: https://Destination.localhost/acme/fhir is not in its plainest form"},
 		{"not a URL", func(c *Config) { c.Private = "destination" }, `private: "destination" is not a URL`},
-		{"issuer elsewhere", func(c *Config) { c.Issuer = "https://other.test/oauth" }, "issuer: https://other.test/oauth is not on the host of public"},
-		{"issuer inside", func(c *Config) { c.Issuer = c.Public + "/oauth" }, "issuer: https://localhost:8443/acme/fhir/oauth and public"},
-		{"ends differ", func(c *Config) { c.Private = "https://destination.localhost/acme/r4" }, `private: https://destination.localhost/acme/r4 ends in "/r4"`},
+		{"issuer elsewhere", func(c *Config) {
+			c.Issuer = "https://other.test/oauth"
+		}, "issuer: https://other.test/oauth is not on the host of public"},
+		{"issuer inside", func(c *Config) {
+			c.Issuer = c.Public + "/oauth"
+		}, "issuer: https://localhost:8443/acme/fhir/oauth and public"},
+		{"ends differ", func(c *Config) {
+			c.Private = "https://destination.localhost/acme/r4"
+		}, `private: https://destination.localhost/acme/r4 ends in "/r4"`},
 		{"no listen", func(c *Config) { c.Listen = "" }, `listen: "" is not an address`},
 		{"bad port", func(c *Config) { c.Listen = "127.0.0.1:99999" }, `listen: "127.0.0.1:99999" is not an address`},
-		{"open admin", func(c *Config) { c.Admin.Listen = "0.0.0.0:9480" }, "admin.listen: 0.0.0.0:9480 can be reached from other machines"},
+		{"open admin", func(c *Config) {
+			c.Admin.Listen = "0.0.0.0:9480"
+		}, "admin.listen: 0.0.0.0:9480 can be reached from other machines"},
 		{"same port", func(c *Config) { c.Admin.Listen = c.Listen }, "listen and admin.listen are both"},
 		{"proxy", func(c *Config) { c.Proxy = []string{"gateway"} }, `proxy[0]: "gateway" is neither`},
 		{"no data", func(c *Config) { c.Data = "" }, "data: there is no data directory"},
@@ -68,23 +92,51 @@ func TestCheckText(t *testing.T) {
 		{"key files", func(c *Config) { c.KeyFiles = "ignore" }, `keyFiles: "ignore" is not known`},
 		{"negative number", func(c *Config) { c.Limits.Body = -1 }, "limits.body: -1 is negative"},
 		{"negative time", func(c *Config) { c.Timeouts.Idle = -1 }, "timeouts.idle: -1ns is negative"},
-		{"long token", func(c *Config) { c.TokenLifetime = hour2 }, "tokenLifetime: 2h0m0s is longer than UDAP allows"},
+		{"long token", func(c *Config) {
+			c.TokenLifetime = hour2
+		}, "tokenLifetime: 2h0m0s is longer than UDAP allows"},
 		{"no communities", func(c *Config) { c.Communities = nil }, "communities: there are none"},
-		{"community twice", func(c *Config) { c.Communities = append(c.Communities, c.Communities[0]) }, "communities[1].uri: urn:oid:1.2.3 is already communities[0]"},
-		{"community URI", func(c *Config) { c.Communities[0].URI = "mine" }, `communities[0].uri: "mine" is not an absolute URI`},
+		{"community twice", func(c *Config) {
+			c.Communities = append(c.Communities, c.Communities[0])
+		}, "communities[1].uri: urn:oid:1.2.3 is already communities[0]"},
+		{"community URI", func(c *Config) {
+			c.Communities[0].URI = "mine"
+		}, `communities[0].uri: "mine" is not an absolute URI`},
 		{"no anchors", func(c *Config) { c.Communities[0].Anchors = nil }, "communities[0].anchors: there are none"},
-		{"no certificates", func(c *Config) { c.Communities[0].Certificates = nil }, "communities: none has certificates"},
-		{"half a pair", func(c *Config) { c.Communities[0].Certificates[0].Key = "" }, "communities[0].certificates[0]: no key pair is named"},
-		{"two pairs", func(c *Config) { c.Communities[0].Certificates[0].P12 = "c.p12" }, "communities[0].certificates[0]: both a PKCS#12 file and PEM files"},
-		{"idle password", func(c *Config) { c.Communities[0].Certificates[0].PasswordFile = "p" }, "communities[0].certificates[0].passwordFile: there is no PKCS#12 file"},
-		{"profile", func(c *Config) { c.Communities[0].Profile = "mine" }, `communities[0].profile: "mine" is not known`},
-		{"edition", func(c *Config) { c.Communities[0].Policy.Edition = &edition3 }, "communities[0].policy.edition: there is no edition 3"},
-		{"purposes", func(c *Config) { c.Communities[0].Policy.PurposeCodes = &word }, `communities[0].policy.purposeCodes: "perhaps"`},
-		{"revocation", func(c *Config) { c.Communities[0].Policy.Revocation = &word }, `communities[0].policy.revocation: "perhaps"`},
+		{"no certificates", func(c *Config) {
+			c.Communities[0].Certificates = nil
+		}, "communities: none has certificates"},
+		{"half a pair", func(c *Config) {
+			c.Communities[0].Certificates[0].Key = ""
+		}, "communities[0].certificates[0]: no key pair is named"},
+		{"two pairs", func(c *Config) {
+			c.Communities[0].Certificates[0].P12 = "c.p12"
+		}, "communities[0].certificates[0]: both a PKCS#12 file and PEM files"},
+		{"idle password", func(c *Config) {
+			c.Communities[0].Certificates[0].PasswordFile = "p"
+		}, "communities[0].certificates[0].passwordFile: there is no PKCS#12 file"},
+		{"profile", func(c *Config) {
+			c.Communities[0].Profile = "mine"
+		}, `communities[0].profile: "mine" is not known`},
+		{"edition", func(c *Config) {
+			c.Communities[0].Policy.Edition = &edition3
+		}, "communities[0].policy.edition: there is no edition 3"},
+		{"purposes", func(c *Config) {
+			c.Communities[0].Policy.PurposeCodes = &word
+		}, `communities[0].policy.purposeCodes: "perhaps"`},
+		{"revocation", func(c *Config) {
+			c.Communities[0].Policy.Revocation = &word
+		}, `communities[0].policy.revocation: "perhaps"`},
 		{"skew", func(c *Config) { c.Communities[0].Policy.Skew = &skew }, "communities[0].policy.skew: 10m0s"},
-		{"algorithm", func(c *Config) { c.Communities[0].Policy.Algorithms = []string{"HS256"} }, `communities[0].policy.algorithms: "HS256"`},
-		{"aia", func(c *Config) { c.Communities[0].AIA = []string{"http://localhost:1/x"} }, `communities[0].aia[0]: "http://localhost:1/x" is not an origin`},
-		{"allow", func(c *Config) { c.Revocation.Allow = []string{"localhost:1"} }, `revocation.allow[0]: "localhost:1" is not an origin`},
+		{"algorithm", func(c *Config) {
+			c.Communities[0].Policy.Algorithms = []string{"HS256"}
+		}, `communities[0].policy.algorithms: "HS256"`},
+		{"aia", func(c *Config) {
+			c.Communities[0].AIA = []string{"http://localhost:1/x"}
+		}, `communities[0].aia[0]: "http://localhost:1/x" is not an origin`},
+		{"allow", func(c *Config) {
+			c.Revocation.Allow = []string{"localhost:1"}
+		}, `revocation.allow[0]: "localhost:1" is not an origin`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := plausible()
@@ -107,6 +159,7 @@ func TestEveryComplaintHasARemedy(t *testing.T) {
 	if !errors.As(err, &joined) || len(joined.Unwrap()) < 6 {
 		t.Fatalf("complaints: %v", err)
 	}
+
 	for _, e := range joined.Unwrap() {
 		var c *Complaint
 		if !errors.As(e, &c) || c.Hint() == "" {
@@ -119,10 +172,12 @@ func TestDefaults(t *testing.T) {
 	c := plausible()
 	c.Private = ""
 	c = c.withDefaults()
-	if c.Issuer != "https://localhost:8443/acme/oauth" || c.Private != c.Public || c.Admin.URL != "http://127.0.0.1:9480" ||
+	if c.Issuer != "https://localhost:8443/acme/oauth" || c.Private != c.Public ||
+		c.Admin.URL != "http://127.0.0.1:9480" ||
 		c.TokenLifetime != time.Hour || c.Limits.Body != 10<<20 || c.Timeouts.Header != 10*time.Second {
 		t.Errorf("defaults: %+v", c)
 	}
+
 	if got := site("https://h/fhir"); got != "https://h" {
 		t.Errorf("site of a base with one segment: %q", got)
 	}

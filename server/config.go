@@ -158,6 +158,7 @@ func (c Config) withDefaults() Config {
 	or(&c.UnknownCommunity, "204")
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)
 	or(&c.TokenLifetime, time.Hour)
+
 	or(&c.Revocation.Refresh, 5*time.Minute)
 	c.Limits = c.Limits.withDefaults()
 	c.Timeouts = c.Timeouts.withDefaults()

@@ -22,7 +22,11 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 		bareCode = "a bare code is accepted because the community's policy says so; edition 2 wants system#code"
 	)
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Communities[0].Profile = "ssraa-1" })
-	old := &client.B2B{OrganizationName: "HTEST clinic", OrganizationID: "https://clinic.test/organization/1", PurposeOfUse: []string{"TREAT"}}
+	old := &client.B2B{
+		OrganizationName: "HTEST clinic",
+		OrganizationID:   "https://clinic.test/organization/1",
+		PurposeOfUse:     []string{"TREAT"},
+	}
 	for _, c := range []struct {
 		name    string
 		request client.TokenRequest
@@ -38,12 +42,15 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 			t.Errorf("%s under edition 1: granted %q, reading %d: %+v", c.name, old.Scope, read, old.Refusal)
 		}
 		trace := adminGet(t, d, "/traces/"+old.Reply.TraceID)
+
 		for _, words := range []string{noScope, bareCode} {
 			if want := strings.Contains(strings.Join(c.told, "\n"), words); strings.Contains(trace, words) != want {
 				t.Errorf("%s under edition 1: told %q is not %v:\n%s", c.name, words, want, trace)
 			}
 		}
-		if strict, _ := askedBy(t, d, d.B, c.request); strict.Refusal == nil || string(strict.Refusal.Code) != c.refused {
+
+		if strict, _ := askedBy(t, d, d.B, c.request); strict.Refusal == nil ||
+			string(strict.Refusal.Code) != c.refused {
 			t.Errorf("%s under edition 2: %+v", c.name, strict.Refusal)
 		}
 	}
@@ -51,7 +58,9 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 
 // askedBy sends a token request of a new client of a community, and reads with
 // what it got.
-func askedBy(t *testing.T, d *servertest.Destination, c *certs.Community, r client.TokenRequest) (tok *client.Token, read int) {
+func askedBy(
+	t *testing.T, d *servertest.Destination, c *certs.Community, r client.TokenRequest,
+) (tok *client.Token, read int) {
 	t.Helper()
 	s := d.Session(c, d.Client(c, "https://client1.test/app"), "system/Patient.rs")
 	r.ClientID = s.Registered.ClientID
@@ -59,6 +68,7 @@ func askedBy(t *testing.T, d *servertest.Destination, c *certs.Community, r clie
 	if err != nil {
 		return tok, 0
 	}
+
 	res, _ := d.Get("/acme/fhir/Patient", "Authorization", "Bearer "+tok.Access)
 	return tok, res.StatusCode
 }

@@ -59,6 +59,7 @@ func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, 
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
+
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) // the client is gone; net/http closes
 	}

@@ -26,12 +26,14 @@ func TestTokensAreForOneDestination(t *testing.T) {
 	token := map[string]string{}
 	at := map[string]*servertest.Destination{}
 	id := w.Client(w.A, "https://client1.test/app")
+
 	for _, data := range []string{"one", "two"} {
 		l := w.Listen()
 		w.Config.Data = data
 		at[data] = w.Start(l)
 		token[data] = at[data].Session(w.A, id, "system/*.rs").Token.Access
 	}
+
 	for where, d := range at {
 		for whose, tok := range token {
 			want := 401
@@ -39,7 +41,8 @@ func TestTokensAreForOneDestination(t *testing.T) {
 				want = 200
 			}
 			res, _ := d.Get("/acme/fhir/Patient", "Authorization", "Bearer "+tok)
-			if res.StatusCode != want || want == 401 && res.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
+			if res.StatusCode != want || want == 401 &&
+				res.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
 				t.Errorf("token of %s at %s: %d %q", whose, where, res.StatusCode, res.Header.Get("WWW-Authenticate"))
 			}
 		}
@@ -58,8 +61,11 @@ func TestLongPatternsAreQuick(t *testing.T) {
 		query string
 		want  int
 	}{
-		"contains":         {"name:contains=" + strings.Repeat("a", room), 200},
-		"many contains":    {strings.Repeat("name:contains=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&", 50) + "x=", 400},
+		"contains": {"name:contains=" + strings.Repeat("a", room), 200},
+		"many contains": {
+			strings.Repeat("name:contains=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&", 50) + "x=",
+			400,
+		},
 		"many values":      {"name:contains=" + strings.Repeat("aaaaaaaaa,", room/10) + "b", 400},
 		"regex modifier":   {"name:regex=" + url.QueryEscape(strings.Repeat("(a+)+", room/16)+"$"), 400},
 		"filter":           {"_filter=" + url.QueryEscape(`name re "`+strings.Repeat("(a+)+", room/16)+`$"`), 400},
@@ -68,7 +74,8 @@ func TestLongPatternsAreQuick(t *testing.T) {
 		var res *http.Response
 		var body string
 		udaptest.Quick(t, name, 2*time.Second, func() { // backtracking or a quadratic would take minutes
-			res, body = d.Get("/acme/fhir/Patient?"+c.query, "Authorization", "Bearer "+token, "Prefer", "handling=strict")
+			res, body = d.Get("/acme/fhir/Patient?"+c.query, "Authorization", "Bearer "+token, "Prefer",
+				"handling=strict")
 		})
 		if res.StatusCode != c.want {
 			t.Errorf("%s: %d, want %d: %.300s", name, res.StatusCode, c.want, body)
@@ -109,13 +116,19 @@ func TestHeadersOfAnswers(t *testing.T) {
 		{"GET", "/Patient", "", []string{"Origin", "https://x-injected.example"}, 200, false},
 	} {
 		for _, base := range []string{"https://fhir.test/acme", private} {
-			header := append([]string{"Authorization", token, "Content-Type", "application/fhir+json", "X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example"}, c.header...)
+			header := append([]string{
+				"Authorization", token, "Content-Type", "application/fhir+json",
+				"X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example",
+			}, c.header...)
 			res := d.Do(c.method, base+"/fhir"+c.path, strings.NewReader(c.body), header...)
-			if res.StatusCode != c.want && (c.want != 201 || res.StatusCode != 200) { // made under the other name before
+			// made under the other name before
+			if res.StatusCode != c.want && (c.want != 201 || res.StatusCode != 200) {
 				t.Errorf("%s %s %q: %d, want %d", c.method, c.path, c.header, res.StatusCode, c.want)
 			}
+
 			at := res.Header.Get("Location")
-			if at == "" && c.location && res.StatusCode == 201 || at != "" && !strings.HasPrefix(at, servertest.Base+"/Patient/") {
+			if at == "" && c.location && res.StatusCode == 201 || at != "" &&
+				!strings.HasPrefix(at, servertest.Base+"/Patient/") {
 				t.Errorf("%s %s under %s: Location %q", c.method, c.path, base, at)
 			}
 			headersAreOurs(t, c.method+" "+c.path, res.Header)
@@ -129,11 +142,13 @@ func headersAreOurs(t *testing.T, what string, h http.Header) {
 	t.Helper()
 	for name, values := range h {
 		for _, v := range append(values, name) {
-			if low := strings.ToLower(v); strings.Contains(low, "injected") || strings.Contains(low, "evil.example") || strings.Contains(low, "destination.test") {
+			if low := strings.ToLower(v); strings.Contains(low, "injected") ||
+				strings.Contains(low, "evil.example") || strings.Contains(low, "destination.test") {
 				t.Errorf("%s: header %s: %s", what, name, v)
 			}
 		}
 	}
+
 	if got := h.Get("ETag"); !eTag.MatchString(got) {
 		t.Errorf("%s: ETag %q", what, got)
 	}
@@ -145,14 +160,22 @@ func headersAreOurs(t *testing.T, what string, h http.Header) {
 func TestJSONIsServed(t *testing.T) {
 	d := servertest.Start(t)
 	token := "Bearer " + d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.rs").Token.Access
-	for _, path := range []string{"/metadata", "/Patient", "/Patient/p0001", "/Patient/none", "/Patient/p0001/_history"} {
-		for _, accept := range []string{"", "application/fhir+json", "application/json", "*/*", "application/fhir+xml;q=0.9, application/fhir+json;q=0.1", "application/fhir+json; fhirVersion=4.0"} {
+	for _, path := range []string{
+		"/metadata", "/Patient", "/Patient/p0001", "/Patient/none", "/Patient/p0001/_history",
+	} {
+		for _, accept := range []string{
+			"", "application/fhir+json", "application/json", "*/*",
+			"application/fhir+xml;q=0.9, application/fhir+json;q=0.1",
+			"application/fhir+json; fhirVersion=4.0",
+		} {
 			res, body := d.Get("/acme/fhir"+path, "Authorization", token, "Accept", accept)
-			if ct := res.Header.Get("Content-Type"); !strings.HasPrefix(ct, "application/fhir+json") || !strings.HasPrefix(body, `{"resourceType":`) {
+			if ct := res.Header.Get("Content-Type"); !strings.HasPrefix(ct, "application/fhir+json") ||
+				!strings.HasPrefix(body, `{"resourceType":`) {
 				t.Errorf("%s, Accept %q: %d %s %.60s", path, accept, res.StatusCode, ct, body)
 			}
 		}
 	}
+
 	if res, _ := d.Get("/acme/fhir/metadata", "Accept", "application/fhir+xml"); res.StatusCode != 406 {
 		t.Errorf("XML alone, which is not offered: %d", res.StatusCode)
 	}
@@ -172,15 +195,22 @@ func TestConsoleShowsNoSecret(t *testing.T) {
 	if second.Token == "" || replayed.Error != "invalid_client" {
 		t.Fatalf("%+v %+v", second, replayed)
 	}
+
 	d.Get("/acme/fhir/Patient", "Authorization", "Bearer "+second.Token+"x")
-	if _, err := s.Client.Register(context.Background(), s.Discovered, client.Registration{ClientName: "<b>", Contacts: []string{"mailto:a@b.test"}, Scope: "system/*.rs"}); err != nil {
+	if _, err := s.Client.Register(context.Background(), s.Discovered, client.Registration{
+		ClientName: "<b>",
+		Contacts:   []string{"mailto:a@b.test"},
+		Scope:      "system/*.rs",
+	}); err != nil {
 		t.Fatal(err)
 	}
+
 	secrets := secretsOf(t, d, form, s.Token.Access, second.Token)
 	pages := consolePages(t, d)
 	if len(pages) < 12 {
 		t.Fatalf("only %d pages", len(pages))
 	}
+
 	for where, page := range pages {
 		for what, secret := range secrets {
 			if strings.Contains(page, secret) {
@@ -188,6 +218,7 @@ func TestConsoleShowsNoSecret(t *testing.T) {
 			}
 		}
 	}
+
 	log := d.Log.String()
 	for what, secret := range secrets {
 		if strings.Contains(log, secret) {
@@ -209,10 +240,12 @@ func secretsOf(t *testing.T, d *servertest.Destination, form string, tokens ...s
 	for _, tok := range tokens {
 		out["a token's end "+tok[:4]] = tok[len(tok)-16:]
 	}
+
 	keys, err := filepath.Glob(filepath.Join(d.Dir, "*.key"))
 	if err != nil || len(keys) < 3 {
 		t.Fatalf("keys %v, %v", keys, err)
 	}
+
 	for _, name := range keys {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -220,6 +253,7 @@ func secretsOf(t *testing.T, d *servertest.Destination, form string, tokens ...s
 		}
 		out[filepath.Base(name)] = strings.Split(string(b), "\n")[1][:40]
 	}
+
 	return out
 }
 
@@ -233,6 +267,7 @@ func consolePages(t *testing.T, d *servertest.Destination) map[string]string {
 	if len(paths) < 10 {
 		t.Fatalf("few traces: %v", paths)
 	}
+
 	pages := map[string]string{}
 	for _, path := range paths {
 		for _, accept := range []string{"text/html", "application/json"} {
@@ -245,6 +280,7 @@ func consolePages(t *testing.T, d *servertest.Destination) map[string]string {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			b, err := io.ReadAll(res.Body)
 			if err != nil || res.StatusCode != 200 {
 				t.Fatalf("%s: %d %v", path, res.StatusCode, err)
@@ -253,5 +289,6 @@ func consolePages(t *testing.T, d *servertest.Destination) map[string]string {
 			pages[path+" as "+accept] = string(b)
 		}
 	}
+
 	return pages
 }

@@ -19,7 +19,8 @@ const probe = "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\n\r\n"
 
 // post is the head of a request up to its framing.
 func post(fields string) string {
-	return "POST " + token + " HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\n" + fields + "\r\n"
+	return "POST " + token + " HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+		fields + "\r\n"
 }
 
 // answers takes what came back apart into whole answers.
@@ -31,6 +32,7 @@ func answers(t *testing.T, text string) (statuses []int) {
 		if err != nil {
 			return statuses
 		}
+
 		if _, err := io.Copy(io.Discard, res.Body); err != nil {
 			t.Errorf("an answer is cut: %v", err)
 		}
@@ -47,22 +49,25 @@ func TestAmbiguousFramingIsRefused(t *testing.T) {
 	d := servertest.Start(t)
 	chunked := "5\r\nhello\r\n0\r\n\r\n"
 	for name, text := range map[string]string{
-		"CL and TE":                post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n") + chunked,
-		"TE and CL":                post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n") + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(probe), probe),
-		"xchunked":                 post("Transfer-Encoding: xchunked\r\n") + chunked,
-		"chunked, chunked":         post("Transfer-Encoding: chunked, chunked\r\n") + chunked,
-		"chunked, identity":        post("Transfer-Encoding: chunked, identity\r\n") + chunked,
-		"gzip, chunked":            post("Transfer-Encoding: gzip, chunked\r\n") + chunked,
-		"two codings":              post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + chunked,
-		"coding after TAB":         post("Transfer-Encoding:\tchunked\r\n") + chunked,
-		"coding after VT":          post("Transfer-Encoding: \vchunked\r\n") + chunked,
-		"coding with comma":        post("Transfer-Encoding: chunked,\r\n") + chunked,
-		"space before colon":       post("Transfer-Encoding : chunked\r\n") + chunked,
-		"folded coding":            post("Transfer-Encoding:\r\n chunked\r\n") + chunked,
-		"upper-case coding":        post("Transfer-Encoding: CHUNKED\r\n") + chunked,
-		"underscore":               post("Transfer_Encoding: chunked\r\n") + chunked,
-		"identity":                 post("Transfer-Encoding: identity\r\nContent-Length: 5\r\n") + "hello",
-		"coding in 1.0":            "POST " + token + " HTTP/1.0\r\nHost: fhir.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
+		"CL and TE": post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n") + chunked,
+		"TE and CL": post(
+			"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n") + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(probe),
+			probe),
+		"xchunked":           post("Transfer-Encoding: xchunked\r\n") + chunked,
+		"chunked, chunked":   post("Transfer-Encoding: chunked, chunked\r\n") + chunked,
+		"chunked, identity":  post("Transfer-Encoding: chunked, identity\r\n") + chunked,
+		"gzip, chunked":      post("Transfer-Encoding: gzip, chunked\r\n") + chunked,
+		"two codings":        post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + chunked,
+		"coding after TAB":   post("Transfer-Encoding:\tchunked\r\n") + chunked,
+		"coding after VT":    post("Transfer-Encoding: \vchunked\r\n") + chunked,
+		"coding with comma":  post("Transfer-Encoding: chunked,\r\n") + chunked,
+		"space before colon": post("Transfer-Encoding : chunked\r\n") + chunked,
+		"folded coding":      post("Transfer-Encoding:\r\n chunked\r\n") + chunked,
+		"upper-case coding":  post("Transfer-Encoding: CHUNKED\r\n") + chunked,
+		"underscore":         post("Transfer_Encoding: chunked\r\n") + chunked,
+		"identity":           post("Transfer-Encoding: identity\r\nContent-Length: 5\r\n") + "hello",
+		"coding in 1.0": "POST " + token +
+			" HTTP/1.0\r\nHost: fhir.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked,
 		"length +3":                post("Content-Length: +3\r\n") + "abc",
 		"length -1":                post("Content-Length: -1\r\n") + "abc",
 		"length 0x3":               post("Content-Length: 0x3\r\n") + "abc",
@@ -113,10 +118,13 @@ func TestEarlyRefusalsLeaveTraces(t *testing.T) {
 		status int
 		text   string
 	}{
-		"two lengths":        {400, post("Content-Length: 3\r\nContent-Length: 3\r\n") + "abc"},
-		"two codings":        {400, post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n"},
-		"HTTP/1.0":           {505, "GET /acme/fhir/metadata HTTP/1.0\r\nHost: fhir.test\r\n\r\n"},
-		"a large head":       {431, "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nX: " + strings.Repeat("x", 1<<17) + "\r\n\r\n"},
+		"two lengths": {400, post("Content-Length: 3\r\nContent-Length: 3\r\n") + "abc"},
+		"two codings": {400, post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n"},
+		"HTTP/1.0":    {505, "GET /acme/fhir/metadata HTTP/1.0\r\nHost: fhir.test\r\n\r\n"},
+		"a large head": {
+			431,
+			"GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nX: " + strings.Repeat("x", 1<<17) + "\r\n\r\n",
+		},
 		"an expectation":     {417, post("Content-Length: 3\r\nExpect: the worst\r\n") + "abc"},
 		"and another":        {417, post("Content-Length: 3\r\nExpect: 100-continue\r\nExpect: x=y\r\n") + "abc"},
 		"a target of no URL": {400, "GET /acme/fhir/%zz HTTP/1.1\r\nHost: fhir.test\r\n\r\n"},
@@ -127,15 +135,19 @@ func TestEarlyRefusalsLeaveTraces(t *testing.T) {
 				t.Fatal(err)
 			}
 			var body struct{ Error, Error_Description string }
-			if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error == "" || body.Error_Description == "" || strings.ContainsAny(body.Error_Description, `"\`) {
+			if err := json.NewDecoder(res.Body).Decode(&body); err != nil || body.Error == "" ||
+				body.Error_Description == "" || strings.ContainsAny(body.Error_Description, `"\`) {
 				t.Errorf("body %+v, %v", body, err)
 			}
+
 			trace := res.Header.Get("Trace-Id")
-			if res.StatusCode != c.status || res.Header.Get("Cache-Control") != "no-store" || trace == "" || !strings.Contains(d.Log.String(), "trace="+trace+" action=request outcome="+body.Error) {
+			if res.StatusCode != c.status || res.Header.Get("Cache-Control") != "no-store" || trace == "" ||
+				!strings.Contains(d.Log.String(), "trace="+trace+" action=request outcome="+body.Error) {
 				t.Errorf("%d, want %d; %v", res.StatusCode, c.status, res.Header)
 			}
 		})
 	}
+
 	text := d.Raw(post("Content-Length: 3\r\nConnection: close\r\nExpect: 100-Continue\r\n") + "abc")
 	if got := answers(t, text); len(got) != 2 || got[0] != 100 || got[1] != 400 {
 		t.Errorf("answers %v, want 100 and the endpoint's own 400", got)
@@ -181,11 +193,27 @@ func TestWellFramedRequestsAreServed(t *testing.T) {
 		"pipelined":          {strings.Repeat(probe, 19) + last, append(repeat(200, 19), 200)},
 		"length 003":         {post("Content-Length: 003\r\n") + "a=b" + last, []int{400, 200}},
 		"space after length": {post("Content-Length: 3 \r\n") + "a=b" + last, []int{400, 200}},
-		"GET with a body":    {"GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: 3\r\n\r\nabc" + last, []int{200, 200}},
-		"chunked GET":        {"GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + last, []int{200, 200}},
-		"hidden request":     {fmt.Sprintf("GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: %d\r\n\r\n%s", len(probe), probe) + last, []int{200, 200}},
-		"DELETE with a body": {"DELETE /acme/fhir/Patient/1 HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: 3\r\n\r\nabc" + last, []int{401, 200}},
-		"chunk extension":    {post("Transfer-Encoding: chunked\r\n") + "3;x=y\r\na=b\r\n0\r\nX-T: v\r\n\r\n" + last, []int{400, 200}},
+		"GET with a body": {
+			"GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: 3\r\n\r\nabc" + last,
+			[]int{200, 200},
+		},
+		"chunked GET": {
+			"GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + last,
+			[]int{200, 200},
+		},
+		"hidden request": {
+			fmt.Sprintf("GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: %d\r\n\r\n%s",
+				len(probe), probe) + last,
+			[]int{200, 200},
+		},
+		"DELETE with a body": {
+			"DELETE /acme/fhir/Patient/1 HTTP/1.1\r\nHost: fhir.test\r\nContent-Length: 3\r\n\r\nabc" + last,
+			[]int{401, 200},
+		},
+		"chunk extension": {
+			post("Transfer-Encoding: chunked\r\n") + "3;x=y\r\na=b\r\n0\r\nX-T: v\r\n\r\n" + last,
+			[]int{400, 200},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := answers(t, d.Raw(c.text)); fmt.Sprint(got) != fmt.Sprint(c.want) {
@@ -207,9 +235,11 @@ func repeat(n, times int) []int {
 func TestLargeHeadsAreRefused(t *testing.T) {
 	d := servertest.Start(t)
 	for name, text := range map[string]string{
-		"one field":   "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n",
-		"many fields": "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\n" + strings.Repeat("X-A: b\r\n", 10_000) + "\r\n",
-		"target":      "GET /acme/fhir/" + strings.Repeat("x", 100<<10) + " HTTP/1.1\r\nHost: fhir.test\r\n\r\n",
+		"one field": "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\nX: " + strings.Repeat("x",
+			2<<20) + "\r\n\r\n",
+		"many fields": "GET /acme/fhir/metadata HTTP/1.1\r\nHost: fhir.test\r\n" + strings.Repeat("X-A: b\r\n",
+			10_000) + "\r\n",
+		"target": "GET /acme/fhir/" + strings.Repeat("x", 100<<10) + " HTTP/1.1\r\nHost: fhir.test\r\n\r\n",
 	} {
 		if got := answers(t, d.Raw(text)); len(got) != 1 || got[0] != 431 {
 			t.Errorf("%s: answers %v, want 431", name, got)

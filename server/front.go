@@ -32,12 +32,16 @@ type front struct {
 }
 
 // checkFront is what the front judges: whether a request is one for this server.
-var checkFront = udap.Check{Name: "front.request", Title: "The request is one that this server reads: its host, target, method, encoding and size"}
+var checkFront = udap.Check{
+	Name:  "front.request",
+	Title: "The request is one that this server reads: its host, target, method, encoding and size",
+}
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w}
 	defer f.finish(out, r)
 	every(out.Header())
+
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
@@ -47,6 +51,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.refuse(out, r, http.StatusServiceUnavailable, "too many requests are being answered; try again shortly")
 		return
 	}
+
 	if to := f.judge(out, r); to != nil {
 		r.Body = http.MaxBytesReader(out, r.Body, f.body)
 		to.ServeHTTP(out, r)
@@ -69,7 +74,8 @@ var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
 	to := f.handler(r)
 	switch {
-	case !slices.Contains(allMethods, r.Method) && (to == nil || !plainTarget(r)): // else the resource says which methods it has
+	// else the resource says which methods it has
+	case !slices.Contains(allMethods, r.Method) && (to == nil || !plainTarget(r)):
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
 	case to == nil:
@@ -78,12 +84,16 @@ func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
 	case r.RequestURI == "*" && r.Method == http.MethodOptions:
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		w.WriteHeader(http.StatusNoContent)
+
 	case !plainTarget(r):
 		f.refuse(w, r, http.StatusBadRequest, "the request target is not a path of this server")
 	case r.Header.Get("Content-Encoding") != "":
-		f.refuse(w, r, http.StatusUnsupportedMediaType, "bodies are read as they are: send this one without a Content-Encoding")
+		f.refuse(w, r, http.StatusUnsupportedMediaType,
+			"bodies are read as they are: send this one without a Content-Encoding")
 	case hides(r.Header) != "":
-		f.refuse(w, r, http.StatusBadRequest, "Connection names the field "+hides(r.Header)+", which is for this server and not for a hop")
+		f.refuse(w, r, http.StatusBadRequest,
+			"Connection names the field "+hides(r.Header)+", which is for this server and not for a hop")
+
 	case r.ContentLength > f.body:
 		w.Header().Set("Connection", "close")
 		f.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", f.body))
@@ -91,6 +101,7 @@ func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
 		f.noteForwarded(r)
 		return to
 	}
+
 	return nil
 }
 
@@ -113,7 +124,10 @@ func plainTarget(r *http.Request) bool {
 }
 
 // hopByHop are the options of Connection that mean something to one hop.
-var hopByHop = []string{"close", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "proxy-connection", "transfer-encoding"}
+var hopByHop = []string{
+	"close", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "proxy-connection",
+	"transfer-encoding",
+}
 
 // hides returns the first field that Connection would have a hop remove and
 // that is present and ours to read (case 301); empty when there is none.
@@ -121,7 +135,8 @@ func hides(h http.Header) string {
 	for _, line := range h["Connection"] {
 		for _, option := range strings.Split(line, ",") {
 			option = strings.ToLower(strings.Trim(option, " \t"))
-			if !slices.Contains(hopByHop, option) && (h.Get(option) != "" || option == "host" || option == "content-length") {
+			if !slices.Contains(hopByHop, option) && (h.Get(option) != "" || option == "host" ||
+				option == "content-length") {
 				return http.CanonicalHeaderKey(option)
 			}
 		}
@@ -181,12 +196,15 @@ func (f *front) finish(w *answer, r *http.Request) {
 			panic(v) // a handler's way to cut the connection
 		}
 		f.meter.panics.Inc()
-		f.log.Error("panic", "route", w.route, "method", clip(r.Method), "what", panicText(v), "stack", string(debug.Stack()))
+		f.log.Error("panic", "route", w.route, "method", clip(r.Method), "what", panicText(v), "stack",
+			string(debug.Stack()))
 		if w.status != 0 {
 			panic(http.ErrAbortHandler)
 		}
+
 		f.refuse(w, r, http.StatusInternalServerError, "the server failed; the operator can see why")
 	}
+
 	f.meter.answered(w.route, r.Method, w.status)
 }
 

@@ -19,7 +19,8 @@ const metadata = "/acme/fhir/metadata"
 
 // request is a whole request with one target and one Host.
 func request(method, target, host string, fields ...string) string {
-	return method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + strings.Join(fields, "") + "Connection: close\r\n\r\n"
+	return method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + strings.Join(fields,
+		"") + "Connection: close\r\n\r\n"
 }
 
 func status(t *testing.T, text string) int {
@@ -77,6 +78,7 @@ func TestAuthorities(t *testing.T) {
 			t.Errorf("%s with Host %q is quoted back:\n%s", c.target, c.host, text)
 		}
 	}
+
 	for _, target := range []string{"foo", "?x", "\\", "@evil/", "file:///etc/passwd", "http:x"} {
 		if got := status(t, d.Raw(request("GET", target, "fhir.test"))); got != 400 && got != 404 && got != 421 {
 			t.Errorf("target %q: %d", target, got)
@@ -99,18 +101,30 @@ func TestMethods(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d with Allow:\n%s", c.method, c.target, got, c.want, text)
 		}
 	}
-	for target, allow := range map[string]string{"/acme/oauth/token": "POST", "/acme/oauth/jwks": "GET, HEAD", metadata: "GET, HEAD"} {
+
+	for target, allow := range map[string]string{
+		"/acme/oauth/token": "POST",
+		"/acme/oauth/jwks":  "GET, HEAD",
+		metadata:            "GET, HEAD",
+	} {
 		for _, method := range []string{"TRACE", "BREW"} { // RFC 9110 15.5.6: what this resource has
-			if text := d.Raw(request(method, target, "fhir.test")); !strings.Contains(text, "\r\nAllow: "+allow+"\r\n") {
+			if text := d.Raw(request(method, target, "fhir.test")); !strings.Contains(text,
+				"\r\nAllow: "+allow+"\r\n") {
 				t.Errorf("%s %s: want Allow: %s in\n%s", method, target, allow, text)
 			}
 		}
 	}
+
 	if text := d.Raw(request("TRACE", "/acme/nothing", "fhir.test")); status(t, text) != 404 {
 		t.Errorf("TRACE of nothing:\n%s", text)
 	}
-	for _, upgrade := range []string{"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n"} {
-		text := d.Raw("GET " + metadata + " HTTP/1.1\r\nHost: fhir.test\r\nConnection: close, Upgrade\r\n" + upgrade + "\r\n")
+
+	for _, upgrade := range []string{
+		"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+		"Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n",
+	} {
+		text := d.Raw("GET " + metadata + " HTTP/1.1\r\nHost: fhir.test\r\nConnection: close, Upgrade\r\n" + upgrade +
+			"\r\n")
 		if got := status(t, text); got != 200 {
 			t.Errorf("an upgrade is not ignored: %d", got)
 		}
@@ -137,8 +151,10 @@ func TestHopByHopAbuse(t *testing.T) {
 			t.Errorf("%q: %d, want %d", fields, got, want)
 		}
 	}
+
 	_, plain := d.Get(metadata)
-	_, forged := d.Get(metadata, "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http", "Forwarded", "host=evil.example;proto=http", "X-Forwarded-Prefix", "/evil", "X-Forwarded-For", "127.0.0.1", "X-Real-IP", "127.0.0.1")
+	_, forged := d.Get(metadata, "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http", "Forwarded",
+		"host=evil.example;proto=http", "X-Forwarded-Prefix", "/evil", "X-Forwarded-For", "127.0.0.1", "X-Real-IP", "127.0.0.1")
 	if plain != forged {
 		t.Errorf("forwarding headers change an answer:\n%s\n%s", plain, forged)
 	}
@@ -147,21 +163,27 @@ func TestHopByHopAbuse(t *testing.T) {
 // Covers: case 267, case 286, case 315
 func TestBodies(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Limits.Body = 1000 })
-	res := d.Do("POST", "/acme/oauth/register", strings.NewReader("x"), "Content-Encoding", "gzip", "Content-Type", "application/json")
+	res := d.Do("POST", "/acme/oauth/register", strings.NewReader("x"), "Content-Encoding", "gzip", "Content-Type",
+		"application/json")
 	if res.StatusCode != 415 {
 		t.Errorf("compressed: %d", res.StatusCode)
 	}
 	big := strings.Repeat("x", 1001)
-	if res = d.Do("POST", "/acme/oauth/register", strings.NewReader(big), "Content-Type", "application/json"); res.StatusCode != 413 {
+	if res = d.Do("POST", "/acme/oauth/register", strings.NewReader(big), "Content-Type",
+		"application/json"); res.StatusCode != 413 {
 		t.Errorf("too long: %d", res.StatusCode)
 	}
+
 	chunked := post("Transfer-Encoding: chunked\r\n") + "3e9\r\n" + big + "\r\n0\r\n\r\n"
 	if got := answers(t, d.Raw(chunked)); len(got) != 1 || got[0] != 413 {
 		t.Errorf("too long in chunks: %v", got)
 	}
-	if got := answers(t, d.Raw(post("Content-Length: 3\r\nExpect: 200-maybe\r\nConnection: close\r\n"))); len(got) != 1 || got[0] != 417 {
+	if got := answers(t,
+		d.Raw(post("Content-Length: 3\r\nExpect: 200-maybe\r\nConnection: close\r\n"))); len(got) != 1 ||
+		got[0] != 417 {
 		t.Errorf("an expectation that is not known: %v", got)
 	}
+
 	text := d.Raw(post("Content-Length: 2000\r\nConnection: close\r\nExpect: 100-continue\r\n"))
 	if got := answers(t, text); len(got) != 1 || got[0] != 413 {
 		t.Errorf("a body that is announced too long is asked for: %q", text)
@@ -174,16 +196,23 @@ func TestBodies(t *testing.T) {
 // Covers: case 014, case 286, case 310
 func TestHeadersOnEveryAnswer(t *testing.T) {
 	d := servertest.Start(t)
-	for _, c := range [][2]string{{"GET", metadata}, {"GET", "/none"}, {"GET", "/acme/fhir/none"}, {"PUT", "/acme/oauth/token"}, {"TRACE", "/"}, {"POST", "/acme/oauth/register"}} {
+	for _, c := range [][2]string{
+		{"GET", metadata}, {"GET", "/none"}, {"GET", "/acme/fhir/none"},
+		{"PUT", "/acme/oauth/token"}, {"TRACE", "/"}, {"POST", "/acme/oauth/register"},
+	} {
 		res := d.Do(c[0], c[1], nil)
 		h := res.Header
-		if h.Get("Strict-Transport-Security") == "" || h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("Referrer-Policy") != "no-referrer" {
+		if h.Get("Strict-Transport-Security") == "" || h.Get("X-Content-Type-Options") != "nosniff" ||
+			!strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") ||
+			h.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%v: %v", c, h)
 		}
+
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, leak := range []string{"destination.test", d.Addr, strings.Split(d.Addr, ":")[1], d.Dir, "127.0.0.1:"} {
 			text := string(body)
 			for k, v := range h {
@@ -194,6 +223,7 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 				t.Errorf("%v tells %q: %s", c, leak, text)
 			}
 		}
+
 		if h.Get("Server") != "" || h.Get("X-Powered-By") != "" || h.Get("Via") != "" {
 			t.Errorf("%v: %v", c, h)
 		}
@@ -210,7 +240,8 @@ func TestErrorsSpeakTheCallersLanguage(t *testing.T) {
 		"/acme/fhir/Patient": "application/fhir+json", "/acme/fhir": "application/fhir+json", "/none": "application/json", "/acme/oauth/none": "application/json",
 	} {
 		res, body := d.Get(target, "Host", "evil.example")
-		if res.StatusCode != 421 || !strings.HasPrefix(res.Header.Get("Content-Type"), want) || res.Header.Get("Cache-Control") != "no-store" {
+		if res.StatusCode != 421 || !strings.HasPrefix(res.Header.Get("Content-Type"), want) ||
+			res.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %v %s", target, res.StatusCode, res.Header, body)
 		}
 	}
@@ -234,8 +265,10 @@ func TestTLS(t *testing.T) {
 			return tls.ConnectionState{}, err
 		}
 		defer conn.Close()
+
 		return conn.ConnectionState(), nil
 	}
+
 	for name, change := range map[string]func(*tls.Config){
 		"TLS 1.0": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 },
 		"TLS 1.1": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
@@ -254,6 +287,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: accepted, %x", name, state.CipherSuite)
 		}
 	}
+
 	for name, change := range map[string]func(*tls.Config){
 		"TLS 1.2": func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, "TLS 1.3": func(*tls.Config) {},
 		"HTTP/2 or 1.1": func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} },
@@ -262,9 +296,13 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, state.NegotiatedProtocol, err)
 		}
 	}
-	if _, err := dial(func(c *tls.Config) { c.ServerName, c.InsecureSkipVerify = "evil.example", true }); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+
+	if _, err := dial(func(c *tls.Config) {
+		c.ServerName, c.InsecureSkipVerify = "evil.example", true
+	}); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
 		t.Errorf("a name that is not the certificate's in the handshake: %v", err)
 	}
+
 	if _, err := dial(func(c *tls.Config) { c.ServerName, c.InsecureSkipVerify = "127.0.0.1", true }); err != nil {
 		t.Errorf("no name in the handshake: %v", err)
 	}
@@ -272,6 +310,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("no ALPN: %v", err)
 	}
 	sessions := tls.NewLRUClientSessionCache(4)
+
 	for i := range 2 {
 		c := d.TLSClient("fhir.test")
 		c.ClientSessionCache = sessions
@@ -283,23 +322,28 @@ func TestTLS(t *testing.T) {
 		if _, err := io.ReadAll(conn); err != nil || conn.ConnectionState().DidResume != (i == 1) {
 			t.Errorf("connection %d: resumed %v, %v", i, conn.ConnectionState().DidResume, err)
 		}
+
 		conn.Close()
 	}
+
 	// With TLS 1.3 the client takes the handshake for done before the server judges it.
 	c := d.TLSClient("evil.example")
 	c.InsecureSkipVerify, c.ClientSessionCache = true, anyName{sessions}
 	if conn, err := tls.Dial("tcp", d.Addr, c); err == nil {
 		io.WriteString(conn, request("GET", metadata, "fhir.test"))
 		if _, err := io.ReadAll(conn); err == nil {
-			t.Errorf("a name that is not the certificate's is taken with another's session: resumed %v", conn.ConnectionState().DidResume)
+			t.Errorf("a name that is not the certificate's is taken with another's session: resumed %v",
+				conn.ConnectionState().DidResume)
 		}
 		conn.Close()
 	}
+
 	plain, err := net.Dial("tcp", d.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer plain.Close()
+
 	_ = plain.SetDeadline(time.Now().Add(2 * time.Minute))
 	io.WriteString(plain, probe)
 	if got, _ := io.ReadAll(plain); strings.Contains(string(got), " 200 ") {
@@ -314,13 +358,19 @@ func TestTLS(t *testing.T) {
 func TestSlowClientsAreCut(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Timeouts.Handshake = 300 * time.Millisecond })
 	slow := servertest.Start(t, func(w *servertest.World) { // none of whose limits ends a handshake
-		w.Config.Timeouts = server.Timeouts{Header: 300 * time.Millisecond, Read: 600 * time.Millisecond, Idle: 300 * time.Millisecond}
+		w.Config.Timeouts = server.Timeouts{
+			Header: 300 * time.Millisecond,
+			Read:   600 * time.Millisecond,
+			Idle:   300 * time.Millisecond,
+		}
 	})
+
 	still, err := net.Dial("tcp", d.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer still.Close()
+
 	_ = still.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.ReadAll(still); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("a silent handshake is waited for")
@@ -346,6 +396,7 @@ func TestPathsAreNotRewritten(t *testing.T) {
 			t.Errorf("%s: %d\n%s", target, got, text)
 		}
 	}
+
 	if res := d.Do(http.MethodGet, "/acme/fhir/", nil); res.StatusCode == 404 && res.Header.Get("Location") != "" {
 		t.Error("the base with a slash is redirected")
 	}

@@ -32,6 +32,7 @@ func TestFrontLeavesTraces(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			f.ServeHTTP(w, r)
+
 			if w.Code != c.status {
 				t.Fatalf("status %d, want %d", w.Code, c.status)
 			}
@@ -41,6 +42,7 @@ func TestFrontLeavesTraces(t *testing.T) {
 				}
 				return
 			}
+
 			if len(traces) != 1 || traces[0].ID != w.Header().Get("Trace-Id") || traces[0].Code == "" {
 				t.Fatalf("traces %+v, the answer names %q", traces, w.Header().Get("Trace-Id"))
 			}

@@ -21,8 +21,15 @@ import (
 func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 	var log bytes.Buffer
 	return &front{
-		public: authorities{"h"}, toPub: h, fhir: []string{"/fhir"}, body: 100, slots: make(chan struct{}, 1),
-		log: slog.New(slog.NewTextHandler(&log, nil)), meter: newMeter(), record: func(*udap.Trace) {}, now: time.Now,
+		public: authorities{"h"},
+		toPub:  h,
+		fhir:   []string{"/fhir"},
+		body:   100,
+		slots:  make(chan struct{}, 1),
+		log:    slog.New(slog.NewTextHandler(&log, nil)),
+		meter:  newMeter(),
+		record: func(*udap.Trace) {},
+		now:    time.Now,
 	}, &log
 }
 
@@ -40,19 +47,25 @@ func ask(f http.Handler, target string) (res *http.Response, body string, aborte
 // cut instead, so that no half answer looks whole.
 func TestPanics(t *testing.T) {
 	secret := "secret-token"
-	for target, want := range map[string]string{"/fhir/Patient": "OperationOutcome", "/oauth/token": `"error":"server_error"`} {
+	for target, want := range map[string]string{
+		"/fhir/Patient": "OperationOutcome",
+		"/oauth/token":  `"error":"server_error"`,
+	} {
 		f, log := newFront(func(http.ResponseWriter, *http.Request) { panic("failed on " + secret) })
 		res, body, aborted := ask(f, target)
-		if aborted || res.StatusCode != 500 || !strings.Contains(body, want) || strings.Contains(body+log.String(), secret) {
+		if aborted || res.StatusCode != 500 || !strings.Contains(body, want) ||
+			strings.Contains(body+log.String(), secret) {
 			t.Errorf("%s: %d %s\n%s", target, res.StatusCode, body, log)
 		}
 		if !strings.Contains(log.String(), "panic") || !strings.Contains(log.String(), "TestPanics") {
 			t.Errorf("the log has no panic with its stack: %s", log)
 		}
+
 		if got := metric(t, f, "destination_panics_total"); got != "1" {
 			t.Errorf("panics counted: %q", got)
 		}
 	}
+
 	f, _ := newFront(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "begun")
 		panic("halfway")
@@ -68,11 +81,13 @@ func metric(t *testing.T, f *front, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, m := range families {
 		if m.GetName() == name {
 			return fmt.Sprint(m.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
+
 	return ""
 }
 
@@ -87,6 +102,7 @@ func TestOverload(t *testing.T) {
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "OperationOutcome") {
 		t.Errorf("beyond the number: %d %v %s", res.StatusCode, res.Header, body)
 	}
+
 	close(release)
 	<-done
 	f.toPub = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
@@ -125,7 +141,12 @@ func TestPrivatePaths(t *testing.T) {
 		{"https://h/acme/fhir", "https://p:1/acme/fhir", "/acme/oauth/token", "/acme/oauth/token"},
 		{"https://h/acme/fhir", "https://p:1/x/y/fhir", "/acme/oauth/token", "/x/y/oauth/token"},
 		{"https://h/acme/fhir", "https://p:1/x/fhir", "/acme/fhir/.well-known/udap", "/x/fhir/.well-known/udap"},
-		{"https://h/acme/fhir", "https://p:1/x/fhir", "/.well-known/oauth-authorization-server/acme/oauth", "/.well-known/oauth-authorization-server/x/oauth"},
+		{
+			"https://h/acme/fhir",
+			"https://p:1/x/fhir",
+			"/.well-known/oauth-authorization-server/acme/oauth",
+			"/.well-known/oauth-authorization-server/x/oauth",
+		},
 		{"https://h/fhir", "https://p:1/x/fhir", "/oauth/token", "/x/oauth/token"},
 		{"https://h/acme/fhir", "https://p:1/fhir", "/acme/oauth/token", "/oauth/token"},
 	} {
@@ -146,6 +167,7 @@ func TestAuthoritySpellings(t *testing.T) {
 				t.Errorf("%s lacks %s", base, host)
 			}
 		}
+
 		if a.has("") || a.has("h:80") || a.has("other") {
 			t.Errorf("%s has %v", base, a)
 		}
@@ -160,12 +182,14 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 		names[c.Name] = true
 	}
 	tr := &udap.Trace{}
+
 	for _, name := range []string{"jws.signature", "chain.path"} {
 		if !names[name] {
 			t.Errorf("udap has no check %q", name)
 		}
 		tr.Pass(udap.Check{Name: name}, "", "")
 	}
+
 	if !audit.Authenticated(tr) {
 		t.Error("both proofs do not authenticate")
 	}
@@ -174,17 +198,69 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 // A look-up that failed is the server's fault and makes no claim about the
 // token; what is wrong with a token is told in full to whoever may know.
 func TestDenials(t *testing.T) {
-	bad := &oauth.Refusal{Of: &udap.Error{Code: udap.InvalidToken, Check: "bearer.token", Detail: "why"}, Status: 401, Challenge: "Bearer x", Trace: "t1"}
-	down := &oauth.Refusal{Of: &udap.Error{Code: udap.TemporarilyUnavailable, Check: "server.store", Detail: "why", Err: io.ErrUnexpectedEOF}, Status: 503, Trace: "t2"}
+	bad := &oauth.Refusal{
+		Of:        &udap.Error{Code: udap.InvalidToken, Check: "bearer.token", Detail: "why"},
+		Status:    401,
+		Challenge: "Bearer x",
+		Trace:     "t1",
+	}
+
+	down := &oauth.Refusal{
+		Of: &udap.Error{
+			Code:   udap.TemporarilyUnavailable,
+			Check:  "server.store",
+			Detail: "why",
+			Err:    io.ErrUnexpectedEOF,
+		},
+		Status: 503,
+		Trace:  "t2",
+	}
 	for _, c := range []struct {
 		name, explain string
 		err           error
 		want          fhir.Denial
 	}{
-		{"bad token", "", bad, fhir.Denial{Status: 401, WWWAuthenticate: "Bearer x", Trace: "t1", Code: "login", Text: "A valid access token is needed, in one Authorization header of the scheme Bearer."}},
-		{"bad token, told", "client", bad, fhir.Denial{Status: 401, WWWAuthenticate: "Bearer x", Trace: "t1", Code: "login", Text: "bearer.token: why."}},
-		{"no look-up", "client", down, fhir.Denial{Status: 503, Trace: "t2", Code: "transient", Text: "The token could not be looked up; try again later."}},
-		{"a fault of ours", "client", io.ErrUnexpectedEOF, fhir.Denial{Status: 503, Code: "transient", Text: "The token could not be looked up; try again later."}},
+		{
+			"bad token",
+			"",
+			bad,
+			fhir.Denial{
+				Status:          401,
+				WWWAuthenticate: "Bearer x",
+				Trace:           "t1",
+				Code:            "login",
+				Text:            "A valid access token is needed, in one Authorization header of the scheme Bearer.",
+			},
+		},
+		{
+			"bad token, told",
+			"client",
+			bad,
+			fhir.Denial{
+				Status:          401,
+				WWWAuthenticate: "Bearer x",
+				Trace:           "t1",
+				Code:            "login",
+				Text:            "bearer.token: why.",
+			},
+		},
+		{
+			"no look-up",
+			"client",
+			down,
+			fhir.Denial{
+				Status: 503,
+				Trace:  "t2",
+				Code:   "transient",
+				Text:   "The token could not be looked up; try again later.",
+			},
+		},
+		{
+			"a fault of ours",
+			"client",
+			io.ErrUnexpectedEOF,
+			fhir.Denial{Status: 503, Code: "transient", Text: "The token could not be looked up; try again later."},
+		},
 	} {
 		var log bytes.Buffer
 		s := &Server{cfg: Config{Explain: c.explain}, deps: Deps{Log: slog.New(slog.NewTextHandler(&log, nil))}}

@@ -18,32 +18,46 @@ func (g *gauges) Describe(chan<- *prometheus.Desc) {}
 func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	now := g.s.deps.Now()
 	for c, n := range g.s.decisions.Counts() {
-		out <- prometheus.MustNewConstMetric(describe("destination_decisions_total", "Decisions, by what was asked for, outcome and refusing check.", "action", "outcome", "check"),
+		out <- prometheus.MustNewConstMetric(
+			describe("destination_decisions_total", "Decisions, by what was asked for, outcome and refusing check.",
+				"action", "outcome", "check"),
 			prometheus.CounterValue, float64(n), c.Action, c.Outcome, c.Check)
 	}
-	out <- prometheus.MustNewConstMetric(describe("destination_decisions_lost_total", "Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
-	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."), prometheus.GaugeValue, float64(g.s.trust.LiveJTI()))
+
+	out <- prometheus.MustNewConstMetric(
+		describe("destination_decisions_lost_total",
+			"Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
+	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."),
+		prometheus.GaugeValue, float64(g.s.trust.LiveJTI()))
+
 	for _, m := range *g.s.members.Load() {
 		for _, own := range m.own {
 			leaf := own.Leaf()
-			out <- prometheus.MustNewConstMetric(describe("destination_certificate_expiry_seconds", "Seconds until our certificate in a community runs out.", "community", "serial"),
+			out <- prometheus.MustNewConstMetric(
+				describe("destination_certificate_expiry_seconds",
+					"Seconds until our certificate in a community runs out.", "community", "serial"),
 				prometheus.GaugeValue, leaf.NotAfter.Sub(now).Seconds(), string(m.udap.URI), leaf.SerialNumber.Text(16))
 		}
 	}
+
 	g.lists(out)
-	out <- prometheus.MustNewConstMetric(describe("destination_client_certificates_expiring", "Registered clients whose certificate has run out or will within 30 days."),
+	out <- prometheus.MustNewConstMetric(
+		describe("destination_client_certificates_expiring",
+			"Registered clients whose certificate has run out or will within 30 days."),
 		prometheus.GaugeValue, float64(len(g.s.expiringClients(now))))
 }
 
 func (g *gauges) lists(out chan<- prometheus.Metric) {
 	for _, l := range g.s.revocation.State() {
-		out <- prometheus.MustNewConstMetric(describe("destination_list_age_seconds", "Seconds since a revocation list was fetched.", "place", "issuer"),
+		out <- prometheus.MustNewConstMetric(
+			describe("destination_list_age_seconds", "Seconds since a revocation list was fetched.", "place", "issuer"),
 			prometheus.GaugeValue, l.Age.Seconds(), l.Place, l.Issuer)
 		usable := 0.0
 		if l.Usable {
 			usable = 1
 		}
-		out <- prometheus.MustNewConstMetric(describe("destination_list_usable", "1 when a revocation list counts.", "place", "issuer"),
+		out <- prometheus.MustNewConstMetric(
+			describe("destination_list_usable", "1 when a revocation list counts.", "place", "issuer"),
 			prometheus.GaugeValue, usable, l.Place, l.Issuer)
 	}
 }

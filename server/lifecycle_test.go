@@ -40,6 +40,7 @@ func TestClientCertificate(t *testing.T) {
 			return err
 		}
 		defer res.Body.Close()
+
 		if res.StatusCode != 200 {
 			return fmt.Errorf("status %d", res.StatusCode)
 		}
@@ -48,6 +49,7 @@ func TestClientCertificate(t *testing.T) {
 	if err := get(d.Client(d.A, "urn:gateway").TLS()); err != nil {
 		t.Errorf("the gateway is turned away: %v", err)
 	}
+
 	if err := get(); err == nil {
 		t.Error("a caller without a certificate is served")
 	}
@@ -67,20 +69,25 @@ func TestProxyProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer raw.Close()
+
 		_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
 		if _, err := raw.Write(before); err != nil {
 			return err
 		}
+
 		c := tls.Client(raw, d.TLSClient("fhir.test"))
-		if _, err := io.WriteString(c, request("POST", "/acme/oauth/token", "fhir.test", "Content-Length: 0\r\n")); err != nil {
+		if _, err := io.WriteString(c,
+			request("POST", "/acme/oauth/token", "fhir.test", "Content-Length: 0\r\n")); err != nil {
 			return err
 		}
+
 		text, err := io.ReadAll(c)
 		if len(answers(t, string(text))) != 1 {
 			return fmt.Errorf("no answer: %v", err)
 		}
 		return nil
 	}
+
 	named := servertest.Start(t, func(w *servertest.World) {
 		w.Config.Proxy = []string{"127.0.0.0/8"}
 		w.Config.Rates.RequestsPerAddress = 2
@@ -91,6 +98,7 @@ func TestProxyProtocol(t *testing.T) {
 	if err := talk(named, nil); err == nil {
 		t.Error("a named gateway without the header is served")
 	}
+
 	if err := talk(named, []byte("PROXY TCP4 192.0.2.7 127.0.0.1 4711 1\r\n")); err == nil {
 		t.Error("version 1 of the header is taken")
 	}
@@ -118,6 +126,7 @@ func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer raw.Close()
+
 		_ = raw.SetDeadline(time.Now().Add(2 * time.Minute))
 		raw.Write(wire.AppendProxy(nil, netip.MustParseAddrPort(from), netip.MustParseAddrPort("127.0.0.1:1")))
 		c := tls.Client(raw, d.TLSClient("fhir.test"))
@@ -125,6 +134,7 @@ func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
 		text, _ := io.ReadAll(c)
 		return status(t, string(text))
 	}
+
 	var got []int
 	for range 3 {
 		got = append(got, ask("192.0.2.7:4711"))
@@ -142,8 +152,11 @@ func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
 //
 // Covers: case 312
 func TestConnectionLimits(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Limits.Connections, w.Config.Limits.PerAddress = 8, 3 })
+	d := servertest.Start(t, func(w *servertest.World) {
+		w.Config.Limits.Connections, w.Config.Limits.PerAddress = 8, 3
+	})
 	var held []net.Conn
+
 	for range 3 {
 		c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test"))
 		if err != nil {
@@ -151,6 +164,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		held = append(held, c)
 	}
+
 	if c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test")); err == nil {
 		c.Close()
 		t.Error("a fourth connection from one address is taken")
@@ -181,9 +195,11 @@ func TestCertificateReload(t *testing.T) {
 		defer c.Close()
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
 	}
+
 	ctx, stop := context.WithCancel(context.Background())
 	var failures atomic.Int32
 	var load sync.WaitGroup
+
 	for range 4 {
 		load.Go(func() {
 			for ctx.Err() == nil {
@@ -193,6 +209,7 @@ func TestCertificateReload(t *testing.T) {
 			}
 		})
 	}
+
 	seen := map[string]bool{}
 	for i := range 20 {
 		if i%5 == 4 {
@@ -200,6 +217,7 @@ func TestCertificateReload(t *testing.T) {
 			d.Reload <- struct{}{}
 			d.Reload <- struct{}{} // taken when the first has been dealt with
 		}
+
 		d.WriteTLS("destination.test", "fhir.test")
 		d.Reload <- struct{}{}
 		d.Reload <- struct{}{}
@@ -209,6 +227,7 @@ func TestCertificateReload(t *testing.T) {
 		}
 		seen[s] = true
 	}
+
 	stop()
 	load.Wait()
 	if failures.Load() > 0 || len(seen) != 20 {
@@ -217,6 +236,7 @@ func TestCertificateReload(t *testing.T) {
 	if !strings.Contains(d.Log.String(), "the TLS certificate was not replaced") {
 		t.Error("the log does not tell of the bad pair")
 	}
+
 	before, _ := serial()
 	d.WriteTLS("destination.test", "fhir.test")
 	d.Eventually("changed files are noticed", func() bool {
@@ -235,6 +255,7 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	io.WriteString(c, post("Content-Length: 3\r\nExpect: 100-continue\r\n"))
 	br := bufio.NewReader(c)
@@ -243,6 +264,7 @@ func TestDrain(t *testing.T) {
 	}
 	ended := make(chan struct{})
 	go func() { d.Stop(); close(ended) }()
+
 	d.Eventually("no new connection is taken during the drain", func() bool {
 		late, err := net.Dial("tcp", d.Addr)
 		if err == nil {
@@ -250,12 +272,14 @@ func TestDrain(t *testing.T) {
 		}
 		return err != nil
 	})
+
 	io.WriteString(c, "a=b")
 	answer, err := io.ReadAll(br)
 	if got := answers(t, string(answer)); len(got) != 1 || got[0] != 400 {
 		t.Errorf("answers %v, %v", got, err)
 	}
 	<-ended
+
 	for _, name := range []string{"trust.bolt", "fhir.bolt"} {
 		if _, err := os.Stat(filepath.Join(d.Dir, "data", name)); err != nil {
 			t.Error(err)
@@ -275,11 +299,17 @@ func TestEvidence(t *testing.T) {
 	if len(lines) != 4 {
 		t.Fatalf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
-	for _, want := range []string{`"dir":"request","method":"GET"`, `"dir":"response","method":"GET","status":200`, `"status":400`} {
+
+	for _, want := range []string{
+		`"dir":"request","method":"GET"`,
+		`"dir":"response","method":"GET","status":200`,
+		`"status":400`,
+	} {
 		if !strings.Contains(strings.Join(lines, "\n"), want) {
 			t.Errorf("no line with %s:\n%s", want, strings.Join(lines, "\n"))
 		}
 	}
+
 	for _, l := range lines {
 		if !strings.Contains(l, `"hop":"destination"`) || strings.Contains(l, "acme") {
 			t.Errorf("line %s", l)
@@ -296,18 +326,26 @@ func TestNewComplainsAndLetsGo(t *testing.T) {
 	cfg.Listen, cfg.Admin.Listen = d.Addr, "127.0.0.1:0"
 	_, err := server.New(cfg, d.Deps())
 	text := fmt.Sprint(err)
-	for _, want := range []string{"is taken", "trust.bolt: another process has this file open", "fhir.bolt: another process has this file open"} {
+
+	for _, want := range []string{
+		"is taken",
+		"trust.bolt: another process has this file open",
+		"fhir.bolt: another process has this file open",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
 	}
+
 	cfg.Listen = "127.0.0.1:0"
 	for name, c := range map[string]struct {
 		place func(dir string) error
 		want  string
 	}{
-		"a file":      {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, "is not a directory"},
-		"junk":        {func(dir string) error { return junk(dir) }, "trust.bolt: cannot be opened: invalid database"},
+		"a file": {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, "is not a directory"},
+		"junk": {func(dir string) error {
+			return junk(dir)
+		}, "trust.bolt: cannot be opened: invalid database"},
 		"open to all": {func(dir string) error { return open(dir) }, "others may write to"},
 	} {
 		cfg.Data = strings.ReplaceAll(name, " ", "\n")
@@ -322,6 +360,7 @@ func TestNewComplainsAndLetsGo(t *testing.T) {
 			t.Errorf("%s: New starts", name)
 		}
 	}
+
 	if _, err := server.New(server.Config{}, server.Deps{}); err == nil {
 		t.Error("a server without a clock starts")
 	}
@@ -347,7 +386,8 @@ func open(dir string) error {
 // Covers: case 270, case 277, case 327
 func TestAdminListener(t *testing.T) {
 	d := servertest.Start(t)
-	d.Do("POST", "/acme/oauth/token", strings.NewReader("grant_type=x"), "Content-Type", "application/x-www-form-urlencoded")
+	d.Do("POST", "/acme/oauth/token", strings.NewReader("grant_type=x"), "Content-Type",
+		"application/x-www-form-urlencoded")
 	get := func(path, host string) (int, string) {
 		req, err := http.NewRequest("GET", d.Admin+path, nil)
 		if err != nil {
@@ -361,19 +401,23 @@ func TestAdminListener(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer res.Body.Close()
+
 		b, err := io.ReadAll(res.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return res.StatusCode, string(b)
 	}
+
 	for path, want := range map[string]string{
-		"/traces": `"action": "token"`, "/ready": `"uri": "` + servertest.URIA + `"`, "/health": "ok", "/metrics": `destination_requests_total{method="POST",route="token",status="400"} 1`,
+		"/traces": `"action": "token"`, "/ready": `"uri": "` + servertest.URIA +
+			`"`, "/health": "ok", "/metrics": `destination_requests_total{method="POST",route="token",status="400"} 1`,
 	} {
 		if code, body := get(path, ""); code != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d, no %s in\n%s", path, code, want, body)
 		}
 	}
+
 	if code, _ := get("/traces", "evil.example"); code != 421 {
 		t.Errorf("DNS rebinding: %d", code)
 	}
@@ -384,7 +428,9 @@ func TestAdminListener(t *testing.T) {
 		_, body := get("/ready", "")
 		return strings.Count(body, `"revocation": "ok"`) == 2
 	})
-	if _, body := get("/metrics", ""); !strings.Contains(body, "destination_list_usable") || !strings.Contains(body, "destination_certificate_expiry_seconds") {
+
+	if _, body := get("/metrics", ""); !strings.Contains(body, "destination_list_usable") ||
+		!strings.Contains(body, "destination_certificate_expiry_seconds") {
 		t.Errorf("metrics lack lists and certificates:\n%s", body)
 	}
 }

@@ -25,8 +25,12 @@ type limitListener struct {
 
 func newLimitListener(l net.Listener, limits Limits, exempt func(net.Addr) bool) *limitListener {
 	return &limitListener{
-		Listener: l, slots: make(chan struct{}, limits.Connections), perAddress: limits.PerAddress, exempt: exempt,
-		done: make(chan struct{}), open: map[netip.Addr]int{},
+		Listener:   l,
+		slots:      make(chan struct{}, limits.Connections),
+		perAddress: limits.PerAddress,
+		exempt:     exempt,
+		done:       make(chan struct{}),
+		open:       map[netip.Addr]int{},
 	}
 }
 
@@ -37,15 +41,18 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		case <-l.done:
 			return nil, net.ErrClosed
 		}
+
 		c, err := l.Listener.Accept()
 		if err != nil {
 			<-l.slots
 			return nil, err
 		}
+
 		from := oauth.Customer(addressOf(c.RemoteAddr()))
 		if l.enter(from, l.exempt(c.RemoteAddr())) {
 			return &limitedConn{Conn: c, from: from, list: l}, nil
 		}
+
 		<-l.slots
 		_ = c.Close() // one too many from there; it learns no more
 	}

@@ -45,6 +45,7 @@ func TestConnectionsPerNetwork(t *testing.T) {
 		}
 		got = append(got, c.RemoteAddr().String())
 	}
+
 	if len(got) != 6 || got[2] != "[2001:db8:1:3::1]:1" || got[5] != "192.0.2.2:1" {
 		t.Errorf("taken: %v", got)
 	}

@@ -70,6 +70,7 @@ func (l *loader) members() []*member {
 		}
 		out = append(out, m)
 	}
+
 	return out
 }
 
@@ -85,12 +86,14 @@ func (l *loader) tlsIdentity() *certs.Identity {
 	if id == nil {
 		return nil
 	}
+
 	l.dates("tls.cert", l.cfg.TLS.Cert, id.Leaf())
 	u, err := url.Parse(l.cfg.Private)
 	if err == nil && id.Leaf().VerifyHostname(u.Hostname()) != nil {
 		l.add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its own private URL)",
 			"tls.cert: %s is not valid for %s, the host of private; it names %s", l.cfg.TLS.Cert, u.Hostname(), hostNames(id.Leaf()))
 	}
+
 	return id
 }
 
@@ -117,9 +120,12 @@ func (l *loader) member(at string, c Community) *member {
 	for i, f := range c.Anchors {
 		m.udap.Anchors = append(m.udap.Anchors, l.anchors(fmt.Sprintf("%s.anchors[%d]", at, i), f)...)
 	}
+
 	for i, f := range c.Intermediates {
-		m.udap.Intermediates = append(m.udap.Intermediates, l.authorities(fmt.Sprintf("%s.intermediates[%d]", at, i), f)...)
+		m.udap.Intermediates = append(m.udap.Intermediates,
+			l.authorities(fmt.Sprintf("%s.intermediates[%d]", at, i), f)...)
 	}
+
 	for i, o := range c.Certificates {
 		where := fmt.Sprintf("%s.certificates[%d]", at, i)
 		if id := l.own(where, o, m.udap); id != nil {
@@ -127,8 +133,10 @@ func (l *loader) member(at string, c Community) *member {
 			m.udap.Intermediates = append(m.udap.Intermediates, between(id.Chain, m.udap)...)
 		}
 	}
+
 	if len(m.own) == len(c.Certificates) && len(m.own) > 0 && !slices.ContainsFunc(m.own, hasRSA) {
-		l.add("add one with an RSA key of 2048 bits or more", "%s.certificates: none has an RSA key, and signed metadata must be RS256 (UDAP Security 2.0, 2.3)", at)
+		l.add("add one with an RSA key of 2048 bits or more",
+			"%s.certificates: none has an RSA key, and signed metadata must be RS256 (UDAP Security 2.0, 2.3)", at)
 	}
 	return m
 }
@@ -158,12 +166,15 @@ func (l *loader) authorities(at, name string) []*x509.Certificate {
 		l.unreadable(at, name, err, "name a PEM or DER file of CA certificates")
 		return nil
 	}
+
 	for _, c := range list {
 		l.dates(at, name, c)
 		if !c.BasicConstraintsValid || !c.IsCA {
-			l.add("name the certificate of the authority that issues, not one that it issued", "%s: %s (%s) is not a CA", at, name, certs.Describe(c))
+			l.add("name the certificate of the authority that issues, not one that it issued",
+				"%s: %s (%s) is not a CA", at, name, certs.Describe(c))
 		}
 	}
+
 	return list
 }
 
@@ -173,7 +184,8 @@ func (l *loader) anchors(at, name string) []*x509.Certificate {
 	list := l.authorities(at, name)
 	for _, a := range list {
 		if err := udap.CheckAnchor(a, l.now); err != nil && len(l.complaints) == before {
-			l.add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name, err)
+			l.add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name,
+				err)
 		}
 	}
 	return list
@@ -198,6 +210,7 @@ func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identit
 	if id == nil {
 		return nil
 	}
+
 	leaf := id.Leaf()
 	l.dates(at, name, leaf)
 	l.names(at, name, leaf)
@@ -205,6 +218,7 @@ func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identit
 		l.add("name the chain that this community issued, or the community's own anchor; intermediates go behind the leaf or under intermediates:",
 			"%s: %s (%s) does not lead to an anchor of %s", at, name, certs.Describe(leaf), c.URI)
 	}
+
 	return id
 }
 
@@ -219,13 +233,16 @@ func (l *loader) names(at, name string, leaf *x509.Certificate) {
 	if slices.Contains(uris, l.cfg.Public) {
 		return
 	}
+
 	remedy := "have the community issue one with that URI in its SAN, or set public to the URL that it names"
 	for _, u := range uris {
 		if d := difference(l.cfg.Public, u); d != "" {
 			remedy = fmt.Sprintf("only the %s differs from %s: make them equal byte for byte", d, u)
 		}
 	}
-	l.add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name, l.cfg.Public, orNone(uris))
+
+	l.add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name, l.cfg.Public,
+		orNone(uris))
 }
 
 // difference says in which single respect two URLs differ; empty when in none
@@ -237,11 +254,13 @@ func difference(a, b string) string {
 	case strings.EqualFold(a, b):
 		return "case of letters"
 	}
+
 	u, err1 := url.Parse(a)
 	v, err2 := url.Parse(b)
 	if err1 != nil || err2 != nil {
 		return ""
 	}
+
 	switch {
 	case u.Host == v.Host && u.Path == v.Path && u.Scheme != v.Scheme:
 		return "scheme"
@@ -250,6 +269,7 @@ func difference(a, b string) string {
 	case u.Host == v.Host && u.Scheme == v.Scheme:
 		return "path"
 	}
+
 	return ""
 }
 
@@ -262,7 +282,10 @@ func leadsTo(chain []*x509.Certificate, c *udap.Community, now time.Time) bool {
 		between.AddCert(i)
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: within(chain[0], now), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots:         roots,
+		Intermediates: between,
+		CurrentTime:   within(chain[0], now),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	return err == nil
 }
@@ -281,10 +304,12 @@ func (l *loader) identity(at string, o Certificate) (*certs.Identity, string) {
 	if o.P12 == "" {
 		return l.pair(at, o.Chain, o.Key), o.Chain
 	}
+
 	password, ok := l.password(at, o.PasswordFile)
 	if !ok || !l.private(at, o.P12) {
 		return nil, o.P12
 	}
+
 	id, err := certs.LoadPKCS12(l.cfg.file(o.P12), password)
 	if err == nil {
 		err = id.Check()
@@ -293,6 +318,7 @@ func (l *loader) identity(at string, o Certificate) (*certs.Identity, string) {
 		l.unreadable(at+".p12", o.P12, err, "check the file, and that the first line of passwordFile is its password")
 		return nil, o.P12
 	}
+
 	return id, o.P12
 }
 
@@ -306,11 +332,14 @@ func (l *loader) pair(at, chain, key string) *certs.Identity {
 	if !l.private(at, key) {
 		return nil
 	}
+
 	id, err := certs.LoadIdentity(l.cfg.file(chain), l.cfg.file(key))
 	if err != nil {
-		l.unreadable(at, chain+" with "+key, err, "name the chain, leaf first, and the unencrypted private key of the leaf")
+		l.unreadable(at, chain+" with "+key, err,
+			"name the chain, leaf first, and the unencrypted private key of the leaf")
 		return nil
 	}
+
 	return id
 }
 
@@ -321,11 +350,13 @@ func (l *loader) password(at, name string) (string, bool) {
 	if !l.private(at+".passwordFile", name) {
 		return "", false
 	}
+
 	data, err := os.ReadFile(l.cfg.file(name))
 	if err != nil {
 		l.unreadable(at+".passwordFile", name, err, "name a file whose first line is the password")
 		return "", false
 	}
+
 	first, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSuffix(first, "\r"), true
 }
@@ -338,6 +369,7 @@ func (l *loader) private(at, name string) bool {
 	if why == "" {
 		why = foreign(path)
 	}
+
 	switch {
 	case why == "":
 		return true
@@ -345,6 +377,7 @@ func (l *loader) private(at, name string) bool {
 		l.warnings = append(l.warnings, at+": "+why)
 		return true
 	}
+
 	l.add("run the command it names, or accept the risk with keyFiles: warn", "%s: %s", at, why)
 	return false
 }
@@ -383,8 +416,10 @@ func (l *loader) lists(at string, c Community) []fetch.Configured {
 			}
 			place, _ = filepath.Abs(l.cfg.file(place))
 		}
+
 		out = append(out, fetch.Configured{Community: udap.CommunityURI(c.URI), Place: place})
 	}
+
 	return out
 }
 
@@ -392,15 +427,18 @@ func (l *loader) lists(at string, c Community) []fetch.Configured {
 func (l *loader) dates(at, name string, c *x509.Certificate) {
 	switch {
 	case l.now.After(c.NotAfter):
-		l.add("have it issued anew", "%s: %s (%s) expired on %s", at, name, certs.Describe(c), c.NotAfter.UTC().Format(time.RFC3339))
+		l.add("have it issued anew", "%s: %s (%s) expired on %s", at, name, certs.Describe(c),
+			c.NotAfter.UTC().Format(time.RFC3339))
 	case l.now.Before(c.NotBefore):
-		l.add("wait, or look at this machine's clock", "%s: %s (%s) counts only from %s on", at, name, certs.Describe(c), c.NotBefore.UTC().Format(time.RFC3339))
+		l.add("wait, or look at this machine's clock", "%s: %s (%s) counts only from %s on", at, name,
+			certs.Describe(c), c.NotBefore.UTC().Format(time.RFC3339))
 	}
 }
 
 func (l *loader) unreadable(at, name string, err error, remedy string) {
 	if errors.Is(err, fs.ErrNotExist) {
-		l.add("correct the path: it starts at the directory of the configuration file; "+remedy, "%s: there is no file %s", at, missing(err, name))
+		l.add("correct the path: it starts at the directory of the configuration file; "+remedy,
+			"%s: there is no file %s", at, missing(err, name))
 		return
 	}
 	if err == nil {

@@ -39,8 +39,14 @@ func issue(t *testing.T, w *servertest.World, kind certs.KeyKind, change func(*c
 	t.Helper()
 	key := w.Key(kind)
 	now := time.Now()
-	tpl := certs.Template{CommonName: "own", URIs: []string{servertest.Base}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	tpl := certs.Template{
+		CommonName: "own",
+		URIs:       []string{servertest.Base},
+		NotBefore:  now.Add(-time.Hour),
+		NotAfter:   now.Add(time.Hour),
+	}
 	change(&tpl)
+
 	leaf, err := w.A.Issuing.Issue(tpl, key.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +66,12 @@ func TestCheckFiles(t *testing.T) {
 		hint string // part of its remedy
 	}{
 		{"nothing wrong", func(*testing.T, *servertest.World) {}, "", ""},
-		{"no such anchor", func(_ *testing.T, w *servertest.World) { w.Config.Communities[0].Anchors[0] = "none.pem" }, "communities[0].anchors[0]: there is no file", "correct the path"},
-		{"anchor is a leaf", func(_ *testing.T, w *servertest.World) { w.Config.Communities[0].Intermediates = []string{"a.pem"} }, "is not a CA", "name the certificate of the authority"},
+		{"no such anchor", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Anchors[0] = "none.pem"
+		}, "communities[0].anchors[0]: there is no file", "correct the path"},
+		{"anchor is a leaf", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Intermediates = []string{"a.pem"}
+		}, "is not a CA", "name the certificate of the authority"},
 		{"anchor file with a key", func(t *testing.T, w *servertest.World) {
 			write(t, w, "a-anchor.pem", read(t, w, "a-anchor.pem")+read(t, w, "a.key"))
 		}, "holds a private key", "name a PEM or DER file"},
@@ -72,11 +82,21 @@ func TestCheckFiles(t *testing.T) {
 			w.Config.Communities[1].Anchors = append(w.Config.Communities[1].Anchors, "a-anchor.pem")
 			w.Config.Communities[1].SharedAnchors = true
 		}, "", ""},
-		{"key of another", func(_ *testing.T, w *servertest.World) { w.Config.Communities[0].Certificates[0].Key = "b.key" }, "the private key does not belong to", "name the chain, leaf first"},
-		{"no key file", func(_ *testing.T, w *servertest.World) { w.Config.Communities[0].Certificates[0].Key = "none.key" }, "there is no file", "correct the path"},
-		{"empty key", func(t *testing.T, w *servertest.World) { write(t, w, "a.key", "") }, "is empty", "name the chain"},
-		{"key with a byte order mark", func(t *testing.T, w *servertest.World) { write(t, w, "a.key", "\ufeff"+read(t, w, "a.key")) }, "byte order mark", "name the chain"},
-		{"trailing junk", func(t *testing.T, w *servertest.World) { write(t, w, "a.key", read(t, w, "a.key")+"junk") }, "further text after its last PEM block", "name the chain"},
+		{"key of another", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Certificates[0].Key = "b.key"
+		}, "the private key does not belong to", "name the chain, leaf first"},
+		{"no key file", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Certificates[0].Key = "none.key"
+		}, "there is no file", "correct the path"},
+		{"empty key", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "")
+		}, "is empty", "name the chain"},
+		{"key with a byte order mark", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "\ufeff"+read(t, w, "a.key"))
+		}, "byte order mark", "name the chain"},
+		{"trailing junk", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", read(t, w, "a.key")+"junk")
+		}, "further text after its last PEM block", "name the chain"},
 		{"two keys in one file", func(t *testing.T, w *servertest.World) {
 			write(t, w, "a.key", read(t, w, "a.key")+read(t, w, "b.key"))
 		}, "has 2 private keys", "name the chain"},
@@ -88,7 +108,9 @@ func TestCheckFiles(t *testing.T) {
 		}, "is an encrypted private key", "name the chain"},
 		{"a key in PKCS#1", func(t *testing.T, w *servertest.World) { reencode(t, w, "a.key") }, "", ""},
 		{"a key in SEC1", func(t *testing.T, w *servertest.World) { reencode(t, w, "tls.key") }, "", ""},
-		{"an anchor with a short key", func(t *testing.T, w *servertest.World) { shortAnchor(t, w) }, "RSA key of 1024 bits", "use the community's present root"},
+		{"an anchor with a short key", func(t *testing.T, w *servertest.World) {
+			shortAnchor(t, w)
+		}, "RSA key of 1024 bits", "use the community's present root"},
 		{"leaf not first", func(t *testing.T, w *servertest.World) {
 			chain, err := certs.LoadCertificates(filepath.Join(w.Dir, "a.pem"))
 			if err != nil {
@@ -119,15 +141,27 @@ func TestCheckFiles(t *testing.T) {
 		{"not valid yet", func(t *testing.T, w *servertest.World) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.NotBefore = time.Now().Add(time.Minute) })
 		}, "counts only from", "look at this machine's clock"},
-		{"EC key only", func(t *testing.T, w *servertest.World) { issue(t, w, "p256", func(*certs.Template) {}) }, "none has an RSA key", "add one with an RSA key"},
+		{"EC key only", func(t *testing.T, w *servertest.World) {
+			issue(t, w, "p256", func(*certs.Template) {})
+		}, "none has an RSA key", "add one with an RSA key"},
 		{"chain of another community", func(_ *testing.T, w *servertest.World) {
 			w.Config.Communities[0].Certificates[0] = server.Certificate{Chain: "b.pem", Key: "b.key"}
 		}, "does not lead to an anchor of " + servertest.URIA, "name the chain that this community issued"},
-		{"TLS for another name", func(_ *testing.T, w *servertest.World) { w.WriteTLS("other.test") }, "tls.cert: tls.pem is not valid for destination.test, the host of private; it names other.test", "use a certificate for that name"},
-		{"no TLS", func(_ *testing.T, w *servertest.World) { w.Config.TLS = server.TLS{} }, "tls: cert or key is not given", "name the PEM files"},
-		{"client CA is a leaf", func(_ *testing.T, w *servertest.World) { w.Config.TLS.ClientCA = "tls.pem" }, "tls.clientCA: tls.pem", "name the certificate of the authority"},
-		{"key that others may read", func(t *testing.T, w *servertest.World) { chmod(t, w, "a.key", 0o644) }, "others may read it (mode 0644)", "keyFiles: warn"},
-		{"key of the group", func(t *testing.T, w *servertest.World) { chmod(t, w, "a.key", 0o640) }, "others may read it (mode 0640)", "keyFiles: warn"},
+		{"TLS for another name", func(_ *testing.T, w *servertest.World) {
+			w.WriteTLS("other.test")
+		}, "tls.cert: tls.pem is not valid for destination.test, the host of private; it names other.test", "use a certificate for that name"},
+		{"no TLS", func(_ *testing.T, w *servertest.World) {
+			w.Config.TLS = server.TLS{}
+		}, "tls: cert or key is not given", "name the PEM files"},
+		{"client CA is a leaf", func(_ *testing.T, w *servertest.World) {
+			w.Config.TLS.ClientCA = "tls.pem"
+		}, "tls.clientCA: tls.pem", "name the certificate of the authority"},
+		{"key that others may read", func(t *testing.T, w *servertest.World) {
+			chmod(t, w, "a.key", 0o644)
+		}, "others may read it (mode 0644)", "keyFiles: warn"},
+		{"key of the group", func(t *testing.T, w *servertest.World) {
+			chmod(t, w, "a.key", 0o640)
+		}, "others may read it (mode 0640)", "keyFiles: warn"},
 		{"link to such a key", func(t *testing.T, w *servertest.World) {
 			chmod(t, w, "a.key", 0o644)
 			if err := os.Symlink("a.key", filepath.Join(w.Dir, "link.key")); err != nil {
@@ -139,14 +173,19 @@ func TestCheckFiles(t *testing.T) {
 			chmod(t, w, "a.key", 0o644)
 			w.Config.KeyFiles = "warn"
 		}, "", ""},
-		{"no such list", func(_ *testing.T, w *servertest.World) { w.Config.Communities[0].Lists = []string{"none.crl"} }, "communities[0].lists[0]: there is no file", "name the file of a CRL"},
-		{"PKCS#12 with the wrong password", func(t *testing.T, w *servertest.World) { p12(t, w, "right", "wrong\n") }, "communities[0].certificates[0].p12", "first line of passwordFile"},
+		{"no such list", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Lists = []string{"none.crl"}
+		}, "communities[0].lists[0]: there is no file", "name the file of a CRL"},
+		{"PKCS#12 with the wrong password", func(t *testing.T, w *servertest.World) {
+			p12(t, w, "right", "wrong\n")
+		}, "communities[0].certificates[0].p12", "first line of passwordFile"},
 		{"PKCS#12", func(t *testing.T, w *servertest.World) { p12(t, w, "right", "right\nsecond line\n") }, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := servertest.NewWorld(t)
 			l := w.Listen()
 			defer l.Close()
+
 			w.Config.Listen = "127.0.0.1:0"
 			c.bad(t, w)
 			err := w.Config.CheckFiles(time.Now())
@@ -156,6 +195,7 @@ func TestCheckFiles(t *testing.T) {
 				}
 				return
 			}
+
 			one := only(t, err)
 			if !strings.Contains(one.Problem, c.want) || !strings.Contains(one.Remedy, c.hint) || one.Remedy == "" {
 				t.Errorf("problem %q\nremedy  %q\nwant    %q, %q", one.Problem, one.Remedy, c.want, c.hint)
@@ -194,6 +234,7 @@ func p12(t *testing.T, w *servertest.World, password, passwordFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	write(t, w, "a.p12", string(data))
 	write(t, w, "a.password", passwordFile)
 	w.Config.Communities[0].Certificates[0] = server.Certificate{P12: "a.p12", PasswordFile: "a.password"}
@@ -207,6 +248,7 @@ func reencode(t *testing.T, w *servertest.World, name string) {
 		t.Fatal(err)
 	}
 	block := &pem.Block{}
+
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
 		block.Type, block.Bytes = "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k)
@@ -216,6 +258,7 @@ func reencode(t *testing.T, w *servertest.World, name string) {
 			t.Fatal(err)
 		}
 	}
+
 	write(t, w, name, string(pem.EncodeToMemory(block)))
 }
 
@@ -227,10 +270,15 @@ func shortAnchor(t *testing.T, w *servertest.World) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := certs.NewRoot(certs.Template{CommonName: "old", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, key)
+	root, err := certs.NewRoot(certs.Template{
+		CommonName: "old",
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().Add(time.Hour),
+	}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := certs.WriteCertificates(filepath.Join(w.Dir, "old.pem"), root.Cert); err != nil {
 		t.Fatal(err)
 	}

@@ -23,14 +23,19 @@ func newMeter() *meter {
 	m := &meter{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "destination_requests_total", Help: "Requests answered, by route, method and status.",
+			Name: "destination_requests_total",
+			Help: "Requests answered, by route, method and status.",
 		}, []string{"route", "method", "status"}),
-		panics:     counter("destination_panics_total", "Requests that ended in a panic."),
-		overloaded: counter("destination_overloaded_total", "Requests turned away because too many were being answered."),
-		forwarded:  counter("destination_forwarded_mismatch_total", "Requests whose X-Forwarded-Host is not the public host (never used)."),
-		framing:    counter("destination_framing_refused_total", "Requests refused because they could be framed in more than one way."),
+		panics: counter("destination_panics_total", "Requests that ended in a panic."),
+		overloaded: counter("destination_overloaded_total",
+			"Requests turned away because too many were being answered."),
+		forwarded: counter("destination_forwarded_mismatch_total",
+			"Requests whose X-Forwarded-Host is not the public host (never used)."),
+		framing: counter("destination_framing_refused_total",
+			"Requests refused because they could be framed in more than one way."),
 	}
 	m.registry.MustRegister(m.requests, m.panics, m.overloaded, m.forwarded, m.framing)
+
 	return m
 }
 

@@ -20,6 +20,7 @@ func (s *Server) openStores() error {
 		cs.add("name a directory that this account can make or write to", "data: %v", err)
 		return cs.err()
 	}
+
 	cs.exposed(dir)
 	var err error
 	if s.trust, err = store.OpenTrust(s.dataFile("trust.bolt"), store.Options{}); err != nil {
@@ -28,6 +29,7 @@ func (s *Server) openStores() error {
 	if s.records, err = store.OpenFHIR(s.dataFile("fhir.bolt"), store.Options{}); err != nil {
 		cs.unopened(err)
 	}
+
 	return cs.err()
 }
 
@@ -52,10 +54,17 @@ func (s *Server) openEvidence() error {
 	if s.cfg.Evidence == "" {
 		return nil
 	}
+
 	var err error
-	if s.lines, err = evidence.Open(s.cfg.file(s.cfg.Evidence), s.cfg.Hop, evidence.Options{Now: s.deps.Now}); err != nil {
-		return &Complaint{Problem: "evidence: " + err.Error(), Remedy: "name a file that this account can write"}
+	if s.lines, err = evidence.Open(s.cfg.file(s.cfg.Evidence), s.cfg.Hop, evidence.Options{
+		Now: s.deps.Now,
+	}); err != nil {
+		return &Complaint{
+			Problem: "evidence: " + err.Error(),
+			Remedy:  "name a file that this account can write",
+		}
 	}
+
 	return nil
 }
 
@@ -65,6 +74,7 @@ func (c Config) probe() error {
 	if c.Data == "" {
 		return nil // checkText has complained
 	}
+
 	dir := c.file(c.Data)
 	st, err := os.Stat(dir)
 	switch {
@@ -75,9 +85,14 @@ func (c Config) probe() error {
 	default:
 		cs.exposed(dir)
 		cs.writable(dir)
-		cs.openable(filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) { return store.OpenTrust(path, store.Options{}) })
-		cs.openable(filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) { return store.OpenFHIR(path, store.Options{}) })
+		cs.openable(filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
+			return store.OpenTrust(path, store.Options{})
+		})
+		cs.openable(filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
+			return store.OpenFHIR(path, store.Options{})
+		})
 	}
+
 	return cs.err()
 }
 

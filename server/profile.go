@@ -33,11 +33,15 @@ func (m Community) policy() (udap.Policy, *Complaint) {
 	or(&name, "ssraa-2")
 	p, ok := profiles()[name]
 	if !ok {
-		return p, &Complaint{Problem: fmt.Sprintf("profile: %q is not known", name), Remedy: "write one of: ssraa-2, ssraa-1, tefca"}
+		return p, &Complaint{
+			Problem: fmt.Sprintf("profile: %q is not known", name),
+			Remedy:  "write one of: ssraa-2, ssraa-1, tefca",
+		}
 	}
 	if err := m.Policy.complain(); err != nil {
 		return p, err
 	}
+
 	m.Policy.apply(&p)
 	return p, nil
 }
@@ -45,19 +49,39 @@ func (m Community) policy() (udap.Policy, *Complaint) {
 func (o Policy) complain() *Complaint {
 	switch {
 	case o.Edition != nil && *o.Edition != 1 && *o.Edition != 2:
-		return &Complaint{Problem: fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition), Remedy: "write 2 or 1"}
+		return &Complaint{
+			Problem: fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition),
+			Remedy:  "write 2 or 1",
+		}
+
 	case o.PurposeCodes != nil && *o.PurposeCodes != "uri" && *o.PurposeCodes != "any":
-		return &Complaint{Problem: fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes), Remedy: "write one of: uri, any"}
+		return &Complaint{
+			Problem: fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes),
+			Remedy:  "write one of: uri, any",
+		}
+
 	case o.Revocation != nil && !slices.Contains([]string{"required", "soft", "off"}, *o.Revocation):
-		return &Complaint{Problem: fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation), Remedy: "write one of: required, soft, off"}
+		return &Complaint{
+			Problem: fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation),
+			Remedy:  "write one of: required, soft, off",
+		}
+
 	case o.Skew != nil && *o.Skew > 5*time.Minute:
-		return &Complaint{Problem: fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew), Remedy: "write 5m or less"}
-	}
-	for _, alg := range o.Algorithms {
-		if !slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, alg) {
-			return &Complaint{Problem: fmt.Sprintf("policy.algorithms: %q is not supported", alg), Remedy: "write some of: RS256, ES256, RS384, ES384"}
+		return &Complaint{
+			Problem: fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew),
+			Remedy:  "write 5m or less",
 		}
 	}
+
+	for _, alg := range o.Algorithms {
+		if !slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, alg) {
+			return &Complaint{
+				Problem: fmt.Sprintf("policy.algorithms: %q is not supported", alg),
+				Remedy:  "write some of: RS256, ES256, RS384, ES384",
+			}
+		}
+	}
+
 	return nil
 }
 
@@ -70,6 +94,7 @@ func (o Policy) apply(p *udap.Policy) {
 	setList(&p.Algorithms, o.Algorithms)
 	setList(&p.PurposesOfUse, o.PurposesOfUse)
 	set(&p.PurposeFromSAN, o.PurposeFromSAN)
+
 	setList(&p.OrganizationIDSchemes, o.OrganizationIDSchemes)
 	setList(&p.RequiredMetadata, o.RequiredMetadata)
 	setList(&p.Certifications, o.Certifications)
@@ -82,11 +107,20 @@ func (o Policy) apply(p *udap.Policy) {
 			p.Skew = -1 // udap.Policy: 0 means the default, negative none
 		}
 	}
+
 	if o.PurposeCodes != nil {
-		p.PurposeCodes = map[string]udap.PurposeRule{"uri": udap.PurposeURI, "any": udap.PurposeAny}[*o.PurposeCodes]
+		p.PurposeCodes = map[string]udap.PurposeRule{
+			"uri": udap.PurposeURI,
+			"any": udap.PurposeAny,
+		}[*o.PurposeCodes]
 	}
+
 	if o.Revocation != nil {
-		p.Revocation = map[string]udap.RevocationRule{"required": udap.RevocationRequired, "soft": udap.RevocationSoft, "off": udap.RevocationOff}[*o.Revocation]
+		p.Revocation = map[string]udap.RevocationRule{
+			"required": udap.RevocationRequired,
+			"soft":     udap.RevocationSoft,
+			"off":      udap.RevocationOff,
+		}[*o.Revocation]
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // purposes: those of its newest edition, each by the fragment of the URI in a
 // certificate of its own.
 //
-// Covers: case 157, S1-216, row 45 of the diagnostics, row 46 of the diagnostics, row 47 of the diagnostics, row 48 of the diagnostics
+// Covers: case 157, S1-216, row 45 of the diagnostics, row 46 of the diagnostics, row 47
+// of the diagnostics, row 48 of the diagnostics
 func TestProfileTEFCA(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Communities[0].Profile = "tefca" })
 	if _, text := d.Get(wellKnown); !strings.Contains(text, `"tefca_ias"`) {
@@ -31,12 +32,24 @@ func TestProfileTEFCA(t *testing.T) {
 	}{
 		{"treatment", "https://qhin.test/app#T-TREAT", system + "T-TREAT", nil, ""},
 		{"individual access", "https://qhin.test/app#T-IAS", system + "T-IAS", ias, ""},
-		{"HL7's own code", "https://qhin.test/app#T-TREAT", "urn:oid:2.16.840.1.113883.5.8#TREAT", nil, "expected one of " + system},
-		{"another's purpose", "https://qhin.test/app#T-TREAT", system + "T-PYMNT", nil, "one purpose of use, that of https://qhin.test/app#T-TREAT"},
+		{
+			"HL7's own code", "https://qhin.test/app#T-TREAT",
+			"urn:oid:2.16.840.1.113883.5.8#TREAT", nil, "expected one of " + system,
+		},
+		{
+			"another's purpose", "https://qhin.test/app#T-TREAT", system + "T-PYMNT", nil,
+			"one purpose of use, that of https://qhin.test/app#T-TREAT",
+		},
 		{"no fragment", "https://qhin.test/app", system + "T-TREAT", nil, "one purpose of use"},
-		{"a fragment of no edition", "https://qhin.test/app#T-NOPE", system + "T-NOPE", nil, "expected one of " + system},
+		{
+			"a fragment of no edition", "https://qhin.test/app#T-NOPE", system + "T-NOPE", nil,
+			"expected one of " + system,
+		},
 		{"individual access without a token", "https://qhin.test/app#T-IAS", system + "T-IAS", nil, "no tefca_ias"},
-		{"the object's former name", "https://qhin.test/app#T-IAS", system + "T-IAS", old, "did you mean \"tefca_ias\""},
+		{
+			"the object's former name", "https://qhin.test/app#T-IAS", system + "T-IAS", old,
+			"did you mean \"tefca_ias\"",
+		},
 	} {
 		o := d.Originator(d.A, d.Client(d.A, c.uri))
 		ctx := context.Background()
@@ -45,21 +58,33 @@ func TestProfileTEFCA(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := o.Register(ctx, found, client.Registration{
-			ClientName: "HTEST client", Contacts: []string{"mailto:test@client.test"}, Scope: "system/Patient.rs",
-			ClientURI: "https://qhin.test/", TosURI: "https://qhin.test/tos", PolicyURI: "https://qhin.test/policy",
+			ClientName: "HTEST client",
+			Contacts:   []string{"mailto:test@client.test"},
+			Scope:      "system/Patient.rs",
+			ClientURI:  "https://qhin.test/",
+			TosURI:     "https://qhin.test/tos",
+			PolicyURI:  "https://qhin.test/policy",
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		b2b := servertest.Treatment()
 		b2b.PurposeOfUse = []string{c.purpose}
-		token, err := o.Token(ctx, found, client.TokenRequest{ClientID: r.ClientID, Scope: "system/Patient.rs", B2B: b2b, Extensions: c.more})
+		token, err := o.Token(ctx, found, client.TokenRequest{
+			ClientID:   r.ClientID,
+			Scope:      "system/Patient.rs",
+			B2B:        b2b,
+			Extensions: c.more,
+		})
+
 		if c.says == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
 			continue
 		}
+
 		said := ""
 		if token != nil && token.Refusal != nil {
 			said = strings.ReplaceAll(token.Refusal.Description, "'", `"`)

@@ -25,15 +25,29 @@ var (
 		"", "", "", "/", "//", "/..", "%00", "%2f", "?", "?community=urn:x", "?_count=-1", "?_count=1e9", "?name=%ff", "?birthdate=ge0000", "?_sort=-x", "?_include=*",
 		"?a=b;c=d", "?%zz", "?_format=xml", "?_summary=count", "?_has:Observation:patient:code=x", "?patient:Patient.name=x", "?_id=1,2,3", "?_elements=",
 	}
-	someTypes  = []string{"", "application/json", "application/x-www-form-urlencoded", "application/fhir+json", "application/json-patch+json", "text/plain", "multipart/form-data", "a/b; charset=x", "\x80"}
+	someTypes = []string{
+		"", "application/json", "application/x-www-form-urlencoded", "application/fhir+json",
+		"application/json-patch+json", "text/plain", "multipart/form-data", "a/b; charset=x",
+		"\x80",
+	}
 	someBodies = []string{
 		"", "{}", "[]", "null", "{", `{"udap":"1","software_statement":"a.b.c"}`, `{"udap":1}`, `{"a":1,"a":2}`, "grant_type=client_credentials&client_assertion=a.b.c&udap=1",
 		"a=b&a=c", "%zz", "=", `{"resourceType":"Patient"}`, `{"resourceType":"Bundle","type":"transaction","entry":[{}]}`, `[{"op":"add","path":"/x","value":1}]`,
-		strings.Repeat("[", 20000), strings.Repeat(`{"a":`, 5000), "\x00\xff", `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"../../x"}}]}`,
-		"token=" + strings.Repeat("x", 5000), `{"resourceType":"Patient","id":"..","meta":{"versionId":9}}`, "<Patient/>",
+		strings.Repeat("[", 20000), strings.Repeat(`{"a":`,
+			5000), "\x00\xff", `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"../../x"}}]}`,
+		"token=" + strings.Repeat("x",
+			5000), `{"resourceType":"Patient","id":"..","meta":{"versionId":9}}`, "<Patient/>",
 	}
-	someFields = []string{"If-Match", "If-None-Match", "If-None-Exist", "If-Modified-Since", "Prefer", "Accept", "Accept-Charset", "Range", "Origin", "Cookie", "X-HTTP-Method-Override", "TE", "Trailer", "Forwarded"}
-	someValues = []string{"*", `W/"1"`, "\"", "x", "return=minimal, handling=strict", "respond-async", "text/html", "bytes=0-1", "identifier=x|y&z=%", "application/fhir+xml;q=0.5, */*;q=0", "null", ",,,", "Sun, 06 Nov 1994 08:49:37 GMT", strings.Repeat("y", 3000)}
+	someFields = []string{
+		"If-Match", "If-None-Match", "If-None-Exist", "If-Modified-Since", "Prefer", "Accept",
+		"Accept-Charset", "Range", "Origin", "Cookie", "X-HTTP-Method-Override", "TE", "Trailer",
+		"Forwarded",
+	}
+	someValues = []string{
+		"*", `W/"1"`, "\"", "x", "return=minimal, handling=strict", "respond-async", "text/html",
+		"bytes=0-1", "identifier=x|y&z=%", "application/fhir+xml;q=0.5, */*;q=0", "null", ",,,",
+		"Sun, 06 Nov 1994 08:49:37 GMT", strings.Repeat("y", 3000),
+	}
 )
 
 func pick(r *rand.Rand, from []string) string { return from[r.IntN(len(from))] }
@@ -47,6 +61,7 @@ func TestNothingAClientSendsMakesA5xx(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = true })
 	token := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.cruds").Token.Access
 	r := rand.New(rand.NewPCG(20, 26))
+
 	for i := range 3000 {
 		method, target := pick(r, someMethods), pick(r, somePaths)+pick(r, someTails)
 		req, err := http.NewRequest(method, "https://fhir.test/", strings.NewReader(pick(r, someBodies)))
@@ -54,7 +69,9 @@ func TestNothingAClientSendsMakesA5xx(t *testing.T) {
 			t.Fatal(err)
 		}
 		path, query, found := strings.Cut(target, "?")
-		req.URL.Opaque, req.URL.RawQuery, req.URL.ForceQuery = "//fhir.test"+path, query, found // as it stands, absolute
+		// as it stands, absolute
+		req.URL.Opaque, req.URL.RawQuery, req.URL.ForceQuery = "//fhir.test"+path, query, found
+
 		if kind := pick(r, someTypes); kind != "" {
 			req.Header.Set("Content-Type", kind)
 		}
@@ -64,6 +81,7 @@ func TestNothingAClientSendsMakesA5xx(t *testing.T) {
 		if r.IntN(3) > 0 {
 			req.Header.Set("Authorization", "Bearer "+token)
 		}
+
 		res, err := d.HTTP.Do(req)
 		if err != nil {
 			t.Fatalf("%d: %s %s: %v", i, method, target, err)
@@ -73,6 +91,7 @@ func TestNothingAClientSendsMakesA5xx(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%d: %s %s: %v", i, method, target, err)
 		}
+
 		judge(t, method+" "+target, res, body)
 	}
 }
@@ -91,15 +110,19 @@ func judge(t *testing.T, what string, res *http.Response, body []byte) {
 	if res.StatusCode < 400 || len(body) == 0 {
 		return
 	}
+
 	switch kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); kind {
 	case "text/html":
-		if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") {
+		if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") ||
+			strings.Contains(csp, "script-src") {
 			t.Errorf("%s: %d is a page under the policy %q", what, res.StatusCode, csp)
 		}
 		return
+
 	case "application/fhir+xml":
 		return
 	}
+
 	var m map[string]any
 	if err := json.Unmarshal(body, &m); err != nil {
 		t.Errorf("%s: %d is not JSON: %.200s", what, res.StatusCode, body)
@@ -108,11 +131,13 @@ func judge(t *testing.T, what string, res *http.Response, body []byte) {
 	if m["resourceType"] == "OperationOutcome" {
 		return
 	}
+
 	for name := range m {
 		if !slices.Contains([]string{"error", "error_description", "error_uri"}, name) {
 			t.Errorf("%s: %d has member %q", what, res.StatusCode, name)
 		}
 	}
+
 	if m["error"] == nil || m["error_description"] == nil {
 		t.Errorf("%s: %d lacks error or error_description: %s", what, res.StatusCode, body)
 	}

@@ -25,9 +25,15 @@ const soon = 30 * 24 * time.Hour
 func (s *Server) readiness() console.Readiness {
 	now := s.deps.Now()
 	r := console.Readiness{
-		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Issuer: s.cfg.Issuer, Started: s.started,
-		Lists: s.listStates(), Clients: s.expiringClients(now), Warnings: s.currentWarnings(),
+		PublicBase:  s.cfg.Public,
+		PrivateBase: s.cfg.Private,
+		Issuer:      s.cfg.Issuer,
+		Started:     s.started,
+		Lists:       s.listStates(),
+		Clients:     s.expiringClients(now),
+		Warnings:    s.currentWarnings(),
 	}
+
 	without := s.oauth.Withheld(context.Background())
 	for i, m := range *s.members.Load() {
 		c := s.communityState(i, m, now)
@@ -35,6 +41,7 @@ func (s *Server) readiness() console.Readiness {
 		r.Ready = r.Ready || c.Withheld == ""
 		r.Communities = append(r.Communities, c)
 	}
+
 	return r
 }
 
@@ -51,12 +58,16 @@ func (s *Server) currentWarnings() []string {
 
 func (s *Server) communityState(i int, m *member, now time.Time) console.Community {
 	c := console.Community{
-		URI: string(m.udap.URI), Name: m.udap.Name, Profile: s.cfg.Communities[i].Profile, Revocation: s.selfTests.of(m.udap.URI),
+		URI:        string(m.udap.URI),
+		Name:       m.udap.Name,
+		Profile:    s.cfg.Communities[i].Profile,
+		Revocation: s.selfTests.of(m.udap.URI),
 	}
 	or(&c.Profile, "ssraa-2")
 	for _, own := range m.own {
 		c.Certificates = append(c.Certificates, certificateState(own.Leaf(), "", now))
 	}
+
 	for _, a := range m.udap.Anchors {
 		c.Anchors = append(c.Anchors, certificateState(a, "", now))
 	}
@@ -80,8 +91,14 @@ func certificateState(c *x509.Certificate, of string, now time.Time) console.Cer
 	sum := sha256.Sum256(c.Raw)
 	names, _ := certs.RawURIs(c) // a SAN that cannot be read has no URIs to show
 	return console.Certificate{
-		Of: of, Subject: certs.Printable(c.Subject.String()), Serial: fmt.Sprintf("%x", c.SerialNumber), Key: certs.DescribeKey(c.PublicKey),
-		Fingerprint: hex.EncodeToString(sum[:]), Names: names, Expires: c.NotAfter, DaysLeft: int(c.NotAfter.Sub(now).Hours() / 24),
+		Of:          of,
+		Subject:     certs.Printable(c.Subject.String()),
+		Serial:      fmt.Sprintf("%x", c.SerialNumber),
+		Key:         certs.DescribeKey(c.PublicKey),
+		Fingerprint: hex.EncodeToString(sum[:]),
+		Names:       names,
+		Expires:     c.NotAfter,
+		DaysLeft:    int(c.NotAfter.Sub(now).Hours() / 24),
 	}
 }
 
@@ -89,10 +106,20 @@ func (s *Server) listStates() []console.List {
 	out := []console.List{}
 	for _, l := range s.revocation.State() {
 		out = append(out, console.List{
-			Place: l.Place, Issuer: certs.Printable(l.Issuer), Number: l.Number, ThisUpdate: l.ThisUpdate, NextUpdate: l.NextUpdate, Fetched: l.Fetched,
-			AgeSeconds: int64(l.Age / time.Second), Entries: l.Entries, Usable: l.Usable, Expiring: l.Expiring, Error: l.Error,
+			Place:      l.Place,
+			Issuer:     certs.Printable(l.Issuer),
+			Number:     l.Number,
+			ThisUpdate: l.ThisUpdate,
+			NextUpdate: l.NextUpdate,
+			Fetched:    l.Fetched,
+			AgeSeconds: int64(l.Age / time.Second),
+			Entries:    l.Entries,
+			Usable:     l.Usable,
+			Expiring:   l.Expiring,
+			Error:      l.Error,
 		})
 	}
+
 	return out
 }
 
@@ -113,6 +140,7 @@ func (s *Server) expiringClients(now time.Time) []console.Certificate {
 	if err != nil {
 		s.deps.Log.Error("registrations cannot be read", "cause", err)
 	}
+
 	return out
 }
 
@@ -156,6 +184,7 @@ func (s *Server) testMyself(ctx context.Context) {
 		for _, m := range *s.members.Load() {
 			s.selfTests.set(m.udap.URI, s.testRevocation(ctx, m))
 		}
+
 		select {
 		case <-ctx.Done():
 			return
@@ -172,6 +201,7 @@ func (s *Server) testRevocation(ctx context.Context, m *member) string {
 	if len(m.own) == 0 {
 		return "nothing of ours to test"
 	}
+
 	for _, own := range m.own {
 		issuer := issuerOf(own.Chain, m.udap)
 		if issuer == nil {
@@ -181,24 +211,34 @@ func (s *Server) testRevocation(ctx context.Context, m *member) string {
 			return fault
 		}
 	}
+
 	return "ok"
 }
 
 func (s *Server) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
-	answers := s.revocation.Lists(ctx, udap.ListQuery{Community: m.udap.URI, Certificate: leaf, Issuer: issuer, URLs: leaf.CRLDistributionPoints})
+	answers := s.revocation.Lists(ctx, udap.ListQuery{
+		Community:   m.udap.URI,
+		Certificate: leaf,
+		Issuer:      issuer,
+		URLs:        leaf.CRLDistributionPoints,
+	})
+
 	fault := fmt.Sprintf("%s names no list, and none is configured for its issuer", certs.Describe(leaf))
 	for _, a := range answers {
 		if a.Err != nil {
 			fault = fmt.Sprintf("%s: %v", a.URL, a.Err)
 			continue
 		}
+
 		for _, e := range a.List.RevokedCertificateEntries {
 			if e.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
 				return fmt.Sprintf("our own certificate %s is revoked", certs.Describe(leaf))
 			}
 		}
+
 		return ""
 	}
+
 	return fault
 }
 

@@ -39,12 +39,18 @@ func TestTrustIsReadAgain(t *testing.T) {
 	const uri, scope = "https://client1.test/app", "system/*.read"
 	old := d.Session(d.A, d.Client(d.A, uri), scope)
 	ask := func(o *client.Client, at *client.Discovery) udap.Code {
-		got, err := o.Token(ctx, at, client.TokenRequest{ClientID: old.Registered.ClientID, Scope: scope, B2B: servertest.Treatment()})
+		got, err := o.Token(ctx, at, client.TokenRequest{
+			ClientID: old.Registered.ClientID,
+			Scope:    scope,
+			B2B:      servertest.Treatment(),
+		})
 		if err == nil {
 			return "granted"
 		}
+
 		return got.Refusal.Code
 	}
+
 	next := d.Community("c")
 	renewed := d.Originator(next, d.Issue("client", next, d.Key("p256"), uri))
 
@@ -67,13 +73,19 @@ func TestTrustIsReadAgain(t *testing.T) {
 	if got := ask(renewed, at); got != "granted" {
 		t.Errorf("the renewed client: %s", got)
 	}
+
 	if got := ask(old.Client, old.Discovered); got != udap.InvalidClient {
 		t.Errorf("the old client: %s", got)
 	}
-	registered, err := old.Client.Register(ctx, old.Discovered, client.Registration{ClientName: "HTEST", Contacts: []string{"mailto:a@client.test"}, Scope: scope})
+	registered, err := old.Client.Register(ctx, old.Discovered, client.Registration{
+		ClientName: "HTEST",
+		Contacts:   []string{"mailto:a@client.test"},
+		Scope:      scope,
+	})
 	if err == nil || registered.Refusal.Code != udap.UnapprovedSoftwareStatement {
 		t.Errorf("the old client registers: %v", err)
 	}
+
 	if _, now := d.Get("/acme/oauth/jwks"); now == keys {
 		t.Error("the key set is still that of the old certificates")
 	}
@@ -100,20 +112,27 @@ func TestTrustIsReadAgainUnderLoad(t *testing.T) {
 	done := make(chan error, 2)
 	load := func(s *servertest.Session, always bool) {
 		for ctx.Err() == nil {
-			got, err := s.Client.Token(t.Context(), s.Discovered, client.TokenRequest{ClientID: s.Registered.ClientID, Scope: scope, B2B: servertest.Treatment()})
+			got, err := s.Client.Token(t.Context(), s.Discovered, client.TokenRequest{
+				ClientID: s.Registered.ClientID,
+				Scope:    scope,
+				B2B:      servertest.Treatment(),
+			})
 			if err != nil && (always || got.Refusal == nil || got.Refusal.Code != udap.InvalidClient) {
 				done <- err
 				return
 			}
 		}
+
 		done <- nil
 	}
 	go load(s, false)
+
 	go load(other, true)
 	for i := range 6 {
 		trusted(t, d, []*certs.Community{next, d.A}[i%2])
 		reload(d)
 	}
+
 	stop()
 	for range 2 {
 		if err := <-done; err != nil {

@@ -19,6 +19,7 @@ func (s *Server) routes() (*front, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	public, private := newRouter(s), newRouter(s)
 	mount := func(publicURL string, h http.Handler) {
 		p := pathOf(publicURL)
@@ -36,20 +37,38 @@ func (s *Server) routes() (*front, error) {
 	private.below(pathOf(s.cfg.Private), "fhir", records)
 
 	f := &front{
-		public: authoritiesOf(s.cfg.Public), private: authoritiesOf(s.cfg.Private), toPub: public.done(), toPriv: private.done(),
-		fhir: []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}, body: int64(s.cfg.Limits.Body),
-		slots: make(chan struct{}, s.cfg.Limits.Requests), log: s.deps.Log, meter: s.meter,
-		record: s.decisions.Record, now: s.deps.Now,
+		public:  authoritiesOf(s.cfg.Public),
+		private: authoritiesOf(s.cfg.Private),
+		toPub:   public.done(),
+		toPriv:  private.done(),
+		fhir:    []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)},
+		body:    int64(s.cfg.Limits.Body),
+		slots:   make(chan struct{}, s.cfg.Limits.Requests),
+		log:     s.deps.Log,
+		meter:   s.meter,
+		record:  s.decisions.Record,
+		now:     s.deps.Now,
 	}
 	public.front, private.front = f, f
+
 	return f, nil
 }
 
 func (s *Server) fhirHandler() (http.Handler, error) {
 	urls := s.oauth.URLs()
 	c := fhir.Config{
-		PublicBase: s.cfg.Public, PrivateBase: s.cfg.Private, Store: s.records, Authorize: s.bearer, Now: s.deps.Now,
-		MaxBody: int64(s.cfg.Limits.Body), Services: map[string]string{"register": urls.Register, "token": urls.Token, "introspect": urls.Introspect, "revoke": urls.Revoke},
+		PublicBase:  s.cfg.Public,
+		PrivateBase: s.cfg.Private,
+		Store:       s.records,
+		Authorize:   s.bearer,
+		Now:         s.deps.Now,
+		MaxBody:     int64(s.cfg.Limits.Body),
+		Services: map[string]string{
+			"register":   urls.Register,
+			"token":      urls.Token,
+			"introspect": urls.Introspect,
+			"revoke":     urls.Revoke,
+		},
 		Failed: func(r *http.Request, err error) {
 			method := "" // none when the audit record fails on its own time
 			if r != nil {
@@ -61,6 +80,7 @@ func (s *Server) fhirHandler() (http.Handler, error) {
 	if err := fhir.Seed(context.Background(), c, s.cfg.Patients); err != nil {
 		return nil, err
 	}
+
 	h, err := fhir.New(c)
 	if closer, ok := h.(io.Closer); ok {
 		s.service = closer

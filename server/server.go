@@ -64,19 +64,30 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Now == nil || deps.Log == nil {
 		return nil, errors.New("server: no clock or no log")
 	}
-	s := &Server{cfg: cfg.withDefaults(), deps: deps, public: deps.Public, admin: deps.Admin, meter: newMeter(), started: deps.Now()}
+
+	s := &Server{
+		cfg:     cfg.withDefaults(),
+		deps:    deps,
+		public:  deps.Public,
+		admin:   deps.Admin,
+		meter:   newMeter(),
+		started: deps.Now(),
+	}
 	s.watched = []*files{s.tlsFiles(), s.trustFiles()} // before they are read: no change may be missed
+
 	m, err := s.cfg.load(s.started)
 	s.material = m
 	if err := errors.Join(s.cfg.checkText(), err, s.open()); err != nil {
 		return nil, errors.Join(flat(err), s.Close())
 	}
+
 	for _, w := range m.warnings {
 		deps.Log.Warn(w)
 	}
 	if err := s.assemble(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+
 	return s, nil
 }
 
@@ -103,6 +114,7 @@ func flat(err error) error {
 		}
 	}
 	walk(err)
+
 	return all.err()
 }
 
@@ -125,10 +137,12 @@ func (s *Server) listen() error {
 	}
 	if s.admin != nil {
 		// What the console is called must be known before anyone is told of it.
-		if _, port, err := net.SplitHostPort(s.cfg.Admin.Listen); err == nil && port == "0" && s.cfg.Admin.URL == "http://"+s.cfg.Admin.Listen {
+		if _, port, err := net.SplitHostPort(s.cfg.Admin.Listen); err == nil && port == "0" &&
+			s.cfg.Admin.URL == "http://"+s.cfg.Admin.Listen {
 			s.cfg.Admin.URL = "http://" + s.admin.Addr().String()
 		}
 	}
+
 	return cs.err()
 }
 
@@ -138,15 +152,18 @@ func bind(cs *complaints, key, address string) net.Listener {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil
 	}
+
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		cs.add("stop the program that has it, or choose another port", "%s: %s is taken", key, address)
 	case err != nil:
-		cs.add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v", key, address, err)
+		cs.add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v",
+			key, address, err)
 	default:
 		return l
 	}
+
 	return nil
 }
 
@@ -159,21 +176,34 @@ func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
 // assemble puts the parts together. What fails here has passed Check.
 func (s *Server) assemble() error {
 	s.keeper = newKeeper(s.tls)
-	s.decisions = audit.New(audit.Config{Keep: s.cfg.Limits.Traces, Store: s.trust, Log: s.deps.Log})
+	s.decisions = audit.New(audit.Config{
+		Keep:  s.cfg.Limits.Traces,
+		Store: s.trust,
+		Log:   s.deps.Log,
+	})
+
 	if err := s.believe(); err != nil {
 		return err
 	}
 	if err := s.authorize(); err != nil {
 		return err
 	}
+
 	handler, err := s.routes()
 	if err != nil {
 		return err
 	}
+
 	s.front = handler
 	s.adminHandler = console.New(console.Config{
-		Decisions: s.decisions, Ready: s.readiness, Refresh: s.refresh, Metrics: s.metrics(), Hosts: s.cfg.Admin.Hosts, Open: s.cfg.Admin.Open,
+		Decisions: s.decisions,
+		Ready:     s.readiness,
+		Refresh:   s.refresh,
+		Metrics:   s.metrics(),
+		Hosts:     s.cfg.Admin.Hosts,
+		Open:      s.cfg.Admin.Open,
 	})
+
 	return nil
 }
 
@@ -184,11 +214,16 @@ func (s *Server) believe() error {
 		allow = append(allow[:len(allow):len(allow)], m.udap.Policy.AIA...)
 	}
 	source, err := fetch.New(fetch.Config{
-		Allow: allow, Configured: s.lists, Refresh: s.cfg.Revocation.Refresh, Store: s.trust, Now: s.deps.Now,
+		Allow:      allow,
+		Configured: s.lists,
+		Refresh:    s.cfg.Revocation.Refresh,
+		Store:      s.trust,
+		Now:        s.deps.Now,
 	})
 	if err != nil {
 		return err
 	}
+
 	s.revocation = source
 	s.members.Store(&s.communities)
 	return nil
@@ -205,12 +240,14 @@ func (s *Server) Run(ctx context.Context) error {
 	public, admin := s.publicServer(), s.adminServer()
 	failed := make(chan error, 2)
 	go func() { failed <- public.Serve(s.tap(s.public)) }()
+
 	go func() { failed <- admin.Serve(s.admin) }()
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+
 	err = errors.Join(err, s.drain(public, admin))
 	stop()
 	work.Wait()
@@ -232,12 +269,14 @@ func (s *Server) drain(servers ...*http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeouts.Drain)
 	defer cancel()
 	var errs []error
+
 	for _, h := range servers {
 		if err := h.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 			s.deps.Log.Warn("requests were cut off at the end", "after", s.cfg.Timeouts.Drain)
 			errs = append(errs, h.Close())
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -246,8 +285,12 @@ func (s *Server) drain(servers ...*http.Server) error {
 func (s *Server) tap(l net.Listener) net.Listener {
 	fromGateway := newGateways(s.cfg.Proxy)
 	c := wire.ListenerConfig{
-		TLS: tlsConfig(s.keeper, s.clientCAs), Handshake: s.cfg.Timeouts.Handshake, Refusal: s.refuseFraming, Proxy: fromGateway.has,
+		TLS:       tlsConfig(s.keeper, s.clientCAs),
+		Handshake: s.cfg.Timeouts.Handshake,
+		Refusal:   s.refuseFraming,
+		Proxy:     fromGateway.has,
 	}
+
 	if s.lines != nil {
 		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
@@ -264,7 +307,8 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 		text = "the request cannot be framed without doubt: " + text
 	}
 	body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, codes[e.Status].oauth, text)
-	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
+	return fmt.Appendf(nil,
+		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
 		e.Status, http.StatusText(e.Status), len(body), s.front.trace(e.Status, text), body)
 }
 
@@ -280,10 +324,17 @@ func (s *Server) server(h http.Handler) *http.Server {
 	t := s.cfg.Timeouts
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+
 	return &http.Server{
-		Handler: h, Protocols: &protocols, DisableGeneralOptionsHandler: true, MaxHeaderBytes: wire.MaxHead,
-		ReadHeaderTimeout: t.Header, ReadTimeout: t.Read, WriteTimeout: t.Write, IdleTimeout: t.Idle,
-		ErrorLog: slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
+		Handler:                      h,
+		Protocols:                    &protocols,
+		DisableGeneralOptionsHandler: true,
+		MaxHeaderBytes:               wire.MaxHead,
+		ReadHeaderTimeout:            t.Header,
+		ReadTimeout:                  t.Read,
+		WriteTimeout:                 t.Write,
+		IdleTimeout:                  t.Idle,
+		ErrorLog:                     slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -297,6 +348,7 @@ func (s *Server) Close() error {
 			}
 		}
 	}
+
 	if s.lines != nil {
 		errs = append(errs, s.lines.Close())
 	}
@@ -306,6 +358,7 @@ func (s *Server) Close() error {
 	if s.trust != nil {
 		errs = append(errs, s.trust.Close())
 	}
+
 	if s.records != nil {
 		errs = append(errs, s.records.Close())
 	}

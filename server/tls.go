@@ -24,6 +24,7 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 		// A resumed session asks for no certificate, and may name another host.
 		VerifyConnection: func(state tls.ConnectionState) error { return k.serves(state.ServerName) },
 	}
+
 	if clientCAs != nil {
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, clientCAs
 	}
@@ -67,7 +68,10 @@ func (k *keeper) serves(name string) error {
 
 // tlsFiles are the files of the TLS certificate.
 func (s *Server) tlsFiles() *files {
-	return newFiles("the TLS certificate", []string{s.cfg.file(s.cfg.TLS.Cert), s.cfg.file(s.cfg.TLS.Key)}, s.deps.Log, func() (string, error) {
+	return newFiles("the TLS certificate", []string{
+		s.cfg.file(s.cfg.TLS.Cert),
+		s.cfg.file(s.cfg.TLS.Key),
+	}, s.deps.Log, func() (string, error) {
 		l := &loader{cfg: s.cfg, now: s.deps.Now()}
 		id := l.tlsIdentity()
 		if err := l.err(); err != nil {

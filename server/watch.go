@@ -45,6 +45,7 @@ func (f *files) reload(force bool) {
 	if seen == f.seen && !force {
 		return
 	}
+
 	found, err := f.take()
 	if err != nil {
 		// Tried again at each look, as another file may be on its way; told once.
@@ -54,6 +55,7 @@ func (f *files) reload(force bool) {
 		f.refused = seen
 		return
 	}
+
 	f.seen = seen
 	f.log.Info(f.what+" was replaced", "by", found)
 }
@@ -71,6 +73,7 @@ func watch(ctx context.Context, every time.Duration, now <-chan struct{}, all ..
 			force = true
 		case <-tick.C:
 		}
+
 		for _, f := range all {
 			f.reload(force)
 		}

@@ -18,7 +18,11 @@ const (
 	maxFetchedCerts  = 8
 )
 
-var checkAIA = Check{"chain.aia", "Issuers that the client left out are fetched only from origins that the community's policy names", ids("S1-105 S1-176")}
+var checkAIA = Check{
+	"chain.aia",
+	"Issuers that the client left out are fetched only from origins that the community's policy names",
+	ids("S1-105 S1-176"),
+}
 
 // pathsWithin finds the paths to one community. When an issuer is missing and
 // the community's policy names origins of issuers' certificates, it fetches
@@ -32,6 +36,7 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 		f.tried("nothing was fetched: the community's policy names no origin of issuers (AIA)")
 		return nil, f
 	}
+
 	ctx, cancel := context.WithTimeout(j.ctx, issuerBudget)
 	defer cancel()
 	var notes, asked []string
@@ -40,11 +45,13 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 		if place == "" {
 			break
 		}
+
 		asked = append(asked, place)
 		notes = append(notes, j.fetchIssuers(ctx, s, place))
 		s.nearest, s.reach = nil, 0
 		paths, f = findPaths(s, leaf)
 	}
+
 	f.tried(j.noteAIA(s, len(paths) > 0, notes))
 	return paths, f
 }
@@ -71,13 +78,20 @@ func (j *judgement) noteAIA(s *search, helped bool, notes []string) string {
 	found := strings.Join(notes, "; ")
 	switch {
 	case helped:
-		j.tr.Warn(checkAIA, Finding{Expected: "every issuer in x5c", Found: found, Remedy: "send the intermediate certificates in x5c: other servers fetch nothing"})
+		j.tr.Warn(checkAIA, Finding{
+			Expected: "every issuer in x5c",
+			Found:    found,
+			Remedy:   "send the intermediate certificates in x5c: other servers fetch nothing",
+		})
 		return found
+
 	case len(notes) > 0:
 		found = "fetched (AIA), and no path came of it: " + found
 	default:
-		found = fmt.Sprintf("nothing was fetched: no certificate names an issuer (AIA) at one of the origins %v", s.community.Policy.AIA)
+		found = fmt.Sprintf("nothing was fetched: no certificate names an issuer (AIA) at one of the origins %v",
+			s.community.Policy.AIA)
 	}
+
 	j.tr.Skip(checkAIA, found)
 	return found
 }
@@ -89,12 +103,14 @@ func nextIssuerURL(s *search, leaf *x509.Certificate, asked []string) string {
 		if !orphan(s, c) {
 			continue
 		}
+
 		for _, u := range c.IssuingCertificateURL {
 			if !slices.Contains(asked, u) && atOrigin(u, s.community.Policy.AIA) {
 				return u
 			}
 		}
 	}
+
 	return ""
 }
 

@@ -51,6 +51,7 @@ func AlgorithmFor(pub crypto.PublicKey) string {
 			return "ES384"
 		}
 	}
+
 	return ""
 }
 
@@ -67,6 +68,7 @@ func algorithmFits(alg string, pub crypto.PublicKey) (size int, err error) {
 			return 2 * ((k.Curve.Params().BitSize + 7) / 8), nil
 		}
 	}
+
 	return 0, fmt.Errorf("%s needs %s, the certificate has %s", alg, keyNeeded(alg), keyShown(pub))
 }
 
@@ -116,8 +118,10 @@ func checkRSA(k *rsa.PublicKey) error {
 		return fmt.Errorf("RSA modulus is even")
 	case k.E < 65537 || k.E&1 == 0:
 		return fmt.Errorf("RSA exponent %d; an odd one of at least 65537 is needed", k.E)
+
 	case looksLikeROCA(k.N):
 		return fmt.Errorf("RSA modulus has the fingerprint of a broken key generator (CVE-2017-15361)")
 	}
+
 	return nil
 }

@@ -14,13 +14,16 @@ import (
 // the URI to which it is bound; no other community counts. A refusal is an
 // *Error with the code invalid_client, or invalid_request for a malformed scope
 // claim. The extensions are judged by JudgeB2B and its like.
-func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace) (*AuthenticationToken, error) {
+func (v *Verifier) Assertion(
+	ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace,
+) (*AuthenticationToken, error) {
 	j := v.judge(ctx, assertionKind, exp, tr)
 	j.lookup = lookup
 	e, err := j.open(compact)
 	if err != nil {
 		return nil, err
 	}
+
 	client := j.registration(e, lookup)
 	verified, err := j.trust(e, client.communities)
 	if err != nil {
@@ -32,6 +35,7 @@ func (v *Verifier) Assertion(ctx context.Context, compact, clientIDParam string,
 	if err := j.common(e, verified); err != nil {
 		return nil, err
 	}
+
 	ant := &AuthenticationToken{Verified: *verified, ClientID: client.id}
 	if err := j.antClaims(e, ant); err != nil {
 		return nil, err
@@ -56,16 +60,19 @@ func (j *judgement) registration(e *envelope, lookup func(ClientID) (Binding, bo
 	if lookup == nil || sub == "" {
 		return out
 	}
+
 	out.binding, out.known = lookup(out.id)
 	if !out.known {
 		return out
 	}
+
 	out.communities = nil
 	for _, c := range j.v.Communities {
 		if c.URI == out.binding.Community {
 			out.communities = append(out.communities, c)
 		}
 	}
+
 	return out
 }
 
@@ -77,24 +84,44 @@ func (j *judgement) assertionNames(e *envelope, client caller, param string, out
 	iss, ok := e.claims.text("iss")
 	switch {
 	case !ok || iss == "":
-		return j.refuseClaim(k.iss, Finding{Expected: "iss as the client_id", Found: e.claims.shown("iss")})
+		return j.refuseClaim(k.iss, Finding{
+			Expected: "iss as the client_id",
+			Found:    e.claims.shown("iss"),
+		})
+
 	case iss != string(client.id):
-		return j.refuseClaim(k.sub, Finding{Expected: "sub equal to iss, " + iss, Found: e.claims.shown("sub"), Remedy: uriForID(uris, iss, string(client.id))})
+		return j.refuseClaim(k.sub, Finding{
+			Expected: "sub equal to iss, " + iss,
+			Found:    e.claims.shown("sub"),
+			Remedy:   uriForID(uris, iss, string(client.id)),
+		})
+
 	case !client.known:
-		return j.refuseClaim(k.iss, Finding{Expected: "a client_id that is registered here", Found: iss, Remedy: uriForID(uris, iss, iss)})
+		return j.refuseClaim(k.iss, Finding{
+			Expected: "a client_id that is registered here",
+			Found:    iss,
+			Remedy:   uriForID(uris, iss, iss),
+		})
 	}
+
 	j.tr.ClientID = client.id
 	j.tr.Pass(k.iss, "a registered client_id", iss)
 	j.tr.Pass(k.sub, iss, string(client.id))
 	if param != "" && param != iss {
-		return j.refuseClaim(checkClientID, Finding{Expected: iss, Found: param, Remedy: "leave client_id out, or let it equal iss and sub"})
+		return j.refuseClaim(checkClientID, Finding{
+			Expected: iss,
+			Found:    param,
+			Remedy:   "leave client_id out, or let it equal iss and sub",
+		})
 	}
 	if !slices.Contains(uris, string(client.binding.Client)) {
 		return j.refuseClaim(checkBinding, Finding{
-			Expected: string(client.binding.Client) + " among the certificate's URI names", Found: list(uris),
-			Remedy: sanHint(out.Leaf, uris, string(client.binding.Client)),
+			Expected: string(client.binding.Client) + " among the certificate's URI names",
+			Found:    list(uris),
+			Remedy:   sanHint(out.Leaf, uris, string(client.binding.Client)),
 		})
 	}
+
 	j.tr.Pass(checkBinding, string(client.binding.Client), list(uris))
 	out.Client = client.binding.Client
 	j.tr.Client = out.Client
@@ -127,15 +154,22 @@ func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
 	} else {
 		ant.extensionsKind = e.claims.shown("extensions")
 	}
+
 	if !e.claims.has("scope") {
 		return nil
 	}
+
 	text, ok := e.claims.text("scope")
 	scopes, err := splitScope(text)
 	if !ok || err != nil {
-		f := Finding{Expected: "scope as a string of scopes with one space between", Found: e.claims.shown("scope"), Err: err}
+		f := Finding{
+			Expected: "scope as a string of scopes with one space between",
+			Found:    e.claims.shown("scope"),
+			Err:      err,
+		}
 		return j.tr.Refuse(checkAntScope, InvalidRequest, f)
 	}
+
 	ant.Scope = scopes
 	j.tr.Pass(checkAntScope, "a list of scopes", cut(strings.Join(scopes, " "), 300))
 	return nil
@@ -149,19 +183,23 @@ func splitScope(s string) ([]string, error) {
 	if s == "" {
 		return nil, fmt.Errorf("it is empty")
 	}
+
 	parts := strings.Split(s, " ")
 	if len(parts) > maxScopes {
 		return nil, fmt.Errorf("%d scopes, more than %d", len(parts), maxScopes)
 	}
+
 	for _, p := range parts {
 		if p == "" {
 			return nil, fmt.Errorf("one space stands between scopes, and none around them")
 		}
+
 		for i := range len(p) {
 			if b := p[i]; b <= 0x20 || b == '"' || b == '\\' || b >= 0x7f {
 				return nil, fmt.Errorf("the scope %q has a character that RFC 6749 3.3 does not allow", cut(p, 60))
 			}
 		}
 	}
+
 	return parts, nil
 }

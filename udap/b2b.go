@@ -23,14 +23,33 @@ const (
 var (
 	checkB2B        = Check{"b2b.object", "extensions has an hl7-b2b object", ids("S1-198 S1-032 S2-21")}
 	checkB2BVersion = Check{"b2b.version", `version is the string "1"`, ids("S1-202 S2-21")}
-	checkB2BOrg     = Check{"b2b.organization", "organization_id is a URI of a scheme that the community allows", ids("S1-210 S1-211 S1-212 S1-213 S2-21")}
-	checkB2BPurpose = Check{"b2b.purpose_of_use", "purpose_of_use has one or more codes that the community allows", ids("S1-215 S1-216 S2-21")}
-	checkB2BSubject = Check{"b2b.subject", "subject_id and subject_role come with subject_name", ids("S1-203 S1-204 S1-208 S2-21")}
-	checkB2BConsent = Check{"b2b.consent", "consent_policy holds URIs; consent_reference comes with it and holds absolute URLs", ids("S1-217 S1-218 S1-221 S2-21")}
+	checkB2BOrg     = Check{
+		"b2b.organization",
+		"organization_id is a URI of a scheme that the community allows",
+		ids("S1-210 S1-211 S1-212 S1-213 S2-21"),
+	}
+	checkB2BPurpose = Check{
+		"b2b.purpose_of_use",
+		"purpose_of_use has one or more codes that the community allows",
+		ids("S1-215 S1-216 S2-21"),
+	}
+	checkB2BSubject = Check{
+		"b2b.subject",
+		"subject_id and subject_role come with subject_name",
+		ids("S1-203 S1-204 S1-208 S2-21"),
+	}
+	checkB2BConsent = Check{
+		"b2b.consent",
+		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs",
+		ids("S1-217 S1-218 S1-221 S2-21"),
+	}
 )
 
 func b2bChecks() []Check {
-	return []Check{checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent, checkSANPurpose, checkIAS, checkTreatment, checkExtensions}
+	return []Check{
+		checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent,
+		checkSANPurpose, checkIAS, checkTreatment, checkExtensions,
+	}
 }
 
 // B2B is a well-formed B2B authorization extension object: what a client says
@@ -63,10 +82,16 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 	if !ok {
 		return absentB2B(ant, p, tr)
 	}
+
 	o, err := objectOf(raw)
 	if err != nil {
-		return nil, tr.Refuse(checkB2B, InvalidGrant, Finding{Expected: "hl7-b2b as a JSON object", Found: cut(string(raw), 100), Err: err})
+		return nil, tr.Refuse(checkB2B, InvalidGrant, Finding{
+			Expected: "hl7-b2b as a JSON object",
+			Found:    cut(string(raw), 100),
+			Err:      err,
+		})
 	}
+
 	j := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
 	tr.Pass(checkB2B, "an object", "members "+o.names())
 	for _, step := range []func() error{j.version, j.organization, j.purposes, j.subject, j.consent} {
@@ -74,9 +99,11 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 			return nil, err
 		}
 	}
+
 	if err := j.sanPurpose(ant); err != nil {
 		return nil, err
 	}
+
 	JudgeExtensionNames(ant, tr)
 	return j.out, nil
 }
@@ -93,13 +120,19 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 	if ant.extensionsKind != "" {
 		found = ant.extensionsKind + ", where extensions belongs"
 	}
-	f := Finding{Expected: `extensions with an "hl7-b2b" object`, Found: found, Remedy: "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)"}
+	f := Finding{
+		Expected: `extensions with an "hl7-b2b" object`,
+		Found:    found,
+		Remedy:   "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)",
+	}
+
 	if strings.HasPrefix(ant.extensionsKind, "string ") { // as an early test kit in the field sends it
 		f.Remedy = "let extensions be a JSON object itself, not a string that holds one"
 	}
 	if !p.B2BOptional || ant.extensionsKind != "" && !strings.HasPrefix(ant.extensionsKind, "no ") {
 		return nil, tr.Refuse(checkB2B, InvalidGrant, f)
 	}
+
 	f.Remedy = "accepted because the community's policy makes it optional"
 	tr.Warn(checkB2B, f)
 	return nil, nil
@@ -124,7 +157,8 @@ func (j *b2b) optional(c Check, name string, into *string) error {
 	}
 	s, ok := j.o.text(name)
 	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
-		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.shown(name), "leave out what is not known")
+		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.shown(name),
+			"leave out what is not known")
 	}
 	*into = s
 	return nil
@@ -134,17 +168,22 @@ func (j *b2b) organization() error {
 	if err := j.optional(checkB2BOrg, "organization_name", &j.out.OrganizationName); err != nil {
 		return err
 	}
+
 	id, ok := j.o.text("organization_id")
 	if !ok {
 		return j.refuse(checkB2BOrg, "organization_id as a URI", j.o.shown("organization_id"), "")
 	}
+
 	scheme, err := absoluteURI(id)
 	if err != nil {
-		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(), "for example https://example.com/org or urn:oid:1.2.3")
+		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(),
+			"for example https://example.com/org or urn:oid:1.2.3")
 	}
 	if allowed := j.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
-		return j.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id, "the community allows no other")
+		return j.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id,
+			"the community allows no other")
 	}
+
 	j.out.OrganizationID = id
 	j.tr.Pass(checkB2BOrg, "an absolute URI", id)
 	return nil
@@ -155,11 +194,13 @@ func absoluteURI(s string) (scheme string, err error) {
 	if s == "" || len(s) > maxURI {
 		return "", fmt.Errorf("%d bytes", len(s))
 	}
+
 	for i := range len(s) {
 		if s[i] <= 0x20 || s[i] >= 0x7f {
 			return "", fmt.Errorf("it has white space, a control or a character outside ASCII")
 		}
 	}
+
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
@@ -169,6 +210,7 @@ func absoluteURI(s string) (scheme string, err error) {
 	case u.Host == "" && u.Opaque == "" && u.Path == "":
 		return "", fmt.Errorf("nothing follows the scheme")
 	}
+
 	return u.Scheme, nil
 }
 
@@ -178,11 +220,13 @@ func (j *b2b) purposes() error {
 	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
 		return j.refuse(checkB2BPurpose, expected, j.o.shown("purpose_of_use"), "")
 	}
+
 	for _, code := range codes {
 		if err := j.purpose(code); err != nil {
 			return err
 		}
 	}
+
 	j.out.PurposeOfUse = codes
 	j.tr.Pass(checkB2BPurpose, expected, strings.Join(codes, " "))
 	return nil
@@ -197,10 +241,16 @@ func (j *b2b) purpose(code string) error {
 	switch {
 	case isURI && err == nil && bare != "" && plainCode(bare):
 	case j.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
-		j.tr.Warn(checkB2BPurpose, Finding{Expected: expected, Found: code, Remedy: "a bare code is accepted because the community's policy says so; edition 2 wants system#code"})
+		j.tr.Warn(checkB2BPurpose, Finding{
+			Expected: expected,
+			Found:    code,
+			Remedy:   "a bare code is accepted because the community's policy says so; edition 2 wants system#code",
+		})
+
 	default:
 		return j.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", cut(code, 200)), "")
 	}
+
 	if allowed := j.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
 		return j.refuse(checkB2BPurpose, "one of "+strings.Join(allowed, ", "), code, movedPurpose(code))
 	}
@@ -214,7 +264,9 @@ func purposeAllowed(allowed []string, code string, isURI bool) bool {
 }
 
 func plainCode(s string) bool {
-	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool { return r <= 0x20 || r >= 0x7f || r == '#' })
+	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= 0x20 || r >= 0x7f || r == '#'
+	})
 }
 
 func (j *b2b) subject() error {
@@ -226,9 +278,11 @@ func (j *b2b) subject() error {
 			return err
 		}
 	}
+
 	if j.out.SubjectName == "" && (j.out.SubjectID != "" || j.out.SubjectRole != "") {
 		return j.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name", "")
 	}
+
 	j.tr.Pass(checkB2BSubject, "subject_name with subject_id and subject_role", presence(j.out.SubjectName))
 	return nil
 }
@@ -246,6 +300,7 @@ func (j *b2b) consent() error {
 	if err != nil {
 		return err
 	}
+
 	reference, err := j.uriList("consent_reference", func(s string) error { return checkWebURI(s, false) })
 	if err != nil {
 		return err
@@ -253,6 +308,7 @@ func (j *b2b) consent() error {
 	if reference != nil && policy == nil {
 		return j.refuse(checkB2BConsent, "consent_policy beside consent_reference", "no consent_policy", "")
 	}
+
 	j.out.ConsentPolicy, j.out.ConsentReference = policy, reference
 	j.tr.Pass(checkB2BConsent, "URIs", fmt.Sprintf("%d policies, %d references", len(policy), len(reference)))
 	return nil
@@ -262,19 +318,26 @@ func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
 	if !j.o.has(name) {
 		return nil, nil
 	}
+
 	expected := fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences)
 	uris, ok := j.o.list(name)
 	if !ok || len(uris) > maxReferences {
 		return nil, j.refuse(checkB2BConsent, expected, j.o.shown(name), "")
 	}
 	if len(uris) == 0 { // a library in the field always writes both arrays
-		j.tr.Warn(checkB2BConsent, Finding{Expected: expected, Found: j.o.shown(name), Remedy: "leave out what has no value: a stricter server refuses this"})
+		j.tr.Warn(checkB2BConsent, Finding{
+			Expected: expected,
+			Found:    j.o.shown(name),
+			Remedy:   "leave out what has no value: a stricter server refuses this",
+		})
 		return nil, nil
 	}
+
 	for _, u := range uris {
 		if err := check(u); err != nil {
 			return nil, j.refuse(checkB2BConsent, name+" as absolute URIs", fmt.Sprintf("%q: %v", cut(u, 200), err), "")
 		}
 	}
+
 	return uris, nil
 }

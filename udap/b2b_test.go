@@ -34,7 +34,9 @@ func b2bWith(name string, v any) any {
 // Covers: S1-198, S2-21, case 156, DIAGNOSTICS 45
 func TestB2BMissing(t *testing.T) {
 	for _, ext := range []any{
-		udaptest.Absent, nil, []string{}, "x", 1, map[string]any{}, map[string]any{udap.B2BKey: nil}, map[string]any{udap.B2BKey: []any{}}, map[string]any{udap.B2BKey: "x"},
+		udaptest.Absent, nil, []string{}, "x", 1, map[string]any{}, map[string]any{udap.B2BKey: nil}, map[string]any{
+			udap.B2BKey: []any{},
+		}, map[string]any{udap.B2BKey: "x"},
 		map[string]any{"hl7_b2b": udaptest.B2B()}, map[string]any{"HL7-B2B": udaptest.B2B()},
 	} {
 		_, tr, err := judgeExtensions(t, ext, udap.Policy{})
@@ -42,14 +44,24 @@ func TestB2BMissing(t *testing.T) {
 			expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object"})
 		})
 	}
+
 	_, tr, err := judgeExtensions(t, map[string]any{"hl7_b2b": udaptest.B2B()}, udap.Policy{})
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, says: `did you mean "hl7-b2b"`})
 	_, tr, err = judgeExtensions(t, `{"hl7-b2b":{"version":"1"}}`, udap.Policy{B2BOptional: true})
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object", says: "not a string that holds one"})
+	expectRefusal(t, tr, err, expectation{
+		code:  udap.InvalidGrant,
+		check: "b2b.object",
+		says:  "not a string that holds one",
+	})
+
 	w, c := sharedWorld(t, "p256")
 	for name, claims := range map[string]udaptest.Claims{
-		"Extensions": udaptest.Assertion(clientID, w.Now).With("extensions", udaptest.Absent).With("Extensions", map[string]any{udap.B2BKey: udaptest.B2B()}),
-		"top level":  udaptest.Assertion(clientID, w.Now).With("extensions", udaptest.Absent).With(udap.B2BKey, udaptest.B2B()),
+		"Extensions": udaptest.Assertion(clientID, w.Now).With("extensions", udaptest.Absent).With("Extensions",
+			map[string]any{
+				udap.B2BKey: udaptest.B2B(),
+			}),
+		"top level": udaptest.Assertion(clientID, w.Now).With("extensions",
+			udaptest.Absent).With(udap.B2BKey, udaptest.B2B()),
 	} {
 		a, tr, err := assertion(w, c.Sign(t, claims))
 		if err != nil {
@@ -60,6 +72,7 @@ func TestB2BMissing(t *testing.T) {
 			expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object"})
 		})
 	}
+
 	for ext, ok := range map[any]bool{udaptest.Absent: true, "x": false, nil: false} {
 		b, tr, err := judgeExtensions(t, ext, udap.Policy{B2BOptional: true})
 		if (err == nil) != ok || b != nil || ok && len(tr.Warnings()) != 1 {
@@ -68,19 +81,27 @@ func TestB2BMissing(t *testing.T) {
 	}
 }
 
-// Covers: S1-202, S1-203, S1-204, S1-208, S1-210, S1-212, S1-213, S1-215, S1-216, S1-217, S1-218, S1-221, S2-21, case 157
+// Covers: S1-202, S1-203, S1-204, S1-208, S1-210, S1-212, S1-213, S1-215, S1-216, S1-217,
+// S1-218, S1-221, S2-21, case 157
 func TestB2BFields(t *testing.T) {
 	for check, bad := range map[string]map[string][]any{
 		"b2b.version": {"version": {udaptest.Absent, 1, "2", "", nil, "1 ", true}},
 		"b2b.organization": {
-			"organization_id":   {udaptest.Absent, "", "Acme", "/org", "https://a b/", "https:", nil, 1, []string{"https://a.test/"}, "https://a.test/\u00e9", strings.Repeat("x", 3000)},
+			"organization_id": {
+				udaptest.Absent, "", "Acme", "/org", "https://a b/", "https:", nil, 1,
+				[]string{"https://a.test/"}, "https://a.test/\u00e9", strings.Repeat("x", 3000),
+			},
 			"organization_name": {"", " ", nil, 1, strings.Repeat("x", 501)},
 		},
 		"b2b.purpose_of_use": {"purpose_of_use": {
 			udaptest.Absent, nil, []string{}, "urn:oid:2.16.840.1.113883.5.8#TREAT", []string{""}, []any{1}, []string{"TREAT"}, []string{"#TREAT"}, []string{"urn:oid:2.16#"},
 			[]string{"urn:oid:2.16.840.1.113883.5.8"}, []string{"urn:oid:2.16#A#B"}, []string{"urn:oid:2.16#A B"}, many(1000, "urn:oid:2.16#TREAT"), many(21, "urn:oid:2.16#TREAT"),
 		}},
-		"b2b.subject": {"subject_id": {"1234567890", "", nil}, "subject_role": {"207QA0505X", 1}, "subject_name": {"", 1, nil}},
+		"b2b.subject": {
+			"subject_id":   {"1234567890", "", nil},
+			"subject_role": {"207QA0505X", 1},
+			"subject_name": {"", 1, nil},
+		},
 		"b2b.consent": {
 			"consent_reference": {[]string{"https://a.test/fhir/Consent/1"}, "", "x", nil},
 			"consent_policy":    {"", []string{"policy"}, "urn:x:y", []any{1}, nil, many(21, "urn:oid:1.2")},
@@ -95,17 +116,22 @@ func TestB2BFields(t *testing.T) {
 			}
 		}
 	}
+
 	for _, ref := range []string{"Consent/1", "/Consent/1", "ftp://a.test/", "https://u@a.test/"} {
 		o := udaptest.B2B()
 		o["consent_policy"], o["consent_reference"] = []string{"urn:oid:1.2"}, []string{ref}
 		_, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: o}, udap.Policy{})
 		expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.consent"})
 	}
+
 	empty := udaptest.B2B()
 	empty["consent_policy"], empty["consent_reference"] = []string{}, []string{}
-	if b, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: empty}, udap.Policy{}); err != nil || b.ConsentPolicy != nil || b.ConsentReference != nil || len(tr.Warnings()) != 2 {
+	if b, tr, err := judgeExtensions(t, map[string]any{
+		udap.B2BKey: empty,
+	}, udap.Policy{}); err != nil || b.ConsentPolicy != nil || b.ConsentReference != nil || len(tr.Warnings()) != 2 {
 		t.Errorf("no consents, as empty arrays: %+v, %v, warnings %v", b, err, tr.Warnings())
 	}
+
 	full := udaptest.B2B()
 	full["subject_name"], full["subject_id"], full["subject_role"] = "A Person", "urn:oid:2.16.840.1.113883.4.6#1234567893", "http://nucc.org/provider-taxonomy#207QA0505X"
 	full["consent_policy"], full["consent_reference"] = []string{"urn:oid:1.2"}, []string{"http://127.0.0.1:9/fhir/Consent/1"}
@@ -113,6 +139,7 @@ func TestB2BFields(t *testing.T) {
 	if err != nil || b.SubjectName != "A Person" || len(b.ConsentReference) != 1 {
 		t.Errorf("a full object: %+v, %v", b, err)
 	}
+
 	for _, s := range tr.Steps {
 		if strings.Contains(s.Found+s.Expected, "A Person") {
 			t.Errorf("the trace names the person: %+v", s)
@@ -144,13 +171,20 @@ func TestB2BPolicies(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%v: %v", c.codes, err)
 		}
-		warned := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool { return s.Check == "b2b.purpose_of_use" })
+		warned := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool {
+			return s.Check == "b2b.purpose_of_use"
+		})
 		if c.ok && warned != c.warns {
 			t.Errorf("%v: warned %v", c.codes, warned)
 		}
 	}
+
 	urls := udap.Policy{OrganizationIDSchemes: []string{"https"}}
-	for id, ok := range map[string]bool{"https://a.test/org": true, "HTTPS://a.test/org": true, "urn:oid:1.2.3": false} {
+	for id, ok := range map[string]bool{
+		"https://a.test/org": true,
+		"HTTPS://a.test/org": true,
+		"urn:oid:1.2.3":      false,
+	} {
 		_, _, err := judgeExtensions(t, b2bWith("organization_id", id), urls)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", id, err)

@@ -32,6 +32,7 @@ func BenchmarkAssertion(b *testing.B) {
 				}
 			}
 		})
+
 		b.Run(string(k)+"/cold", func(b *testing.B) {
 			for b.Loop() {
 				if _, err := w.Verifier().Assertion(ctx, compact, "", exp, lookup, nil); err != nil {
@@ -39,6 +40,7 @@ func BenchmarkAssertion(b *testing.B) {
 				}
 			}
 		})
+
 		b.Run(string(k)+"/bare", func(b *testing.B) { benchBare(b, compact, c.Leaf()) })
 	}
 }
@@ -49,6 +51,7 @@ func benchBare(b *testing.B, compact string, leaf *x509.Certificate) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	for b.Loop() {
 		sum := sha256.Sum256([]byte(p[0] + "." + p[1]))
 		ok := false
@@ -58,6 +61,7 @@ func benchBare(b *testing.B, compact string, leaf *x509.Certificate) {
 		case *ecdsa.PublicKey:
 			ok = ecdsa.Verify(k, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 		}
+
 		if !ok {
 			b.Fatal("bad signature")
 		}
@@ -71,10 +75,12 @@ func BenchmarkStatement(b *testing.B) {
 		w := udaptest.New(b, k)
 		exp := udap.Expect{Now: w.Now, Audience: udaptest.Registration}
 		var compact []string
+
 		for i := range 64 {
 			c := w.Client(b, w.A.Int, fmt.Sprintf("https://client%d.test/app", i), nil)
 			compact = append(compact, c.Sign(b, c.Statement(w.Now)))
 		}
+
 		b.Run(string(k)+"/new leaf", func(b *testing.B) {
 			v := w.Verifier()
 			for i := 0; b.Loop(); i++ {

@@ -123,11 +123,13 @@ func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 	if e.known != nil || !e.header.has("x5c") {
 		return
 	}
+
 	segment, _, _ := strings.Cut(e.raw, ".")
 	if len(segment) <= maxCachedHeader {
 		known := &knownHeader{header: e.header, alg: e.alg, certs: e.certs, sent: digestOf(e.certs)}
 		v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	}
+
 	for _, c := range path {
 		if slices.Contains(e.certs, c) {
 			v.memory.certs.put(sha256.Sum256(c.Raw), c, maxCachedCerts)
@@ -147,7 +149,12 @@ func (v *Verifier) factsOf(c *x509.Certificate) *certFacts {
 }
 
 func readFacts(c *x509.Certificate) *certFacts {
-	f := &certFacts{shown: certShown(c), key: keyShown(c.PublicKey), keyFault: checkKey(c.PublicKey), lists: listURLs(c)}
+	f := &certFacts{
+		shown:    certShown(c),
+		key:      keyShown(c.PublicKey),
+		keyFault: checkKey(c.PublicKey),
+		lists:    listURLs(c),
+	}
 	f.uris, f.urisErr = RawSANURIs(c)
 	return f
 }
@@ -176,17 +183,25 @@ func (j *judgement) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault,
 	if f, ok := m.get(k); ok && !now.Before(f.from) && !now.After(f.until) {
 		return f, nil, 0
 	}
-	s := &search{community: c, now: now, pool: pool(sent[1:], c.Intermediates), signed: j.v.signedBy}
+
+	s := &search{
+		community: c,
+		now:       now,
+		pool:      pool(sent[1:], c.Intermediates),
+		signed:    j.v.signedBy,
+	}
 	known := len(s.pool)
 	paths, f := j.pathsWithin(s, sent[0])
 	if len(paths) == 0 {
 		return nil, f, s.reach
 	}
+
 	found := withDates(paths)
 	found.shown = j.pathShown(c, paths[0])
 	if len(s.pool) == known {
 		m.put(k, found, maxCachedPaths)
 	}
+
 	return found, nil, s.reach
 }
 
@@ -220,6 +235,7 @@ func withDates(paths [][]*x509.Certificate) *foundPaths {
 			}
 		}
 	}
+
 	return f
 }
 

@@ -30,17 +30,36 @@ var certificationChecks = claimChecks{
 }
 
 var (
-	checkCertURIs   = Check{"certification.uris", "certification_name and certification_uris say what is certified", ids("S2-17")}
-	checkCertParams = Check{"certification.parameters", "The registration asks for nothing that the certification contradicts", ids("S2-17")}
-	checkCertified  = Check{"certification.accepted", "Certifications are judged; those not supported are ignored", ids("S1-116 S2-17")}
-	checkCertNeeded = Check{"certification.required", "The certifications that the community requires are there", ids("S1-117 S1-118")}
+	checkCertURIs = Check{
+		"certification.uris",
+		"certification_name and certification_uris say what is certified",
+		ids("S2-17"),
+	}
+	checkCertParams = Check{
+		"certification.parameters",
+		"The registration asks for nothing that the certification contradicts",
+		ids("S2-17"),
+	}
+	checkCertified = Check{
+		"certification.accepted",
+		"Certifications are judged; those not supported are ignored",
+		ids("S1-116 S2-17"),
+	}
+	checkCertNeeded = Check{
+		"certification.required",
+		"The certifications that the community requires are there",
+		ids("S1-117 S1-118"),
+	}
 )
 
 func certificationOwnChecks() []Check {
 	return []Check{checkCertURIs, checkCertParams, checkCertified, checkCertNeeded}
 }
 
-var certificationKind = kind{"certification", InvalidCertification, UnapprovedCertification, InvalidCertification, certificationChecks, maxCertificationLife}
+var certificationKind = kind{
+	"certification", InvalidCertification, UnapprovedCertification, InvalidCertification,
+	certificationChecks, maxCertificationLife,
+}
 
 // Certification is a verified certification or endorsement of a client (UDAP
 // certifications profile; UDAP Security 7.4).
@@ -57,14 +76,20 @@ type Certification struct {
 // the community requires one and it is missing or bad, the refusal is an *Error
 // with invalid_client_metadata, invalid_certification or unapproved_certification.
 // No address that a certification names is ever followed.
-func (v *Verifier) Certifications(ctx context.Context, list []string, ss *SoftwareStatement, exp Expect, tr *Trace) ([]Certification, error) {
+func (v *Verifier) Certifications(
+	ctx context.Context, list []string, ss *SoftwareStatement, exp Expect, tr *Trace,
+) ([]Certification, error) {
 	if tr == nil {
 		tr = NewTrace("register", exp.Now)
 	}
 	p := ss.Community.Policy
 	if len(list) > maxCertifications {
-		return nil, tr.Refuse(checkCertified, InvalidClientMetadata, Finding{Expected: fmt.Sprintf("at most %d certifications", maxCertifications), Found: fmt.Sprint(len(list))})
+		return nil, tr.Refuse(checkCertified, InvalidClientMetadata, Finding{
+			Expected: fmt.Sprintf("at most %d certifications", maxCertifications),
+			Found:    fmt.Sprint(len(list)),
+		})
 	}
+
 	var good []Certification
 	bad := map[string]*Error{} // by certification URI
 	for i, compact := range list {
@@ -79,9 +104,15 @@ func (v *Verifier) Certifications(ctx context.Context, list []string, ss *Softwa
 			for _, u := range uris {
 				bad[u] = err
 			}
-			tr.Warn(checkCertified, Finding{Expected: "a valid certification", Found: fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail), Remedy: "it is left out of the registration", Err: err})
+			tr.Warn(checkCertified, Finding{
+				Expected: "a valid certification",
+				Found:    fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail),
+				Remedy:   "it is left out of the registration",
+				Err:      err,
+			})
 		}
 	}
+
 	return good, requireCertifications(p.CertificationsNeeded, good, bad, tr)
 }
 
@@ -91,19 +122,28 @@ func requireCertifications(needed []string, good []Certification, bad map[string
 			tr.Pass(checkCertNeeded, uri, "present")
 			continue
 		}
-		f := Finding{Expected: "the certification " + uri, Found: "none", Remedy: "send it in the certifications array of the request"}
+
+		f := Finding{
+			Expected: "the certification " + uri,
+			Found:    "none",
+			Remedy:   "send it in the certifications array of the request",
+		}
+
 		code := InvalidClientMetadata
 		if e := bad[uri]; e != nil {
 			f.Found, f.Remedy, f.Err, code = e.Check+": "+e.Detail, "", e, e.Code
 		}
 		return tr.Refuse(checkCertNeeded, code, f)
 	}
+
 	return nil
 }
 
 // certification judges one. When it is to be ignored the error has no code.
 // Its steps go to a trace of their own: a bad certification is no refusal yet.
-func (v *Verifier) certification(ctx context.Context, compact string, ss *SoftwareStatement, exp Expect) (*Certification, []string, *Error) {
+func (v *Verifier) certification(
+	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect,
+) (*Certification, []string, *Error) {
 	j := v.judge(ctx, certificationKind, exp, NewTrace("certification", exp.Now))
 	p := ss.Community.Policy
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
@@ -111,18 +151,22 @@ func (v *Verifier) certification(ctx context.Context, compact string, ss *Softwa
 	if f != nil {
 		return nil, nil, asError(j.tr.Refuse(checkForm, InvalidCertification, f.finding()))
 	}
+
 	uris, _ := e.claims.list("certification_uris")
 	if !slices.ContainsFunc(uris, func(u string) bool { return slices.Contains(known, u) }) {
 		return nil, nil, &Error{Detail: "not supported here, ignored: " + list(uris)}
 	}
+
 	e, err := j.open(compact)
 	if err != nil {
 		return nil, uris, asError(err)
 	}
+
 	verified, err := j.trust(e, []*Community{ss.Community})
 	if err != nil {
 		return nil, uris, asError(err)
 	}
+
 	c := &Certification{Verified: *verified, URIs: uris}
 	if err := j.certificationClaims(e, ss, c); err != nil {
 		return nil, uris, asError(err)
@@ -142,9 +186,13 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 	if err != nil {
 		return err
 	}
+
 	c.Client, c.SelfSigned = ClientURI(iss), iss == string(ss.Client)
 	if sub, ok := e.claims.text("sub"); !ok || sub != string(ss.Client) {
-		return j.refuseClaim(certificationChecks.sub, Finding{Expected: string(ss.Client), Found: e.claims.shown("sub")})
+		return j.refuseClaim(certificationChecks.sub, Finding{
+			Expected: string(ss.Client),
+			Found:    e.claims.shown("sub"),
+		})
 	}
 	if err := j.certificationAudience(e); err != nil {
 		return err
@@ -155,10 +203,15 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 	if err := j.identifier(e, &c.Verified); err != nil {
 		return err
 	}
+
 	name, ok := e.claims.text("certification_name")
 	if !ok || strings.TrimSpace(name) == "" {
-		return j.refuseClaim(checkCertURIs, Finding{Expected: "certification_name", Found: e.claims.shown("certification_name")})
+		return j.refuseClaim(checkCertURIs, Finding{
+			Expected: "certification_name",
+			Found:    e.claims.shown("certification_name"),
+		})
 	}
+
 	c.Name = name
 	return j.certifiedParameters(e.claims, ss)
 }
@@ -169,14 +222,19 @@ func (j *judgement) certificationAudience(e *envelope) error {
 	if !e.claims.has("aud") {
 		return nil
 	}
+
 	auds, ok := e.claims.list("aud")
 	if s, isText := e.claims.text("aud"); isText {
 		auds, ok = []string{s}, true
 	}
 	ours := func(a string) bool { return a == j.exp.Audience || j.exp.OurURLs[a] != "" }
 	if !ok || !slices.ContainsFunc(auds, ours) {
-		return j.refuseClaim(certificationChecks.aud, Finding{Expected: "no aud, or one that names " + j.exp.Audience, Found: e.claims.shown("aud")})
+		return j.refuseClaim(certificationChecks.aud, Finding{
+			Expected: "no aud, or one that names " + j.exp.Audience,
+			Found:    e.claims.shown("aud"),
+		})
 	}
+
 	return nil
 }
 
@@ -193,13 +251,19 @@ func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement)
 	if f != nil {
 		return j.refuseClaim(checkCertParams, f.finding())
 	}
+
 	for _, name := range certifiedNames {
 		want, got := certified[name], statement.claims[name]
 		if want == nil || got == nil || agrees(name, want, got) {
 			continue
 		}
-		return j.refuseClaim(checkCertParams, Finding{Expected: name + " within " + cut(string(want), 200), Found: cut(string(got), 200)})
+
+		return j.refuseClaim(checkCertParams, Finding{
+			Expected: name + " within " + cut(string(want), 200),
+			Found:    cut(string(got), 200),
+		})
 	}
+
 	j.tr.Pass(checkCertParams, "", "")
 	return nil
 }
@@ -212,14 +276,19 @@ func agrees(name string, certified, asked jsontext.Value) bool {
 		b, isText2 := textOf(asked)
 		allowed, values, ok, ok2 = strings.Fields(a), strings.Fields(b), isText, isText2
 	}
+
 	if !ok || !ok2 {
 		return bytes.Equal(certified, asked)
 	}
+
 	for _, v := range values {
-		if !slices.ContainsFunc(allowed, func(a string) bool { return a == v || name == "redirect_uris" && matchesWildcard(a, v) }) {
+		if !slices.ContainsFunc(allowed, func(a string) bool {
+			return a == v || name == "redirect_uris" && matchesWildcard(a, v)
+		}) {
 			return false
 		}
 	}
+
 	return true
 }
 

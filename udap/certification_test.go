@@ -29,7 +29,12 @@ func newCertified(t *testing.T, needed ...string) *certified {
 	w.A.Community.Policy.Certifications = []string{certURI}
 	w.A.Community.Policy.CertificationsNeeded = needed
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-	return &certified{w, c, w.ClientWith(t, w.A.Int, "https://certifier.test/", udaptest.Key(t, "p256", 50), nil), c.Interactive(w.Now)}
+	return &certified{
+		w,
+		c,
+		w.ClientWith(t, w.A.Int, "https://certifier.test/", udaptest.Key(t, "p256", 50), nil),
+		c.Interactive(w.Now),
+	}
 }
 
 func (c *certified) good() udaptest.Claims {
@@ -46,7 +51,11 @@ func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := c.w.Verifier().Certifications(ctx, list, ss, udap.Expect{Now: c.w.Now, Audience: udaptest.Registration, OurURLs: ourURLs}, tr)
+	good, err := c.w.Verifier().Certifications(ctx, list, ss, udap.Expect{
+		Now:      c.w.Now,
+		Audience: udaptest.Registration,
+		OurURLs:  ourURLs,
+	}, tr)
 	return good, tr, err
 }
 
@@ -54,10 +63,13 @@ func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *
 func TestCertifications(t *testing.T) {
 	c := newCertified(t)
 	self := c.good().With("iss", udaptest.Client1URI)
-	good, tr, err := c.judge(t, c.certifier.Sign(t, c.good()), c.client.Sign(t, self), c.certifier.Sign(t, c.good().With("aud", udaptest.Registration)), c.certifier.Sign(t, c.good().With("aud", []string{"https://x.test/", "https://fhir.test/oauth"})))
+	good, tr, err := c.judge(t, c.certifier.Sign(t, c.good()), c.client.Sign(t, self),
+		c.certifier.Sign(t, c.good().With("aud", udaptest.Registration)), c.certifier.Sign(t,
+			c.good().With("aud", []string{"https://x.test/", "https://fhir.test/oauth"})))
 	if err != nil || len(good) != 4 || good[0].SelfSigned || !good[1].SelfSigned || good[0].Name != "Basic" {
 		t.Errorf("%d accepted, %v: %+v", len(good), err, tr.Warnings())
 	}
+
 	good, tr, err = c.judge(t, c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
 	if err != nil || len(good) != 0 || len(tr.Warnings()) != 0 {
 		t.Errorf("one that is not supported: %v, %v", good, err)
@@ -87,7 +99,9 @@ func TestBadCertifications(t *testing.T) {
 			other.Key = c.client.Key
 			return other.Sign(t, c.good())
 		}, udap.InvalidCertification},
-		{"untrusted signer", func(t *testing.T, c *certified) string { return stranger(c, t).Sign(t, c.good()) }, udap.UnapprovedCertification},
+		{"untrusted signer", func(t *testing.T, c *certified) string {
+			return stranger(c, t).Sign(t, c.good())
+		}, udap.UnapprovedCertification},
 		{"another community's signer", func(t *testing.T, c *certified) string {
 			return c.w.Client(t, c.w.B.Int, "https://certifier.test/", nil).Sign(t, c.good())
 		}, udap.UnapprovedCertification},
@@ -96,9 +110,15 @@ func TestBadCertifications(t *testing.T) {
 			return c.certifier.Sign(t, c.good())
 		}, udap.UnapprovedCertification},
 		{"expired certificate", func(t *testing.T, c *certified) string {
-			return c.w.Client(t, c.w.A.Int, "https://certifier.test/", func(t *certs.Template) { t.NotAfter = now.Add(-time.Hour) }).Sign(t, c.good())
+			return c.w.Client(t, c.w.A.Int, "https://certifier.test/", func(t *certs.Template) {
+				t.NotAfter = now.Add(-time.Hour)
+			}).Sign(t, c.good())
 		}, udap.UnapprovedCertification},
-		{"expired", with("exp", now.Add(-time.Hour).Unix(), "iat", now.Add(-2*time.Hour).Unix()), udap.InvalidCertification},
+		{
+			"expired",
+			with("exp", now.Add(-time.Hour).Unix(), "iat", now.Add(-2*time.Hour).Unix()),
+			udap.InvalidCertification,
+		},
 		{"four years", with("exp", now.AddDate(4, 0, 0).Unix()), udap.InvalidCertification},
 		{"iss", with("iss", "https://other.test/"), udap.InvalidCertification},
 		{"sub", with("sub", udaptest.Client2URI), udap.InvalidCertification},
@@ -110,7 +130,11 @@ func TestBadCertifications(t *testing.T) {
 		{"grants contradict", with("grant_types", []string{"client_credentials"}), udap.InvalidCertification},
 		{"name contradicts", with("client_name", "Other"), udap.InvalidCertification},
 		{"scope contradicts", with("scope", "openid"), udap.InvalidCertification},
-		{"redirect contradicts", with("redirect_uris", []string{"https://client1.test/other"}), udap.InvalidCertification},
+		{
+			"redirect contradicts",
+			with("redirect_uris", []string{"https://client1.test/other"}),
+			udap.InvalidCertification,
+		},
 	} {
 		c := newCertified(t)
 		good, tr, err := c.judge(t, k.make(t, c))
@@ -124,6 +148,7 @@ func TestBadCertifications(t *testing.T) {
 			t.Errorf("%s, required: %v", k.name, err)
 		}
 	}
+
 	c := newCertified(t, certURI)
 	_, _, err := c.judge(t, "not a JWT", c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
 	var refusal *udap.Error

@@ -42,17 +42,42 @@ var certSignatures = []x509.SignatureAlgorithm{
 func checkCertificate(c *x509.Certificate) *certFault {
 	switch {
 	case c.Version != 3:
-		return &certFault{check: checkCertForm, expected: "X.509 version 3", found: fmt.Sprintf("version %d", c.Version)}
+		return &certFault{
+			check:    checkCertForm,
+			expected: "X.509 version 3",
+			found:    fmt.Sprintf("version %d", c.Version),
+		}
+
 	case c.SerialNumber.Sign() <= 0 || c.SerialNumber.BitLen() > 159:
-		return &certFault{check: checkCertForm, expected: "a positive serial of at most 20 octets", found: "serial " + serialShown(c)}
+		return &certFault{
+			check:    checkCertForm,
+			expected: "a positive serial of at most 20 octets",
+			found:    "serial " + serialShown(c),
+		}
+
 	case len(c.UnhandledCriticalExtensions) > 0:
-		return &certFault{check: checkCertForm, expected: "no critical extension that is not understood", found: fmt.Sprintf("critical %v", c.UnhandledCriticalExtensions)}
+		return &certFault{
+			check:    checkCertForm,
+			expected: "no critical extension that is not understood",
+			found:    fmt.Sprintf("critical %v", c.UnhandledCriticalExtensions),
+		}
+
 	case !slices.Contains(certSignatures, c.SignatureAlgorithm):
-		return &certFault{check: checkCertSig, expected: "a signature with RSA PKCS#1 or ECDSA over SHA-256, SHA-384 or SHA-512", found: c.SignatureAlgorithm.String()}
+		return &certFault{
+			check:    checkCertSig,
+			expected: "a signature with RSA PKCS#1 or ECDSA over SHA-256, SHA-384 or SHA-512",
+			found:    c.SignatureAlgorithm.String(),
+		}
 	}
+
 	if err := checkKey(c.PublicKey); err != nil {
-		return &certFault{check: checkCertKey, expected: "RSA of 2048 bits or more, P-256 or P-384", found: err.Error()}
+		return &certFault{
+			check:    checkCertKey,
+			expected: "RSA of 2048 bits or more, P-256 or P-384",
+			found:    err.Error(),
+		}
 	}
+
 	return nil
 }
 
@@ -62,12 +87,27 @@ func checkCertificate(c *x509.Certificate) *certFault {
 func checkIssuer(c *x509.Certificate, below int) *certFault {
 	switch {
 	case !c.BasicConstraintsValid || !c.IsCA:
-		return &certFault{check: checkCertCA, expected: "an issuer that is a CA (basicConstraints CA:TRUE)", found: "no CA"}
+		return &certFault{
+			check:    checkCertCA,
+			expected: "an issuer that is a CA (basicConstraints CA:TRUE)",
+			found:    "no CA",
+		}
+
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-		return &certFault{check: checkCertCA, expected: "keyUsage keyCertSign", found: "a CA that may not sign certificates"}
+		return &certFault{
+			check:    checkCertCA,
+			expected: "keyUsage keyCertSign",
+			found:    "a CA that may not sign certificates",
+		}
+
 	case (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen:
-		return &certFault{check: checkCertCA, expected: fmt.Sprintf("at most %d CA certificates below this one (pathLenConstraint)", c.MaxPathLen), found: fmt.Sprint(below)}
+		return &certFault{
+			check:    checkCertCA,
+			expected: fmt.Sprintf("at most %d CA certificates below this one (pathLenConstraint)", c.MaxPathLen),
+			found:    fmt.Sprint(below),
+		}
 	}
+
 	return nil
 }
 
@@ -87,16 +127,28 @@ func CheckAnchor(c *x509.Certificate, now time.Time) error {
 	if err := checkKey(c.PublicKey); err != nil {
 		return fmt.Errorf("anchor %s: %w", certShown(c), err)
 	}
+
 	return nil
 }
 
 func checkDates(c *x509.Certificate, now time.Time) *certFault {
 	switch {
 	case now.Before(c.NotBefore):
-		return &certFault{check: checkCertDates, expected: "a certificate that is valid already", found: "valid from " + stamp(c.NotBefore) + ", now it is " + stamp(now)}
+		return &certFault{
+			check:    checkCertDates,
+			expected: "a certificate that is valid already",
+			found:    "valid from " + stamp(c.NotBefore) + ", now it is " + stamp(now),
+		}
+
 	case now.After(c.NotAfter):
-		return &certFault{check: checkCertDates, expected: "a certificate that is still valid", found: "expired at " + stamp(c.NotAfter) + ", now it is " + stamp(now), remedy: "renew the certificate; the same URI name keeps the registration"}
+		return &certFault{
+			check:    checkCertDates,
+			expected: "a certificate that is still valid",
+			found:    "expired at " + stamp(c.NotAfter) + ", now it is " + stamp(now),
+			remedy:   "renew the certificate; the same URI name keeps the registration",
+		}
 	}
+
 	return nil
 }
 
@@ -106,19 +158,40 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 func checkEndEntity(c *x509.Certificate) *certFault {
 	switch {
 	case c.IsCA:
-		return &certFault{check: checkLeaf, expected: "an end-entity certificate", found: "a CA certificate", remedy: "x5c[0] must be the client's own certificate, not its issuer's"}
+		return &certFault{
+			check:    checkLeaf,
+			expected: "an end-entity certificate",
+			found:    "a CA certificate",
+			remedy:   "x5c[0] must be the client's own certificate, not its issuer's",
+		}
+
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return &certFault{check: checkLeaf, expected: "keyUsage digitalSignature", found: "a certificate whose key may not sign"}
-	}
-	uris, err := RawSANURIs(c)
-	if err != nil {
-		return &certFault{check: checkCertForm, expected: "a readable Subject Alternative Name", found: err.Error()}
-	}
-	for _, u := range uris {
-		if err := checkSANURI(u); err != nil {
-			return &certFault{check: checkCertForm, expected: "URI names of printable ASCII without user information", found: err.Error()}
+		return &certFault{
+			check:    checkLeaf,
+			expected: "keyUsage digitalSignature",
+			found:    "a certificate whose key may not sign",
 		}
 	}
+
+	uris, err := RawSANURIs(c)
+	if err != nil {
+		return &certFault{
+			check:    checkCertForm,
+			expected: "a readable Subject Alternative Name",
+			found:    err.Error(),
+		}
+	}
+
+	for _, u := range uris {
+		if err := checkSANURI(u); err != nil {
+			return &certFault{
+				check:    checkCertForm,
+				expected: "URI names of printable ASCII without user information",
+				found:    err.Error(),
+			}
+		}
+	}
+
 	return nil
 }
 
@@ -133,15 +206,24 @@ func checkExtKeyUsage(path []*x509.Certificate, wanted []string) *certFault {
 	if len(wanted) == 0 {
 		return nil
 	}
+
 	for i, c := range path[:len(path)-1] {
 		have, err := extKeyUsages(c)
 		ok := slices.ContainsFunc(have, func(oid string) bool {
 			return slices.Contains(wanted, oid) || i > 0 && oid == oidAnyExtKeyUsage
 		})
 		if err != nil || !ok && (i == 0 || len(have) > 0) {
-			return &certFault{check: checkUsage, index: i, cert: c, expected: "an extended key usage among " + strings.Join(wanted, ", "), found: "extended key usages [" + strings.Join(have, ", ") + "]", err: err}
+			return &certFault{
+				check:    checkUsage,
+				index:    i,
+				cert:     c,
+				expected: "an extended key usage among " + strings.Join(wanted, ", "),
+				found:    "extended key usages [" + strings.Join(have, ", ") + "]",
+				err:      err,
+			}
 		}
 	}
+
 	return nil
 }
 
@@ -150,10 +232,12 @@ func extKeyUsages(c *x509.Certificate) ([]string, error) {
 	if err != nil || value == nil {
 		return nil, err
 	}
+
 	var oids []asn1.ObjectIdentifier
 	if _, err := asn1.Unmarshal(value, &oids); err != nil {
 		return nil, err
 	}
+
 	var out []string
 	for _, o := range oids {
 		out = append(out, o.String())

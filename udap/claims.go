@@ -38,14 +38,30 @@ func (j *judgement) audience(e *envelope) error {
 	if s, isText := e.claims.text("aud"); isText {
 		values, ok = []string{s}, true
 	}
+
 	switch {
 	case !ok || want == "":
-		return j.refuseClaim(c, Finding{Expected: want, Found: e.claims.shown("aud"), Remedy: "aud is a string, or an array of exactly one"})
+		return j.refuseClaim(c, Finding{
+			Expected: want,
+			Found:    e.claims.shown("aud"),
+			Remedy:   "aud is a string, or an array of exactly one",
+		})
+
 	case len(values) != 1:
-		return j.refuseClaim(c, Finding{Expected: "exactly " + want, Found: fmt.Sprintf("%d values: %s", len(values), cut(strings.Join(values, " "), 300)), Remedy: "send that one URL alone"})
+		return j.refuseClaim(c, Finding{
+			Expected: "exactly " + want,
+			Found:    fmt.Sprintf("%d values: %s", len(values), cut(strings.Join(values, " "), 300)),
+			Remedy:   "send that one URL alone",
+		})
+
 	case values[0] != want:
-		return j.refuseClaim(c, Finding{Expected: want, Found: values[0], Remedy: j.audienceHint(values[0])})
+		return j.refuseClaim(c, Finding{
+			Expected: want,
+			Found:    values[0],
+			Remedy:   j.audienceHint(values[0]),
+		})
 	}
+
 	j.tr.Pass(c, want, values[0])
 	return nil
 }
@@ -81,6 +97,7 @@ func numericDate(o object, name string) (time.Time, string) {
 	case !integer.Match(v):
 		return time.Time{}, fmt.Sprintf("%s, which is no whole number of seconds", cut(string(v), 60))
 	}
+
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	if err != nil || n > lastSecond {
 		return time.Time{}, fmt.Sprintf("%s, which is no date%s", cut(string(v), 60), millisHint(n))
@@ -88,6 +105,7 @@ func numericDate(o object, name string) (time.Time, string) {
 	if n > 100_000_000_000 {
 		return time.Time{}, fmt.Sprintf("%d%s", n, millisHint(n))
 	}
+
 	return time.Unix(n, 0), ""
 }
 
@@ -103,19 +121,32 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 	k, now, skew := j.kind.checks, j.exp.Now, out.Community.Policy.skew()
 	exp, wrong := numericDate(e.claims, "exp")
 	if wrong != "" {
-		return j.refuseClaim(k.exp, Finding{Expected: "exp in whole seconds since 1970", Found: wrong})
+		return j.refuseClaim(k.exp, Finding{
+			Expected: "exp in whole seconds since 1970",
+			Found:    wrong,
+		})
 	}
+
 	iat, wrong := numericDate(e.claims, "iat")
 	if wrong != "" {
-		return j.refuseClaim(k.iat, Finding{Expected: "iat in whole seconds since 1970", Found: wrong})
+		return j.refuseClaim(k.iat, Finding{
+			Expected: "iat in whole seconds since 1970",
+			Found:    wrong,
+		})
 	}
+
 	out.Expires, out.IssuedAt = exp, iat
 	if err := j.lifetime(exp, iat); err != nil {
 		return err
 	}
 	if !now.Before(exp.Add(skew)) {
-		return j.refuseClaim(k.exp, Finding{Expected: "exp after " + stamp(now), Found: stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago", Remedy: "sign a new one for each request, and check the clock"})
+		return j.refuseClaim(k.exp, Finding{
+			Expected: "exp after " + stamp(now),
+			Found:    stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
+			Remedy:   "sign a new one for each request, and check the clock",
+		})
 	}
+
 	j.tr.Pass(k.exp, "after "+stamp(now), stamp(exp))
 	if err := j.issued(iat, skew); err != nil {
 		return err
@@ -134,6 +165,7 @@ func (j *judgement) lifetime(exp, iat time.Time) error {
 		f.Remedy = "let exp be iat plus " + seconds(j.kind.life) + " or less"
 		return j.refuseClaim(c, f)
 	}
+
 	j.tr.Pass(c, f.Expected, f.Found)
 	return nil
 }
@@ -147,6 +179,7 @@ func (j *judgement) issued(iat time.Time, skew time.Duration) error {
 	if ahead >= time.Second {
 		f.Remedy = "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"
 	}
+
 	switch {
 	case ahead > skew:
 		f.Expected += " (allowance " + seconds(skew) + ")"
@@ -156,6 +189,7 @@ func (j *judgement) issued(iat time.Time, skew time.Duration) error {
 	default:
 		j.tr.Pass(c, f.Expected, f.Found)
 	}
+
 	return nil
 }
 
@@ -164,13 +198,18 @@ func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 	if !e.claims.has("nbf") {
 		return nil
 	}
+
 	nbf, wrong := numericDate(e.claims, "nbf")
 	switch {
 	case wrong != "":
 		return j.refuseClaim(c, Finding{Expected: "nbf in whole seconds since 1970", Found: wrong})
 	case nbf.After(j.exp.Now.Add(skew)):
-		return j.refuseClaim(c, Finding{Expected: "nbf not after " + stamp(j.exp.Now), Found: stamp(nbf)})
+		return j.refuseClaim(c, Finding{
+			Expected: "nbf not after " + stamp(j.exp.Now),
+			Found:    stamp(nbf),
+		})
 	}
+
 	j.tr.Pass(c, "not after "+stamp(j.exp.Now), stamp(nbf))
 	return nil
 }
@@ -179,7 +218,10 @@ func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 func (j *judgement) identifier(e *envelope, out *Verified) error {
 	jti, ok := e.claims.text("jti")
 	if !ok || jti == "" || len(jti) > maxJTI {
-		return j.refuseClaim(j.kind.checks.jti, Finding{Expected: fmt.Sprintf("jti as a string of 1 to %d bytes", maxJTI), Found: e.claims.shown("jti")})
+		return j.refuseClaim(j.kind.checks.jti, Finding{
+			Expected: fmt.Sprintf("jti as a string of 1 to %d bytes", maxJTI),
+			Found:    e.claims.shown("jti"),
+		})
 	}
 	out.JTI = jti
 	j.tr.Pass(j.kind.checks.jti, "a string", jti)

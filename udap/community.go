@@ -27,17 +27,20 @@ type Policy struct {
 	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
 	PurposeCodes          PurposeRule   // how purpose_of_use is judged
 	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any
-	PurposeFromSAN        bool          // TEFCA: one purpose_of_use, equal to the fragment of the client's URI; tefca_ias for T-IAS
-	OrganizationIDSchemes []string      // accepted URI schemes of organization_id; empty: any absolute URI
-	RequiredMetadata      []string      // further metadata that registrations must carry, e.g. client_uri
-	Certifications        []string      // certification URIs supported
-	CertificationsNeeded  []string      // certification URIs required
-	ExtendedKeyUsages     []string      // OIDs of which a leaf must carry one; empty: any or none
-	CertificatePolicies   []string      // OIDs of certificate policies of which a path must be valid for one; empty: any
-	AIA                   []string      // origins (scheme://host:port) from which missing issuers may be fetched; empty: none
-	Revocation            RevocationRule
-	JKU                   bool // experimental: an authentication token may carry jku and kid in place of x5c
-	UDAPNumber            bool // "udap": 1 as a number is accepted with a warning
+	// TEFCA: one purpose_of_use, equal to the fragment of the client's URI; tefca_ias for T-IAS
+	PurposeFromSAN        bool
+	OrganizationIDSchemes []string // accepted URI schemes of organization_id; empty: any absolute URI
+	RequiredMetadata      []string // further metadata that registrations must carry, e.g. client_uri
+	Certifications        []string // certification URIs supported
+	CertificationsNeeded  []string // certification URIs required
+	ExtendedKeyUsages     []string // OIDs of which a leaf must carry one; empty: any or none
+	// OIDs of certificate policies of which a path must be valid for one; empty: any
+	CertificatePolicies []string
+	// origins (scheme://host:port) from which missing issuers may be fetched; empty: none
+	AIA        []string
+	Revocation RevocationRule
+	JKU        bool // experimental: an authentication token may carry jku and kid in place of x5c
+	UDAPNumber bool // "udap": 1 as a number is accepted with a warning
 }
 
 // PurposeRule says which form of purpose_of_use codes is accepted.
@@ -55,7 +58,8 @@ type RevocationRule string
 
 // The rules for unknown revocation status.
 const (
-	RevocationRequired RevocationRule = ""     // refuse
-	RevocationSoft     RevocationRule = "soft" // accept with a warning; a certificate known to be revoked is still refused
-	RevocationOff      RevocationRule = "off"  // not looked at; a warning each time
+	RevocationRequired RevocationRule = "" // refuse
+	// accept with a warning; a certificate known to be revoked is still refused
+	RevocationSoft RevocationRule = "soft"
+	RevocationOff  RevocationRule = "off" // not looked at; a warning each time
 )

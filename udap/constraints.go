@@ -34,37 +34,62 @@ func checkNames(path []*x509.Certificate) *certFault {
 		if f := checkConstraintForm(ca, i); f != nil {
 			return f
 		}
+
 		for j := range i {
 			uris, err := RawSANURIs(path[j])
 			if err != nil {
-				return &certFault{check: checkCertForm, index: j, cert: path[j], expected: "a readable Subject Alternative Name", found: err.Error()}
+				return &certFault{
+					check:    checkCertForm,
+					index:    j,
+					cert:     path[j],
+					expected: "a readable Subject Alternative Name",
+					found:    err.Error(),
+				}
 			}
+
 			err = mailWithin(ca, path[j].EmailAddresses)
 			for _, u := range uris {
 				if e := withinConstraints(ca, u); e != nil {
 					err = e
 				}
 			}
+
 			if err != nil {
-				return &certFault{check: checkCertNames, index: j, cert: path[j], expected: "names that its issuer " + certShown(ca) + " may give", found: err.Error()}
+				return &certFault{
+					check:    checkCertNames,
+					index:    j,
+					cert:     path[j],
+					expected: "names that its issuer " + certShown(ca) + " may give",
+					found:    err.Error(),
+				}
 			}
 		}
 	}
+
 	return nil
 }
 
 // checkConstraintForm refuses constraints of kinds that nobody here applies
 // (Go ignores them when they are not critical) and too many of them.
 func checkConstraintForm(ca *x509.Certificate, index int) *certFault {
-	n := len(ca.PermittedDNSDomains) + len(ca.ExcludedDNSDomains) + len(ca.PermittedURIDomains) + len(ca.ExcludedURIDomains) +
-		len(ca.PermittedIPRanges) + len(ca.ExcludedIPRanges) + len(ca.PermittedEmailAddresses) + len(ca.ExcludedEmailAddresses)
+	n := len(ca.PermittedDNSDomains) + len(ca.ExcludedDNSDomains) + len(
+		ca.PermittedURIDomains) + len(ca.ExcludedURIDomains) +
+		len(ca.PermittedIPRanges) + len(ca.ExcludedIPRanges) + len(
+		ca.PermittedEmailAddresses) + len(ca.ExcludedEmailAddresses)
 	value, err := extensionValue(ca, oidNameConstraints)
 	if err == nil {
 		err = onlyKnownConstraints(value, n)
 	}
 	if err != nil {
-		return &certFault{check: checkCertNames, index: index, cert: ca, expected: fmt.Sprintf("at most %d name constraints on URI, DNS, IP and email names", maxConstraints), found: err.Error()}
+		return &certFault{
+			check:    checkCertNames,
+			index:    index,
+			cert:     ca,
+			expected: fmt.Sprintf("at most %d name constraints on URI, DNS, IP and email names", maxConstraints),
+			found:    err.Error(),
+		}
 	}
+
 	return nil
 }
 
@@ -74,6 +99,7 @@ func onlyKnownConstraints(value []byte, understood int) error {
 	if understood > maxConstraints {
 		return fmt.Errorf("%d name constraints", understood)
 	}
+
 	var nc struct {
 		Permitted []asn1.RawValue `asn1:"optional,tag:0"`
 		Excluded  []asn1.RawValue `asn1:"optional,tag:1"`
@@ -85,6 +111,7 @@ func onlyKnownConstraints(value []byte, understood int) error {
 	if n := len(nc.Permitted) + len(nc.Excluded); n != understood {
 		return fmt.Errorf("%d name constraints, of which %d are of a kind that is not understood", n, n-understood)
 	}
+
 	return nil
 }
 
@@ -101,6 +128,7 @@ func withinConstraints(ca *x509.Certificate, uri string) error {
 	if len(permitted)+len(excluded) == 0 {
 		return nil
 	}
+
 	host, err := constrainedHost(uri)
 	if err != nil {
 		return fmt.Errorf("URI name %q under name constraints: %w", cut(uri, 200), err)
@@ -111,6 +139,7 @@ func withinConstraints(ca *x509.Certificate, uri string) error {
 	if _, ok := matchAny(host, permitted, match); !ok && len(permitted) > 0 {
 		return fmt.Errorf("URI name %q is not within the %s constraints %q", cut(uri, 200), kind, permitted)
 	}
+
 	return nil
 }
 
@@ -129,6 +158,7 @@ func mailWithin(ca *x509.Certificate, addresses []string) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -150,6 +180,7 @@ func constrainedHost(uri string) (string, error) {
 	if u.User != nil || strings.Contains(uriAuthority(uri), "@") {
 		return "", fmt.Errorf("it has user information")
 	}
+
 	host := strings.ToLower(u.Hostname())
 	if host == "" || strings.ContainsAny(host, "%\\") || strings.HasSuffix(host, ".") {
 		return "", fmt.Errorf("it has no plain host name")
@@ -160,6 +191,7 @@ func constrainedHost(uri string) (string, error) {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return "", fmt.Errorf("its host is an IP address")
 	}
+
 	return host, nil
 }
 
@@ -195,6 +227,7 @@ func secondOpinion(path []*x509.Certificate, now time.Time) *certFault {
 	if !constrained(path) {
 		return nil
 	}
+
 	opts := x509.VerifyOptions{
 		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // an empty list would mean serverAuth
@@ -204,8 +237,14 @@ func secondOpinion(path []*x509.Certificate, now time.Time) *certFault {
 		opts.Intermediates.AddCert(c)
 	}
 	if _, err := path[0].Verify(opts); err != nil {
-		return &certFault{check: checkCertPolicy, expected: "a path whose names and policies are valid", found: err.Error(), err: err}
+		return &certFault{
+			check:    checkCertPolicy,
+			expected: "a path whose names and policies are valid",
+			found:    err.Error(),
+			err:      err,
+		}
 	}
+
 	return nil
 }
 
@@ -219,21 +258,32 @@ func checkPolicies(path []*x509.Certificate, wanted []string) *certFault {
 	if len(wanted) == 0 {
 		return nil
 	}
+
 	for _, w := range wanted {
 		if allCarry(path, w) {
 			return nil
 		}
 	}
+
 	var have []string
 	for _, p := range path[0].Policies {
 		have = append(have, p.String())
 	}
-	return &certFault{check: checkCertPolicy, index: 0, cert: path[0], expected: "a path valid for one of the policies " + strings.Join(wanted, ", "), found: "the leaf's policies " + list(have)}
+
+	return &certFault{
+		check:    checkCertPolicy,
+		index:    0,
+		cert:     path[0],
+		expected: "a path valid for one of the policies " + strings.Join(wanted, ", "),
+		found:    "the leaf's policies " + list(have),
+	}
 }
 
 func allCarry(path []*x509.Certificate, policy string) bool {
 	for i, c := range path[:len(path)-1] {
-		if !slices.ContainsFunc(c.Policies, func(p x509.OID) bool { return p.String() == policy || i > 0 && p.String() == anyPolicy }) {
+		if !slices.ContainsFunc(c.Policies, func(p x509.OID) bool {
+			return p.String() == policy || i > 0 && p.String() == anyPolicy
+		}) {
 			return false
 		}
 	}
@@ -243,7 +293,8 @@ func allCarry(path []*x509.Certificate, policy string) bool {
 func constrained(path []*x509.Certificate) bool {
 	for _, c := range path {
 		for _, e := range c.Extensions {
-			if e.Id.Equal(oidNameConstraints) || e.Id.Equal(oidPolicyMappings) || e.Id.Equal(oidPolicyConstraints) || e.Id.Equal(oidInhibitAnyPolicy) {
+			if e.Id.Equal(oidNameConstraints) || e.Id.Equal(oidPolicyMappings) || e.Id.Equal(oidPolicyConstraints) ||
+				e.Id.Equal(oidInhibitAnyPolicy) {
 				return true
 			}
 		}

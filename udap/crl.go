@@ -53,7 +53,8 @@ func checkListDates(list *x509.RevocationList, now time.Time) error {
 
 func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
-		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", cut(list.Issuer.String(), 150), cut(issuer.Subject.String(), 150))
+		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", cut(list.Issuer.String(), 150),
+			cut(issuer.Subject.String(), 150))
 	}
 	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
 		return errors.New("the issuer's key may not sign lists (keyUsage without cRLSign)")
@@ -64,6 +65,7 @@ func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if err := issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature); err != nil {
 		return fmt.Errorf("the list is not signed by the issuer's key: %w", err)
 	}
+
 	return checkListExtensions(list)
 }
 
@@ -77,9 +79,11 @@ func checkListExtensions(list *x509.RevocationList) error {
 			return fmt.Errorf("the list has the critical extension %v, which is not understood", e.Id)
 		}
 	}
+
 	if _, err := listScope(list); err != nil {
 		return err
 	}
+
 	for i := range list.RevokedCertificateEntries {
 		for _, e := range list.RevokedCertificateEntries[i].Extensions {
 			if e.Critical && !slices.ContainsFunc(knownEntryExtensions, e.Id.Equal) {
@@ -87,6 +91,7 @@ func checkListExtensions(list *x509.RevocationList) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -109,11 +114,13 @@ func listScope(list *x509.RevocationList) (scopeOfList, error) {
 		if out.present {
 			return out, errors.New("the list has two issuing distribution points")
 		}
+
 		out.present = true
 		parts, err := elements(e.Value)
 		if err != nil {
 			return out, fmt.Errorf("the list's issuing distribution point cannot be read: %w", err)
 		}
+
 		for i, p := range parts {
 			if i > 0 && p.Tag <= parts[i-1].Tag {
 				return out, errors.New("the list's issuing distribution point has a field twice or out of order")
@@ -123,6 +130,7 @@ func listScope(list *x509.RevocationList) (scopeOfList, error) {
 			}
 		}
 	}
+
 	return out, nil
 }
 
@@ -138,9 +146,11 @@ func (s *scopeOfList) add(field asn1.RawValue) error {
 		s.onlyUser = isTrue
 	case field.Tag == 2:
 		s.onlyCA = isTrue
+
 	case field.Tag == 3 || isTrue:
 		return errors.New("the list is partitioned (for some reasons only, indirect, or of attribute certificates)")
 	}
+
 	return nil
 }
 
@@ -150,6 +160,7 @@ func (s *scopeOfList) addNames(der []byte) error {
 	if err != nil || len(rest) > 0 || full.Class != asn1.ClassContextSpecific || full.Tag != 0 {
 		return errors.New("the list's distribution point has no full name")
 	}
+
 	s.named = true
 	for left := full.Bytes; len(left) > 0; {
 		var n asn1.RawValue
@@ -160,6 +171,7 @@ func (s *scopeOfList) addNames(der []byte) error {
 			s.names = append(s.names, string(n.Bytes))
 		}
 	}
+
 	return nil
 }
 
@@ -167,9 +179,11 @@ func (s *scopeOfList) addNames(der []byte) error {
 func elements(der []byte) ([]asn1.RawValue, error) {
 	var seq asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &seq)
-	if err != nil || len(rest) > 0 || seq.Class != asn1.ClassUniversal || seq.Tag != asn1.TagSequence || !seq.IsCompound {
+	if err != nil || len(rest) > 0 || seq.Class != asn1.ClassUniversal || seq.Tag != asn1.TagSequence ||
+		!seq.IsCompound {
 		return nil, errors.New("it is no sequence")
 	}
+
 	var out []asn1.RawValue
 	for left := seq.Bytes; len(left) > 0; {
 		var v asn1.RawValue
@@ -178,6 +192,7 @@ func elements(der []byte) ([]asn1.RawValue, error) {
 		}
 		out = append(out, v)
 	}
+
 	return out, nil
 }
 
@@ -189,8 +204,11 @@ func (s scopeOfList) covers(cert *x509.Certificate) error {
 		return errors.New("the list is of end-entity certificates only")
 	case s.onlyCA && !cert.IsCA:
 		return errors.New("the list is of CA certificates only")
-	case s.named && !slices.ContainsFunc(s.names, func(n string) bool { return slices.Contains(cert.CRLDistributionPoints, n) }):
+	case s.named && !slices.ContainsFunc(s.names, func(n string) bool {
+		return slices.Contains(cert.CRLDistributionPoints, n)
+	}):
 		return fmt.Errorf("the list is for the distribution point %q, which the certificate does not name", s.names)
 	}
+
 	return nil
 }

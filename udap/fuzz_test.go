@@ -24,6 +24,7 @@ func FuzzAccepted(f *testing.F) {
 	f.Add(good)
 	f.Add(good + "=")
 	f.Add(strings.Replace(good, ".", "..", 1))
+
 	f.Add(honest[0] + "." + honest[1] + ".")
 	f.Add(`{"payload":"` + honest[1] + `"}`)
 	f.Fuzz(func(t *testing.T, compact string) {
@@ -35,10 +36,12 @@ func FuzzAccepted(f *testing.F) {
 			}
 			return
 		}
+
 		parts := strings.Split(compact, ".")
 		if len(parts) != 3 || !slices.Equal(parts[:2], honest[:2]) || s.Raw != compact {
 			t.Fatalf("accepted what nobody signed: %s", compact)
 		}
+
 		for _, p := range parts {
 			b, err := decode64(p)
 			if err != nil || base64.RawURLEncoding.EncodeToString(b) != p {
@@ -59,7 +62,10 @@ func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"iss":1,"iss":2}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		s, err := v.Statement(ctx, signer(c).Sign(t, udaptest.Header("ES256", c.Chain...), payload), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, nil)
+		s, err := v.Statement(ctx, signer(c).Sign(t, udaptest.Header("ES256", c.Chain...), payload), udap.Expect{
+			Now:      w.Now,
+			Audience: udaptest.Registration,
+		}, nil)
 		if err == nil && (s.Client != udaptest.Client1URI || s.JTI == "" || s.Expires.Sub(s.IssuedAt) > 300e9) {
 			t.Fatalf("accepted as %+v", s)
 		}
@@ -72,12 +78,21 @@ func FuzzRedirectURI(f *testing.F) {
 	w := udaptest.New(f, "p256")
 	c := w.Client(f, w.A.Int, udaptest.Client1URI, nil)
 	v := w.Verifier()
-	for _, u := range []string{"https://client1.test/cb", "https://a@b/", "https://a/%2e%2e/", "https://a:0/", "https:///"} {
+
+	for _, u := range []string{
+		"https://client1.test/cb", "https://a@b/", "https://a/%2e%2e/", "https://a:0/",
+		"https:///",
+	} {
 		f.Add(u)
 	}
+
 	f.Fuzz(func(t *testing.T, uri string) {
-		_, err := v.Statement(ctx, c.Sign(t, c.Interactive(w.Now).With("redirect_uris", []string{uri})), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, nil)
-		if err == nil && (!strings.HasPrefix(uri, "https://") || strings.ContainsAny(uri, "@#\\* \t\r\n") && !strings.Contains(uri, "?") || strings.ContainsAny(uri, "#\\ \t\r\n")) {
+		_, err := v.Statement(ctx, c.Sign(t, c.Interactive(w.Now).With("redirect_uris", []string{uri})), udap.Expect{
+			Now:      w.Now,
+			Audience: udaptest.Registration,
+		}, nil)
+		if err == nil && (!strings.HasPrefix(uri, "https://") || strings.ContainsAny(uri, "@#\\* \t\r\n") &&
+			!strings.Contains(uri, "?") || strings.ContainsAny(uri, "#\\ \t\r\n")) {
 			t.Fatalf("accepted %q", uri)
 		}
 	})

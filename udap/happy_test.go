@@ -23,13 +23,21 @@ const clientID = udap.ClientID("client-1")
 
 func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *udap.Trace, error) {
 	tr := udap.NewTrace("register", w.Now)
-	s, err := w.Verifier().Statement(ctx, compact, udap.Expect{Now: w.Now, Audience: udaptest.Registration, OurURLs: ourURLs}, tr)
+	s, err := w.Verifier().Statement(ctx, compact, udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Registration,
+		OurURLs:  ourURLs,
+	}, tr)
 	return s, tr, err
 }
 
 func assertion(w *udaptest.World, compact string) (*udap.AuthenticationToken, *udap.Trace, error) {
 	tr := udap.NewTrace("token", w.Now)
-	a, err := w.Verifier().Assertion(ctx, compact, "", udap.Expect{Now: w.Now, Audience: udaptest.Token, OurURLs: ourURLs}, lookup, tr)
+	a, err := w.Verifier().Assertion(ctx, compact, "", udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Token,
+		OurURLs:  ourURLs,
+	}, lookup, tr)
 	return a, tr, err
 }
 
@@ -58,9 +66,11 @@ func TestStatementAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("refused: %v", err)
 		}
-		if s.Client != udaptest.Client1URI || s.Community.URI != udaptest.CommunityA || !s.Leaf.Equal(c.Leaf()) || len(s.Chain) != 3 {
+		if s.Client != udaptest.Client1URI || s.Community.URI != udaptest.CommunityA || !s.Leaf.Equal(c.Leaf()) ||
+			len(s.Chain) != 3 {
 			t.Errorf("accepted as %s in %s with a chain of %d", s.Client, s.Community.URI, len(s.Chain))
 		}
+
 		if len(s.Metadata.Scope) != 2 || s.Metadata.ClientName != "Test client" || s.Metadata.Cancels() {
 			t.Errorf("metadata read as %+v", s.Metadata)
 		}
@@ -81,9 +91,11 @@ func TestAssertionAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("refused: %v", err)
 		}
-		if a.ClientID != clientID || a.Client != udaptest.Client1URI || a.Community.URI != udaptest.CommunityA || a.JTI == "" {
+		if a.ClientID != clientID || a.Client != udaptest.Client1URI || a.Community.URI != udaptest.CommunityA ||
+			a.JTI == "" {
 			t.Errorf("accepted as %+v", a)
 		}
+
 		b, err := udap.JudgeB2B(a, a.Community.Policy, tr)
 		if err != nil || b.OrganizationID != "https://client1.test/org" || len(b.PurposeOfUse) != 1 {
 			t.Errorf("hl7-b2b judged as %+v, %v", b, err)
@@ -97,11 +109,17 @@ func TestMetadataAccepted(t *testing.T) {
 	s := w.Client(t, w.A.Int, udaptest.Base, nil)
 	doc := udaptest.Metadata(t, s, w.Now, nil)
 	tr := udap.NewTrace("discover", w.Now)
-	m, err := w.Verifier().Metadata(ctx, doc, udap.ExpectMetadata{Now: w.Now, Base: udaptest.Base, Community: udaptest.CommunityA}, tr)
+	m, err := w.Verifier().Metadata(ctx, doc, udap.ExpectMetadata{
+		Now:       w.Now,
+		Base:      udaptest.Base,
+		Community: udaptest.CommunityA,
+	}, tr)
 	if err != nil {
 		t.Fatalf("refused: %v", err)
 	}
-	if m.TokenEndpoint != udaptest.Token || m.RegistrationEndpoint != udaptest.Registration || m.AuthorizationEndpoint != "" {
+
+	if m.TokenEndpoint != udaptest.Token || m.RegistrationEndpoint != udaptest.Registration ||
+		m.AuthorizationEndpoint != "" {
 		t.Errorf("endpoints read as %+v", m)
 	}
 }
@@ -119,14 +137,19 @@ func TestSign(t *testing.T) {
 			t.Errorf("%s: our own signature is refused: %v", kind, err)
 		}
 	}
+
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	for name, sign := range map[string]func() (string, error){
-		"another key":         func() (string, error) { return udap.Sign(udaptest.Key(t, "p256", 11), c.Chain, "", []byte(`{}`)) },
-		"another algorithm":   func() (string, error) { return udap.Sign(c.Key, c.Chain, "RS256", []byte(`{}`)) },
-		"no certificate":      func() (string, error) { return udap.Sign(c.Key, nil, "", []byte(`{}`)) },
-		"no key":              func() (string, error) { return udap.Sign(nil, c.Chain, "", []byte(`{}`)) },
-		"claims of two forms": func() (string, error) { return udap.Sign(c.Key, c.Chain, "", []byte(`{"a":1,"a":2}`)) },
+		"another key": func() (string, error) {
+			return udap.Sign(udaptest.Key(t, "p256", 11), c.Chain, "", []byte(`{}`))
+		},
+		"another algorithm": func() (string, error) { return udap.Sign(c.Key, c.Chain, "RS256", []byte(`{}`)) },
+		"no certificate":    func() (string, error) { return udap.Sign(c.Key, nil, "", []byte(`{}`)) },
+		"no key":            func() (string, error) { return udap.Sign(nil, c.Chain, "", []byte(`{}`)) },
+		"claims of two forms": func() (string, error) {
+			return udap.Sign(c.Key, c.Chain, "", []byte(`{"a":1,"a":2}`))
+		},
 	} {
 		if got, err := sign(); err == nil {
 			t.Errorf("%s: signed %s", name, got)
@@ -139,13 +162,21 @@ func TestZeroVerifierRefuses(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	var v udap.Verifier
-	_, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now)), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, nil)
+	_, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now)), udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Registration,
+	}, nil)
 	var refusal *udap.Error
-	if !errors.As(err, &refusal) || refusal.Code != udap.UnapprovedSoftwareStatement || !strings.Contains(refusal.Detail, "no trust community") {
+	if !errors.As(err, &refusal) || refusal.Code != udap.UnapprovedSoftwareStatement ||
+		!strings.Contains(refusal.Detail, "no trust community") {
 		t.Errorf("a verifier without communities said %v", err)
 	}
+
 	known := &udap.Verifier{Communities: []*udap.Community{w.A.Community}}
-	_, err = known.Statement(ctx, c.Sign(t, c.Statement(w.Now)), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, nil)
+	_, err = known.Statement(ctx, c.Sign(t, c.Statement(w.Now)), udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Registration,
+	}, nil)
 	if !errors.As(err, &refusal) || refusal.Check != "chain.revocation" {
 		t.Errorf("a verifier without a revocation source said %v", err)
 	}

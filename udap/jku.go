@@ -22,7 +22,11 @@ const (
 	keySetBudget = 5 * time.Second
 )
 
-var checkJKU = Check{"x5c.jku", "jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri", ids("S2-24")}
+var checkJKU = Check{
+	"x5c.jku",
+	"jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri",
+	ids("S2-24"),
+}
 
 // KeySetSource fetches the JWK set of a client for the experimental variant of
 // UDAP Security 2.0, 7.6. It is asked only for a jwks_uri that a trusted client
@@ -40,6 +44,7 @@ func (j *judgement) keySetURL(e *envelope) string {
 	if !ok || e.header.has("x5c") || j.lookup == nil || j.v.KeySets == nil {
 		return ""
 	}
+
 	client := j.registration(e, j.lookup)
 	if !client.known || client.binding.JWKSURI != jku {
 		return ""
@@ -47,6 +52,7 @@ func (j *judgement) keySetURL(e *envelope) string {
 	if !slices.ContainsFunc(client.communities, func(c *Community) bool { return c.Policy.JKU }) {
 		return ""
 	}
+
 	return jku
 }
 
@@ -56,26 +62,44 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *f
 	const expected = "a JWK set whose one key with that kid has x5c (UDAP Security 2.0, 7.6)"
 	ctx, cancel := context.WithTimeout(j.ctx, keySetBudget)
 	defer cancel()
+
 	kid, ok := e.header.text("kid")
 	if !ok {
 		return nil, &fault{expected: "kid beside jku", found: e.header.shown("kid")}
 	}
+
 	data, err := j.v.KeySets.KeySet(ctx, url)
 	var key object
 	if err == nil {
 		key, err = keyOf(data, kid)
 	}
 	if err != nil {
-		return nil, &fault{expected: expected, found: cut(url, 200) + ": " + err.Error(), remedy: "send the certificates in x5c: nothing needs to be fetched then", err: err}
+		return nil, &fault{
+			expected: expected,
+			found:    cut(url, 200) + ": " + err.Error(),
+			remedy:   "send the certificates in x5c: nothing needs to be fetched then",
+			err:      err,
+		}
 	}
+
 	held := &envelope{header: key}
 	if f := held.checkX5C(j.v.parseCertificate); f != nil {
 		return nil, f
 	}
 	if err := keyMatches(key, held.certs[0]); err != nil {
-		return nil, &fault{expected: "a JWK that is the key of its x5c[0] (RFC 7517 4.7)", found: err.Error(), err: err}
+		return nil, &fault{
+			expected: "a JWK that is the key of its x5c[0] (RFC 7517 4.7)",
+			found:    err.Error(),
+			err:      err,
+		}
 	}
-	j.tr.Warn(checkJKU, Finding{Expected: "x5c", Found: "jku " + cut(url, 200) + " and kid " + cut(kid, 100), Remedy: "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c"})
+
+	j.tr.Warn(checkJKU, Finding{
+		Expected: "x5c",
+		Found:    "jku " + cut(url, 200) + " and kid " + cut(kid, 100),
+		Remedy:   "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c",
+	})
+
 	return held.certs, nil
 }
 
@@ -84,14 +108,17 @@ func keyOf(data []byte, kid string) (object, error) {
 	if len(data) > maxKeySet {
 		return nil, fmt.Errorf("a key set of %d bytes, more than %d", len(data), maxKeySet)
 	}
+
 	set, err := parseObject(data)
 	if err != nil {
 		return nil, err
 	}
+
 	keys, err := elementsOf(set["keys"])
 	if err != nil {
 		return nil, err
 	}
+
 	var found object
 	for _, k := range keys {
 		key, err := parseObject(k)
@@ -104,8 +131,10 @@ func keyOf(data []byte, kid string) (object, error) {
 		if found != nil {
 			return nil, fmt.Errorf("two keys with the kid %q", cut(kid, 100))
 		}
+
 		found = key
 	}
+
 	if found == nil {
 		return nil, fmt.Errorf("no key with the kid %q", cut(kid, 100))
 	}
@@ -117,10 +146,12 @@ func elementsOf(v jsontext.Value) ([]jsontext.Value, error) {
 	if v.Kind() != '[' {
 		return nil, errors.New("keys is no array")
 	}
+
 	d := jsontext.NewDecoder(bytes.NewBuffer(v))
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err
 	}
+
 	var out []jsontext.Value
 	for d.PeekKind() != ']' {
 		e, err := d.ReadValue()
@@ -131,6 +162,7 @@ func elementsOf(v jsontext.Value) ([]jsontext.Value, error) {
 			return nil, fmt.Errorf("more than %d keys", maxKeys)
 		}
 	}
+
 	return out, nil
 }
 
@@ -148,12 +180,15 @@ func keyMatches(key object, cert *x509.Certificate) error {
 		}
 		half := len(point) / 2
 		kty, want["x"], want["y"] = "EC", new(big.Int).SetBytes(point[1:1+half]), new(big.Int).SetBytes(point[1+half:])
+
 	default:
 		return fmt.Errorf("%T", k)
 	}
+
 	if got, _ := key.text("kty"); got != kty {
 		return fmt.Errorf("kty %s, where the certificate has a key of kind %s", key.shown("kty"), kty)
 	}
+
 	for name, n := range want {
 		text, _ := key.text(name)
 		b, err := strict64.DecodeString(text)
@@ -161,5 +196,6 @@ func keyMatches(key object, cert *x509.Certificate) error {
 			return fmt.Errorf("%s is not that of the certificate", name)
 		}
 	}
+
 	return nil
 }

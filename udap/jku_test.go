@@ -49,16 +49,20 @@ func jwk(t *testing.T, kid string, chain []*x509.Certificate, change ...any) map
 		x5c = append(x5c, base64.StdEncoding.EncodeToString(c.Raw))
 	}
 	out := map[string]any{"kid": kid, "use": "sig", "x5c": x5c}
+
 	switch k := chain[0].PublicKey.(type) {
 	case *rsa.PublicKey:
-		out["kty"], out["n"], out["e"] = "RSA", udaptest.Segment(k.N.Bytes()), udaptest.Segment(big.NewInt(int64(k.E)).Bytes())
+		out["kty"], out["n"], out["e"] = "RSA", udaptest.Segment(k.N.Bytes()), udaptest.Segment(
+			big.NewInt(int64(k.E)).Bytes())
 	case *ecdsa.PublicKey:
 		point, err := k.Bytes()
 		if err != nil {
 			t.Fatal(err)
 		}
-		out["kty"], out["crv"], out["x"], out["y"] = "EC", "P-256", udaptest.Segment(point[1:33]), udaptest.Segment(point[33:])
+		out["kty"], out["crv"], out["x"], out["y"] = "EC", "P-256", udaptest.Segment(
+			point[1:33]), udaptest.Segment(point[33:])
 	}
+
 	if len(change) == 2 {
 		out[change[0].(string)] = change[1]
 	}
@@ -84,6 +88,7 @@ func TestJKU(t *testing.T) {
 		other := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, kind, 60), nil)
 		good := jwk(t, "1", c.Chain)
 		elsewhere := w.Client(t, w.B.Int, udaptest.Client1URI, nil)
+
 		for _, row := range []struct {
 			name   string
 			off    bool
@@ -94,24 +99,86 @@ func TestJKU(t *testing.T) {
 			want   expectation
 		}{
 			{"good", false, nil, "", keySets{set: keySet(t, jwk(t, "2", other.Chain), good)}, true, expectation{}},
-			{"off", true, nil, "", keySets{set: keySet(t, good)}, false, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"another URL", false, map[string]any{"jku": keysURL + "/"}, "", keySets{set: keySet(t, good)}, false, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"no registered URL", false, nil, "client-2", keySets{set: keySet(t, good)}, false, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"unknown client", false, nil, "nobody", keySets{set: keySet(t, good)}, false, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"no kid", false, map[string]any{"kid": udaptest.Absent}, "", keySets{set: keySet(t, good)}, false, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"kid not there", false, map[string]any{"kid": "9"}, "", keySets{set: keySet(t, good)}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"not available", false, nil, "", keySets{err: errors.New("refused")}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"too long", false, nil, "", keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than"}},
-			{"too many", false, nil, "", keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than 50"}},
-			{"no JSON", false, nil, "", keySets{set: `<html>`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form", says: "duplicate"}},
-			{"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"without x5c", false, nil, "", keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"x5c of another key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
-			{"another's key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", other.Chain))}, true, expectation{code: udap.InvalidClient, check: "jws.signature"}},
-			{"key of another kind", false, nil, "", keySets{set: keySet(t, jwk(t, "1", c.Chain, "kty", "oct"))}, true, expectation{code: udap.InvalidClient, check: "x5c.form"}},
+			{
+				"off", true, nil, "", keySets{set: keySet(t, good)}, false,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"another URL", false, map[string]any{"jku": keysURL + "/"}, "",
+				keySets{set: keySet(t, good)}, false,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"no registered URL", false, nil, "client-2", keySets{set: keySet(t, good)}, false,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"unknown client", false, nil, "nobody", keySets{set: keySet(t, good)}, false,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"no kid", false, map[string]any{"kid": udaptest.Absent}, "",
+				keySets{set: keySet(t, good)}, false,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"kid not there", false, map[string]any{"kid": "9"}, "",
+				keySets{set: keySet(t, good)}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"not available", false, nil, "", keySets{err: errors.New("refused")}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"too long", false, nil, "",
+				keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than"},
+			},
+			{
+				"too many", false, nil, "",
+				keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than 50"},
+			},
+			{
+				"no JSON", false, nil, "", keySets{set: `<html>`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form", says: "duplicate"},
+			},
+			{
+				"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"without x5c", false, nil, "",
+				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"x5c of another key", false, nil, "",
+				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))},
+				true, expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
+			{
+				"another's key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", other.Chain))},
+				true, expectation{code: udap.InvalidClient, check: "jws.signature"},
+			},
+			{
+				"key of another kind", false, nil, "",
+				keySets{set: keySet(t, jwk(t, "1", c.Chain, "kty", "oct"))}, true,
+				expectation{code: udap.InvalidClient, check: "x5c.form"},
+			},
 		} {
 			t.Run(row.name, func(t *testing.T) {
 				v := w.Verifier()
@@ -123,23 +190,33 @@ func TestJKU(t *testing.T) {
 				if row.sub != "" {
 					id = row.sub
 				}
+
 				header := map[string]any{"jku": keysURL, "kid": "1", "x5c": udaptest.Absent}
 				for k, h := range row.header {
 					header[k] = h
 				}
-				token := udaptest.Raw{Alg: alg(c), Key: c.Key}.Sign(t, udaptest.HeaderWith(alg(c), header, c.Chain...), udaptest.Assertion(id, w.Now).JSON(t))
+				token := udaptest.Raw{
+					Alg: alg(c),
+					Key: c.Key,
+				}.Sign(t, udaptest.HeaderWith(alg(c), header, c.Chain...), udaptest.Assertion(id, w.Now).JSON(t))
+
 				tr := udap.NewTrace("token", w.Now)
 				_, err := v.Assertion(ctx, token, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, tr)
 				expectRefusal(t, tr, err, row.want)
-				if got := len(row.keys.asked) > 0; got != row.asked || slices.ContainsFunc(row.keys.asked, func(u string) bool { return u != keysURL }) {
+				if got := len(row.keys.asked) > 0; got != row.asked ||
+					slices.ContainsFunc(row.keys.asked, func(u string) bool {
+						return u != keysURL
+					}) {
 					t.Errorf("asked %v", row.keys.asked)
 				}
+
 				flagged := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool { return s.Check == "x5c.jku" })
 				if accepted := err == nil; accepted && !flagged {
 					t.Error("accepted without a flag")
 				}
 			})
 		}
+
 		jkuIsNoTrust(t, w, elsewhere)
 	})
 }
@@ -154,16 +231,25 @@ func jkuIsNoTrust(t *testing.T, w *udaptest.World, c *udaptest.Client) {
 	keys := &keySets{set: keySet(t, jwk(t, "1", c.Chain))}
 	v.KeySets = keys
 	sign := func(claims udaptest.Claims) string {
-		header := udaptest.HeaderWith(alg(c), map[string]any{"jku": keysURL, "kid": "1", "x5c": udaptest.Absent}, c.Chain...)
+		header := udaptest.HeaderWith(alg(c), map[string]any{
+			"jku": keysURL,
+			"kid": "1",
+			"x5c": udaptest.Absent,
+		}, c.Chain...)
 		return udaptest.Raw{Alg: alg(c), Key: c.Key}.Sign(t, header, claims.JSON(t))
 	}
+
 	tr := udap.NewTrace("token", w.Now)
-	_, err := v.Assertion(ctx, sign(udaptest.Assertion(clientID, w.Now)), "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, tr)
+	_, err := v.Assertion(ctx, sign(udaptest.Assertion(clientID, w.Now)), "", udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Token,
+	}, jkuLookup, tr)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
 	keys.asked = nil
 	tr = udap.NewTrace("register", w.Now)
 	_, err = v.Statement(ctx, sign(c.Statement(w.Now)), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, tr)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "x5c.form"})
+
 	if len(keys.asked) > 0 {
 		t.Errorf("asked %v for a software statement", keys.asked)
 	}
@@ -179,7 +265,11 @@ func TestJKUIsReadAnew(t *testing.T) {
 	keys := &keySets{set: keySet(t, jwk(t, "1", c.Chain))}
 	v.KeySets = keys
 	judge := func() error {
-		header := udaptest.HeaderWith(alg(c), map[string]any{"jku": keysURL, "kid": "1", "x5c": udaptest.Absent}, c.Chain...)
+		header := udaptest.HeaderWith(alg(c), map[string]any{
+			"jku": keysURL,
+			"kid": "1",
+			"x5c": udaptest.Absent,
+		}, c.Chain...)
 		token := udaptest.Raw{Alg: alg(c), Key: c.Key}.Sign(t, header, udaptest.Assertion(clientID, w.Now).JSON(t))
 		_, err := v.Assertion(ctx, token, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, nil)
 		return err
@@ -187,6 +277,7 @@ func TestJKUIsReadAnew(t *testing.T) {
 	if err := judge(); err != nil {
 		t.Fatal(err)
 	}
+
 	keys.set = keySet(t)
 	if err := judge(); err == nil {
 		t.Error("a key that left the set is still believed")

@@ -25,8 +25,14 @@ type kind struct {
 const maxLife = 300 * time.Second
 
 var (
-	statementKind = kind{"software statement", InvalidSoftwareStatement, UnapprovedSoftwareStatement, InvalidSoftwareStatement, statementChecks, maxLife}
-	assertionKind = kind{"authentication token", InvalidClient, InvalidClient, InvalidClient, assertionChecks, maxLife}
+	statementKind = kind{
+		"software statement", InvalidSoftwareStatement, UnapprovedSoftwareStatement,
+		InvalidSoftwareStatement, statementChecks, maxLife,
+	}
+	assertionKind = kind{
+		"authentication token", InvalidClient, InvalidClient, InvalidClient, assertionChecks,
+		maxLife,
+	}
 )
 
 // judgement is one decision under way.
@@ -64,7 +70,8 @@ func (j *judgement) open(compact string) (*envelope, error) {
 	if err := j.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
 		return nil, err
 	}
-	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip", "header members "+e.header.names()); err != nil {
+	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip",
+		"header members "+e.header.names()); err != nil {
 		return nil, err
 	}
 	if err := j.verdict(checkAlg, code, e.checkAlg(), algorithmsShown, e.alg); err != nil {
@@ -73,21 +80,30 @@ func (j *judgement) open(compact string) (*envelope, error) {
 	if err := j.certificates(e, code); err != nil {
 		return nil, err
 	}
-	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]", e.alg+" with "+e.leaf.key)
+
+	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]",
+		e.alg+" with "+e.leaf.key)
 }
 
 // certificates reads x5c and judges the signer's key before it is used.
 func (j *judgement) certificates(e *envelope, code Code) error {
 	f := j.readX5C(e)
-	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", strconv.Itoa(len(e.certs))+" certificate(s)"); err != nil {
+	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first",
+		strconv.Itoa(len(e.certs))+" certificate(s)"); err != nil {
 		return err
 	}
+
 	const sound = "RSA of 2048 bits or more, P-256 or P-384"
 	e.leaf = j.v.factsOf(e.certs[0])
 	j.tr.Certificate = e.leaf.shown
 	if err := e.leaf.keyFault; err != nil {
-		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{Expected: sound, Found: err.Error(), Remedy: "have a certificate issued for a stronger key"})
+		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{
+			Expected: sound,
+			Found:    err.Error(),
+			Remedy:   "have a certificate issued for a stronger key",
+		})
 	}
+
 	j.tr.Pass(checkSignerKey, sound, e.leaf.key)
 	if !e.header.has("x5t") && !e.header.has("x5t#S256") {
 		return nil
@@ -117,17 +133,29 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 		f.remedy += j.otherCommunity(e, among)
 		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
 	}
+
 	j.v.remember(e, found.paths[0])
 	j.tr.Community = community.URI
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
-		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{Expected: "one of " + strings.Join(algs, ", "), Found: e.alg})
+		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{
+			Expected: "one of " + strings.Join(algs, ", "),
+			Found:    e.alg,
+		})
 	}
+
 	j.tr.Pass(checkCommunities, "an algorithm of the community", e.alg)
 	path, err := j.notRevoked(community, found.paths)
 	if err != nil {
 		return nil, err
 	}
-	return &Verified{Community: community, Leaf: path[0], Chain: path, Algorithm: e.alg, Raw: e.raw}, nil
+
+	return &Verified{
+		Community: community,
+		Leaf:      path[0],
+		Chain:     path,
+		Algorithm: e.alg,
+		Raw:       e.raw,
+	}, nil
 }
 
 // lead returns the first community, in configuration order, to which the
@@ -145,9 +173,15 @@ func (j *judgement) lead(e *envelope, among []*Community) (*Community, *foundPat
 			nearest, reach = f, got
 		}
 	}
+
 	if nearest == nil {
-		nearest = &certFault{check: checkPath, expected: "a path to an anchor of a trust community", found: "no trust community is configured here"}
+		nearest = &certFault{
+			check:    checkPath,
+			expected: "a path to an anchor of a trust community",
+			found:    "no trust community is configured here",
+		}
 	}
+
 	return nil, nil, nearest
 }
 
@@ -158,11 +192,19 @@ func (j *judgement) otherCommunity(e *envelope, among []*Community) string {
 		if slices.Contains(among, c) {
 			continue
 		}
-		s := &search{community: c, now: j.exp.Now, pool: pool(e.certs[1:], c.Intermediates), signed: j.v.signedBy}
+
+		s := &search{
+			community: c,
+			now:       j.exp.Now,
+			pool:      pool(e.certs[1:], c.Intermediates),
+			signed:    j.v.signedBy,
+		}
 		if paths, _ := findPaths(s, e.certs[0]); len(paths) > 0 {
-			return fmt.Sprintf("; this certificate leads to community %s, where this client_id is not registered", c.URI)
+			return fmt.Sprintf("; this certificate leads to community %s, where this client_id is not registered",
+				c.URI)
 		}
 	}
+
 	return ""
 }
 
@@ -187,7 +229,10 @@ func (j *judgement) pathShown(c *Community, path []*x509.Certificate) string {
 
 func (j *judgement) passPath(found *foundPaths) {
 	j.tr.Pass(checkPath, "a path to an anchor", found.shown)
-	for _, k := range [...]Check{checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames, checkCertPolicy, checkLeaf, checkUsage} {
+	for _, k := range [...]Check{
+		checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames,
+		checkCertPolicy, checkLeaf, checkUsage,
+	} {
 		j.tr.Pass(k, "", "")
 	}
 }
@@ -197,18 +242,24 @@ func (j *judgement) passPath(found *foundPaths) {
 func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x509.Certificate, error) {
 	rule := c.Policy.Revocation
 	if rule == RevocationOff {
-		j.tr.Warn(checkRevocation, Finding{Expected: "revocation looked at", Found: "the community's policy turns it off (revocation: off)"})
+		j.tr.Warn(checkRevocation, Finding{
+			Expected: "revocation looked at",
+			Found:    "the community's policy turns it off (revocation: off)",
+		})
 		return paths[0], nil
 	}
+
 	var worst *certFault
 	var soft []*x509.Certificate
 	revoked := false
+
 	for _, path := range paths {
 		notes, f, unknown := j.v.revocationOf(j.ctx, c, path, j.exp.Now)
 		if f == nil {
 			j.tr.Pass(checkRevocation, "no certificate revoked", notes)
 			return path, nil
 		}
+
 		if unknown && soft == nil && rule == RevocationSoft {
 			soft = path
 		}
@@ -217,11 +268,13 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 		}
 		revoked = revoked || !unknown
 	}
+
 	if soft != nil && !revoked {
 		f := worst.finding()
 		f.Remedy = "accepted because the community's policy says so (revocation: soft)"
 		j.tr.Warn(checkRevocation, f)
 		return soft, nil
 	}
+
 	return nil, j.tr.Refuse(checkRevocation, j.kind.untrusted, worst.finding())
 }

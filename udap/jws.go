@@ -58,11 +58,15 @@ const segmentsExpected = "three segments of unpadded base64url, separated by dot
 // 7.1.1 allows no other serialization. A header that m knows is not read again.
 func openCompact(compact string, m *memory) (*envelope, *fault) {
 	if len(compact) > maxCompact {
-		return nil, &fault{expected: fmt.Sprintf("at most %d bytes", maxCompact), found: fmt.Sprintf("%d bytes", len(compact))}
+		return nil, &fault{
+			expected: fmt.Sprintf("at most %d bytes", maxCompact),
+			found:    fmt.Sprintf("%d bytes", len(compact)),
+		}
 	}
 	if n := strings.Count(compact, ".") + 1; n != 3 {
 		return nil, &fault{expected: segmentsExpected, found: segmentsShown(compact, n)}
 	}
+
 	end := strings.LastIndexByte(compact, '.')
 	header, payload, _ := strings.Cut(compact[:end], ".")
 	e := &envelope{raw: compact, signed: compact[:end]}
@@ -72,12 +76,14 @@ func openCompact(compact string, m *memory) (*envelope, *fault) {
 	} else if e.header, f = openObject("header", header, maxHeader); f != nil {
 		return nil, f
 	}
+
 	if e.claims, f = openObject("payload", payload, maxPayload); f != nil {
 		return nil, f
 	}
 	if e.signature, f = openSegment("signature", compact[end+1:]); f != nil {
 		return nil, f
 	}
+
 	return e, nil
 }
 
@@ -95,12 +101,18 @@ func segmentsShown(compact string, n int) string {
 
 func openSegment(name, segment string) ([]byte, *fault) {
 	b, err := strict64.DecodeString(segment)
-	broken := strings.IndexByte(segment, '\n') >= 0 || strings.IndexByte(segment, '\r') >= 0 // encoding/base64 skips these
+	// encoding/base64 skips these
+	broken := strings.IndexByte(segment, '\n') >= 0 || strings.IndexByte(segment, '\r') >= 0
 	if err == nil && segment != "" && !broken {
 		return b, nil
 	}
+
 	err = wrongSegment(segment, err)
-	return nil, &fault{expected: segmentsExpected, found: fmt.Sprintf("the %s: %v", name, err), err: err}
+	return nil, &fault{
+		expected: segmentsExpected,
+		found:    fmt.Sprintf("the %s: %v", name, err),
+		err:      err,
+	}
 }
 
 // wrongSegment says why a text is no segment.
@@ -115,6 +127,7 @@ func wrongSegment(s string, err error) error {
 	case strings.Contains(s, "="):
 		return errors.New("it is padded with =")
 	}
+
 	return fmt.Errorf("not base64url: %w", err)
 }
 
@@ -124,12 +137,21 @@ func openObject(name, segment string, limit int) (object, *fault) {
 		return nil, f
 	}
 	if len(data) > limit {
-		return nil, &fault{expected: fmt.Sprintf("a %s of at most %d bytes", name, limit), found: fmt.Sprintf("%d bytes", len(data))}
+		return nil, &fault{
+			expected: fmt.Sprintf("a %s of at most %d bytes", name, limit),
+			found:    fmt.Sprintf("%d bytes", len(data)),
+		}
 	}
+
 	o, err := parseObject(data)
 	if err != nil {
-		return nil, &fault{expected: "a " + name + " that is one JSON object with each member once", found: "in the " + name + ": " + err.Error(), err: err}
+		return nil, &fault{
+			expected: "a " + name + " that is one JSON object with each member once",
+			found:    "in the " + name + ": " + err.Error(),
+			err:      err,
+		}
 	}
+
 	return o, nil
 }
 
@@ -148,11 +170,13 @@ func (e *envelope) checkHeader() *fault {
 			return &fault{expected: "no " + name + " header", found: e.header.shown(name)}
 		}
 	}
+
 	for _, name := range textHeaders {
 		if _, ok := e.header.text(name); e.header.has(name) && !ok {
 			return &fault{expected: name + " as a string", found: e.header.shown(name)}
 		}
 	}
+
 	return e.checkType()
 }
 
@@ -165,7 +189,11 @@ func (e *envelope) checkType() *fault {
 	if !strings.HasSuffix(kind, "+jwt") || kind == "client-authentication+jwt" {
 		return nil
 	}
-	return &fault{expected: "typ JWT, or none", found: cut(typ, 100), remedy: "that names a JWT of another kind"}
+	return &fault{
+		expected: "typ JWT, or none",
+		found:    cut(typ, 100),
+		remedy:   "that names a JWT of another kind",
+	}
 }
 
 // checkAlg judges alg against the list of all algorithms; the community's own
@@ -174,8 +202,9 @@ func (e *envelope) checkAlg() *fault {
 	alg, ok := e.header.text("alg")
 	if !ok || !slices.Contains(signatureAlgorithms, alg) {
 		return &fault{
-			expected: "alg as one of " + strings.Join(signatureAlgorithms, ", "), found: e.header.shown("alg"),
-			remedy: "sign with RS256 or ES256 and the private key of x5c[0]",
+			expected: "alg as one of " + strings.Join(signatureAlgorithms, ", "),
+			found:    e.header.shown("alg"),
+			remedy:   "sign with RS256 or ES256 and the private key of x5c[0]",
 		}
 	}
 	e.alg = alg
@@ -193,11 +222,13 @@ func (e *envelope) checkThumbprints() *fault {
 		}
 		if b, err := strict64.DecodeString(got); err != nil || !bytes.Equal(b, want) {
 			return &fault{
-				expected: name + " of x5c[0]: " + strict64.EncodeToString(want), found: cut(got, 100),
-				remedy: "leave " + name + " out, or compute it over the DER of x5c[0]",
+				expected: name + " of x5c[0]: " + strict64.EncodeToString(want),
+				found:    cut(got, 100),
+				remedy:   "leave " + name + " out, or compute it over the DER of x5c[0]",
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -206,20 +237,27 @@ func (e *envelope) checkThumbprints() *fault {
 func (e *envelope) verifySignature() *fault {
 	size, err := algorithmFits(e.alg, e.certs[0].PublicKey)
 	if err != nil {
-		return &fault{expected: "an algorithm that fits the key of x5c[0]", found: err.Error() + e.otherOrder()}
+		return &fault{
+			expected: "an algorithm that fits the key of x5c[0]",
+			found:    err.Error() + e.otherOrder(),
+		}
 	}
 	if len(e.signature) != size {
 		return &fault{
-			expected: fmt.Sprintf("a signature of %d bytes for %s with %s", size, e.alg, keyShown(e.certs[0].PublicKey)),
-			found:    fmt.Sprintf("%d bytes%s", len(e.signature), derHint(e.alg, e.signature)),
+			expected: fmt.Sprintf("a signature of %d bytes for %s with %s", size, e.alg,
+				keyShown(e.certs[0].PublicKey)),
+			found: fmt.Sprintf("%d bytes%s", len(e.signature), derHint(e.alg, e.signature)),
 		}
 	}
 	if err := verifyWith(e.alg, e.signed, e.signature, e.certs[0]); err != nil {
 		return &fault{
-			expected: "a signature by the key of x5c[0], " + certShown(e.certs[0]), found: e.whoSigned(),
-			remedy: "sign the exact bytes of header.payload with the private key of the certificate that stands first in x5c", err: err,
+			expected: "a signature by the key of x5c[0], " + certShown(e.certs[0]),
+			found:    e.whoSigned(),
+			remedy:   "sign the exact bytes of header.payload with the private key of the certificate that stands first in x5c",
+			err:      err,
 		}
 	}
+
 	return nil
 }
 
@@ -253,6 +291,7 @@ func (e *envelope) whoSigned() string {
 	if e.certs[0].IsCA {
 		first = "; x5c[0] is a CA: the order is probably reversed, the leaf stands first"
 	}
+
 	for i, c := range e.certs[1:] {
 		if checkKey(c.PublicKey) != nil {
 			continue
@@ -264,6 +303,7 @@ func (e *envelope) whoSigned() string {
 			return fmt.Sprintf("a signature made by the key of x5c[%d], %s%s", i+1, certShown(c), first)
 		}
 	}
+
 	return "a signature that no key of x5c made, or content that changed after signing" + first
 }
 

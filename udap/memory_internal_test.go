@@ -26,6 +26,7 @@ func TestStrangersAreNotRemembered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v := &Verifier{Communities: []*Community{{URI: "urn:empty"}}}
 	for i := range 20 {
 		tpl := dates
@@ -38,18 +39,25 @@ func TestStrangersAreNotRemembered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := v.Statement(context.Background(), compact, Expect{Now: now, Audience: "https://x.test/"}, nil); err == nil {
+
+		if _, err := v.Statement(context.Background(), compact, Expect{
+			Now:      now,
+			Audience: "https://x.test/",
+		}, nil); err == nil {
 			t.Fatal("a stranger is accepted")
 		}
 	}
+
 	m := &v.memory
-	if n := len(m.headers.new) + len(m.certs.new) + len(m.facts.new) + len(m.paths.new) + len(m.lists.new) + len(m.cleared.new); n != 0 {
+	if n := len(m.headers.new) + len(m.certs.new) + len(m.facts.new) + len(m.paths.new) + len(m.lists.new) + len(
+		m.cleared.new); n != 0 {
 		t.Errorf("%d things are remembered of strangers", n)
 	}
 	var b bounded[int, int]
 	for i := range 1000 {
 		b.put(i, i, 10)
 	}
+
 	if n := len(b.new) + len(b.old); n > 10 || n < 5 {
 		t.Errorf("a cache of 10 holds %d", n)
 	}
@@ -70,6 +78,7 @@ func TestNeedlessThingsAreNotRemembered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	issue := func(uris ...string) *x509.Certificate {
 		tpl := dates
 		tpl.CommonName, tpl.URIs = "Leaf", uris
@@ -90,9 +99,13 @@ func TestNeedlessThingsAreNotRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		tr := NewTrace("register", now)
-		if _, err := v.Statement(context.Background(), compact, Expect{Now: now, Audience: "https://x.test/"}, tr); err == nil || tr.Community != "urn:a" {
+		if _, err := v.Statement(context.Background(), compact, Expect{
+			Now:      now,
+			Audience: "https://x.test/",
+		}, tr); err == nil || tr.Community != "urn:a" {
 			t.Fatalf("not a member: %v", err)
 		}
+
 		if n := len(v.memory.headers.new); n != c.headers {
 			t.Errorf("%d headers kept, want %d", n, c.headers)
 		}

@@ -16,18 +16,25 @@ import (
 // Covers: case 053, case 068, case 070, case 079, case 145
 func TestMemoryIsSafe(t *testing.T) {
 	w := udaptest.New(t, "p256")
-	c := w.Client(t, w.A.Int, udaptest.Client1URI, func(t *certs.Template) { t.NotAfter = udaptest.Now.Add(time.Hour) })
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, func(t *certs.Template) {
+		t.NotAfter = udaptest.Now.Add(time.Hour)
+	})
 	v := w.Verifier()
 	judge := func(now time.Time, id udap.ClientID, cl *udaptest.Client) (*udap.Trace, error) {
 		tr := udap.NewTrace("token", now)
-		_, err := v.Assertion(ctx, cl.Sign(t, udaptest.Assertion(id, now)), "", udap.Expect{Now: now, Audience: udaptest.Token}, lookup, tr)
+		_, err := v.Assertion(ctx, cl.Sign(t, udaptest.Assertion(id, now)), "", udap.Expect{
+			Now:      now,
+			Audience: udaptest.Token,
+		}, lookup, tr)
 		return tr, err
 	}
+
 	for range 3 {
 		if _, err := judge(w.Now, clientID, c); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	tr, err := judge(w.Now.Add(2*time.Hour), clientID, c)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.validity"})
 	tr, err = judge(w.Now.Add(-48*time.Hour), clientID, c)
@@ -36,6 +43,7 @@ func TestMemoryIsSafe(t *testing.T) {
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
 	tr, err = judge(w.Now, "client-2", c)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "assertion.certificate"})
+
 	w.Publish(t, w.A.Int, c.Leaf().SerialNumber)
 	tr, err = judge(w.Now, clientID, c)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.revocation"})
@@ -45,6 +53,7 @@ func TestMemoryIsSafe(t *testing.T) {
 	}
 	forged := *c
 	forged.Key = udaptest.Key(t, "p256", 60)
+
 	tr, err = judge(w.Now, clientID, &forged)
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "jws.signature"})
 }
@@ -56,11 +65,13 @@ func TestNoLongLivedRefusals(t *testing.T) {
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	v := w.Verifier()
 	exp := udap.Expect{Now: w.Now, Audience: udaptest.Registration}
+
 	for range 2 {
 		if _, err := v.Statement(ctx, c.SignChain(t, c.Statement(w.Now), c.Leaf()), exp, nil); err == nil {
 			t.Fatal("accepted without its intermediate")
 		}
 	}
+
 	if _, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now)), exp, nil); err != nil {
 		t.Errorf("with its intermediate: %v", err)
 	}
@@ -73,12 +84,14 @@ func TestConcurrentUse(t *testing.T) {
 	compact := c.Sign(t, udaptest.Assertion(clientID, w.Now))
 	v := w.Verifier()
 	errs := make(chan error, 32)
+
 	for range 32 {
 		go func() {
 			_, err := v.Assertion(ctx, compact, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, lookup, nil)
 			errs <- err
 		}()
 	}
+
 	for range 32 {
 		if err := <-errs; err != nil {
 			t.Error(err)
@@ -91,7 +104,12 @@ func TestAudienceOfOtherEndpoints(t *testing.T) {
 	w, c := sharedWorld(t, "p256")
 	const introspect = "https://fhir.test/oauth/introspect"
 	for aud, ok := range map[string]bool{introspect: true, udaptest.Token: false} {
-		_, err := w.Verifier().Assertion(ctx, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("aud", aud)), "", udap.Expect{Now: w.Now, Audience: introspect, OurURLs: ourURLs}, lookup, nil)
+		_, err := w.Verifier().Assertion(ctx, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("aud", aud)), "",
+			udap.Expect{
+				Now:      w.Now,
+				Audience: introspect,
+				OurURLs:  ourURLs,
+			}, lookup, nil)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", aud, err)
 		}
@@ -111,6 +129,7 @@ func TestChecksAreNamed(t *testing.T) {
 		}
 		names = append(names, c.Name)
 	}
+
 	w := udaptest.New(t, "rsa2048")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	_, one, err := statement(w, c.Sign(t, c.Interactive(w.Now)))
@@ -121,10 +140,12 @@ func TestChecksAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, three, err := discover(w, udaptest.Metadata(t, w.Client(t, w.A.Int, udaptest.Base, nil), w.Now, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, s := range slices.Concat(one.Steps, two.Steps, three.Steps) {
 		if !slices.Contains(names, s.Check) {
 			t.Errorf("the step %s is of no listed check", s.Check)

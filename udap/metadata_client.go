@@ -18,21 +18,56 @@ const (
 
 // The checks on registration parameters, in the order in which they are made.
 var (
-	checkGrants     = Check{"registration.grant_types", "grant_types has authorization_code or client_credentials and not both, or is empty to cancel", ids("S1-092 S1-122 S2-11")}
+	checkGrants = Check{
+		"registration.grant_types",
+		"grant_types has authorization_code or client_credentials and not both, or is empty to cancel",
+		ids("S1-092 S1-122 S2-11"),
+	}
 	checkName       = Check{"registration.client_name", "client_name is a readable name", ids("S1-083")}
-	checkAuthMethod = Check{"registration.token_endpoint_auth_method", "token_endpoint_auth_method is private_key_jwt", ids("S1-096")}
-	checkRedirects  = Check{"registration.redirect_uris", "redirect_uris are plain https URLs, present for authorization_code only", ids("S1-084 S1-085 S2-11")}
-	checkResponses  = Check{"registration.response_types", `response_types is ["code"] for authorization_code and absent otherwise`, ids("S1-093 S1-094 S1-095 S2-11")}
-	checkContacts   = Check{"registration.contacts", "contacts are URIs, one of them mailto", ids("S1-086 S1-087 S2-11")}
-	checkLogo       = Check{"registration.logo_uri", "logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code", ids("S1-088 S1-090 S1-091 S2-11")}
-	checkScope      = Check{"registration.scope", "scope is a list of scopes with one space between", ids("S1-097")}
-	checkURIs       = Check{"registration.uris", "client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses", ids("S1-105 S2-24")}
-	checkNeeded     = Check{"registration.required", "The metadata that the community demands is there", ids("S1-105")}
+	checkAuthMethod = Check{
+		"registration.token_endpoint_auth_method",
+		"token_endpoint_auth_method is private_key_jwt",
+		ids("S1-096"),
+	}
+	checkRedirects = Check{
+		"registration.redirect_uris",
+		"redirect_uris are plain https URLs, present for authorization_code only",
+		ids("S1-084 S1-085 S2-11"),
+	}
+	checkResponses = Check{
+		"registration.response_types",
+		`response_types is ["code"] for authorization_code and absent otherwise`,
+		ids("S1-093 S1-094 S1-095 S2-11"),
+	}
+	checkContacts = Check{
+		"registration.contacts",
+		"contacts are URIs, one of them mailto",
+		ids("S1-086 S1-087 S2-11"),
+	}
+	checkLogo = Check{
+		"registration.logo_uri",
+		"logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code",
+		ids("S1-088 S1-090 S1-091 S2-11"),
+	}
+	checkScope = Check{"registration.scope", "scope is a list of scopes with one space between", ids("S1-097")}
+	checkURIs  = Check{
+		"registration.uris",
+		"client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses",
+		ids("S1-105 S2-24"),
+	}
+	checkNeeded = Check{
+		"registration.required",
+		"The metadata that the community demands is there",
+		ids("S1-105"),
+	}
 )
 
 // registrationChecks lists them.
 func registrationChecks() []Check {
-	return []Check{checkGrants, checkName, checkAuthMethod, checkRedirects, checkResponses, checkContacts, checkLogo, checkScope, checkURIs, checkNeeded}
+	return []Check{
+		checkGrants, checkName, checkAuthMethod, checkRedirects, checkResponses, checkContacts,
+		checkLogo, checkScope, checkURIs, checkNeeded,
+	}
 }
 
 // clientMetadata judges the registration parameters of a statement (UDAP
@@ -42,6 +77,7 @@ func (j *judgement) clientMetadata(claims object, p Policy) (*ClientMetadata, er
 	if err := j.grantTypes(claims, m); err != nil || m.Cancels() {
 		return m, err
 	}
+
 	for _, step := range []func(object, *ClientMetadata, Policy) error{
 		j.clientName, j.authMethod, j.redirectURIs, j.responseTypes, j.contacts, j.logo, j.scope, j.webURIs, j.needed,
 	} {
@@ -49,11 +85,16 @@ func (j *judgement) clientMetadata(claims object, p Policy) (*ClientMetadata, er
 			return nil, err
 		}
 	}
+
 	return m, nil
 }
 
 func (j *judgement) refuseMetadata(c Check, expected, found, remedy string) error {
-	return j.tr.Refuse(c, InvalidClientMetadata, Finding{Expected: expected, Found: found, Remedy: remedy})
+	return j.tr.Refuse(c, InvalidClientMetadata, Finding{
+		Expected: expected,
+		Found:    found,
+		Remedy:   remedy,
+	})
 }
 
 // interactive reports whether people take part: the authorization code grant.
@@ -70,6 +111,7 @@ func (j *judgement) grantTypes(o object, m *ClientMetadata) error {
 	if why := grantsWrong(grants); why != "" {
 		return j.refuseMetadata(checkGrants, expected, cut(strings.Join(grants, " "), 200)+": "+why, "")
 	}
+
 	m.GrantTypes = grants
 	j.tr.Pass(checkGrants, expected, "["+strings.Join(grants, " ")+"]")
 	return nil
@@ -85,6 +127,7 @@ func grantsWrong(grants []string) string {
 			return fmt.Sprintf("%q stands twice", g)
 		}
 	}
+
 	switch {
 	case code && cred:
 		return "both at once; register twice, with two URIs of the certificate"
@@ -93,6 +136,7 @@ func grantsWrong(grants []string) string {
 	case cred && len(grants) > 1:
 		return "refresh_token does not go with client_credentials"
 	}
+
 	return ""
 }
 
@@ -107,11 +151,17 @@ func (j *judgement) clientName(o object, m *ClientMetadata, _ Policy) error {
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return j.refuseMetadata(checkName, expected, "control characters in "+name, "")
 	}
+
 	m.ClientName = name
 	if strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
-		j.tr.Warn(checkName, Finding{Expected: expected, Found: name, Remedy: "it has invisible or direction-changing characters; it is always shown escaped"})
+		j.tr.Warn(checkName, Finding{
+			Expected: expected,
+			Found:    name,
+			Remedy:   "it has invisible or direction-changing characters; it is always shown escaped",
+		})
 		return nil
 	}
+
 	j.tr.Pass(checkName, expected, name)
 	return nil
 }
@@ -130,19 +180,27 @@ func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 	if !m.interactive() {
 		return j.leftOut(checkRedirects, o, "redirect_uris")
 	}
+
 	uris, ok := o.list("redirect_uris")
 	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
-		return j.refuseMetadata(checkRedirects, fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.shown("redirect_uris"), "")
+		return j.refuseMetadata(checkRedirects,
+			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.shown("redirect_uris"), "")
 	}
+
 	for i, u := range uris {
 		err := checkRedirectURI(u, p.AllowLoopbackRedirect)
 		if err == nil && slices.Contains(uris[:i], u) {
 			err = fmt.Errorf("it stands twice")
 		}
 		if err != nil {
-			return j.tr.Refuse(checkRedirects, InvalidRedirectURI, Finding{Expected: "https URLs, each once, without fragment, user information or wildcard", Found: fmt.Sprintf("%q: %v", cut(u, 200), err), Err: err})
+			return j.tr.Refuse(checkRedirects, InvalidRedirectURI, Finding{
+				Expected: "https URLs, each once, without fragment, user information or wildcard",
+				Found:    fmt.Sprintf("%q: %v", cut(u, 200), err),
+				Err:      err,
+			})
 		}
 	}
+
 	m.RedirectURIs = uris
 	j.tr.Pass(checkRedirects, "https URLs", strings.Join(uris, " "))
 	return nil
@@ -175,6 +233,7 @@ func (j *judgement) contacts(o object, m *ClientMetadata, _ Policy) error {
 	if !ok || len(contacts) == 0 || len(contacts) > maxContacts {
 		return j.refuseMetadata(checkContacts, expected, o.shown("contacts"), "")
 	}
+
 	mail := false
 	for _, c := range contacts {
 		isMail, err := checkContact(c)
@@ -183,9 +242,11 @@ func (j *judgement) contacts(o object, m *ClientMetadata, _ Policy) error {
 		}
 		mail = mail || isMail
 	}
+
 	if !mail {
 		return j.refuseMetadata(checkContacts, expected, strings.Join(contacts, " "), "add a mailto: address")
 	}
+
 	m.Contacts = contacts
 	j.tr.Pass(checkContacts, expected, strings.Join(contacts, " "))
 	return nil
@@ -203,19 +264,27 @@ func (j *judgement) logo(o object, m *ClientMetadata, p Policy) error {
 	if !o.has("logo_uri") && !m.interactive() {
 		return nil
 	}
+
 	logo, ok := o.text("logo_uri")
 	if !ok {
 		return j.refuseMetadata(checkLogo, expected, o.shown("logo_uri"), "")
 	}
+
 	sure, err := checkLogoURI(logo)
 	if err != nil {
 		return j.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", cut(logo, 200), err), "")
 	}
+
 	m.LogoURI = logo
 	if !sure {
-		j.tr.Warn(checkLogo, Finding{Expected: expected, Found: logo, Remedy: "the path does not end in .png, .jpg or .gif; serve one of these"})
+		j.tr.Warn(checkLogo, Finding{
+			Expected: expected,
+			Found:    logo,
+			Remedy:   "the path does not end in .png, .jpg or .gif; serve one of these",
+		})
 		return nil
 	}
+
 	j.tr.Pass(checkLogo, expected, logo)
 	return nil
 }
@@ -226,10 +295,12 @@ func (j *judgement) scope(o object, m *ClientMetadata, _ Policy) error {
 	if !ok {
 		return j.refuseMetadata(checkScope, expected, o.shown("scope"), "")
 	}
+
 	scopes, err := splitScope(text)
 	if err != nil {
 		return j.refuseMetadata(checkScope, expected, err.Error(), "")
 	}
+
 	m.Scope = scopes
 	j.tr.Pass(checkScope, expected, text)
 	return nil
@@ -240,20 +311,29 @@ func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
 		name  string
 		into  *string
 		https bool
-	}{{"client_uri", &m.ClientURI, false}, {"tos_uri", &m.TosURI, false}, {"policy_uri", &m.PolicyURI, false}, {"jwks_uri", &m.JWKSURI, true}} {
+	}{
+		{"client_uri", &m.ClientURI, false},
+		{"tos_uri", &m.TosURI, false},
+		{"policy_uri", &m.PolicyURI, false},
+		{"jwks_uri", &m.JWKSURI, true},
+	} {
 		if !o.has(f.name) {
 			continue
 		}
+
 		text, ok := o.text(f.name)
 		if !ok {
 			return j.refuseMetadata(checkURIs, f.name+" as a string", o.shown(f.name), "")
 		}
 		if err := checkWebURI(text, f.https); err != nil {
-			return j.refuseMetadata(checkURIs, f.name+" as a web address", fmt.Sprintf("%q: %v", cut(text, 200), err), "")
+			return j.refuseMetadata(checkURIs, f.name+" as a web address", fmt.Sprintf("%q: %v", cut(text, 200), err),
+				"")
 		}
+
 		*f.into = text
 		j.tr.Pass(checkURIs, f.name+" as a web address", text)
 	}
+
 	return nil
 }
 
@@ -261,15 +341,19 @@ func (j *judgement) needed(o object, _ *ClientMetadata, p Policy) error {
 	if len(p.RequiredMetadata) == 0 {
 		return nil
 	}
+
 	var missing []string
 	for _, name := range p.RequiredMetadata {
 		if !o.has(name) {
 			missing = append(missing, name+o.didYouMean(name))
 		}
 	}
+
 	if len(missing) > 0 {
-		return j.refuseMetadata(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "without "+strings.Join(missing, ", "), "the community demands them")
+		return j.refuseMetadata(checkNeeded, strings.Join(p.RequiredMetadata, ", "),
+			"without "+strings.Join(missing, ", "), "the community demands them")
 	}
+
 	j.tr.Pass(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "all there")
 	return nil
 }

@@ -35,10 +35,12 @@ func listOf(v jsontext.Value) ([]string, bool) {
 	if v.Kind() != '[' {
 		return nil, false
 	}
+
 	d := jsontext.NewDecoder(bytes.NewBuffer(v))
 	if _, err := d.ReadToken(); err != nil {
 		return nil, false
 	}
+
 	out := []string{}
 	for d.PeekKind() != ']' {
 		t, err := d.ReadToken()
@@ -47,6 +49,7 @@ func listOf(v jsontext.Value) ([]string, bool) {
 		}
 		out = append(out, t.String())
 	}
+
 	return out, true
 }
 
@@ -72,10 +75,12 @@ func kindName(k jsontext.Kind) string {
 		return "string"
 	case '0':
 		return "number"
+
 	case 't', 'f':
 		return "boolean"
 	case 'n':
 		return "null"
 	}
+
 	return "nothing"
 }

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	_ "crypto/sha1" // CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); nothing is believed because of it
+	// CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); nothing is believed because of it
+	_ "crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -39,6 +40,7 @@ func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocs
 	if cert == nil || issuer == nil {
 		return nil, time.Time{}, errors.New("no certificate or no issuer")
 	}
+
 	r, err := ocsp.ParseResponseForCert(der, cert, issuer)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -52,6 +54,7 @@ func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocs
 	if err := checkResponder(r.Certificate, issuer, now); err != nil {
 		return nil, time.Time{}, err
 	}
+
 	until, err := statusDates(r, now)
 	return r, until, err
 }
@@ -62,12 +65,14 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 	if until.IsZero() {
 		until = r.ThisUpdate.Add(unboundedLife)
 	}
+
 	switch {
 	case r.ThisUpdate.After(now.Add(listSkew)):
 		return until, fmt.Errorf("the response begins at %s, now it is %s", stamp(r.ThisUpdate), stamp(now))
 	case now.After(until):
 		return until, fmt.Errorf("the response ended at %s, now it is %s", stamp(until), stamp(now))
 	}
+
 	return until, nil
 }
 
@@ -77,6 +82,7 @@ func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 	if delegate == nil || delegate.Equal(issuer) {
 		return nil
 	}
+
 	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck) })
 	switch {
 	case !bytes.Equal(delegate.RawIssuer, issuer.RawSubject):
@@ -84,12 +90,15 @@ func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 	case !slices.Contains(delegate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
 		return errors.New("the responder's certificate is not for OCSP signing")
 	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):
-		return fmt.Errorf("the responder's certificate counts from %s to %s", stamp(delegate.NotBefore), stamp(delegate.NotAfter))
+		return fmt.Errorf("the responder's certificate counts from %s to %s", stamp(delegate.NotBefore),
+			stamp(delegate.NotAfter))
 	case !slices.Contains(certSignatures, delegate.SignatureAlgorithm):
 		return fmt.Errorf("the responder's certificate is signed with %s", delegate.SignatureAlgorithm)
+
 	case !noCheck:
 		return errors.New("the responder's certificate has no ocsp-nocheck, so its own status is unknown")
 	}
+
 	return checkKey(delegate.PublicKey)
 }
 
@@ -119,11 +128,13 @@ func checkCertID(r *ocsp.Response, cert, issuer *x509.Certificate) error {
 	if rest, err := asn1.Unmarshal(r.TBSResponseData, &data); err != nil || len(rest) > 0 {
 		return fmt.Errorf("the response's data cannot be read (%v)", err)
 	}
+
 	for _, e := range data.Extensions {
 		if e.Critical {
 			return fmt.Errorf("the response has the critical extension %v", e.Id)
 		}
 	}
+
 	for _, single := range data.Responses {
 		var id certID
 		if _, err := asn1.Unmarshal(single.Bytes, &id); err != nil {
@@ -133,6 +144,7 @@ func checkCertID(r *ocsp.Response, cert, issuer *x509.Certificate) error {
 			return id.names(issuer, r.IssuerHash)
 		}
 	}
+
 	return errors.New("the response is about another certificate")
 }
 
@@ -144,9 +156,11 @@ func (id certID) names(issuer *x509.Certificate, h crypto.Hash) error {
 	if _, err := asn1.Unmarshal(issuer.RawSubjectPublicKeyInfo, &spki); err != nil {
 		return err
 	}
-	if !h.Available() || !bytes.Equal(id.NameHash, digestBy(h, issuer.RawSubject)) || !bytes.Equal(id.KeyHash, digestBy(h, spki.Key.RightAlign())) {
+	if !h.Available() || !bytes.Equal(id.NameHash, digestBy(h, issuer.RawSubject)) ||
+		!bytes.Equal(id.KeyHash, digestBy(h, spki.Key.RightAlign())) {
 		return errors.New("the response is about a certificate of another issuer")
 	}
+
 	return nil
 }
 
@@ -162,9 +176,15 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 	urls := webURLs(cert.OCSPServer, maxResponders)
 	out := status{text: "no response from " + strings.Join(urls, ", ")}
 	var texts []string
-	for _, a := range v.Status.Status(ctx, StatusQuery{Certificate: cert, Issuer: issuer, URLs: urls}) {
+
+	for _, a := range v.Status.Status(ctx, StatusQuery{
+		Certificate: cert,
+		Issuer:      issuer,
+		URLs:        urls,
+	}) {
 		texts = append(texts, cut(a.URL, 200)+": "+out.take(a, cert, issuer, now))
 	}
+
 	if len(texts) > 0 {
 		out.text = strings.Join(texts, "; ")
 	}
@@ -177,6 +197,7 @@ func (s *status) take(a StatusAnswer, cert, issuer *x509.Certificate, now time.T
 		s.err = a.Err
 		return fmt.Sprintf("not available (%v)", a.Err)
 	}
+
 	r, until, err := readStatus(a.Response, cert, issuer, now)
 	switch {
 	case err != nil:
@@ -184,10 +205,12 @@ func (s *status) take(a StatusAnswer, cert, issuer *x509.Certificate, now time.T
 		return "not usable: " + err.Error()
 	case r.Status == ocsp.Revoked:
 		s.known, s.revoked = true, true
-		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", stamp(r.ThisUpdate), stamp(r.RevokedAt), r.RevocationReason)
+		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", stamp(r.ThisUpdate), stamp(r.RevokedAt),
+			r.RevocationReason)
 	case r.Status == ocsp.Good:
 		s.known = true
 		return fmt.Sprintf("OCSP response of %s, until %s: good", stamp(r.ThisUpdate), stamp(until))
 	}
+
 	return "the responder does not know the certificate"
 }

@@ -29,13 +29,24 @@ var metadataChecks = claimChecks{
 
 // The further checks on a server's metadata.
 var (
-	checkDocument  = Check{"metadata.document", "The metadata is one JSON object with signed_metadata in it", ids("S1-015 S1-046 S1-047")}
+	checkDocument = Check{
+		"metadata.document",
+		"The metadata is one JSON object with signed_metadata in it",
+		ids("S1-015 S1-046 S1-047"),
+	}
 	checkMetaAlg   = Check{"metadata.alg", "signed_metadata is signed with RS256", ids("S2-06")}
 	checkMetaBase  = Check{"metadata.base", "iss is the base URL that was asked for", ids("S1-048 S1-050 S2-07")}
-	checkEndpoints = Check{"metadata.endpoints", "The endpoints are https URLs and signed; signed values count", ids("S1-057 S1-058 S1-059 S2-06 S2-07")}
+	checkEndpoints = Check{
+		"metadata.endpoints",
+		"The endpoints are https URLs and signed; signed values count",
+		ids("S1-057 S1-058 S1-059 S2-06 S2-07"),
+	}
 )
 
-var metadataKind = kind{"server metadata", UntrustedMetadata, UntrustedMetadata, UntrustedMetadata, metadataChecks, maxMetadataLife}
+var metadataKind = kind{
+	"server metadata", UntrustedMetadata, UntrustedMetadata, UntrustedMetadata, metadataChecks,
+	maxMetadataLife,
+}
 
 // ExpectMetadata is what an originator knows before it reads metadata.
 type ExpectMetadata struct {
@@ -67,12 +78,15 @@ type ServerMetadata struct {
 // Metadata judges the document at BASE/.well-known/udap: its signed_metadata
 // must verify, in full, before an originator sends anything (UDAP Security 2.3).
 // A refusal is an *Error with the code untrusted_metadata.
-func (v *Verifier) Metadata(ctx context.Context, document []byte, exp ExpectMetadata, tr *Trace) (*ServerMetadata, error) {
+func (v *Verifier) Metadata(
+	ctx context.Context, document []byte, exp ExpectMetadata, tr *Trace,
+) (*ServerMetadata, error) {
 	j := v.judge(ctx, metadataKind, Expect{Now: exp.Now}, tr)
 	plain, compact, err := j.document(document)
 	if err != nil {
 		return nil, err
 	}
+
 	e, err := j.open(compact)
 	if err != nil {
 		return nil, err
@@ -80,6 +94,7 @@ func (v *Verifier) Metadata(ctx context.Context, document []byte, exp ExpectMeta
 	if e.alg != "RS256" {
 		return nil, j.refuseClaim(checkMetaAlg, Finding{Expected: "RS256", Found: e.alg})
 	}
+
 	j.tr.Pass(checkMetaAlg, "RS256", e.alg)
 	verified, err := j.trust(e, v.vouching(exp.Community))
 	if err != nil {
@@ -88,6 +103,7 @@ func (v *Verifier) Metadata(ctx context.Context, document []byte, exp ExpectMeta
 	if err := j.metadataClaims(e, exp.Base, verified); err != nil {
 		return nil, err
 	}
+
 	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
 	m.readLists(plain)
 	return m, j.endpoints(plain, e.claims, m)
@@ -110,16 +126,29 @@ func (v *Verifier) vouching(uri CommunityURI) []*Community {
 func (j *judgement) document(document []byte) (object, string, error) {
 	const expected = "one JSON object with signed_metadata as a string"
 	if len(document) > maxMetadata {
-		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: "a document that is too long"})
+		return nil, "", j.refuseClaim(checkDocument, Finding{
+			Expected: expected,
+			Found:    "a document that is too long",
+		})
 	}
+
 	o, err := parseObject(document)
 	if err != nil {
-		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: err.Error(), Err: err})
+		return nil, "", j.refuseClaim(checkDocument, Finding{
+			Expected: expected,
+			Found:    err.Error(),
+			Err:      err,
+		})
 	}
+
 	compact, ok := o.text("signed_metadata")
 	if !ok {
-		return nil, "", j.refuseClaim(checkDocument, Finding{Expected: expected, Found: o.shown("signed_metadata")})
+		return nil, "", j.refuseClaim(checkDocument, Finding{
+			Expected: expected,
+			Found:    o.shown("signed_metadata"),
+		})
 	}
+
 	j.tr.Pass(checkDocument, expected, "members "+o.names())
 	return o, compact, nil
 }
@@ -129,8 +158,14 @@ func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) erro
 		return err
 	}
 	if string(out.Client) != base || base == "" {
-		return j.refuseClaim(checkMetaBase, Finding{Expected: base, Found: string(out.Client), Remedy: difference(base, string(out.Client)) + "; ask at the base URL that the server's certificate names"})
+		return j.refuseClaim(checkMetaBase, Finding{
+			Expected: base,
+			Found:    string(out.Client),
+			Remedy: difference(base,
+				string(out.Client)) + "; ask at the base URL that the server's certificate names",
+		})
 	}
+
 	j.tr.Pass(checkMetaBase, base, string(out.Client))
 	if err := j.times(e, out); err != nil {
 		return err
@@ -148,25 +183,43 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 	}{
 		{"token_endpoint", &m.TokenEndpoint, true},
 		{"registration_endpoint", &m.RegistrationEndpoint, true},
-		{"authorization_endpoint", &m.AuthorizationEndpoint, plain.has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code")},
+		{
+			"authorization_endpoint",
+			&m.AuthorizationEndpoint,
+			plain.has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code"),
+		},
 	} {
 		if !f.needed && !signed.has(f.name) {
 			continue
 		}
+
 		url, ok := signed.text(f.name)
 		if !ok {
-			return j.refuseClaim(checkEndpoints, Finding{Expected: f.name + " in signed_metadata", Found: signed.shown(f.name)})
+			return j.refuseClaim(checkEndpoints, Finding{
+				Expected: f.name + " in signed_metadata",
+				Found:    signed.shown(f.name),
+			})
 		}
 		if _, err := plainURL(url, "https"); err != nil {
-			return j.refuseClaim(checkEndpoints, Finding{Expected: f.name + " as an https URL", Found: url + ": " + err.Error()})
+			return j.refuseClaim(checkEndpoints, Finding{
+				Expected: f.name + " as an https URL",
+				Found:    url + ": " + err.Error(),
+			})
 		}
+
 		*f.into = url
 		if text, _ := plain.text(f.name); text != url {
-			j.tr.Warn(checkEndpoints, Finding{Expected: f.name + " " + url + " in the plain part too", Found: plain.shown(f.name), Remedy: "the signed value counts"})
+			j.tr.Warn(checkEndpoints, Finding{
+				Expected: f.name + " " + url + " in the plain part too",
+				Found:    plain.shown(f.name),
+				Remedy:   "the signed value counts",
+			})
 			continue
 		}
+
 		j.tr.Pass(checkEndpoints, f.name+" signed", url)
 	}
+
 	return nil
 }
 

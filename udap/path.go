@@ -40,6 +40,7 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 		s.note(f, 0, leaf, 1000)
 		return nil, s.nearest
 	}
+
 	s.extend([]*x509.Certificate{leaf})
 	if len(s.paths) > 0 {
 		return s.paths, nil
@@ -68,12 +69,14 @@ func (s *search) extend(path []*x509.Certificate) {
 			s.step(path, a, true)
 		}
 	}
+
 	for _, c := range s.pool {
 		if bytes.Equal(c.RawSubject, child.RawIssuer) && !contains(path, c) && !isAnchor(s.community, c) {
 			tried++
 			s.step(path, c, false)
 		}
 	}
+
 	if tried == 0 {
 		s.note(s.missingIssuer(child), len(path)-1, child, 10*len(path))
 	}
@@ -85,18 +88,28 @@ func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor
 		return
 	}
 	if len(path) >= maxPath {
-		s.note(&certFault{check: checkPath, expected: fmt.Sprintf("a path of at most %d certificates, anchor included", maxPath), found: "a longer one"}, len(path)-1, path[len(path)-1], 10*len(path)+2)
+		s.note(&certFault{
+			check:    checkPath,
+			expected: fmt.Sprintf("a path of at most %d certificates, anchor included", maxPath),
+			found:    "a longer one",
+		}, len(path)-1, path[len(path)-1], 10*len(path)+2)
 		return
 	}
+
 	at, child := len(path), path[len(path)-1]
 	if s.budget--; s.budget < 0 {
-		s.note(&certFault{check: checkPath, expected: fmt.Sprintf("a path found within %d signatures", maxSignatures), found: "too many possible issuers"}, at-1, child, 5)
+		s.note(&certFault{
+			check:    checkPath,
+			expected: fmt.Sprintf("a path found within %d signatures", maxSignatures),
+			found:    "too many possible issuers",
+		}, at-1, child, 5)
 		return
 	}
 	if f := s.mayIssue(child, issuer, at, anchor); f != nil {
 		s.note(f, at, issuer, 10*at+1)
 		return
 	}
+
 	next := append(path[:at:at], issuer)
 	if !anchor {
 		s.extend(next)
@@ -106,6 +119,7 @@ func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor
 		s.note(f, at, issuer, 500+at)
 		return
 	}
+
 	s.paths = append(s.paths, next)
 }
 
@@ -116,19 +130,28 @@ func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor boo
 			return f
 		}
 	} else if err := checkKey(issuer.PublicKey); err != nil {
-		return &certFault{check: checkCertKey, expected: "RSA of 2048 bits or more, P-256 or P-384", found: err.Error()}
+		return &certFault{
+			check:    checkCertKey,
+			expected: "RSA of 2048 bits or more, P-256 or P-384",
+			found:    err.Error(),
+		}
 	}
+
 	if f := checkIssuer(issuer, below-1); f != nil {
 		return f
 	}
 	if err := s.signed(child, issuer); err != nil {
 		return &certFault{
-			check: checkCertSig, index: below - 1, cert: child, err: err,
+			check:    checkCertSig,
+			index:    below - 1,
+			cert:     child,
+			err:      err,
 			expected: "a signature by the key of " + certShown(issuer),
 			found:    "a signature by another key" + keyIDs(child, issuer),
 			remedy:   "the issuer's name is right and its key is not: is this certificate from another hierarchy of that name, or from before a key change?",
 		}
 	}
+
 	return nil
 }
 
@@ -147,6 +170,7 @@ func (s *search) whole(path []*x509.Certificate) *certFault {
 			return f
 		}
 	}
+
 	if f := checkNames(path); f != nil {
 		return f
 	}
@@ -156,6 +180,7 @@ func (s *search) whole(path []*x509.Certificate) *certFault {
 	if f := checkPolicies(path, s.community.Policy.CertificatePolicies); f != nil {
 		return f
 	}
+
 	return secondOpinion(path, s.now)
 }
 
@@ -165,18 +190,28 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 		id = fmt.Sprintf(" with key id %x", child.AuthorityKeyId)
 	}
 	if bytes.Equal(child.RawIssuer, child.RawSubject) {
-		return &certFault{check: checkPath, expected: "a path to an anchor of the community", found: "it is self-signed and no anchor", remedy: "use a certificate that the community issued"}
+		return &certFault{
+			check:    checkPath,
+			expected: "a path to an anchor of the community",
+			found:    "it is self-signed and no anchor",
+			remedy:   "use a certificate that the community issued",
+		}
 	}
+
 	return &certFault{
-		check: checkPath, expected: "a path to an anchor of the community", missing: true,
-		found:  fmt.Sprintf("its issuer %q%s is neither in x5c nor among the anchors and intermediates configured", cut(child.Issuer.String(), 200), id),
+		check:    checkPath,
+		expected: "a path to an anchor of the community",
+		missing:  true,
+		found: fmt.Sprintf("its issuer %q%s is neither in x5c nor among the anchors and intermediates configured",
+			cut(child.Issuer.String(), 200), id),
 		remedy: "send the missing intermediate in x5c after the leaf; or this certificate belongs to a community that is not trusted here",
 	}
 }
 
 func contains(path []*x509.Certificate, c *x509.Certificate) bool {
 	for _, p := range path {
-		if bytes.Equal(p.RawSubject, c.RawSubject) && bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) {
+		if bytes.Equal(p.RawSubject, c.RawSubject) &&
+			bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) {
 			return true // RFC 5280 6.1: no loops; a cross-certificate of the same name and key adds nothing
 		}
 	}

@@ -13,11 +13,14 @@ import (
 )
 
 // leads runs our search for paths over DER certificates, leaf first.
-func leads(anchor []byte, chain [][]byte, p Policy, now time.Time) (community *Community, paths [][]*x509.Certificate, err error) {
+func leads(
+	anchor []byte, chain [][]byte, p Policy, now time.Time,
+) (community *Community, paths [][]*x509.Certificate, err error) {
 	root, err := x509.ParseCertificate(anchor)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	var certs []*x509.Certificate
 	for _, der := range chain {
 		c, err := x509.ParseCertificate(der)
@@ -26,6 +29,7 @@ func leads(anchor []byte, chain [][]byte, p Policy, now time.Time) (community *C
 		}
 		certs = append(certs, c)
 	}
+
 	community = &Community{Anchors: []*x509.Certificate{root}, Policy: p}
 	v := &Verifier{}
 	s := &search{community: community, now: now, pool: certs[1:], signed: v.signedBy}
@@ -33,6 +37,7 @@ func leads(anchor []byte, chain [][]byte, p Policy, now time.Time) (community *C
 	if f != nil {
 		return community, nil, fmt.Errorf("%s: %s", f.check.Name, f.found)
 	}
+
 	return community, paths, nil
 }
 
@@ -40,7 +45,8 @@ func leads(anchor []byte, chain [][]byte, p Policy, now time.Time) (community *C
 // Covers: case 042, case 043, case 048, case 053, case 055, case 078
 func TestBetterTLSPathBuilding(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "cases.json")
-	cmd := exec.Command("go", "run", "./test-suites/cmd/bettertls", "export-tests", "--suite", "pathbuilding", "--out", out)
+	cmd := exec.Command("go", "run", "./test-suites/cmd/bettertls", "export-tests", "--suite", "pathbuilding", "--out",
+		out)
 	cmd.Dir = moduleDir(t, bettertlsModule)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -56,6 +62,7 @@ func TestBetterTLSPathBuilding(t *testing.T) {
 		}
 	}
 	readVectors(t, out, &file)
+
 	// The suite is about TLS servers, so a bad key usage is told by serverAuth.
 	policy := Policy{ExtendedKeyUsages: []string{"1.3.6.1.5.5.7.3.1"}}
 	var d differences
@@ -66,6 +73,7 @@ func TestBetterTLSPathBuilding(t *testing.T) {
 		}
 		d.judge(fmt.Sprintf("pathbuilding %d", c.ID), c.Expected == "ACCEPT", len(paths) > 0)
 	}
+
 	d.compare(t, "bettertls", 81)
 }
 
@@ -94,6 +102,7 @@ func TestPKITS(t *testing.T) {
 		ShouldValidate              bool
 	}
 	readVectors(t, filepath.Join(dir, "vectors.json"), &vectors)
+
 	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	var d differences
 	for _, v := range vectors {
@@ -105,14 +114,17 @@ func TestPKITS(t *testing.T) {
 			}
 			chain = append(chain, der)
 		}
+
 		anchor, rest := chain[0], chain[1:]
 		slices.Reverse(rest)
 		p := Policy{}
+
 		for _, name := range v.InitialPolicySet {
 			if oid := pkitsPolicies[name]; oid != "" {
 				p.CertificatePolicies = append(p.CertificatePolicies, oid)
 			}
 		}
+
 		community, paths, err := leads(anchor, rest, p, now)
 		if err != nil && v.ShouldValidate {
 			t.Logf("%s: %v", v.Name, err)
@@ -122,8 +134,10 @@ func TestPKITS(t *testing.T) {
 			_, f, unknown := (&Verifier{}).revocationOf(t.Context(), community, paths[0], now)
 			ok = f == nil || !unknown
 		}
+
 		d.judge(v.Name, v.ShouldValidate, ok)
 	}
+
 	d.compare(t, "pkits", 200)
 }
 

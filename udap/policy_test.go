@@ -17,9 +17,12 @@ func TestCommunityAlgorithms(t *testing.T) {
 	if got := (udap.Policy{}).SignatureAlgorithms(); !slices.Equal(got, []string{"RS256", "ES256", "RS384", "ES384"}) {
 		t.Errorf("by default %v", got)
 	}
-	if got := (udap.Policy{Algorithms: []string{"ES384", "none", "RS256"}}).SignatureAlgorithms(); !slices.Equal(got, []string{"RS256", "ES384"}) {
+	if got := (udap.Policy{
+		Algorithms: []string{"ES384", "none", "RS256"},
+	}).SignatureAlgorithms(); !slices.Equal(got, []string{"RS256", "ES384"}) {
 		t.Errorf("of a list with none in it %v", got)
 	}
+
 	w := udaptest.New(t, "p256")
 	w.A.Community.Policy.Algorithms = []string{"RS256"}
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -27,6 +30,7 @@ func TestCommunityAlgorithms(t *testing.T) {
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "community.alg", says: "ES256"})
 	_, tr, err = assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now)))
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "community.alg"})
+
 	for _, alg := range []string{"RS384", "ES384"} {
 		kind := certs.KeyKind("rsa2048")
 		if alg == "ES384" {
@@ -38,6 +42,7 @@ func TestCommunityAlgorithms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if s, _, err := statement(w, compact); err != nil || s.Algorithm != alg {
 			t.Errorf("%s: %v", alg, err)
 		}
@@ -69,6 +74,7 @@ func TestMailConstraints(t *testing.T) {
 		})
 		client := w.Client(t, ca, udaptest.Client1URI, func(t *certs.Template) { t.Emails = []string{c.mail} })
 		_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now)))
+
 		want := unapproved("")
 		if c.ok {
 			want = expectation{}
@@ -89,15 +95,18 @@ func TestTraceIsBounded(t *testing.T) {
 	if len(tr.Steps) > 200 {
 		t.Errorf("%d steps", len(tr.Steps))
 	}
+
 	b, err := json.Marshal(tr)
 	if err != nil || len(b) > 1<<20 {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
+
 	for _, s := range tr.Steps[:1] {
 		if strings.ContainsAny(s.Found, "\x1b\r\n\u202e") || len(s.Found) > 700 {
 			t.Errorf("found %q", s.Found)
 		}
 	}
+
 	w, cl := sharedWorld(t, "p256")
 	compact := cl.Sign(t, cl.Statement(w.Now).With("sub", "x"))
 	_, tr, err = statement(w, compact)

@@ -29,14 +29,26 @@ func TestIssuerIsNoURIName(t *testing.T) {
 		{"scheme", "http://client1.test/app", "scheme", nil},
 		{"port", "https://client1.test:8443/app", "port", nil},
 		{"fragment missing", uri, "fragment", func(t *certs.Template) { t.URIs = []string{uri + "#T-TREAT"} }},
-		{"several names", "https://client3.test/app", "https://client2.test/app", func(t *certs.Template) { t.URIs = []string{uri, udaptest.Client2URI} }},
+		{"several names", "https://client3.test/app", "https://client2.test/app", func(t *certs.Template) {
+			t.URIs = []string{uri, udaptest.Client2URI}
+		}},
 		{"a client_id", "Zv5Rgy0pbVoxR00drvyLfNviIdg", "client_id, say, is for authentication tokens", nil},
-		{"a name without a scheme", "client1", "it has no scheme", func(t *certs.Template) { t.URIs = []string{uri, "client1"} }},
-		{"a name without an authority", "//client1.test/app", "it has no scheme", func(t *certs.Template) { t.URIs = []string{"//client1.test/app"} }},
-		{"a scheme alone", "https:", "nothing follows the scheme", func(t *certs.Template) { t.URIs = []string{"https:"} }},
+		{"a name without a scheme", "client1", "it has no scheme", func(t *certs.Template) {
+			t.URIs = []string{uri, "client1"}
+		}},
+		{"a name without an authority", "//client1.test/app", "it has no scheme", func(t *certs.Template) {
+			t.URIs = []string{"//client1.test/app"}
+		}},
+		{"a scheme alone", "https:", "nothing follows the scheme", func(t *certs.Template) {
+			t.URIs = []string{"https:"}
+		}},
 		{"no SAN", uri, "no uniformResourceIdentifier", func(t *certs.Template) { t.URIs = nil }},
-		{"DNS only", "client1.test", "another type", func(t *certs.Template) { t.URIs, t.DNS = nil, []string{"client1.test"} }},
-		{"email only", "a@client1.test", "another type", func(t *certs.Template) { t.URIs, t.Emails = nil, []string{"a@client1.test"} }},
+		{"DNS only", "client1.test", "another type", func(t *certs.Template) {
+			t.URIs, t.DNS = nil, []string{"client1.test"}
+		}},
+		{"email only", "a@client1.test", "another type", func(t *certs.Template) {
+			t.URIs, t.Emails = nil, []string{"a@client1.test"}
+		}},
 		{"common name", uri, "", func(t *certs.Template) { t.URIs, t.CommonName = nil, uri }},
 		{"otherName", uri, "", func(t *certs.Template) { t.URIs = nil; t.Mutate = sanOf(0, true, mustDER(uri)) }},
 		{"directoryName", uri, "", func(t *certs.Template) {
@@ -53,7 +65,11 @@ func TestIssuerIsNoURIName(t *testing.T) {
 		client := w.Client(t, w.A.Int, uri, c.edit)
 		_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now).With("iss", c.iss).With("sub", c.iss)))
 		t.Run(c.name, func(t *testing.T) {
-			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "statement.iss", says: c.says})
+			expectRefusal(t, tr, err, expectation{
+				code:  udap.InvalidSoftwareStatement,
+				check: "statement.iss",
+				says:  c.says,
+			})
 		})
 	}
 }
@@ -61,7 +77,10 @@ func TestIssuerIsNoURIName(t *testing.T) {
 // The bytes of the certificate count, not what a URL parser makes of them.
 // Covers: S2-19, case 057
 func TestRawURINames(t *testing.T) {
-	for _, uri := range []string{"https://client1.test/a%7eb", "https://CLIENT1.test/App", "https://client1.test/app#", "urn:oid:1.2.3#T-TREAT", "https://client1.test:443/app", "HTTPS://client1.test/%2f"} {
+	for _, uri := range []string{
+		"https://client1.test/a%7eb", "https://CLIENT1.test/App", "https://client1.test/app#",
+		"urn:oid:1.2.3#T-TREAT", "https://client1.test:443/app", "HTTPS://client1.test/%2f",
+	} {
 		w := udaptest.New(t, "p256")
 		c := w.Client(t, w.A.Int, uri, nil)
 		s, _, err := statement(w, c.Sign(t, c.Statement(w.Now)))
@@ -72,6 +91,7 @@ func TestRawURINames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if other := parsed.String(); other != uri {
 			_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now).With("iss", other).With("sub", other)))
 			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "statement.iss"})
@@ -93,13 +113,17 @@ func altNameOf(oid asn1.ObjectIdentifier, tag int, compound bool, content []byte
 // Covers: case 061
 func TestSeveralURINames(t *testing.T) {
 	w := udaptest.New(t, "p256")
-	c := w.Client(t, w.A.Int, udaptest.Client1URI, func(t *certs.Template) { t.URIs = []string{udaptest.Client1URI, udaptest.Client2URI} })
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, func(t *certs.Template) {
+		t.URIs = []string{udaptest.Client1URI, udaptest.Client2URI}
+	})
+
 	for _, uri := range []string{udaptest.Client1URI, udaptest.Client2URI} {
 		s, _, err := statement(w, c.Sign(t, c.Statement(w.Now).With("iss", uri).With("sub", uri)))
 		if err != nil || string(s.Client) != uri {
 			t.Errorf("%s: %v", uri, err)
 		}
 	}
+
 	other := w.Client(t, w.A.Int, udaptest.Client2URI, nil)
 	_, tr, err := assertion(w, other.Sign(t, udaptest.Assertion(clientID, w.Now)))
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "assertion.certificate"})
@@ -113,8 +137,11 @@ func TestSANSize(t *testing.T) {
 	for i := range 200 {
 		many = append(many, fmt.Sprintf("https://client1.test/%d", i))
 	}
+
 	for name, uris := range map[string][]string{
-		"200 names": many, "60 KiB": {"https://client1.test/" + strings.Repeat("a", 60<<10)}, "3 KiB": {"https://client1.test/" + strings.Repeat("a", 3<<10)},
+		"200 names": many, "60 KiB": {
+			"https://client1.test/" + strings.Repeat("a", 60<<10),
+		}, "3 KiB": {"https://client1.test/" + strings.Repeat("a", 3<<10)},
 		"NUL": {"https://client1.test/\x00app"}, "LF": {"https://client1.test/\napp"}, "bidi": {"https://client1.test/\u202eapp"}, "latin": {"https://client1.test/\xe9"},
 		"space": {"https://client1.test/a b"}, "user information": {"https://client1.test@evil.test/app"}, "user information, scheme": {"foo://a:b@c/"},
 	} {
@@ -181,6 +208,7 @@ func TestNameConstraints(t *testing.T) {
 		if c.ok {
 			want = expectation{}
 		}
+
 		for _, k := range kinds {
 			w := udaptest.New(t, k)
 			client := w.Client(t, newCA(t, w, w.A.Root, "Constrained", udaptest.Key(t, k, 7), c.mutate), c.uri, nil)
@@ -199,10 +227,16 @@ func TestConstraintsNotUnderstood(t *testing.T) {
 	subtree := asn1.RawValue{Class: 0, Tag: asn1.TagSequence, IsCompound: true, Bytes: mustDER(base)}
 	permitted := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(subtree)}
 	value := mustDER([]asn1.RawValue{permitted})
+
 	for _, critical := range []bool{true, false} {
-		judgeClient(t, fmt.Sprintf("directoryName critical %v", critical), unapproved(""), under(func(c *x509.Certificate) {
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: critical, Value: value})
-		}, nil))
+		judgeClient(t, fmt.Sprintf("directoryName critical %v", critical), unapproved(""),
+			under(func(c *x509.Certificate) {
+				c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+					Id:       asn1.ObjectIdentifier{2, 5, 29, 30},
+					Critical: critical,
+					Value:    value,
+				})
+			}, nil))
 	}
 }
 
@@ -213,9 +247,12 @@ func TestNameConstraintBomb(t *testing.T) {
 	for i := range 600 {
 		domains = append(domains, fmt.Sprintf("d%d.test", i))
 	}
-	ca := newCA(t, w, w.A.Root, "Bomb", udaptest.Key(t, "p256", 7), func(c *x509.Certificate) { c.PermittedURIDomains = domains })
+	ca := newCA(t, w, w.A.Root, "Bomb", udaptest.Key(t, "p256", 7), func(c *x509.Certificate) {
+		c.PermittedURIDomains = domains
+	})
 	c := w.Client(t, ca, "https://d599.test/", nil)
 	compact := c.Sign(t, c.Statement(w.Now))
+
 	var tr *udap.Trace
 	var err error
 	udaptest.Quick(t, "600 names", time.Second, func() { _, tr, err = statement(w, compact) })
@@ -224,8 +261,15 @@ func TestNameConstraintBomb(t *testing.T) {
 
 // Covers: case 067
 func TestCertificatePolicies(t *testing.T) {
-	explicit := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 36}, Critical: true, Value: []byte{0x30, 3, 0x80, 1, 0}}
-	judgeClient(t, "explicit policy and none", unapproved("chain.policy"), under(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, explicit) }, nil))
+	explicit := pkix.Extension{
+		Id:       asn1.ObjectIdentifier{2, 5, 29, 36},
+		Critical: true,
+		Value:    []byte{0x30, 3, 0x80, 1, 0},
+	}
+	judgeClient(t, "explicit policy and none", unapproved("chain.policy"), under(func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, explicit)
+	}, nil))
+
 	one, two := mustOID(t, "1.2.3.4"), mustOID(t, "1.2.3.5")
 	judgeClient(t, "explicit policy and a matching one", expectation{}, under(func(c *x509.Certificate) {
 		c.ExtraExtensions = append(c.ExtraExtensions, explicit)
@@ -235,6 +279,7 @@ func TestCertificatePolicies(t *testing.T) {
 		c.ExtraExtensions = append(c.ExtraExtensions, explicit)
 		c.Policies = []x509.OID{one}
 	}, func(t *certs.Template) { t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{two} } }))
+
 	inhibit := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 54}, Critical: true, Value: []byte{2, 1, 0}}
 	anyPolicy := mustOID(t, "2.5.29.32.0")
 	judgeClient(t, "anyPolicy inhibited", unapproved("chain.policy"), under(func(c *x509.Certificate) {
@@ -250,6 +295,7 @@ func TestCertificatePolicies(t *testing.T) {
 		}
 	}
 	judgeClient(t, "the community's policy", expectation{}, wanted(one))
+
 	judgeClient(t, "not the community's policy", unapproved("chain.policy"), wanted(two))
 }
 

@@ -24,7 +24,9 @@ func listTemplate(w *udaptest.World) certs.CRLTemplate {
 }
 
 // listed is a client about whose issuer the world publishes a changed list.
-func listed(change func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate)) func(*testing.T, *udaptest.World) *udaptest.Client {
+func listed(
+	change func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate),
+) func(*testing.T, *udaptest.World) *udaptest.Client {
 	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		tpl := listTemplate(w)
@@ -39,13 +41,18 @@ func TestRevoked(t *testing.T) {
 	for _, reason := range []int{0, 1, 5, 6} {
 		want := notClear
 		want.says = "revoked"
-		judgeClient(t, "leaf, reason "+big.NewInt(int64(reason)).String(), want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
-			tpl.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now.Add(-time.Minute), Reason: reason}}
-		}))
+		judgeClient(t, "leaf, reason "+big.NewInt(int64(reason)).String(), want,
+			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+				tpl.Revoked = []certs.RevokedEntry{
+					{Serial: c.Leaf().SerialNumber, Time: w.Now.Add(-time.Minute), Reason: reason},
+				}
+			}))
 	}
-	judgeClient(t, "another leaf", expectation{}, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
-		tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(77), Time: w.Now, Reason: 1}}
-	}))
+
+	judgeClient(t, "another leaf", expectation{},
+		listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+			tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(77), Time: w.Now, Reason: 1}}
+		}))
 	want := notClear
 	want.says = "certificate 1 of the path"
 	judgeClient(t, "intermediate", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
@@ -57,13 +64,18 @@ func TestRevoked(t *testing.T) {
 // Covers: case 071, DIAGNOSTICS 13, DIAGNOSTICS 14
 func TestListUnusable(t *testing.T) {
 	for name, change := range map[string]func(w *udaptest.World, tpl *certs.CRLTemplate){
-		"expired":       func(w *udaptest.World, tpl *certs.CRLTemplate) { tpl.NextUpdate = w.Now.Add(-time.Second) },
-		"not yet valid": func(w *udaptest.World, tpl *certs.CRLTemplate) { tpl.ThisUpdate = w.Now.Add(10 * time.Minute) },
+		"expired": func(w *udaptest.World, tpl *certs.CRLTemplate) { tpl.NextUpdate = w.Now.Add(-time.Second) },
+		"not yet valid": func(w *udaptest.World, tpl *certs.CRLTemplate) {
+			tpl.ThisUpdate = w.Now.Add(10 * time.Minute)
+		},
 	} {
 		want := notClear
 		want.says = "list number 8 from http://crl.test/list"
-		judgeClient(t, name, want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) { change(w, tpl) }))
+		judgeClient(t, name, want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+			change(w, tpl)
+		}))
 	}
+
 	judgeClient(t, "not available", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a", Err: errors.New("404 Not Found")})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -72,6 +84,7 @@ func TestListUnusable(t *testing.T) {
 		w.Answer(w.A.Int)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
+
 	judgeClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a"})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -82,15 +95,22 @@ func TestListUnusable(t *testing.T) {
 		w.Answer(w.A.Int, udap.ListAnswer{List: list})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
+
 	judgeClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.ListAnswer{URL: "http://crl.test/b", List: listOf(t, w, w.A.Int, listTemplate(w))})
+		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.ListAnswer{
+			URL:  "http://crl.test/b",
+			List: listOf(t, w, w.A.Int, listTemplate(w)),
+		})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
+
 	judgeClient(t, "one of two revokes", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		bad := listTemplate(w)
 		bad.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now}}
-		w.Answer(w.A.Int, udap.ListAnswer{List: listOf(t, w, w.A.Int, listTemplate(w))}, udap.ListAnswer{List: listOf(t, w, w.A.Int, bad)})
+		w.Answer(w.A.Int, udap.ListAnswer{
+			List: listOf(t, w, w.A.Int, listTemplate(w)),
+		}, udap.ListAnswer{List: listOf(t, w, w.A.Int, bad)})
 		return c
 	})
 }
@@ -111,10 +131,13 @@ func listOf(t *testing.T, w *udaptest.World, ca *certs.CA, tpl certs.CRLTemplate
 // Covers: case 072
 func TestListOfAnother(t *testing.T) {
 	judgeClient(t, "attacker's key, same name", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		evil := newCA(t, w, w.X.Root, "Int A", udaptest.Key(t, w.Kind, 22), func(c *x509.Certificate) { c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId })
+		evil := newCA(t, w, w.X.Root, "Int A", udaptest.Key(t, w.Kind, 22), func(c *x509.Certificate) {
+			c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId
+		})
 		w.Answer(w.A.Int, udap.ListAnswer{List: listOf(t, w, evil, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
+
 	judgeClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.ListAnswer{List: listOf(t, w, w.B.Root, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -122,7 +145,9 @@ func TestListOfAnother(t *testing.T) {
 	judgeClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 7)
 		able := newCA(t, w, w.A.Root, "Int 2", key, nil)
-		unable := newCA(t, w, w.A.Root, "Int 2", key, func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign })
+		unable := newCA(t, w, w.A.Root, "Int 2", key, func(c *x509.Certificate) {
+			c.KeyUsage = x509.KeyUsageCertSign
+		})
 		w.Answer(unable, udap.ListAnswer{List: listOf(t, w, able, listTemplate(w))})
 		c := w.Client(t, unable, udaptest.Client1URI, nil)
 		return c
@@ -138,18 +163,33 @@ func TestListExtensions(t *testing.T) {
 		return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: critical, Value: mustDER(parts)}
 	}
 	point := func(uri string) asn1.RawValue {
-		full := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(context(6, []byte(uri)))}
+		full := asn1.RawValue{
+			Class:      asn1.ClassContextSpecific,
+			Tag:        0,
+			IsCompound: true,
+			Bytes:      mustDER(context(6, []byte(uri))),
+		}
 		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(full)}
 	}
+
 	truth := []byte{0xff}
 	for name, c := range map[string]struct {
 		ext pkix.Extension
 		ok  bool
 	}{
-		"unknown critical":          {pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}, false},
-		"unknown":                   {pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}, true},
-		"delta":                     {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}, false},
-		"delta, not critical":       {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Value: []byte{2, 1, 1}}, false},
+		"unknown critical": {
+			pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}},
+			false,
+		},
+		"unknown": {pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}, true},
+		"delta": {
+			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}},
+			false,
+		},
+		"delta, not critical": {
+			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Value: []byte{2, 1, 1}},
+			false,
+		},
 		"only users":                {idp(true, context(1, truth)), true},
 		"only CAs, then not":        {idp(true, context(2, truth), context(2, []byte{0})), false},
 		"fields out of order":       {idp(true, context(4, []byte{0}), context(1, truth)), false},
@@ -162,11 +202,38 @@ func TestListExtensions(t *testing.T) {
 		"only attributes":           {idp(true, context(5, truth)), false},
 		"its distribution point":    {idp(true, point("http://crl.test/Int A.crl")), true},
 		"another point":             {idp(true, point("http://crl.test/other.crl")), false},
-		"a relative name":           {idp(true, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(context(1, nil))}), false},
-		"a broken name":             {idp(true, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: []byte{0x86}})}), false},
-		"a field of another kind":   {idp(true, asn1.RawValue{Tag: asn1.TagBoolean, Bytes: truth}), false},
-		"a broken field":            {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 1, 0x81}}, false},
-		"unreadable":                {pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{1}}, false},
+		"a relative name": {
+			idp(true, asn1.RawValue{
+				Class:      asn1.ClassContextSpecific,
+				Tag:        0,
+				IsCompound: true,
+				Bytes:      mustDER(context(1, nil)),
+			}),
+			false,
+		},
+		"a broken name": {
+			idp(true, asn1.RawValue{
+				Class:      asn1.ClassContextSpecific,
+				Tag:        0,
+				IsCompound: true,
+				Bytes: mustDER(asn1.RawValue{
+					Class:      asn1.ClassContextSpecific,
+					Tag:        0,
+					IsCompound: true,
+					Bytes:      []byte{0x86},
+				}),
+			}),
+			false,
+		},
+		"a field of another kind": {idp(true, asn1.RawValue{Tag: asn1.TagBoolean, Bytes: truth}), false},
+		"a broken field": {
+			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 1, 0x81}},
+			false,
+		},
+		"unreadable": {
+			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{1}},
+			false,
+		},
 	} {
 		want := notClear
 		if c.ok {
@@ -176,9 +243,11 @@ func TestListExtensions(t *testing.T) {
 			tpl.Further = append(tpl.Further, c.ext)
 		}))
 	}
-	judgeClient(t, "two distribution points", notClear, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
-		tpl.Further = append(tpl.Further, idp(true, context(2, truth)), idp(true, context(1, truth)))
-	}))
+
+	judgeClient(t, "two distribution points", notClear,
+		listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+			tpl.Further = append(tpl.Further, idp(true, context(2, truth)), idp(true, context(1, truth)))
+		}))
 	want := notClear
 	want.says = "end-entity certificates only"
 	judgeClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
@@ -187,15 +256,21 @@ func TestListExtensions(t *testing.T) {
 		w.PublishList(t, w.A.Root, tpl)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
+
 	for _, critical := range []bool{true, false} {
 		want := notClear
 		if !critical {
 			want = expectation{}
 		}
-		judgeClient(t, "entry extension", want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
-			ext := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: critical, Value: mustDER([]asn1.RawValue{})}
-			tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(5), Time: w.Now, Further: []pkix.Extension{ext}}}
-		}))
+		judgeClient(t, "entry extension", want,
+			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+				ext := pkix.Extension{
+					Id:       asn1.ObjectIdentifier{2, 5, 29, 29},
+					Critical: critical,
+					Value:    mustDER([]asn1.RawValue{}),
+				}
+				tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(5), Time: w.Now, Further: []pkix.Extension{ext}}}
+			}))
 	}
 }
 
@@ -206,7 +281,12 @@ func TestRevocationPolicies(t *testing.T) {
 		rule    udap.RevocationRule
 		revoked bool
 		ok      bool
-	}{{udap.RevocationSoft, false, true}, {udap.RevocationSoft, true, false}, {udap.RevocationOff, false, true}, {udap.RevocationOff, true, true}} {
+	}{
+		{udap.RevocationSoft, false, true},
+		{udap.RevocationSoft, true, false},
+		{udap.RevocationOff, false, true},
+		{udap.RevocationOff, true, true},
+	} {
 		w := udaptest.New(t, "p256")
 		w.A.Community.Policy.Revocation = c.rule
 		client := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -218,6 +298,7 @@ func TestRevocationPolicies(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%s, revoked %v: %v", c.rule, c.revoked, err)
 		}
+
 		warned := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool { return s.Check == "chain.revocation" })
 		if c.ok && !warned {
 			t.Errorf("%s is used without a warning", c.rule)
@@ -236,9 +317,14 @@ func TestSoftStillRefusesRevokedPath(t *testing.T) {
 	c := w.Client(t, one, udaptest.Client1URI, nil)
 	c.Chain = []*x509.Certificate{c.Leaf(), one.Cert, two.Cert}
 	w.Publish(t, one, c.Leaf().SerialNumber)
+
 	w.Answer(two, udap.ListAnswer{Err: errors.New("timeout")})
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation", says: "revoked at"})
+	expectRefusal(t, tr, err, expectation{
+		code:  udap.UnapprovedSoftwareStatement,
+		check: "chain.revocation",
+		says:  "revoked at",
+	})
 }
 
 // A status that may pass unknown does not hide one that is known further up.
@@ -259,7 +345,12 @@ func TestSoftLooksAtTheWholePath(t *testing.T) {
 			}
 			continue
 		}
-		expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation", says: "revoked at"})
+
+		expectRefusal(t, tr, err, expectation{
+			code:  udap.UnapprovedSoftwareStatement,
+			check: "chain.revocation",
+			says:  "revoked at",
+		})
 	}
 }
 
@@ -292,12 +383,17 @@ func TestFirstCommunityDecides(t *testing.T) {
 	if err != nil || s.Community.URI != udaptest.CommunityA {
 		t.Fatalf("taken into %v, %v", s, err)
 	}
+
 	w.Publish(t, w.A.Root, one.Cert.SerialNumber)
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation"})
 	v := w.Verifier()
+
 	for id, ok := range map[udap.ClientID]bool{clientID: false, "client-b": true} {
-		_, err := v.Assertion(ctx, c.Sign(t, udaptest.Assertion(id, w.Now)), "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, lookup, nil)
+		_, err := v.Assertion(ctx, c.Sign(t, udaptest.Assertion(id, w.Now)), "", udap.Expect{
+			Now:      w.Now,
+			Audience: udaptest.Token,
+		}, lookup, nil)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", id, err)
 		}
@@ -315,6 +411,7 @@ func TestCheckList(t *testing.T) {
 	if err := udap.CheckList(good, w.B.Int.Cert, w.Now); err == nil {
 		t.Error("a list of another issuer passes")
 	}
+
 	if err := udap.CheckList(good, w.A.Int.Cert, w.Now.Add(2*time.Hour)); err == nil {
 		t.Error("an old list passes")
 	}
@@ -324,7 +421,9 @@ func TestCheckList(t *testing.T) {
 	rsa := udaptest.New(t, "rsa2048")
 	tpl := listTemplate(rsa)
 	tpl.Mutate = func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.SHA256WithRSAPSS }
-	if err := udap.CheckList(listOf(t, rsa, rsa.A.Int, tpl), rsa.A.Int.Cert, rsa.Now); err == nil || !strings.Contains(err.Error(), "signed with") {
+
+	if err := udap.CheckList(listOf(t, rsa, rsa.A.Int, tpl), rsa.A.Int.Cert, rsa.Now); err == nil ||
+		!strings.Contains(err.Error(), "signed with") {
 		t.Errorf("a list signed with RSA-PSS: %v", err)
 	}
 }

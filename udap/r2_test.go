@@ -30,7 +30,9 @@ func unapproved(check string) expectation {
 
 // judgeClient makes good things with a client that the world made in a chosen
 // way, at both endpoints and with both kinds of key.
-func judgeClient(t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.World) *udaptest.Client) {
+func judgeClient(
+	t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.World) *udaptest.Client,
+) {
 	t.Helper()
 	for _, k := range kinds {
 		for _, endpoint := range []string{"register", "token"} {
@@ -91,10 +93,12 @@ func TestChainForms(t *testing.T) {
 			return []*x509.Certificate{leaf, leaf, leaf, leaf, leaf, leaf, leaf, leaf, w.A.Root.Cert, w.A.Int.Cert}
 		},
 	} {
-		judgeBoth(t, attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-			return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
-		}}, expectation{})
+		judgeBoth(t,
+			attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+				return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
+			}}, expectation{})
 	}
+
 	w := udaptest.New(t, "p256")
 	w.A.Community.Intermediates = nil
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -110,15 +114,23 @@ func TestManyCertificates(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	var distinct []*x509.Certificate
+
 	for i := range 100 {
 		other := w.Client(t, w.X.Int, fmt.Sprintf("https://other.test/%d", i), nil)
 		distinct = append(distinct, other.Leaf())
 	}
+
 	copies := make([]*x509.Certificate, 1000)
 	for i := range copies {
 		copies[i] = w.A.Int.Cert
 	}
-	for name, more := range map[string][]*x509.Certificate{"100 distinct": distinct, "10 distinct": distinct[:10], "100 copies": copies[:100], "1000 copies": copies} {
+
+	for name, more := range map[string][]*x509.Certificate{
+		"100 distinct": distinct,
+		"10 distinct":  distinct[:10],
+		"100 copies":   copies[:100],
+		"1000 copies":  copies,
+	} {
 		compact := c.SignChain(t, c.Statement(w.Now), append([]*x509.Certificate{c.Leaf()}, more...)...)
 		var tr *udap.Trace
 		var err error
@@ -138,6 +150,7 @@ func TestMesh(t *testing.T) {
 	}
 	c := w.Client(t, first, udaptest.Client1URI, nil)
 	chain := []*x509.Certificate{c.Leaf()}
+
 	for i := range 9 {
 		ca, err := (&certs.CA{Cert: first.Cert, Key: key}).NewCA(w.Template("Mesh"), udaptest.Key(t, "p256", 31+i))
 		if err != nil {
@@ -145,6 +158,7 @@ func TestMesh(t *testing.T) {
 		}
 		chain = append(chain, ca.Cert)
 	}
+
 	compact := c.SignChain(t, c.Statement(w.Now), chain...)
 	var tr *udap.Trace
 	udaptest.Quick(t, "a mesh", 250*time.Millisecond, func() { _, tr, err = statement(w, compact) })
@@ -153,29 +167,42 @@ func TestMesh(t *testing.T) {
 
 // Covers: S1-176, case 044, case 045, case 046, case 079, case 136
 func TestStrangers(t *testing.T) {
-	judgeClient(t, "root of the same name", unapproved("chain.signature"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		root := newRoot(t, w, "Root A", udaptest.Key(t, w.Kind, 4), func(c *x509.Certificate) { c.SubjectKeyId = w.A.Root.Cert.SubjectKeyId })
-		issuing := newCA(t, w, root, "Int A", udaptest.Key(t, w.Kind, 5), func(c *x509.Certificate) { c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId })
-		c := w.Client(t, issuing, udaptest.Client1URI, nil)
-		c.Chain = []*x509.Certificate{c.Leaf(), issuing.Cert, root.Cert}
-		return c
-	})
+	judgeClient(t, "root of the same name",
+		unapproved("chain.signature"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			root := newRoot(t, w, "Root A", udaptest.Key(t, w.Kind, 4), func(c *x509.Certificate) {
+				c.SubjectKeyId = w.A.Root.Cert.SubjectKeyId
+			})
+			issuing := newCA(t, w, root, "Int A", udaptest.Key(t, w.Kind, 5), func(c *x509.Certificate) {
+				c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId
+			})
+			c := w.Client(t, issuing, udaptest.Client1URI, nil)
+			c.Chain = []*x509.Certificate{c.Leaf(), issuing.Cert, root.Cert}
+
+			return c
+		})
+
 	judgeClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 		c.Chain = append(c.Chain, w.X.Root.Cert)
 		return c
 	})
+
 	judgeClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 6)
 		tpl := w.Template("Victim")
 		tpl.URIs = []string{udaptest.Client1URI}
-		self := &certs.CA{Cert: &x509.Certificate{Subject: pkix.Name{CommonName: "Victim"}, PublicKey: key.Public()}, Key: key}
+		self := &certs.CA{
+			Cert: &x509.Certificate{Subject: pkix.Name{CommonName: "Victim"}, PublicKey: key.Public()},
+			Key:  key,
+		}
 		leaf, err := self.Issue(tpl, key.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return &udaptest.Client{URI: udaptest.Client1URI, Key: key, Chain: []*x509.Certificate{leaf}}
 	})
+
 	w := udaptest.New(t, "p256")
 	b := w.Client(t, w.B.Int, udaptest.Client1URI, nil)
 	s, _, err := statement(w, b.Sign(t, b.Statement(w.Now)))
@@ -186,7 +213,9 @@ func TestStrangers(t *testing.T) {
 	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
 }
 
-func newRoot(t *testing.T, w *udaptest.World, name string, key crypto.Signer, mutate func(*x509.Certificate)) *certs.CA {
+func newRoot(
+	t *testing.T, w *udaptest.World, name string, key crypto.Signer, mutate func(*x509.Certificate),
+) *certs.CA {
 	t.Helper()
 	tpl := w.Template(name)
 	tpl.Mutate = mutate
@@ -197,7 +226,9 @@ func newRoot(t *testing.T, w *udaptest.World, name string, key crypto.Signer, mu
 	return ca
 }
 
-func newCA(t *testing.T, w *udaptest.World, parent *certs.CA, name string, key crypto.Signer, mutate func(*x509.Certificate)) *certs.CA {
+func newCA(
+	t *testing.T, w *udaptest.World, parent *certs.CA, name string, key crypto.Signer, mutate func(*x509.Certificate),
+) *certs.CA {
 	t.Helper()
 	tpl := w.Template(name)
 	tpl.Mutate = mutate
@@ -208,13 +239,17 @@ func newCA(t *testing.T, w *udaptest.World, parent *certs.CA, name string, key c
 	if ca.Cert.KeyUsage&x509.KeyUsageCRLSign != 0 {
 		w.Publish(t, ca)
 	}
+
 	return ca
 }
 
 // under is a client of an intermediate that was made in a chosen way.
-func under(mutate func(*x509.Certificate), edit func(*certs.Template)) func(*testing.T, *udaptest.World) *udaptest.Client {
+func under(
+	mutate func(*x509.Certificate), edit func(*certs.Template),
+) func(*testing.T, *udaptest.World) *udaptest.Client {
 	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		return w.Client(t, newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), mutate), udaptest.Client1URI, edit)
+		return w.Client(t, newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), mutate), udaptest.Client1URI,
+			edit)
 	}
 }
 
@@ -239,6 +274,7 @@ func TestLeafAmongAnchors(t *testing.T) {
 		}
 		return c
 	})
+
 	w := udaptest.New(t, "p256")
 	if err := udap.CheckAnchor(w.A.Root.Cert, w.Now); err != nil {
 		t.Errorf("a root does not pass as an anchor: %v", err)
@@ -252,32 +288,50 @@ func TestLeafAmongAnchors(t *testing.T) {
 func TestIssuersAndLeaves(t *testing.T) {
 	judgeClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		evil := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, w.Kind, 21), nil)
-		return w.Client(t, &certs.CA{Cert: evil.Leaf(), Key: evil.Key, Parents: []*x509.Certificate{w.A.Int.Cert, w.A.Root.Cert}}, udaptest.Client1URI, nil)
+		return w.Client(t, &certs.CA{
+			Cert:    evil.Leaf(),
+			Key:     evil.Key,
+			Parents: []*x509.Certificate{w.A.Int.Cert, w.A.Root.Cert},
+		}, udaptest.Client1URI, nil)
 	})
+
 	for name, mutate := range map[string]func(*x509.Certificate){
-		"no basicConstraints":        func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = false, false },
-		"CA:FALSE":                   func(c *x509.Certificate) { c.IsCA = false },
-		"keyCertSign without CA":     func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageCertSign },
-		"CA without keyCertSign":     func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign },
+		"no basicConstraints":    func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = false, false },
+		"CA:FALSE":               func(c *x509.Certificate) { c.IsCA = false },
+		"keyCertSign without CA": func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageCertSign },
+		"CA without keyCertSign": func(c *x509.Certificate) {
+			c.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign
+		},
 		"CA that may only sign CRLs": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign },
 	} {
 		judgeClient(t, name, unapproved("chain.ca"), under(mutate, nil))
 	}
+
 	judgeClient(t, "CA as leaf", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.IsCA = true }))
-	judgeClient(t, "keyEncipherment only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }))
-	judgeClient(t, "keyCertSign only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }))
+	judgeClient(t, "keyEncipherment only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
+		c.KeyUsage = x509.KeyUsageKeyEncipherment
+	}))
+	judgeClient(t, "keyCertSign only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
+		c.KeyUsage = x509.KeyUsageCertSign
+	}))
 	judgeClient(t, "no keyUsage", expectation{}, mutated(func(c *x509.Certificate) { c.KeyUsage = 0 }))
 }
 
 // Covers: case 051
 func TestExtendedKeyUsage(t *testing.T) {
 	usages := map[string]func(*x509.Certificate){
-		"none":            nil,
-		"clientAuth":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
-		"serverAuth":      func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
-		"emailProtection": func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} },
-		"unknown":         func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3, 4}} },
-		"any":             func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} },
+		"none": nil,
+		"clientAuth": func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		},
+		"serverAuth": func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		},
+		"emailProtection": func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}
+		},
+		"unknown": func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3, 4}} },
+		"any":     func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} },
 	}
 	for name, mutate := range usages {
 		judgeClient(t, name, expectation{}, mutated(mutate))
@@ -285,27 +339,34 @@ func TestExtendedKeyUsage(t *testing.T) {
 		if name == "clientAuth" {
 			want = expectation{}
 		}
-		judgeClient(t, name+" where clientAuth is asked for", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-			w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
-			return mutated(mutate)(t, w)
-		})
+		judgeClient(t, name+" where clientAuth is asked for",
+			want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+				w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
+				return mutated(mutate)(t, w)
+			})
 	}
 }
 
 // Covers: case 052
 func TestPathLength(t *testing.T) {
 	zero := func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
-	judgeClient(t, "pathlen 0 and a CA below", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
-		return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
-	})
-	judgeClient(t, "pathlen 0 and a self-issued CA below", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
-		return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
-	})
+	judgeClient(t, "pathlen 0 and a CA below",
+		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
+			return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+		})
+
+	judgeClient(t, "pathlen 0 and a self-issued CA below",
+		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
+			return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+		})
+
 	judgeClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))
 	judgeClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), func(c *x509.Certificate) { c.MaxPathLen = 1 })
+		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), func(c *x509.Certificate) {
+			c.MaxPathLen = 1
+		})
 		return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 	})
 }
@@ -324,6 +385,7 @@ func TestLongChains(t *testing.T) {
 		}
 	}
 	judgeClient(t, "eight certificates", expectation{}, chainOf(6))
+
 	want := unapproved("chain.path")
 	want.says = "a path of at most 8 certificates"
 	judgeClient(t, "nine certificates", want, chainOf(7))
@@ -338,14 +400,19 @@ func TestValidity(t *testing.T) {
 		"int expired":        under(func(c *x509.Certificate) { c.NotAfter = past }, nil),
 		"int not yet valid":  under(func(c *x509.Certificate) { c.NotBefore = ahead }, nil),
 		"root expired": func(t *testing.T, w *udaptest.World) *udaptest.Client {
-			root := newRoot(t, w, "Old root", udaptest.Key(t, w.Kind, 9), func(c *x509.Certificate) { c.NotAfter = past })
+			root := newRoot(t, w, "Old root", udaptest.Key(t, w.Kind, 9), func(c *x509.Certificate) {
+				c.NotAfter = past
+			})
 			w.A.Community.Anchors = []*x509.Certificate{root.Cert}
 			return w.Client(t, newCA(t, w, root, "Int 2", udaptest.Key(t, w.Kind, 7), nil), udaptest.Client1URI, nil)
 		},
 	} {
 		judgeClient(t, name, unapproved("chain.validity"), make)
 	}
-	judgeClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = t.NotAfter.Add(1000 * time.Hour) }))
+
+	judgeClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) {
+		t.NotAfter = t.NotAfter.Add(1000 * time.Hour)
+	}))
 	judgeClient(t, "last second", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = udaptest.Now }))
 }
 
@@ -358,27 +425,44 @@ func TestWeakKeys(t *testing.T) {
 		}
 		return k
 	}
+
 	p224, _ := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	p521, _ := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	_, ed, _ := ed25519.GenerateKey(rand.Reader)
 	w := udaptest.New(t, "rsa2048")
-	for name, key := range map[string]crypto.Signer{"RSA-1024": small(1024), "RSA-1536": small(1536), "RSA-2047": small(2047)} {
+
+	for name, key := range map[string]crypto.Signer{
+		"RSA-1024": small(1024),
+		"RSA-1536": small(1536),
+		"RSA-2047": small(2047),
+	} {
 		c := w.ClientWith(t, w.A.Int, udaptest.Client1URI, key, nil)
-		_, tr, err := statement(w, udaptest.Raw{Alg: "RS256", Key: key}.Sign(t, udaptest.Header("RS256", c.Chain...), c.Statement(w.Now).JSON(t)))
+		_, tr, err := statement(w, udaptest.Raw{
+			Alg: "RS256",
+			Key: key,
+		}.Sign(t, udaptest.Header("RS256", c.Chain...), c.Statement(w.Now).JSON(t)))
 		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, unapproved("x5c.key")) })
 		c = w.Client(t, newCA(t, w, w.A.Root, "Weak", key, nil), udaptest.Client1URI, nil)
 		_, tr, err = statement(w, c.Sign(t, c.Statement(w.Now)))
 		t.Run(name+" of a CA", func(t *testing.T) { expectRefusal(t, tr, err, unapproved("chain.key")) })
 	}
+
 	for name, key := range map[string]crypto.Signer{"P-224": p224, "P-521": p521, "Ed25519": ed} {
 		c := w.Client(t, newCA(t, w, w.A.Root, "Weak", key, nil), udaptest.Client1URI, nil)
 		_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 		t.Run(name+" of a CA", func(t *testing.T) { expectRefusal(t, tr, err, unapproved("")) })
 	}
+
 	n := udaptest.Key(t, "rsa2048", 10).Public().(*rsa.PublicKey).N
 	for name, pub := range map[string]*rsa.PublicKey{
-		"e=3": {N: n, E: 3}, "e=17": {N: n, E: 17}, "even modulus": {N: new(big.Int).Add(n, big.NewInt(1)), E: 65537}, "even exponent": {N: n, E: 65538},
-		"too long": {N: new(big.Int).SetBit(new(big.Int).Lsh(n, 8000), 0, 1), E: 65537}, "ROCA": {N: rocaModulus(), E: 65537},
+		"e=3": {N: n, E: 3}, "e=17": {N: n, E: 17}, "even modulus": {
+			N: new(big.Int).Add(n, big.NewInt(1)),
+			E: 65537,
+		}, "even exponent": {N: n, E: 65538},
+		"too long": {
+			N: new(big.Int).SetBit(new(big.Int).Lsh(n, 8000), 0, 1),
+			E: 65537,
+		}, "ROCA": {N: rocaModulus(), E: 65537},
 	} {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		tpl := w.Template("weak")
@@ -422,9 +506,15 @@ func TestWeakCertificateSignatures(t *testing.T) {
 		_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, unapproved("chain.signature")) })
 	}
-	for name, oid := range map[string]asn1.ObjectIdentifier{"SHA-1": {1, 2, 840, 113549, 1, 1, 5}, "MD5": {1, 2, 840, 113549, 1, 1, 4}} {
+
+	for name, oid := range map[string]asn1.ObjectIdentifier{
+		"SHA-1": {1, 2, 840, 113549, 1, 1, 5},
+		"MD5":   {1, 2, 840, 113549, 1, 1, 4},
+	} {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		weak, err := x509.ParseCertificate(replaceAll(c.Leaf().Raw, mustDER(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}), mustDER(oid)))
+		weak, err := x509.ParseCertificate(replaceAll(c.Leaf().Raw, mustDER(asn1.ObjectIdentifier{
+			1, 2, 840, 113549, 1, 1, 11,
+		}), mustDER(oid)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -452,21 +542,36 @@ func TestOddCertificates(t *testing.T) {
 		want expectation
 		make func(*testing.T, *udaptest.World) *udaptest.Client
 	}{
-		"critical extension": {unapproved("chain.form"), mutated(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical) })},
-		"critical of a CA":   {unapproved("chain.form"), under(func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical) }, nil)},
-		"unknown extension": {expectation{}, mutated(func(c *x509.Certificate) {
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: []byte{5, 0}})
+		"critical extension": {unapproved("chain.form"), mutated(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, critical)
 		})},
-		"serial of 20 octets, high bit": {unapproved("chain.form"), mutated(func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 159) })},
+		"critical of a CA": {unapproved("chain.form"), under(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, critical)
+		}, nil)},
+		"unknown extension": {expectation{}, mutated(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+				Id:    asn1.ObjectIdentifier{1, 2, 3, 4},
+				Value: []byte{5, 0},
+			})
+		})},
+		"serial of 20 octets, high bit": {unapproved("chain.form"), mutated(func(c *x509.Certificate) {
+			c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 159)
+		})},
 	} {
 		judgeClient(t, name, c.want, c.make)
 	}
+
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	san := c.Leaf().Extensions[len(c.Leaf().Extensions)-1]
+
 	for name, mutate := range map[string]func(*x509.Certificate){
-		"two SAN":             func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, c.ExtraExtensions[0]) },
-		"duplicate extension": func(c *x509.Certificate) { c.ExtraExtensions = append(c.ExtraExtensions, critical, critical) },
+		"two SAN": func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, c.ExtraExtensions[0])
+		},
+		"duplicate extension": func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, critical, critical)
+		},
 		"empty SAN":           func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte{0x30, 0} },
 		"SAN no sequence":     func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte{5, 0} },
 		"serial of 21 octets": func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 166) },
@@ -479,6 +584,7 @@ func TestOddCertificates(t *testing.T) {
 			t.Logf("%s: crypto/x509 does not make it (%v); SAN is %v", name, err, san.Id)
 			continue
 		}
+
 		header := udaptest.HeaderWith("ES256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(der)}})
 		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
 		t.Run(name, func(t *testing.T) {
@@ -486,6 +592,7 @@ func TestOddCertificates(t *testing.T) {
 			oneOfBoth(t, tr.Code)
 		})
 	}
+
 	for name, patch := range map[string][2][]byte{
 		"version 1":       {{0xa0, 0x03, 0x02, 0x01, 0x02}, {0xa0, 0x03, 0x02, 0x01, 0x00}},
 		"version 2":       {{0xa0, 0x03, 0x02, 0x01, 0x02}, {0xa0, 0x03, 0x02, 0x01, 0x01}},
@@ -519,11 +626,14 @@ func TestCrossSigned(t *testing.T) {
 	for _, endpoint := range []string{"register", "token"} {
 		for _, k := range kinds {
 			w := udaptest.New(t, k)
-			dead := newRoot(t, w, "Dead root", udaptest.Key(t, k, 8), func(c *x509.Certificate) { c.NotAfter = w.Now.Add(-time.Hour) })
+			dead := newRoot(t, w, "Dead root", udaptest.Key(t, k, 8), func(c *x509.Certificate) {
+				c.NotAfter = w.Now.Add(-time.Hour)
+			})
 			key := udaptest.Key(t, k, 7)
 			one := newCA(t, w, dead, "Cross", key, nil)
 			two := newCA(t, w, w.A.Root, "Cross", key, nil)
 			w.A.Community.Anchors = append([]*x509.Certificate{dead.Cert}, w.A.Community.Anchors...)
+
 			c := w.Client(t, one, udaptest.Client1URI, nil)
 			c.Chain = []*x509.Certificate{c.Leaf(), one.Cert, two.Cert}
 			w.Publish(t, two)

@@ -15,7 +15,10 @@ import (
 
 // Covers: S1-008, case 039, case 136
 func TestX5CMissing(t *testing.T) {
-	for _, v := range []any{udaptest.Absent, []string{}, nil, map[string]any{}, "str", []int{1}, []string{""}, []any{nil}} {
+	for _, v := range []any{
+		udaptest.Absent, []string{}, nil, map[string]any{}, "str", []int{1}, []string{""},
+		[]any{nil},
+	} {
 		judgeBoth(t, attempt{fmt.Sprintf("x5c %v", v), withHeader(map[string]any{"x5c": v})}, badForm("x5c.form"))
 	}
 }
@@ -38,10 +41,15 @@ func TestX5CEncodings(t *testing.T) {
 		{"line breaks", "line breaks", func(c *x509.Certificate) string { return lines(b64(c.Raw)) }},
 		{"white space", "white space", func(c *x509.Certificate) string { return " " + b64(c.Raw) }},
 		{"hex", "DER", func(c *x509.Certificate) string { h := hex.EncodeToString(c.Raw); return h[:len(h)/4*4] }},
-		{"trailing byte", "DER", func(c *x509.Certificate) string { return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], 0)) }},
-		{"two in one", "DER", func(c *x509.Certificate) string { return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], c.Raw...)) }},
+		{"trailing byte", "DER", func(c *x509.Certificate) string {
+			return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], 0))
+		}},
+		{"two in one", "DER", func(c *x509.Certificate) string {
+			return b64(append(c.Raw[:len(c.Raw):len(c.Raw)], c.Raw...))
+		}},
 		{"a request", "DER", func(*x509.Certificate) string {
-			der, _ := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, udaptest.Key(t, "p256", 10))
+			der, _ := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{},
+				udaptest.Key(t, "p256", 10))
 			return b64(der)
 		}},
 		{"PKCS#7", "DER", func(c *x509.Certificate) string {
@@ -66,11 +74,13 @@ func TestX5CEncodings(t *testing.T) {
 				want.check = "jws.form"
 			}
 			want.says = c.says
-			judgeBoth(t, attempt{fmt.Sprintf("%s at %d", c.name, position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
-				list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
-				list[position] = c.encode(cl.Chain[position])
-				return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
-			}}, want)
+			judgeBoth(t,
+				attempt{fmt.Sprintf("%s at %d", c.name,
+					position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+					list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
+					list[position] = c.encode(cl.Chain[position])
+					return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
+				}}, want)
 		}
 	}
 }
@@ -82,6 +92,7 @@ func TestLeafNotFirst(t *testing.T) {
 			return c.SignChain(t, good, order(w, c)...)
 		}
 	}
+
 	want := badForm("jws.signature")
 	want.says = "x5c[0] is a CA"
 	judgeBoth(t, attempt{"intermediate first", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
@@ -90,11 +101,13 @@ func TestLeafNotFirst(t *testing.T) {
 	judgeBoth(t, attempt{"reversed", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
 		return []*x509.Certificate{w.A.Root.Cert, w.A.Int.Cert, c.Leaf()}
 	})}, want)
+
 	want.says = "x5c[1]"
-	judgeBoth(t, attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-		other := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, w.Kind, 20), nil)
-		return c.SignChain(t, good, other.Leaf(), c.Leaf())
-	}}, want)
+	judgeBoth(t,
+		attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+			other := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, w.Kind, 20), nil)
+			return c.SignChain(t, good, other.Leaf(), c.Leaf())
+		}}, want)
 }
 
 // Where the first certificate's key could not have signed at all, the order is

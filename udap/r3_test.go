@@ -67,12 +67,27 @@ func TestAudience(t *testing.T) {
 			{"case", strings.Replace(endpoint.url, "fhir.test", "FHIR.test", 1), "only upper and lower case", false},
 			{"scheme", strings.Replace(endpoint.url, "https", "http", 1), "only the scheme", false},
 			{"port", strings.Replace(endpoint.url, "fhir.test", "fhir.test:443", 1), "only the port", false},
-			{"a query", endpoint.url + "?x=1", "at character " + strconv.Itoa(len(endpoint.url)+1) + ": the end against \"?\"", false},
+			{
+				"a query",
+				endpoint.url + "?x=1",
+				"at character " + strconv.Itoa(len(endpoint.url)+1) + ": the end against \"?\"",
+				false,
+			},
 			{"an empty fragment", endpoint.url + "#", "the end against \"#\"", false},
 			{"a fragment", endpoint.url + "#x", "only the fragment", false},
 			{"percent-encoding", strings.Replace(endpoint.url, "/oauth/", "/oauth%2f", 1), "first difference", false},
-			{"no port and another path", strings.Replace(endpoint.url, "/oauth/", "/OAuth2/", 1), "first difference", false},
-			{"private URL", strings.Replace(endpoint.url, "https://fhir.test", "http://127.0.0.1:9000", 1), "first difference", false},
+			{
+				"no port and another path",
+				strings.Replace(endpoint.url, "/oauth/", "/OAuth2/", 1),
+				"first difference",
+				false,
+			},
+			{
+				"private URL",
+				strings.Replace(endpoint.url, "https://fhir.test", "http://127.0.0.1:9000", 1),
+				"first difference",
+				false,
+			},
 		} {
 			want := expectation{}
 			if !c.ok {
@@ -84,10 +99,13 @@ func TestAudience(t *testing.T) {
 			})
 		}
 	}
+
 	var v udap.Verifier
 	w, c := sharedWorld(t, "p256")
 	v.Communities, v.Revocation = w.Verifier().Communities, w
-	if _, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now).With("aud", "")), udap.Expect{Now: w.Now}, nil); err == nil {
+	if _, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now).With("aud", "")), udap.Expect{
+		Now: w.Now,
+	}, nil); err == nil {
 		t.Error("without an audience to expect, an empty aud passes")
 	}
 }
@@ -95,7 +113,9 @@ func TestAudience(t *testing.T) {
 // number is a JSON number as it is written.
 type number = json.RawMessage
 
-// Covers: S1-001, S1-078, S1-079, S1-080, S1-104, S1-109, S1-160, S1-180, case 083, case 084, case 085, case 086, case 087, case 149, DIAGNOSTICS 25, DIAGNOSTICS 27, DIAGNOSTICS 33
+// Covers: S1-001, S1-078, S1-079, S1-080, S1-104, S1-109, S1-160, S1-180, case 083, case
+// 084, case 085, case 086, case 087, case 149, DIAGNOSTICS 25, DIAGNOSTICS 27,
+// DIAGNOSTICS 33
 func TestTimes(t *testing.T) {
 	now := udaptest.Now.Unix()
 	type change = map[string]any
@@ -126,7 +146,12 @@ func TestTimes(t *testing.T) {
 		{"expired within skew", change{"iat": now - 100, "exp": now - 59}, "", ""},
 		{"lifetime 301", change{"exp": now + 301}, "statement.lifetime", "301 s"},
 		{"lifetime 3600", change{"exp": now + 3600}, "statement.lifetime", "3600 s"},
-		{"exp before iat, as the guide's example", change{"iat": now, "exp": now - 300}, "statement.lifetime", "an example in the guide"},
+		{
+			"exp before iat, as the guide's example",
+			change{"iat": now, "exp": now - 300},
+			"statement.lifetime",
+			"an example in the guide",
+		},
 		{"exp is iat", change{"exp": now}, "statement.lifetime", "0 s"},
 		{"iat absent", change{"iat": udaptest.Absent}, "statement.iat", "no iat"},
 		{"iat string", change{"iat": fmt.Sprint(now)}, "statement.iat", "is a JSON number"},
@@ -134,7 +159,12 @@ func TestTimes(t *testing.T) {
 		{"iat milliseconds", change{"iat": now * 1000}, "statement.iat", "milliseconds"},
 		{"iat ahead by skew-1", change{"iat": now + 59, "exp": now + 359}, "", ""},
 		{"iat ahead by skew", change{"iat": now + 60, "exp": now + 360}, "", ""},
-		{"iat ahead by skew+1", change{"iat": now + 61, "exp": now + 361}, "statement.iat", "your clock is 61 s ahead of ours"},
+		{
+			"iat ahead by skew+1",
+			change{"iat": now + 61, "exp": now + 361},
+			"statement.iat",
+			"your clock is 61 s ahead of ours",
+		},
 		{"iat ahead by an hour", change{"iat": now + 3600, "exp": now + 3900}, "statement.iat", "3600 s ahead"},
 		{"ten minutes old", change{"iat": now - 600, "exp": now - 300}, "statement.exp", ""},
 		{"old iat, far exp", change{"iat": now - 86400, "exp": now + 60}, "statement.lifetime", ""},
@@ -147,15 +177,17 @@ func TestTimes(t *testing.T) {
 		if c.check != "" {
 			want = badClaim(c.check, c.says)
 		}
+
 		for _, endpoint := range []string{"register", "token"} {
 			t.Run(endpoint+"/"+c.name, func(t *testing.T) {
 				w, cl := sharedWorld(t, "p256")
-				judgeOne(t, w, cl, endpoint, attempt{c.name, func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
-					for name, v := range c.set {
-						good = good.With(name, v)
-					}
-					return cl.Sign(t, good)
-				}}, want.at(endpoint))
+				judgeOne(t, w, cl, endpoint,
+					attempt{c.name, func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+						for name, v := range c.set {
+							good = good.With(name, v)
+						}
+						return cl.Sign(t, good)
+					}}, want.at(endpoint))
 			})
 		}
 	}
@@ -168,7 +200,10 @@ func TestSkew(t *testing.T) {
 		skew  time.Duration
 		ahead time.Duration
 		ok    bool
-	}{{0, 42 * time.Second, true}, {5 * time.Minute, 4 * time.Minute, true}, {-1, time.Second, false}, {-1, 0, true}, {time.Second, 2 * time.Second, false}} {
+	}{
+		{0, 42 * time.Second, true}, {5 * time.Minute, 4 * time.Minute, true},
+		{-1, time.Second, false}, {-1, 0, true}, {time.Second, 2 * time.Second, false},
+	} {
 		w := udaptest.New(t, "p256")
 		w.A.Community.Policy.Skew = c.skew
 		cl := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -176,7 +211,8 @@ func TestSkew(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("allowance %v, %v ahead: %v", c.skew, c.ahead, err)
 		}
-		if c.ok && c.ahead > 0 && (len(tr.Warnings()) != 1 || !strings.Contains(tr.Warnings()[0].Remedy, "ahead of ours")) {
+		if c.ok && c.ahead > 0 && (len(tr.Warnings()) != 1 ||
+			!strings.Contains(tr.Warnings()[0].Remedy, "ahead of ours")) {
 			t.Errorf("a clock that is %v ahead is not told: %+v", c.ahead, tr.Warnings())
 		}
 	}
@@ -184,9 +220,17 @@ func TestSkew(t *testing.T) {
 
 // Covers: S1-081, S1-158
 func TestJTI(t *testing.T) {
-	for name, v := range map[string]any{"absent": udaptest.Absent, "empty": "", "number": 7, "null": nil, "long": strings.Repeat("j", 513), "array": []string{"a"}} {
+	for name, v := range map[string]any{
+		"absent": udaptest.Absent,
+		"empty":  "",
+		"number": 7,
+		"null":   nil,
+		"long":   strings.Repeat("j", 513),
+		"array":  []string{"a"},
+	} {
 		judgeBoth(t, attempt{name, withClaim("jti", v)}, badClaim("statement.jti", ""))
 	}
+
 	judgeBoth(t, attempt{"512 bytes", withClaim("jti", strings.Repeat("j", 512))}, expectation{})
 }
 
@@ -203,8 +247,14 @@ func TestClientNames(t *testing.T) {
 		says   string
 	}{
 		{"client URI in both", both(udaptest.Client1URI), "", "assertion.iss", "this is the client's URI"[12:]},
-		{"client URI as iss", both(string(clientID)).With("iss", udaptest.Client1URI), "", "assertion.sub", "iss is the client's URI"},
-		{"client URI as sub", both(string(clientID)).With("sub", udaptest.Client1URI), "", "assertion.sub", "sub is the client's URI"},
+		{
+			"client URI as iss", both(string(clientID)).With("iss", udaptest.Client1URI), "",
+			"assertion.sub", "iss is the client's URI",
+		},
+		{
+			"client URI as sub", both(string(clientID)).With("sub", udaptest.Client1URI), "",
+			"assertion.sub", "sub is the client's URI",
+		},
 		{"iss and sub differ", both(string(clientID)).With("iss", "client-2"), "", "assertion.sub", ""},
 		{"iss absent", both(string(clientID)).With("iss", udaptest.Absent), "", "assertion.iss", "no iss"},
 		{"iss number", both(string(clientID)).With("iss", 1), "", "assertion.iss", "number"},
@@ -216,18 +266,26 @@ func TestClientNames(t *testing.T) {
 		{"client_id equal", both(string(clientID)), "client-1", "", ""},
 	} {
 		tr := udap.NewTrace("token", w.Now)
-		_, err := w.Verifier().Assertion(ctx, c.Sign(t, k.claims), k.param, udap.Expect{Now: w.Now, Audience: udaptest.Token}, lookup, tr)
+		_, err := w.Verifier().Assertion(ctx, c.Sign(t, k.claims), k.param, udap.Expect{
+			Now:      w.Now,
+			Audience: udaptest.Token,
+		}, lookup, tr)
 		want := expectation{}
 		if k.check != "" {
 			want = expectation{code: udap.InvalidClient, check: k.check, says: k.says}
 		}
+
 		t.Run(k.name, func(t *testing.T) { expectRefusal(t, tr, err, want) })
 	}
+
 	renewed := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, "p256", 40), nil)
 	if _, _, err := assertion(w, renewed.Sign(t, both(string(clientID)))); err != nil {
 		t.Errorf("a renewed certificate: %v", err)
 	}
-	if _, err := w.Verifier().Assertion(ctx, c.Sign(t, both(string(clientID))), "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, nil, nil); err == nil {
+	if _, err := w.Verifier().Assertion(ctx, c.Sign(t, both(string(clientID))), "", udap.Expect{
+		Now:      w.Now,
+		Audience: udaptest.Token,
+	}, nil, nil); err == nil {
 		t.Error("accepted without a lookup")
 	}
 }
@@ -238,11 +296,13 @@ func TestNoOracleForStrangers(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 	var said []string
+
 	for _, id := range []udap.ClientID{clientID, "nobody"} {
 		_, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(id, w.Now)))
 		expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
 		said = append(said, err.Error())
 	}
+
 	if said[0] != said[1] {
 		t.Errorf("told apart:\n%s\n%s", said[0], said[1])
 	}
@@ -252,13 +312,18 @@ func TestNoOracleForStrangers(t *testing.T) {
 func TestAssertionFurtherClaims(t *testing.T) {
 	w, c := sharedWorld(t, "p256")
 	good := udaptest.Assertion(clientID, w.Now)
-	a, _, err := assertion(w, c.Sign(t, good.With("scope", "system/Patient.rs system/Observation.rs").With("resources", []string{"https://x.test/"})))
+	a, _, err := assertion(w,
+		c.Sign(t,
+			good.With("scope",
+				"system/Patient.rs system/Observation.rs").With("resources", []string{"https://x.test/"})))
 	if err != nil || len(a.Scope) != 2 || !a.Resources {
 		t.Errorf("read as %+v, %v", a, err)
 	}
+
 	if a, _, err = assertion(w, c.Sign(t, good)); err != nil || a.Scope != nil || a.Resources {
 		t.Errorf("read as %+v, %v", a, err)
 	}
+
 	for _, v := range []any{"", "a  b", " a", 7, []string{"a"}, "a\"b", "a\nb", nil, strings.Repeat("a ", 2000) + "a"} {
 		_, tr, err := assertion(w, c.Sign(t, good.With("scope", v)))
 		expectRefusal(t, tr, err, expectation{code: udap.InvalidRequest, check: "assertion.scope"})

@@ -21,6 +21,7 @@ func judgeMetadata(t *testing.T, people bool, set map[string]any, want expectati
 	for k, v := range set {
 		claims = claims.With(k, v)
 	}
+
 	_, tr, err := statement(w, c.Sign(t, claims))
 	t.Run(cutName(fmt.Sprint(set)), func(t *testing.T) { expectRefusal(t, tr, err, want) })
 	return tr
@@ -38,34 +39,84 @@ type set = map[string]any
 func TestRegistrationParameters(t *testing.T) {
 	for check, bad := range map[string][]set{
 		"grant_types": {
-			{"grant_types": udaptest.Absent}, {"grant_types": nil}, {"grant_types": "client_credentials"}, {"grant_types": []any{1}}, {"grant_types": []string{"implicit"}},
-			{"grant_types": []string{"client_credentials", "authorization_code"}}, {"grant_types": []string{"refresh_token"}}, {"grant_types": []string{"client_credentials", "refresh_token"}},
-			{"grant_types": []string{"client_credentials", "client_credentials"}}, {"grant_types": []string{"CLIENT_CREDENTIALS"}}, {"grant_types": map[string]any{}},
+			{"grant_types": udaptest.Absent}, {"grant_types": nil}, {
+				"grant_types": "client_credentials",
+			}, {"grant_types": []any{1}}, {"grant_types": []string{"implicit"}},
+			{
+				"grant_types": []string{"client_credentials", "authorization_code"},
+			}, {"grant_types": []string{"refresh_token"}}, {
+				"grant_types": []string{"client_credentials", "refresh_token"},
+			},
+			{
+				"grant_types": []string{"client_credentials", "client_credentials"},
+			}, {"grant_types": []string{"CLIENT_CREDENTIALS"}}, {"grant_types": map[string]any{}},
 		},
 		"client_name": {
-			{"client_name": udaptest.Absent}, {"client_name": ""}, {"client_name": "  "}, {"client_name": strings.Repeat("x", 40_000)}, {"client_name": strings.Repeat("x", 201)},
-			{"client_name": "a\r\nb"}, {"client_name": "a\x1b[31mb"}, {"client_name": "a\u0000"}, {"client_name": 1}, {"client_name": nil}, {"client_name": []string{"a"}},
+			{"client_name": udaptest.Absent}, {"client_name": ""}, {"client_name": "  "}, {
+				"client_name": strings.Repeat("x", 40_000),
+			}, {"client_name": strings.Repeat("x", 201)},
+			{"client_name": "a\r\nb"}, {
+				"client_name": "a\x1b[31mb",
+			}, {"client_name": "a\u0000"}, {"client_name": 1}, {"client_name": nil}, {
+				"client_name": []string{"a"},
+			},
 		},
 		"token_endpoint_auth_method": {
-			{"token_endpoint_auth_method": udaptest.Absent}, {"token_endpoint_auth_method": "none"}, {"token_endpoint_auth_method": "client_secret_basic"},
-			{"token_endpoint_auth_method": "tls_client_auth"}, {"token_endpoint_auth_method": true}, {"token_endpoint_auth_method": nil},
+			{"token_endpoint_auth_method": udaptest.Absent}, {"token_endpoint_auth_method": "none"}, {
+				"token_endpoint_auth_method": "client_secret_basic",
+			},
+			{
+				"token_endpoint_auth_method": "tls_client_auth",
+			}, {"token_endpoint_auth_method": true}, {"token_endpoint_auth_method": nil},
 		},
 		"scope": {
-			{"scope": udaptest.Absent}, {"scope": ""}, {"scope": "a  b"}, {"scope": " a"}, {"scope": "a "}, {"scope": "a\u0000b"}, {"scope": "a\"b"}, {"scope": "a\\b"}, {"scope": "é"},
-			{"scope": strings.Repeat("a ", 5000) + "a"}, {"scope": []string{"a"}}, {"scope": 1}, {"scope": nil}, {"scope": "a\tb"},
+			{
+				"scope": udaptest.Absent,
+			}, {"scope": ""}, {"scope": "a  b"}, {"scope": " a"}, {"scope": "a "}, {
+				"scope": "a\u0000b",
+			}, {"scope": "a\"b"}, {"scope": "a\\b"}, {"scope": "é"},
+			{
+				"scope": strings.Repeat("a ", 5000) + "a",
+			}, {"scope": []string{"a"}}, {"scope": 1}, {"scope": nil}, {"scope": "a\tb"},
 		},
 		"contacts": {
-			{"contacts": udaptest.Absent}, {"contacts": []string{}}, {"contacts": nil}, {"contacts": "mailto:a@b.test"}, {"contacts": []any{1}}, {"contacts": []string{"https://b.test/"}},
-			{"contacts": []string{"mailto:"}}, {"contacts": []string{"mailto:a"}}, {"contacts": []string{"mailto:a@b.test?bcc=x@y.test"}}, {"contacts": []string{"mailto:a@b.test%0d%0aBcc:x"}},
-			{"contacts": []string{"mailto:a@b.test", "javascript:alert(1)"}}, {"contacts": []string{"mailto:a@b.test", "mailto:<a@b.test>"}}, {"contacts": []string{"a@b.test"}},
-			{"contacts": []string{"mailto:a@b.test", "tel:"}}, {"contacts": []string{"mailto:a@b.test", "tel:1;phone-context=x"}}, {"contacts": []string{"mailto:a@b.test", "tel:" + strings.Repeat("1", 41)}},
-			{"contacts": many(2_000, "mailto:a@b.test")}, {"contacts": many(21, "mailto:a@b.test")}, {"contacts": []string{"mailto:a@b.test\r\nBcc: x"}},
+			{"contacts": udaptest.Absent}, {"contacts": []string{}}, {"contacts": nil}, {
+				"contacts": "mailto:a@b.test",
+			}, {"contacts": []any{1}}, {
+				"contacts": []string{"https://b.test/"},
+			},
+			{"contacts": []string{"mailto:"}}, {"contacts": []string{"mailto:a"}}, {
+				"contacts": []string{"mailto:a@b.test?bcc=x@y.test"},
+			}, {"contacts": []string{"mailto:a@b.test%0d%0aBcc:x"}},
+			{
+				"contacts": []string{"mailto:a@b.test", "javascript:alert(1)"},
+			}, {"contacts": []string{"mailto:a@b.test", "mailto:<a@b.test>"}}, {"contacts": []string{"a@b.test"}},
+			{"contacts": []string{"mailto:a@b.test", "tel:"}}, {
+				"contacts": []string{"mailto:a@b.test", "tel:1;phone-context=x"},
+			}, {
+				"contacts": []string{"mailto:a@b.test", "tel:" + strings.Repeat("1", 41)},
+			},
+			{"contacts": many(2_000, "mailto:a@b.test")}, {"contacts": many(21, "mailto:a@b.test")}, {
+				"contacts": []string{"mailto:a@b.test\r\nBcc: x"},
+			},
 		},
-		"redirect_uris":  {{"redirect_uris": []string{"https://client1.test/cb"}}, {"redirect_uris": []string{}}, {"redirect_uris": nil}},
-		"response_types": {{"response_types": []string{"code"}}, {"response_types": []string{}}, {"response_types": nil}},
-		"logo_uri":       {{"logo_uri": 1}, {"logo_uri": "http://client1.test/logo.png"}},
+		"redirect_uris": {
+			{"redirect_uris": []string{"https://client1.test/cb"}},
+			{"redirect_uris": []string{}},
+			{"redirect_uris": nil},
+		},
+		"response_types": {
+			{"response_types": []string{"code"}},
+			{"response_types": []string{}},
+			{"response_types": nil},
+		},
+		"logo_uri": {{"logo_uri": 1}, {"logo_uri": "http://client1.test/logo.png"}},
 		"uris": {
-			{"client_uri": 1}, {"client_uri": "ftp://client1.test/"}, {"tos_uri": []string{}}, {"policy_uri": "javascript:alert(1)"}, {"jwks_uri": "http://client1.test/jwks"},
+			{"client_uri": 1}, {
+				"client_uri": "ftp://client1.test/",
+			}, {"tos_uri": []string{}}, {"policy_uri": "javascript:alert(1)"}, {
+				"jwks_uri": "http://client1.test/jwks",
+			},
 			{"client_uri": ""}, {"client_uri": nil}, {"tos_uri": "https://client1.test:99999/"},
 		},
 	} {
@@ -86,18 +137,42 @@ func many(n int, s string) []string {
 // Covers: S1-083, S1-122, S2-11, case 112, case 115, case 116
 func TestRegistrationParametersAccepted(t *testing.T) {
 	for _, s := range []set{
-		{"client_name": "<script>alert(1)</script>"}, {"client_name": "{{.}}"}, {"client_name": "Zoë 株式会社"}, {"contacts": []string{"mailto:a.b+c@d.test", "tel:+1-555-0100", "https://d.test/help"}},
-		{"client_uri": "https://client1.test/", "tos_uri": "https://client1.test/tos?x=1", "policy_uri": "http://client1.test/p", "jwks_uri": "https://client1.test/jwks"},
+		{"client_name": "<script>alert(1)</script>"}, {"client_name": "{{.}}"}, {"client_name": "Zoë 株式会社"}, {
+			"contacts": []string{"mailto:a.b+c@d.test", "tel:+1-555-0100", "https://d.test/help"},
+		},
+		{
+			"client_uri": "https://client1.test/",
+			"tos_uri":    "https://client1.test/tos?x=1",
+			"policy_uri": "http://client1.test/p",
+			"jwks_uri":   "https://client1.test/jwks",
+		},
 		{"logo_uri": "https://client1.test/a.png"},
-		{"admin": true, "client_secret": "x", "client_id": "y", "registration_access_token": "z", "__proto__": map[string]any{}, `x":0,"admin`: 1},
+		{
+			"admin":                     true,
+			"client_secret":             "x",
+			"client_id":                 "y",
+			"registration_access_token": "z",
+			"__proto__":                 map[string]any{},
+			`x":0,"admin`:               1,
+		},
 	} {
 		judgeMetadata(t, false, s, expectation{})
 	}
+
 	tr := judgeMetadata(t, false, set{"client_name": "a\u202eb"}, expectation{})
 	if len(tr.Warnings()) != 1 || strings.ContainsRune(tr.Warnings()[0].Found, '\u202e') {
 		t.Errorf("a name that changes direction is told as %+v", tr.Warnings())
 	}
-	for _, extra := range []set{{}, {"client_name": udaptest.Absent, "contacts": udaptest.Absent, "scope": udaptest.Absent, "token_endpoint_auth_method": udaptest.Absent}} {
+
+	for _, extra := range []set{
+		{},
+		{
+			"client_name":                udaptest.Absent,
+			"contacts":                   udaptest.Absent,
+			"scope":                      udaptest.Absent,
+			"token_endpoint_auth_method": udaptest.Absent,
+		},
+	} {
 		w, c := sharedWorld(t, "p256")
 		claims := c.Statement(w.Now).With("grant_types", []string{})
 		for k, v := range extra {
@@ -115,17 +190,35 @@ func TestInteractiveParameters(t *testing.T) {
 	judgeMetadata(t, true, set{}, expectation{})
 	judgeMetadata(t, true, set{"grant_types": []string{"authorization_code"}}, expectation{})
 	for check, bad := range map[string][]set{
-		"response_types": {{"response_types": udaptest.Absent}, {"response_types": []string{"token"}}, {"response_types": []string{"code", "token"}}, {"response_types": []string{"code id_token"}}, {"response_types": []string{}}, {"response_types": "code"}},
-		"redirect_uris":  {{"redirect_uris": udaptest.Absent}, {"redirect_uris": []string{}}, {"redirect_uris": nil}, {"redirect_uris": "https://client1.test/cb"}, {"redirect_uris": []any{1}}, {"redirect_uris": many(51, "https://client1.test/cb")}},
+		"response_types": {
+			{"response_types": udaptest.Absent}, {"response_types": []string{"token"}},
+			{"response_types": []string{"code", "token"}},
+			{"response_types": []string{"code id_token"}}, {"response_types": []string{}},
+			{"response_types": "code"},
+		},
+		"redirect_uris": {
+			{"redirect_uris": udaptest.Absent}, {"redirect_uris": []string{}},
+			{"redirect_uris": nil}, {"redirect_uris": "https://client1.test/cb"},
+			{"redirect_uris": []any{1}}, {"redirect_uris": many(51, "https://client1.test/cb")},
+		},
 		"logo_uri": {
-			{"logo_uri": udaptest.Absent}, {"logo_uri": ""}, {"logo_uri": nil}, {"logo_uri": "http://client1.test/l.png"}, {"logo_uri": "https://client1.test/l.svg"}, {"logo_uri": "data:image/svg+xml,<svg/>"},
-			{"logo_uri": "https://169.254.169.254/l.png"}, {"logo_uri": "https://127.0.0.1/l.png"}, {"logo_uri": "https://client1.test/l.html"}, {"logo_uri": []string{"https://client1.test/l.png"}}, {"logo_uri": "https://[::1]/l.png"},
+			{"logo_uri": udaptest.Absent}, {"logo_uri": ""}, {"logo_uri": nil}, {
+				"logo_uri": "http://client1.test/l.png",
+			}, {
+				"logo_uri": "https://client1.test/l.svg",
+			}, {"logo_uri": "data:image/svg+xml,<svg/>"},
+			{
+				"logo_uri": "https://169.254.169.254/l.png",
+			}, {"logo_uri": "https://127.0.0.1/l.png"}, {"logo_uri": "https://client1.test/l.html"}, {
+				"logo_uri": []string{"https://client1.test/l.png"},
+			}, {"logo_uri": "https://[::1]/l.png"},
 		},
 	} {
 		for _, s := range bad {
 			judgeMetadata(t, true, s, badMetadata(check))
 		}
 	}
+
 	tr := judgeMetadata(t, true, set{"logo_uri": "https://client1.test/logo"}, expectation{})
 	if len(tr.Warnings()) != 1 {
 		t.Errorf("a logo of unknown kind: %+v", tr.Warnings())
@@ -140,15 +233,30 @@ func TestRedirectURIForms(t *testing.T) {
 		`https://good.test\@evil.test/cb`, "https://client1.test/a b", "https://client1.test/a\tb", "https://client1.test/a\rb", "https://client1.test/a\nb", "https://client1.test/a\u0000b",
 		"https://*.example/cb", "https://client1.test/*", "https://192.0.2.1/cb", "https://[2001:db8::1]/cb", "https://127.0.0.1/cb", "https://localhost/cb", "https://0x7f.1/cb", "https://2130706433/cb", "https://0x7f000001/cb",
 		"https://client1.test./cb", "https://сlient1.test/cb", "https://client1.test/a/../cb", "https://client1.test/a/./cb", "https://client1.test/%2e%2e/cb", "https://client1.test/a%2fb",
-		"https://client1.test/" + strings.Repeat("a", 10<<10), "https://client1.test/<x>", "https://-a.test/", "https://a..test/", "https://exa%6dple.test/", "HTTP://client1.test/cb", "http://localhost/cb",
-		"https://[fe80::1%25eth0]/cb", "https://" + strings.Repeat("a.", 127) + "test/cb", "https://" + strings.Repeat("a", 64) + ".test/cb",
+		"https://client1.test/" + strings.Repeat("a",
+			10<<10), "https://client1.test/<x>", "https://-a.test/", "https://a..test/", "https://exa%6dple.test/", "HTTP://client1.test/cb", "http://localhost/cb",
+		"https://[fe80::1%25eth0]/cb", "https://" + strings.Repeat("a.",
+			127) + "test/cb", "https://" + strings.Repeat("a", 64) + ".test/cb",
 	}
 	for _, u := range bad {
-		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{code: udap.InvalidRedirectURI, check: "registration.redirect_uris"})
-		judgeMetadata(t, true, set{"redirect_uris": []string{"https://client1.test/ok", u}}, expectation{code: udap.InvalidRedirectURI})
+		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{
+			code:  udap.InvalidRedirectURI,
+			check: "registration.redirect_uris",
+		})
+		judgeMetadata(t, true, set{
+			"redirect_uris": []string{"https://client1.test/ok", u},
+		}, expectation{code: udap.InvalidRedirectURI})
 	}
-	judgeMetadata(t, true, set{"redirect_uris": []string{"https://client1.test/cb", "https://client1.test/cb"}}, expectation{code: udap.InvalidRedirectURI, says: "twice"})
-	for _, u := range []string{"https://client1.test/cb", "https://client1.test", "https://client1.test:8443/cb?x=1&y=%20", "https://xn--80ak6aa92e.test/cb", "https://intranet/cb", "https://a-b.c1.test/a.b/c~d"} {
+
+	judgeMetadata(t, true, set{
+		"redirect_uris": []string{"https://client1.test/cb", "https://client1.test/cb"},
+	}, expectation{code: udap.InvalidRedirectURI, says: "twice"})
+
+	for _, u := range []string{
+		"https://client1.test/cb", "https://client1.test",
+		"https://client1.test:8443/cb?x=1&y=%20", "https://xn--80ak6aa92e.test/cb",
+		"https://intranet/cb", "https://a-b.c1.test/a.b/c~d",
+	} {
 		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{})
 	}
 }
@@ -158,6 +266,7 @@ func TestLoopbackRedirects(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	w.A.Community.Policy.AllowLoopbackRedirect = true
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+
 	for uri, ok := range map[string]bool{
 		"http://127.0.0.1:8080/cb": true, "http://localhost/cb": true, "http://[::1]:1/cb": true, "https://localhost/cb": true, "https://client1.test/cb": true,
 		"http://client1.test/cb": false, "http://192.0.2.1/cb": false, "http://localhost.evil.test/cb": false, "http://0x7f.1/cb": false,
@@ -178,10 +287,18 @@ func TestRequiredMetadata(t *testing.T) {
 	want := badMetadata("required")
 	want.says = "tos_uri"
 	expectRefusal(t, tr, err, want)
-	if _, _, err = statement(w, c.Sign(t, c.Statement(w.Now).With("client_uri", "https://client1.test/").With("tos_uri", "https://client1.test/t"))); err != nil {
+	if _, _, err = statement(w,
+		c.Sign(t,
+			c.Statement(w.Now).With("client_uri",
+				"https://client1.test/").With("tos_uri", "https://client1.test/t"))); err != nil {
 		t.Error(err)
 	}
-	for wrong, right := range map[string]string{"scopes": "scope", "grant_type": "grant_types", "Client_Name": "client_name"} {
+
+	for wrong, right := range map[string]string{
+		"scopes":      "scope",
+		"grant_type":  "grant_types",
+		"Client_Name": "client_name",
+	} {
 		good := c.Statement(w.Now)
 		_, tr, err := statement(w, c.Sign(t, good.With(right, udaptest.Absent).With(wrong, good[right])))
 		expectRefusal(t, tr, err, expectation{code: udap.InvalidClientMetadata, says: wrong})

@@ -25,22 +25,35 @@ type status struct {
 // revocationOf judges every certificate of a path but the anchor, against the
 // issuer that it has on this path. It stops at the first that is not good; where
 // an unknown status would be let pass, at the first that is revoked.
-func (v *Verifier) revocationOf(ctx context.Context, c *Community, path []*x509.Certificate, now time.Time) (notes string, f *certFault, unknown bool) {
+func (v *Verifier) revocationOf(
+	ctx context.Context, c *Community, path []*x509.Certificate, now time.Time,
+) (notes string, f *certFault, unknown bool) {
 	var all strings.Builder
 	for i, cert := range path[:len(path)-1] {
 		st := v.statusOf(ctx, c, cert, path[i+1], now)
 		if st.revoked || !st.known && f == nil {
 			expected := "a certificate that is known not to be revoked"
-			f = &certFault{check: checkRevocation, index: i, cert: cert, expected: expected, found: st.text, remedy: revocationRemedy(st), err: st.err}
+			f = &certFault{
+				check:    checkRevocation,
+				index:    i,
+				cert:     cert,
+				expected: expected,
+				found:    st.text,
+				remedy:   revocationRemedy(st),
+				err:      st.err,
+			}
 		}
+
 		if st.revoked || f != nil && c.Policy.Revocation != RevocationSoft {
 			return "", f, !st.revoked
 		}
+
 		if i > 0 {
 			all.WriteString("; ")
 		}
 		all.WriteString("certificate " + strconv.Itoa(i) + ": " + st.text)
 	}
+
 	return all.String(), f, f != nil
 }
 
@@ -57,22 +70,28 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 	if v.Revocation == nil {
 		return status{text: "nobody to ask about revocation is configured"}
 	}
+
 	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
 	answers := v.Revocation.Lists(ctx, q)
 	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil && len(webURLs(cert.OCSPServer, 1)) > 0 {
 		return v.byResponder(ctx, cert, issuer, now)
 	}
-	out := status{text: "no list: the certificate names no http distribution point and none is configured for its issuer"}
+
+	out := status{
+		text: "no list: the certificate names no http distribution point and none is configured for its issuer",
+	}
 	if len(q.URLs) > 0 {
 		out.text = "no list from " + strings.Join(q.URLs, ", ")
 	}
 	var texts []string
+
 	for _, a := range answers {
 		if a.Err != nil || a.List == nil {
 			out.err = a.Err
 			texts = append(texts, fmt.Sprintf("%s: not available (%v)", shownURL(a.URL), a.Err))
 			continue
 		}
+
 		text, good, err := v.askList(a, cert, issuer, now)
 		texts = append(texts, text)
 		if err == nil {
@@ -80,6 +99,7 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 			out.revoked = out.revoked || !good
 		}
 	}
+
 	if len(texts) > 0 {
 		out.text = strings.Join(texts, "; ")
 	}
@@ -100,25 +120,33 @@ type cleared struct {
 }
 
 // askList says whether a list that can tell clears the certificate.
-func (v *Verifier) askList(a ListAnswer, cert, issuer *x509.Certificate, now time.Time) (text string, good bool, err error) {
+func (v *Verifier) askList(
+	a ListAnswer, cert, issuer *x509.Certificate, now time.Time,
+) (text string, good bool, err error) {
 	k := clearedKey{cert, issuer, weak.Make(a.List)}
-	if c, ok := v.memory.cleared.get(k); ok && c.url == a.URL && c.fetched.Equal(a.Fetched) && checkListDates(a.List, now) == nil {
+	if c, ok := v.memory.cleared.get(k); ok && c.url == a.URL && c.fetched.Equal(a.Fetched) &&
+		checkListDates(a.List, now) == nil {
 		return c.text, true, nil
 	}
+
 	entry, err := v.readList(a.List, cert, issuer, now)
 	text, good = shownList(a)+verdictOfList(entry, err), err == nil && entry == nil
 	if good {
 		v.memory.cleared.put(k, &cleared{a.URL, a.Fetched, text}, maxCachedCerts)
 	}
+
 	return text, good, err
 }
 
 // readList returns the entry of the certificate, nil when the list is usable
 // and does not have it, or why the list tells nothing about it.
-func (v *Verifier) readList(list *x509.RevocationList, cert, issuer *x509.Certificate, now time.Time) (*x509.RevocationListEntry, error) {
+func (v *Verifier) readList(
+	list *x509.RevocationList, cert, issuer *x509.Certificate, now time.Time,
+) (*x509.RevocationListEntry, error) {
 	if err := checkListDates(list, now); err != nil {
 		return nil, err
 	}
+
 	judged := v.judgedList(list, issuer)
 	if judged.err != nil {
 		return nil, judged.err
@@ -129,6 +157,7 @@ func (v *Verifier) readList(list *x509.RevocationList, cert, issuer *x509.Certif
 	if i, ok := judged.entries[string(cert.SerialNumber.Bytes())]; ok {
 		return &list.RevokedCertificateEntries[i], nil
 	}
+
 	return nil, nil
 }
 
@@ -187,7 +216,8 @@ func shownList(a ListAnswer) string {
 	if !a.Fetched.IsZero() {
 		age = ", fetched at " + stamp(a.Fetched)
 	}
-	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), stamp(a.List.ThisUpdate), stamp(a.List.NextUpdate), age)
+	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), stamp(a.List.ThisUpdate),
+		stamp(a.List.NextUpdate), age)
 }
 
 func verdictOfList(entry *x509.RevocationListEntry, err error) string {

@@ -25,6 +25,7 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 	if err != nil || value == nil {
 		return nil, err
 	}
+
 	names, err := elements(value)
 	if err != nil {
 		return nil, fmt.Errorf("the Subject Alternative Name: %w", err)
@@ -32,12 +33,14 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 	if len(names) > maxSANs {
 		return nil, fmt.Errorf("%d names in the Subject Alternative Name, more than %d", len(names), maxSANs)
 	}
+
 	var uris []string
 	for _, n := range names {
 		if n.Class == asn1.ClassContextSpecific && n.Tag == 6 && !n.IsCompound {
 			uris = append(uris, string(n.Bytes))
 		}
 	}
+
 	return uris, nil
 }
 
@@ -62,11 +65,13 @@ func checkSANURI(uri string) error {
 	if len(uri) == 0 || len(uri) > maxSANURI {
 		return fmt.Errorf("a URI name of %d bytes", len(uri))
 	}
+
 	for i := range len(uri) {
 		if uri[i] <= 0x20 || uri[i] >= 0x7f {
 			return fmt.Errorf("the URI name %q has the byte %#x", cut(uri, 100), uri[i])
 		}
 	}
+
 	if strings.Contains(uriAuthority(uri), "@") {
 		return fmt.Errorf("the URI name %q has user information before its host", cut(uri, 100))
 	}

@@ -23,6 +23,7 @@ func Sign(key crypto.Signer, chain []*x509.Certificate, alg string, claims []byt
 	if !samePublicKey(key.Public(), chain[0].PublicKey) {
 		return "", fmt.Errorf("udap: the key is not that of the certificate %s", certShown(chain[0]))
 	}
+
 	if alg == "" {
 		alg = AlgorithmFor(key.Public())
 	}
@@ -32,11 +33,13 @@ func Sign(key crypto.Signer, chain []*x509.Certificate, alg string, claims []byt
 	if _, err := parseObject(claims); err != nil {
 		return "", fmt.Errorf("udap: claims to sign: %w", err)
 	}
+
 	input := strict64.EncodeToString(writeHeader(alg, chain)) + "." + strict64.EncodeToString(claims)
 	s, err := jws.NewSigner(jwa.SignatureAlgorithm(alg))
 	if err != nil {
 		return "", fmt.Errorf("udap: %w", err)
 	}
+
 	sig, err := s.Sign([]byte(input), key)
 	if err != nil {
 		return "", fmt.Errorf("udap: %w", err)
@@ -55,6 +58,7 @@ func writeHeader(alg string, chain []*x509.Certificate) []byte {
 		b = standard64.AppendEncode(b, c.Raw)
 		b = append(b, '"')
 	}
+
 	return append(b, "]}"...)
 }
 

@@ -20,6 +20,7 @@ func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr
 	if err != nil {
 		return nil, err
 	}
+
 	verified, err := j.trust(e, v.Communities)
 	if err != nil {
 		return nil, err
@@ -30,6 +31,7 @@ func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr
 	if err := j.common(e, verified); err != nil {
 		return nil, err
 	}
+
 	m, err := j.clientMetadata(e.claims, verified.Community.Policy)
 	if err != nil {
 		return nil, err
@@ -43,10 +45,16 @@ func (j *judgement) statementNames(e *envelope, out *Verified) error {
 	if err != nil {
 		return err
 	}
+
 	sub, ok := e.claims.text("sub")
 	if !ok || sub != iss {
-		return j.refuseClaim(j.kind.checks.sub, Finding{Expected: iss, Found: e.claims.shown("sub"), Remedy: "sub equals iss" + subHint(iss, sub)})
+		return j.refuseClaim(j.kind.checks.sub, Finding{
+			Expected: iss,
+			Found:    e.claims.shown("sub"),
+			Remedy:   "sub equals iss" + subHint(iss, sub),
+		})
 	}
+
 	j.tr.Pass(j.kind.checks.sub, iss, sub)
 	out.Client = ClientURI(iss)
 	j.tr.Client = out.Client
@@ -65,20 +73,39 @@ func subHint(iss, sub string) string {
 func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	c, uris := j.kind.checks.iss, e.leaf.uris
 	if err := e.leaf.urisErr; err != nil {
-		return "", j.refuseClaim(c, Finding{Expected: "a readable Subject Alternative Name", Found: err.Error(), Err: err})
+		return "", j.refuseClaim(c, Finding{
+			Expected: "a readable Subject Alternative Name",
+			Found:    err.Error(),
+			Err:      err,
+		})
 	}
+
 	iss, ok := e.claims.text("iss")
 	switch {
 	case !ok || iss == "":
-		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: e.claims.shown("iss")})
+		return "", j.refuseClaim(c, Finding{
+			Expected: "iss among the certificate's URI names " + list(uris),
+			Found:    e.claims.shown("iss"),
+		})
+
 	case !slices.Contains(uris, iss):
-		return "", j.refuseClaim(c, Finding{Expected: "iss among the certificate's URI names " + list(uris), Found: iss, Remedy: sanHint(e.certs[0], uris, iss)})
+		return "", j.refuseClaim(c, Finding{
+			Expected: "iss among the certificate's URI names " + list(uris),
+			Found:    iss,
+			Remedy:   sanHint(e.certs[0], uris, iss),
+		})
 	}
+
 	if _, err := absoluteURI(iss); err != nil {
 		// RFC 5280 4.2.1.6: a URI name is never relative. Without a scheme it
 		// could be anything, another client's client_id included.
-		return "", j.refuseClaim(c, Finding{Expected: "a URI name with a scheme", Found: iss + ": " + err.Error(), Err: err})
+		return "", j.refuseClaim(c, Finding{
+			Expected: "a URI name with a scheme",
+			Found:    iss + ": " + err.Error(),
+			Err:      err,
+		})
 	}
+
 	j.tr.Pass(c, list(uris), iss)
 	return iss, nil
 }
@@ -93,6 +120,7 @@ func sanHint(leaf *x509.Certificate, uris []string, iss string) string {
 	case len(uris) == 0:
 		return "the certificate has no uniformResourceIdentifier in its Subject Alternative Name; have one issued that has"
 	}
+
 	for _, u := range uris {
 		if base, _, ok := strings.Cut(u, "#"); ok && base == iss {
 			return "only the fragment differs: the certificate has " + u
@@ -101,6 +129,7 @@ func sanHint(leaf *x509.Certificate, uris []string, iss string) string {
 			return fmt.Sprintf("compared with %s: %s", u, difference(u, iss))
 		}
 	}
+
 	return fmt.Sprintf("compared with %s: %s", uris[0], difference(uris[0], iss))
 }
 

@@ -29,7 +29,11 @@ type strictReader struct {
 // duplicate names; readers that differ about them are how one party verifies
 // what another never saw. The values are parts of data, which must not change.
 func parseObject(data []byte) (object, error) {
-	r := &strictReader{d: jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)), data: data, left: maxJSONMembers}
+	r := &strictReader{
+		d:    jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)),
+		data: data,
+		left: maxJSONMembers,
+	}
 	t, err := r.d.ReadToken()
 	if err != nil {
 		return nil, err
@@ -37,6 +41,7 @@ func parseObject(data []byte) (object, error) {
 	if k := t.Kind(); k != '{' {
 		return nil, fmt.Errorf("a JSON %s stands where an object belongs", kindName(k))
 	}
+
 	out := make(object, 8)
 	err = r.members(1, func(name string) error {
 		v, err := r.value()
@@ -49,6 +54,7 @@ func parseObject(data []byte) (object, error) {
 	if _, err := r.d.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("text follows the JSON object")
 	}
+
 	return out, nil
 }
 
@@ -67,6 +73,7 @@ func (r *strictReader) walk(depth int) error {
 	if err != nil {
 		return err
 	}
+
 	k := t.Kind()
 	if k != '{' && k != '[' {
 		return nil
@@ -77,11 +84,13 @@ func (r *strictReader) walk(depth int) error {
 	if k == '{' {
 		return r.members(depth, func(string) error { return r.walk(depth) })
 	}
+
 	for r.d.PeekKind() != ']' {
 		if err := r.walk(depth); err != nil {
 			return err
 		}
 	}
+
 	_, err = r.d.ReadToken()
 	return err
 }
@@ -95,6 +104,7 @@ func (r *strictReader) members(depth int, value func(string) error) error {
 		if err != nil {
 			return err
 		}
+
 		name, ok := textOf(quoted)
 		if !ok {
 			return errors.New("a member's name is no string")
@@ -109,6 +119,7 @@ func (r *strictReader) members(depth int, value func(string) error) error {
 			return err
 		}
 	}
+
 	_, err := r.d.ReadToken()
 	return err
 }
@@ -137,16 +148,19 @@ func (s *nameSet) add(name string) (other string, found bool) {
 				return f.name, true
 			}
 		}
+
 		if s.n < len(s.few) {
 			s.few[s.n].key, s.few[s.n].name = key, name
 			s.n++
 			return "", false
 		}
+
 		s.many = make(map[string]string, 2*len(s.few))
 		for _, f := range s.few {
 			s.many[f.key] = f.name
 		}
 	}
+
 	if other, found = s.many[key]; !found {
 		s.many[key] = name
 	}

@@ -73,6 +73,7 @@ func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint stri
 	} else {
 		_, tr, err = assertion(w, a.make(t, w, c, udaptest.Assertion(clientID, w.Now)))
 	}
+
 	expectRefusal(t, tr, err, want)
 	if want.offline && w.Asked() > asked {
 		t.Errorf("asked about revocation %d times before the refusal", w.Asked()-asked)
@@ -94,6 +95,7 @@ func expectRefusal(t *testing.T, tr *udap.Trace, err error, want expectation) {
 	case got == nil:
 		t.Fatalf("refused without a code: %v", err)
 	}
+
 	if got.Code != want.code || want.check != "" && got.Check != want.check {
 		t.Errorf("refused with %s by %s, want %s by %s: %s", got.Code, got.Check, want.code, want.check, got.Detail)
 	}
@@ -101,7 +103,8 @@ func expectRefusal(t *testing.T, tr *udap.Trace, err error, want expectation) {
 		t.Errorf("says %q, without %q", got.Detail, want.says)
 	}
 	last := tr.Steps[len(tr.Steps)-1]
-	if last.Verdict != udap.Refused || last.Check != got.Check || tr.Code != got.Code || last.Expected+last.Found == "" {
+	if last.Verdict != udap.Refused || last.Check != got.Check || tr.Code != got.Code ||
+		last.Expected+last.Found == "" {
 		t.Errorf("the trace ends with %+v", last)
 	}
 }

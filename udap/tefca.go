@@ -52,6 +52,7 @@ var TEFCAEditions = sync.OnceValue(func() []PurposeEdition {
 	slices.Sort(names)
 	slices.Reverse(names)
 	var out []PurposeEdition
+
 	for _, name := range names {
 		data, err := tefcaFiles.ReadFile(name)
 		var e PurposeEdition
@@ -61,8 +62,10 @@ var TEFCAEditions = sync.OnceValue(func() []PurposeEdition {
 		if err != nil {
 			panic("udap: " + name + ": " + err.Error()) // embedded: a test reads every file
 		}
+
 		out = append(out, e)
 	}
+
 	return out
 })
 
@@ -73,16 +76,22 @@ func movedPurpose(code string) string {
 		for _, p := range e.Purposes {
 			switch {
 			case p.Code == bare && isURI && e.System == system && i > 0:
-				return fmt.Sprintf("%s stood in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date, TEFCAEditions()[0].Edition)
+				return fmt.Sprintf("%s stood in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date,
+					TEFCAEditions()[0].Edition)
 			case p.Code == bare && isURI && e.System != system, p.Code == code && !isURI:
 				return "TEFCA writes it as " + e.System + "#" + p.Code
 			}
 		}
 	}
+
 	return ""
 }
 
-var checkExtensions = Check{"b2b.extensions", "Extension objects have the names of the current edition", ids("S1-198")}
+var checkExtensions = Check{
+	"b2b.extensions",
+	"Extension objects have the names of the current edition",
+	ids("S1-198"),
+}
 
 // JudgeExtensionNames warns about extension objects under names that an edition
 // of TEFCA has changed or removed. Unknown names are ignored.
@@ -90,18 +99,40 @@ func JudgeExtensionNames(ant *AuthenticationToken, tr *Trace) {
 	now := TEFCAEditions()[0]
 	for name := range ant.Extensions {
 		if to, ok := now.Extensions.Moved[name]; ok {
-			tr.Warn(checkExtensions, Finding{Expected: to, Found: name, Remedy: fmt.Sprintf("the name became %s in TEFCA's edition of %s; the old one is ignored", to, now.Date)})
+			tr.Warn(checkExtensions, Finding{
+				Expected: to,
+				Found:    name,
+				Remedy: fmt.Sprintf("the name became %s in TEFCA's edition of %s; the old one is ignored", to,
+					now.Date),
+			})
 		}
+
 		if slices.Contains(now.Extensions.Removed, name) {
-			tr.Warn(checkExtensions, Finding{Expected: "no " + name, Found: name, Remedy: fmt.Sprintf("it was removed before TEFCA's edition of %s and is ignored", now.Date)})
+			tr.Warn(checkExtensions, Finding{
+				Expected: "no " + name,
+				Found:    name,
+				Remedy:   fmt.Sprintf("it was removed before TEFCA's edition of %s and is ignored", now.Date),
+			})
 		}
 	}
 }
 
 var (
-	checkSANPurpose = Check{"b2b.san_purpose", "The one purpose of use is that of the fragment of the client's URI", ids("S1-216")}
-	checkIAS        = Check{"b2b.tefca_ias", "A client for individual access sends tefca_ias with an id_token", ids("S1-198")}
-	checkTreatment  = Check{"b2b.treatment", "A query for treatment names the organization by NPI or TIN and by directory URL", ids("S1-210 S1-214")}
+	checkSANPurpose = Check{
+		"b2b.san_purpose",
+		"The one purpose of use is that of the fragment of the client's URI",
+		ids("S1-216"),
+	}
+	checkIAS = Check{
+		"b2b.tefca_ias",
+		"A client for individual access sends tefca_ias with an id_token",
+		ids("S1-198"),
+	}
+	checkTreatment = Check{
+		"b2b.treatment",
+		"A query for treatment names the organization by NPI or TIN and by directory URL",
+		ids("S1-210 S1-214"),
+	}
 )
 
 // sanPurpose applies TEFCA's rules on exchange purposes, where the community's
@@ -110,16 +141,20 @@ func (j *b2b) sanPurpose(ant *AuthenticationToken) error {
 	if !j.p.PurposeFromSAN {
 		return nil
 	}
+
 	_, want, _ := strings.Cut(string(ant.Client), "#")
 	codes := j.out.PurposeOfUse
 	got := codes[0][strings.LastIndex(codes[0], "#")+1:]
 	if len(codes) != 1 || want == "" || got != want {
-		return j.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "), "each exchange purpose has its own certificate URI and registration")
+		return j.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "),
+			"each exchange purpose has its own certificate URI and registration")
 	}
+
 	j.tr.Pass(checkSANPurpose, want, got)
 	if want == "T-IAS" {
 		return j.individualAccess(ant)
 	}
+
 	if want == "T-TREAT" || want == "T-TRTMNT" {
 		j.treatment()
 	}
@@ -130,11 +165,13 @@ func (j *b2b) individualAccess(ant *AuthenticationToken) error {
 	const name = "tefca_ias"
 	ias, err := objectOf(ant.Extensions[name])
 	if err != nil {
-		return j.refuse(checkIAS, "a "+name+" object beside hl7-b2b", "no "+name+object(ant.Extensions).didYouMean(name), "")
+		return j.refuse(checkIAS, "a "+name+" object beside hl7-b2b",
+			"no "+name+object(ant.Extensions).didYouMean(name), "")
 	}
 	if token, ok := ias.text("id_token"); !ok || token == "" {
 		return j.refuse(checkIAS, name+" with id_token", "no id_token", "")
 	}
+
 	j.tr.Pass(checkIAS, name+" with id_token", "present")
 	return nil
 }
@@ -147,10 +184,18 @@ func (j *b2b) treatment() {
 			digits++
 		}
 	}
+
 	if digits < 9 {
-		j.tr.Warn(checkTreatment, Finding{Expected: "organization_name with an NPI or TIN", Found: j.out.OrganizationName})
+		j.tr.Warn(checkTreatment, Finding{
+			Expected: "organization_name with an NPI or TIN",
+			Found:    j.out.OrganizationName,
+		})
 	}
+
 	if !strings.HasPrefix(strings.ToLower(j.out.OrganizationID), "https://") {
-		j.tr.Warn(checkTreatment, Finding{Expected: "organization_id as the organization's URL in the directory", Found: j.out.OrganizationID})
+		j.tr.Warn(checkTreatment, Finding{
+			Expected: "organization_id as the organization's URL in the directory",
+			Found:    j.out.OrganizationID,
+		})
 	}
 }

@@ -73,7 +73,12 @@ const (
 func NewTrace(action string, now time.Time) *Trace {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails (Go 1.24)
-	return &Trace{ID: hex.EncodeToString(id[:]), Action: action, Time: now, Steps: make([]Step, 0, usualSteps)}
+	return &Trace{
+		ID:     hex.EncodeToString(id[:]),
+		Action: action,
+		Time:   now,
+		Steps:  make([]Step, 0, usualSteps),
+	}
 }
 
 // Pass records that a check held.
@@ -126,6 +131,7 @@ func (f Finding) detail() string {
 	if f.Remedy != "" {
 		parts = append(parts, printable(f.Remedy))
 	}
+
 	return strings.Join(parts, "; ")
 }
 
@@ -135,6 +141,7 @@ func printable(s string) string {
 	if len(s) <= maxStepText && plainASCII(s) {
 		return s
 	}
+
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '�'
@@ -144,6 +151,7 @@ func printable(s string) string {
 	if len(s) <= maxStepText {
 		return s
 	}
+
 	cut := maxStepText
 	for !utf8.RuneStart(s[cut]) {
 		cut--

@@ -21,14 +21,17 @@ func plainURL(s string, schemes ...string) (*url.URL, error) {
 	if len(s) > maxURI {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(s), maxURI)
 	}
+
 	for i := range len(s) {
 		if s[i] <= 0x20 || s[i] >= 0x7f {
 			return nil, errors.New("it has white space, a control or a character outside ASCII")
 		}
 	}
+
 	if strings.ContainsAny(s, "\\\"<>^`{|}") {
 		return nil, errors.New("it has a character that no URL may have (RFC 3986)")
 	}
+
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("not a URL: %w", err)
@@ -39,6 +42,7 @@ func plainURL(s string, schemes ...string) (*url.URL, error) {
 	if strings.Contains(uriAuthority(s), "@") {
 		return nil, errors.New("it has user information")
 	}
+
 	return u, checkHost(u)
 }
 
@@ -50,17 +54,20 @@ func checkHost(u *url.URL) error {
 	if strings.HasSuffix(u.Host, ":") {
 		return errors.New("its port is empty")
 	}
+
 	if p := u.Port(); p != "" {
 		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
 			return fmt.Errorf("port %s", p)
 		}
 	}
+
 	if strings.HasPrefix(u.Host, "[") {
 		if a, err := netip.ParseAddr(host); err != nil || a.Zone() != "" {
 			return errors.New("its host is no IPv6 address")
 		}
 		return nil
 	}
+
 	return checkHostName(host)
 }
 
@@ -71,22 +78,26 @@ func checkHostName(host string) error {
 	if len(host) > 253 {
 		return errors.New("its host name is too long")
 	}
+
 	labels := strings.Split(host, ".")
 	for _, l := range labels {
 		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
 			return fmt.Errorf("its host %q is not a plain name", cut(host, 100))
 		}
+
 		for i := range len(l) {
 			if b := l[i] | 0x20; (b < 'a' || b > 'z') && (l[i] < '0' || l[i] > '9') && l[i] != '-' {
 				return fmt.Errorf("its host %q is not a plain name", cut(host, 100))
 			}
 		}
 	}
+
 	if last := labels[len(labels)-1]; last[0] >= '0' && last[0] <= '9' {
 		if _, err := netip.ParseAddr(host); err != nil {
 			return fmt.Errorf("its host %q reads as a number", cut(host, 100))
 		}
 	}
+
 	return nil
 }
 
@@ -115,10 +126,12 @@ func checkRedirectURI(s string, loopback bool) error {
 	if strings.Contains(s, "*") {
 		return errors.New("it has a wildcard")
 	}
+
 	u, err := plainURL(s, schemes...)
 	if err != nil {
 		return err
 	}
+
 	address, local := hostIsAddress(u)
 	switch {
 	case local && !loopback:
@@ -128,6 +141,7 @@ func checkRedirectURI(s string, loopback bool) error {
 	case u.Scheme == "http" && !local:
 		return errors.New("http is for this machine only")
 	}
+
 	return checkDotSegments(u)
 }
 
@@ -152,6 +166,7 @@ func checkLogoURI(s string) (sure bool, err error) {
 	if address, local := hostIsAddress(u); address || local && !strings.HasSuffix(u.Hostname(), "localhost") {
 		return false, errors.New("its host is an IP address")
 	}
+
 	switch ext := strings.ToLower(path.Ext(u.Path)); ext {
 	case ".png", ".jpg", ".jpeg", ".gif":
 		return true, nil
@@ -182,9 +197,11 @@ func checkContact(s string) (mail bool, err error) {
 			return false, errors.New("not a telephone number")
 		}
 		return false, nil
+
 	case "https", "http":
 		return false, checkWebURI(s, false)
 	}
+
 	return false, errors.New("a contact is a mailto:, tel:, https: or http: URI")
 }
 
@@ -195,11 +212,13 @@ func checkMailbox(s string) error {
 	if !ok || local == "" || len(s) > 254 {
 		return errors.New("not a mail address")
 	}
+
 	for i := range len(local) {
 		b := local[i]
 		if (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') && !strings.ContainsRune("._+-'=~", rune(b)) {
 			return fmt.Errorf("the character %q is not accepted in a mail address", b)
 		}
 	}
+
 	return checkHostName(domain)
 }

@@ -33,6 +33,7 @@ func moduleDir(t *testing.T, module string) string {
 	if err := json.Unmarshal(out, &m); err != nil || m.Dir == "" {
 		t.Fatalf("cannot find %s: %v\n%s", module, err, out)
 	}
+
 	return m.Dir
 }
 
@@ -71,6 +72,7 @@ func (d *differences) judge(name string, want, got bool) {
 		d.seen = map[string]string{}
 	}
 	d.all++
+
 	switch {
 	case want && !got:
 		d.seen[name] = stricter
@@ -86,12 +88,14 @@ func (d *differences) compare(t *testing.T, suite string, atLeast int) {
 		t.Errorf("%s: %d vectors, expected at least %d", suite, d.all, atLeast)
 	}
 	listed := readDifferences(t, filepath.Join("testdata", "vectors", suite+".txt"))
+
 	for _, name := range slices.Sorted(maps.Keys(d.seen)) {
 		if listed[name] != d.seen[name] {
 			t.Errorf("%s: a difference that is not listed: %s %s", suite, d.seen[name], name)
 		}
 		delete(listed, name)
 	}
+
 	for name, kind := range listed {
 		t.Errorf("%s: listed as %s, but there is no difference: %s", suite, kind, name)
 	}
@@ -105,12 +109,14 @@ func readDifferences(t *testing.T, file string) map[string]string {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	out := map[string]string{}
 	for s := bufio.NewScanner(f); s.Scan(); {
 		line := s.Text()
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
+
 		kind, rest, ok := strings.Cut(line, " ")
 		name, reason, ok2 := strings.Cut(rest, " | ")
 		if !ok || !ok2 || strings.TrimSpace(reason) == "" || kind != stricter && kind != unasked {
@@ -119,7 +125,9 @@ func readDifferences(t *testing.T, file string) map[string]string {
 		if _, twice := out[name]; twice {
 			t.Fatalf("%s: %s stands twice", file, name)
 		}
+
 		out[name] = kind
 	}
+
 	return out
 }

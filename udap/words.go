@@ -35,11 +35,13 @@ func (o object) didYouMean(name string) string {
 			return fmt.Sprintf(" (there is %q: did you mean %q?)", wrong, name)
 		}
 	}
+
 	for other := range o {
 		if other != name && strings.EqualFold(other, name) {
 			return fmt.Sprintf(" (there is %q: names are case-sensitive)", other)
 		}
 	}
+
 	return ""
 }
 
@@ -72,9 +74,11 @@ func difference(want, got string) string {
 	case strings.TrimSpace(got) == want:
 		return "only white space around it differs"
 	}
+
 	if d := urlDifference(want, got); d != "" {
 		return d
 	}
+
 	i := 0
 	for i < len(want) && i < len(got) && want[i] == got[i] {
 		i++
@@ -90,6 +94,7 @@ func urlDifference(want, got string) string {
 	if errA != nil || errB != nil || a.Host == "" || b.Host == "" {
 		return ""
 	}
+
 	beyond := func(s string, u *url.URL) string { // what follows the authority
 		_, rest, _ := strings.Cut(s, "//")
 		return strings.TrimPrefix(rest, u.Host)
@@ -105,6 +110,7 @@ func urlDifference(want, got string) string {
 	case a.Scheme == b.Scheme && a.Host == b.Host && restA == restB && fragmentA != fragmentB:
 		return fmt.Sprintf("only the fragment differs: %q against %q", fragmentA, fragmentB)
 	}
+
 	return ""
 }
 

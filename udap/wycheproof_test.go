@@ -43,21 +43,30 @@ func (k jwkVector) public() (crypto.PublicKey, error) {
 		b, _ := base64.RawURLEncoding.DecodeString(s)
 		return new(big.Int).SetBytes(b)
 	}
+
 	switch k.Kty {
 	case "RSA":
 		return &rsa.PublicKey{N: num(k.N), E: int(num(k.E).Int64())}, nil
 	case "EC":
-		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[k.Crv]
+		curve := map[string]elliptic.Curve{
+			"P-256": elliptic.P256(),
+			"P-384": elliptic.P384(),
+			"P-521": elliptic.P521(),
+		}[k.Crv]
 		if curve == nil {
 			return nil, errors.New("curve " + k.Crv)
 		}
+
 		n := (curve.Params().BitSize + 7) / 8
 		x, y := num(k.X), num(k.Y)
 		if x.BitLen() > 8*n || y.BitLen() > 8*n {
 			return nil, errors.New("coordinates")
 		}
-		return ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, x.FillBytes(make([]byte, n)), y.FillBytes(make([]byte, n))))
+
+		return ecdsa.ParseUncompressedPublicKey(curve,
+			slices.Concat([]byte{4}, x.FillBytes(make([]byte, n)), y.FillBytes(make([]byte, n))))
 	}
+
 	return nil, errors.New("a key that no certificate of a client can hold: " + k.Kty)
 }
 
@@ -69,6 +78,7 @@ func verifyVector(compact string, cert *x509.Certificate) error {
 	if len(parts) != 3 {
 		return errors.New("segments")
 	}
+
 	e := &envelope{signed: parts[0] + "." + parts[1], certs: []*x509.Certificate{cert}}
 	var f *fault
 	if e.header, f = openObject("header", parts[0], maxHeader); f != nil {
@@ -80,11 +90,13 @@ func verifyVector(compact string, cert *x509.Certificate) error {
 	if e.signature, f = openSegment("signature", parts[2]); f != nil {
 		return errors.New(f.found)
 	}
+
 	for _, step := range []func() *fault{e.checkHeader, e.checkAlg} {
 		if f := step(); f != nil {
 			return errors.New(f.found)
 		}
 	}
+
 	return verifyEnvelope(e)
 }
 
@@ -113,7 +125,9 @@ func TestWycheproofJWS(t *testing.T) {
 			}
 		}
 	}
-	readVectors(t, filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1", "json_web_signature_test.json"), &file)
+	readVectors(t, filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1", "json_web_signature_test.json"),
+		&file)
+
 	var d differences
 	for _, g := range file.TestGroups {
 		cert, err := g.Public.certificate()
@@ -122,6 +136,7 @@ func TestWycheproofJWS(t *testing.T) {
 			d.judge(fmt.Sprintf("jws %d", v.TcID), v.Result == "valid", ok)
 		}
 	}
+
 	d.compare(t, "wycheproof-jws", 401)
 }
 
@@ -138,6 +153,7 @@ func TestWycheproofJWK(t *testing.T) {
 		}
 	}
 	readVectors(t, filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1", "json_web_key_test.json"), &file)
+
 	var d differences
 	for _, g := range file.TestGroups {
 		for _, v := range g.Tests {
@@ -149,6 +165,7 @@ func TestWycheproofJWK(t *testing.T) {
 			d.judge(fmt.Sprintf("jwk %d", v.TcID), v.Result == "valid", ok)
 		}
 	}
+
 	d.compare(t, "wycheproof-jwk", 26)
 }
 
@@ -174,20 +191,28 @@ func TestWycheproofSignatures(t *testing.T) {
 			}
 		}
 		readVectors(t, filepath.Join(dir, name), &file)
+
 		for _, g := range file.TestGroups {
 			der, err := hex.DecodeString(g.PublicKeyDer)
 			if err != nil {
 				t.Fatal(err)
 			}
 			pub, keyErr := x509.ParsePKIXPublicKey(der)
+
 			for _, v := range g.Tests {
 				msg, _ := hex.DecodeString(v.Msg)
 				sig, _ := hex.DecodeString(v.Sig)
 				cert := &x509.Certificate{PublicKey: pub, KeyUsage: x509.KeyUsageDigitalSignature}
-				ok := keyErr == nil && verifyEnvelope(&envelope{alg: alg, signed: string(msg), signature: sig, certs: []*x509.Certificate{cert}}) == nil
+				ok := keyErr == nil && verifyEnvelope(&envelope{
+					alg:       alg,
+					signed:    string(msg),
+					signature: sig,
+					certs:     []*x509.Certificate{cert},
+				}) == nil
 				d.judge(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
 			}
 		}
 	}
+
 	d.compare(t, "wycheproof-signatures", 2000)
 }

@@ -21,21 +21,33 @@ const x5cExpected = "x5c as an array of certificates in base64 DER, the signer's
 func (e *envelope) checkX5C(parse func([]byte) (*x509.Certificate, error)) *fault {
 	list, ok := e.header.list("x5c")
 	if !ok || len(list) == 0 {
-		return &fault{expected: x5cExpected, found: e.header.shown("x5c"), remedy: x5cRemedy(e.header)}
+		return &fault{
+			expected: x5cExpected,
+			found:    e.header.shown("x5c"),
+			remedy:   x5cRemedy(e.header),
+		}
 	}
 	if len(list) > maxCerts {
 		return &fault{
-			expected: fmt.Sprintf("at most %d certificates in x5c", maxCerts), found: fmt.Sprint(len(list)),
-			remedy: "send the signer's certificate and its intermediates only",
+			expected: fmt.Sprintf("at most %d certificates in x5c", maxCerts),
+			found:    fmt.Sprint(len(list)),
+			remedy:   "send the signer's certificate and its intermediates only",
 		}
 	}
+
 	for i, s := range list {
 		cert, err := decodeX5C(s, parse)
 		if err != nil {
-			return &fault{expected: x5cExpected, found: fmt.Sprintf("x5c[%d]: %v", i, err), err: err}
+			return &fault{
+				expected: x5cExpected,
+				found:    fmt.Sprintf("x5c[%d]: %v", i, err),
+				err:      err,
+			}
 		}
+
 		e.certs = append(e.certs, cert)
 	}
+
 	return nil
 }
 
@@ -50,6 +62,7 @@ func decodeX5C(s string, parse func([]byte) (*x509.Certificate, error)) (*x509.C
 	if err := x5cAlphabet(s); err != nil {
 		return nil, err
 	}
+
 	der, err := standard64.DecodeString(s)
 	if err != nil {
 		return nil, fmt.Errorf("not base64: %w", err)
@@ -57,6 +70,7 @@ func decodeX5C(s string, parse func([]byte) (*x509.Certificate, error)) (*x509.C
 	if len(der) > maxCertDER {
 		return nil, fmt.Errorf("a certificate of %d bytes, more than %d", len(der), maxCertDER)
 	}
+
 	cert, err := parse(der)
 	if err != nil {
 		return nil, fmt.Errorf("not one DER certificate: %w", err)
@@ -75,6 +89,7 @@ func x5cAlphabet(s string) error {
 		return errors.New("it is PEM; leave the BEGIN and END lines and the line breaks out")
 	case strings.ContainsAny(s, "\r\n"):
 		return errors.New("it has line breaks")
+
 	case strings.ContainsAny(s, "-_"):
 		return errors.New("it is base64url; x5c wants base64 with + and /")
 	case strings.ContainsAny(s, " \t"):
@@ -82,6 +97,7 @@ func x5cAlphabet(s string) error {
 	case len(s)%4 != 0:
 		return errors.New("it is not padded base64")
 	}
+
 	return nil
 }
 

@@ -42,10 +42,14 @@ func (b *buffer) String() string {
 func TestServe(t *testing.T) {
 	// Covers: row 13 of the diagnostics
 	dir := t.TempDir()
-	a, err := authority.Create(filepath.Join(dir, "a"), authority.About{URI: "urn:a", Name: "A"}, certs.P256, time.Now())
+	a, err := authority.Create(filepath.Join(dir, "a"), authority.About{
+		URI:  "urn:a",
+		Name: "A",
+	}, certs.P256, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	log := &buffer{}
 	config := filepath.Join(dir, "community.yaml")
 	if err := os.WriteFile(config, []byte("listen: 127.0.0.1:0\ndir: .\n"), 0o600); err != nil {
@@ -56,6 +60,7 @@ func TestServe(t *testing.T) {
 	go func() {
 		done <- run(ctx, []string{"serve", "-config", config}, env{nil, io.Discard, log, time.Now})
 	}()
+
 	waitFor(t, log, "lists are served")
 	_, rest, _ := strings.Cut(log.String(), "address=")
 	address, _, _ := strings.Cut(rest, " ")
@@ -71,6 +76,7 @@ func TestServe(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
+
 		body, err := io.ReadAll(resp.Body)
 		if err != nil {
 			t.Fatal(err)
@@ -82,6 +88,7 @@ func TestServe(t *testing.T) {
 	if err != nil || resp.Header.Get("Content-Type") != "application/pkix-crl" {
 		t.Fatalf("%v %v", resp.Header, err)
 	}
+
 	if err := a.Renew(time.Now(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -90,17 +97,23 @@ func TestServe(t *testing.T) {
 		t.Errorf("the list is not read anew: %v", err)
 	}
 	waitFor(t, log, "list ends in")
+
 	if resp, body := get("GET", "/a-root.cer"); resp.StatusCode != 200 || !bytes.Equal(body, a.Root.Cert.Raw) {
 		t.Errorf("the root's certificate: %s", resp.Status)
 	}
 	if resp, body := get("HEAD", "/a.crl"); resp.StatusCode != 200 || len(body) != 0 || resp.ContentLength <= 0 {
 		t.Errorf("HEAD: %s %d", resp.Status, resp.ContentLength)
 	}
-	for _, path := range []string{"/a.key", "/a-root.key", "/a.json", "/", "/none.crl", "/../a.crl", "/%61.crl", "/.a.crl", "/x/a.crl", "/a-issued.pem"} {
+
+	for _, path := range []string{
+		"/a.key", "/a-root.key", "/a.json", "/", "/none.crl", "/../a.crl", "/%61.crl", "/.a.crl",
+		"/x/a.crl", "/a-issued.pem",
+	} {
 		if resp, _ := get("GET", path); resp.StatusCode != 404 {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
+
 	if resp, _ := get("POST", "/a.crl"); resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %s", resp.Status)
 	}
@@ -117,6 +130,7 @@ func TestServePortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+
 	config := filepath.Join(t.TempDir(), "c.yaml")
 	if err := os.WriteFile(config, []byte("listen: "+ln.Addr().String()+"\ndir: .\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -141,13 +155,18 @@ func waitFor(t *testing.T, log *buffer, text string) {
 
 func TestMistakesExitTwo(t *testing.T) {
 	// Covers: case 331
-	for _, args := range [][]string{{}, {"x"}, {"init"}, {"issue", "-nope"}, {"revoke", "-ca", "x"}, {"show"}, {"serve"}} {
+	for _, args := range [][]string{
+		{}, {"x"}, {"init"}, {"issue", "-nope"}, {"revoke", "-ca", "x"}, {"show"}, {"serve"},
+	} {
 		var stderr bytes.Buffer
-		if code := run(context.Background(), args, env{nil, io.Discard, &stderr, time.Now}); code != 2 || stderr.Len() == 0 {
+		if code := run(context.Background(), args, env{nil, io.Discard, &stderr, time.Now}); code != 2 ||
+			stderr.Len() == 0 {
 			t.Errorf("%q: exit %d, %q", args, code, stderr.String())
 		}
 	}
-	if code := run(context.Background(), []string{"crl", "-ca", filepath.Join(t.TempDir(), "none")}, env{nil, io.Discard, io.Discard, time.Now}); code != 1 {
+
+	if code := run(context.Background(), []string{"crl", "-ca", filepath.Join(t.TempDir(), "none")},
+		env{nil, io.Discard, io.Discard, time.Now}); code != 1 {
 		t.Errorf("a community that is not there: exit %d", code)
 	}
 }
@@ -157,14 +176,25 @@ func TestMistakesExitTwo(t *testing.T) {
 //
 // Covers: case 328
 func TestShowIsPrintable(t *testing.T) {
-	c, err := certs.NewCommunity(certs.CommunityPlan{Name: "L\x1b]0;x\a", Key: certs.P256, NotBefore: now.Add(-time.Hour), Life: 9000 * time.Hour})
+	c, err := certs.NewCommunity(certs.CommunityPlan{
+		Name:      "L\x1b]0;x\a",
+		Key:       certs.P256,
+		NotBefore: now.Add(-time.Hour),
+		Life:      9000 * time.Hour,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := c.Issuing.Issue(certs.Template{CommonName: "a\x1b[2J\r\nsubject  b\u202e\u009b", NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}, c.Root.Key.Public())
+
+	leaf, err := c.Issuing.Issue(certs.Template{
+		CommonName: "a\x1b[2J\r\nsubject  b\u202e\u009b",
+		NotBefore:  now.Add(-time.Hour),
+		NotAfter:   now.Add(time.Hour),
+	}, c.Root.Key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	list, err := c.Issuing.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: now, NextUpdate: now.Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -175,6 +205,7 @@ func TestShowIsPrintable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	printList(&out, "x.crl", parsed, now)
 	out.WriteString(certs.Describe(leaf))
 	if text := out.String(); strings.ContainsAny(text, "\x1b\a\r\u202e\u009b") || strings.Count(text, "\nsubject") > 0 {
@@ -184,10 +215,16 @@ func TestShowIsPrintable(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	// Covers: rows 1, 2, 17, 18, 20, 24 of the diagnostics
-	root, err := certs.NewCommunity(certs.CommunityPlan{Name: "L", Key: certs.P256, NotBefore: now.Add(-time.Hour), Life: 9000 * time.Hour})
+	root, err := certs.NewCommunity(certs.CommunityPlan{
+		Name:      "L",
+		Key:       certs.P256,
+		NotBefore: now.Add(-time.Hour),
+		Life:      9000 * time.Hour,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		t.Fatal(err)
@@ -212,15 +249,23 @@ func TestLint(t *testing.T) {
 		{"ended", []string{"https://a.example"}, -time.Minute, []string{"expired at"}},
 	}
 	for _, tt := range tests {
-		leaf, err := root.Issuing.Issue(certs.Template{CommonName: "l", URIs: tt.uris, CRL: []string{"http://c/"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(tt.life)}, key.Public())
+		leaf, err := root.Issuing.Issue(certs.Template{
+			CommonName: "l",
+			URIs:       tt.uris,
+			CRL:        []string{"http://c/"},
+			NotBefore:  now.Add(-time.Hour),
+			NotAfter:   now.Add(tt.life),
+		}, key.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		got := lint(leaf, now)
 		if len(got) != len(tt.notes) || len(got) == 1 && !strings.Contains(got[0], tt.notes[0]) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.notes)
 		}
 	}
+
 	if got := lint(root.Root.Cert, now); len(got) == 0 || !strings.Contains(got[0], "is a CA") {
 		t.Errorf("a CA: %q", got)
 	}
@@ -228,18 +273,29 @@ func TestLint(t *testing.T) {
 
 func TestMoveToAnotherBaseKeepsKeys(t *testing.T) {
 	prefix := filepath.Join(t.TempDir(), "a")
-	a, err := authority.Create(prefix, authority.About{URI: "urn:a", Name: "A", Base: "http://localhost:1"}, certs.P256, now)
+	a, err := authority.Create(prefix, authority.About{
+		URI:  "urn:a",
+		Name: "A",
+		Base: "http://localhost:1",
+	}, certs.P256, now)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := a.Revoke(a.Issuing.Cert.SerialNumber, 0, now); err != nil {
 		t.Fatal(err)
 	}
-	b, err := authority.Create(prefix, authority.About{URI: "urn:a", Name: "A", Base: "http://localhost:2"}, certs.P256, now)
+	b, err := authority.Create(prefix, authority.About{
+		URI:  "urn:a",
+		Name: "A",
+		Base: "http://localhost:2",
+	}, certs.P256, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !certs.SameKey(a.Root.Key.Public(), b.Root.Key.Public()) || !certs.SameKey(a.Issuing.Key.Public(), b.Issuing.Key.Public()) {
+
+	if !certs.SameKey(a.Root.Key.Public(), b.Root.Key.Public()) ||
+		!certs.SameKey(a.Issuing.Key.Public(), b.Issuing.Key.Public()) {
 		t.Error("the authorities have new keys")
 	}
 	if root, _, err := b.Lists(); err != nil || root.Number.Int64() != 3 || len(root.RevokedCertificateEntries) != 1 {
@@ -248,6 +304,7 @@ func TestMoveToAnotherBaseKeepsKeys(t *testing.T) {
 	if got := b.Issuing.Cert.CRLDistributionPoints[0]; got != "http://localhost:2/a-root.crl" {
 		t.Errorf("distribution point %s", got)
 	}
+
 	var about authority.About
 	data, _ := os.ReadFile(prefix + ".json")
 	if err := json.Unmarshal(data, &about); err != nil || about.Base != "http://localhost:2" {

@@ -23,6 +23,7 @@ func checkURI(s string) error {
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("has characters other than printable ASCII; a SAN is IA5String (percent-encode them)")
 	}
+
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" {
 		return errors.New("is not an absolute URI such as https://client.example/app")
@@ -46,6 +47,7 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	case len(uris) > 1:
 		say("it has %d SAN URIs: iss must name one of them, and each can register once (client_credentials and authorization_code may so be kept apart)", len(uris))
 	}
+
 	for _, u := range uris {
 		out = append(out, lintURI(u)...)
 	}
@@ -53,14 +55,17 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	if !c.IsCA && len(c.DNSNames) == 0 && len(c.CRLDistributionPoints) == 0 {
 		say("it has no CRL distribution point: its revocation status is known only to those who hold the list by other means")
 	}
+
 	switch left := c.NotAfter.Sub(now); {
 	case now.Before(c.NotBefore):
 		say("it is not valid before %s", c.NotBefore.Format(time.RFC3339))
 	case left < 0:
 		say("it expired at %s", c.NotAfter.Format(time.RFC3339))
 	case left < 30*24*time.Hour:
-		say("it expires in %d days, at %s: renew it with the same SAN, no registration is lost", int(left.Hours()/24), c.NotAfter.Format(time.RFC3339))
+		say("it expires in %d days, at %s: renew it with the same SAN, no registration is lost", int(left.Hours()/24),
+			c.NotAfter.Format(time.RFC3339))
 	}
+
 	return out
 }
 
@@ -71,6 +76,7 @@ func lintURI(s string) []string {
 		say("%q %v", s, err)
 		return out
 	}
+
 	u, _ := url.Parse(s) // checkURI has parsed it
 	if strings.HasSuffix(s, "/") {
 		say("%s ends in a slash: iss must have it too", s)
@@ -81,12 +87,14 @@ func lintURI(s string) []string {
 	if u.Scheme == "http" {
 		say("%s is http: a client URI is https", s)
 	}
+
 	if u.Scheme+u.Host != strings.ToLower(u.Scheme+u.Host) || !strings.HasPrefix(s, u.Scheme) {
 		say("%s has capitals in scheme or host: SANs are compared byte for byte", s)
 	}
 	if u.Scheme == "https" && u.Port() == "443" {
 		say("%s names the default port: SANs are compared byte for byte", s)
 	}
+
 	return out
 }
 
@@ -100,9 +108,11 @@ func lintKey(c *x509.Certificate) []string {
 		if n := k.Curve.Params().Name; n != "P-256" && n != "P-384" {
 			return []string{"its key is EC " + n + "; ES256 needs P-256, ES384 needs P-384"}
 		}
+
 	default:
 		return []string{fmt.Sprintf("its key is a %T; only RSA and EC are used in UDAP", k)}
 	}
+
 	return nil
 }
 

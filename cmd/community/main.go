@@ -82,11 +82,16 @@ func run(ctx context.Context, args []string, e env) int {
 		fmt.Fprint(e.stdout, usage)
 		return 0
 	}
+
 	command, ok := commands[args[0]]
 	if !ok {
-		yamlfile.Print(e.stderr, hinted{fmt.Sprintf("unknown command %q", args[0]), "one of: init, issue, revoke, crl, show, serve; community -h explains them"})
+		yamlfile.Print(e.stderr, hinted{
+			fmt.Sprintf("unknown command %q", args[0]),
+			"one of: init, issue, revoke, crl, show, serve; community -h explains them",
+		})
 		return 2
 	}
+
 	return exit(e, command(ctx, args[1:], e))
 }
 
@@ -98,6 +103,7 @@ func exit(e env, err error) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	}
+
 	yamlfile.Print(e.stderr, err)
 	if errors.As(err, new(usageError)) {
 		return 2
@@ -122,17 +128,20 @@ func parse(fs *flag.FlagSet, args []string, n int, needed ...string) ([]string, 
 	} else if err != nil {
 		return nil, usageError{hinted{err.Error(), "community " + fs.Name() + " -h lists the flags"}}
 	}
+
 	var errs []error
 	for _, name := range needed {
 		if fs.Lookup(name).Value.String() == "" {
 			errs = append(errs, hinted{"-" + name + " is missing", "community " + fs.Name() + " -h shows an example"})
 		}
 	}
+
 	if fs.NArg() > n {
 		errs = append(errs, hinted{fmt.Sprintf("unexpected argument %q", fs.Arg(n)), "flags stand before arguments"})
 	}
 	if len(errs) > 0 {
 		return nil, usageError{errors.Join(errs...)}
 	}
+
 	return fs.Args(), nil
 }

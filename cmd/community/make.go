@@ -41,6 +41,7 @@ func initCommunity(_ context.Context, args []string, e env) error {
 	if _, err := parse(fs, args, 0, "ca", "uri"); err != nil {
 		return err
 	}
+
 	about.Base = strings.TrimSuffix(about.Base, "/")
 	if about.Name == "" {
 		about.Name = about.URI
@@ -51,11 +52,14 @@ func initCommunity(_ context.Context, args []string, e env) error {
 	if err := os.MkdirAll(filepath.Dir(*prefix), 0o700); err != nil {
 		return err
 	}
+
 	a, err := authority.Create(*prefix, about, certs.KeyKind(*kind), e.now())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "made community %s\n  anchor  %s\n  sha-256 %s\n", about.URI, a.File("-root.pem"), fingerprint(a.Root.Cert))
+
+	fmt.Fprintf(e.stdout, "made community %s\n  anchor  %s\n  sha-256 %s\n", about.URI, a.File("-root.pem"),
+		fingerprint(a.Root.Cert))
 	return nil
 }
 
@@ -93,14 +97,17 @@ func issue(_ context.Context, args []string, e env) error {
 	if err != nil {
 		return err
 	}
+
 	a, err := authority.Open(r.prefix)
 	if err != nil {
 		return hinted{err.Error(), "make it with: community init -ca " + r.prefix}
 	}
+
 	key, err := certs.NewKey(certs.KeyKind(r.key))
 	if err != nil {
 		return usageError{err}
 	}
+
 	r.template.NotBefore = e.now().Add(-time.Minute) // clocks of members differ
 	r.template.NotAfter = e.now().AddDate(0, 0, r.days)
 	chain, err := a.Issue(r.template, key.Public())
@@ -110,11 +117,13 @@ func issue(_ context.Context, args []string, e env) error {
 	if err := r.write(&certs.Identity{Chain: chain, Key: key}); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(e.stdout, "issued %s\n  chain   %s.pem\n  key     %s.key\n", certs.Describe(chain[0]), r.out, r.out)
 	if r.p12 {
 		fmt.Fprintf(e.stdout, "  pkcs12  %s.p12\n", r.out)
 	}
 	printLints(e.stdout, lint(chain[0], e.now()))
+
 	return nil
 }
 
@@ -127,6 +136,7 @@ func parseIssue(args []string, e env) (*request, error) {
 	fs.StringVar(&r.template.CommonName, "name", "", "")
 	fs.StringVar(&r.template.Organization, "org", "", "")
 	fs.IntVar(&r.days, "days", 365, "")
+
 	fs.BoolVar(&r.p12, "p12", false, "")
 	fs.BoolVar(&r.legacy, "legacy", false, "")
 	fs.StringVar(&r.passwordFile, "password-file", "", "")
@@ -140,15 +150,22 @@ func parseIssue(args []string, e env) (*request, error) {
 		r.template.IPs = append(r.template.IPs, ip)
 		return nil
 	})
+
 	if _, err := parse(fs, args, 0, "ca", "out"); err != nil {
 		return nil, err
 	}
 	if len(r.template.URIs)+len(r.template.DNS) == 0 {
-		return nil, usageError{hinted{"-uri is missing", "a member is known by the URI in its certificate; community issue -h shows an example"}}
+		return nil, usageError{
+			hinted{
+				"-uri is missing",
+				"a member is known by the URI in its certificate; community issue -h shows an example",
+			},
+		}
 	}
 	if r.days < 1 {
 		return nil, usageError{hinted{fmt.Sprintf("-days %d is not a life", r.days), "give 1 or more"}}
 	}
+
 	if r.template.CommonName == "" {
 		r.template.CommonName = append(r.template.URIs, r.template.DNS...)[0]
 	}
@@ -162,10 +179,12 @@ func (r *request) write(id *certs.Identity) error {
 	if !r.p12 {
 		return nil
 	}
+
 	password, err := firstLine(r.passwordFile)
 	if err != nil {
 		return err
 	}
+
 	data, err := id.PKCS12(password, r.legacy)
 	if err != nil {
 		return err
@@ -212,10 +231,12 @@ var reasons = map[string]int{
 
 func revoke(_ context.Context, args []string, e env) error {
 	fs := flags("revoke", revokeUsage, e)
-	prefix, file, hex, reason := fs.String("ca", "", ""), fs.String("cert", "", ""), fs.String("serial", "", ""), fs.String("reason", "unspecified", "")
+	prefix, file, hex, reason := fs.String("ca", "", ""), fs.String("cert", "", ""), fs.String("serial", "",
+		""), fs.String("reason", "unspecified", "")
 	if _, err := parse(fs, args, 0, "ca"); err != nil {
 		return err
 	}
+
 	code, ok := reasons[*reason]
 	if !ok {
 		return usageError{hinted{fmt.Sprintf("-reason %q is not known", *reason), "community revoke -h lists them"}}
@@ -223,10 +244,12 @@ func revoke(_ context.Context, args []string, e env) error {
 	if (*file == "") == (*hex == "") {
 		return usageError{hinted{"give either -cert or -serial", "community revoke -h shows an example"}}
 	}
+
 	a, err := authority.Open(*prefix)
 	if err != nil {
 		return err
 	}
+
 	serial, err := authority.Serial(*hex)
 	if *file != "" {
 		var leaf *x509.Certificate
@@ -234,12 +257,14 @@ func revoke(_ context.Context, args []string, e env) error {
 			serial = leaf.SerialNumber
 		}
 	}
+
 	if err != nil {
 		return err
 	}
 	if err := a.Revoke(serial, code, e.now()); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(e.stdout, "revoked serial 0x%x\n", serial)
 	return printLists(e.stdout, a, e.now())
 }
@@ -252,12 +277,17 @@ func issuedBy(a *authority.Authority, file string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for _, ca := range []*certs.CA{a.Issuing, a.Root} {
 		if chain[0].CheckSignatureFrom(ca.Cert) == nil {
 			return chain[0], nil
 		}
 	}
-	return nil, hinted{fmt.Sprintf("%s: issued by %s, not by this community", file, certs.Printable(chain[0].Issuer.String())), "name the community that issued it with -ca"}
+
+	return nil, hinted{
+		fmt.Sprintf("%s: issued by %s, not by this community", file, certs.Printable(chain[0].Issuer.String())),
+		"name the community that issued it with -ca",
+	}
 }
 
 const crlUsage = `usage: community crl -ca PREFIX [-life DURATION] [-when-due DURATION]
@@ -280,20 +310,26 @@ func renew(_ context.Context, args []string, e env) error {
 		return err
 	}
 	if *life <= 0 || *due < 0 {
-		return usageError{hinted{"-life and -when-due must be positive", "write for example -life 720h -when-due 168h"}}
+		return usageError{
+			hinted{"-life and -when-due must be positive", "write for example -life 720h -when-due 168h"},
+		}
 	}
+
 	a, err := authority.Open(*prefix)
 	if err != nil {
 		return err
 	}
+
 	isDue, err := anyDue(a, e.now(), *due)
 	if err != nil {
 		return err
 	}
+
 	if *due == 0 || isDue {
 		if err := a.Renew(e.now(), *life); err != nil {
 			return err
 		}
 	}
+
 	return printLists(e.stdout, a, e.now())
 }

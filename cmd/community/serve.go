@@ -33,15 +33,23 @@ func serve(ctx context.Context, args []string, e env) error {
 	if _, err := parse(fs, args, 0, "config"); err != nil {
 		return err
 	}
+
 	var c lists.Config
 	err := yamlfile.Read(*config, &c)
 	if err := errors.Join(err, c.Check(filepath.Dir(*config))); err != nil {
 		return usageError{err}
 	}
+
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return usageError{hinted{fmt.Sprintf("listen: %v", err), "another program holds the port, or the address is not of this machine; change listen: in " + *config}}
+		return usageError{
+			hinted{
+				fmt.Sprintf("listen: %v", err),
+				"another program holds the port, or the address is not of this machine; change listen: in " + *config,
+			},
+		}
 	}
+
 	log := slog.New(slog.NewTextHandler(e.stderr, nil))
 	log.Info("lists are served", "address", ln.Addr().String(), "dir", c.Dir)
 	return (&lists.Server{Config: c, Log: log, Now: e.now}).Serve(ctx, ln)

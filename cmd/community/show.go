@@ -44,6 +44,7 @@ func show(_ context.Context, args []string, e env) error {
 	if *prefix != "" {
 		return sheet(e.stdout, *prefix, e.now())
 	}
+
 	password, err := firstLine(*passwordFile)
 	if err != nil {
 		return err
@@ -61,12 +62,15 @@ func showFile(w io.Writer, file, password string, now time.Time) error {
 		printList(w, file, l, now)
 		return nil
 	}
+
 	if id, err := certs.ParsePKCS12(data, password); err == nil {
-		fmt.Fprintf(w, "PKCS#12 with a private key (%s) and %d certificates\n", certs.DescribeKey(id.Key.Public()), len(id.Chain))
+		fmt.Fprintf(w, "PKCS#12 with a private key (%s) and %d certificates\n", certs.DescribeKey(id.Key.Public()),
+			len(id.Chain))
 		return printChain(w, id.Chain, now)
 	} else if strings.Contains(err.Error(), "password") {
 		return hinted{fmt.Sprintf("%s: %v", file, err), "give -password-file"}
 	}
+
 	chain, err := certs.ParseCertificates(data)
 	if err != nil {
 		return hinted{fmt.Sprintf("%s: %v", file, err), "a certificate, a list or a PKCS#12 file is expected"}
@@ -85,17 +89,21 @@ func printChain(w io.Writer, chain []*x509.Certificate, now time.Time) error {
 			fmt.Fprintf(w, "  note: it did not issue certificate %d: a chain runs from leaf to issuer\n", i)
 		}
 	}
+
 	return nil
 }
 
 func printCertificate(w io.Writer, c *x509.Certificate) {
-	fmt.Fprintf(w, "  subject  %s\n  issuer   %s\n  serial   0x%x\n", certs.Printable(c.Subject.String()), certs.Printable(c.Issuer.String()), c.SerialNumber)
-	fmt.Fprintf(w, "  valid    %s to %s\n", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "  subject  %s\n  issuer   %s\n  serial   0x%x\n", certs.Printable(c.Subject.String()),
+		certs.Printable(c.Issuer.String()), c.SerialNumber)
+	fmt.Fprintf(w, "  valid    %s to %s\n", c.NotBefore.UTC().Format(time.RFC3339),
+		c.NotAfter.UTC().Format(time.RFC3339))
 	fmt.Fprintf(w, "  key      %s\n  sha-256  %s\n", certs.DescribeKey(c.PublicKey), fingerprint(c))
 	uris, _ := certs.RawURIs(c) // lint reports what cannot be read
 	for _, u := range uris {
 		fmt.Fprintf(w, "  uri      %s\n", certs.Printable(u))
 	}
+
 	for _, d := range c.DNSNames {
 		fmt.Fprintf(w, "  dns      %s\n", certs.Printable(d))
 	}
@@ -108,11 +116,16 @@ func printCertificate(w io.Writer, c *x509.Certificate) {
 }
 
 func printList(w io.Writer, name string, l *x509.RevocationList, now time.Time) {
-	fmt.Fprintf(w, "list %s\n  issuer   %s\n  number   %v\n  this     %s\n  next     %s\n  revoked  %d\n", name, certs.Printable(l.Issuer.String()),
-		l.Number, l.ThisUpdate.UTC().Format(time.RFC3339), l.NextUpdate.UTC().Format(time.RFC3339), len(l.RevokedCertificateEntries))
+	fmt.Fprintf(w, "list %s\n  issuer   %s\n  number   %v\n  this     %s\n  next     %s\n  revoked  %d\n", name,
+		certs.Printable(l.Issuer.String()),
+		l.Number, l.ThisUpdate.UTC().Format(time.RFC3339), l.NextUpdate.UTC().Format(time.RFC3339), len(
+			l.RevokedCertificateEntries))
+
 	for _, r := range l.RevokedCertificateEntries {
-		fmt.Fprintf(w, "           0x%x at %s, reason %d\n", r.SerialNumber, r.RevocationTime.UTC().Format(time.RFC3339), r.ReasonCode)
+		fmt.Fprintf(w, "           0x%x at %s, reason %d\n", r.SerialNumber,
+			r.RevocationTime.UTC().Format(time.RFC3339), r.ReasonCode)
 	}
+
 	if text := lists.Due(l, now, 7*24*time.Hour); text != "" {
 		fmt.Fprintf(w, "  note: it %s: sign it anew with: community crl\n", text)
 	}
@@ -123,6 +136,7 @@ func printLists(w io.Writer, a *authority.Authority, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	for _, of := range []struct {
 		file string
 		list *x509.RevocationList
@@ -133,6 +147,7 @@ func printLists(w io.Writer, a *authority.Authority, now time.Time) error {
 		}
 		printList(w, of.file, of.list, now)
 	}
+
 	return nil
 }
 
@@ -142,7 +157,8 @@ func anyDue(a *authority.Authority, now time.Time, within time.Duration) (bool, 
 	if err != nil {
 		return false, err
 	}
-	return root == nil || issuing == nil || lists.Due(root, now, within) != "" || lists.Due(issuing, now, within) != "", nil
+	return root == nil || issuing == nil || lists.Due(root, now, within) != "" ||
+		lists.Due(issuing, now, within) != "", nil
 }
 
 // sheet prints what another party needs to trust this community, and its
@@ -152,15 +168,19 @@ func sheet(w io.Writer, prefix string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	_, list, err := a.Lists()
 	if err != nil {
 		return err
 	}
+
 	issued, err := a.Issued()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "TRUST SHEET  %s\ncommunity    %s\nprinted      %s\n\n", a.Name, a.URI, now.UTC().Format(time.RFC3339))
+
+	fmt.Fprintf(w, "TRUST SHEET  %s\ncommunity    %s\nprinted      %s\n\n", a.Name, a.URI,
+		now.UTC().Format(time.RFC3339))
 	fmt.Fprintf(w, "ANCHOR       %s\n", a.File("-root.pem"))
 	printCertificate(w, a.Root.Cert)
 	fmt.Fprint(w, "\nISSUING CA\n")
@@ -169,6 +189,7 @@ func sheet(w io.Writer, prefix string, now time.Time) error {
 	if err := printLists(w, a, now); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(w, "\nMEMBERS      %d certificates issued\n", len(issued))
 	for _, c := range issued {
 		printMember(w, c, list, now)
@@ -185,7 +206,8 @@ func printMember(w io.Writer, c *x509.Certificate, list *x509.RevocationList, no
 		state = "REVOKED " + at.UTC().Format(time.RFC3339)
 	}
 	uris, _ := certs.RawURIs(c) // a SAN that cannot be read shows as no URI
-	fmt.Fprintf(w, "  %s\n    serial 0x%x  %s  %s\n    sha-256 %s\n", certs.Printable(strings.Join(append(uris, c.DNSNames...), "  ")),
+	fmt.Fprintf(w, "  %s\n    serial 0x%x  %s  %s\n    sha-256 %s\n",
+		certs.Printable(strings.Join(append(uris, c.DNSNames...), "  ")),
 		c.SerialNumber, certs.DescribeKey(c.PublicKey), state, fingerprint(c))
 }
 

@@ -60,10 +60,12 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
+
 	var cfg server.Config
 	if err == nil {
 		cfg, err = read(o.config)
 	}
+
 	switch {
 	case err != nil:
 	case command == "backup":
@@ -71,6 +73,7 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 	default:
 		err = restore(cfg, o, now, stdout)
 	}
+
 	if err != nil {
 		yamlfile.Print(stderr, err)
 		return 2
@@ -89,12 +92,14 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 		dirFlag, text = "from", restoreUsage
 		f.BoolVar(&o.yes, "yes", false, "")
 	}
+
 	f.StringVar(&o.dir, dirFlag, "", "")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, text)
 		return o, err
 	}
+
 	remedy := "destination " + command + " -h shows the options"
 	var errs []error
 	complain := func(problem string) {
@@ -104,6 +109,7 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 		complain(err.Error())
 		return o, errors.Join(errs...)
 	}
+
 	if f.NArg() > 0 {
 		complain(fmt.Sprintf("unexpected argument %q", f.Arg(0)))
 	}
@@ -113,6 +119,7 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 	if o.dir == "" {
 		complain("no directory is named: -" + dirFlag + " DIR is missing")
 	}
+
 	return o, errors.Join(errs...)
 }
 
@@ -134,17 +141,22 @@ func restore(cfg server.Config, o keepOptions, now time.Time, stdout io.Writer) 
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "good: backup of %s made %s\nnothing was changed; restore it with -yes\n", b.Public, b.Made.Format(time.RFC3339))
+		fmt.Fprintf(stdout, "good: backup of %s made %s\nnothing was changed; restore it with -yes\n", b.Public,
+			b.Made.Format(time.RFC3339))
 		return nil
 	}
+
 	replaced, err := cfg.Restore(o.dir, now)
 	if err != nil {
 		return err
 	}
+
 	fmt.Fprintf(stdout, "restored from %s at %s\n", o.dir, now.UTC().Format(time.RFC3339))
 	if len(replaced) > 0 {
 		fmt.Fprintf(stdout, "the files before are kept as %s\n", strings.Join(replaced, " and "))
 	}
-	fmt.Fprintln(stdout, "clients are refused until the clock skew has passed, and need new tokens: destination restore -h says why")
+	fmt.Fprintln(stdout,
+		"clients are refused until the clock skew has passed, and need new tokens: destination restore -h says why")
+
 	return nil
 }

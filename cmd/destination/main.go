@@ -74,6 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore") {
 		return keep(args[0], args[1:], time.Now(), stdout, stderr)
 	}
+
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -86,6 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, example)
 		return 0
 	}
+
 	cfg, err := read(o.config)
 	if o.check || err != nil {
 		return check(cfg, err, stdout, stderr)
@@ -107,12 +109,24 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		fmt.Fprint(stdout, usage)
 		return o, err
 	case err != nil:
-		return o, &yamlfile.Complaint{Problem: err.Error(), Remedy: "destination -h shows the options"}
+		return o, &yamlfile.Complaint{
+			Problem: err.Error(),
+			Remedy:  "destination -h shows the options",
+		}
+
 	case f.NArg() > 0:
-		return o, &yamlfile.Complaint{Problem: fmt.Sprintf("unexpected argument %q", f.Arg(0)), Remedy: "destination -h shows the options"}
+		return o, &yamlfile.Complaint{
+			Problem: fmt.Sprintf("unexpected argument %q", f.Arg(0)),
+			Remedy:  "destination -h shows the options",
+		}
+
 	case o.config == "" && !o.example:
-		return o, &yamlfile.Complaint{Problem: "no configuration is named", Remedy: "write destination -config FILE; destination -example prints one to start from"}
+		return o, &yamlfile.Complaint{
+			Problem: "no configuration is named",
+			Remedy:  "write destination -config FILE; destination -example prints one to start from",
+		}
 	}
+
 	return o, nil
 }
 
@@ -148,10 +162,12 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 		yamlfile.Print(stderr, err)
 		return 2
 	}
+
 	fmt.Fprintf(stdout, "ready: public base %s, listening on %s, console %s\n", cfg.Public, s.Addr(), s.AdminURL())
 	if err := s.Run(ctx); err != nil {
 		yamlfile.Print(stderr, err)
 		return 1
 	}
+
 	return 0
 }

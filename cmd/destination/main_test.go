@@ -62,7 +62,11 @@ func TestUsage(t *testing.T) {
 		{nil, 2, "error: no configuration is named\nhint: "},
 		{[]string{"-h"}, 0, "usage: destination"},
 		{[]string{"-cnofig", "x"}, 2, "error: flag provided but not defined: -cnofig\nhint: "},
-		{[]string{"-config", "none.yaml"}, 2, "error: cannot read configuration none.yaml: no such file or directory\nhint: "},
+		{
+			[]string{"-config", "none.yaml"},
+			2,
+			"error: cannot read configuration none.yaml: no such file or directory\nhint: ",
+		},
 		{[]string{"-config", "x.yaml", "more"}, 2, "error: unexpected argument \"more\"\nhint: "},
 	} {
 		code, stdout, stderr := runIt(c.args...)
@@ -83,6 +87,7 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+
 	w.Config.Admin.Listen = taken.Addr().String()
 	w.Config.Public = "https://other.test/acme/fhir"
 	w.Config.Communities[0].Anchors = []string{"a.pem"}
@@ -94,11 +99,13 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 		fmt.Fprint(f, "listne: x\n")
 		f.Close()
 	}
+
 	for _, args := range [][]string{{"-config", path, "-check"}, {"-config", path}} {
 		code, _, stderr := runIt(args...)
 		if code != 2 {
 			t.Errorf("exit %d", code)
 		}
+
 		for _, want := range []string{
 			`unknown key "listne"`, "is taken", "does not name the public base URL https://other.test/acme/fhir; the URIs of its SAN: https://fhir.test/acme/fhir",
 			"is not a CA", "there is no file",
@@ -107,10 +114,12 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 				t.Errorf("%v lack %q:\n%s", args, want, stderr)
 			}
 		}
+
 		if strings.Count(stderr, "error: ") != strings.Count(stderr, "\nhint: ") {
 			t.Errorf("an error without a hint:\n%s", stderr)
 		}
 	}
+
 	if _, err := os.Stat(filepath.Join(w.Dir, "data")); !os.IsNotExist(err) {
 		t.Errorf("checking made the data directory: %v", err)
 	}
@@ -126,9 +135,11 @@ func TestStartCheckAndSecondProcess(t *testing.T) {
 		t.Fatalf("-check: %d %s%s", code, stdout, stderr)
 	}
 	ctx, stop := context.WithCancel(context.Background())
+
 	ready, ended := make(chan string, 1), make(chan int, 1)
 	var stderr bytes.Buffer
 	go func() { ended <- run(ctx, []string{"-config", path}, notify(ready), &stderr) }()
+
 	select {
 	case line := <-ready:
 		if !strings.HasPrefix(line, "ready: public base https://fhir.test/acme/fhir, listening on 127.0.0.1:") {
@@ -137,24 +148,35 @@ func TestStartCheckAndSecondProcess(t *testing.T) {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("never ready")
 	}
+
 	second := *w
 	second.Config.Listen, second.Config.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	path = config(t, &second)
 	for _, args := range [][]string{{"-config", path}, {"-config", path, "-check"}} {
 		begun := time.Now()
 		code, _, said := runIt(args...)
-		if code != 2 || !strings.Contains(said, "trust.bolt") || !strings.Contains(said, "another process has this file open") || !strings.Contains(said, "hint: stop the other destination") {
+		if code != 2 || !strings.Contains(said, "trust.bolt") ||
+			!strings.Contains(said, "another process has this file open") ||
+			!strings.Contains(said, "hint: stop the other destination") {
 			t.Errorf("second process %v: %d %s", args, code, said)
 		}
+
 		if took := time.Since(begun); took > 30*time.Second {
 			t.Errorf("second process took %s to give up", took)
 		}
 	}
-	for name, mode := range map[string]os.FileMode{"data": 0o700, "data/trust.bolt": 0o600, "data/fhir.bolt": 0o600, "destination.jsonl": 0o600} {
+
+	for name, mode := range map[string]os.FileMode{
+		"data":              0o700,
+		"data/trust.bolt":   0o600,
+		"data/fhir.bolt":    0o600,
+		"destination.jsonl": 0o600,
+	} {
 		if st, err := os.Stat(filepath.Join(w.Dir, name)); err != nil || st.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v; want mode %04o", name, st, err, mode)
 		}
 	}
+
 	stop()
 	if code := <-ended; code != 0 {
 		t.Errorf("ended with %d: %s", code, stderr.String())
@@ -180,6 +202,7 @@ func TestExample(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "destination.yaml")
 	anyPort := regexp.MustCompile(`(127\.0\.0\.1):\d+`) // the example's own may be taken on this machine
+
 	for text, files := range map[string]int{example: 4, uncommented(example): 7} {
 		if err := os.WriteFile(path, []byte(anyPort.ReplaceAllString(text, "$1:0")), 0o600); err != nil {
 			t.Fatal(err)
@@ -196,7 +219,8 @@ func uncommented(text string) string {
 	var out []string
 	for _, line := range strings.Split(text, "\n") {
 		body := strings.TrimLeft(line, " ")
-		if rest, ok := strings.CutPrefix(body, "# "); ok && strings.Contains(rest, ": ") && !strings.HasPrefix(rest, "destination.yaml") {
+		if rest, ok := strings.CutPrefix(body, "# "); ok && strings.Contains(rest, ": ") &&
+			!strings.HasPrefix(rest, "destination.yaml") {
 			line = line[:len(line)-len(body)] + rest
 		}
 		out = append(out, line)
@@ -224,11 +248,13 @@ func TestSecretsStandInFilesOnly(t *testing.T) {
 						t.Errorf("%s.%s takes a secret", at, name)
 					}
 				}
+
 				walk(at+"."+name, typ.Field(i).Type)
 			}
 		}
 	}
 	walk("", reflect.TypeFor[server.Config]())
+
 	for _, word := range []string{"password", "secret", "passphrase", "environ"} {
 		if strings.Contains(strings.ToLower(usage), word) {
 			t.Errorf("the usage speaks of a %s", word)

@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "compare" {
 		return compare(args[1:], stdout, stderr)
 	}
+
 	if len(args) > 0 && args[0] == "serve" {
 		args = args[1:]
 	}
@@ -68,6 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code, done := parse(f, args, stdout, stderr); done {
 		return code
 	}
+
 	switch {
 	case f.NArg() > 0:
 		return misused(stderr, fmt.Sprintf("unexpected argument %q", f.Arg(0)), "gateway -h shows the options")
@@ -76,6 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case *check:
 		return checkOnly(*config, stdout, stderr)
 	}
+
 	return serve(ctx, *config, stdout, stderr)
 }
 
@@ -113,17 +116,20 @@ func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 		yamlfile.Print(stderr, err)
 		return 2
 	}
+
 	l, err := s.Listen()
 	if err != nil {
 		yamlfile.Print(stderr, err)
 		return 2
 	}
+
 	s.Hangup = hangups.Until(ctx)
 	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
 	if err := s.Serve(ctx, l); err != nil {
 		yamlfile.Print(stderr, err)
 		return 1
 	}
+
 	return 0
 }
 
@@ -136,6 +142,7 @@ func compare(args []string, stdout, stderr io.Writer) int {
 	if f.NArg() < 2 {
 		return misused(stderr, "two evidence files at least are compared", "write gateway compare A B")
 	}
+
 	code, err := evidence.Report(stdout, f.Args(), *asJSON)
 	if err != nil {
 		return misused(stderr, err.Error(), "name files that gateway, destination or originator have written")

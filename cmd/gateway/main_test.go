@@ -24,9 +24,11 @@ func TestCommandLine(t *testing.T) {
 		d := wire.Digest{Bytes: 1, Sum: [32]byte{sum}}
 		l.Record(&wire.Message{Time: time.Now(), Method: "GET", In: d, Out: d})
 		l.Close()
+
 		return path
 	}
 	o, g, d := line("originator", 1), line("gateway", 1), line("destination", 2)
+
 	bad := filepath.Join(dir, "bad.yaml")
 	os.WriteFile(bad, []byte("listn: x\nroutes: 5\n"), 0o600)
 	for _, c := range []struct {

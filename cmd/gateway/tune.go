@@ -25,12 +25,14 @@ func tidy(ctx context.Context) {
 	const quiet, worth = 64 << 10, 1 << 20 // bytes allocated, in a second and in all
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+
 	for last, collected := allocated(), uint64(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
+
 		now := allocated()
 		if now-last < quiet && now-collected > worth {
 			debug.FreeOSMemory()

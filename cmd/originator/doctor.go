@@ -17,6 +17,7 @@ func doctor(ctx context.Context, c *call) error {
 		return err
 	}
 	defer cl.Close()
+
 	r := cl.Doctor(ctx)
 	c.out.result.Outcome = r
 	c.out.trace(r.Trace)
@@ -24,6 +25,7 @@ func doctor(ctx context.Context, c *call) error {
 	if r.Wrong > 0 {
 		return errors.New(diagnosis(r.Wrong, r.Doubtful))
 	}
+
 	c.out.say("%s", diagnosis(r.Wrong, r.Doubtful))
 	return c.out.done()
 }
@@ -50,9 +52,12 @@ func standing(l fetch.State) string {
 	case !l.Usable:
 		return fmt.Sprintf("number %s ran out on %s: %s", l.Number, l.NextUpdate.Format(time.RFC3339), l.Error)
 	}
-	text := fmt.Sprintf("number %s of %s, until %s, %d entries", l.Number, l.ThisUpdate.Format(time.RFC3339), l.NextUpdate.Format(time.RFC3339), l.Entries)
+
+	text := fmt.Sprintf("number %s of %s, until %s, %d entries", l.Number, l.ThisUpdate.Format(time.RFC3339),
+		l.NextUpdate.Format(time.RFC3339), l.Entries)
 	if l.Expiring {
 		text += ", runs out soon"
 	}
+
 	return text
 }

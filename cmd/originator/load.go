@@ -23,22 +23,29 @@ func (c *call) prepare() (err error) {
 			return err
 		}
 	}
+
 	if c.Base != "" {
 		base, community, err := client.ParseBase(c.Base)
 		if err != nil {
-			return complaint{strings.TrimPrefix(err.Error(), "client: "), "the FHIR base URL of the destination, for example https://localhost:8443/acme/fhir"}
+			return complaint{
+				strings.TrimPrefix(err.Error(), "client: "),
+				"the FHIR base URL of the destination, for example https://localhost:8443/acme/fhir",
+			}
 		}
+
 		c.Base = base
 		if c.Community == "" {
 			c.Community = string(community)
 		}
 	}
+
 	if err := errors.Join(c.absolute(), c.absoluteAnchors()); err != nil {
 		return err
 	}
 	if c.session, err = loadSession(c.options.session); err != nil {
 		return err
 	}
+
 	c.session.recall(&c.remembered)
 	if c.Base == "" {
 		return complaint{"no destination is named", "give its FHIR base URL (-base URL), or -sandbox DIR"}
@@ -61,21 +68,25 @@ func (c *call) absoluteAnchors() error {
 		if err != nil {
 			return err
 		}
+
 		if community != "" {
 			abs = community + "=" + abs
 		}
 		c.Anchors[i] = abs
 	}
+
 	for i, l := range c.Lists {
 		if strings.HasPrefix(l, "http://") || strings.HasPrefix(l, "https://") {
 			continue
 		}
+
 		abs, err := filepath.Abs(l)
 		if err != nil {
 			return err
 		}
 		c.Lists[i] = abs
 	}
+
 	return nil
 }
 
@@ -88,6 +99,7 @@ func (c *call) open() (*client.Client, error) {
 			errs = append(errs, err)
 		}
 	}
+
 	id, err := c.identity()
 	note(err)
 	communities, err := c.communities()
@@ -96,16 +108,32 @@ func (c *call) open() (*client.Client, error) {
 	note(err)
 	lists, err := c.revocation()
 	note(err)
+
 	wrap, err := c.tap()
 	note(err)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+
 	cfg := client.Config{
-		Base: c.Base, Community: udap.CommunityURI(c.Community), ClientURI: udap.ClientURI(c.URI), Algorithm: c.Algorithm,
-		Verifier: &udap.Verifier{Communities: communities, Revocation: lists, Status: lists, Issuers: lists}, TLSRoots: roots,
-		Dial: c.Connect, DialName: c.ConnectName, Wrap: wrap, Timeout: c.timeout, Now: c.now,
+		Base:      c.Base,
+		Community: udap.CommunityURI(c.Community),
+		ClientURI: udap.ClientURI(c.URI),
+		Algorithm: c.Algorithm,
+		Verifier: &udap.Verifier{
+			Communities: communities,
+			Revocation:  lists,
+			Status:      lists,
+			Issuers:     lists,
+		},
+		TLSRoots: roots,
+		Dial:     c.Connect,
+		DialName: c.ConnectName,
+		Wrap:     wrap,
+		Timeout:  c.timeout,
+		Now:      c.now,
 	}
+
 	c.lists = lists
 	if id != nil {
 		cfg.Chain, cfg.Key = id.Chain, id.Key
@@ -114,6 +142,7 @@ func (c *call) open() (*client.Client, error) {
 	if err != nil {
 		return nil, complaint{err.Error(), ""}
 	}
+
 	return cl, nil
 }
 
@@ -132,6 +161,7 @@ func (c *call) identity() (*certs.Identity, error) {
 		}
 		return id, nil
 	}
+
 	return nil, nil
 }
 
@@ -144,6 +174,7 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 		}
 		password = strings.TrimRight(string(data), "\r\n")
 	}
+
 	id, err := certs.LoadPKCS12(c.P12, password)
 	if err != nil {
 		return nil, complaint{err.Error(), "the password comes from the file that -p12-password-file names"}
@@ -161,6 +192,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 	if rule != udap.RevocationRequired && rule != udap.RevocationSoft && rule != udap.RevocationOff {
 		return nil, complaint{fmt.Sprintf("-revocation %q is not known", c.Revocation), "one of required, soft, off"}
 	}
+
 	byURI := map[udap.CommunityURI]*udap.Community{}
 	var out []*udap.Community
 	for _, a := range c.Anchors {
@@ -170,17 +202,27 @@ func (c *call) communities() ([]*udap.Community, error) {
 		}
 		list, err := certs.LoadCertificates(file)
 		if err != nil {
-			return nil, complaint{err.Error(), "-anchor names a PEM file with the root certificate of a trust community"}
+			return nil, complaint{
+				err.Error(),
+				"-anchor names a PEM file with the root certificate of a trust community",
+			}
 		}
+
 		uri := udap.CommunityURI(name)
 		if byURI[uri] == nil {
-			byURI[uri] = &udap.Community{URI: uri, Name: name, Policy: udap.Policy{Revocation: rule, AIA: c.AIA}}
+			byURI[uri] = &udap.Community{
+				URI:    uri,
+				Name:   name,
+				Policy: udap.Policy{Revocation: rule, AIA: c.AIA},
+			}
 			out = append(out, byURI[uri])
 		}
+
 		if err := addAnchors(byURI[uri], file, list); err != nil {
 			return nil, err
 		}
 	}
+
 	return out, nil
 }
 
@@ -189,16 +231,25 @@ func addAnchors(m *udap.Community, file string, list []*x509.Certificate) error 
 	for _, c := range list {
 		switch {
 		case !c.IsCA:
-			return complaint{fmt.Sprintf("%s: %s is no CA certificate", file, certs.Describe(c)), "an anchor is the root certificate of the community"}
+			return complaint{
+				fmt.Sprintf("%s: %s is no CA certificate", file, certs.Describe(c)),
+				"an anchor is the root certificate of the community",
+			}
+
 		case certs.SelfSigned(c):
 			m.Anchors = append(m.Anchors, c)
 		default:
 			m.Intermediates = append(m.Intermediates, c)
 		}
 	}
+
 	if len(m.Anchors) == 0 {
-		return complaint{file + ": no certificate in it is self-signed", "an anchor is the root certificate of the community"}
+		return complaint{
+			file + ": no certificate in it is self-signed",
+			"an anchor is the root certificate of the community",
+		}
 	}
+
 	return nil
 }
 
@@ -206,10 +257,12 @@ func (c *call) tlsRoots() (*x509.CertPool, error) {
 	if c.TLSCA == "" {
 		return nil, nil
 	}
+
 	list, err := certs.LoadCertificates(c.TLSCA)
 	if err != nil {
 		return nil, complaint{err.Error(), "-tls-ca names a PEM file with the anchors of web servers"}
 	}
+
 	pool := x509.NewCertPool()
 	for _, cert := range list {
 		pool.AddCert(cert)
@@ -224,7 +277,11 @@ func (c *call) revocation() (*fetch.Source, error) {
 	}
 	s, err := fetch.New(cfg)
 	if err != nil {
-		return nil, complaint{strings.TrimPrefix(err.Error(), "fetch: "), "-allow and -aia take scheme://host:port, for example http://localhost:9481"}
+		return nil, complaint{
+			strings.TrimPrefix(err.Error(), "fetch: "),
+			"-allow and -aia take scheme://host:port, for example http://localhost:9481",
+		}
 	}
+
 	return s, nil
 }

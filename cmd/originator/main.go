@@ -52,10 +52,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
 		return help(args, stdout, stderr)
 	}
+
 	do, ok := commands[args[0]]
 	if !ok {
-		return complain(stderr, complaint{fmt.Sprintf("there is no command %q", args[0]), "one of discover, register, token, get, cancel, doctor; see originator help"})
+		return complain(stderr, complaint{
+			fmt.Sprintf("there is no command %q", args[0]),
+			"one of discover, register, token, get, cancel, doctor; see originator help",
+		})
 	}
+
 	o, err := parseOptions(args[0], args[1:])
 	if errors.Is(err, errHelp) {
 		return help(args[:1], stdout, stderr)
@@ -63,10 +68,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
-	c := &call{options: o, out: &printer{out: stdout, err: stderr, json: o.json, quiet: o.quiet}, now: time.Now}
+
+	c := &call{
+		options: o,
+		out:     &printer{out: stdout, err: stderr, json: o.json, quiet: o.quiet},
+		now:     time.Now,
+	}
 	if err := c.prepare(); err != nil {
 		return complain(stderr, err)
 	}
+
 	err = do(ctx, c)
 	for _, end := range c.atEnd {
 		err = errors.Join(err, end())
@@ -92,6 +103,7 @@ func help(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, usageText)
 		return exitUsage
 	}
+
 	if args[0] == "help" && len(args) > 1 {
 		args = args[1:]
 	}
@@ -99,6 +111,7 @@ func help(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, t)
 		return exitDone
 	}
+
 	fmt.Fprint(stdout, usageText)
 	return exitDone
 }
@@ -117,10 +130,12 @@ func complain(w io.Writer, err error) int {
 		}
 		return exitUsage
 	}
+
 	fmt.Fprintf(w, "originator: %v\n", err)
 	var c complaint
 	if errors.As(err, &c) && c.hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", c.hint)
 	}
+
 	return exitUsage
 }

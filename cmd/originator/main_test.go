@@ -32,7 +32,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { return furnish(t, d, env) },
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"revoke": func(ts *testscript.TestScript, _ bool, args []string) { revoke(ts, d, args) }},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"revoke": func(ts *testscript.TestScript, _ bool, args []string) {
+			revoke(ts, d, args)
+		}},
 	})
 }
 
@@ -46,20 +48,32 @@ func furnish(t *testing.T, d *servertest.Destination, env *testscript.Env) error
 	id := d.Client(d.A, uri)
 	p12, err := id.PKCS12("sesame", false)
 	legacy, errLegacy := id.PKCS12("sesame", true)
-	stranger, errStranger := certs.NewCommunity(certs.CommunityPlan{Name: "X", Key: "p256", NotBefore: time.Now().Add(-time.Hour), Life: 24 * time.Hour})
+	stranger, errStranger := certs.NewCommunity(certs.CommunityPlan{
+		Name:      "X",
+		Key:       "p256",
+		NotBefore: time.Now().Add(-time.Hour),
+		Life:      24 * time.Hour,
+	})
 	if err := errors.Join(err, errLegacy, errStranger); err != nil {
 		return err
 	}
-	leaf, err := stranger.Issuing.Issue(certs.Template{URIs: []string{uri}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, id.Key.Public())
+
+	leaf, err := stranger.Issuing.Issue(certs.Template{
+		URIs:      []string{uri},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour),
+	}, id.Key.Public())
 	if err != nil {
 		return err
 	}
+
 	env.Setenv("BASE", d.Base)
 	env.Setenv("CONNECT", d.Addr)
 	env.Setenv("LISTS", d.Lists.URL)
 	env.Setenv("COMMUNITY", servertest.URIA)
 	env.Setenv("URI", uri)
 	env.Setenv("TRUST", "-anchor="+servertest.URIA+"="+in("anchor.pem"))
+
 	return errors.Join(
 		certs.WriteIdentity(in("chain.pem"), in("key.pem"), id),
 		certs.WriteCertificates(in("reversed.pem"), id.Chain[1], id.Chain[0]),
@@ -85,14 +99,22 @@ func manifestOf(d *servertest.Destination, uri string) []byte {
 func revoke(ts *testscript.TestScript, d *servertest.Destination, args []string) {
 	chain, err := certs.LoadCertificates(ts.MkAbs(args[0]))
 	ts.Check(err)
-	d.Publish("a", d.A.Issuing, certs.RevokedEntry{Serial: chain[0].SerialNumber, Time: time.Now().Add(-time.Minute), Reason: 1})
+	d.Publish("a", d.A.Issuing, certs.RevokedEntry{
+		Serial: chain[0].SerialNumber,
+		Time:   time.Now().Add(-time.Minute),
+		Reason: 1,
+	})
+
 	d.Eventually("the destination has the list", func() bool {
 		res, err := http.Get(d.Admin + "/ready")
 		ts.Check(err)
 		defer res.Body.Close()
+
 		var state console.Readiness
 		ts.Check(json.NewDecoder(res.Body).Decode(&state))
-		return slices.ContainsFunc(state.Lists, func(l console.List) bool { return l.Place == d.Lists.URL+"/a.crl" && l.Entries == 1 })
+		return slices.ContainsFunc(state.Lists, func(l console.List) bool {
+			return l.Place == d.Lists.URL+"/a.crl" && l.Entries == 1
+		})
 	})
 }
 

@@ -88,6 +88,7 @@ func parseOptions(command string, args []string) (*options, error) {
 	f := flag.NewFlagSet(command, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	o.common(f)
+
 	switch command {
 	case "register", "cancel":
 		o.registration(f)
@@ -96,6 +97,7 @@ func parseOptions(command string, args []string) (*options, error) {
 	case "get":
 		f.StringVar(&o.output, "o", "", "")
 	}
+
 	words, err := interleaved(f, args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil, errHelp
@@ -103,6 +105,7 @@ func parseOptions(command string, args []string) (*options, error) {
 	if err != nil {
 		return nil, complaint{err.Error(), "see originator help " + command}
 	}
+
 	o.args = words
 	return o, o.positional()
 }
@@ -116,6 +119,7 @@ func (o *options) common(f *flag.FlagSet) {
 	f.StringVar(&o.P12Password, "p12-password-file", "", "")
 	f.StringVar(&o.URI, "uri", "", "")
 	f.StringVar(&o.Algorithm, "alg", "", "")
+
 	f.Var(&o.Anchors, "anchor", "")
 	f.StringVar(&o.TLSCA, "tls-ca", "", "")
 	f.StringVar(&o.Connect, "connect", "", "")
@@ -124,6 +128,7 @@ func (o *options) common(f *flag.FlagSet) {
 	f.Var(&o.Allow, "allow", "")
 	f.Var(&o.Lists, "list", "")
 	f.Var(&o.AIA, "aia", "")
+
 	f.StringVar(&o.Evidence, "evidence", "", "")
 	f.StringVar(&o.session, "session", "originator.json", "")
 	f.StringVar(&o.sandbox, "sandbox", "", "")
@@ -155,6 +160,7 @@ func (o *options) tokenFlags(f *flag.FlagSet) {
 	f.StringVar(&o.subjectID, "subject-id", "", "")
 	f.StringVar(&o.subjectRole, "subject-role", "", "")
 	f.Var(&o.consentPolicies, "consent-policy", "")
+
 	f.Var(&o.consentRefs, "consent-reference", "")
 	f.Var(&o.extensions, "extension", "")
 	f.BoolVar(&o.noB2B, "no-b2b", false, "")
@@ -170,6 +176,7 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 		if f.NArg() == 0 {
 			return words, nil
 		}
+
 		words = append(words, f.Arg(0))
 		args = f.Args()[1:]
 	}
@@ -183,15 +190,20 @@ func (o *options) positional() error {
 	}
 	if o.command == "get" {
 		if len(o.args) == 0 {
-			return complaint{"get what?", "a path under the FHIR base, for example: originator get 'Patient?_count=5'"}
+			return complaint{
+				"get what?",
+				"a path under the FHIR base, for example: originator get 'Patient?_count=5'",
+			}
 		}
 		return nil
 	}
+
 	if len(o.args) == 1 {
 		if o.Base != "" {
 			return complaint{"the base URL is given twice", "either -base URL or the URL alone"}
 		}
 		o.Base = o.args[0]
 	}
+
 	return nil
 }

@@ -55,11 +55,13 @@ func (p *printer) trace(tr *udap.Trace) {
 	if p.json || tr == nil {
 		return
 	}
+
 	headed := false
 	for _, s := range tr.Steps {
 		if p.quiet && !loud(s) {
 			continue
 		}
+
 		if !headed {
 			fmt.Fprintf(p.err, "%s (trace %s)\n", tr.Action, tr.ID)
 			headed = true
@@ -84,8 +86,13 @@ func (p *printer) step(s udap.Step) {
 		fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, text)
 		return
 	}
+
 	fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, s.Title)
-	for _, l := range []struct{ name, text string }{{"expected", s.Expected}, {"found", s.Found}, {"hint", s.Remedy}} {
+	for _, l := range []struct{ name, text string }{
+		{"expected", s.Expected},
+		{"found", s.Found},
+		{"hint", s.Remedy},
+	} {
 		if l.text != "" {
 			fmt.Fprintf(p.err, "        %s: %s\n", l.name, l.text)
 		}
@@ -104,6 +111,7 @@ func (p *printer) failed(err error) {
 		fmt.Fprintf(p.err, "originator: stopped at %s\n", text)
 		return
 	}
+
 	p.emit()
 }
 

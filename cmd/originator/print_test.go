@@ -15,11 +15,13 @@ func TestNothingMovesTheCursor(t *testing.T) {
 	tr := udap.NewTrace("register", time.Unix(0, 0))
 	_ = tr.Refuse(udap.Check{Name: "x", Title: "x"}, "invalid_client", udap.Finding{Found: "a\x1b[2J\nforged"})
 	p.trace(tr)
+
 	for _, b := range []string{out.String(), err.String()} {
 		if bytes.ContainsAny([]byte(b), "\x1b\u202e") {
 			t.Errorf("a control went through: %q", b)
 		}
 	}
+
 	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
 		t.Errorf("%d lines for one", n)
 	}

@@ -33,6 +33,7 @@ func (c *call) fromSandbox() error {
 	if err != nil {
 		return complaint{err.Error(), "-sandbox names the directory of a running sandbox (its -dir)"}
 	}
+
 	in := func(name string) string { return filepath.Join(c.sandbox, name) }
 	orElse(&c.Base, m.PublicBase)
 	orElse(&c.TLSCA, in(m.TLSCA))
@@ -41,6 +42,7 @@ func (c *call) fromSandbox() error {
 			return err
 		}
 	}
+
 	anchors := len(c.Anchors) == 0
 	for _, k := range m.Communities {
 		if anchors {
@@ -50,6 +52,7 @@ func (c *call) fromSandbox() error {
 			c.Allow = append(c.Allow, u.Scheme+"://"+u.Host)
 		}
 	}
+
 	return nil
 }
 
@@ -62,7 +65,11 @@ func (c *call) sandboxClient(m *manifest, in func(string) string) error {
 			return nil
 		}
 	}
-	return complaint{fmt.Sprintf("the sandbox has no client %q", c.client), "its sandbox.json lists them under clients"}
+
+	return complaint{
+		fmt.Sprintf("the sandbox has no client %q", c.client),
+		"its sandbox.json lists them under clients",
+	}
 }
 
 func orElse(s *string, otherwise string) {

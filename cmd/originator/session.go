@@ -38,10 +38,15 @@ func loadSession(path string) (*session, error) {
 	if err != nil {
 		return nil, complaint{err.Error(), "name another session file (-session)"}
 	}
+
 	var s session
 	if err := json.Unmarshal(data, &s, json.RejectUnknownMembers(true)); err != nil || s.Version != sessionVersion {
-		return nil, complaint{fmt.Sprintf("%s is no session file (%v)", path, err), "remove it, or name another one (-session)"}
+		return nil, complaint{
+			fmt.Sprintf("%s is no session file (%v)", path, err),
+			"remove it, or name another one (-session)",
+		}
 	}
+
 	return &s, nil
 }
 
@@ -68,6 +73,7 @@ func (s *session) recall(now *remembered) {
 	if now.Base != "" && now.Base != old.Base {
 		old.Community, old.Connect, old.ConnectName = "", "", ""
 	}
+
 	for _, f := range []struct{ now, old *string }{
 		{&now.Base, &old.Base}, {&now.Community, &old.Community}, {&now.Cert, &old.Cert}, {&now.Key, &old.Key},
 		{&now.P12, &old.P12}, {&now.P12Password, &old.P12Password}, {&now.URI, &old.URI}, {&now.Algorithm, &old.Algorithm},
@@ -78,11 +84,18 @@ func (s *session) recall(now *remembered) {
 			*f.now = *f.old
 		}
 	}
-	for _, f := range []struct{ now, old *texts }{{&now.Anchors, &old.Anchors}, {&now.Allow, &old.Allow}, {&now.Lists, &old.Lists}, {&now.AIA, &old.AIA}} {
+
+	for _, f := range []struct{ now, old *texts }{
+		{&now.Anchors, &old.Anchors},
+		{&now.Allow, &old.Allow},
+		{&now.Lists, &old.Lists},
+		{&now.AIA, &old.AIA},
+	} {
 		if len(*f.now) == 0 {
 			*f.now = *f.old
 		}
 	}
+
 	same := now.Base == s.Remembered.Base && now.Community == s.Remembered.Community &&
 		now.Cert == s.Remembered.Cert && now.P12 == s.Remembered.P12 && now.URI == s.Remembered.URI
 	if !same {
@@ -97,11 +110,13 @@ func (r *remembered) absolute() error {
 		if *p == "" {
 			continue
 		}
+
 		abs, err := filepath.Abs(*p)
 		if err != nil {
 			return err
 		}
 		*p = abs
 	}
+
 	return nil
 }

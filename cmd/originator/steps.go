@@ -33,6 +33,7 @@ func discover(ctx context.Context, c *call) error {
 		return err
 	}
 	defer cl.Close()
+
 	c.out.say("base          %s", c.Base)
 	c.out.say("registration  %s", d.Registration)
 	c.out.say("token         %s", d.Token)
@@ -44,6 +45,7 @@ func discover(ctx context.Context, c *call) error {
 	if err := c.keep(); err != nil {
 		return err
 	}
+
 	return c.out.done()
 }
 
@@ -56,16 +58,20 @@ func (c *call) keep() error {
 
 // post is what register and cancel have in common: do sends a software
 // statement made of the command's parameters.
-func (c *call) post(ctx context.Context, do func(*client.Client, context.Context, *client.Discovery, client.Registration) (*client.Registered, error)) (*client.Registered, client.Registration, error) {
+func (c *call) post(
+	ctx context.Context, do func(*client.Client, context.Context, *client.Discovery, client.Registration) (*client.Registered, error),
+) (*client.Registered, client.Registration, error) {
 	reg, err := c.parameters()
 	if err != nil {
 		return nil, reg, err
 	}
+
 	cl, d, err := c.begin(ctx)
 	if err != nil {
 		return nil, reg, err
 	}
 	defer cl.Close()
+
 	out, err := do(cl, ctx, d, reg)
 	c.out.result.Outcome = out
 	c.out.trace(out.Trace)
@@ -77,27 +83,42 @@ func register(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+
 	s := c.session
 	s.ClientID, s.Scope, s.Name, s.Contacts = string(out.ClientID), out.Scope, reg.ClientName, reg.Contacts
 	s.Token, s.Expires = "", time.Time{} // a token of before may no longer have the scopes
 	if err := c.keep(); err != nil {
 		return err
 	}
-	c.out.say("client_id  %s (%s)", out.ClientID, map[bool]string{true: "new", false: "changed"}[out.New])
+
+	c.out.say("client_id  %s (%s)", out.ClientID, map[bool]string{
+		true:  "new",
+		false: "changed",
+	}[out.New])
 	c.out.say("scope      %s", out.Scope)
+
 	return c.out.done()
 }
 
 // parameters are the flags of register, else what the session has.
 func (c *call) parameters() (client.Registration, error) {
 	reg := client.Registration{
-		ClientName: c.name, Contacts: c.contacts, Scope: c.scope, GrantTypes: c.grants, RedirectURIs: c.redirects,
-		LogoURI: c.logo, ClientURI: c.page, TosURI: c.tos, PolicyURI: c.policy,
+		ClientName:   c.name,
+		Contacts:     c.contacts,
+		Scope:        c.scope,
+		GrantTypes:   c.grants,
+		RedirectURIs: c.redirects,
+		LogoURI:      c.logo,
+		ClientURI:    c.page,
+		TosURI:       c.tos,
+		PolicyURI:    c.policy,
 	}
 	orElse(&reg.ClientName, c.session.Name)
+
 	if len(reg.Contacts) == 0 {
 		reg.Contacts = c.session.Contacts
 	}
+
 	for _, file := range c.certifications {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -105,6 +126,7 @@ func (c *call) parameters() (client.Registration, error) {
 		}
 		reg.Certifications = append(reg.Certifications, strings.TrimSpace(string(data)))
 	}
+
 	return reg, nil
 }
 
@@ -125,25 +147,30 @@ func token(ctx context.Context, c *call) error {
 	if c.session.ClientID == "" {
 		return complaint{"there is no registration yet", "originator register comes first"}
 	}
+
 	req, err := c.tokenRequest()
 	if err != nil {
 		return err
 	}
+
 	cl, d, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+
 	out, err := cl.Token(ctx, d, req)
 	c.out.result.Outcome = out
 	c.out.trace(out.Trace)
 	if err != nil {
 		return err
 	}
+
 	c.session.Token, c.session.Expires = out.Access, out.Expires.UTC()
 	if err := c.keep(); err != nil {
 		return err
 	}
+
 	c.out.say("token    kept in %s until %s", c.options.session, out.Expires.UTC().Format("15:04:05 MST"))
 	c.out.say("scope    %s", out.Scope)
 	return c.out.done()
@@ -161,25 +188,37 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 		if !ok || err != nil || !jsontext.Value(data).IsValid() {
 			return req, complaint{fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e, err), ""}
 		}
+
 		if req.Extensions == nil {
 			req.Extensions = map[string]jsontext.Value{}
 		}
 		req.Extensions[name] = data
 	}
+
 	if c.noB2B {
 		return req, nil
 	}
 	if c.organization == "" {
-		return req, complaint{"-organization is missing", "the URI of the organisation that asks, for example https://example.org/fhir/Organization/1; or -no-b2b"}
+		return req, complaint{
+			"-organization is missing",
+			"the URI of the organisation that asks, for example https://example.org/fhir/Organization/1; or -no-b2b",
+		}
 	}
+
 	if len(c.purposes) == 0 {
 		c.purposes = texts{defaultPurpose}
 	}
 	req.B2B = &client.B2B{
-		OrganizationID: c.organization, OrganizationName: c.organizationName, PurposeOfUse: c.purposes,
-		SubjectName: c.subjectName, SubjectID: c.subjectID, SubjectRole: c.subjectRole,
-		ConsentPolicy: c.consentPolicies, ConsentReference: c.consentRefs,
+		OrganizationID:   c.organization,
+		OrganizationName: c.organizationName,
+		PurposeOfUse:     c.purposes,
+		SubjectName:      c.subjectName,
+		SubjectID:        c.subjectID,
+		SubjectRole:      c.subjectRole,
+		ConsentPolicy:    c.consentPolicies,
+		ConsentReference: c.consentRefs,
 	}
+
 	return req, nil
 }
 
@@ -190,6 +229,7 @@ func get(ctx context.Context, c *call) error {
 		return err
 	}
 	defer cl.Close()
+
 	out, err := cl.Get(ctx, c.args[0], c.session.Token)
 	c.out.result.Outcome = out
 	c.out.trace(out.Trace)
@@ -199,6 +239,7 @@ func get(ctx context.Context, c *call) error {
 	if err := c.body(out.Reply); err != nil {
 		return err
 	}
+
 	return c.out.done()
 }
 
@@ -215,5 +256,6 @@ func (c *call) body(r *client.Reply) error {
 		_, err := c.out.out.Write(append(r.Body[:len(r.Body):len(r.Body)], '\n'))
 		return err
 	}
+
 	return nil
 }

@@ -44,7 +44,14 @@ type attacker struct {
 
 func newAttacker(t *testing.T, dir string, m *manifest) *attacker {
 	t.Helper()
-	a := &attacker{t: t, dir: dir, m: m, http: map[string]*http.Client{}, oauth: strings.TrimSuffix(m.PublicBase, "/fhir") + "/oauth"}
+	a := &attacker{
+		t:     t,
+		dir:   dir,
+		m:     m,
+		http:  map[string]*http.Client{},
+		oauth: strings.TrimSuffix(m.PublicBase, "/fhir") + "/oauth",
+	}
+
 	web, err := certs.LoadCertificates(dir + "/" + m.TLSCA)
 	if err != nil {
 		t.Fatal(err)
@@ -53,13 +60,16 @@ func newAttacker(t *testing.T, dir string, m *manifest) *attacker {
 	for _, c := range web {
 		roots.AddCert(c)
 	}
+
 	private, err := url.Parse(m.PrivateBase)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for role, name := range map[string]string{"public": "localhost", "private": private.Hostname()} {
 		address := m.Addresses[role]
-		a.http[role] = &http.Client{Timeout: 2 * time.Minute,
+		a.http[role] = &http.Client{
+			Timeout:       2 * time.Minute,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: name, NextProtos: []string{"http/1.1"}},
@@ -67,9 +77,12 @@ func newAttacker(t *testing.T, dir string, m *manifest) *attacker {
 					var d net.Dialer
 					return d.DialContext(ctx, network, address)
 				},
-			}}
+			},
+		}
+
 		t.Cleanup(a.http[role].CloseIdleConnections)
 	}
+
 	return a
 }
 
@@ -87,7 +100,14 @@ func (a *attacker) ca(i int) *certs.CA {
 // leaf mints a client; edit, when not nil, may change the template.
 func (a *attacker) leaf(community int, uri string, key crypto.Signer, edit func(*certs.Template)) *udaptest.Client {
 	a.t.Helper()
-	tpl := certs.Template{CommonName: "attacker", URIs: []string{uri}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), CRL: []string{a.m.Communities[community].CRL}}
+	tpl := certs.Template{
+		CommonName: "attacker",
+		URIs:       []string{uri},
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().Add(24 * time.Hour),
+		CRL:        []string{a.m.Communities[community].CRL},
+	}
+
 	if edit != nil {
 		edit(&tpl)
 	}
@@ -96,6 +116,7 @@ func (a *attacker) leaf(community int, uri string, key crypto.Signer, edit func(
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	return &udaptest.Client{URI: uri, Key: key, Chain: ca.Chain(cert)}
 }
 
@@ -124,6 +145,7 @@ func (a *attacker) send(role, method, target string, body io.Reader, header ...s
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	for i := 0; i+1 < len(header); i += 2 {
 		if header[i] == "Host" {
 			req.Host = header[i+1]
@@ -131,11 +153,13 @@ func (a *attacker) send(role, method, target string, body io.Reader, header ...s
 		}
 		req.Header.Add(header[i], header[i+1])
 	}
+
 	res, err := a.http[role].Do(req)
 	if err != nil {
 		a.t.Fatalf("%s %s: %v", method, target, err)
 	}
 	defer res.Body.Close()
+
 	data, err := io.ReadAll(res.Body)
 	if err != nil {
 		a.t.Fatalf("%s %s: %v", method, target, err)
@@ -146,6 +170,7 @@ func (a *attacker) send(role, method, target string, body io.Reader, header ...s
 	if out.status >= 500 {
 		a.t.Errorf("%s %s: %d %s", method, target, out.status, out.body)
 	}
+
 	return out
 }
 
@@ -172,11 +197,13 @@ func (a *attacker) refused(name string, r answer, code, check string) {
 		a.t.Errorf("%s: %d %s, want %s by %s", name, r.status, r.body, code, check)
 		return
 	}
+
 	for member := range r.json {
 		if !slices.Contains([]string{"error", "error_description", "error_uri"}, member) {
 			a.t.Errorf("%s: the body has %q", name, member)
 		}
 	}
+
 	if r.header.Get("Cache-Control") != "no-store" || r.header.Get("Content-Type") != "application/json" {
 		a.t.Errorf("%s: %v", name, r.header)
 	}
@@ -186,6 +213,7 @@ func (a *attacker) refused(name string, r answer, code, check string) {
 		a.t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	var d struct {
 		Trace udap.Trace `json:"trace"`
 	}
@@ -193,6 +221,7 @@ func (a *attacker) refused(name string, r answer, code, check string) {
 		a.t.Errorf("%s: trace %s: %v", name, id, err)
 		return
 	}
+
 	last := d.Trace.Steps[len(d.Trace.Steps)-1]
 	if last.Verdict != udap.Refused || last.Check != check || last.Expected == "" || last.Found == "" {
 		a.t.Errorf("%s: the trace ends with %+v", name, last)
@@ -207,6 +236,7 @@ func (a *attacker) logs() {
 		if err != nil || len(files) == 0 {
 			a.t.Fatalf("%s: %v %v", pattern, files, err)
 		}
+
 		for _, file := range files {
 			text := mustRead(a.t, file)
 			for _, secret := range a.secret {
@@ -214,6 +244,7 @@ func (a *attacker) logs() {
 					a.t.Errorf("%s has the secret %.12s…", filepath.Base(file), secret)
 				}
 			}
+
 			if strings.Contains(text, "panic") {
 				a.t.Errorf("%s has a panic", filepath.Base(file))
 			}
@@ -232,12 +263,15 @@ func (a *attacker) register(role string, statement string) answer {
 
 func (a *attacker) form(role, path string, p url.Values) answer {
 	a.t.Helper()
-	return a.send(role, "POST", path, strings.NewReader(p.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+	return a.send(role, "POST", path, strings.NewReader(p.Encode()), "Content-Type",
+		"application/x-www-form-urlencoded")
 }
 
 func (a *attacker) params(assertion string, more ...string) url.Values {
 	p := url.Values{"grant_type": {"client_credentials"}, "udap": {"1"}, "scope": {"system/Patient.rs"},
-		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion}}
+		"client_assertion_type": {
+			"urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+		}, "client_assertion": {assertion}}
 	for i := 0; i+1 < len(more); i += 2 {
 		p.Set(more[i], more[i+1])
 	}
@@ -301,12 +335,17 @@ var forgeries = []forged{
 		input := udaptest.Segment(udaptest.Header(alg, c.Chain...)) + "." + udaptest.Segment(claims)
 		raw := udaptest.Raw{Alg: alg, Key: c.Key}.Signature(a.t, []byte(input))
 		if strings.HasPrefix(alg, "ES") {
-			der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(raw[:len(raw)/2]), new(big.Int).SetBytes(raw[len(raw)/2:])})
+			der, err := asn1.Marshal(struct{ R, S *big.Int }{
+				new(big.Int).SetBytes(raw[:len(raw)/2]),
+				new(big.Int).SetBytes(raw[len(raw)/2:]),
+			})
 			if err != nil {
 				a.t.Fatal(err)
 			}
+
 			return input + "." + udaptest.Segment(der)
 		}
+
 		return input + "." + udaptest.Segment(append(raw, 0))
 	}},
 	{"algorithm of another curve or key", "jws.signature", func(a *attacker, c *udaptest.Client, claims []byte) string {
@@ -351,43 +390,53 @@ func (a *attacker) join(role string, c *udaptest.Client, alg string) victim {
 	m := victim{client: c, statement: sign(a.statement(c))}
 	r := a.register(role, m.statement)
 	m.id = r.text("client_id")
+
 	m.spent = sign(a.assertion(m.id))
 	got := a.form(role, "/token", a.params(m.spent))
 	m.token = got.text("access_token")
 	if r.status != http.StatusCreated || got.status != http.StatusOK || a.read(role, m.token) != http.StatusOK {
 		a.t.Fatalf("%s %s: %d %s, %d %s", role, alg, r.status, r.body, got.status, got.body)
 	}
+
 	return m
 }
 
 // Other people's attack programs against the finished programs: straight and
 // through the intermediaries, with each kind of key, before and after a kill.
 //
-// Covers: case 016, case 018, case 023, case 032, case 036, case 041, case 089, case 092, case 121, case 128, case 129, case 131, case 143, case 150, case 222, case 225, row 11 of the diagnostics, row 18 of the diagnostics, row 26 of the diagnostics
+// Covers: case 016, case 018, case 023, case 032, case 036, case 041, case 089, case 092,
+// case 121, case 128, case 129, case 131, case 143, case 150, case 222, case 225, row 11
+// of the diagnostics, row 18 of the diagnostics, row 26 of the diagnostics
 func TestAttacksFromOutside(t *testing.T) {
 	ownTemp(t)
 	st, d := stageFor(t, &options{separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	var members []victim
+
 	for i, k := range attackerKeys {
 		for _, role := range []string{"public", "private"} {
 			uri := fmt.Sprintf("https://attacker.example/%d/%s", i, role)
 			members = append(members, a.join(role, a.leaf(0, uri, udaptest.Key(t, k.kind, 1), nil), k.alg))
 		}
 	}
+
 	twin := a.join("public", a.leaf(1, members[0].client.URI, udaptest.Key(t, certs.P384, 2), nil), "ES384")
 
 	for _, role := range []string{"public", "private"} {
 		for _, m := range members[2:] {
 			for _, f := range forgeries {
 				name := fmt.Sprintf("%s, %s, %s", f.name, udap.AlgorithmFor(m.client.Key.Public()), role)
-				a.refused(name, a.register(role, f.make(a, m.client, a.statement(m.client).JSON(t))), "invalid_software_statement", f.check)
-				a.refused(name, a.form(role, "/token", a.params(f.make(a, m.client, a.assertion(m.id).JSON(t)))), "invalid_client", f.check)
+				a.refused(name, a.register(role, f.make(a, m.client, a.statement(m.client).JSON(t))),
+					"invalid_software_statement", f.check)
+				a.refused(name, a.form(role, "/token", a.params(f.make(a, m.client, a.assertion(m.id).JSON(t)))),
+					"invalid_client", f.check)
 			}
 		}
+
 		a.crossings(role, members[0], twin)
 		a.replays(role, members)
 	}
+
 	a.race(members[0])
 	a.ends(members[1])
 
@@ -397,7 +446,9 @@ func TestAttacksFromOutside(t *testing.T) {
 		a.replays(role, members[2:])
 		a.crossings(role, members[0], twin)
 	}
-	if a.read("public", members[1].token) != http.StatusUnauthorized || a.read("private", members[2].token) != http.StatusOK {
+
+	if a.read("public", members[1].token) != http.StatusUnauthorized ||
+		a.read("private", members[2].token) != http.StatusOK {
 		t.Error("a token that was ended works after the kill, or one that was not does not")
 	}
 	a.logs()
@@ -415,8 +466,11 @@ func (a *attacker) crossings(role string, one, twin victim) {
 	if r := a.ask(role, "/introspect", twin.client, twin.id, twin.token); r.json["active"] != true {
 		a.t.Errorf("%s: the twin's own token: %s", role, r.body)
 	}
-	a.refused("as the twin", a.form(role, "/token", a.params(a.sign(one.client, a.assertion(twin.id)))), "invalid_client", "chain.path")
-	a.refused("the twin as the other", a.form(role, "/token", a.params(a.sign(twin.client, a.assertion(one.id)))), "invalid_client", "chain.path")
+
+	a.refused("as the twin", a.form(role, "/token", a.params(a.sign(one.client, a.assertion(twin.id)))),
+		"invalid_client", "chain.path")
+	a.refused("the twin as the other", a.form(role, "/token", a.params(a.sign(twin.client, a.assertion(one.id)))),
+		"invalid_client", "chain.path")
 }
 
 // replays: what was used once is used, at every endpoint.
@@ -427,11 +481,13 @@ func (a *attacker) replays(role string, members []victim) {
 		a.refused("statement again", a.register(role, m.statement), "invalid_software_statement", "register.jti")
 		jti := udaptest.JTI()
 		first := a.form(role, "/token", a.params(a.sign(m.client, a.assertion(m.id).With("jti", jti))))
-		p := a.params(a.sign(m.client, a.assertion(m.id).With("jti", jti).With("aud", a.oauth+"/introspect")), "token", m.token)
+		p := a.params(a.sign(m.client, a.assertion(m.id).With("jti", jti).With("aud", a.oauth+"/introspect")), "token",
+			m.token)
 		r := a.form(role, "/introspect", p)
 		if first.status != http.StatusOK || !strings.Contains(r.description(), "at the token endpoint") {
 			a.t.Errorf("%d; the same jti at another endpoint: %s", first.status, r.body)
 		}
+
 		a.refused("the same jti at another endpoint", r, "invalid_client", "client.jti")
 	}
 }
@@ -442,13 +498,16 @@ func (a *attacker) race(m victim) {
 	assertion := a.sign(m.client, a.assertion(m.id))
 	var all sync.WaitGroup
 	var good atomic.Int32
+
 	for i := range 32 {
 		all.Go(func() {
-			if r := a.form([]string{"public", "private"}[i%2], "/token", a.params(assertion)); r.status == http.StatusOK {
+			if r := a.form([]string{"public", "private"}[i%2], "/token",
+				a.params(assertion)); r.status == http.StatusOK {
 				good.Add(1)
 			}
 		})
 	}
+
 	all.Wait()
 	if good.Load() != 1 {
 		a.t.Errorf("one assertion got %d tokens", good.Load())
@@ -467,18 +526,32 @@ func (a *attacker) ends(m victim) {
 	if got := a.read("private", m.token); got != http.StatusUnauthorized {
 		a.t.Errorf("a token of the former grant type: %d", got)
 	}
-	a.refused("former grant type", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))), "unauthorized_client", "token.grant")
+
+	a.refused("former grant type", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))),
+		"unauthorized_client", "token.grant")
 	now := time.Now().Unix()
-	cancel := udaptest.Claims{"iss": uri, "sub": uri, "aud": a.oauth + "/register", "jti": udaptest.JTI(), "iat": now, "exp": now + 60, "grant_types": []string{}, "client_name": 5}
+	cancel := udaptest.Claims{
+		"iss":         uri,
+		"sub":         uri,
+		"aud":         a.oauth + "/register",
+		"jti":         udaptest.JTI(),
+		"iat":         now,
+		"exp":         now + 60,
+		"grant_types": []string{},
+		"client_name": 5,
+	}
 	if r := a.register("private", a.sign(m.client, cancel)); r.status != http.StatusOK {
 		a.t.Errorf("cancel: %d %s", r.status, r.body)
 	}
-	a.refused("cancelled", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))), "invalid_client", "assertion.iss")
+
+	a.refused("cancelled", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))), "invalid_client",
+		"assertion.iss")
 	again := a.register("public", a.sign(m.client, a.statement(m.client)))
 	if again.status != http.StatusCreated || again.text("client_id") == m.id {
 		a.t.Errorf("registered again: %d %s", again.status, again.body)
 	}
-	a.refused("the former identifier", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))), "invalid_client", "assertion.iss")
+	a.refused("the former identifier", a.form("public", "/token", a.params(a.sign(m.client, a.assertion(m.id)))),
+		"invalid_client", "assertion.iss")
 }
 
 // publish signs a list of an authority with this number and puts it where the
@@ -493,6 +566,7 @@ func (a *attacker) publish(ca *certs.CA, name string, number int64, revoked ...*
 	if err == nil {
 		err = certs.WriteFile(filepath.Join(a.dir, name), der, certs.ModePublic)
 	}
+
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -542,11 +616,17 @@ func TestRevocationFromOutside(t *testing.T) {
 	place := func(name string) []string {
 		return []string{strings.TrimSuffix(d.manifest.Communities[0].CRL, "a.crl") + name}
 	}
-	tpl := certs.Template{CommonName: "Second issuing", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), CRL: place("a-root.crl")}
+	tpl := certs.Template{
+		CommonName: "Second issuing",
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().Add(time.Hour),
+		CRL:        place("a-root.crl"),
+	}
 	second, err := root.NewCA(tpl, udaptest.Key(t, certs.P384, 7))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	tpl.CommonName, tpl.CRL, tpl.URIs = "member", place("second.crl"), []string{"https://second.example/app"}
 	key := udaptest.Key(t, certs.P256, 8)
 	leaf, err := second.Issue(tpl, key.Public())
@@ -554,20 +634,29 @@ func TestRevocationFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &udaptest.Client{URI: tpl.URIs[0], Key: key, Chain: second.Chain(leaf)}
-	a.refused("no list yet", a.register("public", a.sign(c, a.statement(c))), "unapproved_software_statement", "chain.revocation")
+	a.refused("no list yet", a.register("public", a.sign(c, a.statement(c))), "unapproved_software_statement",
+		"chain.revocation")
+
 	a.publish(second, "second.crl", 5)
-	id := a.within("with a list", http.StatusCreated, func() answer { return a.register("public", a.sign(c, a.statement(c))) }).text("client_id")
+	id := a.within("with a list", http.StatusCreated, func() answer {
+		return a.register("public", a.sign(c, a.statement(c)))
+	}).text("client_id")
 	token := func() answer { return a.form("public", "/token", a.params(a.sign(c, a.assertion(id)))) }
 	issued := a.within("a token", http.StatusOK, token).text("access_token")
 
 	a.publish(second, "second.crl", 6, leaf)
 	r := a.within("revoked", http.StatusBadRequest, token)
 	a.refused("revoked", r, "invalid_client", "chain.revocation")
-	for _, want := range []string{"certificate 0 of the path", "CN=member", "decimal " + leaf.SerialNumber.String(), "list number 6 from " + tpl.CRL[0], "reason keyCompromise"} {
+
+	for _, want := range []string{
+		"certificate 0 of the path", "CN=member", "decimal " + leaf.SerialNumber.String(),
+		"list number 6 from " + tpl.CRL[0], "reason keyCompromise",
+	} {
 		if !strings.Contains(r.description(), want) {
 			t.Errorf("%q is not in %s", want, r.description())
 		}
 	}
+
 	// A token that is out ends by its own time, one hour at most (UDAP JWT 6.2).
 	if got := a.read("public", issued); got != http.StatusOK {
 		t.Errorf("a token issued before: %d", got)
@@ -584,6 +673,7 @@ func TestRevocationFromOutside(t *testing.T) {
 	if err := os.Rename(d.file("forged.crl"), d.file("second.crl")); err != nil {
 		t.Fatal(err)
 	}
+
 	a.fetched("second.crl")
 	a.refused("a list of another key", token(), "invalid_client", "chain.revocation")
 	a.publish(second, "second.crl", 7)
@@ -596,8 +686,10 @@ func TestRevocationFromOutside(t *testing.T) {
 	a.publish(root, "a-root.crl", old.Number.Int64()+1, second.Cert)
 	r = a.within("its authority revoked", http.StatusBadRequest, token)
 	a.refused("its authority revoked", r, "invalid_client", "chain.revocation")
-	if !strings.Contains(r.description(), "certificate 1 of the path") || !strings.Contains(r.description(), "CN=Second issuing") {
+	if !strings.Contains(r.description(), "certificate 1 of the path") ||
+		!strings.Contains(r.description(), "CN=Second issuing") {
 		t.Errorf("which certificate: %s", r.description())
 	}
+
 	a.logs()
 }

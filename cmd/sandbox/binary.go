@@ -26,6 +26,7 @@ func showGateway(_ context.Context, d *demo) (string, error) {
 	if len(d.gatewayPrograms) == 0 {
 		return "", hidden{d.gatewayReason}
 	}
+
 	packages := 0
 	for _, program := range d.gatewayPrograms {
 		n, err := linksNoneBarred(program)
@@ -34,16 +35,20 @@ func showGateway(_ context.Context, d *demo) (string, error) {
 		}
 		packages = max(packages, n)
 	}
+
 	held, err := d.trustMaterial()
 	if err != nil {
 		return "", err
 	}
+
 	for _, name := range []string{"gateway", "delegate"} {
 		if err := held.notIn(d.file(d.manifest.Configs[name])); err != nil {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only", packages), nil
+
+	return fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only",
+		packages), nil
 }
 
 // linksNoneBarred counts what a program is made of.
@@ -52,6 +57,7 @@ func linksNoneBarred(program string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	for _, p := range linked {
 		for _, b := range barred {
 			if p == b || strings.HasPrefix(p, b+"/") {
@@ -59,6 +65,7 @@ func linksNoneBarred(program string) (int, error) {
 			}
 		}
 	}
+
 	return len(linked), nil
 }
 
@@ -69,6 +76,7 @@ func linkedPackages(program string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
+
 	seen := map[string]bool{}
 	for _, m := range info.Deps {
 		seen[m.Path] = true
@@ -77,19 +85,23 @@ func linkedPackages(program string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
+
 	for _, f := range table.Funcs {
 		if p := packageOf(f.Name); p != "" {
 			seen[p] = true
 		}
 	}
+
 	if !seen["runtime"] {
 		return nil, errors.New(program + ": its symbol table does not even have the runtime: it cannot be read")
 	}
+
 	var out []string
 	for p := range seen {
 		out = append(out, p)
 	}
 	slices.Sort(out)
+
 	return out, nil
 }
 
@@ -112,15 +124,18 @@ func lineTable(program string) (pcln []byte, text uint64, err error) {
 		pcln, err = s.Data()
 		return pcln, t.Addr, err
 	}
+
 	f, err := macho.Open(program)
 	if err != nil {
 		return nil, 0, errors.New("neither ELF nor Mach-O")
 	}
 	defer f.Close()
+
 	s, t := f.Section("__gopclntab"), f.Section("__text")
 	if s == nil || t == nil {
 		return nil, 0, errors.New("no table of functions")
 	}
+
 	pcln, err = s.Data()
 	return pcln, t.Addr, err
 }
@@ -152,5 +167,6 @@ func texts(node any) []string {
 			out = append(out, texts(v)...)
 		}
 	}
+
 	return out
 }

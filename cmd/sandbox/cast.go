@@ -37,7 +37,12 @@ type performance struct {
 }
 
 func newCast(ps ports, parts []part) *cast {
-	return &cast{ports: ps, parts: parts, ended: make(chan error, len(parts)), playing: map[string]*performance{}}
+	return &cast{
+		ports:   ps,
+		parts:   parts,
+		ended:   make(chan error, len(parts)),
+		playing: map[string]*performance{},
+	}
 }
 
 // startAll starts every actor and waits until each answers.
@@ -57,6 +62,7 @@ func (c *cast) start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // stopped by stop, in order
 	r := &performance{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -66,6 +72,7 @@ func (c *cast) start(ctx context.Context, name string) error {
 			c.ended <- fmt.Errorf("%s ended by itself: %w", name, orUnknown(r.err))
 		}
 	}()
+
 	c.mu.Lock()
 	c.playing[name] = r
 	c.mu.Unlock()
@@ -96,6 +103,7 @@ func (c *cast) await(ctx context.Context, p part, r *performance) error {
 	address := c.ports[p.role].address
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
+
 	for {
 		select {
 		case <-r.done:
@@ -104,6 +112,7 @@ func (c *cast) await(ctx context.Context, p part, r *performance) error {
 			return fmt.Errorf("%s does not listen at %s: %w", p.name, address, ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
+
 		if answers(ctx, r, p.role, address) {
 			return nil
 		}
@@ -122,15 +131,21 @@ func answers(ctx context.Context, r *performance, role, address string) bool {
 		case <-ctx.Done():
 		}
 	}()
+
 	if role == "crl" {
 		return getsAnswer(ctx, "http://"+dialable(address)+"/")
 	}
+
 	// Who answers does not matter here; clients verify.
-	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}
+	dialer := &tls.Dialer{Config: &tls.Config{
+		InsecureSkipVerify: true,
+		NextProtos:         []string{"http/1.1"},
+	}}
 	conn, err := dialer.DialContext(ctx, "tcp", dialable(address))
 	if err != nil {
 		return false
 	}
+
 	_ = conn.Close()
 	return true
 }
@@ -140,11 +155,13 @@ func getsAnswer(ctx context.Context, url string) bool {
 	if err != nil {
 		return false
 	}
+
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false
 	}
+
 	_ = resp.Body.Close()
 	return true
 }
@@ -167,11 +184,13 @@ func (c *cast) stop(name string) error {
 	if r == nil {
 		return nil
 	}
+
 	r.cancel()
 	<-r.done
 	if r.err != nil {
 		return fmt.Errorf("%s: %w", name, r.err)
 	}
+
 	return nil
 }
 

@@ -86,7 +86,8 @@ func (d *demo) byHand(repeat string) string {
 	return strings.NewReplacer(
 		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
 		"{base}", d.manifest.PublicBase,
-		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(evidence, " "),
+		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(
+			evidence, " "),
 	).Replace(repeat)
 }
 
@@ -120,6 +121,7 @@ func (d *demo) showOne(ctx context.Context, c claim) result {
 	case err != nil:
 		r.outcome, r.detail = failed, err.Error()
 	}
+
 	r.took = d.now().Sub(start)
 	return r
 }

@@ -70,14 +70,25 @@ type party struct {
 }
 
 func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
-	d := &demo{dir: dir, manifest: m, now: now, run: runID(), revokeTime: time.Minute, quietTime: restTime, settleTime: settleTime, straight: map[string]bool{}}
+	d := &demo{
+		dir:        dir,
+		manifest:   m,
+		now:        now,
+		run:        runID(),
+		revokeTime: time.Minute,
+		quietTime:  restTime,
+		settleTime: settleTime,
+		straight:   map[string]bool{},
+	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
 	}
+
 	var err error
 	if d.marks, err = d.sizes(); err != nil {
 		return nil, err
 	}
+
 	d.log, err = evidence.Open(d.file(m.Evidence[3]), "originator", evidence.Options{Now: now})
 	return d, err
 }
@@ -107,17 +118,24 @@ func (d *demo) loadTrust() error {
 		if err != nil {
 			return err
 		}
-		d.verifier.Communities = append(d.verifier.Communities, &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Anchors: anchors})
+		d.verifier.Communities = append(d.verifier.Communities, &udap.Community{
+			URI:     udap.CommunityURI(c.URI),
+			Name:    c.Name,
+			Anchors: anchors,
+		})
 	}
+
 	source, err := fetch.New(fetch.Config{Allow: d.listOrigins(), Refresh: time.Second, Now: d.now})
 	if err != nil {
 		return err
 	}
+
 	d.verifier.Revocation = source
 	web, err := certs.LoadCertificates(d.file(d.manifest.TLSCA))
 	if err != nil {
 		return err
 	}
+
 	d.roots = x509.NewCertPool()
 	for _, c := range web {
 		d.roots.AddCert(c)
@@ -157,10 +175,12 @@ func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Id
 	if err != nil {
 		return nil, err
 	}
+
 	key, err := certs.NewKey(kind)
 	if err != nil {
 		return nil, err
 	}
+
 	leaf, err := ca.Issue(certs.Template{
 		CommonName: "Sandbox Originator", URIs: []string{uri}, CRL: []string{c.CRL},
 		NotBefore: d.now().Add(-time.Minute), NotAfter: d.now().Add(24 * time.Hour),
@@ -168,6 +188,7 @@ func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Id
 	if err != nil {
 		return nil, err
 	}
+
 	return &certs.Identity{Chain: ca.Chain(leaf), Key: key}, nil
 }
 
@@ -186,6 +207,7 @@ func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) clien
 		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
 		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
 	}
+
 	if role == "private" {
 		cfg.DialName, cfg.Wrap = d.privateName(), d.tapStraight
 	}
@@ -244,7 +266,9 @@ func (d *demo) discover(ctx context.Context, c *client.Client) (*client.Discover
 	return out, err
 }
 
-func (d *demo) register(ctx context.Context, c *client.Client, found *client.Discovery, scope string) (*client.Registered, error) {
+func (d *demo) register(
+	ctx context.Context, c *client.Client, found *client.Discovery, scope string,
+) (*client.Registered, error) {
 	out, err := c.Register(ctx, found, registration(scope))
 	d.keep(out.Trace)
 	return out, err
@@ -256,12 +280,20 @@ func (d *demo) cancel(ctx context.Context, c *client.Client, found *client.Disco
 	return out, err
 }
 
-func (d *demo) askToken(ctx context.Context, c *client.Client, found *client.Discovery, id udap.ClientID, scope string) (*client.Token, error) {
-	out, err := c.Token(ctx, found, client.TokenRequest{ClientID: id, Scope: scope, B2B: &client.B2B{
-		OrganizationID: "https://originator.example/organization", OrganizationName: "Sandbox Originator",
-		PurposeOfUse: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
-	}})
+func (d *demo) askToken(
+	ctx context.Context, c *client.Client, found *client.Discovery, id udap.ClientID, scope string,
+) (*client.Token, error) {
+	out, err := c.Token(ctx, found, client.TokenRequest{
+		ClientID: id,
+		Scope:    scope,
+		B2B: &client.B2B{
+			OrganizationID:   "https://originator.example/organization",
+			OrganizationName: "Sandbox Originator",
+			PurposeOfUse:     []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+		},
+	})
 	d.keep(out.Trace)
+
 	return out, err
 }
 
@@ -273,7 +305,9 @@ func (d *demo) get(ctx context.Context, c *client.Client, path, token string) (*
 
 func registration(scope string) client.Registration {
 	return client.Registration{
-		ClientName: "Sandbox Originator", Contacts: []string{"mailto:sandbox@originator.example"}, Scope: scope,
+		ClientName: "Sandbox Originator",
+		Contacts:   []string{"mailto:sandbox@originator.example"},
+		Scope:      scope,
 	}
 }
 

@@ -22,6 +22,7 @@ func (w *world) manifest() *manifest {
 			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml", "community": "community.yaml",
 		},
 	}
+
 	for _, p := range communities {
 		m.Communities = append(m.Communities, communityEntry{
 			URI: p.uri, Name: p.name, Anchor: p.file + "-root.pem",
@@ -29,15 +30,27 @@ func (w *world) manifest() *manifest {
 			CRL:    w.authorities[p.uri].URL(".crl"),
 		})
 	}
+
 	for _, c := range members {
 		path := "clients/" + c.name
 		m.Clients = append(m.Clients, clientEntry{
-			Name: c.name, URI: c.uri, Community: c.community,
-			Chain: path + ".pem", Key: path + ".key", P12: path + ".p12", P12Password: p12Password,
+			Name:        c.name,
+			URI:         c.uri,
+			Community:   c.community,
+			Chain:       path + ".pem",
+			Key:         path + ".key",
+			P12:         path + ".p12",
+			P12Password: p12Password,
 		})
 	}
+
 	for i, name := range []string{"ana", "ben", "cho"} {
-		m.Users = append(m.Users, userEntry{Username: name, Password: name + "-sandbox", Patient: "Patient/" + sample.PatientID(i)})
+		m.Users = append(m.Users, userEntry{
+			Username: name,
+			Password: name + "-sandbox",
+			Patient:  "Patient/" + sample.PatientID(i),
+		})
 	}
+
 	return m
 }

@@ -31,6 +31,7 @@ func (d *demo) sizes() (map[string]int64, error) {
 		}
 		out[name] = st.Size()
 	}
+
 	return out, nil
 }
 
@@ -44,9 +45,11 @@ func (d *demo) tail(name string) ([]evidence.Line, error) {
 		return nil, err
 	}
 	defer f.Close()
+
 	if _, err := f.Seek(d.marks[name], io.SeekStart); err != nil {
 		return nil, err
 	}
+
 	data, err := io.ReadAll(f)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,7 @@ func (d *demo) lastAnswer() (string, error) {
 	if err := d.log.Flush(); err != nil {
 		return "", err
 	}
+
 	own, err := d.tail(d.hops()[0])
 	if err != nil {
 		return "", err
@@ -84,6 +88,7 @@ func (d *demo) lastAnswer() (string, error) {
 	if len(own) == 0 || own[len(own)-1].Dir != "response" {
 		return "", errors.New("the originator has no evidence of its last answer")
 	}
+
 	return own[len(own)-1].SHA256In, nil
 }
 
@@ -96,9 +101,11 @@ func (d *demo) passed(ctx context.Context, answer string, through bool) error {
 			return err
 		}
 		if seen != through {
-			return fmt.Errorf("evidence of %s: the answer %.12s is there: %v, expected: %v", name, answer, seen, through)
+			return fmt.Errorf("evidence of %s: the answer %.12s is there: %v, expected: %v", name, answer, seen,
+				through)
 		}
 	}
+
 	return nil
 }
 
@@ -109,18 +116,21 @@ func (d *demo) asSent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	files := d.hops()
 	got, err := d.times(files[0], answer)
 	if err != nil {
 		return err
 	}
+
 	for end := d.now().Add(d.settleTime); ; {
 		sent, err := d.times(files[len(files)-1], answer)
 		if err != nil || sent >= got {
 			return err
 		}
 		if !d.now().Before(end) {
-			return fmt.Errorf("the answer %.12s was received %d times, and the destination sent it %d times", answer, got, sent)
+			return fmt.Errorf("the answer %.12s was received %d times, and the destination sent it %d times", answer,
+				got, sent)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
@@ -155,16 +165,19 @@ func (d *demo) sees(ctx context.Context, name, sum string, expected bool) (bool,
 	if expected {
 		most = d.settleTime
 	}
+
 	for end := d.now().Add(most); ; {
 		lines, err := d.tail(name)
 		if err != nil {
 			return false, err
 		}
+
 		for _, l := range lines {
 			if l.SHA256In == sum || l.SHA256Out == sum {
 				return true, nil
 			}
 		}
+
 		if !d.now().Before(end) {
 			return false, nil
 		}
@@ -197,21 +210,25 @@ func showIdentical(ctx context.Context, d *demo) (string, error) {
 	if err := d.log.Flush(); err != nil {
 		return "", err
 	}
+
 	for lines, quiet := -1, time.Duration(0); ; {
 		c, err := d.compare()
 		if err != nil {
 			return "", err
 		}
+
 		d.compared = c
 		if err = c.judge(); err == nil {
 			return c.text(), nil
 		}
+
 		if c.lines != lines {
 			lines, quiet = c.lines, 0
 		}
 		if quiet >= d.quietTime { // nothing more has come: this is how it is
 			return "", err
 		}
+
 		quiet += arriveTime
 		if err := pause(ctx, arriveTime); err != nil {
 			return "", err
@@ -227,11 +244,13 @@ func (d *demo) compare() (*comparison, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+
 	c := &comparison{}
 	paths, err := d.extract(dir, c)
 	if err != nil {
 		return nil, err
 	}
+
 	c.summary, err = evidence.Compare(paths, func(f *evidence.Finding) { c.findings = append(c.findings, *f) })
 	return c, err
 }
@@ -246,6 +265,7 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		if i == 0 {
 			for _, l := range lines {
 				ours[l.SHA256In], ours[l.SHA256Out] = true, true
@@ -254,6 +274,7 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 				}
 			}
 		}
+
 		path := filepath.Join(dir, filepath.Base(name))
 		lines = belonging(lines, ours)
 		c.lines += len(lines)
@@ -262,6 +283,7 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 		}
 		paths = append(paths, path)
 	}
+
 	return paths, nil
 }
 
@@ -276,18 +298,21 @@ func belonging(lines []evidence.Line, ours map[string]bool) []evidence.Line {
 		seq  uint64
 	}
 	known, whole := map[exchange]bool{}, map[string]bool{}
+
 	for _, l := range lines {
 		if ours[l.SHA256In] || ours[l.SHA256Out] {
 			known[exchange{l.Conn, l.Seq}] = true
 			whole[l.Conn] = whole[l.Conn] || l.Dir == "request"
 		}
 	}
+
 	var out []evidence.Line
 	for _, l := range lines {
 		if whole[l.Conn] || known[exchange{l.Conn, l.Seq}] {
 			out = append(out, l)
 		}
 	}
+
 	return out
 }
 
@@ -308,16 +333,20 @@ func (c *comparison) judge() error {
 	switch {
 	case s.First != nil:
 		f := s.First
-		return fmt.Errorf("differs at %s: %s %s, status %d, %d bytes: %s (conn %s, seq %d)", f.Hop, f.Method, f.Dir, f.Status, f.Bytes, f.Text, f.Conn, f.Seq)
+		return fmt.Errorf("differs at %s: %s %s, status %d, %d bytes: %s (conn %s, seq %d)", f.Hop, f.Method, f.Dir,
+			f.Status, f.Bytes, f.Text, f.Conn, f.Seq)
 	case s.ExitCode() != 0:
 		return fmt.Errorf("%d lines of evidence are lost and %d unreadable", s.Lost, s.Unreadable)
 	case s.Answered > 0:
 		return fmt.Errorf("%d messages were answered by an intermediary itself", s.Answered)
+
 	case s.Straight != c.straight:
-		return fmt.Errorf("%d messages are known to the two ends alone, and %d went past the intermediaries", s.Straight, c.straight)
+		return fmt.Errorf("%d messages are known to the two ends alone, and %d went past the intermediaries",
+			s.Straight, c.straight)
 	case s.Identical == 0 || s.Straight == 0:
 		return fmt.Errorf("%d messages identical and %d straight: both were expected", s.Identical, s.Straight)
 	}
+
 	return nil
 }
 
@@ -327,17 +356,27 @@ func (c *comparison) text() string {
 		n += f.Bytes
 	}
 	s := c.summary
-	return fmt.Sprintf("%d messages, %d bytes, by SHA-256: %d identical on %d hops, %d straight", s.Messages, n, s.Identical, len(s.Hops), s.Straight)
+	return fmt.Sprintf("%d messages, %d bytes, by SHA-256: %d identical on %d hops, %d straight", s.Messages, n,
+		s.Identical, len(s.Hops), s.Straight)
 }
 
 // gatewayKey is the fingerprint of the key that answers for the public name.
 func (d *demo) gatewayKey(ctx context.Context, address string) (string, error) {
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: publicName(d.manifest), NextProtos: []string{"http/1.1"}, Time: d.now, MinVersion: tls.VersionTLS12}}
+	dialer := &tls.Dialer{
+		Config: &tls.Config{
+			RootCAs:    d.roots,
+			ServerName: publicName(d.manifest),
+			NextProtos: []string{"http/1.1"},
+			Time:       d.now,
+			MinVersion: tls.VersionTLS12,
+		},
+	}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
+
 	leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	return fmt.Sprintf("%s %x", certs.DescribeKey(leaf.PublicKey), sum[:4]), nil

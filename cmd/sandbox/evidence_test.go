@@ -20,13 +20,19 @@ func paperDemo(t *testing.T) *demo {
 	t.Helper()
 	dir := t.TempDir()
 	d := &demo{dir: dir, now: time.Now, manifest: &manifest{
-		PublicBase: "https://localhost:1/acme/fhir", PrivateBase: "https://destination.localhost:2/acme/fhir", Evidence: evidenceFiles,
-		Addresses: map[string]string{"private": "127.0.0.1:2"},
+		PublicBase:  "https://localhost:1/acme/fhir",
+		PrivateBase: "https://destination.localhost:2/acme/fhir",
+		Evidence:    evidenceFiles,
+		Addresses:   map[string]string{"private": "127.0.0.1:2"},
 	}, straight: map[string]bool{"originatorstraight": true}}
+
 	var err error
-	if d.log, err = evidence.Open(filepath.Join(dir, "originator.jsonl"), "originator", evidence.Options{Now: time.Now}); err != nil {
+	if d.log, err = evidence.Open(filepath.Join(dir, "originator.jsonl"), "originator", evidence.Options{
+		Now: time.Now,
+	}); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = d.close() }) // closed already where a test closes it
 	return d
 }
@@ -38,7 +44,16 @@ func sum(text string) wire.Digest {
 // line writes one message to a hop's file: what came in and what went out.
 func (d *demo) line(t *testing.T, hop, conn string, seq uint64, response bool, in, out string) {
 	t.Helper()
-	m := &wire.Message{Time: time.Now(), Conn: conn, Seq: seq, Response: response, Method: "GET", In: sum(in), Out: sum(out)}
+	m := &wire.Message{
+		Time:     time.Now(),
+		Conn:     conn,
+		Seq:      seq,
+		Response: response,
+		Method:   "GET",
+		In:       sum(in),
+		Out:      sum(out),
+	}
+
 	if response {
 		m.Status = 200
 	}
@@ -48,6 +63,7 @@ func (d *demo) line(t *testing.T, hop, conn string, seq uint64, response bool, i
 		}
 		return
 	}
+
 	l, err := evidence.Open(filepath.Join(d.dir, hop+".jsonl"), hop, evidence.Options{Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +89,8 @@ func TestIdenticalOnEveryHop(t *testing.T) {
 	d.exchange(t, 2, "straight", "originator", "destination")
 	d.exchange(t, 3, "somebody else's", "gateway", "delegate", "destination") // others may use the sandbox meanwhile
 	detail, err := showIdentical(context.Background(), d)
-	if err != nil || !strings.Contains(detail, "4 messages") || !strings.Contains(detail, "2 identical on 4 hops, 2 straight") {
+	if err != nil || !strings.Contains(detail, "4 messages") ||
+		!strings.Contains(detail, "2 identical on 4 hops, 2 straight") {
 		t.Errorf("%q %v", detail, err)
 	}
 }
@@ -89,8 +106,10 @@ func TestDifferenceNamesHopAndMessage(t *testing.T) {
 	for _, hop := range allHops[:3] {
 		d.line(t, hop, hop+"-2", 1, true, "hTEST", "hTEST")
 	}
+
 	_, err := showIdentical(context.Background(), d)
-	if err == nil || !strings.Contains(err.Error(), "differs at delegate: GET response, status 200") || !strings.Contains(err.Error(), "seq 1") {
+	if err == nil || !strings.Contains(err.Error(), "differs at delegate: GET response, status 200") ||
+		!strings.Contains(err.Error(), "seq 1") {
 		t.Errorf("%v", err)
 	}
 }
@@ -134,6 +153,7 @@ func TestMessagesOfEarlierRunsAreNotCompared(t *testing.T) {
 	}
 	d.exchange(t, 1, "read", allHops...)
 	d.exchange(t, 2, "straight", "originator", "destination")
+
 	if detail, err := showIdentical(context.Background(), d); err != nil {
 		t.Errorf("%q %v", detail, err)
 	}
@@ -147,13 +167,19 @@ func TestReportIsOneFileThatEscapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr := udap.NewTrace("register", time.Now())
-	tr.Warn(udap.Check{Name: "own.uri", Title: "A rule", Requirements: []string{"S1-001"}}, udap.Finding{Found: "<script>alert(1)</script>"})
+	tr.Warn(udap.Check{
+		Name:         "own.uri",
+		Title:        "A rule",
+		Requirements: []string{"S1-001"},
+	}, udap.Finding{Found: "<script>alert(1)</script>"})
+
 	d.keep(tr)
 	results := []result{
 		{claim: claims[0], outcome: held, detail: "fine", start: time.Now().Add(-time.Minute), traces: 1},
 		{claim: claims[1], outcome: failed, detail: "<b>no</b>", start: time.Now(), traces: 1},
 		{claim: claims[10], outcome: notShown, detail: "why", start: time.Now(), traces: 1},
 	}
+
 	file := filepath.Join(t.TempDir(), "report.html")
 	if err := d.writeReport(file, results); err != nil {
 		t.Fatal(err)
@@ -162,17 +188,24 @@ func TestReportIsOneFileThatEscapes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	page := string(data)
-	for _, want := range []string{"3 claims: 1 held, 1 failed, 1 not shown", "<svg", `class="straight"`, `class="identical"`, "own.uri", "&lt;script&gt;", "&lt;b&gt;no", `id="claim-registered"`, ">delegate<", "marker-end"} {
+	for _, want := range []string{
+		"3 claims: 1 held, 1 failed, 1 not shown", "<svg", `class="straight"`, `class="identical"`,
+		"own.uri", "&lt;script&gt;", "&lt;b&gt;no", `id="claim-registered"`, ">delegate<",
+		"marker-end",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report has no %q", want)
 		}
 	}
+
 	for _, bad := range []string{"<script", "src=", "@import", "<link"} {
 		if strings.Contains(page, bad) {
 			t.Errorf("the report has %q: it must need nothing from elsewhere", bad)
 		}
 	}
+
 	if n := strings.Count(page, `class="identical"`); n != 6 {
 		t.Errorf("%d arrows, expected 3 for each of 2 messages", n)
 	}
@@ -187,21 +220,30 @@ func TestLinkedPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	all := "\n" + strings.Join(got, "\n") + "\n"
-	for _, want := range []string{"runtime", "fhirdest.example/udap", "fhirdest.example/gateway/evidence", "github.com/lestrrat-go/jwx/v2"} {
+	for _, want := range []string{
+		"runtime",
+		"fhirdest.example/udap",
+		"fhirdest.example/gateway/evidence",
+		"github.com/lestrrat-go/jwx/v2",
+	} {
 		if !strings.Contains(all, "\n"+want+"\n") {
 			t.Errorf("%s is not found in this test's own binary", want)
 		}
 	}
+
 	d := paperDemo(t)
 	d.gatewayPrograms = []string{self}
-	if _, err := showGateway(context.Background(), d); err == nil || !strings.Contains(err.Error(), "links fhirdest.example/") {
+	if _, err := showGateway(context.Background(), d); err == nil ||
+		!strings.Contains(err.Error(), "links fhirdest.example/") {
 		t.Errorf("a gateway that links udap passes: %v", err)
 	}
 	d.gatewayPrograms, d.gatewayReason = nil, "because"
 	if _, err := showGateway(context.Background(), d); !errors.As(err, new(hidden)) {
 		t.Errorf("without a program: %v", err)
 	}
+
 	if _, err := linkedPackages(filepath.Join(d.dir, "originator.jsonl")); err == nil {
 		t.Error("a file that is no program was read")
 	}

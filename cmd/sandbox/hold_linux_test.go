@@ -16,6 +16,7 @@ func TestPortIsHeldWhileNobodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
+
 	for range 2 {
 		if err := p.release(); err != nil {
 			t.Fatal(err)
@@ -27,6 +28,7 @@ func TestPortIsHeldWhileNobodyListens(t *testing.T) {
 			c.Close()
 			t.Error("somebody listens")
 		}
+
 		ln, err := net.Listen("tcp", p.address)
 		if err != nil {
 			t.Fatalf("the actor does not get it: %v", err)
@@ -35,6 +37,7 @@ func TestPortIsHeldWhileNobodyListens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if p.ln, err = p.listener(); err != nil {
 		t.Fatalf("an actor inside does not get it again: %v", err)
 	}
@@ -51,10 +54,12 @@ func bindPlainly(t *testing.T, address string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Close(fd)
+
 	return syscall.Bind(fd, &syscall.SockaddrInet4{Port: n, Addr: [4]byte{127, 0, 0, 1}})
 }

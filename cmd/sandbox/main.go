@@ -94,15 +94,18 @@ func run(ctx context.Context, args []string, s streams, now func() time.Time) in
 		fmt.Fprint(s.out, usage)
 		return 0
 	}
+
 	if err == nil {
 		err = sandbox(ctx, o, s, now)
 	}
+
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errClaims):
 		return 1
 	}
+
 	yamlfile.Print(s.err, err)
 	if errors.As(err, new(refused)) || errors.As(err, new(interface{ Hint() string })) {
 		return 2

@@ -75,6 +75,7 @@ func readManifest(dir string) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	m := &manifest{}
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -82,6 +83,7 @@ func readManifest(dir string) (*manifest, error) {
 	if m.Version != 1 || m.PublicBase == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 || len(m.Gateways) < 2 {
 		return nil, complaint{path + " is not a manifest of version 1", "start the sandbox there again"}
 	}
+
 	return m, nil
 }
 

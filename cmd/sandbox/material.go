@@ -36,12 +36,14 @@ func (d *demo) trustMaterial() (*material, error) {
 			if err != nil {
 				return nil, err
 			}
+
 			for _, ca := range list {
 				m.cas = append(m.cas, owned{cert: ca, owner: c.URI})
 				m.keys = append(m.keys, owned{key: ca.RawSubjectPublicKeyInfo, owner: c.URI})
 			}
 		}
 	}
+
 	for _, c := range d.manifest.Clients {
 		list, err := certs.LoadCertificates(d.file(c.Chain))
 		if err != nil {
@@ -49,9 +51,14 @@ func (d *demo) trustMaterial() (*material, error) {
 		}
 		m.keys = append(m.keys, owned{key: list[0].RawSubjectPublicKeyInfo, owner: c.URI})
 	}
+
 	if d.main != nil {
-		m.keys = append(m.keys, owned{key: d.main.identity.Leaf().RawSubjectPublicKeyInfo, owner: d.main.uri})
+		m.keys = append(m.keys, owned{
+			key:   d.main.identity.Leaf().RawSubjectPublicKeyInfo,
+			owner: d.main.uri,
+		})
 	}
+
 	return m, nil
 }
 
@@ -62,10 +69,12 @@ func (m *material) notIn(config string) error {
 	if err != nil {
 		return err
 	}
+
 	var tree any
 	if err := yaml.Unmarshal(data, &tree); err != nil {
 		return err
 	}
+
 	for _, name := range texts(tree) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(filepath.Dir(config), name)
@@ -74,6 +83,7 @@ func (m *material) notIn(config string) error {
 			return fmt.Errorf("%s names %s, which holds %s", filepath.Base(config), name, what)
 		}
 	}
+
 	return nil
 }
 
@@ -87,15 +97,18 @@ func (m *material) found(file string) string {
 				return "a certificate of " + ca.owner
 			}
 		}
+
 		if owner := m.ownerOf(c.RawSubjectPublicKeyInfo); owner != "" {
 			return "a certificate with the key of " + owner
 		}
 	}
+
 	if key, err := certs.LoadKey(file); err == nil {
 		if owner := m.ownerOfKey(key); owner != "" {
 			return "the key of " + owner
 		}
 	}
+
 	return ""
 }
 

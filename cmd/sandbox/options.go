@@ -47,25 +47,30 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.report, "report", "", "")
 	fs.BoolVar(&o.once, "once", false, "")
 	fs.BoolVar(&o.separate, "separate", false, "")
+
 	fs.BoolVar(&o.tamper, "tamper", false, "")
 	fs.StringVar(&o.host, "host", "localhost", "")
 	fs.IntVar(&o.patients, "patients", 25, "")
 	fs.StringVar(&o.identityPassword, "identity-password-file", "", "")
+
 	for _, role := range roles {
 		o.address[role] = defaults[role]
 		fs.Func(role, "", func(s string) error { o.address[role] = s; return nil })
 	}
+
 	fs.Func("trust", "", func(s string) error {
 		uri, anchor, _ := strings.Cut(s, "=")
 		o.trust = append(o.trust, foreign{uri, anchor})
 		return nil
 	})
+
 	fs.Func("identity", "", func(s string) error { o.identities = append(o.identities, s); return nil })
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
 		return nil, refused{complaint{err.Error(), "sandbox -h lists the flags"}}
 	}
+
 	return o, o.check(fs)
 }
 
@@ -80,11 +85,13 @@ func (o *options) check(fs *flag.FlagSet) error {
 	} else {
 		o.checkStart(&cs)
 	}
+
 	if o.report != "" {
 		if st, err := os.Stat(filepath.Dir(o.report)); err != nil || !st.IsDir() {
 			cs.add("make the directory first", "-report: %s is not a directory", filepath.Dir(o.report))
 		}
 	}
+
 	return cs.err()
 }
 
@@ -94,9 +101,11 @@ func (o *options) checkUse(fs *flag.FlagSet, cs *complaints) {
 		switch f.Name {
 		case "use", "once", "report", "separate":
 		default:
-			cs.add("leave it out: the actors already run, as their configuration says", "-%s cannot be combined with -use", f.Name)
+			cs.add("leave it out: the actors already run, as their configuration says",
+				"-%s cannot be combined with -use", f.Name)
 		}
 	})
+
 	if _, err := os.Stat(filepath.Join(o.use, manifestName)); err != nil {
 		cs.add("start a sandbox there with: sandbox -dir "+o.use, "-use: there is no %s in %s", manifestName, o.use)
 	}
@@ -114,6 +123,7 @@ func (o *options) checkStart(cs *complaints) {
 	if o.patients < 1 {
 		cs.add("give 1 or more: the demonstration reads one", "-patients: %d", o.patients)
 	}
+
 	if st, err := os.Stat(o.dir); o.dir != "" && err == nil && !st.IsDir() {
 		cs.add("give a directory; it is made when absent", "-dir: %s is not a directory", o.dir)
 	}
@@ -129,8 +139,10 @@ func (o *options) checkAddress(role string, cs *complaints) {
 		cs.add("write HOST:PORT such as "+defaults[role], "-%s: %q is not an address", role, o.address[role])
 		return
 	}
+
 	if role == "admin" && !loopback(host) {
-		cs.add("give a loopback address such as "+defaults[role]+": it is open and speaks plain HTTP", "-admin: %s can be reached from other machines", o.address[role])
+		cs.add("give a loopback address such as "+defaults[role]+": it is open and speaks plain HTTP",
+			"-admin: %s can be reached from other machines", o.address[role])
 	}
 }
 
@@ -146,6 +158,7 @@ func (o *options) checkTrust(cs *complaints) {
 			cs.add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.uri+"="+t.anchor)
 			continue
 		}
+
 		if seen[t.uri] {
 			cs.add("each community has one URI", "-trust: %s is there already", t.uri)
 		}
@@ -157,9 +170,12 @@ func (o *options) checkTrust(cs *complaints) {
 			cs.add("name the root's certificate", "-trust: %s (%s) is not a CA", t.anchor, certs.Describe(list[0]))
 		}
 	}
+
 	if len(o.identities) > len(o.trust) {
-		cs.add("give one -trust for each -identity, in the same order", "-identity: %d given, but -trust %d", len(o.identities), len(o.trust))
+		cs.add("give one -trust for each -identity, in the same order", "-identity: %d given, but -trust %d",
+			len(o.identities), len(o.trust))
 	}
+
 	for _, file := range o.identities {
 		if _, err := os.Stat(file); err != nil {
 			cs.add("name a PKCS#12 file", "-identity: %v", err)

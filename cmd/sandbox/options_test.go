@@ -21,7 +21,10 @@ func call(t *testing.T, ctx context.Context, args ...string) (code int, stdout, 
 }
 
 // anywhere lets a sandbox pick every port.
-var anywhere = []string{"-public", "127.0.0.1:0", "-delegate", "127.0.0.1:0", "-private", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-crl", "127.0.0.1:0"}
+var anywhere = []string{
+	"-public", "127.0.0.1:0", "-delegate", "127.0.0.1:0", "-private", "127.0.0.1:0", "-admin",
+	"127.0.0.1:0", "-crl", "127.0.0.1:0",
+}
 
 func TestUsage(t *testing.T) {
 	code, out, _ := call(t, context.Background(), "-h")
@@ -49,7 +52,10 @@ func TestBadFlagsExitTwoWithEveryComplaint(t *testing.T) {
 		{[]string{"-dir", file}, []string{"is not a directory"}},
 		{[]string{"-report", filepath.Join(dir, "none", "r.html")}, []string{"none is not a directory"}},
 		{[]string{"-use", dir}, []string{"there is no sandbox.json"}},
-		{[]string{"-use", dir, "-tamper", "-dir", dir}, []string{"-tamper cannot be combined with -use", "-dir cannot be combined with -use"}},
+		{
+			[]string{"-use", dir, "-tamper", "-dir", dir},
+			[]string{"-tamper cannot be combined with -use", "-dir cannot be combined with -use"},
+		},
 		{[]string{"-trust", "urn:x", "-trust", "urn:y=" + file, "-trust", uriA + "=" + file},
 			[]string{`"urn:x=" is not URI=FILE`, "neither PEM nor DER", uriA + " is there already"}},
 		{[]string{"-identity", filepath.Join(dir, "none.p12")}, []string{"1 given, but -trust 0", "none.p12"}},
@@ -59,11 +65,13 @@ func TestBadFlagsExitTwoWithEveryComplaint(t *testing.T) {
 		if code != 2 {
 			t.Errorf("%q: exit %d", tt.args, code)
 		}
+
 		for _, want := range tt.want {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("%q: no %q in\n%s", tt.args, want, stderr)
 			}
 		}
+
 		if n, h := strings.Count(stderr, "error: "), strings.Count(stderr, "hint: "); n < len(tt.want) || n != h {
 			t.Errorf("%q: %d errors and %d hints", tt.args, n, h)
 		}
@@ -81,11 +89,13 @@ func TestPortsTakenAreAllNamed(t *testing.T) {
 		defer ln.Close()
 		taken = append(taken, ln.Addr().String())
 	}
+
 	args := append(append([]string{"-once"}, anywhere...), "-public", taken[0], "-admin", taken[1])
 	code, out, stderr := call(t, context.Background(), args...)
 	if code != 2 || out != "" {
 		t.Errorf("exit %d, claims %q", code, out)
 	}
+
 	for _, want := range []string{"-public " + taken[0], "-admin " + taken[1], "hint: another program has it"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("no %q in\n%s", want, stderr)
@@ -98,12 +108,17 @@ func TestPortsTakenAreAllNamed(t *testing.T) {
 func TestUnusableDirectory(t *testing.T) {
 	// Covers: case 326
 	for name, spoil := range map[string]func(dir string) (given string, err error){
-		"below a file":        func(dir string) (string, error) { return dir + "/f/box", os.WriteFile(dir+"/f", nil, 0o600) },
+		"below a file": func(dir string) (string, error) {
+			return dir + "/f/box", os.WriteFile(dir+"/f", nil, 0o600)
+		},
 		"a file in its place": func(dir string) (string, error) { return dir, os.WriteFile(dir+"/tls", nil, 0o600) },
 		"no lock can be made": func(dir string) (string, error) { return dir, os.Mkdir(dir+"/.lock", 0o700) },
-		"damaged authority":   func(dir string) (string, error) { return dir, os.WriteFile(dir+"/a.json", []byte("{"), 0o600) },
+		"damaged authority": func(dir string) (string, error) {
+			return dir, os.WriteFile(dir+"/a.json", []byte("{"), 0o600)
+		},
 		"damaged CA of servers": func(dir string) (string, error) {
-			return dir, errors.Join(os.Mkdir(dir+"/tls", 0o700), os.WriteFile(dir+"/tls/ca.pem", nil, 0o600), os.WriteFile(dir+"/tls/ca.key", nil, 0o600))
+			return dir, errors.Join(os.Mkdir(dir+"/tls", 0o700), os.WriteFile(dir+"/tls/ca.pem", nil, 0o600),
+				os.WriteFile(dir+"/tls/ca.key", nil, 0o600))
 		},
 	} {
 		given, err := spoil(t.TempDir())
@@ -111,7 +126,8 @@ func TestUnusableDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, out, stderr := call(t, context.Background(), append([]string{"-once", "-dir", given}, anywhere...)...)
-		if code != 2 || out != "" || strings.Count(stderr, "error: -dir: ") != 1 || strings.Count(stderr, "hint: give a directory") != 1 {
+		if code != 2 || out != "" || strings.Count(stderr, "error: -dir: ") != 1 ||
+			strings.Count(stderr, "hint: give a directory") != 1 {
 			t.Errorf("%s: exit %d, claims %q, said\n%s", name, code, out, stderr)
 		}
 	}
@@ -128,6 +144,7 @@ func TestOneDirectoryOneSandbox(t *testing.T) {
 	if code != 2 || !strings.Contains(stderr, "another sandbox runs in") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
+
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}

@@ -65,15 +65,24 @@ func newOpenSSLCommunity(t *testing.T) opensslCommunity {
 	c := opensslCommunity{t, t.TempDir()}
 	lists := httptest.NewServer(http.FileServer(http.Dir(c.dir)))
 	t.Cleanup(lists.Close)
-	for name, text := range map[string]string{"ca.cnf": strings.ReplaceAll(opensslCA, "LISTS", lists.URL), "index.txt": "", "number": "01\n", "password": "of the outside\n"} {
+
+	for name, text := range map[string]string{
+		"ca.cnf":    strings.ReplaceAll(opensslCA, "LISTS", lists.URL),
+		"index.txt": "",
+		"number":    "01\n",
+		"password":  "of the outside\n",
+	} {
 		if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.run(noSAN, "req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 30 -subj /CN=Outside.Root -config ca.cnf -extensions root")
+
+	c.run(noSAN,
+		"req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -days 30 -subj /CN=Outside.Root -config ca.cnf -extensions root")
 	c.certify("issuing", "rsa:2048", "root", "issuing", noSAN)
 	c.run(noSAN, "ca -gencrl -config ca.cnf -keyfile root.key -cert root.pem -out root.crl")
 	c.run(noSAN, "ca -gencrl -config ca.cnf -keyfile issuing.key -cert issuing.pem -out issuing.crl")
+
 	return c
 }
 
@@ -90,15 +99,20 @@ func (c opensslCommunity) run(san, command string) {
 // certify makes NAME.key and NAME.pem, signed by a CA.
 func (c opensslCommunity) certify(name, key, ca, extensions, san string) {
 	c.t.Helper()
-	c.run(san, fmt.Sprintf("req -new -newkey %s -nodes -keyout %s.key -out %s.csr -subj /CN=Outside.%s -config ca.cnf", key, name, name, name))
-	c.run(san, fmt.Sprintf("x509 -req -in %s.csr -CA %s.pem -CAkey %s.key -CAcreateserial -days 20 -extfile ca.cnf -extensions %s -out %s.pem", name, ca, ca, extensions, name))
+	c.run(san,
+		fmt.Sprintf("req -new -newkey %s -nodes -keyout %s.key -out %s.csr -subj /CN=Outside.%s -config ca.cnf", key,
+			name, name, name))
+	c.run(san,
+		fmt.Sprintf("x509 -req -in %s.csr -CA %s.pem -CAkey %s.key -CAcreateserial -days 20 -extfile ca.cnf -extensions %s -out %s.pem", name, ca, ca, extensions, name))
 }
 
 // identity makes NAME.p12 with a certificate for a URI and returns it.
 func (c opensslCommunity) identity(name, key, uri string) *certs.Identity {
 	c.t.Helper()
 	c.certify(name, key, "issuing", "leaf", "URI:"+uri)
-	c.run(noSAN, fmt.Sprintf("pkcs12 -export -inkey %s.key -in %s.pem -certfile issuing.pem -passout file:password -out %s.p12", name, name, name))
+	c.run(noSAN,
+		fmt.Sprintf("pkcs12 -export -inkey %s.key -in %s.pem -certfile issuing.pem -passout file:password -out %s.p12",
+			name, name, name))
 	id, err := certs.LoadPKCS12(c.file(name+".p12"), "of the outside")
 	if err != nil {
 		c.t.Fatal(err)
@@ -121,14 +135,18 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 	theirs.identity("ours", "rsa:2048", base)
 	const uri = "urn:example:outside"
 	_, d := stageFor(t, &options{
-		trust: []foreign{{uri, theirs.file("root.pem")}}, identities: []string{theirs.file("ours.p12")}, identityPassword: theirs.file("password"),
-		address: map[string]string{"public": public},
+		trust:            []foreign{{uri, theirs.file("root.pem")}},
+		identities:       []string{theirs.file("ours.p12")},
+		identityPassword: theirs.file("password"),
+		address:          map[string]string{"public": public},
 	}, nil)
+
 	entry := communityEntry{URI: uri, Anchor: theirs.file("root.pem"), CRL: listOf(t, theirs.file("ca.cnf"))}
 	d.manifest.Communities = append(d.manifest.Communities, entry)
 	if err := d.loadTrust(); err != nil {
 		t.Fatal(err)
 	}
+
 	for name, key := range map[string]string{"rsa": "rsa:2048", "ec": "ec -pkeyopt ec_paramgen_curve:P-256"} {
 		p := &party{uri: "https://" + name + ".outside.example/app"}
 		p.identity = theirs.identity(name, key, p.uri)
@@ -140,21 +158,26 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+
 		tok, err := d.askToken(t.Context(), p.client, j.found, j.reg.ClientID, "system/Patient.rs")
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if got, err := d.get(t.Context(), p.client, "Patient?_count=1", tok.Access); err != nil || got.Reply.Status != 200 {
+		if got, err := d.get(t.Context(), p.client, "Patient?_count=1", tok.Access); err != nil ||
+			got.Reply.Status != 200 {
 			t.Errorf("%s: reading: %v", name, err)
 		}
 	}
+
 	anchor, err := certs.LoadCertificates(theirs.file("root.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sheet := fetchText(t, d.manifest.Admin+"/sheet")
+
 	for _, want := range []string{
-		"FHIR base       " + base + "\n", "Community       " + uri + "\n", "Anchor          CN=Outside.Root\n", "SAN URIs      " + base + "\n",
+		"FHIR base       " + base + "\n", "Community       " + uri +
+			"\n", "Anchor          CN=Outside.Root\n", "SAN URIs      " + base + "\n",
 		"  SHA-256       " + strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(anchor[0].Raw)), " ", ":") + "\n",
 	} {
 		if !strings.Contains(sheet, want) {
@@ -182,7 +205,8 @@ func heldAddress(t *testing.T) string {
 func listOf(t *testing.T, config string) string {
 	t.Helper()
 	for _, line := range strings.Split(mustRead(t, config), "\n") {
-		if at, ok := strings.CutPrefix(line, "crlDistributionPoints = URI:"); ok && strings.HasSuffix(at, "issuing.crl") {
+		if at, ok := strings.CutPrefix(line, "crlDistributionPoints = URI:"); ok &&
+			strings.HasSuffix(at, "issuing.crl") {
 			return at
 		}
 	}
@@ -197,6 +221,7 @@ func fetchText(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	b, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("%s: %s %v", url, res.Status, err)

@@ -27,6 +27,7 @@ func showEither(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil || d.body == nil {
 		return "", errNeedsToken
 	}
+
 	for _, role := range []string{"public", "private"} {
 		body, err := d.readBy(ctx, role)
 		if err != nil {
@@ -39,7 +40,9 @@ func showEither(ctx context.Context, d *demo) (string, error) {
 			return "", fmt.Errorf("by the %s listener: %w", role, err)
 		}
 	}
-	return fmt.Sprintf("the same %d bytes by the first gateway, by the one in its place, and straight", len(d.body)), nil
+
+	return fmt.Sprintf("the same %d bytes by the first gateway, by the one in its place, and straight",
+		len(d.body)), nil
 }
 
 // readBy reads the patient by a listener.
@@ -52,6 +55,7 @@ func (d *demo) readBy(ctx context.Context, role string) ([]byte, error) {
 		}
 		defer c.Close()
 	}
+
 	r, err := d.get(ctx, c, "Patient/"+d.patient, d.token.Access)
 	if err != nil {
 		return nil, err
@@ -74,28 +78,45 @@ func showNames(ctx context.Context, d *demo) (string, error) {
 	for _, l := range []struct {
 		role, own string
 		others    []string
-	}{{"public", public, []string{delegate, private}}, {"delegate", delegate, []string{public, private}}, {"private", private, []string{public, delegate}}} {
+	}{
+		{"public", public, []string{delegate, private}},
+		{"delegate", delegate, []string{public, private}},
+		{"private", private, []string{public, delegate}},
+	} {
 		leaf, err := d.leafOf(ctx, l.role, l.own)
 		if err != nil {
 			return "", err
 		}
+
 		for _, other := range l.others {
 			if leaf.VerifyHostname(other) == nil {
-				return "", fmt.Errorf("the certificate of the %s listener, %s, is good for %s too", l.role, l.own, other)
+				return "", fmt.Errorf("the certificate of the %s listener, %s, is good for %s too", l.role, l.own,
+					other)
 			}
 		}
 	}
-	return fmt.Sprintf("%s at the gateway, %s and %s behind it; none is good for another's name", public, delegate, private), nil
+
+	return fmt.Sprintf("%s at the gateway, %s and %s behind it; none is good for another's name", public, delegate,
+		private), nil
 }
 
 // leafOf is the certificate that a listener shows for a name; it is good for it.
 func (d *demo) leafOf(ctx context.Context, role, name string) (*x509.Certificate, error) {
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: name, NextProtos: []string{"http/1.1"}, Time: d.now, MinVersion: tls.VersionTLS12}}
+	dialer := &tls.Dialer{
+		Config: &tls.Config{
+			RootCAs:    d.roots,
+			ServerName: name,
+			NextProtos: []string{"http/1.1"},
+			Time:       d.now,
+			MinVersion: tls.VersionTLS12,
+		},
+	}
 	conn, err := dialer.DialContext(ctx, "tcp", dialable(d.manifest.Addresses[role]))
 	if err != nil {
 		return nil, fmt.Errorf("the %s listener has no certificate for %s: %w", role, name, err)
 	}
 	defer conn.Close()
+
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }
 
@@ -104,15 +125,18 @@ func showCopied(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil || d.patient == "" {
 		return "", errNeedsToken
 	}
+
 	thief, err := d.newParty(d.community(1), "thief", certs.P256)
 	if err != nil {
 		return "", err
 	}
 	defer thief.client.Close()
+
 	if err := d.readPatient(ctx, thief.client, d.token.Access); err != nil {
 		return "", err
 	}
-	return "read by a stranger of another community; the token ends at " + d.token.Expires.UTC().Format(time.RFC3339), nil
+	return "read by a stranger of another community; the token ends at " + d.token.Expires.UTC().Format(
+		time.RFC3339), nil
 }
 
 // showMinted tries, with all that the gateways hold, to get a token and to alter one.
@@ -120,11 +144,13 @@ func showMinted(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil || d.patient == "" {
 		return "", errNeedsToken
 	}
+
 	for _, hop := range []string{"gateway", "delegate"} {
 		if err := d.cannotMint(ctx, hop); err != nil {
 			return "", err
 		}
 	}
+
 	n, err := d.cannotAlter(ctx)
 	if err != nil {
 		return "", err
@@ -157,6 +183,7 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 	if !bytes.Contains(answer, []byte(`"`+udap.InvalidClient+`"`)) {
 		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status, answer)
 	}
+
 	return nil
 }
 
@@ -174,10 +201,12 @@ func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answe
 	if err != nil {
 		return 0, nil, err
 	}
+
 	assertion, err := udap.Sign(id.Key, id.Chain, "", claims)
 	if err != nil {
 		return 0, nil, err
 	}
+
 	return d.post(ctx, d.discovery.Token, url.Values{
 		"grant_type": {"client_credentials"}, "scope": {"system/Patient.rs"}, "udap": {"1"}, "client_assertion": {assertion},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
@@ -187,24 +216,36 @@ func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answe
 // post sends a form to a public URL, as the originator would.
 func (d *demo) post(ctx context.Context, target string, form url.Values) (status int, answer []byte, err error) {
 	tr := &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		dialer := &tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: publicName(d.manifest), NextProtos: []string{"http/1.1"}, Time: d.now, MinVersion: tls.VersionTLS12}}
+		dialer := &tls.Dialer{
+			Config: &tls.Config{
+				RootCAs:    d.roots,
+				ServerName: publicName(d.manifest),
+				NextProtos: []string{"http/1.1"},
+				Time:       d.now,
+				MinVersion: tls.VersionTLS12,
+			},
+		}
 		conn, err := dialer.DialContext(ctx, network, dialable(d.manifest.Addresses["public"]))
 		if err != nil {
 			return nil, err
 		}
+
 		return d.tap(conn), nil
 	}}
 	defer tr.CloseIdleConnections()
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, nil, err
 	}
+
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
+
 	answer, err = io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	return resp.StatusCode, answer, err
 }
@@ -220,18 +261,21 @@ func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 	if len(c.TLS) == 0 {
 		return nil, errors.New("its configuration names none")
 	}
+
 	at := func(name string) string {
 		if filepath.IsAbs(name) {
 			return name
 		}
 		return filepath.Join(filepath.Dir(file), name)
 	}
+
 	pairs := c.TLS
 	for _, r := range c.Routes {
 		if r.Cert != "" {
 			pairs = append(pairs, gates.KeyPair{Cert: r.Cert, Key: r.Key})
 		}
 	}
+
 	for _, p := range pairs {
 		id, err := certs.LoadIdentity(at(p.Cert), at(p.Key))
 		if err != nil {
@@ -239,6 +283,7 @@ func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 		}
 		ids = append(ids, id)
 	}
+
 	return ids, nil
 }
 
@@ -262,6 +307,7 @@ func (d *demo) cannotAlter(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("an altered token: expected 401, got %w", err)
 		}
 	}
+
 	return len(altered), nil
 }
 
@@ -270,15 +316,18 @@ func showAtOnce(ctx context.Context, d *demo) (string, error) {
 	if d.patient == "" {
 		return "", errNeedsToken
 	}
+
 	p, err := d.newParty(d.community(0), "leaving", certs.P256)
 	if err != nil {
 		return "", err
 	}
 	defer p.client.Close()
+
 	j, err := d.join(ctx, p)
 	if err != nil {
 		return "", err
 	}
+
 	t, err := d.askToken(ctx, p.client, j.found, j.reg.ClientID, "system/Patient.rs")
 	if err != nil {
 		return "", err
@@ -289,6 +338,7 @@ func showAtOnce(ctx context.Context, d *demo) (string, error) {
 	if _, err := d.cancel(ctx, p.client, j.found); err != nil {
 		return "", err
 	}
+
 	start := d.now()
 	r, err := d.get(ctx, p.client, "Patient/"+d.patient, t.Access)
 	if err == nil {
@@ -297,5 +347,6 @@ func showAtOnce(ctx context.Context, d *demo) (string, error) {
 	if r.Refusal == nil || r.Refusal.Status != http.StatusUnauthorized {
 		return "", fmt.Errorf("expected 401, got %w", err)
 	}
+
 	return fmt.Sprintf("the next read, %s after the cancellation: 401", d.now().Sub(start).Round(time.Millisecond)), nil
 }

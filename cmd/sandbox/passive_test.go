@@ -32,16 +32,26 @@ func gatewayWith(t *testing.T, d *demo, wrap func(http.RoundTripper) http.RoundT
 		t.Fatal(err)
 	}
 	inner := &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&tls.Dialer{Config: &tls.Config{RootCAs: d.roots, ServerName: "localhost"}}).DialContext(ctx, network, d.gatewayAddress())
+		return (&tls.Dialer{
+			Config: &tls.Config{RootCAs: d.roots, ServerName: "localhost"},
+		}).DialContext(ctx, network, d.gatewayAddress())
 	}}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ids[0].TLS()}, NextProtos: []string{"http/1.1"}})
+
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{ids[0].TLS()},
+		NextProtos:   []string{"http/1.1"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: &httputil.ReverseProxy{Transport: wrap(inner), Rewrite: func(r *httputil.ProxyRequest) {
-		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", r.In.Host, r.In.Host
-	}}}
+	s := &http.Server{Handler: &httputil.ReverseProxy{
+		Transport: wrap(inner),
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", r.In.Host, r.In.Host
+		},
+	}}
 	go s.Serve(ln)
+
 	t.Cleanup(func() { s.Close(); inner.CloseIdleConnections() })
 	return ln.Addr().String()
 }
@@ -73,16 +83,19 @@ func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
 		again.Body = io.NopCloser(bytes.NewReader(k.bodies[key]))
 		return &again, nil
 	}
+
 	resp, err := k.inner.RoundTrip(r)
 	if err != nil || r.Method != http.MethodGet || resp.StatusCode != 200 {
 		return resp, err
 	}
+
 	body, err := io.ReadAll(resp.Body)
 	if i := bytes.Index(body, mark); k.spoil && i >= 0 {
 		body[i] ^= 0x20
 	}
 	k.answers[key], k.bodies[key] = resp, body
 	resp.Body = io.NopCloser(bytes.NewReader(body))
+
 	return resp, err
 }
 
@@ -102,14 +115,17 @@ func (f *refuser) RoundTrip(r *http.Request) (*http.Response, error) {
 		again.Body = io.NopCloser(bytes.NewReader(f.body))
 		return &again, nil
 	}
+
 	resp, err := f.inner.RoundTrip(r)
 	if err != nil || resp.StatusCode != http.StatusBadRequest {
 		return resp, err
 	}
+
 	body, err := io.ReadAll(resp.Body)
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if bytes.Contains(body, []byte("unapproved_software_statement")) {
 		f.refusal, f.body = resp, body
 	}
+
 	return resp, err
 }

@@ -34,8 +34,10 @@ func openPorts(want, before map[string]string) (ports, error) {
 			cs.add(remedy, "-%s %s: %v", role, want[role], cause(err))
 			continue
 		}
+
 		ps[role] = p
 	}
+
 	if err := cs.err(); err != nil {
 		ps.close()
 		return nil, err
@@ -72,6 +74,7 @@ func pick(want string) (ln net.Listener, err error) {
 		if err != nil {
 			return nil, err
 		}
+
 		address := picked.Addr().String()
 		if err := picked.Close(); err != nil {
 			return nil, err
@@ -80,6 +83,7 @@ func pick(want string) (ln net.Listener, err error) {
 			return ln, nil
 		}
 	}
+
 	return net.Listen("tcp", want)
 }
 

@@ -60,12 +60,14 @@ func listenerProcess(address string) string {
 	if socket == "" {
 		return ""
 	}
+
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is well-formed
 	for _, link := range links {
 		if to, err := os.Readlink(link); err == nil && to == socket {
 			return filepath.Dir(filepath.Dir(link))
 		}
 	}
+
 	return ""
 }
 
@@ -76,15 +78,18 @@ func listeningSocket(address string) string {
 	if err != nil {
 		return ""
 	}
+
 	n, err := strconv.Atoi(port)
 	if err != nil {
 		return ""
 	}
+
 	want := fmt.Sprintf("%s:%04X", procIP(host), n)
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		return ""
 	}
+
 	const listening = "0A"
 	for line := range strings.Lines(string(table)) {
 		f := strings.Fields(line)
@@ -92,6 +97,7 @@ func listeningSocket(address string) string {
 			return "socket:[" + f[9] + "]"
 		}
 	}
+
 	return ""
 }
 

@@ -59,13 +59,16 @@ func build(ctx context.Context, into string) (programs, error) {
 		args = append(args, "fhirdest.example/cmd/"+name)
 		ps[name] = filepath.Join(into, name)
 	}
+
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return nil, refused{complaint{
-			fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v %s", err, firstWords(out)),
+			fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v %s", err,
+				firstWords(out)),
 			"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
 		}}
 	}
+
 	return ps, nil
 }
 
@@ -82,11 +85,13 @@ func programPart(name, role, dir, binary string, args ...string) part {
 		if err := p.release(); err != nil {
 			return err
 		}
+
 		log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
 		if err != nil {
 			return err
 		}
 		defer log.Close()
+
 		return play(ctx, binary, args, log)
 	}}
 }
@@ -115,6 +120,7 @@ func play(ctx context.Context, binary string, args []string, log *os.File) error
 	if err != nil {
 		return err
 	}
+
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, endWithUs()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -123,11 +129,13 @@ func play(ctx context.Context, binary string, args []string, log *os.File) error
 	if err == nil || ctx.Err() != nil {
 		return nil // it was told to end, and did
 	}
+
 	said := fmt.Sprintf("%s: %v; %s", filepath.Base(binary), err, saidSince(log.Name(), start))
 	const badConfiguration = 2 // the exit code that every program of ours has for it
 	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badConfiguration {
 		return refused{complaint{said, log.Name() + " has all that it said"}}
 	}
+
 	return errors.New(said)
 }
 

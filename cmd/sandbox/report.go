@@ -36,15 +36,28 @@ type reportClaim struct {
 
 // writeReport writes the page in place by rename.
 func (d *demo) writeReport(file string, results []result) error {
-	r := report{Made: d.now().UTC().Format(time.RFC3339), Base: d.manifest.PublicBase, Summary: tally(results), Picture: d.picture(results)}
+	r := report{
+		Made:    d.now().UTC().Format(time.RFC3339),
+		Base:    d.manifest.PublicBase,
+		Summary: tally(results),
+		Picture: d.picture(results),
+	}
+
 	from := 0
 	for _, x := range results {
 		r.Claims = append(r.Claims, reportClaim{
-			ID: x.name, Text: x.text, Outcome: string(x.outcome), Detail: x.detail, Repeat: d.byHand(x.repeat),
-			Took: x.took.Round(time.Millisecond).String(), Traces: d.traces[from:x.traces],
+			ID:      x.name,
+			Text:    x.text,
+			Outcome: string(x.outcome),
+			Detail:  x.detail,
+			Repeat:  d.byHand(x.repeat),
+			Took:    x.took.Round(time.Millisecond).String(),
+			Traces:  d.traces[from:x.traces],
 		})
+
 		from = x.traces
 	}
+
 	var b bytes.Buffer
 	if err := reportTemplate.Execute(&b, r); err != nil {
 		return err
@@ -59,11 +72,13 @@ func tally(results []result) string {
 		n[r.outcome]++
 	}
 	var parts []string
+
 	for _, o := range []outcome{held, failed, notShown} {
 		if n[o] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n[o], strings.ToLower(string(o))))
 		}
 	}
+
 	return fmt.Sprintf("%d claims: %s", len(results), strings.Join(parts, ", "))
 }
 
@@ -110,12 +125,14 @@ func (d *demo) picture(results []result) picture {
 	if d.compared == nil {
 		return p
 	}
+
 	for i, h := range d.compared.summary.Hops {
 		p.Hops = append(p.Hops, pictureHop{h, pictureLeft + i*pictureStep})
 	}
 	findings := slices.Clone(d.compared.findings)
 	slices.SortStableFunc(findings, func(a, b evidence.Finding) int { return a.Time.Compare(b.Time) })
 	y := pictureTop
+
 	for i, r := range results {
 		y += pictureRowH + 6
 		p.Rows = append(p.Rows, pictureRow{Y: y, Heading: r.name})
@@ -125,6 +142,7 @@ func (d *demo) picture(results []result) picture {
 			findings = findings[1:]
 		}
 	}
+
 	p.Width, p.Height = pictureLeft+(len(p.Hops)-1)*pictureStep+190, y+30
 	return p
 }
@@ -134,10 +152,14 @@ func (p *picture) row(f evidence.Finding, y int) pictureRow {
 	if f.Status > 0 {
 		label = fmt.Sprintf("%d", f.Status)
 	}
+
 	return pictureRow{
-		Y: y, Label: fmt.Sprintf("%s %s, %d bytes", label, f.Dir, f.Bytes), Digest: f.SHA256[:min(12, len(f.SHA256))],
-		Title: strings.TrimSpace(fmt.Sprintf("sha-256 %s: %s %s", f.SHA256, f.Verdict, f.Text)),
-		Bad:   f.Verdict == evidence.Differs, Arrows: p.arrows(f, y),
+		Y:      y,
+		Label:  fmt.Sprintf("%s %s, %d bytes", label, f.Dir, f.Bytes),
+		Digest: f.SHA256[:min(12, len(f.SHA256))],
+		Title:  strings.TrimSpace(fmt.Sprintf("sha-256 %s: %s %s", f.SHA256, f.Verdict, f.Text)),
+		Bad:    f.Verdict == evidence.Differs,
+		Arrows: p.arrows(f, y),
 	}
 }
 
@@ -155,10 +177,12 @@ func (p *picture) arrows(f evidence.Finding, y int) []arrow {
 			out = append(out, arrow{p.Hops[i].X, p.Hops[i+1].X, y, kind})
 		}
 	}
+
 	if f.Dir == "response" {
 		for i := range out {
 			out[i].X1, out[i].X2 = out[i].X2, out[i].X1
 		}
 	}
+
 	return out
 }

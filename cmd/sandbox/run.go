@@ -45,6 +45,7 @@ func directory(given string) (dir string, leave func(error, func(string, ...any)
 			return os.RemoveAll(dir)
 		}, err
 	}
+
 	dir, err = filepath.Abs(given)
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)
@@ -53,6 +54,7 @@ func directory(given string) (dir string, leave func(error, func(string, ...any)
 	if err == nil {
 		unlock, err = lock(dir)
 	}
+
 	return dir, func(error, func(string, ...any)) error { return unlock() }, err
 }
 
@@ -67,24 +69,30 @@ func unusable(err error) error {
 }
 
 // perform makes the world, starts the actors, demonstrates, and stays.
-func perform(ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time) error {
+func perform(
+	ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time,
+) error {
 	ps, err := openPorts(o.address, earlierAddresses(dir))
 	if err != nil {
 		return err
 	}
 	defer ps.close()
+
 	if err := removeManifest(dir); err != nil {
 		return err
 	}
+
 	say("making trust communities, certificates and configurations in %s", dir)
 	w := &world{dir: dir, host: o.host, ports: ps, now: now()}
 	if err := w.make(o); err != nil {
 		return unusable(err)
 	}
+
 	st, clean, err := newStage(ctx, o, w, say, now)
 	if err != nil {
 		return err
 	}
+
 	err = st.perform(ctx, o, out, say, now)
 	return errors.Join(err, st.cast.stopAll(), clean())
 }
@@ -96,6 +104,7 @@ func earlierAddresses(dir string) map[string]string {
 	if err != nil {
 		return nil
 	}
+
 	before := map[string]string{}
 	for role, address := range m.Addresses {
 		before[role] = address
@@ -103,6 +112,7 @@ func earlierAddresses(dir string) map[string]string {
 	if u := hostOf(m.Admin); u != "" {
 		before["admin"] = u
 	}
+
 	return before
 }
 
@@ -113,20 +123,25 @@ type stage struct {
 	programs programs // nil when the actors play inside this program
 }
 
-func (st *stage) perform(ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time) error {
+func (st *stage) perform(
+	ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
+) error {
 	for _, p := range st.cast.parts {
 		say("starting %s at %s", p.name, st.cast.ports[p.role].address)
 		if err := st.cast.start(ctx, p.name); err != nil {
 			return err
 		}
 	}
+
 	m := st.world.manifest()
 	d, err := newDemo(st.world.dir, m, now)
 	if err != nil {
 		return err
 	}
+
 	d.replaceGateway = st.replaceGateway
-	d.gatewayPrograms, d.gatewayReason = st.programs.of("gateway"), "the actors run inside this program; with -separate they are programs of their own"
+	d.gatewayPrograms, d.gatewayReason = st.programs.of(
+		"gateway"), "the actors run inside this program; with -separate they are programs of their own"
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
 	if werr := m.write(st.world.dir); werr != nil {
@@ -135,6 +150,7 @@ func (st *stage) perform(ctx context.Context, o *options, out io.Writer, say fun
 	if err != nil || o.once {
 		return err
 	}
+
 	return st.stay(ctx, m, say)
 }
 
@@ -157,6 +173,7 @@ func (st *stage) stay(ctx context.Context, m *manifest, say func(string, ...any)
 	say("everything else: %s", filepath.Join(st.world.dir, manifestName))
 	say("try: originator discover -sandbox %s", st.world.dir)
 	say("stop with an interrupt (Ctrl-C)")
+
 	select {
 	case <-ctx.Done():
 		return nil
@@ -175,12 +192,14 @@ func (d *demo) demonstrate(ctx context.Context, out io.Writer, file string, say 
 	if ctx.Err() != nil {
 		return errors.New("interrupted before the demonstration was over")
 	}
+
 	if file != "" {
 		if err := d.writeReport(file, results); err != nil {
 			return err
 		}
 		say("report: %s", file)
 	}
+
 	return verdict(results)
 }
 
@@ -190,6 +209,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 	if err != nil {
 		return err
 	}
+
 	m, err := readManifest(dir)
 	if err != nil {
 		return err
@@ -197,10 +217,12 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 	if err := reachable(ctx, m); err != nil {
 		return err
 	}
+
 	d, err := newDemo(dir, m, now)
 	if err != nil {
 		return err
 	}
+
 	s := &standIn{dir: dir, manifest: m, now: now}
 	d.replaceGateway = s.start
 	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
@@ -214,7 +236,8 @@ func reachable(ctx context.Context, m *manifest) error {
 	var cs complaints
 	for _, role := range []string{"crl", "private", "delegate", "public"} {
 		if !accepts(ctx, m.Addresses[role]) {
-			cs.add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR", "-use: nothing listens at %s (%s)", m.Addresses[role], role)
+			cs.add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR",
+				"-use: nothing listens at %s (%s)", m.Addresses[role], role)
 		}
 	}
 	return cs.err()
@@ -228,7 +251,10 @@ func lock(dir string) (func() error, error) {
 	}
 	if err := flock(f); err != nil {
 		_ = f.Close()
-		return nil, refused{complaint{fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"}}
+		return nil, refused{
+			complaint{fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"},
+		}
 	}
+
 	return f.Close, nil
 }

@@ -48,6 +48,7 @@ func expect(t *testing.T, out string, but map[string]string) {
 			t.Errorf("%s: %q, want %q", c.name, got[c.name], want)
 		}
 	}
+
 	if t.Failed() {
 		t.Log(out)
 	}
@@ -70,21 +71,30 @@ func nothingLeft(t *testing.T, dir string) {
 }
 
 func TestDemonstration(t *testing.T) {
-	// Covers: ER-01, ER-02, ER-06, ER-07, ER-08, ER-09, ER-10, ER-11, ER-12, ER-13, ER-19, ER-21, ER-23, S2-08, case 121
+	// Covers: ER-01, ER-02, ER-06, ER-07, ER-08, ER-09, ER-10, ER-11, ER-12, ER-13, ER-19,
+	// ER-21, ER-23, S2-08, case 121
 	temp := ownTemp(t)
 	report := filepath.Join(t.TempDir(), "report.html")
-	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-patients", "3", "-report", report}, anywhere...)...)
+	code, out, stderr := call(t, context.Background(), append([]string{
+		"-once", "-patients", "3", "-report", report,
+	}, anywhere...)...)
 	if code != 0 {
 		t.Errorf("exit %d\n%s", code, stderr)
 	}
+
 	expect(t, out, map[string]string{"gateway": "not shown"})
 	nothingLeft(t, temp)
 	page := mustRead(t, report)
-	for _, want := range []string{`class="identical"`, `class="straight"`, "chain.revocation", "claim-revoked", "unapproved_software_statement"} {
+
+	for _, want := range []string{
+		`class="identical"`, `class="straight"`, "chain.revocation", "claim-revoked",
+		"unapproved_software_statement",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report has no %q", want)
 		}
 	}
+
 	for _, say := range []string{"starting destination at", "demonstrating at https://localhost:", "report: "} {
 		if !strings.Contains(stderr, say) {
 			t.Errorf("progress has no %q:\n%s", say, stderr)
@@ -102,16 +112,20 @@ func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d\n%s", code, stderr)
 	}
+
 	expect(t, out, nil)
 	nothingLeft(t, temp)
 	before, err := readManifest(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, out, stderr = call(t, context.Background(), append([]string{"-once", "-patients", "3", "-dir", dir}, anywhere...)...)
+	code, out, stderr = call(t, context.Background(), append([]string{
+		"-once", "-patients", "3", "-dir", dir,
+	}, anywhere...)...)
 	if code != 0 {
 		t.Fatalf("again: exit %d\n%s", code, stderr)
 	}
+
 	expect(t, out, map[string]string{"gateway": "not shown"})
 	compareByHand(t, dir, 0)
 	after, err := readManifest(dir)
@@ -138,7 +152,8 @@ func compareByHand(t *testing.T, dir string, want int) {
 func TestTamper(t *testing.T) {
 	// Covers: ER-12
 	temp := ownTemp(t)
-	code, out, stderr := call(t, context.Background(), append([]string{"-once", "-tamper", "-patients", "3"}, anywhere...)...)
+	code, out, stderr := call(t, context.Background(),
+		append([]string{"-once", "-tamper", "-patients", "3"}, anywhere...)...)
 	if code != 1 {
 		t.Errorf("exit %d\n%s", code, stderr)
 	}
@@ -146,6 +161,7 @@ func TestTamper(t *testing.T) {
 	if !regexp.MustCompile(`differs at delegate: GET response, status 200, \d+ bytes: .* \(conn \S+, seq \d+\)`).MatchString(out) {
 		t.Errorf("hop and message are not named:\n%s", out)
 	}
+
 	// A claim failed, so the temporary directory is kept to look at.
 	kept, err := filepath.Glob(filepath.Join(temp, "*", manifestName))
 	if err != nil || len(kept) != 1 {
@@ -153,8 +169,11 @@ func TestTamper(t *testing.T) {
 	}
 	dir := filepath.Dir(kept[0])
 	compareByHand(t, dir, 1)
+
 	// Without it the same directory is whole again.
-	if code, out, stderr = call(t, context.Background(), append([]string{"-once", "-patients", "3", "-dir", dir}, anywhere...)...); code != 0 {
+	if code, out, stderr = call(t, context.Background(), append([]string{
+		"-once", "-patients", "3", "-dir", dir,
+	}, anywhere...)...); code != 0 {
 		t.Errorf("afterwards: exit %d\n%s%s", code, out, stderr)
 	}
 }
@@ -164,6 +183,7 @@ func TestStaysUpForOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "box")
 	ctx, interrupt := context.WithCancel(context.Background())
 	defer interrupt()
+
 	type end struct {
 		code        int
 		out, stderr string
@@ -173,6 +193,7 @@ func TestStaysUpForOthers(t *testing.T) {
 		code, out, stderr := call(t, ctx, append([]string{"-separate", "-patients", "3", "-dir", dir}, anywhere...)...)
 		ended <- end{code, out, stderr}
 	}()
+
 	awaitFile(t, filepath.Join(dir, manifestName))
 	code, out, stderr := call(t, context.Background(), "-use", dir, "-once")
 	if code != 0 {
@@ -182,6 +203,7 @@ func TestStaysUpForOthers(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, ".stand-in*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+
 	interrupt()
 	e := <-ended
 	if e.code != 0 || !strings.Contains(e.stderr, "ready: https://localhost:") {
@@ -228,6 +250,7 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := st.cast.stopAll(); err != nil {
 			t.Error(err)
@@ -236,6 +259,7 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 			t.Error(err)
 		}
 	})
+
 	if edit != nil {
 		edit(w)
 	}
@@ -246,6 +270,7 @@ func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = d.close() }) // closed already where the test has
 	d.replaceGateway, d.revokeTime = st.replaceGateway, 3*time.Second
 	d.gatewayPrograms, d.gatewayReason = st.programs.of("gateway"), "inside"
@@ -263,6 +288,7 @@ func killDestination(t *testing.T, st *stage, d *demo) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := <-st.cast.ended; !strings.Contains(err.Error(), "destination ended by itself") {
 		t.Errorf("%v", err)
 	}
@@ -284,6 +310,7 @@ func TestKilledDestinationKeepsItsWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	cfg := d.clientConfig(c, p, "public", "")
 	cfg.NewJTI = func() string { return "once-" + d.run }
 	once, err := client.New(cfg)
@@ -296,13 +323,15 @@ func TestKilledDestinationKeepsItsWord(t *testing.T) {
 
 	killDestination(t, st, d)
 
-	if _, err := d.askToken(t.Context(), once, j.found, j.reg.ClientID, "system/Patient.rs"); code(err) != "invalid_client" {
+	if _, err := d.askToken(t.Context(), once, j.found, j.reg.ClientID,
+		"system/Patient.rs"); code(err) != "invalid_client" {
 		t.Errorf("an assertion spent before the kill: %v", err)
 	}
 	fresh, err := d.newClient(c, p, "public", "")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := d.askToken(t.Context(), fresh, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
 		t.Errorf("the registration did not survive: %v", err)
 	}
@@ -339,10 +368,12 @@ var mutations = []mutation{
 		if err != nil {
 			t.Fatal(err)
 		}
-		fresh, err := d.askToken(t.Context(), c, d.discovery, d.registered.ClientID, "system/Patient.rs system/Observation.read")
+		fresh, err := d.askToken(t.Context(), c, d.discovery, d.registered.ClientID,
+			"system/Patient.rs system/Observation.read")
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		d.main.client, d.token = c, fresh
 		if _, err := d.search(t.Context(), c, "Observation?_count=1&_id=unlike-"+d.run); err != nil {
 			t.Fatal(err)
@@ -392,7 +423,9 @@ var mutations = []mutation{
 		editGateway(t, d, ownPair, ownPair+"  - cert: leaked.pem\n    key: leaked.key\n")
 	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
-		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper { return &refuser{inner: inner} })
+		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
+			return &refuser{inner: inner}
+		})
 	}},
 	{"change", "the change is signed for another client URI", "made another registration", func(t *testing.T, d *demo) {
 		p, err := d.newParty(d.community(0), "stranger", certs.P256)
@@ -402,7 +435,8 @@ var mutations = []mutation{
 		d.main = p
 	}},
 	{"gateway", "the program is the destination", "links fhirdest.example/", func(t *testing.T, d *demo) {
-		d.gatewayPrograms = append(slices.Clone(d.gatewayPrograms), filepath.Join(filepath.Dir(d.gatewayPrograms[0]), "destination"))
+		d.gatewayPrograms = append(slices.Clone(d.gatewayPrograms),
+			filepath.Join(filepath.Dir(d.gatewayPrograms[0]), "destination"))
 	}},
 	{"gateway", "it serves with the key of a community's issuer", " of " + uriA, func(t *testing.T, d *demo) {
 		leakKey(t, d, d.manifest.Communities[0].Issuer.Key)
@@ -415,7 +449,8 @@ var mutations = []mutation{
 	}},
 	{"gateway", "its configuration names an anchor", "holds a certificate of " + uriA, func(t *testing.T, d *demo) {
 		text := mustRead(t, d.file("delegate.yaml"))
-		if err := os.WriteFile(d.file("extra.yaml"), []byte(strings.Replace(text, "ca: tls/ca.pem", "ca: a-root.pem", 1)), 0o600); err != nil {
+		if err := os.WriteFile(d.file("extra.yaml"),
+			[]byte(strings.Replace(text, "ca: tls/ca.pem", "ca: a-root.pem", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		d.manifest.Configs["delegate"] = "extra.yaml"
@@ -455,10 +490,16 @@ func leakKey(t *testing.T, d *demo, keyFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := certs.NewRoot(certs.Template{CommonName: "localhost", DNS: []string{"localhost"}, NotBefore: d.now(), NotAfter: d.now().Add(time.Hour)}, key)
+	root, err := certs.NewRoot(certs.Template{
+		CommonName: "localhost",
+		DNS:        []string{"localhost"},
+		NotBefore:  d.now(),
+		NotAfter:   d.now().Add(time.Hour),
+	}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	leak(t, d, &certs.Identity{Chain: []*x509.Certificate{root.Cert}, Key: key})
 	editGateway(t, d, ownPair, "  - cert: leaked.pem\n    key: leaked.key\n")
 }
@@ -476,6 +517,7 @@ func TestEachClaimFailsUnderItsMutation(t *testing.T) {
 					t.Fatalf("%s before it: %s, %s", c.name, r.outcome, r.detail)
 				}
 			}
+
 			m.make(t, spoiled)
 			spoiled.settleTime = 3 * time.Second // what never comes is not waited for as long
 			r := spoiled.showOne(t.Context(), claims[at])
@@ -506,6 +548,7 @@ func freshCopy(t *testing.T, d *demo) *demo {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { _ = out.close() })
 	out.replaceGateway, out.revokeTime = d.replaceGateway, d.revokeTime
 	out.gatewayPrograms, out.gatewayReason = d.gatewayPrograms, d.gatewayReason
@@ -521,7 +564,10 @@ func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 		file := w.path("destination.yaml")
 		text := mustRead(t, file)
 		for _, r := range [][2]string{
-			{"    anchors: ['a-root.pem']\n", "    anchors: ['a-root.pem', 'b-root.pem']\n    policy:\n      revocation: 'off'\n"},
+			{
+				"    anchors: ['a-root.pem']\n",
+				"    anchors: ['a-root.pem', 'b-root.pem']\n    policy:\n      revocation: 'off'\n",
+			},
 			{"    anchors: ['b-root.pem']\n", "    anchors: ['b-root.pem']\n    sharedAnchors: true\n"},
 		} {
 			if !strings.Contains(text, r[0]) {
@@ -529,16 +575,25 @@ func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 			}
 			text = strings.Replace(text, r[0], r[1], 1)
 		}
+
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	})
+
 	var out strings.Builder
 	results := d.showAll(t.Context(), claims, &out)
-	expect(t, out.String(), map[string]string{"communities": "FAILED", "revoked": "FAILED", "identical": "FAILED", "gateway": "not shown"})
+	expect(t, out.String(), map[string]string{
+		"communities": "FAILED",
+		"revoked":     "FAILED",
+		"identical":   "FAILED",
+		"gateway":     "not shown",
+	})
+
 	if verdict(results) == nil {
 		t.Error("the verdict is good")
 	}
+
 	for name, want := range map[string]string{
 		"communities": "reached our registration", "revoked": "still worked 3s later", "identical": "differs at delegate",
 	} {
@@ -555,9 +610,11 @@ func TestActorThatCannotStartSaysWhy(t *testing.T) {
 	}
 	c := newCast(w.ports, w.inside(time.Now))
 	err := c.startAll(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "destination did not start") || !strings.Contains(err.Error(), "a-root.pem") {
+	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
+		!strings.Contains(err.Error(), "a-root.pem") {
 		t.Errorf("%v", err)
 	}
+
 	if err := c.stopAll(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
 		t.Error(err)
 	}
@@ -572,6 +629,7 @@ func TestProgramsAreFoundOrBuilt(t *testing.T) {
 	if err != nil || found["gateway"] != filepath.Join(filepath.Dir(self), "gateway") {
 		t.Errorf("the programs beside this one are not used: %v %v", found, err)
 	}
+
 	t.Chdir(t.TempDir()) // outside of the module
 	if _, err := build(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot be built here") {
 		t.Errorf("outside of the module: %v", err)
@@ -591,11 +649,23 @@ func newOutside(t *testing.T) outside {
 	lists := httptest.NewServer(http.FileServer(http.Dir(o.dir)))
 	t.Cleanup(lists.Close)
 	now := time.Now()
-	a, err := authority.Create(filepath.Join(o.dir, "theirs"), authority.About{URI: "urn:example:theirs", Name: "Theirs", Base: lists.URL}, certs.RSA2048, now)
+	a, err := authority.Create(filepath.Join(o.dir, "theirs"), authority.About{
+		URI:  "urn:example:theirs",
+		Name: "Theirs",
+		Base: lists.URL,
+	}, certs.RSA2048, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.entry = communityEntry{URI: a.URI, Name: a.Name, Anchor: a.File("-root.pem"), Issuer: keyPair{a.File(".pem"), a.File(".key")}, CRL: a.URL(".crl")}
+
+	o.entry = communityEntry{
+		URI:    a.URI,
+		Name:   a.Name,
+		Anchor: a.File("-root.pem"),
+		Issuer: keyPair{a.File(".pem"), a.File(".key")},
+		CRL:    a.URL(".crl"),
+	}
+
 	return o
 }
 
@@ -612,12 +682,14 @@ func (o outside) identity(t *testing.T, base string) (p12, password string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p12, password = filepath.Join(o.dir, "ours.p12"), filepath.Join(o.dir, "password")
 	for file, content := range map[string][]byte{p12: data, password: []byte("secret\n")} {
 		if err := certs.WriteFile(file, content, certs.ModeSecret); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return p12, password
 }
 
@@ -628,10 +700,13 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 	theirs := newOutside(t)
 	p12, password := theirs.identity(t, "https://localhost:"+public[strings.LastIndexByte(public, ':')+1:]+"/acme/fhir")
 	_, d := stageFor(t, &options{
-		trust: []foreign{{theirs.entry.URI, theirs.entry.Anchor}}, identities: []string{p12}, identityPassword: password,
-		address: map[string]string{"public": public},
+		trust:            []foreign{{theirs.entry.URI, theirs.entry.Anchor}},
+		identities:       []string{p12},
+		identityPassword: password,
+		address:          map[string]string{"public": public},
 	}, nil)
 	d.manifest.Communities = append(d.manifest.Communities, theirs.entry)
+
 	if err := d.loadTrust(); err != nil {
 		t.Fatal(err)
 	}
@@ -643,6 +718,7 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if _, err := d.askToken(t.Context(), p.client, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
 		t.Error(err)
 	}
@@ -659,14 +735,17 @@ func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 	if err := os.Remove(w.path("b-root.pem")); err != nil {
 		t.Fatal(err)
 	}
+
 	c := newCast(w.ports, w.outside(beside(filepath.Dir(self))))
 	err = c.startAll(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "destination did not start") || !strings.Contains(err.Error(), "b-root.pem") {
+	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
+		!strings.Contains(err.Error(), "b-root.pem") {
 		t.Errorf("%v", err)
 	}
 	if !errors.As(err, new(refused)) {
 		t.Error("a configuration that a program refuses is not exit code 2")
 	}
+
 	if err := c.stopAll(); err != nil && !errors.As(err, new(refused)) {
 		t.Error(err)
 	}

@@ -39,6 +39,7 @@ func showRegistered(ctx context.Context, d *demo) (string, error) {
 	if d.discovery == nil {
 		return "", errors.New("nothing was discovered: an earlier claim failed")
 	}
+
 	reg, err := d.register(ctx, d.main.client, d.discovery, fullScope)
 	if err != nil {
 		return "", err
@@ -46,6 +47,7 @@ func showRegistered(ctx context.Context, d *demo) (string, error) {
 	if !reg.New {
 		return "", fmt.Errorf("the destination knew %s already", d.main.uri)
 	}
+
 	d.registered = reg
 	return fmt.Sprintf("201, client_id %s", reg.ClientID), nil
 }
@@ -68,14 +70,17 @@ func showData(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil {
 		return "", errNeedsToken
 	}
+
 	id, err := d.firstPatient(ctx, d.main.client)
 	if err != nil {
 		return "", err
 	}
+
 	d.patient = id
 	if err := d.readPatient(ctx, d.main.client, d.token.Access); err != nil {
 		return "", err
 	}
+
 	n, err := d.search(ctx, d.main.client, "Observation?patient="+id+"&category=vital-signs")
 	if err != nil {
 		return "", err
@@ -83,6 +88,7 @@ func showData(ctx context.Context, d *demo) (string, error) {
 	if n == 0 {
 		return "", fmt.Errorf("no vital signs of %s", id)
 	}
+
 	answer, err := d.lastAnswer()
 	if err != nil {
 		return "", err
@@ -90,6 +96,7 @@ func showData(ctx context.Context, d *demo) (string, error) {
 	if err := d.passed(ctx, answer, true); err != nil {
 		return "", err
 	}
+
 	return fmt.Sprintf("Patient/%s, %d vital signs", id, n), nil
 }
 
@@ -131,6 +138,7 @@ func (d *demo) bundle(ctx context.Context, c *client.Client, path string) (*bund
 	if err != nil {
 		return nil, err
 	}
+
 	b := &bundle{}
 	if err := json.Unmarshal(r.Reply.Body, b); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -138,11 +146,13 @@ func (d *demo) bundle(ctx context.Context, c *client.Client, path string) (*bund
 	if b.ResourceType != "Bundle" {
 		return nil, fmt.Errorf("%s: the answer is a %q", path, b.ResourceType)
 	}
+
 	for _, e := range b.Entry {
 		if !strings.HasPrefix(e.FullURL, d.manifest.PublicBase+"/") {
 			return nil, fmt.Errorf("%s: fullUrl %s is not under the public base", path, e.FullURL)
 		}
 	}
+
 	return b, nil
 }
 
@@ -151,6 +161,7 @@ func (d *demo) readPatient(ctx context.Context, c *client.Client, token string) 
 	if err != nil {
 		return err
 	}
+
 	var got struct {
 		ResourceType string `json:"resourceType"`
 		ID           string `json:"id"`
@@ -161,6 +172,7 @@ func (d *demo) readPatient(ctx context.Context, c *client.Client, token string) 
 	if got.ResourceType != "Patient" || got.ID != d.patient {
 		return fmt.Errorf("asked for Patient/%s, got %s/%s", d.patient, got.ResourceType, got.ID)
 	}
+
 	if d.body == nil {
 		d.body = r.Reply.Body
 	}
@@ -171,19 +183,23 @@ func showStraight(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil || d.patient == "" {
 		return "", errNeedsToken
 	}
+
 	c, err := d.newClient(d.community(0), d.main, "private", "")
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
+
 	found, err := d.discover(ctx, c)
 	if err != nil {
 		return "", err
 	}
+
 	t, err := d.askToken(ctx, c, found, d.registered.ClientID, fullScope)
 	if err != nil {
 		return "", err
 	}
+
 	answer, err := d.lastAnswer() // a token is like no other answer; a read may be
 	if err != nil {
 		return "", err
@@ -197,6 +213,7 @@ func showStraight(ctx context.Context, d *demo) (string, error) {
 	if err := d.passed(ctx, answer, false); err != nil {
 		return "", err
 	}
+
 	return "discovery, token and read at " + d.manifest.Addresses["private"], nil
 }
 
@@ -204,16 +221,19 @@ func showReplaced(ctx context.Context, d *demo) (string, error) {
 	if d.token == nil || d.patient == "" {
 		return "", errNeedsToken
 	}
+
 	public := dialable(d.manifest.Addresses["public"])
 	before, err := d.gatewayKey(ctx, public)
 	if err != nil {
 		return "", err
 	}
+
 	d.main.client.Close()
 	dial, err := d.replaceGateway(ctx)
 	if err != nil {
 		return "", err
 	}
+
 	after, err := d.gatewayKey(ctx, cmp.Or(dial, public))
 	if err != nil {
 		return "", err
@@ -227,6 +247,7 @@ func showReplaced(ctx context.Context, d *demo) (string, error) {
 	if err := d.readPatient(ctx, d.main.client, d.token.Access); err != nil {
 		return "", fmt.Errorf("with the token from before: %w", err)
 	}
+
 	t, err := d.askToken(ctx, d.main.client, d.discovery, d.registered.ClientID, fullScope)
 	if err != nil {
 		return "", err
@@ -234,6 +255,7 @@ func showReplaced(ctx context.Context, d *demo) (string, error) {
 	if err := d.readPatient(ctx, d.main.client, t.Access); err != nil {
 		return "", err
 	}
+
 	return fmt.Sprintf("key %s is now %s", before, after), nil
 }
 
@@ -242,13 +264,15 @@ func showChange(ctx context.Context, d *demo) (string, error) {
 	if d.registered == nil {
 		return "", errors.New("nothing is registered: an earlier claim failed")
 	}
+
 	c := d.main.client
 	changed, err := d.register(ctx, c, d.discovery, "system/Patient.rs")
 	if err != nil {
 		return "", err
 	}
 	if changed.New || changed.ClientID != d.registered.ClientID {
-		return "", fmt.Errorf("the change made another registration: client_id %s, was %s", changed.ClientID, d.registered.ClientID)
+		return "", fmt.Errorf("the change made another registration: client_id %s, was %s", changed.ClientID,
+			d.registered.ClientID)
 	}
 	if strings.Contains(changed.Scope, "Observation") {
 		return "", fmt.Errorf("the scope given up is still there: %s", changed.Scope)
@@ -256,6 +280,7 @@ func showChange(ctx context.Context, d *demo) (string, error) {
 	if _, err := d.askToken(ctx, c, d.discovery, changed.ClientID, "system/Observation.rs"); err == nil {
 		return "", errors.New("a token was given for the scope given up")
 	}
+
 	gone, err := d.cancel(ctx, c, d.discovery)
 	if err != nil {
 		return "", err
@@ -263,6 +288,7 @@ func showChange(ctx context.Context, d *demo) (string, error) {
 	if !gone.Cancelled {
 		return "", errors.New("the destination did not confirm the cancellation")
 	}
+
 	t, err := d.askToken(ctx, c, d.discovery, changed.ClientID, "system/Patient.rs")
 	if err == nil {
 		return "", fmt.Errorf("a cancelled client got a token for %s", t.Scope)
@@ -278,16 +304,19 @@ func showCommunities(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	theirs, err := d.partyFor(d.community(1), ours.uri, certs.RSA2048)
 	if err != nil {
 		return "", err
 	}
 	defer ours.client.Close()
 	defer theirs.client.Close()
+
 	a, b, err := d.registerBoth(ctx, ours, theirs)
 	if err != nil {
 		return "", err
 	}
+
 	refusal, err := d.notTheirs(ctx, theirs, b.found, a.reg.ClientID)
 	if err != nil {
 		return "", err
@@ -298,6 +327,7 @@ func showCommunities(ctx context.Context, d *demo) (string, error) {
 	if _, err := d.askToken(ctx, ours.client, a.found, a.reg.ClientID, "system/Patient.rs"); err != nil {
 		return "", fmt.Errorf("after the other community's change and cancel our client gets no token: %w", err)
 	}
+
 	again, err := d.register(ctx, ours.client, a.found, "system/Patient.rs")
 	if err != nil {
 		return "", err
@@ -305,6 +335,7 @@ func showCommunities(ctx context.Context, d *demo) (string, error) {
 	if again.New || again.ClientID != a.reg.ClientID {
 		return "", errors.New("our registration is another one now")
 	}
+
 	_, err = d.cancel(ctx, ours.client, a.found)
 	return "own client_id for each; the other's assertion for ours: " + refusal, err
 }
@@ -323,8 +354,10 @@ func (d *demo) registerBoth(ctx context.Context, ours, theirs *party) (a, b join
 		return a, b, fmt.Errorf("in the other community: %w", err)
 	}
 	if !a.reg.New || !b.reg.New || a.reg.ClientID == b.reg.ClientID {
-		return a, b, fmt.Errorf("the other community's certificate reached our registration: client_id %s and %s", a.reg.ClientID, b.reg.ClientID)
+		return a, b, fmt.Errorf("the other community's certificate reached our registration: client_id %s and %s",
+			a.reg.ClientID, b.reg.ClientID)
 	}
+
 	return a, b, nil
 }
 
@@ -337,7 +370,9 @@ func (d *demo) join(ctx context.Context, p *party) (j joined, err error) {
 }
 
 // notTheirs asks for a token of our registration with the other's certificate.
-func (d *demo) notTheirs(ctx context.Context, theirs *party, found *client.Discovery, id udap.ClientID) (string, error) {
+func (d *demo) notTheirs(
+	ctx context.Context, theirs *party, found *client.Discovery, id udap.ClientID,
+) (string, error) {
 	_, err := d.askToken(ctx, theirs.client, found, id, "system/Patient.rs")
 	if err == nil {
 		return "", errors.New("the other community's certificate got a token of our registration")
@@ -356,6 +391,7 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 	defer p.client.Close()
+
 	j, err := d.join(ctx, p)
 	if err != nil {
 		return "", fmt.Errorf("before it was revoked: %w", err)
@@ -363,6 +399,7 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 	if err := d.revoke(c, p.identity); err != nil {
 		return "", err
 	}
+
 	start := d.now()
 	registering, err := d.untilRefused(ctx, func() error {
 		_, err := d.register(ctx, p.client, j.found, "system/Patient.rs")
@@ -371,15 +408,18 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	took := d.now().Sub(start).Round(100 * time.Millisecond)
 	if registering != string(udap.UnapprovedSoftwareStatement) {
 		return "", fmt.Errorf("registration: expected unapproved_software_statement, got %s", registering)
 	}
+
 	_, err = d.askToken(ctx, p.client, j.found, j.reg.ClientID, "system/Patient.rs")
 	if code(err) != string(udap.InvalidClient) {
 		return "", fmt.Errorf("token: expected invalid_client, got %s", code(err))
 	}
-	return fmt.Sprintf("%s after %s; token: invalid_client; another of its issuer is served", registering, took), d.serves(ctx, c)
+	return fmt.Sprintf("%s after %s; token: invalid_client; another of its issuer is served", registering,
+		took), d.serves(ctx, c)
 }
 
 // serves shows that a member of the community is served that is not on the list: it is
@@ -402,11 +442,17 @@ func (d *demo) revoke(c communityEntry, id *certs.Identity) error {
 	if err != nil {
 		return err
 	}
+
 	file, err := d.listFile(c)
 	if err != nil {
 		return err
 	}
-	return ca.UpdateCRL(file, d.now(), authority.ListLife, certs.RevokedEntry{Serial: id.Leaf().SerialNumber, Time: d.now(), Reason: 1})
+
+	return ca.UpdateCRL(file, d.now(), authority.ListLife, certs.RevokedEntry{
+		Serial: id.Leaf().SerialNumber,
+		Time:   d.now(),
+		Reason: 1,
+	})
 }
 
 func (d *demo) untilRefused(ctx context.Context, try func() error) (string, error) {

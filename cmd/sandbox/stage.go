@@ -19,7 +19,9 @@ import (
 // newStage writes the configurations and chooses how the actors are played:
 // inside this program or each as a program of its own. clean removes what was
 // built.
-func newStage(ctx context.Context, o *options, w *world, say func(string, ...any), now func() time.Time) (st *stage, clean func() error, err error) {
+func newStage(
+	ctx context.Context, o *options, w *world, say func(string, ...any), now func() time.Time,
+) (st *stage, clean func() error, err error) {
 	st, clean = &stage{world: w}, func() error { return nil }
 	var parts []part
 	if o.tamper {
@@ -30,6 +32,7 @@ func newStage(ctx context.Context, o *options, w *world, say func(string, ...any
 		w.ports["tamper"] = &port{address: t.ln.Addr().String()}
 		parts = append(parts, t.part())
 	}
+
 	if err := w.writeConfigs(o.patients); err != nil {
 		return nil, nil, err
 	}
@@ -37,15 +40,18 @@ func newStage(ctx context.Context, o *options, w *world, say func(string, ...any
 		st.cast = newCast(w.ports, append(parts, w.inside(now)...))
 		return st, clean, nil
 	}
+
 	bin, err := os.MkdirTemp("", "sandbox-programs-")
 	if err != nil {
 		return nil, nil, err
 	}
+
 	clean = func() error { return os.RemoveAll(bin) }
 	say("looking for the programs, or building them")
 	if st.programs, err = findPrograms(ctx, bin); err != nil {
 		return nil, nil, errors.Join(err, clean())
 	}
+
 	st.cast = newCast(w.ports, append(parts, w.outside(st.programs)...))
 	return st, clean, nil
 }
@@ -67,9 +73,15 @@ func (w *world) outside(ps programs) []part {
 func (w *world) inside(now func() time.Time) []part {
 	return []part{
 		{"community", "crl", func(ctx context.Context, p *port) error { return w.playLists(ctx, p, now) }},
-		{"destination", "private", func(ctx context.Context, p *port) error { return w.playDestination(ctx, p, now) }},
-		{"delegate", "delegate", func(ctx context.Context, p *port) error { return w.playGateway(ctx, "delegate", p, now) }},
-		{"gateway", "public", func(ctx context.Context, p *port) error { return w.playGateway(ctx, "gateway", p, now) }},
+		{"destination", "private", func(ctx context.Context, p *port) error {
+			return w.playDestination(ctx, p, now)
+		}},
+		{"delegate", "delegate", func(ctx context.Context, p *port) error {
+			return w.playGateway(ctx, "delegate", p, now)
+		}},
+		{"gateway", "public", func(ctx context.Context, p *port) error {
+			return w.playGateway(ctx, "gateway", p, now)
+		}},
 	}
 }
 
@@ -89,11 +101,13 @@ func (w *world) playLists(ctx context.Context, p *port, now func() time.Time) er
 	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
 		return err
 	}
+
 	log, f, err := w.logFor("community")
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+
 	ln, err := p.listener()
 	if err != nil {
 		return err
@@ -106,19 +120,23 @@ func (w *world) playDestination(ctx context.Context, p *port, now func() time.Ti
 	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
 		return err
 	}
+
 	log, f, err := w.logFor("destination")
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+
 	public, err := p.listener()
 	if err != nil {
 		return err
 	}
+
 	admin, err := w.ports["admin"].listener()
 	if err != nil {
 		return err
 	}
+
 	s, err := server.New(c, server.Deps{Now: now, Log: log, Public: public, Admin: admin})
 	if err != nil {
 		return err
@@ -132,10 +150,12 @@ func (w *world) playGateway(ctx context.Context, name string, p *port, now func(
 		return err
 	}
 	defer f.Close()
+
 	g, err := gates.New(w.path(name+".yaml"), log, now)
 	if err != nil {
 		return err
 	}
+
 	ln, err := p.listener()
 	if err != nil {
 		return err

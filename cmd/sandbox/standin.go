@@ -38,10 +38,12 @@ func (s *standIn) start(ctx context.Context) (string, error) {
 	if err := s.configure(ln.Addr().String()); err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
+
 	g, err := gates.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.now)
 	if err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
+
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.done = make(chan error, 1)
 	go func() { s.done <- g.Serve(ctx, ln) }()
@@ -57,6 +59,7 @@ func (s *standIn) configure(address string) error {
 	if s.own, err = os.MkdirTemp(s.dir, ".stand-in-"); err != nil {
 		return err
 	}
+
 	w := &world{dir: s.dir, host: publicName(s.manifest), now: s.now()}
 	pair := filepath.Join(s.own, "gateway")
 	if err := w.makeTLSAt("gateway", pair); errors.Is(err, os.ErrNotExist) {
@@ -64,12 +67,14 @@ func (s *standIn) configure(address string) error {
 	} else if err != nil {
 		return err
 	}
+
 	c.Listen, c.TLS = address, []gates.KeyPair{{Cert: pair + ".pem", Key: pair + ".key"}}
 	c.Admin = gates.Admin{}
 	data, err := yaml.Marshal(c)
 	if err != nil {
 		return err
 	}
+
 	s.config = s.own + ".yaml"
 	return certs.WriteFile(s.config, data, certs.ModeSecret)
 }
@@ -84,6 +89,7 @@ func (s *standIn) stop() error {
 	if s.own != "" {
 		err = errors.Join(err, os.RemoveAll(s.own))
 	}
+
 	if s.config != "" {
 		err = errors.Join(err, os.Remove(s.config))
 	}

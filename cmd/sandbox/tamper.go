@@ -33,20 +33,33 @@ func newTamperer(w *world) (*tamperer, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	ca, err := certs.LoadCertificates(w.path("tls", "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
+
 	roots := x509.NewCertPool()
 	roots.AddCert(ca[0])
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
+
 	return &tamperer{
-		ln: ln, inner: dialable(w.ports["private"].address),
-		tls: &tls.Config{Certificates: []tls.Certificate{id.TLS()}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
-		out: &tls.Config{RootCAs: roots, ServerName: w.name("destination"), NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12},
+		ln:    ln,
+		inner: dialable(w.ports["private"].address),
+		tls: &tls.Config{
+			Certificates: []tls.Certificate{id.TLS()},
+			NextProtos:   []string{"http/1.1"},
+			MinVersion:   tls.VersionTLS12,
+		},
+		out: &tls.Config{
+			RootCAs:    roots,
+			ServerName: w.name("destination"),
+			NextProtos: []string{"http/1.1"},
+			MinVersion: tls.VersionTLS12,
+		},
 	}, nil
 }
 
@@ -62,6 +75,7 @@ func (t *tamperer) play(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+
 	for {
 		conn, err := t.ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -79,11 +93,13 @@ func (t *tamperer) relay(ctx context.Context, client *tls.Conn) {
 	if err := client.HandshakeContext(ctx); err != nil {
 		return
 	}
+
 	server, err := (&tls.Dialer{Config: t.out}).DialContext(ctx, "tcp", t.inner)
 	if err != nil {
 		return
 	}
 	defer server.Close()
+
 	stop := context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
 	defer stop()
 	go func() {

@@ -130,11 +130,13 @@ func (w *world) makeCommunities() error {
 		if err != nil {
 			return fmt.Errorf("community %s: %w", p.uri, err)
 		}
+
 		w.authorities[p.uri] = a
 		if err := w.makeServerCertificate(p, a); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -143,6 +145,7 @@ func (w *world) community(p planned) (*authority.Authority, error) {
 	if !authority.Exists(prefix) {
 		return authority.Create(prefix, about, p.key, w.now)
 	}
+
 	a, err := authority.Open(prefix)
 	if err != nil {
 		return nil, err
@@ -150,6 +153,7 @@ func (w *world) community(p planned) (*authority.Authority, error) {
 	if a.Base != about.Base {
 		return authority.Create(prefix, about, p.key, w.now)
 	}
+
 	return a, a.Renew(w.now, authority.ListLife)
 }
 
@@ -172,6 +176,7 @@ func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t
 	if err != nil {
 		return err
 	}
+
 	chain, err := a.Issue(t, key.Public())
 	if err != nil {
 		return err
@@ -200,6 +205,7 @@ func (w *world) makeTLSAt(actor, path string) error {
 	if err != nil {
 		return err
 	}
+
 	names := []string{w.name(actor)}
 	if actor == "gateway" {
 		names = []string{"localhost"}
@@ -207,6 +213,7 @@ func (w *world) makeTLSAt(actor, path string) error {
 			names = []string{w.host, "localhost"}
 		}
 	}
+
 	return w.issueTLS(ca, actor, names, path)
 }
 
@@ -215,16 +222,21 @@ func (w *world) tlsCA() (*certs.CA, error) {
 	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return ca, err
 	}
+
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		return nil, err
 	}
+
 	ca, err = certs.NewRoot(certs.Template{
-		CommonName: "Sandbox TLS CA", NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.AddDate(10, 0, 0),
+		CommonName: "Sandbox TLS CA",
+		NotBefore:  w.now.Add(-time.Hour),
+		NotAfter:   w.now.AddDate(10, 0, 0),
 	}, key)
 	if err != nil {
 		return nil, err
 	}
+
 	id := &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}
 	return ca, certs.WriteIdentity(w.path("tls", "ca.pem"), w.path("tls", "ca.key"), id)
 }
@@ -235,6 +247,7 @@ func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string
 	if err != nil {
 		return err
 	}
+
 	t := certs.Template{
 		CommonName: names[0], DNS: names, IPs: w.addresses(actor),
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
@@ -243,6 +256,7 @@ func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string
 	if err != nil {
 		return err
 	}
+
 	id := &certs.Identity{Chain: ca.Chain(leaf), Key: key}
 	return certs.WriteIdentity(path+".pem", path+".key", id)
 }
@@ -268,6 +282,7 @@ func (w *world) makeClients() error {
 		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil && w.current(a, old.Leaf()) {
 			continue
 		}
+
 		err := w.issue(a, path, m.key, certs.Template{
 			CommonName: m.name, Organization: "Sandbox Client", URIs: []string{m.uri},
 			NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.AddDate(1, 0, 0),
@@ -279,6 +294,7 @@ func (w *world) makeClients() error {
 			return fmt.Errorf("client %s: %w", m.name, err)
 		}
 	}
+
 	return nil
 }
 
@@ -311,14 +327,17 @@ func (w *world) takeForeign(o *options) error {
 		if err := certs.WriteCertificates(w.path(f.anchor), anchors...); err != nil {
 			return err
 		}
+
 		f.addLists(anchors)
 		if i < len(o.identities) {
 			if err := w.takeIdentity(&f, i, o); err != nil {
 				return err
 			}
 		}
+
 		w.foreign = append(w.foreign, f)
 	}
+
 	return nil
 }
 
@@ -330,6 +349,7 @@ func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
 		if err != nil {
 			return err
 		}
+
 		line, _, _ := strings.Cut(string(data), "\n")
 		password = strings.TrimSuffix(line, "\r")
 		f.passwordFile = fmt.Sprintf("trusted/%d.password", i)
@@ -337,10 +357,17 @@ func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
 			return err
 		}
 	}
+
 	id, err := certs.LoadPKCS12(o.identities[i], password)
 	if err != nil {
-		return refused{complaint{"-identity: " + err.Error(), "name a PKCS#12 file, and with -identity-password-file the file whose first line opens it"}}
+		return refused{
+			complaint{
+				"-identity: " + err.Error(),
+				"name a PKCS#12 file, and with -identity-password-file the file whose first line opens it",
+			},
+		}
 	}
+
 	f.addLists(id.Chain)
 	f.identity = fmt.Sprintf("trusted/%d.p12", i)
 	return copySecret(o.identities[i], w.path(f.identity))
@@ -373,8 +400,12 @@ func originOf(text string) string {
 		return ""
 	}
 	if u.Port() == "" {
-		return u.Scheme + "://" + u.Host + map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+		return u.Scheme + "://" + u.Host + map[string]string{
+			"http":  ":80",
+			"https": ":443",
+		}[u.Scheme]
 	}
+
 	return u.Scheme + "://" + u.Host
 }
 

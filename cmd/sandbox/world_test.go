@@ -27,6 +27,7 @@ func testWorld(t *testing.T, dir string, before map[string]string, edit func(*op
 	if edit != nil {
 		edit(o)
 	}
+
 	ps, err := openPorts(o.address, before)
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +37,7 @@ func testWorld(t *testing.T, dir string, before map[string]string, edit func(*op
 	if err := w.make(o); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := w.writeConfigs(o.patients); err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +67,7 @@ func hasKeys(t *testing.T, w *world) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}
+
 	keys := func(v any) string { return strings.Join(slices.Sorted(maps.Keys(v.(map[string]any))), " ") }
 	first := func(name string) any { return m[name].([]any)[0] }
 	for name, got := range map[string]string{
@@ -80,13 +83,20 @@ func hasKeys(t *testing.T, w *world) {
 			t.Errorf("keys %q, want %q", got, name)
 		}
 	}
+
 	if m["version"] != 1.0 || m["publicBase"] != "https://localhost:"+w.ports.number("public")+"/acme/fhir" ||
 		m["privateBase"] != "https://destination.localhost:"+w.ports.number("private")+"/acme/fhir" {
 		t.Errorf("%v %v %v", m["version"], m["publicBase"], m["privateBase"])
 	}
-	if !slices.Equal(evidenceFiles, []string{"destination.jsonl", "gateway.jsonl", "delegate.jsonl", "originator.jsonl"}) {
+	if !slices.Equal(evidenceFiles, []string{
+		"destination.jsonl",
+		"gateway.jsonl",
+		"delegate.jsonl",
+		"originator.jsonl",
+	}) {
 		t.Errorf("evidence %v", evidenceFiles)
 	}
+
 	if st, err := os.Stat(w.path(manifestName)); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the manifest holds passwords: %v %v", st.Mode(), err)
 	}
@@ -105,6 +115,7 @@ func tellsTruth(t *testing.T, w *world) {
 	if read(m.Communities[0].Anchor)[0].Equal(read(m.Communities[1].Anchor)[0]) {
 		t.Error("the first two communities have one anchor")
 	}
+
 	byURI := map[string]communityEntry{}
 	for _, c := range m.Communities {
 		byURI[c.URI] = c
@@ -116,14 +127,18 @@ func tellsTruth(t *testing.T, w *world) {
 		if err != nil || ca.Cert.CheckSignatureFrom(anchor[0]) != nil {
 			t.Errorf("%s: issuer.cert does not begin with the signing CA: %v", c.URI, err)
 		}
-		if keyPEM, _ := os.ReadFile(w.path(c.Issuer.Key)); !strings.HasPrefix(string(keyPEM), "-----BEGIN PRIVATE KEY-----") {
+
+		if keyPEM, _ := os.ReadFile(w.path(c.Issuer.Key)); !strings.HasPrefix(string(keyPEM),
+			"-----BEGIN PRIVATE KEY-----") {
 			t.Errorf("%s: the key is not PKCS#8", c.URI)
 		}
 		l, err := certs.LoadCRL(filepath.Join(w.dir, filepath.Base(c.CRL)))
-		if err != nil || l.CheckSignatureFrom(ca.Cert) != nil || !strings.HasPrefix(c.CRL, "http://localhost:"+w.ports.number("crl")+"/") {
+		if err != nil || l.CheckSignatureFrom(ca.Cert) != nil ||
+			!strings.HasPrefix(c.CRL, "http://localhost:"+w.ports.number("crl")+"/") {
 			t.Errorf("%s: %s is not where the list stands: %v", c.URI, c.CRL, err)
 		}
 	}
+
 	kinds := map[string]int{}
 	for _, c := range m.Clients {
 		id, err := certs.LoadIdentity(w.path(c.Chain), w.path(c.Key))
@@ -134,6 +149,7 @@ func tellsTruth(t *testing.T, w *world) {
 		if err != nil || !slices.Equal(uris, []string{c.URI}) {
 			t.Errorf("%s: SAN %q %v", c.Name, uris, err)
 		}
+
 		if got := id.Leaf().CRLDistributionPoints; !slices.Equal(got, []string{byURI[c.Community].CRL}) {
 			t.Errorf("%s: distribution points %q, manifest %q", c.Name, got, byURI[c.Community].CRL)
 		}
@@ -143,12 +159,17 @@ func tellsTruth(t *testing.T, w *world) {
 		}
 		kinds[c.Community+" "+id.Leaf().PublicKeyAlgorithm.String()]++
 	}
+
 	for _, want := range []string{uriA + " RSA", uriA + " ECDSA", uriB + " RSA", uriB + " ECDSA"} {
 		if kinds[want] == 0 {
 			t.Errorf("no client of %s", want)
 		}
 	}
-	if m.Communities[2].URI != "urn:oid:2.16.840.1.113883.3.7204.1.5" || !slices.ContainsFunc(m.Clients, func(c clientEntry) bool { return strings.HasSuffix(c.URI, "#T-TREAT") }) {
+
+	if m.Communities[2].URI != "urn:oid:2.16.840.1.113883.3.7204.1.5" ||
+		!slices.ContainsFunc(m.Clients, func(c clientEntry) bool {
+			return strings.HasSuffix(c.URI, "#T-TREAT")
+		}) {
 		t.Error("no mock of TEFCA with SAN fragments") // row 48 of the diagnostics
 	}
 }
@@ -190,6 +211,7 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 		}
 	}
 	same("clients/a-rsa.pem", clientBefore, true)
+
 	same("a-root.pem", rootBefore, true)
 	same("tls/ca.pem", tlsBefore, true)
 	same("server/a.pem", serverBefore, false)
@@ -208,6 +230,7 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 			t.Errorf("distribution point %s, lists stand at %s", got, three.listsBase())
 		}
 	}
+
 	if mustRead(t, three.path("clients", "a-rsa.key")) != keyBefore {
 		t.Error("the client has another key")
 	}
@@ -227,13 +250,16 @@ func mustRead(t *testing.T, path string) string {
 
 func TestHostInNames(t *testing.T) {
 	w := testWorld(t, t.TempDir(), nil, func(o *options) { o.host = "lab.example" })
-	if w.publicBase() != "https://lab.example:"+w.ports.number("public")+"/acme/fhir" || w.name("delegate") != "delegate.lab.example" {
+	if w.publicBase() != "https://lab.example:"+w.ports.number("public")+"/acme/fhir" ||
+		w.name("delegate") != "delegate.lab.example" {
 		t.Errorf("%s %s", w.publicBase(), w.name("delegate"))
 	}
 	id, err := certs.LoadIdentity(w.path("tls", "gateway.pem"), w.path("tls", "gateway.key"))
-	if err != nil || id.Leaf().VerifyHostname("lab.example") != nil || id.Leaf().VerifyHostname("localhost") != nil || id.Leaf().VerifyHostname("127.0.0.1") != nil {
+	if err != nil || id.Leaf().VerifyHostname("lab.example") != nil || id.Leaf().VerifyHostname("localhost") != nil ||
+		id.Leaf().VerifyHostname("127.0.0.1") != nil {
 		t.Errorf("%v %v", id.Leaf().DNSNames, err)
 	}
+
 	ip := &world{host: "10.1.2.3"}
 	if ip.name("destination") != "destination.localhost" {
 		t.Error(ip.name("destination"))
@@ -249,12 +275,17 @@ func TestListenersNamesAreTheirOwn(t *testing.T) {
 		if err := errors.Join(os.Mkdir(w.path("tls"), 0o700), w.makeTLS()); err != nil {
 			t.Fatal(err)
 		}
-		names := map[string]string{"gateway": host, "delegate": w.name("delegate"), "destination": w.name("destination")}
+		names := map[string]string{
+			"gateway":     host,
+			"delegate":    w.name("delegate"),
+			"destination": w.name("destination"),
+		}
 		for actor := range names {
 			id, err := certs.LoadIdentity(w.path("tls", actor+".pem"), w.path("tls", actor+".key"))
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for other, name := range names {
 				if err := id.Leaf().VerifyHostname(name); (err == nil) != (other == actor) {
 					t.Errorf("host %s: the certificate of the %s for %s: %v", host, actor, name, err)
@@ -265,10 +296,16 @@ func TestListenersNamesAreTheirOwn(t *testing.T) {
 }
 
 func TestForeignCommunityIsTakenIn(t *testing.T) {
-	theirs, err := certs.NewCommunity(certs.CommunityPlan{Name: "Theirs", Key: certs.P256, NotBefore: time.Now().Add(-time.Hour), Life: time.Hour * 99})
+	theirs, err := certs.NewCommunity(certs.CommunityPlan{
+		Name:      "Theirs",
+		Key:       certs.P256,
+		NotBefore: time.Now().Add(-time.Hour),
+		Life:      time.Hour * 99,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	anchor := filepath.Join(t.TempDir(), "their.pem")
 	if err := certs.WriteCertificates(anchor, theirs.Root.Cert); err != nil {
 		t.Fatal(err)
@@ -277,6 +314,7 @@ func TestForeignCommunityIsTakenIn(t *testing.T) {
 	if err := configFaults(w); err != nil {
 		t.Error(err)
 	}
+
 	if text := mustRead(t, w.path("destination.yaml")); !strings.Contains(text, "uri: 'urn:example:theirs'") {
 		t.Error(text)
 	}

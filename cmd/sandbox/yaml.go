@@ -128,11 +128,13 @@ func (w *world) gatewayData(hop string) gatewayData {
 		data.Next, data.Dial = w.delegateOrigin(), dialable(w.ports["delegate"].address)
 		return data
 	}
+
 	data.Listen = w.ports["delegate"].address
 	data.Next, data.Dial = w.privateOrigin(), dialable(w.ports["private"].address)
 	if p := w.ports["tamper"]; p != nil {
 		data.Dial = p.address
 	}
+
 	return data
 }
 
@@ -150,21 +152,38 @@ type communityData struct {
 
 func (w *world) destinationData(patients int) destinationData {
 	data := destinationData{
-		PublicBase: w.publicBase(), PrivateBase: w.privateBase(), Patients: patients, Lists: w.listsBase(),
-		Listen: w.ports["private"].address, Admin: w.ports["admin"].address,
+		PublicBase:  w.publicBase(),
+		PrivateBase: w.privateBase(),
+		Patients:    patients,
+		Lists:       w.listsBase(),
+		Listen:      w.ports["private"].address,
+		Admin:       w.ports["admin"].address,
 	}
+
 	for _, p := range communities {
 		data.Communities = append(data.Communities, communityData{
-			URI: p.uri, Name: p.name, Profile: p.profile, Anchor: p.file + "-root.pem",
-			Chain: "server/" + p.file + ".pem", Key: "server/" + p.file + ".key", AIA: w.listsBase(),
+			URI:     p.uri,
+			Name:    p.name,
+			Profile: p.profile,
+			Anchor:  p.file + "-root.pem",
+			Chain:   "server/" + p.file + ".pem",
+			Key:     "server/" + p.file + ".key",
+			AIA:     w.listsBase(),
 		})
 	}
+
 	for _, f := range w.foreign {
 		data.Allow = append(data.Allow, f.lists...)
 		data.Communities = append(data.Communities, communityData{
-			URI: f.uri, Name: f.uri, Profile: "ssraa-2", Anchor: f.anchor, P12: f.identity, PasswordFile: f.passwordFile,
+			URI:          f.uri,
+			Name:         f.uri,
+			Profile:      "ssraa-2",
+			Anchor:       f.anchor,
+			P12:          f.identity,
+			PasswordFile: f.passwordFile,
 		})
 	}
+
 	return data
 }
 
@@ -176,6 +195,7 @@ func (w *world) writeConfigs(patients int) error {
 		"gateway.yaml":     w.gatewayData("gateway"),
 		"delegate.yaml":    w.gatewayData("delegate"),
 	}
+
 	for name, t := range configs {
 		var b bytes.Buffer
 		if err := t.Execute(&b, data[name]); err != nil {
@@ -185,5 +205,6 @@ func (w *world) writeConfigs(patients int) error {
 			return err
 		}
 	}
+
 	return nil
 }

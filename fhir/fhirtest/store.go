@@ -41,8 +41,15 @@ func entry(t testing.TB, doc uint64, typ, id string, version uint64, status stri
 		t.Fatal(err)
 	}
 	x := search.Extractor{}
-	return fhir.Entry{Doc: doc, Type: typ, ID: id, Version: version, Updated: now, Body: []byte(body),
-		Terms: x.Extract(typ, root, search.Stamp{ID: id, Updated: now})}
+	return fhir.Entry{
+		Doc:     doc,
+		Type:    typ,
+		ID:      id,
+		Version: version,
+		Updated: now,
+		Body:    []byte(body),
+		Terms:   x.Extract(typ, root, search.Stamp{ID: id, Updated: now}),
+	}
 }
 
 func update(t testing.TB, s fhir.Store, f func(fhir.Change) error) {
@@ -73,7 +80,15 @@ func versions(t *testing.T, s fhir.Store) {
 	if again := put(t, s, entry(t, doc, "Observation", "a", 2, "amended")); again != doc {
 		t.Errorf("number %d, was %d", again, doc)
 	}
-	put(t, s, fhir.Entry{Doc: doc, Type: "Observation", ID: "a", Version: 3, Updated: now, Deleted: true})
+	put(t, s, fhir.Entry{
+		Doc:     doc,
+		Type:    "Observation",
+		ID:      "a",
+		Version: 3,
+		Updated: now,
+		Deleted: true,
+	})
+
 	view(t, s, func(sn fhir.Snapshot) {
 		if n, ok := sn.Lookup("Observation", "a"); !ok || n != doc {
 			t.Errorf("Lookup gives %d, %v", n, ok)
@@ -84,12 +99,15 @@ func versions(t *testing.T, s fhir.Store) {
 		if e, ok := sn.Entry(doc); !ok || !e.Deleted || e.Version != 3 {
 			t.Errorf("current %+v", e)
 		}
+
 		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
 			e, ok := sn.Version(doc, v)
-			if body := string(entry(t, 0, "Observation", "a", v, want).Body); !ok || string(e.Body) != body || e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
+			if body := string(entry(t, 0, "Observation", "a", v, want).Body); !ok || string(e.Body) != body ||
+				e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
 				t.Errorf("version %d: %+v", v, e)
 			}
 		}
+
 		if _, ok := sn.Version(doc, 4); ok {
 			t.Error("a version that never was")
 		}
@@ -103,11 +121,13 @@ func status(sn fhir.Snapshot, code string) []uint64 {
 	if err != nil {
 		return nil
 	}
+
 	all := func(string) search.Filter { return search.Everything() }
 	r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
 	if err != nil {
 		return nil
 	}
+
 	return r.Docs
 }
 
@@ -124,18 +144,22 @@ func index(t *testing.T, s fhir.Store) {
 		}
 		return err
 	})
+
 	update(t, s, func(c fhir.Change) error {
 		return errors.Join(c.DropIndex(), c.Reindex(a, entry(t, a, "Observation", "a", 2, "amended").Terms),
 			c.Reindex(b, entry(t, b, "Observation", "b", 1, "preliminary").Terms),
 			c.Reindex(third, entry(t, third, "Observation", "c", 1, "amended").Terms))
 	})
+
 	view(t, s, func(sn fhir.Snapshot) {
 		for code, want := range map[string]int{"final": 0, "amended": 2, "preliminary": 1} {
 			if got := status(sn, code); len(got) != want {
 				t.Errorf("%s: %v", code, got)
 			}
 		}
-		if id, terms := sn.Terms(b); id != "b" || string(terms) != string(entry(t, b, "Observation", "b", 1, "preliminary").Terms) {
+
+		if id, terms := sn.Terms(b); id != "b" ||
+			string(terms) != string(entry(t, b, "Observation", "b", 1, "preliminary").Terms) {
 			t.Error("terms are not what they were set to")
 		}
 	})
@@ -146,7 +170,12 @@ func changes(t *testing.T, s fhir.Store) {
 	put(t, s, entry(t, 0, "Patient", "p", 1, "x"))
 	put(t, s, entry(t, a, "Observation", "a", 2, "final"))
 	view(t, s, func(sn fhir.Snapshot) {
-		for typ, want := range map[string]string{"": "2 1 1", "Observation": "2 1", "Patient": "1", "Group": ""} {
+		for typ, want := range map[string]string{
+			"":            "2 1 1",
+			"Observation": "2 1",
+			"Patient":     "1",
+			"Group":       "",
+		} {
 			var got string
 			var seqs []uint64
 			sn.Changes(typ, 0, func(seq, _, version uint64) bool {
@@ -154,9 +183,11 @@ func changes(t *testing.T, s fhir.Store) {
 				seqs = append(seqs, seq)
 				return true
 			})
+
 			if got != "" && got[1:] != want || got == "" && want != "" {
 				t.Errorf("changes of %q: %s", typ, got)
 			}
+
 			for i := range seqs {
 				rest := 0
 				sn.Changes(typ, seqs[i], func(seq, _, _ uint64) bool { rest++; return seq < seqs[i] })
@@ -165,6 +196,7 @@ func changes(t *testing.T, s fhir.Store) {
 				}
 			}
 		}
+
 		n := 0
 		sn.Each(func(uint64) bool { n++; return true })
 		if n != 2 {
@@ -185,6 +217,7 @@ func atomic(t *testing.T, s fhir.Store) {
 	if !errors.Is(err, errRefused) {
 		t.Errorf("got %v", err)
 	}
+
 	err = s.Update(context.Background(), func(c fhir.Change) error {
 		c.SetSetting("x", []byte("1"))
 		panic("a request's fault")
@@ -221,6 +254,7 @@ func shared(t *testing.T, s fhir.Store) {
 			}
 		}()
 	}
+
 	wg.Wait()
 	view(t, s, func(sn fhir.Snapshot) {
 		for i := range n {
@@ -228,6 +262,7 @@ func shared(t *testing.T, s fhir.Store) {
 				t.Errorf("o%d is there: %v", i, ok)
 			}
 		}
+
 		if got := len(status(sn, "final")); got != n-(n+6)/7 {
 			t.Errorf("%d are indexed", got)
 		}
@@ -242,6 +277,7 @@ func keys(t *testing.T, s fhir.Store) {
 			docs[put(t, s, entry(t, 0, typ, id, 1, "x"))] = typ + "/" + id
 		}
 	}
+
 	if len(docs) != 10 {
 		t.Errorf("%d resources of 10", len(docs))
 	}
@@ -273,34 +309,57 @@ func records(t *testing.T, s fhir.Store) {
 	put := func(from, to int) {
 		update(t, s, func(c fhir.Change) error {
 			for i := from; i < to; i++ {
-				rec := fhir.Record{Client: fmt.Sprint("c", i%3), At: now, Interaction: names[i%5], Subtype: names[i%5], Outcome: "0", Patients: []string{fmt.Sprint("p", i%97)}}
+				rec := fhir.Record{
+					Client:      fmt.Sprint("c", i%3),
+					At:          now,
+					Interaction: names[i%5],
+					Subtype:     names[i%5],
+					Outcome:     "0",
+					Patients:    []string{fmt.Sprint("p", i%97)},
+				}
 				c.PutRecord(rec.Pack())
 			}
+
 			return nil
 		})
 	}
 	put(0, 1000)
+
 	put(1000, 1003)
 	doc := put1(t, s)
 	put(1003, 1200)
+
 	for from := 1200; from < n; from += 10 {
 		put(from, from+10)
 		if from == 3000 {
 			update(t, s, func(c fhir.Change) error { return c.DropIndex() })
-			update(t, s, func(c fhir.Change) error { return c.Reindex(doc, entry(t, doc, "Observation", "o", 1, "final").Terms) })
+			update(t, s, func(c fhir.Change) error {
+				return c.Reindex(doc, entry(t, doc, "Observation", "o", 1, "final").Terms)
+			})
 		}
 	}
+
 	view(t, s, func(sn fhir.Snapshot) {
 		for query, want := range map[search.Pair]int{
-			{Name: "action", Value: "R"}: n / 5, {Name: "action", Value: "X"}: 0, {Name: "action:not", Value: "R"}: n - n/5,
-			{Name: "entity", Value: "Patient/p3"}: 62, {Name: "entity", Value: "p96"}: 61, {Name: "_id", Value: fhir.RecordID(17)}: 1,
-			{Name: "_lastUpdated", Value: "2026"}: n, {Name: "entity:missing", Value: "true"}: 0, {Name: "_id", Value: fhir.RecordID(doc)}: 0,
+			{Name: "action", Value: "R"}: n / 5, {Name: "action", Value: "X"}: 0, {
+				Name:  "action:not",
+				Value: "R",
+			}: n - n/5,
+			{Name: "entity", Value: "Patient/p3"}: 62, {Name: "entity", Value: "p96"}: 61, {
+				Name:  "_id",
+				Value: fhir.RecordID(17),
+			}: 1,
+			{Name: "_lastUpdated", Value: "2026"}: n, {Name: "entity:missing", Value: "true"}: 0, {
+				Name:  "_id",
+				Value: fhir.RecordID(doc),
+			}: 0,
 			{Name: "_id", Value: "a0"}: 0, {Name: "_id", Value: "a999999"}: 0,
 		} {
 			if got := len(found(t, sn, query)); got != want {
 				t.Errorf("%v finds %d, want %d", query, got, want)
 			}
 		}
+
 		if got := status(sn, "final"); len(got) != 1 {
 			t.Errorf("%v beside the records", got)
 		}
@@ -325,6 +384,7 @@ func found(t *testing.T, sn fhir.Snapshot, query search.Pair) []uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return r.Docs
 }
 
@@ -341,12 +401,15 @@ func told(t *testing.T, sn fhir.Snapshot, n int) {
 			t.Fatalf("%s/%s is %d, was %d", e.Type, e.ID, back, doc)
 		}
 		count[e.Type]++
+
 		after = seq
 		return true
 	})
+
 	if count["AuditEvent"] != n || count["Observation"] != 1 {
 		t.Errorf("changes: %v", count)
 	}
+
 	for _, before := range []uint64{2, 500, 1001, 1002, uint64(n)} {
 		sn.Changes("", before, func(seq, _, _ uint64) bool {
 			if seq != before-1 {

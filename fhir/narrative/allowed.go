@@ -36,9 +36,11 @@ func (s *scanner) decode(text string) (string, error) {
 			return "", errors.New("the narrative holds a control character")
 		}
 	}
+
 	if strings.IndexByte(text, '&') < 0 {
 		return text, nil
 	}
+
 	var out strings.Builder
 	for {
 		before, after, found := strings.Cut(text, "&")
@@ -46,11 +48,13 @@ func (s *scanner) decode(text string) (string, error) {
 		if !found {
 			return out.String(), nil
 		}
+
 		name, rest, ended := strings.Cut(after, ";")
 		r, ok := entity(name)
 		if !ended || !ok {
 			return "", fmt.Errorf("&%.12s is not a reference that XML knows", name)
 		}
+
 		out.WriteRune(r)
 		text = rest
 	}
@@ -67,13 +71,16 @@ func entity(name string) (rune, bool) {
 		return '&', true
 	case "quot":
 		return '"', true
+
 	case "apos":
 		return '\'', true
 	}
+
 	digits, base := name, 10
 	if !strings.HasPrefix(name, "#") {
 		return 0, false
 	}
+
 	if digits = name[1:]; strings.HasPrefix(digits, "x") {
 		digits, base = digits[1:], 16
 	}
@@ -107,9 +114,11 @@ func image(value string) error {
 			}
 		}
 		return errors.New("embedded data other than a PNG, JPEG or GIF image is not allowed")
+
 	case scheme != "" || strings.HasPrefix(strings.ReplaceAll(rest, `\`, "/"), "//"):
 		return errors.New("an image from another place is not allowed: it would tell who reads")
 	}
+
 	return nil
 }
 
@@ -122,6 +131,7 @@ func schemeOf(value string) string {
 			plain.WriteRune(r)
 		}
 	}
+
 	scheme, _, found := strings.Cut(plain.String(), ":")
 	if !found || strings.ContainsAny(scheme, "/?#") {
 		return ""
@@ -135,7 +145,9 @@ func schemeOf(value string) string {
 // publisher writes them: an image embedded whole, and a plain file name.
 func style(value string) error {
 	plain := strings.ToLower(withoutOwnImages(value))
-	for _, bad := range []string{"url", "expression", "@", "javascript", "behavior", "binding", `\`, "/*", "<", "image("} {
+	for _, bad := range []string{
+		"url", "expression", "@", "javascript", "behavior", "binding", `\`, "/*", "<", "image(",
+	} {
 		if strings.Contains(plain, bad) {
 			return fmt.Errorf("a style with %q is not allowed", bad)
 		}
@@ -152,6 +164,7 @@ func withoutOwnImages(value string) string {
 		if !found {
 			return out.String()
 		}
+
 		address, rest, closed := strings.Cut(after, ")")
 		if !closed || !ownImage(address) {
 			return value

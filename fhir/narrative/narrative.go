@@ -26,6 +26,7 @@ func Check(div string, seen func(id string) (first bool)) error {
 	if len(div) > maxSize {
 		return fmt.Errorf("the narrative is longer than %d bytes", maxSize)
 	}
+
 	s := scanner{src: div, seen: seen}
 	if err := s.document(); err != nil {
 		return fmt.Errorf("%w (at byte %d of the narrative)", err, s.at)
@@ -33,6 +34,7 @@ func Check(div string, seen func(id string) (first bool)) error {
 	if !s.content {
 		return errors.New("the narrative shows nothing: it has neither text nor an image")
 	}
+
 	return nil
 }
 
@@ -55,11 +57,13 @@ func (s *scanner) document() error {
 	if err := s.markup(); err != nil {
 		return err
 	}
+
 	for len(s.open) > 0 {
 		if err := s.next(); err != nil {
 			return err
 		}
 	}
+
 	if s.space(); s.at < len(s.src) {
 		return errors.New("something follows the narrative's div")
 	}
@@ -78,6 +82,7 @@ func (s *scanner) next() error {
 	case rest[0] == '<':
 		return s.markup()
 	}
+
 	end := strings.IndexByte(s.src[s.at:], '<')
 	if end < 0 {
 		end = len(s.src) - s.at
@@ -86,6 +91,7 @@ func (s *scanner) next() error {
 	if err != nil {
 		return err
 	}
+
 	if strings.TrimSpace(text) != "" {
 		s.content = true
 	}
@@ -106,9 +112,11 @@ func (s *scanner) markup() error {
 	case len(s.open) >= maxDepth:
 		return fmt.Errorf("elements are nested more than %d deep", maxDepth)
 	}
+
 	if err := s.attributes(name, allowed); err != nil {
 		return err
 	}
+
 	if name == "img" {
 		s.content = true
 	}
@@ -119,6 +127,7 @@ func (s *scanner) markup() error {
 	if !strings.HasPrefix(s.src[s.at:], ">") {
 		return fmt.Errorf("the tag <%s> does not end", name)
 	}
+
 	s.at++
 	s.open = append(s.open, name)
 	return nil
@@ -132,6 +141,7 @@ func (s *scanner) attributes(element, allowed string) error {
 		if s.at >= len(s.src) || s.src[s.at] == '>' || s.src[s.at] == '/' {
 			break
 		}
+
 		name := s.name()
 		value, err := s.value()
 		switch {
@@ -142,11 +152,13 @@ func (s *scanner) attributes(element, allowed string) error {
 		case has(names, name):
 			return fmt.Errorf("<%s> has the attribute %s twice", element, name)
 		}
+
 		names = append(names, name)
 		if err := s.attribute(element, allowed, name, value); err != nil {
 			return err
 		}
 	}
+
 	if len(s.open) == 0 && !has(names, "xmlns") {
 		return errors.New("the narrative's div does not declare the XHTML namespace")
 	}
@@ -173,6 +185,7 @@ func (s *scanner) attribute(element, allowed, name, value string) error {
 		return fmt.Errorf("the attribute %s is not allowed on <%s>", name, element)
 	case name == "id" && s.seen != nil && !s.seen(value):
 		return fmt.Errorf("the id %.64q stands twice in the resource", value)
+
 	case name == "style":
 		return style(value)
 	case name == "href":
@@ -182,6 +195,7 @@ func (s *scanner) attribute(element, allowed, name, value string) error {
 	case name == "cite", name == "longdesc":
 		return link(value)
 	}
+
 	return nil
 }
 
@@ -196,6 +210,7 @@ func (s *scanner) close() error {
 	if open := s.open[len(s.open)-1]; name != open {
 		return fmt.Errorf("<%s> is closed by </%s>", open, name)
 	}
+
 	s.at++
 	s.open = s.open[:len(s.open)-1]
 	return nil
@@ -231,16 +246,19 @@ func (s *scanner) value() (string, error) {
 	if !strings.HasPrefix(s.src[s.at:], "=") {
 		return "", errors.New("an attribute has no value")
 	}
+
 	s.at++
 	s.space()
 	if s.at >= len(s.src) || s.src[s.at] != '"' && s.src[s.at] != '\'' {
 		return "", errors.New("an attribute's value is not quoted")
 	}
+
 	inner := s.src[s.at+1:]
 	end := strings.IndexByte(inner, s.src[s.at])
 	if end < 0 || strings.IndexByte(inner[:end], '<') >= 0 {
 		return "", errors.New("an attribute's value does not end")
 	}
+
 	s.at += end + 2
 	return s.decode(inner[:end])
 }

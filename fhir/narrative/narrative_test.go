@@ -19,12 +19,14 @@ func lines(t *testing.T, name string) []string {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	var all []string
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if line := s.Text(); line != "" && line[0] != '#' {
 			all = append(all, strings.ReplaceAll(line, `\n`, "\n"))
 		}
 	}
+
 	if len(all) == 0 {
 		t.Fatalf("%s holds no case", name)
 	}
@@ -88,6 +90,7 @@ func TestIDsAreUnique(t *testing.T) {
 	if err := Check(wrap(`<p id="a">x</p><p id="b">x</p>`), seen); err != nil || !ids["a"] || !ids["b"] {
 		t.Errorf("%v %v", err, ids)
 	}
+
 	for _, inner := range []string{`<p id="c">x</p><b id="c">x</b>`, `<p id="taken">x</p>`} {
 		if err := Check(wrap(inner), seen); err == nil {
 			t.Errorf("accepted: %s", inner)
@@ -104,6 +107,7 @@ func FuzzCheck(f *testing.F) {
 		if Check(div, nil) != nil {
 			return
 		}
+
 		plain := strings.ToLower(div)
 		for _, bad := range []string{"<script", "<iframe", "<object", "<!doctype", "<?", "<svg", "<style", "<form"} {
 			if strings.Contains(plain, bad) {

@@ -18,18 +18,26 @@ func conditions(w *writer, p *person) {
 	problem := arr{concept(conditionCategory, "problem-list-item", "Problem List Item")}
 	w.put("Condition", p.sub("cond", 1), usCore+"condition-problems-health-concerns",
 		p.conditionMembers("active", problem, p.heads.icd, p.heads.name, p.visit(0), time.Time{})...)
-	concern := arr{concept("http://hl7.org/fhir/us/core/CodeSystem/condition-category", "health-concern", "Health Concern"),
+	concern := arr{concept("http://hl7.org/fhir/us/core/CodeSystem/condition-category", "health-concern",
+		"Health Concern"),
 		concept(usCoreCategory, "sdoh", "SDOH")}
 	w.put("Condition", p.sub("cond", 2), usCore+"condition-problems-health-concerns",
 		p.conditionMembers("active", concern, "Z59.41", "Food insecurity", p.visit(1), time.Time{})...)
+
 	diagnosis := arr{concept(conditionCategory, "encounter-diagnosis", "Encounter Diagnosis")}
 	w.put("Condition", p.sub("cond", 3), usCore+"condition-encounter-diagnosis",
-		append(p.conditionMembers("resolved", diagnosis, "J06.9", "Acute upper respiratory infection, unspecified", p.visit(1), p.visit(1).AddDate(0, 0, 14)),
+		append(p.conditionMembers("resolved", diagnosis, "J06.9", "Acute upper respiratory infection, unspecified",
+			p.visit(1), p.visit(1).AddDate(0, 0, 14)),
 			"encounter", p.encounterRef(2))...)
 	w.put("Condition", p.sub("cond", 4), usCore+"condition-problems-health-concerns",
-		p.conditionMembers("resolved", problem, "S93.401A", "Sprain of unspecified ligament of right ankle", p.visit(0), p.visit(0).AddDate(0, 1, 0))...)
+		p.conditionMembers("resolved", problem, "S93.401A", "Sprain of unspecified ligament of right ankle",
+			p.visit(0), p.visit(0).AddDate(0, 1, 0))...)
+
 	if p.every(4) && !p.child() {
-		labels := arr{coding(confidentiality, "R", "restricted"), coding(actCode, "PSY", "psychiatry disorder information sensitivity")}
+		labels := arr{
+			coding(confidentiality, "R", "restricted"),
+			coding(actCode, "PSY", "psychiatry disorder information sensitivity"),
+		}
 		w.labelled("Condition", p.sub("cond", 5), usCore+"condition-problems-health-concerns", labels,
 			p.conditionMembers("active", problem, "F32.A", "Depression, unspecified", p.visit(1), time.Time{})...)
 	}
@@ -38,7 +46,10 @@ func conditions(w *writer, p *person) {
 func (p *person) conditionMembers(status string, category arr, icd, name string, onset, abated time.Time) []any {
 	members := []any{
 		"text", narrative(name + ", " + status),
-		"extension", arr{extension("http://hl7.org/fhir/StructureDefinition/condition-assertedDate", "valueDateTime", day(onset.AddDate(0, 0, 1)))},
+		"extension", arr{
+			extension("http://hl7.org/fhir/StructureDefinition/condition-assertedDate", "valueDateTime",
+				day(onset.AddDate(0, 0, 1))),
+		},
 		"clinicalStatus", state(clinicalStatus, status),
 		"verificationStatus", state(verificationStatus, "confirmed"),
 		"category", category,
@@ -46,6 +57,7 @@ func (p *person) conditionMembers(status string, category arr, icd, name string,
 		"subject", p.ref(),
 		"onsetDateTime", day(onset),
 	}
+
 	if !abated.IsZero() {
 		members = append(members, "abatementDateTime", day(abated))
 	}
@@ -65,7 +77,8 @@ func allergies(w *writer, p *person) {
 		w.put("AllergyIntolerance", p.sub("allergy", n+1), usCore+"allergyintolerance",
 			"text", narrative("Allergy, "+status),
 			"clinicalStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", status),
-			"verificationStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-verification", "confirmed"),
+			"verificationStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-verification",
+				"confirmed"),
 			"category", arr{"environment"},
 			"criticality", "low",
 			"code", what,
@@ -87,6 +100,7 @@ func procedures(w *writer, p *person) {
 		"performer", arr{obj{"actor", p.doctorRef()}},
 		"reasonCode", arr{concept(icd10cm, p.heads.icd, p.heads.name)},
 		"reasonReference", arr{ref("Condition", p.sub("cond", 1))})
+
 	w.put("Procedure", p.sub("proc", 2), usCore+"procedure",
 		"status", "in-progress",
 		"basedOn", arr{ref("ServiceRequest", p.sub("request", 1))},
@@ -94,6 +108,7 @@ func procedures(w *writer, p *person) {
 		"subject", p.ref(),
 		"encounter", p.encounterRef(1),
 		"performedPeriod", period(p.visit(0), p.visit(0).Add(time.Hour)))
+
 	vaccine := concept("http://hl7.org/fhir/sid/cvx", "197", "influenza, high-dose, quadrivalent")
 	given := []any{"patient", p.ref(), "encounter", p.encounterRef(visits), "occurrenceDateTime", instant(p.last()),
 		"primarySource", true, "location", ref("Location", p.clinic.loc)}

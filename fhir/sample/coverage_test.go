@@ -44,6 +44,7 @@ func TestEveryProfileIsThere(t *testing.T) {
 			count[p.Text()[strings.LastIndexByte(p.Text(), '/')+1:]]++
 		}
 	}
+
 	for _, p := range strings.Fields(profiles) {
 		if count[p] == 0 {
 			t.Errorf("nothing claims %s", p)
@@ -67,23 +68,32 @@ func parsed(t *testing.T) []*tree.Value {
 // searched lists, for each search that US Core 7.0.0 demands, the elements
 // that it looks at. Each needs two values at least: a hit and a miss.
 var searched = map[string][]string{
-	"Patient":               {"id", "identifier.value", "name.family", "birthDate", "gender"},
-	"AllergyIntolerance":    {"patient.reference", "clinicalStatus.coding.code"},
-	"Condition":             {"subject.reference", "category.coding.code", "clinicalStatus.coding.code", "code.coding.code", "onsetDateTime", "abatementDateTime", "recordedDate"},
-	"Observation":           {"subject.reference", "category.coding.code", "code.coding.code", "effectiveDateTime", "status"},
-	"MedicationRequest":     {"subject.reference", "intent", "status", "authoredOn"},
-	"MedicationDispense":    {"subject.reference", "status"},
-	"Encounter":             {"id", "subject.reference", "period.start", "class.code", "type.coding.code", "status"},
-	"DocumentReference":     {"id", "subject.reference", "type.coding.code", "status", "date"},
-	"DiagnosticReport":      {"subject.reference", "category.coding.code", "code.coding.code", "effectiveDateTime"},
-	"Procedure":             {"subject.reference", "status", "code.coding.code", "performedDateTime"},
-	"Immunization":          {"patient.reference", "status", "occurrenceDateTime"},
-	"CarePlan":              {"subject.reference"},
-	"CareTeam":              {"subject.reference", "status", "participant.role.coding.code"},
-	"Goal":                  {"subject.reference", "startDate"},
-	"Device":                {"patient.reference"},
-	"Coverage":              {"beneficiary.reference"},
-	"ServiceRequest":        {"id", "subject.reference", "category.coding.code", "code.coding.code", "authoredOn", "status"},
+	"Patient":            {"id", "identifier.value", "name.family", "birthDate", "gender"},
+	"AllergyIntolerance": {"patient.reference", "clinicalStatus.coding.code"},
+	"Condition": {
+		"subject.reference", "category.coding.code", "clinicalStatus.coding.code",
+		"code.coding.code", "onsetDateTime", "abatementDateTime", "recordedDate",
+	},
+	"Observation": {
+		"subject.reference", "category.coding.code", "code.coding.code", "effectiveDateTime",
+		"status",
+	},
+	"MedicationRequest":  {"subject.reference", "intent", "status", "authoredOn"},
+	"MedicationDispense": {"subject.reference", "status"},
+	"Encounter":          {"id", "subject.reference", "period.start", "class.code", "type.coding.code", "status"},
+	"DocumentReference":  {"id", "subject.reference", "type.coding.code", "status", "date"},
+	"DiagnosticReport":   {"subject.reference", "category.coding.code", "code.coding.code", "effectiveDateTime"},
+	"Procedure":          {"subject.reference", "status", "code.coding.code", "performedDateTime"},
+	"Immunization":       {"patient.reference", "status", "occurrenceDateTime"},
+	"CarePlan":           {"subject.reference"},
+	"CareTeam":           {"subject.reference", "status", "participant.role.coding.code"},
+	"Goal":               {"subject.reference", "startDate"},
+	"Device":             {"patient.reference"},
+	"Coverage":           {"beneficiary.reference"},
+	"ServiceRequest": {
+		"id", "subject.reference", "category.coding.code", "code.coding.code", "authoredOn",
+		"status",
+	},
 	"QuestionnaireResponse": {"id", "subject.reference", "authored"},
 	"RelatedPerson":         {"id", "patient.reference", "name.family"},
 	"Specimen":              {"id", "subject.reference"},
@@ -106,6 +116,7 @@ func TestEverySearchHasAHitAndAMiss(t *testing.T) {
 			gather(r, strings.Split(path, "."), values[key])
 		}
 	}
+
 	for name, paths := range searched {
 		for _, path := range paths {
 			if n := len(values[name+"."+path]); n < 2 {
@@ -134,9 +145,11 @@ func TestWhatReadersMustCopeWith(t *testing.T) {
 		all.WriteString(r.Raw + "\n")
 		members += len(r.Get("member").Each())
 	}
+
 	if members < 2 {
 		t.Errorf("a group of %d", members)
 	}
+
 	for what, text := range map[string]string{
 		"data absent, as an extension": `"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason"`,
 		"data absent, as a code":       `"dataAbsentReason":{`,

@@ -8,7 +8,12 @@ import (
 
 // inline is an attachment that carries its data.
 func inline(contentType string, data []byte, title string) obj {
-	return append(obj{"contentType", contentType, "data", base64.StdEncoding.EncodeToString(data)}, described(data, title)...)
+	return append(obj{
+		"contentType",
+		contentType,
+		"data",
+		base64.StdEncoding.EncodeToString(data),
+	}, described(data, title)...)
 }
 
 // described are an attachment's size, hash and title.
@@ -32,13 +37,17 @@ func documents(w *writer, p *person) {
 	outside := append(obj{"contentType", plainText, "url", "Binary/" + bin}, described(note, "Progress note")...)
 	w.put("DocumentReference", doc, usCore+"documentreference",
 		p.documentMembers(doc, "current", "11506-3", "Progress note", p.last(), outside)...)
+
 	summary := inline(plainText, []byte("Discharge summary of "+p.name()+": recovered.\n"), "Discharge summary")
 	w.put("DocumentReference", p.sub("doc", 2), usCore+"documentreference",
 		p.documentMembers(p.sub("doc", 2), "superseded", "18842-5", "Discharge summary", p.visit(1), summary)...)
 	if p.every(8) {
 		secret := inline(plainText, []byte("For the treating doctor only.\n"), "Psychotherapy note")
 		w.labelled("DocumentReference", p.sub("doc", 3), usCore+"documentreference",
-			arr{coding(confidentiality, "V", "very restricted"), coding(actCode, "PSY", "psychiatry disorder information sensitivity")},
+			arr{
+				coding(confidentiality, "V", "very restricted"),
+				coding(actCode, "PSY", "psychiatry disorder information sensitivity"),
+			},
 			p.documentMembers(p.sub("doc", 3), "current", "34109-9", "Note", p.visit(1), secret)...)
 	}
 }
@@ -49,13 +58,17 @@ func (p *person) documentMembers(id, status, code, name string, at time.Time, at
 		"identifier", arr{identifier(hospital+"document", id)},
 		"status", status,
 		"type", concept(loinc, code, name),
-		"category", arr{concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category", "clinical-note", "Clinical Note")},
+		"category", arr{
+			concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category", "clinical-note",
+				"Clinical Note"),
+		},
 		"subject", p.ref(),
 		"date", instant(at.Add(time.Hour)),
 		"author", arr{p.doctorRef()},
 		"custodian", p.clinicRef(),
 		"content", arr{obj{"attachment", attachment,
-			"format", coding("http://ihe.net/fhir/ihe.formatcode.fhir/CodeSystem/formatcode", "urn:ihe:iti:xds:2017:mimeTypeSufficient", "mimeType Sufficient")}},
+			"format", coding("http://ihe.net/fhir/ihe.formatcode.fhir/CodeSystem/formatcode",
+				"urn:ihe:iti:xds:2017:mimeTypeSufficient", "mimeType Sufficient")}},
 		"context", obj{"encounter", arr{p.encounterRef(visits)}, "period", period(at, at.Add(30*time.Minute))},
 	}
 }
@@ -93,12 +106,15 @@ func provenance(w *writer, p *person) {
 		}
 		targets = append(targets, ref(t[0], p.sub(t[1], 1)))
 	}
+
 	w.put("Provenance", p.sub("prov", 1), usCore+"provenance",
 		"target", targets,
 		"recorded", instant(p.last().Add(2*time.Hour)),
 		"agent", arr{
-			obj{"type", concept("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author", "Author"),
+			obj{"type", concept("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author",
+				"Author"),
 				"who", p.doctorRef(), "onBehalfOf", p.clinicRef()},
-			obj{"type", concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type", "transmitter", "Transmitter"),
+			obj{"type", concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type",
+				"transmitter", "Transmitter"),
 				"who", p.clinicRef(), "onBehalfOf", p.clinicRef()}})
 }

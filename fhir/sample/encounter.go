@@ -11,7 +11,8 @@ func encounter(w *writer, p *person, n int) {
 		class = coding(actCode, "VR", "virtual")
 	}
 	at := p.visit(n)
-	w.put("Encounter", p.sub("enc", n+1), usCore+"encounter", p.encounterMembers(n+1, "finished", class, "wellness", "Wellness visit", at, at.Add(30*time.Minute))...)
+	w.put("Encounter", p.sub("enc", n+1), usCore+"encounter",
+		p.encounterMembers(n+1, "finished", class, "wellness", "Wellness visit", at, at.Add(30*time.Minute))...)
 }
 
 // admission writes a stay in hospital, for every second patient, and for
@@ -21,12 +22,18 @@ func admission(w *writer, p *person) {
 	if !p.every(2) {
 		next := today.AddDate(0, 1, p.index%20)
 		w.put("Encounter", p.sub("enc", visits+1), usCore+"encounter",
-			p.encounterMembers(visits+1, "planned", coding(actCode, "AMB", "ambulatory"), "follow-up", "Follow-up visit", next, next.Add(20*time.Minute))...)
+			p.encounterMembers(visits+1, "planned", coding(actCode, "AMB", "ambulatory"), "follow-up",
+				"Follow-up visit", next, next.Add(20*time.Minute))...)
 		return
 	}
-	members := p.encounterMembers(visits+1, "finished", coding(actCode, "IMP", "inpatient encounter"), "inpatient", "Inpatient stay", at, at.AddDate(0, 0, 3))
+
+	members := p.encounterMembers(visits+1, "finished", coding(actCode, "IMP", "inpatient encounter"), "inpatient",
+		"Inpatient stay", at, at.AddDate(0, 0, 3))
 	w.put("Encounter", p.sub("enc", visits+1), usCore+"encounter", append(members,
-		"hospitalization", obj{"dischargeDisposition", concept("https://www.nubc.org/CodeSystem/PatDischargeStatus", "01", "Discharged to Home")})...)
+		"hospitalization", obj{
+			"dischargeDisposition",
+			concept("https://www.nubc.org/CodeSystem/PatDischargeStatus", "01", "Discharged to Home"),
+		})...)
 }
 
 func (p *person) encounterMembers(n int, status string, class obj, kind, kindName string, from, to time.Time) []any {
@@ -41,7 +48,9 @@ func (p *person) encounterMembers(n int, status string, class obj, kind, kindNam
 			"period", period(from, to),
 			"individual", p.doctorRef()}},
 		"period", period(from, to),
-		"reasonCode", arr{concept(icd10cm, "Z00.00", "Encounter for general adult medical examination without abnormal findings")},
+		"reasonCode", arr{
+			concept(icd10cm, "Z00.00", "Encounter for general adult medical examination without abnormal findings"),
+		},
 		"reasonReference", arr{ref("Condition", p.sub("cond", 1))},
 		"location", arr{obj{"location", refNamed("Location", p.clinic.loc, p.clinic.room)}},
 		"serviceProvider", p.clinicRef(),

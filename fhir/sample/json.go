@@ -31,7 +31,9 @@ func appendJSON(b []byte, v any) []byte {
 			}
 			b = appendJSON(b, item)
 		}
+
 		return append(b, ']')
+
 	case string:
 		return appendString(b, v)
 	case num:
@@ -40,9 +42,11 @@ func appendJSON(b []byte, v any) []byte {
 		return strconv.AppendInt(b, int64(v), 10)
 	case bool:
 		return strconv.AppendBool(b, v)
+
 	case nil:
 		return append(b, "null"...)
 	}
+
 	panic(fmt.Sprintf("sample: cannot write a %T", v))
 }
 
@@ -53,6 +57,7 @@ func appendObject(b []byte, o obj) []byte {
 		if absent(o[i+1]) {
 			continue
 		}
+
 		if !first {
 			b = append(b, ',')
 		}
@@ -60,6 +65,7 @@ func appendObject(b []byte, o obj) []byte {
 		b = append(appendString(b, o[i].(string)), ':')
 		b = appendJSON(b, o[i+1])
 	}
+
 	return append(b, '}')
 }
 
@@ -74,6 +80,7 @@ func absent(v any) bool {
 	case arr:
 		return len(v) == 0
 	}
+
 	return false
 }
 

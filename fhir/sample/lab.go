@@ -34,14 +34,22 @@ func laboratory(w *writer, p *person) {
 		"collection", obj{"collectedDateTime", instant(p.last().Add(10 * time.Minute)),
 			"bodySite", concept(snomed, "368209003", "Right arm")},
 		"condition", arr{concept("http://terminology.hl7.org/CodeSystem/v2-0493", "HEM", "Hemolyzed")})
+
 	results := arr{}
 	for _, t := range tests {
 		results = append(results, ref("Observation", p.sub(t.kind, 1)))
 		w.put("Observation", p.sub(t.kind, 1), usCore+"observation-lab", p.labMembers(t, specimen)...)
 	}
-	missing := test{kind: "chloride", loinc: "2075-0", name: "Chloride [Moles/volume] in Serum or Plasma"}
-	w.put("Observation", p.sub(missing.kind, 1), usCore+"observation-lab", append(p.labHead(missing, specimen, "cancelled"),
-		"dataAbsentReason", concept(absentReason, "unknown", "Unknown"))...)
+
+	missing := test{
+		kind:  "chloride",
+		loinc: "2075-0",
+		name:  "Chloride [Moles/volume] in Serum or Plasma",
+	}
+	w.put("Observation", p.sub(missing.kind, 1), usCore+"observation-lab",
+		append(p.labHead(missing, specimen, "cancelled"),
+			"dataAbsentReason", concept(absentReason, "unknown", "Unknown"))...)
+
 	w.put("DiagnosticReport", p.sub("report", 1), usCore+"diagnosticreport-lab",
 		"status", "final",
 		"category", arr{concept("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB", "Laboratory")},
@@ -78,6 +86,7 @@ func (p *person) labMembers(t test, specimen string) []any {
 	} else if value < t.low {
 		flag = concept(interpretation, "L", "Low")
 	}
+
 	return append(p.labHead(t, specimen, "final"),
 		"valueQuantity", quantity(decimal(value, t.digits), t.unit, t.unit),
 		"interpretation", arr{flag},
@@ -98,10 +107,12 @@ func imaging(w *writer, p *person) {
 		"subject", p.ref(),
 		"createdDateTime", instant(p.visit(0)),
 		"content", obj{"contentType", "image/png", "data", onePixel, "title", "Chest X-ray"})
+
 	exam := []any{"status", "final", "category", arr{concept(obsCategory, "imaging", "Imaging")},
 		"code", concept(loinc, "19005-8", "Radiology Imaging study [Impression] (narrative)"),
 		"subject", p.ref(), "encounter", p.encounterRef(1), "effectiveDateTime", instant(p.visit(0))}
-	w.put("Observation", p.sub("xray", 1), usCore+"observation-clinical-result", append(exam, "valueString", "No acute finding.")...)
+	w.put("Observation", p.sub("xray", 1), usCore+"observation-clinical-result",
+		append(exam, "valueString", "No acute finding.")...)
 	w.put("Observation", p.sub("xray", 2), usCore+"observation-clinical-result", append(exam[:len(exam):len(exam)],
 		"dataAbsentReason", concept(absentReason, "unknown", "Unknown"))...)
 	w.put("DiagnosticReport", report, usCore+"diagnosticreport-note",
@@ -116,7 +127,10 @@ func imaging(w *writer, p *person) {
 		"performer", arr{p.doctorRef()},
 		"result", arr{ref("Observation", p.sub("xray", 1))},
 		"media", arr{obj{"link", ref("Media", media)}},
-		"presentedForm", arr{inline("text/plain; charset=utf-8", []byte("Chest X-ray of "+p.name()+": no acute finding.\n"), "Radiology report")})
+		"presentedForm", arr{
+			inline("text/plain; charset=utf-8", []byte("Chest X-ray of "+p.name()+": no acute finding.\n"),
+				"Radiology report"),
+		})
 }
 
 // onePixel is the smallest PNG: one transparent dot.
@@ -133,6 +147,7 @@ func serviceRequests(w *writer, p *person, id string) {
 		"occurrenceDateTime", instant(p.visit(0)),
 		"authoredOn", instant(p.visit(0).Add(-time.Hour)),
 		"requester", p.doctorRef())
+
 	w.put("ServiceRequest", p.sub("request", 2), usCore+"servicerequest",
 		"status", "active",
 		"intent", "order",

@@ -13,11 +13,21 @@ type illness struct {
 	perDay           int
 }
 
-var asthma = illness{"J45.909", "Unspecified asthma, uncomplicated", "745679", "200 ACTUAT albuterol 0.09 MG/ACTUAT Metered Dose Inhaler", "Two puffs every six hours as needed", 4}
+var asthma = illness{
+	"J45.909", "Unspecified asthma, uncomplicated", "745679",
+	"200 ACTUAT albuterol 0.09 MG/ACTUAT Metered Dose Inhaler",
+	"Two puffs every six hours as needed", 4,
+}
 
 var illnesses = []illness{
-	{"I10", "Essential (primary) hypertension", "314076", "lisinopril 10 MG Oral Tablet", "One tablet by mouth once a day", 1},
-	{"E11.9", "Type 2 diabetes mellitus without complications", "861007", "metformin hydrochloride 500 MG Oral Tablet", "One tablet by mouth twice a day", 2},
+	{
+		"I10", "Essential (primary) hypertension", "314076", "lisinopril 10 MG Oral Tablet",
+		"One tablet by mouth once a day", 1,
+	},
+	{
+		"E11.9", "Type 2 diabetes mellitus without complications", "861007",
+		"metformin hydrochloride 500 MG Oral Tablet", "One tablet by mouth twice a day", 2,
+	},
 	asthma,
 }
 
@@ -26,10 +36,12 @@ func life(w *writer, p *person) {
 	patient(w, p)
 	relatedPerson(w, p)
 	coverage(w, p)
+
 	for n := range visits {
 		encounter(w, p, n)
 		vitals(w, p, n)
 	}
+
 	admission(w, p)
 	if p.child() {
 		growth(w, p)
@@ -38,6 +50,7 @@ func life(w *writer, p *person) {
 	conditions(w, p)
 	allergies(w, p)
 	medications(w, p)
+
 	laboratory(w, p)
 	imaging(w, p)
 	procedures(w, p)
@@ -46,6 +59,7 @@ func life(w *writer, p *person) {
 		devices(w, p)
 	}
 	screening(w, p)
+
 	plan(w, p)
 	documents(w, p)
 	consent(w, p)

@@ -14,15 +14,20 @@ func medications(w *writer, p *person) {
 		p.requestMembers("completed", "order", referred, "reportedReference", p.ref())...)
 	w.put("MedicationRequest", p.sub("medreq", 3), usCore+"medicationrequest",
 		p.requestMembers("stopped", "plan", coded, "reportedBoolean", true)...)
-	w.put("MedicationDispense", p.sub("disp", 1), usCore+"medicationdispense", p.dispenseMembers("completed", coded, 1)...)
-	w.put("MedicationDispense", p.sub("disp", 2), usCore+"medicationdispense", p.dispenseMembers("in-progress", referred, 2)...)
+
+	w.put("MedicationDispense", p.sub("disp", 1), usCore+"medicationdispense",
+		p.dispenseMembers("completed", coded, 1)...)
+	w.put("MedicationDispense", p.sub("disp", 2), usCore+"medicationdispense",
+		p.dispenseMembers("in-progress", referred, 2)...)
 }
 
 func (p *person) dosage() obj {
 	return obj{
 		"text", p.heads.dosage,
 		"timing", obj{"repeat", obj{"frequency", p.heads.perDay, "period", 1, "periodUnit", "d"}},
-		"doseAndRate", arr{obj{"type", concept(doseRate, "ordered", "Ordered"), "doseQuantity", quantity("1", "dose", "{dose}")}},
+		"doseAndRate", arr{
+			obj{"type", concept(doseRate, "ordered", "Ordered"), "doseQuantity", quantity("1", "dose", "{dose}")},
+		},
 	}
 }
 
@@ -31,13 +36,16 @@ func (p *person) requestMembers(status, intent string, medication []any, reporte
 	members := []any{
 		"text", narrative(p.heads.medicine, p.heads.dosage),
 		"extension", arr{obj{"extension", arr{
-			extension("medicationAdherence", "valueCodeableConcept", concept(snomed, "275928001", "Drugs - partial non-compliance (finding)")),
+			extension("medicationAdherence", "valueCodeableConcept",
+				concept(snomed, "275928001", "Drugs - partial non-compliance (finding)")),
 			extension("dateAsserted", "valueDateTime", instant(p.last())),
 			extension("informationSource", "valueCodeableConcept", concept(snomed, "116154003", "Patient (person)")),
 		}, "url", usCore + "medication-adherence"}},
 		"status", status,
 		"intent", intent,
-		"category", arr{concept("http://terminology.hl7.org/CodeSystem/medicationrequest-category", "community", "Community")},
+		"category", arr{
+			concept("http://terminology.hl7.org/CodeSystem/medicationrequest-category", "community", "Community"),
+		},
 	}
 	members = append(append(members, reported...), medication...)
 	return append(members,

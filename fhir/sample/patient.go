@@ -33,15 +33,20 @@ func patient(w *writer, p *person) {
 		"gender", p.gender(),
 		"birthDate", day(p.born),
 	}
+
 	if !p.died.IsZero() {
 		members = append(members, "deceasedDateTime", instant(p.died))
 	}
 	w.put("Patient", p.id, usCore+"patient", append(members,
 		"address", p.addresses(),
 		"maritalStatus", concept(nullFlavor, "UNK", "unknown"),
-		"contact", arr{obj{"relationship", arr{concept("http://terminology.hl7.org/CodeSystem/v2-0131", "C", "Emergency Contact")},
+		"contact", arr{obj{"relationship", arr{
+			concept("http://terminology.hl7.org/CodeSystem/v2-0131", "C", "Emergency Contact"),
+		},
 			"name", obj{"family", p.family, "given", arr{p.middle}}, "telecom", arr{phone(p.area, p.index+50)}}},
-		"communication", arr{obj{"language", concept("urn:ietf:bcp:47", p.language(), languages[p.language()]), "preferred", true}},
+		"communication", arr{
+			obj{"language", concept("urn:ietf:bcp:47", p.language(), languages[p.language()]), "preferred", true},
+		},
 		"generalPractitioner", arr{p.doctorRef()},
 		"managingOrganization", p.clinicRef())...)
 }
@@ -74,6 +79,7 @@ func (p *person) extensions() arr {
 	if p.female {
 		birth, sex = "F", "248152002"
 	}
+
 	all := arr{
 		obj{"extension", parts, "url", usCore + "race"},
 		obj{"extension", p.ethnicity(), "url", usCore + "ethnicity"},
@@ -81,12 +87,15 @@ func (p *person) extensions() arr {
 		extension(usCore+"sex", "valueCode", sex),
 		extension(usCore+"genderIdentity", "valueCodeableConcept", concept(nullFlavor, "UNK", "unknown")),
 	}
+
 	if p.every(5) {
 		all = append(all, obj{"extension", arr{
-			extension("tribalAffiliation", "valueCodeableConcept", concept("http://terminology.hl7.org/CodeSystem/v3-TribalEntityUS",
-				"187", "Paiute-Shoshone Tribe of the Fallon Reservation and Colony, Nevada")),
+			extension("tribalAffiliation", "valueCodeableConcept",
+				concept("http://terminology.hl7.org/CodeSystem/v3-TribalEntityUS",
+					"187", "Paiute-Shoshone Tribe of the Fallon Reservation and Colony, Nevada")),
 			extension("isEnrolled", "valueBoolean", false)}, "url", usCore + "tribal-affiliation"})
 	}
+
 	return all
 }
 
@@ -104,11 +113,18 @@ func (p *person) names() arr {
 	if p.index%25 == 24 {
 		return arr{obj{"extension", arr{absentData("unknown")}}}
 	}
+
 	suffix := arr(nil)
 	if p.every(4) {
 		suffix = arr{"Jr."}
 	}
-	all := arr{obj{"use", "official", "text", p.name(), "family", p.family, "given", arr{p.given, p.middle}, "suffix", suffix}}
+	all := arr{
+		obj{
+			"use", "official", "text", p.name(), "family", p.family, "given",
+			arr{p.given, p.middle}, "suffix", suffix,
+		},
+	}
+
 	if p.every(3) {
 		all = append(all, obj{"use", "old", "family", familyNames[(p.index+7)%len(familyNames)], "given", arr{p.given},
 			"period", obj{"end", day(p.visit(0).AddDate(-2, 0, 0))}})
@@ -121,9 +137,15 @@ func (p *person) addresses() arr {
 	if !p.every(3) {
 		return arr{now}
 	}
+
 	moved := p.visit(0).AddDate(-1, 0, 0)
 	now = append(now, "period", obj{"start", day(moved)})
-	before := place{line: "12 Old Mill Road, Apt 3", city: "Cedar Bluff Falls", state: "OH", zip: "44099"}
+	before := place{
+		line:  "12 Old Mill Road, Apt 3",
+		city:  "Cedar Bluff Falls",
+		state: "OH",
+		zip:   "44099",
+	}
 	old := obj{"use", "old", "line", arr{before.line}, "city", before.city, "state", before.state, "postalCode", before.zip,
 		"country", "US", "period", obj{"end", day(moved)}}
 	return arr{now, old}
@@ -148,11 +170,17 @@ func (p *person) kin() obj {
 
 func coverage(w *writer, p *person) {
 	class := func(code, display, value, name string) obj {
-		return obj{"type", concept("http://terminology.hl7.org/CodeSystem/coverage-class", code, display), "value", value, "name", name}
+		return obj{
+			"type", concept("http://terminology.hl7.org/CodeSystem/coverage-class", code, display),
+			"value", value, "name", name,
+		}
 	}
+
 	member := fmt.Sprintf("EX%08d", 10007*(p.index+1))
 	w.put("Coverage", p.sub("cov", 1), usCore+"coverage",
-		"identifier", arr{obj{"type", concept(v20203, "MB", "Member Number"), "system", payer.system, "value", member + "-01"}},
+		"identifier", arr{
+			obj{"type", concept(v20203, "MB", "Member Number"), "system", payer.system, "value", member + "-01"},
+		},
 		"status", "active",
 		"type", concept(actCode, "PPO", "preferred provider organization policy"),
 		"subscriberId", member,
@@ -160,5 +188,8 @@ func coverage(w *writer, p *person) {
 		"relationship", concept("http://terminology.hl7.org/CodeSystem/subscriber-relationship", "self", "Self"),
 		"period", obj{"start", day(p.visit(0).AddDate(-3, 0, 0))},
 		"payor", arr{refNamed("Organization", payer.id, payer.name)},
-		"class", arr{class("group", "Group", "EX-100", "Example Employees"), class("plan", "Plan", "silver", "Example Silver Plan")})
+		"class", arr{
+			class("group", "Group", "EX-100", "Example Employees"),
+			class("plan", "Plan", "silver", "Example Silver Plan"),
+		})
 }

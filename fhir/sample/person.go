@@ -49,7 +49,14 @@ var (
 // newPerson draws the patient at a place of the population.
 func newPerson(i int) *person {
 	r := chance(i)
-	p := &person{index: i, id: PatientID(i), r: r, female: r.IntN(2) == 0, family: pick(r, familyNames)}
+	p := &person{
+		index:  i,
+		id:     PatientID(i),
+		r:      r,
+		female: r.IntN(2) == 0,
+		family: pick(r, familyNames),
+	}
+
 	names := boyNames
 	if p.female {
 		names = girlNames
@@ -58,6 +65,7 @@ func newPerson(i int) *person {
 	p.born = today.AddDate(-ageOf(i, r), 0, -r.IntN(365)-1)
 	town := r.IntN(len(towns))
 	p.home, p.area = towns[town], areas[town]
+
 	p.home.line = fmt.Sprintf("%d %s", 1+r.IntN(400), pick(r, streets))
 	p.height, p.weight = p.size()
 	p.heads = illnesses[i%len(illnesses)]
@@ -66,6 +74,7 @@ func newPerson(i int) *person {
 	}
 	p.doctor = clinicians[i%len(clinicians)]
 	p.clinic = sites[i%len(sites)]
+
 	if i%9 == 8 {
 		p.died = today.AddDate(0, -1-r.IntN(6), 0)
 	}

@@ -106,6 +106,7 @@ func (w *writer) step(resourceType, id, profile string, labels arr, current bool
 	if w.err != nil {
 		return
 	}
+
 	var profiles arr
 	if profile != "" {
 		profiles = arr{profile}
@@ -114,7 +115,10 @@ func (w *writer) step(resourceType, id, profile string, labels arr, current bool
 	r := append(obj{"resourceType", resourceType, "id", id,
 		"meta", obj{"profile", profiles, "security", security}}, members...)
 	// Fresh bytes each time: apply may keep them.
-	w.err = w.apply(Step{resourceType, id, w.next(resourceType, id, current), appendJSON(make([]byte, 0, 2048), r), current})
+	w.err = w.apply(Step{
+		resourceType, id, w.next(resourceType, id, current), appendJSON(make([]byte, 0, 2048), r),
+		current,
+	})
 }
 
 // chance is a stream of its own for each patient and purpose.

@@ -42,6 +42,7 @@ func TestEveryResourceIsWellFormedAndLabelled(t *testing.T) {
 		if err != nil || h.Type != b.kind || h.ID != b.id || !splice.ValidID(b.id) {
 			t.Errorf("%s/%s: head %+v %v", b.kind, b.id, h, err)
 		}
+
 		if seen[b.kind+"/"+b.id] {
 			t.Errorf("%s/%s comes twice", b.kind, b.id)
 		}
@@ -59,6 +60,7 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 		known[b.kind+"/"+b.id] = true
 	}
 	local := regexp.MustCompile(`"(?:reference|url)":"([A-Z][A-Za-z]+/[^"/]+)"`)
+
 	for _, b := range all {
 		for _, m := range local.FindAllSubmatch(b.json, -1) {
 			if !known[string(m[1])] {
@@ -77,6 +79,7 @@ func TestSameBytesForEverySize(t *testing.T) {
 	for _, b := range many {
 		at[b.kind+"/"+b.id] = b.json
 	}
+
 	for _, b := range few {
 		if b.kind == "Group" {
 			continue // it lists who there is
@@ -99,6 +102,7 @@ func TestNobodyIsReal(t *testing.T) {
 			}
 		}
 	}
+
 	for _, b := range generate(t, DefaultPatients) {
 		check(b, address, func(s string) bool {
 			return strings.HasSuffix(s, "example.org") && strings.ContainsAny(s[len(s)-12:len(s)-11], "@.")
@@ -109,6 +113,7 @@ func TestNobodyIsReal(t *testing.T) {
 			t.Errorf("%s/%s uses CPT", b.kind, b.id)
 		}
 	}
+
 	if found < 3*DefaultPatients {
 		t.Errorf("only %d addresses, numbers and telephones found", found)
 	}
@@ -132,18 +137,21 @@ func TestHistoryEndsAsToday(t *testing.T) {
 			delete(now, key)
 			return nil
 		}
+
 		now[key] = s.JSON
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	all := generate(t, DefaultPatients)
 	for _, b := range all {
 		if !bytes.Equal(now[b.kind+"/"+b.id], b.json) {
 			t.Errorf("%s/%s is not what the history leaves", b.kind, b.id)
 		}
 	}
+
 	if len(now) != len(all) {
 		t.Errorf("the history leaves %d resources, today has %d", len(now), len(all))
 	}
@@ -167,6 +175,7 @@ func TestGenerateStopsAtAnError(t *testing.T) {
 	if !errors.Is(err, stop) || n != 4 {
 		t.Errorf("%v after %d", err, n)
 	}
+
 	if Generate(0, func(string, string, []byte) error { return nil }) == nil {
 		t.Error("no patients were made without a word")
 	}
@@ -189,10 +198,15 @@ func BenchmarkGenerate25(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		count, size := 0, 0
-		err := Generate(DefaultPatients, func(_, _ string, json []byte) error { count++; size += len(json); return nil })
+		err := Generate(DefaultPatients, func(_, _ string, json []byte) error {
+			count++
+			size += len(json)
+			return nil
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
+
 		b.ReportMetric(float64(count), "resources")
 		b.ReportMetric(float64(size), "bytes")
 	}

@@ -44,6 +44,7 @@ func shared(w *writer) {
 		location(w, s, i)
 		endpoint(w, s, i)
 	}
+
 	w.put("Organization", payer.id, usCore+"organization",
 		"identifier", arr{identifier("http://plan.example.org/organization", "plan-1")},
 		"active", true,
@@ -51,10 +52,12 @@ func shared(w *writer) {
 		"name", payer.name,
 		"telecom", arr{workPhone(216, 40)},
 		"address", arr{workAddress(place{"9 Church Street", "Cedar Bluff Falls", "OH", "44099"})})
+
 	for i, c := range clinicians {
 		practitioner(w, c, i)
 		practitionerRole(w, c, i)
 	}
+
 	for _, m := range shelf {
 		w.put("Medication", m.id, usCore+"medication", "code", concept(rxnorm, m.rxnorm, m.name), "status", "active")
 	}
@@ -64,7 +67,8 @@ func shared(w *writer) {
 func endpoint(w *writer, s site, i int) {
 	w.put("Endpoint", fmt.Sprintf("endpoint-%d", i+1), "",
 		"status", "active",
-		"connectionType", coding("http://terminology.hl7.org/CodeSystem/endpoint-connection-type", "direct-project", "Direct Project"),
+		"connectionType", coding("http://terminology.hl7.org/CodeSystem/endpoint-connection-type", "direct-project",
+			"Direct Project"),
 		"name", "Direct address of "+s.name,
 		"managingOrganization", refNamed("Organization", s.org, s.name),
 		"payloadType", arr{obj{"text", "any"}},
@@ -99,7 +103,9 @@ func form(w *writer) {
 		"status", "active",
 		"subjectType", arr{"Patient"},
 		"item", arr{obj{"linkId", "hunger", "text", "Food in the last year", "type", "group", "item", arr{
-			question("88122-7", "Worried that food would run out", "item", arr{obj{"linkId", "why", "text", "Reason", "type", "string"}}),
+			question("88122-7", "Worried that food would run out", "item", arr{
+				obj{"linkId", "why", "text", "Reason", "type", "string"},
+			}),
 			question("88123-5", "Food did not last")}},
 			obj{"linkId", "88124-3", "text", "Food insecurity risk", "type", "open-choice", "item", arr{
 				obj{"linkId", "help", "text", "Help wanted", "type", "boolean"}}}})
@@ -125,7 +131,10 @@ func group(w *writer, n int) {
 const nucc = "http://nucc.org/provider-taxonomy"
 
 func workAddress(a place) obj {
-	return obj{"use", "work", "line", arr{a.line}, "city", a.city, "state", a.state, "postalCode", a.zip, "country", "US"}
+	return obj{
+		"use", "work", "line", arr{a.line}, "city", a.city, "state", a.state, "postalCode", a.zip,
+		"country", "US",
+	}
 }
 
 func workPhone(area, last int) obj {
@@ -136,7 +145,9 @@ func organization(w *writer, s site, i int) {
 	w.put("Organization", s.org, usCore+"organization",
 		"identifier", arr{identifier(npi, s.npi)},
 		"active", true,
-		"type", arr{concept("http://terminology.hl7.org/CodeSystem/organization-type", "prov", "Healthcare Provider")},
+		"type", arr{
+			concept("http://terminology.hl7.org/CodeSystem/organization-type", "prov", "Healthcare Provider"),
+		},
 		"name", s.name,
 		"telecom", arr{workPhone(s.area, 10+i)},
 		"address", arr{workAddress(s.at)})

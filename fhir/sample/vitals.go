@@ -14,10 +14,22 @@ type measure struct {
 var measures = []measure{
 	{"height", "body-height", arr{coding(loinc, "8302-2", "Body height")}, "Body height", "cm", "cm", 1, 170, 0},
 	{"weight", "body-weight", arr{coding(loinc, "29463-7", "Body weight")}, "Body weight", "kg", "kg", 1, 75, 0},
-	{"bmi", "bmi", arr{coding(loinc, "39156-5", "Body mass index (BMI) [Ratio]")}, "Body mass index", "kg/m2", "kg/m2", 2, 26, 0},
-	{"heart", "heart-rate", arr{coding(loinc, "8867-4", "Heart rate")}, "Heart rate", "beats/minute", "/min", 0, 72, 9},
-	{"resp", "respiratory-rate", arr{coding(loinc, "9279-1", "Respiratory rate")}, "Respiratory rate", "breaths/minute", "/min", 0, 15, 2},
-	{"temp", "body-temperature", arr{coding(loinc, "8310-5", "Body temperature")}, "Body temperature", "degrees Celsius", "Cel", 1, 36.8, 0.3},
+	{
+		"bmi", "bmi", arr{coding(loinc, "39156-5", "Body mass index (BMI) [Ratio]")},
+		"Body mass index", "kg/m2", "kg/m2", 2, 26, 0,
+	},
+	{
+		"heart", "heart-rate", arr{coding(loinc, "8867-4", "Heart rate")}, "Heart rate",
+		"beats/minute", "/min", 0, 72, 9,
+	},
+	{
+		"resp", "respiratory-rate", arr{coding(loinc, "9279-1", "Respiratory rate")},
+		"Respiratory rate", "breaths/minute", "/min", 0, 15, 2,
+	},
+	{
+		"temp", "body-temperature", arr{coding(loinc, "8310-5", "Body temperature")},
+		"Body temperature", "degrees Celsius", "Cel", 1, 36.8, 0.3,
+	},
 	{"spo2", "pulse-oximetry", arr{coding(loinc, "59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry"),
 		coding(loinc, "2708-6", "Oxygen saturation in Arterial blood")}, "Oxygen saturation", "%", "%", 0, 97, 1},
 }
@@ -28,13 +40,23 @@ var pressure = measure{kind: "bp", profile: "blood-pressure", text: "Blood press
 // paediatric are measured on small children; the two US profiles whose URLs
 // do not begin like the others' have them whole.
 var paediatric = []measure{
-	{"head", "head-circumference", arr{coding(loinc, "9843-4", "Head Occipital-frontal circumference")}, "Head circumference", "cm", "cm", 1, 46, 1},
+	{
+		"head", "head-circumference",
+		arr{coding(loinc, "9843-4", "Head Occipital-frontal circumference")}, "Head circumference",
+		"cm", "cm", 1, 46, 1,
+	},
 	{"headpct", "http://hl7.org/fhir/us/core/StructureDefinition/head-occipital-frontal-circumference-percentile",
-		arr{coding(loinc, "8289-1", "Head Occipital-frontal circumference Percentile")}, "Head circumference percentile", "%", "%", 0, 50, 20},
+		arr{
+			coding(loinc, "8289-1", "Head Occipital-frontal circumference Percentile"),
+		}, "Head circumference percentile", "%", "%", 0, 50, 20},
 	{"bmipct", "http://hl7.org/fhir/us/core/StructureDefinition/pediatric-bmi-for-age",
-		arr{coding(loinc, "59576-9", "Body mass index (BMI) [Percentile] Per age and sex")}, "BMI percentile", "%", "%", 0, 50, 20},
+		arr{
+			coding(loinc, "59576-9", "Body mass index (BMI) [Percentile] Per age and sex"),
+		}, "BMI percentile", "%", "%", 0, 50, 20},
 	{"wfhpct", "http://hl7.org/fhir/us/core/StructureDefinition/pediatric-weight-for-height",
-		arr{coding(loinc, "77606-2", "Weight-for-length Per age and sex")}, "Weight for length percentile", "%", "%", 0, 50, 20},
+		arr{
+			coding(loinc, "77606-2", "Weight-for-length Per age and sex"),
+		}, "Weight for length percentile", "%", "%", 0, 50, 20},
 }
 
 var vitalSigns = arr{concept(obsCategory, "vital-signs", "Vital Signs")}
@@ -64,6 +86,7 @@ func vitals(w *writer, p *person, n int) {
 	if p.child() {
 		weight = p.weight
 	}
+
 	for _, m := range measures {
 		switch m.kind {
 		case "height":
@@ -77,8 +100,10 @@ func vitals(w *writer, p *person, n int) {
 				m.mean *= 1.6
 			}
 		}
+
 		w.put("Observation", p.sub(m.kind, n+1), m.url(), append(p.vitalHead(m, n), "valueQuantity", m.draw(p))...)
 	}
+
 	systolic := 112 + p.r.IntN(40)
 	w.put("Observation", p.sub("bp", n+1), pressure.url(), append(p.vitalHead(pressure, n), "component", arr{
 		part(concept(loinc, "8480-6", "Systolic blood pressure"), mmHg(systolic)),
@@ -118,7 +143,10 @@ func growth(w *writer, p *person) {
 func attempts(m measure, p *person) []any {
 	return []any{
 		"dataAbsentReason", concept(absentReason, "unknown", "Unknown"),
-		"component", arr{part(obj{"text", "First attempt, not reliable"}, m.draw(p)), partAbsent(obj{"text", "Second attempt"})},
+		"component", arr{
+			part(obj{"text", "First attempt, not reliable"}, m.draw(p)),
+			partAbsent(obj{"text", "Second attempt"}),
+		},
 	}
 }
 
@@ -128,11 +156,17 @@ func rareVitals(w *writer, p *person) {
 	if !p.every(8) {
 		return
 	}
+
 	for _, m := range measures {
 		w.put("Observation", p.sub(m.kind, visits+1), m.url(), append(p.vitalHead(m, 0), attempts(m, p)...)...)
 	}
-	surface := measure{"bsa", "vital-signs", arr{coding(loinc, "8277-6", "Body surface area")}, "Body surface area", "m2", "m2", 2, 1.8, 0.1}
-	w.put("Observation", p.sub("bsa", 1), surface.url(), append(p.vitalHead(surface, 0), "valueQuantity", surface.draw(p))...)
+	surface := measure{
+		"bsa", "vital-signs", arr{coding(loinc, "8277-6", "Body surface area")},
+		"Body surface area", "m2", "m2", 2, 1.8, 0.1,
+	}
+	w.put("Observation", p.sub("bsa", 1), surface.url(),
+		append(p.vitalHead(surface, 0), "valueQuantity", surface.draw(p))...)
+
 	w.put("Observation", p.sub("bsa", 2), surface.url(), append(p.vitalHead(surface, 0), attempts(surface, p)...)...)
 	oxygen(w, p)
 	pressures(w, p)
@@ -143,22 +177,34 @@ func oxygen(w *writer, p *person) {
 	m := measures[6]
 	flow := concept(loinc, "3151-8", "Inhaled oxygen flow rate")
 	share := concept(loinc, "3150-0", "Inhaled oxygen concentration")
-	w.put("Observation", p.sub("spo2", visits+2), m.url(), append(p.vitalHead(m, 0), "valueQuantity", m.draw(p), "component", arr{
-		part(flow, quantity("2.0", "liters/min", "L/min")), part(share, quantity("28", "%", "%"))})...)
-	w.put("Observation", p.sub("spo2", visits+3), m.url(), append(p.vitalHead(m, 0), "valueQuantity", m.draw(p), "component", arr{
-		partAbsent(flow), partAbsent(share)})...)
+	w.put("Observation", p.sub("spo2", visits+2), m.url(),
+		append(p.vitalHead(m, 0), "valueQuantity", m.draw(p), "component", arr{
+			part(flow, quantity("2.0", "liters/min", "L/min")), part(share, quantity("28", "%", "%"))})...)
+	w.put("Observation", p.sub("spo2", visits+3), m.url(),
+		append(p.vitalHead(m, 0), "valueQuantity", m.draw(p), "component", arr{
+			partAbsent(flow), partAbsent(share)})...)
 }
 
 // pressures writes blood pressures that were estimated or not had, and means.
 func pressures(w *writer, p *person) {
-	high, low := concept(loinc, "8480-6", "Systolic blood pressure"), concept(loinc, "8462-4", "Diastolic blood pressure")
+	high, low := concept(loinc, "8480-6", "Systolic blood pressure"), concept(loinc, "8462-4",
+		"Diastolic blood pressure")
 	w.put("Observation", p.sub("bp", visits+1), pressure.url(), append(p.vitalHead(pressure, 0),
 		"valueString", "about 120 over 80, by hand", "component", arr{part(high, mmHg(120)), part(low, mmHg(80))})...)
 	w.put("Observation", p.sub("bp", visits+2), pressure.url(), append(p.vitalHead(pressure, 0),
-		"dataAbsentReason", concept(absentReason, "unknown", "Unknown"), "component", arr{partAbsent(high), partAbsent(low)})...)
-	mean := measure{kind: "bpmean", profile: "average-blood-pressure", text: "Mean blood pressure",
-		codes: arr{coding(loinc, "96607-7", "Blood pressure panel mean systolic and mean diastolic")}}
-	high, low = concept(loinc, "96608-5", "Systolic blood pressure mean"), concept(loinc, "96609-3", "Diastolic blood pressure mean")
-	w.put("Observation", p.sub("bpmean", 1), mean.url(), append(p.vitalHead(mean, 0), "component", arr{part(high, mmHg(121)), part(low, mmHg(79))})...)
-	w.put("Observation", p.sub("bpmean", 2), mean.url(), append(p.vitalHead(mean, 0), "component", arr{partAbsent(high), partAbsent(low)})...)
+		"dataAbsentReason", concept(absentReason, "unknown",
+			"Unknown"), "component", arr{partAbsent(high), partAbsent(low)})...)
+	mean := measure{
+		kind:    "bpmean",
+		profile: "average-blood-pressure",
+		text:    "Mean blood pressure",
+		codes:   arr{coding(loinc, "96607-7", "Blood pressure panel mean systolic and mean diastolic")},
+	}
+
+	high, low = concept(loinc, "96608-5", "Systolic blood pressure mean"), concept(loinc, "96609-3",
+		"Diastolic blood pressure mean")
+	w.put("Observation", p.sub("bpmean", 1), mean.url(),
+		append(p.vitalHead(mean, 0), "component", arr{part(high, mmHg(121)), part(low, mmHg(79))})...)
+	w.put("Observation", p.sub("bpmean", 2), mean.url(),
+		append(p.vitalHead(mean, 0), "component", arr{partAbsent(high), partAbsent(low)})...)
 }

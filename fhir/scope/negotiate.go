@@ -18,12 +18,15 @@ type Catalogue struct {
 // means that it stands for none. granular tells whether the server can enforce
 // a search parameter of a type as a restriction; nil means that it can enforce
 // none, and no granular scope is granted.
-func NewCatalogue(supported []string, served func(resourceType string) bool, granular func(resourceType, param string) bool) (Catalogue, error) {
+func NewCatalogue(
+	supported []string, served func(resourceType string) bool, granular func(resourceType, param string) bool,
+) (Catalogue, error) {
 	c := Catalogue{texts: slices.Clone(supported), served: served, granular: granular}
 	for _, text := range supported {
 		if err := checkText(text); err != nil {
 			return Catalogue{}, err
 		}
+
 		s, err := Parse(text)
 		switch {
 		case err == nil:
@@ -34,6 +37,7 @@ func NewCatalogue(supported []string, served func(resourceType string) bool, gra
 			return Catalogue{}, err
 		}
 	}
+
 	return c, nil
 }
 
@@ -89,7 +93,14 @@ type negotiation struct {
 // in part is granted in that part, and a supported wildcard is expanded to
 // what was registered.
 func (c Catalogue) Negotiate(r Request) Answer {
-	n := &negotiation{c: c, r: r, verbal: map[string]bool{}, within: map[string]Set{}, granted: map[string]bool{}}
+	n := &negotiation{
+		c:       c,
+		r:       r,
+		verbal:  map[string]bool{},
+		within:  map[string]Set{},
+		granted: map[string]bool{},
+	}
+
 	for _, text := range r.Within {
 		if s, err := Parse(text); err == nil {
 			if n.within[s.Type] == nil {
@@ -99,6 +110,7 @@ func (c Catalogue) Negotiate(r Request) Answer {
 		}
 		n.verbal[text] = true
 	}
+
 	var a Answer
 	asked := map[string]bool{}
 	for _, text := range r.Scopes {
@@ -110,6 +122,7 @@ func (c Catalogue) Negotiate(r Request) Answer {
 			return Answer{Refused: r.Scopes, TooMany: true}
 		}
 	}
+
 	return a
 }
 
@@ -122,6 +135,7 @@ func (n *negotiation) add(a *Answer, text string) {
 	if len(parts) == 0 {
 		a.Refused = append(a.Refused, text)
 	}
+
 	for _, g := range parts {
 		if !n.granted[g] {
 			n.granted[g] = true
@@ -147,6 +161,7 @@ func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
 	if !slices.Contains(r.Contexts, s.Context) || !c.knows(s.Type) {
 		return nil, false
 	}
+
 	n.work += len(c.resource)
 	parts := c.resource.meet(s)
 	switch {
@@ -156,14 +171,17 @@ func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
 	default:
 		parts = n.limited(parts)
 	}
+
 	if n.work += len(parts) * len(parts); n.work > maxWork {
 		return nil, false
 	}
+
 	for _, p := range widest(parts) {
 		if c.enforceable(p) {
 			granted = append(granted, p.String())
 		}
 	}
+
 	return granted, false
 }
 
@@ -177,11 +195,13 @@ func (n *negotiation) limited(parts Set) Set {
 		if p.Type != "*" {
 			types = []string{p.Type, "*"}
 		}
+
 		for _, t := range types {
 			limits := n.within[t]
 			if n.work += len(limits); n.work > maxWork {
 				return nil
 			}
+
 			for _, m := range limits.meet(p) {
 				if text := m.String(); !known[text] {
 					known[text] = true
@@ -190,6 +210,7 @@ func (n *negotiation) limited(parts Set) Set {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -236,6 +257,7 @@ func meet(asked, limit Scope) (Scope, bool) {
 	if asked.Context != limit.Context || allowed == 0 {
 		return Scope{}, false
 	}
+
 	m := Scope{Context: asked.Context, Type: asked.Type, Allowed: allowed, V1: asked.V1}
 	switch {
 	case asked.Type == limit.Type || limit.Type == "*":
@@ -244,6 +266,7 @@ func meet(asked, limit Scope) (Scope, bool) {
 	default:
 		return Scope{}, false
 	}
+
 	switch {
 	case includes(asked.Query, limit.Query):
 		m.Query = asked.Query
@@ -252,6 +275,7 @@ func meet(asked, limit Scope) (Scope, bool) {
 	default:
 		return Scope{}, false
 	}
+
 	if m.Type == asked.Type && m.Allowed == asked.Allowed && len(m.Query) == len(asked.Query) {
 		m.Raw = asked.Raw
 	}
@@ -279,10 +303,12 @@ func widest(set Set) Set {
 				break
 			}
 		}
+
 		if !covered {
 			out = append(out, s)
 		}
 	}
+
 	return out
 }
 

@@ -32,6 +32,7 @@ func Parse(text string) (Scope, error) {
 	if err := checkText(text); err != nil {
 		return Scope{}, err
 	}
+
 	rest, query, granular := strings.Cut(rest, "?")
 	resource, permission, found := strings.Cut(rest, ".")
 	if !found {
@@ -40,11 +41,13 @@ func Parse(text string) (Scope, error) {
 	if !wellFormedType(resource) {
 		return Scope{}, fmt.Errorf("scope %.80q: %.40q is no resource type", text, resource)
 	}
+
 	s := Scope{Raw: text, Context: context, Type: resource}
 	var err error
 	if s.Allowed, s.V1, err = parsePermission(permission); err != nil {
 		return Scope{}, fmt.Errorf("scope %.80q: %w", text, err)
 	}
+
 	if granular {
 		if s.V1 {
 			return Scope{}, fmt.Errorf("scope %.80q: only scopes of edition 2 may have a query", text)
@@ -53,6 +56,7 @@ func Parse(text string) (Scope, error) {
 			return Scope{}, fmt.Errorf("scope %.80q: %w", text, err)
 		}
 	}
+
 	return s, nil
 }
 
@@ -94,11 +98,13 @@ func wellFormedType(s string) bool {
 	if len(s) < 2 || len(s) > 64 || s[0] < 'A' || s[0] > 'Z' {
 		return false
 	}
+
 	for i := range len(s) {
 		if c := s[i] | 0x20; c < 'a' || c > 'z' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -115,15 +121,18 @@ func parsePermission(s string) (p Permission, v1 bool, err error) {
 	case "":
 		return 0, false, errors.New("no permission after the dot")
 	}
+
 	next := 0
 	for i := range len(s) {
 		at := strings.IndexByte(permissionLetters[next:], s[i])
 		if at < 0 {
-			return 0, false, fmt.Errorf("permission %.20q: expected letters of %q, in that order and each at most once, or read, write, *", s, permissionLetters)
+			return 0, false, fmt.Errorf(
+				"permission %.20q: expected letters of %q, in that order and each at most once, or read, write, *", s, permissionLetters)
 		}
 		p |= 1 << (next + at)
 		next += at + 1
 	}
+
 	return p, false, nil
 }
 
@@ -137,17 +146,20 @@ func parseQuery(s string) ([]Param, error) {
 		if !found || !wellFormedParam(name) {
 			return nil, fmt.Errorf("query %.60q: expected name=value with a plain search parameter", pair)
 		}
+
 		for _, earlier := range out {
 			if earlier.Name == name {
 				return nil, fmt.Errorf("query parameter %q stands twice", name)
 			}
 		}
+
 		value, err := url.PathUnescape(escaped)
 		if err != nil || value == "" || strings.ContainsFunc(value, isControl) {
 			return nil, fmt.Errorf("query parameter %q: empty or badly escaped value", name)
 		}
 		out = append(out, Param{Name: name, Value: value})
 	}
+
 	return out, nil
 }
 
@@ -157,6 +169,7 @@ func wellFormedParam(s string) bool {
 	if s == "" || len(s) > 64 {
 		return false
 	}
+
 	for i := range len(s) {
 		c := s[i]
 		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
@@ -164,6 +177,7 @@ func wellFormedParam(s string) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -191,12 +205,14 @@ func (s Scope) String() string {
 	if word := s.v1Word(); s.V1 && word != "" && len(s.Query) == 0 {
 		return s.Context + "/" + s.Type + "." + word
 	}
+
 	text := s.Context + "/" + s.Type + "." + s.Allowed.String()
 	before := "?"
 	for _, q := range s.Query {
 		text += before + q.Name + "=" + escapeValue(q.Value)
 		before = "&"
 	}
+
 	return text
 }
 

@@ -24,17 +24,24 @@ func TestParse(t *testing.T) {
 		{"system/*.rs", "*", Read | Search, false, nil},
 		{"system/Patient.cruds", "Patient", everything, false, nil},
 		{"system/Patient.s", "Patient", Search, false, nil},
-		{"system/Observation.rs?category=laboratory", "Observation", Read | Search, false, []Param{{"category", "laboratory"}}},
+		{
+			"system/Observation.rs?category=laboratory", "Observation", Read | Search, false,
+			[]Param{{"category", "laboratory"}},
+		},
 		{"patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory", "Observation", Read | Search, false,
 			[]Param{{"category", "http://terminology.hl7.org/CodeSystem/observation-category|laboratory"}}},
-		{"system/Observation.r?category=a%20b&code=x", "Observation", Read, false, []Param{{"category", "a b"}, {"code", "x"}}},
+		{
+			"system/Observation.r?category=a%20b&code=x", "Observation", Read, false,
+			[]Param{{"category", "a b"}, {"code", "x"}},
+		},
 	} {
 		s, err := Parse(c.text)
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
 		}
-		if s.Type != c.typ || s.Allowed != c.allowed || s.V1 != c.v1 || !slices.Equal(s.Query, c.query) || s.String() != c.text {
+		if s.Type != c.typ || s.Allowed != c.allowed || s.V1 != c.v1 || !slices.Equal(s.Query, c.query) ||
+			s.String() != c.text {
 			t.Errorf("%s: got %+v", c.text, s)
 		}
 	}
@@ -55,6 +62,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%q: accepted as %+v", text, s)
 		}
 	}
+
 	if _, err := Parse("openid"); !errors.Is(err, ErrNotResource) {
 		t.Errorf("openid: %v", err)
 	}
@@ -64,10 +72,14 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestFor(t *testing.T) {
-	set, others := ParseSet([]string{"system/Patient.r", "openid", "system/Observation.rs?category=laboratory", "system/*.s", "system/Patient.sr"})
+	set, others := ParseSet([]string{
+		"system/Patient.r", "openid", "system/Observation.rs?category=laboratory", "system/*.s",
+		"system/Patient.sr",
+	})
 	if !slices.Equal(others, []string{"openid", "system/Patient.sr"}) {
 		t.Errorf("others: %q", others)
 	}
+
 	for _, c := range []struct {
 		typ  string
 		p    Permission
@@ -113,34 +125,103 @@ func TestNegotiateRegistration(t *testing.T) {
 		request Request
 		want    Answer
 	}{
-		{"as asked", narrow, Request{Scopes: []string{"system/Patient.rs"}, Contexts: system}, Answer{Granted: []string{"system/Patient.rs"}}},
-		{"edition 1's form is kept", narrow, Request{Scopes: []string{"system/Patient.read"}, Contexts: system}, Answer{Granted: []string{"system/Patient.read"}}},
-		{"in part", narrow, Request{Scopes: []string{"system/Patient.cruds"}, Contexts: system}, Answer{Granted: []string{"system/Patient.rs"}}},
+		{
+			"as asked",
+			narrow,
+			Request{Scopes: []string{"system/Patient.rs"}, Contexts: system},
+			Answer{Granted: []string{"system/Patient.rs"}},
+		},
+		{
+			"edition 1's form is kept",
+			narrow,
+			Request{Scopes: []string{"system/Patient.read"}, Contexts: system},
+			Answer{Granted: []string{"system/Patient.read"}},
+		},
+		{
+			"in part",
+			narrow,
+			Request{Scopes: []string{"system/Patient.cruds"}, Contexts: system},
+			Answer{Granted: []string{"system/Patient.rs"}},
+		},
 		{"other types", narrow, Request{Scopes: []string{"system/Patient.r", "system/Condition.r"}, Contexts: system},
 			Answer{Granted: []string{"system/Patient.r"}, Refused: []string{"system/Condition.r"}}},
-		{"nothing in common", narrow, Request{Scopes: []string{"system/Patient.write"}, Contexts: system}, Answer{Refused: []string{"system/Patient.write"}}},
-		{"context of another grant", narrow, Request{Scopes: []string{"user/Patient.r"}, Contexts: system}, Answer{Refused: []string{"user/Patient.r"}}},
-		{"no context at all", narrow, Request{Scopes: []string{"system/Patient.r"}}, Answer{Refused: []string{"system/Patient.r"}}},
-		{"openid is not for machines", narrow, Request{Scopes: []string{"openid"}, Contexts: system}, Answer{Refused: []string{"openid"}}},
-		{"openid for people", narrow, Request{Scopes: []string{"openid", "openid"}, Plain: true}, Answer{Granted: []string{"openid"}}},
-		{"wildcard not supported", narrow, Request{Scopes: []string{"system/Patient.rs", "system/*.rs"}, Contexts: system},
+		{
+			"nothing in common",
+			narrow,
+			Request{Scopes: []string{"system/Patient.write"}, Contexts: system},
+			Answer{Refused: []string{"system/Patient.write"}},
+		},
+		{
+			"context of another grant",
+			narrow,
+			Request{Scopes: []string{"user/Patient.r"}, Contexts: system},
+			Answer{Refused: []string{"user/Patient.r"}},
+		},
+		{
+			"no context at all",
+			narrow,
+			Request{Scopes: []string{"system/Patient.r"}},
+			Answer{Refused: []string{"system/Patient.r"}},
+		},
+		{
+			"openid is not for machines",
+			narrow,
+			Request{Scopes: []string{"openid"}, Contexts: system},
+			Answer{Refused: []string{"openid"}},
+		},
+		{
+			"openid for people",
+			narrow,
+			Request{Scopes: []string{"openid", "openid"}, Plain: true},
+			Answer{Granted: []string{"openid"}},
+		},
+		{"wildcard not supported", narrow, Request{
+			Scopes:   []string{"system/Patient.rs", "system/*.rs"},
+			Contexts: system,
+		},
 			Answer{Granted: []string{"system/Patient.rs"}, Refused: []string{"system/*.rs"}, Wildcard: "system/*.rs"}},
 		{"star of edition 1 is a wildcard", narrow, Request{Scopes: []string{"system/Patient.*"}, Contexts: system},
 			Answer{Refused: []string{"system/Patient.*"}, Wildcard: "system/Patient.*"}},
-		{"wildcard supported, either form", wide, Request{Scopes: []string{"system/*.read"}, Contexts: system}, Answer{Granted: []string{"system/*.read"}}},
-		{"wildcard covers types", wide, Request{Scopes: []string{"system/Condition.r"}, Contexts: system}, Answer{Granted: []string{"system/Condition.r"}}},
-		{"wildcard covers no word that is no type", wide, Request{Scopes: []string{"system/Nope.read", "system/Condition.r"}, Contexts: system},
+		{
+			"wildcard supported, either form",
+			wide,
+			Request{Scopes: []string{"system/*.read"}, Contexts: system},
+			Answer{Granted: []string{"system/*.read"}},
+		},
+		{
+			"wildcard covers types",
+			wide,
+			Request{Scopes: []string{"system/Condition.r"}, Contexts: system},
+			Answer{Granted: []string{"system/Condition.r"}},
+		},
+		{"wildcard covers no word that is no type", wide, Request{
+			Scopes:   []string{"system/Nope.read", "system/Condition.r"},
+			Contexts: system,
+		},
 			Answer{Granted: []string{"system/Condition.r"}, Refused: []string{"system/Nope.read"}}},
 		{"granular", narrow, Request{Scopes: []string{"system/Observation.rs?category=laboratory"}, Contexts: system},
 			Answer{Granted: []string{"system/Observation.rs?category=laboratory"}}},
-		{"granular by what cannot be enforced", narrow, Request{Scopes: []string{"system/Observation.rs?subject=x"}, Contexts: system},
+		{"granular by what cannot be enforced", narrow, Request{
+			Scopes:   []string{"system/Observation.rs?subject=x"},
+			Contexts: system,
+		},
 			Answer{Refused: []string{"system/Observation.rs?subject=x"}}},
-		{"malformed", narrow, Request{Scopes: []string{"system/Patient.sr"}, Contexts: system, Plain: true}, Answer{Refused: []string{"system/Patient.sr"}}},
-		{"zero catalogue", Catalogue{}, Request{Scopes: []string{"system/Patient.r", "openid"}, Contexts: system, Plain: true},
+		{
+			"malformed",
+			narrow,
+			Request{Scopes: []string{"system/Patient.sr"}, Contexts: system, Plain: true},
+			Answer{Refused: []string{"system/Patient.sr"}},
+		},
+		{"zero catalogue", Catalogue{}, Request{
+			Scopes:   []string{"system/Patient.r", "openid"},
+			Contexts: system,
+			Plain:    true,
+		},
 			Answer{Refused: []string{"system/Patient.r", "openid"}}},
 	} {
 		got := c.server.Negotiate(c.request)
-		if !slices.Equal(got.Granted, c.want.Granted) || !slices.Equal(got.Refused, c.want.Refused) || got.Wildcard != c.want.Wildcard {
+		if !slices.Equal(got.Granted, c.want.Granted) || !slices.Equal(got.Refused, c.want.Refused) ||
+			got.Wildcard != c.want.Wildcard {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
@@ -155,19 +236,44 @@ func TestNegotiateWithinRegistration(t *testing.T) {
 		{"more", "system/Patient.r", "system/Patient.rs", "system/Patient.r"},
 		{"other edition", "system/Patient.read", "system/Patient.rs", "system/Patient.rs"},
 		{"not registered", "system/Patient.rs", "system/Condition.rs", ""},
-		{"wildcard expanded", "system/Patient.rs system/Condition.r", "system/*.rs", "system/Patient.rs system/Condition.r"},
+		{
+			"wildcard expanded",
+			"system/Patient.rs system/Condition.r",
+			"system/*.rs",
+			"system/Patient.rs system/Condition.r",
+		},
 		{"wildcard of edition 1 expanded", "system/Patient.rs", "system/*.read", "system/Patient.read"},
 		{"within a wildcard", "system/*.rs", "system/Condition.r", "system/Condition.r"},
-		{"granular of a plain one", "system/Observation.rs", "system/Observation.rs?category=x", "system/Observation.rs?category=x"},
-		{"plain of a granular one", "system/Observation.rs?category=x", "system/Observation.rs", "system/Observation.rs?category=x"},
-		{"edition 1 of a granular one", "system/Observation.rs?category=x", "system/Observation.read", "system/Observation.rs?category=x"},
+		{
+			"granular of a plain one",
+			"system/Observation.rs",
+			"system/Observation.rs?category=x",
+			"system/Observation.rs?category=x",
+		},
+		{
+			"plain of a granular one",
+			"system/Observation.rs?category=x",
+			"system/Observation.rs",
+			"system/Observation.rs?category=x",
+		},
+		{
+			"edition 1 of a granular one",
+			"system/Observation.rs?category=x",
+			"system/Observation.read",
+			"system/Observation.rs?category=x",
+		},
 		{"another granular one", "system/Observation.rs?category=x", "system/Observation.rs?category=y", ""},
 		{"nothing registered", "", "system/Patient.rs", ""},
 		{"person's scopes", "system/Patient.rs", "openid offline_access launch user/Patient.rs patient/Patient.rs", ""},
 		{"a parameter beyond", "system/Patient.rs", "system/Patient.rs?_id=1", ""},
 		{"covered twice", "system/*.rs system/Patient.r", "system/Patient.rs", "system/Patient.rs"},
 	} {
-		got := server.Negotiate(Request{Scopes: strings.Fields(c.asked), Contexts: []string{"system"}, Within: strings.Fields(c.registered), Limited: true})
+		got := server.Negotiate(Request{
+			Scopes:   strings.Fields(c.asked),
+			Contexts: []string{"system"},
+			Within:   strings.Fields(c.registered),
+			Limited:  true,
+		})
 		if strings.Join(got.Granted, " ") != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got.Granted, c.want)
 		}
@@ -192,10 +298,12 @@ func FuzzMeet(f *testing.F) {
 		if errX != nil || errY != nil {
 			return
 		}
+
 		m, ok := meet(x, y)
 		if !ok {
 			return
 		}
+
 		again, err := Parse(m.String())
 		if err != nil {
 			t.Fatalf("%s and %s: granted %q, which does not parse: %v", a, b, m.String(), err)
@@ -211,16 +319,25 @@ func FuzzMeet(f *testing.F) {
 //
 // Covers: case 237, case 155, row 39 of the diagnostics
 func TestNegotiationIsBounded(t *testing.T) {
-	c, err := NewCatalogue([]string{"system/*.rs", "system/*.read", "system/Observation.rs", "system/Patient.rs"}, nil, func(string, string) bool { return true })
+	c, err := NewCatalogue([]string{
+		"system/*.rs",
+		"system/*.read",
+		"system/Observation.rs",
+		"system/Patient.rs",
+	}, nil, func(string, string) bool {
+		return true
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var within, pairs, repeats []string
 	for i := range 1000 {
 		within = append(within, fmt.Sprintf("system/Observation.rs?category=a&code=c%d", i))
 		pairs = append(pairs, fmt.Sprintf("system/Observation.rs?category=a&date=d%d", i))
 		repeats = append(repeats, "system/*.read")
 	}
+
 	for _, ask := range []struct {
 		name    string
 		scopes  []string
@@ -242,7 +359,13 @@ func TestNegotiationIsBounded(t *testing.T) {
 			t.Errorf("%s: took %v", ask.name, took)
 		}
 	}
-	few := c.Negotiate(Request{Scopes: []string{"system/*.read", "system/Observation.r"}, Contexts: []string{"system"}, Within: within[:200], Limited: true})
+
+	few := c.Negotiate(Request{
+		Scopes:   []string{"system/*.read", "system/Observation.r"},
+		Contexts: []string{"system"},
+		Within:   within[:200],
+		Limited:  true,
+	})
 	if few.TooMany || len(few.Granted) != 400 {
 		t.Errorf("200 granular scopes: too many %v, %d granted", few.TooMany, len(few.Granted))
 	}

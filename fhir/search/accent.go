@@ -60,5 +60,6 @@ var accents = sync.OnceValue(func() map[rune]string {
 			m[r] = plain
 		}
 	}
+
 	return m
 })

@@ -23,7 +23,11 @@ var builders = sync.Pool{New: func() any {
 // NewBuilder begins the terms of a resource of typ. The Builder ends with Terms.
 func NewBuilder(typ string, st Stamp) *Builder {
 	b := builders.Get().(*Builder)
-	b.c, b.params = collector{stamp: st, arena: b.c.arena[:0], terms: b.c.terms[:0]}, tables().params[typ]
+	b.c, b.params = collector{
+		stamp: st,
+		arena: b.c.arena[:0],
+		terms: b.c.terms[:0],
+	}, tables().params[typ]
 	for _, code := range []string{"_type", "_id", "_lastUpdated"} {
 		b.c.param(b.params[code], nil)
 	}

@@ -8,10 +8,12 @@ func (x *Extractor) chainClause(types []string, head, tail, value string, depth 
 	if len(types) != 1 {
 		return Clause{}, unknown("a chain needs one resource type")
 	}
+
 	p := Lookup(types[0], code)
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown("%s has no reference %s to chain by", types[0], printable(code))
 	}
+
 	targets := p.Targets
 	if only != "" {
 		if !IsType(only) {
@@ -19,11 +21,13 @@ func (x *Extractor) chainClause(types []string, head, tail, value string, depth 
 		}
 		targets = []string{only}
 	}
+
 	if targets == nil {
 		targets = Types()
 	}
 	var c Clause
 	var firstErr error
+
 	for _, t := range targets {
 		then, err := x.clause([]string{t}, tail, value, depth+1)
 		if err == nil {
@@ -32,6 +36,7 @@ func (x *Extractor) chainClause(types []string, head, tail, value string, depth 
 			firstErr = err
 		}
 	}
+
 	if len(c.chain) == 0 {
 		return c, firstErr
 	}

@@ -34,6 +34,7 @@ func compare(term, bound []byte) int {
 	if bound[len(term)] > 0 {
 		return -1
 	}
+
 	return 1
 }
 
@@ -48,6 +49,7 @@ func (x *Extractor) clause(types []string, name, value string, depth int) (Claus
 	if head, tail, ok := strings.Cut(name, "."); ok {
 		return x.chainClause(types, head, tail, value, depth)
 	}
+
 	code, modifier, _ := strings.Cut(name, ":")
 	var c Clause
 	for _, typ := range types {
@@ -59,6 +61,7 @@ func (x *Extractor) clause(types []string, name, value string, depth int) (Claus
 			return c, err
 		}
 	}
+
 	return c, nil
 }
 
@@ -70,22 +73,26 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 			return err
 		}
 	}
+
 	if p.union != nil {
 		return nil
 	}
 	if modifier == "missing" {
 		return missing(c, p, value)
 	}
+
 	parts := splitEscaped(value, ',')
 	if len(parts) > maxValues {
 		return &Error{"too-costly", fmt.Sprintf("more than %d alternatives", maxValues)}
 	}
+
 	if modifier == "not" {
 		if p.Kind != Token {
 			return noModifier(p.Code, modifier)
 		}
 		c.not, modifier = true, ""
 	}
+
 	for _, v := range parts {
 		if v == "" {
 			continue
@@ -94,6 +101,7 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -101,6 +109,7 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 	if p.Code == "_id" {
 		return idValue(c, modifier, v)
 	}
+
 	switch p.Kind {
 	case Token:
 		return tokenProbes(c, p, modifier, v)
@@ -110,6 +119,7 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 		return x.dateProbes(c, p, modifier, v)
 	case Reference:
 		return x.referenceProbes(c, p, modifier, v)
+
 	case Quantity:
 		return quantityProbes(c, p, modifier, v)
 	case Number:
@@ -117,6 +127,7 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 	case Composite:
 		return x.compositeProbes(c, p, modifier, v)
 	}
+
 	return uriProbes(c, p, modifier, v)
 }
 
@@ -185,6 +196,7 @@ func splitEscaped(s string, sep byte) []string {
 	if strings.IndexByte(s, sep) < 0 {
 		return []string{s}
 	}
+
 	var parts []string
 	from := 0
 	for i := 0; i < len(s); i++ {
@@ -196,6 +208,7 @@ func splitEscaped(s string, sep byte) []string {
 			from = i + 1
 		}
 	}
+
 	return append(parts, s[min(from, len(s)):])
 }
 
@@ -203,6 +216,7 @@ func unescape(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s
 	}
+
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\\' && i+1 < len(s) {
@@ -210,5 +224,6 @@ func unescape(s string) string {
 		}
 		b.WriteByte(s[i])
 	}
+
 	return b.String()
 }

@@ -34,6 +34,7 @@ func parseComposites(text string) []composite {
 		}
 		all = append(all, c)
 	}
+
 	return all
 }
 
@@ -44,6 +45,7 @@ func (p *Param) unite(of map[string]*Param) {
 	if len(p.whole) < 2 {
 		return
 	}
+
 	for _, place := range p.whole {
 		for _, code := range sortedCodes(of) {
 			if other := of[code]; len(other.whole) == 1 && other.whole[0].text == place.text {
@@ -52,6 +54,7 @@ func (p *Param) unite(of map[string]*Param) {
 			}
 		}
 	}
+
 	if len(p.union) < len(p.whole) {
 		p.union = nil
 	}
@@ -62,6 +65,7 @@ func (c *collector) composite(p *Param, root *tree.Value) {
 	if p.union != nil {
 		return
 	}
+
 	for i := range p.whole {
 		place := &p.whole[i]
 		walk(root, place.base.steps, func(v *tree.Value) {
@@ -69,6 +73,7 @@ func (c *collector) composite(p *Param, root *tree.Value) {
 			if len(seconds) == 0 {
 				return
 			}
+
 			for _, first := range c.part(&place.parts[0], v) {
 				for _, second := range seconds {
 					c.add(string(first[2:]), joint, string(second[2:]))
@@ -93,22 +98,32 @@ func (x *Extractor) compositeProbes(c *Clause, p *Param, modifier, v string) err
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
+
 	parts := splitEscaped(v, '$')
 	if len(parts) != 2 || parts[0] == "" || parts[1] == "" {
 		return bad("%s: %s is not two values with $ between", p.Code, printable(v))
 	}
+
 	for i := range p.whole {
 		var of [2]Clause
 		for j := range of {
-			one := &Param{Type: p.Type, Code: p.Code, Kind: p.whole[i].parts[j].kind, paths: p.whole[i].parts[j].paths, id: p.id}
+			one := &Param{
+				Type:  p.Type,
+				Code:  p.Code,
+				Kind:  p.whole[i].parts[j].kind,
+				paths: p.whole[i].parts[j].paths,
+				id:    p.id,
+			}
 			if err := x.alternative(&of[j], one, "", parts[j]); err != nil {
 				return err
 			}
 		}
+
 		for _, first := range of[0].probes {
 			c.probes = append(c.probes, p.joined(first, of[1].probes))
 		}
 	}
+
 	return nil
 }
 
@@ -129,5 +144,6 @@ func (p *Param) joined(first probe, others []probe) probe {
 		term = append(term, b...)
 		return slices.ContainsFunc(others, func(o probe) bool { return o.within(term) })
 	}
+
 	return pr
 }

@@ -35,22 +35,26 @@ func parseDate(s string) (span, bool) {
 	if len(s) > 40 {
 		return span{}, false
 	}
+
 	body, zone := cutZone(s)
 	body, fraction, dotted := strings.Cut(body, ".")
 	for _, l := range layouts {
 		if len(l.layout) != len(body) {
 			continue
 		}
+
 		t, err := time.Parse(l.layout, body)
 		if err != nil || dotted && len(body) != 19 || zone != "" && len(body) < 16 {
 			return span{}, false
 		}
+
 		offset, ok := parseZone(zone)
 		if !ok {
 			return span{}, false
 		}
 		return withFraction(t.Add(-offset), l.add(t).Add(-offset), fraction, dotted)
 	}
+
 	return span{}, false
 }
 
@@ -70,10 +74,12 @@ func parseZone(zone string) (time.Duration, bool) {
 	if zone == "" || zone == "Z" {
 		return 0, true
 	}
+
 	t, err := time.Parse("15:04", zone[1:])
 	if err != nil || t.Hour() > 14 {
 		return 0, false
 	}
+
 	d := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 	if zone[0] == '-' {
 		d = -d
@@ -86,6 +92,7 @@ func withFraction(lo, hi time.Time, fraction string, dotted bool) (span, bool) {
 	if !dotted {
 		return s, true
 	}
+
 	ms, width := int64(0), int64(1000)
 	for i, c := range []byte(fraction) {
 		if c < '0' || c > '9' {
@@ -96,9 +103,11 @@ func withFraction(lo, hi time.Time, fraction string, dotted bool) (span, bool) {
 			ms += int64(c-'0') * width
 		}
 	}
+
 	if fraction == "" {
 		return span{}, false
 	}
+
 	s.lo += ms
 	s.hi = s.lo + max(width, 1)
 	return s, true
@@ -158,6 +167,7 @@ func dateBounds(prefix string, s span) (from, to int64) {
 		return never, s.hi
 	case "gt":
 		return back(s.hi), always
+
 	case "ge":
 		return min(back(s.hi), s.lo), always
 	case "sa":
@@ -165,6 +175,7 @@ func dateBounds(prefix string, s span) (from, to int64) {
 	case "ap":
 		return back(s.lo), s.hi
 	}
+
 	return never, always
 }
 

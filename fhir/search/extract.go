@@ -67,10 +67,12 @@ func (c *collector) param(p *Param, root *tree.Value) {
 		c.build(span{ms, ms + 1}.value)
 		return
 	}
+
 	if p.Kind == Composite {
 		c.composite(p, root)
 		return
 	}
+
 	present, notFalse := false, false
 	for i := range p.paths {
 		pa := &p.paths[i]
@@ -83,6 +85,7 @@ func (c *collector) param(p *Param, root *tree.Value) {
 			c.leaf(p.Kind, pa, v)
 		})
 	}
+
 	if notFalse {
 		c.add(strconv.FormatBool(present), sep, implicit)
 	}
@@ -121,6 +124,7 @@ func (c *collector) leaf(k Kind, pa *path, v *tree.Value) {
 		c.date(pa.leaf, v)
 	case Reference:
 		c.reference(pa, v)
+
 	case Quantity:
 		c.quantity(pa.leaf, v)
 	case URI:
@@ -144,6 +148,7 @@ func (c *collector) token(leaf string, v *tree.Value) {
 	case "Identifier":
 		c.coding(v.Get("value"), v.Get("system"))
 		c.typed(v)
+
 	case "ContactPoint":
 		c.coding(v.Get("value"), nil)
 	case "code", "boolean":
@@ -220,6 +225,7 @@ func (c *collector) date(leaf string, v *tree.Value) {
 		if p := v.At("repeat", "boundsPeriod"); p != nil {
 			c.period(p)
 		}
+
 	default:
 		c.instant(v.Literal())
 	}
@@ -238,6 +244,7 @@ func (c *collector) period(v *tree.Value) {
 	if !hasStart && !hasEnd {
 		return
 	}
+
 	s := span{never, always}
 	if hasStart {
 		s.lo = start.lo
@@ -256,6 +263,7 @@ func (c *collector) quantity(leaf string, v *tree.Value) {
 				c.amount(q)
 			}
 		}
+
 	case "SampledData":
 	case "Money":
 		c.measure(v.Get("value"), v.Get("currency").Literal(), "urn:iso:std:iso:4217", "")
@@ -304,14 +312,17 @@ func (c *collector) link(pa *path, ref, typ string) {
 	if ref == "" || ref[0] == '#' {
 		return
 	}
+
 	r := c.x.ParseRef(ref)
-	if pa.target != "" && r.Type != pa.target && !(r.Type == "" && (typ == pa.target || foreignType(ref) == pa.target)) {
+	if pa.target != "" && r.Type != pa.target && !(r.Type == "" && (typ == pa.target ||
+		foreignType(ref) == pa.target)) {
 		return
 	}
 	if r.Type == "" {
 		c.add(whole(ref), sep)
 		return
 	}
+
 	c.add(r.ID, sep, r.Type)
 	if r.Version != "" {
 		c.add(r.ID, sep, r.Type, sep, r.Version)

@@ -110,11 +110,13 @@ func (c *Clause) positive(id string, t Terms) bool {
 		}
 		return false
 	}
+
 	for i := range c.probes {
 		if c.probes[i].matches(t) {
 			return true
 		}
 	}
+
 	return c.inSet(t)
 }
 

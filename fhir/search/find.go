@@ -73,6 +73,7 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 	if f.err = f.ctx.Err(); f.err != nil {
 		return nil, f.err
 	}
+
 	clauses := f.resolveAll(q.Clauses)
 	r := &Result{sort: q.Sort}
 	for _, typ := range q.Types {
@@ -81,6 +82,7 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
+
 	if len(q.Types) > 1 {
 		slices.Sort(r.Docs)
 	}
@@ -103,6 +105,7 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	if filter.Empty() || f.err != nil {
 		return nil
 	}
+
 	if len(filter.any) == 1 {
 		clauses = append(clauses[:len(clauses):len(clauses)], filter.any[0]...)
 		filter = Everything()
@@ -110,10 +113,12 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	if docs, by, ok := f.candidates(typ, clauses); ok {
 		return f.judge(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
 	}
+
 	docs := f.all(typ, clauses)
 	if filter.all {
 		return docs
 	}
+
 	var seen []uint64
 	for _, any := range filter.any {
 		seen = union(seen, f.all(typ, any))
@@ -128,6 +133,7 @@ func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int
 		if c.not || !c.narrow() {
 			continue
 		}
+
 		docs, whole := f.list(typ, c, few)
 		if whole && (!found || len(docs) < len(best)) {
 			best, by, found = docs, i, true
@@ -136,6 +142,7 @@ func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int
 			break
 		}
 	}
+
 	return best, by, found
 }
 
@@ -163,11 +170,13 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 		}
 		return whole && f.step()
 	}
+
 	for _, id := range c.ids {
 		if doc, ok := f.Index.Find(typ, id); ok && !add(doc) {
 			return nil, false
 		}
 	}
+
 	own := tables().params[typ]["_type"].id
 	for i := range c.probes {
 		p := &c.probes[i]
@@ -181,6 +190,7 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 			return add(doc)
 		})
 	}
+
 	f.listSet(c, add)
 	slices.Sort(docs)
 	return slices.Compact(docs), whole
@@ -190,6 +200,7 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 	if len(c.set) == 0 {
 		return
 	}
+
 	p := tables().byID[c.setID]
 	if len(c.set) > few {
 		all := allOf(p)
@@ -199,8 +210,10 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 			}
 			return f.step()
 		})
+
 		return
 	}
+
 	for v := range c.set {
 		pr := p.exactly(v)
 		f.Index.Scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
@@ -212,6 +225,7 @@ func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 
 	if len(clauses) == 0 && filter.all {
 		return docs
 	}
+
 	kept := docs[:0]
 	for _, doc := range docs {
 		if !f.step() {
@@ -222,6 +236,7 @@ func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 
 			kept = append(kept, doc)
 		}
 	}
+
 	return kept
 }
 
@@ -238,15 +253,18 @@ func (f *Finder) all(typ string, clauses []Clause) []uint64 {
 			docs, have = next, true
 		}
 	}
+
 	if !have {
 		docs, _ = f.list(typ, &Clause{probes: []probe{allOf(Lookup(typ, "_type"))}}, maxInt)
 	}
+
 	for i := range clauses {
 		if c := &clauses[i]; c.not {
 			without, _ := f.list(typ, c, maxInt)
 			docs = subtract(docs, without)
 		}
 	}
+
 	return docs
 }
 
@@ -265,6 +283,7 @@ func intersect(a, b []uint64) []uint64 {
 			a, b = a[1:], b[1:]
 		}
 	}
+
 	return out
 }
 

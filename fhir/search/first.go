@@ -17,6 +17,7 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || len(q.Sort) > 0 || !plain(q.Clauses) {
 		return nil, false, f.err
 	}
+
 	typ := q.Types[0]
 	clauses, filter := f.resolveAll(q.Clauses), f.Search(typ)
 	if len(filter.any) == 1 {
@@ -26,15 +27,18 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 	if filter.Empty() {
 		return &Result{}, true, nil
 	}
+
 	lead, rest := leading(typ, clauses)
 	r, judged := &Result{}, 0
-	f.Index.Scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1), lead.to, func(_ []byte, doc uint64) bool {
-		if f.passes(typ, doc, rest, filter) {
-			r.Docs = append(r.Docs, doc)
-		}
-		judged++
-		return len(r.Docs) < n && judged < mostJudged && f.step()
-	})
+	f.Index.Scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
+		lead.to, func(_ []byte, doc uint64) bool {
+			if f.passes(typ, doc, rest, filter) {
+				r.Docs = append(r.Docs, doc)
+			}
+			judged++
+			return len(r.Docs) < n && judged < mostJudged && f.step()
+		})
+
 	return r, len(r.Docs) >= n || judged < mostJudged, f.err
 }
 

@@ -13,6 +13,7 @@ func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool, er
 	if f.err = f.ctx.Err(); f.err != nil || len(q.Includes) == 0 {
 		return nil, true, f.err
 	}
+
 	in := included{f: f, seen: map[uint64]bool{}}
 	for _, doc := range page {
 		in.seen[doc] = true
@@ -27,6 +28,7 @@ func (f *Finder) Include(q *Query, page []uint64) (more []uint64, whole bool, er
 		}
 		from = in.docs[at:len(in.docs):len(in.docs)]
 	}
+
 	return in.docs, !in.full, f.err
 }
 
@@ -68,6 +70,7 @@ func (in *included) add(typ string, doc uint64) {
 	if in.seen[doc] || !in.f.step() {
 		return
 	}
+
 	id, terms := in.f.Index.Terms(doc)
 	if !in.f.Read(typ).Passes(id, terms) || in.f.Also != nil && !in.f.Also(typ, doc) {
 		return
@@ -76,6 +79,7 @@ func (in *included) add(typ string, doc uint64) {
 		in.full = true
 		return
 	}
+
 	in.seen[doc] = true
 	in.docs = append(in.docs, doc)
 }
@@ -90,6 +94,7 @@ func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64)
 		if typ == "" || version != "" || !wants(typ) {
 			return true
 		}
+
 		if d, ok := in.f.Index.Find(typ, id); ok {
 			in.add(typ, d)
 		}
@@ -116,6 +121,7 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, e
 	if f.err = f.ctx.Err(); f.err != nil {
 		return nil, f.err
 	}
+
 	in := included{f: f, seen: map[uint64]bool{}}
 	for _, doc := range docs {
 		in.seen[doc] = true
@@ -129,8 +135,10 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, e
 				in.pointedAt(p, wants, doc)
 			}
 		}
+
 		from = in.docs[at:len(in.docs):len(in.docs)]
 	}
+
 	if in.full && f.err == nil {
 		f.err = ErrTooCostly
 	}

@@ -38,6 +38,7 @@ func (m *memory) add(t testing.TB, body string) {
 	d := memoryDoc{typ: root.Get("resourceType").Text(), id: root.Get("id").Text(), body: body}
 	d.terms = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow})
 	m.docs = append(m.docs, d)
+
 	d.terms.Each(func(term []byte) bool {
 		key := append(append([]byte(nil), term...), 0)
 		m.keys = append(m.keys, binary.BigEndian.AppendUint64(key, uint64(len(m.docs))))
@@ -79,11 +80,13 @@ func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]s
 	if err != nil {
 		return nil, err
 	}
+
 	all := func(string) Filter { return Everything() }
 	r, err := NewFinder(context.Background(), m, all, all).Find(q)
 	if err != nil {
 		return nil, err
 	}
+
 	ids := []string{}
 	for _, doc := range r.Docs {
 		ids = append(ids, m.docs[doc-1].id)

@@ -13,6 +13,7 @@ func (f *Finder) order(r *Result) {
 	if len(r.sort) == 0 || len(r.Docs) == 0 {
 		return
 	}
+
 	r.keys = make(map[uint64][]string, len(r.Docs))
 	for _, doc := range r.Docs {
 		r.keys[doc] = make([]string, len(r.sort))
@@ -34,11 +35,13 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		if len(value) > 0 && value[0] == ofType[0] && s.Param.Kind == Token {
 			return
 		}
+
 		v := sortable(s.Param.Kind, value)
 		if old := keys[i]; old == "" || s.Descending == (v > old) {
 			keys[i] = v
 		}
 	}
+
 	if len(r.Docs) > few {
 		all := allOf(s.Param)
 		f.Index.Scan(all.from, all.to, func(term []byte, doc uint64) bool {
@@ -47,6 +50,7 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		})
 		return
 	}
+
 	for _, doc := range r.Docs {
 		_, terms := f.Index.Terms(doc)
 		terms.of(s.Param.id, func(value []byte) bool {
@@ -72,12 +76,14 @@ func (r *Result) compare(a []string, docA uint64, b []string, docB uint64) int {
 		if a[i] == "" || b[i] == "" {
 			return cmp.Compare(b[i], a[i])
 		}
+
 		c := cmp.Compare(a[i], b[i])
 		if s.Descending {
 			c = -c
 		}
 		return c
 	}
+
 	return cmp.Compare(docA, docB)
 }
 
@@ -99,6 +105,7 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 	if len(position) < 8 {
 		return 0, errors.New("search: short position")
 	}
+
 	doc, rest := binary.BigEndian.Uint64(position), position[8:]
 	keys := make([]string, len(r.sort))
 	for i := range keys {
@@ -108,10 +115,14 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 		}
 		keys[i], rest = string(rest[k:k+int(n)]), rest[k+int(n):]
 	}
-	at, found := slices.BinarySearchFunc(r.Docs, doc, func(d, _ uint64) int { return r.compare(r.keysOf(d), d, keys, doc) })
+
+	at, found := slices.BinarySearchFunc(r.Docs, doc, func(d, _ uint64) int {
+		return r.compare(r.keysOf(d), d, keys, doc)
+	})
 	if found && past {
 		at++
 	}
+
 	return at, nil
 }
 

@@ -38,6 +38,7 @@ func parsePath(text string) path {
 	if at == 0 {
 		return p
 	}
+
 	for _, s := range splitSteps(text[:at]) {
 		name, filter, _ := strings.Cut(strings.TrimSuffix(s, "]"), "[")
 		st := step{name: name, first: filter == "0"}
@@ -46,6 +47,7 @@ func parsePath(text string) path {
 		}
 		p.steps = append(p.steps, st)
 	}
+
 	return p
 }
 
@@ -62,6 +64,7 @@ func splitSteps(text string) []string {
 			from = i + 1
 		}
 	}
+
 	return append(all, text[from:])
 }
 
@@ -71,6 +74,7 @@ func walk(v *tree.Value, steps []step, f func(*tree.Value)) {
 		f(v)
 		return
 	}
+
 	s := steps[0]
 	m := v.Get(s.name)
 	if m == nil {
@@ -80,6 +84,7 @@ func walk(v *tree.Value, steps []step, f func(*tree.Value)) {
 		s.follow(m, steps[1:], f)
 		return
 	}
+
 	for i := range m.Items {
 		if s.first && i > 0 {
 			return

@@ -119,11 +119,13 @@ func (x *Extractor) Parse(types []string, pairs []Pair, strict bool) (*Query, er
 	if len(pairs) > maxParams {
 		return nil, &Error{"too-costly", fmt.Sprintf("more than %d parameters", maxParams)}
 	}
+
 	size := 0
 	for _, p := range pairs {
 		if size += len(p.Name) + len(p.Value); size > maxQueryBytes {
 			return nil, &Error{"too-costly", fmt.Sprintf("a query of more than %d bytes", maxQueryBytes)}
 		}
+
 		err := x.parsePair(q, p)
 		var u *errUnknown
 		switch {
@@ -137,6 +139,7 @@ func (x *Extractor) Parse(types []string, pairs []Pair, strict bool) (*Query, er
 			q.Used = append(q.Used, p)
 		}
 	}
+
 	return q, nil
 }
 
@@ -151,6 +154,7 @@ func (x *Extractor) parsePair(q *Query, p Pair) error {
 	if p.Value == "" {
 		return unknown("parameter %s is empty", printable(p.Name))
 	}
+
 	c, err := x.clause(q.Types, p.Name, p.Value, 0)
 	var u *errUnknown
 	switch {
@@ -158,8 +162,12 @@ func (x *Extractor) parsePair(q *Query, p Pair) error {
 		q.Clauses = append(q.Clauses, c)
 	case len(q.Types) > 1 && errors.As(err, &u):
 		// Left out, it would give all resources of all types.
-		return &Error{"not-supported", fmt.Sprintf("a search of several types has common parameters only, and %s is none", printable(p.Name))}
+		return &Error{
+			"not-supported",
+			fmt.Sprintf("a search of several types has common parameters only, and %s is none", printable(p.Name)),
+		}
 	}
+
 	return err
 }
 
@@ -232,10 +240,12 @@ func parseElements(q *Query, _, v string) error {
 		} else if len(q.Types) != 1 || typ != q.Types[0] {
 			continue
 		}
+
 		if name != "" && len(q.Elements) < maxParams {
 			q.Elements = append(q.Elements, name)
 		}
 	}
+
 	return nil
 }
 
@@ -244,6 +254,7 @@ func parseSort(q *Query, _, v string) error {
 	if len(q.Sort)+len(keys) > maxSorts {
 		return &Error{"too-costly", fmt.Sprintf("more than %d sort keys", maxSorts)}
 	}
+
 	var all []Sort // all keys or none: the self link has the parameter or not
 	for _, k := range keys {
 		code, down := strings.CutPrefix(k, "-")
@@ -253,6 +264,7 @@ func parseSort(q *Query, _, v string) error {
 		}
 		all = append(all, Sort{p, down})
 	}
+
 	q.Sort = append(q.Sort, all...)
 	return nil
 }
@@ -264,6 +276,7 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 	if len(q.Includes) >= maxIncludes {
 		return &Error{"too-costly", fmt.Sprintf("more than %d includes", maxIncludes)}
 	}
+
 	inc := Include{Reverse: reverse, Iterate: modifier != ""}
 	source, rest, _ := strings.Cut(v, ":")
 	code, target, _ := strings.Cut(rest, ":")
@@ -273,6 +286,7 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 	if !IsType(source) || target != "" && !IsType(target) {
 		return unknown("cannot include %s", printable(v))
 	}
+
 	inc.Source, inc.Target = source, target
 	if code != "*" {
 		inc.Param = Lookup(source, code)
@@ -280,6 +294,7 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 			return unknown("%s is not a reference to include by", printable(v))
 		}
 	}
+
 	q.Includes = append(q.Includes, inc)
 	return nil
 }

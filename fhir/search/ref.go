@@ -14,10 +14,12 @@ func (x *Extractor) ParseRef(s string) Ref {
 			break
 		}
 	}
+
 	typ, rest, ok := strings.Cut(s, "/")
 	if !ok || !IsType(typ) {
 		return Ref{}
 	}
+
 	id, version, versioned := strings.Cut(rest, "/_history/")
 	if !ValidID(id) || versioned && !ValidID(version) {
 		return Ref{}

@@ -37,6 +37,7 @@ func (f *Finder) resolveChain(c Clause) Clause {
 			}
 		}
 	}
+
 	out.never = len(out.set) == 0
 	return out
 }
@@ -47,6 +48,7 @@ func (f *Finder) resolveHas(c Clause) Clause {
 	out := Clause{byID: true}
 	h := c.has
 	seen := map[string]struct{}{}
+
 	for _, doc := range f.matching(h.param.Type, f.resolveAll([]Clause{h.then}), f.Search(h.param.Type)) {
 		_, terms := f.Index.Terms(doc)
 		terms.of(h.param.id, func(value []byte) bool {
@@ -55,11 +57,13 @@ func (f *Finder) resolveHas(c Clause) Clause {
 			}
 			return true
 		})
+
 		if len(seen) > maxSet {
 			f.err = ErrTooCostly
 			return out
 		}
 	}
+
 	for id := range seen {
 		out.ids = append(out.ids, id)
 	}

@@ -38,6 +38,7 @@ func by(clauses []Clause) (index, body []Clause) {
 	if !slices.ContainsFunc(clauses, func(c Clause) bool { return c.said != nil }) {
 		return clauses, nil
 	}
+
 	for _, c := range clauses {
 		if c.said != nil {
 			body = append(body, c)
@@ -45,6 +46,7 @@ func by(clauses []Clause) (index, body []Clause) {
 			index = append(index, c)
 		}
 	}
+
 	return index, body
 }
 
@@ -57,6 +59,7 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 		f.err = ErrTooCostly
 		return nil
 	}
+
 	return slices.DeleteFunc(docs, func(doc uint64) bool {
 		if f.err == nil {
 			f.err = f.ctx.Err()
@@ -64,6 +67,7 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 		if f.err != nil {
 			return true
 		}
+
 		root, err := tree.Parse(f.Index.Body(doc))
 		return err != nil || slices.ContainsFunc(clauses, func(c Clause) bool { return !c.heard(typ, root) })
 	})
@@ -82,6 +86,7 @@ func (c *Clause) heard(typ string, root *tree.Value) bool {
 			walk(root, pa.steps, func(v *tree.Value) { found = found || begins(pa.leaf, v, s.text) })
 		}
 	}
+
 	return found
 }
 
@@ -91,11 +96,15 @@ func begins(leaf string, v *tree.Value, text string) bool {
 	switch leaf {
 	case "CodeableConcept":
 		codings := v.Get("coding").Each()
-		return is(v.Get("text")) || slices.ContainsFunc(codings, func(c tree.Value) bool { return is(c.Get("display")) })
+		return is(v.Get("text")) || slices.ContainsFunc(codings, func(c tree.Value) bool {
+			return is(c.Get("display"))
+		})
+
 	case "Coding":
 		return is(v.Get("display"))
 	case "Identifier":
 		return is(v.At("type", "text"))
 	}
+
 	return false
 }

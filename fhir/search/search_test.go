@@ -24,6 +24,7 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	queries := 0
@@ -39,6 +40,7 @@ func TestVectors(t *testing.T) {
 			t.Run(line, func(t *testing.T) { m.check(t, line) })
 		}
 	}
+
 	if queries < 50 {
 		t.Fatalf("%d queries only", queries)
 	}
@@ -51,6 +53,7 @@ func (m *memory) check(t *testing.T, line string) {
 	}
 	typ, raw, _ := strings.Cut(query, "?")
 	var pairs []Pair
+
 	for _, one := range strings.Split(raw, "&") {
 		k, v, _ := strings.Cut(one, "=")
 		name, err1 := url.QueryUnescape(k)
@@ -60,6 +63,7 @@ func (m *memory) check(t *testing.T, line string) {
 		}
 		pairs = append(pairs, Pair{name, value})
 	}
+
 	ids, err := m.find(t, typ, true, pairs...)
 	got := strings.Join(ids, " ")
 	var e *Error
@@ -68,6 +72,7 @@ func (m *memory) check(t *testing.T, line string) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
+
 	if got != want {
 		t.Errorf("%s: got %q, want %q (%v)", query, got, want, err)
 	}
@@ -84,6 +89,7 @@ func TestListsAndTermsAgree(t *testing.T) {
 	m.settle()
 	rnd := rand.New(rand.NewPCG(7, 7))
 	all := func(string) Filter { return Everything() }
+
 	found := 0
 	for range 3000 {
 		typ, pairs := m.randomQuery(rnd)
@@ -94,6 +100,7 @@ func TestListsAndTermsAgree(t *testing.T) {
 		f := NewFinder(context.Background(), m, all, all)
 		clauses := f.resolveAll(q.Clauses)
 		byLists := f.all(typ, clauses)
+
 		byTerms := f.matching(typ, clauses, Everything())
 		var each []uint64
 		for i, d := range m.docs {
@@ -101,11 +108,13 @@ func TestListsAndTermsAgree(t *testing.T) {
 				each = append(each, uint64(i+1))
 			}
 		}
+
 		if !slices.Equal(byLists, each) || !slices.Equal(byTerms, each) {
 			t.Fatalf("%s %v: lists %v, terms %v, each %v", typ, pairs, byLists, byTerms, each)
 		}
 		found += len(each)
 	}
+
 	if found < 3000 {
 		t.Errorf("the queries find %d only", found)
 	}
@@ -124,6 +133,7 @@ func (m *memory) randomQuery(rnd *rand.Rand) (string, []Pair) {
 			pairs = append(pairs, pair)
 		}
 	}
+
 	return d.typ, pairs
 }
 
@@ -133,18 +143,30 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 	if rnd.IntN(12) == 0 && p.Code != "_id" && p.Code != "_type" {
 		return Pair{p.Code + ":missing", fmt.Sprint(rnd.IntN(2) == 0)}, true
 	}
+
 	head, tail, _ := strings.Cut(string(value), sep)
 	switch {
 	case p.Code == "_type" || head == "":
 		return Pair{}, false
+
 	case p.Kind == Composite:
 		code, rest, _ := strings.Cut(string(value), joint)
 		if code, _, _ = strings.Cut(code, sep); code == "" || p.whole[0].parts[1].kind != Quantity {
 			return Pair{}, false
 		}
-		return Pair{p.Code, escaper.Replace(code) + "$" + pickOne(rnd, "", "le", "gt", "ne") + fmt.Sprint(unordered([]byte(rest)))}, true
+
+		return Pair{
+			p.Code,
+			escaper.Replace(code) + "$" + pickOne(rnd, "", "le", "gt", "ne") + fmt.Sprint(unordered([]byte(rest))),
+		}, true
+
 	case p.Kind == Token && string(value[:1]) == ofType:
-		return Pair{p.Code + ":of-type", escaper.Replace(strings.Split(tail, sep)[0]) + "|" + escaper.Replace(head[1:]) + "|" + escaper.Replace(strings.Split(tail, sep)[1])}, true
+		return Pair{
+			p.Code + ":of-type",
+			escaper.Replace(strings.Split(tail, sep)[0]) + "|" + escaper.Replace(head[1:]) + "|" + escaper.Replace(
+				strings.Split(tail, sep)[1]),
+		}, true
+
 	case p.Kind == Token:
 		if tail == implicit {
 			tail = ""
@@ -152,21 +174,32 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 			head = escaper.Replace(tail) + "|" + escaper.Replace(head)
 			return Pair{p.Code + pickOne(rnd, "", ":not"), head}, p.Code != "_id"
 		}
+
 		if p.Code == "_id" {
 			return Pair{p.Code, head}, true
 		}
 		return Pair{p.Code + pickOne(rnd, "", ":not"), escaper.Replace(head)}, true
+
 	case p.Kind == String:
 		return Pair{p.Code + pickOne(rnd, "", ":exact", ":contains"), escaper.Replace(head)}, true
+
 	case p.Kind == Date:
-		return Pair{p.Code, pickOne(rnd, "", "eq", "ne", "lt", "le", "gt", "ge", "sa", "eb", "ap") + pickOne(rnd, "2024", "2023-06", "2025-01-15", "1980", "2024-02-01T00:00:00Z")}, true
+		return Pair{
+			p.Code,
+			pickOne(rnd, "", "eq", "ne", "lt", "le", "gt", "ge", "sa", "eb", "ap") + pickOne(rnd, "2024", "2023-06",
+				"2025-01-15", "1980", "2024-02-01T00:00:00Z"),
+		}, true
+
 	case p.Kind == Quantity || p.Kind == Number:
 		return Pair{p.Code, pickOne(rnd, "", "ne", "lt", "le", "gt", "ge", "ap") + fmt.Sprint(rnd.IntN(200))}, true
+
 	case p.Kind == Reference && head[0] >= ' ':
 		return Pair{p.Code, head}, true
+
 	case p.Kind == URI:
 		return Pair{p.Code, escaper.Replace(head)}, true
 	}
+
 	return Pair{}, false
 }
 
@@ -183,9 +216,13 @@ func TestOrderedKeepsTheOrderOfNumbers(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"name=a", "date=ge2020", "patient.name:exact=x", "_has:Observation:patient:code=x", "_sort=-date", "value-quantity=5.4|a|b", `name=a\,b,c`, "_include=*", "code=|"} {
+	for _, s := range []string{
+		"name=a", "date=ge2020", "patient.name:exact=x", "_has:Observation:patient:code=x",
+		"_sort=-date", "value-quantity=5.4|a|b", `name=a\,b,c`, "_include=*", "code=|",
+	} {
 		f.Add(s)
 	}
+
 	m := newMemory()
 	f.Fuzz(func(t *testing.T, s string) {
 		k, v, _ := strings.Cut(s, "=")
@@ -213,6 +250,7 @@ func TestCutShortIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	anything := func(string) bool { return true }
 	if more, _, err := f.Include(q, []uint64{1}); err != nil || len(more) != 1 {
 		t.Errorf("%v, %v", more, err)
@@ -221,6 +259,7 @@ func TestCutShortIsAnError(t *testing.T) {
 		t.Errorf("%v, %v", more, err)
 	}
 	cancel()
+
 	if _, _, err := f.Include(q, []uint64{1}); err == nil {
 		t.Error("Include gives less and no error")
 	}
@@ -233,16 +272,21 @@ func TestCutShortIsAnError(t *testing.T) {
 func TestReadingIsBounded(t *testing.T) {
 	m := newMemory()
 	for i := range maxRead + 1 {
-		m.add(t, fmt.Sprintf(`{"resourceType":"Basic","id":"b%d","code":{"text":"x"},"identifier":[{"value":"%d"}]}`, i, i%2))
+		m.add(t,
+			fmt.Sprintf(`{"resourceType":"Basic","id":"b%d","code":{"text":"x"},"identifier":[{"value":"%d"}]}`, i,
+				i%2))
 	}
+
 	m.settle()
 	var e *Error
 	if _, err := m.find(t, "Basic", true, Pair{"code:text", "x"}); !errors.As(err, &e) || e.Code != "too-costly" {
 		t.Errorf("all were read: %v", err)
 	}
-	if ids, err := m.find(t, "Basic", true, Pair{"code:text", "x"}, Pair{"identifier", "1"}); err != nil || len(ids) != maxRead/2 {
+	if ids, err := m.find(t, "Basic", true, Pair{"code:text", "x"}, Pair{"identifier", "1"}); err != nil ||
+		len(ids) != maxRead/2 {
 		t.Errorf("%d found, %v", len(ids), err)
 	}
+
 	if _, err := m.x.Plain("Basic", "code:text", "x"); err == nil {
 		t.Error("a text restricts a scope")
 	}

@@ -24,6 +24,7 @@ func (p *Param) Select(root *tree.Value) []string {
 			}
 		})
 	}
+
 	if asks {
 		return []string{strconv.FormatBool(present)}
 	}

@@ -24,6 +24,7 @@ func (p *Param) fits(system string) bool {
 			}
 		}
 	}
+
 	return false
 }
 
@@ -36,11 +37,13 @@ func bound(typ string, steps []step) *table.CodeSet {
 		if t == nil {
 			return nil
 		}
+
 		m, ok := t.Member(s.name)
 		if !ok {
 			return nil
 		}
 		t, codes = m.Type.Of, m.Element.Codes
 	}
+
 	return codes
 }

@@ -64,10 +64,14 @@ type paramTable struct {
 var tables = sync.OnceValue(load)
 
 func load() *paramTable {
-	t := &paramTable{params: map[string]map[string]*Param{}, compartment: map[string]map[string][]string{}}
+	t := &paramTable{
+		params:      map[string]map[string]*Param{},
+		compartment: map[string]map[string][]string{},
+	}
 	common := t.readParams(paramsText)
 	common = append(common, t.readParams(usCoreText)...)
 	sort.Strings(t.types)
+
 	for _, typ := range t.types {
 		t.add(&Param{Type: typ, Code: "_type", Kind: Token})
 		for _, p := range common {
@@ -76,10 +80,12 @@ func load() *paramTable {
 			t.add(&own)
 		}
 	}
+
 	t.number()
 	for _, p := range t.byID {
 		p.unite(t.params[p.Type])
 	}
+
 	for _, line := range lines(compartmentText) {
 		f := strings.Split(line, "\t")
 		if t.compartment[f[0]] == nil {
@@ -87,6 +93,7 @@ func load() *paramTable {
 		}
 		t.compartment[f[0]][f[1]] = strings.Split(f[2], ",")
 	}
+
 	h := fnv.New64a()
 	h.Write([]byte(paramsText + usCoreText + extractVersion))
 	t.version = h.Sum64()
@@ -111,12 +118,14 @@ func (t *paramTable) readParams(text string) (common []*Param) {
 			t.types = append(t.types, f[0])
 			continue
 		}
+
 		p := &Param{Type: f[0], Code: f[1], Kind: Kind(f[2])}
 		if p.Kind == Composite {
 			p.whole = parseComposites(f[4])
 		} else {
 			p.paths = parsePaths(f[4])
 		}
+
 		if f[3] != "" && f[3] != "*" {
 			p.Targets = strings.Split(f[3], ",")
 		}
@@ -126,6 +135,7 @@ func (t *paramTable) readParams(text string) (common []*Param) {
 			t.add(p)
 		}
 	}
+
 	return common
 }
 
@@ -208,5 +218,6 @@ func TermRange(typ string) (from, to []byte) {
 		}
 		first = false
 	}
+
 	return from, to
 }

@@ -81,6 +81,7 @@ func fold(s string) string {
 	if plain {
 		return cut(strings.Join(strings.Fields(strings.ToLower(s)), " "))
 	}
+
 	var b strings.Builder
 	for _, r := range s {
 		if plain, ok := accents()[r]; ok {
@@ -89,6 +90,7 @@ func fold(s string) string {
 			b.WriteRune(unicode.ToLower(r))
 		}
 	}
+
 	return cut(strings.Join(strings.Fields(clean(b.String())), " "))
 }
 
@@ -149,6 +151,7 @@ func packTerms(sorted [][]byte) Terms {
 		size += len(t) + 2
 	}
 	packed := make([]byte, 0, size)
+
 	for i, t := range sorted {
 		if i > 0 && bytes.Equal(t, sorted[i-1]) {
 			continue
@@ -156,5 +159,6 @@ func packTerms(sorted [][]byte) Terms {
 		packed = binary.AppendUvarint(packed, uint64(len(t)))
 		packed = append(packed, t...)
 	}
+
 	return packed
 }

@@ -53,6 +53,7 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 		c.probes = append(c.probes, pr)
 		return
 	}
+
 	system := code
 	code = whole(unescape(strings.Join(parts[1:], "|")))
 	if code == "" {
@@ -63,6 +64,7 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 		c.probes = append(c.probes, pr)
 		return
 	}
+
 	c.probes = append(c.probes, p.exactly(lead, code, sep, system))
 	if system != "" && lead == "" && p.fits(system) {
 		c.probes = append(c.probes, p.exactly(code, sep, implicit))
@@ -73,6 +75,7 @@ func stringProbes(c *Clause, p *Param, modifier, v string) error {
 	text := unescape(v)
 	folded := fold(text)
 	var pr probe
+
 	switch modifier {
 	case "":
 		pr = p.beginning(folded)
@@ -85,12 +88,15 @@ func stringProbes(c *Clause, p *Param, modifier, v string) error {
 			head, _, _ := bytes.Cut(value, []byte(sep))
 			return bytes.Contains(head, []byte(folded))
 		}
+
 	default:
 		return noModifier(p.Code, modifier)
 	}
+
 	if folded == "" {
 		return unknown("%s is empty", p.Code)
 	}
+
 	c.probes = append(c.probes, pr)
 	return nil
 }
@@ -106,9 +112,11 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 		for _, above := range parents(v) {
 			c.probes = append(c.probes, p.exactly(above))
 		}
+
 	default:
 		return noModifier(p.Code, modifier)
 	}
+
 	return nil
 }
 
@@ -125,6 +133,7 @@ func parents(v string) []string {
 		all = append(all, v[:i+1], v[:i])
 		v = v[:i]
 	}
+
 	return all
 }
 
@@ -140,18 +149,21 @@ func (x *Extractor) dateProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
+
 	prefix, rest := cutPrefix(v)
 	s, ok := parseDate(unescape(strings.ReplaceAll(rest, " ", "+")))
 	test := dateTests[prefix]
 	if !ok || test == nil {
 		return bad("%s: %s is not a date with a prefix", p.Code, printable(v))
 	}
+
 	if prefix == "ap" {
 		s = x.widen(s)
 	}
 	from, to := dateBounds(prefix, s)
 	keep := func(value []byte) bool { return test(spanOf(value), s) }
 	c.probes = append(c.probes, p.dates(short, from, to, keep), p.dates(long, never, always, keep))
+
 	return nil
 }
 
@@ -184,6 +196,7 @@ func interval(s string) (exact, lo, hi float64, ok bool) {
 	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) || len(s) > 40 || strings.ContainsAny(s, "xXpP_nNiI") {
 		return 0, 0, 0, false
 	}
+
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(s), "e")
 	e, _ := strconv.Atoi(exponent)
 	if _, decimals, ok := strings.Cut(mantissa, "."); ok {
@@ -206,6 +219,7 @@ func numberTest(prefix, s string) (from, to float64, test func(float64) bool, ok
 		return exact, inf, func(f float64) bool { return f > exact }, ok
 	case "ge":
 		return lo, inf, func(f float64) bool { return f >= exact || f >= lo && f < hi }, ok
+
 	case "lt", "eb":
 		return -inf, exact, func(f float64) bool { return f < exact }, ok
 	case "le":
@@ -214,6 +228,7 @@ func numberTest(prefix, s string) (from, to float64, test func(float64) bool, ok
 		by := math.Abs(exact) / 10
 		return exact - by, exact + by, func(f float64) bool { return math.Abs(f-exact) <= by }, ok
 	}
+
 	return 0, 0, nil, false
 }
 
@@ -247,6 +262,7 @@ func quantityProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
+
 	parts := splitEscaped(v, '|')
 	var unit func([]byte) bool
 	switch len(parts) {
@@ -256,11 +272,13 @@ func quantityProbes(c *Clause, p *Param, modifier, v string) error {
 	default:
 		return bad("%s: %s is not number|system|code", p.Code, printable(v))
 	}
+
 	prefix, number := cutPrefix(parts[0])
 	pr, ok := p.numbers(prefix, number, unit)
 	if !ok {
 		return bad("%s: %s is not a number with a prefix", p.Code, printable(v))
 	}
+
 	c.probes = append(c.probes, pr)
 	return nil
 }
@@ -283,10 +301,12 @@ func (x *Extractor) referenceProbes(c *Clause, p *Param, modifier, v string) err
 		c.tokens(p, logical, v)
 		return nil
 	}
+
 	v = unescape(v)
 	if modifier != "" && !IsType(modifier) {
 		return noModifier(p.Code, modifier)
 	}
+
 	r := x.ParseRef(v)
 	switch {
 	case r.Version != "":
@@ -299,9 +319,11 @@ func (x *Extractor) referenceProbes(c *Clause, p *Param, modifier, v string) err
 		pr := p.beginning(v, sep)
 		pr.exact = true
 		c.probes = append(c.probes, pr)
+
 	default:
 		c.probes = append(c.probes, p.exactly(whole(v), sep))
 	}
+
 	if r.Type != "" && modifier != "" && r.Type != modifier {
 		return bad("%s: %s is not a %s", p.Code, printable(v), modifier)
 	}

@@ -28,10 +28,12 @@ func Apply(body []byte, edits ...Edit) []byte {
 		size += len(e.With) - (e.To - e.From)
 	}
 	out, at := make([]byte, 0, max(size, 0)), 0
+
 	for _, e := range edits {
 		out = append(append(out, body[at:e.From]...), e.With...)
 		at = e.To
 	}
+
 	return append(out, body[at:]...)
 }
 
@@ -55,20 +57,24 @@ func Read(root *tree.Value) (Head, error) {
 	if !typeName(h.Type) {
 		return Head{}, &Error{"invalid", "resourceType", "the body does not name its resource type"}
 	}
+
 	if id := root.Get("id"); id != nil {
 		if id.Kind != tree.String {
 			return Head{}, &Error{"structure", h.Type + ".id", "the id is not a string"}
 		}
 		h.ID = id.Text()
 	}
+
 	if h.Meta != nil && h.Meta.Kind != tree.Object {
 		return Head{}, &Error{"structure", h.Type + ".meta", "meta is not an object"}
 	}
+
 	for _, m := range [...]string{"versionId", "lastUpdated"} {
 		if v := h.Meta.Get(m); v != nil && v.Kind != tree.String {
 			return Head{}, &Error{"structure", h.Type + ".meta." + m, m + " is not a string"}
 		}
 	}
+
 	return h, nil
 }
 
@@ -117,6 +123,7 @@ func Set(body []byte, root *tree.Value, to Identity) ([]byte, error) {
 	if _, err := Read(root); err != nil {
 		return nil, err
 	}
+
 	version := quote(to.VersionID)
 	updated := quote(to.LastUpdated.UTC().Format(InstantFormat))
 	after := root.Get("resourceType").To()
@@ -136,6 +143,7 @@ func Set(body []byte, root *tree.Value, to Identity) ([]byte, error) {
 		edits = lead(edits, meta, "versionId", version)
 		edits = lead(edits, meta, "lastUpdated", updated)
 	}
+
 	return Apply(body, edits...), nil
 }
 

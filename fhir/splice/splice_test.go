@@ -9,7 +9,11 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-var to = Identity{ID: "b7", VersionID: "3", LastUpdated: time.Date(2026, 1, 2, 3, 4, 5, 6_700_000, time.FixedZone("", 3600))}
+var to = Identity{
+	ID:          "b7",
+	VersionID:   "3",
+	LastUpdated: time.Date(2026, 1, 2, 3, 4, 5, 6_700_000, time.FixedZone("", 3600)),
+}
 
 const meta3 = `"versionId":"3","lastUpdated":"2026-01-02T02:04:05.006Z"`
 
@@ -35,15 +39,18 @@ func TestSet(t *testing.T) {
 		"empty meta": {`{"resourceType":"Basic","id":"1","meta":{  }}`,
 			`{"resourceType":"Basic","id":"b7","meta":{` + meta3 + `}}`},
 		"late resourceType, odd spacing, escapes": {"{\n \"\\u0069d\":\"old\",\t\"b\":-0.0e1,\"c\":\"\\u00e9\\/\",\"resourceType\" : \"Basic\"\n}",
-			"{\n \"\\u0069d\":\"b7\",\"meta\":{" + meta3 + "},\t\"b\":-0.0e1,\"c\":\"\\u00e9\\/\",\"resourceType\" : \"Basic\"\n}"},
+			"{\n \"\\u0069d\":\"b7\",\"meta\":{" + meta3 +
+				"},\t\"b\":-0.0e1,\"c\":\"\\u00e9\\/\",\"resourceType\" : \"Basic\"\n}"},
 		"inner ids stay": {`{"resourceType":"Basic","contained":[{"resourceType":"Basic","id":"in","meta":{}}]}`,
-			`{"resourceType":"Basic","id":"b7","meta":{` + meta3 + `},"contained":[{"resourceType":"Basic","id":"in","meta":{}}]}`},
+			`{"resourceType":"Basic","id":"b7","meta":{` + meta3 +
+				`},"contained":[{"resourceType":"Basic","id":"in","meta":{}}]}`},
 	} {
 		got, err := Set([]byte(c.in), parse(t, c.in), to)
 		if err != nil || string(got) != c.want {
 			t.Errorf("%s:\n got %s %v\nwant %s", name, got, err, c.want)
 		}
-		if h, err := Read(parse(t, string(got))); err != nil || h.ID != "b7" || h.Type != "Basic" || h.Meta.Get("versionId").Text() != "3" {
+		if h, err := Read(parse(t, string(got))); err != nil || h.ID != "b7" || h.Type != "Basic" ||
+			h.Meta.Get("versionId").Text() != "3" {
 			t.Errorf("%s: read again as %+v %v", name, h, err)
 		}
 	}
@@ -82,6 +89,7 @@ func TestValidID(t *testing.T) {
 			t.Errorf("%q refused", id)
 		}
 	}
+
 	for _, id := range []string{"", ".", "..", "...", "a/b", "a|b", "_history", "$everything", "a b", "é", "a\x00", ";x=y",
 		"%2e", "..%2f..%2fconsole", strings.Repeat("x", 65), "1/x", "1|2"} {
 		if ValidID(id) {
@@ -110,10 +118,12 @@ func FuzzSet(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		out, err := Set(body, before, to)
 		if err != nil {
 			return
 		}
+
 		after, err := tree.Parse(out)
 		if err != nil {
 			t.Fatalf("%s became %s: %v", body, out, err)

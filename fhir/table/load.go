@@ -28,17 +28,20 @@ func load(packed []byte) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	l := loader{t: &Table{
 		Compartments: map[string]map[string][]string{}, types: map[string]*Type{},
 		sets: map[string]*CodeSet{}, byType: map[string][]*Param{},
 	}}
 	lines := bufio.NewScanner(z)
 	lines.Buffer(nil, 1<<20)
+
 	for lines.Scan() {
 		if err := l.line(strings.Split(lines.Text(), "\t")); err != nil {
 			return nil, fmt.Errorf("%q: %w", lines.Text(), err)
 		}
 	}
+
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
@@ -57,6 +60,7 @@ func (l *loader) line(f []string) error {
 	if len(f) != fields[f[0]] {
 		return fmt.Errorf("%d fields", len(f))
 	}
+
 	switch f[0] {
 	case "origin":
 		l.t.Origin = f[1]
@@ -68,6 +72,7 @@ func (l *loader) line(f []string) error {
 	case "codes":
 		s := l.set(f[1])
 		s.systems[f[2]] = append(s.systems[f[2]], strings.Split(f[3], " ")...)
+
 	case "param":
 		l.param(f[1:])
 	case "compartment":
@@ -76,6 +81,7 @@ func (l *loader) line(f []string) error {
 		}
 		l.t.Compartments[f[1]][f[2]] = list(f[3])
 	}
+
 	return nil
 }
 
@@ -105,6 +111,7 @@ func (l *loader) element(f []string) error {
 		}
 		n[i] = v
 	}
+
 	e := Element{Name: f[0], Min: n[0], Max: n[1], Summary: n[2]&1 != 0, Modifier: n[2]&2 != 0}
 	for _, t := range list(f[3]) {
 		name, targets, _ := strings.Cut(strings.TrimSuffix(t, ")"), "(")
@@ -114,6 +121,7 @@ func (l *loader) element(f []string) error {
 		}
 		e.Types = append(e.Types, ref)
 	}
+
 	if f[5] != "" {
 		e.Codes = l.set(f[5])
 	}
@@ -122,13 +130,22 @@ func (l *loader) element(f []string) error {
 }
 
 func (l *loader) param(f []string) {
-	p := &Param{Code: f[0], Type: f[1], Base: list(f[2]), Target: list(f[3]), Expression: f[4], URL: f[5]}
+	p := &Param{
+		Code:       f[0],
+		Type:       f[1],
+		Base:       list(f[2]),
+		Target:     list(f[3]),
+		Expression: f[4],
+		URL:        f[5],
+	}
+
 	if f[6] != "" {
 		for _, c := range strings.Split(f[6], ";") {
 			definition, expression, _ := strings.Cut(c, " ")
 			p.Components = append(p.Components, Component{definition, expression})
 		}
 	}
+
 	l.t.Params = append(l.t.Params, p)
 }
 
@@ -142,6 +159,7 @@ func (l *loader) link() error {
 			return err
 		}
 	}
+
 	slices.Sort(l.t.resources)
 	for _, s := range l.t.sets {
 		for _, codes := range s.systems {
@@ -149,10 +167,12 @@ func (l *loader) link() error {
 				s.codes[c] = true
 			}
 		}
+
 		if len(s.codes) == 0 {
 			return fmt.Errorf("no codes for %s", s.Name)
 		}
 	}
+
 	l.params()
 	return nil
 }
@@ -170,6 +190,7 @@ func (l *loader) members(t *Type) error {
 			} else if ref.Of == nil && (ref.Name[0] < 'a' || ref.Name[0] > 'z') {
 				return fmt.Errorf("%s.%s: no type %s", t.Name, e.Name, ref.Name)
 			}
+
 			name := jsonName(e, ref)
 			t.members[name] = Member{Index: i, Element: e, Type: ref}
 			if ref.Primitive() {
@@ -177,6 +198,7 @@ func (l *loader) members(t *Type) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -203,7 +225,9 @@ func (l *loader) params() {
 			case "Resource":
 				l.give(p, func(string) bool { return true })
 			case "DomainResource":
-				l.give(p, func(name string) bool { return name != "Bundle" && name != "Binary" && name != "Parameters" })
+				l.give(p, func(name string) bool {
+					return name != "Bundle" && name != "Binary" && name != "Parameters"
+				})
 			default:
 				l.t.byType[base] = append(l.t.byType[base], p)
 			}

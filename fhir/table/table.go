@@ -20,9 +20,10 @@ var R4 = sync.OnceValue(func() *Table { return mustLoad(packed) })
 
 // Table is all definitions of one FHIR version.
 type Table struct {
-	Origin       string                         // where the definitions come from
-	Params       []*Param                       // every search parameter, in HL7's order
-	Compartments map[string]map[string][]string // by type of the compartment (Patient, ...) and resource type, the parameters that place a resource there
+	Origin string   // where the definitions come from
+	Params []*Param // every search parameter, in HL7's order
+	// by type of the compartment (Patient, ...) and resource type, the parameters that place a resource there
+	Compartments map[string]map[string][]string
 	types        map[string]*Type
 	sets         map[string]*CodeSet
 	byType       map[string][]*Param

@@ -17,6 +17,7 @@ func TestSizesOfR4(t *testing.T) {
 	if n := len(r4.Params); n != 1378 {
 		t.Errorf("%d search parameters", n)
 	}
+
 	if n := len(r4.Compartments["Patient"]); n != 67 {
 		t.Errorf("%d types in the patient compartment", n)
 	}
@@ -48,6 +49,7 @@ func TestMembers(t *testing.T) {
 			t.Errorf("%s.%s: %+v", c.in, c.name, m)
 		}
 	}
+
 	for _, name := range []string{"value", "value[x]", "_name", "valueSimpleQuantity", "resourceType", "Name", ""} {
 		if _, ok := R4().Type("Observation").Member(name); ok {
 			t.Errorf("Observation has a member %q", name)
@@ -62,9 +64,11 @@ func TestCardinalityFlagsTargetsAndCodes(t *testing.T) {
 		t.Errorf("gender %+v", e)
 	}
 	status, _ := observation.Member("status")
-	if e := status.Element; e.Min != 1 || !e.Modifier || !e.Codes.HasIn("http://hl7.org/fhir/observation-status", "final") {
+	if e := status.Element; e.Min != 1 || !e.Modifier ||
+		!e.Codes.HasIn("http://hl7.org/fhir/observation-status", "final") {
 		t.Errorf("status %+v", e)
 	}
+
 	subject, _ := observation.Member("subject")
 	if !slices.Equal(subject.Type.Targets, []string{"Patient", "Group", "Device", "Location"}) {
 		t.Errorf("targets %v", subject.Type.Targets)
@@ -73,6 +77,7 @@ func TestCardinalityFlagsTargetsAndCodes(t *testing.T) {
 	if !verification.Element.Codes.HasIn("http://terminology.hl7.org/CodeSystem/condition-ver-status", "differential") {
 		t.Error("nested codes are missing")
 	}
+
 	if R4().Resource("DomainResource") != nil || R4().Resource("HumanName") != nil || R4().Type("Nothing") != nil {
 		t.Error("what is not a resource passes for one")
 	}
@@ -89,6 +94,7 @@ func TestSearchParameters(t *testing.T) {
 	if R4().Param("Binary", "_text") != nil || R4().Param("Patient", "_text") == nil {
 		t.Error("_text belongs to domain resources only")
 	}
+
 	c := R4().Param("Observation", "code-value-quantity")
 	if c == nil || len(c.Components) != 2 || c.Components[0].Expression == "" {
 		t.Errorf("composite: %+v", c)
@@ -99,6 +105,7 @@ func TestSearchParameters(t *testing.T) {
 	if n := len(R4().Compartments); n != 5 {
 		t.Errorf("%d compartments", n)
 	}
+
 	for of, types := range R4().Compartments {
 		for resource, params := range types {
 			for _, code := range params {
@@ -118,11 +125,13 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 		t.Error("half a table was loaded")
 	}
 	l := loader{t: &Table{types: map[string]*Type{}, sets: map[string]*CodeSet{}}, last: &Type{}}
+
 	for _, line := range []string{"codes\ta", "strange\tb", "\tname\tx\t1\tstring\t0\t", "type\tA"} {
 		if l.line(strings.Split(line, "\t")) == nil {
 			t.Errorf("%q was read", line)
 		}
 	}
+
 	l.t.types["A"] = &Type{Name: "A", Elements: []Element{{Name: "b", Types: []TypeRef{{Name: "Missing"}}}}}
 	if l.link() == nil {
 		t.Error("a missing type was linked")
@@ -148,12 +157,17 @@ func TestPublishersAdditionsAreLeftOut(t *testing.T) {
 			t.Errorf("%s.%s is not of R4", c[0], c[1])
 		}
 	}
-	for _, c := range [][2]string{{"EvidenceVariable.characteristic", "usageContext"}, {"EvidenceVariable.characteristic", "definitionCanonical"},
+
+	for _, c := range [][2]string{{"EvidenceVariable.characteristic", "usageContext"}, {
+		"EvidenceVariable.characteristic",
+		"definitionCanonical",
+	},
 		{"Meta", "source"}, {"Binary", "securityContext"}, {"ClaimResponse", "adjudication"}} {
 		if _, ok := R4().Type(c[0]).Member(c[1]); !ok {
 			t.Errorf("%s.%s is missing", c[0], c[1])
 		}
 	}
+
 	for _, name := range []string{"ResearchStudy.label", "SubscriptionStatus", "DeviceDefinition.classification"} {
 		if R4().Type(name) != nil {
 			t.Errorf("%s is not of R4", name)

@@ -20,17 +20,27 @@ type cutter struct {
 // cut fills stack[slot] with the value that begins at c.at.
 func (c *cutter) cut(slot, depth int) error {
 	if c.count++; c.count > MaxValues {
-		return &Error{Code: "too-long", Detail: fmt.Sprintf("the body holds more than %d values", MaxValues), Offset: c.at}
+		return &Error{
+			Code:   "too-long",
+			Detail: fmt.Sprintf("the body holds more than %d values", MaxValues),
+			Offset: c.at,
+		}
 	}
+
 	from, kind, mark := c.at, Kind(c.src[c.at]), len(c.stack)
 	switch kind {
 	case Object, Array:
 		if depth++; depth > MaxDepth {
-			return &Error{Code: "structure", Detail: fmt.Sprintf("the body is nested more than %d deep", MaxDepth), Offset: c.at}
+			return &Error{
+				Code:   "structure",
+				Detail: fmt.Sprintf("the body is nested more than %d deep", MaxDepth),
+				Offset: c.at,
+			}
 		}
 		if err := c.children(kind, depth); err != nil {
 			return err
 		}
+
 	case String:
 		c.skipString()
 	case True, False, Null:
@@ -39,12 +49,14 @@ func (c *cutter) cut(slot, depth int) error {
 		kind = Number
 		c.skipLiteral()
 	}
+
 	v := &c.stack[slot]
 	v.Kind, v.From, v.Raw = kind, from, c.src[from:c.at]
 	if len(c.stack) > mark {
 		v.Items = c.keep(c.stack[mark:])
 		c.stack = c.stack[:mark]
 	}
+
 	return nil
 }
 
@@ -61,6 +73,7 @@ func (c *cutter) children(kind Kind, depth int) error {
 			c.at++
 			c.skipSpace()
 		}
+
 		slot := len(c.stack)
 		c.stack = append(c.stack, Value{})
 		if kind == Object {

@@ -65,16 +65,21 @@ func (e *Error) Unwrap() error { return e.Err }
 // then cut from the very bytes that it accepted.
 func Parse(body []byte) (*Value, error) {
 	if len(body) > MaxBytes {
-		return nil, &Error{Code: "too-long", Detail: fmt.Sprintf("the body is longer than %d bytes", MaxBytes)}
+		return nil, &Error{
+			Code:   "too-long",
+			Detail: fmt.Sprintf("the body is longer than %d bytes", MaxBytes),
+		}
 	}
 	if !jsontext.Value(body).IsValid() {
 		return nil, explain(body)
 	}
+
 	c := cutter{src: string(body)}
 	c.skipSpace()
 	if Kind(c.src[c.at]) != Object {
 		return nil, &Error{Code: "structure", Detail: "the body is not a JSON object"}
 	}
+
 	c.stack = make([]Value, 1, 64)
 	if err := c.cut(0, 0); err != nil {
 		return nil, err
@@ -89,7 +94,13 @@ func explain(body []byte) *Error {
 	if err == nil {
 		_, err = dec.ReadToken()
 	}
-	e := &Error{Code: "structure", Detail: "the body is not well-formed JSON", Offset: int(dec.InputOffset()), Err: err}
+	e := &Error{
+		Code:   "structure",
+		Detail: "the body is not well-formed JSON",
+		Offset: int(dec.InputOffset()),
+		Err:    err,
+	}
+
 	var s *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &s) && s.Err != nil:
@@ -99,5 +110,6 @@ func explain(body []byte) *Error {
 	case err == nil:
 		e.Detail += ": something follows the first value"
 	}
+
 	return e
 }

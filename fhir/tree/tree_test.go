@@ -53,12 +53,14 @@ func TestParseKeepsOrderAndBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
+
 	for _, m := range root.Items {
 		names = append(names, m.Name)
 		if body[m.From:m.To()] != m.Raw {
 			t.Errorf("%s: offsets give %q, Raw is %q", m.Name, body[m.From:m.To()], m.Raw)
 		}
 	}
+
 	if got := strings.Join(names, ""); got != "zabcd" {
 		t.Errorf("order %q", got)
 	}
@@ -69,6 +71,7 @@ func TestParseKeepsOrderAndBytes(t *testing.T) {
 	if body[z[2].From:z[2].To()] != `"a\u00e9\n"` {
 		t.Errorf("offset of an item: %q", body[z[2].From:z[2].To()])
 	}
+
 	if root.Get("c").Literal() != "true" || root.Get("b").Literal() != "" || root.At("a", "x", "y") != nil {
 		t.Error("look-ups")
 	}
@@ -124,6 +127,7 @@ func BenchmarkParse5KB(b *testing.B) {
 	s.WriteString(`{}]}`)
 	body := []byte(s.String())
 	b.SetBytes(int64(len(body)))
+
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Parse(body); err != nil {

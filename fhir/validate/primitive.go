@@ -18,6 +18,7 @@ func (w *walker) primitive(v *tree.Value, name string, e *table.Element) {
 		w.fail("structure", "a %s is expected here, not %s", want, kindName(v))
 		return
 	}
+
 	text := v.Literal()
 	if name == "xhtml" {
 		if err := narrative.Check(text, w.in.firstID); err != nil {
@@ -33,6 +34,7 @@ func (w *walker) primitive(v *tree.Value, name string, e *table.Element) {
 		w.fail("value", "%.80q is not a valid %s: %s", text, name, why)
 		return
 	}
+
 	if e.Codes != nil && name == "code" && !e.Codes.Has(text) {
 		w.fail("code-invalid", "%.80q is not a code of %s", text, e.Codes.Name)
 	}
@@ -73,6 +75,7 @@ func formatFault(name, s string) string {
 		return integerFault(s, 0)
 	case "positiveInt":
 		return integerFault(s, 1)
+
 	case "decimal":
 		return decimalFault(s)
 	case "string", "markdown":
@@ -83,6 +86,7 @@ func formatFault(name, s string) string {
 		if !splice.ValidID(s) {
 			return "1 to 64 letters, digits, hyphens and dots are allowed"
 		}
+
 	case "uri", "url", "canonical", "oid", "uuid":
 		return uriFault(name, s)
 	case "base64Binary":
@@ -95,6 +99,7 @@ func formatFault(name, s string) string {
 			return "it is not a possible " + name + " as FHIR writes it"
 		}
 	}
+
 	return ""
 }
 
@@ -104,6 +109,7 @@ func integerFault(s string, least int64) string {
 	if len(digits) > 10 || strings.Trim(digits, "0123456789") != "" || s == "-0" {
 		return "a whole number of 32 bits is expected"
 	}
+
 	n := int64(0)
 	for _, d := range digits {
 		n = n*10 + int64(d-'0')
@@ -114,6 +120,7 @@ func integerFault(s string, least int64) string {
 	if n < least || n > 1<<31-1 {
 		return "it is out of range"
 	}
+
 	return ""
 }
 
@@ -131,6 +138,7 @@ func textFault(s string) string {
 	if len(s) > 1<<20 {
 		return "it is longer than 1 MB"
 	}
+
 	blank := true
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -141,6 +149,7 @@ func textFault(s string) string {
 			blank = false
 		}
 	}
+
 	if blank {
 		return "it is blank"
 	}
@@ -163,6 +172,7 @@ func uriFault(name, s string) string {
 			return "white space and control characters are not allowed"
 		}
 	}
+
 	scheme, _, found := strings.Cut(s, ":")
 	if found && !strings.ContainsAny(scheme, "/?#") {
 		switch strings.ToLower(scheme) {
@@ -174,12 +184,14 @@ func uriFault(name, s string) string {
 			}
 		}
 	}
+
 	switch {
 	case name == "oid" && !oid(s):
 		return "urn:oid: and numbers with dots are expected"
 	case name == "uuid" && !uuid(s):
 		return "urn:uuid: and a UUID are expected"
 	}
+
 	return ""
 }
 
@@ -201,6 +213,7 @@ func uuid(s string) bool {
 	if len(s) != len(form) {
 		return false
 	}
+
 	for i := range len(form) {
 		c := s[i]
 		hex := '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
@@ -208,6 +221,7 @@ func uuid(s string) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -255,6 +269,7 @@ func parseTime(name, s string) (first, last time.Time, ok bool) {
 	if name == "instant" {
 		return first, last, false
 	}
+
 	switch len(s) {
 	case 4:
 		first, err := time.Parse("2006", s)
@@ -266,6 +281,7 @@ func parseTime(name, s string) (first, last time.Time, ok bool) {
 		first, err := time.Parse("2006-01-02", s)
 		return first, first.AddDate(0, 0, 1).Add(-1), err == nil && s[:4] != "0000"
 	}
+
 	return first, last, false
 }
 
@@ -275,6 +291,7 @@ func clock(s string) (time.Time, bool) {
 	if len(s) < 20 || len(s) > 64 || s[10] != 'T' || s[19] == ',' || s[:4] == "0000" {
 		return time.Time{}, false
 	}
+
 	leap := s[16:19] == ":60"
 	if leap {
 		s = s[:16] + ":59" + s[19:]
@@ -286,6 +303,7 @@ func clock(s string) (time.Time, bool) {
 	if _, offset := t.Zone(); offset > 14*3600 || offset < -14*3600 {
 		return time.Time{}, false
 	}
+
 	if leap {
 		t = t.Add(time.Second)
 	}

@@ -56,6 +56,7 @@ func (s *resourceScope) finish(w *walker, v *tree.Value) {
 		case !s.used[id] && !refersToContainer(c):
 			w.add(Error, "invariant", "dom-3", "nothing refers to what is contained here")
 		}
+
 		met[id] = true
 		if c.Get("contained") != nil {
 			w.add(Error, "invariant", "dom-2", "what is contained contains nothing itself")
@@ -66,6 +67,7 @@ func (s *resourceScope) finish(w *walker, v *tree.Value) {
 		if c.At("meta", "security") != nil {
 			w.add(Error, "invariant", "dom-5", "what is contained has no security labels of its own")
 		}
+
 		w.path = w.path[:len(w.path)-1]
 	}
 }
@@ -96,6 +98,7 @@ func (w *walker) reference(v *tree.Value, ref *table.TypeRef) {
 		w.allowedTarget(stated, ref)
 		return
 	}
+
 	found, why := w.targetType(target)
 	switch {
 	case why != "":
@@ -122,6 +125,7 @@ func (w *walker) targetType(target string) (name, why string) {
 	if strings.HasPrefix(target, "#") {
 		return w.localTarget(target[1:])
 	}
+
 	scheme, _, absolute := strings.Cut(target, ":")
 	if absolute = absolute && !strings.ContainsAny(scheme, "/?#"); absolute {
 		return w.absoluteTarget(target)
@@ -132,6 +136,7 @@ func (w *walker) targetType(target string) (name, why string) {
 		}
 		return "", "is a search, not a reference"
 	}
+
 	name, ok := w.typeOfPath(target)
 	if !ok {
 		return "", "is not of the form Type/id"
@@ -165,6 +170,7 @@ func (w *walker) absoluteTarget(target string) (name, why string) {
 	if fault := uriFault("uri", target); fault != "" {
 		return "", fault
 	}
+
 	path, _, _ := strings.Cut(target, "#")
 	if name := w.options.Types[path]; name != "" {
 		return name, ""
@@ -172,6 +178,7 @@ func (w *walker) absoluteTarget(target string) (name, why string) {
 	if strings.HasPrefix(path, "urn:") {
 		return "", ""
 	}
+
 	parts := strings.Split(path, "/")
 	if n := len(parts); n > 5 && parts[n-2] == "_history" {
 		parts = parts[:n-2]
@@ -179,6 +186,7 @@ func (w *walker) absoluteTarget(target string) (name, why string) {
 	if n := len(parts); n > 4 && w.v.table.Resource(parts[n-2]) != nil {
 		return parts[n-2], ""
 	}
+
 	return "", ""
 }
 

@@ -89,7 +89,9 @@ func some(key string, names ...string) rule {
 
 // one makes a rule: exactly one member is there.
 func one(key string, names ...string) rule {
-	return rule{key, "exactly one of " + words(names) + " is needed", func(v *tree.Value) bool { return count(v, names...) == 1 }}
+	return rule{key, "exactly one of " + words(names) + " is needed", func(v *tree.Value) bool {
+		return count(v, names...) == 1
+	}}
 }
 
 func words(names []string) string {

@@ -22,9 +22,12 @@ func bundleRules() map[string][]rule {
 			}},
 			{"bdl-7", "a fullUrl stands once for each version", distinctFullURLs},
 			{"bdl-9", "a document has an identifier with system and value", func(v *tree.Value) bool {
-				return !ofType(v, "document") || v.At("identifier", "system") != nil && v.At("identifier", "value") != nil
+				return !ofType(v, "document") || v.At("identifier", "system") != nil &&
+					v.At("identifier", "value") != nil
 			}},
-			{"bdl-10", "a document has a timestamp", func(v *tree.Value) bool { return !ofType(v, "document") || has(v, "timestamp") }},
+			{"bdl-10", "a document has a timestamp", func(v *tree.Value) bool {
+				return !ofType(v, "document") || has(v, "timestamp")
+			}},
 			{"bdl-11", "a document begins with a Composition", beginsWith("document", "Composition")},
 			{"bdl-12", "a message begins with a MessageHeader", beginsWith("message", "MessageHeader")},
 		},
@@ -74,18 +77,21 @@ func distinctFullURLs(v *tree.Value) bool {
 	if ofType(v, "history") {
 		return true
 	}
+
 	met := map[string]bool{}
 	for _, e := range v.Get("entry").Each() {
 		url := e.Get("fullUrl").Text()
 		if url == "" {
 			continue
 		}
+
 		key := url + " " + e.At("resource", "meta", "versionId").Text()
 		if met[key] {
 			return false
 		}
 		met[key] = true
 	}
+
 	return true
 }
 

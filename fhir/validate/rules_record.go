@@ -19,25 +19,31 @@ func recordRules() map[string][]rule {
 	all := map[string][]rule{
 		"AllergyIntolerance": {{"ait-1", "clinicalStatus is needed, unless it was entered in error, and then must not be there (ait-2)",
 			func(v *tree.Value) bool {
-				return has(v, "clinicalStatus") != coded(v.Get("verificationStatus"), allergyVerification, "entered-in-error")
+				return has(v, "clinicalStatus") != coded(v.Get("verificationStatus"), allergyVerification,
+					"entered-in-error")
 			}}},
 		"AuditEvent.entity":   {apart("sev-1", "name", "query")},
 		"CarePlan.activity":   {apart("cpl-3", "detail", "reference")},
 		"Composition.section": {some("cmp-1", "text", "entry", "section"), apart("cmp-2", "emptyReason", "entry")},
 		"Condition": {
 			{"con-4", "what has abated is inactive, resolved or in remission", func(v *tree.Value) bool {
-				return !has(v, "abatement[x]") || coded(v.Get("clinicalStatus"), conditionClinical, "resolved", "remission", "inactive")
+				return !has(v, "abatement[x]") ||
+					coded(v.Get("clinicalStatus"), conditionClinical, "resolved", "remission", "inactive")
 			}},
 			{"con-5", "what was entered in error has no clinicalStatus", func(v *tree.Value) bool {
-				return !coded(v.Get("verificationStatus"), conditionVerStatus, "entered-in-error") || !has(v, "clinicalStatus")
+				return !coded(v.Get("verificationStatus"), conditionVerStatus, "entered-in-error") ||
+					!has(v, "clinicalStatus")
 			}},
 		},
 		"Condition.stage":    {some("con-1", "summary", "assessment")},
 		"Condition.evidence": {some("con-2", "code", "detail")},
 		"Consent":            {some("ppc-1", "policy", "policyRule")},
 		"CoverageEligibilityResponse.insurance.item": {one("ces-1", "category", "productOrService")},
-		"FamilyMemberHistory":                        {apart("fhs-1", "age[x]", "born[x]"), needs("fhs-2", "estimatedAge", "age[x]")},
-		"Goal.target":                                {needs("gol-1", "detail[x]", "measure")},
+		"FamilyMemberHistory": {
+			apart("fhs-1", "age[x]", "born[x]"),
+			needs("fhs-2", "estimatedAge", "age[x]"),
+		},
+		"Goal.target": {needs("gol-1", "detail[x]", "measure")},
 		"Group": {{"grp-1", "only an actual group has members", func(v *tree.Value) bool {
 			return !has(v, "member") || v.Get("actual").Literal() == "true"
 		}}},
@@ -74,18 +80,22 @@ func recordRules() map[string][]rule {
 			return notAfter(v.Get("authoredOn"), v.Get("lastModified"))
 		}}},
 	}
+
 	for name, list := range appointmentRules() {
 		all[name] = list
 	}
 	for name, list := range questionnaireRules() {
 		all[name] = list
 	}
+
 	return all
 }
 
 func noHome(member string) func(*tree.Value) bool {
 	return func(v *tree.Value) bool {
-		return !slices.ContainsFunc(v.Get(member).Each(), func(x tree.Value) bool { return x.Get("use").Text() == "home" })
+		return !slices.ContainsFunc(v.Get(member).Each(), func(x tree.Value) bool {
+			return x.Get("use").Text() == "home"
+		})
 	}
 }
 
@@ -95,10 +105,12 @@ func ownComponent(v *tree.Value) bool {
 	if !has(v, "value[x]") {
 		return true
 	}
+
 	own := map[string]bool{}
 	for _, c := range v.At("code", "coding").Each() {
 		own[c.Raw] = true
 	}
+
 	for _, part := range v.Get("component").Each() {
 		for _, c := range part.At("code", "coding").Each() {
 			if own[c.Raw] {
@@ -106,6 +118,7 @@ func ownComponent(v *tree.Value) bool {
 			}
 		}
 	}
+
 	return true
 }
 
@@ -126,9 +139,12 @@ func listRules() []rule {
 func appointmentRules() map[string][]rule {
 	return map[string][]rule{
 		"Appointment": {
-			{"app-2", "start and end come together", func(v *tree.Value) bool { return has(v, "start") == has(v, "end") }},
+			{"app-2", "start and end come together", func(v *tree.Value) bool {
+				return has(v, "start") == has(v, "end")
+			}},
 			{"app-3", "start and end are needed, unless proposed, cancelled or on a waiting list", func(v *tree.Value) bool {
-				return has(v, "start") && has(v, "end") || among(v.Get("status").Text(), "proposed", "cancelled", "waitlist")
+				return has(v, "start") && has(v, "end") ||
+					among(v.Get("status").Text(), "proposed", "cancelled", "waitlist")
 			}},
 			{"app-4", "only what was cancelled or not kept has a reason for it", func(v *tree.Value) bool {
 				return !has(v, "cancelationReason") || among(v.Get("status").Text(), "noshow", "cancelled")
@@ -142,7 +158,9 @@ func appointmentRules() map[string][]rule {
 func questionnaireRules() map[string][]rule {
 	kind := func(v *tree.Value, list ...string) bool { return among(v.Get("type").Text(), list...) }
 	display := func(key, member string) rule {
-		return rule{key, "a display item has no " + member, func(v *tree.Value) bool { return !kind(v, "display") || !has(v, member) }}
+		return rule{key, "a display item has no " + member, func(v *tree.Value) bool {
+			return !kind(v, "display") || !has(v, member)
+		}}
 	}
 	return map[string][]rule{
 		"Questionnaire": {{"que-2", "each linkId stands once in a questionnaire", func(v *tree.Value) bool {
@@ -152,17 +170,20 @@ func questionnaireRules() map[string][]rule {
 			{"que-1", "a group has items, a display has none", func(v *tree.Value) bool {
 				return !(kind(v, "group") && !has(v, "item")) && !(kind(v, "display") && has(v, "item"))
 			}},
-			display("que-3", "code"), display("que-6", "required"), display("que-6", "repeats"), display("que-9", "readOnly"),
+			display("que-3", "code"), display("que-6",
+				"required"), display("que-6", "repeats"), display("que-9", "readOnly"),
 			apart("que-4", "answerOption", "answerValueSet"),
 			{"que-5", "this type of item has no list of answers", func(v *tree.Value) bool {
-				return kind(v, "choice", "open-choice", "decimal", "integer", "date", "dateTime", "time", "string", "quantity") ||
+				return kind(v, "choice", "open-choice", "decimal", "integer", "date", "dateTime", "time", "string",
+					"quantity") ||
 					!has(v, "answerValueSet") && !has(v, "answerOption")
 			}},
 			{"que-8", "a group or display has no initial value", func(v *tree.Value) bool {
 				return !kind(v, "group", "display") || !has(v, "initial")
 			}},
 			{"que-10", "this type of item has no maximum length", func(v *tree.Value) bool {
-				return kind(v, "boolean", "decimal", "integer", "string", "text", "url", "open-choice") || !has(v, "maxLength")
+				return kind(v, "boolean", "decimal", "integer", "string", "text", "url", "open-choice") ||
+					!has(v, "maxLength")
 			}},
 			apart("que-11", "answerOption", "initial"),
 			{"que-12", "more than two conditions need enableBehavior", func(v *tree.Value) bool {
@@ -185,10 +206,12 @@ func distinctLinks(v *tree.Value, met map[string]bool) bool {
 		if met[link] {
 			return false
 		}
+
 		met[link] = true
 		if !distinctLinks(&item, met) {
 			return false
 		}
 	}
+
 	return true
 }

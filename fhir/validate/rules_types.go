@@ -61,7 +61,8 @@ func measured(key string, more func(*tree.Value) bool) rule {
 func rangeOrdered(v *tree.Value) bool {
 	low, okLow := number(v.At("low", "value"))
 	high, okHigh := number(v.At("high", "value"))
-	same := v.At("low", "code").Text() == v.At("high", "code").Text() && v.At("low", "unit").Text() == v.At("high", "unit").Text()
+	same := v.At("low", "code").Text() == v.At("high", "code").Text() &&
+		v.At("low", "unit").Text() == v.At("high", "unit").Text()
 	return !okLow || !okHigh || !same || low <= high
 }
 
@@ -105,7 +106,8 @@ func timingRules() []rule {
 		needs("tim-1", "duration", "durationUnit"), needs("tim-2", "period", "periodUnit"),
 		{"tim-4", "duration must not be negative", notNegative("duration")},
 		{"tim-5", "period must not be negative", notNegative("period")},
-		needs("tim-6", "periodMax", "period"), needs("tim-7", "durationMax", "duration"), needs("tim-8", "countMax", "count"),
+		needs("tim-6", "periodMax", "period"), needs("tim-7", "durationMax",
+			"duration"), needs("tim-8", "countMax", "count"),
 		{"tim-9", "an offset needs an event to be counted from, other than a meal itself", func(v *tree.Value) bool {
 			for _, when := range v.Get("when").Each() {
 				if among(when.Text(), "C", "CM", "CD", "CV") {

@@ -130,6 +130,7 @@ func (w *walker) expression() string {
 			b.WriteString("[" + strconv.Itoa(s.index) + "]")
 		}
 	}
+
 	return b.String()
 }
 
@@ -155,6 +156,7 @@ func (w *walker) resource(v *tree.Value, contained bool) {
 		w.in.ids = ids
 		return
 	}
+
 	outer := w.in
 	w.in = &resourceScope{}
 	w.in.collect(v)
@@ -186,9 +188,11 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		w.fail("structure", "an object is expected here, not %s", kindName(v))
 		return
 	}
+
 	before := len(w.issues)
 	var s seen
 	children := 0
+
 	for i := range v.Items {
 		m := &v.Items[i]
 		if m.Name != "id" {
@@ -197,6 +201,7 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		if m.Name == "resourceType" && t.Kind == table.Resource {
 			continue
 		}
+
 		member, ok := t.Member(m.Name)
 		if !ok {
 			w.failAt(m.Name, "structure", "%s has no element of this name", t.Name)
@@ -204,15 +209,18 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		}
 		w.element(v, i, member, &s)
 	}
+
 	if children == 0 && (t.Name != "Element" || len(v.Items) == 0) {
 		w.add(Error, "structure", "ele-1", "an element is never empty")
 	}
 	w.identity(v.Get("id"), t)
+
 	for i := range t.Elements {
 		if e := &t.Elements[i]; e.Min > 0 && s[i] == 0 {
 			w.failAt(elementName(e), "required", "%s needs this element", t.Name)
 		}
 	}
+
 	if len(w.issues) == before { // rules rely on a sound structure
 		w.apply(v, t)
 	}
@@ -234,9 +242,11 @@ func kindName(v *tree.Value) string {
 		return "a string"
 	case tree.Number:
 		return "a number"
+
 	case tree.Null:
 		return "null"
 	}
+
 	return "a boolean"
 }
 
@@ -249,6 +259,7 @@ func (w *walker) element(owner *tree.Value, at int, member table.Member, s *seen
 		w.failAt(elementName(e), "structure", "only one of %s and %s may be there", a, b)
 		return
 	}
+
 	w.path = append(w.path, step{elementName(e), -1})
 	switch {
 	case !e.Many():
@@ -260,6 +271,7 @@ func (w *walker) element(owner *tree.Value, at int, member table.Member, s *seen
 	default:
 		w.many(owner, m, member)
 	}
+
 	w.path = w.path[:len(w.path)-1]
 }
 
@@ -286,6 +298,7 @@ func (w *walker) many(owner, m *tree.Value, member table.Member) {
 	if member.Type.Primitive() {
 		twin = owner.Get(twinName(m.Name))
 	}
+
 	for i := range m.Items {
 		w.path[last].index = i
 		item := &m.Items[i]
@@ -295,6 +308,7 @@ func (w *walker) many(owner, m *tree.Value, member table.Member) {
 			w.fail("structure", "null stands for nothing here")
 		}
 	}
+
 	w.path[last].index = -1
 	if twin != nil && twin.Kind == tree.Array && len(twin.Items) > len(m.Items) && !member.Shadow {
 		w.fail("structure", "%s has more items than %s", twin.Name, m.Name)
@@ -323,6 +337,7 @@ func (w *walker) value(v *tree.Value, member table.Member) {
 		if ref.Name == "Reference" {
 			w.reference(v, ref)
 		}
+
 	case ref.Name == "Resource":
 		w.inner(v, e)
 	default:

@@ -31,12 +31,14 @@ func vectors(t testing.TB, name string) []string {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	var all []string
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if line := s.Text(); line != "" && line[0] != '#' {
 			all = append(all, line)
 		}
 	}
+
 	if len(all) == 0 {
 		t.Fatalf("%s holds no case", name)
 	}
@@ -55,10 +57,12 @@ func TestRefused(t *testing.T) {
 		found := false
 		issues := judge(t, v, f[3])
 		for _, i := range issues {
-			if i.Code == f[0] && i.Expression == strings.TrimSpace(f[1]) && i.Rule == rule && i.Severity == Error && i.Text != "" {
+			if i.Code == f[0] && i.Expression == strings.TrimSpace(f[1]) && i.Rule == rule && i.Severity == Error &&
+				i.Text != "" {
 				found = true
 			}
 		}
+
 		if !found || OK(issues) {
 			t.Errorf("%s\n found %v", line, issues)
 		}
@@ -84,6 +88,7 @@ func TestConditionalReferences(t *testing.T) {
 	if issues := v.Resource(root, Options{Conditional: true}); len(issues) > 0 {
 		t.Error(issues)
 	}
+
 	if OK(v.Resource(root, Options{})) {
 		t.Error("a search passes for a reference")
 	}
@@ -121,6 +126,7 @@ func TestEveryTypeFits(t *testing.T) {
 			t.Errorf("%s has %d elements", name, n)
 		}
 	}
+
 	for name := range rulesByType() {
 		if r4.Type(name) == nil {
 			t.Errorf("rules for %s, which is no type", name)
@@ -135,12 +141,14 @@ func FuzzResource(f *testing.F) {
 			f.Add([]byte(line[strings.Index(line, "{"):]))
 		}
 	}
+
 	v := New(table.R4())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		root, err := tree.Parse(body)
 		if err != nil {
 			return
 		}
+
 		for _, i := range v.Resource(root, Options{}) {
 			if i.Text == "" || i.Code == "" {
 				t.Errorf("an issue without words: %+v", i)
@@ -154,21 +162,26 @@ func BenchmarkResource5KB(b *testing.B) {
 	var s bytes.Buffer
 	s.WriteString(`{"resourceType":"Patient","id":"p1","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient"]},` +
 		`"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>Anna Example</p><p>born 1970-01-01</p></div>"},"name":[`)
+
 	for i := 0; s.Len() < 4700; i++ {
 		if i > 0 {
 			s.WriteByte(',')
 		}
-		fmt.Fprintf(&s, `{"use":"official","text":"Anna Beta Family%d","family":"Family%d","given":["Anna","Beta"],"period":{"start":"2020-01-01","end":"2021-01-01"}}`, i, i)
+		fmt.Fprintf(&s,
+			`{"use":"official","text":"Anna Beta Family%d","family":"Family%d","given":["Anna","Beta"],"period":{"start":"2020-01-01","end":"2021-01-01"}}`, i, i)
 	}
+
 	s.WriteString(`],"gender":"female","birthDate":"1970-01-01","managingOrganization":{"reference":"Organization/1","display":"An Organisation"},` +
 		`"address":[{"use":"home","line":["1 Elm Street"],"city":"Fairhaven","state":"MA","postalCode":"02199","country":"US"}]}`)
 	body, v := s.Bytes(), New(table.R4())
+
 	// A test's heap is so small that the collector runs all the time; this
 	// stands for what a server keeps.
 	ballast := make([]byte, 64<<20)
 	defer runtime.KeepAlive(ballast)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
+
 	for b.Loop() {
 		root, err := tree.Parse(body)
 		if err != nil {

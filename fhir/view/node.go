@@ -29,6 +29,7 @@ func (v viewer) children(o *tree.Value, t *table.Type) []node {
 			list = append(list, v.element(words(m.Name), &item, member))
 		}
 	}
+
 	return list
 }
 
@@ -38,6 +39,7 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 	switch {
 	case member.Shadow:
 		return node{Name: name, Text: "(not given" + absent(item) + ")"}
+
 	case member.Type.Name == "Resource":
 		kind := item.Get("resourceType").Text()
 		n := node{Name: name, Text: kind + " " + v.title(item)}
@@ -45,6 +47,7 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 			n.Children = v.children(item, t)
 		}
 		return n
+
 	case of == nil:
 		text := item.Literal()
 		if member.Type.Name == "base64Binary" && len(text) > 60 {
@@ -54,12 +57,16 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 		if member.Type.Name != "uri" && member.Type.Name != "url" && member.Type.Name != "canonical" {
 			href = ""
 		}
+
 		return node{Name: name, Text: text, Href: href}
+
 	case member.Type.Name == "Reference":
 		return v.reference(name, item)
+
 	case member.Type.Name == "Extension":
 		return v.extension(item, of)
 	}
+
 	if text := short(member.Type.Name, item); text != "" {
 		return node{Name: name, Text: text}
 	}
@@ -78,6 +85,7 @@ func (v viewer) reference(name string, item *tree.Value) node {
 	case target != "":
 		text += " (" + target + ")"
 	}
+
 	return node{Name: name, Text: text, Href: href}
 }
 
@@ -91,6 +99,7 @@ func (v viewer) extension(item *tree.Value, t *table.Type) node {
 			return v.element(name, m, member)
 		}
 	}
+
 	n := node{Name: name}
 	for _, part := range item.Get("extension").Each() {
 		n.Children = append(n.Children, v.extension(&part, t))
@@ -121,9 +130,11 @@ func words(name string) string {
 		if r == '-' {
 			r = ' '
 		}
+
 		out.WriteRune(r)
 		before = r
 	}
+
 	return out.String()
 }
 
@@ -146,6 +157,7 @@ func caption(item *tree.Value) string {
 	if item.Kind != tree.Object {
 		return item.Text()
 	}
+
 	coding := item.Get("coding").Each()
 	for _, text := range []string{item.Get("text").Text(), item.Get("display").Text(),
 		joined(" ", list(item, "given"), item.Get("family").Text())} {
@@ -153,6 +165,7 @@ func caption(item *tree.Value) string {
 			return text
 		}
 	}
+
 	if len(coding) > 0 {
 		return joined("", coding[0].Get("display").Text())
 	}
@@ -163,12 +176,17 @@ func caption(item *tree.Value) string {
 func value(r *tree.Value) string {
 	var all []string
 	for _, v := range append([]tree.Value{*orEmpty(r)}, r.Get("component").Each()...) {
-		for _, text := range []string{short("Quantity", v.Get("valueQuantity")), caption(orEmpty(v.Get("valueCodeableConcept"))), v.Get("valueString").Text()} {
+		for _, text := range []string{
+			short("Quantity", v.Get("valueQuantity")),
+			caption(orEmpty(v.Get("valueCodeableConcept"))),
+			v.Get("valueString").Text(),
+		} {
 			if text != "" {
 				all = append(all, text)
 			}
 		}
 	}
+
 	return strings.Join(all, ", ")
 }
 

@@ -16,6 +16,7 @@ func short(kind string, v *tree.Value) string {
 			return noted(get("text"), get("use"))
 		}
 		return noted(joined(" ", list(v, "prefix"), list(v, "given"), get("family"), list(v, "suffix")), get("use"))
+
 	case "CodeableConcept":
 		return concept(v)
 	case "Coding":
@@ -26,11 +27,13 @@ func short(kind string, v *tree.Value) string {
 			unit = get("code")
 		}
 		return joined(" ", get("comparator")+get("value"), unit)
+
 	case "Period":
 		if get("start") == "" && get("end") == "" {
 			return ""
 		}
 		return joined(" ", get("start"), "–", get("end"))
+
 	case "Range":
 		return joined(" ", short("Quantity", v.Get("low")), "–", short("Quantity", v.Get("high")))
 	case "Ratio":
@@ -39,11 +42,14 @@ func short(kind string, v *tree.Value) string {
 		return noted(get("value"), joined(", ", short("CodeableConcept", v.Get("type")), get("system")))
 	case "ContactPoint":
 		return noted(get("value"), joined(", ", get("system"), get("use")))
+
 	case "Address":
-		return noted(joined(", ", list(v, "line"), get("city"), joined(" ", get("state"), get("postalCode")), get("country")), get("use"))
+		return noted(joined(", ", list(v, "line"), get("city"), joined(" ", get("state"), get("postalCode")),
+			get("country")), get("use"))
 	case "Annotation":
 		return get("text")
 	}
+
 	return ""
 }
 
@@ -57,6 +63,7 @@ func concept(v *tree.Value) string {
 		}
 		codes = append(codes, systemName(c.Get("system").Text())+" "+c.Get("code").Text())
 	}
+
 	if text == "" {
 		return strings.Join(codes, ", ")
 	}
@@ -83,6 +90,7 @@ func systemName(system string) string {
 	case "http://unitsofmeasure.org":
 		return "UCUM"
 	}
+
 	return system[strings.LastIndexByte(system, '/')+1:]
 }
 

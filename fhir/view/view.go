@@ -36,10 +36,15 @@ func Page(base string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("view: %w", err)
 	}
+
 	var out bytes.Buffer
-	if err := pages.Execute(&out, newPage(viewer{base: base, table: table.R4()}, root)); err != nil {
+	if err := pages.Execute(&out, newPage(viewer{
+		base:  base,
+		table: table.R4(),
+	}, root)); err != nil {
 		return nil, fmt.Errorf("view: %w", err)
 	}
+
 	return out.Bytes(), nil
 }
 
@@ -91,11 +96,13 @@ func newPage(v viewer, root *tree.Value) page {
 		Type: kind, Title: v.title(root), Labels: labels(root), Facts: facts(root),
 		Narrative: narrative(root), Issues: issues(root), JSON: pretty(root),
 	}
+
 	if kind == "Bundle" {
 		p.Title = bundleTitle(root.Get("type").Text())
 		p.Links, p.Entries = v.pageLinks(root), v.entries(root)
 		return p
 	}
+
 	p.Where = v.around(kind, root.Get("id").Text())
 	if t := v.table.Type(kind); t != nil && kind != "OperationOutcome" {
 		p.Elements = v.children(root, t)
@@ -119,8 +126,14 @@ func (v viewer) around(kind, id string) []link {
 	if id == "" {
 		return nil
 	}
+
 	at := v.base + "/" + kind + "/" + id
-	list := []link{{kind, v.base + "/" + kind + "?_format=html"}, {id, at + "?_format=html"}, {"history", at + "/_history?_format=html"}}
+	list := []link{
+		{kind, v.base + "/" + kind + "?_format=html"},
+		{id, at + "?_format=html"},
+		{"history", at + "/_history?_format=html"},
+	}
+
 	if kind == "Patient" {
 		list = append(list, link{"everything", at + "/$everything?_format=html"})
 	}
@@ -136,6 +149,7 @@ func facts(root *tree.Value) []fact {
 	}
 	add("version", root.At("meta", "versionId").Text())
 	add("last updated", root.At("meta", "lastUpdated").Text())
+
 	if root.Get("resourceType").Text() == "Bundle" {
 		add("kind", root.Get("type").Text())
 		add("total", root.Get("total").Literal())
@@ -154,8 +168,10 @@ func labels(root *tree.Value) []label {
 		case "HTEST":
 			l.Class = "test"
 		}
+
 		list = append(list, l)
 	}
+
 	return list
 }
 
@@ -185,8 +201,10 @@ func issues(root *tree.Value) []issue {
 		for _, e := range i.Get("expression").Each() {
 			where = append(where, e.Text())
 		}
+
 		list = append(list, issue{i.Get("severity").Text(), i.Get("code").Text(), text, strings.Join(where, ", ")})
 	}
+
 	return list
 }
 
@@ -206,8 +224,14 @@ func (v viewer) entries(root *tree.Value) []entry {
 	for _, e := range root.Get("entry").Each() {
 		r := e.Get("resource")
 		kind, id := r.Get("resourceType").Text(), r.Get("id").Text()
-		line := entry{Name: kind + "/" + id, Title: joined(": ", v.title(r), value(r)), When: r.At("meta", "lastUpdated").Text(),
-			Mode: e.At("search", "mode").Text(), Labels: labels(r)}
+		line := entry{
+			Name:   kind + "/" + id,
+			Title:  joined(": ", v.title(r), value(r)),
+			When:   r.At("meta", "lastUpdated").Text(),
+			Mode:   e.At("search", "mode").Text(),
+			Labels: labels(r),
+		}
+
 		if r == nil {
 			line.Name = e.At("request", "method").Text() + " " + e.At("request", "url").Text()
 			line.When = e.At("response", "lastModified").Text()
@@ -216,8 +240,10 @@ func (v viewer) entries(root *tree.Value) []entry {
 		} else {
 			line.Href = v.base + "/" + kind + "/" + id + "?_format=html"
 		}
+
 		list = append(list, line)
 	}
+
 	return list
 }
 
@@ -232,16 +258,19 @@ func (v viewer) under(target string) (string, bool) {
 		}
 		rest = target
 	}
+
 	u, err := url.Parse(rest)
 	if err != nil || u.Scheme != "" || u.Host != "" || strings.Contains(u.Path, "..") {
 		return "", false
 	}
+
 	if !u.Query().Has("_format") {
 		if u.RawQuery != "" {
 			u.RawQuery += "&"
 		}
 		u.RawQuery += "_format=html"
 	}
+
 	return v.base + "/" + strings.TrimPrefix(u.String(), "./"), true
 }
 
@@ -257,6 +286,7 @@ func indent(out *strings.Builder, v *tree.Value, line string) {
 		out.WriteString(v.Raw)
 		return
 	}
+
 	last := map[tree.Kind]string{tree.Object: "}", tree.Array: "]"}[v.Kind]
 	out.WriteByte(byte(v.Kind))
 	for i := range v.Items {
@@ -269,5 +299,6 @@ func indent(out *strings.Builder, v *tree.Value, line string) {
 		}
 		indent(out, &v.Items[i], line+"  ")
 	}
+
 	out.WriteString(line + last)
 }

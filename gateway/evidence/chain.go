@@ -55,6 +55,7 @@ func (c *comparison) take(hop int, l *Line) {
 		c.settle(m, f)
 		return
 	}
+
 	if m.open == 0 {
 		c.loose = append(c.loose, m)
 	} else if hop == 0 {
@@ -74,6 +75,7 @@ func (c *comparison) meet(at link, sent bool, m *message) *message {
 		m.open++
 		return m
 	}
+
 	other := c.pop(at)
 	other.absorb(m)
 	return other
@@ -115,11 +117,13 @@ func (c *comparison) whole(m *message) *Finding {
 	if own := m.ownHop(); own >= 0 && c.reaches(m, own) {
 		return c.judge(m)
 	}
+
 	for _, l := range m.lines {
 		if l == nil {
 			return nil
 		}
 	}
+
 	c.spread(m)
 	if !m.agrees() {
 		return c.judge(m)
@@ -130,6 +134,7 @@ func (c *comparison) whole(m *message) *Finding {
 	if at := m.firstAt((*Line).mapped); at >= 0 {
 		return m.changedBy(c, Mapped, at)
 	}
+
 	return m.finding(c, Identical)
 }
 
@@ -197,6 +202,7 @@ func (c *comparison) settleStraight(m *message) {
 	if last < 2 || l == nil {
 		return
 	}
+
 	request := l.Dir == "request"
 	near, far := link{!request, 0, sentKey(l)}, link{!request, last - 1, sentKey(l)}
 	a, b := c.links[near], c.links[far]
@@ -206,6 +212,7 @@ func (c *comparison) settleStraight(m *message) {
 	if a.parts[0].root().tamperedAt() >= 0 || b.parts[0].root().tamperedAt() >= 0 {
 		return
 	}
+
 	m = c.pop(near)
 	m.absorb(c.pop(far))
 	c.settle(m, m.finding(c, Straight))

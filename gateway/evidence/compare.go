@@ -82,6 +82,7 @@ func Compare(paths []string, each func(*Finding)) (*Summary, error) {
 	if len(paths) < 2 {
 		return nil, errors.New("evidence: two files at least are compared")
 	}
+
 	c := &comparison{links: map[link]*queue{}, each: each, window: joinWindow}
 	defer c.close()
 	if err := c.open(paths); err != nil {
@@ -90,6 +91,7 @@ func Compare(paths []string, each func(*Finding)) (*Summary, error) {
 	if err := c.match(); err != nil {
 		return nil, err
 	}
+
 	c.leftOver()
 	c.count()
 	return &c.summary, nil
@@ -131,6 +133,7 @@ func (c *comparison) order() {
 			c.hops[0] = r
 		}
 	}
+
 	last := len(c.hops) - 1
 	for i, r := range c.hops {
 		if r.name == "destination" {
@@ -139,6 +142,7 @@ func (c *comparison) order() {
 			break
 		}
 	}
+
 	for _, r := range c.hops {
 		c.summary.Hops = append(c.summary.Hops, r.name)
 	}
@@ -153,9 +157,11 @@ func (c *comparison) match() error {
 				hop = i
 			}
 		}
+
 		if hop < 0 {
 			return nil
 		}
+
 		c.tick(hop, c.hops[hop].next.Time)
 		c.take(hop, c.hops[hop].next)
 		c.age() // after take, which may show that a clock is off
@@ -178,12 +184,14 @@ func (c *comparison) report(f *Finding) {
 		s.Mapped++
 	case Answered:
 		s.Answered++
+
 	default:
 		s.Differs++
 		if s.First == nil || f.Time.Before(s.First.Time) {
 			s.First = f
 		}
 	}
+
 	c.each(f)
 }
 

@@ -59,9 +59,19 @@ func (h *hop) mapped(in, out string) {
 func (h *hop) put(status int, in, out string, change func(*wire.Message)) {
 	h.t.Helper()
 	h.n++
-	m := &wire.Message{Time: start.Add(time.Duration(h.n) * time.Millisecond), Conn: "c", Seq: uint64(h.n), Route: "acme",
-		Method: "GET", Status: status, Response: status > 0, In: digest(in), Out: digest(out)}
+	m := &wire.Message{
+		Time:     start.Add(time.Duration(h.n) * time.Millisecond),
+		Conn:     "c",
+		Seq:      uint64(h.n),
+		Route:    "acme",
+		Method:   "GET",
+		Status:   status,
+		Response: status > 0,
+		In:       digest(in),
+		Out:      digest(out),
+	}
 	change(m)
+
 	if err := h.log.Record(m); err != nil {
 		h.t.Fatal(err)
 	}
@@ -87,8 +97,10 @@ func TestLineHasExactlyTheKeys(t *testing.T) {
 	if first+"\n" != want {
 		t.Errorf("line is\n%s\nwant\n%s", first, want)
 	}
+
 	var l Line
-	if err := json.Unmarshal([]byte(rest), &l); err != nil || l.SHA256In != "" || l.BytesOut != 2 || l.Dir != "response" {
+	if err := json.Unmarshal([]byte(rest), &l); err != nil || l.SHA256In != "" || l.BytesOut != 2 ||
+		l.Dir != "response" {
 		t.Errorf("second line %s: %v", rest, err)
 	}
 	if info, _ := os.Stat(h.path); info.Mode().Perm() != 0o600 {
@@ -262,13 +274,19 @@ func TestCompare(t *testing.T) {
 			}
 		}, "request differs delegate;request differs delegate;", 1},
 	} {
-		hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "delegate", Options{}), newHop(t, "destination", Options{})}
+		hops := []*hop{
+			newHop(t, "originator", Options{}),
+			newHop(t, "gateway", Options{}),
+			newHop(t, "delegate", Options{}),
+			newHop(t, "destination", Options{}),
+		}
 		c.fill(hops[0], hops[1], hops[2], hops[3])
 		p := path(hops)
 		sum, got := compare(t, p)
 		if got != c.want || sum.ExitCode() != c.code {
 			t.Errorf("%s: %q, exit %d; want %q, exit %d", name, got, sum.ExitCode(), c.want, c.code)
 		}
+
 		// The order of the manifest: destination first, originator last.
 		if _, got := compare(t, []string{p[3], p[1], p[2], p[0]}); got != c.want {
 			t.Errorf("%s, in the manifest's order: %q", name, got)
@@ -282,9 +300,11 @@ func TestReport(t *testing.T) {
 	b.add(0, "asK", "asK")
 	p := path([]*hop{a, b})
 	var text, js bytes.Buffer
-	if code, err := Report(&text, p, false); code != 1 || err != nil || !strings.Contains(text.String(), "differs at destination: originator sent 3 bytes") {
+	if code, err := Report(&text, p, false); code != 1 || err != nil ||
+		!strings.Contains(text.String(), "differs at destination: originator sent 3 bytes") {
 		t.Errorf("exit %d, %v:\n%s", code, err, &text)
 	}
+
 	if code, err := Report(&js, p, true); code != 1 || err != nil {
 		t.Errorf("exit %d, %v", code, err)
 	}
@@ -292,16 +312,22 @@ func TestReport(t *testing.T) {
 		Messages []Finding
 		Summary  Summary
 	}
-	if err := json.Unmarshal(js.Bytes(), &doc); err != nil || len(doc.Messages) != 1 || doc.Summary.First.Hop != "destination" {
+	if err := json.Unmarshal(js.Bytes(), &doc); err != nil || len(doc.Messages) != 1 ||
+		doc.Summary.First.Hop != "destination" {
 		t.Errorf("%v: %s", err, &js)
 	}
+
 	if _, err := Report(&js, []string{p[0], p[0] + "x"}, true); err == nil {
 		t.Error("a missing file is not told")
 	}
 }
 
 func TestRotationKeepsEveryLine(t *testing.T) {
-	a, b := newHop(t, "originator", Options{Rotate: 2000, Flush: time.Millisecond}), newHop(t, "destination", Options{Sync: SyncInterval})
+	a, b := newHop(t, "originator", Options{
+		Rotate: 2000,
+		Flush:  time.Millisecond,
+	}), newHop(t, "destination", Options{Sync: SyncInterval})
+
 	for i := range 200 {
 		a.add(0, fmt.Sprint(i), fmt.Sprint(i))
 		b.add(0, fmt.Sprint(i), fmt.Sprint(i))
@@ -309,6 +335,7 @@ func TestRotationKeepsEveryLine(t *testing.T) {
 			a.log.Flush()
 		}
 	}
+
 	p := path([]*hop{a, b})
 	olds, _ := rotated(p[0])
 	if sum, _ := compare(t, p); sum.Identical != 200 || len(olds) < 5 {
@@ -328,6 +355,7 @@ func TestSyncEachIsDurableAtReturn(t *testing.T) {
 			}
 		}()
 	}
+
 	wg.Wait()
 	b, _ := os.ReadFile(h.path)
 	if n := bytes.Count(b, []byte("\n")); n != 50 {
@@ -348,12 +376,18 @@ func TestLossIsNeverSilent(t *testing.T) {
 	}
 	lost, kept := 0, 1
 	for i := 0; lost < 100; i++ { // what is kept is bounded
-		if h.log.Record(&wire.Message{Time: start, Method: "GET", In: digest(fmt.Sprint(i)), Out: digest(fmt.Sprint(i))}) != nil {
+		if h.log.Record(&wire.Message{
+			Time:   start,
+			Method: "GET",
+			In:     digest(fmt.Sprint(i)),
+			Out:    digest(fmt.Sprint(i)),
+		}) != nil {
 			lost++
 		} else if kept++; kept > 10_000 {
 			t.Fatalf("%d lines are kept for a disk that fails", kept)
 		}
 	}
+
 	if h.log.Flush() == nil || h.log.Err() == nil || h.log.Lost() != int64(lost) {
 		t.Fatalf("error %v, %d lost of which the log says %d", h.log.Err(), lost, h.log.Lost())
 	}
@@ -378,6 +412,7 @@ func TestOpenEndsAHalfLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l.Record(&wire.Message{Time: start, In: digest("y"), Out: digest("y")})
 	l.Close()
 	sum, _ := compare(t, []string{h.path, h.path})
@@ -388,7 +423,19 @@ func TestOpenEndsAHalfLine(t *testing.T) {
 
 func TestFastAndSlowReadTheSame(t *testing.T) {
 	for _, mapped := range []bool{false, true} {
-		b := appendMessage(nil, `"gateway"`, &wire.Message{Time: start.Add(123456), Conn: "a-1", Seq: 7, Route: "r", Response: true, Method: "HEAD", Status: 304, In: digest("in"), Out: digest("out"), Mapped: mapped})
+		b := appendMessage(nil, `"gateway"`, &wire.Message{
+			Time:     start.Add(123456),
+			Conn:     "a-1",
+			Seq:      7,
+			Route:    "r",
+			Response: true,
+			Method:   "HEAD",
+			Status:   304,
+			In:       digest("in"),
+			Out:      digest("out"),
+			Mapped:   mapped,
+		})
+
 		var fast, slow Line
 		if !parseFast(b, &fast) {
 			t.Fatal("our own line is not read fast")
@@ -404,12 +451,14 @@ func TestCompareStreams(t *testing.T) {
 	if testing.Short() {
 		return
 	}
+
 	a, b := newHop(t, "originator", Options{}), newHop(t, "destination", Options{})
 	for i := range 100_000 {
 		s := fmt.Sprint(i)
 		a.add(0, s, s)
 		b.add(0, s, s)
 	}
+
 	peak := 0
 	p := path([]*hop{a, b})
 	sum, err := Compare(p, func(*Finding) { peak++ })
@@ -422,8 +471,13 @@ func TestCompareStreams(t *testing.T) {
 // and parts are let go once its time is over.
 func TestStraightAndMappedAreLetGo(t *testing.T) {
 	const n = 20_000
-	hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "destination", Options{})}
+	hops := []*hop{
+		newHop(t, "originator", Options{}),
+		newHop(t, "gateway", Options{}),
+		newHop(t, "destination", Options{}),
+	}
 	o, g, d := hops[0], hops[1], hops[2]
+
 	for i := range n {
 		for _, h := range hops {
 			h.n = i * 100 // one in 100 ms
@@ -433,11 +487,13 @@ func TestStraightAndMappedAreLetGo(t *testing.T) {
 		d.add(0, straight, straight)
 		o.add(0, via, via)
 		g.mapped(via, "inner "+via)
+
 		d.add(0, "inner "+via, "inner "+via)
 		for _, h := range []*hop{o, d} {
 			h.add(200, "answer to "+straight, "answer to "+straight)
 		}
 	}
+
 	c := &comparison{links: map[link]*queue{}, each: func(*Finding) {}, window: joinWindow}
 	defer c.close()
 	if err := c.open(path(hops)); err != nil {
@@ -446,10 +502,14 @@ func TestStraightAndMappedAreLetGo(t *testing.T) {
 	if err := c.match(); err != nil {
 		t.Fatal(err)
 	}
+
 	most := int(joinWindow/(100*time.Millisecond)) + 10 // of each kind in the last window
-	if c.summary.Mapped != n || int(c.summary.Straight) < 2*(n-most) || len(c.links) > 4*most || len(c.aging) > 4*most || len(c.loose) > 0 {
-		t.Errorf("before the end %+v; %d links, %d aging, %d loose", c.summary, len(c.links), len(c.aging), len(c.loose))
+	if c.summary.Mapped != n || int(c.summary.Straight) < 2*(n-most) || len(c.links) > 4*most ||
+		len(c.aging) > 4*most || len(c.loose) > 0 {
+		t.Errorf("before the end %+v; %d links, %d aging, %d loose", c.summary, len(c.links), len(c.aging),
+			len(c.loose))
 	}
+
 	c.leftOver()
 	if c.summary.Straight != 2*n || c.summary.Differs != 0 {
 		t.Errorf("in the end %+v", c.summary)
@@ -459,7 +519,12 @@ func TestStraightAndMappedAreLetGo(t *testing.T) {
 // A hop whose clock is an hour off changes no verdict.
 func TestCompareWithAClockThatIsOff(t *testing.T) {
 	for _, off := range []int{-3_600_000, 3_600_000} {
-		hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "destination", Options{})}
+		hops := []*hop{
+			newHop(t, "originator", Options{}),
+			newHop(t, "gateway", Options{}),
+			newHop(t, "destination", Options{}),
+		}
+
 		for i := range 1000 {
 			for j, h := range hops {
 				h.n = i * 10_000 // one in 10 s
@@ -469,6 +534,7 @@ func TestCompareWithAClockThatIsOff(t *testing.T) {
 				h.add(0, fmt.Sprint(i), fmt.Sprint(i))
 			}
 		}
+
 		if sum, _ := compare(t, path(hops)); sum.Identical != 1000 || sum.Messages != 1000 {
 			t.Errorf("off by %d ms: %+v", off, sum)
 		}

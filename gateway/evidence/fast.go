@@ -17,6 +17,7 @@ func parseFast(b []byte, l *Line) bool {
 	l.Seq = uint64(s.number(`,"seq":`))
 	l.Dir = s.text(`,"dir":`)
 	l.Method = s.text(`,"method":`)
+
 	l.Status = int(s.number(`,"status":`))
 	l.BytesIn = s.number(`,"bytesIn":`)
 	l.BytesOut = s.number(`,"bytesOut":`)
@@ -27,6 +28,7 @@ func parseFast(b []byte, l *Line) bool {
 		*l = Line{}
 		return false
 	}
+
 	var err error
 	l.Time, err = time.Parse(time.RFC3339Nano, when)
 	return err == nil

@@ -38,6 +38,7 @@ func TestForgedLines(t *testing.T) {
 		if err := os.WriteFile(file, []byte(line+forged+line), 0o600); err != nil {
 			t.Fatal(err)
 		}
+
 		sum, _ := compare(t, []string{file, file})
 		if sum.Messages != 2 || sum.Unreadable != 2 || sum.ExitCode() != 1 {
 			t.Errorf("%s: %+v", name, sum)
@@ -48,7 +49,13 @@ func TestForgedLines(t *testing.T) {
 // The two halves of a message that was changed on its way find each other, however many
 // that one hop does not have at all stand between them.
 func TestHalvesFindEachOther(t *testing.T) {
-	hops := []*hop{newHop(t, "originator", Options{}), newHop(t, "gateway", Options{}), newHop(t, "delegate", Options{}), newHop(t, "destination", Options{})}
+	hops := []*hop{
+		newHop(t, "originator", Options{}),
+		newHop(t, "gateway", Options{}),
+		newHop(t, "delegate", Options{}),
+		newHop(t, "destination", Options{}),
+	}
+
 	const many = 3000
 	for i, h := range hops {
 		changed := "ask"
@@ -59,10 +66,12 @@ func TestHalvesFindEachOther(t *testing.T) {
 		if h.n = 0; i == 2 {
 			continue
 		}
+
 		for j := range many {
 			h.add(0, fmt.Sprint(j), fmt.Sprint(j))
 		}
 	}
+
 	changed := 0
 	sum, err := Compare(path(hops), func(f *Finding) {
 		if f.Hop != "delegate" || f.Verdict != Differs {

@@ -36,6 +36,7 @@ func TestFileTakenAwayIsTold(t *testing.T) {
 			if err := c.take(h.path); err != nil {
 				t.Fatal(err)
 			}
+
 			for i := range more {
 				h.add(0, fmt.Sprint("more ", i), fmt.Sprint("more ", i))
 			}
@@ -43,7 +44,8 @@ func TestFileTakenAwayIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			sum, _ := compare(t, []string{h.path, h.path})
-			if sum.Lost != 2*(10-c.left) || sum.Messages != c.left+more || sum.Unreadable != 2*c.rest || h.log.Lost() != 10-c.left {
+			if sum.Lost != 2*(10-c.left) || sum.Messages != c.left+more || sum.Unreadable != 2*c.rest ||
+				h.log.Lost() != 10-c.left {
 				t.Errorf("%s, %d more: %+v, and the log says %d", name, more, sum, h.log.Lost())
 			}
 		}

@@ -29,18 +29,25 @@ func TestMain(m *testing.M) {
 
 // record writes lines until it is killed, and keeps how many in a page of its own.
 func record(dir string, flush time.Duration) error {
-	l, err := Open(filepath.Join(dir, "gateway.jsonl"), "gateway", Options{Now: time.Now, Flush: flush, Rotate: 100_000})
+	l, err := Open(filepath.Join(dir, "gateway.jsonl"), "gateway", Options{
+		Now:    time.Now,
+		Flush:  flush,
+		Rotate: 100_000,
+	})
 	if err != nil {
 		return err
 	}
+
 	f, err := os.OpenFile(filepath.Join(dir, "count"), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
+
 	count, err := share(f, 8)
 	if err != nil {
 		return err
 	}
+
 	for i := uint64(1); ; i++ {
 		l.Record(&wire.Message{Time: time.Now(), Method: "GET", In: digest("x"), Out: digest("x")})
 		binary.LittleEndian.PutUint64(count, i)
@@ -62,6 +69,7 @@ func TestKilledProgramsLossIsTold(t *testing.T) {
 			t.Errorf("%d lines taken, %d in the file, %d told of as lost", taken, lines, lost)
 		}
 	}
+
 	dir := t.TempDir()
 	taken := killed(t, dir, "1h", 100)
 	if lines, lost := told(t, dir); lines != 0 || uint64(lost) < taken {
@@ -80,6 +88,7 @@ func killed(t *testing.T, dir, flush string, enough uint64) uint64 {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "EVIDENCE_CHILD="+dir, "EVIDENCE_FLUSH="+flush)
 	cmd.Stderr = os.Stderr
+
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,11 +105,13 @@ func killed(t *testing.T, dir, flush string, enough uint64) uint64 {
 	for counted() < enough && len(ended) == 0 && !t.Failed() {
 		time.Sleep(time.Millisecond)
 	}
+
 	if len(ended) > 0 {
 		t.Fatal("the program ended by itself: ", <-ended)
 	}
 	cmd.Process.Kill()
 	<-ended
+
 	return counted()
 }
 
@@ -117,6 +128,7 @@ func told(t *testing.T, dir string) (lines, lost int64) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	sum, _ := compare(t, []string{path, path})
 	if sum.Lost > 0 && sum.ExitCode() != 1 || sum.Lost != before.Lost || sum.Messages != before.Messages {
 		t.Errorf("before the file is opened again: %+v, and after: %+v", before, sum)
@@ -124,6 +136,7 @@ func told(t *testing.T, dir string) (lines, lost int64) {
 	if _, err := os.Stat(path + owedSuffix); err == nil {
 		t.Error("the page stays when nothing is owed")
 	}
+
 	return sum.Messages, sum.Lost / 2
 }
 
@@ -153,6 +166,7 @@ func TestKilledBeforeSettling(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			h.add(0, "b", "b")
 			h.log.Owe(1)
 			h.put(0, "c", "c", func(m *wire.Message) { m.Owed = true })
@@ -165,6 +179,7 @@ func TestKilledBeforeSettling(t *testing.T) {
 			if err == nil {
 				err = errors.Join(os.Truncate(p, info.Size()-c.cut), os.WriteFile(p+owedSuffix, page, 0o600))
 			}
+
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,16 +208,19 @@ func TestRotationFailsHalfWay(t *testing.T) {
 	h := newHop(t, "gateway", Options{Rotate: 500})
 	h.add(0, "a", "a")
 	h.log.Flush()
+
 	// What a rename that was followed by no new file leaves.
 	if err := os.Rename(h.path, h.path+".000001"); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 20 {
 		h.add(0, fmt.Sprint(i), fmt.Sprint(i))
 		if err := h.log.Flush(); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	p := path([]*hop{h})
 	sum, _ := compare(t, []string{p[0], p[0]})
 	if sum.Messages != 21 || sum.ExitCode() != 0 {
@@ -222,6 +240,7 @@ func TestTwoWriters(t *testing.T) {
 	if err := errors.Join(other.Close(), h.log.Close()); err != nil {
 		t.Error(err)
 	}
+
 	if left, _ := filepath.Glob(h.path + owedSuffix); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}

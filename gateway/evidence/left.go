@@ -14,6 +14,7 @@ func (c *comparison) leftOver() {
 		}
 		rest = append(rest, m)
 	}
+
 	for _, m := range join(rest) {
 		c.report(c.judge(m))
 	}
@@ -27,6 +28,7 @@ func (c *comparison) parts() (parts []*message) {
 			parts = append(parts, m)
 		}
 	}
+
 	c.loose = nil
 	for at, q := range c.links {
 		for _, m := range q.parts {
@@ -37,6 +39,7 @@ func (c *comparison) parts() (parts []*message) {
 		}
 		delete(c.links, at)
 	}
+
 	slices.SortFunc(parts, func(a, b *message) int { return a.first().Time.Compare(b.first().Time) })
 	return parts
 }
@@ -50,6 +53,7 @@ func skip(parts []*message) (whole []*message) {
 		k := gap{m.first().Dir, gotKey(m.lines[from])}
 		far[k] = append(far[k], m)
 	}
+
 	for _, m := range parts {
 		for m.into == nil {
 			_, to := m.span()
@@ -61,11 +65,13 @@ func skip(parts []*message) (whole []*message) {
 			m.absorb(o)
 		}
 	}
+
 	for _, m := range parts {
 		if m.into == nil {
 			whole = append(whole, m)
 		}
 	}
+
 	return whole
 }
 
@@ -85,11 +91,13 @@ func beyond(far map[gap][]*message, k gap, m *message) *message {
 		parts = parts[1:]
 	}
 	far[k] = parts
+
 	for _, o := range parts[:min(len(parts), joinTries)] {
 		if k.bytes > 0 && o.into == nil && o.after(m) {
 			return o
 		}
 	}
+
 	return nil
 }
 
@@ -116,6 +124,7 @@ func (m *message) span() (from, to int) {
 		}
 		return true
 	})
+
 	return from, to
 }
 

@@ -53,6 +53,7 @@ func appendMessage(b []byte, hop string, m *wire.Message) []byte {
 	if m.Mapped {
 		return append(b, mappedEnd...)
 	}
+
 	return append(b, plainEnd...)
 }
 

@@ -94,9 +94,11 @@ func Open(path, hop string, opt Options) (*Log, error) {
 	if opt.Now == nil {
 		return nil, errors.New("evidence: no clock")
 	}
+
 	if opt.Flush == 0 {
 		opt.Flush = 50 * time.Millisecond
 	}
+
 	switch opt.Sync {
 	case "":
 		opt.Sync = SyncNone
@@ -104,8 +106,15 @@ func Open(path, hop string, opt Options) (*Log, error) {
 	default:
 		return nil, fmt.Errorf("evidence: sync %q is none of none, interval, each", opt.Sync)
 	}
-	l := &Log{path: path, hop: quote(hop), opt: opt, epoch: strconv.FormatInt(opt.Now().UnixMicro(), 36),
-		kick: make(chan struct{}, 1), done: make(chan struct{})}
+
+	l := &Log{
+		path:  path,
+		hop:   quote(hop),
+		opt:   opt,
+		epoch: strconv.FormatInt(opt.Now().UnixMicro(), 36),
+		kick:  make(chan struct{}, 1),
+		done:  make(chan struct{}),
+	}
 	l.changed = sync.NewCond(&l.mu)
 	if err := l.open(); err != nil {
 		return nil, err
@@ -114,6 +123,7 @@ func Open(path, hop string, opt Options) (*Log, error) {
 		l.file.Close()
 		return nil, err
 	}
+
 	go l.run()
 	return l, nil
 }
@@ -127,6 +137,7 @@ func (l *Log) recall() error {
 	if l.owed, l.lost, err = openOwed(l.path); err != nil {
 		return err
 	}
+
 	l.lostEver = l.lost
 	if l.lost > 0 {
 		l.signal()
@@ -140,11 +151,13 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
+
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
 		return err
 	}
+
 	l.file, l.size, l.base, l.since = f, info.Size(), info.Size(), 0
 	last := []byte{'\n'}
 	if l.size > 0 {
@@ -155,6 +168,7 @@ func (l *Log) open() error {
 		l.size += int64(n)
 		return err
 	}
+
 	return nil
 }
 
@@ -188,12 +202,14 @@ func (l *Log) Record(m *wire.Message) error {
 		l.lostEver++
 		return ErrLost
 	}
+
 	first := len(l.active) == 0
 	l.active = appendMessage(l.active, l.hop, m)
 	l.added++
 	if l.opt.Sync == SyncEach {
 		return l.await(l.added)
 	}
+
 	if first || len(l.active) >= chunkBytes {
 		l.urgent = l.urgent || len(l.active) >= chunkBytes
 		l.signal()
@@ -249,6 +265,7 @@ func (l *Log) Close() error {
 		l.mu.Unlock()
 		return os.ErrClosed
 	}
+
 	l.closed = true
 	l.signal()
 	l.mu.Unlock()
@@ -256,6 +273,7 @@ func (l *Log) Close() error {
 	err := errors.Join(l.Err(), l.file.Sync(), l.file.Close())
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	return errors.Join(err, l.owed.close())
 }
 
@@ -294,6 +312,7 @@ func (l *Log) rest() {
 		if now {
 			return
 		}
+
 		select {
 		case <-t.C:
 			return
@@ -318,12 +337,15 @@ func (l *Log) flush() {
 			rest = rest[n:]
 		}
 	}
+
 	if err == nil && lost > 0 {
-		err = l.write(fmt.Appendf(nil, `{"time":%q,"hop":%s,"lost":%d}`+"\n", l.opt.Now().UTC().Format(time.RFC3339Nano), l.hop, lost))
+		err = l.write(fmt.Appendf(nil, `{"time":%q,"hop":%s,"lost":%d}`+"\n",
+			l.opt.Now().UTC().Format(time.RFC3339Nano), l.hop, lost))
 		if err == nil {
 			l.wrote(0, lost)
 		}
 	}
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err, l.writing = err, 0
@@ -332,6 +354,7 @@ func (l *Log) flush() {
 	} else {
 		l.putBack(rest)
 	}
+
 	l.changed.Broadcast()
 }
 
@@ -370,20 +393,24 @@ func (l *Log) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
+
 	if l.opt.Rotate > 0 && l.size > 0 && l.size+int64(len(b)) > l.opt.Rotate {
 		if err := l.rotate(); err != nil {
 			return err
 		}
 	}
+
 	if _, err := l.file.Write(b); err != nil {
 		l.file.Truncate(l.size) // best effort: a half line is skipped by Compare too
 		return err
 	}
+
 	l.size += int64(len(b))
 	l.since += int64(bytes.Count(b, newline))
 	if l.opt.Sync == SyncNone {
 		return nil
 	}
+
 	return l.file.Sync()
 }
 
@@ -395,18 +422,22 @@ func (l *Log) stands() error {
 	if err != nil || !own.Mode().IsRegular() {
 		return err
 	}
+
 	info, err := os.Stat(l.path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+
 	there := err == nil && os.SameFile(own, info)
 	if there && info.Size() >= l.size {
 		return nil
 	}
+
 	old, base, gone := l.file, l.base, l.since
 	if err := l.open(); err != nil {
 		return err
 	}
+
 	switch {
 	case there:
 		left, _ := toldAfter(l.path, base)
@@ -414,6 +445,7 @@ func (l *Log) stands() error {
 	case !l.numbered(own):
 		l.forget(max(gone, 1))
 	}
+
 	return old.Close()
 }
 
@@ -441,23 +473,28 @@ func (l *Log) rotate() error {
 	if err := l.file.Sync(); err != nil {
 		return err
 	}
+
 	olds, err := rotated(l.path)
 	if err != nil {
 		return err
 	}
+
 	next := 1
 	if len(olds) > 0 {
 		n, _ := strconv.Atoi(filepath.Ext(olds[len(olds)-1])[1:])
 		next = n + 1
 	}
+
 	// Not there: it was renamed before, and a new one could not be begun then.
 	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+
 	old := l.file
 	if err := l.open(); err != nil {
 		return err
 	}
+
 	l.mu.Lock()
 	l.owed.settle(0, l.size)
 	l.mu.Unlock()

@@ -82,6 +82,7 @@ func (m *message) agrees() bool {
 		}
 		said = l
 	}
+
 	return true
 }
 
@@ -89,8 +90,18 @@ func (m *message) agrees() bool {
 func (m *message) finding(c *comparison, v Verdict) *Finding {
 	var l *Line
 	m.along(func(_ int, at *Line) bool { l = at; return at == nil })
-	f := &Finding{Time: l.Time, Dir: l.Dir, Method: l.Method, Status: l.Status, Bytes: l.BytesIn, SHA256: l.SHA256In,
-		Verdict: v, Conn: l.Conn, Seq: l.Seq}
+	f := &Finding{
+		Time:    l.Time,
+		Dir:     l.Dir,
+		Method:  l.Method,
+		Status:  l.Status,
+		Bytes:   l.BytesIn,
+		SHA256:  l.SHA256In,
+		Verdict: v,
+		Conn:    l.Conn,
+		Seq:     l.Seq,
+	}
+
 	if l.BytesIn == 0 {
 		f.Bytes, f.SHA256 = l.BytesOut, l.SHA256Out
 	}
@@ -135,6 +146,7 @@ func join(parts []*message) (whole []*message) {
 		if used[i] {
 			continue
 		}
+
 		for used[i] = true; !m.complete(); {
 			next := -1
 			for _, s := range shelves[m.kind()] {
@@ -142,9 +154,11 @@ func join(parts []*message) (whole []*message) {
 					next = j
 				}
 			}
+
 			if next < 0 {
 				break
 			}
+
 			used[next] = true
 			for hop, l := range parts[next].lines {
 				if l != nil {
@@ -152,8 +166,10 @@ func join(parts []*message) (whole []*message) {
 				}
 			}
 		}
+
 		whole = append(whole, m)
 	}
+
 	return whole
 }
 
@@ -182,6 +198,7 @@ func shelve(parts []*message) map[kind][]*shelf {
 		if m.ownHop() >= 0 {
 			continue
 		}
+
 		k, hops := m.kind(), m.hops()
 		at := slices.IndexFunc(shelves[k], func(s *shelf) bool { return s.hops == hops })
 		if at < 0 {
@@ -191,6 +208,7 @@ func shelve(parts []*message) map[kind][]*shelf {
 		s := shelves[k][at]
 		s.places = append(s.places, i)
 	}
+
 	return shelves
 }
 
@@ -233,11 +251,13 @@ func (m *message) joins(o *message) bool {
 	if (a.Status < 200) != (b.Status < 200) {
 		return false
 	}
+
 	for hop := range m.lines {
 		if m.lines[hop] != nil && o.lines[hop] != nil {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -258,6 +278,7 @@ func (c *comparison) judge(m *message) *Finding {
 		f.Verdict, f.Hop, f.Text = Answered, c.hops[own].name, "ended or answered there by the hop itself"
 		return f
 	}
+
 	before, said, name := (*Line)(nil), (*Line)(nil), ""
 	m.along(func(hop int, l *Line) bool {
 		f.Hop = c.hops[hop].name
@@ -270,14 +291,17 @@ func (c *comparison) judge(m *message) *Finding {
 			f.Text = fmt.Sprintf("of the same bytes %s tells %s, %s tells %s", said.Hop, said.says(), f.Hop, l.says())
 		case l.changed() && !l.mapped():
 			f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(l), out(l))
+
 		default:
 			if before, name = l, f.Hop; !l.mute() {
 				said = l
 			}
 			return true
 		}
+
 		return false
 	})
+
 	return f
 }
 

@@ -12,10 +12,16 @@ func TestOpenReadsNoLines(t *testing.T) {
 	const lines = 5000
 	h := newHop(t, "gateway", Options{})
 	for range lines {
-		if err := h.log.Record(&wire.Message{Time: start, Method: "GET", In: digest("x"), Out: digest("x")}); err != nil {
+		if err := h.log.Record(&wire.Message{
+			Time:   start,
+			Method: "GET",
+			In:     digest("x"),
+			Out:    digest("x"),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := h.log.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -39,9 +39,11 @@ func leftOwed(path string) int64 {
 		return 0
 	}
 	defer f.Close()
+
 	if !lock(f) {
 		return 0
 	}
+
 	o := owed{page: make([]byte, pageBytes)}
 	f.ReadAt(o.page, 0) // what a short one lacks reads as 0
 	lines, _ := o.left(path)
@@ -58,6 +60,7 @@ func openOwed(path string) (*owed, int64, error) {
 	if !lock(f) { // the page of a program that still runs is none of ours to change or remove
 		return nil, 0, f.Close()
 	}
+
 	// Written now, so that a full disk is met here and not at a later store.
 	b := make([]byte, pageBytes)
 	f.ReadAt(b, 0)
@@ -73,6 +76,7 @@ func openOwed(path string) (*owed, int64, error) {
 	if o.page == nil {
 		return o, 0, nil
 	}
+
 	lines, size := o.left(path)
 	o.settle(o.unsettled()-lines, size)
 	return o, lines, nil
@@ -106,10 +110,12 @@ func toldAfter(path string, offset int64) (lines, size int64) {
 		return 0, 0
 	}
 	defer f.Close()
+
 	info, err := f.Stat()
 	if err != nil || offset < 0 || offset > info.Size() {
 		return 0, 0
 	}
+
 	r := reader{lines: bufio.NewReaderSize(io.NewSectionReader(f, offset, info.Size()-offset), maxLine)}
 	for {
 		b, err := r.lines.ReadSlice('\n')

@@ -20,6 +20,7 @@ func Report(w io.Writer, paths []string, asJSON bool) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+
 	end(b, s)
 	return s.ExitCode(), b.Flush()
 }
@@ -28,14 +29,17 @@ func tableRow(w io.Writer) func(*Finding) {
 	n := 0
 	return func(f *Finding) {
 		if n == 0 {
-			fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10s  %-12s  %s\n", "TIME", "DIR", "METHOD", "STATUS", "BYTES", "SHA-256", "VERDICT")
+			fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10s  %-12s  %s\n", "TIME", "DIR", "METHOD", "STATUS", "BYTES",
+				"SHA-256", "VERDICT")
 		}
 		n++
 		status := "-"
 		if f.Status > 0 {
 			status = fmt.Sprint(f.Status)
 		}
-		fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10d  %-12.12s  %s", f.Time.UTC().Format("2006-01-02T15:04:05.000000000Z"), f.Dir, f.Method, status, f.Bytes, f.SHA256, f.Verdict)
+
+		fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10d  %-12.12s  %s", f.Time.UTC().Format("2006-01-02T15:04:05.000000000Z"),
+			f.Dir, f.Method, status, f.Bytes, f.SHA256, f.Verdict)
 		if f.Hop != "" {
 			fmt.Fprintf(w, " at %s: %s (conn %s, seq %d)", f.Hop, f.Text, f.Conn, f.Seq)
 		}
@@ -51,9 +55,12 @@ func tableEnd(w io.Writer, s *Summary) {
 		}
 		fmt.Fprint(w, h)
 	}
-	fmt.Fprintf(w, "): %d identical, %d straight, %d mapped by a route, %d answered by a hop itself, %d differ\n", s.Identical, s.Straight, s.Mapped, s.Answered, s.Differs)
+
+	fmt.Fprintf(w, "): %d identical, %d straight, %d mapped by a route, %d answered by a hop itself, %d differ\n",
+		s.Identical, s.Straight, s.Mapped, s.Answered, s.Differs)
 	if s.Lost+s.Unreadable > 0 {
-		fmt.Fprintf(w, "%d lines were lost and %d cannot be read: nothing is known of their messages\n", s.Lost, s.Unreadable)
+		fmt.Fprintf(w, "%d lines were lost and %d cannot be read: nothing is known of their messages\n", s.Lost,
+			s.Unreadable)
 	}
 	if s.First != nil {
 		fmt.Fprintf(w, "first difference at %s: %s\n", s.First.Hop, s.First.Text)

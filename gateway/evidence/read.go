@@ -33,6 +33,7 @@ func openReader(path string) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	r := &reader{paths: append(olds, path)}
 	if _, err := os.Stat(path); err != nil && len(olds) == 0 {
 		return nil, err
@@ -40,6 +41,7 @@ func openReader(path string) (*reader, error) {
 	if err := r.advance(); err != nil {
 		return nil, err
 	}
+
 	if r.name == "" {
 		r.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}
@@ -54,6 +56,7 @@ func (r *reader) advance() error {
 			r.next = nil
 			return nil
 		}
+
 		b, err := r.lines.ReadSlice('\n')
 		if errors.Is(err, io.EOF) && len(b) == 0 {
 			r.file.Close()
@@ -88,6 +91,7 @@ func (r *reader) parse(b []byte) *Line {
 	if len(b) <= 1 {
 		return nil
 	}
+
 	l := new(Line)
 	if !parseFast(b, l) {
 		if err := json.Unmarshal(b, l); err != nil {
@@ -95,10 +99,12 @@ func (r *reader) parse(b []byte) *Line {
 			return nil
 		}
 	}
+
 	if l.Lost > 0 {
 		r.lost += l.Lost
 		return nil
 	}
+
 	if r.name == "" {
 		r.name = l.Hop
 	}
@@ -106,6 +112,7 @@ func (r *reader) parse(b []byte) *Line {
 		r.bad++
 		return nil
 	}
+
 	return l
 }
 

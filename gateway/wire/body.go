@@ -23,11 +23,13 @@ func (b *Body) Feed(p []byte) (n int, done bool, err error) {
 		}
 		b.left -= int64(n)
 		return n, b.left == 0, nil
+
 	case Chunked:
 		return b.chunks.feed(p)
 	case UntilClose:
 		return len(p), false, nil
 	}
+
 	return 0, true, nil
 }
 

@@ -42,21 +42,25 @@ func (c *chunks) feed(p []byte) (n int, done bool, err error) {
 			n += c.data(len(p) - n)
 			continue
 		}
+
 		if c.state == chunkExtension || c.state == trailerValue {
 			if k := c.stride(p[n:]); k > 0 {
 				n += k
 				continue
 			}
 		}
+
 		done, err = c.step(p[n])
 		if err != nil {
 			return n, false, err
 		}
+
 		n++
 		if done {
 			return n, true, nil
 		}
 	}
+
 	return n, false, nil
 }
 
@@ -81,12 +85,14 @@ func (c *chunks) stride(p []byte) int {
 	if room := c.bound() - c.section; len(p) > room {
 		p = p[:room]
 	}
+
 	for i, b := range p {
 		if !isValue[b] {
 			p = p[:i]
 			break
 		}
 	}
+
 	c.section += len(p)
 	return len(p)
 }
@@ -109,12 +115,14 @@ func (c *chunks) step(b byte) (done bool, err error) {
 		return false, c.sizeEnd(b)
 	case chunkDataCR:
 		return false, c.expect(b, '\r', chunkDataLF, errChunkEnd)
+
 	case chunkDataLF:
 		c.digits = 0
 		return false, c.expect(b, '\n', chunkSize, errChunkEnd)
 	case trailerEndLF:
 		return true, c.expect(b, '\n', trailerEndLF, errBareCR)
 	}
+
 	return false, c.trailer(b)
 }
 
@@ -140,10 +148,12 @@ func (c *chunks) size(b byte) error {
 	case b == '\r':
 		c.state = chunkSizeLF
 		return nil
+
 	case b == ';':
 		c.state, c.section = chunkExtension, 0
 		return nil
 	}
+
 	return errChunkSize
 }
 
@@ -175,6 +185,7 @@ func (c *chunks) trailer(b byte) error {
 	if c.section++; c.section > maxTrailer {
 		return errTrailerLong
 	}
+
 	switch c.state {
 	case trailerStart:
 		if b == '\r' {
@@ -183,17 +194,20 @@ func (c *chunks) trailer(b byte) error {
 		}
 		c.state, c.nameLen = trailerName, 0
 		return c.trailerName(b)
+
 	case trailerName:
 		return c.trailerName(b)
 	case trailerLF:
 		return c.expect(b, '\n', trailerStart, errBareCR)
 	}
+
 	switch {
 	case b == '\r':
 		c.state = trailerLF
 	case !isValue[b]:
 		return errTrailer
 	}
+
 	return nil
 }
 
@@ -204,18 +218,21 @@ func (c *chunks) trailerName(b byte) error {
 		if !isToken[b] {
 			return errTrailer
 		}
+
 		if c.nameLen < len(c.name) {
 			c.name[c.nameLen] = b
 			c.nameLen++
 		}
 		return nil
 	}
+
 	name := c.name[:c.nameLen]
 	for _, framing := range [...]string{"", "transfer-encoding", "content-length", "host", "trailer"} {
 		if equalFold(name, framing) {
 			return errTrailer
 		}
 	}
+
 	c.state = trailerValue
 	return nil
 }

@@ -32,12 +32,20 @@ func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	c := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "localhost"},
+		DNSNames:              []string{"localhost"},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	leaf, _ := x509.ParseCertificate(der)
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
@@ -68,6 +76,7 @@ func (m *messages) await(t *testing.T, n int) []Message {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+
 	t.Fatalf("%d messages, not %d: %+v", len(m.list), n, m.list)
 	return nil
 }
@@ -114,23 +123,32 @@ func TestNothingIsUnannounced(t *testing.T) {
 	})
 	c := w.dial(t)
 	io.WriteString(c, "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if owed.Load() != 2 {
 		t.Errorf("an answer came of which, with its request, %d messages were announced", owed.Load())
 	}
-	for _, in := range []string{"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab", "bad\r\n\r\n"} {
+
+	for _, in := range []string{
+		"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"POST /b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab",
+		"bad\r\n\r\n",
+	} {
 		c := w.dial(t)
 		io.WriteString(c, in)
 		c.NetConn().(*net.TCPConn).SetLinger(0)
 		c.NetConn().Close()
 	}
+
 	close(gone)
 	c.Close()
-	for end := time.Now().Add(30 * time.Second); owed.Load() != recorded.Load() || w.open.Load() > 0; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); owed.Load() != recorded.Load() ||
+		w.open.Load() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%d messages announced and %d recorded, %d connections open", owed.Load(), recorded.Load(), w.open.Load())
+			t.Fatalf("%d messages announced and %d recorded, %d connections open", owed.Load(), recorded.Load(),
+				w.open.Load())
 		}
 	}
 }
@@ -156,20 +174,30 @@ func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *worl
 		t.Fatal(err)
 	}
 	w := &world{addr: tcp.Addr().String(), pool: pool}
-	cfg := ListenerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}},
-		Record: w.seen.record, ConnID: func() string { return "c" }, Now: time.Now}
+	cfg := ListenerConfig{
+		TLS:    &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}},
+		Record: w.seen.record,
+		ConnID: func() string { return "c" },
+		Now:    time.Now,
+	}
+
 	if change != nil {
 		change(&cfg)
 	}
-	s := &http.Server{Handler: Handler(h), ConnContext: ConnContext, ConnState: func(_ net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			w.open.Add(1)
-		case http.StateClosed:
-			w.open.Add(-1)
-		}
-	}}
+	s := &http.Server{
+		Handler:     Handler(h),
+		ConnContext: ConnContext,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				w.open.Add(1)
+			case http.StateClosed:
+				w.open.Add(-1)
+			}
+		},
+	}
 	go s.Serve(NewListener(tcp, cfg))
+
 	t.Cleanup(func() { s.Close() })
 	return w
 }
@@ -197,6 +225,7 @@ func TestBothEndsSeeTheSameBytes(t *testing.T) {
 		}
 		rw.Write(bytes.Repeat(body, 3))
 	})
+
 	var mine messages
 	tr := &http.Transport{ExpectContinueTimeout: patience}
 	tr.DialTLSContext = func(_ context.Context, network, _ string) (net.Conn, error) {
@@ -204,6 +233,7 @@ func TestBothEndsSeeTheSameBytes(t *testing.T) {
 		return Client(c, "o", time.Now, mine.record), err
 	}
 	defer tr.CloseIdleConnections()
+
 	for _, size := range []int{1, 5000, 300_000} {
 		req, _ := http.NewRequest("POST", "https://localhost/x", io.NopCloser(io.LimitReader(zeros{}, int64(size))))
 		req.Header.Set("Expect", "100-continue")
@@ -214,8 +244,10 @@ func TestBothEndsSeeTheSameBytes(t *testing.T) {
 		if n, _ := io.Copy(io.Discard, resp.Body); n != int64(3*size) {
 			t.Fatalf("%d bytes answer %d", n, size)
 		}
+
 		resp.Body.Close()
 	}
+
 	a, b := digests(mine.await(t, 9)), digests(w.seen.await(t, 9))
 	for k, n := range a {
 		if b[k] != n {
@@ -253,6 +285,7 @@ func TestDigestsOfRawBytes(t *testing.T) {
 	io.WriteString(c, one+two+two)
 	list := w.seen.await(t, 6)
 	want := []string{one, two, two}
+
 	for _, m := range list {
 		if m.Response {
 			continue
@@ -281,6 +314,7 @@ func TestListenerRefuses(t *testing.T) {
 			t.Errorf("%.60q is answered %q", in, answer)
 		}
 	}
+
 	if calls != 0 {
 		t.Errorf("the handler was called %d times", calls)
 	}
@@ -301,9 +335,11 @@ func TestRefusalWaitsItsTurn(t *testing.T) {
 	})
 	c := w.dial(t)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"+"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+
 	answer, _ := io.ReadAll(c)
 	s := string(answer)
-	if <-gone || !strings.HasPrefix(s, "HTTP/1.1 200") || strings.Count(s, "HTTP/1.1 ") != 2 || !strings.Contains(s, "hello") || !strings.Contains(s, "HTTP/1.1 400") {
+	if <-gone || !strings.HasPrefix(s, "HTTP/1.1 200") || strings.Count(s, "HTTP/1.1 ") != 2 ||
+		!strings.Contains(s, "hello") || !strings.Contains(s, "HTTP/1.1 400") {
 		t.Fatalf("answers: %q", s)
 	}
 }
@@ -318,6 +354,7 @@ func TestFaultInBody(t *testing.T) {
 	})
 	c := w.dial(t)
 	io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\nx\r\n")
+
 	if err := <-errs; err == nil {
 		t.Fatal("the handler got a whole body")
 	}
@@ -346,13 +383,16 @@ func TestProxyHeader(t *testing.T) {
 	for _, s := range []netip.AddrPort{src, src6} {
 		r := bytes.NewReader(append(AppendProxy(nil, s, dst), "rest"...))
 		got, err := ReadProxy(r)
-		if err != nil || got.AddrPort().Addr().Unmap() != s.Addr() || got.AddrPort().Port() != s.Port() || r.Len() != 4 {
+		if err != nil || got.AddrPort().Addr().Unmap() != s.Addr() || got.AddrPort().Port() != s.Port() ||
+			r.Len() != 4 {
 			t.Errorf("%v is read as %v, %v, %d bytes left", s, got, err, r.Len())
 		}
 	}
+
 	b := AppendProxy(nil, src, dst)
 	for name, b := range map[string][]byte{"short": b[:20], "signature": append([]byte("PROXY TCP4"), b[10:]...),
-		"long": append(append([]byte{}, b[:14]...), 0xff, 0xff), "command": append(append(append([]byte{}, b[:12]...), 0x22), b[13:]...)} {
+		"long": append(append([]byte{}, b[:14]...), 0xff, 0xff), "command": append(
+			append(append([]byte{}, b[:12]...), 0x22), b[13:]...)} {
 		if a, err := ReadProxy(bytes.NewReader(b)); err == nil {
 			t.Errorf("%s: read as %v", name, a)
 		}
@@ -369,6 +409,7 @@ func TestListenerBelievesProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
+
 	raw.Write(AppendProxy(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443")))
 	c := tls.Client(raw, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -379,6 +420,7 @@ func TestListenerBelievesProxy(t *testing.T) {
 	if b, _ := io.ReadAll(resp.Body); string(b) != "192.0.2.7:1234" {
 		t.Errorf("the handler sees %q", b)
 	}
+
 	if _, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"}); err == nil {
 		t.Error("a peer without the header it owes was served")
 	}
@@ -395,6 +437,7 @@ func TestAWaitingReaderHasADeadline(t *testing.T) {
 	cert, pool := selfSigned(t)
 	served := NewListener(l, ListenerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	defer served.Close()
+
 	go func() {
 		defer close(done)
 		c, err := served.Accept()
@@ -403,6 +446,7 @@ func TestAWaitingReaderHasADeadline(t *testing.T) {
 			return
 		}
 		defer c.Close()
+
 		const good = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 		if _, err := io.ReadFull(c, make([]byte, len(good))); err != nil {
 			t.Error(err)
@@ -411,17 +455,20 @@ func TestAWaitingReaderHasADeadline(t *testing.T) {
 		if n, err := c.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("with a deadline that comes: %d, %v", n, err)
 		}
+
 		c.SetReadDeadline(time.Time{})
 		time.AfterFunc(time.Millisecond, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 		if n, err := c.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("with a deadline that is moved into the past: %d, %v", n, err)
 		}
 	}()
+
 	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\nbad\r\n\r\n")
 	<-done
 }

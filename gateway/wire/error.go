@@ -13,23 +13,26 @@ func (e *Error) Error() string { return "wire: " + e.Reason }
 func bad(reason string) *Error { return &Error{Status: 400, Reason: reason} }
 
 var (
-	errBareLF      = bad("a line ends in a bare LF")
-	errBareCR      = bad("a CR stands without its LF")
-	errControl     = bad("a control character stands in a field")
-	errFold        = bad("a header line is folded or begins with a space")
-	errName        = bad("a field name is not a token")
-	errNoColon     = bad("a header line has no colon")
-	errNullLine    = bad("the message begins with an empty line")
-	errStartLine   = bad("the start line does not have three parts")
-	errMethod      = bad("the method is not a token")
-	errTarget      = bad("the request target has a character that none may have")
-	errTargetForm  = bad("the request target is no URL")
-	errVersion     = bad("the protocol version is not one of HTTP")
-	errOldVersion  = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
-	errExpect      = &Error{Status: 417, Reason: "no expectation but 100-continue is met here"}
-	errStatus      = bad("the status code is not three digits from 100 to 599")
-	errHosts       = bad("there is not exactly one Host")
-	errTwoHosts    = &Error{Status: 421, Reason: "the request target names another host than the Host field"}
+	errBareLF     = bad("a line ends in a bare LF")
+	errBareCR     = bad("a CR stands without its LF")
+	errControl    = bad("a control character stands in a field")
+	errFold       = bad("a header line is folded or begins with a space")
+	errName       = bad("a field name is not a token")
+	errNoColon    = bad("a header line has no colon")
+	errNullLine   = bad("the message begins with an empty line")
+	errStartLine  = bad("the start line does not have three parts")
+	errMethod     = bad("the method is not a token")
+	errTarget     = bad("the request target has a character that none may have")
+	errTargetForm = bad("the request target is no URL")
+	errVersion    = bad("the protocol version is not one of HTTP")
+	errOldVersion = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
+	errExpect     = &Error{Status: 417, Reason: "no expectation but 100-continue is met here"}
+	errStatus     = bad("the status code is not three digits from 100 to 599")
+	errHosts      = bad("there is not exactly one Host")
+	errTwoHosts   = &Error{
+		Status: 421,
+		Reason: "the request target names another host than the Host field",
+	}
 	errHost        = bad("the Host has a character that none may have")
 	errLength      = bad("the Content-Length is not one plain number")
 	errLengths     = bad("there is more than one Content-Length")

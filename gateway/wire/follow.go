@@ -97,6 +97,7 @@ func (t *Tap) End() {
 	if t.ended {
 		return
 	}
+
 	if t.requests.bytes > 0 {
 		t.endRequest()
 	}
@@ -105,6 +106,7 @@ func (t *Tap) End() {
 	} else if t.responses.owed { // it could not be sent
 		t.owe(-1)
 	}
+
 	t.ended = true
 }
 
@@ -194,6 +196,7 @@ func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body
 	default:
 		n, done = f.readHead(p, judge)
 	}
+
 	if f.sum != nil {
 		f.sum.Write(p[:n])
 	}
@@ -224,6 +227,7 @@ func (f *follower) readHead(p []byte, judge func([]byte, *Body) (int, error)) (i
 		}
 		return len(p), false
 	}
+
 	if err == nil {
 		f.status, err = judge(whole[:end], &f.body)
 	}
@@ -232,6 +236,7 @@ func (f *follower) readHead(p []byte, judge func([]byte, *Body) (int, error)) (i
 		f.lost = true
 		return len(p), false
 	}
+
 	f.inBody = true
 	_, done, _ := f.body.Feed(nil)
 	return end - before, done

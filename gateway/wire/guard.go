@@ -46,6 +46,7 @@ func (g *guard) hold(p []byte) {
 			g.judged += g.follow(rest)
 			continue
 		}
+
 		end := g.judgeHead(rest)
 		if end == 0 {
 			return
@@ -60,6 +61,7 @@ func (g *guard) judgeHead(b []byte) int {
 	if err == nil && end == 0 {
 		return 0
 	}
+
 	var r Request
 	if err == nil {
 		err = ParseRequest(b[:end], &r)
@@ -71,6 +73,7 @@ func (g *guard) judgeHead(b []byte) int {
 		g.err = err
 		return 0
 	}
+
 	g.scan, g.body, g.inBody = Head{}, NewBody(r.Framing, r.Length), r.Framing != None
 	return end
 }
@@ -80,6 +83,7 @@ func (r *Request) unread() error {
 	if r.Unread != nil || r.Target[0] == '/' && bytes.IndexByte(r.Target, '%') < 0 {
 		return r.Unread
 	}
+
 	target := string(r.Target)
 	if string(r.Method) == "CONNECT" && target[0] != '/' {
 		target = "http://" + target
@@ -87,6 +91,7 @@ func (r *Request) unread() error {
 	if _, err := url.ParseRequestURI(target); err != nil {
 		return errTargetForm
 	}
+
 	return nil
 }
 

@@ -13,11 +13,14 @@ import (
 func FuzzGuard(f *testing.F) {
 	for _, s := range []string{get + "\r\n", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%20 HTTP/1.1\r\nHost: a\r\n\r\n", "GET x HTTP/1.1\r\nHost: a\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a:x/ HTTP/1.1\r\nHost: a:x\r\n\r\n", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
-		"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", get + "Expect: x\r\n\r\n", get + "Expect:\r\n\r\n", get + "Expect: 100-continue\r\n\r\n",
-		get + "Transfer-Encoding: chunked\r\nTrailer: A, Content-Length\r\n\r\n0\r\n\r\n", get + "Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n",
+		"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", get + "Expect: x\r\n\r\n", get + "Expect:\r\n\r\n", get +
+			"Expect: 100-continue\r\n\r\n",
+		get + "Transfer-Encoding: chunked\r\nTrailer: A, Content-Length\r\n\r\n0\r\n\r\n", get +
+			"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: \r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1%25x]:1\r\n\r\n", get + "X: \x80\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
+
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var g guard
 		g.hold(in)
@@ -35,17 +38,23 @@ func servedBy(t *testing.T, request []byte) *http.Response {
 	t.Helper()
 	here, there := net.Pipe()
 	defer here.Close()
-	s := &http.Server{DisableGeneralOptionsHandler: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Ours", "1")
-		w.Header().Set("Connection", "close") // without reading the body
-	})}
+
+	s := &http.Server{
+		DisableGeneralOptionsHandler: true,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Ours", "1")
+			w.Header().Set("Connection", "close") // without reading the body
+		}),
+	}
 	defer s.Close()
+
 	go s.Serve(&oneConn{conn: there})
 	go here.Write(request)
 	res, err := http.ReadResponse(bufio.NewReader(here), nil)
 	if err != nil {
 		t.Fatalf("%q: %v", request, err)
 	}
+
 	return res
 }
 

@@ -26,6 +26,7 @@ func (h *Head) End(b []byte, max int) (int, error) {
 			}
 			return 0, nil
 		}
+
 		i += h.seen
 		if i == 0 || b[i-1] != '\r' {
 			return 0, errBareLF
@@ -33,10 +34,12 @@ func (h *Head) End(b []byte, max int) (int, error) {
 		if i+1 > max {
 			return 0, errHeadLong
 		}
+
 		empty := i-1 == h.start
 		if empty && h.start == 0 {
 			return 0, errNullLine
 		}
+
 		h.seen, h.start = i+1, i+1
 		if empty {
 			return i + 1, nil
@@ -111,6 +114,7 @@ func fieldName(l []byte) (int, error) {
 		if isToken[c] {
 			continue
 		}
+
 		switch {
 		case c == ':' && i > 0:
 			return i, nil
@@ -119,8 +123,10 @@ func fieldName(l []byte) (int, error) {
 		case c == '\r':
 			return 0, errBareCR
 		}
+
 		return 0, errName
 	}
+
 	return 0, errNoColon
 }
 
@@ -132,6 +138,7 @@ func (f *fields) note(head, name []byte, value span) error {
 			f.hosts++
 			f.host = trimSpaces(head, value)
 		}
+
 	case 6:
 		if equalFold(name, "expect") {
 			f.expectation(trim(value.in(head)))
@@ -140,6 +147,7 @@ func (f *fields) note(head, name []byte, value span) error {
 		if equalFold(name, "trailer") {
 			f.announced(value.in(head))
 		}
+
 	case 10:
 		if equalFold(name, "connection") {
 			f.connection(value.in(head))
@@ -149,6 +157,7 @@ func (f *fields) note(head, name []byte, value span) error {
 	case 17:
 		return f.transferEncoding(head, name, value)
 	}
+
 	return nil
 }
 
@@ -159,11 +168,13 @@ func (f *fields) contentLength(head, name []byte, value span) error {
 	if !equalFold(name, "content-length") {
 		return nil
 	}
+
 	f.lengths++
 	n, ok := decimal(trimSpaces(head, value).in(head))
 	if !ok {
 		return errLength
 	}
+
 	f.length = n
 	return nil
 }
@@ -175,6 +186,7 @@ func (f *fields) transferEncoding(head, name []byte, value span) error {
 	if !equalFold(name, "transfer-encoding") {
 		return nil
 	}
+
 	f.codings++
 	v := trimSpaces(head, value).in(head)
 	f.chunked = string(v) == "chunked"
@@ -193,7 +205,8 @@ func (f *fields) expectation(v []byte) {
 // announced reads a Trailer field: no trailer may frame the message (RFC 9110, 6.5.1).
 func (f *fields) announced(v []byte) {
 	for name := range bytes.SplitSeq(v, []byte{','}) {
-		if n := trim(name); equalFold(n, "transfer-encoding") || equalFold(n, "trailer") || equalFold(n, "content-length") {
+		if n := trim(name); equalFold(n, "transfer-encoding") || equalFold(n, "trailer") ||
+			equalFold(n, "content-length") {
 			f.unread = errTrailer
 		}
 	}
@@ -224,9 +237,11 @@ func (f *fields) body(chunked bool) (Framing, int64, error) {
 		return Chunked, 0, nil
 	case f.lengths > 1:
 		return 0, 0, errLengths
+
 	case f.lengths == 1 && f.length > 0:
 		return Fixed, f.length, nil
 	}
+
 	return None, 0, nil
 }
 
@@ -262,6 +277,7 @@ func equalFold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
 	}
+
 	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
@@ -270,5 +286,6 @@ func equalFold(b []byte, lower string) bool {
 			return false
 		}
 	}
+
 	return true
 }

@@ -17,15 +17,18 @@ func frame(t testing.TB, b []byte) (n int, err error) {
 	if err != nil || end == 0 {
 		return 0, err
 	}
+
 	var r Request
 	if err := ParseRequest(b[:end], &r); err != nil {
 		return 0, err
 	}
+
 	body := NewBody(r.Framing, r.Length)
 	k, done, err := body.Feed(b[end:])
 	if err != nil || !done {
 		return 0, err
 	}
+
 	return end + k, nil
 }
 
@@ -39,23 +42,26 @@ func TestRefusedRequests(t *testing.T) {
 		in   string
 		want error
 	}{
-		"both":                 {post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errBoth},
-		"both, other order":    {post + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", errBoth},
-		"xchunked":             {post + "Transfer-Encoding: xchunked\r\n\r\n", errCoding},
-		"chunked twice":        {post + "Transfer-Encoding: chunked, chunked\r\n\r\n", errCoding},
-		"chunked, identity":    {post + "Transfer-Encoding: chunked, identity\r\n\r\n", errCoding},
-		"gzip, chunked":        {post + "Transfer-Encoding: gzip, chunked\r\n\r\n", errCoding},
-		"two codings":          {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", errCoding},
-		"TAB coding":           {post + "Transfer-Encoding:\tchunked\r\n\r\n", errCoding},
-		"vertical tab":         {post + "Transfer-Encoding:\vchunked\r\n\r\n", errControl},
-		"trailing comma":       {post + "Transfer-Encoding: chunked,\r\n\r\n", errCoding},
-		"space before colon":   {post + "Transfer-Encoding : chunked\r\n\r\n", errName},
-		"folded coding":        {post + "Transfer-Encoding:\r\n chunked\r\n\r\n", errFold},
-		"upper case value":     {post + "Transfer-Encoding: CHUNKED\r\n\r\n", errCoding},
-		"underscore coding":    {post + "Transfer_Encoding: chunked\r\n\r\n", errLookalike},
-		"underscore length":    {post + "Content_Length: 3\r\n\r\n", errLookalike},
-		"empty coding":         {post + "Transfer-Encoding: \r\n\r\n", errCoding},
-		"coding in 1.0":        {"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", errOldCoding},
+		"both":               {post + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", errBoth},
+		"both, other order":  {post + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", errBoth},
+		"xchunked":           {post + "Transfer-Encoding: xchunked\r\n\r\n", errCoding},
+		"chunked twice":      {post + "Transfer-Encoding: chunked, chunked\r\n\r\n", errCoding},
+		"chunked, identity":  {post + "Transfer-Encoding: chunked, identity\r\n\r\n", errCoding},
+		"gzip, chunked":      {post + "Transfer-Encoding: gzip, chunked\r\n\r\n", errCoding},
+		"two codings":        {post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", errCoding},
+		"TAB coding":         {post + "Transfer-Encoding:\tchunked\r\n\r\n", errCoding},
+		"vertical tab":       {post + "Transfer-Encoding:\vchunked\r\n\r\n", errControl},
+		"trailing comma":     {post + "Transfer-Encoding: chunked,\r\n\r\n", errCoding},
+		"space before colon": {post + "Transfer-Encoding : chunked\r\n\r\n", errName},
+		"folded coding":      {post + "Transfer-Encoding:\r\n chunked\r\n\r\n", errFold},
+		"upper case value":   {post + "Transfer-Encoding: CHUNKED\r\n\r\n", errCoding},
+		"underscore coding":  {post + "Transfer_Encoding: chunked\r\n\r\n", errLookalike},
+		"underscore length":  {post + "Content_Length: 3\r\n\r\n", errLookalike},
+		"empty coding":       {post + "Transfer-Encoding: \r\n\r\n", errCoding},
+		"coding in 1.0": {
+			"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+			errOldCoding,
+		},
 		"1.0":                  {"GET / HTTP/1.0\r\nHost: a\r\n\r\n", nil},
 		"plus":                 {post + "Content-Length: +3\r\n\r\nabc", errLength},
 		"minus":                {post + "Content-Length: -1\r\n\r\n", errLength},
@@ -169,6 +175,7 @@ func frameSlowly(t testing.TB, b []byte) int {
 			t.Fatal(err)
 		}
 	}
+
 	var r Request
 	if err := ParseRequest(b[:end], &r); err != nil {
 		t.Fatal(err)
@@ -179,6 +186,7 @@ func frameSlowly(t testing.TB, b []byte) int {
 		if done || i == len(b) {
 			return i
 		}
+
 		_, d, err := body.Feed(b[i : i+1])
 		if err != nil {
 			t.Fatal(err)
@@ -204,23 +212,31 @@ func TestResponses(t *testing.T) {
 		close      bool
 		err        error
 	}{
-		"length":        {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", framing: Fixed, length: 5},
-		"no reason":     {in: "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"},
-		"empty reason":  {in: "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"},
-		"chunked":       {in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", framing: Chunked},
-		"until close":   {in: "HTTP/1.1 200 OK\r\n\r\n", framing: UntilClose, close: true},
-		"1.0":           {in: "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", framing: Fixed, length: 5, close: true},
-		"close":         {in: "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 5\r\n\r\n", framing: Fixed, length: 5, close: true},
-		"HEAD":          {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method: "HEAD"},
-		"HEAD chunked":  {in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", method: "HEAD"},
-		"204":           {in: "HTTP/1.1 204 No Content\r\n\r\n"},
-		"204 length 0":  {in: "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"},
-		"204 length":    {in: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", err: errNoBody},
-		"204 chunked":   {in: "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", err: errNoBody},
-		"304":           {in: "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"},
-		"100":           {in: "HTTP/1.1 100 Continue\r\n\r\n"},
-		"103 length":    {in: "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n", err: errNoBody},
-		"both":          {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", err: errBoth},
+		"length":       {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", framing: Fixed, length: 5},
+		"no reason":    {in: "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"},
+		"empty reason": {in: "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"},
+		"chunked":      {in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", framing: Chunked},
+		"until close":  {in: "HTTP/1.1 200 OK\r\n\r\n", framing: UntilClose, close: true},
+		"1.0":          {in: "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", framing: Fixed, length: 5, close: true},
+		"close": {
+			in:      "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 5\r\n\r\n",
+			framing: Fixed,
+			length:  5,
+			close:   true,
+		},
+		"HEAD":         {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method: "HEAD"},
+		"HEAD chunked": {in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", method: "HEAD"},
+		"204":          {in: "HTTP/1.1 204 No Content\r\n\r\n"},
+		"204 length 0": {in: "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"},
+		"204 length":   {in: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", err: errNoBody},
+		"204 chunked":  {in: "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", err: errNoBody},
+		"304":          {in: "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"},
+		"100":          {in: "HTTP/1.1 100 Continue\r\n\r\n"},
+		"103 length":   {in: "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n", err: errNoBody},
+		"both": {
+			in:  "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+			err: errBoth,
+		},
 		"lengths":       {in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", err: errLengths},
 		"bare CR":       {in: "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", err: errBareCR},
 		"CR in reason":  {in: "HTTP/1.1 200 O\rK\r\n\r\n", err: errBareCR},
@@ -247,16 +263,19 @@ func TestResponses(t *testing.T) {
 func FuzzFraming(f *testing.F) {
 	for _, s := range []string{get + "\r\n", get + "Content-Length: 3\r\n\r\nabcGET",
 		get + "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\nGET /",
-		get + "Transfer-Encoding: chunked\r\n\r\n1 ;x\r\na\r\n0\r\n\r\n", get + "Transfer-Encoding: chunked\r\n\r\n1\t;x\r\na\r\n0 ;y\r\n\r\n",
+		get + "Transfer-Encoding: chunked\r\n\r\n1 ;x\r\na\r\n0\r\n\r\n", get +
+			"Transfer-Encoding: chunked\r\n\r\n1\t;x\r\na\r\n0 ;y\r\n\r\n",
 		get + "Transfer-Encoding: chunked\r\n\r\n1; x \r\na\r\n0;\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"} {
 		f.Add([]byte(s))
 	}
+
 	f.Fuzz(func(t *testing.T, in []byte) {
 		n, err := frame(t, in)
 		if err != nil || n == 0 {
 			return
 		}
+
 		if slow := frameSlowly(t, in); slow != n {
 			t.Fatalf("ends at %d, byte by byte at %d", n, slow)
 		}
@@ -274,12 +293,14 @@ func sameAsNetHTTP(t *testing.T, in []byte, n int) {
 	if err != nil {
 		return // refused by it: safe
 	}
+
 	var sink [512]byte
 	for {
 		if _, err = req.Body.Read(sink[:]); err != nil {
 			break
 		}
 	}
+
 	if err.Error() != "EOF" {
 		return
 	}

@@ -32,6 +32,7 @@ func AppendProxy(b []byte, src, dst netip.AddrPort) []byte {
 		b = append(b, proxyProxy, proxyTCP6, 0, 36)
 		b = append(append(b, s6[:]...), d6[:]...)
 	}
+
 	b = binary.BigEndian.AppendUint16(b, src.Port())
 	return binary.BigEndian.AppendUint16(b, dst.Port())
 }
@@ -43,20 +44,24 @@ func ReadProxy(r io.Reader) (*net.TCPAddr, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
+
 	length := int(binary.BigEndian.Uint16(head[14:]))
 	if string(head[:12]) != proxySignature || length > maxProxy {
 		return nil, errProxy
 	}
+
 	rest := make([]byte, length)
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return nil, err
 	}
+
 	switch {
 	case head[12] == proxyLocal:
 		return nil, nil
 	case head[12] != proxyProxy:
 		return nil, errProxy
 	}
+
 	return proxySource(head[13], rest)
 }
 

@@ -29,10 +29,12 @@ func (r *Request) Authority() (from, to int, ok bool) {
 	if r.Target[0] == '/' {
 		return 0, 0, false
 	}
+
 	from = bytes.Index(r.Target, []byte("://")) + 3
 	if from < 3 {
 		return 0, 0, false
 	}
+
 	to = len(r.Target)
 	if n := bytes.IndexAny(r.Target[from:], "/?#"); n >= 0 {
 		to = from + n
@@ -59,6 +61,7 @@ func ParseRequest(head []byte, r *Request) error {
 	if err != nil {
 		return err
 	}
+
 	var f fields
 	if err := f.parse(head, end+2); err != nil {
 		return err
@@ -69,6 +72,7 @@ func ParseRequest(head []byte, r *Request) error {
 	if old {
 		return errOldVersion
 	}
+
 	return r.take(head, &f)
 }
 
@@ -77,14 +81,17 @@ func (r *Request) take(head []byte, f *fields) (err error) {
 	if f.hosts != 1 {
 		return errHosts
 	}
+
 	r.Host, r.HostAt = f.host.in(head), f.host.from
 	if !all(r.Host, &isHost) {
 		return errHost
 	}
+
 	// Of two hosts, one reader takes the target's (RFC 9112, 3.2.2), another the field's.
 	if from, to, ok := r.Authority(); ok && !bytes.EqualFold(r.Target[from:to], r.Host) {
 		return errTwoHosts
 	}
+
 	r.Close, r.Continue, r.Unread = f.close, f.expect, f.unread
 	r.Framing, r.Length, err = f.body(f.chunked)
 	return err
@@ -97,6 +104,7 @@ func (r *Request) startLine(l []byte) (old bool, err error) {
 	if a <= 0 || z <= a+1 {
 		return false, errStartLine
 	}
+
 	r.Method, r.Target = l[:a], l[a+1:z]
 	if !all(r.Method, &isToken) {
 		return false, errMethod
@@ -104,6 +112,7 @@ func (r *Request) startLine(l []byte) (old bool, err error) {
 	if !all(r.Target, &isTarget) {
 		return false, errTarget
 	}
+
 	return version(l[z+1:])
 }
 

@@ -29,6 +29,7 @@ func ParseResponse(head []byte, method string, r *Response) error {
 	if err != nil {
 		return err
 	}
+
 	var f fields
 	if err := f.parse(head, end+2); err != nil {
 		return err
@@ -36,6 +37,7 @@ func ParseResponse(head []byte, method string, r *Response) error {
 	if old && f.codings > 0 {
 		return errOldCoding
 	}
+
 	r.Close = f.close || old
 	return r.frame(&f, method)
 }
@@ -46,6 +48,7 @@ func (r *Response) frame(f *fields, method string) error {
 	if err != nil {
 		return err
 	}
+
 	r.Framing, r.Length = None, 0
 	switch {
 	case r.Status < 200 || r.Status == 204:
@@ -53,12 +56,14 @@ func (r *Response) frame(f *fields, method string) error {
 		if framing != None {
 			return errNoBody
 		}
+
 	case r.Status == 304 || method == "HEAD":
 	case framing == None && f.lengths == 0:
 		r.Framing, r.Close = UntilClose, true
 	default:
 		r.Framing, r.Length = framing, length
 	}
+
 	return nil
 }
 
@@ -69,10 +74,12 @@ func (r *Response) statusLine(l []byte) (old bool, err error) {
 	if a < 0 || len(l) < a+4 || len(l) > a+4 && l[a+4] != ' ' {
 		return false, errStartLine
 	}
+
 	code := l[a+1 : a+4]
 	if code[0] < '1' || code[0] > '5' || !isDigit(code[1]) || !isDigit(code[2]) {
 		return false, errStatus
 	}
+
 	r.Status = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
 	if !isText(l[a+4:]) {
 		return false, textError(l[a+4:])

@@ -130,8 +130,10 @@ func (c *ServerConn) handshake() error {
 				return
 			}
 		}
+
 		c.shakeErr = c.tls.HandshakeContext(ctx)
 	})
+
 	return c.shakeErr
 }
 
@@ -144,6 +146,7 @@ func (c *ServerConn) readProxy(ctx context.Context) error {
 		c.raw.Close()
 		return err
 	}
+
 	if src != nil {
 		c.remote = src
 	}
@@ -158,6 +161,7 @@ func (c *ServerConn) Read(p []byte) (int, error) {
 	if err := c.handshake(); err != nil {
 		return 0, err
 	}
+
 	for len(p) > 0 {
 		if c.guard.judged > 0 {
 			n := c.guard.deliver(p)
@@ -171,6 +175,7 @@ func (c *ServerConn) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+
 	return 0, nil
 }
 
@@ -185,12 +190,14 @@ func (c *ServerConn) fill(p []byte) (int, error) {
 		}
 		return n, err
 	}
+
 	var b [4 << 10]byte
 	n, err := c.tls.Read(b[:])
 	c.guard.hold(b[:n])
 	if c.guard.judged > 0 || c.guard.err != nil {
 		err = nil
 	}
+
 	return 0, err
 }
 
@@ -206,6 +213,7 @@ func (c *ServerConn) refuse() error {
 	if err := c.waitAnswered(); err != nil {
 		return err
 	}
+
 	c.refused.Store(true)
 	c.tap.Requests(c.guard.buf)
 	c.Write(c.config.Refusal(fault))
@@ -227,6 +235,7 @@ func (c *ServerConn) waitAnswered() error {
 		}
 		c.wait()
 	}
+
 	return nil
 }
 
@@ -258,11 +267,13 @@ func (c *ServerConn) Close() error {
 	if !first {
 		return net.ErrClosed
 	}
+
 	if c.refused.Load() {
 		c.linger()
 	}
 	err := c.tls.Close()
 	c.tap.End()
+
 	return err
 }
 
@@ -338,6 +349,7 @@ func refusal(e *Error) []byte {
 	case 505:
 		line = "505 HTTP Version Not Supported"
 	}
+
 	return []byte("HTTP/1.1 " + line + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 

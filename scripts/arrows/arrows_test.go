@@ -29,6 +29,7 @@ func TestArrows(t *testing.T) {
 			t.Errorf("%s: package %s is in no row of the table", file, dir)
 			continue
 		}
+
 		for _, imp := range imports {
 			seen++
 			if why := r.refuses(imp); why != "" {
@@ -36,6 +37,7 @@ func TestArrows(t *testing.T) {
 			}
 		}
 	}
+
 	if seen < 10 {
 		t.Fatalf("only %d imports were looked at", seen)
 	}
@@ -49,6 +51,7 @@ func TestRowsHaveRooms(t *testing.T) {
 			used[r.room] = true
 		}
 	}
+
 	for _, r := range table {
 		if !used[r.room] {
 			t.Errorf("no package for the row %q", r.room)
@@ -107,30 +110,36 @@ func sourceImports(t *testing.T) map[string][]string {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "node_modules") {
+		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" ||
+			d.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
+
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
 		if err != nil {
 			return err
 		}
+
 		rel, err := filepath.Rel(root, name)
 		if err != nil {
 			return err
 		}
+
 		imports := []string{}
 		for _, s := range f.Imports {
 			imports = append(imports, strings.Trim(s.Path.Value, `"`))
 		}
 		out[filepath.ToSlash(rel)] = imports
+
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return out
 }
 
@@ -154,11 +163,13 @@ func (r row) refuses(imp string) string {
 	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
 		return r.refusesStandard(imp)
 	}
+
 	for _, p := range r.others {
 		if imp == p || strings.HasPrefix(imp, p+"/") {
 			return ""
 		}
 	}
+
 	return "the row of " + r.room + " does not allow this module"
 }
 

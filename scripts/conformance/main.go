@@ -35,11 +35,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return 2
 	}
+
 	t, err := assemble(".", *results)
 	if err != nil {
 		fmt.Fprintln(stderr, "conformance:", err)
 		return 2
 	}
+
 	t.print(stdout, *summary)
 	for _, c := range t.complaints {
 		fmt.Fprintln(stdout, "error:", c)
@@ -47,6 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if len(t.complaints) > 0 {
 		return 1
 	}
+
 	return 0
 }
 
@@ -56,10 +59,12 @@ func assemble(root, results string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	covers, err := readCovers(root)
 	if err != nil {
 		return nil, err
 	}
+
 	ran, err := readResults(results)
 	if err != nil {
 		return nil, err
@@ -107,21 +112,25 @@ func join(rows []row, checks map[string][]string, covers map[string][]testName, 
 				t.complain("%s: the test %s ended with %q", r.id, name, ran[name])
 			}
 		}
+
 		if len(l.tests) == 0 && r.note == "" {
 			t.complain("%s (%s) is unaccounted for: no passing test names it, and it has no reason", r.id, r.title)
 		}
 		t.rows = append(t.rows, l)
 	}
+
 	for id, names := range covers {
 		if !known[id] {
 			t.complain("%s covers %s, which is in no table", names[0], id)
 		}
 	}
+
 	for id, names := range checks {
 		if !known[id] {
 			t.complain("the check %s serves %s, which is in no table", names[0], id)
 		}
 	}
+
 	return t
 }
 
@@ -137,11 +146,13 @@ func (t *table) print(w io.Writer, summary bool) {
 		} else if l.note != "" {
 			excused++
 		}
+
 		if summary {
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.id, l.title, strings.Join(l.checks, " "), l.proof())
 	}
+
 	fmt.Fprintf(w, "requirements and cases: %d rows, %d shown by a test, %d with a reason, %d complaints\n",
 		len(t.rows), tested, excused, len(t.complaints))
 }

@@ -36,10 +36,12 @@ func readRows() ([]row, error) {
 		if text == "" || strings.HasPrefix(text, "#") {
 			continue
 		}
+
 		cells := strings.Split(text, "\t")
 		if len(cells) < 2 || len(cells) > 3 {
 			return nil, fmt.Errorf("a row wants id, title and perhaps a reason, by tabs: %q", text)
 		}
+
 		r := row{id: cells[0], title: cells[1]}
 		if len(cells) == 3 {
 			r.note = cells[2]
@@ -47,9 +49,11 @@ func readRows() ([]row, error) {
 		if seen[r.id] {
 			return nil, fmt.Errorf("%s stands twice", r.id)
 		}
+
 		seen[r.id] = true
 		out = append(out, r)
 	}
+
 	return out, nil
 }
 
@@ -81,6 +85,7 @@ func readCovers(root string) (map[string][]testName, error) {
 		if d.IsDir() || !strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
+
 		return coversOf(root, name, out)
 	})
 	return out, err
@@ -92,16 +97,19 @@ func coversOf(root, name string, out map[string][]testName) error {
 	if err != nil {
 		return err
 	}
+
 	rel, err := filepath.Rel(root, name)
 	if err != nil {
 		return err
 	}
+
 	pkg := path.Join(module, path.Dir(filepath.ToSlash(rel)))
 	for _, group := range file.Comments {
 		ids := idsIn(group)
 		if len(ids) == 0 {
 			continue
 		}
+
 		fn := enclosing(file, group)
 		if fn == "" {
 			return fmt.Errorf("%s: a Covers comment stands outside a test", set.Position(group.Pos()))
@@ -110,6 +118,7 @@ func coversOf(root, name string, out map[string][]testName) error {
 			out[id] = append(out[id], testName{pkg, fn})
 		}
 	}
+
 	return nil
 }
 
@@ -139,6 +148,7 @@ func expandLists(s string) string {
 				out = append(out, fmt.Sprintf("case %03d", n))
 			}
 		}
+
 		return strings.Join(out, ", ")
 	})
 }
@@ -147,13 +157,15 @@ func expandLists(s string) string {
 func enclosing(file *ast.File, group *ast.CommentGroup) string {
 	for _, d := range file.Decls {
 		fn, ok := d.(*ast.FuncDecl)
-		if !ok || fn.Recv != nil || !(strings.HasPrefix(fn.Name.Name, "Test") || strings.HasPrefix(fn.Name.Name, "Fuzz")) {
+		if !ok || fn.Recv != nil || !(strings.HasPrefix(fn.Name.Name, "Test") ||
+			strings.HasPrefix(fn.Name.Name, "Fuzz")) {
 			continue
 		}
 		if fn.Doc == group || (fn.Pos() <= group.Pos() && group.End() <= fn.End()) {
 			return fn.Name.Name
 		}
 	}
+
 	return ""
 }
 
@@ -164,18 +176,22 @@ func readResults(name string) (map[testName]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+
 	out := map[testName]string{}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
+
 	for lines.Scan() {
 		var e struct{ Action, Package, Test string }
 		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Test == "" || strings.Contains(e.Test, "/") {
 			continue
 		}
+
 		switch e.Action {
 		case "pass", "fail", "skip":
 			out[testName{e.Package, e.Test}] = e.Action
 		}
 	}
+
 	return out, lines.Err()
 }

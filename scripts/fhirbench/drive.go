@@ -30,6 +30,7 @@ func measurements() []measurement {
 			return func() []byte { return get("/fhir/Patient/"+w.ids[rand.IntN(len(w.ids))], auth) }
 		}
 	}
+
 	page := func(auth bool) func(*world) func() []byte {
 		return func(w *world) func() []byte {
 			return func() []byte {
@@ -37,11 +38,13 @@ func measurements() []measurement {
 			}
 		}
 	}
+
 	create := func(auth bool) func(*world) func() []byte {
 		return func(w *world) func() []byte {
 			return func() []byte { return post("/fhir/Observation", observation(w), auth) }
 		}
 	}
+
 	transaction := func(auth bool) func(*world) func() []byte {
 		return func(w *world) func() []byte {
 			return func() []byte { return post("/fhir", bundle(w), auth) }
@@ -56,7 +59,8 @@ func measurements() []measurement {
 }
 
 func get(target string, auth bool) []byte {
-	return []byte("GET " + target + " HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\n" + credentials(auth) + "\r\n")
+	return []byte("GET " + target + " HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\n" + credentials(
+		auth) + "\r\n")
 }
 
 func post(target, body string, auth bool) []byte {
@@ -105,6 +109,7 @@ func drive(addr string, clients int, d time.Duration, next func() []byte) (rate,
 	var failed atomic.Value
 	var wg sync.WaitGroup
 	start, cpu := time.Now(), cpuTime()
+
 	for range clients {
 		wg.Add(1)
 		go func() {
@@ -114,10 +119,12 @@ func drive(addr string, clients int, d time.Duration, next func() []byte) (rate,
 			}
 		}()
 	}
+
 	wg.Wait()
 	if err, ok := failed.Load().(error); ok {
 		return rate{}, err
 	}
+
 	n := float64(done.Load())
 	return rate{n / time.Since(start).Seconds(), float64((cpuTime() - cpu).Microseconds()) / n}, nil
 }
@@ -128,6 +135,7 @@ func client(addr string, until time.Time, next func() []byte, done *atomic.Int64
 		return err
 	}
 	defer c.Close()
+
 	r := bufio.NewReaderSize(c, 64<<10)
 	for time.Now().Before(until) {
 		if _, err := c.Write(next()); err != nil {
@@ -138,6 +146,7 @@ func client(addr string, until time.Time, next func() []byte, done *atomic.Int64
 		}
 		done.Add(1)
 	}
+
 	return nil
 }
 
@@ -149,10 +158,12 @@ func readAnswer(r *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
+
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
 			break
 		}
+
 		if status == "" {
 			status = string(line)
 		}
@@ -160,11 +171,13 @@ func readAnswer(r *bufio.Reader) error {
 			length, _ = strconv.Atoi(string(v))
 		}
 	}
+
 	if !strings.HasPrefix(status, "HTTP/1.1 2") {
 		body := make([]byte, min(length, 500))
 		io.ReadFull(r, body)
 		return fmt.Errorf("%s: %s", status, body)
 	}
+
 	_, err := r.Discard(length)
 	return err
 }

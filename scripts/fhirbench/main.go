@@ -34,6 +34,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
+
 	if *profile != "" {
 		f, err := os.Create(*profile)
 		if err != nil {
@@ -41,13 +42,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return 2
 		}
 		defer f.Close()
+
 		if err := pprof.StartCPUProfile(f); err != nil {
 			fmt.Fprintln(stderr, "fhirbench:", err)
 			return 2
 		}
 		defer pprof.StopCPUProfile()
 	}
-	fmt.Fprintf(stdout, "%s %s/%s, %d cores, Go scheduler at %d\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))
+
+	fmt.Fprintf(stdout, "%s %s/%s, %d cores, Go scheduler at %d\n", runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err == nil {
@@ -58,6 +62,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return 1
 		}
 	}
+
 	return 0
 }
 
@@ -68,24 +73,30 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 		return err
 	}
 	defer w.close()
-	fmt.Fprintf(out, "\n%d resources; CPU is of load and server together, µs a request\n%-20s %9s %9s %7s   %9s %9s %7s %6s\n",
+
+	fmt.Fprintf(out,
+		"\n%d resources; CPU is of load and server together, µs a request\n%-20s %9s %9s %7s   %9s %9s %7s %6s\n",
 		w.count, "", "bare /s", "ours /s", "ratio", "bare CPU", "ours CPU", "ratio", "goal")
+
 	for _, m := range measurements() {
 		if only != "" && m.name != only {
 			continue
 		}
+
 		var bare, ours []rate
 		for range rounds {
 			b, err := drive(w.bareAddr, m.clients, d, m.bare(w))
 			if err != nil {
 				return fmt.Errorf("%s, bare: %w", m.name, err)
 			}
+
 			o, err := drive(w.ourAddr, m.clients, d, m.ours(w))
 			if err != nil {
 				return fmt.Errorf("%s, ours: %w", m.name, err)
 			}
 			bare, ours = append(bare, b), append(ours, o)
 		}
+
 		b, o := median(bare), median(ours)
 		goal, verdict := "", ""
 		if m.goal > 0 {
@@ -95,8 +106,10 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 				verdict = "  below"
 			}
 		}
+
 		fmt.Fprintf(out, "%-20s %9.0f %9.0f %7.2f   %9.0f %9.0f %7.2f %6s%s\n", m.name,
 			b.perSecond, o.perSecond, o.perSecond/b.perSecond, b.cpu, o.cpu, b.cpu/o.cpu, goal, verdict)
 	}
+
 	return nil
 }

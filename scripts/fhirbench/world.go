@@ -48,18 +48,21 @@ func newWorld(out io.Writer, resources int) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	w := &world{dir: dir}
 	w.closers = append(w.closers, func() error { return os.RemoveAll(dir) })
 	patients, err := patientsFor(resources)
 	if err != nil {
 		return w, err
 	}
+
 	for i := range patients {
 		w.ids = append(w.ids, sample.PatientID(i))
 	}
 	if err := w.startOurs(out, patients); err != nil {
 		return w, err
 	}
+
 	return w, w.startBare(patients)
 }
 
@@ -76,33 +79,41 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 	if err != nil {
 		return err
 	}
+
 	tokens, err := w.tokens()
 	if err != nil {
 		return err
 	}
+
 	c := fhir.Config{PublicBase: base, Store: st, Authorize: tokens, Now: time.Now,
 		Failed: func(_ *http.Request, err error) { fmt.Fprintln(out, "failed:", err) }}
 	start := time.Now()
 	if err := fhir.Seed(context.Background(), c, patients); err != nil {
 		return err
 	}
+
 	loaded := time.Since(start)
 	if err := st.Close(); err != nil {
 		return err
 	}
+
 	start = time.Now()
 	if c.Store, err = openAgain(path, w); err != nil {
 		return err
 	}
+
 	h, err := fhir.New(c)
 	if err != nil {
 		return err
 	}
+
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nloaded %d patients in %.1f s (%d MB), ready again in %.2f s\n", patients, loaded.Seconds(), info.Size()>>20, time.Since(start).Seconds())
+
+	fmt.Fprintf(out, "\nloaded %d patients in %.1f s (%d MB), ready again in %.2f s\n", patients, loaded.Seconds(),
+		info.Size()>>20, time.Since(start).Seconds())
 	w.closers = append(w.closers, h.(io.Closer).Close)
 	w.ourAddr, err = w.serve(h)
 	return err
@@ -123,6 +134,7 @@ func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error
 	if err != nil {
 		return nil, err
 	}
+
 	w.closers = append(w.closers, db.Close)
 	sum := sha256.Sum256([]byte(token))
 	err = db.Update(func(tx *bbolt.Tx) error {
@@ -132,6 +144,7 @@ func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error
 		}
 		return b.Put(sum[:], []byte("client-1\nsystem/*.cruds"))
 	})
+
 	scopes, _ := scope.ParseSet([]string{"system/*.cruds"})
 	return func(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		sum := sha256.Sum256([]byte(r.Header.Get("Authorization")[len("Bearer "):]))
@@ -143,7 +156,13 @@ func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error
 		if !found {
 			return nil, &fhir.Denial{Status: 401, Text: "no"}
 		}
-		return &fhir.Grant{Scopes: scopes, Client: "client-1", TokenID: "t1", Purposes: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"}}, nil
+
+		return &fhir.Grant{
+			Scopes:   scopes,
+			Client:   "client-1",
+			TokenID:  "t1",
+			Purposes: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+		}, nil
 	}, err
 }
 
@@ -161,10 +180,14 @@ func (w *world) serve(h http.Handler) (string, error) {
 // startBare serves the same bytes by key, in pages of 20, and stores what it
 // is given: no token, no parse, no index, no record.
 func (w *world) startBare(patients int) error {
-	db, err := bbolt.Open(filepath.Join(w.dir, "bare.bolt"), 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType, InitialMmapSize: 4 << 30})
+	db, err := bbolt.Open(filepath.Join(w.dir, "bare.bolt"), 0o600, &bbolt.Options{
+		FreelistType:    bbolt.FreelistMapType,
+		InitialMmapSize: 4 << 30,
+	})
 	if err != nil {
 		return err
 	}
+
 	w.closers = append(w.closers, db.Close)
 	pages := map[string][][]byte{} // patient to the keys of its observations
 	err = db.Update(func(tx *bbolt.Tx) error {
@@ -172,6 +195,7 @@ func (w *world) startBare(patients int) error {
 		if err != nil {
 			return err
 		}
+
 		return sample.Generate(patients, func(typ, id string, body []byte) error {
 			w.count++
 			if typ == "Observation" {
@@ -181,12 +205,14 @@ func (w *world) startBare(patients int) error {
 				}
 				pages[o.Subject.Reference] = append(pages[o.Subject.Reference], []byte(typ+"/"+id))
 			}
+
 			return b.Put([]byte(typ+"/"+id), body)
 		})
 	})
 	if err != nil {
 		return err
 	}
+
 	w.bareAddr, err = w.serve(bareRoutes(db, pages))
 	return err
 }
@@ -217,6 +243,7 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 		})
 		write(rw, body, err)
 	})
+
 	r.HandleFunc("/fhir/{type}", func(rw http.ResponseWriter, r *http.Request) {
 		keys := pages["Patient/"+r.URL.Query().Get("patient")]
 		body := []byte(`{"resourceType":"Bundle","type":"searchset","entry":[`)
@@ -229,10 +256,12 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 				body = append(body, `{"fullUrl":"`+base+"/"...)
 				body = append(append(append(append(body, k...), `","resource":`...), b.Get(k)...), '}')
 			}
+
 			return nil
 		})
 		write(rw, append(body, `]}`...), err)
 	}).Methods("GET")
+
 	r.HandleFunc("/fhir/{type}", func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
@@ -242,20 +271,24 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 		}
 		write(rw, body, err)
 	}).Methods("POST")
+
 	r.HandleFunc("/fhir", func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
 			err = db.Update(func(tx *bbolt.Tx) error {
 				for range 10 {
-					if err := tx.Bucket([]byte("resources")).Put([]byte("Observation/"+randomID()), body[:len(body)/10]); err != nil {
+					if err := tx.Bucket([]byte("resources")).Put([]byte("Observation/"+randomID()),
+						body[:len(body)/10]); err != nil {
 						return err
 					}
 				}
 				return nil
 			})
 		}
+
 		write(rw, body, err)
 	}).Methods("POST")
+
 	return r
 }
 

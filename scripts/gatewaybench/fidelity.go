@@ -24,7 +24,10 @@ var awkwardRequests = []struct{ name, raw string }{
 	{"absolute form", "GET https://fhir.test/acme/x" + head + "\r\n"},
 	{"asterisk form", "OPTIONS *" + head + "\r\n"},
 	{"own method", "M-SEARCH /acme/x" + head + "\r\n"},
-	{"connection options", "GET /acme/x" + head + "Connection: keep-alive, X-Trace\r\nX-Trace: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\r\n"},
+	{
+		"connection options",
+		"GET /acme/x" + head + "Connection: keep-alive, X-Trace\r\nX-Trace: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\r\n",
+	},
 	{"obs-text", "GET /acme/x" + head + "X-A: caf\xe9\r\n\r\n"},
 	{"underscore", "GET /acme/x" + head + "x_under_score: 1\r\n\r\n"},
 	{"long head", "GET /acme/x" + head + "X-A: " + strings.Repeat("a", 30_000) + "\r\n\r\n"},
@@ -32,7 +35,10 @@ var awkwardRequests = []struct{ name, raw string }{
 	{"length 003", "POST /acme/x" + head + "Content-Length: 003\r\n\r\nabc"},
 	{"chunk borders", "PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n"},
 	{"extensions", "PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2;a=\"b c\"\r\nab\r\n0;z\r\n\r\n"},
-	{"trailers", "PUT /acme/x" + head + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n"},
+	{
+		"trailers",
+		"PUT /acme/x" + head + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n",
+	},
 }
 
 // awkwardAnswers likewise; close says that only the end of the connection ends it.
@@ -47,17 +53,41 @@ var awkwardAnswers = []struct {
 	{"reason", "HTTP/1.1 200 All is well\r\nContent-Length: 2\r\n\r\nok", false},
 	{"empty reason", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", false},
 	{"own status", "HTTP/1.1 299 Own\r\nContent-Length: 2\r\n\r\nok", false},
-	{"server and date", "HTTP/1.1 200 OK\r\nServer: d/1\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok", false},
+	{
+		"server and date",
+		"HTTP/1.1 200 OK\r\nServer: d/1\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
 	{"private location", "HTTP/1.1 302 Found\r\nLocation: https://origin.test/x\r\nContent-Length: 0\r\n\r\n", false},
-	{"cookies", "HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Domain=origin.test\r\nSet-Cookie: c=d\r\nContent-Length: 2\r\n\r\nok", false},
+	{
+		"cookies",
+		"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Domain=origin.test\r\nSet-Cookie: c=d\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
 	{"obs-text", "HTTP/1.1 200 OK\r\nX-A: caf\xe9\r\nContent-Length: 2\r\n\r\nok", false},
-	{"keep-alive", "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok", false},
-	{"early hints", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
+	{
+		"keep-alive",
+		"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
+	{
+		"early hints",
+		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
 	{"204", "HTTP/1.1 204 No Content\r\nX-A:1\r\n\r\n", false},
 	{"304 with length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: W/\"1\"\r\n\r\n", false},
-	{"chunk borders", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n", false},
+	{
+		"chunk borders",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n",
+		false,
+	},
 	{"extensions", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nab\r\n0;z\r\n\r\n", false},
-	{"trailers", "HTTP/1.1 200 OK\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n", false},
+	{
+		"trailers",
+		"HTTP/1.1 200 OK\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n",
+		false,
+	},
 	{"until close", "HTTP/1.1 200 OK\r\nX-A:1\r\n\r\nas long as it takes", true},
 	{"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", true},
 }
@@ -80,8 +110,10 @@ func (h *house) fidelity() {
 			}
 			fmt.Printf(" %14s", map[bool]string{true: "yes", false: "CHANGED"}[s])
 		}
+
 		fmt.Println()
 	}
+
 	for _, a := range awkwardRequests {
 		line("request: "+a.name, func(t *target) bool { return h.requestPasses(t, a.raw) }, requests)
 	}
@@ -92,6 +124,7 @@ func (h *house) fidelity() {
 	for _, t := range targets {
 		fmt.Printf(" %14s", fmt.Sprintf("%d / %d", requests[t.name], answers[t.name]))
 	}
+
 	fmt.Print("\n\n")
 }
 
@@ -102,6 +135,7 @@ func (h *house) exchange(t *target, raw string, want int) string {
 		return ""
 	}
 	defer c.Close()
+
 	c.SetDeadline(time.Now().Add(time.Second))
 	io.WriteString(c, raw)
 	var got []byte
@@ -116,6 +150,7 @@ func (h *house) exchange(t *target, raw string, want int) string {
 			break
 		}
 	}
+
 	return string(got)
 }
 

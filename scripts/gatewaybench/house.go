@@ -40,6 +40,7 @@ func newHouse(dir, gateway, before string) (h *house, err error) {
 	if err := h.certificates(); err != nil {
 		return nil, err
 	}
+
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -49,20 +50,24 @@ func newHouse(dir, gateway, before string) (h *house, err error) {
 			h.stop()
 		}
 	}()
+
 	origin := freePort()
 	h.origin = &target{name: "direct", addr: origin, sni: "origin.test"}
 	if err := h.boot(h.origin, self, "origin", origin, dir); err != nil {
 		return nil, err
 	}
+
 	h.targets = append(h.targets, h.origin)
 	if err := h.ours(gateway, "", origin); err != nil {
 		return nil, err
 	}
+
 	if before != "" {
 		if err := h.ours(before, "before ", origin); err != nil {
 			return nil, err
 		}
 	}
+
 	if err := h.relay(self, origin); err != nil {
 		return nil, err
 	}
@@ -75,33 +80,54 @@ func (h *house) certificates() error {
 	if err != nil {
 		return err
 	}
+
 	from, to := time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
-	ca, err := certs.NewRoot(certs.Template{CommonName: "bench", NotBefore: from, NotAfter: to}, key)
+	ca, err := certs.NewRoot(certs.Template{
+		CommonName: "bench",
+		NotBefore:  from,
+		NotAfter:   to,
+	}, key)
 	if err != nil {
 		return err
 	}
+
 	h.pool.AddCert(ca.Cert)
-	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}); err != nil {
+	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{
+		Chain: []*x509.Certificate{ca.Cert},
+		Key:   key,
+	}); err != nil {
 		return err
 	}
+
 	for _, name := range []string{publicName, "origin.test", "delegate.test"} {
 		k, err := certs.NewKey(certs.P256)
 		if err != nil {
 			return err
 		}
-		leaf, err := ca.Issue(certs.Template{CommonName: name, DNS: []string{name}, NotBefore: from, NotAfter: to}, k.Public())
+
+		leaf, err := ca.Issue(certs.Template{
+			CommonName: name,
+			DNS:        []string{name},
+			NotBefore:  from,
+			NotAfter:   to,
+		}, k.Public())
 		if err != nil {
 			return err
 		}
-		if err := certs.WriteIdentity(h.path(name+".pem"), h.path(name+".key"), &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: k}); err != nil {
+		if err := certs.WriteIdentity(h.path(name+".pem"), h.path(name+".key"), &certs.Identity{
+			Chain: []*x509.Certificate{leaf},
+			Key:   k,
+		}); err != nil {
 			return err
 		}
+
 		cert, _ := os.ReadFile(h.path(name + ".pem"))
 		secret, _ := os.ReadFile(h.path(name + ".key"))
 		if err := os.WriteFile(h.path(name+".both"), append(cert, secret...), 0o600); err != nil { // as HAProxy has it
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -133,28 +159,35 @@ func (h *house) ours(gateway, label, origin string) error {
 		if evidence != "" {
 			evidence = "file: " + name + ".jsonl"
 		}
-		text := strings.NewReplacer("NAME", name, "LISTEN", t.addr, "CERT", cert, "EVIDENCE", evidence, "NEXT", next, "DIAL", dial).Replace(gatewayYAML)
+		text := strings.NewReplacer("NAME", name, "LISTEN", t.addr, "CERT", cert, "EVIDENCE", evidence, "NEXT", next,
+			"DIAL", dial).Replace(gatewayYAML)
 		if err := os.WriteFile(h.path(name+".yaml"), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
+
 		return t, h.boot(t, gateway, "-config", h.path(name+".yaml"))
 	}
+
 	for _, e := range []string{"", "+evidence"} {
 		one, err := add(label+"ours"+e, publicName, "origin.test", origin, e)
 		if err != nil {
 			return err
 		}
+
 		inner, err := add(label+"delegate"+e, "delegate.test", "origin.test", origin, e)
 		if err != nil {
 			return err
 		}
+
 		two, err := add(label+"2 hops"+e, publicName, "delegate.test", inner.addr, e)
 		if err != nil {
 			return err
 		}
+
 		two.pids = append(two.pids, inner.pids...)
 		h.targets = append(h.targets, one, two)
 	}
+
 	return nil
 }
 
@@ -171,6 +204,7 @@ func (h *house) boot(t *target, command string, args ...string) error {
 	if err != nil {
 		return err
 	}
+
 	h.running = append(h.running, c)
 	t.pids, t.boot = []int{c.Process.Pid}, append([]string{command}, args...)
 	for range 200 {
@@ -180,6 +214,7 @@ func (h *house) boot(t *target, command string, args ...string) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+
 	return fmt.Errorf("%s does not listen on %s", t.name, t.addr)
 }
 
@@ -224,6 +259,7 @@ func (h *house) others(origin string) error {
 		if err := h.boot(t, command[0], append(command[1:], file)...); err != nil {
 			return err
 		}
+
 		h.targets = append(h.targets, t)
 		return nil
 	}
@@ -233,6 +269,7 @@ func (h *house) others(origin string) error {
 	if err := add("haproxy-http", haproxyConf, "http", "/usr/sbin/haproxy", "-f"); err != nil {
 		return err
 	}
+
 	return add("haproxy-tcp", haproxyConf, "tcp", "/usr/sbin/haproxy", "-f")
 }
 
@@ -240,6 +277,7 @@ func (h *house) stop() {
 	for _, c := range h.running {
 		c.Process.Signal(syscall.SIGTERM)
 	}
+
 	for _, c := range h.running {
 		done := make(chan bool)
 		go func() { c.Wait(); close(done) }()
@@ -253,6 +291,12 @@ func (h *house) stop() {
 
 // tls is the client's side: TLS 1.3, no resumption, as every new client is new.
 func (h *house) tls(t *target) *tls.Config {
-	return &tls.Config{RootCAs: h.pool, ServerName: t.sni, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
-		CurvePreferences: []tls.CurveID{tls.X25519}, DynamicRecordSizingDisabled: true}
+	return &tls.Config{
+		RootCAs:                     h.pool,
+		ServerName:                  t.sni,
+		MinVersion:                  tls.VersionTLS13,
+		NextProtos:                  []string{"http/1.1"},
+		CurvePreferences:            []tls.CurveID{tls.X25519},
+		DynamicRecordSizingDisabled: true,
+	}
 }

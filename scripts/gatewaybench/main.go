@@ -23,6 +23,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, runRelay(os.Args[2], os.Args[3], os.Args[4]))
 		os.Exit(1)
 	}
+
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "gatewaybench:", err)
 		os.Exit(1)
@@ -48,27 +49,32 @@ func run() error {
 	flag.StringVar(&o.targets, "targets", "", "comma-separated targets; empty: all")
 	flag.StringVar(&o.before, "before", "", "another build of the gateway, to be compared with")
 	flag.Parse()
+
 	dir, err := os.MkdirTemp("", "gatewaybench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+
 	h, err := newHouse(dir, o.gateway, o.before)
 	if err != nil {
 		return err
 	}
 	defer h.stop()
+
 	h.targets = slices.DeleteFunc(h.targets, func(t *target) bool { return !wanted(o.targets, t.name) })
 	fmt.Printf("%s, %d processors, %s\n\n", cpuName(), runtime.NumCPU(), runtime.Version())
 	if wanted(o.only, "fidelity") {
 		h.fidelity()
 	}
 	results := map[string]map[string][]float64{}
+
 	for round := range o.rounds {
 		for _, m := range measurements {
 			if !wanted(o.only, m.name) {
 				continue
 			}
+
 			for _, t := range h.targets {
 				for k, v := range m.run(h, t, o.time) {
 					if results[k] == nil {
@@ -77,9 +83,11 @@ func run() error {
 					results[k][t.name] = append(results[k][t.name], v)
 				}
 			}
+
 			fmt.Fprintf(os.Stderr, "round %d: %s\n", round+1, m.name)
 		}
 	}
+
 	printTable(h, results)
 	return nil
 }
@@ -113,21 +121,25 @@ func printTable(h *house, results map[string]map[string][]float64) {
 			results["added "+l+" µs"][t] = []float64{median(v) - base}
 		}
 	}
+
 	fmt.Printf("%-28s", "")
 	for _, t := range h.targets {
 		fmt.Printf(" %14s", t.name)
 	}
 	fmt.Println()
+
 	for _, r := range rows {
 		if results[r] == nil {
 			continue
 		}
+
 		fmt.Printf("%-28s", r)
 		for _, t := range h.targets {
 			fmt.Printf(" %14.1f", median(results[r][t.name]))
 		}
 		fmt.Println()
 	}
+
 	goals(results)
 }
 
@@ -147,28 +159,38 @@ func goals(r map[string]map[string][]float64) {
 		if x == 0 || y == 0 {
 			return
 		}
+
 		met, rel := x/y >= goal, "at least"
 		if most {
 			met, rel = x/y <= goal, "at most"
 		}
-		fmt.Printf("  %-52s %6.2f  (%s %.2f: %s)\n", what, x/y, rel, goal, map[bool]string{true: "met", false: "MISSED"}[met])
+		fmt.Printf("  %-52s %6.2f  (%s %.2f: %s)\n", what, x/y, rel, goal, map[bool]string{
+			true:  "met",
+			false: "MISSED",
+		}[met])
 	}
+
 	fmt.Println("\nratios against the goals:")
 	for _, other := range []string{"nginx", "haproxy-http"} {
 		ratio("CPU per request, no evidence / "+other, rows[1], "ours", other, true, 0.65)
 		ratio("CPU per request, evidence / "+other, rows[1], "ours+evidence", other, true, 0.75)
 		ratio("requests per second, no evidence / "+other, rows[0], "ours", other, false, 1.2)
 	}
+
 	ratio("requests per second, no evidence / direct", rows[0], "ours", "direct", false, 0.5)
 	ratio("64 KiB, no evidence / haproxy-http", rows[4], "ours", "haproxy-http", false, 1.0)
 	ratio("64 KiB, evidence / haproxy-http", rows[4], "ours+evidence", "haproxy-http", false, 0.85)
 	ratio("new connections / haproxy-tcp", rows[9], "ours", "haproxy-tcp", false, 1.3)
+
 	for _, l := range []struct {
 		row  string
 		most float64
 	}{{rows[7], 90}, {rows[8], 250}, {rows[11], 15}, {rows[12], 24}} {
 		if v := get(l.row, "ours"); v != 0 {
-			fmt.Printf("  %-52s %6.1f  (at most %.0f: %s)\n", l.row, v, l.most, map[bool]string{true: "met", false: "MISSED"}[v <= l.most])
+			fmt.Printf("  %-52s %6.1f  (at most %.0f: %s)\n", l.row, v, l.most, map[bool]string{
+				true:  "met",
+				false: "MISSED",
+			}[v <= l.most])
 		}
 	}
 }

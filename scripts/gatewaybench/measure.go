@@ -58,15 +58,18 @@ func (h *house) load(t *target, clients, size int, d time.Duration) loaded {
 			return loaded{}
 		}
 		defer a.conn.Close()
+
 		if a.ask(size) != nil {
 			return loaded{}
 		}
 		conns = append(conns, a)
 	}
+
 	var total atomic.Int64
 	var wg sync.WaitGroup
 	before, start := cpuTime(t), time.Now()
 	stop := start.Add(d)
+
 	for _, a := range conns {
 		wg.Add(1)
 		go func() {
@@ -78,6 +81,7 @@ func (h *house) load(t *target, clients, size int, d time.Duration) loaded {
 			total.Add(n)
 		}()
 	}
+
 	wg.Wait()
 	took := time.Since(start)
 	n := float64(total.Load())
@@ -102,10 +106,12 @@ func (h *house) dial(t *target) (*asker, error) {
 func (a *asker) ask(size int) error {
 	req := append(a.buf[:0], "GET /acme/"...)
 	req = strconv.AppendInt(req, int64(size), 10)
-	req = append(req, " HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\nAuthorization: Bearer 0123456789abcdef0123456789abcdef\r\nUser-Agent: bench\r\n\r\n"...)
+	req = append(req,
+		" HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\nAuthorization: Bearer 0123456789abcdef0123456789abcdef\r\nUser-Agent: bench\r\n\r\n"...)
 	if _, err := a.conn.Write(req); err != nil {
 		return err
 	}
+
 	head, have := 0, 0
 	for head == 0 || have < head+size {
 		into := a.buf
@@ -116,6 +122,7 @@ func (a *asker) ask(size int) error {
 		if err != nil {
 			return err
 		}
+
 		have += n
 		if head == 0 {
 			if i := bytes.Index(a.buf[:have], []byte("\r\n\r\n")); i >= 0 {
@@ -126,6 +133,7 @@ func (a *asker) ask(size int) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -135,11 +143,13 @@ func (h *house) latency(t *target, d time.Duration) map[string]float64 {
 	var mu sync.Mutex
 	var all []time.Duration
 	var wg sync.WaitGroup
+
 	for i := range clients {
 		a, err := h.dial(t)
 		if err != nil {
 			return nil
 		}
+
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -148,11 +158,13 @@ func (h *house) latency(t *target, d time.Duration) map[string]float64 {
 			time.Sleep(time.Duration(i) * time.Second / each / clients)
 			tick := time.NewTicker(time.Second / each)
 			defer tick.Stop()
+
 			for stop := time.Now().Add(d); time.Now().Before(stop); <-tick.C {
 				start := time.Now()
 				if a.ask(200) != nil {
 					return
 				}
+
 				took := time.Since(start)
 				mu.Lock()
 				all = append(all, took)
@@ -160,10 +172,12 @@ func (h *house) latency(t *target, d time.Duration) map[string]float64 {
 			}
 		}()
 	}
+
 	wg.Wait()
 	if len(all) == 0 {
 		return nil
 	}
+
 	slices.Sort(all)
 	us := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))].Microseconds()) }
 	return map[string]float64{"p50": us(0.5), "p99": us(0.99)}
@@ -174,6 +188,7 @@ func (h *house) connections(t *target, d time.Duration) map[string]float64 {
 	var total atomic.Int64
 	var wg sync.WaitGroup
 	before, start := cpuTime(t), time.Now()
+
 	for range 16 {
 		wg.Add(1)
 		go func() {
@@ -183,6 +198,7 @@ func (h *house) connections(t *target, d time.Duration) map[string]float64 {
 				if err != nil {
 					continue
 				}
+
 				if a.ask(200) == nil {
 					total.Add(1)
 				}
@@ -190,9 +206,13 @@ func (h *house) connections(t *target, d time.Duration) map[string]float64 {
 			}
 		}()
 	}
+
 	wg.Wait()
 	n := float64(total.Load())
-	return map[string]float64{rows[9]: n / time.Since(start).Seconds(), rows[10]: (cpuTime(t) - before).Seconds() * 1e3 / n}
+	return map[string]float64{
+		rows[9]:  n / time.Since(start).Seconds(),
+		rows[10]: (cpuTime(t) - before).Seconds() * 1e3 / n,
+	}
 }
 
 // idle starts the target anew and holds idle clients that have each asked once.
@@ -200,15 +220,18 @@ func (h *house) idle(t *target, _ time.Duration) map[string]float64 {
 	if t.name == "direct" || len(t.pids) > 1 {
 		return nil
 	}
+
 	fresh := &target{name: t.name, addr: t.addr, sni: t.sni}
 	h.end(t)
 	if err := h.boot(fresh, t.boot[0], t.boot[1:]...); err != nil {
 		return nil
 	}
+
 	*t = *fresh
 	time.Sleep(300 * time.Millisecond)
 	const clients = 500
 	atStart := rss(t)
+
 	for range clients {
 		a, err := h.dial(t)
 		if err != nil {
@@ -217,6 +240,7 @@ func (h *house) idle(t *target, _ time.Duration) map[string]float64 {
 		defer a.conn.Close()
 		a.ask(200)
 	}
+
 	time.Sleep(5 * time.Second) // what is not needed any more goes back
 	return map[string]float64{rows[11]: atStart, rows[12]: (rss(t) - atStart) * 1000 / clients}
 }
@@ -246,6 +270,7 @@ func family(t *target) (pids []int) {
 			}
 		}
 	}
+
 	return pids
 }
 
@@ -258,10 +283,12 @@ func cpuTime(t *target) (sum time.Duration) {
 		if len(f) < 13 {
 			continue
 		}
+
 		user, _ := strconv.Atoi(f[11])
 		system, _ := strconv.Atoi(f[12])
 		sum += time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 	}
+
 	return sum
 }
 

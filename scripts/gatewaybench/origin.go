@@ -28,13 +28,19 @@ func runOrigin(addr, dir string) error {
 	if err != nil {
 		return err
 	}
-	l, err := tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, DynamicRecordSizingDisabled: true})
+
+	l, err := tls.Listen("tcp", addr, &tls.Config{
+		Certificates:                []tls.Certificate{pair},
+		NextProtos:                  []string{"http/1.1"},
+		DynamicRecordSizingDisabled: true,
+	})
 	if err != nil {
 		return err
 	}
 	if os.Getppid() == 1 {
 		return os.ErrProcessDone
 	}
+
 	rec := &recording{}
 	for {
 		c, err := l.Accept()
@@ -52,7 +58,8 @@ func sized(n int) []byte {
 	if b, ok := bodies.Load(n); ok {
 		return b.([]byte)
 	}
-	b := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: "+strconv.Itoa(n)+"\r\n\r\n"), bytes.Repeat([]byte("x"), n)...)
+	b := append([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: "+strconv.Itoa(
+		n)+"\r\n\r\n"), bytes.Repeat([]byte("x"), n)...)
 	bodies.Store(n, b)
 	return b
 }
@@ -72,6 +79,7 @@ func (rec *recording) serve(c net.Conn) {
 			}
 			continue
 		}
+
 		close := rec.answer(c, target, buf[:end])
 		have = copy(buf, buf[end:have])
 		if close {
@@ -87,15 +95,18 @@ func next(b []byte) (end int, target string, err error) {
 	if err != nil || n == 0 {
 		return 0, "", err
 	}
+
 	var r wire.Request
 	if err := wire.ParseRequest(b[:n], &r); err != nil {
 		return 0, "", err
 	}
+
 	body := wire.NewBody(r.Framing, r.Length)
 	k, done, err := body.Feed(b[n:])
 	if err != nil || !done {
 		return 0, "", err
 	}
+
 	return n + k, string(r.Target), nil
 }
 
@@ -105,6 +116,7 @@ func (rec *recording) answer(w io.Writer, target string, raw []byte) (close bool
 		w.Write(sized(n))
 		return false
 	}
+
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if i, ok := strings.CutPrefix(path, "answer/"); ok {
@@ -117,6 +129,7 @@ func (rec *recording) answer(w io.Writer, target string, raw []byte) (close bool
 		rec.raw = nil
 		return false
 	}
+
 	rec.raw = append([]byte(nil), raw...)
 	io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	return false

@@ -17,18 +17,30 @@ func runRelay(addr, origin, dir string) error {
 	if err != nil {
 		return err
 	}
+
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return err
 	}
+
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	l, err := tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, DynamicRecordSizingDisabled: true})
+	l, err := tls.Listen("tcp", addr, &tls.Config{
+		Certificates:                []tls.Certificate{pair},
+		NextProtos:                  []string{"http/1.1"},
+		DynamicRecordSizingDisabled: true,
+	})
 	if err != nil {
 		return err
 	}
-	upstream := &tls.Config{RootCAs: pool, ServerName: "origin.test", NextProtos: []string{"http/1.1"},
-		CurvePreferences: []tls.CurveID{tls.X25519}, DynamicRecordSizingDisabled: true}
+
+	upstream := &tls.Config{
+		RootCAs:                     pool,
+		ServerName:                  "origin.test",
+		NextProtos:                  []string{"http/1.1"},
+		CurvePreferences:            []tls.CurveID{tls.X25519},
+		DynamicRecordSizingDisabled: true,
+	}
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -56,6 +68,7 @@ func carry(to, from net.Conn) {
 	b := carriers.Get().(*[]byte)
 	defer carriers.Put(b)
 	defer to.Close()
+
 	for {
 		n, err := from.Read(*b)
 		if n > 0 {
@@ -63,6 +76,7 @@ func carry(to, from net.Conn) {
 				return
 			}
 		}
+
 		if err != nil {
 			return
 		}

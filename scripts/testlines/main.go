@@ -32,6 +32,7 @@ func run(in io.Reader, out io.Writer) int {
 	t := &tally{out: out, output: map[string][]string{}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
+
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
@@ -40,6 +41,7 @@ func run(in io.Reader, out io.Writer) int {
 		}
 		t.take(e)
 	}
+
 	fmt.Fprintf(out, "\ngo: %d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if err := lines.Err(); err != nil {
 		fmt.Fprintln(out, "testlines:", err)
@@ -48,6 +50,7 @@ func run(in io.Reader, out io.Writer) int {
 	if t.failed+t.skipped+t.brokenPackages > 0 || t.passed == 0 {
 		return 1
 	}
+
 	return 0
 }
 
@@ -61,6 +64,7 @@ func (t *tally) take(e event) {
 	default:
 		return
 	}
+
 	if e.Action != "pass" && (e.Test != "" || e.Action != "skip") {
 		fmt.Fprint(t.out, strings.Join(t.output[key], ""))
 	}
@@ -69,6 +73,7 @@ func (t *tally) take(e event) {
 		t.endPackage(e)
 		return
 	}
+
 	switch e.Action {
 	case "pass":
 		t.passed++

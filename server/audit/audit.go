@@ -90,6 +90,7 @@ func (l *Log) remember(d Decision) {
 	} else {
 		l.ring[l.total%uint64(cap(l.ring))] = d
 	}
+
 	l.total++
 	l.counts[countOf(&d.Trace)]++
 	if !d.Authenticated || l.cfg.Store == nil {
@@ -99,6 +100,7 @@ func (l *Log) remember(d Decision) {
 		l.lost++
 		return
 	}
+
 	l.pending = append(l.pending, d)
 }
 
@@ -126,12 +128,14 @@ func (l *Log) line(d Decision) {
 	if l.cfg.Log == nil {
 		return
 	}
+
 	outcome := "granted"
 	if t.Code != "" {
 		outcome = string(t.Code)
 	}
 	l.cfg.Log.Info("decision", "trace", t.ID, "action", t.Action, "outcome", outcome, "check", RefusedBy(t),
-		"community", string(t.Community), "client", string(t.Client), "clientId", string(t.ClientID), "warnings", len(t.Warnings()))
+		"community", string(t.Community), "client", string(t.Client), "clientId", string(t.ClientID), "warnings", len(
+			t.Warnings()))
 }
 
 // Recent returns at most n decisions, newest first.

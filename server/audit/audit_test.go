@@ -66,6 +66,7 @@ func TestAuthenticated(t *testing.T) {
 	_ = unsigned.Refuse(signature, udap.InvalidSoftwareStatement, udap.Finding{})
 	warned := udap.NewTrace("register", time.Unix(1e9, 0))
 	warned.Warn(signature, udap.Finding{})
+
 	warned.Pass(path, "", "")
 	for _, c := range []struct {
 		name  string
@@ -94,6 +95,7 @@ func TestRingIsBoundedAndNewestFirst(t *testing.T) {
 		ids = append(ids, tr.ID)
 		l.Record(tr)
 	}
+
 	got := l.Recent(10)
 	if len(got) != 3 || got[0].Trace.Action != "a6" || got[2].Trace.Action != "a4" {
 		t.Fatalf("recent: %+v", got)
@@ -104,6 +106,7 @@ func TestRingIsBoundedAndNewestFirst(t *testing.T) {
 	if _, ok, _ := l.Find(ids[0]); ok {
 		t.Error("one that fell out of the ring is found")
 	}
+
 	if n := len(New(Config{}).Recent(5)); n != 0 {
 		t.Errorf("an empty log has %d decisions", n)
 	}
@@ -121,13 +124,18 @@ func TestOnlyAuthenticatedDecisionsAreStored(t *testing.T) {
 	l.Record(member)
 	l.Record(stranger)
 	l.Flush()
+
 	if len(m.kept) != 1 || m.kept[0].Trace.ID != member.ID {
 		t.Fatalf("stored %+v", m.kept)
 	}
 	if _, ok, err := l.Find(member.ID); !ok || err != nil {
 		t.Errorf("a decision that left the ring is not found in the store: %v", err)
 	}
-	want := map[Count]uint64{{Action: "token", Outcome: "granted"}: 1, {Action: "register", Outcome: "invalid_software_statement", Check: "jws.signature"}: 1}
+	want := map[Count]uint64{
+		{Action: "token", Outcome: "granted"}:                                               1,
+		{Action: "register", Outcome: "invalid_software_statement", Check: "jws.signature"}: 1,
+	}
+
 	if got := l.Counts(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("counts %v, want %v", got, want)
 	}
@@ -142,6 +150,7 @@ func TestLostDecisionsAreCounted(t *testing.T) {
 	if l.Lost() != 1 || !strings.Contains(log.String(), "disk full") {
 		t.Errorf("lost %d, log %s", l.Lost(), log.String())
 	}
+
 	m.err = nil
 	for range maxPending + 5 {
 		l.Record(proved("token"))

@@ -19,12 +19,14 @@ func Authenticated(t *udap.Trace) bool {
 		if s.Verdict == udap.Refused && isProof(s.Check) {
 			return false
 		}
+
 		for i, name := range proofs {
 			if s.Check == name && s.Verdict == udap.Passed {
 				passed[i] = true
 			}
 		}
 	}
+
 	return passed == [len(proofs)]bool{true, true}
 }
 

@@ -41,6 +41,7 @@ func New(cfg Config) http.Handler {
 		"/metrics":   {"GET": cfg.Metrics.ServeHTTP},
 		"/refresh":   {"POST": c.refresh},
 	}
+
 	return c
 }
 
@@ -53,7 +54,9 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !c.ours(r.Host):
 		// A page of another site whose name was made to lead here (DNS
 		// rebinding) ends here: its Host is that site's.
-		fail(w, r, http.StatusMisdirectedRequest, "this name does not lead to the console; use localhost, or add the name under admin.hosts")
+		fail(w, r, http.StatusMisdirectedRequest,
+			"this name does not lead to the console; use localhost, or add the name under admin.hosts")
+
 	case !c.Open && !slices.Contains(always, r.URL.Path):
 		fail(w, r, http.StatusForbidden, "the console is closed; open it with admin.open: true")
 	default:
@@ -70,6 +73,7 @@ func (c *console) route(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, http.StatusNotFound, "there is no such page")
 		return
 	}
+
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -80,7 +84,8 @@ func (c *console) route(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", p.allow())
 		fail(w, r, http.StatusMethodNotAllowed, "this page answers "+p.allow())
 	case method != http.MethodGet && !sameOrigin(r):
-		fail(w, r, http.StatusForbidden, "send this from the console's own page: its Origin header must name this console")
+		fail(w, r, http.StatusForbidden,
+			"send this from the console's own page: its Origin header must name this console")
 	default:
 		h(w, r)
 	}
@@ -124,7 +129,8 @@ func sameOrigin(r *http.Request) bool {
 
 // headers stand on every answer, errors included.
 func headers(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")

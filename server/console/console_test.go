@@ -26,16 +26,36 @@ type bench struct {
 }
 
 func newBench(open bool) *bench {
-	b := &bench{state: Readiness{Ready: true, PublicBase: "https://h/fhir", Communities: []Community{{URI: "urn:a", Name: hostile, Withheld: "its certificate ran out"}},
-		Lists: []List{{Place: "http://l/a.crl", Number: "7", Usable: true}}, Warnings: []string{"tls: key is readable"},
-		Clients: []Certificate{{Of: hostile, Subject: "CN=c", DaysLeft: 3, Names: []string{hostile}}}}}
+	b := &bench{state: Readiness{
+		Ready:       true,
+		PublicBase:  "https://h/fhir",
+		Communities: []Community{{URI: "urn:a", Name: hostile, Withheld: "its certificate ran out"}},
+		Lists:       []List{{Place: "http://l/a.crl", Number: "7", Usable: true}},
+		Warnings:    []string{"tls: key is readable"},
+		Clients:     []Certificate{{Of: hostile, Subject: "CN=c", DaysLeft: 3, Names: []string{hostile}}},
+	}}
+
 	log := audit.New(audit.Config{Keep: 10})
 	b.trace = udap.NewTrace("register", time.Unix(1e9, 0))
 	b.trace.Client = hostile
-	_ = b.trace.Refuse(udap.Check{Name: "statement.aud", Title: "aud"}, udap.InvalidSoftwareStatement, udap.Finding{Expected: "x", Found: hostile, Remedy: hostile})
+	_ = b.trace.Refuse(udap.Check{Name: "statement.aud", Title: "aud"}, udap.InvalidSoftwareStatement, udap.Finding{
+		Expected: "x",
+		Found:    hostile,
+		Remedy:   hostile,
+	})
+
 	log.Record(b.trace)
-	b.handler = New(Config{Decisions: log, Ready: func() Readiness { return b.state }, Refresh: func(context.Context) { b.refreshed++ },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metric 1\n") }), Hosts: []string{"console.test"}, Open: open})
+	b.handler = New(Config{
+		Decisions: log,
+		Ready: func() Readiness {
+			return b.state
+		},
+		Refresh: func(context.Context) { b.refreshed++ },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metric 1\n") }),
+		Hosts:   []string{"console.test"},
+		Open:    open,
+	})
+
 	return b
 }
 
@@ -48,6 +68,7 @@ func (b *bench) do(method, target string, header ...string) *http.Response {
 		}
 		r.Header.Add(header[i], header[i+1])
 	}
+
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, r)
 	return w.Result()
@@ -86,7 +107,8 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	b := newBench(true)
 	for _, res := range []*http.Response{
 		b.do("GET", "/"), b.do("GET", "/none"), b.do("PUT", "/traces"), b.do("GET", "/", "Host", "evil.example"),
-		b.do("GET", "/style.css"), b.do("POST", "/refresh"), b.do("POST", "/refresh", "Origin", "http://127.0.0.1:9480"),
+		b.do("GET", "/style.css"), b.do("POST", "/refresh"), b.do("POST", "/refresh", "Origin",
+			"http://127.0.0.1:9480"),
 		b.do("GET", "/traces/none"), newBench(false).do("GET", "/traces"), b.do("GET", "/metrics"),
 	} {
 		csp := res.Header.Get("Content-Security-Policy")
@@ -95,11 +117,14 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 				t.Errorf("%d: CSP %q lacks %s", res.StatusCode, csp, part)
 			}
 		}
+
 		if strings.Contains(csp, "unsafe") || res.Header.Get("X-Content-Type-Options") != "nosniff" ||
-			res.Header.Get("Referrer-Policy") != "no-referrer" || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Access-Control-Allow-Origin") != "" {
+			res.Header.Get("Referrer-Policy") != "no-referrer" || res.Header.Get("Cache-Control") != "no-store" ||
+			res.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%d: headers %v", res.StatusCode, res.Header)
 		}
 	}
+
 	if res := b.do("POST", "/traces"); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("405 with Allow: %d %q", res.StatusCode, res.Header.Get("Allow"))
 	}
@@ -150,9 +175,11 @@ func TestNothingThatClientsSentBecomesMarkup(t *testing.T) {
 		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/html") {
 			t.Fatalf("%s: %d %s", path, res.StatusCode, res.Header.Get("Content-Type"))
 		}
-		if strings.Contains(page, "<script") || strings.Contains(page, "<img") || strings.Contains(page, " style=") || !strings.Contains(page, "&lt;script&gt;") {
+		if strings.Contains(page, "<script") || strings.Contains(page, "<img") || strings.Contains(page, " style=") ||
+			!strings.Contains(page, "&lt;script&gt;") {
 			t.Errorf("%s: markup from a client:\n%s", path, page)
 		}
+
 		plain := b.do("GET", path, "Accept", "application/json")
 		if text := body(t, plain); path != "/" && strings.Contains(text, "<script") {
 			t.Errorf("%s as JSON has unescaped markup", path)
@@ -168,12 +195,15 @@ func TestTracesAsJSON(t *testing.T) {
 	} {
 		var list []audit.Decision
 		res := b.do("GET", path)
-		if err := json.UnmarshalRead(res.Body, &list); err != nil || len(list) != want || res.Header.Get("Content-Type") != "application/json" {
+		if err := json.UnmarshalRead(res.Body, &list); err != nil || len(list) != want ||
+			res.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d decisions, %v", path, len(list), err)
 		}
 	}
+
 	var d audit.Decision
-	if err := json.UnmarshalRead(b.do("GET", "/traces/"+b.trace.ID).Body, &d); err != nil || d.Trace.Steps[0].Check != "statement.aud" {
+	if err := json.UnmarshalRead(b.do("GET", "/traces/"+b.trace.ID).Body, &d); err != nil ||
+		d.Trace.Steps[0].Check != "statement.aud" {
 		t.Errorf("one trace: %+v, %v", d, err)
 	}
 	if got := b.do("GET", "/traces/none").StatusCode; got != 404 {
@@ -183,7 +213,8 @@ func TestTracesAsJSON(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	b := newBench(true)
-	if got := body(t, b.do("GET", "/ready")); !strings.Contains(got, `"withheld": "its certificate ran out"`) || !strings.Contains(got, `"number": "7"`) {
+	if got := body(t, b.do("GET", "/ready")); !strings.Contains(got, `"withheld": "its certificate ran out"`) ||
+		!strings.Contains(got, `"number": "7"`) {
 		t.Errorf("ready: %s", got)
 	}
 	b.state.Ready = false
@@ -202,7 +233,16 @@ func TestSheet(t *testing.T) {
 	m := &b.state.Communities[0]
 	m.Name, m.Withheld, m.Profile = "Nasty\nFHIR base  https://evil.example", "", "ssraa-2"
 	m.Anchors = []Certificate{{Subject: "CN=root", Serial: "1F", Fingerprint: "00ab7f"}}
-	m.Certificates = []Certificate{{Subject: "CN=us", Key: "RSA 2048", Names: []string{"https://h/fhir", "https://h/other"}, Fingerprint: "01", Expires: time.Unix(1e9, 0)}}
+	m.Certificates = []Certificate{
+		{
+			Subject:     "CN=us",
+			Key:         "RSA 2048",
+			Names:       []string{"https://h/fhir", "https://h/other"},
+			Fingerprint: "01",
+			Expires:     time.Unix(1e9, 0),
+		},
+	}
+
 	res := b.do("GET", "/sheet")
 	want := `FHIR base       https://h/fhir
 Discovery       https://h/fhir/.well-known/udap
@@ -221,6 +261,7 @@ Our certificate CN=us
   expires       2001-09-09
 `
 	want = strings.ReplaceAll(want, `\uFFFD`, "\uFFFD")
+
 	if got := body(t, res); got != want || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("%s\n%s", res.Header.Get("Content-Type"), got)
 	}
@@ -229,11 +270,23 @@ Our certificate CN=us
 // Covers: case 272, case 327
 func TestClosedConsole(t *testing.T) {
 	b := newBench(false)
-	for path, want := range map[string]int{"/": 403, "/traces": 403, "/traces/" + b.trace.ID: 403, "/metrics": 403, "/sheet": 403, "/style.css": 403, "/none": 403, "/debug/pprof/": 403, "/health": 200, "/ready": 200} {
+	for path, want := range map[string]int{
+		"/":                     403,
+		"/traces":               403,
+		"/traces/" + b.trace.ID: 403,
+		"/metrics":              403,
+		"/sheet":                403,
+		"/style.css":            403,
+		"/none":                 403,
+		"/debug/pprof/":         403,
+		"/health":               200,
+		"/ready":                200,
+	} {
 		if got := b.do("GET", path).StatusCode; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}
+
 	if got := body(t, b.do("GET", "/ready")); strings.Contains(got, "communities") {
 		t.Errorf("closed, /ready tells details: %s", got)
 	}

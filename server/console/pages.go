@@ -56,12 +56,14 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+
 	list := []audit.Decision{}
 	for _, d := range from {
 		if len(list) < min(n, maxListed) && matches(r, &d.Trace) {
 			list = append(list, d)
 		}
 	}
+
 	if wantsHTML(r) {
 		html(w, r, "traces", list)
 		return
@@ -86,7 +88,8 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request, id string) {
 	case err != nil:
 		fail(w, r, http.StatusInternalServerError, "the stored decisions cannot be read; the log says why")
 	case !ok:
-		fail(w, r, http.StatusNotFound, "there is no such trace: only the newest are kept, and those before authentication in memory only")
+		fail(w, r, http.StatusNotFound,
+			"there is no such trace: only the newest are kept, and those before authentication in memory only")
 	case wantsHTML(r):
 		html(w, r, "trace", d)
 	default:
@@ -104,6 +107,7 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 	if !state.Ready {
 		status = http.StatusServiceUnavailable
 	}
+
 	switch {
 	case !c.Open:
 		reply(w, r, status, map[string]bool{"ready": state.Ready})

@@ -27,17 +27,20 @@ func writeSheet(w io.Writer, s Readiness) {
 	line("FHIR base", s.PublicBase)
 	line("Discovery", s.PublicBase+"/.well-known/udap")
 	line("Issuer", s.Issuer)
+
 	for _, m := range s.Communities {
 		fmt.Fprintln(w)
 		line("Community", m.URI)
 		line("Name", m.Name)
 		line("Profile", m.Profile)
 		line("Not served", m.Withheld)
+
 		for _, a := range m.Anchors {
 			line("Anchor", a.Subject)
 			line("  serial", a.Serial)
 			line("  SHA-256", pairs(a.Fingerprint))
 		}
+
 		for _, own := range m.Certificates {
 			line("Our certificate", own.Subject)
 			line("  key", own.Key)

@@ -32,10 +32,13 @@ type authenticated struct {
 
 // authenticate judges how a client authenticates at an endpoint. What it
 // refuses has spent nothing.
-func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace) (*authenticated, error) {
+func (s *Service) authenticate(
+	ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace,
+) (*authenticated, error) {
 	if err := judgeCredentials(req, tr); err != nil {
 		return nil, err
 	}
+
 	var (
 		registration *Registration
 		storeErr     error
@@ -44,9 +47,15 @@ func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint,
 		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil || registration == nil {
 			return udap.Binding{}, false
 		}
-		return udap.Binding{Community: registration.Community, Client: registration.Client, JWKSURI: registration.Granted.JWKSURI}, true
+
+		return udap.Binding{
+			Community: registration.Community,
+			Client:    registration.Client,
+			JWKSURI:   registration.Granted.JWKSURI,
+		}, true
 	}
-	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"], s.expect(audience, tr.Time), lookup, tr)
+	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"],
+		s.expect(audience, tr.Time), lookup, tr)
 	switch {
 	case storeErr != nil:
 		return nil, trouble(tr, storeErr)
@@ -55,7 +64,13 @@ func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint,
 	case registration == nil || ant.ClientID != registration.ID:
 		return nil, trouble(tr, errMismatch)
 	}
-	return &authenticated{ant: ant, registration: registration, now: tr.Time, spend: spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time)}, nil
+
+	return &authenticated{
+		ant:          ant,
+		registration: registration,
+		now:          tr.Time,
+		spend:        spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time),
+	}, nil
 }
 
 // judgeCredentials judges the parameters by which a client authenticates,
@@ -63,20 +78,42 @@ func (s *Service) authenticate(ctx context.Context, req ClientRequest, endpoint,
 func judgeCredentials(req ClientRequest, tr *udap.Trace) error {
 	p := req.Params
 	if len(req.Authorization) > 0 {
-		err := tr.Refuse(checkAuthorization, udap.InvalidClient, udap.Finding{Expected: "no Authorization header", Found: "one", Remedy: "authenticate with client_assertion alone; it was not used up"})
-		return &Refusal{Of: err, Status: http.StatusUnauthorized, Challenge: challengeFor(req.Authorization[0])}
-	}
-	for _, name := range []string{"client_secret", "assertion"} {
-		if _, sent := p[name]; sent {
-			return tr.Refuse(checkSecret, udap.InvalidRequest, udap.Finding{Expected: "client_assertion as the only credential", Found: "the parameter " + name})
+		err := tr.Refuse(checkAuthorization, udap.InvalidClient, udap.Finding{
+			Expected: "no Authorization header",
+			Found:    "one",
+			Remedy:   "authenticate with client_assertion alone; it was not used up",
+		})
+		return &Refusal{
+			Of:        err,
+			Status:    http.StatusUnauthorized,
+			Challenge: challengeFor(req.Authorization[0]),
 		}
 	}
+
+	for _, name := range []string{"client_secret", "assertion"} {
+		if _, sent := p[name]; sent {
+			return tr.Refuse(checkSecret, udap.InvalidRequest, udap.Finding{
+				Expected: "client_assertion as the only credential",
+				Found:    "the parameter " + name,
+			})
+		}
+	}
+
 	if got := p["client_assertion_type"]; got != assertionType {
-		return tr.Refuse(checkAssertionType, udap.InvalidRequest, udap.Finding{Expected: assertionType, Found: shown(p, "client_assertion_type"), Remedy: assertionTypeHint(got)})
+		return tr.Refuse(checkAssertionType, udap.InvalidRequest, udap.Finding{
+			Expected: assertionType,
+			Found:    shown(p, "client_assertion_type"),
+			Remedy:   assertionTypeHint(got),
+		})
 	}
 	if !p.has("client_assertion") {
-		return tr.Refuse(checkAssertion, udap.InvalidRequest, udap.Finding{Expected: "client_assertion", Found: "none", Remedy: "send the authentication token as client_assertion"})
+		return tr.Refuse(checkAssertion, udap.InvalidRequest, udap.Finding{
+			Expected: "client_assertion",
+			Found:    "none",
+			Remedy:   "send the authentication token as client_assertion",
+		})
 	}
+
 	return nil
 }
 
@@ -101,7 +138,10 @@ func challengeFor(header string) string {
 // judgeUDAP judges the parameter udap of a form.
 func judgeUDAP(p Params, tr *udap.Trace) error {
 	if p["udap"] != "1" {
-		return tr.Refuse(checkClientUDAP, udap.InvalidRequest, udap.Finding{Expected: "udap=1", Found: shown(p, "udap")})
+		return tr.Refuse(checkClientUDAP, udap.InvalidRequest, udap.Finding{
+			Expected: "udap=1",
+			Found:    shown(p, "udap"),
+		})
 	}
 	tr.Pass(checkClientUDAP, "udap=1", "udap=1")
 	return nil

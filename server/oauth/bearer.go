@@ -48,6 +48,7 @@ func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, e
 		}
 		f.Found = "another scheme"
 	}
+
 	// RFC 6750 3.1: whoever sent no token gets no error code.
 	return nil, s.refuseBearer(checkBearerHeader, udap.InvalidToken, f, "Bearer")
 }
@@ -59,17 +60,30 @@ func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, e
 func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
 	t, why, err := s.live(ctx, text, s.cfg.Now())
 	if err != nil {
-		f := udap.Finding{Found: "the server could not read what it must", Remedy: "try again later", Err: err}
+		f := udap.Finding{
+			Found:  "the server could not read what it must",
+			Remedy: "try again later",
+			Err:    err,
+		}
 		return nil, s.refuseBearer(checkStore, udap.TemporarilyUnavailable, f, "")
 	}
 	if t == nil {
 		f := udap.Finding{Expected: "a valid access token", Found: why}
 		return nil, s.refuseBearer(checkBearer, udap.InvalidToken, f, `Bearer error="invalid_token"`)
 	}
+
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
-		TokenID: t.ID(), ClientID: t.ClientID, Community: t.Community, Client: t.Client, Scope: t.Scope, Scopes: set,
-		Purposes: t.Purposes, Extensions: t.Extensions, Issued: t.Issued, Expires: t.Expires,
+		TokenID:    t.ID(),
+		ClientID:   t.ClientID,
+		Community:  t.Community,
+		Client:     t.Client,
+		Scope:      t.Scope,
+		Scopes:     set,
+		Purposes:   t.Purposes,
+		Extensions: t.Extensions,
+		Issued:     t.Issued,
+		Expires:    t.Expires,
 	}, nil
 }
 
@@ -98,6 +112,7 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Toke
 	if !now.Before(t.Expires) {
 		return nil, "a token that expired at " + t.Expires.UTC().Format(time.RFC3339), nil
 	}
+
 	r, err := s.cfg.Store.Client(ctx, t.ClientID)
 	switch {
 	case err != nil:
@@ -107,5 +122,6 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Toke
 	case r.Epoch != t.Epoch:
 		return nil, "a token of a client that has registered for less since", nil
 	}
+
 	return t, "", nil
 }

@@ -47,6 +47,7 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 	if err != nil {
 		return nil, err
 	}
+
 	lists := benchLists{}
 	for i, name := range []string{"int.crl", "root.crl"} {
 		der, err := os.ReadFile(filepath.Join(dir, name))
@@ -57,6 +58,7 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 			return nil, err
 		}
 	}
+
 	options := store.Options{NoSync: mode == modeNoSync}
 	if mode == modePlain {
 		options.MaxBatch = 1
@@ -65,30 +67,40 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 	if err != nil {
 		return nil, err
 	}
+
 	scopes, err := scopeCatalogue("system/Patient.rs")
 	if err != nil {
 		return nil, err
 	}
+
 	community := &udap.Community{URI: udaptest.CommunityA, Anchors: chain[1:], Intermediates: chain[:1]}
 	return func() (*oauth.Service, error) {
 		return oauth.New(oauth.Config{
-			Base: udaptest.Base, Issuer: issuer, Verifier: &udap.Verifier{Communities: []*udap.Community{community}, Revocation: lists}, Store: trust, Scopes: scopes,
-			Now: func() time.Time { return udaptest.Now }, Record: func(*udap.Trace) {},
+			Base:     udaptest.Base,
+			Issuer:   issuer,
+			Verifier: &udap.Verifier{Communities: []*udap.Community{community}, Revocation: lists},
+			Store:    trust,
+			Scopes:   scopes,
+			Now:      func() time.Time { return udaptest.Now },
+			Record:   func(*udap.Trace) {},
 		})
 	}, nil
 }
 
 func serveBenchmark(dir, mode string) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // the committer otherwise waits behind crypto
-	debug.SetGCPercent(400)                  // the live heap is small: at 100 collecting it costs a fifth of all CPU time
+	// the live heap is small: at 100 collecting it costs a fifth of all CPU time
+	debug.SetGCPercent(400)
 	service, err := benchService(dir, mode)
 	if err != nil {
 		return err
 	}
+
 	svc, err := service()
 	if err != nil {
 		return err
 	}
+
 	mux := http.NewServeMux()
 	svc.Routes(func(u string, h http.Handler) {
 		path := strings.TrimPrefix(u, "https://fhir.test")
@@ -96,10 +108,13 @@ func serveBenchmark(dir, mode string) error {
 		case mode == modePlain:
 			h = freshEachTime(service, path)
 		case mode == modeHTTP && strings.HasSuffix(path, "/token"):
-			h = constant(`{"access_token":"` + strings.Repeat("x", 64) + `","token_type":"Bearer","expires_in":3600,"scope":"system/Patient.rs"}`)
+			h = constant(`{"access_token":"` + strings.Repeat("x",
+				64) + `","token_type":"Bearer","expires_in":3600,"scope":"system/Patient.rs"}`)
 		}
+
 		mux.Handle(path, h)
 	})
+
 	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, processCPU().Nanoseconds())
 	})
@@ -115,6 +130,7 @@ func serveBenchmark(dir, mode string) error {
 			return err
 		}
 	}
+
 	server := httptest.NewUnstartedServer(mux)
 	server.StartTLS()
 	fmt.Println(server.Listener.Addr())

@@ -57,12 +57,18 @@ func BenchmarkHandler(b *testing.B) {
 			}
 			b.Cleanup(func() { _ = trust.Close() })
 			svc, err := oauth.New(oauth.Config{
-				Base: udaptest.Base, Issuer: issuer, Verifier: w.Verifier(), Store: trust, Scopes: catalogue(b, "system/Patient.rs"),
-				Now: func() time.Time { return udaptest.Now }, Record: func(*udap.Trace) {},
+				Base:     udaptest.Base,
+				Issuer:   issuer,
+				Verifier: w.Verifier(),
+				Store:    trust,
+				Scopes:   catalogue(b, "system/Patient.rs"),
+				Now:      func() time.Time { return udaptest.Now },
+				Record:   func(*udap.Trace) {},
 			})
 			if err != nil {
 				b.Fatal(err)
 			}
+
 			endpoints := map[string]http.Handler{}
 			svc.Routes(func(u string, h http.Handler) { endpoints[u] = h })
 			post := func(u, contentType, body string, want int) []byte {
@@ -73,12 +79,19 @@ func BenchmarkHandler(b *testing.B) {
 				if answer.Code != want {
 					b.Fatalf("%d %s", answer.Code, answer.Body)
 				}
+
 				return answer.Body.Bytes()
 			}
+
 			c := w.Client(b, w.A.Int, udaptest.Client1URI, nil)
-			id := udap.ClientID(answer{body: post(issuer+"/register", jsonType, benchStatement(b, c), 201)}.text("client_id"))
-			forms := presign(b.N, func() string { return assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now))) })
+			id := udap.ClientID(answer{
+				body: post(issuer+"/register", jsonType, benchStatement(b, c), 201),
+			}.text("client_id"))
+			forms := presign(b.N, func() string {
+				return assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now)))
+			})
 			var next atomic.Int64
+
 			b.SetParallelism(16)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -88,6 +101,7 @@ func BenchmarkHandler(b *testing.B) {
 					post(issuer+"/token", "application/x-www-form-urlencoded", forms[next.Add(1)-1], 200)
 				}
 			})
+
 			b.ReportMetric(float64((processCPU()-start).Nanoseconds())/1000/float64(b.N), "cpu-µs/req")
 		})
 	}
@@ -110,16 +124,23 @@ func newBench(b *testing.B, kind certs.KeyKind, mode string) *bench {
 			b.Fatal(err)
 		}
 	}
+
 	var chain []byte
 	for _, c := range []*x509.Certificate{w.A.Int.Cert, w.A.Root.Cert} {
 		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	check(os.WriteFile(filepath.Join(dir, "cas.pem"), chain, 0o600))
+
 	for name, ca := range map[string]*certs.CA{"int.crl": w.A.Int, "root.crl": w.A.Root} {
-		der, err := ca.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: w.Now.Add(-time.Hour), NextUpdate: w.Now.Add(24 * time.Hour)})
+		der, err := ca.CRL(certs.CRLTemplate{
+			Number:     1,
+			ThisUpdate: w.Now.Add(-time.Hour),
+			NextUpdate: w.Now.Add(24 * time.Hour),
+		})
 		check(err)
 		check(os.WriteFile(filepath.Join(dir, name), der, 0o600))
 	}
+
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), benchEnv+"="+dir, benchMode+"="+mode)
 	cmd.Stderr = os.Stderr
@@ -129,6 +150,7 @@ func newBench(b *testing.B, kind certs.KeyKind, mode string) *bench {
 	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	check(err)
+
 	return &bench{b, w, strings.TrimSpace(line), cmd}
 }
 
@@ -139,7 +161,8 @@ type connection struct {
 }
 
 func (n *bench) dial() *connection {
-	c, err := tls.Dial("tcp", n.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // the load's own server
+	// the load's own server
+	c, err := tls.Dial("tcp", n.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec
 	if err != nil {
 		n.b.Fatal(err)
 	}
@@ -150,12 +173,14 @@ func (c *connection) do(request string) (status int, body []byte, err error) {
 	if _, err = io.WriteString(c, request); err != nil {
 		return 0, nil, err
 	}
+
 	length := 0
 	for line := 0; ; line++ {
 		text, err := c.r.ReadSlice('\n')
 		if err != nil {
 			return 0, nil, err
 		}
+
 		if line == 0 {
 			status, _ = strconv.Atoi(string(text[9:12]))
 		}
@@ -166,13 +191,15 @@ func (c *connection) do(request string) (status int, body []byte, err error) {
 			break
 		}
 	}
+
 	body = make([]byte, length)
 	_, err = io.ReadFull(c.r, body)
 	return status, body, err
 }
 
 func request(method, path, contentType, body string) string {
-	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", method, path, contentType, len(body), body)
+	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", method,
+		path, contentType, len(body), body)
 }
 
 func (n *bench) cpu() time.Duration {
@@ -197,7 +224,8 @@ func (n *bench) register(c *udaptest.Client) udap.ClientID {
 }
 
 func benchStatement(b *testing.B, c *udaptest.Client) string {
-	return `{"udap":"1","software_statement":"` + c.Sign(b, c.Statement(udaptest.Now).With("scope", "system/Patient.rs")) + `"}`
+	return `{"udap":"1","software_statement":"` + c.Sign(b,
+		c.Statement(udaptest.Now).With("scope", "system/Patient.rs")) + `"}`
 }
 
 // load sends every request once over so many connections and reports rate and
@@ -212,6 +240,7 @@ func (n *bench) load(connections, want int, requests []string, key crypto.Signer
 	for i := range conns {
 		conns[i] = n.dial()
 	}
+
 	before := n.cpu()
 	b.ResetTimer()
 	for _, c := range conns {
@@ -228,6 +257,7 @@ func (n *bench) load(connections, want int, requests []string, key crypto.Signer
 			}
 		})
 	}
+
 	wg.Wait()
 	b.StopTimer()
 	if os.Getenv("OAUTH_BENCH_PROFILE") != "" {
@@ -236,6 +266,7 @@ func (n *bench) load(connections, want int, requests []string, key crypto.Signer
 	each := (n.cpu() - before) / time.Duration(len(requests))
 	bare = (bare + bareVerify(b, key)) / 2 * time.Duration(checks)
 	b.ReportMetric(float64(len(requests))/b.Elapsed().Seconds(), "req/s")
+
 	b.ReportMetric(float64(each.Nanoseconds())/1000, "cpu-µs/req")
 	b.ReportMetric(float64(bare.Nanoseconds())/1000, "bare-µs")
 	b.ReportMetric(float64(each)/float64(bare), "cpu/bare")
@@ -250,6 +281,7 @@ func presign(n int, make1 func() string) []string {
 	out := make([]string, n)
 	var wg sync.WaitGroup
 	var next atomic.Int64
+
 	for range runtime.NumCPU() {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
@@ -257,6 +289,7 @@ func presign(n int, make1 func() string) []string {
 			}
 		})
 	}
+
 	wg.Wait()
 	return out
 }
@@ -273,6 +306,7 @@ func bareVerify(b *testing.B, key crypto.Signer) time.Duration {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+
 	const rounds = 2000
 	start := threadCPU()
 	for range rounds {
@@ -284,10 +318,12 @@ func bareVerify(b *testing.B, key crypto.Signer) time.Duration {
 				err = fmt.Errorf("not verified")
 			}
 		}
+
 		if err != nil {
 			b.Fatal(err)
 		}
 	}
+
 	return (threadCPU() - start) / rounds
 }
 
@@ -303,7 +339,9 @@ func threadCPU() time.Duration {
 func BenchmarkToken(b *testing.B) {
 	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
 		for _, connections := range []int{1, 32, 128} {
-			b.Run(fmt.Sprintf("%s/%d", kind, connections), func(b *testing.B) { benchToken(b, kind, modeServer, connections) })
+			b.Run(fmt.Sprintf("%s/%d", kind, connections), func(b *testing.B) {
+				benchToken(b, kind, modeServer, connections)
+			})
 		}
 		for _, mode := range []string{modeNoSync, modePlain, modeHTTP} {
 			b.Run(fmt.Sprintf("%s/32-%s", kind, mode), func(b *testing.B) { benchToken(b, kind, mode, 32) })
@@ -316,7 +354,8 @@ func benchToken(b *testing.B, kind certs.KeyKind, mode string, connections int) 
 	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
 	id := n.register(c)
 	requests := presign(b.N, func() string {
-		return request("POST", "/oauth/token", "application/x-www-form-urlencoded", assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now))))
+		return request("POST", "/oauth/token", "application/x-www-form-urlencoded",
+			assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now))))
 	})
 	n.load(connections, 200, requests, c.Key, 1)
 }
@@ -343,10 +382,12 @@ func BenchmarkIntrospect(b *testing.B) {
 	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
 	id := n.register(c)
 	conn := n.dial()
-	_, body, err := conn.do(request("POST", "/oauth/token", "application/x-www-form-urlencoded", assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now)))))
+	_, body, err := conn.do(request("POST", "/oauth/token", "application/x-www-form-urlencoded",
+		assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now)))))
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	token := answer{body: body}.text("access_token")
 	requests := presign(b.N, func() string {
 		form := assertionForm(c.Sign(b, udaptest.Assertion(id, udaptest.Now).With("aud", issuer+"/introspect")))
@@ -366,13 +407,21 @@ func BenchmarkParts(b *testing.B) {
 			return udap.Binding{Community: udaptest.CommunityA, Client: udaptest.Client1URI}, true
 		}
 		judge := func(b *testing.B, v *udap.Verifier) {
-			if _, err := v.Assertion(b.Context(), assertion, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, lookup, udap.NewTrace("token", w.Now)); err != nil {
+			if _, err := v.Assertion(b.Context(), assertion, "", udap.Expect{
+				Now:      w.Now,
+				Audience: udaptest.Token,
+			}, lookup, udap.NewTrace("token", w.Now)); err != nil {
 				b.Fatal(err)
 			}
 		}
-		b.Run(string(kind)+"/signature", func(b *testing.B) { b.ReportMetric(float64(bareVerify(b, c.Key).Nanoseconds()), "cpu-ns/op") })
+
+		b.Run(string(kind)+"/signature", func(b *testing.B) {
+			b.ReportMetric(float64(bareVerify(b, c.Key).Nanoseconds()), "cpu-ns/op")
+		})
 		warm := w.Verifier()
-		for name, verifier := range map[string]func() *udap.Verifier{"verifier-warm": func() *udap.Verifier { return warm }, "verifier-cold": w.Verifier} {
+		for name, verifier := range map[string]func() *udap.Verifier{"verifier-warm": func() *udap.Verifier {
+			return warm
+		}, "verifier-cold": w.Verifier} {
 			b.Run(string(kind)+"/"+name, func(b *testing.B) {
 				start := processCPU()
 				for b.Loop() {

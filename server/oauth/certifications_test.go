@@ -15,7 +15,8 @@ const certificationURI = "https://certifier.test/basic"
 
 func certify(r *rig, signer *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) string {
 	claims := udaptest.Claims{
-		"iss": signer.URI, "sub": udaptest.Client1URI, "jti": udaptest.JTI(), "iat": r.now().Add(-time.Hour).Unix(), "exp": r.now().AddDate(2, 0, 0).Unix(),
+		"iss": signer.URI, "sub": udaptest.Client1URI, "jti": udaptest.JTI(), "iat": r.now().Add(
+			-time.Hour).Unix(), "exp": r.now().AddDate(2, 0, 0).Unix(),
 		"certification_name": "Basic", "certification_uris": []string{certificationURI}, "grant_types": []string{"client_credentials"},
 		"certification_status_endpoint": r.canary,
 	}
@@ -37,6 +38,7 @@ func TestCertifications(t *testing.T) {
 		})
 		a := r.metadata(udaptest.CommunityA)
 		supported, _ := json.Marshal(a.member("udap_certifications_supported"))
+
 		required, _ := json.Marshal(a.member("udap_certifications_required"))
 		if string(supported) != `["`+certificationURI+`"]` || (string(required) == `[]`) == needed {
 			t.Errorf("metadata: supported %s, required %s", supported, required)
@@ -47,26 +49,42 @@ func TestCertifications(t *testing.T) {
 
 func testCertifications(t *testing.T, r *rig, needed bool) {
 	c := r.client(r.w.A, udaptest.Client1URI)
-	certifier := r.w.ClientWith(t, r.w.A.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 50), nil)
+	certifier := r.w.ClientWith(t, r.w.A.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 50),
+		nil)
 	stranger := r.w.ClientWith(t, r.w.X.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 51), nil)
 	post := func(list []string) answer {
-		return r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{"certifications": list}))
+		return r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{
+			"certifications": list,
+		}))
 	}
+
 	good := certify(r, certifier)
-	if a := post([]string{good}); a.status != 201 || len(a.member("certifications").([]any)) != 1 || a.member("certifications").([]any)[0] != good {
+	if a := post([]string{good}); a.status != 201 || len(a.member("certifications").([]any)) != 1 ||
+		a.member("certifications").([]any)[0] != good {
 		t.Errorf("good: %d %s", a.status, a.body)
 	}
+
 	for name, tc := range map[string]struct{ jwt, code string }{
 		"none":          {"", "invalid_client_metadata"},
 		"bad signature": {good[:len(good)-4] + "AAAA", "invalid_certification"},
 		"untrusted":     {certify(r, stranger), "unapproved_certification"},
-		"expired":       {certify(r, certifier, with("exp", r.now().Add(-time.Hour).Unix()), with("iat", r.now().Add(-2*time.Hour).Unix())), "invalid_certification"},
-		"other client":  {certify(r, certifier, with("sub", udaptest.Client2URI)), "invalid_certification"},
-		"four years":    {certify(r, certifier, with("exp", r.now().AddDate(4, 0, 0).Unix())), "invalid_certification"},
-		"other server":  {certify(r, certifier, with("aud", "https://other.test/")), "invalid_certification"},
-		"contradicts":   {certify(r, certifier, with("grant_types", []string{"authorization_code"})), "invalid_certification"},
-		"unknown":       {certify(r, certifier, with("certification_uris", []string{"https://other.test/x"})), "invalid_client_metadata"},
-		"no JWT":        {"x", "invalid_client_metadata invalid_certification"},
+		"expired": {
+			certify(r, certifier, with("exp", r.now().Add(-time.Hour).Unix()),
+				with("iat", r.now().Add(-2*time.Hour).Unix())),
+			"invalid_certification",
+		},
+		"other client": {certify(r, certifier, with("sub", udaptest.Client2URI)), "invalid_certification"},
+		"four years":   {certify(r, certifier, with("exp", r.now().AddDate(4, 0, 0).Unix())), "invalid_certification"},
+		"other server": {certify(r, certifier, with("aud", "https://other.test/")), "invalid_certification"},
+		"contradicts": {
+			certify(r, certifier, with("grant_types", []string{"authorization_code"})),
+			"invalid_certification",
+		},
+		"unknown": {
+			certify(r, certifier, with("certification_uris", []string{"https://other.test/x"})),
+			"invalid_client_metadata",
+		},
+		"no JWT": {"x", "invalid_client_metadata invalid_certification"},
 	} {
 		list := []string{tc.jwt}
 		if tc.jwt == "" {
@@ -76,6 +94,7 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 			r.refused(name, 400, tc.code, spendsNothing, func() answer { return post(list) })
 			continue
 		}
+
 		a := post(list)
 		if a.status != 200 || a.member("certifications") != nil {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
@@ -93,7 +112,9 @@ func TestCommunityDemandsMetadata(t *testing.T) {
 		c.Verifier.Communities[0].Policy.RequiredMetadata = []string{"client_uri", "tos_uri"}
 	})
 	c := r.client(r.w.A, udaptest.Client1URI)
-	r.refused("without", 400, "invalid_client_metadata", spendsNothing, func() answer { return r.register(c, c.Statement(r.now())) })
+	r.refused("without", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		return r.register(c, c.Statement(r.now()))
+	})
 	r.registered(c, with("client_uri", "https://client1.test"), with("tos_uri", "https://client1.test/tos"))
 	r.registered(r.client(r.w.B, udaptest.Client1URI)) // the other community demands nothing
 }
@@ -110,6 +131,7 @@ func TestTEFCA(t *testing.T) {
 	if string(listed) != `["hl7-b2b","tefca_ias"]` || string(other) != `["hl7-b2b"]` {
 		t.Errorf("extensions: %s and %s", listed, other)
 	}
+
 	c := r.client(r.w.A, uri)
 	id := r.registered(c)
 	b := udaptest.B2B()
@@ -119,11 +141,21 @@ func TestTEFCA(t *testing.T) {
 		return r.token(c, udaptest.Assertion(id, r.now()).With("extensions", ext))
 	}
 	r.refused("no tefca_ias", 400, "invalid_grant", spendsJTI, func() answer { return ask(map[string]any{}) })
-	r.refused("its old name", 400, "invalid_grant", spendsJTI, func() answer { return ask(map[string]any{"tefca-ias": map[string]any{"id_token": "x"}}) })
-	a := ask(map[string]any{"tefca_ias": map[string]any{"version": "1", "id_token": r.secret("a-secret-identity-token-0123456789"), "patient_information": map[string]any{"resourceType": "Patient", "name": "HTEST"}}})
+
+	r.refused("its old name", 400, "invalid_grant", spendsJTI, func() answer {
+		return ask(map[string]any{"tefca-ias": map[string]any{"id_token": "x"}})
+	})
+	a := ask(map[string]any{
+		"tefca_ias": map[string]any{
+			"version":             "1",
+			"id_token":            r.secret("a-secret-identity-token-0123456789"),
+			"patient_information": map[string]any{"resourceType": "Patient", "name": "HTEST"},
+		},
+	})
 	if a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	access, err := r.svc.Bearer(t.Context(), a.text("access_token"))
 	if err != nil || len(access.Extensions) != 1 || access.Extensions[udap.B2BKey] == nil {
 		t.Errorf("kept of the context: %v, %v", access, err)

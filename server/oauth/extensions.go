@@ -28,8 +28,14 @@ func extensionsOf(p udap.Policy) []string {
 func noteExtensions(a *authenticated, tr *udap.Trace) {
 	udap.JudgeExtensionNames(a.ant, tr)
 	known := extensionsOf(a.ant.Community.Policy)
-	others := slices.DeleteFunc(slices.Sorted(maps.Keys(a.ant.Extensions)), func(key string) bool { return slices.Contains(known, key) })
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(a.ant.Extensions)), func(key string) bool {
+		return slices.Contains(known, key)
+	})
 	if len(others) > 0 {
-		tr.Warn(checkExtension, udap.Finding{Expected: "extension objects that the metadata lists", Found: strings.Join(others, ", "), Remedy: "ignored"})
+		tr.Warn(checkExtension, udap.Finding{
+			Expected: "extension objects that the metadata lists",
+			Found:    strings.Join(others, ", "),
+			Remedy:   "ignored",
+		})
 	}
 }

@@ -26,12 +26,14 @@ func parseForm(body string) (Params, error) {
 	if n := strings.Count(body, "&"); n >= maxParameters {
 		return nil, fmt.Errorf("%d parameters, at most %d are allowed", n+1, maxParameters)
 	}
+
 	for _, pair := range strings.Split(body, "&") {
 		rawName, rawValue, _ := strings.Cut(pair, "=")
 		name, err := unescape(rawName)
 		if err != nil {
 			return nil, fmt.Errorf("a parameter's name is badly escaped")
 		}
+
 		value, err := unescape(rawValue)
 		if err != nil {
 			return nil, fmt.Errorf("the value of parameter %.40q is badly escaped", name)
@@ -41,6 +43,7 @@ func parseForm(body string) (Params, error) {
 		}
 		p[name] = value
 	}
+
 	return p, nil
 }
 

@@ -35,10 +35,12 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
 		return nil, refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
 	}
+
 	t, why, err := s.live(ctx, req.Params["token"], a.now)
 	if err != nil {
 		return nil, trouble(tr, err)
 	}
+
 	if t != nil && t.ClientID != a.registration.ID {
 		t, why = nil, "a token of another client"
 	}
@@ -46,10 +48,19 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		tr.Warn(checkToken, udap.Finding{Expected: "a token of this client", Found: why})
 		return &Introspection{}, nil
 	}
+
 	tr.Pass(checkToken, "a token of this client", "token "+t.ID())
 	return &Introspection{
-		Active: true, Scope: strings.Join(t.Scope, " "), ClientID: t.ClientID, TokenType: "Bearer", Expires: t.Expires.Unix(), Issued: t.Issued.Unix(),
-		Subject: t.ClientID, Audience: s.cfg.Base, Issuer: s.urls.Issuer, Extensions: t.Extensions,
+		Active:     true,
+		Scope:      strings.Join(t.Scope, " "),
+		ClientID:   t.ClientID,
+		TokenType:  "Bearer",
+		Expires:    t.Expires.Unix(),
+		Issued:     t.Issued.Unix(),
+		Subject:    t.ClientID,
+		Audience:   s.cfg.Base,
+		Issuer:     s.urls.Issuer,
+		Extensions: t.Extensions,
 	}, nil
 }
 
@@ -61,30 +72,40 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 	if err != nil {
 		return err
 	}
+
 	handle, hash, ok := parseToken(req.Params["token"])
 	if ok {
 		err = s.cfg.Store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
 	} else {
 		err = s.cfg.Store.Spend(ctx, a.spend)
 	}
+
 	if err != nil {
 		return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
 	}
+
 	tr.Pass(checkToken, "no such token of this client any more", "done")
 	return nil
 }
 
 // authenticateForToken is what introspection and revocation have in common.
 // token_type_hint is not needed, and none is wrong: there is one kind of token.
-func (s *Service) authenticateForToken(ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace) (*authenticated, error) {
+func (s *Service) authenticateForToken(
+	ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace,
+) (*authenticated, error) {
 	if _, sent := req.Params["token"]; !sent && len(req.Authorization) == 0 {
-		return nil, tr.Refuse(checkTokenParam, udap.InvalidRequest, udap.Finding{Expected: "the parameter token", Found: "none"})
+		return nil, tr.Refuse(checkTokenParam, udap.InvalidRequest, udap.Finding{
+			Expected: "the parameter token",
+			Found:    "none",
+		})
 	}
+
 	if _, sent := req.Params["udap"]; sent && len(req.Authorization) == 0 { // RFC 7662 and 7009 do not know it
 		if err := judgeUDAP(req.Params, tr); err != nil {
 			return nil, err
 		}
 	}
+
 	a, err := s.authenticate(ctx, req, endpoint, audience, tr)
 	if err != nil {
 		return nil, err
@@ -92,5 +113,6 @@ func (s *Service) authenticateForToken(ctx context.Context, req ClientRequest, e
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, s.spendRefused(ctx, a, err, tr)
 	}
+
 	return a, nil
 }

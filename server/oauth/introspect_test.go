@@ -20,27 +20,42 @@ func TestIntrospectionNeedsAuthentication(t *testing.T) {
 	r, c, id := clientRig(t)
 	token := r.issued(c, id)
 	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
-		r.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer { return r.post(path, url.Values{"token": {token}}) })
+		r.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer {
+			return r.post(path, url.Values{"token": {token}})
+		})
 		r.refused(path+" aud=token", 400, "invalid_client", spendsNothing, func() answer {
 			form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
 			form.Set("token", token)
 			return r.post(path, form)
 		})
+
 		r.refused(path+" expired", 400, "invalid_client", spendsNothing, func() answer {
-			form := r.form(c.Sign(t, udaptest.Assertion(id, r.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
+			form := r.form(c.Sign(t,
+				udaptest.Assertion(id, r.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
 			form.Set("token", token)
 			return r.post(path, form)
 		})
+
 		r.refused(path+" Bearer", 401, "invalid_client", spendsNothing, func() answer {
-			return r.send("POST", path, "application/x-www-form-urlencoded", url.Values{"token": {token}}.Encode(), http.Header{"Authorization": {"Bearer " + token}})
+			return r.send("POST", path, "application/x-www-form-urlencoded", url.Values{
+				"token": {token},
+			}.Encode(), http.Header{
+				"Authorization": {"Bearer " + token},
+			})
 		})
-		r.refused(path+" no token", 400, "invalid_request", spendsNothing, func() answer { return r.tell2(path, c, id) })
-		r.refused(path+" udap=2", 400, "invalid_request", spendsNothing, func() answer { return r.tell(path, c, id, token, "udap", "2") })
+
+		r.refused(path+" no token", 400, "invalid_request", spendsNothing, func() answer {
+			return r.tell2(path, c, id)
+		})
+		r.refused(path+" udap=2", 400, "invalid_request", spendsNothing, func() answer {
+			return r.tell(path, c, id, token, "udap", "2")
+		})
 		a := r.send("GET", path+"?token="+token, "", "", nil)
 		if a.status != 405 || a.header.Get("Allow") != "POST" {
 			t.Errorf("GET %s: %d", path, a.status)
 		}
 	}
+
 	if !r.active(c, id, token) {
 		t.Error("the token is gone")
 	}
@@ -55,17 +70,20 @@ func TestIntrospection(t *testing.T) {
 	r, c, id := clientRig(t)
 	token := r.issued(c, id)
 	a := r.tell("/oauth/introspect", c, id, token)
-	want := map[string]any{"active": true, "scope": "system/Patient.rs", "client_id": string(id), "token_type": "Bearer", "exp": float64(r.now().Unix() + 3600),
+	want := map[string]any{"active": true, "scope": "system/Patient.rs", "client_id": string(
+		id), "token_type": "Bearer", "exp": float64(r.now().Unix() + 3600),
 		"iat": float64(r.now().Unix()), "sub": string(id), "aud": udaptest.Base, "iss": issuer}
 	for k, v := range want {
 		if a.member(k) != v {
 			t.Errorf("%s: %v, want %v", k, a.member(k), v)
 		}
 	}
+
 	other := r.client(r.w.A, udaptest.Client2URI)
 	otherID := r.registered(other)
 	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))
 	expired := r.issued(c, id)
+
 	for name, do := range map[string]func() answer{
 		"another client": func() answer { return r.tell("/oauth/introspect", other, otherID, token) },
 		"unknown":        func() answer { return r.tell("/oauth/introspect", c, id, strings.Repeat("A", 64)) },
@@ -81,15 +99,20 @@ func TestIntrospection(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
+
 	for _, hint := range []string{"refresh_token", "nonsense", ""} {
-		if a := r.tell("/oauth/introspect", c, id, token, "token_type_hint", hint, "udap", "-"); a.member("active") != true {
+		if a := r.tell("/oauth/introspect", c, id, token, "token_type_hint", hint, "udap",
+			"-"); a.member("active") != true {
 			t.Errorf("hint %q: %s", hint, a.body)
 		}
 	}
+
 	spent := r.form(c.Sign(t, udaptest.Assertion(id, r.now()).With("aud", issuer+"/introspect")))
 	spent.Set("token", token)
 	r.post("/oauth/introspect", spent)
-	r.refused("an assertion twice", 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/introspect", spent) })
+	r.refused("an assertion twice", 400, "invalid_client", spendsNothing, func() answer {
+		return r.post("/oauth/introspect", spent)
+	})
 	r.advance(time.Hour)
 	if r.active(c, id, expired) {
 		t.Error("active after its end")
@@ -114,16 +137,20 @@ func TestRevocation(t *testing.T) {
 	if a := r.tell("/oauth/revoke", other, otherID, token); a.status != 200 || !r.active(c, id, token) {
 		t.Errorf("revoked by another client: %d", a.status)
 	}
+
 	for range 2 {
-		if a := r.tell("/oauth/revoke", c, id, token, "token_type_hint", "nonsense"); a.status != 200 || r.active(c, id, token) {
+		if a := r.tell("/oauth/revoke", c, id, token, "token_type_hint", "nonsense"); a.status != 200 ||
+			r.active(c, id, token) {
 			t.Errorf("revocation: %d %s", a.status, a.body)
 		}
 	}
+
 	for _, nonsense := range []string{"", "x", strings.Repeat("A", 64)} {
 		if a := r.tell("/oauth/revoke", c, id, nonsense); a.status != 200 {
 			t.Errorf("%q: %d", nonsense, a.status)
 		}
 	}
+
 	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
 		t.Error("revoked, and still good")
 	}
@@ -134,6 +161,7 @@ func TestRevocation(t *testing.T) {
 	if !r.active(c, id, kept) {
 		t.Error("the other token went too")
 	}
+
 	r.register(c, c.Statement(r.now()).With("scope", "system/Patient.r"))
 	if r.active(c, id, kept) {
 		t.Error("the client has registered for less, and the wider token is still good")
@@ -147,6 +175,7 @@ func TestRevocationRace(t *testing.T) {
 		token := r.issued(c, id)
 		var revoked, late atomic.Bool
 		var wg sync.WaitGroup
+
 		for range 4 {
 			wg.Go(func() {
 				for range 200 {
@@ -157,6 +186,7 @@ func TestRevocationRace(t *testing.T) {
 				}
 			})
 		}
+
 		if a := r.tell("/oauth/revoke", c, id, token); a.status == 200 {
 			revoked.Store(true)
 		}
@@ -171,7 +201,11 @@ func TestRevocationRace(t *testing.T) {
 func TestBearerRefuses(t *testing.T) {
 	r, c, id := clientRig(t)
 	token := r.issued(c, id)
-	for _, text := range []string{"", "x", token[:63], token + "A", flip(token), flip(token[1:] + token[:1]), strings.ToUpper(token), token + "\n", " " + token, "\x00", c.Sign(t, udaptest.Assertion(id, r.now()))} {
+	for _, text := range []string{
+		"", "x", token[:63], token + "A", flip(token), flip(token[1:] + token[:1]),
+		strings.ToUpper(token), token + "\n", " " + token, "\x00",
+		c.Sign(t, udaptest.Assertion(id, r.now())),
+	} {
 		access, err := r.svc.Bearer(t.Context(), text)
 		var e *udap.Error
 		if access != nil || err == nil || !errors.As(err, &e) || e.Code != udap.InvalidToken {
@@ -192,10 +226,12 @@ func TestBearerWithoutStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.start()
+
 	_, err := r.svc.BearerHeader(t.Context(), []string{"Bearer " + token})
 	got := oauth.RefusalOf(err)
 	tr := r.lastTrace()
-	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil || got.Trace != tr.ID || tr.Code != udap.TemporarilyUnavailable {
+	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil ||
+		got.Trace != tr.ID || tr.Code != udap.TemporarilyUnavailable {
 		t.Errorf("%+v, trace %+v", got, tr)
 	}
 }

@@ -23,13 +23,18 @@ func TestJKUIsOff(t *testing.T) {
 		t.Error("jwks_uri was granted, and nothing is done with it")
 	}
 	id := r.registered(c)
+
 	alg := udap.AlgorithmFor(c.Key.Public())
 	with := func(more map[string]any) string {
-		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
+		return udaptest.Raw{
+			Alg: alg,
+			Key: c.Key,
+		}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
 	}
 	r.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
 		return r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
 	})
+
 	if a := r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
 		t.Errorf("jku beside x5c: %d %s", a.status, a.body)
 	}
@@ -52,6 +57,7 @@ func TestJKUByPolicy(t *testing.T) {
 	})
 	c := r.client(r.w.A, udaptest.Client1URI)
 	x5c := make([]string, len(c.Chain))
+
 	for i, cert := range c.Chain {
 		x5c[i] = base64.StdEncoding.EncodeToString(cert.Raw)
 	}
@@ -60,10 +66,12 @@ func TestJKUByPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	set, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
-		"kid": "1", "kty": "EC", "crv": "P-256", "x": udaptest.Segment(point[1:33]), "y": udaptest.Segment(point[33:]), "x5c": x5c}}})
+		"kid": "1", "kty": "EC", "crv": "P-256", "x": udaptest.Segment(
+			point[1:33]), "y": udaptest.Segment(point[33:]), "x5c": x5c}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	sets[keys] = string(set)
 	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
 	if a.status != 201 || a.text("jwks_uri") != keys {
@@ -71,16 +79,22 @@ func TestJKUByPolicy(t *testing.T) {
 	}
 	id := udap.ClientID(a.text("client_id"))
 	sign := func(claims udaptest.Claims) string {
-		header := udaptest.HeaderWith("ES256", map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent}, c.Chain...)
+		header := udaptest.HeaderWith("ES256", map[string]any{
+			"jku": keys,
+			"kid": "1",
+			"x5c": udaptest.Absent,
+		}, c.Chain...)
 		return udaptest.Raw{Alg: "ES256", Key: c.Key}.Sign(t, header, claims.JSON(t))
 	}
 	if a := r.post("/oauth/token", r.form(sign(udaptest.Assertion(id, r.now())))); a.status != 200 {
 		t.Errorf("token: %d %s", a.status, a.body)
 	}
+
 	if w := r.lastTrace().Warnings(); len(w) == 0 || w[0].Check != "x5c.jku" {
 		t.Errorf("not flagged: %+v", w)
 	}
 	r.refused("registration by jku", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register", jsonType, `{"udap":"1","software_statement":"`+sign(c.Statement(r.now()))+`"}`, nil)
+		return r.send("POST", "/oauth/register", jsonType,
+			`{"udap":"1","software_statement":"`+sign(c.Statement(r.now()))+`"}`, nil)
 	})
 }

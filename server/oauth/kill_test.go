@@ -33,32 +33,46 @@ func serveUntilKilled(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	root, err := x509.ParseCertificate(der)
 	if err != nil {
 		return err
 	}
+
 	trust, err := store.OpenTrust(filepath.Join(dir, "trust.bolt"), store.Options{})
 	if err != nil {
 		return err
 	}
+
 	scopes, err := scopeCatalogue("system/Patient.rs")
 	if err != nil {
 		return err
 	}
-	community := &udap.Community{URI: udaptest.CommunityA, Anchors: []*x509.Certificate{root}, Policy: udap.Policy{Revocation: udap.RevocationOff}}
+
+	community := &udap.Community{
+		URI:     udaptest.CommunityA,
+		Anchors: []*x509.Certificate{root},
+		Policy:  udap.Policy{Revocation: udap.RevocationOff},
+	}
 	svc, err := oauth.New(oauth.Config{
-		Base: udaptest.Base, Issuer: issuer, Verifier: &udap.Verifier{Communities: []*udap.Community{community}}, Store: trust, Scopes: scopes,
-		Now: func() time.Time { return udaptest.Now },
+		Base:     udaptest.Base,
+		Issuer:   issuer,
+		Verifier: &udap.Verifier{Communities: []*udap.Community{community}},
+		Store:    trust,
+		Scopes:   scopes,
+		Now:      func() time.Time { return udaptest.Now },
 	})
 	if err != nil {
 		return err
 	}
+
 	mux := http.NewServeMux()
 	svc.Routes(func(u string, h http.Handler) { mux.Handle(strings.TrimPrefix(u, "https://fhir.test"), h) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+
 	fmt.Println("http://" + l.Addr().String())
 	return http.Serve(l, mux)
 }
@@ -78,6 +92,7 @@ func startVictim(t *testing.T, dir string) *victim {
 	if err == nil {
 		err = cmd.Start()
 	}
+
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +100,7 @@ func startVictim(t *testing.T, dir string) *victim {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return &victim{cmd, strings.TrimSpace(line)}
 }
 
@@ -126,6 +142,7 @@ func TestKill(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "root.der"), r.w.A.Root.Cert.Raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	known := &acknowledged{statements: map[string]udap.ClientID{}, uris: map[udap.ClientID]string{}}
 	for round := range 4 {
 		v := startVictim(t, dir)
@@ -136,8 +153,10 @@ func TestKill(t *testing.T) {
 		}
 		known.await(t, 8*(round+1))
 		v.kill()
+
 		wg.Wait()
 	}
+
 	v := startVictim(t, dir)
 	defer v.kill()
 	known.verify(t, r, v)
@@ -172,6 +191,7 @@ func (k *acknowledged) hammer(t *testing.T, r *rig, v *victim, uri string) {
 			t.Errorf("registration: %d %v", status, answer)
 			return
 		}
+
 		id := udap.ClientID(answer["client_id"].(string))
 		k.Lock()
 		k.statements[body], k.uris[id] = id, c.URI
@@ -184,6 +204,7 @@ func (k *acknowledged) hammer(t *testing.T, r *rig, v *victim, uri string) {
 			t.Errorf("token: %d %v", status, answer)
 			return
 		}
+
 		k.Lock()
 		k.assertions = append(k.assertions, form)
 		k.Unlock()
@@ -201,15 +222,18 @@ func (k *acknowledged) verify(t *testing.T, r *rig, v *victim) {
 			t.Errorf("%s repeated after the kill: %d %v %v", path, status, answer, err)
 		}
 	}
+
 	for body := range k.statements {
 		refused("/oauth/register", jsonType, body, "invalid_software_statement")
 	}
 	for _, form := range k.assertions {
 		refused("/oauth/token", "application/x-www-form-urlencoded", form, "invalid_client")
 	}
+
 	for id, uri := range k.uris {
 		c := r.w.Client(t, r.w.A.Int, uri, nil)
-		status, answer, err := v.post("/oauth/token", "application/x-www-form-urlencoded", assertionForm(c.Sign(t, udaptest.Assertion(id, udaptest.Now))))
+		status, answer, err := v.post("/oauth/token", "application/x-www-form-urlencoded",
+			assertionForm(c.Sign(t, udaptest.Assertion(id, udaptest.Now))))
 		if err != nil || status != 200 {
 			t.Errorf("an acknowledged registration is gone: %d %v %v", status, answer, err)
 		}

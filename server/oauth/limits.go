@@ -22,8 +22,10 @@ type limiters struct {
 
 func newLimiters(l Limits) *limiters {
 	return &limiters{
-		address: newLimiter(l.RequestsPerAddress), community: newLimiter(l.RegistrationsPerCommunity),
-		registrant: newLimiter(l.RegistrationsPerClient), client: newLimiter(l.TokensPerClient),
+		address:    newLimiter(l.RequestsPerAddress),
+		community:  newLimiter(l.RegistrationsPerCommunity),
+		registrant: newLimiter(l.RegistrationsPerClient),
+		client:     newLimiter(l.TokensPerClient),
 	}
 }
 
@@ -46,7 +48,11 @@ func newLimiter(perMinute int) *limiter {
 	if perMinute <= 0 {
 		return &limiter{}
 	}
-	return &limiter{each: time.Minute / time.Duration(perMinute), burst: time.Minute, until: map[string]time.Time{}}
+	return &limiter{
+		each:  time.Minute / time.Duration(perMinute),
+		burst: time.Minute,
+		until: map[string]time.Time{},
+	}
 }
 
 // take counts one event and returns 0, or says how long to wait and counts
@@ -55,6 +61,7 @@ func (l *limiter) take(key string, now time.Time) time.Duration {
 	if l.each == 0 {
 		return 0
 	}
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	until := l.until[key]
@@ -65,6 +72,7 @@ func (l *limiter) take(key string, now time.Time) time.Duration {
 	if wait := until.Sub(now) - l.burst; wait > 0 {
 		return wait
 	}
+
 	if len(l.until) >= maxLimited {
 		l.makeRoom(now)
 	}
@@ -78,6 +86,7 @@ func (l *limiter) makeRoom(now time.Time) {
 			delete(l.until, k)
 		}
 	}
+
 	for k := range l.until {
 		if len(l.until) <= maxLimited/2 {
 			return
@@ -93,7 +102,10 @@ func limited(tr *udap.Trace, l *limiter, what, key string, now time.Time) error 
 		return nil
 	}
 	e := tr.Refuse(checkLimit, udap.TemporarilyUnavailable, udap.Finding{
-		Expected: "fewer requests of one " + what, Found: what + " over its rate", Remedy: "wait " + seconds(wait) + " s"})
+		Expected: "fewer requests of one " + what,
+		Found:    what + " over its rate",
+		Remedy:   "wait " + seconds(wait) + " s",
+	})
 	return &Refusal{Of: e, Status: statusTooMany, RetryAfter: wait}
 }
 

@@ -44,14 +44,24 @@ type signedClaims struct {
 // udapDocument describes this server to a community, but for the signature.
 func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
 	d := UDAPDocument{
-		Versions: []string{"1"}, Profiles: []string{"udap_dcr", "udap_authn", "udap_authz"},
-		Extensions: extensionsOf(p), ExtensionsRequired: []string{},
-		Certifications: orEmpty(p.Certifications), CertificationsRequired: orEmpty(p.CertificationsNeeded),
-		GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), AuthorizationEndpoint: s.authorizationEndpoint(),
-		TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"}, TokenAlgorithms: p.SignatureAlgorithms(),
-		RegistrationEndpoint: s.urls.Register, RegistrationAlgorithms: p.SignatureAlgorithms(),
-		IntrospectionEndpoint: s.urls.Introspect, RevocationEndpoint: s.urls.Revoke,
+		Versions:               []string{"1"},
+		Profiles:               []string{"udap_dcr", "udap_authn", "udap_authz"},
+		Extensions:             extensionsOf(p),
+		ExtensionsRequired:     []string{},
+		Certifications:         orEmpty(p.Certifications),
+		CertificationsRequired: orEmpty(p.CertificationsNeeded),
+		GrantTypes:             s.grantTypes(),
+		Scopes:                 s.scopesSupported(),
+		AuthorizationEndpoint:  s.authorizationEndpoint(),
+		TokenEndpoint:          s.urls.Token,
+		AuthMethods:            []string{"private_key_jwt"},
+		TokenAlgorithms:        p.SignatureAlgorithms(),
+		RegistrationEndpoint:   s.urls.Register,
+		RegistrationAlgorithms: p.SignatureAlgorithms(),
+		IntrospectionEndpoint:  s.urls.Introspect,
+		RevocationEndpoint:     s.urls.Revoke,
 	}
+
 	if !p.B2BOptional {
 		d.ExtensionsRequired = append(d.ExtensionsRequired, udap.B2BKey)
 	}
@@ -94,8 +104,10 @@ func rsaFirst(algorithms []string) []string {
 		case b == "RS256":
 			return 1
 		}
+
 		return 0
 	})
+
 	return out
 }
 
@@ -118,10 +130,18 @@ type smartDocument struct {
 
 func (s *Service) smartDocument(v *udap.Verifier) smartDocument {
 	return smartDocument{
-		AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, AuthMethods: []string{"private_key_jwt"},
-		TokenAlgorithms: allAlgorithms(v), RegistrationEndpoint: s.urls.Register, IntrospectionEndpoint: s.urls.Introspect,
-		RevocationEndpoint: s.urls.Revoke, GrantTypes: s.grantTypes(), Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(),
-		ChallengeMethods: []string{"S256"}, Capabilities: []string{"permission-v1", "permission-v2"},
+		AuthorizationEndpoint: s.authorizationEndpoint(),
+		TokenEndpoint:         s.urls.Token,
+		AuthMethods:           []string{"private_key_jwt"},
+		TokenAlgorithms:       allAlgorithms(v),
+		RegistrationEndpoint:  s.urls.Register,
+		IntrospectionEndpoint: s.urls.Introspect,
+		RevocationEndpoint:    s.urls.Revoke,
+		GrantTypes:            s.grantTypes(),
+		Scopes:                s.scopesSupported(),
+		ResponseTypes:         s.responseTypes(),
+		ChallengeMethods:      []string{"S256"},
+		Capabilities:          []string{"permission-v1", "permission-v2"},
 	}
 }
 
@@ -169,11 +189,23 @@ type serverDocument struct {
 func (s *Service) serverDocument(v *udap.Verifier) serverDocument {
 	methods, algorithms := []string{"private_key_jwt"}, allAlgorithms(v)
 	return serverDocument{
-		Issuer: s.urls.Issuer, AuthorizationEndpoint: s.authorizationEndpoint(), TokenEndpoint: s.urls.Token, JWKS: s.urls.JWKS,
-		RegistrationEndpoint: s.urls.Register, Scopes: s.scopesSupported(), ResponseTypes: s.responseTypes(), GrantTypes: s.grantTypes(),
-		AuthMethods: methods, TokenAlgorithms: algorithms, IntrospectionEndpoint: s.urls.Introspect, IntrospectionMethods: methods,
-		IntrospectionAlgorithms: algorithms, RevocationEndpoint: s.urls.Revoke, RevocationMethods: methods, RevocationAlgorithms: algorithms,
-		ChallengeMethods: []string{"S256"},
+		Issuer:                  s.urls.Issuer,
+		AuthorizationEndpoint:   s.authorizationEndpoint(),
+		TokenEndpoint:           s.urls.Token,
+		JWKS:                    s.urls.JWKS,
+		RegistrationEndpoint:    s.urls.Register,
+		Scopes:                  s.scopesSupported(),
+		ResponseTypes:           s.responseTypes(),
+		GrantTypes:              s.grantTypes(),
+		AuthMethods:             methods,
+		TokenAlgorithms:         algorithms,
+		IntrospectionEndpoint:   s.urls.Introspect,
+		IntrospectionMethods:    methods,
+		IntrospectionAlgorithms: algorithms,
+		RevocationEndpoint:      s.urls.Revoke,
+		RevocationMethods:       methods,
+		RevocationAlgorithms:    algorithms,
+		ChallengeMethods:        []string{"S256"},
 	}
 }
 

@@ -18,8 +18,10 @@ import (
 
 // The checks of a request for metadata.
 var (
-	checkCommunityParam = check("metadata.community", "community stands at most once in the query and is a URI", "S1-060 S1-061 S1-062")
-	checkCommunityKnown = check("metadata.known", "This server has a certificate of the community", "S1-062 S1-064 S1-065 S2-01 S2-02")
+	checkCommunityParam = check("metadata.community", "community stands at most once in the query and is a URI",
+		"S1-060 S1-061 S1-062")
+	checkCommunityKnown = check("metadata.known", "This server has a certificate of the community",
+		"S1-062 S1-064 S1-065 S2-01 S2-02")
 	checkMetadataMethod = check("metadata.method", "Metadata is asked for by GET or HEAD", "S1-013")
 )
 
@@ -34,8 +36,12 @@ const maxCommunity = 2048
 // Documents mounts the discovery documents by their public URLs.
 func (s *Service) Documents(mount func(url string, h http.Handler)) {
 	mount(s.cfg.Base+"/.well-known/udap", s.metadataHandler(s.serveUDAP))
-	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.present(func(t *trust) document { return t.smart })))
-	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.present(func(t *trust) document { return t.server })))
+	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.present(func(t *trust) document {
+		return t.smart
+	})))
+	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.present(func(t *trust) document {
+		return t.server
+	})))
 	mount(s.urls.JWKS, s.metadataHandler(s.present(func(t *trust) document { return t.keys })))
 }
 
@@ -60,6 +66,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (documen
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
+
 		tr := udap.NewTrace("metadata", s.cfg.Now())
 		d, err := s.findDocument(r, tr, find)
 		if err != nil || d.body == nil {
@@ -67,6 +74,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (documen
 			h.Set("Trace-Id", tr.ID)
 			h.Set("Cache-Control", "no-store")
 		}
+
 		switch {
 		case err != nil:
 			s.writeRefusal(w, RefusalOf(err), tr)
@@ -85,14 +93,25 @@ func (s *Service) record(tr *udap.Trace) {
 }
 
 func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-func (s *Service) findDocument(r *http.Request, tr *udap.Trace, find func(*http.Request, *udap.Trace) (document, error)) (document, error) {
+func (s *Service) findDocument(
+	r *http.Request, tr *udap.Trace, find func(*http.Request, *udap.Trace) (document, error),
+) (document, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		err := tr.Refuse(checkMetadataMethod, udap.InvalidRequest, udap.Finding{Expected: "GET or HEAD", Found: r.Method})
-		return document{}, &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: "GET, HEAD"}
+		err := tr.Refuse(checkMetadataMethod, udap.InvalidRequest, udap.Finding{
+			Expected: "GET or HEAD",
+			Found:    r.Method,
+		})
+		return document{}, &Refusal{
+			Of:     err,
+			Status: http.StatusMethodNotAllowed,
+			Allow:  "GET, HEAD",
+		}
 	}
+
 	return find(r, tr)
 }
 
@@ -107,6 +126,7 @@ func writeDocument(w http.ResponseWriter, r *http.Request, d document) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
+
 	h.Set("Content-Type", jsonType)
 	h.Set("Content-Length", strconv.Itoa(len(d.body)))
 	w.WriteHeader(http.StatusOK)
@@ -144,8 +164,13 @@ func (s *Service) present(of func(*trust) document) func(*http.Request, *udap.Tr
 func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 	community, err := communityParam(r.URL.RawQuery)
 	if err != nil {
-		return document{}, tr.Refuse(checkCommunityParam, udap.InvalidRequest, udap.Finding{Expected: "community once, as a URI", Found: err.Error(), Err: err})
+		return document{}, tr.Refuse(checkCommunityParam, udap.InvalidRequest, udap.Finding{
+			Expected: "community once, as a URI",
+			Found:    err.Error(),
+			Err:      err,
+		})
 	}
+
 	if community != "" {
 		tr.Community = community
 		publishers := s.trust.Load().publishers
@@ -155,11 +180,16 @@ func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 				return document{st.body, st.etag}, nil
 			}
 		}
-		tr.Warn(checkCommunityKnown, udap.Finding{Expected: "one of " + s.communitiesShown(), Found: string(community)})
+
+		tr.Warn(checkCommunityKnown, udap.Finding{
+			Expected: "one of " + s.communitiesShown(),
+			Found:    string(community),
+		})
 		if !s.cfg.UnknownCommunityDefault {
 			return document{}, nil
 		}
 	}
+
 	return s.defaultMetadata(r, tr)
 }
 
@@ -170,7 +200,10 @@ func (s *Service) defaultMetadata(r *http.Request, tr *udap.Trace) (document, er
 			return document{st.body, st.etag}, nil
 		}
 	}
-	err := tr.Refuse(checkCommunityKnown, udap.TemporarilyUnavailable, udap.Finding{Expected: "metadata of a community", Found: "none is published now"})
+	err := tr.Refuse(checkCommunityKnown, udap.TemporarilyUnavailable, udap.Finding{
+		Expected: "metadata of a community",
+		Found:    "none is published now",
+	})
 	return document{}, &Refusal{Of: err, Status: http.StatusNotFound}
 }
 
@@ -190,10 +223,12 @@ func communityParam(query string) (udap.CommunityURI, error) {
 	if strings.ContainsAny(query, "#;") {
 		return "", errors.New("a query with # or ; in it")
 	}
+
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return "", errors.New("a badly escaped query")
 	}
+
 	named := values["community"]
 	switch {
 	case len(named) == 0:
@@ -202,8 +237,11 @@ func communityParam(query string) (udap.CommunityURI, error) {
 		return "", errors.New("community more than once")
 	case len(named[0]) > maxCommunity:
 		return "", fmt.Errorf("a community of %d bytes", len(named[0]))
-	case strings.ContainsFunc(named[0], func(c rune) bool { return c <= 0x20 || c >= 0x7f || strings.ContainsRune(`<>"{}|\^`+"`", c) }):
+	case strings.ContainsFunc(named[0], func(c rune) bool {
+		return c <= 0x20 || c >= 0x7f || strings.ContainsRune(`<>"{}|\^`+"`", c)
+	}):
 		return "", errors.New("a community with characters that no URI has")
 	}
+
 	return udap.CommunityURI(named[0]), nil
 }

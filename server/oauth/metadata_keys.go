@@ -41,6 +41,7 @@ func (t *trust) keySet() keySet {
 			}
 		}
 	}
+
 	return set
 }
 
@@ -52,6 +53,7 @@ func webKeyOf(chain []*x509.Certificate) (webKey, bool) {
 	for _, c := range chain {
 		k.Chain = append(k.Chain, base64.StdEncoding.EncodeToString(c.Raw))
 	}
+
 	switch key := leaf.PublicKey.(type) {
 	case *rsa.PublicKey:
 		k.Type, k.N, k.E = "RSA", segment(key.N.Bytes()), segment(big.NewInt(int64(key.E)).Bytes())
@@ -62,9 +64,11 @@ func webKeyOf(chain []*x509.Certificate) (webKey, bool) {
 		}
 		half := (len(point) - 1) / 2
 		k.Type, k.Curve, k.X, k.Y = "EC", key.Params().Name, segment(point[1:1+half]), segment(point[1+half:])
+
 	default:
 		return k, false
 	}
+
 	return k, true
 }
 

@@ -63,6 +63,7 @@ func (p *publisher) get(ctx context.Context) statement {
 	now := p.service.cfg.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	age, period := now.Sub(p.current.signed), signAgain
 	if p.current.err != nil {
 		period = signRetry
@@ -70,6 +71,7 @@ func (p *publisher) get(ctx context.Context) statement {
 	if p.current.signed.IsZero() || age < 0 || age >= period {
 		p.current = p.sign(context.WithoutCancel(ctx), now)
 	}
+
 	return p.current
 }
 
@@ -77,7 +79,11 @@ func (p *publisher) get(ctx context.Context) statement {
 // that is not signed with RS256, whose certificate has expired, does not name
 // the base URL or may be revoked: such metadata is never published.
 func (p *publisher) sign(ctx context.Context, now time.Time) statement {
-	out := statement{signed: now, err: errors.New("no certificate with an RSA key, which signed_metadata needs (RS256)")}
+	out := statement{
+		signed: now,
+		err:    errors.New("no certificate with an RSA key, which signed_metadata needs (RS256)"),
+	}
+
 	for _, id := range p.member.Identities {
 		if _, isRSA := id.Key.Public().(*rsa.PublicKey); !isRSA {
 			continue
@@ -88,6 +94,7 @@ func (p *publisher) sign(ctx context.Context, now time.Time) statement {
 			return out
 		}
 	}
+
 	return out
 }
 
@@ -97,8 +104,14 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 	var jti [16]byte
 	_, _ = rand.Read(jti[:]) // never fails (Go 1.24)
 	claims, err := json.Marshal(signedClaims{
-		Issuer: s.cfg.Base, Subject: s.cfg.Base, Issued: now.Unix(), Expires: now.Add(signedLife).Unix(), JTI: hex.EncodeToString(jti[:]),
-		AuthorizationEndpoint: d.AuthorizationEndpoint, TokenEndpoint: d.TokenEndpoint, RegistrationEndpoint: d.RegistrationEndpoint,
+		Issuer:                s.cfg.Base,
+		Subject:               s.cfg.Base,
+		Issued:                now.Unix(),
+		Expires:               now.Add(signedLife).Unix(),
+		JTI:                   hex.EncodeToString(jti[:]),
+		AuthorizationEndpoint: d.AuthorizationEndpoint,
+		TokenEndpoint:         d.TokenEndpoint,
+		RegistrationEndpoint:  d.RegistrationEndpoint,
 	})
 	if err != nil {
 		return nil, err
@@ -106,12 +119,18 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 	if d.SignedMetadata, err = udap.Sign(id.Key, id.Chain, "RS256", claims); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
+
 	body, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
 	}
+
 	tr := udap.NewTrace("metadata", now)
-	_, err = p.verifier.Metadata(ctx, body, udap.ExpectMetadata{Now: now, Base: s.cfg.Base, Community: p.member.Community.URI}, tr)
+	_, err = p.verifier.Metadata(ctx, body, udap.ExpectMetadata{
+		Now:       now,
+		Base:      s.cfg.Base,
+		Community: p.member.Community.URI,
+	}, tr)
 	return body, err
 }
 
@@ -135,5 +154,6 @@ func (s *Service) Withheld(ctx context.Context) []Withheld {
 			out = append(out, Withheld{p.member.Community.URI, reason})
 		}
 	}
+
 	return out
 }

@@ -50,9 +50,16 @@ func newMetadataRig(t *testing.T, edit ...func(*udaptest.World, *oauth.Config)) 
 	return newRigWith(t, r, func(cfg *oauth.Config) {
 		world = r.w
 		cfg.Members = []oauth.Member{
-			{Community: world.A.Community, Identities: []oauth.Identity{identity(world.Client(t, world.A.Int, udaptest.Base, nil)), rsaIdentity(t, world, world.A.Int, nil)}},
+			{
+				Community: world.A.Community,
+				Identities: []oauth.Identity{
+					identity(world.Client(t, world.A.Int, udaptest.Base, nil)),
+					rsaIdentity(t, world, world.A.Int, nil),
+				},
+			},
 			{Community: world.B.Community, Identities: []oauth.Identity{rsaIdentity(t, world, world.B.Int, nil)}},
 		}
+
 		for _, f := range edit {
 			f(world, cfg)
 		}
@@ -70,11 +77,13 @@ func (r *rig) get(method, target string, header http.Header) answer {
 		req.Header = header
 		req.Host = header.Get("Host")
 	}
+
 	res, err := r.server.Client().Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		r.t.Fatal(err)
@@ -82,6 +91,7 @@ func (r *rig) get(method, target string, header http.Header) answer {
 	if res.StatusCode >= 500 {
 		r.t.Errorf("%s %.80s: %d", method, target, res.StatusCode)
 	}
+
 	return answer{res.StatusCode, res.Header, b, res.Close}
 }
 
@@ -94,7 +104,11 @@ func (r *rig) metadata(community udap.CommunityURI) answer {
 }
 
 func (r *rig) believe(a answer, community udap.CommunityURI) (*udap.ServerMetadata, error) {
-	return r.w.Verifier().Metadata(r.t.Context(), a.body, udap.ExpectMetadata{Now: r.now(), Base: udaptest.Base, Community: community}, udap.NewTrace("discover", r.now()))
+	return r.w.Verifier().Metadata(r.t.Context(), a.body, udap.ExpectMetadata{
+		Now:       r.now(),
+		Base:      udaptest.Base,
+		Community: community,
+	}, udap.NewTrace("discover", r.now()))
 }
 
 func claimsOf(t *testing.T, compact string) (header, claims map[string]any) {
@@ -109,10 +123,14 @@ func claimsOf(t *testing.T, compact string) (header, claims map[string]any) {
 			t.Fatal(err)
 		}
 	}
+
 	return header, claims
 }
 
-// Covers: S1-009, S1-010, S1-011, S1-012, S1-013, S1-014, S1-015, S1-018, S1-022, S1-023, S1-024, S1-025, S1-026, S1-028, S1-029, S1-030, S1-031, S1-032, S1-033, S1-034, S1-035, S1-036, S1-037, S1-039, S1-040, S1-041, S1-042, S1-043, S1-044, S1-045, S1-046, S1-047, S1-118, S2-03, S2-04, S2-05
+// Covers: S1-009, S1-010, S1-011, S1-012, S1-013, S1-014, S1-015, S1-018, S1-022, S1-023,
+// S1-024, S1-025, S1-026, S1-028, S1-029, S1-030, S1-031, S1-032, S1-033, S1-034, S1-035,
+// S1-036, S1-037, S1-039, S1-040, S1-041, S1-042, S1-043, S1-044, S1-045, S1-046, S1-047,
+// S1-118, S2-03, S2-04, S2-05
 func TestUDAPDocument(t *testing.T) {
 	r := newMetadataRig(t)
 	a := r.metadata("")
@@ -123,6 +141,7 @@ func TestUDAPDocument(t *testing.T) {
 	if err := json.Unmarshal(a.body, &got); err != nil {
 		t.Fatal(err)
 	}
+
 	delete(got, "signed_metadata")
 	algorithms := []any{"RS256", "ES256", "RS384", "ES384"}
 	want := map[string]any{
@@ -130,12 +149,18 @@ func TestUDAPDocument(t *testing.T) {
 		"udap_authorization_extensions_supported": []any{"hl7-b2b"}, "udap_authorization_extensions_required": []any{"hl7-b2b"},
 		"udap_certifications_supported": []any{}, "udap_certifications_required": []any{},
 		"grant_types_supported": []any{"client_credentials"},
-		"scopes_supported":      []any{"system/Patient.rs", "system/Observation.rs", "system/Patient.read", "system/Condition.rs"},
-		"token_endpoint":        issuer + "/token", "registration_endpoint": issuer + "/register",
+		"scopes_supported": []any{
+			"system/Patient.rs",
+			"system/Observation.rs",
+			"system/Patient.read",
+			"system/Condition.rs",
+		},
+		"token_endpoint": issuer + "/token", "registration_endpoint": issuer + "/register",
 		"introspection_endpoint": issuer + "/introspect", "revocation_endpoint": issuer + "/revoke",
 		"token_endpoint_auth_methods_supported":            []any{"private_key_jwt"},
 		"token_endpoint_auth_signing_alg_values_supported": algorithms, "registration_endpoint_jwt_signing_alg_values_supported": algorithms,
 	}
+
 	g, _ := json.Marshal(got)
 	w, _ := json.Marshal(want)
 	if string(g) != string(w) {
@@ -148,10 +173,14 @@ func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
 	r := newMetadataRig(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = true })
 	a := r.metadata("")
 	_, claims := claimsOf(t, a.text("signed_metadata"))
-	if a.text("authorization_endpoint") != issuer+"/authorize" || claims["authorization_endpoint"] != issuer+"/authorize" {
-		t.Errorf("authorization_endpoint: plain %v, signed %v", a.member("authorization_endpoint"), claims["authorization_endpoint"])
+	if a.text("authorization_endpoint") != issuer+"/authorize" ||
+		claims["authorization_endpoint"] != issuer+"/authorize" {
+		t.Errorf("authorization_endpoint: plain %v, signed %v", a.member("authorization_endpoint"),
+			claims["authorization_endpoint"])
 	}
-	if got, _ := json.Marshal(a.member("grant_types_supported")); string(got) != `["client_credentials","authorization_code","refresh_token"]` {
+
+	if got, _ := json.Marshal(a.member(
+		"grant_types_supported")); string(got) != `["client_credentials","authorization_code","refresh_token"]` {
 		t.Errorf("grant types %s", got)
 	}
 	if got, _ := json.Marshal(a.member("scopes_supported")); !strings.Contains(string(got), "openid") {
@@ -159,21 +188,25 @@ func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
 	}
 }
 
-// Covers: S1-048, S1-049, S1-050, S1-051, S1-052, S1-053, S1-054, S1-055, S1-056, S1-058, S1-059, S1-060, S1-062, S1-063, S2-01, S2-06, case 003, case 006
+// Covers: S1-048, S1-049, S1-050, S1-051, S1-052, S1-053, S1-054, S1-055, S1-056, S1-058,
+// S1-059, S1-060, S1-062, S1-063, S2-01, S2-06, case 003, case 006
 func TestSignedMetadata(t *testing.T) {
 	r := newMetadataRig(t)
 	jtis := map[any]bool{}
 	for _, community := range []udap.CommunityURI{udaptest.CommunityA, udaptest.CommunityB} {
 		a := r.metadata(community)
 		m, err := r.believe(a, community)
-		if err != nil || m.TokenEndpoint != a.text("token_endpoint") || m.RegistrationEndpoint != a.text("registration_endpoint") {
+		if err != nil || m.TokenEndpoint != a.text("token_endpoint") ||
+			m.RegistrationEndpoint != a.text("registration_endpoint") {
 			t.Fatalf("%s: %+v, %v", community, m, err)
 		}
 		header, claims := claimsOf(t, a.text("signed_metadata"))
 		if header["alg"] != "RS256" || claims["iss"] != udaptest.Base || claims["sub"] != udaptest.Base {
 			t.Errorf("%s: %v, %v", community, header["alg"], claims)
 		}
-		if life := claims["exp"].(float64) - claims["iat"].(float64); life <= 0 || life > 365*24*3600 || claims["iat"].(float64) > float64(r.now().Unix()) {
+
+		if life := claims["exp"].(float64) - claims["iat"].(float64); life <= 0 || life > 365*24*3600 ||
+			claims["iat"].(float64) > float64(r.now().Unix()) {
 			t.Errorf("%s: lives %v s", community, life)
 		}
 		jtis[claims["jti"]] = true
@@ -181,6 +214,7 @@ func TestSignedMetadata(t *testing.T) {
 		_, claims = claimsOf(t, r.metadata(community).text("signed_metadata"))
 		jtis[claims["jti"]] = true
 	}
+
 	if len(jtis) != 4 {
 		t.Errorf("4 signings, %d jti", len(jtis))
 	}
@@ -209,15 +243,21 @@ func TestMetadataNeverFollowsTheRequest(t *testing.T) {
 	want := r.metadata("").body
 	for _, h := range []http.Header{
 		{"Host": {"evil.example"}},
-		{"X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"http"}, "Forwarded": {"host=evil.example;proto=http"}},
+		{
+			"X-Forwarded-Host":  {"evil.example"},
+			"X-Forwarded-Proto": {"http"},
+			"Forwarded":         {"host=evil.example;proto=http"},
+		},
 	} {
 		if a := r.get("GET", metadataPath, h); !bytes.Equal(a.body, want) {
 			t.Errorf("%v: other metadata", h)
 		}
 	}
+
 	private := strings.TrimPrefix(r.server.URL, "https://")
 	_, claims := claimsOf(t, r.metadata("").text("signed_metadata"))
 	all, _ := json.Marshal(claims)
+
 	for _, leak := range []string{private, "127.0.0.1", "localhost", r.path} {
 		if bytes.Contains(want, []byte(leak)) || bytes.Contains(all, []byte(leak)) {
 			t.Errorf("%q is in the metadata", leak)
@@ -229,7 +269,9 @@ func TestMetadataNeverFollowsTheRequest(t *testing.T) {
 func TestOddCommunities(t *testing.T) {
 	r := newMetadataRig(t)
 	for name, query := range map[string]string{
-		"twice": "community=" + string(udaptest.CommunityA) + "&community=" + string(udaptest.CommunityB), "64 KiB": "community=" + strings.Repeat("a", 64<<10),
+		"twice": "community=" + string(
+			udaptest.CommunityA) + "&community=" + string(
+			udaptest.CommunityB), "64 KiB": "community=" + strings.Repeat("a", 64<<10),
 		"NUL": "community=%00", "CR LF": "community=%0d%0aX:%20y", "script": "community=%3Cscript%3E", "badly escaped": "community=%zz", "semicolon": "community=a;b",
 	} {
 		a := r.get("GET", metadataPath+"?"+query, nil)
@@ -239,6 +281,7 @@ func TestOddCommunities(t *testing.T) {
 		}
 		r.checkRefusal(name, a, "invalid_request")
 	}
+
 	if a := r.get("GET", metadataPath+"?community=", nil); a.status != 200 {
 		t.Errorf("empty: %d", a.status)
 	}
@@ -266,14 +309,22 @@ func TestWithheldMetadata(t *testing.T) {
 		spoil        func(*rig, *oauth.Config)
 	}{
 		{"expired", "chain.validity", func(r *rig, c *oauth.Config) {
-			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) { tpl.NotAfter = r.w.Now.Add(-time.Second) })}
+			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) {
+				tpl.NotAfter = r.w.Now.Add(-time.Second)
+			})}
 		}},
 		{"EC key", "RSA", func(r *rig, c *oauth.Config) { c.Members[0].Identities = c.Members[0].Identities[:1] }},
 		{"wrong SAN", "metadata", func(r *rig, c *oauth.Config) {
-			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) { tpl.URIs = []string{udaptest.Base + "/"} })}
+			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) {
+				tpl.URIs = []string{udaptest.Base + "/"}
+			})}
 		}},
 		{"stale list", "chain.revocation", func(r *rig, _ *oauth.Config) {
-			r.w.PublishList(t, r.w.A.Int, certs.CRLTemplate{Number: 8, ThisUpdate: r.w.Now.Add(-48 * time.Hour), NextUpdate: r.w.Now.Add(-24 * time.Hour)})
+			r.w.PublishList(t, r.w.A.Int, certs.CRLTemplate{
+				Number:     8,
+				ThisUpdate: r.w.Now.Add(-48 * time.Hour),
+				NextUpdate: r.w.Now.Add(-24 * time.Hour),
+			})
 		}},
 		{"another community's certificate", "chain.path", func(r *rig, c *oauth.Config) {
 			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.X.Int, nil)}
@@ -287,14 +338,17 @@ func TestWithheldMetadata(t *testing.T) {
 		if a := r.metadata(udaptest.CommunityB); a.status != 200 {
 			t.Errorf("%s: the other community: %d", c.name, a.status)
 		}
+
 		if _, err := r.believe(r.metadata(""), udaptest.CommunityB); err != nil {
 			t.Errorf("%s: default metadata: %v", c.name, err)
 		}
 		withheld := r.svc.Withheld(t.Context())
-		if len(withheld) != 1 || withheld[0].Community != udaptest.CommunityA || !strings.Contains(withheld[0].Reason, c.reason) {
+		if len(withheld) != 1 || withheld[0].Community != udaptest.CommunityA ||
+			!strings.Contains(withheld[0].Reason, c.reason) {
 			t.Errorf("%s: withheld: %+v", c.name, withheld)
 		}
 	}
+
 	r := newRig(t)
 	if a := r.metadata(""); a.status != 404 {
 		t.Errorf("no community at all: %d", a.status)
@@ -305,9 +359,16 @@ func newMetadataRigWith(t *testing.T, r *rig, spoil func(*oauth.Config)) *rig {
 	t.Helper()
 	return newRigWith(t, r, func(cfg *oauth.Config) {
 		cfg.Members = []oauth.Member{
-			{Community: r.w.A.Community, Identities: []oauth.Identity{identity(r.w.Client(t, r.w.A.Int, udaptest.Base, nil)), rsaIdentity(t, r.w, r.w.A.Int, nil)}},
+			{
+				Community: r.w.A.Community,
+				Identities: []oauth.Identity{
+					identity(r.w.Client(t, r.w.A.Int, udaptest.Base, nil)),
+					rsaIdentity(t, r.w, r.w.A.Int, nil),
+				},
+			},
 			{Community: r.w.B.Community, Identities: []oauth.Identity{rsaIdentity(t, r.w, r.w.B.Int, nil)}},
 		}
+
 		spoil(cfg)
 	})
 }
@@ -315,28 +376,45 @@ func newMetadataRigWith(t *testing.T, r *rig, spoil func(*oauth.Config)) *rig {
 // Covers: S1-013, case 008, case 009, case 011
 func TestMetadataMethods(t *testing.T) {
 	r := newMetadataRig(t)
-	for _, path := range []string{metadataPath, "/fhir/.well-known/smart-configuration", "/.well-known/oauth-authorization-server/oauth", "/oauth/jwks"} {
+	for _, path := range []string{
+		metadataPath,
+		"/fhir/.well-known/smart-configuration",
+		"/.well-known/oauth-authorization-server/oauth",
+		"/oauth/jwks",
+	} {
 		get, head := r.get("GET", path, nil), r.get("HEAD", path, nil)
 		if get.status != 200 || head.status != 200 || len(head.body) != 0 {
 			t.Errorf("%s: GET %d, HEAD %d with %d bytes", path, get.status, head.status, len(head.body))
 		}
-		for _, name := range []string{"Content-Type", "Content-Length", "ETag", "Cache-Control", "Access-Control-Allow-Origin"} {
+
+		for _, name := range []string{
+			"Content-Type", "Content-Length", "ETag", "Cache-Control",
+			"Access-Control-Allow-Origin",
+		} {
 			if get.header.Get(name) == "" || get.header.Get(name) != head.header.Get(name) {
 				t.Errorf("%s: %s: GET %q, HEAD %q", path, name, get.header.Get(name), head.header.Get(name))
 			}
 		}
+
 		for _, method := range []string{"POST", "PUT", "OPTIONS", "TRACE", "DELETE", "get"} {
 			if a := r.get(method, path, nil); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
 				t.Errorf("%s %s: %d, Allow %q", method, path, a.status, a.header.Get("Allow"))
 			}
 		}
+
 		if a := r.get("GET", path, http.Header{"Authorization": {"Bearer junk"}}); a.status != 200 {
 			t.Errorf("%s with junk credentials: %d", path, a.status)
 		}
-		cross := r.get("OPTIONS", path, http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}})
-		if cross.status != 204 || cross.header.Get("Access-Control-Allow-Origin") != "*" || cross.header.Get("Access-Control-Allow-Credentials") != "" {
+		cross := r.get("OPTIONS", path, http.Header{
+			"Origin":                         {"https://evil.example"},
+			"Access-Control-Request-Method":  {"GET"},
+			"Access-Control-Request-Headers": {"authorization"},
+		})
+		if cross.status != 204 || cross.header.Get("Access-Control-Allow-Origin") != "*" ||
+			cross.header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: preflight: %d %v", path, cross.status, cross.header)
 		}
+
 		same := r.get("GET", path, http.Header{"If-None-Match": {`"x", W/` + get.header.Get("ETag")}})
 		if same.status != 304 || len(same.body) != 0 {
 			t.Errorf("%s: If-None-Match: %d", path, same.status)
@@ -357,6 +435,7 @@ func TestOneSignaturePerPeriod(t *testing.T) {
 		id := r.w.ClientWith(t, r.w.A.Int, udaptest.Base, counted, nil)
 		c.Members[0].Identities = []oauth.Identity{identity(id)}
 	})
+
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -365,6 +444,7 @@ func TestOneSignaturePerPeriod(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if n := signatures.Load(); n != 1 {
 		t.Errorf("1000 requests, %d signatures", n)
@@ -390,7 +470,11 @@ func TestDocumentsAgree(t *testing.T) {
 		if b := r.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
 			t.Error("one registration does not serve both communities' metadata")
 		}
-		for _, path := range []string{"/fhir/.well-known/smart-configuration", "/.well-known/oauth-authorization-server/oauth"} {
+
+		for _, path := range []string{
+			"/fhir/.well-known/smart-configuration",
+			"/.well-known/oauth-authorization-server/oauth",
+		} {
 			d := r.get("GET", path, nil)
 			for _, name := range []string{"token_endpoint", "registration_endpoint", "authorization_endpoint", "introspection_endpoint", "revocation_endpoint",
 				"grant_types_supported", "scopes_supported", "token_endpoint_auth_methods_supported", "token_endpoint_auth_signing_alg_values_supported"} {
@@ -400,10 +484,12 @@ func TestDocumentsAgree(t *testing.T) {
 					t.Errorf("%s %s: %s, in UDAP's %s", path, name, b, a)
 				}
 			}
+
 			if got, _ := json.Marshal(d.member("code_challenge_methods_supported")); string(got) != `["S256"]` {
 				t.Errorf("%s: challenge methods %s", path, got)
 			}
 		}
+
 		if scopes, _ := u.member("scopes_supported").([]any); slices.Contains(scopes, any("udap")) {
 			t.Error("scope udap without udap_to")
 		}
@@ -421,6 +507,7 @@ func TestJWKS(t *testing.T) {
 	if len(set.Keys) != 2 || set.Keys[0]["kty"] != "EC" || set.Keys[1]["kty"] != "RSA" {
 		t.Fatalf("keys: %+v", set.Keys)
 	}
+
 	n, err := base64.RawURLEncoding.DecodeString(set.Keys[1]["n"].(string))
 	key := udaptest.Key(t, certs.KeyKind("rsa2048"), 20).Public().(*rsa.PublicKey)
 	if err != nil || new(big.Int).SetBytes(n).Cmp(key.N) != 0 || set.Keys[1]["d"] != nil {
@@ -437,7 +524,11 @@ func TestRS256IsListedFirst(t *testing.T) {
 		w.A.Community.Policy.Algorithms = []string{"ES384", "ES256"}
 		w.B.Community.Policy.Algorithms = []string{"ES256", "RS256"}
 	})
-	for _, path := range []string{"/fhir/.well-known/smart-configuration", "/.well-known/oauth-authorization-server/oauth"} {
+
+	for _, path := range []string{
+		"/fhir/.well-known/smart-configuration",
+		"/.well-known/oauth-authorization-server/oauth",
+	} {
 		got := r.get("GET", path, nil).member("token_endpoint_auth_signing_alg_values_supported")
 		if !reflect.DeepEqual(got, []any{"RS256", "ES256", "ES384"}) {
 			t.Errorf("%s: %v", path, got)
@@ -453,33 +544,44 @@ func TestAdvertisedEqualsAccepted(t *testing.T) {
 		t.Fatalf("algorithms %v", algorithms)
 	}
 	kinds := map[string]certs.KeyKind{"RS256": "rsa2048", "RS384": "rsa2048", "ES256": "p256", "ES384": "p384"}
+
 	for _, a := range algorithms {
 		alg := a.(string)
 		uri := "https://client1.test/" + alg
 		c := r.w.ClientWith(t, r.w.A.Int, uri, udaptest.Key(t, kinds[alg], 30), nil)
 		sign := func(claims udaptest.Claims) string {
-			return r.secret(udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
+			return r.secret(udaptest.Raw{
+				Alg: alg,
+				Key: c.Key,
+			}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
 		}
 		b := r.send("POST", "/oauth/register", "application/json", r.registerBody(sign(c.Statement(r.now())), nil), nil)
 		if b.status != 201 {
 			t.Errorf("%s: registration: %d %s", alg, b.status, b.body)
 			continue
 		}
+
 		tok := r.post("/oauth/token", r.form(sign(udaptest.Assertion(udap.ClientID(b.text("client_id")), r.now()))))
 		if tok.status != 200 {
 			t.Errorf("%s: token: %d %s", alg, tok.status, tok.body)
 		}
 		r.secret(tok.text("access_token"))
 	}
+
 	id := r.registered(r.client(r.w.A, udaptest.Client1URI))
 	for alg, kind := range map[string]certs.KeyKind{"RS512": "rsa2048", "PS256": "rsa2048"} {
 		c := r.w.ClientWith(t, r.w.A.Int, udaptest.Client1URI, udaptest.Key(t, kind, 30), nil)
 		sign := func(claims udaptest.Claims) string {
-			return r.secret(udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
+			return r.secret(udaptest.Raw{
+				Alg: alg,
+				Key: c.Key,
+			}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
 		}
 		r.refused(alg+" register", 400, "invalid_software_statement", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/register", "application/json", r.registerBody(sign(c.Statement(r.now())), nil), nil)
+			return r.send("POST", "/oauth/register", "application/json",
+				r.registerBody(sign(c.Statement(r.now())), nil), nil)
 		})
+
 		r.refused(alg+" token", 400, "invalid_client", spendsNothing, func() answer {
 			return r.post("/oauth/token", r.form(sign(udaptest.Assertion(id, r.now()))))
 		})

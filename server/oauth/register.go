@@ -60,11 +60,21 @@ func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error)
 	case len(in.Certifications) > maxCertifications:
 		err = fmt.Errorf("%d certifications, at most %d are allowed", len(in.Certifications), maxCertifications)
 	}
+
 	if err != nil {
 		return RegistrationRequest{}, tr.Refuse(checkRegisterBody, udap.InvalidClientMetadata, udap.Finding{
-			Expected: `one JSON object with the string software_statement and "udap": "1"`, Found: err.Error(), Err: err})
+			Expected: `one JSON object with the string software_statement and "udap": "1"`,
+			Found:    err.Error(),
+			Err:      err,
+		})
 	}
-	return RegistrationRequest{Statement: *in.Statement, Version: in.Version, Certifications: in.Certifications, Trace: tr}, nil
+
+	return RegistrationRequest{
+		Statement:      *in.Statement,
+		Version:        in.Version,
+		Certifications: in.Certifications,
+		Trace:          tr,
+	}, nil
 }
 
 // caseVariant returns the first name that differs from one of ours in case.
@@ -105,6 +115,7 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 	if statement.Metadata.Cancels() {
 		return s.cancel(ctx, statement, tr)
 	}
+
 	return s.register(ctx, req, statement, tr)
 }
 
@@ -114,6 +125,7 @@ func judgeVersion(v jsontext.Value, p udap.Policy, tr *udap.Trace) error {
 	if v != nil {
 		f.Found = string(v[:min(len(v), 40)])
 	}
+
 	switch {
 	case string(v) == `"1"`:
 		tr.Pass(checkRegisterUDAP, f.Expected, f.Found)
@@ -124,6 +136,7 @@ func judgeVersion(v jsontext.Value, p udap.Policy, tr *udap.Trace) error {
 		f.Remedy = `it must be the string "1"`
 		return tr.Refuse(checkRegisterUDAP, udap.InvalidClientMetadata, f)
 	}
+
 	return nil
 }
 
@@ -134,36 +147,61 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *udap.Trace) 
 	return limited(tr, s.limits.community, "trust community", string(st.Community.URI), tr.Time)
 }
 
-func (s *Service) cancel(ctx context.Context, st *udap.SoftwareStatement, tr *udap.Trace) (*RegistrationResponse, error) {
-	old, err := s.cfg.Store.Cancel(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI, st.Client)
+func (s *Service) cancel(
+	ctx context.Context, st *udap.SoftwareStatement, tr *udap.Trace,
+) (*RegistrationResponse, error) {
+	old, err := s.cfg.Store.Cancel(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI,
+		st.Client)
 	if errors.Is(err, ErrNoRegistration) {
 		return nil, tr.Refuse(checkRegisterCancel, udap.InvalidClientMetadata, udap.Finding{
-			Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI), Found: "none", Remedy: "grant_types [] cancels, and there is nothing to cancel"})
+			Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI),
+			Found:    "none",
+			Remedy:   "grant_types [] cancels, and there is nothing to cancel",
+		})
 	}
 	if err != nil {
 		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
 	}
+
 	tr.ClientID = old.ID
 	tr.Pass(checkRegisterCancel, "a registration to cancel", string(old.ID)+" is cancelled")
-	return &RegistrationResponse{Status: http.StatusOK, ClientID: old.ID, Statement: st.Raw, Parameters: Parameters{GrantTypes: []string{}}}, nil
+	return &RegistrationResponse{
+		Status:     http.StatusOK,
+		ClientID:   old.ID,
+		Statement:  st.Raw,
+		Parameters: Parameters{GrantTypes: []string{}},
+	}, nil
 }
 
-func (s *Service) register(ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *udap.Trace) (*RegistrationResponse, error) {
+func (s *Service) register(
+	ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *udap.Trace,
+) (*RegistrationResponse, error) {
 	granted, err := s.judgeRegistration(st, tr)
 	if err != nil {
 		return nil, err
 	}
+
 	certifications, err := s.judgeCertifications(ctx, req.Certifications, st, tr)
 	if err != nil {
 		return nil, err
 	}
-	stored, previous, err := s.cfg.Store.Register(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), Registration{
-		ID: newClientID(), Community: st.Community.URI, Client: st.Client, Granted: granted, Statement: st.Raw,
-		Certifications: certifications, Leaf: st.Leaf.Raw, Created: tr.Time, Changed: tr.Time,
-	})
+
+	stored, previous, err := s.cfg.Store.Register(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time),
+		Registration{
+			ID:             newClientID(),
+			Community:      st.Community.URI,
+			Client:         st.Client,
+			Granted:        granted,
+			Statement:      st.Raw,
+			Certifications: certifications,
+			Leaf:           st.Leaf.Raw,
+			Created:        tr.Time,
+			Changed:        tr.Time,
+		})
 	if err != nil {
 		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
 	}
+
 	tr.ClientID = stored.ID
 	tr.Pass(checkRegisterJTI, "a jti that was not used before", "a new one")
 	noteRegistered(stored, previous, st, tr)
@@ -171,7 +209,14 @@ func (s *Service) register(ctx context.Context, req RegistrationRequest, st *uda
 	if previous != nil {
 		status = http.StatusOK
 	}
-	return &RegistrationResponse{Status: status, ClientID: stored.ID, Statement: st.Raw, Certifications: certifications, Parameters: stored.Granted}, nil
+
+	return &RegistrationResponse{
+		Status:         status,
+		ClientID:       stored.ID,
+		Statement:      st.Raw,
+		Certifications: certifications,
+		Parameters:     stored.Granted,
+	}, nil
 }
 
 // noteRegistered records what became of the registration, and that the
@@ -182,11 +227,14 @@ func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, 
 		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))
 		return
 	}
+
 	tr.Pass(checkRegistered, under, "changed, still "+string(stored.ID)+changes(previous.Granted, stored.Granted))
 	if slices.Equal(previous.Leaf, stored.Leaf) {
 		tr.Pass(checkRenewed, "the same certificate or a renewed one", "the same")
 	} else {
-		tr.Pass(checkRenewed, "the same certificate or a renewed one", fmt.Sprintf("another one, serial %X, until %s", st.Leaf.SerialNumber, st.Leaf.NotAfter.UTC().Format("2006-01-02")))
+		tr.Pass(checkRenewed, "the same certificate or a renewed one",
+			fmt.Sprintf("another one, serial %X, until %s", st.Leaf.SerialNumber,
+				st.Leaf.NotAfter.UTC().Format("2006-01-02")))
 	}
 }
 
@@ -199,19 +247,27 @@ func changes(old, next Parameters) string {
 		same bool
 	}{
 		{"client_uri", old.ClientURI == next.ClientURI}, {"tos_uri", old.TosURI == next.TosURI}, {"policy_uri", old.PolicyURI == next.PolicyURI},
-		{"logo_uri", old.LogoURI == next.LogoURI}, {"jwks_uri", old.JWKSURI == next.JWKSURI}, {"redirect_uris", slices.Equal(old.RedirectURIs, next.RedirectURIs)},
-		{"contacts", slices.Equal(old.Contacts, next.Contacts)}, {"grant_types", slices.Equal(old.GrantTypes, next.GrantTypes)}, {"scope", old.Scope == next.Scope},
+		{"logo_uri", old.LogoURI == next.LogoURI}, {"jwks_uri", old.JWKSURI == next.JWKSURI}, {
+			"redirect_uris",
+			slices.Equal(old.RedirectURIs, next.RedirectURIs),
+		},
+		{"contacts", slices.Equal(old.Contacts, next.Contacts)}, {
+			"grant_types",
+			slices.Equal(old.GrantTypes, next.GrantTypes),
+		}, {"scope", old.Scope == next.Scope},
 	} {
 		if !f.same {
 			touched = append(touched, f.name)
 		}
 	}
+
 	if old.ClientName != next.ClientName {
 		touched = append(touched, fmt.Sprintf("client_name from %q to %q", old.ClientName, next.ClientName))
 	}
 	if len(touched) == 0 {
 		return ", with the same parameters"
 	}
+
 	return ", with another " + strings.Join(touched, ", ")
 }
 
@@ -224,9 +280,18 @@ func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *udap.Trace) 
 	s.judgeGrantTypes(m, tr)
 	scopes, err := s.judgeRegisteredScope(m, tr)
 	return Parameters{
-		ClientName: m.ClientName, ClientURI: m.ClientURI, TosURI: m.TosURI, PolicyURI: m.PolicyURI, LogoURI: m.LogoURI, JWKSURI: m.JWKSURI,
-		RedirectURIs: m.RedirectURIs, Contacts: m.Contacts, GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes,
-		TokenEndpointAuthMethod: m.TokenEndpointAuthMethod, Scope: strings.Join(scopes, " "),
+		ClientName:              m.ClientName,
+		ClientURI:               m.ClientURI,
+		TosURI:                  m.TosURI,
+		PolicyURI:               m.PolicyURI,
+		LogoURI:                 m.LogoURI,
+		JWKSURI:                 m.JWKSURI,
+		RedirectURIs:            m.RedirectURIs,
+		Contacts:                m.Contacts,
+		GrantTypes:              m.GrantTypes,
+		ResponseTypes:           m.ResponseTypes,
+		TokenEndpointAuthMethod: m.TokenEndpointAuthMethod,
+		Scope:                   strings.Join(scopes, " "),
 	}, err
 }
 
@@ -236,9 +301,14 @@ func (s *Service) judgeGrantTypes(m udap.ClientMetadata, tr *udap.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
 	asked := strings.Join(m.GrantTypes, ", ")
 	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.AuthorizationCode {
-		tr.Warn(checkRegisterGrants, udap.Finding{Expected: offered, Found: asked, Remedy: "registered, but the grant does not work here yet, as the metadata says"})
+		tr.Warn(checkRegisterGrants, udap.Finding{
+			Expected: offered,
+			Found:    asked,
+			Remedy:   "registered, but the grant does not work here yet, as the metadata says",
+		})
 		return
 	}
+
 	tr.Pass(checkRegisterGrants, offered, asked)
 }
 
@@ -253,22 +323,43 @@ func (s *Service) grantTypes() []string {
 func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([]string, error) {
 	catalogue, request := s.cfg.Scopes, scope.Request{Scopes: m.Scope, Contexts: []string{"system"}}
 	if slices.Contains(m.GrantTypes, authorizationCode) {
-		catalogue, request = s.cfg.Personal, scope.Request{Scopes: m.Scope, Contexts: []string{"user", "patient"}, Plain: true}
+		catalogue, request = s.cfg.Personal, scope.Request{
+			Scopes:   m.Scope,
+			Contexts: []string{"user", "patient"},
+			Plain:    true,
+		}
 	}
+
 	answer := catalogue.Negotiate(request)
 	supported := "scopes of scopes_supported: " + abridged(catalogue.Supported())
 	switch {
 	case answer.TooMany:
 		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, tooManyScopes(m.Scope))
 	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{
+			Expected: supported,
+			Found:    "the wildcard " + answer.Wildcard,
+			Remedy:   "ask for single resource types",
+		})
+
 	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{Expected: supported, Found: strings.Join(m.Scope, " "), Remedy: "ask for at least one scope that the metadata lists, of the context that the grant type allows" + scopeMeant(m.Scope, catalogue)})
+		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{
+			Expected: supported,
+			Found:    strings.Join(m.Scope, " "),
+			Remedy:   "ask for at least one scope that the metadata lists, of the context that the grant type allows" + scopeMeant(m.Scope, catalogue),
+		})
+
 	case len(answer.Refused) > 0:
-		tr.Warn(checkRegisterScope, udap.Finding{Expected: supported, Found: "not granted: " + strings.Join(answer.Refused, " "), Remedy: "granted: " + strings.Join(answer.Granted, " ") + scopeMeant(answer.Refused, catalogue)})
+		tr.Warn(checkRegisterScope, udap.Finding{
+			Expected: supported,
+			Found:    "not granted: " + strings.Join(answer.Refused, " "),
+			Remedy:   "granted: " + strings.Join(answer.Granted, " ") + scopeMeant(answer.Refused, catalogue),
+		})
+
 	default:
 		tr.Pass(checkRegisterScope, strings.Join(m.Scope, " "), strings.Join(answer.Granted, " "))
 	}
+
 	return answer.Granted, nil
 }
 

@@ -24,20 +24,28 @@ func TestAnotherCommunityDoesNotTouchARegistration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	x := r.register(b, b.Statement(r.now()).With("client_name", "Usurper"))
 	if x.status != 201 || x.text("client_id") == string(id) {
 		t.Fatalf("%d %s", x.status, x.body)
 	}
-	r.refused("B's certificate with A's id", 400, "invalid_client", spendsNothing, func() answer { return r.token(b, udaptest.Assertion(id, r.now())) })
-	if y := r.register(b, b.Statement(r.now()).With("grant_types", []string{})); y.status != 200 || y.text("client_id") != x.text("client_id") {
+	r.refused("B's certificate with A's id", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(b, udaptest.Assertion(id, r.now()))
+	})
+	if y := r.register(b, b.Statement(r.now()).With("grant_types", []string{})); y.status != 200 ||
+		y.text("client_id") != x.text("client_id") {
 		t.Errorf("B cancels its own: %d %s", y.status, y.body)
 	}
-	r.refused("B cancels again", 400, "invalid_client_metadata", spendsNothing, func() answer { return r.register(b, b.Statement(r.now()).With("grant_types", []string{})) })
+
+	r.refused("B cancels again", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		return r.register(b, b.Statement(r.now()).With("grant_types", []string{}))
+	})
 	after, err := r.store.Client(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	x1, _ := json.Marshal(before)
+
 	x2, _ := json.Marshal(after)
 	if !bytes.Equal(x1, x2) {
 		t.Errorf("A's record was %s and is %s", x1, x2)
@@ -68,6 +76,7 @@ func TestRenewedKey(t *testing.T) {
 	if a.status != 200 || a.text("client_id") != string(id) || a.text("client_name") != "New" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	noted := false
 	for _, s := range r.lastTrace().Steps {
 		noted = noted || s.Check == "register.certificate" && strings.Contains(s.Found, "another one")
@@ -91,6 +100,7 @@ func TestCommunityByOrder(t *testing.T) {
 	}
 	r.w.B.Community.Intermediates = append(r.w.B.Community.Intermediates, cross.Cert)
 	r.w.Publish(t, cross)
+
 	c := r.client(r.w.A, udaptest.Client1URI)
 	both := &udaptest.Client{URI: c.URI, Key: c.Key, Chain: append(c.Chain[:1:1], r.w.A.Int.Cert, cross.Cert)}
 	id := r.registered(both)
@@ -108,11 +118,13 @@ func TestCommunityByOrder(t *testing.T) {
 func TestChangeReplaces(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
-	full := c.Interactive(r.now()).With("client_uri", "https://client1.test").With("tos_uri", "https://client1.test/tos").With("policy_uri", "https://client1.test/policy")
+	full := c.Interactive(r.now()).With("client_uri", "https://client1.test").With("tos_uri",
+		"https://client1.test/tos").With("policy_uri", "https://client1.test/policy")
 	a := r.register(c, full)
 	if a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	for _, change := range []struct {
 		claim string
 		value any
@@ -131,8 +143,10 @@ func TestChangeReplaces(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", change.claim, b.status, got, want)
 		}
 	}
+
 	m := r.register(c, c.Statement(r.now())) // another grant type
-	if m.status != 200 || m.text("client_id") != a.text("client_id") || m.member("redirect_uris") != nil || m.member("logo_uri") != nil || m.member("response_types") != nil {
+	if m.status != 200 || m.text("client_id") != a.text("client_id") || m.member("redirect_uris") != nil ||
+		m.member("logo_uri") != nil || m.member("response_types") != nil {
 		t.Errorf("now for machines: %d %s", m.status, m.body)
 	}
 }
@@ -148,7 +162,10 @@ func TestCancel(t *testing.T) {
 		}
 		return claims
 	}
-	r.refused("cancel of nothing", 400, "invalid_client_metadata", spendsNothing, func() answer { return r.register(c, bare()) })
+	r.refused("cancel of nothing", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		return r.register(c, bare())
+	})
+
 	id := r.registered(c)
 	token := r.issued(c, id)
 	a := r.register(c, bare())
@@ -156,7 +173,10 @@ func TestCancel(t *testing.T) {
 	if a.status != 200 || a.text("client_id") != string(id) || !isList || len(grants) != 0 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	r.refused("token of a cancelled client", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+	r.refused("token of a cancelled client", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
+
 	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
 		t.Error("its access token is still good")
 	}
@@ -167,9 +187,13 @@ func TestCancel(t *testing.T) {
 	if r.active(c, again, token) {
 		t.Error("introspection: still active")
 	}
-	r.refused("the old id", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+
+	r.refused("the old id", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
 	r.refused("a second cancel with the old jti", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.postRegistration(r.registerBody(c.Sign(t, bare().With("jti", jtiOf(t, a.text("software_statement")))), nil))
+		return r.postRegistration(
+			r.registerBody(c.Sign(t, bare().With("jti", jtiOf(t, a.text("software_statement")))), nil))
 	})
 }
 
@@ -185,6 +209,7 @@ func TestUpdateRace(t *testing.T) {
 	first := r.registered(c)
 	names := []string{"system/Patient.rs", "system/Observation.rs", "system/Condition.rs"}
 	var wg sync.WaitGroup
+
 	for i := range 100 {
 		scope := names[i%3]
 		body := r.registerBody(c.Sign(t, c.Statement(r.now()).With("scope", scope).With("client_name", scope)), nil)
@@ -197,6 +222,7 @@ func TestUpdateRace(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	live := 0
 	err := r.store.Registrations(t.Context(), func(reg *oauth.Registration) bool {
@@ -207,6 +233,7 @@ func TestUpdateRace(t *testing.T) {
 		if old, err := r.store.Client(t.Context(), first); err != nil || old != nil && reg.ID != first {
 			t.Errorf("two live identifiers, %v", err)
 		}
+
 		return true
 	})
 	if err != nil || live > 1 {
@@ -219,6 +246,7 @@ func TestIdentifiersAreNotReused(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
 	seen := map[udap.ClientID]bool{}
+
 	for range 30 {
 		id := r.registered(c)
 		if seen[id] || len(id) < 27 {
@@ -232,15 +260,20 @@ func TestIdentifiersAreNotReused(t *testing.T) {
 // Covers: case 061
 func TestTwoNamesInOneCertificate(t *testing.T) {
 	r := newRig(t)
-	two := r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) { tpl.URIs = append(tpl.URIs, udaptest.Client2URI) })
+	two := r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) {
+		tpl.URIs = append(tpl.URIs, udaptest.Client2URI)
+	})
 	id1 := r.registered(two)
 	id2 := r.registered(two, with("iss", udaptest.Client2URI), with("sub", udaptest.Client2URI))
 	if id1 == id2 {
 		t.Fatal("one registration for two names")
 	}
+
 	only2 := r.client(r.w.A, udaptest.Client2URI)
 	r.issued(only2, id2)
-	r.refused("the second name alone as the first client", 400, "invalid_client", spendsNothing, func() answer { return r.token(only2, udaptest.Assertion(id1, r.now())) })
+	r.refused("the second name alone as the first client", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(only2, udaptest.Assertion(id1, r.now()))
+	})
 }
 
 // Covers: S1-112, case 134
@@ -255,6 +288,7 @@ func TestNameChangeIsVisible(t *testing.T) {
 	for _, s := range r.lastTrace().Steps {
 		said = said || s.Check == "register.done" && strings.Contains(s.Found, `client_name`)
 	}
+
 	if !said {
 		t.Error("the trace does not say that the name changed")
 	}

@@ -40,13 +40,17 @@ func TestStatementReplay(t *testing.T) {
 		t.Fatalf("first: %d %s", a.status, a.body)
 	}
 	r.advance(time.Second)
-	a := r.refused("identical", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+
+	a := r.refused("identical", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.postRegistration(body)
+	})
 	if !strings.Contains(a.text("error_description"), "register endpoint") {
 		t.Errorf("the refusal does not say where the jti was used: %s", a.body)
 	}
 	r.refused("another statement with the jti", 400, "invalid_software_statement", spendsNothing, func() answer {
 		return r.register(c, c.Statement(r.now()).With("jti", claims["jti"]).With("client_name", "Other"))
 	})
+
 	other := r.client(r.w.A, udaptest.Client2URI)
 	if a := r.register(other, other.Statement(r.now()).With("jti", claims["jti"])); a.status != 201 {
 		t.Errorf("another issuer's jti: %d %s", a.status, a.body)
@@ -66,7 +70,9 @@ func TestStatementReplayAfterRestart(t *testing.T) {
 		t.Fatalf("first: %d %s", a.status, a.body)
 	}
 	r.restart()
-	r.refused("after a restart", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+	r.refused("after a restart", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return r.postRegistration(body)
+	})
 }
 
 // Covers: case 099
@@ -80,9 +86,14 @@ func TestStatementReplayWithMovingClock(t *testing.T) {
 		}
 		r.advance(step)
 		r.registered2(r.client(r.w.A, udaptest.Client2URI)) // something happens while the clock is wrong
-		r.refused(fmt.Sprint("clock off by ", step), 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+
+		r.refused(fmt.Sprint("clock off by ", step), 400, "invalid_software_statement", spendsNothing, func() answer {
+			return r.postRegistration(body)
+		})
 		r.advance(-step)
-		r.refused("clock right again", 400, "invalid_software_statement", spendsNothing, func() answer { return r.postRegistration(body) })
+		r.refused("clock right again", 400, "invalid_software_statement", spendsNothing, func() answer {
+			return r.postRegistration(body)
+		})
 	}
 }
 
@@ -94,11 +105,15 @@ func TestRefusedStatementsAreNotRemembered(t *testing.T) {
 	r := newRig(t)
 	stranger := r.client(r.w.X, udaptest.Client1URI)
 	for range 100 {
-		r.refused("untrusted", 400, "unapproved_software_statement", spendsNothing, func() answer { return r.register(stranger, stranger.Statement(r.now())) })
+		r.refused("untrusted", 400, "unapproved_software_statement", spendsNothing, func() answer {
+			return r.register(stranger, stranger.Statement(r.now()))
+		})
 	}
+
 	c := r.client(r.w.A, udaptest.Client1URI)
 	claims := c.Statement(r.now())
-	r.refused("bad scope", 400, "invalid_client_metadata", spendsNothing, r.changed(c, claims, "scope", "system/Device.rs"))
+	r.refused("bad scope", 400, "invalid_client_metadata", spendsNothing,
+		r.changed(c, claims, "scope", "system/Device.rs"))
 	if a := r.register(c, claims); a.status != 201 {
 		t.Errorf("the jti of a refused registration: %d %s", a.status, a.body)
 	}
@@ -113,32 +128,53 @@ func TestRegistrationBody(t *testing.T) {
 	bad := evil.Sign(t, evil.Statement(r.now()))
 	r.secret(good)
 	r.secret(bad)
+
 	for name, body := range map[string]string{
-		"array": `[]`, "null": `null`, "string": `"x"`, "empty": ``, "two objects": `{"software_statement":"` + good + `","udap":"1"}{}`,
-		"good and evil":                    `{"software_statement":"` + good + `","software_statement":"` + bad + `","udap":"1"}`,
-		"evil and good":                    `{"software_statement":"` + bad + `","software_statement":"` + good + `","udap":"1"}`,
-		"escaped twice":                    `{"software_statement":"` + good + `","software\u005fstatement":"` + good + `","udap":"1"}`,
-		"case variant":                     `{"Software_Statement":"` + good + `","udap":"1"}`,
-		"case variant beside the good one": `{"software_statement":"` + good + `","SOFTWARE_statement":"` + bad + `","udap":"1"}`,
-		"case variant of udap":             `{"software_statement":"` + good + `","udap":"1","UDAP":"2"}`,
-		"case variant of certifications":   `{"software_statement":"` + good + `","udap":"1","Certifications":[]}`,
-		"trailing":                         `{"software_statement":"` + good + `","udap":"1"} x`,
-		"deep":                             `{"software_statement":"` + good + `","udap":"1","x":` + strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001) + `}`,
-		"no statement":                     `{"udap":"1"}`, "number": `{"software_statement":1,"udap":"1"}`, "null statement": `{"software_statement":null,"udap":"1"}`,
-		"BOM": "\ufeff" + `{"software_statement":"` + good + `","udap":"1"}`, "comment": `{/**/"software_statement":"` + good + `","udap":"1"}`,
+		"array": `[]`, "null": `null`, "string": `"x"`, "empty": ``, "two objects": `{"software_statement":"` + good +
+			`","udap":"1"}{}`,
+		"good and evil": `{"software_statement":"` + good + `","software_statement":"` + bad +
+			`","udap":"1"}`,
+		"evil and good": `{"software_statement":"` + bad + `","software_statement":"` + good +
+			`","udap":"1"}`,
+		"escaped twice": `{"software_statement":"` + good + `","software\u005fstatement":"` +
+			good + `","udap":"1"}`,
+		"case variant": `{"Software_Statement":"` + good + `","udap":"1"}`,
+		"case variant beside the good one": `{"software_statement":"` + good + `","SOFTWARE_statement":"` + bad +
+			`","udap":"1"}`,
+		"case variant of udap":           `{"software_statement":"` + good + `","udap":"1","UDAP":"2"}`,
+		"case variant of certifications": `{"software_statement":"` + good + `","udap":"1","Certifications":[]}`,
+		"trailing":                       `{"software_statement":"` + good + `","udap":"1"} x`,
+		"deep": `{"software_statement":"` + good + `","udap":"1","x":` + strings.Repeat(
+			"[", 10_001) + strings.Repeat("]", 10_001) + `}`,
+		"no statement": `{"udap":"1"}`, "number": `{"software_statement":1,"udap":"1"}`, "null statement": `{"software_statement":null,"udap":"1"}`,
+		"BOM": "\ufeff" + `{"software_statement":"` + good +
+			`","udap":"1"}`, "comment": `{/**/"software_statement":"` + good + `","udap":"1"}`,
 		"invalid UTF-8":         `{"software_statement":"` + good + `","udap":"1","x":"` + "\xff" + `"}`,
 		"trailing comma":        `{"software_statement":"` + good + `","udap":"1",}`,
 		"certifications string": `{"software_statement":"` + good + `","udap":"1","certifications":"x"}`,
 		"certifications number": `{"software_statement":"` + good + `","udap":"1","certifications":[1]}`,
-		"17 certifications":     `{"software_statement":"` + good + `","udap":"1","certifications":["` + strings.Repeat(`","`, 16) + `"]}`,
+		"17 certifications": `{"software_statement":"` + good + `","udap":"1","certifications":["` +
+			strings.Repeat(`","`, 16) + `"]}`,
 	} {
-		r.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer { return r.postRegistration(body) })
+		r.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer {
+			return r.postRegistration(body)
+		})
 	}
-	for name, version := range map[string]any{"absent": udaptest.Absent, "number": 1, "2": "2", "01": "01", "space": "1 ", "null": nil, "array": []string{"1"}} {
+
+	for name, version := range map[string]any{
+		"absent": udaptest.Absent,
+		"number": 1,
+		"2":      "2",
+		"01":     "01",
+		"space":  "1 ",
+		"null":   nil,
+		"array":  []string{"1"},
+	} {
 		r.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
 			return r.postRegistration(r.registerBody(good, map[string]any{"udap": version}))
 		})
 	}
+
 	if a := r.postRegistration(r.registerBody(good, nil)); a.status != 201 {
 		t.Errorf("the good one: %d %s", a.status, a.body)
 	}
@@ -160,10 +196,12 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 		var e struct {
 			Description string `json:"error_description"`
 		}
-		if err := json.Unmarshal([]byte(a.body), &e); err != nil || !strings.Contains(e.Description, want) || strings.Contains(e.Description, "Go ") {
+		if err := json.Unmarshal([]byte(a.body), &e); err != nil || !strings.Contains(e.Description, want) ||
+			strings.Contains(e.Description, "Go ") {
 			t.Errorf("%s: %q, want %q (%v)", body, e.Description, want, err)
 		}
 	}
+
 	a := r.send("POST", "/oauth/register", "", `{}`, nil)
 	if !strings.Contains(string(a.body), "found no Content-Type") {
 		t.Errorf("without a Content-Type: %s", a.body)
@@ -174,7 +212,9 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 func TestUDAPAsNumberByPolicy(t *testing.T) {
 	r := newRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
 	c := r.client(r.w.A, udaptest.Client1URI)
-	if a := r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{"udap": 1})); a.status != 201 {
+	if a := r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{
+		"udap": 1,
+	})); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	if !warned(r.lastTrace(), "register.udap") {
@@ -196,31 +236,44 @@ func TestRegistrationTransport(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
 	body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
+
 	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"} {
 		a := r.send(method, "/oauth/register", "", "", nil)
 		if a.status != 405 || a.header.Get("Allow") != "POST" {
 			t.Errorf("%s: %d, Allow %q", method, a.status, a.header.Get("Allow"))
 		}
 	}
-	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "application/json, text/plain", "application/jsonx", "application/jwt"} {
-		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer { return r.send("POST", "/oauth/register", contentType, body, nil) })
+
+	for _, contentType := range []string{
+		"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1",
+		"application/json, text/plain", "application/jsonx", "application/jwt",
+	} {
+		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
+			return r.send("POST", "/oauth/register", contentType, body, nil)
+		})
 	}
+
 	r.refused("content encoding", 415, "invalid_request", spendsNothing, func() answer {
 		return r.send("POST", "/oauth/register", jsonType, body, http.Header{"Content-Encoding": {"gzip"}})
 	})
-	r.refused("query", 400, "invalid_request", spendsNothing, func() answer { return r.send("POST", "/oauth/register?x=1", jsonType, body, nil) })
+	r.refused("query", 400, "invalid_request", spendsNothing, func() answer {
+		return r.send("POST", "/oauth/register?x=1", jsonType, body, nil)
+	})
 	a := r.refused("too long", 413, "invalid_request", spendsNothing, func() answer {
 		return r.postRegistration(body[:len(body)-1] + `,"x":"` + strings.Repeat("a", 5<<20) + `"}`)
 	})
 	if !a.closed {
 		t.Error("the connection stays open after an over-long body")
 	}
+
 	if a := r.send("POST", "/oauth/register", "application/json; charset=UTF-8", body, nil); a.status != 201 {
 		t.Errorf("with a charset: %d %s", a.status, a.body)
 	}
 }
 
-// Covers: S1-083, S1-084, S1-085, S1-086, S1-092, S1-093, S1-094, S1-095, S1-096, S1-097, S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111, case 112, case 113, case 114
+// Covers: S1-083, S1-084, S1-085, S1-086, S1-092, S1-093, S1-094, S1-095, S1-096, S1-097,
+// S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111, case
+// 112, case 113, case 114
 func TestRegistrationParameters(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
@@ -233,20 +286,52 @@ func TestRegistrationParameters(t *testing.T) {
 		base   udaptest.Claims
 		values []any
 	}{
-		{"response_types", person, []any{udaptest.Absent, []string{"token"}, []string{"code", "token"}, []string{"code id_token"}, []string{}}},
+		{
+			"response_types",
+			person,
+			[]any{udaptest.Absent, []string{"token"}, []string{"code", "token"}, []string{"code id_token"}, []string{}},
+		},
 		{"response_types", machine, []any{[]string{"code"}, []string{}}},
-		{"token_endpoint_auth_method", machine, []any{udaptest.Absent, "none", "client_secret_basic", "tls_client_auth"}},
+		{
+			"token_endpoint_auth_method",
+			machine,
+			[]any{udaptest.Absent, "none", "client_secret_basic", "tls_client_auth"},
+		},
 		{"redirect_uris", person, []any{udaptest.Absent, []string{}, nil, "https://client1.test/cb", []any{1}}},
 		{"redirect_uris", machine, []any{[]string{"https://client1.test/cb"}, []string{}}},
-		{"logo_uri", person, []any{udaptest.Absent, "http://client1.test/logo.png", "https://client1.test/logo.svg", "data:image/svg+xml;base64,AA=="}},
+		{
+			"logo_uri",
+			person,
+			[]any{
+				udaptest.Absent,
+				"http://client1.test/logo.png",
+				"https://client1.test/logo.svg",
+				"data:image/svg+xml;base64,AA==",
+			},
+		},
 		{"contacts", machine, []any{udaptest.Absent, []string{}, []string{"https://client1.test"}, []string{"mailto:"}, []string{"mailto:a@b.test?bcc=x@y.test"},
-			[]string{"mailto:a@b.test%0d%0aBcc:x@y.test"}, many("mailto:a@b.test", 1000), []string{"javascript:alert(1)"}}},
-		{"client_name", machine, []any{udaptest.Absent, "", "   ", strings.Repeat("a", 30_000), "a\x00b", "a\r\nb", "\x1b[31mred"}},
+			[]string{"mailto:a@b.test%0d%0aBcc:x@y.test"}, many("mailto:a@b.test",
+				1000), []string{"javascript:alert(1)"}}},
+		{
+			"client_name",
+			machine,
+			[]any{udaptest.Absent, "", "   ", strings.Repeat("a", 30_000), "a\x00b", "a\r\nb", "\x1b[31mred"},
+		},
 		{"scope", machine, []any{udaptest.Absent, "", "system/Patient.rs  system/Patient.rs", "system/Patient.rs\x00", `"`, strings.Repeat("x ", 10_000) + "x", "system/Device.rs other",
 			"system/*.*", "system/*.rs system/Patient.rs", "system/Patient.sr", "system/Patient.cruds?x=y", "user/Patient.rs patient/Patient.rs", "openid"}},
 		{"scope", person, []any{"system/Patient.rs"}},
-		{"grant_types", machine, []any{udaptest.Absent, nil, "client_credentials", []string{"password"}, []string{"client_credentials", "authorization_code"}, []string{"client_credentials", "refresh_token"}, []string{"refresh_token"}, []string{"implicit"}}},
+		{
+			"grant_types",
+			machine,
+			[]any{
+				udaptest.Absent, nil, "client_credentials", []string{"password"},
+				[]string{"client_credentials", "authorization_code"},
+				[]string{"client_credentials", "refresh_token"}, []string{"refresh_token"},
+				[]string{"implicit"},
+			},
+		},
 	}
+
 	for _, claim := range []string{"client_name", "scope", "token_endpoint_auth_method", "grant_types", "contacts"} {
 		for _, v := range []any{1, map[string]any{"a": 1}, []any{[]any{}}, true, nil} {
 			cases = append(cases, struct {
@@ -256,22 +341,30 @@ func TestRegistrationParameters(t *testing.T) {
 			}{claim, machine, []any{v}})
 		}
 	}
+
 	for _, tc := range cases {
 		for _, v := range tc.values {
 			name := fmt.Sprintf("%s %.60s", tc.claim, fmt.Sprint(v))
-			r.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing, r.changed(c, tc.base, tc.claim, v))
+			r.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing,
+				r.changed(c, tc.base, tc.claim, v))
 		}
 	}
+
 	for _, uri := range []string{
 		"http://client1.test/cb", "app:/cb", "javascript:alert(1)", "data:text/html,x", "//evil.test", "/cb", "https://client1.test/cb#f", "https://client1.test/cb#",
 		"https://u@client1.test/cb", "https:/x", "https:x", "https:///x", "https://client1.test:0/", "https://client1.test:99999/", `https://good.test\@evil.test/`,
 		"https://client1.test/a b", "https://client1.test/\t", "https://client1.test/\r\n", "https://client1.test/\x00", "https://*.client1.test/", "https://client1.test/*",
-		"https://client1.test./", "https://сlient1.test/", "https://client1.test/../evil", "https://client1.test/" + strings.Repeat("a", 10<<10), r.canary + "/cb",
+		"https://client1.test./", "https://сlient1.test/", "https://client1.test/../evil", "https://client1.test/" +
+			strings.Repeat("a", 10<<10), r.canary + "/cb",
 	} {
-		r.refused("redirect "+uri[:min(len(uri), 60)], 400, "invalid_redirect_uri", spendsNothing, r.changed(c, person, "redirect_uris", []string{"https://client1.test/ok", uri}))
+		r.refused("redirect "+uri[:min(len(uri), 60)], 400, "invalid_redirect_uri", spendsNothing,
+			r.changed(c, person, "redirect_uris", []string{"https://client1.test/ok", uri}))
 	}
-	r.refused("500 redirects", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing, r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 500)))
-	r.refused("redirect twice", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing, r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 2)))
+
+	r.refused("500 redirects", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
+		r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 500)))
+	r.refused("redirect twice", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
+		r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 2)))
 }
 
 // Covers: S1-088, S2-11, case 110
@@ -290,17 +383,21 @@ func TestAuthorizationCodeClient(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
 	a := r.register(c, c.Interactive(r.now()))
-	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || a.text("logo_uri") == "" || a.member("redirect_uris") == nil {
+	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || a.text("logo_uri") == "" ||
+		a.member("redirect_uris") == nil {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	if !warned(r.lastTrace(), "register.grants") {
 		t.Error("nothing says that the grant does not work yet")
 	}
+
 	id := udap.ClientID(a.text("client_id"))
 	r.refused("authorization_code", 400, "unsupported_grant_type", spendsJTI, func() answer {
 		return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", "authorization_code", "code", "x")
 	})
-	r.refused("client_credentials", 400, "unauthorized_client", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+	r.refused("client_credentials", 400, "unauthorized_client", spendsJTI, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
 }
 
 // Covers: S1-098, S2-10, S2-16, case 113
@@ -338,6 +435,7 @@ func TestScopeWithWrongCase(t *testing.T) {
 	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || !told {
 		t.Errorf("%d %s %+v", a.status, a.body, warnings)
 	}
+
 	r.refused("alone", 400, "invalid_client_metadata", spendsNothing, func() answer {
 		a := r.register(c, c.Statement(r.now()).With("scope", "SYSTEM/Patient.rs"))
 		if !strings.Contains(a.text("error_description"), "did you mean 'system/Patient.rs'?") {
@@ -356,8 +454,10 @@ func TestScopeClaimThatLeavesNothing(t *testing.T) {
 	c := r.client(r.w.A, udaptest.Client1URI)
 	id := r.registered(c)
 	r.refused("another scope", 400, "invalid_scope", spendsJTI, func() answer {
-		a := r.token(c, udaptest.Assertion(id, r.now()).With("scope", "system/Observation.rs"), "scope", "system/Patient.rs")
-		if d := a.text("error_description"); !strings.Contains(d, "scope claim, system/Observation.rs; found system/Patient.rs") {
+		a := r.token(c, udaptest.Assertion(id, r.now()).With("scope", "system/Observation.rs"), "scope",
+			"system/Patient.rs")
+		if d := a.text("error_description"); !strings.Contains(d,
+			"scope claim, system/Observation.rs; found system/Patient.rs") {
 			t.Error(d)
 		}
 		return a
@@ -369,7 +469,15 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
 	claims := c.Statement(r.now())
-	hostile := map[string]any{"admin": true, "client_secret": "x", "client_id": "mine", "registration_access_token": "x", "__proto__": map[string]any{}, `x":0,"admin`: 1}
+	hostile := map[string]any{
+		"admin":                     true,
+		"client_secret":             "x",
+		"client_id":                 "mine",
+		"registration_access_token": "x",
+		"__proto__":                 map[string]any{},
+		`x":0,"admin`:               1,
+	}
+
 	for i := range 200 {
 		hostile[fmt.Sprint("extra", i)] = i
 	}
@@ -380,11 +488,13 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 	if a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	var m map[string]any
 	if err := json.Unmarshal(a.body, &m); err != nil {
 		t.Fatal(err)
 	}
 	delete(m, "software_statement")
+
 	for k := range hostile {
 		if v, echoed := m[k]; echoed && (k != "client_id" || v == "mine") {
 			t.Errorf("echoed: %s", k)
@@ -401,6 +511,7 @@ func TestHostileNamesAreText(t *testing.T) {
 		if a.status >= 300 || a.text("client_name") != name {
 			t.Errorf("%q: %d %s", name, a.status, a.body)
 		}
+
 		for _, s := range r.lastTrace().Steps {
 			if strings.ContainsAny(s.Found, "\u202e\u200b") {
 				t.Errorf("%q: unescaped in the trace: %q", name, s.Found)
@@ -424,6 +535,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		if id, ok := spec.Type.(*ast.Ident); !ok || id.Name != "Code" {
 			return true
 		}
+
 		for _, v := range spec.Values {
 			codes++
 			code := udap.Code(strings.Trim(v.(*ast.BasicLit).Value, `"`))
@@ -432,8 +544,10 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 				t.Errorf("%s: %d %q", code, status, sentence)
 			}
 		}
+
 		return true
 	})
+
 	if codes < 18 {
 		t.Errorf("only %d codes found", codes)
 	}
@@ -446,11 +560,16 @@ func TestOperatorExplains(t *testing.T) {
 		c.TracePage = func(id string) string { return "https://localhost:9480/traces/" + id }
 	})
 	stranger := r.client(r.w.X, udaptest.Client1URI)
-	a := r.refused("stranger", 400, "unapproved_software_statement", spendsNothing, func() answer { return r.register(stranger, stranger.Statement(r.now())) })
-	if want := "The software statement is not signed by a certificate that this server trusts."; a.text("error_description") != want {
+	a := r.refused("stranger", 400, "unapproved_software_statement", spendsNothing, func() answer {
+		return r.register(stranger, stranger.Statement(r.now()))
+	})
+
+	if want := "The software statement is not signed by a certificate that this server trusts."; a.text(
+		"error_description") != want {
 		t.Errorf("error_description %q", a.text("error_description"))
 	}
-	if want := "https://localhost:9480/traces/" + a.header.Get("Trace-Id"); a.text("error_uri") != want || r.lastTrace().ID != a.header.Get("Trace-Id") {
+	if want := "https://localhost:9480/traces/" + a.header.Get("Trace-Id"); a.text("error_uri") != want ||
+		r.lastTrace().ID != a.header.Get("Trace-Id") {
 		t.Errorf("error_uri %q, want %q", a.text("error_uri"), want)
 	}
 }
@@ -460,22 +579,31 @@ func TestRegistrationLimits(t *testing.T) {
 	r := newRig(t, func(c *oauth.Config) {
 		c.Limits = oauth.Limits{RegistrationsPerClient: 5, RegistrationsPerCommunity: 8}
 	})
-	c, other, foreign := r.client(r.w.A, udaptest.Client1URI), r.client(r.w.A, udaptest.Client2URI), r.client(r.w.B, udaptest.Client1URI)
+	c, other, foreign := r.client(r.w.A,
+		udaptest.Client1URI), r.client(r.w.A, udaptest.Client2URI), r.client(r.w.B, udaptest.Client1URI)
 	for range 5 {
 		r.registered(c)
 	}
+
 	a := r.refused("sixth of one certificate", 429, "temporarily_unavailable", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register", jsonType, r.registerBody(c.Sign(t, c.Statement(r.now())), nil), http.Header{"X-Forwarded-For": {"203.0.113.7"}})
+		return r.send("POST", "/oauth/register", jsonType, r.registerBody(c.Sign(t, c.Statement(r.now())), nil),
+			http.Header{
+				"X-Forwarded-For": {"203.0.113.7"},
+			})
 	})
 	if a.header.Get("Retry-After") != "12" {
 		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 	}
+
 	for range 3 {
 		r.registered(other)
 	}
-	r.refused("ninth of the community", 429, "temporarily_unavailable", spendsNothing, func() answer { return r.register(other, other.Statement(r.now())) })
+	r.refused("ninth of the community", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return r.register(other, other.Statement(r.now()))
+	})
 	id := r.registered(foreign)
 	r.issued(foreign, id)
+
 	r.advance(12 * time.Second)
 	r.registered(c)
 }
@@ -501,6 +629,7 @@ func TestAddressLimitOfNetworks(t *testing.T) {
 			if u != issuer+"/token" {
 				return
 			}
+
 			for _, from := range []string{c.first, c.second} {
 				req := httptest.NewRequest("GET", u, nil)
 				req.RemoteAddr = from
@@ -509,6 +638,7 @@ func TestAddressLimitOfNetworks(t *testing.T) {
 				status = append(status, w.Code)
 			}
 		})
+
 		want := http.StatusMethodNotAllowed
 		if c.one {
 			want = http.StatusTooManyRequests
@@ -526,7 +656,10 @@ func TestAddressLimit(t *testing.T) {
 		r.send("GET", "/oauth/register", "", "", nil)
 	}
 	a := r.refused("fourth", 429, "temporarily_unavailable", spendsNothing, func() answer {
-		return r.send("GET", "/oauth/register", "", "", http.Header{"X-Forwarded-For": {"203.0.113.7"}, "Forwarded": {"for=203.0.113.7"}})
+		return r.send("GET", "/oauth/register", "", "", http.Header{
+			"X-Forwarded-For": {"203.0.113.7"},
+			"Forwarded":       {"for=203.0.113.7"},
+		})
 	})
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")

@@ -68,15 +68,23 @@ func newRigWith(t *testing.T, r *rig, edit ...func(*oauth.Config)) *rig {
 	r.clock.Store(r.w.Now.Unix())
 	r.canary = startCanary(t)
 	r.config = oauth.Config{
-		Base: udaptest.Base, Issuer: issuer, Verifier: r.w.Verifier(), Explain: oauth.ExplainClient, Now: r.now, Record: r.record,
-		Scopes:   catalogue(t, "system/Patient.rs", "system/Observation.rs", "system/Patient.read", "system/Condition.rs"),
+		Base:     udaptest.Base,
+		Issuer:   issuer,
+		Verifier: r.w.Verifier(),
+		Explain:  oauth.ExplainClient,
+		Now:      r.now,
+		Record:   r.record,
+		Scopes: catalogue(t, "system/Patient.rs", "system/Observation.rs", "system/Patient.read",
+			"system/Condition.rs"),
 		Personal: catalogue(t, "openid", "user/Patient.rs", "patient/Patient.rs"),
 	}
+
 	for _, f := range edit {
 		f(&r.config)
 	}
 	r.start()
 	t.Cleanup(r.stop)
+
 	return r
 }
 
@@ -105,6 +113,7 @@ func (r *rig) start() {
 	if r.wrap != nil {
 		cfg.Store = r.wrap(r.store)
 	}
+
 	if r.svc, err = oauth.New(cfg); err != nil {
 		r.t.Fatal(err)
 	}
@@ -116,6 +125,7 @@ func (r *rig) start() {
 		}
 		mux.Handle(p.Path, h)
 	})
+
 	r.svc.Documents(func(u string, h http.Handler) {
 		mux.Handle(strings.TrimPrefix(u, "https://fhir.test"), h)
 	})
@@ -129,10 +139,12 @@ func (r *rig) stop() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	log, err := json.Marshal(r.traces)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+
 	for _, s := range r.secrets {
 		if bytes.Contains(log, []byte(s)) {
 			r.t.Errorf("a secret is in the log: %.20s…", s)
@@ -168,6 +180,7 @@ func startCanary(t *testing.T) string {
 			_ = c.Close()
 		}
 	}()
+
 	t.Cleanup(func() {
 		_ = l.Close()
 		<-done
@@ -175,6 +188,7 @@ func startCanary(t *testing.T) string {
 			t.Errorf("the canary was dialled %d times", n)
 		}
 	})
+
 	return "http://" + l.Addr().String()
 }
 
@@ -239,17 +253,20 @@ func (r *rig) send(method, path, contentType, body string, header http.Header) a
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+
 	res, err := r.server.Client().Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	a := answer{res.StatusCode, res.Header, b, res.Close}
 	r.checkAnswer(a)
+
 	return a
 }
 
@@ -258,11 +275,17 @@ func (r *rig) checkAnswer(a answer) {
 	if a.status >= 500 {
 		r.t.Errorf("answered %d: %s", a.status, a.body)
 	}
-	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"} {
+
+	for name, want := range map[string]string{
+		"Content-Type":  "application/json",
+		"Cache-Control": "no-store",
+		"Pragma":        "no-cache",
+	} {
 		if got := a.header.Get(name); got != want {
 			r.t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
+
 	if a.header.Get("Trace-Id") == "" {
 		r.t.Error("no Trace-Id")
 	}
@@ -279,11 +302,13 @@ func (r *rig) dump() string {
 		r.t.Fatal(err)
 	}
 	var kept []string
+
 	for _, line := range strings.Split(b.String(), "\n") {
 		if !strings.HasPrefix(line, `"jti"`) && !strings.HasPrefix(line, `"meta"`) {
 			kept = append(kept, line)
 		}
 	}
+
 	return strings.Join(kept, "\n")
 }
 
@@ -305,6 +330,7 @@ func (r *rig) refused(name string, wantStatus int, wantCodes string, s spends, d
 		r.t.Errorf("%s: status %d, want %d: %s", name, a.status, wantStatus, a.body)
 		return a
 	}
+
 	r.checkRefusal(name, a, wantCodes)
 	if after := r.dump(); after != before {
 		r.t.Errorf("%s: something was stored:\n%s\nbefore:\n%s", name, after, before)
@@ -312,6 +338,7 @@ func (r *rig) refused(name string, wantStatus int, wantCodes string, s spends, d
 	if spent := r.store.LiveJTI() - jti; (spent == 1) != bool(s) || spent > 1 {
 		r.t.Errorf("%s: %d jti spent, and it should be %v", name, spent, s)
 	}
+
 	return a
 }
 
@@ -321,18 +348,23 @@ func (r *rig) checkRefusal(name string, a answer, wantCodes string) {
 	if err := json.Unmarshal(a.body, &m); err != nil {
 		r.t.Errorf("%s: %v in %s", name, err, a.body)
 	}
+
 	for k := range m {
 		if k != "error" && k != "error_description" && k != "error_uri" {
 			r.t.Errorf("%s: member %q in a refusal", name, k)
 		}
 	}
+
 	if !slices.Contains(strings.Fields(wantCodes), a.text("error")) {
 		r.t.Errorf("%s: error %q, want %s: %s", name, a.text("error"), wantCodes, a.body)
 	}
 	description := a.text("error_description")
-	if description == "" || strings.ContainsFunc(description, func(c rune) bool { return c < 0x20 || c > 0x7e || c == '"' || c == '\\' }) {
+	if description == "" || strings.ContainsFunc(description, func(c rune) bool {
+		return c < 0x20 || c > 0x7e || c == '"' || c == '\\'
+	}) {
 		r.t.Errorf("%s: error_description %q", name, description)
 	}
+
 	if tr := r.lastTrace(); string(tr.Code) != a.text("error") || tr.Steps[len(tr.Steps)-1].Verdict != udap.Refused {
 		r.t.Errorf("%s: trace with code %q ends in %+v", name, tr.Code, tr.Steps[len(tr.Steps)-1])
 	}
@@ -352,6 +384,7 @@ func (r *rig) registerBody(statement string, more map[string]any) string {
 			delete(body, k)
 		}
 	}
+
 	b, err := json.Marshal(body)
 	if err != nil {
 		r.t.Fatal(err)
@@ -387,7 +420,9 @@ func with(name string, value any) func(udaptest.Claims) udaptest.Claims {
 func (r *rig) form(assertion string) url.Values {
 	return url.Values{
 		"grant_type": {"client_credentials"}, "udap": {"1"}, "scope": {"system/Patient.rs"},
-		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {r.secret(assertion)},
+		"client_assertion_type": {
+			"urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+		}, "client_assertion": {r.secret(assertion)},
 	}
 }
 

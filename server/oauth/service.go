@@ -82,8 +82,13 @@ type URLs struct {
 // URLsOf returns the addresses under an issuer.
 func URLsOf(issuer string) URLs {
 	return URLs{
-		Issuer: issuer, Register: issuer + "/register", Authorize: issuer + "/authorize", Token: issuer + "/token",
-		Introspect: issuer + "/introspect", Revoke: issuer + "/revoke", JWKS: issuer + "/jwks",
+		Issuer:     issuer,
+		Register:   issuer + "/register",
+		Authorize:  issuer + "/authorize",
+		Token:      issuer + "/token",
+		Introspect: issuer + "/introspect",
+		Revoke:     issuer + "/revoke",
+		JWKS:       issuer + "/jwks",
 	}
 }
 
@@ -95,11 +100,17 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+
 	urls := URLsOf(cfg.Issuer)
-	s := &Service{cfg: cfg, urls: urls, limits: newLimiters(cfg.Limits), ours: map[string]string{
-		cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
-		urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
-	}}
+	s := &Service{
+		cfg:    cfg,
+		urls:   urls,
+		limits: newLimiters(cfg.Limits),
+		ours: map[string]string{
+			cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
+			urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
+		},
+	}
 	return s, s.Believe(cfg.Verifier, cfg.Members)
 }
 
@@ -110,6 +121,7 @@ func (s *Service) Believe(v *udap.Verifier, members []Member) error {
 	if err := errors.Join(checkTrust(v, members)...); err != nil {
 		return err
 	}
+
 	t := &trust{verifier: v}
 	for _, m := range members {
 		t.publishers = append(t.publishers, &publisher{service: s, verifier: v, member: m})
@@ -118,6 +130,7 @@ func (s *Service) Believe(v *udap.Verifier, members []Member) error {
 	t.smart, errs[0] = constant(s.smartDocument(v))
 	t.server, errs[1] = constant(s.serverDocument(v))
 	t.keys, errs[2] = constant(t.keySet())
+
 	s.trust.Store(t)
 	return errors.Join(errs[:]...)
 }
@@ -129,11 +142,15 @@ func checkTrust(v *udap.Verifier, members []Member) (faults []error) {
 	if v == nil {
 		faults = append(faults, errors.New("oauth: no verifier"))
 	}
+
 	for _, m := range members {
-		if m.Community == nil || slices.ContainsFunc(m.Identities, func(id Identity) bool { return len(id.Chain) == 0 || id.Key == nil }) {
+		if m.Community == nil || slices.ContainsFunc(m.Identities, func(id Identity) bool {
+			return len(id.Chain) == 0 || id.Key == nil
+		}) {
 			faults = append(faults, errors.New("oauth: a member without community, chain or key"))
 		}
 	}
+
 	return faults
 }
 
@@ -146,11 +163,16 @@ func (c Config) check() error {
 	}
 	complain(!strings.HasPrefix(c.Base, "https://"), "the FHIR base %q is no https URL", c.Base)
 	complain(!strings.HasPrefix(c.Issuer, "https://"), "the issuer %q is no https URL", c.Issuer)
-	complain(strings.HasSuffix(c.Issuer, "/") || strings.ContainsAny(c.Issuer, "?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
+
+	complain(strings.HasSuffix(c.Issuer, "/") ||
+		strings.ContainsAny(c.Issuer,
+			"?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
 	complain(c.Store == nil, "no store")
 	complain(c.Now == nil, "no clock")
-	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
+	complain(c.TokenLifetime < time.Second ||
+		c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
 	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
+
 	return errors.Join(faults...)
 }
 
@@ -183,7 +205,16 @@ func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 	case skew < 0:
 		skew = 0
 	}
-	return Spend{Community: v.Community.URI, Issuer: issuer, JTI: v.JTI, Since: v.IssuedAt.Add(-skew), Until: v.Expires.Add(skew), Endpoint: endpoint, Now: now}
+
+	return Spend{
+		Community: v.Community.URI,
+		Issuer:    issuer,
+		JTI:       v.JTI,
+		Since:     v.IssuedAt.Add(-skew),
+		Until:     v.Expires.Add(skew),
+		Endpoint:  endpoint,
+		Now:       now,
+	}
 }
 
 // refuseSpend turns a store's answer about a jti into a refusal with the given
@@ -192,18 +223,40 @@ func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error 
 	var replayed *Replayed
 	switch {
 	case errors.As(err, &replayed):
-		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: replayed.Error(), Remedy: "make a new JWT, with a jti of its own, for every request", Err: err})
+		return tr.Refuse(c, code, udap.Finding{
+			Expected: "a jti that was not used before",
+			Found:    replayed.Error(),
+			Remedy:   "make a new JWT, with a jti of its own, for every request",
+			Err:      err,
+		})
+
 	case errors.Is(err, ErrSwept):
-		return tr.Refuse(c, code, udap.Finding{Expected: "a jti that was not used before", Found: err.Error(), Remedy: "wait until the server's clock is right and try again", Err: err})
+		return tr.Refuse(c, code, udap.Finding{
+			Expected: "a jti that was not used before",
+			Found:    err.Error(),
+			Remedy:   "wait until the server's clock is right and try again",
+			Err:      err,
+		})
+
 	case errors.Is(err, ErrRestored):
-		return tr.Refuse(c, code, udap.Finding{Expected: "a JWT made after the server was restored, and later by the clock skew", Found: err.Error(), Remedy: "make a new JWT; for the length of the clock skew after a restore wait and try again", Err: err})
+		return tr.Refuse(c, code, udap.Finding{
+			Expected: "a JWT made after the server was restored, and later by the clock skew",
+			Found:    err.Error(),
+			Remedy:   "make a new JWT; for the length of the clock skew after a restore wait and try again",
+			Err:      err,
+		})
 	}
+
 	return trouble(tr, err)
 }
 
 // trouble is a refusal for which the client is not to blame.
 func trouble(tr *udap.Trace, err error) error {
-	return tr.Refuse(checkStore, udap.TemporarilyUnavailable, udap.Finding{Found: "the server could not store or read what it must", Remedy: "try again later with a new JWT", Err: err})
+	return tr.Refuse(checkStore, udap.TemporarilyUnavailable, udap.Finding{
+		Found:  "the server could not store or read what it must",
+		Remedy: "try again later with a new JWT",
+		Err:    err,
+	})
 }
 
 // errMismatch guards against a verifier that accepts what lookup did not know.

@@ -21,11 +21,13 @@ func TestNewRefuses(t *testing.T) {
 	if err == nil {
 		t.Fatal("the zero value is taken")
 	}
+
 	for _, missing := range []string{"FHIR base", "issuer", "verifier", "store", "clock"} {
 		if !strings.Contains(err.Error(), missing) {
 			t.Errorf("%v: nothing of the %s", err, missing)
 		}
 	}
+
 	r := newRig(t)
 	for name, change := range map[string]func(*oauth.Config){
 		"issuer with a slash": func(c *oauth.Config) { c.Issuer += "/" },
@@ -58,13 +60,20 @@ func TestBelieve(t *testing.T) {
 			t.Errorf("%s is taken", name)
 		}
 	}
+
 	if a := r.token(c, udaptest.Assertion(id, r.now())); a.status != http.StatusOK {
 		t.Errorf("after what was refused: %d %s", a.status, a.body)
 	}
-	if err := r.svc.Believe(&udap.Verifier{Communities: []*udap.Community{r.w.B.Community}, Revocation: r.w}, nil); err != nil {
+	if err := r.svc.Believe(&udap.Verifier{
+		Communities: []*udap.Community{r.w.B.Community},
+		Revocation:  r.w,
+	}, nil); err != nil {
 		t.Fatal(err)
 	}
-	r.refused("community taken away", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+
+	r.refused("community taken away", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
 	if err := r.svc.Believe(r.w.Verifier(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +96,7 @@ func TestLimiterIsBounded(t *testing.T) {
 			t.Fatalf("%d parties are remembered", known())
 		}
 	}
+
 	last := strconv.Itoa(3*oauth.MaxLimited - 1)
 	if take(last, now) == 0 {
 		t.Error("the newest party was forgotten")
@@ -95,6 +105,7 @@ func TestLimiterIsBounded(t *testing.T) {
 	for i := range oauth.MaxLimited {
 		take("later "+strconv.Itoa(i), now)
 	}
+
 	if take(last, now) != 0 {
 		t.Error("what was paid for is still held against a party")
 	}
@@ -112,13 +123,16 @@ func TestPanicIsAnswered(t *testing.T) {
 	r := newRigWith(t, &rig{wrap: func(s oauth.Store) oauth.Store { return panicking{s} }})
 	c := r.client(r.w.A, udaptest.Client1URI)
 	form := r.form(c.Sign(t, udaptest.Assertion("x", r.now())))
-	res, err := r.server.Client().Post(r.server.URL+"/oauth/token", "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
+	res, err := r.server.Client().Post(r.server.URL+"/oauth/token", "application/x-www-form-urlencoded",
+		strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+
 	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), `"server_error"`) || strings.Contains(string(body), "secret") {
+	if err != nil || res.StatusCode != http.StatusInternalServerError ||
+		!strings.Contains(string(body), `"server_error"`) || strings.Contains(string(body), "secret") {
 		t.Errorf("%d %s %v", res.StatusCode, body, err)
 	}
 	if tr := r.lastTrace(); tr.Code != udap.ServerError || tr.ID != res.Header.Get("Trace-Id") {

@@ -61,26 +61,35 @@ func (s *Service) handler(e endpoint) http.Handler {
 			s.writeRefusal(w, RefusalOf(err), tr)
 			return
 		}
+
 		writeJSON(w, status, body)
 	})
 }
 
 // answer judges the request's outside, reads it and calls the core. A panic in
 // there is a fault of the server that goes into the trace.
-func (s *Service) answer(e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) (status int, body any, err error) {
+func (s *Service) answer(
+	e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace,
+) (status int, body any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = tr.Refuse(checkInternal, udap.ServerError, udap.Finding{Found: "a fault of the server", Err: &fault{p, debug.Stack()}})
+			err = tr.Refuse(checkInternal, udap.ServerError, udap.Finding{
+				Found: "a fault of the server",
+				Err:   &fault{p, debug.Stack()},
+			})
 		}
 	}()
+
 	if err := s.judgeOutside(e, r, tr); err != nil {
 		return 0, nil, err
 	}
+
 	room := bodies.Get().(*bytes.Buffer)
 	defer leave(room)
 	if err := readBody(room, e, w, r, tr); err != nil {
 		return 0, nil, err
 	}
+
 	return e.serve(&call{r: r, body: room.Bytes(), trace: tr})
 }
 
@@ -110,20 +119,31 @@ func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *udap.Trace) erro
 		return err
 	}
 	if r.Method != http.MethodPost {
-		err := tr.Refuse(checkMethod, udap.InvalidRequest, udap.Finding{Expected: "POST", Found: r.Method})
+		err := tr.Refuse(checkMethod, udap.InvalidRequest, udap.Finding{
+			Expected: "POST",
+			Found:    r.Method,
+		})
 		return &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: http.MethodPost}
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return tr.Refuse(checkQuery, udap.InvalidRequest, udap.Finding{Expected: "no query", Found: "a query in the URL", Remedy: "send parameters in the body only (RFC 6749 3.2)"})
+		return tr.Refuse(checkQuery, udap.InvalidRequest, udap.Finding{
+			Expected: "no query",
+			Found:    "a query in the URL",
+			Remedy:   "send parameters in the body only (RFC 6749 3.2)",
+		})
 	}
 	if !isMediaType(r.Header.Values("Content-Type"), e.mediaType) {
 		found := strings.Join(r.Header.Values("Content-Type"), ", ")
 		if found == "" {
 			found = "no Content-Type"
 		}
-		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "Content-Type: " + e.mediaType, Found: found})
+		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{
+			Expected: "Content-Type: " + e.mediaType,
+			Found:    found,
+		})
 		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 	}
+
 	return nil
 }
 
@@ -157,10 +177,12 @@ func isMediaType(values []string, want string) bool {
 	if values[0] == want {
 		return true
 	}
+
 	got, params, err := mime.ParseMediaType(values[0])
 	if err != nil || got != want {
 		return false
 	}
+
 	charset, given := params["charset"]
 	return len(params) == 0 || len(params) == 1 && given && strings.EqualFold(charset, "utf-8")
 }
@@ -169,27 +191,41 @@ func isMediaType(values []string, want string) bool {
 // before anything in it is looked at, and the connection closed.
 func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) error {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" {
-		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{Expected: "no Content-Encoding", Found: coding})
+		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{
+			Expected: "no Content-Encoding",
+			Found:    coding,
+		})
 		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 	}
+
 	_, err := room.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
 		w.Header().Set("Connection", "close")
-		refused := tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes", Found: "a longer one"})
+		refused := tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+			Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes",
+			Found:    "a longer one",
+		})
 		return &Refusal{Of: refused, Status: http.StatusRequestEntityTooLarge}
+
 	case err != nil:
 		w.Header().Set("Connection", "close")
-		return tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a whole body", Found: "one that ends early", Err: err})
+		return tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+			Expected: "a whole body",
+			Found:    "one that ends early",
+			Err:      err,
+		})
 	}
+
 	return nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	b, err := json.Marshal(body, json.Deterministic(true))
 	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(`{"error":"server_error","error_description":"The server failed."}`)
+		status, b = http.StatusInternalServerError, []byte(
+			`{"error":"server_error","error_description":"The server failed."}`)
 	}
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
@@ -205,12 +241,14 @@ func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *udap.Trace
 	if r.Challenge != "" {
 		h.Set("WWW-Authenticate", r.Challenge)
 	}
+
 	switch {
 	case r.RetryAfter > 0:
 		h.Set("Retry-After", seconds(r.RetryAfter))
 	case r.Status == http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
 	}
+
 	writeJSON(w, r.Status, s.wireError(r, tr))
 }
 
@@ -226,9 +264,18 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 func clientCall(c *call) (ClientRequest, error) {
 	p, err := parseForm(string(c.body))
 	if err != nil {
-		return ClientRequest{}, c.trace.Refuse(checkBody, udap.InvalidRequest, udap.Finding{Expected: "a form with each parameter once", Found: err.Error(), Err: err})
+		return ClientRequest{}, c.trace.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+			Expected: "a form with each parameter once",
+			Found:    err.Error(),
+			Err:      err,
+		})
 	}
-	return ClientRequest{Params: p, Authorization: c.r.Header.Values("Authorization"), Trace: c.trace}, nil
+
+	return ClientRequest{
+		Params:        p,
+		Authorization: c.r.Header.Values("Authorization"),
+		Trace:         c.trace,
+	}, nil
 }
 
 func (s *Service) serveToken(c *call) (int, any, error) {

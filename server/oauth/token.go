@@ -37,10 +37,12 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 	if err := judgeTokenRequest(req, tr); err != nil {
 		return nil, err
 	}
+
 	a, err := s.authenticate(ctx, req, "token", s.urls.Token, tr)
 	if err != nil {
 		return nil, err
 	}
+
 	grant, err := s.judgeGrant(a, req.Params, tr)
 	if err != nil {
 		return nil, s.spendRefused(ctx, a, err, tr)
@@ -55,14 +57,23 @@ func judgeTokenRequest(req ClientRequest, tr *udap.Trace) error {
 		if err := judgeUDAP(req.Params, tr); err != nil {
 			return err
 		}
+
 		switch req.Params["grant_type"] {
 		case clientCredentials, authorizationCode, refreshToken:
 		case "":
-			return tr.Refuse(checkGrantType, udap.InvalidRequest, udap.Finding{Expected: "grant_type", Found: shown(req.Params, "grant_type")})
+			return tr.Refuse(checkGrantType, udap.InvalidRequest, udap.Finding{
+				Expected: "grant_type",
+				Found:    shown(req.Params, "grant_type"),
+			})
+
 		default:
-			return tr.Refuse(checkGrantType, udap.UnsupportedGrantType, udap.Finding{Expected: clientCredentials, Found: req.Params["grant_type"]})
+			return tr.Refuse(checkGrantType, udap.UnsupportedGrantType, udap.Finding{
+				Expected: clientCredentials,
+				Found:    req.Params["grant_type"],
+			})
 		}
 	}
+
 	return nil
 }
 
@@ -78,27 +89,42 @@ func (s *Service) judgeGrant(a *authenticated, p Params, tr *udap.Trace) (*grant
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, err
 	}
+
 	grant := p["grant_type"]
 	if !slices.Contains(a.registration.Granted.GrantTypes, grant) {
 		return nil, tr.Refuse(checkGrant, udap.UnauthorizedClient, udap.Finding{
-			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "), Found: grant, Remedy: "register for this grant type first"})
+			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
+			Found:    grant,
+			Remedy:   "register for this grant type first",
+		})
 	}
 	if grant != clientCredentials {
-		return nil, tr.Refuse(checkGrant, udap.UnsupportedGrantType, udap.Finding{Expected: clientCredentials, Found: grant, Remedy: "this server does not have the grant yet"})
+		return nil, tr.Refuse(checkGrant, udap.UnsupportedGrantType, udap.Finding{
+			Expected: clientCredentials,
+			Found:    grant,
+			Remedy:   "this server does not have the grant yet",
+		})
 	}
+
 	tr.Pass(checkGrant, grant, grant)
 	return s.judgeClientCredentials(a, p, tr)
 }
 
 func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *udap.Trace) (*granted, error) {
 	if a.ant.Resources {
-		return nil, tr.Refuse(checkResources, udap.InvalidRequest, udap.Finding{Expected: "no resources claim", Found: "one", Remedy: "name what is wanted by scopes"})
+		return nil, tr.Refuse(checkResources, udap.InvalidRequest, udap.Finding{
+			Expected: "no resources claim",
+			Found:    "one",
+			Remedy:   "name what is wanted by scopes",
+		})
 	}
+
 	policy := a.ant.Community.Policy
 	b2b, err := udap.JudgeB2B(a.ant, policy, tr)
 	if err != nil {
 		return nil, err
 	}
+
 	g := &granted{extensions: map[string]jsontext.Value{}}
 	if b2b != nil {
 		g.purposes = b2b.PurposeOfUse
@@ -117,32 +143,54 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 	if err != nil {
 		return nil, err
 	}
+
 	if a.ant.Scope != nil {
 		asked := strings.Join(requested, " ")
 		requested = slices.DeleteFunc(requested, func(t string) bool { return !slices.Contains(a.ant.Scope, t) })
 		if len(requested) == 0 {
 			return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
-				Expected: "scopes within the authentication token's own scope claim, " + strings.Join(a.ant.Scope, " "), Found: asked, Remedy: "name the same scopes in both, or leave the claim out"})
+				Expected: "scopes within the authentication token's own scope claim, " + strings.Join(a.ant.Scope, " "),
+				Found:    asked,
+				Remedy:   "name the same scopes in both, or leave the claim out",
+			})
 		}
 	}
+
 	answer := s.cfg.Scopes.Negotiate(scope.Request{
-		Scopes: requested, Contexts: []string{"system"}, Within: splitScope(a.registration.Granted.Scope), Limited: true})
+		Scopes:   requested,
+		Contexts: []string{"system"},
+		Within:   splitScope(a.registration.Granted.Scope),
+		Limited:  true,
+	})
 	switch {
 	case answer.TooMany:
 		return nil, tr.Refuse(checkScope, udap.InvalidScope, tooManyScopes(requested))
 	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{Expected: "scopes of " + s.scopesShown(), Found: "the wildcard " + answer.Wildcard, Remedy: "ask for single resource types"})
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+			Expected: "scopes of " + s.scopesShown(),
+			Found:    "the wildcard " + answer.Wildcard,
+			Remedy:   "ask for single resource types",
+		})
+
 	case len(answer.Granted) == 0:
 		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
-			Expected: "some of the registered scopes " + a.registration.Granted.Scope, Found: strings.Join(requested, " "), Remedy: "ask for scopes that registration granted, or register again"})
+			Expected: "some of the registered scopes " + a.registration.Granted.Scope,
+			Found:    strings.Join(requested, " "),
+			Remedy:   "ask for scopes that registration granted, or register again",
+		})
 	}
+
 	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
 	return answer.Granted, nil
 }
 
 // tooManyScopes says that a request would take too long to judge.
 func tooManyScopes(requested []string) udap.Finding {
-	return udap.Finding{Expected: "scopes that can be judged in some milliseconds", Found: strconv.Itoa(len(requested)) + " scopes against very many granular ones", Remedy: "ask for fewer at a time, in the words of the registration"}
+	return udap.Finding{
+		Expected: "scopes that can be judged in some milliseconds",
+		Found:    strconv.Itoa(len(requested)) + " scopes against very many granular ones",
+		Remedy:   "ask for fewer at a time, in the words of the registration",
+	}
 }
 
 // requestedScope reads the scope parameter. Edition 1 lets it be absent and
@@ -155,13 +203,19 @@ func (s *Service) requestedScope(a *authenticated, text string, tr *udap.Trace) 
 			tr.Warn(checkScope, f)
 			return splitScope(a.registration.Granted.Scope), nil
 		}
+
 		f.Remedy = "name the scopes wanted, such as " + a.registration.Granted.Scope
 		return nil, tr.Refuse(checkScope, udap.InvalidScope, f)
 	}
+
 	requested := strings.Split(text, " ")
 	if len(requested) > maxScopes || slices.Contains(requested, "") {
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{Expected: "scopes with one space between them (RFC 6749 3.3)", Found: text})
+		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+			Expected: "scopes with one space between them (RFC 6749 3.3)",
+			Found:    text,
+		})
 	}
+
 	return requested, nil
 }
 
@@ -176,15 +230,26 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *u
 	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
 	now := a.now.Truncate(time.Second)
 	t := Token{
-		Hash: sha256.Sum256(secret[:]), ClientID: a.registration.ID, Community: a.registration.Community, Client: a.registration.Client,
-		Epoch: a.registration.Epoch, Scope: g.scope, Purposes: g.purposes, Extensions: g.extensions, Issued: now, Expires: now.Add(s.cfg.TokenLifetime),
+		Hash:       sha256.Sum256(secret[:]),
+		ClientID:   a.registration.ID,
+		Community:  a.registration.Community,
+		Client:     a.registration.Client,
+		Epoch:      a.registration.Epoch,
+		Scope:      g.scope,
+		Purposes:   g.purposes,
+		Extensions: g.extensions,
+		Issued:     now,
+		Expires:    now.Add(s.cfg.TokenLifetime),
 	}
 	handle, err := s.cfg.Store.Issue(ctx, a.spend, t)
 	if err != nil {
 		return nil, refuseIssue(tr, err)
 	}
+
 	tr.Pass(checkClientJTI, "a jti that was not used before", "a new one")
-	tr.Pass(checkIssued, "at most 60 minutes", "token "+t.ID()+" for "+s.cfg.TokenLifetime.String()+", "+strings.Join(g.scope, " "))
+	tr.Pass(checkIssued, "at most 60 minutes",
+		"token "+t.ID()+" for "+s.cfg.TokenLifetime.String()+", "+strings.Join(g.scope, " "))
+
 	return &TokenResponse{
 		AccessToken: tokenText(handle, secret), TokenType: "Bearer",
 		ExpiresIn: int64(s.cfg.TokenLifetime / time.Second), Scope: strings.Join(g.scope, " "),
@@ -193,7 +258,12 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *u
 
 func refuseIssue(tr *udap.Trace, err error) error {
 	if err == ErrNoRegistration {
-		return tr.Refuse(checkIssued, udap.InvalidClient, udap.Finding{Expected: "a registration that stands still", Found: "it was cancelled or changed during this request", Remedy: "register again, or ask again with a new authentication token", Err: err})
+		return tr.Refuse(checkIssued, udap.InvalidClient, udap.Finding{
+			Expected: "a registration that stands still",
+			Found:    "it was cancelled or changed during this request",
+			Remedy:   "register again, or ask again with a new authentication token",
+			Err:      err,
+		})
 	}
 	return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
 }

@@ -37,24 +37,38 @@ func TestAssertionSignatureAndTrust(t *testing.T) {
 	good := c.Sign(t, claims)
 	segments := strings.Split(good, ".")
 	for name, jws := range map[string]string{
-		"alg none":         udaptest.Segment([]byte(`{"alg":"none"}`)) + "." + segments[1] + ".",
-		"four segments":    good + ".x",
-		"no signature":     segments[0] + "." + segments[1] + ".",
-		"payload changed":  segments[0] + "." + udaptest.Segment(claims.With("scope", "system/Patient.rs").JSON(t)) + "." + segments[2],
-		"other key":        udaptest.Raw{Alg: alg, Key: udaptest.Key(t, r.w.Kind, 40)}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
-		"issuer's key":     udaptest.Raw{Alg: alg, Key: r.w.A.Int.Key}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
-		"no x5c":           udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.Header(alg), claims.JSON(t)),
-		"leaf not first":   c.SignChain(t, claims, c.Chain[1], c.Chain[0]),
-		"untrusted root":   r.client(r.w.X, udaptest.Client1URI).Sign(t, claims),
-		"other community":  r.client(r.w.B, udaptest.Client1URI).Sign(t, claims),
-		"client2's leaf":   r.client(r.w.A, udaptest.Client2URI).Sign(t, claims),
-		"expired leaf":     r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) { tpl.NotAfter = r.w.Now.Add(-time.Second) }).Sign(t, claims),
-		"DNS name only":    r.w.Client(t, r.w.A.Int, "", func(tpl *certs.Template) { tpl.URIs, tpl.DNS = nil, []string{"client1.test"} }).Sign(t, claims),
+		"alg none":      udaptest.Segment([]byte(`{"alg":"none"}`)) + "." + segments[1] + ".",
+		"four segments": good + ".x",
+		"no signature":  segments[0] + "." + segments[1] + ".",
+		"payload changed": segments[0] + "." + udaptest.Segment(
+			claims.With("scope", "system/Patient.rs").JSON(t)) + "." + segments[2],
+		"other key": udaptest.Raw{
+			Alg: alg,
+			Key: udaptest.Key(t, r.w.Kind, 40),
+		}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
+		"issuer's key": udaptest.Raw{
+			Alg: alg,
+			Key: r.w.A.Int.Key,
+		}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
+		"no x5c":          udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.Header(alg), claims.JSON(t)),
+		"leaf not first":  c.SignChain(t, claims, c.Chain[1], c.Chain[0]),
+		"untrusted root":  r.client(r.w.X, udaptest.Client1URI).Sign(t, claims),
+		"other community": r.client(r.w.B, udaptest.Client1URI).Sign(t, claims),
+		"client2's leaf":  r.client(r.w.A, udaptest.Client2URI).Sign(t, claims),
+		"expired leaf": r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) {
+			tpl.NotAfter = r.w.Now.Add(-time.Second)
+		}).Sign(t, claims),
+		"DNS name only": r.w.Client(t, r.w.A.Int, "", func(tpl *certs.Template) {
+			tpl.URIs, tpl.DNS = nil, []string{"client1.test"}
+		}).Sign(t, claims),
 		"not a JWS at all": "x",
 		"a statement":      c.Sign(t, c.Statement(r.now())),
 	} {
-		r.refused(name, 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/token", r.form(jws)) })
+		r.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+			return r.post("/oauth/token", r.form(jws))
+		})
 	}
+
 	if a := r.post("/oauth/token", r.form(good)); a.status != 200 {
 		t.Errorf("the good one: %d %s", a.status, a.body)
 	}
@@ -65,11 +79,16 @@ func TestRevokedAfterRegistration(t *testing.T) {
 	r, c, id := clientRig(t)
 	r.issued(c, id)
 	r.w.Publish(t, r.w.A.Int, c.Leaf().SerialNumber)
-	r.refused("token", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
-	r.refused("registration", 400, "unapproved_software_statement", spendsNothing, func() answer { return r.register(c, c.Statement(r.now())) })
+	r.refused("token", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
+	r.refused("registration", 400, "unapproved_software_statement", spendsNothing, func() answer {
+		return r.register(c, c.Statement(r.now()))
+	})
 }
 
-// Covers: S1-153, S1-154, S1-155, S1-157, S1-158, S1-160, S1-177, S1-178, S1-179, S1-180, S1-181, S2-19, case 143, case 144, case 145, case 148, case 149, case 150
+// Covers: S1-153, S1-154, S1-155, S1-157, S1-158, S1-160, S1-177, S1-178, S1-179, S1-180,
+// S1-181, S2-19, case 143, case 144, case 145, case 148, case 149, case 150
 func TestAssertionClaims(t *testing.T) {
 	r, c, id := clientRig(t)
 	other := r.registered(r.client(r.w.A, udaptest.Client2URI))
@@ -80,10 +99,20 @@ func TestAssertionClaims(t *testing.T) {
 		values []any
 	}{
 		{"iss", []any{udaptest.Client1URI, udaptest.Absent, nil, 1, string(other)}},
-		{"sub", []any{udaptest.Client1URI, udaptest.Absent, nil, string(other), "unknown", strings.ToUpper(string(id))}},
-		{"aud", []any{udaptest.Registration, udaptest.Base, issuer, r.server.URL + "/oauth/token", issuer + "/introspect", "https://other.test/token", []string{udaptest.Token, udaptest.Base},
+		{
+			"sub",
+			[]any{udaptest.Client1URI, udaptest.Absent, nil, string(other), "unknown", strings.ToUpper(string(id))},
+		},
+		{"aud", []any{udaptest.Registration, udaptest.Base, issuer, r.server.URL + "/oauth/token", issuer +
+			"/introspect", "https://other.test/token", []string{udaptest.Token, udaptest.Base},
 			udaptest.Token + "/", strings.ToUpper(udaptest.Token), []string{}, udaptest.Absent, nil}},
-		{"exp", []any{udaptest.Absent, nil, fmt.Sprint(now + 300), -1, 0, true, now - 61, now + 301, now + 3600, json.Number("1e400"), float64(1 << 53), (now + 300) * 1000}},
+		{
+			"exp",
+			[]any{
+				udaptest.Absent, nil, fmt.Sprint(now + 300), -1, 0, true, now - 61, now + 301,
+				now + 3600, json.Number("1e400"), float64(1 << 53), (now + 300) * 1000,
+			},
+		},
 		{"iat", []any{udaptest.Absent, fmt.Sprint(now), now + 61, now + 3600, now - 86400, nil}},
 		{"nbf", []any{now + 120, fmt.Sprint(now)}},
 		{"jti", []any{udaptest.Absent, "", nil, 1, []string{"x"}}},
@@ -93,19 +122,32 @@ func TestAssertionClaims(t *testing.T) {
 			if n, ok := v.(json.Number); ok && n == "1e400" {
 				continue // what Go cannot write a client in another language can: the udap tests send it raw
 			}
-			r.refused(name, 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now()).With(tc.claim, v)) })
+			r.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+				return r.token(c, udaptest.Assertion(id, r.now()).With(tc.claim, v))
+			})
 		}
 	}
-	for _, pair := range []udap.ClientID{"unknown", udap.ClientID(strings.ToUpper(string(id))), udap.ClientID(udaptest.Client1URI), other, foreign} {
-		r.refused("iss and sub "+string(pair), 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(pair, r.now())) })
+
+	for _, pair := range []udap.ClientID{
+		"unknown", udap.ClientID(strings.ToUpper(string(id))), udap.ClientID(udaptest.Client1URI),
+		other, foreign,
+	} {
+		r.refused("iss and sub "+string(pair), 400, "invalid_client", spendsNothing, func() answer {
+			return r.token(c, udaptest.Assertion(pair, r.now()))
+		})
 	}
-	r.refused("client_id", 400, "invalid_client", spendsNothing, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "client_id", string(other)) })
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("aud", []string{udaptest.Token}), "client_id", string(id)); a.status != 200 {
+
+	r.refused("client_id", 400, "invalid_client", spendsNothing, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()), "client_id", string(other))
+	})
+	if a := r.token(c, udaptest.Assertion(id, r.now()).With("aud", []string{udaptest.Token}), "client_id",
+		string(id)); a.status != 200 {
 		t.Errorf("aud as an array of one, and client_id: %d %s", a.status, a.body)
 	}
 }
 
-// Covers: S1-146, S1-147, S1-164, S1-165, S1-169, S1-172, S1-170, S1-171, S1-183, S1-203, S1-209, S2-20, case 137, case 138, case 139, case 140, case 141, case 154
+// Covers: S1-146, S1-147, S1-164, S1-165, S1-169, S1-172, S1-170, S1-171, S1-183, S1-203,
+// S1-209, S2-20, case 137, case 138, case 139, case 140, case 141, case 154
 func TestTokenParameters(t *testing.T) {
 	r, c, id := clientRig(t)
 	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))
@@ -114,44 +156,84 @@ func TestTokenParameters(t *testing.T) {
 		set(form, params)
 		return func() answer { return r.post("/oauth/token", form) }
 	}
+
 	for name, tc := range map[string]struct {
 		codes  string
 		params []string
 	}{
-		"client_secret": {"invalid_request", []string{"client_secret", "x"}}, "empty client_secret": {"invalid_request", []string{"client_secret", ""}},
+		"client_secret": {
+			"invalid_request",
+			[]string{"client_secret", "x"},
+		}, "empty client_secret": {"invalid_request", []string{"client_secret", ""}},
 		"no udap": {"invalid_request", []string{"udap", "-"}}, "udap 2": {"invalid_request", []string{"udap", "2"}}, "udap empty": {"invalid_request", []string{"udap", ""}},
-		"no type": {"invalid_request", []string{"client_assertion_type", "-"}}, "empty type": {"invalid_request", []string{"client_assertion_type", ""}},
-		"grant as type": {"invalid_request", []string{"client_assertion_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"}},
-		"saml":          {"invalid_request", []string{"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}},
-		"no assertion":  {"invalid_request", []string{"client_assertion", "-"}}, "empty assertion": {"invalid_request", []string{"client_assertion", ""}},
-		"no grant":    {"invalid_request", []string{"grant_type", "-"}},
-		"password":    {"unsupported_grant_type", []string{"grant_type", "password"}},
-		"implicit":    {"unsupported_grant_type", []string{"grant_type", "implicit"}},
-		"jwt-bearer":  {"unsupported_grant_type", []string{"grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"}},
-		"exchange":    {"unsupported_grant_type", []string{"grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"}},
-		"device code": {"unsupported_grant_type", []string{"grant_type", "urn:ietf:params:oauth:grant-type:device_code"}},
-		"upper case":  {"unsupported_grant_type", []string{"grant_type", "CLIENT_CREDENTIALS"}},
+		"no type": {
+			"invalid_request",
+			[]string{"client_assertion_type", "-"},
+		}, "empty type": {"invalid_request", []string{"client_assertion_type", ""}},
+		"grant as type": {
+			"invalid_request",
+			[]string{"client_assertion_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"},
+		},
+		"saml": {
+			"invalid_request",
+			[]string{"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"},
+		},
+		"no assertion": {
+			"invalid_request",
+			[]string{"client_assertion", "-"},
+		}, "empty assertion": {"invalid_request", []string{"client_assertion", ""}},
+		"no grant": {"invalid_request", []string{"grant_type", "-"}},
+		"password": {"unsupported_grant_type", []string{"grant_type", "password"}},
+		"implicit": {"unsupported_grant_type", []string{"grant_type", "implicit"}},
+		"jwt-bearer": {
+			"unsupported_grant_type",
+			[]string{"grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"},
+		},
+		"exchange": {
+			"unsupported_grant_type",
+			[]string{"grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		},
+		"device code": {
+			"unsupported_grant_type",
+			[]string{"grant_type", "urn:ietf:params:oauth:grant-type:device_code"},
+		},
+		"upper case": {"unsupported_grant_type", []string{"grant_type", "CLIENT_CREDENTIALS"}},
 	} {
 		r.refused(name, 400, tc.codes, spendsNothing, send(tc.params...))
 	}
-	for _, name := range []string{"grant_type", "scope", "client_assertion", "udap", "client_assertion_type", "unknown"} {
+
+	for _, name := range []string{
+		"grant_type", "scope", "client_assertion", "udap", "client_assertion_type", "unknown",
+	} {
 		form := r.form(assertion)
 		form.Set("unknown", "x")
 		form.Add(name, form.Get(name))
-		r.refused(name+" twice", 400, "invalid_request", spendsNothing, func() answer { return r.post("/oauth/token", form) })
+		r.refused(name+" twice", 400, "invalid_request", spendsNothing, func() answer {
+			return r.post("/oauth/token", form)
+		})
 		single := r.form(assertion)
 		r.refused(name+" in the query", 400, "invalid_request", spendsNothing, func() answer {
 			return r.post("/oauth/token?"+name+"="+url.QueryEscape(single.Get(name)), single)
 		})
 	}
-	for header, challenge := range map[string]string{"Basic Y2xpZW50OnNlY3JldA==": "Basic", "Bearer junk": "Bearer", "": "Bearer", "DPoP x": "Bearer"} {
+
+	for header, challenge := range map[string]string{
+		"Basic Y2xpZW50OnNlY3JldA==": "Basic",
+		"Bearer junk":                "Bearer",
+		"":                           "Bearer",
+		"DPoP x":                     "Bearer",
+	} {
 		a := r.refused("Authorization "+header, 401, "invalid_client", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/token", "application/x-www-form-urlencoded", r.form(assertion).Encode(), http.Header{"Authorization": {header}})
+			return r.send("POST", "/oauth/token", "application/x-www-form-urlencoded", r.form(assertion).Encode(),
+				http.Header{
+					"Authorization": {header},
+				})
 		})
 		if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), challenge+" ") {
 			t.Errorf("%q: WWW-Authenticate %q", header, a.header.Get("WWW-Authenticate"))
 		}
 	}
+
 	if a := send("unknown", "ignored")(); a.status != 200 {
 		t.Errorf("after all these the assertion is good still: %d %s", a.status, a.body)
 	}
@@ -162,14 +244,23 @@ func TestTokenTransport(t *testing.T) {
 	r, c, id := clientRig(t)
 	form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
 	const formType = "application/x-www-form-urlencoded"
+
 	for _, method := range []string{"GET", "HEAD", "PUT", "OPTIONS", "TRACE"} {
-		if a := r.send(method, "/oauth/token?"+form.Encode(), "", "", nil); a.status != 405 || a.header.Get("Allow") != "POST" {
+		if a := r.send(method, "/oauth/token?"+form.Encode(), "", "", nil); a.status != 405 ||
+			a.header.Get("Allow") != "POST" {
 			t.Errorf("%s: %d, Allow %q", method, a.status, a.header.Get("Allow"))
 		}
 	}
-	for _, contentType := range []string{"application/json", "multipart/form-data; boundary=x", "", "text/plain", formType + "; charset=utf-16"} {
-		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer { return r.send("POST", "/oauth/token", contentType, form.Encode(), nil) })
+
+	for _, contentType := range []string{
+		"application/json", "multipart/form-data; boundary=x", "", "text/plain",
+		formType + "; charset=utf-16",
+	} {
+		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
+			return r.send("POST", "/oauth/token", contentType, form.Encode(), nil)
+		})
 	}
+
 	long := r.form(form.Get("client_assertion"))
 	long.Set("x", strings.Repeat("a", 5<<20))
 	r.refused("5 MiB", 413, "invalid_request", spendsNothing, func() answer { return r.post("/oauth/token", long) })
@@ -177,7 +268,10 @@ func TestTokenTransport(t *testing.T) {
 	for i := range 20_000 {
 		many.Set(fmt.Sprint("p", i), "1")
 	}
-	r.refused("20,000 parameters", 400, "invalid_request", spendsNothing, func() answer { return r.post("/oauth/token", many) })
+	r.refused("20,000 parameters", 400, "invalid_request", spendsNothing, func() answer {
+		return r.post("/oauth/token", many)
+	})
+
 	r.refused("loose percent", 400, "invalid_request", spendsNothing, func() answer {
 		return r.send("POST", "/oauth/token", formType, form.Encode()+"&x=%zz", nil)
 	})
@@ -193,11 +287,17 @@ func (r *rig) truncated(path, body string) {
 	r.t.Helper()
 	before, jti := r.dump(), r.store.LiveJTI()
 	trust := r.server.Client().Transport.(*http.Transport).TLSClientConfig
-	c, err := tls.Dial("tcp", r.server.Listener.Addr().String(), &tls.Config{RootCAs: trust.RootCAs, ServerName: "example.com", MinVersion: tls.VersionTLS12})
+	c, err := tls.Dial("tcp", r.server.Listener.Addr().String(), &tls.Config{
+		RootCAs:    trust.RootCAs,
+		ServerName: "example.com",
+		MinVersion: tls.VersionTLS12,
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, len(body)+10, body)
+
+	fmt.Fprintf(c,
+		"POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, len(body)+10, body)
 	_ = c.CloseWrite()
 	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	answer, _ := io.ReadAll(c)
@@ -205,6 +305,7 @@ func (r *rig) truncated(path, body string) {
 	if bytes.Contains(answer, []byte("access_token")) || bytes.Contains(answer, []byte(" 200 ")) {
 		r.t.Errorf("a truncated body was acted on: %s", answer)
 	}
+
 	if r.dump() != before || r.store.LiveJTI() != jti {
 		r.t.Error("a truncated body left something behind")
 	}
@@ -217,26 +318,43 @@ func TestAssertionIsSpentOnce(t *testing.T) {
 	if a := r.post("/oauth/token", good); a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	a := r.refused("again", 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/token", good) })
+	a := r.refused("again", 400, "invalid_client", spendsNothing, func() answer {
+		return r.post("/oauth/token", good)
+	})
 	if !strings.Contains(a.text("error_description"), "token endpoint") {
 		t.Errorf("where it was used: %s", a.body)
 	}
-	for name, params := range map[string][]string{"bad scope": {"scope", "system/Device.rs"}, "wildcard": {"scope", "system/*.rs"}, "no scope": {"scope", "-"}, "grant": {"grant_type", "refresh_token"}} {
+
+	for name, params := range map[string][]string{
+		"bad scope": {"scope", "system/Device.rs"},
+		"wildcard":  {"scope", "system/*.rs"},
+		"no scope":  {"scope", "-"},
+		"grant":     {"grant_type", "refresh_token"},
+	} {
 		form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
 		bad := url.Values{}
 		for k, v := range form {
 			bad[k] = slices.Clone(v)
 		}
 		set(bad, params)
-		r.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer { return r.post("/oauth/token", bad) })
-		r.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/token", form) })
+		r.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer {
+			return r.post("/oauth/token", bad)
+		})
+
+		r.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer {
+			return r.post("/oauth/token", form)
+		})
 	}
+
 	r.restart()
-	r.refused("after a restart", 400, "invalid_client", spendsNothing, func() answer { return r.post("/oauth/token", good) })
+	r.refused("after a restart", 400, "invalid_client", spendsNothing, func() answer {
+		return r.post("/oauth/token", good)
+	})
 	same := udaptest.Assertion(id, r.now())
 	same2 := r.registered(r.client(r.w.A, udaptest.Client2URI))
 	c2 := r.client(r.w.A, udaptest.Client2URI)
 	r.token(c, same)
+
 	if a := r.token(c2, udaptest.Assertion(same2, r.now()).With("jti", same["jti"])); a.status != 200 {
 		t.Errorf("another client's jti: %d %s", a.status, a.body)
 	}
@@ -248,6 +366,7 @@ func TestOneAssertionManyTimes(t *testing.T) {
 	form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
 	var good, refused atomic.Int32
 	var wg sync.WaitGroup
+
 	for range 200 {
 		wg.Go(func() {
 			a := r.post("/oauth/token", form)
@@ -260,6 +379,7 @@ func TestOneAssertionManyTimes(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if good.Load() != 1 || refused.Load() != 199 {
 		t.Errorf("%d tokens, %d refusals of 200 copies", good.Load(), refused.Load())
@@ -271,6 +391,7 @@ func TestTokenScope(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
 	id := r.registered(c, with("scope", "system/Patient.rs system/Observation.rs?category=laboratory"))
+
 	for asked, want := range map[string]string{
 		"system/Patient.rs": "system/Patient.rs", "system/Patient.r": "system/Patient.r", "system/Patient.read": "system/Patient.read",
 		"system/Patient.cruds": "system/Patient.rs", "system/Patient.rs system/Condition.rs openid user/Patient.rs": "system/Patient.rs",
@@ -281,17 +402,25 @@ func TestTokenScope(t *testing.T) {
 			t.Errorf("%s: %d, %q, want %q", asked, a.status, a.text("scope"), want)
 		}
 	}
+
 	for _, asked := range []string{"system/Condition.rs", "patient/Patient.rs", "user/Patient.rs", "openid", "offline_access launch", "system/*.rs", "system/Patient.rs system/*.read", "system/Patient.*",
 		"system/Patient.rs?_id=1", "system/Patient.rs  system/Patient.r", " system/Patient.rs", "system/Patient.sr", "system/Observation.rs?category=vital-signs", strings.Repeat("system/Patient.rs ", 1001) + "x", "-", ""} {
-		r.refused("scope "+asked[:min(len(asked), 60)], 400, "invalid_scope", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "scope", asked) })
+		r.refused("scope "+asked[:min(len(asked), 60)], 400, "invalid_scope", spendsJTI, func() answer {
+			return r.token(c, udaptest.Assertion(id, r.now()), "scope", asked)
+		})
 	}
+
 	narrow := udaptest.Assertion(id, r.now()).With("scope", "system/Patient.r")
 	r.refused("beyond the scope claim", 400, "invalid_scope", spendsJTI, func() answer { return r.token(c, narrow) })
-	if a := r.token(c, narrow.With("jti", udaptest.JTI()), "scope", "system/Patient.r system/Patient.rs"); a.status != 200 || a.text("scope") != "system/Patient.r" {
+	if a := r.token(c, narrow.With("jti", udaptest.JTI()), "scope",
+		"system/Patient.r system/Patient.rs"); a.status != 200 || a.text("scope") != "system/Patient.r" {
 		t.Errorf("narrowed by the scope claim: %d %s", a.status, a.body)
 	}
+
 	for _, grant := range []string{"authorization_code", "refresh_token"} {
-		r.refused(grant, 400, "unauthorized_client", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", grant) })
+		r.refused(grant, 400, "unauthorized_client", spendsJTI, func() answer {
+			return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", grant)
+		})
 	}
 }
 
@@ -306,7 +435,10 @@ func TestTooManyScopes(t *testing.T) {
 		many = append(many, fmt.Sprintf("system/Observation.rs?category=c%d", i))
 	}
 	id := r.registered(c, with("scope", strings.Join(many, " ")))
-	r.refused("a type, of 800 scopes", 400, "invalid_scope", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/Observation.rs") })
+	r.refused("a type, of 800 scopes", 400, "invalid_scope", spendsJTI, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/Observation.rs")
+	})
+
 	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope", many[7]); a.text("scope") != many[7] {
 		t.Errorf("one of them: %d %s", a.status, a.body)
 	}
@@ -321,7 +453,8 @@ func TestWildcardsWhereSupported(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	id = r.registered(c, with("scope", "system/Patient.rs"))
-	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/*.rs"); a.text("scope") != "system/Patient.rs" {
+	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope",
+		"system/*.rs"); a.text("scope") != "system/Patient.rs" {
 		t.Errorf("a wildcard is expanded to what was registered: %d %s", a.status, a.body)
 	}
 }
@@ -337,6 +470,7 @@ func TestEditionOne(t *testing.T) {
 	if a.status != 200 || a.text("scope") != "system/Patient.rs system/Observation.rs" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+
 	if tr := r.lastTrace(); !warned(tr, "token.scope") || !warned(tr, "b2b.purpose_of_use") {
 		t.Errorf("what edition 2 will want is not said: %+v", tr.Warnings())
 	}
@@ -351,7 +485,10 @@ func TestB2B(t *testing.T) {
 	}
 	good := func() udaptest.Claims { return udaptest.Assertion(id, r.now()) }
 	refuse("no extensions", good().With("extensions", udaptest.Absent))
-	refuse("Extensions", good().With("extensions", udaptest.Absent).With("Extensions", map[string]any{udap.B2BKey: udaptest.B2B()}))
+	refuse("Extensions", good().With("extensions", udaptest.Absent).With("Extensions", map[string]any{
+		udap.B2BKey: udaptest.B2B(),
+	}))
+
 	refuse("top level", good().With("extensions", udaptest.Absent).With(udap.B2BKey, udaptest.B2B()))
 	refuse("extensions null", good().With("extensions", nil))
 	refuse("extensions array", good().With("extensions", []any{}))
@@ -365,18 +502,23 @@ func TestB2B(t *testing.T) {
 			if v == udaptest.Absent {
 				delete(b, name)
 			}
-			refuse(fmt.Sprintf("%s %.40s", name, fmt.Sprint(v)), good().With("extensions", map[string]any{udap.B2BKey: b}))
+			refuse(fmt.Sprintf("%s %.40s", name, fmt.Sprint(v)), good().With("extensions", map[string]any{
+				udap.B2BKey: b,
+			}))
 		}
 	}
 	member("version", udaptest.Absent, 1, "2")
+
 	member("organization_id", udaptest.Absent, "", "Acme", "/org", "https://a b.test")
-	member("purpose_of_use", udaptest.Absent, []string{}, "urn:x#TREAT", []string{""}, []any{1}, []string{"TREAT"}, make([]string, 1000))
+	member("purpose_of_use", udaptest.Absent, []string{}, "urn:x#TREAT", []string{""}, []any{1}, []string{"TREAT"},
+		make([]string, 1000))
 	member("subject_id", "urn:x")
 	member("subject_role", "207Q00000X")
 	member("consent_policy", "x", []string{"x y"})
 	member("consent_reference", []string{"https://a.test/Consent/1"})
 	b := udaptest.B2B()
 	b["consent_policy"], b["consent_reference"] = []string{"urn:policy"}, []string{r.canary + "/Consent/1"}
+
 	if a := r.token(c, good().With("extensions", map[string]any{udap.B2BKey: b})); a.status != 200 && a.status != 400 {
 		t.Errorf("consent_reference to the canary: %d", a.status) // and the canary saw nothing
 	}
@@ -385,7 +527,8 @@ func TestB2B(t *testing.T) {
 // Covers: case 156
 func TestB2BOptionalByPolicy(t *testing.T) {
 	r, c, id := clientRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.B2BOptional = true })
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", udaptest.Absent)); a.status != 200 || !warned(r.lastTrace(), "b2b.object") {
+	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", udaptest.Absent)); a.status != 200 ||
+		!warned(r.lastTrace(), "b2b.object") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
@@ -397,22 +540,29 @@ func TestContextBindsTheToken(t *testing.T) {
 	for _, purpose := range []string{"TREAT", "HPAYMT"} {
 		b := udaptest.B2B()
 		b["purpose_of_use"] = []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}
-		a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", map[string]any{udap.B2BKey: b, "foo": map[string]any{}}))
+		a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", map[string]any{
+			udap.B2BKey: b,
+			"foo":       map[string]any{},
+		}))
 		if a.status != 200 {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
+
 		if !warned(r.lastTrace(), "token.extension") {
 			t.Error("an unknown extension object was not noted")
 		}
 		tokens[purpose] = a.text("access_token")
 	}
+
 	many := map[string]any{udap.B2BKey: udaptest.B2B()}
 	for i := range 1000 {
 		many[fmt.Sprintf("%s-%d", strings.Repeat("x", 20), i)] = map[string]any{}
 	}
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", many)); a.status != 200 || len(r.lastTrace().Steps) > 60 {
+	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", many)); a.status != 200 ||
+		len(r.lastTrace().Steps) > 60 {
 		t.Errorf("a thousand unknown extension objects: %d, a trace of %d steps", a.status, len(r.lastTrace().Steps))
 	}
+
 	for purpose, token := range tokens {
 		access, err := r.svc.Bearer(t.Context(), token)
 		if err != nil || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}) {
@@ -444,7 +594,10 @@ func TestTokensAreRandomAndHashed(t *testing.T) {
 		}
 		seen[token], half[token[:8]], half[token[56:]] = true, true, true
 	}
-	if d := r.dump(); slices.ContainsFunc(keys(seen), func(s string) bool { return strings.Contains(d, s) || strings.Contains(d, s[22:]) }) {
+
+	if d := r.dump(); slices.ContainsFunc(keys(seen), func(s string) bool {
+		return strings.Contains(d, s) || strings.Contains(d, s[22:])
+	}) {
 		t.Error("a token's text is in the file")
 	}
 }
@@ -461,11 +614,15 @@ func TestNoOracleForClients(t *testing.T) {
 	r, c, id := clientRig(t, func(c *oauth.Config) { c.Explain = oauth.ExplainOperator })
 	stranger := r.client(r.w.X, udaptest.Client1URI)
 	var bodies []string
+
 	for _, claims := range []udaptest.Claims{udaptest.Assertion(id, r.now()), udaptest.Assertion("unknown", r.now())} {
 		for _, signer := range []*udaptest.Client{stranger, r.client(r.w.A, udaptest.Client2URI)} {
-			bodies = append(bodies, string(r.refused("oracle", 400, "invalid_client", spendsNothing, func() answer { return r.token(signer, claims) }).body))
+			bodies = append(bodies, string(r.refused("oracle", 400, "invalid_client", spendsNothing, func() answer {
+				return r.token(signer, claims)
+			}).body))
 		}
 	}
+
 	bodies = append(bodies, string(r.refused("expired", 400, "invalid_client", spendsNothing, func() answer {
 		return r.token(c, udaptest.Assertion(id, r.now().Add(-time.Hour)))
 	}).body))
@@ -483,11 +640,17 @@ func TestTokenLimit(t *testing.T) {
 		r.issued(c, id)
 		r.tell("/oauth/introspect", c, id, "x")
 	}
-	a := r.refused("eleventh", 429, "temporarily_unavailable", spendsJTI, func() answer { return r.token(c, udaptest.Assertion(id, r.now())) })
+
+	a := r.refused("eleventh", 429, "temporarily_unavailable", spendsJTI, func() answer {
+		return r.token(c, udaptest.Assertion(id, r.now()))
+	})
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	r.refused("introspection too", 429, "temporarily_unavailable", spendsJTI, func() answer { return r.tell("/oauth/introspect", c, id, "x") })
+	r.refused("introspection too", 429, "temporarily_unavailable", spendsJTI, func() answer {
+		return r.tell("/oauth/introspect", c, id, "x")
+	})
+
 	other := r.client(r.w.A, udaptest.Client2URI)
 	r.issued(other, r.registered(other))
 }

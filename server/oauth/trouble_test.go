@@ -20,14 +20,18 @@ type faulty struct {
 	before func() error
 }
 
-func (f *faulty) Register(ctx context.Context, s oauth.Spend, next oauth.Registration) (stored, previous *oauth.Registration, err error) {
+func (f *faulty) Register(
+	ctx context.Context, s oauth.Spend, next oauth.Registration,
+) (stored, previous *oauth.Registration, err error) {
 	if err := f.before(); err != nil {
 		return nil, nil, err
 	}
 	return f.Store.Register(ctx, s, next)
 }
 
-func (f *faulty) Cancel(ctx context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI) (*oauth.Registration, error) {
+func (f *faulty) Cancel(
+	ctx context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI,
+) (*oauth.Registration, error) {
 	if err := f.before(); err != nil {
 		return nil, err
 	}
@@ -41,7 +45,9 @@ func (f *faulty) Issue(ctx context.Context, s oauth.Spend, t oauth.Token) (oauth
 	return f.Store.Issue(ctx, s, t)
 }
 
-func (f *faulty) Revoke(ctx context.Context, s oauth.Spend, owner udap.ClientID, h oauth.Handle, hash oauth.Hash) error {
+func (f *faulty) Revoke(
+	ctx context.Context, s oauth.Spend, owner udap.ClientID, h oauth.Handle, hash oauth.Hash,
+) error {
 	if err := f.before(); err != nil {
 		return err
 	}
@@ -79,8 +85,18 @@ func TestStoreTrouble(t *testing.T) {
 	}
 	for _, x := range []struct{ name, path, kind, body string }{
 		{"register", "/oauth/register", "application/json", r.registerBody(c.Sign(t, c.Statement(r.now())), nil)},
-		{"cancel", "/oauth/register", "application/json", r.registerBody(c.Sign(t, c.Statement(r.now()).With("grant_types", []string{})), nil)},
-		{"token", "/oauth/token", "application/x-www-form-urlencoded", r.form(c.Sign(t, udaptest.Assertion(id, r.now()))).Encode()},
+		{
+			"cancel",
+			"/oauth/register",
+			"application/json",
+			r.registerBody(c.Sign(t, c.Statement(r.now()).With("grant_types", []string{})), nil),
+		},
+		{
+			"token",
+			"/oauth/token",
+			"application/x-www-form-urlencoded",
+			r.form(c.Sign(t, udaptest.Assertion(id, r.now()))).Encode(),
+		},
 		{"introspect", "/oauth/introspect", "application/x-www-form-urlencoded", authenticated("introspect").Encode()},
 		{"revoke", "/oauth/revoke", "application/x-www-form-urlencoded", authenticated("revoke").Encode()},
 	} {
@@ -93,18 +109,22 @@ func TestStoreTrouble(t *testing.T) {
 		if err := errors.Join(err, res.Body.Close()); err != nil {
 			t.Fatal(err)
 		}
+
 		a := answer{res.StatusCode, res.Header, body, res.Close}
-		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" ||
+			a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d, header %v, %s", x.name, a.status, a.header, a.body)
 		}
 		r.checkRefusal(x.name, a, "temporarily_unavailable")
 		if strings.Contains(string(a.body), "bolt") {
 			t.Errorf("%s: the cause is told: %s", x.name, a.body)
 		}
+
 		if r.dump() != before {
 			t.Errorf("%s: something was stored", x.name)
 		}
 	}
+
 	f.before = func() error { return nil }
 	if a := r.token(c, udaptest.Assertion(id, r.now())); a.status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", a.status, a.body)
@@ -123,6 +143,7 @@ func TestRegistrationEndsMeanwhile(t *testing.T) {
 		}
 		return nil
 	}
+
 	a := r.token(c, udaptest.Assertion(id, r.now()))
 	if a.status != http.StatusBadRequest {
 		t.Errorf("%d %s", a.status, a.body)

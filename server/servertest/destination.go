@@ -68,10 +68,18 @@ func Start(tb testing.TB, change ...func(*World)) *Destination {
 // test, which fails if the destination said that it panicked.
 func (w *World) Start(l net.Listener) *Destination {
 	w.tb.Helper()
-	d := &Destination{World: w, Base: Base, Issuer: strings.TrimSuffix(Base, "/fhir") + "/oauth", Addr: l.Addr().String(),
-		Log: &Buffer{}, ended: make(chan error, 1), Reload: make(chan struct{})}
+	d := &Destination{
+		World:  w,
+		Base:   Base,
+		Issuer: strings.TrimSuffix(Base, "/fhir") + "/oauth",
+		Addr:   l.Addr().String(),
+		Log:    &Buffer{},
+		ended:  make(chan error, 1),
+		Reload: make(chan struct{}),
+	}
 	deps := d.Deps()
 	deps.Public, deps.Reload = l, d.Reload
+
 	s, err := server.New(w.Config, deps)
 	if err != nil {
 		w.tb.Fatal(err)
@@ -80,6 +88,7 @@ func (w *World) Start(l net.Listener) *Destination {
 	d.HTTP = w.HTTPClient(d.Addr)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
+
 	go func() { d.ended <- s.Run(ctx) }()
 	w.tb.Cleanup(d.Stop)
 	return d
@@ -97,7 +106,10 @@ func (w *World) Eventually(what string, is func() bool) {
 
 // Deps are a real clock and the destination's log.
 func (d *Destination) Deps() server.Deps {
-	return server.Deps{Now: time.Now, Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	return server.Deps{
+		Now: time.Now,
+		Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
 }
 
 // Stop ends the destination and waits until it has let go of its files.
@@ -106,6 +118,7 @@ func (d *Destination) Stop() {
 	if d.stop == nil {
 		return
 	}
+
 	d.HTTP.CloseIdleConnections()
 	d.stop()
 	d.stop = nil
@@ -127,14 +140,25 @@ func (w *World) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
 		},
 		TLSClientConfig: w.TLSClient("", own...),
 	}
-	return &http.Client{Transport: t, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{
+		Transport: t,
+		Timeout:   patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
 }
 
 // TLSClient is the TLS configuration of a client that wants HTTP/1.1.
 func (w *World) TLSClient(serverName string, own ...tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(w.TLS.Cert)
-	return &tls.Config{RootCAs: roots, ServerName: serverName, NextProtos: []string{"http/1.1"}, Certificates: own}
+	return &tls.Config{
+		RootCAs:      roots,
+		ServerName:   serverName,
+		NextProtos:   []string{"http/1.1"},
+		Certificates: own,
+	}
 }
 
 // patience is how long a test waits for what must come, on a busy machine too.
@@ -149,12 +173,14 @@ func (d *Destination) Raw(text string) string {
 		d.tb.Fatal(err)
 	}
 	defer c.Close()
+
 	_ = c.SetDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(c, text) // a refusal may come before the end
 	answer, err := io.ReadAll(c)   // however it closes
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		d.tb.Errorf("the connection is left open after %.100q", answer)
 	}
+
 	return string(answer)
 }
 
@@ -169,6 +195,7 @@ func (d *Destination) Do(method, target string, body io.Reader, header ...string
 	if err != nil {
 		d.tb.Fatal(err)
 	}
+
 	for i := 0; i+1 < len(header); i += 2 {
 		if header[i] == "Host" {
 			req.Host = header[i+1]
@@ -176,6 +203,7 @@ func (d *Destination) Do(method, target string, body io.Reader, header ...string
 		}
 		req.Header.Add(header[i], header[i+1])
 	}
+
 	res, err := d.HTTP.Do(req)
 	if err != nil {
 		d.tb.Fatal(err)
@@ -184,6 +212,7 @@ func (d *Destination) Do(method, target string, body io.Reader, header ...string
 	if res.StatusCode >= 500 {
 		d.tb.Errorf("%s %s: %s", method, target, res.Status)
 	}
+
 	return res
 }
 

@@ -29,11 +29,23 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 	d.must(err)
 	roots := x509.NewCertPool()
 	roots.AddCert(d.TLS.Cert)
+
 	o, err := client.New(client.Config{
-		Base: d.Base, Community: uri, Chain: id.Chain, Key: id.Key, Algorithm: alg, TLSRoots: roots, Dial: d.Addr, Now: time.Now,
-		Verifier: &udap.Verifier{Revocation: source, Communities: []*udap.Community{{URI: uri, Anchors: []*x509.Certificate{c.Root.Cert}}}},
+		Base:      d.Base,
+		Community: uri,
+		Chain:     id.Chain,
+		Key:       id.Key,
+		Algorithm: alg,
+		TLSRoots:  roots,
+		Dial:      d.Addr,
+		Now:       time.Now,
+		Verifier: &udap.Verifier{
+			Revocation:  source,
+			Communities: []*udap.Community{{URI: uri, Anchors: []*x509.Certificate{c.Root.Cert}}},
+		},
 	})
 	d.must(err)
+
 	d.tb.Cleanup(o.Close)
 	return o
 }
@@ -62,9 +74,19 @@ func (d *Destination) Session(c *certs.Community, id *certs.Identity, scope stri
 	var err error
 	s.Discovered, err = s.Client.Discover(ctx)
 	d.must(err)
-	s.Registered, err = s.Client.Register(ctx, s.Discovered, client.Registration{ClientName: "HTEST client", Contacts: []string{"mailto:test@client.test"}, Scope: scope})
+	s.Registered, err = s.Client.Register(ctx, s.Discovered, client.Registration{
+		ClientName: "HTEST client",
+		Contacts:   []string{"mailto:test@client.test"},
+		Scope:      scope,
+	})
 	d.must(err)
-	s.Token, err = s.Client.Token(ctx, s.Discovered, client.TokenRequest{ClientID: s.Registered.ClientID, Scope: scope, B2B: Treatment()})
+
+	s.Token, err = s.Client.Token(ctx, s.Discovered, client.TokenRequest{
+		ClientID: s.Registered.ClientID,
+		Scope:    scope,
+		B2B:      Treatment(),
+	})
 	d.must(err)
+
 	return s
 }

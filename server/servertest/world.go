@@ -45,17 +45,33 @@ const Base = "https://fhir.test/acme/fhir"
 // valid from an hour ago.
 func NewWorld(tb testing.TB) *World {
 	tb.Helper()
-	w := &World{Dir: tb.TempDir(), tb: tb, Lists: newLists(tb), names: map[*certs.Community]string{}}
+	w := &World{
+		Dir:   tb.TempDir(),
+		tb:    tb,
+		Lists: newLists(tb),
+		names: map[*certs.Community]string{},
+	}
 	w.A, w.B = w.Community("a"), w.Community("b")
+
 	var err error
-	w.TLS, err = certs.NewRoot(certs.Template{CommonName: "TLS Root", NotBefore: before(), NotAfter: after()}, w.Key(certs.KeyKind("p256")))
+	w.TLS, err = certs.NewRoot(certs.Template{
+		CommonName: "TLS Root",
+		NotBefore:  before(),
+		NotAfter:   after(),
+	}, w.Key(certs.KeyKind("p256")))
 	w.must(err)
 	w.Config = server.Config{
-		Dir: w.Dir, Public: Base, Listen: "127.0.0.1:0", Admin: server.Admin{Listen: "127.0.0.1:0", Open: true},
-		Data: "data", Explain: "client", Patients: 3,
+		Dir:         w.Dir,
+		Public:      Base,
+		Listen:      "127.0.0.1:0",
+		Admin:       server.Admin{Listen: "127.0.0.1:0", Open: true},
+		Data:        "data",
+		Explain:     "client",
+		Patients:    3,
 		Communities: []server.Community{w.member("a", URIA, w.A), w.member("b", URIB, w.B)},
 		Revocation:  server.Revocation{Refresh: time.Second, Allow: []string{w.Lists.URL}},
 	}
+
 	return w
 }
 
@@ -100,10 +116,14 @@ func (w *World) ownKey(i int) crypto.Signer {
 func (w *World) Community(name string) *certs.Community {
 	w.tb.Helper()
 	c, err := certs.NewCommunity(certs.CommunityPlan{
-		Name: "Community " + name, Key: "p256", NotBefore: before(), Life: 2 * 365 * 24 * time.Hour,
-		RootCRL: w.Lists.URL + "/" + name + "-root.crl",
+		Name:      "Community " + name,
+		Key:       "p256",
+		NotBefore: before(),
+		Life:      2 * 365 * 24 * time.Hour,
+		RootCRL:   w.Lists.URL + "/" + name + "-root.crl",
 	})
 	w.must(err)
+
 	w.names[c] = name
 	w.Publish(name+"-root", c.Root)
 	w.Publish(name, c.Issuing)
@@ -115,7 +135,10 @@ func (w *World) Publish(name string, ca *certs.CA, revoked ...certs.RevokedEntry
 	w.tb.Helper()
 	w.Lists.number++
 	der, err := ca.CRL(certs.CRLTemplate{
-		Number: w.Lists.number, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(24 * time.Hour), Revoked: revoked,
+		Number:     w.Lists.number,
+		ThisUpdate: time.Now().Add(-time.Minute),
+		NextUpdate: time.Now().Add(24 * time.Hour),
+		Revoked:    revoked,
 	})
 	w.must(err)
 	w.Lists.Set("/"+name+".crl", der)
@@ -142,9 +165,17 @@ func (w *World) WriteIdentity(name string, id *certs.Identity) {
 // SAN and the community's distribution point.
 func (w *World) Issue(name string, c *certs.Community, key crypto.Signer, uris ...string) *certs.Identity {
 	w.tb.Helper()
-	t := certs.Template{CommonName: name, Organization: "HTEST", URIs: uris, NotBefore: before(), NotAfter: after(), CRL: []string{w.Lists.URL + "/" + w.names[c] + ".crl"}}
+	t := certs.Template{
+		CommonName:   name,
+		Organization: "HTEST",
+		URIs:         uris,
+		NotBefore:    before(),
+		NotAfter:     after(),
+		CRL:          []string{w.Lists.URL + "/" + w.names[c] + ".crl"},
+	}
 	leaf, err := c.Issuing.Issue(t, key.Public())
 	w.must(err)
+
 	return &certs.Identity{Chain: c.Issuing.Chain(leaf), Key: key}
 }
 
@@ -215,8 +246,14 @@ func (w *World) Listen() net.Listener {
 func (w *World) WriteTLS(names ...string) {
 	w.tb.Helper()
 	key := w.Key("p256")
-	leaf, err := w.TLS.Issue(certs.Template{CommonName: names[0], DNS: names, NotBefore: before(), NotAfter: after()}, key.Public())
+	leaf, err := w.TLS.Issue(certs.Template{
+		CommonName: names[0],
+		DNS:        names,
+		NotBefore:  before(),
+		NotAfter:   after(),
+	}, key.Public())
 	w.must(err)
+
 	w.WriteIdentity("tls", &certs.Identity{Chain: w.TLS.Chain(leaf), Key: key})
 	w.Config.TLS.Cert, w.Config.TLS.Key = "tls.pem", "tls.key"
 }

@@ -59,11 +59,13 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 	if err := roomForBackup(dir); err != nil {
 		return nil, err
 	}
+
 	held, err := openAll(data, false)
 	if err != nil {
 		return nil, err
 	}
 	defer held.close()
+
 	b := &Backup{Version: backupVersion, Public: public, Made: now.UTC().Truncate(time.Second)}
 	for i, k := range kept() {
 		path := filepath.Join(dir, k.name)
@@ -74,9 +76,11 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 		if err != nil {
 			return nil, errors.Join(err, removeAll(dir))
 		}
+
 		f.Name = k.name
 		b.Files = append(b.Files, f)
 	}
+
 	return b, writeDescription(filepath.Join(dir, backupName), b)
 }
 
@@ -92,15 +96,26 @@ func removeAll(dir string) (err error) {
 
 func roomForBackup(dir string) error {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return &Error{Path: dir, Problem: "cannot be made: " + err.Error(), Hint: "name a directory that this account can make", Err: err}
+		return &Error{
+			Path:    dir,
+			Problem: "cannot be made: " + err.Error(),
+			Hint:    "name a directory that this account can make",
+			Err:     err,
+		}
 	}
+
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err != nil:
 		return &Error{Path: dir, Problem: "cannot be read: " + err.Error(), Err: err}
 	case len(entries) > 0:
-		return &Error{Path: dir, Problem: "is not empty", Hint: "name a new directory for each backup"}
+		return &Error{
+			Path:    dir,
+			Problem: "is not empty",
+			Hint:    "name a new directory for each backup",
+		}
 	}
+
 	return nil
 }
 
@@ -129,6 +144,7 @@ func openAll(data string, replace bool) (opened, error) {
 			return nil, err
 		}
 	}
+
 	return out, nil
 }
 
@@ -136,14 +152,21 @@ func openAll(data string, replace bool) (opened, error) {
 // and Bolt does not walk through a file's pages before they are checked.
 func openThere(path string) (*bbolt.DB, error) {
 	if _, err := os.Stat(path); err != nil {
-		return nil, &Error{Path: path, Problem: "cannot be opened: " + err.Error(), Hint: "check data in the configuration", Err: err}
+		return nil, &Error{
+			Path:    path,
+			Problem: "cannot be opened: " + err.Error(),
+			Hint:    "check data in the configuration",
+			Err:     err,
+		}
 	}
+
 	o := Options{}.bolt()
 	o.ReadOnly = true
 	db, err := bbolt.Open(path, fileMode, o)
 	if err != nil {
 		return nil, openError(path, err)
 	}
+
 	return db, nil
 }
 
@@ -152,14 +175,21 @@ func copyOut(db *bbolt.DB, path string) (BackupFile, error) {
 	if err != nil {
 		return BackupFile{}, &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
 	}
+
 	sum, size := sha256.New(), int64(0)
 	err = db.View(func(tx *bbolt.Tx) error {
 		size, err = tx.WriteTo(io.MultiWriter(f, sum))
 		return err
 	})
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return BackupFile{}, &Error{Path: path, Problem: "cannot be written: " + err.Error(), Hint: "is there room on the disk?", Err: err}
+		return BackupFile{}, &Error{
+			Path:    path,
+			Problem: "cannot be written: " + err.Error(),
+			Hint:    "is there room on the disk?",
+			Err:     err,
+		}
 	}
+
 	return BackupFile{Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
@@ -170,11 +200,13 @@ func writeDescription(path string, b *Backup) error {
 	if err != nil {
 		return err
 	}
+
 	temporary := path + ".new"
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return err
 	}
+
 	_, err = f.Write(append(text, '\n'))
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(temporary, path)
@@ -189,6 +221,7 @@ func ReadBackup(dir string) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for i, k := range kept() {
 		path := filepath.Join(dir, k.name)
 		if err := checkDigest(path, b.Files[i]); err != nil {
@@ -198,13 +231,18 @@ func ReadBackup(dir string) (*Backup, error) {
 			return nil, err
 		}
 	}
+
 	return b, nil
 }
 
 // Fits refuses the backup of another destination; dir is where it stands.
 func (b *Backup) Fits(dir, public string) error {
 	if b.Public != public {
-		return &Error{Path: dir, Problem: "is a backup of " + b.Public + "; this destination is " + public, Hint: "name a backup of this destination"}
+		return &Error{
+			Path:    dir,
+			Problem: "is a backup of " + b.Public + "; this destination is " + public,
+			Hint:    "name a backup of this destination",
+		}
 	}
 	return nil
 }
@@ -212,40 +250,83 @@ func (b *Backup) Fits(dir, public string) error {
 func readDescription(path string) (*Backup, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "name the directory that `destination backup` wrote", Err: err}
-	}
-	defer f.Close()
-	b := new(Backup)
-	if err := json.UnmarshalRead(io.LimitReader(f, maxBackupText), b); err != nil {
-		return nil, &Error{Path: path, Problem: "is no description of a backup: " + err.Error(), Hint: "take another backup", Err: err}
-	}
-	if b.Version != backupVersion {
-		return nil, &Error{Path: path, Problem: fmt.Sprintf("has version %d; this program knows version %d", b.Version, backupVersion), Hint: "restore it with the version of the server that wrote it"}
-	}
-	for i, k := range kept() {
-		if len(b.Files) != len(kept()) || b.Files[i].Name != k.name {
-			return nil, &Error{Path: path, Problem: "does not list " + k.name + " in its place", Hint: "take another backup"}
+		return nil, &Error{
+			Path:    path,
+			Problem: "cannot be read: " + err.Error(),
+			Hint:    "name the directory that `destination backup` wrote",
+			Err:     err,
 		}
 	}
+	defer f.Close()
+
+	b := new(Backup)
+	if err := json.UnmarshalRead(io.LimitReader(f, maxBackupText), b); err != nil {
+		return nil, &Error{
+			Path:    path,
+			Problem: "is no description of a backup: " + err.Error(),
+			Hint:    "take another backup",
+			Err:     err,
+		}
+	}
+	if b.Version != backupVersion {
+		return nil, &Error{
+			Path:    path,
+			Problem: fmt.Sprintf("has version %d; this program knows version %d", b.Version, backupVersion),
+			Hint:    "restore it with the version of the server that wrote it",
+		}
+	}
+
+	for i, k := range kept() {
+		if len(b.Files) != len(kept()) || b.Files[i].Name != k.name {
+			return nil, &Error{
+				Path:    path,
+				Problem: "does not list " + k.name + " in its place",
+				Hint:    "take another backup",
+			}
+		}
+	}
+
 	return b, nil
 }
 
 func checkDigest(path string, want BackupFile) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "take another backup", Err: err}
+		return &Error{
+			Path:    path,
+			Problem: "cannot be read: " + err.Error(),
+			Hint:    "take another backup",
+			Err:     err,
+		}
 	}
 	defer f.Close()
+
 	sum := sha256.New()
 	size, err := io.Copy(sum, f)
 	switch got := hex.EncodeToString(sum.Sum(nil)); {
 	case err != nil:
-		return &Error{Path: path, Problem: "cannot be read: " + err.Error(), Hint: "take another backup", Err: err}
+		return &Error{
+			Path:    path,
+			Problem: "cannot be read: " + err.Error(),
+			Hint:    "take another backup",
+			Err:     err,
+		}
+
 	case size != want.Size:
-		return &Error{Path: path, Problem: fmt.Sprintf("has %d bytes; the backup wrote %d", size, want.Size), Hint: "the copy was cut or grew: take another backup"}
+		return &Error{
+			Path:    path,
+			Problem: fmt.Sprintf("has %d bytes; the backup wrote %d", size, want.Size),
+			Hint:    "the copy was cut or grew: take another backup",
+		}
+
 	case got != want.SHA256:
-		return &Error{Path: path, Problem: "has SHA-256 " + got + "; the backup wrote " + want.SHA256, Hint: "the copy was changed: take another backup"}
+		return &Error{
+			Path:    path,
+			Problem: "has SHA-256 " + got + "; the backup wrote " + want.SHA256,
+			Hint:    "the copy was changed: take another backup",
+		}
 	}
+
 	return nil
 }
 
@@ -279,8 +360,14 @@ func checkPages(db *bbolt.DB, path string) error {
 		err = errors.New(strings.Join(found, "; "))
 	}
 	if err != nil {
-		return &Error{Path: path, Problem: "is damaged: " + err.Error(), Hint: "take another backup", Err: err}
+		return &Error{
+			Path:    path,
+			Problem: "is damaged: " + err.Error(),
+			Hint:    "take another backup",
+			Err:     err,
+		}
 	}
+
 	return nil
 }
 
@@ -305,11 +392,13 @@ func Restore(data, dir, public string, now time.Time) (replaced []string, err er
 	if err := os.MkdirAll(data, dirMode); err != nil {
 		return nil, &Error{Path: data, Problem: "cannot be made: " + err.Error(), Err: err}
 	}
+
 	held, err := openAll(data, true)
 	if err != nil {
 		return nil, err
 	}
 	defer held.close()
+
 	return replaceAll(data, dir, now)
 }
 
@@ -319,21 +408,39 @@ func replaceAll(data, dir string, now time.Time) (replaced []string, err error) 
 		temporary := filepath.Join(data, k.name+".restoring")
 		defer os.Remove(temporary)
 		if err := copyIn(filepath.Join(dir, k.name), temporary, k, now); err != nil {
-			return nil, &Error{Path: temporary, Problem: "cannot be written: " + err.Error(), Hint: "is there room on the disk? nothing was changed", Err: err}
+			return nil, &Error{
+				Path:    temporary,
+				Problem: "cannot be written: " + err.Error(),
+				Hint:    "is there room on the disk? nothing was changed",
+				Err:     err,
+			}
 		}
 	}
+
 	stamp := ".replaced-" + now.UTC().Format("20060102T150405.000Z")
 	for _, k := range kept() {
 		path := filepath.Join(data, k.name)
 		if err := os.Link(path, path+stamp); err == nil {
 			replaced = append(replaced, path+stamp)
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			return replaced, &Error{Path: path, Problem: "cannot be kept under another name: " + err.Error(), Hint: "move it away yourself, and restore again", Err: err}
+			return replaced, &Error{
+				Path:    path,
+				Problem: "cannot be kept under another name: " + err.Error(),
+				Hint:    "move it away yourself, and restore again",
+				Err:     err,
+			}
 		}
+
 		if err := os.Rename(path+".restoring", path); err != nil {
-			return replaced, &Error{Path: path, Problem: "cannot be replaced: " + err.Error(), Hint: "restore again", Err: err}
+			return replaced, &Error{
+				Path:    path,
+				Problem: "cannot be replaced: " + err.Error(),
+				Hint:    "restore again",
+				Err:     err,
+			}
 		}
 	}
+
 	return replaced, syncDirectory(data)
 }
 
@@ -343,10 +450,12 @@ func copyIn(from, to string, k keptFile, now time.Time) error {
 		return err
 	}
 	defer in.Close()
+
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return err
 	}
+
 	_, err = io.Copy(out, in)
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil || k.schema.Kind != trustSchema().Kind {
 		return err
@@ -361,15 +470,18 @@ func markRestored(path string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	err = db.Update(func(tx *bbolt.Tx) error {
 		if err := tx.DeleteBucket(tokensBucket); err != nil {
 			return err
 		}
+
 		_, err := tx.CreateBucket(tokensBucket)
 		meta, mark := tx.Bucket(metaBucket), restoredMark(now.Unix())
 		if bytes.Compare(meta.Get(restoredKey), mark) >= 0 {
 			return err // the backup itself was restored by a clock ahead of ours
 		}
+
 		return errors.Join(err, meta.Put(restoredKey, mark))
 	})
 	return errors.Join(err, db.Close())

@@ -33,18 +33,32 @@ func dataDir(t *testing.T) (dir string, h oauth.Handle, hash oauth.Hash) {
 	if _, _, err := s.Register(t.Context(), used("before", storetest.Start), r); err != nil {
 		t.Fatal(err)
 	}
+
 	hash = oauth.Hash{1}
-	h, err = s.Issue(t.Context(), used("token", storetest.Start), oauth.Token{Hash: hash, ClientID: "c", Expires: storetest.Start.Add(time.Hour)})
+	h, err = s.Issue(t.Context(), used("token", storetest.Start), oauth.Token{
+		Hash:     hash,
+		ClientID: "c",
+		Expires:  storetest.Start.Add(time.Hour),
+	})
 	if err := errors.Join(err, s.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
+
 	return dir, h, hash
 }
 
 // used is the jti of a JWT made at a moment by a clock as ours, under a skew of
 // a minute.
 func used(jti string, iat time.Time) oauth.Spend {
-	return oauth.Spend{Community: "urn:a", Issuer: "iss", JTI: jti, Since: iat.Add(-time.Minute), Until: iat.Add(6 * time.Minute), Endpoint: "token", Now: iat}
+	return oauth.Spend{
+		Community: "urn:a",
+		Issuer:    "iss",
+		JTI:       jti,
+		Since:     iat.Add(-time.Minute),
+		Until:     iat.Add(6 * time.Minute),
+		Endpoint:  "token",
+		Now:       iat,
+	}
 }
 
 func backedUp(t *testing.T, data string) string {
@@ -75,6 +89,7 @@ func TestRestoreRevivesNothing(t *testing.T) {
 	if err != nil || len(replaced) != 2 {
 		t.Fatalf("%v, kept %v", err, replaced)
 	}
+
 	for range 2 { // and after another start
 		change(t, data, func(s *Trust) error {
 			checkTrust(t, s)
@@ -85,27 +100,34 @@ func TestRestoreRevivesNothing(t *testing.T) {
 				"used after the backup":               {replay, oauth.ErrRestored},
 				"made at the restore":                 {used("x", now), oauth.ErrRestored},
 				"as late as a clock ahead could make": {used("y", now.Add(time.Minute)), oauth.ErrRestored},
-				"no word on when":                     {oauth.Spend{JTI: "z", Until: now.Add(time.Minute), Now: now}, oauth.ErrRestored},
+				"no word on when": {
+					oauth.Spend{JTI: "z", Until: now.Add(time.Minute), Now: now},
+					oauth.ErrRestored,
+				},
 			} {
 				if err := s.Spend(t.Context(), c.spend); !errors.Is(err, c.want) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
+
 			if got, err := s.Token(t.Context(), h, hash); got != nil || err != nil {
 				t.Errorf("a token of before: %+v, %v", got, err)
 			}
 			if r, err := s.Client(t.Context(), "c"); r == nil || err != nil {
 				t.Errorf("the registration: %+v, %v", r, err)
 			}
+
 			return nil
 		})
 	}
+
 	change(t, data, func(s *Trust) error { return s.Spend(t.Context(), used("new", now.Add(61*time.Second))) })
 	old, err := OpenTrust(replaced[0], Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer old.Close()
+
 	if err := old.Spend(t.Context(), replay); !errors.As(err, new(*oauth.Replayed)) {
 		t.Errorf("what was replaced is not as it was: %v", err)
 	}
@@ -134,6 +156,7 @@ func TestRestoreTwice(t *testing.T) {
 			dir = backedUp(t, data)
 		}
 	}
+
 	change(t, data, func(s *Trust) error {
 		if err := s.Spend(t.Context(), used("x", late)); !errors.Is(err, oauth.ErrRestored) {
 			t.Errorf("the earlier clock counts: %v", err)
@@ -154,9 +177,11 @@ func TestBackupAndRestoreWhileRunning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := WriteBackup(data, filepath.Join(t.TempDir(), "b"), base, storetest.Start); !errors.Is(err, ErrInUse) {
+		if _, err := WriteBackup(data, filepath.Join(t.TempDir(), "b"), base,
+			storetest.Start); !errors.Is(err, ErrInUse) {
 			t.Errorf("%s open: backup says %v", name, err)
 		}
+
 		if _, err := Restore(data, dir, base, storetest.Start); !errors.Is(err, ErrInUse) {
 			t.Errorf("%s open: restore says %v", name, err)
 		}
@@ -164,6 +189,7 @@ func TestBackupAndRestoreWhileRunning(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if left, err := filepath.Glob(filepath.Join(data, "*.re*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -178,23 +204,35 @@ func TestSpoiltBackups(t *testing.T) {
 		spoil func(dir string) error
 		says  string
 	}{
-		"no description":       {func(dir string) error { return os.Remove(filepath.Join(dir, backupName)) }, "cannot be read"},
-		"description cut":      {func(dir string) error { return os.Truncate(filepath.Join(dir, backupName), 40) }, "no description"},
+		"no description": {func(dir string) error {
+			return os.Remove(filepath.Join(dir, backupName))
+		}, "cannot be read"},
+		"description cut": {func(dir string) error {
+			return os.Truncate(filepath.Join(dir, backupName), 40)
+		}, "no description"},
 		"description repeated": {editDescription(`"version"`, `"version": 1, "version"`), "no description"},
 		"later version":        {editDescription(`"version": 1`, `"version": 2`), "has version 2"},
 		"a file not listed":    {editDescription(`"fhir.bolt"`, `"other.bolt"`), "does not list fhir.bolt"},
-		"another server's":     {editDescription("fhir.test", "other.test"), "is a backup of https://other.test/acme/fhir"},
-		"file gone":            {func(dir string) error { return os.Remove(filepath.Join(dir, "fhir.bolt")) }, "cannot be read"},
-		"truncated":            {func(dir string) error { return os.Truncate(filepath.Join(dir, "trust.bolt"), 8192) }, "has 8192 bytes"},
-		"one bit":              {flipBit, "has SHA-256"},
-		"older layout":         {again(layoutZero), "has layout"},
-		"pages damaged":        {again(spoilPage), "is damaged"},
+		"another server's": {
+			editDescription("fhir.test", "other.test"),
+			"is a backup of https://other.test/acme/fhir",
+		},
+		"file gone": {func(dir string) error {
+			return os.Remove(filepath.Join(dir, "fhir.bolt"))
+		}, "cannot be read"},
+		"truncated": {func(dir string) error {
+			return os.Truncate(filepath.Join(dir, "trust.bolt"), 8192)
+		}, "has 8192 bytes"},
+		"one bit":       {flipBit, "has SHA-256"},
+		"older layout":  {again(layoutZero), "has layout"},
+		"pages damaged": {again(spoilPage), "is damaged"},
 	} {
 		dir := backedUp(t, data)
 		if err := c.spoil(dir); err != nil {
 			t.Fatal(err)
 		}
 		before := read(t, data)
+
 		for _, restore := range []bool{false, true} {
 			_, err := ReadBackup(dir)
 			if restore || name == "another server's" {
@@ -205,14 +243,18 @@ func TestSpoiltBackups(t *testing.T) {
 				t.Errorf("%s: %v (%+v)", name, err, e)
 			}
 		}
+
 		if read(t, data) != before {
 			t.Errorf("%s: the data was changed", name)
 		}
 	}
-	if _, err := WriteBackup(data, backedUp(t, data), base, storetest.Start); err == nil || !strings.Contains(err.Error(), "is not empty") {
+
+	if _, err := WriteBackup(data, backedUp(t, data), base, storetest.Start); err == nil ||
+		!strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("over another backup: %v", err)
 	}
-	if _, err := WriteBackup(t.TempDir(), filepath.Join(t.TempDir(), "b"), base, storetest.Start); err == nil || !strings.Contains(err.Error(), "cannot be opened") {
+	if _, err := WriteBackup(t.TempDir(), filepath.Join(t.TempDir(), "b"), base, storetest.Start); err == nil ||
+		!strings.Contains(err.Error(), "cannot be opened") {
 		t.Errorf("of nothing: %v", err)
 	}
 }
@@ -224,6 +266,7 @@ func read(t *testing.T, data string) string {
 		t.Fatal(err)
 	}
 	var all strings.Builder
+
 	for _, e := range entries {
 		b, err := os.ReadFile(filepath.Join(data, e.Name()))
 		if err != nil {
@@ -231,6 +274,7 @@ func read(t *testing.T, data string) string {
 		}
 		fmt.Fprintf(&all, "%s %x\n", e.Name(), sha256.Sum256(b))
 	}
+
 	return all.String()
 }
 
@@ -262,15 +306,18 @@ func again(spoil func(path string) error) func(string) error {
 		if err := spoil(filepath.Join(dir, "trust.bolt")); err != nil {
 			return err
 		}
+
 		b, err := readDescription(filepath.Join(dir, backupName))
 		if err != nil {
 			return err
 		}
+
 		for i, f := range b.Files {
 			db, err := bbolt.Open(filepath.Join(dir, f.Name), fileMode, &bbolt.Options{ReadOnly: true})
 			if err != nil {
 				return err
 			}
+
 			out := filepath.Join(dir, f.Name+".x")
 			made, err := copyOut(db, out)
 			if err := errors.Join(err, db.Close(), os.Rename(out, filepath.Join(dir, f.Name))); err != nil {
@@ -278,6 +325,7 @@ func again(spoil func(path string) error) func(string) error {
 			}
 			b.Files[i].Size, b.Files[i].SHA256 = made.Size, made.SHA256
 		}
+
 		return writeDescription(filepath.Join(dir, backupName), b)
 	}
 }
@@ -298,6 +346,7 @@ func spoilPage(path string) error {
 	if err != nil {
 		return err
 	}
+
 	var page uint64
 	err = errors.Join(db.View(func(tx *bbolt.Tx) error {
 		page = uint64(tx.Cursor().Bucket().RootPage())
@@ -306,10 +355,12 @@ func spoilPage(path string) error {
 	if err != nil {
 		return err
 	}
+
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
+
 	// A page begins with its own number; the flags behind it say what it is.
 	binary.LittleEndian.PutUint16(b[page*uint64(os.Getpagesize())+8:], 0x10)
 	return os.WriteFile(path, b, fileMode)
@@ -333,10 +384,12 @@ func TestRestoreOverDamagedOrNoFiles(t *testing.T) {
 		if left, err := os.ReadDir(to); err != nil || len(left) > 0 {
 			t.Errorf("left of a failed backup: %v, %v", left, err)
 		}
+
 		if _, err := Restore(data, dir, base, storetest.Start.Add(time.Duration(len(name))*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for _, data := range []string{data, filepath.Join(t.TempDir(), "new")} {
 		if _, err := Restore(data, dir, base, storetest.Start); err != nil {
 			t.Fatal(err)

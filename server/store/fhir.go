@@ -28,7 +28,11 @@ type FHIR struct {
 	closed  bool
 }
 
-var fhirSchema = Schema{Kind: "fhir", Version: 4, Buckets: []string{"docs", "ids", "versions", "index", "segments", "records", "log", "settings"}}
+var fhirSchema = Schema{
+	Kind:    "fhir",
+	Version: 4,
+	Buckets: []string{"docs", "ids", "versions", "index", "segments", "records", "log", "settings"},
+}
 
 // maxShared bounds how many updates one commit may carry.
 const maxShared = 256
@@ -81,6 +85,7 @@ func (s *FHIR) send(ctx context.Context, j *job) error {
 	if s.closed {
 		return errFHIRClosed
 	}
+
 	select {
 	case s.jobs <- j:
 		return nil

@@ -37,6 +37,7 @@ func (s *FHIR) gather(first *job) []*job {
 			return jobs
 		}
 	}
+
 	return jobs
 }
 
@@ -55,12 +56,15 @@ func (s *FHIR) commit(jobs []*job) {
 				}
 				st.wrote = false
 			}
+
 			return st.settle()
 		})
+
 		if spoiler < 0 {
 			finish(jobs, err)
 			return
 		}
+
 		jobs[spoiler].done <- jobs[spoiler].err
 		jobs = append(jobs[:spoiler], jobs[spoiler+1:]...)
 	}

@@ -21,10 +21,12 @@ func encodeEntry(e fhir.Entry) []byte {
 	b = append(b, flags)
 	b = binary.BigEndian.AppendUint64(b, e.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Updated.UnixMilli()))
+
 	for _, part := range []string{e.Type, e.ID} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)
 	}
+
 	b = binary.AppendUvarint(b, uint64(len(e.Terms)))
 	b = append(b, e.Terms...)
 	return append(b, e.Body...)
@@ -35,14 +37,21 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 	if len(b) < 17 {
 		return fhir.Entry{}, false
 	}
-	e := fhir.Entry{Doc: doc, Deleted: b[0]&flagDeleted != 0, Version: binary.BigEndian.Uint64(b[1:]),
-		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC()}
+
+	e := fhir.Entry{
+		Doc:     doc,
+		Deleted: b[0]&flagDeleted != 0,
+		Version: binary.BigEndian.Uint64(b[1:]),
+		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC(),
+	}
+
 	typ, b, ok1 := takePart(b[17:])
 	id, b, ok2 := takePart(b)
 	terms, b, ok3 := takePart(b)
 	if !ok1 || !ok2 || !ok3 {
 		return fhir.Entry{}, false
 	}
+
 	e.Type, e.ID, e.Terms, e.Body = string(typ), string(id), search.Terms(terms), b
 	return e, true
 }

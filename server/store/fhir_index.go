@@ -31,6 +31,7 @@ func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
 			return
 		}
 	}
+
 	s.scanRecords(from, to, f)
 }
 
@@ -42,13 +43,16 @@ func (s *state) reindex(doc uint64, before, after search.Terms) {
 			s.changeIndex(old[0], doc, true)
 			old = old[1:]
 		}
+
 		if len(old) > 0 && bytes.Equal(old[0], term) {
 			old = old[1:]
 			return true
 		}
+
 		s.changeIndex(term, doc, false)
 		return true
 	})
+
 	for _, term := range old {
 		s.changeIndex(term, doc, true)
 	}
@@ -66,9 +70,11 @@ func (s *state) DropIndex() error {
 			return err
 		}
 	}
+
 	if err := s.putTail(tail{}); err != nil {
 		return err
 	}
+
 	s.opened.index, s.opened.segments = nil, nil
 	return nil
 }
@@ -133,6 +139,7 @@ func inOrder(keys []indexChange) {
 		p := [2]byte(k.key)
 		byParam[p] = append(byParam[p], k)
 	}
+
 	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int { return bytes.Compare(a[:], b[:]) })
 	keys = keys[:0]
 	for _, p := range params {
@@ -143,6 +150,7 @@ func inOrder(keys []indexChange) {
 			}
 			return a.n - b.n
 		})
+
 		keys = append(keys, of...)
 	}
 }

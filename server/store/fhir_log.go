@@ -21,6 +21,7 @@ func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint
 			heads = s.heads(heads, k, before)
 		}
 	}
+
 	for {
 		h := newest(heads)
 		if h == nil || !f(h.seq, h.doc, h.version) {
@@ -42,6 +43,7 @@ func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
 	if b == nil {
 		return heads
 	}
+
 	h := &head{cursor: b.Cursor()}
 	if before == 0 {
 		h.set(h.cursor.Last())
@@ -50,6 +52,7 @@ func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
 	} else {
 		h.set(h.cursor.Prev())
 	}
+
 	for before > 0 && h.seq >= before {
 		h.next()
 	}
@@ -119,11 +122,13 @@ func (s *state) logOf(typ string) (*bbolt.Bucket, error) {
 		if b, err = s.log().CreateBucketIfNotExists([]byte(typ)); err != nil {
 			return nil, err
 		}
+
 		b.FillPercent = 0.9 // keys come in sequence
 		if s.logs == nil {
 			s.logs = map[string]*bbolt.Bucket{}
 		}
 		s.logs[typ] = b
 	}
+
 	return b, nil
 }

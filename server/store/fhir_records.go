@@ -49,6 +49,7 @@ func (s *state) settleRecords() error {
 	if len(s.fresh) == 0 {
 		return nil
 	}
+
 	t := s.tail()
 	t.n += uint64(len(s.fresh))
 	for block := range slices.Chunk(s.fresh, blockRecords) {
@@ -56,6 +57,7 @@ func (s *state) settleRecords() error {
 			return err
 		}
 	}
+
 	s.fresh = nil
 	if t.n >= tailRecords {
 		return s.indexTail(t)
@@ -67,7 +69,8 @@ func (s *state) putBlock(block []fhir.PackedRecord) error {
 	n := uint64(len(block))
 	first := s.docs().Sequence() + 1
 	s.records().FillPercent = 0.9 // keys come in sequence
-	return errors.Join(s.docs().SetSequence(first+n-1), s.records().Put(number(first), encodeBlock(block)), s.logRecords(first, n))
+	return errors.Join(s.docs().SetSequence(first+n-1), s.records().Put(number(first), encodeBlock(block)),
+		s.logRecords(first, n))
 }
 
 // encodeBlock writes how many records and shared parts there are, the shared
@@ -84,6 +87,7 @@ func encodeBlock(block []fhir.PackedRecord) []byte {
 		}
 		own = appendPart(binary.AppendUvarint(own, uint64(i)), p.Own)
 	}
+
 	b := make([]byte, 0, 16+len(shared)+len(own))
 	b = binary.AppendUvarint(b, uint64(len(block)))
 	b = binary.AppendUvarint(b, uint64(len(index)))
@@ -101,6 +105,7 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
 	parts, k := binary.Uvarint(b)
 	b = b[max(k, 0):]
 	var shared [][]byte
+
 	for range min(parts, n) {
 		part, rest, ok := takePart(b)
 		if !ok {
@@ -108,11 +113,13 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
 		}
 		shared, b = append(shared, part), rest
 	}
+
 	for range n {
 		i, k := binary.Uvarint(b)
 		if k <= 0 || i >= uint64(len(shared)) {
 			return
 		}
+
 		own, rest, ok := takePart(b[k:])
 		if !ok || !f(fhir.PackedRecord{Shared: shared[i], Own: own}) {
 			return
@@ -131,6 +138,7 @@ func (s *state) record(doc uint64) (*fhir.Record, bool) {
 	if k == nil {
 		return nil, false
 	}
+
 	skip := doc - binary.BigEndian.Uint64(k)
 	var rec *fhir.Record
 	ok := false
@@ -142,6 +150,7 @@ func (s *state) record(doc uint64) (*fhir.Record, bool) {
 		skip--
 		return true
 	})
+
 	return rec, ok
 }
 
@@ -158,6 +167,7 @@ func (s *state) eachTail(t tail, f func(doc uint64, terms search.Terms) bool) {
 			doc++
 			return more
 		})
+
 		if !more {
 			return
 		}
@@ -170,12 +180,14 @@ func (s *state) scanRecords(from, to []byte, f func(term []byte, doc uint64) boo
 	if bytes.Compare(to, low) <= 0 || bytes.Compare(from, high) >= 0 {
 		return
 	}
+
 	c := s.segments().Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
 			return
 		}
 	}
+
 	s.scanTail(from, to, f)
 }
 
@@ -191,6 +203,7 @@ func (s *state) scanTail(from, to []byte, f func(term []byte, doc uint64) bool) 
 			more = bytes.Compare(key, from) < 0 || f(term, doc)
 			return more
 		})
+
 		return more
 	})
 }
@@ -216,6 +229,7 @@ func (s *state) indexTail(t tail) error {
 			p.docs = append(p.docs, doc)
 			return true
 		})
+
 		if n == 0 {
 			first = doc
 		}
@@ -223,8 +237,10 @@ func (s *state) indexTail(t tail) error {
 			err = s.putSegment(first, index)
 			index, n = map[string]*posting{}, 0
 		}
+
 		return err == nil
 	})
+
 	if n > 0 && err == nil {
 		err = s.putSegment(first, index)
 	}
@@ -238,6 +254,7 @@ func (s *state) putSegment(first uint64, index map[string]*posting) error {
 		all = append(all, p)
 		n += len(p.docs)
 	}
+
 	slices.SortFunc(all, func(a, b *posting) int { return strings.Compare(a.term, b.term) })
 	keys := make([][]byte, 0, n)
 	for _, p := range all {
@@ -245,6 +262,7 @@ func (s *state) putSegment(first uint64, index map[string]*posting) error {
 			keys = append(keys, s.indexKey([]byte(p.term), doc))
 		}
 	}
+
 	s.segments().FillPercent = 0.9
 	return s.segments().Put(number(first), encodeSegment(keys))
 }

@@ -18,6 +18,7 @@ func encodeSegment(keys [][]byte) []byte {
 	var b []byte
 	var blocks []uint32
 	var last []byte
+
 	for i, k := range keys {
 		shared := 0
 		if i%segmentBlock == 0 {
@@ -25,11 +26,13 @@ func encodeSegment(keys [][]byte) []byte {
 		} else {
 			shared = common(last, k)
 		}
+
 		b = binary.AppendUvarint(b, uint64(shared))
 		b = binary.AppendUvarint(b, uint64(len(k)-shared))
 		b = append(b, k[shared:]...)
 		last = k
 	}
+
 	end := uint32(len(b))
 	for _, at := range blocks {
 		b = binary.BigEndian.AppendUint32(b, at)
@@ -70,11 +73,13 @@ func (g segment) next(at int, last []byte) (key []byte, after int, ok bool) {
 	if n <= 0 || int(shared) > len(last) {
 		return nil, 0, false
 	}
+
 	at += n
 	own, n := binary.Uvarint(g.keys[at:])
 	if n <= 0 || uint64(len(g.keys)-at-n) < own {
 		return nil, 0, false
 	}
+
 	at += n
 	return append(last[:shared], g.keys[at:at+int(own)]...), at + int(own), true
 }
@@ -93,9 +98,11 @@ func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) boo
 		if key, at, ok = g.next(at, key); !ok || bytes.Compare(key, to) >= 0 {
 			return true
 		}
-		if n := len(key) - 9; n >= 2 && bytes.Compare(key, from) >= 0 && !f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
+		if n := len(key) - 9; n >= 2 && bytes.Compare(key, from) >= 0 &&
+			!f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
 			return false
 		}
 	}
+
 	return true
 }

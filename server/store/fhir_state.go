@@ -64,6 +64,7 @@ func (s *state) Lookup(typ, id string) (uint64, bool) {
 		}
 		return doc, ok
 	}
+
 	v := s.ids().Get(idKey(typ, id))
 	if len(v) != 8 {
 		return 0, false
@@ -143,21 +144,25 @@ func (s *state) Put(e fhir.Entry) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+
 		e.Doc = n
 		if err := s.ids().Put(idKey(e.Type, e.ID), number(n)); err != nil {
 			return 0, err
 		}
 	} else if old, ok := s.Entry(e.Doc); ok {
 		before = append(search.Terms(nil), old.Terms...)
-		if err := s.versions().Put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version), encodeEntry(history(old))); err != nil {
+		if err := s.versions().Put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version),
+			encodeEntry(history(old))); err != nil {
 			return 0, err
 		}
 	}
+
 	if before == nil {
 		s.addTerms(e)
 	} else {
 		s.reindex(e.Doc, before, e.Terms)
 	}
+
 	return e.Doc, errors.Join(s.docs().Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
 }
 

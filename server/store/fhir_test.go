@@ -33,6 +33,7 @@ func openFHIR(t *testing.T) *FHIR {
 			t.Error(err)
 		}
 	})
+
 	return s
 }
 
@@ -50,17 +51,25 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
+
 	for i := range 50 {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			e := fhir.Entry{Type: "Patient", ID: fmt.Sprint(i), Version: 1, Updated: time.UnixMilli(1), Body: []byte("{}")}
+			e := fhir.Entry{
+				Type:    "Patient",
+				ID:      fmt.Sprint(i),
+				Version: 1,
+				Updated: time.UnixMilli(1),
+				Body:    []byte("{}"),
+			}
 			err := s.Update(context.Background(), func(c fhir.Change) error { _, err := c.Put(e); return err })
 			if err != nil {
 				t.Error(err)
 			}
 		}()
 	}
+
 	wg.Wait()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -73,6 +82,7 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
+
 	err = again.View(func(sn fhir.Snapshot) error {
 		for i := range 50 {
 			if _, ok := sn.Find("Patient", fmt.Sprint(i)); !ok {

@@ -66,22 +66,30 @@ func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
 	if err := createMissing(path, schema, o); err != nil {
 		return nil, err
 	}
+
 	before, err := os.Stat(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}
+
 	db, err := bbolt.Open(path, fileMode, o.bolt())
 	if err != nil {
 		return nil, openError(path, err)
 	}
+
 	// Bolt waits for the lock after it has opened the file: a restore may have
 	// put another one in its place meanwhile.
 	if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
-		return nil, errors.Join(&Error{Path: path, Problem: "was replaced while it was opened", Hint: "start again"}, db.Close())
+		return nil, errors.Join(&Error{
+			Path:    path,
+			Problem: "was replaced while it was opened",
+			Hint:    "start again",
+		}, db.Close())
 	}
 	if err := checkSchema(db, path, schema); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+
 	return db, nil
 }
 
@@ -94,6 +102,7 @@ func (o Options) bolt() *bbolt.Options {
 	if b.Timeout == 0 {
 		b.Timeout = defaultLockTimeout
 	}
+
 	b.InitialMmapSize = o.MmapSize
 	if b.InitialMmapSize == 0 {
 		b.InitialMmapSize = defaultMmapSize
@@ -110,9 +119,11 @@ func openError(path string, err error) error {
 		e.Err = fmt.Errorf("%w: %w", ErrInUse, err)
 	case errors.Is(err, fs.ErrPermission):
 		e.Hint = "the file and its directory must be writable for the account that runs the server"
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err,
+		bolterrors.ErrVersionMismatch):
 		e.Hint = "this is no file of ours or it is damaged: restore it from a backup, or move it away to start anew"
 	}
+
 	return e
 }
 
@@ -124,19 +135,28 @@ func createMissing(path string, schema Schema, o Options) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return openError(path, err)
 	}
+
 	temporary, err := reserveTemporary(path)
 	if err != nil {
-		return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Hint: "make the data directory, writable for the server's account", Err: err}
+		return &Error{
+			Path:    path,
+			Problem: "cannot be made: " + err.Error(),
+			Hint:    "make the data directory, writable for the server's account",
+			Err:     err,
+		}
 	}
 	defer os.Remove(temporary)
+
 	if err := writeSchema(temporary, schema, o); err != nil {
 		return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
 	}
+
 	if err := os.Link(temporary, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		if err := os.Rename(temporary, path); err != nil { // a file system without hard links
 			return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
 		}
 	}
+
 	return syncDirectory(filepath.Dir(path))
 }
 
@@ -153,16 +173,19 @@ func writeSchema(path string, schema Schema, o Options) error {
 	if err != nil {
 		return err
 	}
+
 	err = db.Update(func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(metaBucket)
 		if err != nil {
 			return err
 		}
+
 		for _, name := range schema.Buckets {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
+
 		return errors.Join(
 			meta.Put(versionKey, binary.BigEndian.AppendUint64(nil, schema.Version)),
 			meta.Put(kindKey, []byte(schema.Kind)))
@@ -183,17 +206,32 @@ func checkSchema(db *bbolt.DB, path string, schema Schema) error {
 	return db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(metaBucket)
 		if meta == nil || string(meta.Get(kindKey)) != schema.Kind {
-			return &Error{Path: path, Problem: fmt.Sprintf("is a Bolt file, but no %s file of this server", schema.Kind), Hint: "check the path in the configuration"}
-		}
-		version := meta.Get(versionKey)
-		if len(version) != 8 || binary.BigEndian.Uint64(version) != schema.Version {
-			return &Error{Path: path, Problem: fmt.Sprintf("has layout %x; this program knows layout %d", version, schema.Version), Hint: "run the version of the server that wrote it"}
-		}
-		for _, name := range schema.Buckets {
-			if tx.Bucket([]byte(name)) == nil {
-				return &Error{Path: path, Problem: fmt.Sprintf("has no bucket %q", name), Hint: "restore it from a backup"}
+			return &Error{
+				Path:    path,
+				Problem: fmt.Sprintf("is a Bolt file, but no %s file of this server", schema.Kind),
+				Hint:    "check the path in the configuration",
 			}
 		}
+
+		version := meta.Get(versionKey)
+		if len(version) != 8 || binary.BigEndian.Uint64(version) != schema.Version {
+			return &Error{
+				Path:    path,
+				Problem: fmt.Sprintf("has layout %x; this program knows layout %d", version, schema.Version),
+				Hint:    "run the version of the server that wrote it",
+			}
+		}
+
+		for _, name := range schema.Buckets {
+			if tx.Bucket([]byte(name)) == nil {
+				return &Error{
+					Path:    path,
+					Problem: fmt.Sprintf("has no bucket %q", name),
+					Hint:    "restore it from a backup",
+				}
+			}
+		}
+
 		return nil
 	})
 }

@@ -26,6 +26,7 @@ func TestOpenMakesAndReopens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("left behind: %v, %v", entries, err)
@@ -47,6 +48,7 @@ func TestOpenTogether(t *testing.T) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
+
 	db, err := Open(path, testSchema, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +67,7 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		}
 		return path
 	}
+
 	bolt := func(name string, s Schema, spoil func(*bbolt.Tx) error) string {
 		path := filepath.Join(dir, name)
 		db, err := Open(path, s, Options{})
@@ -74,14 +77,18 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		if err := errors.Join(db.Update(spoil), db.Close()); err != nil {
 			t.Fatal(err)
 		}
+
 		return path
 	}
+
 	nothing := func(*bbolt.Tx) error { return nil }
 	for _, c := range []struct{ name, path, says string }{
 		{"text", write("text", strings.Repeat("no database\n", 4096)), "cannot be opened"},
 		{"kind", bolt("kind", Schema{Kind: "other", Version: 3}, nothing), "no test file"},
 		{"version", bolt("version", Schema{Kind: "test", Version: 4, Buckets: testSchema.Buckets}, nothing), "layout"},
-		{"bucket", bolt("bucket", testSchema, func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("b")) }), `no bucket "b"`},
+		{"bucket", bolt("bucket", testSchema, func(tx *bbolt.Tx) error {
+			return tx.DeleteBucket([]byte("b"))
+		}), `no bucket "b"`},
 		{"directory", filepath.Join(dir, "missing", "x.bolt"), "cannot be made"},
 	} {
 		db, err := Open(c.path, testSchema, Options{LockTimeout: 50 * time.Millisecond})
@@ -90,6 +97,7 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 			_ = db.Close()
 			continue
 		}
+
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(e.Problem, c.says) || e.Hint == "" {
 			t.Errorf("%s: %v (%+v)", c.name, err, e)
@@ -107,12 +115,14 @@ func TestOpenInUse(t *testing.T) {
 		}
 		os.Exit(1)
 	}
+
 	path := filepath.Join(t.TempDir(), "test.bolt")
 	db, err := Open(path, testSchema, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
+
 	second := exec.Command(os.Args[0], "-test.run=^TestOpenInUse$")
 	second.Env = append(os.Environ(), "STORE_TEST_SECOND="+path)
 	out, err := second.CombinedOutput()

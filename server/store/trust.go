@@ -52,7 +52,11 @@ var (
 )
 
 func trustSchema() Schema {
-	return Schema{Kind: "trust", Version: 1, Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions"}}
+	return Schema{
+		Kind:    "trust",
+		Version: 1,
+		Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions"},
+	}
 }
 
 // OpenTrust opens trust.bolt, makes it if there is none, and reads the live jti
@@ -65,10 +69,16 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trust{db: db, clients: newCache[udap.ClientID, oauth.Registration](), tokens: newCache[tokenKey, oauth.Token]()}
+
+	t := &Trust{
+		db:      db,
+		clients: newCache[udap.ClientID, oauth.Registration](),
+		tokens:  newCache[tokenKey, oauth.Token](),
+	}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+
 	t.commits = newCommitter(db, o.MaxBatch)
 	return t, nil
 }
@@ -77,6 +87,7 @@ func (t *Trust) load() error {
 	if err := t.loadHandleKey(); err != nil {
 		return err
 	}
+
 	return t.db.View(func(tx *bbolt.Tx) error {
 		var floor uint32
 		if v := tx.Bucket(metaBucket).Get(floorKey); len(v) == 4 {
@@ -87,6 +98,7 @@ func (t *Trust) load() error {
 		if t.nextSpent, err = t.spent.load(tx.Bucket(spentBucket)); err != nil {
 			return err
 		}
+
 		t.nextToken = lastKey(tx.Bucket(tokensBucket))
 		return nil
 	})
@@ -116,9 +128,11 @@ func (t *Trust) loadHandleKey() error {
 		_, _ = rand.Read(key) // never fails (Go 1.24)
 		err = t.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(handleKey, key) })
 	}
+
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+
 	t.handles, err = aes.NewCipher(key)
 	return err
 }
@@ -142,6 +156,7 @@ func (t *Trust) Client(_ context.Context, id udap.ClientID) (*oauth.Registration
 	if r, known := t.clients.get(id); known {
 		return r, nil
 	}
+
 	epoch := t.clients.begin()
 	var r *oauth.Registration
 	err := t.db.View(func(tx *bbolt.Tx) (err error) {
@@ -153,6 +168,7 @@ func (t *Trust) Client(_ context.Context, id udap.ClientID) (*oauth.Registration
 	if err != nil {
 		return nil, err
 	}
+
 	if r != nil {
 		t.clients.put(epoch, id, r)
 	}
@@ -184,10 +200,12 @@ func (t *Trust) spend(s oauth.Spend, apply func(*batch) error) error {
 	if err := t.spent.reserve(key, s); err != nil {
 		return err
 	}
+
 	err := t.commits.do(func(b *batch) error {
 		if err := t.sweep(b, s.Now); err != nil {
 			return err
 		}
+
 		answer := apply(b)
 		if r, ok := answer.(*refusal); answer != nil && !(ok && r.spends) {
 			return answer
@@ -195,6 +213,7 @@ func (t *Trust) spend(s oauth.Spend, apply func(*batch) error) error {
 		if err := t.putSpent(b, key, s); err != nil {
 			return err
 		}
+
 		return answer
 	})
 	if r, ok := err.(*refusal); ok {
@@ -203,6 +222,7 @@ func (t *Trust) spend(s oauth.Spend, apply func(*batch) error) error {
 		}
 		return r.err
 	}
+
 	return err
 }
 
@@ -221,25 +241,30 @@ func (t *Trust) Spend(_ context.Context, s oauth.Spend) error {
 }
 
 // Register implements oauth.Store.
-func (t *Trust) Register(_ context.Context, s oauth.Spend, next oauth.Registration) (stored, previous *oauth.Registration, err error) {
+func (t *Trust) Register(
+	_ context.Context, s oauth.Spend, next oauth.Registration,
+) (stored, previous *oauth.Registration, err error) {
 	key := registrationKey(next.Community, next.Client)
 	err = t.spend(s, func(b *batch) error {
 		var err error
 		if previous, err = readRegistration(b.tx, key); err != nil {
 			return err
 		}
+
 		record := next
 		if previous != nil {
 			record = previous.Succeed(next)
 		} else if b.tx.Bucket(clientsBucket).Get([]byte(next.ID)) != nil {
 			return fmt.Errorf("client_id %s exists", next.ID) // 160 random bits met twice
 		}
+
 		stored = &record
 		return t.putRegistration(b, key, stored)
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+
 	return stored, previous, nil
 }
 
@@ -261,7 +286,9 @@ func (t *Trust) touch(b *batch, id udap.ClientID) {
 }
 
 // Cancel implements oauth.Store.
-func (t *Trust) Cancel(_ context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI) (*oauth.Registration, error) {
+func (t *Trust) Cancel(
+	_ context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI,
+) (*oauth.Registration, error) {
 	var old *oauth.Registration
 	key := registrationKey(community, client)
 	err := t.spend(s, func(b *batch) error {
@@ -272,6 +299,7 @@ func (t *Trust) Cancel(_ context.Context, s oauth.Spend, community udap.Communit
 		if old == nil {
 			return &refusal{err: oauth.ErrNoRegistration}
 		}
+
 		t.touch(b, old.ID)
 		return errors.Join(
 			b.tx.Bucket(registrationsBucket).Delete(key),
@@ -280,6 +308,7 @@ func (t *Trust) Cancel(_ context.Context, s oauth.Spend, community udap.Communit
 	if err != nil {
 		return nil, err
 	}
+
 	return old, nil
 }
 
@@ -294,11 +323,13 @@ func (t *Trust) Registrations(_ context.Context, visit func(*oauth.Registration)
 			return err
 		})
 	})
+
 	for _, r := range all {
 		if err != nil || !visit(r) {
 			break
 		}
 	}
+
 	return err
 }
 
@@ -308,16 +339,19 @@ func (t *Trust) Issue(_ context.Context, s oauth.Spend, token oauth.Token) (h oa
 	if err != nil {
 		return h, fmt.Errorf("store: %w", err)
 	}
+
 	v := append(token.Hash[:len(token.Hash):len(token.Hash)], body...)
 	minute := minuteOf(token.Expires)
 	err = t.spend(s, func(b *batch) error {
 		if !t.current(b, token) {
 			return &refusal{err: oauth.ErrNoRegistration, spends: true}
 		}
+
 		m, err := b.minute(tokensBucket, minute)
 		if err != nil {
 			return err
 		}
+
 		t.nextToken++
 		t.sealHandle(&h, minute, t.nextToken)
 		return m.Put(binary.BigEndian.AppendUint64(nil, t.nextToken), v)
@@ -333,10 +367,12 @@ func (t *Trust) current(b *batch, token oauth.Token) bool {
 	if r, known := t.clients.get(token.ClientID); known && !b.changed[token.ClientID] {
 		return r.Epoch == token.Epoch
 	}
+
 	key := b.tx.Bucket(clientsBucket).Get([]byte(token.ClientID))
 	if key == nil {
 		return false
 	}
+
 	r, err := readRegistration(b.tx, key)
 	return err == nil && r != nil && r.Epoch == token.Epoch
 }
@@ -374,6 +410,7 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 	if token, known := t.tokens.get(key); known {
 		return token, nil
 	}
+
 	epoch := t.tokens.begin()
 	var token *oauth.Token
 	small := false
@@ -388,6 +425,7 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 	if err != nil {
 		return nil, fmt.Errorf("store: token: %w", err)
 	}
+
 	if small {
 		t.tokens.put(epoch, key, token)
 	}
@@ -401,6 +439,7 @@ func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner udap.ClientID, h 
 		if body == nil {
 			return nil
 		}
+
 		var token oauth.Token
 		if err := json.Unmarshal(body, &token); err != nil {
 			return err
@@ -408,6 +447,7 @@ func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner udap.ClientID, h 
 		if token.ClientID != owner {
 			return nil
 		}
+
 		b.after = append(b.after, func() { t.tokens.forget(tokenKey{h, hash}) })
 		return m.Delete(key)
 	})
@@ -420,16 +460,19 @@ func (t *Trust) sweep(b *batch, now time.Time) error {
 	if b.swept || now.Unix() < 60 {
 		return nil
 	}
+
 	b.swept = true
 	floor := minuteOf(now) - 1
 	if floor <= t.spent.floorNow() {
 		return nil
 	}
+
 	for _, root := range [][]byte{spentBucket, tokensBucket} {
 		if err := dropMinutes(b.tx.Bucket(root), floor); err != nil {
 			return err
 		}
 	}
+
 	clear(b.minutes)
 	b.after = append(b.after, func() { t.spent.forget(floor); t.tokens.forgetAll() })
 	return b.tx.Bucket(metaBucket).Put(floorKey, binary.BigEndian.AppendUint32(nil, floor))
@@ -443,6 +486,7 @@ func dropMinutes(root *bbolt.Bucket, floor uint32) error {
 		}
 		return nil
 	})
+
 	for _, name := range over {
 		err = errors.Join(err, root.DeleteBucket(name))
 	}

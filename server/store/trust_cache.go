@@ -47,12 +47,14 @@ func (c *cache[K, V]) put(epoch uint64, k K, v *V) {
 	if epoch != c.epoch {
 		return
 	}
+
 	if len(c.rows) >= maxCached {
 		for k := range c.rows { // whichever comes first makes room
 			delete(c.rows, k)
 			break
 		}
 	}
+
 	c.rows[k] = v
 }
 

@@ -74,12 +74,14 @@ func (c *committer) do(apply func(*batch) error) error {
 		c.mu.Unlock()
 		return errClosed
 	}
+
 	c.queue = append(c.queue, e)
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
+
 	err := <-e.done
 	e.apply = nil
 	effects.Put(e)
@@ -98,6 +100,7 @@ func (c *committer) loop() {
 			if last {
 				return
 			}
+
 			break
 		}
 	}
@@ -130,16 +133,24 @@ func (c *committer) write(taken []*effect) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after a commit
-	b := &batch{tx: tx, minutes: make(map[minuteBucket]*bbolt.Bucket, 4), changed: map[udap.ClientID]bool{}}
+
+	b := &batch{
+		tx:      tx,
+		minutes: make(map[minuteBucket]*bbolt.Bucket, 4),
+		changed: map[udap.ClientID]bool{},
+	}
+
 	for _, e := range taken {
 		e.refused = e.apply(b)
 		if _, ok := e.refused.(*refusal); e.refused != nil && !ok {
 			return e.refused
 		}
 	}
+
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+
 	for _, f := range b.after {
 		f()
 	}
@@ -176,10 +187,12 @@ func (b *batch) minute(parent []byte, minute uint32) (*bbolt.Bucket, error) {
 	if m := b.minutes[id]; m != nil {
 		return m, nil
 	}
+
 	m, err := b.tx.Bucket(parent).CreateBucketIfNotExists(binary.BigEndian.AppendUint32(nil, minute))
 	if err != nil {
 		return nil, err
 	}
+
 	m.FillPercent = 1
 	b.minutes[id] = m
 	return m, nil

@@ -41,9 +41,11 @@ func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 			return err
 		}
 	}
+
 	if bucket.Sequence() <= maxDecisions {
 		return nil
 	}
+
 	oldest := bucket.Sequence() - maxDecisions // the last one to go
 	c := bucket.Cursor()
 	for k, _ := c.First(); len(k) == 8 && binary.BigEndian.Uint64(k) <= oldest; k, _ = c.First() {
@@ -51,6 +53,7 @@ func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -91,6 +94,7 @@ func (t *Trust) eachDecision(visit func(audit.Decision) bool) error {
 				return nil
 			}
 		}
+
 		return nil
 	})
 }

@@ -18,6 +18,7 @@ func TestDecisionsSurviveARestartAndStayBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first, last string
+
 	for round := range 6 {
 		batch := make([]audit.Decision, 1000)
 		for i := range batch {
@@ -29,10 +30,12 @@ func TestDecisionsSurviveARestartAndStayBounded(t *testing.T) {
 			}
 			last = tr.ID
 		}
+
 		if err := trust.SaveDecisions(batch); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := trust.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +43,7 @@ func TestDecisionsSurviveARestartAndStayBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer trust.Close()
+
 	all, err := trust.Decisions(30_000)
 	if err != nil || len(all) != maxDecisions || all[0].Trace.ID != last {
 		t.Fatalf("%d decisions, newest %v, %v", len(all), all[0].Trace.ID, err)
@@ -51,6 +55,7 @@ func TestDecisionsSurviveARestartAndStayBounded(t *testing.T) {
 	if err != nil || !ok || !d.Authenticated || len(d.Trace.Steps) != 1 || d.Trace.Steps[0].Found != "b" {
 		t.Errorf("read back %+v, %v, %v", d, ok, err)
 	}
+
 	if few, _ := trust.Decisions(3); len(few) != 3 || few[2].Trace.Action != "5.997" {
 		t.Errorf("the newest three: %+v", few)
 	}

@@ -22,6 +22,7 @@ func (t *Trust) LoadList(key string) (l fetch.StoredList, ok bool, err error) {
 		if len(v) < 8 {
 			return fmt.Errorf("store: list %q is cut short", key)
 		}
+
 		l.Fetched = time.Unix(int64(binary.BigEndian.Uint64(v)), 0).UTC()
 		l.DER, ok = bytes.Clone(v[8:]), true
 		return nil

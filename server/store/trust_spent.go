@@ -41,7 +41,11 @@ type spentIndex struct {
 }
 
 func newSpentIndex(floor uint32, restored int64) *spentIndex {
-	return &spentIndex{minutes: map[uint32]map[spentKey]spentUse{}, floor: floor, restored: restored}
+	return &spentIndex{
+		minutes:  map[uint32]map[spentKey]spentUse{},
+		floor:    floor,
+		restored: restored,
+	}
 }
 
 // restoredMark is how the file keeps the moment of a restore.
@@ -74,20 +78,27 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	minute := minuteOf(s.Until)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+
 	if minute <= x.floor {
 		return oauth.ErrSwept
 	}
 	if x.restored > 0 && s.Since.Unix() <= x.restored {
 		return oauth.ErrRestored
 	}
+
 	for ends, m := range x.minutes {
 		if use, found := m[k]; found && ends >= minuteOf(s.Now) {
-			return &oauth.Replayed{Seen: time.Unix(int64(use.second), 0), Endpoint: x.endpoints[use.endpoint]}
+			return &oauth.Replayed{
+				Seen:     time.Unix(int64(use.second), 0),
+				Endpoint: x.endpoints[use.endpoint],
+			}
 		}
 	}
+
 	if x.count >= maxSpent {
 		return oauth.ErrFull
 	}
+
 	x.add(minute, k, spentUse{second: uint32(s.Now.Unix()), endpoint: x.endpoint(s.Endpoint)})
 	return nil
 }
@@ -166,7 +177,10 @@ func (x *spentIndex) load(root *bbolt.Bucket) (last uint64, err error) {
 		if minute <= x.floor || len(v) < spentRecord {
 			return
 		}
-		x.add(minute, spentKey(v), spentUse{second: binary.BigEndian.Uint32(v[spentKeyLength:]), endpoint: x.endpoint(string(v[spentRecord:]))})
+		x.add(minute, spentKey(v), spentUse{
+			second:   binary.BigEndian.Uint32(v[spentKeyLength:]),
+			endpoint: x.endpoint(string(v[spentRecord:])),
+		})
 	})
 	return last, err
 }
@@ -176,6 +190,7 @@ func eachMinute(root *bbolt.Bucket, visit func(minute uint32, key uint64, v []by
 		if len(name) != 4 {
 			return nil
 		}
+
 		minute := binary.BigEndian.Uint32(name)
 		return root.Bucket(name).ForEach(func(k, v []byte) error {
 			if len(k) == 8 {

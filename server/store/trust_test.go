@@ -44,14 +44,17 @@ func checkTrust(t *testing.T, s *Trust) {
 		err := tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
 			registrations++
 			r, err := readRegistration(tx, k)
-			if err != nil || string(clients.Get([]byte(r.ID))) != string(k) || string(registrationKey(r.Community, r.Client)) != string(k) {
+			if err != nil || string(clients.Get([]byte(r.ID))) != string(k) ||
+				string(registrationKey(r.Community, r.Client)) != string(k) {
 				t.Errorf("registration %q: %+v, %v", k, r, err)
 			}
 			return nil
 		})
+
 		if n := clients.Stats().KeyN; n != registrations {
 			t.Errorf("%d identifiers for %d registrations", n, registrations)
 		}
+
 		for _, root := range [][]byte{spentBucket, tokensBucket} {
 			seen := map[uint64]bool{}
 			err = errors.Join(err, eachMinute(tx.Bucket(root), func(_ uint32, key uint64, _ []byte) {
@@ -61,6 +64,7 @@ func checkTrust(t *testing.T, s *Trust) {
 				seen[key] = true
 			}))
 		}
+
 		return err
 	})
 	if err != nil {
@@ -68,7 +72,8 @@ func checkTrust(t *testing.T, s *Trust) {
 	}
 }
 
-// Covers: S2-08, S2-18, case 089, case 095, case 099, case 121, case 127, case 129, case 130, case 131, case 133, case 150
+// Covers: S2-08, S2-18, case 089, case 095, case 099, case 121, case 127, case 129, case
+// 130, case 131, case 133, case 150
 func TestTrust(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
 		path := filepath.Join(t.TempDir(), "trust.bolt")
@@ -79,6 +84,7 @@ func TestTrust(t *testing.T) {
 				t.Error(err)
 			}
 		})
+
 		return storetest.Subject{Store: s, Reopen: func(t *testing.T) oauth.Store {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
@@ -90,7 +96,14 @@ func TestTrust(t *testing.T) {
 }
 
 func numbered(i int, now time.Time) oauth.Spend {
-	return oauth.Spend{Community: "urn:a", Issuer: "iss", JTI: fmt.Sprint(i), Until: now.Add(5 * time.Minute), Endpoint: "token", Now: now}
+	return oauth.Spend{
+		Community: "urn:a",
+		Issuer:    "iss",
+		JTI:       fmt.Sprint(i),
+		Until:     now.Add(5 * time.Minute),
+		Endpoint:  "token",
+		Now:       now,
+	}
 }
 
 // Covers: case 098
@@ -101,12 +114,17 @@ func TestTrustSweeps(t *testing.T) {
 	if _, _, err := s.Register(t.Context(), numbered(0, storetest.Start), c); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 90 {
 		now := storetest.Start.Add(time.Duration(i) * time.Minute)
-		if _, err := s.Issue(t.Context(), numbered(i+1, now), oauth.Token{ClientID: "c", Expires: now.Add(time.Hour)}); err != nil {
+		if _, err := s.Issue(t.Context(), numbered(i+1, now), oauth.Token{
+			ClientID: "c",
+			Expires:  now.Add(time.Hour),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	count := func(root []byte) (n int) {
 		_ = s.db.View(func(tx *bbolt.Tx) error {
 			return eachMinute(tx.Bucket(root), func(uint32, uint64, []byte) { n++ })
@@ -116,6 +134,7 @@ func TestTrustSweeps(t *testing.T) {
 	if jti, tokens := count(spentBucket), count(tokensBucket); jti > 7 || tokens > 62 || s.LiveJTI() != jti {
 		t.Errorf("after 90 minutes: %d jti on disk, %d in memory, %d tokens", jti, s.LiveJTI(), tokens)
 	}
+
 	checkTrust(t, s)
 }
 
@@ -123,10 +142,15 @@ func TestTrustFailedCommitKeepsTheJTI(t *testing.T) {
 	s := openTrust(t, filepath.Join(t.TempDir(), "trust.bolt"))
 	defer s.Close()
 	jti := numbered(1, storetest.Start)
-	c := oauth.Registration{ID: "c", Community: "urn:a", Client: udap.ClientURI(strings.Repeat("x", bbolt.MaxKeySize+1))}
+	c := oauth.Registration{
+		ID:        "c",
+		Community: "urn:a",
+		Client:    udap.ClientURI(strings.Repeat("x", bbolt.MaxKeySize+1)),
+	}
 	if _, _, err := s.Register(t.Context(), jti, c); err == nil || errors.As(err, new(*oauth.Replayed)) {
 		t.Fatalf("a key that Bolt refuses: %v", err)
 	}
+
 	if err := s.Spend(t.Context(), jti); !errors.As(err, new(*oauth.Replayed)) {
 		t.Errorf("after a failed commit: %v", err)
 	}
@@ -153,12 +177,14 @@ func TestSpentMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	x := newSpentIndex(0, 0)
+
 	for i := range entries {
 		s := numbered(i, storetest.Start.Add(time.Duration(i)*time.Millisecond))
 		if err := x.reserve(spentKeyOf(s), s); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := float64(after.HeapAlloc-before.HeapAlloc) / float64(x.live())
@@ -186,14 +212,28 @@ func benchmarkIssue(b *testing.B, writers int) {
 		b.Fatal(err)
 	}
 	defer s.Close()
+
 	now := storetest.Start
-	if _, _, err := s.Register(b.Context(), numbered(-1, now), oauth.Registration{ID: "c", Community: "urn:a", Client: "https://c.test"}); err != nil {
+	if _, _, err := s.Register(b.Context(), numbered(-1, now), oauth.Registration{
+		ID:        "c",
+		Community: "urn:a",
+		Client:    "https://c.test",
+	}); err != nil {
 		b.Fatal(err)
 	}
+
 	if _, err := s.Client(b.Context(), "c"); err != nil { // as authentication does first
 		b.Fatal(err)
 	}
-	token := oauth.Token{ClientID: "c", Community: "urn:a", Client: "https://c.test", Scope: []string{"system/Patient.rs"}, Issued: now, Expires: now.Add(time.Hour)}
+	token := oauth.Token{
+		ClientID:  "c",
+		Community: "urn:a",
+		Client:    "https://c.test",
+		Scope:     []string{"system/Patient.rs"},
+		Issued:    now,
+		Expires:   now.Add(time.Hour),
+	}
+
 	var wg sync.WaitGroup
 	work := make(chan int)
 	for range writers {
@@ -205,6 +245,7 @@ func benchmarkIssue(b *testing.B, writers int) {
 			}
 		})
 	}
+
 	b.ResetTimer()
 	start := processCPU()
 	for i := range b.N {
@@ -213,6 +254,7 @@ func benchmarkIssue(b *testing.B, writers int) {
 	close(work)
 	wg.Wait()
 	b.ReportMetric(float64((processCPU()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
+
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
 }
 
@@ -222,18 +264,30 @@ func TestTrustForgetsTokens(t *testing.T) {
 	s := openTrust(t, filepath.Join(t.TempDir(), "trust.bolt"))
 	defer s.Close()
 	now := storetest.Start
-	if _, _, err := s.Register(t.Context(), numbered(0, now), oauth.Registration{ID: "c", Community: "urn:a", Client: "https://c.test"}); err != nil {
+	if _, _, err := s.Register(t.Context(), numbered(0, now), oauth.Registration{
+		ID:        "c",
+		Community: "urn:a",
+		Client:    "https://c.test",
+	}); err != nil {
 		t.Fatal(err)
 	}
+
 	issue := func(n int, extensions map[string]jsontext.Value) (h oauth.Handle, hash oauth.Hash) {
 		t.Helper()
 		hash = oauth.Hash{byte(n)}
-		h, err := s.Issue(t.Context(), numbered(n, now), oauth.Token{Hash: hash, ClientID: "c", Extensions: extensions, Expires: now.Add(time.Hour)})
+		h, err := s.Issue(t.Context(), numbered(n, now), oauth.Token{
+			Hash:       hash,
+			ClientID:   "c",
+			Extensions: extensions,
+			Expires:    now.Add(time.Hour),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return h, hash
 	}
+
 	read := func(h oauth.Handle, hash oauth.Hash) *oauth.Token {
 		token, err := s.Token(t.Context(), h, hash)
 		if err != nil {
@@ -241,10 +295,12 @@ func TestTrustForgetsTokens(t *testing.T) {
 		}
 		return token
 	}
+
 	for i := range 50 {
 		h, hash := issue(2*i+1, nil)
 		var wg sync.WaitGroup
 		stop := make(chan bool)
+
 		for range 4 {
 			wg.Go(func() {
 				for {
@@ -257,6 +313,7 @@ func TestTrustForgetsTokens(t *testing.T) {
 				}
 			})
 		}
+
 		if err := s.Revoke(t.Context(), numbered(2*i+2, now), "c", h, hash); err != nil {
 			t.Fatal(err)
 		}
@@ -265,10 +322,12 @@ func TestTrustForgetsTokens(t *testing.T) {
 		}
 		close(stop)
 		wg.Wait()
+
 		if read(h, hash) != nil {
 			t.Error("a revoked token came back")
 		}
 	}
+
 	h, hash := issue(200, nil)
 	if first, second := read(h, hash), read(h, hash); first == nil || first != second {
 		t.Error("a token was not kept in memory")
@@ -278,6 +337,7 @@ func TestTrustForgetsTokens(t *testing.T) {
 	if first, second := read(longHandle, longHash), read(longHandle, longHash); first == nil || first == second {
 		t.Error("a token with a long record was kept in memory")
 	}
+
 	if err := s.Spend(t.Context(), numbered(202, now.Add(2*time.Hour))); err != nil {
 		t.Fatal(err)
 	}

@@ -66,6 +66,7 @@ func New(cfg Config) (*Client, error) {
 	if err := goodBase(cfg.Base); err != nil {
 		return nil, err
 	}
+
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
 	}
@@ -74,6 +75,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg}
 	c.http = c.newHTTP()
+
 	return c, nil
 }
 
@@ -86,10 +88,12 @@ func ParseBase(text string) (base string, community udap.CommunityURI, err error
 	if err != nil {
 		return "", "", fmt.Errorf("client: no URL: %w", err)
 	}
+
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return "", "", fmt.Errorf("client: %q: %w", text, err)
 	}
+
 	community = udap.CommunityURI(values.Get("community"))
 	u.RawQuery, u.ForceQuery = "", false
 	base = strings.TrimRight(u.String(), "/")
@@ -109,5 +113,6 @@ func goodBase(base string) error {
 	case strings.HasSuffix(base, "/"):
 		return fmt.Errorf("client: the base URL %q ends in a slash; its canonical form has none", base)
 	}
+
 	return nil
 }

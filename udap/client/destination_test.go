@@ -30,12 +30,22 @@ func originator(t *testing.T, d *servertest.Destination, id *certs.Identity) *cl
 		t.Fatal(err)
 	}
 	c, err := client.New(client.Config{
-		Base: d.Base, Community: servertest.URIA, Chain: id.Chain, Key: id.Key, TLSRoots: roots, Dial: d.Addr, Now: time.Now,
-		Verifier: &udap.Verifier{Revocation: src, Communities: []*udap.Community{{URI: servertest.URIA, Anchors: []*x509.Certificate{d.A.Root.Cert}}}},
+		Base:      d.Base,
+		Community: servertest.URIA,
+		Chain:     id.Chain,
+		Key:       id.Key,
+		TLSRoots:  roots,
+		Dial:      d.Addr,
+		Now:       time.Now,
+		Verifier: &udap.Verifier{
+			Revocation:  src,
+			Communities: []*udap.Community{{URI: servertest.URIA, Anchors: []*x509.Certificate{d.A.Root.Cert}}},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
 	return c
 }
@@ -54,12 +64,23 @@ func TestSessionAtTheDestination(t *testing.T) {
 	c := originator(t, d, d.Client(d.A, "https://client.example/app"))
 	found, err := c.Discover(ctx)
 	clean(t, found.Trace, err)
-	reg, err := c.Register(ctx, found, client.Registration{ClientName: "Test", Contacts: []string{"mailto:a@example.org"}, Scope: "system/Patient.rs"})
+	reg, err := c.Register(ctx, found, client.Registration{
+		ClientName: "Test",
+		Contacts:   []string{"mailto:a@example.org"},
+		Scope:      "system/Patient.rs",
+	})
 	clean(t, reg.Trace, err)
-	tok, err := c.Token(ctx, found, client.TokenRequest{ClientID: reg.ClientID, Scope: reg.Scope, B2B: &client.B2B{
-		OrganizationID: "https://example.org/fhir/Organization/1", PurposeOfUse: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
-	}})
+
+	tok, err := c.Token(ctx, found, client.TokenRequest{
+		ClientID: reg.ClientID,
+		Scope:    reg.Scope,
+		B2B: &client.B2B{
+			OrganizationID: "https://example.org/fhir/Organization/1",
+			PurposeOfUse:   []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+		},
+	})
 	clean(t, tok.Trace, err)
+
 	read, err := c.Get(ctx, "Patient?_count=2", tok.Access)
 	clean(t, read.Trace, err)
 	if !strings.Contains(string(read.Reply.Body), `"searchset"`) {
@@ -69,7 +90,11 @@ func TestSessionAtTheDestination(t *testing.T) {
 	if err == nil || other.Refusal == nil || other.Refusal.Hint == "" {
 		t.Fatalf("Observation without its scope: %v, %+v", err, other.Refusal)
 	}
-	gone, err := c.Cancel(ctx, found, client.Registration{ClientName: "Test", Contacts: []string{"mailto:a@example.org"}})
+
+	gone, err := c.Cancel(ctx, found, client.Registration{
+		ClientName: "Test",
+		Contacts:   []string{"mailto:a@example.org"},
+	})
 	clean(t, gone.Trace, err)
 	if !gone.Cancelled {
 		t.Fatalf("%+v", gone)
@@ -88,21 +113,37 @@ func TestDoctorAtTheDestination(t *testing.T) {
 func TestStrangerAtTheDestination(t *testing.T) {
 	d := servertest.Start(t)
 	ctx := context.Background()
-	stranger, err := certs.NewCommunity(certs.CommunityPlan{Name: "X", Key: "p256", NotBefore: time.Now().Add(-time.Hour), Life: 24 * time.Hour})
+	stranger, err := certs.NewCommunity(certs.CommunityPlan{
+		Name:      "X",
+		Key:       "p256",
+		NotBefore: time.Now().Add(-time.Hour),
+		Life:      24 * time.Hour,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id := d.Client(d.A, "https://client.example/app")
-	leaf, err := stranger.Issuing.Issue(certs.Template{URIs: []string{"https://x.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, id.Key.Public())
+	leaf, err := stranger.Issuing.Issue(certs.Template{
+		URIs:      []string{"https://x.example"},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour),
+	}, id.Key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id.Chain = []*x509.Certificate{leaf, stranger.Issuing.Cert}
 	c := originator(t, d, id)
 	found, err := c.Discover(ctx)
 	clean(t, found.Trace, err)
-	reg, err := c.Register(ctx, found, client.Registration{ClientName: "X", Contacts: []string{"mailto:a@example.org"}, Scope: "system/Patient.rs"})
-	if err == nil || reg.Refusal.Code != udap.UnapprovedSoftwareStatement || reg.Refusal.TraceID == "" || reg.Refusal.Page == "" {
+	reg, err := c.Register(ctx, found, client.Registration{
+		ClientName: "X",
+		Contacts:   []string{"mailto:a@example.org"},
+		Scope:      "system/Patient.rs",
+	})
+	if err == nil || reg.Refusal.Code != udap.UnapprovedSoftwareStatement || reg.Refusal.TraceID == "" ||
+		reg.Refusal.Page == "" {
 		t.Fatalf("error %v, refusal %+v", err, reg.Refusal)
 	}
 }
@@ -111,8 +152,15 @@ func TestStrangerAtTheDestination(t *testing.T) {
 func memberOf(t *testing.T, d *servertest.Destination, change func(*certs.Template)) *certs.Identity {
 	t.Helper()
 	key := d.Key("p256")
-	tmpl := certs.Template{CommonName: "m", URIs: []string{"https://client.example/app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 3, 0), CRL: []string{d.Lists.URL + "/a.crl"}}
+	tmpl := certs.Template{
+		CommonName: "m",
+		URIs:       []string{"https://client.example/app"},
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().AddDate(0, 3, 0),
+		CRL:        []string{d.Lists.URL + "/a.crl"},
+	}
 	change(&tmpl)
+
 	leaf, err := d.A.Issuing.Issue(tmpl, key.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +173,11 @@ func registerAt(t *testing.T, d *servertest.Destination, id *certs.Identity) (*c
 	c := originator(t, d, id)
 	found, err := c.Discover(context.Background())
 	clean(t, found.Trace, err)
-	return c.Register(context.Background(), found, client.Registration{ClientName: "M", Contacts: []string{"mailto:a@example.org"}, Scope: "system/Patient.rs"})
+	return c.Register(context.Background(), found, client.Registration{
+		ClientName: "M",
+		Contacts:   []string{"mailto:a@example.org"},
+		Scope:      "system/Patient.rs",
+	})
 }
 
 func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
@@ -137,21 +189,30 @@ func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
 			}
 		})
 		other, err := d.A.Root.NewCA(certs.Template{
-			CommonName: "Another issuing CA", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0), CRL: []string{d.Lists.URL + "/a-root.crl"},
+			CommonName: "Another issuing CA",
+			NotBefore:  time.Now().Add(-time.Hour),
+			NotAfter:   time.Now().AddDate(1, 0, 0),
+			CRL:        []string{d.Lists.URL + "/a-root.crl"},
 		}, d.Key("p256"))
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		d.Publish("a-other", other)
 		d.Lists.Set("/a-other.cer", other.Cert.Raw)
 		key := d.Key("p256")
 		leaf, err := other.Issue(certs.Template{
-			CommonName: "m", URIs: []string{"https://client.example/app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 3, 0),
-			CRL: []string{d.Lists.URL + "/a-other.crl"}, AIA: []string{d.Lists.URL + "/a-other.cer"},
+			CommonName: "m",
+			URIs:       []string{"https://client.example/app"},
+			NotBefore:  time.Now().Add(-time.Hour),
+			NotAfter:   time.Now().AddDate(0, 3, 0),
+			CRL:        []string{d.Lists.URL + "/a-other.crl"},
+			AIA:        []string{d.Lists.URL + "/a-other.cer"},
 		}, key.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		_, err = registerAt(t, d, &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key})
 		if (err == nil) != allowed {
 			t.Errorf("aia allowed %v: %v", allowed, err)
@@ -173,17 +234,25 @@ func TestDestinationAsksResponders(t *testing.T) {
 			t.Error(err)
 			return
 		}
+
 		der, err := ocsp.CreateResponse(d.A.Issuing.Cert, d.A.Issuing.Cert, ocsp.Response{
-			Status: int(status.Load()), SerialNumber: q.SerialNumber, ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour), RevokedAt: time.Now().Add(-time.Hour),
+			Status:       int(status.Load()),
+			SerialNumber: q.SerialNumber,
+			ThisUpdate:   time.Now().Add(-time.Minute),
+			NextUpdate:   time.Now().Add(time.Hour),
+			RevokedAt:    time.Now().Add(-time.Hour),
 		}, d.A.Issuing.Key)
 		if err != nil {
 			t.Error(err)
 		}
+
 		_, _ = w.Write(der)
 	}))
 	defer responder.Close()
+
 	byResponder := func(tmpl *certs.Template) { tmpl.CRL, tmpl.OCSP = nil, []string{responder.URL} }
-	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil || !strings.Contains(err.Error(), "not a public address") {
+	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil ||
+		!strings.Contains(err.Error(), "not a public address") {
 		t.Fatalf("a responder at a private address was asked: %v", err)
 	}
 	d.Stop()
@@ -193,8 +262,10 @@ func TestDestinationAsksResponders(t *testing.T) {
 	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err != nil {
 		t.Fatal(err)
 	}
+
 	status.Store(ocsp.Revoked)
-	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil || !strings.Contains(err.Error(), "revoked") {
+	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err == nil ||
+		!strings.Contains(err.Error(), "revoked") {
 		t.Fatalf("a revoked certificate: %v", err)
 	}
 }

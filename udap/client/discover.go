@@ -67,6 +67,7 @@ func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 	if err := c.believe(ctx, d); err != nil {
 		return d, err
 	}
+
 	d.judgeProfiles()
 	d.judgeNeeds()
 	return d, nil
@@ -77,6 +78,7 @@ func (c *Client) fetchDocument(ctx context.Context, d *Discovery) (err error) {
 	if err != nil {
 		return stop(d.Trace, checkFound, "a URL", err.Error(), "")
 	}
+
 	req.Header.Set("Accept", "application/json")
 	if d.Reply, err = c.send(ctx, d.Trace, req, maxAnswer); err != nil {
 		return err
@@ -84,6 +86,7 @@ func (c *Client) fetchDocument(ctx context.Context, d *Discovery) (err error) {
 	if err := c.found(d); err != nil {
 		return err
 	}
+
 	d.doc, err = readObject(d.Trace, d.Reply)
 	return err
 }
@@ -102,6 +105,7 @@ func (c *Client) found(d *Discovery) error {
 		return stop(d.Trace, checkFound, "200", d.Refusal.String(),
 			"no UDAP at this base URL, or the wrong base URL; under edition 1 it may also mean an unknown community")
 	}
+
 	var err error
 	d.Refusal, err = refused(d.Trace, checkFound, d.Reply, "200")
 	return err
@@ -110,14 +114,17 @@ func (c *Client) found(d *Discovery) error {
 // believe verifies the signed metadata and takes its endpoints.
 func (c *Client) believe(ctx context.Context, d *Discovery) error {
 	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
-		return stop(d.Trace, checkSigned, "an anchor of a trust community", "none configured", "give the community's anchor (-anchor)")
+		return stop(d.Trace, checkSigned, "an anchor of a trust community", "none configured",
+			"give the community's anchor (-anchor)")
 	}
+
 	m, err := c.cfg.Verifier.Metadata(ctx, d.Reply.Body, udap.ExpectMetadata{
 		Now: c.cfg.Now(), Base: c.canonicalBase(d), Community: c.cfg.Community,
 	}, d.Trace)
 	if err != nil {
 		return err
 	}
+
 	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
 	d.Trace.Pass(checkSigned, "", "verified until "+stamp(m.Expires))
@@ -135,8 +142,9 @@ func (d *Discovery) judgeEndpoints() {
 		return
 	}
 	d.Trace.Warn(checkEndpoints, udap.Finding{
-		Expected: "both at one origin", Found: "registration at " + origin(d.Registration) + ", token at " + origin(d.Token),
-		Remedy: "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
+		Expected: "both at one origin",
+		Found:    "registration at " + origin(d.Registration) + ", token at " + origin(d.Token),
+		Remedy:   "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
 	})
 }
 
@@ -148,7 +156,11 @@ func (c *Client) canonicalBase(d *Discovery) string {
 	if unverifiedIssuer(d.doc.text("signed_metadata")) != slashed {
 		return c.cfg.Base
 	}
-	d.Trace.Warn(checkSlash, udap.Finding{Expected: c.cfg.Base, Found: slashed, Remedy: "the destination's canonical base URL ends in a slash"})
+	d.Trace.Warn(checkSlash, udap.Finding{
+		Expected: c.cfg.Base,
+		Found:    slashed,
+		Remedy:   "the destination's canonical base URL ends in a slash",
+	})
 	return slashed
 }
 
@@ -158,10 +170,12 @@ func unverifiedIssuer(compact string) string {
 	if len(parts) != 3 {
 		return ""
 	}
+
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		return ""
 	}
+
 	o, err := parseObject(payload)
 	if err != nil {
 		return ""
@@ -177,13 +191,16 @@ func (d *Discovery) judgeProfiles() {
 			missing = append(missing, p)
 		}
 	}
+
 	if err != nil || len(missing) > 0 {
 		d.Trace.Warn(checkProfiles, udap.Finding{
-			Expected: "udap_dcr and udap_authn in udap_profiles_supported", Found: strings.Join(have, " "),
-			Remedy: "the destination does not claim to support " + strings.Join(missing, " and "),
+			Expected: "udap_dcr and udap_authn in udap_profiles_supported",
+			Found:    strings.Join(have, " "),
+			Remedy:   "the destination does not claim to support " + strings.Join(missing, " and "),
 		})
 		return
 	}
+
 	d.Trace.Pass(checkProfiles, "", strings.Join(have, " "))
 }
 
@@ -204,8 +221,10 @@ func (d *Discovery) judgeNeeds() {
 // canUse stops a workflow that the destination says it does not support.
 func (d *Discovery) canUse(tr *udap.Trace, grant, algorithm, algorithmList string) error {
 	if grants := d.List("grant_types_supported"); grant != "" && !slices.Contains(grants, grant) {
-		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants), "the destination does not offer this grant type")
+		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants),
+			"the destination does not offer this grant type")
 	}
+
 	tr.Pass(checkGrant, "", grant)
 	algs := d.List(algorithmList)
 	if len(algs) == 0 {
@@ -213,8 +232,10 @@ func (d *Discovery) canUse(tr *udap.Trace, grant, algorithm, algorithmList strin
 		return nil
 	}
 	if !slices.Contains(algs, algorithm) {
-		return stop(tr, checkAlgorithm, fmt.Sprintf("one of %v", algs), algorithm, "use a certificate with a key for one of these")
+		return stop(tr, checkAlgorithm, fmt.Sprintf("one of %v", algs), algorithm,
+			"use a certificate with a key for one of these")
 	}
+
 	tr.Pass(checkAlgorithm, fmt.Sprintf("one of %v", algs), algorithm)
 	return nil
 }
@@ -233,9 +254,11 @@ func difference(a, b string) string {
 		return "they differ only by the slash at the end"
 	case strings.EqualFold(a, b):
 		return "they differ only in upper and lower case"
-	case strings.TrimPrefix(a, "http://") == strings.TrimPrefix(b, "https://"), strings.TrimPrefix(a, "https://") == strings.TrimPrefix(b, "http://"):
+	case strings.TrimPrefix(a, "http://") == strings.TrimPrefix(b,
+		"https://"), strings.TrimPrefix(a, "https://") == strings.TrimPrefix(b, "http://"):
 		return "they differ only in the scheme"
 	}
+
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++

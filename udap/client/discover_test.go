@@ -37,25 +37,41 @@ func TestDiscoveryStops(t *testing.T) {
 		set         func(*world, *Config)
 		check, text string
 	}{
-		{"no such community", func(w *world, c *Config) { c.Community = "urn:other"; c.Verifier.Communities[0].URI = "urn:other" }, "discover.found", "no certificate for the community"},
-		{"no UDAP", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(404, "text/plain", "no") }, "discover.found", "wrong base URL"},
+		{"no such community", func(w *world, c *Config) {
+			c.Community = "urn:other"
+			c.Verifier.Communities[0].URI = "urn:other"
+		}, "discover.found", "no certificate for the community"},
+		{"no UDAP", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(404, "text/plain", "no")
+		}, "discover.found", "wrong base URL"},
 		{"gateway has no route", func(w *world, _ *Config) {
-			w.dest.answer[discoveryPath] = status(421, "application/fhir+json", `{"resourceType":"OperationOutcome","issue":[{"code":"not-found","diagnostics":"host"}]}`)
+			w.dest.answer[discoveryPath] = status(421, "application/fhir+json",
+				`{"resourceType":"OperationOutcome","issue":[{"code":"not-found","diagnostics":"host"}]}`)
 		}, "discover.found", "host of the URL is not one"},
-		{"redirect", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = redirectTo(w.dest.base + "/Patient/1") }, "discover.found", "never followed"},
-		{"web page", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(200, "text/html", "<html>") }, "reply.body", "web page"},
+		{"redirect", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = redirectTo(w.dest.base + "/Patient/1")
+		}, "discover.found", "never followed"},
+		{"web page", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(200, "text/html", "<html>")
+		}, "reply.body", "web page"},
 		{"member twice", func(w *world, _ *Config) {
 			w.dest.answer[discoveryPath] = status(200, "application/json", `{"a":1,"a":2}`)
 		}, "reply.body", "duplicate"},
 		{"too long", func(w *world, _ *Config) {
 			w.dest.answer[discoveryPath] = status(200, "application/json", strings.Repeat(" ", maxAnswer+1))
 		}, "reply.body", "at most"},
-		{"down", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(502, "text/plain", "") }, "discover.found", "next hop"},
-		{"broken", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = status(500, "text/plain", "") }, "discover.found", "fault of the destination"},
+		{"down", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(502, "text/plain", "")
+		}, "discover.found", "next hop"},
+		{"broken", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = status(500, "text/plain", "")
+		}, "discover.found", "fault of the destination"},
 		{"unsigned", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) { delete(d, "signed_metadata") }
 		}, "metadata.document", "signed_metadata"},
-		{"wrong SAN", func(w *world, _ *Config) { w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"x") }, "metadata.iss", "x"},
+		{"wrong SAN", func(w *world, _ *Config) {
+			w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"x")
+		}, "metadata.iss", "x"},
 		{"another base", func(w *world, _ *Config) {
 			other := w.dest.base + "/other"
 			w.dest.id = w.leaf(w.a, "rsa2048", other)
@@ -67,19 +83,31 @@ func TestDiscoveryStops(t *testing.T) {
 			}
 		}, "metadata.exp", "ago"},
 		{"expired certificate", func(w *world, _ *Config) {
-			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) { t.NotAfter = epoch.Add(-time.Minute) }, w.dest.base)
+			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
+				t.NotAfter = epoch.Add(-time.Minute)
+			}, w.dest.base)
 		}, "chain.validity", ""},
-		{"untrusted community", func(w *world, _ *Config) { w.dest.id = w.leaf(w.b, "rsa2048", w.dest.base) }, "chain.path", ""},
+		{"untrusted community", func(w *world, _ *Config) {
+			w.dest.id = w.leaf(w.b, "rsa2048", w.dest.base)
+		}, "chain.path", ""},
 		{"no list to be had", func(w *world, _ *Config) {
-			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) { t.CRL = []string{w.lists.URL + "/none"} }, w.dest.base)
+			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
+				t.CRL = []string{w.lists.URL + "/none"}
+			}, w.dest.base)
 			w.lists.Close()
 		}, "chain.revocation", ""},
 		{"endpoint not https", func(w *world, _ *Config) {
 			w.dest.changeClaims = func(c map[string]any) { c["token_endpoint"] = "http://localhost/token" }
 		}, "metadata.endpoints", "http"},
-		{"no anchor", func(_ *world, c *Config) { c.Verifier = &udap.Verifier{} }, "discover.signed_metadata", "-anchor"},
-		{"TLS anchor missing", func(_ *world, c *Config) { c.TLSRoots = x509.NewCertPool() }, "reply.connect", "-tls-ca"},
-		{"TLS name", func(w *world, c *Config) { c.Base = strings.Replace(c.Base, "localhost", "127.0.0.1", 1) }, "reply.connect", "is for localhost"},
+		{"no anchor", func(_ *world, c *Config) {
+			c.Verifier = &udap.Verifier{}
+		}, "discover.signed_metadata", "-anchor"},
+		{"TLS anchor missing", func(_ *world, c *Config) {
+			c.TLSRoots = x509.NewCertPool()
+		}, "reply.connect", "-tls-ca"},
+		{"TLS name", func(w *world, c *Config) {
+			c.Base = strings.Replace(c.Base, "localhost", "127.0.0.1", 1)
+		}, "reply.connect", "is for localhost"},
 		{"nobody listens", func(w *world, c *Config) { w.dest.Close() }, "reply.connect", "nothing listens"},
 		{"TLS expired", func(_ *world, c *Config) {
 			c.Now = func() time.Time { return epoch.AddDate(0, 2, 0) }
@@ -95,6 +123,7 @@ func TestDiscoveryStops(t *testing.T) {
 			wantStop(t, d.Trace, err, tc.check, tc.text)
 			out, err := c.Register(context.Background(), d, goodRegistration())
 			wantStop(t, out.Trace, err, "discover.signed_metadata", "discover first")
+
 			tok, err := c.Token(context.Background(), d, TokenRequest{ClientID: "x"})
 			wantStop(t, tok.Trace, err, "discover.signed_metadata", "discover first")
 			if n := len(w.dest.seen()); n > 1 {
@@ -110,7 +139,8 @@ func TestSwappedEndpoint(t *testing.T) {
 	w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://evil.example/token" }
 	d, err := newClient(t, w.config()).Discover(context.Background())
 	if err != nil || d.Token != w.dest.issuer+"/token" || len(d.Trace.Warnings()) != 1 {
-		t.Fatalf("token endpoint %q, error %v, warnings %v: the signed value counts, with a warning", d.Token, err, d.Trace.Warnings())
+		t.Fatalf("token endpoint %q, error %v, warnings %v: the signed value counts, with a warning", d.Token, err,
+			d.Trace.Warnings())
 	}
 }
 
@@ -124,7 +154,8 @@ func TestEndpointsOfTwoServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if warned := d.Trace.Warnings(); len(warned) != 1 || warned[0].Check != "discover.endpoints" || !strings.Contains(warned[0].Found, "https://victim.example:443") {
+	if warned := d.Trace.Warnings(); len(warned) != 1 || warned[0].Check != "discover.endpoints" ||
+		!strings.Contains(warned[0].Found, "https://victim.example:443") {
 		t.Errorf("warnings %+v", warned)
 	}
 }
@@ -161,14 +192,17 @@ func TestDiscoveryWarns(t *testing.T) {
 			}
 		}, "reply.clock", "120 s ahead"},
 		"media type": {func(w *world) {
-			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) { w.dest.discovery(textual{rw}, r) }
+			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
+				w.dest.discovery(textual{rw}, r)
+			}
 		}, "reply.body", "text/plain"},
 	} {
 		w := newWorld(t)
 		tc.set(w)
 		d, err := newClient(t, w.config()).Discover(context.Background())
 		got := d.Trace.Warnings()
-		if err != nil || len(got) != 1 || got[0].Check != tc.check || !strings.Contains(got[0].Found+got[0].Remedy, tc.text) {
+		if err != nil || len(got) != 1 || got[0].Check != tc.check ||
+			!strings.Contains(got[0].Found+got[0].Remedy, tc.text) {
 			t.Errorf("%s: error %v, warnings %+v; want %s with %q", name, err, got, tc.check, tc.text)
 		}
 	}
@@ -193,6 +227,7 @@ func TestPostIsNeverRedirected(t *testing.T) {
 	c := newClient(t, w.config())
 	d, err := c.Discover(ctx)
 	noError(t, d.Trace, err)
+
 	reg, err := c.Register(ctx, d, goodRegistration())
 	wantStop(t, reg.Trace, err, "register.accepted", "/elsewhere")
 	tok, err := c.Token(ctx, d, TokenRequest{ClientID: "x", B2B: goodB2B()})
@@ -209,19 +244,24 @@ func TestTokenStaysUnderTheBase(t *testing.T) {
 	w, ctx := newWorld(t), context.Background()
 	c := newClient(t, w.config())
 	for _, bad := range []string{
-		"https://evil.example/Patient/1", "http" + strings.TrimPrefix(w.dest.base, "https") + "/Patient/1", w.dest.base + "x/Patient",
-		w.dest.issuer + "/token", "../oauth/token", "a/%2e%2e/%2e%2e/oauth", strings.Replace(w.dest.base, "https://", "https://u@", 1) + "/x",
+		"https://evil.example/Patient/1", "http" + strings.TrimPrefix(w.dest.base,
+			"https") + "/Patient/1", w.dest.base + "x/Patient",
+		w.dest.issuer + "/token", "../oauth/token", "a/%2e%2e/%2e%2e/oauth", strings.Replace(w.dest.base, "https://",
+			"https://u@", 1) + "/x",
 	} {
 		read, err := c.Get(ctx, bad, "sesame")
 		wantStop(t, read.Trace, err, "get.target", "base")
 	}
+
 	if n := len(w.dest.seen()); n != 0 {
 		t.Fatalf("%v was sent", w.dest.seen())
 	}
+
 	for _, good := range []string{"Patient/1", "/Patient/1", w.dest.base + "/Patient/1"} {
 		read, err := c.Get(ctx, good, "sesame")
 		noError(t, read.Trace, err)
 	}
+
 	read, err := c.Get(ctx, "Patient/1", "stale")
 	wantStop(t, read.Trace, err, "get.read", "no token")
 	if !strings.Contains(read.Refusal.Hint, `invalid_token`) {
@@ -240,6 +280,7 @@ func TestDialElsewhere(t *testing.T) {
 	}
 	public := strings.Replace(w.dest.base, "localhost:"+port, "public.example", 1)
 	w.dest.base, w.dest.issuer = public, "https://public.example/acme/oauth"
+
 	w.dest.id = w.leaf(w.a, "rsa2048", public)
 	cfg := w.config()
 	cfg.Base, cfg.Dial = public, "127.0.0.1:"+port
@@ -248,6 +289,7 @@ func TestDialElsewhere(t *testing.T) {
 	cfg.DialName = "localhost"
 	d, err = newClient(t, cfg).Discover(context.Background())
 	noError(t, d.Trace, err)
+
 	if host != "public.example" {
 		t.Fatalf("Host was %q, want that of the URL", host)
 	}
@@ -271,7 +313,8 @@ func TestWrapSeesPlainBytes(t *testing.T) {
 	cfg.Wrap = func(c net.Conn) net.Conn { return recorder{c, &sent} }
 	d, err := newClient(t, cfg).Discover(context.Background())
 	noError(t, d.Trace, err)
-	if !strings.HasPrefix(sent.String(), "GET /acme/fhir/.well-known/udap?community=urn%3Aexample%3Acommunity%3Aa HTTP/1.1\r\n") {
+	if !strings.HasPrefix(sent.String(),
+		"GET /acme/fhir/.well-known/udap?community=urn%3Aexample%3Acommunity%3Aa HTTP/1.1\r\n") {
 		t.Fatalf("the tap saw %q", sent.String())
 	}
 }
@@ -290,11 +333,16 @@ func TestParseBase(t *testing.T) {
 			t.Errorf("ParseBase(%q) = %q, %q, %v", in, base, community, err)
 		}
 	}
-	for _, bad := range []string{"", "http://h/fhir", "h/fhir", "https://", "https://u@h/x", "https://h/x#y", "https://h/%zz", "https://h/?a=%zz"} {
+
+	for _, bad := range []string{
+		"", "http://h/fhir", "h/fhir", "https://", "https://u@h/x", "https://h/x#y",
+		"https://h/%zz", "https://h/?a=%zz",
+	} {
 		if _, _, err := ParseBase(bad); err == nil {
 			t.Errorf("ParseBase(%q) was taken", bad)
 		}
 	}
+
 	if _, err := New(Config{Base: "https://h/"}); err == nil {
 		t.Error("a client without a clock was made")
 	}
@@ -317,6 +365,7 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	if err != nil || len(reg.Trace.Warnings()) != 1 {
 		t.Fatalf("%v, warnings %v: want one for the scope", err, reg.Trace.Warnings())
 	}
+
 	gone, err := c.Cancel(ctx, d, goodRegistration())
 	wantStop(t, gone.Trace, err, "register.granted", "client_credentials")
 	if gone.Cancelled {
@@ -325,6 +374,7 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"MAC"}`)
 	tok, err := c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "MAC")
+
 	for _, text := range []string{`t\r\nX: y`, `t t`, `t\u0000`, `tä`} {
 		at("/acme/oauth/token", `{"access_token":"`+text+`","token_type":"Bearer"}`)
 		tok, err = c.Token(ctx, d, req)
@@ -333,6 +383,7 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 			t.Errorf("%q is kept", tok.Access)
 		}
 	}
+
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"bearer","expires_in":7200,"scope":"a"}`)
 	tok, err = c.Token(ctx, d, req)
 	if err != nil || len(tok.Trace.Warnings()) != 2 || tok.Scope != "a" {
@@ -342,6 +393,7 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(http.StatusTooManyRequests)
 	}
+
 	tok, err = c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "wait 7 s")
 }

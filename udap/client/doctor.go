@@ -31,6 +31,7 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 	c.examineOurselves(ctx, r.Trace)
 	c.examineAnchors(r.Trace)
 	r.Discovery = c.examineDestination(ctx, r.Trace)
+
 	for _, s := range r.Trace.Steps {
 		switch s.Verdict {
 		case udap.Refused:
@@ -39,6 +40,7 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 			r.Doubtful++
 		}
 	}
+
 	return r
 }
 
@@ -49,19 +51,23 @@ func (c *Client) examineOurselves(ctx context.Context, tr *udap.Trace) {
 		tr.Skip(checkIdentity, "no certificate was given")
 		return
 	}
+
 	c.examineChain(tr)
 	uri, err := c.identity(tr)
 	if err != nil || c.cfg.Verifier == nil {
 		return
 	}
+
 	c.examineFragment(tr)
 	compact, err := c.sign(c.statementClaims(&Discovery{Registration: nowhere}, specimen(), string(uri)))
 	if err != nil {
 		_ = stop(tr, checkPosted, "a signature with our key", err.Error(), "")
 		return
 	}
+
 	v := &udap.Verifier{Communities: c.vouching(), Revocation: c.cfg.Verifier.Revocation}
-	_, _ = v.Statement(ctx, compact, udap.Expect{Now: c.cfg.Now(), Audience: nowhere}, tr) // its verdict is in the trace
+	// its verdict is in the trace
+	_, _ = v.Statement(ctx, compact, udap.Expect{Now: c.cfg.Now(), Audience: nowhere}, tr)
 }
 
 // nowhere is the audience of the doctor's own statement: no real endpoint, so
@@ -70,7 +76,10 @@ const nowhere = "https://doctor.invalid/register"
 
 func specimen() Registration {
 	return Registration{
-		ClientName: "doctor", Contacts: []string{"mailto:doctor@doctor.invalid"}, GrantTypes: []string{grantClientCredentials}, Scope: "system/*.rs",
+		ClientName: "doctor",
+		Contacts:   []string{"mailto:doctor@doctor.invalid"},
+		GrantTypes: []string{grantClientCredentials},
+		Scope:      "system/*.rs",
 	}
 }
 
@@ -82,7 +91,9 @@ func (c *Client) vouching() []*udap.Community {
 	if c.cfg.Community == "" {
 		return c.cfg.Verifier.Communities
 	}
-	return slices.DeleteFunc(slices.Clone(c.cfg.Verifier.Communities), func(m *udap.Community) bool { return m.URI != c.cfg.Community })
+	return slices.DeleteFunc(slices.Clone(c.cfg.Verifier.Communities), func(m *udap.Community) bool {
+		return m.URI != c.cfg.Community
+	})
 }
 
 // examineChain names the certificate that is out of order, or the issuer that
@@ -92,19 +103,23 @@ func (c *Client) examineChain(tr *udap.Trace) {
 	for i, cert := range chain[:len(chain)-1] {
 		if err := cert.CheckSignatureFrom(chain[i+1]); err != nil {
 			_ = stop(tr, checkOwnChain, fmt.Sprintf("certificate %d issued by certificate %d", i+1, i+2),
-				fmt.Sprintf("%s, then %s", cert.Subject, chain[i+1].Subject), "order the chain from the leaf to the root, each issued by the next")
+				fmt.Sprintf("%s, then %s", cert.Subject,
+					chain[i+1].Subject), "order the chain from the leaf to the root, each issued by the next")
 			return
 		}
 	}
+
 	last := chain[len(chain)-1]
 	if !c.knows(last) {
 		tr.Warn(checkOwnChain, udap.Finding{
 			Expected: "a chain up to an anchor that is known here",
 			Found:    fmt.Sprintf("the issuer %q with key id %X is missing", last.Issuer, last.AuthorityKeyId),
-			Remedy:   "append the issuer's certificate to the chain (AIA says it stands at " + strings.Join(last.IssuingCertificateURL, ", ") + ")",
+			Remedy: "append the issuer's certificate to the chain (AIA says it stands at " + strings.Join(
+				last.IssuingCertificateURL, ", ") + ")",
 		})
 		return
 	}
+
 	tr.Pass(checkOwnChain, "", fmt.Sprintf("%d certificates", len(chain)))
 }
 
@@ -113,6 +128,7 @@ func (c *Client) knows(cert *x509.Certificate) bool {
 	if c.cfg.Verifier == nil {
 		return false
 	}
+
 	for _, m := range c.cfg.Verifier.Communities {
 		for _, ca := range slices.Concat(m.Anchors, m.Intermediates) {
 			if cert.Equal(ca) || cert.CheckSignatureFrom(ca) == nil {
@@ -120,6 +136,7 @@ func (c *Client) knows(cert *x509.Certificate) bool {
 			}
 		}
 	}
+
 	return false
 }
 
@@ -131,14 +148,17 @@ func (c *Client) examineFragment(tr *udap.Trace) {
 		tr.Skip(checkOwnFragment, "the community does not use fragments")
 		return
 	}
+
 	uris, _ := udap.RawSANURIs(c.cfg.Chain[0])
 	if !slices.ContainsFunc(uris, func(u string) bool { return strings.Contains(u, "#T-") }) {
 		tr.Warn(checkOwnFragment, udap.Finding{
-			Expected: "a URI with a fragment such as #T-TREAT", Found: strings.Join(uris, ", "),
-			Remedy: "OpenSSL configuration files cut a URI at # unless it is quoted; cmd/community keeps it",
+			Expected: "a URI with a fragment such as #T-TREAT",
+			Found:    strings.Join(uris, ", "),
+			Remedy:   "OpenSSL configuration files cut a URI at # unless it is quoted; cmd/community keeps it",
 		})
 		return
 	}
+
 	tr.Pass(checkOwnFragment, "", strings.Join(uris, ", "))
 }
 
@@ -149,21 +169,32 @@ func (c *Client) examineAnchors(tr *udap.Trace) {
 		tr.Skip(checkAnchors, "no anchor of a community was given")
 		return
 	}
+
 	now := c.cfg.Now()
 	for _, m := range c.vouching() {
 		for _, a := range m.Anchors {
 			if now.Before(a.NotBefore) || now.After(a.NotAfter) {
-				_ = stop(tr, checkAnchors, "an anchor that counts now", fmt.Sprintf("%s counts from %s to %s", a.Subject, stamp(a.NotBefore), stamp(a.NotAfter)), "ask the community for its present root")
+				_ = stop(tr, checkAnchors, "an anchor that counts now",
+					fmt.Sprintf("%s counts from %s to %s", a.Subject, stamp(a.NotBefore),
+						stamp(a.NotAfter)), "ask the community for its present root")
 				return
 			}
 			if servesWebs(a, c.cfg.TLSRoots) {
-				tr.Warn(checkAnchors, udap.Finding{Found: fmt.Sprintf("%s is given both as the community's anchor and as an anchor of web servers", a.Subject), Remedy: "is that meant? The two are commonly different"})
+				tr.Warn(checkAnchors, udap.Finding{
+					Found: fmt.Sprintf("%s is given both as the community's anchor and as an anchor of web servers",
+						a.Subject),
+					Remedy: "is that meant? The two are commonly different",
+				})
 				return
 			}
 		}
 	}
+
 	if a := twice(c.cfg.Verifier.Communities); a != nil {
-		tr.Warn(checkAnchors, udap.Finding{Found: a.Subject.String() + " is the anchor of two communities", Remedy: "which one a server belongs to is ambiguous: -community decides"})
+		tr.Warn(checkAnchors, udap.Finding{
+			Found:  a.Subject.String() + " is the anchor of two communities",
+			Remedy: "which one a server belongs to is ambiguous: -community decides",
+		})
 		return
 	}
 	tr.Pass(checkAnchors, "", fmt.Sprintf("%d communities", len(c.vouching())))
@@ -198,21 +229,25 @@ func (c *Client) examineDestination(ctx context.Context, tr *udap.Trace) *Discov
 	if c.fetchDocument(ctx, d) != nil {
 		return d
 	}
+
 	c.examineWeb(tr)
 	if c.believe(ctx, d) == nil {
 		d.judgeProfiles()
 		d.judgeNeeds()
 		c.examineServer(d)
 		if c.cfg.Key != nil {
-			_ = d.canUse(tr, grantClientCredentials, c.algorithm(), "registration_endpoint_jwt_signing_alg_values_supported")
+			_ = d.canUse(tr, grantClientCredentials, c.algorithm(),
+				"registration_endpoint_jwt_signing_alg_values_supported")
 		}
 	}
+
 	d.examineMembers()
 	d.examineWords()
 	d.examineHosts(c.cfg.Base)
 	d.examineTiered()
 	c.examineSmart(ctx, d)
 	c.examineCapability(ctx, tr)
+
 	return d
 }
 
@@ -222,13 +257,22 @@ func (c *Client) examineWeb(tr *udap.Trace) {
 		tr.Skip(checkWeb, "no TLS connection was made")
 		return
 	}
+
 	leaf := s.PeerCertificates[0]
 	found := fmt.Sprintf("%s, issued by %s, until %s", leaf.Subject, leaf.Issuer, stamp(leaf.NotAfter))
 	switch {
 	case leaf.NotAfter.Sub(c.cfg.Now()) < expiringWithin:
-		tr.Warn(checkWeb, udap.Finding{Found: found, Remedy: "the web server's certificate runs out soon"})
+		tr.Warn(checkWeb, udap.Finding{
+			Found:  found,
+			Remedy: "the web server's certificate runs out soon",
+		})
+
 	case c.underCommunity(s.PeerCertificates):
-		tr.Warn(checkWeb, udap.Finding{Found: found, Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of another kind"})
+		tr.Warn(checkWeb, udap.Finding{
+			Found:  found,
+			Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of another kind",
+		})
+
 	default:
 		tr.Pass(checkWeb, "", found)
 	}
@@ -237,11 +281,16 @@ func (c *Client) examineWeb(tr *udap.Trace) {
 func (c *Client) examineServer(d *Discovery) {
 	now := c.cfg.Now()
 	uris, _ := udap.RawSANURIs(d.signer)
-	found := fmt.Sprintf("%s with %s, until %s; metadata until %s", d.signer.Subject, strings.Join(uris, ", "), stamp(d.signer.NotAfter), stamp(d.Expires))
+	found := fmt.Sprintf("%s with %s, until %s; metadata until %s", d.signer.Subject, strings.Join(uris, ", "),
+		stamp(d.signer.NotAfter), stamp(d.Expires))
 	if d.signer.NotAfter.Sub(now) < expiringWithin || d.Expires.Sub(now) < time.Minute {
-		d.Trace.Warn(checkServerCert, udap.Finding{Found: found, Remedy: "it runs out soon: tell the destination's operator"})
+		d.Trace.Warn(checkServerCert, udap.Finding{
+			Found:  found,
+			Remedy: "it runs out soon: tell the destination's operator",
+		})
 		return
 	}
+
 	d.Trace.Pass(checkServerCert, "", found)
 }
 
@@ -252,8 +301,14 @@ var required = []struct {
 }{
 	{"udap_versions_supported", true}, {"udap_profiles_supported", true}, {"udap_authorization_extensions_supported", true},
 	{"udap_certifications_supported", true}, {"grant_types_supported", true}, {"scopes_supported", true},
-	{"token_endpoint", false}, {"token_endpoint_auth_methods_supported", true}, {"token_endpoint_auth_signing_alg_values_supported", true},
-	{"registration_endpoint", false}, {"registration_endpoint_jwt_signing_alg_values_supported", true}, {"signed_metadata", false},
+	{"token_endpoint", false}, {"token_endpoint_auth_methods_supported", true}, {
+		"token_endpoint_auth_signing_alg_values_supported",
+		true,
+	},
+	{"registration_endpoint", false}, {
+		"registration_endpoint_jwt_signing_alg_values_supported",
+		true,
+	}, {"signed_metadata", false},
 }
 
 func (d *Discovery) examineMembers() {
@@ -264,6 +319,7 @@ func (d *Discovery) examineMembers() {
 		if m.list {
 			want = '['
 		}
+
 		switch {
 		case !ok:
 			faults = append(faults, m.name+" is absent")
@@ -271,8 +327,12 @@ func (d *Discovery) examineMembers() {
 			faults = append(faults, m.name+" has the wrong type")
 		}
 	}
+
 	if len(faults) > 0 {
-		d.Trace.Warn(checkMembers, udap.Finding{Found: strings.Join(faults, ", "), Remedy: "edition 2 requires them all; the destination's operator should know"})
+		d.Trace.Warn(checkMembers, udap.Finding{
+			Found:  strings.Join(faults, ", "),
+			Remedy: "edition 2 requires them all; the destination's operator should know",
+		})
 		return
 	}
 	d.Trace.Pass(checkMembers, "", fmt.Sprintf("%d members", len(d.doc)))
@@ -292,12 +352,17 @@ func (d *Discovery) examineWords() {
 			found = append(found, fmt.Sprintf("%q: did they mean %q?", name, meant))
 		}
 	}
+
 	if len(found) == 0 {
 		d.Trace.Pass(checkWords, "", "")
 		return
 	}
+
 	slices.Sort(found)
-	d.Trace.Warn(checkWords, udap.Finding{Found: strings.Join(found, "; "), Remedy: "clients will not find these members"})
+	d.Trace.Warn(checkWords, udap.Finding{
+		Found:  strings.Join(found, "; "),
+		Remedy: "clients will not find these members",
+	})
 }
 
 func (d *Discovery) examineHosts(base string) {
@@ -307,10 +372,16 @@ func (d *Discovery) examineHosts(base string) {
 			found = append(found, name+" is at "+origin(u))
 		}
 	}
+
 	if len(found) > 0 {
-		d.Trace.Warn(checkHosts, udap.Finding{Expected: origin(base), Found: strings.Join(found, ", "), Remedy: "allowed, but often a server that writes its private name: is it reachable from here?"})
+		d.Trace.Warn(checkHosts, udap.Finding{
+			Expected: origin(base),
+			Found:    strings.Join(found, ", "),
+			Remedy:   "allowed, but often a server that writes its private name: is it reachable from here?",
+		})
 		return
 	}
+
 	d.Trace.Pass(checkHosts, "", origin(base))
 }
 
@@ -323,6 +394,7 @@ func (d *Discovery) examineTiered() {
 			found = append(found, fmt.Sprintf("%q, where fhirUser is meant", s))
 		}
 	}
+
 	if slices.Contains(profiles, "udap_to") {
 		for _, s := range []string{"openid", "udap"} {
 			if !slices.Contains(scopes, s) {
@@ -330,6 +402,7 @@ func (d *Discovery) examineTiered() {
 			}
 		}
 	}
+
 	if len(found) > 0 {
 		d.Trace.Warn(checkTiered, udap.Finding{Found: strings.Join(found, ", ")})
 		return
@@ -344,6 +417,7 @@ func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
 		d.Trace.Skip(checkSmart, "there is no SMART configuration")
 		return
 	}
+
 	var found []string
 	theirs, _ := o.list("scopes_supported")
 	ours := d.List("scopes_supported")
@@ -353,11 +427,18 @@ func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
 	if more := without(theirs, ours); len(more) > 0 {
 		found = append(found, "scopes in the SMART configuration only: "+strings.Join(more, " "))
 	}
+
 	if t := o.text("token_endpoint"); t != "" && t != d.doc.text("token_endpoint") {
-		found = append(found, fmt.Sprintf("token endpoint %s here, %s there: %s", d.doc.text("token_endpoint"), t, difference(d.doc.text("token_endpoint"), t)))
+		found = append(found,
+			fmt.Sprintf("token endpoint %s here, %s there: %s", d.doc.text("token_endpoint"), t,
+				difference(d.doc.text("token_endpoint"), t)))
 	}
+
 	if len(found) > 0 {
-		d.Trace.Warn(checkSmart, udap.Finding{Found: strings.Join(found, "; "), Remedy: "one source for both would be better; the UDAP metadata counts here"})
+		d.Trace.Warn(checkSmart, udap.Finding{
+			Found:  strings.Join(found, "; "),
+			Remedy: "one source for both would be better; the UDAP metadata counts here",
+		})
 		return
 	}
 	d.Trace.Pass(checkSmart, "", "the same")
@@ -371,15 +452,26 @@ func (c *Client) examineCapability(ctx context.Context, tr *udap.Trace) {
 	}
 	switch {
 	case o == nil || o.text("resourceType") != "CapabilityStatement":
-		tr.Warn(checkCapability, udap.Finding{Expected: "a CapabilityStatement at " + c.cfg.Base + "/metadata", Found: "none", Remedy: "is this the FHIR base URL?"})
+		tr.Warn(checkCapability, udap.Finding{
+			Expected: "a CapabilityStatement at " + c.cfg.Base + "/metadata",
+			Found:    "none",
+			Remedy:   "is this the FHIR base URL?",
+		})
 		return
+
 	case o["implementation"] == nil || json.Unmarshal(o["implementation"], &implementation) != nil:
 		tr.Pass(checkCapability, "", "a CapabilityStatement that does not name its URL")
 		return
+
 	case implementation.URL != c.cfg.Base:
-		tr.Warn(checkCapability, udap.Finding{Expected: c.cfg.Base, Found: implementation.URL, Remedy: difference(c.cfg.Base, implementation.URL)})
+		tr.Warn(checkCapability, udap.Finding{
+			Expected: c.cfg.Base,
+			Found:    implementation.URL,
+			Remedy:   difference(c.cfg.Base, implementation.URL),
+		})
 		return
 	}
+
 	tr.Pass(checkCapability, "", implementation.URL)
 }
 
@@ -389,11 +481,13 @@ func (c *Client) quietly(ctx context.Context, tr *udap.Trace, path string) objec
 	if err != nil {
 		return nil
 	}
+
 	req.Header.Set("Accept", "application/json, application/fhir+json")
 	r, err := c.send(ctx, udap.NewTrace(tr.Action, tr.Time), req, maxAnswer)
 	if err != nil || r.Status != http.StatusOK {
 		return nil
 	}
+
 	o, err := parseObject(r.Body)
 	if err != nil {
 		return nil

@@ -27,6 +27,7 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 	if r.Wrong != 0 || r.Doubtful != 0 {
 		t.Fatalf("%d wrong, %d doubtful: %+v", r.Wrong, r.Doubtful, r.Trace.Steps)
 	}
+
 	for _, s := range w.dest.seen() {
 		if strings.HasPrefix(s, "POST") {
 			t.Fatalf("the doctor sent %s", s)
@@ -45,11 +46,19 @@ func TestDoctorFinds(t *testing.T) {
 		text        string
 		mayFailElse bool
 	}{
-		{"chain reversed", func(w *world, c *Config) { c.Chain = []*x509.Certificate{c.Chain[0], w.b.Issuing.Cert} }, "doctor.own.chain", udap.Refused, "order the chain", true},
-		{"CA first", func(w *world, c *Config) { c.Chain = []*x509.Certificate{w.a.Issuing.Cert} }, "own.certificate", udap.Refused, "is a CA", true},
-		{"intermediate missing", func(_ *world, c *Config) { c.Chain = c.Chain[:1] }, "doctor.own.chain", udap.Warned, "A Issuing CA", true},
+		{"chain reversed", func(w *world, c *Config) {
+			c.Chain = []*x509.Certificate{c.Chain[0], w.b.Issuing.Cert}
+		}, "doctor.own.chain", udap.Refused, "order the chain", true},
+		{"CA first", func(w *world, c *Config) {
+			c.Chain = []*x509.Certificate{w.a.Issuing.Cert}
+		}, "own.certificate", udap.Refused, "is a CA", true},
+		{"intermediate missing", func(_ *world, c *Config) {
+			c.Chain = c.Chain[:1]
+		}, "doctor.own.chain", udap.Warned, "A Issuing CA", true},
 		{"certificate runs out", func(w *world, c *Config) {
-			id := w.leafWith(w.a, "p256", func(t *certs.Template) { t.NotAfter = epoch.Add(48 * time.Hour) }, clientURI)
+			id := w.leafWith(w.a, "p256", func(t *certs.Template) {
+				t.NotAfter = epoch.Add(48 * time.Hour)
+			}, clientURI)
 			c.Chain, c.Key = id.Chain, id.Key
 		}, "own.certificate", udap.Warned, "renew it", false},
 		{"no list", func(w *world, c *Config) {
@@ -75,8 +84,12 @@ func TestDoctorFinds(t *testing.T) {
 			id := w.leaf(w.a, "p256", "https://client.example/app")
 			c.Chain, c.Key = id.Chain, id.Key
 		}, "doctor.own.fragment", udap.Warned, "OpenSSL", true},
-		{"web anchor as community anchor", func(w *world, c *Config) { c.Verifier.Communities[0].Anchors = []*x509.Certificate{w.tlsCA.Cert} }, "doctor.anchors", udap.Warned, "both as", true},
-		{"anchor run out", func(w *world, c *Config) { c.Now = func() time.Time { return epoch.AddDate(2, 0, 0) } }, "doctor.anchors", udap.Refused, "present root", true},
+		{"web anchor as community anchor", func(w *world, c *Config) {
+			c.Verifier.Communities[0].Anchors = []*x509.Certificate{w.tlsCA.Cert}
+		}, "doctor.anchors", udap.Warned, "both as", true},
+		{"anchor run out", func(w *world, c *Config) {
+			c.Now = func() time.Time { return epoch.AddDate(2, 0, 0) }
+		}, "doctor.anchors", udap.Refused, "present root", true},
 		{"one anchor, two communities", func(w *world, c *Config) {
 			other := w.communityB()
 			other.Anchors = []*x509.Certificate{w.a.Root.Cert}
@@ -86,14 +99,25 @@ func TestDoctorFinds(t *testing.T) {
 			c.TLSRoots = x509.NewCertPool()
 			c.TLSRoots.AddCert(w.a.Root.Cert)
 		}, "reply.connect", udap.Refused, "another matter", true},
-		{"clock", func(_ *world, c *Config) { c.Now = func() time.Time { return epoch.Add(90 * time.Second) } }, "reply.clock", udap.Warned, "90 s ahead", false},
-		{"web certificate runs out", func(_ *world, c *Config) { c.Now = func() time.Time { return epoch.AddDate(0, 0, 20) } }, "doctor.tls", udap.Warned, "soon", true},
-		{"base in no SAN", func(w *world, _ *Config) { w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"/x", w.dest.base+"/y") }, "metadata.iss", udap.Refused, "/y", true},
+		{"clock", func(_ *world, c *Config) {
+			c.Now = func() time.Time { return epoch.Add(90 * time.Second) }
+		}, "reply.clock", udap.Warned, "90 s ahead", false},
+		{"web certificate runs out", func(_ *world, c *Config) {
+			c.Now = func() time.Time { return epoch.AddDate(0, 0, 20) }
+		}, "doctor.tls", udap.Warned, "soon", true},
+		{"base in no SAN", func(w *world, _ *Config) {
+			w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"/x", w.dest.base+"/y")
+		}, "metadata.iss", udap.Refused, "/y", true},
 		{"server certificate runs out", func(w *world, _ *Config) {
-			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) { t.NotAfter = epoch.Add(48 * time.Hour) }, w.dest.base)
+			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
+				t.NotAfter = epoch.Add(48 * time.Hour)
+			}, w.dest.base)
 		}, "doctor.server", udap.Warned, "operator", false},
 		{"members", func(w *world, _ *Config) {
-			w.dest.change = func(d map[string]any) { d["scopes_supported"] = "x"; delete(d, "udap_versions_supported") }
+			w.dest.change = func(d map[string]any) {
+				d["scopes_supported"] = "x"
+				delete(d, "udap_versions_supported")
+			}
 		}, "doctor.members", udap.Warned, "udap_versions_supported is absent, scopes_supported has the wrong type", true},
 		{"misspelt", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) { d["authorize_endpoint"] = "https://x/" }
@@ -102,7 +126,9 @@ func TestDoctorFinds(t *testing.T) {
 			w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://internal.example/token" }
 		}, "doctor.hosts", udap.Warned, "internal.example", true},
 		{"fhiruser", func(w *world, _ *Config) {
-			w.dest.change = func(d map[string]any) { d["scopes_supported"] = []string{"system/Patient.rs", "fhiruser"} }
+			w.dest.change = func(d map[string]any) {
+				d["scopes_supported"] = []string{"system/Patient.rs", "fhiruser"}
+			}
 		}, "doctor.tiered", udap.Warned, "fhirUser", true},
 		{"tiered without scopes", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) {
@@ -110,13 +136,19 @@ func TestDoctorFinds(t *testing.T) {
 			}
 		}, "doctor.tiered", udap.Warned, "udap_to without the scope openid, udap_to without the scope udap", false},
 		{"SMART differs", func(w *world, _ *Config) {
-			w.dest.answer["/acme/fhir/.well-known/smart-configuration"] = status(200, "application/json", `{"token_endpoint":"`+w.dest.issuer+`/token/","scopes_supported":["launch"]}`)
+			w.dest.answer["/acme/fhir/.well-known/smart-configuration"] = status(200, "application/json",
+				`{"token_endpoint":"`+w.dest.issuer+`/token/","scopes_supported":["launch"]}`)
 		}, "doctor.smart", udap.Warned, "slash at the end", false},
-		{"no CapabilityStatement", func(w *world, _ *Config) { w.dest.answer["/acme/fhir/metadata"] = status(404, "text/plain", "") }, "doctor.capability", udap.Warned, "FHIR base", false},
+		{"no CapabilityStatement", func(w *world, _ *Config) {
+			w.dest.answer["/acme/fhir/metadata"] = status(404, "text/plain", "")
+		}, "doctor.capability", udap.Warned, "FHIR base", false},
 		{"calls itself otherwise", func(w *world, _ *Config) {
-			w.dest.answer["/acme/fhir/metadata"] = status(200, "application/fhir+json", `{"resourceType":"CapabilityStatement","implementation":{"url":"http://internal/fhir"}}`)
+			w.dest.answer["/acme/fhir/metadata"] = status(200, "application/fhir+json",
+				`{"resourceType":"CapabilityStatement","implementation":{"url":"http://internal/fhir"}}`)
 		}, "doctor.capability", udap.Warned, "http://internal/fhir", false},
-		{"not there", func(w *world, _ *Config) { w.dest.answer[discoveryPath] = http.NotFound }, "discover.found", udap.Refused, "wrong base URL", false},
+		{"not there", func(w *world, _ *Config) {
+			w.dest.answer[discoveryPath] = http.NotFound
+		}, "discover.found", udap.Refused, "wrong base URL", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w.dest.mu.Lock()
@@ -124,19 +156,23 @@ func TestDoctorFinds(t *testing.T) {
 			w.dest.mu.Unlock()
 			good := w.dest.id
 			defer func() { w.dest.id = good }()
+
 			w.healthy()
 			cfg := w.config()
 			tc.set(w, &cfg)
 			r := newClient(t, cfg).Doctor(context.Background())
 			others := 0
 			found := false
+
 			for _, s := range r.Trace.Steps {
-				if s.Check == tc.check && s.Verdict == tc.verdict && strings.Contains(s.Expected+s.Found+s.Remedy, tc.text) {
+				if s.Check == tc.check && s.Verdict == tc.verdict &&
+					strings.Contains(s.Expected+s.Found+s.Remedy, tc.text) {
 					found = true
 				} else if s.Verdict == udap.Refused || s.Verdict == udap.Warned {
 					others++
 				}
 			}
+
 			if !found || others > 0 && !tc.mayFailElse || r.Wrong+r.Doubtful == 0 {
 				t.Fatalf("want %s %s with %q; %d others; got %+v", tc.check, tc.verdict, tc.text, others, r.Trace.Steps)
 			}

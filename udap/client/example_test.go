@@ -20,8 +20,13 @@ func Example() {
 		if err != nil {
 			return err
 		}
+
 		c, err := client.New(client.Config{
-			Base: base, Community: "urn:example:community", Chain: chain, Key: key, Now: time.Now,
+			Base:      base,
+			Community: "urn:example:community",
+			Chain:     chain,
+			Key:       key,
+			Now:       time.Now,
 			Verifier: &udap.Verifier{
 				Communities: []*udap.Community{{URI: "urn:example:community", Anchors: []*x509.Certificate{anchor}}},
 				Revocation:  lists,
@@ -31,27 +36,39 @@ func Example() {
 			return err
 		}
 		defer c.Close()
+
 		ctx := context.Background()
 		found, err := c.Discover(ctx)
 		if err != nil {
 			return err // found.Trace says which check failed, and what helps
 		}
+
 		reg, err := c.Register(ctx, found, client.Registration{
-			ClientName: "Example", Contacts: []string{"mailto:ops@example.org"}, Scope: "system/Patient.rs",
+			ClientName: "Example",
+			Contacts:   []string{"mailto:ops@example.org"},
+			Scope:      "system/Patient.rs",
 		})
 		if err != nil {
 			return err
 		}
-		token, err := c.Token(ctx, found, client.TokenRequest{ClientID: reg.ClientID, Scope: reg.Scope, B2B: &client.B2B{
-			OrganizationID: "https://example.org/fhir/Organization/1", PurposeOfUse: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
-		}})
+
+		token, err := c.Token(ctx, found, client.TokenRequest{
+			ClientID: reg.ClientID,
+			Scope:    reg.Scope,
+			B2B: &client.B2B{
+				OrganizationID: "https://example.org/fhir/Organization/1",
+				PurposeOfUse:   []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+			},
+		})
 		if err != nil {
 			return err
 		}
+
 		answer, err := c.Get(ctx, "Patient?_count=5", token.Access)
 		if err != nil {
 			return err
 		}
+
 		fmt.Println(string(answer.Reply.Body))
 		return nil
 	}

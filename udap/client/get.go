@@ -26,11 +26,13 @@ func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
 	if err != nil {
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, path, err.Error())
 	}
+
 	out.URL = target
 	req, err := http.NewRequest(http.MethodGet, target, nil)
 	if err != nil {
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, err.Error(), "")
 	}
+
 	out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shownURL(req.URL))
 	req.Header.Set("Accept", "application/fhir+json")
 	if token != "" {
@@ -39,6 +41,7 @@ func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
 	if out.Reply, err = c.send(ctx, out.Trace, req, maxResource); err != nil {
 		return out, err
 	}
+
 	return out, out.read()
 }
 
@@ -52,10 +55,13 @@ func (c *Client) under(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	inside := target == c.cfg.Base || strings.HasPrefix(target, c.cfg.Base+"/") || strings.HasPrefix(target, c.cfg.Base+"?")
+
+	inside := target == c.cfg.Base || strings.HasPrefix(target, c.cfg.Base+"/") ||
+		strings.HasPrefix(target, c.cfg.Base+"?")
 	if !inside || origin(target) != origin(c.cfg.Base) || hasDotSegment(u.Path) {
 		return "", fmt.Errorf("it does not lie under the FHIR base")
 	}
+
 	return target, nil
 }
 
@@ -72,11 +78,13 @@ func (out *Read) read() (err error) {
 	r := out.Reply
 	if r.Status != http.StatusOK {
 		out.Refusal, err = refused(out.Trace, checkRead, r, "200")
-		if h := r.header.Get("WWW-Authenticate"); h != "" && r.Status == http.StatusUnauthorized && out.Refusal.Code == "" {
+		if h := r.header.Get("WWW-Authenticate"); h != "" && r.Status == http.StatusUnauthorized &&
+			out.Refusal.Code == "" {
 			out.Refusal.Hint = "the destination asks: " + h
 		}
 		return err
 	}
+
 	out.Trace.Pass(checkRead, "200", fmt.Sprintf("200, %s, %d bytes", r.ContentType, len(r.Body)))
 	return nil
 }

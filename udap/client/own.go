@@ -26,20 +26,29 @@ func (c *Client) identity(tr *udap.Trace) (udap.ClientURI, error) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
 		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give -cert and -key, or -p12")
 	}
+
 	leaf, now := c.cfg.Chain[0], c.cfg.Now()
 	shown := fmt.Sprintf("%s, serial %X", leaf.Subject, leaf.SerialNumber)
 	tr.Certificate = shown
+
 	switch {
 	case leaf.IsCA:
-		return "", stop(tr, checkIdentity, "the leaf first", "the first certificate is a CA: "+shown, "put the leaf first in the chain")
+		return "", stop(tr, checkIdentity, "the leaf first", "the first certificate is a CA: "+shown,
+			"put the leaf first in the chain")
 	case now.Before(leaf.NotBefore) || now.After(leaf.NotAfter):
 		return "", stop(tr, checkIdentity, "a certificate that counts now, "+stamp(now),
-			fmt.Sprintf("%s counts from %s to %s", shown, stamp(leaf.NotBefore), stamp(leaf.NotAfter)), "renew it, or set the clock")
+			fmt.Sprintf("%s counts from %s to %s", shown, stamp(leaf.NotBefore),
+				stamp(leaf.NotAfter)), "renew it, or set the clock")
 	case leaf.NotAfter.Sub(now) < expiringWithin:
-		tr.Warn(checkIdentity, udap.Finding{Found: shown + " runs out on " + stamp(leaf.NotAfter), Remedy: "renew it; the same URI needs no new registration"})
+		tr.Warn(checkIdentity, udap.Finding{
+			Found:  shown + " runs out on " + stamp(leaf.NotAfter),
+			Remedy: "renew it; the same URI needs no new registration",
+		})
+
 	default:
 		tr.Pass(checkIdentity, "", shown+", until "+stamp(leaf.NotAfter))
 	}
+
 	return c.clientURI(tr)
 }
 
@@ -49,8 +58,10 @@ const expiringWithin = 30 * 24 * time.Hour
 func (c *Client) clientURI(tr *udap.Trace) (udap.ClientURI, error) {
 	uris, err := udap.RawSANURIs(c.cfg.Chain[0])
 	if err != nil || len(uris) == 0 {
-		return "", stop(tr, checkURI, "a URI in the Subject Alternative Name", fmt.Sprintf("none (%v)", err), "this certificate cannot be used for UDAP: ask the community for one with a URI")
+		return "", stop(tr, checkURI, "a URI in the Subject Alternative Name", fmt.Sprintf("none (%v)", err),
+			"this certificate cannot be used for UDAP: ask the community for one with a URI")
 	}
+
 	all := strings.Join(uris, ", ")
 	uri := c.cfg.ClientURI
 	switch {
@@ -61,6 +72,7 @@ func (c *Client) clientURI(tr *udap.Trace) (udap.ClientURI, error) {
 	case !slices.Contains(uris, string(uri)):
 		return "", stop(tr, checkURI, string(uri), "the certificate has "+all, difference(string(uri), uris[0]))
 	}
+
 	tr.Client = uri
 	tr.Pass(checkURI, "one of "+all, string(uri))
 	return uri, nil

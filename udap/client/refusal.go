@@ -28,7 +28,12 @@ func refused(tr *udap.Trace, c udap.Check, r *Reply, expected string) (*Refusal,
 	if code == "" {
 		code = CodeStopped
 	}
-	return f, tr.Refuse(c, code, udap.Finding{Expected: expected, Found: f.String(), Remedy: f.Hint})
+
+	return f, tr.Refuse(c, code, udap.Finding{
+		Expected: expected,
+		Found:    f.String(),
+		Remedy:   f.Hint,
+	})
 }
 
 func readRefusal(r *Reply) *Refusal {
@@ -56,6 +61,7 @@ func (f *Refusal) String() string {
 	if f.Page != "" {
 		parts = append(parts, "explained at "+f.Page)
 	}
+
 	if f.Description != "" { // last, because it is the one that a trace may cut
 		parts = append(parts, f.Description)
 	}
@@ -76,6 +82,7 @@ func outcome(body []byte) string {
 	if json.Unmarshal(body, &o) != nil {
 		return ""
 	}
+
 	var parts []string
 	for _, i := range o.Issue {
 		parts = append(parts, strings.TrimSpace(strings.Join([]string{i.Code, i.Details.Text, i.Diagnostics}, " ")))
@@ -95,11 +102,14 @@ func hint(c udap.Check, r *Reply, f *Refusal) string {
 		return "the host of the URL is not one that this gateway or destination serves: check base URL and -connect"
 	case r.Status == http.StatusBadGateway || r.Status == http.StatusGatewayTimeout:
 		return "an intermediary could not reach its next hop; the destination has not seen this request"
+
 	case r.Status >= 500:
 		return "a fault of the destination or of an intermediary: give its operator the time and the Trace-Id"
-	case f.Code == "" && strings.HasPrefix(f.Description, "OperationOutcome") && r.Status != http.StatusUnauthorized && c.Name != checkRead.Name:
+	case f.Code == "" && strings.HasPrefix(f.Description, "OperationOutcome") &&
+		r.Status != http.StatusUnauthorized && c.Name != checkRead.Name:
 		return "an intermediary seems to have answered, not the destination: it has no route for this URL"
 	}
+
 	return codeHint(c, f.Code)
 }
 

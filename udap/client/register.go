@@ -113,6 +113,7 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 	if err := checkParameters(tr, reg); err != nil {
 		return nil, err
 	}
+
 	c.checkDemands(tr, reg)
 	grant := ""
 	if len(reg.GrantTypes) > 0 {
@@ -121,18 +122,28 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 	if err := d.canUse(tr, grant, c.algorithm(), "registration_endpoint_jwt_signing_alg_values_supported"); err != nil {
 		return nil, err
 	}
+
 	compact, err := c.sign(c.statementClaims(d, reg, string(out.ClientURI)))
 	if err != nil {
 		return nil, stop(tr, checkPosted, "a signature", err.Error(), "")
 	}
-	tr.Pass(checkPosted, "", fmt.Sprintf("%s to %s, signed with %s, %d certificates", tr.Action, d.Registration, c.algorithm(), len(c.cfg.Chain)))
-	return json.Marshal(registrationBody{Statement: compact, Certifications: reg.Certifications, UDAP: "1"})
+
+	tr.Pass(checkPosted, "",
+		fmt.Sprintf("%s to %s, signed with %s, %d certificates", tr.Action, d.Registration, c.algorithm(),
+			len(c.cfg.Chain)))
+
+	return json.Marshal(registrationBody{
+		Statement:      compact,
+		Certifications: reg.Certifications,
+		UDAP:           "1",
+	})
 }
 
 // verified stops every workflow whose discovery did not end well (S2-07).
 func verified(tr *udap.Trace, d *Discovery) error {
 	if d == nil || !d.Verified {
-		return stop(tr, checkSigned, "verified metadata", "none", "discover first; nothing is sent to a destination that was not verified")
+		return stop(tr, checkSigned, "verified metadata", "none",
+			"discover first; nothing is sent to a destination that was not verified")
 	}
 	return nil
 }
@@ -140,10 +151,24 @@ func verified(tr *udap.Trace, d *Discovery) error {
 func (c *Client) statementClaims(d *Discovery, reg Registration, uri string) statementClaims {
 	now := c.cfg.Now()
 	s := statementClaims{
-		Iss: uri, Sub: uri, Aud: d.Registration, Iat: now.Unix(), Exp: now.Add(statementLife).Unix(), JTI: c.cfg.NewJTI(),
-		ClientName: reg.ClientName, ClientURI: reg.ClientURI, LogoURI: reg.LogoURI, TosURI: reg.TosURI, PolicyURI: reg.PolicyURI,
-		RedirectURIs: reg.RedirectURIs, Contacts: reg.Contacts, GrantTypes: reg.GrantTypes, AuthMethod: "private_key_jwt", Scope: reg.Scope,
+		Iss:          uri,
+		Sub:          uri,
+		Aud:          d.Registration,
+		Iat:          now.Unix(),
+		Exp:          now.Add(statementLife).Unix(),
+		JTI:          c.cfg.NewJTI(),
+		ClientName:   reg.ClientName,
+		ClientURI:    reg.ClientURI,
+		LogoURI:      reg.LogoURI,
+		TosURI:       reg.TosURI,
+		PolicyURI:    reg.PolicyURI,
+		RedirectURIs: reg.RedirectURIs,
+		Contacts:     reg.Contacts,
+		GrantTypes:   reg.GrantTypes,
+		AuthMethod:   "private_key_jwt",
+		Scope:        reg.Scope,
 	}
+
 	if slices.Contains(reg.GrantTypes, grantCode) {
 		s.ResponseTypes = []string{"code"}
 	}
@@ -176,6 +201,7 @@ func (c *Client) checkDemands(tr *udap.Trace, reg Registration) {
 		"policy_uri": reg.PolicyURI != "", "contacts": len(reg.Contacts) > 0, "scope": reg.Scope != "",
 	}
 	var missing []string
+
 	for _, m := range c.vouching() {
 		for _, name := range m.Policy.RequiredMetadata {
 			if !given[name] && !slices.Contains(missing, name) {
@@ -183,11 +209,17 @@ func (c *Client) checkDemands(tr *udap.Trace, reg Registration) {
 			}
 		}
 	}
+
 	switch {
 	case len(reg.GrantTypes) == 0:
 		tr.Skip(checkDemanded, "the registration is being cancelled")
 	case len(missing) > 0:
-		tr.Warn(checkDemanded, udap.Finding{Expected: strings.Join(missing, ", "), Found: "none", Remedy: "the community demands them: give them (-page, -logo, -tos, -policy)"})
+		tr.Warn(checkDemanded, udap.Finding{
+			Expected: strings.Join(missing, ", "),
+			Found:    "none",
+			Remedy:   "the community demands them: give them (-page, -logo, -tos, -policy)",
+		})
+
 	default:
 		tr.Pass(checkDemanded, "", "")
 	}
@@ -203,18 +235,28 @@ func parameterFaults(reg Registration) []parameterFault {
 		}
 	}
 	add(reg.ClientName == "", "client_name", "none", "give the client a name (-name)")
-	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts", fmt.Sprint(reg.Contacts), "give a contact (-contact mailto:...)")
+	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts", fmt.Sprint(reg.Contacts),
+		"give a contact (-contact mailto:...)")
 	if len(reg.GrantTypes) == 0 {
 		return out
 	}
+
 	code, machine := slices.Contains(reg.GrantTypes, grantCode), slices.Contains(reg.GrantTypes, grantClientCredentials)
-	add(code == machine, "either authorization_code or client_credentials", fmt.Sprint(reg.GrantTypes), "register twice under two URIs if both are needed")
-	add(machine && slices.Contains(reg.GrantTypes, grantRefresh), "client_credentials alone", fmt.Sprint(reg.GrantTypes), "refresh_token goes with authorization_code only")
-	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials", fmt.Sprint(reg.RedirectURIs), "")
+	add(code == machine, "either authorization_code or client_credentials", fmt.Sprint(reg.GrantTypes),
+		"register twice under two URIs if both are needed")
+	add(machine && slices.Contains(reg.GrantTypes, grantRefresh), "client_credentials alone",
+		fmt.Sprint(reg.GrantTypes), "refresh_token goes with authorization_code only")
+	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials", fmt.Sprint(reg.RedirectURIs),
+		"")
 	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one (-redirect)")
-	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool { return !isHTTPS(u) }), "https redirect_uris", fmt.Sprint(reg.RedirectURIs), "")
-	add(code && !isLogo(reg.LogoURI), "an https logo_uri that ends in .png, .jpg, .jpeg or .gif", fmt.Sprintf("%q", reg.LogoURI), "give one (-logo)")
+
+	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool {
+		return !isHTTPS(u)
+	}), "https redirect_uris", fmt.Sprint(reg.RedirectURIs), "")
+	add(code && !isLogo(reg.LogoURI), "an https logo_uri that ends in .png, .jpg, .jpeg or .gif",
+		fmt.Sprintf("%q", reg.LogoURI), "give one (-logo)")
 	add(reg.Scope == "", "scope", "none", "say which scopes to register (-scope)")
+
 	return out
 }
 
@@ -226,7 +268,9 @@ func isLogo(text string) bool {
 		return false
 	}
 	path := strings.ToLower(u.Path)
-	return slices.ContainsFunc([]string{".png", ".jpg", ".jpeg", ".gif"}, func(e string) bool { return strings.HasSuffix(path, e) })
+	return slices.ContainsFunc([]string{".png", ".jpg", ".jpeg", ".gif"}, func(e string) bool {
+		return strings.HasSuffix(path, e)
+	})
 }
 
 // read judges the answer (UDAP Security 2.0, registration 3.2.3).
@@ -236,15 +280,18 @@ func (out *Registered) read(reg Registration) (err error) {
 		out.Refusal, err = refused(tr, checkAccepted, r, "201 or 200")
 		return err
 	}
+
 	tr.Pass(checkAccepted, "201 when new, 200 when changed", fmt.Sprint(r.Status))
 	o, err := readObject(tr, r)
 	if err != nil {
 		return err
 	}
+
 	out.ClientID = udap.ClientID(o.text("client_id"))
 	if out.ClientID == "" {
 		return stop(tr, checkClientID, "client_id", "none", "the destination's answer breaks RFC 7591 3.2.1")
 	}
+
 	tr.ClientID = out.ClientID
 	tr.Pass(checkClientID, "", string(out.ClientID))
 	out.New, out.Scope = r.Status == http.StatusCreated, o.text("scope")
@@ -257,12 +304,18 @@ func (out *Registered) compare(reg Registration, o object) error {
 	out.Cancelled = len(reg.GrantTypes) == 0
 	if out.Cancelled && (err != nil || len(grants) > 0) {
 		out.Cancelled = false
-		return stop(out.Trace, checkEcho, "an empty grant_types: cancelled", fmt.Sprint(grants), "the registration seems to stand still")
+		return stop(out.Trace, checkEcho, "an empty grant_types: cancelled", fmt.Sprint(grants),
+			"the registration seems to stand still")
 	}
 	if missing := lacking(reg.Scope, out.Scope); !out.Cancelled && len(missing) > 0 {
-		out.Trace.Warn(checkEcho, udap.Finding{Expected: reg.Scope, Found: out.Scope, Remedy: "not registered: " + strings.Join(missing, " ")})
+		out.Trace.Warn(checkEcho, udap.Finding{
+			Expected: reg.Scope,
+			Found:    out.Scope,
+			Remedy:   "not registered: " + strings.Join(missing, " "),
+		})
 		return nil
 	}
+
 	out.Trace.Pass(checkEcho, "", fmt.Sprintf("grant types %v, scope %q", grants, out.Scope))
 	return nil
 }

@@ -64,18 +64,24 @@ func (c *Client) send(ctx context.Context, tr *udap.Trace, req *http.Request, mo
 		return nil, c.unreachable(tr, req.URL, err)
 	}
 	defer res.Body.Close()
+
 	tr.Pass(checkConnect, "", shownURL(req.URL)+tlsShown(c.lastTLS.Load()))
 	c.compareClocks(tr, res.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(res.Body, most+1))
 	if err != nil {
-		return nil, stop(tr, checkBody, "a whole answer", err.Error(), "an intermediary or the destination broke the connection; try again")
+		return nil, stop(tr, checkBody, "a whole answer", err.Error(),
+			"an intermediary or the destination broke the connection; try again")
 	}
 	if int64(len(body)) > most {
 		return nil, stop(tr, checkBody, fmt.Sprintf("at most %d bytes", most), "more", "")
 	}
+
 	return &Reply{
-		Status: res.StatusCode, ContentType: res.Header.Get("Content-Type"), TraceID: res.Header.Get("Trace-Id"),
-		Body: body, header: res.Header,
+		Status:      res.StatusCode,
+		ContentType: res.Header.Get("Content-Type"),
+		TraceID:     res.Header.Get("Trace-Id"),
+		Body:        body,
+		header:      res.Header,
 	}, nil
 }
 
@@ -97,6 +103,7 @@ func (c *Client) compareClocks(tr *udap.Trace, date string) {
 		tr.Skip(checkClock, "the answer has no Date")
 		return
 	}
+
 	ours := c.cfg.Now()
 	ahead := ours.Sub(theirs).Round(time.Second)
 	if ahead.Abs() <= skewAllowed {
@@ -112,9 +119,11 @@ func (c *Client) compareClocks(tr *udap.Trace, date string) {
 
 func clockRemedy(ahead time.Duration) string {
 	if ahead > 0 {
-		return fmt.Sprintf("our clock is %d s ahead of the destination's: set it, or iat will lie in the future there", int(ahead.Seconds()))
+		return fmt.Sprintf("our clock is %d s ahead of the destination's: set it, or iat will lie in the future there",
+			int(ahead.Seconds()))
 	}
-	return fmt.Sprintf("our clock is %d s behind the destination's: set it, or exp will have passed there", int(-ahead.Seconds()))
+	return fmt.Sprintf("our clock is %d s behind the destination's: set it, or exp will have passed there",
+		int(-ahead.Seconds()))
 }
 
 // unreachable says in words why no answer came.
@@ -138,13 +147,16 @@ func (c *Client) connectFault(host string, err error) (found, remedy string) {
 	case errors.As(err, &dns):
 		return "the name " + dns.Name + " has no address", "check the base URL, or name an address to connect to (-connect)"
 	case errors.As(err, &op) && op.Op == "remote error":
-		return fmt.Sprintf("what listens there ended the TLS handshake for the name %s: %v", c.serverName(host), op.Err),
+		return fmt.Sprintf("what listens there ended the TLS handshake for the name %s: %v", c.serverName(host),
+				op.Err),
 			"commonly it has no certificate of that name: check the base URL's host, or the TLS name (-connect-name)"
+
 	case errors.As(err, &op) && op.Op == "dial":
 		return op.Error(), "nothing listens there, or a firewall stands between; is the gateway or destination up?"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time", "the gateway's next hop may be down: ask its operator for the evidence line of this time"
 	}
+
 	return plain(err).Error(), ""
 }
 
@@ -172,16 +184,21 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 	var bad x509.CertificateInvalidError
 	switch {
 	case errors.As(e.Err, &name):
-		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "), c.serverName(host)),
+		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "),
+				c.serverName(host)),
 			"check the host of the base URL; when dialling a private port, give its TLS name as well (-connect-name)"
 	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
 		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
-			stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
+			stamp(leaf.NotBefore), stamp(
+				leaf.NotAfter), stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
+
 	case c.underCommunity(e.UnverifiedCertificates):
 		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, which is no TLS anchor here", leaf.Subject),
 			"if that is meant, give the community's anchor as TLS anchor too (-tls-ca); they are two separate lists"
 	}
-	return fmt.Sprintf("the web server's certificate (%s, issued by %s) leads to none of the TLS anchors", leaf.Subject, leaf.Issuer),
+
+	return fmt.Sprintf("the web server's certificate (%s, issued by %s) leads to none of the TLS anchors",
+			leaf.Subject, leaf.Issuer),
 		"give the anchor of the web server's certificate (-tls-ca); the anchors of the trust community are another matter"
 }
 
@@ -190,14 +207,19 @@ func (c *Client) underCommunity(chain []*x509.Certificate) bool {
 	if c.cfg.Verifier == nil {
 		return false
 	}
+
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, m := range c.cfg.Verifier.Communities {
 		addAll(roots, m.Anchors)
 		addAll(between, m.Intermediates)
 	}
+
 	addAll(between, chain[1:])
 	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: between, CurrentTime: c.cfg.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots:         roots,
+		Intermediates: between,
+		CurrentTime:   c.cfg.Now(),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	return err == nil
 }
@@ -221,14 +243,20 @@ func readObject(tr *udap.Trace, r *Reply) (object, error) {
 	o, err := parseObject(r.Body)
 	if err != nil {
 		return nil, tr.Refuse(checkBody, CodeStopped, udap.Finding{
-			Expected: "one JSON object", Found: "content type " + r.ContentType + ": " + err.Error(), Err: err,
-			Remedy: "is this the right URL? A web page or a proxy's error page is no UDAP answer",
+			Expected: "one JSON object",
+			Found:    "content type " + r.ContentType + ": " + err.Error(),
+			Err:      err,
+			Remedy:   "is this the right URL? A web page or a proxy's error page is no UDAP answer",
 		})
 	}
 	if !isJSON(r.ContentType) {
-		tr.Warn(checkBody, udap.Finding{Expected: "content type application/json", Found: r.ContentType})
+		tr.Warn(checkBody, udap.Finding{
+			Expected: "content type application/json",
+			Found:    r.ContentType,
+		})
 		return o, nil
 	}
+
 	tr.Pass(checkBody, "", fmt.Sprintf("%d bytes", len(r.Body)))
 	return o, nil
 }

@@ -26,7 +26,10 @@ func goodRegistration() Registration {
 }
 
 func goodB2B() *B2B {
-	return &B2B{OrganizationID: "https://example.org/fhir/Organization/1", PurposeOfUse: []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"}}
+	return &B2B{
+		OrganizationID: "https://example.org/fhir/Organization/1",
+		PurposeOfUse:   []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+	}
 }
 
 func TestWholeSession(t *testing.T) {
@@ -42,6 +45,7 @@ func TestWholeSession(t *testing.T) {
 			noError(t, d.Trace, err)
 			reg, err := c.Register(ctx, d, goodRegistration())
 			noError(t, reg.Trace, err)
+
 			if !reg.New || reg.Scope != "system/Patient.rs" {
 				t.Fatalf("registered %+v", reg)
 			}
@@ -50,6 +54,7 @@ func TestWholeSession(t *testing.T) {
 			if again.New || again.ClientID != reg.ClientID {
 				t.Fatalf("changed %+v, first %+v", again, reg)
 			}
+
 			tok, err := c.Token(ctx, d, TokenRequest{ClientID: reg.ClientID, Scope: reg.Scope, B2B: goodB2B()})
 			noError(t, tok.Trace, err)
 			read, err := c.Get(ctx, "Patient/1", tok.Access)
@@ -59,6 +64,7 @@ func TestWholeSession(t *testing.T) {
 			}
 			gone, err := c.Cancel(ctx, d, goodRegistration())
 			noError(t, gone.Trace, err)
+
 			if !gone.Cancelled {
 				t.Fatalf("cancelled %+v", gone)
 			}
@@ -110,26 +116,44 @@ func TestOwnFaults(t *testing.T) {
 		check, text string
 	}{
 		{"no identity", func(c *Config) { c.Key = nil }, nil, "own.certificate", "-p12"},
-		{"CA first", func(c *Config) { c.Chain = []*x509.Certificate{c.Chain[1], c.Chain[0]} }, nil, "own.certificate", "is a CA"},
+		{"CA first", func(c *Config) {
+			c.Chain = []*x509.Certificate{c.Chain[1], c.Chain[0]}
+		}, nil, "own.certificate", "is a CA"},
 		{"expired", func(c *Config) { c.Chain, c.Key = old.Chain, old.Key }, nil, "own.certificate", "counts from"},
 		{"no URI", func(c *Config) { c.Chain, c.Key = none.Chain, none.Key }, nil, "own.uri", "ask the community"},
-		{"two URIs", func(c *Config) { c.Chain, c.Key = two.Chain, two.Key }, nil, "own.uri", "https://client.example/1, https://client.example/2/"},
-		{"another URI", func(c *Config) { c.ClientURI = "https://client.example/app#one/" }, nil, "own.uri", "slash at the end"},
-		{"key of another", func(c *Config) { c.Key = two.Key }, nil, "register.posted", "not that of the certificate"},
+		{"two URIs", func(c *Config) {
+			c.Chain, c.Key = two.Chain, two.Key
+		}, nil, "own.uri", "https://client.example/1, https://client.example/2/"},
+		{"another URI", func(c *Config) {
+			c.ClientURI = "https://client.example/app#one/"
+		}, nil, "own.uri", "slash at the end"},
+		{"key of another", func(c *Config) {
+			c.Key = two.Key
+		}, nil, "register.posted", "not that of the certificate"},
 		{"wrong algorithm", func(c *Config) { c.Algorithm = "ES384" }, nil, "discover.algorithm", "ES384"},
 		{"no name", nil, func(r *Registration) { r.ClientName = "" }, "register.parameters", "client_name"},
-		{"no contact", nil, func(r *Registration) { r.Contacts = []string{"a@example.org"} }, "register.parameters", "mailto"},
+		{"no contact", nil, func(r *Registration) {
+			r.Contacts = []string{"a@example.org"}
+		}, "register.parameters", "mailto"},
 		{"no scope", nil, func(r *Registration) { r.Scope = "" }, "register.parameters", "scope"},
-		{"both grants", nil, func(r *Registration) { r.GrantTypes = []string{grantCode, grantClientCredentials} }, "register.parameters", "either"},
-		{"redirect for a machine", nil, func(r *Registration) { r.RedirectURIs = []string{"https://x/"} }, "register.parameters", "no redirect_uris"},
-		{"code without redirect", nil, func(r *Registration) { r.GrantTypes = []string{grantCode} }, "register.parameters", "redirect_uris"},
+		{"both grants", nil, func(r *Registration) {
+			r.GrantTypes = []string{grantCode, grantClientCredentials}
+		}, "register.parameters", "either"},
+		{"redirect for a machine", nil, func(r *Registration) {
+			r.RedirectURIs = []string{"https://x/"}
+		}, "register.parameters", "no redirect_uris"},
+		{"code without redirect", nil, func(r *Registration) {
+			r.GrantTypes = []string{grantCode}
+		}, "register.parameters", "redirect_uris"},
 		{"redirect not https", nil, func(r *Registration) {
 			r.GrantTypes, r.RedirectURIs = []string{grantCode}, []string{"http://x/"}
 		}, "register.parameters", "https redirect_uris"},
 		{"no logo", nil, func(r *Registration) {
 			r.GrantTypes, r.RedirectURIs, r.LogoURI = []string{grantCode}, []string{"https://x/"}, "https://x/logo.svg"
 		}, "register.parameters", "logo_uri"},
-		{"refresh for a machine", nil, func(r *Registration) { r.GrantTypes = []string{grantClientCredentials, grantRefresh} }, "register.parameters", "alone"},
+		{"refresh for a machine", nil, func(r *Registration) {
+			r.GrantTypes = []string{grantClientCredentials, grantRefresh}
+		}, "register.parameters", "alone"},
 		{"grant not offered", nil, func(r *Registration) {
 			r.GrantTypes, r.RedirectURIs, r.LogoURI = []string{grantCode}, []string{"https://x/"}, "https://x/logo.png"
 		}, "discover.grant", "authorization_code"},
@@ -146,10 +170,12 @@ func TestOwnFaults(t *testing.T) {
 			c := newClient(t, cfg)
 			d, err := c.Discover(ctx)
 			noError(t, d.Trace, err)
+
 			out, err := c.Register(ctx, d, reg)
 			wantStop(t, out.Trace, err, tc.check, tc.text)
 		})
 	}
+
 	for _, r := range w.dest.seen() {
 		if strings.HasPrefix(r, "POST") {
 			t.Fatalf("%s was sent although we were at fault", r)
@@ -163,19 +189,40 @@ func TestTokenFaults(t *testing.T) {
 	c := newClient(t, w.config())
 	d, err := c.Discover(ctx)
 	noError(t, d.Trace, err)
+
 	for name, tc := range map[string]struct {
 		req         TokenRequest
 		check, text string
 	}{
-		"not registered":     {TokenRequest{B2B: goodB2B()}, "token.posted", "register first"},
-		"no organisation":    {TokenRequest{ClientID: "x", B2B: &B2B{PurposeOfUse: []string{"a"}}}, "token.hl7-b2b", "organization_id"},
-		"no purpose":         {TokenRequest{ClientID: "x", B2B: &B2B{OrganizationID: "urn:x"}}, "token.hl7-b2b", "purpose_of_use"},
-		"consent, no policy": {TokenRequest{ClientID: "x", B2B: &B2B{OrganizationID: "urn:x", PurposeOfUse: []string{"a"}, ConsentReference: []string{"https://x"}}}, "token.hl7-b2b", "consent_policy"},
+		"not registered": {TokenRequest{B2B: goodB2B()}, "token.posted", "register first"},
+		"no organisation": {
+			TokenRequest{ClientID: "x", B2B: &B2B{PurposeOfUse: []string{"a"}}},
+			"token.hl7-b2b",
+			"organization_id",
+		},
+		"no purpose": {
+			TokenRequest{ClientID: "x", B2B: &B2B{OrganizationID: "urn:x"}},
+			"token.hl7-b2b",
+			"purpose_of_use",
+		},
+		"consent, no policy": {
+			TokenRequest{
+				ClientID: "x",
+				B2B: &B2B{
+					OrganizationID:   "urn:x",
+					PurposeOfUse:     []string{"a"},
+					ConsentReference: []string{"https://x"},
+				},
+			},
+			"token.hl7-b2b",
+			"consent_policy",
+		},
 	} {
 		out, err := c.Token(ctx, d, tc.req)
 		wantStop(t, out.Trace, err, tc.check, tc.text)
 		_ = name
 	}
+
 	for _, r := range w.dest.seen() {
 		if strings.HasPrefix(r, "POST") {
 			t.Fatalf("%s was sent although we were at fault", r)
@@ -193,7 +240,9 @@ func TestOtherCommunityIsRefused(t *testing.T) {
 	noError(t, d.Trace, err)
 	out, err := c.Register(ctx, d, goodRegistration())
 	wantStop(t, out.Trace, err, "register.accepted", "unapproved_software_statement")
-	if out.Refusal.Code != udap.UnapprovedSoftwareStatement || !strings.Contains(out.Refusal.Hint, "anchor") || out.Refusal.TraceID != "feed" || out.Refusal.Page == "" {
+
+	if out.Refusal.Code != udap.UnapprovedSoftwareStatement || !strings.Contains(out.Refusal.Hint, "anchor") ||
+		out.Refusal.TraceID != "feed" || out.Refusal.Page == "" {
 		t.Fatalf("refusal %+v", out.Refusal)
 	}
 }
@@ -208,6 +257,7 @@ func TestDemandsOfACommunity(t *testing.T) {
 	noError(t, d.Trace, err)
 	reg := goodRegistration()
 	reg.PolicyURI = "https://client.example/policy"
+
 	out, err := c.Register(ctx, d, reg)
 	if got := out.Trace.Warnings(); err != nil || len(got) != 1 || got[0].Expected != "client_uri" {
 		t.Fatalf("error %v, warnings %+v: want one for client_uri", err, got)

@@ -68,9 +68,11 @@ func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Toke
 	if err != nil {
 		return out, err
 	}
-	if out.Reply, err = c.postTo(ctx, out.Trace, d.Token, "application/x-www-form-urlencoded", []byte(form.Encode())); err != nil {
+	if out.Reply, err = c.postTo(ctx, out.Trace, d.Token, "application/x-www-form-urlencoded",
+		[]byte(form.Encode())); err != nil {
 		return out, err
 	}
+
 	return out, out.read(t, c.cfg.Now())
 }
 
@@ -84,13 +86,16 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Va
 	if _, err := c.identity(tr); err != nil {
 		return nil, err
 	}
-	if err := d.canUse(tr, grantClientCredentials, c.algorithm(), "token_endpoint_auth_signing_alg_values_supported"); err != nil {
+	if err := d.canUse(tr, grantClientCredentials, c.algorithm(),
+		"token_endpoint_auth_signing_alg_values_supported"); err != nil {
 		return nil, err
 	}
+
 	ext, err := extensions(tr, t)
 	if err != nil {
 		return nil, err
 	}
+
 	now := c.cfg.Now()
 	compact, err := c.sign(assertionClaims{
 		Iss: string(t.ClientID), Sub: string(t.ClientID), Aud: d.Token, Iat: now.Unix(),
@@ -99,6 +104,7 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Va
 	if err != nil {
 		return nil, stop(tr, checkAsked, "a signature", err.Error(), "")
 	}
+
 	tr.Pass(checkAsked, "", fmt.Sprintf("to %s, signed with %s, scope %q", d.Token, c.algorithm(), t.Scope))
 	form := url.Values{
 		"grant_type": {grantClientCredentials}, "client_assertion_type": {assertionType}, "client_assertion": {compact}, "udap": {"1"},
@@ -106,6 +112,7 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Va
 	if t.Scope != "" {
 		form.Set("scope", t.Scope)
 	}
+
 	return form, nil
 }
 
@@ -119,6 +126,7 @@ func extensions(tr *udap.Trace, t TokenRequest) (map[string]jsontext.Value, erro
 		tr.Skip(checkB2B, "none is sent")
 		return out, nil
 	}
+
 	b := *t.B2B
 	if b.Version == "" {
 		b.Version = "1"
@@ -130,6 +138,7 @@ func extensions(tr *udap.Trace, t TokenRequest) (map[string]jsontext.Value, erro
 	if err != nil {
 		return nil, stop(tr, checkB2B, "a JSON object", err.Error(), "")
 	}
+
 	out["hl7-b2b"] = v
 	tr.Pass(checkB2B, "", fmt.Sprintf("organization %s, purpose of use %v", b.OrganizationID, b.PurposeOfUse))
 	return out, nil
@@ -142,11 +151,15 @@ func (b B2B) faults() []parameterFault {
 			out = append(out, parameterFault{expected, found, ""})
 		}
 	}
+
 	u, err := url.Parse(b.OrganizationID)
 	add(err != nil || !u.IsAbs(), "organization_id as an absolute URI", fmt.Sprintf("%q", b.OrganizationID))
 	add(len(b.PurposeOfUse) == 0, "at least one purpose_of_use", "none")
-	add(len(b.ConsentReference) > 0 && len(b.ConsentPolicy) == 0, "consent_reference only beside consent_policy", "consent_reference alone")
-	add(b.SubjectName != "" && b.SubjectRole == "" && b.SubjectID != "", "subject_role where the subject is named", "none")
+	add(len(b.ConsentReference) > 0 && len(b.ConsentPolicy) == 0, "consent_reference only beside consent_policy",
+		"consent_reference alone")
+	add(b.SubjectName != "" && b.SubjectRole == "" &&
+		b.SubjectID != "", "subject_role where the subject is named", "none")
+
 	return out
 }
 
@@ -157,23 +170,29 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 		out.Refusal, err = refused(tr, checkGiven, r, "200 and a token")
 		return err
 	}
+
 	o, err := readObject(tr, r)
 	if err != nil {
 		return err
 	}
+
 	access, kind := o.text("access_token"), o.text("token_type")
 	if access == "" || !strings.EqualFold(kind, "Bearer") {
-		return stop(tr, checkGiven, "access_token of token_type Bearer", fmt.Sprintf("token_type %q, token present: %v", kind, access != ""), "")
+		return stop(tr, checkGiven, "access_token of token_type Bearer",
+			fmt.Sprintf("token_type %q, token present: %v", kind, access != ""), "")
 	}
 	if strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r >= 0x7f }) { // RFC 6749 A.12
-		return stop(tr, checkGiven, "an access_token of visible ASCII", "one with other characters", "it cannot be sent in a header")
+		return stop(tr, checkGiven, "an access_token of visible ASCII", "one with other characters",
+			"it cannot be sent in a header")
 	}
+
 	tr.Pass(checkGiven, "", "token_type "+kind)
 	out.Access, out.Scope = access, o.text("scope")
 	if out.Scope == "" {
 		out.Scope = t.Scope // RFC 6749 5.1: absent when it is what was asked for
 	}
 	out.judge(t, o, now)
+
 	return nil
 }
 
@@ -181,13 +200,22 @@ func (out *Token) judge(t TokenRequest, o object, now time.Time) {
 	life, ok := o.number("expires_in")
 	out.Expires = now.Add(time.Duration(min(max(life, 0), 1<<31)) * time.Second)
 	if !ok || life <= 0 || time.Duration(life)*time.Second > maxTokenLife {
-		out.Trace.Warn(checkLifetime, udap.Finding{Expected: "expires_in of at most 3600", Found: string(o["expires_in"])})
+		out.Trace.Warn(checkLifetime, udap.Finding{
+			Expected: "expires_in of at most 3600",
+			Found:    string(o["expires_in"]),
+		})
 	} else {
 		out.Trace.Pass(checkLifetime, "at most 3600 s", fmt.Sprintf("%d s", life))
 	}
+
 	if missing := lacking(t.Scope, out.Scope); len(missing) > 0 {
-		out.Trace.Warn(checkScope, udap.Finding{Expected: t.Scope, Found: out.Scope, Remedy: "not granted: " + strings.Join(missing, " ")})
+		out.Trace.Warn(checkScope, udap.Finding{
+			Expected: t.Scope,
+			Found:    out.Scope,
+			Remedy:   "not granted: " + strings.Join(missing, " "),
+		})
 		return
 	}
+
 	out.Trace.Pass(checkScope, t.Scope, out.Scope)
 }

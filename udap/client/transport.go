@@ -47,31 +47,37 @@ func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
+
 	if c.cfg.Dial != "" && address == authority(c.cfg.Base) {
 		address = c.cfg.Dial
 		if c.cfg.DialName != "" {
 			name = c.cfg.DialName
 		}
 	}
+
 	conn, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
+
 	secured := tls.Client(conn, &tls.Config{
 		ServerName: name, RootCAs: c.cfg.TLSRoots, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"}, Time: c.cfg.Now,
 	})
 	shake, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
+
 	if err := secured.HandshakeContext(shake); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
+
 	state := secured.ConnectionState()
 	c.lastTLS.Store(&state)
 	if c.cfg.Wrap != nil {
 		return c.cfg.Wrap(secured), nil
 	}
+
 	return secured, nil
 }
 

@@ -50,6 +50,7 @@ var makeAuthorities = sync.OnceValues(func() (a, b *certs.Community) {
 	if errA != nil || errB != nil {
 		panic(fmt.Sprint(errA, errB))
 	}
+
 	return a, b
 })
 
@@ -60,7 +61,12 @@ func newWorld(t *testing.T) *world {
 	w.lists = httptest.NewServer(http.HandlerFunc(w.serveList))
 	t.Cleanup(w.lists.Close)
 	key := must(certs.NewKey("p256"))
-	w.tlsCA = must(certs.NewRoot(certs.Template{CommonName: "TLS", NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.AddDate(1, 0, 0)}, key))
+	w.tlsCA = must(certs.NewRoot(certs.Template{
+		CommonName: "TLS",
+		NotBefore:  epoch.Add(-time.Hour),
+		NotAfter:   epoch.AddDate(1, 0, 0),
+	}, key))
+
 	w.roots.AddCert(w.tlsCA.Cert)
 	w.dest = newDestination(t, w)
 	w.client = w.leaf(w.a, "p256", clientURI)
@@ -89,13 +95,19 @@ func (w *world) leaf(c *certs.Community, kind certs.KeyKind, uris ...string) *ce
 	return w.leafWith(c, kind, func(*certs.Template) {}, uris...)
 }
 
-func (w *world) leafWith(c *certs.Community, kind certs.KeyKind, change func(*certs.Template), uris ...string) *certs.Identity {
+func (w *world) leafWith(
+	c *certs.Community, kind certs.KeyKind, change func(*certs.Template), uris ...string,
+) *certs.Identity {
 	key := keyOf(kind)
 	tmpl := certs.Template{
-		CommonName: "member", URIs: uris, NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.AddDate(0, 6, 0),
-		CRL: []string{w.lists.URL + "/" + c.Issuing.Cert.Subject.CommonName[:1] + "/issuing.crl"},
+		CommonName: "member",
+		URIs:       uris,
+		NotBefore:  epoch.Add(-time.Hour),
+		NotAfter:   epoch.AddDate(0, 6, 0),
+		CRL:        []string{w.lists.URL + "/" + c.Issuing.Cert.Subject.CommonName[:1] + "/issuing.crl"},
 	}
 	change(&tmpl)
+
 	cert := must(c.Issuing.Issue(tmpl, key.Public()))
 	return &certs.Identity{Chain: []*x509.Certificate{cert, c.Issuing.Cert}, Key: key}
 }
@@ -108,7 +120,12 @@ func (w *world) serveList(rw http.ResponseWriter, r *http.Request) {
 	case "/A/root.crl":
 		ca = w.a.Root
 	}
-	_, _ = rw.Write(must(ca.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: epoch.Add(-time.Minute), NextUpdate: epoch.Add(24 * time.Hour)})))
+
+	_, _ = rw.Write(must(ca.CRL(certs.CRLTemplate{
+		Number:     1,
+		ThisUpdate: epoch.Add(-time.Minute),
+		NextUpdate: epoch.Add(24 * time.Hour),
+	})))
 }
 
 // verifier believes the communities given; the issuing CA's own status comes
@@ -133,8 +150,14 @@ func (w *world) communityB() *udap.Community {
 func (w *world) config() Config {
 	now := func() time.Time { return epoch }
 	return Config{
-		Base: w.dest.base, Community: communityA, Chain: w.client.Chain, Key: w.client.Key,
-		Verifier: w.verifier(now, w.communityA()), TLSRoots: w.roots, Now: now, Timeout: 2 * time.Minute,
+		Base:      w.dest.base,
+		Community: communityA,
+		Chain:     w.client.Chain,
+		Key:       w.client.Key,
+		Verifier:  w.verifier(now, w.communityA()),
+		TLSRoots:  w.roots,
+		Now:       now,
+		Timeout:   2 * time.Minute,
 	}
 }
 
@@ -159,9 +182,15 @@ type destination struct {
 }
 
 func newDestination(t *testing.T, w *world) *destination {
-	d := &destination{t: t, answer: map[string]http.HandlerFunc{}, clients: map[udap.ClientID]udap.Binding{}, scopes: map[udap.ClientID]string{}}
+	d := &destination{
+		t:       t,
+		answer:  map[string]http.HandlerFunc{},
+		clients: map[udap.ClientID]udap.Binding{},
+		scopes:  map[udap.ClientID]string{},
+	}
 	d.Server = httptest.NewUnstartedServer(d)
 	d.Listener.(*net.TCPListener).Addr()
+
 	_, port, _ := net.SplitHostPort(d.Listener.Addr().String())
 	origin := "https://localhost:" + port
 	d.base, d.issuer = origin+"/acme/fhir", origin+"/acme/oauth"
@@ -170,13 +199,19 @@ func newDestination(t *testing.T, w *world) *destination {
 	d.verifier = w.verifier(func() time.Time { return epoch }, w.communityA(), w.communityB())
 	d.StartTLS()
 	t.Cleanup(d.Close)
+
 	return d
 }
 
 // web issues a web server's certificate.
 func (w *world) web(name string) tls.Certificate {
 	key := must(certs.NewKey("p256"))
-	cert := must(w.tlsCA.Issue(certs.Template{CommonName: name, DNS: []string{name}, NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.AddDate(0, 1, 0)}, key.Public()))
+	cert := must(w.tlsCA.Issue(certs.Template{
+		CommonName: name,
+		DNS:        []string{name},
+		NotBefore:  epoch.Add(-time.Hour),
+		NotAfter:   epoch.AddDate(0, 1, 0),
+	}, key.Public()))
 	id := certs.Identity{Chain: []*x509.Certificate{cert}, Key: key}
 	return id.TLS()
 }
@@ -186,9 +221,11 @@ func (d *destination) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.requests = append(d.requests, r.Method+" "+r.URL.Path)
 	d.mu.Unlock()
 	if r.ProtoMajor != 1 || r.Header.Get("Accept-Encoding") != "" {
-		d.t.Errorf("%s %s: protocol %s, Accept-Encoding %q", r.Method, r.URL.Path, r.Proto, r.Header.Get("Accept-Encoding"))
+		d.t.Errorf("%s %s: protocol %s, Accept-Encoding %q", r.Method, r.URL.Path, r.Proto,
+			r.Header.Get("Accept-Encoding"))
 	}
 	w.Header().Set("Date", epoch.Format(http.TimeFormat))
+
 	w.Header().Set("Trace-Id", "feed")
 	handlers := map[string]http.HandlerFunc{
 		"/acme/fhir/.well-known/udap": d.discovery, "/acme/oauth/register": d.register,
@@ -199,6 +236,7 @@ func (d *destination) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		h = http.NotFound
 	}
+
 	h(w, r)
 }
 
@@ -213,6 +251,7 @@ func (d *destination) discovery(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+
 	claims := map[string]any{
 		"iss": d.base, "sub": d.base, "jti": "m1", "iat": epoch.Unix(), "exp": epoch.Add(time.Hour).Unix(),
 		"registration_endpoint": d.issuer + "/register", "token_endpoint": d.issuer + "/token",
@@ -228,8 +267,10 @@ func (d *destination) discovery(w http.ResponseWriter, r *http.Request) {
 		"token_endpoint_auth_methods_supported":                  []string{"private_key_jwt"},
 		"token_endpoint_auth_signing_alg_values_supported":       []string{"RS256", "ES256"},
 		"registration_endpoint_jwt_signing_alg_values_supported": []string{"RS256", "ES256"},
-		"registration_endpoint":                                  d.issuer + "/register", "token_endpoint": d.issuer + "/token",
+		"registration_endpoint":                                  d.issuer + "/register", "token_endpoint": d.issuer +
+			"/token",
 	}
+
 	compact, err := udap.Sign(d.id.Key, d.id.Chain, "RS256", must(json.Marshal(claims)))
 	if err != nil {
 		d.t.Error(err)
@@ -238,6 +279,7 @@ func (d *destination) discovery(w http.ResponseWriter, r *http.Request) {
 	if d.change != nil {
 		d.change(doc)
 	}
+
 	reply(w, http.StatusOK, doc)
 }
 
@@ -252,7 +294,11 @@ func oauthError(w http.ResponseWriter, status int, err error) {
 	if u, ok := err.(*udap.Error); ok {
 		e = *u
 	}
-	reply(w, status, map[string]string{"error": string(e.Code), "error_description": e.Detail, "error_uri": "https://localhost/decisions/feed"})
+	reply(w, status, map[string]string{
+		"error":             string(e.Code),
+		"error_description": e.Detail,
+		"error_uri":         "https://localhost/decisions/feed",
+	})
 }
 
 func (d *destination) register(w http.ResponseWriter, r *http.Request) {
@@ -261,19 +307,27 @@ func (d *destination) register(w http.ResponseWriter, r *http.Request) {
 		UDAP      string `json:"udap"`
 	}
 	data, _ := io.ReadAll(r.Body)
-	if err := json.Unmarshal(data, &body); err != nil || body.UDAP != "1" || r.Header.Get("Content-Type") != "application/json" {
+	if err := json.Unmarshal(data, &body); err != nil || body.UDAP != "1" ||
+		r.Header.Get("Content-Type") != "application/json" {
 		d.t.Errorf("registration body %q: %v", data, err)
 	}
+
 	tr := udap.NewTrace("register", epoch)
-	s, err := d.verifier.Statement(r.Context(), body.Statement, udap.Expect{Now: epoch, Audience: d.issuer + "/register"}, tr)
+	s, err := d.verifier.Statement(r.Context(), body.Statement, udap.Expect{
+		Now:      epoch,
+		Audience: d.issuer + "/register",
+	}, tr)
 	if err != nil {
 		oauthError(w, http.StatusBadRequest, err)
 		return
 	}
+
 	id, status := d.keep(s)
 	reply(w, status, map[string]any{
-		"client_id": id, "software_statement": body.Statement, "grant_types": append([]string{}, s.Metadata.GrantTypes...),
-		"scope": strings.Join(s.Metadata.Scope, " "), "client_name": s.Metadata.ClientName, "token_endpoint_auth_method": "private_key_jwt",
+		"client_id": id, "software_statement": body.Statement, "grant_types": append([]string{},
+			s.Metadata.GrantTypes...),
+		"scope": strings.Join(s.Metadata.Scope,
+			" "), "client_name": s.Metadata.ClientName, "token_endpoint_auth_method": "private_key_jwt",
 	})
 }
 
@@ -289,6 +343,7 @@ func (d *destination) keep(s *udap.SoftwareStatement) (udap.ClientID, int) {
 			return id, http.StatusOK
 		}
 	}
+
 	id := udap.ClientID(fmt.Sprintf("client-%d", len(d.scopes)+1))
 	d.clients[id] = udap.Binding{Community: s.Community.URI, Client: s.Client}
 	d.scopes[id] = strings.Join(s.Metadata.Scope, " ")
@@ -296,7 +351,8 @@ func (d *destination) keep(s *udap.SoftwareStatement) (udap.ClientID, int) {
 }
 
 func (d *destination) token(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil || r.Header.Get("Authorization") != "" || r.PostForm.Has("client_secret") || r.PostForm.Get("udap") != "1" {
+	if err := r.ParseForm(); err != nil || r.Header.Get("Authorization") != "" || r.PostForm.Has("client_secret") ||
+		r.PostForm.Get("udap") != "1" {
 		d.t.Errorf("token request %v, header %v: %v", r.PostForm, r.Header, err)
 	}
 	lookup := func(id udap.ClientID) (udap.Binding, bool) {
@@ -305,8 +361,12 @@ func (d *destination) token(w http.ResponseWriter, r *http.Request) {
 		b, ok := d.clients[id]
 		return b, ok
 	}
+
 	tr := udap.NewTrace("token", epoch)
-	ant, err := d.verifier.Assertion(r.Context(), r.PostForm.Get("client_assertion"), "", udap.Expect{Now: epoch, Audience: d.issuer + "/token"}, lookup, tr)
+	ant, err := d.verifier.Assertion(r.Context(), r.PostForm.Get("client_assertion"), "", udap.Expect{
+		Now:      epoch,
+		Audience: d.issuer + "/token",
+	}, lookup, tr)
 	if err == nil && ant.Extensions["hl7-b2b"] == nil {
 		err = &udap.Error{Code: udap.InvalidGrant, Detail: "hl7-b2b is missing"}
 	}
@@ -314,7 +374,13 @@ func (d *destination) token(w http.ResponseWriter, r *http.Request) {
 		oauthError(w, http.StatusBadRequest, err)
 		return
 	}
-	reply(w, http.StatusOK, map[string]any{"access_token": "sesame", "token_type": "Bearer", "expires_in": 3600, "scope": r.PostForm.Get("scope")})
+
+	reply(w, http.StatusOK, map[string]any{
+		"access_token": "sesame",
+		"token_type":   "Bearer",
+		"expires_in":   3600,
+		"scope":        r.PostForm.Get("scope"),
+	})
 }
 
 func (d *destination) patient(w http.ResponseWriter, r *http.Request) {
@@ -322,7 +388,8 @@ func (d *destination) patient(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		w.Header().Set("Content-Type", "application/fhir+json")
 		w.WriteHeader(http.StatusUnauthorized)
-		_, _ = io.WriteString(w, `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"login","diagnostics":"no token"}]}`)
+		_, _ = io.WriteString(w,
+			`{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"login","diagnostics":"no token"}]}`)
 		return
 	}
 	w.Header().Set("Content-Type", "application/fhir+json")

@@ -21,9 +21,11 @@ func BenchmarkLists(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	e.list, e.tried, e.fetched = list, epoch, epoch
 	q := udap.ListQuery{Issuer: ca.cert, URLs: []string{"http://127.0.0.1:1/a.crl"}}
 	b.ReportAllocs()
+
 	for b.Loop() {
 		if a := src.Lists(context.Background(), q); a[0].List == nil {
 			b.Fatal(a[0].Err)

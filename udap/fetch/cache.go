@@ -31,7 +31,13 @@ type item[V any] struct {
 }
 
 func newCache[V any](cfg Config, most, fetches int) *cache[V] {
-	return &cache[V]{now: cfg.Now, refresh: cfg.Refresh, most: most, slots: make(chan struct{}, fetches), items: map[string]*item[V]{}}
+	return &cache[V]{
+		now:     cfg.Now,
+		refresh: cfg.Refresh,
+		most:    most,
+		slots:   make(chan struct{}, fetches),
+		items:   map[string]*item[V]{},
+	}
 }
 
 var errBusy = errors.New("too many fetches are under way")
@@ -49,6 +55,7 @@ func (c *cache[V]) get(ctx context.Context, key string, fetch bring[V]) (V, time
 		go c.fetch(it, fetch)
 	}
 	wait := it.flight
+
 	if it.counts(now) {
 		wait = nil // an old value counts while a new one is fetched
 	}
@@ -59,6 +66,7 @@ func (c *cache[V]) get(ctx context.Context, key string, fetch bring[V]) (V, time
 		case <-ctx.Done():
 		}
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return it.answer(c.now())
@@ -74,6 +82,7 @@ func (c *cache[V]) fetch(it *item[V], fetch bring[V]) {
 		<-c.slots
 	default:
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	it.tried, it.err = c.now(), err

@@ -73,7 +73,8 @@ func (e *entry) reason(now time.Time) error {
 		return err
 	}
 	return fmt.Errorf("list %s ran out %s ago (this update %s, next update %s) and no newer one came: %w",
-		number(e.list), now.Sub(e.list.NextUpdate).Round(time.Second), stamp(e.list.ThisUpdate), stamp(e.list.NextUpdate), err)
+		number(e.list), now.Sub(
+			e.list.NextUpdate).Round(time.Second), stamp(e.list.ThisUpdate), stamp(e.list.NextUpdate), err)
 }
 
 func number(l *x509.RevocationList) string {
@@ -102,6 +103,7 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 		}
 		data = block.Bytes
 	}
+
 	list, err := x509.ParseRevocationList(data)
 	if err != nil {
 		return nil, fmt.Errorf("what was fetched is no certificate revocation list: %w", err)
@@ -112,6 +114,7 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	if err := udap.CheckList(list, issuer, now); err != nil {
 		return nil, fmt.Errorf("list %s is not used: %w", number(list), err)
 	}
+
 	return list, nil
 }
 
@@ -127,6 +130,7 @@ func newer(old, next *x509.RevocationList) error {
 		return fmt.Errorf("the list that was fetched (%s, this update %s) is older than the one known (%s, this update %s): kept the known one",
 			number(next), stamp(next.ThisUpdate), number(old), stamp(old.ThisUpdate))
 	}
+
 	return nil
 }
 

@@ -92,11 +92,13 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Now == nil {
 		return nil, errors.New("fetch: no clock was given")
 	}
+
 	cfg.fill()
 	w, err := newWeb(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	return &Source{
 		cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{},
 		statuses: newCache[[]byte](cfg, maxStatuses, maxStatusAsking),
@@ -141,11 +143,13 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 		answers[0] = s.answer(ctx, places[0], issuer)
 		return answers
 	}
+
 	var wg sync.WaitGroup
 	for i, p := range places {
 		wg.Go(func() { answers[i] = s.answer(ctx, p, issuer) })
 	}
 	wg.Wait()
+
 	return answers
 }
 
@@ -160,12 +164,14 @@ func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certific
 	usable := e.usable(now)
 	first := e.tried.IsZero()
 	s.mu.Unlock()
+
 	if wait != nil && (first || !usable) {
 		select {
 		case <-wait:
 		case <-ctx.Done():
 		}
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return e.answer(s.cfg.Now())
@@ -215,10 +221,12 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	case <-ctx.Done():
 		return nil, errBusy
 	}
+
 	der, err := s.read(ctx, e.key.place)
 	if err != nil {
 		return nil, err
 	}
+
 	s.mu.Lock()
 	old := e.list
 	same := e.usable(s.cfg.Now()) && bytes.Equal(old.Raw, der)
@@ -226,6 +234,7 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	if same {
 		return old, nil // the verifier need not read it again
 	}
+
 	list, err := parse(der, e.issuer, s.cfg.Now())
 	if err != nil {
 		return nil, err
@@ -233,6 +242,7 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	if err := newer(old, list); err != nil {
 		return nil, err
 	}
+
 	return list, nil
 }
 
@@ -261,12 +271,15 @@ func (s *Source) entry(place string, issuer *x509.Certificate) *entry {
 	if e != nil {
 		return e
 	}
+
 	list, fetched := s.stored(k, issuer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if e := s.entries[k]; e != nil {
 		return e
 	}
+
 	e = &entry{key: k, issuer: issuer, list: list, fetched: fetched, used: s.cfg.Now()}
 	s.entries[k] = e
 	s.evict(e)
@@ -294,6 +307,7 @@ func (s *Source) evict(keep *entry) {
 				oldest = e
 			}
 		}
+
 		if total <= s.cfg.MaxTotal && len(s.entries) <= s.cfg.MaxLists {
 			return
 		}

@@ -28,6 +28,7 @@ func TestListIsFetchedOnceAndKept(t *testing.T) {
 		wg.Go(func() { one(t, s, ca, p.URL+"/a.crl") })
 	}
 	wg.Wait()
+
 	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 7)
 	if n := p.hits.Load(); n != 1 {
 		t.Fatalf("%d fetches for 51 questions, want 1", n)
@@ -53,9 +54,11 @@ func TestNewestListWins(t *testing.T) {
 		{"rubbish", 7 * time.Minute, []byte("<html>"), 6},
 		{"good again", 8 * time.Minute, ca.list(t, 12, epoch.Add(8*time.Minute), time.Hour), 12},
 	}
+
 	c := newClock()
 	p := newPlace(t, status(500))
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
+
 	for _, step := range steps {
 		c.move(step.after - c.now().Sub(epoch))
 		p.serve(bytesOf(step.serve))
@@ -77,14 +80,21 @@ func TestListRefused(t *testing.T) {
 		want   string
 	}{
 		{"not there", ca, status(404), "answered 404"},
-		{"redirect", ca, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/b", http.StatusFound) }, "redirects are not followed"},
+		{"redirect", ca, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/b", http.StatusFound)
+		}, "redirects are not followed"},
 		{"another key", ca, bytesOf(other.list(t, 1, epoch, time.Hour)), "not signed by the issuer"},
 		{"another issuer", ca, bytesOf(signer(t, "B").list(t, 1, epoch, time.Hour)), "another issuer"},
 		{"issuer may not sign lists", mute, bytesOf(mute.list(t, 1, epoch, time.Hour)), "may not sign lists"},
 		{"run out", ca, bytesOf(ca.list(t, 1, epoch.Add(-2*time.Hour), time.Hour)), "the list ended at"},
 		{"ahead", ca, bytesOf(ca.list(t, 1, epoch.Add(time.Hour), time.Hour)), "the list begins at"},
 		{"no list", ca, bytesOf([]byte("hello")), "no certificate revocation list"},
-		{"other PEM", ca, bytesOf(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})), "no X509 CRL"},
+		{
+			"other PEM",
+			ca,
+			bytesOf(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})),
+			"no X509 CRL",
+		},
 		{"gzip", ca, gzipped, "content coding"},
 		{"endless", ca, endless, "longer than"},
 		{"announced too long", ca, announced, "longer than"},
@@ -108,7 +118,10 @@ func TestListRefused(t *testing.T) {
 
 func TestNumberIsBounded(t *testing.T) {
 	// Covers: case 074
-	for name, n := range map[string]*big.Int{"negative": big.NewInt(-1), "21 octets": new(big.Int).Lsh(big.NewInt(1), 160)} {
+	for name, n := range map[string]*big.Int{
+		"negative":  big.NewInt(-1),
+		"21 octets": new(big.Int).Lsh(big.NewInt(1), 160),
+	} {
 		if err := newer(nil, &x509.RevocationList{Number: n}); err == nil {
 			t.Errorf("%s number was taken", name)
 		}
@@ -153,6 +166,7 @@ func TestListRunsOut(t *testing.T) {
 	c.move(59 * time.Minute)
 	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 3)
 	s.Refresh(context.Background())
+
 	if st := s.State()[0]; !st.Expiring || !st.Usable || st.Error == "" {
 		t.Fatalf("state %+v does not warn", st)
 	}
@@ -161,6 +175,7 @@ func TestListRunsOut(t *testing.T) {
 	wantError(t, one(t, s, ca, p.URL+"/a.crl"), "list number 3 ran out 1m0s ago")
 	wantError(t, one(t, s, ca, p.URL+"/a.crl"), "answered 503")
 	p.serve(bytesOf(ca.list(t, 4, c.now(), time.Hour)))
+
 	c.move(longestWait)
 	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 4)
 }
@@ -176,6 +191,7 @@ func TestEveryPointIsTried(t *testing.T) {
 	if len(got) != 3 || got[0].Err == nil || got[1].List == nil || got[2].Err == nil {
 		t.Fatalf("answers %+v", got)
 	}
+
 	q.URLs = make([]string, 50)
 	if n := len(s.Lists(context.Background(), q)); n != maxPlaces {
 		t.Fatalf("%d answers for 50 points, want %d", n, maxPlaces)
@@ -190,9 +206,11 @@ func TestPointsAreNeverFiles(t *testing.T) {
 	p := newPlace(t, bytesOf(list))
 	t.Chdir(t.TempDir())
 	file := filepath.Join("HTTP:", strings.TrimPrefix(p.URL, "http://"), "a.crl")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, ca.list(t, 9, epoch, time.Hour), 0o600), os.WriteFile("b.crl", list, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
+		os.WriteFile(file, ca.list(t, 9, epoch, time.Hour), 0o600), os.WriteFile("b.crl", list, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+
 	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
 	wantNumber(t, one(t, s, ca, "HTTP"+strings.TrimPrefix(p.URL, "http")+"/a.crl"), 5)
 	for _, place := range []string{"b.crl", "file:b.crl", filepath.Join(t.TempDir(), "b.crl")} {
@@ -219,9 +237,12 @@ func TestStoreKeepsTheFloor(t *testing.T) {
 
 	// What the store gives back is judged again: it is no source of trust.
 	forger := signer(t, "A")
-	if err := store.SaveList(key{p.URL + "/a", issuerID(ca.cert)}.text(), StoredList{DER: forger.list(t, 99, epoch, 9*time.Hour)}); err != nil {
+	if err := store.SaveList(key{p.URL + "/a", issuerID(ca.cert)}.text(), StoredList{
+		DER: forger.list(t, 99, epoch, 9*time.Hour),
+	}); err != nil {
 		t.Fatal(err)
 	}
+
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 7)
 }
 
@@ -242,13 +263,16 @@ func TestUnchangedListIsNotReadAgain(t *testing.T) {
 	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}, Store: store})
 	first := one(t, s, ca, p.URL+"/a")
+
 	for range 5 {
 		c.move(time.Minute)
 		s.Refresh(context.Background())
 	}
+
 	again := one(t, s, ca, p.URL+"/a")
 	if again.List != first.List || store.saves != 1 || !again.Fetched.Equal(c.now()) || p.hits.Load() != 6 {
-		t.Fatalf("same list: %v, saved %d times, fetched %s, %d fetches", again.List == first.List, store.saves, again.Fetched, p.hits.Load())
+		t.Fatalf("same list: %v, saved %d times, fetched %s, %d fetches", again.List == first.List, store.saves,
+			again.Fetched, p.hits.Load())
 	}
 }
 
@@ -276,9 +300,11 @@ func TestConfiguredLists(t *testing.T) {
 	file := filepath.Join(dir, "a.crl")
 	rootFile := filepath.Join(dir, "root.crl")
 	list := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: ca.list(t, 2, epoch, time.Hour)})
-	if err := errors.Join(os.WriteFile(file, list, 0o600), os.WriteFile(rootFile, root.list(t, 1, epoch, time.Hour), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file, list, 0o600),
+		os.WriteFile(rootFile, root.list(t, 1, epoch, time.Hour), 0o600)); err != nil {
 		t.Fatal(err)
 	}
+
 	p := newPlace(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{Configured: []Configured{
 		{"urn:a", file}, {"urn:a", rootFile}, {"urn:b", p.URL + "/b.crl"}, {"", filepath.Join(dir, "missing")},
@@ -288,6 +314,7 @@ func TestConfiguredLists(t *testing.T) {
 	if len(got) != 2 || got[0].List == nil || got[1].Err == nil {
 		t.Fatalf("answers %+v: want the file's list and the missing file's error", got)
 	}
+
 	q.Community = "urn:b"
 	if got = s.Lists(context.Background(), q); got[0].List == nil || got[0].List.Number.Int64() != 3 {
 		t.Fatalf("answers %+v: want list 3 from the configured URL", got)
@@ -307,6 +334,7 @@ func TestRunRefreshes(t *testing.T) {
 	go func() { done <- s.Run(ctx) }()
 	wantNumber(t, one(t, s, ca, p.URL+"/a"), 1)
 	p.serve(bytesOf(ca.list(t, 2, epoch, time.Hour, 42)))
+
 	for deadline := time.Now().Add(patience); s.State()[0].Number != "2" && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -318,6 +346,7 @@ func TestRunRefreshes(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		quiet = p.hits.Load() == hits
 	}
+
 	if !quiet {
 		t.Fatal("a list that nobody asks for is fetched on and on")
 	}
@@ -332,6 +361,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	ca := signer(t, "A")
 	der := ca.list(t, 1, epoch, time.Hour)
 	p := newPlace(t, bytesOf(der))
+
 	for name, cfg := range map[string]Config{"count": {MaxLists: 3}, "bytes": {MaxTotal: int64(3 * len(der))}} {
 		cfg.Allow = []string{p.URL}
 		s := newSource(t, newClock(), cfg)
@@ -352,6 +382,7 @@ func TestCallerMayLeave(t *testing.T) {
 	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
+
 	got := s.Lists(ctx, udap.ListQuery{Issuer: ca.cert, URLs: []string{p.URL + "/a"}})
 	wantError(t, got[0], "has not ended yet")
 	close(release)

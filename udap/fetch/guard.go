@@ -49,6 +49,7 @@ func target(text string) (*url.URL, error) {
 	if len(text) > maxURL {
 		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
 	}
+
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
@@ -59,9 +60,11 @@ func target(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("the URL names no host")
 	case u.User != nil:
 		return nil, fmt.Errorf("the URL holds a user name")
+
 	case u.Fragment != "":
 		return nil, fmt.Errorf("the URL has a fragment")
 	}
+
 	return u, nil
 }
 
@@ -96,6 +99,7 @@ func origins(texts []string) (map[string]bool, error) {
 		}
 		out[origin(u)] = true
 	}
+
 	return out, nil
 }
 

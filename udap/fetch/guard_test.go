@@ -21,6 +21,7 @@ func TestPublicAddresses(t *testing.T) {
 			t.Errorf("public(%s) = %v, want %v", text, got, want)
 		}
 	}
+
 	if public(netip.Addr{}) || public(netip.MustParseAddr("2606:4700::1%eth0")) {
 		t.Error("no address, or one with a zone, is public")
 	}
@@ -36,11 +37,13 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 		}
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	}
+
 	allowed := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{
 		Allow:   []string{allowed.URL, "https://127.0.0.1:" + c.port(), "http://localhost:1"},
 		Resolve: resolve, Timeout: time.Second,
 	})
+
 	for _, u := range []string{
 		"http://127.0.0.1:" + c.port() + "/a.crl", // allowed with another scheme only
 		"http://localhost:" + c.port() + "/a.crl", // allowed with another port only
@@ -63,6 +66,7 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 			t.Errorf("%s was fetched", u)
 		}
 	}
+
 	if n := c.accepts.Load(); n != 0 {
 		t.Fatalf("the canary saw %d connections", n)
 	}
@@ -84,11 +88,15 @@ func TestRedirectToPrivatePlace(t *testing.T) {
 }
 
 func TestAllowIsExact(t *testing.T) {
-	for _, bad := range []string{"localhost:9481", "http://localhost:9481/x", "ftp://a", "http://", "http://u@h", "http://h?q"} {
+	for _, bad := range []string{
+		"localhost:9481", "http://localhost:9481/x", "ftp://a", "http://", "http://u@h",
+		"http://h?q",
+	} {
 		if _, err := New(Config{Allow: []string{bad}, Now: newClock().now}); err == nil {
 			t.Errorf("allow %q was taken", bad)
 		}
 	}
+
 	if _, err := New(Config{Configured: []Configured{{Place: "http://"}}, Now: newClock().now}); err == nil {
 		t.Error("a configured list without a host was taken")
 	}

@@ -33,6 +33,7 @@ func (s *Source) Issuers(ctx context.Context, place string) ([]*x509.Certificate
 		if err != nil {
 			return nil, time.Time{}, err
 		}
+
 		certs, err := parseIssuers(data)
 		return certs, s.cfg.Now().Add(issuerLife), err
 	})
@@ -56,12 +57,14 @@ func parsePEM(data []byte) ([]*x509.Certificate, error) {
 		if block, data = pem.Decode(data); block == nil {
 			break
 		}
+
 		c, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
 			return nil, fmt.Errorf("a PEM block of type %q that is no certificate (%v)", block.Type, err)
 		}
 		out = append(out, c)
 	}
+
 	if len(out) == 0 {
 		return nil, errNoCertificate
 	}
@@ -88,12 +91,14 @@ func parsePKCS7(data []byte) ([]*x509.Certificate, error) {
 		CRLs         asn1.RawValue `asn1:"optional,tag:1"`
 		Signers      asn1.RawValue
 	}
+
 	if _, err := asn1.Unmarshal(data, &outer); err != nil || !outer.Type.Equal(oidSignedData) {
 		return nil, errNoCertificate
 	}
 	if _, err := asn1.Unmarshal(outer.Content.Bytes, &inner); err != nil {
 		return nil, errNoCertificate
 	}
+
 	certs, err := x509.ParseCertificates(inner.Certificates.Bytes)
 	if err != nil || len(certs) == 0 {
 		return nil, errNoCertificate

@@ -19,8 +19,10 @@ func TestParseIssuers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		return der
 	}
+
 	type signedData struct {
 		Version      int
 		Digests      asn1.RawValue
@@ -28,9 +30,13 @@ func TestParseIssuers(t *testing.T) {
 		Certificates asn1.RawValue
 		Signers      asn1.RawValue
 	}
+
 	set := asn1.RawValue{Tag: asn1.TagSet, IsCompound: true}
 	data := func(certs []byte) signedData {
-		return signedData{1, set, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: []byte{5, 0}}, asn1.RawValue{Class: 2, Tag: 0, IsCompound: true, Bytes: certs}, set}
+		return signedData{
+			1, set, asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: []byte{5, 0}},
+			asn1.RawValue{Class: 2, Tag: 0, IsCompound: true, Bytes: certs}, set,
+		}
 	}
 	for name, c := range map[string]struct {
 		data []byte
@@ -64,14 +70,20 @@ func TestParseIssuers(t *testing.T) {
 func TestTargets(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"http://a.example/x.crl": true, "https://a.example:8443/": true, "HTTP://A.example/": true,
-		"http://a.example/" + strings.Repeat("x", maxURL): false, "http://[::1": false, "ftp://a.example/": false, "file:///etc/passwd": false,
+		"http://a.example/" + strings.Repeat("x",
+			maxURL): false, "http://[::1": false, "ftp://a.example/": false, "file:///etc/passwd": false,
 		"http:///x": false, "http://u@a.example/": false, "http://a.example/#f": false, "": false, "//a.example/": false,
 	} {
 		if _, err := target(text); (err == nil) != ok {
 			t.Errorf("%.40q: %v", text, err)
 		}
 	}
-	for a, b := range map[string]string{"http://A.example/x": "http://a.example:80", "https://a.example": "https://a.example:443", "http://[::1]/": "http://[::1]:80"} {
+
+	for a, b := range map[string]string{
+		"http://A.example/x": "http://a.example:80",
+		"https://a.example":  "https://a.example:443",
+		"http://[::1]/":      "http://[::1]:80",
+	} {
 		u, err := target(a)
 		if err != nil || origin(u) != b {
 			t.Errorf("origin of %s: %v, want %s", a, err, b)

@@ -24,6 +24,7 @@ func (s *Source) KeySet(ctx context.Context, place string) ([]byte, error) {
 	if !strings.EqualFold(u.Scheme, "https") && !s.web.allowed[origin(u)] {
 		return nil, errors.New("a key set is fetched over https only")
 	}
+
 	set, _, err := s.keySets.get(ctx, place, func() ([]byte, time.Time, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), min(s.cfg.Timeout, issuerTimeout))
 		defer cancel()

@@ -15,11 +15,13 @@ func TestKeySet(t *testing.T) {
 	set := `{"keys":[]}`
 	p := newPlace(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(set)) })
 	s := newSource(t, c, Config{Allow: []string{p.URL}, Refresh: time.Minute})
+
 	for range 3 {
 		if got, err := s.KeySet(t.Context(), p.URL+"/jwks"); err != nil || string(got) != set {
 			t.Fatalf("%q %v", got, err)
 		}
 	}
+
 	if n := p.hits.Load(); n != 1 {
 		t.Errorf("fetched %d times", n)
 	}
@@ -28,6 +30,7 @@ func TestKeySet(t *testing.T) {
 	if got, err := s.KeySet(t.Context(), p.URL+"/jwks"); err != nil || string(got) != set {
 		t.Errorf("after a while: %q %v", got, err)
 	}
+
 	hits := p.hits.Load()
 	closed := newSource(t, c, Config{})
 	for place, says := range map[string]string{
@@ -39,6 +42,7 @@ func TestKeySet(t *testing.T) {
 			t.Errorf("%s: %v", place, err)
 		}
 	}
+
 	if p.hits.Load() != hits {
 		t.Error("somebody connected")
 	}

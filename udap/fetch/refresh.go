@@ -47,16 +47,19 @@ func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []<-chan struct{}
+
 	for _, e := range s.entries {
 		if e.used.Before(since) {
 			continue
 		}
+
 		if e.flight == nil {
 			e.flight = make(chan struct{})
 			go s.fetch(e)
 		}
 		out = append(out, e.flight)
 	}
+
 	return out
 }
 
@@ -81,6 +84,7 @@ func (s *Source) State() []State {
 	now := s.cfg.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	out := make([]State, 0, len(s.entries))
 	for _, e := range s.entries {
 		out = append(out, e.state(now, s.cfg.Refresh))
@@ -88,6 +92,7 @@ func (s *Source) State() []State {
 	sort.Slice(out, func(i, j int) bool {
 		return out[i].Place < out[j].Place || out[i].Place == out[j].Place && out[i].Issuer < out[j].Issuer
 	})
+
 	return out
 }
 
@@ -99,6 +104,7 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 	if e.list == nil {
 		return st
 	}
+
 	l := e.list
 	if l.Number != nil {
 		st.Number = l.Number.String()
@@ -107,6 +113,7 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 	st.Fetched, st.Age = e.fetched, now.Sub(e.fetched)
 	st.Usable = e.usable(now)
 	st.Expiring = st.Usable && l.NextUpdate.Sub(now) < soon(l.NextUpdate.Sub(l.ThisUpdate), refresh)
+
 	return st
 }
 

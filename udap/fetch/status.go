@@ -26,6 +26,7 @@ func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAn
 	if q.Certificate == nil || q.Issuer == nil {
 		return nil
 	}
+
 	urls := q.URLs[:min(len(q.URLs), maxPlaces)]
 	answers := make([]udap.StatusAnswer, len(urls))
 	var wg sync.WaitGroup
@@ -33,6 +34,7 @@ func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAn
 		wg.Go(func() { answers[i] = s.status(ctx, u, q.Certificate, q.Issuer) })
 	}
 	wg.Wait()
+
 	return answers
 }
 
@@ -54,20 +56,24 @@ func (s *Source) askResponder(place string, cert, issuer *x509.Certificate) ([]b
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+
 	question, err := ocsp.CreateRequest(cert, issuer, nil)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(question))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+
 	req.Header.Set("Content-Type", "application/ocsp-request")
 	req.Header.Set("Accept", "application/ocsp-response")
 	der, err := s.web.do(req, u, maxStatusBytes)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+
 	until, err := udap.CheckStatus(der, cert, issuer, s.cfg.Now())
 	return der, until, err
 }

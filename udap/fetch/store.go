@@ -57,15 +57,18 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 	if s.cfg.Store == nil {
 		return nil, time.Time{}
 	}
+
 	l, ok, err := s.cfg.Store.LoadList(k.text())
 	if err != nil || !ok {
 		return nil, time.Time{}
 	}
+
 	list, err := x509.ParseRevocationList(l.DER)
 	// Judged as of its own day: one that has run out still is the floor.
 	if err != nil || udap.CheckList(list, issuer, list.ThisUpdate) != nil {
 		return nil, time.Time{}
 	}
+
 	return list, l.Fetched
 }
 
@@ -76,9 +79,13 @@ func (s *Source) keep(e *entry, list *x509.RevocationList) error {
 	if s.cfg.Store == nil || e.kept == list {
 		return nil
 	}
-	if err := s.cfg.Store.SaveList(e.key.text(), StoredList{DER: list.Raw, Fetched: s.cfg.Now()}); err != nil {
+	if err := s.cfg.Store.SaveList(e.key.text(), StoredList{
+		DER:     list.Raw,
+		Fetched: s.cfg.Now(),
+	}); err != nil {
 		return fmt.Errorf("the list was fetched but could not be kept: %w", err)
 	}
+
 	e.kept = list
 	return nil
 }

@@ -66,15 +66,23 @@ func newTrustWithin(t *testing.T, policy udap.Policy, timeout time.Duration) *tr
 		}
 		h(w, r)
 	})
+
 	tr.root = must(certs.NewRoot(dates(certs.Template{CommonName: "Root"}), must(certs.NewKey("p256"))))
-	tr.inter = must(tr.root.NewCA(dates(certs.Template{CommonName: "Issuing", CRL: []string{tr.web.URL + "/root.crl"}}), must(certs.NewKey("p256"))))
+	tr.inter = must(tr.root.NewCA(dates(certs.Template{
+		CommonName: "Issuing",
+		CRL:        []string{tr.web.URL + "/root.crl"},
+	}), must(certs.NewKey("p256"))))
 	tr.serve("/root.crl", tr.crl(tr.root, 1))
 	tr.serve("/int.crl", tr.crl(tr.inter, 1))
 	tr.src = newSource(t, tr.clock, Config{Allow: []string{tr.web.URL}, Timeout: timeout})
+
 	tr.ver = &udap.Verifier{
 		Communities: []*udap.Community{{URI: "urn:a", Anchors: []*x509.Certificate{tr.root.Cert}, Policy: policy}},
-		Revocation:  tr.src, Status: tr.src, Issuers: tr.src,
+		Revocation:  tr.src,
+		Status:      tr.src,
+		Issuers:     tr.src,
 	}
+
 	return tr
 }
 
@@ -87,13 +95,22 @@ func (tr *trust) handle(path string, h http.HandlerFunc) {
 }
 
 func (tr *trust) crl(ca *certs.CA, number int64, revoked ...certs.RevokedEntry) []byte {
-	return must(ca.CRL(certs.CRLTemplate{Number: number, ThisUpdate: tr.clock.now().Add(-time.Second), NextUpdate: tr.clock.now().Add(time.Hour), Revoked: revoked}))
+	return must(ca.CRL(certs.CRLTemplate{
+		Number:     number,
+		ThisUpdate: tr.clock.now().Add(-time.Second),
+		NextUpdate: tr.clock.now().Add(time.Hour),
+		Revoked:    revoked,
+	}))
 }
 
 // leaf issues a member's certificate under ca; its list is /int.crl.
 func (tr *trust) leaf(ca *certs.CA, change func(*certs.Template)) (*x509.Certificate, crypto.Signer) {
 	key := must(certs.NewKey("p256"))
-	tmpl := dates(certs.Template{CommonName: "leaf", URIs: []string{"https://client.test/app"}, CRL: []string{tr.web.URL + "/int.crl"}})
+	tmpl := dates(certs.Template{
+		CommonName: "leaf",
+		URIs:       []string{"https://client.test/app"},
+		CRL:        []string{tr.web.URL + "/int.crl"},
+	})
 	if change != nil {
 		change(&tmpl)
 	}
@@ -107,7 +124,10 @@ func (tr *trust) judge(key crypto.Signer, chain ...*x509.Certificate) (*udap.Tra
 		"client_name":"x","contacts":["mailto:a@client.test"],"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}`,
 		now.Add(time.Minute).Unix(), now.Unix(), rand.Text())
 	trace := udap.NewTrace("register", now)
-	_, err := tr.ver.Statement(context.Background(), must(udap.Sign(key, chain, "", []byte(claims))), udap.Expect{Now: now, Audience: "https://as.test/register"}, trace)
+	_, err := tr.ver.Statement(context.Background(), must(udap.Sign(key, chain, "", []byte(claims))), udap.Expect{
+		Now:      now,
+		Audience: "https://as.test/register",
+	}, trace)
 	return trace, err
 }
 
@@ -129,8 +149,14 @@ func TestRevoked(t *testing.T) {
 	leaf, key := tr.leaf(tr.inter, nil)
 	trace, err := tr.judge(key, leaf, tr.inter.Cert)
 	tr.want("", trace, err)
+
 	for i, reason := range []int{1, 5, 6} {
-		tr.serve("/int.crl", tr.crl(tr.inter, int64(10+i), certs.RevokedEntry{Serial: leaf.SerialNumber, Time: epoch, Reason: reason}))
+		tr.serve("/int.crl", tr.crl(tr.inter, int64(10+i), certs.RevokedEntry{
+			Serial: leaf.SerialNumber,
+			Time:   epoch,
+			Reason: reason,
+		}))
+
 		tr.src.Refresh(context.Background())
 		trace, err = tr.judge(key, leaf, tr.inter.Cert)
 		tr.want("chain.revocation", trace, err)
@@ -139,6 +165,7 @@ func TestRevoked(t *testing.T) {
 		trace, err = tr.judge(key, leaf, tr.inter.Cert)
 		tr.want("", trace, err)
 	}
+
 	tr.serve("/root.crl", tr.crl(tr.root, 2, certs.RevokedEntry{Serial: tr.inter.Cert.SerialNumber, Time: epoch}))
 	tr.src.Refresh(context.Background())
 	trace, err = tr.judge(key, leaf, tr.inter.Cert)
@@ -149,10 +176,20 @@ func TestListIsNotTheTruth(t *testing.T) {
 	// Covers: case 071, case 072, case 074, case 075, diagnostics row 13
 	stranger := must(certs.NewRoot(dates(certs.Template{CommonName: "Issuing"}), must(certs.NewKey("p256"))))
 	extended := func(tr *trust, ext ...pkix.Extension) []byte {
-		return must(tr.inter.CRL(certs.CRLTemplate{Number: 2, ThisUpdate: epoch, NextUpdate: epoch.Add(time.Hour), Further: ext}))
+		return must(tr.inter.CRL(certs.CRLTemplate{
+			Number:     2,
+			ThisUpdate: epoch,
+			NextUpdate: epoch.Add(time.Hour),
+			Further:    ext,
+		}))
 	}
+
 	scope := func(content ...byte) pkix.Extension {
-		return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: append([]byte{0x30, byte(len(content))}, content...)}
+		return pkix.Extension{
+			Id:       asn1.ObjectIdentifier{2, 5, 29, 28},
+			Critical: true,
+			Value:    append([]byte{0x30, byte(len(content))}, content...),
+		}
 	}
 	for name, serve := range map[string]func(*trust) http.HandlerFunc{
 		"404":         func(*trust) http.HandlerFunc { return http.NotFound },
@@ -161,23 +198,49 @@ func TestListIsNotTheTruth(t *testing.T) {
 		"another key": func(tr *trust) http.HandlerFunc { return bytesOf(tr.crl(stranger, 1)) },
 		"of the root": func(tr *trust) http.HandlerFunc { return bytesOf(tr.crl(tr.root, 1)) },
 		"run out": func(tr *trust) http.HandlerFunc {
-			return bytesOf(must(tr.inter.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: epoch.Add(-2 * time.Hour), NextUpdate: epoch.Add(-time.Hour)})))
+			return bytesOf(must(tr.inter.CRL(certs.CRLTemplate{
+				Number:     1,
+				ThisUpdate: epoch.Add(-2 * time.Hour),
+				NextUpdate: epoch.Add(-time.Hour),
+			})))
 		},
 		"not yet": func(tr *trust) http.HandlerFunc {
-			return bytesOf(must(tr.inter.CRL(certs.CRLTemplate{Number: 1, ThisUpdate: epoch.Add(time.Hour), NextUpdate: epoch.Add(2 * time.Hour)})))
+			return bytesOf(must(tr.inter.CRL(certs.CRLTemplate{
+				Number:     1,
+				ThisUpdate: epoch.Add(time.Hour),
+				NextUpdate: epoch.Add(2 * time.Hour),
+			})))
 		},
 		"unknown critical": func(tr *trust) http.HandlerFunc {
-			return bytesOf(extended(tr, pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}))
+			return bytesOf(extended(tr, pkix.Extension{
+				Id:       asn1.ObjectIdentifier{1, 2, 3},
+				Critical: true,
+				Value:    []byte{5, 0},
+			}))
 		},
 		"delta": func(tr *trust) http.HandlerFunc {
-			return bytesOf(extended(tr, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}))
+			return bytesOf(extended(tr, pkix.Extension{
+				Id:       asn1.ObjectIdentifier{2, 5, 29, 27},
+				Critical: true,
+				Value:    []byte{2, 1, 1},
+			}))
 		},
-		"CA certificates only": func(tr *trust) http.HandlerFunc { return bytesOf(extended(tr, scope(0x82, 1, 0xff))) },
-		"some reasons":         func(tr *trust) http.HandlerFunc { return bytesOf(extended(tr, scope(0x83, 2, 6, 0x40))) },
-		"empty reasons":        func(tr *trust) http.HandlerFunc { return bytesOf(extended(tr, scope(0x83, 0))) },
-		"indirect":             func(tr *trust) http.HandlerFunc { return bytesOf(extended(tr, scope(0x84, 1, 0xff))) },
+		"CA certificates only": func(tr *trust) http.HandlerFunc {
+			return bytesOf(extended(tr, scope(0x82, 1, 0xff)))
+		},
+		"some reasons": func(tr *trust) http.HandlerFunc {
+			return bytesOf(extended(tr, scope(0x83, 2, 6, 0x40)))
+		},
+		"empty reasons": func(tr *trust) http.HandlerFunc { return bytesOf(extended(tr, scope(0x83, 0))) },
+		"indirect": func(tr *trust) http.HandlerFunc {
+			return bytesOf(extended(tr, scope(0x84, 1, 0xff)))
+		},
 		"unknown critical in an entry": func(tr *trust) http.HandlerFunc {
-			return bytesOf(tr.crl(tr.inter, 2, certs.RevokedEntry{Serial: big.NewInt(9), Time: epoch, Further: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}}))
+			return bytesOf(tr.crl(tr.inter, 2, certs.RevokedEntry{
+				Serial:  big.NewInt(9),
+				Time:    epoch,
+				Further: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}},
+			}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,6 +253,7 @@ func TestListIsNotTheTruth(t *testing.T) {
 			leaf, key := tr.leaf(tr.inter, nil)
 			trace, err := tr.judge(key, leaf, tr.inter.Cert)
 			tr.want("chain.revocation", trace, err)
+
 			hits := tr.web.hits.Load()
 			trace, err = tr.judge(key, leaf, tr.inter.Cert)
 			tr.want("chain.revocation", trace, err)
@@ -212,6 +276,7 @@ func TestNothingIsFetchedBeforeTrust(t *testing.T) {
 	leaf, key := tr.leaf(stranger, everywhere)
 	trace, err := tr.judge(key, leaf)
 	tr.want("chain.signature", trace, err)
+
 	leaf, key = tr.leaf(tr.inter, everywhere) // its issuer is not sent, and AIA is not at an allowed origin
 	trace, err = tr.judge(key, leaf)
 	tr.want("chain.path", trace, err)
@@ -235,6 +300,7 @@ func TestIssuersAreFetched(t *testing.T) {
 			if err != nil {
 				t.Fatalf("openssl: %v", err)
 			}
+
 			return out
 		},
 	} {
@@ -247,7 +313,9 @@ func TestIssuersAreFetched(t *testing.T) {
 			})
 			trace, err := tr.judge(key, leaf)
 			tr.want("", trace, err)
-			if w := trace.Warnings(); len(w) != 1 || w[0].Check != "chain.aia" || !strings.Contains(w[0].Found, "/none.cer: not available") {
+
+			if w := trace.Warnings(); len(w) != 1 || w[0].Check != "chain.aia" ||
+				!strings.Contains(w[0].Found, "/none.cer: not available") {
 				t.Fatalf("warnings %+v: want one that says what was fetched", w)
 			}
 			tr.ver.Communities[0].Policy.AIA = nil
@@ -264,9 +332,11 @@ func TestIssuersAreNotTrusted(t *testing.T) {
 	// Covers: case 077, DIAGNOSTICS 12
 	for name, serve := range map[string][]byte{
 		"nothing": nil, "no certificate": []byte("x"), "too long": make([]byte, maxIssuerBytes+1),
-		"a root of the right name": must(certs.NewRoot(dates(certs.Template{CommonName: "Issuing"}), must(certs.NewKey("p256")))).Cert.Raw,
-		"other PEM":                []byte("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
-		"PKCS#7 of nothing":        {0x30, 0x03, 0x06, 0x01, 0x2a},
+		"a root of the right name": must(certs.NewRoot(dates(certs.Template{
+			CommonName: "Issuing",
+		}), must(certs.NewKey("p256")))).Cert.Raw,
+		"other PEM":         []byte("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
+		"PKCS#7 of nothing": {0x30, 0x03, 0x06, 0x01, 0x2a},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrust(t, udap.Policy{})
@@ -277,7 +347,9 @@ func TestIssuersAreNotTrusted(t *testing.T) {
 			if err == nil {
 				t.Fatal("accepted")
 			}
-			if text := err.Error(); strings.Contains(text, "neither in x5c") && !strings.Contains(text, "fetched (AIA), and no path came of it: "+tr.web.URL) {
+
+			if text := err.Error(); strings.Contains(text, "neither in x5c") &&
+				!strings.Contains(text, "fetched (AIA), and no path came of it: "+tr.web.URL) {
 				t.Errorf("what became of the fetch is not told: %v", err)
 			}
 		})
@@ -291,16 +363,21 @@ func TestIssuerLoop(t *testing.T) {
 	// A thousand CAs, each of which says that the next one issued it.
 	ca := must(certs.NewRoot(dates(certs.Template{CommonName: "CA 0"}), must(certs.NewKey("p256"))))
 	for i := 1; i <= 20; i++ {
-		next := must(ca.NewCA(dates(certs.Template{CommonName: fmt.Sprintf("CA %d", i), AIA: []string{fmt.Sprintf("%s/%d.cer", tr.web.URL, i-1)}}), must(certs.NewKey("p256"))))
+		next := must(ca.NewCA(dates(certs.Template{
+			CommonName: fmt.Sprintf("CA %d", i),
+			AIA:        []string{fmt.Sprintf("%s/%d.cer", tr.web.URL, i-1)},
+		}), must(certs.NewKey("p256"))))
 		tr.serve(fmt.Sprintf("/%d.cer", i), next.Cert.Raw)
 		ca = next
 	}
+
 	leaf, key := tr.leaf(ca, func(t *certs.Template) { t.AIA = []string{tr.web.URL + "/20.cer"} })
 	trace, err := tr.judge(key, leaf)
 	tr.want("chain.path", trace, err)
 	if n := tr.web.hits.Load(); n != 3 {
 		t.Fatalf("%d fetches, want 3", n)
 	}
+
 	// One that points to itself.
 	tr.serve("/self.cer", leaf.Raw)
 	leaf, key = tr.leaf(ca, func(t *certs.Template) { t.AIA = []string{tr.web.URL + "/self.cer"} })
@@ -308,6 +385,7 @@ func TestIssuerLoop(t *testing.T) {
 	if _, err := tr.judge(key, leaf); err == nil || tr.web.hits.Load() > 6 {
 		t.Fatalf("error %v after %d fetches", err, tr.web.hits.Load())
 	}
+
 	// A place that never ends does not hold a request for more than the budget.
 	hasty := newTrustWithin(t, udap.Policy{}, 500*time.Millisecond)
 	hasty.ver.Communities[0].Policy.AIA = []string{hasty.web.URL}
@@ -329,6 +407,7 @@ func TestCrossSignedIssuer(t *testing.T) {
 		return must(ca.NewCA(tmpl, tr.inter.Key)).Cert
 	}
 	expired := sign(tr.root, "/root.crl", func(t *certs.Template) { t.NotAfter = epoch.Add(-time.Minute) })
+
 	cross := sign(good, "/root2.crl", func(*certs.Template) {})
 	tr.ver.Communities[0].Anchors = append(tr.ver.Communities[0].Anchors, good.Cert)
 	leaf, key := tr.leaf(tr.inter, nil)
@@ -336,6 +415,7 @@ func TestCrossSignedIssuer(t *testing.T) {
 		trace, err := tr.judge(key, chain...)
 		tr.want("", trace, err)
 	}
+
 	// Revocation is judged per path: the first path's issuer is revoked.
 	tr.serve("/root.crl", tr.crl(tr.root, 2, certs.RevokedEntry{Serial: tr.inter.Cert.SerialNumber, Time: epoch}))
 	trace, err := tr.judge(key, leaf, tr.inter.Cert, cross)
@@ -347,7 +427,9 @@ func TestCrossSignedIssuer(t *testing.T) {
 }
 
 // responder answers OCSP requests with a template that a test may change.
-func (tr *trust) responder(signer crypto.Signer, delegate *x509.Certificate, change func(*ocsp.Response)) http.HandlerFunc {
+func (tr *trust) responder(
+	signer crypto.Signer, delegate *x509.Certificate, change func(*ocsp.Response),
+) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		q, err := ocsp.ParseRequest(body)
@@ -355,8 +437,16 @@ func (tr *trust) responder(signer crypto.Signer, delegate *x509.Certificate, cha
 			tr.t.Errorf("request %x: %v", body, err)
 			return
 		}
-		answer := ocsp.Response{Status: ocsp.Good, SerialNumber: q.SerialNumber, ThisUpdate: epoch.Add(-time.Minute), NextUpdate: epoch.Add(time.Hour), Certificate: delegate}
+
+		answer := ocsp.Response{
+			Status:       ocsp.Good,
+			SerialNumber: q.SerialNumber,
+			ThisUpdate:   epoch.Add(-time.Minute),
+			NextUpdate:   epoch.Add(time.Hour),
+			Certificate:  delegate,
+		}
 		change(&answer)
+
 		by := tr.inter.Cert
 		if delegate != nil {
 			by = delegate
@@ -365,6 +455,7 @@ func (tr *trust) responder(signer crypto.Signer, delegate *x509.Certificate, cha
 		if answer.RevocationReason == otherIssuer {
 			issuer, answer.RevocationReason = tr.root.Cert, 0
 		}
+
 		der, err := ocsp.CreateResponse(issuer, by, answer, signer)
 		if err != nil {
 			tr.t.Error(err)
@@ -383,11 +474,16 @@ func TestResponders(t *testing.T) {
 		tmpl := dates(certs.Template{CommonName: "responder"})
 		tmpl.Mutate = func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}})
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+				Id:    asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5},
+				Value: []byte{5, 0},
+			})
 			change(c)
 		}
+
 		return key, must(tr.inter.Issue(tmpl, key.Public()))
 	}
+
 	same := func(*x509.Certificate) {}
 	good := func(*ocsp.Response) {}
 	for _, tc := range []struct {
@@ -404,10 +500,14 @@ func TestResponders(t *testing.T) {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.NextUpdate = time.Time{} })
 		}, ""},
 		{"no next update, old", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.NextUpdate, r.ThisUpdate = time.Time{}, epoch.Add(-time.Hour) })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.NextUpdate, r.ThisUpdate = time.Time{}, epoch.Add(-time.Hour)
+			})
 		}, "ended at"},
 		{"revoked", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.Status, r.RevokedAt = ocsp.Revoked, epoch.Add(-time.Hour) })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.Status, r.RevokedAt = ocsp.Revoked, epoch.Add(-time.Hour)
+			})
 		}, "revoked on"},
 		{"unknown", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.Status = ocsp.Unknown })
@@ -418,13 +518,19 @@ func TestResponders(t *testing.T) {
 			})
 		}, "ended at"},
 		{"signed with SHA-1", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.SignatureAlgorithm = x509.ECDSAWithSHA1 })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.SignatureAlgorithm = x509.ECDSAWithSHA1
+			})
 		}, "signed with ECDSA-SHA1"},
 		{"not yet", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(2 * time.Minute) })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.ThisUpdate = epoch.Add(2 * time.Minute)
+			})
 		}, "begins at"},
 		{"clock a little ahead", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.ThisUpdate = epoch.Add(30 * time.Second) })
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.ThisUpdate = epoch.Add(30 * time.Second)
+			})
 		}, ""},
 		{"another certificate", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.SerialNumber = big.NewInt(7) })
@@ -440,7 +546,9 @@ func TestResponders(t *testing.T) {
 			return tr.responder(key, cert, good)
 		}, "not for OCSP signing"},
 		{"delegate without nocheck", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:len(c.ExtraExtensions)-1] })
+			key, cert := delegate(tr, func(c *x509.Certificate) {
+				c.ExtraExtensions = c.ExtraExtensions[:len(c.ExtraExtensions)-1]
+			})
 			return tr.responder(key, cert, good)
 		}, "ocsp-nocheck"},
 		{"delegate run out", func(tr *trust) http.HandlerFunc {
@@ -454,7 +562,9 @@ func TestResponders(t *testing.T) {
 		}, "bad OCSP signature"},
 		{"not there", func(*trust) http.HandlerFunc { return http.NotFound }, "answered 404"},
 		{"slow", func(*trust) http.HandlerFunc { return slow }, "deadline"},
-		{"too long", func(*trust) http.HandlerFunc { return bytesOf(bytes.Repeat([]byte{0x30}, maxStatusBytes+1)) }, "longer than"},
+		{"too long", func(*trust) http.HandlerFunc {
+			return bytesOf(bytes.Repeat([]byte{0x30}, maxStatusBytes+1))
+		}, "longer than"},
 		{"try later", func(*trust) http.HandlerFunc { return bytesOf(ocsp.TryLaterErrorResponse) }, "try later"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -464,18 +574,23 @@ func TestResponders(t *testing.T) {
 			}
 			tr := newTrustWithin(t, udap.Policy{}, timeout)
 			tr.handle("/ocsp", tc.serve(tr))
-			leaf, key := tr.leaf(tr.inter, func(t *certs.Template) { t.CRL, t.OCSP = nil, []string{tr.web.URL + "/ocsp"} })
+			leaf, key := tr.leaf(tr.inter, func(t *certs.Template) {
+				t.CRL, t.OCSP = nil, []string{tr.web.URL + "/ocsp"}
+			})
+
 			for range 2 {
 				trace, err := tr.judge(key, leaf, tr.inter.Cert)
 				if tc.text == "" {
 					tr.want("", trace, err)
 					continue
 				}
+
 				tr.want("chain.revocation", trace, err)
 				if found := trace.Steps[len(trace.Steps)-1].Found; !strings.Contains(found, tc.text) {
 					t.Fatalf("%q does not say %q", found, tc.text)
 				}
 			}
+
 			asked := int64(1)
 			if tc.text == "" {
 				asked = 2 // the issuing CA's own list too
@@ -498,7 +613,13 @@ func TestStatusOfOldRunsOut(t *testing.T) {
 	tr.clock.move(30 * time.Minute)
 	trace, err = tr.judge(key, leaf, tr.inter.Cert)
 	tr.want("", trace, err)
-	tr.serve("/root.crl", must(tr.root.CRL(certs.CRLTemplate{Number: 5, ThisUpdate: epoch, NextUpdate: epoch.Add(9 * time.Hour)})))
+
+	tr.serve("/root.crl", must(tr.root.CRL(certs.CRLTemplate{
+		Number:     5,
+		ThisUpdate: epoch,
+		NextUpdate: epoch.Add(9 * time.Hour),
+	})))
+
 	tr.src.Refresh(context.Background())
 	tr.clock.move(31 * time.Minute)
 	trace, err = tr.judge(key, leaf, tr.inter.Cert)
@@ -509,11 +630,13 @@ func TestCacheIsBounded(t *testing.T) {
 	c := newCache[int](Config{Now: newClock().now, Refresh: time.Minute}, 3, 1)
 	ctx := context.Background()
 	one := func() (int, time.Time, error) { return 1, epoch.Add(time.Hour), nil }
+
 	for i := range 10 {
 		if v, _, err := c.get(ctx, fmt.Sprint(i), one); v != 1 || err != nil {
 			t.Fatal(v, err)
 		}
 	}
+
 	if len(c.items) != 3 {
 		t.Fatalf("%d items kept, want 3", len(c.items))
 	}
@@ -523,6 +646,7 @@ func TestCacheIsBounded(t *testing.T) {
 	if _, _, err := c.get(short, "held", held); err == nil {
 		t.Fatal("an answer before the fetch ended")
 	}
+
 	if _, _, err := c.get(ctx, "other", one); !errors.Is(err, errBusy) {
 		t.Fatalf("error %v while the only slot was taken", err)
 	}

@@ -33,14 +33,19 @@ func newWeb(cfg Config) (*web, error) {
 			texts = append(texts[:len(texts):len(texts)], origin(u))
 		}
 	}
+
 	allowed, err := origins(texts)
 	if err != nil {
 		return nil, err
 	}
+
 	return &web{
 		allowed: allowed,
 		guarded: newClient(cfg, dialer{resolve: cfg.Resolve, admit: public}),
-		trusted: newClient(cfg, dialer{resolve: cfg.Resolve, admit: func(netip.Addr) bool { return true }}),
+		trusted: newClient(cfg, dialer{
+			resolve: cfg.Resolve,
+			admit:   func(netip.Addr) bool { return true },
+		}),
 	}, nil
 }
 
@@ -73,22 +78,26 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
+
 	addrs, err := d.lookUp(ctx, host)
 	if err != nil {
 		return nil, err
 	}
+
 	var errs []error
 	for _, a := range addrs {
 		if !d.admit(a) {
 			errs = append(errs, notPublic(host, a))
 			continue
 		}
+
 		conn, err := (&net.Dialer{Timeout: perAddress}).DialContext(ctx, network, net.JoinHostPort(a.String(), port))
 		if err == nil {
 			return conn, nil
 		}
 		errs = append(errs, err)
 	}
+
 	return nil, errors.Join(errs...)
 }
 
@@ -108,12 +117,14 @@ func (d dialer) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
+
 	resolve := d.resolve
 	if resolve == nil {
 		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
+
 	addrs, err := resolve(ctx, host)
 	if err == nil && len(addrs) == 0 {
 		err = fmt.Errorf("%s has no address", host)
@@ -146,6 +157,7 @@ func (w *web) do(req *http.Request, u *url.URL, most int64) ([]byte, error) {
 		return nil, plain(err)
 	}
 	defer res.Body.Close()
+
 	if err := acceptable(res, most); err != nil {
 		return nil, err
 	}
@@ -173,6 +185,7 @@ func acceptable(res *http.Response, most int64) error {
 	case res.ContentLength > most:
 		return tooLarge(most)
 	}
+
 	return nil
 }
 

@@ -60,13 +60,20 @@ func newAuthority(t *testing.T, name string, usage x509.KeyUsage) *authority {
 		t.Fatal(err)
 	}
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: usage, NotBefore: epoch.Add(-time.Hour), NotAfter: epoch.AddDate(1, 0, 0), SubjectKeyId: []byte(name),
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: name},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              usage,
+		NotBefore:             epoch.Add(-time.Hour),
+		NotAfter:              epoch.AddDate(1, 0, 0),
+		SubjectKeyId:          []byte(name),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
@@ -79,19 +86,23 @@ func signer(t *testing.T, name string) *authority {
 }
 
 // list signs a list with a number, valid for life from thisUpdate on.
-func (a *authority) list(t *testing.T, number int64, thisUpdate time.Time, life time.Duration, revoked ...int64) []byte {
+func (a *authority) list(
+	t *testing.T, number int64, thisUpdate time.Time, life time.Duration, revoked ...int64,
+) []byte {
 	t.Helper()
 	tmpl := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: thisUpdate, NextUpdate: thisUpdate.Add(life)}
 	for _, r := range revoked {
 		tmpl.RevokedCertificateEntries = append(tmpl.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: big.NewInt(r), RevocationTime: thisUpdate})
 	}
+
 	issuer := *a.cert
 	issuer.KeyUsage |= x509.KeyUsageCRLSign // CreateRevocationList insists; a test may want one signed without it
 	der, err := x509.CreateRevocationList(rand.Reader, tmpl, &issuer, a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return der
 }
 
@@ -113,6 +124,7 @@ func newPlace(t *testing.T, answer http.HandlerFunc) *place {
 		p.mu.Unlock()
 		h(w, r)
 	}))
+
 	t.Cleanup(p.Close)
 	return p
 }
@@ -194,6 +206,7 @@ func newCanary(t *testing.T) *canary {
 			_ = conn.Close()
 		}
 	}()
+
 	t.Cleanup(func() { _ = l.Close() })
 	return c
 }

@@ -96,5 +96,8 @@ func (c *Client) Sign(t testing.TB, claims Claims) string {
 // The first certificate need not be the key's.
 func (c *Client) SignChain(t testing.TB, claims Claims, chain ...*x509.Certificate) string {
 	t.Helper()
-	return Raw{Alg: udap.AlgorithmFor(c.Key.Public()), Key: c.Key}.Sign(t, Header(udap.AlgorithmFor(c.Key.Public()), chain...), claims.JSON(t))
+	return Raw{
+		Alg: udap.AlgorithmFor(c.Key.Public()),
+		Key: c.Key,
+	}.Sign(t, Header(udap.AlgorithmFor(c.Key.Public()), chain...), claims.JSON(t))
 }

@@ -21,10 +21,12 @@ func Key(t testing.TB, kind certs.KeyKind, n int) crypto.Signer {
 	t.Helper()
 	keys.Lock()
 	defer keys.Unlock()
+
 	name := fmt.Sprintf("%s/%d", kind, n)
 	if k, ok := keys.made[name]; ok {
 		return k
 	}
+
 	k, err := certs.NewKey(kind)
 	must(t, err)
 	keys.made[name] = k

@@ -11,7 +11,8 @@ import (
 // MetadataClaims are the claims of a good signed_metadata.
 func MetadataClaims(base string, now time.Time) Claims {
 	return Claims{
-		"iss": base, "sub": base, "jti": JTI(), "iat": now.Add(-time.Hour).Unix(), "exp": now.Add(30 * 24 * time.Hour).Unix(),
+		"iss": base, "sub": base, "jti": JTI(), "iat": now.Add(-time.Hour).Unix(), "exp": now.Add(
+			30 * 24 * time.Hour).Unix(),
 		"token_endpoint": Token, "registration_endpoint": Registration,
 	}
 }
@@ -31,11 +32,13 @@ func Metadata(t testing.TB, server *Client, now time.Time, edit func(plain, sign
 		"token_endpoint_auth_signing_alg_values_supported":       []string{"RS256", "ES256"},
 		"registration_endpoint_jwt_signing_alg_values_supported": []string{"RS256", "ES256"},
 	}
+
 	if edit != nil {
 		edit(plain, signed)
 	}
 	plain["signed_metadata"] = server.Sign(t, signed)
 	b, err := json.Marshal(plain)
 	must(t, err)
+
 	return b
 }

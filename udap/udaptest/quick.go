@@ -18,6 +18,7 @@ func Quick(t testing.TB, name string, most time.Duration, f func()) {
 		if took < most {
 			return
 		}
+
 		if best == 0 || took < best {
 			best = took
 		}

@@ -40,9 +40,11 @@ func (r Raw) Signature(t testing.TB, input []byte) []byte {
 	case "512":
 		hash = crypto.SHA512
 	}
+
 	h := hash.New()
 	h.Write(input)
 	sum := h.Sum(nil)
+
 	switch key := r.Key.(type) {
 	case *rsa.PrivateKey:
 		var opts crypto.SignerOpts = hash
@@ -52,12 +54,14 @@ func (r Raw) Signature(t testing.TB, input []byte) []byte {
 		sig, err := key.Sign(rand.Reader, sum, opts)
 		must(t, err)
 		return sig
+
 	case *ecdsa.PrivateKey:
 		rr, ss, err := ecdsa.Sign(rand.Reader, key, sum)
 		must(t, err)
 		n := (key.Params().BitSize + 7) / 8
 		return append(rr.FillBytes(make([]byte, n)), ss.FillBytes(make([]byte, n))...)
 	}
+
 	sig, err := r.Key.Sign(rand.Reader, input, crypto.Hash(0)) // Ed25519
 	must(t, err)
 	return sig
@@ -79,6 +83,7 @@ func HeaderWith(alg string, more map[string]any, chain ...*x509.Certificate) []b
 		x5c = append(x5c, base64.StdEncoding.EncodeToString(c.Raw))
 	}
 	h["x5c"] = x5c
+
 	for k, v := range more {
 		if v == Absent {
 			delete(h, k)
@@ -86,6 +91,7 @@ func HeaderWith(alg string, more map[string]any, chain ...*x509.Certificate) []b
 		}
 		h[k] = v
 	}
+
 	b, _ := json.Marshal(h)
 	return b
 }

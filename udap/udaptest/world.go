@@ -65,8 +65,12 @@ func (w *World) hierarchy(t testing.TB, uri udap.CommunityURI, name string, key 
 	issuing, err := root.NewCA(w.Template("Int "+name), Key(t, w.Kind, key+1))
 	must(t, err)
 	h := &Hierarchy{Root: root, Int: issuing, Community: &udap.Community{
-		URI: uri, Name: name, Anchors: []*x509.Certificate{root.Cert}, Intermediates: []*x509.Certificate{issuing.Cert},
+		URI:           uri,
+		Name:          name,
+		Anchors:       []*x509.Certificate{root.Cert},
+		Intermediates: []*x509.Certificate{issuing.Cert},
 	}}
+
 	w.Publish(t, root)
 	w.Publish(t, issuing)
 	return h
@@ -74,12 +78,19 @@ func (w *World) hierarchy(t testing.TB, uri udap.CommunityURI, name string, key 
 
 // Template is a certificate that is valid from a day ago for a year.
 func (w *World) Template(name string) certs.Template {
-	return certs.Template{CommonName: name, NotBefore: w.Now.Add(-24 * time.Hour), NotAfter: w.Now.Add(365 * 24 * time.Hour)}
+	return certs.Template{
+		CommonName: name,
+		NotBefore:  w.Now.Add(-24 * time.Hour),
+		NotAfter:   w.Now.Add(365 * 24 * time.Hour),
+	}
 }
 
 // Verifier knows communities A and B and asks the world about revocation.
 func (w *World) Verifier() *udap.Verifier {
-	return &udap.Verifier{Communities: []*udap.Community{w.A.Community, w.B.Community}, Revocation: w}
+	return &udap.Verifier{
+		Communities: []*udap.Community{w.A.Community, w.B.Community},
+		Revocation:  w,
+	}
 }
 
 // Client is a certificate with its key, and the chain that its holder sends.
@@ -97,7 +108,9 @@ func (w *World) Client(t testing.TB, ca *certs.CA, uri string, edit func(*certs.
 }
 
 // ClientWith is Client with a key of the caller's choice.
-func (w *World) ClientWith(t testing.TB, ca *certs.CA, uri string, key crypto.Signer, edit func(*certs.Template)) *Client {
+func (w *World) ClientWith(
+	t testing.TB, ca *certs.CA, uri string, key crypto.Signer, edit func(*certs.Template),
+) *Client {
 	t.Helper()
 	tpl := w.Template("Leaf " + uri)
 	tpl.URIs = []string{uri}
@@ -107,6 +120,7 @@ func (w *World) ClientWith(t testing.TB, ca *certs.CA, uri string, key crypto.Si
 	}
 	leaf, err := ca.Issue(tpl, key.Public())
 	must(t, err)
+
 	return &Client{URI: uri, Key: key, Chain: ca.Chain(leaf)}
 }
 
@@ -116,10 +130,20 @@ func (c *Client) Leaf() *x509.Certificate { return c.Chain[0] }
 // Publish makes an authority's list current, with these serials revoked.
 func (w *World) Publish(t testing.TB, ca *certs.CA, revoked ...*big.Int) {
 	t.Helper()
-	tpl := certs.CRLTemplate{Number: 7, ThisUpdate: w.Now.Add(-time.Hour), NextUpdate: w.Now.Add(24 * time.Hour)}
-	for _, serial := range revoked {
-		tpl.Revoked = append(tpl.Revoked, certs.RevokedEntry{Serial: serial, Time: w.Now.Add(-time.Minute), Reason: 1})
+	tpl := certs.CRLTemplate{
+		Number:     7,
+		ThisUpdate: w.Now.Add(-time.Hour),
+		NextUpdate: w.Now.Add(24 * time.Hour),
 	}
+
+	for _, serial := range revoked {
+		tpl.Revoked = append(tpl.Revoked, certs.RevokedEntry{
+			Serial: serial,
+			Time:   w.Now.Add(-time.Minute),
+			Reason: 1,
+		})
+	}
+
 	w.PublishList(t, ca, tpl)
 }
 

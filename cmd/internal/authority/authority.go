@@ -75,6 +75,7 @@ func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Aut
 	if err != nil {
 		return nil, err
 	}
+
 	c, err := certs.NewCommunity(certs.CommunityPlan{
 		Name: about.Name, Key: kind, NotBefore: now.Add(-time.Hour), Life: caLife,
 		RootCRL: a.URL("-root.crl"), RootCert: a.URL("-root.cer"),
@@ -83,6 +84,7 @@ func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Aut
 	if err != nil {
 		return nil, err
 	}
+
 	a.Community = *c
 	if err := a.write(); err != nil {
 		return nil, err
@@ -103,6 +105,7 @@ func (a *Authority) keys() ([2]crypto.Signer, error) {
 		}
 		out[i] = key
 	}
+
 	return out, nil
 }
 
@@ -110,11 +113,15 @@ func (a *Authority) keys() ([2]crypto.Signer, error) {
 // Exists looks for.
 func (a *Authority) write() error {
 	root := &certs.Identity{Chain: []*x509.Certificate{a.Root.Cert}, Key: a.Root.Key}
-	issuing := &certs.Identity{Chain: []*x509.Certificate{a.Issuing.Cert, a.Root.Cert}, Key: a.Issuing.Key}
+	issuing := &certs.Identity{
+		Chain: []*x509.Certificate{a.Issuing.Cert, a.Root.Cert},
+		Key:   a.Issuing.Key,
+	}
 	about, err := json.MarshalIndent(a.About, "", "  ")
 	if err != nil {
 		return err
 	}
+
 	return errors.Join(
 		certs.WriteIdentity(a.File("-root.pem"), a.File("-root.key"), root),
 		certs.WriteIdentity(a.File(".pem"), a.File(".key"), issuing),
@@ -143,6 +150,7 @@ func Open(prefix string) (*Authority, error) {
 	if a.Issuing, err = certs.LoadCA(a.File(".pem"), a.File(".key")); err != nil {
 		return nil, err
 	}
+
 	return a, nil
 }
 
@@ -162,6 +170,7 @@ func (a *Authority) Issue(t certs.Template, pub crypto.PublicKey) ([]*x509.Certi
 	if err := a.record(leaf); err != nil {
 		return nil, err
 	}
+
 	return a.Issuing.Chain(leaf), nil
 }
 
@@ -186,6 +195,7 @@ func (a *Authority) Issued() ([]*x509.Certificate, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, nil
 	}
+
 	return certs.ParseCertificates(data)
 }
 
@@ -214,7 +224,11 @@ func (a *Authority) Revoke(serial *big.Int, reason int, now time.Time) error {
 	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
 		by, ending = a.Root, "-root.crl"
 	}
-	return by.UpdateCRL(a.File(ending), now, ListLife, certs.RevokedEntry{Serial: serial, Time: now, Reason: reason})
+	return by.UpdateCRL(a.File(ending), now, ListLife, certs.RevokedEntry{
+		Serial: serial,
+		Time:   now,
+		Reason: reason,
+	})
 }
 
 // readList reads a list that may not be there yet.

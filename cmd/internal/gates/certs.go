@@ -28,6 +28,7 @@ func (h *holder) tls() *tls.Config {
 	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return h.Load().find(hello.ServerName), nil
 	}
+
 	// A resumed session asks for no certificate, and may name another host than the
 	// one it was made for (RFC 8446, 4.6.1 leaves the check to the server).
 	t.VerifyConnection = func(state tls.ConnectionState) error {
@@ -36,6 +37,7 @@ func (h *holder) tls() *tls.Config {
 		}
 		return nil
 	}
+
 	return t
 }
 
@@ -57,23 +59,30 @@ func (c *Config) certificates() (*names, error) {
 	n := &names{by: map[string]*tls.Certificate{}}
 	var errs []error
 	if len(c.TLS) == 0 {
-		errs = append(errs, &yamlfile.Complaint{Problem: "tls: no certificate", Remedy: "list at least one {cert: FILE, key: FILE} under tls:"})
+		errs = append(errs, &yamlfile.Complaint{
+			Problem: "tls: no certificate",
+			Remedy:  "list at least one {cert: FILE, key: FILE} under tls:",
+		})
 	}
+
 	for i, p := range c.TLS {
 		pair, err := c.load(p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("tls[%d]: %w", i, err))
 			continue
 		}
+
 		if n.first == nil {
 			n.first = pair
 		}
+
 		for _, name := range pair.Leaf.DNSNames {
 			if name = strings.ToLower(name); n.by[name] == nil {
 				n.by[name] = pair
 			}
 		}
 	}
+
 	return n, errors.Join(errs...)
 }
 
@@ -83,15 +92,26 @@ func (c *Config) load(p KeyPair) (*tls.Certificate, error) {
 	for _, f := range []string{cert, key} {
 		info, err := os.Stat(f)
 		if err != nil {
-			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)), Remedy: "name two PEM files, cert and key"}
+			return nil, &yamlfile.Complaint{
+				Problem: fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)),
+				Remedy:  "name two PEM files, cert and key",
+			}
 		}
 		if f == key && info.Mode().Perm()&0o077 != 0 && c.KeyFiles != "warn" {
-			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("the private key %s can be read by others", f), Remedy: "chmod 600 " + f + ", or keyFiles: warn"}
+			return nil, &yamlfile.Complaint{
+				Problem: fmt.Sprintf("the private key %s can be read by others", f),
+				Remedy:  "chmod 600 " + f + ", or keyFiles: warn",
+			}
 		}
 	}
+
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("%s and %s: %v", cert, key, err), Remedy: "the certificate's file must have the leaf first, and the key must be its own, in PEM, unencrypted"}
+		return nil, &yamlfile.Complaint{
+			Problem: fmt.Sprintf("%s and %s: %v", cert, key, err),
+			Remedy:  "the certificate's file must have the leaf first, and the key must be its own, in PEM, unencrypted",
+		}
 	}
+
 	return &pair, nil
 }

@@ -153,11 +153,13 @@ func (c *said) judge() error {
 	ready := c.gateway
 	ready.Routes = slices.Clone(ready.Routes)
 	ready.TLS, ready.Now = &tls.Config{}, func() time.Time { return time.Time{} }
+
 	for i := range ready.Routes { // what could not be read has been complained about
 		if ready.Routes[i].TLS == nil {
 			ready.Routes[i].TLS = &tls.Config{}
 		}
 	}
+
 	return errors.Join(c.words(), certs, routes, hinted(ready.Check(), "see the routes in the package documentation"))
 }
 
@@ -166,10 +168,12 @@ func hinted(err error, remedy string) error {
 	if err == nil {
 		return nil
 	}
+
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return &yamlfile.Complaint{Problem: err.Error(), Remedy: remedy}
 	}
+
 	var out []error
 	for _, e := range joined.Unwrap() {
 		out = append(out, &yamlfile.Complaint{Problem: e.Error(), Remedy: remedy})
@@ -189,29 +193,35 @@ func (c *Config) words() error {
 	if a := c.Admin.Listen; a != "" && !loopback(a) {
 		complain("write admin: {listen: 127.0.0.1:9470}", "admin.listen: %q is not a loopback HOST:PORT", a)
 	}
+
 	for _, w := range []struct{ key, value, choice, other string }{
 		{"keyFiles", c.KeyFiles, "refuse", "warn"},
 		{"evidence.onFailure", c.Evidence.OnFailure, "refuse", "pass"},
 	} {
 		if w.value != "" && w.value != w.choice && w.value != w.other {
-			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key, w.value, w.choice, w.other)
+			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key, w.value,
+				w.choice, w.other)
 		}
 	}
+
 	switch evidence.SyncPolicy(c.Evidence.Sync) {
 	case "", evidence.SyncNone, evidence.SyncInterval, evidence.SyncEach:
 	default:
 		complain("write none, interval or each", "evidence.sync: %q is not known", c.Evidence.Sync)
 	}
+
 	for i, p := range c.Proxy {
 		if _, err := prefix(p); err != nil {
 			complain("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
 		}
 	}
+
 	for i, r := range c.Routes {
 		if r.Proxy != "" && r.Proxy != "v2" {
 			complain("write proxy: v2, or leave it out", "routes[%d].proxy: %q is not known", i, r.Proxy)
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -254,20 +264,31 @@ func (c *Config) gateway() (gateway.Config, error) {
 		Times:               gateway.Times(c.Timeouts),
 		Limits:              gateway.Limits(c.Limits),
 	}
+
 	for _, text := range c.Proxy {
 		if p, err := prefix(text); err == nil { // words complains about others
 			g.Proxies = append(g.Proxies, p)
 		}
 	}
+
 	var errs []error
 	for i, r := range c.Routes {
 		t, err := c.upstreamTLS(r)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("routes[%d]: %w", i, err))
 		}
-		g.Routes = append(g.Routes, gateway.Route{Name: r.Name, Hosts: r.Hosts, Prefixes: r.Prefixes, Next: r.Next,
-			Dial: r.Dial, TLS: t, Proxy: r.Proxy == "v2", Spares: r.Spares})
+		g.Routes = append(g.Routes, gateway.Route{
+			Name:     r.Name,
+			Hosts:    r.Hosts,
+			Prefixes: r.Prefixes,
+			Next:     r.Next,
+			Dial:     r.Dial,
+			TLS:      t,
+			Proxy:    r.Proxy == "v2",
+			Spares:   r.Spares,
+		})
 	}
+
 	return g, errors.Join(errs...)
 }
 
@@ -281,13 +302,21 @@ func (c *Config) upstreamTLS(r Route) (*tls.Config, error) {
 	if r.CA != "" {
 		pem, err := os.ReadFile(c.path(r.CA))
 		if err != nil {
-			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("ca: cannot read %s: %v", c.path(r.CA), yamlfile.Cause(err)), Remedy: "name a PEM file of the CA certificates"}
+			return nil, &yamlfile.Complaint{
+				Problem: fmt.Sprintf("ca: cannot read %s: %v", c.path(r.CA), yamlfile.Cause(err)),
+				Remedy:  "name a PEM file of the CA certificates",
+			}
 		}
+
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("ca: %s holds no certificate", c.path(r.CA)), Remedy: "name a PEM file of the CA certificates"}
+			return nil, &yamlfile.Complaint{
+				Problem: fmt.Sprintf("ca: %s holds no certificate", c.path(r.CA)),
+				Remedy:  "name a PEM file of the CA certificates",
+			}
 		}
 	}
+
 	if r.Cert != "" || r.Key != "" {
 		pair, err := c.load(KeyPair{r.Cert, r.Key})
 		if err != nil {
@@ -295,6 +324,7 @@ func (c *Config) upstreamTLS(r Route) (*tls.Config, error) {
 		}
 		t.Certificates = []tls.Certificate{*pair}
 	}
+
 	return t, nil
 }
 

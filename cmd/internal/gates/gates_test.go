@@ -60,12 +60,21 @@ func eventually(t *testing.T, what string, is func() bool) {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	key := must(certs.NewKey(certs.P256))(t)
-	ca := must(certs.NewRoot(certs.Template{CommonName: "CA", NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, key))(t)
+	ca := must(certs.NewRoot(certs.Template{
+		CommonName: "CA",
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().Add(time.Hour),
+	}, key))(t)
 	h := &house{t: t, dir: t.TempDir(), ca: ca, pool: x509.NewCertPool()}
 	h.pool.AddCert(ca.Cert)
-	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}); err != nil {
+
+	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{
+		Chain: []*x509.Certificate{ca.Cert},
+		Key:   key,
+	}); err != nil {
 		t.Fatal(err)
 	}
+
 	return h
 }
 
@@ -85,12 +94,18 @@ func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
 func (h *house) issue(file string, names ...string) *certs.Identity {
 	h.t.Helper()
 	key := must(certs.NewKey(certs.P256))(h.t)
-	leaf := must(h.ca.Issue(certs.Template{CommonName: names[0], DNS: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		Mutate: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }}, key.Public()))(h.t)
+	leaf := must(h.ca.Issue(certs.Template{
+		CommonName: names[0],
+		DNS:        names,
+		NotBefore:  time.Now().Add(-time.Hour),
+		NotAfter:   time.Now().Add(time.Hour),
+		Mutate:     func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) },
+	}, key.Public()))(h.t)
 	id := &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key}
 	if err := certs.WriteIdentity(h.path(file+".pem"), h.path(file+".key"), id); err != nil {
 		h.t.Fatal(err)
 	}
+
 	return id
 }
 
@@ -104,8 +119,11 @@ func (h *house) destination(want bool) string {
 		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, h.pool
 	}
 	l := must(tls.Listen("tcp", "127.0.0.1:0", cfg))(h.t)
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "hello")
+	}), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	go s.Serve(l)
+
 	h.t.Cleanup(func() { s.Close() })
 	return l.Addr().String()
 }
@@ -138,6 +156,7 @@ func (h *house) start(dial, extra string) (addr string, s *Server) {
 	}
 	l := must(s.Listen())(h.t)
 	ctx, stop := context.WithCancel(context.Background())
+
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
 	h.t.Cleanup(func() {
@@ -146,6 +165,7 @@ func (h *house) start(dial, extra string) (addr string, s *Server) {
 			h.t.Error(err)
 		}
 	})
+
 	return l.Addr().String(), s
 }
 
@@ -163,11 +183,13 @@ func (h *house) get(addr, name, path string) (int, *x509.Certificate, error) {
 		return 0, nil, err
 	}
 	defer c.Close()
+
 	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, name)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return 0, nil, err
 	}
+
 	return resp.StatusCode, c.ConnectionState().PeerCertificates[0], nil
 }
 
@@ -176,6 +198,7 @@ func TestServesByFile(t *testing.T) {
 	h := newHouse(t)
 	h.issue("a", "a.example", "*.wild.example")
 	addr, s := h.start(h.destination(false), "    spares: 2")
+
 	for _, c := range []struct {
 		name, path string
 		status     int
@@ -184,10 +207,13 @@ func TestServesByFile(t *testing.T) {
 			t.Errorf("%s%s: %d, %v", c.name, c.path, status, err)
 		}
 	}
-	if _, _, err := h.get(addr, "other.example", "/acme"); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+
+	if _, _, err := h.get(addr, "other.example", "/acme"); err == nil ||
+		!strings.Contains(err.Error(), "unrecognized name") {
 		t.Errorf("a name that is not ours is served: %v", err)
 	}
 	admin := "http://" + s.adminPort.Addr().String()
+
 	for path, want := range map[string]string{"/health": "ok", "/metrics": "gateway_requests_total 3"} {
 		eventually(t, path+" with "+want, func() bool { // an exchange is counted at its end
 			resp := must(http.Get(admin + path))(t)
@@ -196,6 +222,7 @@ func TestServesByFile(t *testing.T) {
 			return strings.Contains(string(body), want)
 		})
 	}
+
 	req, _ := http.NewRequest("GET", admin+"/metrics", nil)
 	req.Host = "evil.example"
 	if resp := must(http.DefaultClient.Do(req))(t); resp.StatusCode != http.StatusMisdirectedRequest {
@@ -203,7 +230,8 @@ func TestServesByFile(t *testing.T) {
 	}
 	eventually(t, "evidence of three exchanges, of which one is the gateway's own", func() bool {
 		s.log.Flush()
-		sum, err := evidence.Compare([]string{h.path("gateway.jsonl"), h.path("gateway.jsonl")}, func(*evidence.Finding) {})
+		sum, err := evidence.Compare(
+			[]string{h.path("gateway.jsonl"), h.path("gateway.jsonl")}, func(*evidence.Finding) {})
 		return err == nil && sum.Identical == 4 && sum.Answered == 2
 	})
 }
@@ -233,13 +261,19 @@ func TestResumedSessionsNameServedHosts(t *testing.T) {
 	h := newHouse(t)
 	h.issue("a", "a.example", "b.example")
 	addr, _ := h.start(h.destination(false), "")
+
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		sessions := &lastSession{}
 		for _, c := range []struct {
 			name         string
 			resumed, bad bool
 		}{{name: "a.example"}, {name: "b.example", resumed: true}, {name: "evil.example", bad: true}} {
-			conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: c.name, ClientSessionCache: sessions, MaxVersion: version})
+			conn, err := tls.Dial("tcp", addr, &tls.Config{
+				InsecureSkipVerify: true,
+				ServerName:         c.name,
+				ClientSessionCache: sessions,
+				MaxVersion:         version,
+			})
 			if err == nil {
 				fmt.Fprintf(conn, "GET /acme HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
 				_, err = io.ReadAll(conn)
@@ -247,6 +281,7 @@ func TestResumedSessionsNameServedHosts(t *testing.T) {
 					t.Errorf("%x, %s: resumed %v", version, c.name, !c.resumed)
 				}
 			}
+
 			if (err != nil) != c.bad {
 				t.Errorf("%x, %s: %v", version, c.name, err)
 			}
@@ -264,6 +299,7 @@ func TestClientCertificateForNextHop(t *testing.T) {
 	if status, _, err := h.get(with, "a.example", "/acme"); err != nil || status != 200 {
 		t.Errorf("with a certificate: %d, %v", status, err)
 	}
+
 	without, _ := h.start(dest, "")
 	if status, _, err := h.get(without, "a.example", "/acme"); err != nil || status != 502 {
 		t.Errorf("without: %d, %v", status, err)
@@ -281,6 +317,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	var asked, failed atomic.Int64
 	stop := make(chan bool)
 	var wg sync.WaitGroup
+
 	for range 2 {
 		wg.Add(1)
 		go func() {
@@ -291,6 +328,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 					return
 				default:
 				}
+
 				asked.Add(1)
 				if status, _, err := h.get(addr, "a.example", "/acme"); err != nil || status != 200 {
 					failed.Add(1)
@@ -299,6 +337,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 			}
 		}()
 	}
+
 	for i := 0; i < 30 || asked.Load() < 50 && failed.Load() == 0; i++ {
 		switch i % 3 {
 		case 0:
@@ -309,8 +348,10 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 		case 2:
 			h.write("a.key", "no key")
 		}
+
 		time.Sleep(20 * time.Millisecond)
 	}
+
 	last := h.issue("a", "a.example", "b.example")
 	eventually(t, "the new certificate is served", func() bool {
 		_, leaf, err := h.get(addr, "b.example", "/acme")
@@ -343,6 +384,7 @@ func TestHalfAFileIsNeverInForce(t *testing.T) {
 			}
 		}
 	}()
+
 	r := &Server{Path: s.Path, Log: s.Log, Now: s.Now, config: s.config, tls: s.tls, gw: s.gw} // s reads by itself, too
 	r.certs.Store(s.certs.Load())
 	for range 500 {
@@ -351,6 +393,7 @@ func TestHalfAFileIsNeverInForce(t *testing.T) {
 			break
 		}
 	}
+
 	close(stop)
 	<-stopped
 }
@@ -369,6 +412,7 @@ func TestRoutesAreReplaced(t *testing.T) {
 		})
 	}
 	await("/other", 404)
+
 	h.write("gateway.yaml", strings.Replace(string(good), "[/acme]", "[/acme, /other]", 1))
 	await("/other", 200)
 	h.write("gateway.yaml", "routes: [")
@@ -391,6 +435,7 @@ func TestComplaints(t *testing.T) {
 	h.issue("a", "a.example")
 	h.issue("b", "b.example")
 	good := strings.NewReplacer("DIAL", "127.0.0.1:1", "EXTRA\n", "", "ADMIN", "127.0.0.1:0").Replace(config)
+
 	for name, c := range map[string]struct{ old, new, want string }{
 		"unknown key":      {"hop: gateway", "hopp: gateway", `unknown key "hopp"`},
 		"unit":             {"head: 5s", "head: 5", "head"},
@@ -406,7 +451,11 @@ func TestComplaints(t *testing.T) {
 		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
 		"admin on network": {"listen: 127.0.0.1:0}", "listen: 0.0.0.0:80}", "is not a loopback"},
 		"sync":             {"sync: interval", "sync: maybe", "is not known"},
-		"proxy peers":      {"hop: gateway", "proxy: [127.0.0.1, 10.0.0.0/8, gateway]\nhop: gateway", `proxy[2]: "gateway" is neither`},
+		"proxy peers": {
+			"hop: gateway",
+			"proxy: [127.0.0.1, 10.0.0.0/8, gateway]\nhop: gateway",
+			`proxy[2]: "gateway" is neither`,
+		},
 		"proxy":            {"    ca: ca.pem", "    proxy: v1\n    ca: ca.pem", "is not known"},
 		"proxy and spares": {"    ca: ca.pem", "    proxy: v2\n    spares: 3\n    ca: ca.pem", "spares cannot be made"},
 	} {
@@ -415,6 +464,7 @@ func TestComplaints(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	h.write("x.yaml", good)
 	if _, err := Read(h.path("x.yaml")); err != nil {
 		t.Errorf("the good file: %v", err)

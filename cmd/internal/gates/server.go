@@ -41,18 +41,21 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s := &Server{Path: path, Log: log, Now: now, config: c}
 	s.seen = s.held()
 	said, err := read(path) // again, so that no change after the look is missed
 	if err != nil {
 		return nil, err
 	}
+
 	s.config = said.Config
 	s.certs.Store(said.certs)
 	s.tls = s.certs.tls()
 	if err := s.openEvidence(); err != nil {
 		return nil, err
 	}
+
 	s.gw, err = gateway.New(s.complete(said.gateway))
 	if err != nil && s.log != nil {
 		s.log.Close()
@@ -64,12 +67,16 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 func (s *Server) Listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", s.config.Listen)
 	if err != nil {
-		return nil, &yamlfile.Complaint{Problem: fmt.Sprintf("cannot listen on %s: %v", s.config.Listen, err), Remedy: "end the program that uses it, or change listen:"}
+		return nil, &yamlfile.Complaint{
+			Problem: fmt.Sprintf("cannot listen on %s: %v", s.config.Listen, err),
+			Remedy:  "end the program that uses it, or change listen:",
+		}
 	}
 	if err := s.listenAdmin(); err != nil {
 		l.Close()
 		return nil, err
 	}
+
 	return l, nil
 }
 
@@ -77,10 +84,15 @@ func (s *Server) listenAdmin() error {
 	if s.config.Admin.Listen == "" || s.adminPort != nil {
 		return nil
 	}
+
 	l, err := net.Listen("tcp", s.config.Admin.Listen)
 	if err != nil {
-		return &yamlfile.Complaint{Problem: fmt.Sprintf("admin.listen: %v", err), Remedy: "choose a free loopback address"}
+		return &yamlfile.Complaint{
+			Problem: fmt.Sprintf("admin.listen: %v", err),
+			Remedy:  "choose a free loopback address",
+		}
 	}
+
 	s.adminPort = l
 	return nil
 }
@@ -90,12 +102,17 @@ func (s *Server) openEvidence() error {
 	if e.File == "" {
 		return nil
 	}
+
 	var err error
 	s.log, err = evidence.Open(s.config.path(e.File), s.config.hop(), evidence.Options{
 		Flush: e.Flush, Sync: evidence.SyncPolicy(e.Sync), Rotate: e.Rotate, Now: s.Now})
 	if err != nil {
-		return &yamlfile.Complaint{Problem: fmt.Sprintf("evidence.file: %v", err), Remedy: "name a file in a directory that can be written"}
+		return &yamlfile.Complaint{
+			Problem: fmt.Sprintf("evidence.file: %v", err),
+			Remedy:  "name a file in a directory that can be written",
+		}
 	}
+
 	return nil
 }
 
@@ -115,6 +132,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	defer s.serveAdmin()()
+
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.watch(watch)
@@ -122,6 +140,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.log != nil {
 		err = errors.Join(err, s.log.Close())
 	}
+
 	return err
 }
 
@@ -146,14 +165,17 @@ func (s *Server) adminPages() http.Handler {
 		fmt.Fprintln(w, "ok")
 	}
 	mux.HandleFunc("GET /health", health)
+
 	mux.HandleFunc("GET /ready", health)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		s.gw.WriteMetrics(w)
 		if s.log != nil {
-			fmt.Fprintf(w, "# HELP gateway_evidence_lost_total Lines of evidence that could not be written.\n# TYPE gateway_evidence_lost_total counter\ngateway_evidence_lost_total %d\n", s.log.Lost())
+			fmt.Fprintf(w,
+				"# HELP gateway_evidence_lost_total Lines of evidence that could not be written.\n# TYPE gateway_evidence_lost_total counter\ngateway_evidence_lost_total %d\n", s.log.Lost())
 		}
 	})
+
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
 		if err != nil {
@@ -163,6 +185,7 @@ func (s *Server) adminPages() http.Handler {
 			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
 			return
 		}
+
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -183,6 +206,7 @@ func (s *Server) watch(ctx context.Context) {
 			}
 			s.seen = now
 		}
+
 		s.reload()
 	}
 }
@@ -197,10 +221,12 @@ func (s *Server) held() (sum [sha256.Size]byte) {
 		files = append(files, s.config.path(r.CA), s.config.path(r.Cert), s.config.path(r.Key))
 	}
 	h := sha256.New()
+
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		fmt.Fprintf(h, "%q %v %d %s", f, err == nil, len(b), b)
 	}
+
 	h.Sum(sum[:0])
 	return sum
 }
@@ -216,6 +242,7 @@ func (s *Server) reload() {
 		s.Log.Warn("the configuration was read again and is not used", "error", err)
 		return
 	}
+
 	s.certs.Store(said.certs)
 	s.config.TLS, s.config.Routes = said.TLS, said.Routes
 	s.Log.Info("configuration and certificates were read again")

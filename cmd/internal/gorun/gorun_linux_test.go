@@ -59,6 +59,7 @@ func TestEndsWithGo(t *testing.T) {
 		if err := link(self, parent); err != nil {
 			t.Fatal(err)
 		}
+
 		cmd := exec.Command(parent, self)
 		cmd.Env = append(os.Environ(), roleEnv+"=parent")
 		if _, err := cmd.StdinPipe(); err != nil { // never closed: the parent waits on it
@@ -68,6 +69,7 @@ func TestEndsWithGo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -77,6 +79,7 @@ func TestEndsWithGo(t *testing.T) {
 		if err != nil || pid <= 1 {
 			t.Fatalf("the child said %q, %v", line, err)
 		}
+
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -91,6 +94,7 @@ func TestEndsWithGo(t *testing.T) {
 				t.Error(err)
 			}
 		}
+
 		gone := time.AfterFunc(time.Minute, func() {
 			t.Errorf("below %s: it outlived its parent", name)
 			_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -29,5 +29,6 @@ func Until(ctx context.Context) <-chan struct{} {
 			}
 		}
 	}()
+
 	return out
 }

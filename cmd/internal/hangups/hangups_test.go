@@ -18,10 +18,12 @@ func TestUntil(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for range 3 {
 		if err := self.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
+
 		select {
 		case <-c:
 		case <-time.After(2 * time.Minute):

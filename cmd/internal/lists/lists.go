@@ -37,16 +37,25 @@ const maxFile = 16 << 20
 func (c *Config) Check(base string) error {
 	var errs []error
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		errs = append(errs, complaint{fmt.Sprintf("listen: %q is not HOST:PORT", c.Listen), "write for example 127.0.0.1:9481"})
+		errs = append(errs, complaint{
+			fmt.Sprintf("listen: %q is not HOST:PORT", c.Listen),
+			"write for example 127.0.0.1:9481",
+		})
 	}
+
 	if c.Dir == "" {
 		errs = append(errs, complaint{"dir: is missing", "name the directory of the .crl and .cer files"})
 	} else if !filepath.IsAbs(c.Dir) {
 		c.Dir = filepath.Join(base, c.Dir)
 	}
+
 	if st, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !st.IsDir()) {
-		errs = append(errs, complaint{fmt.Sprintf("dir: %s is not a directory", c.Dir), "make a community there with: community init"})
+		errs = append(errs, complaint{
+			fmt.Sprintf("dir: %s is not a directory", c.Dir),
+			"make a community there with: community init",
+		})
 	}
+
 	if c.WarnBefore == 0 {
 		c.WarnBefore = 24 * time.Hour
 	}
@@ -80,10 +89,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) int {
 		w.Header().Set("Allow", "GET, HEAD")
 		return fail(w, http.StatusMethodNotAllowed)
 	}
+
 	m := served.FindStringSubmatch(r.URL.EscapedPath())
 	if m == nil {
 		return fail(w, http.StatusNotFound)
 	}
+
 	data, err := readRegular(filepath.Join(s.Config.Dir, m[1]))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -92,6 +103,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) int {
 		s.Log.Error("list cannot be read", "file", m[1], "error", err)
 		return fail(w, http.StatusInternalServerError)
 	}
+
 	kind := "application/pkix-cert"
 	if m[2] == "crl" {
 		kind = "application/pkix-crl"
@@ -100,6 +112,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) int {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.Header().Set("Cache-Control", "no-cache") // a revocation counts from the next request on
+
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if r.Method == http.MethodGet {
 		_, _ = w.Write(data) // a client that went away needs no answer
@@ -160,6 +173,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = hs.Close() })
 	defer stop()
+
 	if err := hs.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -21,15 +21,23 @@ func Decode(name string, data []byte, into any) error {
 		return problem(name, 0, err)
 	}
 	if len(file.Docs) > 1 {
-		return &Complaint{Problem: name + " holds more than one YAML document", Remedy: "keep one document in a file"}
+		return &Complaint{
+			Problem: name + " holds more than one YAML document",
+			Remedy:  "keep one document in a file",
+		}
 	}
+
 	var body ast.Node
 	if len(file.Docs) == 1 {
 		body = file.Docs[0].Body
 	}
 	if body == nil {
-		return &Complaint{Problem: name + " is empty", Remedy: "write the settings as KEY: VALUE lines"}
+		return &Complaint{
+			Problem: name + " is empty",
+			Remedy:  "write the settings as KEY: VALUE lines",
+		}
 	}
+
 	w := walker{name: name}
 	w.walk(body, reflect.TypeOf(into).Elem(), "")
 	// The walk has complained about every value that does not fit; this fills
@@ -37,6 +45,7 @@ func Decode(name string, data []byte, into any) error {
 	if err := yaml.UnmarshalWithOptions(data, into); err != nil && len(w.complaints) == 0 {
 		w.complaints = append(w.complaints, problem(name, 0, err))
 	}
+
 	return errors.Join(w.complaints...)
 }
 
@@ -54,6 +63,7 @@ func (w *walker) walk(n ast.Node, t reflect.Type, at string) {
 	if _, null := n.(*ast.NullNode); null {
 		return
 	}
+
 	switch {
 	case decodesItself(t):
 		w.leaf(n, t, at)
@@ -82,6 +92,7 @@ func (w *walker) mapping(n ast.Node, t reflect.Type, at string) {
 		w.wrong(n, at, "a mapping of "+strings.Join(keysOf(t), ", "))
 		return
 	}
+
 	fields := fieldsOf(t)
 	for it := m.MapRange(); it.Next(); {
 		key := keyText(it.Key())
@@ -137,6 +148,7 @@ func problem(name string, at int, err error) *Complaint {
 			at = tok.Position.Line
 		}
 	}
+
 	if at > 0 {
 		name = fmt.Sprintf("%s:%d", name, at)
 	}
@@ -160,6 +172,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 			out[name] = f.Type
 		}
 	}
+
 	return out
 }
 
@@ -212,5 +225,6 @@ func shown(n ast.Node) string {
 	case *ast.SequenceNode:
 		return "a list"
 	}
+
 	return "this"
 }

@@ -17,6 +17,7 @@ func kindName(t reflect.Type) string {
 	case t.Kind() == reflect.String:
 		return "a text"
 	}
+
 	return "a " + t.String()
 }
 
@@ -50,6 +51,7 @@ func distance(a, b string) int {
 	for j := range row {
 		row[j] = j
 	}
+
 	for i := range len(a) {
 		diagonal := row[0]
 		row[0] = i + 1
@@ -62,5 +64,6 @@ func distance(a, b string) int {
 			row[j+1] = min(cost, row[j]+1, diagonal+1)
 		}
 	}
+
 	return row[len(b)]
 }

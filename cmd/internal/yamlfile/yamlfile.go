@@ -40,6 +40,7 @@ func Read(path string, into any) error {
 		}
 	}
 	defer f.Close()
+
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return &Complaint{Problem: fmt.Sprintf("cannot read configuration %s: %v", path, Cause(err))}
@@ -50,6 +51,7 @@ func Read(path string, into any) error {
 			Remedy:  "keep certificates and keys in files of their own and name these",
 		}
 	}
+
 	return Decode(path, data, into)
 }
 
@@ -79,10 +81,12 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
+
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
+
 	var out []error
 	for _, e := range joined.Unwrap() {
 		out = append(out, flatten(e)...)

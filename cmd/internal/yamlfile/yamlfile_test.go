@@ -33,7 +33,8 @@ func printed(err error) string {
 // Covers: case 326
 func TestDecodeFillsEveryKind(t *testing.T) {
 	var s sample
-	err := Decode("a.yaml", []byte("listen: 127.0.0.1:0\nwait: 10s\ncount: 3\non: true\ninner: {key: v}\nitems:\n- name: n\n  list: [a, b]\n"), &s)
+	err := Decode("a.yaml",
+		[]byte("listen: 127.0.0.1:0\nwait: 10s\ncount: 3\non: true\ninner: {key: v}\nitems:\n- name: n\n  list: [a, b]\n"), &s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +48,18 @@ func TestDecodeFillsEveryKind(t *testing.T) {
 func TestComplaints(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"unknown key", "listne: x\n", "error: a.yaml:1: unknown key \"listne\"\nhint: did you mean \"listen\"?"},
-		{"unknown key below", "inner:\n  kee: x\n", "error: a.yaml:2: unknown key \"inner.kee\"\nhint: did you mean \"key\"?"},
+		{
+			"unknown key below",
+			"inner:\n  kee: x\n",
+			"error: a.yaml:2: unknown key \"inner.kee\"\nhint: did you mean \"key\"?",
+		},
 		{"unknown key in a list", "items:\n- name: n\n- nmae: n\n", "error: a.yaml:3: unknown key \"items[1].nmae\""},
 		{"field without a key", "Secret: x\n", "error: a.yaml:1: unknown key \"Secret\""},
-		{"wrong unit", "wait: 10 seconds\n", "error: a.yaml:1: wait: \"10 seconds\" is not a length of time\nhint: write a number with its unit"},
+		{
+			"wrong unit",
+			"wait: 10 seconds\n",
+			"error: a.yaml:1: wait: \"10 seconds\" is not a length of time\nhint: write a number with its unit",
+		},
 		{"no unit", "wait: 10\n", "error: a.yaml:1: wait: 10 is not a length of time"},
 		{"not a number", "count: many\n", "error: a.yaml:1: count: \"many\" is not a whole number"},
 		{"not a mapping", "inner: 3\n", "error: a.yaml:1: inner: 3 is not a mapping of key"},
@@ -95,6 +104,7 @@ func TestReadMissingAndTooLong(t *testing.T) {
 	if err := os.WriteFile(long, []byte(strings.Repeat("# padding\n", maxSize/8)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	if got := printed(Read(long, &s)); !strings.Contains(got, "is longer than") {
 		t.Errorf("long file: %s", got)
 	}

@@ -30,6 +30,7 @@ func run(stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "judge:", err)
 		return 1
 	}
+
 	return 0
 }
 

@@ -25,6 +25,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		patients = n
 	}
+
 	out := bufio.NewWriter(stdout)
 	err := sample.History(patients, func(s sample.Step) error {
 		if s.Delete() {
@@ -40,5 +41,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "population:", err)
 		return 1
 	}
+
 	return 0
 }

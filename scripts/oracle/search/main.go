@@ -42,10 +42,12 @@ func write(out *bufio.Writer, typ string, turn int) error {
 	if err != nil {
 		return err
 	}
+
 	root, err := tree.Parse(body)
 	if err != nil {
 		return err
 	}
+
 	selected := map[string][]json.RawMessage{}
 	for _, p := range search.Params(typ) {
 		if p.Kind == search.Composite {
@@ -56,10 +58,15 @@ func write(out *bufio.Writer, typ string, turn int) error {
 			selected[p.Code] = append(selected[p.Code], json.RawMessage(raw))
 		}
 	}
-	line, err := json.Marshal(map[string]any{"resource": json.RawMessage(body), "selected": selected})
+
+	line, err := json.Marshal(map[string]any{
+		"resource": json.RawMessage(body),
+		"selected": selected,
+	})
 	if err != nil {
 		return err
 	}
+
 	out.Write(line)
 	return out.WriteByte('\n')
 }
@@ -79,12 +86,14 @@ func (m *maker) object(t *table.Type, depth int) map[string]any {
 		case "extension", "modifierExtension", "contained", "id", "implicitRules":
 			continue
 		}
+
 		if depth == 0 && e.Name == "text" { // the narrative
 			continue
 		}
 		if len(e.Types) == 0 {
 			continue
 		}
+
 		ref := &e.Types[m.turn%len(e.Types)]
 		name := e.Name
 		if e.Choice() {
@@ -100,8 +109,10 @@ func (m *maker) object(t *table.Type, depth int) map[string]any {
 			o[name] = []any{v, again}
 			continue
 		}
+
 		o[name] = v
 	}
+
 	return o
 }
 
@@ -121,6 +132,7 @@ func (m *maker) value(e *table.Element, ref *table.TypeRef, depth int) any {
 		}
 		return nil
 	}
+
 	return m.primitive(e, ref.Name)
 }
 
@@ -138,6 +150,7 @@ func (m *maker) reference(ref *table.TypeRef) any {
 	if m.turn%3 == 0 {
 		return map[string]any{"reference": fmt.Sprintf("https://other.test/fhir/%s/x%d", to, m.n)}
 	}
+
 	return map[string]any{"reference": fmt.Sprintf("%s/x%d", to, m.n)}
 }
 
@@ -158,6 +171,7 @@ func (m *maker) primitive(e *table.Element, typ string) any {
 		return json.RawMessage(fmt.Sprintf("%d.50", m.n))
 	case "date":
 		return fmt.Sprintf("2020-01-%02d", 1+m.n%28)
+
 	case "dateTime", "instant":
 		return fmt.Sprintf("2020-01-%02dT10:00:00Z", 1+m.n%28)
 	case "time":
@@ -170,9 +184,12 @@ func (m *maker) primitive(e *table.Element, typ string) any {
 				return code
 			}
 		}
+
 		return fmt.Sprint("code", m.n)
+
 	case "base64Binary":
 		return "AAAA"
 	}
+
 	return fmt.Sprintf("%s%d", typ, m.n)
 }

@@ -53,7 +53,14 @@ var Start = time.Unix(1_800_000_000, 0)
 var number atomic.Uint64
 
 func spend(issuer, jti string, now time.Time) oauth.Spend {
-	return oauth.Spend{Community: "urn:a", Issuer: issuer, JTI: jti, Until: now.Add(6 * time.Minute), Endpoint: "register", Now: now}
+	return oauth.Spend{
+		Community: "urn:a",
+		Issuer:    issuer,
+		JTI:       jti,
+		Until:     now.Add(6 * time.Minute),
+		Endpoint:  "register",
+		Now:       now,
+	}
 }
 
 func fresh(issuer string, now time.Time) oauth.Spend {
@@ -62,9 +69,19 @@ func fresh(issuer string, now time.Time) oauth.Spend {
 
 func registration(community, client, scope string) oauth.Registration {
 	return oauth.Registration{
-		ID: udap.ClientID(fmt.Sprint("id-", number.Add(1))), Community: udap.CommunityURI(community), Client: udap.ClientURI(client),
-		Granted:   oauth.Parameters{ClientName: "name", GrantTypes: []string{"client_credentials"}, Contacts: []string{"mailto:a@b.test"}, Scope: scope},
-		Statement: "a.b.c", Leaf: []byte{1, 2}, Created: Start, Changed: Start,
+		ID:        udap.ClientID(fmt.Sprint("id-", number.Add(1))),
+		Community: udap.CommunityURI(community),
+		Client:    udap.ClientURI(client),
+		Granted: oauth.Parameters{
+			ClientName: "name",
+			GrantTypes: []string{"client_credentials"},
+			Contacts:   []string{"mailto:a@b.test"},
+			Scope:      scope,
+		},
+		Statement: "a.b.c",
+		Leaf:      []byte{1, 2},
+		Created:   Start,
+		Changed:   Start,
 	}
 }
 
@@ -96,6 +113,7 @@ func testLife(t *testing.T, sub Subject) {
 	}
 	next := registration("urn:a", "https://c.test/app", "system/Patient.rs")
 	next.Granted.ClientName, next.Granted.Contacts, next.Created = "other", nil, Start.Add(time.Hour)
+
 	changed, previous := register(t, s, next)
 	if previous == nil || previous.ID != first.ID || changed.ID != first.ID || !changed.Created.Equal(Start) {
 		t.Fatalf("changed: %+v after %+v", changed, previous)
@@ -104,6 +122,7 @@ func testLife(t *testing.T, sub Subject) {
 	if got == nil || got.Granted.ClientName != "other" || got.Granted.Contacts != nil || got.Epoch != 0 {
 		t.Fatalf("a change replaces: got %+v", got)
 	}
+
 	if got := must(s.Client(ctx, next.ID))(t); got != nil {
 		t.Fatalf("the identifier that was not used is known: %+v", got)
 	}
@@ -114,6 +133,7 @@ func testLife(t *testing.T, sub Subject) {
 	if got := must(s.Client(ctx, first.ID))(t); got != nil {
 		t.Fatalf("cancelled, and still there: %+v", got)
 	}
+
 	again := registration("urn:a", "https://c.test/app", "system/Patient.rs")
 	stored, previous = register(t, s, again)
 	if previous != nil || stored.ID == first.ID {
@@ -132,10 +152,12 @@ func testEpoch(t *testing.T, sub Subject) {
 		{"system/Patient.rs", 1},
 		{"system/Patient.rs system/Condition.rs", 1},
 	} {
-		if stored, _ := register(t, sub.Store, registration("urn:a", "https://c.test", step.scope)); stored.Epoch != step.epoch {
+		if stored, _ := register(t, sub.Store,
+			registration("urn:a", "https://c.test", step.scope)); stored.Epoch != step.epoch {
 			t.Errorf("step %d: epoch %d, want %d", i, stored.Epoch, step.epoch)
 		}
 	}
+
 	other := registration("urn:a", "https://c.test", "system/Patient.rs system/Condition.rs")
 	other.Granted.GrantTypes = []string{"authorization_code"}
 	if stored, _ := register(t, sub.Store, other); stored.Epoch != 2 {
@@ -178,11 +200,20 @@ func testSpend(t *testing.T, sub Subject) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	if got := must(s.Client(ctx, r.ID))(t); got != nil {
 		t.Errorf("a repeated statement registered %+v", got)
 	}
+
 	for _, other := range []oauth.Spend{spend("iss", "two", Start), spend("other", "one", Start),
-		{Community: "urn:b", Issuer: "iss", JTI: "one", Until: first.Until, Endpoint: "register", Now: Start},
+		{
+			Community: "urn:b",
+			Issuer:    "iss",
+			JTI:       "one",
+			Until:     first.Until,
+			Endpoint:  "register",
+			Now:       Start,
+		},
 		spend("is", "sone", Start), spend("isso", "ne", Start)} {
 		if err := s.Spend(ctx, other); err != nil {
 			t.Errorf("%+v is another jti: %v", other, err)
@@ -224,7 +255,9 @@ func testClockSetBack(t *testing.T, sub Subject) {
 	if err := s.Spend(ctx, used); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Spend(ctx, fresh("iss", Start.Add(time.Hour))); err != nil { // the clock leaps forward, and all is swept
+
+	// the clock leaps forward, and all is swept
+	if err := s.Spend(ctx, fresh("iss", Start.Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Spend(ctx, used); !errors.Is(err, oauth.ErrSwept) { // and back
@@ -239,11 +272,18 @@ func testTokens(t *testing.T, sub Subject) {
 	s, ctx := sub.Store, t.Context()
 	c, _ := register(t, s, registration("urn:a", "https://c.test", "system/Patient.rs"))
 	want := oauth.Token{
-		Hash: oauth.Hash{1, 2, 3}, ClientID: c.ID, Community: c.Community, Client: c.Client, Scope: []string{"system/Patient.rs"},
-		Purposes: []string{"urn:p#TREAT"}, Extensions: map[string]jsontext.Value{"hl7-b2b": jsontext.Value(`{"version":"1"}`)},
-		Issued: Start, Expires: Start.Add(time.Hour),
+		Hash:       oauth.Hash{1, 2, 3},
+		ClientID:   c.ID,
+		Community:  c.Community,
+		Client:     c.Client,
+		Scope:      []string{"system/Patient.rs"},
+		Purposes:   []string{"urn:p#TREAT"},
+		Extensions: map[string]jsontext.Value{"hl7-b2b": jsontext.Value(`{"version":"1"}`)},
+		Issued:     Start,
+		Expires:    Start.Add(time.Hour),
 	}
 	h := must(s.Issue(ctx, fresh(string(c.ID), Start), want))(t)
+
 	other := want
 	other.Hash = oauth.Hash{9}
 	h2 := must(s.Issue(ctx, fresh(string(c.ID), Start), other))(t)
@@ -251,10 +291,13 @@ func testTokens(t *testing.T, sub Subject) {
 		t.Fatal("two tokens, one handle")
 	}
 	got := must(s.Token(ctx, h, want.Hash))(t)
-	if got == nil || got.ClientID != c.ID || got.Client != c.Client || !slices.Equal(got.Scope, want.Scope) || !slices.Equal(got.Purposes, want.Purposes) ||
-		!bytes.Equal(got.Extensions["hl7-b2b"], want.Extensions["hl7-b2b"]) || !got.Issued.Equal(want.Issued) || !got.Expires.Equal(want.Expires) || got.Hash != want.Hash {
+	if got == nil || got.ClientID != c.ID || got.Client != c.Client || !slices.Equal(got.Scope, want.Scope) ||
+		!slices.Equal(got.Purposes, want.Purposes) ||
+		!bytes.Equal(got.Extensions["hl7-b2b"], want.Extensions["hl7-b2b"]) || !got.Issued.Equal(want.Issued) ||
+		!got.Expires.Equal(want.Expires) || got.Hash != want.Hash {
 		t.Fatalf("got %+v", got)
 	}
+
 	if got := must(s.Token(ctx, h, other.Hash))(t); got != nil {
 		t.Error("found by another's hash")
 	}
@@ -264,9 +307,11 @@ func testTokens(t *testing.T, sub Subject) {
 	if err := s.Revoke(ctx, fresh("x", Start), "someone else", h, want.Hash); err != nil {
 		t.Error(err)
 	}
+
 	if got := must(s.Token(ctx, h, want.Hash))(t); got == nil {
 		t.Error("revoked by someone else")
 	}
+
 	for range 2 {
 		if err := s.Revoke(ctx, fresh("x", Start), c.ID, h, want.Hash); err != nil {
 			t.Error(err)
@@ -275,6 +320,7 @@ func testTokens(t *testing.T, sub Subject) {
 			t.Error("revoked, and still there")
 		}
 	}
+
 	if got := must(s.Token(ctx, h2, other.Hash))(t); got == nil {
 		t.Error("the other token went too")
 	}
@@ -283,18 +329,31 @@ func testTokens(t *testing.T, sub Subject) {
 func testIssueRefused(t *testing.T, sub Subject) {
 	s, ctx := sub.Store, t.Context()
 	jti := fresh("x", Start)
-	if _, err := s.Issue(ctx, jti, oauth.Token{ClientID: "nobody", Expires: Start.Add(time.Hour)}); !errors.Is(err, oauth.ErrNoRegistration) {
+	if _, err := s.Issue(ctx, jti, oauth.Token{
+		ClientID: "nobody",
+		Expires:  Start.Add(time.Hour),
+	}); !errors.Is(err, oauth.ErrNoRegistration) {
 		t.Errorf("unknown client: %v", err)
 	}
+
 	if err := s.Spend(ctx, jti); !errors.As(err, new(*oauth.Replayed)) {
 		t.Errorf("the jti of a refused token is spent: %v", err)
 	}
 	c, _ := register(t, s, registration("urn:a", "https://c.test", "a b"))
 	register(t, s, registration("urn:a", "https://c.test", "a"))
-	if _, err := s.Issue(ctx, fresh("x", Start), oauth.Token{ClientID: c.ID, Epoch: c.Epoch, Expires: Start.Add(time.Hour)}); !errors.Is(err, oauth.ErrNoRegistration) {
+	if _, err := s.Issue(ctx, fresh("x", Start), oauth.Token{
+		ClientID: c.ID,
+		Epoch:    c.Epoch,
+		Expires:  Start.Add(time.Hour),
+	}); !errors.Is(err, oauth.ErrNoRegistration) {
 		t.Errorf("judged by rights that are gone: %v", err)
 	}
-	must(s.Issue(ctx, fresh("x", Start), oauth.Token{ClientID: c.ID, Epoch: c.Epoch + 1, Expires: Start.Add(time.Hour)}))(t)
+
+	must(s.Issue(ctx, fresh("x", Start), oauth.Token{
+		ClientID: c.ID,
+		Epoch:    c.Epoch + 1,
+		Expires:  Start.Add(time.Hour),
+	}))(t)
 }
 
 func testReopen(t *testing.T, sub Subject) {
@@ -307,14 +366,17 @@ func testReopen(t *testing.T, sub Subject) {
 	jti := fresh("x", Start)
 	token := oauth.Token{Hash: oauth.Hash{7}, ClientID: c.ID, Expires: Start.Add(time.Hour)}
 	h := must(s.Issue(ctx, jti, token))(t)
+
 	s = sub.Reopen(t)
 	got := must(s.Client(ctx, c.ID))(t)
-	if got == nil || got.Granted.ClientName != "name" || got.Statement != "a.b.c" || !bytes.Equal(got.Leaf, r.Leaf) || !slices.Equal(got.Certifications, r.Certifications) {
+	if got == nil || got.Granted.ClientName != "name" || got.Statement != "a.b.c" || !bytes.Equal(got.Leaf, r.Leaf) ||
+		!slices.Equal(got.Certifications, r.Certifications) {
 		t.Errorf("registration: %+v", got)
 	}
 	if got := must(s.Client(ctx, gone.ID))(t); got != nil {
 		t.Errorf("cancelled registration: %+v", got)
 	}
+
 	if got := must(s.Token(ctx, h, token.Hash))(t); got == nil {
 		t.Error("the token is gone")
 	}
@@ -323,6 +385,7 @@ func testReopen(t *testing.T, sub Subject) {
 	}
 	token.Hash = oauth.Hash{8}
 	h2 := must(s.Issue(ctx, fresh("x", Start), token))(t)
+
 	if got := must(s.Token(ctx, h, oauth.Hash{7}))(t); got == nil || h == h2 {
 		t.Error("a token was written over after the restart")
 	}
@@ -334,9 +397,14 @@ func testSpendRace(t *testing.T, sub Subject) {
 	jti := fresh("x", Start)
 	var done atomic.Int32
 	var wg sync.WaitGroup
+
 	for i := range copies {
 		wg.Go(func() {
-			_, err := sub.Store.Issue(context.Background(), jti, oauth.Token{Hash: oauth.Hash{byte(i)}, ClientID: c.ID, Expires: Start.Add(time.Hour)})
+			_, err := sub.Store.Issue(context.Background(), jti, oauth.Token{
+				Hash:     oauth.Hash{byte(i)},
+				ClientID: c.ID,
+				Expires:  Start.Add(time.Hour),
+			})
 			switch {
 			case err == nil:
 				done.Add(1)
@@ -345,6 +413,7 @@ func testSpendRace(t *testing.T, sub Subject) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if done.Load() != 1 {
 		t.Errorf("%d of %d copies were answered with a token", done.Load(), copies)
@@ -356,6 +425,7 @@ func testChangeRace(t *testing.T, sub Subject) {
 	const changes = 100
 	first, _ := register(t, sub.Store, registration("urn:a", "https://c.test", "scope-first"))
 	var wg sync.WaitGroup
+
 	for i := range changes {
 		r := registration("urn:a", "https://c.test", fmt.Sprint("scope-", i))
 		r.Granted.ClientName = r.Granted.Scope
@@ -364,14 +434,17 @@ func testChangeRace(t *testing.T, sub Subject) {
 				t.Error(err)
 			}
 		})
+
 		if i == changes/2 {
 			wg.Go(func() {
-				if _, err := sub.Store.Cancel(context.Background(), fresh("https://c.test", Start), "urn:a", "https://c.test"); err != nil {
+				if _, err := sub.Store.Cancel(context.Background(), fresh("https://c.test", Start), "urn:a",
+					"https://c.test"); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 	}
+
 	wg.Wait()
 	last, previous := register(t, sub.Store, registration("urn:a", "https://c.test", "scope-last"))
 	if previous != nil && (previous.ID != last.ID || previous.Granted.ClientName != previous.Granted.Scope) {

@@ -29,12 +29,14 @@ func compile(e elements, base, expression string) ([]string, error) {
 		if head := strings.TrimLeft(alt, "("); head != base && !strings.HasPrefix(head, base+".") {
 			continue
 		}
+
 		got, err := compileOne(e, alt)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", alt, err)
 		}
 		paths = append(paths, got...)
 	}
+
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("no path in %q", expression)
 	}
@@ -58,6 +60,7 @@ func alternatives(expr string) []string {
 			}
 		}
 	}
+
 	return append(all, strings.TrimSpace(expr[from:]))
 }
 
@@ -69,6 +72,7 @@ func compileOne(e elements, expr string) ([]string, error) {
 		}
 		return paths, err
 	}
+
 	as, target, suffix := "", "", ""
 	if m := isTarget.FindStringSubmatch(expr); m != nil {
 		expr, target = m[1], m[2]
@@ -78,15 +82,18 @@ func compileOne(e elements, expr string) ([]string, error) {
 	} else if m := asCall.FindStringSubmatch(expr); m != nil {
 		expr, as = m[1], m[2]
 	}
+
 	if strings.HasPrefix(expr, "(") {
 		return nil, fmt.Errorf("unknown shape")
 	}
+
 	paths, err := resolve(e, expr, as, suffix)
 	if target != "" {
 		for i := range paths {
 			paths[i] += "@" + target
 		}
 	}
+
 	return paths, err
 }
 
@@ -111,9 +118,11 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 	if len(steps) == 1 {
 		return []string{":" + at}, nil
 	}
+
 	if steps[0] == "Resource" || steps[0] == "DomainResource" {
 		at = steps[0]
 	}
+
 	for i, s := range steps[1:] {
 		name, filter := s, ""
 		if m := whereEq.FindStringSubmatch(s); m != nil {
@@ -121,10 +130,12 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 		} else if strings.HasSuffix(s, "[0]") {
 			name, filter = strings.TrimSuffix(s, "[0]"), "[0]"
 		}
+
 		path, x, ok := e.child(at, name)
 		if !ok {
 			return nil, fmt.Errorf("no element %s under %s", name, at)
 		}
+
 		last := i == len(steps)-2
 		if last {
 			return leaves(e, json, name, filter, as, suffix, path, x)
@@ -134,6 +145,7 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 		}
 		json, at = append(json, name+filter), path
 	}
+
 	return nil, fmt.Errorf("empty path")
 }
 
@@ -151,6 +163,7 @@ func leaves(e elements, json []string, name, filter, as, suffix, path string, x 
 		if as != "" && !strings.EqualFold(as, t) && subtypes[t] != as {
 			continue
 		}
+
 		member := name
 		if x.poly {
 			member += strings.ToUpper(t[:1]) + t[1:]
@@ -163,8 +176,10 @@ func leaves(e elements, json []string, name, filter, as, suffix, path string, x 
 			}
 			steps, t = append(steps, suffix[1:]), sub.types[0]
 		}
+
 		out = append(out, strings.Join(steps, "/")+":"+t)
 	}
+
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s is never %s", path, as)
 	}

@@ -16,10 +16,12 @@ func composites(t *table.Table, e elements, base string, p *table.Param) ([]stri
 		if alt != base && !strings.HasPrefix(alt, base+".") {
 			continue
 		}
+
 		at, err := resolve(e, alt, "", "")
 		if err != nil {
 			return nil, err
 		}
+
 		place := at[0]
 		below, _, _ := strings.Cut(place, ":")
 		for _, c := range p.Components {
@@ -29,8 +31,10 @@ func composites(t *table.Table, e elements, base string, p *table.Param) ([]stri
 			}
 			place += " " + text
 		}
+
 		places = append(places, place)
 	}
+
 	if len(places) == 0 {
 		return nil, fmt.Errorf("no place in %q", p.Expression)
 	}
@@ -44,12 +48,14 @@ func component(t *table.Table, e elements, at, below string, c table.Component) 
 			kind = p.Type
 		}
 	}
+
 	var paths []string
 	for _, alt := range alternatives(c.Expression) {
 		got, err := compileOne(e, at+"."+alt)
 		if err != nil {
 			return "", err
 		}
+
 		for _, one := range got {
 			if below != "" {
 				one = strings.TrimPrefix(one, below+"/")
@@ -57,12 +63,14 @@ func component(t *table.Table, e elements, at, below string, c table.Component) 
 			paths = append(paths, one)
 		}
 	}
+
 	switch { // HL7 names the two parts of DocumentReference's relationship the wrong way round
 	case kind == "reference" && strings.HasSuffix(paths[0], ":code"):
 		kind = "token"
 	case kind == "token" && strings.HasSuffix(paths[0], ":Reference"):
 		kind = "reference"
 	}
+
 	if kind == "" {
 		return "", fmt.Errorf("no parameter %s", c.Definition)
 	}

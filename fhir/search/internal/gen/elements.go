@@ -52,6 +52,7 @@ func (e elements) add(t *table.Type) {
 		if _, ok := e[path]; ok {
 			continue
 		}
+
 		x := element{poly: poly}
 		for _, r := range t.Elements[i].Types {
 			typ := r.Name
@@ -66,8 +67,10 @@ func (e elements) add(t *table.Type) {
 					x.ref = r.Of.Name
 				}
 			}
+
 			x.types = append(x.types, typ)
 		}
+
 		e[path] = x
 		for _, r := range t.Elements[i].Types {
 			if r.Of != nil {
@@ -86,10 +89,12 @@ func (e elements) child(at, name string) (path string, x element, ok bool) {
 	if x, ok = e[at+"."+name]; ok {
 		return at + "." + name, x, true
 	}
+
 	for _, t := range e[at].types {
 		if x, ok = e[t+"."+name]; ok {
 			return t + "." + name, x, true
 		}
 	}
+
 	return "", element{}, false
 }

@@ -53,6 +53,7 @@ func paramLines(t *table.Table) ([]string, error) {
 		if p.Expression == "" || p.Type == "special" || p.URL == notR4 || len(p.Components) > 2 {
 			continue
 		}
+
 		for _, base := range p.Base {
 			var paths []string
 			var err error
@@ -61,12 +62,16 @@ func paramLines(t *table.Table) ([]string, error) {
 			} else {
 				paths, err = compile(e, base, p.Expression)
 			}
+
 			if err != nil {
 				return nil, fmt.Errorf("%s %s: %w", base, p.Code, err)
 			}
-			lines = append(lines, strings.Join([]string{base, p.Code, p.Type, targets(p), strings.Join(paths, ";")}, "\t"))
+			lines = append(lines, strings.Join([]string{
+				base, p.Code, p.Type, targets(p), strings.Join(paths, ";"),
+			}, "\t"))
 		}
 	}
+
 	sort.Strings(lines)
 	return lines, nil
 }

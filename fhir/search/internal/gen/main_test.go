@@ -14,6 +14,7 @@ func TestFilesAreMadeFromTheTable(t *testing.T) {
 	if err := run(table.R4(), dir); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, name := range []string{"params.txt", "compartment.txt"} {
 		made, err1 := os.ReadFile(filepath.Join(dir, name))
 		kept, err2 := os.ReadFile(filepath.Join("..", "..", name))

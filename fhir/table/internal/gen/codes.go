@@ -59,6 +59,7 @@ func (d *definitions) expand(url string, depth int) map[string][]string {
 	if vs == nil || depth > 4 || len(vs.Compose.Exclude) > 0 {
 		return nil
 	}
+
 	all := map[string][]string{}
 	for _, in := range vs.Compose.Include {
 		part := d.expandInclude(in, depth)
@@ -69,6 +70,7 @@ func (d *definitions) expand(url string, depth int) map[string][]string {
 			all[system] = append(all[system], codes...)
 		}
 	}
+
 	return all
 }
 
@@ -81,6 +83,7 @@ func (d *definitions) expandInclude(in include, depth int) map[string][]string {
 	case len(in.Concept) > 0:
 		return map[string][]string{in.System: flatten(in.Concept)}
 	}
+
 	cs := d.find("CodeSystem", in.System)
 	if cs == nil || cs.Content != "complete" {
 		return nil

@@ -65,8 +65,10 @@ func (d *definitions) writeTypes(out io.Writer) {
 		if s.ID == "SubscriptionStatus" { // not of R4: its publisher's backport from R4B
 			continue
 		}
+
 		simple := s.ID == "SimpleQuantity" || s.ID == "MoneyQuantity"
-		if s.ResourceType != "StructureDefinition" || s.Kind == "primitive-type" || s.Derivation == "constraint" && !simple {
+		if s.ResourceType != "StructureDefinition" || s.Kind == "primitive-type" || s.Derivation == "constraint" &&
+			!simple {
 			continue
 		}
 		d.writeStructure(out, s)
@@ -82,6 +84,7 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 	}
 	children := map[string][]element{}
 	var owners []string
+
 	for _, e := range s.own() {
 		parent := e.Path[:strings.LastIndexByte(e.Path, '.')]
 		if children[parent] == nil {
@@ -89,6 +92,7 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 		}
 		children[parent] = append(children[parent], e)
 	}
+
 	for i, owner := range owners {
 		name := owner
 		if i == 0 {
@@ -96,6 +100,7 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 		} else {
 			kind = "backbone"
 		}
+
 		fmt.Fprintf(out, "type\t%s\t%s\n", name, kind)
 		for _, e := range children[owner] {
 			d.writeElement(out, e, children[e.Path] != nil)
@@ -113,6 +118,7 @@ func (s structure) own() []element {
 	}
 	delete(stated, "ResearchStudy.studyDesign") // of R5, put into the differential as well
 	var all []element
+
 	for _, e := range s.Snapshot.Element[1:] {
 		listed[e.Path] = true
 		hl7, found := stated[e.Path]
@@ -126,11 +132,13 @@ func (s structure) own() []element {
 			all = append(all, e)
 		}
 	}
+
 	for i, e := range s.Differential.Element {
 		if i > 0 && !listed[e.Path] {
 			all = append(all, e)
 		}
 	}
+
 	return all
 }
 
@@ -138,6 +146,7 @@ func (d *definitions) writeElement(out io.Writer, e element, backbone bool) {
 	if e.Max == "0" {
 		return
 	}
+
 	limit := e.Max
 	if limit == "*" {
 		limit = "0"
@@ -146,6 +155,7 @@ func (d *definitions) writeElement(out io.Writer, e element, backbone bool) {
 	if e.IsSummary {
 		flags |= 1
 	}
+
 	if e.IsModifier {
 		flags |= 2
 	}
@@ -162,6 +172,7 @@ func typesOf(e element, backbone bool) string {
 	if e.ContentReference != "" {
 		return "@" + e.ContentReference[strings.IndexByte(e.ContentReference, '#')+1:]
 	}
+
 	var names []string
 	for _, t := range e.Type {
 		name := strings.TrimPrefix(t.Code, "http://hl7.org/fhirpath/")
@@ -170,14 +181,17 @@ func typesOf(e element, backbone bool) string {
 				name = x.ValueURL
 			}
 		}
+
 		if len(t.Profile) == 1 && name == "Quantity" {
 			name = last(t.Profile[0])
 		}
-		if targets := lastAll(t.TargetProfile); name == "Reference" && len(targets) > 0 && !slices.Contains(targets, "Resource") {
+		if targets := lastAll(t.TargetProfile); name == "Reference" && len(targets) > 0 &&
+			!slices.Contains(targets, "Resource") {
 			name += "(" + strings.Join(targets, "|") + ")"
 		}
 		names = append(names, name)
 	}
+
 	return strings.Join(names, ",")
 }
 
@@ -217,12 +231,14 @@ func (d *definitions) writeCompartments(out io.Writer) error {
 		if kind.ResourceType != "CompartmentDefinition" || kind.Code == d.patients.Code {
 			continue
 		}
+
 		var c compartment
 		if err := json.Unmarshal(e.Resource, &c); err != nil {
 			return err
 		}
 		c.write(out)
 	}
+
 	return nil
 }
 

