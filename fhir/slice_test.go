@@ -18,7 +18,7 @@ import (
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 )
 
 const (
@@ -30,14 +30,14 @@ const (
 // spaces: "Bearer system/*.rs".
 type world struct {
 	t     testing.TB
-	store *store.FHIR
+	store *bolt.FHIR
 	h     http.Handler
 	now   time.Time
 }
 
 func newWorld(t testing.TB, patients int) *world {
 	t.Helper()
-	st, err := store.OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), store.Options{})
+	st, err := bolt.OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,26 +4,26 @@ import (
 	"errors"
 	"time"
 
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 )
 
 // Backup writes a checked copy of the destination's files into a new directory.
 // The destination must not be running.
-func (c Config) Backup(to string, now time.Time) (*store.Backup, error) {
+func (c Config) Backup(to string, now time.Time) (*bolt.Backup, error) {
 	if err := c.checkBackup(); err != nil {
 		return nil, err
 	}
-	b, err := store.WriteBackup(c.file(c.Data), to, c.Public, now)
+	b, err := bolt.WriteBackup(c.file(c.Data), to, c.Public, now)
 	return b, complaintOf(err)
 }
 
 // ReadBackup checks a backup and whether it is one of this destination, and
 // changes nothing.
-func (c Config) ReadBackup(from string) (*store.Backup, error) {
+func (c Config) ReadBackup(from string) (*bolt.Backup, error) {
 	if err := c.checkBackup(); err != nil {
 		return nil, err
 	}
-	b, err := store.ReadBackup(from)
+	b, err := bolt.ReadBackup(from)
 	if err == nil {
 		err = b.Fits(from, c.Public)
 	}
@@ -36,7 +36,7 @@ func (c Config) Restore(from string, now time.Time) (replaced []string, err erro
 	if err := c.checkBackup(); err != nil {
 		return nil, err
 	}
-	replaced, err = store.Restore(c.file(c.Data), from, c.Public, now)
+	replaced, err = bolt.Restore(c.file(c.Data), from, c.Public, now)
 	return replaced, complaintOf(err)
 }
 
@@ -54,7 +54,7 @@ func (c Config) checkBackup() error {
 
 // complaintOf turns a store's error into a complaint with its hint.
 func complaintOf(err error) error {
-	var e *store.Error
+	var e *bolt.Error
 	if !errors.As(err, &e) {
 		return err
 	}

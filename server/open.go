@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 )
 
 // openStores makes the data directory and opens both files.
@@ -23,10 +23,10 @@ func (s *Server) openStores() error {
 
 	cs.exposed(dir)
 	var err error
-	if s.trust, err = store.OpenTrust(s.dataFile("trust.bolt"), store.Options{}); err != nil {
+	if s.trust, err = bolt.OpenTrust(s.dataFile("trust.bolt"), bolt.Options{}); err != nil {
 		cs.unopened(err)
 	}
-	if s.records, err = store.OpenFHIR(s.dataFile("fhir.bolt"), store.Options{}); err != nil {
+	if s.records, err = bolt.OpenFHIR(s.dataFile("fhir.bolt"), bolt.Options{}); err != nil {
 		cs.unopened(err)
 	}
 
@@ -36,7 +36,7 @@ func (s *Server) openStores() error {
 // unopened complains about a file that a store could not open.
 func (cs *complaints) unopened(err error) {
 	remedy := "look at the file and the rights to it"
-	if e := (*store.Error)(nil); errors.As(err, &e) && e.Hint != "" {
+	if e := (*bolt.Error)(nil); errors.As(err, &e) && e.Hint != "" {
 		remedy = e.Hint
 	}
 	cs.add(remedy, "data: %v", err)
@@ -86,10 +86,10 @@ func (c Config) probe() error {
 		cs.exposed(dir)
 		cs.writable(dir)
 		cs.openable(filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
-			return store.OpenTrust(path, store.Options{})
+			return bolt.OpenTrust(path, bolt.Options{})
 		})
 		cs.openable(filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
-			return store.OpenFHIR(path, store.Options{})
+			return bolt.OpenFHIR(path, bolt.Options{})
 		})
 	}
 

@@ -19,7 +19,7 @@ import (
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -40,8 +40,8 @@ type Server struct {
 	*material // what was read at the start
 
 	public, admin net.Listener
-	trust         *store.Trust
-	records       *store.FHIR
+	trust         *bolt.Trust
+	records       *bolt.FHIR
 	service       io.Closer     // the FHIR service: closed before its store
 	lines         *evidence.Log // nil: no evidence is written
 	revocation    *fetch.Source

@@ -91,7 +91,7 @@ var table = []row{
 	{room: "server/oauth/storetest", reason: "the test that any store of oauth must pass",
 		ours: []string{"udap", "server/oauth"}, others: []string{strict}},
 	{
-		room:   "server/store",
+		room:   "server/bolt",
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours:   []string{"udap", "udap/fetch", "fhir", "fhir/search", "server/oauth", "server/audit"},
 		others: []string{bbolt, strict},

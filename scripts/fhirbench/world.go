@@ -20,7 +20,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 )
 
 const (
@@ -75,7 +75,7 @@ func patientsFor(resources int) (int, error) {
 
 func (w *world) startOurs(out io.Writer, patients int) error {
 	path := filepath.Join(w.dir, "fhir.bolt")
-	st, err := store.OpenFHIR(path, store.Options{})
+	st, err := bolt.OpenFHIR(path, bolt.Options{})
 	if err != nil {
 		return err
 	}
@@ -119,8 +119,8 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 	return err
 }
 
-func openAgain(path string, w *world) (*store.FHIR, error) {
-	st, err := store.OpenFHIR(path, store.Options{})
+func openAgain(path string, w *world) (*bolt.FHIR, error) {
+	st, err := bolt.OpenFHIR(path, bolt.Options{})
 	if err == nil {
 		w.closers = append(w.closers, st.Close)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/udaptest"
 )
@@ -59,11 +59,11 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 		}
 	}
 
-	options := store.Options{NoSync: mode == modeNoSync}
+	options := bolt.Options{NoSync: mode == modeNoSync}
 	if mode == modePlain {
 		options.MaxBatch = 1
 	}
-	trust, err := store.OpenTrust(filepath.Join(dir, mode+".bolt"), options)
+	trust, err := bolt.OpenTrust(filepath.Join(dir, mode+".bolt"), options)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/udaptest"
 )
@@ -51,7 +51,7 @@ func BenchmarkHandler(b *testing.B) {
 	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
 		b.Run(string(kind), func(b *testing.B) {
 			w := udaptest.New(b, kind)
-			trust, err := store.OpenTrust(filepath.Join(b.TempDir(), "trust.bolt"), store.Options{})
+			trust, err := bolt.OpenTrust(filepath.Join(b.TempDir(), "trust.bolt"), bolt.Options{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/udaptest"
 )
@@ -39,7 +39,7 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 
-	trust, err := store.OpenTrust(filepath.Join(dir, "trust.bolt"), store.Options{})
+	trust, err := bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/store"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/udaptest"
 )
@@ -34,7 +34,7 @@ type rig struct {
 	t      *testing.T
 	w      *udaptest.World
 	path   string
-	store  *store.Trust
+	store  *bolt.Trust
 	svc    *oauth.Service
 	server *httptest.Server
 	config oauth.Config
@@ -105,7 +105,7 @@ func scopeCatalogue(supported ...string) (scope.Catalogue, error) {
 func (r *rig) start() {
 	r.t.Helper()
 	var err error
-	if r.store, err = store.OpenTrust(r.path, store.Options{}); err != nil {
+	if r.store, err = bolt.OpenTrust(r.path, bolt.Options{}); err != nil {
 		r.t.Fatal(err)
 	}
 	cfg := r.config

@@ -3,4 +3,4 @@
 // registrations, spent jti and tokens for server/oauth, fhir.bolt resources
 // and their index for fhir. No transaction spans both, so that a bulk load
 // never delays a token.
-package store
+package bolt
