@@ -12,11 +12,12 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // assertion is the form of a token request with an authentication token made
 // now, so that it can be sent twice.
-func assertion(t *testing.T, d *servertest.Destination, id *certs.Identity, client udap.ClientID, jti string) string {
+func assertion(t *testing.T, d *servertest.Destination, id *certs.Identity, client trace.ClientID, jti string) string {
 	t.Helper()
 	now := time.Now()
 	claims, err := json.Marshal(map[string]any{

@@ -27,6 +27,7 @@ import (
 	"fhirdest.example/server"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // benchLoad names the file of requests for a process that is the load, so that
@@ -112,7 +113,7 @@ func newWhole(b *testing.B) whole {
 	return whole{d}
 }
 
-func tokenForm(b *testing.B, id *certs.Identity, client udap.ClientID, audience string) string {
+func tokenForm(b *testing.B, id *certs.Identity, client trace.ClientID, audience string) string {
 	now := time.Now()
 	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"iat":%d,"exp":%d,"jti":%q,"extensions":{"hl7-b2b":{"version":"1","organization_name":"HTEST clinic","organization_id":"https://clinic.test/organization/1","purpose_of_use":["urn:oid:2.16.840.1.113883.5.8#TREAT"]}}}`,
 		client, audience, now.Unix(), now.Unix()+300, rand.Text())

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // front stands before every handler of the public listener: it decides, before
@@ -27,15 +27,13 @@ type front struct {
 	slots   chan struct{}
 	log     *slog.Logger
 	meter   *meter
-	record  func(*udap.Trace)
+	record  func(*trace.Trace)
 	now     func() time.Time
 }
 
 // checkFront is what the front judges: whether a request is one for this server.
-var checkFront = udap.Check{
-	Name:  "front.request",
-	Title: "The request is one that this server reads: its host, target, method, encoding and size",
-}
+var checkFront = trace.NewCheck("front.request",
+	"The request is one that this server reads: its host, target, method, encoding and size", "")
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w}
@@ -172,8 +170,8 @@ func (f *front) refuse(w http.ResponseWriter, r *http.Request, status int, text 
 
 // trace records a refusal of the server itself and returns the trace's id.
 func (f *front) trace(status int, text string) string {
-	tr := udap.NewTrace("request", f.now())
-	tr.Refuse(checkFront, udap.Code(codes[status].oauth), udap.Finding{Found: text})
+	tr := trace.NewTrace("request", f.now())
+	tr.Refuse(checkFront, trace.Code(codes[status].oauth), trace.Finding{Found: text})
 	f.record(tr)
 	return tr.ID
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // What the front itself refuses leaves a trace, like every other refusal, and
@@ -24,8 +24,8 @@ func TestFrontLeavesTraces(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, _ := newFront(func(http.ResponseWriter, *http.Request) {})
-			var traces []*udap.Trace
-			f.record = func(tr *udap.Trace) { traces = append(traces, tr) }
+			var traces []*trace.Trace
+			f.record = func(tr *trace.Trace) { traces = append(traces, tr) }
 			r := httptest.NewRequest(c.method, "https://"+c.host+c.target, strings.NewReader(c.body))
 			if c.encoding != "" {
 				r.Header.Set("Content-Encoding", c.encoding)

@@ -14,7 +14,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // newFront is a front before a handler of the test's own.
@@ -28,7 +28,7 @@ func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 		slots:  make(chan struct{}, 1),
 		log:    slog.New(slog.NewTextHandler(&log, nil)),
 		meter:  newMeter(),
-		record: func(*udap.Trace) {},
+		record: func(*trace.Trace) {},
 		now:    time.Now,
 	}, &log
 }
@@ -178,16 +178,16 @@ func TestAuthoritySpellings(t *testing.T) {
 // there.
 func TestAuditKnowsUDAPsChecks(t *testing.T) {
 	names := map[string]bool{}
-	for _, c := range udap.Checks() {
+	for _, c := range trace.Checks() {
 		names[c.Name] = true
 	}
-	tr := &udap.Trace{}
+	tr := &trace.Trace{}
 
 	for _, name := range []string{"jws.signature", "chain.path"} {
 		if !names[name] {
 			t.Errorf("udap has no check %q", name)
 		}
-		tr.Pass(udap.Check{Name: name}, "", "")
+		tr.Pass(trace.Check{Name: name}, "", "")
 	}
 
 	if !audit.Authenticated(tr) {
@@ -199,15 +199,15 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 // token; what is wrong with a token is told in full to whoever may know.
 func TestDenials(t *testing.T) {
 	bad := &oauth.Refusal{
-		Of:        &udap.Error{Code: udap.InvalidToken, Check: "bearer.token", Detail: "why"},
+		Of:        &trace.Error{Code: trace.InvalidToken, Check: "bearer.token", Detail: "why"},
 		Status:    401,
 		Challenge: "Bearer x",
 		Trace:     "t1",
 	}
 
 	down := &oauth.Refusal{
-		Of: &udap.Error{
-			Code:   udap.TemporarilyUnavailable,
+		Of: &trace.Error{
+			Code:   trace.TemporarilyUnavailable,
 			Check:  "server.store",
 			Detail: "why",
 			Err:    io.ErrUnexpectedEOF,

@@ -17,6 +17,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // material is what the files named in a configuration hold.
@@ -115,8 +116,13 @@ func orNone(names []string) string {
 func (l *loader) member(at string, c Community) *member {
 	policy, _ := c.policy() // checkText has complained
 	policy.AIA = c.AIA
-	m := &member{udap: &udap.Community{URI: udap.CommunityURI(c.URI), Name: c.Name, Policy: policy}}
+	m := &member{udap: &udap.Community{
+		URI:    trace.CommunityURI(c.URI),
+		Name:   c.Name,
+		Policy: policy,
+	}}
 	or(&m.udap.Name, c.URI)
+
 	for i, f := range c.Anchors {
 		m.udap.Anchors = append(m.udap.Anchors, l.anchors(fmt.Sprintf("%s.anchors[%d]", at, i), f)...)
 	}
@@ -417,7 +423,7 @@ func (l *loader) lists(at string, c Community) []fetch.Configured {
 			place, _ = filepath.Abs(l.cfg.file(place))
 		}
 
-		out = append(out, fetch.Configured{Community: udap.CommunityURI(c.URI), Place: place})
+		out = append(out, fetch.Configured{Community: trace.CommunityURI(c.URI), Place: place})
 	}
 
 	return out

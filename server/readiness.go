@@ -16,6 +16,7 @@ import (
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // soon is how long before its end a client's certificate is shown.
@@ -155,10 +156,10 @@ func (s *Server) metrics() http.Handler {
 // that a list which cannot be had is seen before a client runs into it.
 type selfTests struct {
 	mu    sync.Mutex
-	found map[udap.CommunityURI]string
+	found map[trace.CommunityURI]string
 }
 
-func (t *selfTests) of(c udap.CommunityURI) string {
+func (t *selfTests) of(c trace.CommunityURI) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f := t.found[c]; f != "" {
@@ -167,11 +168,11 @@ func (t *selfTests) of(c udap.CommunityURI) string {
 	return "not done yet"
 }
 
-func (t *selfTests) set(c udap.CommunityURI, text string) {
+func (t *selfTests) set(c trace.CommunityURI, text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.found == nil {
-		t.found = map[udap.CommunityURI]string{}
+		t.found = map[trace.CommunityURI]string{}
 	}
 	t.found[c] = text
 }

@@ -9,8 +9,8 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/servertest"
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/trace"
 )
 
 // trusted replaces the files of community A by those of another with its URI.
@@ -38,7 +38,7 @@ func TestTrustIsReadAgain(t *testing.T) {
 	ctx := t.Context()
 	const uri, scope = "https://client1.test/app", "system/*.read"
 	old := d.Session(d.A, d.Client(d.A, uri), scope)
-	ask := func(o *client.Client, at *client.Discovery) udap.Code {
+	ask := func(o *client.Client, at *client.Discovery) trace.Code {
 		got, err := o.Token(ctx, at, client.TokenRequest{
 			ClientID: old.Registered.ClientID,
 			Scope:    scope,
@@ -74,7 +74,7 @@ func TestTrustIsReadAgain(t *testing.T) {
 		t.Errorf("the renewed client: %s", got)
 	}
 
-	if got := ask(old.Client, old.Discovered); got != udap.InvalidClient {
+	if got := ask(old.Client, old.Discovered); got != trace.InvalidClient {
 		t.Errorf("the old client: %s", got)
 	}
 	registered, err := old.Client.Register(ctx, old.Discovered, client.Registration{
@@ -82,7 +82,7 @@ func TestTrustIsReadAgain(t *testing.T) {
 		Contacts:   []string{"mailto:a@client.test"},
 		Scope:      scope,
 	})
-	if err == nil || registered.Refusal.Code != udap.UnapprovedSoftwareStatement {
+	if err == nil || registered.Refusal.Code != trace.UnapprovedSoftwareStatement {
 		t.Errorf("the old client registers: %v", err)
 	}
 
@@ -117,7 +117,7 @@ func TestTrustIsReadAgainUnderLoad(t *testing.T) {
 				Scope:    scope,
 				B2B:      servertest.Treatment(),
 			})
-			if err != nil && (always || got.Refusal == nil || got.Refusal.Code != udap.InvalidClient) {
+			if err != nil && (always || got.Refusal == nil || got.Refusal.Code != trace.InvalidClient) {
 				done <- err
 				return
 			}

@@ -17,9 +17,9 @@ import (
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/audit"
+	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/bolt"
 	"fhirdest.example/udap/fetch"
 )
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of the fetching of issuers for one path.
@@ -18,11 +20,8 @@ const (
 	maxFetchedCerts  = 8
 )
 
-var checkAIA = Check{
-	"chain.aia",
-	"Issuers that the client left out are fetched only from origins that the community's policy names",
-	ids("S1-105 S1-176"),
-}
+var checkAIA = trace.NewCheck("chain.aia",
+	"Issuers that the client left out are fetched only from origins that the community's policy names", "S1-105 S1-176")
 
 // pathsWithin finds the paths to one community. When an issuer is missing and
 // the community's policy names origins of issuers' certificates, it fetches
@@ -66,10 +65,10 @@ func (f *certFault) tried(text string) {
 func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) string {
 	certs, err := j.v.Issuers.Issuers(ctx, place)
 	if err != nil {
-		return fmt.Sprintf("%s: not available (%v)", cut(place, 150), err)
+		return fmt.Sprintf("%s: not available (%v)", trace.Cut(place, 150), err)
 	}
 	s.pool = pool(s.pool, certs[:min(len(certs), maxFetchedCerts)])
-	return fmt.Sprintf("%s: %d certificate(s)", cut(place, 150), len(certs))
+	return fmt.Sprintf("%s: %d certificate(s)", trace.Cut(place, 150), len(certs))
 }
 
 // noteAIA flags that the leniency was needed, or says that it did not help and
@@ -78,7 +77,7 @@ func (j *judgement) noteAIA(s *search, helped bool, notes []string) string {
 	found := strings.Join(notes, "; ")
 	switch {
 	case helped:
-		j.tr.Warn(checkAIA, Finding{
+		j.tr.Warn(checkAIA, trace.Finding{
 			Expected: "every issuer in x5c",
 			Found:    found,
 			Remedy:   "send the intermediate certificates in x5c: other servers fetch nothing",

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Assertion judges an authentication token (UDAP JWT-based client
@@ -15,7 +17,7 @@ import (
 // *Error with the code invalid_client, or invalid_request for a malformed scope
 // claim. The extensions are judged by JudgeB2B and its like.
 func (v *Verifier) Assertion(
-	ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(ClientID) (Binding, bool), tr *Trace,
+	ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(trace.ClientID) (Binding, bool), tr *trace.Trace,
 ) (*AuthenticationToken, error) {
 	j := v.judge(ctx, assertionKind, exp, tr)
 	j.lookup = lookup
@@ -45,7 +47,7 @@ func (v *Verifier) Assertion(
 
 // caller is the registration that sub names.
 type caller struct {
-	id          ClientID
+	id          trace.ClientID
 	binding     Binding
 	known       bool
 	communities []*Community // that may vouch for it
@@ -54,9 +56,9 @@ type caller struct {
 // registration looks the client up. For an unknown one every community is
 // tried, so that a stranger without a trusted certificate is told the same
 // about a client that exists and one that does not.
-func (j *judgement) registration(e *envelope, lookup func(ClientID) (Binding, bool)) caller {
+func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
 	sub, _ := e.claims.text("sub")
-	out := caller{id: ClientID(sub), communities: j.v.Communities}
+	out := caller{id: trace.ClientID(sub), communities: j.v.Communities}
 	if lookup == nil || sub == "" {
 		return out
 	}
@@ -84,20 +86,20 @@ func (j *judgement) assertionNames(e *envelope, client caller, param string, out
 	iss, ok := e.claims.text("iss")
 	switch {
 	case !ok || iss == "":
-		return j.refuseClaim(k.iss, Finding{
+		return j.refuseClaim(k.iss, trace.Finding{
 			Expected: "iss as the client_id",
 			Found:    e.claims.shown("iss"),
 		})
 
 	case iss != string(client.id):
-		return j.refuseClaim(k.sub, Finding{
+		return j.refuseClaim(k.sub, trace.Finding{
 			Expected: "sub equal to iss, " + iss,
 			Found:    e.claims.shown("sub"),
 			Remedy:   uriForID(uris, iss, string(client.id)),
 		})
 
 	case !client.known:
-		return j.refuseClaim(k.iss, Finding{
+		return j.refuseClaim(k.iss, trace.Finding{
 			Expected: "a client_id that is registered here",
 			Found:    iss,
 			Remedy:   uriForID(uris, iss, iss),
@@ -108,14 +110,14 @@ func (j *judgement) assertionNames(e *envelope, client caller, param string, out
 	j.tr.Pass(k.iss, "a registered client_id", iss)
 	j.tr.Pass(k.sub, iss, string(client.id))
 	if param != "" && param != iss {
-		return j.refuseClaim(checkClientID, Finding{
+		return j.refuseClaim(checkClientID, trace.Finding{
 			Expected: iss,
 			Found:    param,
 			Remedy:   "leave client_id out, or let it equal iss and sub",
 		})
 	}
 	if !slices.Contains(uris, string(client.binding.Client)) {
-		return j.refuseClaim(checkBinding, Finding{
+		return j.refuseClaim(checkBinding, trace.Finding{
 			Expected: string(client.binding.Client) + " among the certificate's URI names",
 			Found:    list(uris),
 			Remedy:   sanHint(out.Leaf, uris, string(client.binding.Client)),
@@ -162,16 +164,16 @@ func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
 	text, ok := e.claims.text("scope")
 	scopes, err := splitScope(text)
 	if !ok || err != nil {
-		f := Finding{
+		f := trace.Finding{
 			Expected: "scope as a string of scopes with one space between",
 			Found:    e.claims.shown("scope"),
 			Err:      err,
 		}
-		return j.tr.Refuse(checkAntScope, InvalidRequest, f)
+		return j.tr.Refuse(checkAntScope, trace.InvalidRequest, f)
 	}
 
 	ant.Scope = scopes
-	j.tr.Pass(checkAntScope, "a list of scopes", cut(strings.Join(scopes, " "), 300))
+	j.tr.Pass(checkAntScope, "a list of scopes", trace.Cut(strings.Join(scopes, " "), 300))
 	return nil
 }
 
@@ -196,7 +198,8 @@ func splitScope(s string) ([]string, error) {
 
 		for i := range len(p) {
 			if b := p[i]; b <= 0x20 || b == '"' || b == '\\' || b >= 0x7f {
-				return nil, fmt.Errorf("the scope %q has a character that RFC 6749 3.3 does not allow", cut(p, 60))
+				return nil, fmt.Errorf("the scope %q has a character that RFC 6749 3.3 does not allow",
+					trace.Cut(p, 60))
 			}
 		}
 	}

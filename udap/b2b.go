@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 // B2BKey is the name of the B2B authorization extension object.
@@ -21,36 +23,17 @@ const (
 
 // The checks on the B2B authorization extension object (UDAP Security 5.2.1.1).
 var (
-	checkB2B        = Check{"b2b.object", "extensions has an hl7-b2b object", ids("S1-198 S1-032 S2-21")}
-	checkB2BVersion = Check{"b2b.version", `version is the string "1"`, ids("S1-202 S2-21")}
-	checkB2BOrg     = Check{
-		"b2b.organization",
-		"organization_id is a URI of a scheme that the community allows",
-		ids("S1-210 S1-211 S1-212 S1-213 S2-21"),
-	}
-	checkB2BPurpose = Check{
-		"b2b.purpose_of_use",
-		"purpose_of_use has one or more codes that the community allows",
-		ids("S1-215 S1-216 S2-21"),
-	}
-	checkB2BSubject = Check{
-		"b2b.subject",
-		"subject_id and subject_role come with subject_name",
-		ids("S1-203 S1-204 S1-208 S2-21"),
-	}
-	checkB2BConsent = Check{
-		"b2b.consent",
-		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs",
-		ids("S1-217 S1-218 S1-221 S2-21"),
-	}
+	checkB2B        = trace.NewCheck("b2b.object", "extensions has an hl7-b2b object", "S1-198 S1-032 S2-21")
+	checkB2BVersion = trace.NewCheck("b2b.version", `version is the string "1"`, "S1-202 S2-21")
+	checkB2BOrg     = trace.NewCheck("b2b.organization",
+		"organization_id is a URI of a scheme that the community allows", "S1-210 S1-211 S1-212 S1-213 S2-21")
+	checkB2BPurpose = trace.NewCheck("b2b.purpose_of_use",
+		"purpose_of_use has one or more codes that the community allows", "S1-215 S1-216 S2-21")
+	checkB2BSubject = trace.NewCheck("b2b.subject", "subject_id and subject_role come with subject_name",
+		"S1-203 S1-204 S1-208 S2-21")
+	checkB2BConsent = trace.NewCheck("b2b.consent",
+		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs", "S1-217 S1-218 S1-221 S2-21")
 )
-
-func b2bChecks() []Check {
-	return []Check{
-		checkB2B, checkB2BVersion, checkB2BOrg, checkB2BPurpose, checkB2BSubject, checkB2BConsent,
-		checkSANPurpose, checkIAS, checkTreatment, checkExtensions,
-	}
-}
 
 // B2B is a well-formed B2B authorization extension object: what a client says
 // about who asks, for whom and what for. Nobody has verified it.
@@ -69,7 +52,7 @@ type B2B struct {
 type b2b struct {
 	o   object
 	p   Policy
-	tr  *Trace
+	tr  *trace.Trace
 	out *B2B
 }
 
@@ -77,7 +60,7 @@ type b2b struct {
 // client_credentials. It returns nil without an error when there is none and
 // the policy lets it be absent. A refusal is an *Error with the code
 // invalid_grant (UDAP authorization grants 6.4).
-func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
+func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
 	raw, ok := ant.Extensions[B2BKey]
 	if !ok {
 		return absentB2B(ant, p, tr)
@@ -85,9 +68,9 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 
 	o, err := objectOf(raw)
 	if err != nil {
-		return nil, tr.Refuse(checkB2B, InvalidGrant, Finding{
+		return nil, tr.Refuse(checkB2B, trace.InvalidGrant, trace.Finding{
 			Expected: "hl7-b2b as a JSON object",
-			Found:    cut(string(raw), 100),
+			Found:    trace.Cut(string(raw), 100),
 			Err:      err,
 		})
 	}
@@ -115,12 +98,12 @@ func objectOf(raw jsontext.Value) (object, error) {
 	return parseObject(raw)
 }
 
-func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
+func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
 	found := "no hl7-b2b" + object(ant.Extensions).didYouMean(B2BKey)
 	if ant.extensionsKind != "" {
 		found = ant.extensionsKind + ", where extensions belongs"
 	}
-	f := Finding{
+	f := trace.Finding{
 		Expected: `extensions with an "hl7-b2b" object`,
 		Found:    found,
 		Remedy:   "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)",
@@ -130,7 +113,7 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 		f.Remedy = "let extensions be a JSON object itself, not a string that holds one"
 	}
 	if !p.B2BOptional || ant.extensionsKind != "" && !strings.HasPrefix(ant.extensionsKind, "no ") {
-		return nil, tr.Refuse(checkB2B, InvalidGrant, f)
+		return nil, tr.Refuse(checkB2B, trace.InvalidGrant, f)
 	}
 
 	f.Remedy = "accepted because the community's policy makes it optional"
@@ -138,8 +121,12 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *Trace) (*B2B, error) {
 	return nil, nil
 }
 
-func (j *b2b) refuse(c Check, expected, found, remedy string) error {
-	return j.tr.Refuse(c, InvalidGrant, Finding{Expected: expected, Found: found, Remedy: remedy})
+func (j *b2b) refuse(c trace.Check, expected, found, remedy string) error {
+	return j.tr.Refuse(c, trace.InvalidGrant, trace.Finding{
+		Expected: expected,
+		Found:    found,
+		Remedy:   remedy,
+	})
 }
 
 func (j *b2b) version() error {
@@ -151,7 +138,7 @@ func (j *b2b) version() error {
 }
 
 // optional reads a text that may be absent, but not empty or of another kind.
-func (j *b2b) optional(c Check, name string, into *string) error {
+func (j *b2b) optional(c trace.Check, name string, into *string) error {
 	if !j.o.has(name) {
 		return nil
 	}
@@ -241,14 +228,14 @@ func (j *b2b) purpose(code string) error {
 	switch {
 	case isURI && err == nil && bare != "" && plainCode(bare):
 	case j.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
-		j.tr.Warn(checkB2BPurpose, Finding{
+		j.tr.Warn(checkB2BPurpose, trace.Finding{
 			Expected: expected,
 			Found:    code,
 			Remedy:   "a bare code is accepted because the community's policy says so; edition 2 wants system#code",
 		})
 
 	default:
-		return j.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", cut(code, 200)), "")
+		return j.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", trace.Cut(code, 200)), "")
 	}
 
 	if allowed := j.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
@@ -325,7 +312,7 @@ func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
 		return nil, j.refuse(checkB2BConsent, expected, j.o.shown(name), "")
 	}
 	if len(uris) == 0 { // a library in the field always writes both arrays
-		j.tr.Warn(checkB2BConsent, Finding{
+		j.tr.Warn(checkB2BConsent, trace.Finding{
 			Expected: expected,
 			Found:    j.o.shown(name),
 			Remedy:   "leave out what has no value: a stricter server refuses this",
@@ -335,7 +322,8 @@ func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
 
 	for _, u := range uris {
 		if err := check(u); err != nil {
-			return nil, j.refuse(checkB2BConsent, name+" as absolute URIs", fmt.Sprintf("%q: %v", cut(u, 200), err), "")
+			return nil, j.refuse(checkB2BConsent, name+" as absolute URIs",
+				fmt.Sprintf("%q: %v", trace.Cut(u, 200), err), "")
 		}
 	}
 

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // judgeExtensions judges an authentication token with these extensions under a
 // policy.
-func judgeExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *udap.Trace, error) {
+func judgeExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *trace.Trace, error) {
 	t.Helper()
 	w, c := sharedWorld(t, "p256")
 	a, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("extensions", extensions)))
@@ -41,15 +42,15 @@ func TestB2BMissing(t *testing.T) {
 	} {
 		_, tr, err := judgeExtensions(t, ext, udap.Policy{})
 		t.Run(fmt.Sprint(ext), func(t *testing.T) {
-			expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object"})
+			expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.object"})
 		})
 	}
 
 	_, tr, err := judgeExtensions(t, map[string]any{"hl7_b2b": udaptest.B2B()}, udap.Policy{})
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, says: `did you mean "hl7-b2b"`})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, says: `did you mean "hl7-b2b"`})
 	_, tr, err = judgeExtensions(t, `{"hl7-b2b":{"version":"1"}}`, udap.Policy{B2BOptional: true})
 	expectRefusal(t, tr, err, expectation{
-		code:  udap.InvalidGrant,
+		code:  trace.InvalidGrant,
 		check: "b2b.object",
 		says:  "not a string that holds one",
 	})
@@ -69,7 +70,7 @@ func TestB2BMissing(t *testing.T) {
 		}
 		_, err = udap.JudgeB2B(a, udap.Policy{}, tr)
 		t.Run(name, func(t *testing.T) {
-			expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.object"})
+			expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.object"})
 		})
 	}
 
@@ -111,7 +112,7 @@ func TestB2BFields(t *testing.T) {
 			for _, v := range values {
 				_, tr, err := judgeExtensions(t, b2bWith(field, v), udap.Policy{})
 				t.Run(cutName(fmt.Sprint(field, v)), func(t *testing.T) {
-					expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: check})
+					expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: check})
 				})
 			}
 		}
@@ -121,7 +122,7 @@ func TestB2BFields(t *testing.T) {
 		o := udaptest.B2B()
 		o["consent_policy"], o["consent_reference"] = []string{"urn:oid:1.2"}, []string{ref}
 		_, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: o}, udap.Policy{})
-		expectRefusal(t, tr, err, expectation{code: udap.InvalidGrant, check: "b2b.consent"})
+		expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.consent"})
 	}
 
 	empty := udaptest.B2B()
@@ -171,7 +172,7 @@ func TestB2BPolicies(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%v: %v", c.codes, err)
 		}
-		warned := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool {
+		warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool {
 			return s.Check == "b2b.purpose_of_use"
 		})
 		if c.ok && warned != c.warns {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of certifications: three years (UDAP Security 7.4), and how many one
@@ -19,45 +21,29 @@ const (
 )
 
 var certificationChecks = claimChecks{
-	iss:      Check{"certification.iss", "iss is a URI name of the certifier's certificate", ids("S2-17")},
-	sub:      Check{"certification.sub", "sub is the URI of the client that registers", ids("S2-17")},
-	aud:      Check{"certification.aud", "aud, where present, names this server", ids("S2-17")},
-	exp:      Check{"certification.exp", "The certification has not expired", ids("S2-17")},
-	iat:      Check{"certification.iat", "The certification was not issued in the future", ids("S2-17")},
-	lifetime: Check{"certification.lifetime", "exp is after iat by three years at most", ids("S2-17")},
-	nbf:      Check{"certification.nbf", "The certification is valid already", ids("S2-17")},
-	jti:      Check{"certification.jti", "jti is a non-empty string", ids("S2-17")},
+	iss:      trace.NewCheck("certification.iss", "iss is a URI name of the certifier's certificate", "S2-17"),
+	sub:      trace.NewCheck("certification.sub", "sub is the URI of the client that registers", "S2-17"),
+	aud:      trace.NewCheck("certification.aud", "aud, where present, names this server", "S2-17"),
+	exp:      trace.NewCheck("certification.exp", "The certification has not expired", "S2-17"),
+	iat:      trace.NewCheck("certification.iat", "The certification was not issued in the future", "S2-17"),
+	lifetime: trace.NewCheck("certification.lifetime", "exp is after iat by three years at most", "S2-17"),
+	nbf:      trace.NewCheck("certification.nbf", "The certification is valid already", "S2-17"),
+	jti:      trace.NewCheck("certification.jti", "jti is a non-empty string", "S2-17"),
 }
 
 var (
-	checkCertURIs = Check{
-		"certification.uris",
-		"certification_name and certification_uris say what is certified",
-		ids("S2-17"),
-	}
-	checkCertParams = Check{
-		"certification.parameters",
-		"The registration asks for nothing that the certification contradicts",
-		ids("S2-17"),
-	}
-	checkCertified = Check{
-		"certification.accepted",
-		"Certifications are judged; those not supported are ignored",
-		ids("S1-116 S2-17"),
-	}
-	checkCertNeeded = Check{
-		"certification.required",
-		"The certifications that the community requires are there",
-		ids("S1-117 S1-118"),
-	}
+	checkCertURIs = trace.NewCheck("certification.uris",
+		"certification_name and certification_uris say what is certified", "S2-17")
+	checkCertParams = trace.NewCheck("certification.parameters",
+		"The registration asks for nothing that the certification contradicts", "S2-17")
+	checkCertified = trace.NewCheck("certification.accepted",
+		"Certifications are judged; those not supported are ignored", "S1-116 S2-17")
+	checkCertNeeded = trace.NewCheck("certification.required",
+		"The certifications that the community requires are there", "S1-117 S1-118")
 )
 
-func certificationOwnChecks() []Check {
-	return []Check{checkCertURIs, checkCertParams, checkCertified, checkCertNeeded}
-}
-
 var certificationKind = kind{
-	"certification", InvalidCertification, UnapprovedCertification, InvalidCertification,
+	"certification", trace.InvalidCertification, trace.UnapprovedCertification, trace.InvalidCertification,
 	certificationChecks, maxCertificationLife,
 }
 
@@ -77,21 +63,21 @@ type Certification struct {
 // with invalid_client_metadata, invalid_certification or unapproved_certification.
 // No address that a certification names is ever followed.
 func (v *Verifier) Certifications(
-	ctx context.Context, list []string, ss *SoftwareStatement, exp Expect, tr *Trace,
+	ctx context.Context, list []string, ss *SoftwareStatement, exp Expect, tr *trace.Trace,
 ) ([]Certification, error) {
 	if tr == nil {
-		tr = NewTrace("register", exp.Now)
+		tr = trace.NewTrace("register", exp.Now)
 	}
 	p := ss.Community.Policy
 	if len(list) > maxCertifications {
-		return nil, tr.Refuse(checkCertified, InvalidClientMetadata, Finding{
+		return nil, tr.Refuse(checkCertified, trace.InvalidClientMetadata, trace.Finding{
 			Expected: fmt.Sprintf("at most %d certifications", maxCertifications),
 			Found:    fmt.Sprint(len(list)),
 		})
 	}
 
 	var good []Certification
-	bad := map[string]*Error{} // by certification URI
+	bad := map[string]*trace.Error{} // by certification URI
 	for i, compact := range list {
 		c, uris, err := v.certification(ctx, compact, ss, exp)
 		switch {
@@ -104,7 +90,7 @@ func (v *Verifier) Certifications(
 			for _, u := range uris {
 				bad[u] = err
 			}
-			tr.Warn(checkCertified, Finding{
+			tr.Warn(checkCertified, trace.Finding{
 				Expected: "a valid certification",
 				Found:    fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail),
 				Remedy:   "it is left out of the registration",
@@ -116,20 +102,20 @@ func (v *Verifier) Certifications(
 	return good, requireCertifications(p.CertificationsNeeded, good, bad, tr)
 }
 
-func requireCertifications(needed []string, good []Certification, bad map[string]*Error, tr *Trace) error {
+func requireCertifications(needed []string, good []Certification, bad map[string]*trace.Error, tr *trace.Trace) error {
 	for _, uri := range needed {
 		if slices.ContainsFunc(good, func(c Certification) bool { return slices.Contains(c.URIs, uri) }) {
 			tr.Pass(checkCertNeeded, uri, "present")
 			continue
 		}
 
-		f := Finding{
+		f := trace.Finding{
 			Expected: "the certification " + uri,
 			Found:    "none",
 			Remedy:   "send it in the certifications array of the request",
 		}
 
-		code := InvalidClientMetadata
+		code := trace.InvalidClientMetadata
 		if e := bad[uri]; e != nil {
 			f.Found, f.Remedy, f.Err, code = e.Check+": "+e.Detail, "", e, e.Code
 		}
@@ -143,18 +129,18 @@ func requireCertifications(needed []string, good []Certification, bad map[string
 // Its steps go to a trace of their own: a bad certification is no refusal yet.
 func (v *Verifier) certification(
 	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect,
-) (*Certification, []string, *Error) {
-	j := v.judge(ctx, certificationKind, exp, NewTrace("certification", exp.Now))
+) (*Certification, []string, *trace.Error) {
+	j := v.judge(ctx, certificationKind, exp, trace.NewTrace("certification", exp.Now))
 	p := ss.Community.Policy
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
 	e, f := openCompact(compact, &v.memory)
 	if f != nil {
-		return nil, nil, asError(j.tr.Refuse(checkForm, InvalidCertification, f.finding()))
+		return nil, nil, asError(j.tr.Refuse(checkForm, trace.InvalidCertification, f.finding()))
 	}
 
 	uris, _ := e.claims.list("certification_uris")
 	if !slices.ContainsFunc(uris, func(u string) bool { return slices.Contains(known, u) }) {
-		return nil, nil, &Error{Detail: "not supported here, ignored: " + list(uris)}
+		return nil, nil, &trace.Error{Detail: "not supported here, ignored: " + list(uris)}
 	}
 
 	e, err := j.open(compact)
@@ -174,11 +160,11 @@ func (v *Verifier) certification(
 	return c, uris, nil
 }
 
-func asError(err error) *Error {
-	if e, ok := err.(*Error); ok {
+func asError(err error) *trace.Error {
+	if e, ok := err.(*trace.Error); ok {
 		return e
 	}
-	return &Error{Code: InvalidCertification, Detail: err.Error(), Err: err}
+	return &trace.Error{Code: trace.InvalidCertification, Detail: err.Error(), Err: err}
 }
 
 func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
@@ -187,9 +173,9 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 		return err
 	}
 
-	c.Client, c.SelfSigned = ClientURI(iss), iss == string(ss.Client)
+	c.Client, c.SelfSigned = trace.ClientURI(iss), iss == string(ss.Client)
 	if sub, ok := e.claims.text("sub"); !ok || sub != string(ss.Client) {
-		return j.refuseClaim(certificationChecks.sub, Finding{
+		return j.refuseClaim(certificationChecks.sub, trace.Finding{
 			Expected: string(ss.Client),
 			Found:    e.claims.shown("sub"),
 		})
@@ -206,7 +192,7 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 
 	name, ok := e.claims.text("certification_name")
 	if !ok || strings.TrimSpace(name) == "" {
-		return j.refuseClaim(checkCertURIs, Finding{
+		return j.refuseClaim(checkCertURIs, trace.Finding{
 			Expected: "certification_name",
 			Found:    e.claims.shown("certification_name"),
 		})
@@ -229,7 +215,7 @@ func (j *judgement) certificationAudience(e *envelope) error {
 	}
 	ours := func(a string) bool { return a == j.exp.Audience || j.exp.OurURLs[a] != "" }
 	if !ok || !slices.ContainsFunc(auds, ours) {
-		return j.refuseClaim(certificationChecks.aud, Finding{
+		return j.refuseClaim(certificationChecks.aud, trace.Finding{
 			Expected: "no aud, or one that names " + j.exp.Audience,
 			Found:    e.claims.shown("aud"),
 		})
@@ -258,9 +244,9 @@ func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement)
 			continue
 		}
 
-		return j.refuseClaim(checkCertParams, Finding{
-			Expected: name + " within " + cut(string(want), 200),
-			Found:    cut(string(got), 200),
+		return j.refuseClaim(checkCertParams, trace.Finding{
+			Expected: name + " within " + trace.Cut(string(want), 200),
+			Found:    trace.Cut(string(got), 200),
 		})
 	}
 

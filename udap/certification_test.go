@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -45,7 +46,7 @@ func (c *certified) good() udaptest.Claims {
 	}
 }
 
-func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *udap.Trace, error) {
+func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *trace.Trace, error) {
 	t.Helper()
 	ss, tr, err := statement(c.w, c.client.Sign(t, c.claims))
 	if err != nil {
@@ -92,48 +93,48 @@ func TestBadCertifications(t *testing.T) {
 	for _, k := range []struct {
 		name string
 		make func(t *testing.T, c *certified) string
-		code udap.Code
+		code trace.Code
 	}{
 		{"bad signature", func(t *testing.T, c *certified) string {
 			other := *c.certifier
 			other.Key = c.client.Key
 			return other.Sign(t, c.good())
-		}, udap.InvalidCertification},
+		}, trace.InvalidCertification},
 		{"untrusted signer", func(t *testing.T, c *certified) string {
 			return stranger(c, t).Sign(t, c.good())
-		}, udap.UnapprovedCertification},
+		}, trace.UnapprovedCertification},
 		{"another community's signer", func(t *testing.T, c *certified) string {
 			return c.w.Client(t, c.w.B.Int, "https://certifier.test/", nil).Sign(t, c.good())
-		}, udap.UnapprovedCertification},
+		}, trace.UnapprovedCertification},
 		{"revoked signer", func(t *testing.T, c *certified) string {
 			c.w.Publish(t, c.w.A.Int, c.certifier.Leaf().SerialNumber)
 			return c.certifier.Sign(t, c.good())
-		}, udap.UnapprovedCertification},
+		}, trace.UnapprovedCertification},
 		{"expired certificate", func(t *testing.T, c *certified) string {
 			return c.w.Client(t, c.w.A.Int, "https://certifier.test/", func(t *certs.Template) {
 				t.NotAfter = now.Add(-time.Hour)
 			}).Sign(t, c.good())
-		}, udap.UnapprovedCertification},
+		}, trace.UnapprovedCertification},
 		{
 			"expired",
 			with("exp", now.Add(-time.Hour).Unix(), "iat", now.Add(-2*time.Hour).Unix()),
-			udap.InvalidCertification,
+			trace.InvalidCertification,
 		},
-		{"four years", with("exp", now.AddDate(4, 0, 0).Unix()), udap.InvalidCertification},
-		{"iss", with("iss", "https://other.test/"), udap.InvalidCertification},
-		{"sub", with("sub", udaptest.Client2URI), udap.InvalidCertification},
-		{"no sub", with("sub", udaptest.Absent), udap.InvalidCertification},
-		{"aud", with("aud", "https://other.test/register"), udap.InvalidCertification},
-		{"aud kind", with("aud", 1), udap.InvalidCertification},
-		{"no jti", with("jti", udaptest.Absent), udap.InvalidCertification},
-		{"no name", with("certification_name", udaptest.Absent), udap.InvalidCertification},
-		{"grants contradict", with("grant_types", []string{"client_credentials"}), udap.InvalidCertification},
-		{"name contradicts", with("client_name", "Other"), udap.InvalidCertification},
-		{"scope contradicts", with("scope", "openid"), udap.InvalidCertification},
+		{"four years", with("exp", now.AddDate(4, 0, 0).Unix()), trace.InvalidCertification},
+		{"iss", with("iss", "https://other.test/"), trace.InvalidCertification},
+		{"sub", with("sub", udaptest.Client2URI), trace.InvalidCertification},
+		{"no sub", with("sub", udaptest.Absent), trace.InvalidCertification},
+		{"aud", with("aud", "https://other.test/register"), trace.InvalidCertification},
+		{"aud kind", with("aud", 1), trace.InvalidCertification},
+		{"no jti", with("jti", udaptest.Absent), trace.InvalidCertification},
+		{"no name", with("certification_name", udaptest.Absent), trace.InvalidCertification},
+		{"grants contradict", with("grant_types", []string{"client_credentials"}), trace.InvalidCertification},
+		{"name contradicts", with("client_name", "Other"), trace.InvalidCertification},
+		{"scope contradicts", with("scope", "openid"), trace.InvalidCertification},
 		{
 			"redirect contradicts",
 			with("redirect_uris", []string{"https://client1.test/other"}),
-			udap.InvalidCertification,
+			trace.InvalidCertification,
 		},
 	} {
 		c := newCertified(t)
@@ -143,7 +144,7 @@ func TestBadCertifications(t *testing.T) {
 		}
 		c = newCertified(t, certURI)
 		_, _, err = c.judge(t, k.make(t, c))
-		var refusal *udap.Error
+		var refusal *trace.Error
 		if !errors.As(err, &refusal) || refusal.Code != k.code || refusal.Check != "certification.required" {
 			t.Errorf("%s, required: %v", k.name, err)
 		}
@@ -151,8 +152,8 @@ func TestBadCertifications(t *testing.T) {
 
 	c := newCertified(t, certURI)
 	_, _, err := c.judge(t, "not a JWT", c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
-	var refusal *udap.Error
-	if !errors.As(err, &refusal) || refusal.Code != udap.InvalidClientMetadata {
+	var refusal *trace.Error
+	if !errors.As(err, &refusal) || refusal.Code != trace.InvalidClientMetadata {
 		t.Errorf("required and none: %v", err)
 	}
 	if good, _, err := c.judge(t, c.certifier.Sign(t, c.good()), "not a JWT"); err != nil || len(good) != 1 {

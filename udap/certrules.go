@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // certFault is a rule about a certificate that did not hold.
 type certFault struct {
-	check    Check
+	check    trace.Check
 	index    int // place on the path, leaf first
 	cert     *x509.Certificate
 	expected string
@@ -21,12 +23,12 @@ type certFault struct {
 	err      error
 }
 
-func (f *certFault) finding() Finding {
+func (f *certFault) finding() trace.Finding {
 	found := f.found
 	if f.cert != nil {
 		found = fmt.Sprintf("certificate %d of the path, %s: %s", f.index, certShown(f.cert), f.found)
 	}
-	return Finding{Expected: f.expected, Found: found, Remedy: f.remedy, Err: f.err}
+	return trace.Finding{Expected: f.expected, Found: found, Remedy: f.remedy, Err: f.err}
 }
 
 // certSignatures are the algorithms by which certificates and lists may be

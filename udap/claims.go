@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 const (
@@ -28,7 +30,9 @@ func (p Policy) skew() time.Duration {
 }
 
 // refuseClaim refuses for a claim.
-func (j *judgement) refuseClaim(c Check, f Finding) error { return j.tr.Refuse(c, j.kind.claims, f) }
+func (j *judgement) refuseClaim(c trace.Check, f trace.Finding) error {
+	return j.tr.Refuse(c, j.kind.claims, f)
+}
 
 // audience judges aud: a string, or an array of exactly one (DESIGN.md; UDAP
 // allows arrays, draft-ietf-oauth-rfc7523bis wants a sole value).
@@ -41,21 +45,21 @@ func (j *judgement) audience(e *envelope) error {
 
 	switch {
 	case !ok || want == "":
-		return j.refuseClaim(c, Finding{
+		return j.refuseClaim(c, trace.Finding{
 			Expected: want,
 			Found:    e.claims.shown("aud"),
 			Remedy:   "aud is a string, or an array of exactly one",
 		})
 
 	case len(values) != 1:
-		return j.refuseClaim(c, Finding{
+		return j.refuseClaim(c, trace.Finding{
 			Expected: "exactly " + want,
-			Found:    fmt.Sprintf("%d values: %s", len(values), cut(strings.Join(values, " "), 300)),
+			Found:    fmt.Sprintf("%d values: %s", len(values), trace.Cut(strings.Join(values, " "), 300)),
 			Remedy:   "send that one URL alone",
 		})
 
 	case values[0] != want:
-		return j.refuseClaim(c, Finding{
+		return j.refuseClaim(c, trace.Finding{
 			Expected: want,
 			Found:    values[0],
 			Remedy:   j.audienceHint(values[0]),
@@ -91,16 +95,16 @@ func numericDate(o object, name string) (time.Time, string) {
 	case !ok:
 		return time.Time{}, o.shown(name)
 	case v.Kind() == '"':
-		return time.Time{}, fmt.Sprintf("the string %s; %s is a JSON number", cut(string(v), 60), name)
+		return time.Time{}, fmt.Sprintf("the string %s; %s is a JSON number", trace.Cut(string(v), 60), name)
 	case v.Kind() != '0':
 		return time.Time{}, o.shown(name)
 	case !integer.Match(v):
-		return time.Time{}, fmt.Sprintf("%s, which is no whole number of seconds", cut(string(v), 60))
+		return time.Time{}, fmt.Sprintf("%s, which is no whole number of seconds", trace.Cut(string(v), 60))
 	}
 
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	if err != nil || n > lastSecond {
-		return time.Time{}, fmt.Sprintf("%s, which is no date%s", cut(string(v), 60), millisHint(n))
+		return time.Time{}, fmt.Sprintf("%s, which is no date%s", trace.Cut(string(v), 60), millisHint(n))
 	}
 	if n > 100_000_000_000 {
 		return time.Time{}, fmt.Sprintf("%d%s", n, millisHint(n))
@@ -121,7 +125,7 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 	k, now, skew := j.kind.checks, j.exp.Now, out.Community.Policy.skew()
 	exp, wrong := numericDate(e.claims, "exp")
 	if wrong != "" {
-		return j.refuseClaim(k.exp, Finding{
+		return j.refuseClaim(k.exp, trace.Finding{
 			Expected: "exp in whole seconds since 1970",
 			Found:    wrong,
 		})
@@ -129,7 +133,7 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 
 	iat, wrong := numericDate(e.claims, "iat")
 	if wrong != "" {
-		return j.refuseClaim(k.iat, Finding{
+		return j.refuseClaim(k.iat, trace.Finding{
 			Expected: "iat in whole seconds since 1970",
 			Found:    wrong,
 		})
@@ -140,7 +144,7 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 		return err
 	}
 	if !now.Before(exp.Add(skew)) {
-		return j.refuseClaim(k.exp, Finding{
+		return j.refuseClaim(k.exp, trace.Finding{
 			Expected: "exp after " + stamp(now),
 			Found:    stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
 			Remedy:   "sign a new one for each request, and check the clock",
@@ -156,7 +160,10 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 
 func (j *judgement) lifetime(exp, iat time.Time) error {
 	c, life := j.kind.checks.lifetime, exp.Sub(iat)
-	f := Finding{Expected: "exp after iat by at most " + seconds(j.kind.life), Found: seconds(life)}
+	f := trace.Finding{
+		Expected: "exp after iat by at most " + seconds(j.kind.life),
+		Found:    seconds(life),
+	}
 	switch {
 	case life <= 0:
 		f.Remedy = "exp is not after iat (an example in the guide has them the wrong way round)"
@@ -175,7 +182,7 @@ func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Sec
 func (j *judgement) issued(iat time.Time, skew time.Duration) error {
 	c, now := j.kind.checks.iat, j.exp.Now
 	ahead := iat.Sub(now)
-	f := Finding{Expected: "iat not after " + stamp(now), Found: stamp(iat)}
+	f := trace.Finding{Expected: "iat not after " + stamp(now), Found: stamp(iat)}
 	if ahead >= time.Second {
 		f.Remedy = "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"
 	}
@@ -202,9 +209,13 @@ func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 	nbf, wrong := numericDate(e.claims, "nbf")
 	switch {
 	case wrong != "":
-		return j.refuseClaim(c, Finding{Expected: "nbf in whole seconds since 1970", Found: wrong})
+		return j.refuseClaim(c, trace.Finding{
+			Expected: "nbf in whole seconds since 1970",
+			Found:    wrong,
+		})
+
 	case nbf.After(j.exp.Now.Add(skew)):
-		return j.refuseClaim(c, Finding{
+		return j.refuseClaim(c, trace.Finding{
 			Expected: "nbf not after " + stamp(j.exp.Now),
 			Found:    stamp(nbf),
 		})
@@ -218,7 +229,7 @@ func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 func (j *judgement) identifier(e *envelope, out *Verified) error {
 	jti, ok := e.claims.text("jti")
 	if !ok || jti == "" || len(jti) > maxJTI {
-		return j.refuseClaim(j.kind.checks.jti, Finding{
+		return j.refuseClaim(j.kind.checks.jti, trace.Finding{
 			Expected: fmt.Sprintf("jti as a string of 1 to %d bytes", maxJTI),
 			Found:    e.claims.shown("jti"),
 		})
@@ -243,11 +254,11 @@ func (j *judgement) common(e *envelope, out *Verified) error {
 func (o object) names() string {
 	out := make([]string, 0, 16)
 	for n := range o {
-		out = append(out, cut(n, 40))
+		out = append(out, trace.Cut(n, 40))
 	}
 	slices.Sort(out)
 	if len(out) > 12 {
-		out = append(out[:12], ellipsis)
+		out = append(out[:12], trace.Ellipsis)
 	}
 	return strings.Join(out, ", ")
 }

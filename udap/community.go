@@ -3,13 +3,15 @@ package udap
 import (
 	"crypto/x509"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Community is a trust community as this party sees it: the anchors it
 // accepts, intermediates it knows, and the rules that bind its members.
 // A community with no anchor trusts nobody.
 type Community struct {
-	URI           CommunityURI
+	URI           trace.CommunityURI
 	Name          string
 	Anchors       []*x509.Certificate
 	Intermediates []*x509.Certificate

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // maxConstraints bounds the name constraints of one certificate, so that names
@@ -131,13 +133,13 @@ func withinConstraints(ca *x509.Certificate, uri string) error {
 
 	host, err := constrainedHost(uri)
 	if err != nil {
-		return fmt.Errorf("URI name %q under name constraints: %w", cut(uri, 200), err)
+		return fmt.Errorf("URI name %q under name constraints: %w", trace.Cut(uri, 200), err)
 	}
 	if c, ok := matchAny(host, excluded, match); ok {
-		return fmt.Errorf("URI name %q is excluded by the %s constraint %q", cut(uri, 200), kind, c)
+		return fmt.Errorf("URI name %q is excluded by the %s constraint %q", trace.Cut(uri, 200), kind, c)
 	}
 	if _, ok := matchAny(host, permitted, match); !ok && len(permitted) > 0 {
-		return fmt.Errorf("URI name %q is not within the %s constraints %q", cut(uri, 200), kind, permitted)
+		return fmt.Errorf("URI name %q is not within the %s constraints %q", trace.Cut(uri, 200), kind, permitted)
 	}
 
 	return nil
@@ -150,11 +152,11 @@ func mailWithin(ca *x509.Certificate, addresses []string) error {
 	for _, a := range addresses {
 		match := func(_, constraint string) bool { return matchMail(a, constraint) }
 		if c, ok := matchAny(a, ca.ExcludedEmailAddresses, match); ok {
-			return fmt.Errorf("mail address %q is excluded by %q", cut(a, 100), c)
+			return fmt.Errorf("mail address %q is excluded by %q", trace.Cut(a, 100), c)
 		}
 		if p := ca.PermittedEmailAddresses; len(p) > 0 {
 			if _, ok := matchAny(a, p, match); !ok {
-				return fmt.Errorf("mail address %q is not within %q", cut(a, 100), p)
+				return fmt.Errorf("mail address %q is not within %q", trace.Cut(a, 100), p)
 			}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 var (
@@ -53,8 +55,8 @@ func checkListDates(list *x509.RevocationList, now time.Time) error {
 
 func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
-		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", cut(list.Issuer.String(), 150),
-			cut(issuer.Subject.String(), 150))
+		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", trace.Cut(list.Issuer.String(), 150),
+			trace.Cut(issuer.Subject.String(), 150))
 	}
 	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
 		return errors.New("the issuer's key may not sign lists (keyUsage without cRLSign)")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -28,7 +29,7 @@ func FuzzAccepted(f *testing.F) {
 	f.Add(honest[0] + "." + honest[1] + ".")
 	f.Add(`{"payload":"` + honest[1] + `"}`)
 	f.Fuzz(func(t *testing.T, compact string) {
-		tr := udap.NewTrace("register", w.Now)
+		tr := trace.NewTrace("register", w.Now)
 		s, err := v.Statement(ctx, compact, udap.Expect{Now: w.Now, Audience: udaptest.Registration}, tr)
 		if err != nil {
 			if tr.Code == "" || len(tr.Steps) == 0 {

@@ -7,6 +7,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -19,10 +20,10 @@ func eachKind(t *testing.T, f func(t *testing.T, w *udaptest.World)) {
 	}
 }
 
-const clientID = udap.ClientID("client-1")
+const clientID = trace.ClientID("client-1")
 
-func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *udap.Trace, error) {
-	tr := udap.NewTrace("register", w.Now)
+func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *trace.Trace, error) {
+	tr := trace.NewTrace("register", w.Now)
 	s, err := w.Verifier().Statement(ctx, compact, udap.Expect{
 		Now:      w.Now,
 		Audience: udaptest.Registration,
@@ -31,8 +32,8 @@ func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *uda
 	return s, tr, err
 }
 
-func assertion(w *udaptest.World, compact string) (*udap.AuthenticationToken, *udap.Trace, error) {
-	tr := udap.NewTrace("token", w.Now)
+func assertion(w *udaptest.World, compact string) (*udap.AuthenticationToken, *trace.Trace, error) {
+	tr := trace.NewTrace("token", w.Now)
 	a, err := w.Verifier().Assertion(ctx, compact, "", udap.Expect{
 		Now:      w.Now,
 		Audience: udaptest.Token,
@@ -41,8 +42,8 @@ func assertion(w *udaptest.World, compact string) (*udap.AuthenticationToken, *u
 	return a, tr, err
 }
 
-func lookup(id udap.ClientID) (udap.Binding, bool) {
-	b, ok := map[udap.ClientID]udap.Binding{
+func lookup(id trace.ClientID) (udap.Binding, bool) {
+	b, ok := map[trace.ClientID]udap.Binding{
 		clientID:   {Community: udaptest.CommunityA, Client: udaptest.Client1URI},
 		"client-2": {Community: udaptest.CommunityA, Client: udaptest.Client2URI},
 		"client-b": {Community: udaptest.CommunityB, Client: udaptest.Client1URI},
@@ -108,7 +109,7 @@ func TestMetadataAccepted(t *testing.T) {
 	w := udaptest.New(t, "rsa2048")
 	s := w.Client(t, w.A.Int, udaptest.Base, nil)
 	doc := udaptest.Metadata(t, s, w.Now, nil)
-	tr := udap.NewTrace("discover", w.Now)
+	tr := trace.NewTrace("discover", w.Now)
 	m, err := w.Verifier().Metadata(ctx, doc, udap.ExpectMetadata{
 		Now:       w.Now,
 		Base:      udaptest.Base,
@@ -166,8 +167,8 @@ func TestZeroVerifierRefuses(t *testing.T) {
 		Now:      w.Now,
 		Audience: udaptest.Registration,
 	}, nil)
-	var refusal *udap.Error
-	if !errors.As(err, &refusal) || refusal.Code != udap.UnapprovedSoftwareStatement ||
+	var refusal *trace.Error
+	if !errors.As(err, &refusal) || refusal.Code != trace.UnapprovedSoftwareStatement ||
 		!strings.Contains(refusal.Detail, "no trust community") {
 		t.Errorf("a verifier without communities said %v", err)
 	}

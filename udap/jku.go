@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of a key set.
@@ -22,11 +24,8 @@ const (
 	keySetBudget = 5 * time.Second
 )
 
-var checkJKU = Check{
-	"x5c.jku",
-	"jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri",
-	ids("S2-24"),
-}
+var checkJKU = trace.NewCheck("x5c.jku",
+	"jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri", "S2-24")
 
 // KeySetSource fetches the JWK set of a client for the experimental variant of
 // UDAP Security 2.0, 7.6. It is asked only for a jwks_uri that a trusted client
@@ -76,7 +75,7 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *f
 	if err != nil {
 		return nil, &fault{
 			expected: expected,
-			found:    cut(url, 200) + ": " + err.Error(),
+			found:    trace.Cut(url, 200) + ": " + err.Error(),
 			remedy:   "send the certificates in x5c: nothing needs to be fetched then",
 			err:      err,
 		}
@@ -94,9 +93,9 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *f
 		}
 	}
 
-	j.tr.Warn(checkJKU, Finding{
+	j.tr.Warn(checkJKU, trace.Finding{
 		Expected: "x5c",
-		Found:    "jku " + cut(url, 200) + " and kid " + cut(kid, 100),
+		Found:    "jku " + trace.Cut(url, 200) + " and kid " + trace.Cut(kid, 100),
 		Remedy:   "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c",
 	})
 
@@ -129,14 +128,14 @@ func keyOf(data []byte, kid string) (object, error) {
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("two keys with the kid %q", cut(kid, 100))
+			return nil, fmt.Errorf("two keys with the kid %q", trace.Cut(kid, 100))
 		}
 
 		found = key
 	}
 
 	if found == nil {
-		return nil, fmt.Errorf("no key with the kid %q", cut(kid, 100))
+		return nil, fmt.Errorf("no key with the kid %q", trace.Cut(kid, 100))
 	}
 	return found, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -69,7 +70,7 @@ func jwk(t *testing.T, kid string, chain []*x509.Certificate, change ...any) map
 	return out
 }
 
-func jkuLookup(id udap.ClientID) (udap.Binding, bool) {
+func jkuLookup(id trace.ClientID) (udap.Binding, bool) {
 	b, ok := lookup(id)
 	if id == clientID {
 		b.JWKSURI = keysURL
@@ -93,7 +94,7 @@ func TestJKU(t *testing.T) {
 			name   string
 			off    bool
 			header map[string]any
-			sub    udap.ClientID
+			sub    trace.ClientID
 			keys   keySets
 			asked  bool
 			want   expectation
@@ -101,83 +102,83 @@ func TestJKU(t *testing.T) {
 			{"good", false, nil, "", keySets{set: keySet(t, jwk(t, "2", other.Chain), good)}, true, expectation{}},
 			{
 				"off", true, nil, "", keySets{set: keySet(t, good)}, false,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"another URL", false, map[string]any{"jku": keysURL + "/"}, "",
 				keySets{set: keySet(t, good)}, false,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"no registered URL", false, nil, "client-2", keySets{set: keySet(t, good)}, false,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"unknown client", false, nil, "nobody", keySets{set: keySet(t, good)}, false,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"no kid", false, map[string]any{"kid": udaptest.Absent}, "",
 				keySets{set: keySet(t, good)}, false,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"kid not there", false, map[string]any{"kid": "9"}, "",
 				keySets{set: keySet(t, good)}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"not available", false, nil, "", keySets{err: errors.New("refused")}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"too long", false, nil, "",
 				keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than"},
+				expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than"},
 			},
 			{
 				"too many", false, nil, "",
 				keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form", says: "more than 50"},
+				expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than 50"},
 			},
 			{
 				"no JSON", false, nil, "", keySets{set: `<html>`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form", says: "duplicate"},
+				expectation{code: trace.InvalidClient, check: "x5c.form", says: "duplicate"},
 			},
 			{
 				"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"without x5c", false, nil, "",
 				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"x5c of another key", false, nil, "",
 				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))},
-				true, expectation{code: udap.InvalidClient, check: "x5c.form"},
+				true, expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 			{
 				"another's key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", other.Chain))},
-				true, expectation{code: udap.InvalidClient, check: "jws.signature"},
+				true, expectation{code: trace.InvalidClient, check: "jws.signature"},
 			},
 			{
 				"key of another kind", false, nil, "",
 				keySets{set: keySet(t, jwk(t, "1", c.Chain, "kty", "oct"))}, true,
-				expectation{code: udap.InvalidClient, check: "x5c.form"},
+				expectation{code: trace.InvalidClient, check: "x5c.form"},
 			},
 		} {
 			t.Run(row.name, func(t *testing.T) {
@@ -200,7 +201,7 @@ func TestJKU(t *testing.T) {
 					Key: c.Key,
 				}.Sign(t, udaptest.HeaderWith(alg(c), header, c.Chain...), udaptest.Assertion(id, w.Now).JSON(t))
 
-				tr := udap.NewTrace("token", w.Now)
+				tr := trace.NewTrace("token", w.Now)
 				_, err := v.Assertion(ctx, token, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, tr)
 				expectRefusal(t, tr, err, row.want)
 				if got := len(row.keys.asked) > 0; got != row.asked ||
@@ -210,7 +211,7 @@ func TestJKU(t *testing.T) {
 					t.Errorf("asked %v", row.keys.asked)
 				}
 
-				flagged := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool { return s.Check == "x5c.jku" })
+				flagged := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "x5c.jku" })
 				if accepted := err == nil; accepted && !flagged {
 					t.Error("accepted without a flag")
 				}
@@ -239,16 +240,16 @@ func jkuIsNoTrust(t *testing.T, w *udaptest.World, c *udaptest.Client) {
 		return udaptest.Raw{Alg: alg(c), Key: c.Key}.Sign(t, header, claims.JSON(t))
 	}
 
-	tr := udap.NewTrace("token", w.Now)
+	tr := trace.NewTrace("token", w.Now)
 	_, err := v.Assertion(ctx, sign(udaptest.Assertion(clientID, w.Now)), "", udap.Expect{
 		Now:      w.Now,
 		Audience: udaptest.Token,
 	}, jkuLookup, tr)
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "chain.path"})
 	keys.asked = nil
-	tr = udap.NewTrace("register", w.Now)
+	tr = trace.NewTrace("register", w.Now)
 	_, err = v.Statement(ctx, sign(c.Statement(w.Now)), udap.Expect{Now: w.Now, Audience: udaptest.Registration}, tr)
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "x5c.form"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidSoftwareStatement, check: "x5c.form"})
 
 	if len(keys.asked) > 0 {
 		t.Errorf("asked %v for a software statement", keys.asked)

@@ -8,14 +8,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // kind is what differs between the JWTs that a Verifier judges.
 type kind struct {
-	name      string // "software statement"
-	malformed Code   // form or signature
-	untrusted Code   // no path, expired, revoked
-	claims    Code
+	name      string     // "software statement"
+	malformed trace.Code // form or signature
+	untrusted trace.Code // no path, expired, revoked
+	claims    trace.Code
 	checks    claimChecks
 	life      time.Duration // longest time from iat to exp
 }
@@ -26,11 +28,11 @@ const maxLife = 300 * time.Second
 
 var (
 	statementKind = kind{
-		"software statement", InvalidSoftwareStatement, UnapprovedSoftwareStatement,
-		InvalidSoftwareStatement, statementChecks, maxLife,
+		"software statement", trace.InvalidSoftwareStatement, trace.UnapprovedSoftwareStatement,
+		trace.InvalidSoftwareStatement, statementChecks, maxLife,
 	}
 	assertionKind = kind{
-		"authentication token", InvalidClient, InvalidClient, InvalidClient, assertionChecks,
+		"authentication token", trace.InvalidClient, trace.InvalidClient, trace.InvalidClient, assertionChecks,
 		maxLife,
 	}
 )
@@ -41,20 +43,20 @@ type judgement struct {
 	ctx  context.Context
 	kind kind
 	exp  Expect
-	tr   *Trace
+	tr   *trace.Trace
 
-	lookup func(ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
+	lookup func(trace.ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
 
-func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *Trace) *judgement {
+func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *trace.Trace) *judgement {
 	if tr == nil {
-		tr = NewTrace(k.name, exp.Now)
+		tr = trace.NewTrace(k.name, exp.Now)
 	}
 	return &judgement{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
 }
 
 // verdict records one check on form: passed, or refused with the fault.
-func (j *judgement) verdict(c Check, code Code, f *fault, expected, found string) error {
+func (j *judgement) verdict(c trace.Check, code trace.Code, f *fault, expected, found string) error {
 	if f != nil {
 		return j.tr.Refuse(c, code, f.finding())
 	}
@@ -86,7 +88,7 @@ func (j *judgement) open(compact string) (*envelope, error) {
 }
 
 // certificates reads x5c and judges the signer's key before it is used.
-func (j *judgement) certificates(e *envelope, code Code) error {
+func (j *judgement) certificates(e *envelope, code trace.Code) error {
 	f := j.readX5C(e)
 	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first",
 		strconv.Itoa(len(e.certs))+" certificate(s)"); err != nil {
@@ -97,7 +99,7 @@ func (j *judgement) certificates(e *envelope, code Code) error {
 	e.leaf = j.v.factsOf(e.certs[0])
 	j.tr.Certificate = e.leaf.shown
 	if err := e.leaf.keyFault; err != nil {
-		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, Finding{
+		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, trace.Finding{
 			Expected: sound,
 			Found:    err.Error(),
 			Remedy:   "have a certificate issued for a stronger key",
@@ -137,7 +139,7 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	j.v.remember(e, found.paths[0])
 	j.tr.Community = community.URI
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
-		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, Finding{
+		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, trace.Finding{
 			Expected: "one of " + strings.Join(algs, ", "),
 			Found:    e.alg,
 		})
@@ -229,7 +231,7 @@ func (j *judgement) pathShown(c *Community, path []*x509.Certificate) string {
 
 func (j *judgement) passPath(found *foundPaths) {
 	j.tr.Pass(checkPath, "a path to an anchor", found.shown)
-	for _, k := range [...]Check{
+	for _, k := range [...]trace.Check{
 		checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames,
 		checkCertPolicy, checkLeaf, checkUsage,
 	} {
@@ -242,7 +244,7 @@ func (j *judgement) passPath(found *foundPaths) {
 func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x509.Certificate, error) {
 	rule := c.Policy.Revocation
 	if rule == RevocationOff {
-		j.tr.Warn(checkRevocation, Finding{
+		j.tr.Warn(checkRevocation, trace.Finding{
 			Expected: "revocation looked at",
 			Found:    "the community's policy turns it off (revocation: off)",
 		})

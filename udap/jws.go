@@ -14,6 +14,8 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of a compact JWS (RFC 7515 7.1), in bytes.
@@ -45,8 +47,8 @@ type fault struct {
 	err                     error
 }
 
-func (f *fault) finding() Finding {
-	return Finding{Expected: f.expected, Found: f.found, Remedy: f.remedy, Err: f.err}
+func (f *fault) finding() trace.Finding {
+	return trace.Finding{Expected: f.expected, Found: f.found, Remedy: f.remedy, Err: f.err}
 }
 
 // strict64 is unpadded base64url that refuses loose trailing bits.
@@ -191,7 +193,7 @@ func (e *envelope) checkType() *fault {
 	}
 	return &fault{
 		expected: "typ JWT, or none",
-		found:    cut(typ, 100),
+		found:    trace.Cut(typ, 100),
 		remedy:   "that names a JWT of another kind",
 	}
 }
@@ -223,7 +225,7 @@ func (e *envelope) checkThumbprints() *fault {
 		if b, err := strict64.DecodeString(got); err != nil || !bytes.Equal(b, want) {
 			return &fault{
 				expected: name + " of x5c[0]: " + strict64.EncodeToString(want),
-				found:    cut(got, 100),
+				found:    trace.Cut(got, 100),
 				remedy:   "leave " + name + " out, or compute it over the DER of x5c[0]",
 			}
 		}

@@ -8,11 +8,12 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
-func discover(w *udaptest.World, doc []byte) (*udap.ServerMetadata, *udap.Trace, error) {
-	tr := udap.NewTrace("discover", w.Now)
+func discover(w *udaptest.World, doc []byte) (*udap.ServerMetadata, *trace.Trace, error) {
+	tr := trace.NewTrace("discover", w.Now)
 	m, err := w.Verifier().Metadata(ctx, doc, udap.ExpectMetadata{
 		Now:       w.Now,
 		Base:      udaptest.Base,
@@ -158,7 +159,7 @@ func TestSignedEndpointsCount(t *testing.T) {
 
 	w.A.Community.Anchors = nil
 	_, _, err = discover(w, doc)
-	var refusal *udap.Error
+	var refusal *trace.Error
 	if !errors.As(err, &refusal) || refusal.Check != "chain.path" {
 		t.Errorf("without anchors: %v", err)
 	}

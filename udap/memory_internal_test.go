@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/udap/trace"
 )
 
 // Strangers leave nothing in a verifier's memory but the digests of signatures
@@ -98,7 +99,7 @@ func TestNeedlessThingsAreNotRemembered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr := NewTrace("register", now)
+		tr := trace.NewTrace("register", now)
 		if _, err := v.Statement(context.Background(), compact, Expect{
 			Now:      now,
 			Audience: "https://x.test/",

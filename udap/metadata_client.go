@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of registration parameters.
@@ -18,57 +20,25 @@ const (
 
 // The checks on registration parameters, in the order in which they are made.
 var (
-	checkGrants = Check{
-		"registration.grant_types",
-		"grant_types has authorization_code or client_credentials and not both, or is empty to cancel",
-		ids("S1-092 S1-122 S2-11"),
-	}
-	checkName       = Check{"registration.client_name", "client_name is a readable name", ids("S1-083")}
-	checkAuthMethod = Check{
-		"registration.token_endpoint_auth_method",
-		"token_endpoint_auth_method is private_key_jwt",
-		ids("S1-096"),
-	}
-	checkRedirects = Check{
-		"registration.redirect_uris",
-		"redirect_uris are plain https URLs, present for authorization_code only",
-		ids("S1-084 S1-085 S2-11"),
-	}
-	checkResponses = Check{
-		"registration.response_types",
-		`response_types is ["code"] for authorization_code and absent otherwise`,
-		ids("S1-093 S1-094 S1-095 S2-11"),
-	}
-	checkContacts = Check{
-		"registration.contacts",
-		"contacts are URIs, one of them mailto",
-		ids("S1-086 S1-087 S2-11"),
-	}
-	checkLogo = Check{
-		"registration.logo_uri",
-		"logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code",
-		ids("S1-088 S1-090 S1-091 S2-11"),
-	}
-	checkScope = Check{"registration.scope", "scope is a list of scopes with one space between", ids("S1-097")}
-	checkURIs  = Check{
-		"registration.uris",
-		"client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses",
-		ids("S1-105 S2-24"),
-	}
-	checkNeeded = Check{
-		"registration.required",
-		"The metadata that the community demands is there",
-		ids("S1-105"),
-	}
+	checkGrants = trace.NewCheck("registration.grant_types",
+		"grant_types has authorization_code or client_credentials and not both, or is empty to cancel", "S1-092 S1-122 S2-11")
+	checkName       = trace.NewCheck("registration.client_name", "client_name is a readable name", "S1-083")
+	checkAuthMethod = trace.NewCheck("registration.token_endpoint_auth_method",
+		"token_endpoint_auth_method is private_key_jwt", "S1-096")
+	checkRedirects = trace.NewCheck("registration.redirect_uris",
+		"redirect_uris are plain https URLs, present for authorization_code only", "S1-084 S1-085 S2-11")
+	checkResponses = trace.NewCheck("registration.response_types",
+		`response_types is ["code"] for authorization_code and absent otherwise`, "S1-093 S1-094 S1-095 S2-11")
+	checkContacts = trace.NewCheck("registration.contacts", "contacts are URIs, one of them mailto",
+		"S1-086 S1-087 S2-11")
+	checkLogo = trace.NewCheck("registration.logo_uri",
+		"logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code", "S1-088 S1-090 S1-091 S2-11")
+	checkScope = trace.NewCheck("registration.scope", "scope is a list of scopes with one space between", "S1-097")
+	checkURIs  = trace.NewCheck("registration.uris",
+		"client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses", "S1-105 S2-24")
+	checkNeeded = trace.NewCheck("registration.required", "The metadata that the community demands is there",
+		"S1-105")
 )
-
-// registrationChecks lists them.
-func registrationChecks() []Check {
-	return []Check{
-		checkGrants, checkName, checkAuthMethod, checkRedirects, checkResponses, checkContacts,
-		checkLogo, checkScope, checkURIs, checkNeeded,
-	}
-}
 
 // clientMetadata judges the registration parameters of a statement (UDAP
 // Security 3.1). A statement that cancels needs no others.
@@ -89,8 +59,8 @@ func (j *judgement) clientMetadata(claims object, p Policy) (*ClientMetadata, er
 	return m, nil
 }
 
-func (j *judgement) refuseMetadata(c Check, expected, found, remedy string) error {
-	return j.tr.Refuse(c, InvalidClientMetadata, Finding{
+func (j *judgement) refuseMetadata(c trace.Check, expected, found, remedy string) error {
+	return j.tr.Refuse(c, trace.InvalidClientMetadata, trace.Finding{
 		Expected: expected,
 		Found:    found,
 		Remedy:   remedy,
@@ -109,7 +79,7 @@ func (j *judgement) grantTypes(o object, m *ClientMetadata) error {
 		return j.refuseMetadata(checkGrants, expected, o.shown("grant_types"), "")
 	}
 	if why := grantsWrong(grants); why != "" {
-		return j.refuseMetadata(checkGrants, expected, cut(strings.Join(grants, " "), 200)+": "+why, "")
+		return j.refuseMetadata(checkGrants, expected, trace.Cut(strings.Join(grants, " "), 200)+": "+why, "")
 	}
 
 	m.GrantTypes = grants
@@ -122,7 +92,7 @@ func grantsWrong(grants []string) string {
 	for i, g := range grants {
 		switch {
 		case !slices.Contains([]string{"authorization_code", "client_credentials", "refresh_token"}, g):
-			return fmt.Sprintf("%q is not a grant type of this guide", cut(g, 60))
+			return fmt.Sprintf("%q is not a grant type of this guide", trace.Cut(g, 60))
 		case slices.Contains(grants[:i], g):
 			return fmt.Sprintf("%q stands twice", g)
 		}
@@ -154,7 +124,7 @@ func (j *judgement) clientName(o object, m *ClientMetadata, _ Policy) error {
 
 	m.ClientName = name
 	if strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
-		j.tr.Warn(checkName, Finding{
+		j.tr.Warn(checkName, trace.Finding{
 			Expected: expected,
 			Found:    name,
 			Remedy:   "it has invisible or direction-changing characters; it is always shown escaped",
@@ -193,9 +163,9 @@ func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 			err = fmt.Errorf("it stands twice")
 		}
 		if err != nil {
-			return j.tr.Refuse(checkRedirects, InvalidRedirectURI, Finding{
+			return j.tr.Refuse(checkRedirects, trace.InvalidRedirectURI, trace.Finding{
 				Expected: "https URLs, each once, without fragment, user information or wildcard",
-				Found:    fmt.Sprintf("%q: %v", cut(u, 200), err),
+				Found:    fmt.Sprintf("%q: %v", trace.Cut(u, 200), err),
 				Err:      err,
 			})
 		}
@@ -207,7 +177,7 @@ func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 }
 
 // leftOut judges a parameter that has no place beside client_credentials.
-func (j *judgement) leftOut(c Check, o object, name string) error {
+func (j *judgement) leftOut(c trace.Check, o object, name string) error {
 	if o.has(name) {
 		return j.refuseMetadata(c, "no "+name+" with client_credentials", o.shown(name), "leave "+name+" out")
 	}
@@ -238,7 +208,8 @@ func (j *judgement) contacts(o object, m *ClientMetadata, _ Policy) error {
 	for _, c := range contacts {
 		isMail, err := checkContact(c)
 		if err != nil {
-			return j.refuseMetadata(checkContacts, expected, fmt.Sprintf("%q: %v", cut(c, 200), err), contactRemedy(c))
+			return j.refuseMetadata(checkContacts, expected, fmt.Sprintf("%q: %v", trace.Cut(c, 200), err),
+				contactRemedy(c))
 		}
 		mail = mail || isMail
 	}
@@ -272,12 +243,12 @@ func (j *judgement) logo(o object, m *ClientMetadata, p Policy) error {
 
 	sure, err := checkLogoURI(logo)
 	if err != nil {
-		return j.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", cut(logo, 200), err), "")
+		return j.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", trace.Cut(logo, 200), err), "")
 	}
 
 	m.LogoURI = logo
 	if !sure {
-		j.tr.Warn(checkLogo, Finding{
+		j.tr.Warn(checkLogo, trace.Finding{
 			Expected: expected,
 			Found:    logo,
 			Remedy:   "the path does not end in .png, .jpg or .gif; serve one of these",
@@ -326,7 +297,8 @@ func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
 			return j.refuseMetadata(checkURIs, f.name+" as a string", o.shown(f.name), "")
 		}
 		if err := checkWebURI(text, f.https); err != nil {
-			return j.refuseMetadata(checkURIs, f.name+" as a web address", fmt.Sprintf("%q: %v", cut(text, 200), err),
+			return j.refuseMetadata(checkURIs, f.name+" as a web address",
+				fmt.Sprintf("%q: %v", trace.Cut(text, 200), err),
 				"")
 		}
 

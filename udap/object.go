@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 // object is one JSON object, taken apart strictly: valid UTF-8, one value, no
@@ -62,7 +64,7 @@ func (o object) shown(name string) string {
 	if v.Kind() == 'n' {
 		return name + ": null"
 	}
-	return fmt.Sprintf("%s %s", kindName(v.Kind()), cut(string(v), 200))
+	return fmt.Sprintf("%s %s", kindName(v.Kind()), trace.Cut(string(v), 200))
 }
 
 func kindName(k jsontext.Kind) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+
 	// CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); nothing is believed because of it
 	_ "crypto/sha1"
 	"crypto/x509"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"fhirdest.example/udap/trace"
 )
 
 const (
@@ -182,7 +185,7 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 		Issuer:      issuer,
 		URLs:        urls,
 	}) {
-		texts = append(texts, cut(a.URL, 200)+": "+out.take(a, cert, issuer, now))
+		texts = append(texts, trace.Cut(a.URL, 200)+": "+out.take(a, cert, issuer, now))
 	}
 
 	if len(texts) > 0 {

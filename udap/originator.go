@@ -4,11 +4,13 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // UntrustedMetadata is the code of an originator's refusal to believe a
 // server's metadata. It is in traces only and never goes over the wire.
-const UntrustedMetadata Code = "untrusted_metadata"
+const UntrustedMetadata trace.Code = "untrusted_metadata"
 
 // maxMetadataLife is how long signed metadata may live: one year (UDAP Security
 // 2.3), counted generously for leap years.
@@ -18,29 +20,23 @@ const maxMetadataLife = 366 * 24 * time.Hour
 const maxMetadata = 512 << 10
 
 var metadataChecks = claimChecks{
-	iss:      Check{"metadata.iss", "iss is a URI name of the server's certificate", ids("S1-048 S1-049")},
-	sub:      Check{"metadata.sub", "sub equals iss", ids("S1-051")},
-	exp:      Check{"metadata.exp", "The signed metadata has not expired", ids("S1-052")},
-	iat:      Check{"metadata.iat", "The signed metadata was not issued in the future", ids("S1-054")},
-	lifetime: Check{"metadata.lifetime", "exp is after iat by one year at most", ids("S1-053")},
-	nbf:      Check{"metadata.nbf", "The signed metadata is valid already", ids("S1-001")},
-	jti:      Check{"metadata.jti", "jti is a non-empty string", ids("S1-055")},
+	iss:      trace.NewCheck("metadata.iss", "iss is a URI name of the server's certificate", "S1-048 S1-049"),
+	sub:      trace.NewCheck("metadata.sub", "sub equals iss", "S1-051"),
+	exp:      trace.NewCheck("metadata.exp", "The signed metadata has not expired", "S1-052"),
+	iat:      trace.NewCheck("metadata.iat", "The signed metadata was not issued in the future", "S1-054"),
+	lifetime: trace.NewCheck("metadata.lifetime", "exp is after iat by one year at most", "S1-053"),
+	nbf:      trace.NewCheck("metadata.nbf", "The signed metadata is valid already", "S1-001"),
+	jti:      trace.NewCheck("metadata.jti", "jti is a non-empty string", "S1-055"),
 }
 
 // The further checks on a server's metadata.
 var (
-	checkDocument = Check{
-		"metadata.document",
-		"The metadata is one JSON object with signed_metadata in it",
-		ids("S1-015 S1-046 S1-047"),
-	}
-	checkMetaAlg   = Check{"metadata.alg", "signed_metadata is signed with RS256", ids("S2-06")}
-	checkMetaBase  = Check{"metadata.base", "iss is the base URL that was asked for", ids("S1-048 S1-050 S2-07")}
-	checkEndpoints = Check{
-		"metadata.endpoints",
-		"The endpoints are https URLs and signed; signed values count",
-		ids("S1-057 S1-058 S1-059 S2-06 S2-07"),
-	}
+	checkDocument = trace.NewCheck("metadata.document", "The metadata is one JSON object with signed_metadata in it",
+		"S1-015 S1-046 S1-047")
+	checkMetaAlg   = trace.NewCheck("metadata.alg", "signed_metadata is signed with RS256", "S2-06")
+	checkMetaBase  = trace.NewCheck("metadata.base", "iss is the base URL that was asked for", "S1-048 S1-050 S2-07")
+	checkEndpoints = trace.NewCheck("metadata.endpoints",
+		"The endpoints are https URLs and signed; signed values count", "S1-057 S1-058 S1-059 S2-06 S2-07")
 )
 
 var metadataKind = kind{
@@ -51,8 +47,8 @@ var metadataKind = kind{
 // ExpectMetadata is what an originator knows before it reads metadata.
 type ExpectMetadata struct {
 	Now       time.Time
-	Base      string       // the FHIR base URL that was asked for
-	Community CommunityURI // the only one that may vouch for the server; empty: any configured
+	Base      string             // the FHIR base URL that was asked for
+	Community trace.CommunityURI // the only one that may vouch for the server; empty: any configured
 }
 
 // ServerMetadata is the verified metadata of a server (UDAP Security 2.2, 2.3).
@@ -79,7 +75,7 @@ type ServerMetadata struct {
 // must verify, in full, before an originator sends anything (UDAP Security 2.3).
 // A refusal is an *Error with the code untrusted_metadata.
 func (v *Verifier) Metadata(
-	ctx context.Context, document []byte, exp ExpectMetadata, tr *Trace,
+	ctx context.Context, document []byte, exp ExpectMetadata, tr *trace.Trace,
 ) (*ServerMetadata, error) {
 	j := v.judge(ctx, metadataKind, Expect{Now: exp.Now}, tr)
 	plain, compact, err := j.document(document)
@@ -92,7 +88,7 @@ func (v *Verifier) Metadata(
 		return nil, err
 	}
 	if e.alg != "RS256" {
-		return nil, j.refuseClaim(checkMetaAlg, Finding{Expected: "RS256", Found: e.alg})
+		return nil, j.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.alg})
 	}
 
 	j.tr.Pass(checkMetaAlg, "RS256", e.alg)
@@ -110,7 +106,7 @@ func (v *Verifier) Metadata(
 }
 
 // vouching returns the communities that may vouch for a server.
-func (v *Verifier) vouching(uri CommunityURI) []*Community {
+func (v *Verifier) vouching(uri trace.CommunityURI) []*Community {
 	if uri == "" {
 		return v.Communities
 	}
@@ -126,7 +122,7 @@ func (v *Verifier) vouching(uri CommunityURI) []*Community {
 func (j *judgement) document(document []byte) (object, string, error) {
 	const expected = "one JSON object with signed_metadata as a string"
 	if len(document) > maxMetadata {
-		return nil, "", j.refuseClaim(checkDocument, Finding{
+		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    "a document that is too long",
 		})
@@ -134,7 +130,7 @@ func (j *judgement) document(document []byte) (object, string, error) {
 
 	o, err := parseObject(document)
 	if err != nil {
-		return nil, "", j.refuseClaim(checkDocument, Finding{
+		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    err.Error(),
 			Err:      err,
@@ -143,7 +139,7 @@ func (j *judgement) document(document []byte) (object, string, error) {
 
 	compact, ok := o.text("signed_metadata")
 	if !ok {
-		return nil, "", j.refuseClaim(checkDocument, Finding{
+		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    o.shown("signed_metadata"),
 		})
@@ -158,7 +154,7 @@ func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) erro
 		return err
 	}
 	if string(out.Client) != base || base == "" {
-		return j.refuseClaim(checkMetaBase, Finding{
+		return j.refuseClaim(checkMetaBase, trace.Finding{
 			Expected: base,
 			Found:    string(out.Client),
 			Remedy: difference(base,
@@ -195,13 +191,13 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 
 		url, ok := signed.text(f.name)
 		if !ok {
-			return j.refuseClaim(checkEndpoints, Finding{
+			return j.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " in signed_metadata",
 				Found:    signed.shown(f.name),
 			})
 		}
 		if _, err := plainURL(url, "https"); err != nil {
-			return j.refuseClaim(checkEndpoints, Finding{
+			return j.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " as an https URL",
 				Found:    url + ": " + err.Error(),
 			})
@@ -209,7 +205,7 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 
 		*f.into = url
 		if text, _ := plain.text(f.name); text != url {
-			j.tr.Warn(checkEndpoints, Finding{
+			j.tr.Warn(checkEndpoints, trace.Finding{
 				Expected: f.name + " " + url + " in the plain part too",
 				Found:    plain.shown(f.name),
 				Remedy:   "the signed value counts",

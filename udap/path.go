@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"time"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of the search for paths: whatever certificates a client sends, the
@@ -203,7 +205,7 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 		expected: "a path to an anchor of the community",
 		missing:  true,
 		found: fmt.Sprintf("its issuer %q%s is neither in x5c nor among the anchors and intermediates configured",
-			cut(child.Issuer.String(), 200), id),
+			trace.Cut(child.Issuer.String(), 200), id),
 		remedy: "send the missing intermediate in x5c after the leaf; or this certificate belongs to a community that is not trusted here",
 	}
 }

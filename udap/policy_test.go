@@ -9,6 +9,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -27,9 +28,9 @@ func TestCommunityAlgorithms(t *testing.T) {
 	w.A.Community.Policy.Algorithms = []string{"RS256"}
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "community.alg", says: "ES256"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidSoftwareStatement, check: "community.alg", says: "ES256"})
 	_, tr, err = assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "community.alg"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "community.alg"})
 
 	for _, alg := range []string{"RS384", "ES384"} {
 		kind := certs.KeyKind("rsa2048")
@@ -87,8 +88,8 @@ func TestMailConstraints(t *testing.T) {
 // segment of a JWT.
 // Covers: case 062, case 119
 func TestTraceIsBounded(t *testing.T) {
-	tr := udap.NewTrace("register", udaptest.Now)
-	c := udap.Checks()[0]
+	tr := trace.NewTrace("register", udaptest.Now)
+	c := trace.Checks()[0]
 	for range 500 {
 		tr.Pass(c, strings.Repeat("x", 10_000), "\x1b[2J\r\n\u202e\xff"+strings.Repeat("é", 10_000))
 	}

@@ -18,13 +18,13 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // badForm is what every malformed or badly signed thing gets.
 func badForm(check string) expectation {
-	return expectation{code: udap.InvalidSoftwareStatement, check: check, offline: true}
+	return expectation{code: trace.InvalidSoftwareStatement, check: check, offline: true}
 }
 
 // Covers: S1-002, S1-007, case 016, case 020, case 021, case 012, case 136
@@ -37,7 +37,7 @@ func TestAlgorithms(t *testing.T) {
 	}
 
 	judgeBoth(t, attempt{"ALG alone", withHeader(map[string]any{"alg": udaptest.Absent, "ALG": "RS256"})},
-		expectation{code: udap.InvalidSoftwareStatement, check: "jws.alg", says: "ALG", offline: true})
+		expectation{code: trace.InvalidSoftwareStatement, check: "jws.alg", says: "ALG", offline: true})
 	judgeBoth(t,
 		attempt{"none with an empty signature", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
 			return udaptest.Segment(udaptest.Header("none", c.Chain...)) + "." + udaptest.Segment(good.JSON(t)) + "."
@@ -56,10 +56,10 @@ func TestAlgorithmsOfOtherKeys(t *testing.T) {
 	for _, c := range []struct {
 		alg  string
 		key  crypto.Signer
-		code udap.Code
+		code trace.Code
 	}{
-		{"EdDSA", ed, udap.InvalidSoftwareStatement}, {"ES512", p521, udap.InvalidSoftwareStatement}, {"PS256", rsa, udap.InvalidSoftwareStatement}, {"RS512", rsa, udap.InvalidSoftwareStatement},
-		{"ES256", p521, udap.UnapprovedSoftwareStatement}, {"ES256", p224, udap.UnapprovedSoftwareStatement},
+		{"EdDSA", ed, trace.InvalidSoftwareStatement}, {"ES512", p521, trace.InvalidSoftwareStatement}, {"PS256", rsa, trace.InvalidSoftwareStatement}, {"RS512", rsa, trace.InvalidSoftwareStatement},
+		{"ES256", p521, trace.UnapprovedSoftwareStatement}, {"ES256", p224, trace.UnapprovedSoftwareStatement},
 	} {
 		client := w.ClientWith(t, w.A.Int, udaptest.Client1URI, c.key, nil)
 		compact := udaptest.Raw{
@@ -118,7 +118,7 @@ func TestAlgorithmAndKeyDisagree(t *testing.T) {
 		Key: c.Key,
 	}.Sign(t, udaptest.Header("ES256", c.Chain...), c.Statement(w.Now).JSON(t)))
 	expectRefusal(t, tr, err, expectation{
-		code:  udap.InvalidSoftwareStatement,
+		code:  trace.InvalidSoftwareStatement,
 		check: "jws.signature",
 		says:  "ES256 needs P-256, the certificate has P-384",
 	})
@@ -360,7 +360,7 @@ func TestSizeAndDepth(t *testing.T) {
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	for name, make := range cases {
 		compact := make(t, w, c, c.Statement(w.Now))
-		var tr *udap.Trace
+		var tr *trace.Trace
 		var err error
 		udaptest.Quick(t, name, time.Second, func() { _, tr, err = statement(w, compact) })
 		expectRefusal(t, tr, err, badForm("jws.form"))
@@ -391,12 +391,12 @@ func TestTokensForOtherPurposes(t *testing.T) {
 	} {
 		_, tr, err := statement(w, compact)
 		t.Run(name, func(t *testing.T) {
-			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement})
+			expectRefusal(t, tr, err, expectation{code: trace.InvalidSoftwareStatement})
 		})
 	}
 
 	_, tr, err := assertion(w, c.Sign(t, c.Statement(w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, says: "client's URI"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, says: "client's URI"})
 }
 
 // Covers: S1-073, S1-074, S1-173, S1-174, case 037, case 038, case 136, DIAGNOSTICS 11

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -66,7 +66,7 @@ func TestIssuerIsNoURIName(t *testing.T) {
 		_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now).With("iss", c.iss).With("sub", c.iss)))
 		t.Run(c.name, func(t *testing.T) {
 			expectRefusal(t, tr, err, expectation{
-				code:  udap.InvalidSoftwareStatement,
+				code:  trace.InvalidSoftwareStatement,
 				check: "statement.iss",
 				says:  c.says,
 			})
@@ -94,7 +94,7 @@ func TestRawURINames(t *testing.T) {
 
 		if other := parsed.String(); other != uri {
 			_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now).With("iss", other).With("sub", other)))
-			expectRefusal(t, tr, err, expectation{code: udap.InvalidSoftwareStatement, check: "statement.iss"})
+			expectRefusal(t, tr, err, expectation{code: trace.InvalidSoftwareStatement, check: "statement.iss"})
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestSeveralURINames(t *testing.T) {
 
 	other := w.Client(t, w.A.Int, udaptest.Client2URI, nil)
 	_, tr, err := assertion(w, other.Sign(t, udaptest.Assertion(clientID, w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "assertion.certificate"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "assertion.certificate"})
 }
 
 // Covers: case 062
@@ -253,7 +253,7 @@ func TestNameConstraintBomb(t *testing.T) {
 	c := w.Client(t, ca, "https://d599.test/", nil)
 	compact := c.Sign(t, c.Statement(w.Now))
 
-	var tr *udap.Trace
+	var tr *trace.Trace
 	var err error
 	udaptest.Quick(t, "600 names", time.Second, func() { _, tr, err = statement(w, compact) })
 	expectRefusal(t, tr, err, unapproved("chain.names"))

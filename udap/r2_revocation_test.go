@@ -13,11 +13,12 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // notClear is what a certificate gets whose status is bad or unknown.
-var notClear = expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation"}
+var notClear = expectation{code: trace.UnapprovedSoftwareStatement, check: "chain.revocation"}
 
 func listTemplate(w *udaptest.World) certs.CRLTemplate {
 	return certs.CRLTemplate{Number: 8, ThisUpdate: w.Now.Add(-time.Hour), NextUpdate: w.Now.Add(time.Hour)}
@@ -299,7 +300,7 @@ func TestRevocationPolicies(t *testing.T) {
 			t.Errorf("%s, revoked %v: %v", c.rule, c.revoked, err)
 		}
 
-		warned := slices.ContainsFunc(tr.Warnings(), func(s udap.Step) bool { return s.Check == "chain.revocation" })
+		warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "chain.revocation" })
 		if c.ok && !warned {
 			t.Errorf("%s is used without a warning", c.rule)
 		}
@@ -321,7 +322,7 @@ func TestSoftStillRefusesRevokedPath(t *testing.T) {
 	w.Answer(two, udap.ListAnswer{Err: errors.New("timeout")})
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 	expectRefusal(t, tr, err, expectation{
-		code:  udap.UnapprovedSoftwareStatement,
+		code:  trace.UnapprovedSoftwareStatement,
 		check: "chain.revocation",
 		says:  "revoked at",
 	})
@@ -347,7 +348,7 @@ func TestSoftLooksAtTheWholePath(t *testing.T) {
 		}
 
 		expectRefusal(t, tr, err, expectation{
-			code:  udap.UnapprovedSoftwareStatement,
+			code:  trace.UnapprovedSoftwareStatement,
 			check: "chain.revocation",
 			says:  "revoked at",
 		})
@@ -386,10 +387,10 @@ func TestFirstCommunityDecides(t *testing.T) {
 
 	w.Publish(t, w.A.Root, one.Cert.SerialNumber)
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.revocation"})
+	expectRefusal(t, tr, err, expectation{code: trace.UnapprovedSoftwareStatement, check: "chain.revocation"})
 	v := w.Verifier()
 
-	for id, ok := range map[udap.ClientID]bool{clientID: false, "client-b": true} {
+	for id, ok := range map[trace.ClientID]bool{clientID: false, "client-b": true} {
 		_, err := v.Assertion(ctx, c.Sign(t, udaptest.Assertion(id, w.Now)), "", udap.Expect{
 			Now:      w.Now,
 			Audience: udaptest.Token,

@@ -19,13 +19,14 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // unapproved is what a certificate that is not trusted gets. Nothing may be
 // asked about revocation for it.
 func unapproved(check string) expectation {
-	return expectation{code: udap.UnapprovedSoftwareStatement, check: check, offline: true}
+	return expectation{code: trace.UnapprovedSoftwareStatement, check: check, offline: true}
 }
 
 // judgeClient makes good things with a client that the world made in a chosen
@@ -60,7 +61,7 @@ func TestClientOfAnotherCommunity(t *testing.T) {
 		w.Client(t, w.X.Int, udaptest.Client1URI, nil): false,
 	} {
 		_, tr, err := assertion(w, signer.Sign(t, udaptest.Assertion(clientID, w.Now)))
-		expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+		expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "chain.path"})
 		if got := strings.Contains(err.Error(), "leads to community "+string(udaptest.CommunityB)); got != told {
 			t.Errorf("told %v, want %v: %v", got, told, err)
 		}
@@ -103,7 +104,7 @@ func TestChainForms(t *testing.T) {
 	w.A.Community.Intermediates = nil
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	_, tr, err := statement(w, c.SignChain(t, c.Statement(w.Now), c.Leaf()))
-	expectRefusal(t, tr, err, expectation{code: udap.UnapprovedSoftwareStatement, check: "chain.path", says: "Int A"})
+	expectRefusal(t, tr, err, expectation{code: trace.UnapprovedSoftwareStatement, check: "chain.path", says: "Int A"})
 	if _, _, err := statement(w, c.Sign(t, c.Statement(w.Now))); err != nil {
 		t.Errorf("an intermediate in x5c does not help: %v", err)
 	}
@@ -132,7 +133,7 @@ func TestManyCertificates(t *testing.T) {
 		"1000 copies":  copies,
 	} {
 		compact := c.SignChain(t, c.Statement(w.Now), append([]*x509.Certificate{c.Leaf()}, more...)...)
-		var tr *udap.Trace
+		var tr *trace.Trace
 		var err error
 		udaptest.Quick(t, name, 250*time.Millisecond, func() { _, tr, err = statement(w, compact) })
 		t.Run(name, func(t *testing.T) { expectRefusal(t, tr, err, badForm("")) })
@@ -160,7 +161,7 @@ func TestMesh(t *testing.T) {
 	}
 
 	compact := c.SignChain(t, c.Statement(w.Now), chain...)
-	var tr *udap.Trace
+	var tr *trace.Trace
 	udaptest.Quick(t, "a mesh", 250*time.Millisecond, func() { _, tr, err = statement(w, compact) })
 	expectRefusal(t, tr, err, unapproved(""))
 }
@@ -210,7 +211,7 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("a leaf of community B is taken as %+v, %v", s, err)
 	}
 	_, tr, err := assertion(w, b.Sign(t, udaptest.Assertion(clientID, w.Now)))
-	expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "chain.path"})
 }
 
 func newRoot(
@@ -474,8 +475,8 @@ func TestWeakKeys(t *testing.T) {
 		header := udaptest.HeaderWith("RS256", map[string]any{"x5c": []string{base64.StdEncoding.EncodeToString(bad)}})
 		_, tr, err := statement(w, signer(c).Sign(t, header, c.Statement(w.Now).JSON(t)))
 		t.Run(name, func(t *testing.T) {
-			var refusal = expectation{code: udap.UnapprovedSoftwareStatement, check: "x5c.key", offline: true}
-			if tr.Code == udap.InvalidSoftwareStatement { // crypto/x509 does not read such a key at all
+			var refusal = expectation{code: trace.UnapprovedSoftwareStatement, check: "x5c.key", offline: true}
+			if tr.Code == trace.InvalidSoftwareStatement { // crypto/x509 does not read such a key at all
 				refusal = badForm("x5c.form")
 			}
 			expectRefusal(t, tr, err, refusal)
@@ -614,9 +615,9 @@ func negative(der []byte) []byte {
 	return out
 }
 
-func oneOfBoth(t *testing.T, code udap.Code) {
+func oneOfBoth(t *testing.T, code trace.Code) {
 	t.Helper()
-	if code != udap.UnapprovedSoftwareStatement && code != udap.InvalidSoftwareStatement {
+	if code != trace.UnapprovedSoftwareStatement && code != trace.InvalidSoftwareStatement {
 		t.Errorf("refused with %q", code)
 	}
 }

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // badClaim is what a wrong claim gets.
 func badClaim(check, says string) expectation {
-	return expectation{code: udap.InvalidSoftwareStatement, check: check, says: says}
+	return expectation{code: trace.InvalidSoftwareStatement, check: check, says: says}
 }
 
 // Covers: S1-076, S1-107, case 080, S1-154, S1-177
@@ -238,7 +239,7 @@ func TestJTI(t *testing.T) {
 func TestClientNames(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-	both := func(id string) udaptest.Claims { return udaptest.Assertion(udap.ClientID(id), w.Now) }
+	both := func(id string) udaptest.Claims { return udaptest.Assertion(trace.ClientID(id), w.Now) }
 	for _, k := range []struct {
 		name   string
 		claims udaptest.Claims
@@ -265,14 +266,14 @@ func TestClientNames(t *testing.T) {
 		{"client_id differs", both(string(clientID)), "client-2", "assertion.client_id", "client-2"},
 		{"client_id equal", both(string(clientID)), "client-1", "", ""},
 	} {
-		tr := udap.NewTrace("token", w.Now)
+		tr := trace.NewTrace("token", w.Now)
 		_, err := w.Verifier().Assertion(ctx, c.Sign(t, k.claims), k.param, udap.Expect{
 			Now:      w.Now,
 			Audience: udaptest.Token,
 		}, lookup, tr)
 		want := expectation{}
 		if k.check != "" {
-			want = expectation{code: udap.InvalidClient, check: k.check, says: k.says}
+			want = expectation{code: trace.InvalidClient, check: k.check, says: k.says}
 		}
 
 		t.Run(k.name, func(t *testing.T) { expectRefusal(t, tr, err, want) })
@@ -297,9 +298,9 @@ func TestNoOracleForStrangers(t *testing.T) {
 	c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 	var said []string
 
-	for _, id := range []udap.ClientID{clientID, "nobody"} {
+	for _, id := range []trace.ClientID{clientID, "nobody"} {
 		_, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(id, w.Now)))
-		expectRefusal(t, tr, err, expectation{code: udap.InvalidClient, check: "chain.path"})
+		expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "chain.path"})
 		said = append(said, err.Error())
 	}
 
@@ -326,6 +327,6 @@ func TestAssertionFurtherClaims(t *testing.T) {
 
 	for _, v := range []any{"", "a  b", " a", 7, []string{"a"}, "a\"b", "a\nb", nil, strings.Repeat("a ", 2000) + "a"} {
 		_, tr, err := assertion(w, c.Sign(t, good.With("scope", v)))
-		expectRefusal(t, tr, err, expectation{code: udap.InvalidRequest, check: "assertion.scope"})
+		expectRefusal(t, tr, err, expectation{code: trace.InvalidRequest, check: "assertion.scope"})
 	}
 }

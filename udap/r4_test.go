@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // judgeMetadata changes registration parameters of a good statement, for people
 // (authorization_code) or for machines.
-func judgeMetadata(t *testing.T, people bool, set map[string]any, want expectation) *udap.Trace {
+func judgeMetadata(t *testing.T, people bool, set map[string]any, want expectation) *trace.Trace {
 	t.Helper()
 	w, c := sharedWorld(t, "p256")
 	claims := c.Statement(w.Now)
@@ -30,7 +30,7 @@ func judgeMetadata(t *testing.T, people bool, set map[string]any, want expectati
 func cutName(s string) string { return s[:min(len(s), 60)] }
 
 func badMetadata(check string) expectation {
-	return expectation{code: udap.InvalidClientMetadata, check: "registration." + check}
+	return expectation{code: trace.InvalidClientMetadata, check: "registration." + check}
 }
 
 type set = map[string]any
@@ -240,17 +240,17 @@ func TestRedirectURIForms(t *testing.T) {
 	}
 	for _, u := range bad {
 		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{
-			code:  udap.InvalidRedirectURI,
+			code:  trace.InvalidRedirectURI,
 			check: "registration.redirect_uris",
 		})
 		judgeMetadata(t, true, set{
 			"redirect_uris": []string{"https://client1.test/ok", u},
-		}, expectation{code: udap.InvalidRedirectURI})
+		}, expectation{code: trace.InvalidRedirectURI})
 	}
 
 	judgeMetadata(t, true, set{
 		"redirect_uris": []string{"https://client1.test/cb", "https://client1.test/cb"},
-	}, expectation{code: udap.InvalidRedirectURI, says: "twice"})
+	}, expectation{code: trace.InvalidRedirectURI, says: "twice"})
 
 	for _, u := range []string{
 		"https://client1.test/cb", "https://client1.test",
@@ -301,6 +301,6 @@ func TestRequiredMetadata(t *testing.T) {
 	} {
 		good := c.Statement(w.Now)
 		_, tr, err := statement(w, c.Sign(t, good.With(right, udaptest.Absent).With(wrong, good[right])))
-		expectRefusal(t, tr, err, expectation{code: udap.InvalidClientMetadata, says: wrong})
+		expectRefusal(t, tr, err, expectation{code: trace.InvalidClientMetadata, says: wrong})
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"weak"
+
+	"fhirdest.example/udap/trace"
 )
 
 // maxListURLs bounds how many distribution points of a certificate are used.
@@ -189,7 +191,7 @@ func listURLs(cert *x509.Certificate) []string {
 func webURLs(urls []string, most int) []string {
 	var out []string
 	for _, u := range urls {
-		if !plainASCII(u) {
+		if !trace.PlainASCII(u) {
 			continue
 		}
 		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < most {
@@ -203,7 +205,7 @@ func shownURL(u string) string {
 	if u == "" {
 		return "the configured list"
 	}
-	return cut(u, 200)
+	return trace.Cut(u, 200)
 }
 
 // shownList gives what a person needs to tell a stale list from a wrong one.

@@ -6,6 +6,8 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"strings"
+
+	"fhirdest.example/udap/trace"
 )
 
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
@@ -68,12 +70,12 @@ func checkSANURI(uri string) error {
 
 	for i := range len(uri) {
 		if uri[i] <= 0x20 || uri[i] >= 0x7f {
-			return fmt.Errorf("the URI name %q has the byte %#x", cut(uri, 100), uri[i])
+			return fmt.Errorf("the URI name %q has the byte %#x", trace.Cut(uri, 100), uri[i])
 		}
 	}
 
 	if strings.Contains(uriAuthority(uri), "@") {
-		return fmt.Errorf("the URI name %q has user information before its host", cut(uri, 100))
+		return fmt.Errorf("the URI name %q has user information before its host", trace.Cut(uri, 100))
 	}
 	return nil
 }

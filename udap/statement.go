@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Statement judges a software statement posted for registration (UDAP DCR 4,
@@ -14,7 +16,9 @@ import (
 // what is granted, is for the caller. A refusal is an *Error with the codes
 // invalid_software_statement, unapproved_software_statement,
 // invalid_client_metadata or invalid_redirect_uri.
-func (v *Verifier) Statement(ctx context.Context, compact string, exp Expect, tr *Trace) (*SoftwareStatement, error) {
+func (v *Verifier) Statement(
+	ctx context.Context, compact string, exp Expect, tr *trace.Trace,
+) (*SoftwareStatement, error) {
 	j := v.judge(ctx, statementKind, exp, tr)
 	e, err := j.open(compact)
 	if err != nil {
@@ -48,7 +52,7 @@ func (j *judgement) statementNames(e *envelope, out *Verified) error {
 
 	sub, ok := e.claims.text("sub")
 	if !ok || sub != iss {
-		return j.refuseClaim(j.kind.checks.sub, Finding{
+		return j.refuseClaim(j.kind.checks.sub, trace.Finding{
 			Expected: iss,
 			Found:    e.claims.shown("sub"),
 			Remedy:   "sub equals iss" + subHint(iss, sub),
@@ -56,7 +60,7 @@ func (j *judgement) statementNames(e *envelope, out *Verified) error {
 	}
 
 	j.tr.Pass(j.kind.checks.sub, iss, sub)
-	out.Client = ClientURI(iss)
+	out.Client = trace.ClientURI(iss)
 	j.tr.Client = out.Client
 	return nil
 }
@@ -73,7 +77,7 @@ func subHint(iss, sub string) string {
 func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	c, uris := j.kind.checks.iss, e.leaf.uris
 	if err := e.leaf.urisErr; err != nil {
-		return "", j.refuseClaim(c, Finding{
+		return "", j.refuseClaim(c, trace.Finding{
 			Expected: "a readable Subject Alternative Name",
 			Found:    err.Error(),
 			Err:      err,
@@ -83,13 +87,13 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	iss, ok := e.claims.text("iss")
 	switch {
 	case !ok || iss == "":
-		return "", j.refuseClaim(c, Finding{
+		return "", j.refuseClaim(c, trace.Finding{
 			Expected: "iss among the certificate's URI names " + list(uris),
 			Found:    e.claims.shown("iss"),
 		})
 
 	case !slices.Contains(uris, iss):
-		return "", j.refuseClaim(c, Finding{
+		return "", j.refuseClaim(c, trace.Finding{
 			Expected: "iss among the certificate's URI names " + list(uris),
 			Found:    iss,
 			Remedy:   sanHint(e.certs[0], uris, iss),
@@ -99,7 +103,7 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	if _, err := absoluteURI(iss); err != nil {
 		// RFC 5280 4.2.1.6: a URI name is never relative. Without a scheme it
 		// could be anything, another client's client_id included.
-		return "", j.refuseClaim(c, Finding{
+		return "", j.refuseClaim(c, trace.Finding{
 			Expected: "a URI name with a scheme",
 			Found:    iss + ": " + err.Error(),
 			Err:      err,
@@ -138,5 +142,5 @@ func list(names []string) string {
 	if len(names) == 0 {
 		return "(none)"
 	}
-	return "[" + cut(strings.Join(names, ", "), 400) + "]"
+	return "[" + trace.Cut(strings.Join(names, ", "), 400) + "]"
 }

@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -20,17 +21,17 @@ type attempt struct {
 // expectation is what both endpoints must say to an attempt. An empty code
 // means that it is accepted.
 type expectation struct {
-	code    udap.Code // at registration; at the token endpoint it is invalid_client
-	check   string    // at registration; "statement." reads "assertion." at the token endpoint
-	says    string    // part of the refusal's detail
-	offline bool      // nothing may be asked about revocation
+	code    trace.Code // at registration; at the token endpoint it is invalid_client
+	check   string     // at registration; "statement." reads "assertion." at the token endpoint
+	says    string     // part of the refusal's detail
+	offline bool       // nothing may be asked about revocation
 }
 
 func (e expectation) at(endpoint string) expectation {
 	if endpoint == "token" {
 		e.check = strings.Replace(e.check, "statement.", "assertion.", 1)
 		if e.code != "" {
-			e.code = udap.InvalidClient
+			e.code = trace.InvalidClient
 		}
 	}
 	return e
@@ -65,7 +66,7 @@ func sharedWorld(t *testing.T, k certs.KeyKind) (*udaptest.World, *udaptest.Clie
 
 func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint string, a attempt, want expectation) {
 	t.Helper()
-	var tr *udap.Trace
+	var tr *trace.Trace
 	var err error
 	asked := w.Asked()
 	if endpoint == "register" {
@@ -82,9 +83,9 @@ func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint stri
 
 // expectRefusal compares a verdict with the expectation, and the refusal with
 // the trace: the last step is the one that refused, and has its texts.
-func expectRefusal(t *testing.T, tr *udap.Trace, err error, want expectation) {
+func expectRefusal(t *testing.T, tr *trace.Trace, err error, want expectation) {
 	t.Helper()
-	var got *udap.Error
+	var got *trace.Error
 	switch errors.As(err, &got); {
 	case want.code == "" && err != nil:
 		t.Fatalf("refused: %v", err)
@@ -103,7 +104,7 @@ func expectRefusal(t *testing.T, tr *udap.Trace, err error, want expectation) {
 		t.Errorf("says %q, without %q", got.Detail, want.says)
 	}
 	last := tr.Steps[len(tr.Steps)-1]
-	if last.Verdict != udap.Refused || last.Check != got.Check || tr.Code != got.Code ||
+	if last.Verdict != trace.Refused || last.Check != got.Check || tr.Code != got.Code ||
 		last.Expected+last.Found == "" {
 		t.Errorf("the trace ends with %+v", last)
 	}

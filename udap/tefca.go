@@ -9,10 +9,12 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap/trace"
 )
 
 // TEFCACommunity identifies TEFCA's trust community.
-const TEFCACommunity CommunityURI = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+const TEFCACommunity trace.CommunityURI = "urn:oid:2.16.840.1.113883.3.7204.1.5"
 
 // Codes and extension names change with each edition, so they are data, one
 // file per edition named by its date.
@@ -87,19 +89,16 @@ func movedPurpose(code string) string {
 	return ""
 }
 
-var checkExtensions = Check{
-	"b2b.extensions",
-	"Extension objects have the names of the current edition",
-	ids("S1-198"),
-}
+var checkExtensions = trace.NewCheck("b2b.extensions", "Extension objects have the names of the current edition",
+	"S1-198")
 
 // JudgeExtensionNames warns about extension objects under names that an edition
 // of TEFCA has changed or removed. Unknown names are ignored.
-func JudgeExtensionNames(ant *AuthenticationToken, tr *Trace) {
+func JudgeExtensionNames(ant *AuthenticationToken, tr *trace.Trace) {
 	now := TEFCAEditions()[0]
 	for name := range ant.Extensions {
 		if to, ok := now.Extensions.Moved[name]; ok {
-			tr.Warn(checkExtensions, Finding{
+			tr.Warn(checkExtensions, trace.Finding{
 				Expected: to,
 				Found:    name,
 				Remedy: fmt.Sprintf("the name became %s in TEFCA's edition of %s; the old one is ignored", to,
@@ -108,7 +107,7 @@ func JudgeExtensionNames(ant *AuthenticationToken, tr *Trace) {
 		}
 
 		if slices.Contains(now.Extensions.Removed, name) {
-			tr.Warn(checkExtensions, Finding{
+			tr.Warn(checkExtensions, trace.Finding{
 				Expected: "no " + name,
 				Found:    name,
 				Remedy:   fmt.Sprintf("it was removed before TEFCA's edition of %s and is ignored", now.Date),
@@ -118,21 +117,12 @@ func JudgeExtensionNames(ant *AuthenticationToken, tr *Trace) {
 }
 
 var (
-	checkSANPurpose = Check{
-		"b2b.san_purpose",
-		"The one purpose of use is that of the fragment of the client's URI",
-		ids("S1-216"),
-	}
-	checkIAS = Check{
-		"b2b.tefca_ias",
-		"A client for individual access sends tefca_ias with an id_token",
-		ids("S1-198"),
-	}
-	checkTreatment = Check{
-		"b2b.treatment",
-		"A query for treatment names the organization by NPI or TIN and by directory URL",
-		ids("S1-210 S1-214"),
-	}
+	checkSANPurpose = trace.NewCheck("b2b.san_purpose",
+		"The one purpose of use is that of the fragment of the client's URI", "S1-216")
+	checkIAS = trace.NewCheck("b2b.tefca_ias",
+		"A client for individual access sends tefca_ias with an id_token", "S1-198")
+	checkTreatment = trace.NewCheck("b2b.treatment",
+		"A query for treatment names the organization by NPI or TIN and by directory URL", "S1-210 S1-214")
 )
 
 // sanPurpose applies TEFCA's rules on exchange purposes, where the community's
@@ -186,14 +176,14 @@ func (j *b2b) treatment() {
 	}
 
 	if digits < 9 {
-		j.tr.Warn(checkTreatment, Finding{
+		j.tr.Warn(checkTreatment, trace.Finding{
 			Expected: "organization_name with an NPI or TIN",
 			Found:    j.out.OrganizationName,
 		})
 	}
 
 	if !strings.HasPrefix(strings.ToLower(j.out.OrganizationID), "https://") {
-		j.tr.Warn(checkTreatment, Finding{
+		j.tr.Warn(checkTreatment, trace.Finding{
 			Expected: "organization_id as the organization's URL in the directory",
 			Found:    j.out.OrganizationID,
 		})

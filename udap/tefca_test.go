@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -30,13 +31,13 @@ func TestTEFCAEditions(t *testing.T) {
 }
 
 // judgeTEFCA judges a token of a client with this URI.
-func judgeTEFCA(t *testing.T, uri string, extensions map[string]any) (*udap.Trace, error) {
+func judgeTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Trace, error) {
 	t.Helper()
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, uri, nil)
-	tr := udap.NewTrace("token", w.Now)
-	find := func(udap.ClientID) (udap.Binding, bool) {
-		return udap.Binding{Community: udaptest.CommunityA, Client: udap.ClientURI(uri)}, true
+	tr := trace.NewTrace("token", w.Now)
+	find := func(trace.ClientID) (udap.Binding, bool) {
+		return udap.Binding{Community: udaptest.CommunityA, Client: trace.ClientURI(uri)}, true
 	}
 	a, err := w.Verifier().Assertion(ctx,
 		c.Sign(t, udaptest.Assertion(clientID, w.Now).With("extensions", extensions)), "", udap.Expect{
@@ -111,7 +112,7 @@ func TestTEFCARules(t *testing.T) {
 		tr, err := judgeTEFCA(t, c.uri, c.ext)
 		want := expectation{}
 		if c.check != "" {
-			want = expectation{code: udap.InvalidGrant, check: c.check, says: c.says}
+			want = expectation{code: trace.InvalidGrant, check: c.check, says: c.says}
 		}
 		t.Run(c.name, func(t *testing.T) { expectRefusal(t, tr, err, want) })
 	}

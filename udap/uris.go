@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"fhirdest.example/udap/trace"
 )
 
 // plainURL parses a URL of the given schemes that every reader reads alike:
@@ -82,19 +84,19 @@ func checkHostName(host string) error {
 	labels := strings.Split(host, ".")
 	for _, l := range labels {
 		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
-			return fmt.Errorf("its host %q is not a plain name", cut(host, 100))
+			return fmt.Errorf("its host %q is not a plain name", trace.Cut(host, 100))
 		}
 
 		for i := range len(l) {
 			if b := l[i] | 0x20; (b < 'a' || b > 'z') && (l[i] < '0' || l[i] > '9') && l[i] != '-' {
-				return fmt.Errorf("its host %q is not a plain name", cut(host, 100))
+				return fmt.Errorf("its host %q is not a plain name", trace.Cut(host, 100))
 			}
 		}
 	}
 
 	if last := labels[len(labels)-1]; last[0] >= '0' && last[0] <= '9' {
 		if _, err := netip.ParseAddr(host); err != nil {
-			return fmt.Errorf("its host %q reads as a number", cut(host, 100))
+			return fmt.Errorf("its host %q reads as a number", trace.Cut(host, 100))
 		}
 	}
 
@@ -173,7 +175,7 @@ func checkLogoURI(s string) (sure bool, err error) {
 	case "":
 		return false, nil
 	default:
-		return false, fmt.Errorf("%s is not PNG, JPG or GIF", cut(ext, 20))
+		return false, fmt.Errorf("%s is not PNG, JPG or GIF", trace.Cut(ext, 20))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
 )
 
 // Verifier judges what others signed. The zero value refuses everything. It may
@@ -30,7 +32,7 @@ type RevocationSource interface {
 
 // ListQuery asks for the lists that may tell whether Certificate is revoked.
 type ListQuery struct {
-	Community   CommunityURI
+	Community   trace.CommunityURI
 	Certificate *x509.Certificate
 	Issuer      *x509.Certificate // its issuer on the path under judgement
 	URLs        []string          // http(s) URLs of the certificate's distribution points
@@ -55,7 +57,7 @@ type Expect struct {
 // Verified is what is known about any accepted JWT. Only a Verifier makes one.
 type Verified struct {
 	Community *Community
-	Client    ClientURI // the SAN URI that iss named (statement), or the registration's (assertion)
+	Client    trace.ClientURI // the SAN URI that iss named (statement), or the registration's (assertion)
 	JTI       string
 	IssuedAt  time.Time
 	Expires   time.Time
@@ -94,8 +96,8 @@ func (m ClientMetadata) Cancels() bool { return m.GrantTypes != nil && len(m.Gra
 
 // Binding is what a stored registration says about a client.
 type Binding struct {
-	Community CommunityURI
-	Client    ClientURI
+	Community trace.CommunityURI
+	Client    trace.ClientURI
 	JWKSURI   string // registered jwks_uri; empty: none
 }
 
@@ -103,7 +105,7 @@ type Binding struct {
 // client authentication 6): the client named by ClientID signed it.
 type AuthenticationToken struct {
 	Verified
-	ClientID   ClientID
+	ClientID   trace.ClientID
 	Extensions map[string]jsontext.Value // the extensions claim, not yet judged; nil when absent
 	Scope      []string                  // the scope claim; nil when absent
 	Resources  bool                      // a resources claim is present

@@ -45,21 +45,6 @@ func (o object) didYouMean(name string) string {
 	return ""
 }
 
-// ellipsis stands for what was cut off. It is ASCII: other characters are
-// percent-encoded in an error_description.
-const ellipsis = "..."
-
-// cut bounds a text for a finding.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + ellipsis
-}
-
 // difference says how two URLs differ, in the words that help most: the
 // scheme, the port, case or a slash if that is all, else the first character.
 // Both are compared byte for byte elsewhere; this only explains.

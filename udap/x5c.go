@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"fhirdest.example/udap/trace"
 )
 
 // standard64 is padded base64 that refuses loose trailing bits; RFC 7515 4.1.6
@@ -103,7 +105,7 @@ func x5cAlphabet(s string) error {
 
 // certShown names a certificate for people: subject, serial in hex and decimal.
 func certShown(c *x509.Certificate) string {
-	return fmt.Sprintf("%q (serial %s)", cut(c.Subject.String(), 150), serialShown(c))
+	return fmt.Sprintf("%q (serial %s)", trace.Cut(c.Subject.String(), 150), serialShown(c))
 }
 
 func serialShown(c *x509.Certificate) string {

@@ -13,6 +13,7 @@ import (
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // prepare reads the session and makes one set of options out of it, the
@@ -117,8 +118,8 @@ func (c *call) open() (*client.Client, error) {
 
 	cfg := client.Config{
 		Base:      c.Base,
-		Community: udap.CommunityURI(c.Community),
-		ClientURI: udap.ClientURI(c.URI),
+		Community: trace.CommunityURI(c.Community),
+		ClientURI: trace.ClientURI(c.URI),
 		Algorithm: c.Algorithm,
 		Verifier: &udap.Verifier{
 			Communities: communities,
@@ -193,7 +194,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 		return nil, complaint{fmt.Sprintf("-revocation %q is not known", c.Revocation), "one of required, soft, off"}
 	}
 
-	byURI := map[udap.CommunityURI]*udap.Community{}
+	byURI := map[trace.CommunityURI]*udap.Community{}
 	var out []*udap.Community
 	for _, a := range c.Anchors {
 		name, file := splitAnchor(a)
@@ -208,7 +209,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 			}
 		}
 
-		uri := udap.CommunityURI(name)
+		uri := trace.CommunityURI(name)
 		if byURI[uri] == nil {
 			byURI[uri] = &udap.Community{
 				URI:    uri,

@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // printer shows what happened: results on out, traces on err; with -json one
@@ -51,7 +51,7 @@ func visible(r rune) rune {
 }
 
 // trace prints each step of a decision.
-func (p *printer) trace(tr *udap.Trace) {
+func (p *printer) trace(tr *trace.Trace) {
 	if p.json || tr == nil {
 		return
 	}
@@ -70,14 +70,14 @@ func (p *printer) trace(tr *udap.Trace) {
 	}
 }
 
-func loud(s udap.Step) bool { return s.Verdict == udap.Warned || s.Verdict == udap.Refused }
+func loud(s trace.Step) bool { return s.Verdict == trace.Warned || s.Verdict == trace.Refused }
 
 // marks are how each verdict is shown.
-var marks = map[udap.Verdict]string{
-	udap.Passed: "ok", udap.Warned: "WARN", udap.Refused: "FAIL", udap.Skipped: "--",
+var marks = map[trace.Verdict]string{
+	trace.Passed: "ok", trace.Warned: "WARN", trace.Refused: "FAIL", trace.Skipped: "--",
 }
 
-func (p *printer) step(s udap.Step) {
+func (p *printer) step(s trace.Step) {
 	if !loud(s) {
 		text := s.Found
 		if text == "" {
@@ -101,7 +101,7 @@ func (p *printer) step(s udap.Step) {
 
 // failed ends a command that was refused. The trace has said why.
 func (p *printer) failed(err error) {
-	var refusal *udap.Error
+	var refusal *trace.Error
 	text := err.Error()
 	if errors.As(err, &refusal) {
 		text = fmt.Sprintf("%s: %s", refusal.Check, refusal.Detail)

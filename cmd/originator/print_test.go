@@ -5,15 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 func TestNothingMovesTheCursor(t *testing.T) {
 	var out, err bytes.Buffer
 	p := &printer{out: &out, err: &err}
 	p.say("scope %s", "a\x1b[2J\nclient_id forged\u202e")
-	tr := udap.NewTrace("register", time.Unix(0, 0))
-	_ = tr.Refuse(udap.Check{Name: "x", Title: "x"}, "invalid_client", udap.Finding{Found: "a\x1b[2J\nforged"})
+	tr := trace.NewTrace("register", time.Unix(0, 0))
+	_ = tr.Refuse(trace.Check{Name: "x", Title: "x"}, "invalid_client", trace.Finding{Found: "a\x1b[2J\nforged"})
 	p.trace(tr)
 
 	for _, b := range []string{out.String(), err.String()} {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/trace"
 )
 
 // begin opens the originator and discovers the destination, which every
@@ -180,7 +180,7 @@ func token(ctx context.Context, c *call) error {
 const defaultPurpose = "urn:oid:2.16.840.1.113883.5.8#TREAT"
 
 func (c *call) tokenRequest() (client.TokenRequest, error) {
-	req := client.TokenRequest{ClientID: udap.ClientID(c.session.ClientID), Scope: c.scope}
+	req := client.TokenRequest{ClientID: trace.ClientID(c.session.ClientID), Scope: c.scope}
 	orElse(&req.Scope, c.session.Scope)
 	for _, e := range c.extensions {
 		name, file, ok := strings.Cut(e, "=")

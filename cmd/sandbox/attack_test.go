@@ -26,6 +26,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -215,7 +216,7 @@ func (a *attacker) refused(name string, r answer, code, check string) {
 	defer res.Body.Close()
 
 	var d struct {
-		Trace udap.Trace `json:"trace"`
+		Trace trace.Trace `json:"trace"`
 	}
 	if err := json.NewDecoder(res.Body).Decode(&d); err != nil || d.Trace.ID != id || len(d.Trace.Steps) == 0 {
 		a.t.Errorf("%s: trace %s: %v", name, id, err)
@@ -223,7 +224,7 @@ func (a *attacker) refused(name string, r answer, code, check string) {
 	}
 
 	last := d.Trace.Steps[len(d.Trace.Steps)-1]
-	if last.Verdict != udap.Refused || last.Check != check || last.Expected == "" || last.Found == "" {
+	if last.Verdict != trace.Refused || last.Check != check || last.Expected == "" || last.Found == "" {
 		a.t.Errorf("%s: the trace ends with %+v", name, last)
 	}
 }
@@ -283,7 +284,7 @@ func (a *attacker) statement(c *udaptest.Client) udaptest.Claims {
 }
 
 func (a *attacker) assertion(id string) udaptest.Claims {
-	return udaptest.Assertion(udap.ClientID(id), time.Now()).With("aud", a.oauth+"/token")
+	return udaptest.Assertion(trace.ClientID(id), time.Now()).With("aud", a.oauth+"/token")
 }
 
 // ask introspects or revokes a token.

@@ -22,6 +22,7 @@ import (
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // demo is one demonstration: an originator that holds nothing but certificates
@@ -50,7 +51,7 @@ type demo struct {
 	clients  int             // made so far
 	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu
 	mu       sync.Mutex
-	traces   []*udap.Trace
+	traces   []*trace.Trace
 	compared *comparison // nil until hops were compared
 
 	// What one claim leaves for the next.
@@ -119,7 +120,7 @@ func (d *demo) loadTrust() error {
 			return err
 		}
 		d.verifier.Communities = append(d.verifier.Communities, &udap.Community{
-			URI:     udap.CommunityURI(c.URI),
+			URI:     trace.CommunityURI(c.URI),
 			Name:    c.Name,
 			Anchors: anchors,
 		})
@@ -201,8 +202,8 @@ func (d *demo) newClient(c communityEntry, p *party, role, dial string) (*client
 func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) client.Config {
 	d.clients++
 	cfg := client.Config{
-		Base: d.manifest.PublicBase, Community: udap.CommunityURI(c.URI),
-		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: udap.ClientURI(p.uri),
+		Base: d.manifest.PublicBase, Community: trace.CommunityURI(c.URI),
+		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: trace.ClientURI(p.uri),
 		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: time.Minute,
 		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
 		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
@@ -254,7 +255,7 @@ func (d *demo) wentStraight(conn string) bool {
 }
 
 // keep remembers a trace for the report.
-func (d *demo) keep(tr *udap.Trace) {
+func (d *demo) keep(tr *trace.Trace) {
 	if tr != nil {
 		d.traces = append(d.traces, tr)
 	}
@@ -281,7 +282,7 @@ func (d *demo) cancel(ctx context.Context, c *client.Client, found *client.Disco
 }
 
 func (d *demo) askToken(
-	ctx context.Context, c *client.Client, found *client.Discovery, id udap.ClientID, scope string,
+	ctx context.Context, c *client.Client, found *client.Discovery, id trace.ClientID, scope string,
 ) (*client.Token, error) {
 	out, err := c.Token(ctx, found, client.TokenRequest{
 		ClientID: id,
@@ -313,7 +314,7 @@ func registration(scope string) client.Registration {
 
 // code is the error code with which the destination refused, or why there is none.
 func code(err error) string {
-	var refusal *udap.Error
+	var refusal *trace.Error
 	if errors.As(err, &refusal) {
 		return string(refusal.Code)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // paperDemo is a demonstration of which only the evidence exists.
@@ -166,12 +166,12 @@ func TestReportIsOneFileThatEscapes(t *testing.T) {
 	if _, err := showIdentical(context.Background(), d); err != nil {
 		t.Fatal(err)
 	}
-	tr := udap.NewTrace("register", time.Now())
-	tr.Warn(udap.Check{
+	tr := trace.NewTrace("register", time.Now())
+	tr.Warn(trace.Check{
 		Name:         "own.uri",
 		Title:        "A rule",
 		Requirements: []string{"S1-001"},
-	}, udap.Finding{Found: "<script>alert(1)</script>"})
+	}, trace.Finding{Found: "<script>alert(1)</script>"})
 
 	d.keep(tr)
 	results := []result{

@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/gates"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // showEither reads the patient by the gateway that took the place of the first, and
@@ -180,7 +181,7 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 	if status == http.StatusOK {
 		return fmt.Errorf("the destination gave a token for an assertion that the %s signed", hop)
 	}
-	if !bytes.Contains(answer, []byte(`"`+udap.InvalidClient+`"`)) {
+	if !bytes.Contains(answer, []byte(`"`+trace.InvalidClient+`"`)) {
 		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status, answer)
 	}
 

@@ -11,7 +11,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 //go:embed report.html
@@ -31,7 +31,7 @@ type report struct {
 type reportClaim struct {
 	ID, Text, Outcome, Detail, Repeat string
 	Took                              string
-	Traces                            []*udap.Trace
+	Traces                            []*trace.Trace
 }
 
 // writeReport writes the page in place by rename.

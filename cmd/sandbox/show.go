@@ -11,8 +11,8 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/trace"
 )
 
 // fullScope is what the demonstration's client registers.
@@ -371,16 +371,16 @@ func (d *demo) join(ctx context.Context, p *party) (j joined, err error) {
 
 // notTheirs asks for a token of our registration with the other's certificate.
 func (d *demo) notTheirs(
-	ctx context.Context, theirs *party, found *client.Discovery, id udap.ClientID,
+	ctx context.Context, theirs *party, found *client.Discovery, id trace.ClientID,
 ) (string, error) {
 	_, err := d.askToken(ctx, theirs.client, found, id, "system/Patient.rs")
 	if err == nil {
 		return "", errors.New("the other community's certificate got a token of our registration")
 	}
-	if got := code(err); got != string(udap.InvalidClient) {
+	if got := code(err); got != string(trace.InvalidClient) {
 		return "", fmt.Errorf("expected invalid_client, got %s", got)
 	}
-	return string(udap.InvalidClient), nil
+	return string(trace.InvalidClient), nil
 }
 
 // showRevoked registers, revokes, and waits until the list counts.
@@ -410,12 +410,12 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 	}
 
 	took := d.now().Sub(start).Round(100 * time.Millisecond)
-	if registering != string(udap.UnapprovedSoftwareStatement) {
+	if registering != string(trace.UnapprovedSoftwareStatement) {
 		return "", fmt.Errorf("registration: expected unapproved_software_statement, got %s", registering)
 	}
 
 	_, err = d.askToken(ctx, p.client, j.found, j.reg.ClientID, "system/Patient.rs")
-	if code(err) != string(udap.InvalidClient) {
+	if code(err) != string(trace.InvalidClient) {
 		return "", fmt.Errorf("token: expected invalid_client, got %s", code(err))
 	}
 	return fmt.Sprintf("%s after %s; token: invalid_client; another of its issuer is served", registering,

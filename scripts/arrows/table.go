@@ -29,27 +29,33 @@ const (
 // table: the first row that names a package counts.
 var table = []row{
 	{
+		room:   "udap/trace",
+		reason: "checks, findings and traces: the record of a decision",
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "udap",
 		reason: "decide whether to believe a signed thing",
+		ours:   []string{"udap/trace"},
 		others: []string{jwx, strict, xocsp},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "udap/fetch",
 		reason: "CRL, OCSP and AIA over the network, under rule 5",
-		ours:   []string{"udap"},
+		ours:   []string{"udap", "udap/trace"},
 		others: []string{xocsp, strict},
 		less:   []string{"encoding/json"},
 	},
 	{
 		room:   "udap/client",
 		reason: "be an originator",
-		ours:   []string{"udap", "udap/fetch"},
+		ours:   []string{"udap", "udap/trace", "udap/fetch"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
 	{room: "udap/udaptest", reason: "small worlds of trust for tests",
-		ours: []string{"udap", "certs"}, others: []string{strict}},
+		ours: []string{"udap", "udap/trace", "certs"}, others: []string{strict}},
 	{
 		room:   "certs",
 		reason: "issue certificates, CRLs and whole communities; read PEM and PKCS#12",
@@ -84,39 +90,44 @@ var table = []row{
 	{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
-		ours:   []string{"udap", "server/audit", "fhir/scope"},
+		ours:   []string{"udap", "udap/trace", "server/audit", "fhir/scope"},
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},
 	},
 	{room: "server/oauth/storetest", reason: "the test that any store of oauth must pass",
-		ours: []string{"udap", "server/oauth"}, others: []string{strict}},
+		ours: []string{"udap", "udap/trace", "server/oauth"}, others: []string{strict}},
 	{
 		room:   "server/bolt",
 		reason: "Bolt files; implements the interfaces that its callers declare",
-		ours:   []string{"udap", "udap/fetch", "fhir", "fhir/search", "server/oauth", "server/audit"},
+		ours:   []string{"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "server/oauth", "server/audit"},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
 	},
-	{room: "server/audit", reason: "remember decisions",
-		ours: []string{"udap"}, others: []string{strict}, less: []string{"encoding/json"}},
+	{
+		room:   "server/audit",
+		reason: "remember decisions",
+		ours:   []string{"udap", "udap/trace"},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
 	{
 		room:   "server/console",
 		reason: "let a person watch",
-		ours:   []string{"udap", "server/audit"},
+		ours:   []string{"udap", "udap/trace", "server/audit"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
 	},
 	{
 		room:   "server/servertest",
 		reason: "a whole destination inside a test",
-		ours:   []string{"server", "server/...", "udap/...", "udap", "certs"},
+		ours:   []string{"server", "server/...", "udap/...", "udap", "udap/trace", "certs"},
 		others: []string{strict},
 	},
 	{
 		room:   "server",
 		reason: "assemble, route, configure",
 		ours: []string{
-			"udap", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire",
+			"udap", "udap/trace", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire",
 			"gateway/evidence", "server/...",
 		},
 		others: []string{strict, mux, metrics, "golang.org/x/sys/unix"},
@@ -152,7 +163,7 @@ var table = []row{
 		room:   "cmd/originator",
 		reason: "one actor: an originator",
 		ours: []string{
-			"udap", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
+			"udap", "udap/trace", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
 			"cmd/internal/...",
 		},
 		others: []string{strict},
@@ -178,5 +189,5 @@ var table = []row{
 
 // topLevel is all that may stand at the root, dotfiles apart.
 var topLevel = []string{
-	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
+	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap", "udap/trace",
 }

@@ -13,8 +13,10 @@ import (
 	"os"
 	"strings"
 
-	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	_ "fhirdest.example/server" // its checks, and those of all that it links
+	_ "fhirdest.example/udap/client"
+
+	"fhirdest.example/udap/trace"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -75,11 +77,9 @@ func assemble(root, results string) (*table, error) {
 // declaredChecks maps a requirement to the names of the checks that serve it.
 func declaredChecks() map[string][]string {
 	out := map[string][]string{}
-	for _, list := range [][]udap.Check{udap.Checks(), oauth.Checks()} {
-		for _, c := range list {
-			for _, id := range c.Requirements {
-				out[id] = append(out[id], c.Name)
-			}
+	for _, c := range trace.Checks() {
+		for _, id := range c.Requirements {
+			out[id] = append(out[id], c.Name)
 		}
 	}
 	return out

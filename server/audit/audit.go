@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Store keeps decisions over restarts, bounded by its own rules.
@@ -25,8 +25,8 @@ type Store interface {
 
 // Decision is a trace together with how its party stood to us.
 type Decision struct {
-	Authenticated bool       `json:"authenticated"` // the party had proved who it is
-	Trace         udap.Trace `json:"trace"`
+	Authenticated bool        `json:"authenticated"` // the party had proved who it is
+	Trace         trace.Trace `json:"trace"`
 }
 
 // Config says what a Log keeps and where.
@@ -76,7 +76,7 @@ func New(cfg Config) *Log {
 }
 
 // Record remembers one decision. The trace must not change afterwards.
-func (l *Log) Record(t *udap.Trace) {
+func (l *Log) Record(t *trace.Trace) {
 	d := Decision{Authenticated: Authenticated(t), Trace: *t}
 	l.remember(d)
 	l.line(d)
@@ -104,7 +104,7 @@ func (l *Log) remember(d Decision) {
 	l.pending = append(l.pending, d)
 }
 
-func countOf(t *udap.Trace) Count {
+func countOf(t *trace.Trace) Count {
 	if t.Code == "" {
 		return Count{Action: t.Action, Outcome: "granted"}
 	}
@@ -112,9 +112,9 @@ func countOf(t *udap.Trace) Count {
 }
 
 // RefusedBy is the name of the check that refused, empty when none did.
-func RefusedBy(t *udap.Trace) string {
+func RefusedBy(t *trace.Trace) string {
 	for i := len(t.Steps) - 1; i >= 0; i-- {
-		if t.Steps[i].Verdict == udap.Refused {
+		if t.Steps[i].Verdict == trace.Refused {
 			return t.Steps[i].Check
 		}
 	}

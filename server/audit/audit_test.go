@@ -11,18 +11,18 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 var (
-	signature  = udap.Check{Name: "jws.signature"}
-	path       = udap.Check{Name: "chain.path"}
-	revocation = udap.Check{Name: "chain.revocation"}
-	audience   = udap.Check{Name: "statement.aud"}
+	signature  = trace.Check{Name: "jws.signature"}
+	path       = trace.Check{Name: "chain.path"}
+	revocation = trace.Check{Name: "chain.revocation"}
+	audience   = trace.Check{Name: "statement.aud"}
 )
 
-func proved(action string) *udap.Trace {
-	t := udap.NewTrace(action, time.Unix(1e9, 0))
+func proved(action string) *trace.Trace {
+	t := trace.NewTrace(action, time.Unix(1e9, 0))
 	t.Pass(signature, "", "")
 	t.Pass(path, "", "")
 	return t
@@ -58,19 +58,19 @@ func (m *memory) Decisions(n int) ([]Decision, error) { return m.kept[:min(n, le
 
 func TestAuthenticated(t *testing.T) {
 	late := proved("register")
-	_ = late.Refuse(audience, udap.InvalidSoftwareStatement, udap.Finding{})
+	_ = late.Refuse(audience, trace.InvalidSoftwareStatement, trace.Finding{})
 	revoked := proved("register")
-	_ = revoked.Refuse(revocation, udap.UnapprovedSoftwareStatement, udap.Finding{})
-	unsigned := udap.NewTrace("register", time.Unix(1e9, 0))
+	_ = revoked.Refuse(revocation, trace.UnapprovedSoftwareStatement, trace.Finding{})
+	unsigned := trace.NewTrace("register", time.Unix(1e9, 0))
 	unsigned.Pass(path, "", "")
-	_ = unsigned.Refuse(signature, udap.InvalidSoftwareStatement, udap.Finding{})
-	warned := udap.NewTrace("register", time.Unix(1e9, 0))
-	warned.Warn(signature, udap.Finding{})
+	_ = unsigned.Refuse(signature, trace.InvalidSoftwareStatement, trace.Finding{})
+	warned := trace.NewTrace("register", time.Unix(1e9, 0))
+	warned.Warn(signature, trace.Finding{})
 
 	warned.Pass(path, "", "")
 	for _, c := range []struct {
 		name  string
-		trace *udap.Trace
+		trace *trace.Trace
 		want  bool
 	}{
 		{"proved", proved("token"), true},
@@ -78,7 +78,7 @@ func TestAuthenticated(t *testing.T) {
 		{"revoked", revoked, false},
 		{"bad signature", unsigned, false},
 		{"a proof only warned about", warned, false},
-		{"nothing checked", udap.NewTrace("token", time.Unix(1e9, 0)), false},
+		{"nothing checked", trace.NewTrace("token", time.Unix(1e9, 0)), false},
 	} {
 		if got := Authenticated(c.trace); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
@@ -91,7 +91,7 @@ func TestRingIsBoundedAndNewestFirst(t *testing.T) {
 	l := New(Config{Keep: 3})
 	var ids []string
 	for i := range 7 {
-		tr := udap.NewTrace(fmt.Sprint("a", i), time.Unix(1e9, 0))
+		tr := trace.NewTrace(fmt.Sprint("a", i), time.Unix(1e9, 0))
 		ids = append(ids, tr.ID)
 		l.Record(tr)
 	}
@@ -118,8 +118,8 @@ func TestRingIsBoundedAndNewestFirst(t *testing.T) {
 func TestOnlyAuthenticatedDecisionsAreStored(t *testing.T) {
 	m := &memory{}
 	l := New(Config{Keep: 1, Store: m})
-	stranger := udap.NewTrace("register", time.Unix(1e9, 0))
-	_ = stranger.Refuse(signature, udap.InvalidSoftwareStatement, udap.Finding{Found: "x"})
+	stranger := trace.NewTrace("register", time.Unix(1e9, 0))
+	_ = stranger.Refuse(signature, trace.InvalidSoftwareStatement, trace.Finding{Found: "x"})
 	member := proved("token")
 	l.Record(member)
 	l.Record(stranger)

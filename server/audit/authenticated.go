@@ -3,7 +3,7 @@ package audit
 import (
 	"strings"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // proofs are the checks of package udap by which a party proves who it is: it
@@ -13,15 +13,15 @@ var proofs = [...]string{"jws.signature", "chain.path"}
 // Authenticated tells whether the party of a trace had proved who it is before
 // the decision fell: both proofs passed, and nothing that the proof rests on
 // (form, certificates, revocation) was refused.
-func Authenticated(t *udap.Trace) bool {
+func Authenticated(t *trace.Trace) bool {
 	var passed [len(proofs)]bool
 	for _, s := range t.Steps {
-		if s.Verdict == udap.Refused && isProof(s.Check) {
+		if s.Verdict == trace.Refused && isProof(s.Check) {
 			return false
 		}
 
 		for i, name := range proofs {
-			if s.Check == name && s.Verdict == udap.Passed {
+			if s.Check == name && s.Verdict == trace.Passed {
 				passed[i] = true
 			}
 		}

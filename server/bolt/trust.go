@@ -17,7 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Trust is trust.bolt: registrations, used jti and tokens. It implements
@@ -31,7 +31,7 @@ type Trust struct {
 	db      *bbolt.DB
 	commits *committer
 	spent   *spentIndex
-	clients *cache[udap.ClientID, oauth.Registration]
+	clients *cache[trace.ClientID, oauth.Registration]
 	tokens  *cache[tokenKey, oauth.Token]
 	handles cipher.Block // hides minute and sequence number in token handles
 
@@ -72,7 +72,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 
 	t := &Trust{
 		db:      db,
-		clients: newCache[udap.ClientID, oauth.Registration](),
+		clients: newCache[trace.ClientID, oauth.Registration](),
 		tokens:  newCache[tokenKey, oauth.Token](),
 	}
 	if err := t.load(); err != nil {
@@ -152,7 +152,7 @@ func (t *Trust) Dump(w io.Writer) error { return Dump(t.db, w) }
 func (t *Trust) LiveJTI() int { return t.spent.live() }
 
 // Client implements oauth.Store.
-func (t *Trust) Client(_ context.Context, id udap.ClientID) (*oauth.Registration, error) {
+func (t *Trust) Client(_ context.Context, id trace.ClientID) (*oauth.Registration, error) {
 	if r, known := t.clients.get(id); known {
 		return r, nil
 	}
@@ -175,7 +175,7 @@ func (t *Trust) Client(_ context.Context, id udap.ClientID) (*oauth.Registration
 	return r, nil
 }
 
-func registrationKey(community udap.CommunityURI, client udap.ClientURI) []byte {
+func registrationKey(community trace.CommunityURI, client trace.ClientURI) []byte {
 	k := append([]byte(community), 0)
 	return append(k, client...)
 }
@@ -280,14 +280,14 @@ func (t *Trust) putRegistration(b *batch, key []byte, r *oauth.Registration) err
 }
 
 // touch notes that a transaction changes a client.
-func (t *Trust) touch(b *batch, id udap.ClientID) {
+func (t *Trust) touch(b *batch, id trace.ClientID) {
 	b.changed[id] = true
 	b.after = append(b.after, func() { t.clients.forget(id) })
 }
 
 // Cancel implements oauth.Store.
 func (t *Trust) Cancel(
-	_ context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI,
+	_ context.Context, s oauth.Spend, community trace.CommunityURI, client trace.ClientURI,
 ) (*oauth.Registration, error) {
 	var old *oauth.Registration
 	key := registrationKey(community, client)
@@ -433,7 +433,7 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 }
 
 // Revoke implements oauth.Store.
-func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner udap.ClientID, h oauth.Handle, hash oauth.Hash) error {
+func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash) error {
 	return t.spend(s, func(b *batch) error {
 		m, key, body := t.findToken(b.tx, h, hash)
 		if body == nil {

@@ -8,7 +8,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // defaultMaxBatch bounds how many effects share one commit, so that the first of them
@@ -44,7 +44,7 @@ type committer struct {
 type batch struct {
 	tx      *bbolt.Tx
 	minutes map[minuteBucket]*bbolt.Bucket
-	changed map[udap.ClientID]bool // clients whose registration this transaction touches
+	changed map[trace.ClientID]bool // clients whose registration this transaction touches
 	swept   bool
 	after   []func() // done when the commit has succeeded, before anyone is answered
 }
@@ -137,7 +137,7 @@ func (c *committer) write(taken []*effect) error {
 	b := &batch{
 		tx:      tx,
 		minutes: make(map[minuteBucket]*bbolt.Bucket, 4),
-		changed: map[udap.ClientID]bool{},
+		changed: map[trace.ClientID]bool{},
 	}
 
 	for _, e := range taken {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/audit"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Covers: case 269
@@ -22,8 +22,8 @@ func TestDecisionsSurviveARestartAndStayBounded(t *testing.T) {
 	for round := range 6 {
 		batch := make([]audit.Decision, 1000)
 		for i := range batch {
-			tr := udap.NewTrace(fmt.Sprint(round, ".", i), time.Unix(1e9, 0))
-			tr.Pass(udap.Check{Name: "jws.signature", Title: "signed", Requirements: []string{"S1-073"}}, "a", "b")
+			tr := trace.NewTrace(fmt.Sprint(round, ".", i), time.Unix(1e9, 0))
+			tr.Pass(trace.Check{Name: "jws.signature", Title: "signed", Requirements: []string{"S1-073"}}, "a", "b")
 			batch[i] = audit.Decision{Authenticated: true, Trace: *tr}
 			if first == "" {
 				first = tr.ID

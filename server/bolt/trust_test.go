@@ -16,7 +16,7 @@ import (
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 var _ oauth.Store = (*Trust)(nil)
@@ -145,7 +145,7 @@ func TestTrustFailedCommitKeepsTheJTI(t *testing.T) {
 	c := oauth.Registration{
 		ID:        "c",
 		Community: "urn:a",
-		Client:    udap.ClientURI(strings.Repeat("x", bbolt.MaxKeySize+1)),
+		Client:    trace.ClientURI(strings.Repeat("x", bbolt.MaxKeySize+1)),
 	}
 	if _, _, err := s.Register(t.Context(), jti, c); err == nil || errors.As(err, new(*oauth.Replayed)) {
 		t.Fatalf("a key that Bolt refuses: %v", err)

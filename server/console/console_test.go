@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/server/audit"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 const hostile = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>=HYPERLINK("x")`
@@ -20,7 +20,7 @@ const hostile = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>=HYPERL
 // bench is a console with one hostile refusal in it.
 type bench struct {
 	handler   http.Handler
-	trace     *udap.Trace
+	trace     *trace.Trace
 	refreshed int
 	state     Readiness
 }
@@ -36,9 +36,9 @@ func newBench(open bool) *bench {
 	}}
 
 	log := audit.New(audit.Config{Keep: 10})
-	b.trace = udap.NewTrace("register", time.Unix(1e9, 0))
+	b.trace = trace.NewTrace("register", time.Unix(1e9, 0))
 	b.trace.Client = hostile
-	_ = b.trace.Refuse(udap.Check{Name: "statement.aud", Title: "aud"}, udap.InvalidSoftwareStatement, udap.Finding{
+	_ = b.trace.Refuse(trace.Check{Name: "statement.aud", Title: "aud"}, trace.InvalidSoftwareStatement, trace.Finding{
 		Expected: "x",
 		Found:    hostile,
 		Remedy:   hostile,

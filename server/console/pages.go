@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/server/audit"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 //go:embed style.css
@@ -22,8 +22,8 @@ var styleSheet []byte
 var pagesSource string
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"refusedBy": func(t udap.Trace) string { return audit.RefusedBy(&t) },
-	"warnings":  func(t udap.Trace) int { return len(t.Warnings()) },
+	"refusedBy": func(t trace.Trace) string { return audit.RefusedBy(&t) },
+	"warnings":  func(t trace.Trace) int { return len(t.Warnings()) },
 }).Parse(pagesSource))
 
 // maxListed bounds one answer of /traces.
@@ -71,7 +71,7 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	reply(w, r, http.StatusOK, list)
 }
 
-func matches(r *http.Request, t *udap.Trace) bool {
+func matches(r *http.Request, t *trace.Trace) bool {
 	for name, value := range map[string]string{
 		"client": string(t.Client), "community": string(t.Community), "action": t.Action, "code": string(t.Code),
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // assertionType is the one value of client_assertion_type (RFC 7523 2.2).
@@ -17,8 +18,8 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 // authentication token: to the token, introspection or revocation endpoint.
 type ClientRequest struct {
 	Params        Params
-	Authorization []string    // the Authorization headers, which there should be none of
-	Trace         *udap.Trace // nil: a new one
+	Authorization []string     // the Authorization headers, which there should be none of
+	Trace         *trace.Trace // nil: a new one
 }
 
 // authenticated is a client that has proved who it is. Its jti must be spent,
@@ -33,7 +34,7 @@ type authenticated struct {
 // authenticate judges how a client authenticates at an endpoint. What it
 // refuses has spent nothing.
 func (s *Service) authenticate(
-	ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace,
+	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
 ) (*authenticated, error) {
 	if err := judgeCredentials(req, tr); err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func (s *Service) authenticate(
 		registration *Registration
 		storeErr     error
 	)
-	lookup := func(id udap.ClientID) (udap.Binding, bool) {
+	lookup := func(id trace.ClientID) (udap.Binding, bool) {
 		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil || registration == nil {
 			return udap.Binding{}, false
 		}
@@ -75,10 +76,10 @@ func (s *Service) authenticate(
 
 // judgeCredentials judges the parameters by which a client authenticates,
 // before the authentication token is looked at.
-func judgeCredentials(req ClientRequest, tr *udap.Trace) error {
+func judgeCredentials(req ClientRequest, tr *trace.Trace) error {
 	p := req.Params
 	if len(req.Authorization) > 0 {
-		err := tr.Refuse(checkAuthorization, udap.InvalidClient, udap.Finding{
+		err := tr.Refuse(checkAuthorization, trace.InvalidClient, trace.Finding{
 			Expected: "no Authorization header",
 			Found:    "one",
 			Remedy:   "authenticate with client_assertion alone; it was not used up",
@@ -92,7 +93,7 @@ func judgeCredentials(req ClientRequest, tr *udap.Trace) error {
 
 	for _, name := range []string{"client_secret", "assertion"} {
 		if _, sent := p[name]; sent {
-			return tr.Refuse(checkSecret, udap.InvalidRequest, udap.Finding{
+			return tr.Refuse(checkSecret, trace.InvalidRequest, trace.Finding{
 				Expected: "client_assertion as the only credential",
 				Found:    "the parameter " + name,
 			})
@@ -100,14 +101,14 @@ func judgeCredentials(req ClientRequest, tr *udap.Trace) error {
 	}
 
 	if got := p["client_assertion_type"]; got != assertionType {
-		return tr.Refuse(checkAssertionType, udap.InvalidRequest, udap.Finding{
+		return tr.Refuse(checkAssertionType, trace.InvalidRequest, trace.Finding{
 			Expected: assertionType,
 			Found:    shown(p, "client_assertion_type"),
 			Remedy:   assertionTypeHint(got),
 		})
 	}
 	if !p.has("client_assertion") {
-		return tr.Refuse(checkAssertion, udap.InvalidRequest, udap.Finding{
+		return tr.Refuse(checkAssertion, trace.InvalidRequest, trace.Finding{
 			Expected: "client_assertion",
 			Found:    "none",
 			Remedy:   "send the authentication token as client_assertion",
@@ -136,9 +137,9 @@ func challengeFor(header string) string {
 }
 
 // judgeUDAP judges the parameter udap of a form.
-func judgeUDAP(p Params, tr *udap.Trace) error {
+func judgeUDAP(p Params, tr *trace.Trace) error {
 	if p["udap"] != "1" {
-		return tr.Refuse(checkClientUDAP, udap.InvalidRequest, udap.Finding{
+		return tr.Refuse(checkClientUDAP, trace.InvalidRequest, trace.Finding{
 			Expected: "udap=1",
 			Found:    shown(p, "udap"),
 		})
@@ -159,7 +160,7 @@ func shown(p Params, name string) string {
 }
 
 // limitClient counts a request of an authenticated client.
-func (s *Service) limitClient(a *authenticated, tr *udap.Trace) error {
+func (s *Service) limitClient(a *authenticated, tr *trace.Trace) error {
 	return limited(tr, s.limits.client, "certificate", certificateKey(&a.ant.Verified), a.now)
 }
 
@@ -170,9 +171,9 @@ func certificateKey(v *udap.Verified) string {
 
 // spendRefused uses up the jti of a request that is refused after its client
 // was authenticated. That the jti was used before outweighs the refusal.
-func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal error, tr *udap.Trace) error {
+func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal error, tr *trace.Trace) error {
 	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
-		return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}
 	return refusal
 }

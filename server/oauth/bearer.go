@@ -10,15 +10,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Access is what a good access token allows. Only Bearer makes one.
 type Access struct {
 	TokenID    string // names the token in records; says nothing about its text
-	ClientID   udap.ClientID
-	Community  udap.CommunityURI
-	Client     udap.ClientURI
+	ClientID   trace.ClientID
+	Community  trace.CommunityURI
+	Client     trace.ClientURI
 	Scope      []string
 	Scopes     scope.Set // those of Scope that name resources
 	Purposes   []string
@@ -34,13 +34,13 @@ func (t *Token) ID() string { return hex.EncodeToString(t.Hash[:8]) }
 // headers: the token stands in one of them, once (RFC 6750 2.1). A refusal is a
 // *Refusal whose trace has been recorded.
 func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, error) {
-	f := udap.Finding{Expected: "one Authorization header: Bearer and an access token"}
+	f := trace.Finding{Expected: "one Authorization header: Bearer and an access token"}
 	switch {
 	case len(values) == 0:
 		f.Found = "none"
 	case len(values) > 1:
 		f.Found = fmt.Sprintf("%d Authorization headers", len(values))
-		return nil, s.refuseBearer(checkBearerHeader, udap.InvalidRequest, f, `Bearer error="invalid_request"`)
+		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidRequest, f, `Bearer error="invalid_request"`)
 	default:
 		scheme, token, _ := strings.Cut(values[0], " ")
 		if strings.EqualFold(scheme, "Bearer") {
@@ -50,7 +50,7 @@ func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, e
 	}
 
 	// RFC 6750 3.1: whoever sent no token gets no error code.
-	return nil, s.refuseBearer(checkBearerHeader, udap.InvalidToken, f, "Bearer")
+	return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
 }
 
 // Bearer finds out what an access token allows. It returns a *Refusal with the
@@ -60,16 +60,16 @@ func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, e
 func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
 	t, why, err := s.live(ctx, text, s.cfg.Now())
 	if err != nil {
-		f := udap.Finding{
+		f := trace.Finding{
 			Found:  "the server could not read what it must",
 			Remedy: "try again later",
 			Err:    err,
 		}
-		return nil, s.refuseBearer(checkStore, udap.TemporarilyUnavailable, f, "")
+		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f, "")
 	}
 	if t == nil {
-		f := udap.Finding{Expected: "a valid access token", Found: why}
-		return nil, s.refuseBearer(checkBearer, udap.InvalidToken, f, `Bearer error="invalid_token"`)
+		f := trace.Finding{Expected: "a valid access token", Found: why}
+		return nil, s.refuseBearer(checkBearer, trace.InvalidToken, f, `Bearer error="invalid_token"`)
 	}
 
 	set, _ := scope.ParseSet(t.Scope)
@@ -89,8 +89,8 @@ func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
 
 // refuseBearer refuses a request for data. Only refusals leave a trace: what is
 // allowed stands in the FHIR service's own record.
-func (s *Service) refuseBearer(c udap.Check, code udap.Code, f udap.Finding, challenge string) *Refusal {
-	tr := udap.NewTrace("bearer", s.cfg.Now())
+func (s *Service) refuseBearer(c trace.Check, code trace.Code, f trace.Finding, challenge string) *Refusal {
+	tr := trace.NewTrace("bearer", s.cfg.Now())
 	r := RefusalOf(tr.Refuse(c, code, f))
 	r.Challenge, r.Trace = challenge, tr.ID
 	s.record(tr)

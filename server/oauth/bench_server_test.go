@@ -19,9 +19,10 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -82,7 +83,7 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 			Store:    trust,
 			Scopes:   scopes,
 			Now:      func() time.Time { return udaptest.Now },
-			Record:   func(*udap.Trace) {},
+			Record:   func(*trace.Trace) {},
 		})
 	}, nil
 }

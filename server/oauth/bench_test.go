@@ -27,9 +27,10 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -63,7 +64,7 @@ func BenchmarkHandler(b *testing.B) {
 				Store:    trust,
 				Scopes:   catalogue(b, "system/Patient.rs"),
 				Now:      func() time.Time { return udaptest.Now },
-				Record:   func(*udap.Trace) {},
+				Record:   func(*trace.Trace) {},
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -84,7 +85,7 @@ func BenchmarkHandler(b *testing.B) {
 			}
 
 			c := w.Client(b, w.A.Int, udaptest.Client1URI, nil)
-			id := udap.ClientID(answer{
+			id := trace.ClientID(answer{
 				body: post(issuer+"/register", jsonType, benchStatement(b, c), 201),
 			}.text("client_id"))
 			forms := presign(b.N, func() string {
@@ -213,14 +214,14 @@ func (n *bench) cpu() time.Duration {
 	return time.Duration(ns)
 }
 
-func (n *bench) register(c *udaptest.Client) udap.ClientID {
+func (n *bench) register(c *udaptest.Client) trace.ClientID {
 	conn := n.dial()
 	defer conn.Close()
 	status, body, err := conn.do(request("POST", "/oauth/register", jsonType, benchStatement(n.b, c)))
 	if err != nil || status != 201 {
 		n.b.Fatalf("registration: %d %s %v", status, body, err)
 	}
-	return udap.ClientID(answer{body: body}.text("client_id"))
+	return trace.ClientID(answer{body: body}.text("client_id"))
 }
 
 func benchStatement(b *testing.B, c *udaptest.Client) string {
@@ -403,14 +404,14 @@ func BenchmarkParts(b *testing.B) {
 		w := udaptest.New(b, kind)
 		c := w.Client(b, w.A.Int, udaptest.Client1URI, nil)
 		assertion := c.Sign(b, udaptest.Assertion("client", w.Now))
-		lookup := func(udap.ClientID) (udap.Binding, bool) {
+		lookup := func(trace.ClientID) (udap.Binding, bool) {
 			return udap.Binding{Community: udaptest.CommunityA, Client: udaptest.Client1URI}, true
 		}
 		judge := func(b *testing.B, v *udap.Verifier) {
 			if _, err := v.Assertion(b.Context(), assertion, "", udap.Expect{
 				Now:      w.Now,
 				Audience: udaptest.Token,
-			}, lookup, udap.NewTrace("token", w.Now)); err != nil {
+			}, lookup, trace.NewTrace("token", w.Now)); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -4,13 +4,14 @@ import (
 	"context"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // judgeCertifications returns the certifications that count, as submitted. Bad
 // or unsupported ones are left out and never echoed, unless the community
 // requires one (UDAP Security 2.0, 3.3 and 7.4).
 func (s *Service) judgeCertifications(
-	ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *udap.Trace,
+	ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *trace.Trace,
 ) ([]string, error) {
 	good, err := s.verifier().Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)
 	if err != nil {

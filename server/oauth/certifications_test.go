@@ -8,6 +8,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -99,7 +100,7 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 		if a.status != 200 || a.member("certifications") != nil {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
-		reg, err := r.store.Client(t.Context(), udap.ClientID(a.text("client_id")))
+		reg, err := r.store.Client(t.Context(), trace.ClientID(a.text("client_id")))
 		if err != nil || len(reg.Certifications) != 0 {
 			t.Errorf("%s: kept after the change: %+v, %v", name, reg, err)
 		}

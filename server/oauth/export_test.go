@@ -3,7 +3,7 @@ package oauth
 import (
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Limiter makes a limiter, and tells how many parties it remembers.
@@ -16,7 +16,7 @@ func Limiter(perMinute int) (take func(key string, now time.Time) time.Duration,
 const MaxLimited = maxLimited
 
 // OutcomeOf reads the table of codes.
-func OutcomeOf(c udap.Code) (status int, sentence string) {
+func OutcomeOf(c trace.Code) (status int, sentence string) {
 	o := outcomes[c]
 	return o.status, o.sentence
 }

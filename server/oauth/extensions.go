@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // tefcaIAS is TEFCA's extension object for individual access. Package udap
@@ -25,14 +26,14 @@ func extensionsOf(p udap.Policy) []string {
 // noteExtensions says what became of the other extension objects: they are
 // ignored, always (UDAP client authorization grants 6.4 allows that or
 // refusing), and one that has been renamed is recognised.
-func noteExtensions(a *authenticated, tr *udap.Trace) {
+func noteExtensions(a *authenticated, tr *trace.Trace) {
 	udap.JudgeExtensionNames(a.ant, tr)
 	known := extensionsOf(a.ant.Community.Policy)
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(a.ant.Extensions)), func(key string) bool {
 		return slices.Contains(known, key)
 	})
 	if len(others) > 0 {
-		tr.Warn(checkExtension, udap.Finding{
+		tr.Warn(checkExtension, trace.Finding{
 			Expected: "extension objects that the metadata lists",
 			Found:    strings.Join(others, ", "),
 			Remedy:   "ignored",

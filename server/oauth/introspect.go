@@ -6,7 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Introspection is the answer to an introspection request (RFC 7662 2.2). For
@@ -14,11 +14,11 @@ import (
 type Introspection struct {
 	Active     bool                      `json:"active"`
 	Scope      string                    `json:"scope,omitzero"`
-	ClientID   udap.ClientID             `json:"client_id,omitzero"`
+	ClientID   trace.ClientID            `json:"client_id,omitzero"`
 	TokenType  string                    `json:"token_type,omitzero"`
 	Expires    int64                     `json:"exp,omitzero"`
 	Issued     int64                     `json:"iat,omitzero"`
-	Subject    udap.ClientID             `json:"sub,omitzero"`
+	Subject    trace.ClientID            `json:"sub,omitzero"`
 	Audience   string                    `json:"aud,omitzero"`
 	Issuer     string                    `json:"iss,omitzero"`
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context in which the token was asked for
@@ -33,7 +33,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		return nil, err
 	}
 	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
-		return nil, refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+		return nil, refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}
 
 	t, why, err := s.live(ctx, req.Params["token"], a.now)
@@ -45,7 +45,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		t, why = nil, "a token of another client"
 	}
 	if t == nil {
-		tr.Warn(checkToken, udap.Finding{Expected: "a token of this client", Found: why})
+		tr.Warn(checkToken, trace.Finding{Expected: "a token of this client", Found: why})
 		return &Introspection{}, nil
 	}
 
@@ -81,7 +81,7 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 	}
 
 	if err != nil {
-		return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}
 
 	tr.Pass(checkToken, "no such token of this client any more", "done")
@@ -91,10 +91,10 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 // authenticateForToken is what introspection and revocation have in common.
 // token_type_hint is not needed, and none is wrong: there is one kind of token.
 func (s *Service) authenticateForToken(
-	ctx context.Context, req ClientRequest, endpoint, audience string, tr *udap.Trace,
+	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
 ) (*authenticated, error) {
 	if _, sent := req.Params["token"]; !sent && len(req.Authorization) == 0 {
-		return nil, tr.Refuse(checkTokenParam, udap.InvalidRequest, udap.Finding{
+		return nil, tr.Refuse(checkTokenParam, trace.InvalidRequest, trace.Finding{
 			Expected: "the parameter token",
 			Found:    "none",
 		})

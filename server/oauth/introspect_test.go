@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -61,7 +61,7 @@ func TestIntrospectionNeedsAuthentication(t *testing.T) {
 	}
 }
 
-func (r *rig) tell2(path string, c *udaptest.Client, id udap.ClientID) answer {
+func (r *rig) tell2(path string, c *udaptest.Client, id trace.ClientID) answer {
 	return r.tell(path, c, id, "", "token", "-")
 }
 
@@ -207,8 +207,8 @@ func TestBearerRefuses(t *testing.T) {
 		c.Sign(t, udaptest.Assertion(id, r.now())),
 	} {
 		access, err := r.svc.Bearer(t.Context(), text)
-		var e *udap.Error
-		if access != nil || err == nil || !errors.As(err, &e) || e.Code != udap.InvalidToken {
+		var e *trace.Error
+		if access != nil || err == nil || !errors.As(err, &e) || e.Code != trace.InvalidToken {
 			t.Errorf("%.30q: %+v, %v", text, access, err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestBearerWithoutStore(t *testing.T) {
 	got := oauth.RefusalOf(err)
 	tr := r.lastTrace()
 	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil ||
-		got.Trace != tr.ID || tr.Code != udap.TemporarilyUnavailable {
+		got.Trace != tr.ID || tr.Code != trace.TemporarilyUnavailable {
 		t.Errorf("%+v, trace %+v", got, tr)
 	}
 }

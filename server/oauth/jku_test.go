@@ -10,6 +10,7 @@ import (
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -77,7 +78,7 @@ func TestJKUByPolicy(t *testing.T) {
 	if a.status != 201 || a.text("jwks_uri") != keys {
 		t.Fatalf("registration: %d %s", a.status, a.body)
 	}
-	id := udap.ClientID(a.text("client_id"))
+	id := trace.ClientID(a.text("client_id"))
 	sign := func(claims udaptest.Claims) string {
 		header := udaptest.HeaderWith("ES256", map[string]any{
 			"jku": keys,

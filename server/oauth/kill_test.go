@@ -18,9 +18,10 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -126,9 +127,9 @@ func (v *victim) post(path, contentType, body string) (status int, answer map[st
 // acknowledged is what the victim answered with success before it died.
 type acknowledged struct {
 	sync.Mutex
-	statements map[string]udap.ClientID // body of the request, identifier in the answer
-	assertions []string                 // form of the request
-	uris       map[udap.ClientID]string
+	statements map[string]trace.ClientID // body of the request, identifier in the answer
+	assertions []string                  // form of the request
+	uris       map[trace.ClientID]string
 }
 
 // Covers: case 092, case 150
@@ -143,7 +144,7 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	known := &acknowledged{statements: map[string]udap.ClientID{}, uris: map[udap.ClientID]string{}}
+	known := &acknowledged{statements: map[string]trace.ClientID{}, uris: map[trace.ClientID]string{}}
 	for round := range 4 {
 		v := startVictim(t, dir)
 		known.verify(t, r, v)
@@ -192,7 +193,7 @@ func (k *acknowledged) hammer(t *testing.T, r *rig, v *victim, uri string) {
 			return
 		}
 
-		id := udap.ClientID(answer["client_id"].(string))
+		id := trace.ClientID(answer["client_id"].(string))
 		k.Lock()
 		k.statements[body], k.uris[id] = id, c.URI
 		k.Unlock()

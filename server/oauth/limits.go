@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Limits are rates per minute; 0 means no limit. A burst of one minute's worth
@@ -96,12 +96,12 @@ func (l *limiter) makeRoom(now time.Time) {
 }
 
 // limited refuses when a limiter says so: 429 with Retry-After (RFC 6585 4).
-func limited(tr *udap.Trace, l *limiter, what, key string, now time.Time) error {
+func limited(tr *trace.Trace, l *limiter, what, key string, now time.Time) error {
 	wait := l.take(key, now)
 	if wait == 0 {
 		return nil
 	}
-	e := tr.Refuse(checkLimit, udap.TemporarilyUnavailable, udap.Finding{
+	e := tr.Refuse(checkLimit, trace.TemporarilyUnavailable, trace.Finding{
 		Expected: "fewer requests of one " + what,
 		Found:    what + " over its rate",
 		Remedy:   "wait " + seconds(wait) + " s",

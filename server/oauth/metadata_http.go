@@ -13,22 +13,17 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // The checks of a request for metadata.
 var (
-	checkCommunityParam = check("metadata.community", "community stands at most once in the query and is a URI",
+	checkCommunityParam = trace.NewCheck("metadata.community", "community stands at most once in the query and is a URI",
 		"S1-060 S1-061 S1-062")
-	checkCommunityKnown = check("metadata.known", "This server has a certificate of the community",
+	checkCommunityKnown = trace.NewCheck("metadata.known", "This server has a certificate of the community",
 		"S1-062 S1-064 S1-065 S2-01 S2-02")
-	checkMetadataMethod = check("metadata.method", "Metadata is asked for by GET or HEAD", "S1-013")
+	checkMetadataMethod = trace.NewCheck("metadata.method", "Metadata is asked for by GET or HEAD", "S1-013")
 )
-
-// metadataChecks are those of this file.
-func metadataChecks() []udap.Check {
-	return []udap.Check{checkCommunityParam, checkCommunityKnown, checkMetadataMethod}
-}
 
 // maxCommunity bounds the community parameter, in bytes.
 const maxCommunity = 2048
@@ -54,7 +49,7 @@ type document struct {
 // metadataHandler is the HTTP shell of all discovery documents: anyone may read
 // them, from a browser too, whatever credentials come along (UDAP Security 2.0,
 // 2.1).
-func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (document, error)) http.Handler {
+func (s *Service) metadataHandler(find func(*http.Request, *trace.Trace) (document, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
@@ -67,7 +62,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (documen
 			return
 		}
 
-		tr := udap.NewTrace("metadata", s.cfg.Now())
+		tr := trace.NewTrace("metadata", s.cfg.Now())
 		d, err := s.findDocument(r, tr, find)
 		if err != nil || d.body == nil {
 			s.record(tr) // only what a tester will ask about: good answers are many and alike
@@ -86,7 +81,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *udap.Trace) (documen
 	})
 }
 
-func (s *Service) record(tr *udap.Trace) {
+func (s *Service) record(tr *trace.Trace) {
 	if s.cfg.Record != nil {
 		s.cfg.Record(tr)
 	}
@@ -98,10 +93,10 @@ func isPreflight(r *http.Request) bool {
 }
 
 func (s *Service) findDocument(
-	r *http.Request, tr *udap.Trace, find func(*http.Request, *udap.Trace) (document, error),
+	r *http.Request, tr *trace.Trace, find func(*http.Request, *trace.Trace) (document, error),
 ) (document, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		err := tr.Refuse(checkMetadataMethod, udap.InvalidRequest, udap.Finding{
+		err := tr.Refuse(checkMetadataMethod, trace.InvalidRequest, trace.Finding{
 			Expected: "GET or HEAD",
 			Found:    r.Method,
 		})
@@ -154,17 +149,17 @@ func constant(v any) (document, error) {
 }
 
 // present serves a document of the present trust.
-func (s *Service) present(of func(*trust) document) func(*http.Request, *udap.Trace) (document, error) {
-	return func(*http.Request, *udap.Trace) (document, error) { return of(s.trust.Load()), nil }
+func (s *Service) present(of func(*trust) document) func(*http.Request, *trace.Trace) (document, error) {
+	return func(*http.Request, *trace.Trace) (document, error) { return of(s.trust.Load()), nil }
 }
 
 // serveUDAP finds the metadata of the community that is asked for. For one
 // that this server does not know or cannot sign for the answer is 204, or, by
 // configuration, the default metadata (UDAP Security 2.0, 2.4).
-func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
+func (s *Service) serveUDAP(r *http.Request, tr *trace.Trace) (document, error) {
 	community, err := communityParam(r.URL.RawQuery)
 	if err != nil {
-		return document{}, tr.Refuse(checkCommunityParam, udap.InvalidRequest, udap.Finding{
+		return document{}, tr.Refuse(checkCommunityParam, trace.InvalidRequest, trace.Finding{
 			Expected: "community once, as a URI",
 			Found:    err.Error(),
 			Err:      err,
@@ -181,7 +176,7 @@ func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 			}
 		}
 
-		tr.Warn(checkCommunityKnown, udap.Finding{
+		tr.Warn(checkCommunityKnown, trace.Finding{
 			Expected: "one of " + s.communitiesShown(),
 			Found:    string(community),
 		})
@@ -194,13 +189,13 @@ func (s *Service) serveUDAP(r *http.Request, tr *udap.Trace) (document, error) {
 }
 
 // defaultMetadata is that of the first community that has any.
-func (s *Service) defaultMetadata(r *http.Request, tr *udap.Trace) (document, error) {
+func (s *Service) defaultMetadata(r *http.Request, tr *trace.Trace) (document, error) {
 	for _, p := range s.trust.Load().publishers {
 		if st := p.get(r.Context()); st.err == nil {
 			return document{st.body, st.etag}, nil
 		}
 	}
-	err := tr.Refuse(checkCommunityKnown, udap.TemporarilyUnavailable, udap.Finding{
+	err := tr.Refuse(checkCommunityKnown, trace.TemporarilyUnavailable, trace.Finding{
 		Expected: "metadata of a community",
 		Found:    "none is published now",
 	})
@@ -216,7 +211,7 @@ func (s *Service) communitiesShown() string {
 }
 
 // communityParam reads the community parameter; empty means that none is named.
-func communityParam(query string) (udap.CommunityURI, error) {
+func communityParam(query string) (trace.CommunityURI, error) {
 	if len(query) > 4*maxCommunity {
 		return "", fmt.Errorf("a query of %d bytes", len(query))
 	}
@@ -243,5 +238,5 @@ func communityParam(query string) (udap.CommunityURI, error) {
 		return "", errors.New("a community with characters that no URI has")
 	}
 
-	return udap.CommunityURI(named[0]), nil
+	return trace.CommunityURI(named[0]), nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Member is this server's standing in one trust community.
@@ -125,7 +126,7 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 		return nil, err
 	}
 
-	tr := udap.NewTrace("metadata", now)
+	tr := trace.NewTrace("metadata", now)
 	_, err = p.verifier.Metadata(ctx, body, udap.ExpectMetadata{
 		Now:       now,
 		Base:      s.cfg.Base,
@@ -136,7 +137,7 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 
 // Withheld is a community whose metadata is not published, and why.
 type Withheld struct {
-	Community udap.CommunityURI
+	Community trace.CommunityURI
 	Reason    string
 }
 
@@ -147,7 +148,7 @@ func (s *Service) Withheld(ctx context.Context) []Withheld {
 	for _, p := range s.trust.Load().publishers {
 		if st := p.get(ctx); st.err != nil {
 			reason := st.err.Error()
-			var refused *udap.Error
+			var refused *trace.Error
 			if errors.As(st.err, &refused) {
 				reason = refused.Check + ": " + refused.Detail
 			}

@@ -22,6 +22,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -95,7 +96,7 @@ func (r *rig) get(method, target string, header http.Header) answer {
 	return answer{res.StatusCode, res.Header, b, res.Close}
 }
 
-func (r *rig) metadata(community udap.CommunityURI) answer {
+func (r *rig) metadata(community trace.CommunityURI) answer {
 	target := metadataPath
 	if community != "" {
 		target += "?community=" + url.QueryEscape(string(community))
@@ -103,12 +104,12 @@ func (r *rig) metadata(community udap.CommunityURI) answer {
 	return r.get("GET", target, nil)
 }
 
-func (r *rig) believe(a answer, community udap.CommunityURI) (*udap.ServerMetadata, error) {
+func (r *rig) believe(a answer, community trace.CommunityURI) (*udap.ServerMetadata, error) {
 	return r.w.Verifier().Metadata(r.t.Context(), a.body, udap.ExpectMetadata{
 		Now:       r.now(),
 		Base:      udaptest.Base,
 		Community: community,
-	}, udap.NewTrace("discover", r.now()))
+	}, trace.NewTrace("discover", r.now()))
 }
 
 func claimsOf(t *testing.T, compact string) (header, claims map[string]any) {
@@ -193,7 +194,7 @@ func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
 func TestSignedMetadata(t *testing.T) {
 	r := newMetadataRig(t)
 	jtis := map[any]bool{}
-	for _, community := range []udap.CommunityURI{udaptest.CommunityA, udaptest.CommunityB} {
+	for _, community := range []trace.CommunityURI{udaptest.CommunityA, udaptest.CommunityB} {
 		a := r.metadata(community)
 		m, err := r.believe(a, community)
 		if err != nil || m.TokenEndpoint != a.text("token_endpoint") ||
@@ -290,7 +291,7 @@ func TestOddCommunities(t *testing.T) {
 // Covers: case 005
 func TestMetadataIsNotMixedUp(t *testing.T) {
 	r := newMetadataRig(t)
-	for _, community := range []udap.CommunityURI{udaptest.CommunityB, "", udaptest.CommunityA} {
+	for _, community := range []trace.CommunityURI{udaptest.CommunityB, "", udaptest.CommunityA} {
 		a := r.metadata(community)
 		want := community
 		if want == "" {
@@ -561,7 +562,7 @@ func TestAdvertisedEqualsAccepted(t *testing.T) {
 			continue
 		}
 
-		tok := r.post("/oauth/token", r.form(sign(udaptest.Assertion(udap.ClientID(b.text("client_id")), r.now()))))
+		tok := r.post("/oauth/token", r.form(sign(udaptest.Assertion(trace.ClientID(b.text("client_id")), r.now()))))
 		if tok.status != 200 {
 			t.Errorf("%s: token: %d %s", alg, tok.status, tok.body)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // RegistrationRequest is a request to register, change or cancel (UDAP DCR 3).
@@ -23,15 +24,15 @@ type RegistrationRequest struct {
 	Statement      string
 	Version        jsontext.Value // of the member udap, as sent; nil when absent
 	Certifications []string
-	Trace          *udap.Trace // nil: a new one
+	Trace          *trace.Trace // nil: a new one
 }
 
 // RegistrationResponse is a successful answer (RFC 7591 3.2.1, UDAP DCR 5.1).
 type RegistrationResponse struct {
-	Status         int           `json:"-"` // 201 for a new registration, 200 for a changed or cancelled one
-	ClientID       udap.ClientID `json:"client_id"`
-	Statement      string        `json:"software_statement"`
-	Certifications []string      `json:"certifications,omitempty"`
+	Status         int            `json:"-"` // 201 for a new registration, 200 for a changed or cancelled one
+	ClientID       trace.ClientID `json:"client_id"`
+	Statement      string         `json:"software_statement"`
+	Certifications []string       `json:"certifications,omitempty"`
 	Parameters     `json:",inline"`
 }
 
@@ -41,7 +42,7 @@ const maxCertifications = 16
 // parseRegistration reads the body of a registration request strictly. Unknown
 // members are ignored (RFC 7591 2), doubled or case-variant ones are not: two
 // readers could take another of them.
-func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error) {
+func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error) {
 	var in struct {
 		Statement      *string                   `json:"software_statement"`
 		Version        jsontext.Value            `json:"udap"`
@@ -62,7 +63,7 @@ func parseRegistration(body []byte, tr *udap.Trace) (RegistrationRequest, error)
 	}
 
 	if err != nil {
-		return RegistrationRequest{}, tr.Refuse(checkRegisterBody, udap.InvalidClientMetadata, udap.Finding{
+		return RegistrationRequest{}, tr.Refuse(checkRegisterBody, trace.InvalidClientMetadata, trace.Finding{
 			Expected: `one JSON object with the string software_statement and "udap": "1"`,
 			Found:    err.Error(),
 			Err:      err,
@@ -120,8 +121,8 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 }
 
 // judgeVersion judges the member udap.
-func judgeVersion(v jsontext.Value, p udap.Policy, tr *udap.Trace) error {
-	f := udap.Finding{Expected: `"udap": "1", a string`, Found: "none"}
+func judgeVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
+	f := trace.Finding{Expected: `"udap": "1", a string`, Found: "none"}
 	if v != nil {
 		f.Found = string(v[:min(len(v), 40)])
 	}
@@ -134,13 +135,13 @@ func judgeVersion(v jsontext.Value, p udap.Policy, tr *udap.Trace) error {
 		tr.Warn(checkRegisterUDAP, f)
 	default:
 		f.Remedy = `it must be the string "1"`
-		return tr.Refuse(checkRegisterUDAP, udap.InvalidClientMetadata, f)
+		return tr.Refuse(checkRegisterUDAP, trace.InvalidClientMetadata, f)
 	}
 
 	return nil
 }
 
-func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *udap.Trace) error {
+func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace) error {
 	if err := limited(tr, s.limits.registrant, "certificate", certificateKey(&st.Verified), tr.Time); err != nil {
 		return err
 	}
@@ -148,19 +149,19 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *udap.Trace) 
 }
 
 func (s *Service) cancel(
-	ctx context.Context, st *udap.SoftwareStatement, tr *udap.Trace,
+	ctx context.Context, st *udap.SoftwareStatement, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
 	old, err := s.cfg.Store.Cancel(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI,
 		st.Client)
 	if errors.Is(err, ErrNoRegistration) {
-		return nil, tr.Refuse(checkRegisterCancel, udap.InvalidClientMetadata, udap.Finding{
+		return nil, tr.Refuse(checkRegisterCancel, trace.InvalidClientMetadata, trace.Finding{
 			Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI),
 			Found:    "none",
 			Remedy:   "grant_types [] cancels, and there is nothing to cancel",
 		})
 	}
 	if err != nil {
-		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
+		return nil, refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
 	}
 
 	tr.ClientID = old.ID
@@ -174,7 +175,7 @@ func (s *Service) cancel(
 }
 
 func (s *Service) register(
-	ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *udap.Trace,
+	ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
 	granted, err := s.judgeRegistration(st, tr)
 	if err != nil {
@@ -199,7 +200,7 @@ func (s *Service) register(
 			Changed:        tr.Time,
 		})
 	if err != nil {
-		return nil, refuseSpend(tr, checkRegisterJTI, udap.InvalidSoftwareStatement, err)
+		return nil, refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
 	}
 
 	tr.ClientID = stored.ID
@@ -221,7 +222,7 @@ func (s *Service) register(
 
 // noteRegistered records what became of the registration, and that the
 // certificate is another one than before, where it is (DIAGNOSTICS 21).
-func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *udap.Trace) {
+func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *trace.Trace) {
 	under := fmt.Sprintf("%s, %s", stored.Community, stored.Client)
 	if previous == nil {
 		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))
@@ -272,7 +273,7 @@ func changes(old, next Parameters) string {
 }
 
 // judgeRegistration judges what a client asks for and returns what it gets.
-func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *udap.Trace) (Parameters, error) {
+func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *trace.Trace) (Parameters, error) {
 	m := st.Metadata
 	if !st.Community.Policy.JKU {
 		m.JWKSURI = "" // nothing would be done with it
@@ -297,11 +298,11 @@ func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *udap.Trace) 
 
 // judgeGrantTypes flags a registration for a grant that does not work here yet:
 // it is judged and stored, so that it can be used as soon as the grant works.
-func (s *Service) judgeGrantTypes(m udap.ClientMetadata, tr *udap.Trace) {
+func (s *Service) judgeGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
 	asked := strings.Join(m.GrantTypes, ", ")
 	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.AuthorizationCode {
-		tr.Warn(checkRegisterGrants, udap.Finding{
+		tr.Warn(checkRegisterGrants, trace.Finding{
 			Expected: offered,
 			Found:    asked,
 			Remedy:   "registered, but the grant does not work here yet, as the metadata says",
@@ -320,7 +321,7 @@ func (s *Service) grantTypes() []string {
 	return []string{clientCredentials}
 }
 
-func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([]string, error) {
+func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
 	catalogue, request := s.cfg.Scopes, scope.Request{Scopes: m.Scope, Contexts: []string{"system"}}
 	if slices.Contains(m.GrantTypes, authorizationCode) {
 		catalogue, request = s.cfg.Personal, scope.Request{
@@ -334,23 +335,23 @@ func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *udap.Trace) ([
 	supported := "scopes of scopes_supported: " + abridged(catalogue.Supported())
 	switch {
 	case answer.TooMany:
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, tooManyScopes(m.Scope))
+		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, tooManyScopes(m.Scope))
 	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{
+		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, trace.Finding{
 			Expected: supported,
 			Found:    "the wildcard " + answer.Wildcard,
 			Remedy:   "ask for single resource types",
 		})
 
 	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkRegisterScope, udap.InvalidClientMetadata, udap.Finding{
+		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, trace.Finding{
 			Expected: supported,
 			Found:    strings.Join(m.Scope, " "),
 			Remedy:   "ask for at least one scope that the metadata lists, of the context that the grant type allows" + scopeMeant(m.Scope, catalogue),
 		})
 
 	case len(answer.Refused) > 0:
-		tr.Warn(checkRegisterScope, udap.Finding{
+		tr.Warn(checkRegisterScope, trace.Finding{
 			Expected: supported,
 			Found:    "not granted: " + strings.Join(answer.Refused, " "),
 			Remedy:   "granted: " + strings.Join(answer.Granted, " ") + scopeMeant(answer.Refused, catalogue),
@@ -378,8 +379,8 @@ func scopeMeant(refused []string, c scope.Catalogue) string {
 
 // newClientID makes an identifier that nobody can guess and that is never used
 // again: 160 random bits.
-func newClientID() udap.ClientID {
+func newClientID() trace.ClientID {
 	var b [20]byte
 	_, _ = rand.Read(b[:]) // never fails (Go 1.24)
-	return udap.ClientID(base64.RawURLEncoding.EncodeToString(b[:]))
+	return trace.ClientID(base64.RawURLEncoding.EncodeToString(b[:]))
 }

@@ -10,7 +10,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -245,7 +245,7 @@ func TestUpdateRace(t *testing.T) {
 func TestIdentifiersAreNotReused(t *testing.T) {
 	r := newRig(t)
 	c := r.client(r.w.A, udaptest.Client1URI)
-	seen := map[udap.ClientID]bool{}
+	seen := map[trace.ClientID]bool{}
 
 	for range 30 {
 		id := r.registered(c)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -222,7 +222,7 @@ func TestUDAPAsNumberByPolicy(t *testing.T) {
 	}
 }
 
-func warned(tr *udap.Trace, check string) bool {
+func warned(tr *trace.Trace, check string) bool {
 	for _, s := range tr.Warnings() {
 		if s.Check == check {
 			return true
@@ -391,7 +391,7 @@ func TestAuthorizationCodeClient(t *testing.T) {
 		t.Error("nothing says that the grant does not work yet")
 	}
 
-	id := udap.ClientID(a.text("client_id"))
+	id := trace.ClientID(a.text("client_id"))
 	r.refused("authorization_code", 400, "unsupported_grant_type", spendsJTI, func() answer {
 		return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", "authorization_code", "code", "x")
 	})
@@ -429,7 +429,7 @@ func TestScopeWithWrongCase(t *testing.T) {
 	c := r.client(r.w.A, udaptest.Client1URI)
 	a := r.register(c, c.Interactive(r.now()).With("scope", "openid fhiruser user/Patient.rs"))
 	warnings := r.lastTrace().Warnings()
-	told := slices.ContainsFunc(warnings, func(s udap.Step) bool {
+	told := slices.ContainsFunc(warnings, func(s trace.Step) bool {
 		return strings.Contains(s.Remedy, `there is "fhiruser": did you mean "fhirUser"?`)
 	})
 	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || !told {
@@ -522,7 +522,7 @@ func TestHostileNamesAreText(t *testing.T) {
 
 // Covers: S1-114, case 119
 func TestEveryCodeHasAStatus(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "../../udap/error.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "../../udap/trace/error.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,7 +538,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 
 		for _, v := range spec.Values {
 			codes++
-			code := udap.Code(strings.Trim(v.(*ast.BasicLit).Value, `"`))
+			code := trace.Code(strings.Trim(v.(*ast.BasicLit).Value, `"`))
 			status, sentence := oauth.OutcomeOf(code)
 			if status < 400 || status > 599 || sentence == "" {
 				t.Errorf("%s: %d %q", code, status, sentence)

@@ -4,22 +4,22 @@ import (
 	"slices"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Registration is what the server holds about one client. A client is who it
 // is by its trust community and client URI (DESIGN rule 1); ID is its name in
 // this server's protocol messages.
 type Registration struct {
-	ID             udap.ClientID     `json:"id"`
-	Community      udap.CommunityURI `json:"community"`
-	Client         udap.ClientURI    `json:"client"`
-	Granted        Parameters        `json:"granted"`
-	Statement      string            `json:"statement"`                // the software statement as submitted
-	Certifications []string          `json:"certifications,omitempty"` // those accepted, as submitted
-	Leaf           []byte            `json:"leaf"`                     // DER of the certificate that signed the statement (UDAP DCR 5.1)
-	Created        time.Time         `json:"created"`
-	Changed        time.Time         `json:"changed"`
+	ID             trace.ClientID     `json:"id"`
+	Community      trace.CommunityURI `json:"community"`
+	Client         trace.ClientURI    `json:"client"`
+	Granted        Parameters         `json:"granted"`
+	Statement      string             `json:"statement"`                // the software statement as submitted
+	Certifications []string           `json:"certifications,omitempty"` // those accepted, as submitted
+	Leaf           []byte             `json:"leaf"`                     // DER of the certificate that signed the statement (UDAP DCR 5.1)
+	Created        time.Time          `json:"created"`
+	Changed        time.Time          `json:"changed"`
 
 	// Epoch grows when a change takes rights away. A token of an earlier epoch
 	// is dead.

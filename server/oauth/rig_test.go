@@ -19,9 +19,9 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/bolt"
-	"fhirdest.example/udap"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -43,7 +43,7 @@ type rig struct {
 	clock  atomic.Int64
 
 	mu      sync.Mutex // guards traces and secrets
-	traces  []*udap.Trace
+	traces  []*trace.Trace
 	secrets []string
 }
 
@@ -196,13 +196,13 @@ func (r *rig) now() time.Time { return time.Unix(r.clock.Load(), 0) }
 
 func (r *rig) advance(d time.Duration) { r.clock.Add(int64(d / time.Second)) }
 
-func (r *rig) record(tr *udap.Trace) {
+func (r *rig) record(tr *trace.Trace) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.traces = append(r.traces, tr)
 }
 
-func (r *rig) lastTrace() *udap.Trace {
+func (r *rig) lastTrace() *trace.Trace {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.traces[len(r.traces)-1]
@@ -365,7 +365,7 @@ func (r *rig) checkRefusal(name string, a answer, wantCodes string) {
 		r.t.Errorf("%s: error_description %q", name, description)
 	}
 
-	if tr := r.lastTrace(); string(tr.Code) != a.text("error") || tr.Steps[len(tr.Steps)-1].Verdict != udap.Refused {
+	if tr := r.lastTrace(); string(tr.Code) != a.text("error") || tr.Steps[len(tr.Steps)-1].Verdict != trace.Refused {
 		r.t.Errorf("%s: trace with code %q ends in %+v", name, tr.Code, tr.Steps[len(tr.Steps)-1])
 	}
 }
@@ -399,7 +399,7 @@ func (r *rig) register(c *udaptest.Client, claims udaptest.Claims) answer {
 }
 
 // registered is register for a client that must succeed; it returns the id.
-func (r *rig) registered(c *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) udap.ClientID {
+func (r *rig) registered(c *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) trace.ClientID {
 	r.t.Helper()
 	claims := c.Statement(r.now())
 	for _, f := range edit {
@@ -409,7 +409,7 @@ func (r *rig) registered(c *udaptest.Client, edit ...func(udaptest.Claims) udapt
 	if a.status != 201 && a.status != 200 || a.text("client_id") == "" {
 		r.t.Fatalf("registration: %d %s", a.status, a.body)
 	}
-	return udap.ClientID(a.text("client_id"))
+	return trace.ClientID(a.text("client_id"))
 }
 
 func with(name string, value any) func(udaptest.Claims) udaptest.Claims {
@@ -454,7 +454,7 @@ func set(form url.Values, params []string) {
 }
 
 // issued is token for a request that must succeed.
-func (r *rig) issued(c *udaptest.Client, id udap.ClientID, params ...string) string {
+func (r *rig) issued(c *udaptest.Client, id trace.ClientID, params ...string) string {
 	r.t.Helper()
 	a := r.token(c, udaptest.Assertion(id, r.now()), params...)
 	if a.status != 200 || a.text("access_token") == "" {
@@ -464,7 +464,7 @@ func (r *rig) issued(c *udaptest.Client, id udap.ClientID, params ...string) str
 }
 
 // tell asks the introspection or revocation endpoint about a token.
-func (r *rig) tell(path string, c *udaptest.Client, id udap.ClientID, token string, params ...string) answer {
+func (r *rig) tell(path string, c *udaptest.Client, id trace.ClientID, token string, params ...string) answer {
 	r.t.Helper()
 	form := r.form(c.Sign(r.t, udaptest.Assertion(id, r.now()).With("aud", issuer+path[len("/oauth"):])))
 	form.Del("grant_type")
@@ -474,7 +474,7 @@ func (r *rig) tell(path string, c *udaptest.Client, id udap.ClientID, token stri
 	return r.post(path, form)
 }
 
-func (r *rig) active(c *udaptest.Client, id udap.ClientID, token string) bool {
+func (r *rig) active(c *udaptest.Client, id trace.ClientID, token string) bool {
 	r.t.Helper()
 	a := r.tell("/oauth/introspect", c, id, token)
 	if a.status != 200 {

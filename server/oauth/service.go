@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // MaxTokenLifetime is the longest that an access token may live (UDAP Security
@@ -49,7 +50,7 @@ type Config struct {
 
 	Explain   Explain
 	TracePage func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record    func(*udap.Trace)           // gets the trace of every decision; nil: nobody keeps it
+	Record    func(*trace.Trace)          // gets the trace of every decision; nil: nobody keeps it
 	Now       func() time.Time
 	Address   func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
 	Limits    Limits
@@ -185,11 +186,11 @@ func (s *Service) expect(audience string, now time.Time) udap.Expect {
 }
 
 // trace returns the trace of a request, or a new one when the caller keeps none.
-func (s *Service) trace(tr *udap.Trace, action string) *udap.Trace {
+func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
 	if tr != nil {
 		return tr
 	}
-	return udap.NewTrace(action, s.cfg.Now())
+	return trace.NewTrace(action, s.cfg.Now())
 }
 
 // defaultSkew is what udap.Policy's zero value means.
@@ -219,11 +220,11 @@ func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 
 // refuseSpend turns a store's answer about a jti into a refusal with the given
 // code; what is the store's own trouble is told as such.
-func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error {
+func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) error {
 	var replayed *Replayed
 	switch {
 	case errors.As(err, &replayed):
-		return tr.Refuse(c, code, udap.Finding{
+		return tr.Refuse(c, code, trace.Finding{
 			Expected: "a jti that was not used before",
 			Found:    replayed.Error(),
 			Remedy:   "make a new JWT, with a jti of its own, for every request",
@@ -231,7 +232,7 @@ func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error 
 		})
 
 	case errors.Is(err, ErrSwept):
-		return tr.Refuse(c, code, udap.Finding{
+		return tr.Refuse(c, code, trace.Finding{
 			Expected: "a jti that was not used before",
 			Found:    err.Error(),
 			Remedy:   "wait until the server's clock is right and try again",
@@ -239,7 +240,7 @@ func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error 
 		})
 
 	case errors.Is(err, ErrRestored):
-		return tr.Refuse(c, code, udap.Finding{
+		return tr.Refuse(c, code, trace.Finding{
 			Expected: "a JWT made after the server was restored, and later by the clock skew",
 			Found:    err.Error(),
 			Remedy:   "make a new JWT; for the length of the clock skew after a restore wait and try again",
@@ -251,8 +252,8 @@ func refuseSpend(tr *udap.Trace, c udap.Check, code udap.Code, err error) error 
 }
 
 // trouble is a refusal for which the client is not to blame.
-func trouble(tr *udap.Trace, err error) error {
-	return tr.Refuse(checkStore, udap.TemporarilyUnavailable, udap.Finding{
+func trouble(tr *trace.Trace, err error) error {
+	return tr.Refuse(checkStore, trace.TemporarilyUnavailable, trace.Finding{
 		Found:  "the server could not store or read what it must",
 		Remedy: "try again later with a new JWT",
 		Err:    err,

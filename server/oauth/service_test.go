@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -114,7 +115,7 @@ func TestLimiterIsBounded(t *testing.T) {
 // panicking is a store with a fault in it.
 type panicking struct{ oauth.Store }
 
-func (panicking) Client(context.Context, udap.ClientID) (*oauth.Registration, error) {
+func (panicking) Client(context.Context, trace.ClientID) (*oauth.Registration, error) {
 	panic("secret of the store")
 }
 
@@ -135,7 +136,7 @@ func TestPanicIsAnswered(t *testing.T) {
 		!strings.Contains(string(body), `"server_error"`) || strings.Contains(string(body), "secret") {
 		t.Errorf("%d %s %v", res.StatusCode, body, err)
 	}
-	if tr := r.lastTrace(); tr.Code != udap.ServerError || tr.ID != res.Header.Get("Trace-Id") {
+	if tr := r.lastTrace(); tr.Code != trace.ServerError || tr.ID != res.Header.Get("Trace-Id") {
 		t.Errorf("trace %+v", tr)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // endpoint is what differs between the HTTP shells of the four endpoints.
@@ -29,7 +29,7 @@ type endpoint struct {
 type call struct {
 	r     *http.Request
 	body  []byte
-	trace *udap.Trace
+	trace *trace.Trace
 }
 
 // Bounds of request bodies. A software statement with a chain of ten
@@ -50,7 +50,7 @@ const (
 // recorded, whatever happened.
 func (s *Service) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tr := udap.NewTrace(e.action, s.cfg.Now())
+		tr := trace.NewTrace(e.action, s.cfg.Now())
 		defer s.record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
@@ -69,11 +69,11 @@ func (s *Service) handler(e endpoint) http.Handler {
 // answer judges the request's outside, reads it and calls the core. A panic in
 // there is a fault of the server that goes into the trace.
 func (s *Service) answer(
-	e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace,
+	e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace,
 ) (status int, body any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = tr.Refuse(checkInternal, udap.ServerError, udap.Finding{
+			err = tr.Refuse(checkInternal, trace.ServerError, trace.Finding{
 				Found: "a fault of the server",
 				Err:   &fault{p, debug.Stack()},
 			})
@@ -114,19 +114,19 @@ type fault struct {
 
 func (f *fault) Error() string { return "panic: " + strings.TrimSpace(string(f.stack)) }
 
-func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *udap.Trace) error {
+func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *trace.Trace) error {
 	if err := limited(tr, s.limits.address, "address", s.address(r), tr.Time); err != nil {
 		return err
 	}
 	if r.Method != http.MethodPost {
-		err := tr.Refuse(checkMethod, udap.InvalidRequest, udap.Finding{
+		err := tr.Refuse(checkMethod, trace.InvalidRequest, trace.Finding{
 			Expected: "POST",
 			Found:    r.Method,
 		})
 		return &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: http.MethodPost}
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return tr.Refuse(checkQuery, udap.InvalidRequest, udap.Finding{
+		return tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
 			Expected: "no query",
 			Found:    "a query in the URL",
 			Remedy:   "send parameters in the body only (RFC 6749 3.2)",
@@ -137,7 +137,7 @@ func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *udap.Trace) erro
 		if found == "" {
 			found = "no Content-Type"
 		}
-		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{
+		err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{
 			Expected: "Content-Type: " + e.mediaType,
 			Found:    found,
 		})
@@ -189,9 +189,9 @@ func isMediaType(values []string, want string) bool {
 
 // readBody reads a body to its end. One that is too long or cut off is refused
 // before anything in it is looked at, and the connection closed.
-func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *udap.Trace) error {
+func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" {
-		err := tr.Refuse(checkType, udap.InvalidRequest, udap.Finding{
+		err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{
 			Expected: "no Content-Encoding",
 			Found:    coding,
 		})
@@ -203,7 +203,7 @@ func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Req
 	switch {
 	case errors.As(err, &tooLong):
 		w.Header().Set("Connection", "close")
-		refused := tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+		refused := tr.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
 			Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes",
 			Found:    "a longer one",
 		})
@@ -211,7 +211,7 @@ func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Req
 
 	case err != nil:
 		w.Header().Set("Connection", "close")
-		return tr.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+		return tr.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
 			Expected: "a whole body",
 			Found:    "one that ends early",
 			Err:      err,
@@ -233,7 +233,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(b) // the client is gone: nothing to tell it
 }
 
-func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *udap.Trace) {
+func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {
 	h := w.Header()
 	if r.Allow != "" {
 		h.Set("Allow", r.Allow)
@@ -264,7 +264,7 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 func clientCall(c *call) (ClientRequest, error) {
 	p, err := parseForm(string(c.body))
 	if err != nil {
-		return ClientRequest{}, c.trace.Refuse(checkBody, udap.InvalidRequest, udap.Finding{
+		return ClientRequest{}, c.trace.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
 			Expected: "a form with each parameter once",
 			Found:    err.Error(),
 			Err:      err,

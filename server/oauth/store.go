@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Store keeps what the authorization server must not lose. Every method that
@@ -17,7 +17,7 @@ import (
 // effect. Package storetest has the test that every implementation must pass.
 type Store interface {
 	// Client returns the registration with an identifier, or nil.
-	Client(ctx context.Context, id udap.ClientID) (*Registration, error)
+	Client(ctx context.Context, id trace.ClientID) (*Registration, error)
 
 	// Register stores next under its community and client URI. If these have a
 	// registration already, it is replaced by what Succeed says, and previous is
@@ -26,7 +26,7 @@ type Store interface {
 
 	// Cancel removes a registration and returns it. If there is none it
 	// returns ErrNoRegistration and the jti is not spent.
-	Cancel(ctx context.Context, s Spend, community udap.CommunityURI, client udap.ClientURI) (*Registration, error)
+	Cancel(ctx context.Context, s Spend, community trace.CommunityURI, client trace.ClientURI) (*Registration, error)
 
 	// Issue stores a token and returns the handle by which Token finds it
 	// again. It returns ErrNoRegistration, with the jti spent, when the client
@@ -38,7 +38,7 @@ type Store interface {
 	Token(ctx context.Context, h Handle, hash Hash) (*Token, error)
 
 	// Revoke removes a token if there is one and it belongs to owner.
-	Revoke(ctx context.Context, s Spend, owner udap.ClientID, h Handle, hash Hash) error
+	Revoke(ctx context.Context, s Spend, owner trace.ClientID, h Handle, hash Hash) error
 
 	// Spend uses up a jti with no other effect.
 	Spend(ctx context.Context, s Spend) error
@@ -47,7 +47,7 @@ type Store interface {
 // Spend is a jti to be used up. One jti counts as used per community and
 // issuer, at whatever endpoint (UDAP Security 2.0, 7.1.4).
 type Spend struct {
-	Community udap.CommunityURI
+	Community trace.CommunityURI
 	Issuer    string // iss as sent: a client URI at registration, else a client_id
 	JTI       string
 	Since     time.Time // when the JWT could first be accepted: iat less the clock skew
@@ -67,9 +67,9 @@ type Hash [32]byte
 // Token is what the server knows about an access token.
 type Token struct {
 	Hash       Hash                      `json:"-"`
-	ClientID   udap.ClientID             `json:"clientId"`
-	Community  udap.CommunityURI         `json:"community"`
-	Client     udap.ClientURI            `json:"client"`
+	ClientID   trace.ClientID            `json:"clientId"`
+	Community  trace.CommunityURI        `json:"community"`
+	Client     trace.ClientURI           `json:"client"`
 	Epoch      uint64                    `json:"epoch"` // of the registration when it was issued
 	Scope      []string                  `json:"scope"`
 	Purposes   []string                  `json:"purposes,omitempty"`

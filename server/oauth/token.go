@@ -14,6 +14,7 @@ import (
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // TokenResponse is a successful answer of the token endpoint (RFC 6749 5.1).
@@ -52,7 +53,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 
 // judgeTokenRequest judges what every grant type has in common, before the
 // client is authenticated.
-func judgeTokenRequest(req ClientRequest, tr *udap.Trace) error {
+func judgeTokenRequest(req ClientRequest, tr *trace.Trace) error {
 	if len(req.Authorization) == 0 { // else that is what must be said
 		if err := judgeUDAP(req.Params, tr); err != nil {
 			return err
@@ -61,13 +62,13 @@ func judgeTokenRequest(req ClientRequest, tr *udap.Trace) error {
 		switch req.Params["grant_type"] {
 		case clientCredentials, authorizationCode, refreshToken:
 		case "":
-			return tr.Refuse(checkGrantType, udap.InvalidRequest, udap.Finding{
+			return tr.Refuse(checkGrantType, trace.InvalidRequest, trace.Finding{
 				Expected: "grant_type",
 				Found:    shown(req.Params, "grant_type"),
 			})
 
 		default:
-			return tr.Refuse(checkGrantType, udap.UnsupportedGrantType, udap.Finding{
+			return tr.Refuse(checkGrantType, trace.UnsupportedGrantType, trace.Finding{
 				Expected: clientCredentials,
 				Found:    req.Params["grant_type"],
 			})
@@ -85,21 +86,21 @@ type granted struct {
 }
 
 // judgeGrant judges what an authenticated client asks for.
-func (s *Service) judgeGrant(a *authenticated, p Params, tr *udap.Trace) (*granted, error) {
+func (s *Service) judgeGrant(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, err
 	}
 
 	grant := p["grant_type"]
 	if !slices.Contains(a.registration.Granted.GrantTypes, grant) {
-		return nil, tr.Refuse(checkGrant, udap.UnauthorizedClient, udap.Finding{
+		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
 			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
 			Found:    grant,
 			Remedy:   "register for this grant type first",
 		})
 	}
 	if grant != clientCredentials {
-		return nil, tr.Refuse(checkGrant, udap.UnsupportedGrantType, udap.Finding{
+		return nil, tr.Refuse(checkGrant, trace.UnsupportedGrantType, trace.Finding{
 			Expected: clientCredentials,
 			Found:    grant,
 			Remedy:   "this server does not have the grant yet",
@@ -110,9 +111,9 @@ func (s *Service) judgeGrant(a *authenticated, p Params, tr *udap.Trace) (*grant
 	return s.judgeClientCredentials(a, p, tr)
 }
 
-func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *udap.Trace) (*granted, error) {
+func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
 	if a.ant.Resources {
-		return nil, tr.Refuse(checkResources, udap.InvalidRequest, udap.Finding{
+		return nil, tr.Refuse(checkResources, trace.InvalidRequest, trace.Finding{
 			Expected: "no resources claim",
 			Found:    "one",
 			Remedy:   "name what is wanted by scopes",
@@ -138,7 +139,7 @@ func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *udap.Tr
 // judgeScope finds what a client is granted (UDAP Security 2.0, 7.3): what it
 // asks for, within what it registered, within the authentication token's own
 // scope claim (UDAP client authorization grants 6.5).
-func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]string, error) {
+func (s *Service) judgeScope(a *authenticated, text string, tr *trace.Trace) ([]string, error) {
 	requested, err := s.requestedScope(a, text, tr)
 	if err != nil {
 		return nil, err
@@ -148,7 +149,7 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 		asked := strings.Join(requested, " ")
 		requested = slices.DeleteFunc(requested, func(t string) bool { return !slices.Contains(a.ant.Scope, t) })
 		if len(requested) == 0 {
-			return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+			return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
 				Expected: "scopes within the authentication token's own scope claim, " + strings.Join(a.ant.Scope, " "),
 				Found:    asked,
 				Remedy:   "name the same scopes in both, or leave the claim out",
@@ -164,16 +165,16 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 	})
 	switch {
 	case answer.TooMany:
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, tooManyScopes(requested))
+		return nil, tr.Refuse(checkScope, trace.InvalidScope, tooManyScopes(requested))
 	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
 			Expected: "scopes of " + s.scopesShown(),
 			Found:    "the wildcard " + answer.Wildcard,
 			Remedy:   "ask for single resource types",
 		})
 
 	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
 			Expected: "some of the registered scopes " + a.registration.Granted.Scope,
 			Found:    strings.Join(requested, " "),
 			Remedy:   "ask for scopes that registration granted, or register again",
@@ -185,8 +186,8 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *udap.Trace) ([]s
 }
 
 // tooManyScopes says that a request would take too long to judge.
-func tooManyScopes(requested []string) udap.Finding {
-	return udap.Finding{
+func tooManyScopes(requested []string) trace.Finding {
+	return trace.Finding{
 		Expected: "scopes that can be judged in some milliseconds",
 		Found:    strconv.Itoa(len(requested)) + " scopes against very many granular ones",
 		Remedy:   "ask for fewer at a time, in the words of the registration",
@@ -195,9 +196,12 @@ func tooManyScopes(requested []string) udap.Finding {
 
 // requestedScope reads the scope parameter. Edition 1 lets it be absent and
 // then means what was registered; edition 2 does not.
-func (s *Service) requestedScope(a *authenticated, text string, tr *udap.Trace) ([]string, error) {
+func (s *Service) requestedScope(a *authenticated, text string, tr *trace.Trace) ([]string, error) {
 	if text == "" {
-		f := udap.Finding{Expected: "the parameter scope (UDAP Security 2.0, 5.2.2)", Found: "none"}
+		f := trace.Finding{
+			Expected: "the parameter scope (UDAP Security 2.0, 5.2.2)",
+			Found:    "none",
+		}
 		if a.ant.Community.Policy.Edition == 1 {
 			f.Remedy = "the registered scopes were granted, as edition 1 has it; edition 2 will refuse this"
 			tr.Warn(checkScope, f)
@@ -205,12 +209,12 @@ func (s *Service) requestedScope(a *authenticated, text string, tr *udap.Trace) 
 		}
 
 		f.Remedy = "name the scopes wanted, such as " + a.registration.Granted.Scope
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, f)
+		return nil, tr.Refuse(checkScope, trace.InvalidScope, f)
 	}
 
 	requested := strings.Split(text, " ")
 	if len(requested) > maxScopes || slices.Contains(requested, "") {
-		return nil, tr.Refuse(checkScope, udap.InvalidScope, udap.Finding{
+		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
 			Expected: "scopes with one space between them (RFC 6749 3.3)",
 			Found:    text,
 		})
@@ -225,7 +229,7 @@ const maxScopes = 1000
 func (s *Service) scopesShown() string { return abridged(s.cfg.Scopes.Supported()) }
 
 // issue makes a token, stores what it allows, and only then hands it out.
-func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *udap.Trace) (*TokenResponse, error) {
+func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *trace.Trace) (*TokenResponse, error) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
 	now := a.now.Truncate(time.Second)
@@ -256,16 +260,16 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *u
 	}, nil
 }
 
-func refuseIssue(tr *udap.Trace, err error) error {
+func refuseIssue(tr *trace.Trace, err error) error {
 	if err == ErrNoRegistration {
-		return tr.Refuse(checkIssued, udap.InvalidClient, udap.Finding{
+		return tr.Refuse(checkIssued, trace.InvalidClient, trace.Finding{
 			Expected: "a registration that stands still",
 			Found:    "it was cancelled or changed during this request",
 			Remedy:   "register again, or ask again with a new authentication token",
 			Err:      err,
 		})
 	}
-	return refuseSpend(tr, checkClientJTI, udap.InvalidClient, err)
+	return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 }
 
 // tokenText is how a token is written: where it is kept, and its secret, 48

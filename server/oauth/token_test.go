@@ -18,11 +18,12 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
 // clientRig is a rig with client1 of community A registered.
-func clientRig(t *testing.T, edit ...func(*oauth.Config)) (*rig, *udaptest.Client, udap.ClientID) {
+func clientRig(t *testing.T, edit ...func(*oauth.Config)) (*rig, *udaptest.Client, trace.ClientID) {
 	t.Helper()
 	r := newRig(t, edit...)
 	c := r.client(r.w.A, udaptest.Client1URI)
@@ -128,8 +129,8 @@ func TestAssertionClaims(t *testing.T) {
 		}
 	}
 
-	for _, pair := range []udap.ClientID{
-		"unknown", udap.ClientID(strings.ToUpper(string(id))), udap.ClientID(udaptest.Client1URI),
+	for _, pair := range []trace.ClientID{
+		"unknown", trace.ClientID(strings.ToUpper(string(id))), trace.ClientID(udaptest.Client1URI),
 		other, foreign,
 	} {
 		r.refused("iss and sub "+string(pair), 400, "invalid_client", spendsNothing, func() answer {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -30,7 +30,7 @@ func (f *faulty) Register(
 }
 
 func (f *faulty) Cancel(
-	ctx context.Context, s oauth.Spend, community udap.CommunityURI, client udap.ClientURI,
+	ctx context.Context, s oauth.Spend, community trace.CommunityURI, client trace.ClientURI,
 ) (*oauth.Registration, error) {
 	if err := f.before(); err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (f *faulty) Issue(ctx context.Context, s oauth.Spend, t oauth.Token) (oauth
 }
 
 func (f *faulty) Revoke(
-	ctx context.Context, s oauth.Spend, owner udap.ClientID, h oauth.Handle, hash oauth.Hash,
+	ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash,
 ) error {
 	if err := f.before(); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (f *faulty) Spend(ctx context.Context, s oauth.Spend) error {
 }
 
 // faultyRig has a registered client and a store of which before decides.
-func faultyRig(t *testing.T) (*rig, *udaptest.Client, udap.ClientID, *faulty) {
+func faultyRig(t *testing.T) (*rig, *udaptest.Client, trace.ClientID, *faulty) {
 	t.Helper()
 	f := &faulty{before: func() error { return nil }}
 	r := newRigWith(t, &rig{wrap: func(s oauth.Store) oauth.Store { f.Store = s; return f }})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // outcome is what a code means on the wire: its HTTP status and the sentence
@@ -20,34 +20,34 @@ type outcome struct {
 
 // outcomes is the one table from code to status (RFC 6749 5.2, RFC 7591 3.2.2,
 // RFC 6750 3.1). A test holds that no code is missing.
-var outcomes = map[udap.Code]outcome{
-	udap.InvalidSoftwareStatement: {http.StatusBadRequest, "The software statement is not valid."},
-	udap.UnapprovedSoftwareStatement: {
+var outcomes = map[trace.Code]outcome{
+	trace.InvalidSoftwareStatement: {http.StatusBadRequest, "The software statement is not valid."},
+	trace.UnapprovedSoftwareStatement: {
 		http.StatusBadRequest,
 		"The software statement is not signed by a certificate that this server trusts.",
 	},
-	udap.InvalidClientMetadata: {http.StatusBadRequest, "The registration parameters are not acceptable."},
-	udap.InvalidRedirectURI:    {http.StatusBadRequest, "A redirect URI is not acceptable."},
-	udap.InvalidCertification:  {http.StatusBadRequest, "A certification is not valid."},
-	udap.UnapprovedCertification: {
+	trace.InvalidClientMetadata: {http.StatusBadRequest, "The registration parameters are not acceptable."},
+	trace.InvalidRedirectURI:    {http.StatusBadRequest, "A redirect URI is not acceptable."},
+	trace.InvalidCertification:  {http.StatusBadRequest, "A certification is not valid."},
+	trace.UnapprovedCertification: {
 		http.StatusBadRequest,
 		"A required certification is not signed by a party that this server trusts.",
 	},
-	udap.InvalidClient:  {http.StatusBadRequest, "The client could not be authenticated."},
-	udap.InvalidRequest: {http.StatusBadRequest, "The request is malformed."},
-	udap.InvalidGrant:   {http.StatusBadRequest, "The grant is not valid."},
-	udap.InvalidScope: {
+	trace.InvalidClient:  {http.StatusBadRequest, "The client could not be authenticated."},
+	trace.InvalidRequest: {http.StatusBadRequest, "The request is malformed."},
+	trace.InvalidGrant:   {http.StatusBadRequest, "The grant is not valid."},
+	trace.InvalidScope: {
 		http.StatusBadRequest,
 		"None of the requested scopes can be granted, or a wildcard scope is not supported.",
 	},
-	udap.UnauthorizedClient:   {http.StatusBadRequest, "The client is not registered for this grant type."},
-	udap.UnsupportedGrantType: {http.StatusBadRequest, "This grant type is not supported."},
-	udap.InvalidToken:         {http.StatusUnauthorized, "The access token is not valid."},
-	udap.InsufficientScope:    {http.StatusForbidden, "The access token does not allow this."},
-	udap.InvalidIDP:           {http.StatusBadRequest, "The identity provider is not trusted."},
-	udap.AccessDenied:         {http.StatusForbidden, "Access was denied."},
-	udap.ServerError:          {http.StatusInternalServerError, "The server failed."},
-	udap.TemporarilyUnavailable: {
+	trace.UnauthorizedClient:   {http.StatusBadRequest, "The client is not registered for this grant type."},
+	trace.UnsupportedGrantType: {http.StatusBadRequest, "This grant type is not supported."},
+	trace.InvalidToken:         {http.StatusUnauthorized, "The access token is not valid."},
+	trace.InsufficientScope:    {http.StatusForbidden, "The access token does not allow this."},
+	trace.InvalidIDP:           {http.StatusBadRequest, "The identity provider is not trusted."},
+	trace.AccessDenied:         {http.StatusForbidden, "Access was denied."},
+	trace.ServerError:          {http.StatusInternalServerError, "The server failed."},
+	trace.TemporarilyUnavailable: {
 		http.StatusServiceUnavailable,
 		"The server cannot do this now; try again later.",
 	},
@@ -55,7 +55,7 @@ var outcomes = map[udap.Code]outcome{
 
 // Refusal is a refusal that HTTP has a status of its own for.
 type Refusal struct {
-	Of         *udap.Error
+	Of         *trace.Error
 	Status     int
 	RetryAfter time.Duration // 0: no Retry-After
 	Challenge  string        // WWW-Authenticate; empty: none
@@ -74,21 +74,21 @@ func RefusalOf(err error) *Refusal {
 	if errors.As(err, &r) {
 		return r
 	}
-	var e *udap.Error
+	var e *trace.Error
 	if !errors.As(err, &e) {
-		e = &udap.Error{Code: udap.ServerError, Check: checkInternal.Name, Err: err}
+		e = &trace.Error{Code: trace.ServerError, Check: checkInternal.Name, Err: err}
 	}
 	return &Refusal{Of: e, Status: outcomes[e.Code].status}
 }
 
 // wireError is the body of a refusal (RFC 6749 5.2): these members and no others.
 type wireError struct {
-	Error       udap.Code `json:"error"`
-	Description string    `json:"error_description"`
-	URI         string    `json:"error_uri,omitzero"`
+	Error       trace.Code `json:"error"`
+	Description string     `json:"error_description"`
+	URI         string     `json:"error_uri,omitzero"`
 }
 
-func (s *Service) wireError(r *Refusal, tr *udap.Trace) wireError {
+func (s *Service) wireError(r *Refusal, tr *trace.Trace) wireError {
 	text := outcomes[r.Of.Code].sentence
 	if s.cfg.Explain == ExplainClient && r.Of.Detail != "" {
 		text = r.Of.Check + ": " + r.Of.Detail

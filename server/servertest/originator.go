@@ -9,6 +9,7 @@ import (
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // Originator makes an originator with a certificate of community A, or of B
@@ -21,7 +22,7 @@ func (d *Destination) Originator(c *certs.Community, id *certs.Identity) *client
 // OriginatorWith is Originator for one that signs with a given algorithm.
 func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg string) *client.Client {
 	d.tb.Helper()
-	uri := udap.CommunityURI(URIA)
+	uri := trace.CommunityURI(URIA)
 	if c == d.B {
 		uri = URIB
 	}

@@ -22,17 +22,18 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Config is what an originator holds. Verifier and Now are always needed,
 // Chain and Key for everything but discovery and reading.
 type Config struct {
-	Base      string            // FHIR base URL of the destination, as ParseBase gives it
-	Community udap.CommunityURI // asked for in discovery; empty asks for none
+	Base      string             // FHIR base URL of the destination, as ParseBase gives it
+	Community trace.CommunityURI // asked for in discovery; empty asks for none
 
 	Chain     []*x509.Certificate // of this client, leaf first
 	Key       crypto.Signer       // of Chain[0]
-	ClientURI udap.ClientURI      // one of the leaf's SAN URIs; empty when it has only one
+	ClientURI trace.ClientURI     // one of the leaf's SAN URIs; empty when it has only one
 	Algorithm string              // JWS algorithm; empty: the one that fits Key
 
 	Verifier *udap.Verifier // communities whose servers are believed
@@ -83,7 +84,7 @@ const wellKnown = "/.well-known/udap"
 
 // ParseBase reads a FHIR base URL as people write it: with a slash at its end,
 // or as the whole URL of the discovery document, community and all.
-func ParseBase(text string) (base string, community udap.CommunityURI, err error) {
+func ParseBase(text string) (base string, community trace.CommunityURI, err error) {
 	u, err := url.Parse(strings.TrimSpace(text))
 	if err != nil {
 		return "", "", fmt.Errorf("client: no URL: %w", err)
@@ -94,7 +95,7 @@ func ParseBase(text string) (base string, community udap.CommunityURI, err error
 		return "", "", fmt.Errorf("client: %q: %w", text, err)
 	}
 
-	community = udap.CommunityURI(values.Get("community"))
+	community = trace.CommunityURI(values.Get("community"))
 	u.RawQuery, u.ForceQuery = "", false
 	base = strings.TrimRight(u.String(), "/")
 	base = strings.TrimRight(strings.TrimSuffix(base, wellKnown), "/")

@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // originator makes an originator of community A in front of a destination.
@@ -50,7 +51,7 @@ func originator(t *testing.T, d *servertest.Destination, id *certs.Identity) *cl
 	return c
 }
 
-func clean(t *testing.T, tr *udap.Trace, err error) {
+func clean(t *testing.T, tr *trace.Trace, err error) {
 	t.Helper()
 	if err != nil || len(tr.Warnings()) > 0 {
 		t.Fatalf("error %v, warnings %+v", err, tr.Warnings())
@@ -142,7 +143,7 @@ func TestStrangerAtTheDestination(t *testing.T) {
 		Contacts:   []string{"mailto:a@example.org"},
 		Scope:      "system/Patient.rs",
 	})
-	if err == nil || reg.Refusal.Code != udap.UnapprovedSoftwareStatement || reg.Refusal.TraceID == "" ||
+	if err == nil || reg.Refusal.Code != trace.UnapprovedSoftwareStatement || reg.Refusal.TraceID == "" ||
 		reg.Refusal.Page == "" {
 		t.Fatalf("error %v, refusal %+v", err, reg.Refusal)
 	}

@@ -12,17 +12,18 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Discovery is what is known about a destination. Its endpoints are set only
 // when the signed metadata was verified, and then hold the signed values.
 type Discovery struct {
-	Trace    *udap.Trace `json:"trace"`
-	Reply    *Reply      `json:"reply,omitempty"`
-	Refusal  *Refusal    `json:"refusal,omitempty"`
-	URL      string      `json:"url"`
-	Verified bool        `json:"verified"`
-	Expires  time.Time   `json:"expires,omitzero"` // of the signed metadata
+	Trace    *trace.Trace `json:"trace"`
+	Reply    *Reply       `json:"reply,omitempty"`
+	Refusal  *Refusal     `json:"refusal,omitempty"`
+	URL      string       `json:"url"`
+	Verified bool         `json:"verified"`
+	Expires  time.Time    `json:"expires,omitzero"` // of the signed metadata
 
 	Registration  string `json:"registrationEndpoint,omitempty"`
 	Token         string `json:"tokenEndpoint,omitempty"`
@@ -59,7 +60,7 @@ func (c *Client) discoveryURL() string {
 
 // Discover fetches the discovery document and verifies its signed metadata.
 func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
-	d := &Discovery{Trace: udap.NewTrace("discover", c.cfg.Now()), URL: c.discoveryURL()}
+	d := &Discovery{Trace: trace.NewTrace("discover", c.cfg.Now()), URL: c.discoveryURL()}
 	d.Trace.Community = c.cfg.Community
 	if err := c.fetchDocument(ctx, d); err != nil {
 		return d, err
@@ -101,7 +102,7 @@ func (c *Client) found(d *Discovery) error {
 		return stop(d.Trace, checkFound, "200", "204 No Content",
 			fmt.Sprintf("the destination has no certificate for the community %q: ask without community to see its default, or ask its operator", c.cfg.Community))
 	case http.StatusNotFound:
-		d.Refusal, _ = refused(udap.NewTrace("", c.cfg.Now()), checkFound, d.Reply, "")
+		d.Refusal, _ = refused(trace.NewTrace("", c.cfg.Now()), checkFound, d.Reply, "")
 		return stop(d.Trace, checkFound, "200", d.Refusal.String(),
 			"no UDAP at this base URL, or the wrong base URL; under edition 1 it may also mean an unknown community")
 	}
@@ -141,7 +142,7 @@ func (d *Discovery) judgeEndpoints() {
 		d.Trace.Pass(checkEndpoints, "", origin(d.Token))
 		return
 	}
-	d.Trace.Warn(checkEndpoints, udap.Finding{
+	d.Trace.Warn(checkEndpoints, trace.Finding{
 		Expected: "both at one origin",
 		Found:    "registration at " + origin(d.Registration) + ", token at " + origin(d.Token),
 		Remedy:   "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
@@ -156,7 +157,7 @@ func (c *Client) canonicalBase(d *Discovery) string {
 	if unverifiedIssuer(d.doc.text("signed_metadata")) != slashed {
 		return c.cfg.Base
 	}
-	d.Trace.Warn(checkSlash, udap.Finding{
+	d.Trace.Warn(checkSlash, trace.Finding{
 		Expected: c.cfg.Base,
 		Found:    slashed,
 		Remedy:   "the destination's canonical base URL ends in a slash",
@@ -193,7 +194,7 @@ func (d *Discovery) judgeProfiles() {
 	}
 
 	if err != nil || len(missing) > 0 {
-		d.Trace.Warn(checkProfiles, udap.Finding{
+		d.Trace.Warn(checkProfiles, trace.Finding{
 			Expected: "udap_dcr and udap_authn in udap_profiles_supported",
 			Found:    strings.Join(have, " "),
 			Remedy:   "the destination does not claim to support " + strings.Join(missing, " and "),
@@ -212,14 +213,14 @@ func (d *Discovery) judgeNeeds() {
 		d.Trace.Pass(checkNeeds, "", "extension objects: "+strings.Join(ext, " "))
 		return
 	}
-	d.Trace.Warn(checkNeeds, udap.Finding{
+	d.Trace.Warn(checkNeeds, trace.Finding{
 		Found:  fmt.Sprintf("certifications %v, extension objects %v are required", certs, ext),
 		Remedy: "give them with the registration or the token request, or it will be refused",
 	})
 }
 
 // canUse stops a workflow that the destination says it does not support.
-func (d *Discovery) canUse(tr *udap.Trace, grant, algorithm, algorithmList string) error {
+func (d *Discovery) canUse(tr *trace.Trace, grant, algorithm, algorithmList string) error {
 	if grants := d.List("grant_types_supported"); grant != "" && !slices.Contains(grants, grant) {
 		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants),
 			"the destination does not offer this grant type")

@@ -397,13 +397,3 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	tok, err = c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "wait 7 s")
 }
-
-func TestEveryCheckHasANameOfItsOwn(t *testing.T) {
-	seen := map[string]bool{}
-	for _, c := range Checks() {
-		if seen[c.Name] || c.Title == "" {
-			t.Errorf("check %q stands twice or has no title", c.Name)
-		}
-		seen[c.Name] = true
-	}
-}

@@ -12,21 +12,22 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Report is what the doctor found: everything, and not only the first fault.
 type Report struct {
-	Trace     *udap.Trace `json:"trace"`
-	Discovery *Discovery  `json:"-"`
-	Wrong     int         `json:"wrong"`    // checks that failed
-	Doubtful  int         `json:"doubtful"` // checks that passed with a warning
+	Trace     *trace.Trace `json:"trace"`
+	Discovery *Discovery   `json:"-"`
+	Wrong     int          `json:"wrong"`    // checks that failed
+	Doubtful  int          `json:"doubtful"` // checks that passed with a warning
 }
 
 // Doctor looks at our own certificate and clock and at the destination's TLS,
 // discovery documents and certificates. It registers nothing and sends
 // nothing signed.
 func (c *Client) Doctor(ctx context.Context) *Report {
-	r := &Report{Trace: udap.NewTrace("doctor", c.cfg.Now())}
+	r := &Report{Trace: trace.NewTrace("doctor", c.cfg.Now())}
 	r.Trace.Community = c.cfg.Community
 	c.examineOurselves(ctx, r.Trace)
 	c.examineAnchors(r.Trace)
@@ -34,9 +35,9 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 
 	for _, s := range r.Trace.Steps {
 		switch s.Verdict {
-		case udap.Refused:
+		case trace.Refused:
 			r.Wrong++
-		case udap.Warned:
+		case trace.Warned:
 			r.Doubtful++
 		}
 	}
@@ -46,7 +47,7 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 
 // examineOurselves judges our certificate as a destination of the community
 // would: by a software statement that goes nowhere.
-func (c *Client) examineOurselves(ctx context.Context, tr *udap.Trace) {
+func (c *Client) examineOurselves(ctx context.Context, tr *trace.Trace) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
 		tr.Skip(checkIdentity, "no certificate was given")
 		return
@@ -98,7 +99,7 @@ func (c *Client) vouching() []*udap.Community {
 
 // examineChain names the certificate that is out of order, or the issuer that
 // is missing.
-func (c *Client) examineChain(tr *udap.Trace) {
+func (c *Client) examineChain(tr *trace.Trace) {
 	chain := c.cfg.Chain
 	for i, cert := range chain[:len(chain)-1] {
 		if err := cert.CheckSignatureFrom(chain[i+1]); err != nil {
@@ -111,7 +112,7 @@ func (c *Client) examineChain(tr *udap.Trace) {
 
 	last := chain[len(chain)-1]
 	if !c.knows(last) {
-		tr.Warn(checkOwnChain, udap.Finding{
+		tr.Warn(checkOwnChain, trace.Finding{
 			Expected: "a chain up to an anchor that is known here",
 			Found:    fmt.Sprintf("the issuer %q with key id %X is missing", last.Issuer, last.AuthorityKeyId),
 			Remedy: "append the issuer's certificate to the chain (AIA says it stands at " + strings.Join(
@@ -143,7 +144,7 @@ func (c *Client) knows(cert *x509.Certificate) bool {
 // tefca is the community whose URIs carry the exchange purpose as a fragment.
 const tefca = "urn:oid:2.16.840.1.113883.3.7204.1.5"
 
-func (c *Client) examineFragment(tr *udap.Trace) {
+func (c *Client) examineFragment(tr *trace.Trace) {
 	if c.cfg.Community != tefca {
 		tr.Skip(checkOwnFragment, "the community does not use fragments")
 		return
@@ -151,7 +152,7 @@ func (c *Client) examineFragment(tr *udap.Trace) {
 
 	uris, _ := udap.RawSANURIs(c.cfg.Chain[0])
 	if !slices.ContainsFunc(uris, func(u string) bool { return strings.Contains(u, "#T-") }) {
-		tr.Warn(checkOwnFragment, udap.Finding{
+		tr.Warn(checkOwnFragment, trace.Finding{
 			Expected: "a URI with a fragment such as #T-TREAT",
 			Found:    strings.Join(uris, ", "),
 			Remedy:   "OpenSSL configuration files cut a URI at # unless it is quoted; cmd/community keeps it",
@@ -164,7 +165,7 @@ func (c *Client) examineFragment(tr *udap.Trace) {
 
 // examineAnchors finds anchors that have run out, and web servers' anchors
 // where the community's belong.
-func (c *Client) examineAnchors(tr *udap.Trace) {
+func (c *Client) examineAnchors(tr *trace.Trace) {
 	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
 		tr.Skip(checkAnchors, "no anchor of a community was given")
 		return
@@ -180,7 +181,7 @@ func (c *Client) examineAnchors(tr *udap.Trace) {
 				return
 			}
 			if servesWebs(a, c.cfg.TLSRoots) {
-				tr.Warn(checkAnchors, udap.Finding{
+				tr.Warn(checkAnchors, trace.Finding{
 					Found: fmt.Sprintf("%s is given both as the community's anchor and as an anchor of web servers",
 						a.Subject),
 					Remedy: "is that meant? The two are commonly different",
@@ -191,7 +192,7 @@ func (c *Client) examineAnchors(tr *udap.Trace) {
 	}
 
 	if a := twice(c.cfg.Verifier.Communities); a != nil {
-		tr.Warn(checkAnchors, udap.Finding{
+		tr.Warn(checkAnchors, trace.Finding{
 			Found:  a.Subject.String() + " is the anchor of two communities",
 			Remedy: "which one a server belongs to is ambiguous: -community decides",
 		})
@@ -224,7 +225,7 @@ func servesWebs(a *x509.Certificate, roots *x509.CertPool) bool {
 }
 
 // examineDestination runs discovery, and then looks closer at what came.
-func (c *Client) examineDestination(ctx context.Context, tr *udap.Trace) *Discovery {
+func (c *Client) examineDestination(ctx context.Context, tr *trace.Trace) *Discovery {
 	d := &Discovery{Trace: tr, URL: c.discoveryURL()}
 	if c.fetchDocument(ctx, d) != nil {
 		return d
@@ -251,7 +252,7 @@ func (c *Client) examineDestination(ctx context.Context, tr *udap.Trace) *Discov
 	return d
 }
 
-func (c *Client) examineWeb(tr *udap.Trace) {
+func (c *Client) examineWeb(tr *trace.Trace) {
 	s := c.lastTLS.Load()
 	if s == nil || len(s.PeerCertificates) == 0 {
 		tr.Skip(checkWeb, "no TLS connection was made")
@@ -262,13 +263,13 @@ func (c *Client) examineWeb(tr *udap.Trace) {
 	found := fmt.Sprintf("%s, issued by %s, until %s", leaf.Subject, leaf.Issuer, stamp(leaf.NotAfter))
 	switch {
 	case leaf.NotAfter.Sub(c.cfg.Now()) < expiringWithin:
-		tr.Warn(checkWeb, udap.Finding{
+		tr.Warn(checkWeb, trace.Finding{
 			Found:  found,
 			Remedy: "the web server's certificate runs out soon",
 		})
 
 	case c.underCommunity(s.PeerCertificates):
-		tr.Warn(checkWeb, udap.Finding{
+		tr.Warn(checkWeb, trace.Finding{
 			Found:  found,
 			Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of another kind",
 		})
@@ -284,7 +285,7 @@ func (c *Client) examineServer(d *Discovery) {
 	found := fmt.Sprintf("%s with %s, until %s; metadata until %s", d.signer.Subject, strings.Join(uris, ", "),
 		stamp(d.signer.NotAfter), stamp(d.Expires))
 	if d.signer.NotAfter.Sub(now) < expiringWithin || d.Expires.Sub(now) < time.Minute {
-		d.Trace.Warn(checkServerCert, udap.Finding{
+		d.Trace.Warn(checkServerCert, trace.Finding{
 			Found:  found,
 			Remedy: "it runs out soon: tell the destination's operator",
 		})
@@ -329,7 +330,7 @@ func (d *Discovery) examineMembers() {
 	}
 
 	if len(faults) > 0 {
-		d.Trace.Warn(checkMembers, udap.Finding{
+		d.Trace.Warn(checkMembers, trace.Finding{
 			Found:  strings.Join(faults, ", "),
 			Remedy: "edition 2 requires them all; the destination's operator should know",
 		})
@@ -359,7 +360,7 @@ func (d *Discovery) examineWords() {
 	}
 
 	slices.Sort(found)
-	d.Trace.Warn(checkWords, udap.Finding{
+	d.Trace.Warn(checkWords, trace.Finding{
 		Found:  strings.Join(found, "; "),
 		Remedy: "clients will not find these members",
 	})
@@ -374,7 +375,7 @@ func (d *Discovery) examineHosts(base string) {
 	}
 
 	if len(found) > 0 {
-		d.Trace.Warn(checkHosts, udap.Finding{
+		d.Trace.Warn(checkHosts, trace.Finding{
 			Expected: origin(base),
 			Found:    strings.Join(found, ", "),
 			Remedy:   "allowed, but often a server that writes its private name: is it reachable from here?",
@@ -404,7 +405,7 @@ func (d *Discovery) examineTiered() {
 	}
 
 	if len(found) > 0 {
-		d.Trace.Warn(checkTiered, udap.Finding{Found: strings.Join(found, ", ")})
+		d.Trace.Warn(checkTiered, trace.Finding{Found: strings.Join(found, ", ")})
 		return
 	}
 	d.Trace.Pass(checkTiered, "", "")
@@ -435,7 +436,7 @@ func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
 	}
 
 	if len(found) > 0 {
-		d.Trace.Warn(checkSmart, udap.Finding{
+		d.Trace.Warn(checkSmart, trace.Finding{
 			Found:  strings.Join(found, "; "),
 			Remedy: "one source for both would be better; the UDAP metadata counts here",
 		})
@@ -445,14 +446,14 @@ func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
 }
 
 // examineCapability asks for the CapabilityStatement, which needs no token.
-func (c *Client) examineCapability(ctx context.Context, tr *udap.Trace) {
+func (c *Client) examineCapability(ctx context.Context, tr *trace.Trace) {
 	o := c.quietly(ctx, tr, "/metadata")
 	var implementation struct {
 		URL string `json:"url"`
 	}
 	switch {
 	case o == nil || o.text("resourceType") != "CapabilityStatement":
-		tr.Warn(checkCapability, udap.Finding{
+		tr.Warn(checkCapability, trace.Finding{
 			Expected: "a CapabilityStatement at " + c.cfg.Base + "/metadata",
 			Found:    "none",
 			Remedy:   "is this the FHIR base URL?",
@@ -464,7 +465,7 @@ func (c *Client) examineCapability(ctx context.Context, tr *udap.Trace) {
 		return
 
 	case implementation.URL != c.cfg.Base:
-		tr.Warn(checkCapability, udap.Finding{
+		tr.Warn(checkCapability, trace.Finding{
 			Expected: c.cfg.Base,
 			Found:    implementation.URL,
 			Remedy:   difference(c.cfg.Base, implementation.URL),
@@ -476,14 +477,14 @@ func (c *Client) examineCapability(ctx context.Context, tr *udap.Trace) {
 }
 
 // quietly fetches one more document under the base; nil when there is none.
-func (c *Client) quietly(ctx context.Context, tr *udap.Trace, path string) object {
+func (c *Client) quietly(ctx context.Context, tr *trace.Trace, path string) object {
 	req, err := http.NewRequest(http.MethodGet, c.cfg.Base+path, nil)
 	if err != nil {
 		return nil
 	}
 
 	req.Header.Set("Accept", "application/json, application/fhir+json")
-	r, err := c.send(ctx, udap.NewTrace(tr.Action, tr.Time), req, maxAnswer)
+	r, err := c.send(ctx, trace.NewTrace(tr.Action, tr.Time), req, maxAnswer)
 	if err != nil || r.Status != http.StatusOK {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // healthy makes the destination answer all that the doctor asks for.
@@ -42,113 +42,113 @@ func TestDoctorFinds(t *testing.T) {
 		name        string
 		set         func(*world, *Config)
 		check       string
-		verdict     udap.Verdict
+		verdict     trace.Verdict
 		text        string
 		mayFailElse bool
 	}{
 		{"chain reversed", func(w *world, c *Config) {
 			c.Chain = []*x509.Certificate{c.Chain[0], w.b.Issuing.Cert}
-		}, "doctor.own.chain", udap.Refused, "order the chain", true},
+		}, "doctor.own.chain", trace.Refused, "order the chain", true},
 		{"CA first", func(w *world, c *Config) {
 			c.Chain = []*x509.Certificate{w.a.Issuing.Cert}
-		}, "own.certificate", udap.Refused, "is a CA", true},
+		}, "own.certificate", trace.Refused, "is a CA", true},
 		{"intermediate missing", func(_ *world, c *Config) {
 			c.Chain = c.Chain[:1]
-		}, "doctor.own.chain", udap.Warned, "A Issuing CA", true},
+		}, "doctor.own.chain", trace.Warned, "A Issuing CA", true},
 		{"certificate runs out", func(w *world, c *Config) {
 			id := w.leafWith(w.a, "p256", func(t *certs.Template) {
 				t.NotAfter = epoch.Add(48 * time.Hour)
 			}, clientURI)
 			c.Chain, c.Key = id.Chain, id.Key
-		}, "own.certificate", udap.Warned, "renew it", false},
+		}, "own.certificate", trace.Warned, "renew it", false},
 		{"no list", func(w *world, c *Config) {
 			id := w.leafWith(w.a, "p256", func(t *certs.Template) {
 				t.CRL = []string{"http://127.0.0.1:1/a.crl", "http://127.0.0.1:2/b.crl"}
 			}, clientURI)
 			c.Chain, c.Key = id.Chain, id.Key
-		}, "chain.revocation", udap.Refused, "http://127.0.0.1:2/b.crl", false},
+		}, "chain.revocation", trace.Refused, "http://127.0.0.1:2/b.crl", false},
 		{"other community", func(w *world, c *Config) {
 			id := w.leaf(w.b, "p256", clientURI)
 			c.Chain, c.Key = id.Chain, id.Key
-		}, "chain.path", udap.Refused, "", true},
+		}, "chain.path", trace.Refused, "", true},
 		{"curve", func(w *world, c *Config) {
 			id := w.leaf(w.a, "p384", clientURI)
 			c.Chain, c.Key, c.Algorithm = id.Chain, id.Key, "ES256"
-		}, "register.posted", udap.Refused, "P-384", true},
+		}, "register.posted", trace.Refused, "P-384", true},
 		{"P-384 not accepted there", func(w *world, c *Config) {
 			id := w.leaf(w.a, "p384", clientURI)
 			c.Chain, c.Key = id.Chain, id.Key
-		}, "discover.algorithm", udap.Refused, "ES384", false},
+		}, "discover.algorithm", trace.Refused, "ES384", false},
 		{"fragment lost", func(w *world, c *Config) {
 			c.Community, c.Verifier.Communities[0].URI = tefca, tefca
 			id := w.leaf(w.a, "p256", "https://client.example/app")
 			c.Chain, c.Key = id.Chain, id.Key
-		}, "doctor.own.fragment", udap.Warned, "OpenSSL", true},
+		}, "doctor.own.fragment", trace.Warned, "OpenSSL", true},
 		{"web anchor as community anchor", func(w *world, c *Config) {
 			c.Verifier.Communities[0].Anchors = []*x509.Certificate{w.tlsCA.Cert}
-		}, "doctor.anchors", udap.Warned, "both as", true},
+		}, "doctor.anchors", trace.Warned, "both as", true},
 		{"anchor run out", func(w *world, c *Config) {
 			c.Now = func() time.Time { return epoch.AddDate(2, 0, 0) }
-		}, "doctor.anchors", udap.Refused, "present root", true},
+		}, "doctor.anchors", trace.Refused, "present root", true},
 		{"one anchor, two communities", func(w *world, c *Config) {
 			other := w.communityB()
 			other.Anchors = []*x509.Certificate{w.a.Root.Cert}
 			c.Verifier.Communities = append(c.Verifier.Communities, other)
-		}, "doctor.anchors", udap.Warned, "ambiguous", false},
+		}, "doctor.anchors", trace.Warned, "ambiguous", false},
 		{"community anchor as web anchor", func(w *world, c *Config) {
 			c.TLSRoots = x509.NewCertPool()
 			c.TLSRoots.AddCert(w.a.Root.Cert)
-		}, "reply.connect", udap.Refused, "another matter", true},
+		}, "reply.connect", trace.Refused, "another matter", true},
 		{"clock", func(_ *world, c *Config) {
 			c.Now = func() time.Time { return epoch.Add(90 * time.Second) }
-		}, "reply.clock", udap.Warned, "90 s ahead", false},
+		}, "reply.clock", trace.Warned, "90 s ahead", false},
 		{"web certificate runs out", func(_ *world, c *Config) {
 			c.Now = func() time.Time { return epoch.AddDate(0, 0, 20) }
-		}, "doctor.tls", udap.Warned, "soon", true},
+		}, "doctor.tls", trace.Warned, "soon", true},
 		{"base in no SAN", func(w *world, _ *Config) {
 			w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"/x", w.dest.base+"/y")
-		}, "metadata.iss", udap.Refused, "/y", true},
+		}, "metadata.iss", trace.Refused, "/y", true},
 		{"server certificate runs out", func(w *world, _ *Config) {
 			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
 				t.NotAfter = epoch.Add(48 * time.Hour)
 			}, w.dest.base)
-		}, "doctor.server", udap.Warned, "operator", false},
+		}, "doctor.server", trace.Warned, "operator", false},
 		{"members", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) {
 				d["scopes_supported"] = "x"
 				delete(d, "udap_versions_supported")
 			}
-		}, "doctor.members", udap.Warned, "udap_versions_supported is absent, scopes_supported has the wrong type", true},
+		}, "doctor.members", trace.Warned, "udap_versions_supported is absent, scopes_supported has the wrong type", true},
 		{"misspelt", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) { d["authorize_endpoint"] = "https://x/" }
-		}, "doctor.words", udap.Warned, "authorization_endpoint", false},
+		}, "doctor.words", trace.Warned, "authorization_endpoint", false},
 		{"private host", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://internal.example/token" }
-		}, "doctor.hosts", udap.Warned, "internal.example", true},
+		}, "doctor.hosts", trace.Warned, "internal.example", true},
 		{"fhiruser", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) {
 				d["scopes_supported"] = []string{"system/Patient.rs", "fhiruser"}
 			}
-		}, "doctor.tiered", udap.Warned, "fhirUser", true},
+		}, "doctor.tiered", trace.Warned, "fhirUser", true},
 		{"tiered without scopes", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) {
 				d["udap_profiles_supported"] = []string{"udap_dcr", "udap_authn", "udap_to"}
 			}
-		}, "doctor.tiered", udap.Warned, "udap_to without the scope openid, udap_to without the scope udap", false},
+		}, "doctor.tiered", trace.Warned, "udap_to without the scope openid, udap_to without the scope udap", false},
 		{"SMART differs", func(w *world, _ *Config) {
 			w.dest.answer["/acme/fhir/.well-known/smart-configuration"] = status(200, "application/json",
 				`{"token_endpoint":"`+w.dest.issuer+`/token/","scopes_supported":["launch"]}`)
-		}, "doctor.smart", udap.Warned, "slash at the end", false},
+		}, "doctor.smart", trace.Warned, "slash at the end", false},
 		{"no CapabilityStatement", func(w *world, _ *Config) {
 			w.dest.answer["/acme/fhir/metadata"] = status(404, "text/plain", "")
-		}, "doctor.capability", udap.Warned, "FHIR base", false},
+		}, "doctor.capability", trace.Warned, "FHIR base", false},
 		{"calls itself otherwise", func(w *world, _ *Config) {
 			w.dest.answer["/acme/fhir/metadata"] = status(200, "application/fhir+json",
 				`{"resourceType":"CapabilityStatement","implementation":{"url":"http://internal/fhir"}}`)
-		}, "doctor.capability", udap.Warned, "http://internal/fhir", false},
+		}, "doctor.capability", trace.Warned, "http://internal/fhir", false},
 		{"not there", func(w *world, _ *Config) {
 			w.dest.answer[discoveryPath] = http.NotFound
-		}, "discover.found", udap.Refused, "wrong base URL", false},
+		}, "discover.found", trace.Refused, "wrong base URL", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w.dest.mu.Lock()
@@ -168,7 +168,7 @@ func TestDoctorFinds(t *testing.T) {
 				if s.Check == tc.check && s.Verdict == tc.verdict &&
 					strings.Contains(s.Expected+s.Found+s.Remedy, tc.text) {
 					found = true
-				} else if s.Verdict == udap.Refused || s.Verdict == udap.Warned {
+				} else if s.Verdict == trace.Refused || s.Verdict == trace.Warned {
 					others++
 				}
 			}

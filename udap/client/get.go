@@ -7,21 +7,21 @@ import (
 	"net/url"
 	"strings"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Read is the outcome of a FHIR request. Its body is in Reply.
 type Read struct {
-	Trace   *udap.Trace `json:"trace"`
-	Reply   *Reply      `json:"reply,omitempty"`
-	Refusal *Refusal    `json:"refusal,omitempty"`
-	URL     string      `json:"url"`
+	Trace   *trace.Trace `json:"trace"`
+	Reply   *Reply       `json:"reply,omitempty"`
+	Refusal *Refusal     `json:"refusal,omitempty"`
+	URL     string       `json:"url"`
 }
 
 // Get reads a path under the FHIR base, or a whole URL that lies under it,
 // with a bearer token; an empty token sends none.
 func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
-	out := &Read{Trace: udap.NewTrace("get", c.cfg.Now())}
+	out := &Read{Trace: trace.NewTrace("get", c.cfg.Now())}
 	target, err := c.under(path)
 	if err != nil {
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, path, err.Error())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // statementLife is exp minus iat of all that we sign (UDAP Security: at most
@@ -22,7 +23,7 @@ func (c *Client) algorithm() string {
 
 // identity checks our own certificate before anything is signed with it, and
 // returns the URI that we go by.
-func (c *Client) identity(tr *udap.Trace) (udap.ClientURI, error) {
+func (c *Client) identity(tr *trace.Trace) (trace.ClientURI, error) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
 		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give -cert and -key, or -p12")
 	}
@@ -40,7 +41,7 @@ func (c *Client) identity(tr *udap.Trace) (udap.ClientURI, error) {
 			fmt.Sprintf("%s counts from %s to %s", shown, stamp(leaf.NotBefore),
 				stamp(leaf.NotAfter)), "renew it, or set the clock")
 	case leaf.NotAfter.Sub(now) < expiringWithin:
-		tr.Warn(checkIdentity, udap.Finding{
+		tr.Warn(checkIdentity, trace.Finding{
 			Found:  shown + " runs out on " + stamp(leaf.NotAfter),
 			Remedy: "renew it; the same URI needs no new registration",
 		})
@@ -55,7 +56,7 @@ func (c *Client) identity(tr *udap.Trace) (udap.ClientURI, error) {
 const expiringWithin = 30 * 24 * time.Hour
 
 // clientURI picks the URI and prints all that the certificate has.
-func (c *Client) clientURI(tr *udap.Trace) (udap.ClientURI, error) {
+func (c *Client) clientURI(tr *trace.Trace) (trace.ClientURI, error) {
 	uris, err := udap.RawSANURIs(c.cfg.Chain[0])
 	if err != nil || len(uris) == 0 {
 		return "", stop(tr, checkURI, "a URI in the Subject Alternative Name", fmt.Sprintf("none (%v)", err),
@@ -68,7 +69,7 @@ func (c *Client) clientURI(tr *udap.Trace) (udap.ClientURI, error) {
 	case uri == "" && len(uris) > 1:
 		return "", stop(tr, checkURI, "one client URI", "the certificate has "+all, "say which one to go by (-uri)")
 	case uri == "":
-		uri = udap.ClientURI(uris[0])
+		uri = trace.ClientURI(uris[0])
 	case !slices.Contains(uris, string(uri)):
 		return "", stop(tr, checkURI, string(uri), "the certificate has "+all, difference(string(uri), uris[0]))
 	}

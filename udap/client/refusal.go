@@ -7,21 +7,21 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Refusal is what the destination, or an intermediary, said when it said no.
 type Refusal struct {
-	Status      int       `json:"status"`
-	Code        udap.Code `json:"error,omitempty"`
-	Description string    `json:"errorDescription,omitempty"`
-	Page        string    `json:"errorUri,omitempty"`
-	TraceID     string    `json:"traceId,omitempty"`
-	Hint        string    `json:"hint,omitempty"` // ours: what to try
+	Status      int        `json:"status"`
+	Code        trace.Code `json:"error,omitempty"`
+	Description string     `json:"errorDescription,omitempty"`
+	Page        string     `json:"errorUri,omitempty"`
+	TraceID     string     `json:"traceId,omitempty"`
+	Hint        string     `json:"hint,omitempty"` // ours: what to try
 }
 
 // refused records a destination's refusal with what it said and what may help.
-func refused(tr *udap.Trace, c udap.Check, r *Reply, expected string) (*Refusal, error) {
+func refused(tr *trace.Trace, c trace.Check, r *Reply, expected string) (*Refusal, error) {
 	f := readRefusal(r)
 	f.Hint = hint(c, r, f)
 	code := f.Code
@@ -29,7 +29,7 @@ func refused(tr *udap.Trace, c udap.Check, r *Reply, expected string) (*Refusal,
 		code = CodeStopped
 	}
 
-	return f, tr.Refuse(c, code, udap.Finding{
+	return f, tr.Refuse(c, code, trace.Finding{
 		Expected: expected,
 		Found:    f.String(),
 		Remedy:   f.Hint,
@@ -42,7 +42,7 @@ func readRefusal(r *Reply) *Refusal {
 	if err != nil {
 		return f
 	}
-	f.Code, f.Description, f.Page = udap.Code(o.text("error")), o.text("error_description"), o.text("error_uri")
+	f.Code, f.Description, f.Page = trace.Code(o.text("error")), o.text("error_description"), o.text("error_uri")
 	if o.text("resourceType") == "OperationOutcome" {
 		f.Description = outcome(r.Body)
 	}
@@ -92,7 +92,7 @@ func outcome(body []byte) string {
 
 // hint says what may help: first by what plainly is not the destination's own
 // answer, then by the code.
-func hint(c udap.Check, r *Reply, f *Refusal) string {
+func hint(c trace.Check, r *Reply, f *Refusal) string {
 	switch {
 	case r.Status >= 300 && r.Status < 400:
 		return "a redirect is never followed with a signed assertion or a token in hand; use the URL it points to if that is the destination: " + r.header.Get("Location")
@@ -114,24 +114,24 @@ func hint(c udap.Check, r *Reply, f *Refusal) string {
 }
 
 // codeHints are what to look at for each code of an authorization server.
-var codeHints = map[udap.Code]string{
-	udap.InvalidSoftwareStatement:    "the statement itself was not accepted: compare iss, sub, aud, iat and exp with what is said above, and the clocks",
-	udap.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
-	udap.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri (-page, -tos, -policy)",
-	udap.InvalidRedirectURI:          "each redirect URI must be https, absolute and without fragment",
-	udap.InvalidClient:               "not authenticated: the client_id may be of another destination or cancelled (register again), the certificate revoked or expired, or the clocks apart",
-	udap.InvalidGrant:                "the hl7-b2b extension object was not accepted: look at organization_id, purpose_of_use and what the community demands",
-	udap.InvalidScope:                "ask for scopes that were registered and that scopes_supported lists",
-	udap.UnauthorizedClient:          "this client is not registered for this grant type: register again with it",
-	udap.UnsupportedGrantType:        "grant_types_supported of the discovery document does not list it",
-	udap.InvalidRequest:              "a parameter is missing, unknown to this server or sent twice",
-	udap.InvalidCertification:        "a certification was not accepted: look at its signature, sub and dates",
-	udap.UnapprovedCertification:     "a certification is required that was not sent, or its signer is not trusted",
-	udap.InvalidToken:                "the access token has expired, was revoked, or is of another destination: get a new one (token)",
-	udap.InsufficientScope:           "the token does not cover this request: register and ask for a scope that does",
+var codeHints = map[trace.Code]string{
+	trace.InvalidSoftwareStatement:    "the statement itself was not accepted: compare iss, sub, aud, iat and exp with what is said above, and the clocks",
+	trace.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
+	trace.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri (-page, -tos, -policy)",
+	trace.InvalidRedirectURI:          "each redirect URI must be https, absolute and without fragment",
+	trace.InvalidClient:               "not authenticated: the client_id may be of another destination or cancelled (register again), the certificate revoked or expired, or the clocks apart",
+	trace.InvalidGrant:                "the hl7-b2b extension object was not accepted: look at organization_id, purpose_of_use and what the community demands",
+	trace.InvalidScope:                "ask for scopes that were registered and that scopes_supported lists",
+	trace.UnauthorizedClient:          "this client is not registered for this grant type: register again with it",
+	trace.UnsupportedGrantType:        "grant_types_supported of the discovery document does not list it",
+	trace.InvalidRequest:              "a parameter is missing, unknown to this server or sent twice",
+	trace.InvalidCertification:        "a certification was not accepted: look at its signature, sub and dates",
+	trace.UnapprovedCertification:     "a certification is required that was not sent, or its signer is not trusted",
+	trace.InvalidToken:                "the access token has expired, was revoked, or is of another destination: get a new one (token)",
+	trace.InsufficientScope:           "the token does not cover this request: register and ask for a scope that does",
 }
 
-func codeHint(c udap.Check, code udap.Code) string {
+func codeHint(c trace.Check, code trace.Code) string {
 	if h, ok := codeHints[code]; ok {
 		return h
 	}

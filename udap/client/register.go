@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Registration are the parameters to register with.
@@ -29,14 +30,14 @@ type Registration struct {
 
 // Registered is the outcome of a registration, a change of it or a cancellation.
 type Registered struct {
-	Trace     *udap.Trace    `json:"trace"`
-	Reply     *Reply         `json:"reply,omitempty"`
-	Refusal   *Refusal       `json:"refusal,omitempty"`
-	ClientID  udap.ClientID  `json:"clientId,omitempty"`
-	ClientURI udap.ClientURI `json:"clientUri,omitempty"`
-	New       bool           `json:"new"` // 201: not a change of an earlier one
-	Cancelled bool           `json:"cancelled"`
-	Scope     string         `json:"scope,omitempty"`
+	Trace     *trace.Trace    `json:"trace"`
+	Reply     *Reply          `json:"reply,omitempty"`
+	Refusal   *Refusal        `json:"refusal,omitempty"`
+	ClientID  trace.ClientID  `json:"clientId,omitempty"`
+	ClientURI trace.ClientURI `json:"clientUri,omitempty"`
+	New       bool            `json:"new"` // 201: not a change of an earlier one
+	Cancelled bool            `json:"cancelled"`
+	Scope     string          `json:"scope,omitempty"`
 }
 
 // claims of a software statement (UDAP Security 2.0, registration 3.1).
@@ -89,7 +90,7 @@ const (
 )
 
 func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Registration) (*Registered, error) {
-	out := &Registered{Trace: udap.NewTrace(action, c.cfg.Now())}
+	out := &Registered{Trace: trace.NewTrace(action, c.cfg.Now())}
 	out.Trace.Community = c.cfg.Community
 	body, err := c.statement(d, reg, out)
 	if err != nil {
@@ -140,7 +141,7 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 }
 
 // verified stops every workflow whose discovery did not end well (S2-07).
-func verified(tr *udap.Trace, d *Discovery) error {
+func verified(tr *trace.Trace, d *Discovery) error {
 	if d == nil || !d.Verified {
 		return stop(tr, checkSigned, "verified metadata", "none",
 			"discover first; nothing is sent to a destination that was not verified")
@@ -185,7 +186,7 @@ func (c *Client) sign(claims any) (string, error) {
 
 // checkParameters keeps the rules of S2-11, so that a mistake is told here and
 // not by a refusal.
-func checkParameters(tr *udap.Trace, reg Registration) error {
+func checkParameters(tr *trace.Trace, reg Registration) error {
 	for _, f := range parameterFaults(reg) {
 		return stop(tr, checkStatement, f.expected, f.found, f.remedy)
 	}
@@ -195,7 +196,7 @@ func checkParameters(tr *udap.Trace, reg Registration) error {
 
 // checkDemands warns about what this originator's profile of the community
 // says that registrations must carry; the destination has the last word.
-func (c *Client) checkDemands(tr *udap.Trace, reg Registration) {
+func (c *Client) checkDemands(tr *trace.Trace, reg Registration) {
 	given := map[string]bool{
 		"client_name": reg.ClientName != "", "client_uri": reg.ClientURI != "", "logo_uri": reg.LogoURI != "", "tos_uri": reg.TosURI != "",
 		"policy_uri": reg.PolicyURI != "", "contacts": len(reg.Contacts) > 0, "scope": reg.Scope != "",
@@ -214,7 +215,7 @@ func (c *Client) checkDemands(tr *udap.Trace, reg Registration) {
 	case len(reg.GrantTypes) == 0:
 		tr.Skip(checkDemanded, "the registration is being cancelled")
 	case len(missing) > 0:
-		tr.Warn(checkDemanded, udap.Finding{
+		tr.Warn(checkDemanded, trace.Finding{
 			Expected: strings.Join(missing, ", "),
 			Found:    "none",
 			Remedy:   "the community demands them: give them (-page, -logo, -tos, -policy)",
@@ -287,7 +288,7 @@ func (out *Registered) read(reg Registration) (err error) {
 		return err
 	}
 
-	out.ClientID = udap.ClientID(o.text("client_id"))
+	out.ClientID = trace.ClientID(o.text("client_id"))
 	if out.ClientID == "" {
 		return stop(tr, checkClientID, "client_id", "none", "the destination's answer breaks RFC 7591 3.2.1")
 	}
@@ -308,7 +309,7 @@ func (out *Registered) compare(reg Registration, o object) error {
 			"the registration seems to stand still")
 	}
 	if missing := lacking(reg.Scope, out.Scope); !out.Cancelled && len(missing) > 0 {
-		out.Trace.Warn(checkEcho, udap.Finding{
+		out.Trace.Warn(checkEcho, trace.Finding{
 			Expected: reg.Scope,
 			Found:    out.Scope,
 			Remedy:   "not registered: " + strings.Join(missing, " "),

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Reply is an answer of the destination as it came.
@@ -43,7 +43,7 @@ func randomJTI() string {
 }
 
 // postTo posts a body to an endpoint that the metadata names, for JSON.
-func (c *Client) postTo(ctx context.Context, tr *udap.Trace, endpoint, mediaType string, body []byte) (*Reply, error) {
+func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaType string, body []byte) (*Reply, error) {
 	req, err := http.NewRequest(http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, stop(tr, checkConnect, "an endpoint that can be posted to", err.Error(), "")
@@ -55,7 +55,7 @@ func (c *Client) postTo(ctx context.Context, tr *udap.Trace, endpoint, mediaType
 
 // send makes one request and reads the answer whole. A redirect comes back as
 // what it is; nothing is followed.
-func (c *Client) send(ctx context.Context, tr *udap.Trace, req *http.Request, most int64) (*Reply, error) {
+func (c *Client) send(ctx context.Context, tr *trace.Trace, req *http.Request, most int64) (*Reply, error) {
 	if c.cfg.UserAgent != "" {
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
 	}
@@ -97,7 +97,7 @@ func tlsShown(s *tls.ConnectionState) string {
 
 // compareClocks warns when Date and our clock lie apart: every time claim
 // that we sign will look wrong there.
-func (c *Client) compareClocks(tr *udap.Trace, date string) {
+func (c *Client) compareClocks(tr *trace.Trace, date string) {
 	theirs, err := http.ParseTime(date)
 	if err != nil {
 		tr.Skip(checkClock, "the answer has no Date")
@@ -110,7 +110,7 @@ func (c *Client) compareClocks(tr *udap.Trace, date string) {
 		tr.Pass(checkClock, "", "")
 		return
 	}
-	tr.Warn(checkClock, udap.Finding{
+	tr.Warn(checkClock, trace.Finding{
 		Expected: theirs.UTC().Format(time.RFC3339) + " by the destination's clock",
 		Found:    ours.UTC().Format(time.RFC3339) + " by ours",
 		Remedy:   clockRemedy(ahead),
@@ -127,9 +127,9 @@ func clockRemedy(ahead time.Duration) string {
 }
 
 // unreachable says in words why no answer came.
-func (c *Client) unreachable(tr *udap.Trace, u *url.URL, err error) error {
+func (c *Client) unreachable(tr *trace.Trace, u *url.URL, err error) error {
 	found, remedy := c.connectFault(u.Hostname(), err)
-	return tr.Refuse(checkConnect, CodeStopped, udap.Finding{
+	return tr.Refuse(checkConnect, CodeStopped, trace.Finding{
 		Expected: "an answer from " + shownURL(u), Found: found, Remedy: remedy, Err: err,
 	})
 }
@@ -239,10 +239,10 @@ func isJSON(contentType string) bool {
 }
 
 // readObject reads the JSON object of an answer.
-func readObject(tr *udap.Trace, r *Reply) (object, error) {
+func readObject(tr *trace.Trace, r *Reply) (object, error) {
 	o, err := parseObject(r.Body)
 	if err != nil {
-		return nil, tr.Refuse(checkBody, CodeStopped, udap.Finding{
+		return nil, tr.Refuse(checkBody, CodeStopped, trace.Finding{
 			Expected: "one JSON object",
 			Found:    "content type " + r.ContentType + ": " + err.Error(),
 			Err:      err,
@@ -250,7 +250,7 @@ func readObject(tr *udap.Trace, r *Reply) (object, error) {
 		})
 	}
 	if !isJSON(r.ContentType) {
-		tr.Warn(checkBody, udap.Finding{
+		tr.Warn(checkBody, trace.Finding{
 			Expected: "content type application/json",
 			Found:    r.ContentType,
 		})

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 func newClient(t *testing.T, cfg Config) *Client {
@@ -70,14 +70,14 @@ func TestWholeSession(t *testing.T) {
 			}
 			late, err := c.Token(ctx, d, TokenRequest{ClientID: reg.ClientID, Scope: reg.Scope, B2B: goodB2B()})
 			wantStop(t, late.Trace, err, "token.given", "Trace-Id is feed")
-			if late.Refusal.Code != udap.InvalidClient || late.Refusal.Hint == "" {
+			if late.Refusal.Code != trace.InvalidClient || late.Refusal.Hint == "" {
 				t.Fatalf("refusal %+v", late.Refusal)
 			}
 		})
 	}
 }
 
-func noError(t *testing.T, tr *udap.Trace, err error) {
+func noError(t *testing.T, tr *trace.Trace, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("%v\n%+v", err, tr.Steps)
@@ -90,9 +90,9 @@ func noError(t *testing.T, tr *udap.Trace, err error) {
 	}
 }
 
-func wantStop(t *testing.T, tr *udap.Trace, err error, check, text string) {
+func wantStop(t *testing.T, tr *trace.Trace, err error, check, text string) {
 	t.Helper()
-	var e *udap.Error
+	var e *trace.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v, want a refusal by %s", err, check)
 	}
@@ -241,7 +241,7 @@ func TestOtherCommunityIsRefused(t *testing.T) {
 	out, err := c.Register(ctx, d, goodRegistration())
 	wantStop(t, out.Trace, err, "register.accepted", "unapproved_software_statement")
 
-	if out.Refusal.Code != udap.UnapprovedSoftwareStatement || !strings.Contains(out.Refusal.Hint, "anchor") ||
+	if out.Refusal.Code != trace.UnapprovedSoftwareStatement || !strings.Contains(out.Refusal.Hint, "anchor") ||
 		out.Refusal.TraceID != "feed" || out.Refusal.Page == "" {
 		t.Fatalf("refusal %+v", out.Refusal)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // B2B is the hl7-b2b authorization extension object (UDAP Security 2.0, B2B 5.2.1).
@@ -29,7 +29,7 @@ type B2B struct {
 
 // TokenRequest says which token to ask for.
 type TokenRequest struct {
-	ClientID   udap.ClientID
+	ClientID   trace.ClientID
 	Scope      string
 	B2B        *B2B                      // nil sends none
 	Extensions map[string]jsontext.Value // further extension objects, as they are
@@ -37,12 +37,12 @@ type TokenRequest struct {
 
 // Token is the outcome of a token request. Access is a secret.
 type Token struct {
-	Trace   *udap.Trace `json:"trace"`
-	Reply   *Reply      `json:"reply,omitempty"`
-	Refusal *Refusal    `json:"refusal,omitempty"`
-	Access  string      `json:"-"`
-	Scope   string      `json:"scope,omitempty"`
-	Expires time.Time   `json:"expires,omitzero"`
+	Trace   *trace.Trace `json:"trace"`
+	Reply   *Reply       `json:"reply,omitempty"`
+	Refusal *Refusal     `json:"refusal,omitempty"`
+	Access  string       `json:"-"`
+	Scope   string       `json:"scope,omitempty"`
+	Expires time.Time    `json:"expires,omitzero"`
 }
 
 type assertionClaims struct {
@@ -62,7 +62,7 @@ const (
 
 // Token asks for an access token with the client credentials grant.
 func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Token, error) {
-	out := &Token{Trace: udap.NewTrace("token", c.cfg.Now())}
+	out := &Token{Trace: trace.NewTrace("token", c.cfg.Now())}
 	out.Trace.Community, out.Trace.ClientID = c.cfg.Community, t.ClientID
 	form, err := c.tokenForm(d, t, out.Trace)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Toke
 	return out, out.read(t, c.cfg.Now())
 }
 
-func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Values, error) {
+func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *trace.Trace) (url.Values, error) {
 	if err := verified(tr, d); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *udap.Trace) (url.Va
 }
 
 // extensions builds the extensions claim and checks our own hl7-b2b object.
-func extensions(tr *udap.Trace, t TokenRequest) (map[string]jsontext.Value, error) {
+func extensions(tr *trace.Trace, t TokenRequest) (map[string]jsontext.Value, error) {
 	out := map[string]jsontext.Value{}
 	for name, v := range t.Extensions {
 		out[name] = v
@@ -200,7 +200,7 @@ func (out *Token) judge(t TokenRequest, o object, now time.Time) {
 	life, ok := o.number("expires_in")
 	out.Expires = now.Add(time.Duration(min(max(life, 0), 1<<31)) * time.Second)
 	if !ok || life <= 0 || time.Duration(life)*time.Second > maxTokenLife {
-		out.Trace.Warn(checkLifetime, udap.Finding{
+		out.Trace.Warn(checkLifetime, trace.Finding{
 			Expected: "expires_in of at most 3600",
 			Found:    string(o["expires_in"]),
 		})
@@ -209,7 +209,7 @@ func (out *Token) judge(t TokenRequest, o object, now time.Time) {
 	}
 
 	if missing := lacking(t.Scope, out.Scope); len(missing) > 0 {
-		out.Trace.Warn(checkScope, udap.Finding{
+		out.Trace.Warn(checkScope, trace.Finding{
 			Expected: t.Scope,
 			Found:    out.Scope,
 			Remedy:   "not granted: " + strings.Join(missing, " "),

@@ -20,6 +20,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // epoch is what every clock in these tests says unless moved.
@@ -176,8 +177,8 @@ type destination struct {
 	answer       map[string]http.HandlerFunc // in place of the usual answer, by path
 
 	mu       sync.Mutex
-	clients  map[udap.ClientID]udap.Binding
-	scopes   map[udap.ClientID]string
+	clients  map[trace.ClientID]udap.Binding
+	scopes   map[trace.ClientID]string
 	requests []string // method and path of each
 }
 
@@ -185,8 +186,8 @@ func newDestination(t *testing.T, w *world) *destination {
 	d := &destination{
 		t:       t,
 		answer:  map[string]http.HandlerFunc{},
-		clients: map[udap.ClientID]udap.Binding{},
-		scopes:  map[udap.ClientID]string{},
+		clients: map[trace.ClientID]udap.Binding{},
+		scopes:  map[trace.ClientID]string{},
 	}
 	d.Server = httptest.NewUnstartedServer(d)
 	d.Listener.(*net.TCPListener).Addr()
@@ -290,8 +291,8 @@ func reply(w http.ResponseWriter, status int, v any) {
 }
 
 func oauthError(w http.ResponseWriter, status int, err error) {
-	e := udap.Error{Code: "server_error", Detail: err.Error()}
-	if u, ok := err.(*udap.Error); ok {
+	e := trace.Error{Code: "server_error", Detail: err.Error()}
+	if u, ok := err.(*trace.Error); ok {
 		e = *u
 	}
 	reply(w, status, map[string]string{
@@ -312,7 +313,7 @@ func (d *destination) register(w http.ResponseWriter, r *http.Request) {
 		d.t.Errorf("registration body %q: %v", data, err)
 	}
 
-	tr := udap.NewTrace("register", epoch)
+	tr := trace.NewTrace("register", epoch)
 	s, err := d.verifier.Statement(r.Context(), body.Statement, udap.Expect{
 		Now:      epoch,
 		Audience: d.issuer + "/register",
@@ -331,7 +332,7 @@ func (d *destination) register(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (d *destination) keep(s *udap.SoftwareStatement) (udap.ClientID, int) {
+func (d *destination) keep(s *udap.SoftwareStatement) (trace.ClientID, int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id, b := range d.clients {
@@ -344,7 +345,7 @@ func (d *destination) keep(s *udap.SoftwareStatement) (udap.ClientID, int) {
 		}
 	}
 
-	id := udap.ClientID(fmt.Sprintf("client-%d", len(d.scopes)+1))
+	id := trace.ClientID(fmt.Sprintf("client-%d", len(d.scopes)+1))
 	d.clients[id] = udap.Binding{Community: s.Community.URI, Client: s.Client}
 	d.scopes[id] = strings.Join(s.Metadata.Scope, " ")
 	return id, http.StatusCreated
@@ -355,20 +356,20 @@ func (d *destination) token(w http.ResponseWriter, r *http.Request) {
 		r.PostForm.Get("udap") != "1" {
 		d.t.Errorf("token request %v, header %v: %v", r.PostForm, r.Header, err)
 	}
-	lookup := func(id udap.ClientID) (udap.Binding, bool) {
+	lookup := func(id trace.ClientID) (udap.Binding, bool) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		b, ok := d.clients[id]
 		return b, ok
 	}
 
-	tr := udap.NewTrace("token", epoch)
+	tr := trace.NewTrace("token", epoch)
 	ant, err := d.verifier.Assertion(r.Context(), r.PostForm.Get("client_assertion"), "", udap.Expect{
 		Now:      epoch,
 		Audience: d.issuer + "/token",
 	}, lookup, tr)
 	if err == nil && ant.Extensions["hl7-b2b"] == nil {
-		err = &udap.Error{Code: udap.InvalidGrant, Detail: "hl7-b2b is missing"}
+		err = &trace.Error{Code: trace.InvalidGrant, Detail: "hl7-b2b is missing"}
 	}
 	if err != nil {
 		oauthError(w, http.StatusBadRequest, err)

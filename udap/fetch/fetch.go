@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Config says what may be fetched and how much of it. Only Now has no
@@ -44,8 +45,8 @@ type Config struct {
 // Configured is a list that stands in a file or at a URL because the
 // certificates of its issuer name no distribution point (DESIGN rule 4).
 type Configured struct {
-	Community udap.CommunityURI // empty: any
-	Place     string            // a file's path or an http(s) URL
+	Community trace.CommunityURI // empty: any
+	Place     string             // a file's path or an http(s) URL
 }
 
 // Resolver looks up the addresses of a host.

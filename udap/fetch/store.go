@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // ListStore keeps the last list of each place over restarts, so that none can
@@ -91,7 +92,7 @@ func (s *Source) keep(e *entry, list *x509.RevocationList) error {
 }
 
 // configured are the places whose lists may speak for a community's issuers.
-func (s *Source) configured(community udap.CommunityURI) []string {
+func (s *Source) configured(community trace.CommunityURI) []string {
 	var out []string
 	for _, c := range s.cfg.Configured {
 		if c.Community == "" || c.Community == community {

@@ -24,6 +24,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // trust is a hierarchy, a web place for its lists, and a verifier that asks
@@ -118,27 +119,27 @@ func (tr *trust) leaf(ca *certs.CA, change func(*certs.Template)) (*x509.Certifi
 }
 
 // judge lets the verifier judge a software statement signed by a chain.
-func (tr *trust) judge(key crypto.Signer, chain ...*x509.Certificate) (*udap.Trace, error) {
+func (tr *trust) judge(key crypto.Signer, chain ...*x509.Certificate) (*trace.Trace, error) {
 	now := tr.clock.now()
 	claims := fmt.Sprintf(`{"iss":"https://client.test/app","sub":"https://client.test/app","aud":"https://as.test/register","exp":%d,"iat":%d,"jti":"%s",
 		"client_name":"x","contacts":["mailto:a@client.test"],"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}`,
 		now.Add(time.Minute).Unix(), now.Unix(), rand.Text())
-	trace := udap.NewTrace("register", now)
+	decision := trace.NewTrace("register", now)
 	_, err := tr.ver.Statement(context.Background(), must(udap.Sign(key, chain, "", []byte(claims))), udap.Expect{
 		Now:      now,
 		Audience: "https://as.test/register",
-	}, trace)
-	return trace, err
+	}, decision)
+	return decision, err
 }
 
-func (tr *trust) want(check string, trace *udap.Trace, err error) {
+func (tr *trust) want(check string, decision *trace.Trace, err error) {
 	tr.t.Helper()
-	var e *udap.Error
+	var e *trace.Error
 	switch {
 	case check == "" && err != nil:
 		tr.t.Fatalf("refused: %v", err)
 	case check == "":
-	case !errors.As(err, &e) || e.Check != check || e.Code != udap.UnapprovedSoftwareStatement:
+	case !errors.As(err, &e) || e.Check != check || e.Code != trace.UnapprovedSoftwareStatement:
 		tr.t.Fatalf("error %v, want unapproved_software_statement by %s", err, check)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Claims are the claims of a JWT before it is signed. Setting a member to
@@ -71,7 +72,7 @@ func B2B() map[string]any {
 }
 
 // Assertion returns the claims of a good authentication token.
-func Assertion(id udap.ClientID, now time.Time) Claims {
+func Assertion(id trace.ClientID, now time.Time) Claims {
 	return Claims{
 		"iss": string(id), "sub": string(id), "aud": Token, "jti": JTI(),
 		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),

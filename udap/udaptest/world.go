@@ -12,12 +12,13 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // The communities and the URLs of every world.
 const (
-	CommunityA = udap.CommunityURI("urn:example:community:a")
-	CommunityB = udap.CommunityURI("urn:example:community:b")
+	CommunityA = trace.CommunityURI("urn:example:community:a")
+	CommunityB = trace.CommunityURI("urn:example:community:b")
 
 	Base         = "https://fhir.test/fhir"
 	Registration = "https://fhir.test/oauth/register"
@@ -58,7 +59,7 @@ func New(t testing.TB, kind certs.KeyKind) *World {
 	return w
 }
 
-func (w *World) hierarchy(t testing.TB, uri udap.CommunityURI, name string, key int) *Hierarchy {
+func (w *World) hierarchy(t testing.TB, uri trace.CommunityURI, name string, key int) *Hierarchy {
 	t.Helper()
 	root, err := certs.NewRoot(w.Template("Root "+name), Key(t, w.Kind, key))
 	must(t, err)

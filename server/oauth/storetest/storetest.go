@@ -15,7 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // Subject is a store under test.
@@ -69,9 +69,9 @@ func fresh(issuer string, now time.Time) oauth.Spend {
 
 func registration(community, client, scope string) oauth.Registration {
 	return oauth.Registration{
-		ID:        udap.ClientID(fmt.Sprint("id-", number.Add(1))),
-		Community: udap.CommunityURI(community),
-		Client:    udap.ClientURI(client),
+		ID:        trace.ClientID(fmt.Sprint("id-", number.Add(1))),
+		Community: trace.CommunityURI(community),
+		Client:    trace.ClientURI(client),
 		Granted: oauth.Parameters{
 			ClientName: "name",
 			GrantTypes: []string{"client_credentials"},

@@ -1,4 +1,4 @@
-package udap
+package trace
 
 // CommunityURI identifies a trust community (UDAP Security 2.0, discovery 2.4).
 type CommunityURI string

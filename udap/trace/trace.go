@@ -1,4 +1,4 @@
-package udap
+package trace
 
 import (
 	"crypto/rand"
@@ -8,14 +8,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
-
-// Check names one rule. The same value is shown in the trace, the refusal, the
-// audit record and the conformance table.
-type Check struct {
-	Name         string   // dotted and stable, for example "statement.aud"
-	Title        string   // the rule in our own words
-	Requirements []string // ids of the requirements it serves: S1-nnn, S2-nn, ER-nn, FS-nn
-}
 
 // Verdict is what one check said.
 type Verdict string
@@ -138,28 +130,21 @@ func (f Finding) detail() string {
 // printable bounds a text and replaces what could forge a log line or move a
 // terminal's cursor (controls, bidirectional marks, invalid UTF-8).
 func printable(s string) string {
-	if len(s) <= maxStepText && plainASCII(s) {
+	if len(s) <= maxStepText && PlainASCII(s) {
 		return s
 	}
 
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '�'
+			return '\uFFFD'
 		}
 		return r
 	}, s)
-	if len(s) <= maxStepText {
-		return s
-	}
-
-	cut := maxStepText
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + ellipsis
+	return Cut(s, maxStepText)
 }
 
-func plainASCII(s string) bool {
+// PlainASCII reports whether s has printable ASCII characters only.
+func PlainASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
 			return false

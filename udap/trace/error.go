@@ -1,4 +1,4 @@
-package udap
+package trace
 
 // Code is an error code that goes out on the wire (RFC 6749 5.2, RFC 7591
 // 3.2.2, and the UDAP profiles).
