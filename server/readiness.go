@@ -217,7 +217,7 @@ func (s *Server) testRevocation(ctx context.Context, m *member) string {
 }
 
 func (s *Server) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
-	answers := s.revocation.Lists(ctx, udap.ListQuery{
+	answers := s.revocation.CRLs(ctx, udap.CRLQuery{
 		Community:   m.udap.URI,
 		Certificate: leaf,
 		Issuer:      issuer,

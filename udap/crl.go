@@ -27,11 +27,11 @@ var (
 // of its begins.
 const listSkew = time.Minute
 
-// CheckList judges a revocation list by itself: made and signed by issuer, whose
+// CheckCRL judges a revocation list by itself: made and signed by issuer, whose
 // key may sign lists; within thisUpdate and nextUpdate; no critical extension
 // that is not understood; no delta and no indirect list (RFC 5280 5 and 6.3.3).
 // A list that fails is no list: nobody is good because of it.
-func CheckList(list *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
+func CheckCRL(list *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
 	if list == nil || issuer == nil {
 		return errors.New("no list or no issuer")
 	}

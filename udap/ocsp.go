@@ -31,10 +31,10 @@ const (
 
 var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 
-// CheckStatus judges an OCSP response by itself: made for this certificate,
+// CheckOCSP judges an OCSP response by itself: made for this certificate,
 // signed by its issuer or by a responder that the issuer certified for that,
 // and within its dates. It returns when the response stops counting.
-func CheckStatus(response []byte, cert, issuer *x509.Certificate, now time.Time) (until time.Time, err error) {
+func CheckOCSP(response []byte, cert, issuer *x509.Certificate, now time.Time) (until time.Time, err error) {
 	_, until, err = readStatus(response, cert, issuer, now)
 	return until, err
 }

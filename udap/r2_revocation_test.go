@@ -78,7 +78,7 @@ func TestListUnusable(t *testing.T) {
 	}
 
 	judgeClient(t, "not available", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a", Err: errors.New("404 Not Found")})
+		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("404 Not Found")})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 	judgeClient(t, "no answer", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
@@ -87,18 +87,18 @@ func TestListUnusable(t *testing.T) {
 	})
 
 	judgeClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a"})
+		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a"})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 	judgeClient(t, "no nextUpdate", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		list := listOf(t, w, w.A.Int, listTemplate(w))
 		list.NextUpdate = time.Time{}
-		w.Answer(w.A.Int, udap.ListAnswer{List: list})
+		w.Answer(w.A.Int, udap.CRLAnswer{List: list})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
 	judgeClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		w.Answer(w.A.Int, udap.ListAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.ListAnswer{
+		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.CRLAnswer{
 			URL:  "http://crl.test/b",
 			List: listOf(t, w, w.A.Int, listTemplate(w)),
 		})
@@ -109,9 +109,9 @@ func TestListUnusable(t *testing.T) {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		bad := listTemplate(w)
 		bad.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now}}
-		w.Answer(w.A.Int, udap.ListAnswer{
+		w.Answer(w.A.Int, udap.CRLAnswer{
 			List: listOf(t, w, w.A.Int, listTemplate(w)),
-		}, udap.ListAnswer{List: listOf(t, w, w.A.Int, bad)})
+		}, udap.CRLAnswer{List: listOf(t, w, w.A.Int, bad)})
 		return c
 	})
 }
@@ -135,12 +135,12 @@ func TestListOfAnother(t *testing.T) {
 		evil := newCA(t, w, w.X.Root, "Int A", udaptest.Key(t, w.Kind, 22), func(c *x509.Certificate) {
 			c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId
 		})
-		w.Answer(w.A.Int, udap.ListAnswer{List: listOf(t, w, evil, listTemplate(w))})
+		w.Answer(w.A.Int, udap.CRLAnswer{List: listOf(t, w, evil, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
 	judgeClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		w.Answer(w.A.Int, udap.ListAnswer{List: listOf(t, w, w.B.Root, listTemplate(w))})
+		w.Answer(w.A.Int, udap.CRLAnswer{List: listOf(t, w, w.B.Root, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 	judgeClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
@@ -149,7 +149,7 @@ func TestListOfAnother(t *testing.T) {
 		unable := newCA(t, w, w.A.Root, "Int 2", key, func(c *x509.Certificate) {
 			c.KeyUsage = x509.KeyUsageCertSign
 		})
-		w.Answer(unable, udap.ListAnswer{List: listOf(t, w, able, listTemplate(w))})
+		w.Answer(unable, udap.CRLAnswer{List: listOf(t, w, able, listTemplate(w))})
 		c := w.Client(t, unable, udaptest.Client1URI, nil)
 		return c
 	})
@@ -291,7 +291,7 @@ func TestRevocationPolicies(t *testing.T) {
 		w := udaptest.New(t, "p256")
 		w.A.Community.Policy.Revocation = c.rule
 		client := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		w.Answer(w.A.Int, udap.ListAnswer{Err: errors.New("timeout")})
+		w.Answer(w.A.Int, udap.CRLAnswer{Err: errors.New("timeout")})
 		if c.revoked {
 			w.Publish(t, w.A.Int, client.Leaf().SerialNumber)
 		}
@@ -319,7 +319,7 @@ func TestSoftStillRefusesRevokedPath(t *testing.T) {
 	c.Chain = []*x509.Certificate{c.Leaf(), one.Cert, two.Cert}
 	w.Publish(t, one, c.Leaf().SerialNumber)
 
-	w.Answer(two, udap.ListAnswer{Err: errors.New("timeout")})
+	w.Answer(two, udap.CRLAnswer{Err: errors.New("timeout")})
 	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 	expectRefusal(t, tr, err, expectation{
 		code:  trace.UnapprovedSoftwareStatement,
@@ -335,7 +335,7 @@ func TestSoftLooksAtTheWholePath(t *testing.T) {
 		w := udaptest.New(t, "p256")
 		w.A.Community.Policy.Revocation = udap.RevocationSoft
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		w.Answer(w.A.Int, udap.ListAnswer{Err: errors.New("timeout")})
+		w.Answer(w.A.Int, udap.CRLAnswer{Err: errors.New("timeout")})
 		if revoked {
 			w.Publish(t, w.A.Root, w.A.Int.Cert.SerialNumber)
 		}
@@ -401,29 +401,29 @@ func TestFirstCommunityDecides(t *testing.T) {
 	}
 }
 
-// CheckList is what keeps a fetched list from replacing a better one.
+// CheckCRL is what keeps a fetched list from replacing a better one.
 // Covers: case 072, case 074
 func TestCheckList(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	good := listOf(t, w, w.A.Int, listTemplate(w))
-	if err := udap.CheckList(good, w.A.Int.Cert, w.Now); err != nil {
+	if err := udap.CheckCRL(good, w.A.Int.Cert, w.Now); err != nil {
 		t.Errorf("a good list: %v", err)
 	}
-	if err := udap.CheckList(good, w.B.Int.Cert, w.Now); err == nil {
+	if err := udap.CheckCRL(good, w.B.Int.Cert, w.Now); err == nil {
 		t.Error("a list of another issuer passes")
 	}
 
-	if err := udap.CheckList(good, w.A.Int.Cert, w.Now.Add(2*time.Hour)); err == nil {
+	if err := udap.CheckCRL(good, w.A.Int.Cert, w.Now.Add(2*time.Hour)); err == nil {
 		t.Error("an old list passes")
 	}
-	if err := udap.CheckList(nil, w.A.Int.Cert, w.Now); err == nil {
+	if err := udap.CheckCRL(nil, w.A.Int.Cert, w.Now); err == nil {
 		t.Error("no list passes")
 	}
 	rsa := udaptest.New(t, "rsa2048")
 	tpl := listTemplate(rsa)
 	tpl.Mutate = func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.SHA256WithRSAPSS }
 
-	if err := udap.CheckList(listOf(t, rsa, rsa.A.Int, tpl), rsa.A.Int.Cert, rsa.Now); err == nil ||
+	if err := udap.CheckCRL(listOf(t, rsa, rsa.A.Int, tpl), rsa.A.Int.Cert, rsa.Now); err == nil ||
 		!strings.Contains(err.Error(), "signed with") {
 		t.Errorf("a list signed with RSA-PSS: %v", err)
 	}

@@ -73,8 +73,8 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 		return status{text: "nobody to ask about revocation is configured"}
 	}
 
-	q := ListQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
-	answers := v.Revocation.Lists(ctx, q)
+	q := CRLQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
+	answers := v.Revocation.CRLs(ctx, q)
 	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil && len(webURLs(cert.OCSPServer, 1)) > 0 {
 		return v.byResponder(ctx, cert, issuer, now)
 	}
@@ -123,7 +123,7 @@ type cleared struct {
 
 // askList says whether a list that can tell clears the certificate.
 func (v *Verifier) askList(
-	a ListAnswer, cert, issuer *x509.Certificate, now time.Time,
+	a CRLAnswer, cert, issuer *x509.Certificate, now time.Time,
 ) (text string, good bool, err error) {
 	k := clearedKey{cert, issuer, weak.Make(a.List)}
 	if c, ok := v.memory.cleared.get(k); ok && c.url == a.URL && c.fetched.Equal(a.Fetched) &&
@@ -209,7 +209,7 @@ func shownURL(u string) string {
 }
 
 // shownList gives what a person needs to tell a stale list from a wrong one.
-func shownList(a ListAnswer) string {
+func shownList(a CRLAnswer) string {
 	number := "without a number"
 	if a.List.Number != nil {
 		number = "number " + a.List.Number.String()

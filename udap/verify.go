@@ -27,20 +27,20 @@ type Verifier struct {
 // network; it is asked only about certificates whose path already leads to an
 // anchor (DESIGN rule 5) and must itself be bounded in time and size.
 type RevocationSource interface {
-	Lists(ctx context.Context, q ListQuery) []ListAnswer
+	CRLs(ctx context.Context, q CRLQuery) []CRLAnswer
 }
 
-// ListQuery asks for the lists that may tell whether Certificate is revoked.
-type ListQuery struct {
+// CRLQuery asks for the lists that may tell whether Certificate is revoked.
+type CRLQuery struct {
 	Community   trace.CommunityURI
 	Certificate *x509.Certificate
 	Issuer      *x509.Certificate // its issuer on the path under judgement
 	URLs        []string          // http(s) URLs of the certificate's distribution points
 }
 
-// ListAnswer is one list, or why there is none. The verifier itself checks
+// CRLAnswer is one list, or why there is none. The verifier itself checks
 // signature, dates, extensions and entries.
-type ListAnswer struct {
+type CRLAnswer struct {
 	URL     string
 	List    *x509.RevocationList // nil when Err is set
 	Fetched time.Time

@@ -298,7 +298,7 @@ func TestMoveToAnotherBaseKeepsKeys(t *testing.T) {
 		!certs.SameKey(a.Issuing.Key.Public(), b.Issuing.Key.Public()) {
 		t.Error("the authorities have new keys")
 	}
-	if root, _, err := b.Lists(); err != nil || root.Number.Int64() != 3 || len(root.RevokedCertificateEntries) != 1 {
+	if root, _, err := b.CRLs(); err != nil || root.Number.Int64() != 3 || len(root.RevokedCertificateEntries) != 1 {
 		t.Errorf("the lists did not go on: %v", err)
 	}
 	if got := b.Issuing.Cert.CRLDistributionPoints[0]; got != "http://localhost:2/a-root.crl" {

@@ -132,7 +132,7 @@ func printList(w io.Writer, name string, l *x509.RevocationList, now time.Time) 
 }
 
 func printLists(w io.Writer, a *authority.Authority, now time.Time) error {
-	root, issuing, err := a.Lists()
+	root, issuing, err := a.CRLs()
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func printLists(w io.Writer, a *authority.Authority, now time.Time) error {
 
 // anyDue reports whether one of the lists is missing or ends within the time.
 func anyDue(a *authority.Authority, now time.Time, within time.Duration) (bool, error) {
-	root, issuing, err := a.Lists()
+	root, issuing, err := a.CRLs()
 	if err != nil {
 		return false, err
 	}
@@ -169,7 +169,7 @@ func sheet(w io.Writer, prefix string, now time.Time) error {
 		return err
 	}
 
-	_, list, err := a.Lists()
+	_, list, err := a.CRLs()
 	if err != nil {
 		return err
 	}

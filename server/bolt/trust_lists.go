@@ -11,9 +11,9 @@ import (
 	"fhirdest.example/udap/fetch"
 )
 
-// LoadList returns a revocation list as fetch.ListStore wants it. A record is
+// LoadCRL returns a revocation list as fetch.ListStore wants it. A record is
 // when it was fetched (8 bytes, Unix seconds) and its DER.
-func (t *Trust) LoadList(key string) (l fetch.StoredList, ok bool, err error) {
+func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
 	err = t.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(listsBucket).Get([]byte(key))
 		if v == nil {
@@ -30,8 +30,8 @@ func (t *Trust) LoadList(key string) (l fetch.StoredList, ok bool, err error) {
 	return l, ok, err
 }
 
-// SaveList keeps a revocation list in the place of the former one.
-func (t *Trust) SaveList(key string, l fetch.StoredList) error {
+// SaveCRL keeps a revocation list in the place of the former one.
+func (t *Trust) SaveCRL(key string, l fetch.StoredCRL) error {
 	record := append(binary.BigEndian.AppendUint64(nil, uint64(l.Fetched.Unix())), l.DER...)
 	return t.commits.do(func(b *batch) error { return b.tx.Bucket(listsBucket).Put([]byte(key), record) })
 }

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 // benchLists hands out the lists that the first process left in files.
 type benchLists map[string]*x509.RevocationList
 
-func (l benchLists) Lists(_ context.Context, q udap.ListQuery) []udap.ListAnswer {
-	return []udap.ListAnswer{{URL: "http://crl.test/list", List: l[string(q.Issuer.RawSubject)], Fetched: udaptest.Now}}
+func (l benchLists) CRLs(_ context.Context, q udap.CRLQuery) []udap.CRLAnswer {
+	return []udap.CRLAnswer{{URL: "http://crl.test/list", List: l[string(q.Issuer.RawSubject)], Fetched: udaptest.Now}}
 }
 
 // benchService opens the store and returns what makes a service over it.

@@ -23,11 +23,11 @@ func BenchmarkLists(b *testing.B) {
 	}
 
 	e.list, e.tried, e.fetched = list, epoch, epoch
-	q := udap.ListQuery{Issuer: ca.cert, URLs: []string{"http://127.0.0.1:1/a.crl"}}
+	q := udap.CRLQuery{Issuer: ca.cert, URLs: []string{"http://127.0.0.1:1/a.crl"}}
 	b.ReportAllocs()
 
 	for b.Loop() {
-		if a := src.Lists(context.Background(), q); a[0].List == nil {
+		if a := src.CRLs(context.Background(), q); a[0].List == nil {
 			b.Fatal(a[0].Err)
 		}
 	}

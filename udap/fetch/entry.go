@@ -52,8 +52,8 @@ func (e *entry) size() int64 {
 	return int64(len(e.list.Raw))
 }
 
-func (e *entry) answer(now time.Time) udap.ListAnswer {
-	a := udap.ListAnswer{URL: e.key.place}
+func (e *entry) answer(now time.Time) udap.CRLAnswer {
+	a := udap.CRLAnswer{URL: e.key.place}
 	if e.usable(now) {
 		a.List, a.Fetched = e.list, e.fetched
 		return a
@@ -111,7 +111,7 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("%w: %q, not %q", errOtherIssuer, list.Issuer, issuer.Subject)
 	}
-	if err := udap.CheckList(list, issuer, now); err != nil {
+	if err := udap.CheckCRL(list, issuer, now); err != nil {
 		return nil, fmt.Errorf("list %s is not used: %w", number(list), err)
 	}
 

@@ -35,7 +35,7 @@ type Config struct {
 	Timeout    time.Duration    // for one fetch, from the look-up of the name to the last byte; 0 means 8 s
 	MaxBytes   int64            // of one list; 0 means 32 MiB
 	MaxTotal   int64            // of all lists kept in memory; 0 means 64 MiB
-	MaxLists   int              // kept in memory; 0 means 256
+	MaxCRLs   int              // kept in memory; 0 means 256
 	Roots      *x509.CertPool   // for https distribution points; nil means the system's
 	Store      ListStore        // keeps lists over restarts, and their numbers when memory runs short; nil keeps none
 	Now        func() time.Time // the clock
@@ -57,7 +57,7 @@ const (
 	defaultTimeout  = 8 * time.Second
 	defaultMaxBytes = 32 << 20
 	defaultMaxTotal = 64 << 20 // in memory a list takes about seven times its length
-	defaultMaxLists = 256
+	defaultMaxCRLs = 256
 
 	maxPlaces   = 8                // distribution points tried for one certificate
 	maxFetches  = 8                // under way at one time
@@ -113,7 +113,7 @@ func (c *Config) fill() {
 	c.Timeout = orDefault(c.Timeout, defaultTimeout)
 	c.MaxBytes = orDefault(c.MaxBytes, defaultMaxBytes)
 	c.MaxTotal = orDefault(c.MaxTotal, defaultMaxTotal)
-	c.MaxLists = orDefault(c.MaxLists, defaultMaxLists)
+	c.MaxCRLs = orDefault(c.MaxCRLs, defaultMaxCRLs)
 }
 
 func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
@@ -123,9 +123,9 @@ func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 	return v
 }
 
-// Lists answers with one list, or one reason, for each distribution point. A
+// CRLs answers with one list, or one reason, for each distribution point. A
 // certificate without any is answered from the configured lists.
-func (s *Source) Lists(ctx context.Context, q udap.ListQuery) []udap.ListAnswer {
+func (s *Source) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	if q.Issuer == nil {
 		return nil
 	}
@@ -135,11 +135,11 @@ func (s *Source) Lists(ctx context.Context, q udap.ListQuery) []udap.ListAnswer 
 	return matching(s.ask(ctx, s.configured(q.Community), q.Issuer))
 }
 
-func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certificate) []udap.ListAnswer {
+func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certificate) []udap.CRLAnswer {
 	if len(places) > maxPlaces {
 		places = places[:maxPlaces]
 	}
-	answers := make([]udap.ListAnswer, len(places))
+	answers := make([]udap.CRLAnswer, len(places))
 	if len(places) == 1 {
 		answers[0] = s.answer(ctx, places[0], issuer)
 		return answers
@@ -156,7 +156,7 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 
 // answer gives the list of one place, fetching it when there is none that
 // counts, and never twice at one time.
-func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.ListAnswer {
+func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.CRLAnswer {
 	e := s.entry(place, issuer)
 	now := s.cfg.Now()
 	s.mu.Lock()
@@ -309,7 +309,7 @@ func (s *Source) evict(keep *entry) {
 			}
 		}
 
-		if total <= s.cfg.MaxTotal && len(s.entries) <= s.cfg.MaxLists {
+		if total <= s.cfg.MaxTotal && len(s.entries) <= s.cfg.MaxCRLs {
 			return
 		}
 		delete(s.entries, oldest.key)

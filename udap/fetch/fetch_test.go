@@ -186,14 +186,14 @@ func TestEveryPointIsTried(t *testing.T) {
 	good := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	bad := newPlace(t, status(404))
 	s := newSource(t, newClock(), Config{Allow: []string{good.URL, bad.URL}})
-	q := udap.ListQuery{Issuer: ca.cert, URLs: []string{bad.URL + "/a", good.URL + "/a", "ldap://x/y"}}
-	got := s.Lists(context.Background(), q)
+	q := udap.CRLQuery{Issuer: ca.cert, URLs: []string{bad.URL + "/a", good.URL + "/a", "ldap://x/y"}}
+	got := s.CRLs(context.Background(), q)
 	if len(got) != 3 || got[0].Err == nil || got[1].List == nil || got[2].Err == nil {
 		t.Fatalf("answers %+v", got)
 	}
 
 	q.URLs = make([]string, 50)
-	if n := len(s.Lists(context.Background(), q)); n != maxPlaces {
+	if n := len(s.CRLs(context.Background(), q)); n != maxPlaces {
 		t.Fatalf("%d answers for 50 points, want %d", n, maxPlaces)
 	}
 }
@@ -237,7 +237,7 @@ func TestStoreKeepsTheFloor(t *testing.T) {
 
 	// What the store gives back is judged again: it is no source of trust.
 	forger := signer(t, "A")
-	if err := store.SaveList(key{p.URL + "/a", issuerID(ca.cert)}.text(), StoredList{
+	if err := store.SaveCRL(key{p.URL + "/a", issuerID(ca.cert)}.text(), StoredCRL{
 		DER: forger.list(t, 99, epoch, 9*time.Hour),
 	}); err != nil {
 		t.Fatal(err)
@@ -252,9 +252,9 @@ type countingStore struct {
 	saves int
 }
 
-func (c *countingStore) SaveList(key string, l StoredList) error {
+func (c *countingStore) SaveCRL(key string, l StoredCRL) error {
 	c.saves++
-	return c.MemoryStore.SaveList(key, l)
+	return c.MemoryStore.SaveCRL(key, l)
 }
 
 func TestUnchangedListIsNotReadAgain(t *testing.T) {
@@ -278,10 +278,10 @@ func TestUnchangedListIsNotReadAgain(t *testing.T) {
 
 type brokenStore struct{}
 
-func (brokenStore) LoadList(string) (StoredList, bool, error) {
-	return StoredList{}, false, errors.New("disk")
+func (brokenStore) LoadCRL(string) (StoredCRL, bool, error) {
+	return StoredCRL{}, false, errors.New("disk")
 }
-func (brokenStore) SaveList(string, StoredList) error { return errors.New("disk") }
+func (brokenStore) SaveCRL(string, StoredCRL) error { return errors.New("disk") }
 
 func TestBrokenStoreIsReported(t *testing.T) {
 	ca := signer(t, "A")
@@ -309,17 +309,17 @@ func TestConfiguredLists(t *testing.T) {
 	s := newSource(t, newClock(), Config{Configured: []Configured{
 		{"urn:a", file}, {"urn:a", rootFile}, {"urn:b", p.URL + "/b.crl"}, {"", filepath.Join(dir, "missing")},
 	}})
-	q := udap.ListQuery{Community: "urn:a", Issuer: ca.cert}
-	got := s.Lists(context.Background(), q)
+	q := udap.CRLQuery{Community: "urn:a", Issuer: ca.cert}
+	got := s.CRLs(context.Background(), q)
 	if len(got) != 2 || got[0].List == nil || got[1].Err == nil {
 		t.Fatalf("answers %+v: want the file's list and the missing file's error", got)
 	}
 
 	q.Community = "urn:b"
-	if got = s.Lists(context.Background(), q); got[0].List == nil || got[0].List.Number.Int64() != 3 {
+	if got = s.CRLs(context.Background(), q); got[0].List == nil || got[0].List.Number.Int64() != 3 {
 		t.Fatalf("answers %+v: want list 3 from the configured URL", got)
 	}
-	if got = s.Lists(context.Background(), udap.ListQuery{Community: "urn:a"}); got != nil {
+	if got = s.CRLs(context.Background(), udap.CRLQuery{Community: "urn:a"}); got != nil {
 		t.Fatalf("answers without an issuer: %+v", got)
 	}
 }
@@ -362,7 +362,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	der := ca.list(t, 1, epoch, time.Hour)
 	p := newPlace(t, bytesOf(der))
 
-	for name, cfg := range map[string]Config{"count": {MaxLists: 3}, "bytes": {MaxTotal: int64(3 * len(der))}} {
+	for name, cfg := range map[string]Config{"count": {MaxCRLs: 3}, "bytes": {MaxTotal: int64(3 * len(der))}} {
 		cfg.Allow = []string{p.URL}
 		s := newSource(t, newClock(), cfg)
 		for i := range 10 {
@@ -383,7 +383,7 @@ func TestCallerMayLeave(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 
-	got := s.Lists(ctx, udap.ListQuery{Issuer: ca.cert, URLs: []string{p.URL + "/a"}})
+	got := s.CRLs(ctx, udap.CRLQuery{Issuer: ca.cert, URLs: []string{p.URL + "/a"}})
 	wantError(t, got[0], "has not ended yet")
 	close(release)
 	wantNumber(t, one(t, s, ca, p.URL+"/a"), 1)

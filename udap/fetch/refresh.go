@@ -123,8 +123,8 @@ func soon(life, refresh time.Duration) time.Duration { return max(life/10, 2*ref
 
 // matching leaves out the configured lists of other issuers once the right one
 // is among them.
-func matching(answers []udap.ListAnswer) []udap.ListAnswer {
-	var found []udap.ListAnswer
+func matching(answers []udap.CRLAnswer) []udap.CRLAnswer {
+	var found []udap.CRLAnswer
 	for _, a := range answers {
 		if !errors.Is(a.Err, errOtherIssuer) {
 			found = append(found, a)

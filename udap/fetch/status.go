@@ -21,7 +21,7 @@ const (
 )
 
 // Status asks each responder, or answers with what it said before. A response
-// is kept only once it is known to be genuine (udap.CheckStatus).
+// is kept only once it is known to be genuine (udap.CheckOCSP).
 func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAnswer {
 	if q.Certificate == nil || q.Issuer == nil {
 		return nil
@@ -74,6 +74,6 @@ func (s *Source) askResponder(place string, cert, issuer *x509.Certificate) ([]b
 		return nil, time.Time{}, err
 	}
 
-	until, err := udap.CheckStatus(der, cert, issuer, s.cfg.Now())
+	until, err := udap.CheckOCSP(der, cert, issuer, s.cfg.Now())
 	return der, until, err
 }

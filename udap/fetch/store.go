@@ -15,12 +15,12 @@ import (
 // be rolled back and a place that is down at start does no harm. Keys are
 // printable and at most a few kilobytes long.
 type ListStore interface {
-	LoadList(key string) (StoredList, bool, error)
-	SaveList(key string, l StoredList) error
+	LoadCRL(key string) (StoredCRL, bool, error)
+	SaveCRL(key string, l StoredCRL) error
 }
 
-// StoredList is a list as it came, and when.
-type StoredList struct {
+// StoredCRL is a list as it came, and when.
+type StoredCRL struct {
 	DER     []byte
 	Fetched time.Time
 }
@@ -28,23 +28,23 @@ type StoredList struct {
 // MemoryStore is a ListStore that forgets at exit. Its zero value is ready.
 type MemoryStore struct {
 	mu    sync.Mutex
-	lists map[string]StoredList
+	lists map[string]StoredCRL
 }
 
-// LoadList returns what SaveList last kept under key.
-func (m *MemoryStore) LoadList(key string) (StoredList, bool, error) {
+// LoadCRL returns what SaveCRL last kept under key.
+func (m *MemoryStore) LoadCRL(key string) (StoredCRL, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l, ok := m.lists[key]
 	return l, ok, nil
 }
 
-// SaveList keeps a list under key in place of the one before.
-func (m *MemoryStore) SaveList(key string, l StoredList) error {
+// SaveCRL keeps a list under key in place of the one before.
+func (m *MemoryStore) SaveCRL(key string, l StoredCRL) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.lists == nil {
-		m.lists = map[string]StoredList{}
+		m.lists = map[string]StoredCRL{}
 	}
 	m.lists[key] = l
 	return nil
@@ -59,14 +59,14 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 		return nil, time.Time{}
 	}
 
-	l, ok, err := s.cfg.Store.LoadList(k.text())
+	l, ok, err := s.cfg.Store.LoadCRL(k.text())
 	if err != nil || !ok {
 		return nil, time.Time{}
 	}
 
 	list, err := x509.ParseRevocationList(l.DER)
 	// Judged as of its own day: one that has run out still is the floor.
-	if err != nil || udap.CheckList(list, issuer, list.ThisUpdate) != nil {
+	if err != nil || udap.CheckCRL(list, issuer, list.ThisUpdate) != nil {
 		return nil, time.Time{}
 	}
 
@@ -80,7 +80,7 @@ func (s *Source) keep(e *entry, list *x509.RevocationList) error {
 	if s.cfg.Store == nil || e.kept == list {
 		return nil
 	}
-	if err := s.cfg.Store.SaveList(e.key.text(), StoredList{
+	if err := s.cfg.Store.SaveCRL(e.key.text(), StoredCRL{
 		DER:     list.Raw,
 		Fetched: s.cfg.Now(),
 	}); err != nil {

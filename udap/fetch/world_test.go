@@ -154,16 +154,16 @@ func newSource(t *testing.T, c *clock, cfg Config) *Source {
 }
 
 // one asks for the list of one URL.
-func one(t *testing.T, s *Source, issuer *authority, urls ...string) udap.ListAnswer {
+func one(t *testing.T, s *Source, issuer *authority, urls ...string) udap.CRLAnswer {
 	t.Helper()
-	got := s.Lists(context.Background(), udap.ListQuery{Community: "urn:a", Issuer: issuer.cert, URLs: urls})
+	got := s.CRLs(context.Background(), udap.CRLQuery{Community: "urn:a", Issuer: issuer.cert, URLs: urls})
 	if len(got) != 1 {
 		t.Fatalf("%d answers, want 1", len(got))
 	}
 	return got[0]
 }
 
-func wantNumber(t *testing.T, a udap.ListAnswer, number int64) {
+func wantNumber(t *testing.T, a udap.CRLAnswer, number int64) {
 	t.Helper()
 	if a.Err != nil {
 		t.Fatalf("no list: %v", a.Err)
@@ -173,7 +173,7 @@ func wantNumber(t *testing.T, a udap.ListAnswer, number int64) {
 	}
 }
 
-func wantError(t *testing.T, a udap.ListAnswer, text string) {
+func wantError(t *testing.T, a udap.CRLAnswer, text string) {
 	t.Helper()
 	if a.List != nil || a.Err == nil {
 		t.Fatalf("got a list, want an error with %q", text)

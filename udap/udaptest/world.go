@@ -39,8 +39,8 @@ type World struct {
 	A, B, X *Hierarchy
 
 	mu    sync.Mutex
-	lists map[string]func() []udap.ListAnswer // by the issuer's DER
-	asked []udap.ListQuery
+	lists map[string]func() []udap.CRLAnswer // by the issuer's DER
+	asked []udap.CRLQuery
 }
 
 // Hierarchy is one community's certificates: a root and an issuing CA.
@@ -52,7 +52,7 @@ type Hierarchy struct {
 // New makes a world whose keys are all of one kind.
 func New(t testing.TB, kind certs.KeyKind) *World {
 	t.Helper()
-	w := &World{Now: Now, Kind: kind, lists: map[string]func() []udap.ListAnswer{}}
+	w := &World{Now: Now, Kind: kind, lists: map[string]func() []udap.CRLAnswer{}}
 	w.A = w.hierarchy(t, CommunityA, "A", 0)
 	w.B = w.hierarchy(t, CommunityB, "B", 2)
 	w.X = w.hierarchy(t, "urn:example:stranger", "X", 4)
@@ -155,25 +155,25 @@ func (w *World) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
 	must(t, err)
 	list, err := x509.ParseRevocationList(der)
 	must(t, err)
-	w.Answer(ca, udap.ListAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
+	w.Answer(ca, udap.CRLAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
 }
 
 // Answer sets what the world says when asked about certificates of an issuer.
-func (w *World) Answer(ca *certs.CA, answers ...udap.ListAnswer) {
+func (w *World) Answer(ca *certs.CA, answers ...udap.CRLAnswer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lists[string(ca.Cert.Raw)] = func() []udap.ListAnswer { return answers }
+	w.lists[string(ca.Cert.Raw)] = func() []udap.CRLAnswer { return answers }
 }
 
-// Lists implements udap.RevocationSource.
-func (w *World) Lists(_ context.Context, q udap.ListQuery) []udap.ListAnswer {
+// CRLs implements udap.RevocationSource.
+func (w *World) CRLs(_ context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = append(w.asked, q)
 	if f := w.lists[string(q.Issuer.Raw)]; f != nil {
 		return f()
 	}
-	return []udap.ListAnswer{{Err: fmt.Errorf("no list of %s in this world", q.Issuer.Subject)}}
+	return []udap.CRLAnswer{{Err: fmt.Errorf("no list of %s in this world", q.Issuer.Subject)}}
 }
 
 // Asked tells how often the world was asked about revocation.

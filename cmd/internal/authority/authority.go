@@ -199,8 +199,8 @@ func (a *Authority) Issued() ([]*x509.Certificate, error) {
 	return certs.ParseCertificates(data)
 }
 
-// Lists returns the root's list and the issuing CA's, nil when not there.
-func (a *Authority) Lists() (root, issuing *x509.RevocationList, err error) {
+// CRLs returns the root's list and the issuing CA's, nil when not there.
+func (a *Authority) CRLs() (root, issuing *x509.RevocationList, err error) {
 	if root, err = readList(a.File("-root.crl")); err != nil {
 		return nil, nil, err
 	}
