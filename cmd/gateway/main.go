@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
@@ -102,7 +102,7 @@ func misused(stderr io.Writer, problem, remedy string) int {
 }
 
 func checkOnly(path string, stdout, stderr io.Writer) int {
-	if _, err := gates.Read(path); err != nil {
+	if _, err := gatewayd.Read(path); err != nil {
 		yamlfile.Print(stderr, err)
 		return 2
 	}
@@ -111,7 +111,7 @@ func checkOnly(path string, stdout, stderr io.Writer) int {
 }
 
 func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
-	s, err := gates.New(path, slog.New(slog.NewTextHandler(stderr, nil)), time.Now)
+	s, err := gatewayd.New(path, slog.New(slog.NewTextHandler(stderr, nil)), time.Now)
 	if err != nil {
 		yamlfile.Print(stderr, err)
 		return 2

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/lists"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
@@ -151,7 +151,7 @@ func (w *world) playGateway(ctx context.Context, name string, p *port, now func(
 	}
 	defer f.Close()
 
-	g, err := gates.New(w.path(name+".yaml"), log, now)
+	g, err := gatewayd.New(w.path(name+".yaml"), log, now)
 	if err != nil {
 		return err
 	}

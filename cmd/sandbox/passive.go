@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -255,7 +255,7 @@ func (d *demo) post(ctx context.Context, target string, form url.Values) (status
 // asks the next hop; the first is that of clients who name no host.
 func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 	file := d.file(d.manifest.Configs[hop])
-	c, err := gates.Read(file)
+	c, err := gatewayd.Read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 	pairs := c.TLS
 	for _, r := range c.Routes {
 		if r.Cert != "" {
-			pairs = append(pairs, gates.KeyPair{Cert: r.Cert, Key: r.Key})
+			pairs = append(pairs, gatewayd.KeyPair{Cert: r.Cert, Key: r.Key})
 		}
 	}
 

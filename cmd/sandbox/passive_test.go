@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gatewayd"
 )
 
 // otherGateway stands before the gateway, with its certificate, and gives the first
@@ -58,7 +58,7 @@ func gatewayWith(t *testing.T, d *demo, wrap func(http.RoundTripper) http.RoundT
 
 // gatewayAddress is where the gateway listens, whatever the manifest says by now.
 func (d *demo) gatewayAddress() string {
-	c, err := gates.Read(d.file(d.manifest.Configs["gateway"]))
+	c, err := gatewayd.Read(d.file(d.manifest.Configs["gateway"]))
 	if err != nil {
 		return ""
 	}

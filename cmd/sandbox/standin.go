@@ -13,7 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/gates"
+	"fhirdest.example/cmd/internal/gatewayd"
 )
 
 // standIn is a gateway in the place of one that this program has not started
@@ -39,7 +39,7 @@ func (s *standIn) start(ctx context.Context) (string, error) {
 		return "", errors.Join(err, ln.Close())
 	}
 
-	g, err := gates.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.now)
+	g, err := gatewayd.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.now)
 	if err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
@@ -52,7 +52,7 @@ func (s *standIn) start(ctx context.Context) (string, error) {
 
 // configure writes the gateway's configuration with another listener and key.
 func (s *standIn) configure(address string) error {
-	c, err := gates.Read(filepath.Join(s.dir, filepath.FromSlash(s.manifest.Configs["gateway"])))
+	c, err := gatewayd.Read(filepath.Join(s.dir, filepath.FromSlash(s.manifest.Configs["gateway"])))
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ func (s *standIn) configure(address string) error {
 		return err
 	}
 
-	c.Listen, c.TLS = address, []gates.KeyPair{{Cert: pair + ".pem", Key: pair + ".key"}}
-	c.Admin = gates.Admin{}
+	c.Listen, c.TLS = address, []gatewayd.KeyPair{{Cert: pair + ".pem", Key: pair + ".key"}}
+	c.Admin = gatewayd.Admin{}
 	data, err := yaml.Marshal(c)
 	if err != nil {
 		return err

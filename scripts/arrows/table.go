@@ -139,7 +139,7 @@ var table = []row{
 		others: []string{goyaml},
 	},
 	{
-		room:   "cmd/internal/gates",
+		room:   "cmd/internal/gatewayd",
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
 		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile"},
 	},
@@ -154,7 +154,7 @@ var table = []row{
 		room:   "cmd/gateway",
 		reason: "one actor: a gateway",
 		ours: []string{
-			"gateway", "gateway/...", "cmd/internal/gates", "cmd/internal/gorun",
+			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/gorun",
 			"cmd/internal/hangups", "cmd/internal/yamlfile",
 		},
 		less: []string{"net/http/httputil"},

@@ -1,4 +1,4 @@
-// Package gates runs a gateway as a YAML file says: it reads certificates, watches
+// Package gatewayd runs a gateway as a YAML file says: it reads certificates, watches
 // files, keeps the evidence file and answers on the admin listener. The gateway
 // itself, which does none of this, is package gateway.
 //
@@ -23,7 +23,7 @@
 //	    spares: 4
 //	timeouts: {head: 10s, idle: 60s, body: 30s, firstByte: 60s}
 //	limits: {connections: 10000, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200, bodyRate: 16}
-package gates
+package gatewayd
 
 import (
 	"crypto/tls"

@@ -1,4 +1,4 @@
-package gates
+package gatewayd
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package gates
+package gatewayd
 
 import (
 	"crypto/tls"
@@ -33,7 +33,7 @@ func (h *holder) tls() *tls.Config {
 	// one it was made for (RFC 8446, 4.6.1 leaves the check to the server).
 	t.VerifyConnection = func(state tls.ConnectionState) error {
 		if h.Load().find(state.ServerName) == nil {
-			return errors.New("gates: the name asked for in the handshake is not served here")
+			return errors.New("gatewayd: the name asked for in the handshake is not served here")
 		}
 		return nil
 	}
