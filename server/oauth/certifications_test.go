@@ -14,52 +14,52 @@ import (
 
 const certificationURI = "https://certifier.test/basic"
 
-func certify(r *rig, signer *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) string {
+func certify(e *env, signer *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) string {
 	claims := udaptest.Claims{
-		"iss": signer.URI, "sub": udaptest.Client1URI, "jti": udaptest.JTI(), "iat": r.now().Add(
-			-time.Hour).Unix(), "exp": r.now().AddDate(2, 0, 0).Unix(),
+		"iss": signer.URI, "sub": udaptest.Client1URI, "jti": udaptest.JTI(), "iat": e.now().Add(
+			-time.Hour).Unix(), "exp": e.now().AddDate(2, 0, 0).Unix(),
 		"certification_name": "Basic", "certification_uris": []string{certificationURI}, "grant_types": []string{"client_credentials"},
-		"certification_status_endpoint": r.canary,
+		"certification_status_endpoint": e.canary,
 	}
 	for _, f := range edit {
 		claims = f(claims)
 	}
-	return r.secret(signer.Sign(r.t, claims))
+	return e.secret(signer.Sign(e.t, claims))
 }
 
 // Covers: S1-033, S1-034, S1-116, S1-117, S1-118, S2-05, S2-17, case 117, case 127
 func TestCertifications(t *testing.T) {
 	for _, needed := range []bool{false, true} {
-		r := newMetadataRig(t, func(w *udaptest.World, c *oauth.Config) {
+		e := newMetadataEnv(t, func(w *udaptest.World, c *oauth.Config) {
 			p := &w.A.Community.Policy
 			p.Certifications = []string{certificationURI}
 			if needed {
 				p.CertificationsNeeded = p.Certifications
 			}
 		})
-		a := r.metadata(udaptest.CommunityA)
+		a := e.metadata(udaptest.CommunityA)
 		supported, _ := json.Marshal(a.member("udap_certifications_supported"))
 
 		required, _ := json.Marshal(a.member("udap_certifications_required"))
 		if string(supported) != `["`+certificationURI+`"]` || (string(required) == `[]`) == needed {
 			t.Errorf("metadata: supported %s, required %s", supported, required)
 		}
-		testCertifications(t, r, needed)
+		testCertifications(t, e, needed)
 	}
 }
 
-func testCertifications(t *testing.T, r *rig, needed bool) {
-	c := r.client(r.w.A, udaptest.Client1URI)
-	certifier := r.w.ClientWith(t, r.w.A.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 50),
+func testCertifications(t *testing.T, e *env, needed bool) {
+	c := e.client(e.w.A, udaptest.Client1URI)
+	certifier := e.w.ClientWith(t, e.w.A.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 50),
 		nil)
-	stranger := r.w.ClientWith(t, r.w.X.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 51), nil)
+	stranger := e.w.ClientWith(t, e.w.X.Int, "https://certifier.test/", udaptest.Key(t, certs.KeyKind("p256"), 51), nil)
 	post := func(list []string) answer {
-		return r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{
+		return e.postRegistration(e.registerBody(c.Sign(t, c.Statement(e.now())), map[string]any{
 			"certifications": list,
 		}))
 	}
 
-	good := certify(r, certifier)
+	good := certify(e, certifier)
 	if a := post([]string{good}); a.status != 201 || len(a.member("certifications").([]any)) != 1 ||
 		a.member("certifications").([]any)[0] != good {
 		t.Errorf("good: %d %s", a.status, a.body)
@@ -68,21 +68,21 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 	for name, tc := range map[string]struct{ jwt, code string }{
 		"none":          {"", "invalid_client_metadata"},
 		"bad signature": {good[:len(good)-4] + "AAAA", "invalid_certification"},
-		"untrusted":     {certify(r, stranger), "unapproved_certification"},
+		"untrusted":     {certify(e, stranger), "unapproved_certification"},
 		"expired": {
-			certify(r, certifier, with("exp", r.now().Add(-time.Hour).Unix()),
-				with("iat", r.now().Add(-2*time.Hour).Unix())),
+			certify(e, certifier, with("exp", e.now().Add(-time.Hour).Unix()),
+				with("iat", e.now().Add(-2*time.Hour).Unix())),
 			"invalid_certification",
 		},
-		"other client": {certify(r, certifier, with("sub", udaptest.Client2URI)), "invalid_certification"},
-		"four years":   {certify(r, certifier, with("exp", r.now().AddDate(4, 0, 0).Unix())), "invalid_certification"},
-		"other server": {certify(r, certifier, with("aud", "https://other.test/")), "invalid_certification"},
+		"other client": {certify(e, certifier, with("sub", udaptest.Client2URI)), "invalid_certification"},
+		"four years":   {certify(e, certifier, with("exp", e.now().AddDate(4, 0, 0).Unix())), "invalid_certification"},
+		"other server": {certify(e, certifier, with("aud", "https://other.test/")), "invalid_certification"},
 		"contradicts": {
-			certify(r, certifier, with("grant_types", []string{"authorization_code"})),
+			certify(e, certifier, with("grant_types", []string{"authorization_code"})),
 			"invalid_certification",
 		},
 		"unknown": {
-			certify(r, certifier, with("certification_uris", []string{"https://other.test/x"})),
+			certify(e, certifier, with("certification_uris", []string{"https://other.test/x"})),
 			"invalid_client_metadata",
 		},
 		"no JWT": {"x", "invalid_client_metadata invalid_certification"},
@@ -92,7 +92,7 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 			list = []string{}
 		}
 		if needed {
-			r.refused(name, 400, tc.code, spendsNothing, func() answer { return post(list) })
+			e.refused(name, 400, tc.code, spendsNothing, func() answer { return post(list) })
 			continue
 		}
 
@@ -100,7 +100,7 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 		if a.status != 200 || a.member("certifications") != nil {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
-		reg, err := r.store.Client(t.Context(), trace.ClientID(a.text("client_id")))
+		reg, err := e.store.Client(t.Context(), trace.ClientID(a.text("client_id")))
 		if err != nil || len(reg.Certifications) != 0 {
 			t.Errorf("%s: kept after the change: %+v, %v", name, reg, err)
 		}
@@ -109,47 +109,47 @@ func testCertifications(t *testing.T, r *rig, needed bool) {
 
 // Covers: S1-105, S2-10
 func TestCommunityDemandsMetadata(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) {
+	e := newEnv(t, func(c *oauth.Config) {
 		c.Verifier.Communities[0].Policy.RequiredMetadata = []string{"client_uri", "tos_uri"}
 	})
-	c := r.client(r.w.A, udaptest.Client1URI)
-	r.refused("without", 400, "invalid_client_metadata", spendsNothing, func() answer {
-		return r.register(c, c.Statement(r.now()))
+	c := e.client(e.w.A, udaptest.Client1URI)
+	e.refused("without", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		return e.register(c, c.Statement(e.now()))
 	})
-	r.registered(c, with("client_uri", "https://client1.test"), with("tos_uri", "https://client1.test/tos"))
-	r.registered(r.client(r.w.B, udaptest.Client1URI)) // the other community demands nothing
+	e.registered(c, with("client_uri", "https://client1.test"), with("tos_uri", "https://client1.test/tos"))
+	e.registered(e.client(e.w.B, udaptest.Client1URI)) // the other community demands nothing
 }
 
 // Covers: S1-028, S1-063, S1-198, case 160
 func TestTEFCA(t *testing.T) {
 	uri := "https://client1.test/app#T-IAS"
-	r := newMetadataRig(t, func(w *udaptest.World, _ *oauth.Config) {
+	e := newMetadataEnv(t, func(w *udaptest.World, _ *oauth.Config) {
 		w.A.Community.Policy.PurposeFromSAN = true
 		w.A.Community.Policy.PurposesOfUse = udap.TEFCAEditions()[0].URIs()
 	})
-	listed, _ := json.Marshal(r.metadata(udaptest.CommunityA).member("udap_authorization_extensions_supported"))
-	other, _ := json.Marshal(r.metadata(udaptest.CommunityB).member("udap_authorization_extensions_supported"))
+	listed, _ := json.Marshal(e.metadata(udaptest.CommunityA).member("udap_authorization_extensions_supported"))
+	other, _ := json.Marshal(e.metadata(udaptest.CommunityB).member("udap_authorization_extensions_supported"))
 	if string(listed) != `["hl7-b2b","tefca_ias"]` || string(other) != `["hl7-b2b"]` {
 		t.Errorf("extensions: %s and %s", listed, other)
 	}
 
-	c := r.client(r.w.A, uri)
-	id := r.registered(c)
+	c := e.client(e.w.A, uri)
+	id := e.registered(c)
 	b := udaptest.B2B()
 	b["purpose_of_use"] = []string{"urn:oid:2.16.840.1.113883.3.7204.1.5.2.1#T-IAS"}
 	ask := func(ext map[string]any) answer {
 		ext[udap.B2BKey] = b
-		return r.token(c, udaptest.Assertion(id, r.now()).With("extensions", ext))
+		return e.token(c, udaptest.Assertion(id, e.now()).With("extensions", ext))
 	}
-	r.refused("no tefca_ias", 400, "invalid_grant", spendsJTI, func() answer { return ask(map[string]any{}) })
+	e.refused("no tefca_ias", 400, "invalid_grant", spendsJTI, func() answer { return ask(map[string]any{}) })
 
-	r.refused("its old name", 400, "invalid_grant", spendsJTI, func() answer {
+	e.refused("its old name", 400, "invalid_grant", spendsJTI, func() answer {
 		return ask(map[string]any{"tefca-ias": map[string]any{"id_token": "x"}})
 	})
 	a := ask(map[string]any{
 		"tefca_ias": map[string]any{
 			"version":             "1",
-			"id_token":            r.secret("a-secret-identity-token-0123456789"),
+			"id_token":            e.secret("a-secret-identity-token-0123456789"),
 			"patient_information": map[string]any{"resourceType": "Patient", "name": "HTEST"},
 		},
 	})
@@ -157,7 +157,7 @@ func TestTEFCA(t *testing.T) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 
-	access, err := r.svc.Bearer(t.Context(), a.text("access_token"))
+	access, err := e.svc.Bearer(t.Context(), a.text("access_token"))
 	if err != nil || len(access.Extensions) != 1 || access.Extensions[udap.B2BKey] == nil {
 		t.Errorf("kept of the context: %v, %v", access, err)
 	}

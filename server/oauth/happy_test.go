@@ -15,15 +15,15 @@ import (
 // S1-285, S1-287, S2-09, S2-15, case 118, case 163, case 164, case 178
 func TestRegisterAndToken(t *testing.T) {
 	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
-		t.Run(string(kind), func(t *testing.T) { testRegisterAndToken(t, newRigOf(t, kind)) })
+		t.Run(string(kind), func(t *testing.T) { testRegisterAndToken(t, newEnvOf(t, kind)) })
 	}
 }
 
-func testRegisterAndToken(t *testing.T, r *rig) {
-	c := r.client(r.w.A, udaptest.Client1URI)
-	claims := c.Statement(r.now())
+func testRegisterAndToken(t *testing.T, e *env) {
+	c := e.client(e.w.A, udaptest.Client1URI)
+	claims := c.Statement(e.now())
 	jws := c.Sign(t, claims)
-	a := r.send("POST", "/oauth/register", "application/json", r.registerBody(jws, nil), nil)
+	a := e.send("POST", "/oauth/register", "application/json", e.registerBody(jws, nil), nil)
 	if a.status != 201 || a.text("software_statement") != jws || len(a.text("client_id")) < 22 {
 		t.Fatalf("registration: %d %s", a.status, a.body)
 	}
@@ -53,28 +53,28 @@ func testRegisterAndToken(t *testing.T, r *rig) {
 		}
 	}
 
-	id := r.registered(c)
+	id := e.registered(c)
 	if string(id) != a.text("client_id") {
 		t.Errorf("registered again: %s, then %s", a.text("client_id"), id)
 	}
-	b := r.token(c, udaptest.Assertion(id, r.now()))
+	b := e.token(c, udaptest.Assertion(id, e.now()))
 	if b.status != 200 || b.text("token_type") != "Bearer" || b.member("expires_in") != 3600.0 ||
 		b.text("scope") != "system/Patient.rs" || b.member("refresh_token") != nil {
 		t.Fatalf("token: %d %s", b.status, b.body)
 	}
 
-	access, err := r.svc.Bearer(t.Context(), b.text("access_token"))
+	access, err := e.svc.Bearer(t.Context(), b.text("access_token"))
 	if err != nil || access.ClientID != id || access.Client != udaptest.Client1URI ||
 		!slices.Equal(access.Scope, []string{"system/Patient.rs"}) ||
 		len(access.Scopes) != 1 || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"}) {
 		t.Fatalf("bearer: %+v, %v", access, err)
 	}
 
-	if strings.Contains(r.dump(), b.text("access_token")) {
+	if strings.Contains(e.dump(), b.text("access_token")) {
 		t.Error("the token's text is in the file")
 	}
-	r.advance(time.Hour)
-	if _, err := r.svc.Bearer(t.Context(), b.text("access_token")); err == nil {
+	e.advance(time.Hour)
+	if _, err := e.svc.Bearer(t.Context(), b.text("access_token")); err == nil {
 		t.Error("good after an hour")
 	}
 }

@@ -17,83 +17,83 @@ import (
 
 // Covers: case 221, case 224
 func TestIntrospectionNeedsAuthentication(t *testing.T) {
-	r, c, id := clientRig(t)
-	token := r.issued(c, id)
+	e, c, id := clientEnv(t)
+	token := e.issued(c, id)
 	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
-		r.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer {
-			return r.post(path, url.Values{"token": {token}})
+		e.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer {
+			return e.post(path, url.Values{"token": {token}})
 		})
-		r.refused(path+" aud=token", 400, "invalid_client", spendsNothing, func() answer {
-			form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
+		e.refused(path+" aud=token", 400, "invalid_client", spendsNothing, func() answer {
+			form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
 			form.Set("token", token)
-			return r.post(path, form)
+			return e.post(path, form)
 		})
 
-		r.refused(path+" expired", 400, "invalid_client", spendsNothing, func() answer {
-			form := r.form(c.Sign(t,
-				udaptest.Assertion(id, r.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
+		e.refused(path+" expired", 400, "invalid_client", spendsNothing, func() answer {
+			form := e.form(c.Sign(t,
+				udaptest.Assertion(id, e.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
 			form.Set("token", token)
-			return r.post(path, form)
+			return e.post(path, form)
 		})
 
-		r.refused(path+" Bearer", 401, "invalid_client", spendsNothing, func() answer {
-			return r.send("POST", path, "application/x-www-form-urlencoded", url.Values{
+		e.refused(path+" Bearer", 401, "invalid_client", spendsNothing, func() answer {
+			return e.send("POST", path, "application/x-www-form-urlencoded", url.Values{
 				"token": {token},
 			}.Encode(), http.Header{
 				"Authorization": {"Bearer " + token},
 			})
 		})
 
-		r.refused(path+" no token", 400, "invalid_request", spendsNothing, func() answer {
-			return r.tell2(path, c, id)
+		e.refused(path+" no token", 400, "invalid_request", spendsNothing, func() answer {
+			return e.tell2(path, c, id)
 		})
-		r.refused(path+" udap=2", 400, "invalid_request", spendsNothing, func() answer {
-			return r.tell(path, c, id, token, "udap", "2")
+		e.refused(path+" udap=2", 400, "invalid_request", spendsNothing, func() answer {
+			return e.tell(path, c, id, token, "udap", "2")
 		})
-		a := r.send("GET", path+"?token="+token, "", "", nil)
+		a := e.send("GET", path+"?token="+token, "", "", nil)
 		if a.status != 405 || a.header.Get("Allow") != "POST" {
 			t.Errorf("GET %s: %d", path, a.status)
 		}
 	}
 
-	if !r.active(c, id, token) {
+	if !e.active(c, id, token) {
 		t.Error("the token is gone")
 	}
 }
 
-func (r *rig) tell2(path string, c *udaptest.Client, id trace.ClientID) answer {
-	return r.tell(path, c, id, "", "token", "-")
+func (e *env) tell2(path string, c *udaptest.Client, id trace.ClientID) answer {
+	return e.tell(path, c, id, "", "token", "-")
 }
 
 // Covers: case 222, case 223, case 227, case 228
 func TestIntrospection(t *testing.T) {
-	r, c, id := clientRig(t)
-	token := r.issued(c, id)
-	a := r.tell("/oauth/introspect", c, id, token)
+	e, c, id := clientEnv(t)
+	token := e.issued(c, id)
+	a := e.tell("/oauth/introspect", c, id, token)
 	want := map[string]any{"active": true, "scope": "system/Patient.rs", "client_id": string(
-		id), "token_type": "Bearer", "exp": float64(r.now().Unix() + 3600),
-		"iat": float64(r.now().Unix()), "sub": string(id), "aud": udaptest.Base, "iss": issuer}
+		id), "token_type": "Bearer", "exp": float64(e.now().Unix() + 3600),
+		"iat": float64(e.now().Unix()), "sub": string(id), "aud": udaptest.Base, "iss": issuer}
 	for k, v := range want {
 		if a.member(k) != v {
 			t.Errorf("%s: %v, want %v", k, a.member(k), v)
 		}
 	}
 
-	other := r.client(r.w.A, udaptest.Client2URI)
-	otherID := r.registered(other)
-	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))
-	expired := r.issued(c, id)
+	other := e.client(e.w.A, udaptest.Client2URI)
+	otherID := e.registered(other)
+	assertion := c.Sign(t, udaptest.Assertion(id, e.now()))
+	expired := e.issued(c, id)
 
 	for name, do := range map[string]func() answer{
-		"another client": func() answer { return r.tell("/oauth/introspect", other, otherID, token) },
-		"unknown":        func() answer { return r.tell("/oauth/introspect", c, id, strings.Repeat("A", 64)) },
-		"malformed":      func() answer { return r.tell("/oauth/introspect", c, id, "x") },
-		"1 MiB":          func() answer { return r.tell("/oauth/introspect", c, id, strings.Repeat("A", 1<<20)) },
-		"empty":          func() answer { return r.tell("/oauth/introspect", c, id, "") },
-		"NUL":            func() answer { return r.tell("/oauth/introspect", c, id, "\x00") },
-		"an assertion":   func() answer { return r.tell("/oauth/introspect", c, id, assertion) },
-		"changed":        func() answer { return r.tell("/oauth/introspect", c, id, flip(token)) },
-		"handle changed": func() answer { return r.tell("/oauth/introspect", c, id, "AAAA"+token[4:]) },
+		"another client": func() answer { return e.tell("/oauth/introspect", other, otherID, token) },
+		"unknown":        func() answer { return e.tell("/oauth/introspect", c, id, strings.Repeat("A", 64)) },
+		"malformed":      func() answer { return e.tell("/oauth/introspect", c, id, "x") },
+		"1 MiB":          func() answer { return e.tell("/oauth/introspect", c, id, strings.Repeat("A", 1<<20)) },
+		"empty":          func() answer { return e.tell("/oauth/introspect", c, id, "") },
+		"NUL":            func() answer { return e.tell("/oauth/introspect", c, id, "\x00") },
+		"an assertion":   func() answer { return e.tell("/oauth/introspect", c, id, assertion) },
+		"changed":        func() answer { return e.tell("/oauth/introspect", c, id, flip(token)) },
+		"handle changed": func() answer { return e.tell("/oauth/introspect", c, id, "AAAA"+token[4:]) },
 	} {
 		if a := do(); a.status != 200 || string(a.body) != `{"active":false}` {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
@@ -101,20 +101,20 @@ func TestIntrospection(t *testing.T) {
 	}
 
 	for _, hint := range []string{"refresh_token", "nonsense", ""} {
-		if a := r.tell("/oauth/introspect", c, id, token, "token_type_hint", hint, "udap",
+		if a := e.tell("/oauth/introspect", c, id, token, "token_type_hint", hint, "udap",
 			"-"); a.member("active") != true {
 			t.Errorf("hint %q: %s", hint, a.body)
 		}
 	}
 
-	spent := r.form(c.Sign(t, udaptest.Assertion(id, r.now()).With("aud", issuer+"/introspect")))
+	spent := e.form(c.Sign(t, udaptest.Assertion(id, e.now()).With("aud", issuer+"/introspect")))
 	spent.Set("token", token)
-	r.post("/oauth/introspect", spent)
-	r.refused("an assertion twice", 400, "invalid_client", spendsNothing, func() answer {
-		return r.post("/oauth/introspect", spent)
+	e.post("/oauth/introspect", spent)
+	e.refused("an assertion twice", 400, "invalid_client", spendsNothing, func() answer {
+		return e.post("/oauth/introspect", spent)
 	})
-	r.advance(time.Hour)
-	if r.active(c, id, expired) {
+	e.advance(time.Hour)
+	if e.active(c, id, expired) {
 		t.Error("active after its end")
 	}
 }
@@ -130,49 +130,49 @@ func flip(token string) string {
 
 // Covers: case 222, case 225
 func TestRevocation(t *testing.T) {
-	r, c, id := clientRig(t)
-	token, kept := r.issued(c, id), r.issued(c, id)
-	other := r.client(r.w.A, udaptest.Client2URI)
-	otherID := r.registered(other)
-	if a := r.tell("/oauth/revoke", other, otherID, token); a.status != 200 || !r.active(c, id, token) {
+	e, c, id := clientEnv(t)
+	token, kept := e.issued(c, id), e.issued(c, id)
+	other := e.client(e.w.A, udaptest.Client2URI)
+	otherID := e.registered(other)
+	if a := e.tell("/oauth/revoke", other, otherID, token); a.status != 200 || !e.active(c, id, token) {
 		t.Errorf("revoked by another client: %d", a.status)
 	}
 
 	for range 2 {
-		if a := r.tell("/oauth/revoke", c, id, token, "token_type_hint", "nonsense"); a.status != 200 ||
-			r.active(c, id, token) {
+		if a := e.tell("/oauth/revoke", c, id, token, "token_type_hint", "nonsense"); a.status != 200 ||
+			e.active(c, id, token) {
 			t.Errorf("revocation: %d %s", a.status, a.body)
 		}
 	}
 
 	for _, nonsense := range []string{"", "x", strings.Repeat("A", 64)} {
-		if a := r.tell("/oauth/revoke", c, id, nonsense); a.status != 200 {
+		if a := e.tell("/oauth/revoke", c, id, nonsense); a.status != 200 {
 			t.Errorf("%q: %d", nonsense, a.status)
 		}
 	}
 
-	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
+	if _, err := e.svc.Bearer(t.Context(), token); err == nil {
 		t.Error("revoked, and still good")
 	}
-	r.restart()
-	if _, err := r.svc.Bearer(t.Context(), token); err == nil {
+	e.restart()
+	if _, err := e.svc.Bearer(t.Context(), token); err == nil {
 		t.Error("revoked, and good again after a restart")
 	}
-	if !r.active(c, id, kept) {
+	if !e.active(c, id, kept) {
 		t.Error("the other token went too")
 	}
 
-	r.register(c, c.Statement(r.now()).With("scope", "system/Patient.r"))
-	if r.active(c, id, kept) {
+	e.register(c, c.Statement(e.now()).With("scope", "system/Patient.r"))
+	if e.active(c, id, kept) {
 		t.Error("the client has registered for less, and the wider token is still good")
 	}
 }
 
 // Covers: case 226
 func TestRevocationRace(t *testing.T) {
-	r, c, id := clientRig(t)
+	e, c, id := clientEnv(t)
 	for range 20 {
-		token := r.issued(c, id)
+		token := e.issued(c, id)
 		var revoked, late atomic.Bool
 		var wg sync.WaitGroup
 
@@ -180,14 +180,14 @@ func TestRevocationRace(t *testing.T) {
 			wg.Go(func() {
 				for range 200 {
 					after := revoked.Load()
-					if _, err := r.svc.Bearer(t.Context(), token); err == nil && after {
+					if _, err := e.svc.Bearer(t.Context(), token); err == nil && after {
 						late.Store(true)
 					}
 				}
 			})
 		}
 
-		if a := r.tell("/oauth/revoke", c, id, token); a.status == 200 {
+		if a := e.tell("/oauth/revoke", c, id, token); a.status == 200 {
 			revoked.Store(true)
 		}
 		wg.Wait()
@@ -199,14 +199,14 @@ func TestRevocationRace(t *testing.T) {
 
 // Covers: case 230
 func TestBearerRefuses(t *testing.T) {
-	r, c, id := clientRig(t)
-	token := r.issued(c, id)
+	e, c, id := clientEnv(t)
+	token := e.issued(c, id)
 	for _, text := range []string{
 		"", "x", token[:63], token + "A", flip(token), flip(token[1:] + token[:1]),
 		strings.ToUpper(token), token + "\n", " " + token, "\x00",
-		c.Sign(t, udaptest.Assertion(id, r.now())),
+		c.Sign(t, udaptest.Assertion(id, e.now())),
 	} {
-		access, err := r.svc.Bearer(t.Context(), text)
+		access, err := e.svc.Bearer(t.Context(), text)
 		var e *trace.Error
 		if access != nil || err == nil || !errors.As(err, &e) || e.Code != trace.InvalidToken {
 			t.Errorf("%.30q: %+v, %v", text, access, err)
@@ -217,19 +217,19 @@ func TestBearerRefuses(t *testing.T) {
 // A token that cannot be looked up is not called bad: the server says that it
 // is at fault, and the trace says why.
 func TestBearerWithoutStore(t *testing.T) {
-	r, c, id := clientRig(t)
-	token := r.issued(c, id)
-	if _, err := r.svc.BearerHeader(t.Context(), []string{"Bearer " + token}); err != nil {
+	e, c, id := clientEnv(t)
+	token := e.issued(c, id)
+	if _, err := e.svc.BearerHeader(t.Context(), []string{"Bearer " + token}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.store.Close(); err != nil {
+	if err := e.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	defer r.start()
+	defer e.start()
 
-	_, err := r.svc.BearerHeader(t.Context(), []string{"Bearer " + token})
+	_, err := e.svc.BearerHeader(t.Context(), []string{"Bearer " + token})
 	got := oauth.RefusalOf(err)
-	tr := r.lastTrace()
+	tr := e.lastTrace()
 	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil ||
 		got.Trace != tr.ID || tr.Code != trace.TemporarilyUnavailable {
 		t.Errorf("%+v, trace %+v", got, tr)

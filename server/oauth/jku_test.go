@@ -16,27 +16,27 @@ import (
 
 // Covers: S2-24, case 028
 func TestJKUIsOff(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	keys := "https" + strings.TrimPrefix(r.canary, "http") + "/jwks"
-	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	keys := "https" + strings.TrimPrefix(e.canary, "http") + "/jwks"
+	a := e.register(c, c.Statement(e.now()).With("jwks_uri", keys))
 	if a.status == 201 && a.member("jwks_uri") != nil {
 		t.Error("jwks_uri was granted, and nothing is done with it")
 	}
-	id := r.registered(c)
+	id := e.registered(c)
 
 	alg := udap.AlgorithmFor(c.Key.Public())
 	with := func(more map[string]any) string {
 		return udaptest.Raw{
 			Alg: alg,
 			Key: c.Key,
-		}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, r.now()).JSON(t))
+		}.Sign(t, udaptest.HeaderWith(alg, more, c.Chain...), udaptest.Assertion(id, e.now()).JSON(t))
 	}
-	r.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
-		return r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
+	e.refused("jku and kid in place of x5c", 400, "invalid_client", spendsNothing, func() answer {
+		return e.post("/oauth/token", e.form(with(map[string]any{"jku": keys, "kid": "1", "x5c": udaptest.Absent})))
 	})
 
-	if a := r.post("/oauth/token", r.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
+	if a := e.post("/oauth/token", e.form(with(map[string]any{"jku": keys, "kid": "1"}))); a.status != 200 {
 		t.Errorf("jku beside x5c: %d %s", a.status, a.body)
 	}
 }
@@ -52,11 +52,11 @@ func (k clientKeys) KeySet(_ context.Context, url string) ([]byte, error) { retu
 func TestJKUByPolicy(t *testing.T) {
 	const keys = "https://client1.test/jwks"
 	sets := clientKeys{}
-	r := newRig(t, func(c *oauth.Config) {
+	e := newEnv(t, func(c *oauth.Config) {
 		c.Verifier.Communities[0].Policy.JKU = true
 		c.Verifier.KeySets = sets
 	})
-	c := r.client(r.w.A, udaptest.Client1URI)
+	c := e.client(e.w.A, udaptest.Client1URI)
 	x5c := make([]string, len(c.Chain))
 
 	for i, cert := range c.Chain {
@@ -74,7 +74,7 @@ func TestJKUByPolicy(t *testing.T) {
 	}
 
 	sets[keys] = string(set)
-	a := r.register(c, c.Statement(r.now()).With("jwks_uri", keys))
+	a := e.register(c, c.Statement(e.now()).With("jwks_uri", keys))
 	if a.status != 201 || a.text("jwks_uri") != keys {
 		t.Fatalf("registration: %d %s", a.status, a.body)
 	}
@@ -87,15 +87,15 @@ func TestJKUByPolicy(t *testing.T) {
 		}, c.Chain...)
 		return udaptest.Raw{Alg: "ES256", Key: c.Key}.Sign(t, header, claims.JSON(t))
 	}
-	if a := r.post("/oauth/token", r.form(sign(udaptest.Assertion(id, r.now())))); a.status != 200 {
+	if a := e.post("/oauth/token", e.form(sign(udaptest.Assertion(id, e.now())))); a.status != 200 {
 		t.Errorf("token: %d %s", a.status, a.body)
 	}
 
-	if w := r.lastTrace().Warnings(); len(w) == 0 || w[0].Check != "x5c.jku" {
+	if w := e.lastTrace().Warnings(); len(w) == 0 || w[0].Check != "x5c.jku" {
 		t.Errorf("not flagged: %+v", w)
 	}
-	r.refused("registration by jku", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register", jsonType,
-			`{"udap":"1","software_statement":"`+sign(c.Statement(r.now()))+`"}`, nil)
+	e.refused("registration by jku", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return e.send("POST", "/oauth/register", jsonType,
+			`{"udap":"1","software_statement":"`+sign(c.Statement(e.now()))+`"}`, nil)
 	})
 }

@@ -139,18 +139,18 @@ func TestKill(t *testing.T) {
 		os.Exit(1)
 	}
 	dir := t.TempDir()
-	r := &rig{t: t, w: udaptest.New(t, "p256")}
-	if err := os.WriteFile(filepath.Join(dir, "root.der"), r.w.A.Root.Cert.Raw, 0o600); err != nil {
+	e := &env{t: t, w: udaptest.New(t, "p256")}
+	if err := os.WriteFile(filepath.Join(dir, "root.der"), e.w.A.Root.Cert.Raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
 
 	known := &acknowledged{statements: map[string]trace.ClientID{}, uris: map[trace.ClientID]string{}}
 	for round := range 4 {
 		v := startVictim(t, dir)
-		known.verify(t, r, v)
+		known.verify(t, e, v)
 		var wg sync.WaitGroup
 		for worker := range 8 {
-			wg.Go(func() { known.hammer(t, r, v, fmt.Sprintf("https://client1.test/%d/%d", round, worker)) })
+			wg.Go(func() { known.hammer(t, e, v, fmt.Sprintf("https://client1.test/%d/%d", round, worker)) })
 		}
 		known.await(t, 8*(round+1))
 		v.kill()
@@ -160,7 +160,7 @@ func TestKill(t *testing.T) {
 
 	v := startVictim(t, dir)
 	defer v.kill()
-	known.verify(t, r, v)
+	known.verify(t, e, v)
 	t.Logf("%d registrations and %d tokens acknowledged over 4 kills", len(known.statements), len(known.assertions))
 }
 
@@ -180,9 +180,9 @@ func (k *acknowledged) await(t *testing.T, n int) {
 }
 
 // hammer registers and asks for tokens until the victim is dead.
-func (k *acknowledged) hammer(t *testing.T, r *rig, v *victim, uri string) {
+func (k *acknowledged) hammer(t *testing.T, e *env, v *victim, uri string) {
 	for n := 0; ; n++ {
-		c := r.w.Client(t, r.w.A.Int, fmt.Sprint(uri, "/", n), nil)
+		c := e.w.Client(t, e.w.A.Int, fmt.Sprint(uri, "/", n), nil)
 		body := statementBody(t, c)
 		status, answer, err := v.post("/oauth/register", jsonType, body)
 		if err != nil {
@@ -214,7 +214,7 @@ func (k *acknowledged) hammer(t *testing.T, r *rig, v *victim, uri string) {
 
 // verify asserts that all acknowledged registrations are there and nothing
 // that was used works again.
-func (k *acknowledged) verify(t *testing.T, r *rig, v *victim) {
+func (k *acknowledged) verify(t *testing.T, e *env, v *victim) {
 	t.Helper()
 	refused := func(path, contentType, body, code string) {
 		t.Helper()
@@ -232,7 +232,7 @@ func (k *acknowledged) verify(t *testing.T, r *rig, v *victim) {
 	}
 
 	for id, uri := range k.uris {
-		c := r.w.Client(t, r.w.A.Int, uri, nil)
+		c := e.w.Client(t, e.w.A.Int, uri, nil)
 		status, answer, err := v.post("/oauth/token", "application/x-www-form-urlencoded",
 			assertionForm(c.Sign(t, udaptest.Assertion(id, udaptest.Now))))
 		if err != nil || status != 200 {

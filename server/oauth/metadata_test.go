@@ -43,13 +43,13 @@ func rsaIdentity(t *testing.T, w *udaptest.World, ca *certs.CA, edit func(*certs
 
 func identity(c *udaptest.Client) oauth.Identity { return oauth.Identity{Chain: c.Chain, Key: c.Key} }
 
-// newMetadataRig has certificates in both communities.
-func newMetadataRig(t *testing.T, edit ...func(*udaptest.World, *oauth.Config)) *rig {
+// newMetadataEnv has certificates in both communities.
+func newMetadataEnv(t *testing.T, edit ...func(*udaptest.World, *oauth.Config)) *env {
 	t.Helper()
 	var world *udaptest.World
-	r := &rig{}
-	return newRigWith(t, r, func(cfg *oauth.Config) {
-		world = r.w
+	e := &env{}
+	return newEnvWith(t, e, func(cfg *oauth.Config) {
+		world = e.w
 		cfg.Members = []oauth.Member{
 			{
 				Community: world.A.Community,
@@ -68,48 +68,48 @@ func newMetadataRig(t *testing.T, edit ...func(*udaptest.World, *oauth.Config)) 
 }
 
 // get asks for a document, past what checkAnswer holds for the endpoints.
-func (r *rig) get(method, target string, header http.Header) answer {
-	r.t.Helper()
-	req, err := http.NewRequest(method, r.server.URL+target, nil)
+func (e *env) get(method, target string, header http.Header) answer {
+	e.t.Helper()
+	req, err := http.NewRequest(method, e.server.URL+target, nil)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if header != nil {
 		req.Header = header
 		req.Host = header.Get("Host")
 	}
 
-	res, err := r.server.Client().Do(req)
+	res, err := e.server.Client().Do(req)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	defer res.Body.Close()
 
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	if res.StatusCode >= 500 {
-		r.t.Errorf("%s %.80s: %d", method, target, res.StatusCode)
+		e.t.Errorf("%s %.80s: %d", method, target, res.StatusCode)
 	}
 
 	return answer{res.StatusCode, res.Header, b, res.Close}
 }
 
-func (r *rig) metadata(community trace.CommunityURI) answer {
+func (e *env) metadata(community trace.CommunityURI) answer {
 	target := metadataPath
 	if community != "" {
 		target += "?community=" + url.QueryEscape(string(community))
 	}
-	return r.get("GET", target, nil)
+	return e.get("GET", target, nil)
 }
 
-func (r *rig) believe(a answer, community trace.CommunityURI) (*udap.ServerMetadata, error) {
-	return r.w.Verifier().Metadata(r.t.Context(), a.body, udap.ExpectMetadata{
-		Now:       r.now(),
+func (e *env) believe(a answer, community trace.CommunityURI) (*udap.ServerMetadata, error) {
+	return e.w.Verifier().Metadata(e.t.Context(), a.body, udap.ExpectMetadata{
+		Now:       e.now(),
 		Base:      udaptest.Base,
 		Community: community,
-	}, trace.NewTrace("discover", r.now()))
+	}, trace.NewTrace("discover", e.now()))
 }
 
 func claimsOf(t *testing.T, compact string) (header, claims map[string]any) {
@@ -133,8 +133,8 @@ func claimsOf(t *testing.T, compact string) (header, claims map[string]any) {
 // S1-036, S1-037, S1-039, S1-040, S1-041, S1-042, S1-043, S1-044, S1-045, S1-046, S1-047,
 // S1-118, S2-03, S2-04, S2-05
 func TestUDAPDocument(t *testing.T) {
-	r := newMetadataRig(t)
-	a := r.metadata("")
+	e := newMetadataEnv(t)
+	a := e.metadata("")
 	if a.status != 200 || a.header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -171,8 +171,8 @@ func TestUDAPDocument(t *testing.T) {
 
 // Covers: S1-027, S1-037, S1-038, S1-039, S1-057, S2-03
 func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
-	r := newMetadataRig(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = true })
-	a := r.metadata("")
+	e := newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = true })
+	a := e.metadata("")
 	_, claims := claimsOf(t, a.text("signed_metadata"))
 	if a.text("authorization_endpoint") != issuer+"/authorize" ||
 		claims["authorization_endpoint"] != issuer+"/authorize" {
@@ -192,11 +192,11 @@ func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
 // Covers: S1-048, S1-049, S1-050, S1-051, S1-052, S1-053, S1-054, S1-055, S1-056, S1-058,
 // S1-059, S1-060, S1-062, S1-063, S2-01, S2-06, case 003, case 006
 func TestSignedMetadata(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	jtis := map[any]bool{}
 	for _, community := range []trace.CommunityURI{udaptest.CommunityA, udaptest.CommunityB} {
-		a := r.metadata(community)
-		m, err := r.believe(a, community)
+		a := e.metadata(community)
+		m, err := e.believe(a, community)
 		if err != nil || m.TokenEndpoint != a.text("token_endpoint") ||
 			m.RegistrationEndpoint != a.text("registration_endpoint") {
 			t.Fatalf("%s: %+v, %v", community, m, err)
@@ -207,41 +207,41 @@ func TestSignedMetadata(t *testing.T) {
 		}
 
 		if life := claims["exp"].(float64) - claims["iat"].(float64); life <= 0 || life > 365*24*3600 ||
-			claims["iat"].(float64) > float64(r.now().Unix()) {
+			claims["iat"].(float64) > float64(e.now().Unix()) {
 			t.Errorf("%s: lives %v s", community, life)
 		}
 		jtis[claims["jti"]] = true
-		r.advance(time.Hour)
-		_, claims = claimsOf(t, r.metadata(community).text("signed_metadata"))
+		e.advance(time.Hour)
+		_, claims = claimsOf(t, e.metadata(community).text("signed_metadata"))
 		jtis[claims["jti"]] = true
 	}
 
 	if len(jtis) != 4 {
 		t.Errorf("4 signings, %d jti", len(jtis))
 	}
-	if _, err := r.believe(r.metadata(udaptest.CommunityA), udaptest.CommunityB); err == nil {
+	if _, err := e.believe(e.metadata(udaptest.CommunityA), udaptest.CommunityB); err == nil {
 		t.Error("A's metadata is believed in B")
 	}
 }
 
 // Covers: S1-064, S1-065, S2-02, case 002
 func TestUnknownCommunity(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	for range 2 {
-		if a := r.metadata("urn:nope"); a.status != 204 || len(a.body) != 0 {
+		if a := e.metadata("urn:nope"); a.status != 204 || len(a.body) != 0 {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 	}
-	r = newMetadataRig(t, func(_ *udaptest.World, c *oauth.Config) { c.UnknownCommunityDefault = true })
-	if a, b := r.metadata("urn:nope"), r.metadata(""); a.status != 200 || !bytes.Equal(a.body, b.body) {
+	e = newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.UnknownCommunityDefault = true })
+	if a, b := e.metadata("urn:nope"), e.metadata(""); a.status != 200 || !bytes.Equal(a.body, b.body) {
 		t.Errorf("by configuration the default metadata: %d", a.status)
 	}
 }
 
 // Covers: case 001, case 014
 func TestMetadataNeverFollowsTheRequest(t *testing.T) {
-	r := newMetadataRig(t)
-	want := r.metadata("").body
+	e := newMetadataEnv(t)
+	want := e.metadata("").body
 	for _, h := range []http.Header{
 		{"Host": {"evil.example"}},
 		{
@@ -250,16 +250,16 @@ func TestMetadataNeverFollowsTheRequest(t *testing.T) {
 			"Forwarded":         {"host=evil.example;proto=http"},
 		},
 	} {
-		if a := r.get("GET", metadataPath, h); !bytes.Equal(a.body, want) {
+		if a := e.get("GET", metadataPath, h); !bytes.Equal(a.body, want) {
 			t.Errorf("%v: other metadata", h)
 		}
 	}
 
-	private := strings.TrimPrefix(r.server.URL, "https://")
-	_, claims := claimsOf(t, r.metadata("").text("signed_metadata"))
+	private := strings.TrimPrefix(e.server.URL, "https://")
+	_, claims := claimsOf(t, e.metadata("").text("signed_metadata"))
 	all, _ := json.Marshal(claims)
 
-	for _, leak := range []string{private, "127.0.0.1", "localhost", r.path} {
+	for _, leak := range []string{private, "127.0.0.1", "localhost", e.path} {
 		if bytes.Contains(want, []byte(leak)) || bytes.Contains(all, []byte(leak)) {
 			t.Errorf("%q is in the metadata", leak)
 		}
@@ -268,36 +268,36 @@ func TestMetadataNeverFollowsTheRequest(t *testing.T) {
 
 // Covers: case 004
 func TestOddCommunities(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	for name, query := range map[string]string{
 		"twice": "community=" + string(
 			udaptest.CommunityA) + "&community=" + string(
 			udaptest.CommunityB), "64 KiB": "community=" + strings.Repeat("a", 64<<10),
 		"NUL": "community=%00", "CR LF": "community=%0d%0aX:%20y", "script": "community=%3Cscript%3E", "badly escaped": "community=%zz", "semicolon": "community=a;b",
 	} {
-		a := r.get("GET", metadataPath+"?"+query, nil)
+		a := e.get("GET", metadataPath+"?"+query, nil)
 		if a.status != 400 || bytes.Contains(a.body, []byte("<script>")) || a.header.Get("X") != "" {
 			t.Errorf("%s: %d %.200s", name, a.status, a.body)
 			continue
 		}
-		r.checkRefusal(name, a, "invalid_request")
+		e.checkRefusal(name, a, "invalid_request")
 	}
 
-	if a := r.get("GET", metadataPath+"?community=", nil); a.status != 200 {
+	if a := e.get("GET", metadataPath+"?community=", nil); a.status != 200 {
 		t.Errorf("empty: %d", a.status)
 	}
 }
 
 // Covers: case 005
 func TestMetadataIsNotMixedUp(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	for _, community := range []trace.CommunityURI{udaptest.CommunityB, "", udaptest.CommunityA} {
-		a := r.metadata(community)
+		a := e.metadata(community)
 		want := community
 		if want == "" {
 			want = udaptest.CommunityA
 		}
-		if _, err := r.believe(a, want); err != nil || !strings.HasPrefix(a.header.Get("Cache-Control"), "private") {
+		if _, err := e.believe(a, want); err != nil || !strings.HasPrefix(a.header.Get("Cache-Control"), "private") {
 			t.Errorf("%q: %v, %s", community, err, a.header.Get("Cache-Control"))
 		}
 	}
@@ -307,67 +307,67 @@ func TestMetadataIsNotMixedUp(t *testing.T) {
 func TestWithheldMetadata(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
-		spoil        func(*rig, *oauth.Config)
+		spoil        func(*env, *oauth.Config)
 	}{
-		{"expired", "chain.validity", func(r *rig, c *oauth.Config) {
-			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) {
-				tpl.NotAfter = r.w.Now.Add(-time.Second)
+		{"expired", "chain.validity", func(e *env, c *oauth.Config) {
+			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, e.w, e.w.A.Int, func(tpl *certs.Template) {
+				tpl.NotAfter = e.w.Now.Add(-time.Second)
 			})}
 		}},
-		{"EC key", "RSA", func(r *rig, c *oauth.Config) { c.Members[0].Identities = c.Members[0].Identities[:1] }},
-		{"wrong SAN", "metadata", func(r *rig, c *oauth.Config) {
-			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.A.Int, func(tpl *certs.Template) {
+		{"EC key", "RSA", func(e *env, c *oauth.Config) { c.Members[0].Identities = c.Members[0].Identities[:1] }},
+		{"wrong SAN", "metadata", func(e *env, c *oauth.Config) {
+			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, e.w, e.w.A.Int, func(tpl *certs.Template) {
 				tpl.URIs = []string{udaptest.Base + "/"}
 			})}
 		}},
-		{"stale list", "chain.revocation", func(r *rig, _ *oauth.Config) {
-			r.w.PublishList(t, r.w.A.Int, certs.CRLTemplate{
+		{"stale list", "chain.revocation", func(e *env, _ *oauth.Config) {
+			e.w.PublishList(t, e.w.A.Int, certs.CRLTemplate{
 				Number:     8,
-				ThisUpdate: r.w.Now.Add(-48 * time.Hour),
-				NextUpdate: r.w.Now.Add(-24 * time.Hour),
+				ThisUpdate: e.w.Now.Add(-48 * time.Hour),
+				NextUpdate: e.w.Now.Add(-24 * time.Hour),
 			})
 		}},
-		{"another community's certificate", "chain.path", func(r *rig, c *oauth.Config) {
-			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, r.w, r.w.X.Int, nil)}
+		{"another community's certificate", "chain.path", func(e *env, c *oauth.Config) {
+			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, e.w, e.w.X.Int, nil)}
 		}},
 	} {
-		r := &rig{}
-		r = newMetadataRigWith(t, r, func(cfg *oauth.Config) { c.spoil(r, cfg) })
-		if a := r.metadata(udaptest.CommunityA); a.status != 204 {
+		e := &env{}
+		e = newMetadataEnvWith(t, e, func(cfg *oauth.Config) { c.spoil(e, cfg) })
+		if a := e.metadata(udaptest.CommunityA); a.status != 204 {
 			t.Errorf("%s: %d %.200s", c.name, a.status, a.body)
 		}
-		if a := r.metadata(udaptest.CommunityB); a.status != 200 {
+		if a := e.metadata(udaptest.CommunityB); a.status != 200 {
 			t.Errorf("%s: the other community: %d", c.name, a.status)
 		}
 
-		if _, err := r.believe(r.metadata(""), udaptest.CommunityB); err != nil {
+		if _, err := e.believe(e.metadata(""), udaptest.CommunityB); err != nil {
 			t.Errorf("%s: default metadata: %v", c.name, err)
 		}
-		withheld := r.svc.Withheld(t.Context())
+		withheld := e.svc.Withheld(t.Context())
 		if len(withheld) != 1 || withheld[0].Community != udaptest.CommunityA ||
 			!strings.Contains(withheld[0].Reason, c.reason) {
 			t.Errorf("%s: withheld: %+v", c.name, withheld)
 		}
 	}
 
-	r := newRig(t)
-	if a := r.metadata(""); a.status != 404 {
+	e := newEnv(t)
+	if a := e.metadata(""); a.status != 404 {
 		t.Errorf("no community at all: %d", a.status)
 	}
 }
 
-func newMetadataRigWith(t *testing.T, r *rig, spoil func(*oauth.Config)) *rig {
+func newMetadataEnvWith(t *testing.T, e *env, spoil func(*oauth.Config)) *env {
 	t.Helper()
-	return newRigWith(t, r, func(cfg *oauth.Config) {
+	return newEnvWith(t, e, func(cfg *oauth.Config) {
 		cfg.Members = []oauth.Member{
 			{
-				Community: r.w.A.Community,
+				Community: e.w.A.Community,
 				Identities: []oauth.Identity{
-					identity(r.w.Client(t, r.w.A.Int, udaptest.Base, nil)),
-					rsaIdentity(t, r.w, r.w.A.Int, nil),
+					identity(e.w.Client(t, e.w.A.Int, udaptest.Base, nil)),
+					rsaIdentity(t, e.w, e.w.A.Int, nil),
 				},
 			},
-			{Community: r.w.B.Community, Identities: []oauth.Identity{rsaIdentity(t, r.w, r.w.B.Int, nil)}},
+			{Community: e.w.B.Community, Identities: []oauth.Identity{rsaIdentity(t, e.w, e.w.B.Int, nil)}},
 		}
 
 		spoil(cfg)
@@ -376,14 +376,14 @@ func newMetadataRigWith(t *testing.T, r *rig, spoil func(*oauth.Config)) *rig {
 
 // Covers: S1-013, case 008, case 009, case 011
 func TestMetadataMethods(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	for _, path := range []string{
 		metadataPath,
 		"/fhir/.well-known/smart-configuration",
 		"/.well-known/oauth-authorization-server/oauth",
 		"/oauth/jwks",
 	} {
-		get, head := r.get("GET", path, nil), r.get("HEAD", path, nil)
+		get, head := e.get("GET", path, nil), e.get("HEAD", path, nil)
 		if get.status != 200 || head.status != 200 || len(head.body) != 0 {
 			t.Errorf("%s: GET %d, HEAD %d with %d bytes", path, get.status, head.status, len(head.body))
 		}
@@ -398,15 +398,15 @@ func TestMetadataMethods(t *testing.T) {
 		}
 
 		for _, method := range []string{"POST", "PUT", "OPTIONS", "TRACE", "DELETE", "get"} {
-			if a := r.get(method, path, nil); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
+			if a := e.get(method, path, nil); a.status != 405 || a.header.Get("Allow") != "GET, HEAD" {
 				t.Errorf("%s %s: %d, Allow %q", method, path, a.status, a.header.Get("Allow"))
 			}
 		}
 
-		if a := r.get("GET", path, http.Header{"Authorization": {"Bearer junk"}}); a.status != 200 {
+		if a := e.get("GET", path, http.Header{"Authorization": {"Bearer junk"}}); a.status != 200 {
 			t.Errorf("%s with junk credentials: %d", path, a.status)
 		}
-		cross := r.get("OPTIONS", path, http.Header{
+		cross := e.get("OPTIONS", path, http.Header{
 			"Origin":                         {"https://evil.example"},
 			"Access-Control-Request-Method":  {"GET"},
 			"Access-Control-Request-Headers": {"authorization"},
@@ -416,7 +416,7 @@ func TestMetadataMethods(t *testing.T) {
 			t.Errorf("%s: preflight: %d %v", path, cross.status, cross.header)
 		}
 
-		same := r.get("GET", path, http.Header{"If-None-Match": {`"x", W/` + get.header.Get("ETag")}})
+		same := e.get("GET", path, http.Header{"If-None-Match": {`"x", W/` + get.header.Get("ETag")}})
 		if same.status != 304 || len(same.body) != 0 {
 			t.Errorf("%s: If-None-Match: %d", path, same.status)
 		}
@@ -426,14 +426,14 @@ func TestMetadataMethods(t *testing.T) {
 // Covers: case 013
 func TestOneSignaturePerPeriod(t *testing.T) {
 	var signatures atomic.Int32
-	r := &rig{}
-	r = newMetadataRigWith(t, r, func(c *oauth.Config) {
+	e := &env{}
+	e = newMetadataEnvWith(t, e, func(c *oauth.Config) {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			t.Fatal(err)
 		}
 		counted := countingKey{key, &signatures}
-		id := r.w.ClientWith(t, r.w.A.Int, udaptest.Base, counted, nil)
+		id := e.w.ClientWith(t, e.w.A.Int, udaptest.Base, counted, nil)
 		c.Members[0].Identities = []oauth.Identity{identity(id)}
 	})
 
@@ -441,7 +441,7 @@ func TestOneSignaturePerPeriod(t *testing.T) {
 	for range 50 {
 		wg.Go(func() {
 			for range 20 {
-				r.metadata(udaptest.CommunityA)
+				e.metadata(udaptest.CommunityA)
 			}
 		})
 	}
@@ -450,8 +450,8 @@ func TestOneSignaturePerPeriod(t *testing.T) {
 	if n := signatures.Load(); n != 1 {
 		t.Errorf("1000 requests, %d signatures", n)
 	}
-	r.advance(11 * time.Minute)
-	r.metadata(udaptest.CommunityA)
+	e.advance(11 * time.Minute)
+	e.metadata(udaptest.CommunityA)
 	if n := signatures.Load(); n != 2 {
 		t.Errorf("after the period: %d signatures", n)
 	}
@@ -466,9 +466,9 @@ func (k countingKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpt
 // Covers: S1-017, S2-25, case 015
 func TestDocumentsAgree(t *testing.T) {
 	for _, code := range []bool{false, true} {
-		r := newMetadataRig(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = code })
-		u := r.metadata("")
-		if b := r.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
+		e := newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = code })
+		u := e.metadata("")
+		if b := e.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
 			t.Error("one registration does not serve both communities' metadata")
 		}
 
@@ -476,7 +476,7 @@ func TestDocumentsAgree(t *testing.T) {
 			"/fhir/.well-known/smart-configuration",
 			"/.well-known/oauth-authorization-server/oauth",
 		} {
-			d := r.get("GET", path, nil)
+			d := e.get("GET", path, nil)
 			for _, name := range []string{"token_endpoint", "registration_endpoint", "authorization_endpoint", "introspection_endpoint", "revocation_endpoint",
 				"grant_types_supported", "scopes_supported", "token_endpoint_auth_methods_supported", "token_endpoint_auth_signing_alg_values_supported"} {
 				a, _ := json.Marshal(u.member(name))
@@ -498,11 +498,11 @@ func TestDocumentsAgree(t *testing.T) {
 }
 
 func TestJWKS(t *testing.T) {
-	r := newMetadataRig(t)
+	e := newMetadataEnv(t)
 	var set struct {
 		Keys []map[string]any `json:"keys"`
 	}
-	if err := json.Unmarshal(r.get("GET", "/oauth/jwks", nil).body, &set); err != nil {
+	if err := json.Unmarshal(e.get("GET", "/oauth/jwks", nil).body, &set); err != nil {
 		t.Fatal(err)
 	}
 	if len(set.Keys) != 2 || set.Keys[0]["kty"] != "EC" || set.Keys[1]["kty"] != "RSA" {
@@ -521,7 +521,7 @@ func TestJWKS(t *testing.T) {
 //
 // Covers: S1-017, S1-042
 func TestRS256IsListedFirst(t *testing.T) {
-	r := newMetadataRig(t, func(w *udaptest.World, _ *oauth.Config) {
+	e := newMetadataEnv(t, func(w *udaptest.World, _ *oauth.Config) {
 		w.A.Community.Policy.Algorithms = []string{"ES384", "ES256"}
 		w.B.Community.Policy.Algorithms = []string{"ES256", "RS256"}
 	})
@@ -530,7 +530,7 @@ func TestRS256IsListedFirst(t *testing.T) {
 		"/fhir/.well-known/smart-configuration",
 		"/.well-known/oauth-authorization-server/oauth",
 	} {
-		got := r.get("GET", path, nil).member("token_endpoint_auth_signing_alg_values_supported")
+		got := e.get("GET", path, nil).member("token_endpoint_auth_signing_alg_values_supported")
 		if !reflect.DeepEqual(got, []any{"RS256", "ES256", "ES384"}) {
 			t.Errorf("%s: %v", path, got)
 		}
@@ -539,8 +539,8 @@ func TestRS256IsListedFirst(t *testing.T) {
 
 // Covers: S1-004, S1-005, S1-006, case 012
 func TestAdvertisedEqualsAccepted(t *testing.T) {
-	r := newMetadataRig(t)
-	algorithms, _ := r.metadata("").member("token_endpoint_auth_signing_alg_values_supported").([]any)
+	e := newMetadataEnv(t)
+	algorithms, _ := e.metadata("").member("token_endpoint_auth_signing_alg_values_supported").([]any)
 	if len(algorithms) != 4 {
 		t.Fatalf("algorithms %v", algorithms)
 	}
@@ -549,42 +549,42 @@ func TestAdvertisedEqualsAccepted(t *testing.T) {
 	for _, a := range algorithms {
 		alg := a.(string)
 		uri := "https://client1.test/" + alg
-		c := r.w.ClientWith(t, r.w.A.Int, uri, udaptest.Key(t, kinds[alg], 30), nil)
+		c := e.w.ClientWith(t, e.w.A.Int, uri, udaptest.Key(t, kinds[alg], 30), nil)
 		sign := func(claims udaptest.Claims) string {
-			return r.secret(udaptest.Raw{
+			return e.secret(udaptest.Raw{
 				Alg: alg,
 				Key: c.Key,
 			}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
 		}
-		b := r.send("POST", "/oauth/register", "application/json", r.registerBody(sign(c.Statement(r.now())), nil), nil)
+		b := e.send("POST", "/oauth/register", "application/json", e.registerBody(sign(c.Statement(e.now())), nil), nil)
 		if b.status != 201 {
 			t.Errorf("%s: registration: %d %s", alg, b.status, b.body)
 			continue
 		}
 
-		tok := r.post("/oauth/token", r.form(sign(udaptest.Assertion(trace.ClientID(b.text("client_id")), r.now()))))
+		tok := e.post("/oauth/token", e.form(sign(udaptest.Assertion(trace.ClientID(b.text("client_id")), e.now()))))
 		if tok.status != 200 {
 			t.Errorf("%s: token: %d %s", alg, tok.status, tok.body)
 		}
-		r.secret(tok.text("access_token"))
+		e.secret(tok.text("access_token"))
 	}
 
-	id := r.registered(r.client(r.w.A, udaptest.Client1URI))
+	id := e.registered(e.client(e.w.A, udaptest.Client1URI))
 	for alg, kind := range map[string]certs.KeyKind{"RS512": "rsa2048", "PS256": "rsa2048"} {
-		c := r.w.ClientWith(t, r.w.A.Int, udaptest.Client1URI, udaptest.Key(t, kind, 30), nil)
+		c := e.w.ClientWith(t, e.w.A.Int, udaptest.Client1URI, udaptest.Key(t, kind, 30), nil)
 		sign := func(claims udaptest.Claims) string {
-			return r.secret(udaptest.Raw{
+			return e.secret(udaptest.Raw{
 				Alg: alg,
 				Key: c.Key,
 			}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)))
 		}
-		r.refused(alg+" register", 400, "invalid_software_statement", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/register", "application/json",
-				r.registerBody(sign(c.Statement(r.now())), nil), nil)
+		e.refused(alg+" register", 400, "invalid_software_statement", spendsNothing, func() answer {
+			return e.send("POST", "/oauth/register", "application/json",
+				e.registerBody(sign(c.Statement(e.now())), nil), nil)
 		})
 
-		r.refused(alg+" token", 400, "invalid_client", spendsNothing, func() answer {
-			return r.post("/oauth/token", r.form(sign(udaptest.Assertion(id, r.now()))))
+		e.refused(alg+" token", 400, "invalid_client", spendsNothing, func() answer {
+			return e.post("/oauth/token", e.form(sign(udaptest.Assertion(id, e.now()))))
 		})
 	}
 }

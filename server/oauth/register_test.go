@@ -20,114 +20,114 @@ import (
 
 const jsonType = "application/json"
 
-func (r *rig) postRegistration(body string) answer {
-	r.t.Helper()
-	return r.send("POST", "/oauth/register", jsonType, body, nil)
+func (e *env) postRegistration(body string) answer {
+	e.t.Helper()
+	return e.send("POST", "/oauth/register", jsonType, body, nil)
 }
 
 // changed is a registration by a client whose statement has one claim changed.
-func (r *rig) changed(c *udaptest.Client, base udaptest.Claims, name string, value any) func() answer {
-	return func() answer { return r.register(c, base.With(name, value)) }
+func (e *env) changed(c *udaptest.Client, base udaptest.Claims, name string, value any) func() answer {
+	return func() answer { return e.register(c, base.With(name, value)) }
 }
 
 // Covers: S2-18, case 089, case 095, case 150
 func TestStatementReplay(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	claims := c.Statement(r.now())
-	body := r.registerBody(c.Sign(t, claims), nil)
-	if a := r.postRegistration(body); a.status != 201 {
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	claims := c.Statement(e.now())
+	body := e.registerBody(c.Sign(t, claims), nil)
+	if a := e.postRegistration(body); a.status != 201 {
 		t.Fatalf("first: %d %s", a.status, a.body)
 	}
-	r.advance(time.Second)
+	e.advance(time.Second)
 
-	a := r.refused("identical", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.postRegistration(body)
+	a := e.refused("identical", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return e.postRegistration(body)
 	})
 	if !strings.Contains(a.text("error_description"), "register endpoint") {
 		t.Errorf("the refusal does not say where the jti was used: %s", a.body)
 	}
-	r.refused("another statement with the jti", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.register(c, c.Statement(r.now()).With("jti", claims["jti"]).With("client_name", "Other"))
+	e.refused("another statement with the jti", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return e.register(c, c.Statement(e.now()).With("jti", claims["jti"]).With("client_name", "Other"))
 	})
 
-	other := r.client(r.w.A, udaptest.Client2URI)
-	if a := r.register(other, other.Statement(r.now()).With("jti", claims["jti"])); a.status != 201 {
+	other := e.client(e.w.A, udaptest.Client2URI)
+	if a := e.register(other, other.Statement(e.now()).With("jti", claims["jti"])); a.status != 201 {
 		t.Errorf("another issuer's jti: %d %s", a.status, a.body)
 	}
-	r.advance(7 * time.Minute)
-	if a := r.register(c, c.Statement(r.now()).With("jti", claims["jti"])); a.status != 200 {
+	e.advance(7 * time.Minute)
+	if a := e.register(c, c.Statement(e.now()).With("jti", claims["jti"])); a.status != 200 {
 		t.Errorf("after the first one's end: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: case 092
 func TestStatementReplayAfterRestart(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
-	if a := r.postRegistration(body); a.status != 201 {
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	body := e.registerBody(c.Sign(t, c.Statement(e.now())), nil)
+	if a := e.postRegistration(body); a.status != 201 {
 		t.Fatalf("first: %d %s", a.status, a.body)
 	}
-	r.restart()
-	r.refused("after a restart", 400, "invalid_software_statement", spendsNothing, func() answer {
-		return r.postRegistration(body)
+	e.restart()
+	e.refused("after a restart", 400, "invalid_software_statement", spendsNothing, func() answer {
+		return e.postRegistration(body)
 	})
 }
 
 // Covers: case 099
 func TestStatementReplayWithMovingClock(t *testing.T) {
 	for _, step := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
-		r := newRig(t)
-		c := r.client(r.w.A, udaptest.Client1URI)
-		body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
-		if a := r.postRegistration(body); a.status != 201 {
+		e := newEnv(t)
+		c := e.client(e.w.A, udaptest.Client1URI)
+		body := e.registerBody(c.Sign(t, c.Statement(e.now())), nil)
+		if a := e.postRegistration(body); a.status != 201 {
 			t.Fatalf("first: %d %s", a.status, a.body)
 		}
-		r.advance(step)
-		r.registered2(r.client(r.w.A, udaptest.Client2URI)) // something happens while the clock is wrong
+		e.advance(step)
+		e.registered2(e.client(e.w.A, udaptest.Client2URI)) // something happens while the clock is wrong
 
-		r.refused(fmt.Sprint("clock off by ", step), 400, "invalid_software_statement", spendsNothing, func() answer {
-			return r.postRegistration(body)
+		e.refused(fmt.Sprint("clock off by ", step), 400, "invalid_software_statement", spendsNothing, func() answer {
+			return e.postRegistration(body)
 		})
-		r.advance(-step)
-		r.refused("clock right again", 400, "invalid_software_statement", spendsNothing, func() answer {
-			return r.postRegistration(body)
+		e.advance(-step)
+		e.refused("clock right again", 400, "invalid_software_statement", spendsNothing, func() answer {
+			return e.postRegistration(body)
 		})
 	}
 }
 
 // registered2 registers whether or not the certificate suits the clock.
-func (r *rig) registered2(c *udaptest.Client) { r.register(c, c.Statement(r.now())) }
+func (e *env) registered2(c *udaptest.Client) { e.register(c, c.Statement(e.now())) }
 
 // Covers: S1-100, S1-105, S1-288, case 098
 func TestRefusedStatementsAreNotRemembered(t *testing.T) {
-	r := newRig(t)
-	stranger := r.client(r.w.X, udaptest.Client1URI)
+	e := newEnv(t)
+	stranger := e.client(e.w.X, udaptest.Client1URI)
 	for range 100 {
-		r.refused("untrusted", 400, "unapproved_software_statement", spendsNothing, func() answer {
-			return r.register(stranger, stranger.Statement(r.now()))
+		e.refused("untrusted", 400, "unapproved_software_statement", spendsNothing, func() answer {
+			return e.register(stranger, stranger.Statement(e.now()))
 		})
 	}
 
-	c := r.client(r.w.A, udaptest.Client1URI)
-	claims := c.Statement(r.now())
-	r.refused("bad scope", 400, "invalid_client_metadata", spendsNothing,
-		r.changed(c, claims, "scope", "system/Device.rs"))
-	if a := r.register(c, claims); a.status != 201 {
+	c := e.client(e.w.A, udaptest.Client1URI)
+	claims := c.Statement(e.now())
+	e.refused("bad scope", 400, "invalid_client_metadata", spendsNothing,
+		e.changed(c, claims, "scope", "system/Device.rs"))
+	if a := e.register(c, claims); a.status != 201 {
 		t.Errorf("the jti of a refused registration: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: S1-100, S1-102, case 101, case 102
 func TestRegistrationBody(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	good := c.Sign(t, c.Statement(r.now()))
-	evil := r.client(r.w.X, udaptest.Client1URI)
-	bad := evil.Sign(t, evil.Statement(r.now()))
-	r.secret(good)
-	r.secret(bad)
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	good := c.Sign(t, c.Statement(e.now()))
+	evil := e.client(e.w.X, udaptest.Client1URI)
+	bad := evil.Sign(t, evil.Statement(e.now()))
+	e.secret(good)
+	e.secret(bad)
 
 	for name, body := range map[string]string{
 		"array": `[]`, "null": `null`, "string": `"x"`, "empty": ``, "two objects": `{"software_statement":"` + good +
@@ -156,8 +156,8 @@ func TestRegistrationBody(t *testing.T) {
 		"17 certifications": `{"software_statement":"` + good + `","udap":"1","certifications":["` +
 			strings.Repeat(`","`, 16) + `"]}`,
 	} {
-		r.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer {
-			return r.postRegistration(body)
+		e.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer {
+			return e.postRegistration(body)
 		})
 	}
 
@@ -170,19 +170,19 @@ func TestRegistrationBody(t *testing.T) {
 		"null":   nil,
 		"array":  []string{"1"},
 	} {
-		r.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
-			return r.postRegistration(r.registerBody(good, map[string]any{"udap": version}))
+		e.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
+			return e.postRegistration(e.registerBody(good, map[string]any{"udap": version}))
 		})
 	}
 
-	if a := r.postRegistration(r.registerBody(good, nil)); a.status != 201 {
+	if a := e.postRegistration(e.registerBody(good, nil)); a.status != 201 {
 		t.Errorf("the good one: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: S1-102, row 31 of the diagnostics, row 37 of the diagnostics
 func TestRegistrationBodyIsExplained(t *testing.T) {
-	r := newRig(t)
+	e := newEnv(t)
 	for body, want := range map[string]string{
 		`{"udap":"1"}`:                                    "found no software_statement",
 		`{"software_statement":null,"udap":"1"}`:          "found no software_statement",
@@ -192,7 +192,7 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 		`[]`:       "JSON array where an object belongs",
 		"\ufeff{}": "U+FEFF (a byte order mark)",
 	} {
-		a := r.postRegistration(body)
+		a := e.postRegistration(body)
 		var e struct {
 			Description string `json:"error_description"`
 		}
@@ -202,7 +202,7 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 		}
 	}
 
-	a := r.send("POST", "/oauth/register", "", `{}`, nil)
+	a := e.send("POST", "/oauth/register", "", `{}`, nil)
 	if !strings.Contains(string(a.body), "found no Content-Type") {
 		t.Errorf("without a Content-Type: %s", a.body)
 	}
@@ -210,14 +210,14 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 
 // Covers: case 102
 func TestUDAPAsNumberByPolicy(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
-	c := r.client(r.w.A, udaptest.Client1URI)
-	if a := r.postRegistration(r.registerBody(c.Sign(t, c.Statement(r.now())), map[string]any{
+	e := newEnv(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
+	c := e.client(e.w.A, udaptest.Client1URI)
+	if a := e.postRegistration(e.registerBody(c.Sign(t, c.Statement(e.now())), map[string]any{
 		"udap": 1,
 	})); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	if !warned(r.lastTrace(), "register.udap") {
+	if !warned(e.lastTrace(), "register.udap") {
 		t.Error("the leniency was not flagged")
 	}
 }
@@ -233,12 +233,12 @@ func warned(tr *trace.Trace, check string) bool {
 
 // Covers: S1-163, case 035, case 101
 func TestRegistrationTransport(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	body := r.registerBody(c.Sign(t, c.Statement(r.now())), nil)
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	body := e.registerBody(c.Sign(t, c.Statement(e.now())), nil)
 
 	for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"} {
-		a := r.send(method, "/oauth/register", "", "", nil)
+		a := e.send(method, "/oauth/register", "", "", nil)
 		if a.status != 405 || a.header.Get("Allow") != "POST" {
 			t.Errorf("%s: %d, Allow %q", method, a.status, a.header.Get("Allow"))
 		}
@@ -248,25 +248,25 @@ func TestRegistrationTransport(t *testing.T) {
 		"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1",
 		"application/json, text/plain", "application/jsonx", "application/jwt",
 	} {
-		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/register", contentType, body, nil)
+		e.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
+			return e.send("POST", "/oauth/register", contentType, body, nil)
 		})
 	}
 
-	r.refused("content encoding", 415, "invalid_request", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register", jsonType, body, http.Header{"Content-Encoding": {"gzip"}})
+	e.refused("content encoding", 415, "invalid_request", spendsNothing, func() answer {
+		return e.send("POST", "/oauth/register", jsonType, body, http.Header{"Content-Encoding": {"gzip"}})
 	})
-	r.refused("query", 400, "invalid_request", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register?x=1", jsonType, body, nil)
+	e.refused("query", 400, "invalid_request", spendsNothing, func() answer {
+		return e.send("POST", "/oauth/register?x=1", jsonType, body, nil)
 	})
-	a := r.refused("too long", 413, "invalid_request", spendsNothing, func() answer {
-		return r.postRegistration(body[:len(body)-1] + `,"x":"` + strings.Repeat("a", 5<<20) + `"}`)
+	a := e.refused("too long", 413, "invalid_request", spendsNothing, func() answer {
+		return e.postRegistration(body[:len(body)-1] + `,"x":"` + strings.Repeat("a", 5<<20) + `"}`)
 	})
 	if !a.closed {
 		t.Error("the connection stays open after an over-long body")
 	}
 
-	if a := r.send("POST", "/oauth/register", "application/json; charset=UTF-8", body, nil); a.status != 201 {
+	if a := e.send("POST", "/oauth/register", "application/json; charset=UTF-8", body, nil); a.status != 201 {
 		t.Errorf("with a charset: %d %s", a.status, a.body)
 	}
 }
@@ -275,9 +275,9 @@ func TestRegistrationTransport(t *testing.T) {
 // S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111, case
 // 112, case 113, case 114
 func TestRegistrationParameters(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	machine, person := c.Statement(r.now()), c.Interactive(r.now())
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	machine, person := c.Statement(e.now()), c.Interactive(e.now())
 	many := func(s string, n int) []string {
 		return strings.Split(strings.TrimSuffix(strings.Repeat(s+" ", n), " "), " ")
 	}
@@ -345,8 +345,8 @@ func TestRegistrationParameters(t *testing.T) {
 	for _, tc := range cases {
 		for _, v := range tc.values {
 			name := fmt.Sprintf("%s %.60s", tc.claim, fmt.Sprint(v))
-			r.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing,
-				r.changed(c, tc.base, tc.claim, v))
+			e.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing,
+				e.changed(c, tc.base, tc.claim, v))
 		}
 	}
 
@@ -355,24 +355,24 @@ func TestRegistrationParameters(t *testing.T) {
 		"https://u@client1.test/cb", "https:/x", "https:x", "https:///x", "https://client1.test:0/", "https://client1.test:99999/", `https://good.test\@evil.test/`,
 		"https://client1.test/a b", "https://client1.test/\t", "https://client1.test/\r\n", "https://client1.test/\x00", "https://*.client1.test/", "https://client1.test/*",
 		"https://client1.test./", "https://сlient1.test/", "https://client1.test/../evil", "https://client1.test/" +
-			strings.Repeat("a", 10<<10), r.canary + "/cb",
+			strings.Repeat("a", 10<<10), e.canary + "/cb",
 	} {
-		r.refused("redirect "+uri[:min(len(uri), 60)], 400, "invalid_redirect_uri", spendsNothing,
-			r.changed(c, person, "redirect_uris", []string{"https://client1.test/ok", uri}))
+		e.refused("redirect "+uri[:min(len(uri), 60)], 400, "invalid_redirect_uri", spendsNothing,
+			e.changed(c, person, "redirect_uris", []string{"https://client1.test/ok", uri}))
 	}
 
-	r.refused("500 redirects", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
-		r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 500)))
-	r.refused("redirect twice", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
-		r.changed(c, person, "redirect_uris", many("https://client1.test/cb", 2)))
+	e.refused("500 redirects", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
+		e.changed(c, person, "redirect_uris", many("https://client1.test/cb", 500)))
+	e.refused("redirect twice", 400, "invalid_redirect_uri invalid_client_metadata", spendsNothing,
+		e.changed(c, person, "redirect_uris", many("https://client1.test/cb", 2)))
 }
 
 // Covers: S1-088, S2-11, case 110
 func TestLogoIsNotFetched(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	logo := "https" + strings.TrimPrefix(r.canary, "http") + "/logo.png"
-	a := r.register(c, c.Interactive(r.now()).With("logo_uri", logo)) // the canary sees nothing, whatever the answer
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	logo := "https" + strings.TrimPrefix(e.canary, "http") + "/logo.png"
+	a := e.register(c, c.Interactive(e.now()).With("logo_uri", logo)) // the canary sees nothing, whatever the answer
 	if a.status != 201 && a.status != 400 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -380,30 +380,30 @@ func TestLogoIsNotFetched(t *testing.T) {
 
 // Covers: S1-036, S1-085, S1-093, case 158
 func TestAuthorizationCodeClient(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	a := r.register(c, c.Interactive(r.now()))
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	a := e.register(c, c.Interactive(e.now()))
 	if a.status != 201 || a.text("scope") != "openid user/Patient.rs" || a.text("logo_uri") == "" ||
 		a.member("redirect_uris") == nil {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	if !warned(r.lastTrace(), "register.grants") {
+	if !warned(e.lastTrace(), "register.grants") {
 		t.Error("nothing says that the grant does not work yet")
 	}
 
 	id := trace.ClientID(a.text("client_id"))
-	r.refused("authorization_code", 400, "unsupported_grant_type", spendsJTI, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", "authorization_code", "code", "x")
+	e.refused("authorization_code", 400, "unsupported_grant_type", spendsJTI, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()), "grant_type", "authorization_code", "code", "x")
 	})
-	r.refused("client_credentials", 400, "unauthorized_client", spendsJTI, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()))
+	e.refused("client_credentials", 400, "unauthorized_client", spendsJTI, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
 }
 
 // Covers: S1-098, S2-10, S2-16, case 113
 func TestScopeSubset(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
 	for asked, want := range map[string]string{
 		"system/Patient.rs system/Device.rs":                   "system/Patient.rs",
 		"system/Patient.cruds openid":                          "system/Patient.rs",
@@ -411,11 +411,11 @@ func TestScopeSubset(t *testing.T) {
 		"system/Observation.rs?category=laboratory system/X.":  "system/Observation.rs?category=laboratory",
 		"system/Patient.sr system/Condition.s system/Patient.": "system/Condition.s",
 	} {
-		a := r.register(c, c.Statement(r.now()).With("scope", asked))
+		a := e.register(c, c.Statement(e.now()).With("scope", asked))
 		if a.status != 201 && a.status != 200 || a.text("scope") != want {
 			t.Errorf("%s: %d, granted %q, want %q", asked, a.status, a.text("scope"), want)
 		}
-		if !warned(r.lastTrace(), "register.scope") && len(want) < len(asked) && strings.Contains(asked, " ") {
+		if !warned(e.lastTrace(), "register.scope") && len(want) < len(asked) && strings.Contains(asked, " ") {
 			t.Errorf("%s: nothing says what was not granted", asked)
 		}
 	}
@@ -425,10 +425,10 @@ func TestScopeSubset(t *testing.T) {
 //
 // Covers: S2-10, row 31 of the diagnostics, row 41 of the diagnostics
 func TestScopeWithWrongCase(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) { c.Personal = catalogue(t, "openid", "fhirUser", "user/Patient.rs") })
-	c := r.client(r.w.A, udaptest.Client1URI)
-	a := r.register(c, c.Interactive(r.now()).With("scope", "openid fhiruser user/Patient.rs"))
-	warnings := r.lastTrace().Warnings()
+	e := newEnv(t, func(c *oauth.Config) { c.Personal = catalogue(t, "openid", "fhirUser", "user/Patient.rs") })
+	c := e.client(e.w.A, udaptest.Client1URI)
+	a := e.register(c, c.Interactive(e.now()).With("scope", "openid fhiruser user/Patient.rs"))
+	warnings := e.lastTrace().Warnings()
 	told := slices.ContainsFunc(warnings, func(s trace.Step) bool {
 		return strings.Contains(s.Remedy, `there is "fhiruser": did you mean "fhirUser"?`)
 	})
@@ -436,8 +436,8 @@ func TestScopeWithWrongCase(t *testing.T) {
 		t.Errorf("%d %s %+v", a.status, a.body, warnings)
 	}
 
-	r.refused("alone", 400, "invalid_client_metadata", spendsNothing, func() answer {
-		a := r.register(c, c.Statement(r.now()).With("scope", "SYSTEM/Patient.rs"))
+	e.refused("alone", 400, "invalid_client_metadata", spendsNothing, func() answer {
+		a := e.register(c, c.Statement(e.now()).With("scope", "SYSTEM/Patient.rs"))
 		if !strings.Contains(a.text("error_description"), "did you mean 'system/Patient.rs'?") {
 			t.Errorf("%s", a.body)
 		}
@@ -450,11 +450,11 @@ func TestScopeWithWrongCase(t *testing.T) {
 //
 // Covers: case 162
 func TestScopeClaimThatLeavesNothing(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	id := r.registered(c)
-	r.refused("another scope", 400, "invalid_scope", spendsJTI, func() answer {
-		a := r.token(c, udaptest.Assertion(id, r.now()).With("scope", "system/Observation.rs"), "scope",
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	id := e.registered(c)
+	e.refused("another scope", 400, "invalid_scope", spendsJTI, func() answer {
+		a := e.token(c, udaptest.Assertion(id, e.now()).With("scope", "system/Observation.rs"), "scope",
 			"system/Patient.rs")
 		if d := a.text("error_description"); !strings.Contains(d,
 			"scope claim, system/Observation.rs; found system/Patient.rs") {
@@ -466,9 +466,9 @@ func TestScopeClaimThatLeavesNothing(t *testing.T) {
 
 // Covers: S2-09, case 115, case 116
 func TestUnknownMembersAreDropped(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	claims := c.Statement(r.now())
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	claims := c.Statement(e.now())
 	hostile := map[string]any{
 		"admin":                     true,
 		"client_secret":             "x",
@@ -484,7 +484,7 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 	for k, v := range hostile {
 		claims = claims.With(k, v)
 	}
-	a := r.postRegistration(r.registerBody(c.Sign(t, claims), hostile))
+	a := e.postRegistration(e.registerBody(c.Sign(t, claims), hostile))
 	if a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -504,15 +504,15 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 
 // Covers: S1-083, case 112
 func TestHostileNamesAreText(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
 	for _, name := range []string{"<script>alert(1)</script>", "{{.}}", "Acme \u202egro", "zero\u200bwidth"} {
-		a := r.register(c, c.Statement(r.now()).With("client_name", name))
+		a := e.register(c, c.Statement(e.now()).With("client_name", name))
 		if a.status >= 300 || a.text("client_name") != name {
 			t.Errorf("%q: %d %s", name, a.status, a.body)
 		}
 
-		for _, s := range r.lastTrace().Steps {
+		for _, s := range e.lastTrace().Steps {
 			if strings.ContainsAny(s.Found, "\u202e\u200b") {
 				t.Errorf("%q: unescaped in the trace: %q", name, s.Found)
 			}
@@ -555,13 +555,13 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 
 // Covers: case 119
 func TestOperatorExplains(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) {
+	e := newEnv(t, func(c *oauth.Config) {
 		c.Explain = oauth.ExplainOperator
 		c.TracePage = func(id string) string { return "https://localhost:9480/traces/" + id }
 	})
-	stranger := r.client(r.w.X, udaptest.Client1URI)
-	a := r.refused("stranger", 400, "unapproved_software_statement", spendsNothing, func() answer {
-		return r.register(stranger, stranger.Statement(r.now()))
+	stranger := e.client(e.w.X, udaptest.Client1URI)
+	a := e.refused("stranger", 400, "unapproved_software_statement", spendsNothing, func() answer {
+		return e.register(stranger, stranger.Statement(e.now()))
 	})
 
 	if want := "The software statement is not signed by a certificate that this server trusts."; a.text(
@@ -569,24 +569,24 @@ func TestOperatorExplains(t *testing.T) {
 		t.Errorf("error_description %q", a.text("error_description"))
 	}
 	if want := "https://localhost:9480/traces/" + a.header.Get("Trace-Id"); a.text("error_uri") != want ||
-		r.lastTrace().ID != a.header.Get("Trace-Id") {
+		e.lastTrace().ID != a.header.Get("Trace-Id") {
 		t.Errorf("error_uri %q, want %q", a.text("error_uri"), want)
 	}
 }
 
 // Covers: case 120
 func TestRegistrationLimits(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) {
+	e := newEnv(t, func(c *oauth.Config) {
 		c.Limits = oauth.Limits{RegistrationsPerClient: 5, RegistrationsPerCommunity: 8}
 	})
-	c, other, foreign := r.client(r.w.A,
-		udaptest.Client1URI), r.client(r.w.A, udaptest.Client2URI), r.client(r.w.B, udaptest.Client1URI)
+	c, other, foreign := e.client(e.w.A,
+		udaptest.Client1URI), e.client(e.w.A, udaptest.Client2URI), e.client(e.w.B, udaptest.Client1URI)
 	for range 5 {
-		r.registered(c)
+		e.registered(c)
 	}
 
-	a := r.refused("sixth of one certificate", 429, "temporarily_unavailable", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/register", jsonType, r.registerBody(c.Sign(t, c.Statement(r.now())), nil),
+	a := e.refused("sixth of one certificate", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return e.send("POST", "/oauth/register", jsonType, e.registerBody(c.Sign(t, c.Statement(e.now())), nil),
 			http.Header{
 				"X-Forwarded-For": {"203.0.113.7"},
 			})
@@ -596,16 +596,16 @@ func TestRegistrationLimits(t *testing.T) {
 	}
 
 	for range 3 {
-		r.registered(other)
+		e.registered(other)
 	}
-	r.refused("ninth of the community", 429, "temporarily_unavailable", spendsNothing, func() answer {
-		return r.register(other, other.Statement(r.now()))
+	e.refused("ninth of the community", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return e.register(other, other.Statement(e.now()))
 	})
-	id := r.registered(foreign)
-	r.issued(foreign, id)
+	id := e.registered(foreign)
+	e.issued(foreign, id)
 
-	r.advance(12 * time.Second)
-	r.registered(c)
+	e.advance(12 * time.Second)
+	e.registered(c)
 }
 
 // Whoever has one IPv6 address has all of its /64.
@@ -623,9 +623,9 @@ func TestAddressLimitOfNetworks(t *testing.T) {
 		{"192.0.2.1:1000", "[::ffff:192.0.2.1]:1000", true},
 		{"[fe80::1%eth0]:1000", "[fe80::1%eth1]:1000", true},
 	} {
-		r := newRig(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 1 })
+		e := newEnv(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 1 })
 		var status []int
-		r.svc.Routes(func(u string, h http.Handler) {
+		e.svc.Routes(func(u string, h http.Handler) {
 			if u != issuer+"/token" {
 				return
 			}
@@ -651,12 +651,12 @@ func TestAddressLimitOfNetworks(t *testing.T) {
 
 // Covers: case 120
 func TestAddressLimit(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 3 })
+	e := newEnv(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 3 })
 	for range 3 {
-		r.send("GET", "/oauth/register", "", "", nil)
+		e.send("GET", "/oauth/register", "", "", nil)
 	}
-	a := r.refused("fourth", 429, "temporarily_unavailable", spendsNothing, func() answer {
-		return r.send("GET", "/oauth/register", "", "", http.Header{
+	a := e.refused("fourth", 429, "temporarily_unavailable", spendsNothing, func() answer {
+		return e.send("GET", "/oauth/register", "", "", http.Header{
 			"X-Forwarded-For": {"203.0.113.7"},
 			"Forwarded":       {"for=203.0.113.7"},
 		})

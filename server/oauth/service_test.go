@@ -29,7 +29,7 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 
-	r := newRig(t)
+	e := newEnv(t)
 	for name, change := range map[string]func(*oauth.Config){
 		"issuer with a slash": func(c *oauth.Config) { c.Issuer += "/" },
 		"issuer with a query": func(c *oauth.Config) { c.Issuer += "?x" },
@@ -37,11 +37,11 @@ func TestNewRefuses(t *testing.T) {
 		"explain to nobody":   func(c *oauth.Config) { c.Explain = "nobody" },
 		"a member of nothing": func(c *oauth.Config) { c.Members = []oauth.Member{{}} },
 		"an identity of no key": func(c *oauth.Config) {
-			c.Members = []oauth.Member{{Community: r.w.A.Community, Identities: []oauth.Identity{{}}}}
+			c.Members = []oauth.Member{{Community: e.w.A.Community, Identities: []oauth.Identity{{}}}}
 		},
 	} {
-		cfg := r.config
-		cfg.Store = r.store
+		cfg := e.config
+		cfg.Store = e.store
 		change(&cfg)
 		if _, err := oauth.New(cfg); err == nil {
 			t.Errorf("%s is taken", name)
@@ -51,34 +51,34 @@ func TestNewRefuses(t *testing.T) {
 
 // Another trust takes the place of the first whole or not at all.
 func TestBelieve(t *testing.T) {
-	r, c, id := clientRig(t)
+	e, c, id := clientEnv(t)
 	for name, members := range map[string][]oauth.Member{"no verifier": nil, "a member of nothing": {{}}} {
-		v := r.w.Verifier()
+		v := e.w.Verifier()
 		if members == nil {
 			v = nil
 		}
-		if err := r.svc.Believe(v, members); err == nil {
+		if err := e.svc.Believe(v, members); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
 
-	if a := r.token(c, udaptest.Assertion(id, r.now())); a.status != http.StatusOK {
+	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 		t.Errorf("after what was refused: %d %s", a.status, a.body)
 	}
-	if err := r.svc.Believe(&udap.Verifier{
-		Communities: []*udap.Community{r.w.B.Community},
-		Revocation:  r.w,
+	if err := e.svc.Believe(&udap.Verifier{
+		Communities: []*udap.Community{e.w.B.Community},
+		Revocation:  e.w,
 	}, nil); err != nil {
 		t.Fatal(err)
 	}
 
-	r.refused("community taken away", 400, "invalid_client", spendsNothing, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()))
+	e.refused("community taken away", 400, "invalid_client", spendsNothing, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
-	if err := r.svc.Believe(r.w.Verifier(), nil); err != nil {
+	if err := e.svc.Believe(e.w.Verifier(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if a := r.token(c, udaptest.Assertion(id, r.now())); a.status != http.StatusOK {
+	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 		t.Errorf("community back again: %d %s", a.status, a.body)
 	}
 }
@@ -121,10 +121,10 @@ func (panicking) Client(context.Context, trace.ClientID) (*oauth.Registration, e
 
 // A fault of the server is told as such and no more, and is in the trace.
 func TestPanicIsAnswered(t *testing.T) {
-	r := newRigWith(t, &rig{wrap: func(s oauth.Store) oauth.Store { return panicking{s} }})
-	c := r.client(r.w.A, udaptest.Client1URI)
-	form := r.form(c.Sign(t, udaptest.Assertion("x", r.now())))
-	res, err := r.server.Client().Post(r.server.URL+"/oauth/token", "application/x-www-form-urlencoded",
+	e := newEnvWith(t, &env{wrap: func(s oauth.Store) oauth.Store { return panicking{s} }})
+	c := e.client(e.w.A, udaptest.Client1URI)
+	form := e.form(c.Sign(t, udaptest.Assertion("x", e.now())))
+	res, err := e.server.Client().Post(e.server.URL+"/oauth/token", "application/x-www-form-urlencoded",
 		strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestPanicIsAnswered(t *testing.T) {
 		!strings.Contains(string(body), `"server_error"`) || strings.Contains(string(body), "secret") {
 		t.Errorf("%d %s %v", res.StatusCode, body, err)
 	}
-	if tr := r.lastTrace(); tr.Code != trace.ServerError || tr.ID != res.Header.Get("Trace-Id") {
+	if tr := e.lastTrace(); tr.Code != trace.ServerError || tr.ID != res.Header.Get("Trace-Id") {
 		t.Errorf("trace %+v", tr)
 	}
 }

@@ -22,18 +22,18 @@ import (
 	"fhirdest.example/udap/udaptest"
 )
 
-// clientRig is a rig with client1 of community A registered.
-func clientRig(t *testing.T, edit ...func(*oauth.Config)) (*rig, *udaptest.Client, trace.ClientID) {
+// clientEnv is an environment with client1 of community A registered.
+func clientEnv(t *testing.T, edit ...func(*oauth.Config)) (*env, *udaptest.Client, trace.ClientID) {
 	t.Helper()
-	r := newRig(t, edit...)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	return r, c, r.registered(c)
+	e := newEnv(t, edit...)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	return e, c, e.registered(c)
 }
 
 // Covers: S1-172, S1-173, S1-174, S1-176, S1-229, case 016, case 037, case 041, case 044, case 057, case 059, case 136
 func TestAssertionSignatureAndTrust(t *testing.T) {
-	r, c, id := clientRig(t)
-	claims := udaptest.Assertion(id, r.now())
+	e, c, id := clientEnv(t)
+	claims := udaptest.Assertion(id, e.now())
 	alg := udap.AlgorithmFor(c.Key.Public())
 	good := c.Sign(t, claims)
 	segments := strings.Split(good, ".")
@@ -45,56 +45,56 @@ func TestAssertionSignatureAndTrust(t *testing.T) {
 			claims.With("scope", "system/Patient.rs").JSON(t)) + "." + segments[2],
 		"other key": udaptest.Raw{
 			Alg: alg,
-			Key: udaptest.Key(t, r.w.Kind, 40),
+			Key: udaptest.Key(t, e.w.Kind, 40),
 		}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
 		"issuer's key": udaptest.Raw{
 			Alg: alg,
-			Key: r.w.A.Int.Key,
+			Key: e.w.A.Int.Key,
 		}.Sign(t, udaptest.Header(alg, c.Chain...), claims.JSON(t)),
 		"no x5c":          udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, udaptest.Header(alg), claims.JSON(t)),
 		"leaf not first":  c.SignChain(t, claims, c.Chain[1], c.Chain[0]),
-		"untrusted root":  r.client(r.w.X, udaptest.Client1URI).Sign(t, claims),
-		"other community": r.client(r.w.B, udaptest.Client1URI).Sign(t, claims),
-		"client2's leaf":  r.client(r.w.A, udaptest.Client2URI).Sign(t, claims),
-		"expired leaf": r.w.Client(t, r.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) {
-			tpl.NotAfter = r.w.Now.Add(-time.Second)
+		"untrusted root":  e.client(e.w.X, udaptest.Client1URI).Sign(t, claims),
+		"other community": e.client(e.w.B, udaptest.Client1URI).Sign(t, claims),
+		"client2's leaf":  e.client(e.w.A, udaptest.Client2URI).Sign(t, claims),
+		"expired leaf": e.w.Client(t, e.w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) {
+			tpl.NotAfter = e.w.Now.Add(-time.Second)
 		}).Sign(t, claims),
-		"DNS name only": r.w.Client(t, r.w.A.Int, "", func(tpl *certs.Template) {
+		"DNS name only": e.w.Client(t, e.w.A.Int, "", func(tpl *certs.Template) {
 			tpl.URIs, tpl.DNS = nil, []string{"client1.test"}
 		}).Sign(t, claims),
 		"not a JWS at all": "x",
-		"a statement":      c.Sign(t, c.Statement(r.now())),
+		"a statement":      c.Sign(t, c.Statement(e.now())),
 	} {
-		r.refused(name, 400, "invalid_client", spendsNothing, func() answer {
-			return r.post("/oauth/token", r.form(jws))
+		e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+			return e.post("/oauth/token", e.form(jws))
 		})
 	}
 
-	if a := r.post("/oauth/token", r.form(good)); a.status != 200 {
+	if a := e.post("/oauth/token", e.form(good)); a.status != 200 {
 		t.Errorf("the good one: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: case 070
 func TestRevokedAfterRegistration(t *testing.T) {
-	r, c, id := clientRig(t)
-	r.issued(c, id)
-	r.w.Publish(t, r.w.A.Int, c.Leaf().SerialNumber)
-	r.refused("token", 400, "invalid_client", spendsNothing, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()))
+	e, c, id := clientEnv(t)
+	e.issued(c, id)
+	e.w.Publish(t, e.w.A.Int, c.Leaf().SerialNumber)
+	e.refused("token", 400, "invalid_client", spendsNothing, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
-	r.refused("registration", 400, "unapproved_software_statement", spendsNothing, func() answer {
-		return r.register(c, c.Statement(r.now()))
+	e.refused("registration", 400, "unapproved_software_statement", spendsNothing, func() answer {
+		return e.register(c, c.Statement(e.now()))
 	})
 }
 
 // Covers: S1-153, S1-154, S1-155, S1-157, S1-158, S1-160, S1-177, S1-178, S1-179, S1-180,
 // S1-181, S2-19, case 143, case 144, case 145, case 148, case 149, case 150
 func TestAssertionClaims(t *testing.T) {
-	r, c, id := clientRig(t)
-	other := r.registered(r.client(r.w.A, udaptest.Client2URI))
-	foreign := r.registered(r.client(r.w.B, udaptest.Client1URI))
-	now := r.now().Unix()
+	e, c, id := clientEnv(t)
+	other := e.registered(e.client(e.w.A, udaptest.Client2URI))
+	foreign := e.registered(e.client(e.w.B, udaptest.Client1URI))
+	now := e.now().Unix()
 	for _, tc := range []struct {
 		claim  string
 		values []any
@@ -104,7 +104,7 @@ func TestAssertionClaims(t *testing.T) {
 			"sub",
 			[]any{udaptest.Client1URI, udaptest.Absent, nil, string(other), "unknown", strings.ToUpper(string(id))},
 		},
-		{"aud", []any{udaptest.Registration, udaptest.Base, issuer, r.server.URL + "/oauth/token", issuer +
+		{"aud", []any{udaptest.Registration, udaptest.Base, issuer, e.server.URL + "/oauth/token", issuer +
 			"/introspect", "https://other.test/token", []string{udaptest.Token, udaptest.Base},
 			udaptest.Token + "/", strings.ToUpper(udaptest.Token), []string{}, udaptest.Absent, nil}},
 		{
@@ -123,8 +123,8 @@ func TestAssertionClaims(t *testing.T) {
 			if n, ok := v.(json.Number); ok && n == "1e400" {
 				continue // what Go cannot write a client in another language can: the udap tests send it raw
 			}
-			r.refused(name, 400, "invalid_client", spendsNothing, func() answer {
-				return r.token(c, udaptest.Assertion(id, r.now()).With(tc.claim, v))
+			e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+				return e.token(c, udaptest.Assertion(id, e.now()).With(tc.claim, v))
 			})
 		}
 	}
@@ -133,15 +133,15 @@ func TestAssertionClaims(t *testing.T) {
 		"unknown", trace.ClientID(strings.ToUpper(string(id))), trace.ClientID(udaptest.Client1URI),
 		other, foreign,
 	} {
-		r.refused("iss and sub "+string(pair), 400, "invalid_client", spendsNothing, func() answer {
-			return r.token(c, udaptest.Assertion(pair, r.now()))
+		e.refused("iss and sub "+string(pair), 400, "invalid_client", spendsNothing, func() answer {
+			return e.token(c, udaptest.Assertion(pair, e.now()))
 		})
 	}
 
-	r.refused("client_id", 400, "invalid_client", spendsNothing, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()), "client_id", string(other))
+	e.refused("client_id", 400, "invalid_client", spendsNothing, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()), "client_id", string(other))
 	})
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("aud", []string{udaptest.Token}), "client_id",
+	if a := e.token(c, udaptest.Assertion(id, e.now()).With("aud", []string{udaptest.Token}), "client_id",
 		string(id)); a.status != 200 {
 		t.Errorf("aud as an array of one, and client_id: %d %s", a.status, a.body)
 	}
@@ -150,12 +150,12 @@ func TestAssertionClaims(t *testing.T) {
 // Covers: S1-146, S1-147, S1-164, S1-165, S1-169, S1-172, S1-170, S1-171, S1-183, S1-203,
 // S1-209, S2-20, case 137, case 138, case 139, case 140, case 141, case 154
 func TestTokenParameters(t *testing.T) {
-	r, c, id := clientRig(t)
-	assertion := c.Sign(t, udaptest.Assertion(id, r.now()))
+	e, c, id := clientEnv(t)
+	assertion := c.Sign(t, udaptest.Assertion(id, e.now()))
 	send := func(params ...string) func() answer {
-		form := r.form(assertion)
+		form := e.form(assertion)
 		set(form, params)
-		return func() answer { return r.post("/oauth/token", form) }
+		return func() answer { return e.post("/oauth/token", form) }
 	}
 
 	for name, tc := range map[string]struct {
@@ -200,21 +200,21 @@ func TestTokenParameters(t *testing.T) {
 		},
 		"upper case": {"unsupported_grant_type", []string{"grant_type", "CLIENT_CREDENTIALS"}},
 	} {
-		r.refused(name, 400, tc.codes, spendsNothing, send(tc.params...))
+		e.refused(name, 400, tc.codes, spendsNothing, send(tc.params...))
 	}
 
 	for _, name := range []string{
 		"grant_type", "scope", "client_assertion", "udap", "client_assertion_type", "unknown",
 	} {
-		form := r.form(assertion)
+		form := e.form(assertion)
 		form.Set("unknown", "x")
 		form.Add(name, form.Get(name))
-		r.refused(name+" twice", 400, "invalid_request", spendsNothing, func() answer {
-			return r.post("/oauth/token", form)
+		e.refused(name+" twice", 400, "invalid_request", spendsNothing, func() answer {
+			return e.post("/oauth/token", form)
 		})
-		single := r.form(assertion)
-		r.refused(name+" in the query", 400, "invalid_request", spendsNothing, func() answer {
-			return r.post("/oauth/token?"+name+"="+url.QueryEscape(single.Get(name)), single)
+		single := e.form(assertion)
+		e.refused(name+" in the query", 400, "invalid_request", spendsNothing, func() answer {
+			return e.post("/oauth/token?"+name+"="+url.QueryEscape(single.Get(name)), single)
 		})
 	}
 
@@ -224,8 +224,8 @@ func TestTokenParameters(t *testing.T) {
 		"":                           "Bearer",
 		"DPoP x":                     "Bearer",
 	} {
-		a := r.refused("Authorization "+header, 401, "invalid_client", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/token", "application/x-www-form-urlencoded", r.form(assertion).Encode(),
+		a := e.refused("Authorization "+header, 401, "invalid_client", spendsNothing, func() answer {
+			return e.send("POST", "/oauth/token", "application/x-www-form-urlencoded", e.form(assertion).Encode(),
 				http.Header{
 					"Authorization": {header},
 				})
@@ -242,12 +242,12 @@ func TestTokenParameters(t *testing.T) {
 
 // Covers: S1-163, S1-183, case 141, case 142
 func TestTokenTransport(t *testing.T) {
-	r, c, id := clientRig(t)
-	form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
+	e, c, id := clientEnv(t)
+	form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
 	const formType = "application/x-www-form-urlencoded"
 
 	for _, method := range []string{"GET", "HEAD", "PUT", "OPTIONS", "TRACE"} {
-		if a := r.send(method, "/oauth/token?"+form.Encode(), "", "", nil); a.status != 405 ||
+		if a := e.send(method, "/oauth/token?"+form.Encode(), "", "", nil); a.status != 405 ||
 			a.header.Get("Allow") != "POST" {
 			t.Errorf("%s: %d, Allow %q", method, a.status, a.header.Get("Allow"))
 		}
@@ -257,44 +257,44 @@ func TestTokenTransport(t *testing.T) {
 		"application/json", "multipart/form-data; boundary=x", "", "text/plain",
 		formType + "; charset=utf-16",
 	} {
-		r.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
-			return r.send("POST", "/oauth/token", contentType, form.Encode(), nil)
+		e.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {
+			return e.send("POST", "/oauth/token", contentType, form.Encode(), nil)
 		})
 	}
 
-	long := r.form(form.Get("client_assertion"))
+	long := e.form(form.Get("client_assertion"))
 	long.Set("x", strings.Repeat("a", 5<<20))
-	r.refused("5 MiB", 413, "invalid_request", spendsNothing, func() answer { return r.post("/oauth/token", long) })
-	many := r.form(form.Get("client_assertion"))
+	e.refused("5 MiB", 413, "invalid_request", spendsNothing, func() answer { return e.post("/oauth/token", long) })
+	many := e.form(form.Get("client_assertion"))
 	for i := range 20_000 {
 		many.Set(fmt.Sprint("p", i), "1")
 	}
-	r.refused("20,000 parameters", 400, "invalid_request", spendsNothing, func() answer {
-		return r.post("/oauth/token", many)
+	e.refused("20,000 parameters", 400, "invalid_request", spendsNothing, func() answer {
+		return e.post("/oauth/token", many)
 	})
 
-	r.refused("loose percent", 400, "invalid_request", spendsNothing, func() answer {
-		return r.send("POST", "/oauth/token", formType, form.Encode()+"&x=%zz", nil)
+	e.refused("loose percent", 400, "invalid_request", spendsNothing, func() answer {
+		return e.send("POST", "/oauth/token", formType, form.Encode()+"&x=%zz", nil)
 	})
-	r.truncated("/oauth/token", form.Encode())
-	if a := r.post("/oauth/token", form); a.status != 200 {
+	e.truncated("/oauth/token", form.Encode())
+	if a := e.post("/oauth/token", form); a.status != 200 {
 		t.Errorf("after all these the assertion is good still: %d %s", a.status, a.body)
 	}
 }
 
 // truncated sends a body that ends before its Content-Length and asserts that
 // nothing came of it.
-func (r *rig) truncated(path, body string) {
-	r.t.Helper()
-	before, jti := r.dump(), r.store.LiveJTI()
-	trust := r.server.Client().Transport.(*http.Transport).TLSClientConfig
-	c, err := tls.Dial("tcp", r.server.Listener.Addr().String(), &tls.Config{
+func (e *env) truncated(path, body string) {
+	e.t.Helper()
+	before, jti := e.dump(), e.store.LiveJTI()
+	trust := e.server.Client().Transport.(*http.Transport).TLSClientConfig
+	c, err := tls.Dial("tcp", e.server.Listener.Addr().String(), &tls.Config{
 		RootCAs:    trust.RootCAs,
 		ServerName: "example.com",
 		MinVersion: tls.VersionTLS12,
 	})
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 
 	fmt.Fprintf(c,
@@ -304,23 +304,23 @@ func (r *rig) truncated(path, body string) {
 	answer, _ := io.ReadAll(c)
 	_ = c.Close()
 	if bytes.Contains(answer, []byte("access_token")) || bytes.Contains(answer, []byte(" 200 ")) {
-		r.t.Errorf("a truncated body was acted on: %s", answer)
+		e.t.Errorf("a truncated body was acted on: %s", answer)
 	}
 
-	if r.dump() != before || r.store.LiveJTI() != jti {
-		r.t.Error("a truncated body left something behind")
+	if e.dump() != before || e.store.LiveJTI() != jti {
+		e.t.Error("a truncated body left something behind")
 	}
 }
 
 // Covers: case 089, case 092, case 150, case 152
 func TestAssertionIsSpentOnce(t *testing.T) {
-	r, c, id := clientRig(t)
-	good := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
-	if a := r.post("/oauth/token", good); a.status != 200 {
+	e, c, id := clientEnv(t)
+	good := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
+	if a := e.post("/oauth/token", good); a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	a := r.refused("again", 400, "invalid_client", spendsNothing, func() answer {
-		return r.post("/oauth/token", good)
+	a := e.refused("again", 400, "invalid_client", spendsNothing, func() answer {
+		return e.post("/oauth/token", good)
 	})
 	if !strings.Contains(a.text("error_description"), "token endpoint") {
 		t.Errorf("where it was used: %s", a.body)
@@ -332,49 +332,49 @@ func TestAssertionIsSpentOnce(t *testing.T) {
 		"no scope":  {"scope", "-"},
 		"grant":     {"grant_type", "refresh_token"},
 	} {
-		form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
+		form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
 		bad := url.Values{}
 		for k, v := range form {
 			bad[k] = slices.Clone(v)
 		}
 		set(bad, params)
-		r.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer {
-			return r.post("/oauth/token", bad)
+		e.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer {
+			return e.post("/oauth/token", bad)
 		})
 
-		r.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer {
-			return r.post("/oauth/token", form)
+		e.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer {
+			return e.post("/oauth/token", form)
 		})
 	}
 
-	r.restart()
-	r.refused("after a restart", 400, "invalid_client", spendsNothing, func() answer {
-		return r.post("/oauth/token", good)
+	e.restart()
+	e.refused("after a restart", 400, "invalid_client", spendsNothing, func() answer {
+		return e.post("/oauth/token", good)
 	})
-	same := udaptest.Assertion(id, r.now())
-	same2 := r.registered(r.client(r.w.A, udaptest.Client2URI))
-	c2 := r.client(r.w.A, udaptest.Client2URI)
-	r.token(c, same)
+	same := udaptest.Assertion(id, e.now())
+	same2 := e.registered(e.client(e.w.A, udaptest.Client2URI))
+	c2 := e.client(e.w.A, udaptest.Client2URI)
+	e.token(c, same)
 
-	if a := r.token(c2, udaptest.Assertion(same2, r.now()).With("jti", same["jti"])); a.status != 200 {
+	if a := e.token(c2, udaptest.Assertion(same2, e.now()).With("jti", same["jti"])); a.status != 200 {
 		t.Errorf("another client's jti: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: case 089, case 150
 func TestOneAssertionManyTimes(t *testing.T) {
-	r, c, id := clientRig(t)
-	form := r.form(c.Sign(t, udaptest.Assertion(id, r.now())))
+	e, c, id := clientEnv(t)
+	form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
 	var good, refused atomic.Int32
 	var wg sync.WaitGroup
 
 	for range 200 {
 		wg.Go(func() {
-			a := r.post("/oauth/token", form)
+			a := e.post("/oauth/token", form)
 			switch {
 			case a.status == 200:
 				good.Add(1)
-				r.secret(a.text("access_token"))
+				e.secret(a.text("access_token"))
 			case a.status == 400 && a.text("error") == "invalid_client":
 				refused.Add(1)
 			}
@@ -389,16 +389,16 @@ func TestOneAssertionManyTimes(t *testing.T) {
 
 // Covers: S1-182, S2-15, S2-16, S2-14, case 153, case 155, case 162
 func TestTokenScope(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
-	id := r.registered(c, with("scope", "system/Patient.rs system/Observation.rs?category=laboratory"))
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	id := e.registered(c, with("scope", "system/Patient.rs system/Observation.rs?category=laboratory"))
 
 	for asked, want := range map[string]string{
 		"system/Patient.rs": "system/Patient.rs", "system/Patient.r": "system/Patient.r", "system/Patient.read": "system/Patient.read",
 		"system/Patient.cruds": "system/Patient.rs", "system/Patient.rs system/Condition.rs openid user/Patient.rs": "system/Patient.rs",
 		"system/Observation.rs": "system/Observation.rs?category=laboratory", "system/Observation.rs?category=laboratory": "system/Observation.rs?category=laboratory",
 	} {
-		a := r.token(c, udaptest.Assertion(id, r.now()), "scope", asked)
+		a := e.token(c, udaptest.Assertion(id, e.now()), "scope", asked)
 		if a.status != 200 || a.text("scope") != want {
 			t.Errorf("%s: %d, %q, want %q", asked, a.status, a.text("scope"), want)
 		}
@@ -406,21 +406,21 @@ func TestTokenScope(t *testing.T) {
 
 	for _, asked := range []string{"system/Condition.rs", "patient/Patient.rs", "user/Patient.rs", "openid", "offline_access launch", "system/*.rs", "system/Patient.rs system/*.read", "system/Patient.*",
 		"system/Patient.rs?_id=1", "system/Patient.rs  system/Patient.r", " system/Patient.rs", "system/Patient.sr", "system/Observation.rs?category=vital-signs", strings.Repeat("system/Patient.rs ", 1001) + "x", "-", ""} {
-		r.refused("scope "+asked[:min(len(asked), 60)], 400, "invalid_scope", spendsJTI, func() answer {
-			return r.token(c, udaptest.Assertion(id, r.now()), "scope", asked)
+		e.refused("scope "+asked[:min(len(asked), 60)], 400, "invalid_scope", spendsJTI, func() answer {
+			return e.token(c, udaptest.Assertion(id, e.now()), "scope", asked)
 		})
 	}
 
-	narrow := udaptest.Assertion(id, r.now()).With("scope", "system/Patient.r")
-	r.refused("beyond the scope claim", 400, "invalid_scope", spendsJTI, func() answer { return r.token(c, narrow) })
-	if a := r.token(c, narrow.With("jti", udaptest.JTI()), "scope",
+	narrow := udaptest.Assertion(id, e.now()).With("scope", "system/Patient.r")
+	e.refused("beyond the scope claim", 400, "invalid_scope", spendsJTI, func() answer { return e.token(c, narrow) })
+	if a := e.token(c, narrow.With("jti", udaptest.JTI()), "scope",
 		"system/Patient.r system/Patient.rs"); a.status != 200 || a.text("scope") != "system/Patient.r" {
 		t.Errorf("narrowed by the scope claim: %d %s", a.status, a.body)
 	}
 
 	for _, grant := range []string{"authorization_code", "refresh_token"} {
-		r.refused(grant, 400, "unauthorized_client", spendsJTI, func() answer {
-			return r.token(c, udaptest.Assertion(id, r.now()), "grant_type", grant)
+		e.refused(grant, 400, "unauthorized_client", spendsJTI, func() answer {
+			return e.token(c, udaptest.Assertion(id, e.now()), "grant_type", grant)
 		})
 	}
 }
@@ -429,32 +429,32 @@ func TestTokenScope(t *testing.T) {
 //
 // Covers: case 155, case 237, row 39 of the diagnostics
 func TestTooManyScopes(t *testing.T) {
-	r := newRig(t)
-	c := r.client(r.w.A, udaptest.Client1URI)
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
 	var many []string
 	for i := range 800 {
 		many = append(many, fmt.Sprintf("system/Observation.rs?category=c%d", i))
 	}
-	id := r.registered(c, with("scope", strings.Join(many, " ")))
-	r.refused("a type, of 800 scopes", 400, "invalid_scope", spendsJTI, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/Observation.rs")
+	id := e.registered(c, with("scope", strings.Join(many, " ")))
+	e.refused("a type, of 800 scopes", 400, "invalid_scope", spendsJTI, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()), "scope", "system/Observation.rs")
 	})
 
-	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope", many[7]); a.text("scope") != many[7] {
+	if a := e.token(c, udaptest.Assertion(id, e.now()), "scope", many[7]); a.text("scope") != many[7] {
 		t.Errorf("one of them: %d %s", a.status, a.body)
 	}
 }
 
 // Covers: S2-03, S2-14, case 155
 func TestWildcardsWhereSupported(t *testing.T) {
-	r := newRig(t, func(c *oauth.Config) { c.Scopes = catalogue(t, "system/*.rs", "system/Patient.rs") })
-	c := r.client(r.w.A, udaptest.Client1URI)
-	id := r.registered(c, with("scope", "system/*.rs"))
-	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope", "system/*.rs"); a.text("scope") != "system/*.rs" {
+	e := newEnv(t, func(c *oauth.Config) { c.Scopes = catalogue(t, "system/*.rs", "system/Patient.rs") })
+	c := e.client(e.w.A, udaptest.Client1URI)
+	id := e.registered(c, with("scope", "system/*.rs"))
+	if a := e.token(c, udaptest.Assertion(id, e.now()), "scope", "system/*.rs"); a.text("scope") != "system/*.rs" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	id = r.registered(c, with("scope", "system/Patient.rs"))
-	if a := r.token(c, udaptest.Assertion(id, r.now()), "scope",
+	id = e.registered(c, with("scope", "system/Patient.rs"))
+	if a := e.token(c, udaptest.Assertion(id, e.now()), "scope",
 		"system/*.rs"); a.text("scope") != "system/Patient.rs" {
 		t.Errorf("a wildcard is expanded to what was registered: %d %s", a.status, a.body)
 	}
@@ -462,29 +462,29 @@ func TestWildcardsWhereSupported(t *testing.T) {
 
 // Covers: S2-15, case 155
 func TestEditionOne(t *testing.T) {
-	r, c, id := clientRig(t, func(c *oauth.Config) {
+	e, c, id := clientEnv(t, func(c *oauth.Config) {
 		c.Verifier.Communities[0].Policy = udap.Policy{Edition: 1, PurposeCodes: udap.PurposeAny}
 	})
 	b2b := udaptest.B2B()
 	b2b["purpose_of_use"] = []string{"TREAT"}
-	a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", map[string]any{udap.B2BKey: b2b}), "scope", "-")
+	a := e.token(c, udaptest.Assertion(id, e.now()).With("extensions", map[string]any{udap.B2BKey: b2b}), "scope", "-")
 	if a.status != 200 || a.text("scope") != "system/Patient.rs system/Observation.rs" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 
-	if tr := r.lastTrace(); !warned(tr, "token.scope") || !warned(tr, "b2b.purpose_of_use") {
+	if tr := e.lastTrace(); !warned(tr, "token.scope") || !warned(tr, "b2b.purpose_of_use") {
 		t.Errorf("what edition 2 will want is not said: %+v", tr.Warnings())
 	}
 }
 
 // Covers: S1-198, S1-202, S1-210, S1-215, S1-217, S2-21, case 156, case 157
 func TestB2B(t *testing.T) {
-	r, c, id := clientRig(t)
+	e, c, id := clientEnv(t)
 	refuse := func(name string, claims udaptest.Claims) {
 		t.Helper()
-		r.refused(name, 400, "invalid_grant", spendsJTI, func() answer { return r.token(c, claims) })
+		e.refused(name, 400, "invalid_grant", spendsJTI, func() answer { return e.token(c, claims) })
 	}
-	good := func() udaptest.Claims { return udaptest.Assertion(id, r.now()) }
+	good := func() udaptest.Claims { return udaptest.Assertion(id, e.now()) }
 	refuse("no extensions", good().With("extensions", udaptest.Absent))
 	refuse("Extensions", good().With("extensions", udaptest.Absent).With("Extensions", map[string]any{
 		udap.B2BKey: udaptest.B2B(),
@@ -518,30 +518,30 @@ func TestB2B(t *testing.T) {
 	member("consent_policy", "x", []string{"x y"})
 	member("consent_reference", []string{"https://a.test/Consent/1"})
 	b := udaptest.B2B()
-	b["consent_policy"], b["consent_reference"] = []string{"urn:policy"}, []string{r.canary + "/Consent/1"}
+	b["consent_policy"], b["consent_reference"] = []string{"urn:policy"}, []string{e.canary + "/Consent/1"}
 
-	if a := r.token(c, good().With("extensions", map[string]any{udap.B2BKey: b})); a.status != 200 && a.status != 400 {
+	if a := e.token(c, good().With("extensions", map[string]any{udap.B2BKey: b})); a.status != 200 && a.status != 400 {
 		t.Errorf("consent_reference to the canary: %d", a.status) // and the canary saw nothing
 	}
 }
 
 // Covers: case 156
 func TestB2BOptionalByPolicy(t *testing.T) {
-	r, c, id := clientRig(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.B2BOptional = true })
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", udaptest.Absent)); a.status != 200 ||
-		!warned(r.lastTrace(), "b2b.object") {
+	e, c, id := clientEnv(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.B2BOptional = true })
+	if a := e.token(c, udaptest.Assertion(id, e.now()).With("extensions", udaptest.Absent)); a.status != 200 ||
+		!warned(e.lastTrace(), "b2b.object") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
 
 // Covers: S2-22, case 159, case 160, case 228
 func TestContextBindsTheToken(t *testing.T) {
-	r, c, id := clientRig(t)
+	e, c, id := clientEnv(t)
 	tokens := map[string]string{}
 	for _, purpose := range []string{"TREAT", "HPAYMT"} {
 		b := udaptest.B2B()
 		b["purpose_of_use"] = []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}
-		a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", map[string]any{
+		a := e.token(c, udaptest.Assertion(id, e.now()).With("extensions", map[string]any{
 			udap.B2BKey: b,
 			"foo":       map[string]any{},
 		}))
@@ -549,7 +549,7 @@ func TestContextBindsTheToken(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 
-		if !warned(r.lastTrace(), "token.extension") {
+		if !warned(e.lastTrace(), "token.extension") {
 			t.Error("an unknown extension object was not noted")
 		}
 		tokens[purpose] = a.text("access_token")
@@ -559,17 +559,17 @@ func TestContextBindsTheToken(t *testing.T) {
 	for i := range 1000 {
 		many[fmt.Sprintf("%s-%d", strings.Repeat("x", 20), i)] = map[string]any{}
 	}
-	if a := r.token(c, udaptest.Assertion(id, r.now()).With("extensions", many)); a.status != 200 ||
-		len(r.lastTrace().Steps) > 60 {
-		t.Errorf("a thousand unknown extension objects: %d, a trace of %d steps", a.status, len(r.lastTrace().Steps))
+	if a := e.token(c, udaptest.Assertion(id, e.now()).With("extensions", many)); a.status != 200 ||
+		len(e.lastTrace().Steps) > 60 {
+		t.Errorf("a thousand unknown extension objects: %d, a trace of %d steps", a.status, len(e.lastTrace().Steps))
 	}
 
 	for purpose, token := range tokens {
-		access, err := r.svc.Bearer(t.Context(), token)
+		access, err := e.svc.Bearer(t.Context(), token)
 		if err != nil || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}) {
 			t.Errorf("%s: %+v, %v", purpose, access, err)
 		}
-		a := r.tell("/oauth/introspect", c, id, token)
+		a := e.tell("/oauth/introspect", c, id, token)
 		if !bytes.Contains(a.body, []byte("#"+purpose)) || bytes.Contains(a.body, []byte("foo")) {
 			t.Errorf("%s: introspection %s", purpose, a.body)
 		}
@@ -578,25 +578,25 @@ func TestContextBindsTheToken(t *testing.T) {
 
 // Covers: S1-182, case 161
 func TestResourcesClaim(t *testing.T) {
-	r, c, id := clientRig(t)
-	r.refused("resources", 400, "invalid_request", spendsJTI, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()).With("resources", []any{"https://fhir.test/fhir/Patient/1"}))
+	e, c, id := clientEnv(t)
+	e.refused("resources", 400, "invalid_request", spendsJTI, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()).With("resources", []any{"https://fhir.test/fhir/Patient/1"}))
 	})
 }
 
 // Covers: case 179
 func TestTokensAreRandomAndHashed(t *testing.T) {
-	r, c, id := clientRig(t)
+	e, c, id := clientEnv(t)
 	seen, half := map[string]bool{}, map[string]bool{}
 	for range 300 {
-		token := r.issued(c, id)
+		token := e.issued(c, id)
 		if len(token) != 64 || seen[token] || half[token[:8]] || half[token[56:]] {
 			t.Fatalf("token %s", token)
 		}
 		seen[token], half[token[:8]], half[token[56:]] = true, true, true
 	}
 
-	if d := r.dump(); slices.ContainsFunc(keys(seen), func(s string) bool {
+	if d := e.dump(); slices.ContainsFunc(keys(seen), func(s string) bool {
 		return strings.Contains(d, s) || strings.Contains(d, s[22:])
 	}) {
 		t.Error("a token's text is in the file")
@@ -612,20 +612,20 @@ func keys(m map[string]bool) (out []string) {
 
 // Covers: case 180
 func TestNoOracleForClients(t *testing.T) {
-	r, c, id := clientRig(t, func(c *oauth.Config) { c.Explain = oauth.ExplainOperator })
-	stranger := r.client(r.w.X, udaptest.Client1URI)
+	e, c, id := clientEnv(t, func(c *oauth.Config) { c.Explain = oauth.ExplainOperator })
+	stranger := e.client(e.w.X, udaptest.Client1URI)
 	var bodies []string
 
-	for _, claims := range []udaptest.Claims{udaptest.Assertion(id, r.now()), udaptest.Assertion("unknown", r.now())} {
-		for _, signer := range []*udaptest.Client{stranger, r.client(r.w.A, udaptest.Client2URI)} {
-			bodies = append(bodies, string(r.refused("oracle", 400, "invalid_client", spendsNothing, func() answer {
-				return r.token(signer, claims)
+	for _, claims := range []udaptest.Claims{udaptest.Assertion(id, e.now()), udaptest.Assertion("unknown", e.now())} {
+		for _, signer := range []*udaptest.Client{stranger, e.client(e.w.A, udaptest.Client2URI)} {
+			bodies = append(bodies, string(e.refused("oracle", 400, "invalid_client", spendsNothing, func() answer {
+				return e.token(signer, claims)
 			}).body))
 		}
 	}
 
-	bodies = append(bodies, string(r.refused("expired", 400, "invalid_client", spendsNothing, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now().Add(-time.Hour)))
+	bodies = append(bodies, string(e.refused("expired", 400, "invalid_client", spendsNothing, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now().Add(-time.Hour)))
 	}).body))
 	for _, b := range bodies {
 		if b != bodies[0] {
@@ -636,22 +636,22 @@ func TestNoOracleForClients(t *testing.T) {
 
 // Covers: case 181, case 229
 func TestTokenLimit(t *testing.T) {
-	r, c, id := clientRig(t, func(c *oauth.Config) { c.Limits.TokensPerClient = 10 })
+	e, c, id := clientEnv(t, func(c *oauth.Config) { c.Limits.TokensPerClient = 10 })
 	for range 5 {
-		r.issued(c, id)
-		r.tell("/oauth/introspect", c, id, "x")
+		e.issued(c, id)
+		e.tell("/oauth/introspect", c, id, "x")
 	}
 
-	a := r.refused("eleventh", 429, "temporarily_unavailable", spendsJTI, func() answer {
-		return r.token(c, udaptest.Assertion(id, r.now()))
+	a := e.refused("eleventh", 429, "temporarily_unavailable", spendsJTI, func() answer {
+		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	r.refused("introspection too", 429, "temporarily_unavailable", spendsJTI, func() answer {
-		return r.tell("/oauth/introspect", c, id, "x")
+	e.refused("introspection too", 429, "temporarily_unavailable", spendsJTI, func() answer {
+		return e.tell("/oauth/introspect", c, id, "x")
 	})
 
-	other := r.client(r.w.A, udaptest.Client2URI)
-	r.issued(other, r.registered(other))
+	other := e.client(e.w.A, udaptest.Client2URI)
+	e.issued(other, e.registered(other))
 }

@@ -61,13 +61,13 @@ func (f *faulty) Spend(ctx context.Context, s oauth.Spend) error {
 	return f.Store.Spend(ctx, s)
 }
 
-// faultyRig has a registered client and a store of which before decides.
-func faultyRig(t *testing.T) (*rig, *udaptest.Client, trace.ClientID, *faulty) {
+// faultyEnv has a registered client and a store of which before decides.
+func faultyEnv(t *testing.T) (*env, *udaptest.Client, trace.ClientID, *faulty) {
 	t.Helper()
 	f := &faulty{before: func() error { return nil }}
-	r := newRigWith(t, &rig{wrap: func(s oauth.Store) oauth.Store { f.Store = s; return f }})
-	c := r.client(r.w.A, udaptest.Client1URI)
-	return r, c, r.registered(c), f
+	e := newEnvWith(t, &env{wrap: func(s oauth.Store) oauth.Store { f.Store = s; return f }})
+	c := e.client(e.w.A, udaptest.Client1URI)
+	return e, c, e.registered(c), f
 }
 
 // A server that cannot store what it must answers nothing that sounds like
@@ -75,33 +75,33 @@ func faultyRig(t *testing.T) (*rig, *udaptest.Client, trace.ClientID, *faulty) {
 //
 // Covers: S1-114, case 178, row 37 of the diagnostics
 func TestStoreTrouble(t *testing.T) {
-	r, c, id, f := faultyRig(t)
-	token := r.issued(c, id)
+	e, c, id, f := faultyEnv(t)
+	token := e.issued(c, id)
 	f.before = func() error { return errors.New("write /secret/trust.bolt: no space left on device") }
 	authenticated := func(endpoint string) url.Values {
-		form := r.form(c.Sign(t, udaptest.Assertion(id, r.now()).With("aud", issuer+"/"+endpoint)))
+		form := e.form(c.Sign(t, udaptest.Assertion(id, e.now()).With("aud", issuer+"/"+endpoint)))
 		set(form, []string{"token", token, "grant_type", "-", "scope", "-"})
 		return form
 	}
 	for _, x := range []struct{ name, path, kind, body string }{
-		{"register", "/oauth/register", "application/json", r.registerBody(c.Sign(t, c.Statement(r.now())), nil)},
+		{"register", "/oauth/register", "application/json", e.registerBody(c.Sign(t, c.Statement(e.now())), nil)},
 		{
 			"cancel",
 			"/oauth/register",
 			"application/json",
-			r.registerBody(c.Sign(t, c.Statement(r.now()).With("grant_types", []string{})), nil),
+			e.registerBody(c.Sign(t, c.Statement(e.now()).With("grant_types", []string{})), nil),
 		},
 		{
 			"token",
 			"/oauth/token",
 			"application/x-www-form-urlencoded",
-			r.form(c.Sign(t, udaptest.Assertion(id, r.now()))).Encode(),
+			e.form(c.Sign(t, udaptest.Assertion(id, e.now()))).Encode(),
 		},
 		{"introspect", "/oauth/introspect", "application/x-www-form-urlencoded", authenticated("introspect").Encode()},
 		{"revoke", "/oauth/revoke", "application/x-www-form-urlencoded", authenticated("revoke").Encode()},
 	} {
-		before := r.dump()
-		res, err := r.server.Client().Post(r.server.URL+x.path, x.kind, strings.NewReader(x.body))
+		before := e.dump()
+		res, err := e.server.Client().Post(e.server.URL+x.path, x.kind, strings.NewReader(x.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,18 +115,18 @@ func TestStoreTrouble(t *testing.T) {
 			a.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d, header %v, %s", x.name, a.status, a.header, a.body)
 		}
-		r.checkRefusal(x.name, a, "temporarily_unavailable")
+		e.checkRefusal(x.name, a, "temporarily_unavailable")
 		if strings.Contains(string(a.body), "bolt") {
 			t.Errorf("%s: the cause is told: %s", x.name, a.body)
 		}
 
-		if r.dump() != before {
+		if e.dump() != before {
 			t.Errorf("%s: something was stored", x.name)
 		}
 	}
 
 	f.before = func() error { return nil }
-	if a := r.token(c, udaptest.Assertion(id, r.now())); a.status != http.StatusOK {
+	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", a.status, a.body)
 	}
 }
@@ -135,18 +135,18 @@ func TestStoreTrouble(t *testing.T) {
 //
 // Covers: S1-122, case 129, case 143
 func TestRegistrationEndsMeanwhile(t *testing.T) {
-	r, c, id, f := faultyRig(t)
+	e, c, id, f := faultyEnv(t)
 	f.before = func() error {
 		f.before = func() error { return nil }
-		if a := r.register(c, c.Statement(r.now()).With("grant_types", []string{})); a.status != http.StatusOK {
+		if a := e.register(c, c.Statement(e.now()).With("grant_types", []string{})); a.status != http.StatusOK {
 			t.Errorf("cancel: %d %s", a.status, a.body)
 		}
 		return nil
 	}
 
-	a := r.token(c, udaptest.Assertion(id, r.now()))
+	a := e.token(c, udaptest.Assertion(id, e.now()))
 	if a.status != http.StatusBadRequest {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	r.checkRefusal("cancelled meanwhile", a, "invalid_client")
+	e.checkRefusal("cancelled meanwhile", a, "invalid_client")
 }

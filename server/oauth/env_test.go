@@ -27,10 +27,10 @@ import (
 
 const issuer = "https://fhir.test/oauth"
 
-// rig is a whole authorization server over TLS with a Bolt file, in a world of
+// env is a whole authorization server over TLS with a Bolt file, in a world of
 // trust. When the test ends it asserts that no secret came into a trace, that
 // nothing was answered with a 5xx and that nobody dialled the canary.
-type rig struct {
+type env struct {
 	t      *testing.T
 	w      *udaptest.World
 	path   string
@@ -47,45 +47,45 @@ type rig struct {
 	secrets []string
 }
 
-// newRig starts one; edit may change the configuration first.
-func newRig(t *testing.T, edit ...func(*oauth.Config)) *rig {
+// newEnv starts one; edit may change the configuration first.
+func newEnv(t *testing.T, edit ...func(*oauth.Config)) *env {
 	t.Helper()
-	return newRigOf(t, "p256", edit...)
+	return newEnvOf(t, "p256", edit...)
 }
 
-func newRigOf(t *testing.T, kind certs.KeyKind, edit ...func(*oauth.Config)) *rig {
+func newEnvOf(t *testing.T, kind certs.KeyKind, edit ...func(*oauth.Config)) *env {
 	t.Helper()
-	return newRigWith(t, &rig{w: udaptest.New(t, kind)}, edit...)
+	return newEnvWith(t, &env{w: udaptest.New(t, kind)}, edit...)
 }
 
-// newRigWith starts a rig that may have its world already.
-func newRigWith(t *testing.T, r *rig, edit ...func(*oauth.Config)) *rig {
+// newEnvWith starts an environment that may have its world already.
+func newEnvWith(t *testing.T, e *env, edit ...func(*oauth.Config)) *env {
 	t.Helper()
-	if r.w == nil {
-		r.w = udaptest.New(t, "p256")
+	if e.w == nil {
+		e.w = udaptest.New(t, "p256")
 	}
-	r.t, r.path = t, filepath.Join(t.TempDir(), "trust.bolt")
-	r.clock.Store(r.w.Now.Unix())
-	r.canary = startCanary(t)
-	r.config = oauth.Config{
+	e.t, e.path = t, filepath.Join(t.TempDir(), "trust.bolt")
+	e.clock.Store(e.w.Now.Unix())
+	e.canary = startCanary(t)
+	e.config = oauth.Config{
 		Base:     udaptest.Base,
 		Issuer:   issuer,
-		Verifier: r.w.Verifier(),
+		Verifier: e.w.Verifier(),
 		Explain:  oauth.ExplainClient,
-		Now:      r.now,
-		Record:   r.record,
+		Now:      e.now,
+		Record:   e.record,
 		Scopes: catalogue(t, "system/Patient.rs", "system/Observation.rs", "system/Patient.read",
 			"system/Condition.rs"),
 		Personal: catalogue(t, "openid", "user/Patient.rs", "patient/Patient.rs"),
 	}
 
 	for _, f := range edit {
-		f(&r.config)
+		f(&e.config)
 	}
-	r.start()
-	t.Cleanup(r.stop)
+	e.start()
+	t.Cleanup(e.stop)
 
-	return r
+	return e
 }
 
 func catalogue(t testing.TB, supported ...string) scope.Catalogue {
@@ -102,63 +102,63 @@ func scopeCatalogue(supported ...string) (scope.Catalogue, error) {
 }
 
 // start opens the store and serves; stop undoes it and looks at what was left.
-func (r *rig) start() {
-	r.t.Helper()
+func (e *env) start() {
+	e.t.Helper()
 	var err error
-	if r.store, err = bolt.OpenTrust(r.path, bolt.Options{}); err != nil {
-		r.t.Fatal(err)
+	if e.store, err = bolt.OpenTrust(e.path, bolt.Options{}); err != nil {
+		e.t.Fatal(err)
 	}
-	cfg := r.config
-	cfg.Store = r.store
-	if r.wrap != nil {
-		cfg.Store = r.wrap(r.store)
+	cfg := e.config
+	cfg.Store = e.store
+	if e.wrap != nil {
+		cfg.Store = e.wrap(e.store)
 	}
 
-	if r.svc, err = oauth.New(cfg); err != nil {
-		r.t.Fatal(err)
+	if e.svc, err = oauth.New(cfg); err != nil {
+		e.t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	r.svc.Routes(func(u string, h http.Handler) {
+	e.svc.Routes(func(u string, h http.Handler) {
 		p, err := url.Parse(u)
 		if err != nil {
-			r.t.Fatal(err)
+			e.t.Fatal(err)
 		}
 		mux.Handle(p.Path, h)
 	})
 
-	r.svc.Documents(func(u string, h http.Handler) {
+	e.svc.Documents(func(u string, h http.Handler) {
 		mux.Handle(strings.TrimPrefix(u, "https://fhir.test"), h)
 	})
-	r.server = httptest.NewTLSServer(mux)
+	e.server = httptest.NewTLSServer(mux)
 }
 
-func (r *rig) stop() {
-	r.server.Close()
-	if err := r.store.Close(); err != nil {
-		r.t.Error(err)
+func (e *env) stop() {
+	e.server.Close()
+	if err := e.store.Close(); err != nil {
+		e.t.Error(err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 
-	log, err := json.Marshal(r.traces)
+	log, err := json.Marshal(e.traces)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 
-	for _, s := range r.secrets {
+	for _, s := range e.secrets {
 		if bytes.Contains(log, []byte(s)) {
-			r.t.Errorf("a secret is in the log: %.20s…", s)
+			e.t.Errorf("a secret is in the log: %.20s…", s)
 		}
 	}
 }
 
 // restart closes everything and starts again on the same file.
-func (r *rig) restart() {
-	r.server.Close()
-	if err := r.store.Close(); err != nil {
-		r.t.Fatal(err)
+func (e *env) restart() {
+	e.server.Close()
+	if err := e.store.Close(); err != nil {
+		e.t.Fatal(err)
 	}
-	r.start()
+	e.start()
 }
 
 func startCanary(t *testing.T) string {
@@ -192,33 +192,33 @@ func startCanary(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-func (r *rig) now() time.Time { return time.Unix(r.clock.Load(), 0) }
+func (e *env) now() time.Time { return time.Unix(e.clock.Load(), 0) }
 
-func (r *rig) advance(d time.Duration) { r.clock.Add(int64(d / time.Second)) }
+func (e *env) advance(d time.Duration) { e.clock.Add(int64(d / time.Second)) }
 
-func (r *rig) record(tr *trace.Trace) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.traces = append(r.traces, tr)
+func (e *env) record(tr *trace.Trace) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.traces = append(e.traces, tr)
 }
 
-func (r *rig) lastTrace() *trace.Trace {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.traces[len(r.traces)-1]
+func (e *env) lastTrace() *trace.Trace {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.traces[len(e.traces)-1]
 }
 
 // secret remembers what must never come into a trace: whole tokens, and the
 // signatures of JWTs.
-func (r *rig) secret(text string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (e *env) secret(text string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	s := text
 	if i := strings.LastIndexByte(text, '.'); i >= 0 {
 		s = text[i+1:]
 	}
 	if len(s) >= 20 {
-		r.secrets = append(r.secrets, s)
+		e.secrets = append(e.secrets, s)
 	}
 	return text
 }
@@ -243,37 +243,37 @@ func (a answer) text(name string) string {
 }
 
 // send makes any request and checks what holds for every answer.
-func (r *rig) send(method, path, contentType, body string, header http.Header) answer {
-	r.t.Helper()
-	req, err := http.NewRequest(method, r.server.URL+path, strings.NewReader(body))
+func (e *env) send(method, path, contentType, body string, header http.Header) answer {
+	e.t.Helper()
+	req, err := http.NewRequest(method, e.server.URL+path, strings.NewReader(body))
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	maps.Copy(req.Header, header)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
 
-	res, err := r.server.Client().Do(req)
+	res, err := e.server.Client().Do(req)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	defer res.Body.Close()
 
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	a := answer{res.StatusCode, res.Header, b, res.Close}
-	r.checkAnswer(a)
+	e.checkAnswer(a)
 
 	return a
 }
 
-func (r *rig) checkAnswer(a answer) {
-	r.t.Helper()
+func (e *env) checkAnswer(a answer) {
+	e.t.Helper()
 	if a.status >= 500 {
-		r.t.Errorf("answered %d: %s", a.status, a.body)
+		e.t.Errorf("answered %d: %s", a.status, a.body)
 	}
 
 	for name, want := range map[string]string{
@@ -282,24 +282,24 @@ func (r *rig) checkAnswer(a answer) {
 		"Pragma":        "no-cache",
 	} {
 		if got := a.header.Get(name); got != want {
-			r.t.Errorf("%s: %q, want %q", name, got, want)
+			e.t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 
 	if a.header.Get("Trace-Id") == "" {
-		r.t.Error("no Trace-Id")
+		e.t.Error("no Trace-Id")
 	}
 	if len(a.header.Values("Access-Control-Allow-Origin")) > 0 {
-		r.t.Error("CORS on an endpoint for machines")
+		e.t.Error("CORS on an endpoint for machines")
 	}
 }
 
 // dump is the whole file without used jti and what goes with them.
-func (r *rig) dump() string {
-	r.t.Helper()
+func (e *env) dump() string {
+	e.t.Helper()
 	var b bytes.Buffer
-	if err := r.store.Dump(&b); err != nil {
-		r.t.Fatal(err)
+	if err := e.store.Dump(&b); err != nil {
+		e.t.Fatal(err)
 	}
 	var kept []string
 
@@ -322,62 +322,62 @@ const (
 
 // refused sends something and asserts that it is refused with one of the
 // statuses and codes and stores nothing. wantCodes are separated by spaces.
-func (r *rig) refused(name string, wantStatus int, wantCodes string, s spends, do func() answer) answer {
-	r.t.Helper()
-	before, jti := r.dump(), r.store.LiveJTI()
+func (e *env) refused(name string, wantStatus int, wantCodes string, s spends, do func() answer) answer {
+	e.t.Helper()
+	before, jti := e.dump(), e.store.LiveJTI()
 	a := do()
 	if a.status != wantStatus {
-		r.t.Errorf("%s: status %d, want %d: %s", name, a.status, wantStatus, a.body)
+		e.t.Errorf("%s: status %d, want %d: %s", name, a.status, wantStatus, a.body)
 		return a
 	}
 
-	r.checkRefusal(name, a, wantCodes)
-	if after := r.dump(); after != before {
-		r.t.Errorf("%s: something was stored:\n%s\nbefore:\n%s", name, after, before)
+	e.checkRefusal(name, a, wantCodes)
+	if after := e.dump(); after != before {
+		e.t.Errorf("%s: something was stored:\n%s\nbefore:\n%s", name, after, before)
 	}
-	if spent := r.store.LiveJTI() - jti; (spent == 1) != bool(s) || spent > 1 {
-		r.t.Errorf("%s: %d jti spent, and it should be %v", name, spent, s)
+	if spent := e.store.LiveJTI() - jti; (spent == 1) != bool(s) || spent > 1 {
+		e.t.Errorf("%s: %d jti spent, and it should be %v", name, spent, s)
 	}
 
 	return a
 }
 
-func (r *rig) checkRefusal(name string, a answer, wantCodes string) {
-	r.t.Helper()
+func (e *env) checkRefusal(name string, a answer, wantCodes string) {
+	e.t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal(a.body, &m); err != nil {
-		r.t.Errorf("%s: %v in %s", name, err, a.body)
+		e.t.Errorf("%s: %v in %s", name, err, a.body)
 	}
 
 	for k := range m {
 		if k != "error" && k != "error_description" && k != "error_uri" {
-			r.t.Errorf("%s: member %q in a refusal", name, k)
+			e.t.Errorf("%s: member %q in a refusal", name, k)
 		}
 	}
 
 	if !slices.Contains(strings.Fields(wantCodes), a.text("error")) {
-		r.t.Errorf("%s: error %q, want %s: %s", name, a.text("error"), wantCodes, a.body)
+		e.t.Errorf("%s: error %q, want %s: %s", name, a.text("error"), wantCodes, a.body)
 	}
 	description := a.text("error_description")
 	if description == "" || strings.ContainsFunc(description, func(c rune) bool {
 		return c < 0x20 || c > 0x7e || c == '"' || c == '\\'
 	}) {
-		r.t.Errorf("%s: error_description %q", name, description)
+		e.t.Errorf("%s: error_description %q", name, description)
 	}
 
-	if tr := r.lastTrace(); string(tr.Code) != a.text("error") || tr.Steps[len(tr.Steps)-1].Verdict != trace.Refused {
-		r.t.Errorf("%s: trace with code %q ends in %+v", name, tr.Code, tr.Steps[len(tr.Steps)-1])
+	if tr := e.lastTrace(); string(tr.Code) != a.text("error") || tr.Steps[len(tr.Steps)-1].Verdict != trace.Refused {
+		e.t.Errorf("%s: trace with code %q ends in %+v", name, tr.Code, tr.Steps[len(tr.Steps)-1])
 	}
 }
 
 // client issues a certificate of a community.
-func (r *rig) client(h *udaptest.Hierarchy, uri string) *udaptest.Client {
-	r.t.Helper()
-	return r.w.Client(r.t, h.Int, uri, nil)
+func (e *env) client(h *udaptest.Hierarchy, uri string) *udaptest.Client {
+	e.t.Helper()
+	return e.w.Client(e.t, h.Int, uri, nil)
 }
 
-func (r *rig) registerBody(statement string, more map[string]any) string {
-	body := map[string]any{"software_statement": r.secret(statement), "udap": "1"}
+func (e *env) registerBody(statement string, more map[string]any) string {
+	body := map[string]any{"software_statement": e.secret(statement), "udap": "1"}
 	for k, v := range more {
 		body[k] = v
 		if v == udaptest.Absent {
@@ -387,27 +387,27 @@ func (r *rig) registerBody(statement string, more map[string]any) string {
 
 	b, err := json.Marshal(body)
 	if err != nil {
-		r.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	return string(b)
 }
 
 // register posts a statement with these claims.
-func (r *rig) register(c *udaptest.Client, claims udaptest.Claims) answer {
-	r.t.Helper()
-	return r.send("POST", "/oauth/register", "application/json", r.registerBody(c.Sign(r.t, claims), nil), nil)
+func (e *env) register(c *udaptest.Client, claims udaptest.Claims) answer {
+	e.t.Helper()
+	return e.send("POST", "/oauth/register", "application/json", e.registerBody(c.Sign(e.t, claims), nil), nil)
 }
 
 // registered is register for a client that must succeed; it returns the id.
-func (r *rig) registered(c *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) trace.ClientID {
-	r.t.Helper()
-	claims := c.Statement(r.now())
+func (e *env) registered(c *udaptest.Client, edit ...func(udaptest.Claims) udaptest.Claims) trace.ClientID {
+	e.t.Helper()
+	claims := c.Statement(e.now())
 	for _, f := range edit {
 		claims = f(claims)
 	}
-	a := r.register(c, claims)
+	a := e.register(c, claims)
 	if a.status != 201 && a.status != 200 || a.text("client_id") == "" {
-		r.t.Fatalf("registration: %d %s", a.status, a.body)
+		e.t.Fatalf("registration: %d %s", a.status, a.body)
 	}
 	return trace.ClientID(a.text("client_id"))
 }
@@ -417,28 +417,28 @@ func with(name string, value any) func(udaptest.Claims) udaptest.Claims {
 }
 
 // form is a good token request with an assertion.
-func (r *rig) form(assertion string) url.Values {
+func (e *env) form(assertion string) url.Values {
 	return url.Values{
 		"grant_type": {"client_credentials"}, "udap": {"1"}, "scope": {"system/Patient.rs"},
 		"client_assertion_type": {
 			"urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-		}, "client_assertion": {r.secret(assertion)},
+		}, "client_assertion": {e.secret(assertion)},
 	}
 }
 
-func (r *rig) post(path string, form url.Values) answer {
-	r.t.Helper()
-	return r.send("POST", path, "application/x-www-form-urlencoded", form.Encode(), nil)
+func (e *env) post(path string, form url.Values) answer {
+	e.t.Helper()
+	return e.send("POST", path, "application/x-www-form-urlencoded", form.Encode(), nil)
 }
 
 // token asks for a token with these claims and changed parameters.
-func (r *rig) token(c *udaptest.Client, claims udaptest.Claims, params ...string) answer {
-	r.t.Helper()
-	form := r.form(c.Sign(r.t, claims))
+func (e *env) token(c *udaptest.Client, claims udaptest.Claims, params ...string) answer {
+	e.t.Helper()
+	form := e.form(c.Sign(e.t, claims))
 	set(form, params)
-	a := r.post("/oauth/token", form)
+	a := e.post("/oauth/token", form)
 	if text := a.text("access_token"); text != "" {
-		r.secret(text)
+		e.secret(text)
 	}
 	return a
 }
@@ -454,31 +454,31 @@ func set(form url.Values, params []string) {
 }
 
 // issued is token for a request that must succeed.
-func (r *rig) issued(c *udaptest.Client, id trace.ClientID, params ...string) string {
-	r.t.Helper()
-	a := r.token(c, udaptest.Assertion(id, r.now()), params...)
+func (e *env) issued(c *udaptest.Client, id trace.ClientID, params ...string) string {
+	e.t.Helper()
+	a := e.token(c, udaptest.Assertion(id, e.now()), params...)
 	if a.status != 200 || a.text("access_token") == "" {
-		r.t.Fatalf("token: %d %s", a.status, a.body)
+		e.t.Fatalf("token: %d %s", a.status, a.body)
 	}
 	return a.text("access_token")
 }
 
 // tell asks the introspection or revocation endpoint about a token.
-func (r *rig) tell(path string, c *udaptest.Client, id trace.ClientID, token string, params ...string) answer {
-	r.t.Helper()
-	form := r.form(c.Sign(r.t, udaptest.Assertion(id, r.now()).With("aud", issuer+path[len("/oauth"):])))
+func (e *env) tell(path string, c *udaptest.Client, id trace.ClientID, token string, params ...string) answer {
+	e.t.Helper()
+	form := e.form(c.Sign(e.t, udaptest.Assertion(id, e.now()).With("aud", issuer+path[len("/oauth"):])))
 	form.Del("grant_type")
 	form.Del("scope")
 	form.Set("token", token)
 	set(form, params)
-	return r.post(path, form)
+	return e.post(path, form)
 }
 
-func (r *rig) active(c *udaptest.Client, id trace.ClientID, token string) bool {
-	r.t.Helper()
-	a := r.tell("/oauth/introspect", c, id, token)
+func (e *env) active(c *udaptest.Client, id trace.ClientID, token string) bool {
+	e.t.Helper()
+	a := e.tell("/oauth/introspect", c, id, token)
 	if a.status != 200 {
-		r.t.Fatalf("introspection: %d %s", a.status, a.body)
+		e.t.Fatalf("introspection: %d %s", a.status, a.body)
 	}
 	return a.member("active") == true
 }
