@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -57,7 +58,7 @@ type caller struct {
 // tried, so that a stranger without a trusted certificate is told the same
 // about a client that exists and one that does not.
 func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
-	sub, _ := e.claims.text("sub")
+	sub, _ := e.Claims.Text("sub")
 	out := caller{id: trace.ClientID(sub), communities: j.v.Communities}
 	if lookup == nil || sub == "" {
 		return out
@@ -83,18 +84,18 @@ func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Bindi
 func (j *judgement) assertionNames(e *envelope, client caller, param string, out *Verified) error {
 	k := j.kind.checks
 	uris := e.leaf.uris
-	iss, ok := e.claims.text("iss")
+	iss, ok := e.Claims.Text("iss")
 	switch {
 	case !ok || iss == "":
 		return j.refuseClaim(k.iss, trace.Finding{
 			Expected: "iss as the client_id",
-			Found:    e.claims.shown("iss"),
+			Found:    e.Claims.Show("iss"),
 		})
 
 	case iss != string(client.id):
 		return j.refuseClaim(k.sub, trace.Finding{
 			Expected: "sub equal to iss, " + iss,
-			Found:    e.claims.shown("sub"),
+			Found:    e.Claims.Show("sub"),
 			Remedy:   uriForID(uris, iss, string(client.id)),
 		})
 
@@ -145,28 +146,27 @@ func uriForID(uris []string, iss, sub string) string {
 
 // antClaims reads the claims that grants use: extensions, scope, resources.
 func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
-	ant.Resources = e.claims.has("resources")
-	if raw, ok := e.claims["extensions"]; ok {
-		ext, isObject := values(raw)
-		if !isObject {
-			ant.extensionsKind = e.claims.shown("extensions")
-			ext = nil
+	ant.Resources = e.Claims.Has("resources")
+	if raw, ok := e.Claims["extensions"]; ok {
+		ext, err := jose.ParseObject(raw)
+		if err != nil {
+			ant.extensionsKind = e.Claims.Show("extensions")
 		}
 		ant.Extensions = ext
 	} else {
-		ant.extensionsKind = e.claims.shown("extensions")
+		ant.extensionsKind = e.Claims.Show("extensions")
 	}
 
-	if !e.claims.has("scope") {
+	if !e.Claims.Has("scope") {
 		return nil
 	}
 
-	text, ok := e.claims.text("scope")
+	text, ok := e.Claims.Text("scope")
 	scopes, err := splitScope(text)
 	if !ok || err != nil {
 		f := trace.Finding{
 			Expected: "scope as a string of scopes with one space between",
-			Found:    e.claims.shown("scope"),
+			Found:    e.Claims.Show("scope"),
 			Err:      err,
 		}
 		return j.tr.Refuse(checkAntScope, trace.InvalidRequest, f)

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -50,7 +49,7 @@ type B2B struct {
 
 // b2b is one judgement of the object.
 type b2b struct {
-	o   object
+	o   jose.Object
 	p   Policy
 	tr  *trace.Trace
 	out *B2B
@@ -66,7 +65,7 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error)
 		return absentB2B(ant, p, tr)
 	}
 
-	o, err := objectOf(raw)
+	o, err := jose.ParseObject(raw)
 	if err != nil {
 		return nil, tr.Refuse(checkB2B, trace.InvalidGrant, trace.Finding{
 			Expected: "hl7-b2b as a JSON object",
@@ -76,7 +75,7 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error)
 	}
 
 	j := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
-	tr.Pass(checkB2B, "an object", "members "+o.names())
+	tr.Pass(checkB2B, "an object", "members "+o.Names())
 	for _, step := range []func() error{j.version, j.organization, j.purposes, j.subject, j.consent} {
 		if err := step(); err != nil {
 			return nil, err
@@ -91,15 +90,8 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error)
 	return j.out, nil
 }
 
-func objectOf(raw jsontext.Value) (object, error) {
-	if raw.Kind() != '{' {
-		return nil, fmt.Errorf("a JSON %s", kindName(raw.Kind()))
-	}
-	return parseObject(raw)
-}
-
 func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
-	found := "no hl7-b2b" + object(ant.Extensions).didYouMean(B2BKey)
+	found := "no hl7-b2b" + jose.Object(ant.Extensions).DidYouMean(B2BKey)
 	if ant.extensionsKind != "" {
 		found = ant.extensionsKind + ", where extensions belongs"
 	}
@@ -130,8 +122,8 @@ func (j *b2b) refuse(c trace.Check, expected, found, remedy string) error {
 }
 
 func (j *b2b) version() error {
-	if v, ok := j.o.text("version"); !ok || v != "1" {
-		return j.refuse(checkB2BVersion, `the string "1"`, j.o.shown("version"), "")
+	if v, ok := j.o.Text("version"); !ok || v != "1" {
+		return j.refuse(checkB2BVersion, `the string "1"`, j.o.Show("version"), "")
 	}
 	j.tr.Pass(checkB2BVersion, `"1"`, `"1"`)
 	return nil
@@ -139,12 +131,12 @@ func (j *b2b) version() error {
 
 // optional reads a text that may be absent, but not empty or of another kind.
 func (j *b2b) optional(c trace.Check, name string, into *string) error {
-	if !j.o.has(name) {
+	if !j.o.Has(name) {
 		return nil
 	}
-	s, ok := j.o.text(name)
+	s, ok := j.o.Text(name)
 	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
-		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.shown(name),
+		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.Show(name),
 			"leave out what is not known")
 	}
 	*into = s
@@ -156,9 +148,9 @@ func (j *b2b) organization() error {
 		return err
 	}
 
-	id, ok := j.o.text("organization_id")
+	id, ok := j.o.Text("organization_id")
 	if !ok {
-		return j.refuse(checkB2BOrg, "organization_id as a URI", j.o.shown("organization_id"), "")
+		return j.refuse(checkB2BOrg, "organization_id as a URI", j.o.Show("organization_id"), "")
 	}
 
 	scheme, err := absoluteURI(id)
@@ -203,9 +195,9 @@ func absoluteURI(s string) (scheme string, err error) {
 
 func (j *b2b) purposes() error {
 	expected := fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
-	codes, ok := j.o.list("purpose_of_use")
+	codes, ok := j.o.List("purpose_of_use")
 	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
-		return j.refuse(checkB2BPurpose, expected, j.o.shown("purpose_of_use"), "")
+		return j.refuse(checkB2BPurpose, expected, j.o.Show("purpose_of_use"), "")
 	}
 
 	for _, code := range codes {
@@ -302,19 +294,19 @@ func (j *b2b) consent() error {
 }
 
 func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
-	if !j.o.has(name) {
+	if !j.o.Has(name) {
 		return nil, nil
 	}
 
 	expected := fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences)
-	uris, ok := j.o.list(name)
+	uris, ok := j.o.List(name)
 	if !ok || len(uris) > maxReferences {
-		return nil, j.refuse(checkB2BConsent, expected, j.o.shown(name), "")
+		return nil, j.refuse(checkB2BConsent, expected, j.o.Show(name), "")
 	}
 	if len(uris) == 0 { // a library in the field always writes both arrays
 		j.tr.Warn(checkB2BConsent, trace.Finding{
 			Expected: expected,
-			Found:    j.o.shown(name),
+			Found:    j.o.Show(name),
 			Remedy:   "leave out what has no value: a stricter server refuses this",
 		})
 		return nil, nil

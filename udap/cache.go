@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"weak"
+
+	"fhirdest.example/udap/jose"
 )
 
 // Bounds of what a verifier remembers.
@@ -78,7 +80,7 @@ type foundPaths struct {
 // knownHeader is the header of a signer who proved to be trusted: what its
 // bytes say, and nothing of the message under it.
 type knownHeader struct {
-	header object
+	header jose.Object
 	alg    string
 	certs  []*x509.Certificate
 	sent   digest // of certs
@@ -120,13 +122,13 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 // a member sends beyond need: very long headers, certificates that are on no
 // path.
 func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
-	if e.known != nil || !e.header.has("x5c") {
+	if e.known != nil || !e.Header.Has("x5c") {
 		return
 	}
 
-	segment, _, _ := strings.Cut(e.raw, ".")
+	segment, _, _ := strings.Cut(e.Raw, ".")
 	if len(segment) <= maxCachedHeader {
-		known := &knownHeader{header: e.header, alg: e.alg, certs: e.certs, sent: digestOf(e.certs)}
+		known := &knownHeader{header: e.Header, alg: e.Algorithm, certs: e.certs, sent: digestOf(e.certs)}
 		v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	}
 
@@ -150,9 +152,9 @@ func (v *Verifier) factsOf(c *x509.Certificate) *certFacts {
 
 func readFacts(c *x509.Certificate) *certFacts {
 	f := &certFacts{
-		shown:    certShown(c),
-		key:      keyShown(c.PublicKey),
-		keyFault: checkKey(c.PublicKey),
+		shown:    jose.CertName(c),
+		key:      jose.KeyName(c.PublicKey),
+		keyFault: jose.CheckKey(c.PublicKey),
 		lists:    listURLs(c),
 	}
 	f.uris, f.urisErr = RawSANURIs(c)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -135,10 +136,10 @@ func (v *Verifier) certification(
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
 	e, f := openCompact(compact, &v.memory)
 	if f != nil {
-		return nil, nil, asError(j.tr.Refuse(checkForm, trace.InvalidCertification, f.finding()))
+		return nil, nil, asError(j.tr.Refuse(checkForm, trace.InvalidCertification, f.Finding()))
 	}
 
-	uris, _ := e.claims.list("certification_uris")
+	uris, _ := e.Claims.List("certification_uris")
 	if !slices.ContainsFunc(uris, func(u string) bool { return slices.Contains(known, u) }) {
 		return nil, nil, &trace.Error{Detail: "not supported here, ignored: " + list(uris)}
 	}
@@ -174,10 +175,10 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 	}
 
 	c.Client, c.SelfSigned = trace.ClientURI(iss), iss == string(ss.Client)
-	if sub, ok := e.claims.text("sub"); !ok || sub != string(ss.Client) {
+	if sub, ok := e.Claims.Text("sub"); !ok || sub != string(ss.Client) {
 		return j.refuseClaim(certificationChecks.sub, trace.Finding{
 			Expected: string(ss.Client),
-			Found:    e.claims.shown("sub"),
+			Found:    e.Claims.Show("sub"),
 		})
 	}
 	if err := j.certificationAudience(e); err != nil {
@@ -190,34 +191,34 @@ func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *C
 		return err
 	}
 
-	name, ok := e.claims.text("certification_name")
+	name, ok := e.Claims.Text("certification_name")
 	if !ok || strings.TrimSpace(name) == "" {
 		return j.refuseClaim(checkCertURIs, trace.Finding{
 			Expected: "certification_name",
-			Found:    e.claims.shown("certification_name"),
+			Found:    e.Claims.Show("certification_name"),
 		})
 	}
 
 	c.Name = name
-	return j.certifiedParameters(e.claims, ss)
+	return j.certifiedParameters(e.Claims, ss)
 }
 
 // certificationAudience: aud is optional; where it stands, one of its values
 // must be a URL of ours.
 func (j *judgement) certificationAudience(e *envelope) error {
-	if !e.claims.has("aud") {
+	if !e.Claims.Has("aud") {
 		return nil
 	}
 
-	auds, ok := e.claims.list("aud")
-	if s, isText := e.claims.text("aud"); isText {
+	auds, ok := e.Claims.List("aud")
+	if s, isText := e.Claims.Text("aud"); isText {
 		auds, ok = []string{s}, true
 	}
 	ours := func(a string) bool { return a == j.exp.Audience || j.exp.OurURLs[a] != "" }
 	if !ok || !slices.ContainsFunc(auds, ours) {
 		return j.refuseClaim(certificationChecks.aud, trace.Finding{
 			Expected: "no aud, or one that names " + j.exp.Audience,
-			Found:    e.claims.shown("aud"),
+			Found:    e.Claims.Show("aud"),
 		})
 	}
 
@@ -232,14 +233,14 @@ var certifiedNames = []string{
 
 // certifiedParameters holds the statement's own claims against what is
 // certified: texts equal, lists within the certified ones.
-func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement) error {
+func (j *judgement) certifiedParameters(certified jose.Object, ss *SoftwareStatement) error {
 	statement, f := openCompact(ss.Raw, &j.v.memory)
 	if f != nil {
-		return j.refuseClaim(checkCertParams, f.finding())
+		return j.refuseClaim(checkCertParams, f.Finding())
 	}
 
 	for _, name := range certifiedNames {
-		want, got := certified[name], statement.claims[name]
+		want, got := certified[name], statement.Claims[name]
 		if want == nil || got == nil || agrees(name, want, got) {
 			continue
 		}
@@ -255,11 +256,11 @@ func (j *judgement) certifiedParameters(certified object, ss *SoftwareStatement)
 }
 
 func agrees(name string, certified, asked jsontext.Value) bool {
-	allowed, ok := listOf(certified)
-	values, ok2 := listOf(asked)
+	allowed, ok := jose.List(certified)
+	values, ok2 := jose.List(asked)
 	if name == "scope" {
-		a, isText := textOf(certified)
-		b, isText2 := textOf(asked)
+		a, isText := jose.Text(certified)
+		b, isText2 := jose.Text(asked)
 		allowed, values, ok, ok2 = strings.Fields(a), strings.Fields(b), isText, isText2
 	}
 

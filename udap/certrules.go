@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -26,7 +27,7 @@ type certFault struct {
 func (f *certFault) finding() trace.Finding {
 	found := f.found
 	if f.cert != nil {
-		found = fmt.Sprintf("certificate %d of the path, %s: %s", f.index, certShown(f.cert), f.found)
+		found = fmt.Sprintf("certificate %d of the path, %s: %s", f.index, jose.CertName(f.cert), f.found)
 	}
 	return trace.Finding{Expected: f.expected, Found: found, Remedy: f.remedy, Err: f.err}
 }
@@ -54,7 +55,7 @@ func checkCertificate(c *x509.Certificate) *certFault {
 		return &certFault{
 			check:    checkCertForm,
 			expected: "a positive serial of at most 20 octets",
-			found:    "serial " + serialShown(c),
+			found:    "serial " + jose.SerialName(c),
 		}
 
 	case len(c.UnhandledCriticalExtensions) > 0:
@@ -72,10 +73,10 @@ func checkCertificate(c *x509.Certificate) *certFault {
 		}
 	}
 
-	if err := checkKey(c.PublicKey); err != nil {
+	if err := jose.CheckKey(c.PublicKey); err != nil {
 		return &certFault{
 			check:    checkCertKey,
-			expected: "RSA of 2048 bits or more, P-256 or P-384",
+			expected: jose.SoundKeys,
 			found:    err.Error(),
 		}
 	}
@@ -121,13 +122,13 @@ func CheckAnchor(c *x509.Certificate, now time.Time) error {
 		f = checkDates(c, now)
 	}
 	if f != nil {
-		return fmt.Errorf("anchor %s: expected %s; found %s", certShown(c), f.expected, f.found)
+		return fmt.Errorf("anchor %s: expected %s; found %s", jose.CertName(c), f.expected, f.found)
 	}
 	if c.Version != 3 {
-		return fmt.Errorf("anchor %s: X.509 version %d", certShown(c), c.Version)
+		return fmt.Errorf("anchor %s: X.509 version %d", jose.CertName(c), c.Version)
 	}
-	if err := checkKey(c.PublicKey); err != nil {
-		return fmt.Errorf("anchor %s: %w", certShown(c), err)
+	if err := jose.CheckKey(c.PublicKey); err != nil {
+		return fmt.Errorf("anchor %s: %w", jose.CertName(c), err)
 	}
 
 	return nil

@@ -3,13 +3,11 @@ package udap
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -38,8 +36,8 @@ func (j *judgement) refuseClaim(c trace.Check, f trace.Finding) error {
 // allows arrays, draft-ietf-oauth-rfc7523bis wants a sole value).
 func (j *judgement) audience(e *envelope) error {
 	c, want := j.kind.checks.aud, j.exp.Audience
-	values, ok := e.claims.list("aud")
-	if s, isText := e.claims.text("aud"); isText {
+	values, ok := e.Claims.List("aud")
+	if s, isText := e.Claims.Text("aud"); isText {
 		values, ok = []string{s}, true
 	}
 
@@ -47,7 +45,7 @@ func (j *judgement) audience(e *envelope) error {
 	case !ok || want == "":
 		return j.refuseClaim(c, trace.Finding{
 			Expected: want,
-			Found:    e.claims.shown("aud"),
+			Found:    e.Claims.Show("aud"),
 			Remedy:   "aud is a string, or an array of exactly one",
 		})
 
@@ -89,15 +87,15 @@ var integer = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})$`)
 const lastSecond = 253402300799
 
 // numericDate reads one claim, and says what is wrong with it.
-func numericDate(o object, name string) (time.Time, string) {
+func numericDate(o jose.Object, name string) (time.Time, string) {
 	v, ok := o[name]
 	switch {
 	case !ok:
-		return time.Time{}, o.shown(name)
+		return time.Time{}, o.Show(name)
 	case v.Kind() == '"':
 		return time.Time{}, fmt.Sprintf("the string %s; %s is a JSON number", trace.Cut(string(v), 60), name)
 	case v.Kind() != '0':
-		return time.Time{}, o.shown(name)
+		return time.Time{}, o.Show(name)
 	case !integer.Match(v):
 		return time.Time{}, fmt.Sprintf("%s, which is no whole number of seconds", trace.Cut(string(v), 60))
 	}
@@ -123,7 +121,7 @@ func millisHint(n int64) string {
 // times judges exp, iat, their distance, and nbf.
 func (j *judgement) times(e *envelope, out *Verified) error {
 	k, now, skew := j.kind.checks, j.exp.Now, out.Community.Policy.skew()
-	exp, wrong := numericDate(e.claims, "exp")
+	exp, wrong := numericDate(e.Claims, "exp")
 	if wrong != "" {
 		return j.refuseClaim(k.exp, trace.Finding{
 			Expected: "exp in whole seconds since 1970",
@@ -131,7 +129,7 @@ func (j *judgement) times(e *envelope, out *Verified) error {
 		})
 	}
 
-	iat, wrong := numericDate(e.claims, "iat")
+	iat, wrong := numericDate(e.Claims, "iat")
 	if wrong != "" {
 		return j.refuseClaim(k.iat, trace.Finding{
 			Expected: "iat in whole seconds since 1970",
@@ -202,11 +200,11 @@ func (j *judgement) issued(iat time.Time, skew time.Duration) error {
 
 func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 	c := j.kind.checks.nbf
-	if !e.claims.has("nbf") {
+	if !e.Claims.Has("nbf") {
 		return nil
 	}
 
-	nbf, wrong := numericDate(e.claims, "nbf")
+	nbf, wrong := numericDate(e.Claims, "nbf")
 	switch {
 	case wrong != "":
 		return j.refuseClaim(c, trace.Finding{
@@ -227,11 +225,11 @@ func (j *judgement) notBefore(e *envelope, skew time.Duration) error {
 
 // identifier judges jti; whether it was seen before is for whoever stores it.
 func (j *judgement) identifier(e *envelope, out *Verified) error {
-	jti, ok := e.claims.text("jti")
+	jti, ok := e.Claims.Text("jti")
 	if !ok || jti == "" || len(jti) > maxJTI {
 		return j.refuseClaim(j.kind.checks.jti, trace.Finding{
 			Expected: fmt.Sprintf("jti as a string of 1 to %d bytes", maxJTI),
-			Found:    e.claims.shown("jti"),
+			Found:    e.Claims.Show("jti"),
 		})
 	}
 	out.JTI = jti
@@ -248,26 +246,4 @@ func (j *judgement) common(e *envelope, out *Verified) error {
 		return err
 	}
 	return j.identifier(e, out)
-}
-
-// names lists the members of an object, sorted.
-func (o object) names() string {
-	out := make([]string, 0, 16)
-	for n := range o {
-		out = append(out, trace.Cut(n, 40))
-	}
-	slices.Sort(out)
-	if len(out) > 12 {
-		out = append(out[:12], trace.Ellipsis)
-	}
-	return strings.Join(out, ", ")
-}
-
-// values is what a claim holds below it: raw members of an object of objects.
-func values(v jsontext.Value) (map[string]jsontext.Value, bool) {
-	if v.Kind() != '{' {
-		return nil, false
-	}
-	o, err := parseObject(v)
-	return o, err == nil
 }

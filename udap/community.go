@@ -2,8 +2,10 @@ package udap
 
 import (
 	"crypto/x509"
+	"slices"
 	"time"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -65,3 +67,13 @@ const (
 	RevocationSoft RevocationRule = "soft"
 	RevocationOff  RevocationRule = "off" // not looked at; a warning each time
 )
+
+// SignatureAlgorithms returns the signature algorithms that the policy accepts,
+// in the order in which metadata lists them.
+func (p Policy) SignatureAlgorithms() []string {
+	all := jose.Algorithms()
+	if len(p.Algorithms) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(a string) bool { return !slices.Contains(p.Algorithms, a) })
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -61,7 +62,7 @@ func checkNames(path []*x509.Certificate) *certFault {
 					check:    checkCertNames,
 					index:    j,
 					cert:     path[j],
-					expected: "names that its issuer " + certShown(ca) + " may give",
+					expected: "names that its issuer " + jose.CertName(ca) + " may give",
 					found:    err.Error(),
 				}
 			}

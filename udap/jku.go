@@ -1,19 +1,16 @@
 package udap
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -39,8 +36,8 @@ type KeySetSource interface {
 // followed to, and empty where none may. All reasons look alike from outside:
 // a stranger is not told who is registered, and with what.
 func (j *judgement) keySetURL(e *envelope) string {
-	jku, ok := e.header.text("jku")
-	if !ok || e.header.has("x5c") || j.lookup == nil || j.v.KeySets == nil {
+	jku, ok := e.Header.Text("jku")
+	if !ok || e.Header.Has("x5c") || j.lookup == nil || j.v.KeySets == nil {
 		return ""
 	}
 
@@ -57,39 +54,39 @@ func (j *judgement) keySetURL(e *envelope) string {
 
 // certsByJKU reads the certificates of the key that kid names in the set at
 // url. They are judged from there on like those of x5c.
-func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *fault) {
+func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *jose.Fault) {
 	const expected = "a JWK set whose one key with that kid has x5c (UDAP Security 2.0, 7.6)"
 	ctx, cancel := context.WithTimeout(j.ctx, keySetBudget)
 	defer cancel()
 
-	kid, ok := e.header.text("kid")
+	kid, ok := e.Header.Text("kid")
 	if !ok {
-		return nil, &fault{expected: "kid beside jku", found: e.header.shown("kid")}
+		return nil, &jose.Fault{Expected: "kid beside jku", Found: e.Header.Show("kid")}
 	}
 
 	data, err := j.v.KeySets.KeySet(ctx, url)
-	var key object
+	var key jose.Object
 	if err == nil {
 		key, err = keyOf(data, kid)
 	}
 	if err != nil {
-		return nil, &fault{
-			expected: expected,
-			found:    trace.Cut(url, 200) + ": " + err.Error(),
-			remedy:   "send the certificates in x5c: nothing needs to be fetched then",
-			err:      err,
+		return nil, &jose.Fault{
+			Expected: expected,
+			Found:    trace.Cut(url, 200) + ": " + err.Error(),
+			Remedy:   "send the certificates in x5c: nothing needs to be fetched then",
+			Err:      err,
 		}
 	}
 
-	held := &envelope{header: key}
-	if f := held.checkX5C(j.v.parseCertificate); f != nil {
+	certs, f := jose.DecodeX5C(key, j.v.parseCertificate)
+	if f != nil {
 		return nil, f
 	}
-	if err := keyMatches(key, held.certs[0]); err != nil {
-		return nil, &fault{
-			expected: "a JWK that is the key of its x5c[0] (RFC 7517 4.7)",
-			found:    err.Error(),
-			err:      err,
+	if err := keyMatches(key, certs[0]); err != nil {
+		return nil, &jose.Fault{
+			Expected: "a JWK that is the key of its x5c[0] (RFC 7517 4.7)",
+			Found:    err.Error(),
+			Err:      err,
 		}
 	}
 
@@ -99,32 +96,32 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *f
 		Remedy:   "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c",
 	})
 
-	return held.certs, nil
+	return certs, nil
 }
 
 // keyOf finds the one key with an identifier in a JWK set (RFC 7517 5).
-func keyOf(data []byte, kid string) (object, error) {
+func keyOf(data []byte, kid string) (jose.Object, error) {
 	if len(data) > maxKeySet {
 		return nil, fmt.Errorf("a key set of %d bytes, more than %d", len(data), maxKeySet)
 	}
 
-	set, err := parseObject(data)
+	set, err := jose.ParseObject(data)
 	if err != nil {
 		return nil, err
 	}
 
-	keys, err := elementsOf(set["keys"])
+	keys, err := jose.Elements(set["keys"], maxKeys)
 	if err != nil {
 		return nil, err
 	}
 
-	var found object
+	var found jose.Object
 	for _, k := range keys {
-		key, err := parseObject(k)
+		key, err := jose.ParseObject(k)
 		if err != nil {
 			return nil, err
 		}
-		if id, ok := key.text("kid"); !ok || id != kid {
+		if id, ok := key.Text("kid"); !ok || id != kid {
 			continue
 		}
 		if found != nil {
@@ -140,33 +137,8 @@ func keyOf(data []byte, kid string) (object, error) {
 	return found, nil
 }
 
-// elementsOf takes a JSON array apart.
-func elementsOf(v jsontext.Value) ([]jsontext.Value, error) {
-	if v.Kind() != '[' {
-		return nil, errors.New("keys is no array")
-	}
-
-	d := jsontext.NewDecoder(bytes.NewBuffer(v))
-	if _, err := d.ReadToken(); err != nil {
-		return nil, err
-	}
-
-	var out []jsontext.Value
-	for d.PeekKind() != ']' {
-		e, err := d.ReadValue()
-		if err != nil {
-			return nil, err
-		}
-		if out = append(out, e.Clone()); len(out) > maxKeys {
-			return nil, fmt.Errorf("more than %d keys", maxKeys)
-		}
-	}
-
-	return out, nil
-}
-
 // keyMatches holds the members of a JWK against the key of its certificate.
-func keyMatches(key object, cert *x509.Certificate) error {
+func keyMatches(key jose.Object, cert *x509.Certificate) error {
 	var kty string
 	want := map[string]*big.Int{}
 	switch k := cert.PublicKey.(type) {
@@ -184,13 +156,13 @@ func keyMatches(key object, cert *x509.Certificate) error {
 		return fmt.Errorf("%T", k)
 	}
 
-	if got, _ := key.text("kty"); got != kty {
-		return fmt.Errorf("kty %s, where the certificate has a key of kind %s", key.shown("kty"), kty)
+	if got, _ := key.Text("kty"); got != kty {
+		return fmt.Errorf("kty %s, where the certificate has a key of kind %s", key.Show("kty"), kty)
 	}
 
 	for name, n := range want {
-		text, _ := key.text(name)
-		b, err := strict64.DecodeString(text)
+		text, _ := key.Text(name)
+		b, err := jose.DecodeSegment(text)
 		if err != nil || new(big.Int).SetBytes(b).Cmp(n) != 0 {
 			return fmt.Errorf("%s is not that of the certificate", name)
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,78 +54,6 @@ func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 	return &judgement{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
 }
 
-// verdict records one check on form: passed, or refused with the fault.
-func (j *judgement) verdict(c trace.Check, code trace.Code, f *fault, expected, found string) error {
-	if f != nil {
-		return j.tr.Refuse(c, code, f.finding())
-	}
-	j.tr.Pass(c, expected, found)
-	return nil
-}
-
-// open takes the compact form apart and establishes that the key of x5c[0]
-// signed it. Nothing is known about that key yet.
-func (j *judgement) open(compact string) (*envelope, error) {
-	code := j.kind.malformed
-	e, f := openCompact(compact, &j.v.memory)
-	if err := j.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
-		return nil, err
-	}
-	if err := j.verdict(checkHeaders, code, e.checkHeader(), "no crit, b64 or zip",
-		"header members "+e.header.names()); err != nil {
-		return nil, err
-	}
-	if err := j.verdict(checkAlg, code, e.checkAlg(), algorithmsShown, e.alg); err != nil {
-		return nil, err
-	}
-	if err := j.certificates(e, code); err != nil {
-		return nil, err
-	}
-
-	return e, j.verdict(checkSignature, code, e.verifySignature(), "made by the key of x5c[0]",
-		e.alg+" with "+e.leaf.key)
-}
-
-// certificates reads x5c and judges the signer's key before it is used.
-func (j *judgement) certificates(e *envelope, code trace.Code) error {
-	f := j.readX5C(e)
-	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first",
-		strconv.Itoa(len(e.certs))+" certificate(s)"); err != nil {
-		return err
-	}
-
-	const sound = "RSA of 2048 bits or more, P-256 or P-384"
-	e.leaf = j.v.factsOf(e.certs[0])
-	j.tr.Certificate = e.leaf.shown
-	if err := e.leaf.keyFault; err != nil {
-		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, trace.Finding{
-			Expected: sound,
-			Found:    err.Error(),
-			Remedy:   "have a certificate issued for a stronger key",
-		})
-	}
-
-	j.tr.Pass(checkSignerKey, sound, e.leaf.key)
-	if !e.header.has("x5t") && !e.header.has("x5t#S256") {
-		return nil
-	}
-	return j.verdict(checkThumbprint, code, e.checkThumbprints(), "the thumbprint of x5c[0]", "the same")
-}
-
-// readX5C reads the certificates, or remembers them from the same header.
-func (j *judgement) readX5C(e *envelope) *fault {
-	if e.known != nil {
-		e.certs = e.known.certs
-		return nil
-	}
-	if url := j.keySetURL(e); url != "" {
-		var f *fault
-		e.certs, f = j.certsByJKU(e, url)
-		return f
-	}
-	return e.checkX5C(j.v.parseCertificate)
-}
-
 // trust finds the community and the path of the signer, and asks about
 // revocation on it.
 func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
@@ -138,14 +65,14 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 
 	j.v.remember(e, found.paths[0])
 	j.tr.Community = community.URI
-	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.alg) {
+	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.Algorithm) {
 		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, trace.Finding{
 			Expected: "one of " + strings.Join(algs, ", "),
-			Found:    e.alg,
+			Found:    e.Algorithm,
 		})
 	}
 
-	j.tr.Pass(checkCommunities, "an algorithm of the community", e.alg)
+	j.tr.Pass(checkCommunities, "an algorithm of the community", e.Algorithm)
 	path, err := j.notRevoked(community, found.paths)
 	if err != nil {
 		return nil, err
@@ -155,8 +82,8 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 		Community: community,
 		Leaf:      path[0],
 		Chain:     path,
-		Algorithm: e.alg,
-		Raw:       e.raw,
+		Algorithm: e.Algorithm,
+		Raw:       e.Raw,
 	}, nil
 }
 

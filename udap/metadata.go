@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -87,11 +88,11 @@ func (v *Verifier) Metadata(
 	if err != nil {
 		return nil, err
 	}
-	if e.alg != "RS256" {
-		return nil, j.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.alg})
+	if e.Algorithm != "RS256" {
+		return nil, j.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.Algorithm})
 	}
 
-	j.tr.Pass(checkMetaAlg, "RS256", e.alg)
+	j.tr.Pass(checkMetaAlg, "RS256", e.Algorithm)
 	verified, err := j.trust(e, v.vouching(exp.Community))
 	if err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (v *Verifier) Metadata(
 
 	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
 	m.readLists(plain)
-	return m, j.endpoints(plain, e.claims, m)
+	return m, j.endpoints(plain, e.Claims, m)
 }
 
 // vouching returns the communities that may vouch for a server.
@@ -119,7 +120,7 @@ func (v *Verifier) vouching(uri trace.CommunityURI) []*Community {
 	return out
 }
 
-func (j *judgement) document(document []byte) (object, string, error) {
+func (j *judgement) document(document []byte) (jose.Object, string, error) {
 	const expected = "one JSON object with signed_metadata as a string"
 	if len(document) > maxMetadata {
 		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
@@ -128,7 +129,7 @@ func (j *judgement) document(document []byte) (object, string, error) {
 		})
 	}
 
-	o, err := parseObject(document)
+	o, err := jose.ParseObject(document)
 	if err != nil {
 		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
@@ -137,15 +138,15 @@ func (j *judgement) document(document []byte) (object, string, error) {
 		})
 	}
 
-	compact, ok := o.text("signed_metadata")
+	compact, ok := o.Text("signed_metadata")
 	if !ok {
 		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
-			Found:    o.shown("signed_metadata"),
+			Found:    o.Show("signed_metadata"),
 		})
 	}
 
-	j.tr.Pass(checkDocument, expected, "members "+o.names())
+	j.tr.Pass(checkDocument, expected, "members "+o.Names())
 	return o, compact, nil
 }
 
@@ -171,7 +172,7 @@ func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) erro
 
 // endpoints takes the signed endpoints; where the plain ones differ the signed
 // ones count, with a warning (UDAP Security 2.3).
-func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
+func (j *judgement) endpoints(plain, signed jose.Object, m *ServerMetadata) error {
 	for _, f := range []struct {
 		name   string
 		into   *string
@@ -182,18 +183,18 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 		{
 			"authorization_endpoint",
 			&m.AuthorizationEndpoint,
-			plain.has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code"),
+			plain.Has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code"),
 		},
 	} {
-		if !f.needed && !signed.has(f.name) {
+		if !f.needed && !signed.Has(f.name) {
 			continue
 		}
 
-		url, ok := signed.text(f.name)
+		url, ok := signed.Text(f.name)
 		if !ok {
 			return j.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " in signed_metadata",
-				Found:    signed.shown(f.name),
+				Found:    signed.Show(f.name),
 			})
 		}
 		if _, err := plainURL(url, "https"); err != nil {
@@ -204,10 +205,10 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 		}
 
 		*f.into = url
-		if text, _ := plain.text(f.name); text != url {
+		if text, _ := plain.Text(f.name); text != url {
 			j.tr.Warn(checkEndpoints, trace.Finding{
 				Expected: f.name + " " + url + " in the plain part too",
-				Found:    plain.shown(f.name),
+				Found:    plain.Show(f.name),
 				Remedy:   "the signed value counts",
 			})
 			continue
@@ -219,7 +220,7 @@ func (j *judgement) endpoints(plain, signed object, m *ServerMetadata) error {
 	return nil
 }
 
-func (m *ServerMetadata) readLists(plain object) {
+func (m *ServerMetadata) readLists(plain jose.Object) {
 	for name, into := range map[string]*[]string{
 		"grant_types_supported":                                  &m.GrantTypes,
 		"scopes_supported":                                       &m.Scopes,
@@ -230,6 +231,6 @@ func (m *ServerMetadata) readLists(plain object) {
 		"token_endpoint_auth_signing_alg_values_supported":       &m.TokenAlgorithms,
 		"registration_endpoint_jwt_signing_alg_values_supported": &m.RegistrationAlgorithms,
 	} {
-		*into, _ = plain.list(name)
+		*into, _ = plain.List(name)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/ocsp"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -102,7 +103,7 @@ func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 		return errors.New("the responder's certificate has no ocsp-nocheck, so its own status is unknown")
 	}
 
-	return checkKey(delegate.PublicKey)
+	return jose.CheckKey(delegate.PublicKey)
 }
 
 // certID names the certificate that one status is about (RFC 6960 4.1.1).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -131,10 +132,10 @@ func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor boo
 		if f := checkCertificate(issuer); f != nil {
 			return f
 		}
-	} else if err := checkKey(issuer.PublicKey); err != nil {
+	} else if err := jose.CheckKey(issuer.PublicKey); err != nil {
 		return &certFault{
 			check:    checkCertKey,
-			expected: "RSA of 2048 bits or more, P-256 or P-384",
+			expected: jose.SoundKeys,
 			found:    err.Error(),
 		}
 	}
@@ -148,7 +149,7 @@ func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor boo
 			index:    below - 1,
 			cert:     child,
 			err:      err,
-			expected: "a signature by the key of " + certShown(issuer),
+			expected: "a signature by the key of " + jose.CertName(issuer),
 			found:    "a signature by another key" + keyIDs(child, issuer),
 			remedy:   "the issuer's name is right and its key is not: is this certificate from another hierarchy of that name, or from before a key change?",
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fhirdest.example/udap/internal/vectors"
 )
 
 // leads runs our search for paths over DER certificates, leaf first.
@@ -47,7 +49,7 @@ func TestBetterTLSPathBuilding(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "cases.json")
 	cmd := exec.Command("go", "run", "./test-suites/cmd/bettertls", "export-tests", "--suite", "pathbuilding", "--out",
 		out)
-	cmd.Dir = moduleDir(t, bettertlsModule)
+	cmd.Dir = vectors.ModuleDir(t, vectors.BetterTLS)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -61,20 +63,20 @@ func TestBetterTLSPathBuilding(t *testing.T) {
 			}
 		}
 	}
-	readVectors(t, out, &file)
+	vectors.Read(t, out, &file)
 
 	// The suite is about TLS servers, so a bad key usage is told by serverAuth.
 	policy := Policy{ExtendedKeyUsages: []string{"1.3.6.1.5.5.7.3.1"}}
-	var d differences
+	var d vectors.Differences
 	for _, c := range file.Suites["pathbuilding"].TestCases {
 		_, paths, err := leads(file.TrustRoot, c.Certificates, policy, time.Now())
 		if c.Expected == "ACCEPT" && err != nil {
 			t.Logf("case %d: %v", c.ID, err)
 		}
-		d.judge(fmt.Sprintf("pathbuilding %d", c.ID), c.Expected == "ACCEPT", len(paths) > 0)
+		d.Record(fmt.Sprintf("pathbuilding %d", c.ID), c.Expected == "ACCEPT", len(paths) > 0)
 	}
 
-	d.compare(t, "bettertls", 81)
+	d.Compare(t, "bettertls", 81)
 }
 
 // pkitsPolicies are the names of policies in the vectors.
@@ -92,7 +94,7 @@ func TestPKITS(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(strings.TrimSpace(string(root)), "src", "crypto", "x509", "testdata", "nist-pkits")
-	var vectors []struct {
+	var suite []struct {
 		Name                        string
 		CertPath                    []string
 		InitialPolicySet            []string
@@ -101,11 +103,11 @@ func TestPKITS(t *testing.T) {
 		InitialAnyPolicyInhibit     bool
 		ShouldValidate              bool
 	}
-	readVectors(t, filepath.Join(dir, "vectors.json"), &vectors)
+	vectors.Read(t, filepath.Join(dir, "vectors.json"), &suite)
 
 	now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
-	var d differences
-	for _, v := range vectors {
+	var d vectors.Differences
+	for _, v := range suite {
 		var chain [][]byte
 		for _, name := range v.CertPath {
 			der, err := os.ReadFile(filepath.Join(dir, "certs", name))
@@ -135,10 +137,10 @@ func TestPKITS(t *testing.T) {
 			ok = f == nil || !unknown
 		}
 
-		d.judge(v.Name, v.ShouldValidate, ok)
+		d.Record(v.Name, v.ShouldValidate, ok)
 	}
 
-	d.compare(t, "pkits", 200)
+	d.Compare(t, "pkits", 200)
 }
 
 // revocationSection: 4.4, 4.5 (lists signed with another key), 4.14 and 4.15.

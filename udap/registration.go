@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -42,13 +43,13 @@ var (
 
 // clientMetadata judges the registration parameters of a statement (UDAP
 // Security 3.1). A statement that cancels needs no others.
-func (j *judgement) clientMetadata(claims object, p Policy) (*ClientMetadata, error) {
+func (j *judgement) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
 	m := &ClientMetadata{}
 	if err := j.grantTypes(claims, m); err != nil || m.Cancels() {
 		return m, err
 	}
 
-	for _, step := range []func(object, *ClientMetadata, Policy) error{
+	for _, step := range []func(jose.Object, *ClientMetadata, Policy) error{
 		j.clientName, j.authMethod, j.redirectURIs, j.responseTypes, j.contacts, j.logo, j.scope, j.webURIs, j.needed,
 	} {
 		if err := step(claims, m, p); err != nil {
@@ -72,11 +73,11 @@ func (m *ClientMetadata) interactive() bool {
 	return slices.Contains(m.GrantTypes, "authorization_code")
 }
 
-func (j *judgement) grantTypes(o object, m *ClientMetadata) error {
+func (j *judgement) grantTypes(o jose.Object, m *ClientMetadata) error {
 	const expected = `grant_types ["authorization_code"], ["authorization_code","refresh_token"] or ["client_credentials"]; [] cancels`
-	grants, ok := o.list("grant_types")
+	grants, ok := o.List("grant_types")
 	if !ok {
-		return j.refuseMetadata(checkGrants, expected, o.shown("grant_types"), "")
+		return j.refuseMetadata(checkGrants, expected, o.Show("grant_types"), "")
 	}
 	if why := grantsWrong(grants); why != "" {
 		return j.refuseMetadata(checkGrants, expected, trace.Cut(strings.Join(grants, " "), 200)+": "+why, "")
@@ -110,12 +111,12 @@ func grantsWrong(grants []string) string {
 	return ""
 }
 
-func (j *judgement) clientName(o object, m *ClientMetadata, _ Policy) error {
+func (j *judgement) clientName(o jose.Object, m *ClientMetadata, _ Policy) error {
 	expected := fmt.Sprintf("client_name as 1 to %d readable characters", maxClientName)
-	name, ok := o.text("client_name")
+	name, ok := o.Text("client_name")
 	switch {
 	case !ok || strings.TrimSpace(name) == "":
-		return j.refuseMetadata(checkName, expected, o.shown("client_name"), "")
+		return j.refuseMetadata(checkName, expected, o.Show("client_name"), "")
 	case utf8.RuneCountInString(name) > maxClientName:
 		return j.refuseMetadata(checkName, expected, fmt.Sprintf("%d characters", utf8.RuneCountInString(name)), "")
 	case strings.ContainsFunc(name, unicode.IsControl):
@@ -136,25 +137,25 @@ func (j *judgement) clientName(o object, m *ClientMetadata, _ Policy) error {
 	return nil
 }
 
-func (j *judgement) authMethod(o object, m *ClientMetadata, _ Policy) error {
-	method, ok := o.text("token_endpoint_auth_method")
+func (j *judgement) authMethod(o jose.Object, m *ClientMetadata, _ Policy) error {
+	method, ok := o.Text("token_endpoint_auth_method")
 	if !ok || method != "private_key_jwt" {
-		return j.refuseMetadata(checkAuthMethod, "private_key_jwt", o.shown("token_endpoint_auth_method"), "")
+		return j.refuseMetadata(checkAuthMethod, "private_key_jwt", o.Show("token_endpoint_auth_method"), "")
 	}
 	m.TokenEndpointAuthMethod = method
 	j.tr.Pass(checkAuthMethod, "private_key_jwt", method)
 	return nil
 }
 
-func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
+func (j *judgement) redirectURIs(o jose.Object, m *ClientMetadata, p Policy) error {
 	if !m.interactive() {
 		return j.leftOut(checkRedirects, o, "redirect_uris")
 	}
 
-	uris, ok := o.list("redirect_uris")
+	uris, ok := o.List("redirect_uris")
 	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
 		return j.refuseMetadata(checkRedirects,
-			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.shown("redirect_uris"), "")
+			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.Show("redirect_uris"), "")
 	}
 
 	for i, u := range uris {
@@ -177,31 +178,31 @@ func (j *judgement) redirectURIs(o object, m *ClientMetadata, p Policy) error {
 }
 
 // leftOut judges a parameter that has no place beside client_credentials.
-func (j *judgement) leftOut(c trace.Check, o object, name string) error {
-	if o.has(name) {
-		return j.refuseMetadata(c, "no "+name+" with client_credentials", o.shown(name), "leave "+name+" out")
+func (j *judgement) leftOut(c trace.Check, o jose.Object, name string) error {
+	if o.Has(name) {
+		return j.refuseMetadata(c, "no "+name+" with client_credentials", o.Show(name), "leave "+name+" out")
 	}
 	return nil
 }
 
-func (j *judgement) responseTypes(o object, m *ClientMetadata, _ Policy) error {
+func (j *judgement) responseTypes(o jose.Object, m *ClientMetadata, _ Policy) error {
 	if !m.interactive() {
 		return j.leftOut(checkResponses, o, "response_types")
 	}
-	types, ok := o.list("response_types")
+	types, ok := o.List("response_types")
 	if !ok || !slices.Equal(types, []string{"code"}) {
-		return j.refuseMetadata(checkResponses, `["code"]`, o.shown("response_types"), "")
+		return j.refuseMetadata(checkResponses, `["code"]`, o.Show("response_types"), "")
 	}
 	m.ResponseTypes = types
 	j.tr.Pass(checkResponses, `["code"]`, `["code"]`)
 	return nil
 }
 
-func (j *judgement) contacts(o object, m *ClientMetadata, _ Policy) error {
+func (j *judgement) contacts(o jose.Object, m *ClientMetadata, _ Policy) error {
 	expected := fmt.Sprintf("contacts as 1 to %d URIs, one of them mailto:", maxContacts)
-	contacts, ok := o.list("contacts")
+	contacts, ok := o.List("contacts")
 	if !ok || len(contacts) == 0 || len(contacts) > maxContacts {
-		return j.refuseMetadata(checkContacts, expected, o.shown("contacts"), "")
+		return j.refuseMetadata(checkContacts, expected, o.Show("contacts"), "")
 	}
 
 	mail := false
@@ -230,15 +231,15 @@ func contactRemedy(c string) string {
 	return ""
 }
 
-func (j *judgement) logo(o object, m *ClientMetadata, p Policy) error {
+func (j *judgement) logo(o jose.Object, m *ClientMetadata, p Policy) error {
 	const expected = "logo_uri as an https URL of a PNG, JPG or GIF"
-	if !o.has("logo_uri") && !m.interactive() {
+	if !o.Has("logo_uri") && !m.interactive() {
 		return nil
 	}
 
-	logo, ok := o.text("logo_uri")
+	logo, ok := o.Text("logo_uri")
 	if !ok {
-		return j.refuseMetadata(checkLogo, expected, o.shown("logo_uri"), "")
+		return j.refuseMetadata(checkLogo, expected, o.Show("logo_uri"), "")
 	}
 
 	sure, err := checkLogoURI(logo)
@@ -260,11 +261,11 @@ func (j *judgement) logo(o object, m *ClientMetadata, p Policy) error {
 	return nil
 }
 
-func (j *judgement) scope(o object, m *ClientMetadata, _ Policy) error {
+func (j *judgement) scope(o jose.Object, m *ClientMetadata, _ Policy) error {
 	const expected = "scope as a string of scopes with one space between"
-	text, ok := o.text("scope")
+	text, ok := o.Text("scope")
 	if !ok {
-		return j.refuseMetadata(checkScope, expected, o.shown("scope"), "")
+		return j.refuseMetadata(checkScope, expected, o.Show("scope"), "")
 	}
 
 	scopes, err := splitScope(text)
@@ -277,7 +278,7 @@ func (j *judgement) scope(o object, m *ClientMetadata, _ Policy) error {
 	return nil
 }
 
-func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
+func (j *judgement) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error {
 	for _, f := range []struct {
 		name  string
 		into  *string
@@ -288,13 +289,13 @@ func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
 		{"policy_uri", &m.PolicyURI, false},
 		{"jwks_uri", &m.JWKSURI, true},
 	} {
-		if !o.has(f.name) {
+		if !o.Has(f.name) {
 			continue
 		}
 
-		text, ok := o.text(f.name)
+		text, ok := o.Text(f.name)
 		if !ok {
-			return j.refuseMetadata(checkURIs, f.name+" as a string", o.shown(f.name), "")
+			return j.refuseMetadata(checkURIs, f.name+" as a string", o.Show(f.name), "")
 		}
 		if err := checkWebURI(text, f.https); err != nil {
 			return j.refuseMetadata(checkURIs, f.name+" as a web address",
@@ -309,15 +310,15 @@ func (j *judgement) webURIs(o object, m *ClientMetadata, _ Policy) error {
 	return nil
 }
 
-func (j *judgement) needed(o object, _ *ClientMetadata, p Policy) error {
+func (j *judgement) needed(o jose.Object, _ *ClientMetadata, p Policy) error {
 	if len(p.RequiredMetadata) == 0 {
 		return nil
 	}
 
 	var missing []string
 	for _, name := range p.RequiredMetadata {
-		if !o.has(name) {
-			missing = append(missing, name+o.didYouMean(name))
+		if !o.Has(name) {
+			missing = append(missing, name+o.DidYouMean(name))
 		}
 	}
 

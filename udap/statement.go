@@ -36,7 +36,7 @@ func (v *Verifier) Statement(
 		return nil, err
 	}
 
-	m, err := j.clientMetadata(e.claims, verified.Community.Policy)
+	m, err := j.clientMetadata(e.Claims, verified.Community.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +50,11 @@ func (j *judgement) statementNames(e *envelope, out *Verified) error {
 		return err
 	}
 
-	sub, ok := e.claims.text("sub")
+	sub, ok := e.Claims.Text("sub")
 	if !ok || sub != iss {
 		return j.refuseClaim(j.kind.checks.sub, trace.Finding{
 			Expected: iss,
-			Found:    e.claims.shown("sub"),
+			Found:    e.Claims.Show("sub"),
 			Remedy:   "sub equals iss" + subHint(iss, sub),
 		})
 	}
@@ -84,12 +84,12 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 		})
 	}
 
-	iss, ok := e.claims.text("iss")
+	iss, ok := e.Claims.Text("iss")
 	switch {
 	case !ok || iss == "":
 		return "", j.refuseClaim(c, trace.Finding{
 			Expected: "iss among the certificate's URI names " + list(uris),
-			Found:    e.claims.shown("iss"),
+			Found:    e.Claims.Show("iss"),
 		})
 
 	case !slices.Contains(uris, iss):

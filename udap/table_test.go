@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -111,7 +111,7 @@ func expectRefusal(t *testing.T, tr *trace.Trace, err error, want expectation) {
 }
 
 // alg is the algorithm of the client's key.
-func alg(c *udaptest.Client) string { return udap.AlgorithmFor(c.Key.Public()) }
+func alg(c *udaptest.Client) string { return jose.AlgorithmFor(c.Key.Public()) }
 
 // withHeader signs good claims under a header with changed members.
 func withHeader(more map[string]any) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {

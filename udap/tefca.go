@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -153,12 +154,12 @@ func (j *b2b) sanPurpose(ant *AuthenticationToken) error {
 
 func (j *b2b) individualAccess(ant *AuthenticationToken) error {
 	const name = "tefca_ias"
-	ias, err := objectOf(ant.Extensions[name])
+	ias, err := jose.ParseObject(ant.Extensions[name])
 	if err != nil {
 		return j.refuse(checkIAS, "a "+name+" object beside hl7-b2b",
-			"no "+name+object(ant.Extensions).didYouMean(name), "")
+			"no "+name+jose.Object(ant.Extensions).DidYouMean(name), "")
 	}
-	if token, ok := ias.text("id_token"); !ok || token == "" {
+	if token, ok := ias.Text("id_token"); !ok || token == "" {
 		return j.refuse(checkIAS, name+" with id_token", "no id_token", "")
 	}
 

@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -314,7 +314,7 @@ func header(text string) func(*attacker, *udaptest.Client, []byte) string {
 		for _, cert := range c.Chain {
 			x5c = append(x5c, `"`+base64.StdEncoding.EncodeToString(cert.Raw)+`"`)
 		}
-		alg := udap.AlgorithmFor(c.Key.Public())
+		alg := jose.AlgorithmFor(c.Key.Public())
 		text := strings.NewReplacer("ALG", alg, "X5C", "["+strings.Join(x5c, ",")+"]").Replace(text)
 		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(a.t, []byte(text), claims)
 	}
@@ -332,7 +332,7 @@ var forgeries = []forged{
 	{"another thumbprint", "x5c.thumbprint", header(`{"alg":"ALG","x5t#S256":"x","x5c":X5C}`)},
 	{"header of two objects", "jws.form", header(`{"alg":"ALG","x5c":X5C}{}`)},
 	{"DER signature, or one byte more", "jws.signature", func(a *attacker, c *udaptest.Client, claims []byte) string {
-		alg := udap.AlgorithmFor(c.Key.Public())
+		alg := jose.AlgorithmFor(c.Key.Public())
 		input := udaptest.Segment(udaptest.Header(alg, c.Chain...)) + "." + udaptest.Segment(claims)
 		raw := udaptest.Raw{Alg: alg, Key: c.Key}.Signature(a.t, []byte(input))
 		if strings.HasPrefix(alg, "ES") {
@@ -350,18 +350,18 @@ var forgeries = []forged{
 		return input + "." + udaptest.Segment(append(raw, 0))
 	}},
 	{"algorithm of another curve or key", "jws.signature", func(a *attacker, c *udaptest.Client, claims []byte) string {
-		own, other := udap.AlgorithmFor(c.Key.Public()), "ES384"
+		own, other := jose.AlgorithmFor(c.Key.Public()), "ES384"
 		if own == other {
 			other = "RS256"
 		}
 		return udaptest.Raw{Alg: own, Key: c.Key}.Sign(a.t, udaptest.Header(other, c.Chain...), claims)
 	}},
 	{"issuer first", "jws.signature", func(a *attacker, c *udaptest.Client, claims []byte) string {
-		alg := udap.AlgorithmFor(c.Key.Public())
+		alg := jose.AlgorithmFor(c.Key.Public())
 		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(a.t, udaptest.Header(alg, c.Chain[1], c.Chain[0]), claims)
 	}},
 	{"loose bits in the signature", "jws.form", func(a *attacker, c *udaptest.Client, claims []byte) string {
-		alg := udap.AlgorithmFor(c.Key.Public())
+		alg := jose.AlgorithmFor(c.Key.Public())
 		return udaptest.Raw{Alg: alg, Key: c.Key}.Sign(a.t, udaptest.Header(alg, c.Chain...), claims) + "="
 	}},
 }
@@ -426,7 +426,7 @@ func TestAttacksFromOutside(t *testing.T) {
 	for _, role := range []string{"public", "private"} {
 		for _, m := range members[2:] {
 			for _, f := range forgeries {
-				name := fmt.Sprintf("%s, %s, %s", f.name, udap.AlgorithmFor(m.client.Key.Public()), role)
+				name := fmt.Sprintf("%s, %s, %s", f.name, jose.AlgorithmFor(m.client.Key.Public()), role)
 				a.refused(name, a.register(role, f.make(a, m.client, a.statement(m.client).JSON(t))),
 					"invalid_software_statement", f.check)
 				a.refused(name, a.form(role, "/token", a.params(f.make(a, m.client, a.assertion(m.id).JSON(t)))),

@@ -34,10 +34,17 @@ var table = []row{
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
+		room:   "udap/jose",
+		reason: "strict JSON and JWS, keys, signing",
+		ours:   []string{"udap/trace"},
+		others: []string{jwx, strict},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "udap",
 		reason: "decide whether to believe a signed thing",
-		ours:   []string{"udap/trace"},
-		others: []string{jwx, strict, xocsp},
+		ours:   []string{"udap/trace", "udap/jose"},
+		others: []string{strict, xocsp},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
@@ -50,12 +57,13 @@ var table = []row{
 	{
 		room:   "udap/client",
 		reason: "be an originator",
-		ours:   []string{"udap", "udap/trace", "udap/fetch"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/fetch"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
 	{room: "udap/udaptest", reason: "small worlds of trust for tests",
-		ours: []string{"udap", "udap/trace", "certs"}, others: []string{strict}},
+		ours: []string{"udap", "udap/trace", "udap/jose", "certs"}, others: []string{strict}},
+	{room: "udap/internal/vectors", reason: "test vectors of other projects, and where our verdicts differ"},
 	{
 		room:   "certs",
 		reason: "issue certificates, CRLs and whole communities; read PEM and PKCS#12",
@@ -90,7 +98,7 @@ var table = []row{
 	{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
-		ours:   []string{"udap", "udap/trace", "server/audit", "fhir/scope"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "server/audit", "fhir/scope"},
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},
 	},
@@ -120,7 +128,7 @@ var table = []row{
 	{
 		room:   "server/servertest",
 		reason: "a whole destination inside a test",
-		ours:   []string{"server", "server/...", "udap/...", "udap", "udap/trace", "certs"},
+		ours:   []string{"server", "server/...", "udap/...", "udap", "certs"},
 		others: []string{strict},
 	},
 	{
@@ -189,5 +197,5 @@ var table = []row{
 
 // topLevel is all that may stand at the root, dotfiles apart.
 var topLevel = []string{
-	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap", "udap/trace",
+	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
 }

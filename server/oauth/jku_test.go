@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -25,7 +25,7 @@ func TestJKUIsOff(t *testing.T) {
 	}
 	id := e.registered(c)
 
-	alg := udap.AlgorithmFor(c.Key.Public())
+	alg := jose.AlgorithmFor(c.Key.Public())
 	with := func(more map[string]any) string {
 		return udaptest.Raw{
 			Alg: alg,

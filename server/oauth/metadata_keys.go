@@ -8,7 +8,7 @@ import (
 	"encoding/base64"
 	"math/big"
 
-	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 )
 
 // keySet is the JWK set of the keys that this server signs with (RFC 7517).
@@ -47,7 +47,7 @@ func (t *trust) keySet() keySet {
 
 func webKeyOf(chain []*x509.Certificate) (webKey, bool) {
 	leaf := chain[0]
-	k := webKey{Use: "sig", Algorithm: udap.AlgorithmFor(leaf.PublicKey)}
+	k := webKey{Use: "sig", Algorithm: jose.AlgorithmFor(leaf.PublicKey)}
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	k.ID = base64.RawURLEncoding.EncodeToString(sum[:])
 	for _, c := range chain {

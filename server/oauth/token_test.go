@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -34,7 +35,7 @@ func clientEnv(t *testing.T, edit ...func(*oauth.Config)) (*env, *udaptest.Clien
 func TestAssertionSignatureAndTrust(t *testing.T) {
 	e, c, id := clientEnv(t)
 	claims := udaptest.Assertion(id, e.now())
-	alg := udap.AlgorithmFor(c.Key.Public())
+	alg := jose.AlgorithmFor(c.Key.Public())
 	good := c.Sign(t, claims)
 	segments := strings.Split(good, ".")
 	for name, jws := range map[string]string{

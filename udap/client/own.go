@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -18,7 +19,7 @@ func (c *Client) algorithm() string {
 	if c.cfg.Algorithm != "" || c.cfg.Key == nil {
 		return c.cfg.Algorithm
 	}
-	return udap.AlgorithmFor(c.cfg.Key.Public())
+	return jose.AlgorithmFor(c.cfg.Key.Public())
 }
 
 // identity checks our own certificate before anything is signed with it, and

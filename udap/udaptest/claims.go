@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -98,7 +99,7 @@ func (c *Client) Sign(t testing.TB, claims Claims) string {
 func (c *Client) SignChain(t testing.TB, claims Claims, chain ...*x509.Certificate) string {
 	t.Helper()
 	return Raw{
-		Alg: udap.AlgorithmFor(c.Key.Public()),
+		Alg: jose.AlgorithmFor(c.Key.Public()),
 		Key: c.Key,
-	}.Sign(t, Header(udap.AlgorithmFor(c.Key.Public()), chain...), claims.JSON(t))
+	}.Sign(t, Header(jose.AlgorithmFor(c.Key.Public()), chain...), claims.JSON(t))
 }

@@ -1,10 +1,10 @@
-package udap
+package jose
 
 import "math/big"
 
-// rocaPrimes are the primes below 168 against which a modulus is tried. Moduli
-// of the broken generator (CVE-2017-15361) are, modulo each of them, powers of
-// 65537; a sound modulus is so with negligible probability.
+// rocaPrimes are the odd primes below 168. A modulus of the broken generator
+// (CVE-2017-15361) is a power of 65537 modulo each of them; a sound modulus has
+// that property with negligible probability.
 var rocaPrimes = []int64{
 	3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83,
 	89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,

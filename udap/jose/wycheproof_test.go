@@ -1,4 +1,4 @@
-package udap
+package jose
 
 import (
 	"crypto"
@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fhirdest.example/udap/internal/vectors"
 )
 
 // jwkVector is a public key as Wycheproof writes it.
@@ -24,18 +26,13 @@ type jwkVector struct {
 	Alg                       string
 }
 
-// certificate stands for the certificate that would carry the key: what a JWK
-// says with use and key_ops, a certificate says with keyUsage.
-func (k jwkVector) certificate() (*x509.Certificate, error) {
-	pub, err := k.public()
-	if err != nil {
-		return nil, err
-	}
-	c := &x509.Certificate{PublicKey: pub, KeyUsage: x509.KeyUsageDigitalSignature}
+// signer returns the key if it may verify signatures. What a JWK declares with
+// use and key_ops, a certificate declares with keyUsage.
+func (k jwkVector) signer() (crypto.PublicKey, error) {
 	if k.Use == "enc" || k.KeyOps != nil && !slices.Contains(k.KeyOps, "verify") {
-		c.KeyUsage = x509.KeyUsageKeyEncipherment
+		return nil, errors.New("not a key for signatures")
 	}
-	return c, nil
+	return k.public()
 }
 
 func (k jwkVector) public() (crypto.PublicKey, error) {
@@ -70,45 +67,41 @@ func (k jwkVector) public() (crypto.PublicKey, error) {
 	return nil, errors.New("a key that no certificate of a client can hold: " + k.Kty)
 }
 
-// verifyVector runs a compact JWS through every step that our verifier takes
-// before claims, with the key of a certificate in the place of x5c[0]. The
-// payload of the vectors is no JSON object, so that one step is left out.
-func verifyVector(compact string, cert *x509.Certificate) error {
+// verifyVector applies to a compact JWS every step of this package, with one key.
+// The payload of the vectors is not a JSON object, so that step is left out.
+func verifyVector(compact string, key crypto.PublicKey) error {
 	parts := strings.Split(compact, ".")
 	if len(parts) != 3 {
 		return errors.New("segments")
 	}
 
-	e := &envelope{signed: parts[0] + "." + parts[1], certs: []*x509.Certificate{cert}}
-	var f *fault
-	if e.header, f = openObject("header", parts[0], maxHeader); f != nil {
-		return errors.New(f.found)
+	s := &JWS{input: parts[0] + "." + parts[1]}
+	var f *Fault
+	if s.Header, f = decodeObject("header", parts[0], maxHeader); f != nil {
+		return f
 	}
-	if _, f = openSegment("payload", parts[1]); f != nil && parts[1] != "" {
-		return errors.New(f.found)
+	if _, f = decodePart("payload", parts[1]); f != nil && parts[1] != "" {
+		return f
 	}
-	if e.signature, f = openSegment("signature", parts[2]); f != nil {
-		return errors.New(f.found)
+	if s.Signature, f = decodePart("signature", parts[2]); f != nil {
+		return f
+	}
+	if f := s.CheckHeader(HeaderRules{}); f != nil {
+		return f
+	}
+	if f := s.CheckAlgorithm(); f != nil {
+		return f
 	}
 
-	for _, step := range []func() *fault{e.checkHeader, e.checkAlg} {
-		if f := step(); f != nil {
-			return errors.New(f.found)
-		}
-	}
-
-	return verifyEnvelope(e)
+	return verifyBy(s, key)
 }
 
-func verifyEnvelope(e *envelope) error {
-	if err := checkKey(e.certs[0].PublicKey); err != nil {
+func verifyBy(s *JWS, key crypto.PublicKey) error {
+	if err := CheckKey(key); err != nil {
 		return err
 	}
-	if f := checkEndEntity(e.certs[0]); f != nil {
-		return errors.New(f.found)
-	}
-	if f := e.verifySignature(); f != nil {
-		return errors.New(f.found)
+	if f := s.Verify([]*x509.Certificate{{PublicKey: key}}); f != nil {
+		return f
 	}
 	return nil
 }
@@ -125,19 +118,19 @@ func TestWycheproofJWS(t *testing.T) {
 			}
 		}
 	}
-	readVectors(t, filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1", "json_web_signature_test.json"),
+	vectors.Read(t, filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_signature_test.json"),
 		&file)
 
-	var d differences
+	var d vectors.Differences
 	for _, g := range file.TestGroups {
-		cert, err := g.Public.certificate()
+		key, err := g.Public.signer()
 		for _, v := range g.Tests {
-			ok := err == nil && verifyVector(v.JWS, cert) == nil
-			d.judge(fmt.Sprintf("jws %d", v.TcID), v.Result == "valid", ok)
+			ok := err == nil && verifyVector(v.JWS, key) == nil
+			d.Record(fmt.Sprintf("jws %d", v.TcID), v.Result == "valid", ok)
 		}
 	}
 
-	d.compare(t, "wycheproof-jws", 401)
+	d.Compare(t, "wycheproof-jws", 401)
 }
 
 // A set of keys is judged as x5c would be: exactly one key may be there.
@@ -152,29 +145,29 @@ func TestWycheproofJWK(t *testing.T) {
 			}
 		}
 	}
-	readVectors(t, filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1", "json_web_key_test.json"), &file)
+	vectors.Read(t, filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_key_test.json"), &file)
 
-	var d differences
+	var d vectors.Differences
 	for _, g := range file.TestGroups {
 		for _, v := range g.Tests {
 			ok := false
 			if len(g.Public.Keys) == 1 {
-				cert, err := g.Public.Keys[0].certificate()
-				ok = err == nil && verifyVector(v.JWS, cert) == nil
+				key, err := g.Public.Keys[0].signer()
+				ok = err == nil && verifyVector(v.JWS, key) == nil
 			}
-			d.judge(fmt.Sprintf("jwk %d", v.TcID), v.Result == "valid", ok)
+			d.Record(fmt.Sprintf("jwk %d", v.TcID), v.Result == "valid", ok)
 		}
 	}
 
-	d.compare(t, "wycheproof-jwk", 26)
+	d.Compare(t, "wycheproof-jwk", 26)
 }
 
 // The signature vectors for bare keys, judged as the JWS algorithm that they
 // belong to.
 // Covers: case 022, case 023, case 054
 func TestWycheproofSignatures(t *testing.T) {
-	dir := filepath.Join(moduleDir(t, wycheproofModule), "testvectors_v1")
-	var d differences
+	dir := filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1")
+	var d vectors.Differences
 	for name, alg := range map[string]string{
 		"rsa_signature_2048_sha256_test.json": "RS256", "rsa_signature_3072_sha256_test.json": "RS256", "rsa_signature_4096_sha256_test.json": "RS256", "rsa_signature_8192_sha256_test.json": "RS256",
 		"rsa_signature_2048_sha384_test.json": "RS384", "rsa_signature_3072_sha384_test.json": "RS384", "rsa_signature_4096_sha384_test.json": "RS384", "rsa_signature_8192_sha384_test.json": "RS384",
@@ -190,7 +183,7 @@ func TestWycheproofSignatures(t *testing.T) {
 				}
 			}
 		}
-		readVectors(t, filepath.Join(dir, name), &file)
+		vectors.Read(t, filepath.Join(dir, name), &file)
 
 		for _, g := range file.TestGroups {
 			der, err := hex.DecodeString(g.PublicKeyDer)
@@ -202,17 +195,11 @@ func TestWycheproofSignatures(t *testing.T) {
 			for _, v := range g.Tests {
 				msg, _ := hex.DecodeString(v.Msg)
 				sig, _ := hex.DecodeString(v.Sig)
-				cert := &x509.Certificate{PublicKey: pub, KeyUsage: x509.KeyUsageDigitalSignature}
-				ok := keyErr == nil && verifyEnvelope(&envelope{
-					alg:       alg,
-					signed:    string(msg),
-					signature: sig,
-					certs:     []*x509.Certificate{cert},
-				}) == nil
-				d.judge(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
+				ok := keyErr == nil && verifyBy(&JWS{Algorithm: alg, input: string(msg), Signature: sig}, pub) == nil
+				d.Record(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
 			}
 		}
 	}
 
-	d.compare(t, "wycheproof-signatures", 2000)
+	d.Compare(t, "wycheproof-signatures", 2000)
 }

@@ -1,4 +1,6 @@
-package udap
+// Package vectors reads test vectors of other projects and compares the verdicts
+// of this one with theirs.
+package vectors
 
 import (
 	"bufio"
@@ -16,12 +18,12 @@ import (
 // Modules that hold test vectors. They are fetched when the tests run, are no
 // requirement of this module, and are not copied into it.
 const (
-	wycheproofModule = "github.com/c2sp/wycheproof@v0.0.0-20260902155932-3fa63dd0344a"
-	bettertlsModule  = "github.com/Netflix/bettertls@v0.0.0-20250909192348-e1e99e353074"
+	Wycheproof = "github.com/c2sp/wycheproof@v0.0.0-20260902155932-3fa63dd0344a"
+	BetterTLS  = "github.com/Netflix/bettertls@v0.0.0-20250909192348-e1e99e353074"
 )
 
-// moduleDir fetches a module and returns where it stands.
-func moduleDir(t *testing.T, module string) string {
+// ModuleDir downloads a module and returns its directory.
+func ModuleDir(t testing.TB, module string) string {
 	t.Helper()
 	cmd := exec.Command("go", "mod", "download", "-json", module)
 	cmd.Dir = t.TempDir()
@@ -37,8 +39,8 @@ func moduleDir(t *testing.T, module string) string {
 	return m.Dir
 }
 
-// readVectors decodes a JSON file of vectors.
-func readVectors(t *testing.T, file string, into any) {
+// Read decodes a JSON file of vectors.
+func Read(t testing.TB, file string, into any) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -49,10 +51,9 @@ func readVectors(t *testing.T, file string, into any) {
 	}
 }
 
-// differences collects the vectors on which our verdict is another than the
-// expected one. The file testdata/vectors/SUITE.txt must list exactly these,
+// Differences collects the vectors on which our verdict is not the expected one. The file testdata/vectors/SUITE.txt must list exactly these,
 // one a line: "stricter NAME: reason" or "unasked NAME: reason".
-type differences struct {
+type Differences struct {
 	mu   sync.Mutex
 	seen map[string]string // name to kind
 	all  int
@@ -65,7 +66,8 @@ const (
 	unasked  = "unasked"
 )
 
-func (d *differences) judge(name string, want, got bool) {
+// Record adds one vector: the expected verdict and ours.
+func (d *Differences) Record(name string, want, got bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.seen == nil {
@@ -81,8 +83,9 @@ func (d *differences) judge(name string, want, got bool) {
 	}
 }
 
-// compare holds the differences against the file.
-func (d *differences) compare(t *testing.T, suite string, atLeast int) {
+// Compare fails the test unless the differences are exactly those that the file
+// testdata/vectors/SUITE.txt lists, and unless there were at least so many vectors.
+func (d *Differences) Compare(t testing.TB, suite string, atLeast int) {
 	t.Helper()
 	if d.all < atLeast {
 		t.Errorf("%s: %d vectors, expected at least %d", suite, d.all, atLeast)
@@ -102,7 +105,7 @@ func (d *differences) compare(t *testing.T, suite string, atLeast int) {
 	t.Logf("%s: %d vectors, %d differences, all listed", suite, d.all, len(d.seen))
 }
 
-func readDifferences(t *testing.T, file string) map[string]string {
+func readDifferences(t testing.TB, file string) map[string]string {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -123,7 +126,7 @@ func readDifferences(t *testing.T, file string) map[string]string {
 			t.Fatalf("%s: %q is not \"KIND NAME | REASON\"", file, line)
 		}
 		if _, twice := out[name]; twice {
-			t.Fatalf("%s: %s stands twice", file, name)
+			t.Fatalf("%s: %s is listed twice", file, name)
 		}
 
 		out[name] = kind

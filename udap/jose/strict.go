@@ -1,4 +1,4 @@
-package udap
+package jose
 
 import (
 	"bytes"
@@ -16,33 +16,34 @@ const (
 	maxJSONMembers = 4096
 )
 
-// strictReader walks one JSON text once, holding every object in it to the rule
-// about names. jsontext holds it to the grammar and to UTF-8; its own search
-// for duplicates is off because ours finds them too.
+// strictReader reads one JSON text once and checks the names of every object in
+// it. jsontext checks the grammar and UTF-8; its own search for duplicates is
+// off because this one finds them too.
 type strictReader struct {
-	d    *jsontext.Decoder
-	data []byte
-	left int // members that may still come
+	d         *jsontext.Decoder
+	data      []byte
+	remaining int // members that may still follow
 }
 
-// parseObject reads exactly one JSON object. RFC 7515 4 lets a reader refuse
-// duplicate names; readers that differ about them are how one party verifies
-// what another never saw. The values are parts of data, which must not change.
-func parseObject(data []byte) (object, error) {
+// ParseObject reads exactly one JSON object, nested at most 24 deep, with at
+// most 4,096 members in all. It refuses duplicate names, as RFC 7515 4 allows:
+// where two readers choose different duplicates, one verifies what the other
+// never saw. The values are parts of data, which must not change afterwards.
+func ParseObject(data []byte) (Object, error) {
 	r := &strictReader{
-		d:    jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)),
-		data: data,
-		left: maxJSONMembers,
+		d:         jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)),
+		data:      data,
+		remaining: maxJSONMembers,
 	}
 	t, err := r.d.ReadToken()
 	if err != nil {
 		return nil, err
 	}
 	if k := t.Kind(); k != '{' {
-		return nil, fmt.Errorf("a JSON %s stands where an object belongs", kindName(k))
+		return nil, fmt.Errorf("a JSON %s, where an object is needed", kindName(k))
 	}
 
-	out := make(object, 8)
+	out := make(Object, 8)
 	err = r.members(1, func(name string) error {
 		v, err := r.value()
 		out[name] = v
@@ -58,7 +59,7 @@ func parseObject(data []byte) (object, error) {
 	return out, nil
 }
 
-// value walks over the value of a member at the top and returns its text.
+// value reads the value of a member of the outermost object and returns its text.
 func (r *strictReader) value() (jsontext.Value, error) {
 	start := r.d.InputOffset()
 	if err := r.walk(1); err != nil {
@@ -67,7 +68,7 @@ func (r *strictReader) value() (jsontext.Value, error) {
 	return bytes.TrimLeft(r.data[start:r.d.InputOffset()], ": \t\r\n"), nil
 }
 
-// walk reads one value that stands below depth levels.
+// walk reads one value that is nested depth levels deep.
 func (r *strictReader) walk(depth int) error {
 	t, err := r.d.ReadToken()
 	if err != nil {
@@ -95,8 +96,8 @@ func (r *strictReader) walk(depth int) error {
 	return err
 }
 
-// members reads an object up to its closing brace and lets value consume what
-// follows each name.
+// members reads an object up to its closing brace. It calls value after each
+// name; value must read what follows.
 func (r *strictReader) members(depth int, value func(string) error) error {
 	var seen nameSet
 	for r.d.PeekKind() != '}' {
@@ -105,11 +106,11 @@ func (r *strictReader) members(depth int, value func(string) error) error {
 			return err
 		}
 
-		name, ok := textOf(quoted)
+		name, ok := Text(quoted)
 		if !ok {
-			return errors.New("a member's name is no string")
+			return errors.New("the name of a member is not a string")
 		}
-		if r.left--; r.left < 0 {
+		if r.remaining--; r.remaining < 0 {
 			return fmt.Errorf("more than %d members", maxJSONMembers)
 		}
 		if other, found := seen.add(name); found {
@@ -131,32 +132,33 @@ func duplicate(other, name string) error {
 	return fmt.Errorf("members %q and %q differ in case only", other, name)
 }
 
-// nameSet is the names of one object. Few are searched one by one.
+// nameSet holds the names of one object: the first few in an array, which is
+// searched in order, and all of them in a map as soon as there are more.
 type nameSet struct {
-	few  [16]struct{ key, name string }
-	n    int
-	many map[string]string // by key, once there are more
+	first [16]struct{ key, name string }
+	n     int
+	many  map[string]string // by key, once there are more
 }
 
-// add returns the earlier name that a careless reader may take for this one,
-// or takes the name in.
+// add adds a name, or returns the earlier name that a careless reader could
+// confuse with it.
 func (s *nameSet) add(name string) (other string, found bool) {
 	key := foldName(name)
 	if s.many == nil {
-		for _, f := range s.few[:s.n] {
+		for _, f := range s.first[:s.n] {
 			if f.key == key {
 				return f.name, true
 			}
 		}
 
-		if s.n < len(s.few) {
-			s.few[s.n].key, s.few[s.n].name = key, name
+		if s.n < len(s.first) {
+			s.first[s.n].key, s.first[s.n].name = key, name
 			s.n++
 			return "", false
 		}
 
-		s.many = make(map[string]string, 2*len(s.few))
-		for _, f := range s.few {
+		s.many = make(map[string]string, 2*len(s.first))
+		for _, f := range s.first {
 			s.many[f.key] = f.name
 		}
 	}
@@ -167,7 +169,8 @@ func (s *nameSet) add(name string) (other string, found bool) {
 	return other, found
 }
 
-// foldName maps names that a careless reader may take for one another to one.
+// foldName returns the same text for all names that a careless reader could
+// confuse.
 func foldName(s string) string {
 	for i := range len(s) {
 		if s[i] >= 0x80 {

@@ -1,4 +1,4 @@
-package udap
+package jose
 
 import (
 	"crypto"
@@ -7,28 +7,18 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// signatureAlgorithms are all that UDAP Security 7.1.2 names, RS256 first.
-var signatureAlgorithms = []string{"RS256", "ES256", "RS384", "ES384"}
+// algorithms are all that UDAP Security 7.1.2 names, RS256 first.
+var algorithms = []string{"RS256", "ES256", "RS384", "ES384"}
+
+// Algorithms returns the signature algorithms that are accepted, in the order
+// in which metadata lists them (UDAP Security 7.1.2): RS256 first.
+func Algorithms() []string { return slices.Clone(algorithms) }
 
 // algorithmsShown is that list for people.
-const algorithmsShown = "RS256, ES256, RS384, ES384"
-
-// SignatureAlgorithms returns the signature algorithms that a policy accepts, in the
-// order in which metadata lists them.
-func (p Policy) SignatureAlgorithms() []string {
-	if len(p.Algorithms) == 0 {
-		return slices.Clone(signatureAlgorithms)
-	}
-	var out []string
-	for _, a := range signatureAlgorithms {
-		if slices.Contains(p.Algorithms, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
+var algorithmsShown = strings.Join(algorithms, ", ")
 
 // Bounds of RSA keys. Below 2048 bits RFC 7518 3.3 forbids them; above 8192
 // one verification costs a server more than a request may cost.
@@ -37,8 +27,11 @@ const (
 	maxRSABits = 8192
 )
 
+// SoundKeys describes the keys that CheckKey accepts.
+const SoundKeys = "RSA of 2048 bits or more, P-256 or P-384"
+
 // AlgorithmFor returns the algorithm with which a key signs: RS256 for RSA,
-// ES256 for P-256, ES384 for P-384, and nothing for any other key.
+// ES256 for P-256, ES384 for P-384, and an empty string for any other key.
 func AlgorithmFor(pub crypto.PublicKey) string {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
@@ -55,9 +48,9 @@ func AlgorithmFor(pub crypto.PublicKey) string {
 	return ""
 }
 
-// algorithmFits reports whether a signature of this algorithm can be made by
-// this key, and how long it then is in bytes.
-func algorithmFits(alg string, pub crypto.PublicKey) (size int, err error) {
+// signatureSize returns the length in bytes of a signature by this algorithm
+// and key, or an error if the key cannot sign with the algorithm.
+func signatureSize(alg string, pub crypto.PublicKey) (size int, err error) {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		if alg == "RS256" || alg == "RS384" {
@@ -69,7 +62,7 @@ func algorithmFits(alg string, pub crypto.PublicKey) (size int, err error) {
 		}
 	}
 
-	return 0, fmt.Errorf("%s needs %s, the certificate has %s", alg, keyNeeded(alg), keyShown(pub))
+	return 0, fmt.Errorf("%s needs %s, the certificate has %s", alg, keyNeeded(alg), KeyName(pub))
 }
 
 func keyNeeded(alg string) string {
@@ -82,7 +75,9 @@ func keyNeeded(alg string) string {
 	return "RSA"
 }
 
-func keyShown(pub crypto.PublicKey) string {
+// KeyName returns the kind and size of a key for people, for example RSA-2048
+// or P-256.
+func KeyName(pub crypto.PublicKey) string {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		return fmt.Sprintf("RSA-%d", k.N.BitLen())
@@ -92,10 +87,10 @@ func keyShown(pub crypto.PublicKey) string {
 	return fmt.Sprintf("a key of another kind (%T)", pub)
 }
 
-// checkKey is the rule for every key on a path and for every signer: RSA of
-// 2048 to 8192 bits with an odd modulus and an exponent of at least 65537, or
-// P-256 or P-384.
-func checkKey(pub crypto.PublicKey) error {
+// CheckKey returns why a public key is not acceptable, for a signer or for any
+// certificate of a chain. It accepts RSA of 2048 to 8192 bits with an odd
+// modulus and an odd exponent of at least 65537, P-256 and P-384.
+func CheckKey(pub crypto.PublicKey) error {
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
 		return checkRSA(k)
@@ -124,4 +119,14 @@ func checkRSA(k *rsa.PublicKey) error {
 	}
 
 	return nil
+}
+
+func samePublicKey(a, b crypto.PublicKey) bool {
+	switch k := a.(type) {
+	case *rsa.PublicKey:
+		return k.Equal(b)
+	case *ecdsa.PublicKey:
+		return k.Equal(b)
+	}
+	return false
 }
