@@ -120,12 +120,17 @@ func (w *world) recordsAreSound() {
 
 		x := &search.Extractor{}
 		want := x.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: w.now})
-		err = w.store.View(func(sn fhir.Snapshot) error {
-			doc, _ := sn.Find("AuditEvent", id)
-			if _, got := sn.Terms(doc); string(got) != string(want) {
-				t.Errorf("terms %q, want %q of %s", got, want, e.Resource)
+		err = w.store.View(t.Context(), func(sn fhir.Snapshot) error {
+			doc, _, err := sn.Find(t.Context(), "AuditEvent", id)
+			if err != nil {
+				return err
 			}
-			return nil
+			return sn.Terms(t.Context(), []uint64{doc}, func(_ uint64, _ string, got search.Terms) bool {
+				if string(got) != string(want) {
+					t.Errorf("terms %q, want %q of %s", got, want, e.Resource)
+				}
+				return true
+			})
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -57,30 +58,33 @@ func tooMuch() error {
 
 func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []uint64, whole bool) ([]byte, error) {
 	start := len(b)
-	var err error
-	for _, doc := range p.found.Docs[p.from:p.to] {
-		if b, err = s.appendEntry(b, start, sn, r, p, doc, "match"); err != nil {
-			return nil, err
-		}
+	b, err := s.appendDocs(b, start, sn, r, p, p.found.Docs[p.from:p.to], "match")
+	if err == nil {
+		b, err = s.appendDocs(b, start, sn, r, p, more, "include")
 	}
-
-	for _, doc := range more {
-		if b, err = s.appendEntry(b, start, sn, r, p, doc, "include"); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 
 	return s.appendIgnored(b, start, p.q, whole), nil
 }
 
-func (s *service) appendEntry(
-	b []byte, start int, sn Snapshot, r *request, p *page, doc uint64, mode string,
+// appendDocs writes an entry for each resource; start is where the entries of
+// the Bundle begin.
+func (s *service) appendDocs(
+	b []byte, start int, sn Snapshot, r *request, p *page, docs []uint64, mode string,
 ) ([]byte, error) {
-	e, ok := sn.Entry(doc)
-	if !ok {
-		return b, nil
-	}
+	var err error
+	failed := sn.Entries(r.ctx, docs, func(e Entry) bool {
+		b, err = s.appendEntry(b, start, r, p, e, mode)
+		return err == nil
+	})
+	return b, errors.Join(err, failed)
+}
 
+func (s *service) appendEntry(
+	b []byte, start int, r *request, p *page, e Entry, mode string,
+) ([]byte, error) {
 	r.notes.touch(e)
 	if len(b) > start {
 		b = append(b, ',')

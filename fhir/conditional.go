@@ -40,8 +40,8 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 	case 0:
 		return Entry{}, 0, nil
 	case 1:
-		e, _ := sn.Entry(found.Docs[0])
-		return e, 1, nil
+		e, _, err := sn.Entry(r.ctx, found.Docs[0])
+		return e, 1, err
 	}
 
 	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches",
@@ -76,8 +76,8 @@ func (s *service) matched(c Change, r *request, typ, query string) (Entry, int, 
 	if r.match == nil {
 		return s.matchOne(c, r, typ, query)
 	}
-	e, _ := c.Entry(r.match.doc)
-	return e, r.match.n, nil
+	e, _, err := c.Entry(r.ctx, r.match.doc)
+	return e, r.match.n, err
 }
 
 // criteria are the request's own query, less what shapes the answer.
@@ -129,8 +129,16 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 // matched. What stands there and does not match is not overwritten: R4 leaves
 // that open, R5 refuses it.
 func (s *service) updateUnmatched(c Change, r *request) (*response, error) {
-	old, ok := current(c, r.in.typ, r.in.id)
-	if ok && !old.Deleted && s.covers(c, r, s.filter(r, r.in.typ, scope.Update), old) {
+	old, ok, err := current(r.ctx, c, r.in.typ, r.in.id)
+	if ok && err == nil && !old.Deleted {
+		ok, err = s.covers(c, r, s.filter(r, r.in.typ, scope.Update), old)
+	} else {
+		ok = false
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ok {
 		return nil, fail(http.StatusConflict, "conflict",
 			"There is a resource with the body's id that the criteria do not match.")
 	}
@@ -152,8 +160,11 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 || !s.covers(c, r, filter, e) {
+	if n == 0 {
 		return &response{status: http.StatusNoContent}, nil
+	}
+	if ok, err := s.covers(c, r, filter, e); err != nil || !ok {
+		return &response{status: http.StatusNoContent}, err
 	}
 	if err := ifMatch(r, e); err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package fhir
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,13 +25,18 @@ func (s *service) vread(sn Snapshot, r *request) (*response, error) {
 	}
 
 	version, err := strconv.ParseUint(r.path[3], 10, 64)
-	doc, ok := sn.Lookup(typ, id)
-	if err != nil || !ok || r.path[3][0] == '0' {
+	if err != nil || r.path[3][0] == '0' {
 		return nil, notFound()
 	}
 
-	e, ok := sn.Version(doc, version)
-	if !ok || !s.visible(sn, r, filter, e) {
+	e, ok, err := versionOf(r.ctx, sn, typ, id, version)
+	if ok && err == nil {
+		ok, err = s.visible(sn, r, filter, e)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
 		return nil, notFound()
 	}
 
@@ -40,27 +47,50 @@ func (s *service) vread(sn Snapshot, r *request) (*response, error) {
 	return s.entryResponse(r, e)
 }
 
+func versionOf(ctx context.Context, sn Snapshot, typ, id string, version uint64) (Entry, bool, error) {
+	doc, ok, err := sn.Lookup(ctx, typ, id)
+	if err != nil || !ok {
+		return Entry{}, false, err
+	}
+	return sn.Version(ctx, doc, version)
+}
+
 // visible judges a version, current or earlier, by its own content; a deletion
 // by what it deleted.
-func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry) bool {
+func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry) (bool, error) {
 	if filter.All() && e.Type != "Binary" {
-		return true
+		return true, nil
 	}
 	if e.Deleted {
-		before, ok := sn.Version(e.Doc, e.Version-1)
-		return ok && !before.Deleted && s.visible(sn, r, filter, before)
+		before, ok, err := sn.Version(r.ctx, e.Doc, e.Version-1)
+		if err != nil || !ok || before.Deleted {
+			return false, err
+		}
+		return s.visible(sn, r, filter, before)
 	}
 
-	root, err := tree.Parse(e.Body)
+	root, err := stored(e)
 	if err != nil {
-		return false
+		return false, err
 	}
 
 	terms := e.Terms
 	if len(terms) == 0 {
 		terms = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
 	}
-	return filter.Passes(e.ID, terms) && s.contextAllows(sn, r, e, root)
+	if !filter.Passes(e.ID, terms) {
+		return false, nil
+	}
+	return s.contextAllows(sn, r, e, root)
+}
+
+// stored parses a stored body: one that does not parse is damaged.
+func stored(e Entry) (*tree.Value, error) {
+	root, err := tree.Parse(e.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: body of %s/%s version %d: %v", ErrDamaged, e.Type, e.ID, e.Version, err)
+	}
+	return root, nil
 }
 
 // window is which versions a history is asked for.
@@ -104,15 +134,18 @@ func (s *service) historyWindow(r *request, at lookup) (window, error) {
 }
 
 // has reports whether a version is in the window.
-func (w window) has(sn Snapshot, e Entry) bool {
+func (w window) has(ctx context.Context, sn Snapshot, e Entry) (bool, error) {
 	if e.Updated.Before(w.since) {
-		return false
+		return false, nil
 	}
 	if w.to.IsZero() {
-		return true
+		return true, nil
 	}
-	next, ok := sn.Version(e.Doc, e.Version+1)
-	return e.Updated.Before(w.to) && (!ok || !next.Updated.Before(w.from))
+	if !e.Updated.Before(w.to) {
+		return false, nil
+	}
+	next, ok, err := sn.Version(ctx, e.Doc, e.Version+1)
+	return !ok || !next.Updated.Before(w.from), err
 }
 
 // historyInstance answers GET [base]/Type/id/_history (R4 http 3.1.0.12).
@@ -123,34 +156,53 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 		return nil, err
 	}
 
-	cur, ok := current(sn, typ, id)
-	if !ok || !s.everVisible(sn, r, filter, cur) {
+	cur, ok, err := current(r.ctx, sn, typ, id)
+	if ok && err == nil {
+		ok, err = s.everVisible(sn, r, filter, cur)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
 		return nil, notFound()
 	}
 
 	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
 		func(typ string) search.Filter { return filter },
-		func(before uint64, f func(seq uint64, e Entry) bool) {
+		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			for v := cur.Version; v > 0; v-- {
 				if before != 0 && v >= before {
 					continue
 				}
-				if e, ok := sn.Version(cur.Doc, v); ok && !f(v, e) {
-					return
+
+				e, ok, err := sn.Version(r.ctx, cur.Doc, v)
+				if err == nil && ok {
+					ok, err = f(v, e)
+				} else {
+					ok = true
+				}
+				if err != nil || !ok {
+					return err
 				}
 			}
+
+			return nil
 		})
 }
 
 // everVisible reports whether the reader may see any version: who may see none
 // is not told that there are some.
-func (s *service) everVisible(sn Snapshot, r *request, filter search.Filter, cur Entry) bool {
+func (s *service) everVisible(sn Snapshot, r *request, filter search.Filter, cur Entry) (bool, error) {
 	for v := cur.Version; v > 0; v-- {
-		if e, ok := sn.Version(cur.Doc, v); ok && s.visible(sn, r, filter, e) {
-			return true
+		e, ok, err := sn.Version(r.ctx, cur.Doc, v)
+		if ok && err == nil {
+			ok, err = s.visible(sn, r, filter, e)
+		}
+		if err != nil || ok {
+			return ok, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // historyType answers GET [base]/Type/_history, newest first.
@@ -173,17 +225,28 @@ func (s *service) historySystem(sn Snapshot, r *request) (*response, error) {
 
 func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
 	return s.history(sn, r, at, func(t string) search.Filter { return s.filter(r, t, scope.Search) },
-		func(before uint64, f func(seq uint64, e Entry) bool) {
-			sn.Changes(typ, before, func(seq, doc, version uint64) bool {
-				e, ok := sn.Version(doc, version)
-				return !ok || f(seq, e)
+		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
+			var failed error
+			err := sn.Changes(r.ctx, typ, before, func(seq, doc, version uint64) bool {
+				e, ok, err := sn.Version(r.ctx, doc, version)
+				if err == nil && !ok {
+					err = fmt.Errorf("%w: change %d made version %d of resource %d, which is not there",
+						ErrDamaged, seq, version, doc)
+				}
+				if err == nil {
+					ok, err = f(seq, e)
+				}
+				failed = err
+				return ok && err == nil
 			})
+
+			return errors.Join(failed, err)
 		})
 }
 
 // history writes a page of versions, those that the reader may see.
 func (s *service) history(
-	sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(before uint64, f func(uint64, Entry) bool),
+	sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(uint64, func(uint64, Entry) (bool, error)) error,
 ) (*response, error) {
 	w, err := s.historyWindow(r, at)
 	if err != nil {
@@ -196,28 +259,34 @@ func (s *service) history(
 	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
 	defer cancel()
 
-	each(w.before, func(seq uint64, e Entry) bool {
+	err = each(w.before, func(seq uint64, e Entry) (bool, error) {
 		if steps++; steps&0xff == 0 && ctx.Err() != nil {
-			err = ctx.Err()
-			return false
+			return false, ctx.Err()
 		}
 
 		fl := filter(e.Type)
-		if !slices.Contains(at.types, e.Type) || fl.Empty() || !w.has(sn, e) || !s.visible(sn, r, fl, e) {
-			return true
+		if !slices.Contains(at.types, e.Type) || fl.Empty() {
+			return true, nil
+		}
+		ok, err := w.has(r.ctx, sn, e)
+		if ok && err == nil {
+			ok, err = s.visible(sn, r, fl, e)
+		}
+		if err != nil || !ok {
+			return true, err
 		}
 		if n == w.count {
 			more = true
-			return false
+			return false, nil
 		}
 
 		r.notes.touch(e)
 		if b = s.appendVersion(b, start, e); len(b) > maxAnswer {
-			err = tooMuch()
+			return false, tooMuch()
 		}
 		n, last = n+1, seq
 
-		return err == nil
+		return true, nil
 	})
 
 	if err != nil {

@@ -221,10 +221,15 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	docs = append(docs, more...)
 	slices.Sort(docs)
 	docs = append([]uint64{patient.Doc}, slices.Compact(docs)...)
-	return slices.DeleteFunc(docs, func(doc uint64) bool {
-		e, ok := sn.Entry(doc)
-		return !ok || w.types != nil && !w.types[e.Type] || e.Updated.Before(w.since)
-	}), nil
+
+	wanted := docs[:0]
+	err = sn.Entries(ctx, docs, func(e Entry) bool {
+		if (w.types == nil || w.types[e.Type]) && !e.Updated.Before(w.since) {
+			wanted = append(wanted, e.Doc)
+		}
+		return true
+	})
+	return wanted, err
 }
 
 func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
@@ -281,12 +286,9 @@ func (s *service) everythingPage(
 
 	b = append(b, `,"entry":[`...)
 	start := len(b)
-	var err error
-
-	for _, doc := range docs[from:to] {
-		if b, err = s.appendEntry(b, start, sn, r, p, doc, "match"); err != nil {
-			return nil, err
-		}
+	b, err := s.appendDocs(b, start, sn, r, p, docs[from:to], "match")
+	if err != nil {
+		return nil, err
 	}
 
 	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil

@@ -137,9 +137,15 @@ func (s *service) patch(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 
-	old, ok := current(c, r.path[0], r.path[1])
-	if !ok || !s.covers(c, r, filter, old) {
+	old, ok, err := current(r.ctx, c, r.path[0], r.path[1])
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
 		return nil, notFound()
+	}
+	if err := s.mustCover(c, r, filter, old); err != nil {
+		return nil, err
 	}
 	if old.Deleted {
 		return nil, gone(old)
@@ -159,8 +165,11 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 || !s.covers(c, r, filter, e) {
+	if n == 0 {
 		return nil, notFound()
+	}
+	if err := s.mustCover(c, r, filter, e); err != nil {
+		return nil, err
 	}
 
 	return s.patchEntry(c, r, e, filter)

@@ -19,14 +19,15 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 		return Entry{}, err
 	}
 
-	doc, ok := sn.Lookup(typ, id)
+	e, ok, err := current(r.ctx, sn, typ, id)
+	if err != nil {
+		return Entry{}, err
+	}
 	if !ok {
 		return Entry{}, notFound()
 	}
-
-	e, ok := sn.Entry(doc)
-	if !ok || !s.covers(sn, r, filter, e) {
-		return Entry{}, notFound()
+	if err := s.mustCover(sn, r, filter, e); err != nil {
+		return Entry{}, err
 	}
 
 	r.notes.touch(e)
@@ -39,14 +40,26 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 // covers reports whether a filter lets a current version through and, if it is
 // a Binary, its context may be read: who may not see a resource may not change
 // it either. The deletion of a Binary is judged by what it deleted.
-func (s *service) covers(sn Snapshot, r *request, filter search.Filter, e Entry) bool {
+func (s *service) covers(sn Snapshot, r *request, filter search.Filter, e Entry) (bool, error) {
 	if !filter.Passes(e.ID, e.Terms) {
-		return false
+		return false, nil
 	}
-	if e.Deleted {
-		return e.Type != "Binary" || s.visible(sn, r, filter, e)
+	if !e.Deleted {
+		return s.contextAllows(sn, r, e, nil)
 	}
-	return s.contextAllows(sn, r, e, nil)
+	if e.Type != "Binary" {
+		return true, nil
+	}
+	return s.visible(sn, r, filter, e)
+}
+
+// mustCover returns notFound for a version that covers does not let through.
+func (s *service) mustCover(sn Snapshot, r *request, filter search.Filter, e Entry) error {
+	ok, err := s.covers(sn, r, filter, e)
+	if err == nil && !ok {
+		err = notFound()
+	}
+	return err
 }
 
 func gone(e Entry) error {

@@ -111,12 +111,15 @@ func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.F
 	f := search.NewFinder(ctx, sn,
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Search) },
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Read) })
-	f.Also = func(typ string, doc uint64) bool {
+	f.Also = func(typ string, doc uint64) (bool, error) {
 		if typ != "Binary" {
-			return true
+			return true, nil
 		}
-		e, ok := sn.Entry(doc)
-		return ok && s.contextAllows(sn, r, e, nil)
+		e, ok, err := sn.Entry(ctx, doc)
+		if err != nil || !ok {
+			return false, err
+		}
+		return s.contextAllows(sn, r, e, nil)
 	}
 
 	return f

@@ -221,7 +221,7 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		return resp, err == nil, err
 	}
 
-	err = s.Store.View(func(sn Snapshot) (err error) {
+	err = s.Store.View(req.ctx, func(sn Snapshot) (err error) {
 		resp, err = in.read(s, sn, req)
 		return err
 	})

@@ -518,10 +518,10 @@ func TestStaleIndexIsMadeAnew(t *testing.T) {
 	w.get("/Patient", everything).want(200)
 	before := w.get("/Observation?code=85354-9&_count=1000", everything).bundle()
 	err := w.store.Update(context.Background(), func(c fhir.Change) error {
-		if err := c.DropIndex(); err != nil {
+		if err := c.DropIndex(t.Context()); err != nil {
 			return err
 		}
-		return c.SetSetting("index-version", make([]byte, 8))
+		return c.SetSetting(t.Context(), "index-version", make([]byte, 8))
 	})
 	if err != nil {
 		t.Fatal(err)

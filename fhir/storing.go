@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -28,16 +29,24 @@ const (
 func (s *service) prepareStore(ctx context.Context) error {
 	var secret []byte
 	stale := false
-	err := s.Store.View(func(sn Snapshot) error {
-		secret = append(secret, sn.Setting(pageKeySetting)...)
-		v := sn.Setting(indexSetting)
+	err := s.Store.View(ctx, func(sn Snapshot) error {
+		key, err := sn.Setting(ctx, pageKeySetting)
+		if err != nil {
+			return err
+		}
+		secret = bytes.Clone(key)
+
+		v, err := sn.Setting(ctx, indexSetting)
+		if err != nil {
+			return err
+		}
 		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != search.Version()
 		return nil
 	})
 	if err == nil && len(secret) == 0 {
 		secret = make([]byte, 32)
 		rand.Read(secret)
-		err = s.Store.Update(ctx, func(c Change) error { return c.SetSetting(pageKeySetting, secret) })
+		err = s.Store.Update(ctx, func(c Change) error { return c.SetSetting(ctx, pageKeySetting, secret) })
 	}
 
 	if err == nil && stale {
@@ -45,7 +54,7 @@ func (s *service) prepareStore(ctx context.Context) error {
 	}
 	if err == nil {
 		err = s.Store.Update(ctx, func(c Change) error {
-			return c.SetSetting(indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
+			return c.SetSetting(ctx, indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
 		})
 	}
 
@@ -83,9 +92,8 @@ func Seed(ctx context.Context, c Config, patients int) error {
 	}
 
 	empty := true
-	err = s.Store.View(func(sn Snapshot) error {
-		sn.Changes("", 0, func(_, _, _ uint64) bool { empty = false; return false })
-		return nil
+	err = s.Store.View(ctx, func(sn Snapshot) error {
+		return sn.Changes(ctx, "", 0, func(_, _, _ uint64) bool { empty = false; return false })
 	})
 	if err != nil || !empty || patients <= 0 {
 		return err
@@ -136,9 +144,13 @@ func (s *service) putAll(ctx context.Context, batch []Entry) error {
 	return s.Store.Update(ctx, func(c Change) error {
 		for _, e := range batch {
 			if e.Version > 1 {
-				e.Doc, _ = c.Lookup(e.Type, e.ID)
+				doc, _, err := c.Lookup(ctx, e.Type, e.ID)
+				if err != nil {
+					return err
+				}
+				e.Doc = doc
 			}
-			if _, err := c.Put(e); err != nil {
+			if _, err := c.Put(ctx, e); err != nil {
 				return err
 			}
 		}
@@ -150,35 +162,38 @@ func (s *service) putAll(ctx context.Context, batch []Entry) error {
 // reindex makes every current resource's terms anew, without a new version.
 func (s *service) reindex(ctx context.Context) error {
 	var docs []uint64
-	err := s.Store.View(func(sn Snapshot) error {
-		sn.Each(func(doc uint64) bool { docs = append(docs, doc); return true })
-		return nil
+	err := s.Store.View(ctx, func(sn Snapshot) error {
+		docs = nil
+		return sn.Each(ctx, 0, func(doc uint64) bool { docs = append(docs, doc); return true })
 	})
 	if err == nil {
-		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex() })
+		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex(ctx) })
 	}
 
 	for err == nil && len(docs) > 0 {
 		n := min(loadBatch, len(docs))
-		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(c, docs[:n]) })
+		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(ctx, c, docs[:n]) })
 		docs = docs[n:]
 	}
 
 	return err
 }
 
-func (s *service) reindexSome(c Change, docs []uint64) error {
+func (s *service) reindexSome(ctx context.Context, c Change, docs []uint64) error {
 	for _, doc := range docs {
-		e, ok := c.Entry(doc)
+		e, ok, err := c.Entry(ctx, doc)
+		if err != nil {
+			return err
+		}
 		if !ok || e.Deleted {
 			continue
 		}
 
-		root, err := tree.Parse(e.Body)
+		root, err := stored(e)
 		if err != nil {
-			return fmt.Errorf("fhir: index %s/%s: %w", e.Type, e.ID, err)
+			return fmt.Errorf("fhir: index: %w", err)
 		}
-		if err := c.Reindex(doc, s.ex.Extract(e.Type, root, search.Stamp{
+		if err := c.Reindex(ctx, doc, s.ex.Extract(e.Type, root, search.Stamp{
 			ID:      e.ID,
 			Updated: e.Updated,
 		})); err != nil {

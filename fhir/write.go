@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -41,8 +42,8 @@ func (s *service) putNew(c Change, r *request, id string, filter search.Filter, 
 		return nil, err
 	}
 
-	if doc, ok := c.Lookup(e.Type, id); ok {
-		e.Doc = doc
+	if e.Doc, _, err = c.Lookup(r.ctx, e.Type, id); err != nil {
+		return nil, err
 	}
 	if err := s.keep(c, r, e, filter); err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) erro
 	if !filter.Passes(e.ID, e.Terms) {
 		return forbidden("The token's scopes do not allow a resource with this content.")
 	}
-	doc, err := c.Put(e)
+	doc, err := c.Put(r.ctx, e)
 	e.Doc = doc
 	r.notes.touch(e)
 	return err
@@ -105,12 +106,15 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 		return nil, err
 	}
 
-	old, ok := current(c, r.in.typ, id)
+	old, ok, err := current(r.ctx, c, r.in.typ, id)
+	if err != nil {
+		return nil, err
+	}
 	if !ok || old.Deleted {
 		return s.updateAsCreate(c, r, id, old, filter)
 	}
-	if !s.covers(c, r, filter, old) {
-		return nil, notFound()
+	if err := s.mustCover(c, r, filter, old); err != nil {
+		return nil, err
 	}
 	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, old.Version) { // RFC 9110 13.1.2
 		return nil, fail(http.StatusPreconditionFailed, "conflict", "The resource is there already.")
@@ -159,12 +163,12 @@ func later(now time.Time, old Entry) time.Time {
 	return now
 }
 
-func current(sn Snapshot, typ, id string) (Entry, bool) {
-	doc, ok := sn.Lookup(typ, id)
-	if !ok {
-		return Entry{}, false
+func current(ctx context.Context, sn Snapshot, typ, id string) (Entry, bool, error) {
+	doc, ok, err := sn.Lookup(ctx, typ, id)
+	if err != nil || !ok {
+		return Entry{}, false, err
 	}
-	return sn.Entry(doc)
+	return sn.Entry(ctx, doc)
 }
 
 // delete answers DELETE [base]/Type/id (3.1.0.7.1): 204, again and again.
@@ -178,15 +182,18 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 
-	old, ok := current(c, r.path[0], r.path[1])
+	old, ok, err := current(r.ctx, c, r.path[0], r.path[1])
+	if err != nil {
+		return nil, err
+	}
 	if !ok || old.Deleted {
 		if !filter.All() {
 			return nil, notFound()
 		}
 		return &response{status: http.StatusNoContent, version: old.Version}, nil
 	}
-	if !s.covers(c, r, filter, old) {
-		return nil, notFound()
+	if err := s.mustCover(c, r, filter, old); err != nil {
+		return nil, err
 	}
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
@@ -206,6 +213,6 @@ func (s *service) remove(c Change, r *request, old Entry) (*response, error) {
 	}
 
 	r.notes.touch(old)
-	_, err := c.Put(e)
+	_, err := c.Put(r.ctx, e)
 	return &response{status: http.StatusNoContent, version: e.Version, wrote: true}, err
 }

@@ -54,7 +54,7 @@ func entry(t testing.TB, doc uint64, typ, id string, version uint64, status stri
 
 func update(t testing.TB, s fhir.Store, f func(fhir.Change) error) {
 	t.Helper()
-	if err := s.Update(context.Background(), f); err != nil {
+	if err := s.Update(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -62,7 +62,7 @@ func update(t testing.TB, s fhir.Store, f func(fhir.Change) error) {
 func put(t testing.TB, s fhir.Store, e fhir.Entry) (doc uint64) {
 	t.Helper()
 	update(t, s, func(c fhir.Change) (err error) {
-		doc, err = c.Put(e)
+		doc, err = c.Put(t.Context(), e)
 		return err
 	})
 	return doc
@@ -70,7 +70,7 @@ func put(t testing.TB, s fhir.Store, e fhir.Entry) (doc uint64) {
 
 func view(t testing.TB, s fhir.Store, f func(fhir.Snapshot)) {
 	t.Helper()
-	if err := s.View(func(sn fhir.Snapshot) error { f(sn); return nil }); err != nil {
+	if err := s.View(t.Context(), func(sn fhir.Snapshot) error { f(sn); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -90,42 +90,43 @@ func versions(t *testing.T, s fhir.Store) {
 	})
 
 	view(t, s, func(sn fhir.Snapshot) {
-		if n, ok := sn.Lookup("Observation", "a"); !ok || n != doc {
-			t.Errorf("Lookup gives %d, %v", n, ok)
+		if n, ok, err := sn.Lookup(t.Context(), "Observation", "a"); err != nil || !ok || n != doc {
+			t.Errorf("Lookup returns %d, %v, %v", n, ok, err)
 		}
-		if _, ok := sn.Find("Observation", "a"); ok {
+		if _, ok, err := sn.Find(t.Context(), "Observation", "a"); err != nil || ok {
 			t.Error("Find gives what is deleted")
 		}
-		if e, ok := sn.Entry(doc); !ok || !e.Deleted || e.Version != 3 {
+		if e, ok, err := sn.Entry(t.Context(), doc); err != nil || !ok || !e.Deleted || e.Version != 3 {
 			t.Errorf("current %+v", e)
 		}
 
 		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
-			e, ok := sn.Version(doc, v)
-			if body := string(entry(t, 0, "Observation", "a", v, want).Body); !ok || string(e.Body) != body ||
+			e, ok, err := sn.Version(t.Context(), doc, v)
+			if body := string(entry(t, 0, "Observation", "a", v, want).Body); err != nil || !ok || string(e.Body) != body ||
 				e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
 				t.Errorf("version %d: %+v", v, e)
 			}
 		}
 
-		if _, ok := sn.Version(doc, 4); ok {
+		if _, ok, err := sn.Version(t.Context(), doc, 4); err != nil || ok {
 			t.Error("a version that never was")
 		}
 	})
 }
 
 // status lists the resources whose status is indexed so.
-func status(sn fhir.Snapshot, code string) []uint64 {
+func status(t testing.TB, sn fhir.Snapshot, code string) []uint64 {
+	t.Helper()
 	x := search.Extractor{}
 	q, err := x.Parse([]string{"Observation"}, []search.Pair{{Name: "status", Value: code}}, true)
 	if err != nil {
-		return nil
+		t.Fatal(err)
 	}
 
 	all := func(string) search.Filter { return search.Everything() }
 	r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
 	if err != nil {
-		return nil
+		t.Fatal(err)
 	}
 
 	return r.Docs
@@ -137,30 +138,41 @@ func index(t *testing.T, s fhir.Store) {
 	put(t, s, entry(t, a, "Observation", "a", 2, "amended"))
 	var third uint64
 	update(t, s, func(c fhir.Change) error {
-		doc, err := c.Put(entry(t, 0, "Observation", "c", 1, "amended"))
+		doc, err := c.Put(t.Context(), entry(t, 0, "Observation", "c", 1, "amended"))
 		third = doc
-		if got := status(c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
+		if got := status(t, c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
 			t.Errorf("a change does not see itself: %v", got)
 		}
 		return err
 	})
 
 	update(t, s, func(c fhir.Change) error {
-		return errors.Join(c.DropIndex(), c.Reindex(a, entry(t, a, "Observation", "a", 2, "amended").Terms),
-			c.Reindex(b, entry(t, b, "Observation", "b", 1, "preliminary").Terms),
-			c.Reindex(third, entry(t, third, "Observation", "c", 1, "amended").Terms))
+		ctx := t.Context()
+		return errors.Join(c.DropIndex(ctx), c.Reindex(ctx, a, entry(t, a, "Observation", "a", 2, "amended").Terms),
+			c.Reindex(ctx, b, entry(t, b, "Observation", "b", 1, "preliminary").Terms),
+			c.Reindex(ctx, third, entry(t, third, "Observation", "c", 1, "amended").Terms))
 	})
 
 	view(t, s, func(sn fhir.Snapshot) {
 		for code, want := range map[string]int{"final": 0, "amended": 2, "preliminary": 1} {
-			if got := status(sn, code); len(got) != want {
+			if got := status(t, sn, code); len(got) != want {
 				t.Errorf("%s: %v", code, got)
 			}
 		}
 
-		if id, terms := sn.Terms(b); id != "b" ||
-			string(terms) != string(entry(t, b, "Observation", "b", 1, "preliminary").Terms) {
-			t.Error("terms are not what they were set to")
+		want := map[uint64]string{
+			b: "b " + string(entry(t, b, "Observation", "b", 1, "preliminary").Terms),
+			a: "a " + string(entry(t, a, "Observation", "a", 2, "amended").Terms),
+		}
+		err := sn.Terms(t.Context(), []uint64{b, a}, func(doc uint64, id string, terms search.Terms) bool {
+			if id+" "+string(terms) != want[doc] {
+				t.Errorf("terms of %d are not what they were set to", doc)
+			}
+			delete(want, doc)
+			return true
+		})
+		if err != nil || len(want) > 0 {
+			t.Errorf("no terms of %v: %v", want, err)
 		}
 	})
 }
@@ -178,11 +190,14 @@ func changes(t *testing.T, s fhir.Store) {
 		} {
 			var got string
 			var seqs []uint64
-			sn.Changes(typ, 0, func(seq, _, version uint64) bool {
+			err := sn.Changes(t.Context(), typ, 0, func(seq, _, version uint64) bool {
 				got += fmt.Sprint(" ", version)
 				seqs = append(seqs, seq)
 				return true
 			})
+			if err != nil {
+				t.Error(err)
+			}
 
 			if got != "" && got[1:] != want || got == "" && want != "" {
 				t.Errorf("changes of %q: %s", typ, got)
@@ -190,17 +205,20 @@ func changes(t *testing.T, s fhir.Store) {
 
 			for i := range seqs {
 				rest := 0
-				sn.Changes(typ, seqs[i], func(seq, _, _ uint64) bool { rest++; return seq < seqs[i] })
-				if rest != len(seqs)-1-i {
+				err := sn.Changes(t.Context(), typ, seqs[i],
+					func(seq, _, _ uint64) bool { rest++; return seq < seqs[i] })
+				if err != nil || rest != len(seqs)-1-i {
 					t.Errorf("%d changes of %q before %d", rest, typ, seqs[i])
 				}
 			}
 		}
 
-		n := 0
-		sn.Each(func(uint64) bool { n++; return true })
-		if n != 2 {
-			t.Errorf("%d resources", n)
+		for after, want := range map[uint64]int{0: 2, a: 1} {
+			n := 0
+			err := sn.Each(t.Context(), after, func(doc uint64) bool { n++; return doc > after })
+			if err != nil || n != want {
+				t.Errorf("%d resources after %d, want %d: %v", n, after, want, err)
+			}
 		}
 	})
 }
@@ -208,8 +226,8 @@ func changes(t *testing.T, s fhir.Store) {
 var errRefused = errors.New("refused")
 
 func atomic(t *testing.T, s fhir.Store) {
-	err := s.Update(context.Background(), func(c fhir.Change) error {
-		if _, err := c.Put(entry(t, 0, "Observation", "a", 1, "final")); err != nil {
+	err := s.Update(t.Context(), func(c fhir.Change) error {
+		if _, err := c.Put(t.Context(), entry(t, 0, "Observation", "a", 1, "final")); err != nil {
 			return err
 		}
 		return errRefused
@@ -218,15 +236,16 @@ func atomic(t *testing.T, s fhir.Store) {
 		t.Errorf("got %v", err)
 	}
 
-	err = s.Update(context.Background(), func(c fhir.Change) error {
-		c.SetSetting("x", []byte("1"))
+	err = s.Update(t.Context(), func(c fhir.Change) error {
+		c.SetSetting(t.Context(), "x", []byte("1"))
 		panic("a request's fault")
 	})
 	if err == nil {
 		t.Error("a panic passes for success")
 	}
 	view(t, s, func(sn fhir.Snapshot) {
-		if _, ok := sn.Lookup("Observation", "a"); ok || sn.Setting("x") != nil || len(status(sn, "final")) > 0 {
+		_, ok, err := sn.Lookup(t.Context(), "Observation", "a")
+		if err != nil || ok || setting(t, sn, "x") != "" || len(status(t, sn, "final")) > 0 {
 			t.Error("a failed change left something")
 		}
 	})
@@ -240,8 +259,8 @@ func shared(t *testing.T, s fhir.Store) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			err := s.Update(context.Background(), func(c fhir.Change) error {
-				if _, err := c.Put(entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
+			err := s.Update(t.Context(), func(c fhir.Change) error {
+				if _, err := c.Put(t.Context(), entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
 					return err
 				}
 				if i%7 == 0 {
@@ -258,12 +277,13 @@ func shared(t *testing.T, s fhir.Store) {
 	wg.Wait()
 	view(t, s, func(sn fhir.Snapshot) {
 		for i := range n {
-			if _, ok := sn.Lookup("Observation", fmt.Sprint("o", i)); ok != (i%7 != 0) {
-				t.Errorf("o%d is there: %v", i, ok)
+			_, ok, err := sn.Lookup(t.Context(), "Observation", fmt.Sprint("o", i))
+			if err != nil || ok != (i%7 != 0) {
+				t.Errorf("o%d is there: %v, %v", i, ok, err)
 			}
 		}
 
-		if got := len(status(sn, "final")); got != n-(n+6)/7 {
+		if got := len(status(t, sn, "final")); got != n-(n+6)/7 {
 			t.Errorf("%d are indexed", got)
 		}
 	})
@@ -283,20 +303,29 @@ func keys(t *testing.T, s fhir.Store) {
 	}
 	view(t, s, func(sn fhir.Snapshot) {
 		for doc, want := range docs {
-			if typ, id := sn.Identity(doc); typ+"/"+id != want {
+			if typ, id, err := sn.Identity(t.Context(), doc); err != nil || typ+"/"+id != want {
 				t.Errorf("%d is %s/%s, want %s", doc, typ, id, want)
 			}
 		}
 	})
 }
 
+func setting(t testing.TB, sn fhir.Snapshot, name string) string {
+	t.Helper()
+	v, err := sn.Setting(t.Context(), name)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(v)
+}
+
 func cancelled(t *testing.T, s fhir.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := s.Update(ctx, func(c fhir.Change) error { return c.SetSetting("y", []byte("1")) })
+	err := s.Update(ctx, func(c fhir.Change) error { return c.SetSetting(t.Context(), "y", []byte("1")) })
 	view(t, s, func(sn fhir.Snapshot) {
-		if (err == nil) != (sn.Setting("y") != nil) {
-			t.Errorf("told %v, stored %q", err, sn.Setting("y"))
+		if (err == nil) != (setting(t, sn, "y") != "") {
+			t.Errorf("returned %v, stored %q", err, setting(t, sn, "y"))
 		}
 	})
 }
@@ -332,9 +361,9 @@ func records(t *testing.T, s fhir.Store) {
 	for from := 1200; from < n; from += 10 {
 		put(from, from+10)
 		if from == 3000 {
-			update(t, s, func(c fhir.Change) error { return c.DropIndex() })
+			update(t, s, func(c fhir.Change) error { return c.DropIndex(t.Context()) })
 			update(t, s, func(c fhir.Change) error {
-				return c.Reindex(doc, entry(t, doc, "Observation", "o", 1, "final").Terms)
+				return c.Reindex(t.Context(), doc, entry(t, doc, "Observation", "o", 1, "final").Terms)
 			})
 		}
 	}
@@ -360,7 +389,7 @@ func records(t *testing.T, s fhir.Store) {
 			}
 		}
 
-		if got := status(sn, "final"); len(got) != 1 {
+		if got := status(t, sn, "final"); len(got) != 1 {
 			t.Errorf("%v beside the records", got)
 		}
 		told(t, sn, n)
@@ -392,12 +421,12 @@ func found(t *testing.T, sn fhir.Snapshot, query search.Pair) []uint64 {
 func told(t *testing.T, sn fhir.Snapshot, n int) {
 	t.Helper()
 	count, after := map[string]int{}, uint64(1<<63)
-	sn.Changes("", 0, func(seq, doc, version uint64) bool {
-		e, ok := sn.Version(doc, version)
-		if !ok || seq >= after || e.Doc != doc {
+	err := sn.Changes(t.Context(), "", 0, func(seq, doc, version uint64) bool {
+		e, ok, err := sn.Version(t.Context(), doc, version)
+		if err != nil || !ok || seq >= after || e.Doc != doc {
 			t.Fatalf("change %d of %d after %d: %+v", seq, doc, after, e)
 		}
-		if back, ok := sn.Find(e.Type, e.ID); !ok || back != doc {
+		if back, ok, err := sn.Find(t.Context(), e.Type, e.ID); err != nil || !ok || back != doc {
 			t.Fatalf("%s/%s is %d, was %d", e.Type, e.ID, back, doc)
 		}
 		count[e.Type]++
@@ -406,16 +435,19 @@ func told(t *testing.T, sn fhir.Snapshot, n int) {
 		return true
 	})
 
-	if count["AuditEvent"] != n || count["Observation"] != 1 {
+	if err != nil || count["AuditEvent"] != n || count["Observation"] != 1 {
 		t.Errorf("changes: %v", count)
 	}
 
 	for _, before := range []uint64{2, 500, 1001, 1002, uint64(n)} {
-		sn.Changes("", before, func(seq, _, _ uint64) bool {
+		err := sn.Changes(t.Context(), "", before, func(seq, _, _ uint64) bool {
 			if seq != before-1 {
-				t.Errorf("before %d stands %d", before, seq)
+				t.Errorf("before %d comes %d", before, seq)
 			}
 			return false
 		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }

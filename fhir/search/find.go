@@ -2,25 +2,35 @@ package search
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
-// Index is what finding needs of a store: an index from terms to resources'
-// numbers by stretches of terms, and back. It lists current resources only.
+// Index is what a search needs of a store: an index from terms to resources'
+// numbers by ranges of terms, and back. It lists current resources only.
+//
+// An error of any method means that the answer is not known: a search that
+// meets one fails, and never goes on as if there were nothing. A number that
+// Scan or Find returned must be readable in the same state of the store: if it
+// is not, the store is damaged, and the method returns that as its error.
+// Every method stops with ctx when it has much to read.
 type Index interface {
 	// Scan calls f once with each term and resource whose key (the term, a
-	// byte 0, the resource's number) stands between from and to, until f
-	// returns false: those of one term in the order of their numbers, and
-	// otherwise in any. The term is valid during the call only.
-	Scan(from, to []byte, f func(term []byte, doc uint64) bool)
-	// Terms gives a resource's id and its terms.
-	Terms(doc uint64) (id string, t Terms)
-	// Find gives the number of a resource that is not deleted.
-	Find(typ, id string) (doc uint64, ok bool)
-	// Identity names a resource.
-	Identity(doc uint64) (typ, id string)
-	// Body gives a resource as it is stored.
-	Body(doc uint64) []byte
+	// byte 0, the resource's number) is in the range from from up to, but not
+	// including, to, until f returns false: those of one term in the order of
+	// their numbers, and otherwise in any order. The term is valid only during
+	// the call.
+	Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error
+	// Terms calls f with the id and terms of each of docs, in that order, until
+	// f returns false. Callers ask for many at once, so that a store behind a
+	// network needs few round trips.
+	Terms(ctx context.Context, docs []uint64, f func(doc uint64, id string, t Terms) bool) error
+	// Find returns the number of a resource that is not deleted.
+	Find(ctx context.Context, typ, id string) (doc uint64, ok bool, err error)
+	// Identity returns a resource's type and id.
+	Identity(ctx context.Context, doc uint64) (typ, id string, err error)
+	// Body returns a resource as it is stored.
+	Body(ctx context.Context, doc uint64) ([]byte, error)
 }
 
 // few is up to how many candidates each is judged by its own terms; more are
@@ -33,6 +43,10 @@ const maxSet = 50_000
 // ErrTooCostly is a search that met a bound while it ran.
 var ErrTooCostly = &Error{"too-costly", "the search leads to too many resources: narrow it"}
 
+// ErrDamaged is the cause of the error of a store that found stored bytes which
+// cannot be what it once wrote.
+var ErrDamaged = errors.New("stored data is damaged")
+
 // Finder does searches over one state of an index for one reader.
 type Finder struct {
 	Index Index
@@ -40,7 +54,7 @@ type Finder struct {
 	// and may have included.
 	Search, Read func(typ string) Filter
 	// Also, optional, judges further what passed a filter.
-	Also func(typ string, doc uint64) bool
+	Also func(typ string, doc uint64) (bool, error)
 
 	ctx   context.Context
 	steps int
@@ -60,6 +74,63 @@ func (f *Finder) step() bool {
 	return f.err == nil
 }
 
+// scan, terms, identity and find read the index; their error is kept in f.err
+// and ends the search.
+func (f *Finder) scan(from, to []byte, visit func(term []byte, doc uint64) bool) {
+	if f.err == nil {
+		f.fail(f.Index.Scan(f.ctx, from, to, visit))
+	}
+}
+
+func (f *Finder) terms(doc uint64) (id string, t Terms) {
+	f.eachTerms([]uint64{doc}, func(_ uint64, docID string, terms Terms) bool {
+		id, t = docID, terms
+		return true
+	})
+	return id, t
+}
+
+func (f *Finder) eachTerms(docs []uint64, visit func(doc uint64, id string, t Terms) bool) {
+	if f.err == nil {
+		f.fail(f.Index.Terms(f.ctx, docs, visit))
+	}
+}
+
+func (f *Finder) identity(doc uint64) (typ, id string) {
+	if f.err != nil {
+		return "", ""
+	}
+	typ, id, err := f.Index.Identity(f.ctx, doc)
+	f.fail(err)
+	return typ, id
+}
+
+func (f *Finder) find(typ, id string) (doc uint64, ok bool) {
+	if f.err != nil {
+		return 0, false
+	}
+	doc, ok, err := f.Index.Find(f.ctx, typ, id)
+	f.fail(err)
+	return doc, ok && err == nil
+}
+
+// visible reports whether what passed a filter may be seen.
+func (f *Finder) visible(typ string, doc uint64) bool {
+	if f.Also == nil || f.err != nil {
+		return f.err == nil
+	}
+	ok, err := f.Also(typ, doc)
+	f.fail(err)
+	return ok && err == nil
+}
+
+// fail keeps the first error.
+func (f *Finder) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+}
+
 // Result is all that matched, in the order asked for.
 type Result struct {
 	Docs []uint64
@@ -68,7 +139,7 @@ type Result struct {
 }
 
 // Find gives every resource that matches and may be found. Its error is the
-// context's or an *Error.
+// context's, the index's or an *Error.
 func (f *Finder) Find(q *Query) (*Result, error) {
 	if f.err = f.ctx.Err(); f.err != nil {
 		return nil, f.err
@@ -98,7 +169,7 @@ func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 
 	if f.Also == nil {
 		return docs
 	}
-	return slices.DeleteFunc(docs, func(doc uint64) bool { return !f.step() || !f.Also(typ, doc) })
+	return slices.DeleteFunc(docs, func(doc uint64) bool { return !f.step() || !f.visible(typ, doc) })
 }
 
 func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
@@ -172,7 +243,7 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 	}
 
 	for _, id := range c.ids {
-		if doc, ok := f.Index.Find(typ, id); ok && !add(doc) {
+		if doc, ok := f.find(typ, id); ok && !add(doc) {
 			return nil, false
 		}
 	}
@@ -183,7 +254,7 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 		if tables().byID[uint16(p.from[0])<<8|uint16(p.from[1])].Type != tables().byID[own].Type {
 			continue
 		}
-		f.Index.Scan(p.from, p.to, func(term []byte, doc uint64) bool {
+		f.scan(p.from, p.to, func(term []byte, doc uint64) bool {
 			if p.keep != nil && !p.keep(term[2:]) {
 				return f.step()
 			}
@@ -204,7 +275,7 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 	p := tables().byID[c.setID]
 	if len(c.set) > few {
 		all := allOf(p)
-		f.Index.Scan(all.from, all.to, func(term []byte, doc uint64) bool {
+		f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
 			if _, ok := c.set[string(term[2:])]; ok {
 				return add(doc)
 			}
@@ -216,7 +287,7 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 
 	for v := range c.set {
 		pr := p.exactly(v)
-		f.Index.Scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
+		f.scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
 	}
 }
 
@@ -227,15 +298,12 @@ func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 
 	}
 
 	kept := docs[:0]
-	for _, doc := range docs {
-		if !f.step() {
-			return nil
-		}
-		id, terms := f.Index.Terms(doc)
+	f.eachTerms(docs, func(doc uint64, id string, terms Terms) bool {
 		if allHold(clauses, id, terms) && filter.Passes(id, terms) {
 			kept = append(kept, doc)
 		}
-	}
+		return f.step()
+	})
 
 	return kept
 }

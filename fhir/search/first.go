@@ -30,7 +30,7 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 
 	lead, rest := leading(typ, clauses)
 	r, judged := &Result{}, 0
-	f.Index.Scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
+	f.scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
 		lead.to, func(_ []byte, doc uint64) bool {
 			if f.passes(typ, doc, rest, filter) {
 				r.Docs = append(r.Docs, doc)
@@ -74,10 +74,10 @@ func (p *probe) single() bool {
 // passes judges one resource.
 func (f *Finder) passes(typ string, doc uint64, clauses []Clause, filter Filter) bool {
 	if len(clauses) > 0 || !filter.all {
-		id, terms := f.Index.Terms(doc)
+		id, terms := f.terms(doc)
 		if !allHold(clauses, id, terms) || !filter.Passes(id, terms) {
 			return false
 		}
 	}
-	return f.Also == nil || f.Also(typ, doc)
+	return f.visible(typ, doc)
 }

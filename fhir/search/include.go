@@ -71,8 +71,8 @@ func (in *included) add(typ string, doc uint64) {
 		return
 	}
 
-	id, terms := in.f.Index.Terms(doc)
-	if !in.f.Read(typ).Passes(id, terms) || in.f.Also != nil && !in.f.Also(typ, doc) {
+	id, terms := in.f.terms(doc)
+	if !in.f.Read(typ).Passes(id, terms) || !in.f.visible(typ, doc) {
 		return
 	}
 	if len(in.docs) >= maxIncluded {
@@ -88,14 +88,14 @@ func (in *included) add(typ string, doc uint64) {
 func (i Include) wants(typ string) bool { return i.Target == "" || typ == i.Target }
 
 func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64) {
-	_, terms := in.f.Index.Terms(doc)
+	_, terms := in.f.terms(doc)
 	terms.of(p.id, func(value []byte) bool {
 		id, typ, version := splitRef(value)
 		if typ == "" || version != "" || !wants(typ) {
 			return true
 		}
 
-		if d, ok := in.f.Index.Find(typ, id); ok {
+		if d, ok := in.f.find(typ, id); ok {
 			in.add(typ, d)
 		}
 		return true
@@ -103,12 +103,12 @@ func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64)
 }
 
 func (in *included) pointing(p *Param, inc Include, doc uint64) {
-	typ, id := in.f.Index.Identity(doc)
+	typ, id := in.f.identity(doc)
 	if !inc.wants(typ) {
 		return
 	}
 	pr := p.exactly(id, sep, typ)
-	in.f.Index.Scan(pr.from, pr.to, func(_ []byte, d uint64) bool {
+	in.f.scan(pr.from, pr.to, func(_ []byte, d uint64) bool {
 		in.add(p.Type, d)
 		return !in.full
 	})
@@ -130,7 +130,7 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, e
 	for round := 0; round < 2; round++ {
 		at := len(in.docs)
 		for _, doc := range from {
-			typ, _ := f.Index.Identity(doc)
+			typ, _ := f.identity(doc)
 			for _, p := range (Include{Source: typ}).params() {
 				in.pointedAt(p, wants, doc)
 			}

@@ -48,30 +48,42 @@ func (m *memory) add(t testing.TB, body string) {
 
 func (m *memory) settle() { slices.SortFunc(m.keys, bytes.Compare) }
 
-func (m *memory) Scan(from, to []byte, f func([]byte, uint64) bool) {
+func (m *memory) Scan(_ context.Context, from, to []byte, f func([]byte, uint64) bool) error {
 	at, _ := slices.BinarySearchFunc(m.keys, from, bytes.Compare)
 	for ; at < len(m.keys) && bytes.Compare(m.keys[at], to) < 0; at++ {
 		k := m.keys[at]
 		if n := len(k) - 9; !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
-			return
+			break
 		}
 	}
+	return nil
 }
 
-func (m *memory) Terms(doc uint64) (string, Terms) { return m.docs[doc-1].id, m.docs[doc-1].terms }
+func (m *memory) Terms(_ context.Context, docs []uint64, f func(uint64, string, Terms) bool) error {
+	for _, doc := range docs {
+		if !f(doc, m.docs[doc-1].id, m.docs[doc-1].terms) {
+			break
+		}
+	}
+	return nil
+}
 
-func (m *memory) Find(typ, id string) (uint64, bool) {
+func (m *memory) Find(_ context.Context, typ, id string) (uint64, bool, error) {
 	for i, d := range m.docs {
 		if d.typ == typ && d.id == id {
-			return uint64(i + 1), true
+			return uint64(i + 1), true, nil
 		}
 	}
-	return 0, false
+	return 0, false, nil
 }
 
-func (m *memory) Identity(doc uint64) (string, string) { return m.docs[doc-1].typ, m.docs[doc-1].id }
+func (m *memory) Identity(_ context.Context, doc uint64) (string, string, error) {
+	return m.docs[doc-1].typ, m.docs[doc-1].id, nil
+}
 
-func (m *memory) Body(doc uint64) []byte { return []byte(m.docs[doc-1].body) }
+func (m *memory) Body(_ context.Context, doc uint64) ([]byte, error) {
+	return []byte(m.docs[doc-1].body), nil
+}
 
 // find gives the ids that a query finds, in order.
 func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]string, error) {

@@ -44,20 +44,20 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 
 	if len(r.Docs) > few {
 		all := allOf(s.Param)
-		f.Index.Scan(all.from, all.to, func(term []byte, doc uint64) bool {
+		f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
 			take(doc, term[2:])
 			return f.step()
 		})
 		return
 	}
 
-	for _, doc := range r.Docs {
-		_, terms := f.Index.Terms(doc)
+	f.eachTerms(r.Docs, func(doc uint64, _ string, terms Terms) bool {
 		terms.of(s.Param.id, func(value []byte) bool {
 			take(doc, value)
 			return true
 		})
-	}
+		return f.step()
+	})
 }
 
 // sortable is what of a value orders it: a date's class does not.

@@ -29,7 +29,7 @@ func (f *Finder) resolveChain(c Clause) Clause {
 	out := Clause{set: map[string]struct{}{}, setID: c.chain[0].param.id}
 	for _, l := range c.chain {
 		for _, doc := range f.matching(l.typ, f.resolveAll([]Clause{l.then}), f.Search(l.typ)) {
-			_, id := f.Index.Identity(doc)
+			_, id := f.identity(doc)
 			out.set[id+sep+l.typ] = struct{}{}
 			if len(out.set) > maxSet {
 				f.err = ErrTooCostly
@@ -50,7 +50,7 @@ func (f *Finder) resolveHas(c Clause) Clause {
 	seen := map[string]struct{}{}
 
 	for _, doc := range f.matching(h.param.Type, f.resolveAll([]Clause{h.then}), f.Search(h.param.Type)) {
-		_, terms := f.Index.Terms(doc)
+		_, terms := f.terms(doc)
 		terms.of(h.param.id, func(value []byte) bool {
 			if id, typ, version := splitRef(value); typ == h.typ && version == "" {
 				seen[id] = struct{}{}

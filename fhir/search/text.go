@@ -1,6 +1,7 @@
 package search
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -61,14 +62,20 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 	}
 
 	return slices.DeleteFunc(docs, func(doc uint64) bool {
-		if f.err == nil {
-			f.err = f.ctx.Err()
-		}
+		f.fail(f.ctx.Err())
 		if f.err != nil {
 			return true
 		}
 
-		root, err := tree.Parse(f.Index.Body(doc))
+		body, err := f.Index.Body(f.ctx, doc)
+		if err != nil {
+			f.fail(err)
+			return true
+		}
+		root, err := tree.Parse(body)
+		if err != nil {
+			f.fail(fmt.Errorf("%w: body of resource %d: %v", ErrDamaged, doc, err))
+		}
 		return err != nil || slices.ContainsFunc(clauses, func(c Clause) bool { return !c.heard(typ, root) })
 	})
 }

@@ -66,7 +66,10 @@ func (s *FHIR) Close() error {
 }
 
 // View implements fhir.Store.
-func (s *FHIR) View(f func(fhir.Snapshot) error) error {
+func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return s.db.View(func(tx *bbolt.Tx) error { return f(newState(tx)) })
 }
 

@@ -2,8 +2,8 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
-	"errors"
 	"maps"
 	"slices"
 
@@ -19,20 +19,23 @@ type indexChange struct {
 }
 
 // Scan implements fhir.Snapshot.
-func (s *state) Scan(from, to []byte, f func(term []byte, doc uint64) bool) {
-	s.settleIndex()
+func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+	if err := s.settleIndex(); err != nil {
+		return err
+	}
+
 	c := s.index().Cursor()
 	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
 		n := len(k) - 9
 		if n < 2 {
-			continue
+			return s.damaged("index", k, "is no term of a resource")
 		}
 		if !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
-			return
+			return nil
 		}
 	}
 
-	s.scanRecords(from, to, f)
+	return s.scanRecords(ctx, from, to, f)
 }
 
 // reindex turns one set of terms into another. Both are in order.
@@ -59,7 +62,7 @@ func (s *state) reindex(doc uint64, before, after search.Terms) {
 }
 
 // DropIndex implements fhir.Change.
-func (s *state) DropIndex() error {
+func (s *state) DropIndex(context.Context) error {
 	s.wrote = true
 	s.keys = nil
 	for _, name := range []string{"index", "segments"} {
@@ -80,10 +83,10 @@ func (s *state) DropIndex() error {
 }
 
 // Reindex implements fhir.Change.
-func (s *state) Reindex(doc uint64, t search.Terms) error {
-	e, ok := s.Entry(doc)
-	if !ok {
-		return nil
+func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
+	e, err := s.must(ctx, doc)
+	if err != nil {
+		return err
 	}
 	s.wrote = true
 	e.Terms = t
@@ -119,16 +122,22 @@ func appendIndexKey(b, term []byte, doc uint64) []byte {
 // settleIndex does the changes of the index in the order of their keys. Bolt
 // splits its pages at the end of a transaction only, so that keys in any other
 // order would each move half of a page that has grown large.
-func (s *state) settleIndex() {
+func (s *state) settleIndex() error {
 	inOrder(s.keys)
 	for _, c := range s.keys {
+		var err error
 		if c.del {
-			s.err = errors.Join(s.err, s.index().Delete(c.key))
+			err = s.index().Delete(c.key)
 		} else {
-			s.err = errors.Join(s.err, s.index().Put(c.key, nil))
+			err = s.index().Put(c.key, nil)
+		}
+		if err != nil {
+			return err
 		}
 	}
+
 	s.keys = s.keys[:0]
+	return nil
 }
 
 // inOrder sorts keys. Those of one parameter mostly come in order already: that

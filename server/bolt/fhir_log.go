@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 
@@ -11,7 +12,9 @@ import (
 
 // Changes implements fhir.Snapshot by stepping back through the logs of all
 // types asked for together.
-func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint64) bool) {
+func (s *state) Changes(
+	ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool,
+) error {
 	var heads []*head
 	if typ != "" {
 		heads = s.heads(heads, []byte(typ), before)
@@ -24,8 +27,14 @@ func (s *state) Changes(typ string, before uint64, f func(seq, doc, version uint
 
 	for {
 		h := newest(heads)
-		if h == nil || !f(h.seq, h.doc, h.version) {
-			return
+		if h == nil {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !f(h.seq, h.doc, h.version) {
+			return nil
 		}
 		h.next()
 	}

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -27,11 +28,15 @@ var tailKey = []byte("record-tail")
 // tail is what of the records is not indexed: all after a number.
 type tail struct{ after, n uint64 }
 
-func (s *state) tail() (t tail) {
-	if v := s.settings().Get(tailKey); len(v) == 16 {
-		t = tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
+func (s *state) tail() (tail, error) {
+	v := s.settings().Get(tailKey)
+	if v == nil {
+		return tail{}, nil
 	}
-	return t
+	if len(v) != 16 {
+		return tail{}, s.damaged("settings", tailKey, "is no place in the records")
+	}
+	return tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}, nil
 }
 
 func (s *state) putTail(t tail) error {
@@ -50,7 +55,10 @@ func (s *state) settleRecords() error {
 		return nil
 	}
 
-	t := s.tail()
+	t, err := s.tail()
+	if err != nil {
+		return err
+	}
 	t.n += uint64(len(s.fresh))
 	for block := range slices.Chunk(s.fresh, blockRecords) {
 		if err := s.putBlock(block); err != nil {
@@ -98,18 +106,24 @@ func appendPart(b, part []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
 }
 
+// errBlock is a block that encodeBlock did not write.
+var errBlock = errors.New("is no block of records")
+
 // eachRecord calls f with the records of a block until it returns false.
-func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
+func eachRecord(b []byte, f func(fhir.PackedRecord) bool) error {
 	n, k := binary.Uvarint(b)
 	b = b[max(k, 0):]
-	parts, k := binary.Uvarint(b)
-	b = b[max(k, 0):]
-	var shared [][]byte
+	parts, k2 := binary.Uvarint(b)
+	b = b[max(k2, 0):]
+	if k <= 0 || k2 <= 0 || parts > n {
+		return errBlock
+	}
 
-	for range min(parts, n) {
+	var shared [][]byte
+	for range parts {
 		part, rest, ok := takePart(b)
 		if !ok {
-			return
+			return errBlock
 		}
 		shared, b = append(shared, part), rest
 	}
@@ -117,83 +131,132 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) {
 	for range n {
 		i, k := binary.Uvarint(b)
 		if k <= 0 || i >= uint64(len(shared)) {
-			return
+			return errBlock
 		}
 
 		own, rest, ok := takePart(b[k:])
-		if !ok || !f(fhir.PackedRecord{Shared: shared[i], Own: own}) {
-			return
+		if !ok {
+			return errBlock
+		}
+		if !f(fhir.PackedRecord{Shared: shared[i], Own: own}) {
+			return nil
 		}
 		b = rest
 	}
+
+	if len(b) > 0 {
+		return errBlock
+	}
+	return nil
 }
 
-// record finds a record by its number.
-func (s *state) record(doc uint64) (*fhir.Record, bool) {
+// record finds a record by its number; nil when there is none.
+func (s *state) record(doc uint64) (*fhir.Record, error) {
 	c := s.records().Cursor()
 	k, v := c.Seek(number(doc))
-	if k == nil || binary.BigEndian.Uint64(k) > doc {
+	if k == nil || !bytes.Equal(k, number(doc)) {
 		k, v = c.Prev()
 	}
 	if k == nil {
-		return nil, false
+		return nil, nil
+	}
+	if len(k) != 8 {
+		return nil, s.damaged("records", k, "is no number of a record")
 	}
 
 	skip := doc - binary.BigEndian.Uint64(k)
 	var rec *fhir.Record
-	ok := false
-	eachRecord(v, func(p fhir.PackedRecord) bool {
-		if skip == 0 {
-			rec, ok = p.Unpack()
-			return false
+	bad := false
+	err := eachRecord(v, func(p fhir.PackedRecord) bool {
+		if skip > 0 {
+			skip--
+			return true
 		}
-		skip--
-		return true
+		var ok bool
+		rec, ok = p.Unpack()
+		bad = !ok
+		return false
 	})
+	if err != nil || bad {
+		return nil, s.damaged("records", k, errBlock.Error())
+	}
 
-	return rec, ok
+	return rec, nil
 }
 
 // eachTail calls f with the number and terms of every record of the tail until
 // it returns false.
-func (s *state) eachTail(t tail, f func(doc uint64, terms search.Terms) bool) {
+func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool) error {
 	c := s.records().Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
-		doc, more := binary.BigEndian.Uint64(k), true
-		eachRecord(v, func(p fhir.PackedRecord) bool {
-			if rec, ok := p.Unpack(); ok {
-				more = f(doc, rec.Terms(fhir.RecordID(doc)))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(k) != 8 {
+			return s.damaged("records", k, "is no number of a record")
+		}
+
+		doc, more, bad := binary.BigEndian.Uint64(k), true, false
+		err := eachRecord(v, func(p fhir.PackedRecord) bool {
+			rec, ok := p.Unpack()
+			if bad = !ok; bad {
+				return false
 			}
+			more = f(doc, rec.Terms(fhir.RecordID(doc)))
 			doc++
 			return more
 		})
 
+		if err != nil || bad {
+			return s.damaged("records", k, errBlock.Error())
+		}
 		if !more {
-			return
+			break
 		}
 	}
+
+	return nil
 }
 
 // scanRecords looks through segments and tail, if records have such keys.
-func (s *state) scanRecords(from, to []byte, f func(term []byte, doc uint64) bool) {
+func (s *state) scanRecords(
+	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
+) error {
 	low, high := search.TermRange("AuditEvent")
 	if bytes.Compare(to, low) <= 0 || bytes.Compare(from, high) >= 0 {
-		return
+		return nil
 	}
 
 	c := s.segments().Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if g, ok := openSegment(v); ok && !g.scan(from, to, f) {
-			return
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+
+		g, ok := openSegment(v)
+		more := false
+		if ok {
+			more, ok = g.scan(from, to, f)
+		}
+		if !ok {
+			return s.damaged("segments", k, "is no index of records")
+		}
+		if !more {
+			return nil
 		}
 	}
 
-	s.scanTail(from, to, f)
+	return s.scanTail(ctx, from, to, f)
 }
 
-func (s *state) scanTail(from, to []byte, f func(term []byte, doc uint64) bool) {
+func (s *state) scanTail(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+	t, err := s.tail()
+	if err != nil {
+		return err
+	}
+
 	var key []byte
-	s.eachTail(s.tail(), func(doc uint64, terms search.Terms) bool {
+	return s.eachTail(ctx, t, func(doc uint64, terms search.Terms) bool {
 		more := true
 		terms.Each(func(term []byte) bool {
 			key = appendIndexKey(key[:0], term, doc)
@@ -219,7 +282,7 @@ func (s *state) indexTail(t tail) error {
 	index, n := map[string]*posting{}, 0
 	var last, first uint64
 	var err error
-	s.eachTail(t, func(doc uint64, terms search.Terms) bool {
+	failed := s.eachTail(context.Background(), t, func(doc uint64, terms search.Terms) bool {
 		terms.Each(func(term []byte) bool {
 			p := index[string(term)]
 			if p == nil {
@@ -241,7 +304,11 @@ func (s *state) indexTail(t tail) error {
 		return err == nil
 	})
 
-	if n > 0 && err == nil {
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+
+	if n > 0 {
 		err = s.putSegment(first, index)
 	}
 	return errors.Join(err, s.putTail(tail{after: last}))

@@ -69,8 +69,11 @@ func (g segment) at(block int) int { return int(binary.BigEndian.Uint32(g.blocks
 
 // next reads the key at a place, given the one before; ok is false at the end.
 func (g segment) next(at int, last []byte) (key []byte, after int, ok bool) {
+	if at > len(g.keys) {
+		return nil, 0, false
+	}
 	shared, n := binary.Uvarint(g.keys[at:])
-	if n <= 0 || int(shared) > len(last) {
+	if n <= 0 || shared > uint64(len(last)) {
 		return nil, 0, false
 	}
 
@@ -84,25 +87,33 @@ func (g segment) next(at int, last []byte) (key []byte, after int, ok bool) {
 	return append(last[:shared], g.keys[at:at+int(own)]...), at + int(own), true
 }
 
-// scan calls f with the keys between from and to, in order; the result tells
-// whether f wants more.
-func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) bool {
+// scan calls f with the keys from from up to to, in order. more reports whether
+// f wants more; ok is false when the segment cannot be read.
+func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) (more, ok bool) {
 	n := len(g.blocks) / 4
+	if n == 0 || len(g.blocks)%4 != 0 {
+		return false, false
+	}
+
+	ok = true
 	first := sort.Search(n, func(i int) bool {
-		key, _, ok := g.next(g.at(i), nil)
-		return !ok || bytes.Compare(key, from) > 0
+		key, _, good := g.next(g.at(i), nil)
+		ok = ok && good
+		return !good || bytes.Compare(key, from) > 0
 	})
+
 	var key []byte
-	ok := true
-	for at := g.at(max(first-1, 0)); at < len(g.keys); {
-		if key, at, ok = g.next(at, key); !ok || bytes.Compare(key, to) >= 0 {
-			return true
+	for at := g.at(max(first-1, 0)); ok && at < len(g.keys); {
+		if key, at, ok = g.next(at, key); !ok || len(key) < 11 {
+			return false, false
 		}
-		if n := len(key) - 9; n >= 2 && bytes.Compare(key, from) >= 0 &&
-			!f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
-			return false
+		if bytes.Compare(key, to) >= 0 {
+			return true, true
+		}
+		if n := len(key) - 9; bytes.Compare(key, from) >= 0 && !f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
+			return false, true
 		}
 	}
 
-	return true
+	return true, ok
 }

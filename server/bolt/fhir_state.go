@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 
@@ -20,7 +21,6 @@ type state struct {
 	arena []byte                   // where their keys stand
 	fresh []fhir.PackedRecord      // to be stored with the commit
 	wrote bool                     // something was changed since the job began
-	err   error                    // of settle, when it was a Scan that needed it
 }
 
 var (
@@ -56,87 +56,173 @@ func idKey(typ, id string) []byte {
 	return append(k, id...)
 }
 
-func (s *state) Lookup(typ, id string) (uint64, bool) {
+// damaged is the error for a row of this file.
+func (s *state) damaged(bucket string, key []byte, problem string) error {
+	return &Damaged{File: s.tx.DB().Path(), Bucket: bucket, Key: printable(key), Problem: problem}
+}
+
+func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) {
 	if typ == "AuditEvent" {
 		doc, ok := fhir.RecordDoc(id)
-		if ok {
-			_, ok = s.record(doc)
+		if !ok {
+			return 0, false, nil
 		}
-		return doc, ok
+		rec, err := s.record(doc)
+		return doc, rec != nil, err
 	}
 
-	v := s.ids().Get(idKey(typ, id))
+	key := idKey(typ, id)
+	v := s.ids().Get(key)
+	if v == nil {
+		return 0, false, nil
+	}
 	if len(v) != 8 {
-		return 0, false
+		return 0, false, s.damaged("ids", key, "is no number of a resource")
 	}
-	return binary.BigEndian.Uint64(v), true
+	return binary.BigEndian.Uint64(v), true, nil
 }
 
-func (s *state) Find(typ, id string) (uint64, bool) {
-	doc, ok := s.Lookup(typ, id)
-	if !ok || typ == "AuditEvent" {
-		return doc, ok
+func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) {
+	doc, ok, err := s.Lookup(ctx, typ, id)
+	if err != nil || !ok || typ == "AuditEvent" {
+		return doc, ok, err
 	}
-	v := s.docs().Get(number(doc))
-	return doc, len(v) > 0 && v[0]&flagDeleted == 0
+	e, ok, err := s.current(doc)
+	if err == nil && !ok {
+		err = s.damaged("docs", number(doc), "is not there, though ids names it")
+	}
+	return doc, ok && !e.Deleted, err
 }
 
-func (s *state) Entry(doc uint64) (fhir.Entry, bool) {
-	if v := s.docs().Get(number(doc)); v != nil {
-		return decodeEntry(doc, v)
+// current reads a resource's current version; ok is false when "docs" has no
+// such number, as for the number of a record.
+func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
+	key := number(doc)
+	v := s.docs().Get(key)
+	if v == nil {
+		return fhir.Entry{}, false, nil
 	}
-	rec, ok := s.record(doc)
-	if !ok {
-		return fhir.Entry{}, false
+	if e, ok = decodeEntry(doc, v); !ok {
+		return fhir.Entry{}, false, s.damaged("docs", key, "is no version of a resource")
 	}
-	return rec.Entry(doc), true
+	return e, true, nil
 }
 
-func (s *state) Identity(doc uint64) (typ, id string) {
-	e, _ := s.Entry(doc)
-	return e.Type, e.ID
-}
-
-func (s *state) Body(doc uint64) []byte {
-	e, _ := s.Entry(doc)
-	return e.Body
-}
-
-func (s *state) Terms(doc uint64) (string, search.Terms) {
-	if v := s.docs().Get(number(doc)); v != nil {
-		e, _ := decodeEntry(doc, v)
-		return e.ID, e.Terms
+func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
+	if e, ok, err := s.current(doc); ok || err != nil {
+		return e, ok, err
 	}
-	rec, ok := s.record(doc)
-	if !ok {
-		return "", nil
+	rec, err := s.record(doc)
+	if rec == nil || err != nil {
+		return fhir.Entry{}, false, err
+	}
+	return rec.Entry(doc), true, nil
+}
+
+// must reads what another row names.
+func (s *state) must(ctx context.Context, doc uint64) (fhir.Entry, error) {
+	e, ok, err := s.Entry(ctx, doc)
+	if err == nil && !ok {
+		err = s.damaged("docs", number(doc), "is not there, though the index names it")
+	}
+	return e, err
+}
+
+func (s *state) Entries(ctx context.Context, docs []uint64, f func(fhir.Entry) bool) error {
+	for _, doc := range docs {
+		e, err := s.must(ctx, doc)
+		if err != nil {
+			return err
+		}
+		if !f(e) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *state) Identity(ctx context.Context, doc uint64) (typ, id string, err error) {
+	e, err := s.must(ctx, doc)
+	return e.Type, e.ID, err
+}
+
+func (s *state) Body(ctx context.Context, doc uint64) ([]byte, error) {
+	e, err := s.must(ctx, doc)
+	return e.Body, err
+}
+
+func (s *state) Terms(_ context.Context, docs []uint64, f func(uint64, string, search.Terms) bool) error {
+	for _, doc := range docs {
+		id, terms, err := s.terms(doc)
+		if err != nil {
+			return err
+		}
+		if !f(doc, id, terms) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *state) terms(doc uint64) (string, search.Terms, error) {
+	if e, ok, err := s.current(doc); ok || err != nil {
+		return e.ID, e.Terms, err
+	}
+	rec, err := s.record(doc)
+	if err == nil && rec == nil {
+		err = s.damaged("docs", number(doc), "is not there, though the index names it")
+	}
+	if err != nil {
+		return "", nil, err
 	}
 	id := fhir.RecordID(doc)
-	return id, rec.Terms(id)
+	return id, rec.Terms(id), nil
 }
 
-func (s *state) Version(doc, version uint64) (fhir.Entry, bool) {
-	if e, ok := s.Entry(doc); ok && e.Version == version {
-		return e, true
+func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, bool, error) {
+	e, ok, err := s.Entry(ctx, doc)
+	if err != nil || !ok || e.Version == version {
+		return e, ok, err
 	}
-	return decodeEntry(doc, s.versions().Get(binary.BigEndian.AppendUint64(number(doc), version)))
+
+	key := binary.BigEndian.AppendUint64(number(doc), version)
+	v := s.versions().Get(key)
+	if v == nil && (version == 0 || version > e.Version) {
+		return fhir.Entry{}, false, nil
+	}
+	if e, ok = decodeEntry(doc, v); !ok || e.Version != version {
+		return fhir.Entry{}, false, s.damaged("versions", key, "is no version of a resource")
+	}
+	return e, true, nil
 }
 
-func (s *state) Each(f func(doc uint64) bool) {
+func (s *state) Each(ctx context.Context, after uint64, f func(doc uint64) bool) error {
 	c := s.docs().Cursor()
-	for k, _ := c.First(); k != nil && f(binary.BigEndian.Uint64(k)); k, _ = c.Next() {
+	for k, _ := c.Seek(number(after + 1)); k != nil; k, _ = c.Next() {
+		if len(k) != 8 {
+			return s.damaged("docs", k, "is no number of a resource")
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !f(binary.BigEndian.Uint64(k)) {
+			break
+		}
 	}
+	return nil
 }
 
-func (s *state) Setting(name string) []byte { return s.settings().Get([]byte(name)) }
+func (s *state) Setting(_ context.Context, name string) ([]byte, error) {
+	return s.settings().Get([]byte(name)), nil
+}
 
-func (s *state) SetSetting(name string, value []byte) error {
+func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
 	s.wrote = true
 	return s.settings().Put([]byte(name), value)
 }
 
 // Put implements fhir.Change.
-func (s *state) Put(e fhir.Entry) (uint64, error) {
+func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 	s.wrote = true
 	var before search.Terms
 	if e.Doc == 0 {
@@ -149,15 +235,19 @@ func (s *state) Put(e fhir.Entry) (uint64, error) {
 		if err := s.ids().Put(idKey(e.Type, e.ID), number(n)); err != nil {
 			return 0, err
 		}
-	} else if old, ok := s.Entry(e.Doc); ok {
-		before = append(search.Terms(nil), old.Terms...)
+	} else {
+		old, err := s.must(ctx, e.Doc)
+		if err != nil {
+			return 0, err
+		}
+		before = append(search.Terms{}, old.Terms...)
 		if err := s.versions().Put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version),
 			encodeEntry(history(old))); err != nil {
 			return 0, err
 		}
 	}
 
-	if before == nil {
+	if len(before) == 0 {
 		s.addTerms(e)
 	} else {
 		s.reindex(e.Doc, before, e.Terms)
@@ -173,6 +263,8 @@ func history(e fhir.Entry) fhir.Entry {
 
 // settle does what was put off to the end of the transaction.
 func (s *state) settle() error {
-	s.settleIndex()
-	return errors.Join(s.err, s.settleRecords())
+	if err := s.settleIndex(); err != nil {
+		return err
+	}
+	return s.settleRecords()
 }

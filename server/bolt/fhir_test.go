@@ -63,7 +63,7 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 				Updated: time.UnixMilli(1),
 				Body:    []byte("{}"),
 			}
-			err := s.Update(context.Background(), func(c fhir.Change) error { _, err := c.Put(e); return err })
+			err := s.Update(context.Background(), func(c fhir.Change) error { _, err := c.Put(t.Context(), e); return err })
 			if err != nil {
 				t.Error(err)
 			}
@@ -83,9 +83,9 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 	}
 	defer again.Close()
 
-	err = again.View(func(sn fhir.Snapshot) error {
+	err = again.View(t.Context(), func(sn fhir.Snapshot) error {
 		for i := range 50 {
-			if _, ok := sn.Find("Patient", fmt.Sprint(i)); !ok {
+			if _, ok, err := sn.Find(t.Context(), "Patient", fmt.Sprint(i)); err != nil || !ok {
 				t.Errorf("Patient/%d is lost", i)
 			}
 		}

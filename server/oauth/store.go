@@ -94,6 +94,10 @@ var (
 	// made.
 	ErrRestored = errors.New("the JWT may have been used before this server was restored from a backup")
 
+	// ErrDamaged is the cause of the error of a store that found stored bytes
+	// which cannot be what it once wrote.
+	ErrDamaged = errors.New("stored data is damaged")
+
 	// ErrFull: as many jti are remembered as the store will hold.
 	ErrFull = errors.New("too many used jti to remember")
 )
