@@ -118,6 +118,7 @@ func (s *Server) listStates() []console.List {
 			Usable:     l.Usable,
 			Expiring:   l.Expiring,
 			Error:      l.Error,
+			Warning:    l.Warning,
 		})
 	}
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -39,6 +40,7 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 	ctx, cancel := context.WithTimeout(j.ctx, issuerBudget)
 	defer cancel()
 	var notes, asked []string
+	var failures error
 	for len(paths) == 0 && len(asked) < maxIssuerFetches && ctx.Err() == nil {
 		place := nextIssuerURL(s, leaf, asked)
 		if place == "" {
@@ -46,12 +48,16 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 		}
 
 		asked = append(asked, place)
-		notes = append(notes, j.fetchIssuers(ctx, s, place))
+		note, err := j.fetchIssuers(ctx, s, place)
+		notes, failures = append(notes, note), errors.Join(failures, err)
 		s.nearest, s.reach = nil, 0
 		paths, f = findPaths(s, leaf)
 	}
 
 	f.tried(j.noteAIA(s, len(paths) > 0, notes))
+	if f != nil && f.missing {
+		f.err = errors.Join(f.err, failures)
+	}
 	return paths, f
 }
 
@@ -62,13 +68,13 @@ func (f *certFault) tried(text string) {
 	}
 }
 
-func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) string {
+func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) (note string, err error) {
 	certs, err := j.v.Issuers.Issuers(ctx, place)
 	if err != nil {
-		return fmt.Sprintf("%s: not available (%v)", trace.Cut(place, 150), err)
+		return fmt.Sprintf("%s: not available (%v)", trace.Cut(place, 150), err), err
 	}
 	s.pool = pool(s.pool, certs[:min(len(certs), maxFetchedCerts)])
-	return fmt.Sprintf("%s: %d certificate(s)", trace.Cut(place, 150), len(certs))
+	return fmt.Sprintf("%s: %d certificate(s)", trace.Cut(place, 150), len(certs)), nil
 }
 
 // noteAIA flags that the leniency was needed, or says that it did not help and

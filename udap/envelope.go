@@ -42,7 +42,7 @@ func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
 // verdict records one check on form: passed, or refused with the fault.
 func (j *judgement) verdict(c trace.Check, code trace.Code, f *jose.Fault, expected, found string) error {
 	if f != nil {
-		return j.tr.Refuse(c, code, f.Finding())
+		return j.tr.Refuse(c, orBusy(code, f.Err), f.Finding())
 	}
 	j.tr.Pass(c, expected, found)
 	return nil

@@ -3,6 +3,7 @@ package udap
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,13 +55,22 @@ func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 	return &judgement{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
 }
 
+// orBusy returns code, or temporarily_unavailable if the refusal comes from the
+// load on this server and not from the client.
+func orBusy(code trace.Code, err error) trace.Code {
+	if errors.Is(err, ErrBusy) {
+		return trace.TemporarilyUnavailable
+	}
+	return code
+}
+
 // trust finds the community and the path of the signer, and asks about
 // revocation on it.
 func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	community, found, f := j.lead(e, among)
 	if f != nil {
 		f.remedy += j.otherCommunity(e, among)
-		return nil, j.tr.Refuse(f.check, j.kind.untrusted, f.finding())
+		return nil, j.tr.Refuse(f.check, orBusy(j.kind.untrusted, f.err), f.finding())
 	}
 
 	j.v.remember(e, found.paths[0])
@@ -178,7 +188,7 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 		return paths[0], nil
 	}
 
-	var worst *certFault
+	var worst, busy *certFault
 	var soft []*x509.Certificate
 	revoked := false
 
@@ -189,6 +199,9 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 			return path, nil
 		}
 
+		if unknown && errors.Is(f.err, ErrBusy) {
+			busy = f
+		}
 		if unknown && soft == nil && rule == RevocationSoft {
 			soft = path
 		}
@@ -198,6 +211,9 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 		revoked = revoked || !unknown
 	}
 
+	if busy != nil && !revoked {
+		return nil, j.tr.Refuse(checkRevocation, trace.TemporarilyUnavailable, busy.finding())
+	}
 	if soft != nil && !revoked {
 		f := worst.finding()
 		f.Remedy = "accepted because the community's policy says so (revocation: soft)"

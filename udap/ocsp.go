@@ -198,14 +198,14 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 // take adds one answer to the status and says what it was.
 func (s *status) take(a StatusAnswer, cert, issuer *x509.Certificate, now time.Time) string {
 	if a.Err != nil {
-		s.err = a.Err
+		s.err = errors.Join(s.err, a.Err)
 		return fmt.Sprintf("not available (%v)", a.Err)
 	}
 
 	r, until, err := readStatus(a.Response, cert, issuer, now)
 	switch {
 	case err != nil:
-		s.err = err
+		s.err = errors.Join(s.err, err)
 		return "not usable: " + err.Error()
 	case r.Status == ocsp.Revoked:
 		s.known, s.revoked = true, true

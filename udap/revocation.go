@@ -3,6 +3,7 @@ package udap
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -60,6 +61,9 @@ func (v *Verifier) revocationOf(
 }
 
 func revocationRemedy(st status) string {
+	if errors.Is(st.err, ErrBusy) {
+		return "try again; this server could not ask in time"
+	}
 	if st.revoked {
 		return "ask the community for a new certificate; the same URI name keeps the registration"
 	}
@@ -89,7 +93,7 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 
 	for _, a := range answers {
 		if a.Err != nil || a.List == nil {
-			out.err = a.Err
+			out.err = errors.Join(out.err, a.Err)
 			texts = append(texts, fmt.Sprintf("%s: not available (%v)", shownURL(a.URL), a.Err))
 			continue
 		}
@@ -158,6 +162,9 @@ func (v *Verifier) readList(
 	}
 	if i, ok := judged.entries[string(cert.SerialNumber.Bytes())]; ok {
 		return &list.RevokedCertificateEntries[i], nil
+	}
+	if list.Number == nil {
+		return nil, errors.New("it has no CRL number (RFC 5280 5.2.3), so it clears no certificate")
 	}
 
 	return nil, nil

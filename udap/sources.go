@@ -3,8 +3,15 @@ package udap
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"time"
 )
+
+// ErrBusy is the error of a source that could not ask in the time that the
+// caller had, because of the load on this server. It is no information about a
+// certificate: the verifier then refuses with temporarily_unavailable, under
+// every policy.
+var ErrBusy = errors.New("too many fetches are under way")
 
 // StatusSource asks OCSP responders about certificates that have no list. Like
 // a RevocationSource it is asked only about certificates whose path already

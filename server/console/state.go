@@ -53,4 +53,5 @@ type List struct {
 	Usable     bool      `json:"usable"`
 	Expiring   bool      `json:"expiring"`
 	Error      string    `json:"error,omitzero"` // how the last fetch failed
+	Warning    string    `json:"warning,omitzero"` // what is odd about the CRL that counts
 }

@@ -12,8 +12,8 @@ import (
 type cache[V any] struct {
 	now     func() time.Time
 	refresh time.Duration
-	most    int           // entries
-	slots   chan struct{} // one token for each fetch under way
+	most    int // entries
+	slots   *slots
 
 	mu    sync.Mutex
 	items map[string]*item[V]
@@ -22,75 +22,79 @@ type cache[V any] struct {
 // item is one thing. Its fields are guarded by cache.mu.
 type item[V any] struct {
 	value  V
-	came   time.Time     // when value was fetched; zero: never
-	until  time.Time     // value counts before this
-	tried  time.Time     // when the last fetch ended
-	used   time.Time     // when it was last asked for
-	err    error         // how the last fetch failed
-	flight chan struct{} // closed when the fetch under way ends; nil when none is
+	came   time.Time // when value was fetched; zero: never
+	until  time.Time // value counts before this
+	tried  time.Time // when the last fetch ended
+	used   time.Time // when it was last asked for
+	err    error     // how the last fetch failed
+	flight *flight   // the fetch under way or waiting for its slot; nil when there is none
 }
 
-func newCache[V any](cfg Config, most, fetches int) *cache[V] {
+func newCache[V any](cfg Config, most int, s *slots) *cache[V] {
 	return &cache[V]{
 		now:     cfg.Now,
 		refresh: cfg.Refresh,
 		most:    most,
-		slots:   make(chan struct{}, fetches),
+		slots:   s,
 		items:   map[string]*item[V]{},
 	}
 }
 
-var errBusy = errors.New("too many fetches are under way")
-
-// bring fetches one thing and says until when it counts.
+// bring fetches one thing and returns when it stops counting.
 type bring[V any] func() (value V, until time.Time, err error)
 
-// get answers with what is known and counts, and fetches what is not or is old.
-func (c *cache[V]) get(ctx context.Context, key string, fetch bring[V]) (V, time.Time, error) {
+// get returns what is known and counts, and fetches from place what is unknown
+// or old. It returns udap.ErrBusy if ctx ended before the fetch had a slot.
+func (c *cache[V]) get(ctx context.Context, key, place string, fetch bring[V]) (V, time.Time, error) {
 	now := c.now()
 	c.mu.Lock()
 	it := c.item(key, now)
 	if it.flight == nil && it.due(now, c.refresh) {
-		it.flight = make(chan struct{})
-		go c.fetch(it, fetch)
+		it.flight = newFlight(place)
+		go c.fetch(it, it.flight, fetch)
 	}
-	wait := it.flight
 
+	wait := it.flight
 	if it.counts(now) {
 		wait = nil // an old value counts while a new one is fetched
 	}
-	c.mu.Unlock()
 	if wait != nil {
-		select {
-		case <-wait:
-		case <-ctx.Done():
-		}
+		wait.callers++
 	}
+	c.mu.Unlock()
 
+	if wait != nil {
+		wait.wait(ctx, &c.mu)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return it.answer(c.now())
+	return it.answer(c.now(), wait)
 }
 
-func (c *cache[V]) fetch(it *item[V], fetch bring[V]) {
+// fetch runs one flight. One that found no slot leaves nothing behind: the next
+// caller starts another.
+func (c *cache[V]) fetch(it *item[V], f *flight, fetch bring[V]) {
+	defer close(f.done)
+	release, busy := f.begin(c.slots, &c.mu)
+
 	var value V
 	var until time.Time
-	err := errBusy
-	select {
-	case c.slots <- struct{}{}:
+	var err error
+	if busy == nil {
 		value, until, err = fetch()
-		<-c.slots
-	default:
+		release()
 	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	it.flight = nil
+	if busy != nil {
+		return
+	}
 	it.tried, it.err = c.now(), err
 	if err == nil {
 		it.value, it.until, it.came = value, until, it.tried
 	}
-	close(it.flight)
-	it.flight = nil
 }
 
 // item finds or makes an entry; the one used longest ago makes room. The
@@ -130,13 +134,20 @@ func (it *item[V]) due(now time.Time, refresh time.Duration) bool {
 	return now.Sub(it.tried) >= refresh
 }
 
-func (it *item[V]) answer(now time.Time) (V, time.Time, error) {
+// answer returns the value if it counts, and otherwise why there is none. f is
+// the flight that the caller waited for, if any.
+func (it *item[V]) answer(now time.Time, f *flight) (V, time.Time, error) {
 	var none V
-	switch {
-	case it.counts(now):
+	if it.counts(now) {
 		return it.value, it.came, nil
-	case it.err != nil:
+	}
+	if err := f.missed(); err != nil {
+		return none, time.Time{}, err
+	}
+	if it.err != nil {
 		return none, time.Time{}, it.err
 	}
-	return none, time.Time{}, errors.New("the fetch has not ended yet")
+	return none, time.Time{}, errNotEnded
 }
+
+var errNotEnded = errors.New("the fetch has not ended yet")

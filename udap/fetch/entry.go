@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ type entry struct {
 	tried   time.Time            // when the last fetch of this process ended
 	err     error                // how the last fetch failed; nil when it did not
 	used    time.Time            // when it was last asked for
-	flight  chan struct{}        // closed when the fetch under way ends; nil when none is
+	flight  *flight              // the fetch under way or waiting for its slot; nil when there is none
+	odd     string               // a warning about the list that counts; empty when there is none
 
 	kept *x509.RevocationList // the list that the store has; only the fetch under way looks at it
 }
@@ -52,13 +54,17 @@ func (e *entry) size() int64 {
 	return int64(len(e.list.Raw))
 }
 
-func (e *entry) answer(now time.Time) udap.CRLAnswer {
+// answer returns the CRL if it counts, and otherwise why there is none. f is the
+// flight that the caller waited for, if any.
+func (e *entry) answer(now time.Time, f *flight) udap.CRLAnswer {
 	a := udap.CRLAnswer{URL: e.key.place}
 	if e.usable(now) {
 		a.List, a.Fetched = e.list, e.fetched
 		return a
 	}
-	a.Err = e.reason(now)
+	if a.Err = f.missed(); a.Err == nil {
+		a.Err = e.reason(now)
+	}
 	return a
 }
 
@@ -67,7 +73,7 @@ func (e *entry) answer(now time.Time) udap.CRLAnswer {
 func (e *entry) reason(now time.Time) error {
 	err := e.err
 	if err == nil {
-		err = errors.New("the fetch has not ended yet")
+		err = errNotEnded
 	}
 	if e.list == nil {
 		return err
@@ -96,17 +102,13 @@ const maxNumber = 20
 // parse reads a list (DER, or PEM as some servers send it) and checks that it
 // is genuine for its issuer and counts now.
 func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.RevocationList, error) {
-	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("-----BEGIN")) {
-		block, _ := pem.Decode(data)
-		if block == nil || block.Type != "X509 CRL" {
-			return nil, errors.New("what was fetched is PEM, but no X509 CRL")
-		}
-		data = block.Bytes
-	}
-
-	list, err := x509.ParseRevocationList(data)
+	der, err := onlyCRL(data)
 	if err != nil {
-		return nil, fmt.Errorf("what was fetched is no certificate revocation list: %w", err)
+		return nil, err
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, fmt.Errorf("the content is not a certificate revocation list: %w", err)
 	}
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("%w: %q, not %q", errOtherIssuer, list.Issuer, issuer.Subject)
@@ -118,23 +120,67 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	return list, nil
 }
 
-// newer refuses to roll a list back: neither number nor thisUpdate may fall.
-func newer(old, next *x509.RevocationList) error {
-	if next.Number != nil && (next.Number.Sign() < 0 || len(next.Number.Bytes()) > maxNumber) {
-		return fmt.Errorf("the list's number is not one of at most %d octets", maxNumber)
-	}
-	if old == nil {
-		return nil
-	}
-	if numberOf(next).Cmp(numberOf(old)) < 0 || next.ThisUpdate.Before(old.ThisUpdate) {
-		return fmt.Errorf("the list that was fetched (%s, this update %s) is older than the one known (%s, this update %s): kept the known one",
-			number(next), stamp(next.ThisUpdate), number(old), stamp(old.ThisUpdate))
+// onlyCRL returns the DER of the one CRL that data holds, as DER or as PEM.
+// Anything after it is refused: a second CRL could hold the revocation that the
+// first one lacks.
+func onlyCRL(data []byte) ([]byte, error) {
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("-----BEGIN")) {
+		block, rest := pem.Decode(data)
+		switch {
+		case block == nil || block.Type != "X509 CRL":
+			return nil, errors.New("the content is PEM, but not an X509 CRL")
+		case len(bytes.TrimSpace(rest)) > 0:
+			return nil, errors.New("the content goes on after the first CRL; publish one CRL at each address")
+		}
+		data = block.Bytes
 	}
 
-	return nil
+	var whole asn1.RawValue
+	rest, err := asn1.Unmarshal(data, &whole)
+	if err != nil {
+		return nil, fmt.Errorf("the content is not a certificate revocation list: %w", err)
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%d bytes follow the CRL; publish one CRL, and nothing else, at each address", len(rest))
+	}
+	return data, nil
 }
 
-// numberOf counts a list without a number below every other.
+// newer refuses to roll a CRL back. RFC 5280 6.3.3 goes by thisUpdate, so a CRL
+// with a later one counts, whatever its number; the returned warning reports a
+// number that fell or is missing (RFC 5280 5.2.3). Of two with the same
+// thisUpdate, the number decides.
+func newer(old, next *x509.RevocationList) (warning string, err error) {
+	if next.Number != nil && (next.Number.Sign() < 0 || len(next.Number.Bytes()) > maxNumber) {
+		return "", fmt.Errorf("the CRL number is not one of at most %d octets", maxNumber)
+	}
+	if old == nil {
+		return missingNumber(next), nil
+	}
+
+	fell := numberOf(next).Cmp(numberOf(old)) < 0
+	if next.ThisUpdate.Before(old.ThisUpdate) || fell && next.ThisUpdate.Equal(old.ThisUpdate) {
+		return "", fmt.Errorf("the CRL that was fetched (%s, this update %s) is older than the one known "+
+			"(%s, this update %s): the known one is still used",
+			number(next), stamp(next.ThisUpdate), number(old), stamp(old.ThisUpdate))
+	}
+	if next.Number != nil && fell {
+		return fmt.Sprintf("the CRL number fell from %s to %s although this update is later; "+
+			"the issuer must never reuse numbers (RFC 5280 5.2.3)", numberOf(old), next.Number), nil
+	}
+	return missingNumber(next), nil
+}
+
+// missingNumber warns of a CRL without a number. Such a CRL revokes, but clears
+// nobody.
+func missingNumber(l *x509.RevocationList) string {
+	if l.Number != nil {
+		return ""
+	}
+	return "the CRL has no number (RFC 5280 5.2.3): what it revokes is revoked, but it clears no certificate"
+}
+
+// numberOf orders a CRL without a number below every other.
 func numberOf(l *x509.RevocationList) *big.Int {
 	if l.Number == nil {
 		return big.NewInt(-1)

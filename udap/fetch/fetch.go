@@ -35,7 +35,7 @@ type Config struct {
 	Timeout    time.Duration    // for one fetch, from the look-up of the name to the last byte; 0 means 8 s
 	MaxBytes   int64            // of one list; 0 means 32 MiB
 	MaxTotal   int64            // of all lists kept in memory; 0 means 64 MiB
-	MaxCRLs   int              // kept in memory; 0 means 256
+	MaxCRLs    int              // kept in memory; 0 means 256
 	Roots      *x509.CertPool   // for https distribution points; nil means the system's
 	Store      ListStore        // keeps lists over restarts, and their numbers when memory runs short; nil keeps none
 	Now        func() time.Time // the clock
@@ -57,10 +57,11 @@ const (
 	defaultTimeout  = 8 * time.Second
 	defaultMaxBytes = 32 << 20
 	defaultMaxTotal = 64 << 20 // in memory a list takes about seven times its length
-	defaultMaxCRLs = 256
+	defaultMaxCRLs  = 256
 
 	maxPlaces   = 8                // distribution points tried for one certificate
-	maxFetches  = 8                // under way at one time
+	perHost     = 8                // fetches under way at one time to one host
+	atOnce      = 128              // and to all
 	longestWait = 10 * time.Second // before a list that could not be had is asked for again
 )
 
@@ -69,7 +70,7 @@ const (
 type Source struct {
 	cfg   Config
 	web   *web
-	slots chan struct{} // one token for each fetch under way
+	slots *slots // of the CRLs' fetches
 
 	statuses *cache[[]byte]
 	issuers  *cache[[]*x509.Certificate]
@@ -101,10 +102,10 @@ func New(cfg Config) (*Source, error) {
 	}
 
 	return &Source{
-		cfg: cfg, web: w, slots: make(chan struct{}, maxFetches), entries: map[key]*entry{},
-		statuses: newCache[[]byte](cfg, maxStatuses, maxStatusAsking),
-		keySets:  newCache[[]byte](cfg, maxKeySets, maxKeySetFetches),
-		issuers:  newCache[[]*x509.Certificate](cfg, maxIssuerPlaces, maxIssuerFetches),
+		cfg: cfg, web: w, slots: newSlots(perHost, atOnce), entries: map[key]*entry{},
+		statuses: newCache[[]byte](cfg, maxStatuses, newSlots(perHost, atOnce)),
+		keySets:  newCache[[]byte](cfg, maxKeySets, newSlots(maxKeySetFetches, atOnce)),
+		issuers:  newCache[[]*x509.Certificate](cfg, maxIssuerPlaces, newSlots(maxIssuerFetches, maxAllIssuerFetches)),
 	}, nil
 }
 
@@ -162,70 +163,77 @@ func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certific
 	s.mu.Lock()
 	e.used = now
 	wait := s.begin(e, now)
-	usable := e.usable(now)
-	first := e.tried.IsZero()
+	if !e.tried.IsZero() && e.usable(now) {
+		wait = nil // what is known counts while it is fetched again
+	}
+	if wait != nil {
+		wait.callers++
+	}
 	s.mu.Unlock()
 
-	if wait != nil && (first || !usable) {
-		select {
-		case <-wait:
-		case <-ctx.Done():
-		}
+	if wait != nil {
+		wait.wait(ctx, &s.mu)
 	}
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return e.answer(s.cfg.Now())
+	return e.answer(s.cfg.Now(), wait)
 }
 
-// begin starts a fetch when one is due, and returns what to wait on: nil when
-// none is under way. The caller holds s.mu.
-func (s *Source) begin(e *entry, now time.Time) <-chan struct{} {
+// begin starts a fetch if one is due, and returns the one under way, if any. The
+// caller holds s.mu.
+func (s *Source) begin(e *entry, now time.Time) *flight {
 	if e.flight == nil && e.due(now, s.cfg.Refresh) {
-		e.flight = make(chan struct{})
-		go s.fetch(e)
+		e.flight = newFlight(e.key.place)
+		go s.fetch(e, e.flight)
 	}
 	return e.flight
 }
 
-// fetch brings one list and puts it in its entry if it may stand there. It
-// runs in its own time: a caller that goes away does not spoil it for others.
-func (s *Source) fetch(e *entry) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
-	defer cancel()
-	list, err := s.bring(ctx, e)
+// fetch brings one CRL and puts it in its entry if it may replace the one
+// there. Once it has a slot it runs in its own time: a caller that goes away
+// does not spoil it for others. Without a slot nothing is known: nothing is
+// remembered.
+func (s *Source) fetch(e *entry, f *flight) {
+	defer close(f.done)
+	release, err := f.begin(s.slots, &s.mu)
 	if err != nil {
-		s.end(e, nil, err)
+		s.mu.Lock()
+		e.flight = nil
+		s.mu.Unlock()
 		return
 	}
-	s.end(e, list, s.keep(e, list))
+
+	defer release()
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	defer cancel()
+	list, warning, err := s.bring(ctx, e)
+	if err == nil {
+		err = s.keep(e, list)
+	}
+	s.end(e, list, warning, err)
 }
 
 // end records how a fetch went; a nil list leaves the one known in place.
-func (s *Source) end(e *entry, list *x509.RevocationList, err error) {
+func (s *Source) end(e *entry, list *x509.RevocationList, warning string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.tried, e.err = s.cfg.Now(), err
-	if list != nil {
-		e.list, e.fetched = list, e.tried
-		s.evict(e)
+	e.tried, e.err, e.flight = s.cfg.Now(), err, nil
+	if list == nil {
+		return
 	}
-	close(e.flight)
-	e.flight = nil
+	if list != e.list {
+		e.odd = warning
+	}
+	e.list, e.fetched = list, e.tried
+	s.evict(e)
 }
 
-// bring returns a list that may replace the one that the entry holds.
-func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return nil, errBusy
-	}
-
+// bring returns a CRL that may replace the one that the entry holds, and a
+// warning about it.
+func (s *Source) bring(ctx context.Context, e *entry) (list *x509.RevocationList, warning string, err error) {
 	der, err := s.read(ctx, e.key.place)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 
 	s.mu.Lock()
@@ -233,18 +241,16 @@ func (s *Source) bring(ctx context.Context, e *entry) (*x509.RevocationList, err
 	same := e.usable(s.cfg.Now()) && bytes.Equal(old.Raw, der)
 	s.mu.Unlock()
 	if same {
-		return old, nil // the verifier need not read it again
+		return old, "", nil // the verifier need not read it again
 	}
 
-	list, err := parse(der, e.issuer, s.cfg.Now())
-	if err != nil {
-		return nil, err
+	if list, err = parse(der, e.issuer, s.cfg.Now()); err != nil {
+		return nil, "", err
 	}
-	if err := newer(old, list); err != nil {
-		return nil, err
+	if warning, err = newer(old, list); err != nil {
+		return nil, "", err
 	}
-
-	return list, nil
+	return list, warning, nil
 }
 
 // read brings what stands at a place. Only configuration names files: whatever a

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,12 +47,13 @@ func TestNewestListWins(t *testing.T) {
 	}{
 		{"first", 0, ca.list(t, 5, epoch, time.Hour), 5},
 		{"newer", time.Minute, ca.list(t, 6, epoch.Add(time.Minute), time.Hour, 42), 6},
-		{"rolled back by number", 2 * time.Minute, ca.list(t, 5, epoch.Add(2*time.Minute), time.Hour), 6},
-		{"rolled back by date", 3 * time.Minute, ca.list(t, 9, epoch.Add(-time.Minute), time.Hour), 6},
-		{"forged", 4 * time.Minute, signer(t, "A").list(t, 99, epoch.Add(4*time.Minute), time.Hour), 6},
-		{"run out already", 5 * time.Minute, ca.list(t, 10, epoch.Add(4*time.Minute), time.Second), 6},
-		{"not yet valid", 6 * time.Minute, ca.list(t, 11, epoch.Add(time.Hour), time.Hour), 6},
-		{"rubbish", 7 * time.Minute, []byte("<html>"), 6},
+		{"lower number of the same time", 2 * time.Minute, ca.list(t, 5, epoch.Add(time.Minute), time.Hour), 6},
+		{"lower number, later update", 2 * time.Minute, ca.list(t, 4, epoch.Add(2*time.Minute), time.Hour), 4},
+		{"rolled back by date", 3 * time.Minute, ca.list(t, 9, epoch.Add(-time.Minute), time.Hour), 4},
+		{"forged", 4 * time.Minute, signer(t, "A").list(t, 99, epoch.Add(4*time.Minute), time.Hour), 4},
+		{"run out already", 5 * time.Minute, ca.list(t, 10, epoch.Add(4*time.Minute), time.Second), 4},
+		{"not yet valid", 6 * time.Minute, ca.list(t, 11, epoch.Add(time.Hour), time.Hour), 4},
+		{"rubbish", 7 * time.Minute, []byte("<html>"), 4},
 		{"good again", 8 * time.Minute, ca.list(t, 12, epoch.Add(8*time.Minute), time.Hour), 12},
 	}
 
@@ -66,6 +68,44 @@ func TestNewestListWins(t *testing.T) {
 		if got := one(t, s, ca, p.URL+"/a.crl"); got.Err != nil || got.List.Number.Int64() != step.number {
 			t.Fatalf("%s: list %v, error %v; want number %d", step.name, got.List, got.Err, step.number)
 		}
+		if warned := s.State()[0].Warning != ""; warned != (step.number == 4) {
+			t.Fatalf("%s: warning %q", step.name, s.State()[0].Warning)
+		}
+	}
+}
+
+// A second CRL, or anything else, after the first could hold what the first
+// one lacks.
+func TestOneCRLAtEachAddress(t *testing.T) {
+	ca := signer(t, "A")
+	der := ca.list(t, 1, epoch, time.Hour)
+	second := ca.list(t, 2, epoch, time.Hour, 42)
+	asPEM := func(b []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: b}) }
+
+	for _, c := range []struct {
+		name  string
+		serve []byte
+		want  string // in the error; empty: accepted
+	}{
+		{"DER", der, ""},
+		{"PEM", asPEM(der), ""},
+		{"PEM and blank lines", append(asPEM(der), "\n\r\n"...), ""},
+		{"DER and a second", slices.Concat(der, second), "follow the CRL"},
+		{"DER and a byte", append(slices.Clone(der), 0), "follow the CRL"},
+		{"PEM and a second", slices.Concat(asPEM(der), asPEM(second)), "goes on after the first CRL"},
+		{"PEM and text", append(asPEM(der), "more"...), "goes on after the first CRL"},
+		{"DER and a byte within PEM", asPEM(append(slices.Clone(der), 0)), "follow the CRL"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlace(t, bytesOf(c.serve))
+			s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
+			got := one(t, s, ca, p.URL+"/a.crl")
+			if c.want == "" {
+				wantNumber(t, got, 1)
+				return
+			}
+			wantError(t, got, c.want)
+		})
 	}
 }
 
@@ -88,12 +128,12 @@ func TestListRefused(t *testing.T) {
 		{"issuer may not sign lists", mute, bytesOf(mute.list(t, 1, epoch, time.Hour)), "may not sign lists"},
 		{"run out", ca, bytesOf(ca.list(t, 1, epoch.Add(-2*time.Hour), time.Hour)), "the list ended at"},
 		{"ahead", ca, bytesOf(ca.list(t, 1, epoch.Add(time.Hour), time.Hour)), "the list begins at"},
-		{"no list", ca, bytesOf([]byte("hello")), "no certificate revocation list"},
+		{"no list", ca, bytesOf([]byte("hello")), "not a certificate revocation list"},
 		{
 			"other PEM",
 			ca,
 			bytesOf(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})),
-			"no X509 CRL",
+			"not an X509 CRL",
 		},
 		{"gzip", ca, gzipped, "content coding"},
 		{"endless", ca, endless, "longer than"},
@@ -122,7 +162,7 @@ func TestNumberIsBounded(t *testing.T) {
 		"negative":  big.NewInt(-1),
 		"21 octets": new(big.Int).Lsh(big.NewInt(1), 160),
 	} {
-		if err := newer(nil, &x509.RevocationList{Number: n}); err == nil {
+		if _, err := newer(nil, &x509.RevocationList{Number: n}); err == nil {
 			t.Errorf("%s number was taken", name)
 		}
 	}
@@ -229,10 +269,10 @@ func TestStoreKeepsTheFloor(t *testing.T) {
 	p.serve(status(503))
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
 
-	p.serve(bytesOf(ca.list(t, 7, epoch.Add(time.Minute), 10*time.Hour)))
+	p.serve(bytesOf(ca.list(t, 7, epoch.Add(-time.Minute), 10*time.Hour)))
 	c.move(time.Minute)
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
-	c.move(2 * time.Hour) // the stored list has run out; the older number still may not follow it
+	c.move(2 * time.Hour) // the stored list has run out; the older one still may not follow it
 	wantError(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), "older than the one known")
 
 	// What the store gives back is judged again: it is no source of trust.

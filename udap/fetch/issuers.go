@@ -15,18 +15,19 @@ const (
 	maxIssuerPlaces = 256 // places whose certificates are kept
 	maxIssuerBytes  = 256 << 10
 	maxIssuerCerts  = 8
-	// maxIssuerFetches at one time, apart from those of lists: this fetching is
-	// asked for before there is trust and must not stand in its way.
-	maxIssuerFetches = 4
-	issuerTimeout    = 4 * time.Second
-	issuerLife       = time.Hour
+	// Fetches under way at one time, to one host and to all. They have slots of
+	// their own: a stranger can cause them, and must not delay CRLs by them.
+	maxIssuerFetches    = 4
+	maxAllIssuerFetches = 16
+	issuerTimeout       = 4 * time.Second
+	issuerLife          = time.Hour
 )
 
 // Issuers implements udap.IssuerSource: the certificates that stand at a URL,
 // as DER, PEM or a certs-only PKCS#7 (RFC 5280 4.2.2.1). The caller has made
 // sure that policy allows the URL.
 func (s *Source) Issuers(ctx context.Context, place string) ([]*x509.Certificate, error) {
-	certs, _, err := s.issuers.get(ctx, place, func() ([]*x509.Certificate, time.Time, error) {
+	certs, _, err := s.issuers.get(ctx, place, place, func() ([]*x509.Certificate, time.Time, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), min(s.cfg.Timeout, issuerTimeout))
 		defer cancel()
 		data, err := s.web.get(ctx, place, "application/pkix-cert, application/pkcs7-mime", maxIssuerBytes)

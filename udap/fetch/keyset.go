@@ -25,7 +25,7 @@ func (s *Source) KeySet(ctx context.Context, place string) ([]byte, error) {
 		return nil, errors.New("a key set is fetched over https only")
 	}
 
-	set, _, err := s.keySets.get(ctx, place, func() ([]byte, time.Time, error) {
+	set, _, err := s.keySets.get(ctx, place, place, func() ([]byte, time.Time, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), min(s.cfg.Timeout, issuerTimeout))
 		defer cancel()
 		data, err := s.web.get(ctx, place, "application/jwk-set+json, application/json", maxKeySetBytes)

@@ -54,10 +54,10 @@ func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 		}
 
 		if e.flight == nil {
-			e.flight = make(chan struct{})
-			go s.fetch(e)
+			e.flight = newFlight(e.key.place)
+			go s.fetch(e, e.flight)
 		}
-		out = append(out, e.flight)
+		out = append(out, e.flight.done)
 	}
 
 	return out
@@ -74,9 +74,10 @@ type State struct {
 	Fetched    time.Time     `json:"fetched,omitzero"`
 	Age        time.Duration `json:"age"` // since it was fetched, in nanoseconds
 	Tried      time.Time     `json:"tried,omitzero"`
-	Error      string        `json:"error,omitempty"` // how the last fetch failed
-	Usable     bool          `json:"usable"`          // it counts now
-	Expiring   bool          `json:"expiring"`        // it counts, but runs out soon
+	Error      string        `json:"error,omitempty"`   // how the last fetch failed
+	Warning    string        `json:"warning,omitempty"` // what is odd about the CRL that counts
+	Usable     bool          `json:"usable"`            // it counts now
+	Expiring   bool          `json:"expiring"`          // it counts, but runs out soon
 }
 
 // State reports every known list, in the order of their places.
@@ -105,6 +106,7 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 		return st
 	}
 
+	st.Warning = e.odd
 	l := e.list
 	if l.Number != nil {
 		st.Number = l.Number.String()

@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	maxStatuses     = 4096 // responses kept
-	maxStatusBytes  = 64 << 10
-	maxStatusAsking = 8 // at one time
+	maxStatuses    = 4096 // responses kept
+	maxStatusBytes = 64 << 10
 )
 
 // Status asks each responder, or answers with what it said before. A response
@@ -41,7 +40,7 @@ func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAn
 func (s *Source) status(ctx context.Context, place string, cert, issuer *x509.Certificate) udap.StatusAnswer {
 	id := issuerID(issuer)
 	key := hex.EncodeToString(id[:]) + " " + cert.SerialNumber.Text(16) + " " + place
-	response, came, err := s.statuses.get(ctx, key, func() ([]byte, time.Time, error) {
+	response, came, err := s.statuses.get(ctx, key, place, func() ([]byte, time.Time, error) {
 		return s.askResponder(place, cert, issuer)
 	})
 	return udap.StatusAnswer{URL: place, Response: response, Fetched: came, Err: err}

@@ -118,15 +118,22 @@ func (tr *trust) leaf(ca *certs.CA, change func(*certs.Template)) (*x509.Certifi
 	return must(ca.Issue(tmpl, key.Public())), key
 }
 
-// judge lets the verifier judge a software statement signed by a chain.
-func (tr *trust) judge(key crypto.Signer, chain ...*x509.Certificate) (*trace.Trace, error) {
+// statement signs a software statement by a chain.
+func (tr *trust) statement(key crypto.Signer, chain ...*x509.Certificate) string {
 	now := tr.clock.now()
-	claims := fmt.Sprintf(`{"iss":"https://client.test/app","sub":"https://client.test/app","aud":"https://as.test/register","exp":%d,"iat":%d,"jti":"%s",
-		"client_name":"x","contacts":["mailto:a@client.test"],"grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}`,
+	claims := fmt.Sprintf(`{"iss":"https://client.test/app","sub":"https://client.test/app",
+		"aud":"https://as.test/register","exp":%d,"iat":%d,"jti":"%s",
+		"client_name":"x","contacts":["mailto:a@client.test"],"grant_types":["client_credentials"],
+		"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}`,
 		now.Add(time.Minute).Unix(), now.Unix(), rand.Text())
-	decision := trace.NewTrace("register", now)
-	_, err := tr.ver.Statement(context.Background(), must(udap.Sign(key, chain, "", []byte(claims))), udap.Expect{
-		Now:      now,
+	return must(udap.Sign(key, chain, "", []byte(claims)))
+}
+
+// judge has the verifier decide about a software statement signed by a chain.
+func (tr *trust) judge(key crypto.Signer, chain ...*x509.Certificate) (*trace.Trace, error) {
+	decision := trace.NewTrace("register", tr.clock.now())
+	_, err := tr.ver.Statement(context.Background(), tr.statement(key, chain...), udap.Expect{
+		Now:      tr.clock.now(),
 		Audience: "https://as.test/register",
 	}, decision)
 	return decision, err
@@ -628,28 +635,24 @@ func TestStatusOfOldRunsOut(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := newCache[int](Config{Now: newClock().now, Refresh: time.Minute}, 3, 1)
+	c := newCache[int](Config{Now: newClock().now, Refresh: time.Minute}, 3, newSlots(1, 1))
 	ctx := context.Background()
 	one := func() (int, time.Time, error) { return 1, epoch.Add(time.Hour), nil }
 
 	for i := range 10 {
-		if v, _, err := c.get(ctx, fmt.Sprint(i), one); v != 1 || err != nil {
+		if v, _, err := c.get(ctx, fmt.Sprint(i), "http://a", one); v != 1 || err != nil {
 			t.Fatal(v, err)
 		}
 	}
-
 	if len(c.items) != 3 {
 		t.Fatalf("%d items kept, want 3", len(c.items))
 	}
+
 	release := make(chan struct{})
 	short, cancel := context.WithCancel(ctx)
 	held := func() (int, time.Time, error) { cancel(); <-release; return 2, epoch.Add(time.Hour), nil }
-	if _, _, err := c.get(short, "held", held); err == nil {
+	if _, _, err := c.get(short, "held", "http://a", held); err == nil {
 		t.Fatal("an answer before the fetch ended")
-	}
-
-	if _, _, err := c.get(ctx, "other", one); !errors.Is(err, errBusy) {
-		t.Fatalf("error %v while the only slot was taken", err)
 	}
 	close(release)
 }
