@@ -52,6 +52,6 @@ type List struct {
 	Entries    int       `json:"entries"`
 	Usable     bool      `json:"usable"`
 	Expiring   bool      `json:"expiring"`
-	Error      string    `json:"error,omitzero"` // how the last fetch failed
+	Error      string    `json:"error,omitzero"`   // how the last fetch failed
 	Warning    string    `json:"warning,omitzero"` // what is odd about the CRL that counts
 }

@@ -49,7 +49,7 @@ func (c *cache[V]) get(ctx context.Context, key, place string, fetch bring[V]) (
 	now := c.now()
 	c.mu.Lock()
 	it := c.item(key, now)
-	if it.flight == nil && it.due(now, c.refresh) {
+	if !it.flight.joinable() && it.due(now, c.refresh) {
 		it.flight = newFlight(place)
 		go c.fetch(it, it.flight, fetch)
 	}
@@ -87,7 +87,9 @@ func (c *cache[V]) fetch(it *item[V], f *flight, fetch bring[V]) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	it.flight = nil
+	if it.flight == f {
+		it.flight = nil
+	}
 	if busy != nil {
 		return
 	}

@@ -47,6 +47,13 @@ func (e *entry) due(now time.Time, refresh time.Duration) bool {
 	return now.Sub(e.tried) >= refresh
 }
 
+// land forgets a flight that has ended. The caller holds Source.mu.
+func (e *entry) land(f *flight) {
+	if e.flight == f {
+		e.flight = nil
+	}
+}
+
 func (e *entry) size() int64 {
 	if e.list == nil {
 		return 0

@@ -182,7 +182,7 @@ func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certific
 // begin starts a fetch if one is due, and returns the one under way, if any. The
 // caller holds s.mu.
 func (s *Source) begin(e *entry, now time.Time) *flight {
-	if e.flight == nil && e.due(now, s.cfg.Refresh) {
+	if !e.flight.joinable() && e.due(now, s.cfg.Refresh) {
 		e.flight = newFlight(e.key.place)
 		go s.fetch(e, e.flight)
 	}
@@ -198,7 +198,7 @@ func (s *Source) fetch(e *entry, f *flight) {
 	release, err := f.begin(s.slots, &s.mu)
 	if err != nil {
 		s.mu.Lock()
-		e.flight = nil
+		e.land(f)
 		s.mu.Unlock()
 		return
 	}
@@ -210,14 +210,15 @@ func (s *Source) fetch(e *entry, f *flight) {
 	if err == nil {
 		err = s.keep(e, list)
 	}
-	s.end(e, list, warning, err)
+	s.end(e, f, list, warning, err)
 }
 
 // end records how a fetch went; a nil list leaves the one known in place.
-func (s *Source) end(e *entry, list *x509.RevocationList, warning string, err error) {
+func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.tried, e.err, e.flight = s.cfg.Now(), err, nil
+	e.tried, e.err = s.cfg.Now(), err
+	e.land(f)
 	if list == nil {
 		return
 	}

@@ -53,7 +53,7 @@ func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 			continue
 		}
 
-		if e.flight == nil {
+		if !e.flight.joinable() {
 			e.flight = newFlight(e.key.place)
 			go s.fetch(e, e.flight)
 		}

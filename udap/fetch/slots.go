@@ -108,6 +108,10 @@ func newFlight(place string) *flight {
 	return &flight{place: place, queue: ctx, end: cancel, done: make(chan struct{})}
 }
 
+// joinable reports whether a further caller may share the flight: it is under
+// way, and the last caller has not left it in the queue.
+func (f *flight) joinable() bool { return f != nil && (f.begun || f.queue.Err() == nil) }
+
 // wait waits until the flight has ended or ctx has. The last caller that leaves
 // takes a fetch that is still in the queue with it. The caller must have counted
 // itself in f.callers, and must not hold mu.
