@@ -26,11 +26,12 @@ type issue struct {
 type failure struct {
 	status int
 	issues []issue
-	www    string // WWW-Authenticate
-	allow  string // Allow
-	retry  int    // Retry-After, seconds
-	trace  string // Trace-Id
-	cause  error  // for the log
+	header http.Header // further fields of the answer
+	www    string      // WWW-Authenticate
+	allow  string      // Allow
+	retry  int         // Retry-After, seconds
+	trace  string      // Trace-Id
+	cause  error       // for the log
 }
 
 func (f *failure) Error() string { return f.issues[0].detail }

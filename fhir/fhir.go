@@ -52,10 +52,10 @@ type Grant struct {
 
 // Denial is why a request has no grant.
 type Denial struct {
-	Status          int    // 400, 401 or 403; 503 when it could not be found out
-	WWWAuthenticate string // for 401
-	Trace           string // names the record of the decision, for the header Trace-Id; may be empty
-	Code, Text      string // OperationOutcome issue code (login, expired, ...), and a sentence
+	Status     int         // 400, 401 or 403; 503 when it could not be found out
+	Header     http.Header // fields of the answer, such as WWW-Authenticate
+	Trace      string      // names the record of the decision, for the header Trace-Id; may be empty
+	Code, Text string      // OperationOutcome issue code (login, expired, ...), and a sentence
 }
 
 const (

@@ -3,6 +3,7 @@ package fhir
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 
 	"fhirdest.example/fhir/scope"
@@ -107,8 +108,7 @@ func denied(d *Denial) *failure {
 		code = "login"
 	}
 	f := fail(d.Status, code, d.Text)
-	f.www, f.trace = d.WWWAuthenticate, d.Trace
-
+	f.header, f.trace = maps.Clone(d.Header), d.Trace
 	switch {
 	case d.Status == http.StatusServiceUnavailable:
 		f.retry = 5
@@ -117,7 +117,7 @@ func denied(d *Denial) *failure {
 		f.status = http.StatusUnauthorized
 	}
 
-	if f.status == http.StatusUnauthorized && f.www == "" {
+	if f.status == http.StatusUnauthorized && f.header.Get("WWW-Authenticate") == "" {
 		f.www = "Bearer"
 	}
 	return f

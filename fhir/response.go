@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -56,6 +57,7 @@ func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) 
 // answer is a failure as a response.
 func (f *failure) response() *response {
 	resp := &response{status: f.status, body: outcome(f.issues), header: http.Header{}}
+	maps.Copy(resp.header, f.header)
 	if f.www != "" {
 		resp.header.Set("WWW-Authenticate", f.www)
 	}

@@ -69,16 +69,16 @@ func newWorld(t testing.TB, patients int) *world {
 func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
-		return nil, &fhir.Denial{Status: 401, WWWAuthenticate: `Bearer`, Code: "login", Text: "No token."}
+		return nil, &fhir.Denial{Status: 401, Code: "login", Text: "No token."}
 	}
 
 	text, ok := strings.CutPrefix(values[0], "Bearer ")
 	if !ok || len(values) > 1 || text == "bad" {
 		return nil, &fhir.Denial{
-			Status:          401,
-			WWWAuthenticate: `Bearer error="invalid_token"`,
-			Code:            "login",
-			Text:            "Bad token.",
+			Status: 401,
+			Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}},
+			Code:   "login",
+			Text:   "Bad token.",
 		}
 	}
 	if text == "down" {

@@ -170,13 +170,14 @@ func enforceable(resourceType, param string) bool {
 
 // bearer tells the FHIR service what a request's token allows.
 func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
-	access, err := s.oauth.BearerHeader(r.Context(), r.Header.Values("Authorization"))
+	access, err := s.oauth.BearerRequest(r)
 	if err != nil {
 		return nil, s.denial(err)
 	}
 
 	return &fhir.Grant{
 		Scopes:   access.Scopes,
+		Patient:  access.Patient,
 		Client:   string(access.ClientID),
 		TokenID:  access.TokenID,
 		Purposes: access.Purposes,
@@ -188,7 +189,7 @@ func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 // looked up, that is no claim about the token.
 func (s *Server) denial(err error) *fhir.Denial {
 	r := oauth.RefusalOf(err)
-	d := &fhir.Denial{Status: r.Status, WWWAuthenticate: r.Challenge, Trace: r.Trace, Code: "login"}
+	d := &fhir.Denial{Status: r.Status, Header: r.Header, Trace: r.Trace, Code: "login"}
 	switch {
 	case r.Status >= 500:
 		s.deps.Log.Error("a token could not be looked up", "trace", r.Trace, "cause", r.Of.Err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -199,10 +200,10 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 // token; what is wrong with a token is told in full to whoever may know.
 func TestDenials(t *testing.T) {
 	bad := &oauth.Refusal{
-		Of:        &trace.Error{Code: trace.InvalidToken, Check: "bearer.token", Detail: "why"},
-		Status:    401,
-		Challenge: "Bearer x",
-		Trace:     "t1",
+		Of:     &trace.Error{Code: trace.InvalidToken, Check: "bearer.token", Detail: "why"},
+		Status: 401,
+		Header: http.Header{"Www-Authenticate": {"Bearer x"}},
+		Trace:  "t1",
 	}
 
 	down := &oauth.Refusal{
@@ -225,11 +226,11 @@ func TestDenials(t *testing.T) {
 			"",
 			bad,
 			fhir.Denial{
-				Status:          401,
-				WWWAuthenticate: "Bearer x",
-				Trace:           "t1",
-				Code:            "login",
-				Text:            "A valid access token is needed, in one Authorization header of the scheme Bearer.",
+				Status: 401,
+				Header: http.Header{"Www-Authenticate": {"Bearer x"}},
+				Trace:  "t1",
+				Code:   "login",
+				Text:   "A valid access token is needed, in one Authorization header of the scheme Bearer.",
 			},
 		},
 		{
@@ -237,11 +238,11 @@ func TestDenials(t *testing.T) {
 			"client",
 			bad,
 			fhir.Denial{
-				Status:          401,
-				WWWAuthenticate: "Bearer x",
-				Trace:           "t1",
-				Code:            "login",
-				Text:            "bearer.token: why.",
+				Status: 401,
+				Header: http.Header{"Www-Authenticate": {"Bearer x"}},
+				Trace:  "t1",
+				Code:   "login",
+				Text:   "bearer.token: why.",
 			},
 		},
 		{
@@ -259,12 +260,17 @@ func TestDenials(t *testing.T) {
 			"a fault of ours",
 			"client",
 			io.ErrUnexpectedEOF,
-			fhir.Denial{Status: 503, Code: "transient", Text: "The token could not be looked up; try again later."},
+			fhir.Denial{
+				Status: 503,
+				Header: http.Header{},
+				Code:   "transient",
+				Text:   "The token could not be looked up; try again later.",
+			},
 		},
 	} {
 		var log bytes.Buffer
 		s := &Server{cfg: Config{Explain: c.explain}, deps: Deps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
-		if got := s.denial(c.err); *got != c.want {
+		if got := s.denial(c.err); !reflect.DeepEqual(*got, c.want) {
 			t.Errorf("%s: %+v, want %+v", c.name, *got, c.want)
 		}
 		if logged := strings.Contains(log.String(), io.ErrUnexpectedEOF.Error()); logged != (c.want.Status == 503) {

@@ -36,7 +36,7 @@ type authenticated struct {
 func (s *Service) authenticate(
 	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
 ) (*authenticated, error) {
-	if err := judgeCredentials(req, tr); err != nil {
+	if err := checkCredentials(req, tr); err != nil {
 		return nil, err
 	}
 
@@ -74,9 +74,9 @@ func (s *Service) authenticate(
 	}, nil
 }
 
-// judgeCredentials judges the parameters by which a client authenticates,
+// checkCredentials checks the parameters by which a client authenticates,
 // before the authentication token is looked at.
-func judgeCredentials(req ClientRequest, tr *trace.Trace) error {
+func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 	p := req.Params
 	if len(req.Authorization) > 0 {
 		err := tr.Refuse(checkAuthorization, trace.InvalidClient, trace.Finding{
@@ -85,9 +85,9 @@ func judgeCredentials(req ClientRequest, tr *trace.Trace) error {
 			Remedy:   "authenticate with client_assertion alone; it was not used up",
 		})
 		return &Refusal{
-			Of:        err,
-			Status:    http.StatusUnauthorized,
-			Challenge: challengeFor(req.Authorization[0]),
+			Of:     err,
+			Status: http.StatusUnauthorized,
+			Header: http.Header{"Www-Authenticate": {challengeFor(req.Authorization[0])}},
 		}
 	}
 
@@ -136,8 +136,8 @@ func challengeFor(header string) string {
 	return `Bearer realm="UDAP"`
 }
 
-// judgeUDAP judges the parameter udap of a form.
-func judgeUDAP(p Params, tr *trace.Trace) error {
+// checkUDAP checks the parameter udap of a form.
+func checkUDAP(p Params, tr *trace.Trace) error {
 	if p["udap"] != "1" {
 		return tr.Refuse(checkClientUDAP, trace.InvalidRequest, trace.Finding{
 			Expected: "udap=1",

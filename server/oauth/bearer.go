@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -15,57 +16,71 @@ import (
 
 // Access is what a good access token allows. Only Bearer makes one.
 type Access struct {
-	TokenID    string // names the token in records; says nothing about its text
-	ClientID   trace.ClientID
-	Community  trace.CommunityURI
-	Client     trace.ClientURI
-	Scope      []string
-	Scopes     scope.Set // those of Scope that name resources
-	Purposes   []string
-	Extensions map[string]jsontext.Value
-	Issued     time.Time
-	Expires    time.Time
+	TokenID      string // names the token in records without being it
+	ClientID     trace.ClientID
+	Community    trace.CommunityURI
+	Client       trace.ClientURI
+	Subject      string // the person who granted it; empty: the client itself
+	Patient      string // id of the patient in context; empty: none
+	Confirmation string // thumbprint of the key that the token is bound to (RFC 7800); empty: a bearer token
+	Scope        []string
+	Scopes       scope.Set // those of Scope that name resources
+	Purposes     []string
+	Extensions   map[string]jsontext.Value
+	Issued       time.Time
+	Expires      time.Time
+}
+
+// Presented is an access token as a request presents it.
+type Presented struct {
+	Scheme string // of the Authorization header
+	Token  string
 }
 
 // ID names a token in records: the start of its hash.
 func (t *Token) ID() string { return hex.EncodeToString(t.Hash[:8]) }
 
-// BearerHeader finds out what a request for data may do, from its Authorization
-// headers: the token stands in one of them, once (RFC 6750 2.1). A refusal is a
-// *Refusal whose trace has been recorded.
-func (s *Service) BearerHeader(ctx context.Context, values []string) (*Access, error) {
+// BearerRequest returns what a request for data may do. The token must be in
+// one Authorization header (RFC 6750 2.1). A refusal is a *Refusal whose trace
+// has been recorded.
+func (s *Service) BearerRequest(r *http.Request) (*Access, error) {
+	values := r.Header.Values("Authorization")
 	f := trace.Finding{Expected: "one Authorization header: Bearer and an access token"}
-	switch {
-	case len(values) == 0:
+	switch len(values) {
+	case 0: // RFC 6750 3.1: a request without a token gets no error code
 		f.Found = "none"
-	case len(values) > 1:
-		f.Found = fmt.Sprintf("%d Authorization headers", len(values))
-		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidRequest, f, `Bearer error="invalid_request"`)
-	default:
+		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
+	case 1:
 		scheme, token, _ := strings.Cut(values[0], " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			return s.Bearer(ctx, strings.TrimLeft(token, " "))
-		}
-		f.Found = "another scheme"
+		return s.Bearer(r.Context(), Presented{Scheme: scheme, Token: strings.TrimLeft(token, " ")})
 	}
 
-	// RFC 6750 3.1: whoever sent no token gets no error code.
-	return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
+	f.Found = fmt.Sprintf("%d Authorization headers", len(values))
+	return nil, s.refuseBearer(checkBearerHeader, trace.InvalidRequest, f, `Bearer error="invalid_request"`)
 }
 
-// Bearer finds out what an access token allows. It returns a *Refusal with the
-// code invalid_token when the token is none of ours, over, revoked, or its
-// client's registration has gone or lost rights, and with
-// temporarily_unavailable when that cannot be found out.
-func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
-	t, why, err := s.live(ctx, text, s.cfg.Now())
+// Bearer returns what an access token allows. It returns a *Refusal with the
+// code invalid_token when the scheme is not Bearer, when the token is not one of
+// this server, expired, revoked or bound to a key, or when its client's
+// registration was cancelled or lost rights; and with temporarily_unavailable
+// when the store failed.
+func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
+	if !strings.EqualFold(p.Scheme, "Bearer") {
+		f := trace.Finding{Expected: "the scheme Bearer", Found: "another scheme"}
+		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
+	}
+
+	t, why, err := s.live(ctx, p.Token, s.cfg.Now())
 	if err != nil {
 		f := trace.Finding{
-			Found:  "the server could not read what it must",
+			Found:  "the server could not read its records",
 			Remedy: "try again later",
 			Err:    err,
 		}
 		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f, "")
+	}
+	if t != nil && t.Confirmation != "" { // RFC 9449 7.1: such a token is not a bearer token
+		t, why = nil, "a token that is bound to a key, without proof of that key"
 	}
 	if t == nil {
 		f := trace.Finding{Expected: "a valid access token", Found: why}
@@ -74,25 +89,32 @@ func (s *Service) Bearer(ctx context.Context, text string) (*Access, error) {
 
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
-		TokenID:    t.ID(),
-		ClientID:   t.ClientID,
-		Community:  t.Community,
-		Client:     t.Client,
-		Scope:      t.Scope,
-		Scopes:     set,
-		Purposes:   t.Purposes,
-		Extensions: t.Extensions,
-		Issued:     t.Issued,
-		Expires:    t.Expires,
+		TokenID:      t.ID(),
+		ClientID:     t.ClientID,
+		Community:    t.Community,
+		Client:       t.Client,
+		Subject:      t.Subject,
+		Patient:      t.Patient,
+		Confirmation: t.Confirmation,
+		Scope:        t.Scope,
+		Scopes:       set,
+		Purposes:     t.Purposes,
+		Extensions:   t.Extensions,
+		Issued:       t.Issued,
+		Expires:      t.Expires,
 	}, nil
 }
 
-// refuseBearer refuses a request for data. Only refusals leave a trace: what is
-// allowed stands in the FHIR service's own record.
+// refuseBearer refuses a request for data. Only refusals leave a trace here:
+// what is allowed is in the FHIR service's own records.
 func (s *Service) refuseBearer(c trace.Check, code trace.Code, f trace.Finding, challenge string) *Refusal {
 	tr := trace.NewTrace("bearer", s.cfg.Now())
 	r := RefusalOf(tr.Refuse(c, code, f))
-	r.Challenge, r.Trace = challenge, tr.ID
+	r.Trace = tr.ID
+	if challenge != "" {
+		r.Header.Set("WWW-Authenticate", challenge)
+	}
+
 	s.record(tr)
 	return r
 }

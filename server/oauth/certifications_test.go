@@ -157,7 +157,7 @@ func TestTEFCA(t *testing.T) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 
-	access, err := e.svc.Bearer(t.Context(), a.text("access_token"))
+	access, err := e.bearer(a.text("access_token"))
 	if err != nil || len(access.Extensions) != 1 || access.Extensions[udap.B2BKey] == nil {
 		t.Errorf("kept of the context: %v, %v", access, err)
 	}

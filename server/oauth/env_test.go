@@ -482,3 +482,15 @@ func (e *env) active(c *udaptest.Client, id trace.ClientID, token string) bool {
 	}
 	return a.member("active") == true
 }
+
+// bearer asks what an access token allows.
+func (e *env) bearer(token string) (*oauth.Access, error) {
+	return e.svc.Bearer(e.t.Context(), oauth.Presented{Scheme: "Bearer", Token: token})
+}
+
+// dataRequest is a request for data with these Authorization headers.
+func dataRequest(authorization ...string) *http.Request {
+	r := httptest.NewRequest("GET", udaptest.Base+"/Patient", nil)
+	r.Header["Authorization"] = authorization
+	return r
+}

@@ -63,7 +63,7 @@ func testRegisterAndToken(t *testing.T, e *env) {
 		t.Fatalf("token: %d %s", b.status, b.body)
 	}
 
-	access, err := e.svc.Bearer(t.Context(), b.text("access_token"))
+	access, err := e.bearer(b.text("access_token"))
 	if err != nil || access.ClientID != id || access.Client != udaptest.Client1URI ||
 		!slices.Equal(access.Scope, []string{"system/Patient.rs"}) ||
 		len(access.Scopes) != 1 || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"}) {
@@ -74,7 +74,7 @@ func testRegisterAndToken(t *testing.T, e *env) {
 		t.Error("the token's text is in the file")
 	}
 	e.advance(time.Hour)
-	if _, err := e.svc.Bearer(t.Context(), b.text("access_token")); err == nil {
+	if _, err := e.bearer(b.text("access_token")); err == nil {
 		t.Error("good after an hour")
 	}
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -18,9 +19,10 @@ type Introspection struct {
 	TokenType  string                    `json:"token_type,omitzero"`
 	Expires    int64                     `json:"exp,omitzero"`
 	Issued     int64                     `json:"iat,omitzero"`
-	Subject    trace.ClientID            `json:"sub,omitzero"`
+	Subject    string                    `json:"sub,omitzero"`
 	Audience   string                    `json:"aud,omitzero"`
 	Issuer     string                    `json:"iss,omitzero"`
+	Patient    string                    `json:"patient,omitzero"`     // id of the patient in context (SMART App Launch 2.2, token introspection)
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context in which the token was asked for
 }
 
@@ -57,9 +59,10 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		TokenType:  "Bearer",
 		Expires:    t.Expires.Unix(),
 		Issued:     t.Issued.Unix(),
-		Subject:    t.ClientID,
+		Subject:    cmp.Or(t.Subject, string(t.ClientID)),
 		Audience:   s.cfg.Base,
 		Issuer:     s.urls.Issuer,
+		Patient:    t.Patient,
 		Extensions: t.Extensions,
 	}, nil
 }
@@ -101,7 +104,7 @@ func (s *Service) authenticateForToken(
 	}
 
 	if _, sent := req.Params["udap"]; sent && len(req.Authorization) == 0 { // RFC 7662 and 7009 do not know it
-		if err := judgeUDAP(req.Params, tr); err != nil {
+		if err := checkUDAP(req.Params, tr); err != nil {
 			return nil, err
 		}
 	}

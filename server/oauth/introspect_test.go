@@ -151,11 +151,11 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 
-	if _, err := e.svc.Bearer(t.Context(), token); err == nil {
+	if _, err := e.bearer(token); err == nil {
 		t.Error("revoked, and still good")
 	}
 	e.restart()
-	if _, err := e.svc.Bearer(t.Context(), token); err == nil {
+	if _, err := e.bearer(token); err == nil {
 		t.Error("revoked, and good again after a restart")
 	}
 	if !e.active(c, id, kept) {
@@ -180,7 +180,7 @@ func TestRevocationRace(t *testing.T) {
 			wg.Go(func() {
 				for range 200 {
 					after := revoked.Load()
-					if _, err := e.svc.Bearer(t.Context(), token); err == nil && after {
+					if _, err := e.bearer(token); err == nil && after {
 						late.Store(true)
 					}
 				}
@@ -206,7 +206,7 @@ func TestBearerRefuses(t *testing.T) {
 		strings.ToUpper(token), token + "\n", " " + token, "\x00",
 		c.Sign(t, udaptest.Assertion(id, e.now())),
 	} {
-		access, err := e.svc.Bearer(t.Context(), text)
+		access, err := e.bearer(text)
 		var e *trace.Error
 		if access != nil || err == nil || !errors.As(err, &e) || e.Code != trace.InvalidToken {
 			t.Errorf("%.30q: %+v, %v", text, access, err)
@@ -219,7 +219,7 @@ func TestBearerRefuses(t *testing.T) {
 func TestBearerWithoutStore(t *testing.T) {
 	e, c, id := clientEnv(t)
 	token := e.issued(c, id)
-	if _, err := e.svc.BearerHeader(t.Context(), []string{"Bearer " + token}); err != nil {
+	if _, err := e.svc.BearerRequest(dataRequest("Bearer " + token)); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.store.Close(); err != nil {
@@ -227,10 +227,10 @@ func TestBearerWithoutStore(t *testing.T) {
 	}
 	defer e.start()
 
-	_, err := e.svc.BearerHeader(t.Context(), []string{"Bearer " + token})
+	_, err := e.svc.BearerRequest(dataRequest("Bearer " + token))
 	got := oauth.RefusalOf(err)
 	tr := e.lastTrace()
-	if got.Status != http.StatusServiceUnavailable || got.Challenge != "" || got.Of.Err == nil ||
+	if got.Status != http.StatusServiceUnavailable || got.Header.Get("WWW-Authenticate") != "" || got.Of.Err == nil ||
 		got.Trace != tr.ID || tr.Code != trace.TemporarilyUnavailable {
 		t.Errorf("%+v, trace %+v", got, tr)
 	}

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"net/http"
 	"sync"
 	"time"
 
@@ -106,7 +107,9 @@ func limited(tr *trace.Trace, l *limiter, what, key string, now time.Time) error
 		Found:    what + " over its rate",
 		Remedy:   "wait " + seconds(wait) + " s",
 	})
-	return &Refusal{Of: e, Status: statusTooMany, RetryAfter: wait}
+	return &Refusal{
+		Of:     e,
+		Status: http.StatusTooManyRequests,
+		Header: http.Header{"Retry-After": {seconds(wait)}},
+	}
 }
-
-const statusTooMany = 429

@@ -103,7 +103,7 @@ func (s *Service) findDocument(
 		return document{}, &Refusal{
 			Of:     err,
 			Status: http.StatusMethodNotAllowed,
-			Allow:  "GET, HEAD",
+			Header: http.Header{"Allow": {"GET, HEAD"}},
 		}
 	}
 

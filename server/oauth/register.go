@@ -322,16 +322,13 @@ func (s *Service) grantTypes() []string {
 }
 
 func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
-	catalogue, request := s.cfg.Scopes, scope.Request{Scopes: m.Scope, Contexts: []string{"system"}}
+	g := grantNamed(clientCredentials)
 	if slices.Contains(m.GrantTypes, authorizationCode) {
-		catalogue, request = s.cfg.Personal, scope.Request{
-			Scopes:   m.Scope,
-			Contexts: []string{"user", "patient"},
-			Plain:    true,
-		}
+		g = grantNamed(authorizationCode)
 	}
 
-	answer := catalogue.Negotiate(request)
+	catalogue := s.catalogue(g)
+	answer := catalogue.Negotiate(scope.Request{Scopes: m.Scope, Contexts: g.contexts, Plain: g.personal})
 	supported := "scopes of scopes_supported: " + abridged(catalogue.Supported())
 	switch {
 	case answer.TooMany:

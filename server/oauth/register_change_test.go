@@ -50,7 +50,7 @@ func TestAnotherCommunityDoesNotTouchARegistration(t *testing.T) {
 	if !bytes.Equal(x1, x2) {
 		t.Errorf("A's record was %s and is %s", x1, x2)
 	}
-	if _, err := e.svc.Bearer(t.Context(), token); err != nil {
+	if _, err := e.bearer(token); err != nil {
 		t.Errorf("A's token: %v", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestCancel(t *testing.T) {
 		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
 
-	if _, err := e.svc.Bearer(t.Context(), token); err == nil {
+	if _, err := e.bearer(token); err == nil {
 		t.Error("its access token is still good")
 	}
 	again := e.registered(c)

@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -123,7 +124,11 @@ func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *trace.Trace) err
 			Expected: "POST",
 			Found:    r.Method,
 		})
-		return &Refusal{Of: err, Status: http.StatusMethodNotAllowed, Allow: http.MethodPost}
+		return &Refusal{
+			Of:     err,
+			Status: http.StatusMethodNotAllowed,
+			Header: http.Header{"Allow": {http.MethodPost}},
+		}
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
@@ -234,21 +239,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 }
 
 func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {
-	h := w.Header()
-	if r.Allow != "" {
-		h.Set("Allow", r.Allow)
-	}
-	if r.Challenge != "" {
-		h.Set("WWW-Authenticate", r.Challenge)
-	}
-
-	switch {
-	case r.RetryAfter > 0:
-		h.Set("Retry-After", seconds(r.RetryAfter))
-	case r.Status == http.StatusServiceUnavailable:
-		h.Set("Retry-After", "5")
-	}
-
+	maps.Copy(w.Header(), r.Header)
 	writeJSON(w, r.Status, s.wireError(r, tr))
 }
 

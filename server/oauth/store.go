@@ -66,11 +66,16 @@ type Hash [32]byte
 
 // Token is what the server knows about an access token.
 type Token struct {
-	Hash       Hash                      `json:"-"`
-	ClientID   trace.ClientID            `json:"clientId"`
-	Community  trace.CommunityURI        `json:"community"`
-	Client     trace.ClientURI           `json:"client"`
-	Epoch      uint64                    `json:"epoch"` // of the registration when it was issued
+	Hash      Hash               `json:"-"`
+	ClientID  trace.ClientID     `json:"clientId"`
+	Community trace.CommunityURI `json:"community"`
+	Client    trace.ClientURI    `json:"client"`
+	Epoch     uint64             `json:"epoch"` // of the registration when it was issued
+
+	Subject      string `json:"subject,omitzero"`      // the person who granted it; empty: the client itself
+	Patient      string `json:"patient,omitzero"`      // id of the patient in context
+	Confirmation string `json:"confirmation,omitzero"` // thumbprint of the key that the token is bound to
+
 	Scope      []string                  `json:"scope"`
 	Purposes   []string                  `json:"purposes,omitempty"`
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context that the client asserted (UDAP Security 2.0, 5.2.4)

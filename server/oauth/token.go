@@ -5,15 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
 
@@ -25,17 +23,13 @@ type TokenResponse struct {
 	Scope       string `json:"scope"`
 }
 
-// Grant types.
-const (
-	clientCredentials = "client_credentials"
-	authorizationCode = "authorization_code"
-	refreshToken      = "refresh_token"
-)
-
-// Token answers a token request (RFC 6749 4.4, UDAP Security 2.0, 5.2).
+// Token answers a token request (RFC 6749 4.4, UDAP Security 2.0, 5.2). Its
+// phases are the same for every grant: the form, the client's authentication,
+// the decision, the token. Once the client is authenticated its jti is spent,
+// whatever becomes of the request.
 func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse, error) {
 	tr := s.trace(req.Trace, "token")
-	if err := judgeTokenRequest(req, tr); err != nil {
+	if err := checkTokenRequest(req, tr); err != nil {
 		return nil, err
 	}
 
@@ -44,102 +38,90 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 		return nil, err
 	}
 
-	grant, err := s.judgeGrant(a, req.Params, tr)
+	g, err := s.decide(a, req.Params, tr)
 	if err != nil {
 		return nil, s.spendRefused(ctx, a, err, tr)
 	}
-	return s.issue(ctx, a, grant, tr)
+	return s.issue(ctx, a, g, tr)
 }
 
-// judgeTokenRequest judges what every grant type has in common, before the
-// client is authenticated.
-func judgeTokenRequest(req ClientRequest, tr *trace.Trace) error {
-	if len(req.Authorization) == 0 { // else that is what must be said
-		if err := judgeUDAP(req.Params, tr); err != nil {
-			return err
-		}
+// checkTokenRequest checks the parameters that every grant needs, before the
+// client is authenticated. An Authorization header is the graver mistake and is
+// refused by authenticate.
+func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
+	if len(req.Authorization) > 0 {
+		return nil
+	}
+	if err := checkUDAP(req.Params, tr); err != nil {
+		return err
+	}
 
-		switch req.Params["grant_type"] {
-		case clientCredentials, authorizationCode, refreshToken:
-		case "":
-			return tr.Refuse(checkGrantType, trace.InvalidRequest, trace.Finding{
-				Expected: "grant_type",
-				Found:    shown(req.Params, "grant_type"),
-			})
+	name := req.Params["grant_type"]
+	switch {
+	case name == "":
+		return tr.Refuse(checkGrantType, trace.InvalidRequest, trace.Finding{
+			Expected: "grant_type",
+			Found:    shown(req.Params, "grant_type"),
+		})
 
-		default:
-			return tr.Refuse(checkGrantType, trace.UnsupportedGrantType, trace.Finding{
-				Expected: clientCredentials,
-				Found:    req.Params["grant_type"],
-			})
-		}
+	case grantNamed(name) == nil:
+		return tr.Refuse(checkGrantType, trace.UnsupportedGrantType, trace.Finding{
+			Expected: offered(),
+			Found:    name,
+		})
 	}
 
 	return nil
 }
 
-// granted is what a token will allow, and in which context.
-type granted struct {
-	scope      []string
-	purposes   []string
-	extensions map[string]jsontext.Value
-}
-
-// judgeGrant judges what an authenticated client asks for.
-func (s *Service) judgeGrant(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
+// decide returns what an authenticated client is granted.
+func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, err
 	}
 
-	grant := p["grant_type"]
-	if !slices.Contains(a.registration.Granted.GrantTypes, grant) {
-		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
-			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
-			Found:    grant,
-			Remedy:   "register for this grant type first",
-		})
-	}
-	if grant != clientCredentials {
-		return nil, tr.Refuse(checkGrant, trace.UnsupportedGrantType, trace.Finding{
-			Expected: clientCredentials,
-			Found:    grant,
-			Remedy:   "this server does not have the grant yet",
-		})
-	}
-
-	tr.Pass(checkGrant, grant, grant)
-	return s.judgeClientCredentials(a, p, tr)
-}
-
-func (s *Service) judgeClientCredentials(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
-	if a.ant.Resources {
-		return nil, tr.Refuse(checkResources, trace.InvalidRequest, trace.Finding{
-			Expected: "no resources claim",
-			Found:    "one",
-			Remedy:   "name what is wanted by scopes",
-		})
-	}
-
-	policy := a.ant.Community.Policy
-	b2b, err := udap.JudgeB2B(a.ant, policy, tr)
+	g, err := registeredGrant(a, p["grant_type"], tr)
 	if err != nil {
 		return nil, err
 	}
 
-	g := &granted{extensions: map[string]jsontext.Value{}}
-	if b2b != nil {
-		g.purposes = b2b.PurposeOfUse
-		g.extensions[udap.B2BKey] = a.ant.Extensions[udap.B2BKey]
+	out, err := g.accept(a, p, tr)
+	if err != nil {
+		return nil, err
 	}
-	noteExtensions(a, tr)
-	g.scope, err = s.judgeScope(a, p["scope"], tr)
-	return g, err
+
+	out.scope, err = s.grantScope(a, g, p["scope"], tr)
+	return out, err
 }
 
-// judgeScope finds what a client is granted (UDAP Security 2.0, 7.3): what it
-// asks for, within what it registered, within the authentication token's own
-// scope claim (UDAP client authorization grants 6.5).
-func (s *Service) judgeScope(a *authenticated, text string, tr *trace.Trace) ([]string, error) {
+// registeredGrant returns the grant of a request if the client is registered
+// for it and the server offers it.
+func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grant, error) {
+	if !slices.Contains(a.registration.Granted.GrantTypes, name) {
+		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
+			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
+			Found:    name,
+			Remedy:   "register for this grant type first",
+		})
+	}
+
+	g := grantNamed(name)
+	if g == nil || g.accept == nil {
+		return nil, tr.Refuse(checkGrant, trace.UnsupportedGrantType, trace.Finding{
+			Expected: offered(),
+			Found:    name,
+			Remedy:   "this server does not have the grant yet",
+		})
+	}
+
+	tr.Pass(checkGrant, name, name)
+	return g, nil
+}
+
+// grantScope returns the scopes that a client gets (UDAP Security 2.0, 7.3): of
+// those that it asks for, the ones within its registration and within the
+// authentication token's own scope claim (UDAP client authorization grants 6.5).
+func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.Trace) ([]string, error) {
 	requested, err := s.requestedScope(a, text, tr)
 	if err != nil {
 		return nil, err
@@ -157,9 +139,11 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *trace.Trace) ([]
 		}
 	}
 
-	answer := s.cfg.Scopes.Negotiate(scope.Request{
+	catalogue := s.catalogue(g)
+	answer := catalogue.Negotiate(scope.Request{
 		Scopes:   requested,
-		Contexts: []string{"system"},
+		Contexts: g.contexts,
+		Plain:    g.personal,
 		Within:   splitScope(a.registration.Granted.Scope),
 		Limited:  true,
 	})
@@ -168,7 +152,7 @@ func (s *Service) judgeScope(a *authenticated, text string, tr *trace.Trace) ([]
 		return nil, tr.Refuse(checkScope, trace.InvalidScope, tooManyScopes(requested))
 	case answer.Wildcard != "":
 		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
-			Expected: "scopes of " + s.scopesShown(),
+			Expected: "scopes of " + abridged(catalogue.Supported()),
 			Found:    "the wildcard " + answer.Wildcard,
 			Remedy:   "ask for single resource types",
 		})
@@ -226,7 +210,13 @@ func (s *Service) requestedScope(a *authenticated, text string, tr *trace.Trace)
 // maxScopes bounds a request; longer ones are refused, not cut.
 const maxScopes = 1000
 
-func (s *Service) scopesShown() string { return abridged(s.cfg.Scopes.Supported()) }
+// catalogue returns the scopes that exist for the clients of a grant.
+func (s *Service) catalogue(g *grant) scope.Catalogue {
+	if g.personal {
+		return s.cfg.Personal
+	}
+	return s.cfg.Scopes
+}
 
 // issue makes a token, stores what it allows, and only then hands it out.
 func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *trace.Trace) (*TokenResponse, error) {
@@ -261,7 +251,7 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 }
 
 func refuseIssue(tr *trace.Trace, err error) error {
-	if err == ErrNoRegistration {
+	if errors.Is(err, ErrNoRegistration) {
 		return tr.Refuse(checkIssued, trace.InvalidClient, trace.Finding{
 			Expected: "a registration that stands still",
 			Found:    "it was cancelled or changed during this request",

@@ -566,7 +566,7 @@ func TestContextBindsTheToken(t *testing.T) {
 	}
 
 	for purpose, token := range tokens {
-		access, err := e.svc.Bearer(t.Context(), token)
+		access, err := e.bearer(token)
 		if err != nil || !slices.Equal(access.Purposes, []string{"urn:oid:2.16.840.1.113883.5.8#" + purpose}) {
 			t.Errorf("%s: %+v, %v", purpose, access, err)
 		}

@@ -53,22 +53,21 @@ var outcomes = map[trace.Code]outcome{
 	},
 }
 
-// Refusal is a refusal that HTTP has a status of its own for.
+// Refusal is a refusal as HTTP writes it.
 type Refusal struct {
-	Of         *trace.Error
-	Status     int
-	RetryAfter time.Duration // 0: no Retry-After
-	Challenge  string        // WWW-Authenticate; empty: none
-	Allow      string        // for 405
-	Trace      string        // id of its trace; empty where the shell that writes it has the trace
+	Of     *trace.Error
+	Status int
+	Header http.Header // fields of the answer, such as WWW-Authenticate, Allow and Retry-After
+	Trace  string      // id of its trace; empty where the shell that writes it has the trace
 }
 
 func (r *Refusal) Error() string { return r.Of.Error() }
 
 func (r *Refusal) Unwrap() error { return r.Of }
 
-// RefusalOf brings any error of a Service into the form in which it is written. What is no
-// refusal of ours is a fault of the server, of which the client learns nothing.
+// RefusalOf brings any error of a Service into the form in which it is written.
+// An error that is no refusal is a fault of the server, of which the client
+// learns nothing.
 func RefusalOf(err error) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {
@@ -78,8 +77,17 @@ func RefusalOf(err error) *Refusal {
 	if !errors.As(err, &e) {
 		e = &trace.Error{Code: trace.ServerError, Check: checkInternal.Name, Err: err}
 	}
-	return &Refusal{Of: e, Status: outcomes[e.Code].status}
+
+	r = &Refusal{Of: e, Status: outcomes[e.Code].status, Header: http.Header{}}
+	if r.Status == http.StatusServiceUnavailable {
+		r.Header.Set("Retry-After", seconds(retryAfter))
+	}
+	return r
 }
+
+// retryAfter is how long a client waits before it tries again when the server
+// could not do its part.
+const retryAfter = 5 * time.Second
 
 // wireError is the body of a refusal (RFC 6749 5.2): these members and no others.
 type wireError struct {
