@@ -29,7 +29,7 @@ func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Val
 		return root.Get("securityContext") == nil, nil
 	}
 
-	ref := s.ex.ParseRef(context)
+	ref := s.ex.Bases.ParseRef(context)
 	if ref.Type == "" || ref.Type == "Binary" {
 		return false, nil
 	}

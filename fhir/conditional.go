@@ -21,7 +21,9 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return Entry{}, 0, err
 	}
 
-	q, err := s.ex.Parse([]string{typ}, pairs, true)
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout) // writers wait for it
+	defer cancel()
+	q, err := s.queries.Parse(ctx, []string{typ}, pairs, true)
 	if err != nil {
 		return Entry{}, 0, err
 	}
@@ -29,8 +31,6 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}
 
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout) // writers wait for it
-	defer cancel()
 	found, err := s.finder(ctx, sn, r).Find(q)
 	if err != nil {
 		return Entry{}, 0, err

@@ -85,6 +85,7 @@ func New(c Config) (http.Handler, error) {
 type service struct {
 	Config
 	ex         *search.Extractor
+	queries    *search.Parser
 	prefixes   []string // paths of the bases
 	capability []byte
 	pageKey    pageKey
@@ -108,7 +109,8 @@ func newService(c Config) (*service, error) {
 		Config:    c,
 		routes:    allRoutes(),
 		validator: validate.New(table.R4()),
-		ex:        &search.Extractor{Now: c.Now},
+		ex:        &search.Extractor{},
+		queries:   &search.Parser{Now: c.Now},
 	}
 
 	for _, base := range []string{c.PublicBase, c.PrivateBase} {
@@ -124,6 +126,7 @@ func newService(c Config) (*service, error) {
 		s.prefixes = append(s.prefixes, u.EscapedPath())
 		s.ex.Bases = append(s.ex.Bases, base, twin(base))
 	}
+	s.queries.Bases = s.ex.Bases
 
 	return s, nil
 }

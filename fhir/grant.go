@@ -70,7 +70,7 @@ func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Per
 	}
 
 	for _, q := range sc.Query {
-		c, err := s.ex.Plain(typ, q.Name, q.Value)
+		c, err := s.queries.Plain(typ, q.Name, q.Value)
 		if err != nil {
 			return nil, false // a restriction that cannot be enforced grants nothing
 		}

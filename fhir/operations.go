@@ -240,7 +240,7 @@ func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
 		}
 
 		for prefix, v := range map[string]string{"ge": w.start, "le": w.end} {
-			if c, err := s.ex.Plain(typ, code, prefix+v); v != "" && err == nil {
+			if c, err := s.queries.Plain(typ, code, prefix+v); v != "" && err == nil {
 				all = append(all, c)
 			}
 		}

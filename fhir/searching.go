@@ -132,15 +132,14 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 		return nil, err
 	}
 
-	q, err := s.ex.Parse(at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
+	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
+	defer cancel()
+	q, err := s.queries.Parse(ctx, at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}
 
 	q.Clauses = append(q.Clauses, at.also...)
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
-	defer cancel()
-
 	f := s.finder(ctx, sn, r)
 	p, err := s.findPage(f, q, mark)
 	if err != nil {

@@ -362,7 +362,7 @@ func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[strin
 // from the root of the entry's own fullUrl, or from the base when it has none
 // (R4 bundle.html 2.36.4.1).
 func (s *service) beside(e *batchEntry, reference string) string {
-	if s.ex.ParseRef(reference).Type == "" || strings.Contains(reference, "://") {
+	if s.ex.Bases.ParseRef(reference).Type == "" || strings.Contains(reference, "://") {
 		return ""
 	}
 

@@ -163,8 +163,8 @@ func served(resourceType string) bool { return table.R4().Resource(resourceType)
 // enforceable tells whether the FHIR service can hold back what a search
 // parameter leaves out.
 func enforceable(resourceType, param string) bool {
-	x := search.Extractor{}
-	_, err := x.Plain(resourceType, param, "x")
+	var ps search.Parser
+	_, err := ps.Plain(resourceType, param, "x")
 	return search.Lookup(resourceType, param) != nil && err == nil
 }
 

@@ -117,8 +117,8 @@ func versions(t *testing.T, s fhir.Store) {
 // status lists the resources whose status is indexed so.
 func status(t testing.TB, sn fhir.Snapshot, code string) []uint64 {
 	t.Helper()
-	x := search.Extractor{}
-	q, err := x.Parse([]string{"Observation"}, []search.Pair{{Name: "status", Value: code}}, true)
+	var ps search.Parser
+	q, err := ps.Parse(context.Background(), []string{"Observation"}, []search.Pair{{Name: "status", Value: code}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,8 +403,8 @@ func put1(t *testing.T, s fhir.Store) uint64 {
 // found gives the AuditEvents that one parameter finds.
 func found(t *testing.T, sn fhir.Snapshot, query search.Pair) []uint64 {
 	t.Helper()
-	x := search.Extractor{}
-	q, err := x.Parse([]string{"AuditEvent"}, []search.Pair{query}, true)
+	var ps search.Parser
+	q, err := ps.Parse(context.Background(), []string{"AuditEvent"}, []search.Pair{query}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,13 @@
 package search
 
-import "strings"
+import (
+	"errors"
+	"slices"
+	"strings"
+)
 
 // chainClause reads reference[:Type].rest=value.
-func (x *Extractor) chainClause(types []string, head, tail, value string, depth int) (Clause, error) {
+func (in *parsing) chainClause(types []string, head, tail, value string, depth int) (Clause, error) {
 	code, only, _ := strings.Cut(head, ":")
 	if len(types) != 1 {
 		return Clause{}, unknown("a chain needs one resource type")
@@ -19,20 +23,30 @@ func (x *Extractor) chainClause(types []string, head, tail, value string, depth 
 		if !IsType(only) {
 			return Clause{}, unknown("%s is no resource type", printable(only))
 		}
+		if targets != nil && !slices.Contains(targets, only) {
+			return Clause{}, unknown("%s never refers to a %s", code, only)
+		}
 		targets = []string{only}
 	}
 
 	if targets == nil {
-		targets = Types()
+		return Clause{}, bad("%s refers to resources of any type: name the one meant, as in %s:Patient.name", code, code)
 	}
 	var c Clause
 	var firstErr error
 
 	for _, t := range targets {
-		then, err := x.clause([]string{t}, tail, value, depth+1)
-		if err == nil {
+		if err := in.link(); err != nil {
+			return c, err
+		}
+
+		then, err := in.clause([]string{t}, tail, value, depth+1)
+		switch {
+		case err == nil:
 			c.chain = append(c.chain, link{p, t, then})
-		} else if firstErr == nil {
+		case stops(err):
+			return c, err
+		case firstErr == nil:
 			firstErr = err
 		}
 	}
@@ -43,8 +57,16 @@ func (x *Extractor) chainClause(types []string, head, tail, value string, depth 
 	return c, nil
 }
 
+// stops reports whether an error ends the parsing, rather than this way of
+// understanding a parameter.
+func stops(err error) bool {
+	var e *Error
+	var u *errUnknown
+	return !errors.As(err, &u) && (!errors.As(err, &e) || e.Code == "too-costly")
+}
+
 // hasClause reads Type:reference:rest=value, what follows _has:.
-func (x *Extractor) hasClause(types []string, rest, value string, depth int) (Clause, error) {
+func (in *parsing) hasClause(types []string, rest, value string, depth int) (Clause, error) {
 	parts := strings.SplitN(rest, ":", 3)
 	if len(parts) != 3 || len(types) != 1 || !IsType(parts[0]) {
 		return Clause{}, unknown("_has:%s is not _has:Type:reference:parameter", printable(rest))
@@ -53,6 +75,10 @@ func (x *Extractor) hasClause(types []string, rest, value string, depth int) (Cl
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown("%s has no reference %s", parts[0], printable(parts[1]))
 	}
-	then, err := x.clause([]string{parts[0]}, parts[2], value, depth+1)
+	if err := in.link(); err != nil {
+		return Clause{}, err
+	}
+
+	then, err := in.clause([]string{parts[0]}, parts[2], value, depth+1)
 	return Clause{has: &has{p, types[0], then}}, err
 }

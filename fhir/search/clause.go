@@ -2,7 +2,6 @@ package search
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 )
 
@@ -39,15 +38,15 @@ func compare(term, bound []byte) int {
 }
 
 // clause reads name=value against the parameters of types.
-func (x *Extractor) clause(types []string, name, value string, depth int) (Clause, error) {
+func (in *parsing) clause(types []string, name, value string, depth int) (Clause, error) {
 	if depth > maxChain {
-		return Clause{}, &Error{"too-costly", fmt.Sprintf("a chain of more than %d links", maxChain)}
+		return Clause{}, tooCostly("a chain of more than %d links", maxChain)
 	}
 	if rest, ok := strings.CutPrefix(name, "_has:"); ok {
-		return x.hasClause(types, rest, value, depth)
+		return in.hasClause(types, rest, value, depth)
 	}
 	if head, tail, ok := strings.Cut(name, "."); ok {
-		return x.chainClause(types, head, tail, value, depth)
+		return in.chainClause(types, head, tail, value, depth)
 	}
 
 	code, modifier, _ := strings.Cut(name, ":")
@@ -57,7 +56,7 @@ func (x *Extractor) clause(types []string, name, value string, depth int) (Claus
 		if p == nil || code == "_type" {
 			return c, unknown("%s has no search parameter %s", strings.Join(types, ","), printable(code))
 		}
-		if err := x.alternatives(&c, p, modifier, value); err != nil {
+		if err := in.alternatives(&c, p, modifier, value); err != nil {
 			return c, err
 		}
 	}
@@ -67,9 +66,9 @@ func (x *Extractor) clause(types []string, name, value string, depth int) (Claus
 
 // alternatives adds what p's value stands for, each of its comma-separated
 // parts being enough.
-func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) error {
+func (in *parsing) alternatives(c *Clause, p *Param, modifier, value string) error {
 	for _, one := range p.union {
-		if err := x.alternatives(c, one, modifier, value); err != nil {
+		if err := in.alternatives(c, one, modifier, value); err != nil {
 			return err
 		}
 	}
@@ -83,7 +82,7 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 
 	parts := splitEscaped(value, ',')
 	if len(parts) > maxValues {
-		return &Error{"too-costly", fmt.Sprintf("more than %d alternatives", maxValues)}
+		return tooCostly("more than %d alternatives", maxValues)
 	}
 
 	if modifier == "not" {
@@ -97,7 +96,7 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 		if v == "" {
 			continue
 		}
-		if err := x.alternative(c, p, modifier, v); err != nil {
+		if err := in.alternative(c, p, modifier, v); err != nil {
 			return err
 		}
 	}
@@ -105,7 +104,10 @@ func (x *Extractor) alternatives(c *Clause, p *Param, modifier, value string) er
 	return nil
 }
 
-func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
+func (in *parsing) alternative(c *Clause, p *Param, modifier, v string) error {
+	if err := in.charge(v); err != nil {
+		return err
+	}
 	if p.Code == "_id" {
 		return idValue(c, modifier, v)
 	}
@@ -116,16 +118,16 @@ func (x *Extractor) alternative(c *Clause, p *Param, modifier, v string) error {
 	case String:
 		return stringProbes(c, p, modifier, v)
 	case Date:
-		return x.dateProbes(c, p, modifier, v)
+		return in.dateProbes(c, p, modifier, v)
 	case Reference:
-		return x.referenceProbes(c, p, modifier, v)
+		return in.referenceProbes(c, p, modifier, v)
 
 	case Quantity:
 		return quantityProbes(c, p, modifier, v)
 	case Number:
 		return numberProbes(c, p, modifier, v)
 	case Composite:
-		return x.compositeProbes(c, p, modifier, v)
+		return in.compositeProbes(c, p, modifier, v)
 	}
 
 	return uriProbes(c, p, modifier, v)

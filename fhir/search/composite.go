@@ -94,7 +94,7 @@ func (c *collector) part(of *part, v *tree.Value) [][]byte {
 }
 
 // compositeProbes reads token$value.
-func (x *Extractor) compositeProbes(c *Clause, p *Param, modifier, v string) error {
+func (in *parsing) compositeProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
@@ -114,7 +114,7 @@ func (x *Extractor) compositeProbes(c *Clause, p *Param, modifier, v string) err
 				paths: p.whole[i].parts[j].paths,
 				id:    p.id,
 			}
-			if err := x.alternative(&of[j], one, "", parts[j]); err != nil {
+			if err := in.alternative(&of[j], one, "", parts[j]); err != nil {
 				return err
 			}
 		}

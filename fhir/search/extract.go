@@ -18,14 +18,8 @@ const extractVersion = "2"
 // search. It keeps one write's cost in proportion.
 const maxTerms = 4096
 
-// Extractor takes the search terms out of resources.
-type Extractor struct {
-	// Bases are the server's own base URLs, without a slash at the end.
-	// References under them count as relative ones.
-	Bases []string
-	// Now is the clock by which "about a date" is measured.
-	Now func() time.Time
-}
+// Extractor extracts the search terms of resources.
+type Extractor struct{ Bases Bases }
 
 // Stamp is what the server decides of a version; it is indexed in the place of
 // what the body says.
@@ -313,7 +307,7 @@ func (c *collector) link(pa *path, ref, typ string) {
 		return
 	}
 
-	r := c.x.ParseRef(ref)
+	r := c.x.Bases.ParseRef(ref)
 	if pa.target != "" && r.Type != pa.target && !(r.Type == "" && (typ == pa.target ||
 		foreignType(ref) == pa.target)) {
 		return

@@ -50,16 +50,6 @@ func allHold(clauses []Clause, id string, t Terms) bool {
 	return true
 }
 
-// Plain reads name=value as a clause that can be judged by one resource's
-// terms alone: no chains. Errors say why it cannot.
-func (x *Extractor) Plain(typ, name, value string) (Clause, error) {
-	c, err := x.clause([]string{typ}, name, value, 0)
-	if err == nil && (c.chain != nil || c.has != nil || c.said != nil) {
-		return c, unknown("a chain or a text cannot restrict a scope")
-	}
-	return c, err
-}
-
 // InCompartment is the clause by which a resource of typ belongs to a patient's,
 // an encounter's, ... compartment (R4 compartmentdefinition.html): it is that
 // one, or refers to it. False when resources of typ never do.

@@ -14,6 +14,7 @@ import (
 // memory is an Index in memory.
 type memory struct {
 	x    *Extractor
+	ps   *Parser
 	keys [][]byte // term, 0, number, in order
 	docs []memoryDoc
 }
@@ -26,7 +27,11 @@ type memoryDoc struct {
 var testNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newMemory() *memory {
-	return &memory{x: &Extractor{Bases: []string{"https://fhir.test/fhir"}, Now: func() time.Time { return testNow }}}
+	bases := Bases{"https://fhir.test/fhir"}
+	return &memory{
+		x:  &Extractor{Bases: bases},
+		ps: &Parser{Bases: bases, Now: func() time.Time { return testNow }},
+	}
 }
 
 func (m *memory) add(t testing.TB, body string) {
@@ -88,7 +93,7 @@ func (m *memory) Body(_ context.Context, doc uint64) ([]byte, error) {
 // find gives the ids that a query finds, in order.
 func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]string, error) {
 	t.Helper()
-	q, err := m.x.Parse([]string{typ}, pairs, strict)
+	q, err := m.ps.Parse(context.Background(), []string{typ}, pairs, strict)
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,7 @@
 package search
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 )
 
 // Bounds on one query. What is over them is refused as too costly.
@@ -12,8 +9,10 @@ const (
 	MaxCount      = 1000 // resources on one page
 	DefaultCount  = 20
 	maxParams     = 100
-	maxValues     = 1000 // alternatives in one parameter
-	maxChain      = 4    // links of a chain
+	maxValues     = 1000   // alternatives in one parameter
+	maxChain      = 4      // links of a chain
+	maxLinks      = 200    // links of all chains, each type that a link may lead to being one
+	maxWork       = 20_000 // see parsing.charge
 	maxIncludes   = 20
 	maxSorts      = 6
 	maxParents    = 100 // URLs above one
@@ -25,6 +24,10 @@ const (
 type Error struct{ Code, Detail string }
 
 func (e *Error) Error() string { return e.Detail }
+
+func tooCostly(format string, args ...any) error {
+	return &Error{"too-costly", fmt.Sprintf(format, args...)}
+}
 
 func bad(format string, args ...any) error { return &Error{"value", fmt.Sprintf(format, args...)} }
 
@@ -109,192 +112,4 @@ func unknown(format string, args ...any) error { return &errUnknown{fmt.Sprintf(
 // else is asked (R4 search, "Modifiers").
 func noModifier(code, modifier string) error {
 	return &Error{"not-supported", fmt.Sprintf("%s has no modifier %s", code, printable(modifier))}
-}
-
-// Parse reads the parameters of a search for one of types (several: common
-// parameters only). With strict, what is not understood is refused; otherwise
-// it is left out and told in Ignored. Errors are *Error.
-func (x *Extractor) Parse(types []string, pairs []Pair, strict bool) (*Query, error) {
-	q := &Query{Types: types, Count: DefaultCount}
-	if len(pairs) > maxParams {
-		return nil, &Error{"too-costly", fmt.Sprintf("more than %d parameters", maxParams)}
-	}
-
-	size := 0
-	for _, p := range pairs {
-		if size += len(p.Name) + len(p.Value); size > maxQueryBytes {
-			return nil, &Error{"too-costly", fmt.Sprintf("a query of more than %d bytes", maxQueryBytes)}
-		}
-
-		err := x.parsePair(q, p)
-		var u *errUnknown
-		switch {
-		case errors.As(err, &u) && strict:
-			return nil, &Error{"not-supported", u.detail}
-		case errors.As(err, &u):
-			q.Ignored = append(q.Ignored, u.detail)
-		case err != nil:
-			return nil, err
-		default:
-			q.Used = append(q.Used, p)
-		}
-	}
-
-	return q, nil
-}
-
-func (x *Extractor) parsePair(q *Query, p Pair) error {
-	name, modifier, _ := strings.Cut(p.Name, ":")
-	if control, ok := controls[name]; ok {
-		if modifier != "" && !strings.HasSuffix(name, "include") {
-			return unknown("%s has no modifier %s", name, printable(modifier))
-		}
-		return control(q, modifier, p.Value)
-	}
-	if p.Value == "" {
-		return unknown("parameter %s is empty", printable(p.Name))
-	}
-
-	c, err := x.clause(q.Types, p.Name, p.Value, 0)
-	var u *errUnknown
-	switch {
-	case err == nil:
-		q.Clauses = append(q.Clauses, c)
-	case len(q.Types) > 1 && errors.As(err, &u):
-		// Left out, it would give all resources of all types.
-		return &Error{
-			"not-supported",
-			fmt.Sprintf("a search of several types has common parameters only, and %s is none", printable(p.Name)),
-		}
-	}
-
-	return err
-}
-
-// printable bounds what of a request's own text is told back.
-func printable(s string) string {
-	s = strconv.QuoteToASCII(s)
-	if len(s) > 60 {
-		return s[:60] + `..."`
-	}
-	return s
-}
-
-// controls are the parameters that shape the result rather than filter it.
-var controls = map[string]func(q *Query, modifier, value string) error{
-	"_sort":       parseSort,
-	"_count":      parseCount,
-	"_total":      parseTotal,
-	"_summary":    parseSummary,
-	"_elements":   parseElements,
-	"_include":    func(q *Query, m, v string) error { return parseInclude(q, m, v, false) },
-	"_revinclude": func(q *Query, m, v string) error { return parseInclude(q, m, v, true) },
-	"_format":     ignoreControl,
-	"_pretty":     ignoreControl,
-	"_type":       ignoreControl,
-}
-
-func ignoreControl(*Query, string, string) error { return nil }
-
-// SetCount reads a value of _count.
-func SetCount(q *Query, v string) error { return parseCount(q, "", v) }
-
-// SetShape reads a value of _summary or _elements.
-func SetShape(q *Query, name, v string) error { return controls[name](q, "", v) }
-
-func parseCount(q *Query, _, v string) error {
-	n, err := strconv.Atoi(v)
-	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 0 || v == "" || v[0] == '+' {
-		return bad("_count %s is not a whole number", printable(v))
-	}
-	if n == 0 && err == nil {
-		q.Summary = "count"
-	}
-	q.Count = min(n, MaxCount)
-	return nil
-}
-
-func parseTotal(q *Query, _, v string) error {
-	switch v {
-	case "none", "estimate", "accurate":
-		q.Total = Total(v)
-		return nil
-	}
-	return bad("_total %s is none of none, estimate, accurate", printable(v))
-}
-
-func parseSummary(q *Query, _, v string) error {
-	switch v {
-	case "true", "text", "data", "count", "false":
-		q.Summary = Summary(v)
-		return nil
-	}
-	return bad("_summary %s is none of true, text, data, count, false", printable(v))
-}
-
-func parseElements(q *Query, _, v string) error {
-	for _, e := range strings.Split(v, ",") {
-		typ, name, dotted := strings.Cut(e, ".")
-		if !dotted {
-			name = typ
-		} else if len(q.Types) != 1 || typ != q.Types[0] {
-			continue
-		}
-
-		if name != "" && len(q.Elements) < maxParams {
-			q.Elements = append(q.Elements, name)
-		}
-	}
-
-	return nil
-}
-
-func parseSort(q *Query, _, v string) error {
-	keys := strings.Split(v, ",")
-	if len(q.Sort)+len(keys) > maxSorts {
-		return &Error{"too-costly", fmt.Sprintf("more than %d sort keys", maxSorts)}
-	}
-
-	var all []Sort // all keys or none: the self link has the parameter or not
-	for _, k := range keys {
-		code, down := strings.CutPrefix(k, "-")
-		p := Lookup(q.Types[0], code)
-		if p == nil || p.Kind == Composite || len(q.Types) > 1 {
-			return unknown("cannot sort by %s", printable(k))
-		}
-		all = append(all, Sort{p, down})
-	}
-
-	q.Sort = append(q.Sort, all...)
-	return nil
-}
-
-func parseInclude(q *Query, modifier, v string, reverse bool) error {
-	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
-		return unknown("_include has no modifier %s", printable(modifier))
-	}
-	if len(q.Includes) >= maxIncludes {
-		return &Error{"too-costly", fmt.Sprintf("more than %d includes", maxIncludes)}
-	}
-
-	inc := Include{Reverse: reverse, Iterate: modifier != ""}
-	source, rest, _ := strings.Cut(v, ":")
-	code, target, _ := strings.Cut(rest, ":")
-	if v == "*" && !reverse && len(q.Types) == 1 {
-		source, code = q.Types[0], "*"
-	}
-	if !IsType(source) || target != "" && !IsType(target) {
-		return unknown("cannot include %s", printable(v))
-	}
-
-	inc.Source, inc.Target = source, target
-	if code != "*" {
-		inc.Param = Lookup(source, code)
-		if inc.Param == nil || inc.Param.Kind != Reference {
-			return unknown("%s is not a reference to include by", printable(v))
-		}
-	}
-
-	q.Includes = append(q.Includes, inc)
-	return nil
 }

@@ -2,13 +2,17 @@ package search
 
 import "strings"
 
+// Bases are the server's own base URLs, without a slash at the end. References
+// under them are the same as relative ones.
+type Bases []string
+
 // Ref is a literal reference to a resource of this server.
 type Ref struct{ Type, ID, Version string }
 
 // ParseRef reads a relative reference, or one under one of the server's own
 // bases. Any other gives the zero Ref.
-func (x *Extractor) ParseRef(s string) Ref {
-	for _, b := range x.Bases {
+func (bases Bases) ParseRef(s string) Ref {
+	for _, b := range bases {
 		if rest, ok := strings.CutPrefix(s, b); ok && strings.HasPrefix(rest, "/") {
 			s = rest[1:]
 			break

@@ -93,7 +93,7 @@ func TestListsAndTermsAgree(t *testing.T) {
 	found := 0
 	for range 3000 {
 		typ, pairs := m.randomQuery(rnd)
-		q, err := m.x.Parse([]string{typ}, pairs, true)
+		q, err := m.ps.Parse(context.Background(), []string{typ}, pairs, true)
 		if err != nil {
 			t.Fatalf("%s %v: %v", typ, pairs, err)
 		}
@@ -226,7 +226,7 @@ func FuzzParse(f *testing.F) {
 	m := newMemory()
 	f.Fuzz(func(t *testing.T, s string) {
 		k, v, _ := strings.Cut(s, "=")
-		q, err := m.x.Parse([]string{"Observation"}, []Pair{{k, v}}, false)
+		q, err := m.ps.Parse(context.Background(), []string{"Observation"}, []Pair{{k, v}}, false)
 		var e *Error
 		if err != nil && !errors.As(err, &e) {
 			t.Fatalf("%q: %v", s, err)
@@ -246,7 +246,7 @@ func TestCutShortIsAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	all := func(string) Filter { return Everything() }
 	f := NewFinder(ctx, m, all, all)
-	q, err := m.x.Parse([]string{"Patient"}, []Pair{{"_include", "Patient:organization"}}, true)
+	q, err := m.ps.Parse(context.Background(), []string{"Patient"}, []Pair{{"_include", "Patient:organization"}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestReadingIsBounded(t *testing.T) {
 		t.Errorf("%d found, %v", len(ids), err)
 	}
 
-	if _, err := m.x.Plain("Basic", "code:text", "x"); err == nil {
+	if _, err := m.ps.Plain("Basic", "code:text", "x"); err == nil {
 		t.Error("a text restricts a scope")
 	}
 }

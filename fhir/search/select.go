@@ -34,7 +34,7 @@ func (p *Param) Select(root *tree.Value) []string {
 // leads reports whether a Reference is to the path's target.
 func (p *path) leads(v *tree.Value) bool {
 	ref := v.Get("reference").Literal()
-	if r := (&Extractor{}).ParseRef(ref); r.Type != "" {
+	if r := Bases(nil).ParseRef(ref); r.Type != "" {
 		return r.Type == p.target
 	}
 	return foreignType(ref) == p.target || v.Get("type").Literal() == p.target

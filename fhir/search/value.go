@@ -145,7 +145,7 @@ func cutPrefix(v string) (prefix, rest string) {
 	return "eq", v
 }
 
-func (x *Extractor) dateProbes(c *Clause, p *Param, modifier, v string) error {
+func (in *parsing) dateProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
@@ -158,7 +158,7 @@ func (x *Extractor) dateProbes(c *Clause, p *Param, modifier, v string) error {
 	}
 
 	if prefix == "ap" {
-		s = x.widen(s)
+		s = in.widen(s)
 	}
 	from, to := dateBounds(prefix, s)
 	keep := func(value []byte) bool { return test(spanOf(value), s) }
@@ -180,10 +180,10 @@ func (p *Param) dates(class byte, from, to int64, keep func([]byte) bool) probe 
 }
 
 // widen makes "about" a date: a tenth of its distance from now, either way.
-func (x *Extractor) widen(s span) span {
+func (in *parsing) widen(s span) span {
 	now := time.Unix(0, 0)
-	if x.Now != nil {
-		now = x.Now()
+	if in.now != nil {
+		now = in.now()
 	}
 	by := max(now.UnixMilli()-s.lo, s.lo-now.UnixMilli()) / 10
 	return span{s.lo - by, s.hi + by}
@@ -296,7 +296,7 @@ func unitTest(system, code string) func([]byte) bool {
 	}
 }
 
-func (x *Extractor) referenceProbes(c *Clause, p *Param, modifier, v string) error {
+func (in *parsing) referenceProbes(c *Clause, p *Param, modifier, v string) error {
 	if modifier == "identifier" {
 		c.tokens(p, logical, v)
 		return nil
@@ -307,7 +307,7 @@ func (x *Extractor) referenceProbes(c *Clause, p *Param, modifier, v string) err
 		return noModifier(p.Code, modifier)
 	}
 
-	r := x.ParseRef(v)
+	r := in.bases.ParseRef(v)
 	switch {
 	case r.Version != "":
 		c.probes = append(c.probes, p.exactly(r.ID, sep, r.Type, sep, r.Version))
