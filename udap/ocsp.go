@@ -45,7 +45,11 @@ func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocs
 		return nil, time.Time{}, errors.New("no certificate or no issuer")
 	}
 
-	r, err := ocsp.ParseResponseForCert(der, cert, issuer)
+	bare, embedded, err := splitResponse(der)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	r, err := ocsp.ParseResponseForCert(bare, cert, nil)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -55,7 +59,7 @@ func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocs
 	if err := checkCertID(r, cert, issuer); err != nil {
 		return nil, time.Time{}, err
 	}
-	if err := checkResponder(r.Certificate, issuer, now); err != nil {
+	if err := checkSigner(r, embedded, issuer, now); err != nil {
 		return nil, time.Time{}, err
 	}
 
@@ -80,17 +84,89 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 	return until, nil
 }
 
-// checkResponder judges a delegated responder (RFC 6960 4.2.2.2). One without
-// ocsp-nocheck would have to be asked about in turn: it is refused.
-func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
-	if delegate == nil || delegate.Equal(issuer) {
+// wireResponse and the types below it are an OCSPResponse as far as its
+// certificates are concerned (RFC 6960 4.2.1).
+type wireResponse struct {
+	Status asn1.Enumerated
+	Bytes  wireBytes `asn1:"explicit,tag:0,optional"`
+}
+
+type wireBytes struct {
+	Type     asn1.ObjectIdentifier
+	Response []byte
+}
+
+type wireBasic struct {
+	Data         asn1.RawValue
+	Algorithm    asn1.RawValue
+	Signature    asn1.RawValue
+	Certificates []asn1.RawValue `asn1:"explicit,tag:0,optional"`
+}
+
+// splitResponse returns a response without its certificates, and those. The
+// library takes the first certificate for the signer's, whatever it is.
+func splitResponse(der []byte) (bare []byte, embedded []asn1.RawValue, err error) {
+	var outer wireResponse
+	rest, err := asn1.Unmarshal(der, &outer)
+	if err != nil || len(rest) > 0 {
+		return nil, nil, fmt.Errorf("the content is not one OCSP response (%v)", err)
+	}
+	if outer.Bytes.Response == nil {
+		return der, nil, nil // an error, which has no signature
+	}
+
+	var basic wireBasic
+	rest, err = asn1.Unmarshal(outer.Bytes.Response, &basic)
+	if err != nil || len(rest) > 0 {
+		return nil, nil, fmt.Errorf("the content is not one basic OCSP response (%v)", err)
+	}
+
+	embedded, basic.Certificates = basic.Certificates, nil
+	if outer.Bytes.Response, err = asn1.Marshal(basic); err != nil {
+		return nil, nil, err
+	}
+	bare, err = asn1.Marshal(outer)
+	return bare, embedded, err
+}
+
+// maxEmbedded bounds the certificates of a response that are looked at.
+const maxEmbedded = 4
+
+// checkSigner accepts a response signed by the issuer itself, or by a responder
+// that the issuer certified for that, whichever certificates come with it and in
+// whatever order (RFC 6960 4.2.2.2).
+func checkSigner(r *ocsp.Response, embedded []asn1.RawValue, issuer *x509.Certificate, now time.Time) error {
+	bySigner := r.CheckSignatureFrom(issuer)
+	if bySigner == nil {
 		return nil
 	}
 
+	var refused error
+	for _, raw := range embedded[:min(len(embedded), maxEmbedded)] {
+		delegate, err := x509.ParseCertificate(raw.FullBytes)
+		if err != nil || delegate.Equal(issuer) || r.CheckSignatureFrom(delegate) != nil {
+			continue
+		}
+		if refused = checkResponder(delegate, issuer, now); refused == nil {
+			return nil
+		}
+	}
+
+	if refused != nil {
+		return refused
+	}
+	return fmt.Errorf("bad OCSP signature: neither the issuer nor a certificate in the response made it: %w", bySigner)
+}
+
+// checkResponder verifies a delegated responder (RFC 6960 4.2.2.2). One without
+// ocsp-nocheck would have to be asked about in turn: it is refused.
+func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck) })
 	switch {
 	case !bytes.Equal(delegate.RawIssuer, issuer.RawSubject):
 		return errors.New("the responder's certificate is by another issuer")
+	case issuer.CheckSignature(delegate.SignatureAlgorithm, delegate.RawTBSCertificate, delegate.Signature) != nil:
+		return errors.New("bad OCSP signature: the issuer did not sign the responder's certificate")
 	case !slices.Contains(delegate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
 		return errors.New("the responder's certificate is not for OCSP signing")
 	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):

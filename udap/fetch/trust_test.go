@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -472,6 +473,35 @@ func (tr *trust) responder(
 	}
 }
 
+// embedding replaces the certificates that come with a response.
+func embedding(h http.HandlerFunc, list ...*x509.Certificate) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		h(rec, r)
+
+		var outer struct {
+			Status asn1.Enumerated
+			Bytes  struct {
+				Type     asn1.ObjectIdentifier
+				Response []byte
+			} `asn1:"explicit,tag:0"`
+		}
+		must(asn1.Unmarshal(rec.Body.Bytes(), &outer))
+
+		var basic struct {
+			Data, Algorithm, Signature asn1.RawValue
+			Certificates               []asn1.RawValue `asn1:"explicit,tag:0,optional"`
+		}
+		must(asn1.Unmarshal(outer.Bytes.Response, &basic))
+		basic.Certificates = nil
+		for _, c := range list {
+			basic.Certificates = append(basic.Certificates, asn1.RawValue{FullBytes: c.Raw})
+		}
+		outer.Bytes.Response = must(asn1.Marshal(basic))
+		_, _ = w.Write(must(asn1.Marshal(outer)))
+	}
+}
+
 // otherIssuer, as a reason, makes the responder speak of another issuer.
 const otherIssuer = 99
 
@@ -504,6 +534,23 @@ func TestResponders(t *testing.T) {
 			key, cert := delegate(tr, same)
 			return tr.responder(key, cert, good)
 		}, ""},
+		{"good, with the issuer's own certificate", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(tr.inter.Key, nil, good), tr.inter.Cert)
+		}, ""},
+		{"good, with the issuer's and the root's", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(tr.inter.Key, nil, good), tr.inter.Cert, tr.root.Cert)
+		}, ""},
+		{"good, the delegate's certificate second", func(tr *trust) http.HandlerFunc {
+			key, cert := delegate(tr, same)
+			return embedding(tr.responder(key, cert, good), tr.inter.Cert, cert)
+		}, ""},
+		{"signed by a stranger, with the issuer's certificate", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(must(certs.NewKey("p256")), nil, good), tr.inter.Cert)
+		}, "bad OCSP signature"},
+		{"signed by an unfit delegate that comes second", func(tr *trust) http.HandlerFunc {
+			key, cert := delegate(tr, func(c *x509.Certificate) { c.ExtKeyUsage = nil })
+			return embedding(tr.responder(key, cert, good), tr.inter.Cert, cert)
+		}, "not for OCSP signing"},
 		{"no next update, fresh", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.NextUpdate = time.Time{} })
 		}, ""},
@@ -567,7 +614,7 @@ func TestResponders(t *testing.T) {
 			key := must(certs.NewKey("p256"))
 			cert := must(tr.root.Issue(dates(certs.Template{CommonName: "r"}), key.Public()))
 			return tr.responder(key, cert, good)
-		}, "bad OCSP signature"},
+		}, "by another issuer"},
 		{"not there", func(*trust) http.HandlerFunc { return http.NotFound }, "answered 404"},
 		{"slow", func(*trust) http.HandlerFunc { return slow }, "deadline"},
 		{"too long", func(*trust) http.HandlerFunc {
