@@ -202,6 +202,9 @@ func (t *Trust) spend(s oauth.Spend, apply func(*batch) error) error {
 	}
 
 	err := t.commits.do(func(b *batch) error {
+		if s.Expired() {
+			return &refusal{err: oauth.ErrExpired}
+		}
 		if err := t.sweep(b, s.Now); err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (s *Service) authenticate(
 		ant:          ant,
 		registration: registration,
 		now:          tr.Time,
-		spend:        spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time),
+		spend:        s.spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time),
 	}, nil
 }
 

@@ -11,7 +11,9 @@ var (
 	checkType   = trace.NewCheck("request.type", "The body has the endpoint's content type", "S1-163")
 	checkBody   = trace.NewCheck("request.body", "The body is whole, within its limit and well-formed",
 		"S1-163 S1-183")
-	checkStore    = trace.NewCheck("server.store", "The server can store and read what it must", "")
+	checkStore   = trace.NewCheck("server.store", "The server can store and read what it must", "")
+	checkCurrent = trace.NewCheck("request.current",
+		"The request's JWT is valid until what it asks for is stored", "S1-180")
 	checkLimit    = trace.NewCheck("request.limit", "The client keeps within the rates allowed to it", "")
 	checkInternal = trace.NewCheck("server.fault", "The server itself works", "")
 )

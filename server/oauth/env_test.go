@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"maps"
@@ -493,4 +494,21 @@ func dataRequest(authorization ...string) *http.Request {
 	r := httptest.NewRequest("GET", udaptest.Base+"/Patient", nil)
 	r.Header["Authorization"] = authorization
 	return r
+}
+
+// dial opens a connection on which a test writes its request by itself.
+func (e *env) dial() *tls.Conn {
+	e.t.Helper()
+	trust := e.server.Client().Transport.(*http.Transport).TLSClientConfig
+	c, err := tls.Dial("tcp", e.server.Listener.Addr().String(), &tls.Config{
+		RootCAs:    trust.RootCAs,
+		ServerName: "example.com",
+		MinVersion: tls.VersionTLS12,
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+
+	e.t.Cleanup(func() { _ = c.Close() })
+	return c
 }

@@ -151,7 +151,7 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 func (s *Service) cancel(
 	ctx context.Context, st *udap.SoftwareStatement, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
-	old, err := s.cfg.Store.Cancel(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI,
+	old, err := s.cfg.Store.Cancel(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI,
 		st.Client)
 	if errors.Is(err, ErrNoRegistration) {
 		return nil, tr.Refuse(checkRegisterCancel, trace.InvalidClientMetadata, trace.Finding{
@@ -187,7 +187,7 @@ func (s *Service) register(
 		return nil, err
 	}
 
-	stored, previous, err := s.cfg.Store.Register(ctx, spend(&st.Verified, string(st.Client), "register", tr.Time),
+	stored, previous, err := s.cfg.Store.Register(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time),
 		Registration{
 			ID:             newClientID(),
 			Community:      st.Community.URI,

@@ -198,7 +198,7 @@ const defaultSkew = time.Minute
 
 // spend is the use of a verified JWT's jti at an endpoint. It stays used until
 // no clock that we allow for would take the JWT any more.
-func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
+func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 	skew := v.Community.Policy.Skew
 	switch {
 	case skew == 0:
@@ -215,6 +215,7 @@ func spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 		Until:     v.Expires.Add(skew),
 		Endpoint:  endpoint,
 		Now:       now,
+		Clock:     s.cfg.Now,
 	}
 }
 
@@ -228,6 +229,14 @@ func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) err
 			Expected: "a jti that was not used before",
 			Found:    replayed.Error(),
 			Remedy:   "make a new JWT, with a jti of its own, for every request",
+			Err:      err,
+		})
+
+	case errors.Is(err, ErrExpired):
+		return tr.Refuse(checkCurrent, code, trace.Finding{
+			Expected: "a JWT that is valid until its effect is stored",
+			Found:    err.Error(),
+			Remedy:   "make a new JWT for every request; the server was busy",
 			Err:      err,
 		})
 

@@ -90,6 +90,7 @@ func (s *Service) answer(
 	if err := readBody(room, e, w, r, tr); err != nil {
 		return 0, nil, err
 	}
+	tr.Time = s.cfg.Now() // a body can be slow, and what is in it is validated at the time of its end
 
 	return e.serve(&call{r: r, body: room.Bytes(), trace: tr})
 }

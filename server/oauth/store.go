@@ -54,7 +54,16 @@ type Spend struct {
 	Until     time.Time // when the JWT can no longer be accepted: exp plus the clock skew
 	Endpoint  string    // "register", "token", ...: told to whoever repeats it
 	Now       time.Time
+
+	// Clock is read in the transaction: when it has reached Until, the store
+	// returns ErrExpired and does nothing. A request can wait long for its turn
+	// to write. nil: the caller has no such bound.
+	Clock func() time.Time
 }
+
+// Expired reports whether the JWT can be accepted no longer. Stores call it in
+// the transaction that uses up the jti.
+func (s Spend) Expired() bool { return s.Clock != nil && !s.Clock().Before(s.Until) }
 
 // Handle is where a store keeps a token: the first half of the token's text.
 // It is no secret, but says nothing to anyone else.
@@ -93,6 +102,9 @@ var (
 	// and then set back; until it has caught up such a JWT cannot be told from
 	// a repeated one.
 	ErrSwept = errors.New("the jti expires in a time whose used jti are already forgotten: this server's clock was set back")
+
+	// ErrExpired: the JWT expired between its validation and the commit.
+	ErrExpired = errors.New("the JWT expired while the request waited to be stored")
 
 	// ErrRestored: the JWT could have been accepted before the store was
 	// restored from a backup, which does not know what was used since it was

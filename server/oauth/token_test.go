@@ -2,7 +2,6 @@ package oauth_test
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -288,16 +287,7 @@ func TestTokenTransport(t *testing.T) {
 func (e *env) truncated(path, body string) {
 	e.t.Helper()
 	before, jti := e.dump(), e.store.LiveJTI()
-	trust := e.server.Client().Transport.(*http.Transport).TLSClientConfig
-	c, err := tls.Dial("tcp", e.server.Listener.Addr().String(), &tls.Config{
-		RootCAs:    trust.RootCAs,
-		ServerName: "example.com",
-		MinVersion: tls.VersionTLS12,
-	})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-
+	c := e.dial()
 	fmt.Fprintf(c,
 		"POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", path, len(body)+10, body)
 	_ = c.CloseWrite()

@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a jti is spent once", testSpend},
 		{"a refused cancel spends nothing", testRefusedCancel},
 		{"a jti may come back after its end", testSpentEnds},
+		{"a JWT that expired meanwhile has no effect", testExpired},
 		{"a clock set back brings nothing to life", testClockSetBack},
 		{"tokens", testTokens},
 		{"no token for who is registered no longer", testIssueRefused},
@@ -224,6 +225,29 @@ func testSpend(t *testing.T, sub Subject) {
 func second[T any](_ T, err error) error { return err }
 
 func third[T, U any](_ T, _ U, err error) error { return err }
+
+// testExpired has the clock reach the end of a JWT between its validation and
+// the transaction: nothing is stored, and the jti is not used up.
+func testExpired(t *testing.T, sub Subject) {
+	s, ctx := sub.Store, t.Context()
+	late := fresh("x", Start)
+	late.Clock = func() time.Time { return late.Until }
+	r := registration("urn:a", "https://c.test/late", "system/Patient.rs")
+	if _, _, err := s.Register(ctx, late, r); !errors.Is(err, oauth.ErrExpired) {
+		t.Fatalf("register: %v", err)
+	}
+	if got := must(s.Client(ctx, r.ID))(t); got != nil {
+		t.Fatalf("registered all the same: %+v", got)
+	}
+	if err := s.Spend(ctx, late); !errors.Is(err, oauth.ErrExpired) {
+		t.Fatalf("spend: %v", err)
+	}
+
+	late.Clock = func() time.Time { return late.Until.Add(-time.Second) }
+	if err := s.Spend(ctx, late); err != nil {
+		t.Fatalf("the same jti in time: %v", err)
+	}
+}
 
 func testRefusedCancel(t *testing.T, sub Subject) {
 	s, ctx := sub.Store, t.Context()
