@@ -27,17 +27,17 @@ var checkAIA = trace.NewCheck("chain.aia",
 // pathsWithin finds the paths to one community. When an issuer is missing and
 // the community's policy names origins of issuers' certificates, it fetches
 // some and looks again: what was fetched counts only if a path then verifies.
-func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certFault) {
+func (val *validation) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certFault) {
 	paths, f := findPaths(s, leaf)
 	switch {
 	case len(paths) > 0:
 		return paths, nil
-	case j.v.Issuers == nil || len(s.community.Policy.AIA) == 0:
+	case val.v.Issuers == nil || len(s.community.Policy.AIA) == 0:
 		f.tried("nothing was fetched: the community's policy names no origin of issuers (AIA)")
 		return nil, f
 	}
 
-	ctx, cancel := context.WithTimeout(j.ctx, issuerBudget)
+	ctx, cancel := context.WithTimeout(val.ctx, issuerBudget)
 	defer cancel()
 	var notes, asked []string
 	var failures error
@@ -48,13 +48,13 @@ func (j *judgement) pathsWithin(s *search, leaf *x509.Certificate) ([][]*x509.Ce
 		}
 
 		asked = append(asked, place)
-		note, err := j.fetchIssuers(ctx, s, place)
+		note, err := val.fetchIssuers(ctx, s, place)
 		notes, failures = append(notes, note), errors.Join(failures, err)
 		s.nearest, s.reach = nil, 0
 		paths, f = findPaths(s, leaf)
 	}
 
-	f.tried(j.noteAIA(s, len(paths) > 0, notes))
+	f.tried(val.noteAIA(s, len(paths) > 0, notes))
 	if f != nil && f.missing {
 		f.err = errors.Join(f.err, failures)
 	}
@@ -68,8 +68,8 @@ func (f *certFault) tried(text string) {
 	}
 }
 
-func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) (note string, err error) {
-	certs, err := j.v.Issuers.Issuers(ctx, place)
+func (val *validation) fetchIssuers(ctx context.Context, s *search, place string) (note string, err error) {
+	certs, err := val.v.Issuers.Issuers(ctx, place)
 	if err != nil {
 		return fmt.Sprintf("%s: not available (%v)", trace.Cut(place, 150), err), err
 	}
@@ -79,11 +79,11 @@ func (j *judgement) fetchIssuers(ctx context.Context, s *search, place string) (
 
 // noteAIA flags that the leniency was needed, or says that it did not help and
 // returns what it says.
-func (j *judgement) noteAIA(s *search, helped bool, notes []string) string {
+func (val *validation) noteAIA(s *search, helped bool, notes []string) string {
 	found := strings.Join(notes, "; ")
 	switch {
 	case helped:
-		j.tr.Warn(checkAIA, trace.Finding{
+		val.tr.Warn(checkAIA, trace.Finding{
 			Expected: "every issuer in x5c",
 			Found:    found,
 			Remedy:   "send the intermediate certificates in x5c: other servers fetch nothing",
@@ -97,7 +97,7 @@ func (j *judgement) noteAIA(s *search, helped bool, notes []string) string {
 			s.community.Policy.AIA)
 	}
 
-	j.tr.Skip(checkAIA, found)
+	val.tr.Skip(checkAIA, found)
 	return found
 }
 

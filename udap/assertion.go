@@ -16,31 +16,31 @@ import (
 // The certificate must lead to the community of that registration, and have
 // the URI to which it is bound; no other community counts. A refusal is an
 // *Error with the code invalid_client, or invalid_request for a malformed scope
-// claim. The extensions are judged by JudgeB2B and its like.
+// claim. ValidateB2B checks the extensions.
 func (v *Verifier) Assertion(
 	ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(trace.ClientID) (Binding, bool), tr *trace.Trace,
 ) (*AuthenticationToken, error) {
-	j := v.judge(ctx, assertionKind, exp, tr)
-	j.lookup = lookup
-	e, err := j.open(compact)
+	val := v.begin(ctx, assertionKind, exp, tr)
+	val.lookup = lookup
+	e, err := val.open(compact)
 	if err != nil {
 		return nil, err
 	}
 
-	client := j.registration(e, lookup)
-	verified, err := j.trust(e, client.communities)
+	client := val.registration(e, lookup)
+	verified, err := val.trust(e, client.communities)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.assertionNames(e, client, clientIDParam, verified); err != nil {
+	if err := val.assertionNames(e, client, clientIDParam, verified); err != nil {
 		return nil, err
 	}
-	if err := j.common(e, verified); err != nil {
+	if err := val.common(e, verified); err != nil {
 		return nil, err
 	}
 
 	ant := &AuthenticationToken{Verified: *verified, ClientID: client.id}
-	if err := j.antClaims(e, ant); err != nil {
+	if err := val.antClaims(e, ant); err != nil {
 		return nil, err
 	}
 	return ant, nil
@@ -57,9 +57,9 @@ type caller struct {
 // registration looks the client up. For an unknown one every community is
 // tried, so that a stranger without a trusted certificate is told the same
 // about a client that exists and one that does not.
-func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
+func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
 	sub, _ := e.Claims.Text("sub")
-	out := caller{id: trace.ClientID(sub), communities: j.v.Communities}
+	out := caller{id: trace.ClientID(sub), communities: val.v.Communities}
 	if lookup == nil || sub == "" {
 		return out
 	}
@@ -70,7 +70,7 @@ func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Bindi
 	}
 
 	out.communities = nil
-	for _, c := range j.v.Communities {
+	for _, c := range val.v.Communities {
 		if c.URI == out.binding.Community {
 			out.communities = append(out.communities, c)
 		}
@@ -81,53 +81,53 @@ func (j *judgement) registration(e *envelope, lookup func(trace.ClientID) (Bindi
 
 // assertionNames judges iss, sub, client_id, and that the certificate has the
 // URI to which the registration is bound.
-func (j *judgement) assertionNames(e *envelope, client caller, param string, out *Verified) error {
-	k := j.kind.checks
+func (val *validation) assertionNames(e *envelope, client caller, param string, out *Verified) error {
+	k := val.kind.checks
 	uris := e.leaf.uris
 	iss, ok := e.Claims.Text("iss")
 	switch {
 	case !ok || iss == "":
-		return j.refuseClaim(k.iss, trace.Finding{
+		return val.refuseClaim(k.iss, trace.Finding{
 			Expected: "iss as the client_id",
 			Found:    e.Claims.Show("iss"),
 		})
 
 	case iss != string(client.id):
-		return j.refuseClaim(k.sub, trace.Finding{
+		return val.refuseClaim(k.sub, trace.Finding{
 			Expected: "sub equal to iss, " + iss,
 			Found:    e.Claims.Show("sub"),
 			Remedy:   uriForID(uris, iss, string(client.id)),
 		})
 
 	case !client.known:
-		return j.refuseClaim(k.iss, trace.Finding{
+		return val.refuseClaim(k.iss, trace.Finding{
 			Expected: "a client_id that is registered here",
 			Found:    iss,
 			Remedy:   uriForID(uris, iss, iss),
 		})
 	}
 
-	j.tr.ClientID = client.id
-	j.tr.Pass(k.iss, "a registered client_id", iss)
-	j.tr.Pass(k.sub, iss, string(client.id))
+	val.tr.ClientID = client.id
+	val.tr.Pass(k.iss, "a registered client_id", iss)
+	val.tr.Pass(k.sub, iss, string(client.id))
 	if param != "" && param != iss {
-		return j.refuseClaim(checkClientID, trace.Finding{
+		return val.refuseClaim(checkClientID, trace.Finding{
 			Expected: iss,
 			Found:    param,
 			Remedy:   "leave client_id out, or let it equal iss and sub",
 		})
 	}
 	if !slices.Contains(uris, string(client.binding.Client)) {
-		return j.refuseClaim(checkBinding, trace.Finding{
+		return val.refuseClaim(checkBinding, trace.Finding{
 			Expected: string(client.binding.Client) + " among the certificate's URI names",
 			Found:    list(uris),
 			Remedy:   sanHint(out.Leaf, uris, string(client.binding.Client)),
 		})
 	}
 
-	j.tr.Pass(checkBinding, string(client.binding.Client), list(uris))
+	val.tr.Pass(checkBinding, string(client.binding.Client), list(uris))
 	out.Client = client.binding.Client
-	j.tr.Client = out.Client
+	val.tr.Client = out.Client
 	return nil
 }
 
@@ -145,7 +145,7 @@ func uriForID(uris []string, iss, sub string) string {
 }
 
 // antClaims reads the claims that grants use: extensions, scope, resources.
-func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
+func (val *validation) antClaims(e *envelope, ant *AuthenticationToken) error {
 	ant.Resources = e.Claims.Has("resources")
 	if raw, ok := e.Claims["extensions"]; ok {
 		ext, err := jose.ParseObject(raw)
@@ -169,11 +169,11 @@ func (j *judgement) antClaims(e *envelope, ant *AuthenticationToken) error {
 			Found:    e.Claims.Show("scope"),
 			Err:      err,
 		}
-		return j.tr.Refuse(checkAntScope, trace.InvalidRequest, f)
+		return val.tr.Refuse(checkAntScope, trace.InvalidRequest, f)
 	}
 
 	ant.Scope = scopes
-	j.tr.Pass(checkAntScope, "a list of scopes", trace.Cut(strings.Join(scopes, " "), 300))
+	val.tr.Pass(checkAntScope, "a list of scopes", trace.Cut(strings.Join(scopes, " "), 300))
 	return nil
 }
 

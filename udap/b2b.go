@@ -55,11 +55,11 @@ type b2b struct {
 	out *B2B
 }
 
-// JudgeB2B judges the hl7-b2b object of an authentication token that asks for
+// ValidateB2B judges the hl7-b2b object of an authentication token that asks for
 // client_credentials. It returns nil without an error when there is none and
 // the policy lets it be absent. A refusal is an *Error with the code
 // invalid_grant (UDAP authorization grants 6.4).
-func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
+func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
 	raw, ok := ant.Extensions[B2BKey]
 	if !ok {
 		return absentB2B(ant, p, tr)
@@ -74,20 +74,20 @@ func JudgeB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error)
 		})
 	}
 
-	j := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
+	b := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
 	tr.Pass(checkB2B, "an object", "members "+o.Names())
-	for _, step := range []func() error{j.version, j.organization, j.purposes, j.subject, j.consent} {
+	for _, step := range []func() error{b.version, b.organization, b.purposes, b.subject, b.consent} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 
-	if err := j.sanPurpose(ant); err != nil {
+	if err := b.sanPurpose(ant); err != nil {
 		return nil, err
 	}
 
-	JudgeExtensionNames(ant, tr)
-	return j.out, nil
+	CheckExtensionNames(ant, tr)
+	return b.out, nil
 }
 
 func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
@@ -113,58 +113,58 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error
 	return nil, nil
 }
 
-func (j *b2b) refuse(c trace.Check, expected, found, remedy string) error {
-	return j.tr.Refuse(c, trace.InvalidGrant, trace.Finding{
+func (b *b2b) refuse(c trace.Check, expected, found, remedy string) error {
+	return b.tr.Refuse(c, trace.InvalidGrant, trace.Finding{
 		Expected: expected,
 		Found:    found,
 		Remedy:   remedy,
 	})
 }
 
-func (j *b2b) version() error {
-	if v, ok := j.o.Text("version"); !ok || v != "1" {
-		return j.refuse(checkB2BVersion, `the string "1"`, j.o.Show("version"), "")
+func (b *b2b) version() error {
+	if v, ok := b.o.Text("version"); !ok || v != "1" {
+		return b.refuse(checkB2BVersion, `the string "1"`, b.o.Show("version"), "")
 	}
-	j.tr.Pass(checkB2BVersion, `"1"`, `"1"`)
+	b.tr.Pass(checkB2BVersion, `"1"`, `"1"`)
 	return nil
 }
 
 // optional reads a text that may be absent, but not empty or of another kind.
-func (j *b2b) optional(c trace.Check, name string, into *string) error {
-	if !j.o.Has(name) {
+func (b *b2b) optional(c trace.Check, name string, into *string) error {
+	if !b.o.Has(name) {
 		return nil
 	}
-	s, ok := j.o.Text(name)
+	s, ok := b.o.Text(name)
 	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
-		return j.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), j.o.Show(name),
+		return b.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), b.o.Show(name),
 			"leave out what is not known")
 	}
 	*into = s
 	return nil
 }
 
-func (j *b2b) organization() error {
-	if err := j.optional(checkB2BOrg, "organization_name", &j.out.OrganizationName); err != nil {
+func (b *b2b) organization() error {
+	if err := b.optional(checkB2BOrg, "organization_name", &b.out.OrganizationName); err != nil {
 		return err
 	}
 
-	id, ok := j.o.Text("organization_id")
+	id, ok := b.o.Text("organization_id")
 	if !ok {
-		return j.refuse(checkB2BOrg, "organization_id as a URI", j.o.Show("organization_id"), "")
+		return b.refuse(checkB2BOrg, "organization_id as a URI", b.o.Show("organization_id"), "")
 	}
 
 	scheme, err := absoluteURI(id)
 	if err != nil {
-		return j.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(),
+		return b.refuse(checkB2BOrg, "organization_id as an absolute URI", id+": "+err.Error(),
 			"for example https://example.com/org or urn:oid:1.2.3")
 	}
-	if allowed := j.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
-		return j.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id,
+	if allowed := b.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
+		return b.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id,
 			"the community allows no other")
 	}
 
-	j.out.OrganizationID = id
-	j.tr.Pass(checkB2BOrg, "an absolute URI", id)
+	b.out.OrganizationID = id
+	b.tr.Pass(checkB2BOrg, "an absolute URI", id)
 	return nil
 }
 
@@ -193,45 +193,45 @@ func absoluteURI(s string) (scheme string, err error) {
 	return u.Scheme, nil
 }
 
-func (j *b2b) purposes() error {
+func (b *b2b) purposes() error {
 	expected := fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
-	codes, ok := j.o.List("purpose_of_use")
+	codes, ok := b.o.List("purpose_of_use")
 	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
-		return j.refuse(checkB2BPurpose, expected, j.o.Show("purpose_of_use"), "")
+		return b.refuse(checkB2BPurpose, expected, b.o.Show("purpose_of_use"), "")
 	}
 
 	for _, code := range codes {
-		if err := j.purpose(code); err != nil {
+		if err := b.purpose(code); err != nil {
 			return err
 		}
 	}
 
-	j.out.PurposeOfUse = codes
-	j.tr.Pass(checkB2BPurpose, expected, strings.Join(codes, " "))
+	b.out.PurposeOfUse = codes
+	b.tr.Pass(checkB2BPurpose, expected, strings.Join(codes, " "))
 	return nil
 }
 
 // purpose judges one code: system#code as a URI; a bare code only where the
 // policy has it so.
-func (j *b2b) purpose(code string) error {
+func (b *b2b) purpose(code string) error {
 	const expected = "codes as URIs, system#code, such as urn:oid:2.16.840.1.113883.5.8#TREAT"
 	system, bare, isURI := strings.Cut(code, "#")
 	_, err := absoluteURI(system)
 	switch {
 	case isURI && err == nil && bare != "" && plainCode(bare):
-	case j.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
-		j.tr.Warn(checkB2BPurpose, trace.Finding{
+	case b.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
+		b.tr.Warn(checkB2BPurpose, trace.Finding{
 			Expected: expected,
 			Found:    code,
 			Remedy:   "a bare code is accepted because the community's policy says so; edition 2 wants system#code",
 		})
 
 	default:
-		return j.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", trace.Cut(code, 200)), "")
+		return b.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", trace.Cut(code, 200)), "")
 	}
 
-	if allowed := j.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
-		return j.refuse(checkB2BPurpose, "one of "+strings.Join(allowed, ", "), code, movedPurpose(code))
+	if allowed := b.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
+		return b.refuse(checkB2BPurpose, "one of "+strings.Join(allowed, ", "), code, movedPurpose(code))
 	}
 	return nil
 }
@@ -248,21 +248,21 @@ func plainCode(s string) bool {
 	})
 }
 
-func (j *b2b) subject() error {
+func (b *b2b) subject() error {
 	for _, f := range []struct {
 		name string
 		into *string
-	}{{"subject_name", &j.out.SubjectName}, {"subject_id", &j.out.SubjectID}, {"subject_role", &j.out.SubjectRole}} {
-		if err := j.optional(checkB2BSubject, f.name, f.into); err != nil {
+	}{{"subject_name", &b.out.SubjectName}, {"subject_id", &b.out.SubjectID}, {"subject_role", &b.out.SubjectRole}} {
+		if err := b.optional(checkB2BSubject, f.name, f.into); err != nil {
 			return err
 		}
 	}
 
-	if j.out.SubjectName == "" && (j.out.SubjectID != "" || j.out.SubjectRole != "") {
-		return j.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name", "")
+	if b.out.SubjectName == "" && (b.out.SubjectID != "" || b.out.SubjectRole != "") {
+		return b.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name", "")
 	}
 
-	j.tr.Pass(checkB2BSubject, "subject_name with subject_id and subject_role", presence(j.out.SubjectName))
+	b.tr.Pass(checkB2BSubject, "subject_name with subject_id and subject_role", presence(b.out.SubjectName))
 	return nil
 }
 
@@ -274,39 +274,39 @@ func presence(s string) string {
 	return "a subject is named"
 }
 
-func (j *b2b) consent() error {
-	policy, err := j.uriList("consent_policy", func(s string) error { _, err := absoluteURI(s); return err })
+func (b *b2b) consent() error {
+	policy, err := b.uriList("consent_policy", func(s string) error { _, err := absoluteURI(s); return err })
 	if err != nil {
 		return err
 	}
 
-	reference, err := j.uriList("consent_reference", func(s string) error { return checkWebURI(s, false) })
+	reference, err := b.uriList("consent_reference", func(s string) error { return checkWebURI(s, false) })
 	if err != nil {
 		return err
 	}
 	if reference != nil && policy == nil {
-		return j.refuse(checkB2BConsent, "consent_policy beside consent_reference", "no consent_policy", "")
+		return b.refuse(checkB2BConsent, "consent_policy beside consent_reference", "no consent_policy", "")
 	}
 
-	j.out.ConsentPolicy, j.out.ConsentReference = policy, reference
-	j.tr.Pass(checkB2BConsent, "URIs", fmt.Sprintf("%d policies, %d references", len(policy), len(reference)))
+	b.out.ConsentPolicy, b.out.ConsentReference = policy, reference
+	b.tr.Pass(checkB2BConsent, "URIs", fmt.Sprintf("%d policies, %d references", len(policy), len(reference)))
 	return nil
 }
 
-func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
-	if !j.o.Has(name) {
+func (b *b2b) uriList(name string, check func(string) error) ([]string, error) {
+	if !b.o.Has(name) {
 		return nil, nil
 	}
 
 	expected := fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences)
-	uris, ok := j.o.List(name)
+	uris, ok := b.o.List(name)
 	if !ok || len(uris) > maxReferences {
-		return nil, j.refuse(checkB2BConsent, expected, j.o.Show(name), "")
+		return nil, b.refuse(checkB2BConsent, expected, b.o.Show(name), "")
 	}
 	if len(uris) == 0 { // a library in the field always writes both arrays
-		j.tr.Warn(checkB2BConsent, trace.Finding{
+		b.tr.Warn(checkB2BConsent, trace.Finding{
 			Expected: expected,
-			Found:    j.o.Show(name),
+			Found:    b.o.Show(name),
 			Remedy:   "leave out what has no value: a stricter server refuses this",
 		})
 		return nil, nil
@@ -314,7 +314,7 @@ func (j *b2b) uriList(name string, check func(string) error) ([]string, error) {
 
 	for _, u := range uris {
 		if err := check(u); err != nil {
-			return nil, j.refuse(checkB2BConsent, name+" as absolute URIs",
+			return nil, b.refuse(checkB2BConsent, name+" as absolute URIs",
 				fmt.Sprintf("%q: %v", trace.Cut(u, 200), err), "")
 		}
 	}

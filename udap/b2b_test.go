@@ -20,7 +20,7 @@ func judgeExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *t
 	if err != nil {
 		t.Fatalf("the token itself is refused: %v", err)
 	}
-	b, err := udap.JudgeB2B(a, p, tr)
+	b, err := udap.ValidateB2B(a, p, tr)
 	return b, tr, err
 }
 
@@ -68,7 +68,7 @@ func TestB2BMissing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = udap.JudgeB2B(a, udap.Policy{}, tr)
+		_, err = udap.ValidateB2B(a, udap.Policy{}, tr)
 		t.Run(name, func(t *testing.T) {
 			expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.object"})
 		})

@@ -51,8 +51,8 @@ func (b *bounded[K, V]) put(k K, v V, max int) {
 // digest identifies bytes.
 type digest [sha256.Size]byte
 
-// listKey is one list judged against one issuer.
-type listKey struct {
+// crlKey is one list judged against one issuer.
+type crlKey struct {
 	list   weak.Pointer[x509.RevocationList] // a replaced list is not kept alive
 	issuer digest
 }
@@ -104,7 +104,7 @@ type memory struct {
 	facts   bounded[*x509.Certificate, *certFacts] // of certificates on trusted paths
 	sigs    bounded[sigKey, struct{}]
 	paths   bounded[pathKey, *foundPaths]
-	lists   bounded[listKey, *judgedList]
+	lists   bounded[crlKey, *checkedCRL]
 	cleared bounded[clearedKey, *cleared]
 }
 
@@ -155,7 +155,7 @@ func readFacts(c *x509.Certificate) *certFacts {
 		shown:    jose.CertName(c),
 		key:      jose.KeyName(c.PublicKey),
 		keyFault: jose.CheckKey(c.PublicKey),
-		lists:    listURLs(c),
+		lists:    crlURLs(c),
 	}
 	f.uris, f.urisErr = RawSANURIs(c)
 	return f
@@ -179,8 +179,8 @@ func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
 // remembers them. Dates are looked at again each time; outside of them the
 // search is made anew, so that it can say what is wrong. A path that needed
 // fetched issuers is not kept: the leniency is flagged at each use.
-func (j *judgement) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault, int) {
-	m, now, sent := &j.v.memory.paths, j.exp.Now, e.certs
+func (val *validation) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault, int) {
+	m, now, sent := &val.v.memory.paths, val.exp.Now, e.certs
 	k := pathKey{sent: e.sent(), community: c}
 	if f, ok := m.get(k); ok && !now.Before(f.from) && !now.After(f.until) {
 		return f, nil, 0
@@ -190,16 +190,16 @@ func (j *judgement) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault,
 		community: c,
 		now:       now,
 		pool:      pool(sent[1:], c.Intermediates),
-		signed:    j.v.signedBy,
+		signed:    val.v.signedBy,
 	}
 	known := len(s.pool)
-	paths, f := j.pathsWithin(s, sent[0])
+	paths, f := val.pathsWithin(s, sent[0])
 	if len(paths) == 0 {
 		return nil, f, s.reach
 	}
 
 	found := withDates(paths)
-	found.shown = j.pathShown(c, paths[0])
+	found.shown = val.pathShown(c, paths[0])
 	if len(s.pool) == known {
 		m.put(k, found, maxCachedPaths)
 	}
@@ -241,12 +241,12 @@ func withDates(paths [][]*x509.Certificate) *foundPaths {
 	return f
 }
 
-func (v *Verifier) judgedList(list *x509.RevocationList, issuer *x509.Certificate) *judgedList {
-	k := listKey{weak.Make(list), sha256.Sum256(issuer.Raw)}
+func (v *Verifier) checkedCRL(list *x509.RevocationList, issuer *x509.Certificate) *checkedCRL {
+	k := crlKey{weak.Make(list), sha256.Sum256(issuer.Raw)}
 	if j, ok := v.memory.lists.get(k); ok {
 		return j
 	}
-	j := judgeList(list, issuer)
+	j := checkCRLOnce(list, issuer)
 	v.memory.lists.put(k, j, maxCachedLists)
 	return j
 }

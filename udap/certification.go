@@ -131,12 +131,12 @@ func requireCertifications(needed []string, good []Certification, bad map[string
 func (v *Verifier) certification(
 	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect,
 ) (*Certification, []string, *trace.Error) {
-	j := v.judge(ctx, certificationKind, exp, trace.NewTrace("certification", exp.Now))
+	val := v.begin(ctx, certificationKind, exp, trace.NewTrace("certification", exp.Now))
 	p := ss.Community.Policy
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
 	e, f := openCompact(compact, &v.memory)
 	if f != nil {
-		return nil, nil, asError(j.tr.Refuse(checkForm, trace.InvalidCertification, f.Finding()))
+		return nil, nil, asError(val.tr.Refuse(checkForm, trace.InvalidCertification, f.Finding()))
 	}
 
 	uris, _ := e.Claims.List("certification_uris")
@@ -144,18 +144,18 @@ func (v *Verifier) certification(
 		return nil, nil, &trace.Error{Detail: "not supported here, ignored: " + list(uris)}
 	}
 
-	e, err := j.open(compact)
+	e, err := val.open(compact)
 	if err != nil {
 		return nil, uris, asError(err)
 	}
 
-	verified, err := j.trust(e, []*Community{ss.Community})
+	verified, err := val.trust(e, []*Community{ss.Community})
 	if err != nil {
 		return nil, uris, asError(err)
 	}
 
 	c := &Certification{Verified: *verified, URIs: uris}
-	if err := j.certificationClaims(e, ss, c); err != nil {
+	if err := val.certificationClaims(e, ss, c); err != nil {
 		return nil, uris, asError(err)
 	}
 	return c, uris, nil
@@ -168,44 +168,44 @@ func asError(err error) *trace.Error {
 	return &trace.Error{Code: trace.InvalidCertification, Detail: err.Error(), Err: err}
 }
 
-func (j *judgement) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
-	iss, err := j.issuerInSAN(e)
+func (val *validation) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
+	iss, err := val.issuerInSAN(e)
 	if err != nil {
 		return err
 	}
 
 	c.Client, c.SelfSigned = trace.ClientURI(iss), iss == string(ss.Client)
 	if sub, ok := e.Claims.Text("sub"); !ok || sub != string(ss.Client) {
-		return j.refuseClaim(certificationChecks.sub, trace.Finding{
+		return val.refuseClaim(certificationChecks.sub, trace.Finding{
 			Expected: string(ss.Client),
 			Found:    e.Claims.Show("sub"),
 		})
 	}
-	if err := j.certificationAudience(e); err != nil {
+	if err := val.certificationAudience(e); err != nil {
 		return err
 	}
-	if err := j.times(e, &c.Verified); err != nil {
+	if err := val.times(e, &c.Verified); err != nil {
 		return err
 	}
-	if err := j.identifier(e, &c.Verified); err != nil {
+	if err := val.identifier(e, &c.Verified); err != nil {
 		return err
 	}
 
 	name, ok := e.Claims.Text("certification_name")
 	if !ok || strings.TrimSpace(name) == "" {
-		return j.refuseClaim(checkCertURIs, trace.Finding{
+		return val.refuseClaim(checkCertURIs, trace.Finding{
 			Expected: "certification_name",
 			Found:    e.Claims.Show("certification_name"),
 		})
 	}
 
 	c.Name = name
-	return j.certifiedParameters(e.Claims, ss)
+	return val.certifiedParameters(e.Claims, ss)
 }
 
 // certificationAudience: aud is optional; where it stands, one of its values
 // must be a URL of ours.
-func (j *judgement) certificationAudience(e *envelope) error {
+func (val *validation) certificationAudience(e *envelope) error {
 	if !e.Claims.Has("aud") {
 		return nil
 	}
@@ -214,10 +214,10 @@ func (j *judgement) certificationAudience(e *envelope) error {
 	if s, isText := e.Claims.Text("aud"); isText {
 		auds, ok = []string{s}, true
 	}
-	ours := func(a string) bool { return a == j.exp.Audience || j.exp.OurURLs[a] != "" }
+	ours := func(a string) bool { return a == val.exp.Audience || val.exp.OurURLs[a] != "" }
 	if !ok || !slices.ContainsFunc(auds, ours) {
-		return j.refuseClaim(certificationChecks.aud, trace.Finding{
-			Expected: "no aud, or one that names " + j.exp.Audience,
+		return val.refuseClaim(certificationChecks.aud, trace.Finding{
+			Expected: "no aud, or one that names " + val.exp.Audience,
 			Found:    e.Claims.Show("aud"),
 		})
 	}
@@ -233,10 +233,10 @@ var certifiedNames = []string{
 
 // certifiedParameters holds the statement's own claims against what is
 // certified: texts equal, lists within the certified ones.
-func (j *judgement) certifiedParameters(certified jose.Object, ss *SoftwareStatement) error {
-	statement, f := openCompact(ss.Raw, &j.v.memory)
+func (val *validation) certifiedParameters(certified jose.Object, ss *SoftwareStatement) error {
+	statement, f := openCompact(ss.Raw, &val.v.memory)
 	if f != nil {
-		return j.refuseClaim(checkCertParams, f.Finding())
+		return val.refuseClaim(checkCertParams, f.Finding())
 	}
 
 	for _, name := range certifiedNames {
@@ -245,13 +245,13 @@ func (j *judgement) certifiedParameters(certified jose.Object, ss *SoftwareState
 			continue
 		}
 
-		return j.refuseClaim(checkCertParams, trace.Finding{
+		return val.refuseClaim(checkCertParams, trace.Finding{
 			Expected: name + " within " + trace.Cut(string(want), 200),
 			Found:    trace.Cut(string(got), 200),
 		})
 	}
 
-	j.tr.Pass(checkCertParams, "", "")
+	val.tr.Pass(checkCertParams, "", "")
 	return nil
 }
 

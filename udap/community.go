@@ -77,3 +77,17 @@ func (p Policy) SignatureAlgorithms() []string {
 	}
 	return slices.DeleteFunc(all, func(a string) bool { return !slices.Contains(p.Algorithms, a) })
 }
+
+// ClockSkew returns how far the clocks of a signer and of the verifier may be
+// apart: 60 seconds unless the policy has another value. A JWT is accepted from
+// iat less the skew until exp plus the skew, so its jti must be remembered for
+// at least that long.
+func (p Policy) ClockSkew() time.Duration {
+	switch {
+	case p.Skew == 0:
+		return time.Minute
+	case p.Skew < 0:
+		return 0
+	}
+	return p.Skew
+}

@@ -23,9 +23,9 @@ var (
 	knownEntryExtensions = []asn1.ObjectIdentifier{oidReasonCode, oidInvalidityDate}
 )
 
-// listSkew is how far an issuer's clock may be ahead when a list or a response
+// crlSkew is how far an issuer's clock may be ahead when a list or a response
 // of its begins.
-const listSkew = time.Minute
+const crlSkew = time.Minute
 
 // CheckCRL judges a revocation list by itself: made and signed by issuer, whose
 // key may sign lists; within thisUpdate and nextUpdate; no critical extension
@@ -35,15 +35,15 @@ func CheckCRL(list *x509.RevocationList, issuer *x509.Certificate, now time.Time
 	if list == nil || issuer == nil {
 		return errors.New("no list or no issuer")
 	}
-	if err := checkListDates(list, now); err != nil {
+	if err := checkCRLDates(list, now); err != nil {
 		return err
 	}
-	return checkListForm(list, issuer)
+	return checkCRLForm(list, issuer)
 }
 
-func checkListDates(list *x509.RevocationList, now time.Time) error {
+func checkCRLDates(list *x509.RevocationList, now time.Time) error {
 	switch {
-	case list.ThisUpdate.After(now.Add(listSkew)):
+	case list.ThisUpdate.After(now.Add(crlSkew)):
 		return fmt.Errorf("the list begins at %s, now it is %s", stamp(list.ThisUpdate), stamp(now))
 	case list.NextUpdate.IsZero():
 		return errors.New("the list has no nextUpdate")
@@ -53,7 +53,7 @@ func checkListDates(list *x509.RevocationList, now time.Time) error {
 	return nil
 }
 
-func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
+func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
 		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", trace.Cut(list.Issuer.String(), 150),
 			trace.Cut(issuer.Subject.String(), 150))
@@ -68,11 +68,11 @@ func checkListForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 		return fmt.Errorf("the list is not signed by the issuer's key: %w", err)
 	}
 
-	return checkListExtensions(list)
+	return checkCRLExtensions(list)
 }
 
-// checkListExtensions refuses what makes a list less than the whole truth.
-func checkListExtensions(list *x509.RevocationList) error {
+// checkCRLExtensions refuses what makes a list less than the whole truth.
+func checkCRLExtensions(list *x509.RevocationList) error {
 	for _, e := range list.Extensions {
 		if e.Id.Equal(oidDeltaIndicator) {
 			return errors.New("it is a delta list, which says only what changed")
@@ -82,7 +82,7 @@ func checkListExtensions(list *x509.RevocationList) error {
 		}
 	}
 
-	if _, err := listScope(list); err != nil {
+	if _, err := scopeOf(list); err != nil {
 		return err
 	}
 
@@ -97,18 +97,18 @@ func checkListExtensions(list *x509.RevocationList) error {
 	return nil
 }
 
-// scopeOfList is what an issuing distribution point limits a list to (RFC 5280 5.2.5).
-type scopeOfList struct {
+// crlScope is what an issuing distribution point limits a list to (RFC 5280 5.2.5).
+type crlScope struct {
 	present          bool
 	names            []string // URIs of the distribution point
 	named            bool     // a distribution point is given
 	onlyUser, onlyCA bool
 }
 
-// listScope reads the issuing distribution point. Lists for some reasons only,
+// scopeOf reads the issuing distribution point. Lists for some reasons only,
 // indirect ones and those of attribute certificates are refused.
-func listScope(list *x509.RevocationList) (scopeOfList, error) {
-	var out scopeOfList
+func scopeOf(list *x509.RevocationList) (crlScope, error) {
+	var out crlScope
 	for _, e := range list.Extensions {
 		if !e.Id.Equal(oidIssuingDistPoint) {
 			continue
@@ -137,7 +137,7 @@ func listScope(list *x509.RevocationList) (scopeOfList, error) {
 }
 
 // add reads one field of an issuing distribution point, by its tag.
-func (s *scopeOfList) add(field asn1.RawValue) error {
+func (s *crlScope) add(field asn1.RawValue) error {
 	isTrue := len(field.Bytes) == 1 && field.Bytes[0] != 0
 	switch {
 	case field.Class != asn1.ClassContextSpecific:
@@ -156,7 +156,7 @@ func (s *scopeOfList) add(field asn1.RawValue) error {
 	return nil
 }
 
-func (s *scopeOfList) addNames(der []byte) error {
+func (s *crlScope) addNames(der []byte) error {
 	var full asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &full)
 	if err != nil || len(rest) > 0 || full.Class != asn1.ClassContextSpecific || full.Tag != 0 {
@@ -200,7 +200,7 @@ func elements(der []byte) ([]asn1.RawValue, error) {
 
 // covers reports whether a list of this scope can tell about the certificate:
 // its kind, and one of its distribution points (RFC 5280 6.3.3 b).
-func (s scopeOfList) covers(cert *x509.Certificate) error {
+func (s crlScope) covers(cert *x509.Certificate) error {
 	switch {
 	case s.onlyUser && cert.IsCA:
 		return errors.New("the list is of end-entity certificates only")

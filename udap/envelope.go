@@ -40,78 +40,78 @@ func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
 }
 
 // verdict records one check on form: passed, or refused with the fault.
-func (j *judgement) verdict(c trace.Check, code trace.Code, f *jose.Fault, expected, found string) error {
+func (val *validation) verdict(c trace.Check, code trace.Code, f *jose.Fault, expected, found string) error {
 	if f != nil {
-		return j.tr.Refuse(c, orBusy(code, f.Err), f.Finding())
+		return val.tr.Refuse(c, orBusy(code, f.Err), f.Finding())
 	}
-	j.tr.Pass(c, expected, found)
+	val.tr.Pass(c, expected, found)
 	return nil
 }
 
 // open decodes the compact form and verifies that the key of x5c[0] signed it.
 // Nothing is known about that key yet.
-func (j *judgement) open(compact string) (*envelope, error) {
-	code := j.kind.malformed
-	e, f := openCompact(compact, &j.v.memory)
-	if err := j.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
+func (val *validation) open(compact string) (*envelope, error) {
+	code := val.kind.malformed
+	e, f := openCompact(compact, &val.v.memory)
+	if err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
 		return nil, err
 	}
 
 	f = e.CheckHeader(headerRules)
-	if err := j.verdict(checkHeaders, code, f, "no crit, b64 or zip", "header members "+e.Header.Names()); err != nil {
+	if err := val.verdict(checkHeaders, code, f, "no crit, b64 or zip", "header members "+e.Header.Names()); err != nil {
 		return nil, err
 	}
 
 	f = e.CheckAlgorithm()
-	if err := j.verdict(checkAlg, code, f, algorithmsShown, e.Algorithm); err != nil {
+	if err := val.verdict(checkAlg, code, f, algorithmsShown, e.Algorithm); err != nil {
 		return nil, err
 	}
 
-	if err := j.certificates(e, code); err != nil {
+	if err := val.certificates(e, code); err != nil {
 		return nil, err
 	}
 
 	f = e.Verify(e.certs)
-	return e, j.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.Algorithm+" with "+e.leaf.key)
+	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.Algorithm+" with "+e.leaf.key)
 }
 
 var algorithmsShown = strings.Join(jose.Algorithms(), ", ")
 
 // certificates decodes x5c and checks the signer's key before it is used.
-func (j *judgement) certificates(e *envelope, code trace.Code) error {
-	f := j.readX5C(e)
+func (val *validation) certificates(e *envelope, code trace.Code) error {
+	f := val.readX5C(e)
 	found := strconv.Itoa(len(e.certs)) + " certificate(s)"
-	if err := j.verdict(checkX5C, code, f, "base64 DER, the signer first", found); err != nil {
+	if err := val.verdict(checkX5C, code, f, "base64 DER, the signer first", found); err != nil {
 		return err
 	}
 
-	e.leaf = j.v.factsOf(e.certs[0])
-	j.tr.Certificate = e.leaf.shown
+	e.leaf = val.v.factsOf(e.certs[0])
+	val.tr.Certificate = e.leaf.shown
 	if err := e.leaf.keyFault; err != nil {
-		return j.tr.Refuse(checkSignerKey, j.kind.untrusted, trace.Finding{
+		return val.tr.Refuse(checkSignerKey, val.kind.untrusted, trace.Finding{
 			Expected: jose.SoundKeys,
 			Found:    err.Error(),
 			Remedy:   "have a certificate issued for a stronger key",
 		})
 	}
 
-	j.tr.Pass(checkSignerKey, jose.SoundKeys, e.leaf.key)
+	val.tr.Pass(checkSignerKey, jose.SoundKeys, e.leaf.key)
 	if !e.Header.Has("x5t") && !e.Header.Has("x5t#S256") {
 		return nil
 	}
-	return j.verdict(checkThumbprint, code, e.CheckThumbprints(e.certs[0]), "the thumbprint of x5c[0]", "the same")
+	return val.verdict(checkThumbprint, code, e.CheckThumbprints(e.certs[0]), "the thumbprint of x5c[0]", "the same")
 }
 
 // readX5C decodes the certificates, or returns those remembered with the header.
-func (j *judgement) readX5C(e *envelope) (f *jose.Fault) {
+func (val *validation) readX5C(e *envelope) (f *jose.Fault) {
 	if e.known != nil {
 		e.certs = e.known.certs
 		return nil
 	}
-	if url := j.keySetURL(e); url != "" {
-		e.certs, f = j.certsByJKU(e, url)
+	if url := val.keySetURL(e); url != "" {
+		e.certs, f = val.certsByJKU(e, url)
 		return f
 	}
-	e.certs, f = jose.DecodeX5C(e.Header, j.v.parseCertificate)
+	e.certs, f = jose.DecodeX5C(e.Header, val.v.parseCertificate)
 	return f
 }

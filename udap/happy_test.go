@@ -97,7 +97,7 @@ func TestAssertionAccepted(t *testing.T) {
 			t.Errorf("accepted as %+v", a)
 		}
 
-		b, err := udap.JudgeB2B(a, a.Community.Policy, tr)
+		b, err := udap.ValidateB2B(a, a.Community.Policy, tr)
 		if err != nil || b.OrganizationID != "https://client1.test/org" || len(b.PurposeOfUse) != 1 {
 			t.Errorf("hl7-b2b judged as %+v, %v", b, err)
 		}

@@ -35,13 +35,13 @@ type KeySetSource interface {
 // keySetURL returns the registered jwks_uri that the header's jku may be
 // followed to, and empty where none may. All reasons look alike from outside:
 // a stranger is not told who is registered, and with what.
-func (j *judgement) keySetURL(e *envelope) string {
+func (val *validation) keySetURL(e *envelope) string {
 	jku, ok := e.Header.Text("jku")
-	if !ok || e.Header.Has("x5c") || j.lookup == nil || j.v.KeySets == nil {
+	if !ok || e.Header.Has("x5c") || val.lookup == nil || val.v.KeySets == nil {
 		return ""
 	}
 
-	client := j.registration(e, j.lookup)
+	client := val.registration(e, val.lookup)
 	if !client.known || client.binding.JWKSURI != jku {
 		return ""
 	}
@@ -54,9 +54,9 @@ func (j *judgement) keySetURL(e *envelope) string {
 
 // certsByJKU reads the certificates of the key that kid names in the set at
 // url. They are judged from there on like those of x5c.
-func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *jose.Fault) {
+func (val *validation) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *jose.Fault) {
 	const expected = "a JWK set whose one key with that kid has x5c (UDAP Security 2.0, 7.6)"
-	ctx, cancel := context.WithTimeout(j.ctx, keySetBudget)
+	ctx, cancel := context.WithTimeout(val.ctx, keySetBudget)
 	defer cancel()
 
 	kid, ok := e.Header.Text("kid")
@@ -64,7 +64,7 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *j
 		return nil, &jose.Fault{Expected: "kid beside jku", Found: e.Header.Show("kid")}
 	}
 
-	data, err := j.v.KeySets.KeySet(ctx, url)
+	data, err := val.v.KeySets.KeySet(ctx, url)
 	var key jose.Object
 	if err == nil {
 		key, err = keyOf(data, kid)
@@ -78,7 +78,7 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *j
 		}
 	}
 
-	certs, f := jose.DecodeX5C(key, j.v.parseCertificate)
+	certs, f := jose.DecodeX5C(key, val.v.parseCertificate)
 	if f != nil {
 		return nil, f
 	}
@@ -90,7 +90,7 @@ func (j *judgement) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *j
 		}
 	}
 
-	j.tr.Warn(checkJKU, trace.Finding{
+	val.tr.Warn(checkJKU, trace.Finding{
 		Expected: "x5c",
 		Found:    "jku " + trace.Cut(url, 200) + " and kid " + trace.Cut(kid, 100),
 		Remedy:   "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c",

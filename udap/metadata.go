@@ -78,32 +78,32 @@ type ServerMetadata struct {
 func (v *Verifier) Metadata(
 	ctx context.Context, document []byte, exp ExpectMetadata, tr *trace.Trace,
 ) (*ServerMetadata, error) {
-	j := v.judge(ctx, metadataKind, Expect{Now: exp.Now}, tr)
-	plain, compact, err := j.document(document)
+	val := v.begin(ctx, metadataKind, Expect{Now: exp.Now}, tr)
+	plain, compact, err := val.document(document)
 	if err != nil {
 		return nil, err
 	}
 
-	e, err := j.open(compact)
+	e, err := val.open(compact)
 	if err != nil {
 		return nil, err
 	}
 	if e.Algorithm != "RS256" {
-		return nil, j.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.Algorithm})
+		return nil, val.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.Algorithm})
 	}
 
-	j.tr.Pass(checkMetaAlg, "RS256", e.Algorithm)
-	verified, err := j.trust(e, v.vouching(exp.Community))
+	val.tr.Pass(checkMetaAlg, "RS256", e.Algorithm)
+	verified, err := val.trust(e, v.vouching(exp.Community))
 	if err != nil {
 		return nil, err
 	}
-	if err := j.metadataClaims(e, exp.Base, verified); err != nil {
+	if err := val.metadataClaims(e, exp.Base, verified); err != nil {
 		return nil, err
 	}
 
 	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
 	m.readLists(plain)
-	return m, j.endpoints(plain, e.Claims, m)
+	return m, val.endpoints(plain, e.Claims, m)
 }
 
 // vouching returns the communities that may vouch for a server.
@@ -120,10 +120,10 @@ func (v *Verifier) vouching(uri trace.CommunityURI) []*Community {
 	return out
 }
 
-func (j *judgement) document(document []byte) (jose.Object, string, error) {
+func (val *validation) document(document []byte) (jose.Object, string, error) {
 	const expected = "one JSON object with signed_metadata as a string"
 	if len(document) > maxMetadata {
-		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
+		return nil, "", val.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    "a document that is too long",
 		})
@@ -131,7 +131,7 @@ func (j *judgement) document(document []byte) (jose.Object, string, error) {
 
 	o, err := jose.ParseObject(document)
 	if err != nil {
-		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
+		return nil, "", val.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    err.Error(),
 			Err:      err,
@@ -140,22 +140,22 @@ func (j *judgement) document(document []byte) (jose.Object, string, error) {
 
 	compact, ok := o.Text("signed_metadata")
 	if !ok {
-		return nil, "", j.refuseClaim(checkDocument, trace.Finding{
+		return nil, "", val.refuseClaim(checkDocument, trace.Finding{
 			Expected: expected,
 			Found:    o.Show("signed_metadata"),
 		})
 	}
 
-	j.tr.Pass(checkDocument, expected, "members "+o.Names())
+	val.tr.Pass(checkDocument, expected, "members "+o.Names())
 	return o, compact, nil
 }
 
-func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) error {
-	if err := j.statementNames(e, out); err != nil {
+func (val *validation) metadataClaims(e *envelope, base string, out *Verified) error {
+	if err := val.statementNames(e, out); err != nil {
 		return err
 	}
 	if string(out.Client) != base || base == "" {
-		return j.refuseClaim(checkMetaBase, trace.Finding{
+		return val.refuseClaim(checkMetaBase, trace.Finding{
 			Expected: base,
 			Found:    string(out.Client),
 			Remedy: difference(base,
@@ -163,16 +163,16 @@ func (j *judgement) metadataClaims(e *envelope, base string, out *Verified) erro
 		})
 	}
 
-	j.tr.Pass(checkMetaBase, base, string(out.Client))
-	if err := j.times(e, out); err != nil {
+	val.tr.Pass(checkMetaBase, base, string(out.Client))
+	if err := val.times(e, out); err != nil {
 		return err
 	}
-	return j.identifier(e, out)
+	return val.identifier(e, out)
 }
 
 // endpoints takes the signed endpoints; where the plain ones differ the signed
 // ones count, with a warning (UDAP Security 2.3).
-func (j *judgement) endpoints(plain, signed jose.Object, m *ServerMetadata) error {
+func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata) error {
 	for _, f := range []struct {
 		name   string
 		into   *string
@@ -192,13 +192,13 @@ func (j *judgement) endpoints(plain, signed jose.Object, m *ServerMetadata) erro
 
 		url, ok := signed.Text(f.name)
 		if !ok {
-			return j.refuseClaim(checkEndpoints, trace.Finding{
+			return val.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " in signed_metadata",
 				Found:    signed.Show(f.name),
 			})
 		}
 		if _, err := plainURL(url, "https"); err != nil {
-			return j.refuseClaim(checkEndpoints, trace.Finding{
+			return val.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " as an https URL",
 				Found:    url + ": " + err.Error(),
 			})
@@ -206,7 +206,7 @@ func (j *judgement) endpoints(plain, signed jose.Object, m *ServerMetadata) erro
 
 		*f.into = url
 		if text, _ := plain.Text(f.name); text != url {
-			j.tr.Warn(checkEndpoints, trace.Finding{
+			val.tr.Warn(checkEndpoints, trace.Finding{
 				Expected: f.name + " " + url + " in the plain part too",
 				Found:    plain.Show(f.name),
 				Remedy:   "the signed value counts",
@@ -214,7 +214,7 @@ func (j *judgement) endpoints(plain, signed jose.Object, m *ServerMetadata) erro
 			continue
 		}
 
-		j.tr.Pass(checkEndpoints, f.name+" signed", url)
+		val.tr.Pass(checkEndpoints, f.name+" signed", url)
 	}
 
 	return nil

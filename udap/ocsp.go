@@ -36,11 +36,11 @@ var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 // signed by its issuer or by a responder that the issuer certified for that,
 // and within its dates. It returns when the response stops counting.
 func CheckOCSP(response []byte, cert, issuer *x509.Certificate, now time.Time) (until time.Time, err error) {
-	_, until, err = readStatus(response, cert, issuer, now)
+	_, until, err = parseOCSP(response, cert, issuer, now)
 	return until, err
 }
 
-func readStatus(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocsp.Response, time.Time, error) {
+func parseOCSP(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocsp.Response, time.Time, error) {
 	if cert == nil || issuer == nil {
 		return nil, time.Time{}, errors.New("no certificate or no issuer")
 	}
@@ -75,7 +75,7 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 	}
 
 	switch {
-	case r.ThisUpdate.After(now.Add(listSkew)):
+	case r.ThisUpdate.After(now.Add(crlSkew)):
 		return until, fmt.Errorf("the response begins at %s, now it is %s", stamp(r.ThisUpdate), stamp(now))
 	case now.After(until):
 		return until, fmt.Errorf("the response ended at %s, now it is %s", stamp(until), stamp(now))
@@ -262,7 +262,7 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 		Issuer:      issuer,
 		URLs:        urls,
 	}) {
-		texts = append(texts, trace.Cut(a.URL, 200)+": "+out.take(a, cert, issuer, now))
+		texts = append(texts, trace.Cut(a.URL, 200)+": "+out.add(a, cert, issuer, now))
 	}
 
 	if len(texts) > 0 {
@@ -271,14 +271,14 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 	return out
 }
 
-// take adds one answer to the status and says what it was.
-func (s *status) take(a StatusAnswer, cert, issuer *x509.Certificate, now time.Time) string {
+// add adds one answer to the status and says what it was.
+func (s *status) add(a StatusAnswer, cert, issuer *x509.Certificate, now time.Time) string {
 	if a.Err != nil {
 		s.err = errors.Join(s.err, a.Err)
 		return fmt.Sprintf("not available (%v)", a.Err)
 	}
 
-	r, until, err := readStatus(a.Response, cert, issuer, now)
+	r, until, err := parseOCSP(a.Response, cert, issuer, now)
 	switch {
 	case err != nil:
 		s.err = errors.Join(s.err, err)

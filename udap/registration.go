@@ -43,14 +43,14 @@ var (
 
 // clientMetadata judges the registration parameters of a statement (UDAP
 // Security 3.1). A statement that cancels needs no others.
-func (j *judgement) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
+func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
 	m := &ClientMetadata{}
-	if err := j.grantTypes(claims, m); err != nil || m.Cancels() {
+	if err := val.grantTypes(claims, m); err != nil || m.Cancels() {
 		return m, err
 	}
 
 	for _, step := range []func(jose.Object, *ClientMetadata, Policy) error{
-		j.clientName, j.authMethod, j.redirectURIs, j.responseTypes, j.contacts, j.logo, j.scope, j.webURIs, j.needed,
+		val.clientName, val.authMethod, val.redirectURIs, val.responseTypes, val.contacts, val.logo, val.scope, val.webURIs, val.needed,
 	} {
 		if err := step(claims, m, p); err != nil {
 			return nil, err
@@ -60,8 +60,8 @@ func (j *judgement) clientMetadata(claims jose.Object, p Policy) (*ClientMetadat
 	return m, nil
 }
 
-func (j *judgement) refuseMetadata(c trace.Check, expected, found, remedy string) error {
-	return j.tr.Refuse(c, trace.InvalidClientMetadata, trace.Finding{
+func (val *validation) refuseMetadata(c trace.Check, expected, found, remedy string) error {
+	return val.tr.Refuse(c, trace.InvalidClientMetadata, trace.Finding{
 		Expected: expected,
 		Found:    found,
 		Remedy:   remedy,
@@ -73,18 +73,18 @@ func (m *ClientMetadata) interactive() bool {
 	return slices.Contains(m.GrantTypes, "authorization_code")
 }
 
-func (j *judgement) grantTypes(o jose.Object, m *ClientMetadata) error {
+func (val *validation) grantTypes(o jose.Object, m *ClientMetadata) error {
 	const expected = `grant_types ["authorization_code"], ["authorization_code","refresh_token"] or ["client_credentials"]; [] cancels`
 	grants, ok := o.List("grant_types")
 	if !ok {
-		return j.refuseMetadata(checkGrants, expected, o.Show("grant_types"), "")
+		return val.refuseMetadata(checkGrants, expected, o.Show("grant_types"), "")
 	}
 	if why := grantsWrong(grants); why != "" {
-		return j.refuseMetadata(checkGrants, expected, trace.Cut(strings.Join(grants, " "), 200)+": "+why, "")
+		return val.refuseMetadata(checkGrants, expected, trace.Cut(strings.Join(grants, " "), 200)+": "+why, "")
 	}
 
 	m.GrantTypes = grants
-	j.tr.Pass(checkGrants, expected, "["+strings.Join(grants, " ")+"]")
+	val.tr.Pass(checkGrants, expected, "["+strings.Join(grants, " ")+"]")
 	return nil
 }
 
@@ -111,21 +111,21 @@ func grantsWrong(grants []string) string {
 	return ""
 }
 
-func (j *judgement) clientName(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) clientName(o jose.Object, m *ClientMetadata, _ Policy) error {
 	expected := fmt.Sprintf("client_name as 1 to %d readable characters", maxClientName)
 	name, ok := o.Text("client_name")
 	switch {
 	case !ok || strings.TrimSpace(name) == "":
-		return j.refuseMetadata(checkName, expected, o.Show("client_name"), "")
+		return val.refuseMetadata(checkName, expected, o.Show("client_name"), "")
 	case utf8.RuneCountInString(name) > maxClientName:
-		return j.refuseMetadata(checkName, expected, fmt.Sprintf("%d characters", utf8.RuneCountInString(name)), "")
+		return val.refuseMetadata(checkName, expected, fmt.Sprintf("%d characters", utf8.RuneCountInString(name)), "")
 	case strings.ContainsFunc(name, unicode.IsControl):
-		return j.refuseMetadata(checkName, expected, "control characters in "+name, "")
+		return val.refuseMetadata(checkName, expected, "control characters in "+name, "")
 	}
 
 	m.ClientName = name
 	if strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
-		j.tr.Warn(checkName, trace.Finding{
+		val.tr.Warn(checkName, trace.Finding{
 			Expected: expected,
 			Found:    name,
 			Remedy:   "it has invisible or direction-changing characters; it is always shown escaped",
@@ -133,28 +133,28 @@ func (j *judgement) clientName(o jose.Object, m *ClientMetadata, _ Policy) error
 		return nil
 	}
 
-	j.tr.Pass(checkName, expected, name)
+	val.tr.Pass(checkName, expected, name)
 	return nil
 }
 
-func (j *judgement) authMethod(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) authMethod(o jose.Object, m *ClientMetadata, _ Policy) error {
 	method, ok := o.Text("token_endpoint_auth_method")
 	if !ok || method != "private_key_jwt" {
-		return j.refuseMetadata(checkAuthMethod, "private_key_jwt", o.Show("token_endpoint_auth_method"), "")
+		return val.refuseMetadata(checkAuthMethod, "private_key_jwt", o.Show("token_endpoint_auth_method"), "")
 	}
 	m.TokenEndpointAuthMethod = method
-	j.tr.Pass(checkAuthMethod, "private_key_jwt", method)
+	val.tr.Pass(checkAuthMethod, "private_key_jwt", method)
 	return nil
 }
 
-func (j *judgement) redirectURIs(o jose.Object, m *ClientMetadata, p Policy) error {
+func (val *validation) redirectURIs(o jose.Object, m *ClientMetadata, p Policy) error {
 	if !m.interactive() {
-		return j.leftOut(checkRedirects, o, "redirect_uris")
+		return val.leftOut(checkRedirects, o, "redirect_uris")
 	}
 
 	uris, ok := o.List("redirect_uris")
 	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
-		return j.refuseMetadata(checkRedirects,
+		return val.refuseMetadata(checkRedirects,
 			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), o.Show("redirect_uris"), "")
 	}
 
@@ -164,7 +164,7 @@ func (j *judgement) redirectURIs(o jose.Object, m *ClientMetadata, p Policy) err
 			err = fmt.Errorf("it stands twice")
 		}
 		if err != nil {
-			return j.tr.Refuse(checkRedirects, trace.InvalidRedirectURI, trace.Finding{
+			return val.tr.Refuse(checkRedirects, trace.InvalidRedirectURI, trace.Finding{
 				Expected: "https URLs, each once, without fragment, user information or wildcard",
 				Found:    fmt.Sprintf("%q: %v", trace.Cut(u, 200), err),
 				Err:      err,
@@ -173,54 +173,54 @@ func (j *judgement) redirectURIs(o jose.Object, m *ClientMetadata, p Policy) err
 	}
 
 	m.RedirectURIs = uris
-	j.tr.Pass(checkRedirects, "https URLs", strings.Join(uris, " "))
+	val.tr.Pass(checkRedirects, "https URLs", strings.Join(uris, " "))
 	return nil
 }
 
 // leftOut judges a parameter that has no place beside client_credentials.
-func (j *judgement) leftOut(c trace.Check, o jose.Object, name string) error {
+func (val *validation) leftOut(c trace.Check, o jose.Object, name string) error {
 	if o.Has(name) {
-		return j.refuseMetadata(c, "no "+name+" with client_credentials", o.Show(name), "leave "+name+" out")
+		return val.refuseMetadata(c, "no "+name+" with client_credentials", o.Show(name), "leave "+name+" out")
 	}
 	return nil
 }
 
-func (j *judgement) responseTypes(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) responseTypes(o jose.Object, m *ClientMetadata, _ Policy) error {
 	if !m.interactive() {
-		return j.leftOut(checkResponses, o, "response_types")
+		return val.leftOut(checkResponses, o, "response_types")
 	}
 	types, ok := o.List("response_types")
 	if !ok || !slices.Equal(types, []string{"code"}) {
-		return j.refuseMetadata(checkResponses, `["code"]`, o.Show("response_types"), "")
+		return val.refuseMetadata(checkResponses, `["code"]`, o.Show("response_types"), "")
 	}
 	m.ResponseTypes = types
-	j.tr.Pass(checkResponses, `["code"]`, `["code"]`)
+	val.tr.Pass(checkResponses, `["code"]`, `["code"]`)
 	return nil
 }
 
-func (j *judgement) contacts(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) contacts(o jose.Object, m *ClientMetadata, _ Policy) error {
 	expected := fmt.Sprintf("contacts as 1 to %d URIs, one of them mailto:", maxContacts)
 	contacts, ok := o.List("contacts")
 	if !ok || len(contacts) == 0 || len(contacts) > maxContacts {
-		return j.refuseMetadata(checkContacts, expected, o.Show("contacts"), "")
+		return val.refuseMetadata(checkContacts, expected, o.Show("contacts"), "")
 	}
 
 	mail := false
 	for _, c := range contacts {
 		isMail, err := checkContact(c)
 		if err != nil {
-			return j.refuseMetadata(checkContacts, expected, fmt.Sprintf("%q: %v", trace.Cut(c, 200), err),
+			return val.refuseMetadata(checkContacts, expected, fmt.Sprintf("%q: %v", trace.Cut(c, 200), err),
 				contactRemedy(c))
 		}
 		mail = mail || isMail
 	}
 
 	if !mail {
-		return j.refuseMetadata(checkContacts, expected, strings.Join(contacts, " "), "add a mailto: address")
+		return val.refuseMetadata(checkContacts, expected, strings.Join(contacts, " "), "add a mailto: address")
 	}
 
 	m.Contacts = contacts
-	j.tr.Pass(checkContacts, expected, strings.Join(contacts, " "))
+	val.tr.Pass(checkContacts, expected, strings.Join(contacts, " "))
 	return nil
 }
 
@@ -231,7 +231,7 @@ func contactRemedy(c string) string {
 	return ""
 }
 
-func (j *judgement) logo(o jose.Object, m *ClientMetadata, p Policy) error {
+func (val *validation) logo(o jose.Object, m *ClientMetadata, p Policy) error {
 	const expected = "logo_uri as an https URL of a PNG, JPG or GIF"
 	if !o.Has("logo_uri") && !m.interactive() {
 		return nil
@@ -239,17 +239,17 @@ func (j *judgement) logo(o jose.Object, m *ClientMetadata, p Policy) error {
 
 	logo, ok := o.Text("logo_uri")
 	if !ok {
-		return j.refuseMetadata(checkLogo, expected, o.Show("logo_uri"), "")
+		return val.refuseMetadata(checkLogo, expected, o.Show("logo_uri"), "")
 	}
 
 	sure, err := checkLogoURI(logo)
 	if err != nil {
-		return j.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", trace.Cut(logo, 200), err), "")
+		return val.refuseMetadata(checkLogo, expected, fmt.Sprintf("%q: %v", trace.Cut(logo, 200), err), "")
 	}
 
 	m.LogoURI = logo
 	if !sure {
-		j.tr.Warn(checkLogo, trace.Finding{
+		val.tr.Warn(checkLogo, trace.Finding{
 			Expected: expected,
 			Found:    logo,
 			Remedy:   "the path does not end in .png, .jpg or .gif; serve one of these",
@@ -257,28 +257,28 @@ func (j *judgement) logo(o jose.Object, m *ClientMetadata, p Policy) error {
 		return nil
 	}
 
-	j.tr.Pass(checkLogo, expected, logo)
+	val.tr.Pass(checkLogo, expected, logo)
 	return nil
 }
 
-func (j *judgement) scope(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) scope(o jose.Object, m *ClientMetadata, _ Policy) error {
 	const expected = "scope as a string of scopes with one space between"
 	text, ok := o.Text("scope")
 	if !ok {
-		return j.refuseMetadata(checkScope, expected, o.Show("scope"), "")
+		return val.refuseMetadata(checkScope, expected, o.Show("scope"), "")
 	}
 
 	scopes, err := splitScope(text)
 	if err != nil {
-		return j.refuseMetadata(checkScope, expected, err.Error(), "")
+		return val.refuseMetadata(checkScope, expected, err.Error(), "")
 	}
 
 	m.Scope = scopes
-	j.tr.Pass(checkScope, expected, text)
+	val.tr.Pass(checkScope, expected, text)
 	return nil
 }
 
-func (j *judgement) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error {
 	for _, f := range []struct {
 		name  string
 		into  *string
@@ -295,22 +295,22 @@ func (j *judgement) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error {
 
 		text, ok := o.Text(f.name)
 		if !ok {
-			return j.refuseMetadata(checkURIs, f.name+" as a string", o.Show(f.name), "")
+			return val.refuseMetadata(checkURIs, f.name+" as a string", o.Show(f.name), "")
 		}
 		if err := checkWebURI(text, f.https); err != nil {
-			return j.refuseMetadata(checkURIs, f.name+" as a web address",
+			return val.refuseMetadata(checkURIs, f.name+" as a web address",
 				fmt.Sprintf("%q: %v", trace.Cut(text, 200), err),
 				"")
 		}
 
 		*f.into = text
-		j.tr.Pass(checkURIs, f.name+" as a web address", text)
+		val.tr.Pass(checkURIs, f.name+" as a web address", text)
 	}
 
 	return nil
 }
 
-func (j *judgement) needed(o jose.Object, _ *ClientMetadata, p Policy) error {
+func (val *validation) needed(o jose.Object, _ *ClientMetadata, p Policy) error {
 	if len(p.RequiredMetadata) == 0 {
 		return nil
 	}
@@ -323,10 +323,10 @@ func (j *judgement) needed(o jose.Object, _ *ClientMetadata, p Policy) error {
 	}
 
 	if len(missing) > 0 {
-		return j.refuseMetadata(checkNeeded, strings.Join(p.RequiredMetadata, ", "),
+		return val.refuseMetadata(checkNeeded, strings.Join(p.RequiredMetadata, ", "),
 			"without "+strings.Join(missing, ", "), "the community demands them")
 	}
 
-	j.tr.Pass(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "all there")
+	val.tr.Pass(checkNeeded, strings.Join(p.RequiredMetadata, ", "), "all there")
 	return nil
 }

@@ -98,7 +98,7 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 			continue
 		}
 
-		text, good, err := v.askList(a, cert, issuer, now)
+		text, good, err := v.clearedBy(a, cert, issuer, now)
 		texts = append(texts, text)
 		if err == nil {
 			out.known = true
@@ -125,18 +125,18 @@ type cleared struct {
 	text    string
 }
 
-// askList says whether a list that can tell clears the certificate.
-func (v *Verifier) askList(
+// clearedBy says whether a list that can tell clears the certificate.
+func (v *Verifier) clearedBy(
 	a CRLAnswer, cert, issuer *x509.Certificate, now time.Time,
 ) (text string, good bool, err error) {
 	k := clearedKey{cert, issuer, weak.Make(a.List)}
 	if c, ok := v.memory.cleared.get(k); ok && c.url == a.URL && c.fetched.Equal(a.Fetched) &&
-		checkListDates(a.List, now) == nil {
+		checkCRLDates(a.List, now) == nil {
 		return c.text, true, nil
 	}
 
-	entry, err := v.readList(a.List, cert, issuer, now)
-	text, good = shownList(a)+verdictOfList(entry, err), err == nil && entry == nil
+	entry, err := v.findInCRL(a.List, cert, issuer, now)
+	text, good = showCRL(a)+showEntry(entry, err), err == nil && entry == nil
 	if good {
 		v.memory.cleared.put(k, &cleared{a.URL, a.Fetched, text}, maxCachedCerts)
 	}
@@ -144,16 +144,16 @@ func (v *Verifier) askList(
 	return text, good, err
 }
 
-// readList returns the entry of the certificate, nil when the list is usable
+// findInCRL returns the entry of the certificate, nil when the list is usable
 // and does not have it, or why the list tells nothing about it.
-func (v *Verifier) readList(
+func (v *Verifier) findInCRL(
 	list *x509.RevocationList, cert, issuer *x509.Certificate, now time.Time,
 ) (*x509.RevocationListEntry, error) {
-	if err := checkListDates(list, now); err != nil {
+	if err := checkCRLDates(list, now); err != nil {
 		return nil, err
 	}
 
-	judged := v.judgedList(list, issuer)
+	judged := v.checkedCRL(list, issuer)
 	if judged.err != nil {
 		return nil, judged.err
 	}
@@ -170,26 +170,26 @@ func (v *Verifier) readList(
 	return nil, nil
 }
 
-// judgedList is a list whose signature and form were judged against one issuer.
-type judgedList struct {
-	scope   scopeOfList
+// checkedCRL is a list whose signature and form were judged against one issuer.
+type checkedCRL struct {
+	scope   crlScope
 	entries map[string]int // serial to index
 	err     error
 }
 
-func judgeList(list *x509.RevocationList, issuer *x509.Certificate) *judgedList {
-	if err := checkListForm(list, issuer); err != nil {
-		return &judgedList{err: err}
+func checkCRLOnce(list *x509.RevocationList, issuer *x509.Certificate) *checkedCRL {
+	if err := checkCRLForm(list, issuer); err != nil {
+		return &checkedCRL{err: err}
 	}
-	out := &judgedList{entries: make(map[string]int, len(list.RevokedCertificateEntries))}
-	out.scope, out.err = listScope(list)
+	out := &checkedCRL{entries: make(map[string]int, len(list.RevokedCertificateEntries))}
+	out.scope, out.err = scopeOf(list)
 	for i := range list.RevokedCertificateEntries {
 		out.entries[string(list.RevokedCertificateEntries[i].SerialNumber.Bytes())] = i
 	}
 	return out
 }
 
-func listURLs(cert *x509.Certificate) []string {
+func crlURLs(cert *x509.Certificate) []string {
 	return webURLs(cert.CRLDistributionPoints, maxListURLs)
 }
 
@@ -215,8 +215,8 @@ func shownURL(u string) string {
 	return trace.Cut(u, 200)
 }
 
-// shownList gives what a person needs to tell a stale list from a wrong one.
-func shownList(a CRLAnswer) string {
+// showCRL gives what a person needs to tell a stale list from a wrong one.
+func showCRL(a CRLAnswer) string {
 	number := "without a number"
 	if a.List.Number != nil {
 		number = "number " + a.List.Number.String()
@@ -229,7 +229,7 @@ func shownList(a CRLAnswer) string {
 		stamp(a.List.NextUpdate), age)
 }
 
-func verdictOfList(entry *x509.RevocationListEntry, err error) string {
+func showEntry(entry *x509.RevocationListEntry, err error) string {
 	switch {
 	case err != nil:
 		return "not usable: " + err.Error()

@@ -19,24 +19,24 @@ import (
 func (v *Verifier) Statement(
 	ctx context.Context, compact string, exp Expect, tr *trace.Trace,
 ) (*SoftwareStatement, error) {
-	j := v.judge(ctx, statementKind, exp, tr)
-	e, err := j.open(compact)
+	val := v.begin(ctx, statementKind, exp, tr)
+	e, err := val.open(compact)
 	if err != nil {
 		return nil, err
 	}
 
-	verified, err := j.trust(e, v.Communities)
+	verified, err := val.trust(e, v.Communities)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.statementNames(e, verified); err != nil {
+	if err := val.statementNames(e, verified); err != nil {
 		return nil, err
 	}
-	if err := j.common(e, verified); err != nil {
+	if err := val.common(e, verified); err != nil {
 		return nil, err
 	}
 
-	m, err := j.clientMetadata(e.Claims, verified.Community.Policy)
+	m, err := val.clientMetadata(e.Claims, verified.Community.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -44,24 +44,24 @@ func (v *Verifier) Statement(
 }
 
 // statementNames judges iss and sub.
-func (j *judgement) statementNames(e *envelope, out *Verified) error {
-	iss, err := j.issuerInSAN(e)
+func (val *validation) statementNames(e *envelope, out *Verified) error {
+	iss, err := val.issuerInSAN(e)
 	if err != nil {
 		return err
 	}
 
 	sub, ok := e.Claims.Text("sub")
 	if !ok || sub != iss {
-		return j.refuseClaim(j.kind.checks.sub, trace.Finding{
+		return val.refuseClaim(val.kind.checks.sub, trace.Finding{
 			Expected: iss,
 			Found:    e.Claims.Show("sub"),
 			Remedy:   "sub equals iss" + subHint(iss, sub),
 		})
 	}
 
-	j.tr.Pass(j.kind.checks.sub, iss, sub)
+	val.tr.Pass(val.kind.checks.sub, iss, sub)
 	out.Client = trace.ClientURI(iss)
-	j.tr.Client = out.Client
+	val.tr.Client = out.Client
 	return nil
 }
 
@@ -74,10 +74,10 @@ func subHint(iss, sub string) string {
 
 // issuerInSAN judges that iss is a URI name of the certificate, compared with
 // the certificate's own bytes (UDAP Security 7.1.5).
-func (j *judgement) issuerInSAN(e *envelope) (string, error) {
-	c, uris := j.kind.checks.iss, e.leaf.uris
+func (val *validation) issuerInSAN(e *envelope) (string, error) {
+	c, uris := val.kind.checks.iss, e.leaf.uris
 	if err := e.leaf.urisErr; err != nil {
-		return "", j.refuseClaim(c, trace.Finding{
+		return "", val.refuseClaim(c, trace.Finding{
 			Expected: "a readable Subject Alternative Name",
 			Found:    err.Error(),
 			Err:      err,
@@ -87,13 +87,13 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	iss, ok := e.Claims.Text("iss")
 	switch {
 	case !ok || iss == "":
-		return "", j.refuseClaim(c, trace.Finding{
+		return "", val.refuseClaim(c, trace.Finding{
 			Expected: "iss among the certificate's URI names " + list(uris),
 			Found:    e.Claims.Show("iss"),
 		})
 
 	case !slices.Contains(uris, iss):
-		return "", j.refuseClaim(c, trace.Finding{
+		return "", val.refuseClaim(c, trace.Finding{
 			Expected: "iss among the certificate's URI names " + list(uris),
 			Found:    iss,
 			Remedy:   sanHint(e.certs[0], uris, iss),
@@ -103,14 +103,14 @@ func (j *judgement) issuerInSAN(e *envelope) (string, error) {
 	if _, err := absoluteURI(iss); err != nil {
 		// RFC 5280 4.2.1.6: a URI name is never relative. Without a scheme it
 		// could be anything, another client's client_id included.
-		return "", j.refuseClaim(c, trace.Finding{
+		return "", val.refuseClaim(c, trace.Finding{
 			Expected: "a URI name with a scheme",
 			Found:    iss + ": " + err.Error(),
 			Err:      err,
 		})
 	}
 
-	j.tr.Pass(c, list(uris), iss)
+	val.tr.Pass(c, list(uris), iss)
 	return iss, nil
 }
 

@@ -93,9 +93,9 @@ func movedPurpose(code string) string {
 var checkExtensions = trace.NewCheck("b2b.extensions", "Extension objects have the names of the current edition",
 	"S1-198")
 
-// JudgeExtensionNames warns about extension objects under names that an edition
+// CheckExtensionNames warns about extension objects under names that an edition
 // of TEFCA has changed or removed. Unknown names are ignored.
-func JudgeExtensionNames(ant *AuthenticationToken, tr *trace.Trace) {
+func CheckExtensionNames(ant *AuthenticationToken, tr *trace.Trace) {
 	now := TEFCAEditions()[0]
 	for name := range ant.Extensions {
 		if to, ok := now.Extensions.Moved[name]; ok {
@@ -128,65 +128,65 @@ var (
 
 // sanPurpose applies TEFCA's rules on exchange purposes, where the community's
 // policy asks for them (Policy.PurposeFromSAN).
-func (j *b2b) sanPurpose(ant *AuthenticationToken) error {
-	if !j.p.PurposeFromSAN {
+func (b *b2b) sanPurpose(ant *AuthenticationToken) error {
+	if !b.p.PurposeFromSAN {
 		return nil
 	}
 
 	_, want, _ := strings.Cut(string(ant.Client), "#")
-	codes := j.out.PurposeOfUse
+	codes := b.out.PurposeOfUse
 	got := codes[0][strings.LastIndex(codes[0], "#")+1:]
 	if len(codes) != 1 || want == "" || got != want {
-		return j.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "),
+		return b.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "),
 			"each exchange purpose has its own certificate URI and registration")
 	}
 
-	j.tr.Pass(checkSANPurpose, want, got)
+	b.tr.Pass(checkSANPurpose, want, got)
 	if want == "T-IAS" {
-		return j.individualAccess(ant)
+		return b.individualAccess(ant)
 	}
 
 	if want == "T-TREAT" || want == "T-TRTMNT" {
-		j.treatment()
+		b.treatment()
 	}
 	return nil
 }
 
-func (j *b2b) individualAccess(ant *AuthenticationToken) error {
+func (b *b2b) individualAccess(ant *AuthenticationToken) error {
 	const name = "tefca_ias"
 	ias, err := jose.ParseObject(ant.Extensions[name])
 	if err != nil {
-		return j.refuse(checkIAS, "a "+name+" object beside hl7-b2b",
+		return b.refuse(checkIAS, "a "+name+" object beside hl7-b2b",
 			"no "+name+jose.Object(ant.Extensions).DidYouMean(name), "")
 	}
 	if token, ok := ias.Text("id_token"); !ok || token == "" {
-		return j.refuse(checkIAS, name+" with id_token", "no id_token", "")
+		return b.refuse(checkIAS, name+" with id_token", "no id_token", "")
 	}
 
-	j.tr.Pass(checkIAS, name+" with id_token", "present")
+	b.tr.Pass(checkIAS, name+" with id_token", "present")
 	return nil
 }
 
 // treatment warns: the rule is the community's, and no format is prescribed.
-func (j *b2b) treatment() {
+func (b *b2b) treatment() {
 	digits := 0
-	for _, r := range j.out.OrganizationName {
+	for _, r := range b.out.OrganizationName {
 		if r >= '0' && r <= '9' {
 			digits++
 		}
 	}
 
 	if digits < 9 {
-		j.tr.Warn(checkTreatment, trace.Finding{
+		b.tr.Warn(checkTreatment, trace.Finding{
 			Expected: "organization_name with an NPI or TIN",
-			Found:    j.out.OrganizationName,
+			Found:    b.out.OrganizationName,
 		})
 	}
 
-	if !strings.HasPrefix(strings.ToLower(j.out.OrganizationID), "https://") {
-		j.tr.Warn(checkTreatment, trace.Finding{
+	if !strings.HasPrefix(strings.ToLower(b.out.OrganizationID), "https://") {
+		b.tr.Warn(checkTreatment, trace.Finding{
 			Expected: "organization_id as the organization's URL in the directory",
-			Found:    j.out.OrganizationID,
+			Found:    b.out.OrganizationID,
 		})
 	}
 }

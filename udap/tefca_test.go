@@ -48,7 +48,7 @@ func judgeTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Tra
 		t.Fatal(err)
 	}
 
-	_, err = udap.JudgeB2B(a, udap.Policy{PurposeFromSAN: true, PurposesOfUse: udap.TEFCAEditions()[0].URIs()}, tr)
+	_, err = udap.ValidateB2B(a, udap.Policy{PurposeFromSAN: true, PurposesOfUse: udap.TEFCAEditions()[0].URIs()}, tr)
 	return tr, err
 }
 

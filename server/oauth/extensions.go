@@ -27,7 +27,7 @@ func extensionsOf(p udap.Policy) []string {
 // ignored, always (UDAP client authorization grants 6.4 allows that or
 // refusing), and one that has been renamed is recognised.
 func noteExtensions(a *authenticated, tr *trace.Trace) {
-	udap.JudgeExtensionNames(a.ant, tr)
+	udap.CheckExtensionNames(a.ant, tr)
 	known := extensionsOf(a.ant.Community.Policy)
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(a.ant.Extensions)), func(key string) bool {
 		return slices.Contains(known, key)

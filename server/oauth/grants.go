@@ -75,7 +75,7 @@ func acceptClientCredentials(a *authenticated, _ Params, tr *trace.Trace) (*gran
 		})
 	}
 
-	b2b, err := udap.JudgeB2B(a.ant, a.ant.Community.Policy, tr)
+	b2b, err := udap.ValidateB2B(a.ant, a.ant.Community.Policy, tr)
 	if err != nil {
 		return nil, err
 	}

@@ -193,20 +193,10 @@ func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
 	return trace.NewTrace(action, s.cfg.Now())
 }
 
-// defaultSkew is what udap.Policy's zero value means.
-const defaultSkew = time.Minute
-
 // spend is the use of a verified JWT's jti at an endpoint. It stays used until
 // no clock that we allow for would take the JWT any more.
 func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
-	skew := v.Community.Policy.Skew
-	switch {
-	case skew == 0:
-		skew = defaultSkew
-	case skew < 0:
-		skew = 0
-	}
-
+	skew := v.Community.Policy.ClockSkew()
 	return Spend{
 		Community: v.Community.URI,
 		Issuer:    issuer,

@@ -37,8 +37,8 @@ var (
 	}
 )
 
-// judgement is one decision under way.
-type judgement struct {
+// validation is one decision under way.
+type validation struct {
 	v    *Verifier
 	ctx  context.Context
 	kind kind
@@ -48,11 +48,11 @@ type judgement struct {
 	lookup func(trace.ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
 
-func (v *Verifier) judge(ctx context.Context, k kind, exp Expect, tr *trace.Trace) *judgement {
+func (v *Verifier) begin(ctx context.Context, k kind, exp Expect, tr *trace.Trace) *validation {
 	if tr == nil {
 		tr = trace.NewTrace(k.name, exp.Now)
 	}
-	return &judgement{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
+	return &validation{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
 }
 
 // orBusy returns code, or temporarily_unavailable if the refusal comes from the
@@ -66,24 +66,24 @@ func orBusy(code trace.Code, err error) trace.Code {
 
 // trust finds the community and the path of the signer, and asks about
 // revocation on it.
-func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
-	community, found, f := j.lead(e, among)
+func (val *validation) trust(e *envelope, among []*Community) (*Verified, error) {
+	community, found, f := val.findCommunity(e, among)
 	if f != nil {
-		f.remedy += j.otherCommunity(e, among)
-		return nil, j.tr.Refuse(f.check, orBusy(j.kind.untrusted, f.err), f.finding())
+		f.remedy += val.otherCommunity(e, among)
+		return nil, val.tr.Refuse(f.check, orBusy(val.kind.untrusted, f.err), f.finding())
 	}
 
-	j.v.remember(e, found.paths[0])
-	j.tr.Community = community.URI
+	val.v.remember(e, found.paths[0])
+	val.tr.Community = community.URI
 	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.Algorithm) {
-		return nil, j.tr.Refuse(checkCommunities, j.kind.malformed, trace.Finding{
+		return nil, val.tr.Refuse(checkCommunities, val.kind.malformed, trace.Finding{
 			Expected: "one of " + strings.Join(algs, ", "),
 			Found:    e.Algorithm,
 		})
 	}
 
-	j.tr.Pass(checkCommunities, "an algorithm of the community", e.Algorithm)
-	path, err := j.notRevoked(community, found.paths)
+	val.tr.Pass(checkCommunities, "an algorithm of the community", e.Algorithm)
+	path, err := val.notRevoked(community, found.paths)
 	if err != nil {
 		return nil, err
 	}
@@ -97,15 +97,15 @@ func (j *judgement) trust(e *envelope, among []*Community) (*Verified, error) {
 	}, nil
 }
 
-// lead returns the first community, in configuration order, to which the
+// findCommunity returns the first community, in configuration order, to which the
 // signer's certificate leads, with every acceptable path (UDAP Security 3.4).
-func (j *judgement) lead(e *envelope, among []*Community) (*Community, *foundPaths, *certFault) {
+func (val *validation) findCommunity(e *envelope, among []*Community) (*Community, *foundPaths, *certFault) {
 	var nearest *certFault
 	reach := -1
 	for _, c := range among {
-		found, f, got := j.pathsTo(c, e)
+		found, f, got := val.pathsTo(c, e)
 		if found != nil {
-			j.passPath(found)
+			val.passPath(found)
 			return c, found, nil
 		}
 		if f != nil && got > reach {
@@ -126,17 +126,17 @@ func (j *judgement) lead(e *envelope, among []*Community) (*Community, *foundPat
 
 // otherCommunity tells a member of another community of ours that this is not
 // the one in which its client is registered. A stranger learns nothing.
-func (j *judgement) otherCommunity(e *envelope, among []*Community) string {
-	for _, c := range j.v.Communities {
+func (val *validation) otherCommunity(e *envelope, among []*Community) string {
+	for _, c := range val.v.Communities {
 		if slices.Contains(among, c) {
 			continue
 		}
 
 		s := &search{
 			community: c,
-			now:       j.exp.Now,
+			now:       val.exp.Now,
 			pool:      pool(e.certs[1:], c.Intermediates),
-			signed:    j.v.signedBy,
+			signed:    val.v.signedBy,
 		}
 		if paths, _ := findPaths(s, e.certs[0]); len(paths) > 0 {
 			return fmt.Sprintf("; this certificate leads to community %s, where this client_id is not registered",
@@ -158,30 +158,30 @@ func pool(sent, configured []*x509.Certificate) []*x509.Certificate {
 	return out
 }
 
-func (j *judgement) pathShown(c *Community, path []*x509.Certificate) string {
+func (val *validation) pathShown(c *Community, path []*x509.Certificate) string {
 	names := make([]string, len(path))
 	for i, cert := range path {
-		names[i] = j.v.factsOf(cert).shown
+		names[i] = val.v.factsOf(cert).shown
 	}
 	return fmt.Sprintf("community %s: %s", c.URI, strings.Join(names, " < "))
 }
 
-func (j *judgement) passPath(found *foundPaths) {
-	j.tr.Pass(checkPath, "a path to an anchor", found.shown)
+func (val *validation) passPath(found *foundPaths) {
+	val.tr.Pass(checkPath, "a path to an anchor", found.shown)
 	for _, k := range [...]trace.Check{
 		checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames,
 		checkCertPolicy, checkLeaf, checkUsage,
 	} {
-		j.tr.Pass(k, "", "")
+		val.tr.Pass(k, "", "")
 	}
 }
 
 // notRevoked returns the first path on which nothing is revoked. When every
 // path fails, the refusal is that of a revoked certificate if there is one.
-func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x509.Certificate, error) {
+func (val *validation) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x509.Certificate, error) {
 	rule := c.Policy.Revocation
 	if rule == RevocationOff {
-		j.tr.Warn(checkRevocation, trace.Finding{
+		val.tr.Warn(checkRevocation, trace.Finding{
 			Expected: "revocation looked at",
 			Found:    "the community's policy turns it off (revocation: off)",
 		})
@@ -193,9 +193,9 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 	revoked := false
 
 	for _, path := range paths {
-		notes, f, unknown := j.v.revocationOf(j.ctx, c, path, j.exp.Now)
+		notes, f, unknown := val.v.revocationOf(val.ctx, c, path, val.exp.Now)
 		if f == nil {
-			j.tr.Pass(checkRevocation, "no certificate revoked", notes)
+			val.tr.Pass(checkRevocation, "no certificate revoked", notes)
 			return path, nil
 		}
 
@@ -212,14 +212,14 @@ func (j *judgement) notRevoked(c *Community, paths [][]*x509.Certificate) ([]*x5
 	}
 
 	if busy != nil && !revoked {
-		return nil, j.tr.Refuse(checkRevocation, trace.TemporarilyUnavailable, busy.finding())
+		return nil, val.tr.Refuse(checkRevocation, trace.TemporarilyUnavailable, busy.finding())
 	}
 	if soft != nil && !revoked {
 		f := worst.finding()
 		f.Remedy = "accepted because the community's policy says so (revocation: soft)"
-		j.tr.Warn(checkRevocation, f)
+		val.tr.Warn(checkRevocation, f)
 		return soft, nil
 	}
 
-	return nil, j.tr.Refuse(checkRevocation, j.kind.untrusted, worst.finding())
+	return nil, val.tr.Refuse(checkRevocation, val.kind.untrusted, worst.finding())
 }
