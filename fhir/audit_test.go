@@ -75,7 +75,7 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 		}, "subtype=read&outcome=4"},
 		{"query", func() { w.get("/Patient?name=%00", everything).want(400) }, "subtype=search-type&outcome=4"},
 		{"too long", func() {
-			w.do("POST", "/Binary", everything, strings.Repeat("x", 11<<20)).want(413)
+			w.do("POST", "/Binary", everything, strings.Repeat("x", 33<<20)).want(413)
 		}, "subtype=create&outcome=4"},
 		{"batch entry nowhere", func() {
 			w.do("POST", "", everything, bundleOf("batch", entryOf("GET", "Nonsense/1", ""))).want(200)

@@ -12,6 +12,7 @@ import (
 	"github.com/samply/golang-fhir-models/fhir-models/fhir"
 
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
 )
 
 // capabilityDate is when what the statement says last changed in kind.
@@ -64,7 +65,14 @@ func (c *coder) set(to interface{ UnmarshalJSON([]byte) error }, code string) {
 }
 
 func (s *service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
-	rest := fhir.CapabilityStatementRest{Security: s.capabilitySecurity()}
+	rest := fhir.CapabilityStatementRest{
+		Security: s.capabilitySecurity(),
+		Documentation: ptr(fmt.Sprintf(
+			"A request's body has at most %d bytes, and a resource %d. "+
+				"A batch or transaction has at most %d entries. "+
+				"One answer has at most %d bytes: longer results come in pages.",
+			s.MaxBody, tree.MaxBytes, maxEntries, maxAnswer)),
+	}
 	c.set(&rest.Mode, "server")
 	for _, code := range s.systemInteractions() {
 		var in fhir.CapabilityStatementRestInteraction

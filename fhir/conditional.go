@@ -161,10 +161,10 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 	if n == 0 {
-		return &response{status: http.StatusNoContent}, nil
+		return deleted(r, 0), nil
 	}
 	if ok, err := s.covers(c, r, filter, e); err != nil || !ok {
-		return &response{status: http.StatusNoContent}, err
+		return deleted(r, 0), err
 	}
 	if err := ifMatch(r, e); err != nil {
 		return nil, err

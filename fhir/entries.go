@@ -5,12 +5,15 @@ import (
 	"net/http"
 	"strings"
 
-	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 )
 
 // maxEntries bounds a batch or transaction.
-const maxEntries = 1000
+const maxEntries = 5000
+
+// maxBundleValues bounds the JSON values of a batch or transaction: a body of
+// the usual limit has fewer unless it is made of nothing but punctuation.
+const maxBundleValues = 3 << 19
 
 // batchEntry is one entry of a batch or transaction, taken apart.
 type batchEntry struct {
@@ -20,9 +23,8 @@ type batchEntry struct {
 	in      *interaction
 	failed  *failure // judged before anything was done
 
-	resp   *response
-	done   bool       // nothing is left to do: If-None-Exist found it
-	target search.Ref // what a write is about, once it is known
+	resp *response
+	done bool // nothing is left to do: If-None-Exist found it
 }
 
 // prepareBundle reads the body as a batch or transaction.
@@ -31,7 +33,7 @@ func (s *service) prepareBundle(r *request) error {
 		return err
 	}
 
-	root, err := tree.Parse(r.body)
+	root, err := tree.ParseWithin(r.body, tree.Limits{Bytes: len(r.body), Values: maxBundleValues})
 	if err != nil {
 		return err
 	}
@@ -44,7 +46,8 @@ func (s *service) prepareBundle(r *request) error {
 
 	entries := root.Get("entry").Each()
 	if len(entries) > maxEntries {
-		return fail(http.StatusRequestEntityTooLarge, "too-costly", fmt.Sprintf("More than %d entries.", maxEntries))
+		return fail(http.StatusRequestEntityTooLarge, "too-costly", fmt.Sprintf(
+			"The Bundle has %d entries; a batch or transaction may have %d at most.", len(entries), maxEntries))
 	}
 
 	switch r.bundleType = root.Get("type").Text(); r.bundleType {
@@ -87,9 +90,7 @@ func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		}
 	}
 
-	if r.prefers("handling=strict") {
-		sub.header.Set("Prefer", "handling=strict")
-	}
+	sub.header.Set("Prefer", r.entryPreference())
 	if resource := v.Get("resource"); resource != nil {
 		sub.body = []byte(resource.Raw)
 		sub.header.Set("Content-Type", "application/fhir+json")
@@ -99,6 +100,21 @@ func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	}
 
 	return e
+}
+
+// entryPreference is what the entries of a Bundle prefer: what the Bundle's
+// request does, and no bodies of what is written when it asks for none.
+func (r *request) entryPreference() string {
+	preference := "return=minimal"
+	for _, p := range []string{"return=representation", "return=OperationOutcome"} {
+		if r.prefers(p) {
+			preference = p
+		}
+	}
+	if r.prefers("handling=strict") {
+		preference += ", handling=strict"
+	}
+	return preference
 }
 
 // aimEntry reads where an entry goes: below the base, and nowhere else.
@@ -164,11 +180,11 @@ func (r *request) unwrap(media string) error {
 }
 
 // appendResult writes what came of an entry.
-func (s *service) appendResult(b []byte, r *request, e *batchEntry) []byte {
+func appendResult(b []byte, e *batchEntry) []byte {
 	resp := e.resp
 	b = append(b, '{')
 	outcomeBody := resp.status >= 400 || strings.HasPrefix(string(resp.body), `{"resourceType":"OperationOutcome"`)
-	if resp.body != nil && !outcomeBody && (!resp.wrote || r.prefers("return=representation")) {
+	if resp.body != nil && !outcomeBody {
 		b = append(append(append(b, `"resource":`...), resp.body...), ',')
 	}
 	b = append(b, `"response":{"status":`...)
@@ -198,7 +214,7 @@ func (s *service) results(r *request, typ string) *response {
 		} else {
 			b = append(b, ',')
 		}
-		b = s.appendResult(b, r, e)
+		b = appendResult(b, e)
 	}
 
 	if len(r.entries) > 0 {
@@ -207,10 +223,10 @@ func (s *service) results(r *request, typ string) *response {
 	return &response{status: http.StatusOK, body: append(b, '}')}
 }
 
-// take counts what an entry adds to the answer, and drops what is not shown. A
-// write that was done is never a failure afterwards.
-func (r *request) take(e *batchEntry) error {
-	if e.resp.wrote && !r.prefers("return=representation") || e.req.method == http.MethodHead {
+// count adds what an entry answers to the length of the whole answer, and drops
+// what is not shown. A write that was done never fails afterwards.
+func (r *request) count(e *batchEntry) error {
+	if e.req.method == http.MethodHead {
 		e.resp.body = nil
 	}
 	if r.answered += len(e.resp.body); r.answered <= maxAnswer {
@@ -236,7 +252,7 @@ func (s *service) batch(r *request) *response {
 		default:
 			e.req.filters = r.filters
 			if e.resp, err = s.do(e.req); err == nil {
-				err = r.take(e)
+				err = r.count(e)
 			}
 		}
 

@@ -84,6 +84,11 @@ func asFailure(err error) *failure {
 	return f
 }
 
+// information writes an OperationOutcome that only informs.
+func information(text string) []byte {
+	return outcome([]issue{{severity: "information", code: "informational", detail: text}})
+}
+
 // outcome writes an OperationOutcome.
 func outcome(issues []issue) []byte {
 	b := []byte(`{"resourceType":"OperationOutcome","issue":[`)

@@ -25,7 +25,7 @@ type Config struct {
 	// Authorize tells who asks: a grant, or why there is none.
 	Authorize func(*http.Request) (*Grant, *Denial)
 	Now       func() time.Time
-	// MaxBody bounds a request's body in bytes; 0 means 10 MiB.
+	// MaxBody bounds a request's body in bytes; 0 means 32 MiB.
 	MaxBody int64
 	// Timeout bounds one search; 0 means 10 s.
 	Timeout time.Duration
@@ -59,7 +59,7 @@ type Denial struct {
 }
 
 const (
-	defaultMaxBody = 10 << 20
+	defaultMaxBody = 32 << 20
 	defaultTimeout = 10 * time.Second
 )
 

@@ -216,7 +216,12 @@ func (s *service) patchWith(c Change, r *request, old Entry, ops []operation, fi
 		return nil, err
 	}
 
-	in, err := s.readResource(body, r.now, validate.Options{})
+	in, err := s.readResource(body, r.now, validate.Options{Conditional: r.links != nil})
+	if err == nil && r.links != nil {
+		if in, err = r.links.patched(in); errors.Is(err, errNotYet) {
+			return nil, err
+		}
+	}
 	if err != nil {
 		f := asFailure(err)
 		f.status = http.StatusUnprocessableEntity

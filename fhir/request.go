@@ -25,8 +25,9 @@ type request struct {
 
 	in *incoming // the resource that the body holds, once prepared
 
-	match      *match // of a transaction's entry: what its criteria matched
-	inner      bool   // an entry of a batch or transaction
+	links      *transaction // of a patch in a transaction: links what the patch makes
+	match      *match       // of a transaction's entry: what its criteria matched
+	inner      bool         // an entry of a batch or transaction
 	bundleType string
 	entries    []*batchEntry
 	answered   int // bytes that its entries' answers have so far

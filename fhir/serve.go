@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -123,7 +124,8 @@ func (s *service) readBody(w http.ResponseWriter, r *http.Request, req *request)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {
-		return fail(http.StatusRequestEntityTooLarge, "too-long", "The body is longer than the server takes.")
+		return fail(http.StatusRequestEntityTooLarge, "too-long",
+			fmt.Sprintf("The body is longer than %d bytes, the most that the server accepts.", s.MaxBody))
 	}
 	if err != nil {
 		return fail(http.StatusBadRequest, "structure", "The body did not arrive whole.")

@@ -1,11 +1,14 @@
 package fhir
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"sort"
 	"strings"
 
+	"fhirdest.example/fhir/links"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 	"fhirdest.example/fhir/tree"
@@ -93,8 +96,21 @@ func (e *batchEntry) refuse(err error) error {
 	return &f
 }
 
+// transaction is a Bundle of type transaction while it is done.
+type transaction struct {
+	s        *service
+	c        Change
+	r        *request
+	resolver links.Resolver
+	found    map[condition]search.Ref // what conditional references have led to
+}
+
+// condition is what a conditional reference asks for.
+type condition struct{ typ, criteria string }
+
 // transaction does all entries or none (R4 http 3.1.0.11.2): deletions, then
-// creations, then updates and patches, then reads.
+// creations, then updates and patches. Conditional references are resolved
+// against what these made, and reads come last.
 func (s *service) transaction(c Change, r *request) (*response, error) {
 	r.answered = 0
 	originals := make([]*incoming, len(r.entries))
@@ -108,52 +124,208 @@ func (s *service) transaction(c Change, r *request) (*response, error) {
 		}
 	}()
 
-	names, err := s.aimAll(c, r)
+	targets, err := s.aimAll(c, r)
 	if err != nil {
 		return nil, err
 	}
 
-	for _, e := range r.entries {
-		if e.req.in != nil {
-			if err := s.linkEntry(c, r, e, names); err != nil {
-				return nil, err
-			}
-		}
+	t := &transaction{
+		s:        s,
+		c:        c,
+		r:        r,
+		resolver: links.Resolver{Base: s.PublicBase, Targets: targets},
+		found:    map[condition]search.Ref{},
 	}
-
-	for _, e := range inOrder(r.entries) {
-		if err := s.doEntry(c, e); err != nil {
-			return nil, e.refuse(err)
-		}
-		if err := r.take(e); err != nil {
-			return nil, e.refuse(err)
-		}
-		s.auditWith(c, e.req, e.in)
+	if err := t.run(); err != nil {
+		return nil, err
 	}
 
 	return s.results(r, "transaction-response"), nil
 }
 
-func (s *service) doEntry(c Change, e *batchEntry) (err error) {
-	switch {
-	case e.resp != nil && e.resp.status == http.StatusOK && e.done:
-		return nil
-	case e.in.change != nil:
-		e.resp, err = e.in.change(s, c, e.req)
-	default:
-		e.resp, err = e.in.read(s, c, e.req)
-		if f := (*failure)(nil); err != nil && asStatus(err, &f) {
-			e.resp, err = f.response(), nil // a read that finds nothing undoes no write
+// run does the entries: first those that change something and do not wait for
+// others, then those with conditional references, then those that read.
+func (t *transaction) run() error {
+	var waiting, reads []*batchEntry
+	for _, e := range inOrder(t.r.entries) {
+		conditional, err := t.link(e)
+		if err != nil {
+			return e.refuse(err)
+		}
+
+		switch {
+		case conditional:
+			waiting = append(waiting, e)
+		case e.in.change == nil:
+			reads = append(reads, e)
+		default:
+			if err := t.do(e); err != nil {
+				return e.refuse(err)
+			}
 		}
 	}
 
+	if err := t.doWaiting(waiting); err != nil {
+		return err
+	}
+	for _, e := range reads {
+		if err := t.do(e); err != nil {
+			return e.refuse(err)
+		}
+	}
+
+	return nil
+}
+
+// do does one entry.
+func (t *transaction) do(e *batchEntry) (err error) {
+	switch {
+	case e.done:
+	case e.in.change != nil:
+		e.resp, err = e.in.change(t.s, t.c, e.req)
+	default:
+		e.resp, err = e.in.read(t.s, t.c, e.req)
+	}
+	if err == nil {
+		err = t.r.count(e)
+	}
+
+	if err == nil {
+		t.s.auditWith(t.c, e.req, e.in)
+	}
 	return err
 }
 
-// asStatus reports whether a read's failure is an answer for its entry alone.
-func asStatus(err error, f **failure) bool {
-	*f = asFailure(err)
-	return (*f).status == http.StatusNotFound || (*f).status == http.StatusGone
+// link makes an entry's links to other entries lead to what these make, and
+// reports whether the entry has conditional references.
+func (t *transaction) link(e *batchEntry) (conditional bool, err error) {
+	if e.req.method == http.MethodPatch {
+		e.req.links = t
+		return bytes.Contains(e.req.body, []byte("?")), nil
+	}
+	if e.req.in == nil || e.done {
+		return false, nil
+	}
+
+	from := links.Source{FullURL: e.fullURL, Type: e.req.in.typ}
+	if e.req.in, err = e.req.in.edited(t.resolver.Rewrite(e.req.in.root, from)); err != nil {
+		return false, err
+	}
+	_ = links.Conditional(e.req.in.root, func(*tree.Value, string, string) error { // f returns no error
+		conditional = true
+		return nil
+	})
+
+	return conditional, nil
+}
+
+// errNotYet is a conditional reference that finds nothing, as long as entries
+// are left that may make what it asks for.
+var errNotYet = fail(http.StatusPreconditionFailed, "not-found", "A conditional reference finds nothing.")
+
+// doWaiting does the entries with conditional references, each as soon as what
+// it refers to is there. At the end every condition must still lead where it
+// led: later entries may have made a second match.
+func (t *transaction) doWaiting(waiting []*batchEntry) error {
+	for len(waiting) > 0 {
+		var left []*batchEntry
+		for _, e := range waiting {
+			err := t.resolveAndDo(e)
+			if errors.Is(err, errNotYet) {
+				left = append(left, e)
+			} else if err != nil {
+				return e.refuse(err)
+			}
+		}
+
+		if len(left) == len(waiting) {
+			return left[0].refuse(errNotYet)
+		}
+		waiting = left
+	}
+
+	for cond, ref := range t.found {
+		now, err := t.search(cond)
+		if err == nil && now != ref {
+			err = fail(http.StatusPreconditionFailed, "multiple-matches",
+				"A conditional reference leads elsewhere once the transaction is done.")
+		}
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// resolveAndDo does an entry with its conditional references resolved.
+func (t *transaction) resolveAndDo(e *batchEntry) error {
+	if e.req.in == nil { // a patch: what it makes is resolved when it is applied
+		return t.do(e)
+	}
+
+	in, err := t.resolve(e.req.in)
+	if err != nil {
+		return err
+	}
+	e.req.in = in
+	return t.do(e)
+}
+
+// resolve puts references in the place of conditional ones.
+func (t *transaction) resolve(in *incoming) (*incoming, error) {
+	var edits []splice.Edit
+	err := links.Conditional(in.root, func(v *tree.Value, typ, criteria string) error {
+		cond := condition{typ, criteria}
+		ref, known := t.found[cond]
+		if !known {
+			var err error
+			if ref, err = t.search(cond); err != nil {
+				return err
+			}
+			t.found[cond] = ref
+		}
+
+		edits = append(edits, links.Edit(v, ref.Type+"/"+ref.ID))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	return in.edited(edits)
+}
+
+// search finds the one resource that a conditional reference leads to.
+func (t *transaction) search(cond condition) (search.Ref, error) {
+	found, n, err := t.s.matchOne(t.c, t.r, cond.typ, cond.criteria)
+	if err == nil && n == 0 {
+		err = errNotYet
+	}
+	return search.Ref{Type: found.Type, ID: found.ID}, err
+}
+
+// patched links what a patch has made of a resource.
+func (t *transaction) patched(in *incoming) (*incoming, error) {
+	from := links.Source{Type: in.typ, Patched: true}
+	in, err := in.edited(t.resolver.Rewrite(in.root, from))
+	if err != nil {
+		return nil, err
+	}
+	return t.resolve(in)
+}
+
+// edited is a resource with some of its values replaced.
+func (in *incoming) edited(edits []splice.Edit) (*incoming, error) {
+	if len(edits) == 0 {
+		return in, nil
+	}
+
+	out := *in
+	out.body = splice.Apply(in.body, edits...)
+	var err error
+	out.root, err = tree.Parse(out.body)
+	return &out, err
 }
 
 // inOrder sorts entries as the specification does them.
@@ -177,40 +349,44 @@ func order(rank map[string]int, e *batchEntry) int {
 }
 
 // aimAll finds what each write is about, refuses two writes of one resource,
-// and gives the references that stand for entries.
-func (s *service) aimAll(c Change, r *request) (map[string]search.Ref, error) {
-	names, seen, conditions := map[string]search.Ref{}, map[search.Ref]*batchEntry{}, map[string]bool{}
+// and returns what links to the entries' fullUrls lead to.
+func (s *service) aimAll(c Change, r *request) (map[string]links.Target, error) {
+	targets, seen := map[string]links.Target{}, map[search.Ref]*batchEntry{}
+	urls, conditions := map[string]bool{}, map[string]bool{}
 	for _, e := range r.entries {
 		e.resp, e.done, e.req.match = nil, false, nil
-		ref, err := s.aim(c, e)
+		to, err := s.aim(c, e)
 		if err == nil {
 			err = e.alone(conditions)
 		}
 		if err != nil {
 			return nil, e.refuse(err)
 		}
-		if ref.Type == "" {
+		if to.Type == "" {
 			continue
 		}
+
+		ref := search.Ref{Type: to.Type, ID: to.ID}
 		if other := seen[ref]; other != nil && clash(other, e) {
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries write the same resource."))
 		}
-
 		if seen[ref] == nil || !e.done {
 			seen[ref] = e
 		}
-		e.target = ref
+
 		if e.fullURL == "" {
 			continue
 		}
-		if _, ok := names[e.fullURL]; ok { // R4 bundle.html, bdl-7
+		if urls[e.fullURL] { // R4 bundle.html, bdl-7
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries have the same fullUrl."))
 		}
-
-		names[e.fullURL] = ref
+		urls[e.fullURL] = true
+		if e.req.method != http.MethodDelete {
+			targets[e.fullURL] = to
+		}
 	}
 
-	return names, nil
+	return targets, nil
 }
 
 // alone refuses a second entry that would create a resource unless one matches
@@ -236,29 +412,33 @@ func clash(a, b *batchEntry) bool {
 	return !a.done && !b.done || a.req.method == http.MethodDelete || b.req.method == http.MethodDelete
 }
 
-// aim gives the resource that an entry will write.
-func (s *service) aim(c Change, e *batchEntry) (search.Ref, error) {
+// aim returns the version that an entry will make, or the one that
+// If-None-Exist finds; the zero Target for an entry that makes none.
+func (s *service) aim(c Change, e *batchEntry) (links.Target, error) {
 	sub := e.req
 	switch {
 	case e.in.change == nil:
+		return links.Target{}, nil
 	case sub.method == http.MethodPost:
 		return s.aimCreate(c, e)
 	case len(sub.path) == 2:
-		return search.Ref{Type: sub.path[0], ID: sub.path[1]}, nil
-	default:
-		found, n, err := s.match(c, sub, sub.path[0], sub.criteria())
-		if err != nil || n == 1 {
-			return search.Ref{Type: found.Type, ID: found.ID}, err
-		}
-		if sub.in != nil && sub.in.id != "" {
-			return search.Ref{Type: sub.in.typ, ID: sub.in.id}, nil
-		}
-		if sub.in != nil {
-			return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
-		}
+		old, _, err := current(sub.ctx, c, sub.path[0], sub.path[1])
+		return links.Target{Type: sub.path[0], ID: sub.path[1], Version: old.Version + 1}, err
 	}
 
-	return search.Ref{}, nil
+	found, n, err := s.match(c, sub, sub.path[0], sub.criteria())
+	if err != nil || n == 1 {
+		return links.Target{Type: found.Type, ID: found.ID, Version: found.Version + 1}, err
+	}
+	if sub.in == nil {
+		return links.Target{}, nil
+	}
+	if sub.in.id == "" {
+		return links.Target{Type: sub.in.typ, ID: sub.in.newID, Version: 1}, nil
+	}
+
+	old, _, err := current(sub.ctx, c, sub.in.typ, sub.in.id)
+	return links.Target{Type: sub.in.typ, ID: sub.in.id, Version: old.Version + 1}, err
 }
 
 // match finds what an entry's criteria match, and keeps it for when the entry
@@ -271,112 +451,28 @@ func (s *service) match(c Change, sub *request, typ, query string) (Entry, int, 
 	return e, n, err
 }
 
-// aimCreate gives the new id, or the resource that If-None-Exist found.
-func (s *service) aimCreate(c Change, e *batchEntry) (search.Ref, error) {
+// aimCreate returns the first version under a new id, or the resource that
+// If-None-Exist finds.
+func (s *service) aimCreate(c Change, e *batchEntry) (links.Target, error) {
 	sub := e.req
 	if cond := sub.header.Get("If-None-Exist"); cond != "" {
 		query, err := s.ifNoneExist(cond, sub.in.typ)
 		if err != nil {
-			return search.Ref{}, err
+			return links.Target{}, err
 		}
 
 		found, n, err := s.match(c, sub, sub.in.typ, query)
 		if err != nil {
-			return search.Ref{}, err
+			return links.Target{}, err
 		}
 		if n == 1 {
 			e.resp, err = s.written(sub, found, http.StatusOK)
 			e.done = true
-			return search.Ref{Type: found.Type, ID: found.ID}, err
+			return links.Target{Type: found.Type, ID: found.ID, Version: found.Version}, err
 		}
 	}
 
-	return search.Ref{Type: sub.in.typ, ID: sub.in.newID}, nil
-}
-
-// linkEntry puts real references in the place of those that name entries or
-// give criteria.
-func (s *service) linkEntry(c Change, r *request, e *batchEntry, names map[string]search.Ref) error {
-	in := e.req.in
-	var edits []splice.Edit
-	err := eachString(in.root, func(v *tree.Value) error {
-		text := v.Text()
-		to, ok := names[text]
-		if !ok && v.Name == "reference" {
-			to, ok = names[s.beside(e, text)]
-		}
-		if ok && (v.Name == "reference" || strings.HasPrefix(text, "urn:")) {
-			edits = append(edits, splice.Edit{
-				From: v.From,
-				To:   v.To(),
-				With: `"` + to.Type + "/" + to.ID + `"`,
-			})
-			return nil
-		}
-		if v.Name != "reference" {
-			return nil
-		}
-		if strings.HasPrefix(text, "urn:") {
-			return fail(http.StatusBadRequest, "value", "A reference names an entry that is not there.")
-		}
-
-		typ, query, conditional := strings.Cut(text, "?")
-		if !conditional || !search.IsType(typ) {
-			return nil
-		}
-
-		found, n, err := s.matchOne(c, r, typ, query)
-		if err == nil && n == 0 {
-			err = fail(http.StatusPreconditionFailed, "not-found", "A conditional reference finds nothing.")
-		}
-		if err != nil {
-			return err
-		}
-
-		edits = append(edits, splice.Edit{
-			From: v.From,
-			To:   v.To(),
-			With: `"` + found.Type + "/" + found.ID + `"`,
-		})
-
-		return nil
-	})
-	if err != nil {
-		return e.refuse(err)
-	}
-	if len(edits) == 0 {
-		return nil
-	}
-
-	linked := *in
-	linked.body = splice.Apply(in.body, edits...)
-	if linked.root, err = tree.Parse(linked.body); err != nil {
-		return e.refuse(err)
-	}
-
-	e.req.in = &linked
-	return nil
-}
-
-// beside gives what a relative reference in an entry stands for: it is taken
-// from the root of the entry's own fullUrl, or from the base when it has none
-// (R4 bundle.html 2.36.4.1).
-func (s *service) beside(e *batchEntry, reference string) string {
-	if s.ex.Bases.ParseRef(reference).Type == "" || strings.Contains(reference, "://") {
-		return ""
-	}
-
-	root := s.PublicBase
-	if strings.Contains(e.fullURL, "://") {
-		own := "/" + e.req.in.typ + "/"
-		i := strings.LastIndex(e.fullURL, own)
-		if i < 0 {
-			return ""
-		}
-		root = e.fullURL[:i]
-	}
-
-	return root + "/" + reference
+	return links.Target{Type: sub.in.typ, ID: sub.in.newID, Version: 1}, nil
 }
 
 // eachString calls f with every string in a value.

@@ -76,13 +76,7 @@ func (s *service) written(r *request, e Entry, status int) (*response, error) {
 	switch {
 	case r.prefers("return=minimal"):
 	case r.prefers("return=OperationOutcome"):
-		resp.body = outcome([]issue{
-			{
-				severity: "information",
-				code:     "informational",
-				detail:   "Stored as " + e.Type + "/" + e.ID + ".",
-			},
-		})
+		resp.body = information("Stored as " + e.Type + "/" + e.ID + ".")
 
 	default:
 		resp.body = append([]byte(nil), e.Body...)
@@ -190,7 +184,7 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 		if !filter.All() {
 			return nil, notFound()
 		}
-		return &response{status: http.StatusNoContent, version: old.Version}, nil
+		return deleted(r, old.Version), nil
 	}
 	if err := s.mustCover(c, r, filter, old); err != nil {
 		return nil, err
@@ -214,5 +208,15 @@ func (s *service) remove(c Change, r *request, old Entry) (*response, error) {
 
 	r.notes.touch(old)
 	_, err := c.Put(r.ctx, e)
-	return &response{status: http.StatusNoContent, version: e.Version, wrote: true}, err
+	return deleted(r, e.Version), err
+}
+
+// deleted answers a deletion: 204, or 200 with an OperationOutcome if that is
+// preferred (R4 http 3.1.0.7.1).
+func deleted(r *request, version uint64) *response {
+	resp := &response{status: http.StatusNoContent, version: version, wrote: true}
+	if r.prefers("return=OperationOutcome") {
+		resp.status, resp.body = http.StatusOK, information("Deleted.")
+	}
+	return resp
 }

@@ -131,7 +131,7 @@ type Rates struct {
 // Limits bound what a client may send and hold. A request's head may always
 // have 64 KiB, as at the gateway.
 type Limits struct {
-	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 10485760
+	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 33554432
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
 	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; 0: no limit, as all come from the gateway
 	Requests    int `yaml:"requests,omitempty"`    // being answered at once; default 512, further ones get 503
@@ -166,7 +166,7 @@ func (c Config) withDefaults() Config {
 }
 
 func (l Limits) withDefaults() Limits {
-	or(&l.Body, 10<<20)
+	or(&l.Body, 32<<20)
 	or(&l.Connections, 4096)
 	or(&l.Requests, 512)
 	or(&l.Traces, 1000)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -90,41 +91,52 @@ func entity(name string) (rune, bool) {
 	return r, ok
 }
 
-// link judges where a link leads: to the web, to a mailbox, a telephone, a
-// place in the text, or relative to the base.
-func link(value string) error {
-	switch scheme := schemeOf(value); scheme {
-	case "", "http", "https", "mailto", "tel":
-		return nil
-	default:
-		return fmt.Errorf("a link of scheme %.20q is not allowed", scheme)
-	}
+// activeSchemes lists the schemes of URLs that run what they hold, or show it
+// as if it were a page of the server.
+var activeSchemes = map[string]bool{
+	"javascript": true, "vbscript": true, "livescript": true, "mocha": true,
+	"data": true, "blob": true, "filesystem": true, "view-source": true,
 }
 
-// image judges where an image comes from. One from another server would tell
-// that server who reads about this patient, so only embedded images, and
-// those of this resource or server, are allowed.
-func image(value string) error {
-	scheme, rest := schemeOf(value), strings.TrimLeft(value, " \t\r\n")
-	switch {
-	case scheme == "data":
-		for _, kind := range []string{"png", "jpeg", "gif"} {
-			if strings.HasPrefix(strings.ToLower(rest), "data:image/"+kind+";base64,") {
-				return nil
-			}
-		}
-		return errors.New("embedded data other than a PNG, JPEG or GIF image is not allowed")
-
-	case scheme != "" || strings.HasPrefix(strings.ReplaceAll(rest, `\`, "/"), "//"):
-		return errors.New("an image from another place is not allowed: it would tell who reads")
+// checkLink refuses a link that is active content. Where else it leads is the
+// author's choice (FHIR R4, narrative.html).
+func checkLink(value string) error {
+	if scheme, _ := splitScheme(value); activeSchemes[scheme] {
+		return fmt.Errorf("a link of scheme %.20q is not allowed", scheme)
 	}
-
 	return nil
 }
 
-// schemeOf gives a URL's scheme in lower case, as a browser finds it: control
-// characters and white space do not hide it. "" for a relative reference.
-func schemeOf(value string) string {
+// checkImage refuses an image that is active content. An embedded one must be a
+// PNG, JPEG or GIF: SVG may hold scripts. One from another server is valid FHIR
+// and would tell that server who reads about this patient, so pages that show
+// narratives must not fetch it.
+func checkImage(value string) error {
+	scheme, rest := splitScheme(value)
+	if scheme == "data" && embeddedImage(rest) {
+		return nil
+	}
+	if activeSchemes[scheme] {
+		return errors.New("embedded data other than a PNG, JPEG or GIF image is not allowed")
+	}
+	return nil
+}
+
+// embeddedImage reports whether what follows "data:" is a harmless image.
+func embeddedImage(data string) bool {
+	kind, _, found := strings.Cut(strings.ToLower(data), ",")
+	kind, _, _ = strings.Cut(kind, ";")
+	switch kind {
+	case "image/png", "image/jpeg", "image/jpg", "image/gif":
+		return found
+	}
+	return false
+}
+
+// splitScheme returns a URL's scheme in lower case and what follows it, as a
+// browser finds it: control characters and white space do not hide it. The
+// scheme of a relative reference is "".
+func splitScheme(value string) (scheme, rest string) {
 	var plain strings.Builder
 	for _, r := range value {
 		if r > ' ' && r != 0x7f && r != '\u00a0' && r != '\u2028' && r != '\u2029' {
@@ -132,59 +144,84 @@ func schemeOf(value string) string {
 		}
 	}
 
-	scheme, _, found := strings.Cut(plain.String(), ":")
+	scheme, rest, found := strings.Cut(plain.String(), ":")
 	if !found || strings.ContainsAny(scheme, "/?#") {
-		return ""
+		return "", plain.String()
 	}
-	return strings.ToLower(scheme)
+	return strings.ToLower(scheme), rest
 }
 
-// style refuses what makes a style fetch from elsewhere, run or hide:
-// addresses, imports, expressions, bindings, and the escapes and comments that
-// disguise them. Two addresses stay here and are allowed, as HL7's own
-// publisher writes them: an image embedded whole, and a plain file name.
-func style(value string) error {
-	plain := strings.ToLower(withoutOwnImages(value))
-	for _, bad := range []string{
-		"url", "expression", "@", "javascript", "behavior", "binding", `\`, "/*", "<", "image(",
-	} {
+// activeStyles are the parts of styles that run something in some browser.
+var activeStyles = []string{
+	"expression(", "javascript:", "vbscript:", "livescript:", "mocha:", "behavior:", "behaviour:", "-moz-binding", "@import",
+}
+
+// checkStyle refuses a style that is active content, also behind the escapes
+// and comments that disguise it. An embedded address must be that of an image.
+func checkStyle(value string) error {
+	plain, err := plainStyle(value)
+	if err != nil {
+		return err
+	}
+
+	for _, bad := range activeStyles {
 		if strings.Contains(plain, bad) {
 			return fmt.Errorf("a style with %q is not allowed", bad)
 		}
 	}
+
+	for _, after := range strings.Split(plain, "data:")[1:] {
+		if !embeddedImage(after) {
+			return errors.New("a style with embedded data other than a PNG, JPEG or GIF image is not allowed")
+		}
+	}
+
 	return nil
 }
 
-// withoutOwnImages takes the allowed addresses out of a style.
-func withoutOwnImages(value string) string {
+// plainStyle returns a style in lower case without white space, comments and
+// escapes (CSS 2.1 4.1.3 and 4.1.9).
+func plainStyle(value string) (string, error) {
 	var out strings.Builder
-	for {
-		before, after, found := strings.Cut(value, "url(")
-		out.WriteString(before)
-		if !found {
-			return out.String()
+	for value != "" {
+		if rest, ok := strings.CutPrefix(value, "/*"); ok {
+			_, after, closed := strings.Cut(rest, "*/")
+			if !closed {
+				return "", errors.New("a comment in a style does not end")
+			}
+			value = after
+			continue
 		}
 
-		address, rest, closed := strings.Cut(after, ")")
-		if !closed || !ownImage(address) {
-			return value
+		r, size := utf8.DecodeRuneInString(value)
+		if r == '\\' {
+			r, size = unescape(value)
 		}
-		value = rest
-	}
-}
-
-// ownImage tells whether an address is an embedded image, nothing but base64
-// after the comma, or the name of an image beside the page.
-func ownImage(address string) bool {
-	for _, kind := range []string{"png", "jpeg", "gif"} {
-		if data, embedded := strings.CutPrefix(address, "data:image/"+kind+";base64,"); embedded {
-			return strings.Trim(data, alphanumeric+"+/=") == ""
-		}
-		if name, file := strings.CutSuffix(address, "."+kind); file && name != "" {
-			return strings.Trim(name, alphanumeric+"-_") == ""
+		value = value[size:]
+		if r > ' ' && r != 0x7f {
+			out.WriteRune(unicode.ToLower(r))
 		}
 	}
-	return false
+
+	return out.String(), nil
 }
 
-const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+// unescape reads an escape of CSS: a backslash with up to six hexadecimal digits
+// and one white space, or with one other character.
+func unescape(s string) (r rune, size int) {
+	size = 1
+	for size < len(s) && size < 7 && strings.IndexByte("0123456789abcdefABCDEF", s[size]) >= 0 {
+		size++
+	}
+
+	if size == 1 { // no digits
+		r, n := utf8.DecodeRuneInString(s[1:])
+		return r, 1 + n
+	}
+
+	n, _ := strconv.ParseUint(s[1:size], 16, 32)
+	if size < len(s) && strings.IndexByte(" \t\r\n\f", s[size]) >= 0 {
+		size++
+	}
+	return rune(n), size
+}

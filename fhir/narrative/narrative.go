@@ -15,7 +15,7 @@ const Namespace = "http://www.w3.org/1999/xhtml"
 // maxDepth bounds elements inside each other, maxSize the whole text in bytes.
 const (
 	maxDepth = 64
-	maxSize  = 1 << 20
+	maxSize  = 4 << 20
 )
 
 // Check gives nil when div is one well-formed XHTML div that holds something
@@ -44,9 +44,11 @@ func Check(div string, seen func(id string) (first bool)) error {
 type scanner struct {
 	src     string
 	at      int
+	from    int // where the last attribute's value begins
 	open    []string
 	content bool
 	seen    func(string) bool
+	link    func(from, to int, value string) // of each href and src; may be nil
 }
 
 func (s *scanner) document() error {
@@ -154,6 +156,9 @@ func (s *scanner) attributes(element, allowed string) error {
 		}
 
 		names = append(names, name)
+		if s.link != nil && (name == "href" || name == "src") {
+			s.link(s.from, s.at-1, value)
+		}
 		if err := s.attribute(element, allowed, name, value); err != nil {
 			return err
 		}
@@ -187,13 +192,13 @@ func (s *scanner) attribute(element, allowed, name, value string) error {
 		return fmt.Errorf("the id %.64q stands twice in the resource", value)
 
 	case name == "style":
-		return style(value)
+		return checkStyle(value)
 	case name == "href":
-		return link(value)
+		return checkLink(value)
 	case name == "src":
-		return image(value)
+		return checkImage(value)
 	case name == "cite", name == "longdesc":
-		return link(value)
+		return checkLink(value)
 	}
 
 	return nil
@@ -253,7 +258,8 @@ func (s *scanner) value() (string, error) {
 		return "", errors.New("an attribute's value is not quoted")
 	}
 
-	inner := s.src[s.at+1:]
+	s.from = s.at + 1
+	inner := s.src[s.from:]
 	end := strings.IndexByte(inner, s.src[s.at])
 	if end < 0 || strings.IndexByte(inner[:end], '<') >= 0 {
 		return "", errors.New("an attribute's value does not end")

@@ -15,14 +15,15 @@ type cutter struct {
 	stack []Value
 	slab  []Value
 	count int
+	limit int // most values
 }
 
 // cut fills stack[slot] with the value that begins at c.at.
 func (c *cutter) cut(slot, depth int) error {
-	if c.count++; c.count > MaxValues {
+	if c.count++; c.count > c.limit {
 		return &Error{
 			Code:   "too-long",
-			Detail: fmt.Sprintf("the body holds more than %d values", MaxValues),
+			Detail: fmt.Sprintf("the body holds more than %d values", c.limit),
 			Offset: c.at,
 		}
 	}

@@ -20,6 +20,13 @@ const (
 	MaxValues = 1 << 19  // values of any kind in one body
 )
 
+// Limits bound one body where the usual bounds do not fit: a Bundle of many
+// resources. MaxDepth holds for all.
+type Limits struct {
+	Bytes  int // length of the body
+	Values int // values of any kind in it
+}
+
 // Kind tells what a Value is, by the first byte of its JSON form.
 type Kind byte
 
@@ -64,17 +71,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // jsontext alone judges the text, in one pass without allocation; the tree is
 // then cut from the very bytes that it accepted.
 func Parse(body []byte) (*Value, error) {
-	if len(body) > MaxBytes {
+	return ParseWithin(body, Limits{Bytes: MaxBytes, Values: MaxValues})
+}
+
+// ParseWithin is Parse under other limits.
+func ParseWithin(body []byte, limits Limits) (*Value, error) {
+	if len(body) > limits.Bytes {
 		return nil, &Error{
 			Code:   "too-long",
-			Detail: fmt.Sprintf("the body is longer than %d bytes", MaxBytes),
+			Detail: fmt.Sprintf("the body is longer than %d bytes", limits.Bytes),
 		}
 	}
 	if !jsontext.Value(body).IsValid() {
 		return nil, explain(body)
 	}
 
-	c := cutter{src: string(body)}
+	c := cutter{src: string(body), limit: limits.Values}
 	c.skipSpace()
 	if Kind(c.src[c.at]) != Object {
 		return nil, &Error{Code: "structure", Detail: "the body is not a JSON object"}
