@@ -174,6 +174,9 @@ func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	if err != nil {
 		return nil, s.denial(err)
 	}
+	if err := authorized(r, string(access.ClientID)); err != nil {
+		return nil, &fhir.Denial{Status: http.StatusServiceUnavailable, Code: "transient", Text: err.Error()}
+	}
 
 	return &fhir.Grant{
 		Scopes:   access.Scopes,

@@ -171,6 +171,8 @@ func (c Config) checkAmounts(cs *complaints) {
 		{"rates.registrationsPerClient", r.RegistrationsPerClient}, {"rates.tokensPerClient", r.TokensPerClient},
 		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
+		{"limits.tokenRequests", l.TokenRequests}, {"limits.requestsPerAddress", l.RequestsPerAddress},
+		{"limits.requestsPerClient", l.RequestsPerClient}, {"limits.rate", l.Rate},
 	} {
 		if n.value < 0 {
 			cs.add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
@@ -182,7 +184,7 @@ func (c Config) checkAmounts(cs *complaints) {
 		value time.Duration
 	}{
 		{"timeouts.handshake", t.Handshake}, {"timeouts.header", t.Header}, {"timeouts.read", t.Read},
-		{"timeouts.write", t.Write}, {"timeouts.idle", t.Idle}, {"timeouts.drain", t.Drain},
+		{"timeouts.write", t.Write}, {"timeouts.idle", t.Idle}, {"timeouts.drain", t.Drain}, {"timeouts.slow", t.Slow},
 		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
 	} {
 		if d.value < 0 {

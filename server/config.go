@@ -134,8 +134,20 @@ type Limits struct {
 	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 33554432
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
 	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; 0: no limit, as all come from the gateway
-	Requests    int `yaml:"requests,omitempty"`    // being answered at once; default 512, further ones get 503
 	Traces      int `yaml:"traces,omitempty"`      // decisions kept in memory; default 1000
+
+	// Requests and TokenRequests bound what the FHIR service and the authorization
+	// server work on at once; default 512 each. A request counts from when it has
+	// arrived whole until its answer begins. Further ones wait a little, then get 503.
+	Requests      int `yaml:"requests,omitempty"`
+	TokenRequests int `yaml:"tokenRequests,omitempty"`
+	// RequestsPerAddress and RequestsPerClient are the shares of one address (or one
+	// /64 of IPv6) and of one registered client in each of them; default a half and a quarter.
+	RequestsPerAddress int `yaml:"requestsPerAddress,omitempty"`
+	RequestsPerClient  int `yaml:"requestsPerClient,omitempty"`
+	// Rate is the least number of bytes a second at which a body must arrive and an
+	// answer be read, once timeouts.slow has passed; default 500.
+	Rate int `yaml:"rate,omitempty"`
 }
 
 // Timeouts end what takes too long.
@@ -145,6 +157,7 @@ type Timeouts struct {
 	Read      time.Duration `yaml:"read,omitempty"`      // a whole request; default 60s
 	Write     time.Duration `yaml:"write,omitempty"`     // a whole answer; default 120s
 	Idle      time.Duration `yaml:"idle,omitempty"`      // between requests; default 120s
+	Slow      time.Duration `yaml:"slow,omitempty"`      // below limits.rate; default 10s
 	Drain     time.Duration `yaml:"drain,omitempty"`     // at the end, for requests under way; default 10s
 }
 
@@ -169,6 +182,8 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Body, 32<<20)
 	or(&l.Connections, 4096)
 	or(&l.Requests, 512)
+	or(&l.TokenRequests, 512)
+	or(&l.Rate, 500)
 	or(&l.Traces, 1000)
 	return l
 }
@@ -179,6 +194,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	or(&t.Read, time.Minute)
 	or(&t.Write, 2*time.Minute)
 	or(&t.Idle, 2*time.Minute)
+	or(&t.Slow, 10*time.Second)
 	or(&t.Drain, 10*time.Second)
 	return t
 }

@@ -13,6 +13,7 @@ var codes = map[int]struct{ oauth, issue string }{
 	http.StatusBadRequest:                  {"invalid_request", "invalid"},
 	http.StatusNotFound:                    {"invalid_request", "not-found"},
 	http.StatusMethodNotAllowed:            {"invalid_request", "not-supported"},
+	http.StatusRequestTimeout:              {"invalid_request", "timeout"},
 	http.StatusRequestEntityTooLarge:       {"invalid_request", "too-long"},
 	http.StatusUnsupportedMediaType:        {"invalid_request", "not-supported"},
 	http.StatusMisdirectedRequest:          {"invalid_request", "not-found"},

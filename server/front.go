@@ -1,16 +1,19 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/trace"
 )
 
@@ -23,8 +26,9 @@ type front struct {
 	toPub   http.Handler // requests under the public authority
 	toPriv  http.Handler // requests under the private one
 	fhir    []string     // paths of the FHIR bases: errors below them are OperationOutcomes
-	body    int64        // bytes of a request's body
-	slots   chan struct{}
+	pools   pools
+	limits  Limits // with defaults, as the next
+	times   Timeouts
 	log     *slog.Logger
 	meter   *meter
 	record  func(*trace.Trace)
@@ -35,24 +39,83 @@ type front struct {
 var checkFront = trace.NewCheck("front.request",
 	"The request is one that this server reads: its host, target, method, encoding and size", "")
 
+// pools are the bounds on what is worked on at once: the authorization server
+// and the FHIR service do not take each other's places.
+type pools struct{ oauth, fhir *pool }
+
+func newPools(l Limits) pools {
+	return pools{
+		oauth: newPool(l.TokenRequests, l.RequestsPerAddress, l.RequestsPerClient),
+		fhir:  newPool(l.Requests, l.RequestsPerAddress, l.RequestsPerClient),
+	}
+}
+
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w}
 	defer f.finish(out, r)
 	every(out.Header())
 
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	default:
-		f.meter.overloaded.Inc()
-		out.Header().Set("Retry-After", "1")
-		f.refuse(out, r, http.StatusServiceUnavailable, "too many requests are being answered; try again shortly")
+	// A client that ends its side of the connection may still read its answer:
+	// net/http would cancel the work on it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), f.times.Write)
+	defer cancel()
+
+	out.turn = f.newTurn(out, r)
+	out.body = f.newBody(out, r)
+	to := f.check(out, r)
+	if to == nil {
 		return
 	}
 
-	if to := f.judge(out, r); to != nil {
-		r.Body = http.MaxBytesReader(out, r.Body, f.body)
-		to.ServeHTTP(out, r)
+	// net/http must keep its own body on its own request: it then knows whether
+	// a client still waits for 100 Continue.
+	r = r.WithContext(context.WithValue(ctx, turnKey{}, out.turn))
+	switch {
+	case r.Body != nil && r.Body != http.NoBody:
+		r.Body = out.body
+	case f.belowFHIR(r) && r.Header.Get("Authorization") != "": // begins when the client is known
+	case out.turn.begin(ctx) != nil:
+		return
+	}
+
+	to.ServeHTTP(out, r)
+}
+
+func (f *front) newTurn(out *answer, r *http.Request) *turn {
+	t := &turn{
+		pool: f.pools.oauth,
+		fail: func(status int, text string) {
+			f.meter.overloaded.Inc()
+			out.Header().Set("Retry-After", "1")
+			out.instead = &refusal{status, text}
+		},
+	}
+	if f.belowFHIR(r) {
+		t.pool = f.pools.fhir
+	}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		t.address = oauth.Customer(from.Addr())
+	}
+
+	return t
+}
+
+func (f *front) newBody(out *answer, r *http.Request) *body {
+	if r.Body == nil || r.Body == http.NoBody {
+		return &body{whole: true}
+	}
+
+	return &body{
+		from:    http.MaxBytesReader(out, r.Body, int64(f.limits.Body)),
+		control: http.NewResponseController(out.ResponseWriter),
+		expects: r.Header.Get("Expect") != "",
+		slow:    f.times.Slow,
+		rate:    f.limits.Rate,
+		until:   time.Now().Add(f.times.Read),
+		atEnd:   func() error { return out.turn.begin(r.Context()) },
+		tooSlow: func() {
+			out.instead = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
+		},
 	}
 }
 
@@ -67,9 +130,9 @@ func every(h http.Header) {
 // allMethods are the methods that some resource here answers.
 var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-// judge returns the handler for the authority that a request names, or refuses
-// it and returns nil.
-func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
+// check returns the handler for the authority that a request names, or refuses
+// the request and returns nil.
+func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 	to := f.handler(r)
 	switch {
 	// else the resource says which methods it has
@@ -92,9 +155,9 @@ func (f *front) judge(w http.ResponseWriter, r *http.Request) http.Handler {
 		f.refuse(w, r, http.StatusBadRequest,
 			"Connection names the field "+hides(r.Header)+", which is for this server and not for a hop")
 
-	case r.ContentLength > f.body:
-		w.Header().Set("Connection", "close")
-		f.refuse(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", f.body))
+	case r.ContentLength > int64(f.limits.Body):
+		f.refuse(w, r, http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("the body is longer than %d bytes", f.limits.Body))
 	default:
 		f.noteForwarded(r)
 		return to
@@ -189,6 +252,8 @@ func (f *front) belowFHIR(r *http.Request) bool {
 // finish ends a request whatever happened: it turns a panic into a 500, or
 // into a cut connection if the answer has begun, and counts.
 func (f *front) finish(w *answer, r *http.Request) {
+	defer w.turn.end()
+	defer w.body.abandon()
 	if v := recover(); v != nil {
 		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(v) // a handler's way to cut the connection
@@ -200,7 +265,18 @@ func (f *front) finish(w *answer, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 
-		f.refuse(w, r, http.StatusInternalServerError, "the server failed; the operator can see why")
+		w.instead = &refusal{http.StatusInternalServerError, "the server failed; the operator can see why"}
+	}
+
+	if instead := w.instead; instead != nil && w.status == 0 {
+		w.instead = nil
+		retry := w.Header().Get("Retry-After")
+		clear(w.Header())
+		every(w.Header())
+		if retry != "" {
+			w.Header().Set("Retry-After", retry)
+		}
+		f.refuse(w, r, instead.status, instead.text)
 	}
 
 	f.meter.answered(w.route, r.Method, w.status)
@@ -214,25 +290,51 @@ func panicText(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// answer remembers what went out.
+// refusal is an answer of the server itself.
+type refusal struct {
+	status int
+	text   string
+}
+
+// answer remembers what went out. Its beginning ends the request's turn, as the
+// work is done then: the FHIR service and the authorization server write whole
+// answers.
 type answer struct {
 	http.ResponseWriter
-	status int
-	route  string // name of the route that matched, for metrics
+	turn    *turn
+	body    *body
+	status  int
+	route   string   // name of the route that matched, for metrics
+	instead *refusal // what is answered instead of what the handler writes
 }
 
 func (a *answer) WriteHeader(status int) {
+	if a.instead != nil {
+		return
+	}
 	if a.status == 0 && status >= 200 {
-		a.status = status
+		a.begin(status)
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
+	if a.instead != nil {
+		return len(p), nil
+	}
 	if a.status == 0 {
-		a.status = http.StatusOK
+		a.begin(http.StatusOK)
 	}
 	return a.ResponseWriter.Write(p)
+}
+
+// begin is called once, before anything of the final answer is written.
+func (a *answer) begin(status int) {
+	a.status = status
+	a.turn.end()
+	if !a.body.finish() {
+		a.Header().Set("Connection", "close")
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -240,8 +342,11 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // Flush lets handlers that stream do so.
 func (a *answer) Flush() {
+	if a.instead != nil {
+		return
+	}
 	if a.status == 0 {
-		a.status = http.StatusOK
+		a.begin(http.StatusOK)
 	}
 	_ = http.NewResponseController(a.ResponseWriter).Flush() // a connection that cannot flush has nothing held back
 }

@@ -25,8 +25,9 @@ func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 		public: authorities{"h"},
 		toPub:  h,
 		fhir:   []string{"/fhir"},
-		body:   100,
-		slots:  make(chan struct{}, 1),
+		pools:  newPools(Limits{Requests: 1, TokenRequests: 1}),
+		limits: Limits{Body: 100, Rate: 1},
+		times:  Timeouts{}.withDefaults(),
 		log:    slog.New(slog.NewTextHandler(&log, nil)),
 		meter:  newMeter(),
 		record: func(*trace.Trace) {},
@@ -95,13 +96,23 @@ func metric(t *testing.T, f *front, name string) string {
 // Covers: case 268
 func TestOverload(t *testing.T) {
 	inside, release := make(chan struct{}), make(chan struct{})
-	f, _ := newFront(func(http.ResponseWriter, *http.Request) { close(inside); <-release })
+	f, _ := newFront(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fhir/a" {
+			close(inside)
+			<-release
+		}
+	})
+	f.pools.fhir.wait = 0
 	done := make(chan struct{})
 	go func() { ask(f, "/fhir/a"); close(done) }()
 	<-inside
 	res, body, _ := ask(f, "/fhir/b")
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "OperationOutcome") {
 		t.Errorf("beyond the number: %d %v %s", res.StatusCode, res.Header, body)
+	}
+
+	if res, body, _ = ask(f, "/oauth/token"); res.StatusCode != 200 {
+		t.Errorf("the authorization server beside a busy FHIR service: %d %s", res.StatusCode, body)
 	}
 
 	close(release)

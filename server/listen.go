@@ -1,9 +1,11 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"fhirdest.example/server/oauth"
 )
@@ -16,6 +18,8 @@ type limitListener struct {
 	slots      chan struct{}
 	perAddress int
 	exempt     func(net.Addr) bool // gateways that carry many originators
+	slow       time.Duration       // for this long a peer may read nothing
+	rate       int                 // bytes a second that it must read at least
 	done       chan struct{}
 	close      sync.Once
 
@@ -23,12 +27,14 @@ type limitListener struct {
 	open map[netip.Addr]int
 }
 
-func newLimitListener(l net.Listener, limits Limits, exempt func(net.Addr) bool) *limitListener {
+func newLimitListener(l net.Listener, limits Limits, slow time.Duration, exempt func(net.Addr) bool) *limitListener {
 	return &limitListener{
 		Listener:   l,
 		slots:      make(chan struct{}, limits.Connections),
 		perAddress: limits.PerAddress,
 		exempt:     exempt,
+		slow:       slow,
+		rate:       limits.Rate,
 		done:       make(chan struct{}),
 		open:       map[netip.Addr]int{},
 	}
@@ -82,12 +88,48 @@ func (l *limitListener) leave(a netip.Addr) {
 	<-l.slots
 }
 
-// limitedConn gives its place back when it is closed.
+// limitedConn gives its place back when it is closed, and ends a peer that does
+// not read what is written to it.
 type limitedConn struct {
 	net.Conn
 	from netip.Addr
 	list *limitListener
 	once sync.Once
+
+	mu    sync.Mutex
+	until time.Time // the server's own deadline for writing; zero: none
+}
+
+// Write fails unless the peer reads at the least rate. It is called for each TLS
+// record: a peer that reads nothing is cut after little more than timeouts.slow.
+func (c *limitedConn) Write(p []byte) (int, error) {
+	end := time.Now().Add(c.list.slow + time.Duration(len(p))*time.Second/time.Duration(c.list.rate))
+
+	c.mu.Lock()
+	if !c.until.IsZero() && c.until.Before(end) {
+		end = c.until
+	}
+	err := c.Conn.SetWriteDeadline(end)
+	c.mu.Unlock()
+
+	if err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline notes the server's own deadline, which a least rate can only
+// bring forward.
+func (c *limitedConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 func (c *limitedConn) Close() error {

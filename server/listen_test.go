@@ -1,8 +1,11 @@
 package server
 
 import (
+	"errors"
 	"net"
+	"os"
 	"testing"
+	"time"
 )
 
 // far is a listener whose connections come from given addresses.
@@ -36,7 +39,7 @@ func TestConnectionsPerNetwork(t *testing.T) {
 	nobody := func(net.Addr) bool { return false }
 	l := newLimitListener(&far{from: []string{
 		"[2001:db8:1:2::1]:1", "[2001:db8:1:2::2]:1", "[2001:db8:1:2:3::]:1", "[2001:db8:1:3::1]:1", "192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.2:1",
-	}}, Limits{Connections: 100, PerAddress: 2}, nobody)
+	}}, Limits{Connections: 100, PerAddress: 2}, 0, nobody)
 	var got []string
 	for {
 		c, err := l.Accept()
@@ -48,5 +51,38 @@ func TestConnectionsPerNetwork(t *testing.T) {
 
 	if len(got) != 6 || got[2] != "[2001:db8:1:3::1]:1" || got[5] != "192.0.2.2:1" {
 		t.Errorf("taken: %v", got)
+	}
+}
+
+// A peer that reads nothing is cut, although the server's own deadline is far
+// away.
+func TestReadersThatReadNothingAreCut(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLimitListener(inner, Limits{Connections: 1, Rate: 1 << 20}, 50*time.Millisecond,
+		func(net.Addr) bool { return false })
+	defer l.Close()
+
+	peer, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+
+	if err := c.SetDeadline(time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = c.Write(make([]byte, 16<<10))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the writer ends with %v", err)
 	}
 }

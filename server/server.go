@@ -294,7 +294,7 @@ func (s *Server) tap(l net.Listener) net.Listener {
 	if s.lines != nil {
 		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
-	return wire.NewListener(newLimitListener(l, s.cfg.Limits, fromGateway.has), c)
+	return wire.NewListener(newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has), c)
 }
 
 // refuseFraming answers a request that has no certain beginning and end, or

@@ -105,6 +105,7 @@ type ServerConn struct {
 
 	guard   guard // only the reader touches it
 	refused atomic.Bool
+	partial atomic.Bool // the reader has seen a request in part
 
 	// mu guards what a reader that waits for an earlier response looks at.
 	mu       sync.Mutex
@@ -162,6 +163,7 @@ func (c *ServerConn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 
+	defer func() { c.partial.Store(c.guard.inBody || len(c.guard.buf) > 0) }()
 	for len(p) > 0 {
 		if c.guard.judged > 0 {
 			n := c.guard.deliver(p)
@@ -253,9 +255,12 @@ func (c *ServerConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// lingerTime is how long a refused peer is read from after the answer, so that its
-// unread bytes do not turn the answer into a reset (RFC 9112, 9.6).
-const lingerTime = 500 * time.Millisecond
+// Bounds of what is read from a peer that still sends when its connection is closed.
+const (
+	lingerTime  = 10 * time.Second
+	lingerIdle  = time.Second // without a byte
+	lingerBytes = 256 << 20
+)
 
 // Close ends the connection and reports what was unfinished on it.
 func (c *ServerConn) Close() error {
@@ -268,22 +273,46 @@ func (c *ServerConn) Close() error {
 		return net.ErrClosed
 	}
 
-	if c.refused.Load() {
-		c.linger()
-	}
-	err := c.tls.Close()
 	c.tap.End()
+	if c.refused.Load() || c.partial.Load() {
+		go c.linger()
+		return nil
+	}
 
+	return c.tls.Close()
+}
+
+// CloseWrite ends the sending side, so that the peer sees the end of the answer.
+func (c *ServerConn) CloseWrite() error {
+	err := c.tls.CloseWrite()
+	if t, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		err = errors.Join(err, t.CloseWrite())
+	}
 	return err
 }
 
+// linger reads on from a peer that may still be sending a request, for a while:
+// bytes that nobody reads turn a close into a reset, and a reset destroys the answer
+// before the peer has read it (RFC 9112 9.6).
 func (c *ServerConn) linger() {
-	c.tls.CloseWrite()
-	if t, ok := c.raw.(interface{ CloseWrite() error }); ok {
-		t.CloseWrite()
+	defer c.raw.Close()
+	c.raw.SetWriteDeadline(time.Now().Add(lingerIdle)) // ends a Write that is under way
+	c.CloseWrite()
+
+	end := time.Now().Add(lingerTime)
+	b := make([]byte, 32<<10)
+	for left := lingerBytes; left > 0; {
+		idle := time.Now().Add(lingerIdle)
+		if idle.After(end) {
+			idle = end
+		}
+		c.raw.SetReadDeadline(idle)
+		n, err := c.raw.Read(b)
+		if err != nil {
+			return
+		}
+		left -= n
 	}
-	defer time.AfterFunc(lingerTime, func() { c.raw.Close() }).Stop()
-	io.CopyN(io.Discard, c.raw, MaxHead)
 }
 
 // LocalAddr returns the address that was dialled.

@@ -29,6 +29,8 @@ type Destination struct {
 	HTTP   *http.Client // trusts its TLS certificate and dials it whatever the URL's host
 	Log    *Buffer
 
+	Wrap func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
+
 	stop   context.CancelFunc
 	ended  chan error
 	Reload chan struct{}

@@ -39,6 +39,7 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 		Algorithm: alg,
 		TLSRoots:  roots,
 		Dial:      d.Addr,
+		Wrap:      d.Wrap,
 		Now:       time.Now,
 		Verifier: &udap.Verifier{
 			Revocation:  source,

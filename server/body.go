@@ -1,0 +1,111 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// body is a request's body as handlers read it. It must arrive at a least rate,
+// and its end begins the request's turn.
+type body struct {
+	from    io.ReadCloser // net/http's own, bounded
+	control *http.ResponseController
+	expects bool // Expect: 100-continue: the client sends nothing before the first Read
+
+	slow  time.Duration // for this long nothing is asked of the rate
+	rate  int           // bytes a second after that
+	until time.Time     // when the whole request must be here
+
+	started  time.Time // of reading; zero: not yet
+	received int64
+	deadline time.Time // as set on the connection
+	whole    bool      // read to its end
+
+	atEnd   func() error // begins the turn
+	tooSlow func()
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.whole {
+		return 0, io.EOF
+	}
+	b.hurry()
+
+	n, err := b.from.Read(p)
+	b.received += int64(n)
+	switch {
+	case err == io.EOF:
+		b.whole = true
+		b.relax()
+		if busy := b.atEnd(); busy != nil {
+			return n, busy
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		b.tooSlow()
+	}
+
+	return n, err
+}
+
+// hurry sets the moment at which the mean rate falls below the least one. The
+// connection is bothered only when that has moved by a second.
+func (b *body) hurry() {
+	if b.started.IsZero() {
+		b.started = time.Now()
+	}
+	end := b.started.Add(b.slow + time.Duration(b.received)*time.Second/time.Duration(b.rate))
+	if end.After(b.until) {
+		end = b.until
+	}
+	if end.Sub(b.deadline) >= time.Second || end.Equal(b.until) && !b.deadline.Equal(end) {
+		b.deadline = end
+		_ = b.control.SetReadDeadline(end) // fails in tests only, without a connection
+	}
+}
+
+// relax ends the deadline: what the client sends or ends after its request does
+// not concern the work on it.
+func (b *body) relax() { _ = b.control.SetReadDeadline(time.Time{}) }
+
+// Close leaves net/http's own body alone, which knows by itself what to do with
+// the rest.
+func (b *body) Close() error { return nil }
+
+// Bounds of what is read of a body that no handler wants, in the hope that the
+// connection can be kept.
+const (
+	maxUnwanted  = 64 << 10
+	unwantedTime = 200 * time.Millisecond
+)
+
+// finish reads the short rest of a body that its handler left, and reports
+// whether the connection can go on after the answer. A client that waits for
+// 100 Continue gets its answer at once (RFC 9110 10.1.1).
+func (b *body) finish() bool {
+	if b.whole {
+		return true
+	}
+	if b.expects && b.started.IsZero() {
+		return false
+	}
+
+	_ = b.control.SetReadDeadline(time.Now().Add(unwantedTime))
+	_, err := io.CopyN(io.Discard, b.from, maxUnwanted)
+	if err != io.EOF {
+		return false
+	}
+	b.whole = true
+	b.relax()
+	return true
+}
+
+// abandon makes net/http give up at once on the rest of the body, which it would
+// otherwise wait for before it closes the connection.
+func (b *body) abandon() {
+	if !b.whole {
+		_ = b.control.SetReadDeadline(time.Unix(1, 0))
+	}
+}
