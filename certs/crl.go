@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"os"
 	"time"
@@ -102,14 +101,26 @@ func (ca *CA) NextCRL(
 	return ca.CRL(t)
 }
 
-// UpdateCRL replaces the list in a file by its successor (see NextCRL), or
-// makes the first one.
+// UpdateCRL replaces the CRL in a file by its successor (see NextCRL). A file
+// that is not there is fs.ErrNotExist: a CRL made without its predecessor would
+// forget every revocation.
 func (ca *CA) UpdateCRL(file string, now time.Time, life time.Duration, add ...RevokedEntry) error {
 	old, err := LoadCRL(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return err
 	}
 	der, err := ca.NextCRL(old, now, life, add...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return WriteFile(file, der, ModePublic)
+}
+
+// StartCRL writes an authority's first CRL to a file, or the first after one
+// that was lost. number must be above that of every CRL that the authority has
+// signed: others do not go back to a lower one (RFC 5280 5.2.3).
+func (ca *CA) StartCRL(file string, number int64, now time.Time, life time.Duration) error {
+	der, err := ca.CRL(CRLTemplate{Number: number, ThisUpdate: now, NextUpdate: now.Add(life)})
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -142,6 +153,9 @@ func ParseCRL(data []byte) (*x509.RevocationList, error) {
 	l, err := x509.ParseRevocationList(data)
 	if err != nil {
 		return nil, fmt.Errorf("certs: revocation list: %w", err)
+	}
+	if rest := len(data) - len(l.Raw); rest > 0 {
+		return nil, fmt.Errorf("certs: %d bytes follow the revocation list", rest)
 	}
 	return l, nil
 }

@@ -129,11 +129,13 @@ func (t Template) san() (pkix.Extension, bool, error) {
 	}, true, nil
 }
 
-// RawURIs returns the URIs of a certificate's SAN byte for byte, in order, as
-// the certificate's own URIs field (already taken through net/url) cannot.
-func RawURIs(c *x509.Certificate) ([]string, error) {
+// RawURIs returns the URIs of a certificate's SAN byte for byte, in order. The
+// certificate's own URIs field cannot: it holds them as net/url parsed them.
+func RawURIs(c *x509.Certificate) ([]string, error) { return sanURIs(c.Extensions) }
+
+func sanURIs(extensions []pkix.Extension) ([]string, error) {
 	var out []string
-	for _, e := range c.Extensions {
+	for _, e := range extensions {
 		if !e.Id.Equal(oidSAN) {
 			continue
 		}

@@ -282,7 +282,7 @@ func TestMoveToAnotherBaseKeepsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := a.Revoke(a.Issuing.Cert.SerialNumber, 0, now); err != nil {
+	if err := a.Revoke(a.Issuing.Cert.SerialNumber, false, 0, now); err != nil {
 		t.Fatal(err)
 	}
 	b, err := authority.Create(prefix, authority.About{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -51,7 +52,7 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	for _, u := range uris {
 		out = append(out, lintURI(u)...)
 	}
-	out = append(out, lintKey(c)...)
+	out = append(out, lintKey(c.PublicKey)...)
 	if !c.IsCA && len(c.DNSNames) == 0 && len(c.CRLDistributionPoints) == 0 {
 		say("it has no CRL distribution point: its revocation status is known only to those who hold the list by other means")
 	}
@@ -98,8 +99,8 @@ func lintURI(s string) []string {
 	return out
 }
 
-func lintKey(c *x509.Certificate) []string {
-	switch k := c.PublicKey.(type) {
+func lintKey(key crypto.PublicKey) []string {
+	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < 2048 {
 			return []string{fmt.Sprintf("its key is RSA of %d bits; at least 2048 are needed", k.N.BitLen())}

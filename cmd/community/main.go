@@ -23,7 +23,8 @@ A trust community for UDAP: a root that others trust, a CA that issues to
 members, and revocation lists of both.
 
   init     make a community
-  issue    issue a certificate to a member
+  issue    issue a certificate to a member, with a new key
+  sign     issue a certificate for a member's own key, by its request (CSR)
   revoke   put a certificate on the list
   crl      sign both lists anew, or only when they are about to end
   show     print a certificate, a list or a PKCS#12 file with what is odd about
@@ -72,7 +73,7 @@ func main() {
 
 func run(ctx context.Context, args []string, e env) int {
 	commands := map[string]func(context.Context, []string, env) error{
-		"init": initCommunity, "issue": issue, "revoke": revoke, "crl": renew, "show": show, "serve": serve,
+		"init": initCommunity, "issue": issue, "sign": sign, "revoke": revoke, "crl": renew, "show": show, "serve": serve,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(e.stderr, usage)
@@ -87,7 +88,7 @@ func run(ctx context.Context, args []string, e env) int {
 	if !ok {
 		yamlfile.Print(e.stderr, hinted{
 			fmt.Sprintf("unknown command %q", args[0]),
-			"one of: init, issue, revoke, crl, show, serve; community -h explains them",
+			"one of: init, issue, sign, revoke, crl, show, serve; community -h explains them",
 		})
 		return 2
 	}

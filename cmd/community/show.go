@@ -122,13 +122,23 @@ func printList(w io.Writer, name string, l *x509.RevocationList, now time.Time) 
 			l.RevokedCertificateEntries))
 
 	for _, r := range l.RevokedCertificateEntries {
-		fmt.Fprintf(w, "           0x%x at %s, reason %d\n", r.SerialNumber,
-			r.RevocationTime.UTC().Format(time.RFC3339), r.ReasonCode)
+		fmt.Fprintf(w, "           0x%x at %s, reason %s\n", r.SerialNumber,
+			r.RevocationTime.UTC().Format(time.RFC3339), reasonName(r.ReasonCode))
 	}
 
 	if text := lists.Due(l, now, 7*24*time.Hour); text != "" {
 		fmt.Fprintf(w, "  note: it %s: sign it anew with: community crl\n", text)
 	}
+}
+
+// reasonName returns the name of a reason code (RFC 5280 5.3.1).
+func reasonName(code int) string {
+	for name, c := range reasons {
+		if c == code {
+			return name
+		}
+	}
+	return fmt.Sprint(code)
 }
 
 func printLists(w io.Writer, a *authority.Authority, now time.Time) error {

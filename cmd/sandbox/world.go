@@ -177,11 +177,10 @@ func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t
 		return err
 	}
 
-	chain, err := a.Issue(t, key.Public())
-	if err != nil {
-		return err
-	}
-	return certs.WriteIdentity(path+".pem", path+".key", &certs.Identity{Chain: chain, Key: key})
+	_, err = a.Issue(t, key.Public(), func(chain []*x509.Certificate) error {
+		return certs.WriteIdentity(path+".pem", path+".key", &certs.Identity{Chain: chain, Key: key})
+	})
+	return err
 }
 
 // makeTLS keeps the CA of the web servers' certificates, which no community

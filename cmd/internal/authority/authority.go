@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,9 +67,9 @@ func Exists(prefix string) bool {
 	return err == nil
 }
 
-// Create makes a community at the prefix, with keys of the given kind. Keys
-// that stand there already are kept: so a community moves to another base URL
-// with new certificates of the same authorities.
+// Create makes a community at the prefix, with keys of the given kind. Keys and
+// CRLs that are there already are kept: so a community moves to another base
+// URL with new certificates of the same authorities.
 func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Authority, error) {
 	a := &Authority{About: about, Prefix: prefix}
 	keys, err := a.keys()
@@ -89,7 +90,7 @@ func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Aut
 	if err := a.write(); err != nil {
 		return nil, err
 	}
-	return a, a.Renew(now, ListLife)
+	return a, a.start(now, ListLife, 1)
 }
 
 // keys reads the two keys, or leaves them out when there are none yet.
@@ -155,8 +156,11 @@ func Open(prefix string) (*Authority, error) {
 }
 
 // Issue makes a member's certificate for a public key, with this community's
-// distribution point and issuer address, and records it.
-func (a *Authority) Issue(t certs.Template, pub crypto.PublicKey) ([]*x509.Certificate, error) {
+// distribution point and issuer address. It is recorded once store has stored
+// the chain; a nil store stores nothing.
+func (a *Authority) Issue(
+	t certs.Template, pub crypto.PublicKey, store func(chain []*x509.Certificate) error,
+) ([]*x509.Certificate, error) {
 	if u := a.URL(".crl"); u != "" {
 		t.CRL = append(t.CRL, u)
 	}
@@ -167,11 +171,14 @@ func (a *Authority) Issue(t certs.Template, pub crypto.PublicKey) ([]*x509.Certi
 	if err != nil {
 		return nil, err
 	}
-	if err := a.record(leaf); err != nil {
-		return nil, err
-	}
 
-	return a.Issuing.Chain(leaf), nil
+	chain := a.Issuing.Chain(leaf)
+	if store != nil {
+		if err := store(chain); err != nil {
+			return nil, err
+		}
+	}
+	return chain, a.record(leaf)
 }
 
 // record appends a certificate to the file of those issued.
@@ -208,28 +215,77 @@ func (a *Authority) CRLs() (root, issuing *x509.RevocationList, err error) {
 	return root, issuing, err
 }
 
-// Renew signs both lists anew, with the same entries and the next number.
+// Renew signs both CRLs anew, with the same entries and the next number.
 func (a *Authority) Renew(now time.Time, life time.Duration) error {
 	return errors.Join(
-		a.Root.UpdateCRL(a.File("-root.crl"), now, life),
-		a.Issuing.UpdateCRL(a.File(".crl"), now, life),
+		a.update(a.Root, "-root.crl", now, life),
+		a.update(a.Issuing, ".crl", now, life),
 	)
 }
 
-// Revoke puts a certificate on the list of the authority that issued it: the
-// issuing CA's own serial goes on the root's list, every other on the issuing
-// CA's.
-func (a *Authority) Revoke(serial *big.Int, reason int, now time.Time) error {
-	by, ending := a.Issuing, ".crl"
-	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
-		by, ending = a.Root, "-root.crl"
+// Restart signs both CRLs anew, and starts one whose file is lost without
+// entries, under a number taken from the clock: above that of every CRL that
+// was counted from 1.
+func (a *Authority) Restart(now time.Time, life time.Duration) error {
+	return a.start(now, life, now.Unix())
+}
+
+// start is Renew, but makes a CRL that is not there, with the given number.
+func (a *Authority) start(now time.Time, life time.Duration, number int64) error {
+	var errs []error
+	for ending, ca := range map[string]*certs.CA{"-root.crl": a.Root, ".crl": a.Issuing} {
+		err := a.update(ca, ending, now, life)
+		if errors.Is(err, ErrNoCRL) {
+			err = ca.StartCRL(a.File(ending), number, now, life)
+		}
+		errs = append(errs, err)
 	}
-	return by.UpdateCRL(a.File(ending), now, ListLife, certs.RevokedEntry{
+	return errors.Join(errs...)
+}
+
+// ErrNoCRL is returned when the file of an authority's CRL is not there. To go
+// on without it would forget what it revoked.
+var ErrNoCRL = errors.New("the CRL is not there")
+
+func (a *Authority) update(
+	ca *certs.CA, ending string, now time.Time, life time.Duration, add ...certs.RevokedEntry,
+) error {
+	err := ca.UpdateCRL(a.File(ending), now, life, add...)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", a.File(ending), ErrNoCRL)
+	}
+	return err
+}
+
+// Revoke puts a certificate on the CRL of the authority that issued it: the
+// issuing CA's own serial goes on the root's CRL, every other on the issuing
+// CA's. A serial that this community has no record of is refused unless issued
+// is true: then the caller has seen the certificate.
+func (a *Authority) Revoke(serial *big.Int, issued bool, reason int, now time.Time) error {
+	ca, ending := a.Issuing, ".crl"
+	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
+		ca, ending, issued = a.Root, "-root.crl", true
+	}
+
+	if !issued {
+		members, err := a.Issued()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(members, func(c *x509.Certificate) bool { return c.SerialNumber.Cmp(serial) == 0 }) {
+			return fmt.Errorf("serial 0x%x: %w", serial, ErrUnknownSerial)
+		}
+	}
+	return a.update(ca, ending, now, ListLife, certs.RevokedEntry{
 		Serial: serial,
 		Time:   now,
 		Reason: reason,
 	})
 }
+
+// ErrUnknownSerial is returned for a serial number that the community has not
+// issued, as far as its record goes.
+var ErrUnknownSerial = errors.New("no certificate with this serial number was issued here")
 
 // readList reads a list that may not be there yet.
 func readList(file string) (*x509.RevocationList, error) {
