@@ -3,6 +3,7 @@ package udap
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,14 @@ func (val *validation) audience(e *envelope) error {
 			Found:    fmt.Sprintf("%d values: %s", len(values), trace.Cut(strings.Join(values, " "), 300)),
 			Remedy:   "send that one URL alone",
 		})
+
+	case slices.Contains(val.exp.Tolerated, values[0]):
+		val.tr.Warn(c, trace.Finding{
+			Expected: want,
+			Found:    values[0] + ", the " + val.exp.OurURLs[values[0]],
+			Remedy:   "accepted because it names this server (RFC 7523 3); a stricter server wants the URL posted to",
+		})
+		return nil
 
 	case values[0] != want:
 		return val.refuseClaim(c, trace.Finding{

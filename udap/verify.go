@@ -49,9 +49,10 @@ type CRLAnswer struct {
 
 // Expect is what the caller knows about a signed thing before reading it.
 type Expect struct {
-	Now      time.Time
-	Audience string            // the one URL that aud must name
-	OurURLs  map[string]string // our other URLs and what each is, for hints: URL to "token endpoint"
+	Now       time.Time
+	Audience  string            // the one URL that aud must name
+	Tolerated []string          // further URLs of ours that aud may name instead, with a warning (RFC 7523 3)
+	OurURLs   map[string]string // our other URLs and what each is, for hints: URL to "token endpoint"
 }
 
 // Verified is what is known about any accepted JWT. Only a Verifier makes one.

@@ -31,10 +31,9 @@ type authenticated struct {
 	now          time.Time
 }
 
-// authenticate judges how a client authenticates at an endpoint. What it
-// refuses has spent nothing.
+// authenticate establishes which client asks. What it refuses has spent nothing.
 func (s *Service) authenticate(
-	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
+	ctx context.Context, req ClientRequest, endpoint string, expect udap.Expect, tr *trace.Trace,
 ) (*authenticated, error) {
 	if err := checkCredentials(req, tr); err != nil {
 		return nil, err
@@ -56,7 +55,7 @@ func (s *Service) authenticate(
 		}, true
 	}
 	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"],
-		s.expect(audience, tr.Time), lookup, tr)
+		expect, lookup, tr)
 	switch {
 	case storeErr != nil:
 		return nil, trouble(tr, storeErr)
@@ -92,7 +91,7 @@ func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 	}
 
 	for _, name := range []string{"client_secret", "assertion"} {
-		if _, sent := p[name]; sent {
+		if p[name] != "" {
 			return tr.Refuse(checkSecret, trace.InvalidRequest, trace.Finding{
 				Expected: "client_assertion as the only credential",
 				Found:    "the parameter " + name,
@@ -107,7 +106,7 @@ func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 			Remedy:   assertionTypeHint(got),
 		})
 	}
-	if !p.has("client_assertion") {
+	if p["client_assertion"] == "" {
 		return tr.Refuse(checkAssertion, trace.InvalidRequest, trace.Finding{
 			Expected: "client_assertion",
 			Found:    "none",
@@ -148,15 +147,12 @@ func checkUDAP(p Params, tr *trace.Trace) error {
 	return nil
 }
 
+// shown is the value of a parameter, for a finding.
 func shown(p Params, name string) string {
-	v, sent := p[name]
-	switch {
-	case !sent:
-		return "no " + name
-	case v == "":
-		return "an empty " + name
+	if v := p[name]; v != "" {
+		return v
 	}
-	return v
+	return "no " + name
 }
 
 // limitClient counts a request of an authenticated client.

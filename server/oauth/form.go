@@ -9,15 +9,13 @@ import (
 // maxParameters bounds a form.
 const maxParameters = 64
 
-// Params are the parameters of a form body, each once.
+// Params are the parameters of a form body that have a value. One that was sent
+// without a value counts as left out (RFC 6749 3.1 and 3.2).
 type Params map[string]string
 
-// has tells whether a parameter was sent with a value: one without is treated
-// as if it was left out (RFC 6749 3.2).
-func (p Params) has(name string) bool { return p[name] != "" }
-
-// parseForm reads an application/x-www-form-urlencoded body strictly: no
-// parameter twice (RFC 6749 3.2), no loose percent sign.
+// parseForm parses an application/x-www-form-urlencoded body strictly: no
+// parameter has two values (RFC 6749 3.2), and every percent sign begins an
+// escape. Parameters without a value are left out, however often they are sent.
 func parseForm(body string) (Params, error) {
 	p := Params{}
 	if body == "" {
@@ -38,8 +36,11 @@ func parseForm(body string) (Params, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the value of parameter %.40q is badly escaped", name)
 		}
+		if value == "" {
+			continue
+		}
 		if _, twice := p[name]; twice {
-			return nil, fmt.Errorf("parameter %.40q stands twice", name)
+			return nil, fmt.Errorf("the parameter %.40q has two values", name)
 		}
 		p[name] = value
 	}
@@ -47,8 +48,8 @@ func parseForm(body string) (Params, error) {
 	return p, nil
 }
 
-// unescape leaves alone what has nothing to be undone: an authentication token
-// is long and has not.
+// unescape decodes a name or a value. Most have no escape, authentication
+// tokens above all, which are long: they are not copied.
 func unescape(s string) (string, error) {
 	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s, nil

@@ -23,12 +23,6 @@ func TestIntrospectionNeedsAuthentication(t *testing.T) {
 		e.refused(path+" without", 400, "invalid_request", spendsNothing, func() answer {
 			return e.post(path, url.Values{"token": {token}})
 		})
-		e.refused(path+" aud=token", 400, "invalid_client", spendsNothing, func() answer {
-			form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
-			form.Set("token", token)
-			return e.post(path, form)
-		})
-
 		e.refused(path+" expired", 400, "invalid_client", spendsNothing, func() answer {
 			form := e.form(c.Sign(t,
 				udaptest.Assertion(id, e.now().Add(-time.Hour)).With("aud", issuer+path[len("/oauth"):])))
@@ -89,7 +83,6 @@ func TestIntrospection(t *testing.T) {
 		"unknown":        func() answer { return e.tell("/oauth/introspect", c, id, strings.Repeat("A", 64)) },
 		"malformed":      func() answer { return e.tell("/oauth/introspect", c, id, "x") },
 		"1 MiB":          func() answer { return e.tell("/oauth/introspect", c, id, strings.Repeat("A", 1<<20)) },
-		"empty":          func() answer { return e.tell("/oauth/introspect", c, id, "") },
 		"NUL":            func() answer { return e.tell("/oauth/introspect", c, id, "\x00") },
 		"an assertion":   func() answer { return e.tell("/oauth/introspect", c, id, assertion) },
 		"changed":        func() answer { return e.tell("/oauth/introspect", c, id, flip(token)) },
@@ -145,7 +138,7 @@ func TestRevocation(t *testing.T) {
 		}
 	}
 
-	for _, nonsense := range []string{"", "x", strings.Repeat("A", 64)} {
+	for _, nonsense := range []string{"x", strings.Repeat("A", 64)} {
 		if a := e.tell("/oauth/revoke", c, id, nonsense); a.status != 200 {
 			t.Errorf("%q: %d", nonsense, a.status)
 		}

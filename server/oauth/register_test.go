@@ -245,7 +245,7 @@ func TestRegistrationTransport(t *testing.T) {
 	}
 
 	for _, contentType := range []string{
-		"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1",
+		"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16",
 		"application/json, text/plain", "application/jsonx", "application/jwt",
 	} {
 		e.refused("type "+contentType, 415, "invalid_request", spendsNothing, func() answer {

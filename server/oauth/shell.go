@@ -7,10 +7,12 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 
@@ -67,7 +69,7 @@ func (s *Service) handler(e endpoint) http.Handler {
 	})
 }
 
-// answer judges the request's outside, reads it and calls the core. A panic in
+// answer checks the request's head, reads its body and calls the core. A panic in
 // there is a fault of the server that goes into the trace.
 func (s *Service) answer(
 	e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace,
@@ -81,30 +83,34 @@ func (s *Service) answer(
 		}
 	}()
 
-	if err := s.judgeOutside(e, r, tr); err != nil {
+	charset, err := s.checkHead(e, r, tr)
+	if err != nil {
 		return 0, nil, err
 	}
 
-	room := bodies.Get().(*bytes.Buffer)
-	defer leave(room)
-	if err := readBody(room, e, w, r, tr); err != nil {
+	scratch := bodies.Get().(*bytes.Buffer)
+	defer release(scratch)
+	if err := readBody(scratch, e, w, r, tr); err != nil {
 		return 0, nil, err
 	}
-	tr.Time = s.cfg.Now() // a body can be slow, and what is in it is validated at the time of its end
+	if err := checkCharset(charset, scratch.Bytes(), tr); err != nil {
+		return 0, nil, err
+	}
 
-	return e.serve(&call{r: r, body: room.Bytes(), trace: tr})
+	tr.Time = s.cfg.Now() // a body can be slow: it is validated at the time of its end
+	return e.serve(&call{r: r, body: scratch.Bytes(), trace: tr})
 }
 
-// bodies are rooms for request bodies, which end with the call. One that grew
-// beyond the usual is not kept.
+// bodies are scratch buffers for request bodies. One that grew beyond the usual
+// size is not used again.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 const maxKeptBody = 16 << 10
 
-func leave(room *bytes.Buffer) {
-	if room.Cap() <= maxKeptBody {
-		room.Reset()
-		bodies.Put(room)
+func release(scratch *bytes.Buffer) {
+	if scratch.Cap() <= maxKeptBody {
+		scratch.Reset()
+		bodies.Put(scratch)
 	}
 }
 
@@ -116,41 +122,45 @@ type fault struct {
 
 func (f *fault) Error() string { return "panic: " + strings.TrimSpace(string(f.stack)) }
 
-func (s *Service) judgeOutside(e endpoint, r *http.Request, tr *trace.Trace) error {
+// checkHead checks a request before its body is read, and returns the charset
+// that the body claims to have (see charsetOf).
+func (s *Service) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset string, err error) {
 	if err := limited(tr, s.limits.address, "address", s.address(r), tr.Time); err != nil {
-		return err
+		return "", err
 	}
 	if r.Method != http.MethodPost {
 		err := tr.Refuse(checkMethod, trace.InvalidRequest, trace.Finding{
 			Expected: "POST",
 			Found:    r.Method,
 		})
-		return &Refusal{
+		return "", &Refusal{
 			Of:     err,
 			Status: http.StatusMethodNotAllowed,
 			Header: http.Header{"Allow": {http.MethodPost}},
 		}
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
+		return "", tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
 			Expected: "no query",
 			Found:    "a query in the URL",
 			Remedy:   "send parameters in the body only (RFC 6749 3.2)",
 		})
 	}
-	if !isMediaType(r.Header.Values("Content-Type"), e.mediaType) {
-		found := strings.Join(r.Header.Values("Content-Type"), ", ")
-		if found == "" {
-			found = "no Content-Type"
-		}
-		err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{
-			Expected: "Content-Type: " + e.mediaType,
-			Found:    found,
-		})
-		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" {
+		return "", unsupportedType(tr, "no Content-Encoding", coding)
 	}
 
-	return nil
+	charset, err = charsetOf(r.Header.Values("Content-Type"), e.mediaType)
+	if err != nil {
+		return "", unsupportedType(tr, "Content-Type: "+e.mediaType, err.Error())
+	}
+	return charset, nil
+}
+
+// unsupportedType refuses the form of a body: 415.
+func unsupportedType(tr *trace.Trace, expected, found string) error {
+	err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{Expected: expected, Found: found})
+	return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 }
 
 func (s *Service) address(r *http.Request) string {
@@ -174,37 +184,65 @@ func Customer(a netip.Addr) netip.Addr {
 	return netip.PrefixFrom(a, 64).Masked().Addr()
 }
 
-// isMediaType tells whether a request has exactly one Content-Type, the one
-// expected, in UTF-8.
-func isMediaType(values []string, want string) bool {
-	if len(values) != 1 {
-		return false
+// charsetOf returns the charset of a request's Content-Type, in lower case;
+// empty for UTF-8. It is an error if there is not exactly one Content-Type, if
+// it is not the one expected, or if its charset has other bytes for ASCII.
+func charsetOf(values []string, want string) (string, error) {
+	switch {
+	case len(values) == 0:
+		return "", errors.New("no Content-Type")
+	case len(values) == 1 && values[0] == want:
+		return "", nil
 	}
-	if values[0] == want {
-		return true
+
+	found := errors.New(strings.Join(values, ", "))
+	if len(values) != 1 {
+		return "", found
 	}
 
 	got, params, err := mime.ParseMediaType(values[0])
-	if err != nil || got != want {
-		return false
+	charset, named := params["charset"]
+	if err != nil || got != want || len(params) > 1 || len(params) == 1 && !named {
+		return "", found
 	}
 
-	charset, given := params["charset"]
-	return len(params) == 0 || len(params) == 1 && given && strings.EqualFold(charset, "utf-8")
+	switch charset = strings.ToLower(charset); {
+	case charset == "utf-8" || charset == "utf8" || !named:
+		return "", nil
+	case asciiCharset.MatchString(charset):
+		return charset, nil
+	}
+	return "", found
+}
+
+// asciiCharset matches the charsets in which the bytes 0x00 to 0x7f are ASCII.
+// HTTP libraries add one of them to types that have no charset (RFC 8259 11,
+// and the form type of HTML).
+var asciiCharset = regexp.MustCompile(
+	`^(us-?ascii|ascii|latin-?1|iso[-_]?8859[-_]?[0-9]{1,2}|(windows|cp)-?125[0-8])$`)
+
+// checkCharset refuses a body that is not UTF-8. A body of ASCII alone is the
+// same bytes in most other charsets, so those are accepted for it.
+func checkCharset(charset string, body []byte, tr *trace.Trace) error {
+	if charset == "" {
+		return nil
+	}
+	if bytes.IndexFunc(body, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
+		return unsupportedType(tr, "a body in UTF-8", "one with characters outside ASCII in "+charset)
+	}
+
+	tr.Warn(checkType, trace.Finding{
+		Expected: "a body in UTF-8",
+		Found:    "the charset " + charset,
+		Remedy:   "accepted because all of the body is ASCII; leave the charset out",
+	})
+	return nil
 }
 
 // readBody reads a body to its end. One that is too long or cut off is refused
 // before anything in it is looked at, and the connection closed.
-func readBody(room *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
-	if coding := r.Header.Get("Content-Encoding"); coding != "" {
-		err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{
-			Expected: "no Content-Encoding",
-			Found:    coding,
-		})
-		return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
-	}
-
-	_, err := room.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
+func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
+	_, err := scratch.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):

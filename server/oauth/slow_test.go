@@ -22,7 +22,6 @@ type signedRequest struct {
 }
 
 func signedRequests() []signedRequest {
-	const formType = "application/x-www-form-urlencoded"
 	form := func(endpoint string) func(*env, *udaptest.Client, trace.ClientID) string {
 		return func(e *env, c *udaptest.Client, id trace.ClientID) string {
 			f := e.form(c.Sign(e.t, udaptest.Assertion(id, e.now()).With("aud", issuer+"/"+endpoint)))

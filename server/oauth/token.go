@@ -33,7 +33,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 		return nil, err
 	}
 
-	a, err := s.authenticate(ctx, req, "token", s.urls.Token, tr)
+	a, err := s.authenticate(ctx, req, "token", s.expect(s.urls.Token, tr.Time), tr)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 	case name == "":
 		return tr.Refuse(checkGrantType, trace.InvalidRequest, trace.Finding{
 			Expected: "grant_type",
-			Found:    shown(req.Params, "grant_type"),
+			Found:    "no grant_type",
 		})
 
 	case grantNamed(name) == nil:

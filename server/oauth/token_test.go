@@ -165,7 +165,7 @@ func TestTokenParameters(t *testing.T) {
 		"client_secret": {
 			"invalid_request",
 			[]string{"client_secret", "x"},
-		}, "empty client_secret": {"invalid_request", []string{"client_secret", ""}},
+		},
 		"no udap": {"invalid_request", []string{"udap", "-"}}, "udap 2": {"invalid_request", []string{"udap", "2"}}, "udap empty": {"invalid_request", []string{"udap", ""}},
 		"no type": {
 			"invalid_request",
@@ -244,7 +244,6 @@ func TestTokenParameters(t *testing.T) {
 func TestTokenTransport(t *testing.T) {
 	e, c, id := clientEnv(t)
 	form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
-	const formType = "application/x-www-form-urlencoded"
 
 	for _, method := range []string{"GET", "HEAD", "PUT", "OPTIONS", "TRACE"} {
 		if a := e.send(method, "/oauth/token?"+form.Encode(), "", "", nil); a.status != 405 ||
