@@ -14,7 +14,7 @@ func TestSizesOfR4(t *testing.T) {
 	if n := len(r4.types); n != 665 {
 		t.Errorf("%d types and backbone elements", n)
 	}
-	if n := len(r4.Params); n != 1378 {
+	if n := len(r4.Params); n != 1375 {
 		t.Errorf("%d search parameters", n)
 	}
 

@@ -39,10 +39,6 @@ func write(t *table.Table, name string, lines []string) error {
 	return os.WriteFile(name, []byte(head+strings.Join(lines, "\n")+"\n"), 0o644)
 }
 
-// notR4 is a parameter that the definitions' publisher added to HL7's, for an
-// element that R4 does not have.
-const notR4 = "http://hl7.org/fhir/SearchParameter/DeviceDefinition-classification"
-
 // paramLines gives one line for each concrete type, its name, and one for each
 // base type and parameter: type, code, kind, targets, paths. Special ones and
 // composites of three parts are left out: they are not served.
@@ -50,7 +46,7 @@ func paramLines(t *table.Table) ([]string, error) {
 	e := readElements(t)
 	lines := e.resources()
 	for _, p := range t.Params {
-		if p.Expression == "" || p.Type == "special" || p.URL == notR4 || len(p.Components) > 2 {
+		if p.Expression == "" || p.Type == "special" || len(p.Components) > 2 {
 			continue
 		}
 

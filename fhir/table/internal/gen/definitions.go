@@ -127,6 +127,9 @@ func (s structure) own() []element {
 		case s.Derivation == "constraint":
 			all = append(all, e)
 		case found:
+			if strings.HasSuffix(hl7.Binding.ValueSet, "|5.0.0") { // ResearchStudy.status, by its publisher
+				hl7.Binding = e.Binding
+			}
 			all = append(all, hl7)
 		case e.Base.Path != e.Path && known: // inherited, by what is HL7's
 			all = append(all, e)
@@ -205,11 +208,31 @@ func lastAll(urls []string) []string {
 	return names
 }
 
+// notR4 are parameters that the package's publisher added under HL7's name.
+var notR4 = []string{
+	"http://hl7.org/fhir/SearchParameter/DetectedIssue-status",
+	"http://hl7.org/fhir/SearchParameter/DeviceDefinition-classification",
+	"http://hl7.org/fhir/SearchParameter/ServiceRequest-order-detail",
+}
+
+// targets are those that HL7 gave a parameter, where the publisher changed them.
+var targets = map[string][]string{
+	"http://hl7.org/fhir/SearchParameter/MeasureReport-subject": {
+		"Practitioner", "Group", "Device", "Patient", "PractitionerRole", "RelatedPerson", "Location",
+	},
+}
+
 // writeParams writes every search parameter: code, type, bases, targets,
 // expression, canonical URL, and of composites the components.
 func (d *definitions) writeParams(out io.Writer) {
 	for _, e := range d.params.Entry {
 		p := e.Resource
+		if slices.Contains(notR4, p.URL) {
+			continue
+		}
+		if hl7 := targets[p.URL]; hl7 != nil {
+			p.Target = hl7
+		}
 		var parts []string
 		for _, c := range p.Component {
 			parts = append(parts, c.Definition+" "+clean(c.Expression))
