@@ -280,8 +280,12 @@ func (s *service) history(
 			return false, nil
 		}
 
+		created, err := createdBy(r.ctx, sn, e)
+		if err != nil {
+			return false, err
+		}
 		r.notes.touch(e)
-		if b = s.appendVersion(b, start, e); len(b) > maxAnswer {
+		if b = s.appendVersion(b, start, e, created); len(b) > maxAnswer {
 			return false, tooMuch()
 		}
 		n, last = n+1, seq
@@ -312,17 +316,21 @@ func (s *service) history(
 }
 
 // appendVersion writes a version as history lists it: with the request that
-// made it.
-func (s *service) appendVersion(b []byte, start int, e Entry) []byte {
+// made it, and what that was answered (R4 http 3.1.0.12).
+func (s *service) appendVersion(b []byte, start int, e Entry, created bool) []byte {
 	if len(b) > start {
 		b = append(b, ',')
 	}
-	method, url, status := "PUT", e.Type+"/"+e.ID, "200"
+
+	method, url, status := requestOf(e), e.Type+"/"+e.ID, "200"
 	switch {
 	case e.Deleted:
-		method, status = "DELETE", "204"
-	case e.Version == 1:
-		method, url, status = "POST", e.Type, "201"
+		status = "204"
+	case created:
+		status = "201"
+	}
+	if method == http.MethodPost {
+		url = e.Type
 	}
 
 	b = append(append(append(b, `{"fullUrl":"`...), s.resourceURL(e.Type, e.ID)...), '"')
@@ -334,4 +342,28 @@ func (s *service) appendVersion(b []byte, start int, e Entry) []byte {
 	b = appendString(append(b, `","etag":`...), etag(e.Version))
 	b = append(append(b, `,"lastModified":"`...), e.Updated.UTC().Format("2006-01-02T15:04:05.000Z")...)
 	return append(b, `"}}`...)
+}
+
+// requestOf returns the method that made a version. Where it was not stored, a
+// first version counts as created by the server.
+func requestOf(e Entry) string {
+	switch {
+	case e.Deleted:
+		return http.MethodDelete
+	case e.Method != "":
+		return e.Method
+	case e.Version == 1:
+		return http.MethodPost
+	}
+	return http.MethodPut
+}
+
+// createdBy reports whether a version is the first, or the first after a
+// deletion.
+func createdBy(ctx context.Context, sn Snapshot, e Entry) (bool, error) {
+	if e.Version == 1 || e.Deleted || e.Method == http.MethodPatch {
+		return e.Version == 1, nil
+	}
+	before, ok, err := sn.Version(ctx, e.Doc, e.Version-1)
+	return ok && before.Deleted, err
 }

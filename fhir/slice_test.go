@@ -161,6 +161,7 @@ type bundle struct {
 		FullURL  string
 		Resource json.RawMessage
 		Search   struct{ Mode string }
+		Request  struct{ Method, URL string }
 		Response struct {
 			Status, Location, Etag string
 			Outcome                json.RawMessage

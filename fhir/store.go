@@ -13,6 +13,7 @@ type Entry struct {
 	Type, ID string
 	Version  uint64 // counted from 1
 	Updated  time.Time
+	Method   string       // HTTP method that made it; "" for DELETE and where it is not known
 	Deleted  bool         // this version is the deletion: no Body, no Terms
 	Terms    search.Terms // current versions only
 	Body     []byte

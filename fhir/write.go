@@ -57,6 +57,7 @@ func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) erro
 	if !filter.Passes(e.ID, e.Terms) {
 		return forbidden("The token's scopes do not allow a resource with this content.")
 	}
+	e.Method = r.method
 	doc, err := c.Put(r.ctx, e)
 	e.Doc = doc
 	r.notes.touch(e)

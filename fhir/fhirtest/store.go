@@ -76,8 +76,12 @@ func view(t testing.TB, s fhir.Store, f func(fhir.Snapshot)) {
 }
 
 func versions(t *testing.T, s fhir.Store) {
-	doc := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
-	if again := put(t, s, entry(t, doc, "Observation", "a", 2, "amended")); again != doc {
+	first := entry(t, 0, "Observation", "a", 1, "final")
+	first.Method = "PUT"
+	doc := put(t, s, first)
+	second := entry(t, doc, "Observation", "a", 2, "amended")
+	second.Method = "PATCH"
+	if again := put(t, s, second); again != doc {
 		t.Errorf("number %d, was %d", again, doc)
 	}
 	put(t, s, fhir.Entry{
@@ -108,6 +112,11 @@ func versions(t *testing.T, s fhir.Store) {
 			}
 		}
 
+		for v, want := range map[uint64]string{1: "PUT", 2: "PATCH", 3: ""} {
+			if e, _, err := sn.Version(t.Context(), doc, v); err != nil || e.Method != want {
+				t.Errorf("version %d was made by %q, %v, want %q", v, e.Method, err, want)
+			}
+		}
 		if _, ok, err := sn.Version(t.Context(), doc, 4); err != nil || ok {
 			t.Error("a version that never was")
 		}

@@ -2,6 +2,8 @@ package bolt
 
 import (
 	"encoding/binary"
+	"net/http"
+	"slices"
 	"time"
 
 	"fhirdest.example/fhir"
@@ -9,6 +11,13 @@ import (
 )
 
 const flagDeleted = 1
+
+// methods are the ways to make a version, by the number that two bits of the
+// flags hold; versions that were stored without it have 0.
+var methods = [4]string{"", http.MethodPost, http.MethodPut, http.MethodPatch}
+
+// methodShift is the place of these bits.
+const methodShift = 1
 
 // encodeEntry writes a version: flags, version, milliseconds, then type, id and
 // terms each led by its length, then the body as it is served.
@@ -18,6 +27,7 @@ func encodeEntry(e fhir.Entry) []byte {
 	if e.Deleted {
 		flags = flagDeleted
 	}
+	flags |= byte(max(0, slices.Index(methods[:], e.Method))) << methodShift
 	b = append(b, flags)
 	b = binary.BigEndian.AppendUint64(b, e.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Updated.UnixMilli()))
@@ -41,6 +51,7 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 	e := fhir.Entry{
 		Doc:     doc,
 		Deleted: b[0]&flagDeleted != 0,
+		Method:  methods[b[0]>>methodShift&3],
 		Version: binary.BigEndian.Uint64(b[1:]),
 		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC(),
 	}
