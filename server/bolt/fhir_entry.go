@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"encoding/binary"
-	"net/http"
 	"slices"
 	"time"
 
@@ -14,7 +13,7 @@ const flagDeleted = 1
 
 // methods are the ways to make a version, by the number that two bits of the
 // flags hold; versions that were stored without it have 0.
-var methods = [4]string{"", http.MethodPost, http.MethodPut, http.MethodPatch}
+var methods = [4]string{"", "POST", "PUT", "PATCH"}
 
 // methodShift is the place of these bits.
 const methodShift = 1
