@@ -79,6 +79,12 @@ func asFailure(err error) *failure {
 		return f
 	}
 
+	if errors.Is(err, ErrUnavailable) {
+		f = fail(http.StatusServiceUnavailable, "transient", "The server cannot store anything at present: try again later.")
+		f.retry, f.cause = 10, err
+		return f
+	}
+
 	f = fail(http.StatusInternalServerError, "exception", "The server failed; nothing was changed.")
 	f.cause = err
 	return f

@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"fhirdest.example/fhir/search"
@@ -75,6 +76,11 @@ type Change interface {
 // ErrDamaged is the cause of the error of a store that found stored bytes which
 // cannot be what it once wrote.
 var ErrDamaged = search.ErrDamaged
+
+// ErrUnavailable is the cause of the error of a store that cannot write at
+// present: its disk is full, failing or read-only, or it is being closed.
+// Whoever asked may try again later.
+var ErrUnavailable = errors.New("the store cannot be written at present")
 
 // Store keeps resources. StoreTest in fhir/fhirtest is what every implementation
 // must pass.

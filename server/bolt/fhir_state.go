@@ -14,13 +14,14 @@ import (
 // state is one transaction seen as fhir.Snapshot and fhir.Change.
 type state struct {
 	tx     *bbolt.Tx
+	health *health
 	opened struct{ docs, ids, versions, index, segments, records, log, settings *bbolt.Bucket }
 
 	logs  map[string]*bbolt.Bucket // of log, those that were needed
 	keys  []indexChange            // of the index, to be done in order: see settle
 	arena []byte                   // where their keys stand
 	fresh []fhir.PackedRecord      // to be stored with the commit
-	wrote bool                     // something was changed since the job began
+	wrote bool                     // something was changed since the last call of changed
 }
 
 var (
@@ -28,7 +29,15 @@ var (
 	_ fhir.Store  = (*FHIR)(nil)
 )
 
-func newState(tx *bbolt.Tx) *state { return &state{tx: tx} }
+func (s *FHIR) newState(tx *bbolt.Tx) *state { return &state{tx: tx, health: s.health} }
+
+func (s *state) changed() bool {
+	changed := s.wrote
+	s.wrote = false
+	return changed
+}
+
+func (s *state) committed() {}
 
 // open opens a bucket when it is first needed: most requests need two of them.
 func (s *state) open(b **bbolt.Bucket, name string) *bbolt.Bucket {
@@ -58,7 +67,12 @@ func idKey(typ, id string) []byte {
 
 // damaged is the error for a row of this file.
 func (s *state) damaged(bucket string, key []byte, problem string) error {
-	return &Damaged{File: s.tx.DB().Path(), Bucket: bucket, Key: printable(key), Problem: problem}
+	return s.health.found(&Damaged{
+		File:    s.tx.DB().Path(),
+		Bucket:  bucket,
+		Key:     printable(key),
+		Problem: problem,
+	})
 }
 
 func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) {

@@ -74,7 +74,7 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Update(context.Background(), func(fhir.Change) error { return nil }); !errors.Is(err, errFHIRClosed) {
+	if err := s.Update(context.Background(), func(fhir.Change) error { return nil }); !errors.Is(err, fhir.ErrUnavailable) {
 		t.Errorf("a closed store says %v", err)
 	}
 	again, err := OpenFHIR(path, Options{})

@@ -27,6 +27,8 @@ type Options struct {
 	NoFreelistSync bool          // do not write the list of free pages at each commit; it is rebuilt at start
 	NoSync         bool          // benchmarks only: a commit is not durable
 	MaxBatch       int           // effects that may share a commit of trust.bolt; 0 means 2048, 1 is for benchmarks
+
+	commit func(*bbolt.Tx) error // tests only: in the place of Tx.Commit
 }
 
 const (

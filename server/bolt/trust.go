@@ -29,7 +29,8 @@ import (
 // commit appends to a few pages and sweeping is dropping a bucket.
 type Trust struct {
 	db      *bbolt.DB
-	commits *committer
+	commits *committer[*trustBatch]
+	health  *health
 	spent   *spentIndex
 	clients *cache[trace.ClientID, oauth.Registration]
 	tokens  *cache[tokenKey, oauth.Token]
@@ -37,6 +38,7 @@ type Trust struct {
 
 	// Of the committer alone.
 	nextSpent, nextToken uint64
+	unswept              uint32 // a floor up to which sweeping failed
 }
 
 // Bucket and key names of trust.bolt.
@@ -72,6 +74,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 
 	t := &Trust{
 		db:      db,
+		health:  &health{},
 		clients: newCache[trace.ClientID, oauth.Registration](),
 		tokens:  newCache[tokenKey, oauth.Token](),
 	}
@@ -79,7 +82,10 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 
-	t.commits = newCommitter(db, o.MaxBatch)
+	if o.MaxBatch == 0 {
+		o.MaxBatch = defaultMaxBatch
+	}
+	t.commits = newCommitter(db, o, t.health, newTrustBatch)
 	return t, nil
 }
 
@@ -161,7 +167,7 @@ func (t *Trust) Client(_ context.Context, id trace.ClientID) (*oauth.Registratio
 	var r *oauth.Registration
 	err := t.db.View(func(tx *bbolt.Tx) (err error) {
 		if key := tx.Bucket(clientsBucket).Get([]byte(id)); key != nil {
-			r, err = readRegistration(tx, key)
+			r, err = t.readRegistration(tx, key)
 		}
 		return err
 	})
@@ -180,56 +186,67 @@ func registrationKey(community trace.CommunityURI, client trace.ClientURI) []byt
 	return append(k, client...)
 }
 
-func readRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration, error) {
+func (t *Trust) readRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration, error) {
 	v := tx.Bucket(registrationsBucket).Get(key)
 	if v == nil {
 		return nil, nil
 	}
 	r := new(oauth.Registration)
 	if err := json.Unmarshal(v, r); err != nil {
-		return nil, fmt.Errorf("store: registration %q: %w", key, err)
+		return nil, t.damaged(registrationsBucket, key, err.Error())
 	}
 	return r, nil
 }
 
-// spend reserves a jti, commits it together with an effect, and takes the
-// reservation back if the effect was refused. After a failed commit the jti
-// stays reserved.
-func (t *Trust) spend(s oauth.Spend, apply func(*batch) error) error {
+// spend reserves a jti and commits it together with an effect. When the effect
+// fails, nothing of it is stored and the jti is free again, unless its error is
+// a *spentRefusal; when the commit fails, nobody knows what reached the disk,
+// and the jti stays reserved.
+func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch) error) error {
 	key := spentKeyOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
 		return err
 	}
 
-	err := t.commits.do(func(b *batch) error {
+	var refused *spentRefusal
+	err := t.commits.do(ctx, func(b *trustBatch) error {
+		refused = nil
 		if s.Expired() {
-			return &refusal{err: oauth.ErrExpired}
+			return oauth.ErrExpired
 		}
 		if err := t.sweep(b, s.Now); err != nil {
 			return err
 		}
-
-		answer := apply(b)
-		if r, ok := answer.(*refusal); answer != nil && !(ok && r.spends) {
-			return answer
-		}
-		if err := t.putSpent(b, key, s); err != nil {
+		if err := apply(b); err != nil && !errors.As(err, &refused) {
 			return err
 		}
-
-		return answer
+		return t.putSpent(b, key, s)
 	})
-	if r, ok := err.(*refusal); ok {
-		if !r.spends {
-			t.spent.release(key, s.Until)
-		}
-		return r.err
-	}
 
+	switch {
+	case err == nil && refused != nil:
+		return refused.err
+	case err != nil && !errors.Is(err, oauth.ErrUnknown):
+		t.spent.release(key, s.Until)
+	}
 	return err
 }
 
-func (t *Trust) putSpent(b *batch, key spentKey, s oauth.Spend) error {
+// damaged is the error for a row of this file.
+func (t *Trust) damaged(bucket, key []byte, problem string) error {
+	return t.health.found(&Damaged{
+		File:    t.db.Path(),
+		Bucket:  string(bucket),
+		Key:     printable(key),
+		Problem: problem,
+	})
+}
+
+// Health returns what an operator must know of the file: damaged rows that were
+// met, and why the last commit failed.
+func (t *Trust) Health() []string { return t.health.alarms() }
+
+func (t *Trust) putSpent(b *trustBatch, key spentKey, s oauth.Spend) error {
 	m, err := b.minute(spentBucket, minuteOf(s.Until))
 	if err != nil {
 		return err
@@ -239,18 +256,18 @@ func (t *Trust) putSpent(b *batch, key spentKey, s oauth.Spend) error {
 }
 
 // Spend implements oauth.Store.
-func (t *Trust) Spend(_ context.Context, s oauth.Spend) error {
-	return t.spend(s, func(*batch) error { return nil })
+func (t *Trust) Spend(ctx context.Context, s oauth.Spend) error {
+	return t.spend(ctx, s, func(*trustBatch) error { return nil })
 }
 
 // Register implements oauth.Store.
 func (t *Trust) Register(
-	_ context.Context, s oauth.Spend, next oauth.Registration,
+	ctx context.Context, s oauth.Spend, next oauth.Registration,
 ) (stored, previous *oauth.Registration, err error) {
 	key := registrationKey(next.Community, next.Client)
-	err = t.spend(s, func(b *batch) error {
+	err = t.spend(ctx, s, func(b *trustBatch) error {
 		var err error
-		if previous, err = readRegistration(b.tx, key); err != nil {
+		if previous, err = t.readRegistration(b.tx, key); err != nil {
 			return err
 		}
 
@@ -271,42 +288,42 @@ func (t *Trust) Register(
 	return stored, previous, nil
 }
 
-func (t *Trust) putRegistration(b *batch, key []byte, r *oauth.Registration) error {
+func (t *Trust) putRegistration(b *trustBatch, key []byte, r *oauth.Registration) error {
 	v, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	t.touch(b, r.ID)
 	return errors.Join(
-		b.tx.Bucket(registrationsBucket).Put(key, v),
-		b.tx.Bucket(clientsBucket).Put([]byte(r.ID), key))
+		b.writable(registrationsBucket).Put(key, v),
+		b.writable(clientsBucket).Put([]byte(r.ID), key))
 }
 
 // touch notes that a transaction changes a client.
-func (t *Trust) touch(b *batch, id trace.ClientID) {
-	b.changed[id] = true
+func (t *Trust) touch(b *trustBatch, id trace.ClientID) {
+	b.touched[id] = true
 	b.after = append(b.after, func() { t.clients.forget(id) })
 }
 
 // Cancel implements oauth.Store.
 func (t *Trust) Cancel(
-	_ context.Context, s oauth.Spend, community trace.CommunityURI, client trace.ClientURI,
+	ctx context.Context, s oauth.Spend, community trace.CommunityURI, client trace.ClientURI,
 ) (*oauth.Registration, error) {
 	var old *oauth.Registration
 	key := registrationKey(community, client)
-	err := t.spend(s, func(b *batch) error {
+	err := t.spend(ctx, s, func(b *trustBatch) error {
 		var err error
-		if old, err = readRegistration(b.tx, key); err != nil {
+		if old, err = t.readRegistration(b.tx, key); err != nil {
 			return err
 		}
 		if old == nil {
-			return &refusal{err: oauth.ErrNoRegistration}
+			return oauth.ErrNoRegistration
 		}
 
 		t.touch(b, old.ID)
 		return errors.Join(
-			b.tx.Bucket(registrationsBucket).Delete(key),
-			b.tx.Bucket(clientsBucket).Delete([]byte(old.ID)))
+			b.writable(registrationsBucket).Delete(key),
+			b.writable(clientsBucket).Delete([]byte(old.ID)))
 	})
 	if err != nil {
 		return nil, err
@@ -321,7 +338,7 @@ func (t *Trust) Registrations(_ context.Context, visit func(*oauth.Registration)
 	var all []*oauth.Registration
 	err := t.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
-			r, err := readRegistration(tx, k)
+			r, err := t.readRegistration(tx, k)
 			all = append(all, r)
 			return err
 		})
@@ -337,7 +354,7 @@ func (t *Trust) Registrations(_ context.Context, visit func(*oauth.Registration)
 }
 
 // Issue implements oauth.Store.
-func (t *Trust) Issue(_ context.Context, s oauth.Spend, token oauth.Token) (h oauth.Handle, err error) {
+func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h oauth.Handle, err error) {
 	body, err := json.Marshal(&token)
 	if err != nil {
 		return h, fmt.Errorf("store: %w", err)
@@ -345,9 +362,11 @@ func (t *Trust) Issue(_ context.Context, s oauth.Spend, token oauth.Token) (h oa
 
 	v := append(token.Hash[:len(token.Hash):len(token.Hash)], body...)
 	minute := minuteOf(token.Expires)
-	err = t.spend(s, func(b *batch) error {
-		if !t.current(b, token) {
-			return &refusal{err: oauth.ErrNoRegistration, spends: true}
+	err = t.spend(ctx, s, func(b *trustBatch) error {
+		if ok, err := t.current(b, token); err != nil {
+			return err
+		} else if !ok {
+			return &spentRefusal{oauth.ErrNoRegistration}
 		}
 
 		m, err := b.minute(tokensBucket, minute)
@@ -362,22 +381,22 @@ func (t *Trust) Issue(_ context.Context, s oauth.Spend, token oauth.Token) (h oa
 	return h, err
 }
 
-// current tells whether a token's client still has the registration by which
-// the token was judged.
-func (t *Trust) current(b *batch, token oauth.Token) bool {
+// current reports whether a token's client still has the registration from
+// which the token was made.
+func (t *Trust) current(b *trustBatch, token oauth.Token) (bool, error) {
 	// Only this goroutine changes registrations: what is cached is current
 	// unless this very transaction touches it.
-	if r, known := t.clients.get(token.ClientID); known && !b.changed[token.ClientID] {
-		return r.Epoch == token.Epoch
+	if r, known := t.clients.get(token.ClientID); known && !b.touched[token.ClientID] {
+		return r.Epoch == token.Epoch, nil
 	}
 
 	key := b.tx.Bucket(clientsBucket).Get([]byte(token.ClientID))
 	if key == nil {
-		return false
+		return false, nil
 	}
 
-	r, err := readRegistration(b.tx, key)
-	return err == nil && r != nil && r.Epoch == token.Epoch
+	r, err := t.readRegistration(b.tx, key)
+	return r != nil && r.Epoch == token.Epoch, err
 }
 
 func (t *Trust) sealHandle(h *oauth.Handle, minute uint32, seq uint64) {
@@ -418,15 +437,17 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 	var token *oauth.Token
 	small := false
 	err := t.db.View(func(tx *bbolt.Tx) error {
-		_, _, body := t.findToken(tx, h, hash)
+		_, key, body := t.findToken(tx, h, hash)
 		if body == nil {
 			return nil
 		}
-		token, small = &oauth.Token{Hash: hash}, len(body) <= maxCachedToken
-		return json.Unmarshal(body, token)
+		small = len(body) <= maxCachedToken
+		var err error
+		token, err = t.readToken(hash, key, body)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: token: %w", err)
+		return nil, err
 	}
 
 	if small {
@@ -436,15 +457,15 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 }
 
 // Revoke implements oauth.Store.
-func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash) error {
-	return t.spend(s, func(b *batch) error {
+func (t *Trust) Revoke(ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash) error {
+	return t.spend(ctx, s, func(b *trustBatch) error {
 		m, key, body := t.findToken(b.tx, h, hash)
 		if body == nil {
 			return nil
 		}
 
-		var token oauth.Token
-		if err := json.Unmarshal(body, &token); err != nil {
+		token, err := t.readToken(hash, key, body)
+		if err != nil {
 			return err
 		}
 		if token.ClientID != owner {
@@ -452,27 +473,39 @@ func (t *Trust) Revoke(_ context.Context, s oauth.Spend, owner trace.ClientID, h
 		}
 
 		b.after = append(b.after, func() { t.tokens.forget(tokenKey{h, hash}) })
+		b.wrote = true
 		return m.Delete(key)
 	})
+}
+
+func (t *Trust) readToken(hash oauth.Hash, key, body []byte) (*oauth.Token, error) {
+	token := &oauth.Token{Hash: hash}
+	if err := json.Unmarshal(body, token); err != nil {
+		return nil, t.damaged(tokensBucket, key, err.Error())
+	}
+	return token, nil
 }
 
 // sweep drops the minutes that are over, once a minute, in the transaction of
 // whoever comes first. The floor goes up with it, on disk too: a jti that ends
 // below it is refused, so that setting the clock back brings nothing to life.
-func (t *Trust) sweep(b *batch, now time.Time) error {
+func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	if b.swept || now.Unix() < 60 {
 		return nil
 	}
 
 	b.swept = true
 	floor := minuteOf(now) - 1
-	if floor <= t.spent.floorNow() {
+	if floor <= t.spent.floorNow() || floor == t.unswept {
 		return nil
 	}
 
 	for _, root := range [][]byte{spentBucket, tokensBucket} {
-		if err := dropMinutes(b.tx.Bucket(root), floor); err != nil {
-			return err
+		if err := guard(func() error { return dropMinutes(b.tx.Bucket(root), floor) }); err != nil {
+			// Whoever came first must not fail for it: the committer does his
+			// work again, without sweeping.
+			b.wrote, t.unswept = true, floor
+			return t.damaged(root, nil, "cannot be swept: "+err.Error())
 		}
 	}
 

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 
@@ -27,7 +28,9 @@ func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 		}
 		bodies = append(bodies, body)
 	}
-	return t.commits.do(func(b *batch) error { return appendDecisions(b.tx.Bucket(decisionsBucket), bodies) })
+	return t.commits.do(context.Background(), func(b *trustBatch) error {
+		return appendDecisions(b.writable(decisionsBucket), bodies)
+	})
 }
 
 func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
@@ -88,7 +91,7 @@ func (t *Trust) eachDecision(visit func(audit.Decision) bool) error {
 		for k, v := c.Last(); k != nil; k, v = c.Prev() {
 			var d audit.Decision
 			if err := json.Unmarshal(v, &d); err != nil {
-				return fmt.Errorf("store: decision %x: %w", k, err)
+				return t.damaged(decisionsBucket, k, err.Error())
 			}
 			if !visit(d) {
 				return nil

@@ -2,8 +2,8 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -20,7 +20,7 @@ func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
 			return nil
 		}
 		if len(v) < 8 {
-			return fmt.Errorf("store: list %q is cut short", key)
+			return t.damaged(listsBucket, []byte(key), "is cut short")
 		}
 
 		l.Fetched = time.Unix(int64(binary.BigEndian.Uint64(v)), 0).UTC()
@@ -33,5 +33,7 @@ func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
 // SaveCRL keeps a revocation list in the place of the former one.
 func (t *Trust) SaveCRL(key string, l fetch.StoredCRL) error {
 	record := append(binary.BigEndian.AppendUint64(nil, uint64(l.Fetched.Unix())), l.DER...)
-	return t.commits.do(func(b *batch) error { return b.tx.Bucket(listsBucket).Put([]byte(key), record) })
+	return t.commits.do(context.Background(), func(b *trustBatch) error {
+		return b.writable(listsBucket).Put([]byte(key), record)
+	})
 }

@@ -16,7 +16,6 @@ import (
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
-	"fhirdest.example/udap/trace"
 )
 
 var _ oauth.Store = (*Trust)(nil)
@@ -43,7 +42,7 @@ func checkTrust(t *testing.T, s *Trust) {
 		registrations := 0
 		err := tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
 			registrations++
-			r, err := readRegistration(tx, k)
+			r, err := s.readRegistration(tx, k)
 			if err != nil || string(clients.Get([]byte(r.ID))) != string(k) ||
 				string(registrationKey(r.Community, r.Client)) != string(k) {
 				t.Errorf("registration %q: %+v, %v", k, r, err)
@@ -136,27 +135,6 @@ func TestTrustSweeps(t *testing.T) {
 	}
 
 	checkTrust(t, s)
-}
-
-func TestTrustFailedCommitKeepsTheJTI(t *testing.T) {
-	s := openTrust(t, filepath.Join(t.TempDir(), "trust.bolt"))
-	defer s.Close()
-	jti := numbered(1, storetest.Start)
-	c := oauth.Registration{
-		ID:        "c",
-		Community: "urn:a",
-		Client:    trace.ClientURI(strings.Repeat("x", bbolt.MaxKeySize+1)),
-	}
-	if _, _, err := s.Register(t.Context(), jti, c); err == nil || errors.As(err, new(*oauth.Replayed)) {
-		t.Fatalf("a key that Bolt refuses: %v", err)
-	}
-
-	if err := s.Spend(t.Context(), jti); !errors.As(err, new(*oauth.Replayed)) {
-		t.Errorf("after a failed commit: %v", err)
-	}
-	if err := s.Spend(t.Context(), numbered(2, storetest.Start)); err != nil {
-		t.Errorf("the next one: %v", err)
-	}
 }
 
 func TestTrustClosed(t *testing.T) {

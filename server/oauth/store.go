@@ -111,6 +111,10 @@ var (
 	// made.
 	ErrRestored = errors.New("the JWT may have been used before this server was restored from a backup")
 
+	// ErrUnknown is the cause of the error of a store whose commit failed: it is
+	// not known whether the effect and the jti were stored.
+	ErrUnknown = errors.New("it is not known whether this was stored")
+
 	// ErrDamaged is the cause of the error of a store that found stored bytes
 	// which cannot be what it once wrote.
 	ErrDamaged = errors.New("stored data is damaged")

@@ -1,0 +1,82 @@
+package bolt
+
+import (
+	"encoding/binary"
+
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/udap/trace"
+)
+
+// defaultMaxBatch bounds how many effects share one commit, so that the first
+// of them does not wait long for the last.
+const defaultMaxBatch = 2048
+
+// trustBatch is one shared transaction of trust.bolt while it is being filled.
+// Effects write to buckets that they get from it, and to no others.
+type trustBatch struct {
+	tx      *bbolt.Tx
+	minutes map[minuteBucket]*bbolt.Bucket
+	touched map[trace.ClientID]bool // clients whose registration this transaction changes
+	swept   bool
+	wrote   bool
+	after   []func() // called when the commit has succeeded, before any caller is answered
+}
+
+type minuteBucket struct {
+	parent string
+	minute uint32
+}
+
+func newTrustBatch(tx *bbolt.Tx) *trustBatch {
+	return &trustBatch{
+		tx:      tx,
+		minutes: make(map[minuteBucket]*bbolt.Bucket, 4),
+		touched: map[trace.ClientID]bool{},
+	}
+}
+
+func (b *trustBatch) changed() bool {
+	changed := b.wrote
+	b.wrote = false
+	return changed
+}
+
+func (b *trustBatch) settle() error { return nil }
+
+func (b *trustBatch) committed() {
+	for _, f := range b.after {
+		f()
+	}
+}
+
+// writable returns a bucket to write to.
+func (b *trustBatch) writable(name []byte) *bbolt.Bucket {
+	b.wrote = true
+	return b.tx.Bucket(name)
+}
+
+// minute returns the bucket of one expiry minute, to write to. Keys in it only
+// grow, so its pages are filled whole.
+func (b *trustBatch) minute(parent []byte, minute uint32) (*bbolt.Bucket, error) {
+	b.wrote = true
+	id := minuteBucket{string(parent), minute}
+	if m := b.minutes[id]; m != nil {
+		return m, nil
+	}
+
+	m, err := b.tx.Bucket(parent).CreateBucketIfNotExists(binary.BigEndian.AppendUint32(nil, minute))
+	if err != nil {
+		return nil, err
+	}
+
+	m.FillPercent = 1
+	b.minutes[id] = m
+	return m, nil
+}
+
+// spentRefusal is the error of an effect that wrote nothing but uses up its jti
+// all the same.
+type spentRefusal struct{ err error }
+
+func (r *spentRefusal) Error() string { return r.err.Error() }
