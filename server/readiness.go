@@ -48,6 +48,7 @@ func (s *Server) readiness() console.Readiness {
 
 func (s *Server) currentWarnings() []string {
 	out := append([]string{}, s.warnings...)
+	out = append(append(out, s.trust.Health()...), s.records.Health()...)
 	if n := s.decisions.Lost(); n > 0 {
 		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
 	}
