@@ -1,0 +1,259 @@
+package bolt
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/scope"
+)
+
+// fhirEnv is a FHIR service over a real file.
+type fhirEnv struct {
+	t     *testing.T
+	store *FHIR
+	h     http.Handler
+	mu    sync.Mutex // guards failed
+	// failed are the causes that the service reported to the operator
+	failed []error
+}
+
+func newFHIREnv(t *testing.T) *fhirEnv {
+	t.Helper()
+	s, err := OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+
+	e := &fhirEnv{t: t, store: s}
+	scopes, _ := scope.ParseSet([]string{"system/*.cruds"})
+	e.h, err = fhir.New(fhir.Config{
+		PublicBase: "https://fhir.test/fhir",
+		Store:      s,
+		Now:        time.Now,
+		Authorize: func(*http.Request) (*fhir.Grant, *fhir.Denial) {
+			return &fhir.Grant{Client: "c", TokenID: "t", Scopes: scopes, Expires: time.Now().Add(time.Hour)}, nil
+		},
+		Failed: func(_ *http.Request, err error) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.failed = append(e.failed, err)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Cleanup(func() { e.h.(io.Closer).Close() })
+
+	return e
+}
+
+func (e *fhirEnv) do(method, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "/fhir"+path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/fhir+json")
+	if method == http.MethodPatch {
+		r.Header.Set("Content-Type", "application/json-patch+json")
+	}
+	w := httptest.NewRecorder()
+	e.h.ServeHTTP(w, r)
+	return w
+}
+
+// want sends a request and demands a status.
+func (e *fhirEnv) want(status int, method, path, body string) *httptest.ResponseRecorder {
+	e.t.Helper()
+	w := e.do(method, path, body)
+	if w.Code != status {
+		e.t.Errorf("%s %s: %d, want %d: %s", method, path, w.Code, status, w.Body)
+	}
+	return w
+}
+
+func patient(id, family string) string {
+	return fmt.Sprintf(`{"resourceType":"Patient","id":%q,"active":true,"name":[{"family":%q}]}`, id, family)
+}
+
+// seed stores two patients of two versions each and an Observation that refers to
+// the first, and returns the first's number.
+func (e *fhirEnv) seed() (doc uint64) {
+	e.t.Helper()
+	for _, family := range []string{"First", "Second"} {
+		for _, id := range []string{"a", "b"} {
+			if w := e.do("PUT", "/Patient/"+id, patient(id, family)); w.Code >= 300 {
+				e.t.Fatal(w.Code, w.Body)
+			}
+		}
+	}
+
+	e.want(201, "PUT", "/Observation/o", `{"resourceType":"Observation","id":"o","status":"final",`+
+		`"code":{"text":"x"},"subject":{"reference":"Patient/a"}}`)
+
+	err := e.store.View(e.t.Context(), func(sn fhir.Snapshot) (err error) {
+		doc, _, err = sn.Lookup(e.t.Context(), "Patient", "a")
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+
+	return doc
+}
+
+type httpStep struct {
+	status             int
+	method, path, body string
+}
+
+func put(path, body string) string {
+	return `{"resourceType":"Bundle","type":"transaction","entry":[` +
+		`{"fullUrl":"https://fhir.test/fhir/Patient/b","resource":` + patient("b", "Third") + `,` +
+		`"request":{"method":"PUT","url":"Patient/b"}},` +
+		`{"fullUrl":"https://fhir.test/fhir/` + path + `","resource":` + body + `,` +
+		`"request":{"method":"PUT","url":"` + path + `"}}]}`
+}
+
+// A damaged row is 500 and an alarm for whoever needs it, under honest traffic
+// that does not; nothing is written over it, and history is not begun anew.
+func TestDamagedRowOfAResource(t *testing.T) {
+	a := patient("a", "Third")
+	current := []httpStep{
+		{500, "GET", "/Patient/a", ""},
+		{500, "HEAD", "/Patient/a", ""},
+		{500, "GET", "/Patient/a/_history", ""},
+		{500, "GET", "/Patient/a/_history/1", ""},
+		{500, "GET", "/Patient", ""},
+		{500, "GET", "/Patient?active=true", ""},
+		{500, "GET", "/Patient?active=true&_total=none", ""},
+		{500, "GET", "/Observation?_include=Observation:subject", ""},
+		{500, "GET", "/Patient/a/$everything", ""},
+		{500, "PUT", "/Patient/a", a},
+		{500, "PUT", "/Patient?family=Second&active=true&_id=a", a},
+		{500, "PATCH", "/Patient/a", `[{"op":"replace","path":"/active","value":false}]`},
+		{500, "DELETE", "/Patient/a", ""},
+		{500, "POST", "/", put("Patient/a", a)},
+		{200, "GET", "/Patient/b", ""},
+		{200, "GET", "/Patient?_id=b", ""},
+		{200, "GET", "/Observation/o", ""},
+		{200, "GET", "/Observation?subject=Patient/a", ""},
+	}
+
+	for _, row := range []struct {
+		name, bucket string
+		key          func(doc uint64) []byte
+		steps        []httpStep
+	}{
+		{"current version", "docs", number, current},
+		{"earlier version", "versions", func(doc uint64) []byte {
+			return append(number(doc), number(1)...)
+		}, []httpStep{
+			{500, "GET", "/Patient/a/_history/1", ""},
+			{500, "GET", "/Patient/a/_history", ""},
+			{500, "GET", "/Patient/_history", ""},
+			{500, "GET", "/_history", ""},
+			{200, "GET", "/Patient/a", ""},
+			{200, "PUT", "/Patient/a", a},
+		}},
+		{"number of an id", "ids", func(uint64) []byte { return idKey("Patient", "a") }, []httpStep{
+			{500, "GET", "/Patient/a", ""},
+			{500, "PUT", "/Patient/a", a},
+			{500, "PATCH", "/Patient/a", `[]`},
+			{500, "DELETE", "/Patient/a", ""},
+			{200, "GET", "/Patient/b", ""},
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := newFHIREnv(t)
+			key := row.key(e.seed())
+			overwrite(t, e.store.db, row.bucket, key)
+			stop := e.honestTraffic()
+			for _, s := range row.steps {
+				e.want(s.status, s.method, s.path, s.body)
+			}
+			stop()
+
+			e.wantAlarm("fhir.bolt", row.bucket, printable(key))
+			if row.bucket == "docs" {
+				e.wantUntouched(key)
+			}
+			e.want(200, "GET", "/Patient/b", "")
+		})
+	}
+}
+
+// honestTraffic creates resources until the returned function is called.
+func (e *fhirEnv) honestTraffic() (stop func()) {
+	done := make(chan bool)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+
+				path := fmt.Sprintf("/Organization/o%d-%d", i, n)
+				body := fmt.Sprintf(`{"resourceType":"Organization","id":"o%d-%d","name":"x"}`, i, n)
+				e.want(201, "PUT", path, body)
+				e.want(200, "GET", path, "")
+			}
+		})
+	}
+
+	return func() { close(done); wg.Wait() }
+}
+
+func (e *fhirEnv) wantAlarm(parts ...string) {
+	e.t.Helper()
+	all := strings.Join(e.store.Health(), "\n")
+	for _, part := range parts {
+		if !strings.Contains(all, part) {
+			e.t.Errorf("alarms %q do not name %q", all, part)
+		}
+	}
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.failed) == 0 {
+		e.t.Error("the operator was told of nothing")
+	}
+	for _, err := range e.failed {
+		wantDamaged(e.t, err)
+	}
+}
+
+// wantUntouched demands that the damaged row and the history below it are as
+// they were.
+func (e *fhirEnv) wantUntouched(key []byte) {
+	e.t.Helper()
+	err := e.store.db.View(func(tx *bbolt.Tx) error {
+		if got := tx.Bucket([]byte("docs")).Get(key); string(got) != "damaged" {
+			e.t.Errorf("the damaged row became %q", got)
+		}
+		n := 0
+		c := tx.Bucket([]byte("versions")).Cursor()
+		for k, _ := c.Seek(key); k != nil && string(k[:8]) == string(key); k, _ = c.Next() {
+			n++
+		}
+
+		if n != 1 {
+			e.t.Errorf("%d earlier versions, want 1", n)
+		}
+		return nil
+	})
+	if err != nil {
+		e.t.Error(err)
+	}
+}
