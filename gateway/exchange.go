@@ -155,6 +155,13 @@ func (x *exchange) routeIt() (f *fault) {
 	if x.way, f = x.state.table.route(&x.req); f != nil {
 		return f
 	}
+
+	// A next hop that switches protocols ends the request at its head: the body would be
+	// the beginning of another protocol there (RFC 9110, 7.8).
+	if x.req.Upgrade && x.req.Framing != wire.None {
+		return faultUpgrade
+	}
+
 	if x.g.evidence != nil && !x.state.passWithout && x.g.evidence.Err() != nil {
 		return faultEvidence
 	}
@@ -370,11 +377,13 @@ func (x *exchange) holdBody() {
 	}
 }
 
-// finish decides whether another request may follow. After the last one the client is
+// finish decides whether another request may follow: not after one with an Upgrade
+// field, as the next hop may have switched to another protocol without an answer that
+// shows it. After the last one the client is
 // read from for a while, as it may have sent more: closing on that would reset the
 // connection under an answer that it has not read yet.
 func (x *exchange) finish(r *wire.Response) bool {
-	again := !r.Close && !x.req.Close && !x.broken
+	again := !r.Close && !x.req.Close && !x.req.Upgrade && !x.broken
 	again = x.endPump(again) && again
 	if !again {
 		x.drop(x.up, !x.sent)

@@ -17,6 +17,7 @@ type fault struct {
 var (
 	faultRoute     = &fault{404, "not-found", "No destination stands under this path."}
 	faultTarget    = &fault{400, "invalid", "The request target has no form that can be routed."}
+	faultUpgrade   = &fault{400, "not-supported", "A request with an Upgrade field and a body is not passed."}
 	faultHost      = &fault{421, "security", "The host named in the request is not served on this connection."}
 	faultSlowHead  = &fault{408, "timeout", "The head of the request did not arrive in time."}
 	faultSlowBody  = &fault{408, "timeout", "The body of the request did not arrive in time."}

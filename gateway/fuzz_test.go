@@ -30,6 +30,10 @@ func FuzzRelay(f *testing.F) {
 		}
 	}
 
+	for _, c := range upgrades {
+		f.Add([]byte(c.in + get))
+	}
+
 	b := newBackend(f, func(c net.Conn) {
 		br := bufio.NewReader(c)
 		for {

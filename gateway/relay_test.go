@@ -29,8 +29,6 @@ var awkward = map[string]string{
 		"Connection: keep-alive, Authorization, X-Forwarded-For\r\nAuthorization: Bearer x\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\n\r\n",
 	"forwarding headers": "GET /acme" + heads +
 		"X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1\r\nVia: 1.1 x\r\nX_Forwarded_For: 2\r\n\r\n",
-	"upgrade": "GET /acme" + heads +
-		"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
 	"latin1":          "GET /acme" + heads + "X: caf\xe9 \xff\r\n\r\n",
 	"long head":       "GET /acme" + heads + "X: " + strings.Repeat("y", 60_000) + "\r\n\r\n",
 	"GET with a body": "GET /acme" + heads + "Content-Length: 5\r\n\r\nGET /",

@@ -68,7 +68,7 @@ type fields struct {
 	length                  int64
 	chunked                 bool // exactly "chunked", in lower case
 	chunkedAnyCase          bool
-	close, expect           bool
+	close, expect, upgrade  bool
 	unread                  error // what net/http would refuse the request for
 }
 
@@ -147,6 +147,7 @@ func (f *fields) note(head, name []byte, value span) error {
 		if equalFold(name, "trailer") {
 			f.announced(value.in(head))
 		}
+		f.upgrade = f.upgrade || equalFold(name, "upgrade")
 
 	case 10:
 		if equalFold(name, "connection") {

@@ -15,6 +15,10 @@ type Request struct {
 	Close bool
 	// Continue: the sender waits for 100 (Continue) before the body.
 	Continue bool
+	// Upgrade: an Upgrade field is there, whatever its value, so that a receiver may read
+	// what follows as another protocol (RFC 9110, 7.8). Receivers differ on whether the
+	// Connection field must name it too.
+	Upgrade bool
 	// Unread is why net/http would refuse the request by itself, in words that are
 	// not its server's; nil when it would not. See guard.
 	Unread error
@@ -92,7 +96,7 @@ func (r *Request) take(head []byte, f *fields) (err error) {
 		return errTwoHosts
 	}
 
-	r.Close, r.Continue, r.Unread = f.close, f.expect, f.unread
+	r.Close, r.Continue, r.Upgrade, r.Unread = f.close, f.expect, f.upgrade, f.unread
 	r.Framing, r.Length, err = f.body(f.chunked)
 	return err
 }
