@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 )
 
 const usage = `usage: gateway [serve] -config FILE [-check]
-       gateway compare [-json] A B [C ...]
+       gateway compare [-json] [-hops NAMES] A B [C ...]
 
 Passes requests and answers byte for byte between TLS connections, by host and
 path, and writes one line of evidence for each message.
@@ -32,13 +33,19 @@ path, and writes one line of evidence for each message.
 
 compare reads the evidence files of the hops of one path and prints, for each
 message, whether it was identical at every hop, or the first where it differs.
-Name the files from originator to destination; those two are recognised.
+It pairs whole exchanges, and holds connections, order and times of the hops to
+each other. Name the files from originator to destination; those two are
+recognised, and may have several files each.
 
   -json          print one JSON object in place of the table
+  -hops NAMES    the hops, separated by commas and in order, that every exchange
+                 must have passed; without it, a message that only originator
+                 and destination have is straight, and no difference
 
 Examples:
   gateway -config sandbox/gateway.yaml
   gateway compare originator.jsonl gateway.jsonl delegate.jsonl destination.jsonl
+  gateway compare -hops originator,gateway,destination o.jsonl g.jsonl d.jsonl
 
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
 the configuration and the certificates again, which also happens by itself when
@@ -135,7 +142,7 @@ func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 
 func compare(args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("gateway compare", flag.ContinueOnError)
-	asJSON := f.Bool("json", false, "")
+	asJSON, hops := f.Bool("json", false, ""), f.String("hops", "", "")
 	if code, done := parse(f, args, stdout, stderr); done {
 		return code
 	}
@@ -143,7 +150,11 @@ func compare(args []string, stdout, stderr io.Writer) int {
 		return misused(stderr, "two evidence files at least are compared", "write gateway compare A B")
 	}
 
-	code, err := evidence.Report(stdout, f.Args(), *asJSON)
+	path := evidence.Path{Files: f.Args()}
+	if *hops != "" {
+		path.Hops = strings.Split(*hops, ",")
+	}
+	code, err := path.Report(stdout, *asJSON)
 	if err != nil {
 		return misused(stderr, err.Error(), "name files that gateway, destination or originator have written")
 	}

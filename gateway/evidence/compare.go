@@ -3,10 +3,13 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Verdict says what became of one message between the ends.
+// Verdict is the outcome for one message between the ends.
 type Verdict string
 
 const (
@@ -14,16 +17,27 @@ const (
 	Identical Verdict = "identical"
 	// Straight: the two ends have it, with the same bytes, and no hop between.
 	Straight Verdict = "straight"
-	// Mapped: every hop has what the one before sent, and the hops that changed it
-	// did so as their mapped routes say; the first of them is named.
+	// Mapped: every hop received what the one before sent, and the hops that changed it
+	// did so as their mapped routes demand; the first of them is named.
 	Mapped Verdict = "mapped"
-	// Answered: a hop answered by itself, or ended the request; it says so by
-	// having nothing on the other side.
+	// Answered: a hop answered by itself, with an error that a gateway may answer, or
+	// ended the request with such an answer.
 	Answered Verdict = "answered"
-	// Differs: a hop has other bytes than the one before sent, or none, or changed
-	// them without a mapped route.
+	// Late: the answer came when a hop had given up waiting and answered 502 or 504, or
+	// when the originator had asked again.
+	Late Verdict = "late"
+	// Retried: the request was lost on its way, without an answer, and the originator
+	// sent it again.
+	Retried Verdict = "retried"
+	// Differs: a hop has other bytes than the one before sent, or none, or changed them
+	// without a mapped route; or the message does not fit the exchange, the connection,
+	// the order or the time of the other hops.
 	Differs Verdict = "differs"
 )
+
+// RouteStraight is the route in the lines of an originator that has sent a request past
+// the hops between, knowingly.
+const RouteStraight = "straight"
 
 // Finding is the outcome for one message.
 type Finding struct {
@@ -42,6 +56,15 @@ type Finding struct {
 	// Conn and Seq find its line in the file of the hop where it was first seen.
 	Conn string `json:"conn"`
 	Seq  uint64 `json:"seq"`
+	// Places are the hops that have it, from the originator on.
+	Places []Place `json:"-"`
+}
+
+// Place is where one hop has a message.
+type Place struct {
+	Hop  string
+	Conn string
+	Seq  uint64
 }
 
 // Summary counts the findings.
@@ -52,49 +75,101 @@ type Summary struct {
 	Straight  int64    `json:"straight"`
 	Mapped    int64    `json:"mapped"`
 	Answered  int64    `json:"answered"`
+	Late      int64    `json:"late"`
+	Retried   int64    `json:"retried"`
 	Differs   int64    `json:"differs"`
-	// Lost and Unreadable count lines that a hop says it lost, and what is no line.
+	// Lost and Unreadable count lines that a hop reports as lost, and what is no line.
 	Lost       int64 `json:"lost"`
 	Unreadable int64 `json:"unreadable"`
+	// Missing are hops that were required and have no line at all.
+	Missing []string `json:"missing,omitempty"`
 	// First is the earliest message that differs.
 	First *Finding `json:"first,omitempty"`
+	// Unknown lists what this comparison cannot show.
+	Unknown []string `json:"unknown,omitempty"`
 }
 
-// ExitCode is 0 when no message differs and no line is missing, else 1.
+// ExitCode is 0 when no message differs, no line is missing and no required hop, else 1.
 func (s *Summary) ExitCode() int {
-	if s.Differs > 0 || s.Lost > 0 || s.Unreadable > 0 {
+	if s.Differs > 0 || s.Lost > 0 || s.Unreadable > 0 || len(s.Missing) > 0 {
 		return 1
 	}
 	return 0
 }
 
-// Compare reads the evidence files of the hops of one path, from originator to
-// destination, and calls each with every message's Finding, as soon as it is sure;
-// those of messages that differ come last. Hops named originator and destination are
-// put at the ends wherever their files stand. It holds in memory only what is not yet
-// matched, so that files of any length can be compared.
+// Path is what is compared.
+type Path struct {
+	// Files are the evidence files of the hops, from originator to destination; several
+	// of these two are files of one hop, as of two originators.
+	Files []string
+	// Hops names the hops that every exchange must have passed, in their order. Empty:
+	// those whose files are compared; what the ends alone have is straight then. Else
+	// only what the originator itself has as straight is.
+	Hops []string
+}
+
+// Compare is Path.Compare for files, with no hop required.
+func Compare(files []string, each func(*Finding)) (*Summary, error) {
+	return Path{Files: files}.Compare(each)
+}
+
+// Compare reads the evidence files of the hops of one path and calls each with every
+// message's Finding, as soon as it is sure; those of exchanges that differ come last.
+// Hops named originator and destination are put at the ends wherever their files are
+// named. Only what is not yet matched is held in memory, so that files of any length can
+// be compared, whatever the clocks of the hops.
 //
-// A message is known by its bytes, as nothing in it may be changed to mark it: what one
-// hop sent is what the next one got. Equal messages are told apart by nothing, and need
-// not be. Messages that differ are paired with what is left over at the other hops, by
-// method, status and time.
-func Compare(paths []string, each func(*Finding)) (*Summary, error) {
-	if len(paths) < 2 {
+// An exchange is known by its bytes, as nothing in it may be changed to mark it: the
+// request that one hop sent and the answers that it received to it are those that the
+// next one received and sent. Exchanges that are equal in all bytes are not told apart.
+// Those that differ are paired by what they still have in common: the request, the
+// answer, or method and time. Then connections, numbers and times of the hops must fit
+// together.
+func (p Path) Compare(each func(*Finding)) (*Summary, error) {
+	if len(p.Files) < 2 {
 		return nil, errors.New("evidence: two files at least are compared")
 	}
 
-	c := &comparison{links: map[link]*queue{}, each: each, window: joinWindow}
+	c := newComparison(p.Hops, each)
 	defer c.close()
-	if err := c.open(paths); err != nil {
+	if err := c.open(p.Files); err != nil {
 		return nil, err
 	}
 	if err := c.match(); err != nil {
 		return nil, err
 	}
 
-	c.leftOver()
+	if err := c.leftOver(); err != nil {
+		return nil, err
+	}
 	c.count()
 	return &c.summary, nil
+}
+
+// comparison is the state of one Compare.
+type comparison struct {
+	sources  []*source
+	hops     []string // names, in the order of the path
+	required []string
+	links    map[link]*queue
+	each     func(*Finding)
+	summary  Summary
+
+	aging  []*chain // of the originator, by when they were taken: may be straight
+	loose  []*chain // parts that wait for nobody, and are not whole
+	recent recent   // exchanges that are whole, until it is known which equal others
+	clocks []clock  // by hop
+	retry  map[key][]retried
+	sent   map[key]Place // final answers of the last hop that nobody received
+}
+
+func newComparison(required []string, each func(*Finding)) *comparison {
+	return &comparison{
+		links:    map[link]*queue{},
+		each:     each,
+		required: required,
+		recent:   recent{counts: map[linkKey]int{}},
+	}
 }
 
 // open opens the files and puts them in order.
@@ -104,71 +179,85 @@ func (c *comparison) open(paths []string) error {
 		if err != nil {
 			return fmt.Errorf("evidence: %w", err)
 		}
-		c.hops = append(c.hops, r)
+		c.sources = append(c.sources, &source{reader: r, conns: map[string]*conn{}})
 	}
-	c.order()
-	c.heard = make([]bool, len(c.hops))
+	return c.order()
+}
+
+// The names of the ends of a path.
+const (
+	originator  = "originator"
+	destination = "destination"
+)
+
+// order puts the hops into the order of the path: as they are required, or else as the
+// files are named, with the ends where they belong.
+func (c *comparison) order() error {
+	slices.SortStableFunc(c.sources, func(a, b *source) int { return c.rank(a) - c.rank(b) })
+	for i, s := range c.sources {
+		end := s.name == originator || s.name == destination
+		same := i > 0 && end && s.name == c.sources[i-1].name && s.path != c.sources[i-1].path
+		if !same {
+			c.hops = append(c.hops, s.name)
+		}
+		s.hop = len(c.hops) - 1
+	}
+
+	for i, name := range c.required {
+		if name == "" || slices.Contains(c.required[:i], name) {
+			return fmt.Errorf("evidence: required hops %s: each has a name, and once",
+				strings.Join(c.required, ","))
+		}
+		if !slices.ContainsFunc(c.sources, func(s *source) bool { return s.name == name && s.next != nil }) {
+			c.summary.Missing = append(c.summary.Missing, name)
+		}
+	}
+
+	if len(c.hops) < 2 {
+		return errors.New("evidence: files of two hops at least are compared")
+	}
+	c.sources[0].tuned = true
+	c.clocks = make([]clock, len(c.hops))
+	c.summary.Hops = c.hops
 	return nil
 }
 
-// comparison is the state of one Compare.
-type comparison struct {
-	hops    []*reader // in the order of the path
-	links   map[link]*queue
-	each    func(*Finding)
-	summary Summary
-
-	clock  time.Time     // the latest time of all lines so far
-	heard  []bool        // hops that have given a line
-	window time.Duration // that the lines of one message may lie apart
-	aging  []aged        // what may be straight, by when it was taken
-	loose  []*message    // parts that wait for nobody, and are not whole
+// rank returns a hop's place before its file's place among the files counts.
+func (c *comparison) rank(s *source) int {
+	switch {
+	case s.name == originator:
+		return -1
+	case s.name == destination:
+		return math.MaxInt32
+	}
+	return slices.Index(c.required, s.name) + 1
 }
 
-// order puts the ends of the path where they belong.
-func (c *comparison) order() {
-	for i, r := range c.hops {
-		if r.name == "originator" {
-			copy(c.hops[1:i+1], c.hops[:i])
-			c.hops[0] = r
-		}
-	}
-
-	last := len(c.hops) - 1
-	for i, r := range c.hops {
-		if r.name == "destination" {
-			copy(c.hops[i:last], c.hops[i+1:])
-			c.hops[last] = r
-			break
-		}
-	}
-
-	for _, r := range c.hops {
-		c.summary.Hops = append(c.summary.Hops, r.name)
-	}
-}
-
-// match takes lines in order of time, so that few wait for their partners.
+// match takes all lines.
 func (c *comparison) match() error {
 	for {
-		hop := -1
-		for i, r := range c.hops {
-			if r.next != nil && (hop < 0 || r.next.Time.Before(c.hops[hop].next.Time)) {
-				hop = i
-			}
-		}
-
-		if hop < 0 {
-			return nil
-		}
-
-		c.tick(hop, c.hops[hop].next.Time)
-		c.take(hop, c.hops[hop].next)
-		c.age() // after take, which may show that a clock is off
-		if err := c.hops[hop].advance(); err != nil {
+		more, err := c.step()
+		if err != nil || !more {
 			return err
 		}
 	}
+}
+
+// step takes the next line; more reports whether there was one.
+func (c *comparison) step() (more bool, err error) {
+	s := c.pick()
+	if s == nil {
+		return false, nil
+	}
+
+	if x := s.assemble(s.next); x != nil {
+		c.place(x)
+	}
+	if s.taken++; s.taken == tuneBy {
+		s.tuned = true
+	}
+	c.age()
+	return true, s.advance()
 }
 
 // report counts a finding and hands it on.
@@ -184,6 +273,10 @@ func (c *comparison) report(f *Finding) {
 		s.Mapped++
 	case Answered:
 		s.Answered++
+	case Late:
+		s.Late++
+	case Retried:
+		s.Retried++
 
 	default:
 		s.Differs++
@@ -195,15 +288,26 @@ func (c *comparison) report(f *Finding) {
 	c.each(f)
 }
 
+// count completes the summary.
 func (c *comparison) count() {
-	for _, r := range c.hops {
-		c.summary.Lost += r.lost
-		c.summary.Unreadable += r.bad
+	for _, s := range c.sources {
+		c.summary.Lost = addUp(c.summary.Lost, s.lost)
+		c.summary.Unreadable = addUp(c.summary.Unreadable, s.bad)
 	}
+	c.summary.Unknown = c.unknown()
+}
+
+// addUp adds two counts, of which the sum is no more than the greatest number: a file may
+// claim that any number of lines was lost.
+func addUp(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 func (c *comparison) close() {
-	for _, r := range c.hops {
-		r.close()
+	for _, s := range c.sources {
+		s.close()
 	}
 }

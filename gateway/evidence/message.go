@@ -1,317 +1,275 @@
 package evidence
 
 import (
+	"encoding/hex"
 	"fmt"
-	"slices"
-	"strconv"
-	"time"
 )
 
-// message is the lines of one message, by hop; nil where a hop has none.
+// message is one message of an exchange along the path.
 type message struct {
-	lines []*Line
-	into  *message // what it has become a part of
-	open  int      // links that it waits at
+	chain   *chain
+	entries []*entry // by hop; nil where a hop has none
 }
 
-// first is the line of the hop nearest to the originator.
-func (m *message) first() *Line {
-	for _, l := range m.lines {
-		if l != nil {
-			return l
+// messages returns the messages of an exchange: the request, where there is one, and the
+// answers.
+func (ch *chain) messages() (all []*message) {
+	request := &message{ch, make([]*entry, len(ch.at))}
+	some := false
+	for hop, x := range ch.at {
+		if x != nil && x.request != nil {
+			request.entries[hop] = x.request
+			some = true
+		}
+	}
+	if some {
+		all = append(all, request)
+	}
+
+	return append(all, ch.answers()...)
+}
+
+// answers returns the answers, from the destination on: each hop's are put to those that
+// the hop behind it sent.
+func (ch *chain) answers() (all []*message) {
+	var sent []*message // of the hop behind, not yet received
+	for hop := len(ch.at) - 1; hop >= 0; hop-- {
+		x := ch.at[hop]
+		if x == nil {
+			continue // what was sent may have been received by the hop before
+		}
+
+		var next []*message
+		for _, e := range x.answers {
+			var m *message
+			if e.in.bytes > 0 || e.out.bytes == 0 {
+				m, sent = receive(sent, e, hop)
+			}
+			if m == nil {
+				m = &message{ch, make([]*entry, len(ch.at))}
+				all = append(all, m)
+			}
+			m.entries[hop] = e
+			if e.out.bytes > 0 {
+				next = append(next, m)
+			}
+		}
+		sent = next
+	}
+	return all
+}
+
+// receive returns which of the messages that the hop behind sent e is: the one of the same
+// bytes, or else the next of the same kind; nil when it is none.
+func receive(sent []*message, e *entry, hop int) (*message, []*message) {
+	at := -1
+	for i, m := range sent {
+		last := m.sender(hop)
+		if last.out == e.in {
+			at = i
+			break
+		}
+		if at < 0 && last.final() == e.final() {
+			at = i
+		}
+	}
+	if at < 0 {
+		return nil, sent
+	}
+	return sent[at], append(sent[:at:at], sent[at+1:]...)
+}
+
+// sender returns the entry of the nearest hop behind that one.
+func (m *message) sender(hop int) *entry {
+	for i := hop + 1; i < len(m.entries); i++ {
+		if m.entries[i] != nil {
+			return m.entries[i]
 		}
 	}
 	return nil
 }
 
-// along calls visit with the hops in the direction of the message, until it
-// returns false.
-func (m *message) along(visit func(hop int, l *Line) bool) {
-	for i := range m.lines {
-		hop := i
-		if m.first().Dir == "response" {
-			hop = len(m.lines) - 1 - i
+// first returns the entry of the hop nearest to the originator.
+func (m *message) first() *entry {
+	for _, e := range m.entries {
+		if e != nil {
+			return e
 		}
-		if !visit(hop, m.lines[hop]) {
+	}
+	return nil
+}
+
+// along calls visit with the hops in the direction of the message, until it returns false.
+func (m *message) along(visit func(hop int, e *entry) bool) {
+	for i := range m.entries {
+		hop := i
+		if m.first().response {
+			hop = len(m.entries) - 1 - i
+		}
+		if !visit(hop, m.entries[hop]) {
 			return
 		}
 	}
 }
 
-// changed: the hop sent on other bytes than it got.
-func (l *Line) changed() bool { return l.SHA256In != l.SHA256Out || l.BytesIn != l.BytesOut }
-
-// mapped: the hop replaced prefix and Host of a request, as its route says.
-func (l *Line) mapped() bool { return l.Mapped && l.Dir == "request" && l.changed() }
-
-// firstAt returns the first hop, in the direction of the message, whose line is so, or
-// -1.
-func (m *message) firstAt(so func(*Line) bool) (at int) {
-	at = -1
-	m.along(func(hop int, l *Line) bool {
-		if l != nil && so(l) {
-			at = hop
-		}
-		return at < 0
-	})
-	return at
-}
-
-func (m *message) tamperedAt() int {
-	return m.firstAt(func(l *Line) bool { return l.changed() && !l.mapped() })
-}
-
-// mute: the hop could not read the message, and tells nothing of it but its bytes.
-func (l *Line) mute() bool { return l.Method == "" || l.Dir == "response" && l.Status == 0 }
-
-// alike: the two lines tell the same of the same bytes. The method stands on answers
-// too, but equal answers may be to different ones.
-func (l *Line) alike(o *Line) bool {
-	return l.mute() || o.mute() || l.Status == o.Status && (l.Dir == "response" || l.Method == o.Method)
-}
-
-// agrees: no two lines of the message tell different things.
-func (m *message) agrees() bool {
-	var said *Line
-	for _, l := range m.lines {
-		if l == nil || l.mute() {
-			continue
-		}
-		if said != nil && !said.alike(l) {
-			return false
-		}
-		said = l
-	}
-
-	return true
-}
-
-// finding describes the message with a verdict that names no hop.
-func (m *message) finding(c *comparison, v Verdict) *Finding {
-	var l *Line
-	m.along(func(_ int, at *Line) bool { l = at; return at == nil })
-	f := &Finding{
-		Time:    l.Time,
-		Dir:     l.Dir,
-		Method:  l.Method,
-		Status:  l.Status,
-		Bytes:   l.BytesIn,
-		SHA256:  l.SHA256In,
-		Verdict: v,
-		Conn:    l.Conn,
-		Seq:     l.Seq,
-	}
-
-	if l.BytesIn == 0 {
-		f.Bytes, f.SHA256 = l.BytesOut, l.SHA256Out
-	}
-	return f
-}
-
-// changedBy describes the message as changed by the hop at.
-func (m *message) changedBy(c *comparison, v Verdict, at int) *Finding {
-	f := m.finding(c, v)
-	f.Hop = c.hops[at].name
-	f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(m.lines[at]), out(m.lines[at]))
-	return f
-}
-
-func in(l *Line) string  { return short(l.BytesIn, l.SHA256In) }
-func out(l *Line) string { return short(l.BytesOut, l.SHA256Out) }
-
-func (l *Line) says() string {
-	if l.Dir == "response" {
-		return fmt.Sprintf("status %d", l.Status)
-	}
-	return fmt.Sprintf("method %q", l.Method)
-}
-
-func short(n int64, sum string) string {
-	if n == 0 {
-		return "nothing"
-	}
-	return fmt.Sprintf("%d bytes %.12s", n, sum)
-}
-
-// joinWindow is how far apart, in time, parts of one message are looked for.
-const joinWindow = 2 * time.Minute
-
-// join puts the parts of a message together that differ in their bytes: parts of the
-// same kind at different hops, nearest in time. What a hop itself answered or changed
-// goes with what has its other side. The parts stand in order of time.
-func join(parts []*message) (whole []*message) {
-	shelves := shelve(parts)
-	used := make([]bool, len(parts))
-	for i, m := range parts {
-		if used[i] {
-			continue
-		}
-
-		for used[i] = true; !m.complete(); {
-			next := -1
-			for _, s := range shelves[m.kind()] {
-				if j := s.first(used); j >= 0 && (next < 0 || j < next) && m.joins(parts[j]) {
-					next = j
-				}
-			}
-
-			if next < 0 {
-				break
-			}
-
-			used[next] = true
-			for hop, l := range parts[next].lines {
-				if l != nil {
-					m.lines[hop] = l
-				}
-			}
-		}
-
-		whole = append(whole, m)
-	}
-
-	return whole
-}
-
-// kind is what the parts of one message have in common.
-type kind struct {
-	dir, method string
-	interim     bool
-}
-
-func (m *message) kind() kind {
-	l := m.first()
-	return kind{l.Dir, l.Method, l.Status < 200}
-}
-
-// shelf is the places of parts of one kind, at the same hops: of these the first that is
-// left is nearest, and where it does not fit no other one does.
-type shelf struct {
-	hops   string
-	places []int
-}
-
-// shelve sorts out the parts that may join an earlier one.
-func shelve(parts []*message) map[kind][]*shelf {
-	shelves := map[kind][]*shelf{}
-	for i, m := range parts {
-		if m.ownHop() >= 0 {
-			continue
-		}
-
-		k, hops := m.kind(), m.hops()
-		at := slices.IndexFunc(shelves[k], func(s *shelf) bool { return s.hops == hops })
-		if at < 0 {
-			at = len(shelves[k])
-			shelves[k] = append(shelves[k], &shelf{hops: hops})
-		}
-		s := shelves[k][at]
-		s.places = append(s.places, i)
-	}
-
-	return shelves
-}
-
-// hops says which hops have the message.
-func (m *message) hops() string {
-	b := make([]byte, 0, 16)
-	for _, l := range m.lines {
-		b = strconv.AppendBool(b, l != nil)
-	}
-	return string(b)
-}
-
-// first returns the first place that is not used, or -1.
-func (s *shelf) first(used []bool) int {
-	for len(s.places) > 0 && used[s.places[0]] {
-		s.places = s.places[1:]
-	}
-	if len(s.places) == 0 {
-		return -1
-	}
-	return s.places[0]
-}
-
-// complete: no further part belongs to it, as every hop has it or one ended it.
-func (m *message) complete() bool {
-	for _, l := range m.lines {
-		if l == nil {
-			return m.ownHop() >= 0
-		}
-	}
-	return true
-}
-
-// joins reports whether o can be another part of the same message.
-func (m *message) joins(o *message) bool {
-	a, b := m.first(), o.first()
-	if a.Dir != b.Dir || a.Method != b.Method || b.Time.Sub(a.Time) > joinWindow {
-		return false
-	}
-	if (a.Status < 200) != (b.Status < 200) {
-		return false
-	}
-
-	for hop := range m.lines {
-		if m.lines[hop] != nil && o.lines[hop] != nil {
-			return false
-		}
-	}
-
-	return true
-}
-
-// ownHop returns the hop that answered by itself or ended the message, or -1.
+// ownHop returns the hop that made or ended the message by itself, or -1.
 func (m *message) ownHop() int {
-	for hop, l := range m.lines {
-		if l != nil && (l.BytesIn == 0) != (l.BytesOut == 0) {
+	for hop, e := range m.entries {
+		if e != nil && e.own() {
 			return hop
 		}
 	}
 	return -1
 }
 
-// judge names the first hop where a message differs, in its direction.
-func (c *comparison) judge(m *message) *Finding {
-	f := m.finding(c, Differs)
-	if own := m.ownHop(); own >= 0 && c.reaches(m, own) && m.agrees() {
-		f.Verdict, f.Hop, f.Text = Answered, c.hops[own].name, "ended or answered there by the hop itself"
-		return f
-	}
-
-	before, said, name := (*Line)(nil), (*Line)(nil), ""
-	m.along(func(hop int, l *Line) bool {
-		f.Hop = c.hops[hop].name
-		switch {
-		case l == nil:
-			f.Text = fmt.Sprintf("%s has no such message", f.Hop)
-		case before != nil && sentKey(before) != gotKey(l):
-			f.Text = fmt.Sprintf("%s sent %s, %s received %s", name, out(before), f.Hop, in(l))
-		case said != nil && !said.alike(l):
-			f.Text = fmt.Sprintf("of the same bytes %s tells %s, %s tells %s", said.Hop, said.says(), f.Hop, l.says())
-		case l.changed() && !l.mapped():
-			f.Text = fmt.Sprintf("%s received %s and sent %s", f.Hop, in(l), out(l))
-
-		default:
-			if before, name = l, f.Hop; !l.mute() {
-				said = l
-			}
-			return true
-		}
-
-		return false
-	})
-
-	return f
-}
-
-// reaches: every hop between the originator and own has the message, and none
-// beyond; so nothing is missing.
-func (c *comparison) reaches(m *message, own int) bool {
-	for hop, l := range m.lines {
-		if (l != nil) != (hop <= own) {
+// reaches reports whether every hop between the originator and own has the message, and
+// none beyond.
+func (m *message) reaches(own int) bool {
+	for hop, e := range m.entries {
+		if (e != nil) != (hop <= own) {
 			return false
 		}
 	}
 	return true
+}
+
+// finding describes the message, as the first hop in its direction that has it.
+func (m *message) finding(c *comparison) *Finding {
+	at := -1
+	m.along(func(hop int, e *entry) bool { at = hop; return e == nil })
+	e, x := m.entries[at], m.chain.at[at]
+	f := &Finding{
+		Time:   e.time,
+		Dir:    "request",
+		Method: e.method,
+		Status: e.status,
+		Bytes:  e.in.bytes,
+		SHA256: e.in.text(),
+		Conn:   x.conn.id,
+		Seq:    x.seq,
+	}
+
+	if e.response {
+		f.Dir = "response"
+	}
+	if e.in.bytes == 0 {
+		f.Bytes, f.SHA256 = e.out.bytes, e.out.text()
+	}
+	for hop, e := range m.entries {
+		if e != nil {
+			f.Places = append(f.Places, Place{c.hops[hop], m.chain.at[hop].conn.id, m.chain.at[hop].seq})
+		}
+	}
+	return f
+}
+
+func (k key) text() string {
+	if k.bytes == 0 {
+		return ""
+	}
+	return hex.EncodeToString(k.sum[:])
+}
+
+func (k key) short() string {
+	if k.bytes == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("%d bytes %.12s", k.bytes, k.text())
+}
+
+// judge compares what the hops have of a message, in its direction.
+func (c *comparison) judge(m *message) *Finding {
+	f := m.finding(c)
+	if text, hop := c.disagreement(m); text != "" {
+		return f.differ(c.hops[hop], text)
+	}
+	if own := m.ownHop(); own >= 0 && m.reaches(own) {
+		f.Verdict, f.Hop, f.Text = Answered, c.hops[own], "ended or answered there by the hop itself"
+		return f
+	}
+	if m.chain.straight() && (len(c.required) == 0 || m.chain.at[0].straight()) {
+		f.Verdict = Straight
+		return f
+	}
+
+	f.Verdict = Identical
+	var before *entry
+	name := ""
+	m.along(func(hop int, e *entry) bool {
+		at := c.hops[hop]
+		switch {
+		case e == nil:
+			f.differ(at, at+" has no such message")
+		case before != nil && before.out != e.in:
+			f.differ(at, fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
+				c.misplaced(e)))
+		case e.changed() && !e.mapped:
+			f.differ(at, fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()))
+
+		default:
+			if e.changed() && f.Verdict == Identical {
+				f.Verdict, f.Hop = Mapped, at
+				f.Text = fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short())
+			}
+			before, name = e, at
+			return true
+		}
+		return false
+	})
+	return f
+}
+
+// misplaced names the request to which the destination sent an answer that went to another.
+func (c *comparison) misplaced(e *entry) string {
+	p, ok := c.sent[e.in]
+	if !e.response || !ok {
+		return ""
+	}
+	return fmt.Sprintf(", which %s sent to another request (conn %s, seq %d)", p.Hop, p.Conn, p.Seq)
+}
+
+// straight reports whether the originator has sent the request past the hops between.
+func (x *exchange) straight() bool { return x.request != nil && x.request.straight }
+
+// differ makes the finding one of a difference.
+func (f *Finding) differ(hop, text string) *Finding {
+	f.Verdict, f.Hop, f.Text = Differs, hop, text
+	return f
+}
+
+// disagreement returns what a hop has of the same bytes that others have otherwise, and
+// the hop. A hop that passed a message has read it, and so has its method or status.
+func (c *comparison) disagreement(m *message) (text string, at int) {
+	var read *entry
+	name := ""
+	m.along(func(hop int, e *entry) bool {
+		switch {
+		case e == nil:
+			return true
+		case e.mute():
+			if !c.end(hop) && e.in.bytes > 0 && e.out.bytes > 0 {
+				text, at = fmt.Sprintf("%s passed a message of which it has %s", c.hops[hop], e.attribute()), hop
+			}
+		case read != nil && (read.status != e.status || !e.response && read.method != e.method):
+			text, at = fmt.Sprintf("of the same message %s has %s, %s has %s", name, read.attribute(), c.hops[hop],
+				e.attribute()), hop
+		default:
+			read, name = e, c.hops[hop]
+		}
+		return text == ""
+	})
+
+	return text, at
+}
+
+// end reports whether a hop is an end of the path, which receives or sends only.
+func (c *comparison) end(hop int) bool {
+	return c.hops[hop] == originator || c.hops[hop] == destination
+}
+
+func (e *entry) attribute() string {
+	if e.response && e.method != "" {
+		return fmt.Sprintf("status %d", e.status)
+	}
+	return fmt.Sprintf("method %q", e.method)
 }

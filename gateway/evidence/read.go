@@ -3,6 +3,7 @@ package evidence
 import (
 	"bufio"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ const maxLine = 16 << 10
 // reader gives the lines of one hop: its numbered files, oldest first, then the
 // current one.
 type reader struct {
-	paths []string
+	path  string   // of the current file
+	paths []string // still to be read
 	file  *os.File
 	lines *bufio.Reader
 	name  string // of the hop, from its first line; lines of another are none of its
@@ -34,7 +36,7 @@ func openReader(path string) (*reader, error) {
 		return nil, err
 	}
 
-	r := &reader{paths: append(olds, path)}
+	r := &reader{path: path, paths: append(olds, path)}
 	if _, err := os.Stat(path); err != nil && len(olds) == 0 {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func openReader(path string) (*reader, error) {
 	if r.name == "" {
 		r.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}
-	r.lost += leftOwed(path)
+	r.lost = addUp(r.lost, leftOwed(path))
 	return r, nil
 }
 
@@ -101,7 +103,7 @@ func (r *reader) parse(b []byte) *Line {
 	}
 
 	if l.Lost > 0 {
-		r.lost += l.Lost
+		r.lost = addUp(r.lost, l.Lost)
 		return nil
 	}
 
@@ -118,7 +120,13 @@ func (r *reader) parse(b []byte) *Line {
 
 // sound: a hop may have written it.
 func (l *Line) sound() bool {
-	digest := func(n int64, sum string) bool { return n == 0 && sum == "" || n > 0 && len(sum) == 2*sha256.Size }
+	digest := func(n int64, sum string) bool {
+		if n == 0 {
+			return sum == ""
+		}
+		_, err := hex.DecodeString(sum)
+		return n > 0 && len(sum) == 2*sha256.Size && err == nil
+	}
 	return (l.Dir == "request" && l.Status == 0 || l.Dir == "response") &&
 		digest(l.BytesIn, l.SHA256In) && digest(l.BytesOut, l.SHA256Out)
 }

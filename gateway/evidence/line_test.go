@@ -1,0 +1,58 @@
+package evidence
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"fhirdest.example/gateway/wire"
+)
+
+func TestLineHasExactlyTheKeys(t *testing.T) {
+	h := newHop(t, `ga"te`, Options{})
+	h.add(0, "abc", "abc")
+	h.add(200, "", "xy")
+	h.log.Close()
+	b, _ := os.ReadFile(h.path)
+	want := `{"time":"2026-01-02T03:04:05.001Z","hop":"ga\"te","route":"acme","conn":"c","seq":1,"dir":"request","method":"GET","status":0,"bytesIn":3,"bytesOut":3,` +
+		`"sha256In":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","sha256Out":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}` + "\n"
+	first, rest, _ := strings.Cut(string(b), "\n")
+	if first+"\n" != want {
+		t.Errorf("line is\n%s\nwant\n%s", first, want)
+	}
+
+	var l Line
+	if err := json.Unmarshal([]byte(rest), &l); err != nil || l.SHA256In != "" || l.BytesOut != 2 ||
+		l.Dir != "response" {
+		t.Errorf("second line %s: %v", rest, err)
+	}
+	if info, _ := os.Stat(h.path); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+func TestFastAndSlowReadTheSame(t *testing.T) {
+	for _, mapped := range []bool{false, true} {
+		b := appendMessage(nil, `"gateway"`, &wire.Message{
+			Time:     start.Add(123456),
+			Conn:     "a-1",
+			Seq:      7,
+			Route:    "r",
+			Response: true,
+			Method:   "HEAD",
+			Status:   304,
+			In:       digest("in"),
+			Out:      digest("out"),
+			Mapped:   mapped,
+		})
+
+		var fast, slow Line
+		if !parseFast(b, &fast) {
+			t.Fatal("our own line is not read fast")
+		}
+		if err := json.Unmarshal(b, &slow); err != nil || fast != slow || fast.Mapped != mapped {
+			t.Errorf("%v\n%+v\n%+v", err, fast, slow)
+		}
+	}
+}
