@@ -27,6 +27,9 @@ type Config struct {
 	Now       func() time.Time
 	// MaxBody bounds a request's body in bytes; 0 means 32 MiB.
 	MaxBody int64
+	// StrictAttachments refuses an attachment whose size or hash does not fit its
+	// data; else such a one is stored.
+	StrictAttachments bool
 	// Timeout bounds one search; 0 means 10 s.
 	Timeout time.Duration
 	// Services are the OAuth endpoints that the CapabilityStatement names,
@@ -113,6 +116,7 @@ func newService(c Config) (*service, error) {
 		queries:   &search.Parser{Now: c.Now},
 	}
 
+	s.validator.StrictAttachments = c.StrictAttachments
 	for _, base := range []string{c.PublicBase, c.PrivateBase} {
 		if base == "" && len(s.prefixes) > 0 {
 			continue

@@ -152,6 +152,7 @@ func (c Config) checkWords(cs *complaints) {
 	oneOf(cs, "explain", c.Explain, "operator", "client")
 	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
 	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "warn")
+	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
 }
 
 func oneOf(cs *complaints, key, value string, words ...string) {

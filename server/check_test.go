@@ -89,6 +89,7 @@ func TestCheckText(t *testing.T) {
 		{"no data", func(c *Config) { c.Data = "" }, "data: there is no data directory"},
 		{"explain", func(c *Config) { c.Explain = "all" }, `explain: "all" is not known`},
 		{"unknown community", func(c *Config) { c.UnknownCommunity = "404" }, `unknownCommunity: "404" is not known`},
+		{"attachments", func(c *Config) { c.Attachments = "warn" }, `attachments: "warn" is not known`},
 		{"key files", func(c *Config) { c.KeyFiles = "ignore" }, `keyFiles: "ignore" is not known`},
 		{"negative number", func(c *Config) { c.Limits.Body = -1 }, "limits.body: -1 is negative"},
 		{"negative time", func(c *Config) { c.Timeouts.Idle = -1 }, "timeouts.idle: -1ns is negative"},

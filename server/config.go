@@ -31,7 +31,10 @@ type Config struct {
 	Data     string `yaml:"data"`               // directory of trust.bolt and fhir.bolt; made, 0700, when absent
 	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
 	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
-	KeyFiles string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+	// Attachments says what becomes of a resource with an attachment whose size or
+	// hash does not fit its data: "accept" (default) or "refuse".
+	Attachments string `yaml:"attachments,omitempty"`
+	KeyFiles    string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
 
 	// Proxy lists the addresses (IP or CIDR) of the gateways that open each
 	// connection with a PROXY protocol v2 header. A connection from one of
@@ -167,6 +170,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Issuer, site(c.Public)+"/oauth")
 	or(&c.Hop, "destination")
 	or(&c.KeyFiles, "refuse")
+	or(&c.Attachments, "accept")
 	or(&c.Explain, "operator")
 	or(&c.UnknownCommunity, "204")
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)

@@ -58,12 +58,13 @@ func (s *Server) routes() (*front, error) {
 func (s *Server) fhirHandler() (http.Handler, error) {
 	urls := s.oauth.URLs()
 	c := fhir.Config{
-		PublicBase:  s.cfg.Public,
-		PrivateBase: s.cfg.Private,
-		Store:       s.records,
-		Authorize:   s.bearer,
-		Now:         s.deps.Now,
-		MaxBody:     int64(s.cfg.Limits.Body),
+		PublicBase:        s.cfg.Public,
+		PrivateBase:       s.cfg.Private,
+		Store:             s.records,
+		Authorize:         s.bearer,
+		Now:               s.deps.Now,
+		StrictAttachments: s.cfg.Attachments == "refuse",
+		MaxBody:           int64(s.cfg.Limits.Body),
 		Services: map[string]string{
 			"register":   urls.Register,
 			"token":      urls.Token,

@@ -125,10 +125,10 @@ func integerFault(s string, least int64) string {
 }
 
 // decimalFault bounds what any JSON number may be, so that arithmetic on it
-// stays cheap and finite.
+// stays cheap. R4 allows exponents; 999 is beyond any measurement.
 func decimalFault(s string) string {
 	_, exponent, has := strings.Cut(strings.ToLower(s), "e")
-	if len(s) > 64 || has && len(strings.TrimLeft(exponent, "+-0")) > 2 {
+	if len(s) > 64 || has && len(strings.TrimLeft(exponent, "+-0")) > 3 {
 		return "it has more digits than any measurement"
 	}
 	return ""

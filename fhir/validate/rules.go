@@ -22,6 +22,9 @@ func (w *walker) apply(v *tree.Value, t *table.Type) {
 			w.add(Error, "invariant", r.key, "%s", r.text)
 		}
 	}
+	if t.Name == "Attachment" {
+		w.attachment(v)
+	}
 }
 
 // rulesByType lists the invariants by the type whose values they judge.

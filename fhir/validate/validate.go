@@ -55,6 +55,10 @@ type Options struct {
 // Validator holds the table and the rules of each type. It may be used by
 // many at once.
 type Validator struct {
+	// StrictAttachments makes an attachment whose size or hash does not fit its
+	// data an error; else it is a warning. It must be set before first use.
+	StrictAttachments bool
+
 	table *table.Table
 	rules map[*table.Type][]rule
 }
@@ -91,6 +95,7 @@ type walker struct {
 	v       *Validator
 	options Options
 	issues  []Issue
+	errors  int
 	path    []step
 	in      *resourceScope
 }
@@ -103,6 +108,9 @@ type step struct {
 
 // add records an issue at the walker's place.
 func (w *walker) add(s Severity, code, rule, format string, args ...any) {
+	if s == Error {
+		w.errors++
+	}
 	if len(w.issues) < maxIssues {
 		w.issues = append(w.issues, Issue{s, code, w.expression(), fmt.Sprintf(format, args...), rule})
 	}
@@ -189,7 +197,7 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		return
 	}
 
-	before := len(w.issues)
+	before := w.errors
 	var s seen
 	children := 0
 
@@ -221,7 +229,7 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 		}
 	}
 
-	if len(w.issues) == before { // rules rely on a sound structure
+	if w.errors == before { // rules rely on a sound structure
 		w.apply(v, t)
 	}
 }
