@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"fhirdest.example/gateway/wire"
@@ -86,7 +87,7 @@ type client struct {
 	seq           uint64
 	remote, local netip.AddrPort
 	address       *address
-	watch         watch
+	deadline      deadline
 	ups           []*upstream
 	table         *table // that the routes of ups stand in
 	in            inbox
@@ -104,13 +105,13 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		return
 	}
 
-	c := &client{g: g, raw: raw, address: a}
+	c := &client{g: g, raw: raw, address: a, deadline: deadline{client: raw}}
 	c.sender = c.x.send
 	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	c.tls = tls.Server(raw, g.state.Load().tls)
-	g.janitor.add(&c.watch)
-	c.watch.reads(&g.janitor, raw, g.state.Load().times.Handshake)
+	g.janitor.add(&c.deadline)
+	c.deadline.reads(&g.janitor, raw, g.state.Load().times.Handshake)
 	if proxied && !c.meetClient() {
 		raw.cut()
 		c.close()
@@ -139,7 +140,7 @@ func (c *client) meetClient() bool {
 	}
 
 	from := src.AddrPort()
-	a, ok := c.g.clients.move(c.address, from.Addr(), &c.g.state.Load().limits, c.g.janitor.clock())
+	a, ok := c.g.clients.move(c.address, from.Addr(), &c.g.state.Load().limits, c.g.now())
 	if !ok {
 		c.g.metrics.limited.Add(1)
 		return false
@@ -177,30 +178,20 @@ func (c *client) recover() {
 // close ends the connection and everything that belongs to it.
 func (c *client) close() {
 	for _, u := range c.ups {
-		c.watch.writes(&c.g.janitor, u.raw, lingerTime)
-		u.tls.Close()
+		c.deadline.writes(&c.g.janitor, u.raw, lingerTime)
+		c.g.ups.close(u, false)
 	}
-	c.watch.writes(&c.g.janitor, c.raw, lingerTime)
+	c.deadline.writes(&c.g.janitor, c.raw, lingerTime)
 	c.tls.Close()
 	c.in.release()
-	c.g.janitor.remove(&c.watch)
+	c.g.janitor.remove(&c.deadline)
 	c.g.leave(c.address)
 }
 
 // drop closes an upstream for good; one that is cut cannot be taken for a clean end.
 func (c *client) drop(u *upstream, cut bool) {
-	for i := range c.ups {
-		if c.ups[i] == u {
-			c.ups = append(c.ups[:i], c.ups[i+1:]...)
-			break
-		}
-	}
-
-	if cut {
-		u.raw.cut()
-		return
-	}
-	u.tls.Close()
+	c.ups = slices.DeleteFunc(c.ups, func(other *upstream) bool { return other == u })
+	c.g.ups.close(u, cut)
 }
 
 // fill reads more of the requests into the inbox. Between requests it waits with

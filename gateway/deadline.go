@@ -6,16 +6,22 @@ import (
 	"time"
 )
 
-// watch is the time limit of what one goroutine waits for. The janitor looks at all
+// deadline is the time limit of what one goroutine waits for. The janitor looks at all
 // of them every tick; one that is over wakes the goroutine by a deadline in the past.
-type watch struct {
+type deadline struct {
+	// client is the connection of the client that the goroutine serves; nil: of none.
+	// Its reset ends a wait for anything else.
+	client *rawConn
+
 	// mu guards the fields below, as the janitor must not wake what has moved on.
 	mu    sync.Mutex
 	at    time.Duration // by the janitor's clock; 0: no limit
-	conn  *rawConn
+	conn  *rawConn      // that is waited for; nil: none
 	write bool
 	idle  bool // between requests: draining may end it at once
 	fired bool
+	gone  bool  // the client's connection was reset
+	turn  *turn // of a rate, when that is waited for
 
 	// first is the limit of an answer's first byte, which begins to run when the
 	// whole request has been sent: asked then, while waiting is the reader's part.
@@ -24,112 +30,170 @@ type watch struct {
 }
 
 // awaits has the reader of an answer wait for its first byte on c. The limit runs
-// from the end of the request, which sent tells, from this goroutine or another.
-func (w *watch) awaits(j *janitor, c *rawConn, limit time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.conn, w.write, w.idle, w.waiting, w.first = c, false, false, true, limit
-	w.at = 0
-	if w.asked {
-		w.at = j.clock() + limit
+// from the end of the request, which sent reports, from this goroutine or another.
+func (d *deadline) awaits(j *janitor, c *rawConn, limit time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conn, d.write, d.idle, d.waiting, d.first = c, false, false, true, limit
+	d.at = 0
+	if d.asked {
+		d.at = j.clock() + limit
 	}
 }
 
-// sent tells whether the whole request has been sent.
-func (w *watch) sent(j *janitor, whole bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.asked = whole
-	if whole && w.waiting {
-		w.at = j.clock() + w.first
+// sent reports whether it is now the next hop's turn to speak.
+func (d *deadline) sent(j *janitor, whole bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = whole
+	if !d.waiting {
+		return
+	}
+
+	d.at = 0
+	if whole {
+		d.at = j.clock() + d.first
 	}
 }
 
 // reads sets the limit of a read from c.
-func (w *watch) reads(j *janitor, c *rawConn, limit time.Duration) { w.arm(j, c, limit, false, false) }
+func (d *deadline) reads(j *janitor, c *rawConn, limit time.Duration) {
+	d.arm(j, c, limit, false, false)
+}
 
 // writes sets the limit of a write to c.
-func (w *watch) writes(j *janitor, c *rawConn, limit time.Duration) { w.arm(j, c, limit, true, false) }
+func (d *deadline) writes(j *janitor, c *rawConn, limit time.Duration) {
+	d.arm(j, c, limit, true, false)
+}
 
 // idles sets the limit of waiting for the next request on c.
-func (w *watch) idles(j *janitor, c *rawConn, limit time.Duration) { w.arm(j, c, limit, false, true) }
+func (d *deadline) idles(j *janitor, c *rawConn, limit time.Duration) {
+	d.arm(j, c, limit, false, true)
+}
 
 // rests sets no limit: the goroutine waits for nothing of its peers.
-func (w *watch) rests() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.at, w.waiting = 0, false
+func (d *deadline) rests() { d.queues(nil) }
+
+// queues has the goroutine wait for a turn, or for nothing.
+func (d *deadline) queues(t *turn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at, d.waiting, d.turn = 0, false, t
 }
 
-func (w *watch) arm(j *janitor, c *rawConn, limit time.Duration, write, idle bool) {
-	w.mu.Lock()
-	w.at = j.clock() + limit
-	w.conn, w.write, w.idle, w.waiting = c, write, idle, false
-	w.mu.Unlock()
+func (d *deadline) arm(j *janitor, c *rawConn, limit time.Duration, write, idle bool) {
+	d.mu.Lock()
+	d.at = j.clock() + limit
+	d.conn, d.write, d.idle, d.waiting = c, write, idle, false
+	d.mu.Unlock()
 }
 
-// over reports whether a limit has been passed, and says so once.
-func (w *watch) over() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f := w.fired
-	w.fired = false
+// over reports, once, whether a limit has been passed.
+func (d *deadline) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.fired
+	d.fired = false
 	return f
 }
 
-// look fires the watch when its time has come.
-func (w *watch) look(now time.Duration, draining bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.at == 0 || now < w.at && !(draining && w.idle) {
+// clientGone reports whether the client's connection was reset while something else was
+// awaited.
+func (d *deadline) clientGone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gone
+}
+
+// look fires the deadline when its time has come.
+func (d *deadline) look(now time.Duration, draining bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at == 0 || now < d.at && !(draining && d.idle) {
+		return
+	}
+	d.fired = true
+	d.wake()
+}
+
+// probe ends the wait when the client's connection was reset. A client that has only
+// ended its sending still wants its answer.
+func (d *deadline) probe() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.client == nil || d.gone {
 		return
 	}
 
-	w.at, w.fired = 0, true
-	if w.write {
-		w.conn.SetWriteDeadline(past)
+	elsewhere := d.conn != d.client && (d.at != 0 || d.waiting)
+	if d.turn == nil && !elsewhere {
 		return
 	}
-	w.conn.SetReadDeadline(past)
+
+	if _, reset := d.client.peerEnded(); !reset {
+		return
+	}
+
+	d.gone = true
+	if d.turn != nil {
+		d.turn.giveUp()
+		d.turn = nil
+		return
+	}
+	d.wake()
+}
+
+// wake ends the system call that is waited in. The caller holds mu.
+func (d *deadline) wake() {
+	d.at, d.waiting = 0, false
+	if d.write {
+		d.conn.SetWriteDeadline(past)
+		return
+	}
+	d.conn.SetReadDeadline(past)
 }
 
 // cut ends the connection that is waited for.
-func (w *watch) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.at = 0
-	if w.conn != nil {
-		w.conn.cut()
+func (d *deadline) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at = 0
+	if d.conn != nil {
+		d.conn.cut()
 	}
 }
 
-// janitor holds the watches of a gateway.
+// probeEvery is how often the janitor asks the system about connections that nobody
+// reads from: of clients that wait, and of upstreams that do nothing.
+const probeEvery = time.Second
+
+// janitor holds the deadlines of a gateway.
 type janitor struct {
 	ticks    atomic.Int64 // nanoseconds since its start, to within a tick
 	draining atomic.Bool
 
-	mu      sync.Mutex
-	watches map[*watch]struct{}
+	mu        sync.Mutex
+	deadlines map[*deadline]struct{}
 }
 
 func (j *janitor) clock() time.Duration { return time.Duration(j.ticks.Load()) }
 
-func (j *janitor) add(w *watch) {
+func (j *janitor) add(d *deadline) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.watches == nil {
-		j.watches = map[*watch]struct{}{}
+	if j.deadlines == nil {
+		j.deadlines = map[*deadline]struct{}{}
 	}
-	j.watches[w] = struct{}{}
+	j.deadlines[d] = struct{}{}
 }
 
-func (j *janitor) remove(w *watch) {
+func (j *janitor) remove(d *deadline) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	delete(j.watches, w)
+	delete(j.deadlines, d)
 }
 
-// run looks at every watch each tick until stop is closed.
+// run looks at every deadline each tick until stop is closed.
 func (j *janitor) run(tick time.Duration, now func() time.Time, stop <-chan struct{}) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -148,8 +212,17 @@ func (j *janitor) run(tick time.Duration, now func() time.Time, stop <-chan stru
 func (j *janitor) sweep() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for w := range j.watches {
-		w.look(j.clock(), j.draining.Load())
+	for d := range j.deadlines {
+		d.look(j.clock(), j.draining.Load())
+	}
+}
+
+// probe looks for clients that have gone.
+func (j *janitor) probe() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for d := range j.deadlines {
+		d.probe()
 	}
 }
 
@@ -157,7 +230,7 @@ func (j *janitor) sweep() {
 func (j *janitor) cutAll() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for w := range j.watches {
-		w.cut()
+	for d := range j.deadlines {
+		d.cut()
 	}
 }

@@ -57,8 +57,9 @@ func (c *client) exchange() bool {
 		return x.refuse(f)
 	}
 
-	x.watch.rests()
-	x.address.wait(x.state, x.g)
+	if !x.awaitTurn() {
+		return x.refuse(faultGone)
+	}
 	if !x.frame() {
 		return false
 	}
@@ -108,9 +109,9 @@ func (x *exchange) readHead() bool {
 		}
 
 		if x.in.buf == nil {
-			x.watch.idles(&x.g.janitor, x.raw, times.Idle)
+			x.deadline.idles(&x.g.janitor, x.raw, times.Idle)
 		} else if !limited {
-			x.watch.reads(&x.g.janitor, x.raw, times.Head)
+			x.deadline.reads(&x.g.janitor, x.raw, times.Head)
 			limited = true
 		}
 
@@ -134,7 +135,7 @@ func (x *exchange) headEnded() bool {
 		return false
 	}
 	x.noteRequest()
-	if x.watch.over() {
+	if x.deadline.over() {
 		return x.refuse(faultSlowHead)
 	}
 	x.request.received(x.in.bytes())
@@ -202,9 +203,9 @@ func (x *exchange) send() bool {
 
 	x.asked, x.up.used = true, true
 	x.sent = x.whole
-	x.watch.sent(&x.g.janitor, x.whole)
+	x.deadline.sent(&x.g.janitor, x.whole)
 	x.owe(&x.request)
-	x.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
+	x.deadline.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
 	x.broken = x.up.raw.release(true) != nil
 	x.noteSent()
 	if x.whole {
@@ -213,7 +214,7 @@ func (x *exchange) send() bool {
 		x.startPump(x.come > x.head)
 	}
 
-	x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
+	x.deadline.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
 	return true
 }
 
@@ -282,7 +283,7 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 			}
 		}
 
-		x.watch.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
+		x.deadline.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
 		room := x.answers.room(wire.MaxResponseHead)
 		if room == nil {
 			return 0, faultAnswer
@@ -297,7 +298,10 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 
 // noAnswer says why no answer came.
 func (x *exchange) noAnswer() *fault {
-	if x.watch.over() {
+	if x.deadline.clientGone() {
+		return faultGone
+	}
+	if x.deadline.over() {
 		return faultNoAnswer
 	}
 	if x.pump != nil {
@@ -337,7 +341,7 @@ func (x *exchange) pass(head int, r *wire.Response) bool {
 func (x *exchange) passBody(body *wire.Body) bool {
 	for done := false; !done; {
 		room := x.answers.room(bufferSize)
-		x.watch.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
+		x.deadline.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
 		n, err := x.up.tls.Read(room)
 		if n == 0 && err != nil {
 			return body.EndsAtClose() && x.up.closed(err)
@@ -356,7 +360,7 @@ func (x *exchange) passBody(body *wire.Body) bool {
 // toClient sends bytes of an answer on, at once.
 func (x *exchange) toClient(p []byte) bool {
 	x.owe(&x.response)
-	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
+	x.deadline.writes(&x.g.janitor, x.raw, x.state.times.Write)
 	n, err := x.tls.Write(p)
 	if err != nil {
 		x.response.received(p)
@@ -385,7 +389,9 @@ func (x *exchange) holdBody() {
 func (x *exchange) finish(r *wire.Response) bool {
 	again := !r.Close && !x.req.Close && !x.req.Upgrade && !x.broken
 	again = x.endPump(again) && again
-	if !again {
+	if again {
+		x.up.park()
+	} else {
 		x.drop(x.up, !x.sent)
 	}
 	if again = again && !x.g.janitor.draining.Load(); !again {
@@ -430,7 +436,7 @@ func (x *exchange) refuse(f *fault) bool {
 	}
 	x.owe(&x.response)
 
-	x.watch.writes(&x.g.janitor, x.raw, x.state.times.Write)
+	x.deadline.writes(&x.g.janitor, x.raw, x.state.times.Write)
 	n, _ := x.tls.Write(b)
 	x.response.sent(b[:n])
 	x.recordResponse(f.status)
@@ -454,7 +460,7 @@ func (x *exchange) linger(count bool) {
 
 	x.raw.CloseWrite()
 	x.raw.SetReadDeadline(time.Time{})
-	x.watch.reads(&x.g.janitor, x.raw, lingerTime)
+	x.deadline.reads(&x.g.janitor, x.raw, lingerTime)
 
 	for total := 0; total < maxLinger; {
 		room := x.in.room(bufferSize)

@@ -22,6 +22,7 @@ type Gateway struct {
 	janitor  janitor
 	metrics  metrics
 	clients  addresses
+	ups      upstreams
 	stopping chan struct{} // closed when draining begins
 	stop     sync.Once
 	running  sync.WaitGroup // connections
@@ -87,7 +88,7 @@ func (g *Gateway) Reload(c Config) error {
 		return err
 	}
 	old := g.state.Swap(newState(&c))
-	old.table.dropSpares(g.janitor.clock(), true)
+	g.closePreconnected(old.table, true)
 	return nil
 }
 
@@ -117,11 +118,11 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	return g.drain()
 }
 
-// watchOver runs the janitor and lets unused spares and addresses go.
+// watchOver runs the janitor, and closes and forgets what nobody uses any more.
 func (g *Gateway) watchOver(quit <-chan struct{}) {
 	tick := min(250*time.Millisecond, max(5*time.Millisecond, g.state.Load().times.shortest()/4))
 	go g.janitor.run(tick, g.now, quit)
-	t := time.NewTicker(time.Second)
+	t := time.NewTicker(probeEvery)
 	defer t.Stop()
 
 	for {
@@ -130,8 +131,10 @@ func (g *Gateway) watchOver(quit <-chan struct{}) {
 			return
 		case <-t.C:
 			s := g.state.Load()
-			s.table.dropSpares(g.janitor.clock(), false)
-			g.clients.forget(&s.limits, g.janitor.clock())
+			g.closePreconnected(s.table, false)
+			g.clients.forget(&s.limits, g.now())
+			g.janitor.probe()
+			g.ups.closeEnded()
 		}
 	}
 }
@@ -168,7 +171,7 @@ func (g *Gateway) take(conn net.Conn) {
 	if proxied {
 		limits.ConnectionsPerAddress = 0 // it carries many clients, which are counted once known
 	}
-	a, ok := g.clients.admit(from, &limits, g.janitor.clock())
+	a, ok := g.clients.admit(from, &limits, g.now())
 	if !ok {
 		g.metrics.limited.Add(1)
 		tcp.SetLinger(0)
@@ -196,7 +199,7 @@ func (g *Gateway) leave(a *address) {
 func (g *Gateway) drain() error {
 	g.janitor.draining.Store(true)
 	g.stop.Do(func() { close(g.stopping) })
-	g.state.Load().table.dropSpares(g.janitor.clock(), true)
+	g.closePreconnected(g.state.Load().table, true)
 	g.janitor.sweep()
 	done := make(chan struct{})
 	go func() { g.running.Wait(); close(done) }()
@@ -223,10 +226,4 @@ func (g *Gateway) Healthy() error {
 		return g.evidence.Err()
 	}
 	return nil
-}
-
-func (t *table) dropSpares(now time.Duration, all bool) {
-	for _, r := range t.routes {
-		r.spares.drop(now, all)
-	}
 }

@@ -43,6 +43,7 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 	m := &g.metrics
 	p := printer{w: w}
 	p.gauge("gateway_connections", "Connections of clients that are open.", int64(g.clients.count()))
+	p.gauge("gateway_upstreams", "Connections to next hops that are open.", int64(g.ups.count()))
 	p.counter("gateway_connections_total", "Connections accepted.", m.accepted.Load())
 	p.counter("gateway_connections_limited_total", "Connections closed at once, as a limit was reached.",
 		m.limited.Load())

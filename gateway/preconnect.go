@@ -6,35 +6,33 @@ import (
 	"time"
 )
 
-// spareAge is how long an unused connection stands ready, and how long after the last
+// preconnectAge is how long an unused connection is kept, and how long after the last
 // new client any are made: well below the time that a next hop waits for a head.
-const spareAge = 3 * time.Second
+const preconnectAge = 3 * time.Second
 
-// spares are unused connections of a route that have shaken hands already.
-type spares struct {
+// preconnected are unused connections of a route that have shaken hands already.
+type preconnected struct {
 	mu     sync.Mutex
-	ready  []spare // oldest first
+	ready  []preconnect // oldest first
 	making int
-	wanted time.Duration // when one was last asked for, by the janitor's clock
+	closed bool // the route is no longer in force: nobody would use any
 }
 
-type spare struct {
+type preconnect struct {
 	*upstream
-	made time.Duration
+	made time.Duration // by the janitor's clock
 }
 
-// takeSpare returns an unused connection, or nil, and has more made.
-func (g *Gateway) takeSpare(r *route) *upstream {
+// preconnected returns an unused connection, or nil, and has more made.
+func (g *Gateway) preconnected(r *route) *upstream {
 	if r.Spares == 0 {
 		return nil
 	}
 
-	s := &r.spares
+	s := &r.preconnected
 	s.mu.Lock()
 	defer s.mu.Unlock()
-
-	s.wanted = g.janitor.clock()
-	defer g.makeSpares(r)
+	defer g.preconnect(r)
 	if len(s.ready) == 0 {
 		return nil
 	}
@@ -46,46 +44,51 @@ func (g *Gateway) takeSpare(r *route) *upstream {
 	return u
 }
 
-// makeSpares begins what is missing; with the lock held.
-func (g *Gateway) makeSpares(r *route) {
-	s := &r.spares
+// preconnect begins to make what is missing. The caller holds the lock.
+func (g *Gateway) preconnect(r *route) {
+	s := &r.preconnected
 	if missing := r.Spares - len(s.ready) - s.making; missing > 0 && s.making == 0 {
 		s.making = missing
-		go g.makeSpare(r, missing)
+		go g.preconnectNow(r, missing)
 	}
 }
 
-// makeSpare makes n spares, one after another, so that they never take more than one
-// processor from those who are being served.
-func (g *Gateway) makeSpare(r *route, n int) {
-	var w watch
-	g.janitor.add(&w)
-	defer g.janitor.remove(&w)
+// preconnectNow makes n connections, one after another, so that they never use more than
+// one processor beside the clients that are being served.
+func (g *Gateway) preconnectNow(r *route, n int) {
+	var d deadline
+	g.janitor.add(&d)
+	defer g.janitor.remove(&d)
 
+	s := &r.preconnected
 	for ; n > 0; n-- {
-		u, f := g.dial(r, &w, netip.AddrPort{}, netip.AddrPort{})
-		r.spares.mu.Lock()
-		if f != nil || g.janitor.draining.Load() {
-			r.spares.making = 0
-			r.spares.mu.Unlock()
+		u, f := g.dial(r, &d, netip.AddrPort{}, netip.AddrPort{})
+		s.mu.Lock()
+		if f != nil || s.closed || g.janitor.draining.Load() {
+			s.making = 0
+			s.mu.Unlock()
 			if u != nil {
-				u.raw.Close()
+				g.ups.close(u, false)
 			}
 			return
 		}
 
-		r.spares.making--
-		r.spares.ready = append(r.spares.ready, spare{u, g.janitor.clock()})
-		r.spares.mu.Unlock()
+		s.making--
+		s.ready = append(s.ready, preconnect{u, g.janitor.clock()})
+		s.mu.Unlock()
 	}
 }
 
-// dropSpares closes those that are too old, or all.
-func (s *spares) drop(now time.Duration, all bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.ready) > 0 && (all || now-s.ready[0].made > spareAge) {
-		s.ready[0].tls.Close()
-		s.ready = s.ready[1:]
+// closePreconnected closes the unused connections that are too old, or all, for good.
+func (g *Gateway) closePreconnected(t *table, all bool) {
+	for _, r := range t.preconnecting {
+		s := &r.preconnected
+		s.mu.Lock()
+		s.closed = s.closed || all
+		for len(s.ready) > 0 && (all || g.janitor.clock()-s.ready[0].made > preconnectAge) {
+			g.ups.close(s.ready[0].upstream, false)
+			s.ready = s.ready[1:]
+		}
+		s.mu.Unlock()
 	}
 }

@@ -14,13 +14,13 @@ var faultGone = &fault{text: "The client ended the connection within a request."
 // pump passes the rest of a request's body while the answer may already be coming.
 // While it runs it owns the client's inbox and the request's tally.
 type pump struct {
-	x     *exchange
-	watch watch
-	done  chan struct{}
-	fault atomic.Pointer[fault] // why the request did not go out whole
-	moved atomic.Bool           // a byte of the body has come
-	stop  atomic.Bool
-	held  atomic.Bool // stopped, while the answer still comes from the upstream
+	x        *exchange
+	deadline deadline
+	done     chan struct{}
+	fault    atomic.Pointer[fault] // why the request did not go out whole
+	moved    atomic.Bool           // a byte of the body has come
+	stop     atomic.Bool
+	held     atomic.Bool // stopped, while the answer still comes from the upstream
 }
 
 // startPump begins; moved says whether a byte of the body has come before.
@@ -28,7 +28,7 @@ func (x *exchange) startPump(moved bool) {
 	p := &pump{x: x, done: make(chan struct{})}
 	p.moved.Store(moved)
 	x.pump = p
-	x.g.janitor.add(&p.watch)
+	x.g.janitor.add(&p.deadline)
 	go p.run()
 }
 
@@ -57,7 +57,7 @@ func (x *exchange) endPump(finish bool) bool {
 func (p *pump) run() {
 	defer close(p.done)
 	x := p.x
-	defer x.g.janitor.remove(&p.watch)
+	defer x.g.janitor.remove(&p.deadline)
 	if f := p.pass(); f != nil {
 		p.fault.Store(f)
 		if f != faultClosed && !p.held.Load() {
@@ -76,7 +76,7 @@ func (p *pump) pass() *fault {
 		if got >= need {
 			got, until = 0, x.g.janitor.clock()+times.Body
 		}
-		p.watch.reads(&x.g.janitor, x.raw, until-x.g.janitor.clock())
+		p.deadline.reads(&x.g.janitor, x.raw, until-x.g.janitor.clock())
 		n, err := x.tls.Read(x.in.room(wire.MaxHead))
 		x.in.w += n
 		got += int64(n)
@@ -90,7 +90,7 @@ func (p *pump) pass() *fault {
 		}
 	}
 
-	x.watch.sent(&x.g.janitor, true)
+	x.deadline.sent(&x.g.janitor, true)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (p *pump) forward() *fault {
 // send writes to the next hop.
 func (p *pump) send(b []byte) *fault {
 	x := p.x
-	p.watch.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
+	p.deadline.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
 	k, err := x.up.tls.Write(b)
 	if err != nil {
 		x.request.received(b)
@@ -130,7 +130,7 @@ func (p *pump) send(b []byte) *fault {
 
 // ended says why nothing more came from the client.
 func (p *pump) ended() *fault {
-	if p.watch.over() && !p.stop.Load() {
+	if p.deadline.over() && !p.stop.Load() {
 		return faultSlowBody
 	}
 	return faultGone

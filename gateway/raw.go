@@ -62,6 +62,13 @@ func (r *rawConn) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// peerEnded reports whether the peer has ended its sending, and whether the connection
+// was reset. Any goroutine may call it.
+func (r *rawConn) peerEnded() (ended, reset bool) {
+	r.rc.Control(func(fd uintptr) { ended, reset = hangup(fd) })
+	return ended, reset
+}
+
 // asks calls ask, if it stands.
 func (r *rawConn) asks() bool {
 	ask := r.ask

@@ -13,9 +13,9 @@ import (
 // route is a Route made ready.
 type route struct {
 	Route
-	next   next
-	tls    *tls.Config
-	spares spares
+	next         next
+	tls          *tls.Config
+	preconnected preconnected
 }
 
 // mapped: the prefix and the Host are replaced on the way.
@@ -23,36 +23,45 @@ func (r *route) mapped() bool { return r.next.path != "" }
 
 // table finds routes by host and prefix.
 type table struct {
-	routes []*route
-	hosts  map[string][]prefixed // in lower case; wildcards begin with "*."
+	preconnecting []*route           // with connections that are made before they are needed
+	hosts         map[string]*served // in lower case; wildcards begin with "*."
 }
 
-// prefixed is one prefix of a host, without its trailing slash.
-type prefixed struct {
-	prefix string
-	route  *route
+// served are the prefixes of a host, without their trailing slashes.
+type served struct {
+	routes   map[string]*route
+	lengths  []int  // of the prefixes, each once, longest first
+	whole    *route // of the last of the shortest prefixes, for requests that have no path
+	shortest int    // its length
 }
 
 func newTable(routes []Route) (*table, error) {
-	t := &table{hosts: map[string][]prefixed{}}
+	t := &table{hosts: map[string]*served{}}
 	for _, r := range routes {
 		n, err := parseNext(r.Next)
 		if err != nil {
 			continue // Route.check complains
 		}
-
 		if r.Dial != "" {
 			n.address = r.Dial
 		}
+
 		ready := &route{Route: r, next: n, tls: upstreamTLS(r.TLS, n.name)}
-		t.routes = append(t.routes, ready)
+		if r.Spares > 0 {
+			t.preconnecting = append(t.preconnecting, ready)
+		}
 		if err := t.add(ready); err != nil {
 			return nil, err
 		}
 	}
 
-	for _, ps := range t.hosts {
-		slices.SortStableFunc(ps, func(a, b prefixed) int { return len(b.prefix) - len(a.prefix) })
+	for _, s := range t.hosts {
+		for prefix := range s.routes {
+			s.lengths = append(s.lengths, len(prefix))
+		}
+		slices.Sort(s.lengths)
+		s.lengths = slices.Compact(s.lengths)
+		slices.Reverse(s.lengths)
 	}
 	return t, nil
 }
@@ -66,19 +75,41 @@ func (t *table) add(r *route) error {
 
 	for _, h := range r.Hosts {
 		for _, h := range spellings(h) {
+			if t.hosts[h] == nil {
+				t.hosts[h] = &served{routes: map[string]*route{}}
+			}
 			for _, p := range prefixes {
 				p = strings.TrimRight(p, "/")
-				for _, other := range t.hosts[h] {
-					if other.prefix == p {
-						return fmt.Errorf("gateway: routes %q and %q both take %s%s", other.route.Name, r.Name, h, p)
-					}
+				if other := t.hosts[h].routes[p]; other != nil {
+					return fmt.Errorf("gateway: routes %q and %q both take %s%s", other.Name, r.Name, h, p)
 				}
-				t.hosts[h] = append(t.hosts[h], prefixed{p, r})
+				t.hosts[h].add(p, r)
 			}
 		}
 	}
 
 	return nil
+}
+
+// add enters the route of a prefix.
+func (s *served) add(prefix string, r *route) {
+	s.routes[prefix] = r
+	if s.whole == nil || len(prefix) <= s.shortest {
+		s.whole, s.shortest = r, len(prefix)
+	}
+}
+
+// find returns the route of the longest prefix of path, and the prefix's length.
+func (s *served) find(path []byte) (*route, int) {
+	for _, n := range s.lengths {
+		if !prefixEnds(path, n) {
+			continue
+		}
+		if r := s.routes[string(path[:n])]; r != nil {
+			return r, n
+		}
+	}
+	return nil, 0
 }
 
 // spellings of an authority: 443 is the port of https, said or not.
@@ -93,15 +124,15 @@ func spellings(h string) []string {
 	return []string{h}
 }
 
-// find returns the prefixes of a host, or nil.
-func (t *table) find(host []byte) []prefixed {
-	if ps, ok := t.hosts[string(host)]; ok {
-		return ps
+// find returns what is served of a host, or nil.
+func (t *table) find(host []byte) *served {
+	if s, ok := t.hosts[string(host)]; ok {
+		return s
 	}
 
 	low := bytes.ToLower(host)
-	if ps, ok := t.hosts[string(low)]; ok && low[0] != '*' {
-		return ps
+	if s, ok := t.hosts[string(low)]; ok && low[0] != '*' {
+		return s
 	}
 	if i := bytes.IndexByte(low, '.'); i > 0 && isLabel(low[:i]) {
 		return t.hosts["*"+string(low[i:])]
@@ -132,8 +163,8 @@ type way struct {
 // route routes a request (RFC 9112, 3.2), or returns the fault to answer with.
 func (t *table) route(r *wire.Request) (way, *fault) {
 	var w way
-	ps := t.find(r.Host)
-	if ps == nil || len(r.Host) == 0 || r.Host[0] == '*' {
+	host := t.find(r.Host)
+	if host == nil || len(r.Host) == 0 || r.Host[0] == '*' {
 		return w, faultHost
 	}
 
@@ -142,19 +173,16 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 		return w, bad
 	}
 	if from < 0 { // OPTIONS *
-		w.route = ps[len(ps)-1].route
+		w.route = host.whole
 		return w, nil
 	}
 
-	path := r.Target[from:]
-	for _, p := range ps {
-		if hasPrefix(path, p.prefix) {
-			w.route, w.prefix = p.route, [2]int{from, from + len(p.prefix)}
-			return w, nil
-		}
+	found, n := host.find(r.Target[from:])
+	if found == nil {
+		return w, faultRoute
 	}
-
-	return w, faultRoute
+	w.route, w.prefix = found, [2]int{from, from + n}
+	return w, nil
 }
 
 // path returns where the path begins in the target, or -1 when the server as a whole
@@ -181,12 +209,10 @@ func (w *way) path(r *wire.Request) (int, *fault) {
 	return to, nil
 }
 
-// hasPrefix compares bytes; a prefix ends at "/", "?" or the end of the path.
-func hasPrefix(path []byte, prefix string) bool {
-	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
-		return false
-	}
-	return len(path) == len(prefix) || path[len(prefix)] == '/' || path[len(prefix)] == '?'
+// prefixEnds reports whether a prefix of n bytes may end there: before "/" or "?", or
+// with the path.
+func prefixEnds(path []byte, n int) bool {
+	return len(path) == n || len(path) > n && (path[n] == '/' || path[n] == '?')
 }
 
 // rewrite appends the head with the prefix and the Host of a mapped route replaced,

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"sync/atomic"
 
 	"fhirdest.example/gateway/wire"
 )
@@ -18,6 +20,79 @@ type upstream struct {
 	raw   *rawConn
 	tls   *tls.Conn
 	used  bool // a request has been sent on it
+
+	// use is who may touch it: its client while busy, anybody to close it while idle.
+	use atomic.Int32
+}
+
+const (
+	upstreamIdle int32 = iota
+	upstreamBusy
+	upstreamClosed
+)
+
+// acquire makes an idle upstream busy; false: it has been closed.
+func (u *upstream) acquire() bool { return u.use.CompareAndSwap(upstreamIdle, upstreamBusy) }
+
+// park makes it idle again.
+func (u *upstream) park() { u.use.Store(upstreamIdle) }
+
+// maxUpstreams is how many upstreams one client has at once, for as many routes; the one
+// that it has not used for longest goes first.
+const maxUpstreams = 8
+
+// upstreams are all that are open.
+type upstreams struct {
+	mu   sync.Mutex
+	open map[*upstream]struct{}
+}
+
+func (s *upstreams) add(u *upstream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[*upstream]struct{}{}
+	}
+	s.open[u] = struct{}{}
+}
+
+// close closes one, once.
+func (s *upstreams) close(u *upstream, cut bool) {
+	if u.use.Swap(upstreamClosed) == upstreamClosed {
+		return
+	}
+
+	s.mu.Lock()
+	delete(s.open, u)
+	s.mu.Unlock()
+	if cut {
+		u.raw.cut()
+		return
+	}
+	u.tls.Close()
+}
+
+// closeEnded closes those that do nothing and that the next hop has closed: the client
+// that each belongs to may not look for a long time.
+func (s *upstreams) closeEnded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for u := range s.open {
+		if u.use.Load() != upstreamIdle {
+			continue
+		}
+		if ended, _ := u.raw.peerEnded(); ended && u.use.CompareAndSwap(upstreamIdle, upstreamClosed) {
+			u.raw.Close()
+			delete(s.open, u)
+		}
+	}
+}
+
+// count returns how many are open.
+func (s *upstreams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
 }
 
 // upstreamTLS is the configuration towards a next hop: verified by its private name,
@@ -42,24 +117,33 @@ func (u *upstream) closed(err error) bool { return errors.Is(err, io.EOF) && !u.
 // first is taken that is open and on which nothing unasked stands, as that would be
 // taken for the answer. Nothing has been sent on the others, so that this is no second
 // attempt.
-var sources = [...]func(*exchange) (*upstream, *fault){(*exchange).kept, (*exchange).spare, (*exchange).fresh}
+var sources = [...]func(*exchange) (*upstream, *fault){(*exchange).kept, (*exchange).preconnected, (*exchange).fresh}
 
 // kept is the client's connection for the route.
 func (x *exchange) kept() (*upstream, *fault) {
 	x.forget()
-	for _, u := range x.ups {
+	for i, u := range x.ups {
 		if u.route == x.way.route {
+			x.ups = append(append(x.ups[:i], x.ups[i+1:]...), u) // the last is the last used
 			return u, nil
 		}
 	}
 	return nil, nil
 }
 
-// spare is one that stood ready.
-func (x *exchange) spare() (*upstream, *fault) {
-	u := x.g.takeSpare(x.way.route)
+// own makes u the client's own.
+func (x *exchange) own(u *upstream) {
+	if len(x.ups) == maxUpstreams {
+		x.drop(x.ups[0], false)
+	}
+	x.ups = append(x.ups, u)
+}
+
+// preconnected is an unused one of the route.
+func (x *exchange) preconnected() (*upstream, *fault) {
+	u := x.g.preconnected(x.way.route)
 	if u != nil {
-		x.ups = append(x.ups, u)
+		x.own(u)
 	}
 	return u, nil
 }
@@ -68,7 +152,7 @@ func (x *exchange) spare() (*upstream, *fault) {
 func (x *exchange) fresh() (*upstream, *fault) {
 	u, f := x.dial(x.way.route)
 	if f == nil {
-		x.ups = append(x.ups, u)
+		x.own(u)
 	}
 	return u, f
 }
@@ -78,6 +162,11 @@ func (x *exchange) fresh() (*upstream, *fault) {
 // nothing shows that it is silent and begins the wait; so the request, ready encrypted,
 // goes out between the two (see send).
 func (x *exchange) askOn(u *upstream) bool {
+	if !u.acquire() {
+		x.drop(u, true)
+		return false
+	}
+
 	x.up = u
 	u.raw.hold()
 	if _, err := u.tls.Write(x.outgoing()); err == nil {
@@ -111,7 +200,7 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 			}
 		}()
 
-		u, f = c.g.dial(r, &c.watch, c.remote, c.local)
+		u, f = c.g.dial(r, &c.deadline, c.remote, c.local)
 	}()
 
 	<-done
@@ -122,18 +211,18 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 func (c *client) forget() {
 	if t := c.x.state.table; c.table != t {
 		for _, u := range c.ups {
-			u.tls.Close()
+			c.g.ups.close(u, false)
 		}
 		c.ups, c.table = nil, t
 	}
 }
 
-// dial makes a connection to the next hop of r. The watch bounds the handshake; src
+// dial makes a connection to the next hop of r. The deadline bounds the handshake; src
 // and dst go into the PROXY header, where there is one.
-func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, *fault) {
+func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstream, *fault) {
 	times := &g.state.Load().times
-	d := net.Dialer{Timeout: times.Connect}
-	conn, err := d.Dial("tcp", r.next.address)
+	dialer := net.Dialer{Timeout: times.Connect}
+	conn, err := dialer.Dial("tcp", r.next.address)
 	g.metrics.dials.Add(1)
 	if err != nil {
 		return nil, dialFault(err)
@@ -150,18 +239,22 @@ func (g *Gateway) dial(r *route, w *watch, src, dst netip.AddrPort) (*upstream, 
 	}
 
 	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.tls)}
-	w.reads(&g.janitor, raw, times.Connect)
+	d.reads(&g.janitor, raw, times.Connect)
 	if r.Proxy {
 		raw.Write(wire.AppendProxy(nil, src, dst))
 	}
 	if err := u.tls.Handshake(); err != nil {
 		raw.Close()
-		if w.over() {
+		if d.clientGone() {
+			return nil, faultGone
+		}
+		if d.over() {
 			return nil, faultNoConnect
 		}
 		return nil, faultTLS
 	}
 
+	g.ups.add(u)
 	return u, nil
 }
 
