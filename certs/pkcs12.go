@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -8,6 +9,9 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 )
+
+// ErrPassword is returned for a PKCS#12 file that its password does not open.
+var ErrPassword = errors.New("the password is wrong")
 
 // ParsePKCS12 reads a PKCS#12 file in modern (PBES2, AES) or legacy (3DES,
 // RC2-40) encryption. The leaf is the certificate that the key belongs to,
@@ -20,10 +24,10 @@ func ParsePKCS12(data []byte, password string) (*Identity, error) {
 
 	key, first, others, err := pkcs12.DecodeChain(data, password)
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return nil, errors.New("the password is wrong, or the file is damaged")
+		return nil, ErrPassword
 	}
 	if err != nil {
-		return nil, fmt.Errorf("not a readable PKCS#12 file: %w", err)
+		return nil, fmt.Errorf("not a readable PKCS#12 file%s: %w", otherFormat(data), err)
 	}
 
 	signer, ok := key.(crypto.Signer)
@@ -95,4 +99,18 @@ func LoadPKCS12(file, password string) (*Identity, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return id, nil
+}
+
+// otherFormat names the format of a file that is not PKCS#12, where it is known.
+func otherFormat(data []byte) string {
+	switch {
+	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN ")):
+		return ", but PEM"
+	case len(data) == 0:
+		return ", but empty"
+	}
+	if _, err := x509.ParseCertificate(data); err == nil {
+		return ", but a certificate in DER"
+	}
+	return ""
 }

@@ -51,7 +51,7 @@ func (g *gauges) lists(out chan<- prometheus.Metric) {
 	for _, l := range g.s.revocation.State() {
 		out <- prometheus.MustNewConstMetric(
 			describe("destination_list_age_seconds", "Seconds since a revocation list was fetched.", "place", "issuer"),
-			prometheus.GaugeValue, l.Age.Seconds(), l.Place, l.Issuer)
+			prometheus.GaugeValue, float64(l.AgeSeconds), l.Place, l.Issuer)
 		usable := 0.0
 		if l.Usable {
 			usable = 1

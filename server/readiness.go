@@ -114,7 +114,7 @@ func (s *Server) listStates() []console.List {
 			ThisUpdate: l.ThisUpdate,
 			NextUpdate: l.NextUpdate,
 			Fetched:    l.Fetched,
-			AgeSeconds: int64(l.Age / time.Second),
+			AgeSeconds: l.AgeSeconds,
 			Entries:    l.Entries,
 			Usable:     l.Usable,
 			Expiring:   l.Expiring,

@@ -1,7 +1,9 @@
 package udap_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -56,9 +58,6 @@ func TestMetadataRefused(t *testing.T) {
 		}},
 		{"authorization endpoint plain only", "metadata.endpoints", func(p, _ udaptest.Claims) {
 			p["authorization_endpoint"] = "https://fhir.test/oauth/authorize"
-		}},
-		{"authorization code without endpoint", "metadata.endpoints", func(p, _ udaptest.Claims) {
-			p["grant_types_supported"] = []string{"authorization_code"}
 		}},
 		{"endpoint on http", "metadata.endpoints", func(_, s udaptest.Claims) {
 			s["token_endpoint"] = "http://fhir.test/oauth/token"
@@ -162,5 +161,54 @@ func TestSignedEndpointsCount(t *testing.T) {
 	var refusal *trace.Error
 	if !errors.As(err, &refusal) || refusal.Check != "chain.path" {
 		t.Errorf("without anchors: %v", err)
+	}
+}
+
+// A server that supports authorization_code without an endpoint for it can
+// still be used with the other grants.
+func TestMetadataWithoutAuthorizationEndpoint(t *testing.T) {
+	w := udaptest.New(t, "rsa2048")
+	server := w.Client(t, w.A.Int, udaptest.Base, nil)
+	m, tr, err := discover(w, udaptest.Metadata(t, server, udaptest.Now, func(p, _ udaptest.Claims) {
+		p["grant_types_supported"] = []string{"authorization_code", "client_credentials"}
+	}))
+	if err != nil || m.AuthorizationEndpoint != "" {
+		t.Fatalf("error %v, metadata %+v", err, m)
+	}
+	if got := tr.Warnings(); len(got) != 1 || got[0].Check != "metadata.endpoints" {
+		t.Errorf("warnings %+v", got)
+	}
+}
+
+// Endpoints at http are for loopback hosts, and only where the caller says so.
+func TestMetadataAtLoopback(t *testing.T) {
+	w := udaptest.New(t, "rsa2048")
+	server := w.Client(t, w.A.Int, udaptest.Base, nil)
+	for _, c := range []struct {
+		endpoint string
+		told     bool
+		accepted bool
+	}{
+		{"http://localhost:8080/token", true, true},
+		{"http://127.0.0.1:8080/token", true, true},
+		{"http://[::1]:8080/token", true, true},
+		{"http://localhost:8080/token", false, false},
+		{"http://fhir.test/token", true, false},
+		{"http://localhost.fhir.test/token", true, false},
+		{"ftp://localhost/token", true, false},
+	} {
+		t.Run(fmt.Sprintf("%s told %v", c.endpoint, c.told), func(t *testing.T) {
+			document := udaptest.Metadata(t, server, udaptest.Now, func(_, s udaptest.Claims) {
+				s["token_endpoint"] = c.endpoint
+			})
+			_, err := w.Verifier().Metadata(context.Background(), document, udap.ExpectMetadata{
+				Now:          udaptest.Now,
+				Base:         udaptest.Base,
+				LoopbackHTTP: c.told,
+			}, nil)
+			if (err == nil) != c.accepted {
+				t.Errorf("error %v, want accepted %v", err, c.accepted)
+			}
+		})
 	}
 }

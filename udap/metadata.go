@@ -2,6 +2,7 @@ package udap
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -50,6 +51,8 @@ type ExpectMetadata struct {
 	Now       time.Time
 	Base      string             // the FHIR base URL that was asked for
 	Community trace.CommunityURI // the only one that may vouch for the server; empty: any configured
+
+	LoopbackHTTP bool // endpoints may be http URLs of a loopback host
 }
 
 // ServerMetadata is the verified metadata of a server (UDAP Security 2.2, 2.3).
@@ -103,7 +106,7 @@ func (v *Verifier) Metadata(
 
 	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
 	m.readLists(plain)
-	return m, val.endpoints(plain, e.Claims, m)
+	return m, val.endpoints(plain, e.Claims, m, exp.LoopbackHTTP)
 }
 
 // vouching returns the communities that may vouch for a server.
@@ -172,7 +175,7 @@ func (val *validation) metadataClaims(e *envelope, base string, out *Verified) e
 
 // endpoints takes the signed endpoints; where the plain ones differ the signed
 // ones count, with a warning (UDAP Security 2.3).
-func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata) error {
+func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata, loopbackHTTP bool) error {
 	for _, f := range []struct {
 		name   string
 		into   *string
@@ -180,11 +183,7 @@ func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata) e
 	}{
 		{"token_endpoint", &m.TokenEndpoint, true},
 		{"registration_endpoint", &m.RegistrationEndpoint, true},
-		{
-			"authorization_endpoint",
-			&m.AuthorizationEndpoint,
-			plain.Has("authorization_endpoint") || slices.Contains(m.GrantTypes, "authorization_code"),
-		},
+		{"authorization_endpoint", &m.AuthorizationEndpoint, plain.Has("authorization_endpoint")},
 	} {
 		if !f.needed && !signed.Has(f.name) {
 			continue
@@ -197,7 +196,7 @@ func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata) e
 				Found:    signed.Show(f.name),
 			})
 		}
-		if _, err := plainURL(url, "https"); err != nil {
+		if err := checkEndpoint(url, loopbackHTTP); err != nil {
 			return val.refuseClaim(checkEndpoints, trace.Finding{
 				Expected: f.name + " as an https URL",
 				Found:    url + ": " + err.Error(),
@@ -217,6 +216,29 @@ func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata) e
 		val.tr.Pass(checkEndpoints, f.name+" signed", url)
 	}
 
+	if m.AuthorizationEndpoint == "" && slices.Contains(m.GrantTypes, "authorization_code") {
+		val.tr.Warn(checkEndpoints, trace.Finding{
+			Expected: "authorization_endpoint, signed, as the grant type authorization_code is supported",
+			Found:    "none",
+			Remedy:   "other grant types can be used",
+		})
+	}
+	return nil
+}
+
+// checkEndpoint accepts https URLs, and http ones of a loopback host if told so.
+func checkEndpoint(text string, loopbackHTTP bool) error {
+	schemes := []string{"https"}
+	if loopbackHTTP {
+		schemes = append(schemes, "http")
+	}
+	u, err := plainURL(text, schemes...)
+	if err != nil {
+		return err
+	}
+	if _, loopback := hostIsAddress(u); u.Scheme == "http" && !loopback {
+		return errors.New("http is accepted at loopback addresses only")
+	}
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (c *call) open() (*client.Client, error) {
 	note(err)
 	roots, err := c.tlsRoots()
 	note(err)
-	lists, err := c.revocation()
+	lists, err := c.revocation(roots)
 	note(err)
 
 	wrap, err := c.tap()
@@ -127,12 +127,13 @@ func (c *call) open() (*client.Client, error) {
 			Status:      lists,
 			Issuers:     lists,
 		},
-		TLSRoots: roots,
-		Dial:     c.Connect,
-		DialName: c.ConnectName,
-		Wrap:     wrap,
-		Timeout:  c.timeout,
-		Now:      c.now,
+		TLSRoots:     roots,
+		Dial:         c.Connect,
+		DialName:     c.ConnectName,
+		Wrap:         wrap,
+		LoopbackHTTP: c.LoopbackHTTP,
+		Timeout:      c.timeout,
+		Now:          c.now,
 	}
 
 	c.lists = lists
@@ -141,7 +142,10 @@ func (c *call) open() (*client.Client, error) {
 	}
 	cl, err := client.New(cfg)
 	if err != nil {
-		return nil, complaint{err.Error(), ""}
+		return nil, complaint{
+			strings.TrimPrefix(err.Error(), "client: "),
+			"for a server under development at http://localhost, add -loopback-http",
+		}
 	}
 
 	return cl, nil
@@ -173,12 +177,18 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 		if err != nil {
 			return nil, complaint{err.Error(), "-p12-password-file names the file that holds the password"}
 		}
-		password = strings.TrimRight(string(data), "\r\n")
+		password, _, _ = strings.Cut(string(data), "\n")
+		password = strings.TrimSuffix(password, "\r")
 	}
 
 	id, err := certs.LoadPKCS12(c.P12, password)
-	if err != nil {
-		return nil, complaint{err.Error(), "the password comes from the file that -p12-password-file names"}
+	switch {
+	case errors.Is(err, certs.ErrPassword) && c.P12Password == "":
+		return nil, complaint{err.Error(), "give the file that holds its password with -p12-password-file"}
+	case errors.Is(err, certs.ErrPassword):
+		return nil, complaint{err.Error(), "the password is the first line of " + c.P12Password}
+	case err != nil:
+		return nil, complaint{err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and its certificate"}
 	}
 	return id, nil
 }
@@ -271,8 +281,10 @@ func (c *call) tlsRoots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (c *call) revocation() (*fetch.Source, error) {
-	cfg := fetch.Config{Allow: slices.Concat(c.Allow, c.AIA), Now: c.now}
+// revocation makes the source of CRLs. Servers of https CRLs are verified like
+// every web server, against roots.
+func (c *call) revocation(roots *x509.CertPool) (*fetch.Source, error) {
+	cfg := fetch.Config{Allow: slices.Concat(c.Allow, c.AIA), Now: c.now, Roots: roots}
 	for _, l := range c.Lists {
 		cfg.Configured = append(cfg.Configured, fetch.Configured{Place: l})
 	}

@@ -37,16 +37,14 @@ type options struct {
 	policy         string
 	certifications texts
 
-	organization     string
-	organizationName string
-	purposes         texts
-	subjectName      string
-	subjectID        string
-	subjectRole      string
-	consentPolicies  texts
-	consentRefs      texts
-	extensions       texts
-	noB2B            bool
+	purposes        texts
+	subjectName     string
+	subjectID       string
+	subjectRole     string
+	consentPolicies texts
+	consentRefs     texts
+	extensions      texts
+	noB2B           bool
 
 	output string
 }
@@ -71,6 +69,10 @@ type remembered struct {
 	Lists       texts  `json:"lists,omitempty"`
 	AIA         texts  `json:"aia,omitempty"`
 	Evidence    string `json:"evidence,omitempty"`
+
+	Organization     string `json:"organization,omitempty"`
+	OrganizationName string `json:"organizationName,omitempty"`
+	LoopbackHTTP     bool   `json:"loopbackHTTP,omitempty"`
 }
 
 // texts is a flag that may be given several times.
@@ -124,6 +126,7 @@ func (o *options) common(f *flag.FlagSet) {
 	f.StringVar(&o.TLSCA, "tls-ca", "", "")
 	f.StringVar(&o.Connect, "connect", "", "")
 	f.StringVar(&o.ConnectName, "connect-name", "", "")
+	f.BoolVar(&o.LoopbackHTTP, "loopback-http", false, "")
 	f.StringVar(&o.Revocation, "revocation", "", "")
 	f.Var(&o.Allow, "allow", "")
 	f.Var(&o.Lists, "list", "")
@@ -153,8 +156,8 @@ func (o *options) registration(f *flag.FlagSet) {
 
 func (o *options) tokenFlags(f *flag.FlagSet) {
 	f.StringVar(&o.scope, "scope", "", "")
-	f.StringVar(&o.organization, "organization", "", "")
-	f.StringVar(&o.organizationName, "organization-name", "", "")
+	f.StringVar(&o.Organization, "organization", "", "")
+	f.StringVar(&o.OrganizationName, "organization-name", "", "")
 	f.Var(&o.purposes, "purpose", "")
 	f.StringVar(&o.subjectName, "subject-name", "", "")
 	f.StringVar(&o.subjectID, "subject-id", "", "")

@@ -77,6 +77,18 @@ var marks = map[trace.Verdict]string{
 	trace.Passed: "ok", trace.Warned: "WARN", trace.Refused: "FAIL", trace.Skipped: "--",
 }
 
+// flagsOf names the flags that concern a check, for those that a flag can mend.
+var flagsOf = map[string]string{
+	"discover.signed_metadata": "-anchor",
+	"own.certificate":          "-cert and -key, or -p12",
+	"own.uri":                  "-uri",
+	"register.parameters":      "-name, -contact, -scope, -grant, -redirect, -logo",
+	"register.demanded":        "-page, -logo, -tos, -policy",
+	"register.accepted":        "originator help register lists them",
+	"reply.connect":            "-tls-ca, -connect, -connect-name",
+	"token.hl7-b2b":            "-organization, -purpose, -subject-name, -consent-policy",
+}
+
 func (p *printer) step(s trace.Step) {
 	if !loud(s) {
 		text := s.Found
@@ -92,6 +104,7 @@ func (p *printer) step(s trace.Step) {
 		{"expected", s.Expected},
 		{"found", s.Found},
 		{"hint", s.Remedy},
+		{"flags", flagsOf[s.Check]},
 	} {
 		if l.text != "" {
 			fmt.Fprintf(p.err, "        %s: %s\n", l.name, l.text)
@@ -112,23 +125,24 @@ func (p *printer) failed(err error) {
 		return
 	}
 
-	p.emit()
+	if err := p.emit(); err != nil {
+		fmt.Fprintf(p.err, "originator: %v\n", err)
+	}
 }
 
 // done ends a command that went well.
 func (p *printer) done() error {
 	p.result.OK = true
 	if p.json {
-		p.emit()
+		return p.emit()
 	}
 	return nil
 }
 
-func (p *printer) emit() {
+func (p *printer) emit() error {
 	data, err := json.Marshal(p.result, jsontext.WithIndent("  "))
-	if err != nil {
-		fmt.Fprintf(p.err, "originator: %v\n", err)
-		return
+	if err == nil {
+		_, err = fmt.Fprintf(p.out, "%s\n", data)
 	}
-	fmt.Fprintf(p.out, "%s\n", data)
+	return err
 }

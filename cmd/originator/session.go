@@ -79,6 +79,7 @@ func (s *session) recall(now *remembered) {
 		{&now.P12, &old.P12}, {&now.P12Password, &old.P12Password}, {&now.URI, &old.URI}, {&now.Algorithm, &old.Algorithm},
 		{&now.TLSCA, &old.TLSCA}, {&now.Connect, &old.Connect}, {&now.ConnectName, &old.ConnectName},
 		{&now.Revocation, &old.Revocation}, {&now.Evidence, &old.Evidence},
+		{&now.Organization, &old.Organization}, {&now.OrganizationName, &old.OrganizationName},
 	} {
 		if *f.now == "" {
 			*f.now = *f.old
@@ -96,6 +97,7 @@ func (s *session) recall(now *remembered) {
 		}
 	}
 
+	now.LoopbackHTTP = now.LoopbackHTTP || old.LoopbackHTTP && now.Base == old.Base
 	same := now.Base == s.Remembered.Base && now.Community == s.Remembered.Community &&
 		now.Cert == s.Remembered.Cert && now.P12 == s.Remembered.P12 && now.URI == s.Remembered.URI
 	if !same {

@@ -166,14 +166,22 @@ func token(ctx context.Context, c *call) error {
 		return err
 	}
 
-	c.session.Token, c.session.Expires = out.Access, out.Expires.UTC()
+	c.session.Token, c.session.Expires = out.Access, out.Expires
 	if err := c.keep(); err != nil {
 		return err
 	}
 
-	c.out.say("token    kept in %s until %s", c.options.session, out.Expires.UTC().Format("15:04:05 MST"))
+	c.out.say("token    kept in %s%s", c.options.session, until(out.Expires))
 	c.out.say("scope    %s", out.Scope)
 	return c.out.done()
+}
+
+// until says how long a token lives, where the destination said.
+func until(t time.Time) string {
+	if t.IsZero() {
+		return "; the destination did not say how long it lives"
+	}
+	return " until " + t.UTC().Format("15:04:05 MST")
 }
 
 // defaultPurpose is treatment, as HL7 codes it.
@@ -198,7 +206,7 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 	if c.noB2B {
 		return req, nil
 	}
-	if c.organization == "" {
+	if c.Organization == "" {
 		return req, complaint{
 			"-organization is missing",
 			"the URI of the organisation that asks, for example https://example.org/fhir/Organization/1; or -no-b2b",
@@ -209,8 +217,8 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 		c.purposes = texts{defaultPurpose}
 	}
 	req.B2B = &client.B2B{
-		OrganizationID:   c.organization,
-		OrganizationName: c.organizationName,
+		OrganizationID:   c.Organization,
+		OrganizationName: c.OrganizationName,
 		PurposeOfUse:     c.purposes,
 		SubjectName:      c.subjectName,
 		SubjectID:        c.subjectID,

@@ -35,16 +35,20 @@ const commonUsage = `
 Destination:
   -base URL              FHIR base URL
   -community URI         trust community to ask for
-  -tls-ca FILE           PEM: anchors of web servers (default: the system's)
+  -tls-ca FILE           PEM: anchors of web servers, those of https CRLs too
+                         (default: the system's)
   -connect ADDRESS       host:port to connect to; URL, Host and TLS name stay
   -connect-name NAME     TLS name of what listens there, when dialling a private port
+  -loopback-http         allow http for a BASE at localhost, 127.0.0.1 or ::1, for a server
+                         under development; its signed metadata is verified all the same
   -timeout DURATION      for one request (default 30s)
 
 Whom we believe:
   -anchor FILE           PEM: root (and intermediates) of the community asked for; repeatable
   -anchor URI=FILE       the same for the community URI
   -revocation RULE       required (default), soft or off
-  -list FILE|URL         revocation list for issuers without distribution point; repeatable
+  -list FILE|URL         CRL for issuers that name no distribution point, or whose
+                         distribution point does not answer; repeatable
   -aia ORIGIN            scheme://host:port from which issuers that the destination left
                          out may be fetched (default: nowhere); repeatable
   -allow ORIGIN          scheme://host:port of lists that may be private; repeatable
@@ -81,7 +85,7 @@ Registration:
 const tokenUsage = `
 Token:
   -scope 'SCOPES'            default: those registered
-  -organization URI          hl7-b2b organization_id
+  -organization URI          hl7-b2b organization_id; kept in the session
   -organization-name NAME
   -purpose CODE              purpose_of_use; repeatable (default urn:oid:2.16.840.1.113883.5.8#TREAT)
   -subject-name, -subject-id, -subject-role TEXT

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -43,6 +44,8 @@ type Config struct {
 	DialName string                    // TLS server name to ask for there; empty: the URL's host
 	Wrap     func(c net.Conn) net.Conn // what reads along on a connection, inside TLS; nil: nothing
 
+	LoopbackHTTP bool // speak http where the URL is http and its host a loopback address: for servers under development
+
 	UserAgent string // of every request; empty: Go's own
 
 	Timeout time.Duration // for one request; 0 means 30 s
@@ -66,6 +69,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if err := goodBase(cfg.Base); err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(cfg.Base, "http:") && !cfg.LoopbackHTTP {
+		return nil, fmt.Errorf("client: the base URL %q is not an https URL", cfg.Base)
 	}
 
 	if cfg.Timeout <= 0 {
@@ -107,7 +113,7 @@ func goodBase(base string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("client: base URL: %w", err)
-	case u.Scheme != "https" || u.Host == "":
+	case u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
 		return fmt.Errorf("client: the base URL %q is not an https URL", base)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return fmt.Errorf("client: the base URL %q holds more than scheme, host and path", base)
@@ -116,4 +122,10 @@ func goodBase(base string) error {
 	}
 
 	return nil
+}
+
+// isLoopback reports whether a host can only be this machine.
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }

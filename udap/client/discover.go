@@ -69,7 +69,7 @@ func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 		return d, err
 	}
 
-	d.judgeProfiles()
+	d.checkProfiles()
 	d.judgeNeeds()
 	return d, nil
 }
@@ -116,11 +116,12 @@ func (c *Client) found(d *Discovery) error {
 func (c *Client) believe(ctx context.Context, d *Discovery) error {
 	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
 		return stop(d.Trace, checkSigned, "an anchor of a trust community", "none configured",
-			"give the community's anchor (-anchor)")
+			"give the anchor of the trust community")
 	}
 
 	m, err := c.cfg.Verifier.Metadata(ctx, d.Reply.Body, udap.ExpectMetadata{
 		Now: c.cfg.Now(), Base: c.canonicalBase(d), Community: c.cfg.Community,
+		LoopbackHTTP: c.cfg.LoopbackHTTP,
 	}, d.Trace)
 	if err != nil {
 		return err
@@ -184,25 +185,39 @@ func unverifiedIssuer(compact string) string {
 	return o.text("iss")
 }
 
-func (d *Discovery) judgeProfiles() {
-	have, err := d.doc.list("udap_profiles_supported")
-	var missing []string
-	for _, p := range []string{"udap_dcr", "udap_authn"} {
-		if !slices.Contains(have, p) {
-			missing = append(missing, p)
+// checkProfiles checks the version and the profiles that the document claims
+// (UDAP Security 2.2). An absent list is a fault of the document, told as a
+// warning; a list without what is needed, an empty one too, ends a workflow in
+// canUse.
+func (d *Discovery) checkProfiles() {
+	var found []string
+	for _, n := range neededProfiles {
+		have, err := d.doc.list(n.member)
+		switch {
+		case err != nil || have == nil:
+			found = append(found, n.member+" is absent or not an array")
+		case !slices.Contains(have, n.value):
+			found = append(found, fmt.Sprintf("%s %v lacks %q", n.member, have, n.value))
 		}
 	}
 
-	if err != nil || len(missing) > 0 {
+	if len(found) > 0 {
 		d.Trace.Warn(checkProfiles, trace.Finding{
-			Expected: "udap_dcr and udap_authn in udap_profiles_supported",
-			Found:    strings.Join(have, " "),
-			Remedy:   "the destination does not claim to support " + strings.Join(missing, " and "),
+			Expected: `version "1", and the profiles udap_dcr and udap_authn`,
+			Found:    strings.Join(found, "; "),
+			Remedy:   "ask the destination's operator: its metadata does not claim what this client needs",
 		})
 		return
 	}
+	d.Trace.Pass(checkProfiles, "", strings.Join(d.List("udap_profiles_supported"), " "))
+}
 
-	d.Trace.Pass(checkProfiles, "", strings.Join(have, " "))
+// neededProfiles are the version and profiles for registering and for getting
+// tokens.
+var neededProfiles = []struct{ action, member, value string }{
+	{"", "udap_versions_supported", "1"},
+	{"register", "udap_profiles_supported", "udap_dcr"},
+	{"token", "udap_profiles_supported", "udap_authn"},
 }
 
 // judgeNeeds warns about what is required and must be given.
@@ -219,16 +234,32 @@ func (d *Discovery) judgeNeeds() {
 	})
 }
 
-// canUse stops a workflow that the destination says it does not support.
+// canUse stops a workflow that the destination does not claim to support: its
+// metadata has the list, and the list lacks the value. An empty list supports
+// nothing (UDAP Security 2.2).
 func (d *Discovery) canUse(tr *trace.Trace, grant, algorithm, algorithmList string) error {
-	if grants := d.List("grant_types_supported"); grant != "" && !slices.Contains(grants, grant) {
+	for _, n := range neededProfiles {
+		if have, err := d.doc.list(n.member); n.action == "" || n.action == tr.Action {
+			if err == nil && have != nil && !slices.Contains(have, n.value) {
+				return stop(tr, checkProfiles, fmt.Sprintf("%q in %s", n.value, n.member), fmt.Sprint(have),
+					"the destination does not support it, by its own metadata")
+			}
+		}
+	}
+
+	grants, err := d.doc.list("grant_types_supported")
+	if grant != "" && err == nil && grants != nil && !slices.Contains(grants, grant) {
 		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants),
 			"the destination does not offer this grant type")
 	}
+	if grants == nil {
+		tr.Warn(checkGrant, trace.Finding{Expected: "grant_types_supported", Found: "none"})
+	} else {
+		tr.Pass(checkGrant, "", grant)
+	}
 
-	tr.Pass(checkGrant, "", grant)
-	algs := d.List(algorithmList)
-	if len(algs) == 0 {
+	algs, err := d.doc.list(algorithmList)
+	if err != nil || algs == nil {
 		tr.Skip(checkAlgorithm, algorithmList+" is absent")
 		return nil
 	}

@@ -101,10 +101,10 @@ func TestDiscoveryStops(t *testing.T) {
 		}, "metadata.endpoints", "http"},
 		{"no anchor", func(_ *world, c *Config) {
 			c.Verifier = &udap.Verifier{}
-		}, "discover.signed_metadata", "-anchor"},
+		}, "discover.signed_metadata", "anchor of the trust community"},
 		{"TLS anchor missing", func(_ *world, c *Config) {
 			c.TLSRoots = x509.NewCertPool()
-		}, "reply.connect", "-tls-ca"},
+		}, "reply.connect", "anchor of the web server's certificate"},
 		{"TLS name", func(w *world, c *Config) {
 			c.Base = strings.Replace(c.Base, "localhost", "127.0.0.1", 1)
 		}, "reply.connect", "is for localhost"},
@@ -181,7 +181,18 @@ func TestDiscoveryWarns(t *testing.T) {
 	}{
 		"profiles missing": {func(w *world) {
 			w.dest.change = func(d map[string]any) { d["udap_profiles_supported"] = []string{} }
-		}, "discover.profiles", "udap_dcr and udap_authn"},
+		}, "discover.profiles", `udap_profiles_supported [] lacks "udap_dcr"`},
+		"no versions": {func(w *world) {
+			w.dest.change = func(d map[string]any) { delete(d, "udap_versions_supported") }
+		}, "discover.profiles", "udap_versions_supported is absent"},
+		"another version": {func(w *world) {
+			w.dest.change = func(d map[string]any) { d["udap_versions_supported"] = []string{"2"} }
+		}, "discover.profiles", `[2] lacks "1"`},
+		"authorization_code without its endpoint": {func(w *world) {
+			w.dest.change = func(d map[string]any) {
+				d["grant_types_supported"] = []string{"authorization_code", "client_credentials"}
+			}
+		}, "metadata.endpoints", "other grant types can be used"},
 		"certification required": {func(w *world) {
 			w.dest.change = func(d map[string]any) { d["udap_certifications_required"] = []string{"urn:c"} }
 		}, "discover.required", "urn:c"},
@@ -348,6 +359,139 @@ func TestParseBase(t *testing.T) {
 	}
 }
 
+// What a destination's own metadata says it does not support is not tried, an
+// empty list included; what its metadata does not mention is.
+func TestUnsupportedWorkflows(t *testing.T) {
+	// Covers: S1-020, S1-021
+	for name, tc := range map[string]struct {
+		member string
+		value  any
+		check  string // at which registration or token stops; empty: it goes on
+	}{
+		"no version":          {"udap_versions_supported", []string{}, "discover.profiles"},
+		"another version":     {"udap_versions_supported", []string{"2"}, "discover.profiles"},
+		"no profile":          {"udap_profiles_supported", []string{}, "discover.profiles"},
+		"no grant type":       {"grant_types_supported", []string{}, "discover.grant"},
+		"another grant type":  {"grant_types_supported", []string{"authorization_code"}, "discover.grant"},
+		"no algorithm":        {"registration_endpoint_jwt_signing_alg_values_supported", []string{}, "discover.algorithm"},
+		"profiles unknown":    {"udap_profiles_supported", nil, ""},
+		"grant types unknown": {"grant_types_supported", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, ctx := newWorld(t), context.Background()
+			w.dest.change = func(d map[string]any) {
+				if delete(d, tc.member); tc.value != nil {
+					d[tc.member] = tc.value
+				}
+			}
+			c := newClient(t, w.config())
+			d, err := c.Discover(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reg, err := c.Register(ctx, d, goodRegistration())
+			if tc.check == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantStop(t, reg.Trace, err, tc.check, "")
+		})
+	}
+}
+
+// Registered values that replace what was asked for end the workflow.
+func TestRegistrationThatWasReplaced(t *testing.T) {
+	// Covers: S2-10
+	const good = `"client_id":"x","grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt",` +
+		`"scope":"system/Patient.rs"`
+	for name, tc := range map[string]struct {
+		body  string
+		check string // empty: accepted
+		text  string // in the refusal, or in the one warning
+	}{
+		"as asked but for the statement": {`{` + good + `}`, "", "does not repeat software_statement"},
+		"another grant type": {
+			`{` + strings.Replace(good, "client_credentials", "authorization_code", 1) + `}`, "register.granted",
+			"authorization_code",
+		},
+		"a further grant type": {
+			`{` + strings.Replace(good, `"client_credentials"`, `"client_credentials","refresh_token"`, 1) + `}`,
+			"register.granted", "refresh_token",
+		},
+		"another method": {
+			`{` + strings.Replace(good, "private_key_jwt", "client_secret_basic", 1) + `}`, "register.granted",
+			"client_secret_basic",
+		},
+		"another statement": {`{"software_statement":"a.b.c",` + good + `}`, "register.granted", "a.b.c"},
+		"redirects nobody asked for are ignored": {
+			`{"redirect_uris":["https://x.example"],` + good + `}`, "", "does not repeat software_statement",
+		},
+		"more scopes":       {`{` + strings.Replace(good, "Patient.rs", "*.rs", 1) + `}`, "", "without being asked for"},
+		"an error with 200": {`{"error":"invalid_client_metadata",` + good + `}`, "register.accepted", "invalid_client_metadata"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, ctx := newWorld(t), context.Background()
+			c := newClient(t, w.config())
+			d, err := c.Discover(ctx)
+			noError(t, d.Trace, err)
+			w.dest.answer["/acme/oauth/register"] = status(200, "application/json", tc.body)
+			reg, err := c.Register(ctx, d, goodRegistration())
+			if tc.check != "" {
+				wantStop(t, reg.Trace, err, tc.check, tc.text)
+				return
+			}
+			if got := reg.Trace.Warnings(); err != nil || len(got) != 1 || !strings.Contains(got[0].Remedy, tc.text) {
+				t.Fatalf("error %v, warnings %+v; want one with %q", err, got, tc.text)
+			}
+		})
+	}
+}
+
+// A lifetime that is absent or cannot be used does not make the token useless.
+func TestTokenLifetimes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		expires string // the member as it is sent; empty: absent
+		life    time.Duration
+		warned  bool
+	}{
+		"usual":        {`"expires_in":300,`, 300 * time.Second, false},
+		"longest":      {`"expires_in":3600,`, time.Hour, false},
+		"too long":     {`"expires_in":3601,`, 3601 * time.Second, true},
+		"absent":       {"", 0, true},
+		"null":         {`"expires_in":null,`, 0, true},
+		"a string":     {`"expires_in":"300",`, 0, true},
+		"zero":         {`"expires_in":0,`, 0, true},
+		"negative":     {`"expires_in":-5,`, 0, true},
+		"no number":    {`"expires_in":{},`, 0, true},
+		"a fraction":   {`"expires_in":0.5,`, 0, true},
+		"very long":    {`"expires_in":9e99,`, 0, true},
+		"milliseconds": {`"expires_in":3600000,`, 3600000 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, ctx := newWorld(t), context.Background()
+			c := newClient(t, w.config())
+			d, err := c.Discover(ctx)
+			noError(t, d.Trace, err)
+			w.dest.answer["/acme/oauth/token"] = status(200, "application/json",
+				`{"access_token":"t",`+tc.expires+`"token_type":"Bearer","scope":"a"}`)
+
+			tok, err := c.Token(ctx, d, TokenRequest{ClientID: "x", Scope: "a", B2B: goodB2B()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := time.Time{}
+			if tc.life > 0 {
+				want = epoch.Add(tc.life)
+			}
+			if warned := len(tok.Trace.Warnings()) == 1; !tok.Expires.Equal(want) || warned != tc.warned {
+				t.Errorf("expires %v, want %v; warnings %+v", tok.Expires, want, tok.Trace.Warnings())
+			}
+		})
+	}
+}
+
 func TestAnswersThatBreakTheRules(t *testing.T) {
 	// Covers: S1-067, S2-15, S2-10
 	w, ctx := newWorld(t), context.Background()
@@ -371,6 +515,9 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	if gone.Cancelled {
 		t.Fatal("taken as cancelled")
 	}
+	at("/acme/oauth/token", `{"error":"invalid_scope","access_token":"t","token_type":"Bearer"}`)
+	refusedWith200, err := c.Token(ctx, d, req)
+	wantStop(t, refusedWith200.Trace, err, "token.given", "invalid_scope")
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"MAC"}`)
 	tok, err := c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "MAC")

@@ -233,7 +233,7 @@ func (c *Client) examineDestination(ctx context.Context, tr *trace.Trace) *Disco
 
 	c.examineWeb(tr)
 	if c.believe(ctx, d) == nil {
-		d.judgeProfiles()
+		d.checkProfiles()
 		d.judgeNeeds()
 		c.examineServer(d)
 		if c.cfg.Key != nil {

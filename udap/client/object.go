@@ -44,6 +44,15 @@ func (o object) list(name string) ([]string, error) {
 	return out, nil
 }
 
+// listOrNil is list for a member whose type does not matter.
+func (o object) listOrNil(name string) []string {
+	l, err := o.list(name)
+	if err != nil {
+		return nil
+	}
+	return l
+}
+
 // number is a member that is a whole number.
 func (o object) number(name string) (int64, bool) {
 	var n int64

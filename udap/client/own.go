@@ -26,7 +26,7 @@ func (c *Client) algorithm() string {
 // returns the URI that we go by.
 func (c *Client) identity(tr *trace.Trace) (trace.ClientURI, error) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
-		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give -cert and -key, or -p12")
+		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give the certificate chain of this client and its key")
 	}
 
 	leaf, now := c.cfg.Chain[0], c.cfg.Now()
@@ -68,7 +68,7 @@ func (c *Client) clientURI(tr *trace.Trace) (trace.ClientURI, error) {
 	uri := c.cfg.ClientURI
 	switch {
 	case uri == "" && len(uris) > 1:
-		return "", stop(tr, checkURI, "one client URI", "the certificate has "+all, "say which one to go by (-uri)")
+		return "", stop(tr, checkURI, "one client URI", "the certificate has "+all, "choose one of them")
 	case uri == "":
 		uri = trace.ClientURI(uris[0])
 	case !slices.Contains(uris, string(uri)):

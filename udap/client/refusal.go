@@ -99,9 +99,10 @@ func hint(c trace.Check, r *Reply, f *Refusal) string {
 	case r.Status == http.StatusTooManyRequests:
 		return "too many requests; wait " + r.header.Get("Retry-After") + " s"
 	case r.Status == http.StatusMisdirectedRequest:
-		return "the host of the URL is not one that this gateway or destination serves: check base URL and -connect"
+		return "the host of the URL is not one that this gateway or destination serves: check the base URL, and the address connected to"
 	case r.Status == http.StatusBadGateway || r.Status == http.StatusGatewayTimeout:
-		return "an intermediary could not reach its next hop; the destination has not seen this request"
+		return "an intermediary got no whole answer from its next hop. It is unknown whether the destination acted on " +
+			"the request: its operator can look for it by this time"
 
 	case r.Status >= 500:
 		return "a fault of the destination or of an intermediary: give its operator the time and the Trace-Id"
@@ -117,7 +118,7 @@ func hint(c trace.Check, r *Reply, f *Refusal) string {
 var codeHints = map[trace.Code]string{
 	trace.InvalidSoftwareStatement:    "the statement itself was not accepted: compare iss, sub, aud, iat and exp with what is said above, and the clocks",
 	trace.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
-	trace.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri (-page, -tos, -policy)",
+	trace.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri",
 	trace.InvalidRedirectURI:          "each redirect URI must be https, absolute and without fragment",
 	trace.InvalidClient:               "not authenticated: the client_id may be of another destination or cancelled (register again), the certificate revoked or expired, or the clocks apart",
 	trace.InvalidGrant:                "the hl7-b2b extension object was not accepted: look at organization_id, purpose_of_use and what the community demands",

@@ -96,14 +96,18 @@ func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Regi
 	if err != nil {
 		return out, err
 	}
-	if out.Reply, err = c.postTo(ctx, out.Trace, d.Registration, "application/json", body); err != nil {
+	posted, err := json.Marshal(body)
+	if err != nil {
+		return out, stop(out.Trace, checkPosted, "a JSON body", err.Error(), "")
+	}
+	if out.Reply, err = c.postTo(ctx, out.Trace, d.Registration, "application/json", posted); err != nil {
 		return out, err
 	}
-	return out, out.read(reg)
+	return out, out.read(reg, body.Statement)
 }
 
 // statement makes the body to post; every rule it could break is checked first.
-func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (body []byte, err error) {
+func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (body *registrationBody, err error) {
 	tr := out.Trace
 	if err := verified(tr, d); err != nil {
 		return nil, err
@@ -133,11 +137,11 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 		fmt.Sprintf("%s to %s, signed with %s, %d certificates", tr.Action, d.Registration, c.algorithm(),
 			len(c.cfg.Chain)))
 
-	return json.Marshal(registrationBody{
+	return &registrationBody{
 		Statement:      compact,
 		Certifications: reg.Certifications,
 		UDAP:           "1",
-	})
+	}, nil
 }
 
 // verified stops every workflow whose discovery did not end well (S2-07).
@@ -218,7 +222,7 @@ func (c *Client) checkDemands(tr *trace.Trace, reg Registration) {
 		tr.Warn(checkDemanded, trace.Finding{
 			Expected: strings.Join(missing, ", "),
 			Found:    "none",
-			Remedy:   "the community demands them: give them (-page, -logo, -tos, -policy)",
+			Remedy:   "the community demands them: give them",
 		})
 
 	default:
@@ -235,9 +239,9 @@ func parameterFaults(reg Registration) []parameterFault {
 			out = append(out, parameterFault{expected, found, remedy})
 		}
 	}
-	add(reg.ClientName == "", "client_name", "none", "give the client a name (-name)")
+	add(reg.ClientName == "", "client_name", "none", "give the client a name")
 	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts", fmt.Sprint(reg.Contacts),
-		"give a contact (-contact mailto:...)")
+		"give a contact such as mailto:ops@client.example")
 	if len(reg.GrantTypes) == 0 {
 		return out
 	}
@@ -249,14 +253,14 @@ func parameterFaults(reg Registration) []parameterFault {
 		fmt.Sprint(reg.GrantTypes), "refresh_token goes with authorization_code only")
 	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials", fmt.Sprint(reg.RedirectURIs),
 		"")
-	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one (-redirect)")
+	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one")
 
 	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool {
 		return !isHTTPS(u)
 	}), "https redirect_uris", fmt.Sprint(reg.RedirectURIs), "")
 	add(code && !isLogo(reg.LogoURI), "an https logo_uri that ends in .png, .jpg, .jpeg or .gif",
-		fmt.Sprintf("%q", reg.LogoURI), "give one (-logo)")
-	add(reg.Scope == "", "scope", "none", "say which scopes to register (-scope)")
+		fmt.Sprintf("%q", reg.LogoURI), "give one")
+	add(reg.Scope == "", "scope", "none", "say which scopes to register")
 
 	return out
 }
@@ -274,8 +278,9 @@ func isLogo(text string) bool {
 	})
 }
 
-// read judges the answer (UDAP Security 2.0, registration 3.2.3).
-func (out *Registered) read(reg Registration) (err error) {
+// read checks the answer (UDAP Security 2.0, registration 3.2.3). statement is
+// the software statement that was posted.
+func (out *Registered) read(reg Registration, statement string) (err error) {
 	tr, r := out.Trace, out.Reply
 	if r.Status != http.StatusCreated && r.Status != http.StatusOK {
 		out.Refusal, err = refused(tr, checkAccepted, r, "201 or 200")
@@ -288,6 +293,10 @@ func (out *Registered) read(reg Registration) (err error) {
 		return err
 	}
 
+	if _, ok := o["error"]; ok {
+		out.Refusal, err = refused(tr, checkAccepted, r, "201 or 200, and no error")
+		return err
+	}
 	out.ClientID = trace.ClientID(o.text("client_id"))
 	if out.ClientID == "" {
 		return stop(tr, checkClientID, "client_id", "none", "the destination's answer breaks RFC 7591 3.2.1")
@@ -296,29 +305,81 @@ func (out *Registered) read(reg Registration) (err error) {
 	tr.ClientID = out.ClientID
 	tr.Pass(checkClientID, "", string(out.ClientID))
 	out.New, out.Scope = r.Status == http.StatusCreated, o.text("scope")
-	return out.compare(reg, o)
+	return out.compare(reg, statement, o)
 }
 
-// compare looks at what was registered against what was asked for.
-func (out *Registered) compare(reg Registration, o object) error {
+// compare checks what was registered against what was asked for. The answer must
+// hold every registered value (RFC 7591 3.2.1): one that was replaced ends the
+// workflow, one that is missing is a warning.
+func (out *Registered) compare(reg Registration, statement string, o object) error {
 	grants, err := o.list("grant_types")
 	out.Cancelled = len(reg.GrantTypes) == 0
 	if out.Cancelled && (err != nil || len(grants) > 0) {
 		out.Cancelled = false
 		return stop(out.Trace, checkEcho, "an empty grant_types: cancelled", fmt.Sprint(grants),
-			"the registration seems to stand still")
+			"the registration may still be in force")
 	}
-	if missing := lacking(reg.Scope, out.Scope); !out.Cancelled && len(missing) > 0 {
-		out.Trace.Warn(checkEcho, trace.Finding{
-			Expected: reg.Scope,
-			Found:    out.Scope,
-			Remedy:   "not registered: " + strings.Join(missing, " "),
-		})
+	if out.Cancelled {
+		out.Trace.Pass(checkEcho, "", "grant_types is empty")
 		return nil
 	}
 
+	var absent []string
+	for _, v := range []struct {
+		name  string
+		asked any
+		same  bool
+	}{
+		{"grant_types", reg.GrantTypes, sameSet(grants, reg.GrantTypes)},
+		{"token_endpoint_auth_method", "private_key_jwt", o.text("token_endpoint_auth_method") == "private_key_jwt"},
+		{"software_statement", "the one that was posted", o.text("software_statement") == statement},
+		{"redirect_uris", reg.RedirectURIs, len(reg.RedirectURIs) == 0 || sameSet(o.listOrNil("redirect_uris"), reg.RedirectURIs)},
+	} {
+		_, there := o[v.name]
+		if there && !v.same {
+			return stop(out.Trace, checkEcho, fmt.Sprintf("%s %v", v.name, v.asked),
+				trace.Cut(fmt.Sprintf("%s %s", v.name, o[v.name]), 200),
+				"the destination registered something else: cancel it, and ask its operator")
+		}
+		if !there && (v.name != "redirect_uris" || len(reg.RedirectURIs) > 0) {
+			absent = append(absent, v.name)
+		}
+	}
+
+	return out.compareScope(reg, grants, absent)
+}
+
+// compareScope ends compare: fewer or more scopes than asked for, and members
+// that the answer lacks, are warnings.
+func (out *Registered) compareScope(reg Registration, grants, absent []string) error {
+	missing, added := lacking(reg.Scope, out.Scope), lacking(out.Scope, reg.Scope)
+	var remedies []string
+	if len(missing) > 0 {
+		remedies = append(remedies, "not registered: "+strings.Join(missing, " "))
+	}
+	if len(added) > 0 {
+		remedies = append(remedies, "registered without being asked for: "+strings.Join(added, " "))
+	}
+	if len(absent) > 0 {
+		remedies = append(remedies, "the answer does not repeat "+strings.Join(absent, ", ")+" (RFC 7591 3.2.1)")
+	}
+
+	if len(remedies) > 0 {
+		out.Trace.Warn(checkEcho, trace.Finding{
+			Expected: reg.Scope,
+			Found:    out.Scope,
+			Remedy:   strings.Join(remedies, "; "),
+		})
+		return nil
+	}
 	out.Trace.Pass(checkEcho, "", fmt.Sprintf("grant types %v, scope %q", grants, out.Scope))
 	return nil
+}
+
+// sameSet reports whether two lists hold the same values, in any order.
+func sameSet(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
 }
 
 // lacking are the scopes of asked that given does not have.

@@ -145,11 +145,11 @@ func (c *Client) connectFault(host string, err error) (found, remedy string) {
 	case errors.As(err, &head):
 		return "what answers there does not speak TLS", "is it a plain http port?"
 	case errors.As(err, &dns):
-		return "the name " + dns.Name + " has no address", "check the base URL, or name an address to connect to (-connect)"
+		return "the name " + dns.Name + " has no address", "check the base URL, or name an address to connect to"
 	case errors.As(err, &op) && op.Op == "remote error":
 		return fmt.Sprintf("what listens there ended the TLS handshake for the name %s: %v", c.serverName(host),
 				op.Err),
-			"commonly it has no certificate of that name: check the base URL's host, or the TLS name (-connect-name)"
+			"commonly it has no certificate of that name: check the base URL's host, or the TLS name"
 
 	case errors.As(err, &op) && op.Op == "dial":
 		return op.Error(), "nothing listens there, or a firewall stands between; is the gateway or destination up?"
@@ -186,7 +186,7 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 	case errors.As(e.Err, &name):
 		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "),
 				c.serverName(host)),
-			"check the host of the base URL; when dialling a private port, give its TLS name as well (-connect-name)"
+			"check the host of the base URL; when dialling a private port, give its TLS name as well"
 	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
 		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
 			stamp(leaf.NotBefore), stamp(
@@ -194,12 +194,12 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 
 	case c.underCommunity(e.UnverifiedCertificates):
 		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, which is no TLS anchor here", leaf.Subject),
-			"if that is meant, give the community's anchor as TLS anchor too (-tls-ca); they are two separate lists"
+			"if that is meant, give the community's anchor as TLS anchor too; they are two separate lists"
 	}
 
 	return fmt.Sprintf("the web server's certificate (%s, issued by %s) leads to none of the TLS anchors",
 			leaf.Subject, leaf.Issuer),
-		"give the anchor of the web server's certificate (-tls-ca); the anchors of the trust community are another matter"
+		"give the anchor of the web server's certificate; the anchors of the trust community are another matter"
 }
 
 // underCommunity reports whether a TLS chain leads to a community's anchor.

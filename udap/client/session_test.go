@@ -115,7 +115,7 @@ func TestOwnFaults(t *testing.T) {
 		reg         func(*Registration)
 		check, text string
 	}{
-		{"no identity", func(c *Config) { c.Key = nil }, nil, "own.certificate", "-p12"},
+		{"no identity", func(c *Config) { c.Key = nil }, nil, "own.certificate", "certificate chain of this client"},
 		{"CA first", func(c *Config) {
 			c.Chain = []*x509.Certificate{c.Chain[1], c.Chain[0]}
 		}, nil, "own.certificate", "is a CA"},

@@ -42,7 +42,7 @@ type Token struct {
 	Refusal *Refusal     `json:"refusal,omitempty"`
 	Access  string       `json:"-"`
 	Scope   string       `json:"scope,omitempty"`
-	Expires time.Time    `json:"expires,omitzero"`
+	Expires time.Time    `json:"expires,omitzero"` // zero: the destination did not say
 }
 
 type assertionClaims struct {
@@ -176,6 +176,10 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 		return err
 	}
 
+	if _, ok := o["error"]; ok {
+		out.Refusal, err = refused(tr, checkGiven, r, "200 and a token, and no error")
+		return err
+	}
 	access, kind := o.text("access_token"), o.text("token_type")
 	if access == "" || !strings.EqualFold(kind, "Bearer") {
 		return stop(tr, checkGiven, "access_token of token_type Bearer",
@@ -191,31 +195,50 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 	if out.Scope == "" {
 		out.Scope = t.Scope // RFC 6749 5.1: absent when it is what was asked for
 	}
-	out.judge(t, o, now)
+	out.accept(t, o, now)
 
 	return nil
 }
 
-func (out *Token) judge(t TokenRequest, o object, now time.Time) {
+// accept notes how long the token lives and what it covers. A lifetime that is
+// absent or unusable leaves Expires zero: the token is good until it is refused
+// (RFC 6749 5.1 only recommends expires_in).
+func (out *Token) accept(t TokenRequest, o object, now time.Time) {
 	life, ok := o.number("expires_in")
-	out.Expires = now.Add(time.Duration(min(max(life, 0), 1<<31)) * time.Second)
-	if !ok || life <= 0 || time.Duration(life)*time.Second > maxTokenLife {
-		out.Trace.Warn(checkLifetime, trace.Finding{
-			Expected: "expires_in of at most 3600",
-			Found:    string(o["expires_in"]),
-		})
-	} else {
+	switch {
+	case ok && life > 0 && life <= int64(maxTokenLife/time.Second):
+		out.Expires = now.Add(time.Duration(life) * time.Second)
 		out.Trace.Pass(checkLifetime, "at most 3600 s", fmt.Sprintf("%d s", life))
+	default:
+		if ok && life > 0 {
+			out.Expires = now.Add(time.Duration(min(life, 1<<31)) * time.Second)
+		}
+		found := "expires_in " + string(o["expires_in"])
+		if o["expires_in"] == nil {
+			found = "no expires_in"
+		}
+		out.Trace.Warn(checkLifetime, trace.Finding{
+			Expected: "expires_in as a number of seconds, at most 3600",
+			Found:    found,
+			Remedy:   "ask the destination's operator; without it nobody knows when to ask for the next token",
+		})
 	}
 
-	if missing := lacking(t.Scope, out.Scope); len(missing) > 0 {
+	missing, added := lacking(t.Scope, out.Scope), lacking(out.Scope, t.Scope)
+	switch {
+	case len(missing) > 0:
 		out.Trace.Warn(checkScope, trace.Finding{
 			Expected: t.Scope,
 			Found:    out.Scope,
 			Remedy:   "not granted: " + strings.Join(missing, " "),
 		})
-		return
+	case len(added) > 0 && t.Scope != "":
+		out.Trace.Warn(checkScope, trace.Finding{
+			Expected: t.Scope,
+			Found:    out.Scope,
+			Remedy:   "granted without being asked for: " + strings.Join(added, " "),
+		})
+	default:
+		out.Trace.Pass(checkScope, t.Scope, out.Scope)
 	}
-
-	out.Trace.Pass(checkScope, t.Scope, out.Scope)
 }

@@ -24,7 +24,7 @@ func (c *Client) newHTTP() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialTLSContext:         c.dialTLS,
-			DialContext:            noPlain,
+			DialContext:            c.dialPlain,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHead,
 			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -36,8 +36,21 @@ func (c *Client) newHTTP() *http.Client {
 // Close ends the connections that are kept open.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-func noPlain(context.Context, string, string) (net.Conn, error) {
-	return nil, errors.New("plain http is never spoken")
+// dialPlain connects without TLS: to loopback addresses, where configured.
+func (c *Client) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if !c.cfg.LoopbackHTTP || !isLoopback(host) {
+		return nil, errors.New("plain http is not spoken")
+	}
+
+	conn, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, network, address)
+	if err != nil || c.cfg.Wrap == nil {
+		return conn, err
+	}
+	return c.cfg.Wrap(conn), nil
 }
 
 // dialTLS connects to where the URL says, or to where Config.Dial says when
@@ -81,13 +94,16 @@ func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn
 	return secured, nil
 }
 
-// authority is host:port of an https URL, the port always written.
+// authority is host:port of a URL, the port always written.
 func authority(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
 	}
 	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80"}[u.Scheme]
+	}
 	if port == "" {
 		port = "443"
 	}

@@ -124,16 +124,27 @@ func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 	return v
 }
 
-// CRLs answers with one list, or one reason, for each distribution point. A
-// certificate without any is answered from the configured lists.
+// CRLs returns one CRL, or one reason, for each distribution point. The
+// configured CRLs of the issuer count for a certificate without distribution
+// points, and where none of its distribution points has a CRL.
 func (s *Source) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	if q.Issuer == nil {
 		return nil
 	}
-	if len(q.URLs) > 0 {
-		return s.ask(ctx, q.URLs, q.Issuer)
+	if len(q.URLs) == 0 {
+		return matching(s.ask(ctx, s.configured(q.Community), q.Issuer))
 	}
-	return matching(s.ask(ctx, s.configured(q.Community), q.Issuer))
+
+	answers := s.ask(ctx, q.URLs, q.Issuer)
+	if slices.ContainsFunc(answers, func(a udap.CRLAnswer) bool { return a.List != nil }) {
+		return answers
+	}
+	for _, a := range s.ask(ctx, s.configured(q.Community), q.Issuer) {
+		if a.List != nil {
+			answers = append(answers, a)
+		}
+	}
+	return answers
 }
 
 func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certificate) []udap.CRLAnswer {

@@ -65,19 +65,19 @@ func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 
 // State tells readiness and the console how one list stands.
 type State struct {
-	Place      string        `json:"place"`
-	Issuer     string        `json:"issuer"`
-	Number     string        `json:"number,omitempty"` // decimal; empty when there is no list
-	ThisUpdate time.Time     `json:"thisUpdate,omitzero"`
-	NextUpdate time.Time     `json:"nextUpdate,omitzero"`
-	Entries    int           `json:"entries"`
-	Fetched    time.Time     `json:"fetched,omitzero"`
-	Age        time.Duration `json:"age"` // since it was fetched, in nanoseconds
-	Tried      time.Time     `json:"tried,omitzero"`
-	Error      string        `json:"error,omitempty"`   // how the last fetch failed
-	Warning    string        `json:"warning,omitempty"` // what is odd about the CRL that counts
-	Usable     bool          `json:"usable"`            // it counts now
-	Expiring   bool          `json:"expiring"`          // it counts, but runs out soon
+	Place      string    `json:"place"`
+	Issuer     string    `json:"issuer"`
+	Number     string    `json:"number,omitempty"` // decimal; empty when there is no list
+	ThisUpdate time.Time `json:"thisUpdate,omitzero"`
+	NextUpdate time.Time `json:"nextUpdate,omitzero"`
+	Entries    int       `json:"entries"`
+	Fetched    time.Time `json:"fetched,omitzero"`
+	AgeSeconds int64     `json:"ageSeconds"` // since it was fetched
+	Tried      time.Time `json:"tried,omitzero"`
+	Error      string    `json:"error,omitempty"`   // how the last fetch failed
+	Warning    string    `json:"warning,omitempty"` // what is odd about the CRL that counts
+	Usable     bool      `json:"usable"`            // it counts now
+	Expiring   bool      `json:"expiring"`          // it counts, but runs out soon
 }
 
 // State reports every known list, in the order of their places.
@@ -112,7 +112,7 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 		st.Number = l.Number.String()
 	}
 	st.ThisUpdate, st.NextUpdate, st.Entries = l.ThisUpdate, l.NextUpdate, len(l.RevokedCertificateEntries)
-	st.Fetched, st.Age = e.fetched, now.Sub(e.fetched)
+	st.Fetched, st.AgeSeconds = e.fetched, int64(now.Sub(e.fetched)/time.Second)
 	st.Usable = e.usable(now)
 	st.Expiring = st.Usable && l.NextUpdate.Sub(now) < soon(l.NextUpdate.Sub(l.ThisUpdate), refresh)
 
