@@ -1,7 +1,6 @@
 package udap
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -122,7 +121,7 @@ func nextIssuerURL(s *search, leaf *x509.Certificate, asked []string) string {
 // orphan reports whether no certificate at hand issued c.
 func orphan(s *search, c *x509.Certificate) bool {
 	issued := func(p *x509.Certificate) bool {
-		return bytes.Equal(p.RawSubject, c.RawIssuer) && s.signed(c, p) == nil
+		return SameName(p.RawSubject, c.RawIssuer) && s.sigs.verify(c, p) == nil
 	}
 	return !slices.ContainsFunc(s.pool, issued) && !slices.ContainsFunc(s.community.Anchors, issued)
 }

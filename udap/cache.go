@@ -60,6 +60,12 @@ type crlKey struct {
 // sigKey is one certificate and the key that is said to have signed it.
 type sigKey struct{ child, issuerKey digest }
 
+// sigKeyOf uses the child's whole DER and the issuer's whole public key, never
+// a name.
+func sigKeyOf(child, parent *x509.Certificate) sigKey {
+	return sigKey{sha256.Sum256(child.Raw), sha256.Sum256(parent.RawSubjectPublicKeyInfo)}
+}
+
 // pathKey is all that a search for paths depends on but the time: every
 // certificate that was sent, in order, and the community. A Verifier's
 // communities do not change under it: a change of trust or policy makes a new
@@ -161,20 +167,6 @@ func readFacts(c *x509.Certificate) *certFacts {
 	return f
 }
 
-// signedBy verifies one signature between certificates, once per pair. The key
-// is the child's whole DER and the issuer's whole public key, never a name.
-func (v *Verifier) signedBy(child, parent *x509.Certificate) error {
-	k := sigKey{sha256.Sum256(child.Raw), sha256.Sum256(parent.RawSubjectPublicKeyInfo)}
-	if _, ok := v.memory.sigs.get(k); ok {
-		return nil
-	}
-	err := parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
-	if err == nil {
-		v.memory.sigs.put(k, struct{}{}, maxCachedSigs)
-	}
-	return err
-}
-
 // pathsTo finds the paths from the first certificate to a community, or
 // remembers them. Dates are looked at again each time; outside of them the
 // search is made anew, so that it can say what is wrong. A path that needed
@@ -190,7 +182,7 @@ func (val *validation) pathsTo(c *Community, e *envelope) (*foundPaths, *certFau
 		community: c,
 		now:       now,
 		pool:      pool(sent[1:], c.Intermediates),
-		signed:    val.v.signedBy,
+		sigs:      val.sigs,
 	}
 	known := len(s.pool)
 	paths, f := val.pathsWithin(s, sent[0])

@@ -58,11 +58,11 @@ func checkCertificate(c *x509.Certificate) *certFault {
 			found:    "serial " + jose.SerialName(c),
 		}
 
-	case len(c.UnhandledCriticalExtensions) > 0:
+	case len(unhandled(c)) > 0:
 		return &certFault{
 			check:    checkCertForm,
 			expected: "no critical extension that is not understood",
-			found:    fmt.Sprintf("critical %v", c.UnhandledCriticalExtensions),
+			found:    fmt.Sprintf("critical %v", unhandled(c)),
 		}
 
 	case !slices.Contains(certSignatures, c.SignatureAlgorithm):
@@ -84,9 +84,18 @@ func checkCertificate(c *x509.Certificate) *certFault {
 	return nil
 }
 
+var oidKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 15}
+
+// mayUseKey reports whether keyUsage allows a use. Without the extension every
+// use is allowed; an extension without the bit, even one without any bit,
+// forbids it (RFC 5280 4.2.1.3).
+func mayUseKey(c *x509.Certificate, use x509.KeyUsage) bool {
+	return c.KeyUsage&use != 0 || c.KeyUsage == 0 && !hasExtension(c, oidKeyUsage)
+}
+
 // checkIssuer is the rule for every CA of a path, the anchor included: it may
-// sign certificates, and with below CA certificates between it and the leaf
-// (RFC 5280 6.1.4 k to n; self-issued ones are counted, as Go counts them).
+// sign certificates, with below CA certificates that are not self-issued between
+// it and the leaf (RFC 5280 6.1.4 k to n).
 func checkIssuer(c *x509.Certificate, below int) *certFault {
 	switch {
 	case !c.BasicConstraintsValid || !c.IsCA:
@@ -96,7 +105,7 @@ func checkIssuer(c *x509.Certificate, below int) *certFault {
 			found:    "no CA",
 		}
 
-	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
+	case !mayUseKey(c, x509.KeyUsageCertSign):
 		return &certFault{
 			check:    checkCertCA,
 			expected: "keyUsage keyCertSign",
@@ -168,11 +177,34 @@ func checkEndEntity(c *x509.Certificate) *certFault {
 			remedy:   "x5c[0] must be the client's own certificate, not its issuer's",
 		}
 
-	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+	case !mayUseKey(c, x509.KeyUsageDigitalSignature):
 		return &certFault{
 			check:    checkLeaf,
-			expected: "keyUsage digitalSignature",
+			expected: "keyUsage digitalSignature (RFC 5280 4.2.1.3)",
 			found:    "a certificate whose key may not sign",
+			remedy:   "have a certificate issued with the digitalSignature bit",
+		}
+
+	case c.KeyUsage&x509.KeyUsageCertSign != 0:
+		return &certFault{
+			check:    checkLeaf,
+			expected: "no keyUsage keyCertSign in a certificate that is not a CA's (RFC 5280 4.2.1.9)",
+			found:    "keyCertSign",
+			remedy:   "have a certificate issued without the keyCertSign bit",
+		}
+
+	case c.MaxPathLen > 0 || c.MaxPathLenZero:
+		return &certFault{
+			check:    checkLeaf,
+			expected: "no pathLenConstraint in a certificate that is not a CA's (RFC 5280 4.2.1.9)",
+			found:    fmt.Sprintf("pathLenConstraint %d", c.MaxPathLen),
+		}
+
+	case hasExtension(c, oidNameConstraints):
+		return &certFault{
+			check:    checkLeaf,
+			expected: "no name constraints in a certificate that is not a CA's (RFC 5280 4.2.1.10)",
+			found:    "name constraints",
 		}
 	}
 

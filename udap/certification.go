@@ -79,8 +79,9 @@ func (v *Verifier) Certifications(
 
 	var good []Certification
 	bad := map[string]*trace.Error{} // by certification URI
+	sigs := &signatures{v: v}        // of all certifications of the request
 	for i, compact := range list {
-		c, uris, err := v.certification(ctx, compact, ss, exp)
+		c, uris, err := v.certification(ctx, compact, ss, exp, sigs)
 		switch {
 		case err == nil:
 			good = append(good, *c)
@@ -129,9 +130,10 @@ func requireCertifications(needed []string, good []Certification, bad map[string
 // certification judges one. When it is to be ignored the error has no code.
 // Its steps go to a trace of their own: a bad certification is no refusal yet.
 func (v *Verifier) certification(
-	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect,
+	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect, sigs *signatures,
 ) (*Certification, []string, *trace.Error) {
 	val := v.begin(ctx, certificationKind, exp, trace.NewTrace("certification", exp.Now))
+	val.sigs = sigs
 	p := ss.Community.Policy
 	known := slices.Concat(p.Certifications, p.CertificationsNeeded)
 	e, f := openCompact(compact, &v.memory)

@@ -1,8 +1,8 @@
 package udap
 
 import (
-	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -54,11 +54,11 @@ func checkCRLDates(list *x509.RevocationList, now time.Time) error {
 }
 
 func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
-	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+	if !SameName(list.RawIssuer, issuer.RawSubject) {
 		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", trace.Cut(list.Issuer.String(), 150),
 			trace.Cut(issuer.Subject.String(), 150))
 	}
-	if issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+	if !mayUseKey(issuer, x509.KeyUsageCRLSign) {
 		return errors.New("the issuer's key may not sign lists (keyUsage without cRLSign)")
 	}
 	if !slices.Contains(certSignatures, list.SignatureAlgorithm) {
@@ -73,7 +73,17 @@ func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 
 // checkCRLExtensions refuses what makes a list less than the whole truth.
 func checkCRLExtensions(list *x509.RevocationList) error {
-	for _, e := range list.Extensions {
+	// RFC 5280 5.2.3. A CRL without a number is not refused here, so that what
+	// it revokes is revoked; it clears nobody (Verifier.findInCRL).
+	if n := list.Number; n != nil && (n.Sign() < 0 || n.BitLen() > 159) {
+		return errors.New("the CRL number is not one of at most 20 octets")
+	}
+
+	for i, e := range list.Extensions {
+		same := func(o pkix.Extension) bool { return o.Id.Equal(e.Id) }
+		if slices.ContainsFunc(list.Extensions[:i], same) {
+			return fmt.Errorf("the list has the extension %v twice", e.Id)
+		}
 		if e.Id.Equal(oidDeltaIndicator) {
 			return errors.New("it is a delta list, which says only what changed")
 		}

@@ -163,12 +163,14 @@ func checkSigner(r *ocsp.Response, embedded []asn1.RawValue, issuer *x509.Certif
 func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck) })
 	switch {
-	case !bytes.Equal(delegate.RawIssuer, issuer.RawSubject):
+	case !SameName(delegate.RawIssuer, issuer.RawSubject):
 		return errors.New("the responder's certificate is by another issuer")
 	case issuer.CheckSignature(delegate.SignatureAlgorithm, delegate.RawTBSCertificate, delegate.Signature) != nil:
 		return errors.New("bad OCSP signature: the issuer did not sign the responder's certificate")
 	case !slices.Contains(delegate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
 		return errors.New("the responder's certificate is not for OCSP signing")
+	case !mayUseKey(delegate, x509.KeyUsageDigitalSignature):
+		return errors.New("the responder's key may not sign (keyUsage without digitalSignature)")
 	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):
 		return fmt.Errorf("the responder's certificate counts from %s to %s", stamp(delegate.NotBefore),
 			stamp(delegate.NotAfter))
@@ -221,14 +223,17 @@ func checkCertID(r *ocsp.Response, cert, issuer *x509.Certificate) error {
 			return fmt.Errorf("a status of the response cannot be read: %w", err)
 		}
 		if id.Serial.Cmp(cert.SerialNumber) == 0 {
-			return id.names(issuer, r.IssuerHash)
+			return id.names(cert, issuer, r.IssuerHash)
 		}
 	}
 
 	return errors.New("the response is about another certificate")
 }
 
-func (id certID) names(issuer *x509.Certificate, h crypto.Hash) error {
+// names returns why the identifier is not that of a certificate of this issuer.
+// The name in it is the issuer's as the certificate has it (RFC 6960 4.1.1), or
+// as the issuer has it: the two may be encoded differently.
+func (id certID) names(cert, issuer *x509.Certificate, h crypto.Hash) error {
 	var spki struct {
 		Algorithm pkix.AlgorithmIdentifier
 		Key       asn1.BitString
@@ -236,8 +241,9 @@ func (id certID) names(issuer *x509.Certificate, h crypto.Hash) error {
 	if _, err := asn1.Unmarshal(issuer.RawSubjectPublicKeyInfo, &spki); err != nil {
 		return err
 	}
-	if !h.Available() || !bytes.Equal(id.NameHash, digestBy(h, issuer.RawSubject)) ||
-		!bytes.Equal(id.KeyHash, digestBy(h, spki.Key.RightAlign())) {
+	if !h.Available() || !bytes.Equal(id.KeyHash, digestBy(h, spki.Key.RightAlign())) ||
+		!bytes.Equal(id.NameHash, digestBy(h, issuer.RawSubject)) &&
+			!bytes.Equal(id.NameHash, digestBy(h, cert.RawIssuer)) {
 		return errors.New("the response is about a certificate of another issuer")
 	}
 

@@ -4,27 +4,67 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
-// Bounds of the search for paths: whatever certificates a client sends, the
-// work stays that of a few signatures.
+// Bounds of the search for paths.
 const (
 	maxPath       = 8  // certificates, leaf and anchor included
-	maxPaths      = 8  // acceptable paths kept, for revocation to choose from
-	maxSignatures = 32 // signatures verified in one search
+	maxPaths      = 8  // acceptable paths that are found, for revocation to choose from
+	maxSignatures = 32 // signatures between certificates that one request may cost
 )
+
+// signatures verifies signatures between certificates for one request. It bounds
+// their number over all communities and everything that was fetched, and
+// remembers the failures: whatever certificates a client sends, the work is that
+// of at most maxSignatures signatures.
+type signatures struct {
+	v       *Verifier
+	used    int
+	failed  map[sigKey]error
+	refused bool // a signature was not verified because the budget was used up
+}
+
+// errBudget is the answer for a signature beyond the budget.
+var errBudget = fmt.Errorf("more than %d signatures between certificates to verify", maxSignatures)
+
+// verify reports whether the key of parent signed child.
+func (s *signatures) verify(child, parent *x509.Certificate) error {
+	k := sigKeyOf(child, parent)
+	if _, ok := s.v.memory.sigs.get(k); ok {
+		return nil
+	}
+	if err, ok := s.failed[k]; ok {
+		return err
+	}
+	if s.used >= maxSignatures {
+		s.refused = true
+		return errBudget
+	}
+
+	s.used++
+	err := parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature)
+	if err == nil {
+		s.v.memory.sigs.put(k, struct{}{}, maxCachedSigs)
+		return nil
+	}
+	if s.failed == nil {
+		s.failed = map[sigKey]error{}
+	}
+	s.failed[k] = err
+	return err
+}
 
 // search finds the paths from a leaf to the anchors of one community.
 type search struct {
 	community *Community
 	now       time.Time
 	pool      []*x509.Certificate // what the client sent after the leaf, then configured intermediates
-	signed    func(child, parent *x509.Certificate) error
-	budget    int
+	sigs      *signatures
 
 	paths   [][]*x509.Certificate
 	nearest *certFault // the fault that stopped the most promising path
@@ -32,9 +72,8 @@ type search struct {
 }
 
 // findPaths returns every acceptable path, leaf first and anchor last, or the
-// fault of the one that came nearest. Revocation is judged later.
+// fault of the one that came nearest. Revocation is checked later.
 func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certFault) {
-	s.budget = maxSignatures
 	if f := checkCertificate(leaf); f != nil {
 		s.note(f, 0, leaf, 1000)
 		return nil, s.nearest
@@ -47,6 +86,15 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 	s.extend([]*x509.Certificate{leaf})
 	if len(s.paths) > 0 {
 		return s.paths, nil
+	}
+	if s.sigs.refused {
+		s.note(&certFault{
+			check:    checkPath,
+			expected: fmt.Sprintf("a path found with at most %d signatures between certificates", maxSignatures),
+			found:    "too many possible issuers in x5c",
+			remedy:   "send the signer's certificate and the intermediates of its own path only",
+			err:      errBudget,
+		}, 0, leaf, 2000)
 	}
 	return nil, s.nearest
 }
@@ -62,27 +110,49 @@ func (s *search) note(f *certFault, index int, cert *x509.Certificate, reach int
 	s.nearest, s.reach = f, reach
 }
 
-// extend tries every possible issuer of the last certificate of the path.
+// extend tries every possible issuer of the last certificate of the path: those
+// with the right name, and among them first those whose key it names.
 func (s *search) extend(path []*x509.Certificate) {
 	child := path[len(path)-1]
-	tried := 0
+	issuer := nameKey(child.RawIssuer)
+	named := func(c *x509.Certificate) bool {
+		return bytes.Equal(c.RawSubject, child.RawIssuer) || nameKey(c.RawSubject) == issuer
+	}
+
+	var anchors, others []*x509.Certificate
 	for _, a := range s.community.Anchors {
-		if bytes.Equal(a.RawSubject, child.RawIssuer) {
-			tried++
-			s.step(path, a, true)
+		if named(a) {
+			anchors = append(anchors, a)
 		}
 	}
-
 	for _, c := range s.pool {
-		if bytes.Equal(c.RawSubject, child.RawIssuer) && !contains(path, c) && !isAnchor(s.community, c) {
-			tried++
-			s.step(path, c, false)
+		if named(c) && !contains(path, c) && !isAnchor(s.community, c) {
+			others = append(others, c)
 		}
 	}
 
-	if tried == 0 {
+	if len(anchors)+len(others) == 0 {
 		s.note(s.missingIssuer(child), len(path)-1, child, 10*len(path))
+		return
 	}
+	for _, a := range byKeyID(child, anchors) {
+		s.step(path, a, true)
+	}
+	for _, c := range byKeyID(child, others) {
+		s.step(path, c, false)
+	}
+}
+
+// byKeyID sorts the certificates whose key a child names before the others.
+func byKeyID(child *x509.Certificate, issuers []*x509.Certificate) []*x509.Certificate {
+	rank := func(c *x509.Certificate) int {
+		if len(child.AuthorityKeyId) > 0 && bytes.Equal(child.AuthorityKeyId, c.SubjectKeyId) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(issuers, func(a, b *x509.Certificate) int { return rank(a) - rank(b) })
+	return issuers
 }
 
 // step adds one issuer to the path, if it is one, and goes on.
@@ -99,16 +169,8 @@ func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor
 		return
 	}
 
-	at, child := len(path), path[len(path)-1]
-	if s.budget--; s.budget < 0 {
-		s.note(&certFault{
-			check:    checkPath,
-			expected: fmt.Sprintf("a path found within %d signatures", maxSignatures),
-			found:    "too many possible issuers",
-		}, at-1, child, 5)
-		return
-	}
-	if f := s.mayIssue(child, issuer, at, anchor); f != nil {
+	at := len(path)
+	if f := s.mayIssue(path, issuer, anchor); f != nil {
 		s.note(f, at, issuer, 10*at+1)
 		return
 	}
@@ -126,8 +188,8 @@ func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor
 	s.paths = append(s.paths, next)
 }
 
-// mayIssue judges one edge of the graph.
-func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor bool) *certFault {
+// mayIssue checks that issuer may have issued the last certificate of a path.
+func (s *search) mayIssue(path []*x509.Certificate, issuer *x509.Certificate, anchor bool) *certFault {
 	if !anchor {
 		if f := checkCertificate(issuer); f != nil {
 			return f
@@ -140,13 +202,15 @@ func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor boo
 		}
 	}
 
-	if f := checkIssuer(issuer, below-1); f != nil {
+	if f := checkIssuer(issuer, counted(path[1:])); f != nil {
 		return f
 	}
-	if err := s.signed(child, issuer); err != nil {
+
+	child := path[len(path)-1]
+	if err := s.sigs.verify(child, issuer); err != nil {
 		return &certFault{
 			check:    checkCertSig,
-			index:    below - 1,
+			index:    len(path) - 1,
 			cert:     child,
 			err:      err,
 			expected: "a signature by the key of " + jose.CertName(issuer),
@@ -156,6 +220,18 @@ func (s *search) mayIssue(child, issuer *x509.Certificate, below int, anchor boo
 	}
 
 	return nil
+}
+
+// counted returns how many of the CA certificates below an issuer count towards
+// its path length: those that are not self-issued (RFC 5280 6.1.4 l).
+func counted(below []*x509.Certificate) int {
+	n := 0
+	for _, c := range below {
+		if !selfIssued(c) {
+			n++
+		}
+	}
+	return n
 }
 
 func keyIDs(child, issuer *x509.Certificate) string {
@@ -192,7 +268,7 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 	if len(child.AuthorityKeyId) > 0 {
 		id = fmt.Sprintf(" with key id %x", child.AuthorityKeyId)
 	}
-	if bytes.Equal(child.RawIssuer, child.RawSubject) {
+	if selfIssued(child) {
 		return &certFault{
 			check:    checkPath,
 			expected: "a path to an anchor of the community",
@@ -213,8 +289,7 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 
 func contains(path []*x509.Certificate, c *x509.Certificate) bool {
 	for _, p := range path {
-		if bytes.Equal(p.RawSubject, c.RawSubject) &&
-			bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) {
+		if bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) && SameName(p.RawSubject, c.RawSubject) {
 			return true // RFC 5280 6.1: no loops; a cross-certificate of the same name and key adds nothing
 		}
 	}

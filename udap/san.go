@@ -3,8 +3,10 @@ package udap
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fhirdest.example/udap/trace"
@@ -58,6 +60,11 @@ func extensionValue(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []
 		value = bytes.Clone(e.Value)
 	}
 	return value, nil
+}
+
+// hasExtension reports whether a certificate has an extension.
+func hasExtension(c *x509.Certificate, oid asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
 }
 
 // checkSANURI is the rule for each URI name of a leaf: plain printable ASCII,

@@ -44,6 +44,7 @@ type validation struct {
 	kind kind
 	exp  Expect
 	tr   *trace.Trace
+	sigs *signatures // of the whole request
 
 	lookup func(trace.ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
@@ -52,7 +53,7 @@ func (v *Verifier) begin(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 	if tr == nil {
 		tr = trace.NewTrace(k.name, exp.Now)
 	}
-	return &validation{v: v, ctx: ctx, kind: k, exp: exp, tr: tr}
+	return &validation{v: v, ctx: ctx, kind: k, exp: exp, tr: tr, sigs: &signatures{v: v}}
 }
 
 // orBusy returns code, or temporarily_unavailable if the refusal comes from the
@@ -136,7 +137,7 @@ func (val *validation) otherCommunity(e *envelope, among []*Community) string {
 			community: c,
 			now:       val.exp.Now,
 			pool:      pool(e.certs[1:], c.Intermediates),
-			signed:    val.v.signedBy,
+			sigs:      val.sigs,
 		}
 		if paths, _ := findPaths(s, e.certs[0]); len(paths) > 0 {
 			return fmt.Sprintf("; this certificate leads to community %s, where this client_id is not registered",

@@ -23,6 +23,7 @@ const (
 	pkcs12  = "software.sslmate.com/src/go-pkcs12"
 	goyaml  = "github.com/goccy/go-yaml"
 	xocsp   = "golang.org/x/crypto/ocsp"
+	xtext   = "golang.org/x/text"
 	metrics = "github.com/prometheus/client_golang"
 )
 
@@ -44,7 +45,7 @@ var table = []row{
 		room:   "udap",
 		reason: "decide whether to believe a signed thing",
 		ours:   []string{"udap/trace", "udap/jose"},
-		others: []string{strict, xocsp},
+		others: []string{strict, xocsp, xtext},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{

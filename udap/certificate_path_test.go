@@ -357,10 +357,18 @@ func TestPathLength(t *testing.T) {
 			return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 		})
 
+	// RFC 5280 6.1.4 l: a self-issued CA, as in a change of keys, does not count.
 	judgeClient(t, "pathlen 0 and a self-issued CA below",
-		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
+		})
+
+	judgeClient(t, "pathlen 0, a self-issued CA and another below",
+		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
+			self := newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil)
+			return w.Client(t, newCA(t, w, self, "Int 3", udaptest.Key(t, w.Kind, 9), nil), udaptest.Client1URI, nil)
 		})
 
 	judgeClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))

@@ -34,7 +34,7 @@ func leads(
 
 	community = &Community{Anchors: []*x509.Certificate{root}, Policy: p}
 	v := &Verifier{}
-	s := &search{community: community, now: now, pool: certs[1:], signed: v.signedBy}
+	s := &search{community: community, now: now, pool: certs[1:], sigs: &signatures{v: v}}
 	paths, f := findPaths(s, certs[0])
 	if f != nil {
 		return community, nil, fmt.Errorf("%s: %s", f.check.Name, f.found)
