@@ -72,7 +72,7 @@ var claims = []claim{
 	{"revoked", "revoked certificate refused",
 		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client a-rsa {about}", showRevoked},
 	{"identical", "every message identical on every hop",
-		"gateway compare {evidence}", showIdentical},
+		"gateway compare -hops originator,gateway,delegate,destination {evidence}", showIdentical},
 	{"gateway", "the gateway program holds no trust material and links none of udap, jwx, fhir, bbolt",
 		"go version -m GATEWAY; go tool nm GATEWAY | grep -E 'fhirdest.example/(udap|fhir)|jwx|bbolt'", showGateway},
 }

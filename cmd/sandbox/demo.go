@@ -244,7 +244,11 @@ func (d *demo) tapStraight(conn net.Conn) net.Conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.straight[id] = true
-	return wire.Client(conn, id, d.now, d.log.Tap)
+	return wire.Client(conn, id, d.now, func(m *wire.Message) {
+		marked := *m
+		marked.Route = evidence.RouteStraight
+		d.log.Tap(&marked)
+	})
 }
 
 // wentStraight reports whether a connection of ours went past the intermediaries.

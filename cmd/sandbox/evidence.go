@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fhirdest.example/certs"
@@ -246,24 +247,25 @@ func (d *demo) compare() (*comparison, error) {
 	defer os.RemoveAll(dir)
 
 	c := &comparison{}
-	paths, err := d.extract(dir, c)
+	path, err := d.extract(dir, c)
 	if err != nil {
 		return nil, err
 	}
 
-	c.summary, err = evidence.Compare(paths, func(f *evidence.Finding) { c.findings = append(c.findings, *f) })
+	c.summary, err = path.Compare(func(f *evidence.Finding) { c.findings = append(c.findings, *f) })
 	return c, err
 }
 
 // extract writes each hop's lines of this demonstration to dir: others may use
-// the sandbox at the same time.
-func (d *demo) extract(dir string, c *comparison) ([]string, error) {
-	var paths []string
+// the sandbox at the same time. Every exchange must have passed every hop, unless the
+// originator itself has it as straight.
+func (d *demo) extract(dir string, c *comparison) (evidence.Path, error) {
+	var p evidence.Path
 	ours := map[string]bool{}
 	for i, name := range d.hops() {
 		lines, err := d.tail(name)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 
 		if i == 0 {
@@ -279,12 +281,20 @@ func (d *demo) extract(dir string, c *comparison) ([]string, error) {
 		lines = belonging(lines, ours)
 		c.lines += len(lines)
 		if err := writeLines(path, lines); err != nil {
-			return nil, err
+			return p, err
 		}
-		paths = append(paths, path)
+		p.Files, p.Hops = append(p.Files, path), append(p.Hops, hopName(name, lines))
 	}
 
-	return paths, nil
+	return p, nil
+}
+
+// hopName is the name of the hop whose lines these are, or that a file without any is of.
+func hopName(file string, lines []evidence.Line) string {
+	if len(lines) > 0 {
+		return lines[0].Hop
+	}
+	return strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
 }
 
 // belonging are the lines of exchanges of which either message, on either side
@@ -335,8 +345,12 @@ func (c *comparison) judge() error {
 		f := s.First
 		return fmt.Errorf("differs at %s: %s %s, status %d, %d bytes: %s (conn %s, seq %d)", f.Hop, f.Method, f.Dir,
 			f.Status, f.Bytes, f.Text, f.Conn, f.Seq)
+	case len(s.Missing) > 0:
+		return fmt.Errorf("there is no evidence of %s", strings.Join(s.Missing, ", "))
 	case s.ExitCode() != 0:
 		return fmt.Errorf("%d lines of evidence are lost and %d unreadable", s.Lost, s.Unreadable)
+	case s.Late > 0:
+		return fmt.Errorf("%d answers came when a hop or the originator had given up", s.Late)
 	case s.Answered > 0:
 		return fmt.Errorf("%d messages were answered by an intermediary itself", s.Answered)
 
