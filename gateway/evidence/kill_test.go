@@ -62,7 +62,7 @@ func record(dir string, flush time.Duration) error {
 func TestKilledProgramsLossIsTold(t *testing.T) {
 	for range 20 {
 		dir := t.TempDir()
-		taken := killed(t, dir, "2ms", 100+uint64(rand.IntN(2000)))
+		taken := killed(t, dir, "2ms", 100+uint64(rand.IntN(2000)), nil)
 		lines, lost := told(t, dir)
 		// It may have been killed between a line and its count.
 		if all := uint64(lines + lost); all != taken && all != taken+1 {
@@ -71,15 +71,15 @@ func TestKilledProgramsLossIsTold(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	taken := killed(t, dir, "1h", 100)
+	taken := killed(t, dir, "1h", 100, nil)
 	if lines, lost := told(t, dir); lines != 0 || uint64(lost) < taken {
 		t.Errorf("%d lines taken and none written: %d in the file, %d told of as lost", taken, lines, lost)
 	}
 }
 
-// killed runs the program until it has taken so many lines, kills it, and returns how
-// many it counted.
-func killed(t *testing.T, dir, flush string, enough uint64) uint64 {
+// killed runs the program until it has accepted so many lines, meddles with its files if
+// asked to and has it accept as many more, kills it, and returns how many it counted.
+func killed(t *testing.T, dir, flush string, enough uint64, meddle func() error) uint64 {
 	t.Helper()
 	count := filepath.Join(dir, "count")
 	if err := os.WriteFile(count, make([]byte, 8), 0o600); err != nil {
@@ -102,8 +102,17 @@ func killed(t *testing.T, dir, flush string, enough uint64) uint64 {
 		}
 		return binary.LittleEndian.Uint64(b)
 	}
-	for counted() < enough && len(ended) == 0 && !t.Failed() {
-		time.Sleep(time.Millisecond)
+	await := func(lines uint64) {
+		for counted() < lines && len(ended) == 0 && !t.Failed() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	await(enough)
+	if meddle != nil {
+		if err := meddle(); err != nil {
+			t.Error(err)
+		}
+		await(counted() + 1000) // some flushes later
 	}
 
 	if len(ended) > 0 {
@@ -133,7 +142,7 @@ func told(t *testing.T, dir string) (lines, lost int64) {
 	if sum.Lost > 0 && sum.ExitCode() != 1 || sum.Lost != before.Lost || sum.Messages != before.Messages {
 		t.Errorf("before the file is opened again: %+v, and after: %+v", before, sum)
 	}
-	if _, err := os.Stat(path + owedSuffix); err == nil {
+	if _, err := os.Stat(path + pendingSuffix); err == nil {
 		t.Error("the page stays when nothing is owed")
 	}
 
@@ -170,14 +179,14 @@ func TestKilledBeforeSettling(t *testing.T) {
 			h.add(0, "b", "b")
 			h.log.Owe(1)
 			h.put(0, "c", "c", func(m *wire.Message) { m.Owed = true })
-			page, err := os.ReadFile(h.path + owedSuffix)
+			page, err := os.ReadFile(h.path + pendingSuffix)
 			if err != nil {
 				t.Fatal(err)
 			}
 			p := path([]*hop{h})[0]
 			info, err := os.Stat(p)
 			if err == nil {
-				err = errors.Join(os.Truncate(p, info.Size()-c.cut), os.WriteFile(p+owedSuffix, page, 0o600))
+				err = errors.Join(os.Truncate(p, info.Size()-c.cut), os.WriteFile(p+pendingSuffix, page, 0o600))
 			}
 
 			if err != nil {
@@ -241,7 +250,7 @@ func TestTwoWriters(t *testing.T) {
 		t.Error(err)
 	}
 
-	if left, _ := filepath.Glob(h.path + owedSuffix); len(left) > 0 {
+	if left, _ := filepath.Glob(h.path + pendingSuffix); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

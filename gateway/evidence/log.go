@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,12 +43,12 @@ type Options struct {
 	Now func() time.Time
 }
 
-// pendingBytes bounds the lines in memory that wait for the disk, and again those that
+// maxBuffered bounds the lines in memory that wait for the disk, and again those that
 // are being written: beyond it Record waits, and, while the disk fails, lines are
 // counted as lost.
 const (
-	chunkBytes   = 256 << 10
-	pendingBytes = 1 << 20
+	chunkBytes  = 256 << 10
+	maxBuffered = 1 << 20
 )
 
 // ErrLost is what Record returns for a line that cannot be kept.
@@ -77,7 +78,7 @@ type Log struct {
 	urgent   bool
 	closed   bool
 
-	owed *owed // guarded by mu; nil for what is no plain file
+	pending *pending // guarded by mu; nil for what is no plain file
 
 	file  *os.File
 	size  int64
@@ -134,7 +135,7 @@ func (l *Log) recall() error {
 	if err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	if l.owed, l.lost, err = openOwed(l.path); err != nil {
+	if l.pending, l.lost, err = openPending(l.path); err != nil {
 		return err
 	}
 
@@ -182,7 +183,7 @@ func (l *Log) ConnID() string {
 func (l *Log) Owe(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.owed.take(n)
+	l.pending.add(n)
 }
 
 // Record adds the line of m. It returns at once unless the disk is far behind, or
@@ -195,11 +196,10 @@ func (l *Log) Record(m *wire.Message) error {
 		l.changed.Wait()
 	}
 	if !m.Owed {
-		l.owed.take(1)
+		l.pending.add(1)
 	}
 	if l.closed || l.full() {
-		l.lost++
-		l.lostEver++
+		l.lost, l.lostEver = addUp(l.lost, 1), addUp(l.lostEver, 1)
 		return ErrLost
 	}
 
@@ -219,7 +219,7 @@ func (l *Log) Record(m *wire.Message) error {
 
 // full: the lines in memory are as many as may be; with mu held.
 func (l *Log) full() bool {
-	return len(l.active) > pendingBytes || len(l.active)+l.writing > 2*pendingBytes
+	return len(l.active) > maxBuffered || len(l.active)+l.writing > 2*maxBuffered
 }
 
 // Tap is Record for a wire.Tap, which cannot use the error: Err and Lost tell.
@@ -274,7 +274,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	return errors.Join(err, l.owed.close())
+	return errors.Join(err, l.pending.close())
 }
 
 func (l *Log) signal() {
@@ -326,6 +326,7 @@ func (l *Log) rest() {
 func (l *Log) flush() {
 	err := l.stands()
 	l.mu.Lock()
+	l.pending.check()
 	lines, lost := l.active, l.lost
 	l.active, l.spare, l.writing = l.spare[:0], nil, len(lines)
 	l.mu.Unlock()
@@ -377,7 +378,7 @@ func (l *Log) wrote(lines int, lost int64) {
 	defer l.mu.Unlock()
 	l.written += uint64(lines)
 	l.lost -= lost
-	l.owed.settle(int64(lines)+lost, l.size)
+	l.pending.settle(int64(lines)+lost, l.size)
 }
 
 // putBack returns unwritten lines to the front and arranges another attempt.
@@ -440,7 +441,7 @@ func (l *Log) stands() error {
 
 	switch {
 	case there:
-		left, _ := toldAfter(l.path, base)
+		left, _ := reportedAfter(l.path, base)
 		l.forget(max(gone-left, 1))
 	case !l.numbered(own):
 		l.forget(max(gone, 1))
@@ -463,9 +464,8 @@ func (l *Log) numbered(own os.FileInfo) bool {
 func (l *Log) forget(lines int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lost += lines
-	l.lostEver += lines
-	l.owed.settle(-lines, l.size)
+	l.lost, l.lostEver = addUp(l.lost, lines), addUp(l.lostEver, lines)
+	l.pending.settle(-lines, l.size)
 }
 
 // rotate gives the full file the next number and begins a new one.
@@ -474,15 +474,9 @@ func (l *Log) rotate() error {
 		return err
 	}
 
-	olds, err := rotated(l.path)
+	next, err := l.nextNumber()
 	if err != nil {
 		return err
-	}
-
-	next := 1
-	if len(olds) > 0 {
-		n, _ := strconv.Atoi(filepath.Ext(olds[len(olds)-1])[1:])
-		next = n + 1
 	}
 
 	// Not there: it was renamed before, and a new one could not be begun then.
@@ -496,14 +490,53 @@ func (l *Log) rotate() error {
 	}
 
 	l.mu.Lock()
-	l.owed.settle(0, l.size)
+	l.pending.settle(0, l.size)
 	l.mu.Unlock()
 	return old.Close()
 }
 
+// lastSuffix names the file beside an evidence file that has the last number given.
+const lastSuffix = ".last"
+
+// nextNumber returns a number that no rotated file has, or had: one that was taken away is
+// kept elsewhere under its name. The number is on the disk before it is used.
+func (l *Log) nextNumber() (int, error) {
+	last := 0
+	if b, err := os.ReadFile(l.path + lastSuffix); err == nil {
+		last, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+
+	olds, err := rotated(l.path)
+	if err != nil {
+		return 0, err
+	}
+	for _, old := range olds {
+		last = max(last, number(old))
+	}
+
+	next := last + 1
+	made := l.path + lastSuffix + ".new"
+	if err := os.WriteFile(made, fmt.Appendln(nil, next), 0o600); err != nil {
+		return 0, err
+	}
+	return next, os.Rename(made, l.path+lastSuffix)
+}
+
+// number returns the number of a rotated file.
+func number(path string) int {
+	n, _ := strconv.Atoi(filepath.Ext(path)[1:])
+	return n
+}
+
 // rotated returns the numbered files of path, oldest first.
 func rotated(path string) ([]string, error) {
-	return filepath.Glob(globEscape(path) + ".[0-9][0-9][0-9][0-9][0-9][0-9]")
+	all, err := filepath.Glob(globEscape(path) + ".[0-9][0-9][0-9][0-9][0-9][0-9]*")
+	all = slices.DeleteFunc(all, func(p string) bool {
+		return strings.Trim(filepath.Ext(p)[1:], "0123456789") != "" || !strings.HasPrefix(p, path+".") ||
+			strings.Contains(p[len(path)+1:], ".")
+	})
+	slices.SortFunc(all, func(a, b string) int { return number(a) - number(b) })
+	return all, err
 }
 
 // globEscape makes a path match itself alone.

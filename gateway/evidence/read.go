@@ -47,7 +47,7 @@ func openReader(path string) (*reader, error) {
 	if r.name == "" {
 		r.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}
-	r.lost = addUp(r.lost, leftOwed(path))
+	r.lost = addUp(r.lost, leftPending(path))
 	return r, nil
 }
 

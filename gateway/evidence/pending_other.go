@@ -4,7 +4,7 @@ package evidence
 
 import "os"
 
-// share has no page to give here: a program that is killed cannot be told of.
+// share returns no page here: the loss of a program that is killed is not known.
 func share(*os.File, int) ([]byte, error) { return nil, nil }
 
 func unshare([]byte) error { return nil }

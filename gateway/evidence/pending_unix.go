@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// share maps the beginning of a file, so that what is stored there is the file's.
+// share maps the beginning of a file, so that stores into the page are stores into the file.
 func share(f *os.File, size int) ([]byte, error) {
 	return syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 }
@@ -19,7 +19,7 @@ func unshare(page []byte) error {
 	return syscall.Munmap(page)
 }
 
-// lock takes the file for ourselves, or returns false at once.
+// lock acquires the file for this program alone, or returns false at once.
 func lock(f *os.File) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
 }
