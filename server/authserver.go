@@ -14,16 +14,16 @@ import (
 	"fhirdest.example/udap"
 )
 
-// authorize makes the authorization server.
-func (s *Server) authorize() error {
+// newAuthServer returns the authorization server.
+func (s *Site) newAuthServer() (*oauth.Service, error) {
 	scopes, err := scope.NewCatalogue(supportedScopes(s.cfg.Writable), served, enforceable)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), served, enforceable)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
@@ -32,12 +32,12 @@ func (s *Server) authorize() error {
 		explain, page = oauth.ExplainClient, func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
 	}
 	r := s.cfg.Rates
-	s.oauth, err = oauth.New(oauth.Config{
+	return oauth.New(oauth.Config{
 		Base:                    s.cfg.Public,
 		Issuer:                  s.cfg.Issuer,
-		Verifier:                s.verifier(s.communities),
-		Members:                 standing(s.communities),
-		Store:                   s.trust,
+		Verifier:                s.newVerifier(s.start.communities),
+		Members:                 standing(s.start.communities),
+		Store:                   s.stores.trust,
 		Scopes:                  scopes,
 		Personal:                personal,
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
@@ -53,11 +53,10 @@ func (s *Server) authorize() error {
 			TokensPerClient:           r.TokensPerClient,
 		},
 	})
-	return err
 }
 
-// verifier judges what members of the communities sign.
-func (s *Server) verifier(members []*member) *udap.Verifier {
+// newVerifier returns what verifies the signatures of the communities' members.
+func (s *Site) newVerifier(members []*member) *udap.Verifier {
 	v := &udap.Verifier{
 		Revocation: s.revocation,
 		Status:     s.revocation,
@@ -72,18 +71,18 @@ func (s *Server) verifier(members []*member) *udap.Verifier {
 
 // trustFiles are the files of the trust communities: anchors, intermediates and
 // our own certificates. What else the configuration says of them stays.
-func (s *Server) trustFiles() *files {
-	return newFiles("trust in the communities", s.cfg.trustPaths(), s.deps.Log, func() (string, error) {
-		l := &loader{cfg: s.cfg, now: s.deps.Now()}
+func (s *Site) trustFiles(cfg Config) *files {
+	return newFiles("trust in the communities", cfg.trustPaths(), s.deps.Log, func() (string, error) {
+		l := &loader{cfg: cfg, now: s.deps.Now()}
 		members := l.members()
 		if err := l.err(); err != nil {
 			return "", err
 		}
-		if err := s.oauth.Believe(s.verifier(members), standing(members)); err != nil {
+		if err := s.oauth.Believe(s.newVerifier(members), standing(members)); err != nil {
 			return "", err
 		}
 
-		s.members.Store(&members)
+		s.current.Store(&members)
 		return fmt.Sprintf("%d communities", len(members)), nil
 	})
 }
@@ -169,7 +168,7 @@ func enforceable(resourceType, param string) bool {
 }
 
 // bearer tells the FHIR service what a request's token allows.
-func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
+func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	access, err := s.oauth.BearerRequest(r)
 	if err != nil {
 		return nil, s.denial(err)
@@ -190,7 +189,7 @@ func (s *Server) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 
 // denial says why a request is allowed nothing. When the token could not be
 // looked up, that is no claim about the token.
-func (s *Server) denial(err error) *fhir.Denial {
+func (s *Site) denial(err error) *fhir.Denial {
 	r := oauth.RefusalOf(err)
 	d := &fhir.Denial{Status: r.Status, Header: r.Header, Trace: r.Trace, Code: "login"}
 	switch {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,15 +11,24 @@ import (
 	"time"
 )
 
-// checkText judges what is written, before any file is opened.
+// checkText checks what is written, before any file is opened.
 func (c Config) checkText() error {
 	c = c.withDefaults()
 	var cs complaints
-	c.checkURLs(&cs)
 	c.checkListeners(&cs)
+	return errors.Join(c.checkSite(), cs.err())
+}
+
+// checkSite is checkText for what a Site needs.
+func (c Config) checkSite() error {
+	var cs complaints
+	c.checkURLs(&cs)
 	c.checkWords(&cs)
 	c.checkAmounts(&cs)
 	c.checkCommunities(&cs)
+	if c.Data == "" {
+		cs.add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
+	}
 	return cs.err()
 }
 
@@ -116,10 +126,6 @@ func (c Config) checkListeners(cs *complaints) {
 		if _, err := parsePrefix(p); err != nil {
 			cs.add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
 		}
-	}
-
-	if c.Data == "" {
-		cs.add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
 	}
 }
 

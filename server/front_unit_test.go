@@ -162,7 +162,7 @@ func TestPrivatePaths(t *testing.T) {
 		{"https://h/fhir", "https://p:1/x/fhir", "/oauth/token", "/x/oauth/token"},
 		{"https://h/acme/fhir", "https://p:1/fhir", "/acme/oauth/token", "/oauth/token"},
 	} {
-		s := &Server{cfg: Config{Public: c.public, Private: c.private}}
+		s := &Site{cfg: Config{Public: c.public, Private: c.private}}
 		if got := s.privatePath(c.path); got != c.want {
 			t.Errorf("%s under %s, private %s: %s, want %s", c.path, c.public, c.private, got, c.want)
 		}
@@ -280,7 +280,7 @@ func TestDenials(t *testing.T) {
 		},
 	} {
 		var log bytes.Buffer
-		s := &Server{cfg: Config{Explain: c.explain}, deps: Deps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+		s := &Site{cfg: Config{Explain: c.explain}, deps: SiteDeps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
 		if got := s.denial(c.err); !reflect.DeepEqual(*got, c.want) {
 			t.Errorf("%s: %+v, want %+v", c.name, *got, c.want)
 		}

@@ -5,7 +5,7 @@ import (
 )
 
 // gauges reports, when metrics are asked for, what is kept elsewhere.
-type gauges struct{ s *Server }
+type gauges struct{ s *Site }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -28,9 +28,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		describe("destination_decisions_lost_total",
 			"Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
 	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."),
-		prometheus.GaugeValue, float64(g.s.trust.LiveJTI()))
+		prometheus.GaugeValue, float64(g.s.stores.trust.LiveJTI()))
 
-	for _, m := range *g.s.members.Load() {
+	for _, m := range *g.s.current.Load() {
 		for _, own := range m.own {
 			leaf := own.Leaf()
 			out <- prometheus.MustNewConstMetric(

@@ -51,12 +51,24 @@ func (c Config) load(now time.Time) (*material, error) {
 	m := &material{}
 	m.tls = l.tlsIdentity()
 	m.clientCAs = l.pool("tls.clientCA", c.TLS.ClientCA)
+	l.trust(m)
+	return m, l.err()
+}
+
+// loadTrust reads the files of the communities only.
+func (c Config) loadTrust(now time.Time) (*material, error) {
+	l := &loader{cfg: c, now: now}
+	m := &material{}
+	l.trust(m)
+	return m, l.err()
+}
+
+func (l *loader) trust(m *material) {
 	m.communities = l.members()
-	for i, cc := range c.Communities {
-		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), cc)...)
+	for i, c := range l.cfg.Communities {
+		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}
 	m.warnings = l.warnings
-	return m, l.err()
 }
 
 // members reads the files of every trust community.

@@ -12,25 +12,45 @@ import (
 	"fhirdest.example/server/bolt"
 )
 
-// openStores makes the data directory and opens both files.
-func (s *Server) openStores() error {
+// stores are the two files of a site.
+type stores struct {
+	trust     *bolt.Trust
+	resources *bolt.FHIR
+}
+
+// Close closes what is open.
+func (s stores) Close() error {
+	var errs []error
+	if s.trust != nil {
+		errs = append(errs, s.trust.Close())
+	}
+	if s.resources != nil {
+		errs = append(errs, s.resources.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openStores makes the data directory and opens both files. What was opened is
+// returned with an error, too.
+func openStores(cfg Config) (stores, error) {
+	var s stores
 	var cs complaints
-	dir := s.cfg.file(s.cfg.Data)
+	dir := cfg.file(cfg.Data)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		cs.add("name a directory that this account can make or write to", "data: %v", err)
-		return cs.err()
+		return s, cs.err()
 	}
 
 	cs.exposed(dir)
 	var err error
-	if s.trust, err = bolt.OpenTrust(s.dataFile("trust.bolt"), bolt.Options{}); err != nil {
+	if s.trust, err = bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
 		cs.unopened(err)
 	}
-	if s.records, err = bolt.OpenFHIR(s.dataFile("fhir.bolt"), bolt.Options{}); err != nil {
+	if s.resources, err = bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
 		cs.unopened(err)
 	}
 
-	return cs.err()
+	return s, cs.err()
 }
 
 // unopened complains about a file that a store could not open.

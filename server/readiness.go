@@ -23,7 +23,7 @@ import (
 const soon = 30 * 24 * time.Hour
 
 // readiness is the state of the whole, as the console shows it.
-func (s *Server) readiness() console.Readiness {
+func (s *Site) readiness() console.Readiness {
 	now := s.deps.Now()
 	r := console.Readiness{
 		PublicBase:  s.cfg.Public,
@@ -36,7 +36,7 @@ func (s *Server) readiness() console.Readiness {
 	}
 
 	without := s.oauth.Withheld(context.Background())
-	for i, m := range *s.members.Load() {
+	for i, m := range *s.current.Load() {
 		c := s.communityState(i, m, now)
 		c.Withheld = withheld(m, without)
 		r.Ready = r.Ready || c.Withheld == ""
@@ -46,19 +46,19 @@ func (s *Server) readiness() console.Readiness {
 	return r
 }
 
-func (s *Server) currentWarnings() []string {
-	out := append([]string{}, s.warnings...)
-	out = append(append(out, s.trust.Health()...), s.records.Health()...)
+func (s *Site) currentWarnings() []string {
+	out := append([]string{}, s.start.warnings...)
+	out = append(append(out, s.stores.trust.Health()...), s.stores.resources.Health()...)
 	if n := s.decisions.Lost(); n > 0 {
 		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
 	}
-	if s.lines != nil && s.lines.Lost() > 0 {
-		out = append(out, fmt.Sprintf("%d lines of evidence were lost", s.lines.Lost()))
+	if s.evidenceLost != nil && s.evidenceLost() > 0 {
+		out = append(out, fmt.Sprintf("%d lines of evidence were lost", s.evidenceLost()))
 	}
 	return out
 }
 
-func (s *Server) communityState(i int, m *member, now time.Time) console.Community {
+func (s *Site) communityState(i int, m *member, now time.Time) console.Community {
 	c := console.Community{
 		URI:        string(m.udap.URI),
 		Name:       m.udap.Name,
@@ -104,7 +104,7 @@ func certificateState(c *x509.Certificate, of string, now time.Time) console.Cer
 	}
 }
 
-func (s *Server) listStates() []console.List {
+func (s *Site) listStates() []console.List {
 	out := []console.List{}
 	for _, l := range s.revocation.State() {
 		out = append(out, console.List{
@@ -131,9 +131,9 @@ const maxExpiring = 500
 
 // expiringClients are the certificates of registered clients that have run out
 // or soon will.
-func (s *Server) expiringClients(now time.Time) []console.Certificate {
+func (s *Site) expiringClients(now time.Time) []console.Certificate {
 	out := []console.Certificate{}
-	err := s.trust.Registrations(context.Background(), func(r *oauth.Registration) bool {
+	err := s.stores.trust.Registrations(context.Background(), func(r *oauth.Registration) bool {
 		leaf, err := x509.ParseCertificate(r.Leaf)
 		if err == nil && leaf.NotAfter.Before(now.Add(soon)) {
 			out = append(out, certificateState(leaf, string(r.Client), now))
@@ -147,9 +147,7 @@ func (s *Server) expiringClients(now time.Time) []console.Certificate {
 	return out
 }
 
-func (s *Server) refresh(ctx context.Context) { s.revocation.Refresh(ctx) }
-
-func (s *Server) metrics() http.Handler {
+func (s *Site) metrics() http.Handler {
 	s.meter.registry.MustRegister(&gauges{s})
 	return promhttp.HandlerFor(s.meter.registry, promhttp.HandlerOpts{})
 }
@@ -180,11 +178,11 @@ func (t *selfTests) set(c trace.CommunityURI, text string) {
 }
 
 // testMyself judges our own certificates at start and with every refresh.
-func (s *Server) testMyself(ctx context.Context) {
+func (s *Site) testMyself(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Revocation.Refresh)
 	defer tick.Stop()
 	for {
-		for _, m := range *s.members.Load() {
+		for _, m := range *s.current.Load() {
 			s.selfTests.set(m.udap.URI, s.testRevocation(ctx, m))
 		}
 
@@ -197,7 +195,7 @@ func (s *Server) testMyself(ctx context.Context) {
 }
 
 // testRevocation asks for the lists of our own certificates in a community.
-func (s *Server) testRevocation(ctx context.Context, m *member) string {
+func (s *Site) testRevocation(ctx context.Context, m *member) string {
 	if m.udap.Policy.Revocation == udap.RevocationOff {
 		return "off by policy: revoked certificates are accepted"
 	}
@@ -218,7 +216,7 @@ func (s *Server) testRevocation(ctx context.Context, m *member) string {
 	return "ok"
 }
 
-func (s *Server) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
+func (s *Site) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
 	answers := s.revocation.CRLs(ctx, udap.CRLQuery{
 		Community:   m.udap.URI,
 		Certificate: leaf,

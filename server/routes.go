@@ -14,7 +14,7 @@ import (
 
 // routes puts everything that the public listener answers in its place. What
 // stands at a URL under the public site stands under the private one too.
-func (s *Server) routes() (*front, error) {
+func (s *Site) routes() (*front, error) {
 	records, err := s.fhirHandler()
 	if err != nil {
 		return nil, err
@@ -55,12 +55,12 @@ func (s *Server) routes() (*front, error) {
 	return f, nil
 }
 
-func (s *Server) fhirHandler() (http.Handler, error) {
+func (s *Site) fhirHandler() (http.Handler, error) {
 	urls := s.oauth.URLs()
 	c := fhir.Config{
 		PublicBase:        s.cfg.Public,
 		PrivateBase:       s.cfg.Private,
-		Store:             s.records,
+		Store:             s.stores.resources,
 		Authorize:         s.bearer,
 		Now:               s.deps.Now,
 		StrictAttachments: s.cfg.Attachments == "refuse",
@@ -101,7 +101,7 @@ func pathOf(base string) string {
 // privatePath is where a path under the public site stands under the private
 // one. What stands outside of the site (RFC 8414's well-known path) has the
 // site as its end.
-func (s *Server) privatePath(p string) string {
+func (s *Site) privatePath(p string) string {
 	from, to := pathOf(site(s.cfg.Public)), pathOf(site(s.cfg.Private))
 	if rest, ok := strings.CutPrefix(p, from+"/"); ok {
 		return to + "/" + rest
@@ -119,7 +119,7 @@ type router struct {
 	front *front
 }
 
-func newRouter(s *Server) *router {
+func newRouter(s *Site) *router {
 	r := &router{mux: mux.NewRouter().SkipClean(true).UseEncodedPath()}
 	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.front.refuse(w, req, http.StatusNotFound, "there is nothing at this path")

@@ -4,23 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
-	"fhirdest.example/server/audit"
-	"fhirdest.example/server/bolt"
-	"fhirdest.example/server/console"
-	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap/fetch"
 )
 
 // Deps are what a destination takes from its surroundings.
@@ -32,29 +24,19 @@ type Deps struct {
 	Reload <-chan struct{}  // read all certificates again; nil: only when their files change
 }
 
-// Server is a destination that holds its sockets and files. Run serves them;
-// Close lets go of them.
+// Server is one Site with the sockets, the TLS certificate and the evidence file
+// of a process. Run serves them; Close releases them.
 type Server struct {
-	cfg       Config
-	deps      Deps
-	*material // what was read at the start
+	cfg  Config
+	deps Deps
+	site *Site
 
 	public, admin net.Listener
-	trust         *bolt.Trust
-	records       *bolt.FHIR
-	service       io.Closer     // the FHIR service: closed before its store
 	lines         *evidence.Log // nil: no evidence is written
-	revocation    *fetch.Source
+	start         *material     // as read at the start
+	keeper        *keeper       // the TLS certificate in use
 	watched       []*files
-	members       atomic.Pointer[[]*member] // of trust communities, as read last
-	decisions     *audit.Log
-	oauth         *oauth.Service
-	keeper        *keeper
-	meter         *meter
-	front         *front
 	adminHandler  http.Handler
-	started       time.Time
-	selfTests     selfTests
 }
 
 // New reads the files, opens the sockets and the stores, and puts the parts
@@ -66,28 +48,32 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 
 	s := &Server{
-		cfg:     cfg.withDefaults(),
-		deps:    deps,
-		public:  deps.Public,
-		admin:   deps.Admin,
+		cfg:    cfg.withDefaults(),
+		deps:   deps,
+		public: deps.Public,
+		admin:  deps.Admin,
+	}
+	site := &Site{
+		deps:    SiteDeps{Now: deps.Now, Log: deps.Log},
 		meter:   newMeter(),
 		started: deps.Now(),
 	}
-	s.watched = []*files{s.tlsFiles(), s.trustFiles()} // before they are read: no change may be missed
+	s.site = site
+	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg)} // before they are read: no change may be missed
 
-	m, err := s.cfg.load(s.started)
-	s.material = m
+	m, err := s.cfg.load(site.started)
+	s.start = m
 	if err := errors.Join(s.cfg.checkText(), err, s.open()); err != nil {
 		return nil, errors.Join(flat(err), s.Close())
 	}
 
-	for _, w := range m.warnings {
-		deps.Log.Warn(w)
-	}
-	if err := s.assemble(); err != nil {
+	s.keeper = newKeeper(m.tls)
+	site.evidenceLost = s.evidenceLost
+	if err := site.assemble(s.cfg, m); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 
+	s.adminHandler = site.Console()
 	return s, nil
 }
 
@@ -124,7 +110,10 @@ func (s *Server) open() error {
 	if s.cfg.Data == "" {
 		return err
 	}
-	return errors.Join(err, s.openStores(), s.openEvidence())
+
+	stores, failed := openStores(s.cfg)
+	s.site.stores = stores
+	return errors.Join(err, failed, s.openEvidence())
 }
 
 func (s *Server) listen() error {
@@ -167,66 +156,17 @@ func bind(cs *complaints, key, address string) net.Listener {
 	return nil
 }
 
-// Addr is where the destination listens.
+// Addr returns the address of the public listener.
 func (s *Server) Addr() net.Addr { return s.public.Addr() }
 
-// AdminURL is where the console stands.
+// AdminURL returns the URL of the console.
 func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
 
-// assemble puts the parts together. What fails here has passed Check.
-func (s *Server) assemble() error {
-	s.keeper = newKeeper(s.tls)
-	s.decisions = audit.New(audit.Config{
-		Keep:  s.cfg.Limits.Traces,
-		Store: s.trust,
-		Log:   s.deps.Log,
-	})
-
-	if err := s.believe(); err != nil {
-		return err
+func (s *Server) evidenceLost() int64 {
+	if s.lines == nil {
+		return 0
 	}
-	if err := s.authorize(); err != nil {
-		return err
-	}
-
-	handler, err := s.routes()
-	if err != nil {
-		return err
-	}
-
-	s.front = handler
-	s.adminHandler = console.New(console.Config{
-		Decisions: s.decisions,
-		Ready:     s.readiness,
-		Refresh:   s.refresh,
-		Metrics:   s.metrics(),
-		Hosts:     s.cfg.Admin.Hosts,
-		Open:      s.cfg.Admin.Open,
-	})
-
-	return nil
-}
-
-// believe makes what fetches lists, and takes the communities as read at start.
-func (s *Server) believe() error {
-	allow := s.cfg.Revocation.Allow
-	for _, m := range s.communities {
-		allow = append(allow[:len(allow):len(allow)], m.udap.Policy.AIA...)
-	}
-	source, err := fetch.New(fetch.Config{
-		Allow:      allow,
-		Configured: s.lists,
-		Refresh:    s.cfg.Revocation.Refresh,
-		Store:      s.trust,
-		Now:        s.deps.Now,
-	})
-	if err != nil {
-		return err
-	}
-
-	s.revocation = source
-	s.members.Store(&s.communities)
-	return nil
+	return int64(s.lines.Lost())
 }
 
 // Run serves until ctx ends; then no new connection is taken, requests under
@@ -234,9 +174,9 @@ func (s *Server) believe() error {
 func (s *Server) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
-	for _, f := range s.background() {
-		work.Go(func() { f(background) })
-	}
+	work.Go(func() { s.site.Run(background) })
+	work.Go(func() { watch(background, time.Second, s.deps.Reload, s.watched...) })
+
 	public, admin := s.publicServer(), s.adminServer()
 	failed := make(chan error, 2)
 	go func() { failed <- public.Serve(s.tap(s.public)) }()
@@ -252,16 +192,6 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	work.Wait()
 	return errors.Join(err, s.Close())
-}
-
-// background is what goes on beside the listeners.
-func (s *Server) background() []func(context.Context) {
-	return []func(context.Context){
-		s.decisions.Run,
-		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and says so
-		func(ctx context.Context) { watch(ctx, time.Second, s.deps.Reload, s.watched...) },
-		s.testMyself,
-	}
 }
 
 func (s *Server) drain(servers ...*http.Server) error {
@@ -285,7 +215,7 @@ func (s *Server) drain(servers ...*http.Server) error {
 func (s *Server) tap(l net.Listener) net.Listener {
 	fromGateway := newGateways(s.cfg.Proxy)
 	c := wire.ListenerConfig{
-		TLS:       tlsConfig(s.keeper, s.clientCAs),
+		TLS:       tlsConfig(s.keeper, s.start.clientCAs),
 		Handshake: s.cfg.Timeouts.Handshake,
 		Refusal:   s.refuseFraming,
 		Proxy:     fromGateway.has,
@@ -301,7 +231,7 @@ func (s *Server) tap(l net.Listener) net.Listener {
 // that net/http would refuse without a word. What it was for is not looked at,
 // so the answer is the same everywhere.
 func (s *Server) refuseFraming(e *wire.Error) []byte {
-	s.meter.framing.Inc()
+	s.site.meter.framing.Inc()
 	text := e.Reason
 	if e.Status == http.StatusBadRequest {
 		text = "the request cannot be framed without doubt: " + text
@@ -309,11 +239,11 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 	body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, codes[e.Status].oauth, text)
 	return fmt.Appendf(nil,
 		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
-		e.Status, http.StatusText(e.Status), len(body), s.front.trace(e.Status, text), body)
+		e.Status, http.StatusText(e.Status), len(body), s.site.front.trace(e.Status, text), body)
 }
 
 func (s *Server) publicServer() *http.Server {
-	h := s.server(wire.Handler(s.front))
+	h := s.server(wire.Handler(s.site))
 	h.ConnContext = wire.ConnContext
 	return h
 }
@@ -338,7 +268,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 	}
 }
 
-// Close lets go of sockets and files. Run has done it by itself.
+// Close releases sockets and files. Run has done it by itself.
 func (s *Server) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{s.public, s.admin} {
@@ -352,18 +282,9 @@ func (s *Server) Close() error {
 	if s.lines != nil {
 		errs = append(errs, s.lines.Close())
 	}
-	if s.service != nil {
-		errs = append(errs, s.service.Close())
+	if s.site != nil {
+		errs = append(errs, s.site.Close())
 	}
-	if s.trust != nil {
-		errs = append(errs, s.trust.Close())
-	}
-
-	if s.records != nil {
-		errs = append(errs, s.records.Close())
-	}
-	s.public, s.admin, s.lines, s.service, s.trust, s.records = nil, nil, nil, nil, nil, nil
+	s.public, s.admin, s.lines = nil, nil, nil
 	return errors.Join(errs...)
 }
-
-func (s *Server) dataFile(name string) string { return filepath.Join(s.cfg.file(s.cfg.Data), name) }

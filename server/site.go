@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fhirdest.example/server/audit"
+	"fhirdest.example/server/console"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/fetch"
+)
+
+// SiteDeps are what a Site takes from its surroundings.
+type SiteDeps struct {
+	Now func() time.Time // required
+	Log *slog.Logger     // required
+}
+
+// Site is what is served under one public base URL: the trust communities, the
+// authorization server and the FHIR service, over stores of its own. It is an
+// http.Handler that has neither sockets nor TLS; a process may have several.
+type Site struct {
+	cfg  Config
+	deps SiteDeps
+
+	start   *material                 // as read at the start
+	current atomic.Pointer[[]*member] // of trust communities, as read last
+
+	stores     stores
+	service    io.Closer // the FHIR service: closed before its store
+	revocation *fetch.Source
+	decisions  *audit.Log
+	oauth      *oauth.Service
+	meter      *meter
+	front      *front
+	watched    *files
+	started    time.Time
+	selfTests  selfTests
+
+	evidenceLost func() int64 // lines; nil: none are written
+}
+
+// NewSite reads the files of a configuration's communities, opens its stores and
+// returns the site. What the configuration has of listeners, TLS, the console's
+// address and evidence is not used. Its error joins every complaint that there is;
+// then nothing is left open.
+func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
+	if deps.Now == nil || deps.Log == nil {
+		return nil, errors.New("server: no clock or no log")
+	}
+
+	cfg = cfg.withDefaults()
+	s := &Site{
+		deps:    deps,
+		meter:   newMeter(),
+		started: deps.Now(),
+	}
+	s.watched = s.trustFiles(cfg)
+
+	m, err := cfg.loadTrust(s.started)
+	text := cfg.checkSite()
+	if err := errors.Join(text, err); err != nil {
+		return nil, flat(err)
+	}
+
+	if s.stores, err = openStores(cfg); err == nil {
+		err = s.assemble(cfg, m)
+	}
+	if err != nil {
+		return nil, errors.Join(flat(err), s.Close())
+	}
+	return s, nil
+}
+
+// assemble puts the parts together. What fails here has passed Check.
+func (s *Site) assemble(cfg Config, m *material) error {
+	s.cfg, s.start = cfg, m
+	for _, w := range m.warnings {
+		s.deps.Log.Warn(w)
+	}
+
+	s.decisions = audit.New(audit.Config{
+		Keep:  s.cfg.Limits.Traces,
+		Store: s.stores.trust,
+		Log:   s.deps.Log,
+	})
+	source, err := s.newSource()
+	if err != nil {
+		return err
+	}
+	s.revocation = source
+	s.current.Store(&m.communities)
+
+	if s.oauth, err = s.newAuthServer(); err != nil {
+		return err
+	}
+	s.front, err = s.routes()
+	return err
+}
+
+// newSource returns what fetches revocation data and further certificates.
+func (s *Site) newSource() (*fetch.Source, error) {
+	allow := s.cfg.Revocation.Allow
+	for _, m := range s.start.communities {
+		allow = append(allow[:len(allow):len(allow)], m.udap.Policy.AIA...)
+	}
+
+	return fetch.New(fetch.Config{
+		Allow:      allow,
+		Configured: s.start.lists,
+		Refresh:    s.cfg.Revocation.Refresh,
+		Store:      s.stores.trust,
+		Now:        s.deps.Now,
+	})
+}
+
+// ServeHTTP answers a request under the public or the private base URL.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.front.ServeHTTP(w, r) }
+
+// Console returns the handler of the administration listener.
+func (s *Site) Console() http.Handler {
+	return console.New(console.Config{
+		Decisions: s.decisions,
+		Ready:     s.readiness,
+		Refresh:   s.revocation.Refresh,
+		Metrics:   s.metrics(),
+		Hosts:     s.cfg.Admin.Hosts,
+		Open:      s.cfg.Admin.Open,
+	})
+}
+
+// Run does what goes on beside the requests, until ctx ends: it stores decisions,
+// fetches revocation data and tests our own certificates.
+func (s *Site) Run(ctx context.Context) {
+	var work sync.WaitGroup
+	for _, f := range []func(context.Context){
+		s.decisions.Run,
+		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
+		s.testMyself,
+	} {
+		work.Go(func() { f(ctx) })
+	}
+	work.Wait()
+}
+
+// Reload reads the files of the communities again. What does not fit is logged,
+// and what was read before stays in use.
+func (s *Site) Reload() { s.watched.reload(true) }
+
+// Close releases the stores. No request may be under way.
+func (s *Site) Close() error {
+	var errs []error
+	if s.service != nil {
+		errs = append(errs, s.service.Close())
+	}
+	errs = append(errs, s.stores.Close())
+	s.service, s.stores = nil, stores{}
+	return errors.Join(errs...)
+}
