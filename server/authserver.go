@@ -75,7 +75,7 @@ func (s *Site) trustFiles(cfg Config) *files {
 	return newFiles("trust in the communities", cfg.trustPaths(), s.deps.Log, func() (string, error) {
 		l := &loader{cfg: cfg, now: s.deps.Now()}
 		members := l.members()
-		if err := l.err(); err != nil {
+		if err := l.Err(); err != nil {
 			return "", err
 		}
 		if err := s.oauth.Believe(s.newVerifier(members), standing(members)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server/bolt"
 )
 
@@ -42,14 +43,14 @@ func (c Config) Restore(from string, now time.Time) (replaced []string, err erro
 
 // checkBackup holds what a backup needs of a configuration.
 func (c Config) checkBackup() error {
-	var cs complaints
+	var cs complaint.List
 	if c.Public == "" {
-		cs.add("set public: https://HOST/SITE/fhir", "public: no base URL is given")
+		cs.Add("set public: https://HOST/SITE/fhir", "public: no base URL is given")
 	}
 	if c.Data == "" {
-		cs.add("set data: DIRECTORY", "data: no directory is given")
+		cs.Add("set data: DIRECTORY", "data: no directory is given")
 	}
-	return cs.err()
+	return cs.Err()
 }
 
 // complaintOf turns a store's error into a complaint with its hint.
@@ -58,5 +59,5 @@ func complaintOf(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return &Complaint{Problem: err.Error(), Remedy: e.Hint}
+	return complaint.New(err.Error(), e.Hint)
 }

@@ -4,37 +4,39 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"fhirdest.example/internal/complaint"
+	"fhirdest.example/internal/netname"
 )
 
 // checkText checks what is written, before any file is opened.
 func (c Config) checkText() error {
 	c = c.withDefaults()
-	var cs complaints
+	var cs complaint.List
 	c.checkListeners(&cs)
-	return errors.Join(c.checkSite(), cs.err())
+	return errors.Join(c.checkSite(), cs.Err())
 }
 
 // checkSite is checkText for what a Site needs.
 func (c Config) checkSite() error {
-	var cs complaints
+	var cs complaint.List
 	c.checkURLs(&cs)
 	c.checkWords(&cs)
 	c.checkAmounts(&cs)
 	c.checkCommunities(&cs)
 	if c.Data == "" {
-		cs.add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
+		cs.Add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
 	}
-	return cs.err()
+	return cs.Err()
 }
 
-func (c Config) checkURLs(cs *complaints) {
+func (c Config) checkURLs(cs *complaint.List) {
 	if c.Public == "" {
-		cs.add("set it to the FHIR base URL that originators use, such as https://fhir.example.org/acme/fhir",
+		cs.Add("set it to the FHIR base URL that originators use, such as https://fhir.example.org/acme/fhir",
 			"public: there is no public base URL")
 		return
 	}
@@ -54,40 +56,40 @@ func (c Config) checkURLs(cs *complaints) {
 }
 
 // checkPlaces judges how the three URLs stand to each other.
-func (c Config) checkPlaces(cs *complaints) {
+func (c Config) checkPlaces(cs *complaint.List) {
 	if authority(c.Issuer) != authority(c.Public) {
-		cs.add("originators reach both through one gateway: give the issuer the host and port of public",
+		cs.Add("originators reach both through one gateway: give the issuer the host and port of public",
 			"issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
 	}
 	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") || strings.HasPrefix(c.Public, c.Issuer+"/") {
-		cs.add("put them side by side, such as …/acme/fhir and …/acme/oauth",
+		cs.Add("put them side by side, such as …/acme/fhir and …/acme/oauth",
 			"issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
 	}
 
 	if p, q := strings.TrimPrefix(c.Public, site(c.Public)), strings.TrimPrefix(c.Private, site(c.Private)); p != q {
-		cs.add("end both alike, such as /fhir: the paths below the site must agree",
+		cs.Add("end both alike, such as /fhir: the paths below the site must agree",
 			"private: %s ends in %q, public in %q", c.Private, q, p)
 	}
 }
 
 // checkBase complains unless s is an https URL that can stand before a path.
-func checkBase(cs *complaints, key, s string) {
+func checkBase(cs *complaint.List, key, s string) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "":
-		cs.add("write a whole URL, such as https://fhir.example.org/acme/fhir", "%s: %q is not a URL", key, s)
+		cs.Add("write a whole URL, such as https://fhir.example.org/acme/fhir", "%s: %q is not a URL", key, s)
 	case u.Scheme != "https":
-		cs.add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange",
+		cs.Add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange",
 			"%s: %s is not an https URL", key, s)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") || u.User != nil:
-		cs.add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user", key, s)
+		cs.Add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user", key, s)
 	case strings.HasSuffix(s, "/"):
-		cs.add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
+		cs.Add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
 
 	case u.Path == "":
-		cs.add("add one, such as /fhir", "%s: %s has no path", key, s)
+		cs.Add("add one, such as /fhir", "%s: %s has no path", key, s)
 	case !plainPath(u.EscapedPath()) || strings.ToLower(u.Host) != u.Host || u.String() != s:
-		cs.add("use lower-case host names, and letters, digits and . _ - ~ in the path, as certificates compare URLs byte for byte", "%s: %s is not in its plainest form", key, s)
+		cs.Add("use lower-case host names, and letters, digits and . _ - ~ in the path, as certificates compare URLs byte for byte", "%s: %s is not in its plainest form", key, s)
 	}
 }
 
@@ -111,63 +113,48 @@ func authority(s string) string {
 	return u.Host
 }
 
-func (c Config) checkListeners(cs *complaints) {
+func (c Config) checkListeners(cs *complaint.List) {
 	checkAddress(cs, "listen", c.Listen, "127.0.0.1:9443")
 	checkAddress(cs, "admin.listen", c.Admin.Listen, "127.0.0.1:9480")
-	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !loopback(host) {
-		cs.add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP",
+	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !netname.Loopback(host) {
+		cs.Add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP",
 			"admin.listen: %s can be reached from other machines", c.Admin.Listen)
 	}
 	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") && c.Listen != "" {
-		cs.add("give each its own port", "listen and admin.listen are both %s", c.Listen)
+		cs.Add("give each its own port", "listen and admin.listen are both %s", c.Listen)
 	}
 
 	for i, p := range c.Proxy {
-		if _, err := parsePrefix(p); err != nil {
-			cs.add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
+		if _, err := netname.Prefix(p); err != nil {
+			cs.Add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
 		}
 	}
 }
 
-func checkAddress(cs *complaints, key, addr, example string) {
+func checkAddress(cs *complaint.List, key, addr, example string) {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		cs.add("write HOST:PORT, such as "+example, "%s: %q is not an address to listen on", key, addr)
+		cs.Add("write HOST:PORT, such as "+example, "%s: %q is not an address to listen on", key, addr)
 	}
 }
 
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
-}
-
-func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	return netip.ParsePrefix(s)
-}
-
-func (c Config) checkWords(cs *complaints) {
+func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "explain", c.Explain, "operator", "client")
 	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
 	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "warn")
 	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
 }
 
-func oneOf(cs *complaints, key, value string, words ...string) {
+func oneOf(cs *complaint.List, key, value string, words ...string) {
 	if !slices.Contains(words, value) {
-		cs.add("write one of: "+strings.Join(words, ", "), "%s: %q is not known", key, value)
+		cs.Add("write one of: "+strings.Join(words, ", "), "%s: %q is not known", key, value)
 	}
 }
 
-func (c Config) checkAmounts(cs *complaints) {
+func (c Config) checkAmounts(cs *complaint.List) {
 	l, t, r := c.Limits, c.Timeouts, c.Rates
 	for _, n := range []struct {
 		key   string
@@ -182,7 +169,7 @@ func (c Config) checkAmounts(cs *complaints) {
 		{"limits.requestsPerClient", l.RequestsPerClient}, {"limits.rate", l.Rate},
 	} {
 		if n.value < 0 {
-			cs.add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
+			cs.Add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
 		}
 	}
 
@@ -195,27 +182,27 @@ func (c Config) checkAmounts(cs *complaints) {
 		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
 	} {
 		if d.value < 0 {
-			cs.add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key,
+			cs.Add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key,
 				d.value)
 		}
 	}
 
 	// UDAP Security 2.0, 4.2: access tokens live for 60 minutes at most.
 	if c.TokenLifetime > time.Hour {
-		cs.add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
+		cs.Add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
 	}
 }
 
-func (c Config) checkCommunities(cs *complaints) {
+func (c Config) checkCommunities(cs *complaint.List) {
 	if len(c.Communities) == 0 {
-		cs.add("add at least one, with its anchors: without one nobody is trusted", "communities: there are none")
+		cs.Add("add at least one, with its anchors: without one nobody is trusted", "communities: there are none")
 	}
 	seen := map[string]int{}
 
 	for i, m := range c.Communities {
 		at := fmt.Sprintf("communities[%d]", i)
 		if first, twice := seen[m.URI]; twice {
-			cs.add("give every community once, with all its anchors and certificates",
+			cs.Add("give every community once, with all its anchors and certificates",
 				"%s.uri: %s is already communities[%d]", at, m.URI, first)
 		} else {
 			seen[m.URI] = i
@@ -227,22 +214,22 @@ func (c Config) checkCommunities(cs *complaints) {
 	if own := func(m Community) bool {
 		return len(m.Certificates) > 0
 	}; len(c.Communities) > 0 && !slices.ContainsFunc(c.Communities, own) {
-		cs.add("name a chain and key that a community issued for the public base URL; one without gets no metadata, but its clients are trusted", "communities: none has certificates")
+		cs.Add("name a chain and key that a community issued for the public base URL; one without gets no metadata, but its clients are trusted", "communities: none has certificates")
 	}
 
 	c.checkOrigins(cs)
 }
 
-func (m Community) check(cs *complaints, at string) {
+func (m Community) check(cs *complaint.List, at string) {
 	if u, err := url.Parse(m.URI); err != nil || u.Scheme == "" {
-		cs.add("write the URI that the community publishes, such as urn:oid:… or https://…",
+		cs.Add("write the URI that the community publishes, such as urn:oid:… or https://…",
 			"%s.uri: %q is not an absolute URI", at, m.URI)
 	}
 	if len(m.Anchors) == 0 {
-		cs.add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
+		cs.Add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
 	}
 	if _, err := m.policy(); err != nil {
-		cs.add(err.Remedy, "%s.%s", at, err.Problem)
+		cs.Add(err.Remedy, "%s.%s", at, err.Problem)
 	}
 
 	for i, own := range m.Certificates {
@@ -250,20 +237,20 @@ func (m Community) check(cs *complaints, at string) {
 	}
 }
 
-func (o Certificate) check(cs *complaints, at string) {
+func (o Certificate) check(cs *complaint.List, at string) {
 	switch {
 	case o.P12 != "" && (o.Chain != "" || o.Key != ""):
-		cs.add("keep chain and key, or p12", "%s: both a PKCS#12 file and PEM files are named", at)
+		cs.Add("keep chain and key, or p12", "%s: both a PKCS#12 file and PEM files are named", at)
 	case o.P12 == "" && (o.Chain == "" || o.Key == ""):
-		cs.add("name chain and key, or p12", "%s: no key pair is named", at)
+		cs.Add("name chain and key, or p12", "%s: no key pair is named", at)
 	case o.PasswordFile != "" && o.P12 == "":
-		cs.add("leave it out: PEM keys are read unencrypted", "%s.passwordFile: there is no PKCS#12 file to open", at)
+		cs.Add("leave it out: PEM keys are read unencrypted", "%s.passwordFile: there is no PKCS#12 file to open", at)
 	}
 }
 
 // checkOrigins checks the places that may be asked over the network: each is
 // compared whole, so a path or a missing scheme would never match.
-func (c Config) checkOrigins(cs *complaints) {
+func (c Config) checkOrigins(cs *complaint.List) {
 	for i, m := range c.Communities {
 		for j, o := range m.AIA {
 			checkOrigin(cs, fmt.Sprintf("communities[%d].aia[%d]", i, j), o)
@@ -274,10 +261,10 @@ func (c Config) checkOrigins(cs *complaints) {
 	}
 }
 
-func checkOrigin(cs *complaints, key, s string) {
+func checkOrigin(cs *complaint.List, key, s string) {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != s {
-		cs.add("write scheme://host:port and nothing after it, such as http://localhost:9481",
+		cs.Add("write scheme://host:port and nothing after it, such as http://localhost:9481",
 			"%s: %q is not an origin", key, s)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fhirdest.example/internal/complaint"
 )
 
 // plausible is a configuration with nothing wrong in its text.
@@ -162,7 +164,7 @@ func TestEveryComplaintHasARemedy(t *testing.T) {
 	}
 
 	for _, e := range joined.Unwrap() {
-		var c *Complaint
+		var c *complaint.Complaint
 		if !errors.As(e, &c) || c.Hint() == "" {
 			t.Errorf("%v has no remedy", e)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/server/oauth"
 )
 
@@ -160,8 +161,8 @@ type gateways []netip.Prefix
 func newGateways(texts []string) gateways {
 	var out gateways
 	for _, t := range texts {
-		if p, err := parsePrefix(t); err == nil { // Check has complained about others
-			out = append(out, p.Masked())
+		if p, err := netname.Prefix(t); err == nil { // Check has complained about others
+			out = append(out, p)
 		}
 	}
 	return out

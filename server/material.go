@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"
@@ -40,7 +41,7 @@ type member struct {
 type loader struct {
 	cfg Config // with defaults
 	now time.Time
-	complaints
+	complaint.List
 	warnings []string
 }
 
@@ -52,7 +53,7 @@ func (c Config) load(now time.Time) (*material, error) {
 	m.tls = l.tlsIdentity()
 	m.clientCAs = l.pool("tls.clientCA", c.TLS.ClientCA)
 	l.trust(m)
-	return m, l.err()
+	return m, l.Err()
 }
 
 // loadTrust reads the files of the communities only.
@@ -60,7 +61,7 @@ func (c Config) loadTrust(now time.Time) (*material, error) {
 	l := &loader{cfg: c, now: now}
 	m := &material{}
 	l.trust(m)
-	return m, l.err()
+	return m, l.Err()
 }
 
 func (l *loader) trust(m *material) {
@@ -103,7 +104,7 @@ func (l *loader) tlsIdentity() *certs.Identity {
 	l.dates("tls.cert", l.cfg.TLS.Cert, id.Leaf())
 	u, err := url.Parse(l.cfg.Private)
 	if err == nil && id.Leaf().VerifyHostname(u.Hostname()) != nil {
-		l.add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its own private URL)",
+		l.Add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its own private URL)",
 			"tls.cert: %s is not valid for %s, the host of private; it names %s", l.cfg.TLS.Cert, u.Hostname(), hostNames(id.Leaf()))
 	}
 
@@ -153,7 +154,7 @@ func (l *loader) member(at string, c Community) *member {
 	}
 
 	if len(m.own) == len(c.Certificates) && len(m.own) > 0 && !slices.ContainsFunc(m.own, hasRSA) {
-		l.add("add one with an RSA key of 2048 bits or more",
+		l.Add("add one with an RSA key of 2048 bits or more",
 			"%s.certificates: none has an RSA key, and signed metadata must be RS256 (UDAP Security 2.0, 2.3)", at)
 	}
 	return m
@@ -188,7 +189,7 @@ func (l *loader) authorities(at, name string) []*x509.Certificate {
 	for _, c := range list {
 		l.dates(at, name, c)
 		if !c.BasicConstraintsValid || !c.IsCA {
-			l.add("name the certificate of the authority that issues, not one that it issued",
+			l.Add("name the certificate of the authority that issues, not one that it issued",
 				"%s: %s (%s) is not a CA", at, name, certs.Describe(c))
 		}
 	}
@@ -198,11 +199,11 @@ func (l *loader) authorities(at, name string) []*x509.Certificate {
 
 // anchors reads a file of CA certificates that package udap would trust.
 func (l *loader) anchors(at, name string) []*x509.Certificate {
-	before := len(l.complaints)
+	before := len(l.List)
 	list := l.authorities(at, name)
 	for _, a := range list {
-		if err := udap.CheckAnchor(a, l.now); err != nil && len(l.complaints) == before {
-			l.add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name,
+		if err := udap.CheckAnchor(a, l.now); err != nil && len(l.List) == before {
+			l.Add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name,
 				err)
 		}
 	}
@@ -214,7 +215,7 @@ func (l *loader) anchors(at, name string) []*x509.Certificate {
 func (l *loader) shared(at string, i int, anchors []*x509.Certificate, seen map[string]int) {
 	for _, a := range anchors {
 		if first, twice := seen[string(a.Raw)]; twice && first != i {
-			l.add("remove it from one, or write sharedAnchors: true there: clients then belong to the first unless they say which community they mean",
+			l.Add("remove it from one, or write sharedAnchors: true there: clients then belong to the first unless they say which community they mean",
 				"%s.anchors: %s is an anchor of communities[%d] too", at, certs.Describe(a), first)
 		} else {
 			seen[string(a.Raw)] = i
@@ -233,7 +234,7 @@ func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identit
 	l.dates(at, name, leaf)
 	l.names(at, name, leaf)
 	if len(c.Anchors) > 0 && !leadsTo(id.Chain, c, l.now) {
-		l.add("name the chain that this community issued, or the community's own anchor; intermediates go behind the leaf or under intermediates:",
+		l.Add("name the chain that this community issued, or the community's own anchor; intermediates go behind the leaf or under intermediates:",
 			"%s: %s (%s) does not lead to an anchor of %s", at, name, certs.Describe(leaf), c.URI)
 	}
 
@@ -245,7 +246,7 @@ func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identit
 func (l *loader) names(at, name string, leaf *x509.Certificate) {
 	uris, err := certs.RawURIs(leaf)
 	if err != nil {
-		l.add("have it issued anew", "%s: the SAN of %s cannot be read: %v", at, name, err)
+		l.Add("have it issued anew", "%s: the SAN of %s cannot be read: %v", at, name, err)
 		return
 	}
 	if slices.Contains(uris, l.cfg.Public) {
@@ -259,7 +260,7 @@ func (l *loader) names(at, name string, leaf *x509.Certificate) {
 		}
 	}
 
-	l.add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name, l.cfg.Public,
+	l.Add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name, l.cfg.Public,
 		orNone(uris))
 }
 
@@ -343,7 +344,7 @@ func (l *loader) identity(at string, o Certificate) (*certs.Identity, string) {
 func (l *loader) pair(at, chain, key string) *certs.Identity {
 	if chain == "" || key == "" {
 		if at == "tls" {
-			l.add("name the PEM files of the TLS certificate and its key", "tls: cert or key is not given")
+			l.Add("name the PEM files of the TLS certificate and its key", "tls: cert or key is not given")
 		}
 		return nil
 	}
@@ -396,7 +397,7 @@ func (l *loader) private(at, name string) bool {
 		return true
 	}
 
-	l.add("run the command it names, or accept the risk with keyFiles: warn", "%s: %s", at, why)
+	l.Add("run the command it names, or accept the risk with keyFiles: warn", "%s: %s", at, why)
 	return false
 }
 
@@ -445,24 +446,24 @@ func (l *loader) lists(at string, c Community) []fetch.Configured {
 func (l *loader) dates(at, name string, c *x509.Certificate) {
 	switch {
 	case l.now.After(c.NotAfter):
-		l.add("have it issued anew", "%s: %s (%s) expired on %s", at, name, certs.Describe(c),
+		l.Add("have it issued anew", "%s: %s (%s) expired on %s", at, name, certs.Describe(c),
 			c.NotAfter.UTC().Format(time.RFC3339))
 	case l.now.Before(c.NotBefore):
-		l.add("wait, or look at this machine's clock", "%s: %s (%s) counts only from %s on", at, name,
+		l.Add("wait, or look at this machine's clock", "%s: %s (%s) counts only from %s on", at, name,
 			certs.Describe(c), c.NotBefore.UTC().Format(time.RFC3339))
 	}
 }
 
 func (l *loader) unreadable(at, name string, err error, remedy string) {
 	if errors.Is(err, fs.ErrNotExist) {
-		l.add("correct the path: it starts at the directory of the configuration file; "+remedy,
+		l.Add("correct the path: it starts at the directory of the configuration file; "+remedy,
 			"%s: there is no file %s", at, missing(err, name))
 		return
 	}
 	if err == nil {
 		err = errors.New("is not a regular file")
 	}
-	l.add(remedy, "%s: %v", at, err)
+	l.Add(remedy, "%s: %v", at, err)
 }
 
 func missing(err error, name string) string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server"
 	"fhirdest.example/server/servertest"
 )
@@ -207,13 +208,13 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
-func only(t *testing.T, err error) *server.Complaint {
+func only(t *testing.T, err error) *complaint.Complaint {
 	t.Helper()
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != 1 {
 		t.Fatalf("want one complaint, have: %v", err)
 	}
-	return joined.Unwrap()[0].(*server.Complaint)
+	return joined.Unwrap()[0].(*complaint.Complaint)
 }
 
 func chmod(t *testing.T, w *servertest.World, name string, mode os.FileMode) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server/bolt"
 )
 
@@ -34,39 +35,39 @@ func (s stores) Close() error {
 // returned with an error, too.
 func openStores(cfg Config) (stores, error) {
 	var s stores
-	var cs complaints
+	var cs complaint.List
 	dir := cfg.file(cfg.Data)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		cs.add("name a directory that this account can make or write to", "data: %v", err)
-		return s, cs.err()
+		cs.Add("name a directory that this account can make or write to", "data: %v", err)
+		return s, cs.Err()
 	}
 
-	cs.exposed(dir)
+	exposed(&cs, dir)
 	var err error
 	if s.trust, err = bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
-		cs.unopened(err)
+		unopened(&cs, err)
 	}
 	if s.resources, err = bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
-		cs.unopened(err)
+		unopened(&cs, err)
 	}
 
-	return s, cs.err()
+	return s, cs.Err()
 }
 
 // unopened complains about a file that a store could not open.
-func (cs *complaints) unopened(err error) {
+func unopened(cs *complaint.List, err error) {
 	remedy := "look at the file and the rights to it"
 	if e := (*bolt.Error)(nil); errors.As(err, &e) && e.Hint != "" {
 		remedy = e.Hint
 	}
-	cs.add(remedy, "data: %v", err)
+	cs.Add(remedy, "data: %v", err)
 }
 
 // exposed complains about a data directory that other accounts may write to:
 // they could put files in place of ours.
-func (cs *complaints) exposed(dir string) {
+func exposed(cs *complaint.List, dir string) {
 	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
-		cs.add("chmod 700 "+dir, "data: others may write to %s (mode %04o)", dir, st.Mode().Perm())
+		cs.Add("chmod 700 "+dir, "data: others may write to %s (mode %04o)", dir, st.Mode().Perm())
 	}
 }
 
@@ -79,10 +80,10 @@ func (s *Server) openEvidence() error {
 	if s.lines, err = evidence.Open(s.cfg.file(s.cfg.Evidence), s.cfg.Hop, evidence.Options{
 		Now: s.deps.Now,
 	}); err != nil {
-		return &Complaint{
-			Problem: "evidence: " + err.Error(),
-			Remedy:  "name a file that this account can write",
-		}
+		return complaint.New(
+			"evidence: "+err.Error(),
+			"name a file that this account can write",
+		)
 	}
 
 	return nil
@@ -90,7 +91,7 @@ func (s *Server) openEvidence() error {
 
 // probe finds out whether the stores could be opened, and makes nothing.
 func (c Config) probe() error {
-	var cs complaints
+	var cs complaint.List
 	if c.Data == "" {
 		return nil // checkText has complained
 	}
@@ -99,31 +100,31 @@ func (c Config) probe() error {
 	st, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		cs.writable(filepath.Dir(dir))
+		writable(&cs, filepath.Dir(dir))
 	case err != nil || !st.IsDir():
-		cs.add("name a directory", "data: %s is not a directory", dir)
+		cs.Add("name a directory", "data: %s is not a directory", dir)
 	default:
-		cs.exposed(dir)
-		cs.writable(dir)
-		cs.openable(filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
+		exposed(&cs, dir)
+		writable(&cs, dir)
+		openable(&cs, filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
 			return bolt.OpenTrust(path, bolt.Options{})
 		})
-		cs.openable(filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
+		openable(&cs, filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
 			return bolt.OpenFHIR(path, bolt.Options{})
 		})
 	}
 
-	return cs.err()
+	return cs.Err()
 }
 
-func (cs *complaints) writable(dir string) {
+func writable(cs *complaint.List, dir string) {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		cs.add("name a directory that this account can write to", "data: %s: %v", dir, err)
+		cs.Add("name a directory that this account can write to", "data: %s: %v", dir, err)
 	}
 }
 
 // openable opens a file that is there, and closes it.
-func (cs *complaints) openable(path string, open func(string) (interface{ Close() error }, error)) {
+func openable(cs *complaint.List, path string, open func(string) (interface{ Close() error }, error)) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -132,6 +133,6 @@ func (cs *complaints) openable(path string, open func(string) (interface{ Close(
 		err = f.Close()
 	}
 	if err != nil {
-		cs.unopened(err)
+		unopened(cs, err)
 	}
 }

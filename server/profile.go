@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/udap"
 )
 
@@ -28,15 +29,15 @@ func profiles() map[string]udap.Policy {
 }
 
 // policy is the community's profile with its departures applied.
-func (m Community) policy() (udap.Policy, *Complaint) {
+func (m Community) policy() (udap.Policy, *complaint.Complaint) {
 	name := m.Profile
 	or(&name, "ssraa-2")
 	p, ok := profiles()[name]
 	if !ok {
-		return p, &Complaint{
-			Problem: fmt.Sprintf("profile: %q is not known", name),
-			Remedy:  "write one of: ssraa-2, ssraa-1, tefca",
-		}
+		return p, complaint.New(
+			fmt.Sprintf("profile: %q is not known", name),
+			"write one of: ssraa-2, ssraa-1, tefca",
+		)
 	}
 	if err := m.Policy.complain(); err != nil {
 		return p, err
@@ -46,39 +47,39 @@ func (m Community) policy() (udap.Policy, *Complaint) {
 	return p, nil
 }
 
-func (o Policy) complain() *Complaint {
+func (o Policy) complain() *complaint.Complaint {
 	switch {
 	case o.Edition != nil && *o.Edition != 1 && *o.Edition != 2:
-		return &Complaint{
-			Problem: fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition),
-			Remedy:  "write 2 or 1",
-		}
+		return complaint.New(
+			fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition),
+			"write 2 or 1",
+		)
 
 	case o.PurposeCodes != nil && *o.PurposeCodes != "uri" && *o.PurposeCodes != "any":
-		return &Complaint{
-			Problem: fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes),
-			Remedy:  "write one of: uri, any",
-		}
+		return complaint.New(
+			fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes),
+			"write one of: uri, any",
+		)
 
 	case o.Revocation != nil && !slices.Contains([]string{"required", "soft", "off"}, *o.Revocation):
-		return &Complaint{
-			Problem: fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation),
-			Remedy:  "write one of: required, soft, off",
-		}
+		return complaint.New(
+			fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation),
+			"write one of: required, soft, off",
+		)
 
 	case o.Skew != nil && *o.Skew > 5*time.Minute:
-		return &Complaint{
-			Problem: fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew),
-			Remedy:  "write 5m or less",
-		}
+		return complaint.New(
+			fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew),
+			"write 5m or less",
+		)
 	}
 
 	for _, alg := range o.Algorithms {
 		if !slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, alg) {
-			return &Complaint{
-				Problem: fmt.Sprintf("policy.algorithms: %q is not supported", alg),
-				Remedy:  "write some of: RS256, ES256, RS384, ES384",
-			}
+			return complaint.New(
+				fmt.Sprintf("policy.algorithms: %q is not supported", alg),
+				"write some of: RS256, ES256, RS384, ES384",
+			)
 		}
 	}
 

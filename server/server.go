@@ -13,6 +13,7 @@ import (
 
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/internal/complaint"
 )
 
 // Deps are what a destination takes from its surroundings.
@@ -64,7 +65,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	m, err := s.cfg.load(site.started)
 	s.start = m
 	if err := errors.Join(s.cfg.checkText(), err, s.open()); err != nil {
-		return nil, errors.Join(flat(err), s.Close())
+		return nil, errors.Join(complaint.List{err}.Err(), s.Close())
 	}
 
 	s.keeper = newKeeper(m.tls)
@@ -83,25 +84,7 @@ func (c Config) Check(now time.Time) error {
 	d := c.withDefaults()
 	_, err := d.load(now)
 	s := &Server{cfg: d}
-	return flat(errors.Join(d.checkText(), err, s.listen(), d.probe(), s.Close()))
-}
-
-// flat turns joined errors within joined errors into one list.
-func flat(err error) error {
-	var all complaints
-	var walk func(error)
-	walk = func(e error) {
-		if joined, ok := e.(interface{ Unwrap() []error }); ok {
-			for _, inner := range joined.Unwrap() {
-				walk(inner)
-			}
-		} else if e != nil {
-			all = append(all, e)
-		}
-	}
-	walk(err)
-
-	return all.err()
+	return complaint.List{d.checkText(), err, s.listen(), d.probe(), s.Close()}.Err()
 }
 
 // open opens sockets and files.
@@ -117,7 +100,7 @@ func (s *Server) open() error {
 }
 
 func (s *Server) listen() error {
-	var cs complaints
+	var cs complaint.List
 	if s.public == nil {
 		s.public = bind(&cs, "listen", s.cfg.Listen)
 	}
@@ -132,12 +115,12 @@ func (s *Server) listen() error {
 		}
 	}
 
-	return cs.err()
+	return cs.Err()
 }
 
 // bind listens on an address that checkText has found well-formed, or
 // complains.
-func bind(cs *complaints, key, address string) net.Listener {
+func bind(cs *complaint.List, key, address string) net.Listener {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil
 	}
@@ -145,9 +128,9 @@ func bind(cs *complaints, key, address string) net.Listener {
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		cs.add("stop the program that has it, or choose another port", "%s: %s is taken", key, address)
+		cs.Add("stop the program that has it, or choose another port", "%s: %s is taken", key, address)
 	case err != nil:
-		cs.add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v",
+		cs.Add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v",
 			key, address, err)
 	default:
 		return l

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
@@ -66,14 +67,14 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 	m, err := cfg.loadTrust(s.started)
 	text := cfg.checkSite()
 	if err := errors.Join(text, err); err != nil {
-		return nil, flat(err)
+		return nil, complaint.List{err}.Err()
 	}
 
 	if s.stores, err = openStores(cfg); err == nil {
 		err = s.assemble(cfg, m)
 	}
 	if err != nil {
-		return nil, errors.Join(flat(err), s.Close())
+		return nil, errors.Join(complaint.List{err}.Err(), s.Close())
 	}
 	return s, nil
 }

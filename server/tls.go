@@ -74,7 +74,7 @@ func (s *Server) tlsFiles() *files {
 	}, s.deps.Log, func() (string, error) {
 		l := &loader{cfg: s.cfg, now: s.deps.Now()}
 		id := l.tlsIdentity()
-		if err := l.err(); err != nil {
+		if err := l.Err(); err != nil {
 			return "", err
 		}
 		s.keeper.keep(id)

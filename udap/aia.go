@@ -5,11 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap/trace"
 )
 
@@ -129,18 +129,6 @@ func orphan(s *search, c *x509.Certificate) bool {
 // atOrigin reports whether a URL stands at one of the origins, written
 // scheme://host:port; a port that is the scheme's own may be left out.
 func atOrigin(text string, origins []string) bool {
-	o := originOf(text)
-	return o != "" && slices.ContainsFunc(origins, func(allowed string) bool { return originOf(allowed) == o })
-}
-
-func originOf(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return ""
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Scheme + "://[" + strings.ToLower(u.Hostname()) + "]:" + port // a key for comparison, not a URL
+	o := netname.Origin(text)
+	return o != "" && slices.ContainsFunc(origins, func(allowed string) bool { return netname.Origin(allowed) == o })
 }

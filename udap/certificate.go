@@ -149,22 +149,20 @@ func checkDates(c *x509.Certificate, now time.Time) *certFault {
 		return &certFault{
 			check:    checkCertDates,
 			expected: "a certificate that is valid already",
-			found:    "valid from " + stamp(c.NotBefore) + ", now it is " + stamp(now),
+			found:    "valid from " + trace.Stamp(c.NotBefore) + ", now it is " + trace.Stamp(now),
 		}
 
 	case now.After(c.NotAfter):
 		return &certFault{
 			check:    checkCertDates,
 			expected: "a certificate that is still valid",
-			found:    "expired at " + stamp(c.NotAfter) + ", now it is " + stamp(now),
+			found:    "expired at " + trace.Stamp(c.NotAfter) + ", now it is " + trace.Stamp(now),
 			remedy:   "renew the certificate; the same URI name keeps the registration",
 		}
 	}
 
 	return nil
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // checkEndEntity is the rule for the signer's own certificate.
 func checkEndEntity(c *x509.Certificate) *certFault {

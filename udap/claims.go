@@ -139,13 +139,13 @@ func (val *validation) times(e *envelope, out *Verified) error {
 	}
 	if !now.Before(exp.Add(skew)) {
 		return val.refuseClaim(k.exp, trace.Finding{
-			Expected: "exp after " + stamp(now),
-			Found:    stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
+			Expected: "exp after " + trace.Stamp(now),
+			Found:    trace.Stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
 			Remedy:   "sign a new one for each request, and check the clock",
 		})
 	}
 
-	val.tr.Pass(k.exp, "after "+stamp(now), stamp(exp))
+	val.tr.Pass(k.exp, "after "+trace.Stamp(now), trace.Stamp(exp))
 	if err := val.issued(iat, skew); err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Sec
 func (val *validation) issued(iat time.Time, skew time.Duration) error {
 	c, now := val.kind.checks.iat, val.exp.Now
 	ahead := iat.Sub(now)
-	f := trace.Finding{Expected: "iat not after " + stamp(now), Found: stamp(iat)}
+	f := trace.Finding{Expected: "iat not after " + trace.Stamp(now), Found: trace.Stamp(iat)}
 	if ahead >= time.Second {
 		f.Remedy = "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"
 	}
@@ -210,12 +210,12 @@ func (val *validation) notBefore(e *envelope, skew time.Duration) error {
 
 	case nbf.After(val.exp.Now.Add(skew)):
 		return val.refuseClaim(c, trace.Finding{
-			Expected: "nbf not after " + stamp(val.exp.Now),
-			Found:    stamp(nbf),
+			Expected: "nbf not after " + trace.Stamp(val.exp.Now),
+			Found:    trace.Stamp(nbf),
 		})
 	}
 
-	val.tr.Pass(c, "not after "+stamp(val.exp.Now), stamp(nbf))
+	val.tr.Pass(c, "not after "+trace.Stamp(val.exp.Now), trace.Stamp(nbf))
 	return nil
 }
 

@@ -44,11 +44,11 @@ func CheckCRL(list *x509.RevocationList, issuer *x509.Certificate, now time.Time
 func checkCRLDates(list *x509.RevocationList, now time.Time) error {
 	switch {
 	case list.ThisUpdate.After(now.Add(crlSkew)):
-		return fmt.Errorf("the list begins at %s, now it is %s", stamp(list.ThisUpdate), stamp(now))
+		return fmt.Errorf("the list begins at %s, now it is %s", trace.Stamp(list.ThisUpdate), trace.Stamp(now))
 	case list.NextUpdate.IsZero():
 		return errors.New("the list has no nextUpdate")
 	case now.After(list.NextUpdate):
-		return fmt.Errorf("the list ended at %s, now it is %s", stamp(list.NextUpdate), stamp(now))
+		return fmt.Errorf("the list ended at %s, now it is %s", trace.Stamp(list.NextUpdate), trace.Stamp(now))
 	}
 	return nil
 }

@@ -76,9 +76,9 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 
 	switch {
 	case r.ThisUpdate.After(now.Add(crlSkew)):
-		return until, fmt.Errorf("the response begins at %s, now it is %s", stamp(r.ThisUpdate), stamp(now))
+		return until, fmt.Errorf("the response begins at %s, now it is %s", trace.Stamp(r.ThisUpdate), trace.Stamp(now))
 	case now.After(until):
-		return until, fmt.Errorf("the response ended at %s, now it is %s", stamp(until), stamp(now))
+		return until, fmt.Errorf("the response ended at %s, now it is %s", trace.Stamp(until), trace.Stamp(now))
 	}
 
 	return until, nil
@@ -172,8 +172,8 @@ func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
 	case !mayUseKey(delegate, x509.KeyUsageDigitalSignature):
 		return errors.New("the responder's key may not sign (keyUsage without digitalSignature)")
 	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):
-		return fmt.Errorf("the responder's certificate counts from %s to %s", stamp(delegate.NotBefore),
-			stamp(delegate.NotAfter))
+		return fmt.Errorf("the responder's certificate counts from %s to %s", trace.Stamp(delegate.NotBefore),
+			trace.Stamp(delegate.NotAfter))
 	case !slices.Contains(certSignatures, delegate.SignatureAlgorithm):
 		return fmt.Errorf("the responder's certificate is signed with %s", delegate.SignatureAlgorithm)
 
@@ -291,11 +291,11 @@ func (s *status) add(a StatusAnswer, cert, issuer *x509.Certificate, now time.Ti
 		return "not usable: " + err.Error()
 	case r.Status == ocsp.Revoked:
 		s.known, s.revoked = true, true
-		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", stamp(r.ThisUpdate), stamp(r.RevokedAt),
+		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", trace.Stamp(r.ThisUpdate), trace.Stamp(r.RevokedAt),
 			r.RevocationReason)
 	case r.Status == ocsp.Good:
 		s.known = true
-		return fmt.Sprintf("OCSP response of %s, until %s: good", stamp(r.ThisUpdate), stamp(until))
+		return fmt.Sprintf("OCSP response of %s, until %s: good", trace.Stamp(r.ThisUpdate), trace.Stamp(until))
 	}
 
 	return "the responder does not know the certificate"

@@ -223,10 +223,10 @@ func showCRL(a CRLAnswer) string {
 	}
 	age := ""
 	if !a.Fetched.IsZero() {
-		age = ", fetched at " + stamp(a.Fetched)
+		age = ", fetched at " + trace.Stamp(a.Fetched)
 	}
-	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), stamp(a.List.ThisUpdate),
-		stamp(a.List.NextUpdate), age)
+	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), trace.Stamp(a.List.ThisUpdate),
+		trace.Stamp(a.List.NextUpdate), age)
 }
 
 func showEntry(entry *x509.RevocationListEntry, err error) string {
@@ -234,7 +234,7 @@ func showEntry(entry *x509.RevocationListEntry, err error) string {
 	case err != nil:
 		return "not usable: " + err.Error()
 	case entry != nil:
-		return fmt.Sprintf("revoked at %s, reason %s", stamp(entry.RevocationTime), reasonShown(entry.ReasonCode))
+		return fmt.Sprintf("revoked at %s, reason %s", trace.Stamp(entry.RevocationTime), reasonShown(entry.ReasonCode))
 	}
 	return "not revoked"
 }

@@ -15,6 +15,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/internal/complaint"
 )
 
 const issueUsage = `usage: community issue -ca PREFIX -uri URI -out NAME [flags]
@@ -56,7 +57,7 @@ func issue(_ context.Context, args []string, e env) error {
 
 	a, err := authority.Open(r.prefix)
 	if err != nil {
-		return hinted{err.Error(), "make it with: community init -ca " + r.prefix}
+		return complaint.New(err.Error(), "make it with: community init -ca "+r.prefix)
 	}
 
 	key, err := certs.NewKey(certs.KeyKind(r.key))
@@ -106,10 +107,10 @@ func parseIssue(args []string, e env) (*request, error) {
 	}
 	if len(r.template.URIs)+len(r.template.DNS) == 0 {
 		return nil, usageError{
-			hinted{
+			complaint.New(
 				"-uri is missing",
 				"a member is known by the URI in its certificate; community issue -h shows an example",
-			},
+			),
 		}
 	}
 	return r, r.complete()
@@ -129,7 +130,7 @@ func (r *request) common(fs *flag.FlagSet) {
 // complete checks what both commands were given and fills in the common name.
 func (r *request) complete() error {
 	if r.days < 1 {
-		return usageError{hinted{fmt.Sprintf("-days %d is not a life", r.days), "give 1 or more"}}
+		return usageError{complaint.New(fmt.Sprintf("-days %d is not a life", r.days), "give 1 or more")}
 	}
 	if r.template.CommonName == "" {
 		r.template.CommonName = append(r.template.URIs, r.template.DNS...)[0]
@@ -157,7 +158,7 @@ func (r *request) free(endings ...string) error {
 
 	for _, ending := range endings {
 		if _, err := os.Lstat(r.out + ending); !errors.Is(err, os.ErrNotExist) {
-			return hinted{r.out + ending + " is there already", "choose another -out, or replace it with -force"}
+			return complaint.New(r.out+ending+" is there already", "choose another -out, or replace it with -force")
 		}
 	}
 	return nil
@@ -211,7 +212,7 @@ func sign(_ context.Context, args []string, e env) error {
 
 	a, err := authority.Open(r.prefix)
 	if err != nil {
-		return hinted{err.Error(), "make it with: community init -ca " + r.prefix}
+		return complaint.New(err.Error(), "make it with: community init -ca "+r.prefix)
 	}
 	if err := r.free(".pem"); err != nil {
 		return err
@@ -246,18 +247,18 @@ func parseSign(args []string, e env) (*request, *certs.Request, error) {
 		r.template.URIs = csr.URIs
 	}
 	if len(r.template.URIs) == 0 {
-		return nil, nil, usageError{hinted{
-			*file + " names no URI in its subject alternative name",
+		return nil, nil, usageError{complaint.New(
+			*file+" names no URI in its subject alternative name",
 			"give -uri: a member is known by the URI in its certificate",
-		}}
+		)}
 	}
 	for _, u := range r.template.URIs {
 		if err := checkURI(u); err != nil {
-			return nil, nil, usageError{hinted{fmt.Sprintf("%s: SAN URI %q %v", *file, u, err), "give -uri"}}
+			return nil, nil, usageError{complaint.New(fmt.Sprintf("%s: SAN URI %q %v", *file, u, err), "give -uri")}
 		}
 	}
 	if problems := lintKey(csr.Key); len(problems) > 0 {
-		return nil, nil, hinted{*file + ": " + problems[0], "make a request with another key"}
+		return nil, nil, complaint.New(*file+": "+problems[0], "make a request with another key")
 	}
 
 	r.template.CommonName = cmp.Or(r.template.CommonName, csr.CommonName)

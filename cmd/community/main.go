@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gorun"
-	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 )
 
 const usage = `usage: community COMMAND [flags]
@@ -55,15 +55,6 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() []error { return []error{e.error} }
 
-// hinted is a fault with its remedy.
-type hinted struct {
-	problem string
-	remedy  string
-}
-
-func (e hinted) Error() string { return e.problem }
-func (e hinted) Hint() string  { return e.remedy }
-
 func main() {
 	gorun.EndWith()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -86,10 +77,10 @@ func run(ctx context.Context, args []string, e env) int {
 
 	command, ok := commands[args[0]]
 	if !ok {
-		yamlfile.Print(e.stderr, hinted{
+		complaint.Print(e.stderr, complaint.New(
 			fmt.Sprintf("unknown command %q", args[0]),
 			"one of: init, issue, sign, revoke, crl, show, serve; community -h explains them",
-		})
+		))
 		return 2
 	}
 
@@ -105,7 +96,7 @@ func exit(e env, err error) int {
 		return 0
 	}
 
-	yamlfile.Print(e.stderr, err)
+	complaint.Print(e.stderr, err)
 	if errors.As(err, new(usageError)) {
 		return 2
 	}
@@ -127,18 +118,18 @@ func parse(fs *flag.FlagSet, args []string, n int, needed ...string) ([]string, 
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
-		return nil, usageError{hinted{err.Error(), "community " + fs.Name() + " -h lists the flags"}}
+		return nil, usageError{complaint.New(err.Error(), "community "+fs.Name()+" -h lists the flags")}
 	}
 
 	var errs []error
 	for _, name := range needed {
 		if fs.Lookup(name).Value.String() == "" {
-			errs = append(errs, hinted{"-" + name + " is missing", "community " + fs.Name() + " -h shows an example"})
+			errs = append(errs, complaint.New("-"+name+" is missing", "community "+fs.Name()+" -h shows an example"))
 		}
 	}
 
 	if fs.NArg() > n {
-		errs = append(errs, hinted{fmt.Sprintf("unexpected argument %q", fs.Arg(n)), "flags stand before arguments"})
+		errs = append(errs, complaint.New(fmt.Sprintf("unexpected argument %q", fs.Arg(n)), "flags stand before arguments"))
 	}
 	if len(errs) > 0 {
 		return nil, usageError{errors.Join(errs...)}

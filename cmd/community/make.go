@@ -9,6 +9,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/internal/complaint"
 )
 
 const initUsage = `usage: community init -ca PREFIX -uri URI [flags]
@@ -43,7 +44,7 @@ func initCommunity(_ context.Context, args []string, e env) error {
 		about.Name = about.URI
 	}
 	if authority.Exists(*prefix) {
-		return hinted{"there is a community at " + *prefix + " already", "choose another -ca, or remove its files"}
+		return complaint.New("there is a community at "+*prefix+" already", "choose another -ca, or remove its files")
 	}
 	if err := os.MkdirAll(filepath.Dir(*prefix), 0o700); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/internal/complaint"
 )
 
 const revokeUsage = `usage: community revoke -ca PREFIX (-cert FILE | -serial HEX) [-reason NAME]
@@ -44,10 +45,10 @@ func revoke(_ context.Context, args []string, e env) error {
 
 	code, ok := reasons[*reason]
 	if !ok {
-		return usageError{hinted{fmt.Sprintf("-reason %q is not known", *reason), "community revoke -h lists them"}}
+		return usageError{complaint.New(fmt.Sprintf("-reason %q is not known", *reason), "community revoke -h lists them")}
 	}
 	if (*file == "") == (*hex == "") {
-		return usageError{hinted{"give either -cert or -serial", "community revoke -h shows an example"}}
+		return usageError{complaint.New("give either -cert or -serial", "community revoke -h shows an example")}
 	}
 
 	a, err := authority.Open(*prefix)
@@ -78,13 +79,13 @@ func revoke(_ context.Context, args []string, e env) error {
 func remedied(a *authority.Authority, err error) error {
 	switch {
 	case errors.Is(err, authority.ErrNoCRL):
-		return hinted{
+		return complaint.New(
 			err.Error(),
-			"put the file back from a backup; a new one would forget every revocation. Where that is meant: " +
-				"community crl -ca " + a.Prefix + " -restart, and then revoke each certificate again",
-		}
+			"put the file back from a backup; a new one would forget every revocation. Where that is meant: "+
+				"community crl -ca "+a.Prefix+" -restart, and then revoke each certificate again",
+		)
 	case errors.Is(err, authority.ErrUnknownSerial):
-		return hinted{err.Error(), "community show -ca " + a.Prefix + " lists the certificates; or give the certificate with -cert"}
+		return complaint.New(err.Error(), "community show -ca "+a.Prefix+" lists the certificates; or give the certificate with -cert")
 	}
 	return err
 }
@@ -104,10 +105,10 @@ func issuedBy(a *authority.Authority, file string) (*x509.Certificate, error) {
 		}
 	}
 
-	return nil, hinted{
+	return nil, complaint.New(
 		fmt.Sprintf("%s: issued by %s, not by this community", file, certs.Printable(chain[0].Issuer.String())),
 		"name the community that issued it with -ca",
-	}
+	)
 }
 
 const crlUsage = `usage: community crl -ca PREFIX [-life DURATION] [-when-due DURATION]
@@ -135,7 +136,7 @@ func renew(_ context.Context, args []string, e env) error {
 	}
 	if *life <= 0 || *due < 0 {
 		return usageError{
-			hinted{"-life and -when-due must be positive", "write for example -life 720h -when-due 168h"},
+			complaint.New("-life and -when-due must be positive", "write for example -life 720h -when-due 168h"),
 		}
 	}
 

@@ -10,6 +10,7 @@ import (
 
 	"fhirdest.example/cmd/internal/lists"
 	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 )
 
 const serveUsage = `usage: community serve -config FILE
@@ -43,10 +44,10 @@ func serve(ctx context.Context, args []string, e env) error {
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return usageError{
-			hinted{
+			complaint.New(
 				fmt.Sprintf("listen: %v", err),
-				"another program holds the port, or the address is not of this machine; change listen: in " + *config,
-			},
+				"another program holds the port, or the address is not of this machine; change listen: in "+*config,
+			),
 		}
 	}
 

@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
 	"fhirdest.example/cmd/internal/lists"
+	"fhirdest.example/internal/complaint"
 )
 
 const showUsage = `usage: community show FILE
@@ -39,7 +40,7 @@ func show(_ context.Context, args []string, e env) error {
 		return err
 	}
 	if (*prefix == "") == (len(rest) == 0) {
-		return usageError{hinted{"give either a FILE or -ca", "community show -h shows examples"}}
+		return usageError{complaint.New("give either a FILE or -ca", "community show -h shows examples")}
 	}
 	if *prefix != "" {
 		return sheet(e.stdout, *prefix, e.now())
@@ -68,12 +69,12 @@ func showFile(w io.Writer, file, password string, now time.Time) error {
 			len(id.Chain))
 		return printChain(w, id.Chain, now)
 	} else if strings.Contains(err.Error(), "password") {
-		return hinted{fmt.Sprintf("%s: %v", file, err), "give -password-file"}
+		return complaint.New(fmt.Sprintf("%s: %v", file, err), "give -password-file")
 	}
 
 	chain, err := certs.ParseCertificates(data)
 	if err != nil {
-		return hinted{fmt.Sprintf("%s: %v", file, err), "a certificate, a list or a PKCS#12 file is expected"}
+		return complaint.New(fmt.Sprintf("%s: %v", file, err), "a certificate, a list or a PKCS#12 file is expected")
 	}
 	return printChain(w, chain, now)
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server"
 )
 
@@ -75,7 +75,7 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 	}
 
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 	return 0
@@ -103,7 +103,7 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 	remedy := "destination " + command + " -h shows the options"
 	var errs []error
 	complain := func(problem string) {
-		errs = append(errs, &yamlfile.Complaint{Problem: problem, Remedy: remedy})
+		errs = append(errs, complaint.New(problem, remedy))
 	}
 	if err != nil {
 		complain(err.Error())

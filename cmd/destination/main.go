@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/hangups"
 	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server"
 )
 
@@ -80,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 	if o.example {
@@ -109,22 +110,22 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		fmt.Fprint(stdout, usage)
 		return o, err
 	case err != nil:
-		return o, &yamlfile.Complaint{
-			Problem: err.Error(),
-			Remedy:  "destination -h shows the options",
-		}
+		return o, complaint.New(
+			err.Error(),
+			"destination -h shows the options",
+		)
 
 	case f.NArg() > 0:
-		return o, &yamlfile.Complaint{
-			Problem: fmt.Sprintf("unexpected argument %q", f.Arg(0)),
-			Remedy:  "destination -h shows the options",
-		}
+		return o, complaint.New(
+			fmt.Sprintf("unexpected argument %q", f.Arg(0)),
+			"destination -h shows the options",
+		)
 
 	case o.config == "" && !o.example:
-		return o, &yamlfile.Complaint{
-			Problem: "no configuration is named",
-			Remedy:  "write destination -config FILE; destination -example prints one to start from",
-		}
+		return o, complaint.New(
+			"no configuration is named",
+			"write destination -config FILE; destination -example prints one to start from",
+		)
 	}
 
 	return o, nil
@@ -144,7 +145,7 @@ func check(cfg server.Config, form error, stdout, stderr io.Writer) int {
 		err = errors.Join(form, cfg.Check(time.Now()))
 	}
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 	fmt.Fprintln(stdout, "ok")
@@ -159,13 +160,13 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: hangups.Until(ctx)})
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 
 	fmt.Fprintf(stdout, "ready: public base %s, listening on %s, console %s\n", cfg.Public, s.Addr(), s.AdminURL())
 	if err := s.Run(ctx); err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 1
 	}
 

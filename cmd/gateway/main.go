@@ -18,8 +18,8 @@ import (
 	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/gorun"
 	"fhirdest.example/cmd/internal/hangups"
-	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/internal/complaint"
 )
 
 const usage = `usage: gateway [serve] -config FILE [-check]
@@ -104,13 +104,13 @@ func parse(f *flag.FlagSet, args []string, stdout, stderr io.Writer) (code int, 
 }
 
 func misused(stderr io.Writer, problem, remedy string) int {
-	yamlfile.Print(stderr, &yamlfile.Complaint{Problem: problem, Remedy: remedy})
+	complaint.Print(stderr, complaint.New(problem, remedy))
 	return 2
 }
 
 func checkOnly(path string, stdout, stderr io.Writer) int {
 	if _, err := gatewayd.Read(path); err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 	fmt.Fprintln(stdout, "ok")
@@ -120,20 +120,20 @@ func checkOnly(path string, stdout, stderr io.Writer) int {
 func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 	s, err := gatewayd.New(path, slog.New(slog.NewTextHandler(stderr, nil)), time.Now)
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 
 	l, err := s.Listen()
 	if err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 2
 	}
 
 	s.Hangup = hangups.Until(ctx)
 	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
 	if err := s.Serve(ctx, l); err != nil {
-		yamlfile.Print(stderr, err)
+		complaint.Print(stderr, err)
 		return 1
 	}
 

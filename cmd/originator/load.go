@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
@@ -28,10 +29,10 @@ func (c *call) prepare() (err error) {
 	if c.Base != "" {
 		base, community, err := client.ParseBase(c.Base)
 		if err != nil {
-			return complaint{
+			return complaint.New(
 				strings.TrimPrefix(err.Error(), "client: "),
 				"the FHIR base URL of the destination, for example https://localhost:8443/acme/fhir",
-			}
+			)
 		}
 
 		c.Base = base
@@ -49,7 +50,7 @@ func (c *call) prepare() (err error) {
 
 	c.session.recall(&c.remembered)
 	if c.Base == "" {
-		return complaint{"no destination is named", "give its FHIR base URL (-base URL), or -sandbox DIR"}
+		return complaint.New("no destination is named", "give its FHIR base URL (-base URL), or -sandbox DIR")
 	}
 	return nil
 }
@@ -142,10 +143,10 @@ func (c *call) open() (*client.Client, error) {
 	}
 	cl, err := client.New(cfg)
 	if err != nil {
-		return nil, complaint{
+		return nil, complaint.New(
 			strings.TrimPrefix(err.Error(), "client: "),
 			"for a server under development at http://localhost, add -loopback-http",
-		}
+		)
 	}
 
 	return cl, nil
@@ -154,15 +155,15 @@ func (c *call) open() (*client.Client, error) {
 func (c *call) identity() (*certs.Identity, error) {
 	switch {
 	case c.P12 != "" && c.Cert != "":
-		return nil, complaint{"both -p12 and -cert are given", "give one of them"}
+		return nil, complaint.New("both -p12 and -cert are given", "give one of them")
 	case c.P12 != "":
 		return c.pkcs12()
 	case c.Cert != "" && c.Key == "":
-		return nil, complaint{"-cert is given without -key", "name the file of its private key"}
+		return nil, complaint.New("-cert is given without -key", "name the file of its private key")
 	case c.Cert != "":
 		id, err := certs.LoadIdentity(c.Cert, c.Key)
 		if err != nil {
-			return nil, complaint{err.Error(), "PEM: the leaf first, then its issuers; the key in a file of its own"}
+			return nil, complaint.New(err.Error(), "PEM: the leaf first, then its issuers; the key in a file of its own")
 		}
 		return id, nil
 	}
@@ -175,7 +176,7 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 	if c.P12Password != "" {
 		data, err := os.ReadFile(c.P12Password)
 		if err != nil {
-			return nil, complaint{err.Error(), "-p12-password-file names the file that holds the password"}
+			return nil, complaint.New(err.Error(), "-p12-password-file names the file that holds the password")
 		}
 		password, _, _ = strings.Cut(string(data), "\n")
 		password = strings.TrimSuffix(password, "\r")
@@ -184,11 +185,11 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 	id, err := certs.LoadPKCS12(c.P12, password)
 	switch {
 	case errors.Is(err, certs.ErrPassword) && c.P12Password == "":
-		return nil, complaint{err.Error(), "give the file that holds its password with -p12-password-file"}
+		return nil, complaint.New(err.Error(), "give the file that holds its password with -p12-password-file")
 	case errors.Is(err, certs.ErrPassword):
-		return nil, complaint{err.Error(), "the password is the first line of " + c.P12Password}
+		return nil, complaint.New(err.Error(), "the password is the first line of "+c.P12Password)
 	case err != nil:
-		return nil, complaint{err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and its certificate"}
+		return nil, complaint.New(err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and its certificate")
 	}
 	return id, nil
 }
@@ -201,7 +202,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 		rule = udap.RevocationRequired
 	}
 	if rule != udap.RevocationRequired && rule != udap.RevocationSoft && rule != udap.RevocationOff {
-		return nil, complaint{fmt.Sprintf("-revocation %q is not known", c.Revocation), "one of required, soft, off"}
+		return nil, complaint.New(fmt.Sprintf("-revocation %q is not known", c.Revocation), "one of required, soft, off")
 	}
 
 	byURI := map[trace.CommunityURI]*udap.Community{}
@@ -213,10 +214,10 @@ func (c *call) communities() ([]*udap.Community, error) {
 		}
 		list, err := certs.LoadCertificates(file)
 		if err != nil {
-			return nil, complaint{
+			return nil, complaint.New(
 				err.Error(),
 				"-anchor names a PEM file with the root certificate of a trust community",
-			}
+			)
 		}
 
 		uri := trace.CommunityURI(name)
@@ -242,10 +243,10 @@ func addAnchors(m *udap.Community, file string, list []*x509.Certificate) error 
 	for _, c := range list {
 		switch {
 		case !c.IsCA:
-			return complaint{
+			return complaint.New(
 				fmt.Sprintf("%s: %s is no CA certificate", file, certs.Describe(c)),
 				"an anchor is the root certificate of the community",
-			}
+			)
 
 		case certs.SelfSigned(c):
 			m.Anchors = append(m.Anchors, c)
@@ -255,10 +256,10 @@ func addAnchors(m *udap.Community, file string, list []*x509.Certificate) error 
 	}
 
 	if len(m.Anchors) == 0 {
-		return complaint{
-			file + ": no certificate in it is self-signed",
+		return complaint.New(
+			file+": no certificate in it is self-signed",
 			"an anchor is the root certificate of the community",
-		}
+		)
 	}
 
 	return nil
@@ -271,7 +272,7 @@ func (c *call) tlsRoots() (*x509.CertPool, error) {
 
 	list, err := certs.LoadCertificates(c.TLSCA)
 	if err != nil {
-		return nil, complaint{err.Error(), "-tls-ca names a PEM file with the anchors of web servers"}
+		return nil, complaint.New(err.Error(), "-tls-ca names a PEM file with the anchors of web servers")
 	}
 
 	pool := x509.NewCertPool()
@@ -290,10 +291,10 @@ func (c *call) revocation(roots *x509.CertPool) (*fetch.Source, error) {
 	}
 	s, err := fetch.New(cfg)
 	if err != nil {
-		return nil, complaint{
+		return nil, complaint.New(
 			strings.TrimPrefix(err.Error(), "fetch: "),
 			"-allow and -aia take scheme://host:port, for example http://localhost:9481",
-		}
+		)
 	}
 
 	return s, nil

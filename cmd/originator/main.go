@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"time"
 
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -55,10 +56,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	do, ok := commands[args[0]]
 	if !ok {
-		return complain(stderr, complaint{
+		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
 			"one of discover, register, token, get, cancel, doctor; see originator help",
-		})
+		))
 	}
 
 	o, err := parseOptions(args[0], args[1:])
@@ -87,7 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // finish turns how a command ended into an exit code.
 func finish(c *call, err error, stderr io.Writer) int {
-	var usage complaint
+	var usage *complaint.Complaint
 	switch {
 	case err == nil:
 		return exitDone
@@ -116,11 +117,6 @@ func help(args []string, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// complaint is one thing that is wrong with the command line or a file.
-type complaint struct{ text, hint string }
-
-func (c complaint) Error() string { return c.text }
-
 // complain prints every complaint with its hint.
 func complain(w io.Writer, err error) int {
 	var many interface{ Unwrap() []error }
@@ -132,9 +128,9 @@ func complain(w io.Writer, err error) int {
 	}
 
 	fmt.Fprintf(w, "originator: %v\n", err)
-	var c complaint
-	if errors.As(err, &c) && c.hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", c.hint)
+	var c *complaint.Complaint
+	if errors.As(err, &c) && c.Remedy != "" {
+		fmt.Fprintf(w, "hint: %s\n", c.Remedy)
 	}
 
 	return exitUsage

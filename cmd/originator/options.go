@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"fhirdest.example/internal/complaint"
 )
 
 var errHelp = errors.New("help")
@@ -105,7 +107,7 @@ func parseOptions(command string, args []string) (*options, error) {
 		return nil, errHelp
 	}
 	if err != nil {
-		return nil, complaint{err.Error(), "see originator help " + command}
+		return nil, complaint.New(err.Error(), "see originator help "+command)
 	}
 
 	o.args = words
@@ -189,21 +191,21 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 func (o *options) positional() error {
 	most := 1
 	if len(o.args) > most {
-		return complaint{fmt.Sprintf("%q is one word too many", o.args[most]), "see originator help " + o.command}
+		return complaint.New(fmt.Sprintf("%q is one word too many", o.args[most]), "see originator help "+o.command)
 	}
 	if o.command == "get" {
 		if len(o.args) == 0 {
-			return complaint{
+			return complaint.New(
 				"get what?",
 				"a path under the FHIR base, for example: originator get 'Patient?_count=5'",
-			}
+			)
 		}
 		return nil
 	}
 
 	if len(o.args) == 1 {
 		if o.Base != "" {
-			return complaint{"the base URL is given twice", "either -base URL or the URL alone"}
+			return complaint.New("the base URL is given twice", "either -base URL or the URL alone")
 		}
 		o.Base = o.args[0]
 	}

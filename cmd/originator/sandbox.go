@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"fhirdest.example/internal/complaint"
 	"github.com/go-json-experiment/json"
 )
 
@@ -31,7 +32,7 @@ type manifest struct {
 func (c *call) fromSandbox() error {
 	m, err := readManifest(c.sandbox)
 	if err != nil {
-		return complaint{err.Error(), "-sandbox names the directory of a running sandbox (its -dir)"}
+		return complaint.New(err.Error(), "-sandbox names the directory of a running sandbox (its -dir)")
 	}
 
 	in := func(name string) string { return filepath.Join(c.sandbox, name) }
@@ -66,10 +67,10 @@ func (c *call) sandboxClient(m *manifest, in func(string) string) error {
 		}
 	}
 
-	return complaint{
+	return complaint.New(
 		fmt.Sprintf("the sandbox has no client %q", c.client),
 		"its sandbox.json lists them under clients",
-	}
+	)
 }
 
 func orElse(s *string, otherwise string) {

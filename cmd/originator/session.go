@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 )
 
 // session is what one command leaves for the next. It holds an access token,
@@ -36,15 +37,15 @@ func loadSession(path string) (*session, error) {
 		return &session{Version: sessionVersion}, nil
 	}
 	if err != nil {
-		return nil, complaint{err.Error(), "name another session file (-session)"}
+		return nil, complaint.New(err.Error(), "name another session file (-session)")
 	}
 
 	var s session
 	if err := json.Unmarshal(data, &s, json.RejectUnknownMembers(true)); err != nil || s.Version != sessionVersion {
-		return nil, complaint{
+		return nil, complaint.New(
 			fmt.Sprintf("%s is no session file (%v)", path, err),
 			"remove it, or name another one (-session)",
-		}
+		)
 	}
 
 	return &s, nil

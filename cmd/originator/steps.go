@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"fhirdest.example/internal/complaint"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/trace"
 )
@@ -51,7 +52,7 @@ func discover(ctx context.Context, c *call) error {
 
 func (c *call) keep() error {
 	if err := c.session.save(c.options.session); err != nil {
-		return complaint{"the session could not be kept: " + err.Error(), "name another session file (-session)"}
+		return complaint.New("the session could not be kept: "+err.Error(), "name another session file (-session)")
 	}
 	return nil
 }
@@ -122,7 +123,7 @@ func (c *call) parameters() (client.Registration, error) {
 	for _, file := range c.certifications {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return reg, complaint{err.Error(), "-certification names a file with one compact JWT"}
+			return reg, complaint.New(err.Error(), "-certification names a file with one compact JWT")
 		}
 		reg.Certifications = append(reg.Certifications, strings.TrimSpace(string(data)))
 	}
@@ -145,7 +146,7 @@ func cancel(ctx context.Context, c *call) error {
 
 func token(ctx context.Context, c *call) error {
 	if c.session.ClientID == "" {
-		return complaint{"there is no registration yet", "originator register comes first"}
+		return complaint.New("there is no registration yet", "originator register comes first")
 	}
 
 	req, err := c.tokenRequest()
@@ -194,7 +195,7 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 		name, file, ok := strings.Cut(e, "=")
 		data, err := os.ReadFile(file)
 		if !ok || err != nil || !jsontext.Value(data).IsValid() {
-			return req, complaint{fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e, err), ""}
+			return req, complaint.New(fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e, err), "")
 		}
 
 		if req.Extensions == nil {
@@ -207,10 +208,10 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 		return req, nil
 	}
 	if c.Organization == "" {
-		return req, complaint{
+		return req, complaint.New(
 			"-organization is missing",
 			"the URI of the organisation that asks, for example https://example.org/fhir/Organization/1; or -no-b2b",
-		}
+		)
 	}
 
 	if len(c.purposes) == 0 {
@@ -256,7 +257,7 @@ func (c *call) body(r *client.Reply) error {
 	switch {
 	case c.output != "":
 		if err := os.WriteFile(c.output, r.Body, 0o600); err != nil {
-			return complaint{err.Error(), "-o names a file to write"}
+			return complaint.New(err.Error(), "-o names a file to write")
 		}
 	case c.json && jsontext.Value(r.Body).IsValid():
 		c.out.result.Body = r.Body

@@ -5,6 +5,7 @@ import (
 
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/internal/complaint"
 )
 
 // tap opens the evidence file that -evidence names: one line for each message
@@ -15,7 +16,7 @@ func (c *call) tap() (func(net.Conn) net.Conn, error) {
 	}
 	log, err := evidence.Open(c.Evidence, "originator", evidence.Options{Now: c.now})
 	if err != nil {
-		return nil, complaint{err.Error(), "-evidence names a file to append to"}
+		return nil, complaint.New(err.Error(), "-evidence names a file to append to")
 	}
 	c.atEnd = append(c.atEnd, log.Close)
 	return func(conn net.Conn) net.Conn { return wire.Client(conn, log.ConnID(), c.now, log.Tap) }, nil

@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
@@ -148,7 +149,7 @@ func (d *demo) loadTrust() error {
 func (d *demo) listOrigins() []string {
 	var out []string
 	for _, c := range d.manifest.Communities {
-		if o := originOf(c.CRL); o != "" && !slices.Contains(out, o) {
+		if o := netname.Origin(c.CRL); o != "" && !slices.Contains(out, o) {
 			out = append(out, o)
 		}
 	}

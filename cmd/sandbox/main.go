@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gorun"
-	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 )
 
 const usage = `usage: sandbox [flags]
@@ -77,12 +77,6 @@ func main() {
 // errClaims says that a claim failed; which one has been printed.
 var errClaims = errors.New("not every claim held")
 
-// complaint is a fault of usage or configuration, with its remedy.
-type complaint struct{ problem, remedy string }
-
-func (c complaint) Error() string { return c.problem }
-func (c complaint) Hint() string  { return c.remedy }
-
 // refused is a set of complaints for which the exit code is 2.
 type refused struct{ error }
 
@@ -106,7 +100,7 @@ func run(ctx context.Context, args []string, s streams, now func() time.Time) in
 		return 1
 	}
 
-	yamlfile.Print(s.err, err)
+	complaint.Print(s.err, err)
 	if errors.As(err, new(refused)) || errors.As(err, new(interface{ Hint() string })) {
 		return 2
 	}

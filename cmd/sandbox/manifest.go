@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 )
 
 const manifestName = "sandbox.json"
@@ -81,7 +82,7 @@ func readManifest(dir string) (*manifest, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if m.Version != 1 || m.PublicBase == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 || len(m.Gateways) < 2 {
-		return nil, complaint{path + " is not a manifest of version 1", "start the sandbox there again"}
+		return nil, complaint.New(path+" is not a manifest of version 1", "start the sandbox there again")
 	}
 
 	return m, nil

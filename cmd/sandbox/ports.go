@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"fhirdest.example/internal/complaint"
 )
 
 // ports are the listeners of a sandbox, opened before any certificate or URL is
@@ -23,7 +25,7 @@ type port struct {
 // openPorts opens every address. Where the port is 0, the one that this
 // directory used before is tried first: certificates name it.
 func openPorts(want, before map[string]string) (ports, error) {
-	ps, cs := ports{}, complaints{}
+	ps, cs := ports{}, complaint.List{}
 	for _, role := range roles {
 		p, err := openPort(want[role], before[role])
 		if err != nil {
@@ -31,14 +33,14 @@ func openPorts(want, before map[string]string) (ports, error) {
 			if errors.Is(err, syscall.EADDRINUSE) {
 				remedy = fmt.Sprintf("another program has it; give another one with -%s, or port 0 to pick one", role)
 			}
-			cs.add(remedy, "-%s %s: %v", role, want[role], cause(err))
+			cs.Add(remedy, "-%s %s: %v", role, want[role], cause(err))
 			continue
 		}
 
 		ps[role] = p
 	}
 
-	if err := cs.err(); err != nil {
+	if err := refusal(cs); err != nil {
 		ps.close()
 		return nil, err
 	}

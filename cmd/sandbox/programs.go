@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 )
 
 // programs are the actors' binaries, by name.
@@ -62,11 +63,11 @@ func build(ctx context.Context, into string) (programs, error) {
 
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
-		return nil, refused{complaint{
+		return nil, refused{complaint.New(
 			fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v %s", err,
 				firstWords(out)),
 			"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
-		}}
+		)}
 	}
 
 	return ps, nil
@@ -133,7 +134,7 @@ func play(ctx context.Context, binary string, args []string, log *os.File) error
 	said := fmt.Sprintf("%s: %v; %s", filepath.Base(binary), err, saidSince(log.Name(), start))
 	const badConfiguration = 2 // the exit code that every program of ours has for it
 	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badConfiguration {
-		return refused{complaint{said, log.Name() + " has all that it said"}}
+		return refused{complaint.New(said, log.Name()+" has all that it said")}
 	}
 
 	return errors.New(said)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 )
 
 // sandbox does what the flags say.
@@ -64,8 +65,8 @@ func unusable(err error) error {
 	if errors.As(err, new(interface{ Hint() string })) {
 		return err
 	}
-	return refused{complaint{"-dir: " + strings.ReplaceAll(err.Error(), "\n", "; "),
-		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew"}}
+	return refused{complaint.New("-dir: "+strings.ReplaceAll(err.Error(), "\n", "; "),
+		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew")}
 }
 
 // perform makes the world, starts the actors, demonstrates, and stays.
@@ -233,14 +234,14 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 // reachable complains about every listener of the manifest that does not
 // answer.
 func reachable(ctx context.Context, m *manifest) error {
-	var cs complaints
+	var cs complaint.List
 	for _, role := range []string{"crl", "private", "delegate", "public"} {
 		if !accepts(ctx, m.Addresses[role]) {
-			cs.add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR",
+			cs.Add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR",
 				"-use: nothing listens at %s (%s)", m.Addresses[role], role)
 		}
 	}
-	return cs.err()
+	return refusal(cs)
 }
 
 // lock keeps a second sandbox out of a directory.
@@ -252,7 +253,7 @@ func lock(dir string) (func() error, error) {
 	if err := flock(f); err != nil {
 		_ = f.Close()
 		return nil, refused{
-			complaint{fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"},
+			complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"),
 		}
 	}
 

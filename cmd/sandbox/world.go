@@ -14,6 +14,8 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/internal/complaint"
+	"fhirdest.example/internal/netname"
 )
 
 // The sandbox's own communities. The first two are ordinary; the third looks
@@ -360,10 +362,10 @@ func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
 	id, err := certs.LoadPKCS12(o.identities[i], password)
 	if err != nil {
 		return refused{
-			complaint{
-				"-identity: " + err.Error(),
+			complaint.New(
+				"-identity: "+err.Error(),
 				"name a PKCS#12 file, and with -identity-password-file the file whose first line opens it",
-			},
+			),
 		}
 	}
 
@@ -377,7 +379,7 @@ func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
 func (f *foreignEntry) addLists(list []*x509.Certificate) {
 	for _, c := range list {
 		for _, u := range c.CRLDistributionPoints {
-			if o := originOf(u); o != "" && !slices.Contains(f.lists, o) {
+			if o := netname.Origin(u); o != "" && !slices.Contains(f.lists, o) {
 				f.lists = append(f.lists, o)
 			}
 		}
@@ -390,22 +392,6 @@ func copySecret(from, to string) error {
 		return err
 	}
 	return certs.WriteFile(to, data, certs.ModeSecret)
-}
-
-// originOf is the scheme, host and port of an http or https URL.
-func originOf(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return ""
-	}
-	if u.Port() == "" {
-		return u.Scheme + "://" + u.Host + map[string]string{
-			"http":  ":80",
-			"https": ":443",
-		}[u.Scheme]
-	}
-
-	return u.Scheme + "://" + u.Host
 }
 
 // hostOf is the host and port of a URL.

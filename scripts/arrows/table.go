@@ -30,6 +30,16 @@ const (
 // table: the first row that names a package counts.
 var table = []row{
 	{
+		room:   "internal/complaint",
+		reason: "problems with their remedies, all at once",
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
+		room:   "internal/netname",
+		reason: "read names of hosts, origins and networks",
+		less:   []string{"net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "udap/trace",
 		reason: "checks, findings and traces: the record of a decision",
 		less:   []string{"net", "os", "encoding/json"},
@@ -44,21 +54,21 @@ var table = []row{
 	{
 		room:   "udap",
 		reason: "decide whether to believe a signed thing",
-		ours:   []string{"udap/trace", "udap/jose"},
+		ours:   []string{"udap/trace", "udap/jose", "internal/netname"},
 		others: []string{strict, xocsp, xtext},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "udap/fetch",
 		reason: "CRL, OCSP and AIA over the network, under rule 5",
-		ours:   []string{"udap", "udap/trace"},
+		ours:   []string{"udap", "udap/trace", "internal/netname"},
 		others: []string{xocsp, strict},
 		less:   []string{"encoding/json"},
 	},
 	{
 		room:   "udap/client",
 		reason: "be an originator",
-		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/fetch"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/fetch", "internal/netname"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
@@ -126,7 +136,7 @@ var table = []row{
 	{
 		room:   "server/console",
 		reason: "let a person watch",
-		ours:   []string{"udap", "udap/trace", "server/audit"},
+		ours:   []string{"udap", "udap/trace", "server/audit", "internal/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
 	},
@@ -141,7 +151,7 @@ var table = []row{
 		reason: "assemble, route, configure",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire",
-			"gateway/evidence", "server/...",
+			"gateway/evidence", "server/...", "internal/...",
 		},
 		others: []string{strict, mux, metrics, "golang.org/x/sys/unix"},
 		less:   []string{"encoding/json"},
@@ -149,26 +159,27 @@ var table = []row{
 	{
 		room:   "cmd/internal/yamlfile",
 		reason: "read one configuration file, strictly",
+		ours:   []string{"internal/complaint"},
 		others: []string{goyaml},
 	},
 	{
 		room:   "cmd/internal/gatewayd",
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
-		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile"},
+		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile", "internal/..."},
 	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
-		ours: []string{"certs", "cmd/internal/..."}},
+		ours: []string{"certs", "cmd/internal/...", "internal/..."}},
 	{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
-		ours:   []string{"server", "cmd/internal/..."},
+		ours:   []string{"server", "cmd/internal/...", "internal/complaint"},
 	},
 	{
 		room:   "cmd/gateway",
 		reason: "one actor: a gateway",
 		ours: []string{
 			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/gorun",
-			"cmd/internal/hangups", "cmd/internal/yamlfile",
+			"cmd/internal/hangups", "cmd/internal/yamlfile", "internal/complaint",
 		},
 		less: []string{"net/http/httputil"},
 	},
@@ -177,14 +188,14 @@ var table = []row{
 		reason: "one actor: an originator",
 		ours: []string{
 			"udap", "udap/trace", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
-			"cmd/internal/...",
+			"cmd/internal/...", "internal/...",
 		},
 		others: []string{strict},
 	},
 	{
 		room:   "cmd/community",
 		reason: "one actor: a trust community",
-		ours:   []string{"certs", "cmd/internal/..."},
+		ours:   []string{"certs", "cmd/internal/...", "internal/complaint"},
 	},
 	{
 		room:   "cmd/sandbox",
@@ -202,5 +213,5 @@ var table = []row{
 
 // topLevel is all that may stand at the root, dotfiles apart.
 var topLevel = []string{
-	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
+	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "internal", "scripts", "server", "udap",
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/server/audit"
 )
 
@@ -104,10 +105,7 @@ func (c *console) ours(host string) bool {
 	if err != nil {
 		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
-	if ip := net.ParseIP(name); ip != nil && ip.IsLoopback() {
-		return true
-	}
-	return strings.EqualFold(name, "localhost") ||
+	return netname.Loopback(strings.ToLower(name)) ||
 		slices.ContainsFunc(c.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -129,7 +130,7 @@ func (c *Client) believe(ctx context.Context, d *Discovery) error {
 
 	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
-	d.Trace.Pass(checkSigned, "", "verified until "+stamp(m.Expires))
+	d.Trace.Pass(checkSigned, "", "verified until "+trace.Stamp(m.Expires))
 	d.judgeEndpoints()
 	return nil
 }
@@ -139,13 +140,13 @@ func (c *Client) believe(ctx context.Context, d *Discovery) error {
 // the second server knows, and its token would be sent to the first (mix-up, RFC
 // 9700 4.4). UDAP does not forbid two servers.
 func (d *Discovery) judgeEndpoints() {
-	if origin(d.Registration) == origin(d.Token) {
-		d.Trace.Pass(checkEndpoints, "", origin(d.Token))
+	if netname.Origin(d.Registration) == netname.Origin(d.Token) {
+		d.Trace.Pass(checkEndpoints, "", netname.Origin(d.Token))
 		return
 	}
 	d.Trace.Warn(checkEndpoints, trace.Finding{
 		Expected: "both at one origin",
-		Found:    "registration at " + origin(d.Registration) + ", token at " + origin(d.Token),
+		Found:    "registration at " + netname.Origin(d.Registration) + ", token at " + netname.Origin(d.Token),
 		Remedy:   "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -176,8 +177,8 @@ func (c *Client) examineAnchors(tr *trace.Trace) {
 		for _, a := range m.Anchors {
 			if now.Before(a.NotBefore) || now.After(a.NotAfter) {
 				_ = stop(tr, checkAnchors, "an anchor that counts now",
-					fmt.Sprintf("%s counts from %s to %s", a.Subject, stamp(a.NotBefore),
-						stamp(a.NotAfter)), "ask the community for its present root")
+					fmt.Sprintf("%s counts from %s to %s", a.Subject, trace.Stamp(a.NotBefore),
+						trace.Stamp(a.NotAfter)), "ask the community for its present root")
 				return
 			}
 			if servesWebs(a, c.cfg.TLSRoots) {
@@ -260,7 +261,7 @@ func (c *Client) examineWeb(tr *trace.Trace) {
 	}
 
 	leaf := s.PeerCertificates[0]
-	found := fmt.Sprintf("%s, issued by %s, until %s", leaf.Subject, leaf.Issuer, stamp(leaf.NotAfter))
+	found := fmt.Sprintf("%s, issued by %s, until %s", leaf.Subject, leaf.Issuer, trace.Stamp(leaf.NotAfter))
 	switch {
 	case leaf.NotAfter.Sub(c.cfg.Now()) < expiringWithin:
 		tr.Warn(checkWeb, trace.Finding{
@@ -283,7 +284,7 @@ func (c *Client) examineServer(d *Discovery) {
 	now := c.cfg.Now()
 	uris, _ := udap.RawSANURIs(d.signer)
 	found := fmt.Sprintf("%s with %s, until %s; metadata until %s", d.signer.Subject, strings.Join(uris, ", "),
-		stamp(d.signer.NotAfter), stamp(d.Expires))
+		trace.Stamp(d.signer.NotAfter), trace.Stamp(d.Expires))
 	if d.signer.NotAfter.Sub(now) < expiringWithin || d.Expires.Sub(now) < time.Minute {
 		d.Trace.Warn(checkServerCert, trace.Finding{
 			Found:  found,
@@ -369,21 +370,21 @@ func (d *Discovery) examineWords() {
 func (d *Discovery) examineHosts(base string) {
 	var found []string
 	for _, name := range []string{"registration_endpoint", "token_endpoint", "authorization_endpoint"} {
-		if u := d.doc.text(name); u != "" && origin(u) != origin(base) {
-			found = append(found, name+" is at "+origin(u))
+		if u := d.doc.text(name); u != "" && netname.Origin(u) != netname.Origin(base) {
+			found = append(found, name+" is at "+netname.Origin(u))
 		}
 	}
 
 	if len(found) > 0 {
 		d.Trace.Warn(checkHosts, trace.Finding{
-			Expected: origin(base),
+			Expected: netname.Origin(base),
 			Found:    strings.Join(found, ", "),
 			Remedy:   "allowed, but often a server that writes its private name: is it reachable from here?",
 		})
 		return
 	}
 
-	d.Trace.Pass(checkHosts, "", origin(base))
+	d.Trace.Pass(checkHosts, "", netname.Origin(base))
 }
 
 // examineTiered looks for scope names that are commonly wrong.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap/trace"
 )
 
@@ -58,7 +59,7 @@ func (c *Client) under(path string) (string, error) {
 
 	inside := target == c.cfg.Base || strings.HasPrefix(target, c.cfg.Base+"/") ||
 		strings.HasPrefix(target, c.cfg.Base+"?")
-	if !inside || origin(target) != origin(c.cfg.Base) || hasDotSegment(u.Path) {
+	if !inside || netname.Origin(target) != netname.Origin(c.cfg.Base) || hasDotSegment(u.Path) {
 		return "", fmt.Errorf("it does not lie under the FHIR base")
 	}
 

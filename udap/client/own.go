@@ -38,17 +38,17 @@ func (c *Client) identity(tr *trace.Trace) (trace.ClientURI, error) {
 		return "", stop(tr, checkIdentity, "the leaf first", "the first certificate is a CA: "+shown,
 			"put the leaf first in the chain")
 	case now.Before(leaf.NotBefore) || now.After(leaf.NotAfter):
-		return "", stop(tr, checkIdentity, "a certificate that counts now, "+stamp(now),
-			fmt.Sprintf("%s counts from %s to %s", shown, stamp(leaf.NotBefore),
-				stamp(leaf.NotAfter)), "renew it, or set the clock")
+		return "", stop(tr, checkIdentity, "a certificate that counts now, "+trace.Stamp(now),
+			fmt.Sprintf("%s counts from %s to %s", shown, trace.Stamp(leaf.NotBefore),
+				trace.Stamp(leaf.NotAfter)), "renew it, or set the clock")
 	case leaf.NotAfter.Sub(now) < expiringWithin:
 		tr.Warn(checkIdentity, trace.Finding{
-			Found:  shown + " runs out on " + stamp(leaf.NotAfter),
+			Found:  shown + " runs out on " + trace.Stamp(leaf.NotAfter),
 			Remedy: "renew it; the same URI needs no new registration",
 		})
 
 	default:
-		tr.Pass(checkIdentity, "", shown+", until "+stamp(leaf.NotAfter))
+		tr.Pass(checkIdentity, "", shown+", until "+trace.Stamp(leaf.NotAfter))
 	}
 
 	return c.clientURI(tr)

@@ -189,8 +189,8 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 			"check the host of the base URL; when dialling a private port, give its TLS name as well"
 	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
 		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
-			stamp(leaf.NotBefore), stamp(
-				leaf.NotAfter), stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
+			trace.Stamp(leaf.NotBefore), trace.Stamp(
+				leaf.NotAfter), trace.Stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
 
 	case c.underCommunity(e.UnverifiedCertificates):
 		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, which is no TLS anchor here", leaf.Subject),
@@ -229,8 +229,6 @@ func addAll(pool *x509.CertPool, certs []*x509.Certificate) {
 		pool.AddCert(c)
 	}
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // isJSON reports whether a media type is JSON, with or without parameters.
 func isJSON(contentType string) bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // entry is what is known of one list. Its fields are guarded by Source.mu;
@@ -87,7 +88,7 @@ func (e *entry) reason(now time.Time) error {
 	}
 	return fmt.Errorf("list %s ran out %s ago (this update %s, next update %s) and no newer one came: %w",
 		number(e.list), now.Sub(
-			e.list.NextUpdate).Round(time.Second), stamp(e.list.ThisUpdate), stamp(e.list.NextUpdate), err)
+			e.list.NextUpdate).Round(time.Second), trace.Stamp(e.list.ThisUpdate), trace.Stamp(e.list.NextUpdate), err)
 }
 
 func number(l *x509.RevocationList) string {
@@ -96,8 +97,6 @@ func number(l *x509.RevocationList) string {
 	}
 	return "number " + l.Number.String()
 }
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // errOtherIssuer: a configured list may belong to another issuer of the same
 // community; that is no fault.
@@ -169,7 +168,7 @@ func newer(old, next *x509.RevocationList) (warning string, err error) {
 	if next.ThisUpdate.Before(old.ThisUpdate) || fell && next.ThisUpdate.Equal(old.ThisUpdate) {
 		return "", fmt.Errorf("the CRL that was fetched (%s, this update %s) is older than the one known "+
 			"(%s, this update %s): the known one is still used",
-			number(next), stamp(next.ThisUpdate), number(old), stamp(old.ThisUpdate))
+			number(next), trace.Stamp(next.ThisUpdate), number(old), trace.Stamp(old.ThisUpdate))
 	}
 	if next.Number != nil && fell {
 		return fmt.Sprintf("the CRL number fell from %s to %s although this update is later; "+

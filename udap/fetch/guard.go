@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"fhirdest.example/internal/netname"
 )
 
 // special are the blocks of the IANA special-purpose registries (and what
@@ -68,24 +70,6 @@ func target(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// origin is scheme://host:port with the port always written.
-func origin(u *url.URL) string {
-	port := u.Port()
-	if port == "" && u.Scheme == "https" {
-		port = "443"
-	} else if port == "" {
-		port = "80"
-	}
-	return u.Scheme + "://" + strings.ToLower(hostPort(u.Hostname(), port))
-}
-
-func hostPort(host, port string) string {
-	if strings.Contains(host, ":") {
-		return "[" + host + "]:" + port
-	}
-	return host + ":" + port
-}
-
 // origins reads the list of exact origins that configuration allows.
 func origins(texts []string) (map[string]bool, error) {
 	out := map[string]bool{}
@@ -97,7 +81,7 @@ func origins(texts []string) (map[string]bool, error) {
 		if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 			return nil, fmt.Errorf("fetch: allow %q: write scheme://host:port and nothing after it", t)
 		}
-		out[origin(u)] = true
+		out[netname.Origin(u.String())] = true
 	}
 
 	return out, nil

@@ -5,6 +5,8 @@ import (
 	"encoding/pem"
 	"strings"
 	"testing"
+
+	"fhirdest.example/internal/netname"
 )
 
 // What stands at an AIA URL is a certificate in one of three forms, or nothing.
@@ -85,7 +87,7 @@ func TestTargets(t *testing.T) {
 		"http://[::1]/":      "http://[::1]:80",
 	} {
 		u, err := target(a)
-		if err != nil || origin(u) != b {
+		if err != nil || netname.Origin(u.String()) != b {
 			t.Errorf("origin of %s: %v, want %s", a, err, b)
 		}
 	}

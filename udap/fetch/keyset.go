@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"fhirdest.example/internal/netname"
 )
 
 const (
@@ -21,7 +23,7 @@ func (s *Source) KeySet(ctx context.Context, place string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(u.Scheme, "https") && !s.web.allowed[origin(u)] {
+	if !strings.EqualFold(u.Scheme, "https") && !s.web.allowed[netname.Origin(u.String())] {
 		return nil, errors.New("a key set is fetched over https only")
 	}
 

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"fhirdest.example/internal/netname"
 )
 
 // web fetches over HTTP: one client that dials public addresses only, and one
@@ -30,7 +32,7 @@ func newWeb(cfg Config) (*web, error) {
 			if err != nil {
 				return nil, fmt.Errorf("fetch: configured list %q: %w", c.Place, err)
 			}
-			texts = append(texts[:len(texts):len(texts)], origin(u))
+			texts = append(texts[:len(texts):len(texts)], netname.Origin(u.String()))
 		}
 	}
 
@@ -148,7 +150,7 @@ func (w *web) get(ctx context.Context, place, accept string, most int64) ([]byte
 
 func (w *web) do(req *http.Request, u *url.URL, most int64) ([]byte, error) {
 	client := w.guarded
-	if w.allowed[origin(u)] {
+	if w.allowed[netname.Origin(u.String())] {
 		client = w.trusted
 	}
 	req.Header.Set("Accept-Encoding", "identity")

@@ -1,6 +1,9 @@
 package trace
 
-import "unicode/utf8"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // ellipsis ends a text that was cut. It is ASCII: other characters are
 // percent-encoded in an error_description.
@@ -18,3 +21,6 @@ func Cut(s string, n int) string {
 	}
 	return s[:n] + Ellipsis
 }
+
+// Stamp returns a time as findings write it: RFC 3339 in UTC, to the second.
+func Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/internal/complaint"
 )
 
 // names finds the certificate for a name; the zero value has none.
@@ -59,10 +60,10 @@ func (c *Config) certificates() (*names, error) {
 	n := &names{by: map[string]*tls.Certificate{}}
 	var errs []error
 	if len(c.TLS) == 0 {
-		errs = append(errs, &yamlfile.Complaint{
-			Problem: "tls: no certificate",
-			Remedy:  "list at least one {cert: FILE, key: FILE} under tls:",
-		})
+		errs = append(errs, complaint.New(
+			"tls: no certificate",
+			"list at least one {cert: FILE, key: FILE} under tls:",
+		))
 	}
 
 	for i, p := range c.TLS {
@@ -92,25 +93,25 @@ func (c *Config) load(p KeyPair) (*tls.Certificate, error) {
 	for _, f := range []string{cert, key} {
 		info, err := os.Stat(f)
 		if err != nil {
-			return nil, &yamlfile.Complaint{
-				Problem: fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)),
-				Remedy:  "name two PEM files, cert and key",
-			}
+			return nil, complaint.New(
+				fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)),
+				"name two PEM files, cert and key",
+			)
 		}
 		if f == key && info.Mode().Perm()&0o077 != 0 && c.KeyFiles != "warn" {
-			return nil, &yamlfile.Complaint{
-				Problem: fmt.Sprintf("the private key %s can be read by others", f),
-				Remedy:  "chmod 600 " + f + ", or keyFiles: warn",
-			}
+			return nil, complaint.New(
+				fmt.Sprintf("the private key %s can be read by others", f),
+				"chmod 600 "+f+", or keyFiles: warn",
+			)
 		}
 	}
 
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, &yamlfile.Complaint{
-			Problem: fmt.Sprintf("%s and %s: %v", cert, key, err),
-			Remedy:  "the certificate's file must have the leaf first, and the key must be its own, in PEM, unencrypted",
-		}
+		return nil, complaint.New(
+			fmt.Sprintf("%s and %s: %v", cert, key, err),
+			"the certificate's file must have the leaf first, and the key must be its own, in PEM, unencrypted",
+		)
 	}
 
 	return &pair, nil

@@ -31,7 +31,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,6 +39,8 @@ import (
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway"
 	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/internal/complaint"
+	"fhirdest.example/internal/netname"
 )
 
 // Config is the YAML file. Paths are relative to Dir.
@@ -171,12 +172,12 @@ func hinted(err error, remedy string) error {
 
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
-		return &yamlfile.Complaint{Problem: err.Error(), Remedy: remedy}
+		return complaint.New(err.Error(), remedy)
 	}
 
 	var out []error
 	for _, e := range joined.Unwrap() {
-		out = append(out, &yamlfile.Complaint{Problem: e.Error(), Remedy: remedy})
+		out = append(out, complaint.New(e.Error(), remedy))
 	}
 	return errors.Join(out...)
 }
@@ -185,7 +186,7 @@ func hinted(err error, remedy string) error {
 func (c *Config) words() error {
 	var errs []error
 	complain := func(remedy, format string, a ...any) {
-		errs = append(errs, &yamlfile.Complaint{Problem: fmt.Sprintf(format, a...), Remedy: remedy})
+		errs = append(errs, complaint.New(fmt.Sprintf(format, a...), remedy))
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		complain("write listen: 127.0.0.1:8443", "listen: %q is not HOST:PORT", c.Listen)
@@ -211,7 +212,7 @@ func (c *Config) words() error {
 	}
 
 	for i, p := range c.Proxy {
-		if _, err := prefix(p); err != nil {
+		if _, err := netname.Prefix(p); err != nil {
 			complain("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
 		}
 	}
@@ -225,19 +226,9 @@ func (c *Config) words() error {
 	return errors.Join(errs...)
 }
 
-// prefix reads an address or a range of addresses.
-func prefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
-}
-
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return err == nil && netname.Loopback(host)
 }
 
 // path makes a path of the file relative to it.
@@ -266,7 +257,7 @@ func (c *Config) gateway() (gateway.Config, error) {
 	}
 
 	for _, text := range c.Proxy {
-		if p, err := prefix(text); err == nil { // words complains about others
+		if p, err := netname.Prefix(text); err == nil { // words complains about others
 			g.Proxies = append(g.Proxies, p)
 		}
 	}
@@ -302,18 +293,18 @@ func (c *Config) upstreamTLS(r Route) (*tls.Config, error) {
 	if r.CA != "" {
 		pem, err := os.ReadFile(c.path(r.CA))
 		if err != nil {
-			return nil, &yamlfile.Complaint{
-				Problem: fmt.Sprintf("ca: cannot read %s: %v", c.path(r.CA), yamlfile.Cause(err)),
-				Remedy:  "name a PEM file of the CA certificates",
-			}
+			return nil, complaint.New(
+				fmt.Sprintf("ca: cannot read %s: %v", c.path(r.CA), yamlfile.Cause(err)),
+				"name a PEM file of the CA certificates",
+			)
 		}
 
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &yamlfile.Complaint{
-				Problem: fmt.Sprintf("ca: %s holds no certificate", c.path(r.CA)),
-				Remedy:  "name a PEM file of the CA certificates",
-			}
+			return nil, complaint.New(
+				fmt.Sprintf("ca: %s holds no certificate", c.path(r.CA)),
+				"name a PEM file of the CA certificates",
+			)
 		}
 	}
 

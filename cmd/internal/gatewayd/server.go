@@ -12,9 +12,10 @@ import (
 	"os"
 	"time"
 
-	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway"
 	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/internal/complaint"
+	"fhirdest.example/internal/netname"
 )
 
 // Server runs one gateway.
@@ -67,10 +68,10 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 func (s *Server) Listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", s.config.Listen)
 	if err != nil {
-		return nil, &yamlfile.Complaint{
-			Problem: fmt.Sprintf("cannot listen on %s: %v", s.config.Listen, err),
-			Remedy:  "end the program that uses it, or change listen:",
-		}
+		return nil, complaint.New(
+			fmt.Sprintf("cannot listen on %s: %v", s.config.Listen, err),
+			"end the program that uses it, or change listen:",
+		)
 	}
 	if err := s.listenAdmin(); err != nil {
 		l.Close()
@@ -87,10 +88,10 @@ func (s *Server) listenAdmin() error {
 
 	l, err := net.Listen("tcp", s.config.Admin.Listen)
 	if err != nil {
-		return &yamlfile.Complaint{
-			Problem: fmt.Sprintf("admin.listen: %v", err),
-			Remedy:  "choose a free loopback address",
-		}
+		return complaint.New(
+			fmt.Sprintf("admin.listen: %v", err),
+			"choose a free loopback address",
+		)
 	}
 
 	s.adminPort = l
@@ -107,10 +108,10 @@ func (s *Server) openEvidence() error {
 	s.log, err = evidence.Open(s.config.path(e.File), s.config.hop(), evidence.Options{
 		Flush: e.Flush, Sync: evidence.SyncPolicy(e.Sync), Rotate: e.Rotate, Now: s.Now})
 	if err != nil {
-		return &yamlfile.Complaint{
-			Problem: fmt.Sprintf("evidence.file: %v", err),
-			Remedy:  "name a file in a directory that can be written",
-		}
+		return complaint.New(
+			fmt.Sprintf("evidence.file: %v", err),
+			"name a file in a directory that can be written",
+		)
 	}
 
 	return nil
@@ -181,7 +182,7 @@ func (s *Server) adminPages() http.Handler {
 		if err != nil {
 			host = r.Host
 		}
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if !netname.Loopback(host) {
 			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
 			return
 		}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/internal/complaint"
 )
 
 // Config is all that a list server is told.
@@ -37,23 +38,23 @@ const maxFile = 16 << 20
 func (c *Config) Check(base string) error {
 	var errs []error
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		errs = append(errs, complaint{
+		errs = append(errs, complaint.New(
 			fmt.Sprintf("listen: %q is not HOST:PORT", c.Listen),
 			"write for example 127.0.0.1:9481",
-		})
+		))
 	}
 
 	if c.Dir == "" {
-		errs = append(errs, complaint{"dir: is missing", "name the directory of the .crl and .cer files"})
+		errs = append(errs, complaint.New("dir: is missing", "name the directory of the .crl and .cer files"))
 	} else if !filepath.IsAbs(c.Dir) {
 		c.Dir = filepath.Join(base, c.Dir)
 	}
 
 	if st, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !st.IsDir()) {
-		errs = append(errs, complaint{
+		errs = append(errs, complaint.New(
 			fmt.Sprintf("dir: %s is not a directory", c.Dir),
 			"make a community there with: community init",
-		})
+		))
 	}
 
 	if c.WarnBefore == 0 {
@@ -61,11 +62,6 @@ func (c *Config) Check(base string) error {
 	}
 	return errors.Join(errs...)
 }
-
-type complaint struct{ problem, remedy string }
-
-func (c complaint) Error() string { return c.problem }
-func (c complaint) Hint() string  { return c.remedy }
 
 // served is the form of a file name that is given out: no path, no dot first,
 // and nothing that could be a key.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/internal/complaint"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -21,10 +22,10 @@ func Decode(name string, data []byte, into any) error {
 		return problem(name, 0, err)
 	}
 	if len(file.Docs) > 1 {
-		return &Complaint{
-			Problem: name + " holds more than one YAML document",
-			Remedy:  "keep one document in a file",
-		}
+		return complaint.New(
+			name+" holds more than one YAML document",
+			"keep one document in a file",
+		)
 	}
 
 	var body ast.Node
@@ -32,10 +33,10 @@ func Decode(name string, data []byte, into any) error {
 		body = file.Docs[0].Body
 	}
 	if body == nil {
-		return &Complaint{
-			Problem: name + " is empty",
-			Remedy:  "write the settings as KEY: VALUE lines",
-		}
+		return complaint.New(
+			name+" is empty",
+			"write the settings as KEY: VALUE lines",
+		)
 	}
 
 	w := walker{name: name}
@@ -123,10 +124,10 @@ func (w *walker) leaf(n ast.Node, t reflect.Type, at string) {
 }
 
 func (w *walker) wrong(n ast.Node, at, want string) {
-	w.complaints = append(w.complaints, &Complaint{
-		Problem: fmt.Sprintf("%s:%d: %s: %s is not %s", w.name, line(n), orDocument(at), shown(n), want),
-		Remedy:  example(want),
-	})
+	w.complaints = append(w.complaints, complaint.New(
+		fmt.Sprintf("%s:%d: %s: %s is not %s", w.name, line(n), orDocument(at), shown(n), want),
+		example(want),
+	))
 }
 
 func (w *walker) unknown(n ast.Node, at, key string, keys []string) {
@@ -134,13 +135,13 @@ func (w *walker) unknown(n ast.Node, at, key string, keys []string) {
 	if best := nearest(key, keys); best != "" {
 		hint = fmt.Sprintf("did you mean %q? %s", best, hint)
 	}
-	w.complaints = append(w.complaints, &Complaint{
-		Problem: fmt.Sprintf("%s:%d: unknown key %q", w.name, line(n), join(at, key)),
-		Remedy:  hint,
-	})
+	w.complaints = append(w.complaints, complaint.New(
+		fmt.Sprintf("%s:%d: unknown key %q", w.name, line(n), join(at, key)),
+		hint,
+	))
 }
 
-func problem(name string, at int, err error) *Complaint {
+func problem(name string, at int, err error) *complaint.Complaint {
 	text := err.Error()
 	if ye := (yaml.Error)(nil); errors.As(err, &ye) {
 		text = ye.GetMessage()
@@ -152,7 +153,7 @@ func problem(name string, at int, err error) *Complaint {
 	if at > 0 {
 		name = fmt.Sprintf("%s:%d", name, at)
 	}
-	return &Complaint{Problem: name + ": " + text, Remedy: "correct the YAML at this line"}
+	return complaint.New(name+": "+text, "correct the YAML at this line")
 }
 
 func fieldsOf(t reflect.Type) map[string]reflect.Type {

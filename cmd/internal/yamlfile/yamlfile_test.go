@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fhirdest.example/internal/complaint"
 )
 
 type sample struct {
@@ -26,7 +28,7 @@ type sample struct {
 
 func printed(err error) string {
 	var b strings.Builder
-	Print(&b, err)
+	complaint.Print(&b, err)
 	return b.String()
 }
 
@@ -112,7 +114,7 @@ func TestReadMissingAndTooLong(t *testing.T) {
 
 // Covers: case 328
 func TestPrintKeepsOneComplaintOnOneLine(t *testing.T) {
-	err := errors.Join(errors.New("a\nb\x1b[31m"), errors.Join(&Complaint{Problem: "c", Remedy: "d\u202e"}))
+	err := errors.Join(errors.New("a\nb\x1b[31m"), errors.Join(complaint.New("c", "d\u202e")))
 	if got, want := printed(err), "error: a b�[31m\nerror: c\nhint: d�\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
