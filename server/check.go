@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -18,7 +17,7 @@ func (c Config) checkText() error {
 	c = c.withDefaults()
 	var cs complaint.List
 	c.checkListeners(&cs)
-	return errors.Join(c.checkSite(), cs.Err())
+	return complaint.List{c.checkSite(), cs.Err()}.Err()
 }
 
 // checkSite is checkText for what a Site needs.
