@@ -142,7 +142,9 @@ func supportedScopes(writable bool) []string {
 		}
 	}
 
-	return out
+	// The wildcard does not cover the record of who did what (see served), and
+	// nobody may change it.
+	return append(out, "system/AuditEvent.read", "system/AuditEvent.rs")
 }
 
 // personalScopes are those that clients for people may register for; they are
@@ -151,13 +153,19 @@ func personalScopes(writable bool) []string {
 	out := []string{"openid", "fhirUser", "offline_access", "launch/patient"}
 	for _, s := range supportedScopes(writable) {
 		rest := strings.TrimPrefix(s, "system/")
+		if strings.HasPrefix(rest, "AuditEvent.") {
+			continue
+		}
 		out = append(out, "user/"+rest, "patient/"+rest)
 	}
 	return out
 }
 
-// served tells whether a word names a type of resource.
-func served(resourceType string) bool { return table.R4().Resource(resourceType) != nil }
+// served reports whether a wildcard covers a type: it names a type of resource,
+// and is not the record of who did what, which must be asked for by name.
+func served(resourceType string) bool {
+	return resourceType != "AuditEvent" && table.R4().Resource(resourceType) != nil
+}
 
 // enforceable tells whether the FHIR service can hold back what a search
 // parameter leaves out.

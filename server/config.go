@@ -102,7 +102,8 @@ type Policy struct {
 	Skew                  *time.Duration `yaml:"skew,omitempty"`
 	AllowLoopbackRedirect *bool          `yaml:"allowLoopbackRedirect,omitempty"`
 	B2BOptional           *bool          `yaml:"b2bOptional,omitempty"`
-	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"` // "uri" or "any"
+	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"`  // "uri" or "any"
+	ScopeRequired         *bool          `yaml:"scopeRequired,omitempty"` // refuse a token request without scope; else it gets the registered ones, with a warning
 	PurposesOfUse         []string       `yaml:"purposesOfUse,omitempty"`
 	OrganizationIDSchemes []string       `yaml:"organizationIdSchemes,omitempty"`
 	RequiredMetadata      []string       `yaml:"requiredMetadata,omitempty"`

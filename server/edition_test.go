@@ -11,17 +11,21 @@ import (
 )
 
 // A client of the first edition sends no scope to the token endpoint and bare
-// codes as purposes of use. Where the community's profile says ssraa-1 it gets
-// what it registered, and the trace tells what the second edition will want;
-// where it says ssraa-2 it is refused, and told what to send.
+// codes as purposes of use. Where the community's profile is ssraa-1 it gets
+// what it registered, and the trace has what a stricter server will want; where
+// it is ssraa-2 and scope is required it is refused.
 //
 // Covers: DIAGNOSTICS 44
 func TestFirstEditionByConfiguration(t *testing.T) {
 	const (
-		noScope  = "the registered scopes were granted, as edition 1 has it; edition 2 will refuse this"
+		noScope  = "the registered scopes were granted; a stricter server refuses a request without scope"
 		bareCode = "a bare code is accepted because the community's policy says so; edition 2 wants system#code"
 	)
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Communities[0].Profile = "ssraa-1" })
+	d := servertest.Start(t, func(w *servertest.World) {
+		strict := true
+		w.Config.Communities[0].Profile = "ssraa-1"
+		w.Config.Communities[1].Policy.ScopeRequired = &strict
+	})
 	old := &client.B2B{
 		OrganizationName: "HTEST clinic",
 		OrganizationID:   "https://clinic.test/organization/1",

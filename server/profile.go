@@ -12,8 +12,8 @@ import (
 // Profiles are the shipped sets of rules by their names in configuration.
 //
 //   - ssraa-2: UDAP Security 2.0 to the letter;
-//   - ssraa-1: the first edition (1.x): no scope needed at the token endpoint,
-//     bare purpose-of-use codes and http loopback redirects;
+//   - ssraa-1: the first edition (1.x): bare purpose-of-use codes and http
+//     loopback redirects;
 //   - tefca: the second edition with the metadata that TEFCA demands, the
 //     exchange purposes of its newest edition, each by the URI of its own
 //     certificate, and tefca_ias for individual access.
@@ -90,6 +90,7 @@ func (o Policy) apply(p *udap.Policy) {
 	set(&p.Edition, o.Edition)
 	set(&p.AllowLoopbackRedirect, o.AllowLoopbackRedirect)
 	set(&p.B2BOptional, o.B2BOptional)
+	set(&p.ScopeRequired, o.ScopeRequired)
 	set(&p.JKU, o.JKU)
 	set(&p.UDAPNumber, o.UDAPNumber)
 	setList(&p.Algorithms, o.Algorithms)

@@ -20,9 +20,9 @@ type Community struct {
 	Policy        Policy
 }
 
-// Policy is a community's profile. The zero value is the strictest reading of
-// UDAP Security 2.0; every field softens or narrows one named rule, and each
-// use of a softening is flagged in the trace.
+// Policy is a community's profile. The zero value is UDAP Security 2.0; every
+// field softens or narrows one named rule, and each use of a softening is
+// flagged in the trace.
 type Policy struct {
 	Edition               int           // 2 (also 0) or 1
 	Algorithms            []string      // accepted signature algorithms; empty: RS256 ES256 RS384 ES384
@@ -30,6 +30,7 @@ type Policy struct {
 	AllowLoopbackRedirect bool          // http://127.0.0.1 and http://localhost redirect URIs
 	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
 	PurposeCodes          PurposeRule   // how purpose_of_use is judged
+	ScopeRequired         bool          // a token request without scope is refused, not given the registered ones
 	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any
 	// TEFCA: one purpose_of_use, equal to the fragment of the client's URI; tefca_ias for T-IAS
 	PurposeFromSAN        bool

@@ -1,6 +1,11 @@
 package scope
 
-import "slices"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Catalogue is what a server supports: the list that it publishes as
 // scopes_supported (UDAP Security 2.0, 2.2), read once. The zero value
@@ -13,9 +18,9 @@ type Catalogue struct {
 	served   func(resourceType string) bool
 }
 
-// NewCatalogue reads a server's list of supported scopes. served tells whether
-// a wildcard of the list stands for a type that the list does not name; nil
-// means that it stands for none. granular tells whether the server can enforce
+// NewCatalogue parses a server's list of supported scopes. served reports
+// whether a wildcard of the list covers a type; nil means that it covers only
+// the types that the list names. granular reports whether the server can enforce
 // a search parameter of a type as a restriction; nil means that it can enforce
 // none, and no granular scope is granted.
 func NewCatalogue(
@@ -41,7 +46,7 @@ func NewCatalogue(
 	return c, nil
 }
 
-// isPlain tells a scope of another kind, such as launch/patient, from a
+// isPlain distinguishes a scope of another kind, such as launch/patient, from a
 // resource scope that is badly written.
 func isPlain(text string) bool {
 	for _, context := range []string{"system/", "user/", "patient/"} {
@@ -158,12 +163,12 @@ func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
 	if s.Wildcard() && !c.supportsWildcard(s) {
 		return nil, true
 	}
-	if !slices.Contains(r.Contexts, s.Context) || !c.knows(s.Type) {
+	if !slices.Contains(r.Contexts, s.Context) {
 		return nil, false
 	}
 
 	n.work += len(c.resource)
-	parts := c.resource.meet(s)
+	parts := c.meet(s)
 	switch {
 	case !r.Limited:
 	case n.verbal[text] && slices.ContainsFunc(parts, func(p Scope) bool { return p.Raw == text }):
@@ -214,7 +219,7 @@ func (n *negotiation) limited(parts Set) Set {
 	return out
 }
 
-// supportsWildcard tells whether the server lists a wildcard, in either
+// supportsWildcard reports whether the server lists a wildcard, in either
 // edition's form.
 func (c Catalogue) supportsWildcard(s Scope) bool {
 	return slices.ContainsFunc(c.resource, func(l Scope) bool {
@@ -222,11 +227,32 @@ func (c Catalogue) supportsWildcard(s Scope) bool {
 	})
 }
 
-// knows tells whether a scope can name a type: a wildcard covers what the
-// server has, not every word that could be a type.
-func (c Catalogue) knows(resourceType string) bool {
-	return slices.ContainsFunc(c.resource, func(l Scope) bool { return l.Type == resourceType }) ||
-		c.served != nil && c.served(resourceType)
+// names reports whether the list has a scope of a type.
+func (c Catalogue) names(resourceType string) bool {
+	return slices.ContainsFunc(c.resource, func(l Scope) bool { return l.Type == resourceType })
+}
+
+// wild reports whether the list's wildcards cover a type.
+func (c Catalogue) wild(resourceType string) bool {
+	if c.served == nil {
+		return c.names(resourceType)
+	}
+	return c.served(resourceType)
+}
+
+// meet returns what s and each scope of the list have in common. A wildcard of
+// the list covers what the server has, not every word that could be a type.
+func (c Catalogue) meet(s Scope) Set {
+	var out Set
+	for _, limit := range c.resource {
+		if limit.Type == "*" && s.Type != "*" && !c.wild(s.Type) {
+			continue
+		}
+		if m, ok := meet(s, limit); ok {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func (c Catalogue) enforceable(s Scope) bool {
@@ -282,7 +308,7 @@ func meet(asked, limit Scope) (Scope, bool) {
 	return m, true
 }
 
-// includes tells whether q holds every restriction of other.
+// includes reports whether q holds every restriction of other.
 func includes(q, other []Param) bool {
 	for _, o := range other {
 		if !slices.Contains(q, o) {
@@ -316,3 +342,60 @@ func covers(wide, narrow Scope) bool {
 	return wide.Context == narrow.Context && (wide.Type == narrow.Type || wide.Type == "*") &&
 		wide.Allowed&narrow.Allowed == narrow.Allowed && includes(narrow.Query, wide.Query)
 }
+
+// Why returns what is wrong with a scope that Negotiate did not grant, and what
+// to ask for instead; empty when nothing is known.
+func (c Catalogue) Why(r Request, text string) string {
+	if meant := c.meant(text); meant != "" {
+		return fmt.Sprintf("there is %q: did you mean %q?", clip(text), meant)
+	}
+
+	s, err := Parse(text)
+	contexts := strings.Join(r.Contexts, " or ")
+	switch {
+	case errors.Is(err, ErrNotResource) && !r.Plain:
+		return fmt.Sprintf("%q is no scope of this grant type, which has scopes of the context %s", clip(text), contexts)
+	case errors.Is(err, ErrNotResource):
+		return fmt.Sprintf("%q is not listed", clip(text))
+	case err != nil:
+		return err.Error()
+	case len(r.Contexts) > 0 && !slices.Contains(r.Contexts, s.Context):
+		return fmt.Sprintf("%q: this grant type has scopes of the context %s", clip(text), contexts)
+	case s.Wildcard():
+		return c.instead(s)
+	case len(c.meet(s)) > 0 && len(s.Query) > 0:
+		return fmt.Sprintf("%q: this server cannot enforce that restriction", clip(text))
+	case !c.names(s.Type) && !c.wild(s.Type):
+		return fmt.Sprintf("%q: this server has no scopes of the type %s", clip(text), s.Type)
+	case r.Limited && len(c.meet(s)) > 0:
+		return fmt.Sprintf("%q: register for it first", clip(text))
+	}
+	return fmt.Sprintf("%q: the list allows less on %s", clip(text), s.Type)
+}
+
+// instead names the wildcards of the list in place of one that is not listed.
+func (c Catalogue) instead(s Scope) string {
+	var wild []string
+	for _, l := range c.resource {
+		if l.Context == s.Context && l.Type == "*" {
+			wild = append(wild, l.Raw)
+		}
+	}
+	if len(wild) == 0 {
+		return "no wildcard is listed: ask for single resource types"
+	}
+	return "the wildcards listed are " + strings.Join(wild, " ") + ": ask for one of these, or for single resource types"
+}
+
+// meant returns the scope of the list that differs from text in case only.
+func (c Catalogue) meant(text string) string {
+	for _, s := range c.texts {
+		if s != text && strings.EqualFold(s, text) {
+			return s
+		}
+	}
+	return ""
+}
+
+// clip bounds a scope for a message.
+func clip(text string) string { return text[:min(len(text), 80)] }

@@ -279,7 +279,7 @@ func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 		m.JWKSURI = "" // nothing would be done with it
 	}
 	s.judgeGrantTypes(m, tr)
-	scopes, err := s.judgeRegisteredScope(m, tr)
+	scopes, err := s.grantRegistered(m, tr)
 	return Parameters{
 		ClientName:              m.ClientName,
 		ClientURI:               m.ClientURI,
@@ -321,57 +321,33 @@ func (s *Service) grantTypes() []string {
 	return []string{clientCredentials}
 }
 
-func (s *Service) judgeRegisteredScope(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
+// grantRegistered returns the scopes for which a client is registered: those it
+// asks for that the clients of its grant type may have.
+func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
 	g := grantNamed(clientCredentials)
 	if slices.Contains(m.GrantTypes, authorizationCode) {
 		g = grantNamed(authorizationCode)
 	}
 
-	catalogue := s.catalogue(g)
-	answer := catalogue.Negotiate(scope.Request{Scopes: m.Scope, Contexts: g.contexts, Plain: g.personal})
-	supported := "scopes of scopes_supported: " + abridged(catalogue.Supported())
-	switch {
-	case answer.TooMany:
-		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, tooManyScopes(m.Scope))
-	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, trace.Finding{
-			Expected: supported,
-			Found:    "the wildcard " + answer.Wildcard,
-			Remedy:   "ask for single resource types",
-		})
+	request := scope.Request{Scopes: m.Scope}
+	answer, err := s.negotiate(g, request, scopeCheck{checkRegisterScope, trace.InvalidClientMetadata}, tr)
+	if err != nil {
+		return nil, err
+	}
 
-	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkRegisterScope, trace.InvalidClientMetadata, trace.Finding{
-			Expected: supported,
-			Found:    strings.Join(m.Scope, " "),
-			Remedy:   "ask for at least one scope that the metadata lists, of the context that the grant type allows" + scopeMeant(m.Scope, catalogue),
-		})
-
-	case len(answer.Refused) > 0:
-		tr.Warn(checkRegisterScope, trace.Finding{
-			Expected: supported,
-			Found:    "not granted: " + strings.Join(answer.Refused, " "),
-			Remedy:   "granted: " + strings.Join(answer.Granted, " ") + scopeMeant(answer.Refused, catalogue),
-		})
-
-	default:
+	if len(answer.Refused) == 0 {
 		tr.Pass(checkRegisterScope, strings.Join(m.Scope, " "), strings.Join(answer.Granted, " "))
+		return answer.Granted, nil
 	}
 
+	request.Contexts, request.Plain = g.contexts, g.personal
+	tr.Warn(checkRegisterScope, trace.Finding{
+		Expected: s.listed(g),
+		Found:    "not granted: " + strings.Join(answer.Refused, " "),
+		Remedy: "granted: " + strings.Join(answer.Granted, " ") + "; " +
+			whyNone(s.catalogue(g), request, answer.Refused),
+	})
 	return answer.Granted, nil
-}
-
-// scopeMeant recognises scopes that differ from a supported one in case only:
-// fhiruser, say.
-func scopeMeant(refused []string, c scope.Catalogue) string {
-	supported := c.Supported()
-	for _, got := range refused {
-		i := slices.IndexFunc(supported, func(s string) bool { return s != got && strings.EqualFold(s, got) })
-		if i >= 0 {
-			return fmt.Sprintf("; there is %q: did you mean %q?", got, supported[i])
-		}
-	}
-	return ""
 }
 
 // newClientID makes an identifier that nobody can guess and that is never used

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -139,60 +138,36 @@ func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.
 		}
 	}
 
-	catalogue := s.catalogue(g)
-	answer := catalogue.Negotiate(scope.Request{
-		Scopes:   requested,
-		Contexts: g.contexts,
-		Plain:    g.personal,
-		Within:   splitScope(a.registration.Granted.Scope),
-		Limited:  true,
-	})
-	switch {
-	case answer.TooMany:
-		return nil, tr.Refuse(checkScope, trace.InvalidScope, tooManyScopes(requested))
-	case answer.Wildcard != "":
-		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
-			Expected: "scopes of " + abridged(catalogue.Supported()),
-			Found:    "the wildcard " + answer.Wildcard,
-			Remedy:   "ask for single resource types",
-		})
-
-	case len(answer.Granted) == 0:
-		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
-			Expected: "some of the registered scopes " + a.registration.Granted.Scope,
-			Found:    strings.Join(requested, " "),
-			Remedy:   "ask for scopes that registration granted, or register again",
-		})
+	answer, err := s.negotiate(g, scope.Request{
+		Scopes:  requested,
+		Within:  splitScope(a.registration.Granted.Scope),
+		Limited: true,
+	}, scopeCheck{checkScope, trace.InvalidScope}, tr)
+	if err != nil {
+		return nil, err
 	}
 
 	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
 	return answer.Granted, nil
 }
 
-// tooManyScopes says that a request would take too long to judge.
-func tooManyScopes(requested []string) trace.Finding {
-	return trace.Finding{
-		Expected: "scopes that can be judged in some milliseconds",
-		Found:    strconv.Itoa(len(requested)) + " scopes against very many granular ones",
-		Remedy:   "ask for fewer at a time, in the words of the registration",
-	}
-}
-
-// requestedScope reads the scope parameter. Edition 1 lets it be absent and
-// then means what was registered; edition 2 does not.
+// requestedScope parses the scope parameter. One that is absent means what was
+// registered, with a warning, unless the community's policy refuses that
+// (RFC 6749 3.3; UDAP Security 2.0, 7.3 leaves it to the server).
 func (s *Service) requestedScope(a *authenticated, text string, tr *trace.Trace) ([]string, error) {
 	if text == "" {
+		registered := a.registration.Granted.Scope
 		f := trace.Finding{
 			Expected: "the parameter scope (UDAP Security 2.0, 5.2.2)",
 			Found:    "none",
 		}
-		if a.ant.Community.Policy.Edition == 1 {
-			f.Remedy = "the registered scopes were granted, as edition 1 has it; edition 2 will refuse this"
+		if !a.ant.Community.Policy.ScopeRequired {
+			f.Remedy = "the registered scopes were granted; a stricter server refuses a request without scope"
 			tr.Warn(checkScope, f)
-			return splitScope(a.registration.Granted.Scope), nil
+			return splitScope(registered), nil
 		}
 
-		f.Remedy = "name the scopes wanted, such as " + a.registration.Granted.Scope
+		f.Remedy = "name the scopes wanted, such as " + registered
 		return nil, tr.Refuse(checkScope, trace.InvalidScope, f)
 	}
 
@@ -209,14 +184,6 @@ func (s *Service) requestedScope(a *authenticated, text string, tr *trace.Trace)
 
 // maxScopes bounds a request; longer ones are refused, not cut.
 const maxScopes = 1000
-
-// catalogue returns the scopes that exist for the clients of a grant.
-func (s *Service) catalogue(g *grant) scope.Catalogue {
-	if g.personal {
-		return s.cfg.Personal
-	}
-	return s.cfg.Scopes
-}
 
 // issue makes a token, stores what it allows, and only then hands it out.
 func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *trace.Trace) (*TokenResponse, error) {

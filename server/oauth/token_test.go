@@ -319,7 +319,6 @@ func TestAssertionIsSpentOnce(t *testing.T) {
 	for name, params := range map[string][]string{
 		"bad scope": {"scope", "system/Device.rs"},
 		"wildcard":  {"scope", "system/*.rs"},
-		"no scope":  {"scope", "-"},
 		"grant":     {"grant_type", "refresh_token"},
 	} {
 		form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
@@ -395,7 +394,7 @@ func TestTokenScope(t *testing.T) {
 	}
 
 	for _, asked := range []string{"system/Condition.rs", "patient/Patient.rs", "user/Patient.rs", "openid", "offline_access launch", "system/*.rs", "system/Patient.rs system/*.read", "system/Patient.*",
-		"system/Patient.rs?_id=1", "system/Patient.rs  system/Patient.r", " system/Patient.rs", "system/Patient.sr", "system/Observation.rs?category=vital-signs", strings.Repeat("system/Patient.rs ", 1001) + "x", "-", ""} {
+		"system/Patient.rs?_id=1", "system/Patient.rs  system/Patient.r", " system/Patient.rs", "system/Patient.sr", "system/Observation.rs?category=vital-signs", strings.Repeat("system/Patient.rs ", 1001) + "x"} {
 		e.refused("scope "+asked[:min(len(asked), 60)], 400, "invalid_scope", spendsJTI, func() answer {
 			return e.token(c, udaptest.Assertion(id, e.now()), "scope", asked)
 		})
@@ -415,7 +414,45 @@ func TestTokenScope(t *testing.T) {
 	}
 }
 
-// What would take too long to judge is refused, and not granted in part.
+// A token request without scope gets the registered ones, with a warning, and is
+// refused where the community's policy says so (UDAP Security 2.0, 7.3).
+//
+// Covers: S2-15, case 155, row 44 of the diagnostics
+func TestTokenWithoutScope(t *testing.T) {
+	for _, edition := range []int{1, 2} {
+		for _, required := range []bool{false, true} {
+			for _, absent := range []string{"-", ""} {
+				name := fmt.Sprintf("edition %d, required %v, %q", edition, required, absent)
+				t.Run(name, func(t *testing.T) { testTokenWithoutScope(t, edition, required, absent) })
+			}
+		}
+	}
+}
+
+func testTokenWithoutScope(t *testing.T, edition int, required bool, absent string) {
+	e, c, id := clientEnv(t, func(c *oauth.Config) {
+		p := &c.Verifier.Communities[0].Policy
+		p.Edition, p.ScopeRequired = edition, required
+	})
+	if required {
+		e.refused("no scope", 400, "invalid_scope", spendsJTI, func() answer {
+			return e.token(c, udaptest.Assertion(id, e.now()), "scope", absent)
+		})
+		return
+	}
+
+	const registered = "system/Patient.rs system/Observation.rs"
+	a := e.token(c, udaptest.Assertion(id, e.now()), "scope", absent)
+	if a.status != 200 || a.text("scope") != registered || !warned(e.lastTrace(), "token.scope") {
+		t.Errorf("%d %s, warnings %+v", a.status, a.body, e.lastTrace().Warnings())
+	}
+	narrow := udaptest.Assertion(id, e.now()).With("scope", "system/Patient.rs")
+	if a := e.token(c, narrow, "scope", absent); a.text("scope") != "system/Patient.rs" {
+		t.Errorf("narrowed by the scope claim: %d %s", a.status, a.body)
+	}
+}
+
+// A request that would take too long to compare is refused, and not granted in part.
 //
 // Covers: case 155, case 237, row 39 of the diagnostics
 func TestTooManyScopes(t *testing.T) {

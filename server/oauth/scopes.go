@@ -1,0 +1,96 @@
+package oauth
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/udap/trace"
+)
+
+// catalogue returns the scopes that exist for the clients of a grant.
+func (s *Service) catalogue(g *grant) scope.Catalogue {
+	if g.personal {
+		return s.cfg.Personal
+	}
+	return s.cfg.Scopes
+}
+
+// scopeCheck is how an endpoint refuses scopes.
+type scopeCheck struct {
+	check trace.Check
+	code  trace.Code
+}
+
+// negotiate returns the part of a request that the clients of a grant may have.
+// It is a refusal if there is none, or if an unsupported wildcard is asked for
+// (UDAP Security 2.0, 7.3).
+func (s *Service) negotiate(
+	g *grant, r scope.Request, c scopeCheck, tr *trace.Trace,
+) (scope.Answer, error) {
+	catalogue := s.catalogue(g)
+	r.Contexts, r.Plain = g.contexts, g.personal
+	answer := catalogue.Negotiate(r)
+	f := trace.Finding{Expected: s.listed(g)}
+	switch {
+	case answer.TooMany:
+		f = trace.Finding{
+			Expected: "scopes that can be compared in some milliseconds",
+			Found:    strconv.Itoa(len(r.Scopes)) + " scopes against very many granular ones",
+			Remedy:   "ask for fewer at a time, in the words of the registration",
+		}
+
+	case answer.Wildcard != "":
+		f.Found = "the wildcard " + answer.Wildcard
+		f.Remedy = catalogue.Why(r, answer.Wildcard)
+
+	case len(answer.Granted) == 0:
+		f.Found = strings.Join(r.Scopes, " ")
+		f.Remedy = whyNone(catalogue, r, answer.Refused)
+		if r.Limited {
+			f.Expected = "some of the registered scopes " + strings.Join(r.Within, " ")
+		}
+
+	default:
+		return answer, nil
+	}
+
+	return answer, tr.Refuse(c.check, c.code, f)
+}
+
+// listed names the scopes that a grant's clients may have, as many as fit into a
+// message. Those of a grant that is not offered are not published yet.
+func (s *Service) listed(g *grant) string {
+	const room = 240
+	all := s.catalogue(g).Supported()
+	text, n := "", 0
+	for n < len(all) && len(text)+len(all[n]) < room {
+		text += " " + all[n]
+		n++
+	}
+	if n < len(all) {
+		text += fmt.Sprintf(" and %d more", len(all)-n)
+	}
+	if g.personal && !s.cfg.AuthorizationCode {
+		return "scopes of " + g.name + ", which the metadata lists once the grant works:" + text
+	}
+	return "scopes that the metadata lists for " + g.name + ":" + text
+}
+
+// whyNone explains the first of the scopes that were not granted, and counts the
+// others.
+func whyNone(c scope.Catalogue, r scope.Request, refused []string) string {
+	const explained = 3
+	var why []string
+	for _, text := range refused[:min(len(refused), explained)] {
+		why = append(why, c.Why(r, text))
+	}
+	if more := len(refused) - explained; more > 0 {
+		why = append(why, fmt.Sprintf("%d more are not granted", more))
+	}
+	return strings.Join(why, "; ")
+}
+
+// splitScope splits a list of scopes that this server wrote.
+func splitScope(s string) []string { return strings.Fields(s) }
