@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"context"
 	"net/http"
 	"strings"
 
@@ -21,9 +20,7 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return Entry{}, 0, err
 	}
 
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout) // writers wait for it
-	defer cancel()
-	q, err := s.queries.Parse(ctx, []string{typ}, pairs, true)
+	q, err := s.queries.Parse(r.ctx, []string{typ}, pairs, true)
 	if err != nil {
 		return Entry{}, 0, err
 	}
@@ -31,7 +28,7 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}
 
-	found, err := s.finder(ctx, sn, r).Find(q)
+	found, err := s.finder(r.ctx, sn, r).Find(q)
 	if err != nil {
 		return Entry{}, 0, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 	"fhirdest.example/fhir/tree"
@@ -59,6 +60,7 @@ func asFailure(err error) *failure {
 	var q *search.Error
 	var t *tree.Error
 	var h *splice.Error
+	var p *patch.Error
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -68,6 +70,11 @@ func asFailure(err error) *failure {
 		return fail(http.StatusRequestEntityTooLarge, t.Code, t.Error())
 	case errors.As(err, &t):
 		return fail(http.StatusBadRequest, t.Code, t.Error())
+
+	case errors.As(err, &p) && p.Code == "structure":
+		return fail(http.StatusBadRequest, p.Code, p.Detail)
+	case errors.As(err, &p):
+		return fail(http.StatusUnprocessableEntity, p.Code, p.Detail)
 
 	case errors.As(err, &h):
 		f := fail(http.StatusBadRequest, h.Code, h.Detail)

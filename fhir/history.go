@@ -256,12 +256,9 @@ func (s *service) history(
 	b := []byte(`{"resourceType":"Bundle","type":"history","entry":[`)
 	start, n, steps, more := len(b), 0, 0, false
 	var last uint64
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
-	defer cancel()
-
 	err = each(w.before, func(seq uint64, e Entry) (bool, error) {
-		if steps++; steps&0xff == 0 && ctx.Err() != nil {
-			return false, ctx.Err()
+		if steps++; steps&0xff == 0 && r.ctx.Err() != nil {
+			return false, r.ctx.Err()
 		}
 
 		fl := filter(e.Type)

@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"context"
 	"encoding/binary"
 	"net/http"
 	"slices"
@@ -191,9 +190,7 @@ var dateParams = []string{"date", "onset-date", "authoredon", "authored", "perio
 // record lists a patient's record in the order of numbers, the patient first:
 // the whole of it, or an error.
 func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
-	defer cancel()
-	f := s.finder(ctx, sn, r)
+	f := s.finder(r.ctx, sn, r)
 	f.Search = f.Read
 	var docs []uint64
 
@@ -223,7 +220,7 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	docs = append([]uint64{patient.Doc}, slices.Compact(docs)...)
 
 	wanted := docs[:0]
-	err = sn.Entries(ctx, docs, func(e Entry) bool {
+	err = sn.Entries(r.ctx, docs, func(e Entry) bool {
 		if (w.types == nil || w.types[e.Type]) && !e.Updated.Before(w.since) {
 			wanted = append(wanted, e.Doc)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/search"
 )
 
@@ -24,6 +25,10 @@ type request struct {
 	form   form // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
+
+	patch patch.Patch       // the patch that the body holds, once prepared
+	types map[string]string // of a transaction's entry: types by fullUrl
+	draft *draft            // what a write will most likely store
 
 	links      *transaction // of a patch in a transaction: links what the patch makes
 	match      *match       // of a transaction's entry: what its criteria matched

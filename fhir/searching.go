@@ -132,15 +132,13 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 		return nil, err
 	}
 
-	ctx, cancel := context.WithTimeout(r.ctx, s.Timeout)
-	defer cancel()
-	q, err := s.queries.Parse(ctx, at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
+	q, err := s.queries.Parse(r.ctx, at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
 	if err != nil {
 		return nil, err
 	}
 
 	q.Clauses = append(q.Clauses, at.also...)
-	f := s.finder(ctx, sn, r)
+	f := s.finder(r.ctx, sn, r)
 	p, err := s.findPage(f, q, mark)
 	if err != nil {
 		return nil, err

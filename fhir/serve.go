@@ -1,12 +1,14 @@
 package fhir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"fhirdest.example/fhir/search"
 )
@@ -201,9 +203,13 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		}
 	}
 
-	switch {
-	case in.entries && req.bundleType == "batch":
+	if in.entries && req.bundleType == "batch" {
 		return s.batch(req), true, nil
+	}
+	cancel := req.limit(s.Timeout)
+	defer cancel()
+
+	switch {
 	case in.entries:
 		if err := s.prepareTransaction(req); err != nil {
 			return nil, false, err
@@ -212,6 +218,9 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		return resp, err == nil, err
 
 	case in.change != nil:
+		if err := s.prepareDraft(req); err != nil {
+			return nil, false, err
+		}
 		resp, err = s.changing(req, func(s *service, c Change, req *request) (*response, error) {
 			req.notes = notes{}
 			resp, err := in.change(s, c, req)
@@ -228,6 +237,21 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		return err
 	})
 	return resp, false, err
+}
+
+// perEntry is what each entry adds to a transaction's time.
+const perEntry = 4 * time.Millisecond
+
+// limit bounds the time of a request, that in the writer and that of waiting
+// for it included.
+func (r *request) limit(timeout time.Duration) context.CancelFunc {
+	timeout += time.Duration(len(r.entries)) * perEntry
+	ctx, cancel := context.WithTimeout(r.ctx, timeout)
+	r.ctx = ctx
+	for _, e := range r.entries {
+		e.req.ctx = ctx
+	}
+	return cancel
 }
 
 func (s *service) changing(

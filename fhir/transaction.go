@@ -52,6 +52,30 @@ func (s *service) prepareTransaction(r *request) error {
 		}
 	}
 
+	return s.draftEntries(r, o.Types)
+}
+
+// draftEntries does outside the writer what can be done there of each entry.
+func (s *service) draftEntries(r *request, types map[string]string) error {
+	size := 0
+	for _, e := range r.entries {
+		if e.in.change == nil {
+			continue
+		}
+
+		e.req.types = types
+		if err := s.prepareDraft(e.req); err != nil {
+			return e.refuse(err)
+		}
+		if e.req.draft == nil || e.req.patch == nil {
+			continue
+		}
+		if size += len(e.req.draft.entry.Body); size > maxDrafted {
+			return e.refuse(fail(http.StatusRequestEntityTooLarge, "too-costly",
+				fmt.Sprintf("The patches of the transaction make more than %d bytes.", maxDrafted)))
+		}
+	}
+
 	return nil
 }
 
@@ -305,14 +329,29 @@ func (t *transaction) search(cond condition) (search.Ref, error) {
 	return search.Ref{Type: found.Type, ID: found.ID}, err
 }
 
-// patched links what a patch has made of a resource.
-func (t *transaction) patched(in *incoming) (*incoming, error) {
-	from := links.Source{Type: in.typ, Patched: true}
-	in, err := in.edited(t.resolver.Rewrite(in.root, from))
+// patched links what a patch has made of a resource. A reference that the patch
+// adds is a search only if there is a "?" in the patch.
+func (t *transaction) patched(in *incoming, patch []byte) (*incoming, error) {
+	conditional := bytes.Contains(patch, []byte("?"))
+	if len(t.resolver.Targets) == 0 && !conditional {
+		return in, nil
+	}
+
+	whole, err := in.parsed()
 	if err != nil {
 		return nil, err
 	}
-	return t.resolve(in)
+	linked, err := whole.edited(t.resolver.Rewrite(whole.root, links.Source{Type: in.typ, Patched: true}))
+	if err == nil && conditional {
+		linked, err = t.resolve(linked)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if linked == whole {
+		return in, nil // the draft is what will be stored
+	}
+	return linked, nil
 }
 
 // edited is a resource with some of its values replaced.
@@ -320,12 +359,9 @@ func (in *incoming) edited(edits []splice.Edit) (*incoming, error) {
 	if len(edits) == 0 {
 		return in, nil
 	}
-
 	out := *in
-	out.body = splice.Apply(in.body, edits...)
-	var err error
-	out.root, err = tree.Parse(out.body)
-	return &out, err
+	out.body, out.root = splice.Apply(in.body, edits...), nil
+	return out.parsed()
 }
 
 // inOrder sorts entries as the specification does them.

@@ -37,7 +37,7 @@ func (s *service) create(c Change, r *request) (*response, error) {
 
 // putNew stores a first version, or the one after a deletion.
 func (s *service) putNew(c Change, r *request, id string, filter search.Filter, version uint64) (*response, error) {
-	e, err := s.entry(r.in.root, r.in.body, r.in.typ, id, version, r.now)
+	e, err := s.version(r, id, version, r.now)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (s *service) updateAsCreate(c Change, r *request, id string, old Entry, fil
 
 // putNext stores the version after old.
 func (s *service) putNext(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
-	e, err := s.entry(r.in.root, r.in.body, old.Type, old.ID, old.Version+1, later(r.now, old))
+	e, err := s.version(r, old.ID, old.Version+1, later(r.now, old))
 	if err != nil {
 		return nil, err
 	}

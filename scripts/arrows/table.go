@@ -19,7 +19,6 @@ const (
 	bbolt   = "go.etcd.io/bbolt"
 	models  = "github.com/samply/golang-fhir-models/fhir-models"
 	strict  = "github.com/go-json-experiment/json"
-	patch   = "github.com/evanphx/json-patch/v5"
 	pkcs12  = "software.sslmate.com/src/go-pkcs12"
 	goyaml  = "github.com/goccy/go-yaml"
 	xocsp   = "golang.org/x/crypto/ocsp"
@@ -99,7 +98,7 @@ var table = []row{
 		room:   "fhir/...",
 		reason: "FHIR R4 over stored bytes",
 		ours:   []string{"fhir/..."},
-		others: []string{models, strict, patch},
+		others: []string{models, strict},
 		less:   []string{"encoding/json"},
 	},
 	{room: "gateway", reason: "pass bytes and remember digests",
