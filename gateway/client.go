@@ -178,10 +178,10 @@ func (c *client) recover() {
 // close ends the connection and everything that belongs to it.
 func (c *client) close() {
 	for _, u := range c.ups {
-		c.deadline.writes(&c.g.janitor, u.raw, lingerTime)
+		c.deadline.writes(&c.g.janitor, u.raw, lingerPause)
 		c.g.ups.close(u, false)
 	}
-	c.deadline.writes(&c.g.janitor, c.raw, lingerTime)
+	c.deadline.writes(&c.g.janitor, c.raw, lingerPause)
 	c.tls.Close()
 	c.in.release()
 	c.g.janitor.remove(&c.deadline)

@@ -8,13 +8,14 @@ import (
 	"fhirdest.example/gateway/wire"
 )
 
-// lingerTime is how long a client is read from after an answer of the gateway's own:
-// closing at once on unread bytes would reset the connection under the answer
-// (RFC 9112, 9.6).
-const lingerTime = time.Second
-
-// maxLinger bounds what is read while lingering, in bytes.
-const maxLinger = 1 << 20
+// A client is read from for a while after the last answer of its connection: closing at
+// once on unread bytes would reset the connection under the answer, and many clients read
+// it only once they have sent a whole upload (RFC 9112, 9.6).
+const (
+	lingerPause = time.Second      // without a byte
+	lingerTime  = 10 * time.Second // in all
+	maxLinger   = 64 << 20         // bytes
+)
 
 // maxInterim bounds the interim answers to one request.
 const maxInterim = 100
@@ -203,7 +204,7 @@ func (x *exchange) send() bool {
 
 	x.asked, x.up.used = true, true
 	x.sent = x.whole
-	x.deadline.sent(&x.g.janitor, x.whole)
+	x.deadline.sent(&x.g.janitor, x.whole || x.awaitsContinue())
 	x.owe(&x.request)
 	x.deadline.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
 	x.broken = x.up.raw.release(true) != nil
@@ -254,9 +255,12 @@ func (x *exchange) relay() bool {
 			return x.refuse(faultAnswer)
 		}
 
-		x.continued = x.continued || r.Status == 100
 		if !x.toClient(x.answers.bytes()[:head]) {
 			return x.cutAnswer(&r)
+		}
+		if r.Status == 100 && x.pump != nil {
+			x.continued = true
+			x.pump.resume()
 		}
 
 		x.recordResponse(r.Status)
@@ -342,7 +346,7 @@ func (x *exchange) passBody(body *wire.Body) bool {
 	for done := false; !done; {
 		room := x.answers.room(bufferSize)
 		x.deadline.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
-		n, err := x.up.tls.Read(room)
+		n, err := readRecords(x.up.tls, x.up.raw, room)
 		if n == 0 && err != nil {
 			return body.EndsAtClose() && x.up.closed(err)
 		}
@@ -460,9 +464,10 @@ func (x *exchange) linger(count bool) {
 
 	x.raw.CloseWrite()
 	x.raw.SetReadDeadline(time.Time{})
-	x.deadline.reads(&x.g.janitor, x.raw, lingerTime)
 
-	for total := 0; total < maxLinger; {
+	clock := x.g.janitor.clock
+	for total, end := 0, clock()+lingerTime; total < maxLinger && clock() < end; {
+		x.deadline.reads(&x.g.janitor, x.raw, min(lingerPause, end-clock()))
 		room := x.in.room(bufferSize)
 		n, err := x.tls.Read(room)
 		take(room[:n])

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,16 +22,25 @@ type pump struct {
 	moved    atomic.Bool           // a byte of the body has come
 	stop     atomic.Bool
 	held     atomic.Bool // stopped, while the answer still comes from the upstream
+
+	// mu guards begun: the client need not wait for 100 (Continue), or no longer, so that
+	// it is its turn and not the next hop's.
+	mu    sync.Mutex
+	begun bool
 }
 
-// startPump begins; moved says whether a byte of the body has come before.
+// startPump begins; moved reports whether a byte of the body has come before.
 func (x *exchange) startPump(moved bool) {
-	p := &pump{x: x, done: make(chan struct{})}
+	p := &pump{x: x, done: make(chan struct{}), begun: !x.awaitsContinue()}
 	p.moved.Store(moved)
 	x.pump = p
 	x.g.janitor.add(&p.deadline)
 	go p.run()
 }
+
+// awaitsContinue reports whether the client may rightly keep the body to itself until it
+// has an answer (RFC 9110, 10.1.1). It holds of the request as it first went out.
+func (x *exchange) awaitsContinue() bool { return x.req.Continue && !x.whole && x.come == x.head }
 
 // endPump waits for the pump; unless it may finish, it is stopped. It reports whether
 // the whole request has gone out.
@@ -73,11 +83,16 @@ func (p *pump) pass() *fault {
 	need := max(1, int64(float64(x.state.limits.BodyRate)*times.Body.Seconds()))
 	got, until := need, time.Duration(0)
 	for !x.sent {
-		if got >= need {
-			got, until = 0, x.g.janitor.clock()+times.Body
+		// Without a limit while the client waits for 100 (Continue). The limit is cleared
+		// first, as 100 may come at any moment and set one.
+		if p.deadline.rests(); p.hasBegun() {
+			if got >= need {
+				got, until = 0, x.g.janitor.clock()+times.Body
+			}
+			p.deadline.reads(&x.g.janitor, x.raw, until-x.g.janitor.clock())
 		}
-		p.deadline.reads(&x.g.janitor, x.raw, until-x.g.janitor.clock())
-		n, err := x.tls.Read(x.in.room(wire.MaxHead))
+
+		n, err := readRecords(x.tls, x.raw, x.in.room(wire.MaxHead))
 		x.in.w += n
 		got += int64(n)
 		if n == 0 && err != nil {
@@ -85,6 +100,7 @@ func (p *pump) pass() *fault {
 		}
 
 		p.moved.Store(true)
+		p.begin(func() {})
 		if f := p.forward(); f != nil {
 			return f
 		}
@@ -92,6 +108,32 @@ func (p *pump) pass() *fault {
 
 	x.deadline.sent(&x.g.janitor, true)
 	return nil
+}
+
+func (p *pump) hasBegun() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begun
+}
+
+// begin makes it the client's turn, once: the limit of the answer's first byte does not
+// run until the body has gone out. What else there is to do is done at the same time.
+func (p *pump) begin(also func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun {
+		return
+	}
+
+	p.begun = true
+	p.x.deadline.sent(&p.x.g.janitor, false)
+	also()
+}
+
+// resume begins the time for the body, as 100 (Continue) has been passed.
+func (p *pump) resume() {
+	x := p.x
+	p.begin(func() { p.deadline.reads(&x.g.janitor, x.raw, x.state.times.Body) })
 }
 
 // forward sends what has come, up to the end of the body.

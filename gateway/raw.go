@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"syscall"
@@ -75,6 +76,25 @@ func (r *rawConn) asks() bool {
 	r.ask = nil
 	return ask == nil || ask()
 }
+
+// smallRecord is the size of a TLS record, in bytes, from which on passing it alone costs
+// little beside the bytes themselves.
+const smallRecord = 1 << 10
+
+// readRecords is Read of t, which is over r. Where records are small, it reads all that
+// has come, up to the size of p: passed one by one, each would cost a system call and a
+// record of its own. It never waits for a second record.
+func readRecords(t *tls.Conn, r *rawConn, p []byte) (int, error) {
+	n, err := t.Read(p)
+	for more := n; err == nil && 0 < more && more < smallRecord && n < len(p); n += more {
+		r.ask = never
+		more, _ = t.Read(p[n:]) // an error shows again at the next
+		r.ask = nil
+	}
+	return n, err
+}
+
+func never() bool { return false }
 
 // receive reads by a system call of its own.
 func (r *rawConn) receive(p []byte) (int, error) {
