@@ -1,0 +1,82 @@
+// Command tokenbench measures tokens, introspection and registrations over TLS
+// against a server in a process of its own, in interleaved rounds with the same
+// server with sync off, one without caches that makes a Bolt transaction for
+// each request, and one that only reads the request and answers (the cost of
+// net/http and TLS).
+//
+// It prints the medians of the rounds; ratios of rates are taken within a round.
+// CPU time is the kernel's count for the server's process. "bare" is the
+// signature check alone, in the same run. "Whole" is a destination as
+// cmd/destination runs it, with framing, limits, metrics, log, decisions and
+// audit records. For a goal that is missed it prints the cost of each part.
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("tokenbench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	requests := flags.Int("requests", 1000, "requests of each benchmark")
+	rounds := flags.Int("rounds", 3, "interleaved rounds")
+	if flags.Parse(args) != nil {
+		return 2
+	}
+
+	m := measurements{}
+	for range *rounds {
+		for _, suite := range suites(*requests) {
+			out, err := suite.run(stderr)
+			if err == nil {
+				err = m.read(out)
+			}
+			if err != nil {
+				fmt.Fprintf(stderr, "tokenbench: %s: %v\n%s", suite.dir, err, out)
+				return 1
+			}
+		}
+	}
+
+	m.print(stdout)
+	return 0
+}
+
+// suite is one run of `go test -bench`.
+type suite struct {
+	dir, pattern string
+	n            int
+	args, env    []string
+}
+
+func suites(n int) []suite {
+	return []suite{
+		{dir: "./server/oauth", pattern: "Token|Register|Introspect|Parts", n: n},
+		{dir: "./server/bolt", pattern: "TrustIssue/32$", n: n},
+		{
+			dir:     "./server",
+			pattern: "Whole",
+			n:       4 * n,
+			args:    []string{"-cpu", fmt.Sprint(runtime.NumCPU() + 2)}, // as cmd/destination sets it
+			env:     []string{"GOGC=400"},
+		},
+	}
+}
+
+func (s suite) run(stderr io.Writer) ([]byte, error) {
+	args := append([]string{"test", "-run", "^$", "-bench", s.pattern, "-benchtime", fmt.Sprintf("%dx", s.n)}, s.args...)
+	cmd := exec.Command("go", append(args, s.dir)...)
+	cmd.Env = append(os.Environ(), s.env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, stderr
+	err := cmd.Run()
+	return out.Bytes(), err
+}
