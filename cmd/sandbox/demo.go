@@ -51,6 +51,7 @@ type demo struct {
 
 	clients  int             // made so far
 	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu
+	asked    map[place]asked // guarded by mu
 	mu       sync.Mutex
 	traces   []*trace.Trace
 	compared *comparison // nil until hops were compared
@@ -81,6 +82,7 @@ func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
 		quietTime:  restTime,
 		settleTime: settleTime,
 		straight:   map[string]bool{},
+		asked:      map[place]asked{},
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
@@ -234,9 +236,10 @@ func (d *demo) privateName() string {
 	return u.Hostname()
 }
 
-// tap writes the originator's evidence of one connection.
+// tap writes the originator's evidence of one connection, and notes what is asked for.
 func (d *demo) tap(conn net.Conn) net.Conn {
-	return wire.Client(conn, d.log.ConnID(), d.now, d.log.Tap)
+	id := d.log.ConnID()
+	return d.ask(id, wire.Client(conn, id, d.now, d.log.Tap))
 }
 
 // tapStraight is tap for a connection past the intermediaries.
@@ -245,11 +248,22 @@ func (d *demo) tapStraight(conn net.Conn) net.Conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.straight[id] = true
-	return wire.Client(conn, id, d.now, func(m *wire.Message) {
+	return d.ask(id, wire.Client(conn, id, d.now, func(m *wire.Message) {
 		marked := *m
 		marked.Route = evidence.RouteStraight
 		d.log.Tap(&marked)
-	})
+	}))
+}
+
+// ask notes what is asked for on a connection, which the evidence does not have.
+func (d *demo) ask(id string, conn net.Conn) net.Conn {
+	seq := uint64(0)
+	return &asking{Conn: conn, note: func(a asked) {
+		seq++
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.asked[place{id, seq}] = a
+	}}
 }
 
 // wentStraight reports whether a connection of ours went past the intermediaries.

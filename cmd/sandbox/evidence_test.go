@@ -24,7 +24,7 @@ func paperDemo(t *testing.T) *demo {
 		PrivateBase: "https://destination.localhost:2/acme/fhir",
 		Evidence:    evidenceFiles,
 		Addresses:   map[string]string{"private": "127.0.0.1:2"},
-	}, straight: map[string]bool{"originatorstraight": true}}
+	}, straight: map[string]bool{"originatorstraight": true}, asked: map[place]asked{}}
 
 	var err error
 	if d.log, err = evidence.Open(filepath.Join(dir, "originator.jsonl"), "originator", evidence.Options{

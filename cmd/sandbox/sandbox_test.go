@@ -86,6 +86,7 @@ func TestDemonstration(t *testing.T) {
 	nothingLeft(t, temp)
 	page := mustRead(t, report)
 
+	checkPicture(t, page, 0)
 	for _, want := range []string{
 		`class="identical"`, `class="straight"`, "chain.revocation", "claim-revoked",
 		"unapproved_software_statement",
@@ -152,8 +153,9 @@ func compareByHand(t *testing.T, dir string, want int) {
 func TestTamper(t *testing.T) {
 	// Covers: ER-12
 	temp := ownTemp(t)
+	report := filepath.Join(t.TempDir(), "report.html")
 	code, out, stderr := call(t, context.Background(),
-		append([]string{"-once", "-tamper", "-patients", "3"}, anywhere...)...)
+		append([]string{"-once", "-tamper", "-patients", "3", "-report", report}, anywhere...)...)
 	if code != 1 {
 		t.Errorf("exit %d\n%s", code, stderr)
 	}
@@ -161,6 +163,8 @@ func TestTamper(t *testing.T) {
 	if !regexp.MustCompile(`differs at delegate: GET response, status 200, \d+ bytes: .* \(conn \S+, seq \d+\)`).MatchString(out) {
 		t.Errorf("hop and message are not named:\n%s", out)
 	}
+
+	checkPicture(t, mustRead(t, report), 1)
 
 	// A claim failed, so the temporary directory is kept to look at.
 	kept, err := filepath.Glob(filepath.Join(temp, "*", manifestName))

@@ -58,13 +58,17 @@ type Finding struct {
 	Seq  uint64 `json:"seq"`
 	// Places are the hops that have it, from the originator on.
 	Places []Place `json:"-"`
+	// Wire is where it differs: the one that leads to Hops[Wire] from the hop before; 0
+	// where it does not.
+	Wire int `json:"-"`
 }
 
 // Place is where one hop has a message.
 type Place struct {
-	Hop  string
-	Conn string
-	Seq  uint64
+	Index int // of Summary.Hops
+	Hop   string
+	Conn  string
+	Seq   uint64
 }
 
 // Summary counts the findings.

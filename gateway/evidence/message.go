@@ -157,7 +157,8 @@ func (m *message) finding(c *comparison) *Finding {
 	}
 	for hop, e := range m.entries {
 		if e != nil {
-			f.Places = append(f.Places, Place{c.hops[hop], m.chain.at[hop].conn.id, m.chain.at[hop].seq})
+			x := m.chain.at[hop]
+			f.Places = append(f.Places, Place{Index: hop, Hop: x.source.name, Conn: x.conn.id, Seq: x.seq})
 		}
 	}
 	return f
@@ -181,7 +182,7 @@ func (k key) short() string {
 func (c *comparison) judge(m *message) *Finding {
 	f := m.finding(c)
 	if text, hop := c.disagreement(m); text != "" {
-		return f.differ(c.hops[hop], text)
+		return c.differ(f, hop, text)
 	}
 	if own := m.ownHop(); own >= 0 && m.reaches(own) {
 		f.Verdict, f.Hop, f.Text = Answered, c.hops[own], "ended or answered there by the hop itself"
@@ -199,12 +200,16 @@ func (c *comparison) judge(m *message) *Finding {
 		at := c.hops[hop]
 		switch {
 		case e == nil:
-			f.differ(at, at+" has no such message")
+			c.differ(f, hop, at+" has no such message")
 		case before != nil && before.out != e.in:
-			f.differ(at, fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
+			c.differ(f, hop, fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
 				c.misplaced(e)))
 		case e.changed() && !e.mapped:
-			f.differ(at, fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()))
+			c.differ(f, hop, fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()))
+			f.Wire = c.wire(f, hop+1)
+			if f.Dir == "response" {
+				f.Wire = c.wire(f, hop-1)
+			}
 
 		default:
 			if e.changed() && f.Verdict == Identical {
@@ -231,10 +236,18 @@ func (c *comparison) misplaced(e *entry) string {
 // straight reports whether the originator has sent the request past the hops between.
 func (x *exchange) straight() bool { return x.request != nil && x.request.straight }
 
-// differ makes the finding one of a difference.
-func (f *Finding) differ(hop, text string) *Finding {
-	f.Verdict, f.Hop, f.Text = Differs, hop, text
+// differ makes the finding one of a difference at a hop, on the wire over which it came.
+func (c *comparison) differ(f *Finding, hop int, text string) *Finding {
+	f.Verdict, f.Hop, f.Text, f.Wire = Differs, c.hops[hop], text, c.wire(f, hop)
 	return f
+}
+
+// wire returns the wire over which a message came to a hop, or the nearest one.
+func (c *comparison) wire(f *Finding, hop int) int {
+	if f.Dir == "response" {
+		hop++
+	}
+	return max(1, min(hop, len(c.hops)-1))
 }
 
 // disagreement returns what a hop has of the same bytes that others have otherwise, and

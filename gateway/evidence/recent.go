@@ -65,7 +65,7 @@ func (c *comparison) lookAtAll() {
 		c.lookAtNext()
 	}
 	for hop := range c.clocks {
-		c.clocks[hop].end(c, c.hops[hop])
+		c.clocks[hop].end(c, hop)
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *comparison) holdOrder(fs *findings) {
 		k.through = k.through || !straight
 	}
 	if at[0].conn.straight && at[0].conn.through || at[last].conn.straight && at[last].conn.through {
-		fs.blame(false, c.hops[1], fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
+		c.blame(fs, false, 1, fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
 			c.hops[1]))
 	}
 }
@@ -113,10 +113,10 @@ func (c *comparison) bind(fs *findings, near, far *exchange, which int) {
 		*b = binding{near.conn, near.seq, far.seq}
 	case b.conn == near.conn && near.seq < b.seq && far.seq < b.own: // one that was whole later
 	case b.conn != near.conn:
-		fs.blame(false, name, fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
+		c.blame(fs, false, far.hop, fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
 			far.conn.id, name, c.hops[near.hop], b.conn.id, near.conn.id))
 	default:
-		fs.blame(false, name, fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
+		c.blame(fs, false, far.hop, fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
 			min(b.seq, near.seq), max(b.seq, near.seq), near.conn.id, name, min(b.own, far.seq), max(b.own, far.seq)))
 	}
 }
@@ -159,7 +159,7 @@ func (c *comparison) holdClocks(fs *findings) bool {
 		}
 		low, high := x.final().time.Sub(near.final().time), x.request.time.Sub(near.request.time)
 		if s := c.clocks[hop].set(min(low, high), max(low, high)); s == nil {
-			fs.blame(false, c.hops[hop], c.hops[hop]+" has it at another time than all other exchanges")
+			c.blame(fs, false, hop, c.hops[hop]+" has it at another time than all other exchanges")
 		} else if s.many <= enoughToSet {
 			s.held = append(s.held, fs)
 			fs.waits++
@@ -221,7 +221,7 @@ func (s *setting) free(c *comparison) {
 
 // end reports what is still held: as differing where more exchanges agree on another
 // setting, or as many did before.
-func (k *clock) end(c *comparison, name string) {
+func (k *clock) end(c *comparison, hop int) {
 	var most *setting
 	for _, s := range k.settings {
 		if most == nil || s.many > most.many {
@@ -232,7 +232,7 @@ func (k *clock) end(c *comparison, name string) {
 	for _, s := range k.settings {
 		for _, fs := range s.held {
 			if s != most {
-				fs.blame(false, name, name+" has it at another time, by its own clock, than other exchanges")
+				c.blame(fs, false, hop, c.hops[hop]+" has it at another time, by its own clock, than other exchanges")
 			}
 		}
 		s.free(c)

@@ -50,7 +50,7 @@ func (c *comparison) judgeAll(ch *chain) *findings {
 
 // blame makes a difference of the request's or else of the final answer's finding, unless
 // the exchange has one already.
-func (fs *findings) blame(response bool, hop, text string) {
+func (c *comparison) blame(fs *findings, response bool, hop int, text string) {
 	var at *Finding
 	for i, f := range fs.all {
 		if f.Verdict == Differs {
@@ -61,7 +61,7 @@ func (fs *findings) blame(response bool, hop, text string) {
 		}
 	}
 	if at != nil {
-		at.differ(hop, text)
+		c.differ(at, hop, text)
 	}
 }
 
@@ -71,44 +71,46 @@ func (c *comparison) holdToRules(fs *findings) {
 	at := fs.chain.at
 	for hop, x := range at {
 		if x != nil && x.fault != "" && x.request != nil && x.fault != faultGoesOn {
-			fs.blame(false, c.hops[hop], c.hops[hop]+": "+x.fault)
+			c.blame(fs, false, hop, c.hops[hop]+": "+x.fault)
 		}
 	}
 	for hop := len(at) - 1; hop >= 0; hop-- {
 		if at[hop] != nil {
-			c.holdOwn(fs, c.hops[hop], at[hop])
-			c.holdAnswers(fs, c.hops[hop], at[hop])
+			c.holdOwn(fs, at[hop])
+			c.holdAnswers(fs, at[hop])
 		}
 	}
 }
 
 // holdAnswers finds what is impossible about the answers of an exchange at one hop.
-func (c *comparison) holdAnswers(fs *findings, name string, x *exchange) {
+func (c *comparison) holdAnswers(fs *findings, x *exchange) {
+	name := c.hops[x.hop]
 	switch {
 	case x.fault != "":
-		fs.blame(true, name, name+": "+x.fault)
+		c.blame(fs, true, x.hop, name+": "+x.fault)
 		return
 	case x.request == nil:
-		fs.blame(true, name, name+": "+faultNoRequest)
+		c.blame(fs, true, x.hop, name+": "+faultNoRequest)
 		return
 	}
 
 	for i, a := range x.answers {
 		switch {
 		case a.time.Before(x.request.time):
-			fs.blame(true, name, fmt.Sprintf("%s has the answer %s before its request", name,
+			c.blame(fs, true, x.hop, fmt.Sprintf("%s has the answer %s before its request", name,
 				x.request.time.Sub(a.time).Round(time.Millisecond)))
 		case a.method != x.request.method && (a.method != "" || !c.end(x.hop)):
-			fs.blame(true, name, fmt.Sprintf("%s has method %q in the request and %q in its answer", name,
+			c.blame(fs, true, x.hop, fmt.Sprintf("%s has method %q in the request and %q in its answer", name,
 				x.request.method, a.method))
 		case i < len(x.answers)-1 && a.final():
-			fs.blame(true, name, name+": "+faultSecondAnswer)
+			c.blame(fs, true, x.hop, name+": "+faultSecondAnswer)
 		}
 	}
 }
 
 // holdOwn finds answers that a hop cannot give by itself.
-func (c *comparison) holdOwn(fs *findings, name string, x *exchange) {
+func (c *comparison) holdOwn(fs *findings, x *exchange) {
+	name := c.hops[x.hop]
 	for _, a := range x.answers {
 		if a.in.bytes > 0 || a.out.bytes == 0 {
 			continue
@@ -116,16 +118,16 @@ func (c *comparison) holdOwn(fs *findings, name string, x *exchange) {
 		late, is := ownStatuses[a.status]
 		switch {
 		case !is:
-			fs.blame(true, name, fmt.Sprintf("%s answered %d by itself, which is no error that a gateway gives", name,
+			c.blame(fs, true, x.hop, fmt.Sprintf("%s answered %d by itself, which is no error that a gateway gives", name,
 				a.status))
 		case !late && !x.ended() && x.request != nil:
-			fs.blame(true, name, fmt.Sprintf("%s passed the request on and answered %d by itself, which it can only do"+
+			c.blame(fs, true, x.hop, fmt.Sprintf("%s passed the request on and answered %d by itself, which it can only do"+
 				" with one that it does not pass", name, a.status))
 		}
 	}
 
 	if x.request != nil && x.ended() && x.final() == nil && !fs.retried {
-		fs.blame(false, name, name+" ended the request and gave no answer")
+		c.blame(fs, false, x.hop, name+" ended the request and gave no answer")
 	}
 }
 
@@ -164,16 +166,16 @@ func (c *comparison) holdWaits(fs *findings, near, far *exchange) {
 		return
 	}
 
-	holder := c.hops[near.hop]
-	if near.hop == 0 && holder == originator {
-		holder = c.hops[1]
+	holder := near.hop
+	if c.hops[holder] == originator {
+		holder++ // whatever happened before it
 	}
 	switch {
 	case a-b > heldAtMost:
-		fs.blame(false, holder, fmt.Sprintf("held for %s: %s waited %s for the answer, %s %s", (a-b).Round(time.Second),
+		c.blame(fs, false, holder, fmt.Sprintf("held for %s: %s waited %s for the answer, %s %s", (a-b).Round(time.Second),
 			c.hops[near.hop], a.Round(time.Second), c.hops[far.hop], b.Round(time.Second)))
 	case b-a > earlyBy:
-		fs.blame(true, holder, fmt.Sprintf("answered %s early: %s waited %s for the answer, %s %s",
+		c.blame(fs, true, holder, fmt.Sprintf("answered %s early: %s waited %s for the answer, %s %s",
 			(b-a).Round(time.Second), c.hops[near.hop], a.Round(time.Second), c.hops[far.hop], b.Round(time.Second)))
 	}
 }

@@ -281,16 +281,16 @@ func (c *comparison) excuse(fs *findings) {
 
 		switch response := m.first().response; {
 		case !response && own >= 0 && m.endsBy(own, status):
-			f.Verdict, f.Hop = Answered, c.hops[own]
+			f.Verdict, f.Hop, f.Wire = Answered, c.hops[own], 0
 			f.Text = fmt.Sprintf("not all of it passed: %s answered %d itself", c.hops[own], status)
 		case response && own >= 0 && m.beyond(own) && givenUp(status) && c.wasLate(fs.chain, m):
-			f.Verdict, f.Hop = Late, c.hops[own]
+			f.Verdict, f.Hop, f.Wire = Late, c.hops[own], 0
 			f.Text = fmt.Sprintf("%s had answered %d itself", c.hops[own], status)
 		case !response && again && m.endsBy(len(c.hops), 0):
-			f.Verdict, f.Hop, fs.retried = Retried, "", true
+			f.Verdict, f.Hop, f.Wire, fs.retried = Retried, "", 0, true
 			f.Text = "lost on the way, and sent again"
 		case response && again && m.entries[0] == nil && m.waited(fs.chain) > waited-earlyBy:
-			f.Verdict = Late
+			f.Verdict, f.Wire = Late, 0
 			f.Text = "the originator had sent the request again"
 		}
 	}
@@ -436,7 +436,7 @@ func (c *comparison) findSent(rest []*chain) {
 	last := len(c.hops) - 1
 	for _, ch := range rest {
 		if x := ch.at[last]; x != nil && x.final() != nil {
-			c.sent[x.final().out] = Place{c.hops[last], x.conn.id, x.seq}
+			c.sent[x.final().out] = Place{Index: last, Hop: c.hops[last], Conn: x.conn.id, Seq: x.seq}
 		}
 	}
 }
