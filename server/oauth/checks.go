@@ -57,7 +57,7 @@ var (
 	checkResources = trace.NewCheck("token.resources",
 		"No resources claim, which this server does not support (UDAP client authorization grants 6.7)", "S1-182")
 	checkExtension = trace.NewCheck("token.extension",
-		"Extension objects that mean nothing here are ignored, and that is said", "S1-182")
+		"Extension objects and their members that are not known here are left out, with a warning", "S1-182")
 	checkScope = trace.NewCheck("token.scope",
 		"At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-182 S2-14 S2-15 S2-16")
 	checkIssued = trace.NewCheck("token.issued",

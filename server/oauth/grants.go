@@ -83,7 +83,9 @@ func acceptClientCredentials(a *authenticated, _ Params, tr *trace.Trace) (*gran
 	g := &granted{extensions: map[string]jsontext.Value{}}
 	if b2b != nil {
 		g.purposes = b2b.PurposeOfUse
-		g.extensions[udap.B2BKey] = a.ant.Extensions[udap.B2BKey]
+		if g.extensions[udap.B2BKey], err = storedB2B(a.ant.Extensions[udap.B2BKey], b2b, tr); err != nil {
+			return nil, err
+		}
 	}
 
 	noteExtensions(a, tr)
