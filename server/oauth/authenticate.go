@@ -141,10 +141,22 @@ func checkUDAP(p Params, tr *trace.Trace) error {
 		return tr.Refuse(checkClientUDAP, trace.InvalidRequest, trace.Finding{
 			Expected: "udap=1",
 			Found:    shown(p, "udap"),
+			Remedy:   udapHint(p),
 		})
 	}
 	tr.Pass(checkClientUDAP, "udap=1", "udap=1")
 	return nil
+}
+
+// udapHint recognises a client of SMART Backend Services, whose requests have
+// all but udap.
+func udapHint(p Params) string {
+	if p["udap"] != "" || p["client_assertion"] == "" && p["client_assertion_type"] == "" {
+		return ""
+	}
+	return "this looks like SMART Backend Services, and this server speaks UDAP: send udap=1, sign the assertion with " +
+		"the key of a certificate of a trust community, put its chain into the header x5c, and register with that " +
+		"certificate first; BASE/.well-known/udap has the endpoints"
 }
 
 // shown is the value of a parameter, for a finding.

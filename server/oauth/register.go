@@ -50,12 +50,13 @@ func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error
 		Others         map[string]jsontext.Value `json:",embed"`
 	}
 	err := json.Unmarshal(body, &in, json.MatchCaseInsensitiveNames(false))
-	variant := caseVariant(in.Others)
+	variant, remedy := caseVariant(in.Others), ""
 	switch {
 	case err != nil:
 		err = errors.New(readable(err))
 	case in.Statement == nil && variant == "":
 		err = errors.New("no software_statement")
+		remedy = "UDAP registers a client by a signed software statement; the parameters are its claims (UDAP Security 2.0, 3)"
 	case variant != "":
 		err = fmt.Errorf("the member %q: names are compared with their case", variant)
 	case len(in.Certifications) > maxCertifications:
@@ -66,6 +67,7 @@ func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error
 		return RegistrationRequest{}, tr.Refuse(checkRegisterBody, trace.InvalidClientMetadata, trace.Finding{
 			Expected: `one JSON object with the string software_statement and "udap": "1"`,
 			Found:    err.Error(),
+			Remedy:   remedy,
 			Err:      err,
 		})
 	}

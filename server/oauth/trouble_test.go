@@ -5,11 +5,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -70,64 +71,96 @@ func faultyEnv(t *testing.T) (*env, *udaptest.Client, trace.ClientID, *faulty) {
 	return e, c, e.registered(c), f
 }
 
-// A server that cannot store what it must answers nothing that sounds like
-// done, says when to try again, and tells the cause to nobody but the operator.
+// unavailable sends a request and asserts that it is answered with 503, that the
+// answer has when to try again and not the cause, and that nothing is stored.
+func (e *env) unavailable(path, contentType, body, secret string) {
+	e.t.Helper()
+	before := e.dump()
+	res, err := e.server.Client().Post(e.server.URL+path, contentType, strings.NewReader(body))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	text, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		e.t.Fatal(err)
+	}
+
+	a := answer{res.StatusCode, res.Header, text, res.Close}
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" ||
+		a.header.Get("Cache-Control") != "no-store" {
+		e.t.Errorf("%d, header %v, %s", a.status, a.header, a.body)
+	}
+	e.checkRefusal(path, a, "temporarily_unavailable")
+	if secret != "" && strings.Contains(string(a.body), secret) {
+		e.t.Errorf("the cause is in the answer: %s", a.body)
+	}
+	if e.dump() != before {
+		e.t.Error("something was stored")
+	}
+}
+
+// A server that cannot store what it must never answers as if it had: it says
+// when to try again, and the cause is for the operator alone.
 //
 // Covers: S1-114, case 178, row 37 of the diagnostics
 func TestStoreTrouble(t *testing.T) {
-	e, c, id, f := faultyEnv(t)
-	token := e.issued(c, id)
-	f.before = func() error { return errors.New("write /secret/trust.bolt: no space left on device") }
-	authenticated := func(endpoint string) url.Values {
-		form := e.form(c.Sign(t, udaptest.Assertion(id, e.now()).With("aud", issuer+"/"+endpoint)))
-		set(form, []string{"token", token, "grant_type", "-", "scope", "-"})
-		return form
+	for _, req := range signedRequests() {
+		t.Run(req.name, func(t *testing.T) {
+			e, c, id, f := faultyEnv(t)
+			f.before = func() error { return errors.New("write /secret/trust.bolt: no space left on device") }
+			e.unavailable(req.path, req.contentType, req.body(e, c, id), "bolt")
+
+			f.before = func() error { return nil }
+			if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
+				t.Errorf("afterwards: %d %s", a.status, a.body)
+			}
+		})
 	}
-	for _, x := range []struct{ name, path, kind, body string }{
-		{"register", "/oauth/register", "application/json", e.registerBody(c.Sign(t, c.Statement(e.now())), nil)},
-		{
-			"cancel",
-			"/oauth/register",
-			"application/json",
-			e.registerBody(c.Sign(t, c.Statement(e.now()).With("grant_types", []string{})), nil),
-		},
-		{
-			"token",
-			"/oauth/token",
-			"application/x-www-form-urlencoded",
-			e.form(c.Sign(t, udaptest.Assertion(id, e.now()))).Encode(),
-		},
-		{"introspect", "/oauth/introspect", "application/x-www-form-urlencoded", authenticated("introspect").Encode()},
-		{"revoke", "/oauth/revoke", "application/x-www-form-urlencoded", authenticated("revoke").Encode()},
-	} {
-		before := e.dump()
-		res, err := e.server.Client().Post(e.server.URL+x.path, x.kind, strings.NewReader(x.body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(res.Body)
-		if err := errors.Join(err, res.Body.Close()); err != nil {
-			t.Fatal(err)
-		}
+}
 
-		a := answer{res.StatusCode, res.Header, body, res.Close}
-		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" ||
-			a.header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%s: %d, header %v, %s", x.name, a.status, a.header, a.body)
-		}
-		e.checkRefusal(x.name, a, "temporarily_unavailable")
-		if strings.Contains(string(a.body), "bolt") {
-			t.Errorf("%s: the cause is told: %s", x.name, a.body)
-		}
+// busySource is a source of CRLs that has no time for a new fetch.
+type busySource struct {
+	udap.RevocationSource
+	busy atomic.Bool
+}
 
-		if e.dump() != before {
-			t.Errorf("%s: something was stored", x.name)
-		}
+func (b *busySource) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
+	if b.busy.Load() {
+		return []udap.CRLAnswer{{URL: "http://crl.test/ca.crl", Err: udap.ErrBusy}}
 	}
+	return b.RevocationSource.CRLs(ctx, q)
+}
 
-	f.before = func() error { return nil }
-	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
-		t.Errorf("afterwards: %d %s", a.status, a.body)
+// A server too busy to fetch a CRL says so: that is no verdict about the client,
+// and its JWT is not used up.
+//
+// Covers: S1-114, row 13 of the diagnostics
+func TestBusyServer(t *testing.T) {
+	for _, rule := range []udap.RevocationRule{udap.RevocationRequired, udap.RevocationSoft} {
+		for _, req := range signedRequests() {
+			t.Run(string(rule)+" "+req.name, func(t *testing.T) {
+				source := &busySource{}
+				e, c, id := clientEnv(t, func(cfg *oauth.Config) {
+					source.RevocationSource = cfg.Verifier.Revocation
+					cfg.Verifier.Revocation = source
+					cfg.Verifier.Communities[0].Policy.Revocation = rule
+				})
+				body := req.body(e, c, id)
+				source.busy.Store(true)
+				spent := e.store.LiveJTI()
+				e.unavailable(req.path, req.contentType, body, "")
+				if e.store.LiveJTI() != spent {
+					t.Error("the jti was used up")
+				}
+
+				source.busy.Store(false)
+				if a := e.send("POST", req.path, req.contentType, body, nil); a.status != 200 {
+					t.Errorf("the same request afterwards: %d %s", a.status, a.body)
+				} else if token := a.text("access_token"); token != "" {
+					e.secret(token)
+				}
+			})
+		}
 	}
 }
 
