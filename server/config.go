@@ -109,12 +109,29 @@ type Policy struct {
 	RequiredMetadata      []string       `yaml:"requiredMetadata,omitempty"`
 	Certifications        []string       `yaml:"certifications,omitempty"`
 	CertificationsNeeded  []string       `yaml:"certificationsRequired,omitempty"`
+	Certifiers            []Certifier    `yaml:"certifiers,omitempty"`          // whose certifications count; a required one needs one of them
 	PurposeFromSAN        *bool          `yaml:"purposeFromSAN,omitempty"`      // TEFCA: one purpose_of_use, that of the fragment of the client's URI
 	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"`   // dotted OIDs
 	CertificatePolicies   []string       `yaml:"certificatePolicies,omitempty"` // dotted OIDs: a path must be valid for one
 	Revocation            *string        `yaml:"revocation,omitempty"`          // "required", "soft" or "off"
 	JKU                   *bool          `yaml:"jku,omitempty"`                 // experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of x5c
 	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`          // accept "udap": 1 with a warning
+}
+
+// Certifier is a member of the community whose certifications count. In YAML it
+// is a URI, the word "self" for clients that certify themselves, or an object.
+type Certifier struct {
+	URI            string   `yaml:"uri"`
+	Certifications []string `yaml:"certifications,omitempty"` // certification URIs that it may assert; none: all
+}
+
+// UnmarshalYAML accepts a URI alone for a certifier of all certifications.
+func (c *Certifier) UnmarshalYAML(unmarshal func(any) error) error {
+	if unmarshal(&c.URI) == nil {
+		return nil
+	}
+	type object Certifier
+	return unmarshal((*object)(c))
 }
 
 // Revocation says how lists are fetched.

@@ -101,6 +101,9 @@ func (o Policy) apply(p *udap.Policy) {
 	setList(&p.RequiredMetadata, o.RequiredMetadata)
 	setList(&p.Certifications, o.Certifications)
 	setList(&p.CertificationsNeeded, o.CertificationsNeeded)
+	for _, c := range o.Certifiers {
+		p.Certifiers = append(p.Certifiers, udap.Certifier{URI: c.URI, Certifications: c.Certifications})
+	}
 	setList(&p.ExtendedKeyUsages, o.ExtendedKeyUsages)
 	setList(&p.CertificatePolicies, o.CertificatePolicies)
 	if o.Skew != nil {

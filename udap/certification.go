@@ -37,6 +37,8 @@ var (
 		"certification_name and certification_uris say what is certified", "S2-17")
 	checkCertParams = trace.NewCheck("certification.parameters",
 		"The registration asks for nothing that the certification contradicts", "S2-17")
+	checkCertifier = trace.NewCheck("certification.certifier",
+		"The certifier is one that the community's policy names", "S2-17")
 	checkCertified = trace.NewCheck("certification.accepted",
 		"Certifications are judged; those not supported are ignored", "S1-116 S2-17")
 	checkCertNeeded = trace.NewCheck("certification.required",
@@ -86,6 +88,13 @@ func (v *Verifier) Certifications(
 		case err == nil:
 			good = append(good, *c)
 			tr.Pass(checkCertified, "a certification of the client", fmt.Sprintf("%d: %s by %s", i, c.Name, c.Client))
+			if len(p.Certifiers) == 0 {
+				tr.Warn(checkCertifier, trace.Finding{
+					Expected: "a certifier that the community's policy names",
+					Found:    string(c.Client) + "; the policy names none",
+					Remedy:   "it shows no more than that a member of the community signed it",
+				})
+			}
 		case uris == nil && err.Code == "":
 			tr.Skip(checkCertified, fmt.Sprintf("%d: %s", i, err.Detail))
 		default:
@@ -160,7 +169,52 @@ func (v *Verifier) certification(
 	if err := val.certificationClaims(e, ss, c); err != nil {
 		return nil, uris, asError(err)
 	}
+	if err := val.certifier(c, p); err != nil {
+		return nil, uris, asError(err)
+	}
 	return c, uris, nil
+}
+
+// certifier checks that the policy lets the signer certify at least one of the
+// certification URIs; those that it may not assert are left out. Any member of a
+// community can sign a certification, of itself too: without this rule a
+// requirement would require nothing.
+func (val *validation) certifier(c *Certification, p Policy) error {
+	required := slices.ContainsFunc(c.URIs, func(u string) bool { return slices.Contains(p.CertificationsNeeded, u) })
+	if len(p.Certifiers) == 0 && !required {
+		return nil // Certifications warns
+	}
+
+	asserted := slices.DeleteFunc(slices.Clone(c.URIs), func(u string) bool { return !p.certifies(c, u) })
+	if len(asserted) == 0 {
+		return val.tr.Refuse(checkCertifier, val.kind.untrusted, trace.Finding{
+			Expected: "one of the certifiers that the community's policy names: " + list(certifierNames(p)),
+			Found:    string(c.Client) + " for " + list(c.URIs),
+			Remedy:   certifierRemedy(c, p),
+		})
+	}
+
+	c.URIs = asserted
+	val.tr.Pass(checkCertifier, "a certifier of the community", string(c.Client))
+	return nil
+}
+
+func certifierNames(p Policy) []string {
+	var out []string
+	for _, c := range p.Certifiers {
+		out = append(out, c.URI)
+	}
+	return out
+}
+
+func certifierRemedy(c *Certification, p Policy) string {
+	switch {
+	case len(p.Certifiers) == 0:
+		return "the operator must name the certifiers of the certifications that the policy requires"
+	case c.SelfSigned:
+		return "a client may not certify itself here; have a certifier of the community sign the certification"
+	}
+	return "have one of them sign the certification"
 }
 
 func asError(err error) *trace.Error {

@@ -29,6 +29,9 @@ func newCertified(t *testing.T, needed ...string) *certified {
 	w := udaptest.New(t, "p256")
 	w.A.Community.Policy.Certifications = []string{certURI}
 	w.A.Community.Policy.CertificationsNeeded = needed
+	if len(needed) > 0 {
+		w.A.Community.Policy.Certifiers = []udap.Certifier{{URI: "https://certifier.test/"}}
+	}
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	return &certified{
 		w,
@@ -168,6 +171,63 @@ func with(pairs ...any) func(*testing.T, *certified) string {
 			claims = claims.With(pairs[i].(string), pairs[i+1])
 		}
 		return c.certifier.Sign(t, claims)
+	}
+}
+
+// A certification counts if the policy names its certifier: a required one by
+// nobody else, a supported one by anybody if the policy names nobody.
+// Covers: S1-117, S1-118, S2-17
+func TestCertifiers(t *testing.T) {
+	const certifier, self, anybody = "https://certifier.test/", "self", "anybody"
+	named := func(c ...udap.Certifier) []udap.Certifier { return c }
+	for _, row := range []struct {
+		name       string
+		certifiers []udap.Certifier
+		by         string
+		supported  bool // accepted where it is supported
+		required   bool // meets a requirement
+	}{
+		{"named", named(udap.Certifier{URI: certifier}), certifier, true, true},
+		{"named for this one", named(udap.Certifier{URI: certifier, Certifications: []string{certURI}}), certifier, true, true},
+		{"named for another", named(udap.Certifier{URI: certifier, Certifications: []string{otherURI}}), certifier, false, false},
+		{"another member", named(udap.Certifier{URI: certifier}), anybody, false, false},
+		{"the client itself", named(udap.Certifier{URI: certifier}), self, false, false},
+		{"the client itself, allowed", named(udap.Certifier{URI: certifier}, udap.Certifier{URI: self}), self, true, true},
+		{"a certifier where only self is", named(udap.Certifier{URI: self}), certifier, false, false},
+		{"the client's own URI is not self", named(udap.Certifier{URI: udaptest.Client1URI}), self, false, false},
+		{"nobody named, a member", nil, anybody, true, false},
+		{"nobody named, the client itself", nil, self, true, false},
+	} {
+		for _, need := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/required %v", row.name, need), func(t *testing.T) {
+				c := newCertified(t)
+				p := &c.w.A.Community.Policy
+				p.Certifiers = row.certifiers
+				if need {
+					p.CertificationsNeeded = []string{certURI}
+				}
+				signer := map[string]*udaptest.Client{
+					certifier: c.certifier,
+					self:      c.client,
+					anybody:   c.w.Client(t, c.w.A.Int, udaptest.Client2URI, nil),
+				}[row.by]
+
+				good, tr, err := c.judge(t, signer.Sign(t, c.good().With("iss", signer.URI)))
+				if !need {
+					if err != nil || (len(good) == 1) != row.supported {
+						t.Errorf("%d accepted, %v", len(good), err)
+					}
+					return
+				}
+				want := expectation{}
+				if !row.required {
+					want = expectation{
+						code: trace.UnapprovedCertification, check: "certification.required", says: "certification.certifier",
+					}
+				}
+				expectRefusal(t, tr, err, want)
+			})
+		}
 	}
 }
 

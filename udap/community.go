@@ -38,7 +38,11 @@ type Policy struct {
 	RequiredMetadata      []string // further metadata that registrations must carry, e.g. client_uri
 	Certifications        []string // certification URIs supported
 	CertificationsNeeded  []string // certification URIs required
-	ExtendedKeyUsages     []string // OIDs of which a leaf must carry one; empty: any or none
+	// Certifiers may certify clients. A required certification counts only if one
+	// of them made it. Empty: nobody meets a requirement, and what any member of
+	// the community certifies beyond that is accepted with a warning.
+	Certifiers        []Certifier
+	ExtendedKeyUsages []string // OIDs of which a leaf must carry one; empty: any or none
 	// OIDs of certificate policies of which a path must be valid for one; empty: any
 	CertificatePolicies []string
 	// origins (scheme://host:port) from which missing issuers may be fetched; empty: none
@@ -46,6 +50,26 @@ type Policy struct {
 	Revocation RevocationRule
 	JKU        bool // experimental: an authentication token may carry jku and kid in place of x5c
 	UDAPNumber bool // "udap": 1 as a number is accepted with a warning
+}
+
+// SelfCertifier in place of a certifier's URI lets each client certify itself.
+const SelfCertifier = "self"
+
+// Certifier is a member of the community whose certifications count.
+type Certifier struct {
+	URI            string   // a URI name of its certificate, or SelfCertifier
+	Certifications []string // certification URIs that it may assert; empty: all
+}
+
+// certifies reports whether the policy lets a certifier assert a certification.
+func (p Policy) certifies(c *Certification, certification string) bool {
+	name := string(c.Client)
+	if c.SelfSigned {
+		name = SelfCertifier
+	}
+	return slices.ContainsFunc(p.Certifiers, func(by Certifier) bool {
+		return by.URI == name && (len(by.Certifications) == 0 || slices.Contains(by.Certifications, certification))
+	})
 }
 
 // PurposeRule says which form of purpose_of_use codes is accepted.

@@ -35,6 +35,7 @@ func TestCertifications(t *testing.T) {
 			p.Certifications = []string{certificationURI}
 			if needed {
 				p.CertificationsNeeded = p.Certifications
+				p.Certifiers = []udap.Certifier{{URI: "https://certifier.test/"}}
 			}
 		})
 		a := e.metadata(udaptest.CommunityA)
