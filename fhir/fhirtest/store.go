@@ -32,8 +32,8 @@ func StoreTest(t *testing.T, open func(t *testing.T) fhir.Store) {
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, int(7*time.Millisecond), time.UTC)
 
-// entry makes a version of an Observation with that status.
-func entry(t testing.TB, doc uint64, typ, id string, version uint64, status string) fhir.Entry {
+// Entry makes a version of an Observation with that status.
+func Entry(t testing.TB, doc uint64, typ, id string, version uint64, status string) fhir.Entry {
 	t.Helper()
 	body := fmt.Sprintf(`{"resourceType":%q,"id":%q,"status":%q}`, typ, id, status)
 	root, err := tree.Parse([]byte(body))
@@ -76,10 +76,10 @@ func view(t testing.TB, s fhir.Store, f func(fhir.Snapshot)) {
 }
 
 func versions(t *testing.T, s fhir.Store) {
-	first := entry(t, 0, "Observation", "a", 1, "final")
+	first := Entry(t, 0, "Observation", "a", 1, "final")
 	first.Method = "PUT"
 	doc := put(t, s, first)
-	second := entry(t, doc, "Observation", "a", 2, "amended")
+	second := Entry(t, doc, "Observation", "a", 2, "amended")
 	second.Method = "PATCH"
 	if again := put(t, s, second); again != doc {
 		t.Errorf("number %d, was %d", again, doc)
@@ -106,7 +106,7 @@ func versions(t *testing.T, s fhir.Store) {
 
 		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
 			e, ok, err := sn.Version(t.Context(), doc, v)
-			if body := string(entry(t, 0, "Observation", "a", v, want).Body); err != nil || !ok || string(e.Body) != body ||
+			if body := string(Entry(t, 0, "Observation", "a", v, want).Body); err != nil || !ok || string(e.Body) != body ||
 				e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
 				t.Errorf("version %d: %+v", v, e)
 			}
@@ -142,12 +142,12 @@ func status(t testing.TB, sn fhir.Snapshot, code string) []uint64 {
 }
 
 func index(t *testing.T, s fhir.Store) {
-	a := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
-	b := put(t, s, entry(t, 0, "Observation", "b", 1, "final"))
-	put(t, s, entry(t, a, "Observation", "a", 2, "amended"))
+	a := put(t, s, Entry(t, 0, "Observation", "a", 1, "final"))
+	b := put(t, s, Entry(t, 0, "Observation", "b", 1, "final"))
+	put(t, s, Entry(t, a, "Observation", "a", 2, "amended"))
 	var third uint64
 	update(t, s, func(c fhir.Change) error {
-		doc, err := c.Put(t.Context(), entry(t, 0, "Observation", "c", 1, "amended"))
+		doc, err := c.Put(t.Context(), Entry(t, 0, "Observation", "c", 1, "amended"))
 		third = doc
 		if got := status(t, c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
 			t.Errorf("a change does not see itself: %v", got)
@@ -157,9 +157,9 @@ func index(t *testing.T, s fhir.Store) {
 
 	update(t, s, func(c fhir.Change) error {
 		ctx := t.Context()
-		return errors.Join(c.DropIndex(ctx), c.Reindex(ctx, a, entry(t, a, "Observation", "a", 2, "amended").Terms),
-			c.Reindex(ctx, b, entry(t, b, "Observation", "b", 1, "preliminary").Terms),
-			c.Reindex(ctx, third, entry(t, third, "Observation", "c", 1, "amended").Terms))
+		return errors.Join(c.DropIndex(ctx), c.Reindex(ctx, a, Entry(t, a, "Observation", "a", 2, "amended").Terms),
+			c.Reindex(ctx, b, Entry(t, b, "Observation", "b", 1, "preliminary").Terms),
+			c.Reindex(ctx, third, Entry(t, third, "Observation", "c", 1, "amended").Terms))
 	})
 
 	view(t, s, func(sn fhir.Snapshot) {
@@ -170,8 +170,8 @@ func index(t *testing.T, s fhir.Store) {
 		}
 
 		want := map[uint64]string{
-			b: "b " + string(entry(t, b, "Observation", "b", 1, "preliminary").Terms),
-			a: "a " + string(entry(t, a, "Observation", "a", 2, "amended").Terms),
+			b: "b " + string(Entry(t, b, "Observation", "b", 1, "preliminary").Terms),
+			a: "a " + string(Entry(t, a, "Observation", "a", 2, "amended").Terms),
 		}
 		err := sn.Terms(t.Context(), []uint64{b, a}, func(doc uint64, id string, terms search.Terms) bool {
 			if id+" "+string(terms) != want[doc] {
@@ -187,9 +187,9 @@ func index(t *testing.T, s fhir.Store) {
 }
 
 func changes(t *testing.T, s fhir.Store) {
-	a := put(t, s, entry(t, 0, "Observation", "a", 1, "final"))
-	put(t, s, entry(t, 0, "Patient", "p", 1, "x"))
-	put(t, s, entry(t, a, "Observation", "a", 2, "final"))
+	a := put(t, s, Entry(t, 0, "Observation", "a", 1, "final"))
+	put(t, s, Entry(t, 0, "Patient", "p", 1, "x"))
+	put(t, s, Entry(t, a, "Observation", "a", 2, "final"))
 	view(t, s, func(sn fhir.Snapshot) {
 		for typ, want := range map[string]string{
 			"":            "2 1 1",
@@ -236,7 +236,7 @@ var errRefused = errors.New("refused")
 
 func atomic(t *testing.T, s fhir.Store) {
 	err := s.Update(t.Context(), func(c fhir.Change) error {
-		if _, err := c.Put(t.Context(), entry(t, 0, "Observation", "a", 1, "final")); err != nil {
+		if _, err := c.Put(t.Context(), Entry(t, 0, "Observation", "a", 1, "final")); err != nil {
 			return err
 		}
 		return errRefused
@@ -269,7 +269,7 @@ func shared(t *testing.T, s fhir.Store) {
 		go func() {
 			defer wg.Done()
 			err := s.Update(t.Context(), func(c fhir.Change) error {
-				if _, err := c.Put(t.Context(), entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
+				if _, err := c.Put(t.Context(), Entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
 					return err
 				}
 				if i%7 == 0 {
@@ -303,7 +303,7 @@ func keys(t *testing.T, s fhir.Store) {
 	docs := map[uint64]string{}
 	for _, id := range []string{"1", "1.x", "11", "-", "1-1"} {
 		for _, typ := range []string{"Patient", "Person"} {
-			docs[put(t, s, entry(t, 0, typ, id, 1, "x"))] = typ + "/" + id
+			docs[put(t, s, Entry(t, 0, typ, id, 1, "x"))] = typ + "/" + id
 		}
 	}
 
@@ -372,7 +372,7 @@ func records(t *testing.T, s fhir.Store) {
 		if from == 3000 {
 			update(t, s, func(c fhir.Change) error { return c.DropIndex(t.Context()) })
 			update(t, s, func(c fhir.Change) error {
-				return c.Reindex(t.Context(), doc, entry(t, doc, "Observation", "o", 1, "final").Terms)
+				return c.Reindex(t.Context(), doc, Entry(t, doc, "Observation", "o", 1, "final").Terms)
 			})
 		}
 	}
@@ -406,7 +406,7 @@ func records(t *testing.T, s fhir.Store) {
 }
 
 func put1(t *testing.T, s fhir.Store) uint64 {
-	return put(t, s, entry(t, 0, "Observation", "o", 1, "final"))
+	return put(t, s, Entry(t, 0, "Observation", "o", 1, "final"))
 }
 
 // found gives the AuditEvents that one parameter finds.

@@ -160,6 +160,9 @@ func openThere(path string) (*bbolt.DB, error) {
 		}
 	}
 
+	if err := checkUnused(path, defaultLockTimeout); err != nil {
+		return nil, err
+	}
 	o := Options{}.bolt()
 	o.ReadOnly = true
 	db, err := bbolt.Open(path, fileMode, o)
@@ -338,7 +341,7 @@ func checkCopy(path string, schema Schema) error {
 	}
 	err = checkPages(db, path) // first: Bolt panics when it reads a damaged page elsewhere
 	if err == nil {
-		err = checkSchema(db, path, schema)
+		_, err = checkSchema(db, schema)
 	}
 	return errors.Join(err, db.Close())
 }
@@ -471,6 +474,9 @@ func markRestored(path string, now time.Time) error {
 		return err
 	}
 
+	if err := migrate(db, trustSchema()); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		if err := tx.DeleteBucket(tokensBucket); err != nil {
 			return err
@@ -478,11 +484,12 @@ func markRestored(path string, now time.Time) error {
 
 		_, err := tx.CreateBucket(tokensBucket)
 		meta, mark := tx.Bucket(metaBucket), restoredMark(now.Unix())
-		if bytes.Compare(meta.Get(restoredKey), mark) >= 0 {
+		before, ok := metaRows.get(meta, restoredKey)
+		if ok && bytes.Compare(before, mark) >= 0 {
 			return err // the backup itself was restored by a clock ahead of ours
 		}
 
-		return errors.Join(err, meta.Put(restoredKey, mark))
+		return errors.Join(err, metaRows.put(meta, restoredKey, mark))
 	})
 	return errors.Join(err, db.Close())
 }

@@ -371,8 +371,8 @@ func TestRestoreOverDamagedOrNoFiles(t *testing.T) {
 	data, _, _ := dataDir(t)
 	dir := backedUp(t, data)
 	for name, spoil := range map[string]func(string) error{
-		"cannot be opened": func(path string) error { return os.WriteFile(path, []byte("no database"), fileMode) },
-		"is damaged":       spoilPage,
+		"is cut short": func(path string) error { return os.WriteFile(path, []byte("no database"), fileMode) },
+		"is damaged":   spoilPage,
 	} {
 		if err := spoil(filepath.Join(data, "trust.bolt")); err != nil {
 			t.Fatal(err)

@@ -3,7 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
-	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -54,11 +54,6 @@ const (
 	begun
 	abandoned // its caller has gone
 )
-
-// panicked is the error of work that panicked.
-type panicked struct{ value any }
-
-func (p *panicked) Error() string { return fmt.Sprintf("store: update panicked: %v", p.value) }
 
 func newCommitter[B batch](db *bbolt.DB, o Options, h *health, begin func(*bbolt.Tx) B) *committer[B] {
 	c := &committer[B]{
@@ -135,6 +130,7 @@ func (c *committer[B]) nudge() {
 
 func (c *committer[B]) loop() {
 	defer close(c.closed)
+	debug.SetPanicOnFault(true) // guard makes an error of it
 	for range c.wake {
 		for {
 			batch, last := c.next()
@@ -232,7 +228,7 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 
 	b := c.begin(tx)
 	for _, w := range all {
-		w.err = guard(func() error { return w.apply(b) })
+		w.err = c.guard(func() error { return w.apply(b) })
 		if changed := b.changed(); w.err == nil || !changed && !isPanic(w.err) {
 			continue
 		}
@@ -245,14 +241,14 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 		return spoilers, nil
 	}
 
-	if err := guard(b.settle); err != nil {
+	if err := c.guard(b.settle); err != nil {
 		for _, w := range all {
 			w.err = err
 		}
 		return all, nil
 	}
 
-	if err := guard(func() error { return c.finish(tx) }); err != nil {
+	if err := c.guard(func() error { return c.finish(tx) }); err != nil {
 		return nil, c.health.commit(&commitError{file: c.db.Path(), err: err, unknown: true})
 	}
 	_ = c.health.commit(nil)
@@ -261,15 +257,7 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 	return nil, nil
 }
 
-// guard turns a panic into an error: one request's must not end the others.
-func guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicked{p}
-		}
-	}()
-	return f()
-}
+func (c *committer[B]) guard(f func() error) error { return c.health.guard(c.db.Path(), f) }
 
 func isPanic(err error) bool {
 	var p *panicked

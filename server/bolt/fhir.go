@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -26,8 +27,40 @@ type FHIR struct {
 
 var fhirSchema = Schema{
 	Kind:    "fhir",
-	Version: 4,
+	Version: 5,
 	Buckets: []string{"docs", "ids", "versions", "index", "segments", "records", "log", "settings"},
+	Steps: map[uint64]func(*bbolt.DB) error{
+		4: func(db *bbolt.DB) error { // to rows with checksums
+			if err := sealBuckets(db, sealedFHIR); err != nil {
+				return err
+			}
+			return db.Update(dropIndexOf)
+		},
+	},
+}
+
+// sealedFHIR are the buckets whose rows got checksums with layout 5; those of the
+// index are made anew.
+var sealedFHIR = []string{"docs", "ids", "versions", "records", "log", "settings"}
+
+// dropIndexOf empties the index, and marks it as one made by other rules, so
+// that the FHIR service makes it anew.
+func dropIndexOf(tx *bbolt.Tx) error {
+	for _, id := range []tableID{indexTable, segmentsTable} {
+		name := []byte(tableRows[id].name)
+		if err := tx.DeleteBucket(name); err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+
+	settings := tx.Bucket([]byte("settings"))
+	rows := tableRows[settingsTable]
+	return errors.Join(
+		rows.put(settings, tailKey, make([]byte, 16)),
+		rows.put(settings, []byte("index-version"), make([]byte, 8)))
 }
 
 // maxShared bounds how many updates one commit may carry.
@@ -40,6 +73,10 @@ func OpenFHIR(path string, o Options) (*FHIR, error) {
 		return nil, err
 	}
 	s := &FHIR{db: db, health: &health{}}
+	err = s.View(context.Background(), func(sn fhir.Snapshot) error { return sn.(*state).checkNumbers() })
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	o.MaxBatch = maxShared
 	s.commits = newCommitter(db, o, s.health, s.newState)
 	return s, nil
@@ -57,10 +94,7 @@ func (s *FHIR) Health() []string { return s.health.alarms() }
 
 // View implements fhir.Store.
 func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return s.db.View(func(tx *bbolt.Tx) error { return f(s.newState(tx)) })
+	return s.health.view(ctx, s.db, func(tx *bbolt.Tx) error { return f(s.newState(tx)) })
 }
 
 // Update implements fhir.Store.

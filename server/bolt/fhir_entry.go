@@ -21,7 +21,7 @@ const methodShift = 1
 // encodeEntry writes a version: flags, version, milliseconds, then type, id and
 // terms each led by its length, then the body as it is served.
 func encodeEntry(e fhir.Entry) []byte {
-	b := make([]byte, 0, 40+len(e.Type)+len(e.ID)+len(e.Terms)+len(e.Body))
+	b := make([]byte, 0, 40+checksum+len(e.Type)+len(e.ID)+len(e.Terms)+len(e.Body))
 	flags := byte(0)
 	if e.Deleted {
 		flags = flagDeleted

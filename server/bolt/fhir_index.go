@@ -24,11 +24,30 @@ func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, d
 		return err
 	}
 
-	c := s.index().Cursor()
-	for k, _ := c.Seek(from); k != nil && bytes.Compare(k, to) < 0; k, _ = c.Next() {
+	// A key whose bytes changed is where the true one would be: in the range,
+	// at its end, or just before it.
+	t := s.in(indexTable)
+	c := t.Cursor()
+	k, v := c.Seek(from)
+	if k != nil {
+		if before, sum := c.Prev(); !t.sound(before, sum) {
+			return t.unsound(before)
+		} else if before == nil {
+			c.Seek(from)
+		} else {
+			c.Next()
+		}
+	} else if k, sum := c.Last(); !t.sound(k, sum) {
+		return t.unsound(k)
+	}
+
+	for ; k != nil; k, v = c.Next() {
 		n := len(k) - 9
-		if n < 2 {
-			return s.damaged("index", k, "is no term of a resource")
+		if !t.sound(k, v) || n < 2 {
+			return t.unsound(k)
+		}
+		if bytes.Compare(k, to) >= 0 {
+			break
 		}
 		if !f(k[:n], binary.BigEndian.Uint64(k[n+1:])) {
 			return nil
@@ -78,7 +97,7 @@ func (s *state) DropIndex(context.Context) error {
 		return err
 	}
 
-	s.opened.index, s.opened.segments = nil, nil
+	s.tables[indexTable].Bucket, s.tables[segmentsTable].Bucket = nil, nil
 	return nil
 }
 
@@ -91,7 +110,7 @@ func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
 	s.wrote = true
 	e.Terms = t
 	s.addTerms(e)
-	return s.docs().Put(number(doc), encodeEntry(e))
+	return s.in(docsTable).put(number(doc), encodeEntry(e))
 }
 
 // addTerms indexes a resource that has nothing in the index yet.
@@ -127,9 +146,9 @@ func (s *state) settleIndex() error {
 	for _, c := range s.keys {
 		var err error
 		if c.del {
-			err = s.index().Delete(c.key)
+			err = s.in(indexTable).Delete(c.key)
 		} else {
-			err = s.index().Put(c.key, nil)
+			err = s.in(indexTable).put(c.key, nil)
 		}
 		if err != nil {
 			return err

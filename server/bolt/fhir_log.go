@@ -15,14 +15,9 @@ import (
 func (s *state) Changes(
 	ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool,
 ) error {
-	var heads []*head
-	if typ != "" {
-		heads = s.heads(heads, []byte(typ), before)
-	} else {
-		c := s.log().Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			heads = s.heads(heads, k, before)
-		}
+	heads, err := s.heads(typ, before)
+	if err != nil {
+		return err
 	}
 
 	for {
@@ -36,59 +31,104 @@ func (s *state) Changes(
 		if !f(h.seq, h.doc, h.version) {
 			return nil
 		}
-		h.next()
+		if err := h.next(); err != nil {
+			return err
+		}
 	}
 }
 
 // head is the next change of one type's log, going back.
 type head struct {
 	cursor            *bbolt.Cursor
+	log               table
 	seq, doc, version uint64 // seq 0: no more
 	more              uint64 // earlier ones in the same row
 }
 
-func (s *state) heads(heads []*head, typ []byte, before uint64) []*head {
-	b := s.log().Bucket(typ)
-	if b == nil {
-		return heads
+// heads goes to the last change before a number in the log of typ, or in all.
+func (s *state) heads(typ string, before uint64) (heads []*head, err error) {
+	logs := s.in(logTable)
+	add := func(name []byte) error {
+		b := logs.Bucket.Bucket(name)
+		if b == nil {
+			return s.misnamedLog()
+		}
+		h := &head{cursor: b.Cursor(), log: table{logs.within(name), b, s}}
+		heads = append(heads, h)
+		return h.seek(before)
 	}
 
-	h := &head{cursor: b.Cursor()}
-	if before == 0 {
-		h.set(h.cursor.Last())
-	} else if k, _ := h.cursor.Seek(number(before)); k == nil {
-		h.set(h.cursor.Last())
+	if typ != "" {
+		err = add([]byte(typ))
 	} else {
-		h.set(h.cursor.Prev())
+		err = logs.ForEachBucket(add)
+	}
+	return heads, err
+}
+
+// misnamedLog looks for a log whose rows are not of the type that it is named
+// after: that of a type that seems to have none.
+func (s *state) misnamedLog() error {
+	logs := s.in(logTable)
+	return logs.ForEachBucket(func(name []byte) error {
+		k, v := logs.Bucket.Bucket(name).Cursor().First()
+		if !logs.within(name).sound(k, v) {
+			return logs.damaged(name, "has rows of another type")
+		}
+		return nil
+	})
+}
+
+func (h *head) seek(before uint64) error {
+	k, v := h.cursor.Last()
+	if before > 0 {
+		if at, sealed := h.cursor.Seek(number(before)); !h.log.sound(at, sealed) {
+			return h.log.unsound(at)
+		} else if at != nil {
+			k, v = h.cursor.Prev()
+		} else {
+			k, v = h.cursor.Last()
+		}
 	}
 
-	for before > 0 && h.seq >= before {
-		h.next()
+	err := h.set(k, v)
+	for err == nil && before > 0 && h.seq >= before {
+		err = h.next()
 	}
-	return append(heads, h)
+	return err
 }
 
 // set goes to the last change of a row of the log: one, or that of a block of
 // records.
-func (h *head) set(k, v []byte) {
+func (h *head) set(k, sealed []byte) error {
 	h.seq, h.more = 0, 0
-	if len(k) == 8 && len(v) >= 16 {
-		h.seq = binary.BigEndian.Uint64(k)
-		h.doc, h.version = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	if k == nil {
+		return nil
 	}
-	if h.seq > 0 && len(v) == 24 {
+	v, err := h.log.unseal(k, sealed)
+	if err != nil {
+		return err
+	}
+	if len(k) != 8 || len(v) != 16 && len(v) != 24 {
+		return h.log.damaged(k, "is no change")
+	}
+
+	h.seq = binary.BigEndian.Uint64(k)
+	h.doc, h.version = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	if len(v) == 24 {
 		h.more = binary.BigEndian.Uint64(v[16:]) - 1
 		h.seq, h.doc = h.seq+h.more, h.doc+h.more
 	}
+	return nil
 }
 
 // next goes back by one change.
-func (h *head) next() {
+func (h *head) next() error {
 	if h.more == 0 {
-		h.set(h.cursor.Prev())
-		return
+		return h.set(h.cursor.Prev())
 	}
 	h.more, h.seq, h.doc = h.more-1, h.seq-1, h.doc-1
+	return nil
 }
 
 func newest(heads []*head) *head {
@@ -102,42 +142,46 @@ func newest(heads []*head) *head {
 }
 
 func (s *state) logChange(e fhir.Entry) error {
-	b, err := s.logOf(e.Type)
+	t, err := s.logOf(e.Type)
 	if err != nil {
 		return err
 	}
-	seq, err := s.log().NextSequence()
+	seq, err := s.in(logTable).NextSequence()
 	if err != nil {
 		return err
 	}
-	return b.Put(number(seq), binary.BigEndian.AppendUint64(number(e.Doc), e.Version))
+	return t.put(number(seq), binary.BigEndian.AppendUint64(number(e.Doc), e.Version))
 }
 
 // logRecords logs the first versions of that many records in one row.
 func (s *state) logRecords(first, n uint64) error {
-	b, err := s.logOf("AuditEvent")
+	t, err := s.logOf("AuditEvent")
 	if err != nil {
 		return err
 	}
-	seq := s.log().Sequence() + 1
+	logs := s.in(logTable)
+	seq := logs.Sequence() + 1
 	row := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(number(first), 1), n)
-	return errors.Join(s.log().SetSequence(seq+n-1), b.Put(number(seq), row))
+	return errors.Join(logs.SetSequence(seq+n-1), t.put(number(seq), row))
 }
 
-func (s *state) logOf(typ string) (*bbolt.Bucket, error) {
-	b := s.logs[typ]
-	if b == nil {
-		var err error
-		if b, err = s.log().CreateBucketIfNotExists([]byte(typ)); err != nil {
+// logOf returns the log of a type, to write to.
+func (s *state) logOf(typ string) (*table, error) {
+	t := s.logs[typ]
+	if t == nil {
+		logs := s.in(logTable)
+		b, err := logs.CreateBucketIfNotExists([]byte(typ))
+		if err != nil {
 			return nil, err
 		}
 
 		b.FillPercent = 0.9 // keys come in sequence
+		t = &table{logs.within([]byte(typ)), b, s}
 		if s.logs == nil {
-			s.logs = map[string]*bbolt.Bucket{}
+			s.logs = map[string]*table{}
 		}
-		s.logs[typ] = b
+		s.logs[typ] = t
 	}
 
-	return b, nil
+	return t, nil
 }

@@ -29,18 +29,18 @@ var tailKey = []byte("record-tail")
 type tail struct{ after, n uint64 }
 
 func (s *state) tail() (tail, error) {
-	v := s.settings().Get(tailKey)
+	v, err := s.in(settingsTable).get(tailKey)
 	if v == nil {
-		return tail{}, nil
+		return tail{}, err
 	}
 	if len(v) != 16 {
-		return tail{}, s.damaged("settings", tailKey, "is no place in the records")
+		return tail{}, s.in(settingsTable).damaged(tailKey, "is no place in the records")
 	}
 	return tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}, nil
 }
 
 func (s *state) putTail(t tail) error {
-	return s.settings().Put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
+	return s.in(settingsTable).put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
 }
 
 // PutRecord implements fhir.Change.
@@ -75,9 +75,10 @@ func (s *state) settleRecords() error {
 
 func (s *state) putBlock(block []fhir.PackedRecord) error {
 	n := uint64(len(block))
-	first := s.docs().Sequence() + 1
-	s.records().FillPercent = 0.9 // keys come in sequence
-	return errors.Join(s.docs().SetSequence(first+n-1), s.records().Put(number(first), encodeBlock(block)),
+	docs, records := s.in(docsTable), s.in(recordsTable)
+	first := docs.Sequence() + 1
+	records.FillPercent = 0.9 // keys come in sequence
+	return errors.Join(docs.SetSequence(first+n-1), records.put(number(first), encodeBlock(block)),
 		s.logRecords(first, n))
 }
 
@@ -96,7 +97,7 @@ func encodeBlock(block []fhir.PackedRecord) []byte {
 		own = appendPart(binary.AppendUvarint(own, uint64(i)), p.Own)
 	}
 
-	b := make([]byte, 0, 16+len(shared)+len(own))
+	b := make([]byte, 0, 16+len(shared)+len(own)+checksum)
 	b = binary.AppendUvarint(b, uint64(len(block)))
 	b = binary.AppendUvarint(b, uint64(len(index)))
 	return append(append(b, shared...), own...)
@@ -152,22 +153,26 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) error {
 
 // record finds a record by its number; nil when there is none.
 func (s *state) record(doc uint64) (*fhir.Record, error) {
-	c := s.records().Cursor()
+	t := s.in(recordsTable)
+	c := t.Cursor()
 	k, v := c.Seek(number(doc))
-	if k == nil || !bytes.Equal(k, number(doc)) {
+	if k == nil {
+		k, v = c.Last()
+	} else if !bytes.Equal(k, number(doc)) {
 		k, v = c.Prev()
 	}
 	if k == nil {
 		return nil, nil
 	}
-	if len(k) != 8 {
-		return nil, s.damaged("records", k, "is no number of a record")
+	v, err := t.unseal(k, v)
+	if err != nil {
+		return nil, err
 	}
 
 	skip := doc - binary.BigEndian.Uint64(k)
 	var rec *fhir.Record
 	bad := false
-	err := eachRecord(v, func(p fhir.PackedRecord) bool {
+	err = eachRecord(v, func(p fhir.PackedRecord) bool {
 		if skip > 0 {
 			skip--
 			return true
@@ -178,7 +183,7 @@ func (s *state) record(doc uint64) (*fhir.Record, error) {
 		return false
 	})
 	if err != nil || bad {
-		return nil, s.damaged("records", k, errBlock.Error())
+		return nil, t.damaged(k, errBlock.Error())
 	}
 
 	return rec, nil
@@ -187,17 +192,19 @@ func (s *state) record(doc uint64) (*fhir.Record, error) {
 // eachTail calls f with the number and terms of every record of the tail until
 // it returns false.
 func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool) error {
-	c := s.records().Cursor()
+	records := s.in(recordsTable)
+	c := records.Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(k) != 8 {
-			return s.damaged("records", k, "is no number of a record")
+		v, err := records.unseal(k, v)
+		if err != nil {
+			return err
 		}
 
 		doc, more, bad := binary.BigEndian.Uint64(k), true, false
-		err := eachRecord(v, func(p fhir.PackedRecord) bool {
+		err = eachRecord(v, func(p fhir.PackedRecord) bool {
 			rec, ok := p.Unpack()
 			if bad = !ok; bad {
 				return false
@@ -208,7 +215,7 @@ func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms s
 		})
 
 		if err != nil || bad {
-			return s.damaged("records", k, errBlock.Error())
+			return records.damaged(k, errBlock.Error())
 		}
 		if !more {
 			break
@@ -227,19 +234,20 @@ func (s *state) scanRecords(
 		return nil
 	}
 
-	c := s.segments().Cursor()
+	segments := s.in(segmentsTable)
+	c := segments.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 
-		g, ok := openSegment(v)
+		g, ok := openSegment(segments.sum(k, nil), v)
 		more := false
 		if ok {
 			more, ok = g.scan(from, to, f)
 		}
 		if !ok {
-			return s.damaged("segments", k, "is no index of records")
+			return segments.damaged(k, "is no index of records, or does not have its checksum")
 		}
 		if !more {
 			return nil
@@ -330,6 +338,7 @@ func (s *state) putSegment(first uint64, index map[string]*posting) error {
 		}
 	}
 
-	s.segments().FillPercent = 0.9
-	return s.segments().Put(number(first), encodeSegment(keys))
+	segments := s.in(segmentsTable)
+	segments.FillPercent = 0.9
+	return segments.Put(number(first), encodeSegment(segments.sum(number(first), nil), keys))
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 	"sort"
 )
 
@@ -13,8 +14,10 @@ import (
 
 const segmentBlock = 32 // keys between two that stand in full
 
-// encodeSegment writes keys that are in order.
-func encodeSegment(keys [][]byte) []byte {
+// encodeSegment writes keys that are in order. Behind them are, for each block,
+// where it begins and its checksum, then where the last block ends and the
+// checksum of this list; all checksums begin with that of the segment's place.
+func encodeSegment(place uint32, keys [][]byte) []byte {
 	var b []byte
 	var blocks []uint32
 	var last []byte
@@ -33,11 +36,17 @@ func encodeSegment(keys [][]byte) []byte {
 		last = k
 	}
 
-	end := uint32(len(b))
-	for _, at := range blocks {
+	end := len(b)
+	for i, at := range blocks {
+		to := end
+		if i+1 < len(blocks) {
+			to = int(blocks[i+1])
+		}
 		b = binary.BigEndian.AppendUint32(b, at)
+		b = binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[at:to]))
 	}
-	return binary.BigEndian.AppendUint32(b, end)
+	b = binary.BigEndian.AppendUint32(b, uint32(end))
+	return binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[end:]))
 }
 
 func common(a, b []byte) int {
@@ -51,67 +60,74 @@ func common(a, b []byte) int {
 }
 
 // segment is an encoded segment, opened.
-type segment struct{ keys, blocks []byte }
-
-func openSegment(b []byte) (segment, bool) {
-	if len(b) < 4 {
-		return segment{}, false
-	}
-	end := binary.BigEndian.Uint32(b[len(b)-4:])
-	if int(end) > len(b)-4 {
-		return segment{}, false
-	}
-	return segment{b[:end], b[end : len(b)-4]}, true
+type segment struct {
+	place        uint32
+	keys, blocks []byte
 }
 
-// at gives where a block begins.
-func (g segment) at(block int) int { return int(binary.BigEndian.Uint32(g.blocks[4*block:])) }
-
-// next reads the key at a place, given the one before; ok is false at the end.
-func (g segment) next(at int, last []byte) (key []byte, after int, ok bool) {
-	if at > len(g.keys) {
-		return nil, 0, false
+// openSegment checks the list of blocks; the blocks themselves are checked as
+// they are read.
+func openSegment(place uint32, b []byte) (segment, bool) {
+	n := len(b) - 8
+	if n < 0 {
+		return segment{}, false
 	}
-	shared, n := binary.Uvarint(g.keys[at:])
+	end := int(binary.BigEndian.Uint32(b[n:]))
+	if end > n || (n-end)%8 != 0 || n == end {
+		return segment{}, false
+	}
+	sum := crc32.Update(place, castagnoli, b[end:n+4])
+	return segment{place, b[:end], b[end:n]}, sum == binary.BigEndian.Uint32(b[n+4:])
+}
+
+// block returns the keys of one block; ok is false when its checksum is wrong.
+func (g segment) block(i int) (keys []byte, ok bool) {
+	from, to := int(binary.BigEndian.Uint32(g.blocks[8*i:])), len(g.keys)
+	if 8*(i+1) < len(g.blocks) {
+		to = int(binary.BigEndian.Uint32(g.blocks[8*(i+1):]))
+	}
+	keys = g.keys[from:to]
+	return keys, crc32.Update(g.place, castagnoli, keys) == binary.BigEndian.Uint32(g.blocks[8*i+4:])
+}
+
+// nextKey reads the next key of a block, given the one before.
+func nextKey(b, last []byte) (key, rest []byte, ok bool) {
+	shared, n := binary.Uvarint(b)
 	if n <= 0 || shared > uint64(len(last)) {
-		return nil, 0, false
+		return nil, nil, false
 	}
 
-	at += n
-	own, n := binary.Uvarint(g.keys[at:])
-	if n <= 0 || uint64(len(g.keys)-at-n) < own {
-		return nil, 0, false
-	}
-
-	at += n
-	return append(last[:shared], g.keys[at:at+int(own)]...), at + int(own), true
+	part, rest, ok := takePart(b[n:])
+	return append(last[:shared], part...), rest, ok
 }
 
 // scan calls f with the keys from from up to to, in order. more reports whether
 // f wants more; ok is false when the segment cannot be read.
 func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) (more, ok bool) {
-	n := len(g.blocks) / 4
-	if n == 0 || len(g.blocks)%4 != 0 {
-		return false, false
-	}
-
+	n := len(g.blocks) / 8
 	ok = true
 	first := sort.Search(n, func(i int) bool {
-		key, _, good := g.next(g.at(i), nil)
-		ok = ok && good
-		return !good || bytes.Compare(key, from) > 0
+		b, good := g.block(i)
+		key, _, readable := nextKey(b, nil)
+		ok = ok && good && readable
+		return !ok || bytes.Compare(key, from) > 0
 	})
 
 	var key []byte
-	for at := g.at(max(first-1, 0)); ok && at < len(g.keys); {
-		if key, at, ok = g.next(at, key); !ok || len(key) < 11 {
-			return false, false
-		}
-		if bytes.Compare(key, to) >= 0 {
-			return true, true
-		}
-		if n := len(key) - 9; bytes.Compare(key, from) >= 0 && !f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
-			return false, true
+	for i := max(first-1, 0); ok && i < n; i++ {
+		var b []byte
+		b, ok = g.block(i)
+		for key = key[:0]; ok && len(b) > 0; {
+			if key, b, ok = nextKey(b, key); !ok || len(key) < 11 {
+				return false, false
+			}
+			if bytes.Compare(key, to) >= 0 {
+				return true, true
+			}
+			n := len(key) - 9
+			if bytes.Compare(key, from) >= 0 && !f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
+				return false, true
+			}
 		}
 	}
 

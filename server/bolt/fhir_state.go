@@ -1,9 +1,11 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"go.etcd.io/bbolt"
 
@@ -15,13 +17,13 @@ import (
 type state struct {
 	tx     *bbolt.Tx
 	health *health
-	opened struct{ docs, ids, versions, index, segments, records, log, settings *bbolt.Bucket }
+	tables [tables]table
 
-	logs  map[string]*bbolt.Bucket // of log, those that were needed
-	keys  []indexChange            // of the index, to be done in order: see settle
-	arena []byte                   // where their keys stand
-	fresh []fhir.PackedRecord      // to be stored with the commit
-	wrote bool                     // something was changed since the last call of changed
+	logs  map[string]*table   // of log, those that were needed
+	keys  []indexChange       // of the index, to be done in order: see settle
+	arena []byte              // where their keys stand
+	fresh []fhir.PackedRecord // to be stored with the commit
+	wrote bool                // something was changed since the last call of changed
 }
 
 var (
@@ -39,23 +41,6 @@ func (s *state) changed() bool {
 
 func (s *state) committed() {}
 
-// open opens a bucket when it is first needed: most requests need two of them.
-func (s *state) open(b **bbolt.Bucket, name string) *bbolt.Bucket {
-	if *b == nil {
-		*b = s.tx.Bucket([]byte(name))
-	}
-	return *b
-}
-
-func (s *state) docs() *bbolt.Bucket     { return s.open(&s.opened.docs, "docs") }
-func (s *state) ids() *bbolt.Bucket      { return s.open(&s.opened.ids, "ids") }
-func (s *state) versions() *bbolt.Bucket { return s.open(&s.opened.versions, "versions") }
-func (s *state) index() *bbolt.Bucket    { return s.open(&s.opened.index, "index") }
-func (s *state) segments() *bbolt.Bucket { return s.open(&s.opened.segments, "segments") }
-func (s *state) records() *bbolt.Bucket  { return s.open(&s.opened.records, "records") }
-func (s *state) log() *bbolt.Bucket      { return s.open(&s.opened.log, "log") }
-func (s *state) settings() *bbolt.Bucket { return s.open(&s.opened.settings, "settings") }
-
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 16), n) }
 
 // idKey joins type and id by NUL, which neither may hold.
@@ -65,16 +50,6 @@ func idKey(typ, id string) []byte {
 	return append(k, id...)
 }
 
-// damaged is the error for a row of this file.
-func (s *state) damaged(bucket string, key []byte, problem string) error {
-	return s.health.found(&Damaged{
-		File:    s.tx.DB().Path(),
-		Bucket:  bucket,
-		Key:     printable(key),
-		Problem: problem,
-	})
-}
-
 func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) {
 	if typ == "AuditEvent" {
 		doc, ok := fhir.RecordDoc(id)
@@ -82,18 +57,53 @@ func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) 
 			return 0, false, nil
 		}
 		rec, err := s.record(doc)
+		if err == nil && rec == nil {
+			err = s.neverGiven(doc)
+		}
 		return doc, rec != nil, err
 	}
 
 	key := idKey(typ, id)
-	v := s.ids().Get(key)
+	ids := s.in(idsTable)
+	v, err := ids.get(key)
+	if v == nil && err == nil {
+		if bad := ids.stray(ids.Bucket, key, s.isIdentity); bad != nil {
+			err = ids.unsound(bad)
+		}
+	}
 	if v == nil {
-		return 0, false, nil
+		return 0, false, err
 	}
 	if len(v) != 8 {
-		return 0, false, s.damaged("ids", key, "is no number of a resource")
+		return 0, false, ids.damaged(key, "is no number of a resource")
 	}
 	return binary.BigEndian.Uint64(v), true, nil
+}
+
+// neverGiven returns an error for a number that was given to a resource or
+// record, and leads to neither.
+func (s *state) neverGiven(doc uint64) error {
+	docs := s.in(docsTable)
+	if doc == 0 || doc > docs.Sequence() || docs.Get(number(doc)) != nil {
+		return nil
+	}
+	return s.in(recordsTable).damaged(number(doc), "is not there, though the number was given")
+}
+
+// isIdentity reports whether a key of "ids" is that of a resource in "docs".
+func (s *state) isIdentity(key []byte) bool {
+	return s.health.genuine(key, func() bool {
+		c := s.in(docsTable).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if v, ok := s.in(docsTable).open(k, v); ok {
+				e, _ := decodeEntry(0, v)
+				if bytes.Equal(idKey(e.Type, e.ID), key) {
+					return true
+				}
+			}
+		}
+		return false
+	})
 }
 
 func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) {
@@ -103,7 +113,7 @@ func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) 
 	}
 	e, ok, err := s.current(doc)
 	if err == nil && !ok {
-		err = s.damaged("docs", number(doc), "is not there, though ids names it")
+		err = s.in(docsTable).damaged(number(doc), "is not there, though ids names it")
 	}
 	return doc, ok && !e.Deleted, err
 }
@@ -112,12 +122,12 @@ func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) 
 // such number, as for the number of a record.
 func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
 	key := number(doc)
-	v := s.docs().Get(key)
+	v, err := s.in(docsTable).get(key)
 	if v == nil {
-		return fhir.Entry{}, false, nil
+		return fhir.Entry{}, false, err
 	}
 	if e, ok = decodeEntry(doc, v); !ok {
-		return fhir.Entry{}, false, s.damaged("docs", key, "is no version of a resource")
+		return fhir.Entry{}, false, s.in(docsTable).damaged(key, "is no version of a resource")
 	}
 	return e, true, nil
 }
@@ -127,6 +137,9 @@ func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
 		return e, ok, err
 	}
 	rec, err := s.record(doc)
+	if err == nil && rec == nil {
+		err = s.neverGiven(doc)
+	}
 	if rec == nil || err != nil {
 		return fhir.Entry{}, false, err
 	}
@@ -137,7 +150,7 @@ func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
 func (s *state) must(ctx context.Context, doc uint64) (fhir.Entry, error) {
 	e, ok, err := s.Entry(ctx, doc)
 	if err == nil && !ok {
-		err = s.damaged("docs", number(doc), "is not there, though the index names it")
+		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
 	}
 	return e, err
 }
@@ -184,7 +197,7 @@ func (s *state) terms(doc uint64) (string, search.Terms, error) {
 	}
 	rec, err := s.record(doc)
 	if err == nil && rec == nil {
-		err = s.damaged("docs", number(doc), "is not there, though the index names it")
+		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
 	}
 	if err != nil {
 		return "", nil, err
@@ -200,21 +213,22 @@ func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, b
 	}
 
 	key := binary.BigEndian.AppendUint64(number(doc), version)
-	v := s.versions().Get(key)
-	if v == nil && (version == 0 || version > e.Version) {
-		return fhir.Entry{}, false, nil
+	v, err := s.in(versionsTable).get(key)
+	if err != nil || v == nil && (version == 0 || version > e.Version) {
+		return fhir.Entry{}, false, err
 	}
 	if e, ok = decodeEntry(doc, v); !ok || e.Version != version {
-		return fhir.Entry{}, false, s.damaged("versions", key, "is no version of a resource")
+		return fhir.Entry{}, false, s.in(versionsTable).damaged(key, "is no version of a resource")
 	}
 	return e, true, nil
 }
 
 func (s *state) Each(ctx context.Context, after uint64, f func(doc uint64) bool) error {
-	c := s.docs().Cursor()
-	for k, _ := c.Seek(number(after + 1)); k != nil; k, _ = c.Next() {
-		if len(k) != 8 {
-			return s.damaged("docs", k, "is no number of a resource")
+	t := s.in(docsTable)
+	c := t.Cursor()
+	for k, v := c.Seek(number(after + 1)); k != nil; k, v = c.Next() {
+		if !t.sound(k, v) || len(k) != 8 {
+			return t.unsound(k)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -227,12 +241,19 @@ func (s *state) Each(ctx context.Context, after uint64, f func(doc uint64) bool)
 }
 
 func (s *state) Setting(_ context.Context, name string) ([]byte, error) {
-	return s.settings().Get([]byte(name)), nil
+	settings := s.in(settingsTable)
+	v, err := settings.get([]byte(name))
+	if v == nil && err == nil {
+		if bad := settings.stray(settings.Bucket, []byte(name), never); bad != nil {
+			err = settings.unsound(bad)
+		}
+	}
+	return v, err
 }
 
 func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
 	s.wrote = true
-	return s.settings().Put([]byte(name), value)
+	return s.in(settingsTable).put([]byte(name), bytes.Clone(value))
 }
 
 // Put implements fhir.Change.
@@ -240,13 +261,13 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 	s.wrote = true
 	var before search.Terms
 	if e.Doc == 0 {
-		n, err := s.docs().NextSequence()
+		n, err := s.in(docsTable).NextSequence()
 		if err != nil {
 			return 0, err
 		}
 
 		e.Doc = n
-		if err := s.ids().Put(idKey(e.Type, e.ID), number(n)); err != nil {
+		if err := s.in(idsTable).put(idKey(e.Type, e.ID), number(n)); err != nil {
 			return 0, err
 		}
 	} else {
@@ -255,7 +276,7 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 			return 0, err
 		}
 		before = append(search.Terms{}, old.Terms...)
-		if err := s.versions().Put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version),
+		if err := s.in(versionsTable).put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version),
 			encodeEntry(history(old))); err != nil {
 			return 0, err
 		}
@@ -267,7 +288,7 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 		s.reindex(e.Doc, before, e.Terms)
 	}
 
-	return e.Doc, errors.Join(s.docs().Put(number(e.Doc), encodeEntry(e)), s.logChange(e))
+	return e.Doc, errors.Join(s.in(docsTable).put(number(e.Doc), encodeEntry(e)), s.logChange(e))
 }
 
 func history(e fhir.Entry) fhir.Entry {
@@ -281,4 +302,34 @@ func (s *state) settle() error {
 		return err
 	}
 	return s.settleRecords()
+}
+
+// checkNumbers compares the counters of the file with what was counted: a lower
+// one would have a number given twice.
+func (s *state) checkNumbers() error {
+	docs, records, logs := s.in(docsTable), s.in(recordsTable), s.in(logTable)
+	var last uint64
+	if k, _ := docs.Cursor().Last(); len(k) == 8 {
+		last = binary.BigEndian.Uint64(k)
+	}
+	if k, v := records.Cursor().Last(); len(k) == 8 {
+		n, _ := binary.Uvarint(v)
+		last = max(last, binary.BigEndian.Uint64(k)+n-1)
+	}
+	if n := docs.Sequence(); n != last {
+		return docs.damaged(nil, fmt.Sprintf("has counted to %d, and its last number is %d", n, last))
+	}
+
+	heads, err := s.heads("", 0)
+	if err != nil {
+		return nil // whoever reads that log will meet it
+	}
+	last = 0
+	if h := newest(heads); h != nil {
+		last = h.seq
+	}
+	if n := logs.Sequence(); n != last {
+		return logs.damaged(nil, fmt.Sprintf("has counted to %d, and its last number is %d", n, last))
+	}
+	return nil
 }

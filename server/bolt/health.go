@@ -11,10 +11,11 @@ const maxAlarms = 20
 
 // health gathers what an operator must know of an open file.
 type health struct {
-	mu      sync.Mutex // guards all below
-	damaged []string   // in the order found
-	more    int        // damaged rows that are not listed
-	failed  error      // of the last commit
+	mu      sync.Mutex      // guards all below
+	damaged []string        // in the order found
+	more    int             // damaged rows that are not listed
+	failed  error           // of the last commit
+	keys    map[string]bool // of damaged rows: whether the key is the row's own
 }
 
 // found notes a damaged row, and returns it.
@@ -52,4 +53,23 @@ func (h *health) alarms() []string {
 		all = append(all, h.failed.Error())
 	}
 	return all
+}
+
+// genuine remembers what find reports of the key of a damaged row.
+func (h *health) genuine(key []byte, find func() bool) bool {
+	h.mu.Lock()
+	known, ok := h.keys[string(key)]
+	h.mu.Unlock()
+	if ok {
+		return known
+	}
+
+	known = find()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.keys == nil {
+		h.keys = map[string]bool{}
+	}
+	h.keys[string(key)] = known
+	return known
 }

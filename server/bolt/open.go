@@ -7,17 +7,23 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Schema names a kind of file and what a new one must hold.
+// Schema describes a kind of file and what a new one must hold.
 type Schema struct {
 	Kind    string   // "trust" or "fhir"; a file of another kind is refused
 	Version uint64   // of the layout; a file of a later version is refused
 	Buckets []string // top-level buckets that every file of this kind has
+	// Steps bring a file of an earlier layout to the next one: the step under
+	// n makes layout n+1 of layout n. A file of a layout without a step is
+	// refused. A step may use several transactions, and is begun again when the
+	// program ended before it was done.
+	Steps map[uint64]func(*bbolt.DB) error
 }
 
 // Options of an open file. The zero value is right for a server.
@@ -73,6 +79,9 @@ func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
+	if err := checkUnused(path, o.lockTimeout()); err != nil {
+		return nil, err
+	}
 
 	db, err := bbolt.Open(path, fileMode, o.bolt())
 	if err != nil {
@@ -88,11 +97,38 @@ func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
 			Hint:    "start again",
 		}, db.Close())
 	}
-	if err := checkSchema(db, path, schema); err != nil {
+	if err := migrate(db, schema); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 
 	return db, nil
+}
+
+// checkUnused checks the pages of a file while nobody else has it open. A file
+// that is in use is left to bbolt.Open, which reports that.
+func checkUnused(path string, timeout time.Duration) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return openError(path, err)
+	}
+	defer f.Close() // gives the lock back
+
+	const pause = 10 * time.Millisecond
+	for waited := time.Duration(0); syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil; waited += pause {
+		if waited >= timeout {
+			return nil
+		}
+		time.Sleep(pause)
+	}
+
+	return checkFile(f, path)
+}
+
+func (o Options) lockTimeout() time.Duration {
+	if o.LockTimeout == 0 {
+		return defaultLockTimeout
+	}
+	return o.LockTimeout
 }
 
 func (o Options) bolt() *bbolt.Options {
@@ -100,10 +136,7 @@ func (o Options) bolt() *bbolt.Options {
 	b.FreelistType = bbolt.FreelistMapType
 	b.NoFreelistSync = o.NoFreelistSync
 	b.NoSync = o.NoSync
-	b.Timeout = o.LockTimeout
-	if b.Timeout == 0 {
-		b.Timeout = defaultLockTimeout
-	}
+	b.Timeout = o.lockTimeout()
 
 	b.InitialMmapSize = o.MmapSize
 	if b.InitialMmapSize == 0 {
@@ -203,37 +236,83 @@ func syncDirectory(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// checkSchema refuses a file of another kind or of a later layout.
-func checkSchema(db *bbolt.DB, path string, schema Schema) error {
-	return db.View(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		if meta == nil || string(meta.Get(kindKey)) != schema.Kind {
-			return &Error{
-				Path:    path,
-				Problem: fmt.Sprintf("is a Bolt file, but no %s file of this server", schema.Kind),
-				Hint:    "check the path in the configuration",
-			}
-		}
+// checkSchema refuses a file of another kind, of a later layout, or of an
+// earlier one that no step leads on from.
+func checkSchema(db *bbolt.DB, schema Schema) (version uint64, err error) {
+	err = db.View(func(tx *bbolt.Tx) error {
+		version, err = schemaOf(tx, schema)
+		return err
+	})
+	return version, err
+}
 
-		version := meta.Get(versionKey)
-		if len(version) != 8 || binary.BigEndian.Uint64(version) != schema.Version {
-			return &Error{
+func schemaOf(tx *bbolt.Tx, schema Schema) (uint64, error) {
+	path := tx.DB().Path()
+	meta := tx.Bucket(metaBucket)
+	if meta == nil || string(meta.Get(kindKey)) != schema.Kind {
+		return 0, &Error{
+			Path:    path,
+			Problem: fmt.Sprintf("is a Bolt file, but no %s file of this server", schema.Kind),
+			Hint:    "check the path in the configuration",
+		}
+	}
+
+	v := meta.Get(versionKey)
+	if len(v) != 8 {
+		return 0, &Error{
+			Path:    path,
+			Problem: fmt.Sprintf("has layout %x, which is no number", v),
+			Hint:    "restore it from a backup",
+		}
+	}
+
+	version := binary.BigEndian.Uint64(v)
+	for at := version; at != schema.Version; at++ {
+		if at > schema.Version || schema.Steps[at] == nil {
+			return 0, &Error{
 				Path:    path,
-				Problem: fmt.Sprintf("has layout %x; this program knows layout %d", version, schema.Version),
+				Problem: fmt.Sprintf("has layout %d; this program knows layout %d", version, schema.Version),
 				Hint:    "run the version of the server that wrote it",
 			}
 		}
+	}
 
-		for _, name := range schema.Buckets {
-			if tx.Bucket([]byte(name)) == nil {
-				return &Error{
-					Path:    path,
-					Problem: fmt.Sprintf("has no bucket %q", name),
-					Hint:    "restore it from a backup",
-				}
+	for _, name := range schema.Buckets {
+		if tx.Bucket([]byte(name)) == nil {
+			return 0, &Error{
+				Path:    path,
+				Problem: fmt.Sprintf("has no bucket %q", name),
+				Hint:    "restore it from a backup",
 			}
 		}
+	}
 
-		return nil
-	})
+	return version, nil
+}
+
+// migrate brings a file to the present layout, one step after the other.
+func migrate(db *bbolt.DB, schema Schema) error {
+	version, err := checkSchema(db, schema)
+	if err != nil {
+		return err
+	}
+
+	for ; version < schema.Version; version++ {
+		err := schema.Steps[version](db)
+		if err == nil {
+			err = db.Update(func(tx *bbolt.Tx) error {
+				return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, version+1))
+			})
+		}
+		if err != nil {
+			return &Error{
+				Path:    db.Path(),
+				Problem: fmt.Sprintf("cannot be brought from layout %d to %d: %v", version, version+1, err),
+				Hint:    "is there room on the disk? start again to go on",
+				Err:     err,
+			}
+		}
+	}
+
+	return nil
 }

@@ -83,7 +83,7 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 
 	nothing := func(*bbolt.Tx) error { return nil }
 	for _, c := range []struct{ name, path, says string }{
-		{"text", write("text", strings.Repeat("no database\n", 4096)), "cannot be opened"},
+		{"text", write("text", strings.Repeat("no database\n", 4096)), "is no Bolt file"},
 		{"kind", bolt("kind", Schema{Kind: "other", Version: 3}, nothing), "no test file"},
 		{"version", bolt("version", Schema{Kind: "test", Version: 4, Buckets: testSchema.Buckets}, nothing), "layout"},
 		{"bucket", bolt("bucket", testSchema, func(tx *bbolt.Tx) error {

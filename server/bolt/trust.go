@@ -51,13 +51,29 @@ var (
 	handleKey           = []byte("handleKey")
 	floorKey            = []byte("floor")
 	restoredKey         = []byte("restored")
+
+	metaRows         = rowsOf("meta")
+	registrationRows = rowsOf("registrations")
+	clientRows       = rowsOf("clients")
+	spentRows        = rowsOf("jti")
+	tokenRows        = rowsOf("tokens")
+	listRows         = rowsOf("lists")
+	decisionRows     = rowsOf("decisions")
 )
+
+// sealedTrust are the buckets whose rows got checksums with layout 2.
+var sealedTrust = []string{"registrations", "clients", "jti", "tokens", "lists", "decisions", "meta"}
 
 func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
-		Version: 1,
+		Version: 2,
 		Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions"},
+		Steps: map[uint64]func(*bbolt.DB) error{
+			1: func(db *bbolt.DB) error { // to rows with checksums
+				return sealBuckets(db, sealedTrust)
+			},
+		},
 	}
 }
 
@@ -94,14 +110,19 @@ func (t *Trust) load() error {
 		return err
 	}
 
-	return t.db.View(func(tx *bbolt.Tx) error {
-		var floor uint32
-		if v := tx.Bucket(metaBucket).Get(floorKey); len(v) == 4 {
-			floor = binary.BigEndian.Uint32(v)
+	return t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		floor, err := t.get(metaRows, meta, floorKey, never)
+		if err != nil {
+			return err
 		}
-		t.spent = newSpentIndex(floor, restoredAt(tx.Bucket(metaBucket).Get(restoredKey)))
-		var err error
-		if t.nextSpent, err = t.spent.load(tx.Bucket(spentBucket)); err != nil {
+		restored, err := t.get(metaRows, meta, restoredKey, never)
+		if err != nil {
+			return err
+		}
+
+		t.spent = newSpentIndex(floorOf(floor), restoredAt(restored))
+		if t.nextSpent, err = t.loadSpent(tx.Bucket(spentBucket)); err != nil {
 			return err
 		}
 
@@ -125,14 +146,17 @@ func lastKey(root *bbolt.Bucket) (last uint64) {
 // for a new file. It protects no token: their secret halves do.
 func (t *Trust) loadHandleKey() error {
 	var key []byte
-	err := t.db.View(func(tx *bbolt.Tx) error {
-		key = bytes.Clone(tx.Bucket(metaBucket).Get(handleKey))
-		return nil
+	err := t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
+		v, err := t.get(metaRows, tx.Bucket(metaBucket), handleKey, never)
+		key = bytes.Clone(v)
+		return err
 	})
 	if err == nil && key == nil {
 		key = make([]byte, 16)
 		_, _ = rand.Read(key) // never fails (Go 1.24)
-		err = t.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(handleKey, key) })
+		err = t.db.Update(func(tx *bbolt.Tx) error {
+			return metaRows.put(tx.Bucket(metaBucket), handleKey, bytes.Clone(key))
+		})
 	}
 
 	if err != nil {
@@ -158,17 +182,19 @@ func (t *Trust) Dump(w io.Writer) error { return Dump(t.db, w) }
 func (t *Trust) LiveJTI() int { return t.spent.live() }
 
 // Client implements oauth.Store.
-func (t *Trust) Client(_ context.Context, id trace.ClientID) (*oauth.Registration, error) {
+func (t *Trust) Client(ctx context.Context, id trace.ClientID) (*oauth.Registration, error) {
 	if r, known := t.clients.get(id); known {
 		return r, nil
 	}
 
 	epoch := t.clients.begin()
 	var r *oauth.Registration
-	err := t.db.View(func(tx *bbolt.Tx) (err error) {
-		if key := tx.Bucket(clientsBucket).Get([]byte(id)); key != nil {
-			r, err = t.readRegistration(tx, key)
+	err := t.health.view(ctx, t.db, func(tx *bbolt.Tx) (err error) {
+		key, err := t.get(clientRows, tx.Bucket(clientsBucket), []byte(id), never)
+		if key == nil {
+			return err
 		}
+		r, err = t.mustRegistration(tx, key)
 		return err
 	})
 	if err != nil {
@@ -187,15 +213,53 @@ func registrationKey(community trace.CommunityURI, client trace.ClientURI) []byt
 }
 
 func (t *Trust) readRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration, error) {
-	v := tx.Bucket(registrationsBucket).Get(key)
+	v, err := t.get(registrationRows, tx.Bucket(registrationsBucket), key, t.isRegistration(tx))
 	if v == nil {
-		return nil, nil
+		return nil, err
 	}
 	r := new(oauth.Registration)
 	if err := json.Unmarshal(v, r); err != nil {
 		return nil, t.damaged(registrationsBucket, key, err.Error())
 	}
 	return r, nil
+}
+
+// mustRegistration reads the registration that another row names.
+func (t *Trust) mustRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration, error) {
+	r, err := t.readRegistration(tx, key)
+	if err == nil && r == nil {
+		err = t.damaged(registrationsBucket, key, "is not there, though clients names it")
+	}
+	return r, err
+}
+
+// get returns a row's value, nil when there is none; see rows.stray for genuine.
+func (t *Trust) get(r rows, b *bbolt.Bucket, key []byte, genuine func([]byte) bool) ([]byte, error) {
+	value, ok := r.get(b, key)
+	bad := key
+	if ok && value == nil {
+		bad = r.stray(b, key, genuine)
+		ok = bad == nil
+	}
+	if !ok {
+		return nil, t.damaged([]byte(r.name), bad, "does not have its checksum")
+	}
+	return value, nil
+}
+
+// isRegistration reports whether a key of "registrations" is named by "clients".
+func (t *Trust) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
+	return func(key []byte) bool {
+		return t.health.genuine(key, func() bool {
+			c := tx.Bucket(clientsBucket).Cursor()
+			for k, v := c.First(); k != nil; k, v = c.Next() {
+				if v, ok := clientRows.open(k, v); ok && bytes.Equal(v, key) {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
 // spend reserves a jti and commits it together with an effect. When the effect
@@ -247,12 +311,12 @@ func (t *Trust) damaged(bucket, key []byte, problem string) error {
 func (t *Trust) Health() []string { return t.health.alarms() }
 
 func (t *Trust) putSpent(b *trustBatch, key spentKey, s oauth.Spend) error {
-	m, err := b.minute(spentBucket, minuteOf(s.Until))
+	m, err := b.minute(spentRows, minuteOf(s.Until))
 	if err != nil {
 		return err
 	}
 	t.nextSpent++
-	return m.Put(binary.BigEndian.AppendUint64(nil, t.nextSpent), key.record(s))
+	return m.rows.put(m.Bucket, number(t.nextSpent), key.record(s))
 }
 
 // Spend implements oauth.Store.
@@ -274,7 +338,9 @@ func (t *Trust) Register(
 		record := next
 		if previous != nil {
 			record = previous.Succeed(next)
-		} else if b.tx.Bucket(clientsBucket).Get([]byte(next.ID)) != nil {
+		} else if other, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(next.ID), never); err != nil {
+			return err
+		} else if other != nil {
 			return fmt.Errorf("client_id %s exists", next.ID) // 160 random bits met twice
 		}
 
@@ -295,8 +361,8 @@ func (t *Trust) putRegistration(b *trustBatch, key []byte, r *oauth.Registration
 	}
 	t.touch(b, r.ID)
 	return errors.Join(
-		b.writable(registrationsBucket).Put(key, v),
-		b.writable(clientsBucket).Put([]byte(r.ID), key))
+		registrationRows.put(b.writable(registrationsBucket), key, v),
+		clientRows.put(b.writable(clientsBucket), []byte(r.ID), bytes.Clone(key)))
 }
 
 // touch notes that a transaction changes a client.
@@ -334,9 +400,9 @@ func (t *Trust) Cancel(
 
 // Registrations calls visit for each registration, in the order of community
 // and client URI, until it returns false.
-func (t *Trust) Registrations(_ context.Context, visit func(*oauth.Registration) bool) error {
+func (t *Trust) Registrations(ctx context.Context, visit func(*oauth.Registration) bool) error {
 	var all []*oauth.Registration
-	err := t.db.View(func(tx *bbolt.Tx) error {
+	err := t.health.view(ctx, t.db, func(tx *bbolt.Tx) error {
 		return tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
 			r, err := t.readRegistration(tx, k)
 			all = append(all, r)
@@ -369,14 +435,14 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h 
 			return &spentRefusal{oauth.ErrNoRegistration}
 		}
 
-		m, err := b.minute(tokensBucket, minute)
+		m, err := b.minute(tokenRows, minute)
 		if err != nil {
 			return err
 		}
 
 		t.nextToken++
 		t.sealHandle(&h, minute, t.nextToken)
-		return m.Put(binary.BigEndian.AppendUint64(nil, t.nextToken), v)
+		return m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(v))
 	})
 	return h, err
 }
@@ -390,12 +456,12 @@ func (t *Trust) current(b *trustBatch, token oauth.Token) (bool, error) {
 		return r.Epoch == token.Epoch, nil
 	}
 
-	key := b.tx.Bucket(clientsBucket).Get([]byte(token.ClientID))
+	key, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(token.ClientID), never)
 	if key == nil {
-		return false, nil
+		return false, err
 	}
 
-	r, err := t.readRegistration(b.tx, key)
+	r, err := t.mustRegistration(b.tx, key)
 	return r != nil && r.Epoch == token.Epoch, err
 }
 
@@ -414,20 +480,34 @@ func (t *Trust) openHandle(h oauth.Handle) (minute, key []byte) {
 
 // findToken returns the minute's bucket and the key of a token, and its record
 // without the hash.
-func (t *Trust) findToken(tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash) (m *bbolt.Bucket, key, body []byte) {
+func (t *Trust) findToken(
+	tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash,
+) (m *bbolt.Bucket, key, body []byte, err error) {
 	minute, key := t.openHandle(h)
-	if m = tx.Bucket(tokensBucket).Bucket(minute); m == nil {
-		return nil, nil, nil
+	tokens := tx.Bucket(tokensBucket)
+	if m = tokens.Bucket(minute); m == nil {
+		return nil, nil, nil, t.misnamedMinute(tokens)
 	}
-	v := m.Get(key)
-	if len(v) < len(hash) || subtle.ConstantTimeCompare(v[:len(hash)], hash[:]) != 1 {
-		return nil, nil, nil
+	v, err := t.get(tokenRows.within(minute), m, key, never)
+	if err != nil || len(v) < len(hash) || subtle.ConstantTimeCompare(v[:len(hash)], hash[:]) != 1 {
+		return nil, nil, nil, err
 	}
-	return m, key, v[len(hash):]
+	return m, key, v[len(hash):], nil
+}
+
+// misnamedMinute looks for a minute whose tokens are of another one: that of a
+// token whose minute seems not to be there.
+func (t *Trust) misnamedMinute(tokens *bbolt.Bucket) error {
+	return tokens.ForEachBucket(func(name []byte) error {
+		if k, v := tokens.Bucket(name).Cursor().First(); !tokenRows.within(name).sound(k, v) {
+			return t.damaged(tokensBucket, name, "has tokens of another minute")
+		}
+		return nil
+	})
 }
 
 // Token implements oauth.Store.
-func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
+func (t *Trust) Token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
 	key := tokenKey{h, hash}
 	if token, known := t.tokens.get(key); known {
 		return token, nil
@@ -436,13 +516,12 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 	epoch := t.tokens.begin()
 	var token *oauth.Token
 	small := false
-	err := t.db.View(func(tx *bbolt.Tx) error {
-		_, key, body := t.findToken(tx, h, hash)
+	err := t.health.view(ctx, t.db, func(tx *bbolt.Tx) error {
+		_, key, body, err := t.findToken(tx, h, hash)
 		if body == nil {
-			return nil
+			return err
 		}
 		small = len(body) <= maxCachedToken
-		var err error
 		token, err = t.readToken(hash, key, body)
 		return err
 	})
@@ -459,9 +538,9 @@ func (t *Trust) Token(_ context.Context, h oauth.Handle, hash oauth.Hash) (*oaut
 // Revoke implements oauth.Store.
 func (t *Trust) Revoke(ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash) error {
 	return t.spend(ctx, s, func(b *trustBatch) error {
-		m, key, body := t.findToken(b.tx, h, hash)
+		m, key, body, err := t.findToken(b.tx, h, hash)
 		if body == nil {
-			return nil
+			return err
 		}
 
 		token, err := t.readToken(hash, key, body)
@@ -501,7 +580,7 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	}
 
 	for _, root := range [][]byte{spentBucket, tokensBucket} {
-		if err := guard(func() error { return dropMinutes(b.tx.Bucket(root), floor) }); err != nil {
+		if err := t.commits.guard(func() error { return dropMinutes(b.tx.Bucket(root), floor) }); err != nil {
 			// Whoever came first must not fail for it: the committer does his
 			// work again, without sweeping.
 			b.wrote, t.unswept = true, floor
@@ -511,7 +590,7 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 
 	clear(b.minutes)
 	b.after = append(b.after, func() { t.spent.forget(floor); t.tokens.forgetAll() })
-	return b.tx.Bucket(metaBucket).Put(floorKey, binary.BigEndian.AppendUint32(nil, floor))
+	return metaRows.put(b.tx.Bucket(metaBucket), floorKey, binary.BigEndian.AppendUint32(nil, floor))
 }
 
 func dropMinutes(root *bbolt.Bucket, floor uint32) error {

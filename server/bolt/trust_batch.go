@@ -16,7 +16,7 @@ const defaultMaxBatch = 2048
 // Effects write to buckets that they get from it, and to no others.
 type trustBatch struct {
 	tx      *bbolt.Tx
-	minutes map[minuteBucket]*bbolt.Bucket
+	minutes map[minuteBucket]minuteRows
 	touched map[trace.ClientID]bool // clients whose registration this transaction changes
 	swept   bool
 	wrote   bool
@@ -28,10 +28,16 @@ type minuteBucket struct {
 	minute uint32
 }
 
+// minuteRows are the rows of one expiry minute.
+type minuteRows struct {
+	*bbolt.Bucket
+	rows rows
+}
+
 func newTrustBatch(tx *bbolt.Tx) *trustBatch {
 	return &trustBatch{
 		tx:      tx,
-		minutes: make(map[minuteBucket]*bbolt.Bucket, 4),
+		minutes: make(map[minuteBucket]minuteRows, 4),
 		touched: map[trace.ClientID]bool{},
 	}
 }
@@ -58,21 +64,23 @@ func (b *trustBatch) writable(name []byte) *bbolt.Bucket {
 
 // minute returns the bucket of one expiry minute, to write to. Keys in it only
 // grow, so its pages are filled whole.
-func (b *trustBatch) minute(parent []byte, minute uint32) (*bbolt.Bucket, error) {
+func (b *trustBatch) minute(parent rows, minute uint32) (minuteRows, error) {
 	b.wrote = true
-	id := minuteBucket{string(parent), minute}
-	if m := b.minutes[id]; m != nil {
+	id := minuteBucket{parent.name, minute}
+	if m := b.minutes[id]; m.Bucket != nil {
 		return m, nil
 	}
 
-	m, err := b.tx.Bucket(parent).CreateBucketIfNotExists(binary.BigEndian.AppendUint32(nil, minute))
+	name := binary.BigEndian.AppendUint32(nil, minute)
+	m, err := b.tx.Bucket([]byte(parent.name)).CreateBucketIfNotExists(name)
 	if err != nil {
-		return nil, err
+		return minuteRows{}, err
 	}
 
 	m.FillPercent = 1
-	b.minutes[id] = m
-	return m, nil
+	rows := minuteRows{m, parent.within(name)}
+	b.minutes[id] = rows
+	return rows, nil
 }
 
 // spentRefusal is the error of an effect that wrote nothing but uses up its jti

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -40,7 +41,7 @@ func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 		if err != nil {
 			return err
 		}
-		if err := bucket.Put(binary.BigEndian.AppendUint64(nil, seq), body); err != nil {
+		if err := decisionRows.put(bucket, number(seq), bytes.Clone(body)); err != nil {
 			return err
 		}
 	}
@@ -86,11 +87,15 @@ func (t *Trust) Decisions(n int) ([]audit.Decision, error) {
 // eachDecision visits decisions, newest first, until visit returns false. The
 // operator alone asks, and the bucket is bounded, so there is no index.
 func (t *Trust) eachDecision(visit func(audit.Decision) bool) error {
-	return t.db.View(func(tx *bbolt.Tx) error {
+	return t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
 		c := tx.Bucket(decisionsBucket).Cursor()
 		for k, v := c.Last(); k != nil; k, v = c.Prev() {
+			body, ok := decisionRows.open(k, v)
+			if !ok {
+				return t.damaged(decisionsBucket, k, "does not have its checksum")
+			}
 			var d audit.Decision
-			if err := json.Unmarshal(v, &d); err != nil {
+			if err := json.Unmarshal(body, &d); err != nil {
 				return t.damaged(decisionsBucket, k, err.Error())
 			}
 			if !visit(d) {

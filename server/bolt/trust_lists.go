@@ -14,10 +14,10 @@ import (
 // LoadCRL returns a revocation list as fetch.ListStore wants it. A record is
 // when it was fetched (8 bytes, Unix seconds) and its DER.
 func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
-	err = t.db.View(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(listsBucket).Get([]byte(key))
+	err = t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
+		v, err := t.get(listRows, tx.Bucket(listsBucket), []byte(key), never)
 		if v == nil {
-			return nil
+			return err
 		}
 		if len(v) < 8 {
 			return t.damaged(listsBucket, []byte(key), "is cut short")
@@ -34,6 +34,6 @@ func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
 func (t *Trust) SaveCRL(key string, l fetch.StoredCRL) error {
 	record := append(binary.BigEndian.AppendUint64(nil, uint64(l.Fetched.Unix())), l.DER...)
 	return t.commits.do(context.Background(), func(b *trustBatch) error {
-		return b.writable(listsBucket).Put([]byte(key), record)
+		return listRows.put(b.writable(listsBucket), []byte(key), bytes.Clone(record))
 	})
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,14 +36,16 @@ type spentIndex struct {
 	mu        sync.Mutex // guards all below
 	minutes   map[uint32]map[spentKey]spentUse
 	count     int
-	floor     uint32   // jti of this minute and earlier are forgotten
-	restored  int64    // Unix time of the last restore from a backup; 0: never
-	endpoints []string // a handful of names
+	floor     uint32          // jti of this minute and earlier are forgotten
+	restored  int64           // Unix time of the last restore from a backup; 0: never
+	endpoints []string        // a handful of names
+	unsure    map[uint32]bool // minutes with a row that could not be read
 }
 
 func newSpentIndex(floor uint32, restored int64) *spentIndex {
 	return &spentIndex{
 		minutes:  map[uint32]map[spentKey]spentUse{},
+		unsure:   map[uint32]bool{},
 		floor:    floor,
 		restored: restored,
 	}
@@ -50,6 +53,13 @@ func newSpentIndex(floor uint32, restored int64) *spentIndex {
 
 // restoredMark is how the file keeps the moment of a restore.
 func restoredMark(second int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(second)) }
+
+func floorOf(v []byte) uint32 {
+	if len(v) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(v)
+}
 
 func restoredAt(mark []byte) int64 {
 	if len(mark) != 8 {
@@ -82,9 +92,6 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	if minute <= x.floor {
 		return oauth.ErrSwept
 	}
-	if x.restored > 0 && s.Since.Unix() <= x.restored {
-		return oauth.ErrRestored
-	}
 
 	for ends, m := range x.minutes {
 		if use, found := m[k]; found && ends >= minuteOf(s.Now) {
@@ -95,6 +102,12 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 		}
 	}
 
+	if x.restored > 0 && s.Since.Unix() <= x.restored {
+		return oauth.ErrRestored
+	}
+	if x.unsure[minute] {
+		return fmt.Errorf("used jti of that minute: %w", oauth.ErrDamaged)
+	}
 	if x.count >= maxSpent {
 		return oauth.ErrFull
 	}
@@ -170,33 +183,49 @@ func (k spentKey) record(s oauth.Spend) []byte {
 	return append(v, s.Endpoint...)
 }
 
-// load reads the index from the file and returns the highest sequence number.
-func (x *spentIndex) load(root *bbolt.Bucket) (last uint64, err error) {
-	err = eachMinute(root, func(minute uint32, key uint64, v []byte) {
+// loadSpent reads the index from the file and returns the highest number. A row
+// that cannot be read may be of a jti that somebody then could use again: so
+// every JWT that ends in that minute is refused and, when the minute itself is
+// in doubt, every JWT that could have been accepted until now.
+func (t *Trust) loadSpent(root *bbolt.Bucket) (last uint64, err error) {
+	x := t.spent
+	sound := map[uint32]bool{}
+	err = eachMinute(root, spentRows, func(minute uint32, key uint64, v []byte, ok bool) error {
 		last = max(last, key)
-		if minute <= x.floor || len(v) < spentRecord {
-			return
+		if !ok || len(v) < spentRecord {
+			_ = t.damaged(spentBucket, number(key), "is no used jti")
+			x.unsure[minute] = true
+			return nil
 		}
-		x.add(minute, spentKey(v), spentUse{
-			second:   binary.BigEndian.Uint32(v[spentKeyLength:]),
-			endpoint: x.endpoint(string(v[spentRecord:])),
-		})
+
+		sound[minute] = true
+		if minute > x.floor {
+			x.add(minute, spentKey(v), spentUse{
+				second:   binary.BigEndian.Uint32(v[spentKeyLength:]),
+				endpoint: x.endpoint(string(v[spentRecord:])),
+			})
+		}
+		return nil
 	})
+
+	for minute := range x.unsure {
+		if !sound[minute] {
+			x.restored = max(x.restored, time.Now().Unix())
+		}
+	}
 	return last, err
 }
 
-func eachMinute(root *bbolt.Bucket, visit func(minute uint32, key uint64, v []byte)) error {
+func eachMinute(root *bbolt.Bucket, r rows, visit func(minute uint32, key uint64, v []byte, sound bool) error) error {
 	return root.ForEachBucket(func(name []byte) error {
-		if len(name) != 4 {
-			return nil
-		}
-
-		minute := binary.BigEndian.Uint32(name)
-		return root.Bucket(name).ForEach(func(k, v []byte) error {
-			if len(k) == 8 {
-				visit(minute, binary.BigEndian.Uint64(k), v)
-			}
-			return nil
+		within := r.within(name)
+		return root.Bucket(name).ForEach(func(k, sealed []byte) error {
+			v, ok := within.open(k, sealed)
+			var minute [4]byte
+			var key [8]byte
+			copy(minute[:], name)
+			copy(key[:], k)
+			return visit(binary.BigEndian.Uint32(minute[:]), binary.BigEndian.Uint64(key[:]), v, ok)
 		})
 	})
 }

@@ -43,7 +43,7 @@ func checkTrust(t *testing.T, s *Trust) {
 		err := tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
 			registrations++
 			r, err := s.readRegistration(tx, k)
-			if err != nil || string(clients.Get([]byte(r.ID))) != string(k) ||
+			if id, ok := clientRows.get(clients, []byte(r.ID)); err != nil || !ok || string(id) != string(k) ||
 				string(registrationKey(r.Community, r.Client)) != string(k) {
 				t.Errorf("registration %q: %+v, %v", k, r, err)
 			}
@@ -56,11 +56,12 @@ func checkTrust(t *testing.T, s *Trust) {
 
 		for _, root := range [][]byte{spentBucket, tokensBucket} {
 			seen := map[uint64]bool{}
-			err = errors.Join(err, eachMinute(tx.Bucket(root), func(_ uint32, key uint64, _ []byte) {
-				if seen[key] {
-					t.Errorf("%s: number %d twice", root, key)
+			err = errors.Join(err, eachMinute(tx.Bucket(root), rowsOf(string(root)), func(_ uint32, key uint64, _ []byte, ok bool) error {
+				if seen[key] || !ok {
+					t.Errorf("%s: number %d twice, or damaged", root, key)
 				}
 				seen[key] = true
+				return nil
 			}))
 		}
 
@@ -126,7 +127,7 @@ func TestTrustSweeps(t *testing.T) {
 
 	count := func(root []byte) (n int) {
 		_ = s.db.View(func(tx *bbolt.Tx) error {
-			return eachMinute(tx.Bucket(root), func(uint32, uint64, []byte) { n++ })
+			return eachMinute(tx.Bucket(root), rowsOf(string(root)), func(uint32, uint64, []byte, bool) error { n++; return nil })
 		})
 		return n
 	}

@@ -1,0 +1,89 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"go.etcd.io/bbolt"
+)
+
+// panicked is the error of work that panicked.
+type panicked struct {
+	value any
+	cause error // that the file is damaged, if it was that; else nil
+}
+
+func (p *panicked) Error() string {
+	if p.cause != nil {
+		return p.cause.Error()
+	}
+	return fmt.Sprintf("store: update panicked: %v", p.value)
+}
+
+func (p *panicked) Unwrap() error { return p.cause }
+
+// guard turns a panic of f into an error: one request's must not end the others.
+func (h *health) guard(path string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e := &panicked{value: p}
+			if ofFile(p) {
+				e.cause = h.unreadable(path, p)
+			}
+			err = e
+		}
+	}()
+	return f()
+}
+
+// view is db.View, with an error in the place of a fault or a panic that comes
+// from the file: of a page that cannot be read any more, or is not what Bolt
+// expects.
+func (h *health) view(ctx context.Context, db *bbolt.DB, f func(*bbolt.Tx) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if !ofFile(p) {
+			panic(p)
+		}
+		err = h.unreadable(db.Path(), p)
+	}()
+	return db.View(f)
+}
+
+func (h *health) unreadable(path string, p any) error {
+	return h.found(&Damaged{File: path, Bucket: "unknown", Key: "unknown", Problem: fmt.Sprintf("cannot be read: %v", p)})
+}
+
+// ofFile reports whether a panic that was just recovered is a fault of the memory
+// mapping, or was raised by Bolt.
+func ofFile(p any) bool {
+	if _, fault := p.(interface{ Addr() uintptr }); fault {
+		return true
+	}
+
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(1, pcs[:])])
+	raised := false // the frames of the panic itself are behind us
+	for {
+		frame, more := frames.Next()
+		inRuntime := strings.HasPrefix(frame.Function, "runtime.")
+		if raised && !inRuntime {
+			return strings.HasPrefix(frame.Function, "go.etcd.io/bbolt")
+		}
+		raised = raised || frame.Function == "runtime.gopanic"
+		if !more {
+			return false
+		}
+	}
+}

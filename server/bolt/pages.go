@@ -1,0 +1,347 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// Bolt reads its file through a memory mapping and believes what it finds there: a
+// file that is cut short, or a pointer that leads in a circle, ends the process.
+// The functions here read a file's pages with plain reads, before Bolt does.
+//
+// A page begins with its number (8 bytes), flags (2), count of elements (2) and
+// count of pages that it goes on over (4). Numbers are in the machine's own
+// order. Elements follow, then their keys and values, without a gap.
+const (
+	pageHeader    = 16
+	leafElement   = 16 // flags, offset of the key from here, length of key, length of value: 4 bytes each
+	branchElement = 16 // offset of the key from here and its length: 4 bytes each; page: 8
+	bucketHeader  = 16 // page (0: the bucket's only page follows), sequence: 8 bytes each
+	metaLength    = 64
+	metaMagic     = 0xED0CDAED
+
+	branchPage   = 0x01
+	leafPage     = 0x02
+	metaPage     = 0x04
+	freelistPage = 0x10
+	bucketValue  = 0x01 // flag of a leaf's element: its value is a bucket
+
+	maxDepth   = 32 // of the tree: Bolt's pages have at least two keys
+	noFreelist = 1<<64 - 1
+)
+
+// deepest is the size up to which every page of a file is read before it is
+// opened, some 0.3 s for the largest; of a larger file only those pages that
+// lead to others are.
+const deepest = 256 << 20
+
+// meta is what one of a file's two first pages describes: a state of the file.
+type meta struct {
+	pageSize             int
+	root, freelist, high uint64 // pages; high is the number of pages
+	commit               uint64
+}
+
+// pageFault is why a file's pages cannot be used.
+type pageFault struct{ problem string }
+
+func (f *pageFault) Error() string { return f.problem }
+
+func faultf(format string, args ...any) error { return &pageFault{fmt.Sprintf(format, args...)} }
+
+// checkFile reads the pages of a file that nobody writes to, and returns an
+// *Error that names the file when it is cut short or damaged.
+func checkFile(f *os.File, path string) error {
+	st, err := f.Stat()
+	if err != nil {
+		return openError(path, err)
+	}
+
+	err = checkPageFile(f, st.Size())
+	if err == nil {
+		return nil
+	}
+	return &Error{
+		Path:    path,
+		Problem: err.Error(),
+		Hint:    "restore it from a backup (destination restore)",
+		Err:     err,
+	}
+}
+
+func checkPageFile(f io.ReaderAt, size int64) error {
+	m, err := latestMeta(f, size)
+	if err != nil {
+		return err
+	}
+	if need := int64(m.high) * int64(m.pageSize); m.high > 1<<50 || size < need {
+		return faultf("is cut short: it has %d bytes, and its %d pages need %d", size, m.high, need)
+	}
+
+	w := &pageWalk{file: f, meta: m, seen: make([]uint64, m.high/64+1), deep: size <= deepest}
+	if err := w.freePages(); err != nil {
+		return err
+	}
+	return w.page(m.root, "", nil, nil, 0)
+}
+
+// latestMeta reads both descriptions of the file. Bolt would go back to the
+// other one when the newer is damaged, and so lose a commit without a word.
+func latestMeta(f io.ReaderAt, size int64) (m meta, err error) {
+	first, err := readMeta(f, 0)
+	if err != nil {
+		if size < 2*1024 {
+			return m, faultf("is cut short: it has %d bytes", size)
+		}
+		return m, err
+	}
+	second, err := readMeta(f, int64(first.pageSize))
+	if err != nil {
+		if size < 2*int64(first.pageSize) {
+			return m, faultf("is cut short: it has %d bytes", size)
+		}
+		return m, err
+	}
+
+	if first.pageSize != second.pageSize {
+		return m, faultf("is damaged: its two descriptions differ in the size of pages")
+	}
+	if first.commit > second.commit {
+		return first, nil
+	}
+	return second, nil
+}
+
+func readMeta(f io.ReaderAt, at int64) (meta, error) {
+	var b [pageHeader + metaLength]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d cannot be read: %v", at, err)
+	}
+
+	p, order := b[pageHeader:], binary.NativeEndian
+	sum := fnv.New64a()
+	sum.Write(p[:56])
+	size := order.Uint32(p[8:])
+	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 || order.Uint64(p[56:]) != sum.Sum64() ||
+		order.Uint16(b[8:])&metaPage == 0 || size < 1024 || size > 1<<16 || size&(size-1) != 0 {
+		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d does not have its checksum", at)
+	}
+
+	return meta{
+		pageSize: int(size),
+		root:     order.Uint64(p[16:]),
+		freelist: order.Uint64(p[32:]),
+		high:     order.Uint64(p[40:]),
+		commit:   order.Uint64(p[48:]),
+	}, nil
+}
+
+// pageWalk goes through the tree of a file's pages.
+type pageWalk struct {
+	file io.ReaderAt
+	meta meta
+	seen []uint64 // a bit for each page: it was met, or is free
+	deep bool
+}
+
+// meet marks the pages of one run as met, each once.
+func (w *pageWalk) meet(first, n uint64) error {
+	if first < 2 || first >= w.meta.high || n > w.meta.high-first {
+		return faultf("is damaged: page %d is not in the file", first)
+	}
+	for p := first; p < first+n; p++ {
+		if w.seen[p/64]&(1<<(p%64)) != 0 {
+			return faultf("is damaged: page %d is used twice, or free and used", p)
+		}
+		w.seen[p/64] |= 1 << (p % 64)
+	}
+	return nil
+}
+
+// read returns a page with those that it goes on over.
+func (w *pageWalk) read(id uint64) ([]byte, error) {
+	b := make([]byte, w.meta.pageSize)
+	if id < 2 || id >= w.meta.high {
+		return nil, faultf("is damaged: page %d is not in the file", id)
+	}
+	at := int64(id) * int64(w.meta.pageSize)
+	if _, err := w.file.ReadAt(b, at); err != nil {
+		return nil, faultf("cannot be read at page %d: %v", id, err)
+	}
+	if binary.NativeEndian.Uint64(b) != id {
+		return nil, faultf("is damaged: page %d calls itself %d", id, binary.NativeEndian.Uint64(b))
+	}
+
+	more := uint64(binary.NativeEndian.Uint32(b[12:]))
+	if more >= w.meta.high {
+		return nil, faultf("is damaged: page %d is longer than the file", id)
+	}
+	if err := w.meet(id, 1+more); err != nil || more == 0 {
+		return b, err
+	}
+
+	b = make([]byte, (1+int(more))*w.meta.pageSize)
+	if _, err := w.file.ReadAt(b, at); err != nil {
+		return nil, faultf("cannot be read at page %d: %v", id, err)
+	}
+	return b, nil
+}
+
+// freePages marks the pages that the list of free pages has, if there is one.
+func (w *pageWalk) freePages() error {
+	if w.meta.freelist == noFreelist {
+		return nil
+	}
+	b, err := w.read(w.meta.freelist)
+	if err != nil {
+		return err
+	}
+
+	order := binary.NativeEndian
+	ids, n := b[pageHeader:], uint64(order.Uint16(b[10:]))
+	if n == 0xFFFF { // the count does not fit into its field, and is the first element
+		n, ids = order.Uint64(ids), ids[8:]
+	}
+	if order.Uint16(b[8:]) != freelistPage || n > uint64(len(ids)/8) {
+		return faultf("is damaged: page %d is no list of free pages", w.meta.freelist)
+	}
+	for i := range n {
+		if err := w.meet(order.Uint64(ids[8*i:]), 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page walks through the page with that number and all below it. Its keys must
+// be from from up to, but not including, to; nil is no bound.
+func (w *pageWalk) page(id uint64, bucket string, from, to []byte, depth int) error {
+	if depth > maxDepth {
+		return faultf("is damaged: its pages lead in a circle")
+	}
+	b, err := w.read(id)
+	if err != nil {
+		return err
+	}
+	return w.elements(b, id, bucket, from, to, depth)
+}
+
+func (w *pageWalk) elements(b []byte, id uint64, bucket string, from, to []byte, depth int) error {
+	branch := false
+	switch flags := binary.NativeEndian.Uint16(b[8:]); flags {
+	case branchPage:
+		branch = true
+	case leafPage:
+	default:
+		return faultf("is damaged: page %d has flags %x", id, flags)
+	}
+
+	all, ok := splitPage(b, branch)
+	if !ok || branch && len(all) == 0 {
+		return faultf("is damaged: the elements of page %d do not fit together", id)
+	}
+
+	for i, e := range all {
+		next := to
+		if i+1 < len(all) {
+			next = all[i+1].key
+		}
+		if from != nil && bytes.Compare(e.key, from) < 0 && (i > 0 || !branch) ||
+			next != nil && bytes.Compare(e.key, next) >= 0 {
+			return faultf("is damaged: the keys of page %d (bucket %s) are not in order", id, bucket)
+		}
+		if err := w.below(e, branch, bucket, next, depth); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// below goes to what an element leads to: a page, or a bucket.
+func (w *pageWalk) below(e pageElement, branch bool, bucket string, next []byte, depth int) error {
+	switch {
+	case branch:
+		if !w.deep && !hasBuckets(bucket) && depth > 0 && w.isLeaf(e.page) {
+			return w.meet(e.page, 1)
+		}
+		return w.page(e.page, bucket, e.key, next, depth+1)
+
+	case e.flags&bucketValue == 0:
+		return nil
+	case len(e.value) < bucketHeader:
+		return faultf("is damaged: bucket %q is cut short", e.key)
+	}
+
+	name := printable(e.key)
+	if bucket != "" {
+		name = bucket + "/" + name
+	}
+	if root := binary.NativeEndian.Uint64(e.value); root != 0 {
+		return w.page(root, name, nil, nil, depth+1)
+	}
+	if len(e.value) < bucketHeader+pageHeader {
+		return faultf("is damaged: bucket %q is cut short", e.key)
+	}
+	return w.elements(e.value[bucketHeader:], 0, name, nil, nil, depth+1)
+}
+
+// hasBuckets reports whether a bucket of ours holds buckets, so that even its
+// leaves lead to other pages.
+func hasBuckets(name string) bool {
+	return name == "" || name == `"jti"` || name == `"tokens"` || name == `"log"`
+}
+
+func (w *pageWalk) isLeaf(id uint64) bool {
+	var b [pageHeader]byte
+	_, err := w.file.ReadAt(b[:], int64(id)*int64(w.meta.pageSize))
+	return err == nil && binary.NativeEndian.Uint64(b[:]) == id && binary.NativeEndian.Uint16(b[8:]) == leafPage
+}
+
+type pageElement struct {
+	flags      uint32
+	page       uint64
+	key, value []byte
+}
+
+// splitPage splits a page into its elements; ok is false when these do not
+// follow each other without a gap, as Bolt writes them.
+func splitPage(b []byte, branch bool) (all []pageElement, ok bool) {
+	order := binary.NativeEndian
+	n := int(order.Uint16(b[10:]))
+	at := pageHeader + n*leafElement // of the next key; elements of both kinds are of one length
+	if at > len(b) {
+		return nil, false
+	}
+
+	all = make([]pageElement, n)
+	for i := range all {
+		from := pageHeader + i*leafElement
+		el := b[from : from+leafElement]
+		e := &all[i]
+		var offset, keyLength, valueLength uint64
+		if branch {
+			offset, keyLength = uint64(order.Uint32(el)), uint64(order.Uint32(el[4:]))
+			e.page = order.Uint64(el[8:])
+		} else {
+			e.flags = order.Uint32(el)
+			offset, keyLength = uint64(order.Uint32(el[4:])), uint64(order.Uint32(el[8:]))
+			valueLength = uint64(order.Uint32(el[12:]))
+		}
+
+		if uint64(from)+offset != uint64(at) || keyLength == 0 || keyLength+valueLength > uint64(len(b)-at) ||
+			e.flags&^bucketValue != 0 {
+			return nil, false
+		}
+		e.key = b[at : at+int(keyLength)]
+		at += int(keyLength)
+		e.value = b[at : at+int(valueLength)]
+		at += int(valueLength)
+	}
+
+	return all, true
+}
