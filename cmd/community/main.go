@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"fhirdest.example/cmd/internal/gorun"
+	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/internal/complaint"
 )
 
@@ -56,7 +56,7 @@ type usageError struct{ error }
 func (e usageError) Unwrap() []error { return []error{e.error} }
 
 func main() {
-	gorun.EndWith()
+	proc.EndWithParent()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], env{os.Stdin, os.Stdout, os.Stderr, time.Now}))

@@ -16,8 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"fhirdest.example/cmd/internal/gorun"
-	"fhirdest.example/cmd/internal/hangups"
+	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server"
@@ -55,7 +54,7 @@ Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
 
 func main() {
-	gorun.EndWith()
+	proc.EndWithParent()
 	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -158,7 +157,7 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: hangups.Until(ctx)})
+	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: proc.Hangups(ctx)})
 	if err != nil {
 		complaint.Print(stderr, err)
 		return 2

@@ -16,8 +16,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gatewayd"
-	"fhirdest.example/cmd/internal/gorun"
-	"fhirdest.example/cmd/internal/hangups"
+	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/internal/complaint"
 )
@@ -55,7 +54,7 @@ differs; 2 usage or configuration.
 `
 
 func main() {
-	gorun.EndWith()
+	proc.EndWithParent()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	tune(ctx)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -130,7 +129,7 @@ func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 		return 2
 	}
 
-	s.Hangup = hangups.Until(ctx)
+	s.Hangup = proc.Hangups(ctx)
 	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
 	if err := s.Serve(ctx, l); err != nil {
 		complaint.Print(stderr, err)

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"fhirdest.example/cmd/internal/gorun"
+	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/internal/complaint"
 )
 
@@ -65,7 +65,7 @@ configuration. An interrupt after it is ready is 0.
 type streams struct{ out, err io.Writer }
 
 func main() {
-	gorun.EndWith()
+	proc.EndWithParent()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	// A reader that goes away (sandbox | head) must not end us before we have

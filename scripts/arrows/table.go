@@ -177,8 +177,8 @@ var table = []row{
 		room:   "cmd/gateway",
 		reason: "one actor: a gateway",
 		ours: []string{
-			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/gorun",
-			"cmd/internal/hangups", "cmd/internal/yamlfile", "internal/complaint",
+			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/proc",
+			"cmd/internal/yamlfile", "internal/complaint",
 		},
 		less: []string{"net/http/httputil"},
 	},

@@ -1,6 +1,4 @@
-// Package hangups tells a running program that it was asked to read its files
-// again.
-package hangups
+package proc
 
 import (
 	"context"
@@ -9,9 +7,9 @@ import (
 	"syscall"
 )
 
-// Until passes SIGHUP on until ctx ends. One that waits already stands for
-// those that follow.
-func Until(ctx context.Context) <-chan struct{} {
+// Hangups returns a channel that receives when the process gets SIGHUP, until ctx
+// ends. One that is pending covers those that follow.
+func Hangups(ctx context.Context) <-chan struct{} {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	out := make(chan struct{}, 1)

@@ -1,4 +1,4 @@
-package hangups
+package proc
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 
 // A hangup arrives, several at once need not arrive apart, and none is lost
 // while the reader is busy.
-func TestUntil(t *testing.T) {
+func TestHangups(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	c := Until(ctx)
+	c := Hangups(ctx)
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,4 @@
-// Package gorun ends a program with the "go run" that started it. That command
-// passes no signal on: whoever ends it, as test harnesses do, would leave the
-// program behind, with its ports and files.
-package gorun
+package proc
 
 import (
 	"fmt"
@@ -10,9 +7,9 @@ import (
 	"syscall"
 )
 
-// EndWith has the system send this program a SIGTERM when the go command that
+// EndWithParent has the system send this program a SIGTERM when the go command that
 // is its parent ends; with any other parent it does nothing.
-func EndWith() {
+func EndWithParent() {
 	parent := os.Getppid()
 	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", parent))
 	if err != nil || filepath.Base(program) != "go" {

@@ -1,4 +1,4 @@
-package gorun
+package proc
 
 import (
 	"bufio"
@@ -15,7 +15,7 @@ import (
 )
 
 // roleEnv names the part that this program plays when it starts itself again.
-const roleEnv = "GORUN_TEST_ROLE"
+const roleEnv = "PROC_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
@@ -43,7 +43,7 @@ func playParent() {
 func playChild() {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
-	EndWith()
+	EndWithParent()
 	_, _ = os.Stdout.WriteString(strconv.Itoa(os.Getpid()) + "\n")
 	<-end
 }
