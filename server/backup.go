@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/bolt"
 )
 

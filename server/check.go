@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/complaint"
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
+	"fhirdest.example/gateway/complaint"
 )
 
 // checkText checks what is written, before any file is opened.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // plausible is a configuration with nothing wrong in its text.

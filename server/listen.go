@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/server/oauth"
 )
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"

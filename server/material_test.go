@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
 	"fhirdest.example/server/servertest"
 )

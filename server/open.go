@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/internal/complaint"
 	"fhirdest.example/server/bolt"
 )
 

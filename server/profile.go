@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap"
 )
 

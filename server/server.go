@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
-	"fhirdest.example/internal/complaint"
 )
 
 // Deps are what a destination takes from its surroundings.

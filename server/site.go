@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap/trace"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const issueUsage = `usage: community issue -ca PREFIX -uri URI -out NAME [flags]

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/proc"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const usage = `usage: community COMMAND [flags]

@@ -8,7 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const revokeUsage = `usage: community revoke -ca PREFIX (-cert FILE | -serial HEX) [-reason NAME]

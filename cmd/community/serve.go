@@ -10,7 +10,7 @@ import (
 
 	"fhirdest.example/cmd/internal/lists"
 	"fhirdest.example/cmd/internal/yamlfile"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const serveUsage = `usage: community serve -config FILE

@@ -14,7 +14,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
 	"fhirdest.example/cmd/internal/lists"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const showUsage = `usage: community show FILE

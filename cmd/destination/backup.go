@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
 )
 

@@ -18,7 +18,7 @@ import (
 
 	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/cmd/internal/yamlfile"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
 )
 

@@ -17,8 +17,8 @@ import (
 
 	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/proc"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/internal/complaint"
 )
 
 const usage = `usage: gateway [serve] -config FILE [-check]

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"

@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap/fetch"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 var errHelp = errors.New("help")

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"github.com/go-json-experiment/json"
 )
 

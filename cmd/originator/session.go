@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // session is what one command leaves for the next. It holds an access token,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/trace"
 )

@@ -3,9 +3,9 @@ package main
 import (
 	"net"
 
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
-	"fhirdest.example/internal/complaint"
 )
 
 // tap opens the evidence file that -evidence names: one line for each message

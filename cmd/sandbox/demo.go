@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
-	"fhirdest.example/internal/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"

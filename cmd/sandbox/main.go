@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/proc"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const usage = `usage: sandbox [flags]

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 const manifestName = "sandbox.json"

@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
+	"fhirdest.example/gateway/complaint"
 )
 
 // options are the flags, checked.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // ports are the listeners of a sandbox, opened before any certificate or URL is

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // programs are the actors' binaries, by name.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // sandbox does what the flags say.

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/internal/complaint"
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/gateway/complaint"
 )
 
 // The sandbox's own communities. The first two are ordinary; the third looks

@@ -29,12 +29,12 @@ const (
 // table: the first row that names a package counts.
 var table = []row{
 	{
-		room:   "internal/complaint",
+		room:   "gateway/complaint",
 		reason: "problems with their remedies, all at once",
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
-		room:   "internal/netname",
+		room:   "certs/netname",
 		reason: "read names of hosts, origins and networks",
 		less:   []string{"net/http", "os", "encoding/json"},
 	},
@@ -53,21 +53,21 @@ var table = []row{
 	{
 		room:   "udap",
 		reason: "decide whether to believe a signed thing",
-		ours:   []string{"udap/trace", "udap/jose", "internal/netname"},
+		ours:   []string{"udap/trace", "udap/jose", "certs/netname"},
 		others: []string{strict, xocsp, xtext},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "udap/fetch",
 		reason: "CRL, OCSP and AIA over the network, under rule 5",
-		ours:   []string{"udap", "udap/trace", "internal/netname"},
+		ours:   []string{"udap", "udap/trace", "certs/netname"},
 		others: []string{xocsp, strict},
 		less:   []string{"encoding/json"},
 	},
 	{
 		room:   "udap/client",
 		reason: "be an originator",
-		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/fetch", "internal/netname"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/fetch", "certs/netname"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
@@ -135,7 +135,7 @@ var table = []row{
 	{
 		room:   "server/console",
 		reason: "let a person watch",
-		ours:   []string{"udap", "udap/trace", "server/audit", "internal/netname"},
+		ours:   []string{"udap", "udap/trace", "server/audit", "certs/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
 	},
@@ -150,7 +150,7 @@ var table = []row{
 		reason: "assemble, route, configure",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire",
-			"gateway/evidence", "server/...", "internal/...",
+			"gateway/evidence", "server/...", "gateway/complaint", "certs/netname",
 		},
 		others: []string{strict, mux, metrics, "golang.org/x/sys/unix"},
 		less:   []string{"encoding/json"},
@@ -158,27 +158,27 @@ var table = []row{
 	{
 		room:   "cmd/internal/yamlfile",
 		reason: "read one configuration file, strictly",
-		ours:   []string{"internal/complaint"},
+		ours:   []string{"gateway/complaint"},
 		others: []string{goyaml},
 	},
 	{
 		room:   "cmd/internal/gatewayd",
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
-		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile", "internal/..."},
+		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile", "gateway/complaint", "certs/netname"},
 	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
-		ours: []string{"certs", "cmd/internal/...", "internal/..."}},
+		ours: []string{"certs", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
 	{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
-		ours:   []string{"server", "cmd/internal/...", "internal/complaint"},
+		ours:   []string{"server", "cmd/internal/...", "gateway/complaint"},
 	},
 	{
 		room:   "cmd/gateway",
 		reason: "one actor: a gateway",
 		ours: []string{
 			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/proc",
-			"cmd/internal/yamlfile", "internal/complaint",
+			"cmd/internal/yamlfile", "gateway/complaint",
 		},
 		less: []string{"net/http/httputil"},
 	},
@@ -187,14 +187,14 @@ var table = []row{
 		reason: "one actor: an originator",
 		ours: []string{
 			"udap", "udap/trace", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
-			"cmd/internal/...", "internal/...",
+			"cmd/internal/...", "gateway/complaint", "certs/netname",
 		},
 		others: []string{strict},
 	},
 	{
 		room:   "cmd/community",
 		reason: "one actor: a trust community",
-		ours:   []string{"certs", "cmd/internal/...", "internal/complaint"},
+		ours:   []string{"certs", "cmd/internal/...", "gateway/complaint"},
 	},
 	{
 		room:   "cmd/sandbox",
@@ -212,5 +212,5 @@ var table = []row{
 
 // topLevel is all that may stand at the root, dotfiles apart.
 var topLevel = []string{
-	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "internal", "scripts", "server", "udap",
+	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
 }

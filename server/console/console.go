@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/server/audit"
 )
 

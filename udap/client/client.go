@@ -16,12 +16,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -113,7 +113,7 @@ func goodBase(base string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("client: base URL: %w", err)
-	case u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+	case u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !netname.Loopback(u.Hostname())):
 		return fmt.Errorf("client: the base URL %q is not an https URL", base)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return fmt.Errorf("client: the base URL %q holds more than scheme, host and path", base)
@@ -122,10 +122,4 @@ func goodBase(base string) error {
 	}
 
 	return nil
-}
-
-// isLoopback reports whether a host can only be this machine.
-func isLoopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
 }

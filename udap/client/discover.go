@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )

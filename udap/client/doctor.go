@@ -11,7 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )

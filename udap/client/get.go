@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap/trace"
 )
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"fhirdest.example/certs/netname"
 )
 
 const (
@@ -41,7 +43,7 @@ func (c *Client) dialPlain(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	if !c.cfg.LoopbackHTTP || !isLoopback(host) {
+	if !c.cfg.LoopbackHTTP || !netname.Loopback(host) {
 		return nil, errors.New("plain http is not spoken")
 	}
 

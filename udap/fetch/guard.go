@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strings"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 )
 
 // special are the blocks of the IANA special-purpose registries (and what

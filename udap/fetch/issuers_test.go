@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 )
 
 // What stands at an AIA URL is a certificate in one of three forms, or nothing.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"time"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 )
 
 // web fetches over HTTP: one client that dials public addresses only, and one

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"fhirdest.example/cmd/internal/yamlfile"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // names finds the certificate for a name; the zero value has none.

@@ -36,11 +36,11 @@ import (
 	"slices"
 	"time"
 
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/internal/complaint"
-	"fhirdest.example/internal/netname"
 )
 
 // Config is the YAML file. Paths are relative to Dir.

@@ -12,10 +12,10 @@ import (
 	"os"
 	"time"
 
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/gateway"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/internal/complaint"
-	"fhirdest.example/internal/netname"
 )
 
 // Server runs one gateway.

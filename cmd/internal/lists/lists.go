@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // Config is all that a list server is told.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"

@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // maxSize bounds a configuration file, in bytes.

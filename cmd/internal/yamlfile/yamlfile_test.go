@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 type sample struct {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"fhirdest.example/internal/complaint"
+	"fhirdest.example/gateway/complaint"
 )
 
 // Every problem is printed on a line, with its remedy on the next.

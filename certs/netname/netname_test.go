@@ -3,7 +3,7 @@ package netname_test
 import (
 	"testing"
 
-	"fhirdest.example/internal/netname"
+	"fhirdest.example/certs/netname"
 )
 
 func TestOrigin(t *testing.T) {
