@@ -26,6 +26,8 @@ originator through discovery, registration, token, read, search, change and
 cancel; prints each claim with its outcome; and stays up until interrupted.
 
   -once             exit after the demonstration
+  -no-demo          start the actors without the demonstration; with -once, see
+                    that all of them answer, and exit
   -separate         each actor as a program of its own, found beside this one
                     or built
   -dir DIR          keep everything in DIR and use it again (default: a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/certs/netname"
@@ -19,6 +21,7 @@ import (
 type options struct {
 	dir, use, report       string
 	once, separate, tamper bool
+	noDemo                 bool
 	host                   string
 	patients               int
 	address                map[string]string // by role, as in the manifest
@@ -49,6 +52,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.separate, "separate", false, "")
 
 	fs.BoolVar(&o.tamper, "tamper", false, "")
+	fs.BoolVar(&o.noDemo, "no-demo", false, "")
 	fs.StringVar(&o.host, "host", "localhost", "")
 	fs.IntVar(&o.patients, "patients", 25, "")
 	fs.StringVar(&o.identityPassword, "identity-password-file", "", "")
@@ -86,7 +90,9 @@ func (o *options) check(fs *flag.FlagSet) error {
 		o.checkStart(&cs)
 	}
 
-	if o.report != "" {
+	if o.noDemo && o.report != "" {
+		cs.Add("leave one of the two out", "-report: without the demonstration there is nothing to report")
+	} else if o.report != "" {
 		if st, err := os.Stat(filepath.Dir(o.report)); err != nil || !st.IsDir() {
 			cs.Add("make the directory first", "-report: %s is not a directory", filepath.Dir(o.report))
 		}
@@ -117,9 +123,7 @@ func (o *options) checkStart(cs *complaint.List) {
 	for _, role := range roles {
 		o.checkAddress(role, cs)
 	}
-	if !hostName.MatchString(o.host) {
-		cs.Add("give a DNS name or an IPv4 address in lower case, without port", "-host: %q is not a host name", o.host)
-	}
+	o.checkHost(cs)
 	if o.patients < 1 {
 		cs.Add("give 1 or more: the demonstration reads one", "-patients: %d", o.patients)
 	}
@@ -128,6 +132,28 @@ func (o *options) checkStart(cs *complaint.List) {
 		cs.Add("give a directory; it is made when absent", "-dir: %s is not a directory", o.dir)
 	}
 	o.checkTrust(cs)
+}
+
+// lookUpTime bounds the look-up of a name.
+const lookUpTime = 10 * time.Second
+
+// checkHost refuses a name that does not resolve: CRLs are fetched by it, and nobody would
+// be believed.
+func (o *options) checkHost(cs *complaint.List) {
+	if !hostName.MatchString(o.host) {
+		cs.Add("give a DNS name or an IPv4 address in lower case, without port", "-host: %q is not a host name", o.host)
+		return
+	}
+	if net.ParseIP(o.host) != nil {
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
+	defer cancel()
+	if _, err := net.DefaultResolver.LookupHost(ctx, o.host); err != nil {
+		cs.Add("enter it in DNS or in the hosts file of this machine, or give its IPv4 address",
+			"-host: %s does not resolve on this machine, and CRLs are fetched by that name: %v", o.host, err)
+	}
 }
 
 func (o *options) checkAddress(role string, cs *complaint.List) {
@@ -147,7 +173,10 @@ func (o *options) checkAddress(role string, cs *complaint.List) {
 }
 
 func (o *options) checkTrust(cs *complaint.List) {
-	seen := map[string]bool{uriA: true, uriB: true, uriTEFCA: true}
+	seen := map[string]bool{}
+	for _, p := range communities {
+		seen[p.uri] = true
+	}
 	for _, t := range o.trust {
 		if t.uri == "" || t.anchor == "" {
 			cs.Add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.uri+"="+t.anchor)

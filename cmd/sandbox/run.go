@@ -139,6 +139,12 @@ func (st *stage) perform(
 	if err != nil {
 		return err
 	}
+	if o.noDemo {
+		if err := errors.Join(d.close(), m.write(st.world.dir)); err != nil || o.once {
+			return err
+		}
+		return st.stay(ctx, m, say)
+	}
 
 	d.replaceGateway = st.replaceGateway
 	d.gatewayPrograms, d.gatewayReason = st.programs.of(

@@ -20,11 +20,12 @@ import (
 
 // The sandbox's own communities. The first two are ordinary; the third looks
 // like TEFCA's, so that its SAN fragments can be rehearsed without real
-// certificates.
+// certificates; the rules of the fourth are those of the guide's first edition.
 const (
-	uriA     = "urn:example:sandbox:community-a"
-	uriB     = "urn:example:sandbox:community-b"
-	uriTEFCA = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+	uriA        = "urn:example:sandbox:community-a"
+	uriB        = "urn:example:sandbox:community-b"
+	uriTEFCA    = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+	uriEdition1 = "urn:example:sandbox:edition-1"
 )
 
 // planned is a community that the sandbox makes.
@@ -37,6 +38,7 @@ var communities = []planned{
 	{"a", uriA, "Sandbox Community A", "ssraa-2", certs.RSA2048},
 	{"b", uriB, "Sandbox Community B", "ssraa-2", certs.P256},
 	{"tefca", uriTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
+	{"edition1", uriEdition1, "Sandbox Community, edition 1", "ssraa-1", certs.RSA2048},
 }
 
 // member is a client of the manifest.
@@ -53,6 +55,8 @@ var members = []member{
 	{"b-ec", uriB, "https://b-ec.client.example/app", certs.P256, false},
 	{"tefca-treat", uriTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048, false},
 	{"tefca-ias", uriTEFCA, "https://qhin.client.example/app#T-IAS", certs.P256, false},
+	{"edition1-rsa", uriEdition1, "https://edition1-rsa.client.example/app", certs.RSA2048, true},
+	{"edition1-ec", uriEdition1, "https://edition1-ec.client.example/app", certs.P256, false},
 }
 
 // p12Password opens every PKCS#12 file of the manifest; it protects nothing, as
