@@ -119,7 +119,10 @@ func (w *world) recordsAreSound() {
 		id := root.Get("id").Text()
 
 		x := &search.Extractor{}
-		want := x.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: w.now})
+		want, err := x.Extract("AuditEvent", root, search.Stamp{ID: id, Updated: w.now})
+		if err != nil {
+			t.Fatal(err)
+		}
 		err = w.store.View(t.Context(), func(sn fhir.Snapshot) error {
 			doc, _, err := sn.Find(t.Context(), "AuditEvent", id)
 			if err != nil {

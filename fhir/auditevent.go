@@ -46,6 +46,8 @@ func (rec *Record) Terms(id string) search.Terms {
 	b.Date("date", rec.At)
 
 	b.Identifier("agent", "", rec.Client)
+	b.Present("agent") // the server, by its display
+	b.Present("source")
 	if rec.TokenID != "" {
 		b.URI("policy", tokenPolicy+rec.TokenID)
 	}

@@ -3,8 +3,10 @@ package fhir
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 
+	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 )
 
@@ -37,7 +39,7 @@ func (s *service) searchBundle(sn Snapshot, r *request, p *page) (*response, err
 		return nil, err
 	}
 
-	if len(docs)+len(more)+len(p.q.Ignored) > 0 {
+	if len(docs)+len(more)+len(p.q.Ignored) > 0 || !whole {
 		if b, err = s.appendEntries(append(b, `,"entry":[`...), sn, r, p, more, whole); err != nil {
 			return nil, err
 		}
@@ -56,11 +58,11 @@ func tooMuch() error {
 		"The answer would be longer than the server gives at once: ask for less, by _count.")
 }
 
-func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []uint64, whole bool) ([]byte, error) {
+func (s *service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []search.Hit, whole bool) ([]byte, error) {
 	start := len(b)
 	b, err := s.appendDocs(b, start, sn, r, p, p.found.Docs[p.from:p.to], "match")
 	if err == nil {
-		b, err = s.appendDocs(b, start, sn, r, p, more, "include")
+		b, err = s.appendIncluded(b, start, sn, r, p, more)
 	}
 	if err != nil {
 		return nil, err
@@ -82,6 +84,50 @@ func (s *service) appendDocs(
 	return b, errors.Join(err, failed)
 }
 
+// appendIncluded writes an entry for each resource that the page brings along,
+// and for each version that a reference names.
+func (s *service) appendIncluded(b []byte, start int, sn Snapshot, r *request, p *page, more []search.Hit) ([]byte, error) {
+	var docs []uint64
+	var versions []Entry
+	for _, h := range more {
+		if h.Version == 0 {
+			docs = append(docs, h.Doc)
+			continue
+		}
+
+		e, ok, err := sn.Version(r.ctx, h.Doc, h.Version)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || e.Deleted {
+			continue
+		}
+		seen, err := s.visible(sn, r, s.filter(r, e.Type, scope.Read), e)
+		if err != nil {
+			return nil, err
+		}
+		if seen && !s.onPage(sn, r, p, docs, e) {
+			versions = append(versions, e)
+		}
+	}
+
+	b, err := s.appendDocs(b, start, sn, r, p, docs, "include")
+	for i := 0; err == nil && i < len(versions); i++ {
+		b, err = s.appendEntry(b, start, r, p, versions[i], "include")
+	}
+	return b, err
+}
+
+// onPage reports whether a version is the current one of a resource that the
+// page has anyway.
+func (s *service) onPage(sn Snapshot, r *request, p *page, included []uint64, e Entry) bool {
+	if !slices.Contains(p.found.Docs[p.from:p.to], e.Doc) && !slices.Contains(included, e.Doc) {
+		return false
+	}
+	current, ok, err := sn.Entry(r.ctx, e.Doc)
+	return err == nil && ok && current.Version == e.Version
+}
+
 func (s *service) appendEntry(
 	b []byte, start int, r *request, p *page, e Entry, mode string,
 ) ([]byte, error) {
@@ -92,7 +138,7 @@ func (s *service) appendEntry(
 	b = append(b, `{"fullUrl":"`...)
 	b = append(append(append(append(append(b, s.PublicBase...), '/'), e.Type...), '/'), e.ID...)
 	b = append(b, `","resource":`...)
-	body, err := s.view(p.q, e)
+	body, err := s.view(p.q, e, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -104,9 +150,14 @@ func (s *service) appendEntry(
 	return append(append(append(b, `,"search":{"mode":"`...), mode...), `"}}`...), nil
 }
 
-// view gives a resource's bytes as the query wants them.
-func (s *service) view(q *search.Query, e Entry) ([]byte, error) {
-	rd := reductionOf(q.Summary, q.Elements)
+// view returns a resource's bytes as the query wants them. _elements applies to
+// what matched, not to what is included (R4 search 3.1.1.5.9).
+func (s *service) view(q *search.Query, e Entry, mode string) ([]byte, error) {
+	elements := q.Elements
+	if mode == "include" {
+		elements = nil
+	}
+	rd := reductionOf(q.Summary, elements)
 	if rd == nil {
 		return e.Body, nil
 	}
@@ -128,7 +179,7 @@ func (s *service) appendIgnored(b []byte, start int, q *search.Query, whole bool
 		issues = append(issues, issue{
 			severity: "warning",
 			code:     "too-costly",
-			detail:   "Not all included resources are here: there are too many.",
+			detail:   "Not all included resources are here: there are too many, or :iterate goes on further.",
 		})
 	}
 

@@ -64,6 +64,8 @@ func asFailure(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &q) && q.Code == search.Forbidden:
+		return forbidden(q.Detail)
 	case errors.As(err, &q):
 		return fail(http.StatusBadRequest, q.Code, q.Detail)
 	case errors.As(err, &t) && t.Code == "too-long":

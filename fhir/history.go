@@ -76,7 +76,10 @@ func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry
 
 	terms := e.Terms
 	if len(terms) == 0 {
-		terms = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
+		terms, err = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
+		if err != nil {
+			return false, err
+		}
 	}
 	if !filter.Passes(e.ID, terms) {
 		return false, nil

@@ -92,7 +92,7 @@ func (s *service) entryResponse(r *request, e Entry) (*response, error) {
 		return resp, nil
 	}
 
-	body, err := s.view(q, e)
+	body, err := s.view(q, e, "match")
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.F
 	f := search.NewFinder(ctx, sn,
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Search) },
 		func(typ string) search.Filter { return s.filter(r, typ, scope.Read) })
-	f.Also = func(typ string, doc uint64) (bool, error) {
+	f.Visible = func(typ string, doc uint64) (bool, error) {
 		if typ != "Binary" {
 			return true, nil
 		}

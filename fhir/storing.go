@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -79,8 +80,11 @@ func (s *service) entry(root *tree.Value, body []byte, typ, id string, version u
 		return Entry{}, err
 	}
 
-	return Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body,
-		Terms: s.ex.Extract(typ, root, search.Stamp{ID: id, Updated: now})}, nil
+	terms, err := s.ex.Extract(typ, root, search.Stamp{ID: id, Updated: now})
+	if err != nil {
+		return Entry{}, fail(http.StatusUnprocessableEntity, "too-costly", err.Error())
+	}
+	return Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body, Terms: terms}, nil
 }
 
 // Seed fills an empty store with the synthetic population of that many
@@ -193,10 +197,11 @@ func (s *service) reindexSome(ctx context.Context, c Change, docs []uint64) erro
 		if err != nil {
 			return fmt.Errorf("fhir: index: %w", err)
 		}
-		if err := c.Reindex(ctx, doc, s.ex.Extract(e.Type, root, search.Stamp{
-			ID:      e.ID,
-			Updated: e.Updated,
-		})); err != nil {
+		terms, err := s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
+		if err != nil && !errors.Is(err, search.ErrTooManyTerms) { // it was stored before there was a bound
+			return err
+		}
+		if err := c.Reindex(ctx, doc, terms); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,10 @@ func Entry(t testing.TB, doc uint64, typ, id string, version uint64, status stri
 		t.Fatal(err)
 	}
 	x := search.Extractor{}
+	terms, err := x.Extract(typ, root, search.Stamp{ID: id, Updated: now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return fhir.Entry{
 		Doc:     doc,
 		Type:    typ,
@@ -48,7 +52,7 @@ func Entry(t testing.TB, doc uint64, typ, id string, version uint64, status stri
 		Version: version,
 		Updated: now,
 		Body:    []byte(body),
-		Terms:   x.Extract(typ, root, search.Stamp{ID: id, Updated: now}),
+		Terms:   terms,
 	}
 }
 

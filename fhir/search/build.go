@@ -8,14 +8,14 @@ import (
 )
 
 // Builder makes the terms of a resource that the server itself writes, without
-// reading it back. It must give what Extract gives for the same resource; the
-// caller's tests see to that.
+// parsing it. They must be what Extract returns for the same resource, which the
+// caller's tests prove.
 type Builder struct {
 	c      collector
 	params map[string]*Param
 }
 
-// builders keep their rooms: every request to the server makes such a resource.
+// builders keep their scratch buffers: every request makes such a resource.
 var builders = sync.Pool{New: func() any {
 	return &Builder{c: collector{arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}}
 }}
@@ -25,6 +25,7 @@ func NewBuilder(typ string, st Stamp) *Builder {
 	b := builders.Get().(*Builder)
 	b.c, b.params = collector{
 		stamp: st,
+		most:  maxTerms,
 		arena: b.c.arena[:0],
 		terms: b.c.terms[:0],
 	}, tables().params[typ]
@@ -60,6 +61,10 @@ func (b *Builder) Identifier(param, system, value string) {
 	b.add(param, logical, whole(value), sep, whole(system))
 }
 
+// Present adds that there is an element which has no value to search for, such
+// as a reference with a display alone.
+func (b *Builder) Present(param string) { b.add(param, noValue) }
+
 // URI adds a uri.
 func (b *Builder) URI(param, uri string) { b.add(param, whole(uri)) }
 
@@ -68,7 +73,7 @@ func (b *Builder) add(param string, parts ...string) {
 	b.c.add(parts...)
 }
 
-// Terms gives what was added. The Builder must not be used any more.
+// Terms returns what was added. The Builder must not be used any more.
 func (b *Builder) Terms() Terms {
 	defer builders.Put(b)
 	slices.SortFunc(b.c.terms, bytes.Compare)

@@ -43,7 +43,7 @@ func (in *parsing) chainClause(types []string, head, tail, value string, depth i
 		then, err := in.clause([]string{t}, tail, value, depth+1)
 		switch {
 		case err == nil:
-			c.chain = append(c.chain, link{p, t, then})
+			c.chain = append(c.chain, link{p, t, then, in.bases})
 		case stops(err):
 			return c, err
 		case firstErr == nil:

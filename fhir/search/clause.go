@@ -137,11 +137,17 @@ func idValue(c *Clause, modifier, v string) error {
 	if modifier != "" {
 		return noModifier("_id", modifier)
 	}
-	c.byID = true
 	if v = unescape(v); ValidID(v) {
-		c.ids = append(c.ids, v)
+		c.addID(v)
 	}
 	return nil
+}
+
+func (c *Clause) addID(id string) {
+	if c.ids == nil {
+		c.ids = map[string]struct{}{}
+	}
+	c.ids[id] = struct{}{}
 }
 
 // missing asks whether the parameter has any value at all.

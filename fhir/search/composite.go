@@ -85,10 +85,11 @@ func (c *collector) composite(p *Param, root *tree.Value) {
 
 // part gives the terms of one part under an element.
 func (c *collector) part(of *part, v *tree.Value) [][]byte {
-	one := collector{x: c.x, id: c.id}
+	one := collector{bases: c.bases, container: c.container, id: c.id, most: maxTerms}
+	p := &Param{Kind: of.kind}
 	for i := range of.paths {
 		pa := &of.paths[i]
-		walk(v, pa.steps, func(leaf *tree.Value) { one.leaf(of.kind, pa, leaf) })
+		walk(v, pa.steps, func(leaf *tree.Value) { one.leaf(p, pa, leaf) })
 	}
 	return one.terms
 }
@@ -116,6 +117,9 @@ func (in *parsing) compositeProbes(c *Clause, p *Param, modifier, v string) erro
 			}
 			if err := in.alternative(&of[j], one, "", parts[j]); err != nil {
 				return err
+			}
+			if of[j].test != nil {
+				return bad("%s: %s is too long", p.Code, printable(parts[j]))
 			}
 		}
 

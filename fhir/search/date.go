@@ -37,6 +37,9 @@ func parseDate(s string) (span, bool) {
 	}
 
 	body, zone := cutZone(s)
+	if len(body) >= 19 && body[16:19] == ":60" { // a leap second is part of the day that it ends
+		body = body[:16] + ":59" + body[19:]
+	}
 	body, fraction, dotted := strings.Cut(body, ".")
 	for _, l := range layouts {
 		if len(l.layout) != len(body) {
@@ -116,15 +119,15 @@ func withFraction(lo, hi time.Time, fraction string, dotted bool) (span, bool) {
 // Spans of at most a day are indexed apart from longer ones, so that a search
 // for what ends after a time need look back by one day only among them.
 const (
-	short = 's'
-	long  = 'l'
+	shortSpan = 's'
+	longSpan  = 'l'
 )
 
 func (s span) class() byte {
 	if s.lo != never && s.hi != always && s.hi-s.lo <= day {
-		return short
+		return shortSpan
 	}
-	return long
+	return longSpan
 }
 
 // value is the span as a term's value: class, then both ends in an order that

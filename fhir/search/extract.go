@@ -7,16 +7,27 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"fhirdest.example/fhir/tree"
 )
 
 // extractVersion changes whenever the rules below do: it makes stores index
 // anew.
-const extractVersion = "2"
+const extractVersion = "3"
 
-// maxTerms bounds the terms of one resource; what is over is not found by
-// search. It keeps one write's cost in proportion.
-const maxTerms = 4096
+// Bounds on the terms of one resource. They keep one write's cost in proportion.
+const (
+	// maxReferences bounds the terms that access and the audit rest on: a
+	// resource with more of them is refused.
+	maxReferences = 65_536
+	// maxTerms bounds all terms. Those over it are not found by search, in
+	// the order of tables().order.
+	maxTerms = 4096
+)
+
+// ErrTooManyTerms is a resource with more references than a search could follow.
+var ErrTooManyTerms error = &Error{"too-costly", "the resource refers to too many others"}
 
 // Extractor extracts the search terms of resources.
 type Extractor struct{ Bases Bases }
@@ -28,23 +39,54 @@ type Stamp struct {
 	Updated time.Time
 }
 
-// Extract gives the terms of a resource of a type that IsType.
-func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) Terms {
-	c := collector{x: x, stamp: st, arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}
-	for _, p := range tables().params[typ] {
+// Extract returns the terms of a resource of a type that IsType. With the error
+// ErrTooManyTerms, the terms are not all: the resource must not be stored.
+func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) (Terms, error) {
+	return extract(x.Bases, typ, root, root, st)
+}
+
+// extract returns the terms of a resource within a container, or of one that is
+// its own container.
+func extract(bases Bases, typ string, root, container *tree.Value, st Stamp) (Terms, error) {
+	c := collector{
+		bases:     bases,
+		stamp:     st,
+		container: container,
+		version:   root.Get("version").Literal(),
+		most:      maxReferences,
+		arena:     make([]byte, 0, 1024),
+		terms:     make([][]byte, 0, 32),
+	}
+
+	order := tables().order[typ]
+	for _, p := range order.references {
 		c.param(p, root)
 	}
+	var err error
+	if c.full {
+		err = ErrTooManyTerms
+	}
+
+	c.most = max(maxTerms, len(c.terms))
+	for _, p := range order.others {
+		c.param(p, root)
+	}
+
 	slices.SortFunc(c.terms, bytes.Compare)
-	return packTerms(c.terms)
+	return packTerms(c.terms), err
 }
 
 // collector gathers terms, all in one arena while it is large enough.
 type collector struct {
-	x     *Extractor
-	stamp Stamp
-	id    uint16
-	arena []byte
-	terms [][]byte
+	bases     Bases
+	stamp     Stamp
+	container *tree.Value // whose contained resources "#id" leads to
+	version   string      // of what has a canonical URL
+	id        uint16
+	arena     []byte
+	terms     [][]byte
+	most      int
+	full      bool // there are more than most
 }
 
 func (c *collector) param(p *Param, root *tree.Value) {
@@ -67,25 +109,30 @@ func (c *collector) param(p *Param, root *tree.Value) {
 		return
 	}
 
-	present, notFalse := false, false
+	there, asks := false, false
 	for i := range p.paths {
 		pa := &p.paths[i]
-		notFalse = notFalse || pa.notFalse
+		asks = asks || pa.notFalse
 		walk(root, pa.steps, func(v *tree.Value) {
 			if pa.notFalse {
-				present = present || v.Kind != tree.False
+				there = there || v.Kind != tree.False
 				return
 			}
-			c.leaf(p.Kind, pa, v)
+
+			before := len(c.terms)
+			c.leaf(p, pa, v)
+			if len(c.terms) == before && (pa.target == "" || v.Get("type").Text() == pa.target) {
+				c.add(noValue) // so that :missing does not take it for absent
+			}
 		})
 	}
 
-	if notFalse {
-		c.add(strconv.FormatBool(present), sep, implicit)
+	if asks {
+		c.add(strconv.FormatBool(there), sep, implicit)
 	}
 }
 
-// add keeps the term of these parts.
+// add adds the term of these parts.
 func (c *collector) add(parts ...string) {
 	c.build(func(b []byte) []byte {
 		for _, p := range parts {
@@ -96,7 +143,8 @@ func (c *collector) add(parts ...string) {
 }
 
 func (c *collector) build(f func([]byte) []byte) {
-	if len(c.terms) >= maxTerms {
+	if len(c.terms) >= c.most {
+		c.full = true
 		return
 	}
 	if cap(c.arena)-len(c.arena) < 512 {
@@ -108,34 +156,32 @@ func (c *collector) build(f func([]byte) []byte) {
 	c.terms = append(c.terms, c.arena[at:len(c.arena):len(c.arena)])
 }
 
-func (c *collector) leaf(k Kind, pa *path, v *tree.Value) {
-	switch k {
+func (c *collector) leaf(p *Param, pa *path, v *tree.Value) {
+	switch p.Kind {
 	case Token:
 		c.token(pa.leaf, v)
 	case String:
-		c.text(pa.leaf, v)
+		eachText(pa.leaf, v, func(s string) { c.text(s, pa.name) })
 	case Date:
 		c.date(pa.leaf, v)
 	case Reference:
 		c.reference(pa, v)
 
-	case Quantity:
+	case Quantity, Number:
 		c.quantity(pa.leaf, v)
 	case URI:
-		if s := v.Literal(); s != "" {
-			c.add(whole(s))
-		}
-	case Number:
-		c.number(v)
+		c.uri(p, pa, v.Literal())
 	}
 }
 
-// token indexes as R4 search 3.1.1.4.10's table maps types to system and code.
+// token indexes as the table of R4 search 3.1.1.4.10 maps types to system and
+// code.
 func (c *collector) token(leaf string, v *tree.Value) {
 	switch leaf {
 	case "CodeableConcept":
-		for i := range v.Get("coding").Each() {
-			c.coding(v.Get("coding").Each()[i].Get("code"), v.Get("coding").Each()[i].Get("system"))
+		codings := v.Get("coding").Each()
+		for i := range codings {
+			c.coding(codings[i].Get("code"), codings[i].Get("system"))
 		}
 	case "Coding":
 		c.coding(v.Get("code"), v.Get("system"))
@@ -149,12 +195,21 @@ func (c *collector) token(leaf string, v *tree.Value) {
 		if s := v.Literal(); s != "" {
 			c.add(whole(s), sep, implicit)
 		}
+	case "string":
+		if s := v.Literal(); s != "" {
+			c.add(whole(caseless(s)), sep)
+		}
+
 	default:
 		if s := v.Literal(); s != "" {
 			c.add(whole(s), sep)
 		}
 	}
 }
+
+// caseless is a string that a token parameter looks at: it belongs to no code
+// system that could tell cases apart (R4 search 3.1.1.4.10).
+func caseless(s string) string { return strings.ToLower(norm.NFC.String(s)) }
 
 // typed indexes an identifier by its type, for :of-type.
 func (c *collector) typed(v *tree.Value) {
@@ -177,114 +232,190 @@ func (c *collector) coding(code, system *tree.Value) {
 var (
 	nameParts    = []string{"text", "family", "given", "prefix", "suffix"}
 	addressParts = []string{"text", "line", "city", "district", "state", "postalCode", "country"}
+	conceptParts = []string{"text"}
 )
 
-func (c *collector) text(leaf string, v *tree.Value) {
+// eachText calls f with each text that a string parameter looks at in an
+// element (R4 search 3.1.1.4.8).
+func eachText(leaf string, v *tree.Value, f func(string)) {
+	var parts []string
 	switch leaf {
 	case "HumanName":
-		c.parts(v, nameParts)
+		parts = nameParts
 	case "Address":
-		c.parts(v, addressParts)
+		parts = addressParts
 	case "CodeableConcept":
-		c.parts(v, []string{"text"})
-	default:
-		c.string(v.Literal())
-	}
-}
+		parts = conceptParts
 
-func (c *collector) parts(v *tree.Value, names []string) {
-	for _, n := range names {
-		each := v.Get(n).Each()
+	default:
+		if s := v.Literal(); s != "" {
+			f(s)
+		}
+		return
+	}
+
+	for _, part := range parts {
+		each := v.Get(part).Each()
 		for i := range each {
-			c.string(each[i].Literal())
+			if s := each[i].Literal(); s != "" {
+				f(s)
+			}
 		}
 	}
 }
 
-func (c *collector) string(s string) {
-	if s != "" {
-		c.add(fold(s), sep, cut(clean(s)))
+// text indexes a text, its other form, and of a name its further words.
+func (c *collector) text(s string, name bool) {
+	folded, original := fold(cut(s, maxFolded)), exactly(s)
+	if len(folded.spaced) <= maxText && len(original) <= maxText {
+		c.add(folded.spaced, sep, original)
+	} else {
+		c.add(cut(folded.spaced, maxText), longText, digest(original))
+		c.add(longText)
+	}
+
+	others := folded.forms()[1:]
+	if name {
+		others = append(others, folded.words()...)
+	}
+	for _, o := range others {
+		if len(o) <= maxText {
+			c.add(o, alias)
+		} else {
+			c.add(cut(o, maxText), longText)
+		}
 	}
 }
+
+// exactly is what :exact compares: the same letters, however composed.
+func exactly(s string) string { return clean(norm.NFC.String(s)) }
 
 func (c *collector) date(leaf string, v *tree.Value) {
 	switch leaf {
 	case "Period":
-		c.period(v)
+		c.period(v.Get("start").Literal(), v.Get("end").Literal())
 	case "Timing":
-		events := v.Get("event").Each()
-		for i := range events {
-			c.instant(events[i].Literal())
-		}
-		if p := v.At("repeat", "boundsPeriod"); p != nil {
-			c.period(p)
-		}
-
+		c.timing(v)
 	default:
-		c.instant(v.Literal())
+		c.period(v.Literal(), v.Literal())
 	}
 }
 
-func (c *collector) instant(s string) {
-	if d, ok := parseDate(s); ok {
-		c.build(d.value)
-	}
-}
-
-// period indexes a Period; an end that is not there is open.
-func (c *collector) period(v *tree.Value) {
-	start, hasStart := parseDate(v.Get("start").Literal())
-	end, hasEnd := parseDate(v.Get("end").Literal())
-	if !hasStart && !hasEnd {
+// period indexes the time from the beginning of one date to the end of another;
+// an end that is not there is open.
+func (c *collector) period(start, end string) {
+	from, hasFrom := parseDate(start)
+	to, hasTo := parseDate(end)
+	if !hasFrom && !hasTo {
 		return
 	}
 
 	s := span{never, always}
-	if hasStart {
-		s.lo = start.lo
+	if hasFrom {
+		s.lo = from.lo
 	}
-	if hasEnd {
-		s.hi = end.hi
+	if hasTo {
+		s.hi = to.hi
 	}
 	c.build(s.value)
+}
+
+// timing indexes a Timing by its outer limits (R4 search 3.1.1.4.7).
+func (c *collector) timing(v *tree.Value) {
+	s, found := span{always, never}, false
+	events := v.Get("event").Each()
+	for i := range events {
+		if at, ok := parseDate(events[i].Literal()); ok {
+			s, found = span{min(s.lo, at.lo), max(s.hi, at.hi)}, true
+		}
+	}
+
+	if bounds := v.At("repeat", "boundsPeriod"); bounds != nil {
+		from, hasFrom := parseDate(bounds.Get("start").Literal())
+		to, hasTo := parseDate(bounds.Get("end").Literal())
+		if !hasFrom {
+			from.lo = never
+		}
+		if !hasTo {
+			to.hi = always
+		}
+		if hasFrom || hasTo {
+			s, found = span{min(s.lo, from.lo), max(s.hi, to.hi)}, true
+		}
+	}
+
+	if found {
+		c.build(s.value)
+	}
 }
 
 func (c *collector) quantity(leaf string, v *tree.Value) {
 	switch leaf {
 	case "Range":
-		for _, end := range []string{"low", "high"} {
-			if q := v.Get(end); q != nil {
-				c.amount(q)
-			}
+		low, high := v.Get("low"), v.Get("high")
+		of := low
+		if of == nil {
+			of = high
 		}
-
+		c.measure(low, high, of.Get("code").Literal(), of.Get("system").Literal(), of.Get("unit").Literal())
 	case "SampledData":
 	case "Money":
-		c.measure(v.Get("value"), v.Get("currency").Literal(), "urn:iso:std:iso:4217", "")
+		c.measure(v, v, v.Get("currency").Literal(), "urn:iso:std:iso:4217", "")
+
+	case "decimal", "integer":
+		if d, ok := parseDecimal(v.Literal()); ok {
+			c.build(func(b []byte) []byte { return d.appendTo(append(b, point)) })
+		}
 	default:
-		c.amount(v)
+		c.measure(v, v, v.Get("code").Literal(), v.Get("system").Literal(), v.Get("unit").Literal())
 	}
 }
 
-func (c *collector) amount(q *tree.Value) {
-	c.measure(q.Get("value"), q.Get("code").Literal(), q.Get("system").Literal(), q.Get("unit").Literal())
-}
-
-func (c *collector) measure(value *tree.Value, code, system, unit string) {
-	f, err := strconv.ParseFloat(value.Literal(), 64)
-	if err != nil {
+// measure indexes a quantity, or a range of them as an interval whose missing
+// end is open.
+func (c *collector) measure(low, high *tree.Value, code, system, unit string) {
+	from, hasFrom := parseDecimal(low.Get("value").Literal())
+	to, hasTo := parseDecimal(high.Get("value").Literal())
+	if !hasFrom && !hasTo {
 		return
 	}
+
 	c.build(func(b []byte) []byte {
-		b = append(ordered(b, f), cut(clean(code))...)
-		b = append(append(b, sep...), cut(clean(system))...)
-		return append(append(b, sep...), cut(clean(unit))...)
+		if low == high {
+			b = from.appendTo(append(b, point))
+		} else {
+			b = appendEnd(append(b, interval), from, hasFrom, belowAll)
+			b = appendEnd(b, to, hasTo, aboveAll)
+		}
+		b = append(append(b, whole(code)...), sep...)
+		b = append(append(b, whole(system)...), sep...)
+		return append(b, whole(unit)...)
 	})
 }
 
-func (c *collector) number(v *tree.Value) {
-	if f, err := strconv.ParseFloat(v.Literal(), 64); err == nil {
-		c.build(func(b []byte) []byte { return ordered(b, f) })
+func appendEnd(b []byte, d decimal, known bool, open byte) []byte {
+	if !known {
+		return append(b, open)
+	}
+	return d.appendTo(b)
+}
+
+// uri indexes a uri; a canonical, and the url of what has one, with its version
+// too (R4 references 2.3.0.2).
+func (c *collector) uri(p *Param, pa *path, s string) {
+	version := ""
+	switch {
+	case s == "":
+		return
+	case pa.leaf == "canonical":
+		s, version, _ = strings.Cut(s, "|")
+	case p.Code == "url":
+		version = c.version
+	}
+
+	c.add(whole(s))
+	if version != "" {
+		c.add(whole(s), sep, whole(version))
 	}
 }
 
@@ -295,19 +426,30 @@ func (c *collector) reference(pa *path, v *tree.Value) {
 		if id := v.Get("identifier"); id != nil && (pa.target == "" || v.Get("type").Literal() == pa.target) {
 			c.add(logical, whole(id.Get("value").Literal()), sep, whole(id.Get("system").Literal()))
 		}
+
 	case "canonical", "uri":
 		c.canonical(v.Literal())
+	case "Resource": // the first entry of a document or message
+		c.inline(v)
+		if typ, id := v.Get("resourceType").Text(), v.Get("id").Text(); IsType(typ) && ValidID(id) {
+			c.add(id, sep, typ)
+		}
 	}
 }
 
-// link indexes a literal reference. Those into the resource itself ("#a") lead
-// nowhere that a search could go.
+// link indexes a literal reference.
 func (c *collector) link(pa *path, ref, typ string) {
-	if ref == "" || ref[0] == '#' {
+	if ref == "" {
+		return
+	}
+	if ref[0] == '#' {
+		if v := contained(c.container, ref[1:]); pa.target == "" || v.Get("resourceType").Text() == pa.target {
+			c.inline(v)
+		}
 		return
 	}
 
-	r := c.x.Bases.ParseRef(ref)
+	r := c.bases.ParseRef(ref)
 	if pa.target != "" && r.Type != pa.target && !(r.Type == "" && (typ == pa.target ||
 		foreignType(ref) == pa.target)) {
 		return
@@ -323,13 +465,39 @@ func (c *collector) link(pa *path, ref, typ string) {
 	}
 }
 
-// canonical indexes a canonical URL with and without its version.
+// inline indexes that the resource has a resource in it, which chains look
+// into (R4 search 3.1.1.5.5). nil is none.
+func (c *collector) inline(v *tree.Value) {
+	if typ := v.Get("resourceType").Text(); IsType(typ) {
+		c.add(inline, typ, sep, whole(v.Get("id").Text()))
+	}
+}
+
+// contained is what a resource contains under an id, nil if nothing.
+func contained(container *tree.Value, id string) *tree.Value {
+	all := container.Get("contained").Each()
+	for i := range all {
+		if all[i].Get("id").Text() == id {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// canonical indexes a canonical URL and its version, if it names one.
 func (c *collector) canonical(s string) {
 	if s == "" {
 		return
 	}
-	c.add(whole(s), sep)
-	if url, _, ok := strings.Cut(s, "|"); ok {
-		c.add(whole(url), sep)
+	if s[0] == '#' {
+		c.inline(contained(c.container, s[1:]))
+		return
 	}
+
+	url, version, _ := strings.Cut(s, "|")
+	if version == "" {
+		c.add(whole(url), sep)
+		return
+	}
+	c.add(whole(url), sep, sep, whole(version))
 }

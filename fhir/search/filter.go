@@ -2,8 +2,8 @@ package search
 
 import "bytes"
 
-// Filter says which resources of one type may be seen. The zero value lets
-// nothing through.
+// Filter is which resources of one type may be seen. The zero value lets nothing
+// through.
 type Filter struct {
 	all bool
 	any [][]Clause // one of them, all clauses of which hold
@@ -27,7 +27,7 @@ func (f Filter) Or(clauses []Clause) Filter {
 	return Filter{any: append(f.any[:len(f.any):len(f.any)], clauses)}
 }
 
-// Passes judges a resource by its terms. Filters must be made of plain
+// Passes reports whether a resource passes, by its terms. Filters must be made of plain
 // clauses (see Plain).
 func (f Filter) Passes(id string, t Terms) bool {
 	if f.all {
@@ -55,7 +55,7 @@ func allHold(clauses []Clause, id string, t Terms) bool {
 // one, or refers to it. False when resources of typ never do.
 func InCompartment(of, id, typ string) (Clause, bool) {
 	if typ == of {
-		return Clause{byID: true, ids: []string{id}}, true
+		return Clause{ids: map[string]struct{}{id: {}}}, true
 	}
 	var c Clause
 	for _, code := range tables().compartment[of][typ] {
@@ -83,31 +83,27 @@ func Patients(typ string, t Terms, f func(id string)) {
 	}
 }
 
-// holds judges a resolved clause by a resource's id and terms.
+// holds reports whether a resource matches a resolved clause by its id and
+// terms.
 func (c *Clause) holds(id string, t Terms) bool {
 	return c.positive(id, t) != c.not
 }
 
 func (c *Clause) positive(id string, t Terms) bool {
-	if c.never {
-		return false
+	if _, ok := c.ids[id]; ok {
+		return true
 	}
-	if c.byID {
-		for _, want := range c.ids {
-			if want == id {
-				return true
-			}
-		}
-		return false
-	}
-
 	for i := range c.probes {
 		if c.probes[i].matches(t) {
 			return true
 		}
 	}
-
-	return c.inSet(t)
+	for i := range c.sets {
+		if c.sets[i].matches(t) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *probe) matches(t Terms) bool {
@@ -122,13 +118,10 @@ func (p *probe) matches(t Terms) bool {
 	return found
 }
 
-func (c *Clause) inSet(t Terms) bool {
-	if len(c.set) == 0 {
-		return false
-	}
+func (s *valueSet) matches(t Terms) bool {
 	found := false
-	t.of(c.setID, func(value []byte) bool {
-		_, found = c.set[string(value)]
+	t.of(s.param.id, func(value []byte) bool {
+		_, found = s.values[string(value)]
 		return !found
 	})
 	return found

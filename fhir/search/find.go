@@ -23,7 +23,7 @@ type Index interface {
 	Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error
 	// Terms calls f with the id and terms of each of docs, in that order, until
 	// f returns false. Callers ask for many at once, so that a store behind a
-	// network needs few round trips.
+	// network needs maxCandidates round trips.
 	Terms(ctx context.Context, docs []uint64, f func(doc uint64, id string, t Terms) bool) error
 	// Find returns the number of a resource that is not deleted.
 	Find(ctx context.Context, typ, id string) (doc uint64, ok bool, err error)
@@ -33,9 +33,9 @@ type Index interface {
 	Body(ctx context.Context, doc uint64) ([]byte, error)
 }
 
-// few is up to how many candidates each is judged by its own terms; more are
+// maxCandidates is up to how many candidates each is judged by its own terms; more are
 // found by intersecting lists.
-const few = 2048
+const maxCandidates = 2048
 
 // maxSet bounds the resources that one link of a chain may lead to.
 const maxSet = 50_000
@@ -53,8 +53,8 @@ type Finder struct {
 	// Search and Read say which resources of a type the reader may find,
 	// and may have included.
 	Search, Read func(typ string) Filter
-	// Also, optional, judges further what passed a filter.
-	Also func(typ string, doc uint64) (bool, error)
+	// Visible, optional, reports whether what passed a filter may be seen.
+	Visible func(typ string, doc uint64) (bool, error)
 
 	ctx   context.Context
 	steps int
@@ -116,10 +116,10 @@ func (f *Finder) find(typ, id string) (doc uint64, ok bool) {
 
 // visible reports whether what passed a filter may be seen.
 func (f *Finder) visible(typ string, doc uint64) bool {
-	if f.Also == nil || f.err != nil {
+	if f.Visible == nil || f.err != nil {
 		return f.err == nil
 	}
-	ok, err := f.Also(typ, doc)
+	ok, err := f.Visible(typ, doc)
 	f.fail(err)
 	return ok && err == nil
 }
@@ -164,9 +164,9 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 // matching gives the resources of typ that satisfy clauses and filter, in the
 // order of their numbers.
 func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
-	clauses, said := by(clauses)
-	docs := f.reading(typ, f.passing(typ, clauses, filter), said)
-	if f.Also == nil {
+	clauses, read := divide(clauses)
+	docs := f.reading(typ, f.passing(typ, clauses, filter), read)
+	if f.Visible == nil {
 		return docs
 	}
 	return slices.DeleteFunc(docs, func(doc uint64) bool { return !f.step() || !f.visible(typ, doc) })
@@ -197,7 +197,7 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	return intersect(docs, seen)
 }
 
-// candidates looks for a clause that few resources satisfy, and lists them.
+// candidates looks for a clause that maxCandidates resources satisfy, and lists them.
 func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int, found bool) {
 	for i := range clauses {
 		c := &clauses[i]
@@ -205,7 +205,7 @@ func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int
 			continue
 		}
 
-		docs, whole := f.list(typ, c, few)
+		docs, whole := f.list(typ, c, maxCandidates)
 		if whole && (!found || len(docs) < len(best)) {
 			best, by, found = docs, i, true
 		}
@@ -220,15 +220,17 @@ func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int
 // narrow reports whether reading the clause's list costs no more than the list
 // is long.
 func (c *Clause) narrow() bool {
-	if c.byID || c.never {
-		return true
-	}
 	for i := range c.probes {
 		if !c.probes[i].exact {
 			return false
 		}
 	}
-	return len(c.set) <= few
+
+	n := 0
+	for i := range c.sets {
+		n += len(c.sets[i].values)
+	}
+	return n <= maxCandidates
 }
 
 // list reads the resources that satisfy the positive of a clause, in order; it
@@ -242,16 +244,15 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 		return whole && f.step()
 	}
 
-	for _, id := range c.ids {
+	for id := range c.ids {
 		if doc, ok := f.find(typ, id); ok && !add(doc) {
 			return nil, false
 		}
 	}
 
-	own := tables().params[typ]["_type"].id
 	for i := range c.probes {
 		p := &c.probes[i]
-		if tables().byID[uint16(p.from[0])<<8|uint16(p.from[1])].Type != tables().byID[own].Type {
+		if tables().byID[uint16(p.from[0])<<8|uint16(p.from[1])].Type != typ {
 			continue
 		}
 		f.scan(p.from, p.to, func(term []byte, doc uint64) bool {
@@ -262,21 +263,20 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 		})
 	}
 
-	f.listSet(c, add)
+	for i := range c.sets {
+		if c.sets[i].param.Type == typ {
+			f.listSet(&c.sets[i], add)
+		}
+	}
 	slices.Sort(docs)
 	return slices.Compact(docs), whole
 }
 
-func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
-	if len(c.set) == 0 {
-		return
-	}
-
-	p := tables().byID[c.setID]
-	if len(c.set) > few {
-		all := allOf(p)
+func (f *Finder) listSet(s *valueSet, add func(uint64) bool) {
+	if len(s.values) > maxCandidates {
+		all := allOf(s.param)
 		f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
-			if _, ok := c.set[string(term[2:])]; ok {
+			if _, ok := s.values[string(term[2:])]; ok {
 				return add(doc)
 			}
 			return f.step()
@@ -285,8 +285,8 @@ func (f *Finder) listSet(c *Clause, add func(uint64) bool) {
 		return
 	}
 
-	for v := range c.set {
-		pr := p.exactly(v)
+	for v := range s.values {
+		pr := s.param.exactly(v)
 		f.scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 // mostJudged bounds how many candidates First judges before it leaves the
 // search to Find.
-const mostJudged = 2 * few
+const mostJudged = 2 * maxCandidates
 
 // First gives the first n resources after a number that match and may be
 // found, in the order of their numbers, without listing all that match. ok is
@@ -44,7 +44,7 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 
 func plain(clauses []Clause) bool {
 	for i := range clauses {
-		if clauses[i].chain != nil || clauses[i].has != nil || clauses[i].said != nil {
+		if clauses[i].chain != nil || clauses[i].has != nil || clauses[i].test != nil {
 			return false
 		}
 	}
@@ -56,7 +56,7 @@ func plain(clauses []Clause) bool {
 func leading(typ string, clauses []Clause) (lead probe, rest []Clause) {
 	for i := range clauses {
 		c := &clauses[i]
-		if len(c.probes) == 1 && c.probes[0].single() && !c.not && !c.never && !c.byID && len(c.set) == 0 {
+		if len(c.probes) == 1 && c.probes[0].single() && !c.not && len(c.ids)+len(c.sets) == 0 {
 			rest = append(append(rest, clauses[:i]...), clauses[i+1:]...)
 			return c.probes[0], rest
 		}

@@ -41,7 +41,9 @@ func (m *memory) add(t testing.TB, body string) {
 		t.Fatalf("%v: %s", err, body)
 	}
 	d := memoryDoc{typ: root.Get("resourceType").Text(), id: root.Get("id").Text(), body: body}
-	d.terms = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow})
+	if d.terms, err = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow}); err != nil {
+		t.Fatal(err)
+	}
 	m.docs = append(m.docs, d)
 
 	d.terms.Each(func(term []byte) bool {

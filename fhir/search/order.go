@@ -32,7 +32,7 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		if !ok {
 			return
 		}
-		if len(value) > 0 && value[0] == ofType[0] && s.Param.Kind == Token {
+		if !s.Param.orders(value) {
 			return
 		}
 
@@ -42,7 +42,7 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		}
 	}
 
-	if len(r.Docs) > few {
+	if len(r.Docs) > maxCandidates {
 		all := allOf(s.Param)
 		f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
 			take(doc, term[2:])
@@ -60,9 +60,27 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 	})
 }
 
-// sortable is what of a value orders it: a date's class does not.
+// orders reports whether resources are sorted by a value: not by one that is
+// indexed besides for what else it may be searched by.
+func (p *Param) orders(value []byte) bool {
+	switch {
+	case len(value) == 0:
+		return false
+	case value[0] == noValue[0] && len(value) == 1:
+		return false
+	case p.Kind == Token:
+		return value[0] != ofType[0]
+	case p.Kind == Reference:
+		return value[0] != inline[0]
+	case p.Kind == String:
+		return value[0] != longText[0] && value[len(value)-1] != alias[0] && value[len(value)-1] != longText[0]
+	}
+	return true
+}
+
+// sortable is what of a value orders it: the class of a date or number does not.
 func sortable(k Kind, value []byte) string {
-	if k == Date {
+	if k == Date || k == Quantity || k == Number {
 		return string(value[1:])
 	}
 	return string(value)

@@ -53,7 +53,7 @@ func (ps *Parser) Parse(ctx context.Context, types []string, pairs []Pair, stric
 // The error of any other, such as a chain, gives the reason.
 func (ps *Parser) Plain(typ, name, value string) (Clause, error) {
 	c, err := ps.begin(context.Background()).clause([]string{typ}, name, value, 0)
-	if err == nil && (c.chain != nil || c.has != nil || c.said != nil) {
+	if err == nil && (c.chain != nil || c.has != nil || c.test != nil) {
 		return c, unknown("a chain or a text cannot restrict a scope")
 	}
 	return c, err
@@ -142,9 +142,16 @@ var controls = map[string]func(q *Query, modifier, value string) error{
 	"_format":     ignoreControl,
 	"_pretty":     ignoreControl,
 	"_type":       ignoreControl,
+	"_query":      refuseQuery,
 }
 
 func ignoreControl(*Query, string, string) error { return nil }
+
+// refuseQuery refuses a named query: none is served, and leaving it out would
+// do another search (R4 search 3.1.1.7).
+func refuseQuery(_ *Query, _, v string) error {
+	return &Error{"not-supported", fmt.Sprintf("there is no named query %s", printable(v))}
+}
 
 // SetCount reads a value of _count.
 func SetCount(q *Query, v string) error { return parseCount(q, "", v) }

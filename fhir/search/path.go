@@ -13,6 +13,7 @@ type path struct {
 	leaf     string // FHIR type of the element at the end
 	target   string // references of this type only; "" for all
 	notFalse bool   // the value is whether the element is there and not false
+	name     bool   // the text is a name, which is found by its further words too
 }
 
 type step struct {
@@ -48,6 +49,8 @@ func parsePath(text string) path {
 		p.steps = append(p.steps, st)
 	}
 
+	last := p.steps[len(p.steps)-1].name
+	p.name = p.leaf == "HumanName" || last == "family" || last == "given"
 	return p
 }
 

@@ -2,6 +2,9 @@ package search
 
 import (
 	"fmt"
+	"strings"
+
+	"fhirdest.example/fhir/tree"
 )
 
 // Bounds on one query. What is over them is refused as too costly.
@@ -20,8 +23,12 @@ const (
 )
 
 // Error is a query that cannot be served. Code is an OperationOutcome issue
-// code: value, not-supported or too-costly.
+// code: value, not-supported, too-costly, multiple-matches or Forbidden.
 type Error struct{ Code, Detail string }
+
+// Forbidden is the Code of a query that leads through a type which the reader
+// may not search.
+const Forbidden = "forbidden"
 
 func (e *Error) Error() string { return e.Detail }
 
@@ -70,34 +77,57 @@ type Query struct {
 	Ignored  []string // what was not, with reasons
 }
 
-// Clause is one parameter with its modifier and alternatives.
+// Clause is one parameter with its modifier and alternatives. A resource matches
+// if it has any of the ids, probes or sets; or else has any of the maybes and
+// passes the test, which needs the resource itself. not turns that round, and a
+// clause with a test has none.
 type Clause struct {
+	ids    map[string]struct{} // resources by id (_id)
 	probes []probe
-	set    map[string]struct{} // values of the parameter setID, besides the probes
-	setID  uint16
-	ids    []string // resources by id (_id)
-	byID   bool
+	sets   []valueSet
+	maybe  []probe
+	test   test
 	not    bool
-	chain  []link
-	has    *has
-	said   []said // any of them; nothing else then
-	never  bool
+
+	chain []link // any of them; nothing else then, until it is resolved
+	has   *has   // likewise
+	bare  []bare
 }
 
+// test reports whether a resource of typ, in a container or its own, has what a
+// clause asks for.
+type test func(typ string, root, container *tree.Value) bool
+
+// valueSet is many values of one parameter.
+type valueSet struct {
+	param  *Param
+	values map[string]struct{}
+}
+
+func (s *valueSet) add(parts ...string) { s.values[strings.Join(parts, "")] = struct{}{} }
+
 // link is one way in which a chain goes on: the reference by which it leaves,
-// and what must hold of the resources of Type at its end.
+// and what must hold of the resources of type typ at its end.
 type link struct {
+	param *Param
+	typ   string
+	then  Clause
+	bases Bases
+}
+
+// has is a reverse chain: resources of param.Type for which then holds refer to
+// one of typ by param.
+type has struct {
 	param *Param
 	typ   string
 	then  Clause
 }
 
-// has is a reverse chain: resources of param.Type for which then holds point
-// here by param.
-type has struct {
+// bare is an id without a type in a reference parameter. Where it is that of
+// resources of several types, it is not clear which is meant.
+type bare struct {
 	param *Param
-	typ   string // the type pointed at
-	then  Clause
+	id    string
 }
 
 // errUnknown marks a parameter that is not served: lenient handling leaves it

@@ -137,6 +137,25 @@ func (m *memory) randomQuery(rnd *rand.Rand) (string, []Pair) {
 	return d.typ, pairs
 }
 
+// numberIn is an encoded number as a query writes it.
+func numberIn(value []byte) string {
+	lo, _, _ := ends(value)
+	power := int(lo[1])<<8 | int(lo[2])
+	sign := ""
+	if lo[0] == negative {
+		sign, power = "-", power^0xffff
+	}
+
+	digits := ""
+	for _, pair := range lo[3 : len(lo)-1] {
+		if lo[0] == negative {
+			pair = ^pair
+		}
+		digits += fmt.Sprintf("%02d", pair-1)
+	}
+	return fmt.Sprintf("%s0.%se%d", sign, digits, power-1<<15)
+}
+
 var escaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
 
 func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
@@ -157,7 +176,7 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 
 		return Pair{
 			p.Code,
-			escaper.Replace(code) + "$" + pickOne(rnd, "", "le", "gt", "ne") + fmt.Sprint(unordered([]byte(rest))),
+			escaper.Replace(code) + "$" + pickOne(rnd, "", "le", "gt", "ne") + numberIn([]byte(rest)),
 		}, true
 
 	case p.Kind == Token && string(value[:1]) == ofType:
@@ -204,16 +223,6 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 }
 
 func pickOne(rnd *rand.Rand, of ...string) string { return of[rnd.IntN(len(of))] }
-
-func TestOrderedKeepsTheOrderOfNumbers(t *testing.T) {
-	numbers := []float64{-1e300, -2, -1.5, -0.001, 0, 0.001, 1, 1.5, 2, 1e300}
-	for i := 1; i < len(numbers); i++ {
-		a, b := ordered(nil, numbers[i-1]), ordered(nil, numbers[i])
-		if string(a) >= string(b) || unordered(a) != numbers[i-1] {
-			t.Errorf("%v and %v", numbers[i-1], numbers[i])
-		}
-	}
-}
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{

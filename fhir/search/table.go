@@ -57,6 +57,7 @@ type paramTable struct {
 	types       []string
 	params      map[string]map[string]*Param
 	byID        []*Param
+	order       map[string]order
 	compartment map[string]map[string][]string // by type of the compartment, then type
 	version     uint64
 }
@@ -66,6 +67,7 @@ var tables = sync.OnceValue(load)
 func load() *paramTable {
 	t := &paramTable{
 		params:      map[string]map[string]*Param{},
+		order:       map[string]order{},
 		compartment: map[string]map[string][]string{},
 	}
 	common := t.readParams(paramsText)
@@ -94,10 +96,44 @@ func load() *paramTable {
 		t.compartment[f[0]][f[1]] = strings.Split(f[2], ",")
 	}
 
+	for _, typ := range t.types {
+		t.order[typ] = t.ordered(typ)
+	}
+
 	h := fnv.New64a()
 	h.Write([]byte(paramsText + usCoreText + extractVersion))
 	t.version = h.Sum64()
 	return t
+}
+
+// order is the parameters of a type in the order in which a resource's terms
+// are kept: what identifies it, its labels and references, on which access and
+// the audit rest, those of its compartments first; then all others.
+type order struct{ references, others []*Param }
+
+func (t *paramTable) ordered(typ string) order {
+	compartments := map[string]bool{}
+	for _, types := range t.compartment {
+		for _, code := range types[typ] {
+			compartments[code] = true
+		}
+	}
+
+	var identity, first, second, others []*Param
+	for _, code := range sortedCodes(t.params[typ]) {
+		switch p := t.params[typ][code]; {
+		case code[0] == '_':
+			identity = append(identity, p)
+		case p.Kind == Reference && compartments[code]:
+			first = append(first, p)
+		case p.Kind == Reference:
+			second = append(second, p)
+		default:
+			others = append(others, p)
+		}
+	}
+
+	return order{slices.Concat(identity, first, second), others}
 }
 
 func lines(text string) []string {

@@ -5,31 +5,39 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"math"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
 // A term is two bytes of parameter number and the value's bytes. Values of
-// text have no byte 0, so that a term followed by 0 stands before every longer
-// one. The forms, by kind:
+// text have no byte 0, so that a term followed by 0 is before every longer one.
+// The forms, by kind:
 //
 //	token      code 1 system       (system is implicit for FHIR's own codes),
 //	           or, for an identifier's type, ofType code 1 system 1 value
-//	string     folded 1 original
-//	reference  id 1 Type, id 1 Type 1 version, url 1, or logical code 1 system
-//	uri        the uri
+//	string     folded 1 original, folded alias, or beginning longText digest;
+//	           and longText where there is such a one
+//	reference  id 1 Type, id 1 Type 1 version, url 1, url 1 1 version of a
+//	           canonical, logical code 1 system, or inline Type 1 id of what
+//	           the resource itself has in it
+//	uri        uri, or uri 1 version of a canonical
 //	date       class, both ends (span.value)
-//	quantity   number (8 bytes), code 1 system 1 unit
-//	number     number (8 bytes)
+//	quantity   a number or range (see point), code 1 system 1 unit
+//	number     a number or range
 //	composite  a token, joint, a value of the other part's kind
+//
+// Of any kind, noValue is an element that has nothing to search for by value.
 const (
 	sep      = "\x01"
 	implicit = "\x02"
 	logical  = "\x03"
 	ofType   = "\x04"
 	joint    = "\x05"
+	noValue  = "\x06"
+	inline   = "\x07"
+
+	alias    = "\x02" // after a text: another way of writing what is indexed whole besides
+	longText = "\x03" // after a text: it goes on, and only the resource has all of it
 )
 
 // maxText bounds the text of one term in bytes. Longer text is cut, with its
@@ -42,11 +50,18 @@ func whole(s string) string {
 	if len(s) <= maxText {
 		return s
 	}
-	sum := sha256.Sum256([]byte(s))
-	return s[:maxText-32] + hex.EncodeToString(sum[:16])
+	return cut(s, wholeText) + digest(s)
 }
 
-// clean takes out the bytes that separate parts of terms. No FHIR string may
+// wholeText is how much of a longer text whole leaves before its digest.
+const wholeText = maxText - 32
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// clean replaces the bytes that separate parts of terms. No FHIR string may
 // hold them.
 func clean(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' }) < 0 {
@@ -60,60 +75,15 @@ func clean(s string) string {
 	}, s)
 }
 
-func cut(s string) string {
-	if len(s) <= maxText {
+// cut is the beginning of s, of n bytes at most and of whole letters.
+func cut(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	n := maxText
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}
 	return s[:n]
-}
-
-// fold makes text comparable as R4 strings are: without regard to case,
-// accents, and how white space is written.
-func fold(s string) string {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = s[i] < utf8.RuneSelf
-	}
-	if plain {
-		return cut(strings.Join(strings.Fields(strings.ToLower(s)), " "))
-	}
-
-	var b strings.Builder
-	for _, r := range s {
-		if plain, ok := accents()[r]; ok {
-			b.WriteString(plain)
-		} else if !unicode.Is(unicode.Mn, r) {
-			b.WriteRune(unicode.ToLower(r))
-		}
-	}
-
-	return cut(strings.Join(strings.Fields(clean(b.String())), " "))
-}
-
-// ordered is a number in eight bytes whose order is the numbers'.
-func ordered(b []byte, f float64) []byte {
-	u := math.Float64bits(f)
-	if f < 0 || u == 1<<63 {
-		u = ^u
-	} else {
-		u |= 1 << 63
-	}
-	return binary.BigEndian.AppendUint64(b, u)
-}
-
-func unordered(b []byte) float64 {
-	if len(b) < 8 {
-		return math.NaN()
-	}
-	u := binary.BigEndian.Uint64(b)
-	if u>>63 == 1 {
-		return math.Float64frombits(u &^ (1 << 63))
-	}
-	return math.Float64frombits(^u)
 }
 
 // Terms are the distinct terms of one resource in order, each led by its
@@ -132,6 +102,16 @@ func (t Terms) Each(f func(term []byte) bool) {
 		}
 		t = t[k+int(n):]
 	}
+}
+
+// have reports whether the parameter has any value.
+func (t Terms) have(id uint16) bool {
+	found := false
+	t.of(id, func([]byte) bool {
+		found = true
+		return false
+	})
+	return found
 }
 
 // of calls f with every value of the parameter until it returns false.

@@ -11,95 +11,39 @@ import (
 // maxRead bounds the resources that one search reads whole.
 const maxRead = 20_000
 
-// said asks for text that stands beside a code (R4 search 3.1.1.4.10, :text).
-// The index does not have it: what satisfies all else is read.
-type said struct {
-	param *Param
-	text  string // folded
-}
-
-func saidTest(c *Clause, p *Param, v string) error {
-	s := said{p, fold(unescape(v))}
-	if s.text == "" {
+// textProbes adds what has text beside a code that begins so (R4 search
+// 3.1.1.4.10, :text). The index does not have that text.
+func textProbes(c *Clause, p *Param, v string) error {
+	text := fold(unescape(v))
+	if text.spaced == "" {
 		return unknown("%s is empty", p.Code)
 	}
-	c.said = append(c.said, s)
+
+	c.verify(allOf(p), func(typ string, root, _ *tree.Value) bool {
+		found := false
+		for i := range p.paths {
+			if pa := &p.paths[i]; typ == p.Type && !found {
+				walk(root, pa.steps, func(v *tree.Value) { found = found || hasText(pa.leaf, v, text) })
+			}
+		}
+
+		return found
+	})
 	return nil
 }
 
-// speaks reports whether the parameter looks at what may have text beside it.
-func (p *Param) speaks() bool {
-	return slices.ContainsFunc(p.paths, func(pa path) bool {
-		return pa.leaf == "CodeableConcept" || pa.leaf == "Coding" || pa.leaf == "Identifier"
-	})
-}
+// hasText reports whether the parameter looks at what may have text beside it.
+func (p *Param) hasText() bool { return p.looksAt("CodeableConcept", "Coding", "Identifier") }
 
-// by splits clauses into those that the index answers and those that bodies do.
-func by(clauses []Clause) (index, body []Clause) {
-	if !slices.ContainsFunc(clauses, func(c Clause) bool { return c.said != nil }) {
-		return clauses, nil
+// hasText reports whether a text beside a code begins so.
+func hasText(leaf string, v *tree.Value, text folded) bool {
+	is := func(v *tree.Value) bool {
+		begins := func(s string) bool {
+			return strings.HasPrefix(s, text.spaced) || strings.HasPrefix(s, text.joined)
+		}
+		return slices.ContainsFunc(fold(v.Literal()).forms(), begins)
 	}
 
-	for _, c := range clauses {
-		if c.said != nil {
-			body = append(body, c)
-		} else {
-			index = append(index, c)
-		}
-	}
-
-	return index, body
-}
-
-// reading keeps the resources whose bodies satisfy the clauses.
-func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
-	if len(clauses) == 0 || f.err != nil {
-		return docs
-	}
-	if len(docs) > maxRead {
-		f.err = ErrTooCostly
-		return nil
-	}
-
-	return slices.DeleteFunc(docs, func(doc uint64) bool {
-		f.fail(f.ctx.Err())
-		if f.err != nil {
-			return true
-		}
-
-		body, err := f.Index.Body(f.ctx, doc)
-		if err != nil {
-			f.fail(err)
-			return true
-		}
-		root, err := tree.Parse(body)
-		if err != nil {
-			f.fail(fmt.Errorf("%w: body of resource %d: %v", ErrDamaged, doc, err))
-		}
-		return err != nil || slices.ContainsFunc(clauses, func(c Clause) bool { return !c.heard(typ, root) })
-	})
-}
-
-// heard reports whether a resource has any of the texts.
-func (c *Clause) heard(typ string, root *tree.Value) bool {
-	found := false
-	for i := range c.said {
-		s := &c.said[i]
-		for j := range s.param.paths {
-			pa := &s.param.paths[j]
-			if s.param.Type != typ || found {
-				break
-			}
-			walk(root, pa.steps, func(v *tree.Value) { found = found || begins(pa.leaf, v, s.text) })
-		}
-	}
-
-	return found
-}
-
-// begins reports whether a text beside a code begins so.
-func begins(leaf string, v *tree.Value, text string) bool {
-	is := func(v *tree.Value) bool { return strings.HasPrefix(fold(v.Literal()), text) }
 	switch leaf {
 	case "CodeableConcept":
 		codings := v.Get("coding").Each()
@@ -114,4 +58,73 @@ func begins(leaf string, v *tree.Value, text string) bool {
 	}
 
 	return false
+}
+
+// divide returns the clauses as the index answers them, with those that may
+// match for those that do, and the ones that resources must then be read for.
+func divide(clauses []Clause) (index, read []Clause) {
+	index = slices.Clone(clauses)
+	for i := range index {
+		c := &index[i]
+		if c.test == nil {
+			continue
+		}
+
+		read = append(read, *c)
+		c.probes = slices.Concat(c.probes, c.maybe)
+		c.maybe, c.test = nil, nil
+	}
+
+	return index, read
+}
+
+// reading keeps the resources that match the clauses, reading those whose terms
+// do not decide it.
+func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
+	if len(clauses) == 0 || f.err != nil {
+		return docs
+	}
+
+	read := 0
+	return slices.DeleteFunc(docs, func(doc uint64) bool {
+		f.fail(f.ctx.Err())
+		id, terms := f.terms(doc)
+		var root *tree.Value
+		for i := range clauses {
+			c := &clauses[i]
+			if f.err == nil && c.holds(id, terms) {
+				continue
+			}
+
+			if root == nil {
+				if read++; read > maxRead {
+					f.fail(ErrTooCostly)
+				}
+				root = f.root(doc)
+			}
+			if f.err != nil || !c.test(typ, root, root) {
+				return true
+			}
+		}
+
+		return false
+	})
+}
+
+// root reads a resource.
+func (f *Finder) root(doc uint64) *tree.Value {
+	if f.err != nil {
+		return nil
+	}
+	body, err := f.Index.Body(f.ctx, doc)
+	if err != nil {
+		f.fail(err)
+		return nil
+	}
+
+	root, err := tree.Parse(body)
+	if err != nil {
+		f.fail(fmt.Errorf("%w: body of resource %d: %v", ErrDamaged, doc, err))
+	}
+	return root
 }

@@ -3,11 +3,11 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"fhirdest.example/fhir/tree"
 )
 
 func tokenProbes(c *Clause, p *Param, modifier, v string) error {
@@ -17,8 +17,8 @@ func tokenProbes(c *Clause, p *Param, modifier, v string) error {
 		return nil
 	case modifier == "of-type" && p.identifies():
 		return typedProbes(c, p, v)
-	case modifier == "text" && p.speaks():
-		return saidTest(c, p, v)
+	case modifier == "text" && p.hasText():
+		return textProbes(c, p, v)
 	}
 	return noModifier(p.Code, modifier)
 }
@@ -42,20 +42,22 @@ func (p *Param) identifies() bool {
 	return slices.ContainsFunc(p.paths, func(pa path) bool { return pa.leaf == "Identifier" })
 }
 
-// tokens adds [system]|[code], [code], |[code] and [system]| (3.1.1.4.10);
-// lead stands before the code in the term.
+// tokens adds [system]|[code], [code], |[code] and [system]| (R4 search
+// 3.1.1.4.10); lead is before the code in the term.
 func (c *Clause) tokens(p *Param, lead, v string) {
 	parts := splitEscaped(v, '|')
 	code := whole(unescape(parts[0]))
 	if len(parts) == 1 {
-		pr := p.beginning(lead, code, sep)
-		pr.exact = true
-		c.probes = append(c.probes, pr)
+		c.codes(p, func(code string) probe {
+			pr := p.beginning(lead, code, sep)
+			pr.exact = true
+			return pr
+		}, unescape(parts[0]))
 		return
 	}
 
 	system := code
-	code = whole(unescape(strings.Join(parts[1:], "|")))
+	code = unescape(strings.Join(parts[1:], "|"))
 	if code == "" {
 		pr := p.beginning(lead)
 		pr.keep = func(value []byte) bool {
@@ -65,52 +67,131 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 		return
 	}
 
-	c.probes = append(c.probes, p.exactly(lead, code, sep, system))
+	c.codes(p, func(code string) probe { return p.exactly(lead, code, sep, system) }, code)
 	if system != "" && lead == "" && p.fits(system) {
-		c.probes = append(c.probes, p.exactly(code, sep, implicit))
+		c.probes = append(c.probes, p.exactly(whole(code), sep, implicit))
 	}
+}
+
+// codes adds the probe of a code, and of its caseless form where the parameter
+// looks at strings too.
+func (c *Clause) codes(p *Param, of func(code string) probe, code string) {
+	c.probes = append(c.probes, of(whole(code)))
+	if other := caseless(code); other != code && p.looksAt("string") {
+		c.probes = append(c.probes, of(whole(other)))
+	}
+}
+
+// looksAt reports whether any of the parameter's paths ends at one of the types.
+func (p *Param) looksAt(types ...string) bool {
+	return slices.ContainsFunc(p.paths, func(pa path) bool { return slices.Contains(types, pa.leaf) })
 }
 
 func stringProbes(c *Clause, p *Param, modifier, v string) error {
 	text := unescape(v)
 	folded := fold(text)
-	var pr probe
-
-	switch modifier {
-	case "":
-		pr = p.beginning(folded)
-		pr.exact = len(folded) > 2
-	case "exact":
-		pr = p.exactly(folded, sep, cut(clean(text)))
-	case "contains":
-		pr = allOf(p)
-		pr.keep = func(value []byte) bool {
-			head, _, _ := bytes.Cut(value, []byte(sep))
-			return bytes.Contains(head, []byte(folded))
-		}
-
-	default:
-		return noModifier(p.Code, modifier)
-	}
-
-	if folded == "" {
+	if folded.spaced == "" {
 		return unknown("%s is empty", p.Code)
 	}
 
-	c.probes = append(c.probes, pr)
+	switch modifier {
+	case "":
+		for _, form := range folded.forms() {
+			c.beginsWith(p, form)
+		}
+	case "exact":
+		c.isExactly(p, folded, exactly(text))
+	case "contains":
+		c.contains(p, folded)
+	default:
+		return noModifier(p.Code, modifier)
+	}
+
 	return nil
 }
 
+// beginsWith adds the texts with a beginning. Of those longer than the index
+// has, the resource has the rest.
+func (c *Clause) beginsWith(p *Param, form string) {
+	if len(form) <= maxText {
+		pr := p.beginning(form)
+		pr.exact = len(form) > 2
+		c.probes = append(c.probes, pr)
+		return
+	}
+
+	pr := p.beginning(cut(form, maxText), longText)
+	pr.exact = true
+	c.verify(pr, p.textTest(func(f folded) bool {
+		return slices.ContainsFunc(f.forms(), func(s string) bool { return strings.HasPrefix(s, form) })
+	}))
+}
+
+func (c *Clause) isExactly(p *Param, folded folded, text string) {
+	if len(folded.spaced) <= maxText && len(text) <= maxText {
+		c.probes = append(c.probes, p.exactly(folded.spaced, sep, text))
+		return
+	}
+	c.probes = append(c.probes, p.exactly(cut(fold(cut(text, maxFolded)).spaced, maxText), longText, digest(text)))
+}
+
+func (c *Clause) contains(p *Param, of folded) {
+	anywhere := func(in string) bool {
+		return slices.ContainsFunc(of.forms(), func(s string) bool { return strings.Contains(in, s) })
+	}
+	pr := allOf(p)
+	pr.keep = func(value []byte) bool {
+		end := bytes.IndexFunc(value, func(r rune) bool { return r < ' ' })
+		return anywhere(string(value[:max(end, 0)]))
+	}
+	c.probes = append(c.probes, pr)
+	c.verify(p.exactly(longText), p.textTest(func(f folded) bool { return slices.ContainsFunc(f.forms(), anywhere) }))
+}
+
+// verify adds resources that match if they pass the test too.
+func (c *Clause) verify(pr probe, also test) {
+	c.maybe = append(c.maybe, pr)
+	before := c.test
+	if before == nil {
+		c.test = also
+		return
+	}
+	c.test = func(typ string, root, container *tree.Value) bool {
+		return before(typ, root, container) || also(typ, root, container)
+	}
+}
+
+// textTest is whether any text that the parameter looks at passes.
+func (p *Param) textTest(passes func(folded) bool) test {
+	return func(typ string, root, _ *tree.Value) bool {
+		found := false
+		for i := range p.paths {
+			if pa := &p.paths[i]; typ == p.Type && !found {
+				walk(root, pa.steps, func(v *tree.Value) {
+					eachText(pa.leaf, v, func(s string) { found = found || passes(fold(s)) })
+				})
+			}
+		}
+
+		return found
+	}
+}
+
 func uriProbes(c *Clause, p *Param, modifier, v string) error {
-	v = whole(unescape(v))
+	url := unescape(v)
 	switch modifier {
 	case "":
-		c.probes = append(c.probes, p.exactly(v))
+		parts := splitEscaped(v, '|')
+		if len(parts) == 2 && parts[1] != "" && (p.Code == "url" || p.looksAt("canonical")) {
+			c.probes = append(c.probes, p.exactly(whole(unescape(parts[0])), sep, whole(unescape(parts[1]))))
+			return nil
+		}
+		c.probes = append(c.probes, p.exactly(whole(url)))
 	case "below":
-		c.probes = append(c.probes, p.beginning(v))
+		c.below(p, clean(url))
 	case "above":
-		for _, above := range parents(v) {
-			c.probes = append(c.probes, p.exactly(above))
+		for _, above := range parents(url) {
+			c.probes = append(c.probes, p.exactly(whole(above)))
 		}
 
 	default:
@@ -120,8 +201,30 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 	return nil
 }
 
-// parents gives a URL and those that stand above it, with and without a slash
-// at their ends (R4 search 3.1.1.4.8, :above); a URN has none.
+// below adds the URLs that begin so. Of those longer than the index has, the
+// resource has the rest.
+func (c *Clause) below(p *Param, url string) {
+	if len(url) <= wholeText {
+		c.probes = append(c.probes, p.beginning(url))
+		return
+	}
+
+	c.verify(p.beginning(cut(url, wholeText)), func(typ string, root, _ *tree.Value) bool {
+		found := false
+		for i := range p.paths {
+			if typ == p.Type {
+				walk(root, p.paths[i].steps, func(v *tree.Value) {
+					found = found || strings.HasPrefix(clean(v.Literal()), url)
+				})
+			}
+		}
+
+		return found
+	})
+}
+
+// parents returns a URL and those above it, with and without a slash at their
+// ends (R4 search 3.1.1.4.13, :above); a URN has none.
 func parents(v string) []string {
 	all := []string{v}
 	_, rest, ok := strings.Cut(v, "://")
@@ -162,7 +265,7 @@ func (in *parsing) dateProbes(c *Clause, p *Param, modifier, v string) error {
 	}
 	from, to := dateBounds(prefix, s)
 	keep := func(value []byte) bool { return test(spanOf(value), s) }
-	c.probes = append(c.probes, p.dates(short, from, to, keep), p.dates(long, never, always, keep))
+	c.probes = append(c.probes, p.dates(shortSpan, from, to, keep), p.dates(longSpan, never, always, keep))
 
 	return nil
 }
@@ -189,71 +292,39 @@ func (in *parsing) widen(s span) span {
 	return span{s.lo - by, s.hi + by}
 }
 
-// interval reads a number as the stretch that its written precision means:
-// 5.4 is 5.35 up to 5.45 (3.1.1.4.7.1).
-func interval(s string) (exact, lo, hi float64, ok bool) {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) || len(s) > 40 || strings.ContainsAny(s, "xXpP_nNiI") {
-		return 0, 0, 0, false
-	}
-
-	mantissa, exponent, _ := strings.Cut(strings.ToLower(s), "e")
-	e, _ := strconv.Atoi(exponent)
-	if _, decimals, ok := strings.Cut(mantissa, "."); ok {
-		e -= len(decimals)
-	}
-	half := 0.5 * math.Pow(10, float64(e))
-	return f, f - half, f + half, true
-}
-
-// numberTest gives a comparison with the number as it is written.
-func numberTest(prefix, s string) (from, to float64, test func(float64) bool, ok bool) {
-	exact, lo, hi, ok := interval(s)
-	inf := math.Inf(1)
-	switch prefix {
-	case "eq":
-		return lo, hi, func(f float64) bool { return f >= lo && f < hi }, ok
-	case "ne":
-		return -inf, inf, func(f float64) bool { return f < lo || f >= hi }, ok
-	case "gt", "sa":
-		return exact, inf, func(f float64) bool { return f > exact }, ok
-	case "ge":
-		return lo, inf, func(f float64) bool { return f >= exact || f >= lo && f < hi }, ok
-
-	case "lt", "eb":
-		return -inf, exact, func(f float64) bool { return f < exact }, ok
-	case "le":
-		return -inf, hi, func(f float64) bool { return f <= exact || f >= lo && f < hi }, ok
-	case "ap":
-		by := math.Abs(exact) / 10
-		return exact - by, exact + by, func(f float64) bool { return math.Abs(f-exact) <= by }, ok
-	}
-
-	return 0, 0, nil, false
-}
-
-func (p *Param) numbers(prefix, s string, unit func(rest []byte) bool) (probe, bool) {
-	from, to, test, ok := numberTest(prefix, s)
+// numbers are the values that a comparison lets through: points between its
+// bounds, and any range.
+func (c *Clause) numbers(p *Param, prefix, s string, unit func(rest []byte) bool) bool {
+	is, ok := compareNumber(prefix, s)
 	if !ok {
-		return probe{}, false
+		return false
 	}
-	pr := probe{from: ordered(p.key(), from), to: after(ordered(p.key(), to))}
-	pr.keep = func(value []byte) bool {
-		return len(value) >= 8 && test(unordered(value)) && (unit == nil || unit(value[8:]))
+	keep := func(value []byte) bool {
+		lo, hi, rest := ends(value)
+		return is.passes(lo, hi) && (unit == nil || unit(rest))
 	}
-	return pr, true
+
+	points, ranges := prefixed(append(p.key(), point)), prefixed(append(p.key(), interval))
+	n := len(points.from)
+	if is.from != nil {
+		points.from = append(points.from[:n:n], is.from...)
+	}
+	if is.to != nil {
+		points.to = after(append(append(p.key(), point), is.to...))
+	}
+	points.keep, ranges.keep = keep, keep
+	c.probes = append(c.probes, points, ranges)
+
+	return true
 }
 
 func numberProbes(c *Clause, p *Param, modifier, v string) error {
-	prefix, rest := cutPrefix(v)
-	pr, ok := p.numbers(prefix, rest, nil)
 	if modifier != "" {
 		return noModifier(p.Code, modifier)
 	}
-	if !ok {
+	if prefix, rest := cutPrefix(v); !c.numbers(p, prefix, rest, nil) {
 		return bad("%s: %s is not a number with a prefix", p.Code, printable(v))
 	}
-	c.probes = append(c.probes, pr)
 	return nil
 }
 
@@ -273,19 +344,15 @@ func quantityProbes(c *Clause, p *Param, modifier, v string) error {
 		return bad("%s: %s is not number|system|code", p.Code, printable(v))
 	}
 
-	prefix, number := cutPrefix(parts[0])
-	pr, ok := p.numbers(prefix, number, unit)
-	if !ok {
+	if prefix, number := cutPrefix(parts[0]); !c.numbers(p, prefix, number, unit) {
 		return bad("%s: %s is not a number with a prefix", p.Code, printable(v))
 	}
-
-	c.probes = append(c.probes, pr)
 	return nil
 }
 
 // unitTest matches system and code; without a system, code or unit.
 func unitTest(system, code string) func([]byte) bool {
-	system, code = cut(clean(system)), cut(clean(code))
+	system, code = whole(system), whole(code)
 	return func(rest []byte) bool {
 		gotCode, more, _ := strings.Cut(string(rest), sep)
 		gotSystem, unit, _ := strings.Cut(more, sep)
@@ -302,30 +369,45 @@ func (in *parsing) referenceProbes(c *Clause, p *Param, modifier, v string) erro
 		return nil
 	}
 
-	v = unescape(v)
 	if modifier != "" && !IsType(modifier) {
 		return noModifier(p.Code, modifier)
 	}
 
-	r := in.bases.ParseRef(v)
+	text := unescape(v)
+	r := in.bases.ParseRef(text)
 	switch {
 	case r.Version != "":
 		c.probes = append(c.probes, p.exactly(r.ID, sep, r.Type, sep, r.Version))
 	case r.Type != "":
 		c.probes = append(c.probes, p.exactly(r.ID, sep, r.Type))
-	case ValidID(v) && modifier != "":
-		c.probes = append(c.probes, p.exactly(v, sep, modifier))
-	case ValidID(v):
-		pr := p.beginning(v, sep)
+	case ValidID(text) && modifier != "":
+		c.probes = append(c.probes, p.exactly(text, sep, modifier))
+	case ValidID(text):
+		pr := p.beginning(text, sep)
 		pr.exact = true
-		c.probes = append(c.probes, pr)
+		c.probes, c.bare = append(c.probes, pr), append(c.bare, bare{p, text})
 
+	case p.looksAt("canonical"):
+		c.probes = append(c.probes, canonicalProbe(p, v))
 	default:
-		c.probes = append(c.probes, p.exactly(whole(v), sep))
+		c.probes = append(c.probes, p.exactly(whole(text), sep))
 	}
 
 	if r.Type != "" && modifier != "" && r.Type != modifier {
 		return bad("%s: %s is not a %s", p.Code, printable(v), modifier)
 	}
 	return nil
+}
+
+// canonicalProbe is that of a canonical reference: URL, of any version, or
+// URL|version (R4 search 3.1.1.4.12).
+func canonicalProbe(p *Param, v string) probe {
+	parts := splitEscaped(v, '|')
+	url := whole(unescape(parts[0]))
+	if len(parts) == 2 && parts[1] != "" {
+		return p.exactly(url, sep, sep, whole(unescape(parts[1])))
+	}
+	pr := p.beginning(url, sep)
+	pr.exact = true
+	return pr
 }

@@ -98,7 +98,7 @@ var table = []row{
 		room:   "fhir/...",
 		reason: "FHIR R4 over stored bytes",
 		ours:   []string{"fhir/..."},
-		others: []string{models, strict},
+		others: []string{models, strict, "golang.org/x/text"},
 		less:   []string{"encoding/json"},
 	},
 	{room: "gateway", reason: "pass bytes and remember digests",
