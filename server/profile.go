@@ -11,7 +11,8 @@ import (
 
 // Profiles are the shipped sets of rules by their names in configuration.
 //
-//   - ssraa-2: UDAP Security 2.0 to the letter;
+//   - ssraa-2: UDAP Security 2.0 to the letter; bare purpose-of-use codes, which
+//     it does not prefer, are accepted with a warning (purposeCodes: any);
 //   - ssraa-1: the first edition (1.x): bare purpose-of-use codes and http
 //     loopback redirects;
 //   - tefca: the second edition with the metadata that TEFCA demands, the
@@ -19,7 +20,7 @@ import (
 //     certificate, and tefca_ias for individual access.
 func profiles() map[string]udap.Policy {
 	return map[string]udap.Policy{
-		"ssraa-2": {Edition: 2},
+		"ssraa-2": {Edition: 2, PurposeCodes: udap.PurposeAny},
 		"ssraa-1": {Edition: 1, AllowLoopbackRedirect: true, PurposeCodes: udap.PurposeAny},
 		"tefca": {
 			Edition: 2, RequiredMetadata: []string{"client_uri", "tos_uri", "policy_uri"},

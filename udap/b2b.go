@@ -223,7 +223,7 @@ func (b *b2b) purpose(code string) error {
 		b.tr.Warn(checkB2BPurpose, trace.Finding{
 			Expected: expected,
 			Found:    code,
-			Remedy:   "a bare code is accepted because the community's policy says so; edition 2 wants system#code",
+			Remedy:   "a bare code is accepted because the community's policy allows it (purposeCodes: any); UDAP Security 2.0 prefers system#code",
 		})
 
 	default:

@@ -297,7 +297,7 @@ func (val *validation) certifiedParameters(certified jose.Object, ss *SoftwareSt
 
 	for _, name := range certifiedNames {
 		want, got := certified[name], statement.Claims[name]
-		if want == nil || got == nil || agrees(name, want, got) {
+		if isAbsent(want) || isAbsent(got) || agrees(name, want, got) {
 			continue
 		}
 
@@ -310,6 +310,9 @@ func (val *validation) certifiedParameters(certified jose.Object, ss *SoftwareSt
 	val.tr.Pass(checkCertParams, "", "")
 	return nil
 }
+
+// isAbsent reports whether a parameter has no value: it is absent or null.
+func isAbsent(v jsontext.Value) bool { return v == nil || v.Kind() == 'n' }
 
 func agrees(name string, certified, asked jsontext.Value) bool {
 	allowed, ok := jose.List(certified)

@@ -2,6 +2,7 @@ package udap
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -48,6 +49,7 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 	if err := val.grantTypes(claims, m); err != nil || m.Cancels() {
 		return m, err
 	}
+	claims = val.withoutNulls(claims, m)
 
 	for _, step := range []func(jose.Object, *ClientMetadata, Policy) error{
 		val.clientName, val.authMethod, val.redirectURIs, val.responseTypes, val.contacts, val.logo, val.scope, val.webURIs, val.needed,
@@ -58,6 +60,42 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 	}
 
 	return m, nil
+}
+
+// withoutNulls returns the claims without those optional parameters that are
+// null: some clients write every parameter, and null for those without a value.
+// A parameter that the grant requires stays, so that its null is refused.
+func (val *validation) withoutNulls(claims jose.Object, m *ClientMetadata) jose.Object {
+	out := claims
+	for _, p := range []struct {
+		name  string
+		check trace.Check
+		must  bool
+	}{
+		{"redirect_uris", checkRedirects, m.interactive()},
+		{"response_types", checkResponses, m.interactive()},
+		{"logo_uri", checkLogo, m.interactive()},
+		{"client_uri", checkURIs, false},
+		{"tos_uri", checkURIs, false},
+		{"policy_uri", checkURIs, false},
+		{"jwks_uri", checkURIs, false},
+	} {
+		if p.must || claims[p.name].Kind() != 'n' {
+			continue
+		}
+
+		if len(out) == len(claims) {
+			out = maps.Clone(claims)
+		}
+		delete(out, p.name)
+		val.tr.Warn(p.check, trace.Finding{
+			Expected: "no " + p.name,
+			Found:    claims.Show(p.name),
+			Remedy:   "leave out what has no value: a stricter server refuses null",
+		})
+	}
+
+	return out
 }
 
 func (val *validation) refuseMetadata(c trace.Check, expected, found, remedy string) error {

@@ -2,6 +2,7 @@ package udap_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,12 +104,10 @@ func TestRegistrationParameters(t *testing.T) {
 		"redirect_uris": {
 			{"redirect_uris": []string{"https://client1.test/cb"}},
 			{"redirect_uris": []string{}},
-			{"redirect_uris": nil},
 		},
 		"response_types": {
 			{"response_types": []string{"code"}},
 			{"response_types": []string{}},
-			{"response_types": nil},
 		},
 		"logo_uri": {{"logo_uri": 1}, {"logo_uri": "http://client1.test/logo.png"}},
 		"uris": {
@@ -117,7 +116,7 @@ func TestRegistrationParameters(t *testing.T) {
 			}, {"tos_uri": []string{}}, {"policy_uri": "javascript:alert(1)"}, {
 				"jwks_uri": "http://client1.test/jwks",
 			},
-			{"client_uri": ""}, {"client_uri": nil}, {"tos_uri": "https://client1.test:99999/"},
+			{"client_uri": ""}, {"tos_uri": "https://client1.test:99999/"},
 		},
 	} {
 		for _, s := range bad {
@@ -303,4 +302,50 @@ func TestRequiredMetadata(t *testing.T) {
 		_, tr, err := statement(w, c.Sign(t, good.With(right, udaptest.Absent).With(wrong, good[right])))
 		expectRefusal(t, tr, err, expectation{code: trace.InvalidClientMetadata, says: wrong})
 	}
+}
+
+// null stands for an absent value in every optional parameter, with a warning,
+// and for nothing in one that the grant requires.
+// Covers: S1-105
+func TestNullParameters(t *testing.T) {
+	optional := []string{"client_uri", "tos_uri", "policy_uri", "jwks_uri"}
+	ofPeople := []string{"redirect_uris", "response_types", "logo_uri"}
+	required := []string{"client_name", "contacts", "grant_types", "scope", "token_endpoint_auth_method"}
+
+	for _, people := range []bool{false, true} {
+		accepted, refused := slices.Concat(optional, ofPeople), required
+		if people {
+			accepted, refused = optional, slices.Concat(required, ofPeople)
+		}
+		for _, name := range accepted {
+			tr := judgeMetadata(t, people, set{name: nil}, expectation{})
+			if w := tr.Warnings(); len(w) != 1 || w[0].Found != name+": null" {
+				t.Errorf("%s: warnings %+v", name, w)
+			}
+		}
+		for _, name := range refused {
+			tr := judgeMetadata(t, people, set{name: nil}, expectation{code: trace.InvalidClientMetadata, says: name + ": null"})
+			if len(tr.Warnings()) != 0 {
+				t.Errorf("%s: warnings %+v", name, tr.Warnings())
+			}
+		}
+	}
+
+	all := set{}
+	for _, name := range slices.Concat(optional, ofPeople) {
+		all[name] = nil
+	}
+	if tr := judgeMetadata(t, false, all, expectation{}); len(tr.Warnings()) != len(all) {
+		t.Errorf("all at once: %d warnings, want %d", len(tr.Warnings()), len(all))
+	}
+}
+
+// A parameter that a community demands is missing when it is null.
+// Covers: S1-105
+func TestRequiredMetadataIsNull(t *testing.T) {
+	w := udaptest.New(t, "p256")
+	w.A.Community.Policy.RequiredMetadata = []string{"client_uri"}
+	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+	_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now).With("client_uri", nil)))
+	expectRefusal(t, tr, err, badMetadata("required"))
 }

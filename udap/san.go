@@ -14,9 +14,10 @@ import (
 
 var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// Bounds of the Subject Alternative Name of a leaf.
+// Bounds of the Subject Alternative Name, in bytes: of the extension, and of one
+// URI name of a leaf.
 const (
-	maxSANs   = 50
+	maxSAN    = 12 << 10
 	maxSANURI = 2048
 )
 
@@ -30,12 +31,12 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 		return nil, err
 	}
 
+	if len(value) > maxSAN {
+		return nil, fmt.Errorf("a Subject Alternative Name of %d bytes, more than %d", len(value), maxSAN)
+	}
 	names, err := elements(value)
 	if err != nil {
 		return nil, fmt.Errorf("the Subject Alternative Name: %w", err)
-	}
-	if len(names) > maxSANs {
-		return nil, fmt.Errorf("%d names in the Subject Alternative Name, more than %d", len(names), maxSANs)
 	}
 
 	var uris []string

@@ -134,12 +134,12 @@ func TestSANSize(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	key := udaptest.Key(t, "p256", 10)
 	var many []string
-	for i := range 200 {
+	for i := range 500 {
 		many = append(many, fmt.Sprintf("https://client1.test/%d", i))
 	}
 
 	for name, uris := range map[string][]string{
-		"200 names": many, "60 KiB": {
+		"names of more than 12 KiB": many, "60 KiB": {
 			"https://client1.test/" + strings.Repeat("a", 60<<10),
 		}, "3 KiB": {"https://client1.test/" + strings.Repeat("a", 3<<10)},
 		"NUL": {"https://client1.test/\x00app"}, "LF": {"https://client1.test/\napp"}, "bidi": {"https://client1.test/\u202eapp"}, "latin": {"https://client1.test/\xe9"},
@@ -162,6 +162,22 @@ func TestSANSize(t *testing.T) {
 					t.Errorf("the trace has a raw control: %q", s.Found)
 				}
 			}
+		})
+	}
+}
+
+// The number of names does not count, only their bytes.
+func TestManyNames(t *testing.T) {
+	for _, n := range []int{1, 50, 51, 200, 400} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := udaptest.New(t, "p256")
+			c := w.Client(t, w.A.Int, udaptest.Client1URI, func(tpl *certs.Template) {
+				for i := range n - 1 {
+					tpl.URIs = append(tpl.URIs, fmt.Sprintf("https://client1.test/%d", i))
+				}
+			})
+			_, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
+			expectRefusal(t, tr, err, expectation{})
 		})
 	}
 }

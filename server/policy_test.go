@@ -46,3 +46,27 @@ func TestCertifiersInYAML(t *testing.T) {
 		})
 	}
 }
+
+// Which purpose-of-use codes each profile accepts, and that a policy may
+// change it.
+func TestPurposeCodesOfProfiles(t *testing.T) {
+	strict := "uri"
+	for _, row := range []struct {
+		name string
+		of   Community
+		want udap.PurposeRule
+	}{
+		{"the default", Community{}, udap.PurposeAny},
+		{"ssraa-2", Community{Profile: "ssraa-2"}, udap.PurposeAny},
+		{"ssraa-1", Community{Profile: "ssraa-1"}, udap.PurposeAny},
+		{"tefca", Community{Profile: "tefca"}, udap.PurposeURI},
+		{"ssraa-2, strict", Community{Policy: Policy{PurposeCodes: &strict}}, udap.PurposeURI},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, complaint := row.of.policy()
+			if complaint != nil || got.PurposeCodes != row.want {
+				t.Errorf("purposeCodes is %q, want %q: %v", got.PurposeCodes, row.want, complaint)
+			}
+		})
+	}
+}
