@@ -111,14 +111,16 @@ func countOf(t *trace.Trace) Count {
 	return Count{Action: t.Action, Outcome: string(t.Code), Check: RefusedBy(t)}
 }
 
-// RefusedBy is the name of the check that refused, empty when none did.
+// RefusedBy returns the name of the check that refused, empty when none did. In
+// traces that were stored before they had the name it is that of the last one.
 func RefusedBy(t *trace.Trace) string {
-	for i := len(t.Steps) - 1; i >= 0; i-- {
-		if t.Steps[i].Verdict == trace.Refused {
-			return t.Steps[i].Check
+	name := t.RefusedBy
+	for _, s := range t.Steps {
+		if t.RefusedBy == "" && s.Verdict == trace.Refused {
+			name = s.Check
 		}
 	}
-	return ""
+	return name
 }
 
 // line writes the decision to the log: names and codes only, which udap has

@@ -7,10 +7,10 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// judgeCertifications returns the certifications that count, as submitted. Bad
+// acceptCertifications returns the certifications that count, as submitted. Bad
 // or unsupported ones are left out and never echoed, unless the community
 // requires one (UDAP Security 2.0, 3.3 and 7.4).
-func (s *Service) judgeCertifications(
+func (s *Service) acceptCertifications(
 	ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *trace.Trace,
 ) ([]string, error) {
 	good, err := s.verifier().Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)

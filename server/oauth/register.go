@@ -109,21 +109,31 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 	if err != nil {
 		return nil, err
 	}
-	if err := judgeVersion(req.Version, statement.Community.Policy, tr); err != nil {
-		return nil, err
-	}
 	if err := s.limitRegistration(statement, tr); err != nil {
 		return nil, err
 	}
+
+	version := func() error { return checkVersion(req.Version, statement.Community.Policy, tr) }
 	if statement.Metadata.Cancels() {
+		if err := version(); err != nil {
+			return nil, err
+		}
 		return s.cancel(ctx, statement, tr)
 	}
 
-	return s.register(ctx, req, statement, tr)
+	var granted Parameters
+	err = tr.Collect(version, func() (err error) {
+		granted, err = s.grantParameters(statement, tr)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.register(ctx, req, statement, granted, tr)
 }
 
-// judgeVersion judges the member udap.
-func judgeVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
+// checkVersion checks the member udap.
+func checkVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
 	f := trace.Finding{Expected: `"udap": "1", a string`, Found: "none"}
 	if v != nil {
 		f.Found = string(v[:min(len(v), 40)])
@@ -177,14 +187,9 @@ func (s *Service) cancel(
 }
 
 func (s *Service) register(
-	ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, tr *trace.Trace,
+	ctx context.Context, req RegistrationRequest, st *udap.SoftwareStatement, granted Parameters, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
-	granted, err := s.judgeRegistration(st, tr)
-	if err != nil {
-		return nil, err
-	}
-
-	certifications, err := s.judgeCertifications(ctx, req.Certifications, st, tr)
+	certifications, err := s.acceptCertifications(ctx, req.Certifications, st, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -274,13 +279,14 @@ func changes(old, next Parameters) string {
 	return ", with another " + strings.Join(touched, ", ")
 }
 
-// judgeRegistration judges what a client asks for and returns what it gets.
-func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *trace.Trace) (Parameters, error) {
+// grantParameters returns the parameters that a client is registered with, of
+// those that it asks for.
+func (s *Service) grantParameters(st *udap.SoftwareStatement, tr *trace.Trace) (Parameters, error) {
 	m := st.Metadata
 	if !st.Community.Policy.JKU {
 		m.JWKSURI = "" // nothing would be done with it
 	}
-	s.judgeGrantTypes(m, tr)
+	s.noteGrantTypes(m, tr)
 	scopes, err := s.grantRegistered(m, tr)
 	return Parameters{
 		ClientName:              m.ClientName,
@@ -298,9 +304,9 @@ func (s *Service) judgeRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 	}, err
 }
 
-// judgeGrantTypes flags a registration for a grant that does not work here yet:
-// it is judged and stored, so that it can be used as soon as the grant works.
-func (s *Service) judgeGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
+// noteGrantTypes flags a registration for a grant that does not work here yet: it
+// is stored, so that it can be used as soon as the grant works.
+func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
 	asked := strings.Join(m.GrantTypes, ", ")
 	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.AuthorizationCode {

@@ -84,13 +84,17 @@ func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted,
 		return nil, err
 	}
 
-	out, err := g.accept(a, p, tr)
+	var out *granted
+	var scopes []string
+	err = tr.Collect(
+		func() (err error) { out, err = g.accept(a, p, tr); return err },
+		func() (err error) { scopes, err = s.grantScope(a, g, p["scope"], tr); return err })
 	if err != nil {
 		return nil, err
 	}
 
-	out.scope, err = s.grantScope(a, g, p["scope"], tr)
-	return out, err
+	out.scope = scopes
+	return out, nil
 }
 
 // registeredGrant returns the grant of a request if the client is registered

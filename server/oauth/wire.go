@@ -99,7 +99,7 @@ type wireError struct {
 func (s *Service) wireError(r *Refusal, tr *trace.Trace) wireError {
 	text := outcomes[r.Of.Code].sentence
 	if s.cfg.Explain == ExplainClient && r.Of.Detail != "" {
-		text = r.Of.Check + ": " + r.Of.Detail
+		text = explanation(r.Of, tr)
 	}
 	w := wireError{Error: r.Of.Code, Description: describe(text)}
 	if s.cfg.TracePage != nil {
@@ -108,7 +108,25 @@ func (s *Service) wireError(r *Refusal, tr *trace.Trace) wireError {
 	return w
 }
 
-// describe brings a text into the characters of error_description (RFC 6749
+// maxExplained bounds the further mistakes that one answer explains, in bytes.
+const maxExplained = 4 << 10
+
+// explanation is what the refusing check found, and every further mistake that
+// was seen in the same request: a client that is under test mends them at once.
+func explanation(e *trace.Error, tr *trace.Trace) string {
+	text := e.Check + ": " + e.Detail
+	room := maxExplained
+	for _, s := range tr.Further() {
+		more := " | " + s.Check + ": " + s.Detail()
+		if room -= len(more); room < 0 {
+			return text + " | and more"
+		}
+		text += more
+	}
+	return text
+}
+
+// describe converts a text into the characters of error_description (RFC 6749
 // 5.2): %x20-21 / %x23-5B / %x5D-7E; all others are percent-encoded.
 func describe(text string) string {
 	text = strings.NewReplacer(`"`, "'", `\`, "%5C").Replace(text)

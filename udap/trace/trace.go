@@ -3,6 +3,7 @@ package trace
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -51,7 +52,8 @@ type Trace struct {
 	ClientID    ClientID     `json:"clientId,omitempty"`
 	Certificate string       `json:"certificate,omitempty"` // subject and serial of the leaf
 	Steps       []Step       `json:"steps"`
-	Code        Code         `json:"code,omitempty"` // empty when nothing was refused
+	Code        Code         `json:"code,omitempty"`      // empty when nothing was refused
+	RefusedBy   string       `json:"refusedBy,omitempty"` // name of the check that decided; other refused steps are further mistakes
 }
 
 // Bounds of a trace: what a client sends cannot make it grow past these.
@@ -87,8 +89,41 @@ func (t *Trace) Skip(c Check, why string) { t.add(c, Skipped, Finding{Found: why
 // Refuse records that a check failed and returns the refusal.
 func (t *Trace) Refuse(c Check, code Code, f Finding) *Error {
 	t.add(c, Refused, f)
-	t.Code = code
+	t.Code, t.RefusedBy = code, c.Name
 	return &Error{Code: code, Detail: f.detail(), Check: c.Name, Err: f.Err}
+}
+
+// Collect runs all of some checks that do not depend on one another, also after
+// one of them has refused, so that a client learns all its mistakes at once. It
+// returns the first error. What is refused after it are further steps of the
+// trace; what passes after it is left out.
+func (t *Trace) Collect(checks ...func() error) error {
+	var first error
+	for _, check := range checks {
+		if first == nil {
+			first = check()
+			continue
+		}
+
+		code, by, n := t.Code, t.RefusedBy, len(t.Steps)
+		_ = check() // the first error is the answer; this one is in the trace
+		t.Code, t.RefusedBy = code, by
+		later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool { return s.Verdict != Refused })
+		t.Steps = t.Steps[:n+len(later)]
+	}
+	return first
+}
+
+// Further returns the refused steps other than the one that decided: what else
+// is wrong.
+func (t *Trace) Further() []Step {
+	var out []Step
+	for _, s := range t.Steps {
+		if s.Verdict == Refused && s.Check != t.RefusedBy {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // Warnings returns the steps that were accepted with a warning.
@@ -113,15 +148,22 @@ func (t *Trace) add(c Check, v Verdict, f Finding) {
 }
 
 func (f Finding) detail() string {
+	return detail(printable(f.Expected), printable(f.Found), printable(f.Remedy))
+}
+
+// Detail returns what was expected, what was found and the remedy, as one line.
+func (s Step) Detail() string { return detail(s.Expected, s.Found, s.Remedy) }
+
+func detail(expected, found, remedy string) string {
 	var parts []string
-	if f.Expected != "" {
-		parts = append(parts, "expected "+printable(f.Expected))
+	if expected != "" {
+		parts = append(parts, "expected "+expected)
 	}
-	if f.Found != "" {
-		parts = append(parts, "found "+printable(f.Found))
+	if found != "" {
+		parts = append(parts, "found "+found)
 	}
-	if f.Remedy != "" {
-		parts = append(parts, printable(f.Remedy))
+	if remedy != "" {
+		parts = append(parts, remedy)
 	}
 
 	return strings.Join(parts, "; ")
