@@ -2,81 +2,12 @@ package gateway
 
 import (
 	"crypto/tls"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 
 	"fhirdest.example/gateway/wire"
 )
-
-// bufferSize is one TLS record's plaintext at most, so that a read never leaves a
-// part of a record behind.
-const bufferSize = 16 << 10
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
-
-// inbox holds received bytes that are not consumed yet: full[r:w]. It has a buffer
-// only while it holds some or waits for some that have begun to come.
-type inbox struct {
-	buf  *[]byte // from the pool, or of its own when a head is long
-	r, w int
-}
-
-func (b *inbox) bytes() []byte {
-	if b.buf == nil {
-		return nil
-	}
-	return (*b.buf)[b.r:b.w]
-}
-
-// room returns where more bytes go, making the buffer larger, up to max in all, when
-// it is full; nil when it is at its limit.
-func (b *inbox) room(max int) []byte {
-	if b.buf == nil {
-		b.buf, b.r, b.w = buffers.Get().(*[]byte), 0, 0
-	}
-	if b.r == b.w {
-		b.r, b.w = 0, 0
-	}
-	if b.w < len(*b.buf) {
-		return (*b.buf)[b.w:]
-	}
-	if b.r > 0 {
-		b.w = copy(*b.buf, (*b.buf)[b.r:b.w])
-		b.r = 0
-		return (*b.buf)[b.w:]
-	}
-	if b.w >= max {
-		return nil
-	}
-
-	bigger := make([]byte, min(4*len(*b.buf), max))
-	copy(bigger, *b.buf)
-	b.drop()
-	b.buf = &bigger
-	return (*b.buf)[b.w:]
-}
-
-// consume takes n bytes off, and gives the buffer back when nothing is left.
-func (b *inbox) consume(n int) {
-	if b.r += n; b.r == b.w {
-		b.release()
-	}
-}
-
-func (b *inbox) release() {
-	b.drop()
-	b.r, b.w = 0, 0
-}
-
-func (b *inbox) drop() {
-	if b.buf != nil && len(*b.buf) == bufferSize {
-		buffers.Put(b.buf)
-	}
-	b.buf = nil
-}
 
 // client is one connection of a client, with its upstreams.
 type client struct {
@@ -91,7 +22,6 @@ type client struct {
 	ups           []*upstream
 	table         *table // that the routes of ups stand in
 	in            inbox
-	first         [1]byte
 	x             exchange
 	sender        func() bool // x.send, made once
 }
@@ -105,7 +35,7 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		return
 	}
 
-	c := &client{g: g, raw: raw, address: a, deadline: deadline{client: raw}}
+	c := &client{g: g, raw: raw, address: a, deadline: deadline{client: raw}, in: inbox{budget: &g.memory}}
 	c.sender = c.x.send
 	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
@@ -192,30 +122,4 @@ func (c *client) close() {
 func (c *client) drop(u *upstream, cut bool) {
 	c.ups = slices.DeleteFunc(c.ups, func(other *upstream) bool { return other == u })
 	c.g.ups.close(u, cut)
-}
-
-// fill reads more of the requests into the inbox. Between requests it waits with
-// room for one byte, so that an idle client holds no buffer.
-func (c *client) fill() error {
-	if c.in.buf == nil {
-		n, err := c.tls.Read(c.first[:])
-		if n > 0 {
-			c.in.room(wire.MaxHead)[0] = c.first[0]
-			c.in.w = 1
-		}
-		return err
-	}
-
-	room := c.in.room(wire.MaxHead)
-	if room == nil {
-		return io.ErrShortBuffer // Head.End refuses before
-	}
-
-	n, err := c.tls.Read(room)
-	c.in.w += n
-	if n > 0 {
-		return nil
-	}
-
-	return err
 }

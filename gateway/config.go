@@ -93,10 +93,17 @@ type Times struct {
 	Drain     time.Duration // for what is under way at shutdown: 30 s
 }
 
-// Limits are the limits on clients; a zero sets none. Addresses are single ones for
-// IPv4 and /64 networks for IPv6.
+// Limits are the limits on clients; a zero sets none but where it has a default.
+// Addresses are single ones for IPv4 and /64 networks for IPv6.
 type Limits struct {
-	// Connections at once, in all and per address; more are closed at once.
+	// Memory is what the process should stay within, in bytes: three quarters of it are
+	// the ceiling of connections and buffers. A connection beyond it is closed at once, and
+	// a request that needs a larger buffer is answered 503. 0 is 256 MiB; below 0 there is
+	// no ceiling.
+	Memory int64
+	// Connections at once, in all and per address; more are closed at once. 0 in all is
+	// what Memory has room for. It is never more than half of the process's descriptors,
+	// as each client needs a connection to a next hop.
 	Connections, ConnectionsPerAddress int
 	// RequestsPerSecond per address, after Burst; a request beyond it waits its turn.
 	RequestsPerSecond float64
@@ -104,6 +111,9 @@ type Limits struct {
 	// BodyRate is the number of bytes per second below which a request's body does
 	// not count as progress.
 	BodyRate int64
+	// AnswerRate is the number of bytes per second below which a client does not count as
+	// reading its answer, after Times.Write.
+	AnswerRate int64
 }
 
 // withDefaults fills in what is zero.

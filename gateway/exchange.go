@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -39,6 +40,10 @@ type exchange struct {
 	grown     int64  // by so many bytes
 	pump      *pump
 	begun     bool // the final answer has begun
+
+	// Of the answers, what was written to the client and how long that took.
+	written int64
+	blocked time.Duration
 
 	request, response tally
 	recorded          bool // the request has its line
@@ -83,7 +88,8 @@ func (x *exchange) begin(c *client) {
 	off := c.g.evidence == nil
 	x.request.reset(off)
 	x.response.reset(off)
-	*x = exchange{client: c, state: c.g.state.Load(), request: x.request, response: x.response}
+	*x = exchange{client: c, state: c.g.state.Load(), request: x.request, response: x.response,
+		answers: inbox{budget: &c.g.memory}}
 }
 
 // readHead reads and judges a head. False: the client is gone, or has been answered.
@@ -116,8 +122,8 @@ func (x *exchange) readHead() bool {
 			limited = true
 		}
 
-		if err := x.fill(); err != nil {
-			return x.headEnded()
+		if _, err := x.in.fill(x.tls, wire.MaxHead); err != nil {
+			return x.headEnded(err)
 		}
 	}
 }
@@ -131,11 +137,14 @@ func (x *exchange) noteRequest() {
 }
 
 // headEnded ends a connection whose next head did not come whole.
-func (x *exchange) headEnded() bool {
+func (x *exchange) headEnded(err error) bool {
 	if len(x.in.bytes()) == 0 {
 		return false
 	}
 	x.noteRequest()
+	if err == errNoMemory {
+		return x.refuse(faultBusy)
+	}
 	if x.deadline.over() {
 		return x.refuse(faultSlowHead)
 	}
@@ -288,13 +297,14 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 		}
 
 		x.deadline.awaits(&x.g.janitor, x.up.raw, x.state.times.FirstByte)
-		room := x.answers.room(wire.MaxResponseHead)
-		if room == nil {
+		n, err := x.answers.fill(x.up.tls, wire.MaxResponseHead)
+		switch {
+		case n > 0 || err == nil:
+		case err == errNoMemory:
+			return 0, faultBusy
+		case err == io.ErrShortBuffer:
 			return 0, faultAnswer
-		}
-
-		n, err := x.up.tls.Read(room)
-		if x.answers.w += n; n == 0 && err != nil {
+		default:
 			return 0, x.noAnswer()
 		}
 	}
@@ -344,7 +354,10 @@ func (x *exchange) pass(head int, r *wire.Response) bool {
 // passBody passes the rest of an answer as it comes.
 func (x *exchange) passBody(body *wire.Body) bool {
 	for done := false; !done; {
-		room := x.answers.room(bufferSize)
+		room, err := x.answers.room(bufferSize)
+		if err != nil {
+			return false // all that came has been passed
+		}
 		x.deadline.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
 		n, err := readRecords(x.up.tls, x.up.raw, room)
 		if n == 0 && err != nil {
@@ -356,6 +369,9 @@ func (x *exchange) passBody(body *wire.Body) bool {
 		if !x.toClient(room[:k]) || err != nil || done && k < n {
 			return false
 		}
+		if n == len(room) {
+			x.answers.widen()
+		}
 	}
 
 	return true
@@ -364,8 +380,11 @@ func (x *exchange) passBody(body *wire.Body) bool {
 // toClient sends bytes of an answer on, at once.
 func (x *exchange) toClient(p []byte) bool {
 	x.owe(&x.response)
-	x.deadline.writes(&x.g.janitor, x.raw, x.state.times.Write)
+	begun := x.g.janitor.clock()
+	x.deadline.writes(&x.g.janitor, x.raw, x.writeLimit())
 	n, err := x.tls.Write(p)
+	x.written += int64(n)
+	x.blocked += x.g.janitor.clock() - begun
 	if err != nil {
 		x.response.received(p)
 		x.response.sent(p[:n])
@@ -373,6 +392,17 @@ func (x *exchange) toClient(p []byte) bool {
 	}
 	x.response.passed(p)
 	return true
+}
+
+// writeLimit is how long the client may take with the next piece of an answer. One that
+// reads below the least rate has ever less.
+func (x *exchange) writeLimit() time.Duration {
+	limit, rate := x.state.times.Write, x.state.limits.AnswerRate
+	if rate <= 0 {
+		return limit
+	}
+	allowed := limit + time.Duration(float64(x.written)/float64(rate)*float64(time.Second))
+	return max(time.Millisecond, min(limit, allowed-x.blocked))
 }
 
 // holdBody stops the request's body before a final answer that comes where 100 was
@@ -460,6 +490,7 @@ func (x *exchange) linger(count bool) {
 	}
 	take(x.in.bytes())
 	x.in.release()
+	x.in.widen()
 	x.tls.CloseWrite()
 
 	x.raw.CloseWrite()
@@ -468,7 +499,10 @@ func (x *exchange) linger(count bool) {
 	clock := x.g.janitor.clock
 	for total, end := 0, clock()+lingerTime; total < maxLinger && clock() < end; {
 		x.deadline.reads(&x.g.janitor, x.raw, min(lingerPause, end-clock()))
-		room := x.in.room(bufferSize)
+		room, err := x.in.room(bufferSize)
+		if err != nil {
+			return
+		}
 		n, err := x.tls.Read(room)
 		take(room[:n])
 		if total += n; err != nil {

@@ -29,6 +29,7 @@ var (
 	faultLoop      = &fault{502, "processing", "The next hop is this gateway itself."}
 	faultNoConnect = &fault{504, "timeout", "The next hop did not take the connection in time."}
 	faultNoAnswer  = &fault{504, "timeout", "The next hop did not answer in time."}
+	faultBusy      = &fault{503, "throttled", "The gateway is at its ceiling of memory or connections."}
 	faultOwn       = &fault{500, "exception", "The gateway failed."}
 	faultEvidence  = &fault{500, "exception", "The gateway cannot record the exchange and so does not pass it."}
 )

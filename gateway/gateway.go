@@ -23,6 +23,7 @@ type Gateway struct {
 	metrics  metrics
 	clients  addresses
 	ups      upstreams
+	memory   budget
 	stopping chan struct{} // closed when draining begins
 	stop     sync.Once
 	running  sync.WaitGroup // connections
@@ -34,12 +35,15 @@ type Gateway struct {
 
 // state is what Reload replaces as a whole; an exchange sees one state to its end.
 type state struct {
-	tls         *tls.Config
-	table       *table
-	times       Times
-	limits      Limits
-	passWithout bool
-	proxies     []netip.Prefix
+	tls    *tls.Config // for clients
+	source *tls.Config // that it was made of
+	table  *table
+	times  Times
+	limits Limits
+	// maxUpstreams is how many upstreams the descriptors allow beside all clients.
+	maxUpstreams int
+	passWithout  bool
+	proxies      []netip.Prefix
 }
 
 // New returns a Gateway, or every complaint about its configuration.
@@ -55,27 +59,46 @@ func New(c Config) (*Gateway, error) {
 		stopping:  make(chan struct{}),
 		listeners: map[net.Listener]bool{},
 	}
+	g.ups.memory = &g.memory
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 
-	g.state.Store(newState(&c))
+	g.install(newState(&c, nil))
 	return g, nil
 }
 
-func newState(c *Config) *state {
+// install puts a state in force and returns the one before.
+func (g *Gateway) install(s *state) *state {
+	g.memory.set(&s.limits)
+	return g.state.Swap(s)
+}
+
+// newState returns the state that c describes. Of the one before, it keeps the clients'
+// TLS configuration where it was made of the same one, as its session tickets are void
+// under another.
+func newState(c *Config, before *state) *state {
 	t, _ := newTable(c.Routes) // checked
-	server := c.TLS.Clone()
-	server.NextProtos = []string{"http/1.1"}
-	server.DynamicRecordSizingDisabled = true
+	files := descriptors()
+	limits := c.Limits.withDefaults(files)
+	var server *tls.Config
+	if before != nil && before.source == c.TLS {
+		server = before.tls
+	} else {
+		server = c.TLS.Clone()
+		server.NextProtos = []string{"http/1.1"}
+		server.DynamicRecordSizingDisabled = true
+	}
 
 	return &state{
-		tls:         server,
-		table:       t,
-		times:       c.Times.withDefaults(),
-		limits:      c.Limits,
-		passWithout: c.PassWithoutEvidence,
-		proxies:     slices.Clone(c.Proxies),
+		tls:          server,
+		source:       c.TLS,
+		table:        t,
+		times:        c.Times.withDefaults(),
+		limits:       limits,
+		maxUpstreams: max(1, files-otherDescriptors-limits.Connections),
+		passWithout:  c.PassWithoutEvidence,
+		proxies:      slices.Clone(c.Proxies),
 	}
 }
 
@@ -87,7 +110,7 @@ func (g *Gateway) Reload(c Config) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	old := g.state.Swap(newState(&c))
+	old := g.install(newState(&c, g.state.Load()))
 	g.closePreconnected(old.table, true)
 	return nil
 }
@@ -171,7 +194,10 @@ func (g *Gateway) take(conn net.Conn) {
 	if proxied {
 		limits.ConnectionsPerAddress = 0 // it carries many clients, which are counted once known
 	}
-	a, ok := g.clients.admit(from, &limits, g.now())
+	a, ok := (*address)(nil), g.memory.fits(clientCost)
+	if ok {
+		a, ok = g.clients.admit(from, &limits, g.now())
+	}
 	if !ok {
 		g.metrics.limited.Add(1)
 		tcp.SetLinger(0)
@@ -179,6 +205,7 @@ func (g *Gateway) take(conn net.Conn) {
 		return
 	}
 
+	g.memory.reserve(clientCost)
 	g.running.Add(1)
 	go g.serve(tcp, a, proxied)
 }
@@ -191,6 +218,7 @@ func (s *state) fromProxy(from netip.Addr) bool {
 
 // leave counts a connection out.
 func (g *Gateway) leave(a *address) {
+	g.memory.release(clientCost)
 	g.clients.leave(a)
 	g.running.Done()
 }

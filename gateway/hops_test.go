@@ -257,20 +257,26 @@ func TestTLSSide(t *testing.T) {
 	}
 }
 
-// A TLS session is resumed on both sides.
+// A TLS session is resumed, after a reload too.
 func TestResumption(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	var config gateway.Config
+	w := newWorld(t, b, func(c *gateway.Config) { config = *c })
 	cfg := w.pki.client(host)
 
-	for i := range 2 {
+	for i := range 4 {
+		if i == 2 {
+			if err := w.gw.Reload(config); err != nil {
+				t.Fatal(err)
+			}
+		}
 		c, err := tls.Dial("tcp", w.addr, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		io.WriteString(c, "GET /acme"+heads+"\r\n")
 		http.ReadResponse(bufio.NewReader(c), nil)
-		if c.ConnectionState().DidResume != (i == 1) {
+		if c.ConnectionState().DidResume != (i > 0) {
 			t.Errorf("connection %d: resumed %v", i, c.ConnectionState().DidResume)
 		}
 

@@ -16,7 +16,7 @@ type metrics struct {
 }
 
 // faultStatuses are the statuses of the gateway's own answers.
-var faultStatuses = [...]int{400, 404, 408, 421, 431, 500, 502, 504, 505}
+var faultStatuses = [...]int{400, 404, 408, 421, 431, 500, 502, 503, 504, 505}
 
 // own counts an answer of the gateway's own.
 func (m *metrics) own(status int) {
@@ -43,6 +43,7 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 	m := &g.metrics
 	p := printer{w: w}
 	p.gauge("gateway_connections", "Connections of clients that are open.", int64(g.clients.count()))
+	p.gauge("gateway_memory_bytes", "Memory of connections and buffers, by estimate.", g.memory.used.Load())
 	p.gauge("gateway_upstreams", "Connections to next hops that are open.", int64(g.ups.count()))
 	p.counter("gateway_connections_total", "Connections accepted.", m.accepted.Load())
 	p.counter("gateway_connections_limited_total", "Connections closed at once, as a limit was reached.",

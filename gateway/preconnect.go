@@ -44,10 +44,11 @@ func (g *Gateway) preconnected(r *route) *upstream {
 	return u
 }
 
-// preconnect begins to make what is missing. The caller holds the lock.
+// preconnect begins to make what is missing, unless there are many already in all. The caller holds the lock.
 func (g *Gateway) preconnect(r *route) {
 	s := &r.preconnected
-	if missing := r.Spares - len(s.ready) - s.making; missing > 0 && s.making == 0 {
+	missing := r.Spares - len(s.ready) - s.making
+	if scarce := g.ups.count() > g.state.Load().maxUpstreams/2; missing > 0 && s.making == 0 && !scarce {
 		s.making = missing
 		go g.preconnectNow(r, missing)
 	}

@@ -92,7 +92,11 @@ func (p *pump) pass() *fault {
 			p.deadline.reads(&x.g.janitor, x.raw, until-x.g.janitor.clock())
 		}
 
-		n, err := readRecords(x.tls, x.raw, x.in.room(wire.MaxHead))
+		room, err := x.in.room(wire.MaxHead)
+		if err != nil {
+			return faultOwn // all that came has been forwarded
+		}
+		n, err := readRecords(x.tls, x.raw, room)
 		x.in.w += n
 		got += int64(n)
 		if n == 0 && err != nil {
@@ -103,6 +107,9 @@ func (p *pump) pass() *fault {
 		p.begin(func() {})
 		if f := p.forward(); f != nil {
 			return f
+		}
+		if n == len(room) {
+			x.in.widen() // the body comes faster than it is passed
 		}
 	}
 

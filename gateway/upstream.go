@@ -43,17 +43,58 @@ const maxUpstreams = 8
 
 // upstreams are all that are open.
 type upstreams struct {
-	mu   sync.Mutex
-	open map[*upstream]struct{}
+	memory  *budget
+	mu      sync.Mutex
+	open    map[*upstream]struct{}
+	dialled int // places of those that are being made
 }
 
+// reserve makes a place for one more, which add then fills or release gives back. At the
+// ceiling it closes one that does nothing; false: there is none.
+func (s *upstreams) reserve(most int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.open)+s.dialled >= most && !s.evict() {
+		return false
+	}
+	s.dialled++
+	return true
+}
+
+func (s *upstreams) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialled--
+}
+
+// evict closes one that does nothing. The caller holds mu.
+func (s *upstreams) evict() bool {
+	for u := range s.open {
+		if u.use.CompareAndSwap(upstreamIdle, upstreamClosed) {
+			s.forget(u)
+			u.raw.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// forget counts one out. The caller holds mu.
+func (s *upstreams) forget(u *upstream) {
+	delete(s.open, u)
+	s.memory.release(upstreamCost)
+}
+
+// add makes the place that was reserved that of u.
 func (s *upstreams) add(u *upstream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
 		s.open = map[*upstream]struct{}{}
 	}
+	s.dialled--
 	s.open[u] = struct{}{}
+	s.memory.reserve(upstreamCost)
 }
 
 // close closes one, once.
@@ -63,7 +104,7 @@ func (s *upstreams) close(u *upstream, cut bool) {
 	}
 
 	s.mu.Lock()
-	delete(s.open, u)
+	s.forget(u)
 	s.mu.Unlock()
 	if cut {
 		u.raw.cut()
@@ -82,8 +123,8 @@ func (s *upstreams) closeEnded() {
 			continue
 		}
 		if ended, _ := u.raw.peerEnded(); ended && u.use.CompareAndSwap(upstreamIdle, upstreamClosed) {
+			s.forget(u)
 			u.raw.Close()
-			delete(s.open, u)
 		}
 	}
 }
@@ -171,8 +212,7 @@ func (x *exchange) askOn(u *upstream) bool {
 	u.raw.hold()
 	if _, err := u.tls.Write(x.outgoing()); err == nil {
 		u.raw.got, u.raw.ask = 0, x.sender
-		n, _ := u.tls.Read(x.answers.room(wire.MaxResponseHead)) // an error shows again at the next
-		x.answers.w += n
+		x.answers.fill(u.tls, wire.MaxResponseHead) // an error shows again at the next
 		u.raw.ask = nil
 	}
 
@@ -220,6 +260,21 @@ func (c *client) forget() {
 // dial makes a connection to the next hop of r. The deadline bounds the handshake; src
 // and dst go into the PROXY header, where there is one.
 func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstream, *fault) {
+	if !g.ups.reserve(g.state.Load().maxUpstreams) {
+		return nil, faultBusy
+	}
+
+	u, f := g.connect(r, d, src, dst)
+	if f != nil {
+		g.ups.release()
+		return nil, f
+	}
+	g.ups.add(u)
+	return u, nil
+}
+
+// connect is dial without the count.
+func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upstream, *fault) {
 	times := &g.state.Load().times
 	dialer := net.Dialer{Timeout: times.Connect}
 	conn, err := dialer.Dial("tcp", r.next.address)
@@ -254,7 +309,6 @@ func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstrea
 		return nil, faultTLS
 	}
 
-	g.ups.add(u)
 	return u, nil
 }
 
