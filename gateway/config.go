@@ -38,6 +38,9 @@ type Config struct {
 	// Log gets what an operator should know, and nothing of any message; nil
 	// discards it.
 	Log *slog.Logger
+	// Explain says in a few words, for clients and operators, why the certificate of a
+	// next hop was refused; it must quote nothing of it. Nil: without the reason.
+	Explain func(error) string
 }
 
 // Evidence is where the digests go.

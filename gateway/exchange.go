@@ -80,7 +80,7 @@ func (c *client) exchange() bool {
 		}
 	}
 
-	return x.refuse(faultClosed)
+	return x.refuse(faultClosed.because("it closes new connections", nil))
 }
 
 // begin clears what the last exchange left.
@@ -255,13 +255,13 @@ func (x *exchange) relay() bool {
 			return x.refuse(f)
 		}
 		if r.Status == 101 {
-			return x.refuse(faultSwitch)
+			return x.refuse(faultSwitch.because("it switched protocols", nil))
 		}
 		if !r.Interim() {
 			return x.pass(head, &r)
 		}
 		if x.interim++; x.interim > maxInterim {
-			return x.refuse(faultAnswer)
+			return x.refuse(faultAnswer.because("too many interim answers", nil))
 		}
 
 		if !x.toClient(x.answers.bytes()[:head]) {
@@ -289,7 +289,7 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 				err = wire.ParseResponse(b[:end], x.method, r)
 			}
 			if err != nil {
-				return 0, faultAnswer
+				return 0, answerFault(err)
 			}
 			if end > 0 {
 				return end, nil
@@ -303,27 +303,36 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 		case err == errNoMemory:
 			return 0, faultBusy
 		case err == io.ErrShortBuffer:
-			return 0, faultAnswer
+			return 0, faultAnswer.because("its head is too long", nil)
 		default:
-			return 0, x.noAnswer()
+			return 0, x.noAnswer(err)
 		}
 	}
 }
 
-// noAnswer says why no answer came.
-func (x *exchange) noAnswer() *fault {
+// noAnswer returns why no answer came; err ended the wait for it.
+func (x *exchange) noAnswer(err error) *fault {
 	if x.deadline.clientGone() {
 		return faultGone
 	}
 	if x.deadline.over() {
-		return faultNoAnswer
+		return faultNoAnswer.because("no answer in time", nil)
 	}
 	if x.pump != nil {
 		if f := x.pump.fault.Load(); f != nil {
 			return f
 		}
 	}
-	return faultClosed
+	return faultClosed.because("it closed without an answer", err)
+}
+
+// answerFault returns why an answer cannot be passed.
+func answerFault(err error) *fault {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return faultAnswer.because(e.Reason, nil)
+	}
+	return faultAnswer.because("it cannot be framed", err)
 }
 
 // pass passes the final answer. Bytes beyond its end that are there already make all
@@ -332,8 +341,11 @@ func (x *exchange) pass(head int, r *wire.Response) bool {
 	body := wire.NewBody(r.Framing, r.Length)
 	b := x.answers.bytes()
 	n, done, err := body.Feed(b[head:])
-	if err != nil || done && head+n < len(b) {
-		return x.refuse(faultAnswer)
+	if err != nil {
+		return x.refuse(answerFault(err))
+	}
+	if done && head+n < len(b) {
+		return x.refuse(faultAnswer.because("more follows it", nil))
 	}
 
 	x.begun = true
@@ -343,38 +355,68 @@ func (x *exchange) pass(head int, r *wire.Response) bool {
 	}
 
 	x.answers.consume(head + n)
-	if !done && !x.passBody(&body) {
-		return x.cutAnswer(r)
+	if !done {
+		if f := x.passBody(&body); f != nil {
+			x.note(f)
+			return x.cutAnswer(r)
+		}
 	}
 
+	x.g.answered(x.way.route)
 	x.recordResponse(r.Status)
 	return x.finish(r)
 }
 
-// passBody passes the rest of an answer as it comes.
-func (x *exchange) passBody(body *wire.Body) bool {
+// passBody passes the rest of an answer as it comes, or returns why it cannot.
+func (x *exchange) passBody(body *wire.Body) *fault {
 	for done := false; !done; {
 		room, err := x.answers.room(bufferSize)
 		if err != nil {
-			return false // all that came has been passed
+			return faultBusy // all that came has been passed
 		}
 		x.deadline.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
 		n, err := readRecords(x.up.tls, x.up.raw, room)
 		if n == 0 && err != nil {
-			return body.EndsAtClose() && x.up.closed(err)
+			if body.EndsAtClose() && x.up.closed(err) {
+				return nil
+			}
+			return x.cutShort(err)
 		}
 
 		k := 0
 		k, done, err = body.Feed(room[:n])
-		if !x.toClient(room[:k]) || err != nil || done && k < n {
-			return false
+		switch {
+		case !x.toClient(room[:k]):
+			return faultGone
+		case err != nil:
+			return faultCut.because("it cannot be framed", err)
+		case done && k < n:
+			return faultCut.because("more follows it", nil)
 		}
 		if n == len(room) {
 			x.answers.widen()
 		}
 	}
 
-	return true
+	return nil
+}
+
+// cutShort returns why an answer has no end.
+func (x *exchange) cutShort(err error) *fault {
+	switch {
+	case x.deadline.clientGone():
+		return faultGone
+	case x.deadline.over():
+		return faultCut.because("its answer stalled", nil)
+	}
+	return faultCut.because("it closed within an answer", err)
+}
+
+// note keeps and logs a fault of the next hop.
+func (x *exchange) note(f *fault) {
+	if x.way.route != nil && f.ofNextHop() {
+		x.g.failed(x.way.route, f)
+	}
 }
 
 // toClient sends bytes of an answer on, at once.
@@ -455,12 +497,13 @@ func (x *exchange) refuse(f *fault) bool {
 	if x.up != nil {
 		x.drop(x.up, true)
 	}
-	if x.begun || f == faultGone {
+	if x.begun || f.is(faultGone) {
 		x.raw.cut()
 		x.recordRequest()
 		return false
 	}
 
+	x.note(f)
 	x.g.metrics.own(f.status)
 	b := f.answer(x.method, x.g.now())
 	x.response.reset(x.response.off)

@@ -21,6 +21,8 @@ type Gateway struct {
 	log      *slog.Logger
 	janitor  janitor
 	metrics  metrics
+	causes   causes
+	explain  func(error) string
 	clients  addresses
 	ups      upstreams
 	memory   budget
@@ -56,6 +58,7 @@ func New(c Config) (*Gateway, error) {
 		evidence:  c.Evidence,
 		now:       c.Now,
 		log:       c.Log,
+		explain:   c.Explain,
 		stopping:  make(chan struct{}),
 		listeners: map[net.Listener]bool{},
 	}
@@ -170,7 +173,7 @@ func (g *Gateway) accept(l net.Listener) error {
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			g.log.Warn("a connection could not be accepted", "error", err)
+			g.warn("accept", "a connection could not be accepted", "error", err)
 			time.Sleep(20 * time.Millisecond) // out of descriptors: others must end first
 			continue
 		}

@@ -64,6 +64,10 @@ func (g *Gateway) preconnectNow(r *route, n int) {
 	s := &r.preconnected
 	for ; n > 0; n-- {
 		u, f := g.dial(r, &d, netip.AddrPort{}, netip.AddrPort{})
+		if f != nil && f.ofNextHop() {
+			g.failed(r, f)
+		}
+
 		s.mu.Lock()
 		if f != nil || s.closed || g.janitor.draining.Load() {
 			s.making = 0

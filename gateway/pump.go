@@ -8,10 +8,6 @@ import (
 	"fhirdest.example/gateway/wire"
 )
 
-// faultGone is no answer: the client itself is gone, or the connection must simply be
-// cut.
-var faultGone = &fault{text: "The client ended the connection within a request."}
-
 // pump passes the rest of a request's body while the answer may already be coming.
 // While it runs it owns the client's inbox and the request's tally.
 type pump struct {
@@ -70,7 +66,7 @@ func (p *pump) run() {
 	defer x.g.janitor.remove(&p.deadline)
 	if f := p.pass(); f != nil {
 		p.fault.Store(f)
-		if f != faultClosed && !p.held.Load() {
+		if !f.is(faultClosed) && !p.held.Load() {
 			x.up.raw.cut()
 		}
 	}
@@ -171,7 +167,7 @@ func (p *pump) send(b []byte) *fault {
 	if err != nil {
 		x.request.received(b)
 		x.request.sent(b[:k])
-		return faultClosed
+		return faultClosed.because("it stopped reading the request", err)
 	}
 	x.request.passed(b)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"fhirdest.example/gateway/wire"
 )
@@ -16,6 +17,7 @@ type route struct {
 	next         next
 	tls          *tls.Config
 	preconnected preconnected
+	trouble      atomic.Pointer[Trouble] // since its last whole answer; nil: none
 }
 
 // mapped: the prefix and the Host are replaced on the way.
@@ -23,6 +25,7 @@ func (r *route) mapped() bool { return r.next.path != "" }
 
 // table finds routes by host and prefix.
 type table struct {
+	routes        []*route
 	preconnecting []*route           // with connections that are made before they are needed
 	hosts         map[string]*served // in lower case; wildcards begin with "*."
 }
@@ -47,6 +50,7 @@ func newTable(routes []Route) (*table, error) {
 		}
 
 		ready := &route{Route: r, next: n, tls: upstreamTLS(r.TLS, n.name)}
+		t.routes = append(t.routes, ready)
 		if r.Spares > 0 {
 			t.preconnecting = append(t.preconnecting, ready)
 		}

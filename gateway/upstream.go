@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -290,7 +289,7 @@ func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upst
 	}
 	if g.isOwn(conn) {
 		conn.Close()
-		return nil, faultLoop
+		return nil, faultLoop.because("it is this gateway itself", nil)
 	}
 
 	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.tls)}
@@ -304,23 +303,12 @@ func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upst
 			return nil, faultGone
 		}
 		if d.over() {
-			return nil, faultNoConnect
+			return nil, faultNoConnect.because("no TLS handshake in time", err)
 		}
-		return nil, faultTLS
+		return nil, handshakeFault(err, g.explain)
 	}
 
 	return u, nil
-}
-
-func dialFault(err error) *fault {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return faultNoConnect
-	}
-	var e net.Error
-	if errors.As(err, &e) && e.Timeout() {
-		return faultNoConnect
-	}
-	return faultConnect
 }
 
 // isOwn reports whether the connection leads to one of our own listeners: a request

@@ -22,7 +22,7 @@
 //	    key: tls/client.key
 //	    spares: 4
 //	timeouts: {head: 10s, idle: 60s, body: 30s, firstByte: 60s}
-//	limits: {connections: 10000, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200, bodyRate: 16}
+//	limits: {connections: 10000, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200, bodyRate: 100, answerRate: 1000}
 package gatewayd
 
 import (
@@ -111,13 +111,15 @@ type Timeouts struct {
 	Drain     time.Duration `yaml:"drain,omitempty"`     // 30s
 }
 
-// Limits are gateway.Limits; 0 sets none.
+// Limits are gateway.Limits; 0 sets none but where a default is given.
 type Limits struct {
-	Connections           int     `yaml:"connections,omitempty"`
+	Memory                int64   `yaml:"memory,omitempty"`      // bytes that the process should stay within; default 256 MiB; -1: no ceiling
+	Connections           int     `yaml:"connections,omitempty"` // default: what memory and descriptors have room for
 	ConnectionsPerAddress int     `yaml:"connectionsPerAddress,omitempty"`
 	RequestsPerSecond     float64 `yaml:"requestsPerSecond,omitempty"` // of one address; those beyond wait
 	Burst                 int     `yaml:"burst,omitempty"`
-	BodyRate              int64   `yaml:"bodyRate,omitempty"` // bytes per second below which a body makes no progress
+	BodyRate              int64   `yaml:"bodyRate,omitempty"`   // bytes per second below which a body makes no progress
+	AnswerRate            int64   `yaml:"answerRate,omitempty"` // bytes per second below which a client does not read its answer
 }
 
 // Read reads the file and checks all that it says.

@@ -1,0 +1,233 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/gateway"
+)
+
+// logbook keeps what is logged.
+type logbook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// explain names two faults of certificates.
+func explain(err error) string {
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "unknown authority"
+	case errors.As(err, new(x509.HostnameError)):
+		return "other name"
+	}
+	return "invalid"
+}
+
+// What is wrong with a next hop is in the log with route, next hop and reason, and is
+// given to an operator who asks, until it answers again; the client gets the reason
+// without any name.
+//
+// Covers: ER-15, case 318, 319
+func TestTroubleIsNamed(t *testing.T) {
+	listen := func(serve func(net.Conn)) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go serve(c)
+			}
+		}()
+
+		return l.Addr().String()
+	}
+
+	dial := func(address string) func(*gateway.Config) {
+		return func(c *gateway.Config) { c.Routes[0].Dial = address }
+	}
+	once := func(answer string) func(net.Conn) {
+		return func(c net.Conn) {
+			http.ReadRequest(bufio.NewReader(c))
+			io.WriteString(c, answer)
+		}
+	}
+
+	const short = 200 * time.Millisecond
+
+	for name, c := range map[string]struct {
+		backend func(net.Conn)
+		change  func(*gateway.Config)
+		status  string // "": the answer had begun
+		reason  string
+		client  string // what the client reads
+	}{
+		"refused": {
+			ok, dial("127.0.0.1:1"), "502", "connection refused",
+			"could not be reached: connection refused.",
+		},
+		"no such name": {
+			ok, dial("no.such.name.invalid:1"), "502", "its name is not known",
+			"reached: its name is not known.",
+		},
+		"unknown authority": {ok, func(c *gateway.Config) {
+			c.Routes[0].TLS = &tls.Config{}
+		}, "502", "unknown authority", "was meant: unknown authority."},
+		"another name": {ok, func(c *gateway.Config) {
+			c.Routes[0].Next = "https://x.localhost"
+		}, "502", "other name", "was meant: other name."},
+		"no TLS": {ok, dial(listen(func(c net.Conn) {
+			io.WriteString(c, "220 mail\r\n220 mail\r\n")
+		})), "502", "it does not speak TLS", "does not speak TLS."},
+		"ends at once": {ok, dial(listen(func(c net.Conn) {
+			c.Close()
+		})), "502", "it ended the handshake", "ended the handshake."},
+		"silent": {ok, func(c *gateway.Config) {
+			c.Times.Connect = short
+			dial(listen(func(net.Conn) {}))(c)
+		}, "504", "no TLS handshake in time", "accept the connection in time."},
+		"hangs": {func(c net.Conn) {
+			io.Copy(io.Discard, c)
+		}, func(c *gateway.Config) {
+			c.Times.FirstByte = short
+		}, "504", "no answer in time", "did not answer in time."},
+		"dies":     {once(""), nil, "502", "it closed without an answer", "without an answer."},
+		"nonsense": {once("220 mail\r\n\r\n"), nil, "502", "", "framed without doubt: "},
+		"switches": {
+			once("HTTP/1.1 101 Switching Protocols\r\n\r\n"), nil, "502", "it switched protocols",
+			"not passed.",
+		},
+		"cut": {
+			once("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), nil, "",
+			"it closed within an answer", "",
+		},
+		"stalls": {func(c net.Conn) {
+			once("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")(c)
+			io.Copy(io.Discard, c)
+		}, func(c *gateway.Config) { c.Times.Stall = short }, "", "its answer stalled", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log logbook
+			w := newWorld(t, newBackend(t, c.backend), func(cfg *gateway.Config) {
+				cfg.Log, cfg.Explain = slog.New(slog.NewTextHandler(&log, nil)), explain
+				if c.change != nil {
+					c.change(cfg)
+				}
+			})
+
+			const times = 12
+			var got string
+			for range times {
+				conn := w.dial()
+				io.WriteString(conn, get)
+				answer, _ := io.ReadAll(conn)
+				got = string(answer)
+			}
+
+			if c.status != "" && (status(got) != c.status || !strings.Contains(got, c.client) ||
+				strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1")) {
+				t.Errorf("answered %q", got)
+			}
+
+			list := w.gw.Troubles()
+			if len(list) != 1 || list[0].Count != times || list[0].Route != "acme" ||
+				!strings.Contains(list[0].Reason, c.reason) {
+				t.Errorf("troubles: %+v", list)
+			}
+			lines := strings.Count(log.String(), "\n")
+			if lines < 1 || lines > 8 || !strings.Contains(log.String(), c.reason) ||
+				!strings.Contains(log.String(), "route=acme next=https://") {
+				t.Errorf("%d lines are logged:\n%s", lines, &log)
+			}
+		})
+	}
+}
+
+// A next hop that answers again is no trouble any more, and the log has it.
+func TestTroubleEnds(t *testing.T) {
+	var log logbook
+	var mu sync.Mutex
+	works := false
+	b := newBackend(t, func(c net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		if works {
+			ok(c)
+		}
+	})
+	w := newWorld(t, b, func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	if got := w.ask(get); status(got) != "502" || len(w.gw.Troubles()) != 1 {
+		t.Fatalf("answered %q, troubles %v", got, w.gw.Troubles())
+	}
+
+	mu.Lock()
+	works = true
+	mu.Unlock()
+	if got := w.ask(get); status(got) != "200" {
+		t.Fatalf("answered %q", got)
+	}
+	eventually(t, "the trouble ends", func() bool { return len(w.gw.Troubles()) == 0 })
+	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "answers again") })
+}
+
+// An error of the listener that comes again and again is logged now and then.
+func TestAcceptErrorsAreLoggedNowAndThen(t *testing.T) {
+	var log logbook
+	w := newWorld(t, newBackend(t, ok), func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	l := &failing{failures: make(chan bool), closed: make(chan bool)}
+	served := make(chan error, 1)
+	go func() { served <- w.gw.Serve(t.Context(), l) }()
+	for range 60 {
+		l.failures <- true
+	}
+
+	close(l.closed)
+	<-served
+	if n := strings.Count(log.String(), "could not be accepted"); n < 1 || n > 5 {
+		t.Errorf("60 errors make %d lines", n)
+	}
+}
+
+// failing is a listener without descriptors.
+type failing struct{ failures, closed chan bool }
+
+func (l *failing) Accept() (net.Conn, error) {
+	select {
+	case <-l.failures:
+		return nil, errors.New("too many open files")
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *failing) Close() error   { return nil }
+func (l *failing) Addr() net.Addr { return &net.TCPAddr{} }
