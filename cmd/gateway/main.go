@@ -22,13 +22,16 @@ import (
 )
 
 const usage = `usage: gateway [serve] -config FILE [-check]
+       gateway -example
        gateway compare [-json] [-hops NAMES] A B [C ...]
 
 Passes requests and answers byte for byte between TLS connections, by host and
 path, and writes one line of evidence for each message.
 
   -config FILE   the configuration, in YAML; paths in it start at its directory
-  -check         say what is wrong with it, and exit without starting
+  -check         report what is wrong with it and what may be, and exit without
+                 starting; ports and files that a running gateway uses are right
+  -example       print a configuration to begin with
 
 compare reads the evidence files of the hops of one path and prints, for each
 message, whether it was identical at every hop, or the first where it differs.
@@ -46,9 +49,15 @@ Examples:
   gateway compare originator.jsonl gateway.jsonl delegate.jsonl destination.jsonl
   gateway compare -hops originator,gateway,destination o.jsonl g.jsonl d.jsonl
 
-Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
-the configuration and the certificates again, which also happens by itself when
-their files change.
+HTTP/1.0 is answered 505, as its client cannot tell a cut answer from a whole one.
+A load balancer in front needs one line for its health check:
+  HAProxy   http-check send meth GET uri /health ver HTTP/1.1 hdr Host localhost
+  nginx     proxy_http_version 1.1;
+The address to check is admin.health, or a path of a route with its public Host.
+
+Signals: SIGINT and SIGTERM finish what is under way and exit 0, and a second one
+ends it at once; SIGHUP reads the configuration and the certificates again, which
+also happens by itself when their files change.
 Exit codes: 0 done, or nothing differs; 1 it failed while running, or something
 differs; 2 usage or configuration.
 `
@@ -56,6 +65,7 @@ differs; 2 usage or configuration.
 func main() {
 	proc.EndWithParent()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second signal ends the process
 	tune(ctx)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -72,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	config, check := f.String("config", "", ""), f.Bool("check", false, "")
+	example := f.Bool("example", false, "")
 	if code, done := parse(f, args, stdout, stderr); done {
 		return code
 	}
@@ -79,8 +90,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case f.NArg() > 0:
 		return misused(stderr, fmt.Sprintf("unexpected argument %q", f.Arg(0)), "gateway -h shows the options")
+	case *example:
+		fmt.Fprint(stdout, gatewayd.Example)
+		return 0
 	case *config == "":
-		return misused(stderr, "no configuration is named", "write gateway -config FILE")
+		return misused(stderr, "no configuration is named", "write gateway -config FILE; gateway -example prints one")
 	case *check:
 		return checkOnly(*config, stdout, stderr)
 	}
@@ -108,9 +122,13 @@ func misused(stderr io.Writer, problem, remedy string) int {
 }
 
 func checkOnly(path string, stdout, stderr io.Writer) int {
-	if _, err := gatewayd.Read(path); err != nil {
+	warnings, err := gatewayd.Check(path)
+	if err != nil {
 		complaint.Print(stderr, err)
 		return 2
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(stderr, "warning: %s\n", w)
 	}
 	fmt.Fprintln(stdout, "ok")
 	return 0
@@ -129,6 +147,7 @@ func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
 		return 2
 	}
 
+	limitMemory(s.Memory())
 	s.Hangup = proc.Hangups(ctx)
 	fmt.Fprintf(stdout, "ready: listening on %s\n", l.Addr())
 	if err := s.Serve(ctx, l); err != nil {

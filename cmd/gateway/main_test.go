@@ -38,7 +38,8 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"-h", 0, "usage: gateway", ""},
 		{"compare -h", 0, "usage: gateway", ""},
-		{"", 2, "", "hint: write gateway -config FILE"},
+		{"", 2, "", "hint: write gateway -config FILE; gateway -example"},
+		{"-example", 0, "\nroutes:\n", ""},
 		{"-bogus", 2, "", "hint:"},
 		{"serve -config " + dir + "/none.yaml", 2, "", "none.yaml"},
 		{"-check -config " + bad, 2, "", `unknown key "listn"`},

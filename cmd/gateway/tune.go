@@ -20,6 +20,14 @@ func tune(ctx context.Context) {
 	go tidy(ctx)
 }
 
+// limitMemory has the garbage collector keep the process within the memory that its
+// ceilings are made for, unless the environment sets a limit.
+func limitMemory(bytes int64) {
+	if bytes > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes)
+	}
+}
+
 // tidy collects what a burst of connections has left, in the first quiet second.
 func tidy(ctx context.Context) {
 	const quiet, worth = 64 << 10, 1 << 20 // bytes allocated, in a second and in all

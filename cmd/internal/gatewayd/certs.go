@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -14,8 +16,9 @@ import (
 
 // names finds the certificate for a name; the zero value has none.
 type names struct {
-	by    map[string]*tls.Certificate // in lower case; wildcards begin with "*."
-	first *tls.Certificate
+	by      map[string]*tls.Certificate // in lower case; wildcards begin with "*."
+	address map[netip.Addr]*tls.Certificate
+	first   *tls.Certificate
 }
 
 // holder is the certificates in force.
@@ -27,7 +30,11 @@ type holder struct{ atomic.Pointer[names] }
 func (h *holder) tls() *tls.Config {
 	t := baseTLS()
 	t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return h.Load().find(hello.ServerName), nil
+		n := h.Load()
+		if hello.ServerName == "" {
+			return n.dialled(hello.Conn.LocalAddr()), nil // an address is no server name (RFC 6066, 3)
+		}
+		return n.find(hello.ServerName), nil
 	}
 
 	// A resumed session asks for no certificate, and may name another host than the
@@ -55,9 +62,29 @@ func (n *names) find(name string) *tls.Certificate {
 	return n.by["*."+parent]
 }
 
+// dialled returns the certificate that has the address that a client has connected to,
+// or else the first.
+func (n *names) dialled(a net.Addr) *tls.Certificate {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		if c := n.address[tcp.AddrPort().Addr().Unmap().WithZone("")]; c != nil {
+			return c
+		}
+	}
+	return n.first
+}
+
+// covers reports whether a certificate is for a host, which may be a wildcard or an
+// address.
+func (n *names) covers(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return n.address[a.Unmap()] != nil
+	}
+	return n.by[strings.ToLower(host)] != nil || n.find(host) != nil
+}
+
 // certificates reads every pair, or returns all complaints.
 func (c *Config) certificates() (*names, error) {
-	n := &names{by: map[string]*tls.Certificate{}}
+	n := &names{by: map[string]*tls.Certificate{}, address: map[netip.Addr]*tls.Certificate{}}
 	var errs []error
 	if len(c.TLS) == 0 {
 		errs = append(errs, complaint.New(
@@ -80,6 +107,11 @@ func (c *Config) certificates() (*names, error) {
 		for _, name := range pair.Leaf.DNSNames {
 			if name = strings.ToLower(name); n.by[name] == nil {
 				n.by[name] = pair
+			}
+		}
+		for _, ip := range pair.Leaf.IPAddresses {
+			if a, ok := netip.AddrFromSlice(ip); ok && n.address[a.Unmap()] == nil {
+				n.address[a.Unmap()] = pair
 			}
 		}
 	}

@@ -70,9 +70,10 @@ type KeyPair struct {
 	Key  string `yaml:"key"`  // unencrypted
 }
 
-// Admin is the second listener, plain HTTP: /health, /ready and /metrics.
+// Admin is the second listener, plain HTTP: /health, /ready and /metrics, or only the first two.
 type Admin struct {
 	Listen string `yaml:"listen,omitempty"` // HOST:PORT, loopback only; empty: none
+	Health string `yaml:"health,omitempty"` // HOST:PORT, any, for /health and /ready alone; empty: none
 }
 
 // Evidence is the file of this hop's lines.
@@ -122,34 +123,34 @@ type Limits struct {
 	AnswerRate            int64   `yaml:"answerRate,omitempty"` // bytes per second below which a client does not read its answer
 }
 
-// Read reads the file and checks all that it says.
+// Read reads the file and checks all that is in it.
 func Read(path string) (Config, error) {
-	said, err := read(path)
-	return said.Config, err
+	l, err := load(path)
+	return l.Config, err
 }
 
-// said is what the file says, and what the files that it names hold: each read once, so
-// that what was judged is what is put in force, whoever replaces them meanwhile.
-type said struct {
+// loaded is what is in the file, and in the files that it names: each is read once, so
+// that what was checked is what is put in force, whoever replaces them meanwhile.
+type loaded struct {
 	Config
 	certs   *names
 	gateway gateway.Config // all but TLS, Evidence, Now and Log
 }
 
-func read(path string) (said, error) {
-	s := said{Config: Config{Dir: filepath.Dir(path)}}
+func load(path string) (loaded, error) {
+	s := loaded{Config: Config{Dir: filepath.Dir(path)}}
 	form := yamlfile.Read(path, &s.Config)
 	if form != nil && s.Listen == "" && s.Routes == nil {
 		return s, form
 	}
-	return s, errors.Join(form, s.judge())
+	return s, errors.Join(form, s.check())
 }
 
 // Check returns every complaint, joined, each with its remedy.
-func (c *Config) Check() error { return (&said{Config: *c}).judge() }
+func (c *Config) Check() error { return (&loaded{Config: *c}).check() }
 
-// judge reads the files that the configuration names, and is Check.
-func (c *said) judge() error {
+// check is Check, and keeps what is in the files that the configuration names.
+func (c *loaded) check() error {
 	var certs, routes error
 	c.certs, certs = c.certificates()
 	c.gateway, routes = c.Config.gateway()
@@ -184,7 +185,7 @@ func hinted(err error, remedy string) error {
 	return errors.Join(out...)
 }
 
-// words judges what is plain text.
+// words returns the complaints about values that need no file.
 func (c *Config) words() error {
 	var errs []error
 	complain := func(remedy, format string, a ...any) {
@@ -195,6 +196,12 @@ func (c *Config) words() error {
 	}
 	if a := c.Admin.Listen; a != "" && !loopback(a) {
 		complain("write admin: {listen: 127.0.0.1:9470}", "admin.listen: %q is not a loopback HOST:PORT", a)
+	}
+
+	if a := c.Admin.Health; a != "" {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			complain("write admin: {health: 0.0.0.0:9471}", "admin.health: %q is not HOST:PORT", a)
+		}
 	}
 
 	for _, w := range []struct{ key, value, choice, other string }{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,8 +22,8 @@ import (
 	"fhirdest.example/gateway/evidence"
 )
 
-// house is a directory with a CA, certificates and a gateway's file.
-type house struct {
+// env is a directory with a CA, certificates and a gateway's file.
+type env struct {
 	t    *testing.T
 	dir  string
 	ca   *certs.CA
@@ -33,14 +34,14 @@ type house struct {
 }
 
 // Write takes what a gateway logs.
-func (h *house) Write(p []byte) (int, error) {
+func (h *env) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.log.Write(p)
 }
 
 // logged tells how often the log has a text.
-func (h *house) logged(text string) int {
+func (h *env) logged(text string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Count(h.log.String(), text)
@@ -57,7 +58,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-func newHouse(t *testing.T) *house {
+func newEnv(t *testing.T) *env {
 	t.Helper()
 	key := must(certs.NewKey(certs.P256))(t)
 	ca := must(certs.NewRoot(certs.Template{
@@ -65,7 +66,7 @@ func newHouse(t *testing.T) *house {
 		NotBefore:  time.Now().Add(-time.Hour),
 		NotAfter:   time.Now().Add(time.Hour),
 	}, key))(t)
-	h := &house{t: t, dir: t.TempDir(), ca: ca, pool: x509.NewCertPool()}
+	h := &env{t: t, dir: t.TempDir(), ca: ca, pool: x509.NewCertPool()}
 	h.pool.AddCert(ca.Cert)
 
 	if err := certs.WriteIdentity(h.path("ca.pem"), h.path("ca.key"), &certs.Identity{
@@ -88,10 +89,16 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+func (h *env) path(name string) string { return filepath.Join(h.dir, name) }
 
 // issue writes a pair for names.
-func (h *house) issue(file string, names ...string) *certs.Identity {
+func (h *env) issue(file string, names ...string) *certs.Identity {
+	h.t.Helper()
+	return h.issueFor(file, nil, names...)
+}
+
+// issueFor is issue with addresses, too.
+func (h *env) issueFor(file string, ips []net.IP, names ...string) *certs.Identity {
 	h.t.Helper()
 	key := must(certs.NewKey(certs.P256))(h.t)
 	leaf := must(h.ca.Issue(certs.Template{
@@ -99,6 +106,7 @@ func (h *house) issue(file string, names ...string) *certs.Identity {
 		DNS:        names,
 		NotBefore:  time.Now().Add(-time.Hour),
 		NotAfter:   time.Now().Add(time.Hour),
+		IPs:        ips,
 		Mutate:     func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) },
 	}, key.Public()))(h.t)
 	id := &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key}
@@ -111,7 +119,7 @@ func (h *house) issue(file string, names ...string) *certs.Identity {
 
 // destination answers "hello" to each request, and asks for a client certificate
 // when want is set.
-func (h *house) destination(want bool) string {
+func (h *env) destination(want bool) string {
 	h.t.Helper()
 	id := h.issue("destination", "destination.localhost")
 	cfg := &tls.Config{Certificates: []tls.Certificate{id.TLS()}, NextProtos: []string{"http/1.1"}}
@@ -132,7 +140,7 @@ const config = `hop: gateway
 listen: 127.0.0.1:0
 tls:
   - {cert: a.pem, key: a.key}
-admin: {listen: ADMIN}
+admin: {listen: ADMIN, health: ADMIN}
 evidence: {file: gateway.jsonl, sync: interval, flush: 5ms, rotate: 1000000}
 routes:
   - name: acme
@@ -147,7 +155,7 @@ limits: {connections: 5000, connectionsPerAddress: 1000, bodyRate: 10}
 `
 
 // start writes the file and serves; it returns the address.
-func (h *house) start(dial, extra string) (addr string, s *Server) {
+func (h *env) start(dial, extra string) (addr string, s *Server) {
 	h.t.Helper()
 	h.write("gateway.yaml", strings.NewReplacer("DIAL", dial, "EXTRA", extra, "ADMIN", "127.0.0.1:0").Replace(config))
 	s, err := New(h.path("gateway.yaml"), slog.New(slog.NewTextHandler(h, nil)), time.Now)
@@ -169,15 +177,26 @@ func (h *house) start(dial, extra string) (addr string, s *Server) {
 	return l.Addr().String(), s
 }
 
-func (h *house) write(name, text string) {
+func (h *env) write(name, text string) {
 	h.t.Helper()
 	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
+// fetch asks one of the admin listeners.
+func fetch(t *testing.T, address, path, host string) (int, string) {
+	t.Helper()
+	req := must(http.NewRequest("GET", "http://"+address+path, nil))(t)
+	req.Host = host
+	resp := must(http.DefaultClient.Do(req))(t)
+	defer resp.Body.Close()
+	body := must(io.ReadAll(resp.Body))(t)
+	return resp.StatusCode, string(body)
+}
+
 // get asks over a new connection and returns status and the certificate that served.
-func (h *house) get(addr, name, path string) (int, *x509.Certificate, error) {
+func (h *env) get(addr, name, path string) (int, *x509.Certificate, error) {
 	c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: h.pool, ServerName: name})
 	if err != nil {
 		return 0, nil, err
@@ -195,7 +214,7 @@ func (h *house) get(addr, name, path string) (int, *x509.Certificate, error) {
 
 // Covers: ER-09, ER-14
 func TestServesByFile(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example", "*.wild.example")
 	addr, s := h.start(h.destination(false), "    spares: 2")
 
@@ -258,7 +277,7 @@ func (l *lastSession) Put(_ string, s *tls.ClientSessionState) {
 //
 // Covers: case 297, 316
 func TestResumedSessionsNameServedHosts(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example", "b.example")
 	addr, _ := h.start(h.destination(false), "")
 
@@ -291,7 +310,7 @@ func TestResumedSessionsNameServedHosts(t *testing.T) {
 
 // Covers: ER-10, ER-11
 func TestClientCertificateForNextHop(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example")
 	h.issue("me", "gateway.localhost")
 	dest := h.destination(true)
@@ -311,7 +330,7 @@ func TestClientCertificateForNextHop(t *testing.T) {
 //
 // Covers: case 321
 func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example")
 	addr, _ := h.start(h.destination(false), "")
 	var asked, failed atomic.Int64
@@ -368,7 +387,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 //
 // Covers: case 321
 func TestHalfAFileIsNeverInForce(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example")
 	_, s := h.start(h.destination(false), "")
 	good, _ := os.ReadFile(h.path("a.pem"))
@@ -400,7 +419,7 @@ func TestHalfAFileIsNeverInForce(t *testing.T) {
 
 // A change of the file takes effect; a bad one changes nothing.
 func TestRoutesAreReplaced(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example")
 	addr, _ := h.start(h.destination(false), "")
 	good, _ := os.ReadFile(h.path("gateway.yaml"))
@@ -431,7 +450,7 @@ func TestProxyPeers(t *testing.T) {
 
 // Covers: case 322, 326
 func TestComplaints(t *testing.T) {
-	h := newHouse(t)
+	h := newEnv(t)
 	h.issue("a", "a.example")
 	h.issue("b", "b.example")
 	good := strings.NewReplacer("DIAL", "127.0.0.1:1", "EXTRA\n", "", "ADMIN", "127.0.0.1:0").Replace(config)
@@ -449,7 +468,7 @@ func TestComplaints(t *testing.T) {
 		"prefix":           {"[/acme]", "[acme]", "is not the beginning of a path"},
 		"host":             {"[a.example,", "['https://a.example',", "is not a name"},
 		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
-		"admin on network": {"listen: 127.0.0.1:0}", "listen: 0.0.0.0:80}", "is not a loopback"},
+		"admin on network": {"{listen: 127.0.0.1:0", "{listen: 0.0.0.0:80", "is not a loopback"},
 		"sync":             {"sync: interval", "sync: maybe", "is not known"},
 		"proxy peers": {
 			"hop: gateway",

@@ -2,17 +2,14 @@ package gatewayd
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"os"
+	"strings"
 	"time"
 
-	"fhirdest.example/certs/netname"
 	"fhirdest.example/gateway"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
@@ -27,13 +24,14 @@ type Server struct {
 	// Hangup asks for everything to be read again; nil: nobody does.
 	Hangup <-chan struct{}
 
-	config    Config
-	seen      [sha256.Size]byte // what the files held, at the latest, when they were last read
-	certs     holder
-	tls       *tls.Config
-	log       *evidence.Log
-	gw        *gateway.Gateway
-	adminPort net.Listener // nil until it listens
+	config Config
+	files  files // at the latest as they were last read
+	certs  holder
+	tls    *tls.Config
+	log    *evidence.Log
+	gw     *gateway.Gateway
+	// adminPort and healthPort are nil until they listen.
+	adminPort, healthPort net.Listener
 }
 
 // New makes a gateway of the file at path, or returns every complaint.
@@ -43,21 +41,21 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 		return nil, err
 	}
 
-	s := &Server{Path: path, Log: log, Now: now, config: c}
-	s.seen = s.held()
-	said, err := read(path) // again, so that no change after the look is missed
+	s := &Server{Path: path, Log: log, Now: now, config: c, files: files{now: now}}
+	s.files.changed(s.named())
+	l, err := load(path) // again, so that no change after the look is missed
 	if err != nil {
 		return nil, err
 	}
 
-	s.config = said.Config
-	s.certs.Store(said.certs)
+	s.config = l.Config
+	s.certs.Store(l.certs)
 	s.tls = s.certs.tls()
 	if err := s.openEvidence(); err != nil {
 		return nil, err
 	}
 
-	s.gw, err = gateway.New(s.complete(said.gateway))
+	s.gw, err = gateway.New(s.complete(l.gateway))
 	if err != nil && s.log != nil {
 		s.log.Close()
 	}
@@ -81,21 +79,33 @@ func (s *Server) Listen() (net.Listener, error) {
 	return l, nil
 }
 
-func (s *Server) listenAdmin() error {
-	if s.config.Admin.Listen == "" || s.adminPort != nil {
+// listenAdmin listens for administration, once.
+func (s *Server) listenAdmin() (err error) {
+	if s.adminPort != nil || s.healthPort != nil {
 		return nil
 	}
-
-	l, err := net.Listen("tcp", s.config.Admin.Listen)
-	if err != nil {
-		return complaint.New(
-			fmt.Sprintf("admin.listen: %v", err),
-			"choose a free loopback address",
-		)
+	if s.adminPort, err = listen("admin.listen", s.config.Admin.Listen); err != nil {
+		return err
 	}
 
-	s.adminPort = l
-	return nil
+	s.healthPort, err = listen("admin.health", s.config.Admin.Health)
+	if err != nil && s.adminPort != nil {
+		s.adminPort.Close()
+		s.adminPort = nil
+	}
+	return err
+}
+
+// listen listens on an address, if there is one.
+func listen(key, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, complaint.New(fmt.Sprintf("%s: %v", key, err), "choose a free port of an address of this machine")
+	}
+	return l, nil
 }
 
 func (s *Server) openEvidence() error {
@@ -119,7 +129,7 @@ func (s *Server) openEvidence() error {
 
 // complete is the configuration with what only a running program has.
 func (s *Server) complete(g gateway.Config) gateway.Config {
-	g.TLS, g.Now, g.Log = s.tls, s.Now, s.Log
+	g.TLS, g.Now, g.Log, g.Explain = s.tls, s.Now, s.Log, explain
 	if s.log != nil {
 		g.Evidence = s.log
 	}
@@ -145,106 +155,90 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// serveAdmin serves health and metrics, where the file says so.
-func (s *Server) serveAdmin() (stop func()) {
-	if s.adminPort == nil {
-		return func() {}
-	}
-	srv := &http.Server{Handler: s.adminPages(), ReadHeaderTimeout: 5 * time.Second}
-	go srv.Serve(s.adminPort)
-	return func() { srv.Close(); s.adminPort.Close() }
-}
-
-// adminPages answers loopback names only, so that no page in a browser can ask.
-func (s *Server) adminPages() http.Handler {
-	mux := http.NewServeMux()
-	health := func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.gw.Healthy(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	}
-	mux.HandleFunc("GET /health", health)
-
-	mux.HandleFunc("GET /ready", health)
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		s.gw.WriteMetrics(w)
-		if s.log != nil {
-			fmt.Fprintf(w,
-				"# HELP gateway_evidence_lost_total Lines of evidence that could not be written.\n# TYPE gateway_evidence_lost_total counter\ngateway_evidence_lost_total %d\n", s.log.Lost())
-		}
-	})
-
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if !netname.Loopback(host) {
-			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
-			return
-		}
-
-		mux.ServeHTTP(w, r)
-	})
-}
+// Memory returns what the process should stay within, in bytes; 0: there is no limit.
+func (s *Server) Memory() int64 { return s.gw.Usage().MaxMemory / 3 * 4 }
 
 // watch takes up changes of the files, and reads all again when asked.
 func (s *Server) watch(ctx context.Context) {
-	t := time.NewTicker(300 * time.Millisecond)
+	t := time.NewTimer(lookEvery)
 	defer t.Stop()
 	for {
+		changed := true
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.Hangup:
 		case <-t.C:
-			now := s.held()
-			if now == s.seen {
-				continue
-			}
-			s.seen = now
+			begun := time.Now()
+			changed = s.files.changed(s.named())
+			t.Reset(max(lookEvery, 100*time.Since(begun)))
 		}
 
-		s.reload()
+		if changed {
+			s.reload()
+		}
 	}
 }
 
-// held digests the files. Times of change would not do: two changes may bear the same.
-func (s *Server) held() (sum [sha256.Size]byte) {
-	files := []string{s.Path}
+// lookEvery is how often the files are looked at, unless that takes more than a
+// hundredth of the time.
+const lookEvery = 300 * time.Millisecond
+
+// named are the files that the configuration consists of.
+func (s *Server) named() []string {
+	list := []string{s.Path}
+	add := func(files ...string) {
+		for _, f := range files {
+			if f != "" {
+				list = append(list, s.config.path(f))
+			}
+		}
+	}
 	for _, p := range s.config.TLS {
-		files = append(files, s.config.path(p.Cert), s.config.path(p.Key))
+		add(p.Cert, p.Key)
 	}
 	for _, r := range s.config.Routes {
-		files = append(files, s.config.path(r.CA), s.config.path(r.Cert), s.config.path(r.Key))
+		add(r.CA, r.Cert, r.Key)
 	}
-	h := sha256.New()
-
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		fmt.Fprintf(h, "%q %v %d %s", f, err == nil, len(b), b)
-	}
-
-	h.Sum(sum[:0])
-	return sum
+	return list
 }
 
-// reload puts what the files now say in force, or keeps everything as it is: a pair
+// reload puts what is now in the files in force, or keeps everything as it is: a pair
 // that does not fit together, as in the middle of a replacement, changes nothing.
 func (s *Server) reload() {
-	said, err := read(s.Path)
+	l, err := load(s.Path)
 	if err == nil {
-		err = s.gw.Reload(s.complete(said.gateway))
+		err = s.gw.Reload(s.complete(l.gateway))
 	}
 	if err != nil {
 		s.Log.Warn("the configuration was read again and is not used", "error", err)
 		return
 	}
 
-	s.certs.Store(said.certs)
-	s.config.TLS, s.config.Routes = said.TLS, said.Routes
-	s.Log.Info("configuration and certificates were read again")
+	s.certs.Store(l.certs)
+	s.config.TLS, s.config.Routes, s.config.Limits = l.TLS, l.Routes, l.Limits
+	s.Log.Info("routes, certificates, timeouts and limits were read again")
+	if keys := s.config.needRestart(&l.Config); len(keys) > 0 {
+		s.Log.Warn("changes that need a restart are not in force", "keys", strings.Join(keys, ", "))
+	}
+}
+
+// needRestart returns the keys of what differs in now and is not taken up by a reload.
+func (c *Config) needRestart(now *Config) (keys []string) {
+	before, after := c.Evidence, now.Evidence
+	before.OnFailure, after.OnFailure = "", "" // it is taken up
+	for _, k := range []struct {
+		key   string
+		other bool
+	}{
+		{"listen", c.Listen != now.Listen},
+		{"admin", c.Admin != now.Admin},
+		{"hop", c.hop() != now.hop()},
+		{"evidence", before != after},
+	} {
+		if k.other {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
 }
