@@ -29,7 +29,7 @@ type auditor struct {
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
 // later takes a record for the next commit. It waits when too many wait.
-func (s *service) auditLater(p PackedRecord) error {
+func (s *Service) auditLater(p PackedRecord) error {
 	a := &s.audit
 	a.mu.Lock()
 	if a.pending == nil {
@@ -49,7 +49,7 @@ func (s *service) auditLater(p PackedRecord) error {
 }
 
 // flushAudit returns when all that was taken so far is stored, or cannot be.
-func (s *service) flushAudit() error {
+func (s *Service) flushAudit() error {
 	a := &s.audit
 	a.commit.Lock()
 	defer a.commit.Unlock()
@@ -86,7 +86,7 @@ func (s *service) flushAudit() error {
 }
 
 // ready refuses requests while records cannot be kept.
-func (s *service) auditReady() error {
+func (s *Service) auditReady() error {
 	s.audit.mu.Lock()
 	broken := s.audit.broken
 	s.audit.mu.Unlock()
@@ -97,11 +97,11 @@ func (s *service) auditReady() error {
 }
 
 // Close stores the records that wait.
-func (s *service) Close() error { return s.flushAudit() }
+func (s *Service) Close() error { return s.flushAudit() }
 
 // auditRecord says what the AuditEvent of an interaction that is done, or
 // failed, will say.
-func (s *service) auditRecord(r *request, in *interaction, err error) PackedRecord {
+func (s *Service) auditRecord(r *request, in *interaction, err error) PackedRecord {
 	rec := Record{
 		Base:        s.PublicBase,
 		Client:      r.grant.Client,
@@ -140,7 +140,7 @@ func (s *service) auditRecord(r *request, in *interaction, err error) PackedReco
 
 // refused keeps the record of a request that was refused before it was begun,
 // and gives why.
-func (s *service) refused(req *request, why error) error {
+func (s *Service) refused(req *request, why error) error {
 	in, err := s.find(req.method, req.path)
 	if err != nil {
 		in = &interaction{} // there is none

@@ -6,42 +6,8 @@ import (
 	"net/http"
 	"strings"
 
-	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/tree"
 )
-
-// contextAllows judges a Binary by its securityContext: it is treated as if it
-// were contained in that resource (R4 binary.html). Everything else passes.
-func (s *service) contextAllows(sn Snapshot, r *request, e Entry, root *tree.Value) (bool, error) {
-	if e.Type != "Binary" {
-		return true, nil
-	}
-
-	if root == nil {
-		var err error
-		if root, err = stored(e); err != nil {
-			return false, err
-		}
-	}
-
-	context := root.At("securityContext", "reference").Text()
-	if context == "" {
-		return root.Get("securityContext") == nil, nil
-	}
-
-	ref := s.ex.Bases.ParseRef(context)
-	if ref.Type == "" || ref.Type == "Binary" {
-		return false, nil
-	}
-
-	readers := s.filter(r, ref.Type, scope.Read)
-	if readers.All() { // whatever the context says, or said before it was deleted
-		return true, nil
-	}
-
-	in, ok, err := current(r.ctx, sn, ref.Type, ref.ID)
-	return ok && !in.Deleted && readers.Passes(in.ID, in.Terms), err
-}
 
 // readsBinary reports whether a Binary, or a version of one, is read: it comes
 // in whatever format it is in, unless _format says otherwise.

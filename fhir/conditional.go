@@ -11,12 +11,12 @@ import (
 // matchOne finds what a conditional form's criteria match, among what the
 // grant may search. More than one is 412 (R4 http 3.1.0.8.1). What is not
 // understood is refused: leaving it out would match more than was meant.
-func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
+func (s *Service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
 	pairs, err := parseQuery(rawQuery)
 	if err != nil {
 		return Entry{}, 0, err
 	}
-	if _, err := s.need(r, typ, scope.Search); err != nil {
+	if err := r.may(scope.Search, typ); err != nil {
 		return Entry{}, 0, err
 	}
 
@@ -28,7 +28,7 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}
 
-	found, err := s.finder(r.ctx, sn, r).Find(q)
+	found, err := r.access.Restrict(r.ctx, sn, source{sn}).Find(q)
 	if err != nil {
 		return Entry{}, 0, err
 	}
@@ -47,7 +47,7 @@ func (s *service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 
 // ifNoneExist gives the criteria of that header: the query alone, or with the
 // URL that it would be asked at.
-func (s *service) ifNoneExist(value, typ string) (string, error) {
+func (s *Service) ifNoneExist(value, typ string) (string, error) {
 	at, query, found := strings.Cut(value, "?")
 	if !found {
 		return value, nil
@@ -69,7 +69,7 @@ type match struct {
 
 // matched gives what the request's criteria match: in a transaction, what they
 // matched when it began.
-func (s *service) matched(c Change, r *request, typ, query string) (Entry, int, error) {
+func (s *Service) matched(c Change, r *request, typ, query string) (Entry, int, error) {
 	if r.match == nil {
 		return s.matchOne(c, r, typ, query)
 	}
@@ -89,8 +89,8 @@ func (r *request) criteria() string {
 }
 
 // conditionalUpdate answers PUT [base]/Type?criteria (3.1.0.7.2).
-func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
-	if _, err := s.need(r, r.in.typ, scope.Update); err != nil {
+func (s *Service) conditionalUpdate(c Change, r *request) (*response, error) {
+	if err := r.may(scope.Update, r.in.typ); err != nil {
 		return nil, err
 	}
 
@@ -113,22 +113,21 @@ func (s *service) conditionalUpdate(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 
-	filter, err := s.need(r, r.in.typ, scope.Update|scope.Create)
-	if err != nil {
+	if err := r.may(scope.Update|scope.Create, r.in.typ); err != nil {
 		return nil, err
 	}
 
 	r.notes.created = true
-	return s.putNew(c, r, r.in.newID, filter, 1)
+	return s.putNew(c, r, scope.Update|scope.Create, r.in.newID, 1)
 }
 
 // updateUnmatched stores a resource under the id that it brings, as nothing
 // matched. What stands there and does not match is not overwritten: R4 leaves
 // that open, R5 refuses it.
-func (s *service) updateUnmatched(c Change, r *request) (*response, error) {
+func (s *Service) updateUnmatched(c Change, r *request) (*response, error) {
 	old, ok, err := current(r.ctx, c, r.in.typ, r.in.id)
 	if ok && err == nil && !old.Deleted {
-		ok, err = s.covers(c, r, s.filter(r, r.in.typ, scope.Update), old)
+		ok, err = r.shows(c, scope.Update, old)
 	} else {
 		ok = false
 	}
@@ -143,13 +142,12 @@ func (s *service) updateUnmatched(c Change, r *request) (*response, error) {
 }
 
 // conditionalDelete answers DELETE [base]/Type?criteria: one match or none.
-func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
+func (s *Service) conditionalDelete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}
 
-	filter, err := s.need(r, r.path[0], scope.Delete)
-	if err != nil {
+	if err := r.may(scope.Delete, r.path[0]); err != nil {
 		return nil, err
 	}
 
@@ -160,7 +158,7 @@ func (s *service) conditionalDelete(c Change, r *request) (*response, error) {
 	if n == 0 {
 		return deleted(r, 0), nil
 	}
-	if ok, err := s.covers(c, r, filter, e); err != nil || !ok {
+	if ok, err := r.shows(c, scope.Delete, e); err != nil || !ok {
 		return deleted(r, 0), err
 	}
 	if err := ifMatch(r, e); err != nil {

@@ -8,7 +8,7 @@ import (
 // cors lets pages of the listed origins ask, and nobody's credentials travel by
 // themselves: tokens are put in by the page. What is open to anybody is open
 // to any page.
-func (s *service) cors(h http.Header, r *http.Request, open bool) {
+func (s *Service) cors(h http.Header, r *http.Request, open bool) {
 	origin := r.Header.Get("Origin")
 	switch {
 	case open:
@@ -25,7 +25,7 @@ func (s *service) cors(h http.Header, r *http.Request, open bool) {
 }
 
 // options answers what a path can do, to anybody: it tells nothing of data.
-func (s *service) options(h http.Header, r *http.Request, segs []string) (*response, error) {
+func (s *Service) options(h http.Header, r *http.Request, segs []string) (*response, error) {
 	methods, ok := s.routes[shape(segs)]
 	open := isMetadata(segs)
 	if !ok && !open {

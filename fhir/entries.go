@@ -28,7 +28,7 @@ type batchEntry struct {
 }
 
 // prepareBundle reads the body as a batch or transaction.
-func (s *service) prepareBundle(r *request) error {
+func (s *Service) prepareBundle(r *request) error {
 	if err := bodyType(r.header, resourceTypes...); err != nil {
 		return err
 	}
@@ -64,18 +64,18 @@ func (s *service) prepareBundle(r *request) error {
 
 // readEntry makes a request of an entry. Nothing of the outer request's
 // headers goes with it, and none of its own but the conditional ones count.
-func (s *service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
+func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	e := &batchEntry{index: index, fullURL: s.ownURL(v.Get("fullUrl").Text())}
 	req := v.Get("request")
 	method, url := req.Get("method").Text(), req.Get("url").Text()
 	sub := &request{
-		ctx:     r.ctx,
-		method:  method,
-		grant:   r.grant,
-		now:     r.now,
-		header:  http.Header{},
-		filters: r.filters,
-		inner:   true,
+		ctx:    r.ctx,
+		method: method,
+		grant:  r.grant,
+		now:    r.now,
+		header: http.Header{},
+		access: r.access,
+		inner:  true,
 	}
 	e.req = sub
 
@@ -118,7 +118,7 @@ func (r *request) entryPreference() string {
 }
 
 // aimEntry reads where an entry goes: below the base, and nowhere else.
-func (s *service) aimEntry(e *batchEntry, method, url string) error {
+func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 	if url == "" || method == "" {
 		return fail(http.StatusBadRequest, "required", "The entry has no request with a method and a url.")
 	}
@@ -206,7 +206,7 @@ func appendResult(b []byte, e *batchEntry) []byte {
 	return append(b, `}}`...)
 }
 
-func (s *service) results(r *request, typ string) *response {
+func (s *Service) results(r *request, typ string) *response {
 	b := []byte(`{"resourceType":"Bundle","type":"` + typ + `"`)
 	for i, e := range r.entries {
 		if i == 0 {
@@ -241,7 +241,7 @@ func (r *request) count(e *batchEntry) error {
 }
 
 // batch does each entry for itself, until the answer is as long as it may be.
-func (s *service) batch(r *request) *response {
+func (s *Service) batch(r *request) *response {
 	for _, e := range r.entries {
 		err := error(nil)
 		switch {
@@ -250,7 +250,6 @@ func (s *service) batch(r *request) *response {
 		case r.answered > maxAnswer:
 			err = tooMuch()
 		default:
-			e.req.filters = r.filters
 			if e.resp, err = s.do(e.req); err == nil {
 				err = r.count(e)
 			}

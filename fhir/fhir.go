@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/validate"
+	"fhirdest.example/udap/trace"
 )
 
 // Config is what a FHIR service needs. All but the optional fields must be set.
@@ -38,19 +38,12 @@ type Config struct {
 	// Origins are the web origins whose pages may ask with a token, exactly as
 	// browsers write them. Optional: none may.
 	Origins []string
+	// Decided gets the trace of each refusal of access; its id is in the
+	// answer's Trace-Id. Optional.
+	Decided func(*trace.Trace)
 	// Failed is told of failures that are not the client's; r is nil when
 	// audit records could not be stored later. Optional.
 	Failed func(r *http.Request, err error)
-}
-
-// Grant is what a request's token allows. The zero value allows nothing.
-type Grant struct {
-	Scopes   scope.Set
-	Patient  string // id of the patient in context; "" for none
-	Client   string // client_id
-	TokenID  string // names the token without being it
-	Purposes []string
-	Expires  time.Time
 }
 
 // Denial is why a request has no grant.
@@ -66,10 +59,9 @@ const (
 	defaultTimeout = 10 * time.Second
 )
 
-// New gives the handler of a FHIR service. It makes the store's index anew when
-// it was made by other rules. The handler is an io.Closer: close it before the
-// store, and what is not yet in the audit record goes there.
-func New(c Config) (http.Handler, error) {
+// New returns a FHIR service over the configured store. It makes the store's
+// index anew when that was made by other rules.
+func New(c Config) (*Service, error) {
 	s, err := newService(c)
 	if err != nil {
 		return nil, err
@@ -84,8 +76,9 @@ func New(c Config) (http.Handler, error) {
 	return s, nil
 }
 
-// service is one FHIR service.
-type service struct {
+// Service is one FHIR service. It must be closed before its store: what is not
+// yet in the audit record goes there.
+type Service struct {
 	Config
 	ex         *search.Extractor
 	queries    *search.Parser
@@ -97,7 +90,7 @@ type service struct {
 	audit      auditor
 }
 
-func newService(c Config) (*service, error) {
+func newService(c Config) (*Service, error) {
 	if c.Store == nil || c.Authorize == nil || c.Now == nil {
 		return nil, errors.New("fhir: Store, Authorize and Now must be set")
 	}
@@ -108,7 +101,7 @@ func newService(c Config) (*service, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &service{
+	s := &Service{
 		Config:    c,
 		routes:    allRoutes(),
 		validator: validate.New(table.R4()),

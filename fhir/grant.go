@@ -1,99 +1,117 @@
 package fhir
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 
+	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
 )
 
-// shared are types that belong to no patient: a token with a patient in
-// context may read them as far as its scopes name them, and write none.
-var shared = map[string]bool{
-	"Endpoint": true, "HealthcareService": true, "Location": true, "Medication": true, "Organization": true,
-	"OrganizationAffiliation": true, "Practitioner": true, "PractitionerRole": true, "Questionnaire": true,
-	"Substance": true, "ValueSet": true, "CodeSystem": true,
+// Grant is what a request's token allows. The zero value allows nothing.
+type Grant = access.Grant
+
+// may refuses what the grant allows on no resource of a type.
+func (r *request) may(p scope.Permission, typ string) error {
+	return refusedAccess(r.access.May(p, typ))
 }
 
-type filterKey struct {
-	typ string
-	p   scope.Permission
-}
-
-// filter gives which resources of typ the grant allows p on.
-func (s *service) filter(r *request, typ string, p scope.Permission) search.Filter {
-	k := filterKey{typ, p}
-	if f, ok := r.filters[k]; ok {
-		return f
+// refusedAccess makes an answer of a refusal: 403, with all the scopes that
+// would do (RFC 6750 3.1).
+func refusedAccess(err error) error {
+	var refusal *access.Refusal
+	if !errors.As(err, &refusal) {
+		return err
 	}
-
-	var f search.Filter
-	for _, sc := range r.grant.Scopes.For(typ, p) {
-		if sc.Type == "*" && typ == "AuditEvent" {
-			continue // the record of who did what is not given with "everything"
-		}
-		if clauses, ok := s.restrictions(r.grant, sc, typ, p); ok {
-			f = f.Or(clauses)
-		}
-	}
-
-	if r.filters == nil {
-		r.filters = map[filterKey]search.Filter{}
-	}
-	r.filters[k] = f
+	f := forbidden(refusal.Error() + " Any of these would: " + strings.Join(refusal.Scopes, ", ") + ".")
+	f.www = fmt.Sprintf(`Bearer error="insufficient_scope", scope=%q`, strings.Join(refusal.Scopes, " "))
 	return f
 }
 
-// restrictions gives what must hold of a resource for a scope to allow it; none
-// for all resources, false when the scope allows none.
-func (s *service) restrictions(g *Grant, sc scope.Scope, typ string, p scope.Permission) ([]search.Clause, bool) {
-	var all []search.Clause
-	switch sc.Context {
-	case "system", "user":
-	case "patient":
-		if g.Patient == "" || typ == "Group" { // a Group tells who else is in it
-			return nil, false
-		}
-
-		in, ok := search.InCompartment("Patient", g.Patient, typ)
-		if ok {
-			all = append(all, in)
-		} else if !shared[typ] || p&^(scope.Read|scope.Search) != 0 {
-			return nil, false
-		}
-
-	default:
-		return nil, false
+// explain gives a refusal of access the id of its trace, and hands the trace to
+// the operator. What is not there and what may not be seen both have one.
+func (s *Service) explain(r *request, f *failure) *failure {
+	if r.access == nil || !r.access.Consulted() || f.status != http.StatusForbidden && f.status != http.StatusNotFound {
+		return f
 	}
 
-	for _, q := range sc.Query {
-		c, err := s.queries.Plain(typ, q.Name, q.Value)
-		if err != nil {
-			return nil, false // a restriction that cannot be enforced grants nothing
-		}
-		all = append(all, c)
+	if !r.access.Refused() {
+		r.access.Missed(strings.Join(r.path, "/"))
+	}
+	t := r.access.Trace(r.now)
+	if s.Decided != nil {
+		s.Decided(t)
 	}
 
-	return all, true
+	out := *f
+	out.trace = t.ID
+	return &out
 }
 
-// need gives the filter, or a refusal when no resource of typ could pass.
-func (s *service) need(r *request, typ string, p scope.Permission) (search.Filter, error) {
-	f := s.filter(r, typ, p)
-	if f.Empty() {
-		fl := forbidden(fmt.Sprintf("The token's scopes do not allow this on %s.", typ))
-		fl.www = fmt.Sprintf(`Bearer error="insufficient_scope", scope="system/%s.%s"`, typ, p)
-		return f, fl
+// sees returns notFound for a version that the grant does not allow p on: what
+// may not be seen looks like what is not there, and who may not see a resource
+// may not change it either.
+func (r *request) sees(sn Snapshot, p scope.Permission, e Entry) error {
+	ok, err := r.shows(sn, p, e)
+	if err == nil && !ok {
+		err = notFound()
 	}
-	return f, nil
+	return err
+}
+
+// shows reports whether the grant allows p on a version.
+func (r *request) shows(sn Snapshot, p scope.Permission, e Entry) (bool, error) {
+	ok, _, err := r.access.Sees(r.ctx, source{sn}, p, resourceOf(e))
+	return ok, err
+}
+
+func resourceOf(e Entry) access.Resource {
+	return access.Resource{
+		Doc:     e.Doc,
+		Type:    e.Type,
+		ID:      e.ID,
+		Version: e.Version,
+		Updated: e.Updated,
+		Deleted: e.Deleted,
+		Terms:   e.Terms,
+		Body:    e.Body,
+	}
+}
+
+// source is a state of the store as decisions on access see it.
+type source struct{ Snapshot }
+
+func (s source) Current(ctx context.Context, typ, id string) (access.Resource, bool, error) {
+	e, ok, err := current(ctx, s.Snapshot, typ, id)
+	return resourceOf(e), ok, err
+}
+
+func (s source) Version(ctx context.Context, doc, version uint64) (access.Resource, bool, error) {
+	e, ok, err := s.Snapshot.Version(ctx, doc, version)
+	return resourceOf(e), ok, err
+}
+
+func (s source) Resource(ctx context.Context, doc uint64) (access.Resource, error) {
+	e, ok, err := s.Entry(ctx, doc)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: there is no resource %d", ErrDamaged, doc)
+	}
+	return resourceOf(e), err
+}
+
+func (source) Parse(v access.Resource) (*tree.Value, error) {
+	return stored(Entry{Type: v.Type, ID: v.ID, Version: v.Version, Body: v.Body})
 }
 
 // binding tells grants apart for page links: the same client with the same
 // scopes and patient may go on with a newer token.
-func (g *Grant) binding() [32]byte {
+func binding(g *Grant) [32]byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q", g.Client, g.Patient)
 	for _, sc := range g.Scopes {

@@ -17,10 +17,9 @@ import (
 )
 
 // vread answers GET [base]/Type/id/_history/version (R4 http 3.1.0.3).
-func (s *service) vread(sn Snapshot, r *request) (*response, error) {
+func (s *Service) vread(sn Snapshot, r *request) (*response, error) {
 	typ, id := r.path[0], r.path[1]
-	filter, err := s.need(r, typ, scope.Read)
-	if err != nil {
+	if err := r.may(scope.Read, typ); err != nil {
 		return nil, err
 	}
 
@@ -31,7 +30,7 @@ func (s *service) vread(sn Snapshot, r *request) (*response, error) {
 
 	e, ok, err := versionOf(r.ctx, sn, typ, id, version)
 	if ok && err == nil {
-		ok, err = s.visible(sn, r, filter, e)
+		ok, err = r.shows(sn, scope.Read, e)
 	}
 	if err != nil {
 		return nil, err
@@ -55,38 +54,6 @@ func versionOf(ctx context.Context, sn Snapshot, typ, id string, version uint64)
 	return sn.Version(ctx, doc, version)
 }
 
-// visible judges a version, current or earlier, by its own content; a deletion
-// by what it deleted.
-func (s *service) visible(sn Snapshot, r *request, filter search.Filter, e Entry) (bool, error) {
-	if filter.All() && e.Type != "Binary" {
-		return true, nil
-	}
-	if e.Deleted {
-		before, ok, err := sn.Version(r.ctx, e.Doc, e.Version-1)
-		if err != nil || !ok || before.Deleted {
-			return false, err
-		}
-		return s.visible(sn, r, filter, before)
-	}
-
-	root, err := stored(e)
-	if err != nil {
-		return false, err
-	}
-
-	terms := e.Terms
-	if len(terms) == 0 {
-		terms, err = s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
-		if err != nil {
-			return false, err
-		}
-	}
-	if !filter.Passes(e.ID, terms) {
-		return false, nil
-	}
-	return s.contextAllows(sn, r, e, root)
-}
-
 // stored parses a stored body: one that does not parse is damaged.
 func stored(e Entry) (*tree.Value, error) {
 	root, err := tree.Parse(e.Body)
@@ -104,7 +71,7 @@ type window struct {
 	before   uint64 // change or version number to go on below; 0 from the newest
 }
 
-func (s *service) historyWindow(r *request, at lookup) (window, error) {
+func (s *Service) historyWindow(r *request, at lookup) (window, error) {
 	w := window{count: search.DefaultCount}
 	pairs, m, err := s.openPage(r, at)
 	if err != nil {
@@ -152,16 +119,15 @@ func (w window) has(ctx context.Context, sn Snapshot, e Entry) (bool, error) {
 }
 
 // historyInstance answers GET [base]/Type/id/_history (R4 http 3.1.0.12).
-func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
+func (s *Service) historyInstance(sn Snapshot, r *request) (*response, error) {
 	typ, id := r.path[0], r.path[1]
-	filter, err := s.need(r, typ, scope.Read)
-	if err != nil {
+	if err := r.may(scope.Read, typ); err != nil {
 		return nil, err
 	}
 
 	cur, ok, err := current(r.ctx, sn, typ, id)
 	if ok && err == nil {
-		ok, err = s.everVisible(sn, r, filter, cur)
+		ok, err = r.everShows(sn, cur)
 	}
 	if err != nil {
 		return nil, err
@@ -171,7 +137,7 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 	}
 
 	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
-		func(typ string) search.Filter { return filter },
+		scope.Read,
 		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			for v := cur.Version; v > 0; v-- {
 				if before != 0 && v >= before {
@@ -193,13 +159,13 @@ func (s *service) historyInstance(sn Snapshot, r *request) (*response, error) {
 		})
 }
 
-// everVisible reports whether the reader may see any version: who may see none
-// is not told that there are some.
-func (s *service) everVisible(sn Snapshot, r *request, filter search.Filter, cur Entry) (bool, error) {
+// everShows reports whether the grant allows reading any version: a client that
+// may see none does not learn that there are some.
+func (r *request) everShows(sn Snapshot, cur Entry) (bool, error) {
 	for v := cur.Version; v > 0; v-- {
 		e, ok, err := sn.Version(r.ctx, cur.Doc, v)
 		if ok && err == nil {
-			ok, err = s.visible(sn, r, filter, e)
+			ok, err = r.shows(sn, scope.Read, e)
 		}
 		if err != nil || ok {
 			return ok, err
@@ -209,15 +175,15 @@ func (s *service) everVisible(sn Snapshot, r *request, filter search.Filter, cur
 }
 
 // historyType answers GET [base]/Type/_history, newest first.
-func (s *service) historyType(sn Snapshot, r *request) (*response, error) {
-	if _, err := s.need(r, r.path[0], scope.Search); err != nil {
+func (s *Service) historyType(sn Snapshot, r *request) (*response, error) {
+	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
 	return s.historyOf(sn, r, lookup{path: r.path[0] + "/_history", types: r.path[:1]}, r.path[0])
 }
 
 // historySystem answers GET [base]/_history.
-func (s *service) historySystem(sn Snapshot, r *request) (*response, error) {
+func (s *Service) historySystem(sn Snapshot, r *request) (*response, error) {
 	const path = "_history"
 	types, err := s.typeList(r, path, scope.Search)
 	if err != nil {
@@ -226,8 +192,8 @@ func (s *service) historySystem(sn Snapshot, r *request) (*response, error) {
 	return s.historyOf(sn, r, lookup{path: path, types: types}, "")
 }
 
-func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
-	return s.history(sn, r, at, func(t string) search.Filter { return s.filter(r, t, scope.Search) },
+func (s *Service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
+	return s.history(sn, r, at, scope.Search,
 		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			var failed error
 			err := sn.Changes(r.ctx, typ, before, func(seq, doc, version uint64) bool {
@@ -248,8 +214,8 @@ func (s *service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*re
 }
 
 // history writes a page of versions, those that the reader may see.
-func (s *service) history(
-	sn Snapshot, r *request, at lookup, filter func(string) search.Filter, each func(uint64, func(uint64, Entry) (bool, error)) error,
+func (s *Service) history(
+	sn Snapshot, r *request, at lookup, p scope.Permission, each func(uint64, func(uint64, Entry) (bool, error)) error,
 ) (*response, error) {
 	w, err := s.historyWindow(r, at)
 	if err != nil {
@@ -264,13 +230,12 @@ func (s *service) history(
 			return false, r.ctx.Err()
 		}
 
-		fl := filter(e.Type)
-		if !slices.Contains(at.types, e.Type) || fl.Empty() {
+		if !slices.Contains(at.types, e.Type) {
 			return true, nil
 		}
 		ok, err := w.has(r.ctx, sn, e)
 		if ok && err == nil {
-			ok, err = s.visible(sn, r, fl, e)
+			ok, err = r.shows(sn, p, e)
 		}
 		if err != nil || !ok {
 			return true, err
@@ -317,7 +282,7 @@ func (s *service) history(
 
 // appendVersion writes a version as history lists it: with the request that
 // made it, and what that was answered (R4 http 3.1.0.12).
-func (s *service) appendVersion(b []byte, start int, e Entry, created bool) []byte {
+func (s *Service) appendVersion(b []byte, start int, e Entry, created bool) []byte {
 	if len(b) > start {
 		b = append(b, ',')
 	}

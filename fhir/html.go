@@ -8,7 +8,7 @@ import (
 
 // asPage turns an answer in FHIR JSON into a page for a person. What cannot be
 // shown stays JSON.
-func (s *service) asPage(h http.Header, resp *response) {
+func (s *Service) asPage(h http.Header, resp *response) {
 	page, err := view.Page(s.PublicBase, resp.body)
 	if err != nil {
 		return

@@ -24,7 +24,7 @@ type incoming struct {
 var resourceTypes = []string{"application/fhir+json", "application/json", "text/json", "application/json+fhir"}
 
 // prepareResource reads the body as a resource of the path's type.
-func (s *service) prepareResource(r *request) error {
+func (s *Service) prepareResource(r *request) error {
 	if r.in != nil {
 		return nil // an entry of a transaction was prepared with all others
 	}
@@ -58,7 +58,7 @@ func (s *service) prepareResource(r *request) error {
 }
 
 // readResource reads and judges one resource.
-func (s *service) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
+func (s *Service) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
 	root, err := tree.Parse(body)
 	if err != nil {
 		return nil, err

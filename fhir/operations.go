@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
@@ -18,11 +19,10 @@ import (
 // OperationOutcome whenever there was something to judge (R4
 // resource-operation-validate.html). The body is the resource, or Parameters
 // with it.
-func (s *service) validateOperation(sn Snapshot, r *request) (*response, error) {
+func (s *Service) validateOperation(sn Snapshot, r *request) (*response, error) {
 	typ := r.path[0]
-	if s.filter(r, typ, scope.Read).Empty() && s.filter(r, typ, scope.Create).Empty() &&
-		s.filter(r, typ, scope.Update).Empty() {
-		return nil, forbidden("The token's scopes allow nothing on " + typ + ".")
+	if err := r.access.MayOneOf(typ, scope.Read, scope.Create, scope.Update); err != nil {
+		return nil, refusedAccess(err)
 	}
 	if err := bodyType(r.header, resourceTypes...); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (s *service) validateOperation(sn Snapshot, r *request) (*response, error) 
 	return &response{status: http.StatusOK, body: outcome(issues)}, nil
 }
 
-func (s *service) validateBody(body []byte, typ string) []issue {
+func (s *Service) validateBody(body []byte, typ string) []issue {
 	root, err := tree.Parse(body)
 	if err == nil && root.Get("resourceType").Text() == "Parameters" && typ != "Parameters" {
 		params := root.Get("parameter").Each()
@@ -70,7 +70,7 @@ func (s *service) validateBody(body []byte, typ string) []issue {
 
 // prepareEverything takes the parameters of a POST out of its body, which is
 // Parameters or empty (R4 operations.html 3.2.0.1).
-func (s *service) prepareEverything(r *request) error {
+func (s *Service) prepareEverything(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {
 		return nil
 	}
@@ -106,12 +106,12 @@ func (s *service) prepareEverything(r *request) error {
 
 // everything answers GET and POST [base]/Patient/id/$everything: the patient, its
 // compartment, and what these refer to outside it, as far as the grant reads.
-func (s *service) everything(sn Snapshot, r *request) (*response, error) {
+func (s *Service) everything(sn Snapshot, r *request) (*response, error) {
 	if r.path[0] != "Patient" {
 		return nil, fail(http.StatusNotFound, "not-supported", "$everything is for Patient only.")
 	}
 
-	patient, err := s.allowed(sn, r, "Patient", r.path[1], scope.Read)
+	patient, err := r.find(sn, scope.Read, "Patient", r.path[1])
 	if err != nil {
 		return nil, err
 	}
@@ -189,14 +189,14 @@ var dateParams = []string{"date", "onset-date", "authoredon", "authored", "perio
 
 // record lists a patient's record in the order of numbers, the patient first:
 // the whole of it, or an error.
-func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
-	f := s.finder(r.ctx, sn, r)
+func (s *Service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
+	f := r.access.Restrict(r.ctx, sn, source{sn})
 	f.Search = f.Read
 	var docs []uint64
 
 	for _, typ := range search.Types() {
 		in, ok := search.InCompartment("Patient", patient.ID, typ)
-		if !ok || typ == "Patient" || typ == "AuditEvent" || s.filter(r, typ, scope.Read).Empty() {
+		if !ok || typ == "Patient" || typ == "AuditEvent" || !r.access.Can(scope.Read, typ) {
 			continue
 		}
 
@@ -209,7 +209,7 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	}
 
 	more, err := f.Linked(append([]uint64{patient.Doc}, docs...), func(typ string) bool {
-		return shared[typ] || typ == "Binary"
+		return access.Shared(typ) || typ == "Binary"
 	})
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (s *service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	return wanted, err
 }
 
-func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
+func (s *Service) dateClauses(typ string, w everythingQuery) []search.Clause {
 	var all []search.Clause
 	for _, code := range dateParams {
 		if p := search.Lookup(typ, code); p == nil || p.Kind != search.Date {
@@ -248,7 +248,7 @@ func (s *service) dateClauses(typ string, w everythingQuery) []search.Clause {
 	return all
 }
 
-func (s *service) everythingPage(
+func (s *Service) everythingPage(
 	sn Snapshot, r *request, at lookup, pairs []search.Pair, m mark, w everythingQuery, docs []uint64,
 ) (*response, error) {
 	from := 0

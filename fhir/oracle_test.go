@@ -39,6 +39,9 @@ func TestHiddenIsMissing(t *testing.T) {
 					strings.ReplaceAll(r.body, "ID", id), header...)
 				h := a.Header().Clone()
 				h.Del("Content-Length") // ids differ in length
+				if h.Get("Trace-Id") != "" {
+					h.Set("Trace-Id", "some") // by chance
+				}
 
 				lines := []string{}
 				for k, v := range h {

@@ -43,7 +43,7 @@ func badPage() error {
 
 // seal makes the value of _page: the query and mark, readable with the same
 // grant and path only.
-func (s *service) seal(r *request, at lookup, q *search.Query, m mark) string {
+func (s *Service) seal(r *request, at lookup, q *search.Query, m mark) string {
 	plain := []byte{m.whence}
 	plain = binary.AppendUvarint(plain, uint64(len(m.position)))
 	plain = append(plain, m.position...)
@@ -54,7 +54,7 @@ func (s *service) seal(r *request, at lookup, q *search.Query, m mark) string {
 }
 
 // pageURL links to the page at a mark, in the form that this one has.
-func (s *service) pageURL(r *request, at lookup, q *search.Query, m mark) string {
+func (s *Service) pageURL(r *request, at lookup, q *search.Query, m mark) string {
 	u := s.PublicBase
 	if at.path != "" {
 		u += "/" + at.path
@@ -72,12 +72,12 @@ func (s *service) pageURL(r *request, at lookup, q *search.Query, m mark) string
 
 // pageBinding is what must be the same when a link is followed.
 func (r *request) pageBinding(at lookup) []byte {
-	b := r.grant.binding()
+	b := binding(r.grant)
 	return append(b[:], at.path...)
 }
 
 // openPage gives the query to do: the one that _page holds, or the request's.
-func (s *service) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
+func (s *Service) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 	sealed := r.get(pageParam)
 	if sealed == "" {
 		return r.query, mark{}, nil

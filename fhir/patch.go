@@ -6,12 +6,11 @@ import (
 
 	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/validate"
 )
 
 // preparePatch parses the body as a JSON Patch (RFC 6902).
-func (s *service) preparePatch(r *request) (err error) {
+func (s *Service) preparePatch(r *request) (err error) {
 	if err := writable(r.path[0]); err != nil {
 		return err
 	}
@@ -23,9 +22,8 @@ func (s *service) preparePatch(r *request) (err error) {
 }
 
 // patch answers PATCH [base]/Type/id (R4 http 3.1.0.8... JSON Patch).
-func (s *service) patch(c Change, r *request) (*response, error) {
-	filter, err := s.need(r, r.path[0], scope.Update)
-	if err != nil {
+func (s *Service) patch(c Change, r *request) (*response, error) {
+	if err := r.may(scope.Update, r.path[0]); err != nil {
 		return nil, err
 	}
 
@@ -36,20 +34,19 @@ func (s *service) patch(c Change, r *request) (*response, error) {
 	if !ok {
 		return nil, notFound()
 	}
-	if err := s.mustCover(c, r, filter, old); err != nil {
+	if err := r.sees(c, scope.Update, old); err != nil {
 		return nil, err
 	}
 	if old.Deleted {
 		return nil, gone(old)
 	}
 
-	return s.patchEntry(c, r, old, filter)
+	return s.patchEntry(c, r, old)
 }
 
 // conditionalPatch answers PATCH [base]/Type?criteria.
-func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
-	filter, err := s.need(r, r.path[0], scope.Update)
-	if err != nil {
+func (s *Service) conditionalPatch(c Change, r *request) (*response, error) {
+	if err := r.may(scope.Update, r.path[0]); err != nil {
 		return nil, err
 	}
 
@@ -60,29 +57,29 @@ func (s *service) conditionalPatch(c Change, r *request) (*response, error) {
 	if n == 0 {
 		return nil, notFound()
 	}
-	if err := s.mustCover(c, r, filter, e); err != nil {
+	if err := r.sees(c, scope.Update, e); err != nil {
 		return nil, err
 	}
 
-	return s.patchEntry(c, r, e, filter)
+	return s.patchEntry(c, r, e)
 }
 
 // patchEntry applies the patch to a version that the grant may change. Whoever
 // may not read the resource may not test it, and learns nothing of it: neither
 // by the answer's body nor by why the patch does not fit.
-func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
+func (s *Service) patchEntry(c Change, r *request, old Entry) (*response, error) {
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
 
-	if s.filter(r, old.Type, scope.Read).Passes(old.ID, old.Terms) {
-		return s.patchWith(c, r, old, filter)
+	if r.access.Covers(scope.Read, old.Type, old.ID, old.Terms) {
+		return s.patchWith(c, r, old)
 	}
 	if r.patch.Tests() {
 		return nil, forbidden("A patch that tests needs a scope to read.")
 	}
 
-	resp, err := s.patchWith(c, r, old, filter)
+	resp, err := s.patchWith(c, r, old)
 	if f := (*failure)(nil); errors.As(err, &f) && f.status == http.StatusUnprocessableEntity {
 		return nil, fail(f.status, "processing",
 			"The patch does not fit the resource. To be told why needs a scope to read.")
@@ -95,7 +92,7 @@ func (s *service) patchEntry(c Change, r *request, old Entry, filter search.Filt
 }
 
 // patchWith applies the patch to a version, and stores what it makes.
-func (s *service) patchWith(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
+func (s *Service) patchWith(c Change, r *request, old Entry) (*response, error) {
 	in, err := r.drafted(old)
 	if in == nil && err == nil {
 		in, err = s.patched(r, old)
@@ -108,11 +105,11 @@ func (s *service) patchWith(c Change, r *request, old Entry, filter search.Filte
 	}
 
 	r.in = in
-	return s.putNext(c, r, old, filter)
+	return s.putNext(c, r, old)
 }
 
 // patched returns what the patch makes of a version.
-func (s *service) patched(r *request, old Entry) (*incoming, error) {
+func (s *Service) patched(r *request, old Entry) (*incoming, error) {
 	root, err := stored(old)
 	if err != nil {
 		return nil, err

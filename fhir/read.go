@@ -10,12 +10,11 @@ import (
 	"fhirdest.example/fhir/search"
 )
 
-// allowed finds a resource that the grant allows p on. What exists but may
-// not be seen is not found; only who might have seen it learns that it is
+// find finds a resource that the grant allows p on. What exists but may not be
+// seen is not found; only a client that might have seen it learns that it is
 // deleted.
-func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permission) (Entry, error) {
-	filter, err := s.need(r, typ, p)
-	if err != nil {
+func (r *request) find(sn Snapshot, p scope.Permission, typ, id string) (Entry, error) {
+	if err := r.may(p, typ); err != nil {
 		return Entry{}, err
 	}
 
@@ -24,9 +23,10 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 		return Entry{}, err
 	}
 	if !ok {
+		r.access.Missed(typ + "/" + id)
 		return Entry{}, notFound()
 	}
-	if err := s.mustCover(sn, r, filter, e); err != nil {
+	if err := r.sees(sn, p, e); err != nil {
 		return Entry{}, err
 	}
 
@@ -37,38 +37,13 @@ func (s *service) allowed(sn Snapshot, r *request, typ, id string, p scope.Permi
 	return e, nil
 }
 
-// covers reports whether a filter lets a current version through and, if it is
-// a Binary, its context may be read: who may not see a resource may not change
-// it either. The deletion of a Binary is judged by what it deleted.
-func (s *service) covers(sn Snapshot, r *request, filter search.Filter, e Entry) (bool, error) {
-	if !filter.Passes(e.ID, e.Terms) {
-		return false, nil
-	}
-	if !e.Deleted {
-		return s.contextAllows(sn, r, e, nil)
-	}
-	if e.Type != "Binary" {
-		return true, nil
-	}
-	return s.visible(sn, r, filter, e)
-}
-
-// mustCover returns notFound for a version that covers does not let through.
-func (s *service) mustCover(sn Snapshot, r *request, filter search.Filter, e Entry) error {
-	ok, err := s.covers(sn, r, filter, e)
-	if err == nil && !ok {
-		err = notFound()
-	}
-	return err
-}
-
 func gone(e Entry) error {
 	return fail(http.StatusGone, "deleted", "The resource was deleted.")
 }
 
 // read answers GET [base]/Type/id (R4 http 3.1.0.2).
-func (s *service) read(sn Snapshot, r *request) (*response, error) {
-	e, err := s.allowed(sn, r, r.path[0], r.path[1], scope.Read)
+func (s *Service) read(sn Snapshot, r *request) (*response, error) {
+	e, err := r.find(sn, scope.Read, r.path[0], r.path[1])
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +52,7 @@ func (s *service) read(sn Snapshot, r *request) (*response, error) {
 
 // entryResponse gives a version's bytes, or 304 when the client has them. What
 // is cut down has no ETag: that of the version stands for all of it.
-func (s *service) entryResponse(r *request, e Entry) (*response, error) {
+func (s *Service) entryResponse(r *request, e Entry) (*response, error) {
 	q, err := r.cutDown(e.Type)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/search"
 )
@@ -37,8 +38,8 @@ type request struct {
 	entries    []*batchEntry
 	answered   int // bytes that its entries' answers have so far
 
-	filters map[filterKey]search.Filter
-	notes   notes
+	access *access.Reader // decides what the grant allows
+	notes  notes
 }
 
 // rawTarget gives the path and query of a request as they were sent.
@@ -63,7 +64,7 @@ func rawTarget(r *http.Request) (path, query string) {
 // below takes the base's path off; false when the path is not under a base.
 // What is under it may still be no path of ours: see shape.
 // Segments stay undecoded: no type, id or operation needs an escape but "$".
-func (s *service) below(path string) ([]string, bool) {
+func (s *Service) below(path string) ([]string, bool) {
 	for _, p := range s.prefixes {
 		rest, ok := strings.CutPrefix(path, p)
 		if !ok || rest != "" && rest[0] != '/' {

@@ -23,7 +23,7 @@ type response struct {
 	failed      *failure    // why an entry failed
 }
 
-func (s *service) write(w http.ResponseWriter, r *http.Request, resp *response) {
+func (s *Service) write(w http.ResponseWriter, r *http.Request, resp *response) {
 	h := w.Header()
 	for k, v := range resp.header {
 		h[k] = v
@@ -92,8 +92,8 @@ var common = http.Header{
 }
 
 // resourceURL is where a resource stands, under the public base.
-func (s *service) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
+func (s *Service) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
 
-func (s *service) versionURL(typ, id string, version uint64) string {
+func (s *Service) versionURL(typ, id string, version uint64) string {
 	return s.resourceURL(typ, id) + "/_history/" + strconv.FormatUint(version, 10)
 }

@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,15 +10,15 @@ import (
 )
 
 // searchType answers GET [base]/Type?... and POST [base]/Type/_search.
-func (s *service) searchType(sn Snapshot, r *request) (*response, error) {
-	if _, err := s.need(r, r.path[0], scope.Search); err != nil {
+func (s *Service) searchType(sn Snapshot, r *request) (*response, error) {
+	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
 	return s.searchAt(sn, r, lookup{path: r.path[0], types: r.path[:1]})
 }
 
 // searchSystem answers GET [base]?..., over the types that _type names.
-func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
+func (s *Service) searchSystem(sn Snapshot, r *request) (*response, error) {
 	types, err := s.typeList(r, "", scope.Search)
 	if err != nil {
 		return nil, err
@@ -29,16 +28,16 @@ func (s *service) searchSystem(sn Snapshot, r *request) (*response, error) {
 
 // searchCompartment answers GET [base]/Patient/id/Type?..., and the same of
 // other compartments. Whoever asks must be allowed to read what it is of.
-func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) {
+func (s *Service) searchCompartment(sn Snapshot, r *request) (*response, error) {
 	of, id, typ := r.path[0], r.path[1], r.path[2]
 	if !slices.Contains(search.Compartments(), of) {
 		return nil, fail(http.StatusNotFound, "not-supported",
 			"There are compartments of "+strings.Join(search.Compartments(), ", ")+" only.")
 	}
-	if _, err := s.need(r, typ, scope.Search); err != nil {
+	if err := r.may(scope.Search, typ); err != nil {
 		return nil, err
 	}
-	if _, err := s.allowed(sn, r, of, id, scope.Read); err != nil {
+	if _, err := r.find(sn, scope.Read, of, id); err != nil {
 		return nil, err
 	}
 
@@ -56,7 +55,7 @@ func (s *service) searchCompartment(sn Snapshot, r *request) (*response, error) 
 
 // typeList reads _type, of the query that a page link at path holds if there is
 // one: the types searched, all that the grant allows if none is named.
-func (s *service) typeList(r *request, path string, p scope.Permission) ([]string, error) {
+func (s *Service) typeList(r *request, path string, p scope.Permission) ([]string, error) {
 	pairs, _, err := s.openPage(r, lookup{path: path})
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func (s *service) typeList(r *request, path string, p scope.Permission) ([]strin
 			if !search.IsType(t) {
 				return nil, fail(http.StatusBadRequest, "value", "_type names something that is no resource type.")
 			}
-			if _, err := s.need(r, t, p); err != nil {
+			if err := r.may(p, t); err != nil {
 				return nil, err
 			}
 			if !slices.Contains(types, t) {
@@ -87,13 +86,7 @@ func (s *service) typeList(r *request, path string, p scope.Permission) ([]strin
 		return types, nil
 	}
 
-	for _, t := range search.Types() {
-		if !s.filter(r, t, p).Empty() {
-			types = append(types, t)
-		}
-	}
-
-	if len(types) == 0 {
+	if types = r.access.Types(p); len(types) == 0 {
 		return nil, forbidden("The token's scopes do not allow this on any type.")
 	}
 	return types, nil
@@ -106,27 +99,8 @@ type lookup struct {
 	also  []search.Clause // besides what the query asks
 }
 
-// finder gives a Finder that sees what the grant allows.
-func (s *service) finder(ctx context.Context, sn Snapshot, r *request) *search.Finder {
-	f := search.NewFinder(ctx, sn,
-		func(typ string) search.Filter { return s.filter(r, typ, scope.Search) },
-		func(typ string) search.Filter { return s.filter(r, typ, scope.Read) })
-	f.Visible = func(typ string, doc uint64) (bool, error) {
-		if typ != "Binary" {
-			return true, nil
-		}
-		e, ok, err := sn.Entry(ctx, doc)
-		if err != nil || !ok {
-			return false, err
-		}
-		return s.contextAllows(sn, r, e, nil)
-	}
-
-	return f
-}
-
 // searchAt does a search and gives one page of it.
-func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error) {
+func (s *Service) searchAt(sn Snapshot, r *request, at lookup) (*response, error) {
 	pairs, mark, err := s.openPage(r, at)
 	if err != nil {
 		return nil, err
@@ -138,7 +112,7 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 	}
 
 	q.Clauses = append(q.Clauses, at.also...)
-	f := s.finder(r.ctx, sn, r)
+	f := r.access.Restrict(r.ctx, sn, source{sn})
 	p, err := s.findPage(f, q, mark)
 	if err != nil {
 		return nil, err
@@ -150,7 +124,7 @@ func (s *service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 
 // findPage finds what one page has. Where no total is wanted (_total=none) and
 // the order is the numbers', it does not look past the page.
-func (s *service) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
+func (s *Service) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
 	if after, forward := m.after(); forward && q.Total == "none" && q.Summary != "count" {
 		found, ok, err := f.First(q, after, q.Count+1)
 		if err != nil {

@@ -10,11 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/search"
 )
 
 // ServeHTTP answers one request under either base.
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	commonHeaders(w.Header())
 	if id := requestID(r.Header); id != "" {
 		w.Header().Set("X-Request-Id", id)
@@ -22,7 +23,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{ctx: r.Context(), method: r.Method, header: r.Header, now: s.Now()}
 	resp, err := s.serve(w, r, req)
 	if err != nil {
-		f := asFailure(err)
+		f := s.explain(req, asFailure(err))
 		if f.cause != nil && s.Failed != nil {
 			s.Failed(r, f.cause)
 		}
@@ -36,7 +37,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // dress gives an answer in FHIR JSON the form that was asked for.
-func (s *service) dress(h http.Header, r *request, resp *response) {
+func (s *Service) dress(h http.Header, r *request, resp *response) {
 	if r.form.versioned {
 		resp.contentType = jsonType + "; fhirVersion=4.0"
 	}
@@ -49,7 +50,7 @@ func (s *service) dress(h http.Header, r *request, resp *response) {
 }
 
 // serve reads the request, asks who sends it, and does it.
-func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*response, error) {
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*response, error) {
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
 	if !ok {
@@ -83,7 +84,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		return nil, denied(denial)
 	}
 
-	req.grant = grant
+	req.grant, req.access = grant, access.NewReader(grant, s.ex.Bases)
 	if unclear == nil {
 		unclear = s.readBody(w, r, req)
 	}
@@ -95,7 +96,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 }
 
 // nowhere is the answer for a path of no interaction.
-func (s *service) nowhere(path string) error {
+func (s *Service) nowhere(path string) error {
 	text := "There is nothing under this path."
 	if strings.Contains(path, "//") { // a base URL was probably written with a slash at its end
 		text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase + ", without a slash at its end."
@@ -115,7 +116,7 @@ func (r *request) readURL(rawQuery string) (err error) {
 }
 
 // readBody takes the body in, bounded, and a search's form with it.
-func (s *service) readBody(w http.ResponseWriter, r *http.Request, req *request) error {
+func (s *Service) readBody(w http.ResponseWriter, r *http.Request, req *request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
@@ -169,7 +170,7 @@ func (r *request) readForm() error {
 
 // do finds the interaction, does it over one state of the store, and keeps the
 // record of it.
-func (s *service) do(req *request) (*response, error) {
+func (s *Service) do(req *request) (*response, error) {
 	in, err := s.find(req.method, req.path)
 	if err != nil {
 		return nil, s.refused(req, err)
@@ -196,7 +197,7 @@ func (s *service) do(req *request) (*response, error) {
 
 // perform does an interaction; recorded tells whether its audit record was
 // stored with it.
-func (s *service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
+func (s *Service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
 	if in.prepare != nil {
 		if err := in.prepare(s, req); err != nil {
 			return nil, false, err
@@ -214,14 +215,14 @@ func (s *service) perform(in *interaction, req *request) (resp *response, record
 		if err := s.prepareTransaction(req); err != nil {
 			return nil, false, err
 		}
-		resp, err = s.changing(req, (*service).transaction)
+		resp, err = s.changing(req, (*Service).transaction)
 		return resp, err == nil, err
 
 	case in.change != nil:
 		if err := s.prepareDraft(req); err != nil {
 			return nil, false, err
 		}
-		resp, err = s.changing(req, func(s *service, c Change, req *request) (*response, error) {
+		resp, err = s.changing(req, func(s *Service, c Change, req *request) (*response, error) {
 			req.notes = notes{}
 			resp, err := in.change(s, c, req)
 			if err == nil {
@@ -254,8 +255,8 @@ func (r *request) limit(timeout time.Duration) context.CancelFunc {
 	return cancel
 }
 
-func (s *service) changing(
-	req *request, change func(*service, Change, *request) (*response, error),
+func (s *Service) changing(
+	req *request, change func(*Service, Change, *request) (*response, error),
 ) (resp *response, err error) {
 	err = s.Store.Update(req.ctx, func(c Change) (err error) {
 		resp, err = change(s, c, req)
@@ -265,7 +266,7 @@ func (s *service) changing(
 }
 
 // auditWith stores the record of a change with the change.
-func (s *service) auditWith(c Change, req *request, in *interaction) {
+func (s *Service) auditWith(c Change, req *request, in *interaction) {
 	c.PutRecord(s.auditRecord(req, in, nil))
 }
 
@@ -273,9 +274,9 @@ func (s *service) auditWith(c Change, req *request, in *interaction) {
 type interaction struct {
 	name string
 	// judges the request before a state of the store is held
-	prepare func(*service, *request) error
-	read    func(*service, Snapshot, *request) (*response, error) // one of these two
-	change  func(*service, Change, *request) (*response, error)
+	prepare func(*Service, *request) error
+	read    func(*Service, Snapshot, *request) (*response, error) // one of these two
+	change  func(*Service, Change, *request) (*response, error)
 	entries bool // the body is a batch or transaction
 }
 
@@ -307,7 +308,7 @@ func shape(path []string) string {
 
 // find gives the interaction of a method at a path: 404 for a path that is
 // none of ours, 405 for a method that it does not have.
-func (s *service) find(method string, path []string) (*interaction, error) {
+func (s *Service) find(method string, path []string) (*interaction, error) {
 	methods, ok := s.routes[shape(path)]
 	if !ok {
 		return nil, s.nowhere("/" + strings.Join(path, "/"))

@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/udap/trace"
 )
 
 const (
@@ -33,6 +34,8 @@ type world struct {
 	store *bolt.FHIR
 	h     http.Handler
 	now   time.Time
+
+	decided func(*trace.Trace) // of each refusal; may be nil
 }
 
 func newWorld(t testing.TB, patients int) *world {
@@ -52,16 +55,23 @@ func newWorld(t testing.TB, patients int) *world {
 			return w.now
 		},
 		Origins: []string{"https://app.test"},
-		Failed:  func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) },
+		Decided: func(tr *trace.Trace) {
+			if w.decided != nil {
+				w.decided(tr)
+			}
+		},
+		Failed: func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) },
 	}
-	if err := fhir.Seed(context.Background(), c, patients); err != nil {
+	s, err := fhir.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Seed(t.Context(), patients); err != nil {
 		t.Fatal(err)
 	}
 
-	if w.h, err = fhir.New(c); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.h.(io.Closer).Close() })
+	w.h = s
+	t.Cleanup(func() { s.Close() })
 	return w
 }
 
@@ -306,7 +316,8 @@ func TestRefusals(t *testing.T) {
 		{"token in the query", "GET", "/Patient?access_token=x", everything, 400, "", ""},
 		{
 			"other scope", "GET", "/Patient/" + id, "system/Observation.rs", 403,
-			"Www-Authenticate", `Bearer error="insufficient_scope", scope="system/Patient.r"`,
+			"Www-Authenticate", `Bearer error="insufficient_scope", scope="system/Patient.r system/Patient.read ` +
+				`system/*.r system/*.read user/Patient.r user/Patient.read user/*.r user/*.read"`,
 		},
 		{"search without s", "GET", "/Patient", "system/Patient.r", 403, "", ""},
 		{"read without r", "GET", "/Patient/" + id, "system/Patient.s", 403, "", ""},

@@ -27,7 +27,7 @@ const (
 
 // prepareStore makes the key of page links once, and the index anew when it
 // was made by other rules.
-func (s *service) prepareStore(ctx context.Context) error {
+func (s *Service) prepareStore(ctx context.Context) error {
 	var secret []byte
 	stale := false
 	err := s.Store.View(ctx, func(sn Snapshot) error {
@@ -69,7 +69,7 @@ func (s *service) prepareStore(ctx context.Context) error {
 
 // entry makes a version to store of a body that was read. now becomes its
 // lastUpdated.
-func (s *service) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
+func (s *Service) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	body, err := splice.Set(body, root, splice.Identity{
 		ID:          id,
@@ -89,14 +89,9 @@ func (s *service) entry(root *tree.Value, body []byte, typ, id string, version u
 
 // Seed fills an empty store with the synthetic population of that many
 // patients; a store that has a resource is left as it is.
-func Seed(ctx context.Context, c Config, patients int) error {
-	s, err := newService(c)
-	if err != nil {
-		return err
-	}
-
+func (s *Service) Seed(ctx context.Context, patients int) error {
 	empty := true
-	err = s.Store.View(ctx, func(sn Snapshot) error {
+	err := s.Store.View(ctx, func(sn Snapshot) error {
 		return sn.Changes(ctx, "", 0, func(_, _, _ uint64) bool { empty = false; return false })
 	})
 	if err != nil || !empty || patients <= 0 {
@@ -126,7 +121,7 @@ func Seed(ctx context.Context, c Config, patients int) error {
 }
 
 // seeded makes one step of the sample's history an entry.
-func (s *service) seeded(step sample.Step, now time.Time) (Entry, error) {
+func (s *Service) seeded(step sample.Step, now time.Time) (Entry, error) {
 	if step.Delete() {
 		return Entry{
 			Type:    step.Type,
@@ -144,7 +139,7 @@ func (s *service) seeded(step sample.Step, now time.Time) (Entry, error) {
 	return s.entry(root, step.JSON, step.Type, step.ID, uint64(step.Version), now)
 }
 
-func (s *service) putAll(ctx context.Context, batch []Entry) error {
+func (s *Service) putAll(ctx context.Context, batch []Entry) error {
 	return s.Store.Update(ctx, func(c Change) error {
 		for _, e := range batch {
 			if e.Version > 1 {
@@ -164,7 +159,7 @@ func (s *service) putAll(ctx context.Context, batch []Entry) error {
 }
 
 // reindex makes every current resource's terms anew, without a new version.
-func (s *service) reindex(ctx context.Context) error {
+func (s *Service) reindex(ctx context.Context) error {
 	var docs []uint64
 	err := s.Store.View(ctx, func(sn Snapshot) error {
 		docs = nil
@@ -183,7 +178,7 @@ func (s *service) reindex(ctx context.Context) error {
 	return err
 }
 
-func (s *service) reindexSome(ctx context.Context, c Change, docs []uint64) error {
+func (s *Service) reindexSome(ctx context.Context, c Change, docs []uint64) error {
 	for _, doc := range docs {
 		e, ok, err := c.Entry(ctx, doc)
 		if err != nil {
@@ -210,7 +205,7 @@ func (s *service) reindexSome(ctx context.Context, c Change, docs []uint64) erro
 }
 
 // serveCapability answers GET [base]/metadata, to anybody.
-func (s *service) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
+func (s *Service) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
 	if r.method != http.MethodGet && r.method != http.MethodHead {
 		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
 		f.allow = "GET, HEAD"

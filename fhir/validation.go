@@ -8,7 +8,7 @@ import (
 )
 
 // judge holds a resource against R4's definitions; nil when it may be stored.
-func (s *service) judge(root *tree.Value, o validate.Options) *failure {
+func (s *Service) judge(root *tree.Value, o validate.Options) *failure {
 	found := s.validator.Resource(root, o)
 	if validate.OK(found) {
 		return nil
@@ -47,6 +47,6 @@ func asIssues(found []validate.Issue) []issue {
 }
 
 // issues lists what is wrong with a resource, warnings included.
-func (s *service) issues(root *tree.Value) []issue {
+func (s *Service) issues(root *tree.Value) []issue {
 	return asIssues(s.validator.Resource(root, validate.Options{}))
 }

@@ -6,14 +6,12 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/scope"
-	"fhirdest.example/fhir/search"
 )
 
 // create answers POST [base]/Type (R4 http 3.1.0.8), with If-None-Exist the
 // conditional form.
-func (s *service) create(c Change, r *request) (*response, error) {
-	filter, err := s.need(r, r.in.typ, scope.Create)
-	if err != nil {
+func (s *Service) create(c Change, r *request) (*response, error) {
+	if err := r.may(scope.Create, r.in.typ); err != nil {
 		return nil, err
 	}
 
@@ -32,11 +30,11 @@ func (s *service) create(c Change, r *request) (*response, error) {
 		}
 	}
 
-	return s.putNew(c, r, r.in.newID, filter, 1)
+	return s.putNew(c, r, scope.Create, r.in.newID, 1)
 }
 
 // putNew stores a first version, or the one after a deletion.
-func (s *service) putNew(c Change, r *request, id string, filter search.Filter, version uint64) (*response, error) {
+func (s *Service) putNew(c Change, r *request, p scope.Permission, id string, version uint64) (*response, error) {
 	e, err := s.version(r, id, version, r.now)
 	if err != nil {
 		return nil, err
@@ -45,16 +43,16 @@ func (s *service) putNew(c Change, r *request, id string, filter search.Filter, 
 	if e.Doc, _, err = c.Lookup(r.ctx, e.Type, id); err != nil {
 		return nil, err
 	}
-	if err := s.keep(c, r, e, filter); err != nil {
+	if err := s.store(c, r, p, e); err != nil {
 		return nil, err
 	}
 
 	return s.written(r, e, http.StatusCreated)
 }
 
-// keep stores a version that the grant may write.
-func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) error {
-	if !filter.Passes(e.ID, e.Terms) {
+// store stores a version that the grant may write.
+func (s *Service) store(c Change, r *request, p scope.Permission, e Entry) error {
+	if !r.access.Covers(p, e.Type, e.ID, e.Terms) {
 		return forbidden("The token's scopes do not allow a resource with this content.")
 	}
 	e.Method = r.method
@@ -66,7 +64,7 @@ func (s *service) keep(c Change, r *request, e Entry, filter search.Filter) erro
 
 // written answers a write, with the body that Prefer asks for (R4 http
 // 3.1.0.5.3; the whole resource when nothing is said).
-func (s *service) written(r *request, e Entry, status int) (*response, error) {
+func (s *Service) written(r *request, e Entry, status int) (*response, error) {
 	resp := &response{
 		status:   status,
 		version:  e.Version,
@@ -88,16 +86,15 @@ func (s *service) written(r *request, e Entry, status int) (*response, error) {
 
 // update answers PUT [base]/Type/id (3.1.0.7): a new version, or a first one
 // under the client's own id.
-func (s *service) update(c Change, r *request) (*response, error) {
+func (s *Service) update(c Change, r *request) (*response, error) {
 	if r.in.id != r.path[1] {
 		return nil, fail(http.StatusBadRequest, "invalid", "The body's id must be there and be the path's.")
 	}
 	return s.updateAs(c, r, r.path[1])
 }
 
-func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
-	filter, err := s.need(r, r.in.typ, scope.Update)
-	if err != nil {
+func (s *Service) updateAs(c Change, r *request, id string) (*response, error) {
+	if err := r.may(scope.Update, r.in.typ); err != nil {
 		return nil, err
 	}
 
@@ -106,9 +103,9 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 		return nil, err
 	}
 	if !ok || old.Deleted {
-		return s.updateAsCreate(c, r, id, old, filter)
+		return s.updateAsCreate(c, r, id, old)
 	}
-	if err := s.mustCover(c, r, filter, old); err != nil {
+	if err := r.sees(c, scope.Update, old); err != nil {
 		return nil, err
 	}
 	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, old.Version) { // RFC 9110 13.1.2
@@ -118,14 +115,14 @@ func (s *service) updateAs(c Change, r *request, id string) (*response, error) {
 		return nil, err
 	}
 
-	return s.putNext(c, r, old, filter)
+	return s.putNext(c, r, old)
 }
 
 // updateAsCreate stores a resource under an id that the client chose. Tokens
 // that see only some resources may not: the answer would tell them which ids
 // are taken.
-func (s *service) updateAsCreate(c Change, r *request, id string, old Entry, filter search.Filter) (*response, error) {
-	if !filter.All() {
+func (s *Service) updateAsCreate(c Change, r *request, id string, old Entry) (*response, error) {
+	if !r.access.Everything(scope.Update, r.in.typ) {
 		return nil, notFound()
 	}
 	if err := nothingToMatch(r); err != nil {
@@ -133,17 +130,17 @@ func (s *service) updateAsCreate(c Change, r *request, id string, old Entry, fil
 	}
 	r.notes.created = true
 	r.now = later(r.now, old)
-	return s.putNew(c, r, id, filter, old.Version+1)
+	return s.putNew(c, r, scope.Update, id, old.Version+1)
 }
 
 // putNext stores the version after old.
-func (s *service) putNext(c Change, r *request, old Entry, filter search.Filter) (*response, error) {
+func (s *Service) putNext(c Change, r *request, old Entry) (*response, error) {
 	e, err := s.version(r, old.ID, old.Version+1, later(r.now, old))
 	if err != nil {
 		return nil, err
 	}
 	e.Doc = old.Doc
-	if err := s.keep(c, r, e, filter); err != nil {
+	if err := s.store(c, r, scope.Update, e); err != nil {
 		return nil, err
 	}
 	return s.written(r, e, http.StatusOK)
@@ -167,13 +164,12 @@ func current(ctx context.Context, sn Snapshot, typ, id string) (Entry, bool, err
 }
 
 // delete answers DELETE [base]/Type/id (3.1.0.7.1): 204, again and again.
-func (s *service) delete(c Change, r *request) (*response, error) {
+func (s *Service) delete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}
 
-	filter, err := s.need(r, r.path[0], scope.Delete)
-	if err != nil {
+	if err := r.may(scope.Delete, r.path[0]); err != nil {
 		return nil, err
 	}
 
@@ -182,12 +178,12 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 	if !ok || old.Deleted {
-		if !filter.All() {
+		if !r.access.Everything(scope.Delete, r.path[0]) {
 			return nil, notFound()
 		}
 		return deleted(r, old.Version), nil
 	}
-	if err := s.mustCover(c, r, filter, old); err != nil {
+	if err := r.sees(c, scope.Delete, old); err != nil {
 		return nil, err
 	}
 	if err := ifMatch(r, old); err != nil {
@@ -197,7 +193,7 @@ func (s *service) delete(c Change, r *request) (*response, error) {
 	return s.remove(c, r, old)
 }
 
-func (s *service) remove(c Change, r *request, old Entry) (*response, error) {
+func (s *Service) remove(c Change, r *request, old Entry) (*response, error) {
 	e := Entry{
 		Doc:     old.Doc,
 		Type:    old.Type,

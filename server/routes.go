@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,7 +14,7 @@ import (
 // routes puts everything that the public listener answers in its place. What
 // stands at a URL under the public site stands under the private one too.
 func (s *Site) routes() (*front, error) {
-	records, err := s.fhirHandler()
+	records, err := s.newFHIR()
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +54,7 @@ func (s *Site) routes() (*front, error) {
 	return f, nil
 }
 
-func (s *Site) fhirHandler() (http.Handler, error) {
+func (s *Site) newFHIR() (*fhir.Service, error) {
 	urls := s.oauth.URLs()
 	c := fhir.Config{
 		PublicBase:        s.cfg.Public,
@@ -71,6 +70,7 @@ func (s *Site) fhirHandler() (http.Handler, error) {
 			"introspect": urls.Introspect,
 			"revoke":     urls.Revoke,
 		},
+		Decided: s.decisions.Record,
 		Failed: func(r *http.Request, err error) {
 			method := "" // none when the audit record fails on its own time
 			if r != nil {
@@ -79,15 +79,13 @@ func (s *Site) fhirHandler() (http.Handler, error) {
 			s.deps.Log.Error("the FHIR service failed", "method", method, "cause", err)
 		},
 	}
-	if err := fhir.Seed(context.Background(), c, s.cfg.Patients); err != nil {
+	service, err := fhir.New(c)
+	if err != nil {
 		return nil, err
 	}
 
-	h, err := fhir.New(c)
-	if closer, ok := h.(io.Closer); ok {
-		s.service = closer
-	}
-	return h, err
+	s.service = service
+	return service, service.Seed(context.Background(), s.cfg.Patients)
 }
 
 func pathOf(base string) string {

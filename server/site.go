@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
@@ -34,7 +34,7 @@ type Site struct {
 	current atomic.Pointer[[]*member] // of trust communities, as read last
 
 	stores     stores
-	service    io.Closer // the FHIR service: closed before its store
+	service    *fhir.Service // closed before its store
 	revocation *fetch.Source
 	decisions  *audit.Log
 	oauth      *oauth.Service

@@ -126,3 +126,10 @@ func (s *valueSet) matches(t Terms) bool {
 	})
 	return found
 }
+
+// ByAgent is the clause by which an AuditEvent is of a client's request: one of
+// its agents is identified by the client's id, without a system.
+func ByAgent(client string) Clause {
+	p := Lookup("AuditEvent", "agent")
+	return Clause{probes: []probe{p.exactly(logical, whole(client), sep, whole(""))}}
+}

@@ -82,6 +82,12 @@ var table = []row{
 	},
 	{room: "fhir/scope", reason: "read SMART scopes"},
 	{
+		room:   "fhir/access",
+		reason: "answer whether a grant may see or change something",
+		ours:   []string{"fhir/scope", "fhir/search", "fhir/tree", "udap/trace"},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "fhir/table/internal/gen",
 		reason: "make the table of types from npm's copy of HL7's definitions",
 	},
@@ -97,7 +103,7 @@ var table = []row{
 	{
 		room:   "fhir/...",
 		reason: "FHIR R4 over stored bytes",
-		ours:   []string{"fhir/..."},
+		ours:   []string{"fhir/...", "udap/trace"},
 		others: []string{models, strict, "golang.org/x/text"},
 		less:   []string{"encoding/json"},
 	},

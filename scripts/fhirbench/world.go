@@ -88,12 +88,16 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 	c := fhir.Config{PublicBase: base, Store: st, Authorize: tokens, Now: time.Now,
 		Failed: func(_ *http.Request, err error) { fmt.Fprintln(out, "failed:", err) }}
 	start := time.Now()
-	if err := fhir.Seed(context.Background(), c, patients); err != nil {
+	loading, err := fhir.New(c)
+	if err != nil {
+		return err
+	}
+	if err := loading.Seed(context.Background(), patients); err != nil {
 		return err
 	}
 
 	loaded := time.Since(start)
-	if err := st.Close(); err != nil {
+	if err := errors.Join(loading.Close(), st.Close()); err != nil {
 		return err
 	}
 
@@ -114,7 +118,7 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 
 	fmt.Fprintf(out, "\nloaded %d patients in %.1f s (%d MB), ready again in %.2f s\n", patients, loaded.Seconds(),
 		info.Size()>>20, time.Since(start).Seconds())
-	w.closers = append(w.closers, h.(io.Closer).Close)
+	w.closers = append(w.closers, h.Close)
 	w.ourAddr, err = w.serve(h)
 	return err
 }

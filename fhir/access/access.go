@@ -1,0 +1,197 @@
+// Package access alone answers whether a grant may see or change something.
+// What it decides is recorded as named checks, so that a refusal has a trace.
+package access
+
+import (
+	"slices"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/udap/trace"
+)
+
+// Grant is what a request's token allows. The zero value allows nothing.
+type Grant struct {
+	Scopes   scope.Set
+	Patient  string // id of the patient in context; "" for none
+	Client   string // client_id
+	TokenID  string // names the token without being it
+	Purposes []string
+	Expires  time.Time
+	// AllRecords lets the scopes on AuditEvent reach the records of other
+	// clients' requests; without it, a client sees those of its own.
+	AllRecords bool
+}
+
+// shared lists the types that belong to no patient: a token with a patient in
+// context may read them as far as its scopes name them, and write none.
+var shared = map[string]bool{
+	"Endpoint": true, "HealthcareService": true, "Location": true, "Medication": true, "Organization": true,
+	"OrganizationAffiliation": true, "Practitioner": true, "PractitionerRole": true, "Questionnaire": true,
+	"Substance": true, "ValueSet": true, "CodeSystem": true,
+}
+
+// Shared reports whether resources of a type belong to no patient.
+func Shared(typ string) bool { return shared[typ] }
+
+// Reader decides for one grant. It remembers what it has worked out, and is
+// used by one request at a time.
+type Reader struct {
+	grant   *Grant
+	bases   search.Bases
+	filters map[question]search.Filter
+	steps   []step
+}
+
+// question is what a filter answers: which resources of a type allow something.
+type question struct {
+	typ string
+	p   scope.Permission
+}
+
+// NewReader returns the Reader of a grant. bases are the base URLs of the
+// server, for references to its own resources.
+func NewReader(g *Grant, bases search.Bases) *Reader {
+	return &Reader{grant: g, bases: bases, filters: map[question]search.Filter{}}
+}
+
+// May returns nil if the grant allows p on some resources of typ, and otherwise
+// a *Refusal.
+func (r *Reader) May(p scope.Permission, typ string) error { return r.MayOneOf(typ, p) }
+
+// MayOneOf returns nil if the grant allows any of ps on some resources of typ,
+// and otherwise a *Refusal.
+func (r *Reader) MayOneOf(typ string, ps ...scope.Permission) error {
+	allowed := slices.ContainsFunc(ps, func(p scope.Permission) bool { return r.Can(p, typ) })
+	r.record(checkScope, allowed, typ, "")
+	if allowed {
+		return nil
+	}
+
+	f := &Refusal{Type: typ}
+	for _, p := range ps {
+		f.Scopes = append(f.Scopes, r.sufficient(p, typ)...)
+	}
+	return f
+}
+
+// Can is May for lists of types: it records nothing.
+func (r *Reader) Can(p scope.Permission, typ string) bool { return !r.filter(p, typ).Empty() }
+
+// Everything reports whether the grant allows p on every resource of typ. Only
+// such a grant may learn that an id is free.
+func (r *Reader) Everything(p scope.Permission, typ string) bool { return r.filter(p, typ).All() }
+
+// Types lists the types on which the grant allows p.
+func (r *Reader) Types(p scope.Permission) []string {
+	var all []string
+	for _, typ := range search.Types() {
+		if r.Can(p, typ) {
+			all = append(all, typ)
+		}
+	}
+	return all
+}
+
+// filter returns which resources of typ the grant allows p on.
+func (r *Reader) filter(p scope.Permission, typ string) search.Filter {
+	q := question{typ, p}
+	if f, ok := r.filters[q]; ok {
+		return f
+	}
+
+	var f search.Filter
+	for _, sc := range r.grant.Scopes.For(typ, p) {
+		if sc.Type == "*" && typ == "AuditEvent" {
+			continue // the record of who did what is not granted with "everything"
+		}
+		if clauses, ok := r.restrictions(sc, typ, p); ok {
+			f = f.Or(clauses)
+		}
+	}
+
+	r.filters[q] = f
+	return f
+}
+
+// restrictions returns what must hold of a resource for a scope to allow it:
+// nothing for all resources; false when the scope allows none.
+func (r *Reader) restrictions(sc scope.Scope, typ string, p scope.Permission) ([]search.Clause, bool) {
+	var all []search.Clause
+	switch sc.Context {
+	case "system", "user":
+	case "patient":
+		in, ok := r.inPatient(typ, p)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, in...)
+	default:
+		return nil, false
+	}
+
+	if typ == "AuditEvent" && !r.grant.AllRecords {
+		all = append(all, search.ByAgent(r.grant.Client))
+	}
+	parser := search.Parser{Bases: r.bases}
+	for _, q := range sc.Query {
+		c, err := parser.Plain(typ, q.Name, q.Value)
+		if err != nil {
+			return nil, false // a restriction that cannot be enforced grants nothing
+		}
+		all = append(all, c)
+	}
+
+	return all, true
+}
+
+// inPatient returns what places a resource in the record of the patient in
+// context; nothing for types that belong to no patient, which may be read.
+func (r *Reader) inPatient(typ string, p scope.Permission) ([]search.Clause, bool) {
+	if r.grant.Patient == "" || typ == "Group" { // a Group shows who else is in it
+		return nil, false
+	}
+	if in, ok := search.InCompartment("Patient", r.grant.Patient, typ); ok {
+		return []search.Clause{in}, true
+	}
+	return nil, shared[typ] && p&^(scope.Read|scope.Search) == 0
+}
+
+// sufficient lists the scopes that would allow p on typ.
+func (r *Reader) sufficient(p scope.Permission, typ string) []string {
+	types := []string{typ, "*"}
+	if typ == "AuditEvent" {
+		types = types[:1]
+	}
+	contexts := []string{"system", "user"}
+	if _, ok := r.inPatient(typ, p); ok {
+		contexts = append(contexts, "patient")
+	}
+
+	allowed := []string{p.String()}
+	switch {
+	case p&^(scope.Read|scope.Search) == 0:
+		allowed = append(allowed, "read")
+	case p&(scope.Read|scope.Search) == 0:
+		allowed = append(allowed, "write")
+	}
+
+	var all []string
+	for _, c := range contexts {
+		for _, t := range types {
+			for _, a := range allowed {
+				all = append(all, c+"/"+t+"."+a)
+			}
+		}
+	}
+	return all
+}
+
+// Checks that Readers record.
+var (
+	checkScope = trace.NewCheck("access.scope",
+		"a scope of the token allows the interaction on the type", "FS-301 FS-302")
+	checkResource = trace.NewCheck("access.resource",
+		"the scopes that allow the interaction cover the resource", "FS-302 FS-303")
+)

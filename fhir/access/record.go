@@ -1,0 +1,59 @@
+package access
+
+import (
+	"time"
+
+	"fhirdest.example/udap/trace"
+)
+
+// maxRecorded bounds the decisions of one request that are recorded: lists make
+// thousands.
+const maxRecorded = 32
+
+// step is one decision, before a trace is made of it.
+type step struct {
+	check  trace.Check
+	passed bool
+	what   string
+	reason Reason
+}
+
+func (r *Reader) record(c trace.Check, passed bool, what string, why Reason) {
+	if len(r.steps) < maxRecorded {
+		r.steps = append(r.steps, step{c, passed, what, why})
+	}
+}
+
+// Consulted reports whether anything was decided.
+func (r *Reader) Consulted() bool { return len(r.steps) > 0 }
+
+// Refused reports whether the last decision was a refusal.
+func (r *Reader) Refused() bool { return len(r.steps) > 0 && !r.steps[len(r.steps)-1].passed }
+
+// Trace returns the record of what the Reader has decided. It is made when it
+// is asked for: most requests are not refused.
+func (r *Reader) Trace(now time.Time) *trace.Trace {
+	t := trace.NewTrace("access", now)
+	t.ClientID = trace.ClientID(r.grant.Client)
+	scopes := ""
+	for _, sc := range r.grant.Scopes {
+		scopes += " " + sc.String()
+	}
+
+	for _, s := range r.steps {
+		if s.passed {
+			t.Pass(s.check, "", s.what)
+			continue
+		}
+
+		f := trace.Finding{Expected: s.what, Found: string(s.reason), Remedy: "ask for a scope that covers it"}
+		code := trace.AccessDenied
+		if s.reason == Visible {
+			code = trace.InsufficientScope
+			f.Found = "the token's scopes:" + scopes
+		}
+		t.Refuse(s.check, code, f)
+	}
+
+	return t
+}

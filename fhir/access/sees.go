@@ -1,0 +1,186 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
+)
+
+// Resource is one version of a resource, as far as access depends on it.
+type Resource struct {
+	Doc      uint64
+	Type, ID string
+	Version  uint64
+	Updated  time.Time
+	Deleted  bool
+	Terms    search.Terms // of a current version only
+	Body     []byte
+}
+
+// Source looks up the resources that a decision depends on besides the one that
+// it is about.
+type Source interface {
+	// Current returns a resource's current version, deletions included.
+	Current(ctx context.Context, typ, id string) (Resource, bool, error)
+	// Version returns a version of the resource with that number.
+	Version(ctx context.Context, doc, version uint64) (Resource, bool, error)
+	// Resource returns the current version of the resource with that number.
+	Resource(ctx context.Context, doc uint64) (Resource, error)
+	// Parse parses a stored body; its error says that the store is damaged.
+	Parse(Resource) (*tree.Value, error)
+}
+
+// Reason is why a resource may not be seen.
+type Reason string
+
+// The reasons.
+const (
+	Visible Reason = ""
+	NoScope Reason = "no scope of the token allows this on the type"
+	Outside Reason = "the scopes that allow this on the type do not cover the resource"
+	Context Reason = "the Binary's security context may not be read"
+	Erased  Reason = "what was deleted may not be seen"
+	Unknown Reason = "there is no such resource"
+)
+
+// Sees reports whether the grant allows p on a version of a resource, and why
+// not. A version is decided by its own content, a deletion by what it deleted,
+// and a Binary also by its security context.
+func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Resource) (bool, Reason, error) {
+	reason, err := r.reason(ctx, src, r.filter(p, v.Type), v)
+	if err != nil {
+		return false, reason, err
+	}
+	r.record(checkResource, reason == Visible, v.Type+"/"+v.ID, reason)
+	return reason == Visible, reason, nil
+}
+
+// Missed records that a resource is not there. It looks like one that may not be
+// seen: the answers to both are the same.
+func (r *Reader) Missed(path string) { r.record(checkResource, false, path, Unknown) }
+
+// Covers reports whether the grant allows p on a resource with these terms,
+// that is not stored yet.
+func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) bool {
+	covered := r.filter(p, typ).Passes(id, terms)
+	if !covered {
+		r.record(checkResource, false, typ+"/"+id, Outside)
+	}
+	return covered
+}
+
+func (r *Reader) reason(ctx context.Context, src Source, filter search.Filter, v Resource) (Reason, error) {
+	switch {
+	case filter.Empty():
+		return NoScope, nil
+	case filter.All() && v.Type != "Binary":
+		return Visible, nil
+	case v.Deleted:
+		return r.reasonDeleted(ctx, src, filter, v)
+	}
+
+	var root *tree.Value
+	terms := v.Terms
+	if v.Type == "Binary" || len(terms) == 0 {
+		var err error
+		if root, err = src.Parse(v); err != nil {
+			return Unknown, err
+		}
+	}
+	if len(terms) == 0 {
+		x := search.Extractor{Bases: r.bases}
+		var err error
+		if terms, err = x.Extract(v.Type, root, search.Stamp{ID: v.ID, Updated: v.Updated}); err != nil {
+			return Unknown, err
+		}
+	}
+
+	if !filter.Passes(v.ID, terms) {
+		return Outside, nil
+	}
+	return r.contextReason(ctx, src, v, root)
+}
+
+// reasonDeleted decides a deletion by the version before it.
+func (r *Reader) reasonDeleted(
+	ctx context.Context, src Source, filter search.Filter, v Resource,
+) (Reason, error) {
+	before, ok, err := src.Version(ctx, v.Doc, v.Version-1)
+	if err != nil || !ok || before.Deleted {
+		return Erased, err
+	}
+	reason, err := r.reason(ctx, src, filter, before)
+	if err == nil && reason != Visible {
+		reason = Erased
+	}
+	return reason, err
+}
+
+// contextReason decides a Binary by its security context: it is treated as if
+// it were contained in that resource (R4 binary.html).
+func (r *Reader) contextReason(ctx context.Context, src Source, v Resource, root *tree.Value) (Reason, error) {
+	if v.Type != "Binary" {
+		return Visible, nil
+	}
+
+	reference := root.At("securityContext", "reference").Text()
+	if reference == "" {
+		if root.Get("securityContext") == nil {
+			return Visible, nil
+		}
+		return Context, nil
+	}
+
+	ref := r.bases.ParseRef(reference)
+	if ref.Type == "" || ref.Type == "Binary" {
+		return Context, nil
+	}
+	readers := r.filter(scope.Read, ref.Type)
+	if readers.All() { // whatever the context holds, or held before it was deleted
+		return Visible, nil
+	}
+
+	in, ok, err := src.Current(ctx, ref.Type, ref.ID)
+	if err != nil || !ok || in.Deleted || !readers.Passes(in.ID, in.Terms) {
+		return Context, err
+	}
+	return Visible, nil
+}
+
+// Restrict returns a Finder over one state of the store that finds, and brings
+// along, only what the grant allows.
+func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *search.Finder {
+	f := search.NewFinder(ctx, ix,
+		func(typ string) search.Filter { return r.filter(scope.Search, typ) },
+		func(typ string) search.Filter { return r.filter(scope.Read, typ) })
+	f.Visible = func(typ string, doc uint64) (bool, error) {
+		if typ != "Binary" {
+			return true, nil
+		}
+		v, err := src.Resource(ctx, doc)
+		if err != nil {
+			return false, err
+		}
+		root, err := src.Parse(v)
+		if err != nil {
+			return false, err
+		}
+		reason, err := r.contextReason(ctx, src, v, root)
+		return reason == Visible, err
+	}
+	return f
+}
+
+// Refusal is that no resource of a type could pass.
+type Refusal struct {
+	Type   string
+	Scopes []string // each of them would allow it
+}
+
+func (f *Refusal) Error() string {
+	return fmt.Sprintf("The token's scopes do not allow this on %s.", f.Type)
+}
