@@ -36,24 +36,39 @@ func newStage(
 	if err := w.writeConfigs(o.patients); err != nil {
 		return nil, nil, err
 	}
-	if !o.separate {
-		st.cast = newCast(w.ports, append(parts, w.inside(now)...))
-		return st, clean, nil
-	}
-
 	bin, err := os.MkdirTemp("", "sandbox-programs-")
 	if err != nil {
 		return nil, nil, err
 	}
-
 	clean = func() error { return os.RemoveAll(bin) }
-	say("looking for the programs, or building them")
-	if st.programs, err = findPrograms(ctx, bin); err != nil {
-		return nil, nil, errors.Join(err, clean())
+
+	if !o.separate {
+		st.cast = newCast(w.ports, append(parts, w.inside(now)...))
+		if !o.noDemo {
+			st.findGateway(ctx, bin)
+		}
+		return st, clean, nil
 	}
 
+	say("looking for the programs, or building them")
+	if st.programs, err = findPrograms(ctx, bin, programNames...); err != nil {
+		return nil, nil, errors.Join(unbuilt(err), clean())
+	}
+	st.gateways = []string{st.programs["gateway"]}
 	st.cast = newCast(w.ports, append(parts, w.outside(st.programs)...))
 	return st, clean, nil
+}
+
+// findGateway finds the gateway program, or builds it, for what it links to be read: in a
+// run of one program its gateways are the same code, linked with everything else.
+func (st *stage) findGateway(ctx context.Context, bin string) {
+	ps, err := findPrograms(ctx, bin, "gateway")
+	if err != nil {
+		st.gatewayReason = "no gateway program is beside this one, and none can be built here: " + err.Error()
+		return
+	}
+	st.gateways = []string{ps["gateway"]}
+	st.gatewayReason = "read from the gateway program, whose code the gateways of this run share; -separate runs it"
 }
 
 // outside are the actors as programs, each with its configuration alone.

@@ -639,6 +639,7 @@ func TestRevocationFromOutside(t *testing.T) {
 		"chain.revocation")
 
 	a.publish(second, "second.crl", 5)
+	older := mustRead(t, d.file("second.crl"))
 	id := a.within("with a list", http.StatusCreated, func() answer {
 		return a.register("public", a.sign(c, a.statement(c)))
 	}).text("client_id")
@@ -665,7 +666,9 @@ func TestRevocationFromOutside(t *testing.T) {
 
 	// An older list, genuine all the same, beside a memory that is gone; then
 	// a newer one of another key.
-	a.publish(second, "second.crl", 5)
+	if err := os.WriteFile(d.file("second.crl"), []byte(older), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	a.publish(&certs.CA{Cert: second.Cert, Key: key}, "forged.crl", 9)
 	killDestination(t, st, d)
 	a.refused("an older list after a kill", token(), "invalid_client", "chain.revocation")

@@ -47,8 +47,12 @@ func showGateway(_ context.Context, d *demo) (string, error) {
 		}
 	}
 
-	return fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only",
-		packages), nil
+	detail := fmt.Sprintf("%d packages and modules in its binary, none of them; its files hold TLS material only",
+		packages)
+	if d.gatewayReason != "" {
+		detail += "; " + d.gatewayReason
+	}
+	return detail, nil
 }
 
 // linksNoneBarred counts what a program is made of.

@@ -46,8 +46,8 @@ type demo struct {
 	// What the demonstration does to the actors; it differs between actors of
 	// its own and those that run already.
 	replaceGateway  func(context.Context) (dial string, err error)
-	gatewayPrograms []string // none when the gateways are not programs of their own
-	gatewayReason   string   // why there are none
+	gatewayPrograms []string // none when no gateway program can be read
+	gatewayReason   string   // why there are none, or how they relate to this run
 
 	clients  int             // made so far
 	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu

@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	self, err := os.Executable()
 	if err == nil {
-		_, err = build(context.Background(), filepath.Dir(self))
+		_, err = build(context.Background(), filepath.Dir(self), programNames...)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

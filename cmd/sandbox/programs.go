@@ -22,29 +22,21 @@ type programs map[string]string
 
 var programNames = []string{"community", "destination", "gateway"}
 
-// of lists the binary of one actor; none where actors are no programs of their own.
-func (ps programs) of(name string) []string {
-	if ps == nil {
-		return nil
-	}
-	return []string{ps[name]}
-}
-
 // findPrograms looks beside this program, and otherwise builds into a
 // directory, which the caller removes.
-func findPrograms(ctx context.Context, into string) (programs, error) {
+func findPrograms(ctx context.Context, into string, names ...string) (programs, error) {
 	self, err := os.Executable()
 	if err == nil {
-		if ps := beside(filepath.Dir(self)); ps != nil {
+		if ps := beside(filepath.Dir(self), names); ps != nil {
 			return ps, nil
 		}
 	}
-	return build(ctx, into)
+	return build(ctx, into, names...)
 }
 
-func beside(dir string) programs {
+func beside(dir string, names []string) programs {
 	ps := programs{}
-	for _, name := range programNames {
+	for _, name := range names {
 		path := filepath.Join(dir, name)
 		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0 {
 			return nil
@@ -54,23 +46,26 @@ func beside(dir string) programs {
 	return ps
 }
 
-func build(ctx context.Context, into string) (programs, error) {
+func build(ctx context.Context, into string, names ...string) (programs, error) {
 	ps, args := programs{}, []string{"build", "-o", into + string(filepath.Separator)}
-	for _, name := range programNames {
+	for _, name := range names {
 		args = append(args, "fhirdest.example/cmd/"+name)
 		ps[name] = filepath.Join(into, name)
 	}
 
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
-		return nil, refused{complaint.New(
-			fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v %s", err,
-				firstWords(out)),
-			"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
-		)}
+		return nil, fmt.Errorf("%w %s", err, firstWords(out))
 	}
-
 	return ps, nil
+}
+
+// unbuilt is what -separate without programs comes to.
+func unbuilt(err error) error {
+	return refused{complaint.New(
+		fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v", err),
+		"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
+	)}
 }
 
 // firstWords is the beginning of what a program said.

@@ -122,6 +122,9 @@ type stage struct {
 	world    *world
 	cast     *cast
 	programs programs // nil when the actors play inside this program
+
+	gateways      []string // the gateway program, to be read
+	gatewayReason string   // why there is none, or how it relates to this run
 }
 
 func (st *stage) perform(
@@ -147,8 +150,7 @@ func (st *stage) perform(
 	}
 
 	d.replaceGateway = st.replaceGateway
-	d.gatewayPrograms, d.gatewayReason = st.programs.of(
-		"gateway"), "the actors run inside this program; with -separate they are programs of their own"
+	d.gatewayPrograms, d.gatewayReason = st.gateways, st.gatewayReason
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
 	if werr := m.write(st.world.dir); werr != nil {
