@@ -41,6 +41,16 @@ func (c Config) Restore(from string, now time.Time) (replaced []string, err erro
 	return replaced, complaintOf(err)
 }
 
+// AcceptTime has a destination go on from now, after the clock was ahead and was
+// set back; see bolt.AcceptTime. The destination must not be running.
+func (c Config) AcceptTime(now time.Time) (until time.Time, err error) {
+	if err := c.checkBackup(); err != nil {
+		return until, err
+	}
+	until, err = bolt.AcceptTime(c.file(c.Data), now)
+	return until, complaintOf(err)
+}
+
 // checkBackup holds what a backup needs of a configuration.
 func (c Config) checkBackup() error {
 	var cs complaint.List

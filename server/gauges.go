@@ -44,7 +44,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(
 		describe("destination_client_certificates_expiring",
 			"Registered clients whose certificate has run out or will within 30 days."),
-		prometheus.GaugeValue, float64(len(g.s.expiringClients(now))))
+		prometheus.GaugeValue, float64(g.s.countExpiring(now)))
 }
 
 func (g *gauges) lists(out chan<- prometheus.Metric) {

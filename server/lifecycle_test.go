@@ -345,7 +345,7 @@ func TestNewComplainsAndLetsGo(t *testing.T) {
 		"a file": {func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, "is not a directory"},
 		"junk": {func(dir string) error {
 			return junk(dir)
-		}, "trust.bolt: cannot be opened: invalid database"},
+		}, "trust.bolt: is no Bolt file, or is damaged"},
 		"open to all": {func(dir string) error { return open(dir) }, "others may write to"},
 	} {
 		cfg.Data = strings.ReplaceAll(name, " ", "\n")

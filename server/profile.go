@@ -3,9 +3,9 @@ package server
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
 )
 
@@ -68,7 +68,7 @@ func (o Policy) complain() *complaint.Complaint {
 			"write one of: required, soft, off",
 		)
 
-	case o.Skew != nil && *o.Skew > 5*time.Minute:
+	case o.Skew != nil && *o.Skew > oauth.MaxSkew:
 		return complaint.New(
 			fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew),
 			"write 5m or less",

@@ -129,13 +129,20 @@ func (s *Site) listStates() []console.List {
 // maxExpiring bounds how many clients' certificates are shown.
 const maxExpiring = 500
 
+func (s *Site) countExpiring(now time.Time) int {
+	n, err := s.stores.trust.CountExpiring(context.Background(), now.Add(soon))
+	if err != nil {
+		s.deps.Log.Error("registrations cannot be read", "cause", err)
+	}
+	return n
+}
+
 // expiringClients are the certificates of registered clients that have run out
 // or soon will.
 func (s *Site) expiringClients(now time.Time) []console.Certificate {
 	out := []console.Certificate{}
-	err := s.stores.trust.Registrations(context.Background(), func(r *oauth.Registration) bool {
-		leaf, err := x509.ParseCertificate(r.Leaf)
-		if err == nil && leaf.NotAfter.Before(now.Add(soon)) {
+	err := s.stores.trust.Expiring(context.Background(), now.Add(soon), func(r *oauth.Registration) bool {
+		if leaf, err := x509.ParseCertificate(r.Leaf); err == nil {
 			out = append(out, certificateState(leaf, string(r.Client), now))
 		}
 		return len(out) < maxExpiring

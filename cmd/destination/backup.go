@@ -48,6 +48,25 @@ Examples:
 Exit codes: 0 done; 2 it cannot be done, and why.
 `
 
+const acceptUsage = `usage: destination accept-time -config FILE
+
+Has a stopped destination go on from the present time, after the clock of this
+machine was ahead and was set back. Until then it answers registrations and
+requests for tokens with 503 temporarily_unavailable: it has forgotten the used
+JWTs of the present time and could not recognise one that is sent again. Check
+that the clock is right first.
+
+A JWT used before must not work again. So the destination then refuses every
+software statement and authentication token whose iat is not later than this
+command by the clock skew (60 s, or as the community's policy says). Clients
+that had wrong clocks themselves, and sent JWTs dated ahead, must not have
+their clocks set ahead again.
+
+Example:
+  destination accept-time -config /etc/destination.yaml
+Exit codes: 0 done, or nothing to do; 2 it cannot be done, and why.
+`
+
 // keepOptions are what the command line of backup or restore says.
 type keepOptions struct {
 	config, dir string
@@ -70,6 +89,8 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 	case err != nil:
 	case command == "backup":
 		err = backup(cfg, o.dir, now, stdout)
+	case command == "accept-time":
+		err = acceptTime(cfg, now, stdout)
 	default:
 		err = restore(cfg, o, now, stdout)
 	}
@@ -84,6 +105,9 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, error) {
 	var o keepOptions
 	dirFlag, text := "to", backupUsage
+	if command == "accept-time" {
+		dirFlag, text = "", acceptUsage
+	}
 	f := flag.NewFlagSet("destination "+command, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
@@ -93,7 +117,9 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 		f.BoolVar(&o.yes, "yes", false, "")
 	}
 
-	f.StringVar(&o.dir, dirFlag, "", "")
+	if dirFlag != "" {
+		f.StringVar(&o.dir, dirFlag, "", "")
+	}
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, text)
@@ -116,7 +142,7 @@ func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, er
 	if o.config == "" {
 		complain("no configuration is named: -config FILE is missing")
 	}
-	if o.dir == "" {
+	if dirFlag != "" && o.dir == "" {
 		complain("no directory is named: -" + dirFlag + " DIR is missing")
 	}
 
@@ -132,6 +158,21 @@ func backup(cfg server.Config, dir string, now time.Time, stdout io.Writer) erro
 	for _, f := range b.Files {
 		fmt.Fprintf(stdout, "%s\t%d bytes\tsha-256 %s\n", f.Name, f.Size, f.SHA256)
 	}
+	return nil
+}
+
+func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
+	until, err := cfg.AcceptTime(now)
+	if err != nil {
+		return err
+	}
+	if until.IsZero() {
+		fmt.Fprintln(stdout, "nothing to accept: the present time is not behind what was stored")
+		return nil
+	}
+	fmt.Fprintf(stdout, "accepted %s; requests would have been refused until %s\n", now.UTC().Format(time.RFC3339),
+		until.Format(time.RFC3339))
+	fmt.Fprintln(stdout, "clients are refused until the clock skew has passed: destination accept-time -h explains it")
 	return nil
 }
 

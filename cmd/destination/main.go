@@ -28,6 +28,7 @@ var example string
 const usage = `usage: destination -config FILE [-check] [-v]
        destination backup  -config FILE -to DIR
        destination restore -config FILE -from DIR [-yes]
+       destination accept-time -config FILE
        destination -example
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
@@ -39,6 +40,8 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
 
 backup and restore work on the two files of the data directory while the
 destination is stopped; "destination restore -h" says what a restore means.
+accept-time is for after this machine's clock was ahead and was set back;
+"destination accept-time -h" explains it.
 
 Examples:
   destination -config sandbox/destination.yaml
@@ -71,7 +74,7 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore") {
+	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
 		return keep(args[0], args[1:], time.Now(), stdout, stderr)
 	}
 

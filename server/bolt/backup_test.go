@@ -110,7 +110,7 @@ func TestRestoreRevivesNothing(t *testing.T) {
 				}
 			}
 
-			if got, err := s.Token(t.Context(), h, hash); got != nil || err != nil {
+			if got, err := s.token(t.Context(), h, hash); got != nil || err != nil {
 				t.Errorf("a token of before: %+v, %v", got, err)
 			}
 			if r, err := s.Client(t.Context(), "c"); r == nil || err != nil {

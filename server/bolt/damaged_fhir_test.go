@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,16 +29,16 @@ type fhirEnv struct {
 	failed []error
 }
 
-func newFHIREnv(t *testing.T) *fhirEnv {
+func newFHIREnv(t *testing.T, o Options) *fhirEnv {
 	t.Helper()
-	s, err := OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), Options{})
+	s, err := OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
 
 	e := &fhirEnv{t: t, store: s}
-	scopes, _ := scope.ParseSet([]string{"system/*.cruds"})
+	scopes, _ := scope.ParseSet([]string{"system/*.cruds", "system/AuditEvent.rs"})
 	e.h, err = fhir.New(fhir.Config{
 		PublicBase: "https://fhir.test/fhir",
 		Store:      s,
@@ -173,7 +175,7 @@ func TestDamagedRowOfAResource(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			e := newFHIREnv(t)
+			e := newFHIREnv(t, Options{})
 			key := row.key(e.seed())
 			overwrite(t, e.store.db, row.bucket, key)
 			stop := e.honestTraffic()
@@ -255,5 +257,93 @@ func (e *fhirEnv) wantUntouched(key []byte) {
 	})
 	if err != nil {
 		e.t.Error(err)
+	}
+}
+
+// While the disk is full or read-only, whatever would be stored is 503, transient,
+// with a time to try again; afterwards it goes on, and nothing was stored.
+func TestFullDiskIsTransient(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EROFS} {
+		t.Run(cause.Error(), func(t *testing.T) {
+			var full atomic.Bool
+			e := newFHIREnv(t, Options{commit: func(tx *bbolt.Tx) error {
+				if full.Load() {
+					return cause
+				}
+				return tx.Commit()
+			}})
+			e.seed()
+			full.Store(true)
+			for _, s := range []httpStep{
+				{503, "POST", "/Patient", patient("new", "New")},
+				{503, "PUT", "/Patient/a", patient("a", "New")},
+				{503, "PATCH", "/Patient/a", `[{"op":"replace","path":"/active","value":false}]`},
+				{503, "DELETE", "/Patient/a", ""},
+				{503, "POST", "/", put("Patient/a", patient("a", "New"))},
+			} {
+				w := e.want(s.status, s.method, s.path, s.body)
+				if w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"transient"`) {
+					t.Errorf("%s %s: %v %s", s.method, s.path, w.Header(), w.Body)
+				}
+			}
+			if h := e.store.Health(); len(h) != 1 || !strings.Contains(h[0], cause.Error()) {
+				t.Errorf("alarms: %q", h)
+			}
+
+			full.Store(false)
+			w := e.want(200, "GET", "/Patient/a", "")
+			if !strings.Contains(w.Body.String(), "Second") || w.Header().Get("ETag") != `W/"2"` {
+				t.Errorf("stored: %s", w.Body)
+			}
+			e.want(200, "PUT", "/Patient/a", patient("a", "Third"))
+			if h := e.store.Health(); len(h) > 0 {
+				t.Errorf("alarms afterwards: %q", h)
+			}
+		})
+	}
+}
+
+// A damaged block of audit records, segment of their index or row of a log is an
+// error for whoever needs it, and the rest goes on.
+func TestDamagedRecords(t *testing.T) {
+	search := httpStep{500, "GET", "/AuditEvent?action=C", ""}
+	for _, row := range []struct {
+		bucket string
+		steps  []httpStep
+	}{
+		{"records", []httpStep{{500, "GET", "/AuditEvent/" + fhir.RecordID(4), ""}, search}},
+		{"segments", []httpStep{{200, "GET", "/AuditEvent/" + fhir.RecordID(4), ""}, search}},
+	} {
+		t.Run(row.bucket, func(t *testing.T) {
+			e := newFHIREnv(t, Options{})
+			e.records(3 * tailRecords / 2)
+			e.seed()
+			overwrite(t, e.store.db, row.bucket, number(1))
+
+			for _, s := range append(row.steps,
+				httpStep{200, "GET", "/Patient/a", ""},
+				httpStep{200, "PUT", "/Patient/a", patient("a", "Third")},
+				httpStep{200, "GET", "/Patient?active=true", ""},
+				httpStep{200, "GET", "/Patient/_history", ""},
+			) {
+				e.want(s.status, s.method, s.path, s.body)
+			}
+			e.wantAlarm("fhir.bolt", row.bucket)
+		})
+	}
+}
+
+// records stores audit records, numbered from 1.
+func (e *fhirEnv) records(n int) {
+	e.t.Helper()
+	err := e.store.Update(e.t.Context(), func(c fhir.Change) error {
+		for range n {
+			rec := fhir.Record{Client: "c", At: time.Now(), Interaction: "create", Outcome: "0"}
+			c.PutRecord(rec.Pack())
+		}
+		return nil
+	})
+	if err != nil {
+		e.t.Fatal(err)
 	}
 }

@@ -99,7 +99,7 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 		a.ask("client "+string(id), r, err)
 	}
 	for i, h := range handles {
-		token, err := s.Token(ctx, h, oauth.Hash{byte(i)})
+		token, err := s.token(ctx, h, oauth.Hash{byte(i)})
 		a.ask(fmt.Sprint("token ", i), token, err)
 	}
 
@@ -107,9 +107,9 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 	a.ask("list", fmt.Sprint(l, ok), err)
 	decisions, err := s.Decisions(10)
 	a.ask("decisions", fmt.Sprint(len(decisions)), err)
-	n := 0
-	err = s.Registrations(ctx, func(*oauth.Registration) bool { n++; return true })
-	a.ask("registrations", n, err)
+	var n int
+	n, err = s.CountExpiring(ctx, now)
+	a.ask("expiring", n, err)
 
 	for i := range 40 {
 		a.ask(fmt.Sprint("jti ", i), nil, replay(s, numbered(i, now)))

@@ -278,7 +278,7 @@ func schemaOf(tx *bbolt.Tx, schema Schema) (uint64, error) {
 	}
 
 	for _, name := range schema.Buckets {
-		if tx.Bucket([]byte(name)) == nil {
+		if tx.Bucket([]byte(name)) == nil && version == schema.Version {
 			return 0, &Error{
 				Path:    path,
 				Problem: fmt.Sprintf("has no bucket %q", name),

@@ -2,7 +2,9 @@ package bolt
 
 import (
 	"bytes"
+	"time"
 
+	"fhirdest.example/server/oauth"
 	"go.etcd.io/bbolt"
 
 	"github.com/go-json-experiment/json"
@@ -135,4 +137,58 @@ func unsealedInner(b *bbolt.Bucket, r rows, at *sealPlace, add func(unsealedRow)
 		}
 	}
 	return true
+}
+
+// lengthenSpent moves the used jti to the minute up to which they are remembered
+// since layout 2: later by the longest skew.
+func lengthenSpent(tx *bbolt.Tx) error {
+	root := tx.Bucket(spentBucket)
+	type spentRow struct {
+		minute uint32
+		key    uint64
+		value  []byte
+	}
+	var all []spentRow
+	err := eachMinute(root, spentRows, func(minute uint32, key uint64, v []byte, ok bool) error {
+		if ok {
+			all = append(all, spentRow{minute + uint32(oauth.MaxSkew/time.Minute), key, bytes.Clone(v)})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+
+	if err := tx.DeleteBucket(spentBucket); err != nil {
+		return err
+	}
+	if _, err := tx.CreateBucket(spentBucket); err != nil {
+		return err
+	}
+	b := newTrustBatch(tx)
+	for _, r := range all {
+		m, err := b.minute(spentRows, r.minute)
+		if err != nil {
+			return err
+		}
+		if err := m.rows.put(m.Bucket, number(r.key), r.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexExpiries fills the bucket "expiries", new with layout 2.
+func indexExpiries(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(expiriesBucket); err != nil {
+		return err
+	}
+	return tx.Bucket(registrationsBucket).ForEach(func(k, sealed []byte) error {
+		v, ok := registrationRows.open(k, sealed)
+		r := new(oauth.Registration)
+		if !ok || json.Unmarshal(v, r) != nil {
+			return nil // whoever needs that row will meet it
+		}
+		return putExpiry(tx, k, r)
+	})
 }

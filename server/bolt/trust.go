@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -31,6 +32,7 @@ type Trust struct {
 	db      *bbolt.DB
 	commits *committer[*trustBatch]
 	health  *health
+	ahead   atomic.Bool // requests are refused because the clock was ahead and was set back
 	spent   *spentIndex
 	clients *cache[trace.ClientID, oauth.Registration]
 	tokens  *cache[tokenKey, oauth.Token]
@@ -68,10 +70,13 @@ func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
 		Version: 2,
-		Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions"},
+		Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries"},
 		Steps: map[uint64]func(*bbolt.DB) error{
-			1: func(db *bbolt.DB) error { // to rows with checksums
-				return sealBuckets(db, sealedTrust)
+			1: func(db *bbolt.DB) error { // to rows with checksums, jti remembered for MaxSkew, and expiries
+				if err := sealBuckets(db, sealedTrust); err != nil {
+					return err
+				}
+				return db.Update(func(tx *bbolt.Tx) error { return errors.Join(lengthenSpent(tx), indexExpiries(tx)) })
 			},
 		},
 	}
@@ -269,7 +274,13 @@ func (t *Trust) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch) error) error {
 	key := spentKeyOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
+		if errors.Is(err, oauth.ErrSwept) {
+			t.ahead.Store(true)
+		}
 		return err
+	}
+	if t.ahead.Load() {
+		t.ahead.Store(false)
 	}
 
 	var refused *spentRefusal
@@ -291,7 +302,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 	case err == nil && refused != nil:
 		return refused.err
 	case err != nil && !errors.Is(err, oauth.ErrUnknown):
-		t.spent.release(key, s.Until)
+		t.spent.release(key, s)
 	}
 	return err
 }
@@ -308,10 +319,18 @@ func (t *Trust) damaged(bucket, key []byte, problem string) error {
 
 // Health returns what an operator must know of the file: damaged rows that were
 // met, and why the last commit failed.
-func (t *Trust) Health() []string { return t.health.alarms() }
+func (t *Trust) Health() []string {
+	all := t.health.alarms()
+	if t.ahead.Load() {
+		until := time.Unix(60*int64(t.spent.floorNow()), 0).UTC().Format(time.RFC3339)
+		all = append(all, "this server's clock was ahead, up to "+until+", and was set back: registrations and tokens are "+
+			"refused until then; stop the destination and run `destination accept-time` if the present time is right")
+	}
+	return all
+}
 
 func (t *Trust) putSpent(b *trustBatch, key spentKey, s oauth.Spend) error {
-	m, err := b.minute(spentRows, minuteOf(s.Until))
+	m, err := b.minute(spentRows, minuteSpent(s))
 	if err != nil {
 		return err
 	}
@@ -337,6 +356,9 @@ func (t *Trust) Register(
 
 		record := next
 		if previous != nil {
+			if err := deleteExpiry(b.tx, key, previous); err != nil {
+				return err
+			}
 			record = previous.Succeed(next)
 		} else if other, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(next.ID), never); err != nil {
 			return err
@@ -361,6 +383,7 @@ func (t *Trust) putRegistration(b *trustBatch, key []byte, r *oauth.Registration
 	}
 	t.touch(b, r.ID)
 	return errors.Join(
+		putExpiry(b.tx, key, r),
 		registrationRows.put(b.writable(registrationsBucket), key, v),
 		clientRows.put(b.writable(clientsBucket), []byte(r.ID), bytes.Clone(key)))
 }
@@ -388,6 +411,7 @@ func (t *Trust) Cancel(
 
 		t.touch(b, old.ID)
 		return errors.Join(
+			deleteExpiry(b.tx, key, old),
 			b.writable(registrationsBucket).Delete(key),
 			b.writable(clientsBucket).Delete([]byte(old.ID)))
 	})
@@ -396,27 +420,6 @@ func (t *Trust) Cancel(
 	}
 
 	return old, nil
-}
-
-// Registrations calls visit for each registration, in the order of community
-// and client URI, until it returns false.
-func (t *Trust) Registrations(ctx context.Context, visit func(*oauth.Registration) bool) error {
-	var all []*oauth.Registration
-	err := t.health.view(ctx, t.db, func(tx *bbolt.Tx) error {
-		return tx.Bucket(registrationsBucket).ForEach(func(k, _ []byte) error {
-			r, err := t.readRegistration(tx, k)
-			all = append(all, r)
-			return err
-		})
-	})
-
-	for _, r := range all {
-		if err != nil || !visit(r) {
-			break
-		}
-	}
-
-	return err
 }
 
 // Issue implements oauth.Store.
@@ -506,8 +509,22 @@ func (t *Trust) misnamedMinute(tokens *bbolt.Bucket) error {
 	})
 }
 
-// Token implements oauth.Store.
-func (t *Trust) Token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
+// Live implements oauth.Store.
+func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, *oauth.Registration, error) {
+	// The registration is read after the token, and may be newer. That does no
+	// harm: a registration never goes back to an Epoch that it had.
+	token, err := t.token(ctx, h, hash)
+	if token == nil || err != nil {
+		return nil, nil, err
+	}
+	r, err := t.Client(ctx, token.ClientID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return token, r, nil
+}
+
+func (t *Trust) token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
 	key := tokenKey{h, hash}
 	if token, known := t.tokens.get(key); known {
 		return token, nil

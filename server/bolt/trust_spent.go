@@ -29,7 +29,7 @@ type spentUse struct {
 	endpoint uint8  // index into spentIndex.endpoints
 }
 
-// spentIndex knows every live jti, by the minute in which its JWT ends. An
+// spentIndex knows every live jti, by the minute up to which it is remembered. An
 // entry is made before its effect is committed and stays when the commit
 // fails: nobody knows then what reached the disk.
 type spentIndex struct {
@@ -83,18 +83,31 @@ func spentKeyOf(s oauth.Spend) (k spentKey) {
 // minuteOf returns the minute at whose end t is past.
 func minuteOf(t time.Time) uint32 { return uint32(t.Unix() / 60) }
 
+// minuteSpent returns the minute up to whose end a jti is remembered.
+func minuteSpent(s oauth.Spend) uint32 { return minuteOf(expires(s).Add(oauth.MaxSkew)) }
+
+func expires(s oauth.Spend) time.Time {
+	if s.Expires.IsZero() {
+		return s.Until
+	}
+	return s.Expires
+}
+
 // reserve marks a jti as used, or says when it was.
 func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
-	minute := minuteOf(s.Until)
+	minute := minuteSpent(s)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 
-	if minute <= x.floor {
+	if minute <= x.floor || x.restored > s.Now.Add(oauth.MaxSkew).Unix() {
 		return oauth.ErrSwept
 	}
 
+	// What is used is free again once its exp, which the minute tells, and the
+	// present skew are past.
+	now := minuteOf(s.Now.Add(oauth.MaxSkew - s.Until.Sub(expires(s))))
 	for ends, m := range x.minutes {
-		if use, found := m[k]; found && ends >= minuteOf(s.Now) {
+		if use, found := m[k]; found && ends >= now {
 			return &oauth.Replayed{
 				Seen:     time.Unix(int64(use.second), 0),
 				Endpoint: x.endpoints[use.endpoint],
@@ -139,10 +152,10 @@ func (x *spentIndex) endpoint(name string) uint8 {
 
 // release takes a reservation back: its effect was refused and nothing of it
 // was written.
-func (x *spentIndex) release(k spentKey, until time.Time) {
+func (x *spentIndex) release(k spentKey, s oauth.Spend) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if m := x.minutes[minuteOf(until)]; m != nil {
+	if m := x.minutes[minuteSpent(s)]; m != nil {
 		if _, found := m[k]; found {
 			delete(m, k)
 			x.count--

@@ -125,7 +125,8 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Toke
 	if !ok {
 		return nil, "something that is no token of this server", nil
 	}
-	if t, err = s.cfg.Store.Token(ctx, handle, hash); err != nil {
+	t, r, err := s.cfg.Store.Live(ctx, handle, hash)
+	if err != nil {
 		return nil, "", err
 	}
 	if t == nil {
@@ -135,10 +136,7 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Toke
 		return nil, "a token that expired at " + t.Expires.UTC().Format(time.RFC3339), nil
 	}
 
-	r, err := s.cfg.Store.Client(ctx, t.ClientID)
 	switch {
-	case err != nil:
-		return nil, "", err
 	case r == nil:
 		return nil, "a token of a client whose registration was cancelled", nil
 	case r.Epoch != t.Epoch:

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/oauth"
@@ -225,7 +226,7 @@ func TestUpdateRace(t *testing.T) {
 
 	wg.Wait()
 	live := 0
-	err := e.store.Registrations(t.Context(), func(reg *oauth.Registration) bool {
+	err := e.store.Expiring(t.Context(), time.Now().AddDate(100, 0, 0), func(reg *oauth.Registration) bool {
 		live++
 		if reg.Granted.ClientName != reg.Granted.Scope {
 			t.Errorf("a mixture: %+v", reg.Granted)

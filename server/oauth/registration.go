@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"crypto/x509"
 	"slices"
 	"time"
 
@@ -24,6 +25,16 @@ type Registration struct {
 	// Epoch grows when a change takes rights away. A token of an earlier epoch
 	// is dead.
 	Epoch uint64 `json:"epoch"`
+}
+
+// LeafExpires returns when the certificate that signed the statement expires; the
+// zero time if it cannot be read.
+func (r *Registration) LeafExpires() time.Time {
+	leaf, err := x509.ParseCertificate(r.Leaf)
+	if err != nil {
+		return time.Time{}
+	}
+	return leaf.NotAfter
 }
 
 // Parameters are registration parameters as granted and echoed (RFC 7591

@@ -203,6 +203,7 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 		JTI:       v.JTI,
 		Since:     v.IssuedAt.Add(-skew),
 		Until:     v.Expires.Add(skew),
+		Expires:   v.Expires,
 		Endpoint:  endpoint,
 		Now:       now,
 		Clock:     s.cfg.Now,
@@ -231,10 +232,10 @@ func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) err
 		})
 
 	case errors.Is(err, ErrSwept):
-		return tr.Refuse(c, code, trace.Finding{
+		return tr.Refuse(c, trace.TemporarilyUnavailable, trace.Finding{
 			Expected: "a jti that was not used before",
 			Found:    err.Error(),
-			Remedy:   "wait until the server's clock is right and try again",
+			Remedy:   "try again later with a new JWT: the operator must have the server accept the present time",
 			Err:      err,
 		})
 

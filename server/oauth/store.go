@@ -11,10 +11,28 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Store keeps what the authorization server must not lose. Every method that
-// takes a Spend uses up that jti and does its effect in one transaction that
-// is durable when the method returns nil; when it returns an error there is no
-// effect. Package storetest has the test that every implementation must pass.
+// Store keeps what the authorization server must not lose. Package storetest has
+// the test that every implementation must pass.
+//
+// Every method that takes a Spend uses up that jti and does its effect in one
+// transaction, which is durable when the method returns nil. An error has one of
+// three outcomes:
+//
+//   - Refused, and nothing stored: the jti is still free. That is any error which
+//     is none of the others: a *Replayed, ErrSwept, ErrRestored, ErrExpired,
+//     ErrFull, Cancel's ErrNoRegistration, the context's error, ErrDamaged, and
+//     trouble before the commit. The same JWT may be sent again.
+//   - Refused, and the jti used up: Issue's ErrNoRegistration only.
+//   - Unknown (ErrUnknown): the commit failed, and it is not known what reached
+//     the disk. The jti counts as used. Whoever asked may try again with a new
+//     JWT: Register and Cancel come to the same end whether or not the first
+//     attempt was stored, and a second token does no harm.
+//
+// Errors are compared with errors.Is and errors.As: stores wrap them. ErrSwept,
+// ErrRestored and ErrFull are of stores that forget jti, can be restored from a
+// backup, or are bounded; others need not return them. A cancelled context ends
+// the wait for a transaction that has not begun; one that has is finished. What a
+// method returns is shared with other callers and must not be changed.
 type Store interface {
 	// Client returns the registration with an identifier, or nil.
 	Client(ctx context.Context, id trace.ClientID) (*Registration, error)
@@ -33,9 +51,11 @@ type Store interface {
 	// is registered no longer or has lost rights since t was made (its Epoch).
 	Issue(ctx context.Context, s Spend, t Token) (Handle, error)
 
-	// Token returns the token with a handle and hash, or nil. It does not look
-	// at expiry. Others may have the same one: it is for reading.
-	Token(ctx context.Context, h Handle, hash Hash) (*Token, error)
+	// Live returns the token with a handle and hash, and its client's
+	// registration, as they are in one state of the store: a nil token when
+	// there is none, a nil registration when that is cancelled. It does not look
+	// at expiry or Epoch. Both are shared: they must not be changed.
+	Live(ctx context.Context, h Handle, hash Hash) (*Token, *Registration, error)
 
 	// Revoke removes a token if there is one and it belongs to owner.
 	Revoke(ctx context.Context, s Spend, owner trace.ClientID, h Handle, hash Hash) error
@@ -52,6 +72,7 @@ type Spend struct {
 	JTI       string
 	Since     time.Time // when the JWT could first be accepted: iat less the clock skew
 	Until     time.Time // when the JWT can no longer be accepted: exp plus the clock skew
+	Expires   time.Time // exp: the jti is remembered until it is past by MaxSkew
 	Endpoint  string    // "register", "token", ...: told to whoever repeats it
 	Now       time.Time
 
@@ -64,6 +85,11 @@ type Spend struct {
 // Expired reports whether the JWT can be accepted no longer. Stores call it in
 // the transaction that uses up the jti.
 func (s Spend) Expired() bool { return s.Clock != nil && !s.Clock().Before(s.Until) }
+
+// MaxSkew is the longest clock skew that a community's policy may allow. A used
+// jti is remembered for that long after exp, and counts as used as long as the
+// present skew says: so a skew that is lengthened brings no JWT back to life.
+const MaxSkew = 5 * time.Minute
 
 // Handle is where a store keeps a token: the first half of the token's text.
 // It is no secret, but says nothing to anyone else.
@@ -99,9 +125,9 @@ var (
 
 	// ErrSwept: the JWT's whole life lies in a time of which used jti are
 	// forgotten already. That happens only after this server's clock was ahead
-	// and then set back; until it has caught up such a JWT cannot be told from
-	// a repeated one.
-	ErrSwept = errors.New("the jti expires in a time whose used jti are already forgotten: this server's clock was set back")
+	// and then set back: until it has caught up, or the operator has had the
+	// store accept the present time, no JWT can be told from a repeated one.
+	ErrSwept = errors.New("used jti of the present time are already forgotten: this server's clock was ahead, and was set back")
 
 	// ErrExpired: the JWT expired between its validation and the commit.
 	ErrExpired = errors.New("the JWT expired while the request waited to be stored")

@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -114,6 +115,18 @@ func TestStoreTrouble(t *testing.T) {
 			if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 				t.Errorf("afterwards: %d %s", a.status, a.body)
 			}
+		})
+	}
+}
+
+// After the clock was ahead and was set back the server cannot recognise a JWT that
+// is sent again: that is no verdict about the client.
+func TestClockSetBack(t *testing.T) {
+	for _, req := range signedRequests() {
+		t.Run(req.name, func(t *testing.T) {
+			e, c, id, f := faultyEnv(t)
+			f.before = func() error { return fmt.Errorf("store: %w", oauth.ErrSwept) }
+			e.unavailable(req.path, req.contentType, req.body(e, c, id), "")
 		})
 	}
 }
