@@ -14,7 +14,7 @@ type Community struct {
 	Issuing *CA
 }
 
-// CommunityPlan says how to make a community. CRL and certificate URLs may be
+// CommunityPlan describes a community to make. CRL and certificate URLs may be
 // empty.
 type CommunityPlan struct {
 	Name      string // goes into both CAs' common names

@@ -21,7 +21,7 @@ type RevokedEntry struct {
 	Further []pkix.Extension // further extensions of the entry
 }
 
-// CRLTemplate says what a revocation list shall hold.
+// CRLTemplate describes a CRL to sign.
 type CRLTemplate struct {
 	Number     int64 // the CRL number (RFC 5280 5.2.3)
 	ThisUpdate time.Time

@@ -72,7 +72,7 @@ func WriteIdentity(chainFile, keyFile string, id *Identity) error {
 	return WriteCertificates(chainFile, id.Chain...)
 }
 
-// ExposedKey says in one line how a file with a private key, or the file that a
+// ExposedKey reports in one line how a file with a private key, or the file that a
 // symlink leads to, can be read or written by others than its owner; it is
 // empty when it cannot. The caller decides whether that is a warning or a
 // refusal.

@@ -36,7 +36,7 @@ func (id *Identity) TLS() tls.Certificate {
 }
 
 // Check reports whether the key belongs to the first certificate and each
-// certificate was issued by the next. It judges neither dates nor trust.
+// certificate was issued by the next. It checks neither dates nor trust.
 func (id *Identity) Check() error {
 	if id.Key == nil {
 		return errors.New("has no private key")
@@ -55,7 +55,8 @@ func (id *Identity) Check() error {
 
 	for i, c := range id.Chain[:len(id.Chain)-1] {
 		if err := c.CheckSignatureFrom(id.Chain[i+1]); err != nil {
-			return fmt.Errorf("certificate %d (%s) was not issued by certificate %d (%s); order the chain from leaf to issuer",
+			return fmt.Errorf("certificate %d (%s) was not issued by certificate %d (%s); order the chain from "+
+				"leaf to issuer",
 				i+1, Describe(c), i+2, Describe(id.Chain[i+1]))
 		}
 	}

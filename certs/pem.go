@@ -10,7 +10,7 @@ import (
 	"fmt"
 )
 
-// maxFile bounds every file this package reads: a chain and its key take a few
+// maxFile bounds every file this package reads: a chain and its key need a few
 // kilobytes.
 const maxFile = 1 << 20
 
@@ -69,7 +69,7 @@ func parsePair(data []byte) ([]*x509.Certificate, crypto.Signer, error) {
 	return chain, key, err
 }
 
-// readPEM takes a file apart into blocks. encoding/pem skips what it cannot
+// readPEM splits a file into blocks. encoding/pem skips what it cannot
 // read; a file that somebody configured must be wholly understood instead.
 func readPEM(data []byte) ([]*pem.Block, error) {
 	switch {
@@ -146,7 +146,8 @@ func keyOf(blocks []*pem.Block) (crypto.Signer, error) {
 	b := keys[0]
 	if b.Type == "ENCRYPTED PRIVATE KEY" || b.Headers["DEK-Info"] != "" {
 		return nil, errors.New(
-			"is an encrypted private key; decrypt it first (openssl pkey -in FILE -out PLAIN.key), or use a PKCS#12 file and its password")
+			"is an encrypted private key; decrypt it first (openssl pkey -in FILE -out PLAIN.key), or use a " +
+				"PKCS#12 file and its password")
 	}
 
 	return keyOfDER(b.Bytes)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Template says what a certificate shall hold. Dates are required; everything
+// Template describes a certificate to issue. Dates are required; everything
 // else may be empty.
 type Template struct {
 	CommonName   string
@@ -25,7 +25,7 @@ type Template struct {
 	NotAfter     time.Time
 	CRL          []string // distribution points
 	OCSP         []string // AIA: responders
-	AIA          []string // AIA: where the issuer's certificate stands
+	AIA          []string // AIA: the URL of the issuer's certificate
 
 	// Mutate, when set, may change anything just before signing: this is how
 	// tests make certificates that are wrong in one chosen way.
@@ -83,7 +83,7 @@ func (t Template) subject() pkix.Name {
 	return n
 }
 
-// san encodes the alternative names itself: crypto/x509 would take URIs through
+// san encodes the alternative names itself: crypto/x509 would pass URIs through
 // net/url, which rewrites some of them, and a UDAP identity is its bytes.
 func (t Template) san() (pkix.Extension, bool, error) {
 	var names []asn1.RawValue

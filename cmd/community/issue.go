@@ -147,7 +147,7 @@ func (r *request) dated(now time.Time) certs.Template {
 }
 
 // free makes the directory of the files to write, and refuses to replace one of
-// them unless told to: a key that is overwritten is lost.
+// them without -force: a key that is overwritten is lost.
 func (r *request) free(endings ...string) error {
 	if err := os.MkdirAll(filepath.Dir(r.out), 0o700); err != nil {
 		return err

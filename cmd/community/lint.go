@@ -15,8 +15,8 @@ import (
 	"fhirdest.example/certs"
 )
 
-// checkURI refuses a SAN URI that no reader could take: a certificate with one
-// fails far from here, and without saying why.
+// checkURI refuses a SAN URI that no reader accepts: a certificate with one
+// fails elsewhere, and without a reason.
 func checkURI(s string) error {
 	switch {
 	case s == "":
@@ -32,8 +32,8 @@ func checkURI(s string) error {
 	return nil
 }
 
-// lint says what is odd about a member's certificate, each with what to do. An
-// empty result promises nothing about trust.
+// lint returns what is unusual about a member's certificate, each with a remedy.
+// An empty result is no promise of trust.
 func lint(c *x509.Certificate, now time.Time) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -46,7 +46,8 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	case len(uris) == 0 && len(c.DNSNames) == 0:
 		say("it has no SAN URI: nobody is known by it; UDAP compares iss with that URI")
 	case len(uris) > 1:
-		say("it has %d SAN URIs: iss must name one of them, and each can register once (client_credentials and authorization_code may so be kept apart)", len(uris))
+		say("it has %d SAN URIs: iss must name one of them, and each can register once (client_credentials and "+
+			"authorization_code may so be kept apart)", len(uris))
 	}
 
 	for _, u := range uris {
@@ -54,7 +55,8 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	}
 	out = append(out, lintKey(c.PublicKey)...)
 	if !c.IsCA && len(c.DNSNames) == 0 && len(c.CRLDistributionPoints) == 0 {
-		say("it has no CRL distribution point: its revocation status is known only to those who hold the list by other means")
+		say("it has no CRL distribution point: its revocation status is known only to those who hold the list by " +
+			"other means")
 	}
 
 	switch left := c.NotAfter.Sub(now); {
@@ -83,7 +85,8 @@ func lintURI(s string) []string {
 		say("%s ends in a slash: iss must have it too", s)
 	}
 	if strings.Contains(s, "#") {
-		say("%s has a fragment: it is part of the identity; an OpenSSL configuration file would have cut it off at the #", s)
+		say("%s has a fragment: it is part of the identity; an OpenSSL configuration file would have cut it off "+
+			"at the #", s)
 	}
 	if u.Scheme == "http" {
 		say("%s is http: a client URI is https", s)

@@ -64,7 +64,8 @@ func main() {
 
 func run(ctx context.Context, args []string, e env) int {
 	commands := map[string]func(context.Context, []string, env) error{
-		"init": initCommunity, "issue": issue, "sign": sign, "revoke": revoke, "crl": renew, "show": show, "serve": serve,
+		"init": initCommunity, "issue": issue, "sign": sign, "revoke": revoke, "crl": renew, "show": show,
+		"serve": serve,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(e.stderr, usage)
@@ -129,7 +130,8 @@ func parse(fs *flag.FlagSet, args []string, n int, needed ...string) ([]string, 
 	}
 
 	if fs.NArg() > n {
-		errs = append(errs, complaint.New(fmt.Sprintf("unexpected argument %q", fs.Arg(n)), "flags stand before arguments"))
+		errs = append(errs, complaint.New(fmt.Sprintf("unexpected argument %q", fs.Arg(n)),
+			"flags stand before arguments"))
 	}
 	if len(errs) > 0 {
 		return nil, usageError{errors.Join(errs...)}

@@ -45,7 +45,8 @@ func revoke(_ context.Context, args []string, e env) error {
 
 	code, ok := reasons[*reason]
 	if !ok {
-		return usageError{complaint.New(fmt.Sprintf("-reason %q is not known", *reason), "community revoke -h lists them")}
+		return usageError{complaint.New(fmt.Sprintf("-reason %q is not known", *reason), "community revoke -h "+
+			"lists them")}
 	}
 	if (*file == "") == (*hex == "") {
 		return usageError{complaint.New("give either -cert or -serial", "community revoke -h shows an example")}
@@ -85,7 +86,8 @@ func remedied(a *authority.Authority, err error) error {
 				"community crl -ca "+a.Prefix+" -restart, and then revoke each certificate again",
 		)
 	case errors.Is(err, authority.ErrUnknownSerial):
-		return complaint.New(err.Error(), "community show -ca "+a.Prefix+" lists the certificates; or give the certificate with -cert")
+		return complaint.New(err.Error(), "community show -ca "+a.Prefix+" lists the certificates; or give the "+
+			"certificate with -cert")
 	}
 	return err
 }

@@ -8,7 +8,7 @@ import (
 	"net"
 	"path/filepath"
 
-	"fhirdest.example/cmd/internal/lists"
+	"fhirdest.example/cmd/internal/crlserver"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/complaint"
 )
@@ -35,7 +35,7 @@ func serve(ctx context.Context, args []string, e env) error {
 		return err
 	}
 
-	var c lists.Config
+	var c crlserver.Config
 	err := yamlfile.Read(*config, &c)
 	if err := errors.Join(err, c.Check(filepath.Dir(*config))); err != nil {
 		return usageError{err}
@@ -53,5 +53,5 @@ func serve(ctx context.Context, args []string, e env) error {
 
 	log := slog.New(slog.NewTextHandler(e.stderr, nil))
 	log.Info("lists are served", "address", ln.Addr().String(), "dir", c.Dir)
-	return (&lists.Server{Config: c, Log: log, Now: e.now}).Serve(ctx, ln)
+	return (&crlserver.Server{Config: c, Log: log, Now: e.now}).Serve(ctx, ln)
 }

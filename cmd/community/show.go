@@ -13,7 +13,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
-	"fhirdest.example/cmd/internal/lists"
+	"fhirdest.example/cmd/internal/crlserver"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -127,7 +127,7 @@ func printList(w io.Writer, name string, l *x509.RevocationList, now time.Time) 
 			r.RevocationTime.UTC().Format(time.RFC3339), reasonName(r.ReasonCode))
 	}
 
-	if text := lists.Due(l, now, 7*24*time.Hour); text != "" {
+	if text := crlserver.Due(l, now, 7*24*time.Hour); text != "" {
 		fmt.Fprintf(w, "  note: it %s: sign it anew with: community crl\n", text)
 	}
 }
@@ -168,8 +168,8 @@ func anyDue(a *authority.Authority, now time.Time, within time.Duration) (bool, 
 	if err != nil {
 		return false, err
 	}
-	return root == nil || issuing == nil || lists.Due(root, now, within) != "" ||
-		lists.Due(issuing, now, within) != "", nil
+	return root == nil || issuing == nil || crlserver.Due(root, now, within) != "" ||
+		crlserver.Due(issuing, now, within) != "", nil
 }
 
 // sheet prints what another party needs to trust this community, and its

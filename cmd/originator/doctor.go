@@ -21,7 +21,7 @@ func doctor(ctx context.Context, c *call) error {
 	r := cl.Doctor(ctx)
 	c.out.result.Outcome = r
 	c.out.trace(r.Trace)
-	c.showLists()
+	c.showCRLs()
 	if r.Wrong > 0 {
 		return errors.New(diagnosis(r.Wrong, r.Doubtful))
 	}
@@ -37,8 +37,8 @@ func diagnosis(wrong, doubtful int) string {
 	return fmt.Sprintf("%d wrong, %d doubtful", wrong, doubtful)
 }
 
-// showLists tells how each revocation list that was needed stands.
-func (c *call) showLists() {
+// showCRLs prints the state of each CRL that was needed.
+func (c *call) showCRLs() {
 	c.out.result.Lists = c.lists.State()
 	for _, l := range c.out.result.Lists {
 		c.out.say("list     %s: %s", l.Place, standing(l))

@@ -93,7 +93,7 @@ func (c *call) absoluteAnchors() error {
 }
 
 // open makes the originator that the options describe; all that is wrong with
-// files and flags is said at once.
+// files and flags is reported at once.
 func (c *call) open() (*client.Client, error) {
 	var errs []error
 	note := func(err error) {
@@ -163,7 +163,8 @@ func (c *call) identity() (*certs.Identity, error) {
 	case c.Cert != "":
 		id, err := certs.LoadIdentity(c.Cert, c.Key)
 		if err != nil {
-			return nil, complaint.New(err.Error(), "PEM: the leaf first, then its issuers; the key in a file of its own")
+			return nil, complaint.New(err.Error(), "PEM: the leaf first, then its issuers; the key in a file of "+
+				"its own")
 		}
 		return id, nil
 	}
@@ -189,7 +190,8 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 	case errors.Is(err, certs.ErrPassword):
 		return nil, complaint.New(err.Error(), "the password is the first line of "+c.P12Password)
 	case err != nil:
-		return nil, complaint.New(err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and its certificate")
+		return nil, complaint.New(err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and "+
+			"its certificate")
 	}
 	return id, nil
 }
@@ -202,7 +204,8 @@ func (c *call) communities() ([]*udap.Community, error) {
 		rule = udap.RevocationRequired
 	}
 	if rule != udap.RevocationRequired && rule != udap.RevocationSoft && rule != udap.RevocationOff {
-		return nil, complaint.New(fmt.Sprintf("-revocation %q is not known", c.Revocation), "one of required, soft, off")
+		return nil, complaint.New(fmt.Sprintf("-revocation %q is not known", c.Revocation),
+			"one of required, soft, off")
 	}
 
 	byURI := map[trace.CommunityURI]*udap.Community{}
@@ -238,7 +241,7 @@ func (c *call) communities() ([]*udap.Community, error) {
 	return out, nil
 }
 
-// addAnchors takes self-signed CAs as anchors and other CAs as intermediates.
+// addAnchors adds self-signed CAs as anchors and other CAs as intermediates.
 func addAnchors(m *udap.Community, file string, list []*x509.Certificate) error {
 	for _, c := range list {
 		switch {

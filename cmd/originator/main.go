@@ -22,14 +22,14 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// The exit codes: done; a check or the other side said no; usage or configuration.
+// The exit codes: done; a check failed or the other side refused; usage or configuration.
 const (
 	exitDone    = 0
 	exitRefused = 1
 	exitUsage   = 2
 )
 
-// commands are the words that may stand first, and what each does.
+// commands are the first arguments, with the function of each.
 var commands = map[string]func(context.Context, *call) error{
 	"discover": discover,
 	"register": register,

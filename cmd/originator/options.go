@@ -51,7 +51,7 @@ type options struct {
 	output string
 }
 
-// remembered says who we are, whom we trust and where we connect. Paths are
+// remembered is who we are, whom we trust and where we connect. Paths are
 // kept absolute; passwords are never kept, only the file that holds one.
 type remembered struct {
 	Base        string `json:"base"`
@@ -171,7 +171,7 @@ func (o *options) tokenFlags(f *flag.FlagSet) {
 	f.BoolVar(&o.noB2B, "no-b2b", false, "")
 }
 
-// interleaved lets words stand before, between and after the flags.
+// interleaved allows words before, between and after the flags.
 func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 	var words []string
 	for {

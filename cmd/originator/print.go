@@ -35,7 +35,7 @@ type result struct {
 	Body      jsontext.Value `json:"body,omitempty"`
 }
 
-// say prints a line of the result. What the other side wrote cannot move the
+// say prints a line of the result. Text of the other side cannot move the
 // terminal's cursor or begin a line of its own.
 func (p *printer) say(format string, args ...any) {
 	if !p.json {
@@ -112,7 +112,7 @@ func (p *printer) step(s trace.Step) {
 	}
 }
 
-// failed ends a command that was refused. The trace has said why.
+// failed ends a command that was refused. The trace has the reason.
 func (p *printer) failed(err error) {
 	var refusal *trace.Error
 	text := err.Error()

@@ -77,7 +77,8 @@ func (s *session) recall(now *remembered) {
 
 	for _, f := range []struct{ now, old *string }{
 		{&now.Base, &old.Base}, {&now.Community, &old.Community}, {&now.Cert, &old.Cert}, {&now.Key, &old.Key},
-		{&now.P12, &old.P12}, {&now.P12Password, &old.P12Password}, {&now.URI, &old.URI}, {&now.Algorithm, &old.Algorithm},
+		{&now.P12, &old.P12}, {&now.P12Password, &old.P12Password}, {&now.URI, &old.URI}, {&now.Algorithm,
+			&old.Algorithm},
 		{&now.TLSCA, &old.TLSCA}, {&now.Connect, &old.Connect}, {&now.ConnectName, &old.ConnectName},
 		{&now.Revocation, &old.Revocation}, {&now.Evidence, &old.Evidence},
 		{&now.Organization, &old.Organization}, {&now.OrganizationName, &old.OrganizationName},
@@ -107,7 +108,7 @@ func (s *session) recall(now *remembered) {
 	s.Remembered = *now
 }
 
-// absolute makes the paths of flags stand from everywhere.
+// absolute makes the paths of flags independent of the working directory.
 func (r *remembered) absolute() error {
 	for _, p := range []*string{&r.Cert, &r.Key, &r.P12, &r.P12Password, &r.TLSCA, &r.Evidence} {
 		if *p == "" {

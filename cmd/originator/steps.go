@@ -60,7 +60,8 @@ func (c *call) keep() error {
 // post is what register and cancel have in common: do sends a software
 // statement made of the command's parameters.
 func (c *call) post(
-	ctx context.Context, do func(*client.Client, context.Context, *client.Discovery, client.Registration) (*client.Registered, error),
+	ctx context.Context, do func(*client.Client, context.Context, *client.Discovery,
+		client.Registration) (*client.Registered, error),
 ) (*client.Registered, client.Registration, error) {
 	reg, err := c.parameters()
 	if err != nil {
@@ -177,7 +178,7 @@ func token(ctx context.Context, c *call) error {
 	return c.out.done()
 }
 
-// until says how long a token lives, where the destination said.
+// until describes how long a token lives, if the destination sent that.
 func until(t time.Time) string {
 	if t.IsZero() {
 		return "; the destination did not say how long it lives"

@@ -11,7 +11,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/gatewayd"
-	"fhirdest.example/cmd/internal/lists"
+	"fhirdest.example/cmd/internal/crlserver"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
 )
@@ -111,7 +111,7 @@ func (w *world) logFor(name string) (*slog.Logger, io.Closer, error) {
 }
 
 func (w *world) playLists(ctx context.Context, p *port, now func() time.Time) error {
-	var c lists.Config
+	var c crlserver.Config
 	file := w.path("community.yaml")
 	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (w *world) playLists(ctx context.Context, p *port, now func() time.Time) er
 	if err != nil {
 		return err
 	}
-	return (&lists.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
+	return (&crlserver.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
 }
 
 func (w *world) playDestination(ctx context.Context, p *port, now func() time.Time) error {

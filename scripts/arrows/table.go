@@ -3,8 +3,8 @@
 // picture shows the same arrows.
 package arrows
 
-// row says what the non-test files of one package may import. A trailing "/..."
-// takes in the rooms below.
+// row lists what the non-test files of one package may import. A trailing "/..."
+// includes the packages below.
 type row struct {
 	room   string
 	reason string   // the one reason for which the package exists
@@ -216,7 +216,7 @@ var table = []row{
 	},
 }
 
-// topLevel is all that may stand at the root, dotfiles apart.
+// topLevel is all that may be at the root, apart from dotfiles.
 var topLevel = []string{
 	"LICENSE", "README.md", "certs", "cmd", "fhir", "gateway", "go.mod", "go.sum", "scripts", "server", "udap",
 }

@@ -1,5 +1,5 @@
 // Command conformance prints the table of requirement, check and test. The
-// requirements and their titles stand in requirements.tsv and cases.tsv, the
+// requirements and their titles are in requirements.tsv and cases.tsv, the
 // checks are those that the packages declare, and the tests are the ones whose
 // `// Covers:` comment names the requirement and which passed in a run of
 // `go test -json`. It exits 1 when a row is unaccounted for, when a comment

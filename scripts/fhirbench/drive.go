@@ -64,7 +64,8 @@ func get(target string, auth bool) []byte {
 }
 
 func post(target, body string, auth bool) []byte {
-	return []byte("POST " + target + " HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/fhir+json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n" + credentials(auth) + "\r\n" + body)
+	return []byte("POST " + target + " HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/fhir+json\r\n" +
+		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n" + credentials(auth) + "\r\n" + body)
 }
 
 func credentials(auth bool) string {

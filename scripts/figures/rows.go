@@ -70,7 +70,8 @@ func (t *tree) complaints() []string {
 		}
 	}
 
-	over(t.tokensPerLine() > mostTokensPerLine, "%.2f tokens a line, at most %.1f", t.tokensPerLine(), mostTokensPerLine)
+	over(t.tokensPerLine() > mostTokensPerLine, "%.2f tokens a line, at most %.1f", t.tokensPerLine(),
+		mostTokensPerLine)
 	over(t.blank() < leastBlank || t.blank() > mostBlank,
 		"%.1f %% blank lines in function bodies, %.0f to %.0f", t.blank(), leastBlank, mostBlank)
 	for _, at := range t.wideAt {
@@ -80,7 +81,8 @@ func (t *tree) complaints() []string {
 		over(t.methods[name] > mostMethods, "%s has %d methods, at most %d", name, t.methods[name], mostMethods)
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.packages)) {
-		over(t.packages[name] > mostFilesInPackage, "%s has %d files, at most %d", name, t.packages[name], mostFilesInPackage)
+		over(t.packages[name] > mostFilesInPackage, "%s has %d files, at most %d", name, t.packages[name],
+			mostFilesInPackage)
 	}
 	for _, d := range dialect {
 		n := t.perTenThousand(d.name)

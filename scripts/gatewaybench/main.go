@@ -107,8 +107,10 @@ func cpuName() string {
 }
 
 // rows of the table, in order.
-var rows = []string{"req/s, 32 clients", "CPU µs/request, 32 clients", "req/s, 256 clients", "CPU µs/request, 256 clients",
-	"64 KiB, MB/s", "64 KiB, CPU µs", "10 MiB, MB/s", "added p50 µs", "added p99 µs", "new connections/s", "CPU ms/connection",
+var rows = []string{"req/s, 32 clients", "CPU µs/request, 32 clients", "req/s, 256 clients",
+	"CPU µs/request, 256 clients",
+	"64 KiB, MB/s", "64 KiB, CPU µs", "10 MiB, MB/s", "added p50 µs", "added p99 µs", "new connections/s",
+	"CPU ms/connection",
 	"RSS at start MB", "KB per idle client", "RSS busy MB"}
 
 func printTable(h *house, results map[string]map[string][]float64) {

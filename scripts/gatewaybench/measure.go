@@ -107,7 +107,8 @@ func (a *asker) ask(size int) error {
 	req := append(a.buf[:0], "GET /acme/"...)
 	req = strconv.AppendInt(req, int64(size), 10)
 	req = append(req,
-		" HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\nAuthorization: Bearer 0123456789abcdef0123456789abcdef\r\nUser-Agent: bench\r\n\r\n"...)
+		" HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\nAuthorization: Bearer "+
+			"0123456789abcdef0123456789abcdef\r\nUser-Agent: bench\r\n\r\n"...)
 	if _, err := a.conn.Write(req); err != nil {
 		return err
 	}

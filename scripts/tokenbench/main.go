@@ -72,7 +72,8 @@ func suites(n int) []suite {
 }
 
 func (s suite) run(stderr io.Writer) ([]byte, error) {
-	args := append([]string{"test", "-run", "^$", "-bench", s.pattern, "-benchtime", fmt.Sprintf("%dx", s.n)}, s.args...)
+	args := append([]string{"test", "-run", "^$", "-bench", s.pattern, "-benchtime", fmt.Sprintf("%dx", s.n)},
+		s.args...)
 	cmd := exec.Command("go", append(args, s.dir)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	var out bytes.Buffer

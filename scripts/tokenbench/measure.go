@@ -93,7 +93,8 @@ func (m measurements) print(w io.Writer) {
 		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+"-nosync"), ">=", 0.8)
 		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+"-plain"), ">=", 3)
 	}
-	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"), ">=", 2000)
+	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"),
+		">=", 2000)
 }
 
 // goal writes one goal with its verdict. What was not measured is not met.
@@ -116,7 +117,8 @@ func (m measurements) parts(w io.Writer, kind, name string) {
 	commit := m.value("TrustIssue/32", "cpu-ns/op") / 1000
 
 	fmt.Fprintf(w, "  %s, us of CPU: signature %.0f; the rest of the verifier (chain, CRLs, claims, trace) %.0f; "+
-		"net/http and TLS %.0f; commit, shared by up to 32, %.0f; the rest (form, grant, token, scheduler, memory) %.0f\n",
+		"net/http and TLS %.0f; commit, shared by up to 32, %.0f; the rest (form, grant, token, scheduler, "+
+		"memory) %.0f\n",
 		name, signature, verifier, transport, commit, total-signature-verifier-transport-commit)
 	fmt.Fprintf(w, "  signature, net/http and TLS alone would be %.2f\n", (signature+transport)/signature)
 }

@@ -38,14 +38,16 @@ var (
 	checkDemanded = trace.NewCheck("register.demanded",
 		"Metadata that the community demands beyond the guide is given", "")
 	checkPosted = trace.NewCheck("register.posted",
-		"A software statement of at most five minutes was posted to the registration endpoint it names", "S1-071 S1-077 S1-078 S1-079 S1-080 S1-081")
+		"A software statement of at most five minutes was posted to the registration endpoint it names",
+		"S1-071 S1-077 S1-078 S1-079 S1-080 S1-081")
 	checkAccepted = trace.NewCheck("register.accepted", "The destination accepted the registration", "")
 	checkClientID = trace.NewCheck("register.client_id", "The answer names our client_id", "S1-067")
 	checkEcho     = trace.NewCheck("register.granted", "What was registered is what was asked for", "S2-10")
 
 	checkB2B   = trace.NewCheck("token.hl7-b2b", "The extension object is complete", "S2-21 S1-202 S1-221")
 	checkAsked = trace.NewCheck("token.posted",
-		"An authentication token of at most five minutes was posted, with udap=1 and no other credential", "S2-20 S1-067 S1-160 S1-192 S1-223 S1-224 S1-225 S1-226 S1-227 S1-228")
+		"An authentication token of at most five minutes was posted, with udap=1 and no other credential",
+		"S2-20 S1-067 S1-160 S1-192 S1-223 S1-224 S1-225 S1-226 S1-227 S1-228")
 	checkGiven    = trace.NewCheck("token.given", "The destination gave a bearer token", "")
 	checkLifetime = trace.NewCheck("token.lifetime", "The token lives at most 60 minutes", "")
 	checkScope    = trace.NewCheck("token.granted_scope", "The scopes granted are those asked for", "S2-15")

@@ -1,6 +1,6 @@
-// Package client is an originator: it finds out what a destination offers,
-// believes it only after its signed metadata has been verified, registers,
-// gets tokens with authentication tokens it signs itself, and reads data.
+// Package client is an originator: it discovers what a destination offers,
+// trusts it only after its signed metadata has been verified, registers, gets
+// tokens with authentication tokens that it signs, and reads data.
 //
 // Every method returns a result whose Trace names each thing that was checked,
 // and an error as soon as one of them failed; the result is never nil, so that
@@ -37,7 +37,7 @@ type Config struct {
 	ClientURI trace.ClientURI     // one of the leaf's SAN URIs; empty when it has only one
 	Algorithm string              // JWS algorithm; empty: the one that fits Key
 
-	Verifier *udap.Verifier // communities whose servers are believed
+	Verifier *udap.Verifier // communities whose servers are trusted
 	TLSRoots *x509.CertPool // anchors of web servers; nil: the system's. Not the community's.
 
 	Dial     string                    // host:port to connect to in place of the base URL's authority; empty: none
@@ -57,7 +57,7 @@ type Config struct {
 type Client struct {
 	cfg     Config
 	http    *http.Client
-	lastTLS atomic.Pointer[tls.ConnectionState] // of the last connection made; a wrapped one does not tell
+	lastTLS atomic.Pointer[tls.ConnectionState] // of the last connection made; a wrapped one does not expose it
 }
 
 const defaultTimeout = 30 * time.Second

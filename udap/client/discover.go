@@ -50,7 +50,7 @@ func (d *Discovery) Members() []string {
 	return out
 }
 
-// discoveryURL is where the document stands (UDAP Security 2.0, discovery 2.1 and 2.4).
+// discoveryURL is the URL of the discovery document (UDAP Security 2.0, discovery 2.1 and 2.4).
 func (c *Client) discoveryURL() string {
 	u := c.cfg.Base + wellKnown
 	if c.cfg.Community != "" {
@@ -66,12 +66,12 @@ func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 	if err := c.fetchDocument(ctx, d); err != nil {
 		return d, err
 	}
-	if err := c.believe(ctx, d); err != nil {
+	if err := c.trustMetadata(ctx, d); err != nil {
 		return d, err
 	}
 
 	d.checkProfiles()
-	d.judgeNeeds()
+	d.checkNeeds()
 	return d, nil
 }
 
@@ -101,7 +101,8 @@ func (c *Client) found(d *Discovery) error {
 		return nil
 	case http.StatusNoContent:
 		return stop(d.Trace, checkFound, "200", "204 No Content",
-			fmt.Sprintf("the destination has no certificate for the community %q: ask without community to see its default, or ask its operator", c.cfg.Community))
+			fmt.Sprintf("the destination has no certificate for the community %q: ask without community to see "+
+				"its default, or ask its operator", c.cfg.Community))
 	case http.StatusNotFound:
 		d.Refusal, _ = refused(trace.NewTrace("", c.cfg.Now()), checkFound, d.Reply, "")
 		return stop(d.Trace, checkFound, "200", d.Refusal.String(),
@@ -113,8 +114,8 @@ func (c *Client) found(d *Discovery) error {
 	return err
 }
 
-// believe verifies the signed metadata and takes its endpoints.
-func (c *Client) believe(ctx context.Context, d *Discovery) error {
+// trustMetadata verifies the signed metadata and accepts its endpoints.
+func (c *Client) trustMetadata(ctx context.Context, d *Discovery) error {
 	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
 		return stop(d.Trace, checkSigned, "an anchor of a trust community", "none configured",
 			"give the anchor of the trust community")
@@ -131,15 +132,15 @@ func (c *Client) believe(ctx context.Context, d *Discovery) error {
 	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
 	d.Trace.Pass(checkSigned, "", "verified until "+trace.Stamp(m.Expires))
-	d.judgeEndpoints()
+	d.checkEndpoints()
 	return nil
 }
 
-// judgeEndpoints warns of a destination that would have a client registered at one
-// server and take to the token endpoint of another: the client_id may be one that
+// checkEndpoints warns of a destination that would have a client registered at one
+// server and ask for tokens at another: the client_id may be one that
 // the second server knows, and its token would be sent to the first (mix-up, RFC
 // 9700 4.4). UDAP does not forbid two servers.
-func (d *Discovery) judgeEndpoints() {
+func (d *Discovery) checkEndpoints() {
 	if netname.Origin(d.Registration) == netname.Origin(d.Token) {
 		d.Trace.Pass(checkEndpoints, "", netname.Origin(d.Token))
 		return
@@ -147,7 +148,8 @@ func (d *Discovery) judgeEndpoints() {
 	d.Trace.Warn(checkEndpoints, trace.Finding{
 		Expected: "both at one origin",
 		Found:    "registration at " + netname.Origin(d.Registration) + ", token at " + netname.Origin(d.Token),
-		Remedy:   "ask the destination's operator whether both are theirs: a token for the one would be shown to the other",
+		Remedy: "ask the destination's operator whether both are theirs: a token for the one would be shown to " +
+			"the other",
 	})
 }
 
@@ -187,7 +189,7 @@ func unverifiedIssuer(compact string) string {
 }
 
 // checkProfiles checks the version and the profiles that the document claims
-// (UDAP Security 2.2). An absent list is a fault of the document, told as a
+// (UDAP Security 2.2). An absent list is a fault of the document and gives a
 // warning; a list without what is needed, an empty one too, ends a workflow in
 // canUse.
 func (d *Discovery) checkProfiles() {
@@ -221,8 +223,8 @@ var neededProfiles = []struct{ action, member, value string }{
 	{"token", "udap_profiles_supported", "udap_authn"},
 }
 
-// judgeNeeds warns about what is required and must be given.
-func (d *Discovery) judgeNeeds() {
+// checkNeeds warns about what is required and must be given.
+func (d *Discovery) checkNeeds() {
 	certs, ext := d.List("udap_certifications_required"), d.List("udap_authorization_extensions_required")
 	unknown := slices.DeleteFunc(slices.Clone(ext), func(s string) bool { return s == "hl7-b2b" })
 	if len(certs) == 0 && len(unknown) == 0 {
@@ -278,7 +280,7 @@ func isHTTPS(text string) bool {
 	return err == nil && u.Scheme == "https" && u.Host != "" && u.Fragment == "" && u.User == nil
 }
 
-// difference says where two URLs part, in words where it is a usual mistake.
+// difference describes how two URLs differ, by name where it is a usual mistake.
 func difference(a, b string) string {
 	switch {
 	case a == b:

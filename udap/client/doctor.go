@@ -46,8 +46,8 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 	return r
 }
 
-// examineOurselves judges our certificate as a destination of the community
-// would: by a software statement that goes nowhere.
+// examineOurselves verifies our certificate as a destination of the community
+// would: by a software statement that is sent to nobody.
 func (c *Client) examineOurselves(ctx context.Context, tr *trace.Trace) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
 		tr.Skip(checkIdentity, "no certificate was given")
@@ -233,9 +233,9 @@ func (c *Client) examineDestination(ctx context.Context, tr *trace.Trace) *Disco
 	}
 
 	c.examineWeb(tr)
-	if c.believe(ctx, d) == nil {
+	if c.trustMetadata(ctx, d) == nil {
 		d.checkProfiles()
-		d.judgeNeeds()
+		d.checkNeeds()
 		c.examineServer(d)
 		if c.cfg.Key != nil {
 			_ = d.canUse(tr, grantClientCredentials, c.algorithm(),
@@ -271,8 +271,9 @@ func (c *Client) examineWeb(tr *trace.Trace) {
 
 	case c.underCommunity(s.PeerCertificates):
 		tr.Warn(checkWeb, trace.Finding{
-			Found:  found,
-			Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of another kind",
+			Found: found,
+			Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of " +
+				"another kind",
 		})
 
 	default:
@@ -301,7 +302,8 @@ var required = []struct {
 	name string
 	list bool
 }{
-	{"udap_versions_supported", true}, {"udap_profiles_supported", true}, {"udap_authorization_extensions_supported", true},
+	{"udap_versions_supported", true}, {"udap_profiles_supported", true},
+	{"udap_authorization_extensions_supported", true},
 	{"udap_certifications_supported", true}, {"grant_types_supported", true}, {"scopes_supported", true},
 	{"token_endpoint", false}, {"token_endpoint_auth_methods_supported", true}, {
 		"token_endpoint_auth_signing_alg_values_supported",
@@ -342,8 +344,10 @@ func (d *Discovery) examineMembers() {
 
 // misspelt are wrong names seen in the field, and what was meant.
 var misspelt = map[string]string{
-	"authorize_endpoint": "authorization_endpoint", "register_endpoint": "registration_endpoint", "scopes": "scopes_supported",
-	"scope_supported": "scopes_supported", "grant_types": "grant_types_supported", "udap_profiles": "udap_profiles_supported",
+	"authorize_endpoint": "authorization_endpoint", "register_endpoint": "registration_endpoint",
+	"scopes":          "scopes_supported",
+	"scope_supported": "scopes_supported", "grant_types": "grant_types_supported",
+	"udap_profiles":  "udap_profiles_supported",
 	"signedMetadata": "signed_metadata", "udap_version_supported": "udap_versions_supported",
 }
 

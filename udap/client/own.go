@@ -26,7 +26,8 @@ func (c *Client) algorithm() string {
 // returns the URI that we go by.
 func (c *Client) identity(tr *trace.Trace) (trace.ClientURI, error) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
-		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give the certificate chain of this client and its key")
+		return "", stop(tr, checkIdentity, "a certificate chain and its key", "none", "give the certificate "+
+			"chain of this client and its key")
 	}
 
 	leaf, now := c.cfg.Chain[0], c.cfg.Now()

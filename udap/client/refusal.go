@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Refusal is what the destination, or an intermediary, said when it said no.
+// Refusal is a refusal by the destination or by an intermediary.
 type Refusal struct {
 	Status      int        `json:"status"`
 	Code        trace.Code `json:"error,omitempty"`
@@ -20,7 +20,7 @@ type Refusal struct {
 	Hint        string     `json:"hint,omitempty"` // ours: what to try
 }
 
-// refused records a destination's refusal with what it said and what may help.
+// refused records a refusal with its text and a hint.
 func refused(tr *trace.Trace, c trace.Check, r *Reply, expected string) (*Refusal, error) {
 	f := readRefusal(r)
 	f.Hint = hint(c, r, f)
@@ -90,18 +90,21 @@ func outcome(body []byte) string {
 	return "OperationOutcome: " + strings.Join(parts, "; ")
 }
 
-// hint says what may help: first by what plainly is not the destination's own
-// answer, then by the code.
+// hint returns what may help: first for answers that plainly are not the
+// destination's own, then by the code.
 func hint(c trace.Check, r *Reply, f *Refusal) string {
 	switch {
 	case r.Status >= 300 && r.Status < 400:
-		return "a redirect is never followed with a signed assertion or a token in hand; use the URL it points to if that is the destination: " + r.header.Get("Location")
+		return "a redirect is never followed with a signed assertion or a token in hand; use the URL it points " +
+			"to if that is the destination: " + r.header.Get("Location")
 	case r.Status == http.StatusTooManyRequests:
 		return "too many requests; wait " + r.header.Get("Retry-After") + " s"
 	case r.Status == http.StatusMisdirectedRequest:
-		return "the host of the URL is not one that this gateway or destination serves: check the base URL, and the address connected to"
+		return "the host of the URL is not one that this gateway or destination serves: check the base URL, and " +
+			"the address connected to"
 	case r.Status == http.StatusBadGateway || r.Status == http.StatusGatewayTimeout:
-		return "an intermediary got no whole answer from its next hop. It is unknown whether the destination acted on " +
+		return "an intermediary got no whole answer from its next hop. It is unknown whether the destination " +
+			"acted on " +
 			"the request: its operator can look for it by this time"
 
 	case r.Status >= 500:
@@ -116,20 +119,26 @@ func hint(c trace.Check, r *Reply, f *Refusal) string {
 
 // codeHints are what to look at for each code of an authorization server.
 var codeHints = map[trace.Code]string{
-	trace.InvalidSoftwareStatement:    "the statement itself was not accepted: compare iss, sub, aud, iat and exp with what is said above, and the clocks",
-	trace.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
-	trace.InvalidClientMetadata:       "a registration parameter was refused: compare grant types, scopes and contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri",
-	trace.InvalidRedirectURI:          "each redirect URI must be https, absolute and without fragment",
-	trace.InvalidClient:               "not authenticated: the client_id may be of another destination or cancelled (register again), the certificate revoked or expired, or the clocks apart",
-	trace.InvalidGrant:                "the hl7-b2b extension object was not accepted: look at organization_id, purpose_of_use and what the community demands",
-	trace.InvalidScope:                "ask for scopes that were registered and that scopes_supported lists",
-	trace.UnauthorizedClient:          "this client is not registered for this grant type: register again with it",
-	trace.UnsupportedGrantType:        "grant_types_supported of the discovery document does not list it",
-	trace.InvalidRequest:              "a parameter is missing, unknown to this server or sent twice",
-	trace.InvalidCertification:        "a certification was not accepted: look at its signature, sub and dates",
-	trace.UnapprovedCertification:     "a certification is required that was not sent, or its signer is not trusted",
-	trace.InvalidToken:                "the access token has expired, was revoked, or is of another destination: get a new one (token)",
-	trace.InsufficientScope:           "the token does not cover this request: register and ask for a scope that does",
+	trace.InvalidSoftwareStatement: "the statement itself was not accepted: compare iss, sub, aud, iat and " +
+		"exp with what is said above, and the clocks",
+	trace.UnapprovedSoftwareStatement: "the certificate is not trusted there: ask whether the destination lists " +
+		"your community's anchor, send the intermediates too, look at revocation and dates (doctor)",
+	trace.InvalidClientMetadata: "a registration parameter was refused: compare grant types, scopes and " +
+		"contacts with the discovery document; some communities also demand client_uri, tos_uri and policy_uri",
+	trace.InvalidRedirectURI: "each redirect URI must be https, absolute and without fragment",
+	trace.InvalidClient: "not authenticated: the client_id may be of another destination or " +
+		"cancelled (register again), the certificate revoked or expired, or the clocks apart",
+	trace.InvalidGrant: "the hl7-b2b extension object was not accepted: look at organization_id, " +
+		"purpose_of_use and what the community demands",
+	trace.InvalidScope:            "ask for scopes that were registered and that scopes_supported lists",
+	trace.UnauthorizedClient:      "this client is not registered for this grant type: register again with it",
+	trace.UnsupportedGrantType:    "grant_types_supported of the discovery document does not list it",
+	trace.InvalidRequest:          "a parameter is missing, unknown to this server or sent twice",
+	trace.InvalidCertification:    "a certification was not accepted: look at its signature, sub and dates",
+	trace.UnapprovedCertification: "a certification is required that was not sent, or its signer is not trusted",
+	trace.InvalidToken: "the access token has expired, was revoked, or is of another destination: " +
+		"get a new one (token)",
+	trace.InsufficientScope: "the token does not cover this request: register and ask for a scope that does",
 }
 
 func codeHint(c trace.Check, code trace.Code) string {

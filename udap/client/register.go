@@ -69,7 +69,7 @@ type registrationBody struct {
 }
 
 // Register registers this client, or changes its registration: the
-// destination tells the two apart by community and client URI.
+// destination distinguishes the two by community and client URI.
 func (c *Client) Register(ctx context.Context, d *Discovery, reg Registration) (*Registered, error) {
 	if len(reg.GrantTypes) == 0 {
 		reg.GrantTypes = []string{grantClientCredentials}
@@ -188,8 +188,8 @@ func (c *Client) sign(claims any) (string, error) {
 	return udap.Sign(c.cfg.Key, c.cfg.Chain, c.cfg.Algorithm, data)
 }
 
-// checkParameters keeps the rules of S2-11, so that a mistake is told here and
-// not by a refusal.
+// checkParameters checks the rules for registration parameters (UDAP Security
+// 2.0, registration 3.1) before anything is sent.
 func checkParameters(tr *trace.Trace, reg Registration) error {
 	for _, f := range parameterFaults(reg) {
 		return stop(tr, checkStatement, f.expected, f.found, f.remedy)
@@ -198,11 +198,12 @@ func checkParameters(tr *trace.Trace, reg Registration) error {
 	return nil
 }
 
-// checkDemands warns about what this originator's profile of the community
-// says that registrations must carry; the destination has the last word.
+// checkDemands warns about metadata that this originator's profile of the
+// community requires; the destination decides.
 func (c *Client) checkDemands(tr *trace.Trace, reg Registration) {
 	given := map[string]bool{
-		"client_name": reg.ClientName != "", "client_uri": reg.ClientURI != "", "logo_uri": reg.LogoURI != "", "tos_uri": reg.TosURI != "",
+		"client_name": reg.ClientName != "", "client_uri": reg.ClientURI != "", "logo_uri": reg.LogoURI != "",
+		"tos_uri":    reg.TosURI != "",
 		"policy_uri": reg.PolicyURI != "", "contacts": len(reg.Contacts) > 0, "scope": reg.Scope != "",
 	}
 	var missing []string
@@ -333,7 +334,8 @@ func (out *Registered) compare(reg Registration, statement string, o object) err
 		{"grant_types", reg.GrantTypes, sameSet(grants, reg.GrantTypes)},
 		{"token_endpoint_auth_method", "private_key_jwt", o.text("token_endpoint_auth_method") == "private_key_jwt"},
 		{"software_statement", "the one that was posted", o.text("software_statement") == statement},
-		{"redirect_uris", reg.RedirectURIs, len(reg.RedirectURIs) == 0 || sameSet(o.listOrNil("redirect_uris"), reg.RedirectURIs)},
+		{"redirect_uris", reg.RedirectURIs, len(reg.RedirectURIs) == 0 || sameSet(o.listOrNil("redirect_uris"),
+			reg.RedirectURIs)},
 	} {
 		_, there := o[v.name]
 		if there && !v.same {

@@ -126,7 +126,7 @@ func clockRemedy(ahead time.Duration) string {
 		int(-ahead.Seconds()))
 }
 
-// unreachable says in words why no answer came.
+// unreachable records why no answer came.
 func (c *Client) unreachable(tr *trace.Trace, u *url.URL, err error) error {
 	found, remedy := c.connectFault(u.Hostname(), err)
 	return tr.Refuse(checkConnect, CodeStopped, trace.Finding{
@@ -154,7 +154,8 @@ func (c *Client) connectFault(host string, err error) (found, remedy string) {
 	case errors.As(err, &op) && op.Op == "dial":
 		return op.Error(), "nothing listens there, or a firewall stands between; is the gateway or destination up?"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time", "the gateway's next hop may be down: ask its operator for the evidence line of this time"
+		return "no answer in time", "the gateway's next hop may be down: ask its operator for the evidence line " +
+			"of this time"
 	}
 
 	return plain(err).Error(), ""
@@ -176,8 +177,8 @@ func (c *Client) serverName(host string) string {
 	return host
 }
 
-// certificateFault tells TLS anchors and community anchors apart: the two are
-// mixed up more often than either is wrong.
+// certificateFault distinguishes TLS anchors from community anchors: the two are
+// confused more often than either is wrong.
 func (c *Client) certificateFault(host string, e *tls.CertificateVerificationError) (found, remedy string) {
 	leaf := e.UnverifiedCertificates[0]
 	var name x509.HostnameError
@@ -193,7 +194,8 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 				leaf.NotAfter), trace.Stamp(c.cfg.Now())), "it has to be renewed, or our clock is wrong"
 
 	case c.underCommunity(e.UnverifiedCertificates):
-		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, which is no TLS anchor here", leaf.Subject),
+		return fmt.Sprintf("the web server's certificate (%s) was issued under an anchor of the trust community, "+
+				"which is no TLS anchor here", leaf.Subject),
 			"if that is meant, give the community's anchor as TLS anchor too; they are two separate lists"
 	}
 

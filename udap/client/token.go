@@ -27,7 +27,7 @@ type B2B struct {
 	ConsentReference []string `json:"consent_reference,omitempty"`
 }
 
-// TokenRequest says which token to ask for.
+// TokenRequest describes the token to ask for.
 type TokenRequest struct {
 	ClientID   trace.ClientID
 	Scope      string
@@ -42,7 +42,7 @@ type Token struct {
 	Refusal *Refusal     `json:"refusal,omitempty"`
 	Access  string       `json:"-"`
 	Scope   string       `json:"scope,omitempty"`
-	Expires time.Time    `json:"expires,omitzero"` // zero: the destination did not say
+	Expires time.Time    `json:"expires,omitzero"` // zero: the destination did not send it
 }
 
 type assertionClaims struct {
@@ -107,7 +107,8 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *trace.Trace) (url.V
 
 	tr.Pass(checkAsked, "", fmt.Sprintf("to %s, signed with %s, scope %q", d.Token, c.algorithm(), t.Scope))
 	form := url.Values{
-		"grant_type": {grantClientCredentials}, "client_assertion_type": {assertionType}, "client_assertion": {compact}, "udap": {"1"},
+		"grant_type": {grantClientCredentials}, "client_assertion_type": {assertionType},
+		"client_assertion": {compact}, "udap": {"1"},
 	}
 	if t.Scope != "" {
 		form.Set("scope", t.Scope)
@@ -163,7 +164,7 @@ func (b B2B) faults() []parameterFault {
 	return out
 }
 
-// read judges the token response (RFC 6749 5.1).
+// read checks the token response (RFC 6749 5.1).
 func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 	tr, r := out.Trace, out.Reply
 	if r.Status != http.StatusOK {

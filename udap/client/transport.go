@@ -54,8 +54,8 @@ func (c *Client) dialPlain(ctx context.Context, network, address string) (net.Co
 	return c.cfg.Wrap(conn), nil
 }
 
-// dialTLS connects to where the URL says, or to where Config.Dial says when
-// the URL is the destination's own; name and Host stay those of the URL.
+// dialTLS connects to the URL's address, or to Config.Dial when the URL is the
+// destination's own; name and Host stay those of the URL.
 func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	name, _, err := net.SplitHostPort(address)
 	if err != nil {

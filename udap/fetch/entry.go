@@ -76,8 +76,8 @@ func (e *entry) answer(now time.Time, f *flight) udap.CRLAnswer {
 	return a
 }
 
-// reason says why there is no list: that the last one ran out, and why no
-// other came.
+// reason returns why there is no CRL that counts: none was ever fetched, or the
+// last one has expired and no newer one came.
 func (e *entry) reason(now time.Time) error {
 	err := e.err
 	if err == nil {

@@ -1,13 +1,13 @@
-// Package fetch brings revocation lists and OCSP responses over the network,
-// and only for certificates whose path already leads to an anchor: the
-// verifier asks, this package never looks by itself. It also brings issuers'
-// certificates (AIA), which the verifier asks for by a community's policy only.
+// Package fetch fetches CRLs and OCSP responses over the network, and only for
+// certificates whose path already leads to an anchor: the verifier asks, this
+// package never fetches by itself. It also fetches issuers' certificates (AIA),
+// which the verifier asks for where a community's policy allows it.
 //
-// A list is kept until its nextUpdate, fetched again in the background, and
+// A CRL counts until its nextUpdate, is fetched again in the background, and is
 // replaced only by one that is genuine for the same issuer and not older. An
-// address that is not public is never dialled unless configuration names its
+// address that is not public is never dialled unless the configuration names its
 // exact scheme, host and port. Everything is bounded: size, time, number of
-// lists, number of fetches at one time.
+// CRLs, number of fetches at one time.
 package fetch
 
 import (
@@ -26,10 +26,10 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Config says what may be fetched and how much of it. Only Now has no
+// Config sets what may be fetched and how much of it. Only Now has no
 // default; a Source without a clock answers every question with an error.
 type Config struct {
-	Allow      []string         // exact scheme://host:port that may stand at a private or loopback address
+	Allow      []string         // exact scheme://host:port that may be at a private or loopback address
 	Configured []Configured     // lists for issuers whose certificates have no distribution point
 	Refresh    time.Duration    // how often each list is fetched again; 0 means 5 minutes
 	Timeout    time.Duration    // for one fetch, from the look-up of the name to the last byte; 0 means 8 s
@@ -42,8 +42,8 @@ type Config struct {
 	Resolve    Resolver         // looks names up; nil means the system's resolver
 }
 
-// Configured is a list that stands in a file or at a URL because the
-// certificates of its issuer name no distribution point (DESIGN rule 4).
+// Configured is a CRL in a file or at a URL, for an issuer whose certificates
+// name no distribution point or whose distribution points do not answer.
 type Configured struct {
 	Community trace.CommunityURI // empty: any
 	Place     string             // a file's path or an http(s) URL
@@ -56,7 +56,7 @@ const (
 	defaultRefresh  = 5 * time.Minute
 	defaultTimeout  = 8 * time.Second
 	defaultMaxBytes = 32 << 20
-	defaultMaxTotal = 64 << 20 // in memory a list takes about seven times its length
+	defaultMaxTotal = 64 << 20 // in memory a CRL needs about seven times its length
 	defaultMaxCRLs  = 256
 
 	maxPlaces   = 8                // distribution points tried for one certificate
@@ -82,8 +82,8 @@ type Source struct {
 	entries map[key]*entry
 }
 
-// key tells lists apart: the same URL may serve two issuers, and only the
-// issuer's name and key say whether a list is genuine.
+// key identifies a CRL: the same URL may serve two issuers, and only the
+// issuer's name and key decide whether a CRL is genuine.
 type key struct {
 	place  string
 	issuer [sha256.Size]byte
@@ -265,8 +265,8 @@ func (s *Source) bring(ctx context.Context, e *entry) (list *x509.RevocationList
 	return list, warning, nil
 }
 
-// read brings what stands at a place. Only configuration names files: whatever a
-// certificate names is fetched, or refused, as a URL.
+// read returns the content of a place. Only the configuration names files: a
+// place that a certificate names is fetched, or refused, as a URL.
 func (s *Source) read(ctx context.Context, place string) ([]byte, error) {
 	named := func(c Configured) bool { return c.Place == place }
 	if isURL(place) || !slices.ContainsFunc(s.cfg.Configured, named) {

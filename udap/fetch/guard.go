@@ -46,7 +46,7 @@ func public(a netip.Addr) bool {
 
 const maxURL = 2048 // bytes
 
-// target takes a URL apart and refuses what no list should stand at.
+// target parses a URL and refuses those at which nothing may be fetched.
 func target(text string) (*url.URL, error) {
 	if len(text) > maxURL {
 		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
@@ -87,7 +87,7 @@ func origins(texts []string) (map[string]bool, error) {
 	return out, nil
 }
 
-// isURL tells a URL from a file's path; the scheme may be in upper case (RFC
+// isURL distinguishes a URL from a file's path; the scheme may be in upper case (RFC
 // 3986 3.1).
 func isURL(place string) bool {
 	u, err := url.Parse(place)

@@ -23,7 +23,7 @@ const (
 	issuerLife          = time.Hour
 )
 
-// Issuers implements udap.IssuerSource: the certificates that stand at a URL,
+// Issuers implements udap.IssuerSource: the certificates at a URL,
 // as DER, PEM or a certs-only PKCS#7 (RFC 5280 4.2.2.1). The caller has made
 // sure that policy allows the URL.
 func (s *Source) Issuers(ctx context.Context, place string) ([]*x509.Certificate, error) {

@@ -63,7 +63,7 @@ func (s *Source) beginAll(since time.Time) []<-chan struct{} {
 	return out
 }
 
-// State tells readiness and the console how one list stands.
+// State is the state of one CRL, for readiness and the console.
 type State struct {
 	Place      string    `json:"place"`
 	Issuer     string    `json:"issuer"`

@@ -112,8 +112,8 @@ func newFlight(place string) *flight {
 // way, and the last caller has not left it in the queue.
 func (f *flight) joinable() bool { return f != nil && (f.begun || f.queue.Err() == nil) }
 
-// wait waits until the flight has ended or ctx has. The last caller that leaves
-// takes a fetch that is still in the queue with it. The caller must have counted
+// wait waits until the flight has ended or ctx has. When the last
+// caller leaves, a fetch that is still in the queue is abandoned. The caller must have counted
 // itself in f.callers, and must not hold mu.
 func (f *flight) wait(ctx context.Context, mu *sync.Mutex) {
 	select {

@@ -19,7 +19,7 @@ const (
 	maxStatusBytes = 64 << 10
 )
 
-// Status asks each responder, or answers with what it said before. A response
+// Status asks each responder, or returns its earlier response. A response
 // is kept only once it is known to be genuine (udap.CheckOCSP).
 func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAnswer {
 	if q.Certificate == nil || q.Issuer == nil {

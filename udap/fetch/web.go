@@ -166,7 +166,7 @@ func (w *web) do(req *http.Request, u *url.URL, most int64) ([]byte, error) {
 	return readCapped(res.Body, most)
 }
 
-// plain drops what net/url repeats: method and URL stand beside the error.
+// plain drops method and URL from an error: they are printed beside it.
 func plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -61,7 +61,7 @@ func (a *Authority) URL(ending string) string {
 	return a.Base + "/" + url.PathEscape(filepath.Base(a.Prefix)) + ending
 }
 
-// Exists reports whether a community stands at the prefix.
+// Exists reports whether there is a community at the prefix.
 func Exists(prefix string) bool {
 	_, err := os.Stat(prefix + ".json")
 	return err == nil

@@ -1,4 +1,4 @@
-// Command judge says what package fhir/validate finds in each body of standard
+// Command judge prints what package fhir/validate finds in each body of standard
 // input, one a line: "ok", or "refused" and the first error. The validators of
 // this directory hold their own word against it.
 package main

@@ -1,6 +1,6 @@
 // Command search writes, one a line, resources of every R4 type with every
 // element filled in (a choice's types and required codes by turns, references
-// of every kind), and what fhir/search takes out of each for every search
+// of every kind), and what fhir/search extracts from each for every search
 // parameter: {"resource":…,"selected":{"code":["…",…]}}. search.mjs holds that
 // against FHIRPath.
 package main
@@ -155,7 +155,7 @@ func (m *maker) reference(ref *table.TypeRef) any {
 }
 
 // kinds are codes that search parameters ask for, by element; the table's code
-// sets tell only whether a code belongs to them.
+// sets only decide whether a code belongs to them.
 var kinds = map[string][]string{
 	"system": {"phone", "email", "fax"},
 	"type":   {"depends-on", "composed-of", "derived-from", "predecessor", "successor"},

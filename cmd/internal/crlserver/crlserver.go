@@ -1,8 +1,8 @@
-// Package lists serves revocation lists and CA certificates over plain HTTP, as
+// Package crlserver serves revocation lists and CA certificates over plain HTTP, as
 // distribution points and AIA addresses want them (RFC 5280 4.2.1.13, RFC 4325):
 // every file of one directory whose name ends in .crl, .cer or .crt, read anew
 // for each request.
-package lists
+package crlserver
 
 import (
 	"context"
