@@ -111,7 +111,8 @@ var commandUsage = map[string]string{
 		"in the session file.\n\nExample:\n  originator token -organization " +
 		"https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" + tokenUsage + commonUsage,
 	"get": "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n" +
-		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" + getUsage + commonUsage,
+		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" +
+		getUsage + commonUsage,
 	"cancel": "originator cancel [flags]\n\nCancels the registration of this certificate's URI.\n\nExample:\n  " +
 		"originator cancel\n" + registrationUsage + commonUsage,
 	"doctor": "originator doctor [flags] [BASE]\n\nLooks at names, certificates, lists, clocks and discovery " +

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/crlserver"
+	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
 )
