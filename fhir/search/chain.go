@@ -75,6 +75,9 @@ func (in *parsing) hasClause(types []string, rest, value string, depth int) (Cla
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown("%s has no reference %s", parts[0], printable(parts[1]))
 	}
+	if p.Targets != nil && !slices.Contains(p.Targets, types[0]) {
+		return Clause{}, unknown("%s of %s never refers to a %s", p.Code, p.Type, types[0])
+	}
 	if err := in.link(); err != nil {
 		return Clause{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -44,6 +45,7 @@ func (m *memory) add(t testing.TB, body string) {
 	if d.terms, err = m.x.Extract(d.typ, root, Stamp{ID: d.id, Updated: testNow}); err != nil {
 		t.Fatal(err)
 	}
+
 	m.docs = append(m.docs, d)
 
 	d.terms.Each(func(term []byte) bool {
@@ -92,7 +94,7 @@ func (m *memory) Body(_ context.Context, doc uint64) ([]byte, error) {
 	return []byte(m.docs[doc-1].body), nil
 }
 
-// find gives the ids that a query finds, in order.
+// find returns the ids that a query finds, in order, and "+" and what it includes.
 func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]string, error) {
 	t.Helper()
 	q, err := m.ps.Parse(context.Background(), []string{typ}, pairs, strict)
@@ -101,7 +103,8 @@ func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]s
 	}
 
 	all := func(string) Filter { return Everything() }
-	r, err := NewFinder(context.Background(), m, all, all).Find(q)
+	f := NewFinder(context.Background(), m, all, all)
+	r, err := f.Find(q)
 	if err != nil {
 		return nil, err
 	}
@@ -110,5 +113,19 @@ func (m *memory) find(t testing.TB, typ string, strict bool, pairs ...Pair) ([]s
 	for _, doc := range r.Docs {
 		ids = append(ids, m.docs[doc-1].id)
 	}
-	return ids, nil
+	if len(q.Includes) == 0 {
+		return ids, nil
+	}
+
+	more, _, err := f.Include(q, r.Docs)
+	ids = append(ids, "+")
+	for _, h := range more {
+		id := m.docs[h.Doc-1].id
+		if h.Version > 0 {
+			id += fmt.Sprintf("/%d", h.Version)
+		}
+		ids = append(ids, id)
+	}
+
+	return ids, err
 }

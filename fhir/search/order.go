@@ -1,6 +1,7 @@
 package search
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -72,6 +73,8 @@ func (p *Param) orders(value []byte) bool {
 		return value[0] != ofType[0]
 	case p.Kind == Reference:
 		return value[0] != inline[0]
+	case p.Kind == URI:
+		return bytes.IndexByte(value, sep[0]) < 0
 	case p.Kind == String:
 		return value[0] != longText[0] && value[len(value)-1] != alias[0] && value[len(value)-1] != longText[0]
 	}

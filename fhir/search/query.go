@@ -79,8 +79,8 @@ type Query struct {
 
 // Clause is one parameter with its modifier and alternatives. A resource matches
 // if it has any of the ids, probes or sets; or else has any of the maybes and
-// passes the test, which needs the resource itself. not turns that round, and a
-// clause with a test has none.
+// passes the test, which needs the resource itself. not turns that round; a
+// clause with a test is never turned round.
 type Clause struct {
 	ids    map[string]struct{} // resources by id (_id)
 	probes []probe

@@ -44,7 +44,7 @@ func (f *Finder) allowed(types ...string) map[string]bool {
 	}
 
 	if len(may) == 0 {
-		f.fail(&Error{Forbidden, fmt.Sprintf("The token's scopes do not allow to search %s, which this search leads through.",
+		f.fail(&Error{Forbidden, fmt.Sprintf("This search leads through %s, which the token's scopes do not allow to search.",
 			strings.Join(types, ", "))})
 	}
 	return may
@@ -106,8 +106,9 @@ func (f *Finder) verifyInline(c *Clause, l link, then Clause) {
 		return false
 	})
 	if any {
-		c.verify(pr, l.inlineTest(then))
+		c.maybe = append(c.maybe, pr)
 	}
+	c.either(l.inlineTest(then)) // in any case, as it may be asked of what is in another resource
 }
 
 // inlineTest is whether a resource that is contained in the one searched, or is

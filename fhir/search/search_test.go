@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,11 +16,22 @@ import (
 	"fhirdest.example/fhir/sample"
 )
 
-// TestVectors finds what each line of testdata/queries.txt says: a query, "=>",
-// and ids in order, or the issue code of its refusal. Resources stand above.
+// TestVectors searches as each line of testdata/*.txt says: a query, "=>", and ids
+// in order, "+" and those that are included, or the issue code of its refusal.
+// Resources are above.
 func TestVectors(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) < 7 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { vectors(t, name) })
+	}
+}
+
+func vectors(t *testing.T, name string) {
 	m := newMemory()
-	f, err := os.Open("testdata/queries.txt")
+	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +40,7 @@ func TestVectors(t *testing.T) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	queries := 0
-	for n := 1; lines.Scan(); n++ {
+	for lines.Scan() {
 		line := lines.Text()
 		switch {
 		case line == "" || line[0] == '#':
@@ -41,8 +53,8 @@ func TestVectors(t *testing.T) {
 		}
 	}
 
-	if queries < 50 {
-		t.Fatalf("%d queries only", queries)
+	if err := lines.Err(); err != nil || queries < 10 {
+		t.Fatalf("%d queries only, %v", queries, err)
 	}
 }
 
@@ -153,6 +165,7 @@ func numberIn(value []byte) string {
 		}
 		digits += fmt.Sprintf("%02d", pair-1)
 	}
+
 	return fmt.Sprintf("%s0.%se%d", sign, digits, power-1<<15)
 }
 

@@ -66,12 +66,10 @@ func divide(clauses []Clause) (index, read []Clause) {
 	index = slices.Clone(clauses)
 	for i := range index {
 		c := &index[i]
-		if c.test == nil {
-			continue
+		if len(c.maybe) > 0 {
+			read = append(read, *c)
+			c.probes = slices.Concat(c.probes, c.maybe)
 		}
-
-		read = append(read, *c)
-		c.probes = slices.Concat(c.probes, c.maybe)
 		c.maybe, c.test = nil, nil
 	}
 

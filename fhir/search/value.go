@@ -151,6 +151,11 @@ func (c *Clause) contains(p *Param, of folded) {
 // verify adds resources that match if they pass the test too.
 func (c *Clause) verify(pr probe, also test) {
 	c.maybe = append(c.maybe, pr)
+	c.either(also)
+}
+
+// either adds a test that is enough.
+func (c *Clause) either(also test) {
 	before := c.test
 	if before == nil {
 		c.test = also
