@@ -177,8 +177,16 @@ func TestDefaults(t *testing.T) {
 	c = c.withDefaults()
 	if c.Issuer != "https://localhost:8443/acme/oauth" || c.Private != c.Public ||
 		c.Admin.URL != "http://127.0.0.1:9480" ||
-		c.TokenLifetime != time.Hour || c.Limits.Body != 10<<20 || c.Timeouts.Header != 10*time.Second {
+		c.TokenLifetime != time.Hour || c.Limits.Body != 32<<20 || c.Timeouts.Header != 10*time.Second {
 		t.Errorf("defaults: %+v", c)
+	}
+
+	if c.Rates.RequestsPerAddress != 0 {
+		t.Errorf("all clients of a gateway share %d requests a minute", c.Rates.RequestsPerAddress)
+	}
+	c.Proxy = []string{"10.0.0.1"}
+	if got := c.withDefaults().Rates.RequestsPerAddress; got != 6000 {
+		t.Errorf("behind a gateway that names addresses: %d requests a minute of one", got)
 	}
 
 	if got := site("https://h/fhir"); got != "https://h" {

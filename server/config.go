@@ -141,13 +141,21 @@ type Revocation struct {
 }
 
 // Rates bound how often one party is served in a minute; further requests get
-// 429 with Retry-After. 0: no limit.
+// 429 with Retry-After. 0: no limit, except where a default is named.
 type Rates struct {
-	RequestsPerAddress        int `yaml:"requestsPerAddress,omitempty"`        // at the authorization server; counts the originator only behind a gateway under proxy:
-	RegistrationsPerCommunity int `yaml:"registrationsPerCommunity,omitempty"` // judged good, of one trust community
-	RegistrationsPerClient    int `yaml:"registrationsPerClient,omitempty"`    // judged good, with one certificate
+	// RequestsPerAddress counts all requests to the authorization server, before
+	// anything in them is read. Default: 6000 behind gateways under proxy:,
+	// where each originator has its own address; else none, because everybody
+	// comes from the gateway's.
+	RequestsPerAddress        int `yaml:"requestsPerAddress,omitempty"`
+	RegistrationsPerCommunity int `yaml:"registrationsPerCommunity,omitempty"` // with a good statement, of one trust community
+	RegistrationsPerClient    int `yaml:"registrationsPerClient,omitempty"`    // with a good statement, of one certificate
 	TokensPerClient           int `yaml:"tokensPerClient,omitempty"`           // authenticated requests with one certificate
 }
+
+// defaultRequestsPerAddress is 100 a second: many times what a test kit of the
+// field sends, and less of a processor than one core for requests of strangers.
+const defaultRequestsPerAddress = 6000
 
 // Limits bound what a client may send and hold. A request's head may always
 // have 64 KiB, as at the gateway.
@@ -195,6 +203,10 @@ func (c Config) withDefaults() Config {
 	or(&c.TokenLifetime, time.Hour)
 
 	or(&c.Revocation.Refresh, 5*time.Minute)
+	if len(c.Proxy) > 0 {
+		or(&c.Rates.RequestsPerAddress, defaultRequestsPerAddress)
+	}
+
 	c.Limits = c.Limits.withDefaults()
 	c.Timeouts = c.Timeouts.withDefaults()
 	return c

@@ -6,10 +6,10 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Limiter makes a limiter, and tells how many parties it remembers.
-func Limiter(perMinute int) (take func(key string, now time.Time) time.Duration, known func() int) {
+// Limiter returns the method that counts an event of a new limiter, and one that returns how many parties it remembers.
+func Limiter(perMinute int) (acquire func(key string, now time.Time) time.Duration, known func() int) {
 	l := newLimiter(perMinute)
-	return l.take, func() int { return len(l.until) }
+	return l.acquire, func() int { return len(l.until) }
 }
 
 // MaxLimited is the most that it may remember.

@@ -9,11 +9,11 @@ import (
 )
 
 // Limits are rates per minute; 0 means no limit. A burst of one minute's worth
-// is let through.
+// passes.
 type Limits struct {
 	RequestsPerAddress        int // to all endpoints together, before anything is read
-	RegistrationsPerCommunity int // judged good, per trust community
-	RegistrationsPerClient    int // judged good, per certificate
+	RegistrationsPerCommunity int // with a good statement, per trust community
+	RegistrationsPerClient    int // with a good statement, per certificate
 	TokensPerClient           int // authenticated requests to token, introspection and revocation, per certificate
 }
 
@@ -30,9 +30,9 @@ func newLimiters(l Limits) *limiters {
 	}
 }
 
-// maxLimited bounds the parties that a limiter remembers. Past it those who
-// have used nothing of late are forgotten, and if too many are busy, anyone is,
-// down to half: so many must come before it is searched again.
+// maxLimited bounds the parties that a limiter remembers. At that number it
+// forgets those without a recent event, and then any of them until half are
+// left, so that the next search is far away.
 const maxLimited = 16384
 
 // limiter allows each key so many events a minute (the generic cell rate
@@ -42,7 +42,7 @@ type limiter struct {
 	burst time.Duration
 
 	mu    sync.Mutex
-	until map[string]time.Time // when the key's events will all have been paid for
+	until map[string]time.Time // when the time of the key's events is over
 }
 
 func newLimiter(perMinute int) *limiter {
@@ -56,9 +56,9 @@ func newLimiter(perMinute int) *limiter {
 	}
 }
 
-// take counts one event and returns 0, or says how long to wait and counts
+// acquire counts one event and returns 0, or returns how long to wait and counts
 // nothing.
-func (l *limiter) take(key string, now time.Time) time.Duration {
+func (l *limiter) acquire(key string, now time.Time) time.Duration {
 	if l.each == 0 {
 		return 0
 	}
@@ -75,13 +75,13 @@ func (l *limiter) take(key string, now time.Time) time.Duration {
 	}
 
 	if len(l.until) >= maxLimited {
-		l.makeRoom(now)
+		l.shrink(now)
 	}
 	l.until[key] = until
 	return 0
 }
 
-func (l *limiter) makeRoom(now time.Time) {
+func (l *limiter) shrink(now time.Time) {
 	for k, until := range l.until {
 		if until.Before(now) {
 			delete(l.until, k)
@@ -96,9 +96,9 @@ func (l *limiter) makeRoom(now time.Time) {
 	}
 }
 
-// limited refuses when a limiter says so: 429 with Retry-After (RFC 6585 4).
+// limited refuses when a limiter has no event left: 429 with Retry-After (RFC 6585 4).
 func limited(tr *trace.Trace, l *limiter, what, key string, now time.Time) error {
-	wait := l.take(key, now)
+	wait := l.acquire(key, now)
 	if wait == 0 {
 		return nil
 	}

@@ -87,10 +87,10 @@ func TestBelieve(t *testing.T) {
 //
 // Covers: case 120
 func TestLimiterIsBounded(t *testing.T) {
-	take, known := oauth.Limiter(1)
+	acquire, known := oauth.Limiter(1)
 	now := udaptest.Now
 	for i := range 3 * oauth.MaxLimited {
-		if take(strconv.Itoa(i), now) != 0 {
+		if acquire(strconv.Itoa(i), now) != 0 {
 			t.Fatalf("party %d is held back by others", i)
 		}
 		if known() > oauth.MaxLimited {
@@ -99,15 +99,15 @@ func TestLimiterIsBounded(t *testing.T) {
 	}
 
 	last := strconv.Itoa(3*oauth.MaxLimited - 1)
-	if take(last, now) == 0 {
+	if acquire(last, now) == 0 {
 		t.Error("the newest party was forgotten")
 	}
 	now = now.Add(2 * time.Minute)
 	for i := range oauth.MaxLimited {
-		take("later "+strconv.Itoa(i), now)
+		acquire("later "+strconv.Itoa(i), now)
 	}
 
-	if take(last, now) != 0 {
+	if acquire(last, now) != 0 {
 		t.Error("what was paid for is still held against a party")
 	}
 }
