@@ -93,7 +93,7 @@ var awkwardAnswers = []struct {
 }
 
 // fidelity prints which awkward messages arrive as they were sent.
-func (h *house) fidelity() {
+func (h *env) fidelity() {
 	targets := h.targets[1:]
 	fmt.Printf("%-30s", "unchanged?")
 	for _, t := range targets {
@@ -129,7 +129,7 @@ func (h *house) fidelity() {
 }
 
 // exchange sends raw bytes and returns what comes within a while.
-func (h *house) exchange(t *target, raw string, want int) string {
+func (h *env) exchange(t *target, raw string, want int) string {
 	c, err := tls.Dial("tcp", t.addr, h.tls(t))
 	if err != nil {
 		return ""
@@ -154,7 +154,7 @@ func (h *house) exchange(t *target, raw string, want int) string {
 	return string(got)
 }
 
-func (h *house) requestPasses(t *target, raw string) bool {
+func (h *env) requestPasses(t *target, raw string) bool {
 	h.exchange(h.origin, "GET /acme/recorded"+head+"\r\n", 0)
 	h.exchange(t, raw, 0)
 	got := h.exchange(h.origin, "GET /acme/recorded"+head+"\r\n", len(raw)+38)
@@ -162,6 +162,6 @@ func (h *house) requestPasses(t *target, raw string) bool {
 	return body == raw
 }
 
-func (h *house) answerPasses(t *target, i int, raw string) bool {
+func (h *env) answerPasses(t *target, i int, raw string) bool {
 	return h.exchange(t, "GET /acme/answer/"+strconv.Itoa(i)+head+"\r\n", len(raw)) == raw
 }

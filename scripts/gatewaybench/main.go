@@ -56,7 +56,7 @@ func run() error {
 	}
 	defer os.RemoveAll(dir)
 
-	h, err := newHouse(dir, o.gateway, o.before)
+	h, err := newEnv(dir, o.gateway, o.before)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ var rows = []string{"req/s, 32 clients", "CPU µs/request, 32 clients", "req/s, 
 	"CPU ms/connection",
 	"RSS at start MB", "KB per idle client", "RSS busy MB"}
 
-func printTable(h *house, results map[string]map[string][]float64) {
+func printTable(h *env, results map[string]map[string][]float64) {
 	for _, l := range []string{"p50", "p99"} { // of latency, less the direct one
 		base := median(results[l]["direct"])
 		for t, v := range results[l] {

@@ -17,29 +17,29 @@ import (
 // measurement gives figures for one target.
 type measurement struct {
 	name string
-	run  func(h *house, t *target, d time.Duration) map[string]float64
+	run  func(h *env, t *target, d time.Duration) map[string]float64
 }
 
 var measurements = []measurement{
-	{"32", func(h *house, t *target, d time.Duration) map[string]float64 {
+	{"32", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 32, 200, d)
 		return map[string]float64{rows[0]: r.perSecond, rows[1]: r.cpu}
 	}},
-	{"256", func(h *house, t *target, d time.Duration) map[string]float64 {
+	{"256", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 256, 200, d)
 		return map[string]float64{rows[2]: r.perSecond, rows[3]: r.cpu, rows[13]: rss(t)}
 	}},
-	{"64k", func(h *house, t *target, d time.Duration) map[string]float64 {
+	{"64k", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 32, 64<<10, d)
 		return map[string]float64{rows[4]: r.perSecond * 65536 / 1e6, rows[5]: r.cpu}
 	}},
-	{"10m", func(h *house, t *target, d time.Duration) map[string]float64 {
+	{"10m", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 4, 10<<20, d)
 		return map[string]float64{rows[6]: r.perSecond * 10 * 1048576 / 1e6}
 	}},
-	{"latency", (*house).latency},
-	{"connections", (*house).connections},
-	{"idle", (*house).idle},
+	{"latency", (*env).latency},
+	{"connections", (*env).connections},
+	{"idle", (*env).idle},
 }
 
 // loaded is the outcome of a load.
@@ -50,7 +50,7 @@ type loaded struct {
 
 // load has so many clients ask for answers of a size, one after another, on
 // connections that are kept.
-func (h *house) load(t *target, clients, size int, d time.Duration) loaded {
+func (h *env) load(t *target, clients, size int, d time.Duration) loaded {
 	var conns []*asker
 	for range clients {
 		a, err := h.dial(t)
@@ -94,7 +94,7 @@ type asker struct {
 	buf  []byte
 }
 
-func (h *house) dial(t *target) (*asker, error) {
+func (h *env) dial(t *target) (*asker, error) {
 	c, err := tls.Dial("tcp", t.addr, h.tls(t))
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (a *asker) ask(size int) error {
 }
 
 // latency asks at a fixed low rate on connections that are kept.
-func (h *house) latency(t *target, d time.Duration) map[string]float64 {
+func (h *env) latency(t *target, d time.Duration) map[string]float64 {
 	const clients, each = 8, 50 // together 400 a second
 	var mu sync.Mutex
 	var all []time.Duration
@@ -185,7 +185,7 @@ func (h *house) latency(t *target, d time.Duration) map[string]float64 {
 }
 
 // connections makes new ones, each with one request.
-func (h *house) connections(t *target, d time.Duration) map[string]float64 {
+func (h *env) connections(t *target, d time.Duration) map[string]float64 {
 	var total atomic.Int64
 	var wg sync.WaitGroup
 	before, start := cpuTime(t), time.Now()
@@ -217,7 +217,7 @@ func (h *house) connections(t *target, d time.Duration) map[string]float64 {
 }
 
 // idle starts the target anew and holds idle clients that have each asked once.
-func (h *house) idle(t *target, _ time.Duration) map[string]float64 {
+func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
 	if t.name == "direct" || len(t.pids) > 1 {
 		return nil
 	}
@@ -247,7 +247,7 @@ func (h *house) idle(t *target, _ time.Duration) map[string]float64 {
 }
 
 // end ends the program of a target.
-func (h *house) end(t *target) {
+func (h *env) end(t *target) {
 	for i, c := range h.running {
 		if c.Process.Pid == t.pids[0] {
 			c.Process.Signal(os.Interrupt)

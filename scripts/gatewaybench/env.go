@@ -15,8 +15,8 @@ import (
 	"fhirdest.example/certs"
 )
 
-// house is what stands: certificates, the origin, and the intermediaries before it.
-type house struct {
+// env is what a run consists of: certificates, the origin, and the intermediaries before it.
+type env struct {
 	dir     string
 	pool    *x509.CertPool
 	targets []*target
@@ -35,8 +35,8 @@ type target struct {
 
 const publicName = "fhir.test"
 
-func newHouse(dir, gateway, before string) (h *house, err error) {
-	h = &house{dir: dir, pool: x509.NewCertPool()}
+func newEnv(dir, gateway, before string) (h *env, err error) {
+	h = &env{dir: dir, pool: x509.NewCertPool()}
 	if err := h.certificates(); err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func newHouse(dir, gateway, before string) (h *house, err error) {
 }
 
 // certificates writes a CA and a pair for every name.
-func (h *house) certificates() error {
+func (h *env) certificates() error {
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (h *house) certificates() error {
 	return nil
 }
 
-func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+func (h *env) path(name string) string { return filepath.Join(h.dir, name) }
 
 func freePort() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -153,7 +153,7 @@ limits: {connections: 20000, connectionsPerAddress: 20000, bodyRate: 16}
 `
 
 // ours starts the gateway: alone and with a second hop, with and without evidence.
-func (h *house) ours(gateway, label, origin string) error {
+func (h *env) ours(gateway, label, origin string) error {
 	add := func(name, cert, next, dial, evidence string) (*target, error) {
 		t := &target{name: name, addr: freePort(), sni: cert}
 		if evidence != "" {
@@ -192,14 +192,14 @@ func (h *house) ours(gateway, label, origin string) error {
 }
 
 // relay starts the baseline.
-func (h *house) relay(self, origin string) error {
+func (h *env) relay(self, origin string) error {
 	t := &target{name: "relay", addr: freePort(), sni: publicName}
 	h.targets = append(h.targets, t)
 	return h.boot(t, self, "relay", t.addr, origin, h.dir)
 }
 
 // boot starts a program and waits until it listens.
-func (h *house) boot(t *target, command string, args ...string) error {
+func (h *env) boot(t *target, command string, args ...string) error {
 	c, err := start(command, args...)
 	if err != nil {
 		return err
@@ -218,11 +218,15 @@ func (h *house) boot(t *target, command string, args ...string) error {
 	return fmt.Errorf("%s does not listen on %s", t.name, t.addr)
 }
 
+// nginxConf has buffers for what is measured: with those by default (8 of 4 KiB or 8 KiB)
+// bodies of 64 KiB and 10 MiB go through temporary files.
 const nginxConf = `worker_processes 2; daemon off; pid DIR/nginx.pid; error_log DIR/nginx.err crit;
 events { worker_connections 16384; }
 http {
   access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
-  keepalive_requests 1000000000; client_max_body_size 0;
+  keepalive_requests 1000000000; client_max_body_size 0; tcp_nodelay on;
+  proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;
+  proxy_request_buffering off; client_body_buffer_size 256k; ssl_buffer_size 16k;
   upstream o { server ORIGIN; keepalive 512; keepalive_requests 1000000000; }
   server {
     listen LISTEN ssl; server_name fhir.test; ssl_certificate DIR/fhir.test.pem; ssl_certificate_key DIR/fhir.test.key;
@@ -248,7 +252,7 @@ listen x
 `
 
 // others starts nginx and HAProxy.
-func (h *house) others(origin string) error {
+func (h *env) others(origin string) error {
 	add := func(name, conf, mode string, command ...string) error {
 		t := &target{name: name, addr: freePort(), sni: publicName}
 		text := strings.NewReplacer("DIR", h.dir, "ORIGIN", origin, "LISTEN", t.addr, "MODE", mode).Replace(conf)
@@ -273,7 +277,7 @@ func (h *house) others(origin string) error {
 	return add("haproxy-tcp", haproxyConf, "tcp", "/usr/sbin/haproxy", "-f")
 }
 
-func (h *house) stop() {
+func (h *env) stop() {
 	for _, c := range h.running {
 		c.Process.Signal(syscall.SIGTERM)
 	}
@@ -290,7 +294,7 @@ func (h *house) stop() {
 }
 
 // tls is the client's side: TLS 1.3, no resumption, as every new client is new.
-func (h *house) tls(t *target) *tls.Config {
+func (h *env) tls(t *target) *tls.Config {
 	return &tls.Config{
 		RootCAs:                     h.pool,
 		ServerName:                  t.sni,
