@@ -114,6 +114,10 @@ timeouts:
   stall: 10m
   write: 60s
   drain: 5s
+limits:                      # memory and connections have defaults, shown by /health
+  connectionsPerAddress: 1000   # testers often share one
+  bodyRate: 100              # bytes a second below which a body makes no progress
+  answerRate: 1000           # bytes a second below which a client does not read
 `
 
 // gatewayData fills gatewayYAML.
