@@ -61,7 +61,7 @@ func (v *Verifier) revocationOf(
 }
 
 func revocationRemedy(st status) string {
-	if errors.Is(st.err, ErrBusy) {
+	if errors.Is(st.err, ErrUnavailable) {
 		return "try again; this server could not ask in time"
 	}
 	if st.revoked {

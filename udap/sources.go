@@ -7,11 +7,10 @@ import (
 	"time"
 )
 
-// ErrBusy is the error of a source that could not ask in the time that the
-// caller had, because of the load on this server. It is no information about a
-// certificate: the verifier then refuses with temporarily_unavailable, under
-// every policy.
-var ErrBusy = errors.New("too many fetches are under way")
+// ErrUnavailable is the error of a source that could not ask because of this
+// server: its load, or its own store. It is no information about a certificate:
+// the verifier then refuses with temporarily_unavailable, under every policy.
+var ErrUnavailable = errors.New("this server cannot look it up at present")
 
 // StatusSource asks OCSP responders about certificates that have no list. Like
 // a RevocationSource it is asked only about certificates whose path already

@@ -59,7 +59,7 @@ func (v *Verifier) begin(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 // orBusy returns code, or temporarily_unavailable if the refusal comes from the
 // load on this server and not from the client.
 func orBusy(code trace.Code, err error) trace.Code {
-	if errors.Is(err, ErrBusy) {
+	if errors.Is(err, ErrUnavailable) {
 		return trace.TemporarilyUnavailable
 	}
 	return code
@@ -200,7 +200,7 @@ func (val *validation) notRevoked(c *Community, paths [][]*x509.Certificate) ([]
 			return path, nil
 		}
 
-		if unknown && errors.Is(f.err, ErrBusy) {
+		if unknown && errors.Is(f.err, ErrUnavailable) {
 			busy = f
 		}
 		if unknown && soft == nil && rule == RevocationSoft {

@@ -139,7 +139,7 @@ type busySource struct {
 
 func (b *busySource) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	if b.busy.Load() {
-		return []udap.CRLAnswer{{URL: "http://crl.test/ca.crl", Err: udap.ErrBusy}}
+		return []udap.CRLAnswer{{URL: "http://crl.test/ca.crl", Err: udap.ErrUnavailable}}
 	}
 	return b.RevocationSource.CRLs(ctx, q)
 }

@@ -16,7 +16,7 @@ func BenchmarkLists(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := src.entry("http://127.0.0.1:1/a.crl", ca.cert)
+	e, _ := src.entry("http://127.0.0.1:1/a.crl", ca.cert)
 	list, err := parse(ca.list(t, 1, epoch, time.Hour), ca.cert, epoch)
 	if err != nil {
 		b.Fatal(err)

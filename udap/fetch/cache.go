@@ -44,7 +44,7 @@ func newCache[V any](cfg Config, most int, s *slots) *cache[V] {
 type bring[V any] func() (value V, until time.Time, err error)
 
 // get returns what is known and counts, and fetches from place what is unknown
-// or old. It returns udap.ErrBusy if ctx ended before the fetch had a slot.
+// or old. It returns errBusy if ctx ended before the fetch had a slot.
 func (c *cache[V]) get(ctx context.Context, key, place string, fetch bring[V]) (V, time.Time, error) {
 	now := c.now()
 	c.mu.Lock()

@@ -169,7 +169,11 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 // answer gives the list of one place, fetching it when there is none that
 // counts, and never twice at one time.
 func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.CRLAnswer {
-	e := s.entry(place, issuer)
+	e, err := s.entry(place, issuer)
+	if err != nil {
+		return udap.CRLAnswer{URL: place, Err: err}
+	}
+
 	now := s.cfg.Now()
 	s.mu.Lock()
 	e.used = now
@@ -282,27 +286,30 @@ func (s *Source) read(ctx context.Context, place string) ([]byte, error) {
 
 // entry finds or makes the entry of one place and issuer; a new one starts
 // with what the store has, so that a restart does not roll a list back.
-func (s *Source) entry(place string, issuer *x509.Certificate) *entry {
+func (s *Source) entry(place string, issuer *x509.Certificate) (*entry, error) {
 	k := key{place, issuerID(issuer)}
 	s.mu.Lock()
 	e := s.entries[k]
 	s.mu.Unlock()
 	if e != nil {
-		return e
+		return e, nil
 	}
 
-	list, fetched := s.stored(k, issuer)
+	list, fetched, err := s.stored(k, issuer)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
 	if e := s.entries[k]; e != nil {
-		return e
+		return e, nil
 	}
 
 	e = &entry{key: k, issuer: issuer, list: list, fetched: fetched, used: s.cfg.Now()}
 	s.entries[k] = e
 	s.evict(e)
-	return e
+	return e, nil
 }
 
 // issuerID names an issuer by its subject and key, so that a cross-signed

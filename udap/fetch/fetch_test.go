@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -322,6 +323,41 @@ func (brokenStore) LoadCRL(string) (StoredCRL, bool, error) {
 	return StoredCRL{}, false, errors.New("disk")
 }
 func (brokenStore) SaveCRL(string, StoredCRL) error { return errors.New("disk") }
+
+// unreadableStore cannot give back what it kept.
+type unreadableStore struct {
+	MemoryStore
+	broken atomic.Bool
+}
+
+func (u *unreadableStore) LoadCRL(key string) (StoredCRL, bool, error) {
+	if u.broken.Load() {
+		return StoredCRL{}, false, errors.New("damaged")
+	}
+	return u.MemoryStore.LoadCRL(key)
+}
+
+// A store that cannot be read is this server's trouble: an older CRL does not
+// take the place of the one that cannot be read, and no verdict is given.
+func TestUnreadableStoreRollsNothingBack(t *testing.T) {
+	c, ca := newClock(), signer(t, "A")
+	store := &unreadableStore{}
+	p := newPlace(t, bytesOf(ca.list(t, 6, epoch, time.Hour, 42)))
+	cfg := Config{Allow: []string{p.URL}, Store: store}
+	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a.crl"), 6)
+
+	p.serve(bytesOf(ca.list(t, 5, epoch.Add(-time.Minute), 2*time.Hour)))
+	store.broken.Store(true)
+	again := newSource(t, c, cfg)
+	got := one(t, again, ca, p.URL+"/a.crl")
+	wantError(t, got, "cannot be read: damaged")
+	if !errors.Is(got.Err, udap.ErrUnavailable) {
+		t.Errorf("error %v is no sign of this server's own trouble", got.Err)
+	}
+
+	store.broken.Store(false)
+	wantNumber(t, one(t, again, ca, p.URL+"/a.crl"), 6)
+}
 
 func TestBrokenStoreIsReported(t *testing.T) {
 	ca := signer(t, "A")

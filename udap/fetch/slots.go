@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"sync"
 	"time"
@@ -12,6 +13,9 @@ import (
 // longestQueue bounds how long a fetch that nobody waits for any more stays in
 // the queue for its host.
 const longestQueue = time.Minute
+
+// errBusy is returned to a caller whose time ended before the fetch had a slot.
+var errBusy = fmt.Errorf("%w: too many fetches are under way", udap.ErrUnavailable)
 
 // slots bounds the fetches under way at one time: those to one host, so that a
 // host that hangs delays nobody but itself, and all together.
@@ -33,7 +37,7 @@ func newSlots(perHost, all int) *slots {
 	return &slots{perHost: perHost, all: make(chan struct{}, all), hosts: map[string]*hostSlots{}}
 }
 
-// acquire waits for a slot of the host of place. It returns udap.ErrBusy if ctx
+// acquire waits for a slot of the host of place. It returns errBusy if ctx
 // ends first. The caller must call release when the fetch has ended.
 func (s *slots) acquire(ctx context.Context, place string) (release func(), err error) {
 	name := hostOf(place)
@@ -42,7 +46,7 @@ func (s *slots) acquire(ctx context.Context, place string) (release func(), err 
 	case h.inUse <- struct{}{}:
 	case <-ctx.Done():
 		s.leave(name, h)
-		return nil, udap.ErrBusy
+		return nil, errBusy
 	}
 
 	select {
@@ -50,7 +54,7 @@ func (s *slots) acquire(ctx context.Context, place string) (release func(), err 
 	case <-ctx.Done():
 		<-h.inUse
 		s.leave(name, h)
-		return nil, udap.ErrBusy
+		return nil, errBusy
 	}
 
 	return func() {
@@ -143,7 +147,7 @@ func (f *flight) begin(s *slots, mu *sync.Mutex) (release func(), err error) {
 // it never got a slot. The caller holds the mutex.
 func (f *flight) missed() error {
 	if f != nil && !f.begun {
-		return udap.ErrBusy
+		return errBusy
 	}
 	return nil
 }

@@ -52,25 +52,28 @@ func (m *MemoryStore) SaveCRL(key string, l StoredCRL) error {
 
 func (k key) text() string { return hex.EncodeToString(k.issuer[:]) + " " + k.place }
 
-// stored gives the list that an earlier run kept, if it is still genuine. One
-// that has run out is kept too: nothing older may follow it.
-func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, time.Time) {
+// stored returns the CRL that an earlier run kept, if it is still genuine. One
+// that has expired is kept too: nothing older may follow it. A store that cannot
+// be read is an error: to go on without its CRL could roll a revocation back.
+func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, time.Time, error) {
 	if s.cfg.Store == nil {
-		return nil, time.Time{}
+		return nil, time.Time{}, nil
 	}
 
 	l, ok, err := s.cfg.Store.LoadCRL(k.text())
-	if err != nil || !ok {
-		return nil, time.Time{}
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("%w: the CRL kept of %s cannot be read: %w", udap.ErrUnavailable, k.place, err)
+	}
+	if !ok {
+		return nil, time.Time{}, nil
 	}
 
 	list, err := x509.ParseRevocationList(l.DER)
-	// Judged as of its own day: one that has run out still is the floor.
+	// Checked as of its own day: one that has expired still is the floor.
 	if err != nil || udap.CheckCRL(list, issuer, list.ThisUpdate) != nil {
-		return nil, time.Time{}
+		return nil, time.Time{}, nil
 	}
-
-	return list, l.Fetched
+	return list, l.Fetched, nil
 }
 
 // keep stores a list that is about to be used, once. A failure is reported in
