@@ -19,12 +19,13 @@ import (
 func TestFirstEditionByConfiguration(t *testing.T) {
 	const (
 		noScope  = "the registered scopes were granted; a stricter server refuses a request without scope"
-		bareCode = "a bare code is accepted because the community's policy says so; edition 2 wants system#code"
+		bareCode = "a bare code is accepted because the community's policy allows it (purposeCodes: any)"
 	)
 	d := servertest.Start(t, func(w *servertest.World) {
-		strict := true
+		strict, codes := true, "uri"
 		w.Config.Communities[0].Profile = "ssraa-1"
 		w.Config.Communities[1].Policy.ScopeRequired = &strict
+		w.Config.Communities[1].Policy.PurposeCodes = &codes
 	})
 	old := &client.B2B{
 		OrganizationName: "HTEST clinic",
