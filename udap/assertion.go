@@ -32,17 +32,17 @@ func (v *Verifier) Assertion(
 	if err != nil {
 		return nil, err
 	}
-	if err := val.assertionNames(e, client, clientIDParam, verified); err != nil {
-		return nil, err
-	}
-	if err := val.common(e, verified); err != nil {
-		return nil, err
-	}
 
-	ant := &AuthenticationToken{Verified: *verified, ClientID: client.id}
-	if err := val.antClaims(e, ant); err != nil {
+	ant := &AuthenticationToken{ClientID: client.id}
+	err = val.tr.Collect(
+		func() error { return val.assertionNames(e, client, clientIDParam, verified) },
+		func() error { return val.common(e, verified) },
+		func() error { return val.antClaims(e, ant) },
+	)
+	if err != nil {
 		return nil, err
 	}
+	ant.Verified = *verified
 	return ant, nil
 }
 

@@ -76,10 +76,8 @@ func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, err
 
 	b := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
 	tr.Pass(checkB2B, "an object", "members "+o.Names())
-	for _, step := range []func() error{b.version, b.organization, b.purposes, b.subject, b.consent} {
-		if err := step(); err != nil {
-			return nil, err
-		}
+	if err := tr.Collect(b.version, b.organization, b.purposes, b.subject, b.consent); err != nil {
+		return nil, err
 	}
 
 	if err := b.sanPurpose(ant); err != nil {

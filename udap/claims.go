@@ -114,42 +114,49 @@ func millisHint(n int64) string {
 	return " (NumericDate counts seconds since 1970, RFC 7519 2)"
 }
 
-// times judges exp, iat, their distance, and nbf.
+// times checks exp, iat, their distance, and nbf.
 func (val *validation) times(e *envelope, out *Verified) error {
-	k, now, skew := val.kind.checks, val.exp.Now, out.Community.Policy.ClockSkew()
-	exp, wrong := numericDate(e.Claims, "exp")
-	if wrong != "" {
-		return val.refuseClaim(k.exp, trace.Finding{
-			Expected: "exp in whole seconds since 1970",
-			Found:    wrong,
-		})
-	}
-
-	iat, wrong := numericDate(e.Claims, "iat")
-	if wrong != "" {
-		return val.refuseClaim(k.iat, trace.Finding{
-			Expected: "iat in whole seconds since 1970",
-			Found:    wrong,
-		})
-	}
-
-	out.Expires, out.IssuedAt = exp, iat
-	if err := val.lifetime(exp, iat); err != nil {
+	skew := out.Community.Policy.ClockSkew()
+	err := val.tr.Collect(
+		func() error { return val.date(e, val.kind.checks.exp, "exp", &out.Expires) },
+		func() error { return val.date(e, val.kind.checks.iat, "iat", &out.IssuedAt) },
+	)
+	if err != nil {
 		return err
 	}
+
+	return val.tr.Collect(
+		func() error { return val.lifetime(out.Expires, out.IssuedAt) },
+		func() error { return val.notExpired(out.Expires, skew) },
+		func() error { return val.issued(out.IssuedAt, skew) },
+		func() error { return val.notBefore(e, skew) },
+	)
+}
+
+// date reads a claim that is a NumericDate.
+func (val *validation) date(e *envelope, c trace.Check, name string, into *time.Time) error {
+	t, wrong := numericDate(e.Claims, name)
+	if wrong != "" {
+		return val.refuseClaim(c, trace.Finding{
+			Expected: name + " in whole seconds since 1970",
+			Found:    wrong,
+		})
+	}
+	*into = t
+	return nil
+}
+
+func (val *validation) notExpired(exp time.Time, skew time.Duration) error {
+	c, now := val.kind.checks.exp, val.exp.Now
 	if !now.Before(exp.Add(skew)) {
-		return val.refuseClaim(k.exp, trace.Finding{
+		return val.refuseClaim(c, trace.Finding{
 			Expected: "exp after " + trace.Stamp(now),
 			Found:    trace.Stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
 			Remedy:   "sign a new one for each request, and check the clock",
 		})
 	}
-
-	val.tr.Pass(k.exp, "after "+trace.Stamp(now), trace.Stamp(exp))
-	if err := val.issued(iat, skew); err != nil {
-		return err
-	}
-	return val.notBefore(e, skew)
+	val.tr.Pass(c, "after "+trace.Stamp(now), trace.Stamp(exp))
+	return nil
 }
 
 func (val *validation) lifetime(exp, iat time.Time) error {
@@ -233,13 +240,11 @@ func (val *validation) identifier(e *envelope, out *Verified) error {
 	return nil
 }
 
-// common judges the claims that every JWT has after its names: aud, times, jti.
+// common checks the claims that every JWT has after its names: aud, times, jti.
 func (val *validation) common(e *envelope, out *Verified) error {
-	if err := val.audience(e); err != nil {
-		return err
-	}
-	if err := val.times(e, out); err != nil {
-		return err
-	}
-	return val.identifier(e, out)
+	return val.tr.Collect(
+		func() error { return val.audience(e) },
+		func() error { return val.times(e, out) },
+		func() error { return val.identifier(e, out) },
+	)
 }

@@ -46,19 +46,30 @@ var (
 // Security 3.1). A statement that cancels needs no others.
 func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
 	m := &ClientMetadata{}
-	if err := val.grantTypes(claims, m); err != nil || m.Cancels() {
-		return m, err
-	}
-	claims = val.withoutNulls(claims, m)
-
-	for _, step := range []func(jose.Object, *ClientMetadata, Policy) error{
-		val.clientName, val.authMethod, val.redirectURIs, val.responseTypes, val.contacts, val.logo, val.scope, val.webURIs, val.needed,
-	} {
-		if err := step(claims, m, p); err != nil {
-			return nil, err
-		}
+	err := val.grantTypes(claims, m)
+	if err == nil && m.Cancels() {
+		return m, nil
 	}
 
+	known := err == nil // without its grants, what a statement must have for them is unknown
+	if known {
+		claims = val.withoutNulls(claims, m)
+	}
+	step := func(check func(jose.Object, *ClientMetadata) error) func() error {
+		return func() error { return check(claims, m) }
+	}
+	steps := []func() error{func() error { return err }, step(val.clientName), step(val.authMethod)}
+	if known {
+		redirects := func() error { return val.redirectURIs(claims, m, p) }
+		steps = append(steps, redirects, step(val.responseTypes), step(val.contacts), step(val.logo))
+	} else {
+		steps = append(steps, step(val.contacts))
+	}
+	steps = append(steps, step(val.scope), step(val.webURIs), func() error { return val.needed(claims, p) })
+
+	if err := val.tr.Collect(steps...); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
@@ -149,7 +160,7 @@ func grantsWrong(grants []string) string {
 	return ""
 }
 
-func (val *validation) clientName(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) clientName(o jose.Object, m *ClientMetadata) error {
 	expected := fmt.Sprintf("client_name as 1 to %d readable characters", maxClientName)
 	name, ok := o.Text("client_name")
 	switch {
@@ -175,7 +186,7 @@ func (val *validation) clientName(o jose.Object, m *ClientMetadata, _ Policy) er
 	return nil
 }
 
-func (val *validation) authMethod(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) authMethod(o jose.Object, m *ClientMetadata) error {
 	method, ok := o.Text("token_endpoint_auth_method")
 	if !ok || method != "private_key_jwt" {
 		return val.refuseMetadata(checkAuthMethod, "private_key_jwt", o.Show("token_endpoint_auth_method"), "")
@@ -223,7 +234,7 @@ func (val *validation) leftOut(c trace.Check, o jose.Object, name string) error 
 	return nil
 }
 
-func (val *validation) responseTypes(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) responseTypes(o jose.Object, m *ClientMetadata) error {
 	if !m.interactive() {
 		return val.leftOut(checkResponses, o, "response_types")
 	}
@@ -236,7 +247,7 @@ func (val *validation) responseTypes(o jose.Object, m *ClientMetadata, _ Policy)
 	return nil
 }
 
-func (val *validation) contacts(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) contacts(o jose.Object, m *ClientMetadata) error {
 	expected := fmt.Sprintf("contacts as 1 to %d URIs, one of them mailto:", maxContacts)
 	contacts, ok := o.List("contacts")
 	if !ok || len(contacts) == 0 || len(contacts) > maxContacts {
@@ -269,7 +280,7 @@ func contactRemedy(c string) string {
 	return ""
 }
 
-func (val *validation) logo(o jose.Object, m *ClientMetadata, p Policy) error {
+func (val *validation) logo(o jose.Object, m *ClientMetadata) error {
 	const expected = "logo_uri as an https URL of a PNG, JPG or GIF"
 	if !o.Has("logo_uri") && !m.interactive() {
 		return nil
@@ -299,7 +310,7 @@ func (val *validation) logo(o jose.Object, m *ClientMetadata, p Policy) error {
 	return nil
 }
 
-func (val *validation) scope(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) scope(o jose.Object, m *ClientMetadata) error {
 	const expected = "scope as a string of scopes with one space between"
 	text, ok := o.Text("scope")
 	if !ok {
@@ -316,7 +327,7 @@ func (val *validation) scope(o jose.Object, m *ClientMetadata, _ Policy) error {
 	return nil
 }
 
-func (val *validation) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error {
+func (val *validation) webURIs(o jose.Object, m *ClientMetadata) error {
 	for _, f := range []struct {
 		name  string
 		into  *string
@@ -348,7 +359,7 @@ func (val *validation) webURIs(o jose.Object, m *ClientMetadata, _ Policy) error
 	return nil
 }
 
-func (val *validation) needed(o jose.Object, _ *ClientMetadata, p Policy) error {
+func (val *validation) needed(o jose.Object, p Policy) error {
 	if len(p.RequiredMetadata) == 0 {
 		return nil
 	}

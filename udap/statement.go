@@ -29,14 +29,16 @@ func (v *Verifier) Statement(
 	if err != nil {
 		return nil, err
 	}
-	if err := val.statementNames(e, verified); err != nil {
-		return nil, err
-	}
-	if err := val.common(e, verified); err != nil {
-		return nil, err
-	}
 
-	m, err := val.clientMetadata(e.Claims, verified.Community.Policy)
+	var m *ClientMetadata
+	err = val.tr.Collect(
+		func() error { return val.statementNames(e, verified) },
+		func() error { return val.common(e, verified) },
+		func() (err error) {
+			m, err = val.clientMetadata(e.Claims, verified.Community.Policy)
+			return err
+		},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package udap_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,7 +83,7 @@ func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint stri
 }
 
 // expectRefusal compares a verdict with the expectation, and the refusal with
-// the trace: the last step is the one that refused, and has its texts.
+// the trace: the first step that refused is the one that decides.
 func expectRefusal(t *testing.T, tr *trace.Trace, err error, want expectation) {
 	t.Helper()
 	var got *trace.Error
@@ -103,10 +104,9 @@ func expectRefusal(t *testing.T, tr *trace.Trace, err error, want expectation) {
 	if !strings.Contains(got.Detail, want.says) {
 		t.Errorf("says %q, without %q", got.Detail, want.says)
 	}
-	last := tr.Steps[len(tr.Steps)-1]
-	if last.Verdict != trace.Refused || last.Check != got.Check || tr.Code != got.Code ||
-		last.Expected+last.Found == "" {
-		t.Errorf("the trace ends with %+v", last)
+	i := slices.IndexFunc(tr.Steps, func(s trace.Step) bool { return s.Verdict == trace.Refused })
+	if i < 0 || tr.Steps[i].Check != got.Check || tr.Code != got.Code || tr.Steps[i].Expected+tr.Steps[i].Found == "" {
+		t.Errorf("the first refusal of the trace is step %d of %+v", i, tr.Steps)
 	}
 }
 
