@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"fhirdest.example/fhir/search"
 )
 
 const (
@@ -101,7 +104,7 @@ func (s *Service) Close() error { return s.flushAudit() }
 
 // auditRecord says what the AuditEvent of an interaction that is done, or
 // failed, will say.
-func (s *Service) auditRecord(r *request, in *interaction, err error) PackedRecord {
+func (s *core) auditRecord(r *request, in *interaction, err error) PackedRecord {
 	rec := Record{
 		Base:        s.PublicBase,
 		Client:      r.grant.Client,
@@ -163,4 +166,40 @@ func requestID(h http.Header) string {
 		return ""
 	}
 	return id
+}
+
+// notes gather, while a request is done, what its audit record will say.
+type notes struct {
+	touched  []Entry  // without bodies and terms
+	patients []string // ids of patients that these are about
+	created  bool     // an update stored a first version
+}
+
+// Bounds of one record.
+const (
+	maxTouched  = 100
+	maxPatients = 20
+)
+
+func (n *notes) touch(e Entry) {
+	if len(n.touched) >= maxTouched {
+		return
+	}
+
+	switch e.Type {
+	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
+	case "Patient":
+		n.patient(e.ID)
+	default:
+		search.Patients(e.Type, e.Terms, n.patient)
+	}
+
+	e.Body, e.Terms = nil, nil
+	n.touched = append(n.touched, e)
+}
+
+func (n *notes) patient(id string) {
+	if len(n.patients) < maxPatients && !slices.Contains(n.patients, id) {
+		n.patients = append(n.patients, id)
+	}
 }

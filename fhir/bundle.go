@@ -22,7 +22,7 @@ type page struct {
 }
 
 // searchBundle writes a page as a Bundle, from the stored bytes.
-func (s *Service) searchBundle(sn Snapshot, r *request, p *page) (*response, error) {
+func (s *reader) searchBundle(sn Snapshot, r *request, p *page) (*response, error) {
 	b := make([]byte, 0, 64<<10)
 	b = append(b, `{"resourceType":"Bundle","type":"searchset"`...)
 	if p.q.Total != "none" || p.q.Summary == "count" {
@@ -58,7 +58,7 @@ func tooMuch() error {
 		"The answer would be longer than the server gives at once: ask for less, by _count.")
 }
 
-func (s *Service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []search.Hit, whole bool) ([]byte, error) {
+func (s *reader) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []search.Hit, whole bool) ([]byte, error) {
 	start := len(b)
 	b, err := s.appendDocs(b, start, sn, r, p, p.found.Docs[p.from:p.to], "match")
 	if err == nil {
@@ -73,7 +73,7 @@ func (s *Service) appendEntries(b []byte, sn Snapshot, r *request, p *page, more
 
 // appendDocs writes an entry for each resource; start is where the entries of
 // the Bundle begin.
-func (s *Service) appendDocs(
+func (s *reader) appendDocs(
 	b []byte, start int, sn Snapshot, r *request, p *page, docs []uint64, mode string,
 ) ([]byte, error) {
 	var err error
@@ -86,7 +86,7 @@ func (s *Service) appendDocs(
 
 // appendIncluded writes an entry for each resource that the page brings along,
 // and for each version that a reference names.
-func (s *Service) appendIncluded(b []byte, start int, sn Snapshot, r *request, p *page, more []search.Hit) ([]byte, error) {
+func (s *reader) appendIncluded(b []byte, start int, sn Snapshot, r *request, p *page, more []search.Hit) ([]byte, error) {
 	var docs []uint64
 	var versions []Entry
 	for _, h := range more {
@@ -120,7 +120,7 @@ func (s *Service) appendIncluded(b []byte, start int, sn Snapshot, r *request, p
 
 // onPage reports whether a version is the current one of a resource that the
 // page has anyway.
-func (s *Service) onPage(sn Snapshot, r *request, p *page, included []uint64, e Entry) bool {
+func (s *reader) onPage(sn Snapshot, r *request, p *page, included []uint64, e Entry) bool {
 	if !slices.Contains(p.found.Docs[p.from:p.to], e.Doc) && !slices.Contains(included, e.Doc) {
 		return false
 	}
@@ -128,7 +128,7 @@ func (s *Service) onPage(sn Snapshot, r *request, p *page, included []uint64, e 
 	return err == nil && ok && current.Version == e.Version
 }
 
-func (s *Service) appendEntry(
+func (s *reader) appendEntry(
 	b []byte, start int, r *request, p *page, e Entry, mode string,
 ) ([]byte, error) {
 	r.notes.touch(e)
@@ -152,7 +152,7 @@ func (s *Service) appendEntry(
 
 // view returns a resource's bytes as the query wants them. _elements applies to
 // what matched, not to what is included (R4 search 3.1.1.5.9).
-func (s *Service) view(q *search.Query, e Entry, mode string) ([]byte, error) {
+func (s *reader) view(q *search.Query, e Entry, mode string) ([]byte, error) {
 	elements := q.Elements
 	if mode == "include" {
 		elements = nil
@@ -165,7 +165,7 @@ func (s *Service) view(q *search.Query, e Entry, mode string) ([]byte, error) {
 }
 
 // appendIgnored tells what of the query was not done (R4 search 3.1.1.1.2).
-func (s *Service) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {
+func (s *reader) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {
 	var issues []issue
 	for _, detail := range q.Ignored {
 		issues = append(issues, issue{
@@ -196,7 +196,7 @@ func (s *Service) appendIgnored(b []byte, start int, q *search.Query, whole bool
 
 // appendLinks writes self and, where there are such pages, first, previous,
 // next and last. All but self are opaque and bound to the grant.
-func (s *Service) appendLinks(b []byte, r *request, p *page) []byte {
+func (s *reader) appendLinks(b []byte, r *request, p *page) []byte {
 	b = append(b, `,"link":[`...)
 	b = appendLink(b, "self", s.selfURL(p.at, p.q.Used))
 	n := len(p.found.Docs)
@@ -225,7 +225,7 @@ func (s *Service) appendLinks(b []byte, r *request, p *page) []byte {
 }
 
 // selfURL is what was done, as it would be asked for.
-func (s *Service) selfURL(at lookup, used []search.Pair) string {
+func (s *core) selfURL(at lookup, used []search.Pair) string {
 	u := s.PublicBase
 	if at.path != "" {
 		u += "/" + at.path

@@ -20,7 +20,7 @@ const capabilityDate = "2026-11-22"
 
 // capabilityStatement says what the service does, from the routes and search
 // parameters that it has.
-func (s *Service) capabilityStatement() ([]byte, error) {
+func (s *describer) capabilityStatement() ([]byte, error) {
 	st := fhir.CapabilityStatement{
 		Date:     capabilityDate,
 		Format:   []string{"application/fhir+json", "json"},
@@ -64,7 +64,7 @@ func (c *coder) set(to interface{ UnmarshalJSON([]byte) error }, code string) {
 	}
 }
 
-func (s *Service) capabilityRest(c *coder) fhir.CapabilityStatementRest {
+func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 	rest := fhir.CapabilityStatementRest{
 		Security: s.capabilitySecurity(),
 		Documentation: ptr(fmt.Sprintf(
@@ -96,7 +96,7 @@ const oauthURIs = "http://fhir-registry.smarthealthit.org/StructureDefinition/oa
 
 // capabilitySecurity names UDAP as the way in, and the endpoints that the
 // caller gave.
-func (s *Service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
+func (s *describer) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 	sec := &fhir.CapabilityStatementRestSecurity{
 		Cors: ptr(len(s.Origins) > 0),
 		Service: []fhir.CodeableConcept{{Coding: []fhir.Coding{{
@@ -128,7 +128,7 @@ func (s *Service) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 
 // typeInteractions are the interactions with a type that the routes have, in
 // the statement's words.
-func (s *Service) typeInteractions() []string {
+func (s *describer) typeInteractions() []string {
 	var all []string
 	for _, one := range []struct{ shape, method, code string }{
 		{"/Type/id", "GET", "read"}, {"/Type/id/_history/version", "GET", "vread"},
@@ -144,7 +144,7 @@ func (s *Service) typeInteractions() []string {
 	return all
 }
 
-func (s *Service) systemInteractions() []string {
+func (s *describer) systemInteractions() []string {
 	all := []string{"search-system"}
 	if _, ok := s.routes[""]["POST"]; ok {
 		all = append(all, "batch", "transaction")
@@ -159,7 +159,7 @@ func (s *Service) systemInteractions() []string {
 // what is no resource of its own (R4 parameters.html, operationoutcome.html).
 var readOnly = map[string]bool{"AuditEvent": true, "OperationOutcome": true, "Parameters": true}
 
-func (s *Service) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
+func (s *describer) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
 	var r fhir.CapabilityStatementRestResource
 	c.set(&r.Type, typ)
 	for _, code := range s.typeInteractions() {
@@ -206,7 +206,7 @@ func revIncludes(typ string) []string {
 }
 
 // typeOperations are the operations that the routes have for a type.
-func (s *Service) typeOperations(typ string) []fhir.CapabilityStatementRestResourceOperation {
+func (s *describer) typeOperations(typ string) []fhir.CapabilityStatementRestResourceOperation {
 	const definition = "http://hl7.org/fhir/OperationDefinition/"
 	var all []fhir.CapabilityStatementRestResourceOperation
 	if _, ok := s.routes["/Type/$validate"]; ok {
@@ -227,7 +227,7 @@ func (s *Service) typeOperations(typ string) []fhir.CapabilityStatementRestResou
 }
 
 // capabilityWrites tells the conditional forms and version handling.
-func (s *Service) capabilityWrites(c *coder, typ string, r *fhir.CapabilityStatementRestResource) {
+func (s *describer) capabilityWrites(c *coder, typ string, r *fhir.CapabilityStatementRestResource) {
 	r.Versioning = new(fhir.ResourceVersionPolicy)
 	c.set(r.Versioning, "versioned")
 	r.ConditionalRead = new(fhir.ConditionalReadStatus)

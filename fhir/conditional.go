@@ -11,7 +11,7 @@ import (
 // matchOne finds what a conditional form's criteria match, among what the
 // grant may search. More than one is 412 (R4 http 3.1.0.8.1). What is not
 // understood is refused: leaving it out would match more than was meant.
-func (s *Service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
+func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
 	pairs, err := parseQuery(rawQuery)
 	if err != nil {
 		return Entry{}, 0, err
@@ -47,7 +47,7 @@ func (s *Service) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry
 
 // ifNoneExist gives the criteria of that header: the query alone, or with the
 // URL that it would be asked at.
-func (s *Service) ifNoneExist(value, typ string) (string, error) {
+func (s *writer) ifNoneExist(value, typ string) (string, error) {
 	at, query, found := strings.Cut(value, "?")
 	if !found {
 		return value, nil
@@ -69,7 +69,7 @@ type match struct {
 
 // matched gives what the request's criteria match: in a transaction, what they
 // matched when it began.
-func (s *Service) matched(c Change, r *request, typ, query string) (Entry, int, error) {
+func (s *writer) matched(c Change, r *request, typ, query string) (Entry, int, error) {
 	if r.match == nil {
 		return s.matchOne(c, r, typ, query)
 	}
@@ -89,7 +89,7 @@ func (r *request) criteria() string {
 }
 
 // conditionalUpdate answers PUT [base]/Type?criteria (3.1.0.7.2).
-func (s *Service) conditionalUpdate(c Change, r *request) (*response, error) {
+func (s *writer) conditionalUpdate(c Change, r *request) (*response, error) {
 	if err := r.may(scope.Update, r.in.typ); err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (s *Service) conditionalUpdate(c Change, r *request) (*response, error) {
 // updateUnmatched stores a resource under the id that it brings, as nothing
 // matched. What stands there and does not match is not overwritten: R4 leaves
 // that open, R5 refuses it.
-func (s *Service) updateUnmatched(c Change, r *request) (*response, error) {
+func (s *writer) updateUnmatched(c Change, r *request) (*response, error) {
 	old, ok, err := current(r.ctx, c, r.in.typ, r.in.id)
 	if ok && err == nil && !old.Deleted {
 		ok, err = r.shows(c, scope.Update, old)
@@ -142,7 +142,7 @@ func (s *Service) updateUnmatched(c Change, r *request) (*response, error) {
 }
 
 // conditionalDelete answers DELETE [base]/Type?criteria: one match or none.
-func (s *Service) conditionalDelete(c Change, r *request) (*response, error) {
+func (s *writer) conditionalDelete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ type draft struct {
 
 // prepareDraft makes the draft of a write. It finds no fault with the request:
 // what it cannot foresee is done in the writer.
-func (s *Service) prepareDraft(r *request) error {
+func (s *writer) prepareDraft(r *request) error {
 	typ := r.path[0]
 	if r.in == nil && r.patch == nil || !r.access.Can(scope.Update, typ) && !r.access.Can(scope.Create, typ) {
 		return nil
@@ -50,7 +50,7 @@ func (s *Service) prepareDraft(r *request) error {
 }
 
 // draftTarget returns the version that a write will follow, if there is one.
-func (s *Service) draftTarget(sn Snapshot, r *request) (Entry, bool, error) {
+func (s *writer) draftTarget(sn Snapshot, r *request) (Entry, bool, error) {
 	if len(r.path) == 2 {
 		return current(r.ctx, sn, r.path[0], r.path[1])
 	}
@@ -62,7 +62,7 @@ func (s *Service) draftTarget(sn Snapshot, r *request) (Entry, bool, error) {
 }
 
 // draftFirst drafts a first version, under the id that a creation will give.
-func (s *Service) draftFirst(r *request) error {
+func (s *writer) draftFirst(r *request) error {
 	if r.in == nil {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (s *Service) draftFirst(r *request) error {
 	return err
 }
 
-func (s *Service) draftNext(r *request, in *incoming, old Entry) error {
+func (s *writer) draftNext(r *request, in *incoming, old Entry) error {
 	e, err := s.entry(in.root, in.body, old.Type, old.ID, old.Version+1, later(r.now, old))
 	r.draft = &draft{doc: old.Doc, follows: old.Version, root: in.root, entry: e}
 	return err
@@ -83,7 +83,7 @@ func (s *Service) draftNext(r *request, in *incoming, old Entry) error {
 
 // draftPatch applies a patch. The tree of what it makes is not kept: a small
 // transaction may patch many large resources.
-func (s *Service) draftPatch(r *request, old Entry) error {
+func (s *writer) draftPatch(r *request, old Entry) error {
 	if old.Deleted {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (r *request) drafted(old Entry) (*incoming, error) {
 
 // version returns the version to store of the request's resource: the draft, if
 // that is what it would be.
-func (s *Service) version(r *request, id string, version uint64, now time.Time) (Entry, error) {
+func (s *writer) version(r *request, id string, version uint64, now time.Time) (Entry, error) {
 	if d := r.draft; d != nil && d.err == nil && d.root == r.in.root && d.entry.ID == id &&
 		d.entry.Version == version && d.entry.Updated.Equal(now.Truncate(time.Millisecond)) {
 		return d.entry, nil

@@ -206,7 +206,7 @@ func appendResult(b []byte, e *batchEntry) []byte {
 	return append(b, `}}`...)
 }
 
-func (s *Service) results(r *request, typ string) *response {
+func results(r *request, typ string) *response {
 	b := []byte(`{"resourceType":"Bundle","type":"` + typ + `"`)
 	for i, e := range r.entries {
 		if i == 0 {
@@ -261,5 +261,5 @@ func (s *Service) batch(r *request) *response {
 		}
 	}
 
-	return s.results(r, "batch-response")
+	return results(r, "batch-response")
 }

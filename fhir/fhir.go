@@ -62,35 +62,63 @@ const (
 // New returns a FHIR service over the configured store. It makes the store's
 // index anew when that was made by other rules.
 func New(c Config) (*Service, error) {
-	s, err := newService(c)
+	co, err := newCore(c)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepareStore(context.Background()); err != nil {
-		return nil, err
-	}
-	if s.capability, err = s.capabilityStatement(); err != nil {
+	if err := (&loader{co}).prepareStore(context.Background()); err != nil {
 		return nil, err
 	}
 
-	return s, nil
+	w := &writer{co}
+	s := &Service{core: co, reader: &reader{co}, writer: w, transactor: &transactor{w}}
+	s.routes = s.allRoutes()
+	s.describer = &describer{core: co, routes: s.routes}
+	s.describer.statement, err = s.describer.capabilityStatement()
+	return s, err
 }
 
 // Service is one FHIR service. It must be closed before its store: what is not
 // yet in the audit record goes there.
 type Service struct {
-	Config
-	ex         *search.Extractor
-	queries    *search.Parser
-	prefixes   []string // paths of the bases
-	capability []byte
-	pageKey    pageKey
+	*core
+	reader     *reader
+	writer     *writer
+	transactor *transactor
+	describer  *describer
 	routes     routes
-	validator  *validate.Validator
 	audit      auditor
 }
 
-func newService(c Config) (*Service, error) {
+// core is what all parts of a service share.
+type core struct {
+	Config
+	prefixes  []string // paths of the bases
+	ex        *search.Extractor
+	queries   *search.Parser
+	validator *validate.Validator
+	pageKey   pageKey
+}
+
+// The parts of a service, each with one task.
+type (
+	// reader reads, searches and lists versions.
+	reader struct{ *core }
+	// writer changes one resource.
+	writer struct{ *core }
+	// transactor does transactions.
+	transactor struct{ *writer }
+	// describer writes the CapabilityStatement.
+	describer struct {
+		*core
+		routes    routes
+		statement []byte
+	}
+	// loader fills stores and makes their indexes.
+	loader struct{ *core }
+)
+
+func newCore(c Config) (*core, error) {
 	if c.Store == nil || c.Authorize == nil || c.Now == nil {
 		return nil, errors.New("fhir: Store, Authorize and Now must be set")
 	}
@@ -101,9 +129,8 @@ func newService(c Config) (*Service, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
-	s := &Service{
+	s := &core{
 		Config:    c,
-		routes:    allRoutes(),
 		validator: validate.New(table.R4()),
 		ex:        &search.Extractor{},
 		queries:   &search.Parser{Now: c.Now},

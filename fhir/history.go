@@ -17,7 +17,7 @@ import (
 )
 
 // vread answers GET [base]/Type/id/_history/version (R4 http 3.1.0.3).
-func (s *Service) vread(sn Snapshot, r *request) (*response, error) {
+func (s *reader) vread(sn Snapshot, r *request) (*response, error) {
 	typ, id := r.path[0], r.path[1]
 	if err := r.may(scope.Read, typ); err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ type window struct {
 	before   uint64 // change or version number to go on below; 0 from the newest
 }
 
-func (s *Service) historyWindow(r *request, at lookup) (window, error) {
+func (s *reader) historyWindow(r *request, at lookup) (window, error) {
 	w := window{count: search.DefaultCount}
 	pairs, m, err := s.openPage(r, at)
 	if err != nil {
@@ -119,7 +119,7 @@ func (w window) has(ctx context.Context, sn Snapshot, e Entry) (bool, error) {
 }
 
 // historyInstance answers GET [base]/Type/id/_history (R4 http 3.1.0.12).
-func (s *Service) historyInstance(sn Snapshot, r *request) (*response, error) {
+func (s *reader) historyInstance(sn Snapshot, r *request) (*response, error) {
 	typ, id := r.path[0], r.path[1]
 	if err := r.may(scope.Read, typ); err != nil {
 		return nil, err
@@ -175,7 +175,7 @@ func (r *request) everShows(sn Snapshot, cur Entry) (bool, error) {
 }
 
 // historyType answers GET [base]/Type/_history, newest first.
-func (s *Service) historyType(sn Snapshot, r *request) (*response, error) {
+func (s *reader) historyType(sn Snapshot, r *request) (*response, error) {
 	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *Service) historyType(sn Snapshot, r *request) (*response, error) {
 }
 
 // historySystem answers GET [base]/_history.
-func (s *Service) historySystem(sn Snapshot, r *request) (*response, error) {
+func (s *reader) historySystem(sn Snapshot, r *request) (*response, error) {
 	const path = "_history"
 	types, err := s.typeList(r, path, scope.Search)
 	if err != nil {
@@ -192,7 +192,7 @@ func (s *Service) historySystem(sn Snapshot, r *request) (*response, error) {
 	return s.historyOf(sn, r, lookup{path: path, types: types}, "")
 }
 
-func (s *Service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
+func (s *reader) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
 	return s.history(sn, r, at, scope.Search,
 		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			var failed error
@@ -214,7 +214,7 @@ func (s *Service) historyOf(sn Snapshot, r *request, at lookup, typ string) (*re
 }
 
 // history writes a page of versions, those that the reader may see.
-func (s *Service) history(
+func (s *reader) history(
 	sn Snapshot, r *request, at lookup, p scope.Permission, each func(uint64, func(uint64, Entry) (bool, error)) error,
 ) (*response, error) {
 	w, err := s.historyWindow(r, at)
@@ -282,7 +282,7 @@ func (s *Service) history(
 
 // appendVersion writes a version as history lists it: with the request that
 // made it, and what that was answered (R4 http 3.1.0.12).
-func (s *Service) appendVersion(b []byte, start int, e Entry, created bool) []byte {
+func (s *reader) appendVersion(b []byte, start int, e Entry, created bool) []byte {
 	if len(b) > start {
 		b = append(b, ',')
 	}

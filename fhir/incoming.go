@@ -24,7 +24,7 @@ type incoming struct {
 var resourceTypes = []string{"application/fhir+json", "application/json", "text/json", "application/json+fhir"}
 
 // prepareResource reads the body as a resource of the path's type.
-func (s *Service) prepareResource(r *request) error {
+func (s *core) prepareResource(r *request) error {
 	if r.in != nil {
 		return nil // an entry of a transaction was prepared with all others
 	}
@@ -58,7 +58,7 @@ func (s *Service) prepareResource(r *request) error {
 }
 
 // readResource reads and judges one resource.
-func (s *Service) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
+func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
 	root, err := tree.Parse(body)
 	if err != nil {
 		return nil, err
@@ -109,4 +109,48 @@ func newID(now time.Time) string {
 	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
 	h := hex.EncodeToString(b[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// judge holds a resource against R4's definitions; nil when it may be stored.
+func (s *core) judge(root *tree.Value, o validate.Options) *failure {
+	found := s.validator.Resource(root, o)
+	if validate.OK(found) {
+		return nil
+	}
+
+	f := &failure{status: http.StatusUnprocessableEntity, issues: asIssues(found)}
+	for _, is := range found {
+		if is.Severity == validate.Error && basic[is.Code] {
+			f.status = http.StatusBadRequest
+		}
+	}
+
+	return f
+}
+
+// basic are complaints that a body is no FHIR at all (400); what is well-formed
+// FHIR and still not acceptable is 422 (R4 http 3.1.0.8).
+var basic = map[string]bool{
+	"structure":    true,
+	"required":     true,
+	"value":        true,
+	"code-invalid": true,
+}
+
+func asIssues(found []validate.Issue) []issue {
+	all := make([]issue, len(found))
+	for i, is := range found {
+		all[i] = issue{
+			severity: string(is.Severity),
+			code:     is.Code,
+			detail:   is.Text,
+			path:     is.Expression,
+		}
+	}
+	return all
+}
+
+// issues lists what is wrong with a resource, warnings included.
+func (s *core) issues(root *tree.Value) []issue {
+	return asIssues(s.validator.Resource(root, validate.Options{}))
 }

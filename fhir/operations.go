@@ -19,7 +19,7 @@ import (
 // OperationOutcome whenever there was something to judge (R4
 // resource-operation-validate.html). The body is the resource, or Parameters
 // with it.
-func (s *Service) validateOperation(sn Snapshot, r *request) (*response, error) {
+func (s *reader) validateOperation(sn Snapshot, r *request) (*response, error) {
 	typ := r.path[0]
 	if err := r.access.MayOneOf(typ, scope.Read, scope.Create, scope.Update); err != nil {
 		return nil, refusedAccess(err)
@@ -43,7 +43,7 @@ func (s *Service) validateOperation(sn Snapshot, r *request) (*response, error) 
 	return &response{status: http.StatusOK, body: outcome(issues)}, nil
 }
 
-func (s *Service) validateBody(body []byte, typ string) []issue {
+func (s *reader) validateBody(body []byte, typ string) []issue {
 	root, err := tree.Parse(body)
 	if err == nil && root.Get("resourceType").Text() == "Parameters" && typ != "Parameters" {
 		params := root.Get("parameter").Each()
@@ -70,7 +70,7 @@ func (s *Service) validateBody(body []byte, typ string) []issue {
 
 // prepareEverything takes the parameters of a POST out of its body, which is
 // Parameters or empty (R4 operations.html 3.2.0.1).
-func (s *Service) prepareEverything(r *request) error {
+func (s *reader) prepareEverything(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (s *Service) prepareEverything(r *request) error {
 
 // everything answers GET and POST [base]/Patient/id/$everything: the patient, its
 // compartment, and what these refer to outside it, as far as the grant reads.
-func (s *Service) everything(sn Snapshot, r *request) (*response, error) {
+func (s *reader) everything(sn Snapshot, r *request) (*response, error) {
 	if r.path[0] != "Patient" {
 		return nil, fail(http.StatusNotFound, "not-supported", "$everything is for Patient only.")
 	}
@@ -189,7 +189,7 @@ var dateParams = []string{"date", "onset-date", "authoredon", "authored", "perio
 
 // record lists a patient's record in the order of numbers, the patient first:
 // the whole of it, or an error.
-func (s *Service) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
+func (s *reader) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
 	f := r.access.Restrict(r.ctx, sn, source{sn})
 	f.Search = f.Read
 	var docs []uint64
@@ -229,7 +229,7 @@ func (s *Service) record(sn Snapshot, r *request, patient Entry, w everythingQue
 	return wanted, err
 }
 
-func (s *Service) dateClauses(typ string, w everythingQuery) []search.Clause {
+func (s *reader) dateClauses(typ string, w everythingQuery) []search.Clause {
 	var all []search.Clause
 	for _, code := range dateParams {
 		if p := search.Lookup(typ, code); p == nil || p.Kind != search.Date {
@@ -248,7 +248,7 @@ func (s *Service) dateClauses(typ string, w everythingQuery) []search.Clause {
 	return all
 }
 
-func (s *Service) everythingPage(
+func (s *reader) everythingPage(
 	sn Snapshot, r *request, at lookup, pairs []search.Pair, m mark, w everythingQuery, docs []uint64,
 ) (*response, error) {
 	from := 0

@@ -43,7 +43,7 @@ func badPage() error {
 
 // seal makes the value of _page: the query and mark, readable with the same
 // grant and path only.
-func (s *Service) seal(r *request, at lookup, q *search.Query, m mark) string {
+func (s *core) seal(r *request, at lookup, q *search.Query, m mark) string {
 	plain := []byte{m.whence}
 	plain = binary.AppendUvarint(plain, uint64(len(m.position)))
 	plain = append(plain, m.position...)
@@ -54,7 +54,7 @@ func (s *Service) seal(r *request, at lookup, q *search.Query, m mark) string {
 }
 
 // pageURL links to the page at a mark, in the form that this one has.
-func (s *Service) pageURL(r *request, at lookup, q *search.Query, m mark) string {
+func (s *core) pageURL(r *request, at lookup, q *search.Query, m mark) string {
 	u := s.PublicBase
 	if at.path != "" {
 		u += "/" + at.path
@@ -77,7 +77,7 @@ func (r *request) pageBinding(at lookup) []byte {
 }
 
 // openPage gives the query to do: the one that _page holds, or the request's.
-func (s *Service) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
+func (s *core) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 	sealed := r.get(pageParam)
 	if sealed == "" {
 		return r.query, mark{}, nil

@@ -10,7 +10,7 @@ import (
 )
 
 // preparePatch parses the body as a JSON Patch (RFC 6902).
-func (s *Service) preparePatch(r *request) (err error) {
+func (s *writer) preparePatch(r *request) (err error) {
 	if err := writable(r.path[0]); err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func (s *Service) preparePatch(r *request) (err error) {
 }
 
 // patch answers PATCH [base]/Type/id (R4 http 3.1.0.8... JSON Patch).
-func (s *Service) patch(c Change, r *request) (*response, error) {
+func (s *writer) patch(c Change, r *request) (*response, error) {
 	if err := r.may(scope.Update, r.path[0]); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (s *Service) patch(c Change, r *request) (*response, error) {
 }
 
 // conditionalPatch answers PATCH [base]/Type?criteria.
-func (s *Service) conditionalPatch(c Change, r *request) (*response, error) {
+func (s *writer) conditionalPatch(c Change, r *request) (*response, error) {
 	if err := r.may(scope.Update, r.path[0]); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (s *Service) conditionalPatch(c Change, r *request) (*response, error) {
 // patchEntry applies the patch to a version that the grant may change. Whoever
 // may not read the resource may not test it, and learns nothing of it: neither
 // by the answer's body nor by why the patch does not fit.
-func (s *Service) patchEntry(c Change, r *request, old Entry) (*response, error) {
+func (s *writer) patchEntry(c Change, r *request, old Entry) (*response, error) {
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *Service) patchEntry(c Change, r *request, old Entry) (*response, error)
 }
 
 // patchWith applies the patch to a version, and stores what it makes.
-func (s *Service) patchWith(c Change, r *request, old Entry) (*response, error) {
+func (s *writer) patchWith(c Change, r *request, old Entry) (*response, error) {
 	in, err := r.drafted(old)
 	if in == nil && err == nil {
 		in, err = s.patched(r, old)
@@ -109,7 +109,7 @@ func (s *Service) patchWith(c Change, r *request, old Entry) (*response, error) 
 }
 
 // patched returns what the patch makes of a version.
-func (s *Service) patched(r *request, old Entry) (*incoming, error) {
+func (s *writer) patched(r *request, old Entry) (*incoming, error) {
 	root, err := stored(old)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func gone(e Entry) error {
 }
 
 // read answers GET [base]/Type/id (R4 http 3.1.0.2).
-func (s *Service) read(sn Snapshot, r *request) (*response, error) {
+func (s *reader) read(sn Snapshot, r *request) (*response, error) {
 	e, err := r.find(sn, scope.Read, r.path[0], r.path[1])
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Service) read(sn Snapshot, r *request) (*response, error) {
 
 // entryResponse gives a version's bytes, or 304 when the client has them. What
 // is cut down has no ETag: that of the version stands for all of it.
-func (s *Service) entryResponse(r *request, e Entry) (*response, error) {
+func (s *reader) entryResponse(r *request, e Entry) (*response, error) {
 	q, err := r.cutDown(e.Type)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"fhirdest.example/fhir/view"
 )
 
 const jsonType = "application/fhir+json; charset=utf-8"
@@ -23,7 +25,7 @@ type response struct {
 	failed      *failure    // why an entry failed
 }
 
-func (s *Service) write(w http.ResponseWriter, r *http.Request, resp *response) {
+func (resp *response) write(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	for k, v := range resp.header {
 		h[k] = v
@@ -92,8 +94,19 @@ var common = http.Header{
 }
 
 // resourceURL is where a resource stands, under the public base.
-func (s *Service) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
+func (s *core) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
 
-func (s *Service) versionURL(typ, id string, version uint64) string {
+func (s *core) versionURL(typ, id string, version uint64) string {
 	return s.resourceURL(typ, id) + "/_history/" + strconv.FormatUint(version, 10)
+}
+
+// asPage turns an answer in FHIR JSON into a page for a person. What cannot be
+// shown stays JSON.
+func (s *Service) asPage(h http.Header, resp *response) {
+	page, err := view.Page(s.PublicBase, resp.body)
+	if err != nil {
+		return
+	}
+	resp.body, resp.contentType = page, view.MediaType
+	h.Set("Content-Security-Policy", view.Policy)
 }

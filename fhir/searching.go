@@ -10,7 +10,7 @@ import (
 )
 
 // searchType answers GET [base]/Type?... and POST [base]/Type/_search.
-func (s *Service) searchType(sn Snapshot, r *request) (*response, error) {
+func (s *reader) searchType(sn Snapshot, r *request) (*response, error) {
 	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
@@ -18,7 +18,7 @@ func (s *Service) searchType(sn Snapshot, r *request) (*response, error) {
 }
 
 // searchSystem answers GET [base]?..., over the types that _type names.
-func (s *Service) searchSystem(sn Snapshot, r *request) (*response, error) {
+func (s *reader) searchSystem(sn Snapshot, r *request) (*response, error) {
 	types, err := s.typeList(r, "", scope.Search)
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (s *Service) searchSystem(sn Snapshot, r *request) (*response, error) {
 
 // searchCompartment answers GET [base]/Patient/id/Type?..., and the same of
 // other compartments. Whoever asks must be allowed to read what it is of.
-func (s *Service) searchCompartment(sn Snapshot, r *request) (*response, error) {
+func (s *reader) searchCompartment(sn Snapshot, r *request) (*response, error) {
 	of, id, typ := r.path[0], r.path[1], r.path[2]
 	if !slices.Contains(search.Compartments(), of) {
 		return nil, fail(http.StatusNotFound, "not-supported",
@@ -55,7 +55,7 @@ func (s *Service) searchCompartment(sn Snapshot, r *request) (*response, error) 
 
 // typeList reads _type, of the query that a page link at path holds if there is
 // one: the types searched, all that the grant allows if none is named.
-func (s *Service) typeList(r *request, path string, p scope.Permission) ([]string, error) {
+func (s *reader) typeList(r *request, path string, p scope.Permission) ([]string, error) {
 	pairs, _, err := s.openPage(r, lookup{path: path})
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ type lookup struct {
 }
 
 // searchAt does a search and gives one page of it.
-func (s *Service) searchAt(sn Snapshot, r *request, at lookup) (*response, error) {
+func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error) {
 	pairs, mark, err := s.openPage(r, at)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (s *Service) searchAt(sn Snapshot, r *request, at lookup) (*response, error
 
 // findPage finds what one page has. Where no total is wanted (_total=none) and
 // the order is the numbers', it does not look past the page.
-func (s *Service) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
+func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
 	if after, forward := m.after(); forward && q.Total == "none" && q.Summary != "count" {
 		found, ok, err := f.First(q, after, q.Count+1)
 		if err != nil {

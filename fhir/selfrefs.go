@@ -16,7 +16,7 @@ import (
 // a body, id and meta aside, that are not kept as sent.
 
 // ownURL gives a URL of ours under the public base, and any other as it is.
-func (s *Service) ownURL(u string) string {
+func (s *core) ownURL(u string) string {
 	for _, base := range s.ex.Bases {
 		if rest, ok := strings.CutPrefix(u, base); ok && base != s.PublicBase && (rest == "" || rest[0] == '/') {
 			return s.PublicBase + rest
@@ -27,7 +27,7 @@ func (s *Service) ownURL(u string) string {
 
 // ownURLs puts every string of a body that is a URL of ours under the public
 // base.
-func (s *Service) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, error) {
+func (s *core) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, error) {
 	if !s.namesHost(body) {
 		return body, root, nil
 	}
@@ -57,7 +57,7 @@ func (s *Service) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, e
 
 // namesHost reports whether the host of a base stands anywhere in a body; in
 // most it does not.
-func (s *Service) namesHost(body []byte) bool {
+func (s *core) namesHost(body []byte) bool {
 	for _, base := range s.ex.Bases {
 		if u, err := url.Parse(base); err == nil && bytes.Contains(body, []byte(u.Host)) {
 			return true
@@ -68,7 +68,7 @@ func (s *Service) namesHost(body []byte) bool {
 
 // ownQuery puts URLs of ours in a query under the public base: the self link
 // tells them again.
-func (s *Service) ownQuery(pairs []search.Pair) []search.Pair {
+func (s *core) ownQuery(pairs []search.Pair) []search.Pair {
 	for i, p := range pairs {
 		if !strings.Contains(p.Value, "://") {
 			continue

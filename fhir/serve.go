@@ -33,7 +33,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if resp.body != nil && resp.contentType == "" {
 		s.dress(w.Header(), req, resp)
 	}
-	s.write(w, r, resp)
+	resp.write(w, r)
 }
 
 // dress gives an answer in FHIR JSON the form that was asked for.
@@ -67,7 +67,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		if unclear != nil {
 			return nil, unclear
 		}
-		return s.serveCapability(w, req)
+		return s.describer.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
 		return nil, fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the URL.")
@@ -199,7 +199,7 @@ func (s *Service) do(req *request) (*response, error) {
 // stored with it.
 func (s *Service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
 	if in.prepare != nil {
-		if err := in.prepare(s, req); err != nil {
+		if err := in.prepare(req); err != nil {
 			return nil, false, err
 		}
 	}
@@ -212,19 +212,19 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 
 	switch {
 	case in.entries:
-		if err := s.prepareTransaction(req); err != nil {
+		if err := s.transactor.prepareTransaction(req); err != nil {
 			return nil, false, err
 		}
-		resp, err = s.changing(req, (*Service).transaction)
+		resp, err = s.changing(req, s.transactor.transaction)
 		return resp, err == nil, err
 
 	case in.change != nil:
-		if err := s.prepareDraft(req); err != nil {
+		if err := s.writer.prepareDraft(req); err != nil {
 			return nil, false, err
 		}
-		resp, err = s.changing(req, func(s *Service, c Change, req *request) (*response, error) {
+		resp, err = s.changing(req, func(c Change, req *request) (*response, error) {
 			req.notes = notes{}
-			resp, err := in.change(s, c, req)
+			resp, err := in.change(c, req)
 			if err == nil {
 				s.auditWith(c, req, in)
 			}
@@ -234,7 +234,7 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 	}
 
 	err = s.Store.View(req.ctx, func(sn Snapshot) (err error) {
-		resp, err = in.read(s, sn, req)
+		resp, err = in.read(sn, req)
 		return err
 	})
 	return resp, false, err
@@ -256,17 +256,17 @@ func (r *request) limit(timeout time.Duration) context.CancelFunc {
 }
 
 func (s *Service) changing(
-	req *request, change func(*Service, Change, *request) (*response, error),
+	req *request, change func(Change, *request) (*response, error),
 ) (resp *response, err error) {
 	err = s.Store.Update(req.ctx, func(c Change) (err error) {
-		resp, err = change(s, c, req)
+		resp, err = change(c, req)
 		return err
 	})
 	return resp, err
 }
 
 // auditWith stores the record of a change with the change.
-func (s *Service) auditWith(c Change, req *request, in *interaction) {
+func (s *core) auditWith(c Change, req *request, in *interaction) {
 	c.PutRecord(s.auditRecord(req, in, nil))
 }
 
@@ -274,9 +274,9 @@ func (s *Service) auditWith(c Change, req *request, in *interaction) {
 type interaction struct {
 	name string
 	// judges the request before a state of the store is held
-	prepare func(*Service, *request) error
-	read    func(*Service, Snapshot, *request) (*response, error) // one of these two
-	change  func(*Service, Change, *request) (*response, error)
+	prepare func(*request) error
+	read    func(Snapshot, *request) (*response, error) // one of these two
+	change  func(Change, *request) (*response, error)
 	entries bool // the body is a batch or transaction
 }
 

@@ -27,7 +27,7 @@ const (
 
 // prepareStore makes the key of page links once, and the index anew when it
 // was made by other rules.
-func (s *Service) prepareStore(ctx context.Context) error {
+func (s *loader) prepareStore(ctx context.Context) error {
 	var secret []byte
 	stale := false
 	err := s.Store.View(ctx, func(sn Snapshot) error {
@@ -69,7 +69,7 @@ func (s *Service) prepareStore(ctx context.Context) error {
 
 // entry makes a version to store of a body that was read. now becomes its
 // lastUpdated.
-func (s *Service) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
+func (s *core) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	body, err := splice.Set(body, root, splice.Identity{
 		ID:          id,
@@ -90,6 +90,10 @@ func (s *Service) entry(root *tree.Value, body []byte, typ, id string, version u
 // Seed fills an empty store with the synthetic population of that many
 // patients; a store that has a resource is left as it is.
 func (s *Service) Seed(ctx context.Context, patients int) error {
+	return (&loader{s.core}).seed(ctx, patients)
+}
+
+func (s *loader) seed(ctx context.Context, patients int) error {
 	empty := true
 	err := s.Store.View(ctx, func(sn Snapshot) error {
 		return sn.Changes(ctx, "", 0, func(_, _, _ uint64) bool { empty = false; return false })
@@ -121,7 +125,7 @@ func (s *Service) Seed(ctx context.Context, patients int) error {
 }
 
 // seeded makes one step of the sample's history an entry.
-func (s *Service) seeded(step sample.Step, now time.Time) (Entry, error) {
+func (s *loader) seeded(step sample.Step, now time.Time) (Entry, error) {
 	if step.Delete() {
 		return Entry{
 			Type:    step.Type,
@@ -139,7 +143,7 @@ func (s *Service) seeded(step sample.Step, now time.Time) (Entry, error) {
 	return s.entry(root, step.JSON, step.Type, step.ID, uint64(step.Version), now)
 }
 
-func (s *Service) putAll(ctx context.Context, batch []Entry) error {
+func (s *loader) putAll(ctx context.Context, batch []Entry) error {
 	return s.Store.Update(ctx, func(c Change) error {
 		for _, e := range batch {
 			if e.Version > 1 {
@@ -159,7 +163,7 @@ func (s *Service) putAll(ctx context.Context, batch []Entry) error {
 }
 
 // reindex makes every current resource's terms anew, without a new version.
-func (s *Service) reindex(ctx context.Context) error {
+func (s *loader) reindex(ctx context.Context) error {
 	var docs []uint64
 	err := s.Store.View(ctx, func(sn Snapshot) error {
 		docs = nil
@@ -178,7 +182,7 @@ func (s *Service) reindex(ctx context.Context) error {
 	return err
 }
 
-func (s *Service) reindexSome(ctx context.Context, c Change, docs []uint64) error {
+func (s *loader) reindexSome(ctx context.Context, c Change, docs []uint64) error {
 	for _, doc := range docs {
 		e, ok, err := c.Entry(ctx, doc)
 		if err != nil {
@@ -205,7 +209,7 @@ func (s *Service) reindexSome(ctx context.Context, c Change, docs []uint64) erro
 }
 
 // serveCapability answers GET [base]/metadata, to anybody.
-func (s *Service) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
+func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
 	if r.method != http.MethodGet && r.method != http.MethodHead {
 		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
 		f.allow = "GET, HEAD"
@@ -213,12 +217,12 @@ func (s *Service) serveCapability(w http.ResponseWriter, r *request) (*response,
 	}
 
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	sum := sha256.Sum256(s.capability)
+	sum := sha256.Sum256(s.statement)
 	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
 	w.Header().Set("ETag", tag)
 	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool { return names(t, tag) }) {
 		return &response{status: http.StatusNotModified}, nil
 	}
 
-	return &response{status: http.StatusOK, body: s.capability}, nil
+	return &response{status: http.StatusOK, body: s.statement}, nil
 }

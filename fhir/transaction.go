@@ -16,7 +16,7 @@ import (
 )
 
 // prepareTransaction judges every entry before a state of the store is held.
-func (s *Service) prepareTransaction(r *request) error {
+func (s *transactor) prepareTransaction(r *request) error {
 	o := validate.Options{Conditional: true, Types: entryTypes(r.entries)}
 	for _, e := range r.entries {
 		if e.failed != nil {
@@ -46,7 +46,7 @@ func (s *Service) prepareTransaction(r *request) error {
 
 			sub.in = in
 		} else if e.in.prepare != nil {
-			if err := e.in.prepare(s, sub); err != nil {
+			if err := e.in.prepare(sub); err != nil {
 				return e.refuse(err)
 			}
 		}
@@ -56,7 +56,7 @@ func (s *Service) prepareTransaction(r *request) error {
 }
 
 // draftEntries does outside the writer what can be done there of each entry.
-func (s *Service) draftEntries(r *request, types map[string]string) error {
+func (s *transactor) draftEntries(r *request, types map[string]string) error {
 	size := 0
 	for _, e := range r.entries {
 		if e.in.change == nil {
@@ -122,7 +122,7 @@ func (e *batchEntry) refuse(err error) error {
 
 // transaction is a Bundle of type transaction while it is done.
 type transaction struct {
-	s        *Service
+	s        *transactor
 	c        Change
 	r        *request
 	resolver links.Resolver
@@ -135,7 +135,7 @@ type condition struct{ typ, criteria string }
 // transaction does all entries or none (R4 http 3.1.0.11.2): deletions, then
 // creations, then updates and patches. Conditional references are resolved
 // against what these made, and reads come last.
-func (s *Service) transaction(c Change, r *request) (*response, error) {
+func (s *transactor) transaction(c Change, r *request) (*response, error) {
 	r.answered = 0
 	originals := make([]*incoming, len(r.entries))
 	for i, e := range r.entries {
@@ -164,7 +164,7 @@ func (s *Service) transaction(c Change, r *request) (*response, error) {
 		return nil, err
 	}
 
-	return s.results(r, "transaction-response"), nil
+	return results(r, "transaction-response"), nil
 }
 
 // run does the entries: first those that change something and do not wait for
@@ -206,16 +206,16 @@ func (t *transaction) do(e *batchEntry) (err error) {
 	switch {
 	case e.done:
 	case e.in.change != nil:
-		e.resp, err = e.in.change(t.s, t.c, e.req)
+		e.resp, err = e.in.change(t.c, e.req)
 	default:
-		e.resp, err = e.in.read(t.s, t.c, e.req)
+		e.resp, err = e.in.read(t.c, e.req)
 	}
 	if err == nil {
 		err = t.r.count(e)
 	}
 
 	if err == nil {
-		t.s.auditWith(t.c, e.req, e.in)
+		t.c.PutRecord(t.s.auditRecord(e.req, e.in, nil))
 	}
 	return err
 }
@@ -386,7 +386,7 @@ func order(rank map[string]int, e *batchEntry) int {
 
 // aimAll finds what each write is about, refuses two writes of one resource,
 // and returns what links to the entries' fullUrls lead to.
-func (s *Service) aimAll(c Change, r *request) (map[string]links.Target, error) {
+func (s *transactor) aimAll(c Change, r *request) (map[string]links.Target, error) {
 	targets, seen := map[string]links.Target{}, map[search.Ref]*batchEntry{}
 	urls, conditions := map[string]bool{}, map[string]bool{}
 	for _, e := range r.entries {
@@ -450,7 +450,7 @@ func clash(a, b *batchEntry) bool {
 
 // aim returns the version that an entry will make, or the one that
 // If-None-Exist finds; the zero Target for an entry that makes none.
-func (s *Service) aim(c Change, e *batchEntry) (links.Target, error) {
+func (s *transactor) aim(c Change, e *batchEntry) (links.Target, error) {
 	sub := e.req
 	switch {
 	case e.in.change == nil:
@@ -479,7 +479,7 @@ func (s *Service) aim(c Change, e *batchEntry) (links.Target, error) {
 
 // match finds what an entry's criteria match, and keeps it for when the entry
 // is done: by then other entries may have changed what they would match.
-func (s *Service) match(c Change, sub *request, typ, query string) (Entry, int, error) {
+func (s *transactor) match(c Change, sub *request, typ, query string) (Entry, int, error) {
 	e, n, err := s.matchOne(c, sub, typ, query)
 	if err == nil {
 		sub.match = &match{e.Doc, n, query}
@@ -489,7 +489,7 @@ func (s *Service) match(c Change, sub *request, typ, query string) (Entry, int, 
 
 // aimCreate returns the first version under a new id, or the resource that
 // If-None-Exist finds.
-func (s *Service) aimCreate(c Change, e *batchEntry) (links.Target, error) {
+func (s *transactor) aimCreate(c Change, e *batchEntry) (links.Target, error) {
 	sub := e.req
 	if cond := sub.header.Get("If-None-Exist"); cond != "" {
 		query, err := s.ifNoneExist(cond, sub.in.typ)

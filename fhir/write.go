@@ -10,7 +10,7 @@ import (
 
 // create answers POST [base]/Type (R4 http 3.1.0.8), with If-None-Exist the
 // conditional form.
-func (s *Service) create(c Change, r *request) (*response, error) {
+func (s *writer) create(c Change, r *request) (*response, error) {
 	if err := r.may(scope.Create, r.in.typ); err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (s *Service) create(c Change, r *request) (*response, error) {
 }
 
 // putNew stores a first version, or the one after a deletion.
-func (s *Service) putNew(c Change, r *request, p scope.Permission, id string, version uint64) (*response, error) {
+func (s *writer) putNew(c Change, r *request, p scope.Permission, id string, version uint64) (*response, error) {
 	e, err := s.version(r, id, version, r.now)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (s *Service) putNew(c Change, r *request, p scope.Permission, id string, ve
 }
 
 // store stores a version that the grant may write.
-func (s *Service) store(c Change, r *request, p scope.Permission, e Entry) error {
+func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error {
 	if !r.access.Covers(p, e.Type, e.ID, e.Terms) {
 		return forbidden("The token's scopes do not allow a resource with this content.")
 	}
@@ -64,7 +64,7 @@ func (s *Service) store(c Change, r *request, p scope.Permission, e Entry) error
 
 // written answers a write, with the body that Prefer asks for (R4 http
 // 3.1.0.5.3; the whole resource when nothing is said).
-func (s *Service) written(r *request, e Entry, status int) (*response, error) {
+func (s *writer) written(r *request, e Entry, status int) (*response, error) {
 	resp := &response{
 		status:   status,
 		version:  e.Version,
@@ -86,14 +86,14 @@ func (s *Service) written(r *request, e Entry, status int) (*response, error) {
 
 // update answers PUT [base]/Type/id (3.1.0.7): a new version, or a first one
 // under the client's own id.
-func (s *Service) update(c Change, r *request) (*response, error) {
+func (s *writer) update(c Change, r *request) (*response, error) {
 	if r.in.id != r.path[1] {
 		return nil, fail(http.StatusBadRequest, "invalid", "The body's id must be there and be the path's.")
 	}
 	return s.updateAs(c, r, r.path[1])
 }
 
-func (s *Service) updateAs(c Change, r *request, id string) (*response, error) {
+func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 	if err := r.may(scope.Update, r.in.typ); err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (s *Service) updateAs(c Change, r *request, id string) (*response, error) {
 // updateAsCreate stores a resource under an id that the client chose. Tokens
 // that see only some resources may not: the answer would tell them which ids
 // are taken.
-func (s *Service) updateAsCreate(c Change, r *request, id string, old Entry) (*response, error) {
+func (s *writer) updateAsCreate(c Change, r *request, id string, old Entry) (*response, error) {
 	if !r.access.Everything(scope.Update, r.in.typ) {
 		return nil, notFound()
 	}
@@ -134,7 +134,7 @@ func (s *Service) updateAsCreate(c Change, r *request, id string, old Entry) (*r
 }
 
 // putNext stores the version after old.
-func (s *Service) putNext(c Change, r *request, old Entry) (*response, error) {
+func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	e, err := s.version(r, old.ID, old.Version+1, later(r.now, old))
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func current(ctx context.Context, sn Snapshot, typ, id string) (Entry, bool, err
 }
 
 // delete answers DELETE [base]/Type/id (3.1.0.7.1): 204, again and again.
-func (s *Service) delete(c Change, r *request) (*response, error) {
+func (s *writer) delete(c Change, r *request) (*response, error) {
 	if err := writable(r.path[0]); err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (s *Service) delete(c Change, r *request) (*response, error) {
 	return s.remove(c, r, old)
 }
 
-func (s *Service) remove(c Change, r *request, old Entry) (*response, error) {
+func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {
 	e := Entry{
 		Doc:     old.Doc,
 		Type:    old.Type,
