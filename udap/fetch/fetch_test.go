@@ -317,12 +317,10 @@ func TestUnchangedListIsNotReadAgain(t *testing.T) {
 	}
 }
 
-type brokenStore struct{}
+// fullStore has room for nothing.
+type fullStore struct{ MemoryStore }
 
-func (brokenStore) LoadCRL(string) (StoredCRL, bool, error) {
-	return StoredCRL{}, false, errors.New("disk")
-}
-func (brokenStore) SaveCRL(string, StoredCRL) error { return errors.New("disk") }
+func (*fullStore) SaveCRL(string, StoredCRL) error { return errors.New("disk") }
 
 // unreadableStore cannot give back what it kept.
 type unreadableStore struct {
@@ -359,10 +357,10 @@ func TestUnreadableStoreRollsNothingBack(t *testing.T) {
 	wantNumber(t, one(t, again, ca, p.URL+"/a.crl"), 6)
 }
 
-func TestBrokenStoreIsReported(t *testing.T) {
+func TestFullStoreIsReported(t *testing.T) {
 	ca := signer(t, "A")
 	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
-	s := newSource(t, newClock(), Config{Allow: []string{p.URL}, Store: brokenStore{}})
+	s := newSource(t, newClock(), Config{Allow: []string{p.URL}, Store: &fullStore{}})
 	wantNumber(t, one(t, s, ca, p.URL+"/a"), 8)
 	if st := s.State()[0]; st.Error == "" || st.Number != "8" || !st.Usable {
 		t.Fatalf("state %+v", st)
