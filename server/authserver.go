@@ -46,6 +46,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Record:                  s.decisions.Record,
 		Now:                     s.deps.Now,
 		TracePage:               page,
+		WithheldRemedy:          s.withheldRemedy,
 		Limits: oauth.Limits{
 			RequestsPerAddress:        r.RequestsPerAddress,
 			RegistrationsPerCommunity: r.RegistrationsPerCommunity,

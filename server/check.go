@@ -119,6 +119,13 @@ func (c Config) checkListeners(cs *complaint.List) {
 		cs.Add("give it a loopback address such as 127.0.0.1:9480: it speaks plain HTTP",
 			"admin.listen: %s can be reached from other machines", c.Admin.Listen)
 	}
+	if c.Admin.Health != "" {
+		checkAddress(cs, "admin.health", c.Admin.Health, "0.0.0.0:9482")
+		if same := c.Admin.Health == c.Listen || c.Admin.Health == c.Admin.Listen; same &&
+			!strings.HasSuffix(c.Admin.Health, ":0") {
+			cs.Add("give it a port of its own", "admin.health: %s is another listener's address", c.Admin.Health)
+		}
+	}
 	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") && c.Listen != "" {
 		cs.Add("give each its own port", "listen and admin.listen are both %s", c.Listen)
 	}
@@ -143,7 +150,8 @@ func checkAddress(cs *complaint.List, key, addr, example string) {
 func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "explain", c.Explain, "operator", "client")
 	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
-	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "warn")
+	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "group", "warn")
+	oneOf(cs, "log", c.Log, "text", "json")
 	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
 }
 
@@ -227,9 +235,7 @@ func (m Community) check(cs *complaint.List, at string) {
 	if len(m.Anchors) == 0 {
 		cs.Add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
 	}
-	if _, err := m.policy(); err != nil {
-		cs.Add(err.Remedy, "%s.%s", at, err.Problem)
-	}
+	m.policy(cs, at)
 
 	for i, own := range m.Certificates {
 		own.check(cs, fmt.Sprintf("%s.certificates[%d]", at, i))

@@ -34,13 +34,14 @@ type Config struct {
 	// Attachments says what becomes of a resource with an attachment whose size or
 	// hash does not fit its data: "accept" (default) or "refuse".
 	Attachments string `yaml:"attachments,omitempty"`
-	KeyFiles    string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+	KeyFiles    string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default), "group" (the file's group may read it, as with a mounted secret) or "warn"
 
 	// Proxy lists the addresses (IP or CIDR) of the gateways that open each
 	// connection with a PROXY protocol v2 header. A connection from one of
 	// them must have the header, one from elsewhere must not.
 	Proxy []string `yaml:"proxy,omitempty"`
 
+	Log              string      `yaml:"log,omitempty"`              // form of the log: "text" (default) or "json"
 	Explain          string      `yaml:"explain,omitempty"`          // who is told why: "operator" (default), or "client" as in a sandbox
 	UnknownCommunity string      `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
 	Communities      []Community `yaml:"communities"`                // in order of precedence; the first is the default one
@@ -63,10 +64,11 @@ type TLS struct {
 
 // Admin is the second listener. The gateway never reaches it.
 type Admin struct {
-	Listen string   `yaml:"listen"`          // HOST:PORT, plain HTTP; must be a loopback address
-	Open   bool     `yaml:"open,omitempty"`  // without it only /health and /ready answer: sign-in is not built yet
-	Hosts  []string `yaml:"hosts,omitempty"` // further names accepted in the Host header, without port; localhost and the loopback addresses always are
-	URL    string   `yaml:"url,omitempty"`   // how people reach it, for links to traces; default http:// plus Listen
+	Listen string   `yaml:"listen"`           // HOST:PORT, plain HTTP; must be a loopback address
+	Health string   `yaml:"health,omitempty"` // HOST:PORT, plain HTTP, any address: a further listener for /health and /ready and nothing else, for probes
+	Open   bool     `yaml:"open,omitempty"`   // without it only /health and /ready answer: sign-in is not built yet
+	Hosts  []string `yaml:"hosts,omitempty"`  // further names accepted in the Host header, without port; localhost and the loopback addresses always are
+	URL    string   `yaml:"url,omitempty"`    // how people reach it, for links to traces; default http:// plus Listen
 }
 
 // Community is one trust community that this destination belongs to.
@@ -197,6 +199,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Hop, "destination")
 	or(&c.KeyFiles, "refuse")
 	or(&c.Attachments, "accept")
+	or(&c.Log, "text")
 	or(&c.Explain, "operator")
 	or(&c.UnknownCommunity, "204")
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)

@@ -127,7 +127,7 @@ func orNone(names []string) string {
 }
 
 func (l *loader) member(at string, c Community) *member {
-	policy, _ := c.policy() // checkText has complained
+	policy := c.policy(new(complaint.List), at) // checkSite has complained
 	policy.AIA = c.AIA
 	m := &member{udap: &udap.Community{
 		URI:    trace.CommunityURI(c.URI),
@@ -385,6 +385,9 @@ func (l *loader) password(at, name string) (string, bool) {
 func (l *loader) private(at, name string) bool {
 	path := l.cfg.file(name)
 	why := certs.ExposedKey(path)
+	if l.cfg.KeyFiles == "group" && groupOnly(path) {
+		why = ""
+	}
 	if why == "" {
 		why = foreign(path)
 	}
@@ -397,8 +400,17 @@ func (l *loader) private(at, name string) bool {
 		return true
 	}
 
-	l.Add("run the command it names, or accept the risk with keyFiles: warn", "%s: %s", at, why)
+	l.Add("run the command it names; keyFiles: group accepts a file that its group may read, keyFiles: warn any",
+		"%s: %s", at, why)
 	return false
+}
+
+// groupOnly reports whether a file can be read by its group, and be neither
+// written by it nor used by others: the mode of a secret that is mounted for a
+// group.
+func groupOnly(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().Perm()&0o037 == 0
 }
 
 // foreign says that a file belongs to another account, empty if it does not.

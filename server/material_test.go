@@ -174,6 +174,18 @@ func TestCheckFiles(t *testing.T) {
 			chmod(t, w, "a.key", 0o644)
 			w.Config.KeyFiles = "warn"
 		}, "", ""},
+		{"readable by its group and accepted", func(t *testing.T, w *servertest.World) {
+			chmod(t, w, "a.key", 0o440)
+			w.Config.KeyFiles = "group"
+		}, "", ""},
+		{"writable by its group", func(t *testing.T, w *servertest.World) {
+			chmod(t, w, "a.key", 0o660)
+			w.Config.KeyFiles = "group"
+		}, "others may read it (mode 0660)", "keyFiles: group"},
+		{"readable by all, where the group may", func(t *testing.T, w *servertest.World) {
+			chmod(t, w, "a.key", 0o444)
+			w.Config.KeyFiles = "group"
+		}, "others may read it (mode 0444)", "keyFiles: group"},
 		{"no such list", func(_ *testing.T, w *servertest.World) {
 			w.Config.Communities[0].Lists = []string{"none.crl"}
 		}, "communities[0].lists[0]: there is no file", "name the file of a CRL"},

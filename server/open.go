@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -89,50 +90,87 @@ func (s *Server) openEvidence() error {
 	return nil
 }
 
-// probe finds out whether the stores could be opened, and makes nothing.
+// probe finds out whether a start could open the sockets and files, and makes
+// nothing. What a running destination of this configuration has open is no fault: a
+// check before a reload must pass. It is recognised by its lock on the stores.
 func (c Config) probe() error {
 	var cs complaint.List
-	if c.Data == "" {
-		return nil // checkText has complained
+	running := c.Data != "" && c.probeStores(&cs) // checkText complains about no directory
+
+	if c.Evidence != "" {
+		file := c.file(c.Evidence)
+		if st, err := os.Stat(file); err == nil && st.IsDir() {
+			cs.Add("name a file", "evidence: %s is a directory", file)
+		} else if errors.Is(err, fs.ErrNotExist) {
+			writable(&cs, "evidence", filepath.Dir(file))
+		} else if err := unix.Access(file, unix.W_OK); err != nil {
+			cs.Add("name a file that this account can write", "evidence: %s: %v", file, err)
+		}
 	}
 
+	s := &Server{cfg: c}
+	for _, err := range s.listen() {
+		if !running || !errors.Is(err, syscall.EADDRINUSE) {
+			cs = append(cs, err)
+		}
+	}
+	return append(cs, s.Close()).Err()
+}
+
+// probeStores reports whether another process has the stores open.
+func (c Config) probeStores(cs *complaint.List) (running bool) {
 	dir := c.file(c.Data)
 	st, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		writable(&cs, filepath.Dir(dir))
+		parent := filepath.Dir(dir)
+		for parent != filepath.Dir(parent) && !exists(parent) { // a start makes these, too
+			parent = filepath.Dir(parent)
+		}
+		writable(cs, "data", parent)
+		return false
 	case err != nil || !st.IsDir():
 		cs.Add("name a directory", "data: %s is not a directory", dir)
-	default:
-		exposed(&cs, dir)
-		writable(&cs, dir)
-		openable(&cs, filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
-			return bolt.OpenTrust(path, bolt.Options{})
-		})
-		openable(&cs, filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
-			return bolt.OpenFHIR(path, bolt.Options{})
-		})
+		return false
 	}
 
-	return cs.Err()
+	exposed(cs, dir)
+	writable(cs, "data", dir)
+	trust := openable(cs, filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
+		return bolt.OpenTrust(path, bolt.Options{})
+	})
+	resources := openable(cs, filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
+		return bolt.OpenFHIR(path, bolt.Options{})
+	})
+	return trust && resources
 }
 
-func writable(cs *complaint.List, dir string) {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func writable(cs *complaint.List, key, dir string) {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		cs.Add("name a directory that this account can write to", "data: %s: %v", dir, err)
+		cs.Add("name a directory that this account can write to", "%s: %s: %v", key, dir, err)
 	}
 }
 
-// openable opens a file that is there, and closes it.
-func openable(cs *complaint.List, path string, open func(string) (interface{ Close() error }, error)) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return
+// openable opens a file that is there, and closes it. It reports whether another
+// process has it.
+func openable(cs *complaint.List, path string, open func(string) (interface{ Close() error }, error)) (inUse bool) {
+	if !exists(path) {
+		return false
 	}
 	f, err := open(path)
 	if err == nil {
 		err = f.Close()
 	}
+	if errors.Is(err, bolt.ErrInUse) {
+		return true
+	}
 	if err != nil {
 		unopened(cs, err)
 	}
+	return false
 }

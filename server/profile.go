@@ -1,8 +1,10 @@
 package server
 
 import (
-	"fmt"
+	"crypto/x509"
+	"net/url"
 	"slices"
+	"strings"
 
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/oauth"
@@ -29,62 +31,95 @@ func profiles() map[string]udap.Policy {
 	}
 }
 
-// policy is the community's profile with its departures applied.
-func (m Community) policy() (udap.Policy, *complaint.Complaint) {
+// policy returns the community's profile with its departures applied, and adds
+// what is wrong with them to cs.
+func (m Community) policy(cs *complaint.List, at string) udap.Policy {
 	name := m.Profile
 	or(&name, "ssraa-2")
 	p, ok := profiles()[name]
 	if !ok {
-		return p, complaint.New(
-			fmt.Sprintf("profile: %q is not known", name),
-			"write one of: ssraa-2, ssraa-1, tefca",
-		)
-	}
-	if err := m.Policy.complain(); err != nil {
-		return p, err
+		cs.Add("write one of: ssraa-2, ssraa-1, tefca", "%s.profile: %q is not known", at, name)
 	}
 
+	m.Policy.check(cs, at+".policy")
 	m.Policy.apply(&p)
-	return p, nil
+	return p
 }
 
-func (o Policy) complain() *complaint.Complaint {
-	switch {
-	case o.Edition != nil && *o.Edition != 1 && *o.Edition != 2:
-		return complaint.New(
-			fmt.Sprintf("policy.edition: there is no edition %d", *o.Edition),
-			"write 2 or 1",
-		)
-
-	case o.PurposeCodes != nil && *o.PurposeCodes != "uri" && *o.PurposeCodes != "any":
-		return complaint.New(
-			fmt.Sprintf("policy.purposeCodes: %q is not known", *o.PurposeCodes),
-			"write one of: uri, any",
-		)
-
-	case o.Revocation != nil && !slices.Contains([]string{"required", "soft", "off"}, *o.Revocation):
-		return complaint.New(
-			fmt.Sprintf("policy.revocation: %q is not known", *o.Revocation),
-			"write one of: required, soft, off",
-		)
-
-	case o.Skew != nil && *o.Skew > oauth.MaxSkew:
-		return complaint.New(
-			fmt.Sprintf("policy.skew: %s is as long as an assertion lives", *o.Skew),
-			"write 5m or less",
-		)
+// check adds what is wrong with the values of a policy: each of them, as one that
+// can never be met refuses every client.
+func (o Policy) check(cs *complaint.List, at string) {
+	if o.Edition != nil && *o.Edition != 1 && *o.Edition != 2 {
+		cs.Add("write 2 or 1", "%s.edition: there is no edition %d", at, *o.Edition)
+	}
+	if o.Skew != nil && *o.Skew > oauth.MaxSkew {
+		cs.Add("write 5m or less", "%s.skew: %s is as long as an assertion lives", at, *o.Skew)
+	}
+	if o.Skew != nil && *o.Skew < 0 {
+		cs.Add("write 0s for none", "%s.skew: %s is negative", at, *o.Skew)
+	}
+	if o.PurposeCodes != nil {
+		oneOf(cs, at+".purposeCodes", *o.PurposeCodes, "uri", "any")
+	}
+	if o.Revocation != nil {
+		oneOf(cs, at+".revocation", *o.Revocation, "required", "soft", "off")
 	}
 
-	for _, alg := range o.Algorithms {
-		if !slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, alg) {
-			return complaint.New(
-				fmt.Sprintf("policy.algorithms: %q is not supported", alg),
-				"write some of: RS256, ES256, RS384, ES384",
-			)
+	for _, l := range []struct {
+		key    string
+		values []string
+		good   func(string) bool
+		remedy string
+	}{
+		{"algorithms", o.Algorithms, isAlgorithm, "write some of: RS256, ES256, RS384, ES384"},
+		{"purposesOfUse", o.PurposesOfUse, isCode, "write SYSTEM#CODE, such as urn:oid:2.16.840.1.113883.5.8#TREAT"},
+		{"organizationIdSchemes", o.OrganizationIDSchemes, isScheme, "write a scheme without its colon, such as https"},
+		{"requiredMetadata", o.RequiredMetadata, isMetadata, "write some of: " + strings.Join(metadataNames, ", ")},
+		{"certifications", o.Certifications, isURI, "write the URI of the certification program"},
+		{"certificationsRequired", o.CertificationsNeeded, isURI, "write the URI of the certification program"},
+		{"extendedKeyUsages", o.ExtendedKeyUsages, isOID, "write a dotted OID, such as 1.3.6.1.5.5.7.3.2"},
+		{"certificatePolicies", o.CertificatePolicies, isOID, "write a dotted OID, such as 2.16.840.1.113883.3.7204.1"},
+	} {
+		for i, v := range l.values {
+			if !l.good(v) {
+				cs.Add(l.remedy, "%s.%s[%d]: %q is none", at, l.key, i, v)
+			}
 		}
 	}
+}
 
-	return nil
+// metadataNames are the members of a software statement that a community may
+// require (RFC 7591 2, UDAP DCR 4.1).
+var metadataNames = []string{
+	"client_name", "client_uri", "contacts", "grant_types", "jwks_uri", "logo_uri", "policy_uri", "redirect_uris",
+	"response_types", "scope", "software_id", "software_version", "token_endpoint_auth_method", "tos_uri",
+}
+
+func isMetadata(s string) bool { return slices.Contains(metadataNames, s) }
+
+func isAlgorithm(s string) bool {
+	return slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, s)
+}
+
+func isOID(s string) bool {
+	_, err := x509.ParseOID(s)
+	return err == nil
+}
+
+func isURI(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "") && !strings.ContainsAny(s, " \t")
+}
+
+// isCode reports whether s is a code with its system, as purpose_of_use has it.
+func isCode(s string) bool {
+	system, code, ok := strings.Cut(s, "#")
+	return ok && isURI(system) && code != "" && !strings.ContainsAny(code, "# ")
+}
+
+// isScheme reports whether s is a URI scheme in lower case (RFC 3986 3.1).
+func isScheme(s string) bool {
+	return s != "" && s[0] >= 'a' && s[0] <= 'z' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
 }
 
 func (o Policy) apply(p *udap.Policy) {

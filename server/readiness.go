@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,12 +39,23 @@ func (s *Site) readiness() console.Readiness {
 	without := s.oauth.Withheld(context.Background())
 	for i, m := range *s.current.Load() {
 		c := s.communityState(i, m, now)
-		c.Withheld = withheld(m, without)
+		c.Withheld = s.withheld(m, without)
 		r.Ready = r.Ready || c.Withheld == ""
 		r.Communities = append(r.Communities, c)
 	}
 
 	return r
+}
+
+// ready reports whether the metadata of a community is served.
+func (s *Site) ready() bool {
+	without := s.oauth.Withheld(context.Background())
+	for _, m := range *s.current.Load() {
+		if s.withheld(m, without) == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Site) currentWarnings() []string {
@@ -76,17 +88,51 @@ func (s *Site) communityState(i int, m *member, now time.Time) console.Community
 	return c
 }
 
-// withheld says why the community's metadata is not served; empty when it is.
-func withheld(m *member, all []oauth.Withheld) string {
-	if len(m.own) == 0 {
-		return "this destination has no certificate of the community; its members are trusted all the same"
-	}
+// withheld returns why the community's metadata is not served, and the key to set;
+// it is empty when the metadata is served.
+func (s *Site) withheld(m *member, all []oauth.Withheld) string {
 	for _, w := range all {
 		if w.Community == m.udap.URI {
-			return w.Reason
+			reason := w.Reason
+			if len(m.own) == 0 {
+				reason = "this destination has no certificate of the community; its members are trusted all the same"
+			}
+			return reason + "; " + s.withheldRemedy(w)
 		}
 	}
 	return ""
+}
+
+// withheldRemedy names the key to set so that a community's metadata is served.
+func (s *Site) withheldRemedy(w oauth.Withheld) string {
+	i := slices.IndexFunc(s.cfg.Communities, func(c Community) bool { return c.URI == string(w.Community) })
+	switch {
+	case w.Check == "":
+		return fmt.Sprintf("set communities[%d].certificates to a key pair with an RSA key that the community issued", i)
+	case w.Check == "chain.revocation":
+		return fmt.Sprintf("set revocation.allow to the origin of its CRL if that is private, or communities[%d].lists"+
+			" to a file of it; a revoked certificate must be issued anew", i)
+	}
+	return fmt.Sprintf("set communities[%d].certificates to a chain that leads to its anchors and names the public base URL", i)
+}
+
+// logWithheld logs each community whose metadata is withheld, at start and when
+// that changes.
+func (s *Site) logWithheld(ctx context.Context, before map[trace.CommunityURI]string) map[trace.CommunityURI]string {
+	now := map[trace.CommunityURI]string{}
+	all := s.oauth.Withheld(ctx)
+	for _, m := range *s.current.Load() {
+		uri := m.udap.URI
+		now[uri] = s.withheld(m, all)
+		switch {
+		case now[uri] == before[uri]:
+		case now[uri] != "":
+			s.deps.Log.Warn("a community's metadata is withheld", "community", string(uri), "reason", now[uri])
+		default:
+			s.deps.Log.Info("a community's metadata is served", "community", string(uri))
+		}
+	}
+	return now
 }
 
 func certificateState(c *x509.Certificate, of string, now time.Time) console.Certificate {
@@ -188,7 +234,9 @@ func (t *selfTests) set(c trace.CommunityURI, text string) {
 func (s *Site) testMyself(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Revocation.Refresh)
 	defer tick.Stop()
+	var before map[trace.CommunityURI]string
 	for {
+		before = s.logWithheld(ctx, before)
 		for _, m := range *s.current.Load() {
 			s.selfTests.set(m.udap.URI, s.testRevocation(ctx, m))
 		}

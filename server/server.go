@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/console"
 )
 
 // Deps are what a destination takes from its surroundings.
@@ -33,6 +34,7 @@ type Server struct {
 	site *Site
 
 	public, admin net.Listener
+	health        net.Listener  // nil: none is configured
 	lines         *evidence.Log // nil: no evidence is written
 	start         *material     // as read at the start
 	keeper        *keeper       // the TLS certificate in use
@@ -79,17 +81,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 }
 
 // Check finds every fault that would keep New from starting, without starting
-// and without making files; now dates certificates.
+// and without making files; now dates certificates. A destination of the same
+// configuration may be running.
 func (c Config) Check(now time.Time) error {
 	d := c.withDefaults()
 	_, err := d.load(now)
-	s := &Server{cfg: d}
-	return complaint.List{d.checkText(), err, s.listen(), d.probe(), s.Close()}.Err()
+	return complaint.List{d.checkText(), err, d.probe()}.Err()
 }
 
 // open opens sockets and files.
 func (s *Server) open() error {
-	err := s.listen()
+	err := s.listen().Err()
 	if s.cfg.Data == "" {
 		return err
 	}
@@ -99,13 +101,17 @@ func (s *Server) open() error {
 	return errors.Join(err, failed, s.openEvidence())
 }
 
-func (s *Server) listen() error {
+// listen opens the sockets that were not handed in.
+func (s *Server) listen() complaint.List {
 	var cs complaint.List
 	if s.public == nil {
 		s.public = bind(&cs, "listen", s.cfg.Listen)
 	}
 	if s.admin == nil {
 		s.admin = bind(&cs, "admin.listen", s.cfg.Admin.Listen)
+	}
+	if s.cfg.Admin.Health != "" {
+		s.health = bind(&cs, "admin.health", s.cfg.Admin.Health)
 	}
 	if s.admin != nil {
 		// What the console is called must be known before anyone is told of it.
@@ -115,7 +121,7 @@ func (s *Server) listen() error {
 		}
 	}
 
-	return cs.Err()
+	return cs
 }
 
 // bind listens on an address that checkText has found well-formed, or
@@ -128,7 +134,10 @@ func bind(cs *complaint.List, key, address string) net.Listener {
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		cs.Add("stop the program that has it, or choose another port", "%s: %s is taken", key, address)
+		*cs = append(*cs, &inUse{complaint.Complaint{
+			Problem: fmt.Sprintf("%s: %s is taken", key, address),
+			Remedy:  "stop the program that has it, or choose another port",
+		}})
 	case err != nil:
 		cs.Add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v",
 			key, address, err)
@@ -139,11 +148,24 @@ func bind(cs *complaint.List, key, address string) net.Listener {
 	return nil
 }
 
+// inUse is the complaint about an address that a program listens on.
+type inUse struct{ complaint.Complaint }
+
+func (*inUse) Unwrap() error { return syscall.EADDRINUSE }
+
 // Addr returns the address of the public listener.
 func (s *Server) Addr() net.Addr { return s.public.Addr() }
 
 // AdminURL returns the URL of the console.
 func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
+
+// HealthAddr returns the address of the listener for probes; nil when there is none.
+func (s *Server) HealthAddr() net.Addr {
+	if s.health == nil {
+		return nil
+	}
+	return s.health.Addr()
+}
 
 func (s *Server) evidenceLost() int64 {
 	if s.lines == nil {
@@ -160,18 +182,23 @@ func (s *Server) Run(ctx context.Context) error {
 	work.Go(func() { s.site.Run(background) })
 	work.Go(func() { watch(background, time.Second, s.deps.Reload, s.watched...) })
 
-	public, admin := s.publicServer(), s.adminServer()
-	failed := make(chan error, 2)
-	go func() { failed <- public.Serve(s.tap(s.public)) }()
+	servers := []*http.Server{s.publicServer(), s.server(s.adminHandler)}
+	failed := make(chan error, 3)
+	go func() { failed <- servers[0].Serve(s.tap(s.public)) }()
+	go func() { failed <- servers[1].Serve(s.admin) }()
+	if s.health != nil {
+		probes := s.server(console.Probes(s.site.ready))
+		servers = append(servers, probes)
+		go func() { failed <- probes.Serve(s.health) }()
+	}
 
-	go func() { failed <- admin.Serve(s.admin) }()
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 
-	err = errors.Join(err, s.drain(public, admin))
+	err = errors.Join(err, s.drain(servers...))
 	stop()
 	work.Wait()
 	return errors.Join(err, s.Close())
@@ -231,8 +258,6 @@ func (s *Server) publicServer() *http.Server {
 	return h
 }
 
-func (s *Server) adminServer() *http.Server { return s.server(s.adminHandler) }
-
 func (s *Server) server(h http.Handler) *http.Server {
 	t := s.cfg.Timeouts
 	var protocols http.Protocols
@@ -254,7 +279,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 // Close releases sockets and files. Run has done it by itself.
 func (s *Server) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{s.public, s.admin} {
+	for _, l := range []net.Listener{s.public, s.admin, s.health} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)
@@ -268,6 +293,6 @@ func (s *Server) Close() error {
 	if s.site != nil {
 		errs = append(errs, s.site.Close())
 	}
-	s.public, s.admin, s.lines = nil, nil, nil
+	s.public, s.admin, s.health, s.lines = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -118,6 +118,7 @@ func (s *Site) newSource() (*fetch.Source, error) {
 		Refresh:    s.cfg.Revocation.Refresh,
 		Store:      s.stores.trust,
 		Now:        s.deps.Now,
+		Log:        s.deps.Log,
 	})
 }
 

@@ -159,7 +159,11 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 	if o.verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	log := slog.New(slog.NewTextHandler(stderr, options))
+	if cfg.Log == "json" {
+		log = slog.New(slog.NewJSONHandler(stderr, options))
+	}
 	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: proc.Hangups(ctx)})
 	if err != nil {
 		complaint.Print(stderr, err)

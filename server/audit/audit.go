@@ -1,7 +1,7 @@
 // Package audit remembers decisions. Everything decided stands in a bounded
 // ring in memory; what was decided about a party that had proved who it is
 // goes to a store as well. Nobody who has proved nothing can make anything
-// durable grow (DESIGN rule 7).
+// durable grow (the store is bounded, but a stranger could push all else out of it).
 package audit
 
 import (
@@ -111,20 +111,33 @@ func countOf(t *trace.Trace) Count {
 	return Count{Action: t.Action, Outcome: string(t.Code), Check: RefusedBy(t)}
 }
 
-// RefusedBy returns the name of the check that refused, empty when none did. In
-// traces that were stored before they had the name it is that of the last one.
+// RefusedBy returns the name of the check that refused; it is empty when none did.
 func RefusedBy(t *trace.Trace) string {
-	name := t.RefusedBy
-	for _, s := range t.Steps {
-		if t.RefusedBy == "" && s.Verdict == trace.Refused {
-			name = s.Check
-		}
+	if s := refusal(t); s != nil {
+		return s.Check
 	}
-	return name
+	return ""
 }
 
-// line writes the decision to the log: names and codes only, which udap has
-// made printable.
+// refusal returns the step that refused; nil when none did. In traces that were
+// stored before they had its name it is the last refused one.
+func refusal(t *trace.Trace) *trace.Step {
+	var found *trace.Step
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		if s.Verdict != trace.Refused {
+			continue
+		}
+		if s.Check == t.RefusedBy {
+			return s
+		}
+		found = s
+	}
+	return found
+}
+
+// line writes the decision to the log, a refusal with what was found. The texts of
+// a trace hold no secret, and package trace has made them printable.
 func (l *Log) line(d Decision) {
 	t := &d.Trace
 	if l.cfg.Log == nil {
@@ -135,9 +148,20 @@ func (l *Log) line(d Decision) {
 	if t.Code != "" {
 		outcome = string(t.Code)
 	}
-	l.cfg.Log.Info("decision", "trace", t.ID, "action", t.Action, "outcome", outcome, "check", RefusedBy(t),
-		"community", string(t.Community), "client", string(t.Client), "clientId", string(t.ClientID), "warnings", len(
-			t.Warnings()))
+	attrs := []any{
+		"trace", t.ID,
+		"action", t.Action,
+		"outcome", outcome,
+		"community", string(t.Community),
+		"client", string(t.Client),
+		"clientId", string(t.ClientID),
+		"warnings", len(t.Warnings()),
+	}
+	if s := refusal(t); s != nil {
+		attrs = append(attrs, "check", s.Check, "found", s.Found, "expected", s.Expected, "remedy", s.Remedy)
+	}
+
+	l.cfg.Log.Info("decision", attrs...)
 }
 
 // Recent returns at most n decisions, newest first.

@@ -184,3 +184,25 @@ func TestOneDecisionIsOneLineOfTheLog(t *testing.T) {
 		t.Errorf("log: %q", log.String())
 	}
 }
+
+// A refusal is in the log with what was found and how to mend it.
+func TestRefusalsAreLoggedWithTheirReason(t *testing.T) {
+	var log bytes.Buffer
+	l := New(Config{Keep: 2, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	tr := trace.NewTrace("token", time.Now())
+	_ = tr.Refuse(trace.Check{Name: "assertion.exp"}, trace.InvalidClient, trace.Finding{
+		Expected: "exp after now",
+		Found:    "46 s ago",
+		Remedy:   "make a new one",
+	})
+	l.Record(tr)
+
+	for _, want := range []string{
+		"level=INFO", "outcome=invalid_client", "check=assertion.exp", `found="46 s ago"`, `expected="exp after now"`,
+		`remedy="make a new one"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in %s", want, log.String())
+		}
+	}
+}

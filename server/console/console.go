@@ -67,7 +67,7 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (c *console) route(w http.ResponseWriter, r *http.Request) {
 	p := c.pages[r.URL.Path]
-	if id, ok := strings.CutPrefix(r.URL.Path, "/traces/"); ok && id != "" {
+	if id, ok := strings.CutPrefix(r.URL.Path, "/traces/"); ok && id != "" && c.pages["/traces"] != nil {
 		p = page{"GET": func(w http.ResponseWriter, r *http.Request) { c.trace(w, r, id) }}
 	}
 	if p == nil {
@@ -134,4 +134,15 @@ func headers(h http.Header) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
+}
+
+// Probes returns the handler of a listener that may be reached from other machines:
+// /health and /ready, without any detail, under whatever name it is reached.
+func Probes(ready func() bool) http.Handler {
+	c := &console{Config: Config{Ready: func() Readiness { return Readiness{Ready: ready()} }}}
+	c.pages = map[string]page{"/health": {"GET": c.health}, "/ready": {"GET": c.ready}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		headers(w.Header())
+		c.route(w, r)
+	})
 }

@@ -42,8 +42,9 @@ func (s *Service) Documents(mount func(url string, h http.Handler)) {
 
 // document is an answer of a metadata endpoint; without a body it is 204.
 type document struct {
-	body []byte
-	etag string
+	body    []byte
+	etag    string
+	warning string // of a 204: why there is none
 }
 
 // metadataHandler is the HTTP shell of all discovery documents: anyone may read
@@ -74,6 +75,9 @@ func (s *Service) metadataHandler(find func(*http.Request, *trace.Trace) (docume
 		case err != nil:
 			s.writeRefusal(w, RefusalOf(err), tr)
 		case d.body == nil:
+			if d.warning != "" && s.cfg.Explain == ExplainClient {
+				h.Set("Warning", `199 - "`+describe(d.warning)+`"`) // RFC 7234 5.5: a 204 has no other room
+			}
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			writeDocument(w, r, d)
@@ -168,37 +172,56 @@ func (s *Service) serveUDAP(r *http.Request, tr *trace.Trace) (document, error) 
 
 	if community != "" {
 		tr.Community = community
+		unserved := trace.Finding{
+			Expected: "one of " + s.communitiesShown(),
+			Found:    string(community),
+		}
 		publishers := s.trust.Load().publishers
 		i := slices.IndexFunc(publishers, func(p *publisher) bool { return p.member.Community.URI == community })
 		if i >= 0 {
-			if st := publishers[i].get(r.Context()); st.err == nil {
-				return document{st.body, st.etag}, nil
+			st := publishers[i].get(r.Context())
+			if st.err == nil {
+				return document{body: st.body, etag: st.etag}, nil
 			}
+			unserved = s.withheldFinding(withheld(community, st.err))
 		}
 
-		tr.Warn(checkCommunityKnown, trace.Finding{
-			Expected: "one of " + s.communitiesShown(),
-			Found:    string(community),
-		})
+		tr.Warn(checkCommunityKnown, unserved)
 		if !s.cfg.UnknownCommunityDefault {
-			return document{}, nil
+			return document{warning: unserved.Found + " " + unserved.Remedy}, nil
 		}
 	}
 
 	return s.defaultMetadata(r, tr)
 }
 
-// defaultMetadata is that of the first community that has any.
+// withheldFinding describes a community whose metadata is withheld, with what the
+// operator can do.
+func (s *Service) withheldFinding(w Withheld) trace.Finding {
+	f := trace.Finding{
+		Expected: "metadata that clients can verify",
+		Found:    fmt.Sprintf("the metadata of %s is withheld: %s", w.Community, w.Reason),
+	}
+	if s.cfg.WithheldRemedy != nil {
+		f.Remedy = s.cfg.WithheldRemedy(w)
+	}
+	return f
+}
+
+// defaultMetadata returns that of the first community that has any.
 func (s *Service) defaultMetadata(r *http.Request, tr *trace.Trace) (document, error) {
-	for _, p := range s.trust.Load().publishers {
-		if st := p.get(r.Context()); st.err == nil {
-			return document{st.body, st.etag}, nil
+	first := trace.Finding{Expected: "metadata of a community", Found: "none is configured"}
+	for i, p := range s.trust.Load().publishers {
+		st := p.get(r.Context())
+		if st.err == nil {
+			return document{body: st.body, etag: st.etag}, nil
+		}
+		if i == 0 {
+			first = s.withheldFinding(withheld(p.member.Community.URI, st.err))
 		}
 	}
-	err := tr.Refuse(checkCommunityKnown, trace.TemporarilyUnavailable, trace.Finding{
-		Expected: "metadata of a community",
-		Found:    "none is published now",
-	})
+
+	err := tr.Refuse(checkCommunityKnown, trace.TemporarilyUnavailable, first)
 	return document{}, &Refusal{Of: err, Status: http.StatusNotFound}
 }
 

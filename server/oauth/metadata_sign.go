@@ -139,6 +139,7 @@ func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([
 type Withheld struct {
 	Community trace.CommunityURI
 	Reason    string
+	Check     string // the check of our own verifier that refused it; empty: it could not be signed
 }
 
 // Withheld lists the communities for which this server has no metadata that
@@ -147,14 +148,18 @@ func (s *Service) Withheld(ctx context.Context) []Withheld {
 	var out []Withheld
 	for _, p := range s.trust.Load().publishers {
 		if st := p.get(ctx); st.err != nil {
-			reason := st.err.Error()
-			var refused *trace.Error
-			if errors.As(st.err, &refused) {
-				reason = refused.Check + ": " + refused.Detail
-			}
-			out = append(out, Withheld{p.member.Community.URI, reason})
+			out = append(out, withheld(p.member.Community.URI, st.err))
 		}
 	}
 
 	return out
+}
+
+func withheld(c trace.CommunityURI, err error) Withheld {
+	w := Withheld{Community: c, Reason: err.Error()}
+	var refused *trace.Error
+	if errors.As(err, &refused) {
+		w.Reason, w.Check = refused.Check+": "+refused.Detail, refused.Check
+	}
+	return w
 }

@@ -48,12 +48,16 @@ type Config struct {
 	// that is none of ours with the default metadata; else the answer is 204.
 	UnknownCommunityDefault bool
 
-	Explain   Explain
-	TracePage func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record    func(*trace.Trace)          // gets the trace of every decision; nil: nobody keeps it
-	Now       func() time.Time
-	Address   func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
-	Limits    Limits
+	Explain Explain
+
+	// WithheldRemedy returns what the operator can do about a community whose
+	// metadata is withheld; nil: nothing is said.
+	WithheldRemedy func(Withheld) string
+	TracePage      func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record         func(*trace.Trace)          // gets the trace of every decision; nil: nobody keeps it
+	Now            func() time.Time
+	Address        func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Limits         Limits
 }
 
 // Service is the authorization server.

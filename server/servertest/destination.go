@@ -25,7 +25,8 @@ type Destination struct {
 	Base   string       // public FHIR base URL
 	Issuer string       // authorization server
 	Addr   string       // where it listens
-	Admin  string       // where its console stands
+	Admin  string       // URL of its console
+	Health string       // address of its listener for probes; empty: none
 	HTTP   *http.Client // trusts its TLS certificate and dials it whatever the URL's host
 	Log    *Buffer
 
@@ -87,6 +88,9 @@ func (w *World) Start(l net.Listener) *Destination {
 		w.tb.Fatal(err)
 	}
 	d.Admin = s.AdminURL()
+	if a := s.HealthAddr(); a != nil {
+		d.Health = a.String()
+	}
 	d.HTTP = w.HTTPClient(d.Addr)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel

@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -39,6 +40,7 @@ type Config struct {
 	Roots      *x509.CertPool   // for https distribution points; nil means the system's
 	Store      ListStore        // keeps lists over restarts, and their numbers when memory runs short; nil keeps none
 	Now        func() time.Time // the clock
+	Log        *slog.Logger     // one line for each fetch of a CRL, at DEBUG; nil: none
 	Resolve    Resolver         // looks names up; nil means the system's resolver
 }
 
@@ -230,6 +232,7 @@ func (s *Source) fetch(e *entry, f *flight) {
 
 // end records how a fetch went; a nil list leaves the one known in place.
 func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning string, err error) {
+	s.log(e, list, warning, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.tried, e.err = s.cfg.Now(), err
@@ -242,6 +245,17 @@ func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning str
 	}
 	e.list, e.fetched = list, e.tried
 	s.evict(e)
+}
+
+func (s *Source) log(e *entry, list *x509.RevocationList, warning string, err error) {
+	switch {
+	case s.cfg.Log == nil:
+	case err != nil:
+		s.cfg.Log.Debug("a CRL was not fetched", "place", e.key.place, "cause", err)
+	case list != nil:
+		s.cfg.Log.Debug("a CRL was fetched", "place", e.key.place, "number", number(list), "nextUpdate", list.NextUpdate,
+			"entries", len(list.RevokedCertificateEntries), "warning", warning)
+	}
 }
 
 // bring returns a CRL that may replace the one that the entry holds, and a
