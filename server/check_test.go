@@ -133,7 +133,7 @@ func TestCheckText(t *testing.T) {
 		{"skew", func(c *Config) { c.Communities[0].Policy.Skew = &skew }, "communities[0].policy.skew: 10m0s"},
 		{"algorithm", func(c *Config) {
 			c.Communities[0].Policy.Algorithms = []string{"HS256"}
-		}, `communities[0].policy.algorithms: "HS256"`},
+		}, `communities[0].policy.algorithms[0]: "HS256"`},
 		{"aia", func(c *Config) {
 			c.Communities[0].AIA = []string{"http://localhost:1/x"}
 		}, `communities[0].aia[0]: "http://localhost:1/x" is not an origin`},
