@@ -6,6 +6,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap"
 )
 
@@ -63,9 +64,10 @@ func TestPurposeCodesOfProfiles(t *testing.T) {
 		{"ssraa-2, strict", Community{Policy: Policy{PurposeCodes: &strict}}, udap.PurposeURI},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, complaint := row.of.policy()
-			if complaint != nil || got.PurposeCodes != row.want {
-				t.Errorf("purposeCodes is %q, want %q: %v", got.PurposeCodes, row.want, complaint)
+			var cs complaint.List
+			got := row.of.policy(&cs, "c")
+			if cs.Err() != nil || got.PurposeCodes != row.want {
+				t.Errorf("purposeCodes is %q, want %q: %v", got.PurposeCodes, row.want, cs.Err())
 			}
 		})
 	}

@@ -48,6 +48,8 @@ func TestPolicyValues(t *testing.T) {
 			[]string{"p.requiredMetadata[0]: ", "p.requiredMetadata[1]: "}},
 		{"certifications", Policy{Certifications: []string{"gold"}, CertificationsNeeded: []string{"/x"}},
 			[]string{"p.certifications[0]: ", "p.certificationsRequired[0]: "}},
+		{"certifiers", Policy{Certifiers: []Certifier{{URI: "self"}, {URI: "me"}, {URI: "https://b.test/",
+			Certifications: []string{"gold"}}}}, []string{"p.certifiers[1]: ", "p.certifiers[2].certifications: "}},
 		{"all at once", Policy{Edition: ptr(0), Algorithms: []string{"x"}, ExtendedKeyUsages: []string{"y"}},
 			[]string{"p.edition: ", "p.algorithms[0]: ", "p.extendedKeyUsages[0]: "}},
 	} {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/x509"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -63,6 +64,18 @@ func (o Policy) check(cs *complaint.List, at string) {
 	}
 	if o.Revocation != nil {
 		oneOf(cs, at+".revocation", *o.Revocation, "required", "soft", "off")
+	}
+
+	for i, c := range o.Certifiers {
+		where := fmt.Sprintf("%s.certifiers[%d]", at, i)
+		if c.URI != udap.SelfCertifier && !isURI(c.URI) {
+			cs.Add("write the URI of the certifier's certificate, or self", "%s: %q is none", where, c.URI)
+		}
+		for _, program := range c.Certifications {
+			if !isURI(program) {
+				cs.Add("write the URI of the certification program", "%s.certifications: %q is none", where, program)
+			}
+		}
 	}
 
 	for _, l := range []struct {
