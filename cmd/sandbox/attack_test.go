@@ -410,7 +410,7 @@ func (a *attacker) join(role string, c *udaptest.Client, alg string) victim {
 // of the diagnostics, row 18 of the diagnostics, row 26 of the diagnostics
 func TestAttacksFromOutside(t *testing.T) {
 	ownTemp(t)
-	st, d := stageFor(t, &options{separate: true}, nil)
+	st, d := bedFor(t, config{separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	var members []victim
 
@@ -608,7 +608,7 @@ func (a *attacker) within(name string, want int, ask func() answer) answer {
 // Covers: case 068, case 069, case 070, case 072, row 13 of the diagnostics, row 15 of the diagnostics
 func TestRevocationFromOutside(t *testing.T) {
 	ownTemp(t)
-	st, d := stageFor(t, &options{separate: true}, nil)
+	st, d := bedFor(t, config{separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	root, err := certs.LoadCA(d.file("a-root.pem"), d.file("a-root.key"))
 	if err != nil {

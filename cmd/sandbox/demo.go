@@ -218,15 +218,6 @@ func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) clien
 	return cfg
 }
 
-// publicName is the host of every public URL.
-func publicName(m *manifest) string {
-	u, err := url.Parse(m.PublicBase)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
-}
-
 // privateName is the name under which the destination's listener is known.
 func (d *demo) privateName() string {
 	u, err := url.Parse(d.manifest.PrivateBase)

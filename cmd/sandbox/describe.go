@@ -8,7 +8,7 @@ import (
 var evidenceFiles = []string{"destination.jsonl", "gateway.jsonl", "delegate.jsonl", "originator.jsonl"}
 
 // manifest describes the world for other programs.
-func (w *world) manifest() *manifest {
+func (w *env) manifest() *manifest {
 	m := &manifest{
 		Version: 1, PublicBase: w.publicBase(), PrivateBase: w.privateBase(),
 		Gateways: []string{w.publicOrigin(), w.delegateOrigin()},

@@ -10,7 +10,7 @@ import (
 // A client of the first edition finds a community with that edition's rules behind the two
 // ordinary ones and TEFCA's, and is served by it with bare codes as purposes of use.
 func TestEdition1Community(t *testing.T) {
-	_, d := stageFor(t, &options{}, nil)
+	_, d := bedFor(t, config{}, nil)
 	c := d.community(3)
 	if c.URI != uriEdition1 {
 		t.Fatalf("community 3 is %s", c.URI)

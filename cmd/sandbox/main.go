@@ -79,10 +79,11 @@ func main() {
 // errClaims says that a claim failed; which one has been printed.
 var errClaims = errors.New("not every claim held")
 
-// refused is a set of complaints for which the exit code is 2.
-type refused struct{ error }
-
-func (r refused) Unwrap() []error { return []error{r.error} }
+// complained reports whether an error is a complaint about usage or configuration, for
+// which the exit code is 2.
+func complained(err error) bool {
+	return errors.As(err, new(*complaint.Complaint)) || errors.As(err, new(interface{ Hint() string }))
+}
 
 func run(ctx context.Context, args []string, s streams, now func() time.Time) int {
 	o, err := parseOptions(args)
@@ -103,7 +104,7 @@ func run(ctx context.Context, args []string, s streams, now func() time.Time) in
 	}
 
 	complaint.Print(s.err, err)
-	if errors.As(err, new(refused)) || errors.As(err, new(interface{ Hint() string })) {
+	if complained(err) {
 		return 2
 	}
 	return 1

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -96,4 +97,13 @@ func removeManifest(dir string) error {
 		return nil
 	}
 	return err
+}
+
+// publicHost returns the host of every public URL, without port.
+func (m *manifest) publicHost() string {
+	u, err := url.Parse(m.PublicBase)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }

@@ -19,22 +19,11 @@ import (
 
 // options are the flags, checked.
 type options struct {
-	dir, use, report       string
-	once, separate, tamper bool
-	noDemo                 bool
-	host                   string
-	patients               int
-	address                map[string]string // by role, as in the manifest
-	trust                  []foreign
-	identities             []string
-	identityPassword       string // file
+	config
+	dir, use, report string
+	once, noDemo     bool
+	address          map[string]string // by role, as in the manifest
 }
-
-// foreign is a trust community from outside.
-type foreign struct{ uri, anchor string }
-
-// roles are the listeners, in the order in which actors start.
-var roles = []string{"crl", "private", "admin", "delegate", "public"}
 
 var defaults = map[string]string{
 	"public": "127.0.0.1:8443", "delegate": "127.0.0.1:8444", "private": "127.0.0.1:9443",
@@ -72,7 +61,7 @@ func parseOptions(args []string) (*options, error) {
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
-		return nil, refused{complaint.New(err.Error(), "sandbox -h lists the flags")}
+		return nil, complaint.New(err.Error(), "sandbox -h lists the flags")
 	}
 
 	return o, o.check(fs)
@@ -98,7 +87,7 @@ func (o *options) check(fs *flag.FlagSet) error {
 		}
 	}
 
-	return refusal(cs)
+	return cs.Err()
 }
 
 // checkUse refuses what has no meaning for actors that already run.
@@ -205,12 +194,4 @@ func (o *options) checkTrust(cs *complaint.List) {
 			cs.Add("name a PKCS#12 file", "-identity: %v", err)
 		}
 	}
-}
-
-// refusal returns the complaints as an error for which the exit code is 2.
-func refusal(cs complaint.List) error {
-	if len(cs) == 0 {
-		return nil
-	}
-	return refused{cs.Err()}
 }

@@ -134,12 +134,11 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 	base := "https://localhost" + public[strings.LastIndexByte(public, ':'):] + "/acme/fhir"
 	theirs.identity("ours", "rsa:2048", base)
 	const uri = "urn:example:outside"
-	_, d := stageFor(t, &options{
+	_, d := bedAt(t, config{
 		trust:            []foreign{{uri, theirs.file("root.pem")}},
 		identities:       []string{theirs.file("ours.p12")},
 		identityPassword: theirs.file("password"),
-		address:          map[string]string{"public": public},
-	}, nil)
+	}, map[string]string{"public": public}, nil)
 
 	entry := communityEntry{URI: uri, Anchor: theirs.file("root.pem"), CRL: listOf(t, theirs.file("ca.cnf"))}
 	d.manifest.Communities = append(d.manifest.Communities, entry)

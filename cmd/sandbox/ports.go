@@ -40,7 +40,7 @@ func openPorts(want, before map[string]string) (ports, error) {
 		ps[role] = p
 	}
 
-	if err := refusal(cs); err != nil {
+	if err := cs.Err(); err != nil {
 		ps.close()
 		return nil, err
 	}

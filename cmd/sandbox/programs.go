@@ -62,10 +62,10 @@ func build(ctx context.Context, into string, names ...string) (programs, error) 
 
 // unbuilt is what -separate without programs comes to.
 func unbuilt(err error) error {
-	return refused{complaint.New(
+	return complaint.New(
 		fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v", err),
 		"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
-	)}
+	)
 }
 
 // firstWords is the beginning of what a program said.
@@ -76,8 +76,8 @@ func firstWords(out []byte) string {
 
 // programPart plays an actor as a program of its own. What it says goes to
 // NAME.log in the sandbox's directory.
-func programPart(name, role, dir, binary string, args ...string) part {
-	return part{name, role, func(ctx context.Context, p *port) error {
+func programActor(name, role, dir, binary string, args ...string) actor {
+	return actor{name, role, func(ctx context.Context, p *port) error {
 		if err := p.release(); err != nil {
 			return err
 		}
@@ -88,18 +88,18 @@ func programPart(name, role, dir, binary string, args ...string) part {
 		}
 		defer log.Close()
 
-		return play(ctx, binary, args, log)
+		return runActor(ctx, binary, args, log)
 	}}
 }
 
 // with has another listener released, too, before the program starts.
-func (p part) with(other *port) part {
-	play := p.play
-	p.play = func(ctx context.Context, own *port) error {
+func (p actor) with(other *port) actor {
+	runActor := p.runActor
+	p.runActor = func(ctx context.Context, own *port) error {
 		if err := other.release(); err != nil {
 			return err
 		}
-		return play(ctx, own)
+		return runActor(ctx, own)
 	}
 	return p
 }
@@ -109,7 +109,7 @@ const endTime = 30 * time.Second
 
 // play runs a program until ctx ends. It keeps its thread, because the system
 // ends the program with the thread that started it (see endWithUs).
-func play(ctx context.Context, binary string, args []string, log *os.File) error {
+func runActor(ctx context.Context, binary string, args []string, log *os.File) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	start, err := log.Seek(0, io.SeekEnd)
@@ -129,7 +129,7 @@ func play(ctx context.Context, binary string, args []string, log *os.File) error
 	said := fmt.Sprintf("%s: %v; %s", filepath.Base(binary), err, saidSince(log.Name(), start))
 	const badConfiguration = 2 // the exit code that every program of ours has for it
 	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badConfiguration {
-		return refused{complaint.New(said, log.Name()+" has all that it said")}
+		return complaint.New(said, log.Name()+" has all that it said")
 	}
 
 	return errors.New(said)

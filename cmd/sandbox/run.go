@@ -24,7 +24,7 @@ func sandbox(ctx context.Context, o *options, s streams, now func() time.Time) e
 	if err != nil {
 		return unusable(err)
 	}
-	err = perform(ctx, o, dir, s.out, say, now)
+	err = start(ctx, o, dir, s.out, say, now)
 	return errors.Join(err, leave(err, say))
 }
 
@@ -65,12 +65,12 @@ func unusable(err error) error {
 	if errors.As(err, new(interface{ Hint() string })) {
 		return err
 	}
-	return refused{complaint.New("-dir: "+strings.ReplaceAll(err.Error(), "\n", "; "),
-		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew")}
+	return complaint.New("-dir: "+strings.ReplaceAll(err.Error(), "\n", "; "),
+		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew")
 }
 
-// perform makes the world, starts the actors, demonstrates, and stays.
-func perform(
+// start makes the world, starts the actors, demonstrates, and stays.
+func start(
 	ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {
 	ps, err := openPorts(o.address, earlierAddresses(dir))
@@ -84,18 +84,21 @@ func perform(
 	}
 
 	say("making trust communities, certificates and configurations in %s", dir)
-	w := &world{dir: dir, host: o.host, ports: ps, now: now()}
-	if err := w.make(o); err != nil {
+	w := &env{dir: dir, host: o.host, ports: ps, now: now()}
+	if err := w.make(o.config); err != nil {
 		return unusable(err)
 	}
 
-	st, clean, err := newStage(ctx, o, w, say, now)
+	st, err := newBed(ctx, o.config, w, say, now)
 	if err != nil {
 		return err
 	}
+	if !o.noDemo {
+		st.findGateway(ctx)
+	}
 
-	err = st.perform(ctx, o, out, say, now)
-	return errors.Join(err, st.cast.stopAll(), clean())
+	err = perform(ctx, st, o, out, say, now)
+	return errors.Join(err, st.close())
 }
 
 // earlierAddresses are the addresses that this directory had before: its
@@ -117,76 +120,56 @@ func earlierAddresses(dir string) map[string]string {
 	return before
 }
 
-// stage is a sandbox whose actors are known but not yet started.
-type stage struct {
-	world    *world
-	cast     *cast
-	programs programs // nil when the actors play inside this program
-
-	gateways      []string // the gateway program, to be read
-	gatewayReason string   // why there is none, or how it relates to this run
-}
-
-func (st *stage) perform(
-	ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
+// perform starts the actors, demonstrates, and stays.
+func perform(
+	ctx context.Context, st *bed, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {
-	for _, p := range st.cast.parts {
-		say("starting %s at %s", p.name, st.cast.ports[p.role].address)
-		if err := st.cast.start(ctx, p.name); err != nil {
+	for _, p := range st.supervisor.actors {
+		say("starting %s at %s", p.name, st.supervisor.ports[p.role].address)
+		if err := st.supervisor.start(ctx, p.name); err != nil {
 			return err
 		}
 	}
 
-	m := st.world.manifest()
-	d, err := newDemo(st.world.dir, m, now)
+	m := st.env.manifest()
+	d, err := newDemo(st.env.dir, m, now)
 	if err != nil {
 		return err
 	}
 	if o.noDemo {
-		if err := errors.Join(d.close(), m.write(st.world.dir)); err != nil || o.once {
+		if err := errors.Join(d.close(), m.write(st.env.dir)); err != nil || o.once {
 			return err
 		}
-		return st.stay(ctx, m, say)
+		return stay(ctx, st, m, say)
 	}
 
 	d.replaceGateway = st.replaceGateway
 	d.gatewayPrograms, d.gatewayReason = st.gateways, st.gatewayReason
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
-	if werr := m.write(st.world.dir); werr != nil {
+	if werr := m.write(st.env.dir); werr != nil {
 		return errors.Join(err, werr)
 	}
 	if err != nil || o.once {
 		return err
 	}
 
-	return st.stay(ctx, m, say)
-}
-
-// replaceGateway puts another key into the gateway's place and starts it again.
-func (st *stage) replaceGateway(ctx context.Context) (string, error) {
-	if err := st.cast.stop("gateway"); err != nil {
-		return "", err
-	}
-	if err := st.world.makeTLSFor("gateway"); err != nil {
-		return "", err
-	}
-	return "", st.cast.start(ctx, "gateway")
+	return stay(ctx, st, m, say)
 }
 
 // stay keeps the actors up for others until interrupted.
-func (st *stage) stay(ctx context.Context, m *manifest, say func(string, ...any)) error {
+func stay(ctx context.Context, st *bed, m *manifest, say func(string, ...any)) error {
 	say("ready: %s", m.PublicBase)
 	say("administration: %s", m.Admin)
 	say("sheet for originators: %s/sheet", m.Admin)
-	say("everything else: %s", filepath.Join(st.world.dir, manifestName))
-	say("try: originator discover -sandbox %s", st.world.dir)
+	say("everything else: %s", filepath.Join(st.env.dir, manifestName))
+	say("try: originator discover -sandbox %s", st.env.dir)
 	say("stop with an interrupt (Ctrl-C)")
 
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-st.cast.ended:
+	case err := <-st.supervisor.ended:
 		return err
 	}
 }
@@ -232,8 +215,14 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		return err
 	}
 
-	s := &standIn{dir: dir, manifest: m, now: now}
-	d.replaceGateway = s.start
+	s := &stub{dir: dir, manifest: m, now: now}
+	d.replaceGateway = func(ctx context.Context) (string, error) {
+		dial, err := s.start(ctx)
+		if errors.Is(err, errNoCA) {
+			err = hidden{err.Error()}
+		}
+		return dial, err
+	}
 	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
 	say("demonstrating at %s", m.PublicBase)
 	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.stop())
@@ -249,7 +238,7 @@ func reachable(ctx context.Context, m *manifest) error {
 				"-use: nothing listens at %s (%s)", m.Addresses[role], role)
 		}
 	}
-	return refusal(cs)
+	return cs.Err()
 }
 
 // lock keeps a second sandbox out of a directory.
@@ -260,9 +249,7 @@ func lock(dir string) (func() error, error) {
 	}
 	if err := flock(f); err != nil {
 		_ = f.Close()
-		return nil, refused{
-			complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory"),
-		}
+		return nil, complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory")
 	}
 
 	return f.Close, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -242,47 +241,49 @@ func TestInterruptBeforeReadyIsNotSuccess(t *testing.T) {
 
 // stageFor starts the actors of a world; edit may change its configurations
 // before.
-func stageFor(t *testing.T, o *options, edit func(w *world)) (*stage, *demo) {
+func bedFor(t *testing.T, o config, edit func(w *env)) (*bed, *demo) {
 	t.Helper()
-	o.patients = 3
-	w := testWorld(t, t.TempDir(), nil, func(all *options) {
-		all.trust, all.identities, all.identityPassword = o.trust, o.identities, o.identityPassword
-		maps.Copy(all.address, o.address)
+	return bedAt(t, o, nil, edit)
+}
+
+// stageAt is stageFor with addresses for some listeners.
+func bedAt(t *testing.T, o config, address map[string]string, edit func(w *env)) (*bed, *demo) {
+	t.Helper()
+	o.host, o.patients = "localhost", 3
+	w := testEnv(t, t.TempDir(), nil, func(c *config, all map[string]string) {
+		*c = o
+		maps.Copy(all, address)
 	})
-	quiet := func(string, ...any) {}
-	st, clean, err := newStage(t.Context(), o, w, quiet, time.Now)
+	st, err := newBed(t.Context(), o, w, func(string, ...any) {}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	t.Cleanup(func() {
-		if err := st.cast.stopAll(); err != nil {
-			t.Error(err)
-		}
-		if err := clean(); err != nil {
+		if err := st.close(); err != nil {
 			t.Error(err)
 		}
 	})
-
 	if edit != nil {
 		edit(w)
 	}
-	if err := st.cast.startAll(t.Context()); err != nil {
+	if err := st.supervisor.startAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	d, err := newDemo(w.dir, w.manifest(), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	t.Cleanup(func() { _ = d.close() }) // closed already where the test has
+	st.findGateway(t.Context())
 	d.replaceGateway, d.revokeTime = st.replaceGateway, 3*time.Second
 	d.gatewayPrograms, d.gatewayReason = st.gateways, st.gatewayReason
 	return st, d
 }
 
 // killDestination kills the destination's process and starts it again.
-func killDestination(t *testing.T, st *stage, d *demo) {
+func killDestination(t *testing.T, st *bed, d *demo) {
 	t.Helper()
 	process := listenerProcess(d.manifest.Addresses["private"])
 	pid, err := strconv.Atoi(filepath.Base(process))
@@ -293,10 +294,10 @@ func killDestination(t *testing.T, st *stage, d *demo) {
 		t.Fatal(err)
 	}
 
-	if err := <-st.cast.ended; !strings.Contains(err.Error(), "destination ended by itself") {
+	if err := <-st.supervisor.ended; !strings.Contains(err.Error(), "destination ended by itself") {
 		t.Errorf("%v", err)
 	}
-	if err := st.cast.start(t.Context(), "destination"); err != nil {
+	if err := st.supervisor.start(t.Context(), "destination"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -304,7 +305,7 @@ func killDestination(t *testing.T, st *stage, d *demo) {
 func TestKilledDestinationKeepsItsWord(t *testing.T) {
 	// Covers: case 092
 	ownTemp(t)
-	st, d := stageFor(t, &options{separate: true}, nil)
+	st, d := bedFor(t, config{separate: true}, nil)
 	c := d.community(0)
 	p, err := d.newParty(c, "killed", certs.P256)
 	if err != nil {
@@ -512,7 +513,7 @@ func leakKey(t *testing.T, d *demo, keyFile string) {
 // claims before it hold, and it alone is spoiled.
 func TestEachClaimFailsUnderItsMutation(t *testing.T) {
 	ownTemp(t)
-	_, d := stageFor(t, &options{separate: true}, nil)
+	_, d := bedFor(t, config{separate: true}, nil)
 	for _, m := range mutations {
 		t.Run(m.claim+": "+m.why, func(t *testing.T) {
 			spoiled, at := freshCopy(t, d), index(t, m.claim)
@@ -564,7 +565,7 @@ func freshCopy(t *testing.T, d *demo) *demo {
 // one, and a relay that changes a byte: exactly these three claims fail.
 func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 	ownTemp(t)
-	_, d := stageFor(t, &options{tamper: true}, func(w *world) {
+	_, d := bedFor(t, config{tamper: true}, func(w *env) {
 		file := w.path("destination.yaml")
 		text := mustRead(t, file)
 		for _, r := range [][2]string{
@@ -607,11 +608,11 @@ func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 }
 
 func TestActorThatCannotStartSaysWhy(t *testing.T) {
-	w := testWorld(t, t.TempDir(), nil, nil)
+	w := testEnv(t, t.TempDir(), nil, nil)
 	if err := os.Remove(w.path("a-root.pem")); err != nil {
 		t.Fatal(err)
 	}
-	c := newCast(w.ports, w.inside(time.Now))
+	c := newSupervisor(w.ports, w.inside(time.Now))
 	err := c.startAll(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
 		!strings.Contains(err.Error(), "a-root.pem") {
@@ -637,7 +638,7 @@ func TestProgramsAreFoundOrBuilt(t *testing.T) {
 	if _, err = build(t.Context(), t.TempDir(), programNames...); err == nil {
 		t.Fatal("built outside of the module")
 	}
-	if err := unbuilt(err); !strings.Contains(err.Error(), "cannot be built here") || !errors.As(err, new(refused)) {
+	if err := unbuilt(err); !strings.Contains(err.Error(), "cannot be built here") || !complained(err) {
 		t.Errorf("outside of the module: %v", err)
 	}
 }
@@ -705,12 +706,11 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 	public := heldAddress(t)
 	theirs := newOutside(t)
 	p12, password := theirs.identity(t, "https://localhost:"+public[strings.LastIndexByte(public, ':')+1:]+"/acme/fhir")
-	_, d := stageFor(t, &options{
+	_, d := bedAt(t, config{
 		trust:            []foreign{{theirs.entry.URI, theirs.entry.Anchor}},
 		identities:       []string{p12},
 		identityPassword: password,
-		address:          map[string]string{"public": public},
-	}, nil)
+	}, map[string]string{"public": public}, nil)
 	d.manifest.Communities = append(d.manifest.Communities, theirs.entry)
 
 	if err := d.loadTrust(); err != nil {
@@ -733,7 +733,7 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 	// Covers: case 326
 	ownTemp(t)
-	w := testWorld(t, t.TempDir(), nil, nil)
+	w := testEnv(t, t.TempDir(), nil, nil)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -742,17 +742,17 @@ func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	c := newCast(w.ports, w.outside(beside(filepath.Dir(self), programNames)))
+	c := newSupervisor(w.ports, w.outside(beside(filepath.Dir(self), programNames)))
 	err = c.startAll(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
 		!strings.Contains(err.Error(), "b-root.pem") {
 		t.Errorf("%v", err)
 	}
-	if !errors.As(err, new(refused)) {
+	if !complained(err) {
 		t.Error("a configuration that a program refuses is not exit code 2")
 	}
 
-	if err := c.stopAll(); err != nil && !errors.As(err, new(refused)) {
+	if err := c.stopAll(); err != nil && !complained(err) {
 		t.Error(err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // standIn is a gateway in the place of one that this program has not started
 // and must not stop: the same configuration and name, another key and port.
-type standIn struct {
+type stub struct {
 	dir      string
 	manifest *manifest
 	now      func() time.Time
@@ -29,8 +29,11 @@ type standIn struct {
 	done   chan error
 }
 
+// errNoCA is the error of a stub that cannot be made.
+var errNoCA = errors.New("the key of the web servers' CA is not at hand, so no other gateway can be made")
+
 // start makes a key and serves; the address is for the client to dial.
-func (s *standIn) start(ctx context.Context) (string, error) {
+func (s *stub) start(ctx context.Context) (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -51,7 +54,7 @@ func (s *standIn) start(ctx context.Context) (string, error) {
 }
 
 // configure writes the gateway's configuration with another listener and key.
-func (s *standIn) configure(address string) error {
+func (s *stub) configure(address string) error {
 	c, err := gatewayd.Read(filepath.Join(s.dir, filepath.FromSlash(s.manifest.Configs["gateway"])))
 	if err != nil {
 		return err
@@ -60,10 +63,10 @@ func (s *standIn) configure(address string) error {
 		return err
 	}
 
-	w := &world{dir: s.dir, host: publicName(s.manifest), now: s.now()}
+	w := &env{dir: s.dir, host: s.manifest.publicHost(), now: s.now()}
 	pair := filepath.Join(s.own, "gateway")
 	if err := w.makeTLSAt("gateway", pair); errors.Is(err, os.ErrNotExist) {
-		return hidden{"the key of the web servers' CA is not at hand, so no other gateway can be made"}
+		return errNoCA
 	} else if err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func (s *standIn) configure(address string) error {
 }
 
 // stop ends it and removes what it needed.
-func (s *standIn) stop() error {
+func (s *stub) stop() error {
 	var err error
 	if s.cancel != nil {
 		s.cancel()

@@ -13,41 +13,41 @@ import (
 
 // part is one actor: its name, the listener that it serves, and the function
 // that plays it until ctx ends.
-type part struct {
+type actor struct {
 	name string
 	role string
-	play func(ctx context.Context, p *port) error
+	runActor func(ctx context.Context, p *port) error
 }
 
 // cast are the actors of a sandbox. They start in order and stop in reverse.
-type cast struct {
+type supervisor struct {
 	ports ports
-	parts []part
+	actors []actor
 	ended chan error // an actor that ended by itself
 
 	mu      sync.Mutex
-	playing map[string]*performance
+	started map[string]*running
 }
 
 // performance is an actor that plays.
-type performance struct {
+type running struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // set before done is closed
 }
 
-func newCast(ps ports, parts []part) *cast {
-	return &cast{
+func newSupervisor(ps ports, actors []actor) *supervisor {
+	return &supervisor{
 		ports:   ps,
-		parts:   parts,
-		ended:   make(chan error, len(parts)),
-		playing: map[string]*performance{},
+		actors:   actors,
+		ended:   make(chan error, len(actors)),
+		started: map[string]*running{},
 	}
 }
 
 // startAll starts every actor and waits until each answers.
-func (c *cast) startAll(ctx context.Context) error {
-	for _, p := range c.parts {
+func (c *supervisor) startAll(ctx context.Context) error {
+	for _, p := range c.actors {
 		if err := c.start(ctx, p.name); err != nil {
 			return err
 		}
@@ -57,16 +57,16 @@ func (c *cast) startAll(ctx context.Context) error {
 
 // start starts one actor, again if need be, and waits until its listener
 // accepts.
-func (c *cast) start(ctx context.Context, name string) error {
-	p, err := c.part(name)
+func (c *supervisor) start(ctx context.Context, name string) error {
+	p, err := c.actor(name)
 	if err != nil {
 		return err
 	}
 
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // stopped by stop, in order
-	r := &performance{cancel: cancel, done: make(chan struct{})}
+	r := &running{cancel: cancel, done: make(chan struct{})}
 	go func() {
-		r.err = p.play(inner, c.ports[p.role])
+		r.err = p.runActor(inner, c.ports[p.role])
 		close(r.done)
 		if inner.Err() == nil {
 			c.ended <- fmt.Errorf("%s ended by itself: %w", name, orUnknown(r.err))
@@ -74,18 +74,18 @@ func (c *cast) start(ctx context.Context, name string) error {
 	}()
 
 	c.mu.Lock()
-	c.playing[name] = r
+	c.started[name] = r
 	c.mu.Unlock()
 	return c.await(ctx, p, r)
 }
 
-func (c *cast) part(name string) (part, error) {
-	for _, p := range c.parts {
+func (c *supervisor) actor(name string) (actor, error) {
+	for _, p := range c.actors {
 		if p.name == name {
 			return p, nil
 		}
 	}
-	return part{}, fmt.Errorf("there is no actor %q", name)
+	return actor{}, fmt.Errorf("there is no actor %q", name)
 }
 
 func orUnknown(err error) error {
@@ -99,7 +99,7 @@ func orUnknown(err error) error {
 // its population before.
 const startTime = 2 * time.Minute
 
-func (c *cast) await(ctx context.Context, p part, r *performance) error {
+func (c *supervisor) await(ctx context.Context, p actor, r *running) error {
 	address := c.ports[p.role].address
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -121,7 +121,7 @@ func (c *cast) await(ctx context.Context, p part, r *performance) error {
 
 // answers reports whether an actor serves its listener, which may have been
 // bound long before: whether it shakes hands, or, the lists' server, answers.
-func answers(ctx context.Context, r *performance, role, address string) bool {
+func answers(ctx context.Context, r *running, role, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	go func() { // an actor that ends leaves the connection waiting
@@ -176,10 +176,10 @@ func accepts(ctx context.Context, address string) bool {
 }
 
 // stop ends one actor and waits for it.
-func (c *cast) stop(name string) error {
+func (c *supervisor) stop(name string) error {
 	c.mu.Lock()
-	r := c.playing[name]
-	delete(c.playing, name)
+	r := c.started[name]
+	delete(c.started, name)
 	c.mu.Unlock()
 	if r == nil {
 		return nil
@@ -195,10 +195,10 @@ func (c *cast) stop(name string) error {
 }
 
 // stopAll ends every actor, those that others need last.
-func (c *cast) stopAll() error {
+func (c *supervisor) stopAll() error {
 	var errs []error
-	for i := len(c.parts) - 1; i >= 0; i-- {
-		errs = append(errs, c.stop(c.parts[i].name))
+	for i := len(c.actors) - 1; i >= 0; i-- {
+		errs = append(errs, c.stop(c.actors[i].name))
 	}
 	return errors.Join(errs...)
 }

@@ -28,7 +28,7 @@ type tamperer struct {
 var mark = []byte("HTEST")
 
 // newTamperer listens on a port of its own with the destination's certificate.
-func newTamperer(w *world) (*tamperer, error) {
+func newTamperer(w *env) (*tamperer, error) {
 	id, err := certs.LoadIdentity(w.path("tls", "destination.pem"), w.path("tls", "destination.key"))
 	if err != nil {
 		return nil, err
@@ -65,12 +65,12 @@ func newTamperer(w *world) (*tamperer, error) {
 
 // part lets the cast start it, before whoever dials it. It has listened since
 // it was made.
-func (t *tamperer) part() part {
-	return part{"tamperer", "tamper", func(ctx context.Context, _ *port) error { return t.play(ctx) }}
+func (t *tamperer) actor() actor {
+	return actor{"tamperer", "tamper", func(ctx context.Context, _ *port) error { return t.runActor(ctx) }}
 }
 
 // play relays until ctx ends.
-func (t *tamperer) play(ctx context.Context) error {
+func (t *tamperer) runActor(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = t.ln.Close() })
 	defer stop()
 	var wg sync.WaitGroup

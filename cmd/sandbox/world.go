@@ -29,12 +29,12 @@ const (
 )
 
 // planned is a community that the sandbox makes.
-type planned struct {
+type plannedCommunity struct {
 	file, uri, name, profile string
 	key                      certs.KeyKind
 }
 
-var communities = []planned{
+var communities = []plannedCommunity{
 	{"a", uriA, "Sandbox Community A", "ssraa-2", certs.RSA2048},
 	{"b", uriB, "Sandbox Community B", "ssraa-2", certs.P256},
 	{"tefca", uriTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
@@ -68,7 +68,7 @@ const p12Password = "sandbox"
 const serverLife = 90 * 24 * time.Hour
 
 // world is a directory with all that actors need: keys, certificates, lists.
-type world struct {
+type env struct {
 	dir         string
 	host        string
 	ports       ports
@@ -82,12 +82,12 @@ type foreignEntry struct {
 	lists                               []string // origins of its lists
 }
 
-func (w *world) path(parts ...string) string {
-	return filepath.Join(append([]string{w.dir}, parts...)...)
+func (w *env) path(actors ...string) string {
+	return filepath.Join(append([]string{w.dir}, actors...)...)
 }
 
 // origin is https:// with a host and the port of a role.
-func (w *world) origin(host, role string) string {
+func (w *env) origin(host, role string) string {
 	if w.ports.number(role) == "443" {
 		return "https://" + host
 	}
@@ -97,17 +97,17 @@ func (w *world) origin(host, role string) string {
 // site is the path below which the destination's servers stand.
 const site = "/acme"
 
-func (w *world) publicOrigin() string   { return w.origin(w.host, "public") }
-func (w *world) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
-func (w *world) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
-func (w *world) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
-func (w *world) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
-func (w *world) listsBase() string {
+func (w *env) publicOrigin() string   { return w.origin(w.host, "public") }
+func (w *env) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
+func (w *env) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
+func (w *env) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
+func (w *env) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
+func (w *env) listsBase() string {
 	return "http://" + net.JoinHostPort(w.host, w.ports.number("crl"))
 }
 
 // name is the private name of an actor. An IP address has no names below it.
-func (w *world) name(actor string) string {
+func (w *env) name(actor string) string {
 	if net.ParseIP(w.host) != nil {
 		return actor + ".localhost"
 	}
@@ -115,7 +115,7 @@ func (w *world) name(actor string) string {
 }
 
 // make creates what is missing, and everything that names a port anew.
-func (w *world) make(o *options) error {
+func (w *env) make(o config) error {
 	for _, sub := range []string{"tls", "server", "clients", "data", "trusted"} {
 		if err := os.MkdirAll(w.path(sub), 0o700); err != nil {
 			return err
@@ -129,7 +129,7 @@ func (w *world) make(o *options) error {
 
 // makeCommunities opens or makes each community, moves it when the lists'
 // address is another than before, and renews lists that are half over.
-func (w *world) makeCommunities() error {
+func (w *env) makeCommunities() error {
 	w.authorities = map[string]*authority.Authority{}
 	for _, p := range communities {
 		a, err := w.community(p)
@@ -146,7 +146,7 @@ func (w *world) makeCommunities() error {
 	return nil
 }
 
-func (w *world) community(p planned) (*authority.Authority, error) {
+func (w *env) community(p plannedCommunity) (*authority.Authority, error) {
 	prefix, about := w.path(p.file), authority.About{URI: p.uri, Name: p.name, Base: w.listsBase()}
 	if !authority.Exists(prefix) {
 		return authority.Create(prefix, about, p.key, w.now)
@@ -165,7 +165,7 @@ func (w *world) community(p planned) (*authority.Authority, error) {
 
 // makeServerCertificate issues the destination's certificate in a community:
 // RSA, as signed metadata must be RS256, with the public base as its SAN.
-func (w *world) makeServerCertificate(p planned, a *authority.Authority) error {
+func (w *env) makeServerCertificate(p plannedCommunity, a *authority.Authority) error {
 	return w.issue(a, w.path("server", p.file), certs.RSA2048, certs.Template{
 		CommonName: "Sandbox Destination", Organization: p.name, URIs: []string{w.publicBase()},
 		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
@@ -174,7 +174,7 @@ func (w *world) makeServerCertificate(p planned, a *authority.Authority) error {
 
 // issue makes a member's certificate with the key that stands at path, or a new
 // one.
-func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
+func (w *env) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
 	key, err := certs.LoadKey(path + ".key")
 	if errors.Is(err, os.ErrNotExist) {
 		key, err = certs.NewKey(kind)
@@ -191,7 +191,7 @@ func (w *world) issue(a *authority.Authority, path string, kind certs.KeyKind, t
 
 // makeTLS keeps the CA of the web servers' certificates, which no community
 // has to do with, and issues the three certificates anew.
-func (w *world) makeTLS() error {
+func (w *env) makeTLS() error {
 	for _, actor := range []string{"gateway", "delegate", "destination"} {
 		if err := w.makeTLSFor(actor); err != nil {
 			return err
@@ -201,11 +201,11 @@ func (w *world) makeTLS() error {
 }
 
 // makeTLSFor issues the certificate of one actor's listener, with a new key.
-func (w *world) makeTLSFor(actor string) error {
+func (w *env) makeTLSFor(actor string) error {
 	return w.makeTLSAt(actor, w.path("tls", actor))
 }
 
-func (w *world) makeTLSAt(actor, path string) error {
+func (w *env) makeTLSAt(actor, path string) error {
 	ca, err := w.tlsCA()
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (w *world) makeTLSAt(actor, path string) error {
 	return w.issueTLS(ca, actor, names, path)
 }
 
-func (w *world) tlsCA() (*certs.CA, error) {
+func (w *env) tlsCA() (*certs.CA, error) {
 	ca, err := certs.LoadCA(w.path("tls", "ca.pem"), w.path("tls", "ca.key"))
 	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return ca, err
@@ -247,7 +247,7 @@ func (w *world) tlsCA() (*certs.CA, error) {
 }
 
 // issueTLS writes a TLS certificate with a new key to PATH.pem and PATH.key.
-func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string) error {
+func (w *env) issueTLS(ca *certs.CA, actor string, names []string, path string) error {
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		return err
@@ -268,7 +268,7 @@ func (w *world) issueTLS(ca *certs.CA, actor string, names []string, path string
 
 // addresses are the IP addresses that an actor may be called by: the inbound
 // gateway's only, since any could be the host of the public base URL.
-func (w *world) addresses(actor string) []net.IP {
+func (w *env) addresses(actor string) []net.IP {
 	if actor != "gateway" {
 		return nil
 	}
@@ -281,7 +281,7 @@ func (w *world) addresses(actor string) []net.IP {
 
 // makeClients issues to the clients of the manifest. Their keys are kept; the
 // certificates are issued again only when they name another list or end soon.
-func (w *world) makeClients() error {
+func (w *env) makeClients() error {
 	for _, m := range members {
 		a, path := w.authorities[m.community], w.path("clients", m.name)
 		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil && w.current(a, old.Leaf()) {
@@ -303,7 +303,7 @@ func (w *world) makeClients() error {
 	return nil
 }
 
-func (w *world) current(a *authority.Authority, leaf *x509.Certificate) bool {
+func (w *env) current(a *authority.Authority, leaf *x509.Certificate) bool {
 	return len(leaf.CRLDistributionPoints) == 1 && leaf.CRLDistributionPoints[0] == a.URL(".crl") &&
 		leaf.CheckSignatureFrom(a.Issuing.Cert) == nil && leaf.NotAfter.Sub(w.now) > 30*24*time.Hour
 }
@@ -322,7 +322,7 @@ func writeP12(path string, legacy bool) error {
 
 // takeForeign copies the anchors and identities of communities from outside, so
 // that the directory is whole by itself.
-func (w *world) takeForeign(o *options) error {
+func (w *env) takeForeign(o config) error {
 	for i, t := range o.trust {
 		f := foreignEntry{uri: t.uri, anchor: fmt.Sprintf("trusted/%d.pem", i)}
 		anchors, err := certs.LoadCertificates(t.anchor)
@@ -347,7 +347,7 @@ func (w *world) takeForeign(o *options) error {
 }
 
 // takeIdentity copies our certificate in a community from outside.
-func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
+func (w *env) takeIdentity(f *foreignEntry, i int, o config) error {
 	password := ""
 	if o.identityPassword != "" {
 		data, err := os.ReadFile(o.identityPassword)
@@ -365,12 +365,10 @@ func (w *world) takeIdentity(f *foreignEntry, i int, o *options) error {
 
 	id, err := certs.LoadPKCS12(o.identities[i], password)
 	if err != nil {
-		return refused{
-			complaint.New(
-				"-identity: "+err.Error(),
-				"name a PKCS#12 file, and with -identity-password-file the file whose first line opens it",
-			),
-		}
+		return complaint.New(
+			"-identity: "+err.Error(),
+			"name a PKCS#12 file, and with -identity-password-file the file whose first line opens it",
+		)
 	}
 
 	f.addLists(id.Chain)

@@ -18,22 +18,22 @@ import (
 )
 
 // testWorld makes a world in dir, with ports of its own.
-func testWorld(t *testing.T, dir string, before map[string]string, edit func(*options)) *world {
+func testEnv(t *testing.T, dir string, before map[string]string, edit func(*config, map[string]string)) *env {
 	t.Helper()
-	o := &options{host: "localhost", patients: 3, address: map[string]string{}}
+	o, address := config{host: "localhost", patients: 3}, map[string]string{}
 	for _, role := range roles {
-		o.address[role] = "127.0.0.1:0"
+		address[role] = "127.0.0.1:0"
 	}
 	if edit != nil {
-		edit(o)
+		edit(&o, address)
 	}
 
-	ps, err := openPorts(o.address, before)
+	ps, err := openPorts(address, before)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ps.close)
-	w := &world{dir: dir, host: o.host, ports: ps, now: time.Now()}
+	w := &env{dir: dir, host: o.host, ports: ps, now: time.Now()}
 	if err := w.make(o); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func testWorld(t *testing.T, dir string, before map[string]string, edit func(*op
 }
 
 func TestWorld(t *testing.T) {
-	w := testWorld(t, t.TempDir(), nil, nil)
+	w := testEnv(t, t.TempDir(), nil, nil)
 	t.Run("the manifest has the keys of the design", func(t *testing.T) { hasKeys(t, w) })
 	t.Run("the manifest tells the truth", func(t *testing.T) { tellsTruth(t, w) })
 	t.Run("the destination accepts its configuration", func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestWorld(t *testing.T) {
 	})
 }
 
-func hasKeys(t *testing.T, w *world) {
+func hasKeys(t *testing.T, w *env) {
 	if err := w.manifest().write(w.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func hasKeys(t *testing.T, w *world) {
 	}
 }
 
-func tellsTruth(t *testing.T, w *world) {
+func tellsTruth(t *testing.T, w *env) {
 	m := w.manifest()
 	read := func(name string) []*x509.Certificate {
 		t.Helper()
@@ -174,7 +174,7 @@ func tellsTruth(t *testing.T, w *world) {
 	}
 }
 
-func configFaults(w *world) error {
+func configFaults(w *env) error {
 	var c server.Config
 	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
 		return err
@@ -193,14 +193,14 @@ func (ps ports) letGo() {
 
 func TestDirectoryIsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
-	one := testWorld(t, dir, nil, nil)
+	one := testEnv(t, dir, nil, nil)
 	before := one.ports.addresses()
 	clientBefore := mustRead(t, one.path("clients", "a-rsa.pem"))
 	rootBefore, tlsBefore := mustRead(t, one.path("a-root.pem")), mustRead(t, one.path("tls", "ca.pem"))
 	serverBefore, gatewayBefore := mustRead(t, one.path("server", "a.pem")), mustRead(t, one.path("tls", "gateway.key"))
 	one.ports.letGo()
 
-	two := testWorld(t, dir, before, nil)
+	two := testEnv(t, dir, before, nil)
 	if !maps.Equal(two.ports.addresses(), before) {
 		t.Errorf("ports %v, were %v", two.ports.addresses(), before)
 	}
@@ -220,7 +220,7 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 	// With another address for the lists, certificates name it, and keys stay.
 	keyBefore := mustRead(t, two.path("clients", "a-rsa.key"))
 	two.ports.close()
-	three := testWorld(t, dir, nil, nil)
+	three := testEnv(t, dir, nil, nil)
 	id, err := certs.LoadIdentity(three.path("clients", "a-rsa.pem"), three.path("clients", "a-rsa.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func mustRead(t *testing.T, path string) string {
 }
 
 func TestHostInNames(t *testing.T) {
-	w := testWorld(t, t.TempDir(), nil, func(o *options) { o.host = "lab.example" })
+	w := testEnv(t, t.TempDir(), nil, func(o *config, _ map[string]string) { o.host = "lab.example" })
 	if w.publicBase() != "https://lab.example:"+w.ports.number("public")+"/acme/fhir" ||
 		w.name("delegate") != "delegate.lab.example" {
 		t.Errorf("%s %s", w.publicBase(), w.name("delegate"))
@@ -260,7 +260,7 @@ func TestHostInNames(t *testing.T) {
 		t.Errorf("%v %v", id.Leaf().DNSNames, err)
 	}
 
-	ip := &world{host: "10.1.2.3"}
+	ip := &env{host: "10.1.2.3"}
 	if ip.name("destination") != "destination.localhost" {
 		t.Error(ip.name("destination"))
 	}
@@ -271,7 +271,7 @@ func TestHostInNames(t *testing.T) {
 func TestListenersNamesAreTheirOwn(t *testing.T) {
 	// Covers: ER-09, ER-10
 	for _, host := range []string{"localhost", "lab.example", "127.0.0.1", "10.1.2.3", "::1"} {
-		w := &world{dir: t.TempDir(), host: host, now: time.Now()}
+		w := &env{dir: t.TempDir(), host: host, now: time.Now()}
 		if err := errors.Join(os.Mkdir(w.path("tls"), 0o700), w.makeTLS()); err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +310,7 @@ func TestForeignCommunityIsTakenIn(t *testing.T) {
 	if err := certs.WriteCertificates(anchor, theirs.Root.Cert); err != nil {
 		t.Fatal(err)
 	}
-	w := testWorld(t, t.TempDir(), nil, func(o *options) { o.trust = []foreign{{"urn:example:theirs", anchor}} })
+	w := testEnv(t, t.TempDir(), nil, func(o *config, _ map[string]string) { o.trust = []foreign{{"urn:example:theirs", anchor}} })
 	if err := configFaults(w); err != nil {
 		t.Error(err)
 	}

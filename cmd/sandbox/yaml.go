@@ -125,7 +125,7 @@ type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
 
 // gatewayData is the configuration of the inbound gateway or of the delegated
 // intermediary.
-func (w *world) gatewayData(hop string) gatewayData {
+func (w *env) gatewayData(hop string) gatewayData {
 	data := gatewayData{Hop: hop, Host: hostOf(w.publicOrigin()), Site: site}
 	if hop == "gateway" {
 		data.Listen = w.ports["public"].address
@@ -154,7 +154,7 @@ type communityData struct {
 	URI, Name, Profile, Anchor, Chain, Key, P12, PasswordFile, AIA string
 }
 
-func (w *world) destinationData(patients int) destinationData {
+func (w *env) destinationData(patients int) destinationData {
 	data := destinationData{
 		PublicBase:  w.publicBase(),
 		PrivateBase: w.privateBase(),
@@ -192,7 +192,7 @@ func (w *world) destinationData(patients int) destinationData {
 }
 
 // writeConfigs writes the configurations of all actors.
-func (w *world) writeConfigs(patients int) error {
+func (w *env) writeConfigs(patients int) error {
 	data := map[string]any{
 		"destination.yaml": w.destinationData(patients),
 		"community.yaml":   map[string]string{"Lists": w.ports["crl"].address},
