@@ -12,36 +12,42 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/crlserver"
 	"fhirdest.example/cmd/internal/gatewayd"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
 )
 
 // outside are the actors as programs, each with its configuration alone.
-func (w *env) outside(ps programs) []actor {
-	at := func(name, role, program string, args ...string) actor {
-		return programActor(name, role, w.dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
+func (w *env) outside(ps supervise.Programs) []supervise.Actor {
+	at := func(name, role, program string, args ...string) supervise.Actor {
+		return supervise.Program(name, role, w.dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
 	}
-	return []actor{
-		at("community", "crl", "community", "serve"),
-		at("destination", "private", "destination").with(w.ports["admin"]),
+	crls := at("community", "crl", "community", "serve")
+	crls.Plain = true
+	return []supervise.Actor{
+		crls,
+		at("destination", "private", "destination").With(w.ports["admin"]),
 		at("delegate", "delegate", "gateway"),
 		at("gateway", "public", "gateway"),
 	}
 }
 
 // inside are the actors inside this program, from the same configurations.
-func (w *env) inside(now func() time.Time) []actor {
-	return []actor{
-		{"community", "crl", func(ctx context.Context, p *port) error { return w.runCRLServer(ctx, p, now) }},
-		{"destination", "private", func(ctx context.Context, p *port) error {
+func (w *env) inside(now func() time.Time) []supervise.Actor {
+	gateway := func(name, role string) supervise.Actor {
+		return supervise.Actor{Name: name, Role: role, Run: func(ctx context.Context, p *supervise.Port) error {
+			return w.runGateway(ctx, name, p, now)
+		}}
+	}
+	return []supervise.Actor{
+		{Name: "community", Role: "crl", Plain: true, Run: func(ctx context.Context, p *supervise.Port) error {
+			return w.runCRLServer(ctx, p, now)
+		}},
+		{Name: "destination", Role: "private", Run: func(ctx context.Context, p *supervise.Port) error {
 			return w.runDestination(ctx, p, now)
 		}},
-		{"delegate", "delegate", func(ctx context.Context, p *port) error {
-			return w.runGateway(ctx, "delegate", p, now)
-		}},
-		{"gateway", "public", func(ctx context.Context, p *port) error {
-			return w.runGateway(ctx, "gateway", p, now)
-		}},
+		gateway("delegate", "delegate"),
+		gateway("gateway", "public"),
 	}
 }
 
@@ -55,7 +61,7 @@ func (w *env) logFor(name string) (*slog.Logger, io.Closer, error) {
 	return slog.New(slog.NewTextHandler(f, nil)), f, nil
 }
 
-func (w *env) runCRLServer(ctx context.Context, p *port, now func() time.Time) error {
+func (w *env) runCRLServer(ctx context.Context, p *supervise.Port, now func() time.Time) error {
 	var c crlserver.Config
 	file := w.path("community.yaml")
 	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
@@ -68,14 +74,14 @@ func (w *env) runCRLServer(ctx context.Context, p *port, now func() time.Time) e
 	}
 	defer f.Close()
 
-	ln, err := p.listener()
+	ln, err := p.Listener()
 	if err != nil {
 		return err
 	}
 	return (&crlserver.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
 }
 
-func (w *env) runDestination(ctx context.Context, p *port, now func() time.Time) error {
+func (w *env) runDestination(ctx context.Context, p *supervise.Port, now func() time.Time) error {
 	c := server.Config{Dir: w.dir}
 	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
 		return err
@@ -87,12 +93,12 @@ func (w *env) runDestination(ctx context.Context, p *port, now func() time.Time)
 	}
 	defer f.Close()
 
-	public, err := p.listener()
+	public, err := p.Listener()
 	if err != nil {
 		return err
 	}
 
-	admin, err := w.ports["admin"].listener()
+	admin, err := w.ports["admin"].Listener()
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,7 @@ func (w *env) runDestination(ctx context.Context, p *port, now func() time.Time)
 	return s.Run(ctx)
 }
 
-func (w *env) runGateway(ctx context.Context, name string, p *port, now func() time.Time) error {
+func (w *env) runGateway(ctx context.Context, name string, p *supervise.Port, now func() time.Time) error {
 	log, f, err := w.logFor(name)
 	if err != nil {
 		return err
@@ -116,7 +122,7 @@ func (w *env) runGateway(ctx context.Context, name string, p *port, now func() t
 		return err
 	}
 
-	ln, err := p.listener()
+	ln, err := p.Listener()
 	if err != nil {
 		return err
 	}

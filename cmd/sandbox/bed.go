@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
+
+	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/gateway/complaint"
 )
 
 // config is what a test bed is made of.
@@ -24,10 +28,13 @@ type foreign struct{ uri, anchor string }
 // roles are the listeners, in the order in which actors start.
 var roles = []string{"crl", "private", "admin", "delegate", "public"}
 
+// programNames are the programs of the actors.
+var programNames = []string{"community", "destination", "gateway"}
+
 // stage is a test bed whose actors are known but not yet started.
 type bed struct {
-	env *env
-	supervisor  *supervisor
+	env        *env
+	supervisor *supervise.Supervisor
 
 	gateways      []string // the gateway program, to be read
 	gatewayReason string   // why there is none, or how it relates to this run
@@ -40,13 +47,13 @@ func newBed(
 	ctx context.Context, c config, w *env, say func(string, ...any), now func() time.Time,
 ) (*bed, error) {
 	st := &bed{env: w}
-	var actors []actor
+	var actors []supervise.Actor
 	if c.tamper {
 		t, err := newTamperer(w)
 		if err != nil {
 			return nil, err
 		}
-		w.ports["tamper"] = &port{address: t.ln.Addr().String()}
+		w.ports["tamper"] = &supervise.Port{Address: t.ln.Addr().String()}
 		actors = append(actors, t.actor())
 	}
 
@@ -58,22 +65,22 @@ func newBed(
 		return nil, err
 	}
 	if !c.separate {
-		st.supervisor = newSupervisor(w.ports, append(actors, w.inside(now)...))
+		st.supervisor = supervise.New(w.ports, append(actors, w.inside(now)...))
 		return st, nil
 	}
 
 	say("looking for the programs, or building them")
-	ps, err := findPrograms(ctx, st.bin, programNames...)
+	ps, err := supervise.Find(ctx, st.bin, programNames...)
 	if err != nil {
 		return nil, errors.Join(unbuilt(err), os.RemoveAll(st.bin))
 	}
 	st.gateways = []string{ps["gateway"]}
-	st.supervisor = newSupervisor(w.ports, append(actors, w.outside(ps)...))
+	st.supervisor = supervise.New(w.ports, append(actors, w.outside(ps)...))
 	return st, nil
 }
 
 // close stops the actors and removes what was built.
-func (st *bed) close() error { return errors.Join(st.supervisor.stopAll(), os.RemoveAll(st.bin)) }
+func (st *bed) close() error { return errors.Join(st.supervisor.StopAll(), os.RemoveAll(st.bin)) }
 
 // findGateway finds the gateway program, or builds it, for what it links to be read: in a
 // run of one program its gateways are the same code, linked with everything else.
@@ -81,7 +88,7 @@ func (st *bed) findGateway(ctx context.Context) {
 	if len(st.gateways) > 0 {
 		return
 	}
-	ps, err := findPrograms(ctx, st.bin, "gateway")
+	ps, err := supervise.Find(ctx, st.bin, "gateway")
 	if err != nil {
 		st.gatewayReason = "no gateway program is beside this one, and none can be built here: " + err.Error()
 		return
@@ -92,11 +99,19 @@ func (st *bed) findGateway(ctx context.Context) {
 
 // replaceGateway puts another key into the gateway's place and starts it again.
 func (st *bed) replaceGateway(ctx context.Context) (string, error) {
-	if err := st.supervisor.stop("gateway"); err != nil {
+	if err := st.supervisor.Stop("gateway"); err != nil {
 		return "", err
 	}
 	if err := st.env.makeTLSFor("gateway"); err != nil {
 		return "", err
 	}
-	return "", st.supervisor.start(ctx, "gateway")
+	return "", st.supervisor.Start(ctx, "gateway")
+}
+
+// unbuilt is what -separate without programs comes to.
+func unbuilt(err error) error {
+	return complaint.New(
+		fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v", err),
+		"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
+	)
 }

@@ -18,6 +18,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/certs/netname"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/udap"
@@ -208,7 +209,7 @@ func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) clien
 		Base: d.manifest.PublicBase, Community: trace.CommunityURI(c.URI),
 		Chain: p.identity.Chain, Key: p.identity.Key, ClientURI: trace.ClientURI(p.uri),
 		Verifier: d.verifier, TLSRoots: d.roots, Now: d.now, Timeout: time.Minute,
-		Dial: cmp.Or(dial, dialable(d.manifest.Addresses[role])), Wrap: d.tap,
+		Dial: cmp.Or(dial, supervise.Dialable(d.manifest.Addresses[role])), Wrap: d.tap,
 		UserAgent: fmt.Sprintf("sandbox/%s-%d", d.run, d.clients), // so that no two clients' requests are alike
 	}
 

@@ -12,10 +12,10 @@ func (w *env) manifest() *manifest {
 	m := &manifest{
 		Version: 1, PublicBase: w.publicBase(), PrivateBase: w.privateBase(),
 		Gateways: []string{w.publicOrigin(), w.delegateOrigin()},
-		Admin:    "http://" + w.ports["admin"].address,
+		Admin:    "http://" + w.ports["admin"].Address,
 		Addresses: map[string]string{
-			"public": w.ports["public"].address, "delegate": w.ports["delegate"].address,
-			"private": w.ports["private"].address, "crl": w.ports["crl"].address,
+			"public": w.ports["public"].Address, "delegate": w.ports["delegate"].Address,
+			"private": w.ports["private"].Address, "crl": w.ports["crl"].Address,
 		},
 		TLSCA: "tls/ca.pem", Evidence: evidenceFiles,
 		Configs: map[string]string{

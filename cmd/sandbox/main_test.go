@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"fhirdest.example/cmd/internal/supervise"
 )
 
 // TestMain builds the programs once, beside the test's own, where -separate
@@ -13,7 +15,7 @@ import (
 func TestMain(m *testing.M) {
 	self, err := os.Executable()
 	if err == nil {
-		_, err = build(context.Background(), filepath.Dir(self), programNames...)
+		_, err = supervise.Build(context.Background(), filepath.Dir(self), programNames...)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/supervise"
 )
 
 // opensslCA is what OpenSSL needs to know to be a community: extensions of each
@@ -189,15 +190,15 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 // the base URL must be known before a certificate for it can be made.
 func heldAddress(t *testing.T) string {
 	t.Helper()
-	p, err := openPort("127.0.0.1:0", "")
+	p, err := supervise.OpenOne("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.close)
-	if err := p.release(); err != nil {
+	t.Cleanup(p.Close)
+	if err := p.Release(); err != nil {
 		t.Fatal(err)
 	}
-	return p.address
+	return p.Address
 }
 
 // listOf is the distribution point of leaves in an OpenSSL configuration.

@@ -18,6 +18,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/gatewayd"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -112,7 +113,7 @@ func (d *demo) leafOf(ctx context.Context, role, name string) (*x509.Certificate
 			MinVersion: tls.VersionTLS12,
 		},
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", dialable(d.manifest.Addresses[role]))
+	conn, err := dialer.DialContext(ctx, "tcp", supervise.Dialable(d.manifest.Addresses[role]))
 	if err != nil {
 		return nil, fmt.Errorf("the %s listener has no certificate for %s: %w", role, name, err)
 	}
@@ -226,7 +227,7 @@ func (d *demo) post(ctx context.Context, target string, form url.Values) (status
 				MinVersion: tls.VersionTLS12,
 			},
 		}
-		conn, err := dialer.DialContext(ctx, network, dialable(d.manifest.Addresses["public"]))
+		conn, err := dialer.DialContext(ctx, network, supervise.Dialable(d.manifest.Addresses["public"]))
 		if err != nil {
 			return nil, err
 		}

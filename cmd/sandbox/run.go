@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -73,11 +74,11 @@ func unusable(err error) error {
 func start(
 	ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {
-	ps, err := openPorts(o.address, earlierAddresses(dir))
+	ps, err := supervise.Open(o.address, earlierAddresses(dir))
 	if err != nil {
 		return err
 	}
-	defer ps.close()
+	defer ps.Close()
 
 	if err := removeManifest(dir); err != nil {
 		return err
@@ -124,9 +125,9 @@ func earlierAddresses(dir string) map[string]string {
 func perform(
 	ctx context.Context, st *bed, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {
-	for _, p := range st.supervisor.actors {
-		say("starting %s at %s", p.name, st.supervisor.ports[p.role].address)
-		if err := st.supervisor.start(ctx, p.name); err != nil {
+	for _, p := range st.supervisor.Actors {
+		say("starting %s at %s", p.Name, st.supervisor.Ports[p.Role].Address)
+		if err := st.supervisor.Start(ctx, p.Name); err != nil {
 			return err
 		}
 	}
@@ -169,7 +170,7 @@ func stay(ctx context.Context, st *bed, m *manifest, say func(string, ...any)) e
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-st.supervisor.ended:
+	case err := <-st.supervisor.Ended:
 		return err
 	}
 }
@@ -233,7 +234,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 func reachable(ctx context.Context, m *manifest) error {
 	var cs complaint.List
 	for _, role := range []string{"crl", "private", "delegate", "public"} {
-		if !accepts(ctx, m.Addresses[role]) {
+		if !supervise.Accepts(ctx, m.Addresses[role]) {
 			cs.Add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR",
 				"-use: nothing listens at %s (%s)", m.Addresses[role], role)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/udap/client"
 )
@@ -267,7 +268,7 @@ func bedAt(t *testing.T, o config, address map[string]string, edit func(w *env))
 	if edit != nil {
 		edit(w)
 	}
-	if err := st.supervisor.startAll(t.Context()); err != nil {
+	if err := st.supervisor.StartAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -294,10 +295,10 @@ func killDestination(t *testing.T, st *bed, d *demo) {
 		t.Fatal(err)
 	}
 
-	if err := <-st.supervisor.ended; !strings.Contains(err.Error(), "destination ended by itself") {
+	if err := <-st.supervisor.Ended; !strings.Contains(err.Error(), "destination ended by itself") {
 		t.Errorf("%v", err)
 	}
-	if err := st.supervisor.start(t.Context(), "destination"); err != nil {
+	if err := st.supervisor.Start(t.Context(), "destination"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -612,14 +613,14 @@ func TestActorThatCannotStartSaysWhy(t *testing.T) {
 	if err := os.Remove(w.path("a-root.pem")); err != nil {
 		t.Fatal(err)
 	}
-	c := newSupervisor(w.ports, w.inside(time.Now))
-	err := c.startAll(t.Context())
+	c := supervise.New(w.ports, w.inside(time.Now))
+	err := c.StartAll(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
 		!strings.Contains(err.Error(), "a-root.pem") {
 		t.Errorf("%v", err)
 	}
 
-	if err := c.stopAll(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
+	if err := c.StopAll(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
 		t.Error(err)
 	}
 }
@@ -629,13 +630,13 @@ func TestProgramsAreFoundOrBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := findPrograms(t.Context(), t.TempDir(), programNames...)
+	found, err := supervise.Find(t.Context(), t.TempDir(), programNames...)
 	if err != nil || found["gateway"] != filepath.Join(filepath.Dir(self), "gateway") {
 		t.Errorf("the programs beside this one are not used: %v %v", found, err)
 	}
 
 	t.Chdir(t.TempDir()) // outside of the module
-	if _, err = build(t.Context(), t.TempDir(), programNames...); err == nil {
+	if _, err = supervise.Build(t.Context(), t.TempDir(), programNames...); err == nil {
 		t.Fatal("built outside of the module")
 	}
 	if err := unbuilt(err); !strings.Contains(err.Error(), "cannot be built here") || !complained(err) {
@@ -742,8 +743,8 @@ func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	c := newSupervisor(w.ports, w.outside(beside(filepath.Dir(self), programNames)))
-	err = c.startAll(t.Context())
+	c := supervise.New(w.ports, w.outside(supervise.Beside(filepath.Dir(self), programNames)))
+	err = c.StartAll(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
 		!strings.Contains(err.Error(), "b-root.pem") {
 		t.Errorf("%v", err)
@@ -752,7 +753,7 @@ func TestProgramThatCannotStartSaysWhy(t *testing.T) {
 		t.Error("a configuration that a program refuses is not exit code 2")
 	}
 
-	if err := c.stopAll(); err != nil && !complained(err) {
+	if err := c.StopAll(); err != nil && !complained(err) {
 		t.Error(err)
 	}
 }

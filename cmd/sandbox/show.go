@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/trace"
 )
@@ -222,7 +223,7 @@ func showReplaced(ctx context.Context, d *demo) (string, error) {
 		return "", errNeedsToken
 	}
 
-	public := dialable(d.manifest.Addresses["public"])
+	public := supervise.Dialable(d.manifest.Addresses["public"])
 	before, err := d.gatewayKey(ctx, public)
 	if err != nil {
 		return "", err

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/supervise"
 )
 
 // tamperer stands between the delegated intermediary and the destination and
@@ -48,7 +49,7 @@ func newTamperer(w *env) (*tamperer, error) {
 
 	return &tamperer{
 		ln:    ln,
-		inner: dialable(w.ports["private"].address),
+		inner: supervise.Dialable(w.ports["private"].Address),
 		tls: &tls.Config{
 			Certificates: []tls.Certificate{id.TLS()},
 			NextProtos:   []string{"http/1.1"},
@@ -65,8 +66,8 @@ func newTamperer(w *env) (*tamperer, error) {
 
 // part lets the cast start it, before whoever dials it. It has listened since
 // it was made.
-func (t *tamperer) actor() actor {
-	return actor{"tamperer", "tamper", func(ctx context.Context, _ *port) error { return t.runActor(ctx) }}
+func (t *tamperer) actor() supervise.Actor {
+	return supervise.Actor{Name: "tamperer", Role: "tamper", Run: func(ctx context.Context, _ *supervise.Port) error { return t.runActor(ctx) }}
 }
 
 // play relays until ctx ends.

@@ -15,6 +15,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/certs/netname"
 	"fhirdest.example/cmd/internal/authority"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -71,7 +72,7 @@ const serverLife = 90 * 24 * time.Hour
 type env struct {
 	dir         string
 	host        string
-	ports       ports
+	ports       supervise.Ports
 	now         time.Time
 	authorities map[string]*authority.Authority // by URI
 	foreign     []foreignEntry
@@ -88,10 +89,10 @@ func (w *env) path(actors ...string) string {
 
 // origin is https:// with a host and the port of a role.
 func (w *env) origin(host, role string) string {
-	if w.ports.number(role) == "443" {
+	if w.ports.Number(role) == "443" {
 		return "https://" + host
 	}
-	return "https://" + net.JoinHostPort(host, w.ports.number(role))
+	return "https://" + net.JoinHostPort(host, w.ports.Number(role))
 }
 
 // site is the path below which the destination's servers stand.
@@ -103,7 +104,7 @@ func (w *env) delegateOrigin() string { return w.origin(w.name("delegate"), "del
 func (w *env) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
 func (w *env) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
 func (w *env) listsBase() string {
-	return "http://" + net.JoinHostPort(w.host, w.ports.number("crl"))
+	return "http://" + net.JoinHostPort(w.host, w.ports.Number("crl"))
 }
 
 // name is the private name of an actor. An IP address has no names below it.

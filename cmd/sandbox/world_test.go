@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/server"
 )
@@ -28,11 +29,11 @@ func testEnv(t *testing.T, dir string, before map[string]string, edit func(*conf
 		edit(&o, address)
 	}
 
-	ps, err := openPorts(address, before)
+	ps, err := supervise.Open(address, before)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ps.close)
+	t.Cleanup(ps.Close)
 	w := &env{dir: dir, host: o.host, ports: ps, now: time.Now()}
 	if err := w.make(o); err != nil {
 		t.Fatal(err)
@@ -84,8 +85,8 @@ func hasKeys(t *testing.T, w *env) {
 		}
 	}
 
-	if m["version"] != 1.0 || m["publicBase"] != "https://localhost:"+w.ports.number("public")+"/acme/fhir" ||
-		m["privateBase"] != "https://destination.localhost:"+w.ports.number("private")+"/acme/fhir" {
+	if m["version"] != 1.0 || m["publicBase"] != "https://localhost:"+w.ports.Number("public")+"/acme/fhir" ||
+		m["privateBase"] != "https://destination.localhost:"+w.ports.Number("private")+"/acme/fhir" {
 		t.Errorf("%v %v %v", m["version"], m["publicBase"], m["privateBase"])
 	}
 	if !slices.Equal(evidenceFiles, []string{
@@ -134,7 +135,7 @@ func tellsTruth(t *testing.T, w *env) {
 		}
 		l, err := certs.LoadCRL(filepath.Join(w.dir, filepath.Base(c.CRL)))
 		if err != nil || l.CheckSignatureFrom(ca.Cert) != nil ||
-			!strings.HasPrefix(c.CRL, "http://localhost:"+w.ports.number("crl")+"/") {
+			!strings.HasPrefix(c.CRL, "http://localhost:"+w.ports.Number("crl")+"/") {
 			t.Errorf("%s: %s is not where the list stands: %v", c.URI, c.CRL, err)
 		}
 	}
@@ -180,29 +181,29 @@ func configFaults(w *env) error {
 		return err
 	}
 	c.Dir = w.dir
-	w.ports.letGo()
+	letGo(w.ports)
 	return c.Check(time.Now())
 }
 
 // letGo lets others listen, and keeps the ports from who would take any.
-func (ps ports) letGo() {
+func letGo(ps supervise.Ports) {
 	for _, p := range ps {
-		_ = p.release() // nothing was served on it
+		_ = p.Release() // nothing was served on it
 	}
 }
 
 func TestDirectoryIsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	one := testEnv(t, dir, nil, nil)
-	before := one.ports.addresses()
+	before := addresses(one.ports)
 	clientBefore := mustRead(t, one.path("clients", "a-rsa.pem"))
 	rootBefore, tlsBefore := mustRead(t, one.path("a-root.pem")), mustRead(t, one.path("tls", "ca.pem"))
 	serverBefore, gatewayBefore := mustRead(t, one.path("server", "a.pem")), mustRead(t, one.path("tls", "gateway.key"))
-	one.ports.letGo()
+	letGo(one.ports)
 
 	two := testEnv(t, dir, before, nil)
-	if !maps.Equal(two.ports.addresses(), before) {
-		t.Errorf("ports %v, were %v", two.ports.addresses(), before)
+	if !maps.Equal(addresses(two.ports), before) {
+		t.Errorf("ports %v, were %v", addresses(two.ports), before)
 	}
 	same := func(name, was string, want bool) {
 		t.Helper()
@@ -219,13 +220,13 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 
 	// With another address for the lists, certificates name it, and keys stay.
 	keyBefore := mustRead(t, two.path("clients", "a-rsa.key"))
-	two.ports.close()
+	two.ports.Close()
 	three := testEnv(t, dir, nil, nil)
 	id, err := certs.LoadIdentity(three.path("clients", "a-rsa.pem"), three.path("clients", "a-rsa.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if three.ports.number("crl") != two.ports.number("crl") {
+	if three.ports.Number("crl") != two.ports.Number("crl") {
 		if got := id.Leaf().CRLDistributionPoints[0]; got != three.listsBase()+"/a.crl" {
 			t.Errorf("distribution point %s, lists stand at %s", got, three.listsBase())
 		}
@@ -250,7 +251,7 @@ func mustRead(t *testing.T, path string) string {
 
 func TestHostInNames(t *testing.T) {
 	w := testEnv(t, t.TempDir(), nil, func(o *config, _ map[string]string) { o.host = "lab.example" })
-	if w.publicBase() != "https://lab.example:"+w.ports.number("public")+"/acme/fhir" ||
+	if w.publicBase() != "https://lab.example:"+w.ports.Number("public")+"/acme/fhir" ||
 		w.name("delegate") != "delegate.lab.example" {
 		t.Errorf("%s %s", w.publicBase(), w.name("delegate"))
 	}
@@ -318,4 +319,13 @@ func TestForeignCommunityIsTakenIn(t *testing.T) {
 	if text := mustRead(t, w.path("destination.yaml")); !strings.Contains(text, "uri: 'urn:example:theirs'") {
 		t.Error(text)
 	}
+}
+
+// addresses returns the address of each role.
+func addresses(ps supervise.Ports) map[string]string {
+	out := map[string]string{}
+	for role, p := range ps {
+		out[role] = p.Address
+	}
+	return out
 }

@@ -7,6 +7,7 @@ import (
 	"text/template"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/supervise"
 )
 
 // configs are the actors' configurations as text, each written in full, so that
@@ -128,15 +129,15 @@ type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
 func (w *env) gatewayData(hop string) gatewayData {
 	data := gatewayData{Hop: hop, Host: hostOf(w.publicOrigin()), Site: site}
 	if hop == "gateway" {
-		data.Listen = w.ports["public"].address
-		data.Next, data.Dial = w.delegateOrigin(), dialable(w.ports["delegate"].address)
+		data.Listen = w.ports["public"].Address
+		data.Next, data.Dial = w.delegateOrigin(), supervise.Dialable(w.ports["delegate"].Address)
 		return data
 	}
 
-	data.Listen = w.ports["delegate"].address
-	data.Next, data.Dial = w.privateOrigin(), dialable(w.ports["private"].address)
+	data.Listen = w.ports["delegate"].Address
+	data.Next, data.Dial = w.privateOrigin(), supervise.Dialable(w.ports["private"].Address)
 	if p := w.ports["tamper"]; p != nil {
-		data.Dial = p.address
+		data.Dial = p.Address
 	}
 
 	return data
@@ -160,8 +161,8 @@ func (w *env) destinationData(patients int) destinationData {
 		PrivateBase: w.privateBase(),
 		Patients:    patients,
 		Lists:       w.listsBase(),
-		Listen:      w.ports["private"].address,
-		Admin:       w.ports["admin"].address,
+		Listen:      w.ports["private"].Address,
+		Admin:       w.ports["admin"].Address,
 	}
 
 	for _, p := range communities {
@@ -195,7 +196,7 @@ func (w *env) destinationData(patients int) destinationData {
 func (w *env) writeConfigs(patients int) error {
 	data := map[string]any{
 		"destination.yaml": w.destinationData(patients),
-		"community.yaml":   map[string]string{"Lists": w.ports["crl"].address},
+		"community.yaml":   map[string]string{"Lists": w.ports["crl"].Address},
 		"gateway.yaml":     w.gatewayData("gateway"),
 		"delegate.yaml":    w.gatewayData("delegate"),
 	}

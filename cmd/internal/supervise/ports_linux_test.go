@@ -1,4 +1,4 @@
-package main
+package supervise
 
 import (
 	"errors"
@@ -6,30 +6,31 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
 )
 
 // A port whose actor is not there stays the sandbox's: a program that asks for it by
 // its number gets it, again and again, and one that would take any does not.
 func TestPortIsHeldWhileNobodyListens(t *testing.T) {
-	p, err := openPort("127.0.0.1:0", "")
+	p, err := OpenOne("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer p.Close()
 
 	for range 2 {
-		if err := p.release(); err != nil {
+		if err := p.Release(); err != nil {
 			t.Fatal(err)
 		}
-		if err := bindPlainly(t, p.address); !errors.Is(err, syscall.EADDRINUSE) {
+		if err := bindPlainly(t, p.Address); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("a stranger binds the port: %v", err)
 		}
-		if c, err := net.Dial("tcp", p.address); err == nil {
+		if c, err := net.Dial("tcp", p.Address); err == nil {
 			c.Close()
 			t.Error("somebody listens")
 		}
 
-		ln, err := net.Listen("tcp", p.address)
+		ln, err := net.Listen("tcp", p.Address)
 		if err != nil {
 			t.Fatalf("the actor does not get it: %v", err)
 		}
@@ -38,7 +39,7 @@ func TestPortIsHeldWhileNobodyListens(t *testing.T) {
 		}
 	}
 
-	if p.ln, err = p.listener(); err != nil {
+	if p.ln, err = p.Listener(); err != nil {
 		t.Fatalf("an actor inside does not get it again: %v", err)
 	}
 }

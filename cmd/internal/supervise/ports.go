@@ -1,33 +1,36 @@
-package main
+package supervise
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"fhirdest.example/gateway/complaint"
 )
 
-// ports are the listeners of a sandbox, opened before any certificate or URL is
-// written, so that both can name the port that was picked. They stay ours until close,
+// Ports are the listeners of the actors by role, opened before any certificate or URL is
+// written, so that both can name the port that was picked. They stay ours until Close,
 // also while no actor listens on them.
-type ports map[string]*port
+type Ports map[string]*Port
 
-// port is one address and, until an actor takes it, its listener.
-type port struct {
-	address string // HOST:PORT as bound
+// Port is one address and, until an actor acquires it, its listener.
+type Port struct {
+	Address string // HOST:PORT as bound
 	ln      net.Listener
 	held    *os.File // nil where a port cannot be held
 }
 
-// openPorts opens every address. Where the port is 0, the one that this
-// directory used before is tried first: certificates name it.
-func openPorts(want, before map[string]string) (ports, error) {
-	ps, cs := ports{}, complaint.List{}
-	for _, role := range roles {
-		p, err := openPort(want[role], before[role])
+// Open opens the address of every role. Where its port is 0, the one that the role had
+// before is tried first, as certificates name it. The error has a complaint for each
+// address that cannot be opened.
+func Open(want, before map[string]string) (Ports, error) {
+	ps, cs := Ports{}, complaint.List{}
+	for _, role := range slices.Sorted(maps.Keys(want)) {
+		p, err := OpenOne(want[role], before[role])
 		if err != nil {
 			remedy := "check the address"
 			if errors.Is(err, syscall.EADDRINUSE) {
@@ -41,18 +44,19 @@ func openPorts(want, before map[string]string) (ports, error) {
 	}
 
 	if err := cs.Err(); err != nil {
-		ps.close()
+		ps.Close()
 		return nil, err
 	}
 	return ps, nil
 }
 
-func openPort(want, before string) (*port, error) {
+// OpenOne opens one address.
+func OpenOne(want, before string) (*Port, error) {
 	ln, err := open(want, before)
 	if err != nil {
 		return nil, err
 	}
-	return &port{address: ln.Addr().String(), ln: ln, held: hold(ln)}, nil
+	return &Port{Address: ln.Addr().String(), ln: ln, held: hold(ln)}, nil
 }
 
 func open(want, before string) (net.Listener, error) {
@@ -96,67 +100,60 @@ func cause(err error) error {
 	return err
 }
 
-// take hands the listener over.
-func (p *port) take() net.Listener {
+// acquire hands the listener over.
+func (p *Port) acquire() net.Listener {
 	ln := p.ln
 	p.ln = nil
 	return ln
 }
 
-// listener takes the listener, or opens one again for an actor that starts
+// Listener acquires the listener, or opens one again for an actor that starts
 // once more.
-func (p *port) listener() (net.Listener, error) {
-	if ln := p.take(); ln != nil {
+func (p *Port) Listener() (net.Listener, error) {
+	if ln := p.acquire(); ln != nil {
 		return ln, nil
 	}
 	if p.held != nil {
 		still(p.held)
 	}
-	return net.Listen("tcp", p.address)
+	return net.Listen("tcp", p.Address)
 }
 
-// release closes the listener so that a program can bind its address.
-func (p *port) release() error {
+// Release closes the listener so that a program can bind its address.
+func (p *Port) Release() error {
 	if p.held != nil {
 		still(p.held)
 	}
-	if ln := p.take(); ln != nil {
+	if ln := p.acquire(); ln != nil {
 		return ln.Close()
 	}
 	return nil
 }
 
-// close lets go of the port.
-func (p *port) close() {
-	_ = p.release() // nothing was served on it
+// Close lets go of the port.
+func (p *Port) Close() {
+	_ = p.Release() // nothing was served on it
 	if p.held != nil {
 		_ = p.held.Close()
 	}
 }
 
-func (ps ports) close() {
+// Close lets go of every port.
+func (ps Ports) Close() {
 	for _, p := range ps {
-		p.close()
+		p.Close()
 	}
 }
 
-func (ps ports) addresses() map[string]string {
-	out := map[string]string{}
-	for role, p := range ps {
-		out[role] = p.address
-	}
-	return out
-}
-
-// number is the port alone.
-func (ps ports) number(role string) string {
-	_, n, _ := net.SplitHostPort(ps[role].address) // an address that was bound has one
+// Number returns the number of a role's port.
+func (ps Ports) Number(role string) string {
+	_, n, _ := net.SplitHostPort(ps[role].Address) // an address that was bound has one
 	return n
 }
 
-// dialable is the address at which this machine reaches a listener: one bound
+// Dialable returns the address at which this machine reaches a listener: one bound
 // to every address is reached by loopback.
-func dialable(address string) string {
+func Dialable(address string) string {
 	host, n, err := net.SplitHostPort(address)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		return net.JoinHostPort("127.0.0.1", n)
