@@ -157,6 +157,7 @@ func (val *validation) antClaims(e *envelope, ant *AuthenticationToken) error {
 		ant.extensionsKind = e.Claims.Show("extensions")
 	}
 
+	ant.misplacedB2B = misplacedB2B(e.Claims, ant.Extensions)
 	if !e.Claims.Has("scope") {
 		return nil
 	}
@@ -175,6 +176,20 @@ func (val *validation) antClaims(e *envelope, ant *AuthenticationToken) error {
 	ant.Scope = scopes
 	val.tr.Pass(checkAntScope, "a list of scopes", trace.Cut(strings.Join(scopes, " "), 300))
 	return nil
+}
+
+// misplacedB2B recognises a B2B object that is one level too high.
+func misplacedB2B(claims, extensions jose.Object) string {
+	switch {
+	case claims.Has(B2BKey):
+		return B2BKey + " is a claim of the token itself; move it into the claim extensions"
+	case !extensions.Has(B2BKey) && (extensions.Has("purpose_of_use") || extensions.Has("organization_id")):
+		return "the members of the B2B object are in extensions itself; put them into an object named " + B2BKey
+	case claims.Has("purpose_of_use") || claims.Has("organization_id"):
+		return "the members of the B2B object are claims of the token itself; put them into extensions, in an object named " +
+			B2BKey
+	}
+	return ""
 }
 
 // maxScopes bounds a list of scopes: long lists are refused, never cut.

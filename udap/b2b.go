@@ -99,6 +99,10 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error
 		Remedy:   "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)",
 	}
 
+	if ant.misplacedB2B != "" {
+		f.Found += "; " + ant.misplacedB2B
+		f.Remedy = `write {"extensions": {"hl7-b2b": {...}}} (UDAP Security 5.2.1.1)`
+	}
 	if strings.HasPrefix(ant.extensionsKind, "string ") { // as an early test kit in the field sends it
 		f.Remedy = "let extensions be a JSON object itself, not a string that holds one"
 	}

@@ -167,6 +167,14 @@ func checkDates(c *x509.Certificate, now time.Time) *certFault {
 // checkEndEntity is the rule for the signer's own certificate.
 func checkEndEntity(c *x509.Certificate) *certFault {
 	switch {
+	case c.IsCA && selfIssued(c):
+		return &certFault{
+			check:    checkLeaf,
+			expected: "an end-entity certificate that a trust community issued",
+			found:    "a self-signed CA certificate",
+			remedy:   "have a certificate issued by the community: one that the client made itself proves nothing",
+		}
+
 	case c.IsCA:
 		return &certFault{
 			check:    checkLeaf,

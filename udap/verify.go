@@ -111,5 +111,6 @@ type AuthenticationToken struct {
 	Scope      []string                  // the scope claim; nil when absent
 	Resources  bool                      // a resources claim is present
 
-	extensionsKind string // what stood there, when it was no object of objects
+	extensionsKind string // what extensions was, if not an object of objects
+	misplacedB2B   string // where a B2B object was found instead, for the hint
 }
