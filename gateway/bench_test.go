@@ -27,7 +27,7 @@ func relay(b *testing.B, evidence bool) {
 			c.Write(answer)
 		}
 	})
-	w := newWorld(b, dest, func(c *gateway.Config) {
+	w := newEnv(b, dest, func(c *gateway.Config) {
 		if !evidence {
 			c.Evidence = nil
 		}

@@ -25,7 +25,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, ok)
-			w := newWorld(t, b, func(c *gateway.Config) {
+			w := newEnv(t, b, func(c *gateway.Config) {
 				c.Times = long
 				c.Times.Head, c.Times.Drain = time.Hour, time.Millisecond
 				c.Limits.Memory = 8 << 20
@@ -66,7 +66,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // What clients held is given back, whatever way they ended.
 func TestUsageReturnsToNothing(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) { c.Routes[0].Spares = 1 })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Routes[0].Spares = 1 })
 	for _, c := range refusals {
 		w.ask(get + c.in)
 	}
@@ -93,12 +93,12 @@ func TestUsageReturnsToNothing(t *testing.T) {
 // Covers: case 312
 func TestConnectionsAreBoundedByDefault(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	if u := w.gw.Usage(); u.MaxConnections < 1 || u.MaxConnections > 10_000 || u.MaxUpstreams < u.MaxConnections {
 		t.Errorf("by default: %+v", u)
 	}
 
-	small := newWorld(t, b, func(c *gateway.Config) { c.Limits.Memory = 1 << 20 })
+	small := newEnv(t, b, func(c *gateway.Config) { c.Limits.Memory = 1 << 20 })
 	most := small.gw.Usage().MaxConnections
 	if most < 5 || most > 100 {
 		t.Fatalf("%d connections in 1 MiB", most)
@@ -127,7 +127,7 @@ func TestSlowReader(t *testing.T) {
 	ended := make(chan error, 1)
 	b := newBackend(t, func(c net.Conn) {
 		http.ReadRequest(bufio.NewReader(c))
-		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 1<<40)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", int64(1)<<40)
 		for {
 			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
 				ended <- err
@@ -135,7 +135,7 @@ func TestSlowReader(t *testing.T) {
 			}
 		}
 	})
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Times, c.Times.Write = long, time.Second
 		c.Limits.AnswerRate = 1 << 40
 	})

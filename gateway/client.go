@@ -20,7 +20,7 @@ type client struct {
 	address       *address
 	deadline      deadline
 	ups           []*upstream
-	table         *table // that the routes of ups stand in
+	table         *table // of the routes of ups
 	in            inbox
 	x             exchange
 	sender        func() bool // x.send, made once
@@ -118,8 +118,8 @@ func (c *client) close() {
 	c.g.leave(c.address)
 }
 
-// drop closes an upstream for good; one that is cut cannot be taken for a clean end.
-func (c *client) drop(u *upstream, cut bool) {
+// closeUpstream closes an upstream for good; one that is cut does not look like a clean end.
+func (c *client) closeUpstream(u *upstream, cut bool) {
 	c.ups = slices.DeleteFunc(c.ups, func(other *upstream) bool { return other == u })
 	c.g.ups.close(u, cut)
 }

@@ -19,7 +19,7 @@ type Config struct {
 	// TLS terminates the clients' connections; required. It chooses the certificate
 	// by SNI and refuses names that are not its own.
 	TLS *tls.Config
-	// Routes say where requests go; at least one.
+	// Routes choose where requests go; at least one.
 	Routes []Route
 	// Evidence keeps a line for each message; nil keeps none.
 	Evidence Evidence
@@ -38,7 +38,7 @@ type Config struct {
 	// Log gets what an operator should know, and nothing of any message; nil
 	// discards it.
 	Log *slog.Logger
-	// Explain says in a few words, for clients and operators, why the certificate of a
+	// Explain returns in a few words, for clients and operators, why the certificate of a
 	// next hop was refused; it must quote nothing of it. Nil: without the reason.
 	Explain func(error) string
 }
@@ -58,10 +58,10 @@ type Evidence interface {
 
 // Route sends requests for some hosts, under some prefixes, to one next hop.
 type Route struct {
-	// Name stands in the evidence and in metrics.
+	// Name is in the evidence and in the log.
 	Name string
 	// Hosts are the public authorities, as the Host field has them: name, or
-	// name:port where the port is not 443. "*.name" stands for every name with one
+	// name:port where the port is not 443. "*.name" is every name with one
 	// label more.
 	Hosts []string
 	// Prefixes are the beginnings of paths, compared byte by byte; each ends at "/",
@@ -78,12 +78,12 @@ type Route struct {
 	// Proxy sends a PROXY protocol v2 header first, so that the next hop learns the
 	// client's address.
 	Proxy bool
-	// Spares is how many unused connections stand ready, already shaken hands, while
+	// Spares is how many unused connections are kept ready, TLS included, while
 	// new clients keep coming; 0 is none. Not together with Proxy.
 	Spares int
 }
 
-// Times are the time limits; a zero takes the default.
+// Times are the time limits; a zero is the default.
 type Times struct {
 	Handshake time.Duration // TLS with a client: 10 s
 	Head      time.Duration // a request's head, from its first byte: 10 s

@@ -97,7 +97,7 @@ func TestCrowd(t *testing.T) {
 }
 
 // oneOfMany sends requests with id in all their bytes until chance ends it.
-func oneOfMany(t *testing.T, w *world, id string) {
+func oneOfMany(t *testing.T, w *env, id string) {
 	c := w.dial()
 	defer c.Close()
 	if rand.IntN(2) == 0 {
@@ -138,7 +138,7 @@ func oneOfMany(t *testing.T, w *world, id string) {
 // Covers: case 320
 func TestTwoRoutesOnOneConnection(t *testing.T) {
 	a, b := newBackend(t, ok), newBackend(t, ok)
-	w := newWorld(t, a, func(c *gateway.Config) {
+	w := newEnv(t, a, func(c *gateway.Config) {
 		second := c.Routes[0]
 		second.Name, second.Prefixes, second.Dial, second.TLS = "beta", []string{"/beta"}, b.addr, b.pki.client("")
 		c.Routes = append(c.Routes, second)

@@ -49,7 +49,7 @@ func TestEarlyHintsAreNoContinue(t *testing.T) {
 			"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
 		io.Copy(io.Discard, c)
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 
 	head := "POST /acme" + heads + "Expect: 100-continue\r\nContent-Length: 300\r\n\r\n"
@@ -78,7 +78,7 @@ func TestLastAnswerIsNotReset(t *testing.T) {
 		http.ReadRequest(bufio.NewReader(c))
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	const lingers = time.Second // so long the gateway reads on
 	for quick := 0; quick < 20; {
 		c, begun := w.dial(), time.Now()
@@ -110,7 +110,7 @@ func TestLastAnswerIsNotReset(t *testing.T) {
 func TestWaitingForATokenIsNotSlow(t *testing.T) {
 	b := newBackend(t, ok)
 	atSomePace(t, 200*time.Millisecond, func(pace time.Duration) error {
-		w := newWorld(t, b, func(c *gateway.Config) {
+		w := newEnv(t, b, func(c *gateway.Config) {
 			c.Limits = gateway.Limits{RequestsPerSecond: 1 / (2.5 * pace.Seconds()), Burst: 1}
 			c.Times.Head, c.Times.Body = pace, pace
 		})
@@ -136,7 +136,7 @@ func TestWaitingForATokenIsNotSlow(t *testing.T) {
 // Covers: case 312
 func TestRateOutlivesConnections(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) { c.Limits = gateway.Limits{RequestsPerSecond: 10, Burst: 1} })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Limits = gateway.Limits{RequestsPerSecond: 10, Burst: 1} })
 	start := time.Now()
 
 	for range 6 {

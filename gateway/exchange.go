@@ -35,7 +35,7 @@ type exchange struct {
 	asked     bool // the request has gone out, as far as it has come
 	body      wire.Body
 	sent      bool   // the whole request has gone out
-	broken    bool   // the upstream did not take all of it
+	broken    bool   // the upstream did not accept all of it
 	rewritten []byte // the request as far as it has come, with prefix and Host replaced
 	grown     int64  // by so many bytes
 	pump      *pump
@@ -83,7 +83,7 @@ func (c *client) exchange() bool {
 	return x.refuse(faultClosed.because("it closes new connections", nil))
 }
 
-// begin clears what the last exchange left.
+// begin clears what is left of the last exchange.
 func (x *exchange) begin(c *client) {
 	off := c.g.evidence == nil
 	x.request.reset(off)
@@ -92,7 +92,7 @@ func (x *exchange) begin(c *client) {
 		answers: inbox{budget: &c.g.memory}}
 }
 
-// readHead reads and judges a head. False: the client is gone, or has been answered.
+// readHead reads and parses a head. False: the client is gone, or has been answered.
 func (x *exchange) readHead() bool {
 	times := &x.state.times
 	var scan wire.Head
@@ -216,7 +216,7 @@ func (x *exchange) send() bool {
 	x.deadline.sent(&x.g.janitor, x.whole || x.awaitsContinue())
 	x.owe(&x.request)
 	x.deadline.writes(&x.g.janitor, x.up.raw, x.state.times.Write)
-	x.broken = x.up.raw.release(true) != nil
+	x.broken = x.up.raw.flush() != nil
 	x.noteSent()
 	if x.whole {
 		x.recordRequest()
@@ -436,7 +436,7 @@ func (x *exchange) toClient(p []byte) bool {
 	return true
 }
 
-// writeLimit is how long the client may take with the next piece of an answer. One that
+// writeLimit is how long the client has for the next piece of an answer. One that
 // reads below the least rate has ever less.
 func (x *exchange) writeLimit() time.Duration {
 	limit, rate := x.state.times.Write, x.state.limits.AnswerRate
@@ -452,7 +452,7 @@ func (x *exchange) writeLimit() time.Duration {
 // not be framed and must not pass.
 func (x *exchange) holdBody() {
 	if x.pump != nil && x.req.Continue && !x.continued && !x.pump.moved.Load() {
-		x.pump.held.Store(true)
+		x.pump.keepsUpstream.Store(true)
 		x.endPump(false)
 	}
 }
@@ -468,7 +468,7 @@ func (x *exchange) finish(r *wire.Response) bool {
 	if again {
 		x.up.park()
 	} else {
-		x.drop(x.up, !x.sent)
+		x.closeUpstream(x.up, !x.sent)
 	}
 	if again = again && !x.g.janitor.draining.Load(); !again {
 		x.linger(false)
@@ -476,8 +476,8 @@ func (x *exchange) finish(r *wire.Response) bool {
 	return again
 }
 
-// cutAnswer ends everything in the middle of an answer, so that no part of it can be
-// taken for the whole.
+// cutAnswer ends everything in the middle of an answer, so that no part of it looks
+// like the whole.
 func (x *exchange) cutAnswer(r *wire.Response) bool {
 	x.recordResponse(r.Status)
 	return x.cut()
@@ -486,7 +486,7 @@ func (x *exchange) cutAnswer(r *wire.Response) bool {
 func (x *exchange) cut() bool {
 	x.raw.cut()
 	x.endPump(false)
-	x.drop(x.up, true)
+	x.closeUpstream(x.up, true)
 	x.recordRequest()
 	return false
 }
@@ -495,7 +495,7 @@ func (x *exchange) cut() bool {
 func (x *exchange) refuse(f *fault) bool {
 	x.endPump(false)
 	if x.up != nil {
-		x.drop(x.up, true)
+		x.closeUpstream(x.up, true)
 	}
 	if x.begun || f.is(faultGone) {
 		x.raw.cut()
@@ -523,15 +523,15 @@ func (x *exchange) refuse(f *fault) bool {
 	return false
 }
 
-// linger tells the client that no more is coming and reads on for a while. The rest
+// linger ends the sending to the client and reads on for a while. The rest
 // of a request that was not passed is counted as received.
 func (x *exchange) linger(count bool) {
-	take := func(p []byte) {
+	received := func(p []byte) {
 		if count && !x.recorded {
 			x.request.received(p)
 		}
 	}
-	take(x.in.bytes())
+	received(x.in.bytes())
 	x.in.release()
 	x.in.widen()
 	x.tls.CloseWrite()
@@ -547,14 +547,14 @@ func (x *exchange) linger(count bool) {
 			return
 		}
 		n, err := x.tls.Read(room)
-		take(room[:n])
+		received(room[:n])
 		if total += n; err != nil {
 			return
 		}
 	}
 }
 
-// owe tells the evidence of a message before its first byte goes out: a gateway that is
+// owe announces a message to the evidence before its first byte goes out: a gateway that is
 // killed before it has written the line then still owes it.
 func (x *exchange) owe(t *tally) {
 	if !t.off && !t.owed {

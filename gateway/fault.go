@@ -27,23 +27,71 @@ type fault struct {
 }
 
 var (
-	faultRoute     = &fault{status: 404, code: "not-found", text: "There is no destination under this path."}
-	faultTarget    = &fault{status: 400, code: "invalid", text: "The request target has no form that can be routed."}
-	faultUpgrade   = &fault{status: 400, code: "not-supported", text: "A request with an Upgrade field and a body is not passed."}
-	faultHost      = &fault{status: 421, code: "security", text: "The host named in the request is not served on this connection."}
-	faultSlowHead  = &fault{status: 408, code: "timeout", text: "The head of the request did not arrive in time."}
-	faultSlowBody  = &fault{status: 408, code: "timeout", text: "The body of the request did not arrive in time."}
-	faultConnect   = &fault{status: 502, code: "transient", text: "The next hop could not be reached"}
-	faultTLS       = &fault{status: 502, code: "security", text: "The next hop did not prove to be the one that was meant"}
-	faultClosed    = &fault{status: 502, code: "transient", text: "The next hop closed the connection without an answer."}
-	faultAnswer    = &fault{status: 502, code: "processing", text: "The next hop's answer cannot be framed without doubt"}
-	faultSwitch    = &fault{status: 502, code: "not-supported", text: "The next hop switched to a protocol that is not passed."}
+	faultRoute  = &fault{status: 404, code: "not-found", text: "There is no destination under this path."}
+	faultTarget = &fault{
+		status: 400,
+		code:   "invalid",
+		text:   "The request target has no form that can be routed.",
+	}
+	faultUpgrade = &fault{
+		status: 400,
+		code:   "not-supported",
+		text:   "A request with an Upgrade field and a body is not passed.",
+	}
+	faultHost = &fault{
+		status: 421,
+		code:   "security",
+		text:   "The host named in the request is not served on this connection.",
+	}
+	faultSlowHead = &fault{
+		status: 408,
+		code:   "timeout",
+		text:   "The head of the request did not arrive in time.",
+	}
+	faultSlowBody = &fault{
+		status: 408,
+		code:   "timeout",
+		text:   "The body of the request did not arrive in time.",
+	}
+	faultConnect = &fault{status: 502, code: "transient", text: "The next hop could not be reached"}
+	faultTLS     = &fault{
+		status: 502,
+		code:   "security",
+		text:   "The next hop did not prove to be the one that was meant",
+	}
+	faultClosed = &fault{
+		status: 502,
+		code:   "transient",
+		text:   "The next hop closed the connection without an answer.",
+	}
+	faultAnswer = &fault{
+		status: 502,
+		code:   "processing",
+		text:   "The next hop's answer cannot be framed without doubt",
+	}
+	faultSwitch = &fault{
+		status: 502,
+		code:   "not-supported",
+		text:   "The next hop switched to a protocol that is not passed.",
+	}
 	faultLoop      = &fault{status: 502, code: "processing", text: "The next hop is this gateway itself."}
-	faultNoConnect = &fault{status: 504, code: "timeout", text: "The next hop did not accept the connection in time."}
-	faultNoAnswer  = &fault{status: 504, code: "timeout", text: "The next hop did not answer in time."}
-	faultBusy      = &fault{status: 503, code: "throttled", text: "The gateway is at its ceiling of memory or connections."}
-	faultOwn       = &fault{status: 500, code: "exception", text: "The gateway failed."}
-	faultEvidence  = &fault{status: 500, code: "exception", text: "The gateway cannot record the exchange and so does not pass it."}
+	faultNoConnect = &fault{
+		status: 504,
+		code:   "timeout",
+		text:   "The next hop did not accept the connection in time.",
+	}
+	faultNoAnswer = &fault{status: 504, code: "timeout", text: "The next hop did not answer in time."}
+	faultBusy     = &fault{
+		status: 503,
+		code:   "throttled",
+		text:   "The gateway is at its ceiling of memory or connections.",
+	}
+	faultOwn      = &fault{status: 500, code: "exception", text: "The gateway failed."}
+	faultEvidence = &fault{
+		status: 500,
+		code:   "exception",
+		text:   "The gateway cannot record the exchange and so does not pass it.",
+	}
 
 	// faultGone is no answer: the client itself is gone, or the connection must simply be
 	// cut.

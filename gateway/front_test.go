@@ -63,7 +63,7 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Seen", "whole")
 }
 
-// ask is world.ask for the front.
+// ask is env.ask for the front.
 func (f *front) ask(t *testing.T, in string) string {
 	t.Helper()
 	c, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: f.pki.pool, ServerName: host})
@@ -79,7 +79,7 @@ func (f *front) ask(t *testing.T, in string) string {
 	return string(b)
 }
 
-// The destination itself, reached directly, takes as many of the hostile requests as
+// The destination itself, reached directly, accepts as many of the hostile requests as
 // the gateway passes, and answers what cannot be framed with the same status.
 //
 // Covers: case 289, 290, 291, 292, 293, 296, 320

@@ -51,7 +51,7 @@ func FuzzRelay(f *testing.F) {
 			io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
 		}
 	})
-	w := newWorld(f, b, func(c *gateway.Config) { c.Evidence = nil })
+	w := newEnv(f, b, func(c *gateway.Config) { c.Evidence = nil })
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > 4<<10 {
 			return

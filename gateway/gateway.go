@@ -165,7 +165,7 @@ func (g *Gateway) watchOver(quit <-chan struct{}) {
 	}
 }
 
-// accept takes connections until the listener is closed.
+// accept accepts connections until the listener is closed.
 func (g *Gateway) accept(l net.Listener) error {
 	for {
 		conn, err := l.Accept()
@@ -178,12 +178,12 @@ func (g *Gateway) accept(l net.Listener) error {
 			continue
 		}
 
-		g.take(conn)
+		g.admit(conn)
 	}
 }
 
-// take serves a connection, within the limits.
-func (g *Gateway) take(conn net.Conn) {
+// admit serves a connection, within the limits.
+func (g *Gateway) admit(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		conn.Close()
@@ -213,7 +213,7 @@ func (g *Gateway) take(conn net.Conn) {
 	go g.serve(tcp, a, proxied)
 }
 
-// fromProxy: the peer is a gateway that names its clients.
+// fromProxy reports whether the peer is a gateway that names its clients.
 func (s *state) fromProxy(from netip.Addr) bool {
 	from = from.Unmap().WithZone("")
 	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(from) })

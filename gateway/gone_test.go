@@ -22,7 +22,7 @@ func reset(c *tls.Conn) {
 }
 
 // awaitMetric waits until a metric has a value.
-func (w *world) awaitMetric(name string, value int) {
+func (w *env) awaitMetric(name string, value int) {
 	w.t.Helper()
 	eventually(w.t, fmt.Sprint(name, " is ", value), func() bool {
 		var b bytes.Buffer
@@ -58,7 +58,7 @@ func TestClientsThatAreGone(t *testing.T) {
 				<-release
 				io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 			})
-			w := newWorld(t, b, func(cfg *gateway.Config) { cfg.Times = long })
+			w := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times = long })
 
 			const clients = 8
 			patient := w.dial()
@@ -95,7 +95,7 @@ func TestClientsThatAreGone(t *testing.T) {
 // Covers: case 312
 func TestTurnsOfClientsThatAreGone(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Times = long
 		c.Limits = gateway.Limits{RequestsPerSecond: 0.2, Burst: 1} // a turn every five seconds
 	})
@@ -129,7 +129,7 @@ func TestUpstreamsThatWereClosed(t *testing.T) {
 		http.ReadRequest(bufio.NewReader(c))
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
-	w := newWorld(t, b, func(c *gateway.Config) { c.Times = long })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Times = long })
 	c := w.dial()
 	br := bufio.NewReader(c)
 
@@ -151,7 +151,7 @@ func TestUpstreamsThatWereClosed(t *testing.T) {
 func TestUpstreamsOfOneClientAreBounded(t *testing.T) {
 	b := newBackend(t, ok)
 	const routes, most = 20, 8
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Times = long
 		for i := range routes {
 			r := c.Routes[0]
@@ -186,7 +186,7 @@ func TestPreconnectedAfterReload(t *testing.T) {
 	defer l.Close()
 
 	var cfg gateway.Config
-	w := newWorld(t, &backend{addr: l.Addr().String(), pki: p}, func(c *gateway.Config) {
+	w := newEnv(t, &backend{addr: l.Addr().String(), pki: p}, func(c *gateway.Config) {
 		c.Times = long
 		c.Routes[0].Spares = 1
 		cfg = *c

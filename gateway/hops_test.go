@@ -20,7 +20,7 @@ import (
 // request, and closes the upstreams of the old one.
 func TestReload(t *testing.T) {
 	a, b := newBackend(t, ok), newBackend(t, ok)
-	w := newWorld(t, a, nil)
+	w := newEnv(t, a, nil)
 	c := w.dial()
 	br := bufio.NewReader(c)
 	get := func() {
@@ -63,10 +63,10 @@ func TestReload(t *testing.T) {
 }
 
 // A mapped next hop: prefix and Host are replaced and nothing else, and the evidence
-// says so.
+// shows it.
 func TestMappedNext(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Routes[0].Next = "https://destination.localhost:9443/inner/base"
 	})
 
@@ -95,7 +95,7 @@ func TestMappedNext(t *testing.T) {
 // Two routes on one connection: each has an upstream of its own, kept for later.
 func TestSeveralDestinations(t *testing.T) {
 	a, b := newBackend(t, ok), newBackend(t, ok)
-	w := newWorld(t, a, func(c *gateway.Config) {
+	w := newEnv(t, a, func(c *gateway.Config) {
 		r := c.Routes[0]
 		r.Name, r.Prefixes, r.Dial, r.TLS = "beta", []string{"/acme/beta", "/beta/"}, b.addr, b.pki.client("")
 		c.Routes = append(c.Routes, r)
@@ -134,7 +134,7 @@ func TestProxyProtocol(t *testing.T) {
 	}))
 	defer s.Close()
 
-	w := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
+	w := newEnv(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
 		c.Routes[0].Proxy = true
 	})
 	c := w.dial()
@@ -149,7 +149,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// Over two gateways the client's address reaches the destination; the second takes the
+// Over two gateways the client's address reaches the destination; the second accepts the
 // header from the first alone, and must have it.
 //
 // Covers: ER-20, case 302
@@ -173,11 +173,11 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	}))
 	defer s.Close()
 
-	second := newWorld(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
+	second := newEnv(t, &backend{addr: tcp.Addr().String(), pki: p}, func(c *gateway.Config) {
 		c.Routes[0].Proxy, c.Proxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Limits.ConnectionsPerAddress = 2
 	})
-	first := newWorld(t, &backend{addr: second.addr, pki: second.pki}, func(c *gateway.Config) {
+	first := newEnv(t, &backend{addr: second.addr, pki: second.pki}, func(c *gateway.Config) {
 		c.Routes[0].Proxy, c.Routes[0].Next = true, "https://delegate.localhost"
 	})
 	c := first.dial()
@@ -190,7 +190,7 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	if body, _ := io.ReadAll(resp.Body); string(body) != c.LocalAddr().String() {
 		t.Errorf("the destination sees %s, the client is %s", body, c.LocalAddr())
 	}
-	shake := func(w *world, before []byte) error {
+	shake := func(w *env, before []byte) error {
 		raw, err := net.Dial("tcp", w.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -227,7 +227,7 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 // Covers: case 298, 299, 316, 317
 func TestTLSSide(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	for name, cfg := range map[string]*tls.Config{
 		"HTTP/2 only": {NextProtos: []string{"h2"}},
 		"TLS 1.1":     {MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10},
@@ -261,7 +261,7 @@ func TestTLSSide(t *testing.T) {
 func TestResumption(t *testing.T) {
 	b := newBackend(t, ok)
 	var config gateway.Config
-	w := newWorld(t, b, func(c *gateway.Config) { config = *c })
+	w := newEnv(t, b, func(c *gateway.Config) { config = *c })
 	cfg := w.pki.client(host)
 
 	for i := range 4 {
@@ -287,7 +287,7 @@ func TestResumption(t *testing.T) {
 // Spares: made while clients come, and used, each by one.
 func TestSpares(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) { c.Routes[0].Spares = 3 })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Routes[0].Spares = 3 })
 	metric := func() string {
 		var s strings.Builder
 		w.gw.WriteMetrics(&s)

@@ -212,15 +212,15 @@ func everyByte(from, to int) string {
 }
 
 // twoHops is an inbound gateway, a delegate and a backend.
-func twoHops(t testing.TB, b *backend, change func(*gateway.Config)) (inbound, delegate *world) {
+func twoHops(t testing.TB, b *backend, change func(*gateway.Config)) (inbound, delegate *env) {
 	wild := func(c *gateway.Config) {
 		c.Routes[0].Hosts = append(c.Routes[0].Hosts, "*.wild.example")
 		if change != nil {
 			change(c)
 		}
 	}
-	delegate = newWorld(t, b, wild)
-	inbound = newWorld(t, &backend{addr: delegate.addr, pki: delegate.pki}, func(c *gateway.Config) {
+	delegate = newEnv(t, b, wild)
+	inbound = newEnv(t, &backend{addr: delegate.addr, pki: delegate.pki}, func(c *gateway.Config) {
 		delegateNext(c)
 		wild(c)
 	})
@@ -234,7 +234,7 @@ func (b *backend) clear() {
 }
 
 // idle waits until no client has a connection, so that every line is written.
-func (w *world) idle() {
+func (w *env) idle() {
 	w.t.Helper()
 	eventually(w.t, "no connections", func() bool {
 		var b bytes.Buffer
@@ -256,7 +256,7 @@ func (s *sink) requests() (list []wire.Message) {
 
 // Through two gateways: what passes arrives as it was sent, both hops have its
 // digest, and net/http reads as many requests there; what does not pass leaves no
-// byte beyond the first gateway that a reader could take for a request.
+// byte beyond the first gateway that a reader could read as a request.
 //
 // Covers: ER-07, ER-17, ER-19, case 289, 290, 292, 293, 296, 300, 304, 320
 func TestHostileRequests(t *testing.T) {
@@ -270,7 +270,7 @@ func TestHostileRequests(t *testing.T) {
 		inbound.idle()
 		delegate.idle()
 
-		for _, w := range []*world{inbound, delegate} {
+		for _, w := range []*env{inbound, delegate} {
 			if calls, lines := w.evidence.owed(); calls != lines {
 				t.Errorf("%s: %d messages went out, and %d have their line", name, calls, lines)
 			}

@@ -86,12 +86,12 @@ func (b *inbox) room(max int) ([]byte, error) {
 	}
 	bigger := buffer(size)
 	copy(*bigger, *b.buf)
-	b.drop()
+	b.putBack()
 	b.set(bigger)
 	return (*b.buf)[b.w:], nil
 }
 
-// widen takes a large buffer in place of a small empty one, where the budget allows it.
+// widen uses a large buffer in place of a small empty one, where the budget allows it.
 func (b *inbox) widen() {
 	if b.r == b.w && (b.buf == nil || len(*b.buf) < bufferSize) && b.budget.fitsLarge(bufferSize) {
 		b.release()
@@ -117,7 +117,7 @@ func (b *inbox) consume(n int) {
 
 // release gives the buffer back, with all that is in it.
 func (b *inbox) release() {
-	b.drop()
+	b.putBack()
 	b.r, b.w = 0, 0
 }
 
@@ -126,7 +126,7 @@ func (b *inbox) set(buf *[]byte) {
 	b.budget.reserve(len(*buf))
 }
 
-func (b *inbox) drop() {
+func (b *inbox) putBack() {
 	if b.buf == nil {
 		return
 	}

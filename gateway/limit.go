@@ -148,7 +148,7 @@ func (a *address) refill(rate float64, burst int, now time.Time) {
 	a.filled = now
 }
 
-// acquire takes a token, or returns the place in the queue for one.
+// acquire uses a token, or returns the place in the queue for one.
 func (a *address) acquire(l *Limits, now func() time.Time) *turn {
 	a.mu.Lock()
 	defer a.mu.Unlock()

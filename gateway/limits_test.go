@@ -44,7 +44,7 @@ func TestTimeLimits(t *testing.T) {
 		"slow answer": {gateway.Times{FirstByte: short}, "GET /acme" + heads + "\r\n", "504"},
 		"stalled":     {gateway.Times{Stall: short}, "GET /acme/begin" + heads + "\r\n", "200"},
 	} {
-		conn := newWorld(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = c.times, 1000 }).dial()
+		conn := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = c.times, 1000 }).dial()
 		io.WriteString(conn, c.in)
 		got, err := io.ReadAll(conn)
 		if status(string(got)) != c.status || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -55,7 +55,7 @@ func TestTimeLimits(t *testing.T) {
 		}
 	}
 
-	raw, err := net.Dial("tcp", newWorld(t, b, func(c *gateway.Config) { c.Times.Handshake = short }).addr)
+	raw, err := net.Dial("tcp", newEnv(t, b, func(c *gateway.Config) { c.Times.Handshake = short }).addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,9 @@ func TestTimeLimits(t *testing.T) {
 // Covers: case 312
 func TestBodyRate(t *testing.T) {
 	b := newBackend(t, ok)
-	// trickle sends so many pieces, or as many as are taken.
+	// trickle sends so many pieces, or as many as are accepted.
 	trickle := func(limit time.Duration, pieces, size int) string {
-		w := newWorld(t, b, func(c *gateway.Config) {
+		w := newEnv(t, b, func(c *gateway.Config) {
 			c.Times = gateway.Times{Body: limit}
 			c.Limits.BodyRate = int64(200 / limit.Seconds()) // 200 bytes within each time limit
 		})
@@ -111,10 +111,10 @@ func TestBodyRate(t *testing.T) {
 func TestManySlowClients(t *testing.T) {
 	b := newBackend(t, ok)
 	// One limit for each gateway: on a busy machine a handshake may take long.
-	heads := newWorld(t, b, func(c *gateway.Config) {
+	heads := newEnv(t, b, func(c *gateway.Config) {
 		c.Times.Head, c.Times.Handshake = 300*time.Millisecond, patience
 	})
-	shakes := newWorld(t, b, func(c *gateway.Config) { c.Times.Handshake = 2 * time.Second })
+	shakes := newEnv(t, b, func(c *gateway.Config) { c.Times.Handshake = 2 * time.Second })
 	var kept *tls.Conn
 	eventually(t, "a handshake within the limit", func() (ok bool) {
 		var err error
@@ -156,7 +156,7 @@ func TestManySlowClients(t *testing.T) {
 }
 
 // slowHead sends a part of a head, and returns the answer's status.
-func slowHead(w *world) string {
+func slowHead(w *env) string {
 	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host})
 	if err != nil {
 		return err.Error()
@@ -169,7 +169,7 @@ func slowHead(w *world) string {
 }
 
 // silentHandshake connects, sends nothing, and returns how that ended.
-func silentHandshake(w *world) string {
+func silentHandshake(w *env) string {
 	c, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		return err.Error()
@@ -197,7 +197,7 @@ func TestStuckReader(t *testing.T) {
 			}
 		}
 	})
-	w := newWorld(t, b, func(c *gateway.Config) { c.Times.Write = 200 * time.Millisecond })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Times.Write = 200 * time.Millisecond })
 	io.WriteString(w.dial(), "GET /acme"+heads+"\r\n")
 
 	select {
@@ -210,7 +210,7 @@ func TestStuckReader(t *testing.T) {
 // Covers: case 312
 func TestLimitsPerAddress(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Limits = gateway.Limits{ConnectionsPerAddress: 3, RequestsPerSecond: 50, Burst: 5}
 	})
 	var held []*tls.Conn
@@ -257,7 +257,7 @@ func TestDrain(t *testing.T) {
 		<-step
 		io.WriteString(c, "done")
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	idle, busy := w.dial(), w.dial()
 	io.WriteString(busy, "GET /acme"+heads+"\r\n")
 
@@ -271,7 +271,7 @@ func TestDrain(t *testing.T) {
 	}
 
 	if w.gw.Healthy() == nil {
-		t.Error("it says it is ready")
+		t.Error("it is ready")
 	}
 	step <- true
 	step <- true
@@ -287,7 +287,7 @@ func TestDrain(t *testing.T) {
 // Draining is bounded.
 func TestDrainCuts(t *testing.T) {
 	b := newBackend(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-	w := newWorld(t, b, func(c *gateway.Config) { c.Times.Drain = 50 * time.Millisecond })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Times.Drain = 50 * time.Millisecond })
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
 	eventually(t, "the request is under way", func() bool { return len(b.all()) == 1 })

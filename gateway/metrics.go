@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// metrics are counters; they say nothing of any message's content.
+// metrics are counters, with nothing of any message's content.
 type metrics struct {
 	accepted, limited, handshakeFailures, delayed atomic.Int64
 	dials, spares, panics                         atomic.Int64
@@ -56,7 +56,7 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 	p.counter("gateway_answers_total", "Answers sent, interim ones and the gateway's own included.", m.answers.Load())
 	p.counter("gateway_answer_bytes_total", "Bytes of answers, framing included.", m.answerBytes.Load())
 	p.counter("gateway_upstream_dials_total", "Connections made to next hops.", m.dials.Load())
-	p.counter("gateway_upstream_spares_total", "Connections that stood ready when they were needed.", m.spares.Load())
+	p.counter("gateway_upstream_spares_total", "Connections that were ready when they were needed.", m.spares.Load())
 	p.counter("gateway_panics_total", "Faults of the gateway that ended a connection.", m.panics.Load())
 	p.head("gateway_own_answers_total", "Answers of the gateway's own, by status.", "counter")
 

@@ -11,7 +11,7 @@ import (
 // The evidence knows of a message before anyone else has a byte of it, so that a
 // gateway that is killed at any moment leaves none untold.
 func TestNothingGoesOutUnannounced(t *testing.T) {
-	var w *world
+	var w *env
 	known := func(where string, want int) {
 		if calls, _ := w.evidence.owed(); calls != want {
 			t.Errorf("%s: %d messages are known, want %d", where, calls, want)
@@ -33,7 +33,7 @@ func TestNothingGoesOutUnannounced(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n")
 		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nto the end")
 	})
-	w = newWorld(t, b, nil)
+	w = newEnv(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, post+"Content-Length: 3\r\n\r\na")
 

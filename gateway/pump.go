@@ -17,7 +17,8 @@ type pump struct {
 	fault    atomic.Pointer[fault] // why the request did not go out whole
 	moved    atomic.Bool           // a byte of the body has come
 	stop     atomic.Bool
-	held     atomic.Bool // stopped, while the answer still comes from the upstream
+	// keepsUpstream: it was stopped while the answer still comes from the upstream.
+	keepsUpstream atomic.Bool
 
 	// mu guards begun: the client need not wait for 100 (Continue), or no longer, so that
 	// it is its turn and not the next hop's.
@@ -58,15 +59,15 @@ func (x *exchange) endPump(finish bool) bool {
 }
 
 // run passes the body and, when it cannot be passed whole, cuts the upstream, so that
-// the next hop does not take what it has for the whole; of one that is held, the
-// exchange does so after its answer.
+// what the next hop has does not look like the whole; where the answer still comes, the
+// exchange does so afterwards.
 func (p *pump) run() {
 	defer close(p.done)
 	x := p.x
 	defer x.g.janitor.remove(&p.deadline)
 	if f := p.pass(); f != nil {
 		p.fault.Store(f)
-		if !f.is(faultClosed) && !p.held.Load() {
+		if !f.is(faultClosed) && !p.keepsUpstream.Load() {
 			x.up.raw.cut()
 		}
 	}
@@ -173,7 +174,7 @@ func (p *pump) send(b []byte) *fault {
 	return nil
 }
 
-// ended says why nothing more came from the client.
+// ended returns why nothing more came from the client.
 func (p *pump) ended() *fault {
 	if p.deadline.over() && !p.stop.Load() {
 		return faultSlowBody

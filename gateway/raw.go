@@ -12,16 +12,16 @@ import (
 type rawConn struct {
 	*net.TCPConn
 	rc    syscall.RawConn
-	ended bool // the stream itself has ended, so that TLS did not say so before
+	ended bool // the stream itself has ended, and not TLS before it
 
 	// ask, when not nil, is called once by the next Read that finds nothing to read,
 	// before it waits; when it returns false, Read fails with errNothing. Only the
-	// reader touches it, and got, which counts the bytes read while ask stands.
+	// reader touches it, and got, which counts the bytes read while ask is set.
 	ask func() bool
 	got int
 
-	// held, while not nil, keeps what is written: it goes out by release.
-	held *[]byte
+	// postponed, while not nil, keeps what is written until flush or discard.
+	postponed *[]byte
 
 	in, out transfer
 }
@@ -70,7 +70,7 @@ func (r *rawConn) peerEnded() (ended, reset bool) {
 	return ended, reset
 }
 
-// asks calls ask, if it stands.
+// asks calls ask, if it is set.
 func (r *rawConn) asks() bool {
 	ask := r.ask
 	r.ask = nil
@@ -125,30 +125,38 @@ func (r *rawConn) tryRead(fd uintptr) bool {
 	return !r.asks()
 }
 
-// hold keeps back what is written from now on.
-func (r *rawConn) hold() {
-	r.held = buffers.Get().(*[]byte)
-	*r.held = (*r.held)[:0]
+// postpone keeps what is written from now on.
+func (r *rawConn) postpone() {
+	r.postponed = buffers.Get().(*[]byte)
+	*r.postponed = (*r.postponed)[:0]
 }
 
-// release ends that, and sends what was kept back unless it is to be forgotten.
-func (r *rawConn) release(send bool) (err error) {
-	b := r.held
-	r.held = nil
-	if send {
-		_, err = r.Write(*b)
-	}
+// flush ends that, and sends what was kept.
+func (r *rawConn) flush() error {
+	b := r.postponed
+	r.postponed = nil
+	defer reuse(b)
+	_, err := r.Write(*b)
+	return err
+}
+
+// discard ends that, and forgets what was kept.
+func (r *rawConn) discard() {
+	reuse(r.postponed)
+	r.postponed = nil
+}
+
+func reuse(b *[]byte) {
 	if cap(*b) == bufferSize {
 		*b = (*b)[:bufferSize]
 		buffers.Put(b)
 	}
-	return err
 }
 
 // Write writes all of p for TLS.
 func (r *rawConn) Write(p []byte) (int, error) {
-	if r.held != nil {
-		*r.held = append(*r.held, p...)
+	if r.postponed != nil {
+		*r.postponed = append(*r.postponed, p...)
 		return len(p), nil
 	}
 	if !direct {
@@ -179,8 +187,8 @@ func (r *rawConn) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// errNothing says that nothing is there to be read. TLS takes it for an error that
-// passes, as it is a temporary net.Error.
+// errNothing is returned when nothing is there to be read. TLS reads on after it, as it
+// is a temporary net.Error.
 var errNothing net.Error = nothing{}
 
 type nothing struct{}
@@ -192,7 +200,7 @@ func (nothing) Temporary() bool { return true }
 // past is a deadline that is over, to wake whoever waits on a connection.
 var past = time.Unix(1, 0)
 
-// cut ends the connection so that the peer cannot take it for a clean end.
+// cut ends the connection so that the peer does not see a clean end.
 func (r *rawConn) cut() {
 	r.SetLinger(0)
 	r.Close()

@@ -10,8 +10,8 @@ import (
 // direct: Read and Write make their system calls themselves.
 const direct = true
 
-// The calls are made without telling Go's scheduler, which may be as these descriptors
-// never block. Told of calls of more than 20 µs, as a write over TCP often is one, the
+// The calls are made without Go's scheduler, which is possible as these descriptors
+// never block. When it knows of calls of more than 20 µs, as a write over TCP often is one, the
 // scheduler hands the processor to another thread and looks every 20 µs for the next:
 // that took a fifth of the processor time of a small request.
 

@@ -12,7 +12,7 @@ import (
 )
 
 // A request that is held back goes out within the read that awaits its answer, once,
-// and only where nothing stood to be read before.
+// and only where nothing was there to be read before.
 //
 // Covers: case 308
 func TestAskOnlyWhereSilent(t *testing.T) {
@@ -37,11 +37,11 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 		}
 		asked := 0
 
-		r.hold()
+		r.postpone()
 		io.WriteString(r, "request")
 		r.ask = func() bool {
 			if asked++; test.willing {
-				r.release(true)
+				r.flush()
 			}
 			return test.willing
 		}
@@ -55,8 +55,8 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 			t.Errorf("%s: asked %d times", name, asked)
 		}
 
-		if r.held != nil {
-			r.release(false)
+		if r.postponed != nil {
+			r.discard()
 		}
 		r.Close()
 		if sent := <-got; sent != test.sent {
@@ -106,7 +106,7 @@ func answerOnce(c net.Conn) string {
 	return string(b[:n]) + string(rest)
 }
 
-// waitReadable waits until something stands on r to be read.
+// waitReadable waits until something is there to be read on r.
 func waitReadable(t *testing.T, r *rawConn) {
 	t.Helper()
 	err := r.rc.Read(func(fd uintptr) bool {

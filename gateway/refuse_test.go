@@ -90,7 +90,7 @@ var refusals = map[string]struct {
 // Covers: ER-15, case 289, 290, 291, 292, 296, 297, 307, 313
 func TestRefusals(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	smuggled := "GET /acme/smuggled" + heads + "\r\n"
 
 	for name, c := range refusals {
@@ -127,7 +127,7 @@ func (s *sink) clear() {
 // Covers: case 297
 func TestHostsThatAreOurs(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, func(c *gateway.Config) {
+	w := newEnv(t, b, func(c *gateway.Config) {
 		c.Routes[0].Hosts = append(c.Routes[0].Hosts, "*.Wild.example:8443", "a.example:443")
 	})
 
@@ -146,7 +146,7 @@ func TestHostsThatAreOurs(t *testing.T) {
 	}
 }
 
-// What the destination must not say, and what a client then gets.
+// What the destination must not answer, and what a client then gets.
 //
 // Covers: ER-15, case 300, 307, 308
 func TestAnswersThatCannotBeFramed(t *testing.T) {
@@ -180,7 +180,7 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 				conn.(tapped).NetConn().Close()
 			}
 		})
-		w := newWorld(t, b, nil)
+		w := newEnv(t, b, nil)
 		conn := w.dial()
 		io.WriteString(conn, "GET /acme"+heads+"\r\n")
 
@@ -207,7 +207,7 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 // Covers: case 308, 309
 func TestUnaskedBytes(t *testing.T) {
 	// They must have reached the gateway before the next request does; how long that
-	// takes is the machine's matter.
+	// is depends on the machine.
 	atSomePace(t, 20*time.Millisecond, func(pace time.Duration) error {
 		answered, sent := make(chan bool), make(chan bool)
 		defer close(answered)
@@ -228,7 +228,7 @@ func TestUnaskedBytes(t *testing.T) {
 				sent <- true
 			}
 		})
-		c := newWorld(t, b, nil).dial()
+		c := newEnv(t, b, nil).dial()
 		br := bufio.NewReader(c)
 
 		for i := range 5 {
@@ -263,7 +263,7 @@ func TestUnaskedBytes(t *testing.T) {
 // Covers: case 309
 func TestNoByteOnAnothersConnection(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	stop := make(chan bool)
 	go func() {
 		defer close(stop)
@@ -288,7 +288,7 @@ func TestNoByteOnAnothersConnection(t *testing.T) {
 	<-stop
 	for _, s := range b.all() {
 		if strings.Contains(s, "evil") && strings.Contains(s, "good") {
-			t.Error("two clients' bytes stand on one connection")
+			t.Error("two clients' bytes are on one connection")
 		}
 	}
 }
@@ -298,7 +298,7 @@ func TestNoByteOnAnothersConnection(t *testing.T) {
 // Covers: case 307, 319
 func TestNothingIsSentTwice(t *testing.T) {
 	b := newBackend(t, func(c net.Conn) { http.ReadRequest(bufio.NewReader(c)) })
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	for _, in := range []string{"GET /acme" + heads + "\r\n", post + "Content-Length: 3\r\n\r\nabc"} {
 		if got := w.ask(in); status(got) != "502" {
 			t.Errorf("answered %q", got)
@@ -315,7 +315,7 @@ func TestNextHopClosesBetweenRequests(t *testing.T) {
 		http.ReadRequest(bufio.NewReader(c))
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	// The end must have reached the gateway before the next request does.
 	atSomePace(t, 20*time.Millisecond, func(pace time.Duration) error {
 		c := w.dial()
@@ -342,7 +342,7 @@ func TestClientDiesInBody(t *testing.T) {
 		"bad chunk": post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
 	} {
 		b := newBackend(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-		w := newWorld(t, b, nil)
+		w := newEnv(t, b, nil)
 		c := w.dial()
 		io.WriteString(c, in)
 		eventually(t, "the beginning arrives", func() bool { l := b.all(); return len(l) == 1 && l[0] == in })
@@ -382,7 +382,7 @@ func TestNextHopThatCannotBeReached(t *testing.T) {
 			c.Routes[0].Dial, c.Times.Connect, c.Times.Head = silent.Addr().String(), 50*time.Millisecond, time.Second
 		}},
 	} {
-		w := newWorld(t, good, c.change)
+		w := newEnv(t, good, c.change)
 		got := w.ask("GET /acme" + heads + "\r\n")
 		if status(got) != c.status || strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1") {
 			t.Errorf("%s: %q", name, got)
@@ -416,7 +416,7 @@ func TestLoop(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go g.Serve(ctx, l)
-	w := &world{t: t, pki: p, addr: l.Addr().String()}
+	w := &env{t: t, pki: p, addr: l.Addr().String()}
 	if got := w.ask("GET /acme" + heads + "\r\n"); status(got) != "502" {
 		t.Errorf("answered %q", got)
 	}
@@ -426,7 +426,7 @@ func TestLoop(t *testing.T) {
 func TestEvidenceFails(t *testing.T) {
 	b := newBackend(t, ok)
 	for _, pass := range []bool{false, true} {
-		w := newWorld(t, b, func(c *gateway.Config) { c.PassWithoutEvidence = pass })
+		w := newEnv(t, b, func(c *gateway.Config) { c.PassWithoutEvidence = pass })
 		w.evidence.mu.Lock()
 		w.evidence.err = errors.New("disk full")
 		w.evidence.mu.Unlock()
@@ -446,7 +446,7 @@ func TestEvidenceFails(t *testing.T) {
 // Covers: case 311
 func TestNothingIsCached(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	for _, token := range []string{"one", "two"} {
 		w.ask("GET /acme" + heads + "Authorization: Bearer " + token + "\r\n\r\n")
 	}

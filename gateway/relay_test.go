@@ -43,7 +43,7 @@ var awkward = map[string]string{
 // Covers: ER-07, ER-12, ER-16, ER-17, case 293, 301, 302, 304, 320
 func TestRequestsArriveAsTheyAre(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 	br := bufio.NewReader(c)
 	var sent strings.Builder
@@ -74,7 +74,7 @@ func TestRequestsArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-// answers are what a destination may say; each ends where it says it does.
+// answers are what a destination may send; each ends where it announces.
 var answers = map[string]string{
 	"length":       "HTTP/1.1 200 OK\r\ncontent-LENGTH:5\r\nX-a: 1\r\nx-A:2\r\n\r\nhello",
 	"no reason":    "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
@@ -116,7 +116,7 @@ func script(answer string) func(net.Conn) {
 func TestAnswersArriveAsTheyAre(t *testing.T) {
 	for name, answer := range answers {
 		b := newBackend(t, script(answer))
-		w := newWorld(t, b, nil)
+		w := newEnv(t, b, nil)
 		if got := w.ask("GET /acme" + heads + "\r\n"); got != answer {
 			t.Errorf("%s:\n%q\nwant\n%q", name, got, answer)
 		}
@@ -135,7 +135,7 @@ func TestAnswersArriveAsTheyAre(t *testing.T) {
 
 func TestHeadHasNoBody(t *testing.T) {
 	b := newBackend(t, script("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"))
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	in := "HEAD /acme" + heads + "\r\n"
 	if got := w.ask(in + in); strings.Count(got, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") != 2 {
 		t.Errorf("two HEADs are answered %q", got)
@@ -145,7 +145,7 @@ func TestHeadHasNoBody(t *testing.T) {
 // Covers: case 320
 func TestPipelining(t *testing.T) {
 	b := newBackend(t, ok)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	var in, want strings.Builder
 
 	for i := range 20 {
@@ -175,7 +175,7 @@ func TestBodiesBothWaysAtOnce(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
 		io.Copy(c, req.Body)
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 
 	body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
@@ -215,7 +215,7 @@ func TestExpectContinue(t *testing.T) {
 		io.Copy(io.Discard, req.Body)
 		io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "POST /acme"+heads+"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
 
@@ -241,7 +241,7 @@ func TestEarlyFinalAnswer(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
 		io.Copy(io.Discard, c)
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 	head := "POST /acme" + heads + "Expect: 100-continue\r\nContent-Length: 300\r\n\r\n"
 	io.WriteString(c, head)
@@ -286,7 +286,7 @@ func TestStreamingWithoutDelay(t *testing.T) {
 		<-step
 		io.WriteString(c, "0\r\n\r\n")
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
 
@@ -339,7 +339,7 @@ func TestAsynchronousPattern(t *testing.T) {
 			}
 		}
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	got := w.ask("GET /acme/fhir/$export" + heads + "Prefer: respond-async\r\n\r\n" + strings.Repeat(
 		"GET /acme/status/1"+heads+"\r\n", 3) +
 		"GET /acme/out/1.ndjson" + heads + "\r\n" + "DELETE /acme/status/1" + heads + "\r\n")
@@ -361,8 +361,8 @@ func TestAsynchronousPattern(t *testing.T) {
 // Covers: ER-19
 func TestTwoHops(t *testing.T) {
 	b := newBackend(t, ok)
-	delegate := newWorld(t, b, nil)
-	gw := newWorld(t, &backend{addr: delegate.addr, pki: delegate.pki}, delegateNext)
+	delegate := newEnv(t, b, nil)
+	gw := newEnv(t, &backend{addr: delegate.addr, pki: delegate.pki}, delegateNext)
 	in := awkward["chunked"] + awkward["header case"]
 	got := gw.ask(in)
 	if strings.Count(got, "200 OK") != 2 || len(b.all()) != 1 || b.all()[0] != in {
@@ -395,7 +395,7 @@ func TestBackPressure(t *testing.T) {
 
 		written <- total
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	c := w.dial()
 	io.WriteString(c, "GET /acme"+heads+"\r\n")
 

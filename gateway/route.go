@@ -20,7 +20,7 @@ type route struct {
 	trouble      atomic.Pointer[Trouble] // since its last whole answer; nil: none
 }
 
-// mapped: the prefix and the Host are replaced on the way.
+// mapped reports whether the prefix and the Host are replaced on the way.
 func (r *route) mapped() bool { return r.next.path != "" }
 
 // table finds routes by host and prefix.
@@ -116,7 +116,7 @@ func (s *served) find(path []byte) (*route, int) {
 	return nil, 0
 }
 
-// spellings of an authority: 443 is the port of https, said or not.
+// spellings of an authority: 443 is the port of https, written or not.
 func spellings(h string) []string {
 	h = strings.ToLower(h)
 	if bare, ok := strings.CutSuffix(h, ":443"); ok {
@@ -145,8 +145,8 @@ func (t *table) find(host []byte) *served {
 	return nil
 }
 
-// isLabel: a wildcard stands for a label of a name, not for all that a Host field may
-// hold; what is in lower case is letters, digits, hyphens and underscores.
+// isLabel reports whether b, in lower case, is a label of a name: a wildcard is for one, and
+// not for all that a Host field may hold. It is letters, digits, hyphens and underscores.
 func isLabel(b []byte) bool {
 	for _, c := range b {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
@@ -160,7 +160,7 @@ func isLabel(b []byte) bool {
 type way struct {
 	route *route
 	// authority and prefix are the places in the target that a mapped route
-	// replaces; an authority stands only in an absolute-form target.
+	// replaces; only an absolute-form target has an authority.
 	authority, prefix [2]int
 }
 

@@ -9,15 +9,15 @@ import (
 )
 
 // tally counts and digests one message as it comes in and as it goes out. As long as
-// what goes out is what came in, the same bytes in the same buffer, one digest stands
-// for both.
+// what goes out is what came in, the same bytes in the same buffer, one digest is
+// that of both.
 type tally struct {
 	off     bool // without evidence only bytes are counted
 	in, out hash.Hash
 	nIn     int64
 	nOut    int64
 	split   bool
-	owed    bool // the evidence has been told that its line follows
+	owed    bool // it has been announced to the evidence
 	began   time.Time
 }
 
@@ -38,7 +38,7 @@ func (t *tally) begin(now func() time.Time) {
 	}
 }
 
-// passed takes bytes that came in and have gone out, all of them.
+// passed adds bytes that came in and have gone out, all of them.
 func (t *tally) passed(p []byte) {
 	if t.split {
 		t.received(p)
@@ -52,7 +52,7 @@ func (t *tally) passed(p []byte) {
 	}
 }
 
-// received takes bytes that came in and do not go out as they are.
+// received adds bytes that came in and do not go out as they are.
 func (t *tally) received(p []byte) {
 	t.divide()
 	t.nIn += int64(len(p))
@@ -61,7 +61,7 @@ func (t *tally) received(p []byte) {
 	}
 }
 
-// sent takes bytes that went out and did not come in as they are.
+// sent adds bytes that went out and did not come in as they are.
 func (t *tally) sent(p []byte) {
 	t.divide()
 	t.nOut += int64(len(p))

@@ -137,7 +137,7 @@ func TestTroubleIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log logbook
-			w := newWorld(t, newBackend(t, c.backend), func(cfg *gateway.Config) {
+			w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) {
 				cfg.Log, cfg.Explain = slog.New(slog.NewTextHandler(&log, nil)), explain
 				if c.change != nil {
 					c.change(cfg)
@@ -184,7 +184,7 @@ func TestTroubleEnds(t *testing.T) {
 			ok(c)
 		}
 	})
-	w := newWorld(t, b, func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	if got := w.ask(get); status(got) != "502" || len(w.gw.Troubles()) != 1 {
 		t.Fatalf("answered %q, troubles %v", got, w.gw.Troubles())
 	}
@@ -202,7 +202,7 @@ func TestTroubleEnds(t *testing.T) {
 // An error of the listener that comes again and again is logged now and then.
 func TestAcceptErrorsAreLoggedNowAndThen(t *testing.T) {
 	var log logbook
-	w := newWorld(t, newBackend(t, ok), func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w := newEnv(t, newBackend(t, ok), func(c *gateway.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	l := &failing{failures: make(chan bool), closed: make(chan bool)}
 	served := make(chan error, 1)
 	go func() { served <- w.gw.Serve(t.Context(), l) }()

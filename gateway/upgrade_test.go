@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// upgrades are requests that a next hop may take for the end of HTTP on the connection.
+// upgrades are requests that a next hop may read as the end of HTTP on the connection.
 // Those with a body, which such a next hop would read as another protocol, are refused.
 var upgrades = map[string]struct {
 	in     string
@@ -38,7 +38,7 @@ var upgrades = map[string]struct {
 	"CONNECT and switch": {"CONNECT fhir.example:443" + heads + "Upgrade: x\r\n\r\n", false},
 }
 
-// switcher is a next hop that takes every upgrade without an answer that shows it, as
+// switcher is a next hop that accepts every upgrade without an answer that shows it, as
 // Node's server with a listener can: what follows is not HTTP to it.
 func switcher(c net.Conn) {
 	br := bufio.NewReader(c)
@@ -63,7 +63,7 @@ func switcher(c net.Conn) {
 // Covers: ER-07, case 293, 304
 func TestNothingFollowsAnUpgrade(t *testing.T) {
 	b := newBackend(t, switcher)
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	for name, c := range upgrades {
 		for when, later := range map[string]bool{"at once": false, "after the answer": true} {
 			t.Run(name+"/"+when, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestNothingFollowsAnUpgrade(t *testing.T) {
 
 // askAround sends a good request, then in and, at once or after its answer, another good
 // one, on one connection, and returns all that is answered.
-func askAround(t *testing.T, w *world, in string, later bool) string {
+func askAround(t *testing.T, w *env, in string, later bool) string {
 	t.Helper()
 	c := w.dial()
 	defer c.Close()

@@ -74,7 +74,7 @@ func TestLimitsWhileAwaitingContinue(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, newBackend(t, c.backend), func(cfg *gateway.Config) { cfg.Times = c.times })
+			w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) { cfg.Times = c.times })
 			conn := w.dial()
 			io.WriteString(conn, post+c.in)
 			got, err := io.ReadAll(conn)
@@ -104,7 +104,7 @@ func TestContinueMayBeLate(t *testing.T) {
 		body, _ := io.ReadAll(req.Body)
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	})
-	w := newWorld(t, b, func(c *gateway.Config) { c.Times.Body = 2 * time.Second })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Times.Body = 2 * time.Second })
 	c := w.dial()
 	io.WriteString(c, post+expect)
 
@@ -149,7 +149,7 @@ func TestRefusalsOfUploads(t *testing.T) {
 		}
 		io.Copy(io.Discard, c)
 	})
-	w := newWorld(t, refuses, func(c *gateway.Config) {
+	w := newEnv(t, refuses, func(c *gateway.Config) {
 		c.Times = long
 		down := c.Routes[0]
 		down.Name, down.Prefixes, down.Dial = "down", []string{"/down"}, "127.0.0.1:1"
@@ -212,7 +212,7 @@ func TestSmallRecordsPassTogether(t *testing.T) {
 			}
 		}
 	})
-	w := newWorld(t, b, nil)
+	w := newEnv(t, b, nil)
 	tcp, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,34 @@ import (
 	"fhirdest.example/gateway/wire"
 )
 
+// How a request goes out. What the next hop has sent unasked, or its end, must be seen
+// before anything of the request is on the wire, as the request may then still go on
+// another connection; and one system call should both look and begin the wait for the
+// answer. So the request is written before the look, encrypted and kept, and goes out from
+// inside the read that awaits its answer:
+//
+//	exchange.askOn            upstream.tls          upstream.raw            next hop
+//	  raw.postpone() ------------------------------> keeps writes
+//	  tls.Write(request) -----> encrypts ----------> kept
+//	  raw.ask = exchange.send
+//	  answers.fill -----------> tls.Read ----------> Read: tryRead
+//	                                                 recv: something --------> not sent; askOn
+//	                                                       is there            tries the next source
+//	                                                 recv: EAGAIN
+//	  send() <-------------------------------------- ask()
+//	    announces, sets limits
+//	    raw.flush() -------------------------------> the kept records --------> request
+//	    starts the pump for a
+//	    body that is incomplete
+//	    returns true -------------------------------> waits until readable
+//	                                                 recv <-------------------- answer
+//	  relay() <--------------- plaintext <---------- records
+//
+// Where send returns false, because a part of a record came unasked, Read fails with
+// errNothing, which is a temporary net.Error, so that crypto/tls can be read from again.
+
 // upstream is a connection to a next hop. It belongs to one client and one route, so
-// that nothing of one client can ever stand on another's.
+// that nothing of one client is ever on another's.
 type upstream struct {
 	route *route
 	raw   *rawConn
@@ -154,8 +180,8 @@ func upstreamTLS(c *tls.Config, name string) *tls.Config {
 func (u *upstream) closed(err error) bool { return errors.Is(err, io.EOF) && !u.raw.ended }
 
 // sources are where a request's upstream comes from, in order: each may have none. The
-// first is taken that is open and on which nothing unasked stands, as that would be
-// taken for the answer. Nothing has been sent on the others, so that this is no second
+// first is used that is open and on which nothing has come unasked, as that would become
+// the answer. Nothing has been sent on the others, so that this is no second
 // attempt.
 var sources = [...]func(*exchange) (*upstream, *fault){(*exchange).kept, (*exchange).preconnected, (*exchange).fresh}
 
@@ -174,7 +200,7 @@ func (x *exchange) kept() (*upstream, *fault) {
 // own makes u the client's own.
 func (x *exchange) own(u *upstream) {
 	if len(x.ups) == maxUpstreams {
-		x.drop(x.ups[0], false)
+		x.closeUpstream(x.ups[0], false)
 	}
 	x.ups = append(x.ups, u)
 }
@@ -197,18 +223,18 @@ func (x *exchange) fresh() (*upstream, *fault) {
 	return u, f
 }
 
-// askOn sends the request on u, unless something stands there to be read or it has been
+// askOn sends the request on u, unless something is there to be read or it has been
 // closed, and waits for the beginning of the answer. The one look at u that finds
 // nothing shows that it is silent and begins the wait; so the request, ready encrypted,
 // goes out between the two (see send).
 func (x *exchange) askOn(u *upstream) bool {
 	if !u.acquire() {
-		x.drop(u, true)
+		x.closeUpstream(u, true)
 		return false
 	}
 
 	x.up = u
-	u.raw.hold()
+	u.raw.postpone()
 	if _, err := u.tls.Write(x.outgoing()); err == nil {
 		u.raw.got, u.raw.ask = 0, x.sender
 		x.answers.fill(u.tls, wire.MaxResponseHead) // an error shows again at the next
@@ -216,9 +242,9 @@ func (x *exchange) askOn(u *upstream) bool {
 	}
 
 	if !x.asked {
-		u.raw.release(false)
+		u.raw.discard()
 		x.answers.release()
-		x.drop(u, true)
+		x.closeUpstream(u, true)
 		x.up = nil
 	}
 

@@ -1,5 +1,5 @@
 // Command gateway passes HTTP/1.1 between TLS connections byte for byte, as a YAML
-// file says, and compares the evidence of hops.
+// file directs, and compares the evidence of hops.
 package main
 
 import (

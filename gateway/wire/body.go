@@ -8,10 +8,10 @@ type Body struct {
 	chunks  chunks
 }
 
-// NewBody returns a Body that stands after the head.
+// NewBody returns a Body at the end of the head.
 func NewBody(f Framing, length int64) Body { return Body{framing: f, left: length} }
 
-// Feed takes the next bytes and returns how many of them belong to the message,
+// Feed parses the next bytes and returns how many of them belong to the message,
 // and whether it is then complete. An error means that the bytes after the first n
 // cannot be framed.
 func (b *Body) Feed(p []byte) (n int, done bool, err error) {

@@ -20,7 +20,7 @@ var isToken = charset(func(c byte) bool {
 var isValue = charset(func(c byte) bool { return c == '\t' || c >= ' ' && c != 0x7f })
 
 // isTarget marks the characters that a request target may have: visible ones, and
-// bytes from 0x80 on, which change no framing and are the destination's to judge.
+// bytes from 0x80 on, which change no framing and are the destination's matter.
 var isTarget = charset(func(c byte) bool { return c > ' ' && c != 0x7f })
 
 // isHost marks the characters of a host and port (RFC 3986, 3.2.2), and no
@@ -56,7 +56,7 @@ func all(b []byte, set *[256]bool) bool {
 
 func isText(b []byte) bool { return all(b, &isValue) }
 
-// textError tells a bare CR from other control characters.
+// textError returns which error a control character is: a bare CR, or another.
 func textError(b []byte) error {
 	for _, c := range b {
 		if c == '\r' {

@@ -76,7 +76,7 @@ func (c *chunks) data(n int) int {
 	return n
 }
 
-// stride passes the plain text before the next CR, within bounds; step judges what
+// stride passes the plain text before the next CR, within bounds; step parses what
 // stops it.
 func (c *chunks) stride(p []byte) int {
 	if i := bytes.IndexByte(p, '\r'); i >= 0 {
@@ -104,7 +104,7 @@ func (c *chunks) bound() int {
 	return maxExtension
 }
 
-// step takes one byte outside chunk data.
+// step parses one byte outside chunk data.
 func (c *chunks) step(b byte) (done bool, err error) {
 	switch c.state {
 	case chunkSize:
@@ -134,9 +134,9 @@ func (c *chunks) expect(b, want byte, next chunkState, err error) error {
 	return nil
 }
 
-// size takes the hexadecimal digits: at most 15, so that no reader overflows. Space
+// size parses the hexadecimal digits: at most 15, so that no reader overflows. Space
 // after them, which 7.1.1 lets a sender of "bad whitespace" put before the semicolon,
-// is refused: readers disagree on it, and net/http takes it for no size.
+// is refused: readers disagree on it, and net/http does not read it as a size.
 func (c *chunks) size(b byte) error {
 	switch {
 	case isHex[b] && c.digits < 15:
@@ -157,7 +157,7 @@ func (c *chunks) size(b byte) error {
 	return errChunkSize
 }
 
-// extension passes what stands between the semicolon and CRLF.
+// extension passes what is between the semicolon and CRLF.
 func (c *chunks) extension(b byte) error {
 	c.section++
 	switch {
@@ -180,7 +180,7 @@ func (c *chunks) sizeEnd(b byte) error {
 	return nil
 }
 
-// trailer takes one byte of the trailer section.
+// trailer parses one byte of the trailer section.
 func (c *chunks) trailer(b byte) error {
 	if c.section++; c.section > maxTrailer {
 		return errTrailerLong
@@ -211,7 +211,7 @@ func (c *chunks) trailer(b byte) error {
 	return nil
 }
 
-// trailerName takes a byte of a trailer field's name and refuses, at its colon, the
+// trailerName parses a byte of a trailer field's name and refuses, at its colon, the
 // names that would frame the message anew (RFC 9110, 6.5.1).
 func (c *chunks) trailerName(b byte) error {
 	if b != ':' {

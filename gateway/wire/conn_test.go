@@ -153,7 +153,7 @@ func TestNothingIsUnannounced(t *testing.T) {
 	}
 }
 
-// An answer that could not be sent at all is taken back.
+// An answer that could not be sent at all is withdrawn.
 func TestUnsentAnswerIsTakenBack(t *testing.T) {
 	var owed, recorded int
 	tap := NewTap("c", time.Now, func(*Message) { recorded++ })
@@ -276,7 +276,7 @@ func digests(list []Message) map[seen]int {
 	return m
 }
 
-// The digest is that of the very bytes, and pipelined requests are told apart.
+// The digest is that of the very bytes, and pipelined requests are distinguished.
 func TestDigestsOfRawBytes(t *testing.T) {
 	w := serve(t, nil, func(rw http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
 	one := "POST /a HTTP/1.1\r\nhOST: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n0\r\nT: u\r\n\r\n"
@@ -399,7 +399,7 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// The listener takes the address from those who may say it, and cuts them when they
+// The listener uses the address of the peers that may name one, and cuts them when they
 // do not.
 func TestListenerBelievesProxy(t *testing.T) {
 	w := serve(t, func(c *ListenerConfig) { c.Proxy = func(net.Addr) bool { return true } },

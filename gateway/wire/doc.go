@@ -4,9 +4,9 @@
 //
 // The three things in it, from the inside out:
 //
-//   - ParseRequest, ParseResponse and Body say where a message ends, and refuse
+//   - ParseRequest, ParseResponse and Body find where a message ends, and refuse
 //     whatever two readers could frame differently.
-//   - Follower takes the bytes of one direction of a connection as they come and
+//   - Tap follows the bytes of one direction of a connection as they come and
 //     emits one Message for each message that went by.
 //   - Listener and Client put Followers on real connections. A Listener terminates
 //     TLS itself, with a deadline, and can refuse ambiguous framing before

@@ -1,6 +1,6 @@
 package wire
 
-// Error says why a message cannot be framed without doubt.
+// Error is why a message cannot be framed without doubt.
 type Error struct {
 	// Status answers a request that has this fault: 400, 417, 421, 431 or 505.
 	Status int
@@ -14,8 +14,8 @@ func bad(reason string) *Error { return &Error{Status: 400, Reason: reason} }
 
 var (
 	errBareLF     = bad("a line ends in a bare LF")
-	errBareCR     = bad("a CR stands without its LF")
-	errControl    = bad("a control character stands in a field")
+	errBareCR     = bad("a CR is without its LF")
+	errControl    = bad("a control character is in a field")
 	errFold       = bad("a header line is folded or begins with a space")
 	errName       = bad("a field name is not a token")
 	errNoColon    = bad("a header line has no colon")
@@ -38,7 +38,7 @@ var (
 	errLengths     = bad("there is more than one Content-Length")
 	errCoding      = bad("the Transfer-Encoding is not exactly one chunked")
 	errBoth        = bad("both Content-Length and Transfer-Encoding are there")
-	errOldCoding   = bad("a Transfer-Encoding stands in an HTTP/1.0 message")
+	errOldCoding   = bad("an HTTP/1.0 message has a Transfer-Encoding")
 	errLookalike   = bad("a field name resembles a framing field")
 	errNoBody      = bad("a message that has no body announces one")
 	errChunkSize   = bad("a chunk size is not a plain hexadecimal number")

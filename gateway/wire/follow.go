@@ -42,7 +42,7 @@ func NewTap(conn string, now func() time.Time, record func(*Message)) *Tap {
 	return t
 }
 
-// Requests takes the next bytes of the requests' direction.
+// Requests follows the next bytes of the requests' direction.
 func (t *Tap) Requests(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,14 +55,14 @@ func (t *Tap) Requests(p []byte) {
 	}
 }
 
-// Answering says that bytes of a response are about to go out.
+// Answering announces that bytes of a response are about to go out.
 func (t *Tap) Answering() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.announce(&t.responses)
 }
 
-// announce tells of a message that begins, once.
+// announce announces a message that begins, once.
 func (t *Tap) announce(f *follower) {
 	if t.owe != nil && !f.owed && !t.ended {
 		f.owed = true
@@ -70,7 +70,7 @@ func (t *Tap) announce(f *follower) {
 	}
 }
 
-// Responses takes the next bytes of the responses' direction.
+// Responses follows the next bytes of the responses' direction.
 func (t *Tap) Responses(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -110,7 +110,7 @@ func (t *Tap) End() {
 	t.ended = true
 }
 
-// requestHead judges a complete request head and begins an exchange.
+// requestHead parses a complete request head and begins an exchange.
 func (t *Tap) requestHead(head []byte, b *Body) (int, error) {
 	var r Request
 	if err := ParseRequest(head, &r); err != nil {
@@ -183,7 +183,7 @@ type follower struct {
 	status int
 }
 
-// feed takes bytes of one message, up to its end.
+// feed follows bytes of one message, up to its end.
 func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body) (int, error)) (n int, done bool) {
 	if f.bytes == 0 && f.sum != nil {
 		f.began = now()

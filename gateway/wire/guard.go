@@ -5,22 +5,22 @@ import (
 	"net/url"
 )
 
-// guard holds the bytes of requests back until their framing has been judged, so
+// guard holds the bytes of requests back until their framing has been checked, so
 // that a reader behind it never sees an ambiguous one. It keeps no buffer between
 // messages.
 type guard struct {
-	buf    []byte // received; buf[:judged] may be delivered
-	judged int
+	buf    []byte // received; buf[:passed] may be delivered
+	passed int
 	scan   Head
 	body   Body
 	inBody bool
 	err    error // the framing fault: nothing passes any more
 }
 
-// deliver copies judged bytes to p.
+// deliver copies passed bytes to p.
 func (g *guard) deliver(p []byte) int {
-	n := copy(p, g.buf[:g.judged])
-	g.judged -= n
+	n := copy(p, g.buf[:g.passed])
+	g.passed -= n
 	g.buf = g.buf[n:]
 	if len(g.buf) == 0 {
 		g.buf = nil
@@ -28,7 +28,7 @@ func (g *guard) deliver(p []byte) int {
 	return n
 }
 
-// pass takes p, read straight into the reader's buffer while a body is under way
+// pass checks p, read straight into the reader's buffer while a body is under way
 // and nothing is held, and returns how much of it the reader may have; what follows
 // the body is held.
 func (g *guard) pass(p []byte) int {
@@ -37,26 +37,26 @@ func (g *guard) pass(p []byte) int {
 	return n
 }
 
-// hold takes received bytes and judges as far as they go.
+// hold adds received bytes and checks as far as they go.
 func (g *guard) hold(p []byte) {
 	g.buf = append(g.buf, p...)
-	for g.err == nil && g.judged < len(g.buf) {
-		rest := g.buf[g.judged:]
+	for g.err == nil && g.passed < len(g.buf) {
+		rest := g.buf[g.passed:]
 		if g.inBody {
-			g.judged += g.follow(rest)
+			g.passed += g.follow(rest)
 			continue
 		}
 
-		end := g.judgeHead(rest)
+		end := g.checkHead(rest)
 		if end == 0 {
 			return
 		}
-		g.judged += end
+		g.passed += end
 	}
 }
 
-// judgeHead returns the length of a complete and clear head, else 0.
-func (g *guard) judgeHead(b []byte) int {
+// checkHead returns the length of a complete and clear head, else 0.
+func (g *guard) checkHead(b []byte) int {
 	end, err := g.scan.End(b, MaxHead)
 	if err == nil && end == 0 {
 		return 0
@@ -78,7 +78,7 @@ func (g *guard) judgeHead(b []byte) int {
 	return end
 }
 
-// unread says why net/http would refuse a request that is framed well.
+// unread returns why net/http would refuse a request that is framed well.
 func (r *Request) unread() error {
 	if r.Unread != nil || r.Target[0] == '/' && bytes.IndexByte(r.Target, '%') < 0 {
 		return r.Unread
@@ -107,6 +107,6 @@ func (g *guard) follow(p []byte) int {
 // direct reports whether the next bytes may be read into the reader's own buffer.
 func (g *guard) direct() bool { return g.err == nil && g.inBody && len(g.buf) == 0 }
 
-// atHead reports whether the fault stands in a head, so that no reader has seen any
+// atHead reports whether the fault is in a head, so that no reader has seen any
 // of the request.
 func (g *guard) atHead() bool { return !g.inBody }

@@ -24,10 +24,10 @@ func FuzzGuard(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var g guard
 		g.hold(in)
-		if g.judged == 0 {
+		if g.passed == 0 {
 			return
 		}
-		if res := servedBy(t, in[:g.judged]); res.Header.Get("Ours") == "" {
+		if res := servedBy(t, in[:g.passed]); res.Header.Get("Ours") == "" {
 			t.Fatalf("net/http answers %q by itself: %s", in, res.Status)
 		}
 	})
@@ -95,7 +95,7 @@ func TestUnread(t *testing.T) {
 	} {
 		var g guard
 		g.hold([]byte(c.head + "Host: h\r\n\r\n"))
-		if !errors.Is(g.err, c.want) || (c.want == nil) != (g.judged > 0) {
+		if !errors.Is(g.err, c.want) || (c.want == nil) != (g.passed > 0) {
 			t.Errorf("%q: %v, want %v", c.head, g.err, c.want)
 		}
 		var r Request

@@ -2,12 +2,12 @@ package wire
 
 import "bytes"
 
-// MaxHead is the longest request head, in bytes, that is taken: start line,
+// MaxHead is the longest request head, in bytes, that is accepted: start line,
 // header lines and the empty line. Beyond it the answer is 431.
 const MaxHead = 64 << 10
 
 // Head finds the end of a head that arrives in pieces, looking at each byte once.
-// The zero value stands at the beginning of a message.
+// The zero value is at the beginning of a message.
 type Head struct {
 	seen  int // bytes already searched
 	start int // where the current line begins
@@ -61,7 +61,7 @@ const (
 	UntilClose
 )
 
-// fields is what the header lines say on framing.
+// fields is what the header lines have on framing.
 type fields struct {
 	hosts, lengths, codings int
 	host                    span
@@ -82,7 +82,7 @@ func line(head []byte, from int) int {
 	return from + bytes.IndexByte(head[from:], '\n') - 1
 }
 
-// parseFields reads the header lines of a complete head from its second line on.
+// parse reads the header lines of a complete head from its second line on.
 func (f *fields) parse(head []byte, from int) error {
 	for {
 		end := line(head, from)
@@ -96,7 +96,7 @@ func (f *fields) parse(head []byte, from int) error {
 	}
 }
 
-// field judges one header line, head[from:end].
+// field parses one header line, head[from:end].
 func (f *fields) field(head []byte, from, end int) error {
 	colon, err := fieldName(head[from:end])
 	if err != nil {
@@ -108,7 +108,7 @@ func (f *fields) field(head []byte, from, end int) error {
 	return f.note(head, head[from:from+colon], span{from + colon + 1, end})
 }
 
-// fieldName returns where the colon of a header line stands.
+// fieldName returns where the colon of a header line is.
 func fieldName(l []byte) (int, error) {
 	for i, c := range l {
 		if isToken[c] {
@@ -130,7 +130,7 @@ func fieldName(l []byte) (int, error) {
 	return 0, errNoColon
 }
 
-// note keeps what the field says on framing; most say nothing.
+// note keeps what the field has on framing; most have nothing.
 func (f *fields) note(head, name []byte, value span) error {
 	switch len(name) {
 	case 4:
@@ -258,7 +258,7 @@ func decimal(b []byte) (int64, bool) {
 	return n, len(b) > 0
 }
 
-// trimSpaces takes spaces, and only spaces, off both ends: a TAB beside a framing
+// trimSpaces removes spaces, and only spaces, from both ends: a TAB beside a framing
 // value is legal, but readers have differed on it.
 func trimSpaces(head []byte, s span) span {
 	for s.from < s.to && head[s.from] == ' ' {

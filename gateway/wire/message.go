@@ -16,16 +16,16 @@ type Message struct {
 	Seq  uint64
 	// Route is the gateway's name for where it went, else empty.
 	Route string
-	// Response tells a response from a request.
+	// Response is true for a response, false for a request.
 	Response bool
 	// Method is the request's, on responses too; empty when it was never read.
 	Method string
 	// Status is 0 on requests.
 	Status int
-	// Mapped says that the hop replaced prefix and Host of a request, as its route
-	// says, and passed all else.
+	// Mapped: the hop replaced prefix and Host of a request, as its route has it, and
+	// passed all else.
 	Mapped bool
-	// Owed says that the record was told of the message before it went out.
+	// Owed: the message was announced to the record before it went out.
 	Owed bool
 	// In is what was received and Out what was sent on, framing included. Who has
 	// one wire only sets both to the same.

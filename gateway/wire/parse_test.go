@@ -283,7 +283,7 @@ func FuzzFraming(f *testing.F) {
 	})
 }
 
-// sameAsNetHTTP checks that net/http, where it takes the request at all, ends it
+// sameAsNetHTTP checks that net/http, where it accepts the request at all, ends it
 // after n bytes too.
 func sameAsNetHTTP(t *testing.T, in []byte, n int) {
 	t.Helper()

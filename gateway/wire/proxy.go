@@ -20,7 +20,7 @@ const (
 
 var errProxy = errors.New("wire: no PROXY protocol v2 header where one must stand")
 
-// AppendProxy appends the header that says: from src to dst, over TCP.
+// AppendProxy appends the header of a connection from src to dst, over TCP.
 func AppendProxy(b []byte, src, dst netip.AddrPort) []byte {
 	b = append(b, proxySignature...)
 	s, d := src.Addr().Unmap(), dst.Addr().Unmap()

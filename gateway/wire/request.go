@@ -2,7 +2,7 @@ package wire
 
 import "bytes"
 
-// Request is what a request's head says on where it goes and where it ends. The
+// Request is what a request's head has on where it goes and where it ends. The
 // slices are views of the head that was parsed.
 type Request struct {
 	Method, Target, Host []byte
@@ -27,7 +27,7 @@ type Request struct {
 // TargetAt is where Target begins in the head.
 func (r *Request) TargetAt() int { return len(r.Method) + 1 }
 
-// Authority returns where the authority of an absolute-form target stands in Target;
+// Authority returns where the authority of an absolute-form target is in Target;
 // ok is false for targets of other forms.
 func (r *Request) Authority() (from, to int, ok bool) {
 	if r.Target[0] == '/' {
@@ -58,7 +58,7 @@ func (r *Request) MethodName() string {
 
 // ParseRequest reads a complete head (see Head.End), refusing what RFC 9112 does
 // not let every reader frame in the same way. HTTP/1.0 gets 505: its client cannot
-// tell a cut answer from a whole one.
+// distinguish a cut answer from a whole one.
 func ParseRequest(head []byte, r *Request) error {
 	end := line(head, 0)
 	old, err := r.startLine(head[:end])
@@ -77,11 +77,11 @@ func ParseRequest(head []byte, r *Request) error {
 		return errOldVersion
 	}
 
-	return r.take(head, &f)
+	return r.accept(head, &f)
 }
 
-// take keeps what the fields say.
-func (r *Request) take(head []byte, f *fields) (err error) {
+// accept keeps what the fields have.
+func (r *Request) accept(head []byte, f *fields) (err error) {
 	if f.hosts != 1 {
 		return errHosts
 	}
@@ -91,7 +91,7 @@ func (r *Request) take(head []byte, f *fields) (err error) {
 		return errHost
 	}
 
-	// Of two hosts, one reader takes the target's (RFC 9112, 3.2.2), another the field's.
+	// Of two hosts, one reader uses the target's (RFC 9112, 3.2.2), another the field's.
 	if from, to, ok := r.Authority(); ok && !bytes.EqualFold(r.Target[from:to], r.Host) {
 		return errTwoHosts
 	}

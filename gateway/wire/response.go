@@ -2,16 +2,16 @@ package wire
 
 import "bytes"
 
-// MaxResponseHead bounds the memory that the head of a response may take, in bytes.
+// MaxResponseHead bounds the memory that the head of a response may use, in bytes.
 const MaxResponseHead = 1 << 20
 
-// Response is what a response's head says on where it ends.
+// Response is what a response's head has on where it ends.
 type Response struct {
 	Status  int
 	Framing Framing
 	// Length is the length of the body in bytes when Framing is Fixed.
 	Length int64
-	// Close: the sender closes after this message, because it says so, because
+	// Close: the sender closes after this message, because it announces that, because
 	// only closing ends it, or because it speaks HTTP/1.0.
 	Close bool
 }

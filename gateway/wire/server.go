@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ListenerConfig says how a Listener treats its connections.
+// ListenerConfig is how a Listener treats its connections.
 type ListenerConfig struct {
 	// TLS is the server's configuration; its NextProtos should be http/1.1 only.
 	TLS *tls.Config
@@ -22,7 +22,7 @@ type ListenerConfig struct {
 	// Record gets every message of every connection; nil records nothing. It must
 	// not keep the Message.
 	Record func(*Message)
-	// Owe, where there is one, is told of each message before anybody acts on it, and
+	// Owe, where there is one, is called for each message before anybody acts on it, and
 	// of one that came to nothing by -1; each other has its Record later, with Owed set.
 	Owe func(n int)
 	// ConnID names a new connection; required with Record.
@@ -32,7 +32,7 @@ type ListenerConfig struct {
 	// Refusal is the whole HTTP answer to a request that cannot be framed; nil
 	// answers the status with an empty body.
 	Refusal func(*Error) []byte
-	// Proxy says whether the peer at this address sends a PROXY protocol v2 header
+	// Proxy reports whether the peer at this address sends a PROXY protocol v2 header
 	// first. One that should and does not is cut; from anyone else it would be a
 	// broken handshake. Nil: nobody.
 	Proxy func(net.Addr) bool
@@ -138,7 +138,7 @@ func (c *ServerConn) handshake() error {
 	return c.shakeErr
 }
 
-// readProxy reads the PROXY header and takes the address that it carries.
+// readProxy reads the PROXY header and uses the address that it carries.
 func (c *ServerConn) readProxy(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
 	defer stop()
@@ -165,7 +165,7 @@ func (c *ServerConn) Read(p []byte) (int, error) {
 
 	defer func() { c.partial.Store(c.guard.inBody || len(c.guard.buf) > 0) }()
 	for len(p) > 0 {
-		if c.guard.judged > 0 {
+		if c.guard.passed > 0 {
 			n := c.guard.deliver(p)
 			c.tap.Requests(p[:n])
 			return n, nil
@@ -196,7 +196,7 @@ func (c *ServerConn) fill(p []byte) (int, error) {
 	var b [4 << 10]byte
 	n, err := c.tls.Read(b[:])
 	c.guard.hold(b[:n])
-	if c.guard.judged > 0 || c.guard.err != nil {
+	if c.guard.passed > 0 || c.guard.err != nil {
 		err = nil
 	}
 

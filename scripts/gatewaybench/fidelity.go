@@ -41,7 +41,7 @@ var awkwardRequests = []struct{ name, raw string }{
 	},
 }
 
-// awkwardAnswers likewise; close says that only the end of the connection ends it.
+// awkwardAnswers likewise; close: only the end of the connection ends it.
 var awkwardAnswers = []struct {
 	name, raw string
 	close     bool

@@ -28,7 +28,7 @@ func Check(path string) (warnings []string, err error) {
 	return l.warnings(), nil
 }
 
-// startable returns what a start would complain about beside what the file says.
+// startable returns what a start would complain about beside what is in the file.
 func (c *Config) startable() error {
 	var list complaint.List
 	for _, a := range c.listeners() {

@@ -208,7 +208,7 @@ func TestCertificateOfAnAddress(t *testing.T) {
 	}
 }
 
-// A reload names what it did not take up, and only that.
+// A reload names what it did not put in force, and only that.
 func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	e := newEnv(t)
 	e.issue("a", "a.example")

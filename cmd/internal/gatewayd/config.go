@@ -1,4 +1,4 @@
-// Package gatewayd runs a gateway as a YAML file says: it reads certificates, watches
+// Package gatewayd runs a gateway as a YAML file directs: it reads certificates, watches
 // files, keeps the evidence file and answers on the admin listener. The gateway
 // itself, which does none of this, is package gateway.
 //
@@ -22,7 +22,7 @@
 //	    key: tls/client.key
 //	    spares: 4
 //	timeouts: {head: 10s, idle: 60s, body: 30s, firstByte: 60s}
-//	limits: {connections: 10000, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200, bodyRate: 100, answerRate: 1000}
+//	limits: {memory: 268435456, connectionsPerAddress: 200, requestsPerSecond: 100, burst: 200}
 package gatewayd
 
 import (
@@ -64,7 +64,7 @@ type Config struct {
 	Limits   Limits   `yaml:"limits,omitempty"`
 }
 
-// KeyPair is two PEM files; a change of either is taken up within a second.
+// KeyPair is two PEM files; a change of either takes effect within a second.
 type KeyPair struct {
 	Cert string `yaml:"cert"` // leaf first
 	Key  string `yaml:"key"`  // unencrypted
@@ -78,25 +78,29 @@ type Admin struct {
 
 // Evidence is the file of this hop's lines.
 type Evidence struct {
-	File      string        `yaml:"file,omitempty"`      // empty: none are written
-	Sync      string        `yaml:"sync,omitempty"`      // forced to disk: "none" (default), "interval" or "each"
-	Flush     time.Duration `yaml:"flush,omitempty"`     // a line stands in memory for so long; default 50ms
-	Rotate    int64         `yaml:"rotate,omitempty"`    // bytes after which the file gets a number and a new one begins; 0: never
-	OnFailure string        `yaml:"onFailure,omitempty"` // while it cannot be written: "refuse" (default) with 500, or "pass"
+	File   string        `yaml:"file,omitempty"`   // empty: none are written
+	Sync   string        `yaml:"sync,omitempty"`   // forced to disk: "none" (default), "interval" or "each"
+	Flush  time.Duration `yaml:"flush,omitempty"`  // a line is in memory for so long; default 50ms
+	Rotate int64         `yaml:"rotate,omitempty"` // bytes after which a new file begins; 0: never
+	// OnFailure is what is done while it cannot be written: "refuse" (default) with 500, or "pass".
+	OnFailure string `yaml:"onFailure,omitempty"`
 }
 
 // Route sends requests for some hosts and prefixes to one next hop.
 type Route struct {
-	Name     string   `yaml:"name"`               // in evidence
-	Hosts    []string `yaml:"hosts"`              // public authorities, as the Host field has them; "*.name" for one label more
+	Name string `yaml:"name"` // in evidence
+	// Hosts are the public authorities, as the Host field has them; "*.name" for one label more.
+	Hosts    []string `yaml:"hosts"`
 	Prefixes []string `yaml:"prefixes,omitempty"` // beginnings of paths; none: every path
-	Next     string   `yaml:"next"`               // https://host[:port] of the next hop; a path replaces the prefix, and its authority the Host
-	Dial     string   `yaml:"dial,omitempty"`     // HOST:PORT to connect to instead
-	CA       string   `yaml:"ca,omitempty"`       // PEM file of CAs that the next hop's certificate must lead to; none: the system's
-	Cert     string   `yaml:"cert,omitempty"`     // client certificate for the next hop, with its key
-	Key      string   `yaml:"key,omitempty"`
-	Proxy    string   `yaml:"proxy,omitempty"`  // "v2": tell the next hop the client's address by PROXY protocol
-	Spares   int      `yaml:"spares,omitempty"` // connections that stand ready while new clients come
+	// Next is https://host[:port] of the next hop; a path replaces the prefix, and its authority the Host.
+	Next string `yaml:"next"`
+	Dial string `yaml:"dial,omitempty"` // HOST:PORT to connect to instead
+	// CA is a PEM file of CAs, to one of which the next hop's certificate must lead; none: the system's.
+	CA     string `yaml:"ca,omitempty"`
+	Cert   string `yaml:"cert,omitempty"` // client certificate for the next hop, with its key
+	Key    string `yaml:"key,omitempty"`
+	Proxy  string `yaml:"proxy,omitempty"`  // "v2": the next hop gets the client's address by PROXY protocol
+	Spares int    `yaml:"spares,omitempty"` // connections that are kept ready while new clients come
 }
 
 // Timeouts have the defaults of gateway.Times.
@@ -114,13 +118,15 @@ type Timeouts struct {
 
 // Limits are gateway.Limits; 0 sets none but where a default is given.
 type Limits struct {
-	Memory                int64   `yaml:"memory,omitempty"`      // bytes that the process should stay within; default 256 MiB; -1: no ceiling
+	// Memory is what the process should stay within, in bytes; default 256 MiB; -1: no ceiling.
+	Memory                int64   `yaml:"memory,omitempty"`
 	Connections           int     `yaml:"connections,omitempty"` // default: what memory and descriptors have room for
 	ConnectionsPerAddress int     `yaml:"connectionsPerAddress,omitempty"`
 	RequestsPerSecond     float64 `yaml:"requestsPerSecond,omitempty"` // of one address; those beyond wait
 	Burst                 int     `yaml:"burst,omitempty"`
-	BodyRate              int64   `yaml:"bodyRate,omitempty"`   // bytes per second below which a body makes no progress
-	AnswerRate            int64   `yaml:"answerRate,omitempty"` // bytes per second below which a client does not read its answer
+	// Bytes per second below which a body makes no progress, and a client does not read.
+	BodyRate   int64 `yaml:"bodyRate,omitempty"`
+	AnswerRate int64 `yaml:"answerRate,omitempty"`
 }
 
 // Read reads the file and checks all that is in it.
@@ -256,7 +262,7 @@ func (c *Config) hop() string {
 	return c.Hop
 }
 
-// gateway turns what the file says into the gateway's own configuration, all but
+// gateway turns what is in the file into the gateway's own configuration, all but
 // TLS, Evidence, Now and Log.
 func (c *Config) gateway() (gateway.Config, error) {
 	g := gateway.Config{

@@ -33,14 +33,14 @@ type env struct {
 	log strings.Builder // of the gateways; guarded by mu
 }
 
-// Write takes what a gateway logs.
+// Write keeps what a gateway logs.
 func (h *env) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.log.Write(p)
 }
 
-// logged tells how often the log has a text.
+// logged returns how often the log has a text.
 func (h *env) logged(text string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

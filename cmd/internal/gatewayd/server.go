@@ -62,7 +62,7 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 	return s, err
 }
 
-// Listen listens where the file says, for clients and for administration.
+// Listen listens on the addresses of the file, for clients and for administration.
 func (s *Server) Listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", s.config.Listen)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // Memory returns what the process should stay within, in bytes; 0: there is no limit.
 func (s *Server) Memory() int64 { return s.gw.Usage().MaxMemory / 3 * 4 }
 
-// watch takes up changes of the files, and reads all again when asked.
+// watch puts changes of the files in force, and reads all again when asked.
 func (s *Server) watch(ctx context.Context) {
 	t := time.NewTimer(lookEvery)
 	defer t.Stop()
@@ -180,7 +180,7 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// lookEvery is how often the files are looked at, unless that takes more than a
+// lookEvery is how often the files are looked at, unless that needs more than a
 // hundredth of the time.
 const lookEvery = 300 * time.Millisecond
 
@@ -223,10 +223,10 @@ func (s *Server) reload() {
 	}
 }
 
-// needRestart returns the keys of what differs in now and is not taken up by a reload.
+// needRestart returns the keys of what differs in now and a reload does not put in force.
 func (c *Config) needRestart(now *Config) (keys []string) {
 	before, after := c.Evidence, now.Evidence
-	before.OnFailure, after.OnFailure = "", "" // it is taken up
+	before.OnFailure, after.OnFailure = "", "" // a reload puts it in force
 	for _, k := range []struct {
 		key   string
 		other bool

@@ -145,7 +145,7 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 }
 
 // settle returns when every connection that was made has ended, those too that the
-// backend has not met yet: they stand before ours in the queue.
+// backend has not met yet: they are before ours in the queue.
 func (b *backend) settle(t testing.TB) {
 	t.Helper()
 	c, err := net.Dial("tcp", b.addr)
@@ -264,8 +264,8 @@ func (s *sink) await(t testing.TB, n int) (list []wire.Message) {
 	return list
 }
 
-// world is a gateway before a backend.
-type world struct {
+// env is a gateway before a backend.
+type env struct {
 	t        testing.TB
 	pki      *pki
 	addr     string
@@ -280,10 +280,10 @@ const (
 	heads = " HTTP/1.1\r\nHost: " + host + "\r\n"
 )
 
-// newWorld starts a gateway with one route to b, after change.
-func newWorld(t testing.TB, b *backend, change func(*gateway.Config)) *world {
+// newEnv starts a gateway with one route to b, after change.
+func newEnv(t testing.TB, b *backend, change func(*gateway.Config)) *env {
 	t.Helper()
-	w := &world{
+	w := &env{
 		t:        t,
 		pki:      newPKI(t, host, "other.example", "delegate.localhost"),
 		evidence: &sink{},
@@ -325,7 +325,7 @@ func newWorld(t testing.TB, b *backend, change func(*gateway.Config)) *world {
 }
 
 // dial connects as a client.
-func (w *world) dial() *tls.Conn {
+func (w *env) dial() *tls.Conn {
 	w.t.Helper()
 	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pki.pool, ServerName: host})
 	if err != nil {
@@ -338,7 +338,7 @@ func (w *world) dial() *tls.Conn {
 
 // ask sends raw bytes and returns everything until the gateway closes, or has answered
 // n times.
-func (w *world) ask(in string) string {
+func (w *env) ask(in string) string {
 	w.t.Helper()
 	c := w.dial()
 	io.WriteString(c, in)
