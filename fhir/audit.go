@@ -23,7 +23,7 @@ const (
 type auditor struct {
 	commit  sync.Mutex // held while records are stored, so that who waits for it finds them there
 	mu      sync.Mutex // guards all below
-	pending []PackedRecord
+	pending []Record
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
 }
@@ -32,13 +32,13 @@ type auditor struct {
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
 // later takes a record for the next commit. It waits when too many wait.
-func (s *Service) auditLater(p PackedRecord) error {
+func (s *Service) auditLater(rec Record) error {
 	a := &s.audit
 	a.mu.Lock()
 	if a.pending == nil {
-		a.pending = make([]PackedRecord, 0, auditPending)
+		a.pending = make([]Record, 0, auditPending)
 	}
-	a.pending = append(a.pending, p)
+	a.pending = append(a.pending, rec)
 	n := len(a.pending)
 	if n == 1 {
 		a.timer = time.AfterFunc(auditDelay, func() { s.flushAudit() })
@@ -69,10 +69,7 @@ func (s *Service) flushAudit() error {
 	}
 
 	err := s.Store.Update(context.Background(), func(c Change) error {
-		for _, p := range batch {
-			c.PutRecord(p)
-		}
-		return nil
+		return c.Append(context.Background(), batch)
 	})
 
 	a.mu.Lock()
@@ -104,7 +101,7 @@ func (s *Service) Close() error { return s.flushAudit() }
 
 // auditRecord says what the AuditEvent of an interaction that is done, or
 // failed, will say.
-func (s *core) auditRecord(r *request, in *interaction, err error) PackedRecord {
+func (s *core) auditRecord(r *request, in *interaction, err error) Record {
 	rec := Record{
 		Base:        s.PublicBase,
 		Client:      r.grant.Client,
@@ -138,7 +135,7 @@ func (s *core) auditRecord(r *request, in *interaction, err error) PackedRecord 
 		rec.Touched = r.notes.touched
 	}
 
-	return rec.Pack()
+	return rec
 }
 
 // refused keeps the record of a request that was refused before it was begun,

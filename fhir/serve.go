@@ -226,7 +226,7 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 			req.notes = notes{}
 			resp, err := in.change(c, req)
 			if err == nil {
-				s.auditWith(c, req, in)
+				err = s.auditWith(c, req, in)
 			}
 			return resp, err
 		})
@@ -266,8 +266,8 @@ func (s *Service) changing(
 }
 
 // auditWith stores the record of a change with the change.
-func (s *core) auditWith(c Change, req *request, in *interaction) {
-	c.PutRecord(s.auditRecord(req, in, nil))
+func (s *core) auditWith(c Change, req *request, in *interaction) error {
+	return c.Append(req.ctx, []Record{s.auditRecord(req, in, nil)})
 }
 
 // interaction is one thing that can be done at a kind of path.

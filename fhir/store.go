@@ -53,17 +53,25 @@ type Snapshot interface {
 	Setting(ctx context.Context, name string) ([]byte, error)
 }
 
+// AuditStore stores the records of what was done. How it keeps them is its own
+// matter: they are many, small and never change.
+type AuditStore interface {
+	// Append stores records in their order. Once it is committed, each is an
+	// AuditEvent (Record.Entry), current and first version at once, which is
+	// read and searched like any resource. The records must not be changed
+	// afterwards.
+	Append(ctx context.Context, records []Record) error
+}
+
 // Change is a state of the store that is being changed.
 type Change interface {
 	Snapshot
+	AuditStore
 	// Put stores e as its resource's current version, indexes its Terms in the
 	// place of the former ones, and keeps the former version as history. A
 	// resource without a number gets one. It refuses to follow a version that
 	// is damaged.
 	Put(ctx context.Context, e Entry) (doc uint64, err error)
-	// PutRecord keeps a record: from the commit on, the store has its
-	// AuditEvent (Record.Entry), current and first version at once.
-	PutRecord(p PackedRecord)
 	// DropIndex empties the index, and Reindex gives a resource that is not
 	// in it other terms, without a new version. Records are indexed again by
 	// the store itself.

@@ -28,15 +28,12 @@ const (
 // prepareStore makes the key of page links once, and the index anew when it
 // was made by other rules.
 func (s *loader) prepareStore(ctx context.Context) error {
-	var secret []byte
+	secret, err := s.pageSecret(ctx)
 	stale := false
-	err := s.Store.View(ctx, func(sn Snapshot) error {
-		key, err := sn.Setting(ctx, pageKeySetting)
-		if err != nil {
-			return err
-		}
-		secret = bytes.Clone(key)
-
+	if err != nil {
+		return err
+	}
+	err = s.Store.View(ctx, func(sn Snapshot) error {
 		v, err := sn.Setting(ctx, indexSetting)
 		if err != nil {
 			return err
@@ -44,12 +41,6 @@ func (s *loader) prepareStore(ctx context.Context) error {
 		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != search.Version()
 		return nil
 	})
-	if err == nil && len(secret) == 0 {
-		secret = make([]byte, 32)
-		rand.Read(secret)
-		err = s.Store.Update(ctx, func(c Change) error { return c.SetSetting(ctx, pageKeySetting, secret) })
-	}
-
 	if err == nil && stale {
 		err = s.reindex(ctx)
 	}
@@ -65,6 +56,25 @@ func (s *loader) prepareStore(ctx context.Context) error {
 
 	s.pageKey, err = newPageKey(secret)
 	return err
+}
+
+// pageSecret returns the secret of page links, and makes it for a new store. That
+// is one transaction, so that two servers that start together have one secret.
+func (s *loader) pageSecret(ctx context.Context) (secret []byte, err error) {
+	made := make([]byte, 32)
+	rand.Read(made)
+	err = s.Store.Update(ctx, func(c Change) error {
+		key, err := c.Setting(ctx, pageKeySetting)
+		if err != nil {
+			return err
+		}
+		if secret = bytes.Clone(key); len(secret) > 0 {
+			return nil
+		}
+		secret = made
+		return c.SetSetting(ctx, pageKeySetting, made)
+	})
+	return secret, err
 }
 
 // entry makes a version to store of a body that was read. now becomes its

@@ -215,7 +215,7 @@ func (t *transaction) do(e *batchEntry) (err error) {
 	}
 
 	if err == nil {
-		t.c.PutRecord(t.s.auditRecord(e.req, e.in, nil))
+		err = t.s.auditWith(t.c, e.req, e.in)
 	}
 	return err
 }

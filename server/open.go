@@ -1,23 +1,54 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
+	"fhirdest.example/server/audit"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/fetch"
 )
 
-// stores are the two files of a site.
+// trustStore is what a site needs of the store of registrations, tokens, used jti,
+// CRLs and decisions.
+type trustStore interface {
+	oauth.Store
+	fetch.ListStore
+	audit.Store
+	// Expiring calls visit with the registrations whose certificates expire
+	// before a time, the earliest first, until it returns false; CountExpiring
+	// counts them without reading them.
+	Expiring(ctx context.Context, before time.Time, visit func(*oauth.Registration) bool) error
+	CountExpiring(ctx context.Context, before time.Time) (int, error)
+	// LiveJTI returns how many used jti are remembered.
+	LiveJTI() int
+	// Health returns what an operator must know of the store, as sentences.
+	Health() []string
+	Close() error
+}
+
+// resourceStore is what a site needs of the store of resources.
+type resourceStore interface {
+	fhir.Store
+	Health() []string
+	Close() error
+}
+
+// stores are those of a site; nil when they could not be opened.
 type stores struct {
-	trust     *bolt.Trust
-	resources *bolt.FHIR
+	trust     trustStore
+	resources resourceStore
 }
 
 // Close closes what is open.
@@ -44,12 +75,15 @@ func openStores(cfg Config) (stores, error) {
 	}
 
 	exposed(&cs, dir)
-	var err error
-	if s.trust, err = bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
+	if trust, err := bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
 		unopened(&cs, err)
+	} else {
+		s.trust = trust
 	}
-	if s.resources, err = bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
+	if resources, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
 		unopened(&cs, err)
+	} else {
+		s.resources = resources
 	}
 
 	return s, cs.Err()

@@ -359,7 +359,9 @@ func records(t *testing.T, s fhir.Store) {
 					Outcome:     "0",
 					Patients:    []string{fmt.Sprint("p", i%97)},
 				}
-				c.PutRecord(rec.Pack())
+				if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+					return err
+				}
 			}
 
 			return nil

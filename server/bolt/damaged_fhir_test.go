@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -339,7 +340,9 @@ func (e *fhirEnv) records(n int) {
 	err := e.store.Update(e.t.Context(), func(c fhir.Change) error {
 		for range n {
 			rec := fhir.Record{Client: "c", At: time.Now(), Interaction: "create", Outcome: "0"}
-			c.PutRecord(rec.Pack())
+			if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

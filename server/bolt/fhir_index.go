@@ -54,7 +54,7 @@ func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, d
 		}
 	}
 
-	return s.scanRecords(ctx, from, to, f)
+	return s.audit.scan(ctx, from, to, f)
 }
 
 // reindex turns one set of terms into another. Both are in order.
@@ -93,7 +93,7 @@ func (s *state) DropIndex(context.Context) error {
 		}
 	}
 
-	if err := s.putTail(tail{}); err != nil {
+	if err := s.audit.putTail(tail{}); err != nil {
 		return err
 	}
 

@@ -154,7 +154,7 @@ func (s *state) logChange(e fhir.Entry) error {
 }
 
 // logRecords logs the first versions of that many records in one row.
-func (s *state) logRecords(first, n uint64) error {
+func (s *auditLog) logRecords(first, n uint64) error {
 	t, err := s.logOf("AuditEvent")
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ var tailKey = []byte("record-tail")
 // tail is what of the records is not indexed: all after a number.
 type tail struct{ after, n uint64 }
 
-func (s *state) tail() (tail, error) {
+func (s *auditLog) tail() (tail, error) {
 	v, err := s.in(settingsTable).get(tailKey)
 	if v == nil {
 		return tail{}, err
@@ -39,18 +39,27 @@ func (s *state) tail() (tail, error) {
 	return tail{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}, nil
 }
 
-func (s *state) putTail(t tail) error {
+func (s *auditLog) putTail(t tail) error {
 	return s.in(settingsTable).put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
 }
 
-// PutRecord implements fhir.Change.
-func (s *state) PutRecord(p fhir.PackedRecord) {
-	s.wrote = true
-	s.fresh = append(s.fresh, p)
+// auditLog are the audit records of a state.
+type auditLog struct {
+	*state
+	fresh []packedRecord // to be stored with the commit
 }
 
-// settleRecords stores what PutRecord was given.
-func (s *state) settleRecords() error {
+// Append implements fhir.AuditStore.
+func (s *state) Append(_ context.Context, records []fhir.Record) error {
+	s.wrote = true
+	for i := range records {
+		s.audit.fresh = append(s.audit.fresh, pack(&records[i]))
+	}
+	return nil
+}
+
+// settle stores what Append was given.
+func (s *auditLog) settle() error {
 	if len(s.fresh) == 0 {
 		return nil
 	}
@@ -73,7 +82,7 @@ func (s *state) settleRecords() error {
 	return s.putTail(t)
 }
 
-func (s *state) putBlock(block []fhir.PackedRecord) error {
+func (s *auditLog) putBlock(block []packedRecord) error {
 	n := uint64(len(block))
 	docs, records := s.in(docsTable), s.in(recordsTable)
 	first := docs.Sequence() + 1
@@ -84,7 +93,7 @@ func (s *state) putBlock(block []fhir.PackedRecord) error {
 
 // encodeBlock writes how many records and shared parts there are, the shared
 // parts, then each record's own part after the index of its shared one.
-func encodeBlock(block []fhir.PackedRecord) []byte {
+func encodeBlock(block []packedRecord) []byte {
 	index := map[string]int{}
 	var shared, own []byte
 	for _, p := range block {
@@ -111,7 +120,7 @@ func appendPart(b, part []byte) []byte {
 var errBlock = errors.New("is no block of records")
 
 // eachRecord calls f with the records of a block until it returns false.
-func eachRecord(b []byte, f func(fhir.PackedRecord) bool) error {
+func eachRecord(b []byte, f func(packedRecord) bool) error {
 	n, k := binary.Uvarint(b)
 	b = b[max(k, 0):]
 	parts, k2 := binary.Uvarint(b)
@@ -139,7 +148,7 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) error {
 		if !ok {
 			return errBlock
 		}
-		if !f(fhir.PackedRecord{Shared: shared[i], Own: own}) {
+		if !f(packedRecord{Shared: shared[i], Own: own}) {
 			return nil
 		}
 		b = rest
@@ -152,7 +161,7 @@ func eachRecord(b []byte, f func(fhir.PackedRecord) bool) error {
 }
 
 // record finds a record by its number; nil when there is none.
-func (s *state) record(doc uint64) (*fhir.Record, error) {
+func (s *auditLog) record(doc uint64) (*fhir.Record, error) {
 	t := s.in(recordsTable)
 	c := t.Cursor()
 	k, v := c.Seek(number(doc))
@@ -172,13 +181,13 @@ func (s *state) record(doc uint64) (*fhir.Record, error) {
 	skip := doc - binary.BigEndian.Uint64(k)
 	var rec *fhir.Record
 	bad := false
-	err = eachRecord(v, func(p fhir.PackedRecord) bool {
+	err = eachRecord(v, func(p packedRecord) bool {
 		if skip > 0 {
 			skip--
 			return true
 		}
 		var ok bool
-		rec, ok = p.Unpack()
+		rec, ok = p.unpack()
 		bad = !ok
 		return false
 	})
@@ -191,7 +200,7 @@ func (s *state) record(doc uint64) (*fhir.Record, error) {
 
 // eachTail calls f with the number and terms of every record of the tail until
 // it returns false.
-func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool) error {
+func (s *auditLog) eachTail(ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool) error {
 	records := s.in(recordsTable)
 	c := records.Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
@@ -204,8 +213,8 @@ func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms s
 		}
 
 		doc, more, bad := binary.BigEndian.Uint64(k), true, false
-		err = eachRecord(v, func(p fhir.PackedRecord) bool {
-			rec, ok := p.Unpack()
+		err = eachRecord(v, func(p packedRecord) bool {
+			rec, ok := p.unpack()
 			if bad = !ok; bad {
 				return false
 			}
@@ -225,8 +234,8 @@ func (s *state) eachTail(ctx context.Context, t tail, f func(doc uint64, terms s
 	return nil
 }
 
-// scanRecords looks through segments and tail, if records have such keys.
-func (s *state) scanRecords(
+// scan looks through segments and tail, if records have such keys.
+func (s *auditLog) scan(
 	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
 ) error {
 	low, high := search.TermRange("AuditEvent")
@@ -257,7 +266,7 @@ func (s *state) scanRecords(
 	return s.scanTail(ctx, from, to, f)
 }
 
-func (s *state) scanTail(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+func (s *auditLog) scanTail(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
 	t, err := s.tail()
 	if err != nil {
 		return err
@@ -286,7 +295,7 @@ type posting struct {
 }
 
 // indexTail indexes all records of the tail.
-func (s *state) indexTail(t tail) error {
+func (s *auditLog) indexTail(t tail) error {
 	index, n := map[string]*posting{}, 0
 	var last, first uint64
 	var err error
@@ -322,7 +331,7 @@ func (s *state) indexTail(t tail) error {
 	return errors.Join(err, s.putTail(tail{after: last}))
 }
 
-func (s *state) putSegment(first uint64, index map[string]*posting) error {
+func (s *auditLog) putSegment(first uint64, index map[string]*posting) error {
 	all := make([]*posting, 0, len(index))
 	n := 0
 	for _, p := range index {

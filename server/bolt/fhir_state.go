@@ -19,11 +19,11 @@ type state struct {
 	health *health
 	tables [tables]table
 
-	logs  map[string]*table   // of log, those that were needed
-	keys  []indexChange       // of the index, to be done in order: see settle
-	arena []byte              // where their keys stand
-	fresh []fhir.PackedRecord // to be stored with the commit
-	wrote bool                // something was changed since the last call of changed
+	logs  map[string]*table // of log, those that were needed
+	keys  []indexChange     // of the index, to be done in order: see settle
+	arena []byte            // where their keys stand
+	audit auditLog          // the audit records
+	wrote bool              // something was changed since the last call of changed
 }
 
 var (
@@ -31,7 +31,11 @@ var (
 	_ fhir.Store  = (*FHIR)(nil)
 )
 
-func (s *FHIR) newState(tx *bbolt.Tx) *state { return &state{tx: tx, health: s.health} }
+func (s *FHIR) newState(tx *bbolt.Tx) *state {
+	st := &state{tx: tx, health: s.health}
+	st.audit.state = st
+	return st
+}
 
 func (s *state) changed() bool {
 	changed := s.wrote
@@ -56,7 +60,7 @@ func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) 
 		if !ok {
 			return 0, false, nil
 		}
-		rec, err := s.record(doc)
+		rec, err := s.audit.record(doc)
 		if err == nil && rec == nil {
 			err = s.neverGiven(doc)
 		}
@@ -136,7 +140,7 @@ func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
 	if e, ok, err := s.current(doc); ok || err != nil {
 		return e, ok, err
 	}
-	rec, err := s.record(doc)
+	rec, err := s.audit.record(doc)
 	if err == nil && rec == nil {
 		err = s.neverGiven(doc)
 	}
@@ -195,7 +199,7 @@ func (s *state) terms(doc uint64) (string, search.Terms, error) {
 	if e, ok, err := s.current(doc); ok || err != nil {
 		return e.ID, e.Terms, err
 	}
-	rec, err := s.record(doc)
+	rec, err := s.audit.record(doc)
 	if err == nil && rec == nil {
 		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
 	}
@@ -301,7 +305,7 @@ func (s *state) settle() error {
 	if err := s.settleIndex(); err != nil {
 		return err
 	}
-	return s.settleRecords()
+	return s.audit.settle()
 }
 
 // checkNumbers compares the counters of the file with what was counted: a lower

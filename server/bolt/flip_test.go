@@ -165,7 +165,9 @@ func sampleFHIR(t testing.TB, path string) func(path string) (answers, error) {
 					Outcome:     "0",
 					Patients:    []string{fmt.Sprint("p", i%7)},
 				}
-				c.PutRecord(rec.Pack())
+				if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
