@@ -14,8 +14,29 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
+// Subject is a store under test.
+type Subject struct {
+	Store fhir.Store
+	// Reopen closes the store and opens it again on the same data.
+	Reopen func(*testing.T) fhir.Store
+	// FailCommits has every commit fail from now on, or succeed again.
+	FailCommits func(fail bool)
+	// Second opens another handle to the same data, for as long as the first is
+	// open; nil when the store allows one handle only.
+	Second func(*testing.T) fhir.Store
+}
+
 // StoreTest holds an empty store against what package fhir relies on.
-func StoreTest(t *testing.T, open func(t *testing.T) fhir.Store) {
+func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
+	for name, test := range map[string]func(*testing.T, Subject){
+		"a restart in the midst of work": restart,
+		"a commit that fails":            failedCommit,
+		"two handles":                    twoHandles,
+		"work that is run again":         retried,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+
 	for name, test := range map[string]func(*testing.T, fhir.Store){
 		"versions":  versions,
 		"index":     index,
@@ -26,7 +47,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) fhir.Store) {
 		"cancelled": cancelled,
 		"records":   records,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(name, func(t *testing.T) { test(t, open(t).Store) })
 	}
 }
 

@@ -43,6 +43,17 @@ const maxSet = 50_000
 // ErrTooCostly is a search that met a bound while it ran.
 var ErrTooCostly = &Error{"too-costly", "the search leads to too many resources: narrow it"}
 
+// Searcher is what an Index may be besides: one that does whole searches where its
+// data are, as a database server can. A Finder asks it first, and searches by Scan
+// and Terms when it does not take a query. Both must find the same: the Finder is
+// the reference.
+type Searcher interface {
+	// Search returns the numbers of all resources of q.Types that satisfy
+	// q.Clauses and pass the filter of their type, in any order; handled is false
+	// when q has something that it does not search for.
+	Search(ctx context.Context, q *Query, filter func(typ string) Filter) (docs []uint64, handled bool, err error)
+}
+
 // ErrDamaged is the cause of the error of a store that found stored bytes which
 // cannot be what it once wrote.
 var ErrDamaged = errors.New("stored data is damaged")
@@ -145,20 +156,40 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 		return nil, f.err
 	}
 
-	clauses := f.resolveAll(q.Clauses)
 	r := &Result{sort: q.Sort}
-	for _, typ := range q.Types {
-		r.Docs = append(r.Docs, f.matching(typ, clauses, f.Search(typ))...)
+	if docs, handled := f.pushDown(q); handled {
+		r.Docs = docs
+	} else {
+		clauses := f.resolveAll(q.Clauses)
+		for _, typ := range q.Types {
+			r.Docs = append(r.Docs, f.matching(typ, clauses, f.Search(typ))...)
+		}
 	}
 	if f.err != nil {
 		return nil, f.err
 	}
 
-	if len(q.Types) > 1 {
-		slices.Sort(r.Docs)
-	}
+	slices.Sort(r.Docs)
 	f.order(r)
 	return r, f.err
+}
+
+// pushDown has the index do the search itself, if it can.
+func (f *Finder) pushDown(q *Query) (docs []uint64, handled bool) {
+	s, ok := f.Index.(Searcher)
+	if !ok {
+		return nil, false
+	}
+	docs, handled, err := s.Search(f.ctx, q, f.Search)
+	f.fail(err)
+	if err != nil || !handled {
+		return nil, handled
+	}
+
+	return slices.DeleteFunc(docs, func(doc uint64) bool {
+		typ, _ := f.identity(doc)
+		return !f.step() || !f.visible(typ, doc)
+	}), true
 }
 
 // matching gives the resources of typ that satisfy clauses and filter, in the

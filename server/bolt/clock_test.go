@@ -48,6 +48,7 @@ func TestUsedJTIUnderAnotherSkew(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "trust.bolt")
 				s := openTrust(t, path)
 				defer func() { s.Close() }()
+
 				if err := s.Spend(t.Context(), jwt("one", now, now, row.used)); err != nil {
 					t.Fatal(err)
 				}
@@ -57,6 +58,7 @@ func TestUsedJTIUnderAnotherSkew(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+
 				if restart {
 					if err := s.Close(); err != nil {
 						t.Fatal(err)
@@ -110,6 +112,7 @@ func TestClockWasAhead(t *testing.T) {
 		!strings.Contains(h, "2027-01-16T") {
 		t.Errorf("alarms: %q", h)
 	}
+
 	if _, err := AcceptTime(data, later); !errors.Is(err, ErrInUse) {
 		t.Errorf("while the server runs: %v", err)
 	}
@@ -125,6 +128,7 @@ func TestClockWasAhead(t *testing.T) {
 	if err := s.Spend(t.Context(), used); !errors.Is(err, oauth.ErrRestored) {
 		t.Errorf("used before the clock was ahead: %v", err)
 	}
+
 	soon := later.Add(time.Minute + time.Second)
 	if err := s.Spend(t.Context(), jwt("b", soon, soon, time.Minute)); err != nil || len(s.Health()) > 0 {
 		t.Errorf("a new JWT: %v, alarms %q", err, s.Health())

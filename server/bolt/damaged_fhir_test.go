@@ -274,6 +274,7 @@ func TestFullDiskIsTransient(t *testing.T) {
 				return tx.Commit()
 			}})
 			e.seed()
+
 			full.Store(true)
 			for _, s := range []httpStep{
 				{503, "POST", "/Patient", patient("new", "New")},
@@ -287,6 +288,7 @@ func TestFullDiskIsTransient(t *testing.T) {
 					t.Errorf("%s %s: %v %s", s.method, s.path, w.Header(), w.Body)
 				}
 			}
+
 			if h := e.store.Health(); len(h) != 1 || !strings.Contains(h[0], cause.Error()) {
 				t.Errorf("alarms: %q", h)
 			}
@@ -329,6 +331,7 @@ func TestDamagedRecords(t *testing.T) {
 			) {
 				e.want(s.status, s.method, s.path, s.body)
 			}
+
 			e.wantAlarm("fhir.bolt", row.bucket)
 		})
 	}

@@ -37,6 +37,7 @@ func TestExpiringRegistrations(t *testing.T) {
 	now, path := storetest.Start, filepath.Join(t.TempDir(), "trust.bolt")
 	s := openTrust(t, path)
 	defer func() { s.Close() }()
+
 	n := 0
 	register := func(i, days int) {
 		t.Helper()
@@ -46,16 +47,21 @@ func TestExpiringRegistrations(t *testing.T) {
 			Client:    trace.ClientURI(fmt.Sprint("https://c.test/", i)),
 			Leaf:      leaf(t, key, now.AddDate(0, 0, days)),
 		}
+
 		n++
 		if _, _, err := s.Register(t.Context(), numbered(n, now), r); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want := func(days int, ids ...trace.ClientID) {
 		t.Helper()
 		var got []trace.ClientID
 		before := now.AddDate(0, 0, days)
-		err := s.Expiring(t.Context(), before, func(r *oauth.Registration) bool { got = append(got, r.ID); return true })
+		err := s.Expiring(t.Context(), before, func(r *oauth.Registration) bool {
+			got = append(got, r.ID)
+			return true
+		})
 		count, countErr := s.CountExpiring(t.Context(), before)
 		if err != nil || countErr != nil || !slices.Equal(got, ids) || count != len(ids) {
 			t.Errorf("within %d days: %v and %d, want %v: %v, %v", days, got, count, ids, err, countErr)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,13 +16,20 @@ import (
 	"fhirdest.example/fhir/fhirtest"
 )
 
-// openFHIR opens a file, and has Bolt check it when the test is over.
-func openFHIR(t *testing.T) *FHIR {
+// fhirSubject opens a file, and has Bolt check it when the test is over.
+func fhirSubject(t *testing.T) fhirtest.Subject {
 	t.Helper()
-	s, err := OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), Options{})
-	if err != nil {
-		t.Fatal(err)
+	path := filepath.Join(t.TempDir(), "fhir.bolt")
+	var full atomic.Bool
+	open := func(t *testing.T) *FHIR {
+		t.Helper()
+		s, err := OpenFHIR(path, Options{commit: commitUnless(&full)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
+	s := open(t)
 	t.Cleanup(func() {
 		err := s.db.View(func(tx *bbolt.Tx) error {
 			for err := range tx.Check() {
@@ -34,13 +42,21 @@ func openFHIR(t *testing.T) *FHIR {
 		}
 	})
 
-	return s
+	return fhirtest.Subject{
+		Store: s,
+		Reopen: func(t *testing.T) fhir.Store {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t)
+			return s
+		},
+		FailCommits: full.Store,
+	}
 }
 
 // Covers: case 260
-func TestFHIRStore(t *testing.T) {
-	fhirtest.StoreTest(t, func(t *testing.T) fhir.Store { return openFHIR(t) })
-}
+func TestFHIRStore(t *testing.T) { fhirtest.StoreTest(t, fhirSubject) }
 
 // An answer that says done is durable: every update that returned is in the
 // file as another process would find it.
@@ -63,7 +79,10 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 				Updated: time.UnixMilli(1),
 				Body:    []byte("{}"),
 			}
-			err := s.Update(context.Background(), func(c fhir.Change) error { _, err := c.Put(t.Context(), e); return err })
+			err := s.Update(context.Background(), func(c fhir.Change) error {
+				_, err := c.Put(t.Context(), e)
+				return err
+			})
 			if err != nil {
 				t.Error(err)
 			}
@@ -74,9 +93,12 @@ func TestFHIRUpdatesAreInTheFile(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Update(context.Background(), func(fhir.Change) error { return nil }); !errors.Is(err, fhir.ErrUnavailable) {
+	if err := s.Update(context.Background(), func(fhir.Change) error {
+		return nil
+	}); !errors.Is(err, fhir.ErrUnavailable) {
 		t.Errorf("a closed store says %v", err)
 	}
+
 	again, err := OpenFHIR(path, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 40 {
 		r := oauth.Registration{
 			ID:        trace.ClientID(fmt.Sprint("c", i)),
@@ -62,13 +63,19 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 	var handles []oauth.Handle
 	for i := range 20 {
 		at := now.Add(time.Duration(i%3) * time.Minute)
-		token := oauth.Token{Hash: oauth.Hash{byte(i)}, ClientID: trace.ClientID(fmt.Sprint("c", i)), Expires: at.Add(time.Hour)}
+		token := oauth.Token{
+			Hash:     oauth.Hash{byte(i)},
+			ClientID: trace.ClientID(fmt.Sprint("c", i)),
+			Expires:  at.Add(time.Hour),
+		}
 		h, err := s.Issue(context.Background(), numbered(100+i, at), token)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		handles = append(handles, h)
 	}
+
 	d := audit.Decision{}
 	d.Trace.ID = "d"
 	if err := errors.Join(
@@ -85,6 +92,7 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 			return nil, err
 		}
 		defer s.Close()
+
 		a := answers{}
 		askTrust(a, s, handles)
 		return a, nil
@@ -98,6 +106,7 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 		r, err := s.Client(ctx, id)
 		a.ask("client "+string(id), r, err)
 	}
+
 	for i, h := range handles {
 		token, err := s.token(ctx, h, oauth.Hash{byte(i)})
 		a.ask(fmt.Sprint("token ", i), token, err)
@@ -114,6 +123,7 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 	for i := range 40 {
 		a.ask(fmt.Sprint("jti ", i), nil, replay(s, numbered(i, now)))
 	}
+
 	for i := range 20 {
 		at := now.Add(time.Duration(i%3) * time.Minute)
 		a.ask(fmt.Sprint("jti ", 100+i), nil, replay(s, numbered(100+i, at)))
@@ -150,11 +160,13 @@ func sampleFHIR(t testing.TB, path string) func(path string) (answers, error) {
 				return err
 			}
 		}
+
 		return c.SetSetting(ctx, "x", []byte("value"))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for range 9 {
 		err := s.Update(ctx, func(c fhir.Change) error {
 			for i := range 300 {
@@ -169,12 +181,14 @@ func sampleFHIR(t testing.TB, path string) func(path string) (answers, error) {
 					return err
 				}
 			}
+
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +199,7 @@ func sampleFHIR(t testing.TB, path string) func(path string) (answers, error) {
 			return nil, err
 		}
 		defer s.Close()
+
 		a := answers{}
 		_ = s.View(ctx, func(sn fhir.Snapshot) error { askFHIR(a, sn); return nil })
 		return a, nil
@@ -201,6 +216,7 @@ func askFHIR(a answers, sn fhir.Snapshot) {
 			}
 			doc, ok, err := sn.Find(ctx, typ, id)
 			a.ask("find "+typ+id, fmt.Sprint(doc, ok), err)
+
 			for v := uint64(1); ok && v < 5; v++ {
 				e, ok, err := sn.Version(ctx, doc, v)
 				a.ask(fmt.Sprint("version ", typ, id, v), fmt.Sprint(ok, e), err)
@@ -227,6 +243,7 @@ func askFHIR(a answers, sn fhir.Snapshot) {
 		docs, err := find(sn, q.typ, q.name, q.value)
 		a.ask(fmt.Sprint("search ", q), docs, err)
 	}
+
 	v, err := sn.Setting(ctx, "x")
 	a.ask("setting", string(v), err)
 }
@@ -237,11 +254,13 @@ func find(sn fhir.Snapshot, typ, name, value string) ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	all := func(string) search.Filter { return search.Everything() }
 	r, err := search.NewFinder(context.Background(), sn, all, all).Find(q)
 	if err != nil {
 		return nil, err
 	}
+
 	return r.Docs, nil
 }
 
@@ -255,6 +274,7 @@ func FuzzFlippedByte(f *testing.F) {
 		ask   func(string) (answers, error)
 		want  answers
 	}
+
 	var samples []sample
 	for name, make := range map[string]func(testing.TB, string) func(string) (answers, error){
 		"trust.bolt": sampleTrust,
@@ -267,11 +287,13 @@ func FuzzFlippedByte(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
+
 		for q, answer := range want {
 			if answer == damagedAnswer || strings.HasPrefix(answer, "error") {
 				f.Fatalf("%s of the undamaged %s: %s", q, name, answer)
 			}
 		}
+
 		samples = append(samples, sample{name, b, ask, want})
 	}
 
@@ -280,6 +302,7 @@ func FuzzFlippedByte(f *testing.F) {
 		f.Add(r.Uint32(), byte(1)<<r.UintN(8))
 		f.Add(r.Uint32N(20*4096), byte(0xff))
 	}
+
 	f.Fuzz(func(t *testing.T, at uint32, mask byte) {
 		s := samples[at%2]
 		b := bytes.Clone(s.bytes)
@@ -315,6 +338,7 @@ func wantTruth(t *testing.T, path string, ask func(string) (answers, error), wan
 		}
 		return
 	}
+
 	for q, answer := range got {
 		if answer != want[q] && answer != damagedAnswer {
 			t.Errorf("%s: %.300s, want %.300s", q, answer, want[q])
@@ -358,6 +382,7 @@ func TestCutShortWhileOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+
 	if err := os.Truncate(path, 8192); err != nil {
 		t.Fatal(err)
 	}
@@ -372,6 +397,7 @@ func TestCutShortWhileOpen(t *testing.T) {
 		return err
 	})
 	wantDamaged(t, err, path)
+
 	if len(s.Health()) == 0 {
 		t.Error("no alarm")
 	}

@@ -45,10 +45,12 @@ func unsealBucket(b *bbolt.Bucket, isMeta bool) error {
 		}
 		return nil
 	})
+
 	for _, k := range keys {
 		v := b.Get(k)
 		err = errors.Join(err, b.Put(k, bytes.Clone(v[:len(v)-checksum])))
 	}
+
 	return err
 }
 
@@ -80,6 +82,7 @@ func TestFilesOfTheLayoutBefore(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
+
 					for q, answer := range want {
 						// The FHIR service makes the index anew.
 						if got[q] != answer && !strings.HasPrefix(q, "search") {
@@ -99,12 +102,14 @@ func seal(t *testing.T, path string, buckets []string, transactions int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for range transactions {
 		err = errors.Join(err, db.Update(func(tx *bbolt.Tx) error {
 			_, err := sealSome(tx, buckets, 64*3)
 			return err
 		}))
 	}
+
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +125,7 @@ func TestMigrationMarksTheIndexStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+
 	err = s.View(t.Context(), func(sn fhir.Snapshot) error {
 		v, err := sn.Setting(t.Context(), "index-version")
 		if !bytes.Equal(v, make([]byte, 8)) {

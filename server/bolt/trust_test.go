@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -56,13 +57,14 @@ func checkTrust(t *testing.T, s *Trust) {
 
 		for _, root := range [][]byte{spentBucket, tokensBucket} {
 			seen := map[uint64]bool{}
-			err = errors.Join(err, eachMinute(tx.Bucket(root), rowsOf(string(root)), func(_ uint32, key uint64, _ []byte, ok bool) error {
-				if seen[key] || !ok {
-					t.Errorf("%s: number %d twice, or damaged", root, key)
-				}
-				seen[key] = true
-				return nil
-			}))
+			err = errors.Join(err,
+				eachMinute(tx.Bucket(root), rowsOf(string(root)), func(_ uint32, key uint64, _ []byte, ok bool) error {
+					if seen[key] || !ok {
+						t.Errorf("%s: number %d twice, or damaged", root, key)
+					}
+					seen[key] = true
+					return nil
+				}))
 		}
 
 		return err
@@ -77,7 +79,17 @@ func checkTrust(t *testing.T, s *Trust) {
 func TestTrust(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
 		path := filepath.Join(t.TempDir(), "trust.bolt")
-		s := openTrust(t, path)
+		var full atomic.Bool
+		o := Options{commit: commitUnless(&full)}
+		open := func(t *testing.T) *Trust {
+			t.Helper()
+			s, err := OpenTrust(path, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		s := open(t)
 		t.Cleanup(func() {
 			checkTrust(t, s)
 			if err := s.Close(); err != nil {
@@ -85,14 +97,28 @@ func TestTrust(t *testing.T) {
 			}
 		})
 
-		return storetest.Subject{Store: s, Reopen: func(t *testing.T) oauth.Store {
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			s = openTrust(t, path)
-			return s
-		}}
+		return storetest.Subject{
+			Store: s,
+			Reopen: func(t *testing.T) oauth.Store {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = open(t)
+				return s
+			},
+			FailCommits: full.Store,
+		}
 	})
+}
+
+// commitUnless commits as long as the disk is not full.
+func commitUnless(full *atomic.Bool) func(*bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		if full.Load() {
+			return syscall.ENOSPC
+		}
+		return tx.Commit()
+	}
 }
 
 func numbered(i int, now time.Time) oauth.Spend {
@@ -128,7 +154,10 @@ func TestTrustSweeps(t *testing.T) {
 
 	count := func(root []byte) (n int) {
 		_ = s.db.View(func(tx *bbolt.Tx) error {
-			return eachMinute(tx.Bucket(root), rowsOf(string(root)), func(uint32, uint64, []byte, bool) error { n++; return nil })
+			return eachMinute(tx.Bucket(root), rowsOf(string(root)), func(uint32, uint64, []byte, bool) error {
+				n++
+				return nil
+			})
 		})
 		return n
 	}

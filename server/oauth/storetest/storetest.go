@@ -20,8 +20,14 @@ import (
 
 // Subject is a store under test.
 type Subject struct {
-	Store  oauth.Store
-	Reopen func(*testing.T) oauth.Store // closes the store and opens it again on the same data
+	Store oauth.Store
+	// Reopen closes the store and opens it again on the same data.
+	Reopen func(*testing.T) oauth.Store
+	// FailCommits has every commit fail from now on, or succeed again.
+	FailCommits func(fail bool)
+	// Second opens another handle to the same data, for as long as the first is
+	// open; nil when the store allows one handle only.
+	Second func(*testing.T) oauth.Store
 }
 
 // Run tests a store; open makes an empty one, for each part anew.
@@ -41,6 +47,10 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"tokens", testTokens},
 		{"no token for who is registered no longer", testIssueRefused},
 		{"everything is there after a restart", testReopen},
+		{"a restart in the midst of work", testRestart},
+		{"a caller that has gone", testCancelled},
+		{"a commit that fails", testFailedCommit},
+		{"two handles", testTwoHandles},
 		{"one jti, many at once", testSpendRace},
 		{"one client, many changes and a cancel at once", testChangeRace},
 	} {
