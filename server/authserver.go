@@ -79,7 +79,7 @@ func (s *Site) trustFiles(cfg Config) *files {
 		if err := l.Err(); err != nil {
 			return "", err
 		}
-		if err := s.oauth.Believe(s.newVerifier(members), standing(members)); err != nil {
+		if err := s.oauth.SetTrust(s.newVerifier(members), standing(members)); err != nil {
 			return "", err
 		}
 

@@ -65,7 +65,7 @@ type Answer struct {
 	Granted  []string // in the order of the request, without repetitions
 	Refused  []string // asked for and not granted, not even in part
 	Wildcard string   // the first unsupported wildcard; the whole request must be refused for it
-	TooMany  bool     // judging the request would take too long: nothing is granted
+	TooMany  bool     // comparing the scopes would take too long: nothing is granted
 }
 
 // Request is what a client asks for and may at most have.
@@ -277,7 +277,7 @@ func (set Set) meet(s Scope) Set {
 
 // meet returns what two scopes have in common, in the form of asked. Two
 // different granular restrictions have nothing in common that a scope can
-// say, unless one of them includes the other.
+// express, unless one of them includes the other.
 func meet(asked, limit Scope) (Scope, bool) {
 	allowed := asked.Allowed & limit.Allowed
 	if asked.Context != limit.Context || allowed == 0 {
@@ -354,7 +354,8 @@ func (c Catalogue) Why(r Request, text string) string {
 	contexts := strings.Join(r.Contexts, " or ")
 	switch {
 	case errors.Is(err, ErrNotResource) && !r.Plain:
-		return fmt.Sprintf("%q is no scope of this grant type, which has scopes of the context %s", clip(text), contexts)
+		return fmt.Sprintf("%q is no scope of this grant type, which has scopes of the context %s",
+			clip(text), contexts)
 	case errors.Is(err, ErrNotResource):
 		return fmt.Sprintf("%q is not listed", clip(text))
 	case err != nil:
@@ -384,7 +385,8 @@ func (c Catalogue) instead(s Scope) string {
 	if len(wild) == 0 {
 		return "no wildcard is listed: ask for single resource types"
 	}
-	return "the wildcards listed are " + strings.Join(wild, " ") + ": ask for one of these, or for single resource types"
+	return "the wildcards listed are " + strings.Join(wild, " ") +
+		": ask for one of these, or for single resource types"
 }
 
 // meant returns the scope of the list that differs from text in case only.

@@ -89,8 +89,8 @@ func checkText(text string) error {
 	return nil
 }
 
-// wellFormedType tells whether s can be the name of a resource type; whether
-// the server has that type is for its list of supported scopes to say.
+// wellFormedType reports whether s can be the name of a resource type; whether
+// the server has that type depends on its list of supported scopes.
 func wellFormedType(s string) bool {
 	if s == "*" {
 		return true
@@ -127,7 +127,8 @@ func parsePermission(s string) (p Permission, v1 bool, err error) {
 		at := strings.IndexByte(permissionLetters[next:], s[i])
 		if at < 0 {
 			return 0, false, fmt.Errorf(
-				"permission %.20q: expected letters of %q, in that order and each at most once, or read, write, *", s, permissionLetters)
+				"permission %.20q: expected letters of %q, in that order and each at most once, or read, write, *",
+				s, permissionLetters)
 		}
 		p |= 1 << (next + at)
 		next += at + 1
@@ -149,7 +150,7 @@ func parseQuery(s string) ([]Param, error) {
 
 		for _, earlier := range out {
 			if earlier.Name == name {
-				return nil, fmt.Errorf("query parameter %q stands twice", name)
+				return nil, fmt.Errorf("query parameter %q is there twice", name)
 			}
 		}
 
@@ -192,12 +193,12 @@ func (p Permission) String() string {
 	return b.String()
 }
 
-// Wildcard tells whether a scope names all resource types, or all permissions
+// Wildcard reports whether a scope names all resource types, or all permissions
 // by edition 1's star: UDAP Security 2.0, 7.3 has rules of its own for those.
 func (s Scope) Wildcard() bool { return s.Type == "*" || s.V1 && s.Allowed == everything }
 
 // String writes a scope: as it came, or, for one made here, in the form of
-// edition 1 when it was asked for so and can be said so.
+// edition 1 if it was asked for in that form and has one.
 func (s Scope) String() string {
 	if s.Raw != "" {
 		return s.Raw

@@ -1,6 +1,6 @@
 // Package scope reads SMART scopes of both editions (v1 `system/Patient.read`,
-// v2 `system/Patient.rs?category=...`) for those who grant them and those who
-// enforce them. It imports the standard library only.
+// v2 `system/Patient.rs?category=...`) for the server that grants them and the
+// service that enforces them. It imports the standard library only.
 package scope
 
 // Permission is a set of SMART v2 interactions.

@@ -18,12 +18,13 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 // authentication token: to the token, introspection or revocation endpoint.
 type ClientRequest struct {
 	Params        Params
-	Authorization []string     // the Authorization headers, which there should be none of
+	Authorization []string     // the Authorization headers, of which there must be none
 	Trace         *trace.Trace // nil: a new one
 }
 
-// authenticated is a client that has proved who it is. Its jti must be spent,
-// whatever becomes of the request (DESIGN rule 2).
+// authenticated is a client whose authentication token was verified. Its jti must
+// be spent even if the request is then refused: else the token could be used
+// again by anyone who has seen it.
 type authenticated struct {
 	ant          *udap.AuthenticationToken
 	registration *Registration
@@ -117,8 +118,7 @@ func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 	return nil
 }
 
-// assertionTypeHint knows the value that the guide's own Tiered OAuth example
-// prints.
+// assertionTypeHint recognises the value in the guide's Tiered OAuth example.
 func assertionTypeHint(got string) string {
 	if got == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
 		return "that is a grant type (RFC 7523 2.1); the guide's Tiered OAuth example prints it by mistake"
@@ -126,8 +126,8 @@ func assertionTypeHint(got string) string {
 	return ""
 }
 
-// challengeFor answers an Authorization header with a challenge of the scheme
-// that the client tried (RFC 6749 5.2).
+// challengeFor returns a challenge of the scheme that the client used in its
+// Authorization header (RFC 6749 5.2).
 func challengeFor(header string) string {
 	if scheme, _, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Basic") {
 		return `Basic realm="UDAP"`
@@ -154,9 +154,9 @@ func udapHint(p Params) string {
 	if p["udap"] != "" || p["client_assertion"] == "" && p["client_assertion_type"] == "" {
 		return ""
 	}
-	return "this looks like SMART Backend Services, and this server speaks UDAP: send udap=1, sign the assertion with " +
-		"the key of a certificate of a trust community, put its chain into the header x5c, and register with that " +
-		"certificate first; BASE/.well-known/udap has the endpoints"
+	return "this looks like SMART Backend Services, and this server speaks UDAP: send udap=1, sign the assertion " +
+		"with the key of a certificate of a trust community, put its chain into the header x5c, and register " +
+		"with that certificate first; BASE/.well-known/udap has the endpoints"
 }
 
 // shown is the value of a parameter, for a finding.
@@ -177,8 +177,8 @@ func certificateKey(v *udap.Verified) string {
 	return string(sum[:16])
 }
 
-// spendRefused uses up the jti of a request that is refused after its client
-// was authenticated. That the jti was used before outweighs the refusal.
+// spendRefused uses up the jti of a request that is refused after its client was
+// authenticated. A jti that was used before is the graver refusal.
 func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal error, tr *trace.Trace) error {
 	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
 		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)

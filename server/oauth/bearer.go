@@ -119,7 +119,7 @@ func (s *Service) refuseBearer(c trace.Check, code trace.Code, f trace.Finding, 
 	return r
 }
 
-// live returns a token that is good now, or says why it is not.
+// live returns a token that is valid now, or nil and the reason.
 func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Token, why string, err error) {
 	handle, hash, ok := parseToken(text)
 	if !ok {

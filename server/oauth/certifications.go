@@ -18,9 +18,9 @@ func (s *Service) acceptCertifications(
 		return nil, err
 	}
 
-	var kept []string
+	var accepted []string
 	for _, c := range good {
-		kept = append(kept, c.Raw)
+		accepted = append(accepted, c.Raw)
 	}
-	return kept, nil
+	return accepted, nil
 }

@@ -7,14 +7,14 @@ import (
 // The checks of every endpoint's HTTP shell.
 var (
 	checkMethod = trace.NewCheck("request.method", "The endpoint is asked by POST", "")
-	checkQuery  = trace.NewCheck("request.query", "No parameter stands in the URL", "S1-163")
+	checkQuery  = trace.NewCheck("request.query", "No parameter is in the URL", "S1-163")
 	checkType   = trace.NewCheck("request.type", "The body has the endpoint's content type", "S1-163")
 	checkBody   = trace.NewCheck("request.body", "The body is whole, within its limit and well-formed",
 		"S1-163 S1-183")
 	checkStore   = trace.NewCheck("server.store", "The server can store and read what it must", "")
 	checkCurrent = trace.NewCheck("request.current",
 		"The request's JWT is valid until what it asks for is stored", "S1-180")
-	checkLimit    = trace.NewCheck("request.limit", "The client keeps within the rates allowed to it", "")
+	checkLimit    = trace.NewCheck("request.limit", "The client is within its rates", "")
 	checkInternal = trace.NewCheck("server.fault", "The server itself works", "")
 )
 
@@ -48,7 +48,7 @@ var (
 	checkClientJTI = trace.NewCheck("client.jti", "The authentication token was not used before", "S1-158 S1-197 S2-18")
 )
 
-// The checks of the token endpoint, and of those who use tokens.
+// The checks of the token endpoint, and of requests with a token.
 var (
 	checkGrantType = trace.NewCheck("token.grant_type", "grant_type is one that this server knows",
 		"S1-165 S1-182 S1-183")
@@ -59,13 +59,14 @@ var (
 	checkExtension = trace.NewCheck("token.extension",
 		"Extension objects and their members that are not known here are left out, with a warning", "S1-182")
 	checkScope = trace.NewCheck("token.scope",
-		"At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-182 S2-14 S2-15 S2-16")
+		"At least one of the scopes can be granted, and no unsupported wildcard is asked for",
+		"S1-182 S2-14 S2-15 S2-16")
 	checkIssued = trace.NewCheck("token.issued",
 		"The token is stored, with what it allows, to when and in whose context",
 		"S1-184 S2-22")
-	checkToken        = trace.NewCheck("introspect.token", "The token is this client's and good", "")
+	checkToken        = trace.NewCheck("introspect.token", "The token is this client's and valid", "")
 	checkBearerHeader = trace.NewCheck("bearer.header",
-		"The access token stands in one Authorization header of the scheme Bearer", "")
+		"The access token is in one Authorization header of the scheme Bearer", "")
 	checkBearer = trace.NewCheck("bearer.token",
 		"The access token is known, not expired, and its client still registered", "")
 	checkTokenParam = trace.NewCheck("introspect.parameter", "The parameter token is there", "")

@@ -11,7 +11,7 @@ import (
 )
 
 // Introspection is the answer to an introspection request (RFC 7662 2.2). For
-// a token that is not good it has no member but active.
+// a token that is not valid it has no member but active.
 type Introspection struct {
 	Active     bool                      `json:"active"`
 	Scope      string                    `json:"scope,omitzero"`
@@ -22,12 +22,12 @@ type Introspection struct {
 	Subject    string                    `json:"sub,omitzero"`
 	Audience   string                    `json:"aud,omitzero"`
 	Issuer     string                    `json:"iss,omitzero"`
-	Patient    string                    `json:"patient,omitzero"`     // id of the patient in context (SMART App Launch 2.2, token introspection)
+	Patient    string                    `json:"patient,omitzero"`     // id of the patient in context
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context in which the token was asked for
 }
 
-// Introspect tells a client about a token of its own. About another's it says
-// that it is not active, as about one that never was.
+// Introspect returns what a client's own token allows. The token of another client
+// is not active, like one that never existed: RFC 7662 2.2 allows no more.
 func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspection, error) {
 	tr := s.trace(req.Trace, "introspect")
 	a, err := s.authenticateForToken(ctx, req, "introspect", s.urls.Introspect, tr)
@@ -67,8 +67,8 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	}, nil
 }
 
-// Revoke ends a token of the client's own. Of any other token it says nothing
-// and does nothing (RFC 7009 2.1, 2.2).
+// Revoke ends a client's own token. For any other token it does nothing, and
+// reports no error (RFC 7009 2.1 and 2.2).
 func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 	tr := s.trace(req.Trace, "revoke")
 	a, err := s.authenticateForToken(ctx, req, "revoke", s.urls.Revoke, tr)
@@ -91,8 +91,8 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 	return nil
 }
 
-// authenticateForToken is what introspection and revocation have in common.
-// token_type_hint is not needed, and none is wrong: there is one kind of token.
+// authenticateForToken runs the phases that introspection and revocation share.
+// Any token_type_hint is accepted: there is one type of token.
 func (s *Service) authenticateForToken(
 	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
 ) (*authenticated, error) {

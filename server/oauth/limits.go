@@ -35,10 +35,10 @@ func newLimiters(l Limits) *limiters {
 // left, so that the next search is far away.
 const maxLimited = 16384
 
-// limiter allows each key so many events a minute (the generic cell rate
-// algorithm: one time per key).
+// limiter allows each key a number of events a minute (the generic cell rate
+// algorithm: it stores one time per key).
 type limiter struct {
-	each  time.Duration // the time that one event takes up; 0: no limit
+	each  time.Duration // the time that one event uses; 0: no limit
 	burst time.Duration
 
 	mu    sync.Mutex

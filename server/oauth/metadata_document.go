@@ -7,15 +7,15 @@ import (
 	"fhirdest.example/udap"
 )
 
-// UDAPDocument is what stands at BASE/.well-known/udap (UDAP Security 2.0,
+// UDAPDocument is the document at BASE/.well-known/udap (UDAP Security 2.0,
 // 2.2), for one trust community.
 type UDAPDocument struct {
 	Versions               []string `json:"udap_versions_supported"`
 	Profiles               []string `json:"udap_profiles_supported"`
 	Extensions             []string `json:"udap_authorization_extensions_supported"`
-	ExtensionsRequired     []string `json:"udap_authorization_extensions_required"` // present when empty too: clients insist
+	ExtensionsRequired     []string `json:"udap_authorization_extensions_required"` // clients require it, even empty
 	Certifications         []string `json:"udap_certifications_supported"`
-	CertificationsRequired []string `json:"udap_certifications_required"` // present when empty too: clients insist
+	CertificationsRequired []string `json:"udap_certifications_required"` // present even if empty: clients require it
 	GrantTypes             []string `json:"grant_types_supported"`
 	Scopes                 []string `json:"scopes_supported"`
 	AuthorizationEndpoint  string   `json:"authorization_endpoint,omitzero"`
@@ -91,8 +91,8 @@ func orEmpty(list []string) []string {
 	return slices.Clone(list)
 }
 
-// rsaFirst puts RS256 first: clients in the field take the first algorithm
-// that is listed (DESIGN, "Metadata that clients insist on").
+// rsaFirst puts RS256 first: clients in the field use the first algorithm that is
+// listed, and RS256 is the one that all of them have.
 func rsaFirst(algorithms []string) []string {
 	out := slices.Clone(algorithms)
 	slices.SortStableFunc(out, func(a, b string) int {
@@ -111,8 +111,8 @@ func rsaFirst(algorithms []string) []string {
 	return out
 }
 
-// smartDocument is what stands at BASE/.well-known/smart-configuration (SMART
-// App Launch 2, conformance), as far as a server without people has it.
+// smartDocument is the document at BASE/.well-known/smart-configuration (SMART
+// App Launch 2, conformance), as far as it applies to a server without people.
 type smartDocument struct {
 	AuthorizationEndpoint string   `json:"authorization_endpoint,omitzero"`
 	TokenEndpoint         string   `json:"token_endpoint"`

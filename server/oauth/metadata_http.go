@@ -18,7 +18,7 @@ import (
 
 // The checks of a request for metadata.
 var (
-	checkCommunityParam = trace.NewCheck("metadata.community", "community stands at most once in the query and is a URI",
+	checkCommunityParam = trace.NewCheck("metadata.community", "community is at most once in the query and is a URI",
 		"S1-060 S1-061 S1-062")
 	checkCommunityKnown = trace.NewCheck("metadata.known", "This server has a certificate of the community",
 		"S1-062 S1-064 S1-065 S2-01 S2-02")
@@ -114,9 +114,9 @@ func (s *Service) findDocument(
 	return find(r, tr)
 }
 
-// writeDocument answers with a document, or 304 for who has it already. Caches
-// between here and the client are told to keep out: one that forgets the query
-// would give a client another community's metadata.
+// writeDocument answers with a document, or 304 if the client has it already. It
+// is private to the client: a shared cache that ignores the query would answer
+// with another community's metadata.
 func writeDocument(w http.ResponseWriter, r *http.Request, d document) {
 	h := w.Header()
 	h.Set("Cache-Control", "private, max-age="+strconv.Itoa(int(metadataAge.Seconds())))
@@ -130,7 +130,7 @@ func writeDocument(w http.ResponseWriter, r *http.Request, d document) {
 	h.Set("Content-Length", strconv.Itoa(len(d.body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(d.body) // the client is gone: nothing to tell it
+		_, _ = w.Write(d.body) // the client is gone
 	}
 }
 

@@ -19,10 +19,10 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Member is this server's standing in one trust community.
+// Member is this server as a member of one trust community.
 type Member struct {
 	Community  *udap.Community
-	Identities []Identity // the first with an RSA key that clients will believe signs the metadata
+	Identities []Identity // the first with an RSA key that clients can trust signs the metadata
 }
 
 // Identity is a certificate chain of this server, leaf first, and its key.
@@ -55,7 +55,7 @@ type publisher struct {
 	verifier *udap.Verifier
 	member   Member
 
-	mu      sync.Mutex // guards current; held while signing, so that many who wait cost one signature
+	mu      sync.Mutex // guards current; held while signing, so that waiting requests share one signature
 	current statement
 }
 

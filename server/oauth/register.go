@@ -41,7 +41,7 @@ const maxCertifications = 16
 
 // parseRegistration reads the body of a registration request strictly. Unknown
 // members are ignored (RFC 7591 2), doubled or case-variant ones are not: two
-// readers could take another of them.
+// readers could each read another of them.
 func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error) {
 	var in struct {
 		Statement      *string                   `json:"software_statement"`
@@ -56,7 +56,8 @@ func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error
 		err = errors.New(readable(err))
 	case in.Statement == nil && variant == "":
 		err = errors.New("no software_statement")
-		remedy = "UDAP registers a client by a signed software statement; the parameters are its claims (UDAP Security 2.0, 3)"
+		remedy = "UDAP registers a client by a signed software statement; " +
+			"the parameters are its claims (UDAP Security 2.0, 3)"
 	case variant != "":
 		err = fmt.Errorf("the member %q: names are compared with their case", variant)
 	case len(in.Certifications) > maxCertifications:
@@ -92,12 +93,17 @@ func caseVariant(others map[string]jsontext.Value) string {
 	return ""
 }
 
-// readable puts a reader's complaint into words that name no Go type.
+// readable rewords an error of the JSON decoder without the names of Go types.
 func readable(err error) string {
 	return strings.NewReplacer(
-		"jsontext: ", "", "json: cannot unmarshal ", "", "json: ", "",
-		" into Go []string", " where an array of strings belongs", " into Go string", " where a string belongs", " into Go *string", " where a string belongs",
-		" into Go struct", " where an object belongs", `'\ufeff'`, "U+FEFF (a byte order mark)",
+		"jsontext: ", "",
+		"json: cannot unmarshal ", "",
+		"json: ", "",
+		" into Go []string", " where an array of strings belongs",
+		" into Go string", " where a string belongs",
+		" into Go *string", " where a string belongs",
+		" into Go struct", " where an object belongs",
+		`'\ufeff'`, "U+FEFF (a byte order mark)",
 	).Replace(err.Error())
 }
 
@@ -143,7 +149,7 @@ func checkVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
 	case string(v) == `"1"`:
 		tr.Pass(checkRegisterUDAP, f.Expected, f.Found)
 	case string(v) == "1" && p.UDAPNumber:
-		f.Remedy = "accepted because the community's policy says so; write it as a string"
+		f.Remedy = "accepted by the community's policy (udapNumber); write it as a string"
 		tr.Warn(checkRegisterUDAP, f)
 	default:
 		f.Remedy = `it must be the string "1"`
@@ -228,7 +234,8 @@ func (s *Service) register(
 }
 
 // noteRegistered records what became of the registration, and that the
-// certificate is another one than before, where it is (DIAGNOSTICS 21).
+// certificate is another one than before, where it is: people renew certificates
+// and then look for the reason of a changed behaviour.
 func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *trace.Trace) {
 	under := fmt.Sprintf("%s, %s", stored.Community, stored.Client)
 	if previous == nil {
@@ -254,15 +261,15 @@ func changes(old, next Parameters) string {
 		name string
 		same bool
 	}{
-		{"client_uri", old.ClientURI == next.ClientURI}, {"tos_uri", old.TosURI == next.TosURI}, {"policy_uri", old.PolicyURI == next.PolicyURI},
-		{"logo_uri", old.LogoURI == next.LogoURI}, {"jwks_uri", old.JWKSURI == next.JWKSURI}, {
-			"redirect_uris",
-			slices.Equal(old.RedirectURIs, next.RedirectURIs),
-		},
-		{"contacts", slices.Equal(old.Contacts, next.Contacts)}, {
-			"grant_types",
-			slices.Equal(old.GrantTypes, next.GrantTypes),
-		}, {"scope", old.Scope == next.Scope},
+		{"client_uri", old.ClientURI == next.ClientURI},
+		{"tos_uri", old.TosURI == next.TosURI},
+		{"policy_uri", old.PolicyURI == next.PolicyURI},
+		{"logo_uri", old.LogoURI == next.LogoURI},
+		{"jwks_uri", old.JWKSURI == next.JWKSURI},
+		{"redirect_uris", slices.Equal(old.RedirectURIs, next.RedirectURIs)},
+		{"contacts", slices.Equal(old.Contacts, next.Contacts)},
+		{"grant_types", slices.Equal(old.GrantTypes, next.GrantTypes)},
+		{"scope", old.Scope == next.Scope},
 	} {
 		if !f.same {
 			touched = append(touched, f.name)

@@ -8,9 +8,9 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Registration is what the server holds about one client. A client is who it
-// is by its trust community and client URI (DESIGN rule 1); ID is its name in
-// this server's protocol messages.
+// Registration is what the server stores of one client. The trust community and
+// the client URI identify it: a certificate of another community never reaches
+// it. ID is its name in this server's protocol messages.
 type Registration struct {
 	ID             trace.ClientID     `json:"id"`
 	Community      trace.CommunityURI `json:"community"`
@@ -18,11 +18,11 @@ type Registration struct {
 	Granted        Parameters         `json:"granted"`
 	Statement      string             `json:"statement"`                // the software statement as submitted
 	Certifications []string           `json:"certifications,omitempty"` // those accepted, as submitted
-	Leaf           []byte             `json:"leaf"`                     // DER of the certificate that signed the statement (UDAP DCR 5.1)
+	Leaf           []byte             `json:"leaf"`                     // DER of the statement's signer (UDAP DCR 5.1)
 	Created        time.Time          `json:"created"`
 	Changed        time.Time          `json:"changed"`
 
-	// Epoch grows when a change takes rights away. A token of an earlier epoch
+	// Epoch grows when a change removes rights. A token of an earlier epoch
 	// is dead.
 	Epoch uint64 `json:"epoch"`
 }
@@ -54,20 +54,20 @@ type Parameters struct {
 	Scope                   string   `json:"scope,omitzero"` // separated by single spaces
 }
 
-// Succeed returns what a store keeps when next replaces the registration r of
+// Succeed returns what a store has to hold when next replaces the registration r of
 // the same community and client URI: all of next (UDAP Security 2.0, 3.4: the
 // information is replaced, not merged) under r's identifier.
 func (r *Registration) Succeed(next Registration) Registration {
 	next.ID, next.Created, next.Epoch = r.ID, r.Created, r.Epoch
-	if takesAway(r.Granted, next.Granted) {
+	if removesRights(r.Granted, next.Granted) {
 		next.Epoch++
 	}
 	return next
 }
 
-// takesAway tells whether a change removes a grant type or a scope: tokens
+// removesRights reports whether a change removes a grant type or a scope: tokens
 // issued before it could hold more than the client now has.
-func takesAway(old, next Parameters) bool {
+func removesRights(old, next Parameters) bool {
 	lost := func(had, has []string) bool {
 		return slices.ContainsFunc(had, func(s string) bool { return !slices.Contains(has, s) })
 	}

@@ -62,10 +62,10 @@ func (s *Service) negotiate(
 // listed names the scopes that a grant's clients may have, as many as fit into a
 // message. Those of a grant that is not offered are not published yet.
 func (s *Service) listed(g *grant) string {
-	const room = 240
+	const most = 240 // bytes
 	all := s.catalogue(g).Supported()
 	text, n := "", 0
-	for n < len(all) && len(text)+len(all[n]) < room {
+	for n < len(all) && len(text)+len(all[n]) < most {
 		text += " " + all[n]
 		n++
 	}

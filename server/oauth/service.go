@@ -18,20 +18,20 @@ import (
 // 2.0, 4.2.3 and 5.2.3).
 const MaxTokenLifetime = time.Hour
 
-// Explain says who is told why a request was refused.
+// Explain is who gets the reasons of a refusal.
 type Explain string
 
-// Who is told.
+// The values of Explain.
 const (
 	ExplainOperator Explain = ""       // the client gets one fixed sentence per code, the operator the trace
 	ExplainClient   Explain = "client" // the client gets the refusing check's own words (sandbox)
 )
 
-// Config is what a Service needs. Verifier, Store and the URLs have no
-// default; what is left out of the rest is the strict choice.
+// Config is what a Service needs. Verifier, Store, Now and the URLs are
+// required; the zero value of every other field is the strict choice.
 type Config struct {
 	Base   string // the public FHIR base URL, byte for byte as originators write it
-	Issuer string // the authorization server's own URL; its endpoints stand under it
+	Issuer string // the authorization server's own URL; its endpoints are below it
 
 	Verifier *udap.Verifier
 	Members  []Member // in the order of configuration; the first is the default community
@@ -39,8 +39,8 @@ type Config struct {
 	Scopes   scope.Catalogue // for client_credentials; published as scopes_supported
 	Personal scope.Catalogue // for authorization_code; published once that grant works
 
-	// AuthorizationCode says that the authorization_code grant works here.
-	// Until then clients for it are judged and registered, and told so.
+	// AuthorizationCode publishes the authorization_code grant and its scopes.
+	// Without it clients for that grant are registered, with a warning.
 	AuthorizationCode bool
 
 	TokenLifetime time.Duration // 0 means MaxTokenLifetime, which is also the most
@@ -51,12 +51,12 @@ type Config struct {
 	Explain Explain
 
 	// WithheldRemedy returns what the operator can do about a community whose
-	// metadata is withheld; nil: nothing is said.
+	// metadata is withheld; nil: the answer has no remedy.
 	WithheldRemedy func(Withheld) string
 	TracePage      func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record         func(*trace.Trace)          // gets the trace of every decision; nil: nobody keeps it
+	Record         func(*trace.Trace)          // gets the trace of every decision; nil: they are dropped
 	Now            func() time.Time
-	Address        func(*http.Request) string // whom a request came from, for limits; nil: the connection's peer
+	Address        func(*http.Request) string // the party that limits per address count; nil: the connection's peer
 	Limits         Limits
 }
 
@@ -70,8 +70,8 @@ type Service struct {
 	trust atomic.Pointer[trust]
 }
 
-// trust is whom the server believes, and by what it wants to be believed. It
-// never changes: Believe puts another in its place.
+// trust is what the server verifies others by, and what others verify it by. It
+// is immutable: SetTrust replaces it.
 type trust struct {
 	verifier   *udap.Verifier
 	publishers []*publisher // of metadata, one per member
@@ -97,7 +97,7 @@ func URLsOf(issuer string) URLs {
 	}
 }
 
-// New makes a Service, or says everything that is wrong with its Config.
+// New makes a Service. Its error joins everything that is wrong with the Config.
 func New(cfg Config) (*Service, error) {
 	if cfg.TokenLifetime == 0 {
 		cfg.TokenLifetime = MaxTokenLifetime
@@ -112,17 +112,22 @@ func New(cfg Config) (*Service, error) {
 		urls:   urls,
 		limits: newLimiters(cfg.Limits),
 		ours: map[string]string{
-			cfg.Base: "FHIR base", urls.Issuer: "issuer", urls.Register: "registration endpoint", urls.Authorize: "authorization endpoint",
-			urls.Token: "token endpoint", urls.Introspect: "introspection endpoint", urls.Revoke: "revocation endpoint", urls.JWKS: "key set",
+			cfg.Base:        "FHIR base",
+			urls.Issuer:     "issuer",
+			urls.Register:   "registration endpoint",
+			urls.Authorize:  "authorization endpoint",
+			urls.Token:      "token endpoint",
+			urls.Introspect: "introspection endpoint",
+			urls.Revoke:     "revocation endpoint",
+			urls.JWKS:       "key set",
 		},
 	}
-	return s, s.Believe(cfg.Verifier, cfg.Members)
+	return s, s.SetTrust(cfg.Verifier, cfg.Members)
 }
 
-// Believe has the service go on with another verifier and other members, for
-// every request that begins from now on. Of what was remembered by the old
-// verifier nothing stays.
-func (s *Service) Believe(v *udap.Verifier, members []Member) error {
+// SetTrust replaces the verifier and the members for every request that begins
+// afterwards. Nothing that the old verifier remembered is used again.
+func (s *Service) SetTrust(v *udap.Verifier, members []Member) error {
 	if err := errors.Join(checkTrust(v, members)...); err != nil {
 		return err
 	}
@@ -140,7 +145,8 @@ func (s *Service) Believe(v *udap.Verifier, members []Member) error {
 	return errors.Join(errs[:]...)
 }
 
-// verifier is the one to judge a request by, from its beginning to its end.
+// verifier returns the verifier of a request, which uses it from its beginning to
+// its end.
 func (s *Service) verifier() *udap.Verifier { return s.trust.Load().verifier }
 
 func checkTrust(v *udap.Verifier, members []Member) (faults []error) {
@@ -174,8 +180,8 @@ func (c Config) check() error {
 			"?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
 	complain(c.Store == nil, "no store")
 	complain(c.Now == nil, "no clock")
-	complain(c.TokenLifetime < time.Second ||
-		c.TokenLifetime > MaxTokenLifetime, "a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
+	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime,
+		"a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
 	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
 
 	return errors.Join(faults...)
@@ -189,7 +195,7 @@ func (s *Service) expect(audience string, now time.Time) udap.Expect {
 	return udap.Expect{Now: now, Audience: audience, OurURLs: s.ours}
 }
 
-// trace returns the trace of a request, or a new one when the caller keeps none.
+// trace returns the trace of a request, or a new one if the caller has none.
 func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
 	if tr != nil {
 		return tr
@@ -197,8 +203,8 @@ func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
 	return trace.NewTrace(action, s.cfg.Now())
 }
 
-// spend is the use of a verified JWT's jti at an endpoint. It stays used until
-// no clock that we allow for would take the JWT any more.
+// spend is the use of a verified JWT's jti at an endpoint. It stays used until the
+// JWT has expired by every clock within the community's skew.
 func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time) Spend {
 	skew := v.Community.Policy.ClockSkew()
 	return Spend{
@@ -214,8 +220,8 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 	}
 }
 
-// refuseSpend turns a store's answer about a jti into a refusal with the given
-// code; what is the store's own trouble is told as such.
+// refuseSpend turns a store's error about a jti into a refusal with the given code,
+// or, if the store itself failed, into temporarily_unavailable.
 func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) error {
 	var replayed *Replayed
 	switch {
@@ -258,7 +264,7 @@ func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) err
 // trouble is a refusal for which the client is not to blame.
 func trouble(tr *trace.Trace, err error) error {
 	return tr.Refuse(checkStore, trace.TemporarilyUnavailable, trace.Finding{
-		Found:  "the server could not store or read what it must",
+		Found:  "the server could not store or read its records",
 		Remedy: "try again later with a new JWT",
 		Err:    err,
 	})

@@ -57,7 +57,7 @@ func TestBelieve(t *testing.T) {
 		if members == nil {
 			v = nil
 		}
-		if err := e.svc.Believe(v, members); err == nil {
+		if err := e.svc.SetTrust(v, members); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
@@ -65,7 +65,7 @@ func TestBelieve(t *testing.T) {
 	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 		t.Errorf("after what was refused: %d %s", a.status, a.body)
 	}
-	if err := e.svc.Believe(&udap.Verifier{
+	if err := e.svc.SetTrust(&udap.Verifier{
 		Communities: []*udap.Community{e.w.B.Community},
 		Revocation:  e.w,
 	}, nil); err != nil {
@@ -75,7 +75,7 @@ func TestBelieve(t *testing.T) {
 	e.refused("community taken away", 400, "invalid_client", spendsNothing, func() answer {
 		return e.token(c, udaptest.Assertion(id, e.now()))
 	})
-	if err := e.svc.Believe(e.w.Verifier(), nil); err != nil {
+	if err := e.svc.SetTrust(e.w.Verifier(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {

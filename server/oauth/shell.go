@@ -49,7 +49,7 @@ const (
 )
 
 // handler is the HTTP shell around an endpoint: method, rate, content type and
-// body are judged, the core is called, and one answer is written and one trace
+// body are checked, the core is called, and one answer is written and one trace
 // recorded, whatever happened.
 func (s *Service) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -174,8 +174,8 @@ func (s *Service) address(r *http.Request) string {
 	return Customer(peer.Addr()).String()
 }
 
-// Customer is whom limits per address count: an IPv6 address stands for its /64,
-// of which one customer has every address.
+// Customer is the party that limits per address count: the /64 of an IPv6
+// address, since one customer has all addresses of it.
 func Customer(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if !a.Is6() {
@@ -274,7 +274,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client is gone: nothing to tell it
+	_, _ = w.Write(b) // the client is gone
 }
 
 func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {

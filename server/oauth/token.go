@@ -224,7 +224,7 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 func refuseIssue(tr *trace.Trace, err error) error {
 	if errors.Is(err, ErrNoRegistration) {
 		return tr.Refuse(checkIssued, trace.InvalidClient, trace.Finding{
-			Expected: "a registration that stands still",
+			Expected: "a registration that does not change meanwhile",
 			Found:    "it was cancelled or changed during this request",
 			Remedy:   "register again, or ask again with a new authentication token",
 			Err:      err,
@@ -233,8 +233,8 @@ func refuseIssue(tr *trace.Trace, err error) error {
 	return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 }
 
-// tokenText is how a token is written: where it is kept, and its secret, 48
-// bytes together. Neither half says anything to who holds the token.
+// tokenText is how a token is written: its handle in the store and its secret, 48
+// bytes together. Neither half has a meaning for the client.
 func tokenText(h Handle, secret [32]byte) string {
 	var b [len(h) + len(secret)]byte
 	copy(b[:], h[:])
@@ -244,7 +244,7 @@ func tokenText(h Handle, secret [32]byte) string {
 
 const tokenTextLength = (16 + 32) / 3 * 4
 
-// parseToken takes a token apart; ok is false for what cannot be one of ours.
+// parseToken splits a token; ok is false for a text that cannot be one of ours.
 func parseToken(text string) (h Handle, hash Hash, ok bool) {
 	if len(text) != tokenTextLength {
 		return h, hash, false

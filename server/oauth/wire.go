@@ -11,8 +11,8 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// outcome is what a code means on the wire: its HTTP status and the sentence
-// that a client is told where the operator keeps the reasons to himself.
+// outcome is what a code means on the wire: its HTTP status, and the sentence that
+// describes it where the reasons are for the operator alone.
 type outcome struct {
 	status   int
 	sentence string
@@ -115,10 +115,10 @@ const maxExplained = 4 << 10
 // was seen in the same request: a client that is under test mends them at once.
 func explanation(e *trace.Error, tr *trace.Trace) string {
 	text := e.Check + ": " + e.Detail
-	room := maxExplained
+	left := maxExplained
 	for _, s := range tr.Further() {
 		more := " | " + s.Check + ": " + s.Detail()
-		if room -= len(more); room < 0 {
+		if left -= len(more); left < 0 {
 			return text + " | and more"
 		}
 		text += more
