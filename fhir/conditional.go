@@ -24,6 +24,9 @@ func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry,
 	if err != nil {
 		return Entry{}, 0, err
 	}
+	if err := r.mayFollow(q); err != nil {
+		return Entry{}, 0, err
+	}
 	if len(q.Clauses) == 0 {
 		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
 	}

@@ -131,7 +131,7 @@ func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 		}
 	}
 
-	segs := splitPath(path)
+	segs := splitPath(plainPath(path))
 	e.req.path = segs
 	var err error
 	if e.req.query, err = parseQuery(query); err != nil {

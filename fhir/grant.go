@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 )
 
@@ -20,6 +21,16 @@ type Grant = access.Grant
 // may refuses what the grant allows on no resource of a type.
 func (r *request) may(p scope.Permission, typ string) error {
 	return refusedAccess(r.access.May(p, typ))
+}
+
+// mayFollow refuses a query whose chains go through a type that the grant may
+// not search: it would find nothing, as if nothing were there.
+func (r *request) mayFollow(q *search.Query) error {
+	typ := q.Through(func(typ string) bool { return r.access.Can(scope.Search, typ) })
+	if typ == "" {
+		return nil
+	}
+	return r.may(scope.Search, typ)
 }
 
 // refusedAccess makes an answer of a refusal: 403, with all the scopes that

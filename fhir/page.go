@@ -76,11 +76,23 @@ func (r *request) pageBinding(at lookup) []byte {
 	return append(b[:], at.path...)
 }
 
-// openPage gives the query to do: the one that _page holds, or the request's.
+// opened is what a page link at a path holds.
+type opened struct {
+	path  string
+	pairs []search.Pair
+	mark  mark
+}
+
+// openPage returns the query to do: the one that _page holds, or the request's.
+// A link is opened once for each path.
 func (s *core) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 	sealed := r.get(pageParam)
 	if sealed == "" {
 		return r.query, mark{}, nil
+	}
+
+	if r.opened != nil && r.opened.path == at.path {
+		return r.opened.pairs, r.opened.mark, nil
 	}
 
 	raw, err := base64.RawURLEncoding.DecodeString(sealed)
@@ -100,7 +112,11 @@ func (s *core) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 
 	rest := plain[1+k:]
 	pairs, err := parseQuery(string(rest[n:]))
-	return pairs, mark{plain[0], rest[:n]}, err
+	if err != nil {
+		return nil, mark{}, err
+	}
+	r.opened = &opened{at.path, pairs, mark{plain[0], rest[:n]}}
+	return pairs, r.opened.mark, nil
 }
 
 func encodePairs(pairs []search.Pair) string {

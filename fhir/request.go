@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,9 +28,10 @@ type request struct {
 
 	in *incoming // the resource that the body holds, once prepared
 
-	patch patch.Patch       // the patch that the body holds, once prepared
-	types map[string]string // of a transaction's entry: types by fullUrl
-	draft *draft            // what a write will most likely store
+	patch  patch.Patch       // the patch that the body holds, once prepared
+	types  map[string]string // of a transaction's entry: types by fullUrl
+	opened *opened           // what the page link of the request holds
+	draft  *draft            // what a write will most likely store
 
 	links      *transaction // of a patch in a transaction: links what the patch makes
 	match      *match       // of a transaction's entry: what its criteria matched
@@ -65,6 +67,7 @@ func rawTarget(r *http.Request) (path, query string) {
 // What is under it may still be no path of ours: see shape.
 // Segments stay undecoded: no type, id or operation needs an escape but "$".
 func (s *Service) below(path string) ([]string, bool) {
+	path = plainPath(path)
 	for _, p := range s.prefixes {
 		rest, ok := strings.CutPrefix(path, p)
 		if !ok || rest != "" && rest[0] != '/' {
@@ -86,6 +89,29 @@ func splitPath(rest string) []string {
 		}
 	}
 	return segs
+}
+
+// plainPath decodes the escapes of characters that need none: a URL with them
+// and one without are the same (RFC 3986 6.2.2.2). All others stay as they are.
+func plainPath(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if path[i] == '%' && i+2 < len(path) {
+			n, err := strconv.ParseUint(path[i+1:i+3], 16, 8)
+			if c := byte(n); err == nil && (c == '-' || c == '.' || c == '_' || c == '~' ||
+				'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9') {
+				b.WriteByte(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
 }
 
 // parseQuery reads name=value pairs in their order. Control characters and bad

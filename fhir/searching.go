@@ -111,6 +111,9 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 		return nil, err
 	}
 
+	if err := r.mayFollow(q); err != nil {
+		return nil, err
+	}
 	q.Clauses = append(q.Clauses, at.also...)
 	f := r.access.Restrict(r.ctx, sn, source{sn})
 	p, err := s.findPage(f, q, mark)

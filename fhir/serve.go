@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/splice"
 )
 
 // ServeHTTP answers one request under either base.
@@ -294,7 +295,7 @@ func shape(path []string) string {
 		case i == 0 && search.IsType(seg), i == 2 && search.IsType(seg) && path[1][0] != '_':
 			b.WriteString("/Type")
 
-		case i == 1 && search.ValidID(seg):
+		case i == 1 && splice.ValidID(seg):
 			b.WriteString("/id")
 		case i == 3 && path[2] == "_history" && search.ValidID(seg):
 			b.WriteString("/version")

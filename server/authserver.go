@@ -193,6 +193,8 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		TokenID:  access.TokenID,
 		Purposes: access.Purposes,
 		Expires:  access.Expires,
+
+		AllRecords: slices.Contains(s.cfg.AuditReaders, string(access.Client)),
 	}, nil
 }
 

@@ -49,6 +49,7 @@ type Config struct {
 	Rates            Rates       `yaml:"rates,omitempty"`
 
 	Writable      bool          `yaml:"writable,omitempty"`      // grant scopes that change data, too
+	AuditReaders  []string      `yaml:"auditReaders,omitempty"`  // URIs of clients that may read the audit records of all, not of their own requests only
 	Patients      int           `yaml:"patients,omitempty"`      // size of the synthetic population seeded into an empty fhir.bolt; 0: none
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
 	Limits        Limits        `yaml:"limits,omitempty"`
