@@ -89,32 +89,34 @@ func TestHostileRequestsAtTheFront(t *testing.T) {
 	own := map[string]bool{"an OPTIONS with a body": true, "OPTIONS *": true, "Upgrade to TLS": true, "odd Expect": true}
 
 	for name, c := range hostile {
-		// What hosts there are, and where they lead, the handler knows.
-		routed := c.status == "404" || c.status == "421" && !strings.Contains(c.in, "://")
-		if routed || own[name] || refusedByRoute[name] {
-			continue
-		}
+		t.Run(name, func(t *testing.T) {
+			// What hosts there are, and where they lead, the handler knows.
+			routed := c.status == "404" || c.status == "421" && !strings.Contains(c.in, "://")
+			if routed || own[name] || refusedByRoute[name] {
+				return
+			}
 
-		pass := c.pass
-		if name == "Upgrade to anything" {
-			pass = 2 // net/http reads on as HTTP, whatever the field names
-		}
+			pass := c.pass
+			if name == "Upgrade to anything" {
+				pass = 2 // net/http reads on as HTTP, whatever the field names
+			}
 
-		f.mu.Lock()
-		f.seen = nil
-		f.mu.Unlock()
-		answer := f.ask(t, c.in)
-		f.mu.Lock()
-		if len(f.seen) != pass || strings.Count(answer, "\r\nSeen: whole\r\n") != pass {
-			t.Errorf("%s: the handler saw %q, want %d requests; answered %.300q", name, f.seen, pass, answer)
-		}
+			f.mu.Lock()
+			f.seen = nil
+			f.mu.Unlock()
+			answer := f.ask(t, c.in)
+			f.mu.Lock()
+			if len(f.seen) != pass || strings.Count(answer, "\r\nSeen: whole\r\n") != pass {
+				t.Errorf("the handler saw %q, want %d requests; answered %.300q", f.seen, pass, answer)
+			}
 
-		f.mu.Unlock()
-		n := strings.Count(answer, "HTTP/1.1 "+c.status+" ")
-		if c.status != "" && (n != 1 || strings.Count(answer, "HTTP/1.1 ") != pass+1) || c.status == "" &&
-			strings.Count(answer, "HTTP/1.1 ") != pass {
-			t.Errorf("%s: want %q after %d answers, got %.300q", name, c.status, pass, answer)
-		}
+			f.mu.Unlock()
+			n := strings.Count(answer, "HTTP/1.1 "+c.status+" ")
+			if c.status != "" && (n != 1 || strings.Count(answer, "HTTP/1.1 ") != pass+1) || c.status == "" &&
+				strings.Count(answer, "HTTP/1.1 ") != pass {
+				t.Errorf("want %q after %d answers, got %.300q", c.status, pass, answer)
+			}
+		})
 	}
 }
 

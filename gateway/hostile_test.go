@@ -263,30 +263,33 @@ func TestHostileRequests(t *testing.T) {
 	b := newBackend(t, ok)
 	inbound, delegate := twoHops(t, b, nil)
 	for name, c := range hostile {
-		b.clear()
-		inbound.evidence.clear()
-		delegate.evidence.clear()
-		answer := inbound.ask(c.in)
-		inbound.idle()
-		delegate.idle()
+		t.Run(name, func(t *testing.T) {
+			inbound.t, delegate.t = t, t
+			b.clear()
+			inbound.evidence.clear()
+			delegate.evidence.clear()
+			answer := inbound.ask(c.in)
+			inbound.idle()
+			delegate.idle()
 
-		for _, w := range []*env{inbound, delegate} {
-			if calls, lines := w.evidence.owed(); calls != lines {
-				t.Errorf("%s: %d messages went out, and %d have their line", name, calls, lines)
+			for _, w := range []*env{inbound, delegate} {
+				if calls, lines := w.evidence.owed(); calls != lines {
+					t.Errorf("%d messages went out, and %d have their line", calls, lines)
+				}
 			}
-		}
 
-		checkAnswers(t, name, answer, c.pass, c.status)
-		got := strings.Join(b.all(), "")
-		if !strings.HasPrefix(c.in, got) {
-			t.Errorf("%s: the destination got %q of %q", name, got, c.in)
-			continue
-		}
+			checkAnswers(t, name, answer, c.pass, c.status)
+			got := strings.Join(b.all(), "")
+			if !strings.HasPrefix(c.in, got) {
+				t.Errorf("the destination got %q of %q", got, c.in)
+				return
+			}
 
-		if n := wholeRequests(t, got); n != c.pass {
-			t.Errorf("%s: net/http reads %d requests of %q, want %d", name, n, got, c.pass)
-		}
-		checkDigests(t, name, c.in, c.pass, inbound.evidence, delegate.evidence)
+			if n := wholeRequests(t, got); n != c.pass {
+				t.Errorf("net/http reads %d requests of %q, want %d", n, got, c.pass)
+			}
+			checkDigests(t, name, c.in, c.pass, inbound.evidence, delegate.evidence)
+		})
 	}
 }
 

@@ -44,15 +44,17 @@ func TestTimeLimits(t *testing.T) {
 		"slow answer": {gateway.Times{FirstByte: short}, "GET /acme" + heads + "\r\n", "504"},
 		"stalled":     {gateway.Times{Stall: short}, "GET /acme/begin" + heads + "\r\n", "200"},
 	} {
-		conn := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = c.times, 1000 }).dial()
-		io.WriteString(conn, c.in)
-		got, err := io.ReadAll(conn)
-		if status(string(got)) != c.status || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: answered %q, and %v", name, got, err)
-		}
-		if name == "stalled" && err == nil {
-			t.Error("a stalled answer ends as if whole")
-		}
+		t.Run(name, func(t *testing.T) {
+			conn := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = c.times, 1000 }).dial()
+			io.WriteString(conn, c.in)
+			got, err := io.ReadAll(conn)
+			if status(string(got)) != c.status || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answered %q, and %v", got, err)
+			}
+			if name == "stalled" && err == nil {
+				t.Error("a stalled answer ends as if whole")
+			}
+		})
 	}
 
 	raw, err := net.Dial("tcp", newEnv(t, b, func(c *gateway.Config) { c.Times.Handshake = short }).addr)

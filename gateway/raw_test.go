@@ -28,40 +28,42 @@ func TestAskOnlyWhereSilent(t *testing.T) {
 		"unwilling": {"", false, "", "", errNothing},
 	}
 	for name, test := range tests {
-		r, peer := rawPair(t)
-		got := make(chan string)
-		go func() { got <- answerOnce(peer) }()
-		if test.unasked != "" {
-			io.WriteString(peer, test.unasked)
-			waitReadable(t, r)
-		}
-		asked := 0
-
-		r.postpone()
-		io.WriteString(r, "request")
-		r.ask = func() bool {
-			if asked++; test.willing {
-				r.flush()
+		t.Run(name, func(t *testing.T) {
+			r, peer := rawPair(t)
+			got := make(chan string)
+			go func() { got <- answerOnce(peer) }()
+			if test.unasked != "" {
+				io.WriteString(peer, test.unasked)
+				waitReadable(t, r)
 			}
-			return test.willing
-		}
+			asked := 0
 
-		b := make([]byte, 100)
-		n, err := r.Read(b)
-		if string(b[:n]) != test.read || !errors.Is(err, test.err) {
-			t.Errorf("%s: read %q, %v", name, b[:n], err)
-		}
-		if (asked == 1) != (test.unasked == "") {
-			t.Errorf("%s: asked %d times", name, asked)
-		}
+			r.postpone()
+			io.WriteString(r, "request")
+			r.ask = func() bool {
+				if asked++; test.willing {
+					r.flush()
+				}
+				return test.willing
+			}
 
-		if r.postponed != nil {
-			r.discard()
-		}
-		r.Close()
-		if sent := <-got; sent != test.sent {
-			t.Errorf("%s: the peer got %q", name, sent)
-		}
+			b := make([]byte, 100)
+			n, err := r.Read(b)
+			if string(b[:n]) != test.read || !errors.Is(err, test.err) {
+				t.Errorf("read %q, %v", b[:n], err)
+			}
+			if (asked == 1) != (test.unasked == "") {
+				t.Errorf("asked %d times", asked)
+			}
+
+			if r.postponed != nil {
+				r.discard()
+			}
+			r.Close()
+			if sent := <-got; sent != test.sent {
+				t.Errorf("the peer got %q", sent)
+			}
+		})
 	}
 }
 

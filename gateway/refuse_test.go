@@ -94,21 +94,24 @@ func TestRefusals(t *testing.T) {
 	smuggled := "GET /acme/smuggled" + heads + "\r\n"
 
 	for name, c := range refusals {
-		w.evidence.clear()
-		got := w.ask(c.in + smuggled)
-		if status(got) != c.status || strings.Count(got, "HTTP/1.1 ") != 1 ||
-			!strings.Contains(got, "Connection: close") {
-			t.Errorf("%s: answered %.200q, want one %s", name, got, c.status)
-		}
-		if !strings.Contains(got, `{"resourceType":"OperationOutcome","issue":[{"severity":"error"`) {
-			t.Errorf("%s: no OperationOutcome in %q", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.evidence.clear()
+			got := w.ask(c.in + smuggled)
+			if status(got) != c.status || strings.Count(got, "HTTP/1.1 ") != 1 ||
+				!strings.Contains(got, "Connection: close") {
+				t.Errorf("answered %.200q, want one %s", got, c.status)
+			}
+			if !strings.Contains(got, `{"resourceType":"OperationOutcome","issue":[{"severity":"error"`) {
+				t.Errorf("no OperationOutcome in %q", got)
+			}
 
-		list := w.evidence.await(t, 2)
-		if len(list) != 2 || list[0].In.Bytes != 0 || list[0].Out.Bytes != int64(len(got)) ||
-			list[1].Out.Bytes != 0 || list[1].In.Bytes == 0 {
-			t.Errorf("%s: evidence %+v", name, list)
-		}
+			list := w.evidence.await(t, 2)
+			if len(list) != 2 || list[0].In.Bytes != 0 || list[0].Out.Bytes != int64(len(got)) ||
+				list[1].Out.Bytes != 0 || list[1].In.Bytes == 0 {
+				t.Errorf("evidence %+v", list)
+			}
+		})
 	}
 
 	if got := b.all(); len(got) > 0 {
@@ -173,31 +176,33 @@ func TestAnswersThatCannotBeFramed(t *testing.T) {
 		"no last chunk":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", ""},
 		"no close_notify":   {"HTTP/1.1 200 OK\r\n\r\nhalf", ""},
 	} {
-		b := newBackend(t, func(conn net.Conn) {
-			http.ReadRequest(bufio.NewReader(conn))
-			io.WriteString(conn, c.answer)
-			if name == "no close_notify" { // the stream ends between two records, as an attacker would end it
-				conn.(tapped).NetConn().Close()
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, func(conn net.Conn) {
+				http.ReadRequest(bufio.NewReader(conn))
+				io.WriteString(conn, c.answer)
+				if name == "no close_notify" { // the stream ends between two records, as an attacker would end it
+					conn.(tapped).NetConn().Close()
+				}
+			})
+			w := newEnv(t, b, nil)
+			conn := w.dial()
+			io.WriteString(conn, "GET /acme"+heads+"\r\n")
+
+			got, err := io.ReadAll(conn)
+			if c.status == "" {
+				if err == nil || string(got) != c.answer {
+					t.Errorf("ends with %v after %q, as if whole", err, got)
+				}
+				return
+			}
+
+			if status(string(got)) != c.status || c.status == "502" && strings.Contains(string(got), "ok\"") {
+				t.Errorf("answered %q", got)
+			}
+			if name == "interim flood" && !strings.Contains(string(got), "HTTP/1.1 502") {
+				t.Errorf("no end: %.100q", got)
 			}
 		})
-		w := newEnv(t, b, nil)
-		conn := w.dial()
-		io.WriteString(conn, "GET /acme"+heads+"\r\n")
-
-		got, err := io.ReadAll(conn)
-		if c.status == "" {
-			if err == nil || string(got) != c.answer {
-				t.Errorf("%s: ends with %v after %q, as if whole", name, err, got)
-			}
-			continue
-		}
-
-		if status(string(got)) != c.status || c.status == "502" && strings.Contains(string(got), "ok\"") {
-			t.Errorf("%s: answered %q", name, got)
-		}
-		if name == "interim flood" && !strings.Contains(string(got), "HTTP/1.1 502") {
-			t.Errorf("%s: no end: %.100q", name, got)
-		}
 	}
 }
 
@@ -341,25 +346,27 @@ func TestClientDiesInBody(t *testing.T) {
 		"chunked":   post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
 		"bad chunk": post + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
 	} {
-		b := newBackend(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-		w := newEnv(t, b, nil)
-		c := w.dial()
-		io.WriteString(c, in)
-		eventually(t, "the beginning arrives", func() bool { l := b.all(); return len(l) == 1 && l[0] == in })
-		if name == "bad chunk" {
-			io.WriteString(c, "zz\r\n")
-			if got, _ := io.ReadAll(c); status(string(got)) != "400" {
-				t.Errorf("%s: answered %q", name, got)
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+			w := newEnv(t, b, nil)
+			c := w.dial()
+			io.WriteString(c, in)
+			eventually(t, "the beginning arrives", func() bool { l := b.all(); return len(l) == 1 && l[0] == in })
+			if name == "bad chunk" {
+				io.WriteString(c, "zz\r\n")
+				if got, _ := io.ReadAll(c); status(string(got)) != "400" {
+					t.Errorf("answered %q", got)
+				}
 			}
-		}
 
-		c.Close()
-		eventually(t, name+": the upstream is cut", func() bool {
-			return b.conns[0].ended() && !errors.Is(b.conns[0].err, io.EOF)
+			c.Close()
+			eventually(t, name+": the upstream is cut", func() bool {
+				return b.conns[0].ended() && !errors.Is(b.conns[0].err, io.EOF)
+			})
+			if got := b.all(); got[0] != in {
+				t.Errorf("the destination got %q", got)
+			}
 		})
-		if got := b.all(); got[0] != in {
-			t.Errorf("%s: the destination got %q", name, got)
-		}
 	}
 }
 
@@ -382,11 +389,13 @@ func TestNextHopThatCannotBeReached(t *testing.T) {
 			c.Routes[0].Dial, c.Times.Connect, c.Times.Head = silent.Addr().String(), 50*time.Millisecond, time.Second
 		}},
 	} {
-		w := newEnv(t, good, c.change)
-		got := w.ask("GET /acme" + heads + "\r\n")
-		if status(got) != c.status || strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1") {
-			t.Errorf("%s: %q", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			w := newEnv(t, good, c.change)
+			got := w.ask("GET /acme" + heads + "\r\n")
+			if status(got) != c.status || strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1") {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 
 	if got := good.all(); len(got) > 0 {

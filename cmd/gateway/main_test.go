@@ -49,10 +49,12 @@ func TestCommandLine(t *testing.T) {
 		{"compare " + o + " " + g + " " + d, 1, "differs at destination", ""},
 		{"compare -json " + o + " " + g + " " + d, 1, `"verdict":"differs"`, ""},
 	} {
-		var out, errs bytes.Buffer
-		code := run(context.Background(), strings.Fields(c.args), &out, &errs)
-		if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(errs.String(), c.errs) {
-			t.Errorf("gateway %s: exit %d\n%s%s", c.args, code, &out, &errs)
-		}
+		t.Run(c.args, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := run(context.Background(), strings.Fields(c.args), &out, &errs)
+			if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(errs.String(), c.errs) {
+				t.Errorf("gateway %s: exit %d\n%s%s", c.args, code, &out, &errs)
+			}
+		})
 	}
 }

@@ -478,10 +478,12 @@ func TestComplaints(t *testing.T) {
 		"proxy":            {"    ca: ca.pem", "    proxy: v1\n    ca: ca.pem", "is not known"},
 		"proxy and spares": {"    ca: ca.pem", "    proxy: v2\n    spares: 3\n    ca: ca.pem", "spares cannot be made"},
 	} {
-		h.write("x.yaml", strings.Replace(good, c.old, c.new, 1))
-		if _, err := Read(h.path("x.yaml")); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			h.write("x.yaml", strings.Replace(good, c.old, c.new, 1))
+			if _, err := Read(h.path("x.yaml")); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 
 	h.write("x.yaml", good)
