@@ -223,7 +223,8 @@ func (h *env) boot(t *target, command string, args ...string) error {
 const nginxConf = `worker_processes 2; daemon off; pid DIR/nginx.pid; error_log DIR/nginx.err crit;
 events { worker_connections 16384; }
 http {
-  access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+  access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p; fastcgi_temp_path DIR/f;
+  uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
   keepalive_requests 1000000000; client_max_body_size 0; tcp_nodelay on;
   proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;
   proxy_request_buffering off; client_body_buffer_size 256k; ssl_buffer_size 16k;
@@ -233,7 +234,8 @@ http {
     ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:s:10m;
     location / {
       proxy_pass https://o; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-      proxy_ssl_verify on; proxy_ssl_trusted_certificate DIR/ca.pem; proxy_ssl_name origin.test; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;
+      proxy_ssl_verify on; proxy_ssl_trusted_certificate DIR/ca.pem; proxy_ssl_name origin.test;
+      proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3;
     }
   }
 }

@@ -103,8 +103,8 @@ func (l *loaded) warnings() (list []string) {
 				name, own = host, p
 			}
 			if own == "" && port != "443" && port != "0" {
-				list = append(list, fmt.Sprintf("routes[%d].hosts: %s has no port, and clients that connect to port %s "+
-					"send Host: %s:%s; right only where another port leads here", i, h, port, h, port))
+				list = append(list, fmt.Sprintf("routes[%d].hosts: %s has no port, and clients that connect to "+
+					"port %s send Host: %s:%s; right only where another port leads here", i, h, port, h, port))
 			}
 			if !l.certs.covers(strings.Trim(name, "[]")) {
 				list = append(list, fmt.Sprintf("routes[%d].hosts: no certificate under tls: is for %s; "+
