@@ -43,7 +43,8 @@ var (
 )
 
 // clientMetadata judges the registration parameters of a statement (UDAP
-// Security 3.1). A statement that cancels needs no others.
+// Security 3.1). A statement that cancels needs no others. Of one that is refused
+// it returns the parameters that are in order.
 func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
 	m := &ClientMetadata{}
 	err := val.grantTypes(claims, m)
@@ -67,10 +68,7 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 	}
 	steps = append(steps, step(val.scope), step(val.webURIs), func() error { return val.needed(claims, p) })
 
-	if err := val.tr.Collect(steps...); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return m, val.tr.Collect(steps...)
 }
 
 // withoutNulls returns the claims without those optional parameters that are

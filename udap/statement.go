@@ -40,9 +40,21 @@ func (v *Verifier) Statement(
 		},
 	)
 	if err != nil {
-		return nil, err
+		return nil, val.further(err, m)
 	}
 	return &SoftwareStatement{Verified: *verified, Metadata: *m}, nil
+}
+
+// further adds what else is wrong with a refused statement to the trace, and
+// returns the refusal.
+func (val *validation) further(refusal error, m *ClientMetadata) error {
+	if val.exp.Further == nil || len(m.Scope) == 0 {
+		return refusal
+	}
+	return val.tr.Collect(
+		func() error { return refusal },
+		func() error { return val.exp.Further(*m, val.tr) },
+	)
 }
 
 // statementNames judges iss and sub.

@@ -53,6 +53,10 @@ type Expect struct {
 	Audience  string            // the one URL that aud must name
 	Tolerated []string          // further URLs of ours that aud may name instead, with a warning (RFC 7523 3)
 	OurURLs   map[string]string // our other URLs and what each is, for hints: URL to "token endpoint"
+
+	// Further checks what a refused software statement asks for, so that its
+	// trace has those mistakes too; what it refuses is added there. nil: nothing.
+	Further func(ClientMetadata, *trace.Trace) error
 }
 
 // Verified is what is known about any accepted JWT. Only a Verifier makes one.

@@ -25,6 +25,14 @@ func TestRefusalListsAllMistakes(t *testing.T) {
 			claims := c.Statement(e.now()).With("scope", "system/Nope.rs")
 			return e.postRegistration(e.registerBody(c.Sign(e.t, claims), map[string]any{"udap": "2"}))
 		}, []string{"register.udap", "register.scope"}},
+		{"statement", "invalid_software_statement", func(e *env, c *udaptest.Client) answer {
+			claims := c.Statement(e.now()).With("aud", udaptest.Token).With("exp", e.now().Unix()+900).
+				With("client_name", "").With("contacts", []string{"tel:1"}).With("scope", "user/*.rs")
+			return e.register(c, claims)
+		}, []string{"statement.aud", "statement.lifetime", "registration.client_name", "registration.contacts", "register.scope"}},
+		{"parameters", "invalid_client_metadata", func(e *env, c *udaptest.Client) answer {
+			return e.register(c, c.Statement(e.now()).With("contacts", []string{"tel:1"}).With("scope", "openid"))
+		}, []string{"registration.contacts", "register.scope"}},
 		{"token", "invalid_grant", func(e *env, c *udaptest.Client) answer {
 			id := e.registered(c)
 			claims := udaptest.Assertion(id, e.now()).With("extensions", map[string]any{udap.B2BKey: badB2B})

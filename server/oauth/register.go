@@ -111,7 +111,12 @@ func readable(err error) string {
 // refusal spends nothing.
 func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*RegistrationResponse, error) {
 	tr := s.trace(req.Trace, "register")
-	statement, err := s.verifier().Statement(ctx, req.Statement, s.expect(s.urls.Register, tr.Time), tr)
+	expect := s.expect(s.urls.Register, tr.Time)
+	expect.Further = func(m udap.ClientMetadata, tr *trace.Trace) error {
+		_, err := s.grantRegistered(m, tr)
+		return err
+	}
+	statement, err := s.verifier().Statement(ctx, req.Statement, expect, tr)
 	if err != nil {
 		return nil, err
 	}
