@@ -28,7 +28,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 
 	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
 	if s.cfg.Explain == "client" {
-		// Whoever is told everything may be told where the console stands.
+		// A client that learns everything may know the console's address.
 		explain, page = oauth.ExplainClient, func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
 	}
 	r := s.cfg.Rates
@@ -36,7 +36,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Base:                    s.cfg.Public,
 		Issuer:                  s.cfg.Issuer,
 		Verifier:                s.newVerifier(s.start.communities),
-		Members:                 standing(s.start.communities),
+		Members:                 oauthMembers(s.start.communities),
 		Store:                   s.stores.trust,
 		Scopes:                  scopes,
 		Personal:                personal,
@@ -71,7 +71,7 @@ func (s *Site) newVerifier(members []*member) *udap.Verifier {
 }
 
 // trustFiles are the files of the trust communities: anchors, intermediates and
-// our own certificates. What else the configuration says of them stays.
+// our own certificates. The rest of their configuration stays as it was.
 func (s *Site) trustFiles(cfg Config) *files {
 	return newFiles("trust in the communities", cfg.trustPaths(), s.deps.Log, func() (string, error) {
 		l := &loader{cfg: cfg, now: s.deps.Now()}
@@ -79,7 +79,7 @@ func (s *Site) trustFiles(cfg Config) *files {
 		if err := l.Err(); err != nil {
 			return "", err
 		}
-		if err := s.oauth.SetTrust(s.newVerifier(members), standing(members)); err != nil {
+		if err := s.oauth.SetTrust(s.newVerifier(members), oauthMembers(members)); err != nil {
 			return "", err
 		}
 
@@ -108,9 +108,9 @@ func (c Config) trustPaths() []string {
 	return out
 }
 
-// standing is what the authorization server must know of the members: our
+// oauthMembers returns what the authorization server must know of the members: our
 // communities with our own certificates in them.
-func standing(members []*member) []oauth.Member {
+func oauthMembers(members []*member) []oauth.Member {
 	var out []oauth.Member
 	for _, m := range members {
 		o := oauth.Member{Community: m.udap}
@@ -168,7 +168,7 @@ func served(resourceType string) bool {
 	return resourceType != "AuditEvent" && table.R4().Resource(resourceType) != nil
 }
 
-// enforceable tells whether the FHIR service can hold back what a search
+// enforceable reports whether the FHIR service can hold back what a search
 // parameter leaves out.
 func enforceable(resourceType, param string) bool {
 	var ps search.Parser
@@ -176,7 +176,7 @@ func enforceable(resourceType, param string) bool {
 	return search.Lookup(resourceType, param) != nil && err == nil
 }
 
-// bearer tells the FHIR service what a request's token allows.
+// bearer returns what a request's token allows.
 func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	access, err := s.oauth.BearerRequest(r)
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	}, nil
 }
 
-// denial says why a request is allowed nothing. When the token could not be
+// denial returns the answer to a request that is allowed nothing. When the token could not be
 // looked up, that is no claim about the token.
 func (s *Site) denial(err error) *fhir.Denial {
 	r := oauth.RefusalOf(err)

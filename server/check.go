@@ -54,7 +54,7 @@ func (c Config) checkURLs(cs *complaint.List) {
 	}
 }
 
-// checkPlaces judges how the three URLs stand to each other.
+// checkPlaces checks the three URLs against each other.
 func (c Config) checkPlaces(cs *complaint.List) {
 	if authority(c.Issuer) != authority(c.Public) {
 		cs.Add("originators reach both through one gateway: give the issuer the host and port of public",
@@ -71,7 +71,7 @@ func (c Config) checkPlaces(cs *complaint.List) {
 	}
 }
 
-// checkBase complains unless s is an https URL that can stand before a path.
+// checkBase complains unless s is an https URL to which a path can be appended.
 func checkBase(cs *complaint.List, key, s string) {
 	u, err := url.Parse(s)
 	switch {

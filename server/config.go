@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Config is all that a destination is told. The zero value of a field is the
+// Config is the whole configuration of a destination. The zero value of a field is the
 // strict or the usual one, as its comment says; Check finds out whether the
 // whole can be started. Files are relative to Dir.
 type Config struct {
@@ -42,7 +42,7 @@ type Config struct {
 	Proxy []string `yaml:"proxy,omitempty"`
 
 	Log              string      `yaml:"log,omitempty"`              // form of the log: "text" (default) or "json"
-	Explain          string      `yaml:"explain,omitempty"`          // who is told why: "operator" (default), or "client" as in a sandbox
+	Explain          string      `yaml:"explain,omitempty"`          // who learns why a request was refused: "operator" (default), or "client" as in a sandbox
 	UnknownCommunity string      `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
 	Communities      []Community `yaml:"communities"`                // in order of precedence; the first is the default one
 	Revocation       Revocation  `yaml:"revocation,omitempty"`
@@ -81,7 +81,7 @@ type Community struct {
 	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
 	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile
 	Certificates  []Certificate `yaml:"certificates"`            // our own in this community; one with an RSA key signs the metadata
-	SharedAnchors bool          `yaml:"sharedAnchors,omitempty"` // an anchor may stand in an earlier community too
+	SharedAnchors bool          `yaml:"sharedAnchors,omitempty"` // an anchor may be one of an earlier community too
 	AIA           []string      `yaml:"aia,omitempty"`           // scheme://host[:port] from which missing intermediates may be fetched; empty: nowhere
 	// Lists are CRL files, or http(s) URLs of CRLs, for certificates that name
 	// no distribution point of their own.
@@ -137,7 +137,7 @@ func (c *Certifier) UnmarshalYAML(unmarshal func(any) error) error {
 	return unmarshal((*object)(c))
 }
 
-// Revocation says how lists are fetched.
+// Revocation configures how CRLs are fetched.
 type Revocation struct {
 	Refresh time.Duration `yaml:"refresh,omitempty"` // each list again after this; default 5m
 	Allow   []string      `yaml:"allow,omitempty"`   // exact scheme://host:port that may be a loopback or private address

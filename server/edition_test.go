@@ -15,7 +15,7 @@ import (
 // what it registered, and the trace has what a stricter server will want; where
 // it is ssraa-2 and scope is required it is refused.
 //
-// Covers: DIAGNOSTICS 44
+// Covers: row 44 of the diagnostics
 func TestFirstEditionByConfiguration(t *testing.T) {
 	const (
 		noScope  = "the registered scopes were granted; a stricter server refuses a request without scope"

@@ -41,7 +41,7 @@ func answers(t *testing.T, text string) (statuses []int) {
 }
 
 // Reached directly, the destination answers a request that could be framed in
-// two ways with one 400 and closes; what stands behind it is never read as a
+// two ways with one 400 and closes; what follows it is never read as a
 // request. (Whether it closed shows in that the read ends before the deadline.)
 //
 // Covers: case 289, case 290, case 291, case 292
@@ -154,7 +154,7 @@ func TestEarlyRefusalsLeaveTraces(t *testing.T) {
 	}
 }
 
-// A chunk that is not one ends the message where the fault stands.
+// A chunk that is not one ends the message at the fault.
 //
 // Covers: case 290
 func TestBadChunksAreRefused(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// front stands before every handler of the public listener: it decides, before
+// front precedes every handler of the public listener: it decides, before
 // anything is read for its meaning, whether a request is one for this server at
 // all, and puts the headers on that every answer has.
 type front struct {
@@ -35,7 +35,7 @@ type front struct {
 	now     func() time.Time
 }
 
-// checkFront is what the front judges: whether a request is one for this server.
+// checkFront is the one check of the front: whether a request is one for this server.
 var checkFront = trace.NewCheck("front.request",
 	"The request is one that this server reads: its host, target, method, encoding and size", "")
 
@@ -135,7 +135,7 @@ var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 	to := f.handler(r)
 	switch {
-	// else the resource says which methods it has
+	// else the resource's own handler answers 405
 	case !slices.Contains(allMethods, r.Method) && (to == nil || !plainTarget(r)):
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
@@ -177,7 +177,7 @@ func (f *front) handler(r *http.Request) http.Handler {
 }
 
 // plainTarget reports whether the target is an origin-form path, or an
-// absolute-form https URL (its authority is r.Host and has been judged).
+// absolute-form https URL (its authority is r.Host and has been checked).
 // net/http takes a fragment for part of the path.
 func plainTarget(r *http.Request) bool {
 	scheme := r.URL.Scheme == "" || r.URL.Scheme == "https" && r.URL.User == nil
@@ -206,7 +206,7 @@ func hides(h http.Header) string {
 }
 
 // noteForwarded counts requests whose forwarding fields name another host than
-// ours: nothing is derived from them, but somebody believes it is.
+// ours: nothing is derived from them, but a client may expect it.
 func (f *front) noteForwarded(r *http.Request) {
 	host := r.Header.Get("X-Forwarded-Host")
 	if host == "" || f.public.has(host) {

@@ -191,7 +191,7 @@ func TestBodies(t *testing.T) {
 }
 
 // Every answer has the headers that keep a browser from making anything of it,
-// and none tells of the machine.
+// and none reveals anything of the machine.
 //
 // Covers: case 014, case 286, case 310
 func TestHeadersOnEveryAnswer(t *testing.T) {
@@ -326,7 +326,7 @@ func TestTLS(t *testing.T) {
 		conn.Close()
 	}
 
-	// With TLS 1.3 the client takes the handshake for done before the server judges it.
+	// With TLS 1.3 the client regards the handshake as done before the server has verified it.
 	c := d.TLSClient("evil.example")
 	c.InsecureSkipVerify, c.ClientSessionCache = true, anyName{sessions}
 	if conn, err := tls.Dial("tcp", d.Addr, c); err == nil {
@@ -351,7 +351,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A handshake that stands still, a head that dribbles in and a body that does
+// A handshake that makes no progress, a head that arrives byte by byte and a body that does
 // are all cut off.
 //
 // Covers: case 312, case 316
@@ -380,7 +380,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 	}
 }
 
-// Paths are compared as they stand; nothing is cleaned, decoded or redirected.
+// Paths are compared as they are; nothing is cleaned, decoded or redirected.
 //
 // Covers: case 010, case 304
 func TestPathsAreNotRewritten(t *testing.T) {

@@ -186,7 +186,7 @@ func TestAuthoritySpellings(t *testing.T) {
 	}
 }
 
-// Who is authenticated is judged by the names of udap's checks; these must be
+// Package audit knows udap's checks by their names; these must be
 // there.
 func TestAuditKnowsUDAPsChecks(t *testing.T) {
 	names := map[string]bool{}
@@ -208,7 +208,7 @@ func TestAuditKnowsUDAPsChecks(t *testing.T) {
 }
 
 // A look-up that failed is the server's fault and makes no claim about the
-// token; what is wrong with a token is told in full to whoever may know.
+// token; what is wrong with a token is explained where clients may know.
 func TestDenials(t *testing.T) {
 	bad := &oauth.Refusal{
 		Of:     &trace.Error{Code: trace.InvalidToken, Check: "bearer.token", Detail: "why"},

@@ -287,7 +287,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// What crossed the wire stands in the evidence, under TLS, in both directions.
+// The evidence has what crossed the wire, under TLS, in both directions.
 //
 // Covers: ER-16
 func TestEvidence(t *testing.T) {
@@ -317,7 +317,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// Everything that New can find wrong it says at once, and nothing stays open.
+// New reports everything that is wrong at once, and leaves nothing open.
 //
 // Covers: case 326, case 330, case 332
 func TestNewComplainsAndLetsGo(t *testing.T) {
@@ -380,7 +380,7 @@ func open(dir string) error {
 	return os.Chmod(dir, 0o777)
 }
 
-// The console stands on its own listener, and the public one knows nothing of
+// The console has its own listener, and the public one knows nothing of
 // it.
 //
 // Covers: case 270, case 277, case 327

@@ -155,7 +155,7 @@ func addressOf(a net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// gateways tells which peers speak the PROXY protocol.
+// gateways are the peers that speak the PROXY protocol.
 type gateways []netip.Prefix
 
 func newGateways(texts []string) gateways {

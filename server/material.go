@@ -88,7 +88,7 @@ func (l *loader) members() []*member {
 	return out
 }
 
-// CheckFiles judges what the files named in the configuration hold: part of
+// CheckFiles checks the files that the configuration names: part of
 // Check, for programs that write a configuration. now dates certificates.
 func (c Config) CheckFiles(now time.Time) error {
 	_, err := c.withDefaults().load(now)
@@ -210,7 +210,7 @@ func (l *loader) anchors(at, name string) []*x509.Certificate {
 	return list
 }
 
-// shared complains about an anchor that stands in two communities: a
+// shared complains about an anchor of two communities: a
 // certificate under it would belong to whichever is configured first.
 func (l *loader) shared(at string, i int, anchors []*x509.Certificate, seen map[string]int) {
 	for _, a := range anchors {
@@ -223,7 +223,7 @@ func (l *loader) shared(at string, i int, anchors []*x509.Certificate, seen map[
 	}
 }
 
-// own reads a key pair of ours and judges whether clients would believe it.
+// own reads a key pair of ours and checks that clients would accept it.
 func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identity {
 	id, name := l.identity(at, o)
 	if id == nil {
@@ -264,7 +264,7 @@ func (l *loader) names(at, name string, leaf *x509.Certificate) {
 		orNone(uris))
 }
 
-// difference says in which single respect two URLs differ; empty when in none
+// difference returns the single respect in which two URLs differ; empty when in none
 // or in more.
 func difference(a, b string) string {
 	switch {
@@ -413,7 +413,7 @@ func groupOnly(path string) bool {
 	return err == nil && st.Mode().Perm()&0o037 == 0
 }
 
-// foreign says that a file belongs to another account, empty if it does not.
+// foreign describes a file that belongs to another account; it is empty for ours.
 func foreign(path string) string {
 	st, err := os.Stat(path)
 	if err != nil {

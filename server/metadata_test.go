@@ -18,7 +18,7 @@ import (
 
 const wellKnown = "/acme/fhir/.well-known/udap"
 
-// document is a discovery document, and what its signed metadata says.
+// document is a discovery document, and the claims of its signed metadata.
 type document struct {
 	text   string
 	plain  map[string]any
@@ -228,7 +228,7 @@ func TestSignedMetadataProfile(t *testing.T) {
 }
 
 // A community whose certificate is revoked while the server runs is withheld,
-// alone, and readiness says why.
+// alone, and /ready has the reason.
 //
 // Covers: case 007
 func TestCommunityIsWithheld(t *testing.T) {

@@ -69,7 +69,7 @@ func TestNothingAClientSendsMakesA5xx(t *testing.T) {
 			t.Fatal(err)
 		}
 		path, query, found := strings.Cut(target, "?")
-		// as it stands, absolute
+		// as it is, absolute
 		req.URL.Opaque, req.URL.RawQuery, req.URL.ForceQuery = "//fhir.test"+path, query, found
 
 		if kind := pick(r, someTypes); kind != "" {

@@ -230,8 +230,8 @@ func (t *selfTests) set(c trace.CommunityURI, text string) {
 	t.found[c] = text
 }
 
-// testMyself judges our own certificates at start and with every refresh.
-func (s *Site) testMyself(ctx context.Context) {
+// testOwn tests the revocation of our own certificates at start and with every refresh.
+func (s *Site) testOwn(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Revocation.Refresh)
 	defer tick.Stop()
 	var before map[trace.CommunityURI]string

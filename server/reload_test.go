@@ -100,7 +100,7 @@ func TestTrustIsReadAgain(t *testing.T) {
 	}
 }
 
-// Trust may change at any moment: every request is judged by what was trusted
+// Trust may change at any moment: every request is verified by what was trusted
 // before or by what is now, and never fails.
 func TestTrustIsReadAgainUnderLoad(t *testing.T) {
 	d := servertest.Start(t)

@@ -12,7 +12,7 @@ import (
 )
 
 // routes puts everything that the public listener answers in its place. What
-// stands at a URL under the public site stands under the private one too.
+// is at a URL under the public site is under the private one too.
 func (s *Site) routes() (*front, error) {
 	records, err := s.newFHIR()
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Site) routes() (*front, error) {
 	s.oauth.Routes(mount)
 	s.oauth.Documents(mount)
 
-	// The FHIR service has the rest of what stands under its base.
+	// The FHIR service has the rest under its base.
 	public.below(pathOf(s.cfg.Public), "fhir", records)
 	private.below(pathOf(s.cfg.Private), "fhir", records)
 
@@ -91,13 +91,13 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 func pathOf(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {
-		return "" // checkText has judged all base URLs
+		return "" // checkText has checked all base URLs
 	}
 	return u.EscapedPath()
 }
 
-// privatePath is where a path under the public site stands under the private
-// one. What stands outside of the site (RFC 8414's well-known path) has the
+// privatePath returns the path under the private site for one under the public
+// site. One outside of the site (RFC 8414's well-known path) has the
 // site as its end.
 func (s *Site) privatePath(p string) string {
 	from, to := pathOf(site(s.cfg.Public)), pathOf(site(s.cfg.Private))

@@ -114,7 +114,7 @@ func (s *Server) listen() complaint.List {
 		s.health = bind(&cs, "admin.health", s.cfg.Admin.Health)
 	}
 	if s.admin != nil {
-		// What the console is called must be known before anyone is told of it.
+		// The console's URL must be known before it is written anywhere.
 		if _, port, err := net.SplitHostPort(s.cfg.Admin.Listen); err == nil && port == "0" &&
 			s.cfg.Admin.URL == "http://"+s.cfg.Admin.Listen {
 			s.cfg.Admin.URL = "http://" + s.admin.Addr().String()

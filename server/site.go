@@ -144,7 +144,7 @@ func (s *Site) Run(ctx context.Context) {
 	for _, f := range []func(context.Context){
 		s.decisions.Run,
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
-		s.testMyself,
+		s.testOwn,
 	} {
 		work.Go(func() { f(ctx) })
 	}

@@ -33,7 +33,7 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 
 // keeper holds the TLS certificate and puts a new one in its place when the
 // files change, without a failed handshake in between: a pair that does not
-// fit (half of it is written, say) leaves the old one in use.
+// fit (half of it is written, for example) leaves the old one in use.
 type keeper struct {
 	current atomic.Pointer[tls.Certificate]
 }
@@ -53,7 +53,7 @@ func (k *keeper) keep(id *certs.Identity) {
 // certificate's.
 func (k *keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if k.serves(hello.ServerName) != nil {
-		return nil, nil // then crypto/tls says unrecognized_name (RFC 6066, 3)
+		return nil, nil // then crypto/tls answers unrecognized_name (RFC 6066, 3)
 	}
 	return k.current.Load(), nil
 }

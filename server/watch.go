@@ -14,15 +14,15 @@ import (
 type files struct {
 	what    string // they hold, for the log
 	paths   []string
-	take    func() (string, error) // reads them and puts what they hold in use; says what it is
+	load    func() (string, error) // reads them and puts their contents in use; returns what these are
 	log     *slog.Logger
 	seen    [sha256.Size]byte // what those in use held
 	refused [sha256.Size]byte // what those that did not fit held
 }
 
-// newFiles watches files that are about to be taken for the first time.
-func newFiles(what string, paths []string, log *slog.Logger, take func() (string, error)) *files {
-	f := &files{what: what, paths: paths, log: log, take: take}
+// newFiles watches files that are about to be read for the first time.
+func newFiles(what string, paths []string, log *slog.Logger, load func() (string, error)) *files {
+	f := &files{what: what, paths: paths, log: log, load: load}
 	f.seen = f.look()
 	return f
 }
@@ -39,16 +39,16 @@ func (f *files) look() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// reload takes the files again if they changed or force is set.
+// reload reads the files again if they changed or force is set.
 func (f *files) reload(force bool) {
 	seen := f.look()
 	if seen == f.seen && !force {
 		return
 	}
 
-	found, err := f.take()
+	found, err := f.load()
 	if err != nil {
-		// Tried again at each look, as another file may be on its way; told once.
+		// Tried again at each look, as another file may be about to change; logged once.
 		if seen != f.refused || force {
 			f.log.Warn(f.what+" was not replaced", "cause", err)
 		}
@@ -60,7 +60,7 @@ func (f *files) reload(force bool) {
 	f.log.Info(f.what+" was replaced", "by", found)
 }
 
-// watch looks at files until ctx ends, and takes all again when it is told to.
+// watch looks at files until ctx ends, and reads all again when now receives.
 func watch(ctx context.Context, every time.Duration, now <-chan struct{}, all ...*files) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

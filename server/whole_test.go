@@ -113,7 +113,7 @@ func flip(token string) string {
 }
 
 // A certificate that is revoked after the registration gets no further token
-// as soon as the list is fetched again; the trace says why, and the decision
+// as soon as the list is fetched again; the trace has the reason, and the decision
 // is in the store for it had been authenticated.
 //
 // Covers: case 269
@@ -194,7 +194,7 @@ func TestLeafAloneOfOurOwnIssuer(t *testing.T) {
 }
 
 // A wildcard covers the types that there are, listed or not, and no other
-// word; whoever asks for nothing else is told in a few words what there is.
+// word; a client that asks for nothing else gets a short list of what there is.
 //
 // Covers: S2-14, S2-16, row 39 of the diagnostics
 func TestWildcardCoversTypesOnly(t *testing.T) {
@@ -253,7 +253,7 @@ func TestExpiringClientsAreShown(t *testing.T) {
 	}
 }
 
-// The operator's page can be told to clients or not; without it they get one
+// The URL of the operator's page can be given to clients or not; without it they get one
 // sentence for each code and nothing of the machine.
 //
 // Covers: case 014, case 310

@@ -9,7 +9,7 @@ import (
 )
 
 // The operator learns at start which community's metadata is withheld, why, and
-// what to set; so does a client that asks for it, where clients are told.
+// what to set; so does a client that asks for it, where clients may know.
 func TestWithheldCommunity(t *testing.T) {
 	for _, c := range []struct {
 		name   string

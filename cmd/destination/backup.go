@@ -67,15 +67,15 @@ Example:
 Exit codes: 0 done, or nothing to do; 2 it cannot be done, and why.
 `
 
-// keepOptions are what the command line of backup or restore says.
-type keepOptions struct {
+// backupOptions are the options of backup and restore.
+type backupOptions struct {
 	config, dir string
 	yes         bool
 }
 
-// keep runs backup or restore.
-func keep(command string, args []string, now time.Time, stdout, stderr io.Writer) int {
-	o, err := parseKeep(command, args, stdout)
+// runBackup runs backup or restore.
+func runBackup(command string, args []string, now time.Time, stdout, stderr io.Writer) int {
+	o, err := parseBackup(command, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -102,8 +102,8 @@ func keep(command string, args []string, now time.Time, stdout, stderr io.Writer
 	return 0
 }
 
-func parseKeep(command string, args []string, stdout io.Writer) (keepOptions, error) {
-	var o keepOptions
+func parseBackup(command string, args []string, stdout io.Writer) (backupOptions, error) {
+	var o backupOptions
 	dirFlag, text := "to", backupUsage
 	if command == "accept-time" {
 		dirFlag, text = "", acceptUsage
@@ -176,7 +176,7 @@ func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
 	return nil
 }
 
-func restore(cfg server.Config, o keepOptions, now time.Time, stdout io.Writer) error {
+func restore(cfg server.Config, o backupOptions, now time.Time, stdout io.Writer) error {
 	if !o.yes {
 		b, err := cfg.ReadBackup(o.dir)
 		if err != nil {

@@ -1,5 +1,5 @@
 // Command destination runs a FHIR destination that decides by itself whom it
-// trusts, as a YAML file says.
+// trusts, configured by a YAML file.
 package main
 
 import (
@@ -34,7 +34,8 @@ const usage = `usage: destination -config FILE [-check] [-v]
 Runs a FHIR R4 destination with its own UDAP authorization server.
 
   -config FILE   the configuration, in YAML; paths in it start at its directory
-  -check         say what is wrong with it, and exit without starting
+  -check         print what is wrong with it, and exit without starting; a
+                 destination with this configuration may be running
   -example       print a configuration to start from
   -v             log every decision's details and connection errors too
 
@@ -52,7 +53,7 @@ Examples:
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
 the TLS certificate, the communities' anchors and intermediates and our own
 certificates again, which also happens by itself when their files change. What
-does not fit is told in the log, and what was read before stays in use.
+does not fit is logged, and what was read before stays in use.
 Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
 
@@ -65,7 +66,7 @@ func main() {
 	os.Exit(code)
 }
 
-// options are what the command line says.
+// options are those of the command line.
 type options struct {
 	config  string
 	check   bool
@@ -75,7 +76,7 @@ type options struct {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
-		return keep(args[0], args[1:], time.Now(), stdout, stderr)
+		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
 	}
 
 	o, err := parse(args, stdout)
@@ -140,7 +141,7 @@ func read(path string) (server.Config, error) {
 }
 
 // check prints every complaint: those about the file's form, and, as far as it
-// could be read, those about what it says.
+// could be read, those about its values.
 func check(cfg server.Config, form error, stdout, stderr io.Writer) int {
 	err := form
 	if cfg.Public != "" || form == nil {

@@ -77,8 +77,8 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// The form of the file, what it says, and what its files hold are complained
-// about in one go, and -check does not start or make anything.
+// Complaints about the form of the file, its values and the files that it names
+// come at once, and -check does not start or make anything.
 //
 // Covers: case 326
 func TestAllComplaintsAtOnce(t *testing.T) {
@@ -296,7 +296,7 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// uncommented turns every setting that stands in a comment on.
+// uncommented turns every setting in a comment on.
 func uncommented(text string) string {
 	var out []string
 	for _, line := range strings.Split(text, "\n") {

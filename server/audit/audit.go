@@ -1,4 +1,4 @@
-// Package audit remembers decisions. Everything decided stands in a bounded
+// Package audit remembers decisions. Every decision is in a bounded
 // ring in memory; what was decided about a party that had proved who it is
 // goes to a store as well. Nobody who has proved nothing can make anything
 // durable grow (the store is bounded, but a stranger could push all else out of it).
@@ -23,13 +23,13 @@ type Store interface {
 	Decisions(n int) ([]Decision, error)
 }
 
-// Decision is a trace together with how its party stood to us.
+// Decision is a trace, and whether its party was authenticated.
 type Decision struct {
 	Authenticated bool        `json:"authenticated"` // the party had proved who it is
 	Trace         trace.Trace `json:"trace"`
 }
 
-// Config says what a Log keeps and where.
+// Config is how much a Log keeps, and where.
 type Config struct {
 	Keep  int          // decisions in memory; at least 1
 	Store Store        // nil: memory only
@@ -50,7 +50,7 @@ type Log struct {
 	cfg Config
 
 	// Invariant: ring holds the newest min(total, Keep) decisions; the newest
-	// stands at (total-1) mod Keep.
+	// is at (total-1) mod Keep.
 	mu      sync.Mutex
 	ring    []Decision
 	total   uint64

@@ -10,7 +10,7 @@ import (
 // holds the key, and the key's certificate leads to a trust community.
 var proofs = [...]string{"jws.signature", "chain.path"}
 
-// Authenticated tells whether the party of a trace had proved who it is before
+// Authenticated reports whether the party of a trace had proved who it is before
 // the decision fell: both proofs passed, and nothing that the proof rests on
 // (form, certificates, revocation) was refused.
 func Authenticated(t *trace.Trace) bool {

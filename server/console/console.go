@@ -110,7 +110,7 @@ func (c *console) ours(host string) bool {
 }
 
 // sameOrigin asks for the proof that a page of this console sent the request.
-// Browsers say so in Sec-Fetch-Site, which no page can set; their Origin is then
+// Browsers send it as Sec-Fetch-Site, which no page can set; their Origin is then
 // ours, or null because of our Referrer-Policy. Without that field Origin itself
 // must name us: other sites cannot forge it, and its absence proves nothing.
 func sameOrigin(r *http.Request) bool {
@@ -125,7 +125,7 @@ func sameOrigin(r *http.Request) bool {
 	return false
 }
 
-// headers stand on every answer, errors included.
+// headers sets the fields that every answer has, errors included.
 func headers(h http.Header) {
 	h.Set("Content-Security-Policy",
 		"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")

@@ -226,7 +226,7 @@ func TestReady(t *testing.T) {
 // The sheet to hand out has the base URL and, for each community, the anchors'
 // fingerprints and the names in our certificates, on lines of their own.
 //
-// Covers: DIAGNOSTICS 49
+// Covers: row 49 of the diagnostics
 func TestSheet(t *testing.T) {
 	b := newBench(true)
 	b.state.Issuer = "https://h/oauth"

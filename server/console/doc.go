@@ -1,5 +1,5 @@
 // Package console lets a person, or a program on the same machine, watch a
 // destination decide: traces as JSON and as plain pages, readiness with the
 // state of communities, revocation lists and certificates, and metrics. It
-// stands on the administration listener, which no gateway reaches.
+// is on the administration listener, which no gateway reaches.
 package console

@@ -124,7 +124,7 @@ func (c *console) refresh(w http.ResponseWriter, r *http.Request) {
 	write(w, r, http.StatusSeeOther, nil)
 }
 
-// wantsHTML tells a browser, which names text/html first, from a program.
+// wantsHTML reports whether a browser asks, which names text/html first.
 func wantsHTML(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
 }

@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// sheet is what an operator hands to originators: where the destination stands
+// sheet is what an operator hands to originators: the destination's addresses
 // and by what they know it. It is text, for mail and print.
 func (c *console) sheet(w http.ResponseWriter, r *http.Request) {
 	var b bytes.Buffer

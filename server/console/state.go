@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Readiness is what /ready tells.
+// Readiness is the answer of /ready.
 type Readiness struct {
 	Ready       bool          `json:"ready"` // at least one community is served
 	PublicBase  string        `json:"publicBase"`
@@ -17,7 +17,7 @@ type Readiness struct {
 	Warnings    []string      `json:"warnings"`
 }
 
-// Community is how one trust community stands.
+// Community is the state of one trust community.
 type Community struct {
 	URI          string        `json:"uri"`
 	Name         string        `json:"name"`
@@ -40,7 +40,7 @@ type Certificate struct {
 	DaysLeft    int       `json:"daysLeft"` // negative once it has run out
 }
 
-// List is how one revocation list stands.
+// List is the state of one CRL.
 type List struct {
 	Place      string    `json:"place"`
 	Issuer     string    `json:"issuer"`

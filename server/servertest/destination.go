@@ -68,7 +68,7 @@ func Start(tb testing.TB, change ...func(*World)) *Destination {
 }
 
 // Start starts a destination as configured. It is stopped at the end of the
-// test, which fails if the destination said that it panicked.
+// test, which fails if the destination logged a panic.
 func (w *World) Start(l net.Listener) *Destination {
 	w.tb.Helper()
 	d := &Destination{

@@ -13,7 +13,7 @@ import (
 )
 
 // Originator makes an originator with a certificate of community A, or of B
-// when the identity leads there. It believes servers of that community.
+// when the identity leads there. It trusts servers of that community.
 func (d *Destination) Originator(c *certs.Community, id *certs.Identity) *client.Client {
 	d.tb.Helper()
 	return d.OriginatorWith(c, id, "")

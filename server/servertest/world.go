@@ -25,7 +25,7 @@ const (
 	URIB = "urn:oid:2.16.840.1.113883.3.9999.2"
 )
 
-// World is a place for a destination to stand in.
+// World is the environment of a destination.
 type World struct {
 	Dir    string // holds every file
 	A, B   *certs.Community
@@ -210,7 +210,7 @@ func (l *Lists) Set(path string, data []byte) {
 	l.files[path] = data
 }
 
-// Asked tells how often a file was asked for.
+// Asked returns how often a file was asked for.
 func (l *Lists) Asked(path string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -39,7 +39,7 @@ func playParent() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// playChild says its number, and then ends on SIGTERM only.
+// playChild prints its number, and then ends on SIGTERM only.
 func playChild() {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)

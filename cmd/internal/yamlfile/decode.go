@@ -14,7 +14,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// Decode is Read for bytes that are already at hand; name stands before the
+// Decode is Read for bytes that are already at hand; name precedes the
 // line number in complaints.
 func Decode(name string, data []byte, into any) error {
 	file, err := parser.ParseBytes(data, 0)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// kindName says in words what a value of type t looks like.
+// kindName describes a value of type t.
 func kindName(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[time.Duration]():

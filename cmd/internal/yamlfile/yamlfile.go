@@ -17,7 +17,7 @@ const maxSize = 1 << 20
 // Read decodes the YAML file at path into the struct that into points to. Keys
 // that the struct does not have, values of another type, duplicate keys and
 // further documents are complaints, joined into one error; what could be
-// decoded stands in into even then, so that the caller can go on to check it.
+// decoded is in into even then, so that the caller can go on to check it.
 func Read(path string, into any) error {
 	f, err := os.Open(path)
 	if err != nil {
