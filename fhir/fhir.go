@@ -54,10 +54,10 @@ type Denial struct {
 	Code, Text string      // OperationOutcome issue code (login, expired, ...), and a sentence
 }
 
-const (
-	defaultMaxBody = 32 << 20
-	defaultTimeout = 10 * time.Second
-)
+// DefaultMaxBody bounds a request's body, in bytes, where nothing else is configured.
+const DefaultMaxBody = 32 << 20
+
+const defaultTimeout = 10 * time.Second
 
 // New returns a FHIR service over the configured store. It makes the store's
 // index anew when that was made by other rules.
@@ -124,7 +124,7 @@ func newCore(c Config) (*core, error) {
 	}
 
 	if c.MaxBody == 0 {
-		c.MaxBody = defaultMaxBody
+		c.MaxBody = DefaultMaxBody
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout

@@ -5,6 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/fetch"
 )
 
 // Config is the whole configuration of a destination. The zero value of a field is the
@@ -165,7 +170,7 @@ const defaultRequestsPerAddress = 6000
 type Limits struct {
 	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 33554432
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
-	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; 0: no limit, as all come from the gateway
+	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; default half of connections; gateways under proxy: have no limit
 	Traces      int `yaml:"traces,omitempty"`      // decisions kept in memory; default 1000
 
 	// Requests and TokenRequests bound what the FHIR service and the authorization
@@ -204,9 +209,9 @@ func (c Config) withDefaults() Config {
 	or(&c.Explain, "operator")
 	or(&c.UnknownCommunity, "204")
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)
-	or(&c.TokenLifetime, time.Hour)
+	or(&c.TokenLifetime, oauth.MaxTokenLifetime)
 
-	or(&c.Revocation.Refresh, 5*time.Minute)
+	or(&c.Revocation.Refresh, fetch.DefaultRefresh)
 	if len(c.Proxy) > 0 {
 		or(&c.Rates.RequestsPerAddress, defaultRequestsPerAddress)
 	}
@@ -217,8 +222,9 @@ func (c Config) withDefaults() Config {
 }
 
 func (l Limits) withDefaults() Limits {
-	or(&l.Body, 32<<20)
+	or(&l.Body, fhir.DefaultMaxBody)
 	or(&l.Connections, 4096)
+	or(&l.PerAddress, max(l.Connections/2, 1))
 	or(&l.Requests, 512)
 	or(&l.TokenRequests, 512)
 	or(&l.Rate, 500)
@@ -227,7 +233,7 @@ func (l Limits) withDefaults() Limits {
 }
 
 func (t Timeouts) withDefaults() Timeouts {
-	or(&t.Handshake, 10*time.Second)
+	or(&t.Handshake, wire.DefaultHandshake)
 	or(&t.Header, 10*time.Second)
 	or(&t.Read, time.Minute)
 	or(&t.Write, 2*time.Minute)

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -85,4 +86,35 @@ func TestReadersThatReadNothingAreCut(t *testing.T) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the writer ends with %v", err)
 	}
+}
+
+// One address gets half of the connections where nothing is configured, so that
+// others get in; a gateway that names its clients' addresses is not limited.
+func TestUsualShareOfConnections(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		exempt bool
+		want   int
+	}{{"a client", false, 2}, {"a gateway", true, 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLimitListener(inner, Limits{Connections: 4}.withDefaults(), time.Hour,
+				func(net.Addr) bool { return c.exempt })
+			a := netip.MustParseAddr("192.0.2.1")
+			n := 0
+			for n < 4 && l.enter(a, c.exempt) {
+				n++
+			}
+			if n != c.want {
+				t.Errorf("%d connections, want %d", n, c.want)
+			}
+			if !l.enter(netip.MustParseAddr("192.0.2.2"), false) {
+				t.Error("another address is refused")
+			}
+		})
+	}
+	inner.Close()
 }

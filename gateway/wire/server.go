@@ -54,10 +54,13 @@ type Listener struct {
 	config ListenerConfig
 }
 
+// DefaultHandshake bounds a TLS handshake where nothing else is configured.
+const DefaultHandshake = 10 * time.Second
+
 // NewListener returns a Listener over inner, which accepts plain TCP.
 func NewListener(inner net.Listener, config ListenerConfig) *Listener {
 	if config.Handshake == 0 {
-		config.Handshake = 10 * time.Second
+		config.Handshake = DefaultHandshake
 	}
 	if config.Refusal == nil {
 		config.Refusal = refusal

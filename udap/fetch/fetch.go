@@ -54,8 +54,10 @@ type Configured struct {
 // Resolver looks up the addresses of a host.
 type Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
+// DefaultRefresh is how often a CRL is fetched again where nothing else is configured.
+const DefaultRefresh = 5 * time.Minute
+
 const (
-	defaultRefresh  = 5 * time.Minute
 	defaultTimeout  = 8 * time.Second
 	defaultMaxBytes = 32 << 20
 	defaultMaxTotal = 64 << 20 // in memory a CRL needs about seven times its length
@@ -112,7 +114,7 @@ func New(cfg Config) (*Source, error) {
 }
 
 func (c *Config) fill() {
-	c.Refresh = orDefault(c.Refresh, defaultRefresh)
+	c.Refresh = orDefault(c.Refresh, DefaultRefresh)
 	c.Timeout = orDefault(c.Timeout, defaultTimeout)
 	c.MaxBytes = orDefault(c.MaxBytes, defaultMaxBytes)
 	c.MaxTotal = orDefault(c.MaxTotal, defaultMaxTotal)
