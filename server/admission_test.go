@@ -2,7 +2,11 @@ package server
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,4 +129,36 @@ func TestPoolUnderLoad(t *testing.T) {
 	}
 	all.Wait()
 	checkEmpty(t, l)
+}
+
+// A client that has ended its side of the connection waits for a slot like any
+// other, whether its request has a body or not.
+func TestHalfClosedClientsWaitForASlot(t *testing.T) {
+	for _, text := range []string{"", "a=b"} {
+		t.Run("body "+text, func(t *testing.T) {
+			f, _ := newFront(func(w http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadAll(r.Body); err == nil {
+					w.WriteHeader(http.StatusNoContent)
+				}
+			})
+			l := f.pools.oauth
+			l.wait = time.Hour
+			if !l.acquire(t.Context(), party{}) {
+				t.Fatal("no slot")
+			}
+
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			r := httptest.NewRequestWithContext(gone, "POST", "https://h/oauth/token", strings.NewReader(text))
+			w := httptest.NewRecorder()
+			done := make(chan struct{})
+			go func() { f.ServeHTTP(w, r); close(done) }()
+			waitFor(l, 1)
+			l.release(party{})
+			<-done
+			if w.Code != http.StatusNoContent {
+				t.Errorf("%d", w.Code)
+			}
+		})
+	}
 }

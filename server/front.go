@@ -61,7 +61,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 
 	out.turn = f.newTurn(out, r)
-	out.body = f.newBody(out, r)
+	out.body = f.newBody(ctx, out, r)
 	to := f.check(out, r)
 	if to == nil {
 		return
@@ -100,7 +100,7 @@ func (f *front) newTurn(out *answer, r *http.Request) *turn {
 	return t
 }
 
-func (f *front) newBody(out *answer, r *http.Request) *body {
+func (f *front) newBody(ctx context.Context, out *answer, r *http.Request) *body {
 	if r.Body == nil || r.Body == http.NoBody {
 		return &body{whole: true}
 	}
@@ -112,7 +112,7 @@ func (f *front) newBody(out *answer, r *http.Request) *body {
 		slow:    f.times.Slow,
 		rate:    f.limits.Rate,
 		until:   time.Now().Add(f.times.Read),
-		atEnd:   func() error { return out.turn.begin(r.Context()) },
+		atEnd:   func() error { return out.turn.begin(ctx) },
 		tooSlow: func() {
 			out.instead = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
 		},
