@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
@@ -35,7 +36,7 @@ import (
 type attacker struct {
 	t     *testing.T
 	dir   string
-	m     *manifest
+	m     *testbed.Manifest
 	http  map[string]*http.Client // by role: public, private
 	oauth string                  // the issuer, as the metadata has it
 
@@ -43,7 +44,7 @@ type attacker struct {
 	secret []string // texts that no log may have
 }
 
-func newAttacker(t *testing.T, dir string, m *manifest) *attacker {
+func newAttacker(t *testing.T, dir string, m *testbed.Manifest) *attacker {
 	t.Helper()
 	a := &attacker{
 		t:     t,
@@ -410,7 +411,7 @@ func (a *attacker) join(role string, c *udaptest.Client, alg string) victim {
 // of the diagnostics, row 18 of the diagnostics, row 26 of the diagnostics
 func TestAttacksFromOutside(t *testing.T) {
 	ownTemp(t)
-	st, d := bedFor(t, config{separate: true}, nil)
+	st, d := bedFor(t, testbed.Config{Separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	var members []victim
 
@@ -608,7 +609,7 @@ func (a *attacker) within(name string, want int, ask func() answer) answer {
 // Covers: case 068, case 069, case 070, case 072, row 13 of the diagnostics, row 15 of the diagnostics
 func TestRevocationFromOutside(t *testing.T) {
 	ownTemp(t)
-	st, d := bedFor(t, config{separate: true}, nil)
+	st, d := bedFor(t, testbed.Config{Separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	root, err := certs.LoadCA(d.file("a-root.pem"), d.file("a-root.key"))
 	if err != nil {

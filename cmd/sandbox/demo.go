@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/certs/netname"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/udap"
@@ -31,7 +32,7 @@ import (
 // which it mints from the manifest's issuers, and what it learns on its way.
 type demo struct {
 	dir      string
-	manifest *manifest
+	manifest *testbed.Manifest
 	now      func() time.Time
 	run      string // tells this run's client URIs from those of others
 
@@ -73,7 +74,7 @@ type party struct {
 	client   *client.Client
 }
 
-func newDemo(dir string, m *manifest, now func() time.Time) (*demo, error) {
+func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, error) {
 	d := &demo{
 		dir:        dir,
 		manifest:   m,
@@ -161,11 +162,11 @@ func (d *demo) listOrigins() []string {
 
 // newParty mints a certificate for a URI from a community's issuer and makes a
 // client with it that connects to the given listener.
-func (d *demo) newParty(c communityEntry, name string, kind certs.KeyKind) (*party, error) {
+func (d *demo) newParty(c testbed.Community, name string, kind certs.KeyKind) (*party, error) {
 	return d.partyFor(c, "https://originator.example/"+d.run+"/"+name, kind)
 }
 
-func (d *demo) partyFor(c communityEntry, uri string, kind certs.KeyKind) (*party, error) {
+func (d *demo) partyFor(c testbed.Community, uri string, kind certs.KeyKind) (*party, error) {
 	id, err := d.mint(c, uri, kind)
 	if err != nil {
 		return nil, err
@@ -175,7 +176,7 @@ func (d *demo) partyFor(c communityEntry, uri string, kind certs.KeyKind) (*part
 	return p, err
 }
 
-func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Identity, error) {
+func (d *demo) mint(c testbed.Community, uri string, kind certs.KeyKind) (*certs.Identity, error) {
 	ca, err := certs.LoadCA(d.file(c.Issuer.Cert), d.file(c.Issuer.Key))
 	if err != nil {
 		return nil, err
@@ -199,11 +200,11 @@ func (d *demo) mint(c communityEntry, uri string, kind certs.KeyKind) (*certs.Id
 
 // newClient makes the originator's client. It asks for the public URLs whatever
 // it dials: role says which listener that is, dial another address.
-func (d *demo) newClient(c communityEntry, p *party, role, dial string) (*client.Client, error) {
+func (d *demo) newClient(c testbed.Community, p *party, role, dial string) (*client.Client, error) {
 	return client.New(d.clientConfig(c, p, role, dial))
 }
 
-func (d *demo) clientConfig(c communityEntry, p *party, role, dial string) client.Config {
+func (d *demo) clientConfig(c testbed.Community, p *party, role, dial string) client.Config {
 	d.clients++
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: trace.CommunityURI(c.URI),
@@ -333,7 +334,7 @@ func code(err error) string {
 }
 
 // listFile is the file behind a distribution point.
-func (d *demo) listFile(c communityEntry) (string, error) {
+func (d *demo) listFile(c testbed.Community) (string, error) {
 	u, err := url.Parse(c.CRL)
 	if err != nil {
 		return "", err

@@ -4,15 +4,16 @@ import (
 	"testing"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/udap/client"
 )
 
 // A client of the first edition finds a community with that edition's rules behind the two
 // ordinary ones and TEFCA's, and is served by it with bare codes as purposes of use.
 func TestEdition1Community(t *testing.T) {
-	_, d := bedFor(t, config{}, nil)
+	_, d := bedFor(t, testbed.Config{}, nil)
 	c := d.community(3)
-	if c.URI != uriEdition1 {
+	if c.URI != testbed.CommunityEdition1 {
 		t.Fatalf("community 3 is %s", c.URI)
 	}
 	clients := 0

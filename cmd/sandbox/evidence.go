@@ -379,7 +379,7 @@ func (d *demo) gatewayKey(ctx context.Context, address string) (string, error) {
 	dialer := &tls.Dialer{
 		Config: &tls.Config{
 			RootCAs:    d.roots,
-			ServerName: d.manifest.publicHost(),
+			ServerName: d.manifest.PublicHost(),
 			NextProtos: []string{"http/1.1"},
 			Time:       d.now,
 			MinVersion: tls.VersionTLS12,

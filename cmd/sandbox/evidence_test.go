@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/udap/trace"
@@ -19,10 +20,10 @@ import (
 func paperDemo(t *testing.T) *demo {
 	t.Helper()
 	dir := t.TempDir()
-	d := &demo{dir: dir, now: time.Now, manifest: &manifest{
+	d := &demo{dir: dir, now: time.Now, manifest: &testbed.Manifest{
 		PublicBase:  "https://localhost:1/acme/fhir",
 		PrivateBase: "https://destination.localhost:2/acme/fhir",
-		Evidence:    evidenceFiles,
+		Evidence:    testbed.EvidenceFiles,
 		Addresses:   map[string]string{"private": "127.0.0.1:2"},
 	}, straight: map[string]bool{"originatorstraight": true}, asked: map[place]asked{}}
 

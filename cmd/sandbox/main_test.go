@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 )
 
 // TestMain builds the programs once, beside the test's own, where -separate
@@ -15,7 +16,7 @@ import (
 func TestMain(m *testing.M) {
 	self, err := os.Executable()
 	if err == nil {
-		_, err = supervise.Build(context.Background(), filepath.Dir(self), programNames...)
+		_, err = supervise.Build(context.Background(), filepath.Dir(self), testbed.Programs...)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

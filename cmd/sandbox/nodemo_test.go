@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fhirdest.example/cmd/internal/testbed"
 )
 
 // Without the demonstration the actors start and answer, nothing is claimed, and the
@@ -24,7 +26,7 @@ func TestNoDemo(t *testing.T) {
 			anywhere...)...)
 		ended <- end{code, out, stderr}
 	}()
-	awaitFile(t, filepath.Join(dir, manifestName))
+	awaitFile(t, filepath.Join(dir, testbed.ManifestName))
 	compareByHand(t, dir, 0)
 
 	code, out, stderr := call(t, context.Background(), "-use", dir, "-once")

@@ -14,12 +14,13 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/certs/netname"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/complaint"
 )
 
 // options are the flags, checked.
 type options struct {
-	config
+	testbed.Config
 	dir, use, report string
 	once, noDemo     bool
 	address          map[string]string // by role, as in the manifest
@@ -38,26 +39,26 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.use, "use", "", "")
 	fs.StringVar(&o.report, "report", "", "")
 	fs.BoolVar(&o.once, "once", false, "")
-	fs.BoolVar(&o.separate, "separate", false, "")
+	fs.BoolVar(&o.Separate, "separate", false, "")
 
-	fs.BoolVar(&o.tamper, "tamper", false, "")
+	fs.BoolVar(&o.Tamper, "tamper", false, "")
 	fs.BoolVar(&o.noDemo, "no-demo", false, "")
-	fs.StringVar(&o.host, "host", "localhost", "")
-	fs.IntVar(&o.patients, "patients", 25, "")
-	fs.StringVar(&o.identityPassword, "identity-password-file", "", "")
+	fs.StringVar(&o.Host, "host", "localhost", "")
+	fs.IntVar(&o.Patients, "patients", 25, "")
+	fs.StringVar(&o.IdentityPassword, "identity-password-file", "", "")
 
-	for _, role := range roles {
+	for _, role := range testbed.Roles {
 		o.address[role] = defaults[role]
 		fs.Func(role, "", func(s string) error { o.address[role] = s; return nil })
 	}
 
 	fs.Func("trust", "", func(s string) error {
 		uri, anchor, _ := strings.Cut(s, "=")
-		o.trust = append(o.trust, foreign{uri, anchor})
+		o.Trust = append(o.Trust, testbed.Foreign{URI: uri, Anchor: anchor})
 		return nil
 	})
 
-	fs.Func("identity", "", func(s string) error { o.identities = append(o.identities, s); return nil })
+	fs.Func("identity", "", func(s string) error { o.Identities = append(o.Identities, s); return nil })
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
@@ -101,20 +102,20 @@ func (o *options) checkUse(fs *flag.FlagSet, cs *complaint.List) {
 		}
 	})
 
-	if _, err := os.Stat(filepath.Join(o.use, manifestName)); err != nil {
-		cs.Add("start a sandbox there with: sandbox -dir "+o.use, "-use: there is no %s in %s", manifestName, o.use)
+	if _, err := os.Stat(filepath.Join(o.use, testbed.ManifestName)); err != nil {
+		cs.Add("start a sandbox there with: sandbox -dir "+o.use, "-use: there is no %s in %s", testbed.ManifestName, o.use)
 	}
 }
 
 var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 
 func (o *options) checkStart(cs *complaint.List) {
-	for _, role := range roles {
+	for _, role := range testbed.Roles {
 		o.checkAddress(role, cs)
 	}
 	o.checkHost(cs)
-	if o.patients < 1 {
-		cs.Add("give 1 or more: the demonstration reads one", "-patients: %d", o.patients)
+	if o.Patients < 1 {
+		cs.Add("give 1 or more: the demonstration reads one", "-patients: %d", o.Patients)
 	}
 
 	if st, err := os.Stat(o.dir); o.dir != "" && err == nil && !st.IsDir() {
@@ -129,19 +130,19 @@ const lookUpTime = 10 * time.Second
 // checkHost refuses a name that does not resolve: CRLs are fetched by it, and nobody would
 // be believed.
 func (o *options) checkHost(cs *complaint.List) {
-	if !hostName.MatchString(o.host) {
-		cs.Add("give a DNS name or an IPv4 address in lower case, without port", "-host: %q is not a host name", o.host)
+	if !hostName.MatchString(o.Host) {
+		cs.Add("give a DNS name or an IPv4 address in lower case, without port", "-host: %q is not a host name", o.Host)
 		return
 	}
-	if net.ParseIP(o.host) != nil {
+	if net.ParseIP(o.Host) != nil {
 		return
 	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
 	defer cancel()
-	if _, err := net.DefaultResolver.LookupHost(ctx, o.host); err != nil {
+	if _, err := net.DefaultResolver.LookupHost(ctx, o.Host); err != nil {
 		cs.Add("enter it in DNS or in the hosts file of this machine, or give its IPv4 address",
-			"-host: %s does not resolve on this machine, and CRLs are fetched by that name: %v", o.host, err)
+			"-host: %s does not resolve on this machine, and CRLs are fetched by that name: %v", o.Host, err)
 	}
 }
 
@@ -163,33 +164,33 @@ func (o *options) checkAddress(role string, cs *complaint.List) {
 
 func (o *options) checkTrust(cs *complaint.List) {
 	seen := map[string]bool{}
-	for _, p := range communities {
-		seen[p.uri] = true
+	for _, p := range testbed.Communities {
+		seen[p.URI] = true
 	}
-	for _, t := range o.trust {
-		if t.uri == "" || t.anchor == "" {
-			cs.Add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.uri+"="+t.anchor)
+	for _, t := range o.Trust {
+		if t.URI == "" || t.Anchor == "" {
+			cs.Add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.URI+"="+t.Anchor)
 			continue
 		}
 
-		if seen[t.uri] {
-			cs.Add("each community has one URI", "-trust: %s is there already", t.uri)
+		if seen[t.URI] {
+			cs.Add("each community has one URI", "-trust: %s is there already", t.URI)
 		}
-		seen[t.uri] = true
-		list, err := certs.LoadCertificates(t.anchor)
+		seen[t.URI] = true
+		list, err := certs.LoadCertificates(t.Anchor)
 		if err != nil {
 			cs.Add("name the PEM or DER file of its root", "-trust: %v", err)
 		} else if !list[0].IsCA {
-			cs.Add("name the root's certificate", "-trust: %s (%s) is not a CA", t.anchor, certs.Describe(list[0]))
+			cs.Add("name the root's certificate", "-trust: %s (%s) is not a CA", t.Anchor, certs.Describe(list[0]))
 		}
 	}
 
-	if len(o.identities) > len(o.trust) {
+	if len(o.Identities) > len(o.Trust) {
 		cs.Add("give one -trust for each -identity, in the same order", "-identity: %d given, but -trust %d",
-			len(o.identities), len(o.trust))
+			len(o.Identities), len(o.Trust))
 	}
 
-	for _, file := range o.identities {
+	for _, file := range o.Identities {
 		if _, err := os.Stat(file); err != nil {
 			cs.Add("name a PKCS#12 file", "-identity: %v", err)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fhirdest.example/cmd/internal/testbed"
 )
 
 // call runs the program as main does.
@@ -61,8 +63,8 @@ func TestBadFlagsExitTwoWithEveryComplaint(t *testing.T) {
 			[]string{"-use", dir, "-tamper", "-dir", dir},
 			[]string{"-tamper cannot be combined with -use", "-dir cannot be combined with -use"},
 		},
-		{[]string{"-trust", "urn:x", "-trust", "urn:y=" + file, "-trust", uriA + "=" + file},
-			[]string{`"urn:x=" is not URI=FILE`, "neither PEM nor DER", uriA + " is there already"}},
+		{[]string{"-trust", "urn:x", "-trust", "urn:y=" + file, "-trust", testbed.CommunityA + "=" + file},
+			[]string{`"urn:x=" is not URI=FILE`, "neither PEM nor DER", testbed.CommunityA + " is there already"}},
 		{[]string{"-identity", filepath.Join(dir, "none.p12")}, []string{"1 given, but -trust 0", "none.p12"}},
 	}
 	for _, tt := range tests {

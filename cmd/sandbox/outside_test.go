@@ -14,6 +14,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 )
 
 // opensslCA is what OpenSSL needs to know to be a community: extensions of each
@@ -135,13 +136,13 @@ func TestCommunityMadeByOpenSSL(t *testing.T) {
 	base := "https://localhost" + public[strings.LastIndexByte(public, ':'):] + "/acme/fhir"
 	theirs.identity("ours", "rsa:2048", base)
 	const uri = "urn:example:outside"
-	_, d := bedAt(t, config{
-		trust:            []foreign{{uri, theirs.file("root.pem")}},
-		identities:       []string{theirs.file("ours.p12")},
-		identityPassword: theirs.file("password"),
+	_, d := bedAt(t, testbed.Config{
+		Trust:            []testbed.Foreign{{URI: uri, Anchor: theirs.file("root.pem")}},
+		Identities:       []string{theirs.file("ours.p12")},
+		IdentityPassword: theirs.file("password"),
 	}, map[string]string{"public": public}, nil)
 
-	entry := communityEntry{URI: uri, Anchor: theirs.file("root.pem"), CRL: listOf(t, theirs.file("ca.cnf"))}
+	entry := testbed.Community{URI: uri, Anchor: theirs.file("root.pem"), CRL: listOf(t, theirs.file("ca.cnf"))}
 	d.manifest.Communities = append(d.manifest.Communities, entry)
 	if err := d.loadTrust(); err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (d *demo) gatewayName(i int) string {
 
 // showNames asks each listener for its certificate (exchange routing, ER-09, ER-10).
 func showNames(ctx context.Context, d *demo) (string, error) {
-	public, delegate, private := d.manifest.publicHost(), d.gatewayName(1), d.privateName()
+	public, delegate, private := d.manifest.PublicHost(), d.gatewayName(1), d.privateName()
 	for _, l := range []struct {
 		role, own string
 		others    []string
@@ -221,7 +221,7 @@ func (d *demo) post(ctx context.Context, target string, form url.Values) (status
 		dialer := &tls.Dialer{
 			Config: &tls.Config{
 				RootCAs:    d.roots,
-				ServerName: d.manifest.publicHost(),
+				ServerName: d.manifest.PublicHost(),
 				NextProtos: []string{"http/1.1"},
 				Time:       d.now,
 				MinVersion: tls.VersionTLS12,

@@ -69,13 +69,13 @@ func tally(results []result) string {
 	for _, r := range results {
 		n[r.outcome]++
 	}
-	var actors []string
+	var parts []string
 
 	for _, o := range []outcome{held, failed, notShown} {
 		if n[o] > 0 {
-			actors = append(actors, fmt.Sprintf("%d %s", n[o], strings.ToLower(string(o))))
+			parts = append(parts, fmt.Sprintf("%d %s", n[o], strings.ToLower(string(o))))
 		}
 	}
 
-	return fmt.Sprintf("%d claims: %s", len(results), strings.Join(actors, ", "))
+	return fmt.Sprintf("%d claims: %s", len(results), strings.Join(parts, ", "))
 }

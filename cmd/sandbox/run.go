@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -80,32 +81,32 @@ func start(
 	}
 	defer ps.Close()
 
-	if err := removeManifest(dir); err != nil {
+	if err := testbed.RemoveManifest(dir); err != nil {
 		return err
 	}
 
 	say("making trust communities, certificates and configurations in %s", dir)
-	w := &env{dir: dir, host: o.host, ports: ps, now: now()}
-	if err := w.make(o.config); err != nil {
+	w := &testbed.Env{Dir: dir, Host: o.Host, Ports: ps, Now: now()}
+	if err := w.Make(o.Config); err != nil {
 		return unusable(err)
 	}
 
-	st, err := newBed(ctx, o.config, w, say, now)
+	st, err := testbed.New(ctx, o.Config, w, say, now)
 	if err != nil {
 		return err
 	}
 	if !o.noDemo {
-		st.findGateway(ctx)
+		st.FindGateway(ctx)
 	}
 
 	err = perform(ctx, st, o, out, say, now)
-	return errors.Join(err, st.close())
+	return errors.Join(err, st.Close())
 }
 
 // earlierAddresses are the addresses that this directory had before: its
 // certificates name the lists' one.
 func earlierAddresses(dir string) map[string]string {
-	m, err := readManifest(dir)
+	m, err := testbed.ReadManifest(dir)
 	if err != nil {
 		return nil
 	}
@@ -114,7 +115,7 @@ func earlierAddresses(dir string) map[string]string {
 	for role, address := range m.Addresses {
 		before[role] = address
 	}
-	if u := hostOf(m.Admin); u != "" {
+	if u := testbed.HostOf(m.Admin); u != "" {
 		before["admin"] = u
 	}
 
@@ -123,32 +124,32 @@ func earlierAddresses(dir string) map[string]string {
 
 // perform starts the actors, demonstrates, and stays.
 func perform(
-	ctx context.Context, st *bed, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
+	ctx context.Context, st *testbed.Bed, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {
-	for _, p := range st.supervisor.Actors {
-		say("starting %s at %s", p.Name, st.supervisor.Ports[p.Role].Address)
-		if err := st.supervisor.Start(ctx, p.Name); err != nil {
+	for _, p := range st.Supervisor.Actors {
+		say("starting %s at %s", p.Name, st.Supervisor.Ports[p.Role].Address)
+		if err := st.Supervisor.Start(ctx, p.Name); err != nil {
 			return err
 		}
 	}
 
-	m := st.env.manifest()
-	d, err := newDemo(st.env.dir, m, now)
+	m := st.Env.Manifest()
+	d, err := newDemo(st.Env.Dir, m, now)
 	if err != nil {
 		return err
 	}
 	if o.noDemo {
-		if err := errors.Join(d.close(), m.write(st.env.dir)); err != nil || o.once {
+		if err := errors.Join(d.close(), m.Write(st.Env.Dir)); err != nil || o.once {
 			return err
 		}
 		return stay(ctx, st, m, say)
 	}
 
-	d.replaceGateway = st.replaceGateway
-	d.gatewayPrograms, d.gatewayReason = st.gateways, st.gatewayReason
+	d.replaceGateway = st.ReplaceGateway
+	d.gatewayPrograms, d.gatewayReason = st.Gateways, st.GatewayReason
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
-	if werr := m.write(st.env.dir); werr != nil {
+	if werr := m.Write(st.Env.Dir); werr != nil {
 		return errors.Join(err, werr)
 	}
 	if err != nil || o.once {
@@ -159,18 +160,18 @@ func perform(
 }
 
 // stay keeps the actors up for others until interrupted.
-func stay(ctx context.Context, st *bed, m *manifest, say func(string, ...any)) error {
+func stay(ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(string, ...any)) error {
 	say("ready: %s", m.PublicBase)
 	say("administration: %s", m.Admin)
 	say("sheet for originators: %s/sheet", m.Admin)
-	say("everything else: %s", filepath.Join(st.env.dir, manifestName))
-	say("try: originator discover -sandbox %s", st.env.dir)
+	say("everything else: %s", filepath.Join(st.Env.Dir, testbed.ManifestName))
+	say("try: originator discover -sandbox %s", st.Env.Dir)
 	say("stop with an interrupt (Ctrl-C)")
 
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-st.supervisor.Ended:
+	case err := <-st.Supervisor.Ended:
 		return err
 	}
 }
@@ -203,7 +204,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		return err
 	}
 
-	m, err := readManifest(dir)
+	m, err := testbed.ReadManifest(dir)
 	if err != nil {
 		return err
 	}
@@ -216,22 +217,22 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		return err
 	}
 
-	s := &stub{dir: dir, manifest: m, now: now}
+	s := &testbed.Stub{Dir: dir, Manifest: m, Now: now}
 	d.replaceGateway = func(ctx context.Context) (string, error) {
-		dial, err := s.start(ctx)
-		if errors.Is(err, errNoCA) {
+		dial, err := s.Start(ctx)
+		if errors.Is(err, testbed.ErrNoCA) {
 			err = hidden{err.Error()}
 		}
 		return dial, err
 	}
 	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
 	say("demonstrating at %s", m.PublicBase)
-	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.stop())
+	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.Stop())
 }
 
 // reachable complains about every listener of the manifest that does not
 // answer.
-func reachable(ctx context.Context, m *manifest) error {
+func reachable(ctx context.Context, m *testbed.Manifest) error {
 	var cs complaint.List
 	for _, role := range []string{"crl", "private", "delegate", "public"} {
 		if !supervise.Accepts(ctx, m.Addresses[role]) {

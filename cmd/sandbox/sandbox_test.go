@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/udap/client"
 )
@@ -106,7 +107,7 @@ func TestDemonstration(t *testing.T) {
 func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 	temp, dir := ownTemp(t), filepath.Join(t.TempDir(), "box")
 	first := []string{"-once", "-separate", "-patients", "3", "-dir", dir}
-	for _, role := range roles { // held, so that nobody takes them between the runs
+	for _, role := range testbed.Roles { // held, so that nobody takes them between the runs
 		first = append(first, "-"+role, heldAddress(t))
 	}
 	code, out, stderr := call(t, context.Background(), first...)
@@ -116,7 +117,7 @@ func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 
 	expect(t, out, nil)
 	nothingLeft(t, temp)
-	before, err := readManifest(dir)
+	before, err := testbed.ReadManifest(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 
 	expect(t, out, nil)
 	compareByHand(t, dir, 0)
-	after, err := readManifest(dir)
+	after, err := testbed.ReadManifest(dir)
 	if err != nil || after.PublicBase != before.PublicBase || after.Communities[0].CRL != before.Communities[0].CRL {
 		t.Errorf("the same directory has other addresses: %s, was %s (%v)", after.PublicBase, before.PublicBase, err)
 	}
@@ -140,7 +141,7 @@ func TestSeparateProgramsThenTheSameDirectoryAgain(t *testing.T) {
 func compareByHand(t *testing.T, dir string, want int) {
 	t.Helper()
 	var paths []string
-	for _, name := range evidenceFiles {
+	for _, name := range testbed.EvidenceFiles {
 		paths = append(paths, filepath.Join(dir, name))
 	}
 	var out strings.Builder
@@ -167,7 +168,7 @@ func TestTamper(t *testing.T) {
 	checkPicture(t, mustRead(t, report), 1)
 
 	// A claim failed, so the temporary directory is kept to look at.
-	kept, err := filepath.Glob(filepath.Join(temp, "*", manifestName))
+	kept, err := filepath.Glob(filepath.Join(temp, "*", testbed.ManifestName))
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("%v %v", kept, err)
 	}
@@ -198,7 +199,7 @@ func TestStaysUpForOthers(t *testing.T) {
 		ended <- end{code, out, stderr}
 	}()
 
-	awaitFile(t, filepath.Join(dir, manifestName))
+	awaitFile(t, filepath.Join(dir, testbed.ManifestName))
 	code, out, stderr := call(t, context.Background(), "-use", dir, "-once")
 	if code != 0 {
 		t.Errorf("-use: exit %d\n%s", code, stderr)
@@ -242,49 +243,76 @@ func TestInterruptBeforeReadyIsNotSuccess(t *testing.T) {
 
 // stageFor starts the actors of a world; edit may change its configurations
 // before.
-func bedFor(t *testing.T, o config, edit func(w *env)) (*bed, *demo) {
+func bedFor(t *testing.T, o testbed.Config, edit func(w *testbed.Env)) (*testbed.Bed, *demo) {
 	t.Helper()
 	return bedAt(t, o, nil, edit)
 }
 
 // stageAt is stageFor with addresses for some listeners.
-func bedAt(t *testing.T, o config, address map[string]string, edit func(w *env)) (*bed, *demo) {
+func bedAt(t *testing.T, o testbed.Config, address map[string]string, edit func(w *testbed.Env)) (*testbed.Bed, *demo) {
 	t.Helper()
-	o.host, o.patients = "localhost", 3
-	w := testEnv(t, t.TempDir(), nil, func(c *config, all map[string]string) {
-		*c = o
-		maps.Copy(all, address)
-	})
-	st, err := newBed(t.Context(), o, w, func(string, ...any) {}, time.Now)
+	o.Host, o.Patients = "localhost", 3
+	w := newEnv(t, o, address)
+	st, err := testbed.New(t.Context(), o, w, func(string, ...any) {}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	t.Cleanup(func() {
-		if err := st.close(); err != nil {
+		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	if edit != nil {
 		edit(w)
 	}
-	if err := st.supervisor.StartAll(t.Context()); err != nil {
+	if err := st.Supervisor.StartAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
-	d, err := newDemo(w.dir, w.manifest(), time.Now)
+	d, err := newDemo(w.Dir, w.Manifest(), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.close() }) // closed already where the test has
-	st.findGateway(t.Context())
-	d.replaceGateway, d.revokeTime = st.replaceGateway, 3*time.Second
-	d.gatewayPrograms, d.gatewayReason = st.gateways, st.gatewayReason
+	st.FindGateway(t.Context())
+	d.replaceGateway, d.revokeTime = st.ReplaceGateway, 3*time.Second
+	d.gatewayPrograms, d.gatewayReason = st.Gateways, st.GatewayReason
 	return st, d
 }
 
+// newEnv makes an environment with ports of its own, but for the addresses given.
+func newEnv(t *testing.T, o testbed.Config, address map[string]string) *testbed.Env {
+	t.Helper()
+	want := map[string]string{}
+	for _, role := range testbed.Roles {
+		want[role] = "127.0.0.1:0"
+	}
+	maps.Copy(want, address)
+	ps, err := supervise.Open(want, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ps.Close)
+
+	w := &testbed.Env{Dir: t.TempDir(), Host: "localhost", Ports: ps, Now: time.Now()}
+	if err := w.Make(o); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func mustRead(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
 // killDestination kills the destination's process and starts it again.
-func killDestination(t *testing.T, st *bed, d *demo) {
+func killDestination(t *testing.T, st *testbed.Bed, d *demo) {
 	t.Helper()
 	process := listenerProcess(d.manifest.Addresses["private"])
 	pid, err := strconv.Atoi(filepath.Base(process))
@@ -295,10 +323,10 @@ func killDestination(t *testing.T, st *bed, d *demo) {
 		t.Fatal(err)
 	}
 
-	if err := <-st.supervisor.Ended; !strings.Contains(err.Error(), "destination ended by itself") {
+	if err := <-st.Supervisor.Ended; !strings.Contains(err.Error(), "destination ended by itself") {
 		t.Errorf("%v", err)
 	}
-	if err := st.supervisor.Start(t.Context(), "destination"); err != nil {
+	if err := st.Supervisor.Start(t.Context(), "destination"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -306,7 +334,7 @@ func killDestination(t *testing.T, st *bed, d *demo) {
 func TestKilledDestinationKeepsItsWord(t *testing.T) {
 	// Covers: case 092
 	ownTemp(t)
-	st, d := bedFor(t, config{separate: true}, nil)
+	st, d := bedFor(t, testbed.Config{Separate: true}, nil)
 	c := d.community(0)
 	p, err := d.newParty(c, "killed", certs.P256)
 	if err != nil {
@@ -358,7 +386,7 @@ var mutations = []mutation{
 		d.verifier.Communities[0].Anchors = d.verifier.Communities[1].Anchors
 	}},
 	{"registered", "the certificate is of an issuer that no community has", "unapproved_software_statement", func(t *testing.T, d *demo) {
-		d.manifest.Communities[0].Issuer = keyPair{Cert: "tls/ca.pem", Key: "tls/ca.key"}
+		d.manifest.Communities[0].Issuer = testbed.KeyPair{Cert: "tls/ca.pem", Key: "tls/ca.key"}
 		d.main, d.discovery = nil, nil
 		if _, err := showDiscovery(t.Context(), d); err != nil {
 			t.Fatal(err)
@@ -444,7 +472,7 @@ var mutations = []mutation{
 		d.gatewayPrograms = append(slices.Clone(d.gatewayPrograms),
 			filepath.Join(filepath.Dir(d.gatewayPrograms[0]), "destination"))
 	}},
-	{"gateway", "it serves with the key of a community's issuer", " of " + uriA, func(t *testing.T, d *demo) {
+	{"gateway", "it serves with the key of a community's issuer", " of " + testbed.CommunityA, func(t *testing.T, d *demo) {
 		leakKey(t, d, d.manifest.Communities[0].Issuer.Key)
 	}},
 	{"gateway", "it serves with the key of a client", "the key of ", func(t *testing.T, d *demo) {
@@ -453,7 +481,7 @@ var mutations = []mutation{
 	{"gateway", "it has a client's key beside its own certificate", "holds the key of ", func(t *testing.T, d *demo) {
 		editGateway(t, d, "tls/gateway.key", d.manifest.Clients[0].Key)
 	}},
-	{"gateway", "its configuration names an anchor", "holds a certificate of " + uriA, func(t *testing.T, d *demo) {
+	{"gateway", "its configuration names an anchor", "holds a certificate of " + testbed.CommunityA, func(t *testing.T, d *demo) {
 		text := mustRead(t, d.file("delegate.yaml"))
 		if err := os.WriteFile(d.file("extra.yaml"),
 			[]byte(strings.Replace(text, "ca: tls/ca.pem", "ca: a-root.pem", 1)), 0o600); err != nil {
@@ -514,7 +542,7 @@ func leakKey(t *testing.T, d *demo, keyFile string) {
 // claims before it hold, and it alone is spoiled.
 func TestEachClaimFailsUnderItsMutation(t *testing.T) {
 	ownTemp(t)
-	_, d := bedFor(t, config{separate: true}, nil)
+	_, d := bedFor(t, testbed.Config{Separate: true}, nil)
 	for _, m := range mutations {
 		t.Run(m.claim+": "+m.why, func(t *testing.T) {
 			spoiled, at := freshCopy(t, d), index(t, m.claim)
@@ -566,8 +594,8 @@ func freshCopy(t *testing.T, d *demo) *demo {
 // one, and a relay that changes a byte: exactly these three claims fail.
 func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 	ownTemp(t)
-	_, d := bedFor(t, config{tamper: true}, func(w *env) {
-		file := w.path("destination.yaml")
+	_, d := bedFor(t, testbed.Config{Tamper: true}, func(w *testbed.Env) {
+		file := filepath.Join(w.Dir, "destination.yaml")
 		text := mustRead(t, file)
 		for _, r := range [][2]string{
 			{
@@ -608,20 +636,32 @@ func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 	}
 }
 
+// An actor that cannot start says why, inside this program and as one of its own; what it
+// refuses in its configuration is exit code 2.
 func TestActorThatCannotStartSaysWhy(t *testing.T) {
-	w := testEnv(t, t.TempDir(), nil, nil)
-	if err := os.Remove(w.path("a-root.pem")); err != nil {
-		t.Fatal(err)
-	}
-	c := supervise.New(w.ports, w.inside(time.Now))
-	err := c.StartAll(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
-		!strings.Contains(err.Error(), "a-root.pem") {
-		t.Errorf("%v", err)
-	}
+	// Covers: case 326
+	for name, separate := range map[string]bool{"inside": false, "a program": true} {
+		t.Run(name, func(t *testing.T) {
+			ownTemp(t)
+			o := testbed.Config{Host: "localhost", Patients: 3, Separate: separate}
+			w := newEnv(t, o, nil)
+			bed, err := testbed.New(t.Context(), o, w, func(string, ...any) {}, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(w.Dir, "a-root.pem")); err != nil {
+				t.Fatal(err)
+			}
 
-	if err := c.StopAll(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
-		t.Error(err)
+			err = bed.Supervisor.StartAll(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
+				!strings.Contains(err.Error(), "a-root.pem") || !complained(err) {
+				t.Errorf("%v", err)
+			}
+			if err := bed.Close(); err != nil && !strings.Contains(err.Error(), "a-root.pem") {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -630,24 +670,21 @@ func TestProgramsAreFoundOrBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := supervise.Find(t.Context(), t.TempDir(), programNames...)
+	found, err := supervise.Find(t.Context(), t.TempDir(), testbed.Programs...)
 	if err != nil || found["gateway"] != filepath.Join(filepath.Dir(self), "gateway") {
 		t.Errorf("the programs beside this one are not used: %v %v", found, err)
 	}
 
 	t.Chdir(t.TempDir()) // outside of the module
-	if _, err = supervise.Build(t.Context(), t.TempDir(), programNames...); err == nil {
+	if _, err = supervise.Build(t.Context(), t.TempDir(), testbed.Programs...); err == nil {
 		t.Fatal("built outside of the module")
-	}
-	if err := unbuilt(err); !strings.Contains(err.Error(), "cannot be built here") || !complained(err) {
-		t.Errorf("outside of the module: %v", err)
 	}
 }
 
 // outside is a trust community that the sandbox did not make, with its lists on
 // a server of its own.
 type outside struct {
-	entry communityEntry
+	entry testbed.Community
 	dir   string
 }
 
@@ -666,11 +703,11 @@ func newOutside(t *testing.T) outside {
 		t.Fatal(err)
 	}
 
-	o.entry = communityEntry{
+	o.entry = testbed.Community{
 		URI:    a.URI,
 		Name:   a.Name,
 		Anchor: a.File("-root.pem"),
-		Issuer: keyPair{a.File(".pem"), a.File(".key")},
+		Issuer: testbed.KeyPair{Cert: a.File(".pem"), Key: a.File(".key")},
 		CRL:    a.URL(".crl"),
 	}
 
@@ -707,10 +744,10 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 	public := heldAddress(t)
 	theirs := newOutside(t)
 	p12, password := theirs.identity(t, "https://localhost:"+public[strings.LastIndexByte(public, ':')+1:]+"/acme/fhir")
-	_, d := bedAt(t, config{
-		trust:            []foreign{{theirs.entry.URI, theirs.entry.Anchor}},
-		identities:       []string{p12},
-		identityPassword: password,
+	_, d := bedAt(t, testbed.Config{
+		Trust:            []testbed.Foreign{{URI: theirs.entry.URI, Anchor: theirs.entry.Anchor}},
+		Identities:       []string{p12},
+		IdentityPassword: password,
 	}, map[string]string{"public": public}, nil)
 	d.manifest.Communities = append(d.manifest.Communities, theirs.entry)
 
@@ -727,33 +764,6 @@ func TestForeignOriginatorIsServed(t *testing.T) {
 	}
 
 	if _, err := d.askToken(t.Context(), p.client, j.found, j.reg.ClientID, "system/Patient.rs"); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestProgramThatCannotStartSaysWhy(t *testing.T) {
-	// Covers: case 326
-	ownTemp(t)
-	w := testEnv(t, t.TempDir(), nil, nil)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(w.path("b-root.pem")); err != nil {
-		t.Fatal(err)
-	}
-
-	c := supervise.New(w.ports, w.outside(supervise.Beside(filepath.Dir(self), programNames)))
-	err = c.StartAll(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "destination did not start") ||
-		!strings.Contains(err.Error(), "b-root.pem") {
-		t.Errorf("%v", err)
-	}
-	if !complained(err) {
-		t.Error("a configuration that a program refuses is not exit code 2")
-	}
-
-	if err := c.StopAll(); err != nil && !complained(err) {
 		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/authority"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/trace"
 )
@@ -21,7 +22,7 @@ const fullScope = "system/Patient.rs system/Observation.rs"
 
 var errNeedsToken = errors.New("there is no token: an earlier claim failed")
 
-func (d *demo) community(i int) communityEntry { return d.manifest.Communities[i] }
+func (d *demo) community(i int) testbed.Community { return d.manifest.Communities[i] }
 
 func showDiscovery(ctx context.Context, d *demo) (string, error) {
 	p, err := d.newParty(d.community(0), "app", certs.RSA2048)
@@ -425,7 +426,7 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 
 // serves shows that a member of the community is served that is not on the list: it is
 // not the list itself that makes the destination refuse.
-func (d *demo) serves(ctx context.Context, c communityEntry) error {
+func (d *demo) serves(ctx context.Context, c testbed.Community) error {
 	p, err := d.newParty(c, "unrevoked", certs.P256)
 	if err != nil {
 		return err
@@ -438,7 +439,7 @@ func (d *demo) serves(ctx context.Context, c communityEntry) error {
 }
 
 // revoke puts the certificate on the issuer's list, in the file that is served.
-func (d *demo) revoke(c communityEntry, id *certs.Identity) error {
+func (d *demo) revoke(c testbed.Community, id *certs.Identity) error {
 	ca, err := certs.LoadCA(d.file(c.Issuer.Cert), d.file(c.Issuer.Key))
 	if err != nil {
 		return err

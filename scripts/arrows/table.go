@@ -172,6 +172,12 @@ var table = []row{
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
 		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile", "gateway/complaint", "certs/netname"},
 	},
+	{
+		room:   "cmd/internal/testbed",
+		reason: "an environment of all actors: communities, certificates, configurations, servers",
+		ours:   []string{"certs", "certs/netname", "cmd/internal/...", "fhir/sample", "gateway/complaint", "server"},
+		others: []string{goyaml},
+	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
 		ours: []string{"certs", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
 	{

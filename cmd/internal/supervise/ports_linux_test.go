@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-
 )
 
 // A port whose actor is not there stays the sandbox's: a program that asks for it by

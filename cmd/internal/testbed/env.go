@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"crypto/x509"
@@ -23,41 +23,42 @@ import (
 // like TEFCA's, so that its SAN fragments can be rehearsed without real
 // certificates; the rules of the fourth are those of the guide's first edition.
 const (
-	uriA        = "urn:example:sandbox:community-a"
-	uriB        = "urn:example:sandbox:community-b"
-	uriTEFCA    = "urn:oid:2.16.840.1.113883.3.7204.1.5"
-	uriEdition1 = "urn:example:sandbox:edition-1"
+	CommunityA        = "urn:example:sandbox:community-a"
+	CommunityB        = "urn:example:sandbox:community-b"
+	CommunityTEFCA    = "urn:oid:2.16.840.1.113883.3.7204.1.5"
+	CommunityEdition1 = "urn:example:sandbox:edition-1"
 )
 
-// planned is a community that the sandbox makes.
+// plannedCommunity is a community that the sandbox makes.
 type plannedCommunity struct {
-	file, uri, name, profile string
+	file, URI, name, profile string
 	key                      certs.KeyKind
 }
 
-var communities = []plannedCommunity{
-	{"a", uriA, "Sandbox Community A", "ssraa-2", certs.RSA2048},
-	{"b", uriB, "Sandbox Community B", "ssraa-2", certs.P256},
-	{"tefca", uriTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
-	{"edition1", uriEdition1, "Sandbox Community, edition 1", "ssraa-1", certs.RSA2048},
+// Communities are those that the test bed makes.
+var Communities = []plannedCommunity{
+	{"a", CommunityA, "Sandbox Community A", "ssraa-2", certs.RSA2048},
+	{"b", CommunityB, "Sandbox Community B", "ssraa-2", certs.P256},
+	{"tefca", CommunityTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
+	{"edition1", CommunityEdition1, "Sandbox Community, edition 1", "ssraa-1", certs.RSA2048},
 }
 
 // member is a client of the manifest.
 type member struct {
-	name, community, uri string
+	name, community, URI string
 	key                  certs.KeyKind
 	legacy               bool // its PKCS#12 is in the old encryption
 }
 
 var members = []member{
-	{"a-rsa", uriA, "https://a-rsa.client.example/app", certs.RSA2048, false},
-	{"a-ec", uriA, "https://a-ec.client.example/app", certs.P256, false},
-	{"b-rsa", uriB, "https://b-rsa.client.example/app", certs.RSA2048, true},
-	{"b-ec", uriB, "https://b-ec.client.example/app", certs.P256, false},
-	{"tefca-treat", uriTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048, false},
-	{"tefca-ias", uriTEFCA, "https://qhin.client.example/app#T-IAS", certs.P256, false},
-	{"edition1-rsa", uriEdition1, "https://edition1-rsa.client.example/app", certs.RSA2048, true},
-	{"edition1-ec", uriEdition1, "https://edition1-ec.client.example/app", certs.P256, false},
+	{"a-rsa", CommunityA, "https://a-rsa.client.example/app", certs.RSA2048, false},
+	{"a-ec", CommunityA, "https://a-ec.client.example/app", certs.P256, false},
+	{"b-rsa", CommunityB, "https://b-rsa.client.example/app", certs.RSA2048, true},
+	{"b-ec", CommunityB, "https://b-ec.client.example/app", certs.P256, false},
+	{"tefca-treat", CommunityTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048, false},
+	{"tefca-ias", CommunityTEFCA, "https://qhin.client.example/app#T-IAS", certs.P256, false},
+	{"edition1-rsa", CommunityEdition1, "https://edition1-rsa.client.example/app", certs.RSA2048, true},
+	{"edition1-ec", CommunityEdition1, "https://edition1-ec.client.example/app", certs.P256, false},
 }
 
 // p12Password opens every PKCS#12 file of the manifest; it protects nothing, as
@@ -68,55 +69,55 @@ const p12Password = "sandbox"
 // anew at each start.
 const serverLife = 90 * 24 * time.Hour
 
-// world is a directory with all that actors need: keys, certificates, lists.
-type env struct {
-	dir         string
-	host        string
-	ports       supervise.Ports
-	now         time.Time
+// Env is a directory with all that actors need: keys, certificates, CRLs and configurations.
+type Env struct {
+	Dir         string
+	Host        string
+	Ports       supervise.Ports
+	Now         time.Time
 	authorities map[string]*authority.Authority // by URI
 	foreign     []foreignEntry
 }
 
 type foreignEntry struct {
-	uri, anchor, identity, passwordFile string   // paths below dir; identity may be empty
+	URI, Anchor, identity, passwordFile string   // paths below dir; identity may be empty
 	lists                               []string // origins of its lists
 }
 
-func (w *env) path(actors ...string) string {
-	return filepath.Join(append([]string{w.dir}, actors...)...)
+func (w *Env) path(parts ...string) string {
+	return filepath.Join(append([]string{w.Dir}, parts...)...)
 }
 
 // origin is https:// with a host and the port of a role.
-func (w *env) origin(host, role string) string {
-	if w.ports.Number(role) == "443" {
+func (w *Env) origin(host, role string) string {
+	if w.Ports.Number(role) == "443" {
 		return "https://" + host
 	}
-	return "https://" + net.JoinHostPort(host, w.ports.Number(role))
+	return "https://" + net.JoinHostPort(host, w.Ports.Number(role))
 }
 
 // site is the path below which the destination's servers stand.
 const site = "/acme"
 
-func (w *env) publicOrigin() string   { return w.origin(w.host, "public") }
-func (w *env) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
-func (w *env) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
-func (w *env) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
-func (w *env) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
-func (w *env) listsBase() string {
-	return "http://" + net.JoinHostPort(w.host, w.ports.Number("crl"))
+func (w *Env) publicOrigin() string   { return w.origin(w.Host, "public") }
+func (w *Env) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
+func (w *Env) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
+func (w *Env) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
+func (w *Env) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
+func (w *Env) listsBase() string {
+	return "http://" + net.JoinHostPort(w.Host, w.Ports.Number("crl"))
 }
 
 // name is the private name of an actor. An IP address has no names below it.
-func (w *env) name(actor string) string {
-	if net.ParseIP(w.host) != nil {
+func (w *Env) name(actor string) string {
+	if net.ParseIP(w.Host) != nil {
 		return actor + ".localhost"
 	}
-	return actor + "." + w.host
+	return actor + "." + w.Host
 }
 
-// make creates what is missing, and everything that names a port anew.
-func (w *env) make(o config) error {
+// Make creates what is missing in the directory, and everything that names a port anew.
+func (w *Env) Make(o Config) error {
 	for _, sub := range []string{"tls", "server", "clients", "data", "trusted"} {
 		if err := os.MkdirAll(w.path(sub), 0o700); err != nil {
 			return err
@@ -128,17 +129,17 @@ func (w *env) make(o config) error {
 	return errors.Join(w.makeTLS(), w.makeClients(), w.takeForeign(o))
 }
 
-// makeCommunities opens or makes each community, moves it when the lists'
-// address is another than before, and renews lists that are half over.
-func (w *env) makeCommunities() error {
+// makeCommunities opens or makes each community, moves it when the address of the CRLs
+// is another than before, and renews CRLs that are half over.
+func (w *Env) makeCommunities() error {
 	w.authorities = map[string]*authority.Authority{}
-	for _, p := range communities {
+	for _, p := range Communities {
 		a, err := w.community(p)
 		if err != nil {
-			return fmt.Errorf("community %s: %w", p.uri, err)
+			return fmt.Errorf("community %s: %w", p.URI, err)
 		}
 
-		w.authorities[p.uri] = a
+		w.authorities[p.URI] = a
 		if err := w.makeServerCertificate(p, a); err != nil {
 			return err
 		}
@@ -147,10 +148,10 @@ func (w *env) makeCommunities() error {
 	return nil
 }
 
-func (w *env) community(p plannedCommunity) (*authority.Authority, error) {
-	prefix, about := w.path(p.file), authority.About{URI: p.uri, Name: p.name, Base: w.listsBase()}
+func (w *Env) community(p plannedCommunity) (*authority.Authority, error) {
+	prefix, about := w.path(p.file), authority.About{URI: p.URI, Name: p.name, Base: w.listsBase()}
 	if !authority.Exists(prefix) {
-		return authority.Create(prefix, about, p.key, w.now)
+		return authority.Create(prefix, about, p.key, w.Now)
 	}
 
 	a, err := authority.Open(prefix)
@@ -158,24 +159,23 @@ func (w *env) community(p plannedCommunity) (*authority.Authority, error) {
 		return nil, err
 	}
 	if a.Base != about.Base {
-		return authority.Create(prefix, about, p.key, w.now)
+		return authority.Create(prefix, about, p.key, w.Now)
 	}
 
-	return a, a.Renew(w.now, authority.ListLife)
+	return a, a.Renew(w.Now, authority.ListLife)
 }
 
 // makeServerCertificate issues the destination's certificate in a community:
 // RSA, as signed metadata must be RS256, with the public base as its SAN.
-func (w *env) makeServerCertificate(p plannedCommunity, a *authority.Authority) error {
+func (w *Env) makeServerCertificate(p plannedCommunity, a *authority.Authority) error {
 	return w.issue(a, w.path("server", p.file), certs.RSA2048, certs.Template{
 		CommonName: "Sandbox Destination", Organization: p.name, URIs: []string{w.publicBase()},
-		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
+		NotBefore: w.Now.Add(-time.Hour), NotAfter: w.Now.Add(serverLife),
 	})
 }
 
-// issue makes a member's certificate with the key that stands at path, or a new
-// one.
-func (w *env) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
+// issue makes a member's certificate with the key at path, or a new one.
+func (w *Env) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
 	key, err := certs.LoadKey(path + ".key")
 	if errors.Is(err, os.ErrNotExist) {
 		key, err = certs.NewKey(kind)
@@ -192,7 +192,7 @@ func (w *env) issue(a *authority.Authority, path string, kind certs.KeyKind, t c
 
 // makeTLS keeps the CA of the web servers' certificates, which no community
 // has to do with, and issues the three certificates anew.
-func (w *env) makeTLS() error {
+func (w *Env) makeTLS() error {
 	for _, actor := range []string{"gateway", "delegate", "destination"} {
 		if err := w.makeTLSFor(actor); err != nil {
 			return err
@@ -202,11 +202,11 @@ func (w *env) makeTLS() error {
 }
 
 // makeTLSFor issues the certificate of one actor's listener, with a new key.
-func (w *env) makeTLSFor(actor string) error {
+func (w *Env) makeTLSFor(actor string) error {
 	return w.makeTLSAt(actor, w.path("tls", actor))
 }
 
-func (w *env) makeTLSAt(actor, path string) error {
+func (w *Env) makeTLSAt(actor, path string) error {
 	ca, err := w.tlsCA()
 	if err != nil {
 		return err
@@ -215,15 +215,15 @@ func (w *env) makeTLSAt(actor, path string) error {
 	names := []string{w.name(actor)}
 	if actor == "gateway" {
 		names = []string{"localhost"}
-		if net.ParseIP(w.host) == nil && w.host != "localhost" {
-			names = []string{w.host, "localhost"}
+		if net.ParseIP(w.Host) == nil && w.Host != "localhost" {
+			names = []string{w.Host, "localhost"}
 		}
 	}
 
 	return w.issueTLS(ca, actor, names, path)
 }
 
-func (w *env) tlsCA() (*certs.CA, error) {
+func (w *Env) tlsCA() (*certs.CA, error) {
 	ca, err := certs.LoadCA(w.path("tls", "ca.pem"), w.path("tls", "ca.key"))
 	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return ca, err
@@ -236,8 +236,8 @@ func (w *env) tlsCA() (*certs.CA, error) {
 
 	ca, err = certs.NewRoot(certs.Template{
 		CommonName: "Sandbox TLS CA",
-		NotBefore:  w.now.Add(-time.Hour),
-		NotAfter:   w.now.AddDate(10, 0, 0),
+		NotBefore:  w.Now.Add(-time.Hour),
+		NotAfter:   w.Now.AddDate(10, 0, 0),
 	}, key)
 	if err != nil {
 		return nil, err
@@ -248,7 +248,7 @@ func (w *env) tlsCA() (*certs.CA, error) {
 }
 
 // issueTLS writes a TLS certificate with a new key to PATH.pem and PATH.key.
-func (w *env) issueTLS(ca *certs.CA, actor string, names []string, path string) error {
+func (w *Env) issueTLS(ca *certs.CA, actor string, names []string, path string) error {
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func (w *env) issueTLS(ca *certs.CA, actor string, names []string, path string) 
 
 	t := certs.Template{
 		CommonName: names[0], DNS: names, IPs: w.addresses(actor),
-		NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.Add(serverLife),
+		NotBefore: w.Now.Add(-time.Hour), NotAfter: w.Now.Add(serverLife),
 	}
 	leaf, err := ca.Issue(t, key.Public())
 	if err != nil {
@@ -269,12 +269,12 @@ func (w *env) issueTLS(ca *certs.CA, actor string, names []string, path string) 
 
 // addresses are the IP addresses that an actor may be called by: the inbound
 // gateway's only, since any could be the host of the public base URL.
-func (w *env) addresses(actor string) []net.IP {
+func (w *Env) addresses(actor string) []net.IP {
 	if actor != "gateway" {
 		return nil
 	}
 	ips := []net.IP{net.IPv4(127, 0, 0, 1)}
-	if ip := net.ParseIP(w.host); ip != nil && !ip.Equal(ips[0]) {
+	if ip := net.ParseIP(w.Host); ip != nil && !ip.Equal(ips[0]) {
 		ips = append(ips, ip)
 	}
 	return ips
@@ -282,7 +282,7 @@ func (w *env) addresses(actor string) []net.IP {
 
 // makeClients issues to the clients of the manifest. Their keys are kept; the
 // certificates are issued again only when they name another list or end soon.
-func (w *env) makeClients() error {
+func (w *Env) makeClients() error {
 	for _, m := range members {
 		a, path := w.authorities[m.community], w.path("clients", m.name)
 		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil && w.current(a, old.Leaf()) {
@@ -290,8 +290,8 @@ func (w *env) makeClients() error {
 		}
 
 		err := w.issue(a, path, m.key, certs.Template{
-			CommonName: m.name, Organization: "Sandbox Client", URIs: []string{m.uri},
-			NotBefore: w.now.Add(-time.Hour), NotAfter: w.now.AddDate(1, 0, 0),
+			CommonName: m.name, Organization: "Sandbox Client", URIs: []string{m.URI},
+			NotBefore: w.Now.Add(-time.Hour), NotAfter: w.Now.AddDate(1, 0, 0),
 		})
 		if err != nil {
 			return fmt.Errorf("client %s: %w", m.name, err)
@@ -304,9 +304,9 @@ func (w *env) makeClients() error {
 	return nil
 }
 
-func (w *env) current(a *authority.Authority, leaf *x509.Certificate) bool {
+func (w *Env) current(a *authority.Authority, leaf *x509.Certificate) bool {
 	return len(leaf.CRLDistributionPoints) == 1 && leaf.CRLDistributionPoints[0] == a.URL(".crl") &&
-		leaf.CheckSignatureFrom(a.Issuing.Cert) == nil && leaf.NotAfter.Sub(w.now) > 30*24*time.Hour
+		leaf.CheckSignatureFrom(a.Issuing.Cert) == nil && leaf.NotAfter.Sub(w.Now) > 30*24*time.Hour
 }
 
 func writeP12(path string, legacy bool) error {
@@ -323,19 +323,19 @@ func writeP12(path string, legacy bool) error {
 
 // takeForeign copies the anchors and identities of communities from outside, so
 // that the directory is whole by itself.
-func (w *env) takeForeign(o config) error {
-	for i, t := range o.trust {
-		f := foreignEntry{uri: t.uri, anchor: fmt.Sprintf("trusted/%d.pem", i)}
-		anchors, err := certs.LoadCertificates(t.anchor)
+func (w *Env) takeForeign(o Config) error {
+	for i, t := range o.Trust {
+		f := foreignEntry{URI: t.URI, Anchor: fmt.Sprintf("trusted/%d.pem", i)}
+		anchors, err := certs.LoadCertificates(t.Anchor)
 		if err != nil {
 			return err
 		}
-		if err := certs.WriteCertificates(w.path(f.anchor), anchors...); err != nil {
+		if err := certs.WriteCertificates(w.path(f.Anchor), anchors...); err != nil {
 			return err
 		}
 
 		f.addLists(anchors)
-		if i < len(o.identities) {
+		if i < len(o.Identities) {
 			if err := w.takeIdentity(&f, i, o); err != nil {
 				return err
 			}
@@ -348,10 +348,10 @@ func (w *env) takeForeign(o config) error {
 }
 
 // takeIdentity copies our certificate in a community from outside.
-func (w *env) takeIdentity(f *foreignEntry, i int, o config) error {
+func (w *Env) takeIdentity(f *foreignEntry, i int, o Config) error {
 	password := ""
-	if o.identityPassword != "" {
-		data, err := os.ReadFile(o.identityPassword)
+	if o.IdentityPassword != "" {
+		data, err := os.ReadFile(o.IdentityPassword)
 		if err != nil {
 			return err
 		}
@@ -359,12 +359,12 @@ func (w *env) takeIdentity(f *foreignEntry, i int, o config) error {
 		line, _, _ := strings.Cut(string(data), "\n")
 		password = strings.TrimSuffix(line, "\r")
 		f.passwordFile = fmt.Sprintf("trusted/%d.password", i)
-		if err := copySecret(o.identityPassword, w.path(f.passwordFile)); err != nil {
+		if err := copySecret(o.IdentityPassword, w.path(f.passwordFile)); err != nil {
 			return err
 		}
 	}
 
-	id, err := certs.LoadPKCS12(o.identities[i], password)
+	id, err := certs.LoadPKCS12(o.Identities[i], password)
 	if err != nil {
 		return complaint.New(
 			"-identity: "+err.Error(),
@@ -374,7 +374,7 @@ func (w *env) takeIdentity(f *foreignEntry, i int, o config) error {
 
 	f.addLists(id.Chain)
 	f.identity = fmt.Sprintf("trusted/%d.p12", i)
-	return copySecret(o.identities[i], w.path(f.identity))
+	return copySecret(o.Identities[i], w.path(f.identity))
 }
 
 // addLists allows the places that the certificates which we were handed name
@@ -397,8 +397,8 @@ func copySecret(from, to string) error {
 	return certs.WriteFile(to, data, certs.ModeSecret)
 }
 
-// hostOf is the host and port of a URL.
-func hostOf(text string) string {
+// HostOf returns the host and port of a URL.
+func HostOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""

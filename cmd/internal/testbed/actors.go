@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"context"
@@ -18,22 +18,22 @@ import (
 )
 
 // outside are the actors as programs, each with its configuration alone.
-func (w *env) outside(ps supervise.Programs) []supervise.Actor {
+func (w *Env) outside(ps supervise.Programs) []supervise.Actor {
 	at := func(name, role, program string, args ...string) supervise.Actor {
-		return supervise.Program(name, role, w.dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
+		return supervise.Program(name, role, w.Dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
 	}
 	crls := at("community", "crl", "community", "serve")
 	crls.Plain = true
 	return []supervise.Actor{
 		crls,
-		at("destination", "private", "destination").With(w.ports["admin"]),
+		at("destination", "private", "destination").With(w.Ports["admin"]),
 		at("delegate", "delegate", "gateway"),
 		at("gateway", "public", "gateway"),
 	}
 }
 
 // inside are the actors inside this program, from the same configurations.
-func (w *env) inside(now func() time.Time) []supervise.Actor {
+func (w *Env) inside(now func() time.Time) []supervise.Actor {
 	gateway := func(name, role string) supervise.Actor {
 		return supervise.Actor{Name: name, Role: role, Run: func(ctx context.Context, p *supervise.Port) error {
 			return w.runGateway(ctx, name, p, now)
@@ -53,7 +53,7 @@ func (w *env) inside(now func() time.Time) []supervise.Actor {
 
 // logFor is the log of an actor inside this program, in the same file as that
 // of the program would be.
-func (w *env) logFor(name string) (*slog.Logger, io.Closer, error) {
+func (w *Env) logFor(name string) (*slog.Logger, io.Closer, error) {
 	f, err := os.OpenFile(w.path(name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
 	if err != nil {
 		return nil, nil, err
@@ -61,7 +61,7 @@ func (w *env) logFor(name string) (*slog.Logger, io.Closer, error) {
 	return slog.New(slog.NewTextHandler(f, nil)), f, nil
 }
 
-func (w *env) runCRLServer(ctx context.Context, p *supervise.Port, now func() time.Time) error {
+func (w *Env) runCRLServer(ctx context.Context, p *supervise.Port, now func() time.Time) error {
 	var c crlserver.Config
 	file := w.path("community.yaml")
 	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
@@ -81,8 +81,8 @@ func (w *env) runCRLServer(ctx context.Context, p *supervise.Port, now func() ti
 	return (&crlserver.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
 }
 
-func (w *env) runDestination(ctx context.Context, p *supervise.Port, now func() time.Time) error {
-	c := server.Config{Dir: w.dir}
+func (w *Env) runDestination(ctx context.Context, p *supervise.Port, now func() time.Time) error {
+	c := server.Config{Dir: w.Dir}
 	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (w *env) runDestination(ctx context.Context, p *supervise.Port, now func() 
 		return err
 	}
 
-	admin, err := w.ports["admin"].Listener()
+	admin, err := w.Ports["admin"].Listener()
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (w *env) runDestination(ctx context.Context, p *supervise.Port, now func() 
 	return s.Run(ctx)
 }
 
-func (w *env) runGateway(ctx context.Context, name string, p *supervise.Port, now func() time.Time) error {
+func (w *Env) runGateway(ctx context.Context, name string, p *supervise.Port, now func() time.Time) error {
 	log, f, err := w.logFor(name)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ type tamperer struct {
 var mark = []byte("HTEST")
 
 // newTamperer listens on a port of its own with the destination's certificate.
-func newTamperer(w *env) (*tamperer, error) {
+func newTamperer(w *Env) (*tamperer, error) {
 	id, err := certs.LoadIdentity(w.path("tls", "destination.pem"), w.path("tls", "destination.key"))
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func newTamperer(w *env) (*tamperer, error) {
 
 	return &tamperer{
 		ln:    ln,
-		inner: supervise.Dialable(w.ports["private"].Address),
+		inner: supervise.Dialable(w.Ports["private"].Address),
 		tls: &tls.Config{
 			Certificates: []tls.Certificate{id.TLS()},
 			NextProtos:   []string{"http/1.1"},
@@ -64,7 +64,7 @@ func newTamperer(w *env) (*tamperer, error) {
 	}, nil
 }
 
-// part lets the cast start it, before whoever dials it. It has listened since
+// actor lets the cast start it, before whoever dials it. It has listened since
 // it was made.
 func (t *tamperer) actor() supervise.Actor {
 	return supervise.Actor{Name: "tamperer", Role: "tamper", Run: func(ctx context.Context, _ *supervise.Port) error { return t.runActor(ctx) }}

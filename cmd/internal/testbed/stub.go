@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"context"
@@ -16,12 +16,12 @@ import (
 	"fhirdest.example/cmd/internal/gatewayd"
 )
 
-// standIn is a gateway in the place of one that this program has not started
+// Stub is a gateway in the place of one that this program has not started
 // and must not stop: the same configuration and name, another key and port.
-type stub struct {
-	dir      string
-	manifest *manifest
-	now      func() time.Time
+type Stub struct {
+	Dir      string
+	Manifest *Manifest
+	Now      func() time.Time
 
 	own    string // directory of its key
 	config string // its configuration, beside the gateway's
@@ -29,11 +29,11 @@ type stub struct {
 	done   chan error
 }
 
-// errNoCA is the error of a stub that cannot be made.
-var errNoCA = errors.New("the key of the web servers' CA is not at hand, so no other gateway can be made")
+// ErrNoCA is the error of a stub that cannot be made.
+var ErrNoCA = errors.New("the key of the web servers' CA is not at hand, so no other gateway can be made")
 
-// start makes a key and serves; the address is for the client to dial.
-func (s *stub) start(ctx context.Context) (string, error) {
+// Start makes a key and serves; the address is for the client to dial.
+func (s *Stub) Start(ctx context.Context) (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -42,7 +42,7 @@ func (s *stub) start(ctx context.Context) (string, error) {
 		return "", errors.Join(err, ln.Close())
 	}
 
-	g, err := gatewayd.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.now)
+	g, err := gatewayd.New(s.config, slog.New(slog.NewTextHandler(io.Discard, nil)), s.Now)
 	if err != nil {
 		return "", errors.Join(err, ln.Close())
 	}
@@ -54,19 +54,19 @@ func (s *stub) start(ctx context.Context) (string, error) {
 }
 
 // configure writes the gateway's configuration with another listener and key.
-func (s *stub) configure(address string) error {
-	c, err := gatewayd.Read(filepath.Join(s.dir, filepath.FromSlash(s.manifest.Configs["gateway"])))
+func (s *Stub) configure(address string) error {
+	c, err := gatewayd.Read(filepath.Join(s.Dir, filepath.FromSlash(s.Manifest.Configs["gateway"])))
 	if err != nil {
 		return err
 	}
-	if s.own, err = os.MkdirTemp(s.dir, ".stand-in-"); err != nil {
+	if s.own, err = os.MkdirTemp(s.Dir, ".stand-in-"); err != nil {
 		return err
 	}
 
-	w := &env{dir: s.dir, host: s.manifest.publicHost(), now: s.now()}
+	w := &Env{Dir: s.Dir, Host: s.Manifest.PublicHost(), Now: s.Now()}
 	pair := filepath.Join(s.own, "gateway")
 	if err := w.makeTLSAt("gateway", pair); errors.Is(err, os.ErrNotExist) {
-		return errNoCA
+		return ErrNoCA
 	} else if err != nil {
 		return err
 	}
@@ -82,8 +82,8 @@ func (s *stub) configure(address string) error {
 	return certs.WriteFile(s.config, data, certs.ModeSecret)
 }
 
-// stop ends it and removes what it needed.
-func (s *stub) stop() error {
+// Stop ends it and removes what it needed.
+func (s *Stub) Stop() error {
 	var err error
 	if s.cancel != nil {
 		s.cancel()

@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"encoding/json"
@@ -12,11 +12,12 @@ import (
 	"fhirdest.example/gateway/complaint"
 )
 
-const manifestName = "sandbox.json"
+// ManifestName is the file of a directory that tells programs where everything is.
+const ManifestName = "sandbox.json"
 
-// manifest tells every program what stands where. Paths are relative to its
+// Manifest describes a running test bed to other programs. Paths are relative to its
 // directory.
-type manifest struct {
+type Manifest struct {
 	Version     int               `json:"version"`
 	PublicBase  string            `json:"publicBase"`
 	PrivateBase string            `json:"privateBase"`
@@ -24,27 +25,30 @@ type manifest struct {
 	Admin       string            `json:"admin"`
 	Addresses   map[string]string `json:"addresses"`
 	TLSCA       string            `json:"tlsCA"`
-	Communities []communityEntry  `json:"communities"`
-	Clients     []clientEntry     `json:"clients"`
-	Users       []userEntry       `json:"users"`
+	Communities []Community       `json:"communities"`
+	Clients     []Client          `json:"clients"`
+	Users       []User            `json:"users"`
 	Configs     map[string]string `json:"configs"`
 	Evidence    []string          `json:"evidence"` // destination, gateway, delegate, originator
 }
 
-type communityEntry struct {
+// Community is a trust community and the issuer of its members.
+type Community struct {
 	URI    string  `json:"uri"`
 	Name   string  `json:"name"`
 	Anchor string  `json:"anchor"` // one root
-	Issuer keyPair `json:"issuer"` // the signing CA first
+	Issuer KeyPair `json:"issuer"` // the signing CA first
 	CRL    string  `json:"crl"`    // distribution point of the issuer's leaves
 }
 
-type keyPair struct {
+// KeyPair is a certificate with its key.
+type KeyPair struct {
 	Cert string `json:"cert"`
 	Key  string `json:"key"` // unencrypted PKCS#8
 }
 
-type clientEntry struct {
+// Client is a member of a community, for a client under test.
+type Client struct {
 	Name        string `json:"name"`
 	URI         string `json:"uri"`
 	Community   string `json:"community"`
@@ -54,31 +58,32 @@ type clientEntry struct {
 	P12Password string `json:"p12Password"`
 }
 
-type userEntry struct {
+// User is a person who can sign in.
+type User struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 	Patient  string `json:"patient"`
 }
 
-// write puts the manifest in place by rename. It holds passwords.
-func (m *manifest) write(dir string) error {
+// Write puts the manifest in place by rename. It holds passwords.
+func (m *Manifest) Write(dir string) error {
 	data, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return err
 	}
-	return certs.WriteFile(filepath.Join(dir, manifestName), append(data, '\n'), certs.ModeSecret)
+	return certs.WriteFile(filepath.Join(dir, ManifestName), append(data, '\n'), certs.ModeSecret)
 }
 
-// readManifest reads the manifest of a sandbox. A member that is missing is a
+// ReadManifest reads the manifest of a sandbox. A member that is missing is a
 // complaint: whoever wrote the file is not of our version.
-func readManifest(dir string) (*manifest, error) {
-	path := filepath.Join(dir, manifestName)
+func ReadManifest(dir string) (*Manifest, error) {
+	path := filepath.Join(dir, ManifestName)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 
-	m := &manifest{}
+	m := &Manifest{}
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -89,18 +94,18 @@ func readManifest(dir string) (*manifest, error) {
 	return m, nil
 }
 
-// removeManifest takes away what an earlier run left: the manifest stands only
+// RemoveManifest takes away what an earlier run left: the manifest stands only
 // while every listener answers, or did when the run ended.
-func removeManifest(dir string) error {
-	err := os.Remove(filepath.Join(dir, manifestName))
+func RemoveManifest(dir string) error {
+	err := os.Remove(filepath.Join(dir, ManifestName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-// publicHost returns the host of every public URL, without port.
-func (m *manifest) publicHost() string {
+// PublicHost returns the host of every public URL, without port.
+func (m *Manifest) PublicHost() string {
 	u, err := url.Parse(m.PublicBase)
 	if err != nil {
 		return ""

@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"bytes"
@@ -126,17 +126,17 @@ type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
 
 // gatewayData is the configuration of the inbound gateway or of the delegated
 // intermediary.
-func (w *env) gatewayData(hop string) gatewayData {
-	data := gatewayData{Hop: hop, Host: hostOf(w.publicOrigin()), Site: site}
+func (w *Env) gatewayData(hop string) gatewayData {
+	data := gatewayData{Hop: hop, Host: HostOf(w.publicOrigin()), Site: site}
 	if hop == "gateway" {
-		data.Listen = w.ports["public"].Address
-		data.Next, data.Dial = w.delegateOrigin(), supervise.Dialable(w.ports["delegate"].Address)
+		data.Listen = w.Ports["public"].Address
+		data.Next, data.Dial = w.delegateOrigin(), supervise.Dialable(w.Ports["delegate"].Address)
 		return data
 	}
 
-	data.Listen = w.ports["delegate"].Address
-	data.Next, data.Dial = w.privateOrigin(), supervise.Dialable(w.ports["private"].Address)
-	if p := w.ports["tamper"]; p != nil {
+	data.Listen = w.Ports["delegate"].Address
+	data.Next, data.Dial = w.privateOrigin(), supervise.Dialable(w.Ports["private"].Address)
+	if p := w.Ports["tamper"]; p != nil {
 		data.Dial = p.Address
 	}
 
@@ -155,19 +155,19 @@ type communityData struct {
 	URI, Name, Profile, Anchor, Chain, Key, P12, PasswordFile, AIA string
 }
 
-func (w *env) destinationData(patients int) destinationData {
+func (w *Env) destinationData(patients int) destinationData {
 	data := destinationData{
 		PublicBase:  w.publicBase(),
 		PrivateBase: w.privateBase(),
 		Patients:    patients,
 		Lists:       w.listsBase(),
-		Listen:      w.ports["private"].Address,
-		Admin:       w.ports["admin"].Address,
+		Listen:      w.Ports["private"].Address,
+		Admin:       w.Ports["admin"].Address,
 	}
 
-	for _, p := range communities {
+	for _, p := range Communities {
 		data.Communities = append(data.Communities, communityData{
-			URI:     p.uri,
+			URI:     p.URI,
 			Name:    p.name,
 			Profile: p.profile,
 			Anchor:  p.file + "-root.pem",
@@ -180,10 +180,10 @@ func (w *env) destinationData(patients int) destinationData {
 	for _, f := range w.foreign {
 		data.Allow = append(data.Allow, f.lists...)
 		data.Communities = append(data.Communities, communityData{
-			URI:          f.uri,
-			Name:         f.uri,
+			URI:          f.URI,
+			Name:         f.URI,
 			Profile:      "ssraa-2",
-			Anchor:       f.anchor,
+			Anchor:       f.Anchor,
 			P12:          f.identity,
 			PasswordFile: f.passwordFile,
 		})
@@ -193,10 +193,10 @@ func (w *env) destinationData(patients int) destinationData {
 }
 
 // writeConfigs writes the configurations of all actors.
-func (w *env) writeConfigs(patients int) error {
+func (w *Env) writeConfigs(patients int) error {
 	data := map[string]any{
 		"destination.yaml": w.destinationData(patients),
-		"community.yaml":   map[string]string{"Lists": w.ports["crl"].Address},
+		"community.yaml":   map[string]string{"Lists": w.Ports["crl"].Address},
 		"gateway.yaml":     w.gatewayData("gateway"),
 		"delegate.yaml":    w.gatewayData("delegate"),
 	}

@@ -1,4 +1,4 @@
-package main
+package testbed
 
 import (
 	"crypto/x509"
@@ -15,14 +15,15 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/cmd/internal/yamlfile"
+	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
 )
 
 // testWorld makes a world in dir, with ports of its own.
-func testEnv(t *testing.T, dir string, before map[string]string, edit func(*config, map[string]string)) *env {
+func testEnv(t *testing.T, dir string, before map[string]string, edit func(*Config, map[string]string)) *Env {
 	t.Helper()
-	o, address := config{host: "localhost", patients: 3}, map[string]string{}
-	for _, role := range roles {
+	o, address := Config{Host: "localhost", Patients: 3}, map[string]string{}
+	for _, role := range Roles {
 		address[role] = "127.0.0.1:0"
 	}
 	if edit != nil {
@@ -34,12 +35,12 @@ func testEnv(t *testing.T, dir string, before map[string]string, edit func(*conf
 		t.Fatal(err)
 	}
 	t.Cleanup(ps.Close)
-	w := &env{dir: dir, host: o.host, ports: ps, now: time.Now()}
-	if err := w.make(o); err != nil {
+	w := &Env{Dir: dir, Host: o.Host, Ports: ps, Now: time.Now()}
+	if err := w.Make(o); err != nil {
 		t.Fatal(err)
 	}
 
-	if err := w.writeConfigs(o.patients); err != nil {
+	if err := w.writeConfigs(o.Patients); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -56,11 +57,11 @@ func TestWorld(t *testing.T) {
 	})
 }
 
-func hasKeys(t *testing.T, w *env) {
-	if err := w.manifest().write(w.dir); err != nil {
+func hasKeys(t *testing.T, w *Env) {
+	if err := w.Manifest().Write(w.Dir); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(w.path(manifestName))
+	data, err := os.ReadFile(w.path(ManifestName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,29 +86,29 @@ func hasKeys(t *testing.T, w *env) {
 		}
 	}
 
-	if m["version"] != 1.0 || m["publicBase"] != "https://localhost:"+w.ports.Number("public")+"/acme/fhir" ||
-		m["privateBase"] != "https://destination.localhost:"+w.ports.Number("private")+"/acme/fhir" {
+	if m["version"] != 1.0 || m["publicBase"] != "https://localhost:"+w.Ports.Number("public")+"/acme/fhir" ||
+		m["privateBase"] != "https://destination.localhost:"+w.Ports.Number("private")+"/acme/fhir" {
 		t.Errorf("%v %v %v", m["version"], m["publicBase"], m["privateBase"])
 	}
-	if !slices.Equal(evidenceFiles, []string{
+	if !slices.Equal(EvidenceFiles, []string{
 		"destination.jsonl",
 		"gateway.jsonl",
 		"delegate.jsonl",
 		"originator.jsonl",
 	}) {
-		t.Errorf("evidence %v", evidenceFiles)
+		t.Errorf("evidence %v", EvidenceFiles)
 	}
 
-	if st, err := os.Stat(w.path(manifestName)); err != nil || st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(w.path(ManifestName)); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the manifest holds passwords: %v %v", st.Mode(), err)
 	}
 }
 
-func tellsTruth(t *testing.T, w *env) {
-	m := w.manifest()
+func tellsTruth(t *testing.T, w *Env) {
+	m := w.Manifest()
 	read := func(name string) []*x509.Certificate {
 		t.Helper()
-		list, err := certs.LoadCertificates(filepath.Join(w.dir, name))
+		list, err := certs.LoadCertificates(filepath.Join(w.Dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +118,7 @@ func tellsTruth(t *testing.T, w *env) {
 		t.Error("the first two communities have one anchor")
 	}
 
-	byURI := map[string]communityEntry{}
+	byURI := map[string]Community{}
 	for _, c := range m.Communities {
 		byURI[c.URI] = c
 		anchor := read(c.Anchor)
@@ -133,9 +134,9 @@ func tellsTruth(t *testing.T, w *env) {
 			"-----BEGIN PRIVATE KEY-----") {
 			t.Errorf("%s: the key is not PKCS#8", c.URI)
 		}
-		l, err := certs.LoadCRL(filepath.Join(w.dir, filepath.Base(c.CRL)))
+		l, err := certs.LoadCRL(filepath.Join(w.Dir, filepath.Base(c.CRL)))
 		if err != nil || l.CheckSignatureFrom(ca.Cert) != nil ||
-			!strings.HasPrefix(c.CRL, "http://localhost:"+w.ports.Number("crl")+"/") {
+			!strings.HasPrefix(c.CRL, "http://localhost:"+w.Ports.Number("crl")+"/") {
 			t.Errorf("%s: %s is not where the list stands: %v", c.URI, c.CRL, err)
 		}
 	}
@@ -161,27 +162,27 @@ func tellsTruth(t *testing.T, w *env) {
 		kinds[c.Community+" "+id.Leaf().PublicKeyAlgorithm.String()]++
 	}
 
-	for _, want := range []string{uriA + " RSA", uriA + " ECDSA", uriB + " RSA", uriB + " ECDSA"} {
+	for _, want := range []string{CommunityA + " RSA", CommunityA + " ECDSA", CommunityB + " RSA", CommunityB + " ECDSA"} {
 		if kinds[want] == 0 {
 			t.Errorf("no client of %s", want)
 		}
 	}
 
 	if m.Communities[2].URI != "urn:oid:2.16.840.1.113883.3.7204.1.5" ||
-		!slices.ContainsFunc(m.Clients, func(c clientEntry) bool {
+		!slices.ContainsFunc(m.Clients, func(c Client) bool {
 			return strings.HasSuffix(c.URI, "#T-TREAT")
 		}) {
 		t.Error("no mock of TEFCA with SAN fragments") // row 48 of the diagnostics
 	}
 }
 
-func configFaults(w *env) error {
+func configFaults(w *Env) error {
 	var c server.Config
 	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
 		return err
 	}
-	c.Dir = w.dir
-	letGo(w.ports)
+	c.Dir = w.Dir
+	letGo(w.Ports)
 	return c.Check(time.Now())
 }
 
@@ -195,15 +196,15 @@ func letGo(ps supervise.Ports) {
 func TestDirectoryIsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	one := testEnv(t, dir, nil, nil)
-	before := addresses(one.ports)
+	before := addresses(one.Ports)
 	clientBefore := mustRead(t, one.path("clients", "a-rsa.pem"))
 	rootBefore, tlsBefore := mustRead(t, one.path("a-root.pem")), mustRead(t, one.path("tls", "ca.pem"))
 	serverBefore, gatewayBefore := mustRead(t, one.path("server", "a.pem")), mustRead(t, one.path("tls", "gateway.key"))
-	letGo(one.ports)
+	letGo(one.Ports)
 
 	two := testEnv(t, dir, before, nil)
-	if !maps.Equal(addresses(two.ports), before) {
-		t.Errorf("ports %v, were %v", addresses(two.ports), before)
+	if !maps.Equal(addresses(two.Ports), before) {
+		t.Errorf("ports %v, were %v", addresses(two.Ports), before)
 	}
 	same := func(name, was string, want bool) {
 		t.Helper()
@@ -220,13 +221,13 @@ func TestDirectoryIsUsedAgain(t *testing.T) {
 
 	// With another address for the lists, certificates name it, and keys stay.
 	keyBefore := mustRead(t, two.path("clients", "a-rsa.key"))
-	two.ports.Close()
+	two.Ports.Close()
 	three := testEnv(t, dir, nil, nil)
 	id, err := certs.LoadIdentity(three.path("clients", "a-rsa.pem"), three.path("clients", "a-rsa.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if three.ports.Number("crl") != two.ports.Number("crl") {
+	if three.Ports.Number("crl") != two.Ports.Number("crl") {
 		if got := id.Leaf().CRLDistributionPoints[0]; got != three.listsBase()+"/a.crl" {
 			t.Errorf("distribution point %s, lists stand at %s", got, three.listsBase())
 		}
@@ -250,8 +251,8 @@ func mustRead(t *testing.T, path string) string {
 }
 
 func TestHostInNames(t *testing.T) {
-	w := testEnv(t, t.TempDir(), nil, func(o *config, _ map[string]string) { o.host = "lab.example" })
-	if w.publicBase() != "https://lab.example:"+w.ports.Number("public")+"/acme/fhir" ||
+	w := testEnv(t, t.TempDir(), nil, func(o *Config, _ map[string]string) { o.Host = "lab.example" })
+	if w.publicBase() != "https://lab.example:"+w.Ports.Number("public")+"/acme/fhir" ||
 		w.name("delegate") != "delegate.lab.example" {
 		t.Errorf("%s %s", w.publicBase(), w.name("delegate"))
 	}
@@ -261,7 +262,7 @@ func TestHostInNames(t *testing.T) {
 		t.Errorf("%v %v", id.Leaf().DNSNames, err)
 	}
 
-	ip := &env{host: "10.1.2.3"}
+	ip := &Env{Host: "10.1.2.3"}
 	if ip.name("destination") != "destination.localhost" {
 		t.Error(ip.name("destination"))
 	}
@@ -272,7 +273,7 @@ func TestHostInNames(t *testing.T) {
 func TestListenersNamesAreTheirOwn(t *testing.T) {
 	// Covers: ER-09, ER-10
 	for _, host := range []string{"localhost", "lab.example", "127.0.0.1", "10.1.2.3", "::1"} {
-		w := &env{dir: t.TempDir(), host: host, now: time.Now()}
+		w := &Env{Dir: t.TempDir(), Host: host, Now: time.Now()}
 		if err := errors.Join(os.Mkdir(w.path("tls"), 0o700), w.makeTLS()); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +312,7 @@ func TestForeignCommunityIsTakenIn(t *testing.T) {
 	if err := certs.WriteCertificates(anchor, theirs.Root.Cert); err != nil {
 		t.Fatal(err)
 	}
-	w := testEnv(t, t.TempDir(), nil, func(o *config, _ map[string]string) { o.trust = []foreign{{"urn:example:theirs", anchor}} })
+	w := testEnv(t, t.TempDir(), nil, func(o *Config, _ map[string]string) { o.Trust = []Foreign{{"urn:example:theirs", anchor}} })
 	if err := configFaults(w); err != nil {
 		t.Error(err)
 	}
@@ -328,4 +329,12 @@ func addresses(ps supervise.Ports) map[string]string {
 		out[role] = p.Address
 	}
 	return out
+}
+
+func TestProgramsThatCannotBeBuilt(t *testing.T) {
+	err := unbuilt(errors.New("no Go here"))
+	if c := (*complaint.Complaint)(nil); !errors.As(err, &c) || !strings.Contains(c.Remedy, "go build -o bin/ ./cmd/...") ||
+		!strings.Contains(c.Problem, "cannot be built here: no Go here") {
+		t.Errorf("%v", err)
+	}
 }

@@ -1,0 +1,56 @@
+package testbed
+
+import (
+	"fhirdest.example/fhir/sample"
+)
+
+// EvidenceFiles are the evidence of each hop, in the manifest's order.
+var EvidenceFiles = []string{"destination.jsonl", "gateway.jsonl", "delegate.jsonl", "originator.jsonl"}
+
+// Manifest describes the world for other programs.
+func (w *Env) Manifest() *Manifest {
+	m := &Manifest{
+		Version: 1, PublicBase: w.publicBase(), PrivateBase: w.privateBase(),
+		Gateways: []string{w.publicOrigin(), w.delegateOrigin()},
+		Admin:    "http://" + w.Ports["admin"].Address,
+		Addresses: map[string]string{
+			"public": w.Ports["public"].Address, "delegate": w.Ports["delegate"].Address,
+			"private": w.Ports["private"].Address, "crl": w.Ports["crl"].Address,
+		},
+		TLSCA: "tls/ca.pem", Evidence: EvidenceFiles,
+		Configs: map[string]string{
+			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml", "community": "community.yaml",
+		},
+	}
+
+	for _, p := range Communities {
+		m.Communities = append(m.Communities, Community{
+			URI: p.URI, Name: p.name, Anchor: p.file + "-root.pem",
+			Issuer: KeyPair{Cert: p.file + ".pem", Key: p.file + ".key"},
+			CRL:    w.authorities[p.URI].URL(".crl"),
+		})
+	}
+
+	for _, c := range members {
+		path := "clients/" + c.name
+		m.Clients = append(m.Clients, Client{
+			Name:        c.name,
+			URI:         c.URI,
+			Community:   c.community,
+			Chain:       path + ".pem",
+			Key:         path + ".key",
+			P12:         path + ".p12",
+			P12Password: p12Password,
+		})
+	}
+
+	for i, name := range []string{"ana", "ben", "cho"} {
+		m.Users = append(m.Users, User{
+			Username: name,
+			Password: name + "-sandbox",
+			Patient:  "Patient/" + sample.PatientID(i),
+		})
+	}
+
+	return m
+}
