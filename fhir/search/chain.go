@@ -30,7 +30,7 @@ func (in *parsing) chainClause(types []string, head, tail, value string, depth i
 	}
 
 	if targets == nil {
-		return Clause{}, bad("%s refers to resources of any type: name the one meant, as in %s:Patient.name", code, code)
+		return Clause{}, bad("%s refers to resources of any type: name the one meant, as in %[1]s:Patient.name", code)
 	}
 	var c Clause
 	var firstErr error

@@ -64,7 +64,7 @@ func (in *parsing) clause(types []string, name, value string, depth int) (Clause
 	return c, nil
 }
 
-// alternatives adds what p's value stands for, each of its comma-separated
+// alternatives adds what p's value means, each of its comma-separated
 // parts being enough.
 func (in *parsing) alternatives(c *Clause, p *Param, modifier, value string) error {
 	for _, one := range p.union {
@@ -198,7 +198,7 @@ func (p *Param) beginning(parts ...string) probe {
 	return prefixed(k)
 }
 
-// splitEscaped splits at sep where no backslash stands before it (R4 search
+// splitEscaped splits at sep where no backslash is before it (R4 search
 // 3.1.1.4.1.1). The parts keep their escapes.
 func splitEscaped(s string, sep byte) []string {
 	if strings.IndexByte(s, sep) < 0 {

@@ -8,7 +8,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// composite is a place where the two parts of a composite parameter stand
+// composite is a place where the two parts of a composite parameter are
 // together: an element, and the parts under it (R4 search 3.1.1.4.12).
 type composite struct {
 	text  string
@@ -60,7 +60,7 @@ func (p *Param) unite(of map[string]*Param) {
 	}
 }
 
-// composite indexes each pair of values that stand together.
+// composite indexes each pair of values that are together.
 func (c *collector) composite(p *Param, root *tree.Value) {
 	if p.union != nil {
 		return
@@ -83,7 +83,7 @@ func (c *collector) composite(p *Param, root *tree.Value) {
 	}
 }
 
-// part gives the terms of one part under an element.
+// part returns the terms of one part under an element.
 func (c *collector) part(of *part, v *tree.Value) [][]byte {
 	one := collector{bases: c.bases, container: c.container, id: c.id, most: maxTerms}
 	p := &Param{Kind: of.kind}

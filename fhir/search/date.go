@@ -16,8 +16,8 @@ const (
 	day    = 24 * 60 * 60 * 1000
 )
 
-// layouts are FHIR's date forms by length of what stands before a fraction and
-// zone, with the stretch that each names.
+// layouts are FHIR's date forms by the length of what is before a fraction and
+// zone, with the time that each names.
 var layouts = []struct {
 	layout string
 	add    func(time.Time) time.Time
@@ -61,7 +61,7 @@ func parseDate(s string) (span, bool) {
 	return span{}, false
 }
 
-// cutZone takes "Z" or "+hh:mm" off the end of a time.
+// cutZone splits "Z" or "+hh:mm" from a time.
 func cutZone(s string) (body, zone string) {
 	at := strings.IndexByte(s, 'T')
 	if at < 0 {
@@ -159,7 +159,7 @@ var dateTests = map[string]func(r, s span) bool{
 	"ap": func(r, s span) bool { return r.lo < s.hi && r.hi > s.lo },
 }
 
-// bounds limits where lo may stand for short spans that pass the test.
+// dateBounds limits where lo may be for short spans that pass the test.
 func dateBounds(prefix string, s span) (from, to int64) {
 	switch prefix {
 	case "eq":

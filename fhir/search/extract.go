@@ -33,7 +33,7 @@ var ErrTooManyTerms error = &Error{"too-costly", "the resource refers to too man
 type Extractor struct{ Bases Bases }
 
 // Stamp is what the server decides of a version; it is indexed in the place of
-// what the body says.
+// what the body has.
 type Stamp struct {
 	ID      string
 	Updated time.Time
@@ -122,7 +122,7 @@ func (c *collector) param(p *Param, root *tree.Value) {
 			before := len(c.terms)
 			c.leaf(p, pa, v)
 			if len(c.terms) == before && (pa.target == "" || v.Get("type").Text() == pa.target) {
-				c.add(noValue) // so that :missing does not take it for absent
+				c.add(noValue) // so that :missing does not count it as absent
 			}
 		})
 	}
@@ -208,7 +208,7 @@ func (c *collector) token(leaf string, v *tree.Value) {
 }
 
 // caseless is a string that a token parameter looks at: it belongs to no code
-// system that could tell cases apart (R4 search 3.1.1.4.10).
+// system in which case might matter (R4 search 3.1.1.4.10).
 func caseless(s string) string { return strings.ToLower(norm.NFC.String(s)) }
 
 // typed indexes an identifier by its type, for :of-type.

@@ -33,7 +33,7 @@ type Index interface {
 	Body(ctx context.Context, doc uint64) ([]byte, error)
 }
 
-// maxCandidates is up to how many candidates each is judged by its own terms; more are
+// maxCandidates is up to how many candidates each is checked by its own terms; more are
 // found by intersecting lists.
 const maxCandidates = 2048
 
@@ -61,7 +61,7 @@ var ErrDamaged = errors.New("stored data is damaged")
 // Finder does searches over one state of an index for one reader.
 type Finder struct {
 	Index Index
-	// Search and Read say which resources of a type the reader may find,
+	// Search and Read return which resources of a type the reader may find,
 	// and may have included.
 	Search, Read func(typ string) Filter
 	// Visible, optional, reports whether what passed a filter may be seen.
@@ -72,12 +72,12 @@ type Finder struct {
 	err   error
 }
 
-// NewFinder gives a Finder that stops with ctx.
+// NewFinder returns a Finder that stops with ctx.
 func NewFinder(ctx context.Context, ix Index, search, read func(typ string) Filter) *Finder {
 	return &Finder{Index: ix, Search: search, Read: read, ctx: ctx}
 }
 
-// step counts one unit of work and tells whether to go on.
+// step counts one unit of work and reports whether to go on.
 func (f *Finder) step() bool {
 	if f.steps++; f.steps&0xfff == 0 && f.err == nil {
 		f.err = f.ctx.Err()
@@ -149,7 +149,7 @@ type Result struct {
 	sort []Sort
 }
 
-// Find gives every resource that matches and may be found. Its error is the
+// Find returns every resource that matches and may be found. Its error is the
 // context's, the index's or an *Error.
 func (f *Finder) Find(q *Query) (*Result, error) {
 	if f.err = f.ctx.Err(); f.err != nil {
@@ -192,7 +192,7 @@ func (f *Finder) pushDown(q *Query) (docs []uint64, handled bool) {
 	}), true
 }
 
-// matching gives the resources of typ that satisfy clauses and filter, in the
+// matching returns the resources of typ that satisfy clauses and filter, in the
 // order of their numbers.
 func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
 	clauses, read := divide(clauses)
@@ -213,7 +213,7 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 		filter = Everything()
 	}
 	if docs, by, ok := f.candidates(typ, clauses); ok {
-		return f.judge(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
+		return f.satisfying(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
 	}
 
 	docs := f.all(typ, clauses)
@@ -265,7 +265,7 @@ func (c *Clause) narrow() bool {
 }
 
 // list reads the resources that satisfy the positive of a clause, in order; it
-// stops over limit and says so.
+// stops over limit: whole is false then.
 func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bool) {
 	whole = true
 	add := func(doc uint64) bool {
@@ -322,8 +322,8 @@ func (f *Finder) listSet(s *valueSet, add func(uint64) bool) {
 	}
 }
 
-// judge keeps the candidates that satisfy the clauses and pass the filter.
-func (f *Finder) judge(docs []uint64, clauses []Clause, filter Filter) []uint64 {
+// satisfying returns the candidates that satisfy the clauses and pass the filter.
+func (f *Finder) satisfying(docs []uint64, clauses []Clause, filter Filter) []uint64 {
 	if len(clauses) == 0 && filter.all {
 		return docs
 	}

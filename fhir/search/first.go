@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 )
 
-// mostJudged bounds how many candidates First judges before it leaves the
-// search to Find.
-const mostJudged = 2 * maxCandidates
+// maxFirst bounds how many candidates First checks before it leaves the search
+// to Find.
+const maxFirst = 2 * maxCandidates
 
-// First gives the first n resources after a number that match and may be
+// First returns the first n resources after a number that match and may be
 // found, in the order of their numbers, without listing all that match. ok is
 // false when that cannot be done, or would not be less work: then Find is
 // asked.
@@ -36,10 +36,10 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 				r.Docs = append(r.Docs, doc)
 			}
 			judged++
-			return len(r.Docs) < n && judged < mostJudged && f.step()
+			return len(r.Docs) < n && judged < maxFirst && f.step()
 		})
 
-	return r, len(r.Docs) >= n || judged < mostJudged, f.err
+	return r, len(r.Docs) >= n || judged < maxFirst, f.err
 }
 
 func plain(clauses []Clause) bool {
@@ -52,7 +52,7 @@ func plain(clauses []Clause) bool {
 }
 
 // leading picks the term whose resources are gone through: that of a clause
-// that asks for one term, or the type's. The rest is still to be judged.
+// that asks for one term, or the type's. The rest is still to be checked.
 func leading(typ string, clauses []Clause) (lead probe, rest []Clause) {
 	for i := range clauses {
 		c := &clauses[i]
@@ -71,7 +71,7 @@ func (p *probe) single() bool {
 	return p.keep == nil && len(p.to) == n+1 && p.from[n] == 0 && p.to[n] == 1 && bytes.Equal(p.from[:n], p.to[:n])
 }
 
-// passes judges one resource.
+// passes checks one resource.
 func (f *Finder) passes(typ string, doc uint64, clauses []Clause, filter Filter) bool {
 	if len(clauses) > 0 || !filter.all {
 		id, terms := f.terms(doc)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// :iterate that has not come to an end says so (R4 search 3.1.1.5.4).
+// :iterate that has not come to an end is reported (R4 search 3.1.1.5.4).
 func TestIterateReportsWhereItStops(t *testing.T) {
 	for _, links := range []int{1, maxRounds, maxRounds + 1, maxRounds + 5} {
 		t.Run(fmt.Sprint(links), func(t *testing.T) {

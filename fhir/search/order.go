@@ -120,7 +120,7 @@ func (r *Result) Position(i int) []byte {
 	return b
 }
 
-// Seek gives the index of the first resource at or, with past, after a
+// Seek returns the index of the first resource at or, with past, after a
 // position.
 func (r *Result) Seek(position []byte, past bool) (int, error) {
 	if len(position) < 8 {

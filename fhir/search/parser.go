@@ -121,7 +121,7 @@ func (in *parsing) parsePair(q *Query, p Pair) error {
 	return err
 }
 
-// printable bounds what of a request's own text is told back.
+// printable bounds what of a request's own text an answer repeats.
 func printable(s string) string {
 	s = strconv.QuoteToASCII(s)
 	if len(s) > 60 {

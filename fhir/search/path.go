@@ -7,7 +7,7 @@ import (
 )
 
 // path is one compiled way from a resource to the elements that a parameter
-// indexes; internal/gen/compile.go tells the form of its text.
+// indexes; the form of its text is described in internal/gen/compile.go.
 type path struct {
 	steps    []step
 	leaf     string // FHIR type of the element at the end

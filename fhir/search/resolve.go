@@ -44,8 +44,11 @@ func (f *Finder) allowed(types ...string) map[string]bool {
 	}
 
 	if len(may) == 0 {
-		f.fail(&Error{Forbidden, fmt.Sprintf("This search leads through %s, which the token's scopes do not allow to search.",
-			strings.Join(types, ", "))})
+		f.fail(&Error{
+			Code: Forbidden,
+			Detail: fmt.Sprintf("This search leads through %s, which the token's scopes do not allow to search.",
+				strings.Join(types, ", ")),
+		})
 	}
 	return may
 }
@@ -260,8 +263,11 @@ func (f *Finder) oneType(b bare) {
 	}
 
 	if len(found) > 1 {
-		f.fail(&Error{"multiple-matches", fmt.Sprintf("%s=%s is the id of resources of several types: write %s/%[2]s or %s/%[2]s",
-			b.param.Code, b.id, found[0], found[1])})
+		f.fail(&Error{
+			Code: "multiple-matches",
+			Detail: fmt.Sprintf("%[1]s=%[2]s is the id of resources of several types: write %[3]s/%[2]s or %[4]s/%[2]s",
+				b.param.Code, b.id, found[0], found[1]),
+		})
 	}
 }
 

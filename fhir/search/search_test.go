@@ -16,7 +16,7 @@ import (
 	"fhirdest.example/fhir/sample"
 )
 
-// TestVectors searches as each line of testdata/*.txt says: a query, "=>", and ids
+// TestVectors searches as each line of testdata/*.txt has it: a query, "=>", and ids
 // in order, "+" and those that are included, or the issue code of its refusal.
 // Resources are above.
 func TestVectors(t *testing.T) {
@@ -91,7 +91,7 @@ func (m *memory) check(t *testing.T, line string) {
 }
 
 // TestListsAndTermsAgree holds the three ways of judging a query against one
-// another: by the terms of a few, by whole lists, and each resource by itself.
+// another: by the terms of candidates, by whole lists, and each resource by itself.
 func TestListsAndTermsAgree(t *testing.T) {
 	m := newMemory()
 	err := sample.Generate(6, func(_, _ string, body []byte) error { m.add(t, string(body)); return nil })
@@ -236,28 +236,6 @@ func randomPair(rnd *rand.Rand, p *Param, value []byte) (Pair, bool) {
 }
 
 func pickOne(rnd *rand.Rand, of ...string) string { return of[rnd.IntN(len(of))] }
-
-func FuzzParse(f *testing.F) {
-	for _, s := range []string{
-		"name=a", "date=ge2020", "patient.name:exact=x", "_has:Observation:patient:code=x",
-		"_sort=-date", "value-quantity=5.4|a|b", `name=a\,b,c`, "_include=*", "code=|",
-	} {
-		f.Add(s)
-	}
-
-	m := newMemory()
-	f.Fuzz(func(t *testing.T, s string) {
-		k, v, _ := strings.Cut(s, "=")
-		q, err := m.ps.Parse(context.Background(), []string{"Observation"}, []Pair{{k, v}}, false)
-		var e *Error
-		if err != nil && !errors.As(err, &e) {
-			t.Fatalf("%q: %v", s, err)
-		}
-		if err == nil && len(q.Used)+len(q.Ignored) != 1 {
-			t.Fatalf("%q is neither used nor told", s)
-		}
-	})
-}
 
 // What is cut short by time is an error, never a smaller answer.
 func TestCutShortIsAnError(t *testing.T) {

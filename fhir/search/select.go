@@ -6,7 +6,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// Select gives the elements that a parameter indexes, as they stand in the
+// Select returns the elements that a parameter indexes, as they are in the
 // resource; for a parameter that asks whether something is there, the answer.
 // It lets the extraction be held against FHIRPath.
 func (p *Param) Select(root *tree.Value) []string {

@@ -8,8 +8,8 @@ import (
 const booleans = "http://terminology.hl7.org/CodeSystem/special-values"
 
 // fits reports whether codes that a parameter looks at, and that have no system
-// of their own, may be of a system: their elements' bindings tell. Where R4
-// lists no codes, any may.
+// of their own, may be of a system: their elements' bindings list its codes, or R4 lists
+// none.
 func (p *Param) fits(system string) bool {
 	for i := range p.paths {
 		pa := &p.paths[i]
@@ -28,7 +28,7 @@ func (p *Param) fits(system string) bool {
 	return false
 }
 
-// bound gives the codes of the element that steps lead to; nil if R4 does not
+// bound returns the codes of the element that steps lead to; nil if R4 does not
 // list them.
 func bound(typ string, steps []step) *table.CodeSet {
 	t := table.R4().Resource(typ)

@@ -1,6 +1,6 @@
 // Package search finds FHIR resources by HL7's own R4 search parameters. It
-// takes terms out of resources (Extract), reads queries (Parse), and finds the
-// resources that match (Find) over an ordered index that its caller keeps.
+// extracts terms from resources (Extractor), parses queries (Parser), and finds
+// the resources that match (Finder) in an ordered index that its caller stores.
 package search
 
 import (
@@ -48,11 +48,11 @@ type Param struct {
 
 	id    uint16
 	paths []path
-	whole []composite // of a Composite: where its parts stand together
-	union []*Param    // of a Composite that is others taken together
+	whole []composite // of a Composite: where its parts are together
+	union []*Param    // of a Composite that is several others
 }
 
-// paramTable holds what params.txt says. It is made once and never changed.
+// paramTable is the contents of params.txt. It is made once and never changed.
 type paramTable struct {
 	types       []string
 	params      map[string]map[string]*Param
@@ -107,7 +107,7 @@ func load() *paramTable {
 }
 
 // order is the parameters of a type in the order in which a resource's terms
-// are kept: what identifies it, its labels and references, on which access and
+// are kept: those that identify it, its labels and references, on which access and
 // the audit rest, those of its compartments first; then all others.
 type order struct{ references, others []*Param }
 
@@ -184,7 +184,7 @@ func (t *paramTable) add(p *Param) {
 	of[p.Code] = p
 }
 
-// number gives each parameter its number in index keys, in the order of type
+// number returns each parameter its number in index keys, in the order of type
 // and code. A stored index belongs to one Version of the table.
 func (t *paramTable) number() {
 	for _, typ := range t.types {
@@ -205,11 +205,11 @@ func sortedCodes(of map[string]*Param) []string {
 	return codes
 }
 
-// Version tells tables of parameters and extraction rules apart: an index made
-// under another version must be made anew.
+// Version identifies the table of parameters and the rules of extraction: an
+// index made under another version must be made anew.
 func Version() uint64 { return tables().version }
 
-// Types gives the names of all concrete resource types, in order. The caller
+// Types returns the names of all concrete resource types, in order. The caller
 // must not change it.
 func Types() []string { return tables().types }
 
@@ -219,7 +219,7 @@ func IsType(name string) bool {
 	return ok
 }
 
-// Params gives the parameters of a resource type in the order of their codes.
+// Params returns the parameters of a resource type in the order of their codes.
 func Params(typ string) []*Param {
 	of := tables().params[typ]
 	all := make([]*Param, 0, len(of))
@@ -231,17 +231,17 @@ func Params(typ string) []*Param {
 	return all
 }
 
-// Lookup gives the parameter of that code, or nil.
+// Lookup returns the parameter of that code, or nil.
 func Lookup(typ, code string) *Param { return tables().params[typ][code] }
 
-// Compartments gives the types that compartments are of (Patient, Encounter,
+// Compartments returns the types that compartments are of (Patient, Encounter,
 // ...), in order.
 func Compartments() []string { return slices.Sorted(maps.Keys(tables().compartment)) }
 
 // key starts every term of the parameter.
 func (p *Param) key() []byte { return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id) }
 
-// TermRange gives the stretch of index keys (from <= key < to) that resources
+// TermRange returns the stretch of index keys (from <= key < to) that resources
 // of a type have: all of it one parameter after another.
 func TermRange(typ string) (from, to []byte) {
 	first := true

@@ -87,7 +87,7 @@ func cut(s string, n int) string {
 }
 
 // Terms are the distinct terms of one resource in order, each led by its
-// length: what a store keeps beside the resource.
+// length: what a store has beside the resource.
 type Terms []byte
 
 // Each calls f with every term until it returns false.

@@ -245,7 +245,7 @@ func parents(v string) []string {
 	return all
 }
 
-// cutPrefix takes a comparison's prefix off a value; none is eq.
+// cutPrefix splits a comparison's prefix from a value; none is eq.
 func cutPrefix(v string) (prefix, rest string) {
 	if len(v) > 2 && v[0] >= 'a' && v[0] <= 'z' {
 		return v[:2], v[2:]

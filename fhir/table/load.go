@@ -21,7 +21,7 @@ func mustLoad(packed []byte) *Table {
 }
 
 // load reads the lines of the table. Fields are separated by tabs, the first
-// says what a line is: origin, type, "" (an element of the type above), codes,
+// is what a line is: origin, type, "" (an element of the type above), codes,
 // param, compartment.
 func load(packed []byte) (*Table, error) {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
@@ -208,7 +208,7 @@ func jsonName(e *Element, ref *TypeRef) string {
 		return e.Name
 	}
 	suffix := ref.Name
-	switch suffix { // profiles of Quantity take its name
+	switch suffix { // profiles of Quantity have its name
 	case "SimpleQuantity", "MoneyQuantity":
 		suffix = "Quantity"
 	}

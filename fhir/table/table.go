@@ -15,7 +15,7 @@ import (
 //go:embed r4.txt.gz
 var packed []byte
 
-// R4 gives the table. The first call unpacks it (some milliseconds).
+// R4 returns the table. The first call unpacks it (some milliseconds).
 var R4 = sync.OnceValue(func() *Table { return mustLoad(packed) })
 
 // Table is all definitions of one FHIR version.
@@ -30,11 +30,11 @@ type Table struct {
 	resources    []string
 }
 
-// Type gives a type by its name ("Patient", "HumanName") or a backbone
+// Type returns a type by its name ("Patient", "HumanName") or a backbone
 // element by its path ("Patient.contact"); nil when there is none.
 func (t *Table) Type(name string) *Type { return t.types[name] }
 
-// Resource gives a resource type that can stand by itself; nil for others and
+// Resource returns a resource type that can be stored by itself; nil for others and
 // for the abstract Resource and DomainResource.
 func (t *Table) Resource(name string) *Type {
 	if ty := t.types[name]; ty != nil && ty.Kind == Resource {
@@ -50,7 +50,7 @@ func (t *Table) Resources() []string { return t.resources }
 // resources have included.
 func (t *Table) ParamsOf(resource string) []*Param { return t.byType[resource] }
 
-// Param gives one search parameter of a resource type; nil when it has none
+// Param returns one search parameter of a resource type; nil when it has none
 // of that code.
 func (t *Table) Param(resource, code string) *Param {
 	for _, p := range t.byType[resource] {
@@ -61,7 +61,7 @@ func (t *Table) Param(resource, code string) *Param {
 	return nil
 }
 
-// Kind tells what a Type is used for.
+// Kind is what a Type is used for.
 type Kind string
 
 // The kinds of types.
@@ -80,14 +80,14 @@ type Type struct {
 	members  map[string]Member
 }
 
-// Member gives what a JSON member's name stands for: an element, with one of
+// Member returns what a JSON member's name means: an element, with one of
 // its types chosen, or ("_birthDate") the id and extensions beside it.
 func (t *Type) Member(name string) (Member, bool) {
 	m, ok := t.members[name]
 	return m, ok
 }
 
-// Member is what one JSON member's name stands for.
+// Member is what one JSON member's name means.
 type Member struct {
 	Index   int      // place of its element in Elements
 	Element *Element // never nil
@@ -106,10 +106,10 @@ type Element struct {
 	Codes    *CodeSet // codes of a required binding; nil when not bound, or not listable
 }
 
-// Many tells whether JSON writes the element as an array.
+// Many reports whether JSON writes the element as an array.
 func (e *Element) Many() bool { return e.Max != 1 }
 
-// Choice tells whether the element is one of several types, its JSON name
+// Choice reports whether the element is one of several types, its JSON name
 // ending with the type's.
 func (e *Element) Choice() bool { return len(e.Name) > 3 && e.Name[len(e.Name)-3:] == "[x]" }
 
@@ -120,7 +120,7 @@ type TypeRef struct {
 	Targets []string // of a Reference: the types that it may lead to; nil for any
 }
 
-// Primitive tells whether JSON writes the type as a string, number or boolean.
+// Primitive reports whether JSON writes the type as a string, number or boolean.
 func (r *TypeRef) Primitive() bool { return r.Of == nil && r.Name != "Resource" }
 
 // CodeSet is the codes that a required binding allows.
@@ -130,13 +130,13 @@ type CodeSet struct {
 	codes   map[string]bool
 }
 
-// Has tells whether an element of type code may hold it.
+// Has reports whether an element of type code may hold it.
 func (s *CodeSet) Has(code string) bool { return s.codes[code] }
 
-// HasSystem tells whether any code of the set is of that system.
+// HasSystem reports whether any code of the set is of that system.
 func (s *CodeSet) HasSystem(system string) bool { return s.systems[system] != nil }
 
-// HasIn tells whether the set holds a code of that system.
+// HasIn reports whether the set holds a code of that system.
 func (s *CodeSet) HasIn(system, code string) bool {
 	for _, c := range s.systems[system] {
 		if c == code {
@@ -160,5 +160,5 @@ type Param struct {
 // Component is one part of a composite parameter.
 type Component struct {
 	Definition string // URL of the parameter that it is
-	Expression string // FHIRPath, from what the composite's Expression gives
+	Expression string // FHIRPath, from what the composite's Expression selects
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // An attachment whose size or hash does not fit its data draws a warning, and
-// is an error only for a validator that is told so (R4 datatypes 2.24.0.7).
+// is an error only for a strict validator (R4 datatypes 2.24.0.7).
 func TestAttachments(t *testing.T) {
 	for _, row := range []struct {
 		name, attachment, text string
@@ -28,7 +28,7 @@ func TestAttachments(t *testing.T) {
 			t.Run(row.name+", "+name, func(t *testing.T) {
 				v := New(table.R4())
 				v.StrictAttachments = strict
-				issues := judge(t, v, body)
+				issues := issuesOf(t, v, body)
 				if row.text == "" {
 					if len(issues) > 0 {
 						t.Error(issues)
@@ -53,7 +53,7 @@ func TestAttachments(t *testing.T) {
 func TestWarningsDoNotHideErrors(t *testing.T) {
 	const body = `{"resourceType":"Consent","status":"active","scope":{"text":"x"},"category":[{"text":"x"}],` +
 		`"sourceAttachment":{"contentType":"image/png","data":"AAAA","size":4}}`
-	issues := judge(t, New(table.R4()), body)
+	issues := issuesOf(t, New(table.R4()), body)
 	if len(issues) != 2 || issues[0].Severity != Warning || issues[1].Rule != "ppc-1" || OK(issues) {
 		t.Error(issues)
 	}

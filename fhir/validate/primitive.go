@@ -11,7 +11,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// primitive judges a value of a primitive type: its JSON kind, its format
+// primitive checks a value of a primitive type: its JSON kind, its format
 // (FHIR R4, datatypes.html), and a required code.
 func (w *walker) primitive(v *tree.Value, name string, e *table.Element) {
 	if want := jsonKind(name); !fits(v.Kind, want) {
@@ -64,7 +64,7 @@ func fits(k tree.Kind, want string) bool {
 	return k == tree.String
 }
 
-// formatFault says what is wrong with a primitive's text; "" for nothing.
+// formatFault describes what is wrong with a primitive's text; "" is nothing.
 func formatFault(name, s string) string {
 	switch name {
 	case "boolean":
@@ -103,7 +103,7 @@ func formatFault(name, s string) string {
 	return ""
 }
 
-// integerFault judges a JSON number as a whole number from least to 2^31-1.
+// integerFault checks a JSON number as a whole number from least to 2^31-1.
 func integerFault(s string, least int64) string {
 	digits := strings.TrimPrefix(s, "-")
 	if len(digits) > 10 || strings.Trim(digits, "0123456789") != "" || s == "-0" {
@@ -241,7 +241,7 @@ func decodeBase64(s string) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(s)
 }
 
-// commonDay tells quickly whether s is a day that every month has: most dates
+// commonDay reports, quickly, whether s is a day that every month has: most dates
 // are, and the others are read with care.
 func commonDay(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || s[0] == '0' {

@@ -27,7 +27,7 @@ func (s *resourceScope) collect(v *tree.Value) {
 	}
 }
 
-// firstID notes an id and tells whether it is new in the resource.
+// firstID notes an id and reports whether it is new in the resource.
 func (s *resourceScope) firstID(id string) bool {
 	if _, found := s.ids[id]; found {
 		return false
@@ -39,8 +39,8 @@ func (s *resourceScope) firstID(id string) bool {
 	return true
 }
 
-// finish judges what is contained once all references are known: dom-2 to
-// dom-5, and that ids tell them apart.
+// finish checks contained resources once all references are known: dom-2 to
+// dom-5, and that no two have the same id.
 func (s *resourceScope) finish(w *walker, v *tree.Value) {
 	met := map[string]bool{}
 	list := v.Get("contained").Each()
@@ -72,7 +72,7 @@ func (s *resourceScope) finish(w *walker, v *tree.Value) {
 	}
 }
 
-// refersToContainer tells whether a contained resource holds a reference "#".
+// refersToContainer reports whether a contained resource holds a reference "#".
 func refersToContainer(v *tree.Value) bool {
 	if v.Name == "reference" && v.Text() == "#" {
 		return true
@@ -85,7 +85,7 @@ func refersToContainer(v *tree.Value) bool {
 	return false
 }
 
-// reference judges where a Reference leads: its form, what is contained
+// reference checks where a Reference leads: its form, what is contained
 // (ref-1), and the types that the element allows.
 func (w *walker) reference(v *tree.Value, ref *table.TypeRef) {
 	target := v.Get("reference").Text()
@@ -119,7 +119,7 @@ func (w *walker) allowedTarget(name string, ref *table.TypeRef) {
 	}
 }
 
-// targetType gives the type that a reference names, "" when it names none,
+// targetType returns the type that a reference names, "" when it names none,
 // and what is wrong with it.
 func (w *walker) targetType(target string) (name, why string) {
 	if strings.HasPrefix(target, "#") {
@@ -165,7 +165,7 @@ func (s *resourceScope) use(id string) {
 	s.used[id] = true
 }
 
-// absoluteTarget reads a URL; one that ends with Type/id tells its type.
+// absoluteTarget reads a URL; one that ends with Type/id names its type.
 func (w *walker) absoluteTarget(target string) (name, why string) {
 	if fault := uriFault("uri", target); fault != "" {
 		return "", fault
@@ -201,7 +201,7 @@ func (w *walker) typeOfPath(path string) (string, bool) {
 	return name, true
 }
 
-// boundConcept judges a Coding or CodeableConcept with a required binding:
+// boundConcept checks a Coding or CodeableConcept with a required binding:
 // one of its codings must be of the set (FHIR R4, terminologies.html).
 func (w *walker) boundConcept(v *tree.Value, e *table.Element) {
 	codings := v.Get("coding").Each()

@@ -11,11 +11,11 @@ import (
 // rule is one invariant of FHIR R4: what must hold of every value of a type.
 type rule struct {
 	key   string
-	text  string // what is asked, told when it does not hold
+	text  string // what is asked, the message when it does not hold
 	holds func(*tree.Value) bool
 }
 
-// apply judges a value by the invariants of its type.
+// apply checks a value by the invariants of its type.
 func (w *walker) apply(v *tree.Value, t *table.Type) {
 	for _, r := range w.v.rules[t] {
 		if !r.holds(v) {
@@ -27,7 +27,7 @@ func (w *walker) apply(v *tree.Value, t *table.Type) {
 	}
 }
 
-// rulesByType lists the invariants by the type whose values they judge.
+// rulesByType lists the invariants by the type whose values they are about.
 func rulesByType() map[string][]rule {
 	all := dataTypeRules()
 	maps.Copy(all, recordRules())
@@ -38,8 +38,8 @@ func rulesByType() map[string][]rule {
 	return all
 }
 
-// has tells whether a member is there, with a value or with extensions only.
-// "value[x]" stands for each of its forms.
+// has reports whether a member is there, with a value or with extensions only.
+// "value[x]" is any of its forms.
 func has(v *tree.Value, name string) bool {
 	if len(name) > 3 && name[len(name)-3:] == "[x]" {
 		return choice(v, name[:len(name)-3]) != nil
@@ -47,7 +47,7 @@ func has(v *tree.Value, name string) bool {
 	return v.Get(name) != nil || v.Get("_"+name) != nil
 }
 
-// choice gives the member that chooses a type for an element, or nil.
+// choice returns the member that chooses a type for an element, or nil.
 func choice(v *tree.Value, stem string) *tree.Value {
 	for i := range v.Items {
 		n := v.Items[i].Name
@@ -109,7 +109,7 @@ func words(names []string) string {
 	return out
 }
 
-// number gives a JSON number's value; false when there is none.
+// number returns a JSON number's value; false when there is none.
 func number(v *tree.Value) (float64, bool) {
 	if v == nil || v.Kind != tree.Number {
 		return 0, false
@@ -118,7 +118,7 @@ func number(v *tree.Value) (float64, bool) {
 	return n, err == nil
 }
 
-// coded tells whether a CodeableConcept has one of the codes in a system.
+// coded reports whether a CodeableConcept has one of the codes in a system.
 func coded(concept *tree.Value, system string, codes ...string) bool {
 	for _, c := range concept.Get("coding").Each() {
 		if c.Get("system").Text() == system && among(c.Get("code").Text(), codes...) {
@@ -137,7 +137,7 @@ func among(s string, list ...string) bool {
 	return false
 }
 
-// notAfter tells whether one time may be at or before another, as far as
+// notAfter reports whether one time may be at or before another, as far as
 // their precision goes; so does a missing one.
 func notAfter(a, b *tree.Value) bool {
 	from, to := a.Text(), b.Text()

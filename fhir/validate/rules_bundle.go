@@ -14,13 +14,13 @@ func bundleRules() map[string][]rule {
 			{"bdl-2", "only a search has entry.search", func(v *tree.Value) bool {
 				return ofType(v, "searchset") || !anyEntry(v, "search")
 			}},
-			{"bdl-3", "each entry of a batch, transaction or history has a request, and no other", func(v *tree.Value) bool {
+			{"bdl-3", "entries of a batch, transaction or history have a request, no others have", func(v *tree.Value) bool {
 				return everyEntry(v, "request", ofType(v, "batch", "transaction", "history"))
 			}},
 			{"bdl-4", "each entry of a response or history has a response, and no other", func(v *tree.Value) bool {
 				return everyEntry(v, "response", ofType(v, "batch-response", "transaction-response", "history"))
 			}},
-			{"bdl-7", "a fullUrl stands once for each version", distinctFullURLs},
+			{"bdl-7", "a fullUrl is there once for each version", distinctFullURLs},
 			{"bdl-9", "a document has an identifier with system and value", func(v *tree.Value) bool {
 				return !ofType(v, "document") || v.At("identifier", "system") != nil &&
 					v.At("identifier", "value") != nil
@@ -37,7 +37,7 @@ func bundleRules() map[string][]rule {
 				return !strings.Contains(v.Get("fullUrl").Text(), "/_history/")
 			}},
 		},
-		"Parameters.parameter": {{"inv-1", "a parameter has either parts, a value or a resource", func(v *tree.Value) bool {
+		"Parameters.parameter": {{"inv-1", "a parameter has parts, a value or a resource", func(v *tree.Value) bool {
 			return count(v, "part", "value[x]", "resource") == 1
 		}}},
 	}
@@ -63,7 +63,7 @@ func anyEntry(v *tree.Value, member string) bool {
 	return false
 }
 
-// everyEntry tells whether all entries have a member, or none has.
+// everyEntry reports whether all entries have a member, or none has.
 func everyEntry(v *tree.Value, member string, wanted bool) bool {
 	for _, e := range v.Get("entry").Each() {
 		if has(&e, member) != wanted {

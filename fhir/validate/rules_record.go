@@ -17,11 +17,14 @@ const (
 // recordRules are the invariants of resources and their parts.
 func recordRules() map[string][]rule {
 	all := map[string][]rule{
-		"AllergyIntolerance": {{"ait-1", "clinicalStatus is needed, unless it was entered in error, and then must not be there (ait-2)",
+		"AllergyIntolerance": {{
+			"ait-1",
+			"clinicalStatus is needed, unless it was entered in error, and then must not be there (ait-2)",
 			func(v *tree.Value) bool {
 				return has(v, "clinicalStatus") != coded(v.Get("verificationStatus"), allergyVerification,
 					"entered-in-error")
-			}}},
+			},
+		}},
 		"AuditEvent.entity":   {apart("sev-1", "name", "query")},
 		"CarePlan.activity":   {apart("cpl-3", "detail", "reference")},
 		"Composition.section": {some("cmp-1", "text", "entry", "section"), apart("cmp-2", "emptyReason", "entry")},
@@ -100,7 +103,7 @@ func noHome(member string) func(*tree.Value) bool {
 }
 
 // ownComponent holds when the observation has a value and a component of its
-// own code not.
+// own code does not.
 func ownComponent(v *tree.Value) bool {
 	if !has(v, "value[x]") {
 		return true
@@ -142,7 +145,7 @@ func appointmentRules() map[string][]rule {
 			{"app-2", "start and end come together", func(v *tree.Value) bool {
 				return has(v, "start") == has(v, "end")
 			}},
-			{"app-3", "start and end are needed, unless proposed, cancelled or on a waiting list", func(v *tree.Value) bool {
+			{"app-3", "start and end are needed, unless proposed, cancelled or waitlisted", func(v *tree.Value) bool {
 				return has(v, "start") && has(v, "end") ||
 					among(v.Get("status").Text(), "proposed", "cancelled", "waitlist")
 			}},
@@ -163,7 +166,7 @@ func questionnaireRules() map[string][]rule {
 		}}
 	}
 	return map[string][]rule{
-		"Questionnaire": {{"que-2", "each linkId stands once in a questionnaire", func(v *tree.Value) bool {
+		"Questionnaire": {{"que-2", "each linkId is there once in a questionnaire", func(v *tree.Value) bool {
 			return distinctLinks(v, map[string]bool{})
 		}}},
 		"Questionnaire.item": {
@@ -199,7 +202,7 @@ func questionnaireRules() map[string][]rule {
 	}
 }
 
-// distinctLinks tells whether no linkId below v stands twice.
+// distinctLinks reports whether no linkId below v is there twice.
 func distinctLinks(v *tree.Value, met map[string]bool) bool {
 	for _, item := range v.Get("item").Each() {
 		link := strings.TrimSpace(item.Get("linkId").Text())

@@ -22,7 +22,7 @@ func dataTypeRules() map[string][]rule {
 			return notAfter(v.Get("start"), v.Get("end"))
 		}}},
 		"Range": {{"rng-2", "low must not be greater than high", rangeOrdered}},
-		"Ratio": {{"rat-1", "numerator and denominator come together, or an extension instead", func(v *tree.Value) bool {
+		"Ratio": {{"rat-1", "numerator and denominator come together, or an extension does", func(v *tree.Value) bool {
 			return has(v, "numerator") == has(v, "denominator") && (has(v, "numerator") || has(v, "extension"))
 		}}},
 		"Age": {measured("age-1", func(v *tree.Value) bool {
@@ -64,7 +64,7 @@ func rangeOrdered(v *tree.Value) bool {
 
 // attachment compares an attachment's size and hash with its data. R4 asks for
 // neither in an invariant, and HL7's own examples have hashes of other kinds:
-// a difference is a warning unless the validator is told otherwise.
+// a difference is a warning unless the validator is strict.
 func (w *walker) attachment(v *tree.Value) {
 	if !has(v, "data") || !has(v, "size") && !has(v, "hash") {
 		return

@@ -1,9 +1,9 @@
-// Package validate judges resources against HL7's R4 definitions: members,
+// Package validate checks resources against HL7's R4 definitions: members,
 // cardinality, choices, formats, required codes, references, narrative,
 // attachments, and the invariants that need no terminology and no other
 // resource.
 //
-// It does not judge: profiles, extensions' own definitions, codes of bindings
+// It does not check: profiles, extensions' own definitions, codes of bindings
 // that are not required or whose codes HL7 does not list, what a reference
 // leads to, and the invariants of types that a destination of health records
 // hardly meets (ElementDefinition, StructureMap, ValueSet and other parts of
@@ -20,7 +20,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// maxIssues is how many issues one judgement lists; it ends there.
+// maxIssues is how many issues one validation lists; it ends there.
 const maxIssues = 50
 
 // Severity of an issue, as OperationOutcome writes it.
@@ -41,13 +41,13 @@ type Issue struct {
 	Rule       string // the invariant's key ("dom-3"), "" for others
 }
 
-// Options say what a caller's context allows.
+// Options are what a caller's context allows.
 type Options struct {
 	// Conditional allows references of the form Type?query, which a
 	// transaction replaces before it stores.
 	Conditional bool
-	// Types gives the type of what absolute references lead to, where the
-	// caller knows more than the URL says: entries of a transaction by their
+	// Types returns the type of what absolute references lead to, where the
+	// caller knows more than the URL shows: entries of a transaction by their
 	// fullUrls.
 	Types map[string]string
 }
@@ -72,7 +72,7 @@ func New(t *table.Table) *Validator {
 	return v
 }
 
-// Resource judges one body that package tree has read, and gives what it
+// Resource checks one body that package tree has parsed, and returns what it
 // found, errors and warnings in the order met; nil when all is well.
 func (v *Validator) Resource(root *tree.Value, o Options) []Issue {
 	w := walker{v: v, options: o}
@@ -80,7 +80,7 @@ func (v *Validator) Resource(root *tree.Value, o Options) []Issue {
 	return w.issues
 }
 
-// OK tells whether no issue is an error.
+// OK reports whether no issue is an error.
 func OK(issues []Issue) bool {
 	for _, i := range issues {
 		if i.Severity == Error {
@@ -90,7 +90,7 @@ func OK(issues []Issue) bool {
 	return true
 }
 
-// walker is one judgement under way.
+// walker is the state of one validation.
 type walker struct {
 	v       *Validator
 	options Options
@@ -142,7 +142,7 @@ func (w *walker) expression() string {
 	return b.String()
 }
 
-// resource judges a resource: the body itself, or one inside another.
+// resource checks a resource: the body itself, or one inside another.
 func (w *walker) resource(v *tree.Value, contained bool) {
 	name := v.Get("resourceType").Text()
 	t := w.v.table.Resource(name)
@@ -173,7 +173,7 @@ func (w *walker) resource(v *tree.Value, contained bool) {
 	w.in = outer
 }
 
-// identity judges the id of a resource by its form, that of an element by its
+// identity checks the id of a resource by its form, that of an element by its
 // being the only one in the resource.
 func (w *walker) identity(id *tree.Value, t *table.Type) {
 	switch text := id.Text(); {
@@ -182,7 +182,7 @@ func (w *walker) identity(id *tree.Value, t *table.Type) {
 		w.failAt("id", "value", "%.80q is not a valid id: 1 to 64 letters, digits, hyphens and dots are allowed", text)
 	case t.Name == "ElementDefinition": // differential and snapshot name the same elements
 	case t.Kind != table.Resource && !w.in.firstID(text):
-		w.failAt("id", "invariant", "the id %.64q stands twice in the resource", text)
+		w.failAt("id", "invariant", "the id %.64q is in the resource twice", text)
 	}
 }
 
@@ -190,7 +190,7 @@ func (w *walker) identity(id *tree.Value, t *table.Type) {
 // place counted from 1, 0 when absent.
 type seen [96]uint16
 
-// object judges an object as a type.
+// object checks an object as a type.
 func (w *walker) object(v *tree.Value, t *table.Type) {
 	if v.Kind != tree.Object {
 		w.fail("structure", "an object is expected here, not %s", kindName(v))
@@ -258,7 +258,7 @@ func kindName(v *tree.Value) string {
 	return "a boolean"
 }
 
-// element judges one member of an object.
+// element checks one member of an object.
 func (w *walker) element(owner *tree.Value, at int, member table.Member, s *seen) {
 	m, e := &owner.Items[at], member.Element
 	if first := s[member.Index]; first == 0 {
@@ -283,19 +283,19 @@ func (w *walker) element(owner *tree.Value, at int, member table.Member, s *seen
 	w.path = w.path[:len(w.path)-1]
 }
 
-// single judges an element of at most one value.
+// single checks an element of at most one value.
 func (w *walker) single(m *tree.Value, member table.Member) {
 	switch {
 	case m.Kind == tree.Array:
 		w.fail("structure", "a single value is expected here, not an array")
 	case m.Kind == tree.Null:
-		w.fail("structure", "null stands for nothing here")
+		w.fail("structure", "null has no meaning here")
 	default:
 		w.value(m, member)
 	}
 }
 
-// many judges the items of an array. In arrays of primitives null holds a
+// many checks the items of an array. In arrays of primitives null holds a
 // place for which the array beside it has something (FHIR R4, json.html).
 func (w *walker) many(owner, m *tree.Value, member table.Member) {
 	last := len(w.path) - 1
@@ -313,7 +313,7 @@ func (w *walker) many(owner, m *tree.Value, member table.Member) {
 		if item.Kind != tree.Null {
 			w.value(item, member)
 		} else if !member.Type.Primitive() || twin == nil || i >= len(twin.Items) || twin.Items[i].Kind == tree.Null {
-			w.fail("structure", "null stands for nothing here")
+			w.fail("structure", "null has no meaning here")
 		}
 	}
 
@@ -331,7 +331,7 @@ func twinName(name string) string {
 	return "_" + name
 }
 
-// value judges one value of an element.
+// value checks one value of an element.
 func (w *walker) value(v *tree.Value, member table.Member) {
 	ref, e := member.Type, member.Element
 	switch {
@@ -353,8 +353,8 @@ func (w *walker) value(v *tree.Value, member table.Member) {
 	}
 }
 
-// inner judges a resource inside another. What is contained shares the
-// references of its container; an entry of a Bundle stands by itself.
+// inner checks a resource inside another. What is contained shares the
+// references of its container; an entry of a Bundle has its own.
 func (w *walker) inner(v *tree.Value, e *table.Element) {
 	w.resource(v, e.Name == "contained")
 }

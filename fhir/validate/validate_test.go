@@ -14,7 +14,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-func judge(t testing.TB, v *Validator, body string) []Issue {
+func issuesOf(t testing.TB, v *Validator, body string) []Issue {
 	t.Helper()
 	root, err := tree.Parse([]byte(body))
 	if err != nil {
@@ -55,7 +55,7 @@ func TestRefused(t *testing.T) {
 		}
 		rule := strings.TrimPrefix(f[2], "-")
 		found := false
-		issues := judge(t, v, f[3])
+		issues := issuesOf(t, v, f[3])
 		for _, i := range issues {
 			if i.Code == f[0] && i.Expression == strings.TrimSpace(f[1]) && i.Rule == rule && i.Severity == Error &&
 				i.Text != "" {
@@ -72,7 +72,7 @@ func TestRefused(t *testing.T) {
 func TestAccepted(t *testing.T) {
 	v := New(table.R4())
 	for _, body := range vectors(t, "testdata/accepted.txt") {
-		if issues := judge(t, v, body); len(issues) > 0 {
+		if issues := issuesOf(t, v, body); len(issues) > 0 {
 			t.Errorf("%s\n found %v", body, issues)
 		}
 	}
@@ -100,7 +100,7 @@ func TestPopulationIsValid(t *testing.T) {
 		if s.Delete() {
 			return nil
 		}
-		if issues := judge(t, v, string(s.JSON)); len(issues) > 0 {
+		if issues := issuesOf(t, v, string(s.JSON)); len(issues) > 0 {
 			t.Errorf("%s/%s version %d: %v", s.Type, s.ID, s.Version, issues)
 		}
 		return nil
@@ -112,7 +112,7 @@ func TestPopulationIsValid(t *testing.T) {
 
 func TestIssuesAreBounded(t *testing.T) {
 	body := `{"resourceType":"Patient","name":[` + strings.Repeat(`{},`, 1000) + `{}]}`
-	if n := len(judge(t, New(table.R4()), body)); n != maxIssues {
+	if n := len(issuesOf(t, New(table.R4()), body)); n != maxIssues {
 		t.Errorf("%d issues", n)
 	}
 }
@@ -134,7 +134,7 @@ func TestEveryTypeFits(t *testing.T) {
 	}
 }
 
-// FuzzResource: any well-formed body is judged without fault of our own.
+// FuzzResource: any well-formed body is validated without a fault of the validator.
 func FuzzResource(f *testing.F) {
 	for _, name := range []string{"testdata/refused.txt", "testdata/accepted.txt"} {
 		for _, line := range vectors(f, name) {
@@ -157,7 +157,7 @@ func FuzzResource(f *testing.F) {
 	})
 }
 
-// BenchmarkResource5KB reads and judges a resource of 5 KB with narrative.
+// BenchmarkResource5KB parses and validates a resource of 5 KB with narrative.
 func BenchmarkResource5KB(b *testing.B) {
 	var s bytes.Buffer
 	s.WriteString(`{"resourceType":"Patient","id":"p1","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient"]},` +
@@ -176,7 +176,7 @@ func BenchmarkResource5KB(b *testing.B) {
 	body, v := s.Bytes(), New(table.R4())
 
 	// A test's heap is so small that the collector runs all the time; this
-	// stands for what a server keeps.
+	// is in the place of what a server has.
 	ballast := make([]byte, 64<<20)
 	defer runtime.KeepAlive(ballast)
 	b.SetBytes(int64(len(body)))

@@ -19,7 +19,7 @@ var (
 	notFalse = regexp.MustCompile(`^([\w.]+)\.exists\(\) and ([\w.]+) != false$`)
 )
 
-// compile gives the paths of an expression for resources of type base.
+// compile returns the paths of an expression for resources of type base.
 func compile(e elements, base, expression string) ([]string, error) {
 	var paths []string
 	for _, alt := range alternatives(expression) {
@@ -97,8 +97,8 @@ func compileOne(e elements, expr string) ([]string, error) {
 	return paths, err
 }
 
-// split takes "A.b.where(c='d').e[0].f" apart at the dots outside parentheses,
-// keeping a where with the step that it filters.
+// split splits "A.b.where(c='d').e[0].f" at the dots outside parentheses, leaving a where
+// with the step that it filters.
 func split(expr string) []string {
 	var steps []string
 	for _, s := range strings.Split(expr, ".") {
@@ -151,11 +151,11 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 
 // subtypes are primitive types that are others too, as R4 derives them.
 var subtypes = map[string]string{
-	"canonical": "uri", "oid": "uri", "url": "uri", "uuid": "uri", "code": "string", "id": "string", "markdown": "string",
-	"positiveInt": "integer", "unsignedInt": "integer",
+	"canonical": "uri", "oid": "uri", "url": "uri", "uuid": "uri", "code": "string", "id": "string",
+	"markdown": "string", "positiveInt": "integer", "unsignedInt": "integer",
 }
 
-// leaves names the members that a leaf may stand in: one, or one for each type
+// leaves returns the members that a leaf may be in: one, or one for each type
 // of a choice.
 func leaves(e elements, json []string, name, filter, as, suffix, path string, x element) ([]string, error) {
 	var out []string

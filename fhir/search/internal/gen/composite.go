@@ -7,7 +7,7 @@ import (
 	"fhirdest.example/fhir/table"
 )
 
-// composites gives the places of a composite parameter for resources of type
+// composites returns the places of a composite parameter for resources of type
 // base: for each the element, and for each part its kind, "=", and its paths
 // below that element.
 func composites(t *table.Table, e elements, base string, p *table.Param) ([]string, error) {

@@ -6,7 +6,7 @@ import (
 	"fhirdest.example/fhir/table"
 )
 
-// element is one element of a type: its types, and where its children stand.
+// element is one element of a type: its types, and where its children are.
 type element struct {
 	types []string // FHIR types; several for a choice
 	ref   string   // path whose children these are, for a content reference
@@ -30,8 +30,8 @@ func (e elements) resources() []string {
 	return all
 }
 
-// readElements takes the elements of all resource types, and of all types that
-// stand in them, out of the table.
+// readElements returns the elements of all resource types, and of all types that
+// are in them, from the table.
 func readElements(t *table.Table) elements {
 	e := elements{}
 	for _, name := range append([]string{"Resource", "DomainResource"}, t.Resources()...) {
@@ -44,7 +44,7 @@ func readElements(t *table.Table) elements {
 	return e
 }
 
-// add takes a type's elements, once.
+// add adds a type's elements, once.
 func (e elements) add(t *table.Type) {
 	for i := range t.Elements {
 		name, poly := strings.CutSuffix(t.Elements[i].Name, "[x]")
@@ -80,7 +80,7 @@ func (e elements) add(t *table.Type) {
 	}
 }
 
-// child finds the element name of a value of type typ that stands at path:
+// child finds the element name of a value of type typ at path:
 // backbone elements are looked up by path, datatypes by their own name.
 func (e elements) child(at, name string) (path string, x element, ok bool) {
 	if here := e[at]; here.ref != "" {

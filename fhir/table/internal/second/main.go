@@ -113,7 +113,8 @@ func write(out io.Writer, path string, properties []property) {
 			targets = append(targets, last(t))
 		}
 		slices.Sort(targets)
-		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", path, p.Name, least, many, p.Type, strings.Join(targets, "|"), bound)
+		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", path, p.Name, least, many, p.Type,
+			strings.Join(targets, "|"), bound)
 		if p.Type == "BackboneElement" || p.Type == "Element" {
 			write(out, path+"."+p.Name, p.Properties)
 		}
