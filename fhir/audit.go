@@ -31,7 +31,7 @@ type auditor struct {
 // errAudit is what a request meets while no record can be kept.
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
-// later takes a record for the next commit. It waits when too many wait.
+// later queues a record for the next commit. It waits when too many are pending.
 func (s *Service) auditLater(rec Record) error {
 	a := &s.audit
 	a.mu.Lock()
@@ -99,8 +99,7 @@ func (s *Service) auditReady() error {
 // Close stores the records that wait.
 func (s *Service) Close() error { return s.flushAudit() }
 
-// auditRecord says what the AuditEvent of an interaction that is done, or
-// failed, will say.
+// auditRecord returns the record of an interaction that is done, or failed.
 func (s *core) auditRecord(r *request, in *interaction, err error) Record {
 	rec := Record{
 		Base:        s.PublicBase,
@@ -165,7 +164,7 @@ func requestID(h http.Header) string {
 	return id
 }
 
-// notes gather, while a request is done, what its audit record will say.
+// notes gather, while a request is done, what its audit record will hold.
 type notes struct {
 	touched  []Entry  // without bodies and terms
 	patients []string // ids of patients that these are about

@@ -20,7 +20,7 @@ const auditor = "system/AuditEvent.rs"
 
 // Covers: ER-22 (audit), case 269
 func TestEveryInteractionIsRecorded(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	p := sample.PatientID(0)
 	count := func(query string) int { return *w.get("/AuditEvent?"+query, auditor).bundle().Total }
 
@@ -103,7 +103,7 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 
 // recordsAreSound: each AuditEvent is valid, has the terms that a search would give
 // it, and tells no token.
-func (w *world) recordsAreSound() {
+func (w *env) recordsAreSound() {
 	t := w.t
 	t.Helper()
 	v := validate.New(table.R4())
@@ -147,7 +147,7 @@ func (w *world) recordsAreSound() {
 
 // Covers: case 258
 func TestRefusesWhatMustNotBeStored(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	div := func(inner string) string {
 		return `{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` + inner + `</div>"}}`
 	}
@@ -182,7 +182,7 @@ func TestRefusesWhatMustNotBeStored(t *testing.T) {
 
 // Covers: case 250
 func TestSubsetsAreMarked(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	v := validate.New(table.R4())
 	for _, q := range []string{"_summary=true", "_summary=text", "_summary=data", "_elements=identifier,name"} {
 		for _, typ := range []string{
@@ -223,7 +223,7 @@ func TestSubsetsAreMarked(t *testing.T) {
 
 // Covers: case 261
 func TestStrictAndLenient(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	w.get("/Patient?nonsense=1", everything, "Prefer", "handling=strict").want(400)
 	b := w.get("/Patient?nonsense=1&gender=male,female", everything).bundle()
 	if strings.Contains(b.link("self"), "nonsense") || !strings.Contains(b.link("self"), "gender=") {
@@ -263,7 +263,7 @@ func (s *slowStore) Update(ctx context.Context, f func(fhir.Change) error) error
 //
 // Covers: ER-22 (audit)
 func TestRecordsOnTheirWayAreSeen(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	store := &slowStore{Store: w.store, announced: make(chan bool), begin: make(chan bool)}
 	h, err := fhir.New(fhir.Config{
 		PublicBase:  publicBase,

@@ -10,7 +10,7 @@ import (
 )
 
 // readsBinary reports whether a Binary, or a version of one, is read: it comes
-// in whatever format it is in, unless _format says otherwise.
+// in whatever format it is in, unless _format asks for another.
 func (r *request) readsBinary() bool {
 	if len(r.path) == 0 || r.path[0] != "Binary" || r.get("_format") != "" {
 		return false

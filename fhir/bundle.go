@@ -164,7 +164,7 @@ func (s *reader) view(q *search.Query, e Entry, mode string) ([]byte, error) {
 	return rd.apply(e.Body)
 }
 
-// appendIgnored tells what of the query was not done (R4 search 3.1.1.1.2).
+// appendIgnored reports what of the query was not done (R4 search 3.1.1.1.2).
 func (s *reader) appendIgnored(b []byte, start int, q *search.Query, whole bool) []byte {
 	var issues []issue
 	for _, detail := range q.Ignored {

@@ -15,10 +15,10 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// capabilityDate is when what the statement says last changed in kind.
+// capabilityDate is the day of the last change in kind of the statement.
 const capabilityDate = "2026-11-22"
 
-// capabilityStatement says what the service does, from the routes and search
+// capabilityStatement describes what the service does, from the routes and search
 // parameters that it has.
 func (s *describer) capabilityStatement() ([]byte, error) {
 	st := fhir.CapabilityStatement{
@@ -190,7 +190,7 @@ func (s *describer) capabilityResource(c *coder, typ string) fhir.CapabilityStat
 	return r
 }
 
-// revIncludes lists the references that say they lead to a type, and that of
+// revIncludes lists the references that are declared to lead to a type, and that of
 // Provenance, which leads to all.
 func revIncludes(typ string) []string {
 	var all []string
@@ -226,7 +226,7 @@ func (s *describer) typeOperations(typ string) []fhir.CapabilityStatementRestRes
 	return all
 }
 
-// capabilityWrites tells the conditional forms and version handling.
+// capabilityWrites declares the conditional forms and version handling.
 func (s *describer) capabilityWrites(c *coder, typ string, r *fhir.CapabilityStatementRestResource) {
 	r.Versioning = new(fhir.ResourceVersionPolicy)
 	c.set(r.Versioning, "versioned")

@@ -125,7 +125,7 @@ func (s *writer) conditionalUpdate(c Change, r *request) (*response, error) {
 }
 
 // updateUnmatched stores a resource under the id that it brings, as nothing
-// matched. What stands there and does not match is not overwritten: R4 leaves
+// matched. A resource there that does not match is not overwritten: R4 leaves
 // that open, R5 refuses it.
 func (s *writer) updateUnmatched(c Change, r *request) (*response, error) {
 	old, ok, err := current(r.ctx, c, r.in.typ, r.in.id)

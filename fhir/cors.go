@@ -24,7 +24,7 @@ func (s *Service) cors(h http.Header, r *http.Request, open bool) {
 	}
 }
 
-// options answers what a path can do, to anybody: it tells nothing of data.
+// options answers what a path can do, to anybody: the answer does not depend on data.
 func (s *Service) options(h http.Header, r *http.Request, segs []string) (*response, error) {
 	methods, ok := s.routes[shape(segs)]
 	open := isMetadata(segs)

@@ -1,6 +1,6 @@
 // Package fhir serves FHIR R4 over stored bytes: what was sent is what is kept
 // and given back, but for id and meta, and for URLs that name the server by
-// another base than its public one (own.go). It reads requests, judges what the
+// another base than its public one (selfrefs.go). It reads requests, validates what the
 // reader's grant allows, and leaves storage to a Store and the question who is
 // asking to its caller.
 package fhir

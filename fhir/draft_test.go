@@ -44,7 +44,7 @@ func (c hookedChange) Entry(ctx context.Context, doc uint64) (fhir.Entry, bool, 
 }
 
 // hook puts a hookedStore under the service.
-func (w *world) hook(timeout time.Duration) *hookedStore {
+func (w *env) hook(timeout time.Duration) *hookedStore {
 	w.t.Helper()
 	store := &hookedStore{Store: w.store}
 	h, err := fhir.New(fhir.Config{
@@ -65,28 +65,28 @@ func (w *world) hook(timeout time.Duration) *hookedStore {
 // writes are ways to change Patient/p, and what then is in it.
 var writes = []struct {
 	name string
-	do   func(w *world) answer
+	do   func(w *env) answer
 	want string
 }{
-	{"patch", func(w *world) answer {
+	{"patch", func(w *env) answer {
 		return w.do("PATCH", "/Patient/p", everything, `[{"op":"add","path":"/gender","value":"other"}]`,
 			"Content-Type", patchType)
 	}, `"gender":"other"`},
-	{"conditional patch", func(w *world) answer {
+	{"conditional patch", func(w *env) answer {
 		return w.do("PATCH", "/Patient?_id=p", everything, `[{"op":"add","path":"/gender","value":"other"}]`,
 			"Content-Type", patchType)
 	}, `"gender":"other"`},
-	{"patch in a transaction", func(w *world) answer {
+	{"patch in a transaction", func(w *env) answer {
 		return w.do("POST", "", everything, bundleOf("transaction",
 			patchEntry("Patient/p", `[{"op":"add","path":"/gender","value":"other"}]`)))
 	}, `"gender":"other"`},
-	{"update", func(w *world) answer {
+	{"update", func(w *env) answer {
 		return w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","gender":"other"}`)
 	}, `"gender":"other"`},
-	{"conditional update", func(w *world) answer {
+	{"conditional update", func(w *env) answer {
 		return w.do("PUT", "/Patient?_id=p", everything, `{"resourceType":"Patient","gender":"other"}`)
 	}, `"gender":"other"`},
-	{"update in a transaction", func(w *world) answer {
+	{"update in a transaction", func(w *env) answer {
 		return w.do("POST", "", everything, bundleOf("transaction",
 			entryOf("PUT", "Patient/p", `{"resourceType":"Patient","id":"p","gender":"other"}`)))
 	}, `"gender":"other"`},
@@ -99,7 +99,7 @@ const active = `{"resourceType":"Patient","id":"p","active":true}`
 func TestWritesAreDraftedOutsideTheWriter(t *testing.T) {
 	for _, c := range writes {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p", everything, active).want(201)
 			w.hook(0).entry = func(e fhir.Entry) fhir.Entry {
 				if e.ID == "p" && e.Version == 1 {
@@ -118,17 +118,17 @@ func TestWritesAreDraftedOutsideTheWriter(t *testing.T) {
 // A draft counts only for the version that it follows.
 func TestDraftsOfAnotherVersionAreDropped(t *testing.T) {
 	for _, c := range writes {
-		for name, between := range map[string]func(w *world){
-			"changed": func(w *world) {
+		for name, between := range map[string]func(w *env){
+			"changed": func(w *env) {
 				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
 			},
-			"changed twice": func(w *world) {
+			"changed twice": func(w *env) {
 				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","active":false}`).want(200)
 				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
 			},
 		} {
 			t.Run(c.name+", "+name, func(t *testing.T) {
-				w := newWorld(t, 0)
+				w := newEnv(t, 0)
 				w.do("PUT", "/Patient/p", everything, active).want(201)
 				straight := *w
 				versions := strings.Count(name, " ") + 3 // the first, those between, and the last
@@ -151,7 +151,7 @@ func TestDraftsOfAnotherVersionAreDropped(t *testing.T) {
 // A patch whose draft does not fit what has become of the resource is refused,
 // and one that does is done, whatever was drafted.
 func TestDraftedPatchThatFailsIsTriedAgain(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, active).want(201)
 	straight := *w
 	test := `[{"op":"test","path":"/active","value":false},{"op":"add","path":"/gender","value":"other"}]`
@@ -175,13 +175,13 @@ func TestDraftedPatchThatFailsIsTriedAgain(t *testing.T) {
 func TestWaitingForTheWriterEnds(t *testing.T) {
 	for _, c := range append(writes, struct {
 		name string
-		do   func(w *world) answer
+		do   func(w *env) answer
 		want string
-	}{"create", func(w *world) answer {
+	}{"create", func(w *env) answer {
 		return w.do("POST", "/Patient", everything, `{"resourceType":"Patient","active":true}`)
 	}, ""}) {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p", everything, active).want(201)
 			w.t = discarded{t}
 			w.hook(100 * time.Millisecond).before = func(ctx context.Context) error {

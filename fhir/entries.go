@@ -160,7 +160,7 @@ func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 	return err
 }
 
-// unwrap takes a body that is no resource out of the Binary that carries it in
+// unwrap extracts a body that is no resource from the Binary that carries it in
 // a Bundle (R4 http 3.1.0.11.2).
 func (r *request) unwrap(media string) error {
 	root, err := tree.Parse(r.body)

@@ -8,7 +8,7 @@ import (
 
 // HEAD is an interaction of an entry too, and has no body there either.
 func TestHeadInABundle(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, `{"resourceType":"Patient","id":"a","active":true}`).want(201)
 	for _, kind := range []string{"batch", "transaction"} {
 		b := w.do("POST", "", everything,
@@ -21,7 +21,7 @@ func TestHeadInABundle(t *testing.T) {
 
 // A search may be posted in an entry; its form then stands in a Binary.
 func TestSearchesInABundle(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for _, id := range []string{"a", "b"} {
 		w.do("PUT", "/Patient/"+id, everything, `{"resourceType":"Patient","id":"`+id+`","active":true}`).want(201)
 	}

@@ -23,7 +23,7 @@ type issue struct {
 	path     string // FHIRPath of the element, "" for none
 }
 
-// failure is an answer that says no: a status and its OperationOutcome.
+// failure is a refusal as an answer: a status and its OperationOutcome.
 type failure struct {
 	status int
 	issues []issue
@@ -54,7 +54,7 @@ func forbidden(detail string) *failure {
 }
 
 // asFailure turns any error into an answer. What is not the client's doing is
-// told to the operator, not to the client.
+// reported to the operator, not to the client.
 func asFailure(err error) *failure {
 	var f *failure
 	var q *search.Error

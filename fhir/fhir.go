@@ -22,7 +22,7 @@ type Config struct {
 	// intermediary reaches the service. Requests under either path are taken.
 	PublicBase, PrivateBase string
 	Store                   Store
-	// Authorize tells who asks: a grant, or why there is none.
+	// Authorize returns what a request's token allows, or why it allows nothing.
 	Authorize func(*http.Request) (*Grant, *Denial)
 	Now       func() time.Time
 	// MaxBody bounds a request's body in bytes; 0 means 32 MiB.
@@ -41,7 +41,7 @@ type Config struct {
 	// Decided gets the trace of each refusal of access; its id is in the
 	// answer's Trace-Id. Optional.
 	Decided func(*trace.Trace)
-	// Failed is told of failures that are not the client's; r is nil when
+	// Failed is called with failures that are not the client's; r is nil when
 	// audit records could not be stored later. Optional.
 	Failed func(r *http.Request, err error)
 }

@@ -120,7 +120,7 @@ func (source) Parse(v access.Resource) (*tree.Value, error) {
 	return stored(Entry{Type: v.Type, ID: v.ID, Version: v.Version, Body: v.Body})
 }
 
-// binding tells grants apart for page links: the same client with the same
+// binding identifies a grant for page links: the same client with the same
 // scopes and patient may go on with a newer token.
 func binding(g *Grant) [32]byte {
 	h := sha256.New()

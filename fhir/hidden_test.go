@@ -11,7 +11,7 @@ const patchType = "application/json-patch+json"
 // reasons for refusing one may show what is stored.
 // Covers: cases 233, 236
 func TestPatchesTellNothingToWhoMayNotRead(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	const blind = "system/Patient.u"
 
@@ -46,7 +46,7 @@ func TestPatchesTellNothingToWhoMayNotRead(t *testing.T) {
 
 // RFC 6901 section 4: an index has no zeros before it.
 func TestPatchPointersAreStrict(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	for _, path := range []string{"/name/00", "/name/0/given/00", "/name~2"} {
 		w.do("PATCH", "/Patient/a", everything, `[{"op":"remove","path":"`+path+`"}]`, "Content-Type",
@@ -56,7 +56,7 @@ func TestPatchPointersAreStrict(t *testing.T) {
 
 // Covers: cases 236, 241, 251
 func TestHistoryOfHiddenResourcesIsNotFound(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	const others = "system/Patient.rs?gender=male"
 	hidden, none := w.get("/Patient/a/_history", others).want(404), w.get("/Patient/b/_history", others).want(404)

@@ -11,43 +11,43 @@ import (
 func TestHistoryListsTheRequestOfEachVersion(t *testing.T) {
 	const patient = `{"resourceType":"Patient","id":"p","active":true}`
 	const patch = `[{"op":"replace","path":"/active","value":false}]`
-	put := func(w *world) { w.do("PUT", "/Patient/p", everything, patient) }
-	patched := func(w *world) {
+	put := func(w *env) { w.do("PUT", "/Patient/p", everything, patient) }
+	patched := func(w *env) {
 		w.do("PATCH", "/Patient/p", everything, patch, "Content-Type", patchType).want(200)
 	}
-	gone := func(w *world) { w.do("DELETE", "/Patient/p", everything, "").want(204) }
-	tx := func(entry string) func(w *world) {
-		return func(w *world) { w.do("POST", "", everything, bundleOf("transaction", entry)).want(200) }
+	gone := func(w *env) { w.do("DELETE", "/Patient/p", everything, "").want(204) }
+	tx := func(entry string) func(w *env) {
+		return func(w *env) { w.do("POST", "", everything, bundleOf("transaction", entry)).want(200) }
 	}
 	none := `{"resourceType":"Patient","identifier":[{"system":"urn:n","value":"1"}]}`
 
 	for name, c := range map[string]struct {
-		do   []func(*world)
+		do   []func(*env)
 		want []string // newest first: method, url, status
 	}{
-		"put first":       {[]func(*world){put}, []string{"PUT Patient/p 201"}},
-		"put again":       {[]func(*world){put, put}, []string{"PUT Patient/p 200", "PUT Patient/p 201"}},
-		"patched":         {[]func(*world){put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201"}},
-		"deleted":         {[]func(*world){put, gone}, []string{"DELETE Patient/p 204", "PUT Patient/p 201"}},
-		"brought back":    {[]func(*world){put, gone, put}, []string{"PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
-		"after that":      {[]func(*world){put, gone, put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
-		"put in a Bundle": {[]func(*world){tx(entryOf("PUT", "Patient/p", patient))}, []string{"PUT Patient/p 201"}},
+		"put first":       {[]func(*env){put}, []string{"PUT Patient/p 201"}},
+		"put again":       {[]func(*env){put, put}, []string{"PUT Patient/p 200", "PUT Patient/p 201"}},
+		"patched":         {[]func(*env){put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201"}},
+		"deleted":         {[]func(*env){put, gone}, []string{"DELETE Patient/p 204", "PUT Patient/p 201"}},
+		"brought back":    {[]func(*env){put, gone, put}, []string{"PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
+		"after that":      {[]func(*env){put, gone, put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
+		"put in a Bundle": {[]func(*env){tx(entryOf("PUT", "Patient/p", patient))}, []string{"PUT Patient/p 201"}},
 		"patched in a Bundle": {
-			[]func(*world){put, tx(patchEntry("Patient/p", patch))},
+			[]func(*env){put, tx(patchEntry("Patient/p", patch))},
 			[]string{"PATCH Patient/p 200", "PUT Patient/p 201"},
 		},
 		"conditional update": {
-			[]func(*world){func(w *world) { w.do("PUT", "/Patient?identifier=urn:n|1", everything, none).want(201) }},
+			[]func(*env){func(w *env) { w.do("PUT", "/Patient?identifier=urn:n|1", everything, none).want(201) }},
 			[]string{"PUT Patient/$ 201"},
 		},
 		"created": {
-			[]func(*world){func(w *world) { w.do("POST", "/Patient", everything, none).want(201) }},
+			[]func(*env){func(w *env) { w.do("POST", "/Patient", everything, none).want(201) }},
 			[]string{"POST Patient 201"},
 		},
-		"created in a Bundle": {[]func(*world){tx(entryOf("POST", "Patient", none))}, []string{"POST Patient 201"}},
+		"created in a Bundle": {[]func(*env){tx(entryOf("POST", "Patient", none))}, []string{"POST Patient 201"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			for _, do := range c.do {
 				do(w)
 			}

@@ -13,7 +13,7 @@ const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8
 
 // Covers: case 258
 func TestAPersonLooks(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newEnv(t, 3)
 	patient := "/Patient/" + sample.PatientID(0)
 	href := regexp.MustCompile(`href="([^"]*)"`)
 
@@ -67,7 +67,7 @@ func TestAPersonLooks(t *testing.T) {
 // TestSeedHasAPast: the sandbox's population has what was deleted and what
 // has several versions.
 func TestSeedHasAPast(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	id := sample.PatientID(0)
 	w.get("/AllergyIntolerance/"+id+"-allergy-9", everything).want(410)
 	w.get("/AllergyIntolerance/"+id+"-allergy-9/_history/1", everything).want(200)

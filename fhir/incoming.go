@@ -13,7 +13,7 @@ import (
 	"fhirdest.example/fhir/validate"
 )
 
-// incoming is a resource that a client sent, read and judged.
+// incoming is a resource that a client sent, parsed and validated.
 type incoming struct {
 	typ, id string // id as sent, "" when there was none
 	newID   string // for a create
@@ -57,7 +57,7 @@ func (s *core) prepareResource(r *request) error {
 	return nil
 }
 
-// readResource reads and judges one resource.
+// readResource parses and validates one resource.
 func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
 	root, err := tree.Parse(body)
 	if err != nil {
@@ -71,7 +71,7 @@ func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*in
 	if !search.IsType(head.Type) {
 		return nil, fail(http.StatusBadRequest, "structure", "resourceType names no resource type of R4.")
 	}
-	if f := s.judge(root, o); f != nil {
+	if f := s.validate(root, o); f != nil {
 		return nil, f
 	}
 	if isSubsetted(root) {
@@ -98,7 +98,7 @@ func writable(typ string) error {
 	return f
 }
 
-// newID makes an id that nobody can guess and that stands near the others of
+// newID makes an id that nobody can guess and that sorts near the others of
 // its time (UUID version 7, RFC 9562).
 func newID(now time.Time) string {
 	var b [16]byte
@@ -111,8 +111,8 @@ func newID(now time.Time) string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// judge holds a resource against R4's definitions; nil when it may be stored.
-func (s *core) judge(root *tree.Value, o validate.Options) *failure {
+// validate checks a resource against R4's definitions; nil when it may be stored.
+func (s *core) validate(root *tree.Value, o validate.Options) *failure {
 	found := s.validator.Resource(root, o)
 	if validate.OK(found) {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// formats maps what _format and Accept may say to what is written.
+// formats maps the values of _format and Accept to what is written.
 var formats = map[string]string{
 	"json": "json", "application/json": "json", "application/fhir+json": "json", "text/json": "json",
 	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json", "text/*": "json",
@@ -111,8 +111,7 @@ func inUTF8(contentType string) bool {
 	return true
 }
 
-// bodyType says whether a request's body is of a type that an interaction
-// takes.
+// bodyType refuses a body of a type that an interaction does not accept.
 func bodyType(header http.Header, allowed ...string) error {
 	ct := header.Get("Content-Type")
 	media, _, _ := strings.Cut(ct, ";")

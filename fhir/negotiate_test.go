@@ -7,7 +7,7 @@ import (
 )
 
 func TestFormOfTheAnswer(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	const plain, versioned, page = "application/fhir+json; charset=utf-8", "application/fhir+json; charset=utf-8; fhirVersion=4.0", "text/html; charset=utf-8"
 	for _, tc := range []struct{ accept, query, media string }{
@@ -40,7 +40,7 @@ func TestFormOfTheAnswer(t *testing.T) {
 
 // R4 http 3.1.0.1.11: FHIR is UTF-8 and nothing else.
 func TestBodiesAreUTF8(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for media, status := range map[string]int{
 		"application/fhir+json; charset=utf-8": 201, `application/fhir+json;charset="UTF-8"`: 201, "application/json; charset=us-ascii": 201,
 		"application/fhir+json; charset=utf-16": 415, "application/fhir+json; charset=iso-8859-1": 415, "application/fhir+json; fhirVersion=4.0; charset=latin1": 415,
@@ -50,7 +50,7 @@ func TestBodiesAreUTF8(t *testing.T) {
 }
 
 func TestPrettyIsAParameter(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	for query, lines := range map[string]bool{
 		"_pretty=true":      true,
@@ -66,7 +66,7 @@ func TestPrettyIsAParameter(t *testing.T) {
 
 // A posted search shapes its answer by its form, as a GET does by its URL.
 func TestFormParametersShapeTheAnswer(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	post := func(form string) answer {
 		return w.do("POST", "/Patient/_search", everything, form, "Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -82,7 +82,7 @@ func TestFormParametersShapeTheAnswer(t *testing.T) {
 
 // R4 binary.html: the native form where Accept likes it better, in versions too.
 func TestBinaryIsGivenInTheLikedForm(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	made := w.do("POST", "/Binary", everything, "\x00hello", "Content-Type", "image/png").want(201)
 	for _, path := range []string{made.location(), made.location() + "/_history/1"} {
 		for accept, native := range map[string]bool{

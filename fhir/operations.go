@@ -16,7 +16,7 @@ import (
 )
 
 // validateOperation answers POST [base]/Type[/id]/$validate: 200 with an
-// OperationOutcome whenever there was something to judge (R4
+// OperationOutcome whenever there was something to validate (R4
 // resource-operation-validate.html). The body is the resource, or Parameters
 // with it.
 func (s *reader) validateOperation(sn Snapshot, r *request) (*response, error) {
@@ -68,7 +68,7 @@ func (s *reader) validateBody(body []byte, typ string) []issue {
 	return s.issues(root)
 }
 
-// prepareEverything takes the parameters of a POST out of its body, which is
+// prepareEverything reads the parameters of a POST from its body, which is
 // Parameters or empty (R4 operations.html 3.2.0.1).
 func (s *reader) prepareEverything(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {

@@ -6,7 +6,7 @@ import (
 )
 
 func TestEverythingByPost(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	const path = "/Patient/p0001/$everything"
 	got := w.get(path+"?_count=2&_type=Patient,Observation", everything).bundle()
 	params := `{"resourceType":"Parameters","parameter":[{"name":"_count","valueInteger":2},{"name":"_type","valueCode":"Patient,Observation"}]}`
@@ -29,7 +29,7 @@ func TestEverythingByPost(t *testing.T) {
 }
 
 func TestSelfOfAHistoryIsWhatWasAsked(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	if got := w.get("/Patient/_history?_count=1&_since=2020",
 		everything).bundle().link("self"); got != publicBase+"/Patient/_history?_count=1&_since=2020" {
 		t.Error(got)
@@ -37,7 +37,7 @@ func TestSelfOfAHistoryIsWhatWasAsked(t *testing.T) {
 }
 
 func TestValidateSaysWhatItDoesNotJudge(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for query, said := range map[string]bool{"": false, "?profile=http://e.test/p": true, "?mode=delete": true} {
 		if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
 			"not-supported"); got != said {

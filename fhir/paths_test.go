@@ -26,7 +26,7 @@ func TestEscapesOfUnreservedCharacters(t *testing.T) {
 		"/Patient/..":                    404,
 	} {
 		t.Run(path, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p-1.x", everything, `{"resourceType":"Patient","id":"p-1.x","active":true}`).want(201)
 			w.get(path, everything).want(status)
 			w.get("!"+strings.Replace("/acme/fhir", "fhir", "%66hir", 1)+path, everything).want(status)
@@ -60,7 +60,7 @@ func TestChainsThroughForbiddenTypes(t *testing.T) {
 		"the type itself":       {"/Patient?name=x", observations, "Patient"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			a := w.get(c.query, c.token)
 			if c.refused == "" {
 				a.want(200)
@@ -73,7 +73,7 @@ func TestChainsThroughForbiddenTypes(t *testing.T) {
 	}
 
 	t.Run("conditional forms", func(t *testing.T) {
-		w := newWorld(t, 0)
+		w := newEnv(t, 0)
 		const criteria = "Observation?patient.name=x"
 		w.do("DELETE", "/"+criteria, observations, "").want(403)
 		w.do("PUT", "/"+criteria, observations, bodyOf("Patient/p")).want(403)

@@ -51,7 +51,7 @@ func (s *reader) read(sn Snapshot, r *request) (*response, error) {
 }
 
 // entryResponse gives a version's bytes, or 304 when the client has them. What
-// is cut down has no ETag: that of the version stands for all of it.
+// is cut down has no ETag: that of the version is for all of it.
 func (s *reader) entryResponse(r *request, e Entry) (*response, error) {
 	q, err := r.cutDown(e.Type)
 	if err != nil {
@@ -92,7 +92,7 @@ func (r *request) cutDown(typ string) (*search.Query, error) {
 	return q, nil
 }
 
-// unchanged judges If-None-Match, against the version whose ETag the answer
+// unchanged evaluates If-None-Match, against the version whose ETag the answer
 // would have (0 for none), and If-Modified-Since (R4 http 3.1.0.5.1).
 func unchanged(r *request, e Entry, version uint64) bool {
 	if all := tags(r.header, "If-None-Match"); len(all) > 0 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Record is what one AuditEvent says. Stores need to keep no more than this, a
+// Record is the content of one AuditEvent. Stores need to keep no more than this, a
 // fraction of the AuditEvent's length; the resource is made when somebody reads
 // it.
 type Record struct {

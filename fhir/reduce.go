@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// reduction says which elements of a resource are shown (_summary, _elements).
+// reduction selects which elements of a resource are shown (_summary, _elements).
 type reduction struct {
 	keep func(t *table.Type, depth int, e *table.Element) bool
 }

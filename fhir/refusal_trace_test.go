@@ -34,7 +34,7 @@ func TestRefusalsHaveATrace(t *testing.T) {
 			"access.resource", "no such"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p", everything, active).want(201)
 			w.do("PUT", "/Observation/o", everything, strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
 			var traces []*trace.Trace
@@ -60,7 +60,7 @@ func TestRefusalsHaveATrace(t *testing.T) {
 }
 
 func TestNoTraceWithoutARefusal(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.decided = func(tr *trace.Trace) { t.Errorf("a trace of %+v", tr.Steps) }
 	w.do("PUT", "/Patient/p", everything, active).want(201)
 	w.get("/Patient/p", everything).want(200)
@@ -72,7 +72,7 @@ func TestNoTraceWithoutARefusal(t *testing.T) {
 
 // Covers: ER-22 (audit)
 func TestClientsSeeTheRecordsOfTheirOwnRequests(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, active).want(201)
 	w.get("/Patient/p", everything+"; client=c2").want(200)
 	for client, want := range map[string]int{"c1": 1, "c2": 1, "c3": 0} {

@@ -18,7 +18,7 @@ import (
 type request struct {
 	ctx    context.Context
 	method string
-	path   []string // what stands below the base, undecoded
+	path   []string // segments below the base, undecoded
 	query  []search.Pair
 	header http.Header // for entries, only those that an entry may carry
 	body   []byte
@@ -63,7 +63,7 @@ func rawTarget(r *http.Request) (path, query string) {
 	return target, query
 }
 
-// below takes the base's path off; false when the path is not under a base.
+// below cuts the base's path off; false when the path is not under a base.
 // What is under it may still be no path of ours: see shape.
 // Segments stay undecoded: no type, id or operation needs an escape but "$".
 func (s *Service) below(path string) ([]string, bool) {

@@ -93,7 +93,7 @@ var common = http.Header{
 	"Vary":                    {"Accept, Authorization, Origin, Prefer"},
 }
 
-// resourceURL is where a resource stands, under the public base.
+// resourceURL is the URL of a resource under the public base.
 func (s *core) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
 
 func (s *core) versionURL(typ, id string, version uint64) string {

@@ -11,34 +11,34 @@ import (
 // forms are the ways in which criteria of Patient reach the server.
 var forms = []struct {
 	name string
-	send func(w *world, token, criteria string) answer
+	send func(w *env, token, criteria string) answer
 }{
-	{"GET", func(w *world, token, c string) answer { return w.get("/Patient?"+c, token) }},
-	{"POST _search", func(w *world, token, c string) answer {
+	{"GET", func(w *env, token, c string) answer { return w.get("/Patient?"+c, token) }},
+	{"POST _search", func(w *env, token, c string) answer {
 		return w.do("POST", "/Patient/_search", token, c, "Content-Type", "application/x-www-form-urlencoded")
 	}},
-	{"If-None-Exist", func(w *world, token, c string) answer {
+	{"If-None-Exist", func(w *env, token, c string) answer {
 		return w.do("POST", "/Patient", token, `{"resourceType":"Patient"}`, "If-None-Exist", c)
 	}},
-	{"conditional update", func(w *world, token, c string) answer {
+	{"conditional update", func(w *env, token, c string) answer {
 		return w.do("PUT", "/Patient?"+c, token, `{"resourceType":"Patient"}`)
 	}},
-	{"conditional patch", func(w *world, token, c string) answer {
+	{"conditional patch", func(w *env, token, c string) answer {
 		return w.do("PATCH", "/Patient?"+c, token, `[{"op":"test","path":"/resourceType","value":"Patient"}]`,
 			"Content-Type", "application/json-patch+json")
 	}},
-	{"conditional delete", func(w *world, token, c string) answer {
+	{"conditional delete", func(w *env, token, c string) answer {
 		return w.do("DELETE", "/Patient?"+c, token, "")
 	}},
-	{"GET in a transaction", func(w *world, token, c string) answer {
+	{"GET in a transaction", func(w *env, token, c string) answer {
 		return w.do("POST", "", token,
 			bundleOf("transaction", fmt.Sprintf(`{"request":{"method":"GET","url":"Patient?%s"}}`, c)))
 	}},
-	{"ifNoneExist of a transaction", func(w *world, token, c string) answer {
+	{"ifNoneExist of a transaction", func(w *env, token, c string) answer {
 		return w.do("POST", "", token, bundleOf("transaction", fmt.Sprintf(
 			`{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient","ifNoneExist":%q}}`, c)))
 	}},
-	{"conditional reference", func(w *world, token, c string) answer {
+	{"conditional reference", func(w *env, token, c string) answer {
 		return w.do("POST", "", token, bundleOf("transaction", entryOf("POST", "Observation", fmt.Sprintf(
 			`{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"Patient?%s"}}`, c))))
 	}},
@@ -47,7 +47,7 @@ var forms = []struct {
 // What a search may not be is refused in every form of criteria, whatever
 // handling is preferred, with the same code.
 func TestRefusedCriteria(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p"}`).want(201)
 	costly := strings.Repeat("&_has:Observation:patient:subject.general-practitioner.name=x", 60)[1:]
 
@@ -80,7 +80,7 @@ func TestRefusedCriteria(t *testing.T) {
 // An id without a type that several resources have is refused, not guessed (R4
 // search 3.1.1.4.12).
 func TestAmbiguousReference(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/x", everything, `{"resourceType":"Patient","id":"x"}`).want(201)
 	w.do("PUT", "/Group/x", everything, `{"resourceType":"Group","id":"x","type":"person","actual":true}`).want(201)
 
@@ -107,7 +107,7 @@ func TestAmbiguousReference(t *testing.T) {
 // Includes are whole (R4 search 3.1.1.5.9), of the version that a reference
 // names (R4 references 2.3.0.1), and say so where :iterate stops.
 func TestIncludedResources(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for version, family := range []string{"First", "Second"} {
 		w.do("PUT", "/Patient/p", everything, fmt.Sprintf(
 			`{"resourceType":"Patient","id":"p","gender":"female","name":[{"family":%q}]}`, family)).want(201 - version)
@@ -162,7 +162,7 @@ func TestIncludedResources(t *testing.T) {
 // A resource that refers to more others than can be followed is refused, not
 // stored with some of them lost to access and the audit.
 func TestTooManyReferencesAreRefused(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	body := `{"resourceType":"List","status":"current","mode":"working","entry":[{"item":{"reference":"Patient/p"}}` +
 		strings.Repeat(`,{"item":{"reference":"Patient/p"}}`, 70_000) + `]}`
 	if a := w.do("POST", "/List", everything, body).want(422); !strings.Contains(a.Body.String(), "too-costly") {
@@ -172,7 +172,7 @@ func TestTooManyReferencesAreRefused(t *testing.T) {
 
 // What R4 search 3.1.1.4 asks of values holds over HTTP too, through the store.
 func TestValuesOverHTTP(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	long := strings.Repeat("long text ", 500)
 	w.do("PUT", "/Observation/o", everything,
 		`{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},`+

@@ -55,7 +55,7 @@ func (s *core) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, erro
 	return body, root, err
 }
 
-// namesHost reports whether the host of a base stands anywhere in a body; in
+// namesHost reports whether the host of a base occurs anywhere in a body; in
 // most it does not.
 func (s *core) namesHost(body []byte) bool {
 	for _, base := range s.ex.Bases {
@@ -67,7 +67,7 @@ func (s *core) namesHost(body []byte) bool {
 }
 
 // ownQuery puts URLs of ours in a query under the public base: the self link
-// tells them again.
+// repeats them.
 func (s *core) ownQuery(pairs []search.Pair) []search.Pair {
 	for i, p := range pairs {
 		if !strings.Contains(p.Value, "://") {

@@ -105,7 +105,7 @@ func (s *Service) nowhere(path string) error {
 	return fail(http.StatusNotFound, "not-found", text)
 }
 
-// readURL takes in the query, and what form the answer is to have.
+// readURL parses the query, and negotiates the form of the answer.
 func (r *request) readURL(rawQuery string) (err error) {
 	if r.query, err = parseQuery(rawQuery); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (r *request) readURL(rawQuery string) (err error) {
 	return err
 }
 
-// readBody takes the body in, bounded, and a search's form with it.
+// readBody reads the body, bounded, and the form of a search in it.
 func (s *Service) readBody(w http.ResponseWriter, r *http.Request, req *request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
@@ -196,7 +196,7 @@ func (s *Service) do(req *request) (*response, error) {
 	return resp, err
 }
 
-// perform does an interaction; recorded tells whether its audit record was
+// perform does an interaction; recorded reports whether its audit record was
 // stored with it.
 func (s *Service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
 	if in.prepare != nil {
@@ -274,14 +274,14 @@ func (s *core) auditWith(c Change, req *request, in *interaction) error {
 // interaction is one thing that can be done at a kind of path.
 type interaction struct {
 	name string
-	// judges the request before a state of the store is held
+	// validates the request before a state of the store is held
 	prepare func(*request) error
 	read    func(Snapshot, *request) (*response, error) // one of these two
 	change  func(Change, *request) (*response, error)
 	entries bool // the body is a batch or transaction
 }
 
-// shape tells kinds of paths apart.
+// shape returns the kind of a path.
 func shape(path []string) string {
 	var b strings.Builder
 	for i, seg := range path {

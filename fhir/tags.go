@@ -32,7 +32,7 @@ func names(tag, want string) bool {
 
 func sameTag(tag string, version uint64) bool { return names(tag, etag(version)) }
 
-// ifMatch judges If-Match: 412 when it names other versions only (R4 http
+// ifMatch evaluates If-Match: 412 when it names other versions only (R4 http
 // 3.1.0.5.2).
 func ifMatch(r *request, e Entry) error {
 	all := tags(r.header, "If-Match")

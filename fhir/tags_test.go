@@ -8,7 +8,7 @@ import (
 )
 
 // with sends a request whose header has several lines.
-func (w *world) with(method, path, body string, header http.Header) answer {
+func (w *env) with(method, path, body string, header http.Header) answer {
 	w.t.Helper()
 	r := httptest.NewRequest(method, "/acme/fhir"+path, strings.NewReader(body))
 	r.Header = header.Clone()
@@ -21,7 +21,7 @@ func (w *world) with(method, path, body string, header http.Header) answer {
 
 // Lists of entity tags are lists, in one line or several (RFC 9110 13.1).
 func TestEntityTagsComeInLists(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	const body = `{"resourceType":"Patient","id":"a","active":true}`
 	w.do("PUT", "/Patient/a", everything, body).want(201)
 
@@ -60,7 +60,7 @@ func TestEntityTagsComeInLists(t *testing.T) {
 
 // The ETag of a version stands for all of it, never for a part.
 func TestPartsHaveNoEntityTag(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, `{"resourceType":"Patient","id":"a","active":true,"gender":"male"}`).want(201)
 	for query, tag := range map[string]string{"": `W/"1"`, "?_format=json": `W/"1"`, "?_pretty=true": `W/"1"`, "?_summary=false": `W/"1"`,
 		"?_summary=true": "", "?_summary=text": "", "?_summary=data": "", "?_elements=gender": ""} {
@@ -77,7 +77,7 @@ func TestPartsHaveNoEntityTag(t *testing.T) {
 
 // A version that must be there is not made by a conditional update.
 func TestConditionalUpdateMatchesNothing(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	org := func(id string) string { return `{"resourceType":"Organization",` + id + `"name":"N"}` }
 	w.do("PUT", "/Organization?identifier=none", everything, org(""), "If-Match", `W/"1"`).want(412)
 	w.do("PUT", "/Organization?identifier=none", everything, org(`"id":"a",`), "If-Match", `W/"1"`).want(412)

@@ -15,7 +15,7 @@ import (
 	"fhirdest.example/fhir/validate"
 )
 
-// prepareTransaction judges every entry before a state of the store is held.
+// prepareTransaction validates every entry before a state of the store is held.
 func (s *transactor) prepareTransaction(r *request) error {
 	o := validate.Options{Conditional: true, Types: entryTypes(r.entries)}
 	for _, e := range r.entries {
@@ -80,7 +80,7 @@ func (s *transactor) draftEntries(r *request, types map[string]string) error {
 }
 
 // entryTypes gives the types of what entries write by their fullUrls:
-// references to these are judged as what they will lead to.
+// references to these are validated by what they will lead to.
 func entryTypes(entries []*batchEntry) map[string]string {
 	types := map[string]string{}
 	for _, e := range entries {
@@ -92,7 +92,7 @@ func entryTypes(entries []*batchEntry) map[string]string {
 }
 
 // trueURL refuses a fullUrl that names another type than its entry has: what
-// refers to it would be judged by the one and lead to the other.
+// refers to it would be validated by the one and lead to the other.
 func (e *batchEntry) trueURL(typ string) error {
 	parts := strings.Split(e.fullURL, "/")
 	if n := len(parts); n > 2 && search.IsType(parts[n-2]) && parts[n-2] != typ {
@@ -101,7 +101,7 @@ func (e *batchEntry) trueURL(typ string) error {
 	return nil
 }
 
-// refuse tells which entry a failure of the whole comes from.
+// refuse names the entry that a failure of the whole comes from.
 func (e *batchEntry) refuse(err error) error {
 	f := *asFailure(err)
 	f.issues = append([]issue(nil), f.issues...)

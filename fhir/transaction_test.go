@@ -87,7 +87,7 @@ func TestTransactionReplacesLinksOnly(t *testing.T) {
 		"url of nothing":        {patient, far + "/Patient/1", bodyOf(far + "/Patient/12"), "", far + `/Patient/12"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			typ, _, _ := strings.Cut(strings.TrimPrefix(c.other, `{"resourceType":"`), `"`)
 			other := entryOf("POST", typ, c.other)
 			if c.otherURL != "" {
@@ -129,7 +129,7 @@ func TestTransactionReplacesVersionedReferences(t *testing.T) {
 		"of another":         {far + "/Patient/7", "POST", "Patient", "Patient/1/_history/1", "", "Patient/1/_history/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/1", everything, `{"resourceType":"Patient","id":"1","active":true}`).want(201)
 			sent := `{"resourceType":"Patient","gender":"other"}`
 			if c.method == "PUT" {
@@ -245,7 +245,7 @@ func TestTransactionResolvesConditionalReferencesLast(t *testing.T) {
 		"of itself": {412, []string{entryOf("POST", "Encounter", encounter("e", "Patient?_has:Encounter:subject:identifier=urn:n|e"))}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p", everything, identified("Patient", "0", `,"id":"p"`)).want(201)
 			w.do("PUT", "/Observation/o", everything,
 				strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
@@ -274,7 +274,7 @@ func patchEntry(url, patch string) string {
 }
 
 func TestTransactionLinksWhatPatchesMake(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Observation/o", everything,
 		strings.Replace(bodyOf(far+"/Patient/9"), "{", `{"id":"o",`, 1)).want(201)
 	at := made(w.do("POST", "", everything, bundleOf("transaction",
@@ -302,7 +302,7 @@ func TestEntriesAnswerAsPreferred(t *testing.T) {
 	} {
 		for _, kind := range []string{"batch", "transaction"} {
 			t.Run(name+" of a "+kind, func(t *testing.T) {
-				w := newWorld(t, 0)
+				w := newEnv(t, 0)
 				w.do("PUT", "/Patient/d", everything, `{"resourceType":"Patient","id":"d","active":true}`).want(201)
 				a := w.do("POST", "", everything, bundleOf(kind,
 					entryOf("POST", "Patient", patient),
@@ -328,7 +328,7 @@ func TestFailedReadFailsTheTransaction(t *testing.T) {
 		"history":   "Patient/none/_history",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 0)
+			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/d", everything, `{"resourceType":"Patient","id":"d","active":true}`).want(201)
 			w.do("DELETE", "/Patient/d", everything, "").want(204)
 			w.do("POST", "", everything, bundleOf("transaction",
@@ -340,7 +340,7 @@ func TestFailedReadFailsTheTransaction(t *testing.T) {
 }
 
 func TestLimitsAreDeclared(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	if text := w.get("/metadata", "").Body.String(); !strings.Contains(text, "33554432 bytes") ||
 		!strings.Contains(text, "at most 5000 entries") {
 		t.Error("the CapabilityStatement does not declare the limits of a Bundle")

@@ -6,7 +6,7 @@ import (
 )
 
 // pages gives the types and ids on all pages of a Bundle, in order.
-func (w *world) pages(path, token string) (all []string) {
+func (w *env) pages(path, token string) (all []string) {
 	w.t.Helper()
 	for next := path; next != ""; {
 		b := w.get(strings.TrimPrefix(next, publicBase), token).bundle()
@@ -21,7 +21,7 @@ func (w *world) pages(path, token string) (all []string) {
 // _type says what a search or history of the whole system is about: each type
 // once, and on every page.
 func TestTypesOfTheSystem(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	const want = "Patient/p0001 Patient/p0002"
 	for _, path := range []string{
 		"?_type=Patient&_count=1",
@@ -52,7 +52,7 @@ func TestTypesOfTheSystem(t *testing.T) {
 
 // A page is written as the one before it was asked for.
 func TestPageLinksKeepTheForm(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	xml := []string{"Accept", "application/fhir+xml"}
 	for _, path := range []string{
 		"/Observation?_count=1&_format=json",
@@ -74,7 +74,7 @@ func TestPageLinksKeepTheForm(t *testing.T) {
 
 // A _sort of which one key is not known is left out whole, on every page.
 func TestSortIsDoneWholeOrNot(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	plain := w.pages("/Observation?_count=9", everything)
 	b := w.get("/Observation?_count=9&_sort=-_id,nonsense", everything).bundle()
 	if strings.Contains(b.link("self"), "_sort") || b.ids("match")[0] != plain[0] {

@@ -10,7 +10,7 @@ import (
 // or SHOULD for servers (testdata/uscore-searches.txt: type, parameters), with
 // strict handling, by GET and by POST, and every include.
 func TestUSCoreSearches(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	data, err := os.ReadFile("testdata/uscore-searches.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 }
 
 // written answers a write, with the body that Prefer asks for (R4 http
-// 3.1.0.5.3; the whole resource when nothing is said).
+// 3.1.0.5.3; the whole resource without it).
 func (s *writer) written(r *request, e Entry, status int) (*response, error) {
 	resp := &response{
 		status:   status,
@@ -119,7 +119,7 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 }
 
 // updateAsCreate stores a resource under an id that the client chose. Tokens
-// that see only some resources may not: the answer would tell them which ids
+// that see only some resources may not: the answer would reveal which ids
 // are taken.
 func (s *writer) updateAsCreate(c Change, r *request, id string, old Entry) (*response, error) {
 	if !r.access.Everything(scope.Update, r.in.typ) {

@@ -33,7 +33,7 @@ const anna = `{"resourceType":"Patient","id":"x","meta":{"versionId":"9","tag":[
 
 // Covers: ER-05
 func TestLifeOfAResource(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	made := w.do("POST", "/Patient", everything, anna).want(201)
 	at := made.location()
 	if made.Header().Get("ETag") != `W/"1"` || at == "/Patient/x" {
@@ -103,7 +103,7 @@ func TestLifeOfAResource(t *testing.T) {
 }
 
 func TestStoredBytesAreSentBytes(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	sent := `{ "contained":[{"resourceType":"Organization","id":"o","name":"A \u0042"}], "resourceType" : "Observation","status":"final",
  "code":{"text":"x","extension":[{"url":"http://e.test/x","valueDecimal":1.50}]},"_status":{"id":"s1"},"valueQuantity":{"value":1.50,"unit":"\/m"},"performer":[{"reference":"#o"}] }`
 	a := w.do("POST", "/Observation", everything, sent).want(201)
@@ -120,7 +120,7 @@ func TestStoredBytesAreSentBytes(t *testing.T) {
 }
 
 func TestConditionalForms(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	org := func(v string) string {
 		return `{"resourceType":"Organization","identifier":[{"system":"urn:s","value":"` + v + `"}],"name":"N"}`
 	}
@@ -154,7 +154,7 @@ func TestConditionalForms(t *testing.T) {
 
 // Covers: case 233
 func TestEachLetterOfAScope(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","active":true}`).want(201)
 	pt := func(id string) string { return `{"resourceType":"Patient","id":"` + id + `","active":true}` }
 	for _, c := range []struct {
@@ -229,7 +229,7 @@ func bundleOf(typ string, entries ...string) string {
 
 // Covers: case 244, case 247
 func TestBatchJudgesEachEntry(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p"}`).want(201)
 	b := w.do("POST", "", "system/Patient.rs system/Observation.c", bundleOf("batch",
 		entryOf("GET", "Patient/p", ""), entryOf("DELETE", "Patient/p", ""), entryOf("POST", "Observation",
@@ -252,7 +252,7 @@ func TestBatchJudgesEachEntry(t *testing.T) {
 
 // Covers: case 245
 func TestTransactionIsAllOrNothing(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	obs := `{"resourceType":"Observation","status":"final","code":{"text":"x"}}`
 	good := []string{}
 	for range 9 {
@@ -279,7 +279,7 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 }
 
 func TestTransactionLinksEntries(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Practitioner/d", everything,
 		`{"resourceType":"Practitioner","id":"d","identifier":[{"system":"urn:n","value":"7"}]}`).want(201)
 	tx := bundleOf("transaction",
@@ -309,7 +309,7 @@ func TestTransactionLinksEntries(t *testing.T) {
 
 // Covers: case 246
 func TestEntriesGoNowhereElse(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, url := range []string{
 		"../../token", "https://other.test/fhir/Patient/1", "//evil", "Patient/1/../../2", "$op",
 		"", "metadata", "Bundle/../x", "%2e%2e/token", "/Patient/" + sample.PatientID(0),
@@ -349,7 +349,7 @@ func TestEntriesGoNowhereElse(t *testing.T) {
 
 // Covers: case 242, case 243, case 251, case 252
 func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
 	mine := "patient/*.cruds; patient=" + p1
 	obs := func(id, p string) string {
@@ -386,7 +386,7 @@ func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
 
 // Covers: case 258
 func TestBinaryIsReadAsItsContext(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
 	at := w.do("POST", "/Binary", everything, "<html><script>alert(1)</script>", "Content-Type", "text/html",
 		"X-Security-Context", "Patient/"+p1).want(201).location()
@@ -410,7 +410,7 @@ func TestBinaryIsReadAsItsContext(t *testing.T) {
 }
 
 func TestEverythingIsTheWholeRecord(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
 	all := w.get("/Patient/"+p1+"/$everything", everything).bundle()
 	ids := all.ids("match")
@@ -443,7 +443,7 @@ func TestEverythingIsTheWholeRecord(t *testing.T) {
 
 // Covers: case 255, case 267, case 256
 func TestBodiesThatAreNotTaken(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for _, c := range []struct {
 		name, body, contentType string
 		status                  int

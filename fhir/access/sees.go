@@ -30,7 +30,7 @@ type Source interface {
 	Version(ctx context.Context, doc, version uint64) (Resource, bool, error)
 	// Resource returns the current version of the resource with that number.
 	Resource(ctx context.Context, doc uint64) (Resource, error)
-	// Parse parses a stored body; its error says that the store is damaged.
+	// Parse parses a stored body; its error means that the store is damaged.
 	Parse(Resource) (*tree.Value, error)
 }
 

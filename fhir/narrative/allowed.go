@@ -109,7 +109,7 @@ func checkLink(value string) error {
 
 // checkImage refuses an image that is active content. An embedded one must be a
 // PNG, JPEG or GIF: SVG may hold scripts. One from another server is valid FHIR
-// and would tell that server who reads about this patient, so pages that show
+// and would show that server who reads about this patient, so pages that show
 // narratives must not fetch it.
 func checkImage(value string) error {
 	scheme, rest := splitScheme(value)

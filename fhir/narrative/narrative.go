@@ -1,5 +1,5 @@
-// Package narrative judges the XHTML of a resource's text by a white list. It
-// refuses and never repairs: what is stored and shown is what was judged
+// Package narrative checks the XHTML of a resource's text by a white list. It
+// refuses and never repairs: what is stored and shown is what was checked
 // (FHIR R4, narrative.html; invariants txt-1 and txt-2).
 package narrative
 
@@ -19,8 +19,8 @@ const (
 )
 
 // Check gives nil when div is one well-formed XHTML div that holds something
-// to read and nothing but what the white list allows. The error says what was
-// found and, where it stands inside, at which byte. IDs found in it are given
+// to read and nothing but what the white list allows. The error names what was
+// found and, if it is inside, the byte. IDs found in it are given
 // to seen, when that is not nil; they must be unique in the resource.
 func Check(div string, seen func(id string) (first bool)) error {
 	if len(div) > maxSize {
@@ -179,7 +179,7 @@ func has(names []string, name string) bool {
 	return false
 }
 
-// attribute judges one attribute.
+// attribute checks one attribute.
 func (s *scanner) attribute(element, allowed, name, value string) error {
 	switch {
 	case name == "xmlns":
@@ -269,7 +269,7 @@ func (s *scanner) value() (string, error) {
 	return s.decode(inner[:end])
 }
 
-// space steps over white space and tells whether there was some.
+// space skips white space and reports whether there was some.
 func (s *scanner) space() bool {
 	from := s.at
 	for s.at < len(s.src) && strings.IndexByte(" \t\r\n", s.src[s.at]) >= 0 {

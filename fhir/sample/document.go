@@ -24,7 +24,7 @@ func described(data []byte, title string) obj {
 
 const plainText = "text/plain; charset=utf-8"
 
-// documents writes notes: one whose bytes stand in a Binary, one that carries
+// documents writes notes: one whose bytes are in a Binary, one that carries
 // them, and, for every eighth patient, one that hardly anybody may read.
 func documents(w *writer, p *person) {
 	note := []byte("Progress note for " + p.name() + ", " + day(p.last()) + ".\n" +
@@ -93,7 +93,7 @@ func consent(w *writer, p *person) {
 		"provision", obj{"type", decision, "period", obj{"start", day(p.visit(0))}})
 }
 
-// provenance says who wrote the record and who sent it.
+// provenance records the author of the record and its sender.
 func provenance(w *writer, p *person) {
 	targets := arr{p.ref()}
 	for _, t := range [][2]string{{"Encounter", "enc"}, {"Condition", "cond"}, {"AllergyIntolerance", "allergy"},

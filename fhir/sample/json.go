@@ -84,7 +84,7 @@ func absent(v any) bool {
 	return false
 }
 
-// appendString quotes s; only text that needs escapes takes the slow way.
+// appendString quotes s; only text that needs escapes goes the slow way.
 func appendString(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c > '~' {

@@ -76,7 +76,7 @@ func (p *person) visit(n int) time.Time {
 // last is the newest encounter, on which most of the record was made.
 func (p *person) last() time.Time { return p.visit(visits - 1) }
 
-// every tells whether the patient is the first of each k, so that the first
+// every reports whether the patient is the first of each k, so that the first
 // patient of all has whatever anybody has.
 func (p *person) every(k int) bool { return p.index%k == 0 }
 

@@ -16,7 +16,7 @@ var races = []struct{ code, name, detail, detailName string }{
 }
 
 // patient writes the person. Each twenty-fifth has no known name, which is
-// said by an extension (US Core us-core-6).
+// given by an extension (US Core us-core-6).
 func patient(w *writer, p *person) {
 	members := []any{
 		"text", narrative(p.name(), "born "+day(p.born)+", "+p.gender()),

@@ -58,7 +58,7 @@ func plan(w *writer, p *person) {
 		"goal", arr{ref("Goal", goal)})
 }
 
-// devices writes an implant, with everything that its label says.
+// devices writes an implant, with everything on its label.
 func devices(w *writer, p *person) {
 	di := fmt.Sprintf("0999999900%04d", 1+p.index%9999)
 	made, ends := p.visit(0).AddDate(-1, 0, 0), p.visit(0).AddDate(9, 0, 0)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// DefaultPatients is how many patients a sandbox has when nobody says.
+// DefaultPatients is how many patients a sandbox has by default.
 const DefaultPatients = 25
 
 // today is the day on which the population's lives have arrived. It is fixed:
@@ -43,7 +43,7 @@ type Step struct {
 	Current  bool   // what the resource is today: Generate emits these alone
 }
 
-// Delete tells whether the step takes the resource away.
+// Delete reports whether the step deletes the resource.
 func (s Step) Delete() bool { return s.JSON == nil }
 
 // History makes the same population with its past: earlier versions come
@@ -124,5 +124,5 @@ func (w *writer) step(resourceType, id, profile string, labels arr, current bool
 // chance is a stream of its own for each patient and purpose.
 func chance(patient int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(patient))) }
 
-// pick takes one of a list.
+// pick returns one of a list.
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }

@@ -48,7 +48,7 @@ func extension(url string, valueName string, value any) obj {
 	return obj{"url", url, valueName, value}
 }
 
-// absentData is the extension that stands where a value is not known.
+// absentData is the extension in the place of a value that is not known.
 func absentData(reason string) obj {
 	return extension("http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode", reason)
 }

@@ -44,7 +44,7 @@ type Head struct {
 	Meta *tree.Value // nil when absent
 }
 
-// Error says which element of the head is not what FHIR asks for. Code is an
+// Error names the element of the head that is not what FHIR asks for. Code is an
 // OperationOutcome issue code.
 type Error struct{ Code, Expression, Detail string }
 
@@ -78,9 +78,9 @@ func Read(root *tree.Value) (Head, error) {
 	return h, nil
 }
 
-// ValidID tells whether s is an id that a path or a key may carry: one to 64
+// ValidID reports whether s is an id that a path or a key may carry: one to 64
 // letters, digits, hyphens and dots, not dots alone (FHIR R4, datatypes: id;
-// RFC 3986 5.2.4 takes "." and ".." out of a path).
+// RFC 3986 5.2.4 removes "." and ".." from a path).
 func ValidID(s string) bool {
 	if len(s) < 1 || len(s) > 64 || strings.Trim(s, ".") == "" {
 		return false
@@ -95,7 +95,7 @@ func ValidID(s string) bool {
 
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-// typeName tells whether s has the form of a resource type's name.
+// typeName reports whether s has the form of a resource type's name.
 func typeName(s string) bool {
 	if len(s) < 1 || len(s) > 64 || s[0] < 'A' || s[0] > 'Z' {
 		return false
@@ -114,7 +114,7 @@ type Identity struct {
 const InstantFormat = "2006-01-02T15:04:05.000Z"
 
 // Set puts id, meta.versionId and meta.lastUpdated into a body that Read has
-// accepted. Values present are replaced where they stand; absent ones come
+// accepted. Values present are replaced in place; absent ones come
 // after resourceType, and first in meta. No other byte changes.
 func Set(body []byte, root *tree.Value, to Identity) ([]byte, error) {
 	if !ValidID(to.ID) || !ValidID(to.VersionID) {
@@ -147,7 +147,7 @@ func Set(body []byte, root *tree.Value, to Identity) ([]byte, error) {
 	return Apply(body, edits...), nil
 }
 
-// put replaces the member where it stands, or adds it at a place that follows
+// put replaces the member in place, or adds it at a place that follows
 // another member's value.
 func put(edits []Edit, in *tree.Value, after int, name, with string) []Edit {
 	if old := in.Get(name); old != nil {
@@ -156,7 +156,7 @@ func put(edits []Edit, in *tree.Value, after int, name, with string) []Edit {
 	return append(edits, Edit{after, after, "," + quote(name) + ":" + with})
 }
 
-// lead replaces the member where it stands, or adds it before the first
+// lead replaces the member in place, or adds it before the first
 // member of an object that has some.
 func lead(edits []Edit, in *tree.Value, name, with string) []Edit {
 	if old := in.Get(name); old != nil {

@@ -8,7 +8,7 @@ import (
 // cutter makes Values of a text that jsontext has already found to be valid,
 // so it looks for boundaries only. Children of containers that are still open
 // wait on stack, below which the finished ones never look; those of closed
-// containers stand together in slab.
+// containers are together in slab.
 type cutter struct {
 	src   string
 	at    int

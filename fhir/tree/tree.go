@@ -1,6 +1,6 @@
 // Package tree reads a FHIR body once, strictly, into an ordered tree that
 // points into the bytes as they were sent. Validation, splicing, indexing and
-// display all walk this tree, so that what was judged is what is stored.
+// display all walk this tree, so that what was validated is what is stored.
 package tree
 
 import (
@@ -27,7 +27,7 @@ type Limits struct {
 	Values int // values of any kind in it
 }
 
-// Kind tells what a Value is, by the first byte of its JSON form.
+// Kind is what a Value is, by the first byte of its JSON form.
 type Kind byte
 
 // The kinds of JSON values.
@@ -51,7 +51,7 @@ type Value struct {
 	Kind  Kind
 }
 
-// Error says why a body is not one well-formed JSON object. Code is an
+// Error is why a body is not one well-formed JSON object. Code is an
 // OperationOutcome issue code: "structure" or "too-long".
 type Error struct {
 	Code   string
@@ -68,7 +68,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // duplicate members, lone surrogates, a byte order mark, anything after the
 // object, and what is over the bounds. Errors are *Error.
 //
-// jsontext alone judges the text, in one pass without allocation; the tree is
+// jsontext alone validates the text, in one pass without allocation; the tree is
 // then cut from the very bytes that it accepted.
 func Parse(body []byte) (*Value, error) {
 	return ParseWithin(body, Limits{Bytes: MaxBytes, Values: MaxValues})
@@ -99,7 +99,7 @@ func ParseWithin(body []byte, limits Limits) (*Value, error) {
 	return &c.stack[0], nil
 }
 
-// explain reads a refused body again, slowly, to say where and why.
+// explain reads a refused body again, slowly, to find where and why.
 func explain(body []byte) *Error {
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
 	_, err := dec.ReadValue()

@@ -66,7 +66,7 @@ func (v *Value) Literal() string {
 // To is the offset just after the value in the body.
 func (v *Value) To() int { return v.From + len(v.Raw) }
 
-// unquote takes a valid JSON string apart; without escapes it copies nothing.
+// unquote decodes a valid JSON string; without escapes it copies nothing.
 func unquote(quoted string) string {
 	inner := quoted[1 : len(quoted)-1]
 	if strings.IndexByte(inner, '\\') < 0 {

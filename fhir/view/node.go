@@ -13,7 +13,7 @@ type node struct {
 	Children         []node
 }
 
-// hidden elements stand elsewhere on the page.
+// hidden elements are elsewhere on the page.
 var hidden = map[string]bool{"resourceType": true, "id": true, "meta": true, "text": true}
 
 // children shows the elements of an object.
@@ -107,7 +107,7 @@ func (v viewer) extension(item *tree.Value, t *table.Type) node {
 	return n
 }
 
-// absent tells why a value is not given, when an extension says it.
+// absent returns why a value is not given, if an extension has the reason.
 func absent(item *tree.Value) string {
 	for _, e := range item.Get("extension").Each() {
 		if strings.HasSuffix(e.Get("url").Text(), "/data-absent-reason") {
@@ -139,7 +139,7 @@ func words(name string) string {
 }
 
 // title is the few words by which a person knows a resource: the first of
-// these elements that says something.
+// these elements that has a value.
 func (v viewer) title(r *tree.Value) string {
 	for _, name := range []string{"name", "title", "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "type",
 		"description", "relationship", "scope", "category"} {

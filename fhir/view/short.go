@@ -7,7 +7,7 @@ import (
 )
 
 // short writes a value of a common data type on one line; "" when the type
-// has no short form, or the value says more than the form can.
+// has no short form, or the value holds more than the form can.
 func short(kind string, v *tree.Value) string {
 	get := func(name string) string { return v.Get(name).Literal() }
 	switch kind {

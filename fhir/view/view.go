@@ -1,5 +1,5 @@
 // Package view shows a person a resource or a search result as a page of HTML
-// that needs no script and no other file. It judges nothing: what it is given
+// that needs no script and no other file. It validates nothing: what it is given
 // has been stored or made by the server.
 package view
 
@@ -58,7 +58,7 @@ type viewer struct {
 type page struct {
 	Base, Home  string
 	Type, Title string
-	Where       []link // the resource and what stands around it
+	Where       []link // the resource and what is around it
 	Facts       []fact
 	Labels      []label
 	Narrative   *frame
@@ -110,7 +110,7 @@ func newPage(v viewer, root *tree.Value) page {
 	return p
 }
 
-// bundleTitle says in words what a Bundle is.
+// bundleTitle names the kind of a Bundle.
 func bundleTitle(kind string) string {
 	switch kind {
 	case "searchset":

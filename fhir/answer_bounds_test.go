@@ -11,7 +11,7 @@ import (
 // what is large.
 // Covers: cases 246, 268
 func TestAnswersAreBounded(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	const size, limit = 3 << 20, 32 << 20
 	binary := `{"resourceType":"Binary","contentType":"application/octet-stream","data":"` +
 		base64.StdEncoding.EncodeToString(make([]byte, size)) + `"}`

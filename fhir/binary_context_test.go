@@ -8,7 +8,7 @@ import (
 
 const hiddenReport = `{"resourceType":"DocumentReference","id":"hidden","status":"current","type":{"coding":[{"code":"hidden"}]},"content":[{"attachment":{"url":"Binary/kept-1"}}]}`
 
-func hiddenBinary(w *world) {
+func hiddenBinary(w *env) {
 	w.t.Helper()
 	w.do("PUT", "/DocumentReference/hidden", everything, hiddenReport).want(201)
 	w.do("PUT", "/Binary/kept-1", everything,
@@ -20,7 +20,7 @@ func hiddenBinary(w *world) {
 // answer of a patch would show it, and a patch could take the context away.
 // Covers: case 236, case 238
 func TestBinaryIsChangedAsItsContext(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	hiddenBinary(w)
 	const others = "system/Binary.cruds system/DocumentReference.cruds?type=open"
 	patch := func(of string) answer {
@@ -61,7 +61,7 @@ func TestBinaryIsChangedAsItsContext(t *testing.T) {
 // A Binary outlives its context: who may read every resource of that type can
 // still put it in order, others see nothing of it.
 func TestBinaryOfADeletedContext(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	hiddenBinary(w)
 	w.do("DELETE", "/DocumentReference/hidden", everything, "").want(204)
 	w.get("/Binary/kept-1", "system/Binary.rs system/DocumentReference.rs?type=hidden").want(404)

@@ -13,7 +13,7 @@ import (
 // status, headers and body.
 // Covers: case 241, case 251, case 252
 func TestHiddenIsMissing(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	hiddenBinary(w)
 	other := sample.PatientID(1)
 	mine := "patient/*.cruds; patient=" + sample.PatientID(0)

@@ -27,9 +27,9 @@ const (
 	privateBase = "https://private.test:9443/acme/fhir"
 )
 
-// world is a service over a real file. Its tokens are scopes written with
+// env is a service over a real file. Its tokens are scopes written with
 // spaces: "Bearer system/*.rs".
-type world struct {
+type env struct {
 	t     testing.TB
 	store *bolt.FHIR
 	h     http.Handler
@@ -38,14 +38,14 @@ type world struct {
 	decided func(*trace.Trace) // of each refusal; may be nil
 }
 
-func newWorld(t testing.TB, patients int) *world {
+func newEnv(t testing.TB, patients int) *env {
 	t.Helper()
 	st, err := bolt.OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	w := &world{t: t, store: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &env{t: t, store: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	c := fhir.Config{
 		PublicBase:  publicBase,
 		PrivateBase: privateBase,
@@ -119,7 +119,7 @@ type answer struct {
 
 // do sends a request below the public base's path. Headers are name, value
 // pairs; a body makes it application/fhir+json unless they say otherwise.
-func (w *world) do(method, path, token, body string, headers ...string) answer {
+func (w *env) do(method, path, token, body string, headers ...string) answer {
 	w.t.Helper()
 	target := path
 	if !strings.HasPrefix(path, "https://") && !strings.HasPrefix(path, "!") {
@@ -147,7 +147,7 @@ func (w *world) do(method, path, token, body string, headers ...string) answer {
 	return answer{rec, w.t}
 }
 
-func (w *world) get(path, token string, headers ...string) answer {
+func (w *env) get(path, token string, headers ...string) answer {
 	w.t.Helper()
 	return w.do("GET", path, token, "", headers...)
 }
@@ -212,7 +212,7 @@ func (b bundle) ids(mode string) []string {
 const everything = "system/*.cruds"
 
 func TestReadsAndSearchesTheSamplePopulation(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newEnv(t, 3)
 	id := sample.PatientID(0)
 	p := w.get("/Patient/"+id, everything).want(200)
 	if got := p.Header().Get("ETag"); got != `W/"1"` {
@@ -275,7 +275,7 @@ func contains(all []string, one string) bool {
 }
 
 func TestPagesTileTheResult(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newEnv(t, 3)
 	all := w.get("/Observation?_count=1000", everything).bundle()
 	for _, sort := range []string{"", "&_sort=-date", "&_sort=code,-_id"} {
 		seen := map[string]bool{}
@@ -303,7 +303,7 @@ func TestPagesTileTheResult(t *testing.T) {
 
 // Covers: case 230, case 232, case 248, case 259, case 263
 func TestRefusals(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	id := sample.PatientID(0)
 	next := strings.TrimPrefix(w.get("/Observation?_count=5", everything).bundle().link("next"), publicBase)
 	for _, c := range []struct {
@@ -368,7 +368,7 @@ func TestRefusals(t *testing.T) {
 // A token that could not be looked up is nobody's fault but the server's: no
 // challenge, and a time to try again.
 func TestTokenCannotBeLookedUp(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	rec := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", publicBase+"/Patient", nil)
 	r.Header.Set("Authorization", "Bearer down")
@@ -392,7 +392,7 @@ func TestTokenCannotBeLookedUp(t *testing.T) {
 
 // Covers: case 001, case 310
 func TestWritesPublicURLsOnly(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, path := range []string{
 		"/metadata", "/Patient?_count=1", "/Observation?_count=2", "/Patient/none",
 		"?_type=Patient",
@@ -420,7 +420,7 @@ func TestWritesPublicURLsOnly(t *testing.T) {
 
 // Covers: ER-22 (access control), case 236, case 238, case 240, case 241, case 249
 func TestScopesFilterRows(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newEnv(t, 3)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
 	vitals := "system/Observation.rs?code=http://loinc.org|85354-9"
 	all := w.get("/Observation?_count=1000", everything).bundle()
@@ -468,7 +468,7 @@ func TestScopesFilterRows(t *testing.T) {
 
 // Covers: case 254
 func TestOnlyListedOriginsMayAsk(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, c := range []struct{ method, path, origin, token, allowed string }{
 		{"GET", "/Patient", "https://evil.example", everything, ""},
 		{"OPTIONS", "/Patient", "https://evil.example", "", ""},
@@ -493,7 +493,7 @@ func TestOnlyListedOriginsMayAsk(t *testing.T) {
 
 // Covers: case 264
 func TestRequestsWriteNoHeaders(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, a := range []answer{
 		w.do("POST", "/Patient", everything, `{"resourceType":"Patient"}`, "If-None-Exist",
 			"identifier=a%0d%0aSet-Cookie:x=1"),
@@ -512,7 +512,7 @@ func TestRequestsWriteNoHeaders(t *testing.T) {
 
 // Covers: case 268
 func TestSearchesEnd(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newEnv(t, 3)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r := httptest.NewRequestWithContext(ctx, "GET", "/acme/fhir/Observation?patient.name:contains=a", nil)
@@ -526,7 +526,7 @@ func TestSearchesEnd(t *testing.T) {
 
 // An index made by other rules is made anew at start.
 func TestStaleIndexIsMadeAnew(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newEnv(t, 2)
 	w.get("/Patient", everything).want(200)
 	before := w.get("/Observation?code=85354-9&_count=1000", everything).bundle()
 	err := w.store.Update(context.Background(), func(c fhir.Change) error {
@@ -568,7 +568,7 @@ func TestStaleIndexIsMadeAnew(t *testing.T) {
 }
 
 func TestCapabilityStatementIsForAnybody(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	a := w.get("/metadata", "").want(200)
 	w.get("/metadata", "bad").want(200)
 	w.get("/metadata", "", "If-None-Match", a.Header().Get("ETag")).want(304)

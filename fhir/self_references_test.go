@@ -15,7 +15,7 @@ func bodyOf(subject string) string {
 // keeps its bytes.
 // Covers: ER-02, ER-03
 func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
 	for sent, kept := range map[string]string{
 		publicBase + "/Patient/a":                                        publicBase + "/Patient/a",
@@ -59,7 +59,7 @@ func linked(fullURL, entry string) string {
 // R4 bundle.html 2.36.4.1: a relative reference is taken from the root of the
 // entry's own fullUrl.
 func TestTransactionResolvesRelativeReferences(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	const other = "https://other.test/r4"
 	patient := linked(other+"/Patient/p", entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`))
 
@@ -87,7 +87,7 @@ func TestTransactionResolvesRelativeReferences(t *testing.T) {
 
 // Covers: case 246
 func TestTransactionsThatContradictThemselves(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	w.do("PUT", "/Organization/o", everything, `{"resourceType":"Organization","id":"o","name":"N"}`).want(201)
 	org := `{"resourceType":"Organization","name":"N"}`
 	found := strings.Replace(entryOf("POST", "Organization", org), `"url":`, `"ifNoneExist":"name=N","url":`, 1)
@@ -113,7 +113,7 @@ func TestTransactionsThatContradictThemselves(t *testing.T) {
 }
 
 func TestPreconditionsOfWrites(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	org := `{"resourceType":"Organization","id":"o","name":"N"}`
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", "*").want(201)
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", "*").want(412)
@@ -128,7 +128,7 @@ func TestPreconditionsOfWrites(t *testing.T) {
 // What criteria match is found before anything of a transaction is done, and
 // two entries about one resource are refused (R4 http 3.1.0.11.2).
 func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	org := func(id, n string) string {
 		return `{"resourceType":"Organization","id":"` + id + `","name":"` + n + `","active":true}`
 	}
@@ -191,7 +191,7 @@ func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
 
 // A reference to an entry is judged by what the entry holds.
 func TestTransactionJudgesWhatReferencesLeadTo(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	const urn, rest = "urn:uuid:6b1b2a7e-3d0c-4b8e-9a3f-0d6a5f8b8a11", "https://other.test/r4/Patient/p"
 	practitioner, patient := `{"resourceType":"Practitioner","active":true}`, `{"resourceType":"Patient","active":true}`
 	typed := `{"resourceType":"Observation","status":"final","code":{"text":"x"},"subject":{"reference":"` + urn +

@@ -24,7 +24,7 @@ type reader struct {
 //
 // Covers: case 236, case 238, case 240, case 249
 func TestResultsAreReadable(t *testing.T) {
-	w := newWorld(t, 4)
+	w := newEnv(t, 4)
 	all := w.everyResource()
 	rnd := rand.New(rand.NewPCG(5, 5))
 	var readers []reader
@@ -56,7 +56,7 @@ func TestResultsAreReadable(t *testing.T) {
 }
 
 // everyResource lists what is stored, as Type/id.
-func (w *world) everyResource() []string {
+func (w *env) everyResource() []string {
 	var all []string
 	for _, typ := range search.Types() {
 		if typ == "AuditEvent" {
@@ -135,7 +135,7 @@ func randomSearch(rnd *rand.Rand) string {
 }
 
 // holds follows the pages of a result and holds it against what is readable.
-func (w *world) holds(t *testing.T, r reader, query string, b bundle) int {
+func (w *env) holds(t *testing.T, r reader, query string, b bundle) int {
 	t.Helper()
 	total := *b.Total
 	matches := w.follow(t, r, query, b)
@@ -162,7 +162,7 @@ func (w *world) holds(t *testing.T, r reader, query string, b bundle) int {
 
 // follow gives the matches on a page and all after it, and holds each resource
 // against what is readable.
-func (w *world) follow(t *testing.T, r reader, query string, b bundle) []string {
+func (w *env) follow(t *testing.T, r reader, query string, b bundle) []string {
 	t.Helper()
 	var matches []string
 	for {
@@ -187,7 +187,7 @@ func (w *world) follow(t *testing.T, r reader, query string, b bundle) []string 
 
 // isAllOfIt compares with an unrestricted search. Chains are left out: what
 // they lead through must be readable too.
-func (w *world) isAllOfIt(t *testing.T, r reader, query string, matches []string) {
+func (w *env) isAllOfIt(t *testing.T, r reader, query string, matches []string) {
 	t.Helper()
 	a := w.get(query+"&_count=1000", everything)
 	if a.Code != 200 {
@@ -209,7 +209,7 @@ func (w *world) isAllOfIt(t *testing.T, r reader, query string, matches []string
 // TestPopulationIsServedAsItWasMade holds each stored resource against the
 // bytes that went in: nothing differs but id and meta.
 func TestPopulationIsServedAsItWasMade(t *testing.T) {
-	w := newWorld(t, 5)
+	w := newEnv(t, 5)
 	n := 0
 	err := sample.Generate(5, func(typ, id string, sent []byte) error {
 		n++

@@ -6,7 +6,7 @@ import (
 )
 
 func TestPreferIsReadAsRFC7240Says(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for prefer, empty := range map[string]bool{
 		`return=minimal`:                  true,
 		`return="minimal"`:                true,
@@ -22,7 +22,7 @@ func TestPreferIsReadAsRFC7240Says(t *testing.T) {
 }
 
 func TestAllowTellsWhatIsNeverWritten(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for path, writes := range map[string]bool{"/AuditEvent": false, "/AuditEvent/x": false, "/Patient/x": true} {
 		if got := strings.Contains(w.do("OPTIONS", path, "", "").want(204).Header().Get("Allow"),
 			"PUT"); got != writes {
@@ -32,7 +32,7 @@ func TestAllowTellsWhatIsNeverWritten(t *testing.T) {
 }
 
 func TestVersionsHaveOneNameEach(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	made := w.do("POST", "/Patient", everything, anna).want(201)
 	w.get(made.location()+"/_history/1", everything).want(200)
 	w.get(made.location()+"/_history/01", everything).want(404)
@@ -41,7 +41,7 @@ func TestVersionsHaveOneNameEach(t *testing.T) {
 // R4 search, "Modifiers": one that is not known is refused, however lenient
 // the handling: left out, it would turn what is asked round.
 func TestModifiersAreKnownOrRefused(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, q := range []string{
 		"code:in=http://e.test/vs", "code:not-in=x", "code:below=x", "date:not=2020", "subject:Nonsense=x", "subject:below=x", "_id:in=x", "value-string:fuzzy=x", "status:text=x",
 		"patient.gender:in=x", "value-quantity:approx=5", "combo-code-value-quantity:not=a$5",
@@ -60,7 +60,7 @@ func TestModifiersAreKnownOrRefused(t *testing.T) {
 
 // A count has a total, whatever _total says.
 func TestCountsAreTotals(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for _, q := range []string{
 		"_summary=count", "_count=0", "_total=none&_summary=count", "_total=none&_count=0",
 		"_total=estimate&_count=0",
@@ -72,7 +72,7 @@ func TestCountsAreTotals(t *testing.T) {
 }
 
 func TestControlsHaveNoModifiers(t *testing.T) {
-	w := newWorld(t, 0)
+	w := newEnv(t, 0)
 	for _, q := range []string{"_sort:desc=name", "_count:x=1", "_total:x=none", "_elements:not=name"} {
 		w.get("/Patient?"+q, everything, "Prefer", "handling=strict").want(400)
 	}
@@ -81,7 +81,7 @@ func TestControlsHaveNoModifiers(t *testing.T) {
 // A parameter that not all types searched have is refused, in lenient handling
 // too: left out, it would give everything.
 func TestSearchesOfTheSystemHaveCommonParameters(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newEnv(t, 1)
 	for query, status := range map[string]int{
 		"?name=x": 400,
 		"?_type=Patient,Observation&patient=p0001": 400,
