@@ -114,17 +114,17 @@ func catalogue(t *testing.T, supported ...string) Catalogue {
 	return c
 }
 
-// Covers: S2-03, S2-14, S2-16, case 113
-func TestNegotiateRegistration(t *testing.T) {
-	narrow := catalogue(t, "openid", "system/Patient.rs", "system/Observation.rs", "user/Patient.r")
-	wide := catalogue(t, "system/*.rs", "system/Patient.rs")
+// negotiated is a request to a server and its answer.
+type negotiated struct {
+	name    string
+	server  Catalogue
+	request Request
+	want    Answer
+}
+
+func registrations(narrow, wide Catalogue) []negotiated {
 	system := []string{"system"}
-	for _, c := range []struct {
-		name    string
-		server  Catalogue
-		request Request
-		want    Answer
-	}{
+	return []negotiated{
 		{
 			"as asked",
 			narrow,
@@ -218,12 +218,21 @@ func TestNegotiateRegistration(t *testing.T) {
 			Plain:    true,
 		},
 			Answer{Refused: []string{"system/Patient.r", "openid"}}},
-	} {
-		got := c.server.Negotiate(c.request)
-		if !slices.Equal(got.Granted, c.want.Granted) || !slices.Equal(got.Refused, c.want.Refused) ||
-			got.Wildcard != c.want.Wildcard {
-			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
-		}
+	}
+}
+
+// Covers: S2-03, S2-14, S2-16, case 113
+func TestNegotiateRegistration(t *testing.T) {
+	narrow := catalogue(t, "openid", "system/Patient.rs", "system/Observation.rs", "user/Patient.r")
+	wide := catalogue(t, "system/*.rs", "system/Patient.rs")
+	for _, c := range registrations(narrow, wide) {
+		t.Run(c.name, func(t *testing.T) {
+			got := c.server.Negotiate(c.request)
+			if !slices.Equal(got.Granted, c.want.Granted) || !slices.Equal(got.Refused, c.want.Refused) ||
+				got.Wildcard != c.want.Wildcard {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
 	}
 }
 
@@ -274,9 +283,11 @@ func TestNegotiateWithinRegistration(t *testing.T) {
 			Within:   strings.Fields(c.registered),
 			Limited:  true,
 		})
-		if strings.Join(got.Granted, " ") != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got.Granted, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if strings.Join(got.Granted, " ") != c.want {
+				t.Errorf("got %q, want %q", got.Granted, c.want)
+			}
+		})
 	}
 }
 
