@@ -27,8 +27,8 @@ type Line struct {
 	// path of its own: the hop replaced prefix and Host by those of the route, passed
 	// all else, and so sent other bytes than it got. It is absent from other lines.
 	Mapped bool `json:"mapped,omitempty"`
-	// Lost is set on no message's line: it says that so many lines could not be
-	// written before this one.
+	// Lost is set on no message's line: so many lines could not be written before
+	// this one.
 	Lost int64 `json:"lost,omitempty"`
 }
 

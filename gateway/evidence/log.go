@@ -32,14 +32,14 @@ const (
 
 // Options of a Log; the zero value is usable but for Now.
 type Options struct {
-	// Flush is how long a line may stand in memory; 50 ms when 0.
+	// Flush is how long a line may stay in memory; 50 ms when 0.
 	Flush time.Duration
 	// Sync is SyncNone when empty.
 	Sync SyncPolicy
 	// Rotate renames a file that has reached this many bytes to NAME.000001 and so
 	// on, and begins a new one; 0 never does. Compare reads them all by NAME.
 	Rotate int64
-	// Now is the clock of the lines that tell of a loss; required.
+	// Now is the clock of the lines that report a loss; required.
 	Now func() time.Time
 }
 
@@ -69,10 +69,10 @@ type Log struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	active   []byte
-	writing  int    // bytes that flush has taken from active, whatever becomes of them
-	added    uint64 // lines ever taken
+	writing  int    // bytes that flush has moved from active, whatever becomes of them
+	added    uint64 // lines ever accepted
 	written  uint64 // of these, lines in the file
-	lost     int64  // lines dropped since the last line that told of it
+	lost     int64  // lines dropped since the last line that reported it
 	lostEver int64
 	err      error // of the last attempt to write
 	urgent   bool
@@ -89,8 +89,8 @@ type Log struct {
 
 // Open opens, or creates with mode 0600, the evidence file of the named hop and adds
 // to it. A last line that a crash cut short is ended, so that the next one is whole;
-// lines that a killed program had taken and not written are told of as lost. PATH.owed,
-// which counts them, stands beside the file while it is open.
+// lines that a killed program had accepted and not written are reported as lost. PATH.owed,
+// which counts them, is beside the file while it is open.
 func Open(path, hop string, opt Options) (*Log, error) {
 	if opt.Now == nil {
 		return nil, errors.New("evidence: no clock")
@@ -129,7 +129,7 @@ func Open(path, hop string, opt Options) (*Log, error) {
 	return l, nil
 }
 
-// recall takes over what the last program still owed.
+// recall takes over the lines that the last program had not written.
 func (l *Log) recall() error {
 	info, err := l.file.Stat()
 	if err != nil || !info.Mode().IsRegular() {
@@ -178,8 +178,8 @@ func (l *Log) ConnID() string {
 	return l.epoch + "-" + strconv.FormatUint(l.conns.Add(1), 10)
 }
 
-// Owe announces n messages, whose lines follow, with Owed set: a program that is killed
-// before them owes them too. With -1 it takes one back that came to nothing.
+// Owe announces n messages, whose lines follow, with Owed set: of a program that is killed
+// before them, these lines are lost too. With -1 it withdraws one that came to nothing.
 func (l *Log) Owe(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,7 +187,7 @@ func (l *Log) Owe(n int) {
 }
 
 // Record adds the line of m. It returns at once unless the disk is far behind, or
-// the policy is SyncEach; the error, also counted and told in the file later, is
+// the policy is SyncEach; the error, also counted and reported in the file later, is
 // ErrLost.
 func (l *Log) Record(m *wire.Message) error {
 	l.mu.Lock()
@@ -222,10 +222,10 @@ func (l *Log) full() bool {
 	return len(l.active) > maxBuffered || len(l.active)+l.writing > 2*maxBuffered
 }
 
-// Tap is Record for a wire.Tap, which cannot use the error: Err and Lost tell.
+// Tap is Record for a wire.Tap, which cannot use the error: Err and Lost have it.
 func (l *Log) Tap(m *wire.Message) { l.Record(m) }
 
-// Flush returns when every line taken so far is in the file, or cannot be.
+// Flush returns when every line accepted so far is in the file, or cannot be.
 func (l *Log) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,7 +324,7 @@ func (l *Log) rest() {
 // flush writes what has gathered, in pieces, so that of what a full disk refuses as a
 // whole some may still go. What fails is put back and tried again.
 func (l *Log) flush() {
-	err := l.stands()
+	err := l.reopen()
 	l.mu.Lock()
 	l.pending.check()
 	lines, lost := l.active, l.lost
@@ -372,7 +372,7 @@ func piece(b []byte) int {
 	return bytes.IndexByte(b, '\n') + 1
 }
 
-// wrote counts lines that are in the file, and lost ones that it tells of.
+// wrote counts lines that are in the file, and lost ones that it reports.
 func (l *Log) wrote(lines int, lost int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -415,10 +415,10 @@ func (l *Log) write(b []byte) error {
 	return l.file.Sync()
 }
 
-// stands sees to it that what was written stands where it is looked for. A file that
+// reopen sees to it that what was written is where it is looked for. A file that
 // was removed, replaced or cut short under us is opened anew, and those of its lines
 // that are gone, one at least, are counted as lost.
-func (l *Log) stands() error {
+func (l *Log) reopen() error {
 	own, err := l.file.Stat()
 	if err != nil || !own.Mode().IsRegular() {
 		return err

@@ -23,13 +23,13 @@ type reader struct {
 	paths []string // still to be read
 	file  *os.File
 	lines *bufio.Reader
-	name  string // of the hop, from its first line; lines of another are none of its
-	next  *Line  // the line to be taken next; nil at the end
+	name  string // of the hop, from its first line; lines of another are unreadable
+	next  *Line  // nil at the end
 	lost  int64
 	bad   int64 // lines that are no lines of evidence
 }
 
-// openReader stands before the first line of path.
+// openReader returns a reader at the first line of path.
 func openReader(path string) (*reader, error) {
 	olds, err := rotated(path)
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *reader) parse(b []byte) *Line {
 	return l
 }
 
-// sound: a hop may have written it.
+// sound reports whether a hop may have written the line.
 func (l *Line) sound() bool {
 	digest := func(n int64, sum string) bool {
 		if n == 0 {
