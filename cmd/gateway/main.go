@@ -135,7 +135,13 @@ func checkOnly(path string, stdout, stderr io.Writer) int {
 }
 
 func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {
-	s, err := gatewayd.New(path, slog.New(slog.NewTextHandler(stderr, nil)), time.Now)
+	c, err := gatewayd.Read(path)
+	if err != nil {
+		complaint.Print(stderr, err)
+		return 2
+	}
+
+	s, err := gatewayd.New(path, slog.New(c.LogHandler(stderr)), time.Now)
 	if err != nil {
 		complaint.Print(stderr, err)
 		return 2

@@ -11,10 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/certs"
 )
@@ -177,6 +180,43 @@ func TestSecondSignal(t *testing.T) {
 		case <-end:
 			t.Fatal("it goes on")
 		}
+	}
+}
+
+// The log is in JSON where the configuration has it so.
+func TestLogInJSON(t *testing.T) {
+	e := newEnv(t, func(http.ResponseWriter, *http.Request) {})
+	text, err := os.ReadFile(e.path("gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := regexp.MustCompile(`dial: "[^"]*"`).ReplaceAllString(string(text), `dial: "127.0.0.1:1"`)
+	e.write(t, "gateway.yaml", "log: json\n"+broken)
+
+	_, address := e.start(t, `exec 2>"$(dirname "$1")/log";`)
+	c, err := e.get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 502 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+
+	line, err := os.ReadFile(e.path("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry struct {
+		Level  string `json:"level"`
+		Route  string `json:"route"`
+		Reason string `json:"reason"`
+	}
+	if err := json.Unmarshal(line, &entry); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if entry.Level != "WARN" || entry.Route != "x" || entry.Reason != "connection refused" {
+		t.Errorf("%s", line)
 	}
 }
 

@@ -222,6 +222,7 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 		{"listen: 127.0.0.1:0\n", "listen: 127.0.0.1:1\n", "keys=listen\n"},
 		{"hop: gateway", "hop: other", "keys=hop\n"},
 		{"admin: {listen: 127.0.0.1:0,", "admin: {listen: 127.0.0.1:2,", "keys=admin\n"},
+		{"hop: gateway\n", "hop: gateway\nlog: json\n", "keys=log\n"},
 		{"rotate: 1000000", "rotate: 2000000", "keys=evidence\n"},
 		{"hop: gateway\nlisten: 127.0.0.1:0\n", "hop: other\nlisten: 127.0.0.1:1\n", `keys="listen, hop"` + "\n"},
 		{"head: 5s", "head: 6s", ""},

@@ -30,6 +30,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -58,6 +60,7 @@ type Config struct {
 	Proxy    []string `yaml:"proxy,omitempty"`
 	KeyFiles string   `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
 	Admin    Admin    `yaml:"admin,omitempty"`
+	Log      string   `yaml:"log,omitempty"` // form of the log: "text" (default) or "json"
 	Evidence Evidence `yaml:"evidence,omitempty"`
 	Routes   []Route  `yaml:"routes"`
 	Timeouts Timeouts `yaml:"timeouts,omitempty"`
@@ -212,6 +215,7 @@ func (c *Config) words() error {
 
 	for _, w := range []struct{ key, value, choice, other string }{
 		{"keyFiles", c.KeyFiles, "refuse", "warn"},
+		{"log", c.Log, "text", "json"},
 		{"evidence.onFailure", c.Evidence.OnFailure, "refuse", "pass"},
 	} {
 		if w.value != "" && w.value != w.choice && w.value != w.other {
@@ -252,6 +256,14 @@ func (c *Config) path(p string) string {
 		return p
 	}
 	return filepath.Join(c.Dir, p)
+}
+
+// LogHandler returns what writes the log to w in the form that is configured.
+func (c *Config) LogHandler(w io.Writer) slog.Handler {
+	if c.Log == "json" {
+		return slog.NewJSONHandler(w, nil)
+	}
+	return slog.NewTextHandler(w, nil)
 }
 
 // hop is the name in evidence.

@@ -14,6 +14,7 @@ tls:                                # chosen by the name, or address, that a cli
 admin:
   listen: 127.0.0.1:9470            # /health, /ready and /metrics; loopback only
   # health: 0.0.0.0:9471            # /health and /ready alone, for a load balancer or a container
+log: text                           # or json
 evidence:
   file: gateway.jsonl
   sync: interval                    # none, interval or each

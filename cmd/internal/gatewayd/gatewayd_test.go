@@ -469,6 +469,7 @@ func TestComplaints(t *testing.T) {
 		"host":             {"[a.example,", "['https://a.example',", "is not a name"},
 		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
 		"admin on network": {"{listen: 127.0.0.1:0", "{listen: 0.0.0.0:80", "is not a loopback"},
+		"log":              {"hop: gateway", "log: xml\nhop: gateway", "is neither text nor json"},
 		"sync":             {"sync: interval", "sync: maybe", "is not known"},
 		"proxy peers": {
 			"hop: gateway",

@@ -234,6 +234,7 @@ func (c *Config) needRestart(now *Config) (keys []string) {
 		{"listen", c.Listen != now.Listen},
 		{"admin", c.Admin != now.Admin},
 		{"hop", c.hop() != now.hop()},
+		{"log", c.Log != now.Log},
 		{"evidence", before != after},
 	} {
 		if k.other {
