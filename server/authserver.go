@@ -134,8 +134,9 @@ func supportedScopes(writable bool) []string {
 	var out []string
 
 	for _, t := range []string{
-		"*", "AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device", "DiagnosticReport", "DocumentReference",
-		"Encounter", "Goal", "Immunization", "Location", "Medication", "MedicationRequest", "Observation", "Organization",
+		"*", "AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device",
+		"DiagnosticReport", "DocumentReference", "Encounter", "Goal", "Immunization", "Location", "Medication", "MedicationRequest", "Observation",
+		"Organization",
 		"Patient", "Practitioner", "PractitionerRole", "Procedure", "Provenance", "RelatedPerson", "ServiceRequest",
 	} {
 		for _, a := range allowed {
@@ -206,7 +207,8 @@ func (s *Site) denial(err error) *fhir.Denial {
 	switch {
 	case r.Status >= 500:
 		s.deps.Log.Error("a token could not be looked up", "trace", r.Trace, "cause", r.Of.Err)
-		d.Status, d.Code, d.Text = http.StatusServiceUnavailable, "transient", "The token could not be looked up; try again later."
+		d.Status, d.Code = http.StatusServiceUnavailable, "transient"
+		d.Text = "The token could not be looked up; try again later."
 	case s.cfg.Explain == "client":
 		d.Text = r.Of.Check + ": " + r.Of.Detail + "."
 	default:

@@ -88,7 +88,8 @@ func checkBase(cs *complaint.List, key, s string) {
 	case u.Path == "":
 		cs.Add("add one, such as /fhir", "%s: %s has no path", key, s)
 	case !plainPath(u.EscapedPath()) || strings.ToLower(u.Host) != u.Host || u.String() != s:
-		cs.Add("use lower-case host names, and letters, digits and . _ - ~ in the path, as certificates compare URLs byte for byte", "%s: %s is not in its plainest form", key, s)
+		cs.Add("use lower-case host names, and letters, digits and . _ - ~ in the path, as certificates compare URLs "+
+			"byte for byte", "%s: %s is not in its plainest form", key, s)
 	}
 }
 
@@ -221,7 +222,8 @@ func (c Config) checkCommunities(cs *complaint.List) {
 	if own := func(m Community) bool {
 		return len(m.Certificates) > 0
 	}; len(c.Communities) > 0 && !slices.ContainsFunc(c.Communities, own) {
-		cs.Add("name a chain and key that a community issued for the public base URL; one without gets no metadata, but its clients are trusted", "communities: none has certificates")
+		cs.Add("name a chain and key that a community issued for the public base URL; one without gets no metadata, "+
+			"but its clients are trusted", "communities: none has certificates")
 	}
 
 	c.checkOrigins(cs)

@@ -39,23 +39,30 @@ type Config struct {
 	// Attachments says what becomes of a resource with an attachment whose size or
 	// hash does not fit its data: "accept" (default) or "refuse".
 	Attachments string `yaml:"attachments,omitempty"`
-	KeyFiles    string `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default), "group" (the file's group may read it, as with a mounted secret) or "warn"
+	// a private key that others may read: "refuse" (default), "group" (the file's group may read it, as
+	// with a mounted secret) or "warn"
+	KeyFiles string `yaml:"keyFiles,omitempty"`
 
 	// Proxy lists the addresses (IP or CIDR) of the gateways that open each
 	// connection with a PROXY protocol v2 header. A connection from one of
 	// them must have the header, one from elsewhere must not.
 	Proxy []string `yaml:"proxy,omitempty"`
 
-	Log              string      `yaml:"log,omitempty"`              // form of the log: "text" (default) or "json"
-	Explain          string      `yaml:"explain,omitempty"`          // who learns why a request was refused: "operator" (default), or "client" as in a sandbox
-	UnknownCommunity string      `yaml:"unknownCommunity,omitempty"` // metadata for a community that is not ours: "204" (default) or "default"
-	Communities      []Community `yaml:"communities"`                // in order of precedence; the first is the default one
-	Revocation       Revocation  `yaml:"revocation,omitempty"`
-	Rates            Rates       `yaml:"rates,omitempty"`
+	Log string `yaml:"log,omitempty"` // form of the log: "text" (default) or "json"
+	// who learns why a request was refused: "operator" (default), or "client" as in a sandbox
+	Explain string `yaml:"explain,omitempty"`
+	// metadata for a community that is not ours: "204" (default) or "default"
+	UnknownCommunity string `yaml:"unknownCommunity,omitempty"`
+	// in order of precedence; the first is the default one
+	Communities []Community `yaml:"communities"`
+	Revocation  Revocation  `yaml:"revocation,omitempty"`
+	Rates       Rates       `yaml:"rates,omitempty"`
 
-	Writable      bool          `yaml:"writable,omitempty"`      // grant scopes that change data, too
-	AuditReaders  []string      `yaml:"auditReaders,omitempty"`  // URIs of clients that may read the audit records of all, not of their own requests only
-	Patients      int           `yaml:"patients,omitempty"`      // size of the synthetic population seeded into an empty fhir.bolt; 0: none
+	Writable bool `yaml:"writable,omitempty"` // grant scopes that change data, too
+	// URIs of clients that may read the audit records of all, not of their own requests only
+	AuditReaders []string `yaml:"auditReaders,omitempty"`
+	// size of the synthetic population seeded into an empty fhir.bolt; 0: none
+	Patients      int           `yaml:"patients,omitempty"`
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
 	Limits        Limits        `yaml:"limits,omitempty"`
 	Timeouts      Timeouts      `yaml:"timeouts,omitempty"`
@@ -63,31 +70,41 @@ type Config struct {
 
 // TLS is the certificate of the private URL, and who may connect.
 type TLS struct {
-	Cert     string `yaml:"cert"`               // PEM file, leaf first
-	Key      string `yaml:"key"`                // PEM file, unencrypted
-	ClientCA string `yaml:"clientCA,omitempty"` // PEM file of CAs; set: a caller without a client certificate of theirs is turned away in the handshake
+	Cert string `yaml:"cert"` // PEM file, leaf first
+	Key  string `yaml:"key"`  // PEM file, unencrypted
+	// PEM file of CAs; set: a caller without a client certificate of theirs is turned away in the
+	// handshake
+	ClientCA string `yaml:"clientCA,omitempty"`
 }
 
 // Admin is the second listener. The gateway never reaches it.
 type Admin struct {
-	Listen string   `yaml:"listen"`           // HOST:PORT, plain HTTP; must be a loopback address
-	Health string   `yaml:"health,omitempty"` // HOST:PORT, plain HTTP, any address: a further listener for /health and /ready and nothing else, for probes
-	Open   bool     `yaml:"open,omitempty"`   // without it only /health and /ready answer: sign-in is not built yet
-	Hosts  []string `yaml:"hosts,omitempty"`  // further names accepted in the Host header, without port; localhost and the loopback addresses always are
-	URL    string   `yaml:"url,omitempty"`    // how people reach it, for links to traces; default http:// plus Listen
+	Listen string `yaml:"listen"` // HOST:PORT, plain HTTP; must be a loopback address
+	// HOST:PORT, plain HTTP, any address: a further listener for /health and /ready and nothing else, for
+	// probes
+	Health string `yaml:"health,omitempty"`
+	Open   bool   `yaml:"open,omitempty"` // without it only /health and /ready answer: sign-in is not built yet
+	// further names accepted in the Host header, without port; localhost and the loopback addresses always
+	// are
+	Hosts []string `yaml:"hosts,omitempty"`
+	URL   string   `yaml:"url,omitempty"` // how people reach it, for links to traces; default http:// plus Listen
 }
 
 // Community is one trust community that this destination belongs to.
 type Community struct {
-	URI           string        `yaml:"uri"`
-	Name          string        `yaml:"name,omitempty"`          // shown to people; default: the URI
-	Anchors       []string      `yaml:"anchors"`                 // PEM or DER files of CA certificates; like all of a community's files read again when they change
-	Intermediates []string      `yaml:"intermediates,omitempty"` // further CAs for building paths, not trusted by themselves; those of our own chains are known
-	Profile       string        `yaml:"profile,omitempty"`       // "ssraa-2" (default), "ssraa-1" or "tefca"
-	Policy        Policy        `yaml:"policy,omitempty"`        // departures from the profile
-	Certificates  []Certificate `yaml:"certificates"`            // our own in this community; one with an RSA key signs the metadata
+	URI  string `yaml:"uri"`
+	Name string `yaml:"name,omitempty"` // shown to people; default: the URI
+	// PEM or DER files of CA certificates; like all of a community's files read again when they change
+	Anchors []string `yaml:"anchors"`
+	// further CAs for building paths, not trusted by themselves; those of our own chains are known
+	Intermediates []string `yaml:"intermediates,omitempty"`
+	Profile       string   `yaml:"profile,omitempty"` // "ssraa-2" (default), "ssraa-1" or "tefca"
+	Policy        Policy   `yaml:"policy,omitempty"`  // departures from the profile
+	// our own in this community; one with an RSA key signs the metadata
+	Certificates  []Certificate `yaml:"certificates"`
 	SharedAnchors bool          `yaml:"sharedAnchors,omitempty"` // an anchor may be one of an earlier community too
-	AIA           []string      `yaml:"aia,omitempty"`           // scheme://host[:port] from which missing intermediates may be fetched; empty: nowhere
+	// scheme://host[:port] from which missing intermediates may be fetched; empty: nowhere
+	AIA []string `yaml:"aia,omitempty"`
 	// Lists are CRL files, or http(s) URLs of CRLs, for certificates that name
 	// no distribution point of their own.
 	Lists []string `yaml:"lists,omitempty"`
@@ -110,20 +127,26 @@ type Policy struct {
 	Skew                  *time.Duration `yaml:"skew,omitempty"`
 	AllowLoopbackRedirect *bool          `yaml:"allowLoopbackRedirect,omitempty"`
 	B2BOptional           *bool          `yaml:"b2bOptional,omitempty"`
-	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"`  // "uri" or "any"
-	ScopeRequired         *bool          `yaml:"scopeRequired,omitempty"` // refuse a token request without scope; else it gets the registered ones, with a warning
-	PurposesOfUse         []string       `yaml:"purposesOfUse,omitempty"`
-	OrganizationIDSchemes []string       `yaml:"organizationIdSchemes,omitempty"`
-	RequiredMetadata      []string       `yaml:"requiredMetadata,omitempty"`
-	Certifications        []string       `yaml:"certifications,omitempty"`
-	CertificationsNeeded  []string       `yaml:"certificationsRequired,omitempty"`
-	Certifiers            []Certifier    `yaml:"certifiers,omitempty"`          // whose certifications count; a required one needs one of them
-	PurposeFromSAN        *bool          `yaml:"purposeFromSAN,omitempty"`      // TEFCA: one purpose_of_use, that of the fragment of the client's URI
-	ExtendedKeyUsages     []string       `yaml:"extendedKeyUsages,omitempty"`   // dotted OIDs
-	CertificatePolicies   []string       `yaml:"certificatePolicies,omitempty"` // dotted OIDs: a path must be valid for one
-	Revocation            *string        `yaml:"revocation,omitempty"`          // "required", "soft" or "off"
-	JKU                   *bool          `yaml:"jku,omitempty"`                 // experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of x5c
-	UDAPNumber            *bool          `yaml:"udapNumber,omitempty"`          // accept "udap": 1 with a warning
+	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"` // "uri" or "any"
+	// refuse a token request without scope; else it gets the registered ones, with a warning
+	ScopeRequired         *bool    `yaml:"scopeRequired,omitempty"`
+	PurposesOfUse         []string `yaml:"purposesOfUse,omitempty"`
+	OrganizationIDSchemes []string `yaml:"organizationIdSchemes,omitempty"`
+	RequiredMetadata      []string `yaml:"requiredMetadata,omitempty"`
+	Certifications        []string `yaml:"certifications,omitempty"`
+	CertificationsNeeded  []string `yaml:"certificationsRequired,omitempty"`
+	// whose certifications count; a required one needs one of them
+	Certifiers []Certifier `yaml:"certifiers,omitempty"`
+	// TEFCA: one purpose_of_use, that of the fragment of the client's URI
+	PurposeFromSAN    *bool    `yaml:"purposeFromSAN,omitempty"`
+	ExtendedKeyUsages []string `yaml:"extendedKeyUsages,omitempty"` // dotted OIDs
+	// dotted OIDs: a path must be valid for one
+	CertificatePolicies []string `yaml:"certificatePolicies,omitempty"`
+	Revocation          *string  `yaml:"revocation,omitempty"` // "required", "soft" or "off"
+	// experimental: follow a registered jwks_uri where an authentication token has jku and kid in place of
+	// x5c
+	JKU        *bool `yaml:"jku,omitempty"`
+	UDAPNumber *bool `yaml:"udapNumber,omitempty"` // accept "udap": 1 with a warning
 }
 
 // Certifier is a member of the community whose certifications count. In YAML it
@@ -145,7 +168,8 @@ func (c *Certifier) UnmarshalYAML(unmarshal func(any) error) error {
 // Revocation configures how CRLs are fetched.
 type Revocation struct {
 	Refresh time.Duration `yaml:"refresh,omitempty"` // each list again after this; default 5m
-	Allow   []string      `yaml:"allow,omitempty"`   // exact scheme://host:port that may be a loopback or private address
+	// exact scheme://host:port that may be a loopback or private address
+	Allow []string `yaml:"allow,omitempty"`
 }
 
 // Rates bound how often one party is served in a minute; further requests get
@@ -155,10 +179,13 @@ type Rates struct {
 	// anything in them is read. Default: 6000 behind gateways under proxy:,
 	// where each originator has its own address; else none, because everybody
 	// comes from the gateway's.
-	RequestsPerAddress        int `yaml:"requestsPerAddress,omitempty"`
-	RegistrationsPerCommunity int `yaml:"registrationsPerCommunity,omitempty"` // with a good statement, of one trust community
-	RegistrationsPerClient    int `yaml:"registrationsPerClient,omitempty"`    // with a good statement, of one certificate
-	TokensPerClient           int `yaml:"tokensPerClient,omitempty"`           // authenticated requests with one certificate
+	RequestsPerAddress int `yaml:"requestsPerAddress,omitempty"`
+	// with a good statement, of one trust community
+	RegistrationsPerCommunity int `yaml:"registrationsPerCommunity,omitempty"`
+	// with a good statement, of one certificate
+	RegistrationsPerClient int `yaml:"registrationsPerClient,omitempty"`
+	// authenticated requests with one certificate
+	TokensPerClient int `yaml:"tokensPerClient,omitempty"`
 }
 
 // defaultRequestsPerAddress is 100 a second: many times what a test kit of the
@@ -170,8 +197,10 @@ const defaultRequestsPerAddress = 6000
 type Limits struct {
 	Body        int `yaml:"body,omitempty"`        // bytes of a request's body; default 33554432
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
-	PerAddress  int `yaml:"perAddress,omitempty"`  // open at once from one address, or one /64 of IPv6; default half of connections; gateways under proxy: have no limit
-	Traces      int `yaml:"traces,omitempty"`      // decisions kept in memory; default 1000
+	// open at once from one address, or one /64 of IPv6; default half of connections; gateways under
+	// proxy: have no limit
+	PerAddress int `yaml:"perAddress,omitempty"`
+	Traces     int `yaml:"traces,omitempty"` // decisions kept in memory; default 1000
 
 	// Requests and TokenRequests bound what the FHIR service and the authorization
 	// server work on at once; default 512 each. A request counts from when it has

@@ -104,8 +104,9 @@ func (l *loader) tlsIdentity() *certs.Identity {
 	l.dates("tls.cert", l.cfg.TLS.Cert, id.Leaf())
 	u, err := url.Parse(l.cfg.Private)
 	if err == nil && id.Leaf().VerifyHostname(u.Hostname()) != nil {
-		l.Add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its own private URL)",
-			"tls.cert: %s is not valid for %s, the host of private; it names %s", l.cfg.TLS.Cert, u.Hostname(), hostNames(id.Leaf()))
+		l.Add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its "+
+			"own private URL)", "tls.cert: %s is not valid for %s, the host of private; it names %s",
+			l.cfg.TLS.Cert, u.Hostname(), hostNames(id.Leaf()))
 	}
 
 	return id
@@ -215,7 +216,8 @@ func (l *loader) anchors(at, name string) []*x509.Certificate {
 func (l *loader) shared(at string, i int, anchors []*x509.Certificate, seen map[string]int) {
 	for _, a := range anchors {
 		if first, twice := seen[string(a.Raw)]; twice && first != i {
-			l.Add("remove it from one, or write sharedAnchors: true there: clients then belong to the first unless they say which community they mean",
+			l.Add("remove it from one, or write sharedAnchors: true there: clients then belong to the first "+
+				"unless they name the community that they mean",
 				"%s.anchors: %s is an anchor of communities[%d] too", at, certs.Describe(a), first)
 		} else {
 			seen[string(a.Raw)] = i
@@ -234,7 +236,8 @@ func (l *loader) own(at string, o Certificate, c *udap.Community) *certs.Identit
 	l.dates(at, name, leaf)
 	l.names(at, name, leaf)
 	if len(c.Anchors) > 0 && !leadsTo(id.Chain, c, l.now) {
-		l.Add("name the chain that this community issued, or the community's own anchor; intermediates go behind the leaf or under intermediates:",
+		l.Add("name the chain that this community issued, or the community's own anchor; intermediates go behind the "+
+			"leaf or under intermediates:",
 			"%s: %s (%s) does not lead to an anchor of %s", at, name, certs.Describe(leaf), c.URI)
 	}
 

@@ -108,12 +108,14 @@ func (s *Site) withheldRemedy(w oauth.Withheld) string {
 	i := slices.IndexFunc(s.cfg.Communities, func(c Community) bool { return c.URI == string(w.Community) })
 	switch {
 	case w.Check == "":
-		return fmt.Sprintf("set communities[%d].certificates to a key pair with an RSA key that the community issued", i)
+		return fmt.Sprintf("set communities[%d].certificates to a key pair with an RSA key that the community issued",
+			i)
 	case w.Check == "chain.revocation":
 		return fmt.Sprintf("set revocation.allow to the origin of its CRL if that is private, or communities[%d].lists"+
 			" to a file of it; a revoked certificate must be issued anew", i)
 	}
-	return fmt.Sprintf("set communities[%d].certificates to a chain that leads to its anchors and names the public base URL", i)
+	return fmt.Sprintf("set communities[%d].certificates to a chain that leads to its anchors and names the public base "+
+		"URL", i)
 }
 
 // logWithheld logs each community whose metadata is withheld, at start and when

@@ -248,7 +248,8 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 	}
 	body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, codes[e.Status].oauth, text)
 	return fmt.Appendf(nil,
-		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
+		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"+
+			"X-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
 		e.Status, http.StatusText(e.Status), len(body), s.site.front.trace(e.Status, text), body)
 }
 

@@ -186,7 +186,7 @@ func (w *world) serve(h http.Handler) (string, error) {
 func (w *world) startBare(patients int) error {
 	db, err := bbolt.Open(filepath.Join(w.dir, "bare.bolt"), 0o600, &bbolt.Options{
 		FreelistType:    bbolt.FreelistMapType,
-		InitialMmapSize: 4 << 30,
+		InitialMmapSize: 1 << (30 + 2*(^uint(0)>>63)),
 	})
 	if err != nil {
 		return err
