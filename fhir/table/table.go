@@ -3,6 +3,13 @@
 // and the compartments. HL7 publishes them under CC0; the checked-in
 // file r4.txt.gz is made from the npm package that its first line names, by
 // "go generate". What is got from here is shared and must not be changed.
+//
+// Where that package differs from HL7's definitions, the generator follows HL7,
+// and a second package's copy checks every element. Three differences remain:
+// clinical-patient and what shares its definition lead to Patient alone, as
+// their expressions do; the patient compartment has Encounter by subject instead
+// of patient, which is the same; and it has Task, by patient and focus, which
+// HL7's does not have.
 package table
 
 //go:generate go run ./internal/gen r4.txt.gz

@@ -14,7 +14,7 @@ func bundleRules() map[string][]rule {
 			{"bdl-2", "only a search has entry.search", func(v *tree.Value) bool {
 				return ofType(v, "searchset") || !anyEntry(v, "search")
 			}},
-			{"bdl-3", "entries of a batch, transaction or history have a request, no others have", func(v *tree.Value) bool {
+			{"bdl-3", "entries of a batch, transaction or history have a request; no others", func(v *tree.Value) bool {
 				return everyEntry(v, "request", ofType(v, "batch", "transaction", "history"))
 			}},
 			{"bdl-4", "each entry of a response or history has a response, and no other", func(v *tree.Value) bool {
