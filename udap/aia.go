@@ -76,8 +76,8 @@ func (val *validation) fetchIssuers(ctx context.Context, s *search, place string
 	return fmt.Sprintf("%s: %d certificate(s)", trace.Cut(place, 150), len(certs)), nil
 }
 
-// noteAIA flags that the leniency was needed, or says that it did not help and
-// returns what it says.
+// noteAIA records a warning if a fetched issuer was needed, or why fetching did
+// not help, and returns the text.
 func (val *validation) noteAIA(s *search, helped bool, notes []string) string {
 	found := strings.Join(notes, "; ")
 	switch {
@@ -118,7 +118,7 @@ func nextIssuerURL(s *search, leaf *x509.Certificate, asked []string) string {
 	return ""
 }
 
-// orphan reports whether no certificate at hand issued c.
+// orphan reports whether no certificate of the pool or the anchors issued c.
 func orphan(s *search, c *x509.Certificate) bool {
 	issued := func(p *x509.Certificate) bool {
 		return SameName(p.RawSubject, c.RawIssuer) && s.sigs.verify(c, p) == nil
@@ -126,7 +126,7 @@ func orphan(s *search, c *x509.Certificate) bool {
 	return !slices.ContainsFunc(s.pool, issued) && !slices.ContainsFunc(s.community.Anchors, issued)
 }
 
-// atOrigin reports whether a URL stands at one of the origins, written
+// atOrigin reports whether a URL is at one of the origins, written
 // scheme://host:port; a port that is the scheme's own may be left out.
 func atOrigin(text string, origins []string) bool {
 	o := netname.Origin(text)

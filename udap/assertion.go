@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Assertion judges an authentication token (UDAP JWT-based client
+// Assertion verifies an authentication token (UDAP JWT-based client
 // authentication 6; UDAP Security 4.2.1, 5.2.1). lookup finds the registration
 // that sub names; clientIDParam is the client_id parameter, empty when absent.
 // The certificate must lead to the community of that registration, and have
@@ -18,7 +18,8 @@ import (
 // *Error with the code invalid_client, or invalid_request for a malformed scope
 // claim. ValidateB2B checks the extensions.
 func (v *Verifier) Assertion(
-	ctx context.Context, compact, clientIDParam string, exp Expect, lookup func(trace.ClientID) (Binding, bool), tr *trace.Trace,
+	ctx context.Context, compact, clientIDParam string, exp Expect,
+	lookup func(trace.ClientID) (Binding, bool), tr *trace.Trace,
 ) (*AuthenticationToken, error) {
 	val := v.begin(ctx, assertionKind, exp, tr)
 	val.lookup = lookup
@@ -51,11 +52,11 @@ type caller struct {
 	id          trace.ClientID
 	binding     Binding
 	known       bool
-	communities []*Community // that may vouch for it
+	communities []*Community // to which its certificate may lead
 }
 
 // registration looks the client up. For an unknown one every community is
-// tried, so that a stranger without a trusted certificate is told the same
+// tried, so that a stranger without a trusted certificate gets the same answer
 // about a client that exists and one that does not.
 func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
 	sub, _ := e.Claims.Text("sub")
@@ -79,7 +80,7 @@ func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Bi
 	return out
 }
 
-// assertionNames judges iss, sub, client_id, and that the certificate has the
+// assertionNames checks iss, sub, client_id, and that the certificate has the
 // URI to which the registration is bound.
 func (val *validation) assertionNames(e *envelope, client caller, param string, out *Verified) error {
 	k := val.kind.checks
@@ -131,11 +132,12 @@ func (val *validation) assertionNames(e *envelope, client caller, param string, 
 	return nil
 }
 
-// uriForID recognises the two names of a client taken for one another.
+// uriForID recognises a client URI where a client_id belongs.
 func uriForID(uris []string, iss, sub string) string {
 	switch {
 	case slices.Contains(uris, iss) && slices.Contains(uris, sub):
-		return "this is the client's URI; in an authentication token iss and sub are the client_id that registration returned"
+		return "this is the client's URI; in an authentication token iss and sub are the client_id that registration " +
+			"returned"
 	case slices.Contains(uris, iss):
 		return "iss is the client's URI; in an authentication token it is the client_id that registration returned"
 	case slices.Contains(uris, sub):
@@ -186,8 +188,8 @@ func misplacedB2B(claims, extensions jose.Object) string {
 	case !extensions.Has(B2BKey) && (extensions.Has("purpose_of_use") || extensions.Has("organization_id")):
 		return "the members of the B2B object are in extensions itself; put them into an object named " + B2BKey
 	case claims.Has("purpose_of_use") || claims.Has("organization_id"):
-		return "the members of the B2B object are claims of the token itself; put them into extensions, in an object named " +
-			B2BKey
+		return "the members of the B2B object are claims of the token itself; put them into extensions, in an object " +
+			"named " + B2BKey
 	}
 	return ""
 }
@@ -195,7 +197,7 @@ func misplacedB2B(claims, extensions jose.Object) string {
 // maxScopes bounds a list of scopes: long lists are refused, never cut.
 const maxScopes = 1000
 
-// splitScope takes a scope value apart as RFC 6749 3.3 writes it.
+// splitScope parses a scope value (RFC 6749 3.3).
 func splitScope(s string) ([]string, error) {
 	if s == "" {
 		return nil, fmt.Errorf("it is empty")
@@ -208,7 +210,7 @@ func splitScope(s string) ([]string, error) {
 
 	for _, p := range parts {
 		if p == "" {
-			return nil, fmt.Errorf("one space stands between scopes, and none around them")
+			return nil, fmt.Errorf("scopes need exactly one space between them, and none around them")
 		}
 
 		for i := range len(p) {

@@ -31,11 +31,13 @@ var (
 	checkB2BSubject = trace.NewCheck("b2b.subject", "subject_id and subject_role come with subject_name",
 		"S1-203 S1-204 S1-208 S2-21")
 	checkB2BConsent = trace.NewCheck("b2b.consent",
-		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs", "S1-217 S1-218 S1-221 S2-21")
+		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs",
+		"S1-217 S1-218 S1-221 S2-21")
 )
 
-// B2B is a well-formed B2B authorization extension object: what a client says
-// about who asks, for whom and what for. Nobody has verified it.
+// B2B is a well-formed B2B authorization extension object: the client's own
+// statement about the user, the organization and the purpose of a request. Its
+// content is not verified.
 type B2B struct {
 	SubjectName      string
 	SubjectID        string
@@ -47,7 +49,7 @@ type B2B struct {
 	ConsentReference []string // never fetched here
 }
 
-// b2b is one judgement of the object.
+// b2b is one validation of the object.
 type b2b struct {
 	o   jose.Object
 	p   Policy
@@ -55,7 +57,7 @@ type b2b struct {
 	out *B2B
 }
 
-// ValidateB2B judges the hl7-b2b object of an authentication token that asks for
+// ValidateB2B checks the hl7-b2b object of an authentication token that asks for
 // client_credentials. It returns nil without an error when there is none and
 // the policy lets it be absent. A refusal is an *Error with the code
 // invalid_grant (UDAP authorization grants 6.4).
@@ -96,7 +98,7 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error
 	f := trace.Finding{
 		Expected: `extensions with an "hl7-b2b" object`,
 		Found:    found,
-		Remedy:   "client_credentials needs who asks and what for (UDAP Security 5.2.1.1)",
+		Remedy:   "client_credentials needs the organization and the purpose of the request (UDAP Security 5.2.1.1)",
 	}
 
 	if ant.misplacedB2B != "" {
@@ -170,7 +172,7 @@ func (b *b2b) organization() error {
 	return nil
 }
 
-// absoluteURI judges a URI of any scheme and returns the scheme in lower case.
+// absoluteURI checks a URI of any scheme and returns the scheme in lower case.
 func absoluteURI(s string) (scheme string, err error) {
 	if s == "" || len(s) > maxURI {
 		return "", fmt.Errorf("%d bytes", len(s))
@@ -213,8 +215,8 @@ func (b *b2b) purposes() error {
 	return nil
 }
 
-// purpose judges one code: system#code as a URI; a bare code only where the
-// policy has it so.
+// purpose checks one code: system#code as a URI; a bare code only if the policy
+// allows it.
 func (b *b2b) purpose(code string) error {
 	const expected = "codes as URIs, system#code, such as urn:oid:2.16.840.1.113883.5.8#TREAT"
 	system, bare, isURI := strings.Cut(code, "#")
@@ -225,7 +227,8 @@ func (b *b2b) purpose(code string) error {
 		b.tr.Warn(checkB2BPurpose, trace.Finding{
 			Expected: expected,
 			Found:    code,
-			Remedy:   "a bare code is accepted because the community's policy allows it (purposeCodes: any); UDAP Security 2.0 prefers system#code",
+			Remedy: "a bare code is accepted because the community's policy allows it (purposeCodes: any); UDAP " +
+				"Security 2.0 prefers system#code",
 		})
 
 	default:
@@ -268,7 +271,7 @@ func (b *b2b) subject() error {
 	return nil
 }
 
-// presence says whether a person is named, without naming them in the trace.
+// presence describes whether a person is named, without naming them in the trace.
 func presence(s string) string {
 	if s == "" {
 		return "no subject"

@@ -11,9 +11,9 @@ import (
 	"fhirdest.example/udap/udaptest"
 )
 
-// judgeExtensions judges an authentication token with these extensions under a
+// checkExtensions judges an authentication token with these extensions under a
 // policy.
-func judgeExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *trace.Trace, error) {
+func checkExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *trace.Trace, error) {
 	t.Helper()
 	w, c := sharedWorld(t, "p256")
 	a, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("extensions", extensions)))
@@ -32,7 +32,7 @@ func b2bWith(name string, v any) any {
 	return map[string]any{udap.B2BKey: o}
 }
 
-// Covers: S1-198, S2-21, case 156, DIAGNOSTICS 45
+// Covers: S1-198, S2-21, case 156
 func TestB2BMissing(t *testing.T) {
 	for _, ext := range []any{
 		udaptest.Absent, nil, []string{}, "x", 1, map[string]any{}, map[string]any{udap.B2BKey: nil}, map[string]any{
@@ -40,15 +40,15 @@ func TestB2BMissing(t *testing.T) {
 		}, map[string]any{udap.B2BKey: "x"},
 		map[string]any{"hl7_b2b": udaptest.B2B()}, map[string]any{"HL7-B2B": udaptest.B2B()},
 	} {
-		_, tr, err := judgeExtensions(t, ext, udap.Policy{})
+		_, tr, err := checkExtensions(t, ext, udap.Policy{})
 		t.Run(fmt.Sprint(ext), func(t *testing.T) {
 			expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.object"})
 		})
 	}
 
-	_, tr, err := judgeExtensions(t, map[string]any{"hl7_b2b": udaptest.B2B()}, udap.Policy{})
+	_, tr, err := checkExtensions(t, map[string]any{"hl7_b2b": udaptest.B2B()}, udap.Policy{})
 	expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, says: `did you mean "hl7-b2b"`})
-	_, tr, err = judgeExtensions(t, `{"hl7-b2b":{"version":"1"}}`, udap.Policy{B2BOptional: true})
+	_, tr, err = checkExtensions(t, `{"hl7-b2b":{"version":"1"}}`, udap.Policy{B2BOptional: true})
 	expectRefusal(t, tr, err, expectation{
 		code:  trace.InvalidGrant,
 		check: "b2b.object",
@@ -75,7 +75,7 @@ func TestB2BMissing(t *testing.T) {
 	}
 
 	for ext, ok := range map[any]bool{udaptest.Absent: true, "x": false, nil: false} {
-		b, tr, err := judgeExtensions(t, ext, udap.Policy{B2BOptional: true})
+		b, tr, err := checkExtensions(t, ext, udap.Policy{B2BOptional: true})
 		if (err == nil) != ok || b != nil || ok && len(tr.Warnings()) != 1 {
 			t.Errorf("optional, %v: %v %v", ext, b, err)
 		}
@@ -110,7 +110,7 @@ func TestB2BFields(t *testing.T) {
 	} {
 		for field, values := range bad {
 			for _, v := range values {
-				_, tr, err := judgeExtensions(t, b2bWith(field, v), udap.Policy{})
+				_, tr, err := checkExtensions(t, b2bWith(field, v), udap.Policy{})
 				t.Run(cutName(fmt.Sprint(field, v)), func(t *testing.T) {
 					expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: check})
 				})
@@ -121,13 +121,13 @@ func TestB2BFields(t *testing.T) {
 	for _, ref := range []string{"Consent/1", "/Consent/1", "ftp://a.test/", "https://u@a.test/"} {
 		o := udaptest.B2B()
 		o["consent_policy"], o["consent_reference"] = []string{"urn:oid:1.2"}, []string{ref}
-		_, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: o}, udap.Policy{})
+		_, tr, err := checkExtensions(t, map[string]any{udap.B2BKey: o}, udap.Policy{})
 		expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.consent"})
 	}
 
 	empty := udaptest.B2B()
 	empty["consent_policy"], empty["consent_reference"] = []string{}, []string{}
-	if b, tr, err := judgeExtensions(t, map[string]any{
+	if b, tr, err := checkExtensions(t, map[string]any{
 		udap.B2BKey: empty,
 	}, udap.Policy{}); err != nil || b.ConsentPolicy != nil || b.ConsentReference != nil || len(tr.Warnings()) != 2 {
 		t.Errorf("no consents, as empty arrays: %+v, %v, warnings %v", b, err, tr.Warnings())
@@ -136,7 +136,7 @@ func TestB2BFields(t *testing.T) {
 	full := udaptest.B2B()
 	full["subject_name"], full["subject_id"], full["subject_role"] = "A Person", "urn:oid:2.16.840.1.113883.4.6#1234567893", "http://nucc.org/provider-taxonomy#207QA0505X"
 	full["consent_policy"], full["consent_reference"] = []string{"urn:oid:1.2"}, []string{"http://127.0.0.1:9/fhir/Consent/1"}
-	b, tr, err := judgeExtensions(t, map[string]any{udap.B2BKey: full, "foo": map[string]any{}}, udap.Policy{})
+	b, tr, err := checkExtensions(t, map[string]any{udap.B2BKey: full, "foo": map[string]any{}}, udap.Policy{})
 	if err != nil || b.SubjectName != "A Person" || len(b.ConsentReference) != 1 {
 		t.Errorf("a full object: %+v, %v", b, err)
 	}
@@ -168,16 +168,18 @@ func TestB2BPolicies(t *testing.T) {
 		{[]string{"HPAYMT"}, lenient, false, false},
 		{[]string{"TREAT"}, udap.Policy{PurposeCodes: udap.PurposeAny}, true, true},
 	} {
-		_, tr, err := judgeExtensions(t, b2bWith("purpose_of_use", c.codes), c.p)
-		if (err == nil) != c.ok {
-			t.Errorf("%v: %v", c.codes, err)
-		}
-		warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool {
-			return s.Check == "b2b.purpose_of_use"
+		t.Run(fmt.Sprint(c.codes, c.p.PurposeCodes), func(t *testing.T) {
+			_, tr, err := checkExtensions(t, b2bWith("purpose_of_use", c.codes), c.p)
+			if (err == nil) != c.ok {
+				t.Errorf("%v: %v", c.codes, err)
+			}
+			warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool {
+				return s.Check == "b2b.purpose_of_use"
+			})
+			if c.ok && warned != c.warns {
+				t.Errorf("%v: warned %v", c.codes, warned)
+			}
 		})
-		if c.ok && warned != c.warns {
-			t.Errorf("%v: warned %v", c.codes, warned)
-		}
 	}
 
 	urls := udap.Policy{OrganizationIDSchemes: []string{"https"}}
@@ -186,7 +188,7 @@ func TestB2BPolicies(t *testing.T) {
 		"HTTPS://a.test/org": true,
 		"urn:oid:1.2.3":      false,
 	} {
-		_, _, err := judgeExtensions(t, b2bWith("organization_id", id), urls)
+		_, _, err := checkExtensions(t, b2bWith("organization_id", id), urls)
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", id, err)
 		}

@@ -51,13 +51,13 @@ func (b *bounded[K, V]) put(k K, v V, max int) {
 // digest identifies bytes.
 type digest [sha256.Size]byte
 
-// crlKey is one list judged against one issuer.
+// crlKey is one CRL and the issuer against which it was checked.
 type crlKey struct {
 	list   weak.Pointer[x509.RevocationList] // a replaced list is not kept alive
 	issuer digest
 }
 
-// sigKey is one certificate and the key that is said to have signed it.
+// sigKey is one certificate and the key that may have signed it.
 type sigKey struct{ child, issuerKey digest }
 
 // sigKeyOf uses the child's whole DER and the issuer's whole public key, never
@@ -83,8 +83,8 @@ type foundPaths struct {
 	shown       string // the first one
 }
 
-// knownHeader is the header of a signer who proved to be trusted: what its
-// bytes say, and nothing of the message under it.
+// knownHeader is the decoded header of a signer that proved to be trusted. It
+// holds nothing of the message below it.
 type knownHeader struct {
 	header jose.Object
 	alg    string
@@ -92,7 +92,7 @@ type knownHeader struct {
 	sent   digest // of certs
 }
 
-// certFacts are what a certificate says by itself, read once.
+// certFacts are values of a certificate that are computed once.
 type certFacts struct {
 	shown    string // its name for people
 	key      string // its key, for people
@@ -102,8 +102,9 @@ type certFacts struct {
 	lists    []string // URLs of its distribution points
 }
 
-// memory is what a verifier may safely remember: nothing in it depends on the
-// time, and nothing says that a message was believed. Only successes are kept.
+// memory holds what a verifier may safely remember: nothing in it depends on the
+// time, and nothing records that a message was accepted. Only successes are
+// remembered.
 type memory struct {
 	headers bounded[string, *knownHeader] // by their base64url text
 	certs   bounded[digest, *x509.Certificate]
@@ -122,11 +123,10 @@ func (v *Verifier) parseCertificate(der []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// remember keeps the header and certificates of a signer who proved to be
-// trusted: the clients of a day send the same ones again and again. Those of
-// strangers are not kept: they could fill the memory for nothing. Nor is what
-// a member sends beyond need: very long headers, certificates that are on no
-// path.
+// remember stores the header and the certificates of a signer that proved to be
+// trusted: clients send the same ones again and again. Those of strangers are
+// not stored, because strangers could fill the memory. Nor are very long headers
+// and certificates that are on no path.
 func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 	if e.known != nil || !e.Header.Has("x5c") {
 		return
@@ -148,7 +148,7 @@ func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 	}
 }
 
-// factsOf reads what a certificate says, or remembers it.
+// factsOf returns the facts of a certificate, computed or remembered.
 func (v *Verifier) factsOf(c *x509.Certificate) *certFacts {
 	if f, ok := v.memory.facts.get(c); ok {
 		return f
@@ -169,8 +169,8 @@ func readFacts(c *x509.Certificate) *certFacts {
 
 // pathsTo finds the paths from the first certificate to a community, or
 // remembers them. Dates are looked at again each time; outside of them the
-// search is made anew, so that it can say what is wrong. A path that needed
-// fetched issuers is not kept: the leniency is flagged at each use.
+// search is repeated, so that its fault names what is wrong. A path that needed
+// fetched issuers is not remembered: each use of that leniency is a warning.
 func (val *validation) pathsTo(c *Community, e *envelope) (*foundPaths, *certFault, int) {
 	m, now, sent := &val.v.memory.paths, val.exp.Now, e.certs
 	k := pathKey{sent: e.sent(), community: c}

@@ -29,9 +29,9 @@ func unapproved(check string) expectation {
 	return expectation{code: trace.UnapprovedSoftwareStatement, check: check, offline: true}
 }
 
-// judgeClient makes good things with a client that the world made in a chosen
+// checkClient makes good things with a client that the world made in a chosen
 // way, at both endpoints and with both kinds of key.
-func judgeClient(
+func checkClient(
 	t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.World) *udaptest.Client,
 ) {
 	t.Helper()
@@ -40,7 +40,7 @@ func judgeClient(
 			t.Run(fmt.Sprintf("%s/%s/%s", name, endpoint, k), func(t *testing.T) {
 				w := udaptest.New(t, k)
 				c := make(t, w)
-				judgeOne(t, w, c, endpoint, attempt{name, signGood}, want.at(endpoint))
+				checkOne(t, w, c, endpoint, attempt{name, signGood}, want.at(endpoint))
 			})
 		}
 	}
@@ -53,7 +53,7 @@ func signGood(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest
 // A client with certificates of two communities that takes the wrong one is
 // told which it took; a stranger is not.
 //
-// Covers: case 079, case 143, DIAGNOSTICS 15, DIAGNOSTICS 22
+// Covers: case 079, case 143
 func TestClientOfAnotherCommunity(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	for signer, told := range map[*udaptest.Client]bool{
@@ -69,7 +69,7 @@ func TestClientOfAnotherCommunity(t *testing.T) {
 }
 
 // The order after the leaf is free, duplicates and strangers are ignored.
-// Covers: case 042, DIAGNOSTICS 12
+// Covers: case 042
 func TestChainForms(t *testing.T) {
 	for name, order := range map[string]func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate{
 		"leaf alone": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
@@ -94,7 +94,7 @@ func TestChainForms(t *testing.T) {
 			return []*x509.Certificate{leaf, leaf, leaf, leaf, leaf, leaf, leaf, leaf, w.A.Root.Cert, w.A.Int.Cert}
 		},
 	} {
-		judgeBoth(t,
+		checkBoth(t,
 			attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
 				return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
 			}}, expectation{})
@@ -168,7 +168,7 @@ func TestMesh(t *testing.T) {
 
 // Covers: S1-176, case 044, case 045, case 046, case 079, case 136
 func TestStrangers(t *testing.T) {
-	judgeClient(t, "root of the same name",
+	checkClient(t, "root of the same name",
 		unapproved("chain.signature"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			root := newRoot(t, w, "Root A", udaptest.Key(t, w.Kind, 4), func(c *x509.Certificate) {
 				c.SubjectKeyId = w.A.Root.Cert.SubjectKeyId
@@ -182,13 +182,13 @@ func TestStrangers(t *testing.T) {
 			return c
 		})
 
-	judgeClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 		c.Chain = append(c.Chain, w.X.Root.Cert)
 		return c
 	})
 
-	judgeClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 6)
 		tpl := w.Template("Victim")
 		tpl.URIs = []string{udaptest.Client1URI}
@@ -267,7 +267,7 @@ func mutated(f func(*x509.Certificate)) func(*testing.T, *udaptest.World) *udapt
 
 // Covers: case 047, case 136
 func TestLeafAmongAnchors(t *testing.T) {
-	judgeClient(t, "leaf as anchor", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "leaf as anchor", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 		w.A.Community.Anchors = append(w.A.Community.Anchors, c.Leaf())
 		if err := udap.CheckAnchor(c.Leaf(), w.Now); err == nil {
@@ -287,7 +287,7 @@ func TestLeafAmongAnchors(t *testing.T) {
 
 // Covers: case 048, case 049, case 050, case 136
 func TestIssuersAndLeaves(t *testing.T) {
-	judgeClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		evil := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, w.Kind, 21), nil)
 		return w.Client(t, &certs.CA{
 			Cert:    evil.Leaf(),
@@ -305,17 +305,17 @@ func TestIssuersAndLeaves(t *testing.T) {
 		},
 		"CA that may only sign CRLs": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign },
 	} {
-		judgeClient(t, name, unapproved("chain.ca"), under(mutate, nil))
+		checkClient(t, name, unapproved("chain.ca"), under(mutate, nil))
 	}
 
-	judgeClient(t, "CA as leaf", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.IsCA = true }))
-	judgeClient(t, "keyEncipherment only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
+	checkClient(t, "CA as leaf", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.IsCA = true }))
+	checkClient(t, "keyEncipherment only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
 		c.KeyUsage = x509.KeyUsageKeyEncipherment
 	}))
-	judgeClient(t, "keyCertSign only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
+	checkClient(t, "keyCertSign only", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) {
 		c.KeyUsage = x509.KeyUsageCertSign
 	}))
-	judgeClient(t, "no keyUsage", expectation{}, mutated(func(c *x509.Certificate) { c.KeyUsage = 0 }))
+	checkClient(t, "no keyUsage", expectation{}, mutated(func(c *x509.Certificate) { c.KeyUsage = 0 }))
 }
 
 // Covers: case 051
@@ -335,12 +335,12 @@ func TestExtendedKeyUsage(t *testing.T) {
 		"any":     func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} },
 	}
 	for name, mutate := range usages {
-		judgeClient(t, name, expectation{}, mutated(mutate))
+		checkClient(t, name, expectation{}, mutated(mutate))
 		want := unapproved("chain.usage")
 		if name == "clientAuth" {
 			want = expectation{}
 		}
-		judgeClient(t, name+" where clientAuth is asked for",
+		checkClient(t, name+" where clientAuth is asked for",
 			want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 				w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
 				return mutated(mutate)(t, w)
@@ -351,28 +351,28 @@ func TestExtendedKeyUsage(t *testing.T) {
 // Covers: case 052
 func TestPathLength(t *testing.T) {
 	zero := func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
-	judgeClient(t, "pathlen 0 and a CA below",
+	checkClient(t, "pathlen 0 and a CA below",
 		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 		})
 
 	// RFC 5280 6.1.4 l: a self-issued CA, as in a change of keys, does not count.
-	judgeClient(t, "pathlen 0 and a self-issued CA below",
+	checkClient(t, "pathlen 0 and a self-issued CA below",
 		expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 		})
 
-	judgeClient(t, "pathlen 0, a self-issued CA and another below",
+	checkClient(t, "pathlen 0, a self-issued CA and another below",
 		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			self := newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil)
 			return w.Client(t, newCA(t, w, self, "Int 3", udaptest.Key(t, w.Kind, 9), nil), udaptest.Client1URI, nil)
 		})
 
-	judgeClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))
-	judgeClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))
+	checkClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), func(c *x509.Certificate) {
 			c.MaxPathLen = 1
 		})
@@ -393,11 +393,11 @@ func TestLongChains(t *testing.T) {
 			return w.Client(t, ca, udaptest.Client1URI, nil)
 		}
 	}
-	judgeClient(t, "eight certificates", expectation{}, chainOf(6))
+	checkClient(t, "eight certificates", expectation{}, chainOf(6))
 
 	want := unapproved("chain.path")
 	want.says = "a path of at most 8 certificates"
-	judgeClient(t, "nine certificates", want, chainOf(7))
+	checkClient(t, "nine certificates", want, chainOf(7))
 }
 
 // Covers: case 053, S1-105
@@ -416,13 +416,13 @@ func TestValidity(t *testing.T) {
 			return w.Client(t, newCA(t, w, root, "Int 2", udaptest.Key(t, w.Kind, 7), nil), udaptest.Client1URI, nil)
 		},
 	} {
-		judgeClient(t, name, unapproved("chain.validity"), make)
+		checkClient(t, name, unapproved("chain.validity"), make)
 	}
 
-	judgeClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) {
+	checkClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) {
 		t.NotAfter = t.NotAfter.Add(1000 * time.Hour)
 	}))
-	judgeClient(t, "last second", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = udaptest.Now }))
+	checkClient(t, "last second", expectation{}, leaf(func(t *certs.Template) { t.NotAfter = udaptest.Now }))
 }
 
 // Covers: case 054, case 136
@@ -567,7 +567,7 @@ func TestOddCertificates(t *testing.T) {
 			c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 159)
 		})},
 	} {
-		judgeClient(t, name, c.want, c.make)
+		checkClient(t, name, c.want, c.make)
 	}
 
 	w := udaptest.New(t, "p256")
@@ -646,7 +646,7 @@ func TestCrossSigned(t *testing.T) {
 			c := w.Client(t, one, udaptest.Client1URI, nil)
 			c.Chain = []*x509.Certificate{c.Leaf(), one.Cert, two.Cert}
 			w.Publish(t, two)
-			judgeOne(t, w, c, endpoint, attempt{"", signGood}, expectation{})
+			checkOne(t, w, c, endpoint, attempt{"", signGood}, expectation{})
 		}
 	}
 }

@@ -34,13 +34,13 @@ var certificationChecks = claimChecks{
 
 var (
 	checkCertURIs = trace.NewCheck("certification.uris",
-		"certification_name and certification_uris say what is certified", "S2-17")
+		"certification_name and certification_uris name what is certified", "S2-17")
 	checkCertParams = trace.NewCheck("certification.parameters",
 		"The registration asks for nothing that the certification contradicts", "S2-17")
 	checkCertifier = trace.NewCheck("certification.certifier",
 		"The certifier is one that the community's policy names", "S2-17")
 	checkCertified = trace.NewCheck("certification.accepted",
-		"Certifications are judged; those not supported are ignored", "S1-116 S2-17")
+		"Certifications are verified; those not supported are ignored", "S1-116 S2-17")
 	checkCertNeeded = trace.NewCheck("certification.required",
 		"The certifications that the community requires are there", "S1-117 S1-118")
 )
@@ -59,8 +59,8 @@ type Certification struct {
 	SelfSigned bool // the client certified itself
 }
 
-// Certifications judges what a registration request carries beside its software
-// statement. Those whose URIs the community neither supports nor requires are
+// Certifications verifies the certifications that a registration request has beside
+// its software statement. Those whose URIs the community neither supports nor requires are
 // ignored; a bad one is left out of the result, so that it is never echoed; if
 // the community requires one and it is missing or bad, the refusal is an *Error
 // with invalid_client_metadata, invalid_certification or unapproved_certification.
@@ -136,7 +136,7 @@ func requireCertifications(needed []string, good []Certification, bad map[string
 	return nil
 }
 
-// certification judges one. When it is to be ignored the error has no code.
+// certification verifies one. If it is to be ignored, the error has no code.
 // Its steps go to a trace of their own: a bad certification is no refusal yet.
 func (v *Verifier) certification(
 	ctx context.Context, compact string, ss *SoftwareStatement, exp Expect, sigs *signatures,
@@ -259,8 +259,8 @@ func (val *validation) certificationClaims(e *envelope, ss *SoftwareStatement, c
 	return val.certifiedParameters(e.Claims, ss)
 }
 
-// certificationAudience: aud is optional; where it stands, one of its values
-// must be a URL of ours.
+// certificationAudience checks aud, which is optional; if it is present, one of
+// its values must be a URL of this server.
 func (val *validation) certificationAudience(e *envelope) error {
 	if !e.Claims.Has("aud") {
 		return nil
@@ -287,8 +287,8 @@ var certifiedNames = []string{
 	"redirect_uris", "contacts", "grant_types", "response_types", "scope",
 }
 
-// certifiedParameters holds the statement's own claims against what is
-// certified: texts equal, lists within the certified ones.
+// certifiedParameters compares the statement's own claims with what is certified:
+// texts must be equal, lists within the certified ones.
 func (val *validation) certifiedParameters(certified jose.Object, ss *SoftwareStatement) error {
 	statement, f := openCompact(ss.Raw, &val.v.memory)
 	if f != nil {

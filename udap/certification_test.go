@@ -49,7 +49,7 @@ func (c *certified) good() udaptest.Claims {
 	}
 }
 
-func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *trace.Trace, error) {
+func (c *certified) check(t *testing.T, list ...string) ([]udap.Certification, *trace.Trace, error) {
 	t.Helper()
 	ss, tr, err := statement(c.w, c.client.Sign(t, c.claims))
 	if err != nil {
@@ -67,21 +67,21 @@ func (c *certified) judge(t *testing.T, list ...string) ([]udap.Certification, *
 func TestCertifications(t *testing.T) {
 	c := newCertified(t)
 	self := c.good().With("iss", udaptest.Client1URI)
-	good, tr, err := c.judge(t, c.certifier.Sign(t, c.good()), c.client.Sign(t, self),
+	good, tr, err := c.check(t, c.certifier.Sign(t, c.good()), c.client.Sign(t, self),
 		c.certifier.Sign(t, c.good().With("aud", udaptest.Registration)), c.certifier.Sign(t,
 			c.good().With("aud", []string{"https://x.test/", "https://fhir.test/oauth"})))
 	if err != nil || len(good) != 4 || good[0].SelfSigned || !good[1].SelfSigned || good[0].Name != "Basic" {
 		t.Errorf("%d accepted, %v: %+v", len(good), err, tr.Warnings())
 	}
 
-	good, tr, err = c.judge(t, c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
+	good, tr, err = c.check(t, c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
 	if err != nil || len(good) != 0 || len(tr.Warnings()) != 0 {
 		t.Errorf("one that is not supported: %v, %v", good, err)
 	}
-	if good, _, err = c.judge(t); err != nil || good != nil {
+	if good, _, err = c.check(t); err != nil || good != nil {
 		t.Errorf("none: %v, %v", good, err)
 	}
-	if _, _, err = c.judge(t, many(1000, "x")...); err == nil {
+	if _, _, err = c.check(t, many(1000, "x")...); err == nil {
 		t.Error("a thousand certifications are judged")
 	}
 }
@@ -140,26 +140,28 @@ func TestBadCertifications(t *testing.T) {
 			trace.InvalidCertification,
 		},
 	} {
-		c := newCertified(t)
-		good, tr, err := c.judge(t, k.make(t, c))
-		if err != nil || len(good) != 0 || len(tr.Warnings()) != 1 || tr.Code != "" {
-			t.Errorf("%s, not required: %d accepted, %v, %+v", k.name, len(good), err, tr.Warnings())
-		}
-		c = newCertified(t, certURI)
-		_, _, err = c.judge(t, k.make(t, c))
-		var refusal *trace.Error
-		if !errors.As(err, &refusal) || refusal.Code != k.code || refusal.Check != "certification.required" {
-			t.Errorf("%s, required: %v", k.name, err)
-		}
+		t.Run(k.name, func(t *testing.T) {
+			c := newCertified(t)
+			good, tr, err := c.check(t, k.make(t, c))
+			if err != nil || len(good) != 0 || len(tr.Warnings()) != 1 || tr.Code != "" {
+				t.Errorf("%s, not required: %d accepted, %v, %+v", k.name, len(good), err, tr.Warnings())
+			}
+			c = newCertified(t, certURI)
+			_, _, err = c.check(t, k.make(t, c))
+			var refusal *trace.Error
+			if !errors.As(err, &refusal) || refusal.Code != k.code || refusal.Check != "certification.required" {
+				t.Errorf("%s, required: %v", k.name, err)
+			}
+		})
 	}
 
 	c := newCertified(t, certURI)
-	_, _, err := c.judge(t, "not a JWT", c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
+	_, _, err := c.check(t, "not a JWT", c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))
 	var refusal *trace.Error
 	if !errors.As(err, &refusal) || refusal.Code != trace.InvalidClientMetadata {
 		t.Errorf("required and none: %v", err)
 	}
-	if good, _, err := c.judge(t, c.certifier.Sign(t, c.good()), "not a JWT"); err != nil || len(good) != 1 {
+	if good, _, err := c.check(t, c.certifier.Sign(t, c.good()), "not a JWT"); err != nil || len(good) != 1 {
 		t.Errorf("required and there: %v", err)
 	}
 }
@@ -212,7 +214,7 @@ func TestCertifiers(t *testing.T) {
 					anybody:   c.w.Client(t, c.w.A.Int, udaptest.Client2URI, nil),
 				}[row.by]
 
-				good, tr, err := c.judge(t, signer.Sign(t, c.good().With("iss", signer.URI)))
+				good, tr, err := c.check(t, signer.Sign(t, c.good().With("iss", signer.URI)))
 				if !need {
 					if err != nil || (len(good) == 1) != row.supported {
 						t.Errorf("%d accepted, %v", len(good), err)
@@ -247,11 +249,13 @@ func TestCertifiedRedirects(t *testing.T) {
 		{"https://*", "https://evil.test", false},
 		{"https://app.test/cb", "https://app.test/cb", true},
 	} {
-		c := newCertified(t)
-		c.claims = c.claims.With("redirect_uris", []string{k.asked})
-		good, tr, err := c.judge(t, c.certifier.Sign(t, c.good().With("redirect_uris", []string{k.certified})))
-		if err != nil || (len(good) == 1) != k.ok {
-			t.Error(fmt.Sprint(k, err, tr.Warnings()))
-		}
+		t.Run(k.certified+" for "+k.asked, func(t *testing.T) {
+			c := newCertified(t)
+			c.claims = c.claims.With("redirect_uris", []string{k.asked})
+			good, tr, err := c.check(t, c.certifier.Sign(t, c.good().With("redirect_uris", []string{k.certified})))
+			if err != nil || (len(good) == 1) != k.ok {
+				t.Error(fmt.Sprint(k, err, tr.Warnings()))
+			}
+		})
 	}
 }

@@ -7,7 +7,8 @@ import (
 // The checks on any signed thing, in the order in which they are made.
 var (
 	checkForm = trace.NewCheck("jws.form",
-		"A compact JWS of three strict segments, each JSON object with every member once", "S1-001 S1-002 S1-003 S1-161")
+		"A compact JWS of three strict segments, each JSON object with every member once",
+		"S1-001 S1-002 S1-003 S1-161")
 	checkHeaders = trace.NewCheck("jws.header", "No header that changes what is signed or how it is read",
 		"S1-002 S1-007")
 	checkAlg = trace.NewCheck("jws.alg", "alg is one of RS256, ES256, RS384, ES384 and fits the signer's key",
@@ -26,7 +27,8 @@ var (
 	checkPath = trace.NewCheck("chain.path", "A path leads from the leaf to an anchor of a trust community",
 		"S1-105 S1-176 S1-183")
 	checkCertForm = trace.NewCheck("chain.form",
-		"Certificates are X.509 v3 with sound serials and no critical extension that is not understood", "S1-105 S1-176")
+		"Certificates are X.509 v3 with sound serials and no critical extension that is not understood",
+		"S1-105 S1-176")
 	checkCertKey = trace.NewCheck("chain.key", "Every key on the path is strong enough", "S1-105 S1-176")
 	checkCertSig = trace.NewCheck("chain.signature",
 		"Every certificate is signed by the next one with SHA-256 or better", "S1-105 S1-176")
@@ -80,7 +82,8 @@ var assertionChecks = claimChecks{
 // The further checks on authentication tokens.
 var (
 	checkBinding = trace.NewCheck("assertion.certificate",
-		"The certificate has the URI to which the client's registration is bound, in the same community", "S1-177 S2-08")
+		"The certificate has the URI to which the client's registration is bound, in the same community",
+		"S1-177 S2-08")
 	checkClientID = trace.NewCheck("assertion.client_id", "The client_id parameter, where sent, equals iss and sub",
 		"S1-178")
 	checkAntScope = trace.NewCheck("assertion.scope", "The scope claim, where present, is a list of scopes",

@@ -20,8 +20,9 @@ func (val *validation) refuseClaim(c trace.Check, f trace.Finding) error {
 	return val.tr.Refuse(c, val.kind.claims, f)
 }
 
-// audience judges aud: a string, or an array of exactly one (DESIGN.md; UDAP
-// allows arrays, draft-ietf-oauth-rfc7523bis wants a sole value).
+// audience checks aud: a string, or an array of exactly one. RFC 7519 allows longer
+// arrays; draft-ietf-oauth-rfc7523bis wants a sole value, so that a JWT for one
+// server cannot be used at another.
 func (val *validation) audience(e *envelope) error {
 	c, want := val.kind.checks.aud, val.exp.Audience
 	values, ok := e.Claims.List("aud")
@@ -82,8 +83,8 @@ var integer = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})$`)
 // lastSecond is the last one that RFC 3339 can write.
 const lastSecond = 253402300799
 
-// numericDate reads one claim, and says what is wrong with it.
-func numericDate(o jose.Object, name string) (time.Time, string) {
+// numericDate parses one claim; wrong describes why it cannot.
+func numericDate(o jose.Object, name string) (t time.Time, wrong string) {
 	v, ok := o[name]
 	switch {
 	case !ok:
@@ -226,7 +227,7 @@ func (val *validation) notBefore(e *envelope, skew time.Duration) error {
 	return nil
 }
 
-// identifier judges jti; whether it was seen before is for whoever stores it.
+// identifier checks jti. Whether it was used before is for the caller to check.
 func (val *validation) identifier(e *envelope, out *Verified) error {
 	jti, ok := e.Claims.Text("jti")
 	if !ok || jti == "" || len(jti) > maxJTI {

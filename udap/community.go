@@ -11,7 +11,7 @@ import (
 
 // Community is a trust community as this party sees it: the anchors it
 // accepts, intermediates it knows, and the rules that bind its members.
-// A community with no anchor trusts nobody.
+// No certificate leads to a community without an anchor.
 type Community struct {
 	URI           trace.CommunityURI
 	Name          string
@@ -29,7 +29,7 @@ type Policy struct {
 	Skew                  time.Duration // allowance for clocks; 0 means 60 s, negative none
 	AllowLoopbackRedirect bool          // http://127.0.0.1 and http://localhost redirect URIs
 	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
-	PurposeCodes          PurposeRule   // how purpose_of_use is judged
+	PurposeCodes          PurposeRule   // accepted forms of purpose_of_use
 	ScopeRequired         bool          // a token request without scope is refused, not given the registered ones
 	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any
 	// TEFCA: one purpose_of_use, equal to the fragment of the client's URI; tefca_ias for T-IAS
@@ -39,8 +39,8 @@ type Policy struct {
 	Certifications        []string // certification URIs supported
 	CertificationsNeeded  []string // certification URIs required
 	// Certifiers may certify clients. A required certification counts only if one
-	// of them made it. Empty: nobody meets a requirement, and what any member of
-	// the community certifies beyond that is accepted with a warning.
+	// of them made it. Empty: a requirement cannot be met, and a certification that
+	// is not required is accepted from any member of the community, with a warning.
 	Certifiers        []Certifier
 	ExtendedKeyUsages []string // OIDs of which a leaf must carry one; empty: any or none
 	// OIDs of certificate policies of which a path must be valid for one; empty: any
@@ -72,7 +72,7 @@ func (p Policy) certifies(c *Certification, certification string) bool {
 	})
 }
 
-// PurposeRule says which form of purpose_of_use codes is accepted.
+// PurposeRule is the form of purpose_of_use codes that is accepted.
 type PurposeRule string
 
 // The forms of purpose_of_use.
@@ -81,8 +81,8 @@ const (
 	PurposeAny PurposeRule = "any" // bare codes too, with a warning
 )
 
-// RevocationRule says what happens when the revocation status of a certificate
-// cannot be established.
+// RevocationRule is what happens if the revocation status of a certificate is
+// unknown.
 type RevocationRule string
 
 // The rules for unknown revocation status.

@@ -236,9 +236,9 @@ func directoryBases(list []asn1.RawValue) ([]distinguishedName, error) {
 	return out, nil
 }
 
-// withinConstraints applies the constraints of one CA to one URI name. A CA that is limited in
-// DNS names and not in URIs is held to that limit for the hosts of URIs: else
-// it could name anybody.
+// withinConstraints applies the constraints of one CA to one URI name. The limits of a CA on
+// DNS names apply to the hosts of URIs too if it has none on URIs: otherwise it
+// could name any host.
 func withinConstraints(ca *x509.Certificate, uri string) error {
 	kind, match := "URI", matchURIHost
 	permitted, excluded := ca.PermittedURIDomains, ca.ExcludedURIDomains

@@ -27,10 +27,10 @@ var (
 // of its begins.
 const crlSkew = time.Minute
 
-// CheckCRL judges a revocation list by itself: made and signed by issuer, whose
+// CheckCRL checks a CRL by itself: made and signed by issuer, whose
 // key may sign lists; within thisUpdate and nextUpdate; no critical extension
 // that is not understood; no delta and no indirect list (RFC 5280 5 and 6.3.3).
-// A list that fails is no list: nobody is good because of it.
+// A CRL that fails clears no certificate.
 func CheckCRL(list *x509.RevocationList, issuer *x509.Certificate, now time.Time) error {
 	if list == nil || issuer == nil {
 		return errors.New("no list or no issuer")
@@ -74,7 +74,7 @@ func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 // checkCRLExtensions refuses what makes a list less than the whole truth.
 func checkCRLExtensions(list *x509.RevocationList) error {
 	// RFC 5280 5.2.3. A CRL without a number is not refused here, so that what
-	// it revokes is revoked; it clears nobody (Verifier.findInCRL).
+	// it revokes is revoked; it clears no certificate (Verifier.findInCRL).
 	if n := list.Number; n != nil && (n.Sign() < 0 || n.BitLen() > 159) {
 		return errors.New("the CRL number is not one of at most 20 octets")
 	}
@@ -85,7 +85,7 @@ func checkCRLExtensions(list *x509.RevocationList) error {
 			return fmt.Errorf("the list has the extension %v twice", e.Id)
 		}
 		if e.Id.Equal(oidDeltaIndicator) {
-			return errors.New("it is a delta list, which says only what changed")
+			return errors.New("it is a delta list, which has only the changes")
 		}
 		if e.Critical && !slices.ContainsFunc(knownListExtensions, e.Id.Equal) {
 			return fmt.Errorf("the list has the critical extension %v, which is not understood", e.Id)
@@ -187,7 +187,7 @@ func (s *crlScope) addNames(der []byte) error {
 	return nil
 }
 
-// elements takes a DER SEQUENCE apart.
+// elements returns the elements of a DER SEQUENCE.
 func elements(der []byte) ([]asn1.RawValue, error) {
 	var seq asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &seq)
@@ -208,7 +208,7 @@ func elements(der []byte) ([]asn1.RawValue, error) {
 	return out, nil
 }
 
-// covers reports whether a list of this scope can tell about the certificate:
+// covers returns why a CRL of this scope does not cover a certificate:
 // its kind, and one of its distribution points (RFC 5280 6.3.3 b).
 func (s crlScope) covers(cert *x509.Certificate) error {
 	switch {

@@ -53,12 +53,14 @@ func (val *validation) verdict(c trace.Check, code trace.Code, f *jose.Fault, ex
 func (val *validation) open(compact string) (*envelope, error) {
 	code := val.kind.malformed
 	e, f := openCompact(compact, &val.v.memory)
-	if err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes"); err != nil {
+	err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes")
+	if err != nil {
 		return nil, err
 	}
 
 	f = e.CheckHeader(headerRules)
-	if err := val.verdict(checkHeaders, code, f, "no crit, b64 or zip", "header members "+e.Header.Names()); err != nil {
+	err = val.verdict(checkHeaders, code, f, "no crit, b64 or zip", "header members "+e.Header.Names())
+	if err != nil {
 		return nil, err
 	}
 

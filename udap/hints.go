@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// difference says how two URLs differ, in the words that help most: the
+// difference describes how two URLs differ in the most useful words: the
 // scheme, the port, case or a slash if that is all, else the first character.
 // Both are compared byte for byte elsewhere; this only explains.
 func difference(want, got string) string {

@@ -13,7 +13,7 @@ import (
 
 // A certificate that a client made itself is recognised, whether or not it has
 // the marks of a CA.
-// Covers: case 046, DIAGNOSTICS 11
+// Covers: case 046
 func TestSelfSignedLeafIsNamed(t *testing.T) {
 	self := func(ca bool) func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
@@ -36,8 +36,8 @@ func TestSelfSignedLeafIsNamed(t *testing.T) {
 
 	leafFault, pathFault := unapproved("chain.leaf"), unapproved("chain.path")
 	leafFault.says, pathFault.says = "self-signed CA certificate", "self-signed and no anchor"
-	judgeClient(t, "a self-signed CA", leafFault, self(true))
-	judgeClient(t, "a self-signed leaf", pathFault, self(false))
+	checkClient(t, "a self-signed CA", leafFault, self(true))
+	checkClient(t, "a self-signed leaf", pathFault, self(false))
 }
 
 // A B2B object that is one level too high is recognised.

@@ -22,7 +22,8 @@ const (
 )
 
 var checkJKU = trace.NewCheck("x5c.jku",
-	"jku and kid stand for x5c in an authentication token only where the community's policy says so, and name the registered jwks_uri", "S2-24")
+	"jku and kid replace x5c in an authentication token only if the community's policy allows it, and name the "+
+		"registered jwks_uri", "S2-24")
 
 // KeySetSource fetches the JWK set of a client for the experimental variant of
 // UDAP Security 2.0, 7.6. It is asked only for a jwks_uri that a trusted client
@@ -34,7 +35,7 @@ type KeySetSource interface {
 
 // keySetURL returns the registered jwks_uri that the header's jku may be
 // followed to, and empty where none may. All reasons look alike from outside:
-// a stranger is not told who is registered, and with what.
+// a stranger does not learn which clients are registered, and with what.
 func (val *validation) keySetURL(e *envelope) string {
 	jku, ok := e.Header.Text("jku")
 	if !ok || e.Header.Has("x5c") || val.lookup == nil || val.v.KeySets == nil {
@@ -53,7 +54,7 @@ func (val *validation) keySetURL(e *envelope) string {
 }
 
 // certsByJKU reads the certificates of the key that kid names in the set at
-// url. They are judged from there on like those of x5c.
+// url. From there on the same checks apply to them as to those of x5c.
 func (val *validation) certsByJKU(e *envelope, url string) ([]*x509.Certificate, *jose.Fault) {
 	const expected = "a JWK set whose one key with that kid has x5c (UDAP Security 2.0, 7.6)"
 	ctx, cancel := context.WithTimeout(val.ctx, keySetBudget)
@@ -93,7 +94,8 @@ func (val *validation) certsByJKU(e *envelope, url string) ([]*x509.Certificate,
 	val.tr.Warn(checkJKU, trace.Finding{
 		Expected: "x5c",
 		Found:    "jku " + trace.Cut(url, 200) + " and kid " + trace.Cut(kid, 100),
-		Remedy:   "accepted because the community's policy says so (jku: true); the variant is experimental: other servers want x5c",
+		Remedy: "accepted because the community's policy says so (jku: true); the variant is experimental: other " +
+			"servers want x5c",
 	})
 
 	return certs, nil
@@ -137,7 +139,7 @@ func keyOf(data []byte, kid string) (jose.Object, error) {
 	return found, nil
 }
 
-// keyMatches holds the members of a JWK against the key of its certificate.
+// keyMatches compares the members of a JWK with the key of its certificate.
 func keyMatches(key jose.Object, cert *x509.Certificate) error {
 	var kty string
 	want := map[string]*big.Int{}

@@ -85,141 +85,149 @@ func jkuLookup(id trace.ClientID) (udap.Binding, bool) {
 func TestJKU(t *testing.T) {
 	eachKind(t, func(t *testing.T, w *udaptest.World) {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		kind := map[string]certs.KeyKind{"RS256": "rsa2048", "ES256": "p256"}[alg(c)]
-		other := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, kind, 60), nil)
-		good := jwk(t, "1", c.Chain)
 		elsewhere := w.Client(t, w.B.Int, udaptest.Client1URI, nil)
-
-		for _, row := range []struct {
-			name   string
-			off    bool
-			header map[string]any
-			sub    trace.ClientID
-			keys   keySets
-			asked  bool
-			want   expectation
-		}{
-			{"good", false, nil, "", keySets{set: keySet(t, jwk(t, "2", other.Chain), good)}, true, expectation{}},
-			{
-				"off", true, nil, "", keySets{set: keySet(t, good)}, false,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"another URL", false, map[string]any{"jku": keysURL + "/"}, "",
-				keySets{set: keySet(t, good)}, false,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"no registered URL", false, nil, "client-2", keySets{set: keySet(t, good)}, false,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"unknown client", false, nil, "nobody", keySets{set: keySet(t, good)}, false,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"no kid", false, map[string]any{"kid": udaptest.Absent}, "",
-				keySets{set: keySet(t, good)}, false,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"kid not there", false, map[string]any{"kid": "9"}, "",
-				keySets{set: keySet(t, good)}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"not available", false, nil, "", keySets{err: errors.New("refused")}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"too long", false, nil, "",
-				keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than"},
-			},
-			{
-				"too many", false, nil, "",
-				keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than 50"},
-			},
-			{
-				"no JSON", false, nil, "", keySets{set: `<html>`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form", says: "duplicate"},
-			},
-			{
-				"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"without x5c", false, nil, "",
-				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"x5c of another key", false, nil, "",
-				keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))},
-				true, expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-			{
-				"another's key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", other.Chain))},
-				true, expectation{code: trace.InvalidClient, check: "jws.signature"},
-			},
-			{
-				"key of another kind", false, nil, "",
-				keySets{set: keySet(t, jwk(t, "1", c.Chain, "kty", "oct"))}, true,
-				expectation{code: trace.InvalidClient, check: "x5c.form"},
-			},
-		} {
-			t.Run(row.name, func(t *testing.T) {
-				v := w.Verifier()
-				policied := *w.A.Community
-				policied.Policy.JKU = !row.off
-				v.Communities = []*udap.Community{&policied, w.B.Community}
-				v.KeySets = &row.keys
-				id := clientID
-				if row.sub != "" {
-					id = row.sub
-				}
-
-				header := map[string]any{"jku": keysURL, "kid": "1", "x5c": udaptest.Absent}
-				for k, h := range row.header {
-					header[k] = h
-				}
-				token := udaptest.Raw{
-					Alg: alg(c),
-					Key: c.Key,
-				}.Sign(t, udaptest.HeaderWith(alg(c), header, c.Chain...), udaptest.Assertion(id, w.Now).JSON(t))
-
-				tr := trace.NewTrace("token", w.Now)
-				_, err := v.Assertion(ctx, token, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, tr)
-				expectRefusal(t, tr, err, row.want)
-				if got := len(row.keys.asked) > 0; got != row.asked ||
-					slices.ContainsFunc(row.keys.asked, func(u string) bool {
-						return u != keysURL
-					}) {
-					t.Errorf("asked %v", row.keys.asked)
-				}
-
-				flagged := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "x5c.jku" })
-				if accepted := err == nil; accepted && !flagged {
-					t.Error("accepted without a flag")
-				}
-			})
+		for _, row := range jkuRows(t, w, c) {
+			t.Run(row.name, func(t *testing.T) { row.run(t, w, c) })
 		}
-
 		jkuIsNoTrust(t, w, elsewhere)
 	})
+}
+
+// jkuRow is one use of jku and kid in place of x5c.
+type jkuRow struct {
+	name   string
+	off    bool
+	header map[string]any
+	sub    trace.ClientID
+	keys   keySets
+	asked  bool
+	want   expectation
+}
+
+func jkuRows(t *testing.T, w *udaptest.World, c *udaptest.Client) []jkuRow {
+	kind := map[string]certs.KeyKind{"RS256": "rsa2048", "ES256": "p256"}[alg(c)]
+	other := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, kind, 60), nil)
+	good := jwk(t, "1", c.Chain)
+	return []jkuRow{
+		{"good", false, nil, "", keySets{set: keySet(t, jwk(t, "2", other.Chain), good)}, true, expectation{}},
+		{
+			"off", true, nil, "", keySets{set: keySet(t, good)}, false,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"another URL", false, map[string]any{"jku": keysURL + "/"}, "",
+			keySets{set: keySet(t, good)}, false,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"no registered URL", false, nil, "client-2", keySets{set: keySet(t, good)}, false,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"unknown client", false, nil, "nobody", keySets{set: keySet(t, good)}, false,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"no kid", false, map[string]any{"kid": udaptest.Absent}, "",
+			keySets{set: keySet(t, good)}, false,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"kid not there", false, map[string]any{"kid": "9"}, "",
+			keySets{set: keySet(t, good)}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"kid twice", false, nil, "", keySets{set: keySet(t, good, good)}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"not available", false, nil, "", keySets{err: errors.New("refused")}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"too long", false, nil, "",
+			keySets{set: `{"keys":[],"x":"` + strings.Repeat("x", 256<<10) + `"}`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than"},
+		},
+		{
+			"too many", false, nil, "",
+			keySets{set: `{"keys":[` + strings.Repeat("{},", 50) + `{}]}`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form", says: "more than 50"},
+		},
+		{
+			"no JSON", false, nil, "", keySets{set: `<html>`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"a key of no object", false, nil, "", keySets{set: `{"keys":["x"]}`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"a member twice", false, nil, "", keySets{set: `{"keys":[],"keys":[]}`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form", says: "duplicate"},
+		},
+		{
+			"no set", false, nil, "", keySets{set: `{"keys":{}}`}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"without x5c", false, nil, "",
+			keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", nil))}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"x5c of another key", false, nil, "",
+			keySets{set: keySet(t, jwk(t, "1", c.Chain, "x5c", jwk(t, "1", other.Chain)["x5c"]))},
+			true, expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+		{
+			"another's key", false, nil, "", keySets{set: keySet(t, jwk(t, "1", other.Chain))},
+			true, expectation{code: trace.InvalidClient, check: "jws.signature"},
+		},
+		{
+			"key of another kind", false, nil, "",
+			keySets{set: keySet(t, jwk(t, "1", c.Chain, "kty", "oct"))}, true,
+			expectation{code: trace.InvalidClient, check: "x5c.form"},
+		},
+	}
+}
+
+func (row *jkuRow) run(t *testing.T, w *udaptest.World, c *udaptest.Client) {
+	t.Helper()
+	v := w.Verifier()
+	policied := *w.A.Community
+	policied.Policy.JKU = !row.off
+	v.Communities = []*udap.Community{&policied, w.B.Community}
+	v.KeySets = &row.keys
+	id := clientID
+	if row.sub != "" {
+		id = row.sub
+	}
+
+	header := map[string]any{"jku": keysURL, "kid": "1", "x5c": udaptest.Absent}
+	for k, h := range row.header {
+		header[k] = h
+	}
+	token := udaptest.Raw{
+		Alg: alg(c),
+		Key: c.Key,
+	}.Sign(t, udaptest.HeaderWith(alg(c), header, c.Chain...), udaptest.Assertion(id, w.Now).JSON(t))
+
+	tr := trace.NewTrace("token", w.Now)
+	_, err := v.Assertion(ctx, token, "", udap.Expect{Now: w.Now, Audience: udaptest.Token}, jkuLookup, tr)
+	expectRefusal(t, tr, err, row.want)
+	if got := len(row.keys.asked) > 0; got != row.asked ||
+		slices.ContainsFunc(row.keys.asked, func(u string) bool {
+			return u != keysURL
+		}) {
+		t.Errorf("asked %v", row.keys.asked)
+	}
+
+	flagged := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "x5c.jku" })
+	if accepted := err == nil; accepted && !flagged {
+		t.Error("accepted without a flag")
+	}
 }
 
 // jkuIsNoTrust: a certificate of another community, found by jku, leads

@@ -64,7 +64,7 @@ func TestLeafExtensions(t *testing.T) {
 			extension(oidBasicConstraints, true, []byte{0x30, 3, 2, 1, 0})(c)
 		}, unapproved("chain.leaf")},
 	} {
-		judgeClient(t, row.name, row.want, mutated(row.mutate))
+		checkClient(t, row.name, row.want, mutated(row.mutate))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestIssuerKeyUsage(t *testing.T) {
 			expectation{code: unapproved("").code, check: "chain.revocation", says: "may not sign lists"},
 		},
 	} {
-		judgeClient(t, row.name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		checkClient(t, row.name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 			ca := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), row.usage)
 			publishWith(t, w, ca)
 			return w.Client(t, ca, udaptest.Client1URI, nil)
@@ -153,7 +153,7 @@ func TestConstraintDistances(t *testing.T) {
 				value := mustDER(struct {
 					Permitted []asn1.RawValue `asn1:"tag:0"`
 				}{[]asn1.RawValue{subtree(n.tag, n.base, row.further...)}})
-				judgeClient(t, n.kind+" "+row.name+" "+critical, row.want,
+				checkClient(t, n.kind+" "+row.name+" "+critical, row.want,
 					under(extension(oidNameConstraints, critical == "critical", value), nil))
 			}
 		}

@@ -10,8 +10,8 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// UntrustedMetadata is the code of an originator's refusal to believe a
-// server's metadata. It is in traces only and never goes over the wire.
+// UntrustedMetadata is the code of an originator's refusal of a server's
+// metadata. It is in traces only and never goes over the wire.
 const UntrustedMetadata trace.Code = "untrusted_metadata"
 
 // maxMetadataLife is how long signed metadata may live: one year (UDAP Security
@@ -75,7 +75,7 @@ type ServerMetadata struct {
 	RegistrationAlgorithms []string
 }
 
-// Metadata judges the document at BASE/.well-known/udap: its signed_metadata
+// Metadata verifies the document at BASE/.well-known/udap: its signed_metadata
 // must verify, in full, before an originator sends anything (UDAP Security 2.3).
 // A refusal is an *Error with the code untrusted_metadata.
 func (v *Verifier) Metadata(
@@ -173,7 +173,7 @@ func (val *validation) metadataClaims(e *envelope, base string, out *Verified) e
 	return val.identifier(e, out)
 }
 
-// endpoints takes the signed endpoints; where the plain ones differ the signed
+// endpoints reads the signed endpoints; where the plain ones differ, the signed
 // ones count, with a warning (UDAP Security 2.3).
 func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata, loopbackHTTP bool) error {
 	for _, f := range []struct {
@@ -226,7 +226,7 @@ func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata, l
 	return nil
 }
 
-// checkEndpoint accepts https URLs, and http ones of a loopback host if told so.
+// checkEndpoint accepts https URLs, and http ones of a loopback host if allowed.
 func checkEndpoint(text string, loopbackHTTP bool) error {
 	schemes := []string{"https"}
 	if loopbackHTTP {

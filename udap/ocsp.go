@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto"
 
-	// CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); nothing is believed because of it
+	// CertID names issuers by SHA-1 nearly everywhere (RFC 6960 4.1.1); no decision depends on it
 	_ "crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -32,7 +32,7 @@ const (
 
 var oidNoCheck = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}
 
-// CheckOCSP judges an OCSP response by itself: made for this certificate,
+// CheckOCSP checks an OCSP response by itself: made for this certificate,
 // signed by its issuer or by a responder that the issuer certified for that,
 // and within its dates. It returns when the response stops counting.
 func CheckOCSP(response []byte, cert, issuer *x509.Certificate, now time.Time) (until time.Time, err error) {
@@ -104,7 +104,7 @@ type wireBasic struct {
 }
 
 // splitResponse returns a response without its certificates, and those. The
-// library takes the first certificate for the signer's, whatever it is.
+// library uses the first certificate as the signer's, whatever it is.
 func splitResponse(der []byte) (bare []byte, embedded []asn1.RawValue, err error) {
 	var outer wireResponse
 	rest, err := asn1.Unmarshal(der, &outer)
@@ -257,7 +257,7 @@ func digestBy(h crypto.Hash, data []byte) []byte {
 }
 
 // byResponder asks the responders of a certificate that has no list: any
-// usable response that says revoked counts before any that says good.
+// usable response with the status revoked counts before any with good.
 func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certificate, now time.Time) status {
 	urls := webURLs(cert.OCSPServer, maxResponders)
 	out := status{text: "no response from " + strings.Join(urls, ", ")}
@@ -277,7 +277,7 @@ func (v *Verifier) byResponder(ctx context.Context, cert, issuer *x509.Certifica
 	return out
 }
 
-// add adds one answer to the status and says what it was.
+// add adds one answer to the status and returns its description.
 func (s *status) add(a StatusAnswer, cert, issuer *x509.Certificate, now time.Time) string {
 	if a.Err != nil {
 		s.err = errors.Join(s.err, a.Err)
@@ -291,7 +291,8 @@ func (s *status) add(a StatusAnswer, cert, issuer *x509.Certificate, now time.Ti
 		return "not usable: " + err.Error()
 	case r.Status == ocsp.Revoked:
 		s.known, s.revoked = true, true
-		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", trace.Stamp(r.ThisUpdate), trace.Stamp(r.RevokedAt),
+		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", trace.Stamp(r.ThisUpdate),
+			trace.Stamp(r.RevokedAt),
 			r.RevocationReason)
 	case r.Status == ocsp.Good:
 		s.known = true

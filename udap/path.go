@@ -99,7 +99,7 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 	return nil, s.nearest
 }
 
-// note keeps the fault of the path that reached furthest.
+// note records the fault of the path that reached furthest.
 func (s *search) note(f *certFault, index int, cert *x509.Certificate, reach int) {
 	if s.nearest != nil && reach <= s.reach {
 		return
@@ -215,7 +215,8 @@ func (s *search) mayIssue(path []*x509.Certificate, issuer *x509.Certificate, an
 			err:      err,
 			expected: "a signature by the key of " + jose.CertName(issuer),
 			found:    "a signature by another key" + keyIDs(child, issuer),
-			remedy:   "the issuer's name is right and its key is not: is this certificate from another hierarchy of that name, or from before a key change?",
+			remedy: "the issuer's name is right and its key is not: is this certificate from another hierarchy of " +
+				"that name, or from before a key change?",
 		}
 	}
 
@@ -283,7 +284,8 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 		missing:  true,
 		found: fmt.Sprintf("its issuer %q%s is neither in x5c nor among the anchors and intermediates configured",
 			trace.Cut(child.Issuer.String(), 200), id),
-		remedy: "send the missing intermediate in x5c after the leaf; or this certificate belongs to a community that is not trusted here",
+		remedy: "send the missing intermediate in x5c after the leaf; or this certificate belongs to a community " +
+			"that is not trusted here",
 	}
 }
 

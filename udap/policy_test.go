@@ -33,20 +33,22 @@ func TestCommunityAlgorithms(t *testing.T) {
 	expectRefusal(t, tr, err, expectation{code: trace.InvalidClient, check: "community.alg"})
 
 	for _, alg := range []string{"RS384", "ES384"} {
-		kind := certs.KeyKind("rsa2048")
-		if alg == "ES384" {
-			kind = "p384"
-		}
-		w := udaptest.New(t, kind)
-		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		compact, err := udap.Sign(c.Key, c.Chain, alg, c.Statement(w.Now).JSON(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		t.Run(alg, func(t *testing.T) {
+			kind := certs.KeyKind("rsa2048")
+			if alg == "ES384" {
+				kind = "p384"
+			}
+			w := udaptest.New(t, kind)
+			c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+			compact, err := udap.Sign(c.Key, c.Chain, alg, c.Statement(w.Now).JSON(t))
+			if err != nil {
+				t.Fatal(err)
+			}
 
-		if s, _, err := statement(w, compact); err != nil || s.Algorithm != alg {
-			t.Errorf("%s: %v", alg, err)
-		}
+			if s, _, err := statement(w, compact); err != nil || s.Algorithm != alg {
+				t.Errorf("%s: %v", alg, err)
+			}
+		})
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"fhirdest.example/udap/udaptest"
 )
 
-// judgeMetadata changes registration parameters of a good statement, for people
+// checkParameters changes registration parameters of a good statement, for people
 // (authorization_code) or for machines.
-func judgeMetadata(t *testing.T, people bool, set map[string]any, want expectation) *trace.Trace {
+func checkParameters(t *testing.T, people bool, set map[string]any, want expectation) *trace.Trace {
 	t.Helper()
 	w, c := sharedWorld(t, "p256")
 	claims := c.Statement(w.Now)
@@ -36,7 +36,7 @@ func badMetadata(check string) expectation {
 
 type set = map[string]any
 
-// Covers: S1-083, S1-086, S1-092, S1-096, S1-097, case 105, case 106, case 112, case 113, case 114, DIAGNOSTICS 34
+// Covers: S1-083, S1-086, S1-092, S1-096, S1-097, case 105, case 106, case 112, case 113, case 114
 func TestRegistrationParameters(t *testing.T) {
 	for check, bad := range map[string][]set{
 		"grant_types": {
@@ -120,7 +120,7 @@ func TestRegistrationParameters(t *testing.T) {
 		},
 	} {
 		for _, s := range bad {
-			judgeMetadata(t, false, s, badMetadata(check))
+			checkParameters(t, false, s, badMetadata(check))
 		}
 	}
 }
@@ -155,10 +155,10 @@ func TestRegistrationParametersAccepted(t *testing.T) {
 			`x":0,"admin`:               1,
 		},
 	} {
-		judgeMetadata(t, false, s, expectation{})
+		checkParameters(t, false, s, expectation{})
 	}
 
-	tr := judgeMetadata(t, false, set{"client_name": "a\u202eb"}, expectation{})
+	tr := checkParameters(t, false, set{"client_name": "a\u202eb"}, expectation{})
 	if len(tr.Warnings()) != 1 || strings.ContainsRune(tr.Warnings()[0].Found, '\u202e') {
 		t.Errorf("a name that changes direction is told as %+v", tr.Warnings())
 	}
@@ -186,8 +186,8 @@ func TestRegistrationParametersAccepted(t *testing.T) {
 
 // Covers: S1-084, S1-085, S1-088, S1-090, S1-091, S1-093, S1-094, S1-095, S2-11, case 105, case 107, case 110
 func TestInteractiveParameters(t *testing.T) {
-	judgeMetadata(t, true, set{}, expectation{})
-	judgeMetadata(t, true, set{"grant_types": []string{"authorization_code"}}, expectation{})
+	checkParameters(t, true, set{}, expectation{})
+	checkParameters(t, true, set{"grant_types": []string{"authorization_code"}}, expectation{})
 	for check, bad := range map[string][]set{
 		"response_types": {
 			{"response_types": udaptest.Absent}, {"response_types": []string{"token"}},
@@ -214,11 +214,11 @@ func TestInteractiveParameters(t *testing.T) {
 		},
 	} {
 		for _, s := range bad {
-			judgeMetadata(t, true, s, badMetadata(check))
+			checkParameters(t, true, s, badMetadata(check))
 		}
 	}
 
-	tr := judgeMetadata(t, true, set{"logo_uri": "https://client1.test/logo"}, expectation{})
+	tr := checkParameters(t, true, set{"logo_uri": "https://client1.test/logo"}, expectation{})
 	if len(tr.Warnings()) != 1 {
 		t.Errorf("a logo of unknown kind: %+v", tr.Warnings())
 	}
@@ -238,16 +238,16 @@ func TestRedirectURIForms(t *testing.T) {
 			127) + "test/cb", "https://" + strings.Repeat("a", 64) + ".test/cb",
 	}
 	for _, u := range bad {
-		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{
+		checkParameters(t, true, set{"redirect_uris": []string{u}}, expectation{
 			code:  trace.InvalidRedirectURI,
 			check: "registration.redirect_uris",
 		})
-		judgeMetadata(t, true, set{
+		checkParameters(t, true, set{
 			"redirect_uris": []string{"https://client1.test/ok", u},
 		}, expectation{code: trace.InvalidRedirectURI})
 	}
 
-	judgeMetadata(t, true, set{
+	checkParameters(t, true, set{
 		"redirect_uris": []string{"https://client1.test/cb", "https://client1.test/cb"},
 	}, expectation{code: trace.InvalidRedirectURI, says: "twice"})
 
@@ -256,7 +256,7 @@ func TestRedirectURIForms(t *testing.T) {
 		"https://client1.test:8443/cb?x=1&y=%20", "https://xn--80ak6aa92e.test/cb",
 		"https://intranet/cb", "https://a-b.c1.test/a.b/c~d",
 	} {
-		judgeMetadata(t, true, set{"redirect_uris": []string{u}}, expectation{})
+		checkParameters(t, true, set{"redirect_uris": []string{u}}, expectation{})
 	}
 }
 
@@ -270,14 +270,15 @@ func TestLoopbackRedirects(t *testing.T) {
 		"http://127.0.0.1:8080/cb": true, "http://localhost/cb": true, "http://[::1]:1/cb": true, "https://localhost/cb": true, "https://client1.test/cb": true,
 		"http://client1.test/cb": false, "http://192.0.2.1/cb": false, "http://localhost.evil.test/cb": false, "http://0x7f.1/cb": false,
 	} {
-		_, _, err := statement(w, c.Sign(t, c.Interactive(w.Now).With("redirect_uris", []string{uri})))
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", uri, err)
-		}
+		t.Run(uri, func(t *testing.T) {
+			_, _, err := statement(w, c.Sign(t, c.Interactive(w.Now).With("redirect_uris", []string{uri})))
+			if (err == nil) != ok {
+				t.Errorf("%s: %v", uri, err)
+			}
+		})
 	}
 }
 
-// Covers: DIAGNOSTICS 31, DIAGNOSTICS 38
 func TestRequiredMetadata(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	w.A.Community.Policy.RequiredMetadata = []string{"client_uri", "tos_uri"}
@@ -298,9 +299,11 @@ func TestRequiredMetadata(t *testing.T) {
 		"grant_type":  "grant_types",
 		"Client_Name": "client_name",
 	} {
-		good := c.Statement(w.Now)
-		_, tr, err := statement(w, c.Sign(t, good.With(right, udaptest.Absent).With(wrong, good[right])))
-		expectRefusal(t, tr, err, expectation{code: trace.InvalidClientMetadata, says: wrong})
+		t.Run(wrong, func(t *testing.T) {
+			good := c.Statement(w.Now)
+			_, tr, err := statement(w, c.Sign(t, good.With(right, udaptest.Absent).With(wrong, good[right])))
+			expectRefusal(t, tr, err, expectation{code: trace.InvalidClientMetadata, says: wrong})
+		})
 	}
 }
 
@@ -318,13 +321,13 @@ func TestNullParameters(t *testing.T) {
 			accepted, refused = optional, slices.Concat(required, ofPeople)
 		}
 		for _, name := range accepted {
-			tr := judgeMetadata(t, people, set{name: nil}, expectation{})
+			tr := checkParameters(t, people, set{name: nil}, expectation{})
 			if w := tr.Warnings(); len(w) != 1 || w[0].Found != name+": null" {
 				t.Errorf("%s: warnings %+v", name, w)
 			}
 		}
 		for _, name := range refused {
-			tr := judgeMetadata(t, people, set{name: nil}, expectation{code: trace.InvalidClientMetadata, says: name + ": null"})
+			tr := checkParameters(t, people, set{name: nil}, expectation{code: trace.InvalidClientMetadata, says: name + ": null"})
 			if len(tr.Warnings()) != 0 {
 				t.Errorf("%s: warnings %+v", name, tr.Warnings())
 			}
@@ -335,7 +338,7 @@ func TestNullParameters(t *testing.T) {
 	for _, name := range slices.Concat(optional, ofPeople) {
 		all[name] = nil
 	}
-	if tr := judgeMetadata(t, false, all, expectation{}); len(tr.Warnings()) != len(all) {
+	if tr := checkParameters(t, false, all, expectation{}); len(tr.Warnings()) != len(all) {
 		t.Errorf("all at once: %d warnings, want %d", len(tr.Warnings()), len(all))
 	}
 }

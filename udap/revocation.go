@@ -25,7 +25,7 @@ type status struct {
 	err     error
 }
 
-// revocationOf judges every certificate of a path but the anchor, against the
+// revocationOf checks every certificate of a path but the anchor, against the
 // issuer that it has on this path. It stops at the first that is not good; where
 // an unknown status would be let pass, at the first that is revoked.
 func (v *Verifier) revocationOf(
@@ -70,11 +70,11 @@ func revocationRemedy(st status) string {
 	return "publish a current list at the certificate's distribution point, signed by its issuer; then try again"
 }
 
-// statusOf asks the source and judges each list it hands out: any usable list
+// statusOf asks the source and checks each CRL that it returns: any usable one
 // that names the certificate revokes it; one usable list that does not clears it.
 func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x509.Certificate, now time.Time) status {
 	if v.Revocation == nil {
-		return status{text: "nobody to ask about revocation is configured"}
+		return status{text: "no source of revocation lists is configured"}
 	}
 
 	q := CRLQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
@@ -118,14 +118,14 @@ type clearedKey struct {
 	list         weak.Pointer[x509.RevocationList]
 }
 
-// cleared is how that is told. The list's dates are looked at again each time.
+// cleared is the description of that. The dates of the CRL are checked each time.
 type cleared struct {
 	url     string
 	fetched time.Time
 	text    string
 }
 
-// clearedBy says whether a list that can tell clears the certificate.
+// clearedBy reports whether a CRL clears the certificate, and describes it.
 func (v *Verifier) clearedBy(
 	a CRLAnswer, cert, issuer *x509.Certificate, now time.Time,
 ) (text string, good bool, err error) {
@@ -145,7 +145,7 @@ func (v *Verifier) clearedBy(
 }
 
 // findInCRL returns the entry of the certificate, nil when the list is usable
-// and does not have it, or why the list tells nothing about it.
+// and does not have it, or why the CRL does not count for it.
 func (v *Verifier) findInCRL(
 	list *x509.RevocationList, cert, issuer *x509.Certificate, now time.Time,
 ) (*x509.RevocationListEntry, error) {
@@ -153,14 +153,14 @@ func (v *Verifier) findInCRL(
 		return nil, err
 	}
 
-	judged := v.checkedCRL(list, issuer)
-	if judged.err != nil {
-		return nil, judged.err
+	checked := v.checkedCRL(list, issuer)
+	if checked.err != nil {
+		return nil, checked.err
 	}
-	if err := judged.scope.covers(cert); err != nil {
+	if err := checked.scope.covers(cert); err != nil {
 		return nil, err
 	}
-	if i, ok := judged.entries[string(cert.SerialNumber.Bytes())]; ok {
+	if i, ok := checked.entries[string(cert.SerialNumber.Bytes())]; ok {
 		return &list.RevokedCertificateEntries[i], nil
 	}
 	if list.Number == nil {
@@ -170,7 +170,7 @@ func (v *Verifier) findInCRL(
 	return nil, nil
 }
 
-// checkedCRL is a list whose signature and form were judged against one issuer.
+// checkedCRL is a CRL whose signature and form were checked against one issuer.
 type checkedCRL struct {
 	scope   crlScope
 	entries map[string]int // serial to index
@@ -193,8 +193,8 @@ func crlURLs(cert *x509.Certificate) []string {
 	return webURLs(cert.CRLDistributionPoints, maxListURLs)
 }
 
-// webURLs keeps what can be fetched, at most so many: a URL is printable ASCII,
-// which nobody has checked in a certificate's extension.
+// webURLs returns the URLs that can be fetched, at most so many. They must be
+// printable ASCII, which no parser has checked in a certificate's extension.
 func webURLs(urls []string, most int) []string {
 	var out []string
 	for _, u := range urls {
@@ -215,7 +215,7 @@ func shownURL(u string) string {
 	return trace.Cut(u, 200)
 }
 
-// showCRL gives what a person needs to tell a stale list from a wrong one.
+// showCRL describes a CRL so that a person can recognise a stale or wrong one.
 func showCRL(a CRLAnswer) string {
 	number := "without a number"
 	if a.List.Number != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -37,12 +38,12 @@ func listed(
 	}
 }
 
-// Covers: S1-105, S1-176, case 068, case 069, case 136, DIAGNOSTICS 13, DIAGNOSTICS 15
+// Covers: S1-105, S1-176, case 068, case 069, case 136
 func TestRevoked(t *testing.T) {
 	for _, reason := range []int{0, 1, 5, 6} {
 		want := notClear
 		want.says = "revoked"
-		judgeClient(t, "leaf, reason "+big.NewInt(int64(reason)).String(), want,
+		checkClient(t, "leaf, reason "+big.NewInt(int64(reason)).String(), want,
 			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
 				tpl.Revoked = []certs.RevokedEntry{
 					{Serial: c.Leaf().SerialNumber, Time: w.Now.Add(-time.Minute), Reason: reason},
@@ -50,19 +51,19 @@ func TestRevoked(t *testing.T) {
 			}))
 	}
 
-	judgeClient(t, "another leaf", expectation{},
+	checkClient(t, "another leaf", expectation{},
 		listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
 			tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(77), Time: w.Now, Reason: 1}}
 		}))
 	want := notClear
 	want.says = "certificate 1 of the path"
-	judgeClient(t, "intermediate", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "intermediate", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Publish(t, w.A.Root, w.A.Int.Cert.SerialNumber)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 }
 
-// Covers: case 071, DIAGNOSTICS 13, DIAGNOSTICS 14
+// Covers: case 071
 func TestListUnusable(t *testing.T) {
 	for name, change := range map[string]func(w *udaptest.World, tpl *certs.CRLTemplate){
 		"expired": func(w *udaptest.World, tpl *certs.CRLTemplate) { tpl.NextUpdate = w.Now.Add(-time.Second) },
@@ -72,32 +73,32 @@ func TestListUnusable(t *testing.T) {
 	} {
 		want := notClear
 		want.says = "list number 8 from http://crl.test/list"
-		judgeClient(t, name, want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+		checkClient(t, name, want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
 			change(w, tpl)
 		}))
 	}
 
-	judgeClient(t, "not available", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "not available", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("404 Not Found")})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	judgeClient(t, "no answer", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "no answer", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	judgeClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a"})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	judgeClient(t, "no nextUpdate", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "no nextUpdate", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		list := listOf(t, w, w.A.Int, listTemplate(w))
 		list.NextUpdate = time.Time{}
 		w.Answer(w.A.Int, udap.CRLAnswer{List: list})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	judgeClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.CRLAnswer{
 			URL:  "http://crl.test/b",
 			List: listOf(t, w, w.A.Int, listTemplate(w)),
@@ -105,7 +106,7 @@ func TestListUnusable(t *testing.T) {
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	judgeClient(t, "one of two revokes", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "one of two revokes", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		bad := listTemplate(w)
 		bad.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now}}
@@ -131,7 +132,7 @@ func listOf(t *testing.T, w *udaptest.World, ca *certs.CA, tpl certs.CRLTemplate
 
 // Covers: case 072
 func TestListOfAnother(t *testing.T) {
-	judgeClient(t, "attacker's key, same name", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "attacker's key, same name", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		evil := newCA(t, w, w.X.Root, "Int A", udaptest.Key(t, w.Kind, 22), func(c *x509.Certificate) {
 			c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId
 		})
@@ -139,11 +140,11 @@ func TestListOfAnother(t *testing.T) {
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	judgeClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{List: listOf(t, w, w.B.Root, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	judgeClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 7)
 		able := newCA(t, w, w.A.Root, "Int 2", key, nil)
 		unable := newCA(t, w, w.A.Root, "Int 2", key, func(c *x509.Certificate) {
@@ -155,25 +156,30 @@ func TestListOfAnother(t *testing.T) {
 	})
 }
 
+// contextField is a field of an ASN.1 structure with a context-specific tag.
+func contextField(tag int, content []byte) asn1.RawValue {
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: content}
+}
+
+// compoundField is one that holds others.
+func compoundField(tag int, content asn1.RawValue) asn1.RawValue {
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: true, Bytes: mustDER(content)}
+}
+
+// idp is an issuing distribution point.
+func idp(critical bool, parts ...asn1.RawValue) pkix.Extension {
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: critical, Value: mustDER(parts)}
+}
+
+// pointNamed is the field of a distribution point with a full name.
+func pointNamed(uri string) asn1.RawValue {
+	return compoundField(0, compoundField(0, contextField(6, []byte(uri))))
+}
+
+var derTrue = []byte{0xff}
+
 // Covers: case 074
 func TestListExtensions(t *testing.T) {
-	context := func(tag int, content []byte) asn1.RawValue {
-		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: content}
-	}
-	idp := func(critical bool, parts ...asn1.RawValue) pkix.Extension {
-		return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: critical, Value: mustDER(parts)}
-	}
-	point := func(uri string) asn1.RawValue {
-		full := asn1.RawValue{
-			Class:      asn1.ClassContextSpecific,
-			Tag:        0,
-			IsCompound: true,
-			Bytes:      mustDER(context(6, []byte(uri))),
-		}
-		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: mustDER(full)}
-	}
-
-	truth := []byte{0xff}
 	for name, c := range map[string]struct {
 		ext pkix.Extension
 		ok  bool
@@ -191,25 +197,20 @@ func TestListExtensions(t *testing.T) {
 			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Value: []byte{2, 1, 1}},
 			false,
 		},
-		"only users":                {idp(true, context(1, truth)), true},
-		"only CAs, then not":        {idp(true, context(2, truth), context(2, []byte{0})), false},
-		"fields out of order":       {idp(true, context(4, []byte{0}), context(1, truth)), false},
-		"only CAs":                  {idp(true, context(2, truth)), false},
-		"only CAs, not critical":    {idp(false, context(2, truth)), false},
-		"only some reasons":         {idp(true, context(3, []byte{1, 0x60})), false},
-		"only some reasons, empty":  {idp(true, context(3, []byte{0})), false},
-		"only some reasons, broken": {idp(true, context(3, nil)), false},
-		"indirect":                  {idp(true, context(4, truth)), false},
-		"only attributes":           {idp(true, context(5, truth)), false},
-		"its distribution point":    {idp(true, point("http://crl.test/Int A.crl")), true},
-		"another point":             {idp(true, point("http://crl.test/other.crl")), false},
+		"only users":                {idp(true, contextField(1, derTrue)), true},
+		"only CAs, then not":        {idp(true, contextField(2, derTrue), contextField(2, []byte{0})), false},
+		"fields out of order":       {idp(true, contextField(4, []byte{0}), contextField(1, derTrue)), false},
+		"only CAs":                  {idp(true, contextField(2, derTrue)), false},
+		"only CAs, not critical":    {idp(false, contextField(2, derTrue)), false},
+		"only some reasons":         {idp(true, contextField(3, []byte{1, 0x60})), false},
+		"only some reasons, empty":  {idp(true, contextField(3, []byte{0})), false},
+		"only some reasons, broken": {idp(true, contextField(3, nil)), false},
+		"indirect":                  {idp(true, contextField(4, derTrue)), false},
+		"only attributes":           {idp(true, contextField(5, derTrue)), false},
+		"its distribution point":    {idp(true, pointNamed("http://crl.test/Int A.crl")), true},
+		"another point":             {idp(true, pointNamed("http://crl.test/other.crl")), false},
 		"a relative name": {
-			idp(true, asn1.RawValue{
-				Class:      asn1.ClassContextSpecific,
-				Tag:        0,
-				IsCompound: true,
-				Bytes:      mustDER(context(1, nil)),
-			}),
+			idp(true, compoundField(0, contextField(1, nil))),
 			false,
 		},
 		"a broken name": {
@@ -226,7 +227,7 @@ func TestListExtensions(t *testing.T) {
 			}),
 			false,
 		},
-		"a field of another kind": {idp(true, asn1.RawValue{Tag: asn1.TagBoolean, Bytes: truth}), false},
+		"a field of another kind": {idp(true, asn1.RawValue{Tag: asn1.TagBoolean, Bytes: derTrue}), false},
 		"a broken field": {
 			pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 1, 0x81}},
 			false,
@@ -240,20 +241,23 @@ func TestListExtensions(t *testing.T) {
 		if c.ok {
 			want = expectation{}
 		}
-		judgeClient(t, name, want, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+		checkClient(t, name, want, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
 			tpl.Further = append(tpl.Further, c.ext)
 		}))
 	}
+}
 
-	judgeClient(t, "two distribution points", notClear,
+// Covers: case 074
+func TestListScopes(t *testing.T) {
+	checkClient(t, "two distribution points", notClear,
 		listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
-			tpl.Further = append(tpl.Further, idp(true, context(2, truth)), idp(true, context(1, truth)))
+			tpl.Further = append(tpl.Further, idp(true, contextField(2, derTrue)), idp(true, contextField(1, derTrue)))
 		}))
 	want := notClear
 	want.says = "end-entity certificates only"
-	judgeClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
 		tpl := listTemplate(w)
-		tpl.Further = append(tpl.Further, idp(true, context(1, truth)))
+		tpl.Further = append(tpl.Further, idp(true, contextField(1, derTrue)))
 		w.PublishList(t, w.A.Root, tpl)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
@@ -263,7 +267,7 @@ func TestListExtensions(t *testing.T) {
 		if !critical {
 			want = expectation{}
 		}
-		judgeClient(t, "entry extension", want,
+		checkClient(t, "entry extension", want,
 			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
 				ext := pkix.Extension{
 					Id:       asn1.ObjectIdentifier{2, 5, 29, 29},
@@ -288,22 +292,24 @@ func TestRevocationPolicies(t *testing.T) {
 		{udap.RevocationOff, false, true},
 		{udap.RevocationOff, true, true},
 	} {
-		w := udaptest.New(t, "p256")
-		w.A.Community.Policy.Revocation = c.rule
-		client := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
-		w.Answer(w.A.Int, udap.CRLAnswer{Err: errors.New("timeout")})
-		if c.revoked {
-			w.Publish(t, w.A.Int, client.Leaf().SerialNumber)
-		}
-		_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now)))
-		if (err == nil) != c.ok {
-			t.Errorf("%s, revoked %v: %v", c.rule, c.revoked, err)
-		}
+		t.Run(fmt.Sprintf("%s, revoked %v", c.rule, c.revoked), func(t *testing.T) {
+			w := udaptest.New(t, "p256")
+			w.A.Community.Policy.Revocation = c.rule
+			client := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
+			w.Answer(w.A.Int, udap.CRLAnswer{Err: errors.New("timeout")})
+			if c.revoked {
+				w.Publish(t, w.A.Int, client.Leaf().SerialNumber)
+			}
+			_, tr, err := statement(w, client.Sign(t, client.Statement(w.Now)))
+			if (err == nil) != c.ok {
+				t.Errorf("%s, revoked %v: %v", c.rule, c.revoked, err)
+			}
 
-		warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "chain.revocation" })
-		if c.ok && !warned {
-			t.Errorf("%s is used without a warning", c.rule)
-		}
+			warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "chain.revocation" })
+			if c.ok && !warned {
+				t.Errorf("%s is used without a warning", c.rule)
+			}
+		})
 	}
 }
 
@@ -391,13 +397,15 @@ func TestFirstCommunityDecides(t *testing.T) {
 	v := w.Verifier()
 
 	for id, ok := range map[trace.ClientID]bool{clientID: false, "client-b": true} {
-		_, err := v.Assertion(ctx, c.Sign(t, udaptest.Assertion(id, w.Now)), "", udap.Expect{
-			Now:      w.Now,
-			Audience: udaptest.Token,
-		}, lookup, nil)
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", id, err)
-		}
+		t.Run(string(id), func(t *testing.T) {
+			_, err := v.Assertion(ctx, c.Sign(t, udaptest.Assertion(id, w.Now)), "", udap.Expect{
+				Now:      w.Now,
+				Audience: udaptest.Token,
+			}, lookup, nil)
+			if (err == nil) != ok {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
 	}
 }
 

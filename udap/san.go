@@ -56,7 +56,7 @@ func extensionValue(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []
 			continue
 		}
 		if value != nil {
-			return nil, fmt.Errorf("the extension %v stands twice", oid)
+			return nil, fmt.Errorf("the extension %v is present twice", oid)
 		}
 		value = bytes.Clone(e.Value)
 	}
@@ -88,7 +88,7 @@ func checkSANURI(uri string) error {
 	return nil
 }
 
-// uriAuthority returns what stands between // and the next /, ? or #, or
+// uriAuthority returns the text between // and the next /, ? or #, or
 // nothing when the URI has no authority (RFC 3986 3.2).
 func uriAuthority(uri string) string {
 	_, rest, ok := strings.Cut(uri, ":")

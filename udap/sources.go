@@ -22,12 +22,12 @@ type StatusSource interface {
 // StatusQuery asks whether Certificate is revoked.
 type StatusQuery struct {
 	Certificate *x509.Certificate
-	Issuer      *x509.Certificate // its issuer on the path under judgement
+	Issuer      *x509.Certificate // its issuer on the path that is being checked
 	URLs        []string          // http(s) URLs of the certificate's responders
 }
 
-// StatusAnswer is what one responder said, or why it said nothing. The verifier
-// itself judges the response.
+// StatusAnswer is the response of one responder, or why there is none. The
+// verifier itself checks the response.
 type StatusAnswer struct {
 	URL      string
 	Response []byte // DER of an OCSPResponse; nil when Err is set
@@ -37,8 +37,8 @@ type StatusAnswer struct {
 
 // IssuerSource fetches certificates of issuers that a client left out. It is
 // asked before there is trust, and therefore only for URLs at an origin that
-// the community's AIA list names (DESIGN rule 5); what it brings is trusted
-// in nothing.
+// the community's AIA list names: a stranger must not make this server fetch
+// what it likes. What it returns is not trusted.
 type IssuerSource interface {
 	Issuers(ctx context.Context, url string) ([]*x509.Certificate, error)
 }

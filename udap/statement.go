@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Statement judges a software statement posted for registration (UDAP DCR 4,
+// Statement verifies a software statement posted for registration (UDAP DCR 4,
 // UDAP Security 3.1 and 3.2.3): form, signature, trust, revocation, claims, and
 // the form of the registration parameters. Whether its jti was seen before, and
 // what is granted, is for the caller. A refusal is an *Error with the codes
@@ -57,7 +57,7 @@ func (val *validation) further(refusal error, m *ClientMetadata) error {
 	)
 }
 
-// statementNames judges iss and sub.
+// statementNames checks iss and sub.
 func (val *validation) statementNames(e *envelope, out *Verified) error {
 	iss, err := val.issuerInSAN(e)
 	if err != nil {
@@ -86,7 +86,7 @@ func subHint(iss, sub string) string {
 	return "; " + difference(iss, sub)
 }
 
-// issuerInSAN judges that iss is a URI name of the certificate, compared with
+// issuerInSAN checks that iss is a URI name of the certificate, compared with
 // the certificate's own bytes (UDAP Security 7.1.5).
 func (val *validation) issuerInSAN(e *envelope) (string, error) {
 	c, uris := val.kind.checks.iss, e.leaf.uris
@@ -128,15 +128,17 @@ func (val *validation) issuerInSAN(e *envelope) (string, error) {
 	return iss, nil
 }
 
-// sanHint says why a URI is not among the names of a certificate.
+// sanHint describes why a URI is not among the names of a certificate.
 func sanHint(leaf *x509.Certificate, uris []string, iss string) string {
 	switch {
 	case slices.Contains(leaf.DNSNames, iss) || slices.Contains(leaf.EmailAddresses, iss):
 		return "the certificate has it as a name of another type; a uniformResourceIdentifier is needed"
 	case len(uris) > 0 && !strings.Contains(iss, ":"):
-		return "that is no URI; a client_id, say, is for authentication tokens: in a software statement iss and sub are the client's URI"
+		return "that is no URI; a client_id, say, is for authentication tokens: in a software statement iss and sub " +
+			"are the client's URI"
 	case len(uris) == 0:
-		return "the certificate has no uniformResourceIdentifier in its Subject Alternative Name; have one issued that has"
+		return "the certificate has no uniformResourceIdentifier in its Subject Alternative Name; have one issued " +
+			"that has"
 	}
 
 	for _, u := range uris {

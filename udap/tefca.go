@@ -72,14 +72,14 @@ var TEFCAEditions = sync.OnceValue(func() []PurposeEdition {
 	return out
 })
 
-// movedPurpose says what is known about a purpose of use that is not allowed.
+// movedPurpose describes a purpose of use that is not allowed, if it is known.
 func movedPurpose(code string) string {
 	system, bare, isURI := strings.Cut(code, "#")
 	for i, e := range TEFCAEditions() {
 		for _, p := range e.Purposes {
 			switch {
 			case p.Code == bare && isURI && e.System == system && i > 0:
-				return fmt.Sprintf("%s stood in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date,
+				return fmt.Sprintf("%s was in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date,
 					TEFCAEditions()[0].Edition)
 			case p.Code == bare && isURI && e.System != system, p.Code == code && !isURI:
 				return "TEFCA writes it as " + e.System + "#" + p.Code

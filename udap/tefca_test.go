@@ -12,7 +12,6 @@ import (
 
 const xp = "urn:oid:2.16.840.1.113883.3.7204.1.5.2.1#"
 
-// Covers: DIAGNOSTICS 46
 func TestTEFCAEditions(t *testing.T) {
 	editions := udap.TEFCAEditions()
 	if len(editions) < 2 {
@@ -30,8 +29,8 @@ func TestTEFCAEditions(t *testing.T) {
 	}
 }
 
-// judgeTEFCA judges a token of a client with this URI.
-func judgeTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Trace, error) {
+// checkTEFCA judges a token of a client with this URI.
+func checkTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Trace, error) {
 	t.Helper()
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, uri, nil)
@@ -52,7 +51,7 @@ func judgeTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Tra
 	return tr, err
 }
 
-// Covers: S1-216, DIAGNOSTICS 45, DIAGNOSTICS 46, DIAGNOSTICS 47, DIAGNOSTICS 48
+// Covers: S1-216
 func TestTEFCARules(t *testing.T) {
 	b2b := func(codes ...string) map[string]any {
 		o := udaptest.B2B()
@@ -109,7 +108,7 @@ func TestTEFCARules(t *testing.T) {
 			"b2b.tefca_ias", "id_token",
 		},
 	} {
-		tr, err := judgeTEFCA(t, c.uri, c.ext)
+		tr, err := checkTEFCA(t, c.uri, c.ext)
 		want := expectation{}
 		if c.check != "" {
 			want = expectation{code: trace.InvalidGrant, check: c.check, says: c.says}
@@ -119,7 +118,7 @@ func TestTEFCARules(t *testing.T) {
 
 	bad := b2b(xp + "T-TREAT")
 	bad["organization_name"], bad["organization_id"] = "Clinic", "urn:oid:1.2.3"
-	tr, err := judgeTEFCA(t, "https://client1.test/app#T-TREAT", map[string]any{
+	tr, err := checkTEFCA(t, "https://client1.test/app#T-TREAT", map[string]any{
 		udap.B2BKey:   bad,
 		"tefca_smart": map[string]any{},
 		"tefca-ias":   map[string]any{},

@@ -116,7 +116,7 @@ func hostIsAddress(u *url.URL) (address, loopback bool) {
 
 // checkRedirectURI is the rule for redirect URIs (UDAP Security 3.1; RFC 6749
 // 3.1.2; RFC 9700 2.1): they are compared byte for byte later, so nothing may
-// stand in them that a browser reads otherwise.
+// be in them that a browser reads differently.
 func checkRedirectURI(s string, loopback bool) error {
 	schemes := []string{"https"}
 	if loopback && !strings.HasPrefix(s, "https:") {

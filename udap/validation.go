@@ -12,7 +12,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// kind is what differs between the JWTs that a Verifier judges.
+// kind is what differs between the JWTs that a Verifier verifies.
 type kind struct {
 	name      string     // "software statement"
 	malformed trace.Code // form or signature
@@ -125,8 +125,8 @@ func (val *validation) findCommunity(e *envelope, among []*Community) (*Communit
 	return nil, nil, nearest
 }
 
-// otherCommunity tells a member of another community of ours that this is not
-// the one in which its client is registered. A stranger learns nothing.
+// otherCommunity returns a hint for a member of another community: that this is
+// not the one in which its client is registered. A stranger learns nothing.
 func (val *validation) otherCommunity(e *envelope, among []*Community) string {
 	for _, c := range val.v.Communities {
 		if slices.Contains(among, c) {

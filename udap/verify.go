@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// Verifier judges what others signed. The zero value refuses everything. It may
+// Verifier verifies what others signed. The zero value refuses everything. It may
 // be used by many goroutines. Its communities do not change under it: a change
 // of anchors, intermediates or policy makes a new Verifier, whose memory is empty.
 type Verifier struct {
@@ -23,22 +23,23 @@ type Verifier struct {
 	memory memory // of certificates, paths and lists; a Verifier is not copied after its first use
 }
 
-// RevocationSource hands out revocation lists. An implementation may use the
+// RevocationSource returns CRLs. An implementation may use the
 // network; it is asked only about certificates whose path already leads to an
-// anchor (DESIGN rule 5) and must itself be bounded in time and size.
+// anchor, so that a stranger cannot make it fetch anything, and must itself be
+// bounded in time and size.
 type RevocationSource interface {
 	CRLs(ctx context.Context, q CRLQuery) []CRLAnswer
 }
 
-// CRLQuery asks for the lists that may tell whether Certificate is revoked.
+// CRLQuery asks for the CRLs that cover Certificate.
 type CRLQuery struct {
 	Community   trace.CommunityURI
 	Certificate *x509.Certificate
-	Issuer      *x509.Certificate // its issuer on the path under judgement
+	Issuer      *x509.Certificate // its issuer on the path that is being checked
 	URLs        []string          // http(s) URLs of the certificate's distribution points
 }
 
-// CRLAnswer is one list, or why there is none. The verifier itself checks
+// CRLAnswer is one CRL, or why there is none. The verifier itself checks
 // signature, dates, extensions and entries.
 type CRLAnswer struct {
 	URL     string
@@ -99,7 +100,7 @@ type ClientMetadata struct {
 // (grant_types is an empty array).
 func (m ClientMetadata) Cancels() bool { return m.GrantTypes != nil && len(m.GrantTypes) == 0 }
 
-// Binding is what a stored registration says about a client.
+// Binding is the part of a stored registration that identifies a client.
 type Binding struct {
 	Community trace.CommunityURI
 	Client    trace.ClientURI
@@ -111,7 +112,7 @@ type Binding struct {
 type AuthenticationToken struct {
 	Verified
 	ClientID   trace.ClientID
-	Extensions map[string]jsontext.Value // the extensions claim, not yet judged; nil when absent
+	Extensions map[string]jsontext.Value // the extensions claim, not checked yet; nil when absent
 	Scope      []string                  // the scope claim; nil when absent
 	Resources  bool                      // a resources claim is present
 

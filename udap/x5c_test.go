@@ -19,11 +19,11 @@ func TestX5CMissing(t *testing.T) {
 		udaptest.Absent, []string{}, nil, map[string]any{}, "str", []int{1}, []string{""},
 		[]any{nil},
 	} {
-		judgeBoth(t, attempt{fmt.Sprintf("x5c %v", v), withHeader(map[string]any{"x5c": v})}, badForm("x5c.form"))
+		checkBoth(t, attempt{fmt.Sprintf("x5c %v", v), withHeader(map[string]any{"x5c": v})}, badForm("x5c.form"))
 	}
 }
 
-// Covers: S1-008, case 040, case 136, DIAGNOSTICS 30
+// Covers: S1-008, case 040, case 136
 func TestX5CEncodings(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	lines := func(s string) string { return s[:64] + "\n" + s[64:] }
@@ -74,7 +74,7 @@ func TestX5CEncodings(t *testing.T) {
 				want.check = "jws.form"
 			}
 			want.says = c.says
-			judgeBoth(t,
+			checkBoth(t,
 				attempt{fmt.Sprintf("%s at %d", c.name,
 					position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
 					list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
@@ -85,7 +85,7 @@ func TestX5CEncodings(t *testing.T) {
 	}
 }
 
-// Covers: case 041, case 136, DIAGNOSTICS 11
+// Covers: case 041, case 136
 func TestLeafNotFirst(t *testing.T) {
 	chain := func(order func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
 		return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
@@ -95,15 +95,15 @@ func TestLeafNotFirst(t *testing.T) {
 
 	want := badForm("jws.signature")
 	want.says = "x5c[0] is a CA"
-	judgeBoth(t, attempt{"intermediate first", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+	checkBoth(t, attempt{"intermediate first", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
 		return []*x509.Certificate{w.A.Int.Cert, c.Leaf()}
 	})}, want)
-	judgeBoth(t, attempt{"reversed", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+	checkBoth(t, attempt{"reversed", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
 		return []*x509.Certificate{w.A.Root.Cert, w.A.Int.Cert, c.Leaf()}
 	})}, want)
 
 	want.says = "x5c[1]"
-	judgeBoth(t,
+	checkBoth(t,
 		attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
 			other := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, w.Kind, 20), nil)
 			return c.SignChain(t, good, other.Leaf(), c.Leaf())
@@ -113,7 +113,7 @@ func TestLeafNotFirst(t *testing.T) {
 // Where the first certificate's key could not have signed at all, the order is
 // named all the same.
 //
-// Covers: case 041, DIAGNOSTICS 11, DIAGNOSTICS 18
+// Covers: case 041
 func TestReversedChainOfOtherKeys(t *testing.T) {
 	w := udaptest.New(t, "rsa2048")
 	c := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, "p256", 10), nil)

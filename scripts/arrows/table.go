@@ -52,7 +52,7 @@ var table = []row{
 	},
 	{
 		room:   "udap",
-		reason: "decide whether to believe a signed thing",
+		reason: "verify signed documents",
 		ours:   []string{"udap/trace", "udap/jose", "certs/netname"},
 		others: []string{strict, xocsp, xtext},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
@@ -71,8 +71,18 @@ var table = []row{
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
-	{room: "udap/udaptest", reason: "small worlds of trust for tests",
-		ours: []string{"udap", "udap/trace", "udap/jose", "certs"}, others: []string{strict}},
+	{room: "udap/udaptest", reason: "environments of trust for tests",
+		ours: []string{"udap", "udap/trace", "udap/jose", "udap/forge", "certs"}, others: []string{strict}},
+	{
+		room:   "udap/forge",
+		reason: "make signed documents, right or wrong",
+		ours:   []string{"udap", "udap/trace", "udap/jose"},
+	},
+	{
+		room:   "udap/fault",
+		reason: "the catalogue of deliberate mistakes, each with the check that must catch it",
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge"},
+	},
 	{room: "udap/internal/vectors", reason: "test vectors of other projects, and where our verdicts differ"},
 	{
 		room:   "certs",

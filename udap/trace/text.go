@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// ellipsis ends a text that was cut. It is ASCII: other characters are
+// Ellipsis ends a text that was cut. It is ASCII: other characters are
 // percent-encoded in an error_description.
 const Ellipsis = "..."
 
-// cut returns s, or its first n bytes and an ellipsis if it is longer. It
+// Cut returns s, or its first n bytes and an ellipsis if it is longer. It
 // never splits a character.
 func Cut(s string, n int) string {
 	if len(s) <= n {

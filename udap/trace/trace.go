@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Verdict is what one check said.
+// Verdict is the outcome of one check.
 type Verdict string
 
 // The verdicts of a check.
@@ -18,7 +18,7 @@ const (
 	Passed  Verdict = "passed"
 	Warned  Verdict = "warned" // accepted, because a named leniency allowed it or it is harmless
 	Refused Verdict = "refused"
-	Skipped Verdict = "skipped" // the check does not apply here; Found says why
+	Skipped Verdict = "skipped" // the check does not apply here; Found has the reason
 )
 
 // Finding is what a check expected and found, and what the other side can do.
@@ -40,7 +40,7 @@ type Step struct {
 	Remedy       string   `json:"remedy,omitempty"`
 }
 
-// Trace is the record of one decision: who asked, each check in order, and the
+// Trace is the record of one decision: the client, each check in order, and the
 // outcome. It never holds a secret: callers give names, digests and values
 // that the other side published.
 type Trace struct {
@@ -52,8 +52,10 @@ type Trace struct {
 	ClientID    ClientID     `json:"clientId,omitempty"`
 	Certificate string       `json:"certificate,omitempty"` // subject and serial of the leaf
 	Steps       []Step       `json:"steps"`
-	Code        Code         `json:"code,omitempty"`      // empty when nothing was refused
-	RefusedBy   string       `json:"refusedBy,omitempty"` // name of the check that decided; other refused steps are further mistakes
+	Code        Code         `json:"code,omitempty"` // empty when nothing was refused
+	// RefusedBy is the name of the check that decided; other refused steps are
+	// further mistakes.
+	RefusedBy string `json:"refusedBy,omitempty"`
 }
 
 // Bounds of a trace: what a client sends cannot make it grow past these.

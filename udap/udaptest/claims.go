@@ -1,15 +1,11 @@
 package udaptest
 
 import (
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"testing"
 	"time"
 
-	"fhirdest.example/udap"
-	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/forge"
 	"fhirdest.example/udap/trace"
 )
 
@@ -17,29 +13,16 @@ import (
 // Absent leaves it out.
 type Claims map[string]any
 
-type absent struct{}
-
 // Absent as a value leaves a claim out.
-var Absent = absent{}
+var Absent = forge.Absent
 
 // With returns a copy with one member changed.
-func (c Claims) With(name string, value any) Claims {
-	out := Claims{}
-	for k, v := range c {
-		out[k] = v
-	}
-	if value == Absent {
-		delete(out, name)
-	} else {
-		out[name] = value
-	}
-	return out
-}
+func (c Claims) With(name string, value any) Claims { return Claims(forge.Claims(c).With(name, value)) }
 
-// JSON writes the claims.
+// JSON encodes the claims.
 func (c Claims) JSON(t testing.TB) []byte {
 	t.Helper()
-	b, err := json.Marshal(c)
+	b, err := forge.Claims(c).JSON()
 	must(t, err)
 	return b
 }
@@ -47,46 +30,25 @@ func (c Claims) JSON(t testing.TB) []byte {
 // Statement returns the claims of a good software statement for
 // client_credentials.
 func (c *Client) Statement(now time.Time) Claims {
-	return Claims{
-		"iss": c.URI, "sub": c.URI, "aud": Registration, "jti": JTI(),
-		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
-		"client_name": "Test client", "contacts": []string{"mailto:op@client1.test"},
-		"grant_types": []string{"client_credentials"}, "token_endpoint_auth_method": "private_key_jwt",
-		"scope": "system/Patient.rs system/Observation.rs",
-	}
+	return Claims(forge.Statement(c.URI, Registration, now))
 }
 
 // Interactive returns the claims of a good software statement for
 // authorization_code.
 func (c *Client) Interactive(now time.Time) Claims {
-	return c.Statement(now).With("grant_types", []string{"authorization_code", "refresh_token"}).
-		With("response_types", []string{"code"}).With("redirect_uris", []string{"https://client1.test/cb"}).
-		With("logo_uri", "https://client1.test/logo.png").With("scope", "openid user/Patient.rs")
+	return Claims(forge.Interactive(c.URI, Registration, now))
 }
 
 // B2B returns a good hl7-b2b object.
-func B2B() map[string]any {
-	return map[string]any{
-		"version": "1", "organization_id": "https://client1.test/org", "organization_name": "Test organisation",
-		"purpose_of_use": []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
-	}
-}
+func B2B() map[string]any { return forge.B2B() }
 
 // Assertion returns the claims of a good authentication token.
 func Assertion(id trace.ClientID, now time.Time) Claims {
-	return Claims{
-		"iss": string(id), "sub": string(id), "aud": Token, "jti": JTI(),
-		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
-		"extensions": map[string]any{udap.B2BKey: B2B()},
-	}
+	return Claims(forge.Assertion(id, Token, now))
 }
 
-// JTI makes a new identifier.
-func JTI() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
+// JTI returns a new identifier.
+func JTI() string { return forge.JTI() }
 
 // Sign signs claims with the client's key and chain.
 func (c *Client) Sign(t testing.TB, claims Claims) string {
@@ -98,8 +60,7 @@ func (c *Client) Sign(t testing.TB, claims Claims) string {
 // The first certificate need not be the key's.
 func (c *Client) SignChain(t testing.TB, claims Claims, chain ...*x509.Certificate) string {
 	t.Helper()
-	return Raw{
-		Alg: jose.AlgorithmFor(c.Key.Public()),
-		Key: c.Key,
-	}.Sign(t, Header(jose.AlgorithmFor(c.Key.Public()), chain...), claims.JSON(t))
+	compact, err := (*forge.Client)(c).SignChain(forge.Claims(claims), chain...)
+	must(t, err)
+	return compact
 }

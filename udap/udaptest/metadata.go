@@ -23,9 +23,11 @@ func Metadata(t testing.TB, server *Client, now time.Time, edit func(plain, sign
 	t.Helper()
 	signed := MetadataClaims(server.URI, now)
 	plain := Claims{
-		"udap_versions_supported": []string{"1"}, "udap_profiles_supported": []string{"udap_dcr", "udap_authn", "udap_authz"},
-		"udap_authorization_extensions_supported": []string{udap.B2BKey}, "udap_authorization_extensions_required": []string{udap.B2BKey},
-		"udap_certifications_supported": []string{}, "udap_certifications_required": []string{},
+		"udap_versions_supported":                 []string{"1"},
+		"udap_profiles_supported":                 []string{"udap_dcr", "udap_authn", "udap_authz"},
+		"udap_authorization_extensions_supported": []string{udap.B2BKey},
+		"udap_authorization_extensions_required":  []string{udap.B2BKey},
+		"udap_certifications_supported":           []string{}, "udap_certifications_required": []string{},
 		"grant_types_supported": []string{"client_credentials"}, "scopes_supported": []string{"system/Patient.rs"},
 		"token_endpoint": Token, "registration_endpoint": Registration,
 		"token_endpoint_auth_methods_supported":                  []string{"private_key_jwt"},

@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/forge"
 	"fhirdest.example/udap/trace"
 )
 
@@ -32,7 +33,7 @@ const (
 var Now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // World is two trust communities, A and B, that a verifier knows, and X, which
-// nobody trusts.
+// no verifier trusts.
 type World struct {
 	Now     time.Time
 	Kind    certs.KeyKind
@@ -95,11 +96,7 @@ func (w *World) Verifier() *udap.Verifier {
 }
 
 // Client is a certificate with its key, and the chain that its holder sends.
-type Client struct {
-	URI   string
-	Key   crypto.Signer
-	Chain []*x509.Certificate
-}
+type Client forge.Client
 
 // Client issues a leaf with this URI under an authority. edit, when not nil,
 // may change the template.
@@ -158,7 +155,7 @@ func (w *World) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
 	w.Answer(ca, udap.CRLAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
 }
 
-// Answer sets what the world says when asked about certificates of an issuer.
+// Answer sets the answers of the world about certificates of an issuer.
 func (w *World) Answer(ca *certs.CA, answers ...udap.CRLAnswer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -176,7 +173,7 @@ func (w *World) CRLs(_ context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	return []udap.CRLAnswer{{Err: fmt.Errorf("no list of %s in this world", q.Issuer.Subject)}}
 }
 
-// Asked tells how often the world was asked about revocation.
+// Asked returns how often the world was asked about revocation.
 func (w *World) Asked() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -51,8 +51,9 @@ func Read(t testing.TB, file string, into any) {
 	}
 }
 
-// Differences collects the vectors on which our verdict is not the expected one. The file testdata/vectors/SUITE.txt must list exactly these,
-// one a line: "stricter NAME: reason" or "unasked NAME: reason".
+// Differences collects the vectors on which our verdict is not the expected one.
+// The file testdata/vectors/SUITE.txt must list exactly these, one a line: "stricter
+// NAME | reason" or "unasked NAME | reason".
 type Differences struct {
 	mu   sync.Mutex
 	seen map[string]string // name to kind

@@ -1,6 +1,7 @@
 package udap_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
+
+var ctx = context.Background()
 
 // attempt is one thing that a client may send, made from good claims.
 type attempt struct {
@@ -38,15 +41,15 @@ func (e expectation) at(endpoint string) expectation {
 	return e
 }
 
-// judgeBoth makes the attempt as a software statement and as an authentication
+// checkBoth makes the attempt as a software statement and as an authentication
 // token, in a world of RSA and in one of P-256.
-func judgeBoth(t *testing.T, a attempt, want expectation) {
+func checkBoth(t *testing.T, a attempt, want expectation) {
 	t.Helper()
 	for _, k := range kinds {
 		for _, endpoint := range []string{"register", "token"} {
 			t.Run(fmt.Sprintf("%s/%s/%s", a.name, endpoint, k), func(t *testing.T) {
 				w, c := sharedWorld(t, k)
-				judgeOne(t, w, c, endpoint, a, want.at(endpoint))
+				checkOne(t, w, c, endpoint, a, want.at(endpoint))
 			})
 		}
 	}
@@ -65,7 +68,7 @@ func sharedWorld(t *testing.T, k certs.KeyKind) (*udaptest.World, *udaptest.Clie
 	return w, w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 }
 
-func judgeOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint string, a attempt, want expectation) {
+func checkOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint string, a attempt, want expectation) {
 	t.Helper()
 	var tr *trace.Trace
 	var err error

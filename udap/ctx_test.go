@@ -1,5 +1,0 @@
-package udap_test
-
-import "context"
-
-var ctx = context.Background()
