@@ -131,7 +131,8 @@ func versions(t *testing.T, s fhir.Store) {
 
 		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
 			e, ok, err := sn.Version(t.Context(), doc, v)
-			if body := string(Entry(t, 0, "Observation", "a", v, want).Body); err != nil || !ok || string(e.Body) != body ||
+			body := string(Entry(t, 0, "Observation", "a", v, want).Body)
+			if err != nil || !ok || string(e.Body) != body ||
 				e.Version != v || !e.Updated.Equal(now) || e.ID != "a" || e.Type != "Observation" {
 				t.Errorf("version %d: %+v", v, e)
 			}
@@ -152,7 +153,8 @@ func versions(t *testing.T, s fhir.Store) {
 func status(t testing.TB, sn fhir.Snapshot, code string) []uint64 {
 	t.Helper()
 	var ps search.Parser
-	q, err := ps.Parse(context.Background(), []string{"Observation"}, []search.Pair{{Name: "status", Value: code}}, true)
+	pairs := []search.Pair{{Name: "status", Value: code}}
+	q, err := ps.Parse(context.Background(), []string{"Observation"}, pairs, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +296,8 @@ func shared(t *testing.T, s fhir.Store) {
 		go func() {
 			defer wg.Done()
 			err := s.Update(t.Context(), func(c fhir.Change) error {
-				if _, err := c.Put(t.Context(), Entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")); err != nil {
+				e := Entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final")
+				if _, err := c.Put(t.Context(), e); err != nil {
 					return err
 				}
 				if i%7 == 0 {
@@ -364,7 +367,7 @@ func cancelled(t *testing.T, s fhir.Store) {
 	})
 }
 
-// records come many in one change, and few; all are found, and all are told by
+// records come many in one change, and few; all are found, and all are listed by
 // Changes and by their numbers.
 func records(t *testing.T, s fhir.Store) {
 	const n = 6000

@@ -18,7 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Backup is what stands in backup.json beside the copies of both files.
+// Backup is the content of backup.json, beside the copies of both files.
 type Backup struct {
 	Version int          `json:"version"` // of this description
 	Public  string       `json:"public"`  // the destination's public FHIR base URL
@@ -188,7 +188,7 @@ func copyOut(db *bbolt.DB, path string) (BackupFile, error) {
 		return BackupFile{}, &Error{
 			Path:    path,
 			Problem: "cannot be written: " + err.Error(),
-			Hint:    "is there room on the disk?",
+			Hint:    "is there space on the disk?",
 			Err:     err,
 		}
 	}
@@ -238,7 +238,7 @@ func ReadBackup(dir string) (*Backup, error) {
 	return b, nil
 }
 
-// Fits refuses the backup of another destination; dir is where it stands.
+// Fits refuses the backup of another destination; dir is its directory.
 func (b *Backup) Fits(dir, public string) error {
 	if b.Public != public {
 		return &Error{
@@ -346,7 +346,7 @@ func checkCopy(path string, schema Schema) error {
 	return errors.Join(err, db.Close())
 }
 
-// maxPageFaults bounds how many faults of one file are told.
+// maxPageFaults bounds how many faults of one file are reported.
 const maxPageFaults = 3
 
 func checkPages(db *bbolt.DB, path string) error {
@@ -414,7 +414,7 @@ func replaceAll(data, dir string, now time.Time) (replaced []string, err error) 
 			return nil, &Error{
 				Path:    temporary,
 				Problem: "cannot be written: " + err.Error(),
-				Hint:    "is there room on the disk? nothing was changed",
+				Hint:    "is there space on the disk? nothing was changed",
 				Err:     err,
 			}
 		}

@@ -337,6 +337,23 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
+// A damaged record that is not indexed yet keeps nobody else's change from being
+// stored, not even when the records around it would be indexed.
+func TestDamagedTailStopsNoChange(t *testing.T) {
+	e := newFHIREnv(t, Options{})
+	e.records(blockRecords)
+	overwrite(t, e.store.db, "records", number(1))
+	e.seed()
+	for range 3 {
+		e.records(tailRecords)
+		e.want(200, "PUT", "/Patient/a", patient("a", "Third"))
+	}
+
+	e.want(500, "GET", "/AuditEvent?action=C", "")
+	e.want(200, "GET", "/Patient?active=true", "")
+	e.wantAlarm("fhir.bolt", "records")
+}
+
 // records stores audit records, numbered from 1.
 func (e *fhirEnv) records(n int) {
 	e.t.Helper()

@@ -62,7 +62,12 @@ func (h *health) view(ctx context.Context, db *bbolt.DB, f func(*bbolt.Tx) error
 }
 
 func (h *health) unreadable(path string, p any) error {
-	return h.found(&Damaged{File: path, Bucket: "unknown", Key: "unknown", Problem: fmt.Sprintf("cannot be read: %v", p)})
+	return h.found(&Damaged{
+		File:    path,
+		Bucket:  "unknown",
+		Key:     "unknown",
+		Problem: fmt.Sprintf("cannot be read: %v", p),
+	})
 }
 
 // ofFile reports whether a panic that was just recovered is a fault of the memory

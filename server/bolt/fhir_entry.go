@@ -55,9 +55,9 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC(),
 	}
 
-	typ, b, ok1 := takePart(b[17:])
-	id, b, ok2 := takePart(b)
-	terms, b, ok3 := takePart(b)
+	typ, b, ok1 := cutPart(b[17:])
+	id, b, ok2 := cutPart(b)
+	terms, b, ok3 := cutPart(b)
 	if !ok1 || !ok2 || !ok3 {
 		return fhir.Entry{}, false
 	}
@@ -66,7 +66,7 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 	return e, true
 }
 
-func takePart(b []byte) (part, rest []byte, ok bool) {
+func cutPart(b []byte) (part, rest []byte, ok bool) {
 	n, k := binary.Uvarint(b)
 	if k <= 0 || n > uint64(len(b)-k) {
 		return nil, nil, false

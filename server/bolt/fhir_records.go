@@ -22,7 +22,7 @@ const (
 	segmentMost  = 2 * tailRecords
 )
 
-// tailKey names the setting that tells where the tail begins.
+// tailKey names the setting that has the place where the tail begins.
 var tailKey = []byte("record-tail")
 
 // tail is what of the records is not indexed: all after a number.
@@ -68,6 +68,7 @@ func (s *auditLog) settle() error {
 	if err != nil {
 		return err
 	}
+	before := t.n
 	t.n += uint64(len(s.fresh))
 	for block := range slices.Chunk(s.fresh, blockRecords) {
 		if err := s.putBlock(block); err != nil {
@@ -76,10 +77,17 @@ func (s *auditLog) settle() error {
 	}
 
 	s.fresh = nil
-	if t.n >= tailRecords {
-		return s.indexTail(t)
+	if t.n/tailRecords == before/tailRecords {
+		return s.putTail(t)
 	}
-	return s.putTail(t)
+
+	// A damaged record is a matter of those who search for records. What is
+	// stored here must not fail for it: the tail then stays as it is.
+	err = s.indexTail(t)
+	if errors.Is(err, fhir.ErrDamaged) {
+		return s.putTail(t)
+	}
+	return err
 }
 
 func (s *auditLog) putBlock(block []packedRecord) error {
@@ -131,7 +139,7 @@ func eachRecord(b []byte, f func(packedRecord) bool) error {
 
 	var shared [][]byte
 	for range parts {
-		part, rest, ok := takePart(b)
+		part, rest, ok := cutPart(b)
 		if !ok {
 			return errBlock
 		}
@@ -144,7 +152,7 @@ func eachRecord(b []byte, f func(packedRecord) bool) error {
 			return errBlock
 		}
 
-		own, rest, ok := takePart(b[k:])
+		own, rest, ok := cutPart(b[k:])
 		if !ok {
 			return errBlock
 		}
@@ -294,41 +302,48 @@ type posting struct {
 	docs []uint64
 }
 
-// indexTail indexes all records of the tail.
+// indexTail indexes all records of the tail, or writes nothing.
 func (s *auditLog) indexTail(t tail) error {
-	index, n := map[string]*posting{}, 0
-	var last, first uint64
-	var err error
-	failed := s.eachTail(context.Background(), t, func(doc uint64, terms search.Terms) bool {
-		terms.Each(func(term []byte) bool {
-			p := index[string(term)]
-			if p == nil {
-				p = &posting{term: string(term)}
-				index[p.term] = p
-			}
-			p.docs = append(p.docs, doc)
-			return true
-		})
-
-		if n == 0 {
-			first = doc
+	var parts []*tailPart
+	var last uint64
+	err := s.eachTail(context.Background(), t, func(doc uint64, terms search.Terms) bool {
+		if len(parts) == 0 || parts[len(parts)-1].n == segmentMost {
+			parts = append(parts, &tailPart{first: doc, index: map[string]*posting{}})
 		}
-		if last, n = doc, n+1; n == segmentMost {
-			err = s.putSegment(first, index)
-			index, n = map[string]*posting{}, 0
-		}
-
-		return err == nil
+		parts[len(parts)-1].add(doc, terms)
+		last = doc
+		return true
 	})
-
-	if err = errors.Join(err, failed); err != nil {
+	if err != nil {
 		return err
 	}
 
-	if n > 0 {
-		err = s.putSegment(first, index)
+	for _, p := range parts {
+		if err := s.putSegment(p.first, p.index); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, s.putTail(tail{after: last}))
+	return s.putTail(tail{after: last})
+}
+
+// tailPart is the index of the records of one segment, from the first on.
+type tailPart struct {
+	first uint64
+	n     int
+	index map[string]*posting
+}
+
+func (p *tailPart) add(doc uint64, terms search.Terms) {
+	p.n++
+	terms.Each(func(term []byte) bool {
+		of := p.index[string(term)]
+		if of == nil {
+			of = &posting{term: string(term)}
+			p.index[of.term] = of
+		}
+		of.docs = append(of.docs, doc)
+		return true
+	})
 }
 
 func (s *auditLog) putSegment(first uint64, index map[string]*posting) error {

@@ -12,7 +12,7 @@ import (
 // keys in order, each without what it shares with the one before, in blocks
 // that can be searched.
 
-const segmentBlock = 32 // keys between two that stand in full
+const segmentBlock = 32 // keys between two that are written in full
 
 // encodeSegment writes keys that are in order. Behind them are, for each block,
 // where it begins and its checksum, then where the last block ends and the
@@ -97,7 +97,7 @@ func nextKey(b, last []byte) (key, rest []byte, ok bool) {
 		return nil, nil, false
 	}
 
-	part, rest, ok := takePart(b[n:])
+	part, rest, ok := cutPart(b[n:])
 	return append(last[:shared], part...), rest, ok
 }
 

@@ -21,7 +21,7 @@ type state struct {
 
 	logs  map[string]*table // of log, those that were needed
 	keys  []indexChange     // of the index, to be done in order: see settle
-	arena []byte            // where their keys stand
+	arena []byte            // their keys
 	audit auditLog          // the audit records
 	wrote bool              // something was changed since the last call of changed
 }

@@ -114,7 +114,8 @@ func checkUnused(path string, timeout time.Duration) error {
 	defer f.Close() // gives the lock back
 
 	const pause = 10 * time.Millisecond
-	for waited := time.Duration(0); syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil; waited += pause {
+	lock := func() error { return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) }
+	for waited := time.Duration(0); lock() != nil; waited += pause {
 		if waited >= timeout {
 			return nil
 		}
@@ -308,7 +309,7 @@ func migrate(db *bbolt.DB, schema Schema) error {
 			return &Error{
 				Path:    db.Path(),
 				Problem: fmt.Sprintf("cannot be brought from layout %d to %d: %v", version, version+1, err),
-				Hint:    "is there room on the disk? start again to go on",
+				Hint:    "is there space on the disk? start again to go on",
 				Err:     err,
 			}
 		}

@@ -128,7 +128,7 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	size := order.Uint32(p[8:])
 	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 || order.Uint64(p[56:]) != sum.Sum64() ||
 		order.Uint16(b[8:])&metaPage == 0 || size < 1024 || size > 1<<16 || size&(size-1) != 0 {
-		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d does not have its checksum", at)
+		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d has another checksum", at)
 	}
 
 	return meta{

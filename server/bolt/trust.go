@@ -36,7 +36,7 @@ type Trust struct {
 	spent   *spentIndex
 	clients *cache[trace.ClientID, oauth.Registration]
 	tokens  *cache[tokenKey, oauth.Token]
-	handles cipher.Block // hides minute and sequence number in token handles
+	handles handleCipher
 
 	// Of the committer alone.
 	nextSpent, nextToken uint64
@@ -168,7 +168,7 @@ func (t *Trust) loadHandleKey() error {
 		return fmt.Errorf("store: %w", err)
 	}
 
-	t.handles, err = aes.NewCipher(key)
+	t.handles.Block, err = aes.NewCipher(key)
 	return err
 }
 
@@ -176,7 +176,7 @@ func (t *Trust) loadHandleKey() error {
 func (t *Trust) Close() error {
 	t.commits.close()
 	err := t.db.Close()
-	t.tokens.forgetAll() // nothing is told of a file that is closed
+	t.tokens.forgetAll() // a file that is closed answers nothing
 	return err
 }
 
@@ -323,8 +323,8 @@ func (t *Trust) Health() []string {
 	all := t.health.alarms()
 	if t.ahead.Load() {
 		until := time.Unix(60*int64(t.spent.floorNow()), 0).UTC().Format(time.RFC3339)
-		all = append(all, "this server's clock was ahead, up to "+until+", and was set back: registrations and tokens are "+
-			"refused until then; stop the destination and run `destination accept-time` if the present time is right")
+		all = append(all, "this server's clock was ahead, up to "+until+", and was set back: registrations and "+
+			"tokens are refused until then; stop the destination and run `destination accept-time` if the present time is right")
 	}
 	return all
 }
@@ -444,7 +444,7 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h 
 		}
 
 		t.nextToken++
-		t.sealHandle(&h, minute, t.nextToken)
+		t.handles.seal(&h, minute, t.nextToken)
 		return m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(v))
 	})
 	return h, err
@@ -468,16 +468,19 @@ func (t *Trust) current(b *trustBatch, token oauth.Token) (bool, error) {
 	return r != nil && r.Epoch == token.Epoch, err
 }
 
-func (t *Trust) sealHandle(h *oauth.Handle, minute uint32, seq uint64) {
+// handleCipher hides minute and number of a token in its handle.
+type handleCipher struct{ cipher.Block }
+
+func (c handleCipher) seal(h *oauth.Handle, minute uint32, seq uint64) {
 	var plain oauth.Handle
 	binary.BigEndian.PutUint32(plain[:], minute)
 	binary.BigEndian.PutUint64(plain[4:], seq)
-	t.handles.Encrypt(h[:], plain[:])
+	c.Encrypt(h[:], plain[:])
 }
 
-func (t *Trust) openHandle(h oauth.Handle) (minute, key []byte) {
+func (c handleCipher) open(h oauth.Handle) (minute, key []byte) {
 	var plain oauth.Handle
-	t.handles.Decrypt(plain[:], h[:])
+	c.Decrypt(plain[:], h[:])
 	return plain[:4], plain[4:12]
 }
 
@@ -486,7 +489,7 @@ func (t *Trust) openHandle(h oauth.Handle) (minute, key []byte) {
 func (t *Trust) findToken(
 	tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash,
 ) (m *bbolt.Bucket, key, body []byte, err error) {
-	minute, key := t.openHandle(h)
+	minute, key := t.handles.open(h)
 	tokens := tx.Bucket(tokensBucket)
 	if m = tokens.Bucket(minute); m == nil {
 		return nil, nil, nil, t.misnamedMinute(tokens)
@@ -553,7 +556,9 @@ func (t *Trust) token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oa
 }
 
 // Revoke implements oauth.Store.
-func (t *Trust) Revoke(ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash) error {
+func (t *Trust) Revoke(
+	ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash,
+) error {
 	return t.spend(ctx, s, func(b *trustBatch) error {
 		m, key, body, err := t.findToken(b.tx, h, hash)
 		if body == nil {

@@ -8,10 +8,10 @@ import (
 
 const (
 	maxCached      = 4096    // rows of one kind kept in memory
-	maxCachedToken = 4 << 10 // bytes of a token's record: a client may say much in its extensions
+	maxCachedToken = 4 << 10 // bytes of a token's record: a client may send long extensions
 )
 
-// cache keeps rows that are asked for often, read-only. A change takes its row
+// cache keeps rows that are read often, read-only. A change removes its row
 // out before the change is answered; who read the old one meanwhile cannot put
 // it back, since the epoch has moved on.
 type cache[K comparable, V any] struct {
@@ -49,7 +49,7 @@ func (c *cache[K, V]) put(epoch uint64, k K, v *V) {
 	}
 
 	if len(c.rows) >= maxCached {
-		for k := range c.rows { // whichever comes first makes room
+		for k := range c.rows { // whichever comes first has to go
 			delete(c.rows, k)
 			break
 		}

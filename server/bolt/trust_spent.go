@@ -69,8 +69,8 @@ func restoredAt(mark []byte) int64 {
 }
 
 func spentKeyOf(s oauth.Spend) (k spentKey) {
-	var room [512]byte
-	b := room[:0]
+	var buffer [512]byte
+	b := buffer[:0]
 	for _, part := range [3]string{string(s.Community), s.Issuer, s.JTI} {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 		b = append(b, part...)
@@ -93,7 +93,7 @@ func expires(s oauth.Spend) time.Time {
 	return s.Expires
 }
 
-// reserve marks a jti as used, or says when it was.
+// reserve marks a jti as used, or returns when it was.
 func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	minute := minuteSpent(s)
 	x.mu.Lock()
@@ -103,7 +103,7 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 		return oauth.ErrSwept
 	}
 
-	// What is used is free again once its exp, which the minute tells, and the
+	// What is used is free again once its exp, which the minute has, and the
 	// present skew are past.
 	now := minuteOf(s.Now.Add(oauth.MaxSkew - s.Until.Sub(expires(s))))
 	for ends, m := range x.minutes {
@@ -139,7 +139,7 @@ func (x *spentIndex) add(minute uint32, k spentKey, use spentUse) {
 	x.count++
 }
 
-// endpoint returns the number of a name; past the room for them, the last one.
+// endpoint returns the number of a name; when all numbers are taken, the last one.
 func (x *spentIndex) endpoint(name string) uint8 {
 	for i, known := range x.endpoints {
 		if known == name || i == 255 {
@@ -150,7 +150,7 @@ func (x *spentIndex) endpoint(name string) uint8 {
 	return uint8(len(x.endpoints) - 1)
 }
 
-// release takes a reservation back: its effect was refused and nothing of it
+// release undoes a reservation: its effect was refused and nothing of it
 // was written.
 func (x *spentIndex) release(k spentKey, s oauth.Spend) {
 	x.mu.Lock()

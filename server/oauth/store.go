@@ -38,7 +38,7 @@ type Store interface {
 	Client(ctx context.Context, id trace.ClientID) (*Registration, error)
 
 	// Register stores next under its community and client URI. If these have a
-	// registration already, it is replaced by what Succeed says, and previous is
+	// registration already, it is replaced by what Succeed returns, and previous is
 	// the old one; else next is stored with its own ID.
 	Register(ctx context.Context, s Spend, next Registration) (stored, previous *Registration, err error)
 
@@ -73,7 +73,7 @@ type Spend struct {
 	Since     time.Time // when the JWT could first be accepted: iat less the clock skew
 	Until     time.Time // when the JWT can no longer be accepted: exp plus the clock skew
 	Expires   time.Time // exp: the jti is remembered until it is past by MaxSkew
-	Endpoint  string    // "register", "token", ...: told to whoever repeats it
+	Endpoint  string    // "register", "token", ...: named to whoever repeats it
 	Now       time.Time
 
 	// Clock is read in the transaction: when it has reached Until, the store
@@ -92,7 +92,7 @@ func (s Spend) Expired() bool { return s.Clock != nil && !s.Clock().Before(s.Unt
 const MaxSkew = 5 * time.Minute
 
 // Handle is where a store keeps a token: the first half of the token's text.
-// It is no secret, but says nothing to anyone else.
+// It is no secret, but means nothing to anyone else.
 type Handle [16]byte
 
 // Hash is the SHA-256 of a token's secret half. The secret itself is nowhere
@@ -126,7 +126,7 @@ var (
 	// ErrSwept: the JWT's whole life lies in a time of which used jti are
 	// forgotten already. That happens only after this server's clock was ahead
 	// and then set back: until it has caught up, or the operator has had the
-	// store accept the present time, no JWT can be told from a repeated one.
+	// store accept the present time, no JWT can be distinguished from a repeated one.
 	ErrSwept = errors.New("used jti of the present time are already forgotten: this server's clock was ahead, and was set back")
 
 	// ErrExpired: the JWT expired between its validation and the commit.
