@@ -20,6 +20,7 @@ import (
 	"fhirdest.example/server/oauth/storetest"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"
+	"go.etcd.io/bbolt"
 )
 
 // answers are what a file answers to every question of a test, by question.
@@ -343,6 +344,41 @@ func wantTruth(t *testing.T, path string, ask func(string) (answers, error), wan
 		if answer != want[q] && answer != damagedAnswer {
 			t.Errorf("%s: %.300s, want %.300s", q, answer, want[q])
 		}
+	}
+}
+
+// A key whose length changed is found as the stray one that it is.
+func TestStrayKeys(t *testing.T) {
+	s := openTrust(t, filepath.Join(t.TempDir(), "trust.bolt"))
+	defer s.Close()
+	for name, stray := range map[string]string{
+		"a byte changed":   "client-b",
+		"cut short":        "client",
+		"bytes of a value": "client-avalue",
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.db.Update(func(tx *bbolt.Tx) error {
+				b, err := tx.CreateBucket([]byte(name))
+				if err != nil {
+					return err
+				}
+				r := rowsOf(name)
+				sealed := r.seal([]byte("client-a"), []byte("value"))
+				if err := b.Put([]byte(stray), sealed); err != nil {
+					return err
+				}
+				if bad := r.stray(b, []byte("client-a"), never); string(bad) != stray {
+					t.Errorf("found %q", bad)
+				}
+				if bad := r.stray(b, []byte("client-a"), func([]byte) bool { return true }); bad != nil {
+					t.Errorf("found %q, which is its row's own", bad)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

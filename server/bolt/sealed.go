@@ -79,18 +79,16 @@ func (r rows) stray(b *bbolt.Bucket, key []byte, genuine func(key []byte) bool) 
 }
 
 // similar reports whether two keys differ in so few bytes that one may be the
-// other, damaged.
+// other, damaged. The last key of a page may have lost its end, or have got bytes
+// of its value.
 func similar(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
 	n := 0
-	for i := range a {
+	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
 			n++
 		}
 	}
-	return n <= maxStray
+	return len(a) > 0 && n <= maxStray
 }
 
 // maxStray is in how many bytes the key of a stray row may differ.
