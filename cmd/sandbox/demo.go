@@ -28,21 +28,34 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// demo is one demonstration: an originator that holds nothing but certificates
-// which it mints from the manifest's issuers, and what it learns on its way.
-type demo struct {
+// originator is the demonstration's own originator: the clients that it makes,
+// what they trust, and the record of what they sent.
+type originator struct {
 	dir      string
 	manifest *testbed.Manifest
 	now      func() time.Time
-	run      string // tells this run's client URIs from those of others
+	run      string // distinguishes this run's client URIs from those of others
 
 	verifier *udap.Verifier
 	roots    *x509.CertPool // of web servers
-	log      *evidence.Log  // of the originator
-	marks    map[string]int64
+	log      *evidence.Log  // its evidence
 
-	revokeTime time.Duration // how long a new list may take to count
-	quietTime  time.Duration // how long no evidence may come before what is there is all
+	clients int // made so far
+	traces  []*trace.Trace
+
+	mu       sync.Mutex      // guards the fields below
+	straight map[string]bool // connections past the intermediaries, as the evidence names them
+	asked    map[place]asked
+}
+
+// demo is one demonstration: an originator, and how the actors between it and
+// the destination are observed.
+type demo struct {
+	originator
+
+	marks      map[string]int64
+	revokeTime time.Duration // how long a new CRL may take to count
+	quietTime  time.Duration // without new evidence, after which it is complete
 	settleTime time.Duration // how long expected evidence may take to come
 
 	// What the demonstration does to the actors; it differs between actors of
@@ -51,11 +64,6 @@ type demo struct {
 	gatewayPrograms []string // none when no gateway program can be read
 	gatewayReason   string   // why there are none, or how they relate to this run
 
-	clients  int             // made so far
-	straight map[string]bool // connections past the intermediaries, as the evidence names them; guarded by mu
-	asked    map[place]asked // guarded by mu
-	mu       sync.Mutex
-	traces   []*trace.Trace
 	compared *comparison // nil until hops were compared
 
 	// What one claim leaves for the next.
@@ -76,15 +84,17 @@ type party struct {
 
 func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, error) {
 	d := &demo{
-		dir:        dir,
-		manifest:   m,
-		now:        now,
-		run:        runID(),
+		originator: originator{
+			dir:      dir,
+			manifest: m,
+			now:      now,
+			run:      runID(),
+			straight: map[string]bool{},
+			asked:    map[place]asked{},
+		},
 		revokeTime: time.Minute,
 		quietTime:  restTime,
 		settleTime: settleTime,
-		straight:   map[string]bool{},
-		asked:      map[place]asked{},
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err
@@ -99,7 +109,7 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 	return d, err
 }
 
-func (d *demo) close() error { return d.log.Close() }
+func (d *originator) close() error { return d.log.Close() }
 
 func runID() string {
 	var b [6]byte
@@ -108,7 +118,7 @@ func runID() string {
 }
 
 // file is the path of a file that the manifest names.
-func (d *demo) file(name string) string {
+func (d *originator) file(name string) string {
 	if name = filepath.FromSlash(name); filepath.IsAbs(name) {
 		return name
 	}
@@ -117,7 +127,7 @@ func (d *demo) file(name string) string {
 
 // loadTrust reads what an originator is given: the anchors of its communities,
 // and apart from them the anchor of web servers.
-func (d *demo) loadTrust() error {
+func (d *originator) loadTrust() error {
 	d.verifier = &udap.Verifier{}
 	for _, c := range d.manifest.Communities {
 		anchors, err := certs.LoadCertificates(d.file(c.Anchor))
@@ -150,7 +160,7 @@ func (d *demo) loadTrust() error {
 }
 
 // listOrigins are where the communities' lists stand; on this machine, mostly.
-func (d *demo) listOrigins() []string {
+func (d *originator) listOrigins() []string {
 	var out []string
 	for _, c := range d.manifest.Communities {
 		if o := netname.Origin(c.CRL); o != "" && !slices.Contains(out, o) {
@@ -162,11 +172,11 @@ func (d *demo) listOrigins() []string {
 
 // newParty mints a certificate for a URI from a community's issuer and makes a
 // client with it that connects to the given listener.
-func (d *demo) newParty(c testbed.Community, name string, kind certs.KeyKind) (*party, error) {
+func (d *originator) newParty(c testbed.Community, name string, kind certs.KeyKind) (*party, error) {
 	return d.partyFor(c, "https://originator.example/"+d.run+"/"+name, kind)
 }
 
-func (d *demo) partyFor(c testbed.Community, uri string, kind certs.KeyKind) (*party, error) {
+func (d *originator) partyFor(c testbed.Community, uri string, kind certs.KeyKind) (*party, error) {
 	id, err := d.mint(c, uri, kind)
 	if err != nil {
 		return nil, err
@@ -176,7 +186,7 @@ func (d *demo) partyFor(c testbed.Community, uri string, kind certs.KeyKind) (*p
 	return p, err
 }
 
-func (d *demo) mint(c testbed.Community, uri string, kind certs.KeyKind) (*certs.Identity, error) {
+func (d *originator) mint(c testbed.Community, uri string, kind certs.KeyKind) (*certs.Identity, error) {
 	ca, err := certs.LoadCA(d.file(c.Issuer.Cert), d.file(c.Issuer.Key))
 	if err != nil {
 		return nil, err
@@ -200,11 +210,11 @@ func (d *demo) mint(c testbed.Community, uri string, kind certs.KeyKind) (*certs
 
 // newClient makes the originator's client. It asks for the public URLs whatever
 // it dials: role says which listener that is, dial another address.
-func (d *demo) newClient(c testbed.Community, p *party, role, dial string) (*client.Client, error) {
+func (d *originator) newClient(c testbed.Community, p *party, role, dial string) (*client.Client, error) {
 	return client.New(d.clientConfig(c, p, role, dial))
 }
 
-func (d *demo) clientConfig(c testbed.Community, p *party, role, dial string) client.Config {
+func (d *originator) clientConfig(c testbed.Community, p *party, role, dial string) client.Config {
 	d.clients++
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: trace.CommunityURI(c.URI),
@@ -221,7 +231,7 @@ func (d *demo) clientConfig(c testbed.Community, p *party, role, dial string) cl
 }
 
 // privateName is the name under which the destination's listener is known.
-func (d *demo) privateName() string {
+func (d *originator) privateName() string {
 	u, err := url.Parse(d.manifest.PrivateBase)
 	if err != nil {
 		return ""
@@ -230,13 +240,13 @@ func (d *demo) privateName() string {
 }
 
 // tap writes the originator's evidence of one connection, and notes what is asked for.
-func (d *demo) tap(conn net.Conn) net.Conn {
+func (d *originator) tap(conn net.Conn) net.Conn {
 	id := d.log.ConnID()
 	return d.ask(id, wire.Client(conn, id, d.now, d.log.Tap))
 }
 
 // tapStraight is tap for a connection past the intermediaries.
-func (d *demo) tapStraight(conn net.Conn) net.Conn {
+func (d *originator) tapStraight(conn net.Conn) net.Conn {
 	id := d.log.ConnID()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -249,7 +259,7 @@ func (d *demo) tapStraight(conn net.Conn) net.Conn {
 }
 
 // ask notes what is asked for on a connection, which the evidence does not have.
-func (d *demo) ask(id string, conn net.Conn) net.Conn {
+func (d *originator) ask(id string, conn net.Conn) net.Conn {
 	seq := uint64(0)
 	return &asking{Conn: conn, note: func(a asked) {
 		seq++
@@ -260,26 +270,26 @@ func (d *demo) ask(id string, conn net.Conn) net.Conn {
 }
 
 // wentStraight reports whether a connection of ours went past the intermediaries.
-func (d *demo) wentStraight(conn string) bool {
+func (d *originator) wentStraight(conn string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.straight[conn]
 }
 
 // keep remembers a trace for the report.
-func (d *demo) keep(tr *trace.Trace) {
+func (d *originator) keep(tr *trace.Trace) {
 	if tr != nil {
 		d.traces = append(d.traces, tr)
 	}
 }
 
-func (d *demo) discover(ctx context.Context, c *client.Client) (*client.Discovery, error) {
+func (d *originator) discover(ctx context.Context, c *client.Client) (*client.Discovery, error) {
 	out, err := c.Discover(ctx)
 	d.keep(out.Trace)
 	return out, err
 }
 
-func (d *demo) register(
+func (d *originator) register(
 	ctx context.Context, c *client.Client, found *client.Discovery, scope string,
 ) (*client.Registered, error) {
 	out, err := c.Register(ctx, found, registration(scope))
@@ -287,13 +297,13 @@ func (d *demo) register(
 	return out, err
 }
 
-func (d *demo) cancel(ctx context.Context, c *client.Client, found *client.Discovery) (*client.Registered, error) {
+func (d *originator) cancel(ctx context.Context, c *client.Client, found *client.Discovery) (*client.Registered, error) {
 	out, err := c.Cancel(ctx, found, registration(""))
 	d.keep(out.Trace)
 	return out, err
 }
 
-func (d *demo) askToken(
+func (d *originator) askToken(
 	ctx context.Context, c *client.Client, found *client.Discovery, id trace.ClientID, scope string,
 ) (*client.Token, error) {
 	out, err := c.Token(ctx, found, client.TokenRequest{
@@ -310,7 +320,7 @@ func (d *demo) askToken(
 	return out, err
 }
 
-func (d *demo) get(ctx context.Context, c *client.Client, path, token string) (*client.Read, error) {
+func (d *originator) get(ctx context.Context, c *client.Client, path, token string) (*client.Read, error) {
 	out, err := c.Get(ctx, path, token)
 	d.keep(out.Trace)
 	return out, err
@@ -334,7 +344,7 @@ func code(err error) string {
 }
 
 // listFile is the file behind a distribution point.
-func (d *demo) listFile(c testbed.Community) (string, error) {
+func (d *originator) listFile(c testbed.Community) (string, error) {
 	u, err := url.Parse(c.CRL)
 	if err != nil {
 		return "", err

@@ -20,12 +20,12 @@ import (
 func paperDemo(t *testing.T) *demo {
 	t.Helper()
 	dir := t.TempDir()
-	d := &demo{dir: dir, now: time.Now, manifest: &testbed.Manifest{
+	d := &demo{originator: originator{dir: dir, now: time.Now, manifest: &testbed.Manifest{
 		PublicBase:  "https://localhost:1/acme/fhir",
 		PrivateBase: "https://destination.localhost:2/acme/fhir",
 		Evidence:    testbed.EvidenceFiles,
 		Addresses:   map[string]string{"private": "127.0.0.1:2"},
-	}, straight: map[string]bool{"originatorstraight": true}, asked: map[place]asked{}}
+	}, straight: map[string]bool{"originatorstraight": true}, asked: map[place]asked{}}}
 
 	var err error
 	if d.log, err = evidence.Open(filepath.Join(dir, "originator.jsonl"), "originator", evidence.Options{

@@ -50,7 +50,7 @@ func newOutside(t *testing.T) outside {
 // server's base URL, and its password.
 func (o outside) identity(t *testing.T, base string) (p12, password string) {
 	t.Helper()
-	d := &demo{now: time.Now}
+	d := &originator{now: time.Now}
 	id, err := d.mint(o.entry, base, certs.RSA2048)
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ const fullScope = "system/Patient.rs system/Observation.rs"
 
 var errNeedsToken = errors.New("there is no token: an earlier claim failed")
 
-func (d *demo) community(i int) testbed.Community { return d.manifest.Communities[i] }
+func (d *originator) community(i int) testbed.Community { return d.manifest.Communities[i] }
 
 func showDiscovery(ctx context.Context, d *demo) (string, error) {
 	p, err := d.newParty(d.community(0), "app", certs.RSA2048)

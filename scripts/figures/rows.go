@@ -43,7 +43,7 @@ func (t *tree) rows() []row {
 	rows := []row{
 		{"packages / files", fmt.Sprintf("%d / %d", len(t.packages), t.files)},
 		{"lines a file", fmt.Sprintf("%d", t.lines/t.files)},
-		{"tokens a line", fmt.Sprintf("%.1f", t.tokensPerLine())},
+		{"tokens a line", fmt.Sprintf("%.2f", t.tokensPerLine())},
 		{"blank lines in function bodies", fmt.Sprintf("%.1f %%", t.blank())},
 		{"lines over 120 columns (longest)", fmt.Sprintf("%.2f %% (%d)", share(len(t.wideAt), t.lines), t.longest)},
 		{"function lines, median / 90th / longest", spread(lines, 50, 90)},

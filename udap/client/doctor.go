@@ -24,15 +24,20 @@ type Report struct {
 	Doubtful  int          `json:"doubtful"` // checks that passed with a warning
 }
 
+// examiner is a Client that looks for faults instead of stopping at the first.
+type examiner struct{ *Client }
+
 // Doctor looks at our own certificate and clock and at the destination's TLS,
 // discovery documents and certificates. It registers nothing and sends
 // nothing signed.
 func (c *Client) Doctor(ctx context.Context) *Report {
 	r := &Report{Trace: trace.NewTrace("doctor", c.cfg.Now())}
 	r.Trace.Community = c.cfg.Community
-	c.examineOurselves(ctx, r.Trace)
-	c.examineAnchors(r.Trace)
-	r.Discovery = c.examineDestination(ctx, r.Trace)
+
+	e := &examiner{c}
+	e.examineOurselves(ctx, r.Trace)
+	e.examineAnchors(r.Trace)
+	r.Discovery = e.examineDestination(ctx, r.Trace)
 
 	for _, s := range r.Trace.Steps {
 		switch s.Verdict {
@@ -48,7 +53,7 @@ func (c *Client) Doctor(ctx context.Context) *Report {
 
 // examineOurselves verifies our certificate as a destination of the community
 // would: by a software statement that is sent to nobody.
-func (c *Client) examineOurselves(ctx context.Context, tr *trace.Trace) {
+func (c *examiner) examineOurselves(ctx context.Context, tr *trace.Trace) {
 	if c.cfg.Key == nil || len(c.cfg.Chain) == 0 {
 		tr.Skip(checkIdentity, "no certificate was given")
 		return
@@ -100,7 +105,7 @@ func (c *Client) vouching() []*udap.Community {
 
 // examineChain names the certificate that is out of order, or the issuer that
 // is missing.
-func (c *Client) examineChain(tr *trace.Trace) {
+func (c *examiner) examineChain(tr *trace.Trace) {
 	chain := c.cfg.Chain
 	for i, cert := range chain[:len(chain)-1] {
 		if err := cert.CheckSignatureFrom(chain[i+1]); err != nil {
@@ -126,7 +131,7 @@ func (c *Client) examineChain(tr *trace.Trace) {
 }
 
 // knows reports whether a certificate is, or was issued by, a CA known here.
-func (c *Client) knows(cert *x509.Certificate) bool {
+func (c *examiner) knows(cert *x509.Certificate) bool {
 	if c.cfg.Verifier == nil {
 		return false
 	}
@@ -145,7 +150,7 @@ func (c *Client) knows(cert *x509.Certificate) bool {
 // tefca is the community whose URIs carry the exchange purpose as a fragment.
 const tefca = "urn:oid:2.16.840.1.113883.3.7204.1.5"
 
-func (c *Client) examineFragment(tr *trace.Trace) {
+func (c *examiner) examineFragment(tr *trace.Trace) {
 	if c.cfg.Community != tefca {
 		tr.Skip(checkOwnFragment, "the community does not use fragments")
 		return
@@ -166,7 +171,7 @@ func (c *Client) examineFragment(tr *trace.Trace) {
 
 // examineAnchors finds anchors that have run out, and web servers' anchors
 // where the community's belong.
-func (c *Client) examineAnchors(tr *trace.Trace) {
+func (c *examiner) examineAnchors(tr *trace.Trace) {
 	if c.cfg.Verifier == nil || len(c.cfg.Verifier.Communities) == 0 {
 		tr.Skip(checkAnchors, "no anchor of a community was given")
 		return
@@ -226,7 +231,7 @@ func servesWebs(a *x509.Certificate, roots *x509.CertPool) bool {
 }
 
 // examineDestination runs discovery, and then looks closer at what came.
-func (c *Client) examineDestination(ctx context.Context, tr *trace.Trace) *Discovery {
+func (c *examiner) examineDestination(ctx context.Context, tr *trace.Trace) *Discovery {
 	d := &Discovery{Trace: tr, URL: c.discoveryURL()}
 	if c.fetchDocument(ctx, d) != nil {
 		return d
@@ -253,7 +258,7 @@ func (c *Client) examineDestination(ctx context.Context, tr *trace.Trace) *Disco
 	return d
 }
 
-func (c *Client) examineWeb(tr *trace.Trace) {
+func (c *examiner) examineWeb(tr *trace.Trace) {
 	s := c.lastTLS.Load()
 	if s == nil || len(s.PeerCertificates) == 0 {
 		tr.Skip(checkWeb, "no TLS connection was made")
@@ -281,7 +286,7 @@ func (c *Client) examineWeb(tr *trace.Trace) {
 	}
 }
 
-func (c *Client) examineServer(d *Discovery) {
+func (c *examiner) examineServer(d *Discovery) {
 	now := c.cfg.Now()
 	uris, _ := udap.RawSANURIs(d.signer)
 	found := fmt.Sprintf("%s with %s, until %s; metadata until %s", d.signer.Subject, strings.Join(uris, ", "),
@@ -417,7 +422,7 @@ func (d *Discovery) examineTiered() {
 }
 
 // examineSmart compares the two discovery documents of the FHIR server.
-func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
+func (c *examiner) examineSmart(ctx context.Context, d *Discovery) {
 	o := c.quietly(ctx, d.Trace, "/.well-known/smart-configuration")
 	if o == nil {
 		d.Trace.Skip(checkSmart, "there is no SMART configuration")
@@ -451,7 +456,7 @@ func (c *Client) examineSmart(ctx context.Context, d *Discovery) {
 }
 
 // examineCapability asks for the CapabilityStatement, which needs no token.
-func (c *Client) examineCapability(ctx context.Context, tr *trace.Trace) {
+func (c *examiner) examineCapability(ctx context.Context, tr *trace.Trace) {
 	o := c.quietly(ctx, tr, "/metadata")
 	var implementation struct {
 		URL string `json:"url"`
@@ -482,7 +487,7 @@ func (c *Client) examineCapability(ctx context.Context, tr *trace.Trace) {
 }
 
 // quietly fetches one more document under the base; nil when there is none.
-func (c *Client) quietly(ctx context.Context, tr *trace.Trace, path string) object {
+func (c *examiner) quietly(ctx context.Context, tr *trace.Trace, path string) object {
 	req, err := http.NewRequest(http.MethodGet, c.cfg.Base+path, nil)
 	if err != nil {
 		return nil
