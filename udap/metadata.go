@@ -75,13 +75,16 @@ type ServerMetadata struct {
 	RegistrationAlgorithms []string
 }
 
+// metadataValidation is the validation of a server's metadata.
+type metadataValidation struct{ *validation }
+
 // Metadata verifies the document at BASE/.well-known/udap: its signed_metadata
 // must verify, in full, before an originator sends anything (UDAP Security 2.3).
 // A refusal is an *Error with the code untrusted_metadata.
 func (v *Verifier) Metadata(
 	ctx context.Context, document []byte, exp ExpectMetadata, tr *trace.Trace,
 ) (*ServerMetadata, error) {
-	val := v.begin(ctx, metadataKind, Expect{Now: exp.Now}, tr)
+	val := &metadataValidation{v.begin(ctx, metadataKind, Expect{Now: exp.Now}, tr)}
 	plain, compact, err := val.document(document)
 	if err != nil {
 		return nil, err
@@ -123,7 +126,7 @@ func (v *Verifier) vouching(uri trace.CommunityURI) []*Community {
 	return out
 }
 
-func (val *validation) document(document []byte) (jose.Object, string, error) {
+func (val *metadataValidation) document(document []byte) (jose.Object, string, error) {
 	const expected = "one JSON object with signed_metadata as a string"
 	if len(document) > maxMetadata {
 		return nil, "", val.refuseClaim(checkDocument, trace.Finding{
@@ -153,7 +156,7 @@ func (val *validation) document(document []byte) (jose.Object, string, error) {
 	return o, compact, nil
 }
 
-func (val *validation) metadataClaims(e *envelope, base string, out *Verified) error {
+func (val *metadataValidation) metadataClaims(e *envelope, base string, out *Verified) error {
 	if err := val.statementNames(e, out); err != nil {
 		return err
 	}
@@ -175,7 +178,7 @@ func (val *validation) metadataClaims(e *envelope, base string, out *Verified) e
 
 // endpoints reads the signed endpoints; where the plain ones differ, the signed
 // ones count, with a warning (UDAP Security 2.3).
-func (val *validation) endpoints(plain, signed jose.Object, m *ServerMetadata, loopbackHTTP bool) error {
+func (val *metadataValidation) endpoints(plain, signed jose.Object, m *ServerMetadata, loopbackHTTP bool) error {
 	for _, f := range []struct {
 		name   string
 		into   *string

@@ -178,8 +178,8 @@ func (k key) short() string {
 	return fmt.Sprintf("%d bytes %.12s", k.bytes, k.text())
 }
 
-// judge compares what the hops have of a message, in its direction.
-func (c *comparison) judge(m *message) *Finding {
+// compareMessage compares what the hops have of a message, in its direction.
+func (c *comparison) compareMessage(m *message) *Finding {
 	f := m.finding(c)
 	if text, hop := c.disagreement(m); text != "" {
 		return c.differ(f, hop, text)

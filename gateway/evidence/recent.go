@@ -42,12 +42,12 @@ func (c *comparison) settle(ch *chain) {
 func (c *comparison) lookAtNext() {
 	r := &c.recent
 	ch := r.chains[r.looked]
-	fs := c.judgeAll(ch)
-	c.holdToRules(fs)
+	fs := rules{c}.compareExchange(ch)
+	rules{c}.holdToRules(fs)
 
 	held := false
 	if r.counts[r.keys[r.looked]] == 1 {
-		c.holdTimes(fs)
+		rules{c}.holdTimes(fs)
 		c.holdOrder(fs)
 		held = c.holdClocks(fs)
 	}
@@ -98,7 +98,7 @@ func (c *comparison) holdOrder(fs *findings) {
 		k.through = k.through || !straight
 	}
 	if at[0].conn.straight && at[0].conn.through || at[last].conn.straight && at[last].conn.through {
-		c.blame(fs, false, 1, fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
+		rules{c}.blame(fs, false, 1, fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
 			c.hops[1]))
 	}
 }
@@ -113,10 +113,10 @@ func (c *comparison) bind(fs *findings, near, far *exchange, which int) {
 		*b = binding{near.conn, near.seq, far.seq}
 	case b.conn == near.conn && near.seq < b.seq && far.seq < b.own: // one that was whole later
 	case b.conn != near.conn:
-		c.blame(fs, false, far.hop, fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
+		rules{c}.blame(fs, false, far.hop, fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
 			far.conn.id, name, c.hops[near.hop], b.conn.id, near.conn.id))
 	default:
-		c.blame(fs, false, far.hop, fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
+		rules{c}.blame(fs, false, far.hop, fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
 			min(b.seq, near.seq), max(b.seq, near.seq), near.conn.id, name, min(b.own, far.seq), max(b.own, far.seq)))
 	}
 }
@@ -159,7 +159,7 @@ func (c *comparison) holdClocks(fs *findings) bool {
 		}
 		low, high := x.final().time.Sub(near.final().time), x.request.time.Sub(near.request.time)
 		if s := c.clocks[hop].set(min(low, high), max(low, high)); s == nil {
-			c.blame(fs, false, hop, c.hops[hop]+" has it at another time than all other exchanges")
+			rules{c}.blame(fs, false, hop, c.hops[hop]+" has it at another time than all other exchanges")
 		} else if s.many <= enoughToSet {
 			s.held = append(s.held, fs)
 			fs.waits++
@@ -232,7 +232,7 @@ func (k *clock) end(c *comparison, hop int) {
 	for _, s := range k.settings {
 		for _, fs := range s.held {
 			if s != most {
-				c.blame(fs, false, hop, c.hops[hop]+" has it at another time, by its own clock, than other exchanges")
+				rules{c}.blame(fs, false, hop, c.hops[hop]+" has it at another time, by its own clock, than other exchanges")
 			}
 		}
 		s.free(c)

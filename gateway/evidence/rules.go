@@ -39,18 +39,21 @@ type findings struct {
 	waits    int // settings of clocks that more exchanges must show first
 }
 
-// judgeAll compares what the hops have of each message of an exchange.
-func (c *comparison) judgeAll(ch *chain) *findings {
+// rules are what the hops' lines of an exchange must agree on beyond its bytes.
+type rules struct{ *comparison }
+
+// compareExchange compares what the hops have of each message of an exchange.
+func (c rules) compareExchange(ch *chain) *findings {
 	fs := &findings{chain: ch, messages: ch.messages()}
 	for _, m := range fs.messages {
-		fs.all = append(fs.all, c.judge(m))
+		fs.all = append(fs.all, c.compareMessage(m))
 	}
 	return fs
 }
 
 // blame makes a difference of the request's or else of the final answer's finding, unless
 // the exchange has one already.
-func (c *comparison) blame(fs *findings, response bool, hop int, text string) {
+func (c rules) blame(fs *findings, response bool, hop int, text string) {
 	var at *Finding
 	for i, f := range fs.all {
 		if f.Verdict == Differs {
@@ -67,7 +70,7 @@ func (c *comparison) blame(fs *findings, response bool, hop int, text string) {
 
 // holdToRules finds what is impossible about an exchange whose bytes agree: in requests
 // from the originator on, in answers from the destination on.
-func (c *comparison) holdToRules(fs *findings) {
+func (c rules) holdToRules(fs *findings) {
 	at := fs.chain.at
 	for hop, x := range at {
 		if x != nil && x.fault != "" && x.request != nil && x.fault != faultGoesOn {
@@ -83,7 +86,7 @@ func (c *comparison) holdToRules(fs *findings) {
 }
 
 // holdAnswers finds what is impossible about the answers of an exchange at one hop.
-func (c *comparison) holdAnswers(fs *findings, x *exchange) {
+func (c rules) holdAnswers(fs *findings, x *exchange) {
 	name := c.hops[x.hop]
 	switch {
 	case x.fault != "":
@@ -109,7 +112,7 @@ func (c *comparison) holdAnswers(fs *findings, x *exchange) {
 }
 
 // holdOwn finds answers that a hop cannot give by itself.
-func (c *comparison) holdOwn(fs *findings, x *exchange) {
+func (c rules) holdOwn(fs *findings, x *exchange) {
 	name := c.hops[x.hop]
 	for _, a := range x.answers {
 		if a.in.bytes > 0 || a.out.bytes == 0 {
@@ -141,7 +144,7 @@ const (
 
 // holdTimes compares, between hops, how long each waited for the final answer: that is
 // known whatever their clocks show.
-func (c *comparison) holdTimes(fs *findings) {
+func (c rules) holdTimes(fs *findings) {
 	before := (*exchange)(nil)
 	for _, x := range fs.chain.at {
 		if x == nil {
@@ -159,7 +162,7 @@ func (c *comparison) holdTimes(fs *findings) {
 	}
 }
 
-func (c *comparison) holdWaits(fs *findings, near, far *exchange) {
+func (c rules) holdWaits(fs *findings, near, far *exchange) {
 	a, ok := near.lasted()
 	b, has := far.lasted()
 	if !ok || !has || near.ownAnswer() != nil {

@@ -32,10 +32,10 @@ func (c *comparison) leftOver() error {
 	slices.SortStableFunc(rest, func(a, b *chain) int { return a.time().Compare(b.time()) })
 
 	for _, ch := range rest {
-		fs := c.judgeAll(ch)
-		c.excuse(fs)
-		c.holdToRules(fs)
-		c.holdTimes(fs)
+		fs := rules{c}.compareExchange(ch)
+		rules{c}.excuse(fs)
+		rules{c}.holdToRules(fs)
+		rules{c}.holdTimes(fs)
 		c.reportAll(fs)
 	}
 	return nil
@@ -270,7 +270,7 @@ func (*alike) better(ch, b, o *chain) bool { return ch.apart(b) < ch.apart(o) }
 
 // excuse finds differences that have an honest reason: an error that a hop answered by
 // itself, or a request that the originator sent again.
-func (c *comparison) excuse(fs *findings) {
+func (c rules) excuse(fs *findings) {
 	own, status := fs.ownError()
 	waited, again := c.gaveUp(fs.chain)
 	for i, f := range fs.all {
@@ -356,7 +356,7 @@ func (m *message) beyond(own int) bool {
 
 // wasLate reports whether an answer came when the hop before had given up, or cannot be
 // read.
-func (c *comparison) wasLate(ch *chain, m *message) bool {
+func (c rules) wasLate(ch *chain, m *message) bool {
 	waited, ok := ch.first().lasted()
 	return ok && (m.first().mute() || m.waited(ch) > waited-earlyBy)
 }
@@ -380,7 +380,7 @@ type retried struct {
 
 // gaveUp returns how long the originator waited until it sent the request again, if it had
 // no answer and did.
-func (c *comparison) gaveUp(ch *chain) (time.Duration, bool) {
+func (c rules) gaveUp(ch *chain) (time.Duration, bool) {
 	x := ch.at[0]
 	if x == nil || x.request == nil || len(x.answers) > 0 {
 		return 0, false

@@ -42,7 +42,7 @@ type signedClaims struct {
 }
 
 // udapDocument describes this server to a community, but for the signature.
-func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
+func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 	d := UDAPDocument{
 		Versions:               []string{"1"},
 		Profiles:               []string{"udap_dcr", "udap_authn", "udap_authz"},
@@ -68,7 +68,7 @@ func (s *Service) udapDocument(p udap.Policy) UDAPDocument {
 	return d
 }
 
-func (s *Service) authorizationEndpoint() string {
+func (s discovery) authorizationEndpoint() string {
 	if s.cfg.AuthorizationCode {
 		return s.urls.Authorize
 	}
@@ -76,7 +76,7 @@ func (s *Service) authorizationEndpoint() string {
 }
 
 // scopesSupported lists every scope that can be granted (UDAP Security 2.0, 7.3).
-func (s *Service) scopesSupported() []string {
+func (s discovery) scopesSupported() []string {
 	all := s.cfg.Scopes.Supported()
 	if s.cfg.AuthorizationCode {
 		all = append(all, s.cfg.Personal.Supported()...)
@@ -128,7 +128,7 @@ type smartDocument struct {
 	Capabilities          []string `json:"capabilities"`
 }
 
-func (s *Service) smartDocument(v *udap.Verifier) smartDocument {
+func (s discovery) smartDocument(v *udap.Verifier) smartDocument {
 	return smartDocument{
 		AuthorizationEndpoint: s.authorizationEndpoint(),
 		TokenEndpoint:         s.urls.Token,
@@ -145,7 +145,7 @@ func (s *Service) smartDocument(v *udap.Verifier) smartDocument {
 	}
 }
 
-func (s *Service) responseTypes() []string {
+func (s discovery) responseTypes() []string {
 	if s.cfg.AuthorizationCode {
 		return []string{"code"}
 	}
@@ -186,7 +186,7 @@ type serverDocument struct {
 	ChallengeMethods        []string `json:"code_challenge_methods_supported"`
 }
 
-func (s *Service) serverDocument(v *udap.Verifier) serverDocument {
+func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
 	methods, algorithms := []string{"private_key_jwt"}, allAlgorithms(v)
 	return serverDocument{
 		Issuer:                  s.urls.Issuer,

@@ -28,16 +28,20 @@ var (
 // maxCommunity bounds the community parameter, in bytes.
 const maxCommunity = 2048
 
+// discovery serves a Service's discovery documents.
+type discovery struct{ *Service }
+
 // Documents mounts the discovery documents by their public URLs.
 func (s *Service) Documents(mount func(url string, h http.Handler)) {
-	mount(s.cfg.Base+"/.well-known/udap", s.metadataHandler(s.serveUDAP))
-	mount(s.cfg.Base+"/.well-known/smart-configuration", s.metadataHandler(s.present(func(t *trust) document {
+	d := discovery{s}
+	mount(s.cfg.Base+"/.well-known/udap", d.metadataHandler(d.serveUDAP))
+	mount(s.cfg.Base+"/.well-known/smart-configuration", d.metadataHandler(d.present(func(t *trust) document {
 		return t.smart
 	})))
-	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), s.metadataHandler(s.present(func(t *trust) document {
+	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), d.metadataHandler(d.present(func(t *trust) document {
 		return t.server
 	})))
-	mount(s.urls.JWKS, s.metadataHandler(s.present(func(t *trust) document { return t.keys })))
+	mount(s.urls.JWKS, d.metadataHandler(d.present(func(t *trust) document { return t.keys })))
 }
 
 // document is an answer of a metadata endpoint; without a body it is 204.
@@ -50,7 +54,7 @@ type document struct {
 // metadataHandler is the HTTP shell of all discovery documents: anyone may read
 // them, from a browser too, whatever credentials come along (UDAP Security 2.0,
 // 2.1).
-func (s *Service) metadataHandler(find func(*http.Request, *trace.Trace) (document, error)) http.Handler {
+func (s discovery) metadataHandler(find func(*http.Request, *trace.Trace) (document, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
@@ -73,7 +77,7 @@ func (s *Service) metadataHandler(find func(*http.Request, *trace.Trace) (docume
 
 		switch {
 		case err != nil:
-			s.writeRefusal(w, RefusalOf(err), tr)
+			shell{s.Service}.writeRefusal(w, RefusalOf(err), tr)
 		case d.body == nil:
 			if d.warning != "" && s.cfg.Explain == ExplainClient {
 				h.Set("Warning", `199 - "`+describe(d.warning)+`"`) // RFC 7234 5.5: a 204 has no other room
@@ -96,7 +100,7 @@ func isPreflight(r *http.Request) bool {
 		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-func (s *Service) findDocument(
+func (s discovery) findDocument(
 	r *http.Request, tr *trace.Trace, find func(*http.Request, *trace.Trace) (document, error),
 ) (document, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -153,14 +157,14 @@ func constant(v any) (document, error) {
 }
 
 // present serves a document of the present trust.
-func (s *Service) present(of func(*trust) document) func(*http.Request, *trace.Trace) (document, error) {
+func (s discovery) present(of func(*trust) document) func(*http.Request, *trace.Trace) (document, error) {
 	return func(*http.Request, *trace.Trace) (document, error) { return of(s.trust.Load()), nil }
 }
 
 // serveUDAP finds the metadata of the community that is asked for. For one
 // that this server does not know or cannot sign for the answer is 204, or, by
 // configuration, the default metadata (UDAP Security 2.0, 2.4).
-func (s *Service) serveUDAP(r *http.Request, tr *trace.Trace) (document, error) {
+func (s discovery) serveUDAP(r *http.Request, tr *trace.Trace) (document, error) {
 	community, err := communityParam(r.URL.RawQuery)
 	if err != nil {
 		return document{}, tr.Refuse(checkCommunityParam, trace.InvalidRequest, trace.Finding{
@@ -197,7 +201,7 @@ func (s *Service) serveUDAP(r *http.Request, tr *trace.Trace) (document, error) 
 
 // withheldFinding describes a community whose metadata is withheld, with what the
 // operator can do.
-func (s *Service) withheldFinding(w Withheld) trace.Finding {
+func (s discovery) withheldFinding(w Withheld) trace.Finding {
 	f := trace.Finding{
 		Expected: "metadata that clients can verify",
 		Found:    fmt.Sprintf("the metadata of %s is withheld: %s", w.Community, w.Reason),
@@ -209,7 +213,7 @@ func (s *Service) withheldFinding(w Withheld) trace.Finding {
 }
 
 // defaultMetadata returns that of the first community that has any.
-func (s *Service) defaultMetadata(r *http.Request, tr *trace.Trace) (document, error) {
+func (s discovery) defaultMetadata(r *http.Request, tr *trace.Trace) (document, error) {
 	first := trace.Finding{Expected: "metadata of a community", Found: "none is configured"}
 	for i, p := range s.trust.Load().publishers {
 		st := p.get(r.Context())
@@ -225,7 +229,7 @@ func (s *Service) defaultMetadata(r *http.Request, tr *trace.Trace) (document, e
 	return document{}, &Refusal{Of: err, Status: http.StatusNotFound}
 }
 
-func (s *Service) communitiesShown() string {
+func (s discovery) communitiesShown() string {
 	var uris []string
 	for _, p := range s.trust.Load().publishers {
 		uris = append(uris, string(p.member.Community.URI))

@@ -101,7 +101,7 @@ func (p *publisher) sign(ctx context.Context, now time.Time) statement {
 
 func (p *publisher) document(ctx context.Context, id Identity, now time.Time) ([]byte, error) {
 	s := p.service
-	d := s.udapDocument(p.member.Community.Policy)
+	d := discovery{s}.udapDocument(p.member.Community.Policy)
 	var jti [16]byte
 	_, _ = rand.Read(jti[:]) // never fails (Go 1.24)
 	claims, err := json.Marshal(signedClaims{

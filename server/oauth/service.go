@@ -137,8 +137,8 @@ func (s *Service) SetTrust(v *udap.Verifier, members []Member) error {
 		t.publishers = append(t.publishers, &publisher{service: s, verifier: v, member: m})
 	}
 	var errs [3]error
-	t.smart, errs[0] = constant(s.smartDocument(v))
-	t.server, errs[1] = constant(s.serverDocument(v))
+	t.smart, errs[0] = constant(discovery{s}.smartDocument(v))
+	t.server, errs[1] = constant(discovery{s}.serverDocument(v))
 	t.keys, errs[2] = constant(t.keySet())
 
 	s.trust.Store(t)

@@ -48,10 +48,14 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
+// shell is the HTTP side of a Service's endpoints: media type, limits, decoding,
+// one call, and the answer.
+type shell struct{ *Service }
+
 // handler is the HTTP shell around an endpoint: method, rate, content type and
 // body are checked, the core is called, and one answer is written and one trace
 // recorded, whatever happened.
-func (s *Service) handler(e endpoint) http.Handler {
+func (s shell) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace(e.action, s.cfg.Now())
 		defer s.record(tr)
@@ -71,7 +75,7 @@ func (s *Service) handler(e endpoint) http.Handler {
 
 // answer checks the request's head, reads its body and calls the core. A panic in
 // there is a fault of the server that goes into the trace.
-func (s *Service) answer(
+func (s shell) answer(
 	e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace,
 ) (status int, body any, err error) {
 	defer func() {
@@ -124,7 +128,7 @@ func (f *fault) Error() string { return "panic: " + strings.TrimSpace(string(f.s
 
 // checkHead checks a request before its body is read, and returns the charset
 // that the body claims to have (see charsetOf).
-func (s *Service) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset string, err error) {
+func (s shell) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset string, err error) {
 	if err := limited(tr, s.limits.address, "address", s.address(r), tr.Time); err != nil {
 		return "", err
 	}
@@ -163,7 +167,7 @@ func unsupportedType(tr *trace.Trace, expected, found string) error {
 	return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
 }
 
-func (s *Service) address(r *http.Request) string {
+func (s shell) address(r *http.Request) string {
 	if s.cfg.Address != nil {
 		return s.cfg.Address(r)
 	}
@@ -277,17 +281,18 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(b) // the client is gone
 }
 
-func (s *Service) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {
+func (s shell) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {
 	maps.Copy(w.Header(), r.Header)
 	writeJSON(w, r.Status, s.wireError(r, tr))
 }
 
 // Routes mounts the endpoints by their public paths.
 func (s *Service) Routes(mount func(url string, h http.Handler)) {
-	mount(s.urls.Register, s.handler(endpoint{"register", jsonType, maxRequestBody, s.serveRegister}))
-	mount(s.urls.Token, s.handler(endpoint{"token", formType, maxRequestBody, s.serveToken}))
-	mount(s.urls.Introspect, s.handler(endpoint{"introspect", formType, maxIntrospectBody, s.serveIntrospect}))
-	mount(s.urls.Revoke, s.handler(endpoint{"revoke", formType, maxIntrospectBody, s.serveRevoke}))
+	h := shell{s}
+	mount(s.urls.Register, h.handler(endpoint{"register", jsonType, maxRequestBody, h.serveRegister}))
+	mount(s.urls.Token, h.handler(endpoint{"token", formType, maxRequestBody, h.serveToken}))
+	mount(s.urls.Introspect, h.handler(endpoint{"introspect", formType, maxIntrospectBody, h.serveIntrospect}))
+	mount(s.urls.Revoke, h.handler(endpoint{"revoke", formType, maxIntrospectBody, h.serveRevoke}))
 }
 
 // clientCall reads the form of an endpoint that authenticates clients.
@@ -308,7 +313,7 @@ func clientCall(c *call) (ClientRequest, error) {
 	}, nil
 }
 
-func (s *Service) serveToken(c *call) (int, any, error) {
+func (s shell) serveToken(c *call) (int, any, error) {
 	req, err := clientCall(c)
 	if err != nil {
 		return 0, nil, err
@@ -317,7 +322,7 @@ func (s *Service) serveToken(c *call) (int, any, error) {
 	return http.StatusOK, answer, err
 }
 
-func (s *Service) serveIntrospect(c *call) (int, any, error) {
+func (s shell) serveIntrospect(c *call) (int, any, error) {
 	req, err := clientCall(c)
 	if err != nil {
 		return 0, nil, err
@@ -328,7 +333,7 @@ func (s *Service) serveIntrospect(c *call) (int, any, error) {
 
 // serveRevoke answers 200 with an empty object: RFC 7009 2.2 leaves the body
 // to be ignored, and clients parse it as JSON all the same.
-func (s *Service) serveRevoke(c *call) (int, any, error) {
+func (s shell) serveRevoke(c *call) (int, any, error) {
 	req, err := clientCall(c)
 	if err != nil {
 		return 0, nil, err
@@ -336,7 +341,7 @@ func (s *Service) serveRevoke(c *call) (int, any, error) {
 	return http.StatusOK, struct{}{}, s.Revoke(c.r.Context(), req)
 }
 
-func (s *Service) serveRegister(c *call) (int, any, error) {
+func (s shell) serveRegister(c *call) (int, any, error) {
 	req, err := parseRegistration(c.body, c.trace)
 	if err != nil {
 		return 0, nil, err

@@ -96,7 +96,7 @@ type wireError struct {
 	URI         string     `json:"error_uri,omitzero"`
 }
 
-func (s *Service) wireError(r *Refusal, tr *trace.Trace) wireError {
+func (s shell) wireError(r *Refusal, tr *trace.Trace) wireError {
 	text := outcomes[r.Of.Code].sentence
 	if s.cfg.Explain == ExplainClient && r.Of.Detail != "" {
 		text = explanation(r.Of, tr)
