@@ -22,6 +22,7 @@ func NewRoot(t Template, key crypto.Signer) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	cert, err := sign(c, c, key.Public(), key)
 	if err != nil {
 		return nil, err

@@ -52,13 +52,18 @@ func NewCommunity(p CommunityPlan) (*Community, error) {
 	}
 
 	t.CommonName, t.AIA = p.Name+" Issuing CA", some(p.RootCert)
-	t.Mutate = func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
+	t.Mutate = func(c *x509.Certificate) {
+		c.MaxPathLen, c.MaxPathLenZero = 0, true
+	}
 	issuing, err := root.NewCA(t, issuingKey)
 	if err != nil {
 		return nil, fmt.Errorf("certs: community %s: %w", p.Name, err)
 	}
 
-	return &Community{Root: root, Issuing: issuing}, nil
+	return &Community{
+		Root:    root,
+		Issuing: issuing,
+	}, nil
 }
 
 func keyOrNew(key crypto.Signer, kind KeyKind) (crypto.Signer, error) {

@@ -70,7 +70,12 @@ func (ca *CA) CRL(t CRLTemplate) ([]byte, error) {
 func (ca *CA) NextCRL(
 	old *x509.RevocationList, now time.Time, life time.Duration, add ...RevokedEntry,
 ) ([]byte, error) {
-	t := CRLTemplate{Number: 1, ThisUpdate: now, NextUpdate: now.Add(life)}
+	t := CRLTemplate{
+		Number:     1,
+		ThisUpdate: now,
+		NextUpdate: now.Add(life),
+	}
+
 	seen := map[string]bool{}
 	if old != nil {
 		if err := old.CheckSignatureFrom(ca.Cert); err != nil {
@@ -109,6 +114,7 @@ func (ca *CA) UpdateCRL(file string, now time.Time, life time.Duration, add ...R
 	if err != nil {
 		return err
 	}
+
 	der, err := ca.NextCRL(old, now, life, add...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -120,10 +126,15 @@ func (ca *CA) UpdateCRL(file string, now time.Time, life time.Duration, add ...R
 // that was lost. number must be above that of every CRL that the authority has
 // signed: others do not go back to a lower one (RFC 5280 5.2.3).
 func (ca *CA) StartCRL(file string, number int64, now time.Time, life time.Duration) error {
-	der, err := ca.CRL(CRLTemplate{Number: number, ThisUpdate: now, NextUpdate: now.Add(life)})
+	der, err := ca.CRL(CRLTemplate{
+		Number:     number,
+		ThisUpdate: now,
+		NextUpdate: now.Add(life),
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+
 	return WriteFile(file, der, ModePublic)
 }
 
@@ -133,6 +144,7 @@ func LoadCRL(file string) (*x509.RevocationList, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	l, err := ParseCRL(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -157,5 +169,6 @@ func ParseCRL(data []byte) (*x509.RevocationList, error) {
 	if rest := len(data) - len(l.Raw); rest > 0 {
 		return nil, fmt.Errorf("certs: %d bytes follow the revocation list", rest)
 	}
+
 	return l, nil
 }

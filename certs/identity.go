@@ -28,7 +28,10 @@ func (id *Identity) Leaf() *x509.Certificate {
 
 // TLS returns the identity as crypto/tls wants it.
 func (id *Identity) TLS() tls.Certificate {
-	c := tls.Certificate{PrivateKey: id.Key, Leaf: id.Leaf()}
+	c := tls.Certificate{
+		PrivateKey: id.Key,
+		Leaf:       id.Leaf(),
+	}
 	for _, x := range id.Chain {
 		c.Certificate = append(c.Certificate, x.Raw)
 	}
@@ -98,7 +101,11 @@ func loadPair(chainFile, keyFile string) (*Identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", chainFile, err)
 		}
-		return &Identity{Chain: chain, Key: key}, nil
+
+		return &Identity{
+			Chain: chain,
+			Key:   key,
+		}, nil
 	}
 
 	chain, err := LoadCertificates(chainFile)
@@ -119,6 +126,7 @@ func LoadCertificates(file string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out, err := ParseCertificates(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -132,6 +140,7 @@ func LoadKey(file string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	key, err := ParseKey(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -148,7 +157,12 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 	if !id.Leaf().IsCA {
 		return nil, fmt.Errorf("%s: certificate 1 (%s) is not a CA", certFile, Describe(id.Leaf()))
 	}
-	return &CA{Cert: id.Chain[0], Key: id.Key, Parents: id.Chain[1:]}, nil
+
+	return &CA{
+		Cert:    id.Chain[0],
+		Key:     id.Key,
+		Parents: id.Chain[1:],
+	}, nil
 }
 
 // Describe names a certificate for people: subject and serial in hex and decimal.

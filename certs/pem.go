@@ -61,10 +61,12 @@ func parsePair(data []byte) ([]*x509.Certificate, crypto.Signer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	chain, err := certificatesOf(blocks)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	key, err := keyOf(blocks)
 	return chain, key, err
 }
@@ -92,7 +94,8 @@ func readPEM(data []byte) ([]*pem.Block, error) {
 	}
 
 	if begins := bytes.Count(data, []byte("-----BEGIN ")); begins != len(blocks) {
-		return nil, fmt.Errorf("has %d BEGIN lines and %d readable PEM blocks; a block is damaged", begins, len(blocks))
+		return nil, fmt.Errorf("has %d BEGIN lines and %d readable PEM blocks; a block is damaged", begins,
+			len(blocks))
 	}
 	if len(blocks) == 0 {
 		return nil, errors.New("is neither PEM nor DER")
@@ -169,6 +172,7 @@ func keyOfDER(der []byte) (crypto.Signer, error) {
 		if k, err1 := x509.ParseECPrivateKey(der); err1 == nil {
 			return k, nil
 		}
+
 		return nil, errors.New("is not a private key in PKCS#8, PKCS#1 or SEC1")
 	}
 
@@ -189,13 +193,18 @@ func isKeyBlock(t string) bool {
 
 // isDER reports whether data begins as an ASN.1 SEQUENCE with a long length, as
 // every certificate and key does, and no text.
-func isDER(data []byte) bool { return len(data) > 2 && data[0] == 0x30 && data[1]&0x80 != 0 }
+func isDER(data []byte) bool {
+	return len(data) > 2 && data[0] == 0x30 && data[1]&0x80 != 0
+}
 
 // CertificatesPEM writes certificates as PEM, in the order given.
 func CertificatesPEM(chain ...*x509.Certificate) []byte {
 	var out []byte
 	for _, c := range chain {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+		out = append(out, pem.EncodeToMemory(&pem.Block{
+			Type:  "CERTIFICATE",
+			Bytes: c.Raw,
+		})...)
 	}
 	return out
 }
@@ -206,5 +215,8 @@ func KeyPEM(key crypto.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certs: private key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{
+		Type:  "PRIVATE KEY",
+		Bytes: der,
+	}), nil
 }

@@ -35,7 +35,10 @@ func ParsePKCS12(data []byte, password string) (*Identity, error) {
 		return nil, fmt.Errorf("holds a %T, which cannot sign", key)
 	}
 
-	id := &Identity{Key: signer, Chain: append([]*x509.Certificate{first}, others...)}
+	id := &Identity{
+		Key:   signer,
+		Chain: append([]*x509.Certificate{first}, others...),
+	}
 	i := id.owner()
 	if i < 0 {
 		return nil, errors.New("none of its certificates belongs to its private key")
@@ -56,6 +59,7 @@ func inOrder(leaf *x509.Certificate, all []*x509.Certificate) []*x509.Certificat
 		}
 		chain = append(chain, next)
 	}
+
 	return chain
 }
 
@@ -94,6 +98,7 @@ func LoadPKCS12(file, password string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	id, err := ParsePKCS12(data, password)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -109,6 +114,7 @@ func otherFormat(data []byte) string {
 	case len(data) == 0:
 		return ", but empty"
 	}
+
 	if _, err := x509.ParseCertificate(data); err == nil {
 		return ", but a certificate in DER"
 	}

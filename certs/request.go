@@ -24,6 +24,7 @@ func LoadRequest(file string) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	r, err := ParseRequest(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -49,9 +50,16 @@ func ParseRequest(data []byte) (*Request, error) {
 	if err := csr.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("certs: the request is not signed by its own key: %w", err)
 	}
+
 	uris, err := sanURIs(csr.Extensions)
 	if err != nil {
 		return nil, err
 	}
-	return &Request{Key: csr.PublicKey, CommonName: csr.Subject.CommonName, URIs: uris, DNS: csr.DNSNames}, nil
+
+	return &Request{
+		Key:        csr.PublicKey,
+		CommonName: csr.Subject.CommonName,
+		URIs:       uris,
+		DNS:        csr.DNSNames,
+	}, nil
 }

@@ -98,9 +98,11 @@ func (t Template) san() (pkix.Extension, bool, error) {
 	for _, s := range t.Emails {
 		add(tagEmail, []byte(s))
 	}
+
 	for _, s := range t.DNS {
 		add(tagDNS, []byte(s))
 	}
+
 	for _, s := range t.URIs {
 		add(tagURI, []byte(s))
 	}

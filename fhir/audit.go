@@ -158,7 +158,9 @@ func (r *request) asked() string {
 // requestID is the client's own name for the request, if it is a plain one.
 func requestID(h http.Header) string {
 	id := h.Get("X-Request-Id")
-	if len(id) > 128 || strings.IndexFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) >= 0 {
+	if len(id) > 128 || strings.IndexFunc(id, func(c rune) bool {
+		return c <= ' ' || c > '~'
+	}) >= 0 {
 		return ""
 	}
 	return id

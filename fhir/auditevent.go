@@ -36,11 +36,15 @@ var actions = map[string]struct {
 
 // Terms are the AuditEvent's search terms, those that Extract would find in it.
 func (rec *Record) Terms(id string) search.Terms {
-	b := search.NewBuilder("AuditEvent", search.Stamp{ID: id, Updated: rec.At})
+	b := search.NewBuilder("AuditEvent", search.Stamp{
+		ID:      id,
+		Updated: rec.At,
+	})
 	b.Token("type", eventTypeSystem, "rest")
 	if rec.Subtype != "" {
 		b.Token("subtype", interactionSystem, rec.Subtype)
 	}
+
 	b.Code("action", actions[rec.Interaction].action)
 	b.Code("outcome", rec.Outcome)
 	b.Date("date", rec.At)
@@ -95,21 +99,24 @@ const (
 	requestSystem     = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
 	tokenPolicy       = "urn:ietf:params:oauth:jti:"
 
-	eventType = `"type":{"system":"` + eventTypeSystem + `","code":"rest","display":"RESTful Operation"}`
-	subtypes  = `,"subtype":[{"system":"` + interactionSystem + `","code":"`
-	dicom     = `{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"`
-	objects   = `"type":{"system":"` + objectSystem + `","code":"`
-	roles     = `"},"role":{"system":"` + roleSystem + `","code":"`
+	eventType = `"type":{"system":"` + eventTypeSystem +
+		`","code":"rest","display":"RESTful Operation"}`
+	subtypes = `,"subtype":[{"system":"` + interactionSystem + `","code":"`
+	dicom    = `{"coding":[{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"`
+	objects  = `"type":{"system":"` + objectSystem + `","code":"`
+	roles    = `"},"role":{"system":"` + roleSystem + `","code":"`
 )
 
 func (rec *Record) appendAudit(b []byte, id string) []byte {
 	stamp, act := rec.At.Format(instant), actions[rec.Interaction]
 	b = append(b,
-		`{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+stamp+`"},`+eventType...)
+		`{"resourceType":"AuditEvent","id":"`+id+`","meta":{"versionId":"1","lastUpdated":"`+
+			stamp+`"},`+eventType...)
 	if rec.Subtype != "" {
 		b = append(b, subtypes+rec.Subtype+`"}]`...)
 	}
 	b = append(b, `,"action":"`+act.action+`","recorded":"`+stamp+`","outcome":"`+rec.Outcome+`"`...)
+
 	if rec.Failure != "" {
 		b = appendString(append(b, `,"outcomeDesc":`...), rec.Failure)
 	}
@@ -198,7 +205,8 @@ func (rec *Record) appendEntities(b []byte, query bool) []byte {
 	if rec.RequestID != "" {
 		next()
 		b = append(b, `{"what":{"identifier":{"value":`...)
-		b = append(appendString(b, rec.RequestID), `}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
+		b = append(appendString(b, rec.RequestID),
+			`}},"type":{"system":"`+requestSystem+`","code":"XrequestId"}}`...)
 	}
 
 	if len(b) > start {

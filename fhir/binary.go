@@ -49,7 +49,8 @@ func native(resp *response) error {
 
 	data, err := base64.StdEncoding.DecodeString(root.Get("data").Text())
 	if err != nil {
-		return fail(http.StatusNotAcceptable, "not-supported", "The data of this Binary cannot be given as they are.")
+		return fail(http.StatusNotAcceptable, "not-supported",
+			"The data of this Binary cannot be given as they are.")
 	}
 
 	resp.body, resp.contentType = data, "application/octet-stream"
@@ -68,7 +69,8 @@ func native(resp *response) error {
 func wrapBinary(r *request, id string) ([]byte, error) {
 	media, params, err := mime.ParseMediaType(r.header.Get("Content-Type"))
 	if err != nil {
-		return nil, fail(http.StatusUnsupportedMediaType, "not-supported", "The body has no readable Content-Type.")
+		return nil, fail(http.StatusUnsupportedMediaType, "not-supported",
+			"The body has no readable Content-Type.")
 	}
 
 	b := []byte(`{"resourceType":"Binary",`)

@@ -30,7 +30,10 @@ func (s *reader) searchBundle(sn Snapshot, r *request, p *page) (*response, erro
 	}
 	b = s.appendLinks(b, r, p)
 	if p.q.Summary == "count" {
-		return &response{status: http.StatusOK, body: append(b, '}')}, nil
+		return &response{
+			status: http.StatusOK,
+			body:   append(b, '}'),
+		}, nil
 	}
 
 	docs := p.found.Docs[p.from:p.to]
@@ -46,7 +49,10 @@ func (s *reader) searchBundle(sn Snapshot, r *request, p *page) (*response, erro
 		b = append(b, ']')
 	}
 
-	return &response{status: http.StatusOK, body: append(b, '}')}, nil
+	return &response{
+		status: http.StatusOK,
+		body:   append(b, '}'),
+	}, nil
 }
 
 // maxAnswer bounds what one request gets, in bytes: a page, or all entries of a
@@ -58,7 +64,9 @@ func tooMuch() error {
 		"The answer would be longer than the server gives at once: ask for less, by _count.")
 }
 
-func (s *reader) appendEntries(b []byte, sn Snapshot, r *request, p *page, more []search.Hit, whole bool) ([]byte, error) {
+func (s *reader) appendEntries(
+	b []byte, sn Snapshot, r *request, p *page, more []search.Hit, whole bool,
+) ([]byte, error) {
 	start := len(b)
 	b, err := s.appendDocs(b, start, sn, r, p, p.found.Docs[p.from:p.to], "match")
 	if err == nil {
@@ -86,7 +94,9 @@ func (s *reader) appendDocs(
 
 // appendIncluded writes an entry for each resource that the page brings along,
 // and for each version that a reference names.
-func (s *reader) appendIncluded(b []byte, start int, sn Snapshot, r *request, p *page, more []search.Hit) ([]byte, error) {
+func (s *reader) appendIncluded(
+	b []byte, start int, sn Snapshot, r *request, p *page, more []search.Hit,
+) ([]byte, error) {
 	var docs []uint64
 	var versions []Entry
 	for _, h := range more {
@@ -102,6 +112,7 @@ func (s *reader) appendIncluded(b []byte, start int, sn Snapshot, r *request, p 
 		if !ok || e.Deleted {
 			continue
 		}
+
 		seen, err := r.shows(sn, scope.Read, e)
 		if err != nil {
 			return nil, err
@@ -115,6 +126,7 @@ func (s *reader) appendIncluded(b []byte, start int, sn Snapshot, r *request, p 
 	for i := 0; err == nil && i < len(versions); i++ {
 		b, err = s.appendEntry(b, start, r, p, versions[i], "include")
 	}
+
 	return b, err
 }
 
@@ -161,6 +173,7 @@ func (s *reader) view(q *search.Query, e Entry, mode string) ([]byte, error) {
 	if rd == nil {
 		return e.Body, nil
 	}
+
 	return rd.apply(e.Body)
 }
 

@@ -74,6 +74,7 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 			s.MaxBody, tree.MaxBytes, maxEntries, maxAnswer)),
 	}
 	c.set(&rest.Mode, "server")
+
 	for _, code := range s.systemInteractions() {
 		var in fhir.CapabilityStatementRestInteraction
 		c.set(&in.Code, code)
@@ -110,6 +111,7 @@ func (s *describer) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 	for name := range s.Services {
 		names = append(names, name)
 	}
+
 	sort.Strings(names)
 	ext := fhir.Extension{Url: oauthURIs}
 
@@ -157,15 +159,21 @@ func (s *describer) systemInteractions() []string {
 
 // readOnly are types that clients cannot write: the server's own record, and
 // what is no resource of its own (R4 parameters.html, operationoutcome.html).
-var readOnly = map[string]bool{"AuditEvent": true, "OperationOutcome": true, "Parameters": true}
+var readOnly = map[string]bool{
+	"AuditEvent":       true,
+	"OperationOutcome": true,
+	"Parameters":       true,
+}
 
 func (s *describer) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
 	var r fhir.CapabilityStatementRestResource
 	c.set(&r.Type, typ)
 	for _, code := range s.typeInteractions() {
-		if readOnly[typ] && (code == "create" || code == "update" || code == "patch" || code == "delete") {
+		if readOnly[typ] && (code == "create" || code == "update" || code == "patch" ||
+			code == "delete") {
 			continue
 		}
+
 		var in fhir.CapabilityStatementRestResourceInteraction
 		c.set(&in.Code, code)
 		r.Interaction = append(r.Interaction, in)
@@ -174,6 +182,7 @@ func (s *describer) capabilityResource(c *coder, typ string) fhir.CapabilityStat
 	for _, profile := range usCore[typ] {
 		r.SupportedProfile = append(r.SupportedProfile, usCoreProfile+profile)
 	}
+
 	s.capabilityWrites(c, typ, &r)
 	r.SearchRevInclude = revIncludes(typ)
 	r.Operation = s.typeOperations(typ)
@@ -202,6 +211,7 @@ func revIncludes(typ string) []string {
 			}
 		}
 	}
+
 	return all
 }
 

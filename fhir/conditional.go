@@ -55,10 +55,13 @@ func (s *writer) ifNoneExist(value, typ string) (string, error) {
 	if !found {
 		return value, nil
 	}
+
 	at = strings.TrimPrefix(s.ownURL(at), s.PublicBase)
 	if at = strings.TrimPrefix(at, "/"); at != "" && at != typ {
-		return "", fail(http.StatusBadRequest, "value", "If-None-Exist asks for something else than what is created.")
+		return "", fail(http.StatusBadRequest, "value",
+			"If-None-Exist asks for something else than what is created.")
 	}
+
 	return query, nil
 }
 
@@ -134,6 +137,7 @@ func (s *writer) updateUnmatched(c Change, r *request) (*response, error) {
 	} else {
 		ok = false
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +145,7 @@ func (s *writer) updateUnmatched(c Change, r *request) (*response, error) {
 		return nil, fail(http.StatusConflict, "conflict",
 			"There is a resource with the body's id that the criteria do not match.")
 	}
+
 	return s.updateAs(c, r, r.in.id)
 }
 

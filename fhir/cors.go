@@ -19,7 +19,8 @@ func (s *Service) cors(h http.Header, r *http.Request, open bool) {
 			"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Headers",
-				"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id")
+				"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, "+
+					"If-Modified-Since, X-Request-Id")
 		}
 	}
 }
@@ -49,4 +50,6 @@ func (s *Service) options(h http.Header, r *http.Request, segs []string) (*respo
 	return &response{status: http.StatusNoContent}, nil
 }
 
-func isMetadata(segs []string) bool { return len(segs) == 1 && segs[0] == "metadata" }
+func isMetadata(segs []string) bool {
+	return len(segs) == 1 && segs[0] == "metadata"
+}

@@ -28,7 +28,8 @@ type draft struct {
 // what it cannot foresee is done in the writer.
 func (s *writer) prepareDraft(r *request) error {
 	typ := r.path[0]
-	if r.in == nil && r.patch == nil || !r.access.Can(scope.Update, typ) && !r.access.Can(scope.Create, typ) {
+	if r.in == nil && r.patch == nil || !r.access.Can(scope.Update, typ) &&
+		!r.access.Can(scope.Create, typ) {
 		return nil
 	}
 	if r.method == http.MethodPost {
@@ -45,6 +46,7 @@ func (s *writer) prepareDraft(r *request) error {
 		case r.patch != nil:
 			return s.draftPatch(r, old)
 		}
+
 		return s.draftNext(r, r.in, old)
 	})
 }
@@ -66,18 +68,25 @@ func (s *writer) draftFirst(r *request) error {
 	if r.in == nil {
 		return nil
 	}
+
 	id := r.in.newID
 	if len(r.path) == 2 {
 		id = r.path[1]
 	}
 	e, err := s.entry(r.in.root, r.in.body, r.in.typ, id, 1, r.now)
 	r.draft = &draft{root: r.in.root, entry: e}
+
 	return err
 }
 
 func (s *writer) draftNext(r *request, in *incoming, old Entry) error {
 	e, err := s.entry(in.root, in.body, old.Type, old.ID, old.Version+1, later(r.now, old))
-	r.draft = &draft{doc: old.Doc, follows: old.Version, root: in.root, entry: e}
+	r.draft = &draft{
+		doc:     old.Doc,
+		follows: old.Version,
+		root:    in.root,
+		entry:   e,
+	}
 	return err
 }
 
@@ -90,7 +99,12 @@ func (s *writer) draftPatch(r *request, old Entry) error {
 
 	in, err := s.patched(r, old)
 	if err != nil {
-		r.draft = &draft{doc: old.Doc, follows: old.Version, err: err}
+		r.draft = &draft{
+			doc:     old.Doc,
+			follows: old.Version,
+			err:     err,
+		}
+
 		return nil
 	}
 	if err := s.draftNext(r, in, old); err != nil {

@@ -33,7 +33,10 @@ func (s *Service) prepareBundle(r *request) error {
 		return err
 	}
 
-	root, err := tree.ParseWithin(r.body, tree.Limits{Bytes: len(r.body), Values: maxBundleValues})
+	root, err := tree.ParseWithin(r.body, tree.Limits{
+		Bytes:  len(r.body),
+		Values: maxBundleValues,
+	})
 	if err != nil {
 		return err
 	}
@@ -59,13 +62,17 @@ func (s *Service) prepareBundle(r *request) error {
 	for i := range entries {
 		r.entries = append(r.entries, s.readEntry(r, i, &entries[i]))
 	}
+
 	return nil
 }
 
 // readEntry makes a request of an entry. Nothing of the outer request's
 // headers goes with it, and none of its own but the conditional ones count.
 func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
-	e := &batchEntry{index: index, fullURL: s.ownURL(v.Get("fullUrl").Text())}
+	e := &batchEntry{
+		index:   index,
+		fullURL: s.ownURL(v.Get("fullUrl").Text()),
+	}
 	req := v.Get("request")
 	method, url := req.Get("method").Text(), req.Get("url").Text()
 	sub := &request{
@@ -111,6 +118,7 @@ func (r *request) entryPreference() string {
 			preference = p
 		}
 	}
+
 	if r.prefers("handling=strict") {
 		preference += ", handling=strict"
 	}
@@ -183,7 +191,8 @@ func (r *request) unwrap(media string) error {
 func appendResult(b []byte, e *batchEntry) []byte {
 	resp := e.resp
 	b = append(b, '{')
-	outcomeBody := resp.status >= 400 || strings.HasPrefix(string(resp.body), `{"resourceType":"OperationOutcome"`)
+	outcomeBody := resp.status >= 400 ||
+		strings.HasPrefix(string(resp.body), `{"resourceType":"OperationOutcome"`)
 	if resp.body != nil && !outcomeBody {
 		b = append(append(append(b, `"resource":`...), resp.body...), ',')
 	}
@@ -197,7 +206,8 @@ func appendResult(b []byte, e *batchEntry) []byte {
 		b = appendString(append(b, `,"etag":`...), etag(resp.version))
 	}
 	if !resp.modified.IsZero() {
-		b = appendString(append(b, `,"lastModified":`...), resp.modified.UTC().Format("2006-01-02T15:04:05.000Z"))
+		b = appendString(append(b, `,"lastModified":`...),
+			resp.modified.UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
 
 	if outcomeBody && resp.body != nil {
@@ -214,13 +224,18 @@ func results(r *request, typ string) *response {
 		} else {
 			b = append(b, ',')
 		}
+
 		b = appendResult(b, e)
 	}
 
 	if len(r.entries) > 0 {
 		b = append(b, ']')
 	}
-	return &response{status: http.StatusOK, body: append(b, '}')}
+
+	return &response{
+		status: http.StatusOK,
+		body:   append(b, '}'),
+	}
 }
 
 // count adds what an entry answers to the length of the whole answer, and drops

@@ -40,7 +40,13 @@ func (f *failure) Error() string { return f.issues[0].detail }
 func (f *failure) Unwrap() error { return f.cause }
 
 func fail(status int, code, detail string) *failure {
-	return &failure{status: status, issues: []issue{{code: code, detail: detail}}}
+	return &failure{
+		status: status,
+		issues: []issue{{
+			code:   code,
+			detail: detail,
+		}},
+	}
 }
 
 func notFound() *failure {
@@ -70,6 +76,7 @@ func asFailure(err error) *failure {
 		return fail(http.StatusBadRequest, q.Code, q.Detail)
 	case errors.As(err, &t) && t.Code == "too-long":
 		return fail(http.StatusRequestEntityTooLarge, t.Code, t.Error())
+
 	case errors.As(err, &t):
 		return fail(http.StatusBadRequest, t.Code, t.Error())
 
@@ -83,13 +90,15 @@ func asFailure(err error) *failure {
 		f.issues[0].path = h.Expression
 		return f
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		f := fail(http.StatusServiceUnavailable, "too-costly", "The request took too long: narrow it, or try later.")
+		f := fail(http.StatusServiceUnavailable, "too-costly",
+			"The request took too long: narrow it, or try later.")
 		f.retry = 10
 		return f
 	}
 
 	if errors.Is(err, ErrUnavailable) {
-		f = fail(http.StatusServiceUnavailable, "transient", "The server cannot store anything at present: try again later.")
+		f = fail(http.StatusServiceUnavailable, "transient",
+			"The server cannot store anything at present: try again later.")
 		f.retry, f.cause = 10, err
 		return f
 	}
@@ -101,7 +110,11 @@ func asFailure(err error) *failure {
 
 // information writes an OperationOutcome that only informs.
 func information(text string) []byte {
-	return outcome([]issue{{severity: "information", code: "informational", detail: text}})
+	return outcome([]issue{{
+		severity: "information",
+		code:     "informational",
+		detail:   text,
+	}})
 }
 
 // outcome writes an OperationOutcome.

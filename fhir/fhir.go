@@ -71,9 +71,18 @@ func New(c Config) (*Service, error) {
 	}
 
 	w := &writer{co}
-	s := &Service{core: co, reader: &reader{co}, writer: w, transactor: &transactor{w}}
+	s := &Service{
+		core:       co,
+		reader:     &reader{co},
+		writer:     w,
+		transactor: &transactor{w},
+	}
 	s.routes = s.allRoutes()
-	s.describer = &describer{core: co, routes: s.routes}
+
+	s.describer = &describer{
+		core:   co,
+		routes: s.routes,
+	}
 	s.describer.statement, err = s.describer.capabilityStatement()
 	return s, err
 }
@@ -143,13 +152,15 @@ func newCore(c Config) (*core, error) {
 		}
 
 		u, err := url.Parse(base)
-		if err != nil || u.Host == "" || strings.HasSuffix(base, "/") || u.RawQuery != "" || u.Fragment != "" {
+		if err != nil || u.Host == "" || strings.HasSuffix(base, "/") || u.RawQuery != "" ||
+			u.Fragment != "" {
 			return nil, fmt.Errorf("fhir: %q is not a base URL without a slash at its end", base)
 		}
 
 		s.prefixes = append(s.prefixes, u.EscapedPath())
 		s.ex.Bases = append(s.ex.Bases, base, twin(base))
 	}
+
 	s.queries.Bases = s.ex.Bases
 
 	return s, nil

@@ -26,7 +26,9 @@ func (r *request) may(p scope.Permission, typ string) error {
 // mayFollow refuses a query whose chains go through a type that the grant may
 // not search: it would find nothing, as if nothing were there.
 func (r *request) mayFollow(q *search.Query) error {
-	typ := q.Through(func(typ string) bool { return r.access.Can(scope.Search, typ) })
+	typ := q.Through(func(typ string) bool {
+		return r.access.Can(scope.Search, typ)
+	})
 	if typ == "" {
 		return nil
 	}
@@ -48,7 +50,8 @@ func refusedAccess(err error) error {
 // explain gives a refusal of access the id of its trace, and hands the trace to
 // the operator. What is not there and what may not be seen both have one.
 func (s *Service) explain(r *request, f *failure) *failure {
-	if r.access == nil || !r.access.Consulted() || f.status != http.StatusForbidden && f.status != http.StatusNotFound {
+	if r.access == nil || !r.access.Consulted() || f.status != http.StatusForbidden &&
+		f.status != http.StatusNotFound {
 		return f
 	}
 
@@ -117,7 +120,12 @@ func (s source) Resource(ctx context.Context, doc uint64) (access.Resource, erro
 }
 
 func (source) Parse(v access.Resource) (*tree.Value, error) {
-	return stored(Entry{Type: v.Type, ID: v.ID, Version: v.Version, Body: v.Body})
+	return stored(Entry{
+		Type:    v.Type,
+		ID:      v.ID,
+		Version: v.Version,
+		Body:    v.Body,
+	})
 }
 
 // binding identifies a grant for page links: the same client with the same
@@ -138,6 +146,7 @@ func denied(d *Denial) *failure {
 	}
 	f := fail(d.Status, code, d.Text)
 	f.header, f.trace = maps.Clone(d.Header), d.Trace
+
 	switch {
 	case d.Status == http.StatusServiceUnavailable:
 		f.retry = 5

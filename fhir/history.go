@@ -114,6 +114,7 @@ func (w window) has(ctx context.Context, sn Snapshot, e Entry) (bool, error) {
 	if !e.Updated.Before(w.to) {
 		return false, nil
 	}
+
 	next, ok, err := sn.Version(ctx, e.Doc, e.Version+1)
 	return !ok || !next.Updated.Before(w.from), err
 }
@@ -136,7 +137,10 @@ func (s *reader) historyInstance(sn Snapshot, r *request) (*response, error) {
 		return nil, notFound()
 	}
 
-	return s.history(sn, r, lookup{path: strings.Join(r.path[:3], "/"), types: []string{typ}},
+	return s.history(sn, r, lookup{
+		path:  strings.Join(r.path[:3], "/"),
+		types: []string{typ},
+	},
 		scope.Read,
 		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			for v := cur.Version; v > 0; v-- {
@@ -150,6 +154,7 @@ func (s *reader) historyInstance(sn Snapshot, r *request) (*response, error) {
 				} else {
 					ok = true
 				}
+
 				if err != nil || !ok {
 					return err
 				}
@@ -171,6 +176,7 @@ func (r *request) everShows(sn Snapshot, cur Entry) (bool, error) {
 			return ok, err
 		}
 	}
+
 	return false, nil
 }
 
@@ -179,7 +185,10 @@ func (s *reader) historyType(sn Snapshot, r *request) (*response, error) {
 	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
-	return s.historyOf(sn, r, lookup{path: r.path[0] + "/_history", types: r.path[:1]}, r.path[0])
+	return s.historyOf(sn, r, lookup{
+		path:  r.path[0] + "/_history",
+		types: r.path[:1],
+	}, r.path[0])
 }
 
 // historySystem answers GET [base]/_history.
@@ -189,7 +198,11 @@ func (s *reader) historySystem(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.historyOf(sn, r, lookup{path: path, types: types}, "")
+
+	return s.historyOf(sn, r, lookup{
+		path:  path,
+		types: types,
+	}, "")
 }
 
 func (s *reader) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
@@ -205,6 +218,7 @@ func (s *reader) historyOf(sn Snapshot, r *request, at lookup, typ string) (*res
 				if err == nil {
 					ok, err = f(seq, e)
 				}
+
 				failed = err
 				return ok && err == nil
 			})
@@ -233,6 +247,7 @@ func (s *reader) history(
 		if !slices.Contains(at.types, e.Type) {
 			return true, nil
 		}
+
 		ok, err := w.has(r.ctx, sn, e)
 		if ok && err == nil {
 			ok, err = r.shows(sn, p, e)
@@ -249,10 +264,12 @@ func (s *reader) history(
 		if err != nil {
 			return false, err
 		}
+
 		r.notes.touch(e)
 		if b = s.appendVersion(b, start, e, created); len(b) > maxAnswer {
 			return false, tooMuch()
 		}
+
 		n, last = n+1, seq
 
 		return true, nil
@@ -275,9 +292,14 @@ func (s *reader) history(
 
 	b = appendLink(append(b, `,"link":[`...), "self", s.selfURL(at, q.Used))
 	if more {
-		b = appendLink(append(b, ','), "next", s.pageURL(r, at, q, mark{'a', binary.BigEndian.AppendUint64(nil, last)}))
+		b = appendLink(append(b, ','), "next",
+			s.pageURL(r, at, q, mark{'a', binary.BigEndian.AppendUint64(nil, last)}))
 	}
-	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
+
+	return &response{
+		status: http.StatusOK,
+		body:   append(b, `]}`...),
+	}, nil
 }
 
 // appendVersion writes a version as history lists it: with the request that
@@ -294,6 +316,7 @@ func (s *reader) appendVersion(b []byte, start int, e Entry, created bool) []byt
 	case created:
 		status = "201"
 	}
+
 	if method == http.MethodPost {
 		url = e.Type
 	}
@@ -320,6 +343,7 @@ func requestOf(e Entry) string {
 	case e.Version == 1:
 		return http.MethodPost
 	}
+
 	return http.MethodPut
 }
 

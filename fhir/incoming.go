@@ -21,7 +21,12 @@ type incoming struct {
 	root    *tree.Value
 }
 
-var resourceTypes = []string{"application/fhir+json", "application/json", "text/json", "application/json+fhir"}
+var resourceTypes = []string{
+	"application/fhir+json",
+	"application/json",
+	"text/json",
+	"application/json+fhir",
+}
 
 // prepareResource reads the body as a resource of the path's type.
 func (s *core) prepareResource(r *request) error {
@@ -50,7 +55,8 @@ func (s *core) prepareResource(r *request) error {
 		return err
 	}
 	if in.typ != r.path[0] {
-		return fail(http.StatusBadRequest, "invalid", "The body is a "+in.typ+", the path says "+r.path[0]+".")
+		return fail(http.StatusBadRequest, "invalid", "The body is a "+in.typ+
+			", the path says "+r.path[0]+".")
 	}
 
 	r.in = in
@@ -82,7 +88,13 @@ func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*in
 		return nil, err
 	}
 
-	return &incoming{typ: head.Type, id: head.ID, newID: newID(now), body: body, root: root}, nil
+	return &incoming{
+		typ:   head.Type,
+		id:    head.ID,
+		newID: newID(now),
+		body:  body,
+		root:  root,
+	}, nil
 }
 
 // readingOnly is what can be done where nothing can be written.
@@ -118,7 +130,11 @@ func (s *core) validate(root *tree.Value, o validate.Options) *failure {
 		return nil
 	}
 
-	f := &failure{status: http.StatusUnprocessableEntity, issues: asIssues(found)}
+	f := &failure{
+		status: http.StatusUnprocessableEntity,
+		issues: asIssues(found),
+	}
+
 	for _, is := range found {
 		if is.Severity == validate.Error && basic[is.Code] {
 			f.status = http.StatusBadRequest
@@ -147,6 +163,7 @@ func asIssues(found []validate.Issue) []issue {
 			path:     is.Expression,
 		}
 	}
+
 	return all
 }
 

@@ -9,7 +9,8 @@ import (
 // formats maps the values of _format and Accept to what is written.
 var formats = map[string]string{
 	"json": "json", "application/json": "json", "application/fhir+json": "json", "text/json": "json",
-	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json", "text/*": "json",
+	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json",
+	"text/*": "json",
 }
 
 // form is how an answer is written: as FHIR JSON, or as a page for a person.
@@ -32,6 +33,7 @@ func chooseForm(accept []string, format string) (form, error) {
 		if f, ok := mediaForm(media + ";" + params); ok {
 			return f, nil
 		}
+
 		return form{}, notAcceptable()
 	}
 
@@ -105,9 +107,11 @@ func inUTF8(contentType string) bool {
 		k, v, _ := strings.Cut(p, "=")
 		if strings.EqualFold(strings.TrimSpace(k), "charset") {
 			v = strings.Trim(strings.TrimSpace(v), `"`)
-			return strings.EqualFold(v, "utf-8") || strings.EqualFold(v, "utf8") || strings.EqualFold(v, "us-ascii")
+			return strings.EqualFold(v, "utf-8") || strings.EqualFold(v, "utf8") ||
+				strings.EqualFold(v, "us-ascii")
 		}
 	}
+
 	return true
 }
 

@@ -38,9 +38,19 @@ func (s *reader) validateOperation(sn Snapshot, r *request) (*response, error) {
 	}
 
 	if len(issues) == 0 {
-		issues = []issue{{severity: "information", code: "informational", detail: "No complaint."}}
+		issues = []issue{
+			{
+				severity: "information",
+				code:     "informational",
+				detail:   "No complaint.",
+			},
+		}
 	}
-	return &response{status: http.StatusOK, body: outcome(issues)}, nil
+
+	return &response{
+		status: http.StatusOK,
+		body:   outcome(issues),
+	}, nil
 }
 
 func (s *reader) validateBody(body []byte, typ string) []issue {
@@ -48,7 +58,8 @@ func (s *reader) validateBody(body []byte, typ string) []issue {
 	if err == nil && root.Get("resourceType").Text() == "Parameters" && typ != "Parameters" {
 		params := root.Get("parameter").Each()
 		for i := range params {
-			if res := params[i].Get("resource"); res != nil && params[i].Get("name").Text() == "resource" {
+			if res := params[i].Get("resource"); res != nil &&
+				params[i].Get("name").Text() == "resource" {
 				root, err = tree.Parse([]byte(res.Raw))
 			}
 		}
@@ -59,7 +70,8 @@ func (s *reader) validateBody(body []byte, typ string) []issue {
 		head, err = splice.Read(root)
 	}
 	if err == nil && head.Type != typ {
-		err = fail(http.StatusBadRequest, "invalid", "The resource is a "+head.Type+", the path says "+typ+".")
+		err = fail(http.StatusBadRequest, "invalid", "The resource is a "+head.Type+
+			", the path says "+typ+".")
 	}
 	if err != nil {
 		return asFailure(err).issues
@@ -152,6 +164,7 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 			if w.types == nil {
 				w.types = map[string]bool{}
 			}
+
 			for _, t := range strings.Split(p.Value, ",") {
 				ok = ok && search.IsType(t)
 				w.types[t] = true
@@ -200,11 +213,15 @@ func (s *reader) record(sn Snapshot, r *request, patient Entry, w everythingQuer
 			continue
 		}
 
-		q := &search.Query{Types: []string{typ}, Clauses: append(s.dateClauses(typ, w), in)}
+		q := &search.Query{
+			Types:   []string{typ},
+			Clauses: append(s.dateClauses(typ, w), in),
+		}
 		found, err := f.Find(q)
 		if err != nil {
 			return nil, err
 		}
+
 		docs = append(docs, found.Docs...)
 	}
 
@@ -236,7 +253,10 @@ func (s *reader) dateClauses(typ string, w everythingQuery) []search.Clause {
 			continue
 		}
 
-		for prefix, v := range map[string]string{"ge": w.start, "le": w.end} {
+		for prefix, v := range map[string]string{
+			"ge": w.start,
+			"le": w.end,
+		} {
 			if c, err := s.queries.Plain(typ, code, prefix+v); v != "" && err == nil {
 				all = append(all, c)
 			}
@@ -264,7 +284,11 @@ func (s *reader) everythingPage(
 	if w.count > 0 {
 		to = min(to, from+w.count)
 	}
-	p := &page{at: at, q: &search.Query{Used: pairs}}
+	p := &page{
+		at: at,
+		q:  &search.Query{Used: pairs},
+	}
+
 	b := append([]byte(nil), `{"resourceType":"Bundle","type":"searchset","total":`...)
 	b = append(strconv.AppendInt(b, int64(len(docs)), 10), `,"link":[`...)
 	b = appendLink(b, "self", s.selfURL(at, pairs))
@@ -278,7 +302,10 @@ func (s *reader) everythingPage(
 
 	b = append(b, ']')
 	if from == to { // an empty array is no FHIR
-		return &response{status: http.StatusOK, body: append(b, '}')}, nil
+		return &response{
+			status: http.StatusOK,
+			body:   append(b, '}'),
+		}, nil
 	}
 
 	b = append(b, `,"entry":[`...)
@@ -288,5 +315,8 @@ func (s *reader) everythingPage(
 		return nil, err
 	}
 
-	return &response{status: http.StatusOK, body: append(b, `]}`...)}, nil
+	return &response{
+		status: http.StatusOK,
+		body:   append(b, `]}`...),
+	}, nil
 }

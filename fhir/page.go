@@ -59,7 +59,10 @@ func (s *core) pageURL(r *request, at lookup, q *search.Query, m mark) string {
 	if at.path != "" {
 		u += "/" + at.path
 	}
-	pairs := []search.Pair{{Name: pageParam, Value: s.seal(r, at, q, m)}}
+	pairs := []search.Pair{{
+		Name:  pageParam,
+		Value: s.seal(r, at, q, m),
+	}}
 
 	for _, p := range r.query {
 		if p.Name == "_format" || p.Name == "_pretty" {
@@ -100,7 +103,8 @@ func (s *core) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 		return nil, mark{}, badPage()
 	}
 
-	plain, err := s.pageKey.Open(nil, raw[:s.pageKey.NonceSize()], raw[s.pageKey.NonceSize():], r.pageBinding(at))
+	plain, err := s.pageKey.Open(nil, raw[:s.pageKey.NonceSize()], raw[s.pageKey.NonceSize():],
+		r.pageBinding(at))
 	if err != nil || len(plain) < 2 {
 		return nil, mark{}, badPage()
 	}
@@ -115,6 +119,7 @@ func (s *core) openPage(r *request, at lookup) ([]search.Pair, mark, error) {
 	if err != nil {
 		return nil, mark{}, err
 	}
+
 	r.opened = &opened{at.path, pairs, mark{plain[0], rest[:n]}}
 	return pairs, r.opened.mark, nil
 }

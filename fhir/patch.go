@@ -114,19 +114,25 @@ func (s *writer) patched(r *request, old Entry) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	body, err := r.patch.Apply(root)
 	if err != nil {
 		return nil, err
 	}
 
-	in, err := s.readResource(body, r.now, validate.Options{Conditional: r.inner, Types: r.types})
+	in, err := s.readResource(body, r.now, validate.Options{
+		Conditional: r.inner,
+		Types:       r.types,
+	})
 	if err != nil {
 		f := asFailure(err)
 		f.status = http.StatusUnprocessableEntity
 		return nil, f
 	}
 	if in.typ != old.Type || in.id != old.ID {
-		return nil, fail(http.StatusUnprocessableEntity, "business-rule", "A patch cannot change resourceType or id.")
+		return nil, fail(http.StatusUnprocessableEntity, "business-rule",
+			"A patch cannot change resourceType or id.")
 	}
+
 	return in, nil
 }

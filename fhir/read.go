@@ -58,7 +58,10 @@ func (s *reader) entryResponse(r *request, e Entry) (*response, error) {
 		return nil, err
 	}
 
-	resp := &response{status: http.StatusOK, modified: e.Updated}
+	resp := &response{
+		status:   http.StatusOK,
+		modified: e.Updated,
+	}
 	if reductionOf(q.Summary, q.Elements) == nil {
 		resp.version = e.Version
 	}
@@ -89,6 +92,7 @@ func (r *request) cutDown(typ string) (*search.Query, error) {
 			}
 		}
 	}
+
 	return q, nil
 }
 
@@ -96,7 +100,9 @@ func (r *request) cutDown(typ string) (*search.Query, error) {
 // would have (0 for none), and If-Modified-Since (R4 http 3.1.0.5.1).
 func unchanged(r *request, e Entry, version uint64) bool {
 	if all := tags(r.header, "If-None-Match"); len(all) > 0 {
-		return slices.ContainsFunc(all, func(tag string) bool { return version > 0 && sameTag(tag, version) })
+		return slices.ContainsFunc(all, func(tag string) bool {
+			return version > 0 && sameTag(tag, version)
+		})
 	}
 	since, err := http.ParseTime(r.header.Get("If-Modified-Since"))
 	return err == nil && !e.Updated.Truncate(time.Second).After(since)

@@ -29,7 +29,9 @@ type Record struct {
 const recordPrefix = "a"
 
 // RecordID is the id of the AuditEvent of a record that has that number.
-func RecordID(doc uint64) string { return recordPrefix + strconv.FormatUint(doc, 10) }
+func RecordID(doc uint64) string {
+	return recordPrefix + strconv.FormatUint(doc, 10)
+}
 
 // RecordDoc gives the number of a record by its AuditEvent's id.
 func RecordDoc(id string) (doc uint64, ok bool) {

@@ -33,7 +33,8 @@ func reductionOf(summary search.Summary, elements []string) *reduction {
 		}}
 	case len(elements) > 0:
 		return &reduction{func(_ *table.Type, depth int, e *table.Element) bool {
-			return depth > 0 || e.Min > 0 || e.Modifier || e.Name == "id" || e.Name == "meta" || named(elements, e.Name)
+			return depth > 0 || e.Min > 0 || e.Modifier || e.Name == "id" || e.Name == "meta" ||
+				named(elements, e.Name)
 		}}
 	}
 
@@ -100,7 +101,8 @@ func appendName(b []byte, name string) []byte {
 
 // appendValue writes a kept element; inside backbone elements the rule goes on.
 func (rd *reduction) appendValue(b []byte, member table.Member, v *tree.Value) []byte {
-	if member.Shadow || member.Type == nil || member.Type.Of == nil || member.Type.Of.Kind != table.Backbone {
+	if member.Shadow || member.Type == nil || member.Type.Of == nil ||
+		member.Type.Of.Kind != table.Backbone {
 		return append(b, v.Raw...)
 	}
 	if v.Kind != tree.Array {
@@ -130,6 +132,7 @@ func (rd *reduction) appendBackbone(b []byte, t *table.Type, v *tree.Value) []by
 		if !ok || !rd.keep(t, 1, member.Element) {
 			continue
 		}
+
 		b = appendName(append(b, ','), m.Name)
 		b = rd.appendValue(b, member, m)
 	}

@@ -57,6 +57,7 @@ func rawTarget(r *http.Request) (path, query string) {
 				return rest[i:], query
 			}
 		}
+
 		return "", query
 	}
 
@@ -75,6 +76,7 @@ func (s *Service) below(path string) ([]string, bool) {
 		}
 		return splitPath(strings.TrimPrefix(rest, "/")), true
 	}
+
 	return nil, false
 }
 
@@ -82,12 +84,14 @@ func splitPath(rest string) []string {
 	if rest == "" {
 		return nil
 	}
+
 	segs := strings.Split(rest, "/")
 	for i, seg := range segs {
 		if op, ok := strings.CutPrefix(seg, "%24"); ok {
 			segs[i] = "$" + op
 		}
 	}
+
 	return segs
 }
 
@@ -109,8 +113,10 @@ func plainPath(path string) string {
 				continue
 			}
 		}
+
 		b.WriteByte(path[i])
 	}
+
 	return b.String()
 }
 
@@ -131,14 +137,19 @@ func parseQuery(raw string) ([]search.Pair, error) {
 		if err1 != nil || err2 != nil || hasControl(name) || hasControl(value) {
 			return nil, fail(http.StatusBadRequest, "value", "The query is not well-formed.")
 		}
-		pairs = append(pairs, search.Pair{Name: name, Value: value})
+		pairs = append(pairs, search.Pair{
+			Name:  name,
+			Value: value,
+		})
 	}
 
 	return pairs, nil
 }
 
 func hasControl(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) >= 0
+	return strings.IndexFunc(s, func(r rune) bool {
+		return r < ' ' || r == 0x7f || r == '\uFFFD'
+	}) >= 0
 }
 
 // get gives the first value of a parameter.
@@ -154,12 +165,17 @@ func (r *request) get(name string) string {
 // prefers reports whether the Prefer header has that item.
 func (r *request) prefers(item string) bool {
 	for _, line := range r.header.Values("Prefer") {
-		for _, p := range strings.FieldsFunc(line, func(c rune) bool { return c == ',' || c == ';' }) {
+		for _, p := range strings.FieldsFunc(line, func(c rune) bool {
+			return c == ',' || c == ';'
+		}) {
 			name, value, _ := strings.Cut(p, "=") // RFC 7240 2: a token or a quoted string, white space beside "="
-			if strings.EqualFold(strings.TrimSpace(name)+"="+strings.Trim(strings.TrimSpace(value), `"`), item) {
+			if strings.EqualFold(strings.TrimSpace(name)+"="+
+				strings.Trim(strings.TrimSpace(value), `"`),
+				item) {
 				return true
 			}
 		}
 	}
+
 	return false
 }

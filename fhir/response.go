@@ -30,6 +30,7 @@ func (resp *response) write(w http.ResponseWriter, r *http.Request) {
 	for k, v := range resp.header {
 		h[k] = v
 	}
+
 	if resp.version > 0 {
 		h.Set("ETag", etag(resp.version))
 	}
@@ -58,11 +59,16 @@ func (resp *response) write(w http.ResponseWriter, r *http.Request) {
 
 // answer is a failure as a response.
 func (f *failure) response() *response {
-	resp := &response{status: f.status, body: outcome(f.issues), header: http.Header{}}
+	resp := &response{
+		status: f.status,
+		body:   outcome(f.issues),
+		header: http.Header{},
+	}
 	maps.Copy(resp.header, f.header)
 	if f.www != "" {
 		resp.header.Set("WWW-Authenticate", f.www)
 	}
+
 	if f.allow != "" {
 		resp.header.Set("Allow", f.allow)
 	}
@@ -94,7 +100,9 @@ var common = http.Header{
 }
 
 // resourceURL is the URL of a resource under the public base.
-func (s *core) resourceURL(typ, id string) string { return s.PublicBase + "/" + typ + "/" + id }
+func (s *core) resourceURL(typ, id string) string {
+	return s.PublicBase + "/" + typ + "/" + id
+}
 
 func (s *core) versionURL(typ, id string, version uint64) string {
 	return s.resourceURL(typ, id) + "/_history/" + strconv.FormatUint(version, 10)

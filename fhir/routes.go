@@ -6,11 +6,23 @@ type routes map[string]map[string]*interaction
 // allRoutes is every route.
 func (s *Service) allRoutes() routes {
 	var (
-		searchType        = &interaction{name: "search-type", read: s.reader.searchType}
-		searchSystem      = &interaction{name: "search-system", read: s.reader.searchSystem}
-		searchCompartment = &interaction{name: "search-type", read: s.reader.searchCompartment}
-		validate          = &interaction{name: "$validate", read: s.reader.validateOperation}
-		everything        = &interaction{
+		searchType = &interaction{
+			name: "search-type",
+			read: s.reader.searchType,
+		}
+		searchSystem = &interaction{
+			name: "search-system",
+			read: s.reader.searchSystem,
+		}
+		searchCompartment = &interaction{
+			name: "search-type",
+			read: s.reader.searchCompartment,
+		}
+		validate = &interaction{
+			name: "$validate",
+			read: s.reader.validateOperation,
+		}
+		everything = &interaction{
 			name:    "$everything",
 			prepare: s.reader.prepareEverything,
 			read:    s.reader.everything,
@@ -22,9 +34,18 @@ func (s *Service) allRoutes() routes {
 		}
 	)
 	return routes{
-		"":          {"GET": searchSystem, "POST": bundle},
-		"/_search":  {"GET": searchSystem, "POST": searchSystem},
-		"/_history": {"GET": {name: "history-system", read: s.reader.historySystem}},
+		"": {
+			"GET":  searchSystem,
+			"POST": bundle,
+		},
+		"/_search": {
+			"GET":  searchSystem,
+			"POST": searchSystem,
+		},
+		"/_history": {"GET": {
+			name: "history-system",
+			read: s.reader.historySystem,
+		}},
 		"/Type": {
 			"GET": searchType,
 			"POST": {
@@ -42,29 +63,57 @@ func (s *Service) allRoutes() routes {
 				prepare: s.writer.preparePatch,
 				change:  s.writer.conditionalPatch,
 			},
-			"DELETE": {name: "delete", change: s.writer.conditionalDelete},
+			"DELETE": {
+				name:   "delete",
+				change: s.writer.conditionalDelete,
+			},
 		},
-		"/Type/_search":   {"GET": searchType, "POST": searchType},
-		"/Type/_history":  {"GET": {name: "history-type", read: s.reader.historyType}},
+		"/Type/_search": {
+			"GET":  searchType,
+			"POST": searchType,
+		},
+		"/Type/_history": {"GET": {
+			name: "history-type",
+			read: s.reader.historyType,
+		}},
 		"/Type/$validate": {"POST": validate},
 		"/Type/id": {
-			"GET": {name: "read", read: s.reader.read},
+			"GET": {
+				name: "read",
+				read: s.reader.read,
+			},
 			"PUT": {
 				name:    "update",
 				prepare: s.prepareResource,
 				change:  s.writer.update,
 			},
-			"PATCH":  {name: "patch", prepare: s.writer.preparePatch, change: s.writer.patch},
-			"DELETE": {name: "delete", change: s.writer.delete},
+			"PATCH": {
+				name:    "patch",
+				prepare: s.writer.preparePatch,
+				change:  s.writer.patch,
+			},
+			"DELETE": {
+				name:   "delete",
+				change: s.writer.delete,
+			},
 		},
 		"/Type/id/_history": {"GET": {
 			name: "history-instance",
 			read: s.reader.historyInstance,
 		}},
-		"/Type/id/_history/version": {"GET": {name: "vread", read: s.reader.vread}},
-		"/Type/id/$validate":        {"POST": validate},
-		"/Type/id/$everything":      {"GET": everything, "POST": everything},
-		"/Type/id/Type":             {"GET": searchCompartment},
-		"/Type/id/Type/_search":     {"GET": searchCompartment, "POST": searchCompartment},
+		"/Type/id/_history/version": {"GET": {
+			name: "vread",
+			read: s.reader.vread,
+		}},
+		"/Type/id/$validate": {"POST": validate},
+		"/Type/id/$everything": {
+			"GET":  everything,
+			"POST": everything,
+		},
+		"/Type/id/Type": {"GET": searchCompartment},
+		"/Type/id/Type/_search": {
+			"GET":  searchCompartment,
+			"POST": searchCompartment,
+		},
 	}
 }

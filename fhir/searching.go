@@ -14,7 +14,10 @@ func (s *reader) searchType(sn Snapshot, r *request) (*response, error) {
 	if err := r.may(scope.Search, r.path[0]); err != nil {
 		return nil, err
 	}
-	return s.searchAt(sn, r, lookup{path: r.path[0], types: r.path[:1]})
+	return s.searchAt(sn, r, lookup{
+		path:  r.path[0],
+		types: r.path[:1],
+	})
 }
 
 // searchSystem answers GET [base]?..., over the types that _type names.
@@ -71,7 +74,8 @@ func (s *reader) typeList(r *request, path string, p scope.Permission) ([]string
 		named = true
 		for _, t := range strings.Split(pair.Value, ",") {
 			if !search.IsType(t) {
-				return nil, fail(http.StatusBadRequest, "value", "_type names something that is no resource type.")
+				return nil, fail(http.StatusBadRequest, "value",
+					"_type names something that is no resource type.")
 			}
 			if err := r.may(p, t); err != nil {
 				return nil, err
@@ -114,6 +118,7 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 	if err := r.mayFollow(q); err != nil {
 		return nil, err
 	}
+
 	q.Clauses = append(q.Clauses, at.also...)
 	f := r.access.Restrict(r.ctx, sn, source{sn})
 	p, err := s.findPage(f, q, mark)
@@ -149,5 +154,10 @@ func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, err
 	}
 
 	from, to, err := m.cut(found, q.Count)
-	return &page{found: found, from: from, to: to, follows: from > 0}, err
+	return &page{
+		found:   found,
+		from:    from,
+		to:      to,
+		follows: from > 0,
+	}, err
 }

@@ -18,7 +18,8 @@ import (
 // ownURL gives a URL of ours under the public base, and any other as it is.
 func (s *core) ownURL(u string) string {
 	for _, base := range s.ex.Bases {
-		if rest, ok := strings.CutPrefix(u, base); ok && base != s.PublicBase && (rest == "" || rest[0] == '/') {
+		if rest, ok := strings.CutPrefix(u, base); ok && base != s.PublicBase && (rest == "" ||
+			rest[0] == '/') {
 			return s.PublicBase + rest
 		}
 	}
@@ -78,6 +79,7 @@ func (s *core) ownQuery(pairs []search.Pair) []search.Pair {
 		for j, v := range values {
 			values[j] = s.ownURL(v)
 		}
+
 		pairs[i].Value = strings.Join(values, ",")
 	}
 

@@ -21,7 +21,12 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if id := requestID(r.Header); id != "" {
 		w.Header().Set("X-Request-Id", id)
 	}
-	req := &request{ctx: r.Context(), method: r.Method, header: r.Header, now: s.Now()}
+	req := &request{
+		ctx:    r.Context(),
+		method: r.Method,
+		header: r.Header,
+		now:    s.Now(),
+	}
 	resp, err := s.serve(w, r, req)
 	if err != nil {
 		f := s.explain(req, asFailure(err))
@@ -42,6 +47,7 @@ func (s *Service) dress(h http.Header, r *request, resp *response) {
 	if r.form.versioned {
 		resp.contentType = jsonType + "; fhirVersion=4.0"
 	}
+
 	switch {
 	case r.form.html:
 		s.asPage(h, resp)
@@ -71,7 +77,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		return s.describer.serveCapability(w, req)
 	}
 	if req.get("access_token") != "" {
-		return nil, fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the URL.")
+		return nil, fail(http.StatusBadRequest, "login",
+			"A token is sent in the Authorization header, not in the URL.")
 	}
 
 	grant, denial := s.Authorize(r)
@@ -79,9 +86,14 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		if slices.Contains(segs, "") { // who writes the base URL wrong is told so without a token
 			return nil, s.nowhere(path)
 		}
+
 		if denial == nil {
-			denial = &Denial{Status: http.StatusUnauthorized, Text: "A token is needed."}
+			denial = &Denial{
+				Status: http.StatusUnauthorized,
+				Text:   "A token is needed.",
+			}
 		}
+
 		return nil, denied(denial)
 	}
 
@@ -100,7 +112,8 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 func (s *Service) nowhere(path string) error {
 	text := "There is nothing under this path."
 	if strings.Contains(path, "//") { // a base URL was probably written with a slash at its end
-		text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase + ", without a slash at its end."
+		text += " It has a doubled slash: the FHIR base URL is " + s.PublicBase +
+			", without a slash at its end."
 	}
 	return fail(http.StatusNotFound, "not-found", text)
 }
@@ -161,7 +174,8 @@ func (r *request) readForm() error {
 
 	for _, p := range pairs {
 		if p.Name == "access_token" {
-			return fail(http.StatusBadRequest, "login", "A token is sent in the Authorization header, not in the form.")
+			return fail(http.StatusBadRequest, "login",
+				"A token is sent in the Authorization header, not in the form.")
 		}
 	}
 
@@ -208,6 +222,7 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 	if in.entries && req.bundleType == "batch" {
 		return s.batch(req), true, nil
 	}
+
 	cancel := req.limit(s.Timeout)
 	defer cancel()
 
@@ -223,12 +238,14 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 		if err := s.writer.prepareDraft(req); err != nil {
 			return nil, false, err
 		}
+
 		resp, err = s.changing(req, func(c Change, req *request) (*response, error) {
 			req.notes = notes{}
 			resp, err := in.change(c, req)
 			if err == nil {
 				err = s.auditWith(c, req, in)
 			}
+
 			return resp, err
 		})
 		return resp, err == nil, err
@@ -330,7 +347,9 @@ func (s *Service) find(method string, path []string) (*interaction, error) {
 
 func allowed(methods map[string]*interaction) string {
 	var all []string
-	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+	for _, m := range []string{
+		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
 		if _, ok := methods[m]; ok {
 			all = append(all, m)
 			if m == http.MethodGet {
@@ -338,5 +357,6 @@ func allowed(methods map[string]*interaction) string {
 			}
 		}
 	}
+
 	return strings.Join(all, ", ")
 }

@@ -33,17 +33,20 @@ func (s *loader) prepareStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	err = s.Store.View(ctx, func(sn Snapshot) error {
 		v, err := sn.Setting(ctx, indexSetting)
 		if err != nil {
 			return err
 		}
+
 		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != search.Version()
 		return nil
 	})
 	if err == nil && stale {
 		err = s.reindex(ctx)
 	}
+
 	if err == nil {
 		err = s.Store.Update(ctx, func(c Change) error {
 			return c.SetSetting(ctx, indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
@@ -71,6 +74,7 @@ func (s *loader) pageSecret(ctx context.Context) (secret []byte, err error) {
 		if secret = bytes.Clone(key); len(secret) > 0 {
 			return nil
 		}
+
 		secret = made
 		return c.SetSetting(ctx, pageKeySetting, made)
 	})
@@ -90,11 +94,22 @@ func (s *core) entry(root *tree.Value, body []byte, typ, id string, version uint
 		return Entry{}, err
 	}
 
-	terms, err := s.ex.Extract(typ, root, search.Stamp{ID: id, Updated: now})
+	terms, err := s.ex.Extract(typ, root, search.Stamp{
+		ID:      id,
+		Updated: now,
+	})
 	if err != nil {
 		return Entry{}, fail(http.StatusUnprocessableEntity, "too-costly", err.Error())
 	}
-	return Entry{Type: typ, ID: id, Version: version, Updated: now, Body: body, Terms: terms}, nil
+
+	return Entry{
+		Type:    typ,
+		ID:      id,
+		Version: version,
+		Updated: now,
+		Body:    body,
+		Terms:   terms,
+	}, nil
 }
 
 // Seed fills an empty store with the synthetic population of that many
@@ -106,7 +121,10 @@ func (s *Service) Seed(ctx context.Context, patients int) error {
 func (s *loader) seed(ctx context.Context, patients int) error {
 	empty := true
 	err := s.Store.View(ctx, func(sn Snapshot) error {
-		return sn.Changes(ctx, "", 0, func(_, _, _ uint64) bool { empty = false; return false })
+		return sn.Changes(ctx, "", 0, func(_, _, _ uint64) bool {
+			empty = false
+			return false
+		})
 	})
 	if err != nil || !empty || patients <= 0 {
 		return err
@@ -163,6 +181,7 @@ func (s *loader) putAll(ctx context.Context, batch []Entry) error {
 				}
 				e.Doc = doc
 			}
+
 			if _, err := c.Put(ctx, e); err != nil {
 				return err
 			}
@@ -177,7 +196,10 @@ func (s *loader) reindex(ctx context.Context) error {
 	var docs []uint64
 	err := s.Store.View(ctx, func(sn Snapshot) error {
 		docs = nil
-		return sn.Each(ctx, 0, func(doc uint64) bool { docs = append(docs, doc); return true })
+		return sn.Each(ctx, 0, func(doc uint64) bool {
+			docs = append(docs, doc)
+			return true
+		})
 	})
 	if err == nil {
 		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex(ctx) })
@@ -185,7 +207,9 @@ func (s *loader) reindex(ctx context.Context) error {
 
 	for err == nil && len(docs) > 0 {
 		n := min(loadBatch, len(docs))
-		err = s.Store.Update(ctx, func(c Change) error { return s.reindexSome(ctx, c, docs[:n]) })
+		err = s.Store.Update(ctx, func(c Change) error {
+			return s.reindexSome(ctx, c, docs[:n])
+		})
 		docs = docs[n:]
 	}
 
@@ -206,7 +230,11 @@ func (s *loader) reindexSome(ctx context.Context, c Change, docs []uint64) error
 		if err != nil {
 			return fmt.Errorf("fhir: index: %w", err)
 		}
-		terms, err := s.ex.Extract(e.Type, root, search.Stamp{ID: e.ID, Updated: e.Updated})
+
+		terms, err := s.ex.Extract(e.Type, root, search.Stamp{
+			ID:      e.ID,
+			Updated: e.Updated,
+		})
 		if err != nil && !errors.Is(err, search.ErrTooManyTerms) { // it was stored before there was a bound
 			return err
 		}
@@ -230,9 +258,14 @@ func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*respons
 	sum := sha256.Sum256(s.statement)
 	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
 	w.Header().Set("ETag", tag)
-	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool { return names(t, tag) }) {
+	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool {
+		return names(t, tag)
+	}) {
 		return &response{status: http.StatusNotModified}, nil
 	}
 
-	return &response{status: http.StatusOK, body: s.statement}, nil
+	return &response{
+		status: http.StatusOK,
+		body:   s.statement,
+	}, nil
 }

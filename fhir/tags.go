@@ -8,7 +8,9 @@ import (
 	"fhirdest.example/fhir/search"
 )
 
-func etag(version uint64) string { return `W/"` + strconv.FormatUint(version, 10) + `"` }
+func etag(version uint64) string {
+	return `W/"` + strconv.FormatUint(version, 10) + `"`
+}
 
 // tags lists what a header of entity tags names, in all its lines (RFC 9110
 // 13.1.1 and 13.1.2).
@@ -21,6 +23,7 @@ func tags(h http.Header, name string) []string {
 			}
 		}
 	}
+
 	return all
 }
 

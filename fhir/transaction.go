@@ -17,7 +17,11 @@ import (
 
 // prepareTransaction validates every entry before a state of the store is held.
 func (s *transactor) prepareTransaction(r *request) error {
-	o := validate.Options{Conditional: true, Types: entryTypes(r.entries)}
+	o := validate.Options{
+		Conditional: true,
+		Types:       entryTypes(r.entries),
+	}
+
 	for _, e := range r.entries {
 		if e.failed != nil {
 			return e.refuse(e.failed)
@@ -96,7 +100,8 @@ func entryTypes(entries []*batchEntry) map[string]string {
 func (e *batchEntry) trueURL(typ string) error {
 	parts := strings.Split(e.fullURL, "/")
 	if n := len(parts); n > 2 && search.IsType(parts[n-2]) && parts[n-2] != typ {
-		return fail(http.StatusBadRequest, "value", "The fullUrl names a "+parts[n-2]+", the resource is a "+typ+".")
+		return fail(http.StatusBadRequest, "value",
+			"The fullUrl names a "+parts[n-2]+", the resource is a "+typ+".")
 	}
 	return nil
 }
@@ -114,7 +119,8 @@ func (e *batchEntry) refuse(err error) error {
 		f.issues[i].path = at
 	}
 
-	if f.status == http.StatusNotFound || f.status == http.StatusGone || f.status == http.StatusMethodNotAllowed {
+	if f.status == http.StatusNotFound || f.status == http.StatusGone ||
+		f.status == http.StatusMethodNotAllowed {
 		f.status, f.allow = http.StatusBadRequest, "" // the path of the transaction itself is there
 	}
 	return &f
@@ -154,11 +160,14 @@ func (s *transactor) transaction(c Change, r *request) (*response, error) {
 	}
 
 	t := &transaction{
-		s:        s,
-		c:        c,
-		r:        r,
-		resolver: links.Resolver{Base: s.PublicBase, Targets: targets},
-		found:    map[condition]search.Ref{},
+		s: s,
+		c: c,
+		r: r,
+		resolver: links.Resolver{
+			Base:    s.PublicBase,
+			Targets: targets,
+		},
+		found: map[condition]search.Ref{},
 	}
 	if err := t.run(); err != nil {
 		return nil, err
@@ -192,6 +201,7 @@ func (t *transaction) run() error {
 	if err := t.doWaiting(waiting); err != nil {
 		return err
 	}
+
 	for _, e := range reads {
 		if err := t.do(e); err != nil {
 			return e.refuse(err)
@@ -210,6 +220,7 @@ func (t *transaction) do(e *batchEntry) (err error) {
 	default:
 		e.resp, err = e.in.read(t.c, e.req)
 	}
+
 	if err == nil {
 		err = t.r.count(e)
 	}
@@ -231,10 +242,14 @@ func (t *transaction) link(e *batchEntry) (conditional bool, err error) {
 		return false, nil
 	}
 
-	from := links.Source{FullURL: e.fullURL, Type: e.req.in.typ}
+	from := links.Source{
+		FullURL: e.fullURL,
+		Type:    e.req.in.typ,
+	}
 	if e.req.in, err = e.req.in.edited(t.resolver.Rewrite(e.req.in.root, from)); err != nil {
 		return false, err
 	}
+
 	_ = links.Conditional(e.req.in.root, func(*tree.Value, string, string) error { // f returns no error
 		conditional = true
 		return nil
@@ -292,6 +307,7 @@ func (t *transaction) resolveAndDo(e *batchEntry) error {
 	if err != nil {
 		return err
 	}
+
 	e.req.in = in
 	return t.do(e)
 }
@@ -326,7 +342,10 @@ func (t *transaction) search(cond condition) (search.Ref, error) {
 	if err == nil && n == 0 {
 		err = errNotYet
 	}
-	return search.Ref{Type: found.Type, ID: found.ID}, err
+	return search.Ref{
+		Type: found.Type,
+		ID:   found.ID,
+	}, err
 }
 
 // patched links what a patch has made of a resource. A reference that the patch
@@ -341,7 +360,11 @@ func (t *transaction) patched(in *incoming, patch []byte) (*incoming, error) {
 	if err != nil {
 		return nil, err
 	}
-	linked, err := whole.edited(t.resolver.Rewrite(whole.root, links.Source{Type: in.typ, Patched: true}))
+
+	linked, err := whole.edited(t.resolver.Rewrite(whole.root, links.Source{
+		Type:    in.typ,
+		Patched: true,
+	}))
 	if err == nil && conditional {
 		linked, err = t.resolve(linked)
 	}
@@ -351,6 +374,7 @@ func (t *transaction) patched(in *incoming, patch []byte) (*incoming, error) {
 	if linked == whole {
 		return in, nil // the draft is what will be stored
 	}
+
 	return linked, nil
 }
 
@@ -372,8 +396,11 @@ func inOrder(entries []*batchEntry) []*batchEntry {
 		http.MethodPut:    2,
 		http.MethodPatch:  2,
 	}
+
 	sorted := append([]*batchEntry(nil), entries...)
-	sort.SliceStable(sorted, func(i, j int) bool { return order(rank, sorted[i]) < order(rank, sorted[j]) })
+	sort.SliceStable(sorted, func(i, j int) bool {
+		return order(rank, sorted[i]) < order(rank, sorted[j])
+	})
 	return sorted
 }
 
@@ -402,10 +429,15 @@ func (s *transactor) aimAll(c Change, r *request) (map[string]links.Target, erro
 			continue
 		}
 
-		ref := search.Ref{Type: to.Type, ID: to.ID}
-		if other := seen[ref]; other != nil && clash(other, e) {
-			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries write the same resource."))
+		ref := search.Ref{
+			Type: to.Type,
+			ID:   to.ID,
 		}
+		if other := seen[ref]; other != nil && clash(other, e) {
+			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate",
+				"Two entries write the same resource."))
+		}
+
 		if seen[ref] == nil || !e.done {
 			seen[ref] = e
 		}
@@ -416,6 +448,7 @@ func (s *transactor) aimAll(c Change, r *request) (map[string]links.Target, erro
 		if urls[e.fullURL] { // R4 bundle.html, bdl-7
 			return nil, e.refuse(fail(http.StatusBadRequest, "duplicate", "Two entries have the same fullUrl."))
 		}
+
 		urls[e.fullURL] = true
 		if e.req.method != http.MethodDelete {
 			targets[e.fullURL] = to
@@ -431,10 +464,13 @@ func (e *batchEntry) alone(conditions map[string]bool) error {
 	if e.req.match == nil || e.req.match.n > 0 || e.req.in == nil {
 		return nil
 	}
+
 	key := e.req.in.typ + "?" + e.req.match.criteria
 	if conditions[key] {
-		return fail(http.StatusBadRequest, "duplicate", "Two entries create a resource under the same criteria.")
+		return fail(http.StatusBadRequest, "duplicate",
+			"Two entries create a resource under the same criteria.")
 	}
+
 	conditions[key] = true
 	return nil
 }
@@ -459,22 +495,38 @@ func (s *transactor) aim(c Change, e *batchEntry) (links.Target, error) {
 		return s.aimCreate(c, e)
 	case len(sub.path) == 2:
 		old, _, err := current(sub.ctx, c, sub.path[0], sub.path[1])
-		return links.Target{Type: sub.path[0], ID: sub.path[1], Version: old.Version + 1}, err
+		return links.Target{
+			Type:    sub.path[0],
+			ID:      sub.path[1],
+			Version: old.Version + 1,
+		}, err
 	}
 
 	found, n, err := s.match(c, sub, sub.path[0], sub.criteria())
 	if err != nil || n == 1 {
-		return links.Target{Type: found.Type, ID: found.ID, Version: found.Version + 1}, err
+		return links.Target{
+			Type:    found.Type,
+			ID:      found.ID,
+			Version: found.Version + 1,
+		}, err
 	}
 	if sub.in == nil {
 		return links.Target{}, nil
 	}
 	if sub.in.id == "" {
-		return links.Target{Type: sub.in.typ, ID: sub.in.newID, Version: 1}, nil
+		return links.Target{
+			Type:    sub.in.typ,
+			ID:      sub.in.newID,
+			Version: 1,
+		}, nil
 	}
 
 	old, _, err := current(sub.ctx, c, sub.in.typ, sub.in.id)
-	return links.Target{Type: sub.in.typ, ID: sub.in.id, Version: old.Version + 1}, err
+	return links.Target{
+		Type:    sub.in.typ,
+		ID:      sub.in.id,
+		Version: old.Version + 1,
+	}, err
 }
 
 // match finds what an entry's criteria match, and keeps it for when the entry
@@ -504,11 +556,19 @@ func (s *transactor) aimCreate(c Change, e *batchEntry) (links.Target, error) {
 		if n == 1 {
 			e.resp, err = s.written(sub, found, http.StatusOK)
 			e.done = true
-			return links.Target{Type: found.Type, ID: found.ID, Version: found.Version}, err
+			return links.Target{
+				Type:    found.Type,
+				ID:      found.ID,
+				Version: found.Version,
+			}, err
 		}
 	}
 
-	return links.Target{Type: sub.in.typ, ID: sub.in.newID, Version: 1}, nil
+	return links.Target{
+		Type:    sub.in.typ,
+		ID:      sub.in.newID,
+		Version: 1,
+	}, nil
 }
 
 // eachString calls f with every string in a value.
@@ -516,10 +576,12 @@ func eachString(v *tree.Value, f func(*tree.Value) error) error {
 	if v.Kind == tree.String {
 		return f(v)
 	}
+
 	for i := range v.Items {
 		if err := eachString(&v.Items[i], f); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }

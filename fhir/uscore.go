@@ -7,7 +7,10 @@ var usCore = map[string][]string{
 	"AllergyIntolerance": {"us-core-allergyintolerance"},
 	"CarePlan":           {"us-core-careplan"},
 	"CareTeam":           {"us-core-careteam"},
-	"Condition":          {"us-core-condition-encounter-diagnosis", "us-core-condition-problems-health-concerns"},
+	"Condition": {
+		"us-core-condition-encounter-diagnosis",
+		"us-core-condition-problems-health-concerns",
+	},
 	"Coverage":           {"us-core-coverage"},
 	"Device":             {"us-core-implantable-device"},
 	"DiagnosticReport":   {"us-core-diagnosticreport-lab", "us-core-diagnosticreport-note"},

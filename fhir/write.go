@@ -128,6 +128,7 @@ func (s *writer) updateAsCreate(c Change, r *request, id string, old Entry) (*re
 	if err := nothingToMatch(r); err != nil {
 		return nil, err
 	}
+
 	r.notes.created = true
 	r.now = later(r.now, old)
 	return s.putNew(c, r, scope.Update, id, old.Version+1)
@@ -139,6 +140,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	e.Doc = old.Doc
 	if err := s.store(c, r, scope.Update, e); err != nil {
 		return nil, err
@@ -211,7 +213,12 @@ func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {
 // deleted answers a deletion: 204, or 200 with an OperationOutcome if that is
 // preferred (R4 http 3.1.0.7.1).
 func deleted(r *request, version uint64) *response {
-	resp := &response{status: http.StatusNoContent, version: version, wrote: true}
+	resp := &response{
+		status:  http.StatusNoContent,
+		version: version,
+		wrote:   true,
+	}
+
 	if r.prefers("return=OperationOutcome") {
 		resp.status, resp.body = http.StatusOK, information("Deleted.")
 	}

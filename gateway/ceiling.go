@@ -56,6 +56,7 @@ func (l Limits) withDefaults(descriptors int) Limits {
 			l.Connections = min(most, int(max(1, l.Memory/4*3/each)))
 		}
 	}
+
 	l.Connections = min(l.Connections, most)
 	return l
 }

@@ -35,8 +35,15 @@ func (g *Gateway) serve(conn *net.TCPConn, a *address, proxied bool) {
 		return
 	}
 
-	c := &client{g: g, raw: raw, address: a, deadline: deadline{client: raw}, in: inbox{budget: &g.memory}}
+	c := &client{
+		g:        g,
+		raw:      raw,
+		address:  a,
+		deadline: deadline{client: raw},
+		in:       inbox{budget: &g.memory},
+	}
 	c.sender = c.x.send
+
 	c.remote = conn.RemoteAddr().(*net.TCPAddr).AddrPort()
 	c.local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	c.tls = tls.Server(raw, g.state.Load().tls)
@@ -97,6 +104,7 @@ func (c *client) recover() {
 	if v == nil {
 		return
 	}
+
 	c.g.metrics.panics.Add(1)
 	c.g.log.Error("a fault of the gateway ended a connection", "panic", v)
 	if c.x.client != nil && !c.x.begun && c.x.pump == nil {
@@ -111,6 +119,7 @@ func (c *client) close() {
 		c.deadline.writes(&c.g.janitor, u.raw, lingerPause)
 		c.g.ups.close(u, false)
 	}
+
 	c.deadline.writes(&c.g.janitor, c.raw, lingerPause)
 	c.tls.Close()
 	c.in.release()
@@ -120,6 +129,8 @@ func (c *client) close() {
 
 // closeUpstream closes an upstream for good; one that is cut does not look like a clean end.
 func (c *client) closeUpstream(u *upstream, cut bool) {
-	c.ups = slices.DeleteFunc(c.ups, func(other *upstream) bool { return other == u })
+	c.ups = slices.DeleteFunc(c.ups, func(other *upstream) bool {
+		return other == u
+	})
 	c.g.ups.close(u, cut)
 }

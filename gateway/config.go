@@ -173,7 +173,9 @@ func (c *Config) Check() error {
 
 // check returns the complaints about one route.
 func (r *Route) check() (errs []error) {
-	complain := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	complain := func(format string, a ...any) {
+		errs = append(errs, fmt.Errorf(format, a...))
+	}
 	if len(r.Hosts) == 0 {
 		complain("it has no hosts")
 	}

@@ -141,6 +141,7 @@ func (x *exchange) headEnded(err error) bool {
 	if len(x.in.bytes()) == 0 {
 		return false
 	}
+
 	x.noteRequest()
 	if err == errNoMemory {
 		return x.refuse(faultBusy)
@@ -148,6 +149,7 @@ func (x *exchange) headEnded(err error) bool {
 	if x.deadline.over() {
 		return x.refuse(faultSlowHead)
 	}
+
 	x.request.received(x.in.bytes())
 	x.recordRequest()
 	return false
@@ -267,6 +269,7 @@ func (x *exchange) relay() bool {
 		if !x.toClient(x.answers.bytes()[:head]) {
 			return x.cutAnswer(&r)
 		}
+
 		if r.Status == 100 && x.pump != nil {
 			x.continued = true
 			x.pump.resume()
@@ -318,11 +321,13 @@ func (x *exchange) noAnswer(err error) *fault {
 	if x.deadline.over() {
 		return faultNoAnswer.because("no answer in time", nil)
 	}
+
 	if x.pump != nil {
 		if f := x.pump.fault.Load(); f != nil {
 			return f
 		}
 	}
+
 	return faultClosed.because("it closed without an answer", err)
 }
 
@@ -374,6 +379,7 @@ func (x *exchange) passBody(body *wire.Body) *fault {
 		if err != nil {
 			return faultBusy // all that came has been passed
 		}
+
 		x.deadline.reads(&x.g.janitor, x.up.raw, x.state.times.Stall)
 		n, err := readRecords(x.up.tls, x.up.raw, room)
 		if n == 0 && err != nil {
@@ -393,6 +399,7 @@ func (x *exchange) passBody(body *wire.Body) *fault {
 		case done && k < n:
 			return faultCut.because("more follows it", nil)
 		}
+
 		if n == len(room) {
 			x.answers.widen()
 		}
@@ -432,6 +439,7 @@ func (x *exchange) toClient(p []byte) bool {
 		x.response.sent(p[:n])
 		return false
 	}
+
 	x.response.passed(p)
 	return true
 }
@@ -470,6 +478,7 @@ func (x *exchange) finish(r *wire.Response) bool {
 	} else {
 		x.closeUpstream(x.up, !x.sent)
 	}
+
 	if again = again && !x.g.janitor.draining.Load(); !again {
 		x.linger(false)
 	}
@@ -511,6 +520,7 @@ func (x *exchange) refuse(f *fault) bool {
 	if !x.recorded {
 		x.owe(&x.request)
 	}
+
 	x.owe(&x.response)
 
 	x.deadline.writes(&x.g.janitor, x.raw, x.state.times.Write)
@@ -534,6 +544,7 @@ func (x *exchange) linger(count bool) {
 	received(x.in.bytes())
 	x.in.release()
 	x.in.widen()
+
 	x.tls.CloseWrite()
 
 	x.raw.CloseWrite()
@@ -546,6 +557,7 @@ func (x *exchange) linger(count bool) {
 		if err != nil {
 			return
 		}
+
 		n, err := x.tls.Read(room)
 		received(room[:n])
 		if total += n; err != nil {

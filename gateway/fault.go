@@ -27,7 +27,11 @@ type fault struct {
 }
 
 var (
-	faultRoute  = &fault{status: 404, code: "not-found", text: "There is no destination under this path."}
+	faultRoute = &fault{
+		status: 404,
+		code:   "not-found",
+		text:   "There is no destination under this path.",
+	}
 	faultTarget = &fault{
 		status: 400,
 		code:   "invalid",
@@ -53,8 +57,12 @@ var (
 		code:   "timeout",
 		text:   "The body of the request did not arrive in time.",
 	}
-	faultConnect = &fault{status: 502, code: "transient", text: "The next hop could not be reached"}
-	faultTLS     = &fault{
+	faultConnect = &fault{
+		status: 502,
+		code:   "transient",
+		text:   "The next hop could not be reached",
+	}
+	faultTLS = &fault{
 		status: 502,
 		code:   "security",
 		text:   "The next hop did not prove to be the one that was meant",
@@ -74,19 +82,31 @@ var (
 		code:   "not-supported",
 		text:   "The next hop switched to a protocol that is not passed.",
 	}
-	faultLoop      = &fault{status: 502, code: "processing", text: "The next hop is this gateway itself."}
+	faultLoop = &fault{
+		status: 502,
+		code:   "processing",
+		text:   "The next hop is this gateway itself.",
+	}
 	faultNoConnect = &fault{
 		status: 504,
 		code:   "timeout",
 		text:   "The next hop did not accept the connection in time.",
 	}
-	faultNoAnswer = &fault{status: 504, code: "timeout", text: "The next hop did not answer in time."}
-	faultBusy     = &fault{
+	faultNoAnswer = &fault{
+		status: 504,
+		code:   "timeout",
+		text:   "The next hop did not answer in time.",
+	}
+	faultBusy = &fault{
 		status: 503,
 		code:   "throttled",
 		text:   "The gateway is at its ceiling of memory or connections.",
 	}
-	faultOwn      = &fault{status: 500, code: "exception", text: "The gateway failed."}
+	faultOwn = &fault{
+		status: 500,
+		code:   "exception",
+		text:   "The gateway failed.",
+	}
 	faultEvidence = &fault{
 		status: 500,
 		code:   "exception",
@@ -111,7 +131,9 @@ func (f *fault) because(reason string, cause error) *fault {
 func (f *fault) is(kind *fault) bool { return f == kind || f.kind == kind }
 
 // ofNextHop reports whether it is the next hop that failed.
-func (f *fault) ofNextHop() bool { return f.status == 502 || f.status == 504 || f.is(faultCut) }
+func (f *fault) ofNextHop() bool {
+	return f.status == 502 || f.status == 504 || f.is(faultCut)
+}
 
 // sentence is what the client gets to read.
 func (f *fault) sentence() string {
@@ -132,12 +154,17 @@ func framingFault(status int, reason string) *fault {
 		431: "too-long",
 		505: "not-supported",
 	}[status]
-	return &fault{status: status, code: code, text: "The request cannot be framed without doubt: " + reason + "."}
+	return &fault{
+		status: status,
+		code:   code,
+		text:   "The request cannot be framed without doubt: " + reason + ".",
+	}
 }
 
 // answer is the whole message; a HEAD gets no body.
 func (f *fault) answer(method string, now time.Time) []byte {
-	body := `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` + f.code + `","diagnostics":` +
+	body := `{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"` +
+		f.code + `","diagnostics":` +
 		strconv.Quote(f.sentence()) + `}]}`
 	later := ""
 	if f.status == http.StatusServiceUnavailable {
@@ -150,6 +177,7 @@ func (f *fault) answer(method string, now time.Time) []byte {
 	if method == "HEAD" {
 		body = ""
 	}
+
 	return append([]byte(head), body...)
 }
 
@@ -165,6 +193,7 @@ func dialFault(err error) *fault {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &e) && e.Timeout():
 		return faultNoConnect.because("no connection in time", err)
 	}
+
 	return faultConnect.because("the network does not lead there", err)
 }
 
@@ -190,5 +219,6 @@ func handshakeFault(err error, explain func(error) string) *fault {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return faultTLS.because("it ended the handshake", err)
 	}
+
 	return faultTLS.because("the handshake failed", err)
 }

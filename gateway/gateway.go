@@ -63,6 +63,7 @@ func New(c Config) (*Gateway, error) {
 		listeners: map[net.Listener]bool{},
 	}
 	g.ups.memory = &g.memory
+
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -173,6 +174,7 @@ func (g *Gateway) accept(l net.Listener) error {
 			if errors.Is(err, net.ErrClosed) {
 				return err
 			}
+
 			g.warn("accept", "a connection could not be accepted", "error", err)
 			time.Sleep(20 * time.Millisecond) // out of descriptors: others must end first
 			continue
@@ -216,7 +218,9 @@ func (g *Gateway) admit(conn net.Conn) {
 // fromProxy reports whether the peer is a gateway that names its clients.
 func (s *state) fromProxy(from netip.Addr) bool {
 	from = from.Unmap().WithZone("")
-	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(from) })
+	return slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool {
+		return p.Contains(from)
+	})
 }
 
 // leave counts a connection out.

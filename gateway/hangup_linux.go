@@ -22,10 +22,12 @@ const (
 func hangup(fd uintptr) (ended, reset bool) {
 	p := pollFd{fd: int32(fd), events: pollRdHup}
 	var now syscall.Timespec
-	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)),
+	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1,
+		uintptr(unsafe.Pointer(&now)),
 		0, 0, 0)
 	if e != 0 || n == 0 {
 		return false, false
 	}
+
 	return p.revents&(pollRdHup|pollHup|pollErr) != 0, p.revents&(pollHup|pollErr) != 0
 }

@@ -15,8 +15,14 @@ const (
 )
 
 var (
-	buffers      = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
-	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+	buffers = sync.Pool{New: func() any {
+		b := make([]byte, bufferSize)
+		return &b
+	}}
+	smallBuffers = sync.Pool{New: func() any {
+		b := make([]byte, smallBuffer)
+		return &b
+	}}
 )
 
 // inbox holds received bytes that are not consumed yet: full[r:w]. It has a buffer
@@ -46,6 +52,7 @@ func (b *inbox) fill(c *tls.Conn, max int) (int, error) {
 			b.set(smallBuffers.Get().(*[]byte))
 			(*b.buf)[0], b.w = b.first[0], 1
 		}
+
 		return n, err
 	}
 
@@ -53,6 +60,7 @@ func (b *inbox) fill(c *tls.Conn, max int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	n, err := c.Read(room)
 	b.w += n
 	return n, err
@@ -84,6 +92,7 @@ func (b *inbox) room(max int) ([]byte, error) {
 	if !b.budget.fitsLarge(size) {
 		return nil, errNoMemory
 	}
+
 	bigger := buffer(size)
 	copy(*bigger, *b.buf)
 	b.putBack()
@@ -138,5 +147,6 @@ func (b *inbox) putBack() {
 	case smallBuffer:
 		smallBuffers.Put(b.buf)
 	}
+
 	b.buf = nil
 }

@@ -44,6 +44,7 @@ func keyOf(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return a
 	}
+
 	p, err := a.Prefix(64)
 	if err != nil {
 		return a
@@ -68,6 +69,7 @@ func (s *addresses) move(old *address, from netip.Addr, l *Limits, now time.Time
 		s.all++
 		return nil, false
 	}
+
 	old.conns--
 	return a, true
 }
@@ -85,7 +87,11 @@ func (s *addresses) enter(from netip.Addr, l *Limits, now time.Time) (*address, 
 		if s.by == nil {
 			s.by = map[netip.Addr]*address{}
 		}
-		a = &address{key: key, tokens: float64(max(l.Burst, 1)), filled: now}
+		a = &address{
+			key:    key,
+			tokens: float64(max(l.Burst, 1)),
+			filled: now,
+		}
 		s.by[key] = a
 	}
 
@@ -158,9 +164,13 @@ func (a *address) acquire(l *Limits, now func() time.Time) *turn {
 		return nil
 	}
 
-	t := &turn{come: make(chan struct{}), gone: make(chan struct{})}
+	t := &turn{
+		come: make(chan struct{}),
+		gone: make(chan struct{}),
+	}
 	a.queue = append(a.queue, t)
 	a.schedule(now)
+
 	return t
 }
 
@@ -180,6 +190,7 @@ func (a *address) serve(now func() time.Time) {
 	defer a.mu.Unlock()
 	a.timed = false
 	a.refill(a.rate, int(a.burst), now())
+
 	for len(a.queue) > 0 && a.tokens >= 1 {
 		a.tokens--
 		close(a.queue[0].come)
@@ -219,6 +230,7 @@ func (x *exchange) awaitTurn() bool {
 	x.g.metrics.delayed.Add(1)
 	x.deadline.queues(t)
 	defer x.deadline.rests()
+
 	select {
 	case <-t.come:
 		return true

@@ -33,6 +33,7 @@ func (g *Gateway) preconnected(r *route) *upstream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer g.preconnect(r)
+
 	if len(s.ready) == 0 {
 		return nil
 	}
@@ -48,7 +49,8 @@ func (g *Gateway) preconnected(r *route) *upstream {
 func (g *Gateway) preconnect(r *route) {
 	s := &r.preconnected
 	missing := r.Spares - len(s.ready) - s.making
-	if scarce := g.ups.count() > g.state.Load().maxUpstreams/2; missing > 0 && s.making == 0 && !scarce {
+	if scarce := g.ups.count() > g.state.Load().maxUpstreams/2; missing > 0 && s.making == 0 &&
+		!scarce {
 		s.making = missing
 		go g.preconnectNow(r, missing)
 	}
@@ -75,6 +77,7 @@ func (g *Gateway) preconnectNow(r *route, n int) {
 			if u != nil {
 				g.ups.close(u, false)
 			}
+
 			return
 		}
 
@@ -90,10 +93,12 @@ func (g *Gateway) closePreconnected(t *table, all bool) {
 		s := &r.preconnected
 		s.mu.Lock()
 		s.closed = s.closed || all
+
 		for len(s.ready) > 0 && (all || g.janitor.clock()-s.ready[0].made > preconnectAge) {
 			g.ups.close(s.ready[0].upstream, false)
 			s.ready = s.ready[1:]
 		}
+
 		s.mu.Unlock()
 	}
 }

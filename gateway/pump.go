@@ -28,16 +28,23 @@ type pump struct {
 
 // startPump begins; moved reports whether a byte of the body has come before.
 func (x *exchange) startPump(moved bool) {
-	p := &pump{x: x, done: make(chan struct{}), begun: !x.awaitsContinue()}
+	p := &pump{
+		x:     x,
+		done:  make(chan struct{}),
+		begun: !x.awaitsContinue(),
+	}
 	p.moved.Store(moved)
 	x.pump = p
 	x.g.janitor.add(&p.deadline)
+
 	go p.run()
 }
 
 // awaitsContinue reports whether the client may rightly keep the body to itself until it
 // has an answer (RFC 9110, 10.1.1). It holds of the request as it first went out.
-func (x *exchange) awaitsContinue() bool { return x.req.Continue && !x.whole && x.come == x.head }
+func (x *exchange) awaitsContinue() bool {
+	return x.req.Continue && !x.whole && x.come == x.head
+}
 
 // endPump waits for the pump; unless it may finish, it is stopped. It reports whether
 // the whole request has gone out.
@@ -65,12 +72,14 @@ func (p *pump) run() {
 	defer close(p.done)
 	x := p.x
 	defer x.g.janitor.remove(&p.deadline)
+
 	if f := p.pass(); f != nil {
 		p.fault.Store(f)
 		if !f.is(faultClosed) && !p.keepsUpstream.Load() {
 			x.up.raw.cut()
 		}
 	}
+
 	x.recordRequest()
 }
 
@@ -93,6 +102,7 @@ func (p *pump) pass() *fault {
 		if err != nil {
 			return faultOwn // all that came has been forwarded
 		}
+
 		n, err := readRecords(x.tls, x.raw, room)
 		x.in.w += n
 		got += int64(n)
@@ -170,6 +180,7 @@ func (p *pump) send(b []byte) *fault {
 		x.request.sent(b[:k])
 		return faultClosed.because("it stopped reading the request", err)
 	}
+
 	x.request.passed(b)
 	return nil
 }

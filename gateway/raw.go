@@ -184,6 +184,7 @@ func (r *rawConn) tryWrite(fd uintptr) bool {
 		}
 		t.n += n
 	}
+
 	return true
 }
 

@@ -16,7 +16,9 @@ const direct = true
 // that took a fifth of the processor time of a small request.
 
 // readNow reads from a descriptor that does not block.
-func readNow(fd uintptr, p []byte) (int, error) { return call(syscall.SYS_RECVFROM, fd, p, 0) }
+func readNow(fd uintptr, p []byte) (int, error) {
+	return call(syscall.SYS_RECVFROM, fd, p, 0)
+}
 
 // writeNow writes to a descriptor that does not block.
 func writeNow(fd uintptr, p []byte) (int, error) {
@@ -25,7 +27,8 @@ func writeNow(fd uintptr, p []byte) (int, error) {
 
 func call(number, fd uintptr, p []byte, flags uintptr) (int, error) {
 	for {
-		n, _, e := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		n, _, e := syscall.RawSyscall6(number, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)),
 			flags, 0, 0)
 		if e == 0 {
 			return int(n), nil

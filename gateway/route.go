@@ -45,11 +45,16 @@ func newTable(routes []Route) (*table, error) {
 		if err != nil {
 			continue // Route.check complains
 		}
+
 		if r.Dial != "" {
 			n.address = r.Dial
 		}
 
-		ready := &route{Route: r, next: n, tls: upstreamTLS(r.TLS, n.name)}
+		ready := &route{
+			Route: r,
+			next:  n,
+			tls:   upstreamTLS(r.TLS, n.name),
+		}
 		t.routes = append(t.routes, ready)
 		if r.Spares > 0 {
 			t.preconnecting = append(t.preconnecting, ready)
@@ -63,10 +68,12 @@ func newTable(routes []Route) (*table, error) {
 		for prefix := range s.routes {
 			s.lengths = append(s.lengths, len(prefix))
 		}
+
 		slices.Sort(s.lengths)
 		s.lengths = slices.Compact(s.lengths)
 		slices.Reverse(s.lengths)
 	}
+
 	return t, nil
 }
 
@@ -82,6 +89,7 @@ func (t *table) add(r *route) error {
 			if t.hosts[h] == nil {
 				t.hosts[h] = &served{routes: map[string]*route{}}
 			}
+
 			for _, p := range prefixes {
 				p = strings.TrimRight(p, "/")
 				if other := t.hosts[h].routes[p]; other != nil {
@@ -113,6 +121,7 @@ func (s *served) find(path []byte) (*route, int) {
 			return r, n
 		}
 	}
+
 	return nil, 0
 }
 
@@ -185,6 +194,7 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 	if found == nil {
 		return w, faultRoute
 	}
+
 	w.route, w.prefix = found, [2]int{from, from + n}
 	return w, nil
 }

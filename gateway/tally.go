@@ -45,6 +45,7 @@ func (t *tally) passed(p []byte) {
 		t.sent(p)
 		return
 	}
+
 	t.nIn += int64(len(p))
 	t.nOut += int64(len(p))
 	if !t.off {

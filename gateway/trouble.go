@@ -26,17 +26,26 @@ func (g *Gateway) Troubles() (list []Trouble) {
 // failed notes that the next hop of r failed, and logs it.
 func (g *Gateway) failed(r *route, f *fault) {
 	now := g.now()
-	t := Trouble{Route: r.Name, Next: r.Next, Address: r.next.address, Reason: f.reason, Since: now}
+	t := Trouble{
+		Route:   r.Name,
+		Next:    r.Next,
+		Address: r.next.address,
+		Reason:  f.reason,
+		Since:   now,
+	}
 	if t.Reason == "" {
 		t.Reason = f.text
 	}
+
 	if before := r.trouble.Load(); before != nil {
 		t.Since, t.Count = before.Since, before.Count
 	}
 	t.Last, t.Count = now, t.Count+1
 	r.trouble.Store(&t)
 
-	args := []any{"route", r.Name, "next", r.Next, "address", r.next.address, "reason", t.Reason}
+	args := []any{
+		"route", r.Name, "next", r.Next, "address", r.next.address, "reason", t.Reason,
+	}
 	if f.cause != nil {
 		args = append(args, "error", f.cause)
 	}

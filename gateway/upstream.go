@@ -57,7 +57,9 @@ const (
 )
 
 // acquire makes an idle upstream busy; false: it has been closed.
-func (u *upstream) acquire() bool { return u.use.CompareAndSwap(upstreamIdle, upstreamBusy) }
+func (u *upstream) acquire() bool {
+	return u.use.CompareAndSwap(upstreamIdle, upstreamBusy)
+}
 
 // park makes it idle again.
 func (u *upstream) park() { u.use.Store(upstreamIdle) }
@@ -177,13 +179,19 @@ func upstreamTLS(c *tls.Config, name string) *tls.Config {
 // closed reports whether err, of a read, is the next hop's word that no more comes:
 // close_notify (RFC 9112, 9.8). TLS also calls it the end when the stream ends between
 // two records, which anyone on the way can bring about.
-func (u *upstream) closed(err error) bool { return errors.Is(err, io.EOF) && !u.raw.ended }
+func (u *upstream) closed(err error) bool {
+	return errors.Is(err, io.EOF) && !u.raw.ended
+}
 
 // sources are where a request's upstream comes from, in order: each may have none. The
 // first is used that is open and on which nothing has come unasked, as that would become
 // the answer. Nothing has been sent on the others, so that this is no second
 // attempt.
-var sources = [...]func(*exchange) (*upstream, *fault){(*exchange).kept, (*exchange).preconnected, (*exchange).fresh}
+var sources = [...]func(*exchange) (*upstream, *fault){
+	(*exchange).kept,
+	(*exchange).preconnected,
+	(*exchange).fresh,
+}
 
 // kept is the client's connection for the route.
 func (x *exchange) kept() (*upstream, *fault) {
@@ -294,6 +302,7 @@ func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstrea
 		g.ups.release()
 		return nil, f
 	}
+
 	g.ups.add(u)
 	return u, nil
 }
@@ -318,7 +327,12 @@ func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upst
 		return nil, faultLoop.because("it is this gateway itself", nil)
 	}
 
-	u := &upstream{route: r, raw: raw, tls: tls.Client(raw, r.tls)}
+	u := &upstream{
+		route: r,
+		raw:   raw,
+		tls:   tls.Client(raw, r.tls),
+	}
+
 	d.reads(&g.janitor, raw, times.Connect)
 	if r.Proxy {
 		raw.Write(wire.AppendProxy(nil, src, dst))
@@ -331,6 +345,7 @@ func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upst
 		if d.over() {
 			return nil, faultNoConnect.because("no TLS handshake in time", err)
 		}
+
 		return nil, handshakeFault(err, g.explain)
 	}
 

@@ -101,7 +101,11 @@ func (l *pool) acquire(ctx context.Context, p party) bool {
 		l.mu.Unlock()
 		return true
 	}
-	w := &waiter{party: p, ready: make(chan struct{})}
+
+	w := &waiter{
+		party: p,
+		ready: make(chan struct{}),
+	}
 	l.waiting = append(l.waiting, w)
 	l.mu.Unlock()
 
@@ -135,6 +139,7 @@ func (l *pool) forget(w *waiter) bool {
 	if i < 0 {
 		return false
 	}
+
 	l.waiting = slices.Delete(l.waiting, i, i+1)
 	l.present.remove(w.party)
 	return true
@@ -155,6 +160,7 @@ func (l *pool) release(p party) {
 			i++
 			continue
 		}
+
 		l.enter(w.party)
 		l.waiting = slices.Delete(l.waiting, i, i+1)
 		close(w.ready)
@@ -189,6 +195,7 @@ func (t *turn) begin(ctx context.Context) error {
 		t.fail(http.StatusServiceUnavailable, "too many requests are being answered; try again shortly")
 		return errBusy
 	}
+
 	t.held = true
 	return nil
 }
@@ -210,6 +217,7 @@ func authorized(r *http.Request, client string) error {
 	if !ok {
 		return nil // a handler that is called without a front, as in tests
 	}
+
 	t.client = client
 	if r.Body != nil && r.Body != http.NoBody {
 		return nil // it begins when the body has been read

@@ -29,8 +29,11 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
 	if s.cfg.Explain == "client" {
 		// A client that learns everything may know the console's address.
-		explain, page = oauth.ExplainClient, func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
+		explain, page = oauth.ExplainClient, func(id string) string {
+			return s.cfg.Admin.URL + "/traces/" + id
+		}
 	}
+
 	r := s.cfg.Rates
 	return oauth.New(oauth.Config{
 		Base:                    s.cfg.Public,
@@ -64,9 +67,11 @@ func (s *Site) newVerifier(members []*member) *udap.Verifier {
 		Issuers:    s.revocation,
 		KeySets:    s.revocation,
 	}
+
 	for _, m := range members {
 		v.Communities = append(v.Communities, m.udap)
 	}
+
 	return v
 }
 
@@ -115,10 +120,15 @@ func oauthMembers(members []*member) []oauth.Member {
 	for _, m := range members {
 		o := oauth.Member{Community: m.udap}
 		for _, id := range m.own {
-			o.Identities = append(o.Identities, oauth.Identity{Chain: id.Chain, Key: id.Key})
+			o.Identities = append(o.Identities, oauth.Identity{
+				Chain: id.Chain,
+				Key:   id.Key,
+			})
 		}
+
 		out = append(out, o)
 	}
+
 	return out
 }
 
@@ -135,7 +145,8 @@ func supportedScopes(writable bool) []string {
 
 	for _, t := range []string{
 		"*", "AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "Coverage", "Device",
-		"DiagnosticReport", "DocumentReference", "Encounter", "Goal", "Immunization", "Location", "Medication", "MedicationRequest", "Observation",
+		"DiagnosticReport", "DocumentReference", "Encounter", "Goal", "Immunization", "Location", "Medication",
+		"MedicationRequest", "Observation",
 		"Organization",
 		"Patient", "Practitioner", "PractitionerRole", "Procedure", "Provenance", "RelatedPerson", "ServiceRequest",
 	} {
@@ -160,6 +171,7 @@ func personalScopes(writable bool) []string {
 		}
 		out = append(out, "user/"+rest, "patient/"+rest)
 	}
+
 	return out
 }
 
@@ -184,7 +196,11 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		return nil, s.denial(err)
 	}
 	if err := authorized(r, string(access.ClientID)); err != nil {
-		return nil, &fhir.Denial{Status: http.StatusServiceUnavailable, Code: "transient", Text: err.Error()}
+		return nil, &fhir.Denial{
+			Status: http.StatusServiceUnavailable,
+			Code:   "transient",
+			Text:   err.Error(),
+		}
 	}
 
 	return &fhir.Grant{
@@ -203,7 +219,12 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 // looked up, that is no claim about the token.
 func (s *Site) denial(err error) *fhir.Denial {
 	r := oauth.RefusalOf(err)
-	d := &fhir.Denial{Status: r.Status, Header: r.Header, Trace: r.Trace, Code: "login"}
+	d := &fhir.Denial{
+		Status: r.Status,
+		Header: r.Header,
+		Trace:  r.Trace,
+		Code:   "login",
+	}
 	switch {
 	case r.Status >= 500:
 		s.deps.Log.Error("a token could not be looked up", "trace", r.Trace, "cause", r.Of.Err)

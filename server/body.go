@@ -32,6 +32,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.whole {
 		return 0, io.EOF
 	}
+
 	b.hurry()
 
 	n, err := b.from.Read(p)
@@ -43,6 +44,7 @@ func (b *body) Read(p []byte) (int, error) {
 		if busy := b.atEnd(); busy != nil {
 			return n, busy
 		}
+
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		b.tooSlow()
 	}
@@ -97,6 +99,7 @@ func (b *body) finish() bool {
 	if err != io.EOF {
 		return false
 	}
+
 	b.whole = true
 	b.relax()
 	return true

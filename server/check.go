@@ -30,6 +30,7 @@ func (c Config) checkSite() error {
 	if c.Data == "" {
 		cs.Add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
 	}
+
 	return cs.Err()
 }
 
@@ -60,12 +61,14 @@ func (c Config) checkPlaces(cs *complaint.List) {
 		cs.Add("originators reach both through one gateway: give the issuer the host and port of public",
 			"issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
 	}
-	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") || strings.HasPrefix(c.Public, c.Issuer+"/") {
+	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") ||
+		strings.HasPrefix(c.Public, c.Issuer+"/") {
 		cs.Add("put them side by side, such as …/acme/fhir and …/acme/oauth",
 			"issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
 	}
 
-	if p, q := strings.TrimPrefix(c.Public, site(c.Public)), strings.TrimPrefix(c.Private, site(c.Private)); p != q {
+	if p, q := strings.TrimPrefix(c.Public, site(c.Public)), strings.TrimPrefix(c.Private,
+		site(c.Private)); p != q {
 		cs.Add("end both alike, such as /fhir: the paths below the site must agree",
 			"private: %s ends in %q, public in %q", c.Private, q, p)
 	}
@@ -80,8 +83,11 @@ func checkBase(cs *complaint.List, key, s string) {
 	case u.Scheme != "https":
 		cs.Add("write https://…: UDAP and the exchange-routing guide ask for TLS on every exchange",
 			"%s: %s is not an https URL", key, s)
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") || u.User != nil:
-		cs.Add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user", key, s)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(s, "#") ||
+		u.User != nil:
+		cs.Add("leave it out: a base URL is scheme, host and path", "%s: %s has a query, a fragment or a user",
+			key, s)
+
 	case strings.HasSuffix(s, "/"):
 		cs.Add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
 
@@ -124,9 +130,11 @@ func (c Config) checkListeners(cs *complaint.List) {
 		checkAddress(cs, "admin.health", c.Admin.Health, "0.0.0.0:9482")
 		if same := c.Admin.Health == c.Listen || c.Admin.Health == c.Admin.Listen; same &&
 			!strings.HasSuffix(c.Admin.Health, ":0") {
-			cs.Add("give it a port of its own", "admin.health: %s is another listener's address", c.Admin.Health)
+			cs.Add("give it a port of its own", "admin.health: %s is another listener's address",
+				c.Admin.Health)
 		}
 	}
+
 	if c.Listen == c.Admin.Listen && !strings.HasSuffix(c.Listen, ":0") && c.Listen != "" {
 		cs.Add("give each its own port", "listen and admin.listen are both %s", c.Listen)
 	}
@@ -170,10 +178,16 @@ func (c Config) checkAmounts(cs *complaint.List) {
 	}{
 		{"patients", c.Patients}, {"rates.requestsPerAddress", r.RequestsPerAddress},
 		{"rates.registrationsPerCommunity", r.RegistrationsPerCommunity},
-		{"rates.registrationsPerClient", r.RegistrationsPerClient}, {"rates.tokensPerClient", r.TokensPerClient},
+		{
+			"rates.registrationsPerClient",
+			r.RegistrationsPerClient,
+		}, {"rates.tokensPerClient", r.TokensPerClient},
 		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
-		{"limits.tokenRequests", l.TokenRequests}, {"limits.requestsPerAddress", l.RequestsPerAddress},
+		{"limits.tokenRequests", l.TokenRequests}, {
+			"limits.requestsPerAddress",
+			l.RequestsPerAddress,
+		},
 		{"limits.requestsPerClient", l.RequestsPerClient}, {"limits.rate", l.Rate},
 	} {
 		if n.value < 0 {
@@ -190,7 +204,8 @@ func (c Config) checkAmounts(cs *complaint.List) {
 		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
 	} {
 		if d.value < 0 {
-			cs.Add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative", d.key,
+			cs.Add("leave it out for the default, or write a length of time such as 10s", "%s: %s is negative",
+				d.key,
 				d.value)
 		}
 	}
@@ -203,7 +218,8 @@ func (c Config) checkAmounts(cs *complaint.List) {
 
 func (c Config) checkCommunities(cs *complaint.List) {
 	if len(c.Communities) == 0 {
-		cs.Add("add at least one, with its anchors: without one nobody is trusted", "communities: there are none")
+		cs.Add("add at least one, with its anchors: without one nobody is trusted",
+			"communities: there are none")
 	}
 	seen := map[string]int{}
 
@@ -251,7 +267,8 @@ func (o Certificate) check(cs *complaint.List, at string) {
 	case o.P12 == "" && (o.Chain == "" || o.Key == ""):
 		cs.Add("name chain and key, or p12", "%s: no key pair is named", at)
 	case o.PasswordFile != "" && o.P12 == "":
-		cs.Add("leave it out: PEM keys are read unencrypted", "%s.passwordFile: there is no PKCS#12 file to open", at)
+		cs.Add("leave it out: PEM keys are read unencrypted",
+			"%s.passwordFile: there is no PKCS#12 file to open", at)
 	}
 }
 
@@ -270,7 +287,8 @@ func (c Config) checkOrigins(cs *complaint.List) {
 
 func checkOrigin(cs *complaint.List, key, s string) {
 	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != s {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" ||
+		u.Scheme+"://"+u.Host != s {
 		cs.Add("write scheme://host:port and nothing after it, such as http://localhost:9481",
 			"%s: %q is not an origin", key, s)
 	}

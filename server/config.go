@@ -237,6 +237,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")
 	or(&c.UnknownCommunity, "204")
+
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)
 	or(&c.TokenLifetime, oauth.MaxTokenLifetime)
 

@@ -47,7 +47,10 @@ type issue struct {
 
 // writeOutcome answers as a FHIR server does.
 func writeOutcome(w http.ResponseWriter, r *http.Request, status int, text string) {
-	body, err := json.Marshal(outcome{"OperationOutcome", []issue{{"error", codes[status].issue, text}}})
+	body, err := json.Marshal(outcome{
+		"OperationOutcome",
+		[]issue{{"error", codes[status].issue, text}},
+	})
 	send(w, r, status, "application/fhir+json; charset=utf-8", body, err)
 }
 

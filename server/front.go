@@ -90,6 +90,7 @@ func (f *front) newTurn(out *answer, r *http.Request) *turn {
 			out.instead = &refusal{status, text}
 		},
 	}
+
 	if f.belowFHIR(r) {
 		t.pool = f.pools.fhir
 	}
@@ -141,7 +142,8 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
 	case to == nil:
 		// RFC 9110 15.5.20: not a name of ours. It is not quoted back.
-		f.refuse(w, r, http.StatusMisdirectedRequest, "this server does not answer for the host that the request names")
+		f.refuse(w, r, http.StatusMisdirectedRequest,
+			"this server does not answer for the host that the request names")
 	case r.RequestURI == "*" && r.Method == http.MethodOptions:
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		w.WriteHeader(http.StatusNoContent)
@@ -153,7 +155,8 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 			"bodies are read as they are: send this one without a Content-Encoding")
 	case hides(r.Header) != "":
 		f.refuse(w, r, http.StatusBadRequest,
-			"Connection names the field "+hides(r.Header)+", which is for this server and not for a hop")
+			"Connection names the field "+hides(r.Header)+
+				", which is for this server and not for a hop")
 
 	case r.ContentLength > int64(f.limits.Body):
 		f.refuse(w, r, http.StatusRequestEntityTooLarge,
@@ -181,7 +184,8 @@ func (f *front) handler(r *http.Request) http.Handler {
 // net/http takes a fragment for part of the path.
 func plainTarget(r *http.Request) bool {
 	scheme := r.URL.Scheme == "" || r.URL.Scheme == "https" && r.URL.User == nil
-	return scheme && r.URL.Opaque == "" && strings.HasPrefix(r.URL.Path, "/") && !strings.Contains(r.RequestURI, "#")
+	return scheme && r.URL.Opaque == "" && strings.HasPrefix(r.URL.Path, "/") &&
+		!strings.Contains(r.RequestURI, "#")
 }
 
 // hopByHop are the options of Connection that mean something to one hop.
@@ -202,6 +206,7 @@ func hides(h http.Header) string {
 			}
 		}
 	}
+
 	return ""
 }
 
@@ -265,7 +270,10 @@ func (f *front) finish(w *answer, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 
-		w.instead = &refusal{http.StatusInternalServerError, "the server failed; the operator can see why"}
+		w.instead = &refusal{
+			http.StatusInternalServerError,
+			"the server failed; the operator can see why",
+		}
 	}
 
 	if instead := w.instead; instead != nil && w.status == 0 {
@@ -366,9 +374,12 @@ func authoritiesOf(base string) authorities {
 	case !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":"):
 		return authorities{host, host + ":443"}
 	}
+
 	return authorities{host}
 }
 
 func (a authorities) has(host string) bool {
-	return slices.ContainsFunc(a, func(s string) bool { return strings.EqualFold(s, host) })
+	return slices.ContainsFunc(a, func(s string) bool {
+		return strings.EqualFold(s, host)
+	})
 }

@@ -19,7 +19,8 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	now := g.s.deps.Now()
 	for c, n := range g.s.decisions.Counts() {
 		out <- prometheus.MustNewConstMetric(
-			describe("destination_decisions_total", "Decisions, by what was asked for, outcome and refusing check.",
+			describe("destination_decisions_total",
+				"Decisions, by what was asked for, outcome and refusing check.",
 				"action", "outcome", "check"),
 			prometheus.CounterValue, float64(n), c.Action, c.Outcome, c.Check)
 	}
@@ -50,12 +51,14 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 func (g *gauges) lists(out chan<- prometheus.Metric) {
 	for _, l := range g.s.revocation.State() {
 		out <- prometheus.MustNewConstMetric(
-			describe("destination_list_age_seconds", "Seconds since a revocation list was fetched.", "place", "issuer"),
+			describe("destination_list_age_seconds", "Seconds since a revocation list was fetched.", "place",
+				"issuer"),
 			prometheus.GaugeValue, float64(l.AgeSeconds), l.Place, l.Issuer)
 		usable := 0.0
 		if l.Usable {
 			usable = 1
 		}
+
 		out <- prometheus.MustNewConstMetric(
 			describe("destination_list_usable", "1 when a revocation list counts.", "place", "issuer"),
 			prometheus.GaugeValue, usable, l.Place, l.Issuer)

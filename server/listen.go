@@ -57,7 +57,11 @@ func (l *limitListener) Accept() (net.Conn, error) {
 
 		from := oauth.Customer(addressOf(c.RemoteAddr()))
 		if l.enter(from, l.exempt(c.RemoteAddr())) {
-			return &limitedConn{Conn: c, from: from, list: l}, nil
+			return &limitedConn{
+				Conn: c,
+				from: from,
+				list: l,
+			}, nil
 		}
 
 		<-l.slots

@@ -104,7 +104,8 @@ func (l *loader) tlsIdentity() *certs.Identity {
 	l.dates("tls.cert", l.cfg.TLS.Cert, id.Leaf())
 	u, err := url.Parse(l.cfg.Private)
 	if err == nil && id.Leaf().VerifyHostname(u.Hostname()) != nil {
-		l.Add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate names its "+
+		l.Add("use a certificate for that name: the next hop checks it (exchange routing: each hop's certificate "+
+			"names its "+
 			"own private URL)", "tls.cert: %s is not valid for %s, the host of private; it names %s",
 			l.cfg.TLS.Cert, u.Hostname(), hostNames(id.Leaf()))
 	}
@@ -204,10 +205,12 @@ func (l *loader) anchors(at, name string) []*x509.Certificate {
 	list := l.authorities(at, name)
 	for _, a := range list {
 		if err := udap.CheckAnchor(a, l.now); err != nil && len(l.List) == before {
-			l.Add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v", at, name,
+			l.Add("use the community's present root, with a key of RSA 2048, P-256 or better", "%s: %s: %v",
+				at, name,
 				err)
 		}
 	}
+
 	return list
 }
 
@@ -263,7 +266,8 @@ func (l *loader) names(at, name string, leaf *x509.Certificate) {
 		}
 	}
 
-	l.Add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name, l.cfg.Public,
+	l.Add(remedy, "%s: %s does not name the public base URL %s; the URIs of its SAN: %s", at, name,
+		l.cfg.Public,
 		orNone(uris))
 }
 
@@ -300,9 +304,11 @@ func leadsTo(chain []*x509.Certificate, c *udap.Community, now time.Time) bool {
 	for _, a := range c.Anchors {
 		roots.AddCert(a)
 	}
+
 	for _, i := range slices.Concat(chain[1:], c.Intermediates) {
 		between.AddCert(i)
 	}
+
 	_, err := chain[0].Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: between,
@@ -337,7 +343,8 @@ func (l *loader) identity(at string, o Certificate) (*certs.Identity, string) {
 		err = id.Check()
 	}
 	if err != nil {
-		l.unreadable(at+".p12", o.P12, err, "check the file, and that the first line of passwordFile is its password")
+		l.unreadable(at+".p12", o.P12, err,
+			"check the file, and that the first line of passwordFile is its password")
 		return nil, o.P12
 	}
 
@@ -422,6 +429,7 @@ func foreign(path string) string {
 	if err != nil {
 		return ""
 	}
+
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok || sys.Uid == 0 || int(sys.Uid) == os.Geteuid() {
 		return ""
@@ -445,13 +453,17 @@ func (l *loader) lists(at string, c Community) []fetch.Configured {
 	for i, place := range c.Lists {
 		if !strings.Contains(place, "://") {
 			if st, err := os.Stat(l.cfg.file(place)); err != nil || !st.Mode().IsRegular() {
-				l.unreadable(fmt.Sprintf("%s.lists[%d]", at, i), place, err, "name the file of a CRL, or its http URL")
+				l.unreadable(fmt.Sprintf("%s.lists[%d]", at, i), place, err,
+					"name the file of a CRL, or its http URL")
 				continue
 			}
 			place, _ = filepath.Abs(l.cfg.file(place))
 		}
 
-		out = append(out, fetch.Configured{Community: trace.CommunityURI(c.URI), Place: place})
+		out = append(out, fetch.Configured{
+			Community: trace.CommunityURI(c.URI),
+			Place:     place,
+		})
 	}
 
 	return out
@@ -475,6 +487,7 @@ func (l *loader) unreadable(at, name string, err error, remedy string) {
 			"%s: there is no file %s", at, missing(err, name))
 		return
 	}
+
 	if err == nil {
 		err = errors.New("is not a regular file")
 	}

@@ -40,7 +40,10 @@ func newMeter() *meter {
 }
 
 func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	return prometheus.NewCounter(prometheus.CounterOpts{
+		Name: name,
+		Help: help,
+	})
 }
 
 func (m *meter) answered(route, method string, status int) {
@@ -53,5 +56,6 @@ func (m *meter) answered(route, method string, status int) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 }

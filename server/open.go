@@ -80,6 +80,7 @@ func openStores(cfg Config) (stores, error) {
 	} else {
 		s.trust = trust
 	}
+
 	if resources, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
 		unopened(&cs, err)
 	} else {
@@ -148,6 +149,7 @@ func (c Config) probe() error {
 			cs = append(cs, err)
 		}
 	}
+
 	return append(cs, s.Close()).Err()
 }
 
@@ -161,8 +163,10 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 		for parent != filepath.Dir(parent) && !exists(parent) { // a start makes these, too
 			parent = filepath.Dir(parent)
 		}
+
 		writable(cs, "data", parent)
 		return false
+
 	case err != nil || !st.IsDir():
 		cs.Add("name a directory", "data: %s is not a directory", dir)
 		return false
@@ -170,12 +174,14 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 
 	exposed(cs, dir)
 	writable(cs, "data", dir)
-	trust := openable(cs, filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
-		return bolt.OpenTrust(path, bolt.Options{})
-	})
-	resources := openable(cs, filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
-		return bolt.OpenFHIR(path, bolt.Options{})
-	})
+	trust := openable(cs,
+		filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
+			return bolt.OpenTrust(path, bolt.Options{})
+		})
+	resources := openable(cs,
+		filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
+			return bolt.OpenFHIR(path, bolt.Options{})
+		})
 	return trust && resources
 }
 
@@ -196,6 +202,7 @@ func openable(cs *complaint.List, path string, open func(string) (interface{ Clo
 	if !exists(path) {
 		return false
 	}
+
 	f, err := open(path)
 	if err == nil {
 		err = f.Close()
@@ -203,6 +210,7 @@ func openable(cs *complaint.List, path string, open func(string) (interface{ Clo
 	if errors.Is(err, bolt.ErrInUse) {
 		return true
 	}
+
 	if err != nil {
 		unopened(cs, err)
 	}

@@ -23,8 +23,15 @@ import (
 //     certificate, and tefca_ias for individual access.
 func profiles() map[string]udap.Policy {
 	return map[string]udap.Policy{
-		"ssraa-2": {Edition: 2, PurposeCodes: udap.PurposeAny},
-		"ssraa-1": {Edition: 1, AllowLoopbackRedirect: true, PurposeCodes: udap.PurposeAny},
+		"ssraa-2": {
+			Edition:      2,
+			PurposeCodes: udap.PurposeAny,
+		},
+		"ssraa-1": {
+			Edition:               1,
+			AllowLoopbackRedirect: true,
+			PurposeCodes:          udap.PurposeAny,
+		},
 		"tefca": {
 			Edition: 2, RequiredMetadata: []string{"client_uri", "tos_uri", "policy_uri"},
 			PurposesOfUse: udap.TEFCAEditions()[0].URIs(), PurposeFromSAN: true,
@@ -59,6 +66,7 @@ func (o Policy) check(cs *complaint.List, at string) {
 	if o.Skew != nil && *o.Skew < 0 {
 		cs.Add("write 0s for none", "%s.skew: %s is negative", at, *o.Skew)
 	}
+
 	if o.PurposeCodes != nil {
 		oneOf(cs, at+".purposeCodes", *o.PurposeCodes, "uri", "any")
 	}
@@ -71,9 +79,11 @@ func (o Policy) check(cs *complaint.List, at string) {
 		if c.URI != udap.SelfCertifier && !isURI(c.URI) {
 			cs.Add("write the URI of the certifier's certificate, or self", "%s: %q is none", where, c.URI)
 		}
+
 		for _, program := range c.Certifications {
 			if !isURI(program) {
-				cs.Add("write the URI of the certification program", "%s.certifications: %q is none", where, program)
+				cs.Add("write the URI of the certification program", "%s.certifications: %q is none", where,
+					program)
 			}
 		}
 	}
@@ -85,13 +95,48 @@ func (o Policy) check(cs *complaint.List, at string) {
 		remedy string
 	}{
 		{"algorithms", o.Algorithms, isAlgorithm, "write some of: RS256, ES256, RS384, ES384"},
-		{"purposesOfUse", o.PurposesOfUse, isCode, "write SYSTEM#CODE, such as urn:oid:2.16.840.1.113883.5.8#TREAT"},
-		{"organizationIdSchemes", o.OrganizationIDSchemes, isScheme, "write a scheme without its colon, such as https"},
-		{"requiredMetadata", o.RequiredMetadata, isMetadata, "write some of: " + strings.Join(metadataNames, ", ")},
-		{"certifications", o.Certifications, isURI, "write the URI of the certification program"},
-		{"certificationsRequired", o.CertificationsNeeded, isURI, "write the URI of the certification program"},
-		{"extendedKeyUsages", o.ExtendedKeyUsages, isOID, "write a dotted OID, such as 1.3.6.1.5.5.7.3.2"},
-		{"certificatePolicies", o.CertificatePolicies, isOID, "write a dotted OID, such as 2.16.840.1.113883.3.7204.1"},
+		{
+			"purposesOfUse",
+			o.PurposesOfUse,
+			isCode,
+			"write SYSTEM#CODE, such as urn:oid:2.16.840.1.113883.5.8#TREAT",
+		},
+		{
+			"organizationIdSchemes",
+			o.OrganizationIDSchemes,
+			isScheme,
+			"write a scheme without its colon, such as https",
+		},
+		{
+			"requiredMetadata",
+			o.RequiredMetadata,
+			isMetadata,
+			"write some of: " + strings.Join(metadataNames, ", "),
+		},
+		{
+			"certifications",
+			o.Certifications,
+			isURI,
+			"write the URI of the certification program",
+		},
+		{
+			"certificationsRequired",
+			o.CertificationsNeeded,
+			isURI,
+			"write the URI of the certification program",
+		},
+		{
+			"extendedKeyUsages",
+			o.ExtendedKeyUsages,
+			isOID,
+			"write a dotted OID, such as 1.3.6.1.5.5.7.3.2",
+		},
+		{
+			"certificatePolicies",
+			o.CertificatePolicies,
+			isOID,
+			"write a dotted OID, such as 2.16.840.1.113883.3.7204.1",
+		},
 	} {
 		for i, v := range l.values {
 			if !l.good(v) {
@@ -132,7 +177,8 @@ func isCode(s string) bool {
 
 // isScheme reports whether s is a URI scheme in lower case (RFC 3986 3.1).
 func isScheme(s string) bool {
-	return s != "" && s[0] >= 'a' && s[0] <= 'z' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
+	return s != "" && s[0] >= 'a' && s[0] <= 'z' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == ""
 }
 
 func (o Policy) apply(p *udap.Policy) {
@@ -144,15 +190,21 @@ func (o Policy) apply(p *udap.Policy) {
 	set(&p.UDAPNumber, o.UDAPNumber)
 	setList(&p.Algorithms, o.Algorithms)
 	setList(&p.PurposesOfUse, o.PurposesOfUse)
+
 	set(&p.PurposeFromSAN, o.PurposeFromSAN)
 
 	setList(&p.OrganizationIDSchemes, o.OrganizationIDSchemes)
 	setList(&p.RequiredMetadata, o.RequiredMetadata)
 	setList(&p.Certifications, o.Certifications)
 	setList(&p.CertificationsNeeded, o.CertificationsNeeded)
+
 	for _, c := range o.Certifiers {
-		p.Certifiers = append(p.Certifiers, udap.Certifier{URI: c.URI, Certifications: c.Certifications})
+		p.Certifiers = append(p.Certifiers, udap.Certifier{
+			URI:            c.URI,
+			Certifications: c.Certifications,
+		})
 	}
+
 	setList(&p.ExtendedKeyUsages, o.ExtendedKeyUsages)
 	setList(&p.CertificatePolicies, o.CertificatePolicies)
 	if o.Skew != nil {

@@ -67,6 +67,7 @@ func (s *Site) currentWarnings() []string {
 	if s.evidenceLost != nil && s.evidenceLost() > 0 {
 		out = append(out, fmt.Sprintf("%d lines of evidence were lost", s.evidenceLost()))
 	}
+
 	return out
 }
 
@@ -78,6 +79,7 @@ func (s *Site) communityState(i int, m *member, now time.Time) console.Community
 		Revocation: s.selfTests.of(m.udap.URI),
 	}
 	or(&c.Profile, "ssraa-2")
+
 	for _, own := range m.own {
 		c.Certificates = append(c.Certificates, certificateState(own.Leaf(), "", now))
 	}
@@ -85,6 +87,7 @@ func (s *Site) communityState(i int, m *member, now time.Time) console.Community
 	for _, a := range m.udap.Anchors {
 		c.Anchors = append(c.Anchors, certificateState(a, "", now))
 	}
+
 	return c
 }
 
@@ -100,12 +103,15 @@ func (s *Site) withheld(m *member, all []oauth.Withheld) string {
 			return reason + "; " + s.withheldRemedy(w)
 		}
 	}
+
 	return ""
 }
 
 // withheldRemedy names the key to set so that a community's metadata is served.
 func (s *Site) withheldRemedy(w oauth.Withheld) string {
-	i := slices.IndexFunc(s.cfg.Communities, func(c Community) bool { return c.URI == string(w.Community) })
+	i := slices.IndexFunc(s.cfg.Communities, func(c Community) bool {
+		return c.URI == string(w.Community)
+	})
 	switch {
 	case w.Check == "":
 		return fmt.Sprintf("set communities[%d].certificates to a key pair with an RSA key that the community issued",
@@ -114,7 +120,9 @@ func (s *Site) withheldRemedy(w oauth.Withheld) string {
 		return fmt.Sprintf("set revocation.allow to the origin of its CRL if that is private, or communities[%d].lists"+
 			" to a file of it; a revoked certificate must be issued anew", i)
 	}
-	return fmt.Sprintf("set communities[%d].certificates to a chain that leads to its anchors and names the public base "+
+
+	return fmt.Sprintf("set communities[%d].certificates to a chain that leads to its anchors and names the "+
+		"public base "+
 		"URL", i)
 }
 
@@ -134,6 +142,7 @@ func (s *Site) logWithheld(ctx context.Context, before map[trace.CommunityURI]st
 			s.deps.Log.Info("a community's metadata is served", "community", string(uri))
 		}
 	}
+
 	return now
 }
 

@@ -56,12 +56,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		public: deps.Public,
 		admin:  deps.Admin,
 	}
+
 	site := &Site{
-		deps:    SiteDeps{Now: deps.Now, Log: deps.Log},
+		deps: SiteDeps{
+			Now: deps.Now,
+			Log: deps.Log,
+		},
 		meter:   newMeter(),
 		started: deps.Now(),
 	}
 	s.site = site
+
 	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg)} // before they are read: no change may be missed
 
 	m, err := s.cfg.load(site.started)
@@ -113,6 +118,7 @@ func (s *Server) listen() complaint.List {
 	if s.cfg.Admin.Health != "" {
 		s.health = bind(&cs, "admin.health", s.cfg.Admin.Health)
 	}
+
 	if s.admin != nil {
 		// The console's URL must be known before it is written anywhere.
 		if _, port, err := net.SplitHostPort(s.cfg.Admin.Listen); err == nil && port == "0" &&
@@ -138,8 +144,10 @@ func bind(cs *complaint.List, key, address string) net.Listener {
 			Problem: fmt.Sprintf("%s: %s is taken", key, address),
 			Remedy:  "stop the program that has it, or choose another port",
 		}})
+
 	case err != nil:
-		cs.Add("choose an address of this machine and a port that this account may use", "%s: cannot listen on %s: %v",
+		cs.Add("choose an address of this machine and a port that this account may use",
+			"%s: cannot listen on %s: %v",
 			key, address, err)
 	default:
 		return l
@@ -295,5 +303,6 @@ func (s *Server) Close() error {
 		errs = append(errs, s.site.Close())
 	}
 	s.public, s.admin, s.health, s.lines = nil, nil, nil, nil
+
 	return errors.Join(errs...)
 }

@@ -76,6 +76,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 	if err != nil {
 		return nil, errors.Join(complaint.List{err}.Err(), s.Close())
 	}
+
 	return s, nil
 }
 
@@ -91,16 +92,19 @@ func (s *Site) assemble(cfg Config, m *material) error {
 		Store: s.stores.trust,
 		Log:   s.deps.Log,
 	})
+
 	source, err := s.newSource()
 	if err != nil {
 		return err
 	}
+
 	s.revocation = source
 	s.current.Store(&m.communities)
 
 	if s.oauth, err = s.newAuthServer(); err != nil {
 		return err
 	}
+
 	s.front, err = s.routes()
 	return err
 }
@@ -123,7 +127,9 @@ func (s *Site) newSource() (*fetch.Source, error) {
 }
 
 // ServeHTTP answers a request under the public or the private base URL.
-func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.front.ServeHTTP(w, r) }
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.front.ServeHTTP(w, r)
+}
 
 // Console returns the handler of the administration listener.
 func (s *Site) Console() http.Handler {
@@ -148,6 +154,7 @@ func (s *Site) Run(ctx context.Context) {
 	} {
 		work.Go(func() { f(ctx) })
 	}
+
 	work.Wait()
 }
 

@@ -22,7 +22,9 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: k.certificate,
 		// A resumed session asks for no certificate, and may name another host.
-		VerifyConnection: func(state tls.ConnectionState) error { return k.serves(state.ServerName) },
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return k.serves(state.ServerName)
+		},
 	}
 
 	if clientCAs != nil {
@@ -72,11 +74,15 @@ func (s *Server) tlsFiles() *files {
 		s.cfg.file(s.cfg.TLS.Cert),
 		s.cfg.file(s.cfg.TLS.Key),
 	}, s.deps.Log, func() (string, error) {
-		l := &loader{cfg: s.cfg, now: s.deps.Now()}
+		l := &loader{
+			cfg: s.cfg,
+			now: s.deps.Now(),
+		}
 		id := l.tlsIdentity()
 		if err := l.Err(); err != nil {
 			return "", err
 		}
+
 		s.keeper.keep(id)
 		return certs.Describe(id.Leaf()), nil
 	})

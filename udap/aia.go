@@ -87,6 +87,7 @@ func (val *validation) noteAIA(s *search, helped bool, notes []string) string {
 			Found:    found,
 			Remedy:   "send the intermediate certificates in x5c: other servers fetch nothing",
 		})
+
 		return found
 
 	case len(notes) > 0:
@@ -130,5 +131,7 @@ func orphan(s *search, c *x509.Certificate) bool {
 // scheme://host:port; a port that is the scheme's own may be left out.
 func atOrigin(text string, origins []string) bool {
 	o := netname.Origin(text)
-	return o != "" && slices.ContainsFunc(origins, func(allowed string) bool { return netname.Origin(allowed) == o })
+	return o != "" && slices.ContainsFunc(origins, func(allowed string) bool {
+		return netname.Origin(allowed) == o
+	})
 }

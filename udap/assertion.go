@@ -36,13 +36,16 @@ func (v *Verifier) Assertion(
 
 	ant := &AuthenticationToken{ClientID: client.id}
 	err = val.tr.Collect(
-		func() error { return val.assertionNames(e, client, clientIDParam, verified) },
+		func() error {
+			return val.assertionNames(e, client, clientIDParam, verified)
+		},
 		func() error { return val.common(e, verified) },
 		func() error { return val.antClaims(e, ant) },
 	)
 	if err != nil {
 		return nil, err
 	}
+
 	ant.Verified = *verified
 	return ant, nil
 }
@@ -60,7 +63,10 @@ type caller struct {
 // about a client that exists and one that does not.
 func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Binding, bool)) caller {
 	sub, _ := e.Claims.Text("sub")
-	out := caller{id: trace.ClientID(sub), communities: val.v.Communities}
+	out := caller{
+		id:          trace.ClientID(sub),
+		communities: val.v.Communities,
+	}
 	if lookup == nil || sub == "" {
 		return out
 	}
@@ -143,6 +149,7 @@ func uriForID(uris []string, iss, sub string) string {
 	case slices.Contains(uris, sub):
 		return "sub is the client's URI; in an authentication token it is the client_id that registration returned"
 	}
+
 	return "use the client_id of the registration response, or register again"
 }
 
@@ -185,12 +192,14 @@ func misplacedB2B(claims, extensions jose.Object) string {
 	switch {
 	case claims.Has(B2BKey):
 		return B2BKey + " is a claim of the token itself; move it into the claim extensions"
-	case !extensions.Has(B2BKey) && (extensions.Has("purpose_of_use") || extensions.Has("organization_id")):
+	case !extensions.Has(B2BKey) && (extensions.Has("purpose_of_use") ||
+		extensions.Has("organization_id")):
 		return "the members of the B2B object are in extensions itself; put them into an object named " + B2BKey
 	case claims.Has("purpose_of_use") || claims.Has("organization_id"):
 		return "the members of the B2B object are claims of the token itself; put them into extensions, in an object " +
 			"named " + B2BKey
 	}
+
 	return ""
 }
 

@@ -138,11 +138,13 @@ func (b *b2b) optional(c trace.Check, name string, into *string) error {
 	if !b.o.Has(name) {
 		return nil
 	}
+
 	s, ok := b.o.Text(name)
 	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
 		return b.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), b.o.Show(name),
 			"leave out what is not known")
 	}
+
 	*into = s
 	return nil
 }
@@ -163,7 +165,8 @@ func (b *b2b) organization() error {
 			"for example https://example.com/org or urn:oid:1.2.3")
 	}
 	if allowed := b.p.OrganizationIDSchemes; len(allowed) > 0 && !slices.Contains(allowed, scheme) {
-		return b.refuse(checkB2BOrg, "organization_id with the scheme "+strings.Join(allowed, " or "), id,
+		return b.refuse(checkB2BOrg, "organization_id with the scheme "+
+			strings.Join(allowed, " or "), id,
 			"the community allows no other")
 	}
 
@@ -236,7 +239,8 @@ func (b *b2b) purpose(code string) error {
 	}
 
 	if allowed := b.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
-		return b.refuse(checkB2BPurpose, "one of "+strings.Join(allowed, ", "), code, movedPurpose(code))
+		return b.refuse(checkB2BPurpose, "one of "+
+			strings.Join(allowed, ", "), code, movedPurpose(code))
 	}
 	return nil
 }
@@ -257,14 +261,19 @@ func (b *b2b) subject() error {
 	for _, f := range []struct {
 		name string
 		into *string
-	}{{"subject_name", &b.out.SubjectName}, {"subject_id", &b.out.SubjectID}, {"subject_role", &b.out.SubjectRole}} {
+	}{
+		{"subject_name", &b.out.SubjectName},
+		{"subject_id", &b.out.SubjectID},
+		{"subject_role", &b.out.SubjectRole},
+	} {
 		if err := b.optional(checkB2BSubject, f.name, f.into); err != nil {
 			return err
 		}
 	}
 
 	if b.out.SubjectName == "" && (b.out.SubjectID != "" || b.out.SubjectRole != "") {
-		return b.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name", "")
+		return b.refuse(checkB2BSubject, "subject_name beside subject_id and subject_role", "no subject_name",
+			"")
 	}
 
 	b.tr.Pass(checkB2BSubject, "subject_name with subject_id and subject_role", presence(b.out.SubjectName))
@@ -280,12 +289,17 @@ func presence(s string) string {
 }
 
 func (b *b2b) consent() error {
-	policy, err := b.uriList("consent_policy", func(s string) error { _, err := absoluteURI(s); return err })
+	policy, err := b.uriList("consent_policy", func(s string) error {
+		_, err := absoluteURI(s)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 
-	reference, err := b.uriList("consent_reference", func(s string) error { return checkWebURI(s, false) })
+	reference, err := b.uriList("consent_reference", func(s string) error {
+		return checkWebURI(s, false)
+	})
 	if err != nil {
 		return err
 	}
@@ -314,6 +328,7 @@ func (b *b2b) uriList(name string, check func(string) error) ([]string, error) {
 			Found:    b.o.Show(name),
 			Remedy:   "leave out what has no value: a stricter server refuses this",
 		})
+
 		return nil, nil
 	}
 

@@ -134,7 +134,12 @@ func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 
 	segment, _, _ := strings.Cut(e.Raw, ".")
 	if len(segment) <= maxCachedHeader {
-		known := &knownHeader{header: e.Header, alg: e.Algorithm, certs: e.certs, sent: digestOf(e.certs)}
+		known := &knownHeader{
+			header: e.Header,
+			alg:    e.Algorithm,
+			certs:  e.certs,
+			sent:   digestOf(e.certs),
+		}
 		v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	}
 
@@ -218,7 +223,12 @@ func digestOf(certs []*x509.Certificate) digest {
 }
 
 func withDates(paths [][]*x509.Certificate) *foundPaths {
-	f := &foundPaths{paths: paths, from: paths[0][0].NotBefore, until: paths[0][0].NotAfter}
+	f := &foundPaths{
+		paths: paths,
+		from:  paths[0][0].NotBefore,
+		until: paths[0][0].NotAfter,
+	}
+
 	for _, path := range paths {
 		for _, c := range path {
 			if c.NotBefore.After(f.from) {

@@ -29,7 +29,13 @@ func (f *certFault) finding() trace.Finding {
 	if f.cert != nil {
 		found = fmt.Sprintf("certificate %d of the path, %s: %s", f.index, jose.CertName(f.cert), f.found)
 	}
-	return trace.Finding{Expected: f.expected, Found: found, Remedy: f.remedy, Err: f.err}
+
+	return trace.Finding{
+		Expected: f.expected,
+		Found:    found,
+		Remedy:   f.remedy,
+		Err:      f.err,
+	}
 }
 
 // certSignatures are the algorithms by which certificates and lists may be
@@ -114,9 +120,10 @@ func checkIssuer(c *x509.Certificate, below int) *certFault {
 
 	case (c.MaxPathLen > 0 || c.MaxPathLenZero) && below > c.MaxPathLen:
 		return &certFault{
-			check:    checkCertCA,
-			expected: fmt.Sprintf("at most %d CA certificates below this one (pathLenConstraint)", c.MaxPathLen),
-			found:    fmt.Sprint(below),
+			check: checkCertCA,
+			expected: fmt.Sprintf("at most %d CA certificates below this one (pathLenConstraint)",
+				c.MaxPathLen),
+			found: fmt.Sprint(below),
 		}
 	}
 
@@ -283,5 +290,6 @@ func extKeyUsages(c *x509.Certificate) ([]string, error) {
 	for _, o := range oids {
 		out = append(out, o.String())
 	}
+
 	return out, nil
 }

@@ -82,12 +82,14 @@ func (v *Verifier) Certifications(
 	var good []Certification
 	bad := map[string]*trace.Error{} // by certification URI
 	sigs := &signatures{v: v}        // of all certifications of the request
+
 	for i, compact := range list {
 		c, uris, err := v.certification(ctx, compact, ss, exp, sigs)
 		switch {
 		case err == nil:
 			good = append(good, *c)
-			tr.Pass(checkCertified, "a certification of the client", fmt.Sprintf("%d: %s by %s", i, c.Name, c.Client))
+			tr.Pass(checkCertified, "a certification of the client",
+				fmt.Sprintf("%d: %s by %s", i, c.Name, c.Client))
 			if len(p.Certifiers) == 0 {
 				tr.Warn(checkCertifier, trace.Finding{
 					Expected: "a certifier that the community's policy names",
@@ -95,12 +97,15 @@ func (v *Verifier) Certifications(
 					Remedy:   "it shows no more than that a member of the community signed it",
 				})
 			}
+
 		case uris == nil && err.Code == "":
 			tr.Skip(checkCertified, fmt.Sprintf("%d: %s", i, err.Detail))
+
 		default:
 			for _, u := range uris {
 				bad[u] = err
 			}
+
 			tr.Warn(checkCertified, trace.Finding{
 				Expected: "a valid certification",
 				Found:    fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail),
@@ -115,7 +120,9 @@ func (v *Verifier) Certifications(
 
 func requireCertifications(needed []string, good []Certification, bad map[string]*trace.Error, tr *trace.Trace) error {
 	for _, uri := range needed {
-		if slices.ContainsFunc(good, func(c Certification) bool { return slices.Contains(c.URIs, uri) }) {
+		if slices.ContainsFunc(good, func(c Certification) bool {
+			return slices.Contains(c.URIs, uri)
+		}) {
 			tr.Pass(checkCertNeeded, uri, "present")
 			continue
 		}
@@ -151,7 +158,9 @@ func (v *Verifier) certification(
 	}
 
 	uris, _ := e.Claims.List("certification_uris")
-	if !slices.ContainsFunc(uris, func(u string) bool { return slices.Contains(known, u) }) {
+	if !slices.ContainsFunc(uris, func(u string) bool {
+		return slices.Contains(known, u)
+	}) {
 		return nil, nil, &trace.Error{Detail: "not supported here, ignored: " + list(uris)}
 	}
 
@@ -165,13 +174,17 @@ func (v *Verifier) certification(
 		return nil, uris, asError(err)
 	}
 
-	c := &Certification{Verified: *verified, URIs: uris}
+	c := &Certification{
+		Verified: *verified,
+		URIs:     uris,
+	}
 	if err := val.certificationClaims(e, ss, c); err != nil {
 		return nil, uris, asError(err)
 	}
 	if err := val.certifier(c, p); err != nil {
 		return nil, uris, asError(err)
 	}
+
 	return c, uris, nil
 }
 
@@ -180,17 +193,22 @@ func (v *Verifier) certification(
 // community can sign a certification, of itself too: without this rule a
 // requirement would require nothing.
 func (val *validation) certifier(c *Certification, p Policy) error {
-	required := slices.ContainsFunc(c.URIs, func(u string) bool { return slices.Contains(p.CertificationsNeeded, u) })
+	required := slices.ContainsFunc(c.URIs, func(u string) bool {
+		return slices.Contains(p.CertificationsNeeded, u)
+	})
 	if len(p.Certifiers) == 0 && !required {
 		return nil // Certifications warns
 	}
 
-	asserted := slices.DeleteFunc(slices.Clone(c.URIs), func(u string) bool { return !p.certifies(c, u) })
+	asserted := slices.DeleteFunc(slices.Clone(c.URIs), func(u string) bool {
+		return !p.certifies(c, u)
+	})
 	if len(asserted) == 0 {
 		return val.tr.Refuse(checkCertifier, val.kind.untrusted, trace.Finding{
-			Expected: "one of the certifiers that the community's policy names: " + list(certifierNames(p)),
-			Found:    string(c.Client) + " for " + list(c.URIs),
-			Remedy:   certifierRemedy(c, p),
+			Expected: "one of the certifiers that the community's policy names: " +
+				list(certifierNames(p)),
+			Found:  string(c.Client) + " for " + list(c.URIs),
+			Remedy: certifierRemedy(c, p),
 		})
 	}
 
@@ -221,7 +239,11 @@ func asError(err error) *trace.Error {
 	if e, ok := err.(*trace.Error); ok {
 		return e
 	}
-	return &trace.Error{Code: trace.InvalidCertification, Detail: err.Error(), Err: err}
+	return &trace.Error{
+		Code:   trace.InvalidCertification,
+		Detail: err.Error(),
+		Err:    err,
+	}
 }
 
 func (val *validation) certificationClaims(e *envelope, ss *SoftwareStatement, c *Certification) error {
@@ -270,7 +292,9 @@ func (val *validation) certificationAudience(e *envelope) error {
 	if s, isText := e.Claims.Text("aud"); isText {
 		auds, ok = []string{s}, true
 	}
-	ours := func(a string) bool { return a == val.exp.Audience || val.exp.OurURLs[a] != "" }
+	ours := func(a string) bool {
+		return a == val.exp.Audience || val.exp.OurURLs[a] != ""
+	}
 	if !ok || !slices.ContainsFunc(auds, ours) {
 		return val.refuseClaim(certificationChecks.aud, trace.Finding{
 			Expected: "no aud, or one that names " + val.exp.Audience,

@@ -38,13 +38,15 @@ var (
 		"S1-105 S1-176")
 	checkCertNames = trace.NewCheck("chain.names",
 		"Names stay within the name constraints of their issuers (RFC 5280 4.2.1.10)", "S1-105 S1-176")
-	checkCertPolicy = trace.NewCheck("chain.policy", "Certificate policies of the path are valid (RFC 5280 6.1)",
+	checkCertPolicy = trace.NewCheck("chain.policy",
+		"Certificate policies of the path are valid (RFC 5280 6.1)",
 		"S1-105 S1-176")
 	checkLeaf = trace.NewCheck("chain.leaf", "The signer's certificate is an end entity's and may sign",
 		"S1-105 S1-176")
 	checkUsage = trace.NewCheck("chain.usage", "The leaf has an extended key usage that the community asks for",
 		"S1-105 S1-176")
-	checkRevocation = trace.NewCheck("chain.revocation", "No certificate of the path is revoked, and that is known",
+	checkRevocation = trace.NewCheck("chain.revocation",
+		"No certificate of the path is revoked, and that is known",
 		"S1-105 S1-176")
 	checkCommunities = trace.NewCheck("community.alg", "The community accepts the algorithm", "S1-042 S1-045")
 )
@@ -60,11 +62,12 @@ var statementChecks = claimChecks{
 	sub: trace.NewCheck("statement.sub", "sub equals iss", "S1-076 S1-107"),
 	aud: trace.NewCheck("statement.aud", "aud is the registration endpoint, and nothing else",
 		"S1-077 S1-103 S1-108 S2-19"),
-	exp:      trace.NewCheck("statement.exp", "The statement has not expired", "S1-078 S1-109"),
-	iat:      trace.NewCheck("statement.iat", "The statement was not issued in the future", "S1-080"),
-	lifetime: trace.NewCheck("statement.lifetime", "exp is after iat by five minutes at most", "S1-079 S1-104 S2-11"),
-	nbf:      trace.NewCheck("statement.nbf", "The statement is valid already", "S1-001"),
-	jti:      trace.NewCheck("statement.jti", "jti is a non-empty string", "S1-081"),
+	exp: trace.NewCheck("statement.exp", "The statement has not expired", "S1-078 S1-109"),
+	iat: trace.NewCheck("statement.iat", "The statement was not issued in the future", "S1-080"),
+	lifetime: trace.NewCheck("statement.lifetime", "exp is after iat by five minutes at most",
+		"S1-079 S1-104 S2-11"),
+	nbf: trace.NewCheck("statement.nbf", "The statement is valid already", "S1-001"),
+	jti: trace.NewCheck("statement.jti", "jti is a non-empty string", "S1-081"),
 }
 
 var assertionChecks = claimChecks{
@@ -72,8 +75,10 @@ var assertionChecks = claimChecks{
 	sub: trace.NewCheck("assertion.sub", "sub equals iss", "S1-154 S1-177 S1-193"),
 	aud: trace.NewCheck("assertion.aud", "aud is the URL of the endpoint, and nothing else",
 		"S1-155 S1-179 S1-194 S2-19"),
-	exp:      trace.NewCheck("assertion.exp", "The authentication token has not expired", "S1-156 S1-180 S1-195"),
-	iat:      trace.NewCheck("assertion.iat", "The authentication token was not issued in the future", "S1-157 S1-196"),
+	exp: trace.NewCheck("assertion.exp", "The authentication token has not expired",
+		"S1-156 S1-180 S1-195"),
+	iat: trace.NewCheck("assertion.iat", "The authentication token was not issued in the future",
+		"S1-157 S1-196"),
 	lifetime: trace.NewCheck("assertion.lifetime", "exp is after iat by five minutes at most", "S1-160 S1-181"),
 	nbf:      trace.NewCheck("assertion.nbf", "The authentication token is valid already", "S1-001"),
 	jti:      trace.NewCheck("assertion.jti", "jti is a non-empty string", "S1-158 S1-197"),
@@ -84,7 +89,8 @@ var (
 	checkBinding = trace.NewCheck("assertion.certificate",
 		"The certificate has the URI to which the client's registration is bound, in the same community",
 		"S1-177 S2-08")
-	checkClientID = trace.NewCheck("assertion.client_id", "The client_id parameter, where sent, equals iss and sub",
+	checkClientID = trace.NewCheck("assertion.client_id",
+		"The client_id parameter, where sent, equals iss and sub",
 		"S1-178")
 	checkAntScope = trace.NewCheck("assertion.scope", "The scope claim, where present, is a list of scopes",
 		"S1-172 S1-229")

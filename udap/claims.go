@@ -51,6 +51,7 @@ func (val *validation) audience(e *envelope) error {
 			Found:    values[0] + ", the " + val.exp.OurURLs[values[0]],
 			Remedy:   "accepted because it names this server (RFC 7523 3); a stricter server wants the URL posted to",
 		})
+
 		return nil
 
 	case values[0] != want:
@@ -68,11 +69,13 @@ func (val *validation) audience(e *envelope) error {
 func (val *validation) audienceHint(got string) string {
 	for ours, what := range val.exp.OurURLs {
 		if got == ours || strings.TrimRight(got, "/") == strings.TrimRight(ours, "/") {
-			if ours != val.exp.Audience && strings.TrimRight(ours, "/") != strings.TrimRight(val.exp.Audience, "/") {
+			if ours != val.exp.Audience &&
+				strings.TrimRight(ours, "/") != strings.TrimRight(val.exp.Audience, "/") {
 				return fmt.Sprintf("this is the %s here; URLs are compared as case-sensitive strings", what)
 			}
 		}
 	}
+
 	return difference(val.exp.Audience, got) + "; URLs are compared as case-sensitive strings"
 }
 
@@ -119,8 +122,12 @@ func millisHint(n int64) string {
 func (val *validation) times(e *envelope, out *Verified) error {
 	skew := out.Community.Policy.ClockSkew()
 	err := val.tr.Collect(
-		func() error { return val.date(e, val.kind.checks.exp, "exp", &out.Expires) },
-		func() error { return val.date(e, val.kind.checks.iat, "iat", &out.IssuedAt) },
+		func() error {
+			return val.date(e, val.kind.checks.exp, "exp", &out.Expires)
+		},
+		func() error {
+			return val.date(e, val.kind.checks.iat, "iat", &out.IssuedAt)
+		},
 	)
 	if err != nil {
 		return err
@@ -143,6 +150,7 @@ func (val *validation) date(e *envelope, c trace.Check, name string, into *time.
 			Found:    wrong,
 		})
 	}
+
 	*into = t
 	return nil
 }
@@ -156,6 +164,7 @@ func (val *validation) notExpired(exp time.Time, skew time.Duration) error {
 			Remedy:   "sign a new one for each request, and check the clock",
 		})
 	}
+
 	val.tr.Pass(c, "after "+trace.Stamp(now), trace.Stamp(exp))
 	return nil
 }
@@ -179,12 +188,17 @@ func (val *validation) lifetime(exp, iat time.Time) error {
 	return nil
 }
 
-func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) + " s" }
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64(d/time.Second), 10) + " s"
+}
 
 func (val *validation) issued(iat time.Time, skew time.Duration) error {
 	c, now := val.kind.checks.iat, val.exp.Now
 	ahead := iat.Sub(now)
-	f := trace.Finding{Expected: "iat not after " + trace.Stamp(now), Found: trace.Stamp(iat)}
+	f := trace.Finding{
+		Expected: "iat not after " + trace.Stamp(now),
+		Found:    trace.Stamp(iat),
+	}
 	if ahead >= time.Second {
 		f.Remedy = "your clock is " + seconds(ahead.Round(time.Second)) + " ahead of ours"
 	}
@@ -236,6 +250,7 @@ func (val *validation) identifier(e *envelope, out *Verified) error {
 			Found:    e.Claims.Show("jti"),
 		})
 	}
+
 	out.JTI = jti
 	val.tr.Pass(val.kind.checks.jti, "a string", jti)
 	return nil

@@ -68,7 +68,8 @@ func (p Policy) certifies(c *Certification, certification string) bool {
 		name = SelfCertifier
 	}
 	return slices.ContainsFunc(p.Certifiers, func(by Certifier) bool {
-		return by.URI == name && (len(by.Certifications) == 0 || slices.Contains(by.Certifications, certification))
+		return by.URI == name && (len(by.Certifications) == 0 ||
+			slices.Contains(by.Certifications, certification))
 	})
 }
 
@@ -100,7 +101,9 @@ func (p Policy) SignatureAlgorithms() []string {
 	if len(p.Algorithms) == 0 {
 		return all
 	}
-	return slices.DeleteFunc(all, func(a string) bool { return !slices.Contains(p.Algorithms, a) })
+	return slices.DeleteFunc(all, func(a string) bool {
+		return !slices.Contains(p.Algorithms, a)
+	})
 }
 
 // ClockSkew returns how far the clocks of a signer and of the verifier may be

@@ -87,6 +87,7 @@ func checkNamesUnder(ca *x509.Certificate, subtrees *subtrees, c *x509.Certifica
 			err = e
 		}
 	}
+
 	for _, n := range names {
 		if e := subtrees.permit(n); e != nil {
 			err = e
@@ -96,6 +97,7 @@ func checkNamesUnder(ca *x509.Certificate, subtrees *subtrees, c *x509.Certifica
 	if err == nil {
 		return nil
 	}
+
 	return &certFault{
 		check:    checkCertNames,
 		expected: "names that its issuer " + jose.CertName(ca) + " may give",
@@ -112,6 +114,7 @@ func directoryNames(c *x509.Certificate) ([]distinguishedName, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the subject: %w", err)
 	}
+
 	if len(subject) > 0 {
 		out = append(out, subject)
 	}
@@ -120,6 +123,7 @@ func directoryNames(c *x509.Certificate) ([]distinguishedName, error) {
 	if err != nil || value == nil {
 		return out, err
 	}
+
 	san, err := elements(value)
 	if err != nil {
 		return nil, fmt.Errorf("the Subject Alternative Name: %w", err)
@@ -129,6 +133,7 @@ func directoryNames(c *x509.Certificate) ([]distinguishedName, error) {
 		if n.Class != asn1.ClassContextSpecific || n.Tag != tagDirectoryName {
 			continue
 		}
+
 		name, err := parseName(n.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("a directory name of the Subject Alternative Name: %w", err)
@@ -176,6 +181,7 @@ func directorySubtrees(ca *x509.Certificate) (*subtrees, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var nc struct {
 		Permitted []asn1.RawValue `asn1:"optional,tag:0"`
 		Excluded  []asn1.RawValue `asn1:"optional,tag:1"`
@@ -184,6 +190,7 @@ func directorySubtrees(ca *x509.Certificate) (*subtrees, error) {
 	if err != nil || len(rest) > 0 {
 		return nil, fmt.Errorf("name constraints that cannot be parsed (%v)", err)
 	}
+
 	all := len(nc.Permitted) + len(nc.Excluded)
 	if all > maxConstraints {
 		return nil, fmt.Errorf("%d name constraints", all)
@@ -202,6 +209,7 @@ func directorySubtrees(ca *x509.Certificate) (*subtrees, error) {
 		return nil, fmt.Errorf("%d name constraints, of which %d are of a kind that is not understood", all,
 			all-understood)
 	}
+
 	return out, nil
 }
 
@@ -215,6 +223,7 @@ func directoryBases(list []asn1.RawValue) ([]distinguishedName, error) {
 		if err != nil || len(parts) == 0 {
 			return nil, fmt.Errorf("a name constraint that cannot be parsed (%v)", err)
 		}
+
 		for _, p := range parts[1:] {
 			zero := p.Tag == 0 && len(p.Bytes) == 1 && p.Bytes[0] == 0
 			if p.Class != asn1.ClassContextSpecific || !zero {
@@ -226,6 +235,7 @@ func directoryBases(list []asn1.RawValue) ([]distinguishedName, error) {
 		if base.Class != asn1.ClassContextSpecific || base.Tag != tagDirectoryName {
 			continue
 		}
+
 		name, err := parseName(base.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("a name constraint on a directory name that cannot be parsed: %w", err)
@@ -258,7 +268,8 @@ func withinConstraints(ca *x509.Certificate, uri string) error {
 		return fmt.Errorf("URI name %q is excluded by the %s constraint %q", trace.Cut(uri, 200), kind, c)
 	}
 	if _, ok := matchAny(host, permitted, match); !ok && len(permitted) > 0 {
-		return fmt.Errorf("URI name %q is not within the %s constraints %q", trace.Cut(uri, 200), kind, permitted)
+		return fmt.Errorf("URI name %q is not within the %s constraints %q", trace.Cut(uri, 200), kind,
+			permitted)
 	}
 
 	return nil
@@ -354,9 +365,11 @@ func secondOpinion(path []*x509.Certificate, now time.Time) *certFault {
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, // an empty list would mean serverAuth
 	}
 	opts.Roots.AddCert(forGo(path[len(path)-1]))
+
 	for _, c := range path[1 : len(path)-1] {
 		opts.Intermediates.AddCert(forGo(c))
 	}
+
 	if _, err := forGo(path[0]).Verify(opts); err != nil {
 		return &certFault{
 			check:    checkCertPolicy,
@@ -435,11 +448,13 @@ func allCarry(path []*x509.Certificate, policy string) bool {
 func constrained(path []*x509.Certificate) bool {
 	for _, c := range path {
 		for _, e := range c.Extensions {
-			if e.Id.Equal(oidNameConstraints) || e.Id.Equal(oidPolicyMappings) || e.Id.Equal(oidPolicyConstraints) ||
+			if e.Id.Equal(oidNameConstraints) || e.Id.Equal(oidPolicyMappings) ||
+				e.Id.Equal(oidPolicyConstraints) ||
 				e.Id.Equal(oidInhibitAnyPolicy) {
 				return true
 			}
 		}
 	}
+
 	return false
 }

@@ -13,13 +13,17 @@ import (
 )
 
 var (
-	oidAuthorityKeyID    = asn1.ObjectIdentifier{2, 5, 29, 35}
-	oidCRLNumber         = asn1.ObjectIdentifier{2, 5, 29, 20}
-	oidDeltaIndicator    = asn1.ObjectIdentifier{2, 5, 29, 27}
-	oidIssuingDistPoint  = asn1.ObjectIdentifier{2, 5, 29, 28}
-	oidReasonCode        = asn1.ObjectIdentifier{2, 5, 29, 21}
-	oidInvalidityDate    = asn1.ObjectIdentifier{2, 5, 29, 24}
-	knownListExtensions  = []asn1.ObjectIdentifier{oidAuthorityKeyID, oidCRLNumber, oidIssuingDistPoint}
+	oidAuthorityKeyID   = asn1.ObjectIdentifier{2, 5, 29, 35}
+	oidCRLNumber        = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidDeltaIndicator   = asn1.ObjectIdentifier{2, 5, 29, 27}
+	oidIssuingDistPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+	oidReasonCode       = asn1.ObjectIdentifier{2, 5, 29, 21}
+	oidInvalidityDate   = asn1.ObjectIdentifier{2, 5, 29, 24}
+	knownListExtensions = []asn1.ObjectIdentifier{
+		oidAuthorityKeyID,
+		oidCRLNumber,
+		oidIssuingDistPoint,
+	}
 	knownEntryExtensions = []asn1.ObjectIdentifier{oidReasonCode, oidInvalidityDate}
 )
 
@@ -50,12 +54,14 @@ func checkCRLDates(list *x509.RevocationList, now time.Time) error {
 	case now.After(list.NextUpdate):
 		return fmt.Errorf("the list ended at %s, now it is %s", trace.Stamp(list.NextUpdate), trace.Stamp(now))
 	}
+
 	return nil
 }
 
 func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if !SameName(list.RawIssuer, issuer.RawSubject) {
-		return fmt.Errorf("the list is by %q, the certificate's issuer is %q", trace.Cut(list.Issuer.String(), 150),
+		return fmt.Errorf("the list is by %q, the certificate's issuer is %q",
+			trace.Cut(list.Issuer.String(), 150),
 			trace.Cut(issuer.Subject.String(), 150))
 	}
 	if !mayUseKey(issuer, x509.KeyUsageCRLSign) {
@@ -64,7 +70,8 @@ func checkCRLForm(list *x509.RevocationList, issuer *x509.Certificate) error {
 	if !slices.Contains(certSignatures, list.SignatureAlgorithm) {
 		return fmt.Errorf("the list is signed with %s", list.SignatureAlgorithm)
 	}
-	if err := issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList, list.Signature); err != nil {
+	if err := issuer.CheckSignature(list.SignatureAlgorithm, list.RawTBSRevocationList,
+		list.Signature); err != nil {
 		return fmt.Errorf("the list is not signed by the issuer's key: %w", err)
 	}
 
@@ -219,7 +226,8 @@ func (s crlScope) covers(cert *x509.Certificate) error {
 	case s.named && !slices.ContainsFunc(s.names, func(n string) bool {
 		return slices.Contains(cert.CRLDistributionPoints, n)
 	}):
-		return fmt.Errorf("the list is for the distribution point %q, which the certificate does not name", s.names)
+		return fmt.Errorf("the list is for the distribution point %q, which the certificate does not name",
+			s.names)
 	}
 
 	return nil

@@ -30,12 +30,14 @@ func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
 		if !ok {
 			return nil, false
 		}
+
 		known = k
 		return k.header, true
 	})
 	if f != nil {
 		return nil, f
 	}
+
 	return &envelope{JWS: s, known: known}, nil
 }
 
@@ -74,7 +76,8 @@ func (val *validation) open(compact string) (*envelope, error) {
 	}
 
 	f = e.Verify(e.certs)
-	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.Algorithm+" with "+e.leaf.key)
+	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.Algorithm+
+		" with "+e.leaf.key)
 }
 
 var algorithmsShown = strings.Join(jose.Algorithms(), ", ")
@@ -101,7 +104,8 @@ func (val *validation) certificates(e *envelope, code trace.Code) error {
 	if !e.Header.Has("x5t") && !e.Header.Has("x5t#S256") {
 		return nil
 	}
-	return val.verdict(checkThumbprint, code, e.CheckThumbprints(e.certs[0]), "the thumbprint of x5c[0]", "the same")
+	return val.verdict(checkThumbprint, code, e.CheckThumbprints(e.certs[0]), "the thumbprint of x5c[0]",
+		"the same")
 }
 
 // readX5C decodes the certificates, or returns those remembered with the header.
@@ -114,6 +118,7 @@ func (val *validation) readX5C(e *envelope) (f *jose.Fault) {
 		e.certs, f = val.certsByJKU(e, url)
 		return f
 	}
+
 	e.certs, f = jose.DecodeX5C(e.Header, val.v.parseCertificate)
 	return f
 }

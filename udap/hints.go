@@ -30,7 +30,9 @@ func difference(want, got string) string {
 	for i < len(want) && i < len(got) && want[i] == got[i] {
 		i++
 	}
-	return fmt.Sprintf("the first difference is at character %d: %s against %s", i+1, at(want, i), at(got, i))
+
+	return fmt.Sprintf("the first difference is at character %d: %s against %s", i+
+		1, at(want, i), at(got, i))
 }
 
 // urlDifference names the one part in which two URLs differ, if it is only one
@@ -52,7 +54,8 @@ func urlDifference(want, got string) string {
 	switch {
 	case same && a.Host == b.Host && a.Scheme != b.Scheme:
 		return fmt.Sprintf("only the scheme differs: %s against %s", a.Scheme, b.Scheme)
-	case same && a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && a.Port() != b.Port():
+	case same && a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
+		a.Port() != b.Port():
 		return fmt.Sprintf("only the port differs: %s against %s", portShown(a), portShown(b))
 	case a.Scheme == b.Scheme && a.Host == b.Host && restA == restB && fragmentA != fragmentB:
 		return fmt.Sprintf("only the fragment differs: %q against %q", fragmentA, fragmentB)

@@ -46,7 +46,9 @@ func (val *validation) keySetURL(e *envelope) string {
 	if !client.known || client.binding.JWKSURI != jku {
 		return ""
 	}
-	if !slices.ContainsFunc(client.communities, func(c *Community) bool { return c.Policy.JKU }) {
+	if !slices.ContainsFunc(client.communities, func(c *Community) bool {
+		return c.Policy.JKU
+	}) {
 		return ""
 	}
 
@@ -62,7 +64,10 @@ func (val *validation) certsByJKU(e *envelope, url string) ([]*x509.Certificate,
 
 	kid, ok := e.Header.Text("kid")
 	if !ok {
-		return nil, &jose.Fault{Expected: "kid beside jku", Found: e.Header.Show("kid")}
+		return nil, &jose.Fault{
+			Expected: "kid beside jku",
+			Found:    e.Header.Show("kid"),
+		}
 	}
 
 	data, err := val.v.KeySets.KeySet(ctx, url)
@@ -151,8 +156,10 @@ func keyMatches(key jose.Object, cert *x509.Certificate) error {
 		if err != nil {
 			return err
 		}
+
 		half := len(point) / 2
-		kty, want["x"], want["y"] = "EC", new(big.Int).SetBytes(point[1:1+half]), new(big.Int).SetBytes(point[1+half:])
+		kty, want["x"], want["y"] = "EC", new(big.Int).SetBytes(point[1:1+
+			half]), new(big.Int).SetBytes(point[1+half:])
 
 	default:
 		return fmt.Errorf("%T", k)

@@ -33,10 +33,12 @@ var metadataChecks = claimChecks{
 
 // The further checks on a server's metadata.
 var (
-	checkDocument = trace.NewCheck("metadata.document", "The metadata is one JSON object with signed_metadata in it",
+	checkDocument = trace.NewCheck("metadata.document",
+		"The metadata is one JSON object with signed_metadata in it",
 		"S1-015 S1-046 S1-047")
-	checkMetaAlg   = trace.NewCheck("metadata.alg", "signed_metadata is signed with RS256", "S2-06")
-	checkMetaBase  = trace.NewCheck("metadata.base", "iss is the base URL that was asked for", "S1-048 S1-050 S2-07")
+	checkMetaAlg  = trace.NewCheck("metadata.alg", "signed_metadata is signed with RS256", "S2-06")
+	checkMetaBase = trace.NewCheck("metadata.base", "iss is the base URL that was asked for",
+		"S1-048 S1-050 S2-07")
 	checkEndpoints = trace.NewCheck("metadata.endpoints",
 		"The endpoints are https URLs and signed; signed values count", "S1-057 S1-058 S1-059 S2-06 S2-07")
 )
@@ -95,7 +97,10 @@ func (v *Verifier) Metadata(
 		return nil, err
 	}
 	if e.Algorithm != "RS256" {
-		return nil, val.refuseClaim(checkMetaAlg, trace.Finding{Expected: "RS256", Found: e.Algorithm})
+		return nil, val.refuseClaim(checkMetaAlg, trace.Finding{
+			Expected: "RS256",
+			Found:    e.Algorithm,
+		})
 	}
 
 	val.tr.Pass(checkMetaAlg, "RS256", e.Algorithm)
@@ -107,8 +112,12 @@ func (v *Verifier) Metadata(
 		return nil, err
 	}
 
-	m := &ServerMetadata{Verified: *verified, Base: exp.Base}
+	m := &ServerMetadata{
+		Verified: *verified,
+		Base:     exp.Base,
+	}
 	m.readLists(plain)
+
 	return m, val.endpoints(plain, e.Claims, m, exp.LoopbackHTTP)
 }
 
@@ -117,12 +126,14 @@ func (v *Verifier) vouching(uri trace.CommunityURI) []*Community {
 	if uri == "" {
 		return v.Communities
 	}
+
 	var out []*Community
 	for _, c := range v.Communities {
 		if c.URI == uri {
 			out = append(out, c)
 		}
 	}
+
 	return out
 }
 
@@ -186,7 +197,11 @@ func (val *metadataValidation) endpoints(plain, signed jose.Object, m *ServerMet
 	}{
 		{"token_endpoint", &m.TokenEndpoint, true},
 		{"registration_endpoint", &m.RegistrationEndpoint, true},
-		{"authorization_endpoint", &m.AuthorizationEndpoint, plain.Has("authorization_endpoint")},
+		{
+			"authorization_endpoint",
+			&m.AuthorizationEndpoint,
+			plain.Has("authorization_endpoint"),
+		},
 	} {
 		if !f.needed && !signed.Has(f.name) {
 			continue
@@ -213,6 +228,7 @@ func (val *metadataValidation) endpoints(plain, signed jose.Object, m *ServerMet
 				Found:    plain.Show(f.name),
 				Remedy:   "the signed value counts",
 			})
+
 			continue
 		}
 
@@ -226,6 +242,7 @@ func (val *metadataValidation) endpoints(plain, signed jose.Object, m *ServerMet
 			Remedy:   "other grant types can be used",
 		})
 	}
+
 	return nil
 }
 
@@ -242,6 +259,7 @@ func checkEndpoint(text string, loopbackHTTP bool) error {
 	if _, loopback := hostIsAddress(u); u.Scheme == "http" && !loopback {
 		return errors.New("http is accepted at loopback addresses only")
 	}
+
 	return nil
 }
 

@@ -25,7 +25,9 @@ func SameName(a, b []byte) bool {
 
 // selfIssued reports whether a certificate has one name as issuer and subject
 // (RFC 5280 3.2).
-func selfIssued(c *x509.Certificate) bool { return SameName(c.RawSubject, c.RawIssuer) }
+func selfIssued(c *x509.Certificate) bool {
+	return SameName(c.RawSubject, c.RawIssuer)
+}
 
 // nameKey returns the same text for all encodings of one distinguished name.
 func nameKey(der []byte) string {
@@ -57,6 +59,7 @@ func parseName(der []byte) (distinguishedName, error) {
 		if _, err := asn1.Unmarshal(rdn.FullBytes, &set); err != nil || set.Tag != asn1.TagSet {
 			return nil, asn1.StructuralError{Msg: "a relative distinguished name is not a set"}
 		}
+
 		key, err := rdnKey(set.Bytes)
 		if err != nil {
 			return nil, err
@@ -98,6 +101,7 @@ func valueKey(v asn1.RawValue) string {
 	if !ok {
 		return "#" + hex.EncodeToString(v.FullBytes)
 	}
+
 	text = foldValue(text)
 	if strings.ContainsAny(text, "+\n#\x00") {
 		return "x" + hex.EncodeToString([]byte(text))
@@ -121,6 +125,7 @@ func stringOf(v asn1.RawValue) (string, bool) {
 			out[i] = rune(b)
 		}
 		return string(out), true
+
 	case asn1.TagBMPString:
 		return wideString(v.Bytes, 2)
 	case 28: // UniversalString
@@ -166,6 +171,7 @@ func foldValue(s string) string {
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return -1
 		}
+
 		return r
 	}, s)
 	return strings.Join(strings.Fields(s), " ")
@@ -185,5 +191,6 @@ func mailAddresses(c *x509.Certificate) []string {
 			out = append(out, text)
 		}
 	}
+
 	return out
 }

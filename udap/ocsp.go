@@ -49,6 +49,7 @@ func parseOCSP(der []byte, cert, issuer *x509.Certificate, now time.Time) (*ocsp
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+
 	r, err := ocsp.ParseResponseForCert(bare, cert, nil)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -76,7 +77,8 @@ func statusDates(r *ocsp.Response, now time.Time) (time.Time, error) {
 
 	switch {
 	case r.ThisUpdate.After(now.Add(crlSkew)):
-		return until, fmt.Errorf("the response begins at %s, now it is %s", trace.Stamp(r.ThisUpdate), trace.Stamp(now))
+		return until, fmt.Errorf("the response begins at %s, now it is %s", trace.Stamp(r.ThisUpdate),
+			trace.Stamp(now))
 	case now.After(until):
 		return until, fmt.Errorf("the response ended at %s, now it is %s", trace.Stamp(until), trace.Stamp(now))
 	}
@@ -125,6 +127,7 @@ func splitResponse(der []byte) (bare []byte, embedded []asn1.RawValue, err error
 	if outer.Bytes.Response, err = asn1.Marshal(basic); err != nil {
 		return nil, nil, err
 	}
+
 	bare, err = asn1.Marshal(outer)
 	return bare, embedded, err
 }
@@ -155,22 +158,27 @@ func checkSigner(r *ocsp.Response, embedded []asn1.RawValue, issuer *x509.Certif
 	if refused != nil {
 		return refused
 	}
-	return fmt.Errorf("bad OCSP signature: neither the issuer nor a certificate in the response made it: %w", bySigner)
+	return fmt.Errorf("bad OCSP signature: neither the issuer nor a certificate in the response made it: %w",
+		bySigner)
 }
 
 // checkResponder verifies a delegated responder (RFC 6960 4.2.2.2). One without
 // ocsp-nocheck would have to be asked about in turn: it is refused.
 func checkResponder(delegate, issuer *x509.Certificate, now time.Time) error {
-	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidNoCheck) })
+	noCheck := slices.ContainsFunc(delegate.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(oidNoCheck)
+	})
 	switch {
 	case !SameName(delegate.RawIssuer, issuer.RawSubject):
 		return errors.New("the responder's certificate is by another issuer")
-	case issuer.CheckSignature(delegate.SignatureAlgorithm, delegate.RawTBSCertificate, delegate.Signature) != nil:
+	case issuer.CheckSignature(delegate.SignatureAlgorithm, delegate.RawTBSCertificate,
+		delegate.Signature) != nil:
 		return errors.New("bad OCSP signature: the issuer did not sign the responder's certificate")
 	case !slices.Contains(delegate.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):
 		return errors.New("the responder's certificate is not for OCSP signing")
 	case !mayUseKey(delegate, x509.KeyUsageDigitalSignature):
 		return errors.New("the responder's key may not sign (keyUsage without digitalSignature)")
+
 	case now.Before(delegate.NotBefore) || now.After(delegate.NotAfter):
 		return fmt.Errorf("the responder's certificate counts from %s to %s", trace.Stamp(delegate.NotBefore),
 			trace.Stamp(delegate.NotAfter))
@@ -294,6 +302,7 @@ func (s *status) add(a StatusAnswer, cert, issuer *x509.Certificate, now time.Ti
 		return fmt.Sprintf("OCSP response of %s: revoked on %s (reason %d)", trace.Stamp(r.ThisUpdate),
 			trace.Stamp(r.RevokedAt),
 			r.RevocationReason)
+
 	case r.Status == ocsp.Good:
 		s.known = true
 		return fmt.Sprintf("OCSP response of %s, until %s: good", trace.Stamp(r.ThisUpdate), trace.Stamp(until))

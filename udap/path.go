@@ -52,6 +52,7 @@ func (s *signatures) verify(child, parent *x509.Certificate) error {
 		s.v.memory.sigs.put(k, struct{}{}, maxCachedSigs)
 		return nil
 	}
+
 	if s.failed == nil {
 		s.failed = map[sigKey]error{}
 	}
@@ -87,15 +88,18 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 	if len(s.paths) > 0 {
 		return s.paths, nil
 	}
+
 	if s.sigs.refused {
 		s.note(&certFault{
-			check:    checkPath,
-			expected: fmt.Sprintf("a path found with at most %d signatures between certificates", maxSignatures),
-			found:    "too many possible issuers in x5c",
-			remedy:   "send the signer's certificate and the intermediates of its own path only",
-			err:      errBudget,
+			check: checkPath,
+			expected: fmt.Sprintf("a path found with at most %d signatures between certificates",
+				maxSignatures),
+			found:  "too many possible issuers in x5c",
+			remedy: "send the signer's certificate and the intermediates of its own path only",
+			err:    errBudget,
 		}, 0, leaf, 2000)
 	}
+
 	return nil, s.nearest
 }
 
@@ -125,6 +129,7 @@ func (s *search) extend(path []*x509.Certificate) {
 			anchors = append(anchors, a)
 		}
 	}
+
 	for _, c := range s.pool {
 		if named(c) && !contains(path, c) && !isAnchor(s.community, c) {
 			others = append(others, c)
@@ -135,9 +140,11 @@ func (s *search) extend(path []*x509.Certificate) {
 		s.note(s.missingIssuer(child), len(path)-1, child, 10*len(path))
 		return
 	}
+
 	for _, a := range byKeyID(child, anchors) {
 		s.step(path, a, true)
 	}
+
 	for _, c := range byKeyID(child, others) {
 		s.step(path, c, false)
 	}
@@ -151,7 +158,10 @@ func byKeyID(child *x509.Certificate, issuers []*x509.Certificate) []*x509.Certi
 		}
 		return 1
 	}
-	slices.SortStableFunc(issuers, func(a, b *x509.Certificate) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(issuers, func(a, b *x509.Certificate) int {
+		return rank(a) - rank(b)
+	})
+
 	return issuers
 }
 
@@ -166,6 +176,7 @@ func (s *search) step(path []*x509.Certificate, issuer *x509.Certificate, anchor
 			expected: fmt.Sprintf("a path of at most %d certificates, anchor included", maxPath),
 			found:    "a longer one",
 		}, len(path)-1, path[len(path)-1], 10*len(path)+2)
+
 		return
 	}
 
@@ -291,7 +302,8 @@ func (s *search) missingIssuer(child *x509.Certificate) *certFault {
 
 func contains(path []*x509.Certificate, c *x509.Certificate) bool {
 	for _, p := range path {
-		if bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) && SameName(p.RawSubject, c.RawSubject) {
+		if bytes.Equal(p.RawSubjectPublicKeyInfo, c.RawSubjectPublicKeyInfo) &&
+			SameName(p.RawSubject, c.RawSubject) {
 			return true // RFC 5280 6.1: no loops; a cross-certificate of the same name and key adds nothing
 		}
 	}

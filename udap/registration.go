@@ -36,8 +36,9 @@ var (
 		"S1-086 S1-087 S2-11")
 	checkLogo = trace.NewCheck("registration.logo_uri",
 		"logo_uri is an https URL of a PNG, JPG or GIF, present for authorization_code", "S1-088 S1-090 S1-091 S2-11")
-	checkScope = trace.NewCheck("registration.scope", "scope is a list of scopes with one space between", "S1-097")
-	checkURIs  = trace.NewCheck("registration.uris",
+	checkScope = trace.NewCheck("registration.scope", "scope is a list of scopes with one space between",
+		"S1-097")
+	checkURIs = trace.NewCheck("registration.uris",
 		"client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses", "S1-105 S2-24")
 	checkNeeded = trace.NewCheck("registration.required", "The metadata that the community demands is there",
 		"S1-105")
@@ -55,7 +56,12 @@ type parameters struct {
 // Security 3.1). A statement that cancels needs no others. Of one that is refused
 // it returns the parameters that are in order.
 func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
-	r := &parameters{tr: val.tr, policy: p, claims: claims, out: &ClientMetadata{}}
+	r := &parameters{
+		tr:     val.tr,
+		policy: p,
+		claims: claims,
+		out:    &ClientMetadata{},
+	}
 	err := r.grantTypes()
 	if err == nil && r.out.Cancels() {
 		return r.out, nil
@@ -70,6 +76,7 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 	if err == nil {
 		steps = append(steps, r.logo)
 	}
+
 	steps = append(steps, r.scope, r.webURIs, r.required)
 
 	return r.out, r.tr.Collect(steps...)
@@ -142,8 +149,13 @@ func grantsWrong(grants []string) string {
 	code, cred := slices.Contains(grants, "authorization_code"), slices.Contains(grants, "client_credentials")
 	for i, g := range grants {
 		switch {
-		case !slices.Contains([]string{"authorization_code", "client_credentials", "refresh_token"}, g):
+		case !slices.Contains([]string{
+			"authorization_code",
+			"client_credentials",
+			"refresh_token",
+		}, g):
 			return fmt.Sprintf("%q is not a grant type of this guide", trace.Cut(g, 60))
+
 		case slices.Contains(grants[:i], g):
 			return fmt.Sprintf("%q is listed twice", g)
 		}
@@ -174,12 +186,15 @@ func (r *parameters) clientName() error {
 	}
 
 	r.out.ClientName = name
-	if strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }) {
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.Is(unicode.Cf, r)
+	}) {
 		r.tr.Warn(checkName, trace.Finding{
 			Expected: expected,
 			Found:    name,
 			Remedy:   "it has invisible or direction-changing characters; it is always shown escaped",
 		})
+
 		return nil
 	}
 
@@ -205,7 +220,8 @@ func (r *parameters) redirectURIs() error {
 	uris, ok := r.claims.List("redirect_uris")
 	if !ok || len(uris) == 0 || len(uris) > maxRedirectURIs {
 		return r.refuse(checkRedirects,
-			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs", maxRedirectURIs), r.claims.Show("redirect_uris"), "")
+			fmt.Sprintf("redirect_uris as an array of 1 to %d URLs",
+				maxRedirectURIs), r.claims.Show("redirect_uris"), "")
 	}
 
 	for i, u := range uris {
@@ -230,7 +246,8 @@ func (r *parameters) redirectURIs() error {
 // leftOut refuses a parameter that has no use with client_credentials.
 func (r *parameters) leftOut(c trace.Check, name string) error {
 	if r.claims.Has(name) {
-		return r.refuse(c, "no "+name+" with client_credentials", r.claims.Show(name), "leave "+name+" out")
+		return r.refuse(c, "no "+name+" with client_credentials", r.claims.Show(name), "leave "+
+			name+" out")
 	}
 	return nil
 }
@@ -239,10 +256,12 @@ func (r *parameters) responseTypes() error {
 	if !r.out.interactive() {
 		return r.leftOut(checkResponses, "response_types")
 	}
+
 	types, ok := r.claims.List("response_types")
 	if !ok || !slices.Equal(types, []string{"code"}) {
 		return r.refuse(checkResponses, `["code"]`, r.claims.Show("response_types"), "")
 	}
+
 	r.out.ResponseTypes = types
 	r.tr.Pass(checkResponses, `["code"]`, `["code"]`)
 	return nil
@@ -304,6 +323,7 @@ func (r *parameters) logo() error {
 			Found:    logo,
 			Remedy:   "the path does not end in .png, .jpg or .gif; serve one of these",
 		})
+
 		return nil
 	}
 

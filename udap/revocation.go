@@ -77,9 +77,15 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 		return status{text: "no source of revocation lists is configured"}
 	}
 
-	q := CRLQuery{Community: c.URI, Certificate: cert, Issuer: issuer, URLs: v.factsOf(cert).lists}
+	q := CRLQuery{
+		Community:   c.URI,
+		Certificate: cert,
+		Issuer:      issuer,
+		URLs:        v.factsOf(cert).lists,
+	}
 	answers := v.Revocation.CRLs(ctx, q)
-	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil && len(webURLs(cert.OCSPServer, 1)) > 0 {
+	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil &&
+		len(webURLs(cert.OCSPServer, 1)) > 0 {
 		return v.byResponder(ctx, cert, issuer, now)
 	}
 
@@ -181,11 +187,13 @@ func checkCRLOnce(list *x509.RevocationList, issuer *x509.Certificate) *checkedC
 	if err := checkCRLForm(list, issuer); err != nil {
 		return &checkedCRL{err: err}
 	}
+
 	out := &checkedCRL{entries: make(map[string]int, len(list.RevokedCertificateEntries))}
 	out.scope, out.err = scopeOf(list)
 	for i := range list.RevokedCertificateEntries {
 		out.entries[string(list.RevokedCertificateEntries[i].SerialNumber.Bytes())] = i
 	}
+
 	return out
 }
 
@@ -201,10 +209,12 @@ func webURLs(urls []string, most int) []string {
 		if !trace.PlainASCII(u) {
 			continue
 		}
-		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") && len(out) < most {
+		if p, err := url.Parse(u); err == nil && (p.Scheme == "http" || p.Scheme == "https") &&
+			len(out) < most {
 			out = append(out, u)
 		}
 	}
+
 	return out
 }
 
@@ -225,7 +235,9 @@ func showCRL(a CRLAnswer) string {
 	if !a.Fetched.IsZero() {
 		age = ", fetched at " + trace.Stamp(a.Fetched)
 	}
-	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL), trace.Stamp(a.List.ThisUpdate),
+
+	return fmt.Sprintf("list %s from %s (%s to %s%s): ", number, shownURL(a.URL),
+		trace.Stamp(a.List.ThisUpdate),
 		trace.Stamp(a.List.NextUpdate), age)
 }
 
@@ -234,7 +246,8 @@ func showEntry(entry *x509.RevocationListEntry, err error) string {
 	case err != nil:
 		return "not usable: " + err.Error()
 	case entry != nil:
-		return fmt.Sprintf("revoked at %s, reason %s", trace.Stamp(entry.RevocationTime), reasonShown(entry.ReasonCode))
+		return fmt.Sprintf("revoked at %s, reason %s", trace.Stamp(entry.RevocationTime),
+			reasonShown(entry.ReasonCode))
 	}
 	return "not revoked"
 }

@@ -34,6 +34,7 @@ func RawSANURIs(cert *x509.Certificate) ([]string, error) {
 	if len(value) > maxSAN {
 		return nil, fmt.Errorf("a Subject Alternative Name of %d bytes, more than %d", len(value), maxSAN)
 	}
+
 	names, err := elements(value)
 	if err != nil {
 		return nil, fmt.Errorf("the Subject Alternative Name: %w", err)
@@ -60,12 +61,15 @@ func extensionValue(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []
 		}
 		value = bytes.Clone(e.Value)
 	}
+
 	return value, nil
 }
 
 // hasExtension reports whether a certificate has an extension.
 func hasExtension(c *x509.Certificate, oid asn1.ObjectIdentifier) bool {
-	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oid) })
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool {
+		return e.Id.Equal(oid)
+	})
 }
 
 // checkSANURI is the rule for each URI name of a leaf: plain printable ASCII,
@@ -95,6 +99,7 @@ func uriAuthority(uri string) string {
 	if !ok || !strings.HasPrefix(rest, "//") {
 		return ""
 	}
+
 	rest = rest[2:]
 	if i := strings.IndexAny(rest, "/?#\\"); i >= 0 {
 		rest = rest[:i]

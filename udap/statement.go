@@ -42,7 +42,11 @@ func (v *Verifier) Statement(
 	if err != nil {
 		return nil, val.further(err, m)
 	}
-	return &SoftwareStatement{Verified: *verified, Metadata: *m}, nil
+
+	return &SoftwareStatement{
+		Verified: *verified,
+		Metadata: *m,
+	}, nil
 }
 
 // further adds what else is wrong with a refused statement to the trace, and

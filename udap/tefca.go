@@ -79,7 +79,8 @@ func movedPurpose(code string) string {
 		for _, p := range e.Purposes {
 			switch {
 			case p.Code == bare && isURI && e.System == system && i > 0:
-				return fmt.Sprintf("%s was in TEFCA's edition %s of %s and is not in %s", bare, e.Edition, e.Date,
+				return fmt.Sprintf("%s was in TEFCA's edition %s of %s and is not in %s", bare, e.Edition,
+					e.Date,
 					TEFCAEditions()[0].Edition)
 			case p.Code == bare && isURI && e.System != system, p.Code == code && !isURI:
 				return "TEFCA writes it as " + e.System + "#" + p.Code
@@ -90,7 +91,8 @@ func movedPurpose(code string) string {
 	return ""
 }
 
-var checkExtensions = trace.NewCheck("b2b.extensions", "Extension objects have the names of the current edition",
+var checkExtensions = trace.NewCheck("b2b.extensions",
+	"Extension objects have the names of the current edition",
 	"S1-198")
 
 // CheckExtensionNames warns about extension objects under names that an edition
@@ -137,7 +139,8 @@ func (b *b2b) sanPurpose(ant *AuthenticationToken) error {
 	codes := b.out.PurposeOfUse
 	got := codes[0][strings.LastIndex(codes[0], "#")+1:]
 	if len(codes) != 1 || want == "" || got != want {
-		return b.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client), strings.Join(codes, " "),
+		return b.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client),
+			strings.Join(codes, " "),
 			"each exchange purpose has its own certificate URI and registration")
 	}
 

@@ -165,7 +165,8 @@ func checkLogoURI(s string) (sure bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if address, local := hostIsAddress(u); address || local && !strings.HasSuffix(u.Hostname(), "localhost") {
+	if address, local := hostIsAddress(u); address || local &&
+		!strings.HasSuffix(u.Hostname(), "localhost") {
 		return false, errors.New("its host is an IP address")
 	}
 
@@ -217,7 +218,8 @@ func checkMailbox(s string) error {
 
 	for i := range len(local) {
 		b := local[i]
-		if (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') && !strings.ContainsRune("._+-'=~", rune(b)) {
+		if (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') &&
+			!strings.ContainsRune("._+-'=~", rune(b)) {
 			return fmt.Errorf("the character %q is not accepted in a mail address", b)
 		}
 	}

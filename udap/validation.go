@@ -53,7 +53,15 @@ func (v *Verifier) begin(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 	if tr == nil {
 		tr = trace.NewTrace(k.name, exp.Now)
 	}
-	return &validation{v: v, ctx: ctx, kind: k, exp: exp, tr: tr, sigs: &signatures{v: v}}
+
+	return &validation{
+		v:    v,
+		ctx:  ctx,
+		kind: k,
+		exp:  exp,
+		tr:   tr,
+		sigs: &signatures{v: v},
+	}
 }
 
 // orBusy returns code, or temporarily_unavailable if the refusal comes from the
@@ -209,6 +217,7 @@ func (val *validation) notRevoked(c *Community, paths [][]*x509.Certificate) ([]
 		if worst == nil || !unknown {
 			worst = f
 		}
+
 		revoked = revoked || !unknown
 	}
 

@@ -98,7 +98,9 @@ type ClientMetadata struct {
 
 // Cancels reports whether the statement asks to cancel a registration
 // (grant_types is an empty array).
-func (m ClientMetadata) Cancels() bool { return m.GrantTypes != nil && len(m.GrantTypes) == 0 }
+func (m ClientMetadata) Cancels() bool {
+	return m.GrantTypes != nil && len(m.GrantTypes) == 0
+}
 
 // Binding is the part of a stored registration that identifies a client.
 type Binding struct {

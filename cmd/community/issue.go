@@ -68,14 +68,19 @@ func issue(_ context.Context, args []string, e env) error {
 	if err := r.free(".pem", ".key", ".p12"); err != nil {
 		return err
 	}
+
 	chain, err := a.Issue(r.dated(e.now()), key.Public(), func(chain []*x509.Certificate) error {
-		return r.write(&certs.Identity{Chain: chain, Key: key})
+		return r.write(&certs.Identity{
+			Chain: chain,
+			Key:   key,
+		})
 	})
 	if err != nil {
 		return err
 	}
 
-	fmt.Fprintf(e.stdout, "issued %s\n  chain   %s.pem\n  key     %s.key\n", certs.Describe(chain[0]), r.out, r.out)
+	fmt.Fprintf(e.stdout, "issued %s\n  chain   %s.pem\n  key     %s.key\n", certs.Describe(chain[0]), r.out,
+		r.out)
 	if r.p12 {
 		fmt.Fprintf(e.stdout, "  pkcs12  %s.p12\n", r.out)
 	}
@@ -92,12 +97,17 @@ func parseIssue(args []string, e env) (*request, error) {
 	fs.BoolVar(&r.p12, "p12", false, "")
 	fs.BoolVar(&r.legacy, "legacy", false, "")
 	fs.StringVar(&r.passwordFile, "password-file", "", "")
-	fs.Func("dns", "", func(s string) error { r.template.DNS = append(r.template.DNS, s); return nil })
+	fs.Func("dns", "", func(s string) error {
+		r.template.DNS = append(r.template.DNS, s)
+		return nil
+	})
+
 	fs.Func("ip", "", func(s string) error {
 		ip := net.ParseIP(s)
 		if ip == nil {
 			return errors.New("is not an IP address")
 		}
+
 		r.template.IPs = append(r.template.IPs, ip)
 		return nil
 	})
@@ -113,6 +123,7 @@ func parseIssue(args []string, e env) (*request, error) {
 			),
 		}
 	}
+
 	return r, r.complete()
 }
 
@@ -124,14 +135,20 @@ func (r *request) common(fs *flag.FlagSet) {
 	fs.StringVar(&r.template.Organization, "org", "", "")
 	fs.IntVar(&r.days, "days", 365, "")
 	fs.BoolVar(&r.force, "force", false, "")
-	fs.Func("uri", "", func(s string) error { r.template.URIs = append(r.template.URIs, s); return checkURI(s) })
+	fs.Func("uri", "", func(s string) error {
+		r.template.URIs = append(r.template.URIs, s)
+		return checkURI(s)
+	})
 }
 
 // complete checks what both commands were given and fills in the common name.
 func (r *request) complete() error {
 	if r.days < 1 {
-		return usageError{complaint.New(fmt.Sprintf("-days %d is not a life", r.days), "give 1 or more")}
+		return usageError{
+			complaint.New(fmt.Sprintf("-days %d is not a life", r.days), "give 1 or more"),
+		}
 	}
+
 	if r.template.CommonName == "" {
 		r.template.CommonName = append(r.template.URIs, r.template.DNS...)[0]
 	}
@@ -158,9 +175,11 @@ func (r *request) free(endings ...string) error {
 
 	for _, ending := range endings {
 		if _, err := os.Lstat(r.out + ending); !errors.Is(err, os.ErrNotExist) {
-			return complaint.New(r.out+ending+" is there already", "choose another -out, or replace it with -force")
+			return complaint.New(r.out+ending+" is there already",
+				"choose another -out, or replace it with -force")
 		}
 	}
+
 	return nil
 }
 
@@ -243,6 +262,7 @@ func parseSign(args []string, e env) (*request, *certs.Request, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	if len(r.template.URIs) == 0 {
 		r.template.URIs = csr.URIs
 	}
@@ -252,11 +272,15 @@ func parseSign(args []string, e env) (*request, *certs.Request, error) {
 			"give -uri: a member is known by the URI in its certificate",
 		)}
 	}
+
 	for _, u := range r.template.URIs {
 		if err := checkURI(u); err != nil {
-			return nil, nil, usageError{complaint.New(fmt.Sprintf("%s: SAN URI %q %v", *file, u, err), "give -uri")}
+			return nil, nil, usageError{
+				complaint.New(fmt.Sprintf("%s: SAN URI %q %v", *file, u, err), "give -uri"),
+			}
 		}
 	}
+
 	if problems := lintKey(csr.Key); len(problems) > 0 {
 		return nil, nil, complaint.New(*file+": "+problems[0], "make a request with another key")
 	}
@@ -271,10 +295,12 @@ func firstLine(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
+
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
+
 	line, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimSuffix(line, "\r"), nil
 }

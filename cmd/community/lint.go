@@ -36,7 +36,9 @@ func checkURI(s string) error {
 // An empty result is no promise of trust.
 func lint(c *x509.Certificate, now time.Time) []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) {
+		out = append(out, fmt.Sprintf(format, args...))
+	}
 	uris, err := certs.RawURIs(c)
 	switch {
 	case err != nil:
@@ -53,6 +55,7 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	for _, u := range uris {
 		out = append(out, lintURI(u)...)
 	}
+
 	out = append(out, lintKey(c.PublicKey)...)
 	if !c.IsCA && len(c.DNSNames) == 0 && len(c.CRLDistributionPoints) == 0 {
 		say("it has no CRL distribution point: its revocation status is known only to those who hold the list by " +
@@ -65,7 +68,8 @@ func lint(c *x509.Certificate, now time.Time) []string {
 	case left < 0:
 		say("it expired at %s", c.NotAfter.Format(time.RFC3339))
 	case left < 30*24*time.Hour:
-		say("it expires in %d days, at %s: renew it with the same SAN, no registration is lost", int(left.Hours()/24),
+		say("it expires in %d days, at %s: renew it with the same SAN, no registration is lost",
+			int(left.Hours()/24),
 			c.NotAfter.Format(time.RFC3339))
 	}
 
@@ -74,7 +78,9 @@ func lint(c *x509.Certificate, now time.Time) []string {
 
 func lintURI(s string) []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf("SAN URI "+format, args...)) }
+	say := func(format string, args ...any) {
+		out = append(out, fmt.Sprintf("SAN URI "+format, args...))
+	}
 	if err := checkURI(s); err != nil {
 		say("%q %v", s, err)
 		return out
@@ -88,6 +94,7 @@ func lintURI(s string) []string {
 		say("%s has a fragment: it is part of the identity; an OpenSSL configuration file would have cut it off "+
 			"at the #", s)
 	}
+
 	if u.Scheme == "http" {
 		say("%s is http: a client URI is https", s)
 	}
@@ -106,8 +113,11 @@ func lintKey(key crypto.PublicKey) []string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < 2048 {
-			return []string{fmt.Sprintf("its key is RSA of %d bits; at least 2048 are needed", k.N.BitLen())}
+			return []string{
+				fmt.Sprintf("its key is RSA of %d bits; at least 2048 are needed", k.N.BitLen()),
+			}
 		}
+
 	case *ecdsa.PublicKey:
 		if n := k.Curve.Params().Name; n != "P-256" && n != "P-384" {
 			return []string{"its key is EC " + n + "; ES256 needs P-256, ES384 needs P-384"}

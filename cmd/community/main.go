@@ -119,13 +119,16 @@ func parse(fs *flag.FlagSet, args []string, n int, needed ...string) ([]string, 
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
-		return nil, usageError{complaint.New(err.Error(), "community "+fs.Name()+" -h lists the flags")}
+		return nil, usageError{
+			complaint.New(err.Error(), "community "+fs.Name()+" -h lists the flags"),
+		}
 	}
 
 	var errs []error
 	for _, name := range needed {
 		if fs.Lookup(name).Value.String() == "" {
-			errs = append(errs, complaint.New("-"+name+" is missing", "community "+fs.Name()+" -h shows an example"))
+			errs = append(errs,
+				complaint.New("-"+name+" is missing", "community "+fs.Name()+" -h shows an example"))
 		}
 	}
 

@@ -44,7 +44,8 @@ func initCommunity(_ context.Context, args []string, e env) error {
 		about.Name = about.URI
 	}
 	if authority.Exists(*prefix) {
-		return complaint.New("there is a community at "+*prefix+" already", "choose another -ca, or remove its files")
+		return complaint.New("there is a community at "+*prefix+" already",
+			"choose another -ca, or remove its files")
 	}
 	if err := os.MkdirAll(filepath.Dir(*prefix), 0o700); err != nil {
 		return err

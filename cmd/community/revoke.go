@@ -49,7 +49,9 @@ func revoke(_ context.Context, args []string, e env) error {
 			"lists them")}
 	}
 	if (*file == "") == (*hex == "") {
-		return usageError{complaint.New("give either -cert or -serial", "community revoke -h shows an example")}
+		return usageError{
+			complaint.New("give either -cert or -serial", "community revoke -h shows an example"),
+		}
 	}
 
 	a, err := authority.Open(*prefix)
@@ -85,10 +87,13 @@ func remedied(a *authority.Authority, err error) error {
 			"put the file back from a backup; a new one would forget every revocation. Where that is meant: "+
 				"community crl -ca "+a.Prefix+" -restart, and then revoke each certificate again",
 		)
+
 	case errors.Is(err, authority.ErrUnknownSerial):
-		return complaint.New(err.Error(), "community show -ca "+a.Prefix+" lists the certificates; or give the "+
-			"certificate with -cert")
+		return complaint.New(err.Error(),
+			"community show -ca "+a.Prefix+" lists the certificates; or give the "+
+				"certificate with -cert")
 	}
+
 	return err
 }
 
@@ -138,7 +143,8 @@ func renew(_ context.Context, args []string, e env) error {
 	}
 	if *life <= 0 || *due < 0 {
 		return usageError{
-			complaint.New("-life and -when-due must be positive", "write for example -life 720h -when-due 168h"),
+			complaint.New("-life and -when-due must be positive",
+				"write for example -life 720h -when-due 168h"),
 		}
 	}
 
@@ -151,6 +157,7 @@ func renew(_ context.Context, args []string, e env) error {
 	if err != nil {
 		return err
 	}
+
 	if *due == 0 || isDue || *restart {
 		sign := a.Renew
 		if *restart {

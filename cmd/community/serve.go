@@ -53,5 +53,9 @@ func serve(ctx context.Context, args []string, e env) error {
 
 	log := slog.New(slog.NewTextHandler(e.stderr, nil))
 	log.Info("lists are served", "address", ln.Addr().String(), "dir", c.Dir)
-	return (&crlserver.Server{Config: c, Log: log, Now: e.now}).Serve(ctx, ln)
+	return (&crlserver.Server{
+		Config: c,
+		Log:    log,
+		Now:    e.now,
+	}).Serve(ctx, ln)
 }

@@ -40,7 +40,9 @@ func show(_ context.Context, args []string, e env) error {
 		return err
 	}
 	if (*prefix == "") == (len(rest) == 0) {
-		return usageError{complaint.New("give either a FILE or -ca", "community show -h shows examples")}
+		return usageError{
+			complaint.New("give either a FILE or -ca", "community show -h shows examples"),
+		}
 	}
 	if *prefix != "" {
 		return sheet(e.stdout, *prefix, e.now())
@@ -65,7 +67,8 @@ func showFile(w io.Writer, file, password string, now time.Time) error {
 	}
 
 	if id, err := certs.ParsePKCS12(data, password); err == nil {
-		fmt.Fprintf(w, "PKCS#12 with a private key (%s) and %d certificates\n", certs.DescribeKey(id.Key.Public()),
+		fmt.Fprintf(w, "PKCS#12 with a private key (%s) and %d certificates\n",
+			certs.DescribeKey(id.Key.Public()),
 			len(id.Chain))
 		return printChain(w, id.Chain, now)
 	} else if strings.Contains(err.Error(), "password") {
@@ -74,8 +77,10 @@ func showFile(w io.Writer, file, password string, now time.Time) error {
 
 	chain, err := certs.ParseCertificates(data)
 	if err != nil {
-		return complaint.New(fmt.Sprintf("%s: %v", file, err), "a certificate, a list or a PKCS#12 file is expected")
+		return complaint.New(fmt.Sprintf("%s: %v", file, err),
+			"a certificate, a list or a PKCS#12 file is expected")
 	}
+
 	return printChain(w, chain, now)
 }
 
@@ -108,9 +113,11 @@ func printCertificate(w io.Writer, c *x509.Certificate) {
 	for _, d := range c.DNSNames {
 		fmt.Fprintf(w, "  dns      %s\n", certs.Printable(d))
 	}
+
 	for _, u := range c.CRLDistributionPoints {
 		fmt.Fprintf(w, "  crl      %s\n", certs.Printable(u))
 	}
+
 	for _, u := range c.IssuingCertificateURL {
 		fmt.Fprintf(w, "  aia      %s\n", certs.Printable(u))
 	}
@@ -205,6 +212,7 @@ func sheet(w io.Writer, prefix string, now time.Time) error {
 	for _, c := range issued {
 		printMember(w, c, list, now)
 	}
+
 	return nil
 }
 
@@ -226,11 +234,13 @@ func revokedAt(l *x509.RevocationList, c *x509.Certificate) (time.Time, bool) {
 	if l == nil {
 		return time.Time{}, false
 	}
+
 	for _, r := range l.RevokedCertificateEntries {
 		if r.SerialNumber.Cmp(c.SerialNumber) == 0 {
 			return r.RevocationTime, true
 		}
 	}
+
 	return time.Time{}, false
 }
 
@@ -245,5 +255,6 @@ func fingerprint(c *x509.Certificate) string {
 		}
 		fmt.Fprintf(&b, "%02X", x)
 	}
+
 	return b.String()
 }

@@ -111,6 +111,7 @@ func parseBackup(command string, args []string, stdout io.Writer) (backupOptions
 	f := flag.NewFlagSet("destination "+command, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
+
 	f.StringVar(&o.config, "config", "", "")
 	if command == "restore" {
 		dirFlag, text = "from", restoreUsage
@@ -154,10 +155,12 @@ func backup(cfg server.Config, dir string, now time.Time, stdout io.Writer) erro
 	if err != nil {
 		return err
 	}
+
 	fmt.Fprintf(stdout, "backup of %s in %s\n", b.Public, dir)
 	for _, f := range b.Files {
 		fmt.Fprintf(stdout, "%s\t%d bytes\tsha-256 %s\n", f.Name, f.Size, f.SHA256)
 	}
+
 	return nil
 }
 
@@ -170,9 +173,13 @@ func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
 		fmt.Fprintln(stdout, "nothing to accept: the present time is not behind what was stored")
 		return nil
 	}
-	fmt.Fprintf(stdout, "accepted %s; requests would have been refused until %s\n", now.UTC().Format(time.RFC3339),
+
+	fmt.Fprintf(stdout, "accepted %s; requests would have been refused until %s\n",
+		now.UTC().Format(time.RFC3339),
 		until.Format(time.RFC3339))
-	fmt.Fprintln(stdout, "clients are refused until the clock skew has passed: destination accept-time -h explains it")
+	fmt.Fprintln(stdout,
+		"clients are refused until the clock skew has passed: destination accept-time -h explains it")
+
 	return nil
 }
 
@@ -182,6 +189,7 @@ func restore(cfg server.Config, o backupOptions, now time.Time, stdout io.Writer
 		if err != nil {
 			return err
 		}
+
 		fmt.Fprintf(stdout, "good: backup of %s made %s\nnothing was changed; restore it with -yes\n", b.Public,
 			b.Made.Format(time.RFC3339))
 		return nil

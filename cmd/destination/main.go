@@ -151,6 +151,7 @@ func check(cfg server.Config, form error, stdout, stderr io.Writer) int {
 		complaint.Print(stderr, err)
 		return 2
 	}
+
 	fmt.Fprintln(stdout, "ok")
 	return 0
 }
@@ -165,13 +166,19 @@ func serve(ctx context.Context, cfg server.Config, o options, stdout, stderr io.
 	if cfg.Log == "json" {
 		log = slog.New(slog.NewJSONHandler(stderr, options))
 	}
-	s, err := server.New(cfg, server.Deps{Now: time.Now, Log: log, Reload: proc.Hangups(ctx)})
+
+	s, err := server.New(cfg, server.Deps{
+		Now:    time.Now,
+		Log:    log,
+		Reload: proc.Hangups(ctx),
+	})
 	if err != nil {
 		complaint.Print(stderr, err)
 		return 2
 	}
 
-	fmt.Fprintf(stdout, "ready: public base %s, listening on %s, console %s\n", cfg.Public, s.Addr(), s.AdminURL())
+	fmt.Fprintf(stdout, "ready: public base %s, listening on %s, console %s\n", cfg.Public, s.Addr(),
+		s.AdminURL())
 	if err := s.Run(ctx); err != nil {
 		complaint.Print(stderr, err)
 		return 1

@@ -94,7 +94,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, gatewayd.Example)
 		return 0
 	case *config == "":
-		return misused(stderr, "no configuration is named", "write gateway -config FILE; gateway -example prints one")
+		return misused(stderr, "no configuration is named",
+			"write gateway -config FILE; gateway -example prints one")
+
 	case *check:
 		return checkOnly(*config, stdout, stderr)
 	}
@@ -113,6 +115,7 @@ func parse(f *flag.FlagSet, args []string, stdout, stderr io.Writer) (code int, 
 	case err != nil:
 		return misused(stderr, err.Error(), "gateway -h shows the options"), true
 	}
+
 	return 0, false
 }
 
@@ -127,9 +130,11 @@ func checkOnly(path string, stdout, stderr io.Writer) int {
 		complaint.Print(stderr, err)
 		return 2
 	}
+
 	for _, w := range warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", w)
 	}
+
 	fmt.Fprintln(stdout, "ok")
 	return 0
 }
@@ -182,5 +187,6 @@ func compare(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return misused(stderr, err.Error(), "name files that gateway, destination or originator have written")
 	}
+
 	return code
 }

@@ -163,9 +163,11 @@ func (c *call) identity() (*certs.Identity, error) {
 	case c.Cert != "":
 		id, err := certs.LoadIdentity(c.Cert, c.Key)
 		if err != nil {
-			return nil, complaint.New(err.Error(), "PEM: the leaf first, then its issuers; the key in a file of "+
-				"its own")
+			return nil, complaint.New(err.Error(),
+				"PEM: the leaf first, then its issuers; the key in a file of "+
+					"its own")
 		}
+
 		return id, nil
 	}
 
@@ -179,6 +181,7 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 		if err != nil {
 			return nil, complaint.New(err.Error(), "-p12-password-file names the file that holds the password")
 		}
+
 		password, _, _ = strings.Cut(string(data), "\n")
 		password = strings.TrimSuffix(password, "\r")
 	}
@@ -193,6 +196,7 @@ func (c *call) pkcs12() (*certs.Identity, error) {
 		return nil, complaint.New(err.Error(), "-p12 names a PKCS#12 file (.p12, .pfx) with a private key and "+
 			"its certificate")
 	}
+
 	return id, nil
 }
 
@@ -226,10 +230,14 @@ func (c *call) communities() ([]*udap.Community, error) {
 		uri := trace.CommunityURI(name)
 		if byURI[uri] == nil {
 			byURI[uri] = &udap.Community{
-				URI:    uri,
-				Name:   name,
-				Policy: udap.Policy{Revocation: rule, AIA: c.AIA},
+				URI:  uri,
+				Name: name,
+				Policy: udap.Policy{
+					Revocation: rule,
+					AIA:        c.AIA,
+				},
 			}
+
 			out = append(out, byURI[uri])
 		}
 
@@ -282,16 +290,23 @@ func (c *call) tlsRoots() (*x509.CertPool, error) {
 	for _, cert := range list {
 		pool.AddCert(cert)
 	}
+
 	return pool, nil
 }
 
 // revocation makes the source of CRLs. Servers of https CRLs are verified like
 // every web server, against roots.
 func (c *call) revocation(roots *x509.CertPool) (*fetch.Source, error) {
-	cfg := fetch.Config{Allow: slices.Concat(c.Allow, c.AIA), Now: c.now, Roots: roots}
+	cfg := fetch.Config{
+		Allow: slices.Concat(c.Allow, c.AIA),
+		Now:   c.now,
+		Roots: roots,
+	}
+
 	for _, l := range c.Lists {
 		cfg.Configured = append(cfg.Configured, fetch.Configured{Place: l})
 	}
+
 	s, err := fetch.New(cfg)
 	if err != nil {
 		return nil, complaint.New(

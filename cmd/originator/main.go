@@ -50,7 +50,8 @@ type call struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" ||
+		args[0] == "--help" {
 		return help(args, stdout, stderr)
 	}
 
@@ -72,8 +73,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	c := &call{
 		options: o,
-		out:     &printer{out: stdout, err: stderr, json: o.json, quiet: o.quiet},
-		now:     time.Now,
+		out: &printer{
+			out:   stdout,
+			err:   stderr,
+			json:  o.json,
+			quiet: o.quiet,
+		},
+		now: time.Now,
 	}
 	if err := c.prepare(); err != nil {
 		return complain(stderr, err)
@@ -83,6 +89,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, end := range c.atEnd {
 		err = errors.Join(err, end())
 	}
+
 	return finish(c, err, stderr)
 }
 
@@ -95,6 +102,7 @@ func finish(c *call, err error, stderr io.Writer) int {
 	case errors.As(err, &usage):
 		return complain(stderr, err)
 	}
+
 	c.out.failed(err)
 	return exitRefused
 }

@@ -132,6 +132,7 @@ func (o *options) common(f *flag.FlagSet) {
 	f.StringVar(&o.Revocation, "revocation", "", "")
 	f.Var(&o.Allow, "allow", "")
 	f.Var(&o.Lists, "list", "")
+
 	f.Var(&o.AIA, "aia", "")
 
 	f.StringVar(&o.Evidence, "evidence", "", "")
@@ -152,6 +153,7 @@ func (o *options) registration(f *flag.FlagSet) {
 	f.StringVar(&o.logo, "logo", "", "")
 	f.StringVar(&o.page, "page", "", "")
 	f.StringVar(&o.tos, "tos", "", "")
+
 	f.StringVar(&o.policy, "policy", "", "")
 	f.Var(&o.certifications, "certification", "")
 }
@@ -191,7 +193,8 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 func (o *options) positional() error {
 	most := 1
 	if len(o.args) > most {
-		return complaint.New(fmt.Sprintf("%q is one word too many", o.args[most]), "see originator help "+o.command)
+		return complaint.New(fmt.Sprintf("%q is one word too many", o.args[most]),
+			"see originator help "+o.command)
 	}
 	if o.command == "get" {
 		if len(o.args) == 0 {
@@ -200,6 +203,7 @@ func (o *options) positional() error {
 				"a path under the FHIR base, for example: originator get 'Patient?_count=5'",
 			)
 		}
+
 		return nil
 	}
 

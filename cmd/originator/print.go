@@ -70,7 +70,9 @@ func (p *printer) trace(tr *trace.Trace) {
 	}
 }
 
-func loud(s trace.Step) bool { return s.Verdict == trace.Warned || s.Verdict == trace.Refused }
+func loud(s trace.Step) bool {
+	return s.Verdict == trace.Warned || s.Verdict == trace.Refused
+}
 
 // marks are how each verdict is shown.
 var marks = map[trace.Verdict]string{
@@ -96,6 +98,7 @@ func (p *printer) step(s trace.Step) {
 			text = s.Title
 		}
 		fmt.Fprintf(p.err, "  %-4s  %-26s  %s\n", marks[s.Verdict], s.Check, text)
+
 		return
 	}
 

@@ -41,7 +41,8 @@ func loadSession(path string) (*session, error) {
 	}
 
 	var s session
-	if err := json.Unmarshal(data, &s, json.RejectUnknownMembers(true)); err != nil || s.Version != sessionVersion {
+	if err := json.Unmarshal(data, &s, json.RejectUnknownMembers(true)); err != nil ||
+		s.Version != sessionVersion {
 		return nil, complaint.New(
 			fmt.Sprintf("%s is no session file (%v)", path, err),
 			"remove it, or name another one (-session)",
@@ -61,7 +62,10 @@ func (s *session) save(path string) error {
 
 // forget drops what belongs to another destination or another identity.
 func (s *session) forget() {
-	*s = session{Version: sessionVersion, Remembered: s.Remembered}
+	*s = session{
+		Version:    sessionVersion,
+		Remembered: s.Remembered,
+	}
 }
 
 // recall fills the flags that were not given from the session, and notices
@@ -110,7 +114,9 @@ func (s *session) recall(now *remembered) {
 
 // absolute makes the paths of flags independent of the working directory.
 func (r *remembered) absolute() error {
-	for _, p := range []*string{&r.Cert, &r.Key, &r.P12, &r.P12Password, &r.TLSCA, &r.Evidence} {
+	for _, p := range []*string{
+		&r.Cert, &r.Key, &r.P12, &r.P12Password, &r.TLSCA, &r.Evidence,
+	} {
 		if *p == "" {
 			continue
 		}

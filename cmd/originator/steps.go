@@ -22,6 +22,7 @@ func (c *call) begin(ctx context.Context) (*client.Client, *client.Discovery, er
 	if err != nil {
 		return nil, nil, err
 	}
+
 	d, err := cl.Discover(ctx)
 	c.out.result.Discovery = d
 	c.out.trace(d.Trace)
@@ -52,7 +53,8 @@ func discover(ctx context.Context, c *call) error {
 
 func (c *call) keep() error {
 	if err := c.session.save(c.options.session); err != nil {
-		return complaint.New("the session could not be kept: "+err.Error(), "name another session file (-session)")
+		return complaint.New("the session could not be kept: "+err.Error(),
+			"name another session file (-session)")
 	}
 	return nil
 }
@@ -137,10 +139,12 @@ func cancel(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+
 	c.session.forget()
 	if err := c.keep(); err != nil {
 		return err
 	}
+
 	c.out.say("cancelled  %s", out.ClientID)
 	return c.out.done()
 }
@@ -190,13 +194,18 @@ func until(t time.Time) string {
 const defaultPurpose = "urn:oid:2.16.840.1.113883.5.8#TREAT"
 
 func (c *call) tokenRequest() (client.TokenRequest, error) {
-	req := client.TokenRequest{ClientID: trace.ClientID(c.session.ClientID), Scope: c.scope}
+	req := client.TokenRequest{
+		ClientID: trace.ClientID(c.session.ClientID),
+		Scope:    c.scope,
+	}
 	orElse(&req.Scope, c.session.Scope)
+
 	for _, e := range c.extensions {
 		name, file, ok := strings.Cut(e, "=")
 		data, err := os.ReadFile(file)
 		if !ok || err != nil || !jsontext.Value(data).IsValid() {
-			return req, complaint.New(fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e, err), "")
+			return req, complaint.New(fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e,
+				err), "")
 		}
 
 		if req.Extensions == nil {

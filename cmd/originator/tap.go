@@ -14,10 +14,14 @@ func (c *call) tap() (func(net.Conn) net.Conn, error) {
 	if c.Evidence == "" {
 		return nil, nil
 	}
+
 	log, err := evidence.Open(c.Evidence, "originator", evidence.Options{Now: c.now})
 	if err != nil {
 		return nil, complaint.New(err.Error(), "-evidence names a file to append to")
 	}
+
 	c.atEnd = append(c.atEnd, log.Close)
-	return func(conn net.Conn) net.Conn { return wire.Client(conn, log.ConnID(), c.now, log.Tap) }, nil
+	return func(conn net.Conn) net.Conn {
+		return wire.Client(conn, log.ConnID(), c.now, log.Tap)
+	}, nil
 }

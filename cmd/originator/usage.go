@@ -106,10 +106,12 @@ var commandUsage = map[string]string{
 		"'https://fhir.example.org/r4/.well-known/udap?community=urn:example:a'\n" + commonUsage,
 	"register": "originator register [flags] [BASE]\n\nRegisters, or changes the registration that this " +
 		"certificate's URI has there.\n\nExample:\n  originator register -sandbox DIR -name 'Test App' -contact " +
-		"mailto:a@example.org -scope 'system/Patient.rs system/Observation.rs'\n" + registrationUsage + commonUsage,
+		"mailto:a@example.org -scope 'system/Patient.rs system/Observation.rs'\n" +
+		registrationUsage + commonUsage,
 	"token": "originator token [flags]\n\nGets an access token with the client credentials grant and keeps it " +
 		"in the session file.\n\nExample:\n  originator token -organization " +
-		"https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" + tokenUsage + commonUsage,
+		"https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" +
+		tokenUsage + commonUsage,
 	"get": "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n" +
 		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" +
 		getUsage + commonUsage,

@@ -30,6 +30,7 @@ func (a asked) purpose() string {
 		return "token"
 	case last == "metadata":
 		return "capabilities"
+
 	case !isFHIR:
 		return last
 	case a.method != "GET":
@@ -37,6 +38,7 @@ func (a asked) purpose() string {
 	case query != "" || !strings.Contains(inBase, "/"):
 		return "search"
 	}
+
 	return "read"
 }
 
@@ -84,6 +86,7 @@ func (a *asking) follow(p []byte) int {
 		_, done, _ := a.body.Feed(nil)
 		a.inBody = !done
 	}
+
 	a.head, a.scan = nil, wire.Head{}
 	return end - before
 }

@@ -52,6 +52,7 @@ func showGateway(_ context.Context, d *demo) (string, error) {
 	if d.gatewayReason != "" {
 		detail += "; " + d.gatewayReason
 	}
+
 	return detail, nil
 }
 
@@ -85,6 +86,7 @@ func linkedPackages(program string) ([]string, error) {
 	for _, m := range info.Deps {
 		seen[m.Path] = true
 	}
+
 	table, err := functions(program)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
@@ -97,13 +99,15 @@ func linkedPackages(program string) ([]string, error) {
 	}
 
 	if !seen["runtime"] {
-		return nil, errors.New(program + ": its symbol table does not even have the runtime: it cannot be read")
+		return nil, errors.New(program +
+			": its symbol table does not even have the runtime: it cannot be read")
 	}
 
 	var out []string
 	for p := range seen {
 		out = append(out, p)
 	}
+
 	slices.Sort(out)
 
 	return out, nil
@@ -125,6 +129,7 @@ func lineTable(program string) (pcln []byte, text uint64, err error) {
 		if s == nil || t == nil {
 			return nil, 0, errors.New("no table of functions")
 		}
+
 		pcln, err = s.Data()
 		return pcln, t.Addr, err
 	}

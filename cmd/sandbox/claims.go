@@ -51,26 +51,35 @@ var claims = []claim{
 		"originator token -organization https://example.org/organization", showToken},
 	{"data", "data read and searched through both intermediaries",
 		"originator get 'Patient?_count=1'", showData},
-	{"straight", "the same client, at the same public URLs, dialled straight at the private port, works too: trust is not in the gateway",
+	{"straight", "the same client, at the same public URLs, dialled straight at the private port, works too: " +
+		"trust is not in the gateway",
 		"originator get -connect {private} -connect-name {privateName} 'Patient?_count=1'", showStraight},
 	{"replaced", "gateway replaced by one with another key: nothing to register again",
-		"stop the gateway, put another key pair in {dir}/tls/gateway.pem and gateway.key, start it again; then: originator token", showReplaced},
-	{"either", "two different gateways are interchangeable, and removing them changes nothing: the same bytes by each way",
-		"originator get -o FILE Patient/ID before and after the gateway is replaced as above, and with -connect {private} -connect-name {privateName}; cmp", showEither},
+		"stop the gateway, put another key pair in {dir}/tls/gateway.pem and gateway.key, start it again; then: " +
+			"originator token", showReplaced},
+	{"either", "two different gateways are interchangeable, and removing them changes nothing: the same bytes by " +
+		"each way",
+		"originator get -o FILE Patient/ID before and after the gateway is replaced as above, and with -connect " +
+			"{private} -connect-name {privateName}; cmp", showEither},
 	{"names", "the gateway has the certificate of the public name, each hop behind it that of its own private name",
-		"openssl s_client -connect {private} -servername {privateName} </dev/null | openssl x509 -noout -ext subjectAltName", showNames},
-	{"copied", "a copied bearer token works for whoever has it, until it expires: it is protected by TLS on every hop and by nothing else",
+		"openssl s_client -connect {private} -servername {privateName} </dev/null | openssl x509 -noout -ext " +
+			"subjectAltName", showNames},
+	{"copied", "a copied bearer token works for whoever has it, until it expires: it is protected by TLS on " +
+		"every hop and by nothing else",
 		"curl --cacert {dir}/tls/ca.pem -H 'Authorization: Bearer TOKEN' {base}/Patient", showCopied},
 	{"minted", "a gateway can neither get a token with the keys it holds nor alter one that passes",
-		"curl as above with one character of TOKEN changed; a token request with an assertion signed by {dir}/tls/gateway.key, {dir}/tls/gateway.pem as its x5c", showMinted},
+		"curl as above with one character of TOKEN changed; a token request with an assertion signed by " +
+			"{dir}/tls/gateway.key, {dir}/tls/gateway.pem as its x5c", showMinted},
 	{"change", "registration changed and cancelled by the client's signed word",
 		"originator register -sandbox {dir} {about}; originator cancel", showChange},
 	{"at once", "a cancellation is seen at once through the gateways: the next use of the client's token is refused",
 		"originator token; originator cancel; originator get 'Patient?_count=1'", showAtOnce},
 	{"communities", "another community's certificate cannot touch the registration",
-		"community issue -ca {dir}/b -uri URI -out other, with the URI of a client of community a; originator register, then cancel, with it", showCommunities},
+		"community issue -ca {dir}/b -uri URI -out other, with the URI of a client of community a; originator " +
+			"register, then cancel, with it", showCommunities},
 	{"revoked", "revoked certificate refused",
-		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client a-rsa {about}", showRevoked},
+		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client " +
+			"a-rsa {about}", showRevoked},
 	{"identical", "every message identical on every hop",
 		"gateway compare -hops originator,gateway,delegate,destination {evidence}", showIdentical},
 	{"gateway", "the gateway program holds no trust material and links none of udap, jwx, fhir, bbolt",
@@ -83,6 +92,7 @@ func (d *demo) byHand(repeat string) string {
 	for _, name := range d.manifest.Evidence {
 		evidence = append(evidence, d.file(name))
 	}
+
 	return strings.NewReplacer(
 		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
 		"{base}", d.manifest.PublicBase,
@@ -102,6 +112,7 @@ func (d *demo) showAll(ctx context.Context, list []claim, out io.Writer) []resul
 			fmt.Fprintf(out, "           by hand: %s\n", d.byHand(r.repeat))
 		}
 	}
+
 	return results
 }
 
@@ -113,7 +124,14 @@ func (d *demo) showOne(ctx context.Context, c claim) result {
 	defer cancel()
 	start := d.now()
 	detail, err := c.show(ctx, d)
-	r := result{claim: c, outcome: held, detail: detail, start: start, traces: len(d.traces)}
+	r := result{
+		claim:   c,
+		outcome: held,
+		detail:  detail,
+		start:   start,
+		traces:  len(d.traces),
+	}
+
 	var h hidden
 	switch {
 	case errors.As(err, &h):

@@ -141,7 +141,11 @@ func (d *originator) loadTrust() error {
 		})
 	}
 
-	source, err := fetch.New(fetch.Config{Allow: d.listOrigins(), Refresh: time.Second, Now: d.now})
+	source, err := fetch.New(fetch.Config{
+		Allow:   d.listOrigins(),
+		Refresh: time.Second,
+		Now:     d.now,
+	})
 	if err != nil {
 		return err
 	}
@@ -156,6 +160,7 @@ func (d *originator) loadTrust() error {
 	for _, c := range web {
 		d.roots.AddCert(c)
 	}
+
 	return nil
 }
 
@@ -205,7 +210,10 @@ func (d *originator) mint(c testbed.Community, uri string, kind certs.KeyKind) (
 		return nil, err
 	}
 
-	return &certs.Identity{Chain: ca.Chain(leaf), Key: key}, nil
+	return &certs.Identity{
+		Chain: ca.Chain(leaf),
+		Key:   key,
+	}, nil
 }
 
 // newClient makes the originator's client. It asks for the public URLs whatever
@@ -250,6 +258,7 @@ func (d *originator) tapStraight(conn net.Conn) net.Conn {
 	id := d.log.ConnID()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	d.straight[id] = true
 	return d.ask(id, wire.Client(conn, id, d.now, func(m *wire.Message) {
 		marked := *m
@@ -297,7 +306,9 @@ func (d *originator) register(
 	return out, err
 }
 
-func (d *originator) cancel(ctx context.Context, c *client.Client, found *client.Discovery) (*client.Registered, error) {
+func (d *originator) cancel(
+	ctx context.Context, c *client.Client, found *client.Discovery,
+) (*client.Registered, error) {
 	out, err := c.Cancel(ctx, found, registration(""))
 	d.keep(out.Trace)
 	return out, err

@@ -130,7 +130,8 @@ func (d *demo) asSent(ctx context.Context) error {
 			return err
 		}
 		if !d.now().Before(end) {
-			return fmt.Errorf("the answer %.12s was received %d times, and the destination sent it %d times", answer,
+			return fmt.Errorf("the answer %.12s was received %d times, and the destination sent it %d times",
+				answer,
 				got, sent)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
@@ -252,7 +253,9 @@ func (d *demo) compare() (*comparison, error) {
 		return nil, err
 	}
 
-	c.summary, err = path.Compare(func(f *evidence.Finding) { c.findings = append(c.findings, *f) })
+	c.summary, err = path.Compare(func(f *evidence.Finding) {
+		c.findings = append(c.findings, *f)
+	})
 	return c, err
 }
 
@@ -343,8 +346,10 @@ func (c *comparison) judge() error {
 	switch {
 	case s.First != nil:
 		f := s.First
-		return fmt.Errorf("differs at %s: %s %s, status %d, %d bytes: %s (conn %s, seq %d)", f.Hop, f.Method, f.Dir,
+		return fmt.Errorf("differs at %s: %s %s, status %d, %d bytes: %s (conn %s, seq %d)", f.Hop, f.Method,
+			f.Dir,
 			f.Status, f.Bytes, f.Text, f.Conn, f.Seq)
+
 	case len(s.Missing) > 0:
 		return fmt.Errorf("there is no evidence of %s", strings.Join(s.Missing, ", "))
 	case s.ExitCode() != 0:

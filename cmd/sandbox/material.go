@@ -38,8 +38,14 @@ func (d *demo) trustMaterial() (*material, error) {
 			}
 
 			for _, ca := range list {
-				m.cas = append(m.cas, owned{cert: ca, owner: c.URI})
-				m.keys = append(m.keys, owned{key: ca.RawSubjectPublicKeyInfo, owner: c.URI})
+				m.cas = append(m.cas, owned{
+					cert:  ca,
+					owner: c.URI,
+				})
+				m.keys = append(m.keys, owned{
+					key:   ca.RawSubjectPublicKeyInfo,
+					owner: c.URI,
+				})
 			}
 		}
 	}
@@ -49,7 +55,10 @@ func (d *demo) trustMaterial() (*material, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.keys = append(m.keys, owned{key: list[0].RawSubjectPublicKeyInfo, owner: c.URI})
+		m.keys = append(m.keys, owned{
+			key:   list[0].RawSubjectPublicKeyInfo,
+			owner: c.URI,
+		})
 	}
 
 	if d.main != nil {

@@ -54,11 +54,18 @@ func parseOptions(args []string) (*options, error) {
 
 	fs.Func("trust", "", func(s string) error {
 		uri, anchor, _ := strings.Cut(s, "=")
-		o.Trust = append(o.Trust, testbed.Foreign{URI: uri, Anchor: anchor})
+		o.Trust = append(o.Trust, testbed.Foreign{
+			URI:    uri,
+			Anchor: anchor,
+		})
+
 		return nil
 	})
 
-	fs.Func("identity", "", func(s string) error { o.Identities = append(o.Identities, s); return nil })
+	fs.Func("identity", "", func(s string) error {
+		o.Identities = append(o.Identities, s)
+		return nil
+	})
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
@@ -103,7 +110,8 @@ func (o *options) checkUse(fs *flag.FlagSet, cs *complaint.List) {
 	})
 
 	if _, err := os.Stat(filepath.Join(o.use, testbed.ManifestName)); err != nil {
-		cs.Add("start a sandbox there with: sandbox -dir "+o.use, "-use: there is no %s in %s", testbed.ManifestName, o.use)
+		cs.Add("start a sandbox there with: sandbox -dir "+o.use, "-use: there is no %s in %s",
+			testbed.ManifestName, o.use)
 	}
 }
 
@@ -113,6 +121,7 @@ func (o *options) checkStart(cs *complaint.List) {
 	for _, role := range testbed.Roles {
 		o.checkAddress(role, cs)
 	}
+
 	o.checkHost(cs)
 	if o.Patients < 1 {
 		cs.Add("give 1 or more: the demonstration reads one", "-patients: %d", o.Patients)
@@ -131,7 +140,8 @@ const lookUpTime = 10 * time.Second
 // be believed.
 func (o *options) checkHost(cs *complaint.List) {
 	if !hostName.MatchString(o.Host) {
-		cs.Add("give a DNS name or an IPv4 address in lower case, without port", "-host: %q is not a host name", o.Host)
+		cs.Add("give a DNS name or an IPv4 address in lower case, without port",
+			"-host: %q is not a host name", o.Host)
 		return
 	}
 	if net.ParseIP(o.Host) != nil {
@@ -152,7 +162,8 @@ func (o *options) checkAddress(role string, cs *complaint.List) {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		cs.Add("write HOST:PORT such as "+defaults[role], "-%s: %q is not an address", role, o.address[role])
+		cs.Add("write HOST:PORT such as "+
+			defaults[role], "-%s: %q is not an address", role, o.address[role])
 		return
 	}
 
@@ -167,6 +178,7 @@ func (o *options) checkTrust(cs *complaint.List) {
 	for _, p := range testbed.Communities {
 		seen[p.URI] = true
 	}
+
 	for _, t := range o.Trust {
 		if t.URI == "" || t.Anchor == "" {
 			cs.Add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.URI+"="+t.Anchor)
@@ -181,7 +193,8 @@ func (o *options) checkTrust(cs *complaint.List) {
 		if err != nil {
 			cs.Add("name the PEM or DER file of its root", "-trust: %v", err)
 		} else if !list[0].IsCA {
-			cs.Add("name the root's certificate", "-trust: %s (%s) is not a CA", t.Anchor, certs.Describe(list[0]))
+			cs.Add("name the root's certificate", "-trust: %s (%s) is not a CA", t.Anchor,
+				certs.Describe(list[0]))
 		}
 	}
 

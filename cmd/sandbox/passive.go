@@ -92,13 +92,15 @@ func showNames(ctx context.Context, d *demo) (string, error) {
 
 		for _, other := range l.others {
 			if leaf.VerifyHostname(other) == nil {
-				return "", fmt.Errorf("the certificate of the %s listener, %s, is good for %s too", l.role, l.own,
+				return "", fmt.Errorf("the certificate of the %s listener, %s, is good for %s too", l.role,
+					l.own,
 					other)
 			}
 		}
 	}
 
-	return fmt.Sprintf("%s at the gateway, %s and %s behind it; none is good for another's name", public, delegate,
+	return fmt.Sprintf("%s at the gateway, %s and %s behind it; none is good for another's name", public,
+		delegate,
 		private), nil
 }
 
@@ -166,11 +168,13 @@ func (d *demo) cannotMint(ctx context.Context, hop string) error {
 	if err != nil {
 		return hidden{fmt.Sprintf("the keys of the %s are not at hand: %v", hop, err)}
 	}
+
 	for _, id := range ids {
 		if err := d.cannotSign(ctx, hop, id); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -183,7 +187,8 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 		return fmt.Errorf("the destination gave a token for an assertion that the %s signed", hop)
 	}
 	if !bytes.Contains(answer, []byte(`"`+trace.InvalidClient+`"`)) {
-		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status, answer)
+		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status,
+			answer)
 	}
 
 	return nil
@@ -197,7 +202,8 @@ func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answe
 		"iat": d.now().Unix(), "exp": d.now().Add(time.Minute).Unix(), "jti": runID(),
 		"extensions": map[string]any{"hl7-b2b": map[string]any{
 			"version": "1", "organization_id": "https://originator.example/organization",
-			"organization_name": "Sandbox Originator", "purpose_of_use": []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
+			"organization_name": "Sandbox Originator",
+			"purpose_of_use":    []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
 		}},
 	})
 	if err != nil {
@@ -210,7 +216,8 @@ func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answe
 	}
 
 	return d.post(ctx, d.discovery.Token, url.Values{
-		"grant_type": {"client_credentials"}, "scope": {"system/Patient.rs"}, "udap": {"1"}, "client_assertion": {assertion},
+		"grant_type": {"client_credentials"}, "scope": {"system/Patient.rs"}, "udap": {"1"},
+		"client_assertion":      {assertion},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
 	})
 }
@@ -274,7 +281,10 @@ func (d *demo) hopIdentities(hop string) (ids []*certs.Identity, err error) {
 	pairs := c.TLS
 	for _, r := range c.Routes {
 		if r.Cert != "" {
-			pairs = append(pairs, gatewayd.KeyPair{Cert: r.Cert, Key: r.Key})
+			pairs = append(pairs, gatewayd.KeyPair{
+				Cert: r.Cert,
+				Key:  r.Key,
+			})
 		}
 	}
 
@@ -350,5 +360,6 @@ func showAtOnce(ctx context.Context, d *demo) (string, error) {
 		return "", fmt.Errorf("expected 401, got %w", err)
 	}
 
-	return fmt.Sprintf("the next read, %s after the cancellation: 401", d.now().Sub(start).Round(time.Millisecond)), nil
+	return fmt.Sprintf("the next read, %s after the cancellation: 401",
+		d.now().Sub(start).Round(time.Millisecond)), nil
 }

@@ -71,8 +71,13 @@ func (d *demo) picture(results []result) picture {
 	y := pictureTop
 	for i, r := range results {
 		y += pictureRowH + 6
-		p.Rows = append(p.Rows, pictureRow{Y: y, Heading: r.name})
-		for len(exchanges) > 0 && (i == len(results)-1 || exchanges[0].start.Before(results[i+1].start)) {
+		p.Rows = append(p.Rows, pictureRow{
+			Y:       y,
+			Heading: r.name,
+		})
+
+		for len(exchanges) > 0 && (i == len(results)-1 ||
+			exchanges[0].start.Before(results[i+1].start)) {
 			for _, f := range exchanges[0].findings {
 				y += pictureRowH
 				p.Rows = append(p.Rows, p.row(f, d.targetOf(f), y))
@@ -98,6 +103,7 @@ func exchangesOf(findings []evidence.Finding) []*drawn {
 			known[at] = x
 			all = append(all, x)
 		}
+
 		if f.Dir == "request" {
 			x.start = f.Time // a request's time is the originator's
 		}
@@ -109,7 +115,10 @@ func exchangesOf(findings []evidence.Finding) []*drawn {
 			return cmp.Or(cmp.Compare(a.Dir, b.Dir), a.Time.Compare(b.Time)) // request before response
 		})
 	}
-	slices.SortStableFunc(all, func(a, b *drawn) int { return a.start.Compare(b.start) })
+
+	slices.SortStableFunc(all, func(a, b *drawn) int {
+		return a.start.Compare(b.start)
+	})
 	return all
 }
 
@@ -134,7 +143,8 @@ func (p *picture) row(f evidence.Finding, a asked, y int) pictureRow {
 		Y:      y,
 		Label:  label,
 		Digest: f.SHA256[:min(12, len(f.SHA256))],
-		Title: strings.TrimSpace(fmt.Sprintf("%s, %d bytes, sha-256 %s: %s %s", a.target, f.Bytes, f.SHA256, f.Verdict,
+		Title: strings.TrimSpace(fmt.Sprintf("%s, %d bytes, sha-256 %s: %s %s", a.target, f.Bytes, f.SHA256,
+			f.Verdict,
 			f.Text)),
 		Bad:    f.Verdict == evidence.Differs,
 		Arrows: p.arrows(f, y),
@@ -175,5 +185,6 @@ func (p *picture) arrows(f evidence.Finding, y int) []arrow {
 			out[i].X1, out[i].X2 = out[i].X2, out[i].X1
 		}
 	}
+
 	return out
 }

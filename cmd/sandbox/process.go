@@ -40,10 +40,13 @@ func programAt(address string) (program, reason string) {
 	if exe == "" {
 		return "", "the program that listens at " + address + " cannot be found here"
 	}
+
 	info, err := buildinfo.ReadFile(exe)
 	if err != nil || info.Path != gatewayPath {
-		return "", fmt.Sprintf("%s is served by %s, which is not the gateway program", address, filepath.Base(exe))
+		return "", fmt.Sprintf("%s is served by %s, which is not the gateway program", address,
+			filepath.Base(exe))
 	}
+
 	return exe, ""
 }
 

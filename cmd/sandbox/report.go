@@ -69,6 +69,7 @@ func tally(results []result) string {
 	for _, r := range results {
 		n[r.outcome]++
 	}
+
 	var parts []string
 
 	for _, o := range []outcome{held, failed, notShown} {

@@ -22,17 +22,21 @@ func sandbox(ctx context.Context, o *options, s streams, now func() time.Time) e
 	if o.use != "" {
 		return use(ctx, o, s.out, say, now)
 	}
+
 	dir, leave, err := directory(o.dir)
 	if err != nil {
 		return unusable(err)
 	}
+
 	err = start(ctx, o, dir, s.out, say, now)
 	return errors.Join(err, leave(err, say))
 }
 
 // progress prints what is being done.
 func progress(w io.Writer) func(format string, args ...any) {
-	return func(format string, args ...any) { fmt.Fprintf(w, "... "+format+"\n", args...) }
+	return func(format string, args ...any) {
+		fmt.Fprintf(w, "... "+format+"\n", args...)
+	}
 }
 
 // directory is where everything goes. A given one is kept; a temporary one is
@@ -68,7 +72,8 @@ func unusable(err error) error {
 		return err
 	}
 	return complaint.New("-dir: "+strings.ReplaceAll(err.Error(), "\n", "; "),
-		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at once, and is made anew")
+		"give a directory that can be written and has room; what is damaged in it can be removed, all of it at "+
+			"once, and is made anew")
 }
 
 // start makes the world, starts the actors, demonstrates, and stays.
@@ -86,7 +91,12 @@ func start(
 	}
 
 	say("making trust communities, certificates and configurations in %s", dir)
-	w := &testbed.Env{Dir: dir, Host: o.Host, Ports: ps, Now: now()}
+	w := &testbed.Env{
+		Dir:   dir,
+		Host:  o.Host,
+		Ports: ps,
+		Now:   now(),
+	}
 	if err := w.Make(o.Config); err != nil {
 		return unusable(err)
 	}
@@ -95,6 +105,7 @@ func start(
 	if err != nil {
 		return err
 	}
+
 	if !o.noDemo {
 		st.FindGateway(ctx)
 	}
@@ -115,6 +126,7 @@ func earlierAddresses(dir string) map[string]string {
 	for role, address := range m.Addresses {
 		before[role] = address
 	}
+
 	if u := testbed.HostOf(m.Admin); u != "" {
 		before["admin"] = u
 	}
@@ -217,7 +229,11 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		return err
 	}
 
-	s := &testbed.Stub{Dir: dir, Manifest: m, Now: now}
+	s := &testbed.Stub{
+		Dir:      dir,
+		Manifest: m,
+		Now:      now,
+	}
 	d.replaceGateway = func(ctx context.Context) (string, error) {
 		dial, err := s.Start(ctx)
 		if errors.Is(err, testbed.ErrNoCA) {
@@ -225,6 +241,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		}
 		return dial, err
 	}
+
 	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
 	say("demonstrating at %s", m.PublicBase)
 	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.Stop())
@@ -251,7 +268,8 @@ func lock(dir string) (func() error, error) {
 	}
 	if err := flock(f); err != nil {
 		_ = f.Close()
-		return nil, complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir), "stop it, or give another directory")
+		return nil, complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir),
+			"stop it, or give another directory")
 	}
 
 	return f.Close, nil

@@ -22,17 +22,21 @@ const fullScope = "system/Patient.rs system/Observation.rs"
 
 var errNeedsToken = errors.New("there is no token: an earlier claim failed")
 
-func (d *originator) community(i int) testbed.Community { return d.manifest.Communities[i] }
+func (d *originator) community(i int) testbed.Community {
+	return d.manifest.Communities[i]
+}
 
 func showDiscovery(ctx context.Context, d *demo) (string, error) {
 	p, err := d.newParty(d.community(0), "app", certs.RSA2048)
 	if err != nil {
 		return "", err
 	}
+
 	found, err := d.discover(ctx, p.client)
 	if err != nil {
 		return "", err
 	}
+
 	d.main, d.discovery = p, found
 	return fmt.Sprintf("%d checks, community %s", len(found.Trace.Steps), d.community(0).URI), nil
 }
@@ -58,10 +62,12 @@ func showToken(ctx context.Context, d *demo) (string, error) {
 	if d.registered == nil {
 		return "", errors.New("nothing is registered: an earlier claim failed")
 	}
+
 	t, err := d.askToken(ctx, d.main.client, d.discovery, d.registered.ClientID, fullScope)
 	if err != nil {
 		return "", err
 	}
+
 	d.token = t
 	return fmt.Sprintf("scope %s, for %s", t.Scope, t.Expires.Sub(d.now()).Round(time.Minute)), nil
 }
@@ -382,6 +388,7 @@ func (d *demo) notTheirs(
 	if got := code(err); got != string(trace.InvalidClient) {
 		return "", fmt.Errorf("expected invalid_client, got %s", got)
 	}
+
 	return string(trace.InvalidClient), nil
 }
 
@@ -432,6 +439,7 @@ func (d *demo) serves(ctx context.Context, c testbed.Community) error {
 		return err
 	}
 	defer p.client.Close()
+
 	if _, err := d.join(ctx, p); err != nil {
 		return fmt.Errorf("a certificate that was not revoked is refused, too: %w", err)
 	}

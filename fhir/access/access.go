@@ -53,17 +53,25 @@ type question struct {
 // NewReader returns the Reader of a grant. bases are the base URLs of the
 // server, for references to its own resources.
 func NewReader(g *Grant, bases search.Bases) *Reader {
-	return &Reader{grant: g, bases: bases, filters: map[question]search.Filter{}}
+	return &Reader{
+		grant:   g,
+		bases:   bases,
+		filters: map[question]search.Filter{},
+	}
 }
 
 // May returns nil if the grant allows p on some resources of typ, and otherwise
 // a *Refusal.
-func (r *Reader) May(p scope.Permission, typ string) error { return r.MayOneOf(typ, p) }
+func (r *Reader) May(p scope.Permission, typ string) error {
+	return r.MayOneOf(typ, p)
+}
 
 // MayOneOf returns nil if the grant allows any of ps on some resources of typ,
 // and otherwise a *Refusal.
 func (r *Reader) MayOneOf(typ string, ps ...scope.Permission) error {
-	allowed := slices.ContainsFunc(ps, func(p scope.Permission) bool { return r.Can(p, typ) })
+	allowed := slices.ContainsFunc(ps, func(p scope.Permission) bool {
+		return r.Can(p, typ)
+	})
 	r.record(checkScope, allowed, typ, "")
 	if allowed {
 		return nil
@@ -73,15 +81,20 @@ func (r *Reader) MayOneOf(typ string, ps ...scope.Permission) error {
 	for _, p := range ps {
 		f.Scopes = append(f.Scopes, r.sufficient(p, typ)...)
 	}
+
 	return f
 }
 
 // Can is May for lists of types: it records nothing.
-func (r *Reader) Can(p scope.Permission, typ string) bool { return !r.filter(p, typ).Empty() }
+func (r *Reader) Can(p scope.Permission, typ string) bool {
+	return !r.filter(p, typ).Empty()
+}
 
 // Everything reports whether the grant allows p on every resource of typ. Only
 // such a grant may learn that an id is free.
-func (r *Reader) Everything(p scope.Permission, typ string) bool { return r.filter(p, typ).All() }
+func (r *Reader) Everything(p scope.Permission, typ string) bool {
+	return r.filter(p, typ).All()
+}
 
 // Types lists the types on which the grant allows p.
 func (r *Reader) Types(p scope.Permission) []string {
@@ -127,6 +140,7 @@ func (r *Reader) restrictions(sc scope.Scope, typ string, p scope.Permission) ([
 			return nil, false
 		}
 		all = append(all, in...)
+
 	default:
 		return nil, false
 	}
@@ -135,6 +149,7 @@ func (r *Reader) restrictions(sc scope.Scope, typ string, p scope.Permission) ([
 		all = append(all, search.ByAgent(r.grant.Client))
 	}
 	parser := search.Parser{Bases: r.bases}
+
 	for _, q := range sc.Query {
 		c, err := parser.Plain(typ, q.Name, q.Value)
 		if err != nil {
@@ -185,6 +200,7 @@ func (r *Reader) sufficient(p scope.Permission, typ string) []string {
 			}
 		}
 	}
+
 	return all
 }
 

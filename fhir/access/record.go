@@ -28,7 +28,9 @@ func (r *Reader) record(c trace.Check, passed bool, what string, why Reason) {
 func (r *Reader) Consulted() bool { return len(r.steps) > 0 }
 
 // Refused reports whether the last decision was a refusal.
-func (r *Reader) Refused() bool { return len(r.steps) > 0 && !r.steps[len(r.steps)-1].passed }
+func (r *Reader) Refused() bool {
+	return len(r.steps) > 0 && !r.steps[len(r.steps)-1].passed
+}
 
 // Trace returns the record of what the Reader has decided. It is made when it
 // is asked for: most requests are not refused.
@@ -36,6 +38,7 @@ func (r *Reader) Trace(now time.Time) *trace.Trace {
 	t := trace.NewTrace("access", now)
 	t.ClientID = trace.ClientID(r.grant.Client)
 	scopes := ""
+
 	for _, sc := range r.grant.Scopes {
 		scopes += " " + sc.String()
 	}
@@ -46,7 +49,12 @@ func (r *Reader) Trace(now time.Time) *trace.Trace {
 			continue
 		}
 
-		f := trace.Finding{Expected: s.what, Found: string(s.reason), Remedy: "ask for a scope that covers it"}
+		f := trace.Finding{
+			Expected: s.what,
+			Found:    string(s.reason),
+			Remedy:   "ask for a scope that covers it",
+		}
+
 		code := trace.AccessDenied
 		if s.reason == Visible {
 			code = trace.InsufficientScope

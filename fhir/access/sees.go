@@ -61,7 +61,9 @@ func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Res
 
 // Missed records that a resource is not there. It looks like one that may not be
 // seen: the answers to both are the same.
-func (r *Reader) Missed(path string) { r.record(checkResource, false, path, Unknown) }
+func (r *Reader) Missed(path string) {
+	r.record(checkResource, false, path, Unknown)
+}
 
 // Covers reports whether the grant allows p on a resource with these terms,
 // that is not stored yet.
@@ -91,10 +93,14 @@ func (r *Reader) reason(ctx context.Context, src Source, filter search.Filter, v
 			return Unknown, err
 		}
 	}
+
 	if len(terms) == 0 {
 		x := search.Extractor{Bases: r.bases}
 		var err error
-		if terms, err = x.Extract(v.Type, root, search.Stamp{ID: v.ID, Updated: v.Updated}); err != nil {
+		if terms, err = x.Extract(v.Type, root, search.Stamp{
+			ID:      v.ID,
+			Updated: v.Updated,
+		}); err != nil {
 			return Unknown, err
 		}
 	}
@@ -113,6 +119,7 @@ func (r *Reader) reasonDeleted(
 	if err != nil || !ok || before.Deleted {
 		return Erased, err
 	}
+
 	reason, err := r.reason(ctx, src, filter, before)
 	if err == nil && reason != Visible {
 		reason = Erased
@@ -139,6 +146,7 @@ func (r *Reader) contextReason(ctx context.Context, src Source, v Resource, root
 	if ref.Type == "" || ref.Type == "Binary" {
 		return Context, nil
 	}
+
 	readers := r.filter(scope.Read, ref.Type)
 	if readers.All() { // whatever the context holds, or held before it was deleted
 		return Visible, nil
@@ -161,17 +169,21 @@ func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *sea
 		if typ != "Binary" {
 			return true, nil
 		}
+
 		v, err := src.Resource(ctx, doc)
 		if err != nil {
 			return false, err
 		}
+
 		root, err := src.Parse(v)
 		if err != nil {
 			return false, err
 		}
+
 		reason, err := r.contextReason(ctx, src, v, root)
 		return reason == Visible, err
 	}
+
 	return f
 }
 

@@ -62,10 +62,14 @@ func Entry(t testing.TB, doc uint64, typ, id string, version uint64, status stri
 		t.Fatal(err)
 	}
 	x := search.Extractor{}
-	terms, err := x.Extract(typ, root, search.Stamp{ID: id, Updated: now})
+	terms, err := x.Extract(typ, root, search.Stamp{
+		ID:      id,
+		Updated: now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return fhir.Entry{
 		Doc:     doc,
 		Type:    typ,
@@ -95,7 +99,10 @@ func put(t testing.TB, s fhir.Store, e fhir.Entry) (doc uint64) {
 
 func view(t testing.TB, s fhir.Store, f func(fhir.Snapshot)) {
 	t.Helper()
-	if err := s.View(t.Context(), func(sn fhir.Snapshot) error { f(sn); return nil }); err != nil {
+	if err := s.View(t.Context(), func(sn fhir.Snapshot) error {
+		f(sn)
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -109,6 +116,7 @@ func versions(t *testing.T, s fhir.Store) {
 	if again := put(t, s, second); again != doc {
 		t.Errorf("number %d, was %d", again, doc)
 	}
+
 	put(t, s, fhir.Entry{
 		Doc:     doc,
 		Type:    "Observation",
@@ -129,7 +137,10 @@ func versions(t *testing.T, s fhir.Store) {
 			t.Errorf("current %+v", e)
 		}
 
-		for v, want := range map[uint64]string{1: "final", 2: "amended"} {
+		for v, want := range map[uint64]string{
+			1: "final",
+			2: "amended",
+		} {
 			e, ok, err := sn.Version(t.Context(), doc, v)
 			body := string(Entry(t, 0, "Observation", "a", v, want).Body)
 			if err != nil || !ok || string(e.Body) != body ||
@@ -138,11 +149,16 @@ func versions(t *testing.T, s fhir.Store) {
 			}
 		}
 
-		for v, want := range map[uint64]string{1: "PUT", 2: "PATCH", 3: ""} {
+		for v, want := range map[uint64]string{
+			1: "PUT",
+			2: "PATCH",
+			3: "",
+		} {
 			if e, _, err := sn.Version(t.Context(), doc, v); err != nil || e.Method != want {
 				t.Errorf("version %d was made by %q, %v, want %q", v, e.Method, err, want)
 			}
 		}
+
 		if _, ok, err := sn.Version(t.Context(), doc, 4); err != nil || ok {
 			t.Error("a version that never was")
 		}
@@ -153,7 +169,10 @@ func versions(t *testing.T, s fhir.Store) {
 func status(t testing.TB, sn fhir.Snapshot, code string) []uint64 {
 	t.Helper()
 	var ps search.Parser
-	pairs := []search.Pair{{Name: "status", Value: code}}
+	pairs := []search.Pair{{
+		Name:  "status",
+		Value: code,
+	}}
 	q, err := ps.Parse(context.Background(), []string{"Observation"}, pairs, true)
 	if err != nil {
 		t.Fatal(err)
@@ -179,18 +198,24 @@ func index(t *testing.T, s fhir.Store) {
 		if got := status(t, c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
 			t.Errorf("a change does not see itself: %v", got)
 		}
+
 		return err
 	})
 
 	update(t, s, func(c fhir.Change) error {
 		ctx := t.Context()
-		return errors.Join(c.DropIndex(ctx), c.Reindex(ctx, a, Entry(t, a, "Observation", "a", 2, "amended").Terms),
+		return errors.Join(c.DropIndex(ctx),
+			c.Reindex(ctx, a, Entry(t, a, "Observation", "a", 2, "amended").Terms),
 			c.Reindex(ctx, b, Entry(t, b, "Observation", "b", 1, "preliminary").Terms),
 			c.Reindex(ctx, third, Entry(t, third, "Observation", "c", 1, "amended").Terms))
 	})
 
 	view(t, s, func(sn fhir.Snapshot) {
-		for code, want := range map[string]int{"final": 0, "amended": 2, "preliminary": 1} {
+		for code, want := range map[string]int{
+			"final":       0,
+			"amended":     2,
+			"preliminary": 1,
+		} {
 			if got := status(t, sn, code); len(got) != want {
 				t.Errorf("%s: %v", code, got)
 			}
@@ -249,9 +274,15 @@ func changes(t *testing.T, s fhir.Store) {
 			}
 		}
 
-		for after, want := range map[uint64]int{0: 2, a: 1} {
+		for after, want := range map[uint64]int{
+			0: 2,
+			a: 1,
+		} {
 			n := 0
-			err := sn.Each(t.Context(), after, func(doc uint64) bool { n++; return doc > after })
+			err := sn.Each(t.Context(), after, func(doc uint64) bool {
+				n++
+				return doc > after
+			})
 			if err != nil || n != want {
 				t.Errorf("%d resources after %d, want %d: %v", n, after, want, err)
 			}
@@ -303,6 +334,7 @@ func shared(t *testing.T, s fhir.Store) {
 				if i%7 == 0 {
 					return errRefused
 				}
+
 				return nil
 			})
 			if (i%7 == 0) != errors.Is(err, errRefused) || i%7 != 0 && err != nil {
@@ -359,7 +391,9 @@ func setting(t testing.TB, sn fhir.Snapshot, name string) string {
 func cancelled(t *testing.T, s fhir.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := s.Update(ctx, func(c fhir.Change) error { return c.SetSetting(t.Context(), "y", []byte("1")) })
+	err := s.Update(ctx, func(c fhir.Change) error {
+		return c.SetSetting(t.Context(), "y", []byte("1"))
+	})
 	view(t, s, func(sn fhir.Snapshot) {
 		if (err == nil) != (setting(t, sn, "y") != "") {
 			t.Errorf("returned %v, stored %q", err, setting(t, sn, "y"))
@@ -400,7 +434,9 @@ func records(t *testing.T, s fhir.Store) {
 	for from := 1200; from < n; from += 10 {
 		put(from, from+10)
 		if from == 3000 {
-			update(t, s, func(c fhir.Change) error { return c.DropIndex(t.Context()) })
+			update(t, s, func(c fhir.Change) error {
+				return c.DropIndex(t.Context())
+			})
 			update(t, s, func(c fhir.Change) error {
 				return c.Reindex(t.Context(), doc, Entry(t, doc, "Observation", "o", 1, "final").Terms)
 			})
@@ -409,19 +445,40 @@ func records(t *testing.T, s fhir.Store) {
 
 	view(t, s, func(sn fhir.Snapshot) {
 		for query, want := range map[search.Pair]int{
-			{Name: "action", Value: "R"}: n / 5, {Name: "action", Value: "X"}: 0, {
+			{
+				Name:  "action",
+				Value: "R",
+			}: n / 5, {
+				Name:  "action",
+				Value: "X",
+			}: 0, {
 				Name:  "action:not",
 				Value: "R",
 			}: n - n/5,
-			{Name: "entity", Value: "Patient/p3"}: 62, {Name: "entity", Value: "p96"}: 61, {
+			{
+				Name:  "entity",
+				Value: "Patient/p3",
+			}: 62, {
+				Name:  "entity",
+				Value: "p96",
+			}: 61, {
 				Name:  "_id",
 				Value: fhir.RecordID(17),
 			}: 1,
-			{Name: "_lastUpdated", Value: "2026"}: n, {Name: "entity:missing", Value: "true"}: 0, {
+			{
+				Name:  "_lastUpdated",
+				Value: "2026",
+			}: n, {
+				Name:  "entity:missing",
+				Value: "true",
+			}: 0, {
 				Name:  "_id",
 				Value: fhir.RecordID(doc),
 			}: 0,
-			{Name: "_id", Value: "a0"}: 0, {Name: "_id", Value: "a999999"}: 0,
+			{Name: "_id", Value: "a0"}: 0, {
+				Name:  "_id",
+				Value: "a999999",
+			}: 0,
 		} {
 			if got := len(found(t, sn, query)); got != want {
 				t.Errorf("%v finds %d, want %d", query, got, want)

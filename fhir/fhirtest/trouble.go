@@ -105,7 +105,8 @@ func retried(t *testing.T, sub Subject) {
 				if _, ok, err := c.Lookup(context.Background(), "Observation", id); ok || err != nil {
 					t.Errorf("%s is there already: %v, %v", id, ok, err)
 				}
-				if _, err := c.Put(context.Background(), Entry(t, 0, "Observation", id, 1, "final")); err != nil {
+				if _, err := c.Put(context.Background(),
+					Entry(t, 0, "Observation", id, 1, "final")); err != nil {
 					return err
 				}
 				if i%2 == 0 {

@@ -78,6 +78,7 @@ func one(t *table.Type, member table.Member, name string, v *tree.Value, f func(
 			return nil
 		}
 		return each(member.Type.Of, v, f)
+
 	case v.Kind != tree.String:
 		return nil
 	case t.Name == "Reference" && name == "reference":
@@ -88,6 +89,7 @@ func one(t *table.Type, member table.Member, name string, v *tree.Value, f func(
 	if !ok {
 		return nil
 	}
+
 	if kind == URL && identifies(t, name) {
 		kind = Identity
 	}

@@ -42,7 +42,9 @@ func (r *Resolver) Rewrite(root *tree.Value, from Source) []splice.Edit {
 		text := v.Text()
 		now := text
 		if kind == Narrative {
-			now = narrative.Relink(text, func(link string) string { return r.rewritten(URL, link, from) })
+			now = narrative.Relink(text, func(link string) string {
+				return r.rewritten(URL, link, from)
+			})
 		} else {
 			now = r.rewritten(kind, text, from)
 		}
@@ -59,7 +61,11 @@ func (r *Resolver) Rewrite(root *tree.Value, from Source) []splice.Edit {
 // Edit puts a text in the place of a string.
 func Edit(v *tree.Value, text string) splice.Edit {
 	quoted, _ := jsontext.AppendQuote(nil, text) // text comes from valid JSON
-	return splice.Edit{From: v.From, To: v.To(), With: string(quoted)}
+	return splice.Edit{
+		From: v.From,
+		To:   v.To(),
+		With: string(quoted),
+	}
 }
 
 // rewritten returns what becomes of one link. A reference to a version stays
@@ -82,6 +88,7 @@ func (r *Resolver) rewritten(kind Kind, link string, from Source) string {
 	if path == r.Base+"/"+now {
 		return link
 	}
+
 	if hasFragment {
 		now += "#" + fragment
 	}
@@ -95,6 +102,7 @@ func (r *Resolver) target(path string, from Source) (to Target, versioned, ok bo
 	if to, ok = r.Targets[path]; ok {
 		return to, false, true
 	}
+
 	if isRelative(path) {
 		root, ok := r.root(from)
 		if !ok {
@@ -106,6 +114,7 @@ func (r *Resolver) target(path string, from Source) (to Target, versioned, ok bo
 	if to, ok = r.Targets[path]; ok {
 		return to, false, true
 	}
+
 	resource, _, versioned := strings.Cut(path, "/_history/")
 	to, ok = r.Targets[resource]
 	return to, versioned, ok && versioned
@@ -127,7 +136,8 @@ func (r *Resolver) root(from Source) (string, bool) {
 func isRelative(path string) bool {
 	typ, rest, _ := strings.Cut(path, "/")
 	id, version, versioned := strings.Cut(rest, "/_history/")
-	return table.R4().Resource(typ) != nil && splice.ValidID(id) && (!versioned || splice.ValidID(version))
+	return table.R4().Resource(typ) != nil && splice.ValidID(id) && (!versioned ||
+		splice.ValidID(version))
 }
 
 // Conditional calls f with every reference that is a search, Type?criteria. It
@@ -137,6 +147,7 @@ func Conditional(root *tree.Value, f func(v *tree.Value, typ, criteria string) e
 		if kind != Reference {
 			return nil
 		}
+
 		typ, criteria, ok := strings.Cut(v.Text(), "?")
 		if !ok || table.R4().Resource(typ) == nil {
 			return nil

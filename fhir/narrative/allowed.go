@@ -87,7 +87,8 @@ func entity(name string) (rune, bool) {
 	}
 	n, err := strconv.ParseUint(digits, base, 32)
 	r := rune(n)
-	ok := err == nil && n <= utf8.MaxRune && utf8.ValidRune(r) && (r >= ' ' || r == '\t' || r == '\n' || r == '\r')
+	ok := err == nil && n <= utf8.MaxRune && utf8.ValidRune(r) && (r >= ' ' || r == '\t' ||
+		r == '\n' || r == '\r')
 	return r, ok
 }
 
@@ -153,7 +154,8 @@ func splitScheme(value string) (scheme, rest string) {
 
 // activeStyles are the parts of styles that run something in some browser.
 var activeStyles = []string{
-	"expression(", "javascript:", "vbscript:", "livescript:", "mocha:", "behavior:", "behaviour:", "-moz-binding", "@import",
+	"expression(", "javascript:", "vbscript:", "livescript:", "mocha:", "behavior:", "behaviour:", "-moz-binding",
+	"@import",
 }
 
 // checkStyle refuses a style that is active content, also behind the escapes
@@ -189,6 +191,7 @@ func plainStyle(value string) (string, error) {
 			if !closed {
 				return "", errors.New("a comment in a style does not end")
 			}
+
 			value = after
 			continue
 		}

@@ -19,6 +19,7 @@ func Relink(div string, f func(link string) string) string {
 	if s.document() != nil {
 		return div
 	}
+
 	out.WriteString(div[at:])
 	return out.String()
 }

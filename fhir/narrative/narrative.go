@@ -242,6 +242,7 @@ func (s *scanner) name() string {
 		}
 		s.at++
 	}
+
 	return s.src[from:s.at]
 }
 

@@ -37,6 +37,7 @@ func (n *node) open() {
 	n.opened = true
 	n.children = make([]*node, len(n.source.Items))
 	all := make([]node, len(n.source.Items))
+
 	for i := range n.source.Items {
 		v := &n.source.Items[i]
 		all[i].name, all[i].source = v.Name, v
@@ -48,12 +49,16 @@ func (n *node) open() {
 func (n *node) find(token string) (int, bool) {
 	switch n.kind() {
 	case tree.Object:
-		i := slices.IndexFunc(n.children, func(c *node) bool { return c.name == token })
+		i := slices.IndexFunc(n.children, func(c *node) bool {
+			return c.name == token
+		})
 		return i, i >= 0
+
 	case tree.Array:
 		i, ok := index(token)
 		return i, ok && i < len(n.children)
 	}
+
 	return 0, false
 }
 
@@ -72,15 +77,18 @@ func (d *document) parent(path []string, change bool) (*node, bool) {
 	n := d.root
 	n.open()
 	n.changed = n.changed || change
+
 	for _, token := range path[:len(path)-1] {
 		i, ok := n.find(token)
 		if !ok {
 			return nil, false
 		}
+
 		n = n.children[i]
 		n.open()
 		n.changed = n.changed || change
 	}
+
 	return n, true
 }
 
@@ -89,10 +97,12 @@ func (d *document) value(path []string) (*node, bool) {
 	if len(path) == 0 {
 		return d.root, true
 	}
+
 	n, ok := d.parent(path, false)
 	if !ok {
 		return nil, false
 	}
+
 	i, ok := n.find(path[len(path)-1])
 	if !ok {
 		return nil, false
@@ -109,6 +119,7 @@ func (d *document) apply(op *operation) error {
 			return unfit("The patch's test fails at %s.", op.text)
 		}
 		return nil
+
 	case "add":
 		ok = d.add(op.path, &node{source: op.value})
 	case "replace":
@@ -117,6 +128,7 @@ func (d *document) apply(op *operation) error {
 		_, ok = d.remove(op.path)
 	case "move":
 		ok = d.move(op.from, op.path)
+
 	case "copy":
 		return d.copy(op)
 	}
@@ -144,6 +156,7 @@ func (d *document) add(path []string, n *node) bool {
 		} else {
 			in.children = append(in.children, n)
 		}
+
 		return true
 
 	case tree.Array:
@@ -154,6 +167,7 @@ func (d *document) add(path []string, n *node) bool {
 		if !ok || i > len(in.children) {
 			return false
 		}
+
 		n.name = ""
 		in.children = slices.Insert(in.children, i, n)
 		return true
@@ -167,11 +181,13 @@ func (d *document) replace(path []string, n *node) bool {
 	if !ok {
 		return false
 	}
+
 	i, ok := in.find(path[len(path)-1])
 	if ok {
 		n.name = in.children[i].name
 		in.children[i] = n
 	}
+
 	return ok
 }
 
@@ -180,6 +196,7 @@ func (d *document) remove(path []string) (*node, bool) {
 	if !ok {
 		return nil, false
 	}
+
 	i, ok := in.find(path[len(path)-1])
 	if !ok {
 		return nil, false
@@ -203,10 +220,14 @@ func (d *document) copy(op *operation) error {
 	n, ok := d.value(op.from)
 	if ok {
 		if d.copied += n.size(maxCopied); d.copied > maxCopied {
-			return &Error{"processing", "The patch copies more than " + strconv.Itoa(maxCopied) + " bytes."}
+			return &Error{
+				"processing",
+				"The patch copies more than " + strconv.Itoa(maxCopied) + " bytes.",
+			}
 		}
 		ok = d.add(op.path, n.clone())
 	}
+
 	if !ok {
 		return unfit("The patch does not fit the resource at %s.", op.text)
 	}
@@ -218,12 +239,14 @@ func (n *node) size(limit int) int {
 	if !n.opened {
 		return len(n.source.Raw)
 	}
+
 	size := 2
 	for i := range n.children {
 		if size += len(n.children[i].name) + 4 + n.children[i].size(limit); size > limit {
 			break
 		}
 	}
+
 	return size
 }
 

@@ -23,6 +23,7 @@ func (n *node) equal(v *tree.Value) bool {
 	if len(n.children) != len(v.Items) {
 		return false
 	}
+
 	for i := range n.children {
 		other := &v.Items[i]
 		if v.Kind == tree.Object {
@@ -50,6 +51,7 @@ func equal(a, b *tree.Value) bool {
 		if len(a.Items) != len(b.Items) {
 			return false
 		}
+
 		for i := range a.Items {
 			other := &b.Items[i]
 			if a.Kind == tree.Object {
@@ -87,5 +89,6 @@ func decimalOf(raw string) decimal {
 	if trimmed == "" {
 		return decimal{}
 	}
+
 	return decimal{negative, trimmed, exponent + int64(len(digits)-len(trimmed))}
 }

@@ -76,7 +76,11 @@ func (p Patch) Tests() bool {
 
 func parseOperation(v *tree.Value) (operation, error) {
 	path, from := v.Get("path"), v.Get("from").Text()
-	op := operation{name: v.Get("op").Text(), text: path.Text(), value: v.Get("value")}
+	op := operation{
+		name:  v.Get("op").Text(),
+		text:  path.Text(),
+		value: v.Get("value"),
+	}
 	if path == nil || path.Kind != tree.String || op.text != "" && op.text[0] != '/' {
 		return op, malformed("An operation of the patch has no JSON pointer as its path.")
 	}
@@ -98,13 +102,18 @@ func parseOperation(v *tree.Value) (operation, error) {
 		if from == "" || from[0] != '/' || reserved(from) {
 			return op, malformed("An operation of the patch cannot come from there.")
 		}
+
 	default:
 		return op, malformed("The patch has an operation other than add, remove, replace, move, copy and test.")
 	}
 
 	if op.name != "test" && reserved(op.text) {
-		return op, &Error{"business-rule", "A patch cannot change the whole, resourceType, id or the version."}
+		return op, &Error{
+			"business-rule",
+			"A patch cannot change the whole, resourceType, id or the version.",
+		}
 	}
+
 	return op, nil
 }
 

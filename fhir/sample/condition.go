@@ -10,7 +10,9 @@ const (
 )
 
 // state is a CodeableConcept of one coding without text.
-func state(system, code string) obj { return obj{"coding", arr{obj{"system", system, "code", code}}} }
+func state(system, code string) obj {
+	return obj{"coding", arr{obj{"system", system, "code", code}}}
+}
 
 // conditions writes the problem list, a health concern, and what visits were
 // for. Every fourth patient has one that only cleared readers may see.
@@ -26,9 +28,11 @@ func conditions(w *writer, p *person) {
 
 	diagnosis := arr{concept(conditionCategory, "encounter-diagnosis", "Encounter Diagnosis")}
 	w.put("Condition", p.sub("cond", 3), usCore+"condition-encounter-diagnosis",
-		append(p.conditionMembers("resolved", diagnosis, "J06.9", "Acute upper respiratory infection, unspecified",
+		append(p.conditionMembers("resolved", diagnosis, "J06.9",
+			"Acute upper respiratory infection, unspecified",
 			p.visit(1), p.visit(1).AddDate(0, 0, 14)),
 			"encounter", p.encounterRef(2))...)
+
 	w.put("Condition", p.sub("cond", 4), usCore+"condition-problems-health-concerns",
 		p.conditionMembers("resolved", problem, "S93.401A", "Sprain of unspecified ligament of right ankle",
 			p.visit(0), p.visit(0).AddDate(0, 1, 0))...)
@@ -39,7 +43,8 @@ func conditions(w *writer, p *person) {
 			coding(actCode, "PSY", "psychiatry disorder information sensitivity"),
 		}
 		w.labelled("Condition", p.sub("cond", 5), usCore+"condition-problems-health-concerns", labels,
-			p.conditionMembers("active", problem, "F32.A", "Depression, unspecified", p.visit(1), time.Time{})...)
+			p.conditionMembers("active", problem, "F32.A", "Depression, unspecified", p.visit(1),
+				time.Time{})...)
 	}
 }
 
@@ -76,7 +81,8 @@ func allergies(w *writer, p *person) {
 		what := substances[(p.index+n)%len(substances)]
 		w.put("AllergyIntolerance", p.sub("allergy", n+1), usCore+"allergyintolerance",
 			"text", narrative("Allergy, "+status),
-			"clinicalStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", status),
+			"clinicalStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical",
+				status),
 			"verificationStatus", state("http://terminology.hl7.org/CodeSystem/allergyintolerance-verification",
 				"confirmed"),
 			"category", arr{"environment"},
@@ -84,7 +90,14 @@ func allergies(w *writer, p *person) {
 			"code", what,
 			"patient", p.ref(),
 			"recordedDate", day(p.visit(0)),
-			"reaction", arr{obj{"manifestation", arr{concept(snomed, "247472004", "Hives")}, "severity", "mild"}})
+			"reaction", arr{
+				obj{
+					"manifestation",
+					arr{concept(snomed, "247472004", "Hives")},
+					"severity",
+					"mild",
+				},
+			})
 	}
 }
 
@@ -113,8 +126,11 @@ func procedures(w *writer, p *person) {
 	given := []any{"patient", p.ref(), "encounter", p.encounterRef(visits), "occurrenceDateTime", instant(p.last()),
 		"primarySource", true, "location", ref("Location", p.clinic.loc)}
 	w.put("Immunization", p.sub("imm", 1), usCore+"immunization",
-		append([]any{"status", "completed", "vaccineCode", vaccine}, append(given, "lotNumber", "EX"+p.id)...)...)
+		append([]any{"status", "completed", "vaccineCode", vaccine},
+			append(given, "lotNumber", "EX"+p.id)...)...)
 	refused := concept("http://terminology.hl7.org/CodeSystem/v3-ActReason", "PATOBJ", "patient objection")
 	w.put("Immunization", p.sub("imm", 2), usCore+"immunization",
-		append([]any{"status", "not-done", "statusReason", refused, "vaccineCode", vaccine}, given...)...)
+		append([]any{
+			"status", "not-done", "statusReason", refused, "vaccineCode", vaccine,
+		}, given...)...)
 }

@@ -19,7 +19,9 @@ func inline(contentType string, data []byte, title string) obj {
 // described are an attachment's size, hash and title.
 func described(data []byte, title string) obj {
 	sum := sha1.Sum(data)
-	return obj{"size", len(data), "hash", base64.StdEncoding.EncodeToString(sum[:]), "title", title}
+	return obj{
+		"size", len(data), "hash", base64.StdEncoding.EncodeToString(sum[:]), "title", title,
+	}
 }
 
 const plainText = "text/plain; charset=utf-8"
@@ -34,13 +36,16 @@ func documents(w *writer, p *person) {
 		"contentType", plainText,
 		"securityContext", ref("DocumentReference", doc),
 		"data", base64.StdEncoding.EncodeToString(note))
-	outside := append(obj{"contentType", plainText, "url", "Binary/" + bin}, described(note, "Progress note")...)
+	outside := append(obj{"contentType", plainText, "url", "Binary/" + bin},
+		described(note, "Progress note")...)
 	w.put("DocumentReference", doc, usCore+"documentreference",
 		p.documentMembers(doc, "current", "11506-3", "Progress note", p.last(), outside)...)
 
-	summary := inline(plainText, []byte("Discharge summary of "+p.name()+": recovered.\n"), "Discharge summary")
+	summary := inline(plainText, []byte("Discharge summary of "+p.name()+
+		": recovered.\n"), "Discharge summary")
 	w.put("DocumentReference", p.sub("doc", 2), usCore+"documentreference",
-		p.documentMembers(p.sub("doc", 2), "superseded", "18842-5", "Discharge summary", p.visit(1), summary)...)
+		p.documentMembers(p.sub("doc", 2), "superseded", "18842-5", "Discharge summary", p.visit(1),
+			summary)...)
 	if p.every(8) {
 		secret := inline(plainText, []byte("For the treating doctor only.\n"), "Psychotherapy note")
 		w.labelled("DocumentReference", p.sub("doc", 3), usCore+"documentreference",
@@ -59,7 +64,8 @@ func (p *person) documentMembers(id, status, code, name string, at time.Time, at
 		"status", status,
 		"type", concept(loinc, code, name),
 		"category", arr{
-			concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category", "clinical-note",
+			concept("http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category",
+				"clinical-note",
 				"Clinical Note"),
 		},
 		"subject", p.ref(),
@@ -69,7 +75,12 @@ func (p *person) documentMembers(id, status, code, name string, at time.Time, at
 		"content", arr{obj{"attachment", attachment,
 			"format", coding("http://ihe.net/fhir/ihe.formatcode.fhir/CodeSystem/formatcode",
 				"urn:ihe:iti:xds:2017:mimeTypeSufficient", "mimeType Sufficient")}},
-		"context", obj{"encounter", arr{p.encounterRef(visits)}, "period", period(at, at.Add(30*time.Minute))},
+		"context", obj{
+			"encounter",
+			arr{p.encounterRef(visits)},
+			"period",
+			period(at, at.Add(30*time.Minute)),
+		},
 	}
 }
 
@@ -83,7 +94,8 @@ func consent(w *writer, p *person) {
 	w.put("Consent", p.sub("consent", 1), "",
 		"text", narrative("Sharing of the record: "+decision),
 		"status", "active",
-		"scope", concept("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy", "Privacy Consent"),
+		"scope", concept("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy",
+			"Privacy Consent"),
 		"category", arr{concept(loinc, "59284-0", "Consent Document")},
 		"patient", p.ref(),
 		"dateTime", instant(p.visit(0)),
@@ -97,8 +109,10 @@ func consent(w *writer, p *person) {
 func provenance(w *writer, p *person) {
 	targets := arr{p.ref()}
 	for _, t := range [][2]string{{"Encounter", "enc"}, {"Condition", "cond"}, {"AllergyIntolerance", "allergy"},
-		{"MedicationRequest", "medreq"}, {"MedicationDispense", "disp"}, {"Observation", "height"}, {"Observation", "glucose"},
-		{"DiagnosticReport", "report"}, {"Procedure", "proc"}, {"Immunization", "imm"}, {"CarePlan", "plan"}, {"CareTeam", "team"},
+		{"MedicationRequest", "medreq"}, {"MedicationDispense", "disp"}, {"Observation", "height"}, {"Observation",
+			"glucose"},
+		{"DiagnosticReport", "report"}, {"Procedure", "proc"}, {"Immunization", "imm"}, {"CarePlan", "plan"},
+		{"CareTeam", "team"},
 		{"Goal", "goal"}, {"Device", "device"}, {"Coverage", "cov"}, {"ServiceRequest", "request"},
 		{"QuestionnaireResponse", "answers"}, {"RelatedPerson", "rel"}, {"DocumentReference", "doc"}} {
 		if t[0] == "Device" && p.child() {

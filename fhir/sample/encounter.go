@@ -27,7 +27,8 @@ func admission(w *writer, p *person) {
 		return
 	}
 
-	members := p.encounterMembers(visits+1, "finished", coding(actCode, "IMP", "inpatient encounter"), "inpatient",
+	members := p.encounterMembers(visits+1, "finished", coding(actCode, "IMP", "inpatient encounter"),
+		"inpatient",
 		"Inpatient stay", at, at.AddDate(0, 0, 3))
 	w.put("Encounter", p.sub("enc", visits+1), usCore+"encounter", append(members,
 		"hospitalization", obj{
@@ -38,7 +39,9 @@ func admission(w *writer, p *person) {
 
 func (p *person) encounterMembers(n int, status string, class obj, kind, kindName string, from, to time.Time) []any {
 	return []any{
-		"identifier", arr{obj{"use", "official", "system", hospital + "encounter", "value", p.sub("enc", n)}},
+		"identifier", arr{
+			obj{"use", "official", "system", hospital + "encounter", "value", p.sub("enc", n)},
+		},
 		"status", status,
 		"class", class,
 		"type", arr{concept(hospital+"CodeSystem/visit", kind, kindName)},
@@ -49,7 +52,8 @@ func (p *person) encounterMembers(n int, status string, class obj, kind, kindNam
 			"individual", p.doctorRef()}},
 		"period", period(from, to),
 		"reasonCode", arr{
-			concept(icd10cm, "Z00.00", "Encounter for general adult medical examination without abnormal findings"),
+			concept(icd10cm, "Z00.00",
+				"Encounter for general adult medical examination without abnormal findings"),
 		},
 		"reasonReference", arr{ref("Condition", p.sub("cond", 1))},
 		"location", arr{obj{"location", refNamed("Location", p.clinic.loc, p.clinic.room)}},

@@ -95,5 +95,6 @@ func appendString(b []byte, s string) []byte {
 			return quoted
 		}
 	}
+
 	return append(append(append(b, '"'), s...), '"')
 }

@@ -17,9 +17,15 @@ type test struct {
 
 var tests = []test{
 	{"glucose", "2345-7", "Glucose [Mass/volume] in Serum or Plasma", "mg/dL", 70, 99, 0},
-	{"creatinine", "2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "mg/dL", 0.60, 1.20, 2},
+	{
+		"creatinine", "2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "mg/dL", 0.60, 1.20,
+		2,
+	},
 	{"calcium", "17861-6", "Calcium [Mass/volume] in Serum or Plasma", "mg/dL", 8.5, 10.2, 1},
-	{"bilirubin", "1975-2", "Bilirubin.total [Mass/volume] in Serum or Plasma", "mg/dL", 0.1, 1.2, 1},
+	{
+		"bilirubin", "1975-2", "Bilirubin.total [Mass/volume] in Serum or Plasma", "mg/dL", 0.1,
+		1.2, 1,
+	},
 }
 
 // laboratory writes a specimen, what was measured in it, and the report; one
@@ -33,7 +39,9 @@ func laboratory(w *writer, p *person) {
 		"subject", p.ref(),
 		"collection", obj{"collectedDateTime", instant(p.last().Add(10 * time.Minute)),
 			"bodySite", concept(snomed, "368209003", "Right arm")},
-		"condition", arr{concept("http://terminology.hl7.org/CodeSystem/v2-0493", "HEM", "Hemolyzed")})
+		"condition", arr{
+			concept("http://terminology.hl7.org/CodeSystem/v2-0493", "HEM", "Hemolyzed"),
+		})
 
 	results := arr{}
 	for _, t := range tests {
@@ -52,7 +60,9 @@ func laboratory(w *writer, p *person) {
 
 	w.put("DiagnosticReport", p.sub("report", 1), usCore+"diagnosticreport-lab",
 		"status", "final",
-		"category", arr{concept("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB", "Laboratory")},
+		"category", arr{
+			concept("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB", "Laboratory"),
+		},
 		"code", concept(loinc, "24323-8", "Comprehensive metabolic 2000 panel - Serum or Plasma"),
 		"subject", p.ref(),
 		"encounter", p.encounterRef(visits),
@@ -113,8 +123,10 @@ func imaging(w *writer, p *person) {
 		"subject", p.ref(), "encounter", p.encounterRef(1), "effectiveDateTime", instant(p.visit(0))}
 	w.put("Observation", p.sub("xray", 1), usCore+"observation-clinical-result",
 		append(exam, "valueString", "No acute finding.")...)
-	w.put("Observation", p.sub("xray", 2), usCore+"observation-clinical-result", append(exam[:len(exam):len(exam)],
-		"dataAbsentReason", concept(absentReason, "unknown", "Unknown"))...)
+	w.put("Observation", p.sub("xray", 2), usCore+"observation-clinical-result",
+		append(exam[:len(exam):len(exam)],
+			"dataAbsentReason", concept(absentReason, "unknown", "Unknown"))...)
+
 	w.put("DiagnosticReport", report, usCore+"diagnosticreport-note",
 		"basedOn", arr{ref("ServiceRequest", request)},
 		"status", "final",
@@ -128,7 +140,8 @@ func imaging(w *writer, p *person) {
 		"result", arr{ref("Observation", p.sub("xray", 1))},
 		"media", arr{obj{"link", ref("Media", media)}},
 		"presentedForm", arr{
-			inline("text/plain; charset=utf-8", []byte("Chest X-ray of "+p.name()+": no acute finding.\n"),
+			inline("text/plain; charset=utf-8", []byte("Chest X-ray of "+p.name()+
+				": no acute finding.\n"),
 				"Radiology report"),
 		})
 }

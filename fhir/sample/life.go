@@ -80,10 +80,14 @@ func (p *person) last() time.Time { return p.visit(visits - 1) }
 // patient of all has whatever anybody has.
 func (p *person) every(k int) bool { return p.index%k == 0 }
 
-func (p *person) encounterRef(n int) obj { return ref("Encounter", p.sub("enc", n)) }
+func (p *person) encounterRef(n int) obj {
+	return ref("Encounter", p.sub("enc", n))
+}
 
 func (p *person) doctorRef() obj {
 	return refNamed("Practitioner", p.doctor.id, p.doctor.given+" "+p.doctor.family)
 }
 
-func (p *person) clinicRef() obj { return refNamed("Organization", p.clinic.org, p.clinic.name) }
+func (p *person) clinicRef() obj {
+	return refNamed("Organization", p.clinic.org, p.clinic.name)
+}

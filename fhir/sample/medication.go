@@ -24,9 +24,17 @@ func medications(w *writer, p *person) {
 func (p *person) dosage() obj {
 	return obj{
 		"text", p.heads.dosage,
-		"timing", obj{"repeat", obj{"frequency", p.heads.perDay, "period", 1, "periodUnit", "d"}},
+		"timing", obj{
+			"repeat",
+			obj{"frequency", p.heads.perDay, "period", 1, "periodUnit", "d"},
+		},
 		"doseAndRate", arr{
-			obj{"type", concept(doseRate, "ordered", "Ordered"), "doseQuantity", quantity("1", "dose", "{dose}")},
+			obj{
+				"type",
+				concept(doseRate, "ordered", "Ordered"),
+				"doseQuantity",
+				quantity("1", "dose", "{dose}"),
+			},
 		},
 	}
 }
@@ -39,12 +47,14 @@ func (p *person) requestMembers(status, intent string, medication []any, reporte
 			extension("medicationAdherence", "valueCodeableConcept",
 				concept(snomed, "275928001", "Drugs - partial non-compliance (finding)")),
 			extension("dateAsserted", "valueDateTime", instant(p.last())),
-			extension("informationSource", "valueCodeableConcept", concept(snomed, "116154003", "Patient (person)")),
+			extension("informationSource", "valueCodeableConcept",
+				concept(snomed, "116154003", "Patient (person)")),
 		}, "url", usCore + "medication-adherence"}},
 		"status", status,
 		"intent", intent,
 		"category", arr{
-			concept("http://terminology.hl7.org/CodeSystem/medicationrequest-category", "community", "Community"),
+			concept("http://terminology.hl7.org/CodeSystem/medicationrequest-category", "community",
+				"Community"),
 		},
 	}
 	members = append(append(members, reported...), medication...)
@@ -56,7 +66,12 @@ func (p *person) requestMembers(status, intent string, medication []any, reporte
 		"reasonCode", arr{concept(icd10cm, p.heads.icd, p.heads.name)},
 		"reasonReference", arr{ref("Condition", p.sub("cond", 1))},
 		"dosageInstruction", arr{p.dosage()},
-		"dispenseRequest", obj{"numberOfRepeatsAllowed", 3, "quantity", quantity("30", "dose", "{dose}")})
+		"dispenseRequest", obj{
+			"numberOfRepeatsAllowed",
+			3,
+			"quantity",
+			quantity("30", "dose", "{dose}"),
+		})
 }
 
 func (p *person) dispenseMembers(status string, medication []any, request int) []any {

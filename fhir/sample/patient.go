@@ -25,7 +25,8 @@ func patient(w *writer, p *person) {
 			obj{"use", "usual", "type", concept(v20203, "MR", "Medical record number"),
 				"system", hospital + "mrn", "value", fmt.Sprintf("MRN%06d", p.index+1)},
 			obj{"type", concept(v20203, "SS", "Social Security number"),
-				"system", ssn, "value", fmt.Sprintf("666-%02d-%04d", 10+p.index/9999%90, 1+p.index%9999)},
+				"system", ssn, "value", fmt.Sprintf("666-%02d-%04d", 10+p.index/9999%90, 1+
+					p.index%9999)},
 		},
 		"active", true,
 		"name", p.names(),
@@ -43,15 +44,24 @@ func patient(w *writer, p *person) {
 		"contact", arr{obj{"relationship", arr{
 			concept("http://terminology.hl7.org/CodeSystem/v2-0131", "C", "Emergency Contact"),
 		},
-			"name", obj{"family", p.family, "given", arr{p.middle}}, "telecom", arr{phone(p.area, p.index+50)}}},
+			"name", obj{"family", p.family, "given", arr{p.middle}}, "telecom", arr{phone(p.area,
+				p.index+50)}}},
 		"communication", arr{
-			obj{"language", concept("urn:ietf:bcp:47", p.language(), languages[p.language()]), "preferred", true},
+			obj{
+				"language",
+				concept("urn:ietf:bcp:47", p.language(), languages[p.language()]),
+				"preferred",
+				true,
+			},
 		},
 		"generalPractitioner", arr{p.doctorRef()},
 		"managingOrganization", p.clinicRef())...)
 }
 
-var languages = map[string]string{"en-US": "English (United States)", "es": "Spanish"}
+var languages = map[string]string{
+	"en-US": "English (United States)",
+	"es":    "Spanish",
+}
 
 func (p *person) language() string {
 	if p.index%4 == 3 {
@@ -72,10 +82,12 @@ func (p *person) extensions() arr {
 	race := races[p.index%len(races)]
 	parts := arr{extension("ombCategory", "valueCoding", coding(cdcRace, race.code, race.name))}
 	if race.detail != "" {
-		parts = append(parts, extension("detailed", "valueCoding", coding(cdcRace, race.detail, race.detailName)))
+		parts = append(parts,
+			extension("detailed", "valueCoding", coding(cdcRace, race.detail, race.detailName)))
 	}
 	parts = append(parts, extension("text", "valueString", race.name))
 	birth, sex := "M", "248153007"
+
 	if p.female {
 		birth, sex = "F", "248152002"
 	}
@@ -126,9 +138,12 @@ func (p *person) names() arr {
 	}
 
 	if p.every(3) {
-		all = append(all, obj{"use", "old", "family", familyNames[(p.index+7)%len(familyNames)], "given", arr{p.given},
-			"period", obj{"end", day(p.visit(0).AddDate(-2, 0, 0))}})
+		all = append(all,
+			obj{"use", "old", "family", familyNames[(p.index+
+				7)%len(familyNames)], "given", arr{p.given},
+				"period", obj{"end", day(p.visit(0).AddDate(-2, 0, 0))}})
 	}
+
 	return all
 }
 
@@ -146,7 +161,8 @@ func (p *person) addresses() arr {
 		state: "OH",
 		zip:   "44099",
 	}
-	old := obj{"use", "old", "line", arr{before.line}, "city", before.city, "state", before.state, "postalCode", before.zip,
+	old := obj{"use", "old", "line", arr{before.line}, "city", before.city, "state", before.state, "postalCode",
+		before.zip,
 		"country", "US", "period", obj{"end", day(moved)}}
 	return arr{now, old}
 }
@@ -179,13 +195,17 @@ func coverage(w *writer, p *person) {
 	member := fmt.Sprintf("EX%08d", 10007*(p.index+1))
 	w.put("Coverage", p.sub("cov", 1), usCore+"coverage",
 		"identifier", arr{
-			obj{"type", concept(v20203, "MB", "Member Number"), "system", payer.system, "value", member + "-01"},
+			obj{
+				"type", concept(v20203, "MB", "Member Number"), "system", payer.system, "value",
+				member + "-01",
+			},
 		},
 		"status", "active",
 		"type", concept(actCode, "PPO", "preferred provider organization policy"),
 		"subscriberId", member,
 		"beneficiary", p.ref(),
-		"relationship", concept("http://terminology.hl7.org/CodeSystem/subscriber-relationship", "self", "Self"),
+		"relationship", concept("http://terminology.hl7.org/CodeSystem/subscriber-relationship", "self",
+			"Self"),
 		"period", obj{"start", day(p.visit(0).AddDate(-3, 0, 0))},
 		"payor", arr{refNamed("Organization", payer.id, payer.name)},
 		"class", arr{

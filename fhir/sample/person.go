@@ -37,7 +37,8 @@ var (
 	girlNames = []string{"Mary", "Patricia", "Jennifer", "Linda", "Elizabeth", "Barbara", "Susan", "Jessica", "Sarah",
 		"Karen", "Lisa", "Nancy", "Betty", "Sandra", "Margaret", "Ashley", "Kimberly", "Emily", "Donna", "Michelle"}
 	boyNames = []string{"James", "Robert", "John", "Michael", "David", "William", "Richard", "Joseph", "Thomas",
-		"Christopher", "Charles", "Daniel", "Matthew", "Anthony", "Mark", "Donald", "Steven", "Andrew", "Paul", "Joshua"}
+		"Christopher", "Charles", "Daniel", "Matthew", "Anthony", "Mark", "Donald", "Steven", "Andrew", "Paul",
+		"Joshua"}
 	streets = []string{"Elm Street", "Oak Avenue", "Mill Road", "Harbor Lane", "Orchard Way", "Church Street",
 		"Meadow Drive", "Station Road", "Hill Crescent", "River Walk"}
 	towns = []place{{"", "Fairhaven Mills", "MA", "02199"}, {"", "Maple Hollow", "NY", "12299"},
@@ -109,7 +110,9 @@ func (p *person) name() string { return p.given + " " + p.family }
 func (p *person) ref() obj { return refNamed("Patient", p.id, p.name()) }
 
 // sub is the id of something in this patient's record.
-func (p *person) sub(kind string, n int) string { return fmt.Sprintf("%s-%s-%d", p.id, kind, n) }
+func (p *person) sub(kind string, n int) string {
+	return fmt.Sprintf("%s-%s-%d", p.id, kind, n)
+}
 
 func (p *person) email() obj {
 	return email(strings.ToLower(p.given + "." + p.family + "." + p.id))

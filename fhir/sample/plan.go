@@ -18,7 +18,9 @@ func plan(w *writer, p *person) {
 		"subject", p.ref(),
 		"participant", arr{
 			obj{
-				"role", arr{concept(snomed, "453231000124104", "Primary care provider")}, "member",
+				"role", arr{
+					concept(snomed, "453231000124104", "Primary care provider"),
+				}, "member",
 				p.doctorRef(), "onBehalfOf", p.clinicRef(),
 			},
 			obj{
@@ -33,13 +35,23 @@ func plan(w *writer, p *person) {
 				"member",
 				ref("PractitionerRole", "role-2"),
 			},
-			obj{"role", arr{concept(snomed, "116154003", "Patient (person)")}, "member", p.ref()}})
+			obj{
+				"role",
+				arr{concept(snomed, "116154003", "Patient (person)")},
+				"member",
+				p.ref(),
+			}})
 
 	w.put("CareTeam", p.sub("team", 2), usCore+"careteam",
 		"status", "inactive",
 		"subject", p.ref(),
 		"participant", arr{
-			obj{"role", arr{concept(snomed, "453231000124104", "Primary care provider")}, "member", p.clinicRef()},
+			obj{
+				"role",
+				arr{concept(snomed, "453231000124104", "Primary care provider")},
+				"member",
+				p.clinicRef(),
+			},
 		})
 
 	w.put("CarePlan", p.sub("plan", 1), usCore+"careplan",
@@ -67,7 +79,10 @@ func devices(w *writer, p *person) {
 		"060102") + "(17)" + ends.Format("060102") + "(10)" + lot + "(21)" + serial
 	w.put("Device", p.sub("device", 1), usCore+"implantable-device",
 		"udiCarrier", arr{
-			obj{"deviceIdentifier", di, "issuer", "http://hl7.org/fhir/NamingSystem/gs1-di", "carrierHRF", label},
+			obj{
+				"deviceIdentifier", di, "issuer", "http://hl7.org/fhir/NamingSystem/gs1-di",
+				"carrierHRF", label,
+			},
 		},
 		"status", "active",
 		"distinctIdentifier", "A9999"+serial,

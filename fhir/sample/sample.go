@@ -53,11 +53,17 @@ func History(n int, apply func(Step) error) error {
 	if n < 1 {
 		return fmt.Errorf("sample: %d patients asked for, at least 1 is needed", n)
 	}
-	w := &writer{apply: apply, past: map[string]int{}}
+
+	w := &writer{
+		apply: apply,
+		past:  map[string]int{},
+	}
 	shared(w)
+
 	for i := range n {
 		life(w, newPerson(i))
 	}
+
 	group(w, n)
 	return w.err
 }
@@ -88,7 +94,11 @@ func (w *writer) earlier(resourceType, id, profile string, members ...any) {
 // gone deletes what earlier has written.
 func (w *writer) gone(resourceType, id string) {
 	if w.err == nil {
-		w.err = w.apply(Step{Type: resourceType, ID: id, Version: w.next(resourceType, id, false)})
+		w.err = w.apply(Step{
+			Type:    resourceType,
+			ID:      id,
+			Version: w.next(resourceType, id, false),
+		})
 	}
 }
 
@@ -122,7 +132,9 @@ func (w *writer) step(resourceType, id, profile string, labels arr, current bool
 }
 
 // chance is a stream of its own for each patient and purpose.
-func chance(patient int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(patient))) }
+func chance(patient int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, uint64(patient)))
+}
 
 // pick returns one of a list.
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }

@@ -26,7 +26,11 @@ var sites = []site{
 }
 
 // payer is the health plan of all.
-var payer = struct{ id, name, system string }{"org-payer", "Example Health Plan", "http://plan.example.org/member"}
+var payer = struct{ id, name, system string }{
+	"org-payer",
+	"Example Health Plan",
+	"http://plan.example.org/member",
+}
 
 // shelf is the medications that prescriptions refer to.
 var shelf = []struct{ id, rxnorm, name string }{
@@ -48,10 +52,14 @@ func shared(w *writer) {
 	w.put("Organization", payer.id, usCore+"organization",
 		"identifier", arr{identifier("http://plan.example.org/organization", "plan-1")},
 		"active", true,
-		"type", arr{concept("http://terminology.hl7.org/CodeSystem/organization-type", "pay", "Payer")},
+		"type", arr{
+			concept("http://terminology.hl7.org/CodeSystem/organization-type", "pay", "Payer"),
+		},
 		"name", payer.name,
 		"telecom", arr{workPhone(216, 40)},
-		"address", arr{workAddress(place{"9 Church Street", "Cedar Bluff Falls", "OH", "44099"})})
+		"address", arr{
+			workAddress(place{"9 Church Street", "Cedar Bluff Falls", "OH", "44099"}),
+		})
 
 	for i, c := range clinicians {
 		practitioner(w, c, i)
@@ -59,15 +67,19 @@ func shared(w *writer) {
 	}
 
 	for _, m := range shelf {
-		w.put("Medication", m.id, usCore+"medication", "code", concept(rxnorm, m.rxnorm, m.name), "status", "active")
+		w.put("Medication", m.id, usCore+
+			"medication", "code", concept(rxnorm, m.rxnorm, m.name), "status",
+			"active")
 	}
+
 	form(w)
 }
 
 func endpoint(w *writer, s site, i int) {
 	w.put("Endpoint", fmt.Sprintf("endpoint-%d", i+1), "",
 		"status", "active",
-		"connectionType", coding("http://terminology.hl7.org/CodeSystem/endpoint-connection-type", "direct-project",
+		"connectionType", coding("http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
+			"direct-project",
 			"Direct Project"),
 		"name", "Direct address of "+s.name,
 		"managingOrganization", refNamed("Organization", s.org, s.name),
@@ -116,8 +128,14 @@ func form(w *writer) {
 func group(w *writer, n int) {
 	var members arr
 	for i := range min(n, 100) {
-		members = append(members, obj{"entity", ref("Patient", PatientID(i)), "inactive", false})
+		members = append(members, obj{
+			"entity",
+			ref("Patient", PatientID(i)),
+			"inactive",
+			false,
+		})
 	}
+
 	w.put("Group", "group-1", "",
 		"active", true,
 		"type", "person",
@@ -138,7 +156,9 @@ func workAddress(a place) obj {
 }
 
 func workPhone(area, last int) obj {
-	return obj{"system", "phone", "value", fmt.Sprintf("(%03d) 555-01%02d", area, last), "use", "work"}
+	return obj{
+		"system", "phone", "value", fmt.Sprintf("(%03d) 555-01%02d", area, last), "use", "work",
+	}
 }
 
 func organization(w *writer, s site, i int) {
@@ -169,7 +189,11 @@ func practitioner(w *writer, c clinician, i int) {
 	w.put("Practitioner", c.id, usCore+"practitioner",
 		"identifier", arr{identifier(npi, c.npi)},
 		"active", true,
-		"name", arr{obj{"use", "official", "family", c.family, "given", arr{c.given}, "prefix", arr{"Dr."}}},
+		"name", arr{
+			obj{
+				"use", "official", "family", c.family, "given", arr{c.given}, "prefix", arr{"Dr."},
+			},
+		},
 		"telecom", arr{workPhone(s.area, 30+i)},
 		"address", arr{workAddress(s.at)})
 }

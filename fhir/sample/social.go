@@ -12,6 +12,7 @@ func (p *person) told(category arr, code obj, when any) []any {
 		"status", "final", "category", category, "code", code, "subject", p.ref(), "encounter",
 		p.encounterRef(visits),
 	}
+
 	switch when := when.(type) {
 	case time.Time:
 		return append(members, "effectiveDateTime", instant(when))
@@ -43,7 +44,8 @@ func social(w *writer, p *person) {
 			"performer", arr{p.ref()}, "valueString", text)...)
 	}
 	preference("treatpref", "treatment-intervention-preference", "treatment-intervention-preference", "75773-2",
-		"Goals, preferences, and priorities for medical treatment [Reported]", "Tablets rather than injections, if there is a choice.")
+		"Goals, preferences, and priorities for medical treatment [Reported]", "Tablets rather than injections, "+
+			"if there is a choice.")
 
 	preference("carepref", "care-experience-preference", "care-experience-preference", "95541-9",
 		"Care experience preference", "A window seat, and quiet in the evening.")
@@ -66,7 +68,8 @@ func smoking(w *writer, p *person) {
 			"valueCodeableConcept", never)...)
 	if p.every(3) {
 		w.put("Observation", p.sub("smoking", 2), usCore+"smokingstatus",
-			append(p.told(socialHistory, concept(snomed, "401201003", "Cigarette pack-years (observable entity)"),
+			append(p.told(socialHistory,
+				concept(snomed, "401201003", "Cigarette pack-years (observable entity)"),
 				p.last()),
 				"valueQuantity", quantity("6.5", "pack-years", "{pack-years}"))...)
 	}
@@ -77,7 +80,8 @@ func pregnancy(w *writer, p *person) {
 		append(p.told(socialHistory, concept(loinc, "82810-3", "Pregnancy status"), p.last()),
 			"valueCodeableConcept", concept(nullFlavor, "UNK", "unknown"))...)
 	w.put("Observation", p.sub("pregnancy", 2), usCore+"observation-pregnancyintent",
-		append(p.told(socialHistory, concept(loinc, "86645-9", "Pregnancy intention in the next year - Reported"),
+		append(p.told(socialHistory,
+			concept(loinc, "86645-9", "Pregnancy intention in the next year - Reported"),
 			p.last()),
 			"valueCodeableConcept", concept(nullFlavor, "UNK", "unknown"))...)
 }
@@ -101,25 +105,33 @@ func screening(w *writer, p *person) {
 		"authored", instant(p.last()),
 		"author", p.doctorRef(),
 		"item", arr{obj{"linkId", "hunger", "text", "Food in the last year", "item", arr{
-			obj{"linkId", "88122-7", "text", "Worried that food would run out", "answer", arr{obj{"valueCoding", often, "item", arr{
-				obj{
-					"linkId", "why", "text", "Reason", "answer",
-					arr{obj{"valueString", "Hours were cut at work"}},
-				}}}}},
+			obj{"linkId", "88122-7", "text", "Worried that food would run out", "answer", arr{obj{"valueCoding",
+				often, "item", arr{
+					obj{
+						"linkId", "why", "text", "Reason", "answer",
+						arr{obj{"valueString", "Hours were cut at work"}},
+					}}}}},
 			item("88123-5", "Food did not last")}},
 			obj{"linkId", "88124-3", "text", "Food insecurity risk", "answer", arr{obj{
 				"valueCoding", coding(loinc, "LA19952-3", "At risk"), "item", arr{
-					obj{"linkId", "help", "text", "Help wanted", "answer", arr{obj{"valueBoolean", true}}}}}}}})
+					obj{
+						"linkId", "help", "text", "Help wanted", "answer",
+						arr{obj{"valueBoolean", true}},
+					}}}}}})
 
 	findings(w, p, answers)
 }
 
 func findings(w *writer, p *person, answers string) {
-	survey := arr{concept(obsCategory, "survey", "Survey"), concept(usCoreCategory, "sdoh", "SDOH")}
+	survey := arr{
+		concept(obsCategory, "survey", "Survey"),
+		concept(usCoreCategory, "sdoh", "SDOH"),
+	}
 	derived := arr{ref("QuestionnaireResponse", answers)}
 	put := func(n int, code, name string, rest ...any) {
 		members := append(p.told(survey, concept(loinc, code, name), p.last()), "performer", arr{p.doctorRef()})
-		w.put("Observation", p.sub("screen", n), usCore+"observation-screening-assessment", append(members, rest...)...)
+		w.put("Observation", p.sub("screen", n), usCore+"observation-screening-assessment",
+			append(members, rest...)...)
 	}
 	put(1, "88122-7", "Food insecurity: worried food would run out", "valueCodeableConcept",
 		concept(loinc, "LA28397-0", "Often true"), "derivedFrom", derived)

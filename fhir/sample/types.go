@@ -32,13 +32,17 @@ func concept(system, code, display string) obj {
 	return obj{"coding", arr{coding(system, code, display)}, "text", display}
 }
 
-func ref(resourceType, id string) obj { return obj{"reference", resourceType + "/" + id} }
+func ref(resourceType, id string) obj {
+	return obj{"reference", resourceType + "/" + id}
+}
 
 func refNamed(resourceType, id, display string) obj {
 	return obj{"reference", resourceType + "/" + id, "display", display}
 }
 
-func identifier(system, value string) obj { return obj{"system", system, "value", value} }
+func identifier(system, value string) obj {
+	return obj{"system", system, "value", value}
+}
 
 func quantity(value, unit, code string) obj {
 	return obj{"value", num(value), "unit", unit, "system", ucum, "code", code}
@@ -66,7 +70,9 @@ func day(t time.Time) string { return t.Format("2006-01-02") }
 
 func instant(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") }
 
-func period(from, to time.Time) obj { return obj{"start", instant(from), "end", instant(to)} }
+func period(from, to time.Time) obj {
+	return obj{"start", instant(from), "end", instant(to)}
+}
 
 // decimal writes hundredths, tenths or whole numbers with that many digits.
 func decimal(v float64, digits int) string { return fmt.Sprintf("%.*f", digits, v) }
@@ -78,7 +84,10 @@ func address(a place) obj {
 
 // phone is a number that no exchange gives out: 555-0100 to 555-0199.
 func phone(area, last int) obj {
-	return obj{"system", "phone", "value", fmt.Sprintf("(%03d) 555-01%02d", area, last%100), "use", "home"}
+	return obj{
+		"system", "phone", "value", fmt.Sprintf("(%03d) 555-01%02d", area, last%100), "use",
+		"home",
+	}
 }
 
 func email(local string) obj {

@@ -12,8 +12,14 @@ type measure struct {
 }
 
 var measures = []measure{
-	{"height", "body-height", arr{coding(loinc, "8302-2", "Body height")}, "Body height", "cm", "cm", 1, 170, 0},
-	{"weight", "body-weight", arr{coding(loinc, "29463-7", "Body weight")}, "Body weight", "kg", "kg", 1, 75, 0},
+	{
+		"height", "body-height", arr{coding(loinc, "8302-2", "Body height")}, "Body height", "cm",
+		"cm", 1, 170, 0,
+	},
+	{
+		"weight", "body-weight", arr{coding(loinc, "29463-7", "Body weight")}, "Body weight", "kg",
+		"kg", 1, 75, 0,
+	},
 	{
 		"bmi", "bmi", arr{coding(loinc, "39156-5", "Body mass index (BMI) [Ratio]")},
 		"Body mass index", "kg/m2", "kg/m2", 2, 26, 0,
@@ -30,8 +36,10 @@ var measures = []measure{
 		"temp", "body-temperature", arr{coding(loinc, "8310-5", "Body temperature")},
 		"Body temperature", "degrees Celsius", "Cel", 1, 36.8, 0.3,
 	},
-	{"spo2", "pulse-oximetry", arr{coding(loinc, "59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry"),
-		coding(loinc, "2708-6", "Oxygen saturation in Arterial blood")}, "Oxygen saturation", "%", "%", 0, 97, 1},
+	{"spo2", "pulse-oximetry", arr{coding(loinc, "59408-5",
+		"Oxygen saturation in Arterial blood by Pulse oximetry"),
+		coding(loinc, "2708-6",
+			"Oxygen saturation in Arterial blood")}, "Oxygen saturation", "%", "%", 0, 97, 1},
 }
 
 var pressure = measure{kind: "bp", profile: "blood-pressure", text: "Blood pressure",
@@ -42,7 +50,9 @@ var pressure = measure{kind: "bp", profile: "blood-pressure", text: "Blood press
 var paediatric = []measure{
 	{
 		"head", "head-circumference",
-		arr{coding(loinc, "9843-4", "Head Occipital-frontal circumference")}, "Head circumference",
+		arr{
+			coding(loinc, "9843-4", "Head Occipital-frontal circumference"),
+		}, "Head circumference",
 		"cm", "cm", 1, 46, 1,
 	},
 	{"headpct", "http://hl7.org/fhir/us/core/StructureDefinition/head-occipital-frontal-circumference-percentile",
@@ -101,7 +111,8 @@ func vitals(w *writer, p *person, n int) {
 			}
 		}
 
-		w.put("Observation", p.sub(m.kind, n+1), m.url(), append(p.vitalHead(m, n), "valueQuantity", m.draw(p))...)
+		w.put("Observation", p.sub(m.kind, n+1), m.url(),
+			append(p.vitalHead(m, n), "valueQuantity", m.draw(p))...)
 	}
 
 	systolic := 112 + p.r.IntN(40)
@@ -134,7 +145,8 @@ func (p *person) vitalHead(m measure, n int) []any {
 // growth writes what is measured on children.
 func growth(w *writer, p *person) {
 	for _, m := range paediatric {
-		w.put("Observation", p.sub(m.kind, 1), m.url(), append(p.vitalHead(m, visits-1), "valueQuantity", m.draw(p))...)
+		w.put("Observation", p.sub(m.kind, 1), m.url(),
+			append(p.vitalHead(m, visits-1), "valueQuantity", m.draw(p))...)
 		w.put("Observation", p.sub(m.kind, 2), m.url(), append(p.vitalHead(m, visits-2), attempts(m, p)...)...)
 	}
 }
@@ -158,8 +170,10 @@ func rareVitals(w *writer, p *person) {
 	}
 
 	for _, m := range measures {
-		w.put("Observation", p.sub(m.kind, visits+1), m.url(), append(p.vitalHead(m, 0), attempts(m, p)...)...)
+		w.put("Observation", p.sub(m.kind, visits+
+			1), m.url(), append(p.vitalHead(m, 0), attempts(m, p)...)...)
 	}
+
 	surface := measure{
 		"bsa", "vital-signs", arr{coding(loinc, "8277-6", "Body surface area")},
 		"Body surface area", "m2", "m2", 2, 1.8, 0.1,
@@ -167,7 +181,8 @@ func rareVitals(w *writer, p *person) {
 	w.put("Observation", p.sub("bsa", 1), surface.url(),
 		append(p.vitalHead(surface, 0), "valueQuantity", surface.draw(p))...)
 
-	w.put("Observation", p.sub("bsa", 2), surface.url(), append(p.vitalHead(surface, 0), attempts(surface, p)...)...)
+	w.put("Observation", p.sub("bsa", 2), surface.url(),
+		append(p.vitalHead(surface, 0), attempts(surface, p)...)...)
 	oxygen(w, p)
 	pressures(w, p)
 }
@@ -190,15 +205,19 @@ func pressures(w *writer, p *person) {
 	high, low := concept(loinc, "8480-6", "Systolic blood pressure"), concept(loinc, "8462-4",
 		"Diastolic blood pressure")
 	w.put("Observation", p.sub("bp", visits+1), pressure.url(), append(p.vitalHead(pressure, 0),
-		"valueString", "about 120 over 80, by hand", "component", arr{part(high, mmHg(120)), part(low, mmHg(80))})...)
+		"valueString", "about 120 over 80, by hand", "component", arr{part(high,
+			mmHg(120)), part(low, mmHg(80))})...)
 	w.put("Observation", p.sub("bp", visits+2), pressure.url(), append(p.vitalHead(pressure, 0),
 		"dataAbsentReason", concept(absentReason, "unknown",
 			"Unknown"), "component", arr{partAbsent(high), partAbsent(low)})...)
+
 	mean := measure{
 		kind:    "bpmean",
 		profile: "average-blood-pressure",
 		text:    "Mean blood pressure",
-		codes:   arr{coding(loinc, "96607-7", "Blood pressure panel mean systolic and mean diastolic")},
+		codes: arr{
+			coding(loinc, "96607-7", "Blood pressure panel mean systolic and mean diastolic"),
+		},
 	}
 
 	high, low = concept(loinc, "96608-5", "Systolic blood pressure mean"), concept(loinc, "96609-3",

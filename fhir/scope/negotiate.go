@@ -26,7 +26,12 @@ type Catalogue struct {
 func NewCatalogue(
 	supported []string, served func(resourceType string) bool, granular func(resourceType, param string) bool,
 ) (Catalogue, error) {
-	c := Catalogue{texts: slices.Clone(supported), served: served, granular: granular}
+	c := Catalogue{
+		texts:    slices.Clone(supported),
+		served:   served,
+		granular: granular,
+	}
+
 	for _, text := range supported {
 		if err := checkText(text); err != nil {
 			return Catalogue{}, err
@@ -113,6 +118,7 @@ func (c Catalogue) Negotiate(r Request) Answer {
 			}
 			n.within[s.Type] = append(n.within[s.Type], s)
 		}
+
 		n.verbal[text] = true
 	}
 
@@ -122,9 +128,13 @@ func (c Catalogue) Negotiate(r Request) Answer {
 		if asked[text] {
 			continue
 		}
+
 		asked[text] = true
 		if n.add(&a, text); n.work > maxWork {
-			return Answer{Refused: r.Scopes, TooMany: true}
+			return Answer{
+				Refused: r.Scopes,
+				TooMany: true,
+			}
 		}
 	}
 
@@ -171,7 +181,9 @@ func (n *negotiation) grant(text string) (granted []string, wildcard bool) {
 	parts := c.meet(s)
 	switch {
 	case !r.Limited:
-	case n.verbal[text] && slices.ContainsFunc(parts, func(p Scope) bool { return p.Raw == text }):
+	case n.verbal[text] && slices.ContainsFunc(parts, func(p Scope) bool {
+		return p.Raw == text
+	}):
 		parts = Set{s}
 	default:
 		parts = n.limited(parts)
@@ -223,13 +235,16 @@ func (n *negotiation) limited(parts Set) Set {
 // edition's form.
 func (c Catalogue) supportsWildcard(s Scope) bool {
 	return slices.ContainsFunc(c.resource, func(l Scope) bool {
-		return l.Context == s.Context && l.Type == s.Type && l.Allowed&s.Allowed == s.Allowed && len(l.Query) == 0
+		return l.Context == s.Context && l.Type == s.Type && l.Allowed&s.Allowed == s.Allowed &&
+			len(l.Query) == 0
 	})
 }
 
 // names reports whether the list has a scope of a type.
 func (c Catalogue) names(resourceType string) bool {
-	return slices.ContainsFunc(c.resource, func(l Scope) bool { return l.Type == resourceType })
+	return slices.ContainsFunc(c.resource, func(l Scope) bool {
+		return l.Type == resourceType
+	})
 }
 
 // wild reports whether the list's wildcards cover a type.
@@ -252,6 +267,7 @@ func (c Catalogue) meet(s Scope) Set {
 			out = append(out, m)
 		}
 	}
+
 	return out
 }
 
@@ -284,7 +300,12 @@ func meet(asked, limit Scope) (Scope, bool) {
 		return Scope{}, false
 	}
 
-	m := Scope{Context: asked.Context, Type: asked.Type, Allowed: allowed, V1: asked.V1}
+	m := Scope{
+		Context: asked.Context,
+		Type:    asked.Type,
+		Allowed: allowed,
+		V1:      asked.V1,
+	}
 	switch {
 	case asked.Type == limit.Type || limit.Type == "*":
 	case asked.Type == "*":
@@ -362,6 +383,7 @@ func (c Catalogue) Why(r Request, text string) string {
 		return err.Error()
 	case len(r.Contexts) > 0 && !slices.Contains(r.Contexts, s.Context):
 		return fmt.Sprintf("%q: this grant type has scopes of the context %s", clip(text), contexts)
+
 	case s.Wildcard():
 		return c.instead(s)
 	case len(c.meet(s)) > 0 && len(s.Query) > 0:
@@ -371,6 +393,7 @@ func (c Catalogue) Why(r Request, text string) string {
 	case r.Limited && len(c.meet(s)) > 0:
 		return fmt.Sprintf("%q: register for it first", clip(text))
 	}
+
 	return fmt.Sprintf("%q: the list allows less on %s", clip(text), s.Type)
 }
 
@@ -382,6 +405,7 @@ func (c Catalogue) instead(s Scope) string {
 			wild = append(wild, l.Raw)
 		}
 	}
+
 	if len(wild) == 0 {
 		return "no wildcard is listed: ask for single resource types"
 	}

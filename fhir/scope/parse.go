@@ -42,7 +42,12 @@ func Parse(text string) (Scope, error) {
 		return Scope{}, fmt.Errorf("scope %.80q: %.40q is no resource type", text, resource)
 	}
 
-	s := Scope{Raw: text, Context: context, Type: resource}
+	s := Scope{
+		Raw:     text,
+		Context: context,
+		Type:    resource,
+	}
+
 	var err error
 	if s.Allowed, s.V1, err = parsePermission(permission); err != nil {
 		return Scope{}, fmt.Errorf("scope %.80q: %w", text, err)
@@ -73,7 +78,9 @@ func ParseSet(texts []string) (set Set, others []string) {
 	return set, others
 }
 
-func knownContext(s string) bool { return s == "system" || s == "user" || s == "patient" }
+func knownContext(s string) bool {
+	return s == "system" || s == "user" || s == "patient"
+}
 
 // checkText bounds a scope and holds it to RFC 6749 3.3:
 // scope-token = 1*( %x21 / %x23-5B / %x5D-7E ).
@@ -81,11 +88,13 @@ func checkText(text string) error {
 	if text == "" || len(text) > MaxLength {
 		return fmt.Errorf("scope of %d bytes: expected 1 to %d", len(text), MaxLength)
 	}
+
 	for i := range len(text) {
 		if c := text[i]; c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
 			return fmt.Errorf("scope %.80q: byte 0x%02x is not allowed", text, c)
 		}
 	}
+
 	return nil
 }
 
@@ -130,6 +139,7 @@ func parsePermission(s string) (p Permission, v1 bool, err error) {
 				"permission %.20q: expected letters of %q, in that order and each at most once, or read, write, *",
 				s, permissionLetters)
 		}
+
 		p |= 1 << (next + at)
 		next += at + 1
 	}
@@ -158,7 +168,10 @@ func parseQuery(s string) ([]Param, error) {
 		if err != nil || value == "" || strings.ContainsFunc(value, isControl) {
 			return nil, fmt.Errorf("query parameter %q: empty or badly escaped value", name)
 		}
-		out = append(out, Param{Name: name, Value: value})
+		out = append(out, Param{
+			Name:  name,
+			Value: value,
+		})
 	}
 
 	return out, nil
@@ -195,7 +208,9 @@ func (p Permission) String() string {
 
 // Wildcard reports whether a scope names all resource types, or all permissions
 // by edition 1's star: UDAP Security 2.0, 7.3 has rules of its own for those.
-func (s Scope) Wildcard() bool { return s.Type == "*" || s.V1 && s.Allowed == everything }
+func (s Scope) Wildcard() bool {
+	return s.Type == "*" || s.V1 && s.Allowed == everything
+}
 
 // String writes a scope: as it came, or, for one made here, in the form of
 // edition 1 if it was asked for in that form and has one.
@@ -226,6 +241,7 @@ func (s Scope) v1Word() string {
 	case everything:
 		return "*"
 	}
+
 	return ""
 }
 
@@ -241,6 +257,7 @@ func escapeValue(s string) string {
 		}
 		b.WriteByte(c)
 	}
+
 	return b.String()
 }
 
@@ -251,11 +268,13 @@ func (set Set) For(resourceType string, p Permission) []Scope {
 	if p == 0 {
 		return nil
 	}
+
 	var out []Scope
 	for _, s := range set {
 		if (s.Type == "*" || s.Type == resourceType) && s.Allowed&p == p {
 			out = append(out, s)
 		}
 	}
+
 	return out
 }

@@ -17,7 +17,10 @@ type Builder struct {
 
 // builders keep their scratch buffers: every request makes such a resource.
 var builders = sync.Pool{New: func() any {
-	return &Builder{c: collector{arena: make([]byte, 0, 1024), terms: make([][]byte, 0, 32)}}
+	return &Builder{c: collector{
+		arena: make([]byte, 0, 1024),
+		terms: make([][]byte, 0, 32),
+	}}
 }}
 
 // NewBuilder begins the terms of a resource of typ. The Builder ends with Terms.
@@ -29,9 +32,11 @@ func NewBuilder(typ string, st Stamp) *Builder {
 		arena: b.c.arena[:0],
 		terms: b.c.terms[:0],
 	}, tables().params[typ]
+
 	for _, code := range []string{"_type", "_id", "_lastUpdated"} {
 		b.c.param(b.params[code], nil)
 	}
+
 	return b
 }
 
@@ -39,7 +44,9 @@ func NewBuilder(typ string, st Stamp) *Builder {
 func (b *Builder) Code(param, code string) { b.add(param, code, sep, implicit) }
 
 // Token adds a code and its system, "" for none.
-func (b *Builder) Token(param, system, code string) { b.add(param, whole(code), sep, whole(system)) }
+func (b *Builder) Token(param, system, code string) {
+	b.add(param, whole(code), sep, whole(system))
+}
 
 // Date adds an instant.
 func (b *Builder) Date(param string, t time.Time) {

@@ -32,6 +32,7 @@ func (in *parsing) chainClause(types []string, head, tail, value string, depth i
 	if targets == nil {
 		return Clause{}, bad("%s refers to resources of any type: name the one meant, as in %[1]s:Patient.name", code)
 	}
+
 	var c Clause
 	var firstErr error
 
@@ -71,6 +72,7 @@ func (in *parsing) hasClause(types []string, rest, value string, depth int) (Cla
 	if len(parts) != 3 || len(types) != 1 || !IsType(parts[0]) {
 		return Clause{}, unknown("_has:%s is not _has:Type:reference:parameter", printable(rest))
 	}
+
 	p := Lookup(parts[0], parts[1])
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown("%s has no reference %s", parts[0], printable(parts[1]))

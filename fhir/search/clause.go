@@ -163,12 +163,21 @@ func missing(c *Clause, p *Param, v string) error {
 func allOf(p *Param) probe { return prefixed(p.key()) }
 
 // prefixed covers all terms that begin so.
-func prefixed(from []byte) probe { return probe{from: from, to: after(from)} }
+func prefixed(from []byte) probe {
+	return probe{
+		from: from,
+		to:   after(from),
+	}
+}
 
 // one covers exactly one term.
 func one(term []byte) probe {
 	n := len(term)
-	return probe{from: append(term[:n:n], 0), to: append(term[:n:n], 1), exact: true}
+	return probe{
+		from:  append(term[:n:n], 0),
+		to:    append(term[:n:n], 1),
+		exact: true,
+	}
 }
 
 // after is the first key that does not begin with prefix.

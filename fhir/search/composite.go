@@ -27,11 +27,15 @@ func parseComposites(text string) []composite {
 	var all []composite
 	for _, s := range strings.Split(text, ";") {
 		f := strings.Fields(s)
-		c := composite{text: s, base: parsePath(f[0])}
+		c := composite{
+			text: s,
+			base: parsePath(f[0]),
+		}
 		for i := range c.parts {
 			kind, paths, _ := strings.Cut(f[i+1], "=")
 			c.parts[i] = part{Kind(kind), parsePaths(strings.ReplaceAll(paths, ",", ";"))}
 		}
+
 		all = append(all, c)
 	}
 
@@ -85,12 +89,19 @@ func (c *collector) composite(p *Param, root *tree.Value) {
 
 // part returns the terms of one part under an element.
 func (c *collector) part(of *part, v *tree.Value) [][]byte {
-	one := collector{bases: c.bases, container: c.container, id: c.id, most: maxTerms}
+	one := collector{
+		bases:     c.bases,
+		container: c.container,
+		id:        c.id,
+		most:      maxTerms,
+	}
+
 	p := &Param{Kind: of.kind}
 	for i := range of.paths {
 		pa := &of.paths[i]
 		walk(v, pa.steps, func(leaf *tree.Value) { one.leaf(p, pa, leaf) })
 	}
+
 	return one.terms
 }
 
@@ -145,8 +156,11 @@ func (p *Param) joined(first probe, others []probe) probe {
 		if !ok || !first.within(append(term, a...)) {
 			return false
 		}
+
 		term = append(term, b...)
-		return slices.ContainsFunc(others, func(o probe) bool { return o.within(term) })
+		return slices.ContainsFunc(others, func(o probe) bool {
+			return o.within(term)
+		})
 	}
 
 	return pr

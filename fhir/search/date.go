@@ -26,7 +26,9 @@ var layouts = []struct {
 	{"2006-01", func(t time.Time) time.Time { return t.AddDate(0, 1, 0) }},
 	{"2006-01-02", func(t time.Time) time.Time { return t.AddDate(0, 0, 1) }},
 	{"2006-01-02T15:04", func(t time.Time) time.Time { return t.Add(time.Minute) }},
-	{"2006-01-02T15:04:05", func(t time.Time) time.Time { return t.Add(time.Second) }},
+	{"2006-01-02T15:04:05", func(t time.Time) time.Time {
+		return t.Add(time.Second)
+	}},
 }
 
 // parseDate reads a date, dateTime or instant of any precision as the stretch
@@ -41,6 +43,7 @@ func parseDate(s string) (span, bool) {
 		body = body[:16] + ":59" + body[19:]
 	}
 	body, fraction, dotted := strings.Cut(body, ".")
+
 	for _, l := range layouts {
 		if len(l.layout) != len(body) {
 			continue
@@ -142,7 +145,10 @@ func spanOf(value []byte) span {
 	if len(value) != 17 {
 		return span{}
 	}
-	return span{int64(binary.BigEndian.Uint64(value[1:]) ^ 1<<63), int64(binary.BigEndian.Uint64(value[9:]) ^ 1<<63)}
+	return span{
+		int64(binary.BigEndian.Uint64(value[1:]) ^ 1<<63),
+		int64(binary.BigEndian.Uint64(value[9:]) ^ 1<<63),
+	}
 }
 
 // dateTests are the comparisons of R4 search by prefix: r is the resource's

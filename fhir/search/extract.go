@@ -62,6 +62,7 @@ func extract(bases Bases, typ string, root, container *tree.Value, st Stamp) (Te
 	for _, p := range order.references {
 		c.param(p, root)
 	}
+
 	var err error
 	if c.full {
 		err = ErrTooManyTerms
@@ -147,6 +148,7 @@ func (c *collector) build(f func([]byte) []byte) {
 		c.full = true
 		return
 	}
+
 	if cap(c.arena)-len(c.arena) < 512 {
 		c.arena = make([]byte, 0, 4096)
 	}
@@ -183,6 +185,7 @@ func (c *collector) token(leaf string, v *tree.Value) {
 		for i := range codings {
 			c.coding(codings[i].Get("code"), codings[i].Get("system"))
 		}
+
 	case "Coding":
 		c.coding(v.Get("code"), v.Get("system"))
 	case "Identifier":
@@ -231,7 +234,9 @@ func (c *collector) coding(code, system *tree.Value) {
 
 var (
 	nameParts    = []string{"text", "family", "given", "prefix", "suffix"}
-	addressParts = []string{"text", "line", "city", "district", "state", "postalCode", "country"}
+	addressParts = []string{
+		"text", "line", "city", "district", "state", "postalCode", "country",
+	}
 	conceptParts = []string{"text"}
 )
 
@@ -278,6 +283,7 @@ func (c *collector) text(s string, name bool) {
 	if name {
 		others = append(others, folded.words()...)
 	}
+
 	for _, o := range others {
 		if len(o) <= maxText {
 			c.add(o, alias)
@@ -339,6 +345,7 @@ func (c *collector) timing(v *tree.Value) {
 		if !hasTo {
 			to.hi = always
 		}
+
 		if hasFrom || hasTo {
 			s, found = span{min(s.lo, from.lo), max(s.hi, to.hi)}, true
 		}
@@ -358,6 +365,7 @@ func (c *collector) quantity(leaf string, v *tree.Value) {
 			of = high
 		}
 		c.measure(low, high, of.Get("code").Literal(), of.Get("system").Literal(), of.Get("unit").Literal())
+
 	case "SampledData":
 	case "Money":
 		c.measure(v, v, v.Get("currency").Literal(), "urn:iso:std:iso:4217", "")
@@ -387,6 +395,7 @@ func (c *collector) measure(low, high *tree.Value, code, system, unit string) {
 			b = appendEnd(append(b, interval), from, hasFrom, belowAll)
 			b = appendEnd(b, to, hasTo, aboveAll)
 		}
+
 		b = append(append(b, whole(code)...), sep...)
 		b = append(append(b, whole(system)...), sep...)
 		return append(b, whole(unit)...)
@@ -423,7 +432,8 @@ func (c *collector) reference(pa *path, v *tree.Value) {
 	switch pa.leaf {
 	case "Reference":
 		c.link(pa, v.Get("reference").Literal(), v.Get("type").Literal())
-		if id := v.Get("identifier"); id != nil && (pa.target == "" || v.Get("type").Literal() == pa.target) {
+		if id := v.Get("identifier"); id != nil && (pa.target == "" ||
+			v.Get("type").Literal() == pa.target) {
 			c.add(logical, whole(id.Get("value").Literal()), sep, whole(id.Get("system").Literal()))
 		}
 
@@ -443,7 +453,8 @@ func (c *collector) link(pa *path, ref, typ string) {
 		return
 	}
 	if ref[0] == '#' {
-		if v := contained(c.container, ref[1:]); pa.target == "" || v.Get("resourceType").Text() == pa.target {
+		if v := contained(c.container, ref[1:]); pa.target == "" ||
+			v.Get("resourceType").Text() == pa.target {
 			c.inline(v)
 		}
 		return

@@ -33,11 +33,13 @@ func (f Filter) Passes(id string, t Terms) bool {
 	if f.all {
 		return true
 	}
+
 	for _, clauses := range f.any {
 		if allHold(clauses, id, t) {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -57,12 +59,14 @@ func InCompartment(of, id, typ string) (Clause, bool) {
 	if typ == of {
 		return Clause{ids: map[string]struct{}{id: {}}}, true
 	}
+
 	var c Clause
 	for _, code := range tables().compartment[of][typ] {
 		if p := Lookup(typ, code); p != nil {
 			c.probes = append(c.probes, p.exactly(id, sep, of))
 		}
 	}
+
 	return c, len(c.probes) > 0
 }
 
@@ -93,16 +97,19 @@ func (c *Clause) positive(id string, t Terms) bool {
 	if _, ok := c.ids[id]; ok {
 		return true
 	}
+
 	for i := range c.probes {
 		if c.probes[i].matches(t) {
 			return true
 		}
 	}
+
 	for i := range c.sets {
 		if c.sets[i].matches(t) {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -115,6 +122,7 @@ func (p *probe) matches(t Terms) bool {
 		found = p.within(term)
 		return !found
 	})
+
 	return found
 }
 

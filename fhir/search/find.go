@@ -74,7 +74,12 @@ type Finder struct {
 
 // NewFinder returns a Finder that stops with ctx.
 func NewFinder(ctx context.Context, ix Index, search, read func(typ string) Filter) *Finder {
-	return &Finder{Index: ix, Search: search, Read: read, ctx: ctx}
+	return &Finder{
+		Index:  ix,
+		Search: search,
+		Read:   read,
+		ctx:    ctx,
+	}
 }
 
 // step counts one unit of work and reports whether to go on.
@@ -165,6 +170,7 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 			r.Docs = append(r.Docs, f.matching(typ, clauses, f.Search(typ))...)
 		}
 	}
+
 	if f.err != nil {
 		return nil, f.err
 	}
@@ -180,6 +186,7 @@ func (f *Finder) pushDown(q *Query) (docs []uint64, handled bool) {
 	if !ok {
 		return nil, false
 	}
+
 	docs, handled, err := s.Search(f.ctx, q, f.Search)
 	f.fail(err)
 	if err != nil || !handled {
@@ -200,7 +207,9 @@ func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 
 	if f.Visible == nil {
 		return docs
 	}
-	return slices.DeleteFunc(docs, func(doc uint64) bool { return !f.step() || !f.visible(typ, doc) })
+	return slices.DeleteFunc(docs, func(doc uint64) bool {
+		return !f.step() || !f.visible(typ, doc)
+	})
 }
 
 func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
@@ -225,6 +234,7 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 	for _, any := range filter.any {
 		seen = union(seen, f.all(typ, any))
 	}
+
 	return intersect(docs, seen)
 }
 
@@ -261,6 +271,7 @@ func (c *Clause) narrow() bool {
 	for i := range c.sets {
 		n += len(c.sets[i].values)
 	}
+
 	return n <= maxCandidates
 }
 
@@ -299,6 +310,7 @@ func (f *Finder) list(typ string, c *Clause, limit int) (docs []uint64, whole bo
 			f.listSet(&c.sets[i], add)
 		}
 	}
+
 	slices.Sort(docs)
 	return slices.Compact(docs), whole
 }
@@ -392,10 +404,12 @@ func subtract(a, b []uint64) []uint64 {
 		for len(b) > 0 && b[0] < x {
 			b = b[1:]
 		}
+
 		if len(b) == 0 || b[0] != x {
 			out = append(out, x)
 		}
 	}
+
 	return out
 }
 

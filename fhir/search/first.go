@@ -68,7 +68,8 @@ func leading(typ string, clauses []Clause) (lead probe, rest []Clause) {
 // that its resources come in the order of their numbers.
 func (p *probe) single() bool {
 	n := len(p.from) - 1
-	return p.keep == nil && len(p.to) == n+1 && p.from[n] == 0 && p.to[n] == 1 && bytes.Equal(p.from[:n], p.to[:n])
+	return p.keep == nil && len(p.to) == n+1 && p.from[n] == 0 && p.to[n] == 1 &&
+		bytes.Equal(p.from[:n], p.to[:n])
 }
 
 // passes checks one resource.

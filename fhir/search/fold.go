@@ -46,6 +46,7 @@ func fold(s string) folded {
 			f.add(r)
 		}
 	}
+
 	return f.result(s)
 }
 
@@ -111,6 +112,7 @@ func (f *folder) letter(r rune) {
 			f.differ = true
 		}
 	}
+
 	f.gap, f.mark = false, false
 
 	if plain, ok := letters[r]; ok {
@@ -118,6 +120,7 @@ func (f *folder) letter(r rune) {
 		f.joined.WriteString(plain)
 		return
 	}
+
 	f.marks = f.marks || r >= utf8.RuneSelf
 	f.spaced.WriteRune(r)
 	f.joined.WriteRune(r)
@@ -133,6 +136,7 @@ func (f *folder) result(s string) folded {
 	if f.marks {
 		spaced, joined = norm.NFC.String(spaced), norm.NFC.String(joined)
 	}
+
 	if !f.differ {
 		joined = spaced
 	}
@@ -160,6 +164,7 @@ func (f folded) words() []string {
 			if n < 0 {
 				break
 			}
+
 			i += n + 1
 			all = append(all, form[i:])
 		}

@@ -37,6 +37,7 @@ func (f *Finder) Include(q *Query, page []uint64) (more []Hit, whole bool, err e
 				in.follow(inc, from)
 			}
 		}
+
 		from = in.docs[at:len(in.docs):len(in.docs)]
 	}
 
@@ -98,6 +99,7 @@ func (in *included) follow(inc Include, from []uint64) {
 	if inc.Reverse && in.f.Read(inc.Source).Empty() {
 		return
 	}
+
 	for _, p := range inc.params() {
 		for _, doc := range from {
 			if in.full || !in.f.step() {
@@ -117,12 +119,14 @@ func (i Include) params() []*Param {
 	if i.Param != nil {
 		return []*Param{i.Param}
 	}
+
 	var all []*Param
 	for _, p := range Params(i.Source) {
 		if p.Kind == Reference {
 			all = append(all, p)
 		}
 	}
+
 	return all
 }
 
@@ -173,10 +177,12 @@ func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64)
 
 	versioned := map[string]bool{} // references that name a version
 	terms.of(p.id, func(value []byte) bool {
-		if id, typ, version := splitRef(value); typ != "" && version != "" && wants(typ) && !in.current {
+		if id, typ, version := splitRef(value); typ != "" && version != "" && wants(typ) &&
+			!in.current {
 			versioned[id+sep+typ] = true
 			in.version(typ, id, version)
 		}
+
 		return true
 	})
 
@@ -190,6 +196,7 @@ func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64)
 				in.add(typ, d)
 			}
 		}
+
 		return true
 	})
 }
@@ -265,6 +272,7 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, e
 	in := newIncluded(f, docs)
 	in.current = true
 	from := docs
+
 	for range 2 {
 		at := len(in.docs)
 		for _, doc := range from {

@@ -43,6 +43,7 @@ func parseDecimal(s string) (decimal, bool) {
 	if unsigned == "" || strings.Trim(unsigned, "0123456789") != "" {
 		return decimal{}, false
 	}
+
 	var ok bool
 	d.n, ok = new(big.Int).SetString(whole+fraction, 10)
 
@@ -101,6 +102,7 @@ func (d decimal) appendTo(b []byte) []byte {
 	for i := 0; i < len(digits); i += 2 {
 		b = append(b, (digits[i]-'0')*10+digits[i+1]-'0'+1)
 	}
+
 	b = append(b, 0)
 	if sign > 0 {
 		return b
@@ -110,6 +112,7 @@ func (d decimal) appendTo(b []byte) []byte {
 	for i := at; i < len(b); i++ {
 		b[i] = ^b[i]
 	}
+
 	return b
 }
 
@@ -130,6 +133,7 @@ func cutNumber(b []byte) (number, rest []byte) {
 	if len(b) < 3 {
 		return b, nil
 	}
+
 	i := slices.Index(b[3:], end)
 	if i < 0 {
 		return b, nil
@@ -149,10 +153,12 @@ func ends(value []byte) (lo, hi, rest []byte) {
 	if len(value) == 0 {
 		return nil, nil, nil
 	}
+
 	lo, rest = cutNumber(value[1:])
 	if value[0] == point {
 		return lo, lo, rest
 	}
+
 	hi, rest = cutNumber(rest)
 	return lo, hi, rest
 }
@@ -183,25 +189,43 @@ func compareNumber(prefix, s string) (comparison, bool) {
 	case "eq":
 		return comparison{from, to, within}, true
 	case "ne":
-		return comparison{nil, nil, func(lo, hi []byte) bool { return !within(lo, hi) }}, true
+		return comparison{nil, nil, func(lo, hi []byte) bool {
+			return !within(lo, hi)
+		}}, true
 	case "gt":
-		return comparison{is, nil, func(_, hi []byte) bool { return less(is, hi) }}, true
+		return comparison{is, nil, func(_, hi []byte) bool {
+			return less(is, hi)
+		}}, true
+
 	case "ge":
-		return comparison{is, nil, func(_, hi []byte) bool { return !less(hi, is) }}, true
+		return comparison{is, nil, func(_, hi []byte) bool {
+			return !less(hi, is)
+		}}, true
 
 	case "lt":
-		return comparison{nil, is, func(lo, _ []byte) bool { return less(lo, is) }}, true
+		return comparison{nil, is, func(lo, _ []byte) bool {
+			return less(lo, is)
+		}}, true
 	case "le":
-		return comparison{nil, is, func(lo, _ []byte) bool { return !less(is, lo) }}, true
+		return comparison{nil, is, func(lo, _ []byte) bool {
+			return !less(is, lo)
+		}}, true
+
 	case "sa":
-		return comparison{is, nil, func(lo, _ []byte) bool { return less(is, lo) }}, true
+		return comparison{is, nil, func(lo, _ []byte) bool {
+			return less(is, lo)
+		}}, true
 	case "eb":
-		return comparison{nil, is, func(_, hi []byte) bool { return less(hi, is) }}, true
+		return comparison{nil, is, func(_, hi []byte) bool {
+			return less(hi, is)
+		}}, true
 
 	case "ap":
 		below, above := d.about()
 		from, to := below.encoded(), above.encoded()
-		return comparison{from, to, func(lo, hi []byte) bool { return !less(to, lo) && !less(hi, from) }}, true
+		return comparison{from, to, func(lo, hi []byte) bool {
+			return !less(to, lo) && !less(hi, from)
+		}}, true
 	}
 
 	return comparison{}, false

@@ -19,10 +19,14 @@ func (f *Finder) order(r *Result) {
 	for _, doc := range r.Docs {
 		r.keys[doc] = make([]string, len(r.sort))
 	}
+
 	for i, s := range r.sort {
 		f.sortKeys(r, i, s)
 	}
-	slices.SortFunc(r.Docs, func(a, b uint64) int { return r.compare(r.keys[a], a, r.keys[b], b) })
+
+	slices.SortFunc(r.Docs, func(a, b uint64) int {
+		return r.compare(r.keys[a], a, r.keys[b], b)
+	})
 }
 
 // sortKeys fills in the i-th key of each resource: its least value, or its
@@ -49,6 +53,7 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 			take(doc, term[2:])
 			return f.step()
 		})
+
 		return
 	}
 
@@ -73,11 +78,14 @@ func (p *Param) orders(value []byte) bool {
 		return value[0] != ofType[0]
 	case p.Kind == Reference:
 		return value[0] != inline[0]
+
 	case p.Kind == URI:
 		return bytes.IndexByte(value, sep[0]) < 0
 	case p.Kind == String:
-		return value[0] != longText[0] && value[len(value)-1] != alias[0] && value[len(value)-1] != longText[0]
+		return value[0] != longText[0] && value[len(value)-1] != alias[0] &&
+			value[len(value)-1] != longText[0]
 	}
+
 	return true
 }
 

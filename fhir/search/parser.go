@@ -72,7 +72,11 @@ type parsing struct {
 }
 
 func (ps *Parser) begin(ctx context.Context) *parsing {
-	return &parsing{ctx: ctx, bases: ps.Bases, now: ps.Now}
+	return &parsing{
+		ctx:   ctx,
+		bases: ps.Bases,
+		now:   ps.Now,
+	}
 }
 
 // charge counts an alternative: one unit, and one more for every 64 bytes of
@@ -114,7 +118,8 @@ func (in *parsing) parsePair(q *Query, p Pair) error {
 		// Left out, it would give all resources of all types.
 		return &Error{
 			"not-supported",
-			fmt.Sprintf("a search of several types has common parameters only, and %s is none", printable(p.Name)),
+			fmt.Sprintf("a search of several types has common parameters only, and %s is none",
+				printable(p.Name)),
 		}
 	}
 
@@ -132,17 +137,21 @@ func printable(s string) string {
 
 // controls are the parameters that shape the result rather than filter it.
 var controls = map[string]func(q *Query, modifier, value string) error{
-	"_sort":       parseSort,
-	"_count":      parseCount,
-	"_total":      parseTotal,
-	"_summary":    parseSummary,
-	"_elements":   parseElements,
-	"_include":    func(q *Query, m, v string) error { return parseInclude(q, m, v, false) },
-	"_revinclude": func(q *Query, m, v string) error { return parseInclude(q, m, v, true) },
-	"_format":     ignoreControl,
-	"_pretty":     ignoreControl,
-	"_type":       ignoreControl,
-	"_query":      refuseQuery,
+	"_sort":     parseSort,
+	"_count":    parseCount,
+	"_total":    parseTotal,
+	"_summary":  parseSummary,
+	"_elements": parseElements,
+	"_include": func(q *Query, m, v string) error {
+		return parseInclude(q, m, v, false)
+	},
+	"_revinclude": func(q *Query, m, v string) error {
+		return parseInclude(q, m, v, true)
+	},
+	"_format": ignoreControl,
+	"_pretty": ignoreControl,
+	"_type":   ignoreControl,
+	"_query":  refuseQuery,
 }
 
 func ignoreControl(*Query, string, string) error { return nil }
@@ -164,6 +173,7 @@ func parseCount(q *Query, _, v string) error {
 	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 0 || v == "" || v[0] == '+' {
 		return bad("_count %s is not a whole number", printable(v))
 	}
+
 	if n == 0 && err == nil {
 		q.Summary = "count"
 	}
@@ -234,7 +244,10 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 		return tooCostly("more than %d includes", maxIncludes)
 	}
 
-	inc := Include{Reverse: reverse, Iterate: modifier != ""}
+	inc := Include{
+		Reverse: reverse,
+		Iterate: modifier != "",
+	}
 	source, rest, _ := strings.Cut(v, ":")
 	code, target, _ := strings.Cut(rest, ":")
 	if v == "*" && !reverse && len(q.Types) == 1 {

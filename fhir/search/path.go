@@ -42,10 +42,14 @@ func parsePath(text string) path {
 
 	for _, s := range splitSteps(text[:at]) {
 		name, filter, _ := strings.Cut(strings.TrimSuffix(s, "]"), "[")
-		st := step{name: name, first: filter == "0"}
+		st := step{
+			name:  name,
+			first: filter == "0",
+		}
 		if member, is, ok := strings.Cut(filter, "="); ok {
 			st.member, st.is = member, is
 		}
+
 		p.steps = append(p.steps, st)
 	}
 

@@ -36,7 +36,9 @@ func tooCostly(format string, args ...any) error {
 	return &Error{"too-costly", fmt.Sprintf(format, args...)}
 }
 
-func bad(format string, args ...any) error { return &Error{"value", fmt.Sprintf(format, args...)} }
+func bad(format string, args ...any) error {
+	return &Error{"value", fmt.Sprintf(format, args...)}
+}
 
 // Pair is one name=value of a query string, decoded, in the order given.
 type Pair struct{ Name, Value string }
@@ -104,7 +106,9 @@ type valueSet struct {
 	values map[string]struct{}
 }
 
-func (s *valueSet) add(parts ...string) { s.values[strings.Join(parts, "")] = struct{}{} }
+func (s *valueSet) add(parts ...string) {
+	s.values[strings.Join(parts, "")] = struct{}{}
+}
 
 // link is one way in which a chain goes on: the reference by which it leaves,
 // and what must hold of the resources of type typ at its end.
@@ -136,10 +140,15 @@ type errUnknown struct{ detail string }
 
 func (e *errUnknown) Error() string { return e.detail }
 
-func unknown(format string, args ...any) error { return &errUnknown{fmt.Sprintf(format, args...)} }
+func unknown(format string, args ...any) error {
+	return &errUnknown{fmt.Sprintf(format, args...)}
+}
 
 // noModifier refuses a modifier in lenient handling too: without it, something
 // else is asked (R4 search, "Modifiers").
 func noModifier(code, modifier string) error {
-	return &Error{"not-supported", fmt.Sprintf("%s has no modifier %s", code, printable(modifier))}
+	return &Error{
+		"not-supported",
+		fmt.Sprintf("%s has no modifier %s", code, printable(modifier)),
+	}
 }

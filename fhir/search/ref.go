@@ -45,11 +45,14 @@ func ValidID(s string) bool {
 	if len(s) == 0 || len(s) > 64 {
 		return false
 	}
+
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.') {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' ||
+			c == '.') {
 			return false
 		}
 	}
+
 	return true
 }

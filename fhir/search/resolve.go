@@ -30,6 +30,7 @@ func (f *Finder) resolve(c Clause) Clause {
 	for _, b := range c.bare {
 		f.oneType(b)
 	}
+
 	return c
 }
 
@@ -50,6 +51,7 @@ func (f *Finder) allowed(types ...string) map[string]bool {
 				strings.Join(types, ", ")),
 		})
 	}
+
 	return may
 }
 
@@ -60,6 +62,7 @@ func (f *Finder) resolveChain(links []link) Clause {
 	for _, l := range links {
 		types = append(types, l.typ)
 	}
+
 	may := f.allowed(types...)
 
 	out := Clause{}
@@ -111,6 +114,7 @@ func (f *Finder) verifyInline(c *Clause, l link, then Clause) {
 	if any {
 		c.maybe = append(c.maybe, pr)
 	}
+
 	c.either(l.inlineTest(then)) // in any case, as it may be asked of what is in another resource
 }
 
@@ -124,7 +128,10 @@ func (l link) inlineTest(then Clause) test {
 		}
 
 		found := false
-		look := func(v *tree.Value) { found = found || l.matchesInline(then, v, container) }
+		look := func(v *tree.Value) {
+			found = found || l.matchesInline(then, v, container)
+		}
+
 		for i := range l.param.paths {
 			pa := &l.param.paths[i]
 			walk(root, pa.steps, func(v *tree.Value) {
@@ -132,6 +139,7 @@ func (l link) inlineTest(then Clause) test {
 				if pa.leaf == "Reference" {
 					ref = v.Get("reference").Literal()
 				}
+
 				switch id, local := strings.CutPrefix(ref, "#"); {
 				case pa.leaf == "Resource":
 					look(v)
@@ -149,6 +157,7 @@ func (l link) matchesInline(then Clause, v, container *tree.Value) bool {
 	if v.Get("resourceType").Text() != l.typ {
 		return false
 	}
+
 	if l.param.looksAt("Resource") {
 		container = v
 	}
@@ -158,6 +167,7 @@ func (l link) matchesInline(then Clause, v, container *tree.Value) bool {
 	if err != nil {
 		return false
 	}
+
 	return then.holds(id, terms) || then.test != nil && then.test(l.typ, v, container)
 }
 
@@ -193,6 +203,7 @@ func (p *Param) each(t Terms, f func(url, version string)) {
 
 		return true
 	})
+
 	if url != "" {
 		f(url, "")
 	}
@@ -218,6 +229,7 @@ func (f *Finder) resolveHas(h *has) Clause {
 			default:
 				to.add(id, sep, version)
 			}
+
 			return true
 		})
 
@@ -287,6 +299,7 @@ func splitRef(value []byte) (id, typ, version string) {
 			n++
 		}
 	}
+
 	parts[n] = string(value[from:])
 
 	return parts[0], parts[1], parts[2]

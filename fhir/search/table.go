@@ -75,7 +75,12 @@ func load() *paramTable {
 	sort.Strings(t.types)
 
 	for _, typ := range t.types {
-		t.add(&Param{Type: typ, Code: "_type", Kind: Token})
+		t.add(&Param{
+			Type: typ,
+			Code: "_type",
+			Kind: Token,
+		})
+
 		for _, p := range common {
 			own := *p
 			own.Type = typ
@@ -155,7 +160,11 @@ func (t *paramTable) readParams(text string) (common []*Param) {
 			continue
 		}
 
-		p := &Param{Type: f[0], Code: f[1], Kind: Kind(f[2])}
+		p := &Param{
+			Type: f[0],
+			Code: f[1],
+			Kind: Kind(f[2]),
+		}
 		if p.Kind == Composite {
 			p.whole = parseComposites(f[4])
 		} else {
@@ -236,10 +245,14 @@ func Lookup(typ, code string) *Param { return tables().params[typ][code] }
 
 // Compartments returns the types that compartments are of (Patient, Encounter,
 // ...), in order.
-func Compartments() []string { return slices.Sorted(maps.Keys(tables().compartment)) }
+func Compartments() []string {
+	return slices.Sorted(maps.Keys(tables().compartment))
+}
 
 // key starts every term of the parameter.
-func (p *Param) key() []byte { return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id) }
+func (p *Param) key() []byte {
+	return binary.BigEndian.AppendUint16(make([]byte, 0, 64), p.id)
+}
 
 // TermRange returns the stretch of index keys (from <= key < to) that resources
 // of a type have: all of it one parameter after another.

@@ -67,6 +67,7 @@ func clean(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' }) < 0 {
 		return s
 	}
+
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
@@ -130,6 +131,7 @@ func packTerms(sorted [][]byte) Terms {
 	for _, t := range sorted {
 		size += len(t) + 2
 	}
+
 	packed := make([]byte, 0, size)
 
 	for i, t := range sorted {

@@ -23,17 +23,22 @@ func textProbes(c *Clause, p *Param, v string) error {
 		found := false
 		for i := range p.paths {
 			if pa := &p.paths[i]; typ == p.Type && !found {
-				walk(root, pa.steps, func(v *tree.Value) { found = found || hasText(pa.leaf, v, text) })
+				walk(root, pa.steps, func(v *tree.Value) {
+					found = found || hasText(pa.leaf, v, text)
+				})
 			}
 		}
 
 		return found
 	})
+
 	return nil
 }
 
 // hasText reports whether the parameter looks at what may have text beside it.
-func (p *Param) hasText() bool { return p.looksAt("CodeableConcept", "Coding", "Identifier") }
+func (p *Param) hasText() bool {
+	return p.looksAt("CodeableConcept", "Coding", "Identifier")
+}
 
 // hasText reports whether a text beside a code begins so.
 func hasText(leaf string, v *tree.Value, text folded) bool {
@@ -88,6 +93,7 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 		f.fail(f.ctx.Err())
 		id, terms := f.terms(doc)
 		var root *tree.Value
+
 		for i := range clauses {
 			c := &clauses[i]
 			if f.err == nil && c.holds(id, terms) {
@@ -100,6 +106,7 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 				}
 				root = f.root(doc)
 			}
+
 			if f.err != nil || !c.test(typ, root, root) {
 				return true
 			}
@@ -114,6 +121,7 @@ func (f *Finder) root(doc uint64) *tree.Value {
 	if f.err != nil {
 		return nil
 	}
+
 	body, err := f.Index.Body(f.ctx, doc)
 	if err != nil {
 		f.fail(err)

@@ -29,6 +29,7 @@ func (c *Clause) through(may func(typ string) bool) string {
 		} else {
 			typ = l.then.through(may)
 		}
+
 		if typ == "" {
 			return ""
 		}
@@ -36,5 +37,6 @@ func (c *Clause) through(may func(typ string) bool) string {
 			refused = typ
 		}
 	}
+
 	return refused
 }

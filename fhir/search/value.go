@@ -20,6 +20,7 @@ func tokenProbes(c *Clause, p *Param, modifier, v string) error {
 	case modifier == "text" && p.hasText():
 		return textProbes(c, p, v)
 	}
+
 	return noModifier(p.Code, modifier)
 }
 
@@ -30,16 +31,20 @@ func typedProbes(c *Clause, p *Param, v string) error {
 	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
 		return bad("%s:of-type: %s is not system|code|value", p.Code, printable(v))
 	}
+
 	for i := range parts {
 		parts[i] = whole(unescape(parts[i]))
 	}
+
 	c.probes = append(c.probes, p.exactly(ofType, parts[1], sep, parts[0], sep, parts[2]))
 	return nil
 }
 
 // identifies reports whether the parameter looks at identifiers.
 func (p *Param) identifies() bool {
-	return slices.ContainsFunc(p.paths, func(pa path) bool { return pa.leaf == "Identifier" })
+	return slices.ContainsFunc(p.paths, func(pa path) bool {
+		return pa.leaf == "Identifier"
+	})
 }
 
 // tokens adds [system]|[code], [code], |[code] and [system]| (R4 search
@@ -53,6 +58,7 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 			pr.exact = true
 			return pr
 		}, unescape(parts[0]))
+
 		return
 	}
 
@@ -64,10 +70,13 @@ func (c *Clause) tokens(p *Param, lead, v string) {
 			return value[0] != ofType[0] && bytes.HasSuffix(value, []byte(sep+system))
 		}
 		c.probes = append(c.probes, pr)
+
 		return
 	}
 
-	c.codes(p, func(code string) probe { return p.exactly(lead, code, sep, system) }, code)
+	c.codes(p, func(code string) probe {
+		return p.exactly(lead, code, sep, system)
+	}, code)
 	if system != "" && lead == "" && p.fits(system) {
 		c.probes = append(c.probes, p.exactly(whole(code), sep, implicit))
 	}
@@ -84,7 +93,9 @@ func (c *Clause) codes(p *Param, of func(code string) probe, code string) {
 
 // looksAt reports whether any of the parameter's paths ends at one of the types.
 func (p *Param) looksAt(types ...string) bool {
-	return slices.ContainsFunc(p.paths, func(pa path) bool { return slices.Contains(types, pa.leaf) })
+	return slices.ContainsFunc(p.paths, func(pa path) bool {
+		return slices.Contains(types, pa.leaf)
+	})
 }
 
 func stringProbes(c *Clause, p *Param, modifier, v string) error {
@@ -103,6 +114,7 @@ func stringProbes(c *Clause, p *Param, modifier, v string) error {
 		c.isExactly(p, folded, exactly(text))
 	case "contains":
 		c.contains(p, folded)
+
 	default:
 		return noModifier(p.Code, modifier)
 	}
@@ -123,7 +135,9 @@ func (c *Clause) beginsWith(p *Param, form string) {
 	pr := p.beginning(cut(form, maxText), longText)
 	pr.exact = true
 	c.verify(pr, p.textTest(func(f folded) bool {
-		return slices.ContainsFunc(f.forms(), func(s string) bool { return strings.HasPrefix(s, form) })
+		return slices.ContainsFunc(f.forms(), func(s string) bool {
+			return strings.HasPrefix(s, form)
+		})
 	}))
 }
 
@@ -132,20 +146,26 @@ func (c *Clause) isExactly(p *Param, folded folded, text string) {
 		c.probes = append(c.probes, p.exactly(folded.spaced, sep, text))
 		return
 	}
-	c.probes = append(c.probes, p.exactly(cut(fold(cut(text, maxFolded)).spaced, maxText), longText, digest(text)))
+	c.probes = append(c.probes,
+		p.exactly(cut(fold(cut(text, maxFolded)).spaced, maxText), longText, digest(text)))
 }
 
 func (c *Clause) contains(p *Param, of folded) {
 	anywhere := func(in string) bool {
-		return slices.ContainsFunc(of.forms(), func(s string) bool { return strings.Contains(in, s) })
+		return slices.ContainsFunc(of.forms(), func(s string) bool {
+			return strings.Contains(in, s)
+		})
 	}
+
 	pr := allOf(p)
 	pr.keep = func(value []byte) bool {
 		end := bytes.IndexFunc(value, func(r rune) bool { return r < ' ' })
 		return anywhere(string(value[:max(end, 0)]))
 	}
 	c.probes = append(c.probes, pr)
-	c.verify(p.exactly(longText), p.textTest(func(f folded) bool { return slices.ContainsFunc(f.forms(), anywhere) }))
+	c.verify(p.exactly(longText), p.textTest(func(f folded) bool {
+		return slices.ContainsFunc(f.forms(), anywhere)
+	}))
 }
 
 // verify adds resources that match if they pass the test too.
@@ -173,7 +193,9 @@ func (p *Param) textTest(passes func(folded) bool) test {
 		for i := range p.paths {
 			if pa := &p.paths[i]; typ == p.Type && !found {
 				walk(root, pa.steps, func(v *tree.Value) {
-					eachText(pa.leaf, v, func(s string) { found = found || passes(fold(s)) })
+					eachText(pa.leaf, v, func(s string) {
+						found = found || passes(fold(s))
+					})
 				})
 			}
 		}
@@ -192,6 +214,7 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 			return nil
 		}
 		c.probes = append(c.probes, p.exactly(whole(url)))
+
 	case "below":
 		c.below(p, clean(url))
 	case "above":
@@ -238,6 +261,7 @@ func parents(v string) []string {
 		if i < root {
 			break
 		}
+
 		all = append(all, v[:i+1], v[:i])
 		v = v[:i]
 	}
@@ -278,12 +302,16 @@ func (in *parsing) dateProbes(c *Clause, p *Param, modifier, v string) error {
 func (p *Param) dates(class byte, from, to int64, keep func([]byte) bool) probe {
 	k := append(p.key(), class)
 	n := len(k)
-	pr := probe{from: binary.BigEndian.AppendUint64(k[:n:n], uint64(from)^1<<63), keep: keep}
+	pr := probe{
+		from: binary.BigEndian.AppendUint64(k[:n:n], uint64(from)^1<<63),
+		keep: keep,
+	}
 	if to == always {
 		pr.to = after(k)
 	} else {
 		pr.to = binary.BigEndian.AppendUint64(k[:n:n], uint64(to)^1<<63)
 	}
+
 	return pr
 }
 
@@ -304,6 +332,7 @@ func (c *Clause) numbers(p *Param, prefix, s string, unit func(rest []byte) bool
 	if !ok {
 		return false
 	}
+
 	keep := func(value []byte) bool {
 		lo, hi, rest := ends(value)
 		return is.passes(lo, hi) && (unit == nil || unit(rest))
@@ -317,6 +346,7 @@ func (c *Clause) numbers(p *Param, prefix, s string, unit func(rest []byte) bool
 	if is.to != nil {
 		points.to = after(append(append(p.key(), point), is.to...))
 	}
+
 	points.keep, ranges.keep = keep, keep
 	c.probes = append(c.probes, points, ranges)
 
@@ -364,6 +394,7 @@ func unitTest(system, code string) func([]byte) bool {
 		if system != "" {
 			return gotSystem == system && (code == "" || gotCode == code)
 		}
+
 		return code == "" || gotCode == code || unit == code
 	}
 }

@@ -24,9 +24,11 @@ func Apply(body []byte, edits ...Edit) []byte {
 	edits = slices.Clone(edits)
 	slices.SortStableFunc(edits, func(a, b Edit) int { return a.From - b.From })
 	size := len(body)
+
 	for _, e := range edits {
 		size += len(e.With) - (e.To - e.From)
 	}
+
 	out, at := make([]byte, 0, max(size, 0)), 0
 
 	for _, e := range edits {
@@ -53,9 +55,16 @@ func (e *Error) Error() string { return e.Expression + ": " + e.Detail }
 // Read gives the head of a body. Errors are *Error (FHIR R4, json.html: every
 // resource names its type; Resource.id and meta).
 func Read(root *tree.Value) (Head, error) {
-	h := Head{Type: root.Get("resourceType").Text(), Meta: root.Get("meta")}
+	h := Head{
+		Type: root.Get("resourceType").Text(),
+		Meta: root.Get("meta"),
+	}
 	if !typeName(h.Type) {
-		return Head{}, &Error{"invalid", "resourceType", "the body does not name its resource type"}
+		return Head{}, &Error{
+			"invalid",
+			"resourceType",
+			"the body does not name its resource type",
+		}
 	}
 
 	if id := root.Get("id"); id != nil {
@@ -85,11 +94,13 @@ func ValidID(s string) bool {
 	if len(s) < 1 || len(s) > 64 || strings.Trim(s, ".") == "" {
 		return false
 	}
+
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; !letter(c) && (c < '0' || c > '9') && c != '-' && c != '.' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -100,7 +111,9 @@ func typeName(s string) bool {
 	if len(s) < 1 || len(s) > 64 || s[0] < 'A' || s[0] > 'Z' {
 		return false
 	}
-	return strings.IndexFunc(s, func(r rune) bool { return r > 127 || !letter(byte(r)) }) < 0
+	return strings.IndexFunc(s, func(r rune) bool {
+		return r > 127 || !letter(byte(r))
+	}) < 0
 }
 
 // Identity is what the server alone decides about a stored version.

@@ -54,7 +54,14 @@ type loader struct {
 }
 
 // fields is how many each kind of line has.
-var fields = map[string]int{"origin": 2, "type": 3, "": 7, "codes": 4, "param": 8, "compartment": 4}
+var fields = map[string]int{
+	"origin":      2,
+	"type":        3,
+	"":            7,
+	"codes":       4,
+	"param":       8,
+	"compartment": 4,
+}
 
 func (l *loader) line(f []string) error {
 	if len(f) != fields[f[0]] {
@@ -65,8 +72,12 @@ func (l *loader) line(f []string) error {
 	case "origin":
 		l.t.Origin = f[1]
 	case "type":
-		l.last = &Type{Name: f[1], Kind: Kind(f[2])}
+		l.last = &Type{
+			Name: f[1],
+			Kind: Kind(f[2]),
+		}
 		l.t.types[f[1]] = l.last
+
 	case "":
 		return l.element(f[1:])
 	case "codes":
@@ -96,9 +107,14 @@ func list(s string) []string {
 func (l *loader) set(name string) *CodeSet {
 	s := l.t.sets[name]
 	if s == nil {
-		s = &CodeSet{Name: name, systems: map[string][]string{}, codes: map[string]bool{}}
+		s = &CodeSet{
+			Name:    name,
+			systems: map[string][]string{},
+			codes:   map[string]bool{},
+		}
 		l.t.sets[name] = s
 	}
+
 	return s
 }
 
@@ -112,7 +128,14 @@ func (l *loader) element(f []string) error {
 		n[i] = v
 	}
 
-	e := Element{Name: f[0], Min: n[0], Max: n[1], Summary: n[2]&1 != 0, Modifier: n[2]&2 != 0}
+	e := Element{
+		Name:     f[0],
+		Min:      n[0],
+		Max:      n[1],
+		Summary:  n[2]&1 != 0,
+		Modifier: n[2]&2 != 0,
+	}
+
 	for _, t := range list(f[3]) {
 		name, targets, _ := strings.Cut(strings.TrimSuffix(t, ")"), "(")
 		ref := TypeRef{Name: name}
@@ -192,9 +215,19 @@ func (l *loader) members(t *Type) error {
 			}
 
 			name := jsonName(e, ref)
-			t.members[name] = Member{Index: i, Element: e, Type: ref}
+			t.members[name] = Member{
+				Index:   i,
+				Element: e,
+				Type:    ref,
+			}
+
 			if ref.Primitive() {
-				t.members["_"+name] = Member{Index: i, Element: e, Type: ref, Shadow: true}
+				t.members["_"+name] = Member{
+					Index:   i,
+					Element: e,
+					Type:    ref,
+					Shadow:  true,
+				}
 			}
 		}
 	}
@@ -207,11 +240,13 @@ func jsonName(e *Element, ref *TypeRef) string {
 	if !e.Choice() {
 		return e.Name
 	}
+
 	suffix := ref.Name
 	switch suffix { // profiles of Quantity have its name
 	case "SimpleQuantity", "MoneyQuantity":
 		suffix = "Quantity"
 	}
+
 	return e.Name[:len(e.Name)-3] + strings.ToUpper(suffix[:1]) + suffix[1:]
 }
 

@@ -118,7 +118,9 @@ func (e *Element) Many() bool { return e.Max != 1 }
 
 // Choice reports whether the element is one of several types, its JSON name
 // ending with the type's.
-func (e *Element) Choice() bool { return len(e.Name) > 3 && e.Name[len(e.Name)-3:] == "[x]" }
+func (e *Element) Choice() bool {
+	return len(e.Name) > 3 && e.Name[len(e.Name)-3:] == "[x]"
+}
 
 // TypeRef is one type that an element may have.
 type TypeRef struct {

@@ -130,6 +130,7 @@ func (c *cutter) skipString() {
 		for c.src[quote-1-slashes] == '\\' {
 			slashes++
 		}
+
 		c.at = quote + 1
 		if slashes%2 == 0 {
 			return

@@ -60,7 +60,9 @@ type Error struct {
 	Err    error
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("%s at byte %d", e.Detail, e.Offset) }
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s at byte %d", e.Detail, e.Offset)
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -71,7 +73,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // jsontext alone validates the text, in one pass without allocation; the tree is
 // then cut from the very bytes that it accepted.
 func Parse(body []byte) (*Value, error) {
-	return ParseWithin(body, Limits{Bytes: MaxBytes, Values: MaxValues})
+	return ParseWithin(body, Limits{
+		Bytes:  MaxBytes,
+		Values: MaxValues,
+	})
 }
 
 // ParseWithin is Parse under other limits.
@@ -86,10 +91,16 @@ func ParseWithin(body []byte, limits Limits) (*Value, error) {
 		return nil, explain(body)
 	}
 
-	c := cutter{src: string(body), limit: limits.Values}
+	c := cutter{
+		src:   string(body),
+		limit: limits.Values,
+	}
 	c.skipSpace()
 	if Kind(c.src[c.at]) != Object {
-		return nil, &Error{Code: "structure", Detail: "the body is not a JSON object"}
+		return nil, &Error{
+			Code:   "structure",
+			Detail: "the body is not a JSON object",
+		}
 	}
 
 	c.stack = make([]Value, 1, 64)

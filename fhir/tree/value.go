@@ -12,11 +12,13 @@ func (v *Value) Get(name string) *Value {
 	if v == nil || v.Kind != Object {
 		return nil
 	}
+
 	for i := range v.Items {
 		if v.Items[i].Name == name {
 			return &v.Items[i]
 		}
 	}
+
 	return nil
 }
 
@@ -54,12 +56,14 @@ func (v *Value) Literal() string {
 	if v == nil {
 		return ""
 	}
+
 	switch v.Kind {
 	case String:
 		return unquote(v.Raw)
 	case Number, True, False:
 		return v.Raw
 	}
+
 	return ""
 }
 
@@ -72,6 +76,7 @@ func unquote(quoted string) string {
 	if strings.IndexByte(inner, '\\') < 0 {
 		return inner
 	}
+
 	text, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil {
 		return ""

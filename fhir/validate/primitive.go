@@ -114,6 +114,7 @@ func integerFault(s string, least int64) string {
 	for _, d := range digits {
 		n = n*10 + int64(d-'0')
 	}
+
 	if len(digits) != len(s) {
 		n = -n
 	}
@@ -158,7 +159,8 @@ func textFault(s string) string {
 
 // codeFault: no white space at the ends, and single spaces at most within.
 func codeFault(s string) string {
-	if strings.ContainsAny(s, "\t\r\n\v\f") || s[0] == ' ' || s[len(s)-1] == ' ' || strings.Contains(s, "  ") {
+	if strings.ContainsAny(s, "\t\r\n\v\f") || s[0] == ' ' || s[len(s)-1] == ' ' ||
+		strings.Contains(s, "  ") {
 		return "white space is out of place"
 	}
 	return textFault(s)
@@ -200,11 +202,13 @@ func oid(s string) bool {
 	if !strings.HasPrefix(s, "urn:oid:") || len(arcs) < 2 || len(arcs[0]) != 1 || arcs[0] > "2" {
 		return false
 	}
+
 	for _, a := range arcs {
 		if a == "" || strings.Trim(a, "0123456789") != "" || len(a) > 1 && a[0] == '0' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -247,11 +251,13 @@ func commonDay(s string) bool {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' || s[0] == '0' {
 		return false
 	}
+
 	for i := 0; i < 10; i++ {
 		if i != 4 && i != 7 && (s[i] < '0' || s[i] > '9') {
 			return false
 		}
 	}
+
 	return "01" <= s[5:7] && s[5:7] <= "12" && "01" <= s[8:10] && s[8:10] <= "28"
 }
 

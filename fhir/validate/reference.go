@@ -77,11 +77,13 @@ func refersToContainer(v *tree.Value) bool {
 	if v.Name == "reference" && v.Text() == "#" {
 		return true
 	}
+
 	for i := range v.Items {
 		if refersToContainer(&v.Items[i]) {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -114,8 +116,10 @@ func (w *walker) reference(v *tree.Value, ref *table.TypeRef) {
 
 // allowedTarget refuses a type that the element does not list.
 func (w *walker) allowedTarget(name string, ref *table.TypeRef) {
-	if name != "" && ref.Targets != nil && !slices.Contains(ref.Targets, name) && w.v.table.Resource(name) != nil {
-		w.fail("value", "a reference to %s is not allowed here, only to %s", name, strings.Join(ref.Targets, ", "))
+	if name != "" && ref.Targets != nil && !slices.Contains(ref.Targets, name) &&
+		w.v.table.Resource(name) != nil {
+		w.fail("value", "a reference to %s is not allowed here, only to %s", name,
+			strings.Join(ref.Targets, ", "))
 	}
 }
 
@@ -149,10 +153,12 @@ func (w *walker) localTarget(id string) (name, why string) {
 	if id == "" {
 		return "", ""
 	}
+
 	name, found := w.in.contained[id]
 	if !found {
 		return "", "leads to nothing that is contained here (ref-1)"
 	}
+
 	w.in.use(id)
 	return name, ""
 }
@@ -208,10 +214,12 @@ func (w *walker) boundConcept(v *tree.Value, e *table.Element) {
 	if v.Get("coding") == nil {
 		codings = []tree.Value{*v}
 	}
+
 	for i := range codings {
 		if e.Codes.HasIn(codings[i].Get("system").Text(), codings[i].Get("code").Text()) {
 			return
 		}
 	}
+
 	w.fail("code-invalid", "no code here is one of %s", e.Codes.Name)
 }

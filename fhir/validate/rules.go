@@ -32,9 +32,13 @@ func rulesByType() map[string][]rule {
 	all := dataTypeRules()
 	maps.Copy(all, recordRules())
 	maps.Copy(all, bundleRules())
-	for _, name := range []string{"SimpleQuantity", "MoneyQuantity", "Age", "Count", "Distance", "Duration"} {
+
+	for _, name := range []string{
+		"SimpleQuantity", "MoneyQuantity", "Age", "Count", "Distance", "Duration",
+	} {
 		all[name] = append(all[name], all["Quantity"]...)
 	}
+
 	return all
 }
 
@@ -58,6 +62,7 @@ func choice(v *tree.Value, stem string) *tree.Value {
 			return &v.Items[i]
 		}
 	}
+
 	return nil
 }
 
@@ -87,7 +92,9 @@ func apart(key, a, b string) rule {
 
 // some makes a rule: at least one member is there.
 func some(key string, names ...string) rule {
-	return rule{key, words(names) + " is needed", func(v *tree.Value) bool { return count(v, names...) > 0 }}
+	return rule{key, words(names) + " is needed", func(v *tree.Value) bool {
+		return count(v, names...) > 0
+	}}
 }
 
 // one makes a rule: exactly one member is there.
@@ -106,6 +113,7 @@ func words(names []string) string {
 			out += ", " + n
 		}
 	}
+
 	return out
 }
 

@@ -10,7 +10,8 @@ import (
 func bundleRules() map[string][]rule {
 	return map[string][]rule{
 		"Bundle": {
-			forType("bdl-1", "only a search or a history has a total", present("total"), "searchset", "history"),
+			forType("bdl-1", "only a search or a history has a total", present("total"), "searchset",
+				"history"),
 			{"bdl-2", "only a search has entry.search", func(v *tree.Value) bool {
 				return ofType(v, "searchset") || !anyEntry(v, "search")
 			}},
@@ -28,8 +29,16 @@ func bundleRules() map[string][]rule {
 			{"bdl-10", "a document has a timestamp", func(v *tree.Value) bool {
 				return !ofType(v, "document") || has(v, "timestamp")
 			}},
-			{"bdl-11", "a document begins with a Composition", beginsWith("document", "Composition")},
-			{"bdl-12", "a message begins with a MessageHeader", beginsWith("message", "MessageHeader")},
+			{
+				"bdl-11",
+				"a document begins with a Composition",
+				beginsWith("document", "Composition"),
+			},
+			{
+				"bdl-12",
+				"a message begins with a MessageHeader",
+				beginsWith("message", "MessageHeader"),
+			},
 		},
 		"Bundle.entry": {
 			some("bdl-5", "resource", "request", "response"),
@@ -43,7 +52,9 @@ func bundleRules() map[string][]rule {
 	}
 }
 
-func ofType(v *tree.Value, types ...string) bool { return among(v.Get("type").Text(), types...) }
+func ofType(v *tree.Value, types ...string) bool {
+	return among(v.Get("type").Text(), types...)
+}
 
 func present(name string) func(*tree.Value) bool {
 	return func(v *tree.Value) bool { return has(v, name) }
@@ -51,7 +62,9 @@ func present(name string) func(*tree.Value) bool {
 
 // forType makes a rule: what is there is there in these types only.
 func forType(key, text string, there func(*tree.Value) bool, types ...string) rule {
-	return rule{key, text, func(v *tree.Value) bool { return !there(v) || ofType(v, types...) }}
+	return rule{key, text, func(v *tree.Value) bool {
+		return !there(v) || ofType(v, types...)
+	}}
 }
 
 func anyEntry(v *tree.Value, member string) bool {
@@ -98,6 +111,7 @@ func distinctFullURLs(v *tree.Value) bool {
 func beginsWith(bundle, resource string) func(*tree.Value) bool {
 	return func(v *tree.Value) bool {
 		entries := v.Get("entry").Each()
-		return !ofType(v, bundle) || len(entries) > 0 && entries[0].At("resource", "resourceType").Text() == resource
+		return !ofType(v, bundle) || len(entries) > 0 &&
+			entries[0].At("resource", "resourceType").Text() == resource
 	}
 }

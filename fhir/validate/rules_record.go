@@ -25,9 +25,12 @@ func recordRules() map[string][]rule {
 					"entered-in-error")
 			},
 		}},
-		"AuditEvent.entity":   {apart("sev-1", "name", "query")},
-		"CarePlan.activity":   {apart("cpl-3", "detail", "reference")},
-		"Composition.section": {some("cmp-1", "text", "entry", "section"), apart("cmp-2", "emptyReason", "entry")},
+		"AuditEvent.entity": {apart("sev-1", "name", "query")},
+		"CarePlan.activity": {apart("cpl-3", "detail", "reference")},
+		"Composition.section": {
+			some("cmp-1", "text", "entry", "section"),
+			apart("cmp-2", "emptyReason", "entry"),
+		},
 		"Condition": {
 			{"con-4", "what has abated is inactive, resolved or in remission", func(v *tree.Value) bool {
 				return !has(v, "abatement[x]") ||
@@ -63,7 +66,11 @@ func recordRules() map[string][]rule {
 		}}},
 		"Observation": {
 			apart("obs-6", "dataAbsentReason", "value[x]"),
-			{"obs-7", "a component with the observation's own code takes the place of its value", ownComponent},
+			{
+				"obs-7",
+				"a component with the observation's own code takes the place of its value",
+				ownComponent,
+			},
 		},
 		"Observation.referenceRange": {some("obs-3", "low", "high", "text")},
 		"Organization": {
@@ -71,7 +78,9 @@ func recordRules() map[string][]rule {
 			{"org-2", "an organisation has no home address", noHome("address")},
 			{"org-3", "an organisation has no home telephone", noHome("telecom")},
 		},
-		"Patient.contact":            {some("pat-1", "name", "telecom", "address", "organization")},
+		"Patient.contact": {
+			some("pat-1", "name", "telecom", "address", "organization"),
+		},
 		"QuestionnaireResponse.item": {apart("qrs-1", "answer", "item")},
 		"RequestGroup.action":        {one("rqg-1", "resource", "action")},
 		"RiskAssessment.prediction": {{"ras-2", "a probability is at most 100", func(v *tree.Value) bool {
@@ -87,6 +96,7 @@ func recordRules() map[string][]rule {
 	for name, list := range appointmentRules() {
 		all[name] = list
 	}
+
 	for name, list := range questionnaireRules() {
 		all[name] = list
 	}
@@ -129,12 +139,18 @@ func listRules() []rule {
 	without := func(mode, member string) func(*tree.Value) bool {
 		return func(v *tree.Value) bool {
 			return v.Get("mode").Text() == mode ||
-				!slices.ContainsFunc(v.Get("entry").Each(), func(e tree.Value) bool { return has(&e, member) })
+				!slices.ContainsFunc(v.Get("entry").Each(), func(e tree.Value) bool {
+					return has(&e, member)
+				})
 		}
 	}
 	return []rule{
 		apart("lst-1", "emptyReason", "entry"),
-		{"lst-2", "entries are deleted in a list of changes only", without("changes", "deleted")},
+		{
+			"lst-2",
+			"entries are deleted in a list of changes only",
+			without("changes", "deleted"),
+		},
 		{"lst-3", "entries are dated in a working list only", without("working", "date")},
 	}
 }
@@ -150,7 +166,8 @@ func appointmentRules() map[string][]rule {
 					among(v.Get("status").Text(), "proposed", "cancelled", "waitlist")
 			}},
 			{"app-4", "only what was cancelled or not kept has a reason for it", func(v *tree.Value) bool {
-				return !has(v, "cancelationReason") || among(v.Get("status").Text(), "noshow", "cancelled")
+				return !has(v, "cancelationReason") ||
+					among(v.Get("status").Text(), "noshow", "cancelled")
 			}},
 		},
 		"Appointment.participant": {some("app-1", "type", "actor")},
@@ -159,7 +176,9 @@ func appointmentRules() map[string][]rule {
 }
 
 func questionnaireRules() map[string][]rule {
-	kind := func(v *tree.Value, list ...string) bool { return among(v.Get("type").Text(), list...) }
+	kind := func(v *tree.Value, list ...string) bool {
+		return among(v.Get("type").Text(), list...)
+	}
 	display := func(key, member string) rule {
 		return rule{key, "a display item has no " + member, func(v *tree.Value) bool {
 			return !kind(v, "display") || !has(v, member)
@@ -177,7 +196,8 @@ func questionnaireRules() map[string][]rule {
 				"required"), display("que-6", "repeats"), display("que-9", "readOnly"),
 			apart("que-4", "answerOption", "answerValueSet"),
 			{"que-5", "this type of item has no list of answers", func(v *tree.Value) bool {
-				return kind(v, "choice", "open-choice", "decimal", "integer", "date", "dateTime", "time", "string",
+				return kind(v, "choice", "open-choice", "decimal", "integer", "date", "dateTime", "time",
+					"string",
 					"quantity") ||
 					!has(v, "answerValueSet") && !has(v, "answerOption")
 			}},

@@ -23,14 +23,16 @@ func dataTypeRules() map[string][]rule {
 		}}},
 		"Range": {{"rng-2", "low must not be greater than high", rangeOrdered}},
 		"Ratio": {{"rat-1", "numerator and denominator come together, or an extension does", func(v *tree.Value) bool {
-			return has(v, "numerator") == has(v, "denominator") && (has(v, "numerator") || has(v, "extension"))
+			return has(v, "numerator") == has(v, "denominator") && (has(v, "numerator") ||
+				has(v, "extension"))
 		}}},
 		"Age": {measured("age-1", func(v *tree.Value) bool {
 			n, ok := number(v.Get("value"))
 			return !ok || n > 0
 		})},
 		"Count": {measured("cnt-3", func(v *tree.Value) bool {
-			return (!has(v, "code") || v.Get("code").Text() == "1") && !strings.Contains(v.Get("value").Literal(), ".")
+			return (!has(v, "code") || v.Get("code").Text() == "1") &&
+				!strings.Contains(v.Get("value").Literal(), ".")
 		})},
 		"Distance": {measured("dis-1", func(*tree.Value) bool { return true })},
 		"Duration": {{"drt-1", "a duration's unit is of UCUM and has a value", func(v *tree.Value) bool {
@@ -50,7 +52,8 @@ func dataTypeRules() map[string][]rule {
 // code, the code is UCUM's, and more.
 func measured(key string, more func(*tree.Value) bool) rule {
 	return rule{key, "the value, its unit and UCUM must fit together", func(v *tree.Value) bool {
-		return (has(v, "code") || !has(v, "value")) && among(v.Get("system").Text(), "", ucum) && more(v)
+		return (has(v, "code") || !has(v, "value")) &&
+			among(v.Get("system").Text(), "", ucum) && more(v)
 	}}
 }
 
@@ -69,6 +72,7 @@ func (w *walker) attachment(v *tree.Value) {
 	if !has(v, "data") || !has(v, "size") && !has(v, "hash") {
 		return
 	}
+
 	data, err := decodeBase64(v.Get("data").Text())
 	if err != nil {
 		return
@@ -96,6 +100,7 @@ func trigger(v *tree.Value) bool {
 	case strings.HasPrefix(kind, "data-"):
 		return has(v, "data")
 	}
+
 	return true
 }
 
@@ -118,6 +123,7 @@ func timingRules() []rule {
 					return !has(v, "offset")
 				}
 			}
+
 			return !has(v, "offset") || has(v, "when")
 		}},
 		apart("tim-10", "timeOfDay", "when"),

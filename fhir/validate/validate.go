@@ -65,7 +65,10 @@ type Validator struct {
 
 // New makes a validator for a table.
 func New(t *table.Table) *Validator {
-	v := &Validator{table: t, rules: map[*table.Type][]rule{}}
+	v := &Validator{
+		table: t,
+		rules: map[*table.Type][]rule{},
+	}
 	for name, list := range rulesByType() {
 		v.rules[t.Type(name)] = list
 	}
@@ -112,7 +115,9 @@ func (w *walker) add(s Severity, code, rule, format string, args ...any) {
 		w.errors++
 	}
 	if len(w.issues) < maxIssues {
-		w.issues = append(w.issues, Issue{s, code, w.expression(), fmt.Sprintf(format, args...), rule})
+		w.issues = append(w.issues, Issue{
+			s, code, w.expression(), fmt.Sprintf(format, args...), rule,
+		})
 	}
 }
 
@@ -179,7 +184,8 @@ func (w *walker) identity(id *tree.Value, t *table.Type) {
 	switch text := id.Text(); {
 	case text == "":
 	case t.Kind == table.Resource && !splice.ValidID(text):
-		w.failAt("id", "value", "%.80q is not a valid id: 1 to 64 letters, digits, hyphens and dots are allowed", text)
+		w.failAt("id", "value",
+			"%.80q is not a valid id: 1 to 64 letters, digits, hyphens and dots are allowed", text)
 	case t.Name == "ElementDefinition": // differential and snapshot name the same elements
 	case t.Kind != table.Resource && !w.in.firstID(text):
 		w.failAt("id", "invariant", "the id %.64q is in the resource twice", text)
@@ -238,7 +244,9 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 func baseName(name string) string { return strings.TrimPrefix(name, "_") }
 
 // elementName is an element's name in FHIRPath.
-func elementName(e *table.Element) string { return strings.TrimSuffix(e.Name, "[x]") }
+func elementName(e *table.Element) string {
+	return strings.TrimSuffix(e.Name, "[x]")
+}
 
 func kindName(v *tree.Value) string {
 	switch v.Kind {
@@ -312,7 +320,8 @@ func (w *walker) many(owner, m *tree.Value, member table.Member) {
 		item := &m.Items[i]
 		if item.Kind != tree.Null {
 			w.value(item, member)
-		} else if !member.Type.Primitive() || twin == nil || i >= len(twin.Items) || twin.Items[i].Kind == tree.Null {
+		} else if !member.Type.Primitive() || twin == nil || i >= len(twin.Items) ||
+			twin.Items[i].Kind == tree.Null {
 			w.fail("structure", "null has no meaning here")
 		}
 	}

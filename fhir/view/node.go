@@ -14,7 +14,12 @@ type node struct {
 }
 
 // hidden elements are elsewhere on the page.
-var hidden = map[string]bool{"resourceType": true, "id": true, "meta": true, "text": true}
+var hidden = map[string]bool{
+	"resourceType": true,
+	"id":           true,
+	"meta":         true,
+	"text":         true,
+}
 
 // children shows the elements of an object.
 func (v viewer) children(o *tree.Value, t *table.Type) []node {
@@ -22,9 +27,11 @@ func (v viewer) children(o *tree.Value, t *table.Type) []node {
 	for i := range o.Items {
 		m := &o.Items[i]
 		member, ok := t.Member(m.Name)
-		if !ok || member.Shadow && o.Get(m.Name[1:]) != nil || t.Kind == table.Resource && hidden[m.Name] {
+		if !ok || member.Shadow && o.Get(m.Name[1:]) != nil || t.Kind == table.Resource &&
+			hidden[m.Name] {
 			continue
 		}
+
 		for _, item := range m.Each() {
 			list = append(list, v.element(words(m.Name), &item, member))
 		}
@@ -38,14 +45,21 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 	of := member.Type.Of
 	switch {
 	case member.Shadow:
-		return node{Name: name, Text: "(not given" + absent(item) + ")"}
+		return node{
+			Name: name,
+			Text: "(not given" + absent(item) + ")",
+		}
 
 	case member.Type.Name == "Resource":
 		kind := item.Get("resourceType").Text()
-		n := node{Name: name, Text: kind + " " + v.title(item)}
+		n := node{
+			Name: name,
+			Text: kind + " " + v.title(item),
+		}
 		if t := v.table.Type(kind); t != nil {
 			n.Children = v.children(item, t)
 		}
+
 		return n
 
 	case of == nil:
@@ -58,7 +72,11 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 			href = ""
 		}
 
-		return node{Name: name, Text: text, Href: href}
+		return node{
+			Name: name,
+			Text: text,
+			Href: href,
+		}
 
 	case member.Type.Name == "Reference":
 		return v.reference(name, item)
@@ -70,7 +88,11 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 	if text := short(member.Type.Name, item); text != "" {
 		return node{Name: name, Text: text}
 	}
-	return node{Name: name, Children: v.children(item, of)}
+
+	return node{
+		Name:     name,
+		Children: v.children(item, of),
+	}
 }
 
 func (v viewer) reference(name string, item *tree.Value) node {
@@ -86,7 +108,11 @@ func (v viewer) reference(name string, item *tree.Value) node {
 		text += " (" + target + ")"
 	}
 
-	return node{Name: name, Text: text, Href: href}
+	return node{
+		Name: name,
+		Text: text,
+		Href: href,
+	}
 }
 
 // extension shows the end of an extension's URL and its value.
@@ -104,6 +130,7 @@ func (v viewer) extension(item *tree.Value, t *table.Type) node {
 	for _, part := range item.Get("extension").Each() {
 		n.Children = append(n.Children, v.extension(&part, t))
 	}
+
 	return n
 }
 
@@ -141,7 +168,8 @@ func words(name string) string {
 // title is the few words by which a person knows a resource: the first of
 // these elements that has a value.
 func (v viewer) title(r *tree.Value) string {
-	for _, name := range []string{"name", "title", "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "type",
+	for _, name := range []string{"name", "title", "code", "vaccineCode", "medicationCodeableConcept",
+		"medicationReference", "type",
 		"description", "relationship", "scope", "category"} {
 		for _, item := range r.Get(name).Each() {
 			if text := caption(&item); text != "" {
@@ -149,6 +177,7 @@ func (v viewer) title(r *tree.Value) string {
 			}
 		}
 	}
+
 	return ""
 }
 

@@ -15,7 +15,8 @@ func short(kind string, v *tree.Value) string {
 		if get("text") != "" {
 			return noted(get("text"), get("use"))
 		}
-		return noted(joined(" ", list(v, "prefix"), list(v, "given"), get("family"), list(v, "suffix")), get("use"))
+		return noted(joined(" ", list(v, "prefix"), list(v, "given"), get("family"), list(v, "suffix")),
+			get("use"))
 
 	case "CodeableConcept":
 		return concept(v)

@@ -18,7 +18,8 @@ import (
 // Policy is the Content-Security-Policy that a page must be sent with: nothing
 // runs, nothing is fetched, nobody frames it. The frame of a narrative
 // inherits it and is sandboxed besides.
-const Policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const Policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action " +
+	"'none'; frame-ancestors 'none'"
 
 // MediaType is what a page is sent as.
 const MediaType = "text/html; charset=utf-8"
@@ -161,7 +162,11 @@ func facts(root *tree.Value) []fact {
 func labels(root *tree.Value) []label {
 	var list []label
 	for _, c := range root.At("meta", "security").Each() {
-		l := label{Code: c.Get("code").Text(), Display: c.Get("display").Text(), Class: "plain"}
+		l := label{
+			Code:    c.Get("code").Text(),
+			Display: c.Get("display").Text(),
+			Class:   "plain",
+		}
 		switch l.Code {
 		case "R", "V":
 			l.Class = "grave"
@@ -182,12 +187,18 @@ func narrative(root *tree.Value) *frame {
 	if div == "" {
 		return nil
 	}
+
 	rows := 1
 	for _, tag := range []string{"<p", "<tr", "<li", "<br", "<h", "<div", "<dt"} {
 		rows += strings.Count(div, tag)
 	}
-	const head = `<!DOCTYPE html><meta charset="utf-8"><title>narrative</title><style>body{font:15px system-ui,sans-serif;margin:8px}p{margin:.3em 0}</style>`
-	return &frame{Document: head + div, Rows: min(max(rows, 2), 16)}
+
+	const head = `<!DOCTYPE html><meta charset="utf-8"><title>narrative</title>` +
+		`<style>body{font:15px system-ui,sans-serif;margin:8px}p{margin:.3em 0}</style>`
+	return &frame{
+		Document: head + div,
+		Rows:     min(max(rows, 2), 16),
+	}
 }
 
 func issues(root *tree.Value) []issue {
@@ -198,11 +209,17 @@ func issues(root *tree.Value) []issue {
 			text = i.Get("diagnostics").Text()
 		}
 		var where []string
+
 		for _, e := range i.Get("expression").Each() {
 			where = append(where, e.Text())
 		}
 
-		list = append(list, issue{i.Get("severity").Text(), i.Get("code").Text(), text, strings.Join(where, ", ")})
+		list = append(list, issue{
+			i.Get("severity").Text(),
+			i.Get("code").Text(),
+			text,
+			strings.Join(where, ", "),
+		})
 	}
 
 	return list
@@ -287,8 +304,12 @@ func indent(out *strings.Builder, v *tree.Value, line string) {
 		return
 	}
 
-	last := map[tree.Kind]string{tree.Object: "}", tree.Array: "]"}[v.Kind]
+	last := map[tree.Kind]string{
+		tree.Object: "}",
+		tree.Array:  "]",
+	}[v.Kind]
 	out.WriteByte(byte(v.Kind))
+
 	for i := range v.Items {
 		if i > 0 {
 			out.WriteByte(',')

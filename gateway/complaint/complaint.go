@@ -19,7 +19,10 @@ type Complaint struct {
 
 // New returns the complaint about a problem.
 func New(problem, remedy string) *Complaint {
-	return &Complaint{Problem: problem, Remedy: remedy}
+	return &Complaint{
+		Problem: problem,
+		Remedy:  remedy,
+	}
 }
 
 // Error returns the problem.
@@ -51,6 +54,7 @@ func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
+
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
@@ -60,6 +64,7 @@ func flatten(err error) []error {
 	for _, e := range joined.Unwrap() {
 		out = append(out, flatten(e)...)
 	}
+
 	return out
 }
 
@@ -86,6 +91,7 @@ func oneLine(s string) string {
 		case r == utf8.RuneError || !unicode.IsPrint(r):
 			return '�'
 		}
+
 		return r
 	}, s)
 }

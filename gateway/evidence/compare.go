@@ -146,6 +146,7 @@ func (p Path) Compare(each func(*Finding)) (*Summary, error) {
 	if err := c.leftOver(); err != nil {
 		return nil, err
 	}
+
 	c.count()
 	return &c.summary, nil
 }
@@ -183,8 +184,12 @@ func (c *comparison) open(paths []string) error {
 		if err != nil {
 			return fmt.Errorf("evidence: %w", err)
 		}
-		c.sources = append(c.sources, &source{reader: r, conns: map[string]*conn{}})
+		c.sources = append(c.sources, &source{
+			reader: r,
+			conns:  map[string]*conn{},
+		})
 	}
+
 	return c.order()
 }
 
@@ -197,7 +202,10 @@ const (
 // order puts the hops into the order of the path: as they are required, or else as the
 // files are named, with the ends where they belong.
 func (c *comparison) order() error {
-	slices.SortStableFunc(c.sources, func(a, b *source) int { return c.rank(a) - c.rank(b) })
+	slices.SortStableFunc(c.sources, func(a, b *source) int {
+		return c.rank(a) - c.rank(b)
+	})
+
 	for i, s := range c.sources {
 		end := s.name == originator || s.name == destination
 		same := i > 0 && end && s.name == c.sources[i-1].name && s.path != c.sources[i-1].path
@@ -212,7 +220,9 @@ func (c *comparison) order() error {
 			return fmt.Errorf("evidence: required hops %s: each has a name, and once",
 				strings.Join(c.required, ","))
 		}
-		if !slices.ContainsFunc(c.sources, func(s *source) bool { return s.name == name && s.next != nil }) {
+		if !slices.ContainsFunc(c.sources, func(s *source) bool {
+			return s.name == name && s.next != nil
+		}) {
 			c.summary.Missing = append(c.summary.Missing, name)
 		}
 	}
@@ -220,6 +230,7 @@ func (c *comparison) order() error {
 	if len(c.hops) < 2 {
 		return errors.New("evidence: files of two hops at least are compared")
 	}
+
 	c.sources[0].tuned = true
 	c.clocks = make([]clock, len(c.hops))
 	c.summary.Hops = c.hops
@@ -261,6 +272,7 @@ func (c *comparison) step() (more bool, err error) {
 		s.tuned = true
 	}
 	c.age()
+
 	return true, s.advance()
 }
 
@@ -277,6 +289,7 @@ func (c *comparison) report(f *Finding) {
 		s.Mapped++
 	case Answered:
 		s.Answered++
+
 	case Late:
 		s.Late++
 	case Retried:

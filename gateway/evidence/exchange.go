@@ -43,7 +43,9 @@ func newEntry(l *Line) *entry {
 
 // final reports whether an answer is the last one to its request. One whose status could
 // not be read ends everything on its connection.
-func (e *entry) final() bool { return e.response && (e.status >= 200 || e.status == 0) }
+func (e *entry) final() bool {
+	return e.response && (e.status >= 200 || e.status == 0)
+}
 
 // own reports whether the hop made the message, or ended it: the other side has nothing.
 func (e *entry) own() bool { return (e.in.bytes == 0) != (e.out.bytes == 0) }
@@ -107,7 +109,9 @@ func (x *exchange) ownAnswer() *entry {
 }
 
 // ended reports whether the hop passed nothing of the request on.
-func (x *exchange) ended() bool { return x.request != nil && x.request.out.bytes == 0 }
+func (x *exchange) ended() bool {
+	return x.request != nil && x.request.out.bytes == 0
+}
 
 // conn is one connection of one hop: what may still come on it, and where it leads.
 type conn struct {
@@ -157,6 +161,7 @@ func (s *source) assemble(l *Line) *exchange {
 	} else {
 		x.request = e
 	}
+
 	if e.final() {
 		k.passOver(x.seq)
 	}
@@ -164,6 +169,7 @@ func (s *source) assemble(l *Line) *exchange {
 	if x.request == nil || x.final() == nil {
 		return nil
 	}
+
 	k.remove(x)
 	if x.ownAnswer() != nil {
 		k.closed = x.seq
@@ -186,6 +192,7 @@ func (s *source) connection(id string, at time.Time) *conn {
 	if at.After(s.newest) {
 		s.newest = at
 	}
+
 	return k
 }
 
@@ -201,11 +208,13 @@ func (s *source) forget() {
 	if len(s.conns) < max(connsKept, 2*s.live) {
 		return
 	}
+
 	for id, k := range s.conns {
 		if len(k.open) == 0 && s.newest.Sub(k.seen) > connKept {
 			delete(s.conns, id)
 		}
 	}
+
 	s.live = len(s.conns)
 }
 
@@ -221,7 +230,12 @@ func (k *conn) find(seq uint64) *exchange {
 
 // begin begins an exchange with e; same is an open one of that number, or nil.
 func (k *conn) begin(s *source, seq uint64, same *exchange, e *entry) *exchange {
-	x := &exchange{hop: s.hop, source: s, conn: k, seq: seq}
+	x := &exchange{
+		hop:    s.hop,
+		source: s,
+		conn:   k,
+		seq:    seq,
+	}
 	switch {
 	case seq == 0 && !e.response: // a line without a number is an exchange of its own
 	case seq == 0:
@@ -232,6 +246,7 @@ func (k *conn) begin(s *source, seq uint64, same *exchange, e *entry) *exchange 
 		x.fault = faultSecondAnswer
 	case k.last > 0 && seq > k.last+1:
 		x.fault = faultGap
+
 	case k.closed > 0:
 		x.fault = faultGoesOn
 	}

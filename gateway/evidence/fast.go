@@ -56,6 +56,7 @@ func (s *scanner) text(prefix string) string {
 		s.ok = false
 		return ""
 	}
+
 	t := string(s.b[:end])
 	s.b = s.b[end+1:]
 	return t
@@ -67,6 +68,7 @@ func (s *scanner) number(prefix string) int64 {
 	for end < len(s.b) && s.b[end] >= '0' && s.b[end] <= '9' {
 		end++
 	}
+
 	n, err := strconv.ParseInt(string(s.b[:end]), 10, 64)
 	s.ok = s.ok && err == nil
 	s.b = s.b[end:]

@@ -63,7 +63,10 @@ const (
 	mappedEnd = "\",\"mapped\":true}\n"
 )
 
-var dirs = map[bool]string{false: `,"dir":"request"`, true: `,"dir":"response"`}
+var dirs = map[bool]string{
+	false: `,"dir":"request"`,
+	true:  `,"dir":"response"`,
+}
 
 func appendSum(b []byte, d *wire.Digest) []byte {
 	if d.Bytes == 0 {

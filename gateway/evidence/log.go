@@ -195,6 +195,7 @@ func (l *Log) Record(m *wire.Message) error {
 	for l.full() && l.err == nil && !l.closed {
 		l.changed.Wait()
 	}
+
 	if !m.Owed {
 		l.pending.add(1)
 	}
@@ -480,7 +481,8 @@ func (l *Log) rotate() error {
 	}
 
 	// Not there: it was renamed before, and a new one could not be begun then.
-	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(l.path, fmt.Sprintf("%s.%06d", l.path, next)); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 
@@ -510,6 +512,7 @@ func (l *Log) nextNumber() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	for _, old := range olds {
 		last = max(last, number(old))
 	}
@@ -519,6 +522,7 @@ func (l *Log) nextNumber() (int, error) {
 	if err := os.WriteFile(made, fmt.Appendln(nil, next), 0o600); err != nil {
 		return 0, err
 	}
+
 	return next, os.Rename(made, l.path+lastSuffix)
 }
 
@@ -532,7 +536,8 @@ func number(path string) int {
 func rotated(path string) ([]string, error) {
 	all, err := filepath.Glob(globEscape(path) + ".[0-9][0-9][0-9][0-9][0-9][0-9]*")
 	all = slices.DeleteFunc(all, func(p string) bool {
-		return strings.Trim(filepath.Ext(p)[1:], "0123456789") != "" || !strings.HasPrefix(p, path+".") ||
+		return strings.Trim(filepath.Ext(p)[1:], "0123456789") != "" ||
+			!strings.HasPrefix(p, path+".") ||
 			strings.Contains(p[len(path)+1:], ".")
 	})
 	slices.SortFunc(all, func(a, b string) int { return number(a) - number(b) })

@@ -37,7 +37,9 @@ func (c *comparison) up(x *exchange) (link, bool) {
 	if x.hop == 0 || x.request != nil && x.request.in.bytes == 0 && x.request.out.bytes > 0 {
 		return link{}, false
 	}
-	return link{x.hop - 1, x.key(func(e *entry) (received, sent key) { return e.in, e.out })}, true
+	return link{x.hop - 1, x.key(func(e *entry) (received, sent key) {
+		return e.in, e.out
+	})}, true
 }
 
 // down returns the link over which x went on, and whether it did.
@@ -45,7 +47,9 @@ func (c *comparison) down(x *exchange) (link, bool) {
 	if x.hop == len(c.hops)-1 || x.ended() {
 		return link{}, false
 	}
-	return link{x.hop, x.key(func(e *entry) (received, sent key) { return e.out, e.in })}, true
+	return link{x.hop, x.key(func(e *entry) (received, sent key) {
+		return e.out, e.in
+	})}, true
 }
 
 // key digests what one wire of the hop carried: side returns, of a request, what is on
@@ -64,6 +68,7 @@ func (x *exchange) key(side func(*entry) (request, answer key)) (out linkKey) {
 		request, _ = side(x.request)
 	}
 	add(request)
+
 	for _, a := range x.answers {
 		if _, k := side(a); k.bytes > 0 {
 			add(k)
@@ -129,6 +134,7 @@ func (q *queue) prefer(ch *chain, at int) int {
 			return i
 		}
 	}
+
 	return 0
 }
 
@@ -145,6 +151,7 @@ func (c *comparison) pop(at link, i int) *chain {
 	if q.parts = q.parts[1:]; len(q.parts) == 0 {
 		delete(c.links, at)
 	}
+
 	return ch
 }
 
@@ -178,6 +185,7 @@ func (ch *chain) whole() bool {
 			return true
 		}
 	}
+
 	return true
 }
 
@@ -198,6 +206,7 @@ func (ch *chain) span() (first, last int) {
 			last = hop
 		}
 	}
+
 	return first, last
 }
 
@@ -233,6 +242,7 @@ func (c *comparison) age() {
 			}
 			c.pairStraight(ch)
 		}
+
 		c.aging[0] = nil
 		c.aging = c.aging[1:]
 	}
@@ -263,6 +273,7 @@ func (c *comparison) pairStraight(ch *chain) {
 	if a == nil || b == nil || !a.upper || b.upper {
 		return
 	}
+
 	for i, p := range a.parts {
 		if p.root() == ch {
 			c.pop(near, i)

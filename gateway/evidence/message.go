@@ -22,6 +22,7 @@ func (ch *chain) messages() (all []*message) {
 			some = true
 		}
 	}
+
 	if some {
 		all = append(all, request)
 	}
@@ -49,13 +50,16 @@ func (ch *chain) answers() (all []*message) {
 				m = &message{ch, make([]*entry, len(ch.at))}
 				all = append(all, m)
 			}
+
 			m.entries[hop] = e
 			if e.out.bytes > 0 {
 				next = append(next, m)
 			}
 		}
+
 		sent = next
 	}
+
 	return all
 }
 
@@ -73,6 +77,7 @@ func receive(sent []*message, e *entry, hop int) (*message, []*message) {
 			at = i
 		}
 	}
+
 	if at < 0 {
 		return nil, sent
 	}
@@ -155,12 +160,19 @@ func (m *message) finding(c *comparison) *Finding {
 	if e.in.bytes == 0 {
 		f.Bytes, f.SHA256 = e.out.bytes, e.out.text()
 	}
+
 	for hop, e := range m.entries {
 		if e != nil {
 			x := m.chain.at[hop]
-			f.Places = append(f.Places, Place{Index: hop, Hop: x.source.name, Conn: x.conn.id, Seq: x.seq})
+			f.Places = append(f.Places, Place{
+				Index: hop,
+				Hop:   x.source.name,
+				Conn:  x.conn.id,
+				Seq:   x.seq,
+			})
 		}
 	}
+
 	return f
 }
 
@@ -202,8 +214,9 @@ func (c *comparison) compareMessage(m *message) *Finding {
 		case e == nil:
 			c.differ(f, hop, at+" has no such message")
 		case before != nil && before.out != e.in:
-			c.differ(f, hop, fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
-				c.misplaced(e)))
+			c.differ(f, hop,
+				fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
+					c.misplaced(e)))
 		case e.changed() && !e.mapped:
 			c.differ(f, hop, fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()))
 			f.Wire = c.wire(f, hop+1)
@@ -217,10 +230,13 @@ func (c *comparison) compareMessage(m *message) *Finding {
 				f.Text = fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short())
 			}
 			before, name = e, at
+
 			return true
 		}
+
 		return false
 	})
+
 	return f
 }
 
@@ -261,14 +277,18 @@ func (c *comparison) disagreement(m *message) (text string, at int) {
 			return true
 		case e.mute():
 			if !c.end(hop) && e.in.bytes > 0 && e.out.bytes > 0 {
-				text, at = fmt.Sprintf("%s passed a message of which it has %s", c.hops[hop], e.attribute()), hop
+				text, at = fmt.Sprintf("%s passed a message of which it has %s", c.hops[hop],
+					e.attribute()), hop
 			}
+
 		case read != nil && (read.status != e.status || !e.response && read.method != e.method):
-			text, at = fmt.Sprintf("of the same message %s has %s, %s has %s", name, read.attribute(), c.hops[hop],
+			text, at = fmt.Sprintf("of the same message %s has %s, %s has %s", name, read.attribute(),
+				c.hops[hop],
 				e.attribute()), hop
 		default:
 			read, name = e, c.hops[hop]
 		}
+
 		return text == ""
 	})
 

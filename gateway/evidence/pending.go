@@ -55,6 +55,7 @@ func leftPending(path string) int64 {
 	if !lock(f) {
 		return 0
 	}
+
 	p := pending{file: f}
 	p.load()
 	lines, _ := p.left(path)
@@ -92,6 +93,7 @@ func (p *pending) open(load bool) error {
 	if load {
 		p.load()
 	}
+
 	// Written now, so that a full disk is met here and not at a later store.
 	if err = p.write(); err == nil {
 		p.page, err = share(f, pageBytes)
@@ -100,6 +102,7 @@ func (p *pending) open(load bool) error {
 		f.Close()
 		p.file = nil
 	}
+
 	return err
 }
 
@@ -145,6 +148,7 @@ func guarded(f func()) (ok bool) {
 		}
 		ok = r == nil
 	}()
+
 	f()
 	return
 }
@@ -154,6 +158,7 @@ func (p *pending) check() {
 	if p == nil || p.page == nil {
 		return
 	}
+
 	own, err := p.file.Stat()
 	if err != nil {
 		return
@@ -181,7 +186,9 @@ func (p *pending) replace() {
 // settled returns the first word of the settlement that counts.
 func (p *pending) settled() int { return wordSettled + 2*int(p.words[wordWhich]&1) }
 
-func (p *pending) unsettled() int64 { return p.words[wordTaken] - p.words[p.settled()] }
+func (p *pending) unsettled() int64 {
+	return p.words[wordTaken] - p.words[p.settled()]
+}
 
 // left returns how many lines are pending, and the size of the file by which that holds.
 func (p *pending) left(path string) (lines, size int64) {
@@ -254,6 +261,7 @@ func (p *pending) close() error {
 	}
 	err := unshare(p.page)
 	p.page = nil
+
 	return errors.Join(gone, err, p.file.Close())
 }
 
@@ -269,5 +277,6 @@ func (p *pending) remove() error {
 	if err := os.Remove(p.path); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+
 	return nil
 }

@@ -44,11 +44,13 @@ func tableRow(w io.Writer) func(*Finding) {
 		if f.Status > 0 {
 			status = fmt.Sprint(f.Status)
 		}
-		fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10d  %-12.12s  %s", f.Time.UTC().Format("2006-01-02T15:04:05.000000000Z"),
+		fmt.Fprintf(w, "%-30s %-8s %-7s %6s %10d  %-12.12s  %s",
+			f.Time.UTC().Format("2006-01-02T15:04:05.000000000Z"),
 			f.Dir, f.Method, status, f.Bytes, f.SHA256, f.Verdict)
 		if f.Hop != "" {
 			fmt.Fprintf(w, " at %s", f.Hop)
 		}
+
 		if f.Text != "" {
 			fmt.Fprintf(w, ": %s (conn %s, seq %d)", f.Text, f.Conn, f.Seq)
 		}
@@ -58,7 +60,8 @@ func tableRow(w io.Writer) func(*Finding) {
 
 func tableEnd(w io.Writer, s *Summary) {
 	fmt.Fprintf(w, "\n%d messages over %d hops (%s): %d identical, %d straight, %d mapped by a route, "+
-		"%d answered by a hop itself, ", s.Messages, len(s.Hops), strings.Join(s.Hops, " > "), s.Identical, s.Straight,
+		"%d answered by a hop itself, ", s.Messages, len(s.Hops), strings.Join(s.Hops,
+		" > "), s.Identical, s.Straight,
 		s.Mapped, s.Answered)
 	if s.Late+s.Retried > 0 {
 		fmt.Fprintf(w, "%d answered too late, %d lost and sent again, ", s.Late, s.Retried)
@@ -69,9 +72,11 @@ func tableEnd(w io.Writer, s *Summary) {
 		fmt.Fprintf(w, "%d lines were lost and %d cannot be read: nothing is known of their messages\n", s.Lost,
 			s.Unreadable)
 	}
+
 	for _, hop := range s.Missing {
 		fmt.Fprintf(w, "%s must be there and has no line\n", hop)
 	}
+
 	if s.First != nil {
 		fmt.Fprintf(w, "first difference at %s: %s\n", s.First.Hop, s.First.Text)
 	}

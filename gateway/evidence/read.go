@@ -36,7 +36,10 @@ func openReader(path string) (*reader, error) {
 		return nil, err
 	}
 
-	r := &reader{path: path, paths: append(olds, path)}
+	r := &reader{
+		path:  path,
+		paths: append(olds, path),
+	}
 	if _, err := os.Stat(path); err != nil && len(olds) == 0 {
 		return nil, err
 	}
@@ -85,6 +88,7 @@ func (r *reader) openNext() bool {
 			return true
 		}
 	}
+
 	return false
 }
 

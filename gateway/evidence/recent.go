@@ -51,6 +51,7 @@ func (c *comparison) lookAtNext() {
 		c.holdOrder(fs)
 		held = c.holdClocks(fs)
 	}
+
 	if !held {
 		c.reportAll(fs)
 	}
@@ -90,6 +91,7 @@ func (c *comparison) holdOrder(fs *findings) {
 	if at[0] == nil || at[last] == nil || last < 2 {
 		return
 	}
+
 	c.bind(fs, at[0], at[last], 1)
 
 	straight := fs.chain.straight()
@@ -97,9 +99,11 @@ func (c *comparison) holdOrder(fs *findings) {
 		k.straight = k.straight || straight
 		k.through = k.through || !straight
 	}
+
 	if at[0].conn.straight && at[0].conn.through || at[last].conn.straight && at[last].conn.through {
-		rules{c}.blame(fs, false, 1, fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
-			c.hops[1]))
+		rules{c}.blame(fs, false, 1,
+			fmt.Sprintf("of a connection that passed %s only some exchanges are known there",
+				c.hops[1]))
 	}
 }
 
@@ -113,11 +117,16 @@ func (c *comparison) bind(fs *findings, near, far *exchange, which int) {
 		*b = binding{near.conn, near.seq, far.seq}
 	case b.conn == near.conn && near.seq < b.seq && far.seq < b.own: // one that was whole later
 	case b.conn != near.conn:
-		rules{c}.blame(fs, false, far.hop, fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
-			far.conn.id, name, c.hops[near.hop], b.conn.id, near.conn.id))
+		rules{c}.blame(fs, false, far.hop,
+			fmt.Sprintf("connection %s of %s has exchanges of two connections of %s, %s and %s",
+				far.conn.id, name, c.hops[near.hop], b.conn.id, near.conn.id))
+
 	default:
-		rules{c}.blame(fs, false, far.hop, fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
-			min(b.seq, near.seq), max(b.seq, near.seq), near.conn.id, name, min(b.own, far.seq), max(b.own, far.seq)))
+		rules{c}.blame(fs, false, far.hop,
+			fmt.Sprintf("requests %d and %d of connection %s changed places: %s has them as %d and %d",
+				min(b.seq,
+					near.seq), max(b.seq,
+					near.seq), near.conn.id, name, min(b.own, far.seq), max(b.own, far.seq)))
 	}
 }
 
@@ -157,9 +166,11 @@ func (c *comparison) holdClocks(fs *findings) bool {
 		if x == nil || x.request == nil || x.final() == nil {
 			continue
 		}
+
 		low, high := x.final().time.Sub(near.final().time), x.request.time.Sub(near.request.time)
 		if s := c.clocks[hop].set(min(low, high), max(low, high)); s == nil {
-			rules{c}.blame(fs, false, hop, c.hops[hop]+" has it at another time than all other exchanges")
+			rules{c}.blame(fs, false, hop, c.hops[hop]+
+				" has it at another time than all other exchanges")
 		} else if s.many <= enoughToSet {
 			s.held = append(s.held, fs)
 			fs.waits++
@@ -169,12 +180,15 @@ func (c *comparison) holdClocks(fs *findings) bool {
 	for hop := range c.clocks {
 		c.clocks[hop].release(c)
 	}
+
 	return fs.waits > 0
 }
 
 // set returns the setting that fits, or a new one; nil when there are too many.
 func (k *clock) set(low, high time.Duration) *setting {
-	fits := func(s *setting) bool { return low-driftAtMost <= s.high && high+driftAtMost >= s.low }
+	fits := func(s *setting) bool {
+		return low-driftAtMost <= s.high && high+driftAtMost >= s.low
+	}
 	s := k.latest
 	if s == nil || !fits(s) {
 		s = nil
@@ -200,7 +214,9 @@ func (k *clock) set(low, high time.Duration) *setting {
 	return s
 }
 
-func clamp(d, low, high time.Duration) time.Duration { return max(low, min(d, high)) }
+func clamp(d, low, high time.Duration) time.Duration {
+	return max(low, min(d, high))
+}
 
 // release reports what was held for a setting that enough exchanges agree on.
 func (k *clock) release(c *comparison) {
@@ -232,9 +248,11 @@ func (k *clock) end(c *comparison, hop int) {
 	for _, s := range k.settings {
 		for _, fs := range s.held {
 			if s != most {
-				rules{c}.blame(fs, false, hop, c.hops[hop]+" has it at another time, by its own clock, than other exchanges")
+				rules{c}.blame(fs, false, hop,
+					c.hops[hop]+" has it at another time, by its own clock, than other exchanges")
 			}
 		}
+
 		s.free(c)
 	}
 }

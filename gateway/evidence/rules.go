@@ -44,7 +44,10 @@ type rules struct{ *comparison }
 
 // compareExchange compares what the hops have of each message of an exchange.
 func (c rules) compareExchange(ch *chain) *findings {
-	fs := &findings{chain: ch, messages: ch.messages()}
+	fs := &findings{
+		chain:    ch,
+		messages: ch.messages(),
+	}
 	for _, m := range fs.messages {
 		fs.all = append(fs.all, c.compareMessage(m))
 	}
@@ -63,6 +66,7 @@ func (c rules) blame(fs *findings, response bool, hop int, text string) {
 			at = f
 		}
 	}
+
 	if at != nil {
 		c.differ(at, hop, text)
 	}
@@ -77,6 +81,7 @@ func (c rules) holdToRules(fs *findings) {
 			c.blame(fs, false, hop, c.hops[hop]+": "+x.fault)
 		}
 	}
+
 	for hop := len(at) - 1; hop >= 0; hop-- {
 		if at[hop] != nil {
 			c.holdOwn(fs, at[hop])
@@ -118,14 +123,17 @@ func (c rules) holdOwn(fs *findings, x *exchange) {
 		if a.in.bytes > 0 || a.out.bytes == 0 {
 			continue
 		}
+
 		late, is := ownStatuses[a.status]
 		switch {
 		case !is:
-			c.blame(fs, true, x.hop, fmt.Sprintf("%s answered %d by itself, which is no error that a gateway gives", name,
-				a.status))
+			c.blame(fs, true, x.hop,
+				fmt.Sprintf("%s answered %d by itself, which is no error that a gateway gives", name,
+					a.status))
 		case !late && !x.ended() && x.request != nil:
-			c.blame(fs, true, x.hop, fmt.Sprintf("%s passed the request on and answered %d by itself, which it can only do"+
-				" with one that it does not pass", name, a.status))
+			c.blame(fs, true, x.hop,
+				fmt.Sprintf("%s passed the request on and answered %d by itself, which it can only do"+
+					" with one that it does not pass", name, a.status))
 		}
 	}
 
@@ -150,6 +158,7 @@ func (c rules) holdTimes(fs *findings) {
 		if x == nil {
 			continue
 		}
+
 		if before != nil {
 			c.holdWaits(fs, before, x)
 		}
@@ -173,10 +182,12 @@ func (c rules) holdWaits(fs *findings, near, far *exchange) {
 	if c.hops[holder] == originator {
 		holder++ // whatever happened before it
 	}
+
 	switch {
 	case a-b > heldAtMost:
-		c.blame(fs, false, holder, fmt.Sprintf("held for %s: %s waited %s for the answer, %s %s", (a-b).Round(time.Second),
-			c.hops[near.hop], a.Round(time.Second), c.hops[far.hop], b.Round(time.Second)))
+		c.blame(fs, false, holder,
+			fmt.Sprintf("held for %s: %s waited %s for the answer, %s %s", (a-b).Round(time.Second),
+				c.hops[near.hop], a.Round(time.Second), c.hops[far.hop], b.Round(time.Second)))
 	case b-a > earlyBy:
 		c.blame(fs, true, holder, fmt.Sprintf("answered %s early: %s waited %s for the answer, %s %s",
 			(b-a).Round(time.Second), c.hops[near.hop], a.Round(time.Second), c.hops[far.hop], b.Round(time.Second)))
@@ -193,12 +204,15 @@ func (c *comparison) unknown() []string {
 		"whether an error that a hop answered itself, or an answer that it did not pass, had an honest reason",
 		"its own times, numbers and connections, but as far as they fit those of the ends",
 	}
+
 	if len(c.required) == 0 && c.summary.Straight > 0 {
 		out = append(out, "that what is straight was sent so: a hop whose lines were deleted looks the same;"+
 			" -hops names the hops that must be there")
 	}
 	if c.hops[0] != originator || c.hops[len(c.hops)-1] != destination {
-		out = append(out, "anything beyond the hops compared: only with originator and destination are both ends honest")
+		out = append(out,
+			"anything beyond the hops compared: only with originator and destination are both ends honest")
 	}
+
 	return out
 }

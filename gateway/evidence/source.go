@@ -42,6 +42,7 @@ func (c *comparison) pick() *source {
 			best = s
 		}
 	}
+
 	return best
 }
 
@@ -53,6 +54,7 @@ func (c *comparison) tune(ch *chain) {
 			known = x
 		}
 	}
+
 	if known == nil {
 		return
 	}

@@ -12,6 +12,7 @@ func (c *comparison) leftOver() error {
 	c.finish()
 	c.aging = nil
 	var rest []*chain
+
 	for _, ch := range join(c.parts(), c.equal()) {
 		if ch.whole() && !ch.dropped() || ch.straight() {
 			c.settle(ch)
@@ -19,17 +20,22 @@ func (c *comparison) leftOver() error {
 		}
 		rest = append(rest, ch)
 	}
+
 	c.lookAtAll()
 
 	if len(rest) == 0 {
 		return nil
 	}
+
 	rest = join(join(join(rest, sameRequest{c}), sameAnswer{}), &alike{})
 	if err := c.findRetries(rest); err != nil {
 		return err
 	}
+
 	c.findSent(rest)
-	slices.SortStableFunc(rest, func(a, b *chain) int { return a.time().Compare(b.time()) })
+	slices.SortStableFunc(rest, func(a, b *chain) int {
+		return a.time().Compare(b.time())
+	})
 
 	for _, ch := range rest {
 		fs := rules{c}.compareExchange(ch)
@@ -38,6 +44,7 @@ func (c *comparison) leftOver() error {
 		rules{c}.holdTimes(fs)
 		c.reportAll(fs)
 	}
+
 	return nil
 }
 
@@ -50,7 +57,11 @@ func (c *comparison) finish() {
 			open = append(open, k.open...)
 		}
 	}
-	slices.SortFunc(open, func(a, b *exchange) int { return a.corrected().Compare(b.corrected()) })
+
+	slices.SortFunc(open, func(a, b *exchange) int {
+		return a.corrected().Compare(b.corrected())
+	})
+
 	for _, x := range open {
 		c.place(x)
 	}
@@ -71,9 +82,11 @@ func (c *comparison) parts() (parts []*chain) {
 			parts = append(parts, ch)
 		}
 	}
+
 	for _, ch := range c.loose {
 		add(ch)
 	}
+
 	for _, q := range c.links {
 		for _, ch := range q.parts {
 			add(ch)
@@ -101,6 +114,7 @@ func join(parts []*chain, by joiner) (out []*chain) {
 		if i != j {
 			return i - j
 		}
+
 		return a.time().Compare(b.time())
 	})
 
@@ -115,18 +129,22 @@ func join(parts []*chain, by joiner) (out []*chain) {
 		if ch.into != nil {
 			continue
 		}
+
 		for {
 			k := by.tail(ch)
 			if k == nil {
 				break
 			}
+
 			next := choose(ch, heads, k, by)
 			if next == nil {
 				break
 			}
+
 			next.open = 0
 			ch.absorb(next)
 		}
+
 		out = append(out, ch)
 	}
 
@@ -142,6 +160,7 @@ func choose(ch *chain, heads map[any][]*chain, k any, by joiner) (best *chain) {
 	for len(parts) > 0 && parts[0].into != nil {
 		parts = parts[1:]
 	}
+
 	heads[k] = parts
 
 	_, last := ch.span()
@@ -156,6 +175,7 @@ func choose(ch *chain, heads map[any][]*chain, k any, by joiner) (best *chain) {
 			best = o
 		}
 	}
+
 	return best
 }
 
@@ -204,7 +224,9 @@ func (sameRequest) head(ch *chain) any {
 
 func (sameRequest) better(ch, b, o *chain) bool {
 	_, last := ch.span()
-	bound := func(p *chain) bool { return p.first().conn.up[0].conn == ch.at[last].conn }
+	bound := func(p *chain) bool {
+		return p.first().conn.up[0].conn == ch.at[last].conn
+	}
 	if bound(b) != bound(o) {
 		return bound(b)
 	}
@@ -212,7 +234,9 @@ func (sameRequest) better(ch, b, o *chain) bool {
 }
 
 // apart returns how much time lies between the beginnings of two parts.
-func (ch *chain) apart(o *chain) time.Duration { return ch.time().Sub(o.time()).Abs() }
+func (ch *chain) apart(o *chain) time.Duration {
+	return ch.time().Sub(o.time()).Abs()
+}
 
 // sameAnswer joins parts that have the final answer in common.
 type sameAnswer struct{}
@@ -248,7 +272,11 @@ type likeness struct {
 }
 
 func (*alike) like(ch *chain, x *exchange) any {
-	return likeness{x.method(), x.final() != nil, ch.time().Unix() / int64(joinWindow/time.Second)}
+	return likeness{
+		x.method(),
+		x.final() != nil,
+		ch.time().Unix() / int64(joinWindow/time.Second),
+	}
 }
 
 func (j *alike) tail(ch *chain) any {
@@ -289,6 +317,7 @@ func (c rules) excuse(fs *findings) {
 		case !response && again && m.endsBy(len(c.hops), 0):
 			f.Verdict, f.Hop, f.Wire, fs.retried = Retried, "", 0, true
 			f.Text = "lost on the way, and sent again"
+
 		case response && again && m.entries[0] == nil && m.waited(fs.chain) > waited-earlyBy:
 			f.Verdict, f.Wire = Late, 0
 			f.Text = "the originator had sent the request again"
@@ -304,7 +333,8 @@ func givenUp(status int) bool { return status == 502 || status == 504 }
 func (fs *findings) ownError() (hop, status int) {
 	for i, f := range fs.all {
 		m := fs.messages[i]
-		if own := m.ownHop(); f.Verdict == Answered && m.first().final() && OwnStatus(m.first().status) {
+		if own := m.ownHop(); f.Verdict == Answered && m.first().final() &&
+			OwnStatus(m.first().status) {
 			return own, m.first().status
 		}
 	}
@@ -330,8 +360,10 @@ func (m *message) endsBy(own, status int) bool {
 		if last = e.out.bytes; last == 0 {
 			return m.noneAfter(hop + 1)
 		}
+
 		sum = e.out
 	}
+
 	return status > 0
 }
 
@@ -385,11 +417,13 @@ func (c rules) gaveUp(ch *chain) (time.Duration, bool) {
 	if x == nil || x.request == nil || len(x.answers) > 0 {
 		return 0, false
 	}
+
 	for _, r := range c.retry[x.request.out] {
 		if (r.conn != x.conn.id || r.seq != x.seq) && !r.at.Before(x.request.time) {
 			return r.at.Sub(x.request.time), true
 		}
 	}
+
 	return 0, false
 }
 
@@ -402,6 +436,7 @@ func (c *comparison) findRetries(rest []*chain) error {
 			wanted[x.request.out] = true
 		}
 	}
+
 	c.retry = map[key][]retried{}
 	if len(wanted) == 0 {
 		return nil
@@ -411,21 +446,25 @@ func (c *comparison) findRetries(rest []*chain) error {
 		if s.hop > 0 {
 			continue
 		}
+
 		r, err := openReader(s.path)
 		if err != nil {
 			return fmt.Errorf("evidence: %w", err)
 		}
+
 		for err == nil && r.next != nil {
 			if e := newEntry(r.next); !e.response && wanted[e.out] {
 				c.retry[e.out] = append(c.retry[e.out], retried{e.time, r.next.Conn, r.next.Seq})
 			}
 			err = r.advance()
 		}
+
 		r.close()
 		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -436,7 +475,12 @@ func (c *comparison) findSent(rest []*chain) {
 	last := len(c.hops) - 1
 	for _, ch := range rest {
 		if x := ch.at[last]; x != nil && x.final() != nil {
-			c.sent[x.final().out] = Place{Index: last, Hop: c.hops[last], Conn: x.conn.id, Seq: x.seq}
+			c.sent[x.final().out] = Place{
+				Index: last,
+				Hop:   c.hops[last],
+				Conn:  x.conn.id,
+				Seq:   x.seq,
+			}
 		}
 	}
 }

@@ -9,7 +9,12 @@ type Body struct {
 }
 
 // NewBody returns a Body at the end of the head.
-func NewBody(f Framing, length int64) Body { return Body{framing: f, left: length} }
+func NewBody(f Framing, length int64) Body {
+	return Body{
+		framing: f,
+		left:    length,
+	}
+}
 
 // Feed parses the next bytes and returns how many of them belong to the message,
 // and whether it is then complete. An error means that the bytes after the first n
@@ -22,6 +27,7 @@ func (b *Body) Feed(p []byte) (n int, done bool, err error) {
 			n = int(b.left)
 		}
 		b.left -= int64(n)
+
 		return n, b.left == 0, nil
 
 	case Chunked:

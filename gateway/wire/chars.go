@@ -17,7 +17,9 @@ var isToken = charset(func(c byte) bool {
 
 // isValue marks the characters of a field value or reason phrase: visible ones,
 // space, TAB and obs-text (RFC 9110, 5.5).
-var isValue = charset(func(c byte) bool { return c == '\t' || c >= ' ' && c != 0x7f })
+var isValue = charset(func(c byte) bool {
+	return c == '\t' || c >= ' ' && c != 0x7f
+})
 
 // isTarget marks the characters that a request target may have: visible ones, and
 // bytes from 0x80 on, which change no framing and are the destination's matter.

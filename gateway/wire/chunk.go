@@ -192,6 +192,7 @@ func (c *chunks) trailer(b byte) error {
 			c.state = trailerEndLF
 			return nil
 		}
+
 		c.state, c.nameLen = trailerName, 0
 		return c.trailerName(b)
 
@@ -227,7 +228,9 @@ func (c *chunks) trailerName(b byte) error {
 	}
 
 	name := c.name[:c.nameLen]
-	for _, framing := range [...]string{"", "transfer-encoding", "content-length", "host", "trailer"} {
+	for _, framing := range [...]string{
+		"", "transfer-encoding", "content-length", "host", "trailer",
+	} {
 		if equalFold(name, framing) {
 			return errTrailer
 		}

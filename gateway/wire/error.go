@@ -10,7 +10,12 @@ type Error struct {
 
 func (e *Error) Error() string { return "wire: " + e.Reason }
 
-func bad(reason string) *Error { return &Error{Status: 400, Reason: reason} }
+func bad(reason string) *Error {
+	return &Error{
+		Status: 400,
+		Reason: reason,
+	}
+}
 
 var (
 	errBareLF     = bad("a line ends in a bare LF")
@@ -25,11 +30,17 @@ var (
 	errTarget     = bad("the request target has a character that none may have")
 	errTargetForm = bad("the request target is no URL")
 	errVersion    = bad("the protocol version is not one of HTTP")
-	errOldVersion = &Error{Status: 505, Reason: "this version of HTTP is not spoken here"}
-	errExpect     = &Error{Status: 417, Reason: "no expectation but 100-continue is met here"}
-	errStatus     = bad("the status code is not three digits from 100 to 599")
-	errHosts      = bad("there is not exactly one Host")
-	errTwoHosts   = &Error{
+	errOldVersion = &Error{
+		Status: 505,
+		Reason: "this version of HTTP is not spoken here",
+	}
+	errExpect = &Error{
+		Status: 417,
+		Reason: "no expectation but 100-continue is met here",
+	}
+	errStatus   = bad("the status code is not three digits from 100 to 599")
+	errHosts    = bad("there is not exactly one Host")
+	errTwoHosts = &Error{
 		Status: 421,
 		Reason: "the request target names another host than the Host field",
 	}
@@ -45,6 +56,12 @@ var (
 	errChunkEnd    = bad("chunk data is not followed by CRLF")
 	errChunkExt    = bad("a chunk extension is malformed or too long")
 	errTrailer     = bad("a trailer field is malformed or frames the message")
-	errTrailerLong = &Error{Status: 431, Reason: "the trailer section is too long"}
-	errHeadLong    = &Error{Status: 431, Reason: "the head is too long"}
+	errTrailerLong = &Error{
+		Status: 431,
+		Reason: "the trailer section is too long",
+	}
+	errHeadLong = &Error{
+		Status: 431,
+		Reason: "the head is too long",
+	}
 )

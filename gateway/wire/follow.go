@@ -35,7 +35,12 @@ type asked struct {
 // with a Message that it must not keep. Without record nothing is digested, and
 // the Tap only knows which requests await an answer.
 func NewTap(conn string, now func() time.Time, record func(*Message)) *Tap {
-	t := &Tap{conn: conn, now: now, record: record}
+	t := &Tap{
+		conn:   conn,
+		now:    now,
+		record: record,
+	}
+
 	if record != nil {
 		t.requests.sum, t.responses.sum = sha256.New(), sha256.New()
 	}
@@ -116,6 +121,7 @@ func (t *Tap) requestHead(head []byte, b *Body) (int, error) {
 	if err := ParseRequest(head, &r); err != nil {
 		return 0, err
 	}
+
 	t.seq++
 	t.requests.method = r.MethodName()
 	t.waiting = append(t.waiting, asked{t.seq, t.requests.method})
@@ -145,13 +151,23 @@ func (t *Tap) endRequest() {
 	if t.requests.method == "" { // its head was never understood
 		seq++
 	}
-	t.report(&t.requests, Message{Seq: seq, Method: t.requests.method})
+	t.report(&t.requests, Message{
+		Seq:    seq,
+		Method: t.requests.method,
+	})
+
 	t.requests.next()
 }
 
 func (t *Tap) endResponse() {
 	f, status := t.first(), t.responses.status
-	t.report(&t.responses, Message{Seq: f.seq, Response: true, Method: f.method, Status: status})
+	t.report(&t.responses, Message{
+		Seq:      f.seq,
+		Response: true,
+		Method:   f.method,
+		Status:   status,
+	})
+
 	if status >= 200 && len(t.waiting) > 0 {
 		t.waiting = append(t.waiting[:0], t.waiting[1:]...)
 	}

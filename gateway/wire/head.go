@@ -222,6 +222,7 @@ func (f *fields) connection(v []byte) {
 		} else {
 			v = nil
 		}
+
 		option = trim(option)
 		f.close = f.close || equalFold(option, "close")
 	}

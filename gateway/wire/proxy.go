@@ -68,11 +68,20 @@ func ReadProxy(r io.Reader) (*net.TCPAddr, error) {
 func proxySource(family byte, b []byte) (*net.TCPAddr, error) {
 	switch {
 	case family == proxyTCP4 && len(b) >= 12:
-		return &net.TCPAddr{IP: net.IP(b[:4]), Port: int(binary.BigEndian.Uint16(b[8:]))}, nil
+		return &net.TCPAddr{
+			IP:   net.IP(b[:4]),
+			Port: int(binary.BigEndian.Uint16(b[8:])),
+		}, nil
+
 	case family == proxyTCP6 && len(b) >= 36:
-		return &net.TCPAddr{IP: net.IP(b[:16]), Port: int(binary.BigEndian.Uint16(b[32:]))}, nil
+		return &net.TCPAddr{
+			IP:   net.IP(b[:16]),
+			Port: int(binary.BigEndian.Uint16(b[32:])),
+		}, nil
+
 	case family == proxyTCP4 || family == proxyTCP6:
 		return nil, errProxy
 	}
+
 	return nil, nil
 }

@@ -131,6 +131,7 @@ func version(v []byte) (old bool, err error) {
 	if len(v) == 8 && string(v[:5]) == "HTTP/" && isDigit(v[5]) && v[6] == '.' && isDigit(v[7]) {
 		return false, errOldVersion
 	}
+
 	return false, errVersion
 }
 

@@ -75,10 +75,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &ServerConn{raw: raw, config: &l.config, remote: raw.RemoteAddr()}
+
+	c := &ServerConn{
+		raw:    raw,
+		config: &l.config,
+		remote: raw.RemoteAddr(),
+	}
 	c.wake = sync.NewCond(&c.mu)
 	c.proxied = l.config.Proxy != nil && l.config.Proxy(c.remote)
 	c.tls = tls.Server(raw, l.config.TLS)
+
 	c.tap = l.config.tap()
 	return c, nil
 }
@@ -193,6 +199,7 @@ func (c *ServerConn) fill(p []byte) (int, error) {
 		if n > 0 {
 			err = nil
 		}
+
 		return n, err
 	}
 
@@ -249,12 +256,14 @@ func (c *ServerConn) Write(p []byte) (int, error) {
 	if err := c.handshake(); err != nil {
 		return 0, err
 	}
+
 	c.tap.Answering()
 	n, err := c.tls.Write(p)
 	c.tap.Responses(p[:n])
 	c.mu.Lock()
 	c.wake.Broadcast()
 	c.mu.Unlock()
+
 	return n, err
 }
 
@@ -314,6 +323,7 @@ func (c *ServerConn) linger() {
 		if err != nil {
 			return
 		}
+
 		left -= n
 	}
 }
@@ -342,7 +352,9 @@ func (c *ServerConn) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline sets the write deadline.
-func (c *ServerConn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
+func (c *ServerConn) SetWriteDeadline(t time.Time) error {
+	return c.tls.SetWriteDeadline(t)
+}
 
 // noteDeadline makes a reader that waits in waitAnswered obey the deadline too.
 // net/http moves it several times for each request, and hardly any reader waits:

@@ -71,8 +71,12 @@ var table = []row{
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
-	{room: "udap/udaptest", reason: "environments of trust for tests",
-		ours: []string{"udap", "udap/trace", "udap/jose", "udap/forge", "certs"}, others: []string{strict}},
+	{
+		room:   "udap/udaptest",
+		reason: "environments of trust for tests",
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge", "certs"},
+		others: []string{strict},
+	},
 	{
 		room:   "udap/forge",
 		reason: "make signed documents, right or wrong",
@@ -83,14 +87,20 @@ var table = []row{
 		reason: "the catalogue of deliberate mistakes, each with the check that must catch it",
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge"},
 	},
-	{room: "udap/internal/vectors", reason: "test vectors of other projects, and where our verdicts differ"},
+	{
+		room:   "udap/internal/vectors",
+		reason: "test vectors of other projects, and where our verdicts differ",
+	},
 	{
 		room:   "certs",
 		reason: "issue certificates, CRLs and whole communities; read PEM and PKCS#12",
 		others: []string{pkcs12},
 		less:   []string{"net/http", "encoding/json"},
 	},
-	{room: "fhir/scope", reason: "read SMART scopes"},
+	{
+		room:   "fhir/scope",
+		reason: "read SMART scopes",
+	},
 	{
 		room:   "fhir/access",
 		reason: "answer whether a grant may see or change something",
@@ -137,7 +147,10 @@ var table = []row{
 	{
 		room:   "server/bolt",
 		reason: "Bolt files; implements the interfaces that its callers declare",
-		ours:   []string{"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "server/oauth", "server/audit"},
+		ours: []string{
+			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "server/oauth",
+			"server/audit",
+		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
 	},
@@ -180,12 +193,18 @@ var table = []row{
 	{
 		room:   "cmd/internal/gatewayd",
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
-		ours:   []string{"gateway", "gateway/evidence", "cmd/internal/yamlfile", "gateway/complaint", "certs/netname"},
+		ours: []string{
+			"gateway", "gateway/evidence", "cmd/internal/yamlfile", "gateway/complaint",
+			"certs/netname",
+		},
 	},
 	{
 		room:   "cmd/internal/testbed",
 		reason: "an environment of all actors: communities, certificates, configurations, servers",
-		ours:   []string{"certs", "certs/netname", "cmd/internal/...", "fhir/sample", "gateway/complaint", "server"},
+		ours: []string{
+			"certs", "certs/netname", "cmd/internal/...", "fhir/sample", "gateway/complaint",
+			"server",
+		},
 		others: []string{goyaml},
 	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",

@@ -48,6 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for _, c := range t.complaints {
 		fmt.Fprintln(stdout, "error:", c)
 	}
+
 	if len(t.complaints) > 0 {
 		return 1
 	}
@@ -114,7 +115,8 @@ func join(rows []row, checks map[string][]string, covers map[string][]testName, 
 		}
 
 		if len(l.tests) == 0 && r.note == "" {
-			t.complain("%s (%s) is unaccounted for: no passing test names it, and it has no reason", r.id, r.title)
+			t.complain("%s (%s) is unaccounted for: no passing test names it, and it has no reason", r.id,
+				r.title)
 		}
 		t.rows = append(t.rows, l)
 	}

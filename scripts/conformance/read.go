@@ -79,7 +79,8 @@ func readCovers(root string) (map[string][]testName, error) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") ||
+			d.Name() == "node_modules") {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(name, "_test.go") {
@@ -114,6 +115,7 @@ func coversOf(root, name string, out map[string][]testName) error {
 		if fn == "" {
 			return fmt.Errorf("%s: a Covers comment stands outside a test", set.Position(group.Pos()))
 		}
+
 		for _, id := range ids {
 			out[id] = append(out[id], testName{pkg, fn})
 		}
@@ -127,6 +129,7 @@ func idsIn(group *ast.CommentGroup) []string {
 	for _, c := range group.List {
 		text.WriteString(c.Text + "\n")
 	}
+
 	at := coversLine.FindStringIndex(text.String())
 	if at == nil {
 		return nil
@@ -144,6 +147,7 @@ func expandLists(s string) string {
 			if err != nil {
 				to = from
 			}
+
 			for n := from; n <= to; n++ {
 				out = append(out, fmt.Sprintf("case %03d", n))
 			}

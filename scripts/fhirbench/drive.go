@@ -27,7 +27,9 @@ type measurement struct {
 func measurements() []measurement {
 	read := func(auth bool) func(*world) func() []byte {
 		return func(w *world) func() []byte {
-			return func() []byte { return get("/fhir/Patient/"+w.ids[rand.IntN(len(w.ids))], auth) }
+			return func() []byte {
+				return get("/fhir/Patient/"+w.ids[rand.IntN(len(w.ids))], auth)
+			}
 		}
 	}
 
@@ -41,7 +43,9 @@ func measurements() []measurement {
 
 	create := func(auth bool) func(*world) func() []byte {
 		return func(w *world) func() []byte {
-			return func() []byte { return post("/fhir/Observation", observation(w), auth) }
+			return func() []byte {
+				return post("/fhir/Observation", observation(w), auth)
+			}
 		}
 	}
 
@@ -76,14 +80,25 @@ func credentials(auth bool) string {
 }
 
 func observation(w *world) string {
-	return fmt.Sprintf(`{"resourceType":"Observation","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-heart-rate"],"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},"identifier":[{"system":"urn:bench","value":"%x"}],"status":"final","category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs"}]}],"code":{"coding":[{"system":"http://loinc.org","code":"8867-4","display":"Heart rate"}],"text":"Heart rate"},"subject":{"reference":"Patient/%s"},"effectiveDateTime":"2026-02-%02dT%02d:%02d:00Z","valueQuantity":{"value":%d,"unit":"beats/minute","system":"http://unitsofmeasure.org","code":"/min"}}`,
-		rand.Uint64(), w.ids[rand.IntN(len(w.ids))], 1+rand.IntN(28), rand.IntN(24), rand.IntN(60), 50+rand.IntN(60))
+	return fmt.Sprintf(`{"resourceType":"Observation",`+
+		`"meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-heart-rate"],`+
+		`"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},`+
+		`"identifier":[{"system":"urn:bench","value":"%x"}],"status":"final",`+
+		`"category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category",`+
+		`"code":"vital-signs"}]}],"code":{"coding":[{"system":"http://loinc.org","code":"8867-4",`+
+		`"display":"Heart rate"}],"text":"Heart rate"},"subject":{"reference":"Patient/%s"},`+
+		`"effectiveDateTime":"2026-02-%02dT%02d:%02d:00Z",`+
+		`"valueQuantity":{"value":%d,"unit":"beats/minute","system":"http://unitsofmeasure.org",`+
+		`"code":"/min"}}`,
+		rand.Uint64(), w.ids[rand.IntN(len(w.ids))],
+		1+rand.IntN(28), rand.IntN(24), rand.IntN(60), 50+rand.IntN(60))
 }
 
 func bundle(w *world) string {
 	entries := make([]string, 10)
 	for i := range entries {
-		entries[i] = `{"resource":` + observation(w) + `,"request":{"method":"POST","url":"Observation"}}`
+		entries[i] = `{"resource":` + observation(w) +
+			`,"request":{"method":"POST","url":"Observation"}}`
 	}
 	return `{"resourceType":"Bundle","type":"transaction","entry":[` + strings.Join(entries, ",") + `]}`
 }
@@ -127,7 +142,10 @@ func drive(addr string, clients int, d time.Duration, next func() []byte) (rate,
 	}
 
 	n := float64(done.Load())
-	return rate{n / time.Since(start).Seconds(), float64((cpuTime() - cpu).Microseconds()) / n}, nil
+	return rate{
+		n / time.Since(start).Seconds(),
+		float64((cpuTime() - cpu).Microseconds()) / n,
+	}, nil
 }
 
 func client(addr string, until time.Time, next func() []byte, done *atomic.Int64) error {

@@ -50,8 +50,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		defer pprof.StopCPUProfile()
 	}
 
-	fmt.Fprintf(stdout, "%s %s/%s, %d cores, Go scheduler at %d\n", runtime.Version(), runtime.GOOS, runtime.GOARCH,
+	fmt.Fprintf(stdout, "%s %s/%s, %d cores, Go scheduler at %d\n", runtime.Version(), runtime.GOOS,
+		runtime.GOARCH,
 		runtime.NumCPU(), runtime.GOMAXPROCS(0))
+
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err == nil {

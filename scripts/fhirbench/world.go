@@ -59,6 +59,7 @@ func newWorld(out io.Writer, resources int) (*world, error) {
 	for i := range patients {
 		w.ids = append(w.ids, sample.PatientID(i))
 	}
+
 	if err := w.startOurs(out, patients); err != nil {
 		return w, err
 	}
@@ -69,7 +70,10 @@ func newWorld(out io.Writer, resources int) (*world, error) {
 // patientsFor finds how many patients have that many resources.
 func patientsFor(resources int) (int, error) {
 	n := 0
-	err := sample.Generate(50, func(string, string, []byte) error { n++; return nil })
+	err := sample.Generate(50, func(string, string, []byte) error {
+		n++
+		return nil
+	})
 	return max(1, resources*50/max(n, 1)), err
 }
 
@@ -86,7 +90,9 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 	}
 
 	c := fhir.Config{PublicBase: base, Store: st, Authorize: tokens, Now: time.Now,
-		Failed: func(_ *http.Request, err error) { fmt.Fprintln(out, "failed:", err) }}
+		Failed: func(_ *http.Request, err error) {
+			fmt.Fprintln(out, "failed:", err)
+		}}
 	start := time.Now()
 	loading, err := fhir.New(c)
 	if err != nil {
@@ -116,7 +122,8 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 		return err
 	}
 
-	fmt.Fprintf(out, "\nloaded %d patients in %.1f s (%d MB), ready again in %.2f s\n", patients, loaded.Seconds(),
+	fmt.Fprintf(out, "\nloaded %d patients in %.1f s (%d MB), ready again in %.2f s\n", patients,
+		loaded.Seconds(),
 		info.Size()>>20, time.Since(start).Seconds())
 	w.closers = append(w.closers, h.Close)
 	w.ourAddr, err = w.serve(h)
@@ -158,7 +165,10 @@ func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error
 			return nil
 		})
 		if !found {
-			return nil, &fhir.Denial{Status: 401, Text: "no"}
+			return nil, &fhir.Denial{
+				Status: 401,
+				Text:   "no",
+			}
 		}
 
 		return &fhir.Grant{
@@ -230,6 +240,7 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 			http.Error(rw, err.Error(), 500)
 			return
 		}
+
 		rw.Header().Set("Content-Type", "application/fhir+json")
 		rw.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		rw.Write(body)
@@ -242,6 +253,7 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 			if b == nil {
 				return errNotFound
 			}
+
 			body = append(body, b...)
 			return nil
 		})
@@ -270,9 +282,11 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
 			err = db.Batch(func(tx *bbolt.Tx) error {
-				return tx.Bucket([]byte("resources")).Put([]byte(mux.Vars(r)["type"]+"/"+randomID()), body)
+				return tx.Bucket([]byte("resources")).Put([]byte(mux.Vars(r)["type"]+"/"+
+					randomID()), body)
 			})
 		}
+
 		write(rw, body, err)
 	}).Methods("POST")
 
@@ -286,6 +300,7 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 						return err
 					}
 				}
+
 				return nil
 			})
 		}
@@ -296,4 +311,6 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 	return r
 }
 
-func randomID() string { return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64()) }
+func randomID() string {
+	return fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
+}

@@ -50,8 +50,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 				fmt.Fprintln(stdout, at)
 			}
 		}
+
 		return 0
 	}
+
 	print(stdout, roots, trees)
 
 	if *check {
@@ -59,10 +61,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 		for _, c := range complaints {
 			fmt.Fprintln(stderr, "figures:", c)
 		}
+
 		if len(complaints) > 0 {
 			return 1
 		}
 	}
+
 	return 0
 }
 
@@ -73,6 +77,7 @@ func print(w io.Writer, roots []string, trees []*tree) {
 	for _, root := range roots {
 		fmt.Fprint(tw, "\t", root)
 	}
+
 	fmt.Fprintln(tw)
 
 	for i := range trees[0].rows() {
@@ -82,5 +87,6 @@ func print(w io.Writer, roots []string, trees []*tree) {
 		}
 		fmt.Fprintln(tw)
 	}
+
 	tw.Flush()
 }

@@ -39,7 +39,11 @@ type function struct {
 
 // measure reads every Go file below root.
 func measure(root string) (*tree, error) {
-	t := &tree{packages: map[string]int{}, methods: map[string]int{}, dialect: map[string]int{}}
+	t := &tree{
+		packages: map[string]int{},
+		methods:  map[string]int{},
+		dialect:  map[string]int{},
+	}
 
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -54,16 +58,19 @@ func measure(root string) (*tree, error) {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
 		}
+
 		return t.file(root, name)
 	})
 	if err == nil && t.files == 0 {
 		err = fmt.Errorf("no Go file below %s", root)
 	}
+
 	return t, err
 }
 
 func skipped(dir string) bool {
-	return strings.HasPrefix(dir, ".") || slices.Contains([]string{"testdata", "vendor", "node_modules"}, dir)
+	return strings.HasPrefix(dir, ".") ||
+		slices.Contains([]string{"testdata", "vendor", "node_modules"}, dir)
 }
 
 // file adds the figures of one file.
@@ -72,6 +79,7 @@ func (t *tree) file(root, name string) error {
 	if err != nil {
 		return err
 	}
+
 	set := token.NewFileSet()
 	f, err := parser.ParseFile(set, name, src, parser.ParseComments)
 	if err != nil {
@@ -85,6 +93,7 @@ func (t *tree) file(root, name string) error {
 	if err != nil {
 		return err
 	}
+
 	t.files++
 	t.packages[dir]++
 	lines := bytes.Split(bytes.TrimSuffix(src, []byte("\n")), []byte("\n"))
@@ -97,6 +106,7 @@ func (t *tree) file(root, name string) error {
 	for _, decl := range f.Decls {
 		t.declaration(dir, set, decl, lines, offsets)
 	}
+
 	return nil
 }
 
@@ -130,6 +140,7 @@ func (t *tree) comments(set *token.FileSet, f *ast.File) {
 			}
 		}
 	}
+
 	t.commentLines += len(on)
 }
 
@@ -198,6 +209,7 @@ func receiver(e ast.Expr) string {
 	case *ast.Ident:
 		return e.Name
 	}
+
 	return "?"
 }
 
@@ -205,7 +217,11 @@ func receiver(e ast.Expr) string {
 // closing brace, its tokens, its blank lines and its cyclomatic complexity.
 func (t *tree) function(dir string, set *token.FileSet, d *ast.FuncDecl, lines [][]byte, tokens []int) {
 	first, last := set.Position(d.Pos()).Line, set.Position(d.End()).Line
-	f := function{name: dir + "." + d.Name.Name, lines: last - first + 1, branching: 1}
+	f := function{
+		name:      dir + "." + d.Name.Name,
+		lines:     last - first + 1,
+		branching: 1,
+	}
 
 	open := set.Position(d.Body.Lbrace).Line
 	for line := open + 1; line < last; line++ {
@@ -231,12 +247,15 @@ func (t *tree) function(dir string, set *token.FileSet, d *ast.FuncDecl, lines [
 			if n.Comm != nil {
 				f.branching++
 			}
+
 		case *ast.BinaryExpr:
 			if n.Op == token.LAND || n.Op == token.LOR {
 				f.branching++
 			}
 		}
+
 		return true
 	})
+
 	t.functions = append(t.functions, f)
 }

@@ -45,7 +45,10 @@ func (t *tree) rows() []row {
 		{"lines a file", fmt.Sprintf("%d", t.lines/t.files)},
 		{"tokens a line", fmt.Sprintf("%.2f", t.tokensPerLine())},
 		{"blank lines in function bodies", fmt.Sprintf("%.1f %%", t.blank())},
-		{"lines over 120 columns (longest)", fmt.Sprintf("%.2f %% (%d)", share(len(t.wideAt), t.lines), t.longest)},
+		{
+			"lines over 120 columns (longest)",
+			fmt.Sprintf("%.2f %% (%d)", share(len(t.wideAt), t.lines), t.longest),
+		},
 		{"function lines, median / 90th / longest", spread(lines, 50, 90)},
 		{"function tokens, median", fmt.Sprintf("%d", percentile(tokens, 50))},
 		{"cyclomatic, 99th / longest", spread(branching, 99)},
@@ -54,10 +57,12 @@ func (t *tree) rows() []row {
 		{"methods of the largest type", fmt.Sprintf("%d (%s)", methods, largest)},
 		{"files of the largest package", fmt.Sprintf("%d (%s)", files, fullest)},
 	}
+
 	for _, d := range dialect {
 		name := "\"" + d.name + "\" in comments, per 10,000 words"
 		rows = append(rows, row{name, fmt.Sprintf("%.0f", t.perTenThousand(d.name))})
 	}
+
 	return rows
 }
 
@@ -74,20 +79,25 @@ func (t *tree) complaints() []string {
 		mostTokensPerLine)
 	over(t.blank() < leastBlank || t.blank() > mostBlank,
 		"%.1f %% blank lines in function bodies, %.0f to %.0f", t.blank(), leastBlank, mostBlank)
+
 	for _, at := range t.wideAt {
 		over(true, "%s, at most %d", at, columns)
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(t.methods)) {
 		over(t.methods[name] > mostMethods, "%s has %d methods, at most %d", name, t.methods[name], mostMethods)
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(t.packages)) {
 		over(t.packages[name] > mostFilesInPackage, "%s has %d files, at most %d", name, t.packages[name],
 			mostFilesInPackage)
 	}
+
 	for _, d := range dialect {
 		n := t.perTenThousand(d.name)
 		over(n > d.most, "%q is %.0f times in 10,000 words of comments, at most %.0f", d.name, n, d.most)
 	}
+
 	return out
 }
 
@@ -101,7 +111,9 @@ func (t *tree) perTenThousand(word string) float64 {
 	return float64(t.dialect[word]) * 10000 / float64(max(1, t.words))
 }
 
-func share(part, whole int) float64 { return float64(part) * 100 / float64(max(1, whole)) }
+func share(part, whole int) float64 {
+	return float64(part) * 100 / float64(max(1, whole))
+}
 
 func sorted(functions []function, of func(function) int) []int {
 	out := make([]int, 0, len(functions))

@@ -52,7 +52,12 @@ func newEnv(dir, gateway, before string) (h *env, err error) {
 	}()
 
 	origin := freePort()
-	h.origin = &target{name: "direct", addr: origin, sni: "origin.test"}
+	h.origin = &target{
+		name: "direct",
+		addr: origin,
+		sni:  "origin.test",
+	}
+
 	if err := h.boot(h.origin, self, "origin", origin, dir); err != nil {
 		return nil, err
 	}
@@ -155,11 +160,17 @@ limits: {connections: 20000, connectionsPerAddress: 20000, bodyRate: 16}
 // ours starts the gateway: alone and with a second hop, with and without evidence.
 func (h *env) ours(gateway, label, origin string) error {
 	add := func(name, cert, next, dial, evidence string) (*target, error) {
-		t := &target{name: name, addr: freePort(), sni: cert}
+		t := &target{
+			name: name,
+			addr: freePort(),
+			sni:  cert,
+		}
+
 		if evidence != "" {
 			evidence = "file: " + name + ".jsonl"
 		}
-		text := strings.NewReplacer("NAME", name, "LISTEN", t.addr, "CERT", cert, "EVIDENCE", evidence, "NEXT", next,
+		text := strings.NewReplacer("NAME", name, "LISTEN", t.addr, "CERT", cert, "EVIDENCE", evidence, "NEXT",
+			next,
 			"DIAL", dial).Replace(gatewayYAML)
 		if err := os.WriteFile(h.path(name+".yaml"), []byte(text), 0o600); err != nil {
 			return nil, err
@@ -193,7 +204,11 @@ func (h *env) ours(gateway, label, origin string) error {
 
 // relay starts the baseline.
 func (h *env) relay(self, origin string) error {
-	t := &target{name: "relay", addr: freePort(), sni: publicName}
+	t := &target{
+		name: "relay",
+		addr: freePort(),
+		sni:  publicName,
+	}
 	h.targets = append(h.targets, t)
 	return h.boot(t, self, "relay", t.addr, origin, h.dir)
 }
@@ -256,8 +271,13 @@ listen x
 // others starts nginx and HAProxy.
 func (h *env) others(origin string) error {
 	add := func(name, conf, mode string, command ...string) error {
-		t := &target{name: name, addr: freePort(), sni: publicName}
-		text := strings.NewReplacer("DIR", h.dir, "ORIGIN", origin, "LISTEN", t.addr, "MODE", mode).Replace(conf)
+		t := &target{
+			name: name,
+			addr: freePort(),
+			sni:  publicName,
+		}
+		text := strings.NewReplacer("DIR", h.dir, "ORIGIN", origin, "LISTEN", t.addr, "MODE",
+			mode).Replace(conf)
 		file := h.path(name + ".conf")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			return err

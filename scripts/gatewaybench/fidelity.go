@@ -15,7 +15,10 @@ const head = " HTTP/1.1\r\nHost: fhir.test\r\n"
 var awkwardRequests = []struct{ name, raw string }{
 	{"plain", "GET /acme/x" + head + "\r\n"},
 	{"case of names", "GET /acme/x HTTP/1.1\r\nhOsT: fhir.test\r\nx-UPPER-lower: A\r\n\r\n"},
-	{"order and doubles", "GET /acme/x" + head + "X-B: 2\r\nX-A: 1\r\nx-b: 3\r\nX-B: 2\r\n\r\n"},
+	{
+		"order and doubles",
+		"GET /acme/x" + head + "X-B: 2\r\nX-A: 1\r\nx-b: 3\r\nX-B: 2\r\n\r\n",
+	},
 	{"spaces of values", "GET /acme/x" + head + "X-A:1\r\nX-B: \t 2 \t\r\nX-C:\r\n\r\n"},
 	{"encoded path", "GET /acme/a%2Fb/%7E%2e%2E/c" + head + "\r\n"},
 	{"doubled slashes", "GET /acme//x/./y" + head + "\r\n"},
@@ -33,8 +36,14 @@ var awkwardRequests = []struct{ name, raw string }{
 	{"long head", "GET /acme/x" + head + "X-A: " + strings.Repeat("a", 30_000) + "\r\n\r\n"},
 	{"body of a GET", "GET /acme/x" + head + "Content-Length: 5\r\n\r\nhello"},
 	{"length 003", "POST /acme/x" + head + "Content-Length: 003\r\n\r\nabc"},
-	{"chunk borders", "PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n"},
-	{"extensions", "PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2;a=\"b c\"\r\nab\r\n0;z\r\n\r\n"},
+	{
+		"chunk borders",
+		"PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n",
+	},
+	{
+		"extensions",
+		"PUT /acme/x" + head + "Transfer-Encoding: chunked\r\n\r\n2;a=\"b c\"\r\nab\r\n0;z\r\n\r\n",
+	},
 	{
 		"trailers",
 		"PUT /acme/x" + head + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n",
@@ -48,8 +57,16 @@ var awkwardAnswers = []struct {
 }{
 	{"plain", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
 	{"case of names", "HTTP/1.1 200 OK\r\ncOnTeNt-LENGTH: 2\r\nx-UPPER: 1\r\n\r\nok", false},
-	{"order and doubles", "HTTP/1.1 200 OK\r\nX-B: 2\r\nX-A: 1\r\nx-b: 3\r\nContent-Length: 2\r\n\r\nok", false},
-	{"spaces of values", "HTTP/1.1 200 OK\r\nX-A:1\r\nX-B: \t 2 \t\r\nContent-Length: 2\r\n\r\nok", false},
+	{
+		"order and doubles",
+		"HTTP/1.1 200 OK\r\nX-B: 2\r\nX-A: 1\r\nx-b: 3\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
+	{
+		"spaces of values",
+		"HTTP/1.1 200 OK\r\nX-A:1\r\nX-B: \t 2 \t\r\nContent-Length: 2\r\n\r\nok",
+		false,
+	},
 	{"reason", "HTTP/1.1 200 All is well\r\nContent-Length: 2\r\n\r\nok", false},
 	{"empty reason", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", false},
 	{"own status", "HTTP/1.1 299 Own\r\nContent-Length: 2\r\n\r\nok", false},
@@ -58,7 +75,11 @@ var awkwardAnswers = []struct {
 		"HTTP/1.1 200 OK\r\nServer: d/1\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok",
 		false,
 	},
-	{"private location", "HTTP/1.1 302 Found\r\nLocation: https://origin.test/x\r\nContent-Length: 0\r\n\r\n", false},
+	{
+		"private location",
+		"HTTP/1.1 302 Found\r\nLocation: https://origin.test/x\r\nContent-Length: 0\r\n\r\n",
+		false,
+	},
 	{
 		"cookies",
 		"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Domain=origin.test\r\nSet-Cookie: c=d\r\nContent-Length: 2\r\n\r\nok",
@@ -76,13 +97,21 @@ var awkwardAnswers = []struct {
 		false,
 	},
 	{"204", "HTTP/1.1 204 No Content\r\nX-A:1\r\n\r\n", false},
-	{"304 with length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: W/\"1\"\r\n\r\n", false},
+	{
+		"304 with length",
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: W/\"1\"\r\n\r\n",
+		false,
+	},
 	{
 		"chunk borders",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0003\r\ncde\r\n0\r\n\r\n",
 		false,
 	},
-	{"extensions", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nab\r\n0;z\r\n\r\n", false},
+	{
+		"extensions",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nab\r\n0;z\r\n\r\n",
+		false,
+	},
 	{
 		"trailers",
 		"HTTP/1.1 200 OK\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: u\r\n\r\n",
@@ -99,6 +128,7 @@ func (h *env) fidelity() {
 	for _, t := range targets {
 		fmt.Printf(" %14s", t.name)
 	}
+
 	fmt.Println()
 	requests, answers := map[string]int{}, map[string]int{}
 	line := func(name string, same func(*target) bool, count map[string]int) {
@@ -108,18 +138,27 @@ func (h *env) fidelity() {
 			if s {
 				count[t.name]++
 			}
-			fmt.Printf(" %14s", map[bool]string{true: "yes", false: "CHANGED"}[s])
+			fmt.Printf(" %14s", map[bool]string{
+				true:  "yes",
+				false: "CHANGED",
+			}[s])
 		}
 
 		fmt.Println()
 	}
 
 	for _, a := range awkwardRequests {
-		line("request: "+a.name, func(t *target) bool { return h.requestPasses(t, a.raw) }, requests)
+		line("request: "+a.name, func(t *target) bool {
+			return h.requestPasses(t, a.raw)
+		}, requests)
 	}
+
 	for i, a := range awkwardAnswers {
-		line("answer: "+a.name, func(t *target) bool { return h.answerPasses(t, i, a.raw) }, answers)
+		line("answer: "+a.name, func(t *target) bool {
+			return h.answerPasses(t, i, a.raw)
+		}, answers)
 	}
+
 	fmt.Printf("%-30s", "of 20 and 20")
 	for _, t := range targets {
 		fmt.Printf(" %14s", fmt.Sprintf("%d / %d", requests[t.name], answers[t.name]))

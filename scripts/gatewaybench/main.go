@@ -62,7 +62,9 @@ func run() error {
 	}
 	defer h.stop()
 
-	h.targets = slices.DeleteFunc(h.targets, func(t *target) bool { return !wanted(o.targets, t.name) })
+	h.targets = slices.DeleteFunc(h.targets, func(t *target) bool {
+		return !wanted(o.targets, t.name)
+	})
 	fmt.Printf("%s, %d processors, %s\n\n", cpuName(), runtime.NumCPU(), runtime.Version())
 	if wanted(o.only, "fidelity") {
 		h.fidelity()
@@ -128,6 +130,7 @@ func printTable(h *env, results map[string]map[string][]float64) {
 	for _, t := range h.targets {
 		fmt.Printf(" %14s", t.name)
 	}
+
 	fmt.Println()
 
 	for _, r := range rows {
@@ -139,6 +142,7 @@ func printTable(h *env, results map[string]map[string][]float64) {
 		for _, t := range h.targets {
 			fmt.Printf(" %14.1f", median(results[r][t.name]))
 		}
+
 		fmt.Println()
 	}
 

@@ -23,15 +23,25 @@ type measurement struct {
 var measurements = []measurement{
 	{"32", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 32, 200, d)
-		return map[string]float64{rows[0]: r.perSecond, rows[1]: r.cpu}
+		return map[string]float64{
+			rows[0]: r.perSecond,
+			rows[1]: r.cpu,
+		}
 	}},
 	{"256", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 256, 200, d)
-		return map[string]float64{rows[2]: r.perSecond, rows[3]: r.cpu, rows[13]: rss(t)}
+		return map[string]float64{
+			rows[2]:  r.perSecond,
+			rows[3]:  r.cpu,
+			rows[13]: rss(t),
+		}
 	}},
 	{"64k", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 32, 64<<10, d)
-		return map[string]float64{rows[4]: r.perSecond * 65536 / 1e6, rows[5]: r.cpu}
+		return map[string]float64{
+			rows[4]: r.perSecond * 65536 / 1e6,
+			rows[5]: r.cpu,
+		}
 	}},
 	{"10m", func(h *env, t *target, d time.Duration) map[string]float64 {
 		r := h.load(t, 4, 10<<20, d)
@@ -78,6 +88,7 @@ func (h *env) load(t *target, clients, size int, d time.Duration) loaded {
 			for time.Now().Before(stop) && a.ask(size) == nil {
 				n++
 			}
+
 			total.Add(n)
 		}()
 	}
@@ -99,7 +110,10 @@ func (h *env) dial(t *target) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &asker{conn: c, buf: make([]byte, 16<<10)}, nil
+	return &asker{
+		conn: c,
+		buf:  make([]byte, 16<<10),
+	}, nil
 }
 
 // ask sends a request and reads the whole answer.
@@ -180,8 +194,13 @@ func (h *env) latency(t *target, d time.Duration) map[string]float64 {
 	}
 
 	slices.Sort(all)
-	us := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))].Microseconds()) }
-	return map[string]float64{"p50": us(0.5), "p99": us(0.99)}
+	us := func(q float64) float64 {
+		return float64(all[int(q*float64(len(all)-1))].Microseconds())
+	}
+	return map[string]float64{
+		"p50": us(0.5),
+		"p99": us(0.99),
+	}
 }
 
 // connections makes new ones, each with one request.
@@ -222,7 +241,12 @@ func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
 		return nil
 	}
 
-	fresh := &target{name: t.name, addr: t.addr, sni: t.sni}
+	fresh := &target{
+		name: t.name,
+		addr: t.addr,
+		sni:  t.sni,
+	}
+
 	h.end(t)
 	if err := h.boot(fresh, t.boot[0], t.boot[1:]...); err != nil {
 		return nil
@@ -239,11 +263,15 @@ func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
 			return nil
 		}
 		defer a.conn.Close()
+
 		a.ask(200)
 	}
 
 	time.Sleep(5 * time.Second) // what is not needed any more goes back
-	return map[string]float64{rows[11]: atStart, rows[12]: (rss(t) - atStart) * 1000 / clients}
+	return map[string]float64{
+		rows[11]: atStart,
+		rows[12]: (rss(t) - atStart) * 1000 / clients,
+	}
 }
 
 // end ends the program of a target.
@@ -303,5 +331,6 @@ func rss(t *target) (sum float64) {
 			sum += float64(all*os.Getpagesize()) / 1e6
 		}
 	}
+
 	return sum
 }

@@ -24,7 +24,8 @@ type recording struct {
 // gives awkward answer I as it is; /acme/recorded answers the raw bytes of the last
 // request that was none of these.
 func runOrigin(addr, dir string) error {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "origin.test.pem"), filepath.Join(dir, "origin.test.key"))
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "origin.test.pem"),
+		filepath.Join(dir, "origin.test.key"))
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,8 @@ func (rec *recording) answer(w io.Writer, target string, raw []byte) (close bool
 		return awkwardAnswers[n].close
 	}
 	if path == "recorded" {
-		io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(len(rec.raw))+"\r\n\r\n"+string(rec.raw))
+		io.WriteString(w,
+			"HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(len(rec.raw))+"\r\n\r\n"+string(rec.raw))
 		rec.raw = nil
 		return false
 	}

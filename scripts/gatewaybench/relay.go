@@ -13,7 +13,8 @@ import (
 // for each client, and knows nothing of messages, limits or time. What the gateway
 // costs above it is what the gateway adds.
 func runRelay(addr, origin, dir string) error {
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, publicName+".pem"), filepath.Join(dir, publicName+".key"))
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, publicName+".pem"),
+		filepath.Join(dir, publicName+".key"))
 	if err != nil {
 		return err
 	}

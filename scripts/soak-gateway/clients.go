@@ -128,6 +128,7 @@ func (e *env) honest(length time.Duration) *latencies {
 	h := &latencies{}
 	due := make(chan time.Time, honestRate*int(length.Seconds()+1))
 	var wg sync.WaitGroup
+
 	for range connections {
 		wg.Go(func() { e.askEach(due, h) })
 	}
@@ -137,6 +138,7 @@ func (e *env) honest(length time.Duration) *latencies {
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		due <- <-t.C
 	}
+
 	close(due)
 	wg.Wait()
 

@@ -37,7 +37,8 @@ func newEnv(dir, program string) (*env, error) {
 		return nil, err
 	}
 
-	e.destination, err = tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{id.TLS()}})
+	e.destination, err = tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{Certificates: []tls.Certificate{id.TLS()}})
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +95,18 @@ func (e *env) identity() (*certs.Identity, error) {
 	}
 
 	e.pool.AddCert(ca.Cert)
-	root := &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: rootKey}
+	root := &certs.Identity{
+		Chain: []*x509.Certificate{ca.Cert},
+		Key:   rootKey,
+	}
 	if err := certs.WriteIdentity(e.path("ca.pem"), e.path("ca.key"), root); err != nil {
 		return nil, err
 	}
 
-	id := &certs.Identity{Chain: []*x509.Certificate{leaf}, Key: key}
+	id := &certs.Identity{
+		Chain: []*x509.Certificate{leaf},
+		Key:   key,
+	}
 	return id, certs.WriteIdentity(e.path("pair.pem"), e.path("pair.key"), id)
 }
 
@@ -122,6 +129,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+
 		return
 	}
 
@@ -163,7 +171,10 @@ func (e *env) stop() {
 
 // dial connects to the gateway.
 func (e *env) dial() (*tls.Conn, error) {
-	return tls.Dial("tcp", e.address, &tls.Config{RootCAs: e.pool, ServerName: host})
+	return tls.Dial("tcp", e.address, &tls.Config{
+		RootCAs:    e.pool,
+		ServerName: host,
+	})
 }
 
 // health returns the gateway's own figures.

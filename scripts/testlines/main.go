@@ -29,7 +29,10 @@ type tally struct {
 }
 
 func run(in io.Reader, out io.Writer) int {
-	t := &tally{out: out, output: map[string][]string{}}
+	t := &tally{
+		out:    out,
+		output: map[string][]string{},
+	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 

@@ -59,8 +59,16 @@ type suite struct {
 
 func suites(n int) []suite {
 	return []suite{
-		{dir: "./server/oauth", pattern: "Token|Register|Introspect|Parts", n: n},
-		{dir: "./server/bolt", pattern: "TrustIssue/32$", n: n},
+		{
+			dir:     "./server/oauth",
+			pattern: "Token|Register|Introspect|Parts",
+			n:       n,
+		},
+		{
+			dir:     "./server/bolt",
+			pattern: "TrustIssue/32$",
+			n:       n,
+		},
 		{
 			dir:     "./server",
 			pattern: "Whole",
@@ -72,12 +80,15 @@ func suites(n int) []suite {
 }
 
 func (s suite) run(stderr io.Writer) ([]byte, error) {
-	args := append([]string{"test", "-run", "^$", "-bench", s.pattern, "-benchtime", fmt.Sprintf("%dx", s.n)},
+	args := append([]string{
+		"test", "-run", "^$", "-bench", s.pattern, "-benchtime", fmt.Sprintf("%dx", s.n),
+	},
 		s.args...)
 	cmd := exec.Command("go", append(args, s.dir)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, stderr
+
 	err := cmd.Run()
 	return out.Bytes(), err
 }

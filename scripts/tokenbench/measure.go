@@ -33,6 +33,7 @@ func (m measurements) read(out []byte) error {
 		if m[name] == nil {
 			m[name] = map[string][]float64{}
 		}
+
 		for i := 2; i+1 < len(fields); i += 2 {
 			v, err := strconv.ParseFloat(fields[i], 64)
 			if err != nil {
@@ -40,6 +41,7 @@ func (m measurements) read(out []byte) error {
 			}
 			m[name][fields[i+1]] = append(m[name][fields[i+1]], v)
 		}
+
 		found = true
 	}
 
@@ -50,7 +52,9 @@ func (m measurements) read(out []byte) error {
 }
 
 // value returns the median of one benchmark's unit; NaN when it was not measured.
-func (m measurements) value(name, unit string) float64 { return median(m[name][unit]) }
+func (m measurements) value(name, unit string) float64 {
+	return median(m[name][unit])
+}
 
 // against returns the median, over the rounds, of the ratio of two rates.
 func (m measurements) against(name, other string) float64 {
@@ -85,14 +89,23 @@ func (m measurements) print(w io.Writer) {
 	}
 
 	fmt.Fprintln(w)
-	for _, k := range []struct{ kind, name string }{{"p256", "ES256 token"}, {"rsa2048", "RS256 token"}} {
+	for _, k := range []struct{ kind, name string }{
+		{"p256", "ES256 token"},
+		{"rsa2048", "RS256 token"},
+	} {
 		at32 := "Token/" + k.kind + "/32"
-		if !goal(w, k.name+", 32 connections: CPU against the bare signature", m.value(at32, "cpu/bare"), "<=", 1.5) {
+		if !goal(w, k.name+", 32 connections: CPU against the bare signature", m.value(at32, "cpu/bare"), "<=",
+			1.5) {
 			m.parts(w, k.kind, k.name)
 		}
-		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+"-nosync"), ">=", 0.8)
-		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+"-plain"), ">=", 3)
+		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+
+			"-nosync"),
+			">=", 0.8)
+
+		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+
+			"-plain"), ">=", 3)
 	}
+
 	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"),
 		">=", 2000)
 }
@@ -116,9 +129,12 @@ func (m measurements) parts(w io.Writer, kind, name string) {
 	transport := m.value("Token/"+kind+"/32-http", "cpu-µs/req")
 	commit := m.value("TrustIssue/32", "cpu-ns/op") / 1000
 
-	fmt.Fprintf(w, "  %s, us of CPU: signature %.0f; the rest of the verifier (chain, CRLs, claims, trace) %.0f; "+
-		"net/http and TLS %.0f; commit, shared by up to 32, %.0f; the rest (form, grant, token, scheduler, "+
-		"memory) %.0f\n",
+	fmt.Fprintf(w,
+		"  %s, us of CPU: signature %.0f; the rest of the verifier (chain, CRLs, claims, trace) %.0f; "+
+			"net/http and TLS %.0f; commit, shared by up to 32, %.0f; the rest (form, grant, token, scheduler, "+
+			"memory) %.0f\n",
 		name, signature, verifier, transport, commit, total-signature-verifier-transport-commit)
-	fmt.Fprintf(w, "  signature, net/http and TLS alone would be %.2f\n", (signature+transport)/signature)
+
+	fmt.Fprintf(w, "  signature, net/http and TLS alone would be %.2f\n", (signature+
+		transport)/signature)
 }

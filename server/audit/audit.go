@@ -72,12 +72,20 @@ func New(cfg Config) *Log {
 	if cfg.Every <= 0 {
 		cfg.Every = time.Second
 	}
-	return &Log{cfg: cfg, ring: make([]Decision, 0, cfg.Keep), counts: map[Count]uint64{}}
+
+	return &Log{
+		cfg:    cfg,
+		ring:   make([]Decision, 0, cfg.Keep),
+		counts: map[Count]uint64{},
+	}
 }
 
 // Record remembers one decision. The trace must not change afterwards.
 func (l *Log) Record(t *trace.Trace) {
-	d := Decision{Authenticated: Authenticated(t), Trace: *t}
+	d := Decision{
+		Authenticated: Authenticated(t),
+		Trace:         *t,
+	}
 	l.remember(d)
 	l.line(d)
 }
@@ -106,9 +114,17 @@ func (l *Log) remember(d Decision) {
 
 func countOf(t *trace.Trace) Count {
 	if t.Code == "" {
-		return Count{Action: t.Action, Outcome: "granted"}
+		return Count{
+			Action:  t.Action,
+			Outcome: "granted",
+		}
 	}
-	return Count{Action: t.Action, Outcome: string(t.Code), Check: RefusedBy(t)}
+
+	return Count{
+		Action:  t.Action,
+		Outcome: string(t.Code),
+		Check:   RefusedBy(t),
+	}
 }
 
 // RefusedBy returns the name of the check that refused; it is empty when none did.
@@ -133,6 +149,7 @@ func refusal(t *trace.Trace) *trace.Step {
 		}
 		found = s
 	}
+
 	return found
 }
 
@@ -157,6 +174,7 @@ func (l *Log) line(d Decision) {
 		"clientId", string(t.ClientID),
 		"warnings", len(t.Warnings()),
 	}
+
 	if s := refusal(t); s != nil {
 		attrs = append(attrs, "check", s.Check, "found", s.Found, "expected", s.Expected, "remedy", s.Remedy)
 	}
@@ -183,6 +201,7 @@ func (l *Log) Find(id string) (Decision, bool, error) {
 			return d, true, nil
 		}
 	}
+
 	if l.cfg.Store == nil {
 		return Decision{}, false, nil
 	}

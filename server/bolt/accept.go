@@ -42,14 +42,19 @@ func AcceptTime(data string, now time.Time) (until time.Time, err error) {
 			}
 		}
 
-		for _, t := range []time.Time{time.Unix(60*int64(floorOf(floor)), 0), time.Unix(restoredAt(restored), 0)} {
+		for _, t := range []time.Time{
+			time.Unix(60*int64(floorOf(floor)), 0),
+			time.Unix(restoredAt(restored), 0),
+		} {
 			if t.After(now) && t.After(until) {
 				until = t.UTC()
 			}
 		}
+
 		if until.IsZero() {
 			return nil
 		}
+
 		return errors.Join(
 			metaRows.put(meta, floorKey, binary.BigEndian.AppendUint32(nil, minuteOf(now)-1)),
 			metaRows.put(meta, restoredKey, restoredMark(now.Unix())))

@@ -66,7 +66,12 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 	}
 	defer held.close()
 
-	b := &Backup{Version: backupVersion, Public: public, Made: now.UTC().Truncate(time.Second)}
+	b := &Backup{
+		Version: backupVersion,
+		Public:  public,
+		Made:    now.UTC().Truncate(time.Second),
+	}
+
 	for i, k := range kept() {
 		path := filepath.Join(dir, k.name)
 		f, err := copyOut(held[i], path)
@@ -107,7 +112,12 @@ func roomForBackup(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err != nil:
-		return &Error{Path: dir, Problem: "cannot be read: " + err.Error(), Err: err}
+		return &Error{
+			Path:    dir,
+			Problem: "cannot be read: " + err.Error(),
+			Err:     err,
+		}
+
 	case len(entries) > 0:
 		return &Error{
 			Path:    dir,
@@ -163,6 +173,7 @@ func openThere(path string) (*bbolt.DB, error) {
 	if err := checkUnused(path, defaultLockTimeout); err != nil {
 		return nil, err
 	}
+
 	o := Options{}.bolt()
 	o.ReadOnly = true
 	db, err := bbolt.Open(path, fileMode, o)
@@ -176,7 +187,11 @@ func openThere(path string) (*bbolt.DB, error) {
 func copyOut(db *bbolt.DB, path string) (BackupFile, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
-		return BackupFile{}, &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+		return BackupFile{}, &Error{
+			Path:    path,
+			Problem: "cannot be made: " + err.Error(),
+			Err:     err,
+		}
 	}
 
 	sum, size := sha256.New(), int64(0)
@@ -193,7 +208,10 @@ func copyOut(db *bbolt.DB, path string) (BackupFile, error) {
 		}
 	}
 
-	return BackupFile{Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return BackupFile{
+		Size:   size,
+		SHA256: hex.EncodeToString(sum.Sum(nil)),
+	}, nil
 }
 
 // writeDescription writes backup.json last and by rename: a copy without it is
@@ -339,6 +357,7 @@ func checkCopy(path string, schema Schema) error {
 	if err != nil {
 		return err
 	}
+
 	err = checkPages(db, path) // first: Bolt panics when it reads a damaged page elsewhere
 	if err == nil {
 		_, err = checkSchema(db, schema)
@@ -357,6 +376,7 @@ func checkPages(db *bbolt.DB, path string) error {
 				found = append(found, fault.Error())
 			}
 		}
+
 		return nil
 	})
 	if err == nil && len(found) > 0 {
@@ -393,7 +413,11 @@ func Restore(data, dir, public string, now time.Time) (replaced []string, err er
 		return nil, err
 	}
 	if err := os.MkdirAll(data, dirMode); err != nil {
-		return nil, &Error{Path: data, Problem: "cannot be made: " + err.Error(), Err: err}
+		return nil, &Error{
+			Path:    data,
+			Problem: "cannot be made: " + err.Error(),
+			Err:     err,
+		}
 	}
 
 	held, err := openAll(data, true)
@@ -460,9 +484,11 @@ func copyIn(from, to string, k keptFile, now time.Time) error {
 	}
 
 	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil || k.schema.Kind != trustSchema().Kind {
+	if err = errors.Join(err, out.Sync(), out.Close()); err != nil ||
+		k.schema.Kind != trustSchema().Kind {
 		return err
 	}
+
 	return markRestored(to, now)
 }
 
@@ -477,6 +503,7 @@ func markRestored(path string, now time.Time) error {
 	if err := migrate(db, trustSchema()); err != nil {
 		return errors.Join(err, db.Close())
 	}
+
 	err = db.Update(func(tx *bbolt.Tx) error {
 		if err := tx.DeleteBucket(tokensBucket); err != nil {
 			return err

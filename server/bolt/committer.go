@@ -65,11 +65,13 @@ func newCommitter[B batch](db *bbolt.DB, o Options, h *health, begin func(*bbolt
 		wake:   make(chan struct{}, 1),
 		closed: make(chan struct{}),
 	}
+
 	if o.commit != nil {
 		c.finish = o.commit
 	}
 	c.pool.New = func() any { return &work[B]{done: make(chan error, 1)} }
 	go c.loop()
+
 	return c
 }
 
@@ -89,8 +91,12 @@ func (c *committer[B]) do(ctx context.Context, apply func(B) error) error {
 	c.mu.Lock()
 	if c.closing {
 		c.mu.Unlock()
-		return &commitError{file: c.db.Path(), err: errClosed}
+		return &commitError{
+			file: c.db.Path(),
+			err:  errClosed,
+		}
 	}
+
 	c.queue = append(c.queue, w)
 	c.mu.Unlock()
 	c.nudge()
@@ -159,6 +165,7 @@ func (c *committer[B]) next() (all []*work[B], closing bool) {
 			all = append(all, w)
 		}
 	}
+
 	return all, c.closing
 }
 
@@ -208,12 +215,14 @@ func without[B batch](all, some []*work[B]) []*work[B] {
 	for _, w := range some {
 		gone[w] = true
 	}
+
 	var rest []*work[B]
 	for _, w := range all {
 		if !gone[w] {
 			rest = append(rest, w)
 		}
 	}
+
 	return rest
 }
 
@@ -222,7 +231,10 @@ func without[B batch](all, some []*work[B]) []*work[B] {
 func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) {
 	tx, err := c.db.Begin(true)
 	if err != nil {
-		return nil, c.health.commit(&commitError{file: c.db.Path(), err: err})
+		return nil, c.health.commit(&commitError{
+			file: c.db.Path(),
+			err:  err,
+		})
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after a commit
 
@@ -232,11 +244,13 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 		if changed := b.changed(); w.err == nil || !changed && !isPanic(w.err) {
 			continue
 		}
+
 		spoilers = append(spoilers, w)
 		if isPanic(w.err) {
 			break // Bolt may have been in the midst of something: this transaction serves nobody any more
 		}
 	}
+
 	if len(spoilers) > 0 {
 		return spoilers, nil
 	}
@@ -249,15 +263,22 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 	}
 
 	if err := c.guard(func() error { return c.finish(tx) }); err != nil {
-		return nil, c.health.commit(&commitError{file: c.db.Path(), err: err, unknown: true})
+		return nil, c.health.commit(&commitError{
+			file:    c.db.Path(),
+			err:     err,
+			unknown: true,
+		})
 	}
+
 	_ = c.health.commit(nil)
 	b.committed()
 
 	return nil, nil
 }
 
-func (c *committer[B]) guard(f func() error) error { return c.health.guard(c.db.Path(), f) }
+func (c *committer[B]) guard(f func() error) error {
+	return c.health.guard(c.db.Path(), f)
+}
 
 func isPanic(err error) bool {
 	var p *panicked

@@ -49,7 +49,9 @@ type commitError struct {
 	unknown bool // the commit failed: it is not known what reached the disk
 }
 
-func (e *commitError) Error() string { return fmt.Sprintf("store %s: commit: %v", e.file, e.err) }
+func (e *commitError) Error() string {
+	return fmt.Sprintf("store %s: commit: %v", e.file, e.err)
+}
 
 func (e *commitError) Unwrap() error { return e.err }
 

@@ -22,6 +22,7 @@ func dumpBucket(path string, b *bbolt.Bucket, w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "%s sequence=%d\n", path, b.Sequence()); err != nil {
 		return err
 	}
+
 	return b.ForEach(func(k, v []byte) error {
 		if v == nil {
 			return dumpBucket(fmt.Sprintf("%s/%q", path, k), b.Bucket(k), w)

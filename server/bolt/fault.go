@@ -36,6 +36,7 @@ func (h *health) guard(path string, f func() error) (err error) {
 			err = e
 		}
 	}()
+
 	return f()
 }
 
@@ -53,11 +54,13 @@ func (h *health) view(ctx context.Context, db *bbolt.DB, f func(*bbolt.Tx) error
 		if p == nil {
 			return
 		}
+
 		if !ofFile(p) {
 			panic(p)
 		}
 		err = h.unreadable(db.Path(), p)
 	}()
+
 	return db.View(f)
 }
 
@@ -86,6 +89,7 @@ func ofFile(p any) bool {
 		if raised && !inRuntime {
 			return strings.HasPrefix(frame.Function, "go.etcd.io/bbolt")
 		}
+
 		raised = raised || frame.Function == "runtime.gopanic"
 		if !more {
 			return false

@@ -28,7 +28,9 @@ type FHIR struct {
 var fhirSchema = Schema{
 	Kind:    "fhir",
 	Version: 5,
-	Buckets: []string{"docs", "ids", "versions", "index", "segments", "records", "log", "settings"},
+	Buckets: []string{
+		"docs", "ids", "versions", "index", "segments", "records", "log", "settings",
+	},
 	Steps: map[uint64]func(*bbolt.DB) error{
 		4: func(db *bbolt.DB) error { // to rows with checksums
 			if err := sealBuckets(db, sealedFHIR); err != nil {
@@ -72,11 +74,15 @@ func OpenFHIR(path string, o Options) (*FHIR, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s := &FHIR{db: db, health: &health{}}
-	err = s.View(context.Background(), func(sn fhir.Snapshot) error { return sn.(*state).checkNumbers() })
+	err = s.View(context.Background(), func(sn fhir.Snapshot) error {
+		return sn.(*state).checkNumbers()
+	})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+
 	o.MaxBatch = maxShared
 	s.commits = newCommitter(db, o, s.health, s.newState)
 	return s, nil
@@ -94,7 +100,9 @@ func (s *FHIR) Health() []string { return s.health.alarms() }
 
 // View implements fhir.Store.
 func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
-	return s.health.view(ctx, s.db, func(tx *bbolt.Tx) error { return f(s.newState(tx)) })
+	return s.health.view(ctx, s.db, func(tx *bbolt.Tx) error {
+		return f(s.newState(tx))
+	})
 }
 
 // Update implements fhir.Store.

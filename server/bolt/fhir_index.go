@@ -150,6 +150,7 @@ func (s *state) settleIndex() error {
 		} else {
 			err = s.in(indexTable).put(c.key, nil)
 		}
+
 		if err != nil {
 			return err
 		}
@@ -168,8 +169,11 @@ func inOrder(keys []indexChange) {
 		byParam[p] = append(byParam[p], k)
 	}
 
-	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int { return bytes.Compare(a[:], b[:]) })
+	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int {
+		return bytes.Compare(a[:], b[:])
+	})
 	keys = keys[:0]
+
 	for _, p := range params {
 		of := byParam[p]
 		slices.SortFunc(of, func(a, b indexChange) int {

@@ -53,8 +53,13 @@ func (s *state) heads(typ string, before uint64) (heads []*head, err error) {
 		if b == nil {
 			return s.misnamedLog()
 		}
-		h := &head{cursor: b.Cursor(), log: table{logs.within(name), b, s}}
+
+		h := &head{
+			cursor: b.Cursor(),
+			log:    table{logs.within(name), b, s},
+		}
 		heads = append(heads, h)
+
 		return h.seek(before)
 	}
 
@@ -63,6 +68,7 @@ func (s *state) heads(typ string, before uint64) (heads []*head, err error) {
 	} else {
 		err = logs.ForEachBucket(add)
 	}
+
 	return heads, err
 }
 
@@ -95,6 +101,7 @@ func (h *head) seek(before uint64) error {
 	for err == nil && before > 0 && h.seq >= before {
 		err = h.next()
 	}
+
 	return err
 }
 
@@ -105,6 +112,7 @@ func (h *head) set(k, sealed []byte) error {
 	if k == nil {
 		return nil
 	}
+
 	v, err := h.log.unseal(k, sealed)
 	if err != nil {
 		return err
@@ -119,6 +127,7 @@ func (h *head) set(k, sealed []byte) error {
 		h.more = binary.BigEndian.Uint64(v[16:]) - 1
 		h.seq, h.doc = h.seq+h.more, h.doc+h.more
 	}
+
 	return nil
 }
 
@@ -146,6 +155,7 @@ func (s *state) logChange(e fhir.Entry) error {
 	if err != nil {
 		return err
 	}
+
 	seq, err := s.in(logTable).NextSequence()
 	if err != nil {
 		return err

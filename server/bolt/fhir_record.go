@@ -17,7 +17,10 @@ func pack(rec *fhir.Record) packedRecord {
 	b = packTexts(b, rec.Purposes)
 	n := len(b)
 	b = binary.AppendVarint(b, rec.At.UnixMilli())
-	for _, s := range []string{rec.Interaction, rec.Subtype, rec.Outcome, rec.Failure, rec.Query, rec.RequestID} {
+
+	for _, s := range []string{
+		rec.Interaction, rec.Subtype, rec.Outcome, rec.Failure, rec.Query, rec.RequestID,
+	} {
 		b = packText(b, s)
 	}
 
@@ -80,7 +83,13 @@ func (u *unpacker) texts() []string {
 // unpack reads a packed record; false when it is none.
 func (p packedRecord) unpack() (*fhir.Record, bool) {
 	u := unpacker{b: p.Shared}
-	rec := &fhir.Record{Base: u.text(), Client: u.text(), TokenID: u.text(), Purposes: u.texts()}
+	rec := &fhir.Record{
+		Base:     u.text(),
+		Client:   u.text(),
+		TokenID:  u.text(),
+		Purposes: u.texts(),
+	}
+
 	ms, k := binary.Varint(p.Own)
 	if k <= 0 || u.bad {
 		return nil, false
@@ -95,7 +104,12 @@ func (p packedRecord) unpack() (*fhir.Record, bool) {
 
 	rec.Patients = u.texts()
 	for n := u.number(); n > 0 && !u.bad; n-- {
-		rec.Touched = append(rec.Touched, fhir.Entry{Type: u.text(), ID: u.text(), Version: u.number()})
+		rec.Touched = append(rec.Touched, fhir.Entry{
+			Type:    u.text(),
+			ID:      u.text(),
+			Version: u.number(),
+		})
 	}
+
 	return rec, !u.bad
 }

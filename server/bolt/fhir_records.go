@@ -68,6 +68,7 @@ func (s *auditLog) settle() error {
 	if err != nil {
 		return err
 	}
+
 	before := t.n
 	t.n += uint64(len(s.fresh))
 	for block := range slices.Chunk(s.fresh, blockRecords) {
@@ -111,6 +112,7 @@ func encodeBlock(block []packedRecord) []byte {
 			index[string(p.Shared)] = i
 			shared = appendPart(shared, p.Shared)
 		}
+
 		own = appendPart(binary.AppendUvarint(own, uint64(i)), p.Own)
 	}
 
@@ -156,9 +158,13 @@ func eachRecord(b []byte, f func(packedRecord) bool) error {
 		if !ok {
 			return errBlock
 		}
-		if !f(packedRecord{Shared: shared[i], Own: own}) {
+		if !f(packedRecord{
+			Shared: shared[i],
+			Own:    own,
+		}) {
 			return nil
 		}
+
 		b = rest
 	}
 
@@ -178,9 +184,11 @@ func (s *auditLog) record(doc uint64) (*fhir.Record, error) {
 	} else if !bytes.Equal(k, number(doc)) {
 		k, v = c.Prev()
 	}
+
 	if k == nil {
 		return nil, nil
 	}
+
 	v, err := t.unseal(k, v)
 	if err != nil {
 		return nil, err
@@ -194,6 +202,7 @@ func (s *auditLog) record(doc uint64) (*fhir.Record, error) {
 			skip--
 			return true
 		}
+
 		var ok bool
 		rec, ok = p.unpack()
 		bad = !ok
@@ -215,6 +224,7 @@ func (s *auditLog) eachTail(ctx context.Context, t tail, f func(doc uint64, term
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+
 		v, err := records.unseal(k, v)
 		if err != nil {
 			return err
@@ -226,6 +236,7 @@ func (s *auditLog) eachTail(ctx context.Context, t tail, f func(doc uint64, term
 			if bad = !ok; bad {
 				return false
 			}
+
 			more = f(doc, rec.Terms(fhir.RecordID(doc)))
 			doc++
 			return more
@@ -288,6 +299,7 @@ func (s *auditLog) scanTail(ctx context.Context, from, to []byte, f func(term []
 			if bytes.Compare(key, to) >= 0 {
 				return false // terms are in order
 			}
+
 			more = bytes.Compare(key, from) < 0 || f(term, doc)
 			return more
 		})
@@ -308,8 +320,12 @@ func (s *auditLog) indexTail(t tail) error {
 	var last uint64
 	err := s.eachTail(context.Background(), t, func(doc uint64, terms search.Terms) bool {
 		if len(parts) == 0 || parts[len(parts)-1].n == segmentMost {
-			parts = append(parts, &tailPart{first: doc, index: map[string]*posting{}})
+			parts = append(parts, &tailPart{
+				first: doc,
+				index: map[string]*posting{},
+			})
 		}
+
 		parts[len(parts)-1].add(doc, terms)
 		last = doc
 		return true
@@ -323,6 +339,7 @@ func (s *auditLog) indexTail(t tail) error {
 			return err
 		}
 	}
+
 	return s.putTail(tail{after: last})
 }
 
@@ -342,6 +359,7 @@ func (p *tailPart) add(doc uint64, terms search.Terms) {
 			p.index[of.term] = of
 		}
 		of.docs = append(of.docs, doc)
+
 		return true
 	})
 }
@@ -354,8 +372,11 @@ func (s *auditLog) putSegment(first uint64, index map[string]*posting) error {
 		n += len(p.docs)
 	}
 
-	slices.SortFunc(all, func(a, b *posting) int { return strings.Compare(a.term, b.term) })
+	slices.SortFunc(all, func(a, b *posting) int {
+		return strings.Compare(a.term, b.term)
+	})
 	keys := make([][]byte, 0, n)
+
 	for _, p := range all {
 		for _, doc := range p.docs {
 			keys = append(keys, s.indexKey([]byte(p.term), doc))

@@ -45,6 +45,7 @@ func encodeSegment(place uint32, keys [][]byte) []byte {
 		b = binary.BigEndian.AppendUint32(b, at)
 		b = binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[at:to]))
 	}
+
 	b = binary.BigEndian.AppendUint32(b, uint32(end))
 	return binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[end:]))
 }
@@ -72,10 +73,12 @@ func openSegment(place uint32, b []byte) (segment, bool) {
 	if n < 0 {
 		return segment{}, false
 	}
+
 	end := int(binary.BigEndian.Uint32(b[n:]))
 	if end > n || (n-end)%8 != 0 || n == end {
 		return segment{}, false
 	}
+
 	sum := crc32.Update(place, castagnoli, b[end:n+4])
 	return segment{place, b[:end], b[end:n]}, sum == binary.BigEndian.Uint32(b[n+4:])
 }
@@ -124,6 +127,7 @@ func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) (mo
 			if bytes.Compare(key, to) >= 0 {
 				return true, true
 			}
+
 			n := len(key) - 9
 			if bytes.Compare(key, from) >= 0 && !f(key[:n], binary.BigEndian.Uint64(key[n+1:])) {
 				return false, true

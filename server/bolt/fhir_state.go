@@ -45,7 +45,9 @@ func (s *state) changed() bool {
 
 func (s *state) committed() {}
 
-func number(n uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 16), n) }
+func number(n uint64) []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 0, 16), n)
+}
 
 // idKey joins type and id by NUL, which neither may hold.
 func idKey(typ, id string) []byte {
@@ -60,6 +62,7 @@ func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) 
 		if !ok {
 			return 0, false, nil
 		}
+
 		rec, err := s.audit.record(doc)
 		if err == nil && rec == nil {
 			err = s.neverGiven(doc)
@@ -75,12 +78,14 @@ func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) 
 			err = ids.unsound(bad)
 		}
 	}
+
 	if v == nil {
 		return 0, false, err
 	}
 	if len(v) != 8 {
 		return 0, false, ids.damaged(key, "is no number of a resource")
 	}
+
 	return binary.BigEndian.Uint64(v), true, nil
 }
 
@@ -106,6 +111,7 @@ func (s *state) isIdentity(key []byte) bool {
 				}
 			}
 		}
+
 		return false
 	})
 }
@@ -115,6 +121,7 @@ func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) 
 	if err != nil || !ok || typ == "AuditEvent" {
 		return doc, ok, err
 	}
+
 	e, ok, err := s.current(doc)
 	if err == nil && !ok {
 		err = s.in(docsTable).damaged(number(doc), "is not there, though ids names it")
@@ -133,6 +140,7 @@ func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
 	if e, ok = decodeEntry(doc, v); !ok {
 		return fhir.Entry{}, false, s.in(docsTable).damaged(key, "is no version of a resource")
 	}
+
 	return e, true, nil
 }
 
@@ -140,6 +148,7 @@ func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
 	if e, ok, err := s.current(doc); ok || err != nil {
 		return e, ok, err
 	}
+
 	rec, err := s.audit.record(doc)
 	if err == nil && rec == nil {
 		err = s.neverGiven(doc)
@@ -147,6 +156,7 @@ func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
 	if rec == nil || err != nil {
 		return fhir.Entry{}, false, err
 	}
+
 	return rec.Entry(doc), true, nil
 }
 
@@ -169,6 +179,7 @@ func (s *state) Entries(ctx context.Context, docs []uint64, f func(fhir.Entry) b
 			break
 		}
 	}
+
 	return nil
 }
 
@@ -192,6 +203,7 @@ func (s *state) Terms(_ context.Context, docs []uint64, f func(uint64, string, s
 			break
 		}
 	}
+
 	return nil
 }
 
@@ -199,6 +211,7 @@ func (s *state) terms(doc uint64) (string, search.Terms, error) {
 	if e, ok, err := s.current(doc); ok || err != nil {
 		return e.ID, e.Terms, err
 	}
+
 	rec, err := s.audit.record(doc)
 	if err == nil && rec == nil {
 		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
@@ -206,6 +219,7 @@ func (s *state) terms(doc uint64) (string, search.Terms, error) {
 	if err != nil {
 		return "", nil, err
 	}
+
 	id := fhir.RecordID(doc)
 	return id, rec.Terms(id), nil
 }
@@ -224,6 +238,7 @@ func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, b
 	if e, ok = decodeEntry(doc, v); !ok || e.Version != version {
 		return fhir.Entry{}, false, s.in(versionsTable).damaged(key, "is no version of a resource")
 	}
+
 	return e, true, nil
 }
 
@@ -241,6 +256,7 @@ func (s *state) Each(ctx context.Context, after uint64, f func(doc uint64) bool)
 			break
 		}
 	}
+
 	return nil
 }
 
@@ -279,6 +295,7 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+
 		before = append(search.Terms{}, old.Terms...)
 		if err := s.in(versionsTable).put(binary.BigEndian.AppendUint64(number(e.Doc), old.Version),
 			encodeEntry(history(old))); err != nil {
@@ -328,6 +345,7 @@ func (s *state) checkNumbers() error {
 	if err != nil {
 		return nil // whoever reads that log will meet it
 	}
+
 	last = 0
 	if h := newest(heads); h != nil {
 		last = h.seq
@@ -335,5 +353,6 @@ func (s *state) checkNumbers() error {
 	if n := logs.Sequence(); n != last {
 		return logs.damaged(nil, fmt.Sprintf("has counted to %d, and its last number is %d", n, last))
 	}
+
 	return nil
 }

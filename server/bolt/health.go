@@ -30,6 +30,7 @@ func (h *health) found(d *Damaged) error {
 	default:
 		h.more++
 	}
+
 	return d
 }
 
@@ -52,6 +53,7 @@ func (h *health) alarms() []string {
 	if h.failed != nil {
 		all = append(all, h.failed.Error())
 	}
+
 	return all
 }
 
@@ -67,6 +69,7 @@ func (h *health) genuine(key []byte, find func() bool) bool {
 	known = find()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	if h.keys == nil {
 		h.keys = map[string]bool{}
 	}

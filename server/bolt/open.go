@@ -114,7 +114,9 @@ func checkUnused(path string, timeout time.Duration) error {
 	defer f.Close() // gives the lock back
 
 	const pause = 10 * time.Millisecond
-	lock := func() error { return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) }
+	lock := func() error {
+		return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	}
 	for waited := time.Duration(0); lock() != nil; waited += pause {
 		if waited >= timeout {
 			return nil
@@ -147,7 +149,11 @@ func (o Options) bolt() *bbolt.Options {
 }
 
 func openError(path string, err error) error {
-	e := &Error{Path: path, Problem: "cannot be opened: " + err.Error(), Err: err}
+	e := &Error{
+		Path:    path,
+		Problem: "cannot be opened: " + err.Error(),
+		Err:     err,
+	}
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		e.Problem = "another process has this file open"
@@ -184,12 +190,20 @@ func createMissing(path string, schema Schema, o Options) error {
 	defer os.Remove(temporary)
 
 	if err := writeSchema(temporary, schema, o); err != nil {
-		return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+		return &Error{
+			Path:    path,
+			Problem: "cannot be made: " + err.Error(),
+			Err:     err,
+		}
 	}
 
 	if err := os.Link(temporary, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		if err := os.Rename(temporary, path); err != nil { // a file system without hard links
-			return &Error{Path: path, Problem: "cannot be made: " + err.Error(), Err: err}
+			return &Error{
+				Path:    path,
+				Problem: "cannot be made: " + err.Error(),
+				Err:     err,
+			}
 		}
 	}
 
@@ -305,6 +319,7 @@ func migrate(db *bbolt.DB, schema Schema) error {
 				return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, version+1))
 			})
 		}
+
 		if err != nil {
 			return &Error{
 				Path:    db.Path(),

@@ -51,7 +51,9 @@ type pageFault struct{ problem string }
 
 func (f *pageFault) Error() string { return f.problem }
 
-func faultf(format string, args ...any) error { return &pageFault{fmt.Sprintf(format, args...)} }
+func faultf(format string, args ...any) error {
+	return &pageFault{fmt.Sprintf(format, args...)}
+}
 
 // checkFile reads the pages of a file that nobody writes to, and returns an
 // *Error that names the file when it is cut short or damaged.
@@ -65,6 +67,7 @@ func checkFile(f *os.File, path string) error {
 	if err == nil {
 		return nil
 	}
+
 	return &Error{
 		Path:    path,
 		Problem: err.Error(),
@@ -82,10 +85,16 @@ func checkPageFile(f io.ReaderAt, size int64) error {
 		return faultf("is cut short: it has %d bytes, and its %d pages need %d", size, m.high, need)
 	}
 
-	w := &pageWalk{file: f, meta: m, seen: make([]uint64, m.high/64+1), deep: size <= deepest}
+	w := &pageWalk{
+		file: f,
+		meta: m,
+		seen: make([]uint64, m.high/64+1),
+		deep: size <= deepest,
+	}
 	if err := w.freePages(); err != nil {
 		return err
 	}
+
 	return w.page(m.root, "", nil, nil, 0)
 }
 
@@ -99,6 +108,7 @@ func latestMeta(f io.ReaderAt, size int64) (m meta, err error) {
 		}
 		return m, err
 	}
+
 	second, err := readMeta(f, int64(first.pageSize))
 	if err != nil {
 		if size < 2*int64(first.pageSize) {
@@ -113,20 +123,23 @@ func latestMeta(f io.ReaderAt, size int64) (m meta, err error) {
 	if first.commit > second.commit {
 		return first, nil
 	}
+
 	return second, nil
 }
 
 func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	var b [pageHeader + metaLength]byte
 	if _, err := f.ReadAt(b[:], at); err != nil {
-		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d cannot be read: %v", at, err)
+		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d cannot be read: %v",
+			at, err)
 	}
 
 	p, order := b[pageHeader:], binary.NativeEndian
 	sum := fnv.New64a()
 	sum.Write(p[:56])
 	size := order.Uint32(p[8:])
-	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 || order.Uint64(p[56:]) != sum.Sum64() ||
+	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 ||
+		order.Uint64(p[56:]) != sum.Sum64() ||
 		order.Uint16(b[8:])&metaPage == 0 || size < 1024 || size > 1<<16 || size&(size-1) != 0 {
 		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d has another checksum", at)
 	}
@@ -153,12 +166,14 @@ func (w *pageWalk) meet(first, n uint64) error {
 	if first < 2 || first >= w.meta.high || n > w.meta.high-first {
 		return faultf("is damaged: page %d is not in the file", first)
 	}
+
 	for p := first; p < first+n; p++ {
 		if w.seen[p/64]&(1<<(p%64)) != 0 {
 			return faultf("is damaged: page %d is used twice, or free and used", p)
 		}
 		w.seen[p/64] |= 1 << (p % 64)
 	}
+
 	return nil
 }
 
@@ -168,6 +183,7 @@ func (w *pageWalk) read(id uint64) ([]byte, error) {
 	if id < 2 || id >= w.meta.high {
 		return nil, faultf("is damaged: page %d is not in the file", id)
 	}
+
 	at := int64(id) * int64(w.meta.pageSize)
 	if _, err := w.file.ReadAt(b, at); err != nil {
 		return nil, faultf("cannot be read at page %d: %v", id, err)
@@ -196,6 +212,7 @@ func (w *pageWalk) freePages() error {
 	if w.meta.freelist == noFreelist {
 		return nil
 	}
+
 	b, err := w.read(w.meta.freelist)
 	if err != nil {
 		return err
@@ -209,11 +226,13 @@ func (w *pageWalk) freePages() error {
 	if order.Uint16(b[8:]) != freelistPage || n > uint64(len(ids)/8) {
 		return faultf("is damaged: page %d is no list of free pages", w.meta.freelist)
 	}
+
 	for i := range n {
 		if err := w.meet(order.Uint64(ids[8*i:]), 1); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -287,6 +306,7 @@ func (w *pageWalk) below(e pageElement, branch bool, bucket string, next []byte,
 	if len(e.value) < bucketHeader+pageHeader {
 		return faultf("is damaged: bucket %q is cut short", e.key)
 	}
+
 	return w.elements(e.value[bucketHeader:], 0, name, nil, nil, depth+1)
 }
 
@@ -299,7 +319,8 @@ func hasBuckets(name string) bool {
 func (w *pageWalk) isLeaf(id uint64) bool {
 	var b [pageHeader]byte
 	_, err := w.file.ReadAt(b[:], int64(id)*int64(w.meta.pageSize))
-	return err == nil && binary.NativeEndian.Uint64(b[:]) == id && binary.NativeEndian.Uint16(b[8:]) == leafPage
+	return err == nil && binary.NativeEndian.Uint64(b[:]) == id &&
+		binary.NativeEndian.Uint16(b[8:]) == leafPage
 }
 
 type pageElement struct {
@@ -333,10 +354,12 @@ func splitPage(b []byte, branch bool) (all []pageElement, ok bool) {
 			valueLength = uint64(order.Uint32(el[12:]))
 		}
 
-		if uint64(from)+offset != uint64(at) || keyLength == 0 || keyLength+valueLength > uint64(len(b)-at) ||
+		if uint64(from)+offset != uint64(at) || keyLength == 0 ||
+			keyLength+valueLength > uint64(len(b)-at) ||
 			e.flags&^bucketValue != 0 {
 			return nil, false
 		}
+
 		e.key = b[at : at+int(keyLength)]
 		at += int(keyLength)
 		e.value = b[at : at+int(valueLength)]

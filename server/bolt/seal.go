@@ -35,6 +35,7 @@ func sealBuckets(db *bbolt.DB, names []string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -74,6 +75,7 @@ func sealSome(tx *bbolt.Tx, names []string, chunk int) (more bool, err error) {
 			return false, err
 		}
 	}
+
 	if at.Bucket == len(names) {
 		return false, meta.Delete(sealPlaceKey)
 	}
@@ -130,12 +132,14 @@ func unsealedInner(b *bbolt.Bucket, r rows, at *sealPlace, add func(unsealedRow)
 			k, v = c.Next()
 		}
 	}
+
 	for ; k != nil; k, v = c.Next() {
 		at.Key = bytes.Clone(k)
 		if !add(unsealedRow{b, r, k, v}) {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -148,11 +152,17 @@ func lengthenSpent(tx *bbolt.Tx) error {
 		key    uint64
 		value  []byte
 	}
+
 	var all []spentRow
 	err := eachMinute(root, spentRows, func(minute uint32, key uint64, v []byte, ok bool) error {
 		if ok {
-			all = append(all, spentRow{minute + uint32(oauth.MaxSkew/time.Minute), key, bytes.Clone(v)})
+			all = append(all, spentRow{
+				minute + uint32(oauth.MaxSkew/time.Minute),
+				key,
+				bytes.Clone(v),
+			})
 		}
+
 		return nil
 	})
 	if err != nil {
@@ -165,6 +175,7 @@ func lengthenSpent(tx *bbolt.Tx) error {
 	if _, err := tx.CreateBucket(spentBucket); err != nil {
 		return err
 	}
+
 	b := newTrustBatch(tx)
 	for _, r := range all {
 		m, err := b.minute(spentRows, r.minute)
@@ -175,6 +186,7 @@ func lengthenSpent(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -183,12 +195,14 @@ func indexExpiries(tx *bbolt.Tx) error {
 	if _, err := tx.CreateBucketIfNotExists(expiriesBucket); err != nil {
 		return err
 	}
+
 	return tx.Bucket(registrationsBucket).ForEach(func(k, sealed []byte) error {
 		v, ok := registrationRows.open(k, sealed)
 		r := new(oauth.Registration)
 		if !ok || json.Unmarshal(v, r) != nil {
 			return nil // whoever needs that row will meet it
 		}
+
 		return putExpiry(tx, k, r)
 	})
 }

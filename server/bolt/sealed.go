@@ -75,6 +75,7 @@ func (r rows) stray(b *bbolt.Bucket, key []byte, genuine func(key []byte) bool) 
 	if !r.sound(before, sealed) && similar(before, key) && !genuine(before) {
 		return bytes.Clone(before)
 	}
+
 	return nil
 }
 

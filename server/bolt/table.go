@@ -50,7 +50,9 @@ func (t *table) get(key []byte) ([]byte, error) {
 	return value, nil
 }
 
-func (t *table) put(key, value []byte) error { return t.rows.put(t.Bucket, key, value) }
+func (t *table) put(key, value []byte) error {
+	return t.rows.put(t.Bucket, key, value)
+}
 
 // unseal returns the value of a row that a cursor met.
 func (t *table) unseal(key, sealed []byte) ([]byte, error) {
@@ -61,7 +63,9 @@ func (t *table) unseal(key, sealed []byte) ([]byte, error) {
 	return value, nil
 }
 
-func (t *table) unsound(key []byte) error { return t.damaged(key, "does not have its checksum") }
+func (t *table) unsound(key []byte) error {
+	return t.damaged(key, "does not have its checksum")
+}
 
 // damaged is the error for a row of this table.
 func (t *table) damaged(key []byte, problem string) error {

@@ -64,19 +64,26 @@ var (
 )
 
 // sealedTrust are the buckets whose rows got checksums with layout 2.
-var sealedTrust = []string{"registrations", "clients", "jti", "tokens", "lists", "decisions", "meta"}
+var sealedTrust = []string{
+	"registrations", "clients", "jti", "tokens", "lists", "decisions", "meta",
+}
 
 func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
 		Version: 2,
-		Buckets: []string{"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries"},
+		Buckets: []string{
+			"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries",
+		},
 		Steps: map[uint64]func(*bbolt.DB) error{
 			1: func(db *bbolt.DB) error { // to rows with checksums, jti remembered for MaxSkew, and expiries
 				if err := sealBuckets(db, sealedTrust); err != nil {
 					return err
 				}
-				return db.Update(func(tx *bbolt.Tx) error { return errors.Join(lengthenSpent(tx), indexExpiries(tx)) })
+
+				return db.Update(func(tx *bbolt.Tx) error {
+					return errors.Join(lengthenSpent(tx), indexExpiries(tx))
+				})
 			},
 		},
 	}
@@ -121,6 +128,7 @@ func (t *Trust) load() error {
 		if err != nil {
 			return err
 		}
+
 		restored, err := t.get(metaRows, meta, restoredKey, never)
 		if err != nil {
 			return err
@@ -199,6 +207,7 @@ func (t *Trust) Client(ctx context.Context, id trace.ClientID) (*oauth.Registrat
 		if key == nil {
 			return err
 		}
+
 		r, err = t.mustRegistration(tx, key)
 		return err
 	})
@@ -222,6 +231,7 @@ func (t *Trust) readRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration,
 	if v == nil {
 		return nil, err
 	}
+
 	r := new(oauth.Registration)
 	if err := json.Unmarshal(v, r); err != nil {
 		return nil, t.damaged(registrationsBucket, key, err.Error())
@@ -249,6 +259,7 @@ func (t *Trust) get(r rows, b *bbolt.Bucket, key []byte, genuine func([]byte) bo
 	if !ok {
 		return nil, t.damaged([]byte(r.name), bad, "does not have its checksum")
 	}
+
 	return value, nil
 }
 
@@ -262,6 +273,7 @@ func (t *Trust) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 					return true
 				}
 			}
+
 			return false
 		})
 	}
@@ -279,6 +291,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		}
 		return err
 	}
+
 	if t.ahead.Load() {
 		t.ahead.Store(false)
 	}
@@ -295,6 +308,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		if err := apply(b); err != nil && !errors.As(err, &refused) {
 			return err
 		}
+
 		return t.putSpent(b, key, s)
 	})
 
@@ -304,6 +318,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 	case err != nil && !errors.Is(err, oauth.ErrUnknown):
 		t.spent.release(key, s)
 	}
+
 	return err
 }
 
@@ -323,8 +338,10 @@ func (t *Trust) Health() []string {
 	all := t.health.alarms()
 	if t.ahead.Load() {
 		until := time.Unix(60*int64(t.spent.floorNow()), 0).UTC().Format(time.RFC3339)
-		all = append(all, "this server's clock was ahead, up to "+until+", and was set back: registrations and "+
-			"tokens are refused until then; stop the destination and run `destination accept-time` if the present time is right")
+		all = append(all,
+			"this server's clock was ahead, up to "+until+", and was set back: registrations and "+
+				"tokens are refused until then; stop the destination and run `destination accept-time` "+
+				"if the present time is right")
 	}
 	return all
 }
@@ -360,7 +377,8 @@ func (t *Trust) Register(
 				return err
 			}
 			record = previous.Succeed(next)
-		} else if other, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(next.ID), never); err != nil {
+		} else if other, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(next.ID),
+			never); err != nil {
 			return err
 		} else if other != nil {
 			return fmt.Errorf("client_id %s exists", next.ID) // 160 random bits met twice
@@ -381,6 +399,7 @@ func (t *Trust) putRegistration(b *trustBatch, key []byte, r *oauth.Registration
 	if err != nil {
 		return err
 	}
+
 	t.touch(b, r.ID)
 	return errors.Join(
 		putExpiry(b.tx, key, r),
@@ -494,6 +513,7 @@ func (t *Trust) findToken(
 	if m = tokens.Bucket(minute); m == nil {
 		return nil, nil, nil, t.misnamedMinute(tokens)
 	}
+
 	v, err := t.get(tokenRows.within(minute), m, key, never)
 	if err != nil || len(v) < len(hash) || subtle.ConstantTimeCompare(v[:len(hash)], hash[:]) != 1 {
 		return nil, nil, nil, err
@@ -520,6 +540,7 @@ func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oau
 	if token == nil || err != nil {
 		return nil, nil, err
 	}
+
 	r, err := t.Client(ctx, token.ClientID)
 	if err != nil {
 		return nil, nil, err
@@ -541,6 +562,7 @@ func (t *Trust) token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oa
 		if body == nil {
 			return err
 		}
+
 		small = len(body) <= maxCachedToken
 		token, err = t.readToken(hash, key, body)
 		return err
@@ -602,7 +624,9 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	}
 
 	for _, root := range [][]byte{spentBucket, tokensBucket} {
-		if err := t.commits.guard(func() error { return dropMinutes(b.tx.Bucket(root), floor) }); err != nil {
+		if err := t.commits.guard(func() error {
+			return dropMinutes(b.tx.Bucket(root), floor)
+		}); err != nil {
 			// Whoever came first must not fail for it: the committer does his
 			// work again, without sweeping.
 			b.wrote, t.unswept = true, floor
@@ -611,7 +635,11 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	}
 
 	clear(b.minutes)
-	b.after = append(b.after, func() { t.spent.forget(floor); t.tokens.forgetAll() })
+	b.after = append(b.after, func() {
+		t.spent.forget(floor)
+		t.tokens.forgetAll()
+	})
+
 	return metaRows.put(b.tx.Bucket(metaBucket), floorKey, binary.BigEndian.AppendUint32(nil, floor))
 }
 
@@ -627,5 +655,6 @@ func dropMinutes(root *bbolt.Bucket, floor uint32) error {
 	for _, name := range over {
 		err = errors.Join(err, root.DeleteBucket(name))
 	}
+
 	return err
 }

@@ -26,7 +26,9 @@ type tokenKey struct {
 	hash   oauth.Hash
 }
 
-func newCache[K comparable, V any]() *cache[K, V] { return &cache[K, V]{rows: map[K]*V{}} }
+func newCache[K comparable, V any]() *cache[K, V] {
+	return &cache[K, V]{rows: map[K]*V{}}
+}
 
 func (c *cache[K, V]) get(k K) (*V, bool) {
 	c.mu.RLock()

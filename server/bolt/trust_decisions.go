@@ -29,6 +29,7 @@ func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 		}
 		bodies = append(bodies, body)
 	}
+
 	return t.commits.do(context.Background(), func(b *trustBatch) error {
 		return appendDecisions(b.writable(decisionsBucket), bodies)
 	})
@@ -94,6 +95,7 @@ func (t *Trust) eachDecision(visit func(audit.Decision) bool) error {
 			if !ok {
 				return t.damaged(decisionsBucket, k, "does not have its checksum")
 			}
+
 			var d audit.Decision
 			if err := json.Unmarshal(body, &d); err != nil {
 				return t.damaged(decisionsBucket, k, err.Error())

@@ -48,7 +48,10 @@ func (t *Trust) Expiring(ctx context.Context, before time.Time, visit func(*oaut
 // CountExpiring returns how many registrations have a certificate that expires
 // before a time.
 func (t *Trust) CountExpiring(ctx context.Context, before time.Time) (n int, err error) {
-	err = t.eachExpiring(ctx, before, func(*bbolt.Tx, []byte) (bool, error) { n++; return true, nil })
+	err = t.eachExpiring(ctx, before, func(*bbolt.Tx, []byte) (bool, error) {
+		n++
+		return true, nil
+	})
 	return n, err
 }
 
@@ -69,6 +72,7 @@ func (t *Trust) eachExpiring(
 				return err
 			}
 		}
+
 		return nil
 	})
 }

@@ -52,7 +52,9 @@ func newSpentIndex(floor uint32, restored int64) *spentIndex {
 }
 
 // restoredMark is how the file keeps the moment of a restore.
-func restoredMark(second int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(second)) }
+func restoredMark(second int64) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(second))
+}
 
 func floorOf(v []byte) uint32 {
 	if len(v) != 4 {
@@ -75,6 +77,7 @@ func spentKeyOf(s oauth.Spend) (k spentKey) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 		b = append(b, part...)
 	}
+
 	sum := sha256.Sum256(b)
 	copy(k[:], sum[:])
 	return k
@@ -84,7 +87,9 @@ func spentKeyOf(s oauth.Spend) (k spentKey) {
 func minuteOf(t time.Time) uint32 { return uint32(t.Unix() / 60) }
 
 // minuteSpent returns the minute up to whose end a jti is remembered.
-func minuteSpent(s oauth.Spend) uint32 { return minuteOf(expires(s).Add(oauth.MaxSkew)) }
+func minuteSpent(s oauth.Spend) uint32 {
+	return minuteOf(expires(s).Add(oauth.MaxSkew))
+}
 
 func expires(s oauth.Spend) time.Time {
 	if s.Expires.IsZero() {
@@ -125,7 +130,10 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 		return oauth.ErrFull
 	}
 
-	x.add(minute, k, spentUse{second: uint32(s.Now.Unix()), endpoint: x.endpoint(s.Endpoint)})
+	x.add(minute, k, spentUse{
+		second:   uint32(s.Now.Unix()),
+		endpoint: x.endpoint(s.Endpoint),
+	})
 	return nil
 }
 
@@ -173,6 +181,7 @@ func (x *spentIndex) forget(floor uint32) {
 			delete(x.minutes, minute)
 		}
 	}
+
 	x.floor = max(x.floor, floor)
 }
 
@@ -218,6 +227,7 @@ func (t *Trust) loadSpent(root *bbolt.Bucket) (last uint64, err error) {
 				endpoint: x.endpoint(string(v[spentRecord:])),
 			})
 		}
+
 		return nil
 	})
 
@@ -226,6 +236,7 @@ func (t *Trust) loadSpent(root *bbolt.Bucket) (last uint64, err error) {
 			x.restored = max(x.restored, time.Now().Unix())
 		}
 	}
+
 	return last, err
 }
 
@@ -238,6 +249,7 @@ func eachMinute(root *bbolt.Bucket, r rows, visit func(minute uint32, key uint64
 			var key [8]byte
 			copy(minute[:], name)
 			copy(key[:], k)
+
 			return visit(binary.BigEndian.Uint32(minute[:]), binary.BigEndian.Uint64(key[:]), v, ok)
 		})
 	})

@@ -67,9 +67,13 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (c *console) route(w http.ResponseWriter, r *http.Request) {
 	p := c.pages[r.URL.Path]
-	if id, ok := strings.CutPrefix(r.URL.Path, "/traces/"); ok && id != "" && c.pages["/traces"] != nil {
-		p = page{"GET": func(w http.ResponseWriter, r *http.Request) { c.trace(w, r, id) }}
+	if id, ok := strings.CutPrefix(r.URL.Path, "/traces/"); ok && id != "" &&
+		c.pages["/traces"] != nil {
+		p = page{"GET": func(w http.ResponseWriter, r *http.Request) {
+			c.trace(w, r, id)
+		}}
 	}
+
 	if p == nil {
 		fail(w, r, http.StatusNotFound, "there is no such page")
 		return
@@ -106,7 +110,9 @@ func (c *console) ours(host string) bool {
 		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	}
 	return netname.Loopback(strings.ToLower(name)) ||
-		slices.ContainsFunc(c.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
+		slices.ContainsFunc(c.Hosts, func(h string) bool {
+			return strings.EqualFold(h, name)
+		})
 }
 
 // sameOrigin asks for the proof that a page of this console sent the request.
@@ -122,6 +128,7 @@ func sameOrigin(r *http.Request) bool {
 	case "":
 		return ours
 	}
+
 	return false
 }
 
@@ -139,8 +146,14 @@ func headers(h http.Header) {
 // Probes returns the handler of a listener that may be reached from other machines:
 // /health and /ready, without any detail, under whatever name it is reached.
 func Probes(ready func() bool) http.Handler {
-	c := &console{Config: Config{Ready: func() Readiness { return Readiness{Ready: ready()} }}}
-	c.pages = map[string]page{"/health": {"GET": c.health}, "/ready": {"GET": c.ready}}
+	c := &console{Config: Config{Ready: func() Readiness {
+		return Readiness{Ready: ready()}
+	}}}
+	c.pages = map[string]page{
+		"/health": {"GET": c.health},
+		"/ready":  {"GET": c.ready},
+	}
+
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		headers(w.Header())
 		c.route(w, r)

@@ -45,7 +45,8 @@ func (s *Service) authenticate(
 		storeErr     error
 	)
 	lookup := func(id trace.ClientID) (udap.Binding, bool) {
-		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil || registration == nil {
+		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil ||
+			registration == nil {
 			return udap.Binding{}, false
 		}
 
@@ -144,6 +145,7 @@ func checkUDAP(p Params, tr *trace.Trace) error {
 			Remedy:   udapHint(p),
 		})
 	}
+
 	tr.Pass(checkClientUDAP, "udap=1", "udap=1")
 	return nil
 }

@@ -52,7 +52,10 @@ func (s *Service) BearerRequest(r *http.Request) (*Access, error) {
 		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
 	case 1:
 		scheme, token, _ := strings.Cut(values[0], " ")
-		return s.Bearer(r.Context(), Presented{Scheme: scheme, Token: strings.TrimLeft(token, " ")})
+		return s.Bearer(r.Context(), Presented{
+			Scheme: scheme,
+			Token:  strings.TrimLeft(token, " "),
+		})
 	}
 
 	f.Found = fmt.Sprintf("%d Authorization headers", len(values))
@@ -66,7 +69,10 @@ func (s *Service) BearerRequest(r *http.Request) (*Access, error) {
 // when the store failed.
 func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	if !strings.EqualFold(p.Scheme, "Bearer") {
-		f := trace.Finding{Expected: "the scheme Bearer", Found: "another scheme"}
+		f := trace.Finding{
+			Expected: "the scheme Bearer",
+			Found:    "another scheme",
+		}
 		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
 	}
 
@@ -79,11 +85,15 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 		}
 		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f, "")
 	}
+
 	if t != nil && t.Confirmation != "" { // RFC 9449 7.1: such a token is not a bearer token
 		t, why = nil, "a token that is bound to a key, without proof of that key"
 	}
 	if t == nil {
-		f := trace.Finding{Expected: "a valid access token", Found: why}
+		f := trace.Finding{
+			Expected: "a valid access token",
+			Found:    why,
+		}
 		return nil, s.refuseBearer(checkBearer, trace.InvalidToken, f, `Bearer error="invalid_token"`)
 	}
 
@@ -125,6 +135,7 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Toke
 	if !ok {
 		return nil, "something that is no token of this server", nil
 	}
+
 	t, r, err := s.cfg.Store.Live(ctx, handle, hash)
 	if err != nil {
 		return nil, "", err

@@ -22,5 +22,6 @@ func (s *Service) acceptCertifications(
 	for _, c := range good {
 		accepted = append(accepted, c.Raw)
 	}
+
 	return accepted, nil
 }

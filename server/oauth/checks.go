@@ -23,10 +23,12 @@ var (
 	checkRegisterBody = trace.NewCheck("register.body",
 		"The request is one JSON object with software_statement, udap and perhaps certifications", "S1-100 S1-105")
 	checkRegisterUDAP   = trace.NewCheck("register.udap", `udap is the string "1"`, "S1-102")
-	checkRegisterGrants = trace.NewCheck("register.grants", "The grant types work at this server", "S1-036 S1-182")
-	checkRegisterScope  = trace.NewCheck("register.scope",
+	checkRegisterGrants = trace.NewCheck("register.grants", "The grant types work at this server",
+		"S1-036 S1-182")
+	checkRegisterScope = trace.NewCheck("register.scope",
 		"At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S1-098 S2-14 S2-16")
-	checkRegisterJTI    = trace.NewCheck("register.jti", "The software statement was not used before", "S1-081 S2-18")
+	checkRegisterJTI = trace.NewCheck("register.jti", "The software statement was not used before",
+		"S1-081 S2-18")
 	checkRegisterCancel = trace.NewCheck("register.cancel", "There is a registration to cancel", "S1-122")
 	checkRegistered     = trace.NewCheck("register.done",
 		"The registration is stored under the community and the client URI",
@@ -45,14 +47,16 @@ var (
 	checkAssertionType = trace.NewCheck("client.assertion_type",
 		"client_assertion_type is that of a JWT bearer assertion (RFC 7523 2.2)", "S1-169")
 	checkAssertion = trace.NewCheck("client.assertion", "client_assertion is there", "S1-170")
-	checkClientJTI = trace.NewCheck("client.jti", "The authentication token was not used before", "S1-158 S1-197 S2-18")
+	checkClientJTI = trace.NewCheck("client.jti", "The authentication token was not used before",
+		"S1-158 S1-197 S2-18")
 )
 
 // The checks of the token endpoint, and of requests with a token.
 var (
 	checkGrantType = trace.NewCheck("token.grant_type", "grant_type is one that this server knows",
 		"S1-165 S1-182 S1-183")
-	checkGrant = trace.NewCheck("token.grant", "The client is registered for the grant, and the grant works here",
+	checkGrant = trace.NewCheck("token.grant",
+		"The client is registered for the grant, and the grant works here",
 		"S1-182")
 	checkResources = trace.NewCheck("token.resources",
 		"No resources claim, which this server does not support (UDAP client authorization grants 6.7)", "S1-182")

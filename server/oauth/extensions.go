@@ -56,6 +56,7 @@ func storedB2B(sent jsontext.Value, b *udap.B2B, tr *trace.Trace) (jsontext.Valu
 	if err := json.Unmarshal(sent, &members); err != nil {
 		return nil, err
 	}
+
 	if others := without(members, b2bMembers); len(others) > 0 {
 		tr.Warn(checkExtension, trace.Finding{
 			Expected: udap.B2BKey + " with the members " + strings.Join(b2bMembers, ", "),
@@ -82,6 +83,7 @@ func storedB2B(sent jsontext.Value, b *udap.B2B, tr *trace.Trace) (jsontext.Valu
 			Remedy:   "send fewer or shorter purposes and consent references",
 		})
 	}
+
 	return stored, err
 }
 

@@ -42,6 +42,7 @@ func parseForm(body string) (Params, error) {
 		if _, twice := p[name]; twice {
 			return nil, fmt.Errorf("the parameter %.40q has two values", name)
 		}
+
 		p[name] = value
 	}
 

@@ -32,9 +32,21 @@ type grant struct {
 
 // grants are the grant types that this server knows.
 var grants = []grant{
-	{name: clientCredentials, contexts: []string{"system"}, accept: acceptClientCredentials},
-	{name: authorizationCode, contexts: []string{"user", "patient"}, personal: true},
-	{name: refreshToken, contexts: []string{"user", "patient"}, personal: true},
+	{
+		name:     clientCredentials,
+		contexts: []string{"system"},
+		accept:   acceptClientCredentials,
+	},
+	{
+		name:     authorizationCode,
+		contexts: []string{"user", "patient"},
+		personal: true,
+	},
+	{
+		name:     refreshToken,
+		contexts: []string{"user", "patient"},
+		personal: true,
+	},
 }
 
 // granted is what a token will allow, and in which context.

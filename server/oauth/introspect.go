@@ -47,7 +47,10 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		t, why = nil, "a token of another client"
 	}
 	if t == nil {
-		tr.Warn(checkToken, trace.Finding{Expected: "a token of this client", Found: why})
+		tr.Warn(checkToken, trace.Finding{
+			Expected: "a token of this client",
+			Found:    why,
+		})
 		return &Introspection{}, nil
 	}
 

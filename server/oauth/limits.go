@@ -102,6 +102,7 @@ func limited(tr *trace.Trace, l *limiter, what, key string, now time.Time) error
 	if wait == 0 {
 		return nil
 	}
+
 	e := tr.Refuse(checkLimit, trace.TemporarilyUnavailable, trace.Finding{
 		Expected: "fewer requests of one " + what,
 		Found:    what + " over its rate",

@@ -162,6 +162,7 @@ func allAlgorithms(v *udap.Verifier) []string {
 			}
 		}
 	}
+
 	return rsaFirst(all)
 }
 

@@ -18,7 +18,8 @@ import (
 
 // The checks of a request for metadata.
 var (
-	checkCommunityParam = trace.NewCheck("metadata.community", "community is at most once in the query and is a URI",
+	checkCommunityParam = trace.NewCheck("metadata.community",
+		"community is at most once in the query and is a URI",
 		"S1-060 S1-061 S1-062")
 	checkCommunityKnown = trace.NewCheck("metadata.known", "This server has a certificate of the community",
 		"S1-062 S1-064 S1-065 S2-01 S2-02")
@@ -38,10 +39,14 @@ func (s *Service) Documents(mount func(url string, h http.Handler)) {
 	mount(s.cfg.Base+"/.well-known/smart-configuration", d.metadataHandler(d.present(func(t *trust) document {
 		return t.smart
 	})))
-	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"), d.metadataHandler(d.present(func(t *trust) document {
-		return t.server
+	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"),
+		d.metadataHandler(d.present(func(t *trust) document {
+			return t.server
+		})))
+
+	mount(s.urls.JWKS, d.metadataHandler(d.present(func(t *trust) document {
+		return t.keys
 	})))
-	mount(s.urls.JWKS, d.metadataHandler(d.present(func(t *trust) document { return t.keys })))
 }
 
 // document is an answer of a metadata endpoint; without a body it is 204.
@@ -83,6 +88,7 @@ func (s discovery) metadataHandler(find func(*http.Request, *trace.Trace) (docum
 				h.Set("Warning", `199 - "`+describe(d.warning)+`"`) // RFC 7234 5.5: a 204 has no other room
 			}
 			w.WriteHeader(http.StatusNoContent)
+
 		default:
 			writeDocument(w, r, d)
 		}
@@ -153,12 +159,17 @@ func matchesETag(values []string, etag string) bool {
 func constant(v any) (document, error) {
 	body, err := json.Marshal(v, json.Deterministic(true))
 	sum := sha256.Sum256(body)
-	return document{body: body, etag: `"` + hex.EncodeToString(sum[:12]) + `"`}, err
+	return document{
+		body: body,
+		etag: `"` + hex.EncodeToString(sum[:12]) + `"`,
+	}, err
 }
 
 // present serves a document of the present trust.
 func (s discovery) present(of func(*trust) document) func(*http.Request, *trace.Trace) (document, error) {
-	return func(*http.Request, *trace.Trace) (document, error) { return of(s.trust.Load()), nil }
+	return func(*http.Request, *trace.Trace) (document, error) {
+		return of(s.trust.Load()), nil
+	}
 }
 
 // serveUDAP finds the metadata of the community that is asked for. For one
@@ -181,11 +192,16 @@ func (s discovery) serveUDAP(r *http.Request, tr *trace.Trace) (document, error)
 			Found:    string(community),
 		}
 		publishers := s.trust.Load().publishers
-		i := slices.IndexFunc(publishers, func(p *publisher) bool { return p.member.Community.URI == community })
+		i := slices.IndexFunc(publishers, func(p *publisher) bool {
+			return p.member.Community.URI == community
+		})
 		if i >= 0 {
 			st := publishers[i].get(r.Context())
 			if st.err == nil {
-				return document{body: st.body, etag: st.etag}, nil
+				return document{
+					body: st.body,
+					etag: st.etag,
+				}, nil
 			}
 			unserved = s.withheldFinding(withheld(community, st.err))
 		}
@@ -214,11 +230,18 @@ func (s discovery) withheldFinding(w Withheld) trace.Finding {
 
 // defaultMetadata returns that of the first community that has any.
 func (s discovery) defaultMetadata(r *http.Request, tr *trace.Trace) (document, error) {
-	first := trace.Finding{Expected: "metadata of a community", Found: "none is configured"}
+	first := trace.Finding{
+		Expected: "metadata of a community",
+		Found:    "none is configured",
+	}
+
 	for i, p := range s.trust.Load().publishers {
 		st := p.get(r.Context())
 		if st.err == nil {
-			return document{body: st.body, etag: st.etag}, nil
+			return document{
+				body: st.body,
+				etag: st.etag,
+			}, nil
 		}
 		if i == 0 {
 			first = s.withheldFinding(withheld(p.member.Community.URI, st.err))
@@ -226,7 +249,10 @@ func (s discovery) defaultMetadata(r *http.Request, tr *trace.Trace) (document, 
 	}
 
 	err := tr.Refuse(checkCommunityKnown, trace.TemporarilyUnavailable, first)
-	return document{}, &Refusal{Of: err, Status: http.StatusNotFound}
+	return document{}, &Refusal{
+		Of:     err,
+		Status: http.StatusNotFound,
+	}
 }
 
 func (s discovery) communitiesShown() string {

@@ -47,9 +47,13 @@ func (t *trust) keySet() keySet {
 
 func webKeyOf(chain []*x509.Certificate) (webKey, bool) {
 	leaf := chain[0]
-	k := webKey{Use: "sig", Algorithm: jose.AlgorithmFor(leaf.PublicKey)}
+	k := webKey{
+		Use:       "sig",
+		Algorithm: jose.AlgorithmFor(leaf.PublicKey),
+	}
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	k.ID = base64.RawURLEncoding.EncodeToString(sum[:])
+
 	for _, c := range chain {
 		k.Chain = append(k.Chain, base64.StdEncoding.EncodeToString(c.Raw))
 	}
@@ -62,8 +66,10 @@ func webKeyOf(chain []*x509.Certificate) (webKey, bool) {
 		if err != nil {
 			return k, false
 		}
+
 		half := (len(point) - 1) / 2
-		k.Type, k.Curve, k.X, k.Y = "EC", key.Params().Name, segment(point[1:1+half]), segment(point[1+half:])
+		k.Type, k.Curve, k.X, k.Y = "EC", key.Params().Name, segment(point[1:1+
+			half]), segment(point[1+half:])
 
 	default:
 		return k, false

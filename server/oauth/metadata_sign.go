@@ -156,10 +156,14 @@ func (s *Service) Withheld(ctx context.Context) []Withheld {
 }
 
 func withheld(c trace.CommunityURI, err error) Withheld {
-	w := Withheld{Community: c, Reason: err.Error()}
+	w := Withheld{
+		Community: c,
+		Reason:    err.Error(),
+	}
 	var refused *trace.Error
 	if errors.As(err, &refused) {
 		w.Reason, w.Check = refused.Check+": "+refused.Detail, refused.Check
 	}
+
 	return w
 }

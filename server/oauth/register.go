@@ -60,6 +60,7 @@ func parseRegistration(body []byte, tr *trace.Trace) (RegistrationRequest, error
 			"the parameters are its claims (UDAP Security 2.0, 3)"
 	case variant != "":
 		err = fmt.Errorf("the member %q: names are compared with their case", variant)
+
 	case len(in.Certifications) > maxCertifications:
 		err = fmt.Errorf("%d certifications, at most %d are allowed", len(in.Certifications), maxCertifications)
 	}
@@ -124,7 +125,9 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 		return nil, err
 	}
 
-	version := func() error { return checkVersion(req.Version, statement.Community.Policy, tr) }
+	version := func() error {
+		return checkVersion(req.Version, statement.Community.Policy, tr)
+	}
 	if statement.Metadata.Cancels() {
 		if err := version(); err != nil {
 			return nil, err
@@ -140,12 +143,16 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 	if err != nil {
 		return nil, err
 	}
+
 	return s.register(ctx, req, statement, granted, tr)
 }
 
 // checkVersion checks the member udap.
 func checkVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
-	f := trace.Finding{Expected: `"udap": "1", a string`, Found: "none"}
+	f := trace.Finding{
+		Expected: `"udap": "1", a string`,
+		Found:    "none",
+	}
 	if v != nil {
 		f.Found = string(v[:min(len(v), 40)])
 	}
@@ -165,7 +172,8 @@ func checkVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
 }
 
 func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace) error {
-	if err := limited(tr, s.limits.registrant, "certificate", certificateKey(&st.Verified), tr.Time); err != nil {
+	if err := limited(tr, s.limits.registrant, "certificate", certificateKey(&st.Verified),
+		tr.Time); err != nil {
 		return err
 	}
 	return limited(tr, s.limits.community, "trust community", string(st.Community.URI), tr.Time)
@@ -174,7 +182,8 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 func (s *Service) cancel(
 	ctx context.Context, st *udap.SoftwareStatement, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
-	old, err := s.cfg.Store.Cancel(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time), st.Community.URI,
+	old, err := s.cfg.Store.Cancel(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time),
+		st.Community.URI,
 		st.Client)
 	if errors.Is(err, ErrNoRegistration) {
 		return nil, tr.Refuse(checkRegisterCancel, trace.InvalidClientMetadata, trace.Finding{
@@ -205,7 +214,8 @@ func (s *Service) register(
 		return nil, err
 	}
 
-	stored, previous, err := s.cfg.Store.Register(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time),
+	stored, previous, err := s.cfg.Store.Register(ctx,
+		s.spend(&st.Verified, string(st.Client), "register", tr.Time),
 		Registration{
 			ID:             newClientID(),
 			Community:      st.Community.URI,
@@ -248,7 +258,8 @@ func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, 
 		return
 	}
 
-	tr.Pass(checkRegistered, under, "changed, still "+string(stored.ID)+changes(previous.Granted, stored.Granted))
+	tr.Pass(checkRegistered, under,
+		"changed, still "+string(stored.ID)+changes(previous.Granted, stored.Granted))
 	if slices.Equal(previous.Leaf, stored.Leaf) {
 		tr.Pass(checkRenewed, "the same certificate or a renewed one", "the same")
 	} else {
@@ -327,6 +338,7 @@ func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 			Found:    asked,
 			Remedy:   "registered, but the grant does not work here yet, as the metadata says",
 		})
+
 		return
 	}
 
@@ -367,6 +379,7 @@ func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]str
 		Remedy: "granted: " + strings.Join(answer.Granted, " ") + "; " +
 			whyNone(s.catalogue(g), request, answer.Refused),
 	})
+
 	return answer.Granted, nil
 }
 

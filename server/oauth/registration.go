@@ -69,7 +69,9 @@ func (r *Registration) Succeed(next Registration) Registration {
 // issued before it could hold more than the client now has.
 func removesRights(old, next Parameters) bool {
 	lost := func(had, has []string) bool {
-		return slices.ContainsFunc(had, func(s string) bool { return !slices.Contains(has, s) })
+		return slices.ContainsFunc(had, func(s string) bool {
+			return !slices.Contains(has, s)
+		})
 	}
 	return lost(old.GrantTypes, next.GrantTypes) || lost(splitScope(old.Scope), splitScope(next.Scope))
 }

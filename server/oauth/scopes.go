@@ -69,12 +69,14 @@ func (s *Service) listed(g *grant) string {
 		text += " " + all[n]
 		n++
 	}
+
 	if n < len(all) {
 		text += fmt.Sprintf(" and %d more", len(all)-n)
 	}
 	if g.personal && !s.cfg.AuthorizationCode {
 		return "scopes of " + g.name + ", which the metadata lists once the grant works:" + text
 	}
+
 	return "scopes that the metadata lists for " + g.name + ":" + text
 }
 
@@ -86,6 +88,7 @@ func whyNone(c scope.Catalogue, r scope.Request, refused []string) string {
 	for _, text := range refused[:min(len(refused), explained)] {
 		why = append(why, c.Why(r, text))
 	}
+
 	if more := len(refused) - explained; more > 0 {
 		why = append(why, fmt.Sprintf("%d more are not granted", more))
 	}

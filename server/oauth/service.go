@@ -134,8 +134,13 @@ func (s *Service) SetTrust(v *udap.Verifier, members []Member) error {
 
 	t := &trust{verifier: v}
 	for _, m := range members {
-		t.publishers = append(t.publishers, &publisher{service: s, verifier: v, member: m})
+		t.publishers = append(t.publishers, &publisher{
+			service:  s,
+			verifier: v,
+			member:   m,
+		})
 	}
+
 	var errs [3]error
 	t.smart, errs[0] = constant(discovery{s}.smartDocument(v))
 	t.server, errs[1] = constant(discovery{s}.serverDocument(v))
@@ -182,7 +187,8 @@ func (c Config) check() error {
 	complain(c.Now == nil, "no clock")
 	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime,
 		"a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
-	complain(c.Explain != ExplainOperator && c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
+	complain(c.Explain != ExplainOperator &&
+		c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
 
 	return errors.Join(faults...)
 }
@@ -192,7 +198,11 @@ func (s *Service) URLs() URLs { return s.urls }
 
 // expect is what is known about a JWT for one of our endpoints.
 func (s *Service) expect(audience string, now time.Time) udap.Expect {
-	return udap.Expect{Now: now, Audience: audience, OurURLs: s.ours}
+	return udap.Expect{
+		Now:      now,
+		Audience: audience,
+		OurURLs:  s.ours,
+	}
 }
 
 // trace returns the trace of a request, or a new one if the caller has none.

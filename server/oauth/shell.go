@@ -102,7 +102,11 @@ func (s shell) answer(
 	}
 
 	tr.Time = s.cfg.Now() // a body can be slow: it is validated at the time of its end
-	return e.serve(&call{r: r, body: scratch.Bytes(), trace: tr})
+	return e.serve(&call{
+		r:     r,
+		body:  scratch.Bytes(),
+		trace: tr,
+	})
 }
 
 // bodies are scratch buffers for request bodies. One that grew beyond the usual
@@ -124,7 +128,9 @@ type fault struct {
 	stack []byte
 }
 
-func (f *fault) Error() string { return "panic: " + strings.TrimSpace(string(f.stack)) }
+func (f *fault) Error() string {
+	return "panic: " + strings.TrimSpace(string(f.stack))
+}
 
 // checkHead checks a request before its body is read, and returns the charset
 // that the body claims to have (see charsetOf).
@@ -163,8 +169,14 @@ func (s shell) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset 
 
 // unsupportedType refuses the form of a body: 415.
 func unsupportedType(tr *trace.Trace, expected, found string) error {
-	err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{Expected: expected, Found: found})
-	return &Refusal{Of: err, Status: http.StatusUnsupportedMediaType}
+	err := tr.Refuse(checkType, trace.InvalidRequest, trace.Finding{
+		Expected: expected,
+		Found:    found,
+	})
+	return &Refusal{
+		Of:     err,
+		Status: http.StatusUnsupportedMediaType,
+	}
 }
 
 func (s shell) address(r *http.Request) string {
@@ -216,6 +228,7 @@ func charsetOf(values []string, want string) (string, error) {
 	case asciiCharset.MatchString(charset):
 		return charset, nil
 	}
+
 	return "", found
 }
 
@@ -240,6 +253,7 @@ func checkCharset(charset string, body []byte, tr *trace.Trace) error {
 		Found:    "the charset " + charset,
 		Remedy:   "accepted because all of the body is ASCII; leave the charset out",
 	})
+
 	return nil
 }
 
@@ -255,7 +269,10 @@ func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.
 			Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes",
 			Found:    "a longer one",
 		})
-		return &Refusal{Of: refused, Status: http.StatusRequestEntityTooLarge}
+		return &Refusal{
+			Of:     refused,
+			Status: http.StatusRequestEntityTooLarge,
+		}
 
 	case err != nil:
 		w.Header().Set("Connection", "close")
@@ -278,6 +295,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
+
 	_, _ = w.Write(b) // the client is gone
 }
 
@@ -289,10 +307,27 @@ func (s shell) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) 
 // Routes mounts the endpoints by their public paths.
 func (s *Service) Routes(mount func(url string, h http.Handler)) {
 	h := shell{s}
-	mount(s.urls.Register, h.handler(endpoint{"register", jsonType, maxRequestBody, h.serveRegister}))
+	mount(s.urls.Register, h.handler(endpoint{
+		"register",
+		jsonType,
+		maxRequestBody,
+		h.serveRegister,
+	}))
+
 	mount(s.urls.Token, h.handler(endpoint{"token", formType, maxRequestBody, h.serveToken}))
-	mount(s.urls.Introspect, h.handler(endpoint{"introspect", formType, maxIntrospectBody, h.serveIntrospect}))
-	mount(s.urls.Revoke, h.handler(endpoint{"revoke", formType, maxIntrospectBody, h.serveRevoke}))
+	mount(s.urls.Introspect, h.handler(endpoint{
+		"introspect",
+		formType,
+		maxIntrospectBody,
+		h.serveIntrospect,
+	}))
+
+	mount(s.urls.Revoke, h.handler(endpoint{
+		"revoke",
+		formType,
+		maxIntrospectBody,
+		h.serveRevoke,
+	}))
 }
 
 // clientCall reads the form of an endpoint that authenticates clients.
@@ -346,6 +381,7 @@ func (s shell) serveRegister(c *call) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+
 	answer, err := s.Register(c.r.Context(), req)
 	if err != nil {
 		return 0, nil, err

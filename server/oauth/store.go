@@ -84,7 +84,9 @@ type Spend struct {
 
 // Expired reports whether the JWT can be accepted no longer. Stores call it in
 // the transaction that uses up the jti.
-func (s Spend) Expired() bool { return s.Clock != nil && !s.Clock().Before(s.Until) }
+func (s Spend) Expired() bool {
+	return s.Clock != nil && !s.Clock().Before(s.Until)
+}
 
 // MaxSkew is the longest clock skew that a community's policy may allow. A used
 // jti is remembered for that long after exp, and counts as used as long as the
@@ -111,9 +113,10 @@ type Token struct {
 	Patient      string `json:"patient,omitzero"`      // id of the patient in context
 	Confirmation string `json:"confirmation,omitzero"` // thumbprint of the key that the token is bound to
 
-	Scope      []string                  `json:"scope"`
-	Purposes   []string                  `json:"purposes,omitempty"`
-	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context that the client asserted (UDAP Security 2.0, 5.2.4)
+	Scope    []string `json:"scope"`
+	Purposes []string `json:"purposes,omitempty"`
+	// Extensions is the context that the client asserted (UDAP Security 2.0, 5.2.4).
+	Extensions map[string]jsontext.Value `json:"extensions,omitempty"`
 	Issued     time.Time                 `json:"issued"`
 	Expires    time.Time                 `json:"expires"`
 }
@@ -127,7 +130,8 @@ var (
 	// forgotten already. That happens only after this server's clock was ahead
 	// and then set back: until it has caught up, or the operator has had the
 	// store accept the present time, no JWT can be distinguished from a repeated one.
-	ErrSwept = errors.New("used jti of the present time are already forgotten: this server's clock was ahead, and was set back")
+	ErrSwept = errors.New("used jti of the present time are already forgotten: this server's clock was ahead, " +
+		"and was set back")
 
 	// ErrExpired: the JWT expired between its validation and the commit.
 	ErrExpired = errors.New("the JWT expired while the request waited to be stored")
@@ -156,5 +160,6 @@ type Replayed struct {
 }
 
 func (r *Replayed) Error() string {
-	return fmt.Sprintf("jti was first used at %s at the %s endpoint", r.Seen.UTC().Format(time.RFC3339), r.Endpoint)
+	return fmt.Sprintf("jti was first used at %s at the %s endpoint", r.Seen.UTC().Format(time.RFC3339),
+		r.Endpoint)
 }

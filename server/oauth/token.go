@@ -88,7 +88,10 @@ func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted,
 	var scopes []string
 	err = tr.Collect(
 		func() (err error) { out, err = g.accept(a, p, tr); return err },
-		func() (err error) { scopes, err = s.grantScope(a, g, p["scope"], tr); return err })
+		func() (err error) {
+			scopes, err = s.grantScope(a, g, p["scope"], tr)
+			return err
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +135,15 @@ func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.
 
 	if a.ant.Scope != nil {
 		asked := strings.Join(requested, " ")
-		requested = slices.DeleteFunc(requested, func(t string) bool { return !slices.Contains(a.ant.Scope, t) })
+		requested = slices.DeleteFunc(requested, func(t string) bool {
+			return !slices.Contains(a.ant.Scope, t)
+		})
 		if len(requested) == 0 {
 			return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
-				Expected: "scopes within the authentication token's own scope claim, " + strings.Join(a.ant.Scope, " "),
-				Found:    asked,
-				Remedy:   "name the same scopes in both, or leave the claim out",
+				Expected: "scopes within the authentication token's own scope claim, " +
+					strings.Join(a.ant.Scope, " "),
+				Found:  asked,
+				Remedy: "name the same scopes in both, or leave the claim out",
 			})
 		}
 	}
@@ -230,6 +236,7 @@ func refuseIssue(tr *trace.Trace, err error) error {
 			Err:      err,
 		})
 	}
+
 	return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 }
 
@@ -249,10 +256,12 @@ func parseToken(text string) (h Handle, hash Hash, ok bool) {
 	if len(text) != tokenTextLength {
 		return h, hash, false
 	}
+
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return h, hash, false
 	}
+
 	copy(h[:], b)
 	return h, sha256.Sum256(b[len(h):]), true
 }

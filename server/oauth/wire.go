@@ -21,14 +21,20 @@ type outcome struct {
 // outcomes is the one table from code to status (RFC 6749 5.2, RFC 7591 3.2.2,
 // RFC 6750 3.1). A test holds that no code is missing.
 var outcomes = map[trace.Code]outcome{
-	trace.InvalidSoftwareStatement: {http.StatusBadRequest, "The software statement is not valid."},
+	trace.InvalidSoftwareStatement: {
+		http.StatusBadRequest,
+		"The software statement is not valid.",
+	},
 	trace.UnapprovedSoftwareStatement: {
 		http.StatusBadRequest,
 		"The software statement is not signed by a certificate that this server trusts.",
 	},
-	trace.InvalidClientMetadata: {http.StatusBadRequest, "The registration parameters are not acceptable."},
-	trace.InvalidRedirectURI:    {http.StatusBadRequest, "A redirect URI is not acceptable."},
-	trace.InvalidCertification:  {http.StatusBadRequest, "A certification is not valid."},
+	trace.InvalidClientMetadata: {
+		http.StatusBadRequest,
+		"The registration parameters are not acceptable.",
+	},
+	trace.InvalidRedirectURI:   {http.StatusBadRequest, "A redirect URI is not acceptable."},
+	trace.InvalidCertification: {http.StatusBadRequest, "A certification is not valid."},
 	trace.UnapprovedCertification: {
 		http.StatusBadRequest,
 		"A required certification is not signed by a party that this server trusts.",
@@ -40,13 +46,19 @@ var outcomes = map[trace.Code]outcome{
 		http.StatusBadRequest,
 		"None of the requested scopes can be granted, or a wildcard scope is not supported.",
 	},
-	trace.UnauthorizedClient:   {http.StatusBadRequest, "The client is not registered for this grant type."},
+	trace.UnauthorizedClient: {
+		http.StatusBadRequest,
+		"The client is not registered for this grant type.",
+	},
 	trace.UnsupportedGrantType: {http.StatusBadRequest, "This grant type is not supported."},
 	trace.InvalidToken:         {http.StatusUnauthorized, "The access token is not valid."},
 	trace.InsufficientScope:    {http.StatusForbidden, "The access token does not allow this."},
-	trace.InvalidIDP:           {http.StatusBadRequest, "The identity provider is not trusted."},
-	trace.AccessDenied:         {http.StatusForbidden, "Access was denied."},
-	trace.ServerError:          {http.StatusInternalServerError, "The server failed."},
+	trace.InvalidIDP: {
+		http.StatusBadRequest,
+		"The identity provider is not trusted.",
+	},
+	trace.AccessDenied: {http.StatusForbidden, "Access was denied."},
+	trace.ServerError:  {http.StatusInternalServerError, "The server failed."},
 	trace.TemporarilyUnavailable: {
 		http.StatusServiceUnavailable,
 		"The server cannot do this now; try again later.",
@@ -73,15 +85,25 @@ func RefusalOf(err error) *Refusal {
 	if errors.As(err, &r) {
 		return r
 	}
+
 	var e *trace.Error
 	if !errors.As(err, &e) {
-		e = &trace.Error{Code: trace.ServerError, Check: checkInternal.Name, Err: err}
+		e = &trace.Error{
+			Code:  trace.ServerError,
+			Check: checkInternal.Name,
+			Err:   err,
+		}
 	}
 
-	r = &Refusal{Of: e, Status: outcomes[e.Code].status, Header: http.Header{}}
+	r = &Refusal{
+		Of:     e,
+		Status: outcomes[e.Code].status,
+		Header: http.Header{},
+	}
 	if r.Status == http.StatusServiceUnavailable {
 		r.Header.Set("Retry-After", seconds(retryAfter))
 	}
+
 	return r
 }
 
@@ -101,7 +123,11 @@ func (s shell) wireError(r *Refusal, tr *trace.Trace) wireError {
 	if s.cfg.Explain == ExplainClient && r.Of.Detail != "" {
 		text = explanation(r.Of, tr)
 	}
-	w := wireError{Error: r.Of.Code, Description: describe(text)}
+	w := wireError{
+		Error:       r.Of.Code,
+		Description: describe(text),
+	}
+
 	if s.cfg.TracePage != nil {
 		w.URI = s.cfg.TracePage(tr.ID)
 	}
@@ -123,6 +149,7 @@ func explanation(e *trace.Error, tr *trace.Trace) string {
 		}
 		text += more
 	}
+
 	return text
 }
 
@@ -138,6 +165,7 @@ func describe(text string) string {
 			b.WriteByte(c)
 		}
 	}
+
 	return b.String()
 }
 

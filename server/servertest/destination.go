@@ -91,6 +91,7 @@ func (w *World) Start(l net.Listener) *Destination {
 	if a := s.HealthAddr(); a != nil {
 		d.Health = a.String()
 	}
+
 	d.HTTP = w.HTTPClient(d.Addr)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel

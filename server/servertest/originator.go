@@ -26,8 +26,12 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 	if c == d.B {
 		uri = URIB
 	}
-	source, err := fetch.New(fetch.Config{Allow: []string{d.Lists.URL}, Now: time.Now})
+	source, err := fetch.New(fetch.Config{
+		Allow: []string{d.Lists.URL},
+		Now:   time.Now,
+	})
 	d.must(err)
+
 	roots := x509.NewCertPool()
 	roots.AddCert(d.TLS.Cert)
 
@@ -42,8 +46,13 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 		Wrap:      d.Wrap,
 		Now:       time.Now,
 		Verifier: &udap.Verifier{
-			Revocation:  source,
-			Communities: []*udap.Community{{URI: uri, Anchors: []*x509.Certificate{c.Root.Cert}}},
+			Revocation: source,
+			Communities: []*udap.Community{
+				{
+					URI:     uri,
+					Anchors: []*x509.Certificate{c.Root.Cert},
+				},
+			},
 		},
 	})
 	d.must(err)

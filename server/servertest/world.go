@@ -61,15 +61,21 @@ func NewWorld(tb testing.TB) *World {
 	}, w.Key(certs.KeyKind("p256")))
 	w.must(err)
 	w.Config = server.Config{
-		Dir:         w.Dir,
-		Public:      Base,
-		Listen:      "127.0.0.1:0",
-		Admin:       server.Admin{Listen: "127.0.0.1:0", Open: true},
+		Dir:    w.Dir,
+		Public: Base,
+		Listen: "127.0.0.1:0",
+		Admin: server.Admin{
+			Listen: "127.0.0.1:0",
+			Open:   true,
+		},
 		Data:        "data",
 		Explain:     "client",
 		Patients:    3,
 		Communities: []server.Community{w.member("a", URIA, w.A), w.member("b", URIB, w.B)},
-		Revocation:  server.Revocation{Refresh: time.Second, Allow: []string{w.Lists.URL}},
+		Revocation: server.Revocation{
+			Refresh: time.Second,
+			Allow:   []string{w.Lists.URL},
+		},
 	}
 
 	return w
@@ -141,6 +147,7 @@ func (w *World) Publish(name string, ca *certs.CA, revoked ...certs.RevokedEntry
 		Revoked:    revoked,
 	})
 	w.must(err)
+
 	w.Lists.Set("/"+name+".crl", der)
 }
 
@@ -149,16 +156,21 @@ func (w *World) member(name, uri string, c *certs.Community) server.Community {
 	w.must(certs.WriteCertificates(filepath.Join(w.Dir, name+"-anchor.pem"), c.Root.Cert))
 	id := w.Issue(name, c, w.ownKey(int(name[0]-'a')), Base)
 	w.WriteIdentity(name, id)
+
 	return server.Community{
 		URI: uri, Name: "Community " + name, Anchors: []string{name + "-anchor.pem"},
-		Certificates: []server.Certificate{{Chain: name + ".pem", Key: name + ".key"}},
+		Certificates: []server.Certificate{{
+			Chain: name + ".pem",
+			Key:   name + ".key",
+		}},
 	}
 }
 
 // WriteIdentity writes NAME.pem and NAME.key.
 func (w *World) WriteIdentity(name string, id *certs.Identity) {
 	w.tb.Helper()
-	w.must(certs.WriteIdentity(filepath.Join(w.Dir, name+".pem"), filepath.Join(w.Dir, name+".key"), id))
+	w.must(certs.WriteIdentity(filepath.Join(w.Dir, name+".pem"), filepath.Join(w.Dir, name+
+		".key"), id))
 }
 
 // Issue has a community issue a certificate for a key, with the URIs in its
@@ -176,7 +188,10 @@ func (w *World) Issue(name string, c *certs.Community, key crypto.Signer, uris .
 	leaf, err := c.Issuing.Issue(t, key.Public())
 	w.must(err)
 
-	return &certs.Identity{Chain: c.Issuing.Chain(leaf), Key: key}
+	return &certs.Identity{
+		Chain: c.Issuing.Chain(leaf),
+		Key:   key,
+	}
 }
 
 // Client makes a client of a community with a P-256 key and one URI.
@@ -196,7 +211,10 @@ type Lists struct {
 }
 
 func newLists(tb testing.TB) *Lists {
-	l := &Lists{files: map[string][]byte{}, asked: map[string]int{}}
+	l := &Lists{
+		files: map[string][]byte{},
+		asked: map[string]int{},
+	}
 	s := httptest.NewServer(l)
 	tb.Cleanup(s.Close)
 	l.URL = s.URL
@@ -226,6 +244,7 @@ func (l *Lists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+
 	w.Header().Set("Content-Type", "application/pkix-crl")
 	_, _ = w.Write(data) // the fetcher is gone
 }
@@ -254,6 +273,9 @@ func (w *World) WriteTLS(names ...string) {
 	}, key.Public())
 	w.must(err)
 
-	w.WriteIdentity("tls", &certs.Identity{Chain: w.TLS.Chain(leaf), Key: key})
+	w.WriteIdentity("tls", &certs.Identity{
+		Chain: w.TLS.Chain(leaf),
+		Key:   key,
+	})
 	w.Config.TLS.Cert, w.Config.TLS.Key = "tls.pem", "tls.key"
 }

@@ -17,7 +17,8 @@ var (
 
 	checkFound = trace.NewCheck("discover.found", "The destination supports UDAP, for the community asked for",
 		"S1-016 S1-060 S1-061")
-	checkSigned = trace.NewCheck("discover.signed_metadata", "The metadata is signed; without that nothing goes on",
+	checkSigned = trace.NewCheck("discover.signed_metadata",
+		"The metadata is signed; without that nothing goes on",
 		"S2-07 S2-06 S1-021")
 	checkSlash     = trace.NewCheck("discover.slash", "The base URL has its canonical form", "")
 	checkEndpoints = trace.NewCheck("discover.endpoints",
@@ -67,8 +68,9 @@ var (
 		"The web server's certificate lasts, and is no certificate of the community", "")
 	checkAnchors = trace.NewCheck("doctor.anchors",
 		"The community's anchors count now and are not those of web servers", "")
-	checkServerCert = trace.NewCheck("doctor.server", "The destination's own certificate and signed metadata last", "")
-	checkMembers    = trace.NewCheck("doctor.members",
+	checkServerCert = trace.NewCheck("doctor.server",
+		"The destination's own certificate and signed metadata last", "")
+	checkMembers = trace.NewCheck("doctor.members",
 		"The discovery document has every required member, of the right type", "")
 	checkWords  = trace.NewCheck("doctor.words", "No member looks like another one misspelt", "")
 	checkHosts  = trace.NewCheck("doctor.hosts", "The endpoints stand at the host of the base URL", "")

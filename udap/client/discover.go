@@ -61,7 +61,10 @@ func (c *Client) discoveryURL() string {
 
 // Discover fetches the discovery document and verifies its signed metadata.
 func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
-	d := &Discovery{Trace: trace.NewTrace("discover", c.cfg.Now()), URL: c.discoveryURL()}
+	d := &Discovery{
+		Trace: trace.NewTrace("discover", c.cfg.Now()),
+		URL:   c.discoveryURL(),
+	}
 	d.Trace.Community = c.cfg.Community
 	if err := c.fetchDocument(ctx, d); err != nil {
 		return d, err
@@ -147,7 +150,8 @@ func (d *Discovery) checkEndpoints() {
 	}
 	d.Trace.Warn(checkEndpoints, trace.Finding{
 		Expected: "both at one origin",
-		Found:    "registration at " + netname.Origin(d.Registration) + ", token at " + netname.Origin(d.Token),
+		Found: "registration at " + netname.Origin(d.Registration) + ", token at " +
+			netname.Origin(d.Token),
 		Remedy: "ask the destination's operator whether both are theirs: a token for the one would be shown to " +
 			"the other",
 	})
@@ -161,11 +165,13 @@ func (c *Client) canonicalBase(d *Discovery) string {
 	if unverifiedIssuer(d.doc.text("signed_metadata")) != slashed {
 		return c.cfg.Base
 	}
+
 	d.Trace.Warn(checkSlash, trace.Finding{
 		Expected: c.cfg.Base,
 		Found:    slashed,
 		Remedy:   "the destination's canonical base URL ends in a slash",
 	})
+
 	return slashed
 }
 
@@ -210,8 +216,10 @@ func (d *Discovery) checkProfiles() {
 			Found:    strings.Join(found, "; "),
 			Remedy:   "ask the destination's operator: its metadata does not claim what this client needs",
 		})
+
 		return
 	}
+
 	d.Trace.Pass(checkProfiles, "", strings.Join(d.List("udap_profiles_supported"), " "))
 }
 
@@ -226,11 +234,14 @@ var neededProfiles = []struct{ action, member, value string }{
 // checkNeeds warns about what is required and must be given.
 func (d *Discovery) checkNeeds() {
 	certs, ext := d.List("udap_certifications_required"), d.List("udap_authorization_extensions_required")
-	unknown := slices.DeleteFunc(slices.Clone(ext), func(s string) bool { return s == "hl7-b2b" })
+	unknown := slices.DeleteFunc(slices.Clone(ext), func(s string) bool {
+		return s == "hl7-b2b"
+	})
 	if len(certs) == 0 && len(unknown) == 0 {
 		d.Trace.Pass(checkNeeds, "", "extension objects: "+strings.Join(ext, " "))
 		return
 	}
+
 	d.Trace.Warn(checkNeeds, trace.Finding{
 		Found:  fmt.Sprintf("certifications %v, extension objects %v are required", certs, ext),
 		Remedy: "give them with the registration or the token request, or it will be refused",
@@ -255,8 +266,12 @@ func (d *Discovery) canUse(tr *trace.Trace, grant, algorithm, algorithmList stri
 		return stop(tr, checkGrant, grant+" in grant_types_supported", fmt.Sprint(grants),
 			"the destination does not offer this grant type")
 	}
+
 	if grants == nil {
-		tr.Warn(checkGrant, trace.Finding{Expected: "grant_types_supported", Found: "none"})
+		tr.Warn(checkGrant, trace.Finding{
+			Expected: "grant_types_supported",
+			Found:    "none",
+		})
 	} else {
 		tr.Pass(checkGrant, "", grant)
 	}
@@ -298,5 +313,6 @@ func difference(a, b string) string {
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++
 	}
+
 	return fmt.Sprintf("they part at character %d", n+1)
 }

@@ -72,9 +72,15 @@ func (c *examiner) examineOurselves(ctx context.Context, tr *trace.Trace) {
 		return
 	}
 
-	v := &udap.Verifier{Communities: c.vouching(), Revocation: c.cfg.Verifier.Revocation}
+	v := &udap.Verifier{
+		Communities: c.vouching(),
+		Revocation:  c.cfg.Verifier.Revocation,
+	}
 	// its verdict is in the trace
-	_, _ = v.Statement(ctx, compact, udap.Expect{Now: c.cfg.Now(), Audience: nowhere}, tr)
+	_, _ = v.Statement(ctx, compact, udap.Expect{
+		Now:      c.cfg.Now(),
+		Audience: nowhere,
+	}, tr)
 }
 
 // nowhere is the audience of the doctor's own statement: no real endpoint, so
@@ -98,6 +104,7 @@ func (c *Client) vouching() []*udap.Community {
 	if c.cfg.Community == "" {
 		return c.cfg.Verifier.Communities
 	}
+
 	return slices.DeleteFunc(slices.Clone(c.cfg.Verifier.Communities), func(m *udap.Community) bool {
 		return m.URI != c.cfg.Community
 	})
@@ -121,9 +128,11 @@ func (c *examiner) examineChain(tr *trace.Trace) {
 		tr.Warn(checkOwnChain, trace.Finding{
 			Expected: "a chain up to an anchor that is known here",
 			Found:    fmt.Sprintf("the issuer %q with key id %X is missing", last.Issuer, last.AuthorityKeyId),
-			Remedy: "append the issuer's certificate to the chain (AIA says it stands at " + strings.Join(
-				last.IssuingCertificateURL, ", ") + ")",
+			Remedy: "append the issuer's certificate to the chain (AIA says it stands at " +
+				strings.Join(
+					last.IssuingCertificateURL, ", ") + ")",
 		})
+
 		return
 	}
 
@@ -157,12 +166,15 @@ func (c *examiner) examineFragment(tr *trace.Trace) {
 	}
 
 	uris, _ := udap.RawSANURIs(c.cfg.Chain[0])
-	if !slices.ContainsFunc(uris, func(u string) bool { return strings.Contains(u, "#T-") }) {
+	if !slices.ContainsFunc(uris, func(u string) bool {
+		return strings.Contains(u, "#T-")
+	}) {
 		tr.Warn(checkOwnFragment, trace.Finding{
 			Expected: "a URI with a fragment such as #T-TREAT",
 			Found:    strings.Join(uris, ", "),
 			Remedy:   "OpenSSL configuration files cut a URI at # unless it is quoted; cmd/community keeps it",
 		})
+
 		return
 	}
 
@@ -192,6 +204,7 @@ func (c *examiner) examineAnchors(tr *trace.Trace) {
 						a.Subject),
 					Remedy: "is that meant? The two are commonly different",
 				})
+
 				return
 			}
 		}
@@ -218,6 +231,7 @@ func twice(communities []*udap.Community) *x509.Certificate {
 			seen[string(a.Raw)] = true
 		}
 	}
+
 	return nil
 }
 
@@ -232,7 +246,10 @@ func servesWebs(a *x509.Certificate, roots *x509.CertPool) bool {
 
 // examineDestination runs discovery, and then looks closer at what came.
 func (c *examiner) examineDestination(ctx context.Context, tr *trace.Trace) *Discovery {
-	d := &Discovery{Trace: tr, URL: c.discoveryURL()}
+	d := &Discovery{
+		Trace: tr,
+		URL:   c.discoveryURL(),
+	}
 	if c.fetchDocument(ctx, d) != nil {
 		return d
 	}
@@ -378,7 +395,11 @@ func (d *Discovery) examineWords() {
 
 func (d *Discovery) examineHosts(base string) {
 	var found []string
-	for _, name := range []string{"registration_endpoint", "token_endpoint", "authorization_endpoint"} {
+	for _, name := range []string{
+		"registration_endpoint",
+		"token_endpoint",
+		"authorization_endpoint",
+	} {
 		if u := d.doc.text(name); u != "" && netname.Origin(u) != netname.Origin(base) {
 			found = append(found, name+" is at "+netname.Origin(u))
 		}
@@ -390,6 +411,7 @@ func (d *Discovery) examineHosts(base string) {
 			Found:    strings.Join(found, ", "),
 			Remedy:   "allowed, but often a server that writes its private name: is it reachable from here?",
 		})
+
 		return
 	}
 
@@ -468,6 +490,7 @@ func (c *examiner) examineCapability(ctx context.Context, tr *trace.Trace) {
 			Found:    "none",
 			Remedy:   "is this the FHIR base URL?",
 		})
+
 		return
 
 	case o["implementation"] == nil || json.Unmarshal(o["implementation"], &implementation) != nil:
@@ -480,6 +503,7 @@ func (c *examiner) examineCapability(ctx context.Context, tr *trace.Trace) {
 			Found:    implementation.URL,
 			Remedy:   difference(c.cfg.Base, implementation.URL),
 		})
+
 		return
 	}
 
@@ -507,5 +531,7 @@ func (c *examiner) quietly(ctx context.Context, tr *trace.Trace, path string) ob
 }
 
 func without(have, other []string) []string {
-	return slices.DeleteFunc(slices.Clone(have), func(s string) bool { return slices.Contains(other, s) })
+	return slices.DeleteFunc(slices.Clone(have), func(s string) bool {
+		return slices.Contains(other, s)
+	})
 }

@@ -83,6 +83,7 @@ func (out *Read) read() (err error) {
 			out.Refusal.Code == "" {
 			out.Refusal.Hint = "the destination asks: " + h
 		}
+
 		return err
 	}
 

@@ -37,6 +37,7 @@ func (o object) list(name string) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
+
 	out := []string{}
 	if v.Kind() != jsontext.KindBeginArray || json.Unmarshal(v, &out) != nil {
 		return nil, fmt.Errorf("%s is not an array of strings", name)

@@ -69,11 +69,13 @@ func (c *Client) clientURI(tr *trace.Trace) (trace.ClientURI, error) {
 	uri := c.cfg.ClientURI
 	switch {
 	case uri == "" && len(uris) > 1:
-		return "", stop(tr, checkURI, "one client URI", "the certificate has "+all, "choose one of them")
+		return "", stop(tr, checkURI, "one client URI", "the certificate has "+
+			all, "choose one of them")
 	case uri == "":
 		uri = trace.ClientURI(uris[0])
 	case !slices.Contains(uris, string(uri)):
-		return "", stop(tr, checkURI, string(uri), "the certificate has "+all, difference(string(uri), uris[0]))
+		return "", stop(tr, checkURI, string(uri), "the certificate has "+
+			all, difference(string(uri), uris[0]))
 	}
 
 	tr.Client = uri

@@ -37,11 +37,15 @@ func refused(tr *trace.Trace, c trace.Check, r *Reply, expected string) (*Refusa
 }
 
 func readRefusal(r *Reply) *Refusal {
-	f := &Refusal{Status: r.Status, TraceID: r.TraceID}
+	f := &Refusal{
+		Status:  r.Status,
+		TraceID: r.TraceID,
+	}
 	o, err := parseObject(r.Body)
 	if err != nil {
 		return f
 	}
+
 	f.Code, f.Description, f.Page = trace.Code(o.text("error")), o.text("error_description"), o.text("error_uri")
 	if o.text("resourceType") == "OperationOutcome" {
 		f.Description = outcome(r.Body)
@@ -85,8 +89,10 @@ func outcome(body []byte) string {
 
 	var parts []string
 	for _, i := range o.Issue {
-		parts = append(parts, strings.TrimSpace(strings.Join([]string{i.Code, i.Details.Text, i.Diagnostics}, " ")))
+		parts = append(parts,
+			strings.TrimSpace(strings.Join([]string{i.Code, i.Details.Text, i.Diagnostics}, " ")))
 	}
+
 	return "OperationOutcome: " + strings.Join(parts, "; ")
 }
 
@@ -102,6 +108,7 @@ func hint(c trace.Check, r *Reply, f *Refusal) string {
 	case r.Status == http.StatusMisdirectedRequest:
 		return "the host of the URL is not one that this gateway or destination serves: check the base URL, and " +
 			"the address connected to"
+
 	case r.Status == http.StatusBadGateway || r.Status == http.StatusGatewayTimeout:
 		return "an intermediary got no whole answer from its next hop. It is unknown whether the destination " +
 			"acted on " +
@@ -145,11 +152,13 @@ func codeHint(c trace.Check, code trace.Code) string {
 	if h, ok := codeHints[code]; ok {
 		return h
 	}
+
 	switch c.Name {
 	case checkRead.Name:
 		return "look at the path, which starts at the FHIR base, and at the token's scopes"
 	case checkFound.Name:
 		return "is this the FHIR base URL, with its whole path?"
 	}
+
 	return ""
 }

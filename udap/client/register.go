@@ -96,6 +96,7 @@ func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Regi
 	if err != nil {
 		return out, err
 	}
+
 	posted, err := json.Marshal(body)
 	if err != nil {
 		return out, stop(out.Trace, checkPosted, "a JSON body", err.Error(), "")
@@ -103,6 +104,7 @@ func (c *Client) post(ctx context.Context, d *Discovery, action string, reg Regi
 	if out.Reply, err = c.postTo(ctx, out.Trace, d.Registration, "application/json", posted); err != nil {
 		return out, err
 	}
+
 	return out, out.read(reg, body.Statement)
 }
 
@@ -124,7 +126,8 @@ func (c *Client) statement(d *Discovery, reg Registration, out *Registered) (bod
 	if len(reg.GrantTypes) > 0 {
 		grant = reg.GrantTypes[0]
 	}
-	if err := d.canUse(tr, grant, c.algorithm(), "registration_endpoint_jwt_signing_alg_values_supported"); err != nil {
+	if err := d.canUse(tr, grant, c.algorithm(),
+		"registration_endpoint_jwt_signing_alg_values_supported"); err != nil {
 		return nil, err
 	}
 
@@ -206,6 +209,7 @@ func (c *Client) checkDemands(tr *trace.Trace, reg Registration) {
 		"tos_uri":    reg.TosURI != "",
 		"policy_uri": reg.PolicyURI != "", "contacts": len(reg.Contacts) > 0, "scope": reg.Scope != "",
 	}
+
 	var missing []string
 
 	for _, m := range c.vouching() {
@@ -241,19 +245,23 @@ func parameterFaults(reg Registration) []parameterFault {
 		}
 	}
 	add(reg.ClientName == "", "client_name", "none", "give the client a name")
-	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts", fmt.Sprint(reg.Contacts),
+	add(!slices.ContainsFunc(reg.Contacts, isMailto), "at least one mailto: URI in contacts",
+		fmt.Sprint(reg.Contacts),
 		"give a contact such as mailto:ops@client.example")
 	if len(reg.GrantTypes) == 0 {
 		return out
 	}
 
-	code, machine := slices.Contains(reg.GrantTypes, grantCode), slices.Contains(reg.GrantTypes, grantClientCredentials)
+	code, machine := slices.Contains(reg.GrantTypes, grantCode), slices.Contains(reg.GrantTypes,
+		grantClientCredentials)
 	add(code == machine, "either authorization_code or client_credentials", fmt.Sprint(reg.GrantTypes),
 		"register twice under two URIs if both are needed")
 	add(machine && slices.Contains(reg.GrantTypes, grantRefresh), "client_credentials alone",
 		fmt.Sprint(reg.GrantTypes), "refresh_token goes with authorization_code only")
-	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials", fmt.Sprint(reg.RedirectURIs),
+	add(machine && len(reg.RedirectURIs) > 0, "no redirect_uris for client_credentials",
+		fmt.Sprint(reg.RedirectURIs),
 		"")
+
 	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one")
 
 	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool {
@@ -266,7 +274,9 @@ func parameterFaults(reg Registration) []parameterFault {
 	return out
 }
 
-func isMailto(s string) bool { return strings.HasPrefix(s, "mailto:") && strings.Contains(s, "@") }
+func isMailto(s string) bool {
+	return strings.HasPrefix(s, "mailto:") && strings.Contains(s, "@")
+}
 
 func isLogo(text string) bool {
 	u, err := url.Parse(text)
@@ -298,6 +308,7 @@ func (out *Registered) read(reg Registration, statement string) (err error) {
 		out.Refusal, err = refused(tr, checkAccepted, r, "201 or 200, and no error")
 		return err
 	}
+
 	out.ClientID = trace.ClientID(o.text("client_id"))
 	if out.ClientID == "" {
 		return stop(tr, checkClientID, "client_id", "none", "the destination's answer breaks RFC 7591 3.2.1")
@@ -332,10 +343,19 @@ func (out *Registered) compare(reg Registration, statement string, o object) err
 		same  bool
 	}{
 		{"grant_types", reg.GrantTypes, sameSet(grants, reg.GrantTypes)},
-		{"token_endpoint_auth_method", "private_key_jwt", o.text("token_endpoint_auth_method") == "private_key_jwt"},
-		{"software_statement", "the one that was posted", o.text("software_statement") == statement},
-		{"redirect_uris", reg.RedirectURIs, len(reg.RedirectURIs) == 0 || sameSet(o.listOrNil("redirect_uris"),
-			reg.RedirectURIs)},
+		{
+			"token_endpoint_auth_method",
+			"private_key_jwt",
+			o.text("token_endpoint_auth_method") == "private_key_jwt",
+		},
+		{
+			"software_statement",
+			"the one that was posted",
+			o.text("software_statement") == statement,
+		},
+		{"redirect_uris", reg.RedirectURIs, len(reg.RedirectURIs) == 0 ||
+			sameSet(o.listOrNil("redirect_uris"),
+				reg.RedirectURIs)},
 	} {
 		_, there := o[v.name]
 		if there && !v.same {
@@ -362,8 +382,10 @@ func (out *Registered) compareScope(reg Registration, grants, absent []string) e
 	if len(added) > 0 {
 		remedies = append(remedies, "registered without being asked for: "+strings.Join(added, " "))
 	}
+
 	if len(absent) > 0 {
-		remedies = append(remedies, "the answer does not repeat "+strings.Join(absent, ", ")+" (RFC 7591 3.2.1)")
+		remedies = append(remedies,
+			"the answer does not repeat "+strings.Join(absent, ", ")+" (RFC 7591 3.2.1)")
 	}
 
 	if len(remedies) > 0 {
@@ -372,8 +394,10 @@ func (out *Registered) compareScope(reg Registration, grants, absent []string) e
 			Found:    out.Scope,
 			Remedy:   strings.Join(remedies, "; "),
 		})
+
 		return nil
 	}
+
 	out.Trace.Pass(checkEcho, "", fmt.Sprintf("grant types %v, scope %q", grants, out.Scope))
 	return nil
 }
@@ -387,5 +411,7 @@ func sameSet(a, b []string) bool {
 // lacking are the scopes of asked that given does not have.
 func lacking(asked, given string) []string {
 	have := strings.Fields(given)
-	return slices.DeleteFunc(strings.Fields(asked), func(s string) bool { return slices.Contains(have, s) })
+	return slices.DeleteFunc(strings.Fields(asked), func(s string) bool {
+		return slices.Contains(have, s)
+	})
 }

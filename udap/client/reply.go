@@ -86,7 +86,9 @@ func (c *Client) send(ctx context.Context, tr *trace.Trace, req *http.Request, m
 }
 
 // shownURL leaves out what may be private: the query of a search.
-func shownURL(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+func shownURL(u *url.URL) string {
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
 
 func tlsShown(s *tls.ConnectionState) string {
 	if s == nil || len(s.PeerCertificates) == 0 {
@@ -185,9 +187,11 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 	var bad x509.CertificateInvalidError
 	switch {
 	case errors.As(e.Err, &name):
-		return fmt.Sprintf("the web server's certificate is for %s, not for %s", strings.Join(leaf.DNSNames, ", "),
+		return fmt.Sprintf("the web server's certificate is for %s, not for %s",
+				strings.Join(leaf.DNSNames, ", "),
 				c.serverName(host)),
 			"check the host of the base URL; when dialling a private port, give its TLS name as well"
+
 	case errors.As(e.Err, &bad) && bad.Reason == x509.Expired:
 		return fmt.Sprintf("the web server's certificate counts from %s to %s and our clock says %s",
 			trace.Stamp(leaf.NotBefore), trace.Stamp(

@@ -123,6 +123,7 @@ func extensions(tr *trace.Trace, t TokenRequest) (map[string]jsontext.Value, err
 	for name, v := range t.Extensions {
 		out[name] = v
 	}
+
 	if t.B2B == nil {
 		tr.Skip(checkB2B, "none is sent")
 		return out, nil
@@ -132,9 +133,11 @@ func extensions(tr *trace.Trace, t TokenRequest) (map[string]jsontext.Value, err
 	if b.Version == "" {
 		b.Version = "1"
 	}
+
 	for _, f := range b.faults() {
 		return nil, stop(tr, checkB2B, f.expected, f.found, f.remedy)
 	}
+
 	v, err := json.Marshal(b)
 	if err != nil {
 		return nil, stop(tr, checkB2B, "a JSON object", err.Error(), "")
@@ -156,7 +159,8 @@ func (b B2B) faults() []parameterFault {
 	u, err := url.Parse(b.OrganizationID)
 	add(err != nil || !u.IsAbs(), "organization_id as an absolute URI", fmt.Sprintf("%q", b.OrganizationID))
 	add(len(b.PurposeOfUse) == 0, "at least one purpose_of_use", "none")
-	add(len(b.ConsentReference) > 0 && len(b.ConsentPolicy) == 0, "consent_reference only beside consent_policy",
+	add(len(b.ConsentReference) > 0 && len(b.ConsentPolicy) == 0,
+		"consent_reference only beside consent_policy",
 		"consent_reference alone")
 	add(b.SubjectName != "" && b.SubjectRole == "" &&
 		b.SubjectID != "", "subject_role where the subject is named", "none")
@@ -181,6 +185,7 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 		out.Refusal, err = refused(tr, checkGiven, r, "200 and a token, and no error")
 		return err
 	}
+
 	access, kind := o.text("access_token"), o.text("token_type")
 	if access == "" || !strings.EqualFold(kind, "Bearer") {
 		return stop(tr, checkGiven, "access_token of token_type Bearer",
@@ -233,12 +238,14 @@ func (out *Token) accept(t TokenRequest, o object, now time.Time) {
 			Found:    out.Scope,
 			Remedy:   "not granted: " + strings.Join(missing, " "),
 		})
+
 	case len(added) > 0 && t.Scope != "":
 		out.Trace.Warn(checkScope, trace.Finding{
 			Expected: t.Scope,
 			Found:    out.Scope,
 			Remedy:   "granted without being asked for: " + strings.Join(added, " "),
 		})
+
 	default:
 		out.Trace.Pass(checkScope, t.Scope, out.Scope)
 	}

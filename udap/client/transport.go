@@ -21,8 +21,10 @@ const (
 // proxy, no redirect, nothing expanded on the way.
 func (c *Client) newHTTP() *http.Client {
 	return &http.Client{
-		Timeout:       c.cfg.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout: c.cfg.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 		Transport: &http.Transport{
 			DialTLSContext:         c.dialTLS,
 			DialContext:            c.dialPlain,
@@ -101,6 +103,7 @@ func authority(text string) string {
 	if err != nil {
 		return ""
 	}
+
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80"}[u.Scheme]
@@ -108,5 +111,6 @@ func authority(text string) string {
 	if port == "" {
 		port = "443"
 	}
+
 	return net.JoinHostPort(u.Hostname(), port)
 }

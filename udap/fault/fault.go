@@ -83,6 +83,7 @@ func (f Fault) Make(c *forge.Client, good forge.Claims, now time.Time) (string, 
 		}
 		claims = claims.With(name, value)
 	}
+
 	payload, err := claims.JSON()
 	if err != nil {
 		return "", err
@@ -96,6 +97,7 @@ func (f Fault) Make(c *forge.Client, good forge.Claims, now time.Time) (string, 
 	if err != nil {
 		return "", err
 	}
+
 	return f.Edit.apply(compact), nil
 }
 
@@ -118,6 +120,7 @@ func (e Edit) apply(compact string) string {
 		parts[2] += "=="
 	case LineBreak:
 		parts[1] = parts[1][:8] + "\n" + parts[1][8:]
+
 	case FourSegments:
 		parts = append(parts, parts[2])
 	case SpaceAround:
@@ -125,5 +128,6 @@ func (e Edit) apply(compact string) string {
 	case ChangedPayload:
 		parts[1] = forge.Segment([]byte(`{"iss":"https://evil.test/app"}`))
 	}
+
 	return strings.Join(parts, ".")
 }

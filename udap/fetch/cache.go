@@ -68,6 +68,7 @@ func (c *cache[V]) get(ctx context.Context, key, place string, fetch bring[V]) (
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	return it.answer(c.now(), wait)
 }
 
@@ -93,6 +94,7 @@ func (c *cache[V]) fetch(it *item[V], f *flight, fetch bring[V]) {
 	if busy != nil {
 		return
 	}
+
 	it.tried, it.err = c.now(), err
 	if err == nil {
 		it.value, it.until, it.came = value, until, it.tried
@@ -110,6 +112,7 @@ func (c *cache[V]) item(key string, now time.Time) *item[V] {
 		it = &item[V]{}
 		c.items[key] = it
 	}
+
 	it.used = now
 	return it
 }
@@ -124,7 +127,9 @@ func (c *cache[V]) dropOldest() {
 	delete(c.items, oldest)
 }
 
-func (it *item[V]) counts(now time.Time) bool { return !it.came.IsZero() && now.Before(it.until) }
+func (it *item[V]) counts(now time.Time) bool {
+	return !it.came.IsZero() && now.Before(it.until)
+}
 
 func (it *item[V]) due(now time.Time, refresh time.Duration) bool {
 	switch {
@@ -149,6 +154,7 @@ func (it *item[V]) answer(now time.Time, f *flight) (V, time.Time, error) {
 	if it.err != nil {
 		return none, time.Time{}, it.err
 	}
+
 	return none, time.Time{}, errNotEnded
 }
 

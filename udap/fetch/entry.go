@@ -70,6 +70,7 @@ func (e *entry) answer(now time.Time, f *flight) udap.CRLAnswer {
 		a.List, a.Fetched = e.list, e.fetched
 		return a
 	}
+
 	if a.Err = f.missed(); a.Err == nil {
 		a.Err = e.reason(now)
 	}
@@ -86,6 +87,7 @@ func (e *entry) reason(now time.Time) error {
 	if e.list == nil {
 		return err
 	}
+
 	return fmt.Errorf("list %s ran out %s ago (this update %s, next update %s) and no newer one came: %w",
 		number(e.list), now.Sub(
 			e.list.NextUpdate).Round(time.Second), trace.Stamp(e.list.ThisUpdate), trace.Stamp(e.list.NextUpdate), err)
@@ -112,6 +114,7 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	if err != nil {
 		return nil, err
 	}
+
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return nil, fmt.Errorf("the content is not a certificate revocation list: %w", err)
@@ -138,6 +141,7 @@ func onlyCRL(data []byte) ([]byte, error) {
 		case len(bytes.TrimSpace(rest)) > 0:
 			return nil, errors.New("the content goes on after the first CRL; publish one CRL at each address")
 		}
+
 		data = block.Bytes
 	}
 
@@ -147,8 +151,10 @@ func onlyCRL(data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the content is not a certificate revocation list: %w", err)
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("%d bytes follow the CRL; publish one CRL, and nothing else, at each address", len(rest))
+		return nil, fmt.Errorf("%d bytes follow the CRL; publish one CRL, and nothing else, at each address",
+			len(rest))
 	}
+
 	return data, nil
 }
 
@@ -174,6 +180,7 @@ func newer(old, next *x509.RevocationList) (warning string, err error) {
 		return fmt.Sprintf("the CRL number fell from %s to %s although this update is later; "+
 			"the issuer must never reuse numbers (RFC 5280 5.2.3)", numberOf(old), next.Number), nil
 	}
+
 	return missingNumber(next), nil
 }
 

@@ -106,10 +106,14 @@ func New(cfg Config) (*Source, error) {
 	}
 
 	return &Source{
-		cfg: cfg, web: w, slots: newSlots(perHost, atOnce), entries: map[key]*entry{},
+		cfg:      cfg,
+		web:      w,
+		slots:    newSlots(perHost, atOnce),
+		entries:  map[key]*entry{},
 		statuses: newCache[[]byte](cfg, maxStatuses, newSlots(perHost, atOnce)),
 		keySets:  newCache[[]byte](cfg, maxKeySets, newSlots(maxKeySetFetches, atOnce)),
-		issuers:  newCache[[]*x509.Certificate](cfg, maxIssuerPlaces, newSlots(maxIssuerFetches, maxAllIssuerFetches)),
+		issuers: newCache[[]*x509.Certificate](cfg, maxIssuerPlaces,
+			newSlots(maxIssuerFetches, maxAllIssuerFetches)),
 	}, nil
 }
 
@@ -140,14 +144,18 @@ func (s *Source) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	}
 
 	answers := s.ask(ctx, q.URLs, q.Issuer)
-	if slices.ContainsFunc(answers, func(a udap.CRLAnswer) bool { return a.List != nil }) {
+	if slices.ContainsFunc(answers, func(a udap.CRLAnswer) bool {
+		return a.List != nil
+	}) {
 		return answers
 	}
+
 	for _, a := range s.ask(ctx, s.configured(q.Community), q.Issuer) {
 		if a.List != nil {
 			answers = append(answers, a)
 		}
 	}
+
 	return answers
 }
 
@@ -165,6 +173,7 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 	for i, p := range places {
 		wg.Go(func() { answers[i] = s.answer(ctx, p, issuer) })
 	}
+
 	wg.Wait()
 
 	return answers
@@ -175,7 +184,10 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.CRLAnswer {
 	e, err := s.entry(place, issuer)
 	if err != nil {
-		return udap.CRLAnswer{URL: place, Err: err}
+		return udap.CRLAnswer{
+			URL: place,
+			Err: err,
+		}
 	}
 
 	now := s.cfg.Now()
@@ -188,6 +200,7 @@ func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certific
 	if wait != nil {
 		wait.callers++
 	}
+
 	s.mu.Unlock()
 
 	if wait != nil {
@@ -195,6 +208,7 @@ func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certific
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	return e.answer(s.cfg.Now(), wait)
 }
 
@@ -225,6 +239,7 @@ func (s *Source) fetch(e *entry, f *flight) {
 	defer release()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
+
 	list, warning, err := s.bring(ctx, e)
 	if err == nil {
 		err = s.keep(e, list)
@@ -237,11 +252,13 @@ func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning str
 	s.log(e, list, warning, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	e.tried, e.err = s.cfg.Now(), err
 	e.land(f)
 	if list == nil {
 		return
 	}
+
 	if list != e.list {
 		e.odd = warning
 	}
@@ -255,7 +272,8 @@ func (s *Source) log(e *entry, list *x509.RevocationList, warning string, err er
 	case err != nil:
 		s.cfg.Log.Debug("a CRL was not fetched", "place", e.key.place, "cause", err)
 	case list != nil:
-		s.cfg.Log.Debug("a CRL was fetched", "place", e.key.place, "number", number(list), "nextUpdate", list.NextUpdate,
+		s.cfg.Log.Debug("a CRL was fetched", "place", e.key.place, "number", number(list), "nextUpdate",
+			list.NextUpdate,
 			"entries", len(list.RevokedCertificateEntries), "warning", warning)
 	}
 }
@@ -282,6 +300,7 @@ func (s *Source) bring(ctx context.Context, e *entry) (list *x509.RevocationList
 	if warning, err = newer(old, list); err != nil {
 		return nil, "", err
 	}
+
 	return list, warning, nil
 }
 
@@ -292,11 +311,13 @@ func (s *Source) read(ctx context.Context, place string) ([]byte, error) {
 	if isURL(place) || !slices.ContainsFunc(s.cfg.Configured, named) {
 		return s.web.get(ctx, place, "application/pkix-crl", s.cfg.MaxBytes)
 	}
+
 	f, err := os.Open(place)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+
 	return readCapped(f, s.cfg.MaxBytes)
 }
 
@@ -315,6 +336,7 @@ func (s *Source) entry(place string, issuer *x509.Certificate) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -322,8 +344,15 @@ func (s *Source) entry(place string, issuer *x509.Certificate) (*entry, error) {
 		return e, nil
 	}
 
-	e = &entry{key: k, issuer: issuer, list: list, fetched: fetched, used: s.cfg.Now()}
+	e = &entry{
+		key:     k,
+		issuer:  issuer,
+		list:    list,
+		fetched: fetched,
+		used:    s.cfg.Now(),
+	}
 	s.entries[k] = e
+
 	s.evict(e)
 	return e, nil
 }

@@ -36,11 +36,13 @@ func public(a netip.Addr) bool {
 	if !a.IsValid() || a.Zone() != "" || a.Is6() && !unicast.Contains(a) {
 		return false
 	}
+
 	for _, p := range special {
 		if p.Contains(a) {
 			return false
 		}
 	}
+
 	return true
 }
 

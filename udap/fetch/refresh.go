@@ -90,15 +90,22 @@ func (s *Source) State() []State {
 	for _, e := range s.entries {
 		out = append(out, e.state(now, s.cfg.Refresh))
 	}
+
 	sort.Slice(out, func(i, j int) bool {
-		return out[i].Place < out[j].Place || out[i].Place == out[j].Place && out[i].Issuer < out[j].Issuer
+		return out[i].Place < out[j].Place || out[i].Place == out[j].Place &&
+			out[i].Issuer < out[j].Issuer
 	})
 
 	return out
 }
 
 func (e *entry) state(now time.Time, refresh time.Duration) State {
-	st := State{Place: e.key.place, Issuer: e.issuer.Subject.String(), Tried: e.tried}
+	st := State{
+		Place:  e.key.place,
+		Issuer: e.issuer.Subject.String(),
+		Tried:  e.tried,
+	}
+
 	if e.err != nil {
 		st.Error = e.err.Error()
 	}
@@ -114,6 +121,7 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 	st.ThisUpdate, st.NextUpdate, st.Entries = l.ThisUpdate, l.NextUpdate, len(l.RevokedCertificateEntries)
 	st.Fetched, st.AgeSeconds = e.fetched, int64(now.Sub(e.fetched)/time.Second)
 	st.Usable = e.usable(now)
+
 	st.Expiring = st.Usable && l.NextUpdate.Sub(now) < soon(l.NextUpdate.Sub(l.ThisUpdate), refresh)
 
 	return st
@@ -121,7 +129,9 @@ func (e *entry) state(now time.Time, refresh time.Duration) State {
 
 // soon is how long before its end a list counts as expiring: the last tenth of
 // its life, or two refreshes if that is longer.
-func soon(life, refresh time.Duration) time.Duration { return max(life/10, 2*refresh) }
+func soon(life, refresh time.Duration) time.Duration {
+	return max(life/10, 2*refresh)
+}
 
 // matching leaves out the configured lists of other issuers once the right one
 // is among them.
@@ -132,6 +142,7 @@ func matching(answers []udap.CRLAnswer) []udap.CRLAnswer {
 			found = append(found, a)
 		}
 	}
+
 	if len(found) == 0 {
 		return answers
 	}

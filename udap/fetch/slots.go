@@ -34,7 +34,11 @@ type hostSlots struct {
 }
 
 func newSlots(perHost, all int) *slots {
-	return &slots{perHost: perHost, all: make(chan struct{}, all), hosts: map[string]*hostSlots{}}
+	return &slots{
+		perHost: perHost,
+		all:     make(chan struct{}, all),
+		hosts:   map[string]*hostSlots{},
+	}
 }
 
 // acquire waits for a slot of the host of place. It returns errBusy if ctx
@@ -73,6 +77,7 @@ func (s *slots) enter(name string) *hostSlots {
 		s.hosts[name] = h
 	}
 	h.users++
+
 	return h
 }
 
@@ -109,12 +114,19 @@ type flight struct {
 
 func newFlight(place string) *flight {
 	ctx, cancel := context.WithTimeout(context.Background(), longestQueue)
-	return &flight{place: place, queue: ctx, end: cancel, done: make(chan struct{})}
+	return &flight{
+		place: place,
+		queue: ctx,
+		end:   cancel,
+		done:  make(chan struct{}),
+	}
 }
 
 // joinable reports whether a further caller may share the flight: it is under
 // way, and the last caller has not left it in the queue.
-func (f *flight) joinable() bool { return f != nil && (f.begun || f.queue.Err() == nil) }
+func (f *flight) joinable() bool {
+	return f != nil && (f.begun || f.queue.Err() == nil)
+}
 
 // wait waits until the flight has ended or ctx has. When the last
 // caller leaves, a fetch that is still in the queue is abandoned. The caller must have counted

@@ -29,9 +29,11 @@ func (s *Source) Status(ctx context.Context, q udap.StatusQuery) []udap.StatusAn
 	urls := q.URLs[:min(len(q.URLs), maxPlaces)]
 	answers := make([]udap.StatusAnswer, len(urls))
 	var wg sync.WaitGroup
+
 	for i, u := range urls {
 		wg.Go(func() { answers[i] = s.status(ctx, u, q.Certificate, q.Issuer) })
 	}
+
 	wg.Wait()
 
 	return answers
@@ -43,7 +45,12 @@ func (s *Source) status(ctx context.Context, place string, cert, issuer *x509.Ce
 	response, came, err := s.statuses.get(ctx, key, place, func() ([]byte, time.Time, error) {
 		return s.askResponder(place, cert, issuer)
 	})
-	return udap.StatusAnswer{URL: place, Response: response, Fetched: came, Err: err}
+	return udap.StatusAnswer{
+		URL:      place,
+		Response: response,
+		Fetched:  came,
+		Err:      err,
+	}
 }
 
 // askResponder posts one request (RFC 6960 A.1). It runs in its own time, as

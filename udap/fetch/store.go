@@ -50,7 +50,9 @@ func (m *MemoryStore) SaveCRL(key string, l StoredCRL) error {
 	return nil
 }
 
-func (k key) text() string { return hex.EncodeToString(k.issuer[:]) + " " + k.place }
+func (k key) text() string {
+	return hex.EncodeToString(k.issuer[:]) + " " + k.place
+}
 
 // stored returns the CRL that an earlier run kept, if it is still genuine. One
 // that has expired is kept too: nothing older may follow it. A store that cannot
@@ -62,7 +64,8 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 
 	l, ok, err := s.cfg.Store.LoadCRL(k.text())
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("%w: the CRL kept of %s cannot be read: %w", udap.ErrUnavailable, k.place, err)
+		return nil, time.Time{}, fmt.Errorf("%w: the CRL kept of %s cannot be read: %w", udap.ErrUnavailable,
+			k.place, err)
 	}
 	if !ok {
 		return nil, time.Time{}, nil
@@ -73,6 +76,7 @@ func (s *Source) stored(k key, issuer *x509.Certificate) (*x509.RevocationList, 
 	if err != nil || udap.CheckCRL(list, issuer, list.ThisUpdate) != nil {
 		return nil, time.Time{}, nil
 	}
+
 	return list, l.Fetched, nil
 }
 

@@ -43,7 +43,10 @@ func newWeb(cfg Config) (*web, error) {
 
 	return &web{
 		allowed: allowed,
-		guarded: newClient(cfg, dialer{resolve: cfg.Resolve, admit: public}),
+		guarded: newClient(cfg, dialer{
+			resolve: cfg.Resolve,
+			admit:   public,
+		}),
 		trusted: newClient(cfg, dialer{
 			resolve: cfg.Resolve,
 			admit:   func(netip.Addr) bool { return true },
@@ -55,15 +58,20 @@ func newWeb(cfg Config) (*web, error) {
 // connection, speaks HTTP/1.1 and expands nothing.
 func newClient(cfg Config, d dialer) *http.Client {
 	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 		Transport: &http.Transport{
 			DialContext:            d.dial,
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: 16 << 10,
 			TLSHandshakeTimeout:    cfg.Timeout,
-			TLSClientConfig:        &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
-			TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{},
+			TLSClientConfig: &tls.Config{
+				RootCAs:    cfg.Roots,
+				MinVersion: tls.VersionTLS12,
+			},
+			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
 		},
 	}
 }
@@ -93,7 +101,8 @@ func (d dialer) dial(ctx context.Context, network, address string) (net.Conn, er
 			continue
 		}
 
-		conn, err := (&net.Dialer{Timeout: perAddress}).DialContext(ctx, network, net.JoinHostPort(a.String(), port))
+		conn, err := (&net.Dialer{Timeout: perAddress}).DialContext(ctx, network,
+			net.JoinHostPort(a.String(), port))
 		if err == nil {
 			return conn, nil
 		}
@@ -140,10 +149,12 @@ func (w *web) get(ctx context.Context, place, accept string, most int64) ([]byte
 	if err != nil {
 		return nil, err
 	}
+
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
+
 	req.Header.Set("Accept", accept)
 	return w.do(req, u, most)
 }

@@ -31,6 +31,7 @@ func (c Claims) With(name string, value any) Claims {
 	} else {
 		out[name] = value
 	}
+
 	return out
 }
 

@@ -18,7 +18,9 @@ type Client struct {
 func (c *Client) Algorithm() string { return jose.AlgorithmFor(c.Key.Public()) }
 
 // Sign signs claims with the client's key and chain.
-func (c *Client) Sign(claims Claims) (string, error) { return c.SignChain(claims, c.Chain...) }
+func (c *Client) Sign(claims Claims) (string, error) {
+	return c.SignChain(claims, c.Chain...)
+}
 
 // SignChain signs claims with the client's key and puts another chain into x5c.
 // The first certificate need not be the key's.
@@ -31,4 +33,9 @@ func (c *Client) SignChain(claims Claims, chain ...*x509.Certificate) (string, e
 }
 
 // Raw signs any bytes with the client's key and its own algorithm.
-func (c *Client) Raw() Raw { return Raw{Alg: c.Algorithm(), Key: c.Key} }
+func (c *Client) Raw() Raw {
+	return Raw{
+		Alg: c.Algorithm(),
+		Key: c.Key,
+	}
+}

@@ -34,6 +34,7 @@ func (r Raw) Signature(input []byte) ([]byte, error) {
 	if len(r.Alg) < 4 {
 		return nil, errors.New("forge: no algorithm to sign with")
 	}
+
 	hash := crypto.SHA256
 	switch r.Alg[len(r.Alg)-3:] {
 	case "384":
@@ -50,8 +51,12 @@ func (r Raw) Signature(input []byte) ([]byte, error) {
 	case *rsa.PrivateKey:
 		var opts crypto.SignerOpts = hash
 		if r.Alg[0] == 'P' {
-			opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
+			opts = &rsa.PSSOptions{
+				SaltLength: rsa.PSSSaltLengthEqualsHash,
+				Hash:       hash,
+			}
 		}
+
 		return key.Sign(rand.Reader, sum, opts)
 
 	case *ecdsa.PrivateKey:
@@ -59,6 +64,7 @@ func (r Raw) Signature(input []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		n := (key.Params().BitSize + 7) / 8
 		return append(rr.FillBytes(make([]byte, n)), ss.FillBytes(make([]byte, n))...), nil
 	}

@@ -66,12 +66,18 @@ func Open(compact string, known func(segment string) (Object, bool)) (*JWS, *Fau
 		}
 	}
 	if n := strings.Count(compact, ".") + 1; n != 3 {
-		return nil, &Fault{Expected: segmentsExpected, Found: segmentsShown(compact, n)}
+		return nil, &Fault{
+			Expected: segmentsExpected,
+			Found:    segmentsShown(compact, n),
+		}
 	}
 
 	end := strings.LastIndexByte(compact, '.')
 	header, payload, _ := strings.Cut(compact[:end], ".")
-	out := &JWS{Raw: compact, input: compact[:end]}
+	out := &JWS{
+		Raw:   compact,
+		input: compact[:end],
+	}
 
 	var f *Fault
 	have := false
@@ -103,6 +109,7 @@ func segmentsShown(compact string, n int) string {
 	case compact == "":
 		return "nothing"
 	}
+
 	return fmt.Sprintf("%d segment(s)", n)
 }
 
@@ -111,6 +118,7 @@ func decodePart(name, segment string) ([]byte, *Fault) {
 	if err == nil {
 		return b, nil
 	}
+
 	return nil, &Fault{
 		Expected: segmentsExpected,
 		Found:    fmt.Sprintf("the %s: %v", name, err),
@@ -185,14 +193,20 @@ func (s *JWS) CheckHeader(rules HeaderRules) *Fault {
 	for _, names := range [][]string{forbiddenMembers, rules.Forbidden} {
 		for _, name := range names {
 			if s.Header.Has(name) {
-				return &Fault{Expected: "no " + name + " header", Found: s.Header.Show(name)}
+				return &Fault{
+					Expected: "no " + name + " header",
+					Found:    s.Header.Show(name),
+				}
 			}
 		}
 	}
 
 	for _, name := range textMembers {
 		if _, ok := s.Header.Text(name); s.Header.Has(name) && !ok {
-			return &Fault{Expected: name + " as a string", Found: s.Header.Show(name)}
+			return &Fault{
+				Expected: name + " as a string",
+				Found:    s.Header.Show(name),
+			}
 		}
 	}
 
@@ -207,8 +221,12 @@ func (s *JWS) checkType(rules HeaderRules) *Fault {
 	}
 
 	if rules.TypeRequired {
-		return &Fault{Expected: "typ " + strings.Join(rules.Types, " or "), Found: s.Header.Show("typ")}
+		return &Fault{
+			Expected: "typ " + strings.Join(rules.Types, " or "),
+			Found:    s.Header.Show("typ"),
+		}
 	}
+
 	return &Fault{
 		Expected: "typ JWT, or none",
 		Found:    trace.Cut(typ, 100),
@@ -227,6 +245,7 @@ func (s *JWS) CheckAlgorithm() *Fault {
 			Remedy:   "sign with RS256 or ES256 and the private key of x5c[0]",
 		}
 	}
+
 	s.Algorithm = alg
 	return nil
 }
@@ -235,7 +254,10 @@ func (s *JWS) CheckAlgorithm() *Fault {
 // certificate (RFC 7515 4.1.7 and 4.1.8).
 func (s *JWS) CheckThumbprints(signer *x509.Certificate) *Fault {
 	one, sum := sha1.Sum(signer.Raw), sha256.Sum256(signer.Raw)
-	for name, want := range map[string][]byte{"x5t": one[:], "x5t#S256": sum[:]} {
+	for name, want := range map[string][]byte{
+		"x5t":      one[:],
+		"x5t#S256": sum[:],
+	} {
 		got, ok := s.Header.Text(name)
 		if !ok {
 			continue
@@ -300,7 +322,8 @@ func (s *JWS) verifyWith(key crypto.PublicKey) error {
 // otherOrder recognises an x5c whose signer is not first, where the key of the
 // first certificate cannot have signed at all.
 func (s *JWS) otherOrder(certs []*x509.Certificate) string {
-	if signer := s.otherSigner(certs); certs[0].IsCA || strings.HasPrefix(signer, "a signature made by") {
+	if signer := s.otherSigner(certs); certs[0].IsCA ||
+		strings.HasPrefix(signer, "a signature made by") {
 		return ": " + signer
 	}
 	return ""
@@ -318,7 +341,8 @@ func (s *JWS) otherSigner(certs []*x509.Certificate) string {
 		if CheckKey(c.PublicKey) != nil {
 			continue
 		}
-		if size, err := signatureSize(s.Algorithm, c.PublicKey); err != nil || size != len(s.Signature) {
+		if size, err := signatureSize(s.Algorithm, c.PublicKey); err != nil ||
+			size != len(s.Signature) {
 			continue
 		}
 		if s.verifyWith(c.PublicKey) == nil {

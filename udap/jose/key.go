@@ -100,6 +100,7 @@ func CheckKey(pub crypto.PublicKey) error {
 		}
 		return nil
 	}
+
 	return fmt.Errorf("keys of this kind (%T) are not accepted", pub)
 }
 

@@ -41,7 +41,11 @@ func NewCheck(name, title, requirements string) Check {
 	if declared.checks == nil {
 		declared.checks = map[string]Check{}
 	}
-	c := Check{Name: name, Title: title, Requirements: strings.Fields(requirements)}
+	c := Check{
+		Name:         name,
+		Title:        title,
+		Requirements: strings.Fields(requirements),
+	}
 	declared.checks[name] = c
 
 	return c
@@ -56,6 +60,9 @@ func Checks() []Check {
 	for _, c := range declared.checks {
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b Check) int { return cmp.Compare(a.Name, b.Name) })
+
+	slices.SortFunc(out, func(a, b Check) int {
+		return cmp.Compare(a.Name, b.Name)
+	})
 	return out
 }

@@ -35,6 +35,8 @@ type Error struct {
 	Err    error  // hidden cause; may be nil
 }
 
-func (e *Error) Error() string { return string(e.Code) + ": " + e.Check + ": " + e.Detail }
+func (e *Error) Error() string {
+	return string(e.Code) + ": " + e.Check + ": " + e.Detail
+}
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -79,7 +79,10 @@ func NewTrace(action string, now time.Time) *Trace {
 
 // Pass records that a check held.
 func (t *Trace) Pass(c Check, expected, found string) {
-	t.add(c, Passed, Finding{Expected: expected, Found: found})
+	t.add(c, Passed, Finding{
+		Expected: expected,
+		Found:    found,
+	})
 }
 
 // Warn records that a check accepted something it should not have needed to.
@@ -92,7 +95,12 @@ func (t *Trace) Skip(c Check, why string) { t.add(c, Skipped, Finding{Found: why
 func (t *Trace) Refuse(c Check, code Code, f Finding) *Error {
 	t.add(c, Refused, f)
 	t.Code, t.RefusedBy = code, c.Name
-	return &Error{Code: code, Detail: f.detail(), Check: c.Name, Err: f.Err}
+	return &Error{
+		Code:   code,
+		Detail: f.detail(),
+		Check:  c.Name,
+		Err:    f.Err,
+	}
 }
 
 // Collect runs all of some checks that do not depend on one another, also after
@@ -110,9 +118,12 @@ func (t *Trace) Collect(checks ...func() error) error {
 		code, by, n := t.Code, t.RefusedBy, len(t.Steps)
 		_ = check() // the first error is the answer; this one is in the trace
 		t.Code, t.RefusedBy = code, by
-		later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool { return s.Verdict != Refused })
+		later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool {
+			return s.Verdict != Refused
+		})
 		t.Steps = t.Steps[:n+len(later)]
 	}
+
 	return first
 }
 

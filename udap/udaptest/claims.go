@@ -17,7 +17,9 @@ type Claims map[string]any
 var Absent = forge.Absent
 
 // With returns a copy with one member changed.
-func (c Claims) With(name string, value any) Claims { return Claims(forge.Claims(c).With(name, value)) }
+func (c Claims) With(name string, value any) Claims {
+	return Claims(forge.Claims(c).With(name, value))
+}
 
 // JSON encodes the claims.
 func (c Claims) JSON(t testing.TB) []byte {

@@ -30,7 +30,9 @@ func (r Raw) SignInput(t testing.TB, input string) string {
 func Segment(b []byte) string { return forge.Segment(b) }
 
 // Header returns a plain header with alg and x5c.
-func Header(alg string, chain ...*x509.Certificate) []byte { return forge.Header(alg, chain...) }
+func Header(alg string, chain ...*x509.Certificate) []byte {
+	return forge.Header(alg, chain...)
+}
 
 // HeaderWith returns a header with further members, which replace alg and x5c.
 func HeaderWith(alg string, more map[string]any, chain ...*x509.Certificate) []byte {

@@ -53,9 +53,14 @@ type Hierarchy struct {
 // New makes a world whose keys are all of one kind.
 func New(t testing.TB, kind certs.KeyKind) *World {
 	t.Helper()
-	w := &World{Now: Now, Kind: kind, lists: map[string]func() []udap.CRLAnswer{}}
+	w := &World{
+		Now:   Now,
+		Kind:  kind,
+		lists: map[string]func() []udap.CRLAnswer{},
+	}
 	w.A = w.hierarchy(t, CommunityA, "A", 0)
 	w.B = w.hierarchy(t, CommunityB, "B", 2)
+
 	w.X = w.hierarchy(t, "urn:example:stranger", "X", 4)
 	return w
 }
@@ -119,7 +124,11 @@ func (w *World) ClientWith(
 	leaf, err := ca.Issue(tpl, key.Public())
 	must(t, err)
 
-	return &Client{URI: uri, Key: key, Chain: ca.Chain(leaf)}
+	return &Client{
+		URI:   uri,
+		Key:   key,
+		Chain: ca.Chain(leaf),
+	}
 }
 
 // Leaf is the client's own certificate.
@@ -152,7 +161,11 @@ func (w *World) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
 	must(t, err)
 	list, err := x509.ParseRevocationList(der)
 	must(t, err)
-	w.Answer(ca, udap.CRLAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
+	w.Answer(ca, udap.CRLAnswer{
+		URL:     "http://crl.test/list",
+		List:    list,
+		Fetched: w.Now,
+	})
 }
 
 // Answer sets the answers of the world about certificates of an issuer.

@@ -113,11 +113,15 @@ func (a *Authority) keys() ([2]crypto.Signer, error) {
 // write puts keys and certificates in place, the description last: it is what
 // Exists looks for.
 func (a *Authority) write() error {
-	root := &certs.Identity{Chain: []*x509.Certificate{a.Root.Cert}, Key: a.Root.Key}
+	root := &certs.Identity{
+		Chain: []*x509.Certificate{a.Root.Cert},
+		Key:   a.Root.Key,
+	}
 	issuing := &certs.Identity{
 		Chain: []*x509.Certificate{a.Issuing.Cert, a.Root.Cert},
 		Key:   a.Issuing.Key,
 	}
+
 	about, err := json.MarshalIndent(a.About, "", "  ")
 	if err != nil {
 		return err
@@ -178,6 +182,7 @@ func (a *Authority) Issue(
 			return nil, err
 		}
 	}
+
 	return chain, a.record(leaf)
 }
 
@@ -233,13 +238,17 @@ func (a *Authority) Restart(now time.Time, life time.Duration) error {
 // start is Renew, but makes a CRL that is not there, with the given number.
 func (a *Authority) start(now time.Time, life time.Duration, number int64) error {
 	var errs []error
-	for ending, ca := range map[string]*certs.CA{"-root.crl": a.Root, ".crl": a.Issuing} {
+	for ending, ca := range map[string]*certs.CA{
+		"-root.crl": a.Root,
+		".crl":      a.Issuing,
+	} {
 		err := a.update(ca, ending, now, life)
 		if errors.Is(err, ErrNoCRL) {
 			err = ca.StartCRL(a.File(ending), number, now, life)
 		}
 		errs = append(errs, err)
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -272,10 +281,13 @@ func (a *Authority) Revoke(serial *big.Int, issued bool, reason int, now time.Ti
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(members, func(c *x509.Certificate) bool { return c.SerialNumber.Cmp(serial) == 0 }) {
+		if !slices.ContainsFunc(members, func(c *x509.Certificate) bool {
+			return c.SerialNumber.Cmp(serial) == 0
+		}) {
 			return fmt.Errorf("serial 0x%x: %w", serial, ErrUnknownSerial)
 		}
 	}
+
 	return a.update(ca, ending, now, ListLife, certs.RevokedEntry{
 		Serial: serial,
 		Time:   now,

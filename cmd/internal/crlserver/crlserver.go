@@ -141,6 +141,7 @@ func Due(l *x509.RevocationList, now time.Time, within time.Duration) string {
 	case left <= within:
 		return fmt.Sprintf("ends in %s, at %s", left, l.NextUpdate.Format(time.RFC3339))
 	}
+
 	return ""
 }
 

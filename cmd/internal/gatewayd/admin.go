@@ -14,12 +14,17 @@ func (s *Server) serveAdmin() (stop func()) {
 	var stops []func()
 	serve := func(l net.Listener, h http.Handler) {
 		if l != nil {
-			srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+			srv := &http.Server{
+				Handler:           h,
+				ReadHeaderTimeout: 5 * time.Second,
+				IdleTimeout:       time.Minute,
+			}
 			go srv.Serve(l)
 			stops = append(stops, func() { srv.Close(); l.Close() })
 		}
 	}
 	serve(s.adminPort, s.adminPages())
+
 	serve(s.healthPort, s.healthPages(false))
 
 	return func() {
@@ -37,6 +42,7 @@ func (s *Server) healthPages(details bool) *http.ServeMux {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
+
 		fmt.Fprintln(w, "ok")
 		if details {
 			s.writeDetails(w)
@@ -57,8 +63,10 @@ func (s *Server) writeDetails(w http.ResponseWriter) {
 	if u.MaxMemory > 0 {
 		fmt.Fprintf(w, "memory: %.1f of %d MiB\n", float64(u.Memory)/(1<<20), u.MaxMemory>>20)
 	}
+
 	for _, t := range s.gw.Troubles() {
-		fmt.Fprintf(w, "route %q: next hop %s (%s) fails: %s; %d times since %s, last %s\n", t.Route, t.Next, t.Address,
+		fmt.Fprintf(w, "route %q: next hop %s (%s) fails: %s; %d times since %s, last %s\n", t.Route, t.Next,
+			t.Address,
 			t.Reason, t.Count, t.Since.UTC().Format(time.RFC3339), t.Last.UTC().Format(time.RFC3339))
 	}
 }
@@ -71,7 +79,8 @@ func (s *Server) adminPages() http.Handler {
 		s.gw.WriteMetrics(w)
 		if s.log != nil {
 			const name = "gateway_evidence_lost_total"
-			fmt.Fprintf(w, "# HELP %s Lines of evidence that could not be written.\n# TYPE %[1]s counter\n%[1]s %d\n",
+			fmt.Fprintf(w,
+				"# HELP %s Lines of evidence that could not be written.\n# TYPE %[1]s counter\n%[1]s %d\n",
 				name, s.log.Lost())
 		}
 	})
@@ -85,6 +94,7 @@ func (s *Server) adminPages() http.Handler {
 			http.Error(w, "unknown host", http.StatusMisdirectedRequest)
 			return
 		}
+
 		mux.ServeHTTP(w, r)
 	})
 }

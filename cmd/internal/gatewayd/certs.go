@@ -54,10 +54,12 @@ func (n *names) find(name string) *tls.Certificate {
 	if name == "" {
 		return n.first
 	}
+
 	name = strings.ToLower(name)
 	if c := n.by[name]; c != nil {
 		return c
 	}
+
 	_, parent, _ := strings.Cut(name, ".")
 	return n.by["*."+parent]
 }
@@ -84,7 +86,10 @@ func (n *names) covers(host string) bool {
 
 // certificates reads every pair, or returns all complaints.
 func (c *Config) certificates() (*names, error) {
-	n := &names{by: map[string]*tls.Certificate{}, address: map[netip.Addr]*tls.Certificate{}}
+	n := &names{
+		by:      map[string]*tls.Certificate{},
+		address: map[netip.Addr]*tls.Certificate{},
+	}
 	var errs []error
 	if len(c.TLS) == 0 {
 		errs = append(errs, complaint.New(
@@ -109,6 +114,7 @@ func (c *Config) certificates() (*names, error) {
 				n.by[name] = pair
 			}
 		}
+
 		for _, ip := range pair.Leaf.IPAddresses {
 			if a, ok := netip.AddrFromSlice(ip); ok && n.address[a.Unmap()] == nil {
 				n.address[a.Unmap()] = pair

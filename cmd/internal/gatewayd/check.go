@@ -35,9 +35,11 @@ func (c *Config) startable() error {
 		if err := bindable(a.address); err != nil {
 			list.Add("name an address of this machine, and a port that may be used", "%s: %v", a.key, err)
 		}
+
 		for _, b := range c.listeners() {
 			if a.key < b.key && a.address == b.address && !strings.HasSuffix(a.address, ":0") {
-				list.Add("choose another port for one of them", "%s and %s are both %s", a.key, b.key, a.address)
+				list.Add("choose another port for one of them", "%s and %s are both %s", a.key, b.key,
+					a.address)
 			}
 		}
 	}
@@ -47,6 +49,7 @@ func (c *Config) startable() error {
 			list.Add("name a file in a directory that can be written", "evidence.file: %v", err)
 		}
 	}
+
 	return list.Err()
 }
 
@@ -55,11 +58,15 @@ type listener struct{ key, address string }
 // listeners are the addresses that the gateway listens on.
 func (c *Config) listeners() []listener {
 	list := []listener{{"listen", c.Listen}}
-	for _, l := range []listener{{"admin.listen", c.Admin.Listen}, {"admin.health", c.Admin.Health}} {
+	for _, l := range []listener{
+		{"admin.listen", c.Admin.Listen},
+		{"admin.health", c.Admin.Health},
+	} {
 		if l.address != "" {
 			list = append(list, l)
 		}
 	}
+
 	return list
 }
 
@@ -89,6 +96,7 @@ func recordable(path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Dir(path), yamlfile.Cause(err))
 	}
+
 	f.Close()
 	return os.Remove(f.Name())
 }
@@ -103,15 +111,18 @@ func (l *loaded) warnings() (list []string) {
 				name, own = host, p
 			}
 			if own == "" && port != "443" && port != "0" {
-				list = append(list, fmt.Sprintf("routes[%d].hosts: %s has no port, and clients that connect to "+
-					"port %s send Host: %s:%s; right only where another port leads here", i, h, port, h, port))
+				list = append(list,
+					fmt.Sprintf("routes[%d].hosts: %s has no port, and clients that connect to "+
+						"port %s send Host: %s:%s; right only where another port leads here", i, h, port, h, port))
 			}
+
 			if !l.certs.covers(strings.Trim(name, "[]")) {
 				list = append(list, fmt.Sprintf("routes[%d].hosts: no certificate under tls: is for %s; "+
 					"right only where every client comes through another gateway", i, name))
 			}
 		}
 	}
+
 	return list
 }
 
@@ -126,5 +137,6 @@ func explain(err error) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate has expired or is not valid yet"
 	}
+
 	return "its certificate is not valid"
 }

@@ -173,7 +173,8 @@ func (c *loaded) check() error {
 		}
 	}
 
-	return errors.Join(c.words(), certs, routes, hinted(ready.Check(), "see the routes in the package documentation"))
+	return errors.Join(c.words(), certs, routes,
+		hinted(ready.Check(), "see the routes in the package documentation"))
 }
 
 // hinted gives each of joined errors a remedy.
@@ -191,6 +192,7 @@ func hinted(err error, remedy string) error {
 	for _, e := range joined.Unwrap() {
 		out = append(out, complaint.New(e.Error(), remedy))
 	}
+
 	return errors.Join(out...)
 }
 
@@ -219,7 +221,8 @@ func (c *Config) words() error {
 		{"evidence.onFailure", c.Evidence.OnFailure, "refuse", "pass"},
 	} {
 		if w.value != "" && w.value != w.choice && w.value != w.other {
-			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key, w.value,
+			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key,
+				w.value,
 				w.choice, w.other)
 		}
 	}

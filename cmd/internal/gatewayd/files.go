@@ -33,6 +33,7 @@ func (f *files) changed(paths []string) bool {
 	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
 	now := make(map[string]file, len(paths))
 	other := len(paths) != len(f.known)
+
 	for _, p := range paths {
 		before, ok := f.known[p]
 		now[p] = f.look(p, before)
@@ -60,11 +61,17 @@ func (f *files) look(path string, before file) file {
 	if err != nil {
 		return file{}
 	}
+
 	last := info.ModTime()
 	if c := changedAt(info); c.After(last) {
 		last = c
 	}
-	return file{info: info, sum: sha256.Sum256(content), fresh: f.now().Sub(last) < freshFor}
+
+	return file{
+		info:  info,
+		sum:   sha256.Sum256(content),
+		fresh: f.now().Sub(last) < freshFor,
+	}
 }
 
 // same reports whether nothing shows that the file was written or replaced.

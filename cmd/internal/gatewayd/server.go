@@ -41,8 +41,15 @@ func New(path string, log *slog.Logger, now func() time.Time) (*Server, error) {
 		return nil, err
 	}
 
-	s := &Server{Path: path, Log: log, Now: now, config: c, files: files{now: now}}
+	s := &Server{
+		Path:   path,
+		Log:    log,
+		Now:    now,
+		config: c,
+		files:  files{now: now},
+	}
 	s.files.changed(s.named())
+
 	l, err := load(path) // again, so that no change after the look is missed
 	if err != nil {
 		return nil, err
@@ -93,6 +100,7 @@ func (s *Server) listenAdmin() (err error) {
 		s.adminPort.Close()
 		s.adminPort = nil
 	}
+
 	return err
 }
 
@@ -101,10 +109,13 @@ func listen(key, address string) (net.Listener, error) {
 	if address == "" {
 		return nil, nil
 	}
+
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, complaint.New(fmt.Sprintf("%s: %v", key, err), "choose a free port of an address of this machine")
+		return nil, complaint.New(fmt.Sprintf("%s: %v", key, err),
+			"choose a free port of an address of this machine")
 	}
+
 	return l, nil
 }
 
@@ -194,12 +205,15 @@ func (s *Server) named() []string {
 			}
 		}
 	}
+
 	for _, p := range s.config.TLS {
 		add(p.Cert, p.Key)
 	}
+
 	for _, r := range s.config.Routes {
 		add(r.CA, r.Cert, r.Key)
 	}
+
 	return list
 }
 
@@ -241,5 +255,6 @@ func (c *Config) needRestart(now *Config) (keys []string) {
 			keys = append(keys, k.key)
 		}
 	}
+
 	return keys
 }

@@ -15,6 +15,7 @@ func EndWithParent() {
 	if err != nil || filepath.Base(program) != "go" {
 		return
 	}
+
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
 	if os.Getppid() != parent { // it ended before it was asked for
 		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)

@@ -15,6 +15,7 @@ func hold(ln net.Listener) *os.File {
 	if !ok {
 		return nil
 	}
+
 	f, err := tcp.File()
 	if err != nil {
 		return nil // as where nothing can be held

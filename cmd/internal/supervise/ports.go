@@ -56,7 +56,12 @@ func OpenOne(want, before string) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Port{Address: ln.Addr().String(), ln: ln, held: hold(ln)}, nil
+
+	return &Port{
+		Address: ln.Addr().String(),
+		ln:      ln,
+		held:    hold(ln),
+	}, nil
 }
 
 func open(want, before string) (net.Listener, error) {
@@ -64,11 +69,13 @@ func open(want, before string) (net.Listener, error) {
 	if err != nil || p != "0" {
 		return net.Listen("tcp", want)
 	}
+
 	if bhost, _, err := net.SplitHostPort(before); err == nil && bhost == host {
 		if ln, err := net.Listen("tcp", before); err == nil {
 			return ln, nil
 		}
 	}
+
 	return pick(want)
 }
 

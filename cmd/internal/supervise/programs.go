@@ -37,11 +37,13 @@ func Beside(dir string, names []string) Programs {
 	ps := Programs{}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0 {
+		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() ||
+			st.Mode().Perm()&0o111 == 0 {
 			return nil
 		}
 		ps[name] = path
 	}
+
 	return ps
 }
 
@@ -74,7 +76,8 @@ func Program(name, role, dir, binary string, args ...string) Actor {
 			return err
 		}
 
-		log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
+		log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND,
+			certs.ModeSecret)
 		if err != nil {
 			return err
 		}

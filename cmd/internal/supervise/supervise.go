@@ -69,7 +69,10 @@ func (c *Supervisor) Start(ctx context.Context, name string) error {
 	}
 
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // stopped by Stop, in order
-	r := &running{cancel: cancel, done: make(chan struct{})}
+	r := &running{
+		cancel: cancel,
+		done:   make(chan struct{}),
+	}
 	go func() {
 		r.err = p.Run(inner, c.Ports[p.Role])
 		close(r.done)

@@ -20,10 +20,12 @@ import (
 // outside are the actors as programs, each with its configuration alone.
 func (w *Env) outside(ps supervise.Programs) []supervise.Actor {
 	at := func(name, role, program string, args ...string) supervise.Actor {
-		return supervise.Program(name, role, w.Dir, ps[program], append(args, "-config", w.path(name+".yaml"))...)
+		return supervise.Program(name, role, w.Dir, ps[program],
+			append(args, "-config", w.path(name+".yaml"))...)
 	}
 	crls := at("community", "crl", "community", "serve")
 	crls.Plain = true
+
 	return []supervise.Actor{
 		crls,
 		at("destination", "private", "destination").With(w.Ports["admin"]),
@@ -35,17 +37,30 @@ func (w *Env) outside(ps supervise.Programs) []supervise.Actor {
 // inside are the actors inside this program, from the same configurations.
 func (w *Env) inside(now func() time.Time) []supervise.Actor {
 	gateway := func(name, role string) supervise.Actor {
-		return supervise.Actor{Name: name, Role: role, Run: func(ctx context.Context, p *supervise.Port) error {
-			return w.runGateway(ctx, name, p, now)
-		}}
+		return supervise.Actor{
+			Name: name,
+			Role: role,
+			Run: func(ctx context.Context, p *supervise.Port) error {
+				return w.runGateway(ctx, name, p, now)
+			},
+		}
 	}
 	return []supervise.Actor{
-		{Name: "community", Role: "crl", Plain: true, Run: func(ctx context.Context, p *supervise.Port) error {
-			return w.runCRLServer(ctx, p, now)
-		}},
-		{Name: "destination", Role: "private", Run: func(ctx context.Context, p *supervise.Port) error {
-			return w.runDestination(ctx, p, now)
-		}},
+		{
+			Name:  "community",
+			Role:  "crl",
+			Plain: true,
+			Run: func(ctx context.Context, p *supervise.Port) error {
+				return w.runCRLServer(ctx, p, now)
+			},
+		},
+		{
+			Name: "destination",
+			Role: "private",
+			Run: func(ctx context.Context, p *supervise.Port) error {
+				return w.runDestination(ctx, p, now)
+			},
+		},
 		gateway("delegate", "delegate"),
 		gateway("gateway", "public"),
 	}
@@ -78,7 +93,12 @@ func (w *Env) runCRLServer(ctx context.Context, p *supervise.Port, now func() ti
 	if err != nil {
 		return err
 	}
-	return (&crlserver.Server{Config: c, Log: log, Now: now}).Serve(ctx, ln)
+
+	return (&crlserver.Server{
+		Config: c,
+		Log:    log,
+		Now:    now,
+	}).Serve(ctx, ln)
 }
 
 func (w *Env) runDestination(ctx context.Context, p *supervise.Port, now func() time.Time) error {
@@ -103,10 +123,16 @@ func (w *Env) runDestination(ctx context.Context, p *supervise.Port, now func() 
 		return err
 	}
 
-	s, err := server.New(c, server.Deps{Now: now, Log: log, Public: public, Admin: admin})
+	s, err := server.New(c, server.Deps{
+		Now:    now,
+		Log:    log,
+		Public: public,
+		Admin:  admin,
+	})
 	if err != nil {
 		return err
 	}
+
 	return s.Run(ctx)
 }
 

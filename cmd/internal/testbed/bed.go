@@ -60,6 +60,7 @@ func New(
 		if err != nil {
 			return nil, err
 		}
+
 		w.Ports["tamper"] = &supervise.Port{Address: t.ln.Addr().String()}
 		actors = append(actors, t.actor())
 	}
@@ -67,6 +68,7 @@ func New(
 	if err := w.writeConfigs(c.Patients); err != nil {
 		return nil, err
 	}
+
 	var err error
 	if st.bin, err = os.MkdirTemp("", "sandbox-programs-"); err != nil {
 		return nil, err
@@ -81,13 +83,16 @@ func New(
 	if err != nil {
 		return nil, errors.Join(unbuilt(err), os.RemoveAll(st.bin))
 	}
+
 	st.Gateways = []string{ps["gateway"]}
 	st.Supervisor = supervise.New(w.Ports, append(actors, w.outside(ps)...))
 	return st, nil
 }
 
 // Close stops the actors and removes what was built.
-func (st *Bed) Close() error { return errors.Join(st.Supervisor.StopAll(), os.RemoveAll(st.bin)) }
+func (st *Bed) Close() error {
+	return errors.Join(st.Supervisor.StopAll(), os.RemoveAll(st.bin))
+}
 
 // FindGateway finds the gateway program, or builds it, for what it links to be read: in a
 // run of one program its gateways are the same code, linked with everything else.
@@ -95,11 +100,13 @@ func (st *Bed) FindGateway(ctx context.Context) {
 	if len(st.Gateways) > 0 {
 		return
 	}
+
 	ps, err := supervise.Find(ctx, st.bin, "gateway")
 	if err != nil {
 		st.GatewayReason = "no gateway program is beside this one, and none can be built here: " + err.Error()
 		return
 	}
+
 	st.Gateways = []string{ps["gateway"]}
 	st.GatewayReason = "read from the gateway program, whose code the gateways of this run share; -separate runs it"
 }
@@ -119,6 +126,7 @@ func (st *Bed) ReplaceGateway(ctx context.Context) (string, error) {
 func unbuilt(err error) error {
 	return complaint.New(
 		fmt.Sprintf("-separate: the programs are not beside this one and cannot be built here: %v", err),
-		"run it inside the module, or put destination, gateway and community beside this program: go build -o bin/ ./cmd/...",
+		"run it inside the module, or put destination, gateway and community beside this program: go build -o "+
+			"bin/ ./cmd/...",
 	)
 }

@@ -5,7 +5,12 @@ import (
 )
 
 // EvidenceFiles are the evidence of each hop, in the manifest's order.
-var EvidenceFiles = []string{"destination.jsonl", "gateway.jsonl", "delegate.jsonl", "originator.jsonl"}
+var EvidenceFiles = []string{
+	"destination.jsonl",
+	"gateway.jsonl",
+	"delegate.jsonl",
+	"originator.jsonl",
+}
 
 // Manifest describes the world for other programs.
 func (w *Env) Manifest() *Manifest {
@@ -19,15 +24,19 @@ func (w *Env) Manifest() *Manifest {
 		},
 		TLSCA: "tls/ca.pem", Evidence: EvidenceFiles,
 		Configs: map[string]string{
-			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml", "community": "community.yaml",
+			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml",
+			"community": "community.yaml",
 		},
 	}
 
 	for _, p := range Communities {
 		m.Communities = append(m.Communities, Community{
 			URI: p.URI, Name: p.name, Anchor: p.file + "-root.pem",
-			Issuer: KeyPair{Cert: p.file + ".pem", Key: p.file + ".key"},
-			CRL:    w.authorities[p.URI].URL(".crl"),
+			Issuer: KeyPair{
+				Cert: p.file + ".pem",
+				Key:  p.file + ".key",
+			},
+			CRL: w.authorities[p.URI].URL(".crl"),
 		})
 	}
 

@@ -55,10 +55,19 @@ var members = []member{
 	{"a-ec", CommunityA, "https://a-ec.client.example/app", certs.P256, false},
 	{"b-rsa", CommunityB, "https://b-rsa.client.example/app", certs.RSA2048, true},
 	{"b-ec", CommunityB, "https://b-ec.client.example/app", certs.P256, false},
-	{"tefca-treat", CommunityTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048, false},
+	{
+		"tefca-treat", CommunityTEFCA, "https://qhin.client.example/app#T-TREAT", certs.RSA2048,
+		false,
+	},
 	{"tefca-ias", CommunityTEFCA, "https://qhin.client.example/app#T-IAS", certs.P256, false},
-	{"edition1-rsa", CommunityEdition1, "https://edition1-rsa.client.example/app", certs.RSA2048, true},
-	{"edition1-ec", CommunityEdition1, "https://edition1-ec.client.example/app", certs.P256, false},
+	{
+		"edition1-rsa", CommunityEdition1, "https://edition1-rsa.client.example/app",
+		certs.RSA2048, true,
+	},
+	{
+		"edition1-ec", CommunityEdition1, "https://edition1-ec.client.example/app", certs.P256,
+		false,
+	},
 }
 
 // p12Password opens every PKCS#12 file of the manifest; it protects nothing, as
@@ -99,11 +108,15 @@ func (w *Env) origin(host, role string) string {
 // site is the path below which the destination's servers stand.
 const site = "/acme"
 
-func (w *Env) publicOrigin() string   { return w.origin(w.Host, "public") }
-func (w *Env) publicBase() string     { return w.publicOrigin() + site + "/fhir" }
-func (w *Env) delegateOrigin() string { return w.origin(w.name("delegate"), "delegate") }
-func (w *Env) privateOrigin() string  { return w.origin(w.name("destination"), "private") }
-func (w *Env) privateBase() string    { return w.privateOrigin() + site + "/fhir" }
+func (w *Env) publicOrigin() string { return w.origin(w.Host, "public") }
+func (w *Env) publicBase() string   { return w.publicOrigin() + site + "/fhir" }
+func (w *Env) delegateOrigin() string {
+	return w.origin(w.name("delegate"), "delegate")
+}
+func (w *Env) privateOrigin() string {
+	return w.origin(w.name("destination"), "private")
+}
+func (w *Env) privateBase() string { return w.privateOrigin() + site + "/fhir" }
 func (w *Env) listsBase() string {
 	return "http://" + net.JoinHostPort(w.Host, w.Ports.Number("crl"))
 }
@@ -123,6 +136,7 @@ func (w *Env) Make(o Config) error {
 			return err
 		}
 	}
+
 	if err := w.makeCommunities(); err != nil {
 		return err
 	}
@@ -149,7 +163,11 @@ func (w *Env) makeCommunities() error {
 }
 
 func (w *Env) community(p plannedCommunity) (*authority.Authority, error) {
-	prefix, about := w.path(p.file), authority.About{URI: p.URI, Name: p.name, Base: w.listsBase()}
+	prefix, about := w.path(p.file), authority.About{
+		URI:  p.URI,
+		Name: p.name,
+		Base: w.listsBase(),
+	}
 	if !authority.Exists(prefix) {
 		return authority.Create(prefix, about, p.key, w.Now)
 	}
@@ -185,7 +203,10 @@ func (w *Env) issue(a *authority.Authority, path string, kind certs.KeyKind, t c
 	}
 
 	_, err = a.Issue(t, key.Public(), func(chain []*x509.Certificate) error {
-		return certs.WriteIdentity(path+".pem", path+".key", &certs.Identity{Chain: chain, Key: key})
+		return certs.WriteIdentity(path+".pem", path+".key", &certs.Identity{
+			Chain: chain,
+			Key:   key,
+		})
 	})
 	return err
 }
@@ -243,7 +264,10 @@ func (w *Env) tlsCA() (*certs.CA, error) {
 		return nil, err
 	}
 
-	id := &certs.Identity{Chain: []*x509.Certificate{ca.Cert}, Key: key}
+	id := &certs.Identity{
+		Chain: []*x509.Certificate{ca.Cert},
+		Key:   key,
+	}
 	return ca, certs.WriteIdentity(w.path("tls", "ca.pem"), w.path("tls", "ca.key"), id)
 }
 
@@ -263,7 +287,10 @@ func (w *Env) issueTLS(ca *certs.CA, actor string, names []string, path string) 
 		return err
 	}
 
-	id := &certs.Identity{Chain: ca.Chain(leaf), Key: key}
+	id := &certs.Identity{
+		Chain: ca.Chain(leaf),
+		Key:   key,
+	}
 	return certs.WriteIdentity(path+".pem", path+".key", id)
 }
 
@@ -285,7 +312,8 @@ func (w *Env) addresses(actor string) []net.IP {
 func (w *Env) makeClients() error {
 	for _, m := range members {
 		a, path := w.authorities[m.community], w.path("clients", m.name)
-		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil && w.current(a, old.Leaf()) {
+		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil &&
+			w.current(a, old.Leaf()) {
 			continue
 		}
 
@@ -314,6 +342,7 @@ func writeP12(path string, legacy bool) error {
 	if err != nil {
 		return err
 	}
+
 	data, err := id.PKCS12(p12Password, legacy)
 	if err != nil {
 		return err
@@ -325,7 +354,10 @@ func writeP12(path string, legacy bool) error {
 // that the directory is whole by itself.
 func (w *Env) takeForeign(o Config) error {
 	for i, t := range o.Trust {
-		f := foreignEntry{URI: t.URI, Anchor: fmt.Sprintf("trusted/%d.pem", i)}
+		f := foreignEntry{
+			URI:    t.URI,
+			Anchor: fmt.Sprintf("trusted/%d.pem", i),
+		}
 		anchors, err := certs.LoadCertificates(t.Anchor)
 		if err != nil {
 			return err

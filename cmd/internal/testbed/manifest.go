@@ -87,7 +87,8 @@ func ReadManifest(dir string) (*Manifest, error) {
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if m.Version != 1 || m.PublicBase == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 || len(m.Gateways) < 2 {
+	if m.Version != 1 || m.PublicBase == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 ||
+		len(m.Gateways) < 2 {
 		return nil, complaint.New(path+" is not a manifest of version 1", "start the sandbox there again")
 	}
 

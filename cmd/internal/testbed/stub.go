@@ -63,7 +63,12 @@ func (s *Stub) configure(address string) error {
 		return err
 	}
 
-	w := &Env{Dir: s.Dir, Host: s.Manifest.PublicHost(), Now: s.Now()}
+	w := &Env{
+		Dir:  s.Dir,
+		Host: s.Manifest.PublicHost(),
+		Now:  s.Now(),
+	}
+
 	pair := filepath.Join(s.own, "gateway")
 	if err := w.makeTLSAt("gateway", pair); errors.Is(err, os.ErrNotExist) {
 		return ErrNoCA
@@ -71,7 +76,10 @@ func (s *Stub) configure(address string) error {
 		return err
 	}
 
-	c.Listen, c.TLS = address, []gatewayd.KeyPair{{Cert: pair + ".pem", Key: pair + ".key"}}
+	c.Listen, c.TLS = address, []gatewayd.KeyPair{{
+		Cert: pair + ".pem",
+		Key:  pair + ".key",
+	}}
 	c.Admin = gatewayd.Admin{}
 	data, err := yaml.Marshal(c)
 	if err != nil {

@@ -67,7 +67,13 @@ func newTamperer(w *Env) (*tamperer, error) {
 // actor lets the cast start it, before whoever dials it. It has listened since
 // it was made.
 func (t *tamperer) actor() supervise.Actor {
-	return supervise.Actor{Name: "tamperer", Role: "tamper", Run: func(ctx context.Context, _ *supervise.Port) error { return t.runActor(ctx) }}
+	return supervise.Actor{
+		Name: "tamperer",
+		Role: "tamper",
+		Run: func(ctx context.Context, _ *supervise.Port) error {
+			return t.runActor(ctx)
+		},
+	}
 }
 
 // play relays until ctx ends.

@@ -127,7 +127,12 @@ type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
 // gatewayData is the configuration of the inbound gateway or of the delegated
 // intermediary.
 func (w *Env) gatewayData(hop string) gatewayData {
-	data := gatewayData{Hop: hop, Host: HostOf(w.publicOrigin()), Site: site}
+	data := gatewayData{
+		Hop:  hop,
+		Host: HostOf(w.publicOrigin()),
+		Site: site,
+	}
+
 	if hop == "gateway" {
 		data.Listen = w.Ports["public"].Address
 		data.Next, data.Dial = w.delegateOrigin(), supervise.Dialable(w.Ports["delegate"].Address)

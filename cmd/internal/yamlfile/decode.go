@@ -61,6 +61,7 @@ func (w *walker) walk(n ast.Node, t reflect.Type, at string) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+
 	if _, null := n.(*ast.NullNode); null {
 		return
 	}

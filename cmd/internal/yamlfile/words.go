@@ -30,6 +30,7 @@ func example(want string) string {
 	case "a text":
 		return "put the value in quotes"
 	}
+
 	return "write " + want
 }
 

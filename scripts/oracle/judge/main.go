@@ -22,6 +22,7 @@ func run(stdin io.Reader, stdout, stderr io.Writer) int {
 	for lines.Scan() {
 		fmt.Fprintln(out, verdict(v, lines.Bytes()))
 	}
+
 	err := lines.Err()
 	if err == nil {
 		err = out.Flush()
@@ -39,10 +40,12 @@ func verdict(v *validate.Validator, body []byte) string {
 	if err != nil {
 		return "refused " + err.Error()
 	}
+
 	for _, i := range v.Resource(root, validate.Options{}) {
 		if i.Severity == validate.Error {
 			return fmt.Sprintf("refused %s %s %q", i.Code, i.Expression, i.Text)
 		}
 	}
+
 	return "ok"
 }

@@ -53,6 +53,7 @@ func write(out *bufio.Writer, typ string, turn int) error {
 		if p.Kind == search.Composite {
 			continue // HL7's expression has no place in it for the two parts
 		}
+
 		selected[p.Code] = []json.RawMessage{}
 		for _, raw := range p.Select(root) {
 			selected[p.Code] = append(selected[p.Code], json.RawMessage(raw))
@@ -122,7 +123,11 @@ func (m *maker) value(e *table.Element, ref *table.TypeRef, depth int) any {
 	case ref.Name == "Reference":
 		return m.reference(ref)
 	case ref.Name == "Resource":
-		return map[string]any{"resourceType": "Basic", "id": fmt.Sprint("r", m.n)}
+		return map[string]any{
+			"resourceType": "Basic",
+			"id":           fmt.Sprint("r", m.n),
+		}
+
 	case !ref.Primitive():
 		if depth >= maxDepth || ref.Of == nil {
 			return nil
@@ -130,6 +135,7 @@ func (m *maker) value(e *table.Element, ref *table.TypeRef, depth int) any {
 		if o := m.object(ref.Of, depth+1); len(o) > 0 {
 			return o
 		}
+
 		return nil
 	}
 

@@ -127,11 +127,13 @@ func testLife(t *testing.T, sub Subject) {
 	next.Granted.ClientName, next.Granted.Contacts, next.Created = "other", nil, Start.Add(time.Hour)
 
 	changed, previous := register(t, s, next)
-	if previous == nil || previous.ID != first.ID || changed.ID != first.ID || !changed.Created.Equal(Start) {
+	if previous == nil || previous.ID != first.ID || changed.ID != first.ID ||
+		!changed.Created.Equal(Start) {
 		t.Fatalf("changed: %+v after %+v", changed, previous)
 	}
 	got := must(s.Client(ctx, first.ID))(t)
-	if got == nil || got.Granted.ClientName != "other" || got.Granted.Contacts != nil || got.Epoch != 0 {
+	if got == nil || got.Granted.ClientName != "other" || got.Granted.Contacts != nil ||
+		got.Epoch != 0 {
 		t.Fatalf("a change replaces: got %+v", got)
 	}
 
@@ -199,7 +201,11 @@ func testSpend(t *testing.T, sub Subject) {
 	again := first
 	again.Endpoint, again.Now, again.Until = "token", Start.Add(time.Minute), Start.Add(7*time.Minute)
 	r := registration("urn:a", "iss", "x")
-	token := oauth.Token{Hash: oauth.Hash{1}, ClientID: r.ID, Expires: Start.Add(time.Hour)}
+	token := oauth.Token{
+		Hash:     oauth.Hash{1},
+		ClientID: r.ID,
+		Expires:  Start.Add(time.Hour),
+	}
 	for name, err := range map[string]error{
 		"spend":    s.Spend(ctx, again),
 		"register": third(s.Register(ctx, again, r)),
@@ -208,7 +214,8 @@ func testSpend(t *testing.T, sub Subject) {
 		"revoke":   s.Revoke(ctx, again, "iss", oauth.Handle{}, oauth.Hash{}),
 	} {
 		var replayed *oauth.Replayed
-		if !errors.As(err, &replayed) || replayed.Endpoint != "register" || !replayed.Seen.Equal(Start) {
+		if !errors.As(err, &replayed) || replayed.Endpoint != "register" ||
+			!replayed.Seen.Equal(Start) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -260,6 +267,7 @@ func testExpired(t *testing.T, sub Subject) {
 	if got := must(s.Client(ctx, r.ID))(t); got != nil {
 		t.Fatalf("registered all the same: %+v", got)
 	}
+
 	if err := s.Spend(ctx, late); !errors.Is(err, oauth.ErrExpired) {
 		t.Fatalf("spend: %v", err)
 	}
@@ -278,6 +286,7 @@ func testRefusedCancel(t *testing.T, sub Subject) {
 			t.Fatalf("cancel of nothing: %v", err)
 		}
 	}
+
 	if err := s.Spend(ctx, jti); err != nil {
 		t.Errorf("the jti of a refused cancel: %v", err)
 	}
@@ -336,9 +345,11 @@ func testTokens(t *testing.T, sub Subject) {
 		t.Fatal("two tokens, one handle")
 	}
 	got := live(t, s, h, want.Hash)
-	if got == nil || got.ClientID != c.ID || got.Client != c.Client || !slices.Equal(got.Scope, want.Scope) ||
+	if got == nil || got.ClientID != c.ID || got.Client != c.Client ||
+		!slices.Equal(got.Scope, want.Scope) ||
 		!slices.Equal(got.Purposes, want.Purposes) ||
-		!bytes.Equal(got.Extensions["hl7-b2b"], want.Extensions["hl7-b2b"]) || !got.Issued.Equal(want.Issued) ||
+		!bytes.Equal(got.Extensions["hl7-b2b"], want.Extensions["hl7-b2b"]) ||
+		!got.Issued.Equal(want.Issued) ||
 		!got.Expires.Equal(want.Expires) || got.Hash != want.Hash {
 		t.Fatalf("got %+v", got)
 	}
@@ -409,15 +420,21 @@ func testReopen(t *testing.T, sub Subject) {
 	gone, _ := register(t, s, registration("urn:a", "https://gone.test", "x"))
 	must(s.Cancel(ctx, fresh("y", Start), "urn:a", "https://gone.test"))(t)
 	jti := fresh("x", Start)
-	token := oauth.Token{Hash: oauth.Hash{7}, ClientID: c.ID, Expires: Start.Add(time.Hour)}
+	token := oauth.Token{
+		Hash:     oauth.Hash{7},
+		ClientID: c.ID,
+		Expires:  Start.Add(time.Hour),
+	}
 	h := must(s.Issue(ctx, jti, token))(t)
 
 	s = sub.Reopen(t)
 	got := must(s.Client(ctx, c.ID))(t)
-	if got == nil || got.Granted.ClientName != "name" || got.Statement != "a.b.c" || !bytes.Equal(got.Leaf, r.Leaf) ||
+	if got == nil || got.Granted.ClientName != "name" || got.Statement != "a.b.c" ||
+		!bytes.Equal(got.Leaf, r.Leaf) ||
 		!slices.Equal(got.Certifications, r.Certifications) {
 		t.Errorf("registration: %+v", got)
 	}
+
 	if got := must(s.Client(ctx, gone.ID))(t); got != nil {
 		t.Errorf("cancelled registration: %+v", got)
 	}
@@ -475,7 +492,8 @@ func testChangeRace(t *testing.T, sub Subject) {
 		r := registration("urn:a", "https://c.test", fmt.Sprint("scope-", i))
 		r.Granted.ClientName = r.Granted.Scope
 		wg.Go(func() {
-			if _, _, err := sub.Store.Register(context.Background(), fresh("https://c.test", Start), r); err != nil {
+			if _, _, err := sub.Store.Register(context.Background(), fresh("https://c.test", Start),
+				r); err != nil {
 				t.Error(err)
 			}
 		})
@@ -492,7 +510,8 @@ func testChangeRace(t *testing.T, sub Subject) {
 
 	wg.Wait()
 	last, previous := register(t, sub.Store, registration("urn:a", "https://c.test", "scope-last"))
-	if previous != nil && (previous.ID != last.ID || previous.Granted.ClientName != previous.Granted.Scope) {
+	if previous != nil && (previous.ID != last.ID ||
+		previous.Granted.ClientName != previous.Granted.Scope) {
 		t.Errorf("a mixture: %+v", previous)
 	}
 	if got := must(sub.Store.Client(t.Context(), first.ID))(t); got != nil && got.ID != last.ID {

@@ -69,8 +69,10 @@ func testCancelled(t *testing.T, sub Subject) {
 	cancel()
 	s, r := sub.Store, registration("urn:a", "https://c.test", "x")
 	for name, do := range map[string]func(ctx context.Context, jti oauth.Spend) error{
-		"register": func(ctx context.Context, jti oauth.Spend) error { return third(s.Register(ctx, jti, r)) },
-		"spend":    s.Spend,
+		"register": func(ctx context.Context, jti oauth.Spend) error {
+			return third(s.Register(ctx, jti, r))
+		},
+		"spend": s.Spend,
 	} {
 		jti := fresh("https://c.test", Start)
 		if err := do(ctx, jti); !errors.Is(err, context.Canceled) {
@@ -101,10 +103,16 @@ func testFailedCommit(t *testing.T, sub Subject) {
 	}
 
 	stored, _ := register(t, s, r)
-	token := oauth.Token{Hash: oauth.Hash{1}, ClientID: stored.ID, Expires: Start.Add(time.Hour)}
+	token := oauth.Token{
+		Hash:     oauth.Hash{1},
+		ClientID: stored.ID,
+		Expires:  Start.Add(time.Hour),
+	}
 	h := must(s.Issue(t.Context(), fresh("x", Start), token))(t)
 	sub.FailCommits(true)
-	if err := s.Revoke(t.Context(), fresh("x", Start), stored.ID, h, token.Hash); !errors.Is(err, oauth.ErrUnknown) {
+
+	if err := s.Revoke(t.Context(), fresh("x", Start), stored.ID, h,
+		token.Hash); !errors.Is(err, oauth.ErrUnknown) {
 		t.Errorf("a revocation whose commit fails: %v", err)
 	}
 	if _, err := s.Cancel(t.Context(), fresh("x", Start), "urn:a",
@@ -125,7 +133,12 @@ func testFailedCommit(t *testing.T, sub Subject) {
 func testTwoHandles(t *testing.T, sub Subject) {
 	first := sub.Store
 	stored, _ := register(t, first, registration("urn:a", "https://c.test", "x"))
-	token := oauth.Token{Hash: oauth.Hash{1}, ClientID: stored.ID, Expires: Start.Add(time.Hour)}
+	token := oauth.Token{
+		Hash:     oauth.Hash{1},
+		ClientID: stored.ID,
+		Expires:  Start.Add(time.Hour),
+	}
+
 	jti := fresh("x", Start)
 	h := must(first.Issue(t.Context(), jti, token))(t)
 	second := first

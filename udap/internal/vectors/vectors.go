@@ -103,6 +103,7 @@ func (d *Differences) Compare(t testing.TB, suite string, atLeast int) {
 	for name, kind := range listed {
 		t.Errorf("%s: listed as %s, but there is no difference: %s", suite, kind, name)
 	}
+
 	t.Logf("%s: %d vectors, %d differences, all listed", suite, d.all, len(d.seen))
 }
 

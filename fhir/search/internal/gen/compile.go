@@ -108,6 +108,7 @@ func split(expr string) []string {
 		}
 		steps = append(steps, s)
 	}
+
 	return steps
 }
 

@@ -41,6 +41,7 @@ func readElements(t *table.Table) elements {
 		}
 		e.add(ty)
 	}
+
 	return e
 }
 

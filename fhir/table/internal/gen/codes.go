@@ -33,10 +33,12 @@ func (d *definitions) binding(e element) string {
 	if e.Binding.Strength != "required" || e.Binding.ValueSet == "" {
 		return ""
 	}
+
 	url, _, _ := strings.Cut(e.Binding.ValueSet, "|")
 	if len(d.expand(url, 0)) == 0 {
 		return ""
 	}
+
 	d.used[url] = true
 	return last(url)
 }
@@ -66,6 +68,7 @@ func (d *definitions) expand(url string, depth int) map[string][]string {
 		if len(part) == 0 {
 			return nil
 		}
+
 		for system, codes := range part {
 			all[system] = append(all[system], codes...)
 		}
@@ -100,6 +103,7 @@ func (d *definitions) find(resourceType, url string) *terminology {
 			}
 		}
 	}
+
 	return nil
 }
 

@@ -67,8 +67,9 @@ func (d *definitions) writeTypes(out io.Writer) {
 		}
 
 		simple := s.ID == "SimpleQuantity" || s.ID == "MoneyQuantity"
-		if s.ResourceType != "StructureDefinition" || s.Kind == "primitive-type" || s.Derivation == "constraint" &&
-			!simple {
+		if s.ResourceType != "StructureDefinition" || s.Kind == "primitive-type" ||
+			s.Derivation == "constraint" &&
+				!simple {
 			continue
 		}
 		d.writeStructure(out, s)
@@ -116,6 +117,7 @@ func (s structure) hl7() []element {
 	for _, e := range s.Differential.Element {
 		stated[e.Path] = e
 	}
+
 	delete(stated, "ResearchStudy.studyDesign") // of R5, put into the differential as well
 	var all []element
 
@@ -131,6 +133,7 @@ func (s structure) hl7() []element {
 				hl7.Binding = e.Binding
 			}
 			all = append(all, hl7)
+
 		case e.Base.Path != e.Path && known: // inherited, by what is HL7's
 			all = append(all, e)
 		}
@@ -230,13 +233,16 @@ func (d *definitions) writeParams(out io.Writer) {
 		if slices.Contains(notR4, p.URL) {
 			continue
 		}
+
 		if hl7 := targets[p.URL]; hl7 != nil {
 			p.Target = hl7
 		}
 		var parts []string
+
 		for _, c := range p.Component {
 			parts = append(parts, c.Definition+" "+clean(c.Expression))
 		}
+
 		fmt.Fprintf(out, "param\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Code, p.Type, strings.Join(p.Base, ","),
 			strings.Join(p.Target, ","), clean(p.Expression), p.URL, strings.Join(parts, ";"))
 	}
@@ -267,7 +273,9 @@ func (d *definitions) writeCompartments(out io.Writer) error {
 
 func (c *compartment) write(out io.Writer) {
 	for _, r := range c.Resource {
-		params := slices.DeleteFunc(r.Param, func(p string) bool { return p == "{def}" })
+		params := slices.DeleteFunc(r.Param, func(p string) bool {
+			return p == "{def}"
+		})
 		if len(params) > 0 {
 			fmt.Fprintf(out, "compartment\t%s\t%s\t%s\n", c.Code, r.Code, strings.Join(params, ","))
 		}

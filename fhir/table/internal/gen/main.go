@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "gen:", err)
 		return 1
 	}
+
 	return 0
 }
 
@@ -41,7 +42,8 @@ func generate(ctx context.Context, output string) error {
 	}
 	defer os.RemoveAll(dir)
 
-	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund",
+	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit",
+		"--no-fund",
 		"--silent", origin)
 	npm.Stderr = os.Stderr
 	if err := npm.Run(); err != nil {

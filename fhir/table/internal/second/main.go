@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "second:", err)
 		return 1
 	}
+
 	return 0
 }
 
@@ -54,7 +55,8 @@ func generate(ctx context.Context, output string) error {
 	}
 	defer os.RemoveAll(dir)
 
-	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund",
+	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--no-audit",
+		"--no-fund",
 		"--silent", origin)
 	npm.Stderr = os.Stderr
 	if err := npm.Run(); err != nil {
@@ -65,6 +67,7 @@ func generate(ctx context.Context, output string) error {
 	if err != nil {
 		return err
 	}
+
 	var types map[string]property
 	if err := json.Unmarshal(data, &types); err != nil {
 		return err
@@ -75,12 +78,14 @@ func generate(ctx context.Context, output string) error {
 	if err != nil {
 		return err
 	}
+
 	fmt.Fprintf(z, "# From npm %s; made by go generate, not by hand.\n", origin)
 	for _, name := range slices.Sorted(maps.Keys(types)) {
 		if name[0] >= 'A' && name[0] <= 'Z' {
 			write(z, name, types[name].Properties)
 		}
 	}
+
 	if err := z.Close(); err != nil {
 		return err
 	}
@@ -112,6 +117,7 @@ func write(out io.Writer, path string, properties []property) {
 		for _, t := range p.TargetProfiles {
 			targets = append(targets, last(t))
 		}
+
 		slices.Sort(targets)
 		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", path, p.Name, least, many, p.Type,
 			strings.Join(targets, "|"), bound)
