@@ -76,14 +76,16 @@ func TestParseKey(t *testing.T) {
 
 	tests[len(tests)-1].want = "larger than"
 	for _, tt := range tests {
-		key, err := ParseKey(tt.data)
-		if tt.want == "" && (err != nil || key == nil) || tt.want != "" && (err == nil ||
-			!strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
-		}
-		if err != nil && bytes.Contains([]byte(err.Error()), p8[40:80]) {
-			t.Errorf("%s: the complaint shows key material", tt.name)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			key, err := ParseKey(tt.data)
+			if tt.want == "" && (err != nil || key == nil) || tt.want != "" && (err == nil ||
+				!strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+			}
+			if err != nil && bytes.Contains([]byte(err.Error()), p8[40:80]) {
+				t.Errorf("%s: the complaint shows key material", tt.name)
+			}
+		})
 	}
 }
 
@@ -121,11 +123,13 @@ func TestParseCertificates(t *testing.T) {
 		{"a request", block(t, "CERTIFICATE REQUEST", id.Chain[0].Raw, nil), 0, "no certificate"},
 	}
 	for _, tt := range tests {
-		got, err := ParseCertificates(tt.data)
-		if len(got) != tt.n || (err == nil) != (tt.want == "") || err != nil &&
-			!strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %d certificates, %v; want %d, %q", tt.name, len(got), err, tt.n, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ParseCertificates(tt.data)
+			if len(got) != tt.n || (err == nil) != (tt.want == "") || err != nil &&
+				!strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %d certificates, %v; want %d, %q", tt.name, len(got), err, tt.n, tt.want)
+			}
+		})
 	}
 }
 
@@ -161,10 +165,12 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 		"one file":  func() (*Identity, error) { return LoadIdentity(both, both) },
 		"pkcs12":    func() (*Identity, error) { return LoadPKCS12(p12, "pw") },
 	} {
-		got, err := load()
-		if err != nil || !got.Leaf().Equal(id.Leaf()) || len(got.TLS().Certificate) != 2 {
-			t.Errorf("%s: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, err := load()
+			if err != nil || !got.Leaf().Equal(id.Leaf()) || len(got.TLS().Certificate) != 2 {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 
 	for name, bad := range map[string]struct{ chain, key, want string }{
@@ -175,9 +181,11 @@ func TestLoadIdentityNamesTheFile(t *testing.T) {
 		"swapped":    {key, chain, key},
 		"pkcs12 pem": {p12, key, p12},
 	} {
-		if _, err := LoadIdentity(bad.chain, bad.key); err == nil || !strings.Contains(err.Error(), bad.want) {
-			t.Errorf("%s: %v does not name %s", name, err, bad.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := LoadIdentity(bad.chain, bad.key); err == nil || !strings.Contains(err.Error(), bad.want) {
+				t.Errorf("%s: %v does not name %s", name, err, bad.want)
+			}
+		})
 	}
 
 	if _, err := LoadCA(chain, key); err == nil || !strings.Contains(err.Error(), "is not a CA") {

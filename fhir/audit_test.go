@@ -82,16 +82,18 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 		}, "subtype:missing=true&outcome=4"},
 		{"no token", func() { w.get("/Nonsense/1", "").want(401) }, ""},
 	} {
-		if c.query == "" {
-			c.do()
-			continue
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if c.query == "" {
+				c.do()
+				return
+			}
 
-		before := count(c.query)
-		c.do()
-		if n := count(c.query); n != before+1 {
-			t.Errorf("%s: %d records more of %s", c.name, n-before, c.query)
-		}
+			before := count(c.query)
+			c.do()
+			if n := count(c.query); n != before+1 {
+				t.Errorf("%s: %d records more of %s", c.name, n-before, c.query)
+			}
+		})
 	}
 
 	if n := count("subtype=search-type&agent=none"); n != 0 {

@@ -30,21 +30,23 @@ func TestAPersonLooks(t *testing.T) {
 		{"/Patient/nobody", browser, "OperationOutcome", 404},
 		{"/Patient?birthdate=never", browser, "OperationOutcome", 400},
 	} {
-		a := w.get(c.path, everything, "Accept", c.accept)
-		page := a.Body.String()
-		if a.Code != c.status || a.Header().Get("Content-Type") != view.MediaType || !strings.Contains(page, c.shows) {
-			t.Errorf("%s: %d %s %.300s", c.path, a.Code, a.Header(), page)
-		}
-		if a.Header().Get("Content-Security-Policy") != view.Policy ||
-			a.Header().Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: headers %v", c.path, a.Header())
-		}
-
-		for _, m := range href.FindAllStringSubmatch(page, -1) {
-			if !strings.HasPrefix(m[1], publicBase+"/") {
-				t.Errorf("%s: a link leads to %s", c.path, m[1])
+		t.Run(c.path, func(t *testing.T) {
+			a := w.get(c.path, everything, "Accept", c.accept)
+			page := a.Body.String()
+			if a.Code != c.status || a.Header().Get("Content-Type") != view.MediaType || !strings.Contains(page, c.shows) {
+				t.Errorf("%s: %d %s %.300s", c.path, a.Code, a.Header(), page)
 			}
-		}
+			if a.Header().Get("Content-Security-Policy") != view.Policy ||
+				a.Header().Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: headers %v", c.path, a.Header())
+			}
+
+			for _, m := range href.FindAllStringSubmatch(page, -1) {
+				if !strings.HasPrefix(m[1], publicBase+"/") {
+					t.Errorf("%s: a link leads to %s", c.path, m[1])
+				}
+			}
+		})
 	}
 
 	for _, accept := range []string{

@@ -15,19 +15,23 @@ func TestPreferIsReadAsRFC7240Says(t *testing.T) {
 		`x; return=representation`:        false,
 		`return=`:                         false,
 	} {
-		if got := w.do("POST", "/Patient", everything, anna, "Prefer", prefer).want(201).Body.Len() == 0; got != empty {
-			t.Errorf("%s: empty %v", prefer, got)
-		}
+		t.Run(prefer, func(t *testing.T) {
+			if got := w.do("POST", "/Patient", everything, anna, "Prefer", prefer).want(201).Body.Len() == 0; got != empty {
+				t.Errorf("%s: empty %v", prefer, got)
+			}
+		})
 	}
 }
 
 func TestAllowTellsWhatIsNeverWritten(t *testing.T) {
 	w := newEnv(t, 0)
 	for path, writes := range map[string]bool{"/AuditEvent": false, "/AuditEvent/x": false, "/Patient/x": true} {
-		if got := strings.Contains(w.do("OPTIONS", path, "", "").want(204).Header().Get("Allow"),
-			"PUT"); got != writes {
-			t.Errorf("%s: PUT %v", path, got)
-		}
+		t.Run(path, func(t *testing.T) {
+			if got := strings.Contains(w.do("OPTIONS", path, "", "").want(204).Header().Get("Allow"),
+				"PUT"); got != writes {
+				t.Errorf("%s: PUT %v", path, got)
+			}
+		})
 	}
 }
 
@@ -90,8 +94,10 @@ func TestSearchesOfTheSystemHaveCommonParameters(t *testing.T) {
 		"?_lastUpdated=gt2000":                     200,
 		"?_count=1&_format=json":                   200,
 	} {
-		if a := w.get(query, everything).want(status); a.Body.Len() > 1<<20 {
-			t.Errorf("%s: %d bytes", query, a.Body.Len())
-		}
+		t.Run(query, func(t *testing.T) {
+			if a := w.get(query, everything).want(status); a.Body.Len() > 1<<20 {
+				t.Errorf("%s: %d bytes", query, a.Body.Len())
+			}
+		})
 	}
 }

@@ -29,12 +29,14 @@ func TestFormOfTheAnswer(t *testing.T) {
 		}, {"", "?_format=application/fhir+json;%20fhirVersion=3.0", ""},
 		{"", "?_format=html", page}, {"text/html, */*;q=0.8", "", page}, {"text/html", "?_format=json", plain},
 	} {
-		a := w.get("/Patient/a"+tc.query, everything, "Accept", tc.accept)
-		if tc.media == "" {
-			a.want(http.StatusNotAcceptable)
-		} else if got := a.want(200).Header().Get("Content-Type"); got != tc.media {
-			t.Errorf("Accept %q %s: %s", tc.accept, tc.query, got)
-		}
+		t.Run(tc.accept, func(t *testing.T) {
+			a := w.get("/Patient/a"+tc.query, everything, "Accept", tc.accept)
+			if tc.media == "" {
+				a.want(http.StatusNotAcceptable)
+			} else if got := a.want(200).Header().Get("Content-Type"); got != tc.media {
+				t.Errorf("Accept %q %s: %s", tc.accept, tc.query, got)
+			}
+		})
 	}
 }
 
@@ -45,7 +47,9 @@ func TestBodiesAreUTF8(t *testing.T) {
 		"application/fhir+json; charset=utf-8": 201, `application/fhir+json;charset="UTF-8"`: 201, "application/json; charset=us-ascii": 201,
 		"application/fhir+json; charset=utf-16": 415, "application/fhir+json; charset=iso-8859-1": 415, "application/fhir+json; fhirVersion=4.0; charset=latin1": 415,
 	} {
-		w.do("POST", "/Patient", everything, anna, "Content-Type", media).want(status)
+		t.Run(media, func(t *testing.T) {
+			w.do("POST", "/Patient", everything, anna, "Content-Type", media).want(status)
+		})
 	}
 }
 
@@ -58,9 +62,11 @@ func TestPrettyIsAParameter(t *testing.T) {
 		"x_pretty=true":     false,
 		"name=_pretty=true": false,
 	} {
-		if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(), "\n"); got != lines {
-			t.Errorf("%s: lines %v", query, got)
-		}
+		t.Run(query, func(t *testing.T) {
+			if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(), "\n"); got != lines {
+				t.Errorf("%s: lines %v", query, got)
+			}
+		})
 	}
 }
 

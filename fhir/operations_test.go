@@ -39,9 +39,11 @@ func TestSelfOfAHistoryIsWhatWasAsked(t *testing.T) {
 func TestValidateSaysWhatItDoesNotJudge(t *testing.T) {
 	w := newEnv(t, 0)
 	for query, said := range map[string]bool{"": false, "?profile=http://e.test/p": true, "?mode=delete": true} {
-		if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
-			"not-supported"); got != said {
-			t.Errorf("%q: said %v", query, got)
-		}
+		t.Run(query, func(t *testing.T) {
+			if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
+				"not-supported"); got != said {
+				t.Errorf("%q: said %v", query, got)
+			}
+		})
 	}
 }

@@ -118,9 +118,11 @@ func TestIncludedResources(t *testing.T) {
 		"new":   "Patient/p/_history/2",
 		"plain": "Patient/p",
 	} {
-		w.do("PUT", "/Observation/"+id, everything, fmt.Sprintf(
-			`{"resourceType":"Observation","id":%q,"status":"final","code":{"text":"x"},"subject":{"reference":%q}}`,
-			id, reference)).want(201)
+		t.Run(id, func(t *testing.T) {
+			w.do("PUT", "/Observation/"+id, everything, fmt.Sprintf(
+				`{"resourceType":"Observation","id":%q,"status":"final","code":{"text":"x"},"subject":{"reference":%q}}`,
+				id, reference)).want(201)
+		})
 	}
 
 	for i := range 9 {

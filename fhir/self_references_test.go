@@ -25,25 +25,27 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 		privateBase + "x/Patient/a":                                      privateBase + "x/Patient/a",
 		"Patient/a":                                                      "Patient/a",
 	} {
-		a := w.do("POST", "/Observation", everything, bodyOf(sent)).want(201)
-		if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got,
-			fmt.Sprintf(`"subject":{"reference":%q}`, kept)) || !strings.Contains(got, `1.50`) {
-			t.Errorf("%s: %s", sent, got)
-		}
-		id := strings.TrimPrefix(a.location(), "/Observation/")
-		want := 1
-		if strings.Contains(sent, "fhirx/") {
-			want = 0
-		}
+		t.Run(sent, func(t *testing.T) {
+			a := w.do("POST", "/Observation", everything, bodyOf(sent)).want(201)
+			if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got,
+				fmt.Sprintf(`"subject":{"reference":%q}`, kept)) || !strings.Contains(got, `1.50`) {
+				t.Errorf("%s: %s", sent, got)
+			}
+			id := strings.TrimPrefix(a.location(), "/Observation/")
+			want := 1
+			if strings.Contains(sent, "fhirx/") {
+				want = 0
+			}
 
-		if b := w.get("/Observation?patient=a&_id="+id, everything).bundle(); *b.Total != want {
-			t.Errorf("%s: found %d", sent, *b.Total)
-		}
-		entry := entryOf("POST", "Observation", bodyOf(sent))
-		tx := w.do("POST", "", everything, bundleOf("transaction", entry), "Prefer", "return=representation").want(200)
-		if !strings.Contains(tx.Body.String(), fmt.Sprintf(`{"reference":%q}`, kept)) {
-			t.Errorf("%s in a transaction: %s", sent, tx.Body)
-		}
+			if b := w.get("/Observation?patient=a&_id="+id, everything).bundle(); *b.Total != want {
+				t.Errorf("%s: found %d", sent, *b.Total)
+			}
+			entry := entryOf("POST", "Observation", bodyOf(sent))
+			tx := w.do("POST", "", everything, bundleOf("transaction", entry), "Prefer", "return=representation").want(200)
+			if !strings.Contains(tx.Body.String(), fmt.Sprintf(`{"reference":%q}`, kept)) {
+				t.Errorf("%s in a transaction: %s", sent, tx.Body)
+			}
+		})
 	}
 
 	if self := w.get("/Observation?patient=b,"+privateBase+"/Patient/a",
@@ -98,10 +100,12 @@ func TestTransactionsThatContradictThemselves(t *testing.T) {
 		"found and deleted": {found, gone},
 		"one fullUrl":       {one, one},
 	} {
-		w.do("POST", "", everything, bundleOf("transaction", entries...)).want(400)
-		if w.get("/Organization/o", everything).Code != 200 {
-			t.Fatal(name, "was done in part")
-		}
+		t.Run(name, func(t *testing.T) {
+			w.do("POST", "", everything, bundleOf("transaction", entries...)).want(400)
+			if w.get("/Organization/o", everything).Code != 200 {
+				t.Fatal(name, "was done in part")
+			}
+		})
 	}
 
 	w.do("POST", "", everything, bundleOf("transaction", found, found)).want(200)
@@ -121,7 +125,9 @@ func TestPreconditionsOfWrites(t *testing.T) {
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", `W/"7"`).want(200)
 	for cond, status := range map[string]int{"name=N": 200, "?name=N": 200, "Organization?name=N": 200, "/Organization?name=N": 200, publicBase + "/Organization?name=N": 200,
 		privateBase + "/Organization?name=N": 200, "Location?name=N": 400, "https://other.test/Organization?name=N": 400} {
-		w.do("POST", "/Organization", everything, org, "If-None-Exist", cond).want(status)
+		t.Run(cond, func(t *testing.T) {
+			w.do("POST", "/Organization", everything, org, "If-None-Exist", cond).want(status)
+		})
 	}
 }
 
@@ -169,9 +175,11 @@ func TestTransactionsMatchBeforeTheyChange(t *testing.T) {
 			200,
 		},
 	} {
-		if a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)); a.Code != c.status {
-			t.Errorf("%s: %d %s", name, a.Code, a.Body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)); a.Code != c.status {
+				t.Errorf("%s: %d %s", name, a.Code, a.Body)
+			}
+		})
 	}
 
 	if b := w.get("/Organization?name=C", everything).bundle(); *b.Total != 2 {
@@ -241,13 +249,15 @@ func TestTransactionJudgesWhatReferencesLeadTo(t *testing.T) {
 			},
 		},
 	} {
-		before := w.get("?_summary=count", everything).Body.String()
-		a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(c.status)
-		if c.status == 400 && !strings.Contains(a.Body.String(), "Bundle.entry[") {
-			t.Errorf("%s: not said where: %s", name, a.Body)
-		}
-		if after := w.get("?_summary=count", everything).Body.String(); c.status == 400 && before != after {
-			t.Errorf("%s: something was stored", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			before := w.get("?_summary=count", everything).Body.String()
+			a := w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(c.status)
+			if c.status == 400 && !strings.Contains(a.Body.String(), "Bundle.entry[") {
+				t.Errorf("%s: not said where: %s", name, a.Body)
+			}
+			if after := w.get("?_summary=count", everything).Body.String(); c.status == 400 && before != after {
+				t.Errorf("%s: something was stored", name)
+			}
+		})
 	}
 }

@@ -380,9 +380,11 @@ func TestTokenCannotBeLookedUp(t *testing.T) {
 		"Trace-Id":         "t1",
 		"Cache-Control":    "no-store",
 	} {
-		if got := rec.Header().Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := rec.Header().Get(name); got != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		})
 	}
 
 	if rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), `"transient"`) {
@@ -477,15 +479,17 @@ func TestOnlyListedOriginsMayAsk(t *testing.T) {
 		{"GET", "/metadata", "https://evil.example", "", "*"},
 		{"OPTIONS", "/metadata", "https://evil.example", "", "*"},
 	} {
-		h := w.do(c.method, c.path, c.token, "", "Origin", c.origin, "Access-Control-Request-Headers",
-			"authorization").Header()
-		if got := h.Get("Access-Control-Allow-Origin"); got != c.allowed ||
-			h.Get("Access-Control-Allow-Credentials") != "" {
-			t.Errorf("%s %s from %s: %v", c.method, c.path, c.origin, h)
-		}
-		if c.method == "OPTIONS" && h.Get("Allow") == "" {
-			t.Errorf("%s: no Allow", c.path)
-		}
+		t.Run(c.method, func(t *testing.T) {
+			h := w.do(c.method, c.path, c.token, "", "Origin", c.origin, "Access-Control-Request-Headers",
+				"authorization").Header()
+			if got := h.Get("Access-Control-Allow-Origin"); got != c.allowed ||
+				h.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s %s from %s: %v", c.method, c.path, c.origin, h)
+			}
+			if c.method == "OPTIONS" && h.Get("Allow") == "" {
+				t.Errorf("%s: no Allow", c.path)
+			}
+		})
 	}
 
 	w.do("OPTIONS", "/nothing/here/at/all", "", "").want(404)

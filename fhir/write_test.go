@@ -195,24 +195,26 @@ func TestEachLetterOfAScope(t *testing.T) {
 			[]string{"Content-Type", "application/json-patch+json"},
 		},
 	} {
-		for bits := 1; bits < 32; bits++ {
-			letters := ""
-			for i, l := range "cruds" {
-				if bits>>i&1 == 1 {
-					letters += string(l)
+		t.Run(c.name, func(t *testing.T) {
+			for bits := 1; bits < 32; bits++ {
+				letters := ""
+				for i, l := range "cruds" {
+					if bits>>i&1 == 1 {
+						letters += string(l)
+					}
+				}
+
+				allowed := true
+				for _, l := range c.letters {
+					allowed = allowed && strings.ContainsRune(letters, l)
+				}
+				path, text := strings.Replace(c.path, "%s", letters, 1), strings.Replace(c.body, "%s", letters, 1)
+				a := w.do(c.method, path, "system/Patient."+letters, text, c.headers...)
+				if allowed != (a.Code < 300) || !allowed && a.Code != 403 {
+					t.Errorf("%s with %s: %d", c.name, letters, a.Code)
 				}
 			}
-
-			allowed := true
-			for _, l := range c.letters {
-				allowed = allowed && strings.ContainsRune(letters, l)
-			}
-			path, text := strings.Replace(c.path, "%s", letters, 1), strings.Replace(c.body, "%s", letters, 1)
-			a := w.do(c.method, path, "system/Patient."+letters, text, c.headers...)
-			if allowed != (a.Code < 300) || !allowed && a.Code != 403 {
-				t.Errorf("%s with %s: %d", c.name, letters, a.Code)
-			}
-		}
+		})
 	}
 }
 
@@ -264,13 +266,15 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 		"invalid":   entryOf("POST", "Observation", `{"resourceType":"Patient"}`),
 		"conflict":  `{"resource":{"resourceType":"Observation","id":"none","status":"final","code":{"text":"x"}},"request":{"method":"PUT","url":"Observation/none","ifMatch":"W/\"3\""}}`,
 	} {
-		a := w.do("POST", "", "system/Observation.cruds", bundleOf("transaction", append(good[:9:9], last)...))
-		if a.Code < 400 || a.Code > 499 {
-			t.Errorf("%s: %d %s", name, a.Code, a.Body)
-		}
-		if !strings.Contains(a.Body.String(), "Bundle.entry[9]") {
-			t.Errorf("%s does not say which entry: %s", name, a.Body)
-		}
+		t.Run(name, func(t *testing.T) {
+			a := w.do("POST", "", "system/Observation.cruds", bundleOf("transaction", append(good[:9:9], last)...))
+			if a.Code < 400 || a.Code > 499 {
+				t.Errorf("%s: %d %s", name, a.Code, a.Body)
+			}
+			if !strings.Contains(a.Body.String(), "Bundle.entry[9]") {
+				t.Errorf("%s does not say which entry: %s", name, a.Body)
+			}
+		})
 	}
 
 	if b := w.get("/_history", everything).bundle(); len(b.Entry) != 0 {

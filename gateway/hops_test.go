@@ -76,19 +76,21 @@ func TestMappedNext(t *testing.T) {
 			"\r\n": "GET https://destination.localhost:9443/inner/base HTTP/1.1\r\nHost: destination.localhost:9443\r\n\r\n",
 		"OPTIONS *" + heads + "\r\n": "OPTIONS * HTTP/1.1\r\nHost: destination.localhost:9443\r\n\r\n",
 	} {
-		b.mu.Lock()
-		b.conns = nil
-		b.mu.Unlock()
-		w.evidence.clear()
-		w.ask(in)
-		if got := b.all(); len(got) != 1 || got[0] != want {
-			t.Errorf("%q arrives as %q", in, got)
-		}
+		t.Run(in, func(t *testing.T) {
+			b.mu.Lock()
+			b.conns = nil
+			b.mu.Unlock()
+			w.evidence.clear()
+			w.ask(in)
+			if got := b.all(); len(got) != 1 || got[0] != want {
+				t.Errorf("%q arrives as %q", in, got)
+			}
 
-		m := w.evidence.await(t, 2)[0]
-		if m.Response || !m.Mapped || m.In == m.Out || m.In.Bytes != int64(len(in)) || m.Out.Bytes != int64(len(want)) {
-			t.Errorf("evidence %+v", m)
-		}
+			m := w.evidence.await(t, 2)[0]
+			if m.Response || !m.Mapped || m.In == m.Out || m.In.Bytes != int64(len(in)) || m.Out.Bytes != int64(len(want)) {
+				t.Errorf("evidence %+v", m)
+			}
+		})
 	}
 }
 

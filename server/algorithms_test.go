@@ -141,32 +141,34 @@ func TestUnlistedAlgorithmsAreRefused(t *testing.T) {
 		}},
 		{"none", p256, func([]byte) []byte { return nil }},
 	} {
-		id := d.Issue("client", d.A, c.key, "https://client.test/app")
-		var x5c []string
-		for _, x := range id.Chain[:1] {
-			x5c = append(x5c, base64.StdEncoding.EncodeToString(x.Raw))
-		}
-		now := time.Now().Unix()
-		statement := compact(t, map[string]any{"alg": c.alg, "x5c": x5c}, map[string]any{
-			"iss": "https://client.test/app", "sub": "https://client.test/app", "aud": d.Issuer +
-				"/register", "iat": now, "exp": now + 60, "jti": "j-" + c.alg,
-			"client_name": "HTEST", "contacts": []string{"mailto:x@client.test"}, "grant_types": []string{"client_credentials"},
-			"token_endpoint_auth_method": "private_key_jwt", "scope": "system/*.read",
-		}, c.sign)
-		body := fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, statement)
-		res := d.Do("POST", "/acme/oauth/register", strings.NewReader(body), "Content-Type", "application/json")
-		text, err := io.ReadAll(res.Body)
-		if err != nil || res.StatusCode != 400 || !strings.Contains(string(text), `"invalid_software_statement"`) &&
-			!strings.Contains(string(text), `"unapproved_software_statement"`) {
-			t.Errorf("%s at registration: %d %s", c.alg, res.StatusCode, text)
-		}
+		t.Run(c.alg, func(t *testing.T) {
+			id := d.Issue("client", d.A, c.key, "https://client.test/app")
+			var x5c []string
+			for _, x := range id.Chain[:1] {
+				x5c = append(x5c, base64.StdEncoding.EncodeToString(x.Raw))
+			}
+			now := time.Now().Unix()
+			statement := compact(t, map[string]any{"alg": c.alg, "x5c": x5c}, map[string]any{
+				"iss": "https://client.test/app", "sub": "https://client.test/app", "aud": d.Issuer +
+					"/register", "iat": now, "exp": now + 60, "jti": "j-" + c.alg,
+				"client_name": "HTEST", "contacts": []string{"mailto:x@client.test"}, "grant_types": []string{"client_credentials"},
+				"token_endpoint_auth_method": "private_key_jwt", "scope": "system/*.read",
+			}, c.sign)
+			body := fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, statement)
+			res := d.Do("POST", "/acme/oauth/register", strings.NewReader(body), "Content-Type", "application/json")
+			text, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != 400 || !strings.Contains(string(text), `"invalid_software_statement"`) &&
+				!strings.Contains(string(text), `"unapproved_software_statement"`) {
+				t.Errorf("%s at registration: %d %s", c.alg, res.StatusCode, text)
+			}
 
-		form := "grant_type=client_credentials&udap=1&scope=system/*.read&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=" + statement
-		res = d.Do("POST", "/acme/oauth/token", strings.NewReader(form), "Content-Type",
-			"application/x-www-form-urlencoded")
-		if text, err = io.ReadAll(res.Body); err != nil || res.StatusCode != 400 ||
-			!strings.Contains(string(text), `"invalid_client"`) {
-			t.Errorf("%s at the token endpoint: %d %s", c.alg, res.StatusCode, text)
-		}
+			form := "grant_type=client_credentials&udap=1&scope=system/*.read&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=" + statement
+			res = d.Do("POST", "/acme/oauth/token", strings.NewReader(form), "Content-Type",
+				"application/x-www-form-urlencoded")
+			if text, err = io.ReadAll(res.Body); err != nil || res.StatusCode != 400 ||
+				!strings.Contains(string(text), `"invalid_client"`) {
+				t.Errorf("%s at the token endpoint: %d %s", c.alg, res.StatusCode, text)
+			}
+		})
 	}
 }

@@ -42,22 +42,24 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 		{"bare code", client.TokenRequest{Scope: "system/Patient.rs", B2B: old}, []string{bareCode}, "invalid_grant"},
 		{"both", client.TokenRequest{B2B: old}, []string{noScope, bareCode}, "invalid_grant"},
 	} {
-		old, read := askedBy(t, d, d.A, c.request)
-		if old.Scope != "system/Patient.rs" || read != 200 {
-			t.Errorf("%s under edition 1: granted %q, reading %d: %+v", c.name, old.Scope, read, old.Refusal)
-		}
-		trace := adminGet(t, d, "/traces/"+old.Reply.TraceID)
-
-		for _, words := range []string{noScope, bareCode} {
-			if want := strings.Contains(strings.Join(c.told, "\n"), words); strings.Contains(trace, words) != want {
-				t.Errorf("%s under edition 1: told %q is not %v:\n%s", c.name, words, want, trace)
+		t.Run(c.name, func(t *testing.T) {
+			old, read := askedBy(t, d, d.A, c.request)
+			if old.Scope != "system/Patient.rs" || read != 200 {
+				t.Errorf("%s under edition 1: granted %q, reading %d: %+v", c.name, old.Scope, read, old.Refusal)
 			}
-		}
+			trace := adminGet(t, d, "/traces/"+old.Reply.TraceID)
 
-		if strict, _ := askedBy(t, d, d.B, c.request); strict.Refusal == nil ||
-			string(strict.Refusal.Code) != c.refused {
-			t.Errorf("%s under edition 2: %+v", c.name, strict.Refusal)
-		}
+			for _, words := range []string{noScope, bareCode} {
+				if want := strings.Contains(strings.Join(c.told, "\n"), words); strings.Contains(trace, words) != want {
+					t.Errorf("%s under edition 1: told %q is not %v:\n%s", c.name, words, want, trace)
+				}
+			}
+
+			if strict, _ := askedBy(t, d, d.B, c.request); strict.Refusal == nil ||
+				string(strict.Refusal.Code) != c.refused {
+				t.Errorf("%s under edition 2: %+v", c.name, strict.Refusal)
+			}
+		})
 	}
 }
 

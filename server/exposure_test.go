@@ -71,15 +71,17 @@ func TestLongPatternsAreQuick(t *testing.T) {
 		"filter":           {"_filter=" + url.QueryEscape(`name re "`+strings.Repeat("(a+)+", room/16)+`$"`), 400},
 		"exponential text": {"name:contains=" + url.QueryEscape(strings.Repeat("(a+)+", room/16)+"$"), 200},
 	} {
-		var res *http.Response
-		var body string
-		udaptest.Quick(t, name, 2*time.Second, func() { // backtracking or a quadratic would take minutes
-			res, body = d.Get("/acme/fhir/Patient?"+c.query, "Authorization", "Bearer "+token, "Prefer",
-				"handling=strict")
+		t.Run(name, func(t *testing.T) {
+			var res *http.Response
+			var body string
+			udaptest.Quick(t, name, 2*time.Second, func() { // backtracking or a quadratic would take minutes
+				res, body = d.Get("/acme/fhir/Patient?"+c.query, "Authorization", "Bearer "+token, "Prefer",
+					"handling=strict")
+			})
+			if res.StatusCode != c.want {
+				t.Errorf("%s: %d, want %d: %.300s", name, res.StatusCode, c.want, body)
+			}
 		})
-		if res.StatusCode != c.want {
-			t.Errorf("%s: %d, want %d: %.300s", name, res.StatusCode, c.want, body)
-		}
 	}
 }
 
@@ -115,24 +117,26 @@ func TestHeadersOfAnswers(t *testing.T) {
 		{"GET", "/Patient", "", []string{"X-Request-Id", "a\" b; X-Injected"}, 200, false},
 		{"GET", "/Patient", "", []string{"Origin", "https://x-injected.example"}, 200, false},
 	} {
-		for _, base := range []string{"https://fhir.test/acme", private} {
-			header := append([]string{
-				"Authorization", token, "Content-Type", "application/fhir+json",
-				"X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example",
-			}, c.header...)
-			res := d.Do(c.method, base+"/fhir"+c.path, strings.NewReader(c.body), header...)
-			// made under the other name before
-			if res.StatusCode != c.want && (c.want != 201 || res.StatusCode != 200) {
-				t.Errorf("%s %s %q: %d, want %d", c.method, c.path, c.header, res.StatusCode, c.want)
-			}
+		t.Run(c.method, func(t *testing.T) {
+			for _, base := range []string{"https://fhir.test/acme", private} {
+				header := append([]string{
+					"Authorization", token, "Content-Type", "application/fhir+json",
+					"X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example",
+				}, c.header...)
+				res := d.Do(c.method, base+"/fhir"+c.path, strings.NewReader(c.body), header...)
+				// made under the other name before
+				if res.StatusCode != c.want && (c.want != 201 || res.StatusCode != 200) {
+					t.Errorf("%s %s %q: %d, want %d", c.method, c.path, c.header, res.StatusCode, c.want)
+				}
 
-			at := res.Header.Get("Location")
-			if at == "" && c.location && res.StatusCode == 201 || at != "" &&
-				!strings.HasPrefix(at, servertest.Base+"/Patient/") {
-				t.Errorf("%s %s under %s: Location %q", c.method, c.path, base, at)
+				at := res.Header.Get("Location")
+				if at == "" && c.location && res.StatusCode == 201 || at != "" &&
+					!strings.HasPrefix(at, servertest.Base+"/Patient/") {
+					t.Errorf("%s %s under %s: Location %q", c.method, c.path, base, at)
+				}
+				headersAreOurs(t, c.method+" "+c.path, res.Header)
 			}
-			headersAreOurs(t, c.method+" "+c.path, res.Header)
-		}
+		})
 	}
 }
 

@@ -241,8 +241,10 @@ func TestLargeHeadsAreRefused(t *testing.T) {
 			10_000) + "\r\n",
 		"target": "GET /acme/fhir/" + strings.Repeat("x", 100<<10) + " HTTP/1.1\r\nHost: fhir.test\r\n\r\n",
 	} {
-		if got := answers(t, d.Raw(text)); len(got) != 1 || got[0] != 431 {
-			t.Errorf("%s: answers %v, want 431", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := answers(t, d.Raw(text)); len(got) != 1 || got[0] != 431 {
+				t.Errorf("%s: answers %v, want 431", name, got)
+			}
+		})
 	}
 }

@@ -70,13 +70,15 @@ func TestAuthorities(t *testing.T) {
 		{"/acme", "fhir.test", 404},
 		{"/acme/fhirx/metadata", "fhir.test", 404},
 	} {
-		text := d.Raw(request("GET", c.target, c.host))
-		if got := status(t, text); got != c.want {
-			t.Errorf("%s with Host %q: %d, want %d", c.target, c.host, got, c.want)
-		}
-		if strings.Contains(text, "evil.example") {
-			t.Errorf("%s with Host %q is quoted back:\n%s", c.target, c.host, text)
-		}
+		t.Run(c.target, func(t *testing.T) {
+			text := d.Raw(request("GET", c.target, c.host))
+			if got := status(t, text); got != c.want {
+				t.Errorf("%s with Host %q: %d, want %d", c.target, c.host, got, c.want)
+			}
+			if strings.Contains(text, "evil.example") {
+				t.Errorf("%s with Host %q is quoted back:\n%s", c.target, c.host, text)
+			}
+		})
 	}
 
 	for _, target := range []string{"foo", "?x", "\\", "@evil/", "file:///etc/passwd", "http:x"} {
@@ -96,10 +98,12 @@ func TestMethods(t *testing.T) {
 		{"TRACE", metadata, 405}, {"CONNECT", "fhir.test:443", 405}, {"PRI", metadata, 405}, {"BREW", metadata, 405},
 		{"get", metadata, 405}, {"OPTIONS", "*", 204}, {"PUT", "/acme/oauth/token", 405}, {"GET", "/acme/oauth/register", 405},
 	} {
-		text := d.Raw(request(c.method, c.target, "fhir.test"))
-		if got := status(t, text); got != c.want || !strings.Contains(text, "\r\nAllow: ") {
-			t.Errorf("%s %s: %d, want %d with Allow:\n%s", c.method, c.target, got, c.want, text)
-		}
+		t.Run(c.method, func(t *testing.T) {
+			text := d.Raw(request(c.method, c.target, "fhir.test"))
+			if got := status(t, text); got != c.want || !strings.Contains(text, "\r\nAllow: ") {
+				t.Errorf("%s %s: %d, want %d with Allow:\n%s", c.method, c.target, got, c.want, text)
+			}
+		})
 	}
 
 	for target, allow := range map[string]string{
@@ -107,12 +111,14 @@ func TestMethods(t *testing.T) {
 		"/acme/oauth/jwks":  "GET, HEAD",
 		metadata:            "GET, HEAD",
 	} {
-		for _, method := range []string{"TRACE", "BREW"} { // RFC 9110 15.5.6: what this resource has
-			if text := d.Raw(request(method, target, "fhir.test")); !strings.Contains(text,
-				"\r\nAllow: "+allow+"\r\n") {
-				t.Errorf("%s %s: want Allow: %s in\n%s", method, target, allow, text)
+		t.Run(target, func(t *testing.T) {
+			for _, method := range []string{"TRACE", "BREW"} { // RFC 9110 15.5.6: what this resource has
+				if text := d.Raw(request(method, target, "fhir.test")); !strings.Contains(text,
+					"\r\nAllow: "+allow+"\r\n") {
+					t.Errorf("%s %s: want Allow: %s in\n%s", method, target, allow, text)
+				}
 			}
-		}
+		})
 	}
 
 	if text := d.Raw(request("TRACE", "/acme/nothing", "fhir.test")); status(t, text) != 404 {
@@ -147,9 +153,11 @@ func TestHopByHopAbuse(t *testing.T) {
 		"Connection: close\r\nProxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n":                    200,
 		"Connection: close\r\nX-Original-URL: /acme/oauth/token\r\nX-Rewrite-URL: /x\r\nX-HTTP-Method-Override: DELETE\r\n": 200,
 	} {
-		if got := status(t, d.Raw("GET "+metadata+" HTTP/1.1\r\nHost: fhir.test\r\n"+fields+"\r\n")); got != want {
-			t.Errorf("%q: %d, want %d", fields, got, want)
-		}
+		t.Run(fields, func(t *testing.T) {
+			if got := status(t, d.Raw("GET "+metadata+" HTTP/1.1\r\nHost: fhir.test\r\n"+fields+"\r\n")); got != want {
+				t.Errorf("%q: %d, want %d", fields, got, want)
+			}
+		})
 	}
 
 	_, plain := d.Get(metadata)
@@ -239,11 +247,13 @@ func TestErrorsSpeakTheCallersLanguage(t *testing.T) {
 	for target, want := range map[string]string{
 		"/acme/fhir/Patient": "application/fhir+json", "/acme/fhir": "application/fhir+json", "/none": "application/json", "/acme/oauth/none": "application/json",
 	} {
-		res, body := d.Get(target, "Host", "evil.example")
-		if res.StatusCode != 421 || !strings.HasPrefix(res.Header.Get("Content-Type"), want) ||
-			res.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%s: %d %v %s", target, res.StatusCode, res.Header, body)
-		}
+		t.Run(target, func(t *testing.T) {
+			res, body := d.Get(target, "Host", "evil.example")
+			if res.StatusCode != 421 || !strings.HasPrefix(res.Header.Get("Content-Type"), want) ||
+				res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %d %v %s", target, res.StatusCode, res.Header, body)
+			}
+		})
 	}
 }
 
@@ -283,18 +293,22 @@ func TestTLS(t *testing.T) {
 		},
 		"HTTP/2 only": func(c *tls.Config) { c.NextProtos = []string{"h2"} },
 	} {
-		if state, err := dial(change); err == nil {
-			t.Errorf("%s: accepted, %x", name, state.CipherSuite)
-		}
+		t.Run(name, func(t *testing.T) {
+			if state, err := dial(change); err == nil {
+				t.Errorf("%s: accepted, %x", name, state.CipherSuite)
+			}
+		})
 	}
 
 	for name, change := range map[string]func(*tls.Config){
 		"TLS 1.2": func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }, "TLS 1.3": func(*tls.Config) {},
 		"HTTP/2 or 1.1": func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} },
 	} {
-		if state, err := dial(change); err != nil || state.NegotiatedProtocol != "http/1.1" {
-			t.Errorf("%s: %q, %v", name, state.NegotiatedProtocol, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if state, err := dial(change); err != nil || state.NegotiatedProtocol != "http/1.1" {
+				t.Errorf("%s: %q, %v", name, state.NegotiatedProtocol, err)
+			}
+		})
 	}
 
 	if _, err := dial(func(c *tls.Config) {

@@ -162,10 +162,12 @@ func TestPrivatePaths(t *testing.T) {
 		{"https://h/fhir", "https://p:1/x/fhir", "/oauth/token", "/x/oauth/token"},
 		{"https://h/acme/fhir", "https://p:1/fhir", "/acme/oauth/token", "/oauth/token"},
 	} {
-		s := &Site{cfg: Config{Public: c.public, Private: c.private}}
-		if got := s.privatePath(c.path); got != c.want {
-			t.Errorf("%s under %s, private %s: %s, want %s", c.path, c.public, c.private, got, c.want)
-		}
+		t.Run(c.public, func(t *testing.T) {
+			s := &Site{cfg: Config{Public: c.public, Private: c.private}}
+			if got := s.privatePath(c.path); got != c.want {
+				t.Errorf("%s under %s, private %s: %s, want %s", c.path, c.public, c.private, got, c.want)
+			}
+		})
 	}
 }
 
@@ -173,16 +175,18 @@ func TestAuthoritySpellings(t *testing.T) {
 	for base, want := range map[string][]string{
 		"https://h/x": {"h", "h:443", "H"}, "https://h:443/x": {"h", "h:443"}, "https://h:8443/x": {"h:8443"}, "https://[::1]/x": {"[::1]", "[::1]:443"}, "https://[::1]:8/x": {"[::1]:8"},
 	} {
-		a := authoritiesOf(base)
-		for _, host := range want {
-			if !a.has(host) {
-				t.Errorf("%s lacks %s", base, host)
+		t.Run(base, func(t *testing.T) {
+			a := authoritiesOf(base)
+			for _, host := range want {
+				if !a.has(host) {
+					t.Errorf("%s lacks %s", base, host)
+				}
 			}
-		}
 
-		if a.has("") || a.has("h:80") || a.has("other") {
-			t.Errorf("%s has %v", base, a)
-		}
+			if a.has("") || a.has("h:80") || a.has("other") {
+				t.Errorf("%s has %v", base, a)
+			}
+		})
 	}
 }
 
@@ -279,13 +283,15 @@ func TestDenials(t *testing.T) {
 			},
 		},
 	} {
-		var log bytes.Buffer
-		s := &Site{cfg: Config{Explain: c.explain}, deps: SiteDeps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
-		if got := s.denial(c.err); !reflect.DeepEqual(*got, c.want) {
-			t.Errorf("%s: %+v, want %+v", c.name, *got, c.want)
-		}
-		if logged := strings.Contains(log.String(), io.ErrUnexpectedEOF.Error()); logged != (c.want.Status == 503) {
-			t.Errorf("%s: log %q", c.name, log.String())
-		}
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			s := &Site{cfg: Config{Explain: c.explain}, deps: SiteDeps{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+			if got := s.denial(c.err); !reflect.DeepEqual(*got, c.want) {
+				t.Errorf("%s: %+v, want %+v", c.name, *got, c.want)
+			}
+			if logged := strings.Contains(log.String(), io.ErrUnexpectedEOF.Error()); logged != (c.want.Status == 503) {
+				t.Errorf("%s: log %q", c.name, log.String())
+			}
+		})
 	}
 }

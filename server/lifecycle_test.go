@@ -348,17 +348,19 @@ func TestNewComplainsAndLetsGo(t *testing.T) {
 		}, "trust.bolt: is no Bolt file, or is damaged"},
 		"open to all": {func(dir string) error { return open(dir) }, "others may write to"},
 	} {
-		cfg.Data = strings.ReplaceAll(name, " ", "\n")
-		if err := c.place(filepath.Join(d.Dir, cfg.Data)); err != nil {
-			t.Fatal(err)
-		}
-		if err := cfg.Check(time.Now()); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: Check says %v, want %q", name, err, c.want)
-		}
-		if s, err := server.New(cfg, d.Deps()); err == nil {
-			s.Close()
-			t.Errorf("%s: New starts", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			cfg.Data = strings.ReplaceAll(name, " ", "\n")
+			if err := c.place(filepath.Join(d.Dir, cfg.Data)); err != nil {
+				t.Fatal(err)
+			}
+			if err := cfg.Check(time.Now()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: Check says %v, want %q", name, err, c.want)
+			}
+			if s, err := server.New(cfg, d.Deps()); err == nil {
+				s.Close()
+				t.Errorf("%s: New starts", name)
+			}
+		})
 	}
 
 	if _, err := server.New(server.Config{}, server.Deps{}); err == nil {
@@ -413,9 +415,11 @@ func TestAdminListener(t *testing.T) {
 		"/traces": `"action": "token"`, "/ready": `"uri": "` + servertest.URIA +
 			`"`, "/health": "ok", "/metrics": `destination_requests_total{method="POST",route="token",status="400"} 1`,
 	} {
-		if code, body := get(path, ""); code != 200 || !strings.Contains(body, want) {
-			t.Errorf("%s: %d, no %s in\n%s", path, code, want, body)
-		}
+		t.Run(path, func(t *testing.T) {
+			if code, body := get(path, ""); code != 200 || !strings.Contains(body, want) {
+				t.Errorf("%s: %d, no %s in\n%s", path, code, want, body)
+			}
+		})
 	}
 
 	if code, _ := get("/traces", "evil.example"); code != 421 {

@@ -51,46 +51,48 @@ func TestProfileTEFCA(t *testing.T) {
 			"did you mean \"tefca_ias\"",
 		},
 	} {
-		o := d.Originator(d.A, d.Client(d.A, c.uri))
-		ctx := context.Background()
-		found, err := o.Discover(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := o.Register(ctx, found, client.Registration{
-			ClientName: "HTEST client",
-			Contacts:   []string{"mailto:test@client.test"},
-			Scope:      "system/Patient.rs",
-			ClientURI:  "https://qhin.test/",
-			TosURI:     "https://qhin.test/tos",
-			PolicyURI:  "https://qhin.test/policy",
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		b2b := servertest.Treatment()
-		b2b.PurposeOfUse = []string{c.purpose}
-		token, err := o.Token(ctx, found, client.TokenRequest{
-			ClientID:   r.ClientID,
-			Scope:      "system/Patient.rs",
-			B2B:        b2b,
-			Extensions: c.more,
-		})
-
-		if c.says == "" {
+		t.Run(c.name, func(t *testing.T) {
+			o := d.Originator(d.A, d.Client(d.A, c.uri))
+			ctx := context.Background()
+			found, err := o.Discover(ctx)
 			if err != nil {
-				t.Errorf("%s: %v", c.name, err)
+				t.Fatal(err)
 			}
-			continue
-		}
+			r, err := o.Register(ctx, found, client.Registration{
+				ClientName: "HTEST client",
+				Contacts:   []string{"mailto:test@client.test"},
+				Scope:      "system/Patient.rs",
+				ClientURI:  "https://qhin.test/",
+				TosURI:     "https://qhin.test/tos",
+				PolicyURI:  "https://qhin.test/policy",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 
-		said := ""
-		if token != nil && token.Refusal != nil {
-			said = strings.ReplaceAll(token.Refusal.Description, "'", `"`)
-		}
-		if err == nil || !strings.Contains(said, c.says) {
-			t.Errorf("%s: %v, says %q, want %q", c.name, err, said, c.says)
-		}
+			b2b := servertest.Treatment()
+			b2b.PurposeOfUse = []string{c.purpose}
+			token, err := o.Token(ctx, found, client.TokenRequest{
+				ClientID:   r.ClientID,
+				Scope:      "system/Patient.rs",
+				B2B:        b2b,
+				Extensions: c.more,
+			})
+
+			if c.says == "" {
+				if err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+				return
+			}
+
+			said := ""
+			if token != nil && token.Refusal != nil {
+				said = strings.ReplaceAll(token.Refusal.Description, "'", `"`)
+			}
+			if err == nil || !strings.Contains(said, c.says) {
+				t.Errorf("%s: %v, says %q, want %q", c.name, err, said, c.says)
+			}
+		})
 	}
 }

@@ -83,19 +83,21 @@ func TestBearerHeader(t *testing.T) {
 		{"no token, no such type", nil, "/acme/fhir/Nonsense", 401, "Bearer"},
 		{"no token, the base", nil, "/acme/fhir", 401, "Bearer"},
 	} {
-		res, body := d.Get(c.target, c.header...)
-		if res.StatusCode != c.want || res.Header.Get("WWW-Authenticate") != c.challenge {
-			t.Errorf("%s: %d %q, want %d %q\n%s", c.name, res.StatusCode, res.Header.Get("WWW-Authenticate"), c.want,
-				c.challenge, body)
-		}
-		if trace := res.Header.Get("Trace-Id"); c.want == 401 &&
-			!strings.Contains(d.Log.String(), "trace="+trace+" action=bearer") {
-			t.Errorf("%s: no decision in the log with the trace %q", c.name, trace)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			res, body := d.Get(c.target, c.header...)
+			if res.StatusCode != c.want || res.Header.Get("WWW-Authenticate") != c.challenge {
+				t.Errorf("%s: %d %q, want %d %q\n%s", c.name, res.StatusCode, res.Header.Get("WWW-Authenticate"), c.want,
+					c.challenge, body)
+			}
+			if trace := res.Header.Get("Trace-Id"); c.want == 401 &&
+				!strings.Contains(d.Log.String(), "trace="+trace+" action=bearer") {
+				t.Errorf("%s: no decision in the log with the trace %q", c.name, trace)
+			}
 
-		if c.want >= 400 && strings.Contains(body, good[:20]) {
-			t.Errorf("%s: the answer quotes the token", c.name)
-		}
+			if c.want >= 400 && strings.Contains(body, good[:20]) {
+				t.Errorf("%s: the answer quotes the token", c.name)
+			}
+		})
 	}
 
 	if strings.Contains(d.Log.String(), good[20:]) {

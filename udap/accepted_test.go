@@ -152,9 +152,11 @@ func TestSign(t *testing.T) {
 			return udap.Sign(c.Key, c.Chain, "", []byte(`{"a":1,"a":2}`))
 		},
 	} {
-		if got, err := sign(); err == nil {
-			t.Errorf("%s: signed %s", name, got)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got, err := sign(); err == nil {
+				t.Errorf("%s: signed %s", name, got)
+			}
+		})
 	}
 }
 

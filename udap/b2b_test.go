@@ -188,9 +188,11 @@ func TestB2BPolicies(t *testing.T) {
 		"HTTPS://a.test/org": true,
 		"urn:oid:1.2.3":      false,
 	} {
-		_, _, err := checkExtensions(t, b2bWith("organization_id", id), urls)
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", id, err)
-		}
+		t.Run(id, func(t *testing.T) {
+			_, _, err := checkExtensions(t, b2bWith("organization_id", id), urls)
+			if (err == nil) != ok {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
 	}
 }

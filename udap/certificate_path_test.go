@@ -94,10 +94,12 @@ func TestChainForms(t *testing.T) {
 			return []*x509.Certificate{leaf, leaf, leaf, leaf, leaf, leaf, leaf, leaf, w.A.Root.Cert, w.A.Int.Cert}
 		},
 	} {
-		checkBoth(t,
-			attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-				return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
-			}}, expectation{})
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t,
+				attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+					return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
+				}}, expectation{})
+		})
 	}
 
 	w := udaptest.New(t, "p256")
@@ -305,7 +307,9 @@ func TestIssuersAndLeaves(t *testing.T) {
 		},
 		"CA that may only sign CRLs": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign },
 	} {
-		checkClient(t, name, unapproved("chain.ca"), under(mutate, nil))
+		t.Run(name, func(t *testing.T) {
+			checkClient(t, name, unapproved("chain.ca"), under(mutate, nil))
+		})
 	}
 
 	checkClient(t, "CA as leaf", unapproved("chain.leaf"), mutated(func(c *x509.Certificate) { c.IsCA = true }))
@@ -335,16 +339,18 @@ func TestExtendedKeyUsage(t *testing.T) {
 		"any":     func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} },
 	}
 	for name, mutate := range usages {
-		checkClient(t, name, expectation{}, mutated(mutate))
-		want := unapproved("chain.usage")
-		if name == "clientAuth" {
-			want = expectation{}
-		}
-		checkClient(t, name+" where clientAuth is asked for",
-			want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-				w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
-				return mutated(mutate)(t, w)
-			})
+		t.Run(name, func(t *testing.T) {
+			checkClient(t, name, expectation{}, mutated(mutate))
+			want := unapproved("chain.usage")
+			if name == "clientAuth" {
+				want = expectation{}
+			}
+			checkClient(t, name+" where clientAuth is asked for",
+				want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+					w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
+					return mutated(mutate)(t, w)
+				})
+		})
 	}
 }
 
@@ -416,7 +422,9 @@ func TestValidity(t *testing.T) {
 			return w.Client(t, newCA(t, w, root, "Int 2", udaptest.Key(t, w.Kind, 7), nil), udaptest.Client1URI, nil)
 		},
 	} {
-		checkClient(t, name, unapproved("chain.validity"), make)
+		t.Run(name, func(t *testing.T) {
+			checkClient(t, name, unapproved("chain.validity"), make)
+		})
 	}
 
 	checkClient(t, "leaf outlives int", expectation{}, leaf(func(t *certs.Template) {
@@ -567,7 +575,9 @@ func TestOddCertificates(t *testing.T) {
 			c.SerialNumber = new(big.Int).Lsh(big.NewInt(1), 159)
 		})},
 	} {
-		checkClient(t, name, c.want, c.make)
+		t.Run(name, func(t *testing.T) {
+			checkClient(t, name, c.want, c.make)
+		})
 	}
 
 	w := udaptest.New(t, "p256")

@@ -89,16 +89,18 @@ func TestHMACWithThePublicKey(t *testing.T) {
 		"certificate PEM": func(c *x509.Certificate) []byte { return pemOf("CERTIFICATE", c.Raw) },
 	}
 	for name, secret := range secrets {
-		for _, headerAlg := range []string{"HS256", "RS256", "ES256"} {
-			checkBoth(t,
-				attempt{name + " as " + headerAlg, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-					input := udaptest.Segment(
-						udaptest.Header(headerAlg, c.Chain...)) + "." + udaptest.Segment(good.JSON(t))
-					m := hmac.New(sha256.New, secret(c.Leaf()))
-					m.Write([]byte(input))
-					return input + "." + udaptest.Segment(m.Sum(nil))
-				}}, badForm(""))
-		}
+		t.Run(name, func(t *testing.T) {
+			for _, headerAlg := range []string{"HS256", "RS256", "ES256"} {
+				checkBoth(t,
+					attempt{name + " as " + headerAlg, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+						input := udaptest.Segment(
+							udaptest.Header(headerAlg, c.Chain...)) + "." + udaptest.Segment(good.JSON(t))
+						m := hmac.New(sha256.New, secret(c.Leaf()))
+						m.Write([]byte(input))
+						return input + "." + udaptest.Segment(m.Sum(nil))
+					}}, badForm(""))
+			}
+		})
 	}
 }
 
@@ -139,13 +141,17 @@ func TestHeaders(t *testing.T) {
 			"typ": "application/Logout+JWT",
 		},
 	} {
-		checkBoth(t, attempt{name, withHeader(h)}, badForm("jws.header"))
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t, attempt{name, withHeader(h)}, badForm("jws.header"))
+		})
 	}
 
 	for name, h := range map[string]map[string]any{
 		"x5t#S256": {"x5t#S256": other}, "x5t": {"x5t": other}, "x5t no base64": {"x5t": "!"},
 	} {
-		checkBoth(t, attempt{name, withHeader(h)}, badForm("x5c.thumbprint"))
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t, attempt{name, withHeader(h)}, badForm("x5c.thumbprint"))
+		})
 	}
 
 	checkBoth(t,
@@ -180,7 +186,9 @@ func TestHarmlessHeaders(t *testing.T) {
 		}, "x5u": {"x5u": "http://169.254.169.254/"}, "jku file": {"jku": "file:///etc/passwd"},
 		"jwk": {"jwk": jwk}, "unknown": {"foo": map[string]any{"bar": 1}},
 	} {
-		checkBoth(t, attempt{name, withHeader(h)}, expectation{})
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t, attempt{name, withHeader(h)}, expectation{})
+		})
 	}
 
 	checkBoth(t,
@@ -246,7 +254,9 @@ func TestSerialization(t *testing.T) {
 		"general":        general(map[string]any{}),
 		"general of two": general(map[string]any{"header": map[string]any{"alg": "none"}}, map[string]any{}),
 	} {
-		checkBoth(t, attempt{name, edit(f)}, badForm("jws.form"))
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t, attempt{name, edit(f)}, badForm("jws.form"))
+		})
 	}
 
 	checkBoth(t,
@@ -280,18 +290,20 @@ func TestHeaderAndPayloadBytes(t *testing.T) {
 		"kelvin":            func(s string) string { return `{"k":1,"` + "\u212a" + `":2,` + s[1:] },
 		"escaped duplicate": func(s string) string { return `{"x":1,"\u0078":2,` + s[1:] },
 	} {
-		for _, part := range []string{"header", "payload"} {
-			checkBoth(t,
-				attempt{part + " " + name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-					h, p := udaptest.Header(alg(c), c.Chain...), good.JSON(t)
-					if part == "header" {
-						h = []byte(change(string(h)))
-					} else {
-						p = []byte(change(string(p)))
-					}
-					return signer(c).Sign(t, h, p)
-				}}, badForm("jws.form"))
-		}
+		t.Run(name, func(t *testing.T) {
+			for _, part := range []string{"header", "payload"} {
+				checkBoth(t,
+					attempt{part + " " + name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+						h, p := udaptest.Header(alg(c), c.Chain...), good.JSON(t)
+						if part == "header" {
+							h = []byte(change(string(h)))
+						} else {
+							p = []byte(change(string(p)))
+						}
+						return signer(c).Sign(t, h, p)
+					}}, badForm("jws.form"))
+			}
+		})
 	}
 }
 
@@ -430,11 +442,13 @@ func TestSignedByAnother(t *testing.T) {
 		"members reordered": func(s string) string { return `{"zz":1,` + s[1:] },
 		"another jti":       func(s string) string { return strings.Replace(s, `"jti":"`, `"jti":"0`, 1) },
 	} {
-		checkBoth(t,
-			attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
-				p := strings.Split(c.Sign(t, good), ".")
-				return p[0] + "." + udaptest.Segment([]byte(change(string(good.JSON(t))))) + "." + p[2]
-			}}, badForm("jws.signature"))
+		t.Run(name, func(t *testing.T) {
+			checkBoth(t,
+				attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+					p := strings.Split(c.Sign(t, good), ".")
+					return p[0] + "." + udaptest.Segment([]byte(change(string(good.JSON(t))))) + "." + p[2]
+				}}, badForm("jws.signature"))
+		})
 	}
 }
 

@@ -64,7 +64,9 @@ func TestLeafExtensions(t *testing.T) {
 			extension(oidBasicConstraints, true, []byte{0x30, 3, 2, 1, 0})(c)
 		}, unapproved("chain.leaf")},
 	} {
-		checkClient(t, row.name, row.want, mutated(row.mutate))
+		t.Run(row.name, func(t *testing.T) {
+			checkClient(t, row.name, row.want, mutated(row.mutate))
+		})
 	}
 }
 
@@ -88,10 +90,12 @@ func TestIssuerKeyUsage(t *testing.T) {
 			expectation{code: unapproved("").code, check: "chain.revocation", says: "may not sign lists"},
 		},
 	} {
-		checkClient(t, row.name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
-			ca := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), row.usage)
-			publishWith(t, w, ca)
-			return w.Client(t, ca, udaptest.Client1URI, nil)
+		t.Run(row.name, func(t *testing.T) {
+			checkClient(t, row.name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+				ca := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), row.usage)
+				publishWith(t, w, ca)
+				return w.Client(t, ca, udaptest.Client1URI, nil)
+			})
 		})
 	}
 }
@@ -138,25 +142,27 @@ func TestConstraintDistances(t *testing.T) {
 		{"directory", 4, mustDER(pkix.Name{}.ToRDNSequence())},
 	}
 	for _, n := range names {
-		for _, row := range []struct {
-			name    string
-			further []asn1.RawValue
-			want    expectation
-		}{
-			{"none", nil, expectation{}},
-			{"minimum 0 written out", []asn1.RawValue{distance(0, 0)}, expectation{}},
-			{"minimum 1", []asn1.RawValue{distance(0, 1)}, unapproved("chain.names")},
-			{"maximum 0", []asn1.RawValue{distance(1, 0)}, unapproved("chain.names")},
-			{"minimum 0 and maximum 9", []asn1.RawValue{distance(0, 0), distance(1, 9)}, unapproved("chain.names")},
-		} {
-			for _, critical := range []string{"critical", "not critical"} {
-				value := mustDER(struct {
-					Permitted []asn1.RawValue `asn1:"tag:0"`
-				}{[]asn1.RawValue{subtree(n.tag, n.base, row.further...)}})
-				checkClient(t, n.kind+" "+row.name+" "+critical, row.want,
-					under(extension(oidNameConstraints, critical == "critical", value), nil))
+		t.Run(n.kind, func(t *testing.T) {
+			for _, row := range []struct {
+				name    string
+				further []asn1.RawValue
+				want    expectation
+			}{
+				{"none", nil, expectation{}},
+				{"minimum 0 written out", []asn1.RawValue{distance(0, 0)}, expectation{}},
+				{"minimum 1", []asn1.RawValue{distance(0, 1)}, unapproved("chain.names")},
+				{"maximum 0", []asn1.RawValue{distance(1, 0)}, unapproved("chain.names")},
+				{"minimum 0 and maximum 9", []asn1.RawValue{distance(0, 0), distance(1, 9)}, unapproved("chain.names")},
+			} {
+				for _, critical := range []string{"critical", "not critical"} {
+					value := mustDER(struct {
+						Permitted []asn1.RawValue `asn1:"tag:0"`
+					}{[]asn1.RawValue{subtree(n.tag, n.base, row.further...)}})
+					checkClient(t, n.kind+" "+row.name+" "+critical, row.want,
+						under(extension(oidNameConstraints, critical == "critical", value), nil))
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -228,11 +228,13 @@ func TestDirectoryConstraints(t *testing.T) {
 		{"not excluded", directory(excluded, other), subject(clinic, leafName), true},
 		{"no subject", directory(permitted, org), subject(), true},
 	} {
-		want := expectation{}
-		if !row.ok {
-			want = unapproved("chain.names")
-		}
-		checkClient(t, row.name, want, under(row.ca, func(tpl *certs.Template) { tpl.Mutate = row.leaf }))
+		t.Run(row.name, func(t *testing.T) {
+			want := expectation{}
+			if !row.ok {
+				want = unapproved("chain.names")
+			}
+			checkClient(t, row.name, want, under(row.ca, func(tpl *certs.Template) { tpl.Mutate = row.leaf }))
+		})
 	}
 }
 

@@ -119,9 +119,11 @@ func TestRegistrationParameters(t *testing.T) {
 			{"client_uri": ""}, {"tos_uri": "https://client1.test:99999/"},
 		},
 	} {
-		for _, s := range bad {
-			checkParameters(t, false, s, badMetadata(check))
-		}
+		t.Run(check, func(t *testing.T) {
+			for _, s := range bad {
+				checkParameters(t, false, s, badMetadata(check))
+			}
+		})
 	}
 }
 
@@ -213,9 +215,11 @@ func TestInteractiveParameters(t *testing.T) {
 			}, {"logo_uri": "https://[::1]/l.png"},
 		},
 	} {
-		for _, s := range bad {
-			checkParameters(t, true, s, badMetadata(check))
-		}
+		t.Run(check, func(t *testing.T) {
+			for _, s := range bad {
+				checkParameters(t, true, s, badMetadata(check))
+			}
+		})
 	}
 
 	tr := checkParameters(t, true, set{"logo_uri": "https://client1.test/logo"}, expectation{})

@@ -237,13 +237,15 @@ func TestListExtensions(t *testing.T) {
 			false,
 		},
 	} {
-		want := notClear
-		if c.ok {
-			want = expectation{}
-		}
-		checkClient(t, name, want, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
-			tpl.Further = append(tpl.Further, c.ext)
-		}))
+		t.Run(name, func(t *testing.T) {
+			want := notClear
+			if c.ok {
+				want = expectation{}
+			}
+			checkClient(t, name, want, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+				tpl.Further = append(tpl.Further, c.ext)
+			}))
+		})
 	}
 }
 

@@ -68,20 +68,22 @@ func TestX5CEncodings(t *testing.T) {
 		{"40 KiB of A", "too long", func(*x509.Certificate) string { return strings.Repeat("A", 40<<10) }},
 		{"10 MiB of A", "at most", func(*x509.Certificate) string { return strings.Repeat("A", 10<<20) }},
 	} {
-		for _, position := range []int{0, 1} {
-			want := badForm("x5c.form")
-			if c.name == "10 MiB of A" {
-				want.check = "jws.form"
+		t.Run(c.name, func(t *testing.T) {
+			for _, position := range []int{0, 1} {
+				want := badForm("x5c.form")
+				if c.name == "10 MiB of A" {
+					want.check = "jws.form"
+				}
+				want.says = c.says
+				checkBoth(t,
+					attempt{fmt.Sprintf("%s at %d", c.name,
+						position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+						list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
+						list[position] = c.encode(cl.Chain[position])
+						return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
+					}}, want)
 			}
-			want.says = c.says
-			checkBoth(t,
-				attempt{fmt.Sprintf("%s at %d", c.name,
-					position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
-					list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
-					list[position] = c.encode(cl.Chain[position])
-					return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
-				}}, want)
-		}
+		})
 	}
 }
 

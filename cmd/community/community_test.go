@@ -249,21 +249,23 @@ func TestLint(t *testing.T) {
 		{"ended", []string{"https://a.example"}, -time.Minute, []string{"expired at"}},
 	}
 	for _, tt := range tests {
-		leaf, err := root.Issuing.Issue(certs.Template{
-			CommonName: "l",
-			URIs:       tt.uris,
-			CRL:        []string{"http://c/"},
-			NotBefore:  now.Add(-time.Hour),
-			NotAfter:   now.Add(tt.life),
-		}, key.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			leaf, err := root.Issuing.Issue(certs.Template{
+				CommonName: "l",
+				URIs:       tt.uris,
+				CRL:        []string{"http://c/"},
+				NotBefore:  now.Add(-time.Hour),
+				NotAfter:   now.Add(tt.life),
+			}, key.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
 
-		got := lint(leaf, now)
-		if len(got) != len(tt.notes) || len(got) == 1 && !strings.Contains(got[0], tt.notes[0]) {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.notes)
-		}
+			got := lint(leaf, now)
+			if len(got) != len(tt.notes) || len(got) == 1 && !strings.Contains(got[0], tt.notes[0]) {
+				t.Errorf("%s: %q, want %q", tt.name, got, tt.notes)
+			}
+		})
 	}
 
 	if got := lint(root.Root.Cert, now); len(got) == 0 || !strings.Contains(got[0], "is a CA") {

@@ -166,9 +166,11 @@ func TestStartCheckAndSecondProcess(t *testing.T) {
 		"data/fhir.bolt":    0o600,
 		"destination.jsonl": 0o600,
 	} {
-		if st, err := os.Stat(filepath.Join(w.Dir, name)); err != nil || st.Mode().Perm() != mode {
-			t.Errorf("%s: %v, %v; want mode %04o", name, st, err, mode)
-		}
+		t.Run(name, func(t *testing.T) {
+			if st, err := os.Stat(filepath.Join(w.Dir, name)); err != nil || st.Mode().Perm() != mode {
+				t.Errorf("%s: %v, %v; want mode %04o", name, st, err, mode)
+			}
+		})
 	}
 
 	stop()

@@ -266,8 +266,10 @@ func TestPackageOf(t *testing.T) {
 		"main.run": "main", "fhirdest.example/udap.(*Verifier).Statement": "fhirdest.example/udap",
 		"runtime.main": "runtime", "slices.SortFunc[go.shape.[]fhirdest.example/udap.X]": "slices", "go:buildid": "", "type:.eq.a/b.C": "type:.eq.a/b",
 	} {
-		if got := packageOf(in); got != want {
-			t.Errorf("%s: %q, want %q", in, got, want)
-		}
+		t.Run(in, func(t *testing.T) {
+			if got := packageOf(in); got != want {
+				t.Errorf("%s: %q, want %q", in, got, want)
+			}
+		})
 	}
 }

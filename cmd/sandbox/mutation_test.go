@@ -275,8 +275,10 @@ func TestClaimsFailWhenTheActorsAreWrong(t *testing.T) {
 	for name, want := range map[string]string{
 		"communities": "reached our registration", "revoked": "still worked 3s later", "identical": "differs at delegate",
 	} {
-		if r := results[index(t, name)]; !strings.Contains(r.detail, want) {
-			t.Errorf("%s: %q, want %q", name, r.detail, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if r := results[index(t, name)]; !strings.Contains(r.detail, want) {
+				t.Errorf("%s: %q, want %q", name, r.detail, want)
+			}
+		})
 	}
 }

@@ -128,15 +128,17 @@ func TestUnusableDirectory(t *testing.T) {
 				os.WriteFile(dir+"/tls/ca.key", nil, 0o600))
 		},
 	} {
-		given, err := spoil(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		code, out, stderr := call(t, context.Background(), append([]string{"-once", "-dir", given}, anywhere...)...)
-		if code != 2 || out != "" || strings.Count(stderr, "error: -dir: ") != 1 ||
-			strings.Count(stderr, "hint: give a directory") != 1 {
-			t.Errorf("%s: exit %d, claims %q, said\n%s", name, code, out, stderr)
-		}
+		t.Run(name, func(t *testing.T) {
+			given, err := spoil(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, out, stderr := call(t, context.Background(), append([]string{"-once", "-dir", given}, anywhere...)...)
+			if code != 2 || out != "" || strings.Count(stderr, "error: -dir: ") != 1 ||
+				strings.Count(stderr, "hint: give a directory") != 1 {
+				t.Errorf("%s: exit %d, claims %q, said\n%s", name, code, out, stderr)
+			}
+		})
 	}
 }
 

@@ -76,7 +76,7 @@ func failedCommit(t *testing.T, sub Subject) {
 // handle only must read it after it was opened again.
 func twoHandles(t *testing.T, sub Subject) {
 	doc := put(t, sub.Store, Entry(t, 0, "Observation", "a", 1, "final"))
-	second := sub.Store
+	var second fhir.Store
 	if sub.Second != nil {
 		second = sub.Second(t)
 	} else {

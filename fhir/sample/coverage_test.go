@@ -160,8 +160,10 @@ func TestWhatReadersMustCopeWith(t *testing.T) {
 		"trailing zero":                `"value":80.50`,
 		"somebody who has died":        `"deceasedDateTime":`,
 	} {
-		if !strings.Contains(all.String(), text) {
-			t.Errorf("the population has no example of: %s", what)
-		}
+		t.Run(what, func(t *testing.T) {
+			if !strings.Contains(all.String(), text) {
+				t.Errorf("the population has no example of: %s", what)
+			}
+		})
 	}
 }

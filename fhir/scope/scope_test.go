@@ -35,15 +35,17 @@ func TestParse(t *testing.T) {
 			[]Param{{"category", "a b"}, {"code", "x"}},
 		},
 	} {
-		s, err := Parse(c.text)
-		if err != nil {
-			t.Errorf("%s: %v", c.text, err)
-			continue
-		}
-		if s.Type != c.typ || s.Allowed != c.allowed || s.V1 != c.v1 || !slices.Equal(s.Query, c.query) ||
-			s.String() != c.text {
-			t.Errorf("%s: got %+v", c.text, s)
-		}
+		t.Run(c.text, func(t *testing.T) {
+			s, err := Parse(c.text)
+			if err != nil {
+				t.Errorf("%s: %v", c.text, err)
+				return
+			}
+			if s.Type != c.typ || s.Allowed != c.allowed || s.V1 != c.v1 || !slices.Equal(s.Query, c.query) ||
+				s.String() != c.text {
+				t.Errorf("%s: got %+v", c.text, s)
+			}
+		})
 	}
 }
 
@@ -93,13 +95,15 @@ func TestFor(t *testing.T) {
 		{"Observation", Search, []string{"system/Observation.rs?category=laboratory", "system/*.s"}},
 		{"Condition", Read, nil},
 	} {
-		var got []string
-		for _, s := range set.For(c.typ, c.p) {
-			got = append(got, s.Raw)
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s %v: got %q, want %q", c.typ, c.p, got, c.want)
-		}
+		t.Run(c.typ, func(t *testing.T) {
+			var got []string
+			for _, s := range set.For(c.typ, c.p) {
+				got = append(got, s.Raw)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s %v: got %q, want %q", c.typ, c.p, got, c.want)
+			}
+		})
 	}
 }
 
@@ -361,14 +365,16 @@ func TestNegotiationIsBounded(t *testing.T) {
 		{"one wildcard, often", repeats, true, 0},
 		{"others", pairs, true, 0},
 	} {
-		start := time.Now()
-		a := c.Negotiate(Request{Scopes: ask.scopes, Contexts: []string{"system"}, Within: within, Limited: true})
-		if a.TooMany != ask.tooMany || len(a.Granted) != ask.granted {
-			t.Errorf("%s: too many %v, %d granted", ask.name, a.TooMany, len(a.Granted))
-		}
-		if took := time.Since(start); took > time.Minute {
-			t.Errorf("%s: took %v", ask.name, took)
-		}
+		t.Run(ask.name, func(t *testing.T) {
+			start := time.Now()
+			a := c.Negotiate(Request{Scopes: ask.scopes, Contexts: []string{"system"}, Within: within, Limited: true})
+			if a.TooMany != ask.tooMany || len(a.Granted) != ask.granted {
+				t.Errorf("%s: too many %v, %d granted", ask.name, a.TooMany, len(a.Granted))
+			}
+			if took := time.Since(start); took > time.Minute {
+				t.Errorf("%s: took %v", ask.name, took)
+			}
+		})
 	}
 
 	few := c.Negotiate(Request{

@@ -45,14 +45,16 @@ func TestSet(t *testing.T) {
 			`{"resourceType":"Basic","id":"b7","meta":{` + meta3 +
 				`},"contained":[{"resourceType":"Basic","id":"in","meta":{}}]}`},
 	} {
-		got, err := Set([]byte(c.in), parse(t, c.in), to)
-		if err != nil || string(got) != c.want {
-			t.Errorf("%s:\n got %s %v\nwant %s", name, got, err, c.want)
-		}
-		if h, err := Read(parse(t, string(got))); err != nil || h.ID != "b7" || h.Type != "Basic" ||
-			h.Meta.Get("versionId").Text() != "3" {
-			t.Errorf("%s: read again as %+v %v", name, h, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, err := Set([]byte(c.in), parse(t, c.in), to)
+			if err != nil || string(got) != c.want {
+				t.Errorf("%s:\n got %s %v\nwant %s", name, got, err, c.want)
+			}
+			if h, err := Read(parse(t, string(got))); err != nil || h.ID != "b7" || h.Type != "Basic" ||
+				h.Meta.Get("versionId").Text() != "3" {
+				t.Errorf("%s: read again as %+v %v", name, h, err)
+			}
+		})
 	}
 }
 
@@ -71,14 +73,16 @@ func TestReadRefuses(t *testing.T) {
 		`{"resourceType":"A","meta":{"versionId":3}}`:        "A.meta.versionId",
 		`{"resourceType":"A","meta":{"lastUpdated":[null]}}`: "A.meta.lastUpdated",
 	} {
-		_, err := Read(parse(t, body))
-		var e *Error
-		if !errors.As(err, &e) || e.Expression != expression {
-			t.Errorf("%s: %v, want %s", body, err, expression)
-		}
-		if _, err := Set([]byte(body), parse(t, body), to); err == nil {
-			t.Errorf("%s: was spliced", body)
-		}
+		t.Run(body, func(t *testing.T) {
+			_, err := Read(parse(t, body))
+			var e *Error
+			if !errors.As(err, &e) || e.Expression != expression {
+				t.Errorf("%s: %v, want %s", body, err, expression)
+			}
+			if _, err := Set([]byte(body), parse(t, body), to); err == nil {
+				t.Errorf("%s: was spliced", body)
+			}
+		})
 	}
 }
 

@@ -43,11 +43,13 @@ func TestMembers(t *testing.T) {
 		{"Dosage.doseAndRate", "doseQuantity", "dose[x]", "SimpleQuantity", false},
 		{"Extension", "valueBase64Binary", "value[x]", "base64Binary", false},
 	} {
-		m, ok := R4().Type(c.in).Member(c.name)
-		if !ok || m.Element.Name != c.element || m.Type.Name != c.of || m.Shadow != c.shadow ||
-			&R4().Type(c.in).Elements[m.Index] != m.Element {
-			t.Errorf("%s.%s: %+v", c.in, c.name, m)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			m, ok := R4().Type(c.in).Member(c.name)
+			if !ok || m.Element.Name != c.element || m.Type.Name != c.of || m.Shadow != c.shadow ||
+				&R4().Type(c.in).Elements[m.Index] != m.Element {
+				t.Errorf("%s.%s: %+v", c.in, c.name, m)
+			}
+		})
 	}
 
 	for _, name := range []string{"value", "value[x]", "_name", "valueSimpleQuantity", "resourceType", "Name", ""} {

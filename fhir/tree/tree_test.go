@@ -38,11 +38,13 @@ func TestParseRefuses(t *testing.T) {
 		"too many values":     {many, "too-long"},
 		"too long":            {`{"a":"` + strings.Repeat("x", MaxBytes) + `"}`, "too-long"},
 	} {
-		_, err := Parse([]byte(c.body))
-		var e *Error
-		if !errors.As(err, &e) || e.Code != c.code {
-			t.Errorf("%s: got %v, want code %s", name, err, c.code)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse([]byte(c.body))
+			var e *Error
+			if !errors.As(err, &e) || e.Code != c.code {
+				t.Errorf("%s: got %v, want code %s", name, err, c.code)
+			}
+		})
 	}
 }
 

@@ -30,19 +30,21 @@ func TestForgedLines(t *testing.T) {
 		"no object":               {line, "17\n"},
 		"an empty array":          {line, "[]\n"},
 	} {
-		file := filepath.Join(t.TempDir(), "gateway.jsonl")
-		forged := strings.Replace(line, c.old, c.new, 1)
-		if forged == line {
-			t.Fatalf("%s: nothing is changed", name)
-		}
-		if err := os.WriteFile(file, []byte(line+forged+line), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "gateway.jsonl")
+			forged := strings.Replace(line, c.old, c.new, 1)
+			if forged == line {
+				t.Fatalf("%s: nothing is changed", name)
+			}
+			if err := os.WriteFile(file, []byte(line+forged+line), 0o600); err != nil {
+				t.Fatal(err)
+			}
 
-		sum, _ := compare(t, []string{file, file})
-		if sum.Messages != 2 || sum.Unreadable != 2 || sum.ExitCode() != 1 {
-			t.Errorf("%s: %+v", name, sum)
-		}
+			sum, _ := compare(t, []string{file, file})
+			if sum.Messages != 2 || sum.Unreadable != 2 || sum.ExitCode() != 1 {
+				t.Errorf("%s: %+v", name, sum)
+			}
+		})
 	}
 }
 

@@ -25,30 +25,32 @@ func TestFileTakenAwayIsTold(t *testing.T) {
 		}, 0, 0},
 		"left alone": {func(string) error { return nil }, 10, 0},
 	} {
-		for _, more := range []int64{0, 1, 5} {
-			h := newHop(t, "gateway", Options{Flush: time.Millisecond})
-			for i := range 10 {
-				h.add(0, fmt.Sprint(i), fmt.Sprint(i))
-			}
-			if err := h.log.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.take(h.path); err != nil {
-				t.Fatal(err)
-			}
+		t.Run(name, func(t *testing.T) {
+			for _, more := range []int64{0, 1, 5} {
+				h := newHop(t, "gateway", Options{Flush: time.Millisecond})
+				for i := range 10 {
+					h.add(0, fmt.Sprint(i), fmt.Sprint(i))
+				}
+				if err := h.log.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.take(h.path); err != nil {
+					t.Fatal(err)
+				}
 
-			for i := range more {
-				h.add(0, fmt.Sprint("more ", i), fmt.Sprint("more ", i))
+				for i := range more {
+					h.add(0, fmt.Sprint("more ", i), fmt.Sprint("more ", i))
+				}
+				if err := h.log.Close(); err != nil {
+					t.Fatal(err)
+				}
+				sum, _ := compare(t, []string{h.path, h.path})
+				if sum.Lost != 2*(10-c.left) || sum.Messages != c.left+more || sum.Unreadable != 2*c.rest ||
+					h.log.Lost() != 10-c.left {
+					t.Errorf("%s, %d more: %+v, and the log says %d", name, more, sum, h.log.Lost())
+				}
 			}
-			if err := h.log.Close(); err != nil {
-				t.Fatal(err)
-			}
-			sum, _ := compare(t, []string{h.path, h.path})
-			if sum.Lost != 2*(10-c.left) || sum.Messages != c.left+more || sum.Unreadable != 2*c.rest ||
-				h.log.Lost() != 10-c.left {
-				t.Errorf("%s, %d more: %+v, and the log says %d", name, more, sum, h.log.Lost())
-			}
-		}
+		})
 	}
 }
 

@@ -29,7 +29,6 @@ type chain struct {
 	at   []*exchange // by hop; nil where a hop has none
 	into *chain      // what it has become a part of
 	open int         // links at which it waits
-	aged bool        // it waits to be known as straight
 }
 
 // up returns the link over which x came, and whether it came over one.

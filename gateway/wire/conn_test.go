@@ -307,12 +307,14 @@ func TestListenerRefuses(t *testing.T) {
 		"GET / HTTP/1.0\r\nHost: a\r\n\r\n":                                    "505",
 		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", MaxHead) + "": "431",
 	} {
-		c := w.dial(t)
-		io.WriteString(c, in)
-		answer, _ := io.ReadAll(c)
-		if !strings.HasPrefix(string(answer), "HTTP/1.1 "+status) {
-			t.Errorf("%.60q is answered %q", in, answer)
-		}
+		t.Run(in, func(t *testing.T) {
+			c := w.dial(t)
+			io.WriteString(c, in)
+			answer, _ := io.ReadAll(c)
+			if !strings.HasPrefix(string(answer), "HTTP/1.1 "+status) {
+				t.Errorf("%.60q is answered %q", in, answer)
+			}
+		})
 	}
 
 	if calls != 0 {
@@ -393,9 +395,11 @@ func TestProxyHeader(t *testing.T) {
 	for name, b := range map[string][]byte{"short": b[:20], "signature": append([]byte("PROXY TCP4"), b[10:]...),
 		"long": append(append([]byte{}, b[:14]...), 0xff, 0xff), "command": append(
 			append(append([]byte{}, b[:12]...), 0x22), b[13:]...)} {
-		if a, err := ReadProxy(bytes.NewReader(b)); err == nil {
-			t.Errorf("%s: read as %v", name, a)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a, err := ReadProxy(bytes.NewReader(b)); err == nil {
+				t.Errorf("%s: read as %v", name, a)
+			}
+		})
 	}
 }
 

@@ -93,14 +93,16 @@ func TestUnread(t *testing.T) {
 		{"OPTIONS * HTTP/1.1\r\n", nil},
 		{"CONNECT h:1 HTTP/1.1\r\n", nil},
 	} {
-		var g guard
-		g.hold([]byte(c.head + "Host: h\r\n\r\n"))
-		if !errors.Is(g.err, c.want) || (c.want == nil) != (g.passed > 0) {
-			t.Errorf("%q: %v, want %v", c.head, g.err, c.want)
-		}
-		var r Request
-		if err := ParseRequest([]byte(c.head+"Host: h\r\n\r\n"), &r); err != nil {
-			t.Errorf("%q: a gateway refuses it: %v", c.head, err)
-		}
+		t.Run(c.head, func(t *testing.T) {
+			var g guard
+			g.hold([]byte(c.head + "Host: h\r\n\r\n"))
+			if !errors.Is(g.err, c.want) || (c.want == nil) != (g.passed > 0) {
+				t.Errorf("%q: %v, want %v", c.head, g.err, c.want)
+			}
+			var r Request
+			if err := ParseRequest([]byte(c.head+"Host: h\r\n\r\n"), &r); err != nil {
+				t.Errorf("%q: a gateway refuses it: %v", c.head, err)
+			}
+		})
 	}
 }

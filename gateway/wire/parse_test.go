@@ -119,15 +119,17 @@ func TestRefusedRequests(t *testing.T) {
 		"trailer LF":           {chunked + "0\r\nA: b\n\r\n", errTrailer},
 		"trailer section long": {chunked + "0\r\nA: " + strings.Repeat("x", MaxHead) + "\r\n\r\n", errTrailerLong},
 	} {
-		n, err := frame(t, []byte(c.in))
-		var fault *Error
-		if n != 0 || !errors.As(err, &fault) {
-			t.Errorf("%s: framed as %d bytes, %v", name, n, err)
-			continue
-		}
-		if c.want != nil && err != c.want {
-			t.Errorf("%s: %v, want %v", name, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			n, err := frame(t, []byte(c.in))
+			var fault *Error
+			if n != 0 || !errors.As(err, &fault) {
+				t.Errorf("%s: framed as %d bytes, %v", name, n, err)
+				return
+			}
+			if c.want != nil && err != c.want {
+				t.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+		})
 	}
 }
 
@@ -153,14 +155,16 @@ func TestAcceptedRequests(t *testing.T) {
 		"head of 64 KiB":    get + "X: " + strings.Repeat("x", MaxHead-len(get)-7) + "\r\n\r\n",
 		"empty host at all": "GET / HTTP/1.1\r\nHost:\r\n\r\n",
 	} {
-		// One byte at a time and in one piece: the same end.
-		whole, err := frame(t, []byte(in+"GET / HTTP/1.1\r\n"))
-		if err != nil || whole != len(in) {
-			t.Errorf("%s: framed as %d of %d bytes, %v", name, whole, len(in), err)
-		}
-		if n := frameSlowly(t, []byte(in)); n != len(in) {
-			t.Errorf("%s: byte by byte it ends at %d, not %d", name, n, len(in))
-		}
+		t.Run(name, func(t *testing.T) {
+			// One byte at a time and in one piece: the same end.
+			whole, err := frame(t, []byte(in+"GET / HTTP/1.1\r\n"))
+			if err != nil || whole != len(in) {
+				t.Errorf("%s: framed as %d of %d bytes, %v", name, whole, len(in), err)
+			}
+			if n := frameSlowly(t, []byte(in)); n != len(in) {
+				t.Errorf("%s: byte by byte it ends at %d, not %d", name, n, len(in))
+			}
+		})
 	}
 }
 
@@ -245,14 +249,16 @@ func TestResponses(t *testing.T) {
 		"not HTTP":      {in: "ICY 200 OK\r\n\r\n", err: errVersion},
 		"coding in 1.0": {in: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", err: errOldCoding},
 	} {
-		var r Response
-		err := ParseResponse([]byte(c.in), c.method, &r)
-		if err != c.err {
-			t.Errorf("%s: %v, want %v", name, err, c.err)
-		}
-		if err == nil && (r.Framing != c.framing || r.Length != c.length || r.Close != c.close) {
-			t.Errorf("%s: %+v", name, r)
-		}
+		t.Run(name, func(t *testing.T) {
+			var r Response
+			err := ParseResponse([]byte(c.in), c.method, &r)
+			if err != c.err {
+				t.Errorf("%s: %v, want %v", name, err, c.err)
+			}
+			if err == nil && (r.Framing != c.framing || r.Length != c.length || r.Close != c.close) {
+				t.Errorf("%s: %+v", name, r)
+			}
+		})
 	}
 }
 

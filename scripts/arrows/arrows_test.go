@@ -80,13 +80,15 @@ func TestRefuses(t *testing.T) {
 		{"cmd/gateway", module + "/udap", false},
 		{"cmd/sandbox", module + "/gateway", true},
 	} {
-		r, ok := rowOf(c.dir)
-		if !ok {
-			t.Fatalf("no row for %s", c.dir)
-		}
-		if got := r.refuses(c.imp) == ""; got != c.allowed {
-			t.Errorf("%s imports %s: allowed %v, want %v", c.dir, c.imp, got, c.allowed)
-		}
+		t.Run(c.dir, func(t *testing.T) {
+			r, ok := rowOf(c.dir)
+			if !ok {
+				t.Fatalf("no row for %s", c.dir)
+			}
+			if got := r.refuses(c.imp) == ""; got != c.allowed {
+				t.Errorf("%s imports %s: allowed %v, want %v", c.dir, c.imp, got, c.allowed)
+			}
+		})
 	}
 }
 

@@ -76,9 +76,11 @@ func TestReadCovers(t *testing.T) {
 		"S1-001": "TestDoc", "case 016": "TestDoc", "case 017": "TestDoc", "case 018": "TestDoc", "case 020": "TestDoc", "case 022": "TestDoc", "ER-02": "TestDoc",
 		"case 200": "TestBody", "case 201": "TestBody",
 	} {
-		if len(got[id]) != 1 || got[id][0].test != want {
-			t.Errorf("%s: %v, want %s", id, got[id], want)
-		}
+		t.Run(id, func(t *testing.T) {
+			if len(got[id]) != 1 || got[id][0].test != want {
+				t.Errorf("%s: %v, want %s", id, got[id], want)
+			}
+		})
 	}
 
 	if len(got) != 9 {

@@ -72,9 +72,11 @@ func TestMeasure(t *testing.T) {
 		"branching of F": {got.functions[0].branching, 3},
 		"lines of F":     {got.functions[0].lines, 7},
 	} {
-		if pair[0] != pair[1] {
-			t.Errorf("%s: %d, want %d", name, pair[0], pair[1])
-		}
+		t.Run(name, func(t *testing.T) {
+			if pair[0] != pair[1] {
+				t.Errorf("%s: %d, want %d", name, pair[0], pair[1])
+			}
+		})
 	}
 }
 

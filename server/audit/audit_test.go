@@ -80,9 +80,11 @@ func TestAuthenticated(t *testing.T) {
 		{"a proof only warned about", warned, false},
 		{"nothing checked", trace.NewTrace("token", time.Unix(1e9, 0)), false},
 	} {
-		if got := Authenticated(c.trace); got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := Authenticated(c.trace); got != c.want {
+				t.Errorf("%s: %v, want %v", c.name, got, c.want)
+			}
+		})
 	}
 }
 

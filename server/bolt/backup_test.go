@@ -227,26 +227,28 @@ func TestSpoiltBackups(t *testing.T) {
 		"older layout":  {again(layoutZero), "has layout"},
 		"pages damaged": {again(spoilPage), "is damaged"},
 	} {
-		dir := backedUp(t, data)
-		if err := c.spoil(dir); err != nil {
-			t.Fatal(err)
-		}
-		before := read(t, data)
-
-		for _, restore := range []bool{false, true} {
-			_, err := ReadBackup(dir)
-			if restore || name == "another server's" {
-				_, err = Restore(data, dir, base, storetest.Start)
+		t.Run(name, func(t *testing.T) {
+			dir := backedUp(t, data)
+			if err := c.spoil(dir); err != nil {
+				t.Fatal(err)
 			}
-			var e *Error
-			if !errors.As(err, &e) || !strings.Contains(e.Problem, c.says) || e.Hint == "" {
-				t.Errorf("%s: %v (%+v)", name, err, e)
-			}
-		}
+			before := read(t, data)
 
-		if read(t, data) != before {
-			t.Errorf("%s: the data was changed", name)
-		}
+			for _, restore := range []bool{false, true} {
+				_, err := ReadBackup(dir)
+				if restore || name == "another server's" {
+					_, err = Restore(data, dir, base, storetest.Start)
+				}
+				var e *Error
+				if !errors.As(err, &e) || !strings.Contains(e.Problem, c.says) || e.Hint == "" {
+					t.Errorf("%s: %v (%+v)", name, err, e)
+				}
+			}
+
+			if read(t, data) != before {
+				t.Errorf("%s: the data was changed", name)
+			}
+		})
 	}
 
 	if _, err := WriteBackup(data, backedUp(t, data), base, storetest.Start); err == nil ||

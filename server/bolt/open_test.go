@@ -91,17 +91,19 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 		}), `no bucket "b"`},
 		{"directory", filepath.Join(dir, "missing", "x.bolt"), "cannot be made"},
 	} {
-		db, err := Open(c.path, testSchema, Options{LockTimeout: 50 * time.Millisecond})
-		if err == nil {
-			t.Errorf("%s: opened", c.name)
-			_ = db.Close()
-			continue
-		}
+		t.Run(c.name, func(t *testing.T) {
+			db, err := Open(c.path, testSchema, Options{LockTimeout: 50 * time.Millisecond})
+			if err == nil {
+				t.Errorf("%s: opened", c.name)
+				_ = db.Close()
+				return
+			}
 
-		var e *Error
-		if !errors.As(err, &e) || !strings.Contains(e.Problem, c.says) || e.Hint == "" {
-			t.Errorf("%s: %v (%+v)", c.name, err, e)
-		}
+			var e *Error
+			if !errors.As(err, &e) || !strings.Contains(e.Problem, c.says) || e.Hint == "" {
+				t.Errorf("%s: %v (%+v)", c.name, err, e)
+			}
+		})
 	}
 }
 

@@ -90,15 +90,17 @@ func TestHostAllowList(t *testing.T) {
 		"127.0.0.1:9480": 200, "localhost:9480": 200, "LOCALHOST": 200, "[::1]:9480": 200, "console.test": 200, "127.8.8.8": 200,
 		"evil.example": 421, "evil.example:9480": 421, "localhost.evil.example": 421, "10.0.0.1": 421, "": 421, "127.0.0.1.evil.example": 421,
 	} {
-		for _, path := range []string{"/", "/traces", "/ready", "/health", "/metrics", "/none"} {
-			want := want
-			if path == "/none" && want == 200 {
-				want = 404
+		t.Run(host, func(t *testing.T) {
+			for _, path := range []string{"/", "/traces", "/ready", "/health", "/metrics", "/none"} {
+				want := want
+				if path == "/none" && want == 200 {
+					want = 404
+				}
+				if got := b.do("GET", path, "Host", host).StatusCode; got != want {
+					t.Errorf("Host %q, %s: %d, want %d", host, path, got, want)
+				}
 			}
-			if got := b.do("GET", path, "Host", host).StatusCode; got != want {
-				t.Errorf("Host %q, %s: %d, want %d", host, path, got, want)
-			}
-		}
+		})
 	}
 }
 
@@ -156,11 +158,13 @@ func TestStateChangesNeedSameOriginProof(t *testing.T) {
 		{"other site claims same", []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"}, 403},
 		{"text/plain form", []string{"Content-Type", "text/plain", "Origin", "https://evil.example"}, 403},
 	} {
-		b := newBench(true)
-		got := b.do("POST", "/refresh", c.header...).StatusCode
-		if got != c.want || (b.refreshed == 1) != (c.want == 303) {
-			t.Errorf("%s: %d with %d refreshes, want %d", c.name, got, b.refreshed, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(true)
+			got := b.do("POST", "/refresh", c.header...).StatusCode
+			if got != c.want || (b.refreshed == 1) != (c.want == 303) {
+				t.Errorf("%s: %d with %d refreshes, want %d", c.name, got, b.refreshed, c.want)
+			}
+		})
 	}
 }
 
@@ -193,12 +197,14 @@ func TestTracesAsJSON(t *testing.T) {
 		"/traces": 1, "/traces?action=register": 1, "/traces?action=token": 0, "/traces?code=invalid_software_statement": 1,
 		"/traces?client=other": 0, "/traces?stored=1": 0, "/traces?n=junk": 1,
 	} {
-		var list []audit.Decision
-		res := b.do("GET", path)
-		if err := json.UnmarshalRead(res.Body, &list); err != nil || len(list) != want ||
-			res.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: %d decisions, %v", path, len(list), err)
-		}
+		t.Run(path, func(t *testing.T) {
+			var list []audit.Decision
+			res := b.do("GET", path)
+			if err := json.UnmarshalRead(res.Body, &list); err != nil || len(list) != want ||
+				res.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s: %d decisions, %v", path, len(list), err)
+			}
+		})
 	}
 
 	var d audit.Decision
@@ -282,9 +288,11 @@ func TestClosedConsole(t *testing.T) {
 		"/health":               200,
 		"/ready":                200,
 	} {
-		if got := b.do("GET", path).StatusCode; got != want {
-			t.Errorf("%s: %d, want %d", path, got, want)
-		}
+		t.Run(path, func(t *testing.T) {
+			if got := b.do("GET", path).StatusCode; got != want {
+				t.Errorf("%s: %d, want %d", path, got, want)
+			}
+		})
 	}
 
 	if got := body(t, b.do("GET", "/ready")); strings.Contains(got, "communities") {

@@ -68,9 +68,11 @@ func TestIntrospection(t *testing.T) {
 		id), "token_type": "Bearer", "exp": float64(e.now().Unix() + 3600),
 		"iat": float64(e.now().Unix()), "sub": string(id), "aud": udaptest.Base, "iss": issuer}
 	for k, v := range want {
-		if a.member(k) != v {
-			t.Errorf("%s: %v, want %v", k, a.member(k), v)
-		}
+		t.Run(k, func(t *testing.T) {
+			if a.member(k) != v {
+				t.Errorf("%s: %v, want %v", k, a.member(k), v)
+			}
+		})
 	}
 
 	other := e.client(e.w.A, udaptest.Client2URI)
@@ -88,9 +90,11 @@ func TestIntrospection(t *testing.T) {
 		"changed":        func() answer { return e.tell("/oauth/introspect", c, id, flip(token)) },
 		"handle changed": func() answer { return e.tell("/oauth/introspect", c, id, "AAAA"+token[4:]) },
 	} {
-		if a := do(); a.status != 200 || string(a.body) != `{"active":false}` {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a := do(); a.status != 200 || string(a.body) != `{"active":false}` {
+				t.Errorf("%s: %d %s", name, a.status, a.body)
+			}
+		})
 	}
 
 	for _, hint := range []string{"refresh_token", "nonsense", ""} {

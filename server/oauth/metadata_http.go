@@ -82,7 +82,7 @@ func (s discovery) metadataHandler(find func(*http.Request, *trace.Trace) (docum
 
 		switch {
 		case err != nil:
-			shell{s.Service}.writeRefusal(w, RefusalOf(err), tr)
+			shell(s).writeRefusal(w, RefusalOf(err), tr)
 		case d.body == nil:
 			if d.warning != "" && s.cfg.Explain == ExplainClient {
 				h.Set("Warning", `199 - "`+describe(d.warning)+`"`) // RFC 7234 5.5: a 204 has no other room

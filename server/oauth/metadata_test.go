@@ -275,12 +275,14 @@ func TestOddCommunities(t *testing.T) {
 			udaptest.CommunityB), "64 KiB": "community=" + strings.Repeat("a", 64<<10),
 		"NUL": "community=%00", "CR LF": "community=%0d%0aX:%20y", "script": "community=%3Cscript%3E", "badly escaped": "community=%zz", "semicolon": "community=a;b",
 	} {
-		a := e.get("GET", metadataPath+"?"+query, nil)
-		if a.status != 400 || bytes.Contains(a.body, []byte("<script>")) || a.header.Get("X") != "" {
-			t.Errorf("%s: %d %.200s", name, a.status, a.body)
-			continue
-		}
-		e.checkRefusal(name, a, "invalid_request")
+		t.Run(name, func(t *testing.T) {
+			a := e.get("GET", metadataPath+"?"+query, nil)
+			if a.status != 400 || bytes.Contains(a.body, []byte("<script>")) || a.header.Get("X") != "" {
+				t.Errorf("%s: %d %.200s", name, a.status, a.body)
+				return
+			}
+			e.checkRefusal(name, a, "invalid_request")
+		})
 	}
 
 	if a := e.get("GET", metadataPath+"?community=", nil); a.status != 200 {
@@ -331,23 +333,25 @@ func TestWithheldMetadata(t *testing.T) {
 			c.Members[0].Identities = []oauth.Identity{rsaIdentity(t, e.w, e.w.X.Int, nil)}
 		}},
 	} {
-		e := &env{}
-		e = newMetadataEnvWith(t, e, func(cfg *oauth.Config) { c.spoil(e, cfg) })
-		if a := e.metadata(udaptest.CommunityA); a.status != 204 {
-			t.Errorf("%s: %d %.200s", c.name, a.status, a.body)
-		}
-		if a := e.metadata(udaptest.CommunityB); a.status != 200 {
-			t.Errorf("%s: the other community: %d", c.name, a.status)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			e := &env{}
+			e = newMetadataEnvWith(t, e, func(cfg *oauth.Config) { c.spoil(e, cfg) })
+			if a := e.metadata(udaptest.CommunityA); a.status != 204 {
+				t.Errorf("%s: %d %.200s", c.name, a.status, a.body)
+			}
+			if a := e.metadata(udaptest.CommunityB); a.status != 200 {
+				t.Errorf("%s: the other community: %d", c.name, a.status)
+			}
 
-		if _, err := e.believe(e.metadata(""), udaptest.CommunityB); err != nil {
-			t.Errorf("%s: default metadata: %v", c.name, err)
-		}
-		withheld := e.svc.Withheld(t.Context())
-		if len(withheld) != 1 || withheld[0].Community != udaptest.CommunityA ||
-			!strings.Contains(withheld[0].Reason, c.reason) {
-			t.Errorf("%s: withheld: %+v", c.name, withheld)
-		}
+			if _, err := e.believe(e.metadata(""), udaptest.CommunityB); err != nil {
+				t.Errorf("%s: default metadata: %v", c.name, err)
+			}
+			withheld := e.svc.Withheld(t.Context())
+			if len(withheld) != 1 || withheld[0].Community != udaptest.CommunityA ||
+				!strings.Contains(withheld[0].Reason, c.reason) {
+				t.Errorf("%s: withheld: %+v", c.name, withheld)
+			}
+		})
 	}
 
 	e := newEnv(t)

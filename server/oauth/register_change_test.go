@@ -137,12 +137,14 @@ func TestChangeReplaces(t *testing.T) {
 		{"logo_uri", "https://client1.test/new.png", "https://client1.test/new.png"}, {"scope", "openid", "openid"},
 		{"grant_types", []string{"authorization_code"}, []any{"authorization_code"}},
 	} {
-		b := e.register(c, full.With("jti", udaptest.JTI()).With(change.claim, change.value))
-		got, _ := json.Marshal(b.member(change.claim))
-		want, _ := json.Marshal(change.want)
-		if b.status != 200 || b.text("client_id") != a.text("client_id") || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d %s, want %s", change.claim, b.status, got, want)
-		}
+		t.Run(change.claim, func(t *testing.T) {
+			b := e.register(c, full.With("jti", udaptest.JTI()).With(change.claim, change.value))
+			got, _ := json.Marshal(b.member(change.claim))
+			want, _ := json.Marshal(change.want)
+			if b.status != 200 || b.text("client_id") != a.text("client_id") || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d %s, want %s", change.claim, b.status, got, want)
+			}
+		})
 	}
 
 	m := e.register(c, c.Statement(e.now())) // another grant type

@@ -156,8 +156,10 @@ func TestRegistrationBody(t *testing.T) {
 		"17 certifications": `{"software_statement":"` + good + `","udap":"1","certifications":["` +
 			strings.Repeat(`","`, 16) + `"]}`,
 	} {
-		e.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer {
-			return e.postRegistration(body)
+		t.Run(name, func(t *testing.T) {
+			e.refused(name, 400, "invalid_client_metadata", spendsNothing, func() answer {
+				return e.postRegistration(body)
+			})
 		})
 	}
 
@@ -170,8 +172,10 @@ func TestRegistrationBody(t *testing.T) {
 		"null":   nil,
 		"array":  []string{"1"},
 	} {
-		e.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
-			return e.postRegistration(e.registerBody(good, map[string]any{"udap": version}))
+		t.Run(name, func(t *testing.T) {
+			e.refused("udap "+name, 400, "invalid_client_metadata invalid_request", spendsNothing, func() answer {
+				return e.postRegistration(e.registerBody(good, map[string]any{"udap": version}))
+			})
 		})
 	}
 
@@ -192,14 +196,16 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 		`[]`:       "JSON array where an object belongs",
 		"\ufeff{}": "U+FEFF (a byte order mark)",
 	} {
-		a := e.postRegistration(body)
-		var e struct {
-			Description string `json:"error_description"`
-		}
-		if err := json.Unmarshal([]byte(a.body), &e); err != nil || !strings.Contains(e.Description, want) ||
-			strings.Contains(e.Description, "Go ") {
-			t.Errorf("%s: %q, want %q (%v)", body, e.Description, want, err)
-		}
+		t.Run(body, func(t *testing.T) {
+			a := e.postRegistration(body)
+			var e struct {
+				Description string `json:"error_description"`
+			}
+			if err := json.Unmarshal([]byte(a.body), &e); err != nil || !strings.Contains(e.Description, want) ||
+				strings.Contains(e.Description, "Go ") {
+				t.Errorf("%s: %q, want %q (%v)", body, e.Description, want, err)
+			}
+		})
 	}
 
 	a := e.send("POST", "/oauth/register", "", `{}`, nil)
@@ -343,11 +349,13 @@ func TestRegistrationParameters(t *testing.T) {
 	}
 
 	for _, tc := range cases {
-		for _, v := range tc.values {
-			name := fmt.Sprintf("%s %.60s", tc.claim, fmt.Sprint(v))
-			e.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing,
-				e.changed(c, tc.base, tc.claim, v))
-		}
+		t.Run(tc.claim, func(t *testing.T) {
+			for _, v := range tc.values {
+				name := fmt.Sprintf("%s %.60s", tc.claim, fmt.Sprint(v))
+				e.refused(name, 400, "invalid_client_metadata invalid_redirect_uri", spendsNothing,
+					e.changed(c, tc.base, tc.claim, v))
+			}
+		})
 	}
 
 	for _, uri := range []string{
@@ -411,13 +419,15 @@ func TestScopeSubset(t *testing.T) {
 		"system/Observation.rs?category=laboratory system/X.":  "system/Observation.rs?category=laboratory",
 		"system/Patient.sr system/Condition.s system/Patient.": "system/Condition.s",
 	} {
-		a := e.register(c, c.Statement(e.now()).With("scope", asked))
-		if a.status != 201 && a.status != 200 || a.text("scope") != want {
-			t.Errorf("%s: %d, granted %q, want %q", asked, a.status, a.text("scope"), want)
-		}
-		if !warned(e.lastTrace(), "register.scope") && len(want) < len(asked) && strings.Contains(asked, " ") {
-			t.Errorf("%s: nothing says what was not granted", asked)
-		}
+		t.Run(asked, func(t *testing.T) {
+			a := e.register(c, c.Statement(e.now()).With("scope", asked))
+			if a.status != 201 && a.status != 200 || a.text("scope") != want {
+				t.Errorf("%s: %d, granted %q, want %q", asked, a.status, a.text("scope"), want)
+			}
+			if !warned(e.lastTrace(), "register.scope") && len(want) < len(asked) && strings.Contains(asked, " ") {
+				t.Errorf("%s: nothing says what was not granted", asked)
+			}
+		})
 	}
 }
 
@@ -482,7 +492,9 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 		hostile[fmt.Sprint("extra", i)] = i
 	}
 	for k, v := range hostile {
-		claims = claims.With(k, v)
+		t.Run(k, func(t *testing.T) {
+			claims = claims.With(k, v)
+		})
 	}
 	a := e.postRegistration(e.registerBody(c.Sign(t, claims), hostile))
 	if a.status != 201 {
@@ -496,9 +508,11 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 	delete(m, "software_statement")
 
 	for k := range hostile {
-		if v, echoed := m[k]; echoed && (k != "client_id" || v == "mine") {
-			t.Errorf("echoed: %s", k)
-		}
+		t.Run(k, func(t *testing.T) {
+			if v, echoed := m[k]; echoed && (k != "client_id" || v == "mine") {
+				t.Errorf("echoed: %s", k)
+			}
+		})
 	}
 }
 
@@ -623,29 +637,31 @@ func TestAddressLimitOfNetworks(t *testing.T) {
 		{"192.0.2.1:1000", "[::ffff:192.0.2.1]:1000", true},
 		{"[fe80::1%eth0]:1000", "[fe80::1%eth1]:1000", true},
 	} {
-		e := newEnv(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 1 })
-		var status []int
-		e.svc.Routes(func(u string, h http.Handler) {
-			if u != issuer+"/token" {
-				return
-			}
+		t.Run(c.first, func(t *testing.T) {
+			e := newEnv(t, func(c *oauth.Config) { c.Limits.RequestsPerAddress = 1 })
+			var status []int
+			e.svc.Routes(func(u string, h http.Handler) {
+				if u != issuer+"/token" {
+					return
+				}
 
-			for _, from := range []string{c.first, c.second} {
-				req := httptest.NewRequest("GET", u, nil)
-				req.RemoteAddr = from
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, req)
-				status = append(status, w.Code)
+				for _, from := range []string{c.first, c.second} {
+					req := httptest.NewRequest("GET", u, nil)
+					req.RemoteAddr = from
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, req)
+					status = append(status, w.Code)
+				}
+			})
+
+			want := http.StatusMethodNotAllowed
+			if c.one {
+				want = http.StatusTooManyRequests
+			}
+			if !slices.Equal(status, []int{http.StatusMethodNotAllowed, want}) {
+				t.Errorf("%s, %s: %v, want the second %d", c.first, c.second, status, want)
 			}
 		})
-
-		want := http.StatusMethodNotAllowed
-		if c.one {
-			want = http.StatusTooManyRequests
-		}
-		if !slices.Equal(status, []int{http.StatusMethodNotAllowed, want}) {
-			t.Errorf("%s, %s: %v, want the second %d", c.first, c.second, status, want)
-		}
 	}
 }
 

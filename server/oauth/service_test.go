@@ -40,12 +40,14 @@ func TestNewRefuses(t *testing.T) {
 			c.Members = []oauth.Member{{Community: e.w.A.Community, Identities: []oauth.Identity{{}}}}
 		},
 	} {
-		cfg := e.config
-		cfg.Store = e.store
-		change(&cfg)
-		if _, err := oauth.New(cfg); err == nil {
-			t.Errorf("%s is taken", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			cfg := e.config
+			cfg.Store = e.store
+			change(&cfg)
+			if _, err := oauth.New(cfg); err == nil {
+				t.Errorf("%s is taken", name)
+			}
+		})
 	}
 }
 

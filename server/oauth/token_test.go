@@ -65,8 +65,10 @@ func TestAssertionSignatureAndTrust(t *testing.T) {
 		"not a JWS at all": "x",
 		"a statement":      c.Sign(t, c.Statement(e.now())),
 	} {
-		e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
-			return e.post("/oauth/token", e.form(jws))
+		t.Run(name, func(t *testing.T) {
+			e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+				return e.post("/oauth/token", e.form(jws))
+			})
 		})
 	}
 
@@ -118,15 +120,17 @@ func TestAssertionClaims(t *testing.T) {
 		{"nbf", []any{now + 120, fmt.Sprint(now)}},
 		{"jti", []any{udaptest.Absent, "", nil, 1, []string{"x"}}},
 	} {
-		for _, v := range tc.values {
-			name := fmt.Sprintf("%s %v", tc.claim, v)
-			if n, ok := v.(json.Number); ok && n == "1e400" {
-				continue // what Go cannot write a client in another language can: the udap tests send it raw
+		t.Run(tc.claim, func(t *testing.T) {
+			for _, v := range tc.values {
+				name := fmt.Sprintf("%s %v", tc.claim, v)
+				if n, ok := v.(json.Number); ok && n == "1e400" {
+					continue // what Go cannot write a client in another language can: the udap tests send it raw
+				}
+				e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
+					return e.token(c, udaptest.Assertion(id, e.now()).With(tc.claim, v))
+				})
 			}
-			e.refused(name, 400, "invalid_client", spendsNothing, func() answer {
-				return e.token(c, udaptest.Assertion(id, e.now()).With(tc.claim, v))
-			})
-		}
+		})
 	}
 
 	for _, pair := range []trace.ClientID{
@@ -200,7 +204,9 @@ func TestTokenParameters(t *testing.T) {
 		},
 		"upper case": {"unsupported_grant_type", []string{"grant_type", "CLIENT_CREDENTIALS"}},
 	} {
-		e.refused(name, 400, tc.codes, spendsNothing, send(tc.params...))
+		t.Run(name, func(t *testing.T) {
+			e.refused(name, 400, tc.codes, spendsNothing, send(tc.params...))
+		})
 	}
 
 	for _, name := range []string{
@@ -224,15 +230,17 @@ func TestTokenParameters(t *testing.T) {
 		"":                           "Bearer",
 		"DPoP x":                     "Bearer",
 	} {
-		a := e.refused("Authorization "+header, 401, "invalid_client", spendsNothing, func() answer {
-			return e.send("POST", "/oauth/token", "application/x-www-form-urlencoded", e.form(assertion).Encode(),
-				http.Header{
-					"Authorization": {header},
-				})
+		t.Run(header, func(t *testing.T) {
+			a := e.refused("Authorization "+header, 401, "invalid_client", spendsNothing, func() answer {
+				return e.send("POST", "/oauth/token", "application/x-www-form-urlencoded", e.form(assertion).Encode(),
+					http.Header{
+						"Authorization": {header},
+					})
+			})
+			if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), challenge+" ") {
+				t.Errorf("%q: WWW-Authenticate %q", header, a.header.Get("WWW-Authenticate"))
+			}
 		})
-		if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), challenge+" ") {
-			t.Errorf("%q: WWW-Authenticate %q", header, a.header.Get("WWW-Authenticate"))
-		}
 	}
 
 	if a := send("unknown", "ignored")(); a.status != 200 {
@@ -321,18 +329,20 @@ func TestAssertionIsSpentOnce(t *testing.T) {
 		"wildcard":  {"scope", "system/*.rs"},
 		"grant":     {"grant_type", "refresh_token"},
 	} {
-		form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
-		bad := url.Values{}
-		for k, v := range form {
-			bad[k] = slices.Clone(v)
-		}
-		set(bad, params)
-		e.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer {
-			return e.post("/oauth/token", bad)
-		})
+		t.Run(name, func(t *testing.T) {
+			form := e.form(c.Sign(t, udaptest.Assertion(id, e.now())))
+			bad := url.Values{}
+			for k, v := range form {
+				bad[k] = slices.Clone(v)
+			}
+			set(bad, params)
+			e.refused(name, 400, "invalid_scope unauthorized_client", spendsJTI, func() answer {
+				return e.post("/oauth/token", bad)
+			})
 
-		e.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer {
-			return e.post("/oauth/token", form)
+			e.refused("the same with a good request", 400, "invalid_client", spendsNothing, func() answer {
+				return e.post("/oauth/token", form)
+			})
 		})
 	}
 
@@ -387,10 +397,12 @@ func TestTokenScope(t *testing.T) {
 		"system/Patient.cruds": "system/Patient.rs", "system/Patient.rs system/Condition.rs openid user/Patient.rs": "system/Patient.rs",
 		"system/Observation.rs": "system/Observation.rs?category=laboratory", "system/Observation.rs?category=laboratory": "system/Observation.rs?category=laboratory",
 	} {
-		a := e.token(c, udaptest.Assertion(id, e.now()), "scope", asked)
-		if a.status != 200 || a.text("scope") != want {
-			t.Errorf("%s: %d, %q, want %q", asked, a.status, a.text("scope"), want)
-		}
+		t.Run(asked, func(t *testing.T) {
+			a := e.token(c, udaptest.Assertion(id, e.now()), "scope", asked)
+			if a.status != 200 || a.text("scope") != want {
+				t.Errorf("%s: %d, %q, want %q", asked, a.status, a.text("scope"), want)
+			}
+		})
 	}
 
 	for _, asked := range []string{"system/Condition.rs", "patient/Patient.rs", "user/Patient.rs", "openid", "offline_access launch", "system/*.rs", "system/Patient.rs system/*.read", "system/Patient.*",

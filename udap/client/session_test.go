@@ -218,9 +218,11 @@ func TestTokenFaults(t *testing.T) {
 			"consent_policy",
 		},
 	} {
-		out, err := c.Token(ctx, d, tc.req)
-		wantStop(t, out.Trace, err, tc.check, tc.text)
-		_ = name
+		t.Run(name, func(t *testing.T) {
+			out, err := c.Token(ctx, d, tc.req)
+			wantStop(t, out.Trace, err, tc.check, tc.text)
+			_ = name
+		})
 	}
 
 	for _, r := range w.dest.seen() {

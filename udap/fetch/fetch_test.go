@@ -63,15 +63,17 @@ func TestNewestListWins(t *testing.T) {
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
 
 	for _, step := range steps {
-		c.move(step.after - c.now().Sub(epoch))
-		p.serve(bytesOf(step.serve))
-		s.Refresh(context.Background())
-		if got := one(t, s, ca, p.URL+"/a.crl"); got.Err != nil || got.List.Number.Int64() != step.number {
-			t.Fatalf("%s: list %v, error %v; want number %d", step.name, got.List, got.Err, step.number)
-		}
-		if warned := s.State()[0].Warning != ""; warned != (step.number == 4) {
-			t.Fatalf("%s: warning %q", step.name, s.State()[0].Warning)
-		}
+		t.Run(step.name, func(t *testing.T) {
+			c.move(step.after - c.now().Sub(epoch))
+			p.serve(bytesOf(step.serve))
+			s.Refresh(context.Background())
+			if got := one(t, s, ca, p.URL+"/a.crl"); got.Err != nil || got.List.Number.Int64() != step.number {
+				t.Fatalf("%s: list %v, error %v; want number %d", step.name, got.List, got.Err, step.number)
+			}
+			if warned := s.State()[0].Warning != ""; warned != (step.number == 4) {
+				t.Fatalf("%s: warning %q", step.name, s.State()[0].Warning)
+			}
+		})
 	}
 }
 

@@ -17,9 +17,11 @@ func TestPublicAddresses(t *testing.T) {
 		"::1": false, "::": false, "fe80::1": false, "fc00::1": false, "fd12::1": false, "ff02::1": false,
 		"::ffff:127.0.0.1": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false, "2001:db8::1": false, "::127.0.0.1": false,
 	} {
-		if got := public(netip.MustParseAddr(text)); got != want {
-			t.Errorf("public(%s) = %v, want %v", text, got, want)
-		}
+		t.Run(text, func(t *testing.T) {
+			if got := public(netip.MustParseAddr(text)); got != want {
+				t.Errorf("public(%s) = %v, want %v", text, got, want)
+			}
+		})
 	}
 
 	if public(netip.Addr{}) || public(netip.MustParseAddr("2606:4700::1%eth0")) {

@@ -59,10 +59,12 @@ func TestParseIssuers(t *testing.T) {
 		"nothing":                  {nil, 0},
 		"a certificate and a byte": {append(ca.cert.Raw[:len(ca.cert.Raw):len(ca.cert.Raw)], 0), 0},
 	} {
-		got, err := parseIssuers(c.data)
-		if len(got) != c.want || (err == nil) != (c.want > 0) {
-			t.Errorf("%s: %d certificates, %v; want %d", name, len(got), err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			got, err := parseIssuers(c.data)
+			if len(got) != c.want || (err == nil) != (c.want > 0) {
+				t.Errorf("%s: %d certificates, %v; want %d", name, len(got), err, c.want)
+			}
+		})
 	}
 }
 
@@ -76,9 +78,11 @@ func TestTargets(t *testing.T) {
 			maxURL): false, "http://[::1": false, "ftp://a.example/": false, "file:///etc/passwd": false,
 		"http:///x": false, "http://u@a.example/": false, "http://a.example/#f": false, "": false, "//a.example/": false,
 	} {
-		if _, err := target(text); (err == nil) != ok {
-			t.Errorf("%.40q: %v", text, err)
-		}
+		t.Run(text, func(t *testing.T) {
+			if _, err := target(text); (err == nil) != ok {
+				t.Errorf("%.40q: %v", text, err)
+			}
+		})
 	}
 
 	for a, b := range map[string]string{
@@ -86,9 +90,11 @@ func TestTargets(t *testing.T) {
 		"https://a.example":  "https://a.example:443",
 		"http://[::1]/":      "http://[::1]:80",
 	} {
-		u, err := target(a)
-		if err != nil || netname.Origin(u.String()) != b {
-			t.Errorf("origin of %s: %v, want %s", a, err, b)
-		}
+		t.Run(a, func(t *testing.T) {
+			u, err := target(a)
+			if err != nil || netname.Origin(u.String()) != b {
+				t.Errorf("origin of %s: %v, want %s", a, err, b)
+			}
+		})
 	}
 }

@@ -38,9 +38,11 @@ func TestKeySet(t *testing.T) {
 		"https" + strings.TrimPrefix(p.URL, "http") + "/jwks": "not a public address",
 		"file:///etc/passwd": "",
 	} {
-		if _, err := closed.KeySet(t.Context(), place); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", place, err)
-		}
+		t.Run(place, func(t *testing.T) {
+			if _, err := closed.KeySet(t.Context(), place); err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", place, err)
+			}
+		})
 	}
 
 	if p.hits.Load() != hits {

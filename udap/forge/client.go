@@ -17,11 +17,6 @@ type Client struct {
 // Algorithm returns the algorithm of the client's key.
 func (c *Client) Algorithm() string { return jose.AlgorithmFor(c.Key.Public()) }
 
-// Sign signs claims with the client's key and chain.
-func (c *Client) Sign(claims Claims) (string, error) {
-	return c.SignChain(claims, c.Chain...)
-}
-
 // SignChain signs claims with the client's key and puts another chain into x5c.
 // The first certificate need not be the key's.
 func (c *Client) SignChain(claims Claims, chain ...*x509.Certificate) (string, error) {

@@ -173,32 +173,34 @@ func TestWycheproofSignatures(t *testing.T) {
 		"rsa_signature_2048_sha384_test.json": "RS384", "rsa_signature_3072_sha384_test.json": "RS384", "rsa_signature_4096_sha384_test.json": "RS384", "rsa_signature_8192_sha384_test.json": "RS384",
 		"ecdsa_secp256r1_sha256_p1363_test.json": "ES256", "ecdsa_secp384r1_sha384_p1363_test.json": "ES384",
 	} {
-		var file struct {
-			TestGroups []struct {
-				PublicKey    struct{ Uncompressed string }
-				PublicKeyDer string
-				Tests        []struct {
-					TcID             int
-					Msg, Sig, Result string
+		t.Run(name, func(t *testing.T) {
+			var file struct {
+				TestGroups []struct {
+					PublicKey    struct{ Uncompressed string }
+					PublicKeyDer string
+					Tests        []struct {
+						TcID             int
+						Msg, Sig, Result string
+					}
 				}
 			}
-		}
-		vectors.Read(t, filepath.Join(dir, name), &file)
+			vectors.Read(t, filepath.Join(dir, name), &file)
 
-		for _, g := range file.TestGroups {
-			der, err := hex.DecodeString(g.PublicKeyDer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pub, keyErr := x509.ParsePKIXPublicKey(der)
+			for _, g := range file.TestGroups {
+				der, err := hex.DecodeString(g.PublicKeyDer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pub, keyErr := x509.ParsePKIXPublicKey(der)
 
-			for _, v := range g.Tests {
-				msg, _ := hex.DecodeString(v.Msg)
-				sig, _ := hex.DecodeString(v.Sig)
-				ok := keyErr == nil && verifyBy(&JWS{Algorithm: alg, input: string(msg), Signature: sig}, pub) == nil
-				d.Record(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
+				for _, v := range g.Tests {
+					msg, _ := hex.DecodeString(v.Msg)
+					sig, _ := hex.DecodeString(v.Sig)
+					ok := keyErr == nil && verifyBy(&JWS{Algorithm: alg, input: string(msg), Signature: sig}, pub) == nil
+					d.Record(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
+				}
 			}
-		}
+		})
 	}
 
 	d.Compare(t, "wycheproof-signatures", 2000)

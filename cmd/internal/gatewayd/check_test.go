@@ -228,21 +228,23 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 		{"head: 5s", "head: 6s", ""},
 		{"rotate: 1000000}", "rotate: 1000000, onFailure: pass}", ""},
 	} {
-		before := e.logged("need a restart")
-		changed := strings.Replace(string(good), c.old, c.new, 1)
-		if changed == string(good) {
-			t.Fatalf("%q is not in the file", c.old)
-		}
-		e.write("gateway.yaml", changed)
-		eventually(t, "the reload", func() bool { return e.logged("were read again") == i+1 })
-		if c.keys == "" {
-			if e.logged("need a restart") != before {
-				t.Errorf("%s needs a restart", c.new)
+		t.Run(c.old, func(t *testing.T) {
+			before := e.logged("need a restart")
+			changed := strings.Replace(string(good), c.old, c.new, 1)
+			if changed == string(good) {
+				t.Fatalf("%q is not in the file", c.old)
 			}
-			continue
-		}
+			e.write("gateway.yaml", changed)
+			eventually(t, "the reload", func() bool { return e.logged("were read again") == i+1 })
+			if c.keys == "" {
+				if e.logged("need a restart") != before {
+					t.Errorf("%s needs a restart", c.new)
+				}
+				return
+			}
 
-		eventually(t, c.keys, func() bool { return e.logged(c.keys) > 0 && e.logged("need a restart") == before+1 })
+			eventually(t, c.keys, func() bool { return e.logged(c.keys) > 0 && e.logged("need a restart") == before+1 })
+		})
 	}
 }
 

@@ -222,9 +222,11 @@ func TestServesByFile(t *testing.T) {
 		name, path string
 		status     int
 	}{{"a.example", "/acme", 200}, {"x.wild.example", "/acme/x", 200}, {"a.example", "/acmex", 404}} {
-		if status, _, err := h.get(addr, c.name, c.path); err != nil || status != c.status {
-			t.Errorf("%s%s: %d, %v", c.name, c.path, status, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if status, _, err := h.get(addr, c.name, c.path); err != nil || status != c.status {
+				t.Errorf("%s%s: %d, %v", c.name, c.path, status, err)
+			}
+		})
 	}
 
 	if _, _, err := h.get(addr, "other.example", "/acme"); err == nil ||
