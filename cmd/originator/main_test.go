@@ -69,6 +69,7 @@ func furnish(t *testing.T, d *servertest.Destination, env *testscript.Env) error
 
 	env.Setenv("BASE", d.Base)
 	env.Setenv("CONNECT", d.Addr)
+	env.Setenv("NAME", "fhir.test") // the host of BASE
 	env.Setenv("LISTS", d.Lists.URL)
 	env.Setenv("COMMUNITY", servertest.URIA)
 	env.Setenv("URI", uri)

@@ -9,7 +9,8 @@ import (
 )
 
 // tap opens the evidence file that -evidence names: one line for each message
-// that crosses our own wire, under TLS.
+// that crosses our own wire, under TLS. With -connect-name, what listens is the destination
+// itself, so that the lines are marked as past the hops between.
 func (c *call) tap() (func(net.Conn) net.Conn, error) {
 	if c.Evidence == "" {
 		return nil, nil
@@ -21,7 +22,16 @@ func (c *call) tap() (func(net.Conn) net.Conn, error) {
 	}
 
 	c.atEnd = append(c.atEnd, log.Close)
+	record := log.Tap
+	if c.ConnectName != "" {
+		record = func(m *wire.Message) {
+			marked := *m
+			marked.Route = evidence.RouteStraight
+			log.Tap(&marked)
+		}
+	}
+
 	return func(conn net.Conn) net.Conn {
-		return wire.Client(conn, log.ConnID(), c.now, log.Tap)
+		return wire.Client(conn, log.ConnID(), c.now, record)
 	}, nil
 }
