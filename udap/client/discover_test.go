@@ -428,6 +428,10 @@ func TestRegistrationThatWasReplaced(t *testing.T) {
 		"redirects nobody asked for are ignored": {
 			`{"redirect_uris":["https://x.example"],` + good + `}`, "", "does not repeat software_statement",
 		},
+		"nulls are absent": {
+			`{"error":null,"software_statement":null,"redirect_uris":null,` + good + `}`, "",
+			"does not repeat software_statement",
+		},
 		"more scopes":       {`{` + strings.Replace(good, "Patient.rs", "*.rs", 1) + `}`, "", "without being asked for"},
 		"an error with 200": {`{"error":"invalid_client_metadata",` + good + `}`, "register.accepted", "invalid_client_metadata"},
 	} {
@@ -461,6 +465,7 @@ func TestTokenLifetimes(t *testing.T) {
 		"too long":     {`"expires_in":3601,`, 3601 * time.Second, true},
 		"absent":       {"", 0, true},
 		"null":         {`"expires_in":null,`, 0, true},
+		"no error":     {`"error":null,"expires_in":300,`, 300 * time.Second, false},
 		"a string":     {`"expires_in":"300",`, 0, true},
 		"zero":         {`"expires_in":0,`, 0, true},
 		"negative":     {`"expires_in":-5,`, 0, true},

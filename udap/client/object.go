@@ -3,12 +3,14 @@ package client
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object is one JSON object of an answer: no member twice, valid UTF-8.
+// object is one JSON object of an answer: no member twice, valid UTF-8. A member that is
+// null is absent, as some servers send every member that they know of.
 type object map[string]jsontext.Value
 
 func parseObject(data []byte) (object, error) {
@@ -19,6 +21,8 @@ func parseObject(data []byte) (object, error) {
 	if o == nil {
 		return nil, errors.New("null is no object")
 	}
+
+	maps.DeleteFunc(o, func(_ string, v jsontext.Value) bool { return v.Kind() == jsontext.KindNull })
 	return o, nil
 }
 
