@@ -233,6 +233,10 @@ func (c *Config) words() error {
 		complain("write none, interval or each", "evidence.sync: %q is not known", c.Evidence.Sync)
 	}
 
+	if m := c.Limits.Memory; m > 0 && m < leastMemory {
+		complain("write bytes, as 268435456 for 256 MiB", "limits.memory: %d is too little to serve anybody", m)
+	}
+
 	for i, p := range c.Proxy {
 		if _, err := netname.Prefix(p); err != nil {
 			complain("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
@@ -247,6 +251,10 @@ func (c *Config) words() error {
 
 	return errors.Join(errs...)
 }
+
+// leastMemory is what the process needs beside all clients, in bytes, and some more for a
+// few of them.
+const leastMemory = 16 << 20
 
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)

@@ -441,6 +441,22 @@ func TestRoutesAreReplaced(t *testing.T) {
 	await("/other", 200)
 }
 
+// A file that a new configuration names and that comes after it puts it in force.
+func TestRefusedConfigurationIsRepaired(t *testing.T) {
+	h := newEnv(t)
+	h.issue("a", "a.example")
+	addr, _ := h.start(h.destination(false), "")
+	good, _ := os.ReadFile(h.path("gateway.yaml"))
+
+	h.write("gateway.yaml", strings.Replace(string(good), "tls:\n", "tls:\n  - {cert: late.pem, key: late.key}\n", 1))
+	eventually(t, "the file without its certificate is read", func() bool { return h.logged("is not used") > 0 })
+	h.issue("late", "b.example")
+	eventually(t, "the certificate that came later is in force", func() bool {
+		got, _, _ := h.get(addr, "b.example", "/acme")
+		return got == 200
+	})
+}
+
 // The gateways that open with a PROXY header are read as addresses and ranges.
 func TestProxyPeers(t *testing.T) {
 	c := Config{Proxy: []string{"127.0.0.1", "10.1.2.3/8", "::1"}}
@@ -479,6 +495,7 @@ func TestComplaints(t *testing.T) {
 			`proxy[2]: "gateway" is neither`,
 		},
 		"proxy":            {"    ca: ca.pem", "    proxy: v1\n    ca: ca.pem", "is not known"},
+		"memory in MiB":    {"{connections: 5000", "{memory: 256, connections: 5000", "limits.memory: 256 is"},
 		"proxy and spares": {"    ca: ca.pem", "    proxy: v2\n    spares: 3\n    ca: ca.pem", "spares cannot be made"},
 	} {
 		t.Run(name, func(t *testing.T) {

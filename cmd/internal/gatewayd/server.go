@@ -25,11 +25,14 @@ type Server struct {
 	Hangup <-chan struct{}
 
 	config Config
-	files  files // at the latest as they were last read
-	certs  holder
-	tls    *tls.Config
-	log    *evidence.Log
-	gw     *gateway.Gateway
+	// refused is the configuration that was read last and is not in force, or nil: what it
+	// names is watched, too, as a file that was missing may come.
+	refused *Config
+	files   files // at the latest as they were last read
+	certs   holder
+	tls     *tls.Config
+	log     *evidence.Log
+	gw      *gateway.Gateway
 	// adminPort and healthPort are nil until they listen.
 	adminPort, healthPort net.Listener
 }
@@ -206,12 +209,18 @@ func (s *Server) named() []string {
 		}
 	}
 
-	for _, p := range s.config.TLS {
-		add(p.Cert, p.Key)
-	}
+	for _, c := range []*Config{&s.config, s.refused} {
+		if c == nil {
+			continue
+		}
 
-	for _, r := range s.config.Routes {
-		add(r.CA, r.Cert, r.Key)
+		for _, p := range c.TLS {
+			add(p.Cert, p.Key)
+		}
+
+		for _, r := range c.Routes {
+			add(r.CA, r.Cert, r.Key)
+		}
 	}
 
 	return list
@@ -225,10 +234,12 @@ func (s *Server) reload() {
 		err = s.gw.Reload(s.complete(l.gateway))
 	}
 	if err != nil {
+		s.refused = &l.Config
 		s.Log.Warn("the configuration was read again and is not used", "error", err)
 		return
 	}
 
+	s.refused = nil
 	s.certs.Store(l.certs)
 	s.config.TLS, s.config.Routes, s.config.Limits = l.TLS, l.Routes, l.Limits
 	s.Log.Info("routes, certificates, timeouts and limits were read again")
