@@ -42,16 +42,16 @@ type Stamp struct {
 // Extract returns the terms of a resource of a type that IsType. With the error
 // ErrTooManyTerms, the terms are not all: the resource must not be stored.
 func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) (Terms, error) {
-	return extract(x.Bases, typ, root, root, st)
+	return extract(x.Bases, typ, root, &container{root: root}, st)
 }
 
 // extract returns the terms of a resource within a container, or of one that is
 // its own container.
-func extract(bases Bases, typ string, root, container *tree.Value, st Stamp) (Terms, error) {
+func extract(bases Bases, typ string, root *tree.Value, within *container, st Stamp) (Terms, error) {
 	c := collector{
 		bases:     bases,
 		stamp:     st,
-		container: container,
+		container: within,
 		version:   root.Get("version").Literal(),
 		most:      maxReferences,
 		arena:     make([]byte, 0, 1024),
@@ -81,8 +81,8 @@ func extract(bases Bases, typ string, root, container *tree.Value, st Stamp) (Te
 type collector struct {
 	bases     Bases
 	stamp     Stamp
-	container *tree.Value // whose contained resources "#id" leads to
-	version   string      // of what has a canonical URL
+	container *container // whose contained resources "#id" leads to
+	version   string     // of what has a canonical URL
 	id        uint16
 	arena     []byte
 	terms     [][]byte
@@ -453,7 +453,7 @@ func (c *collector) link(pa *path, ref, typ string) {
 		return
 	}
 	if ref[0] == '#' {
-		if v := contained(c.container, ref[1:]); pa.target == "" ||
+		if v := c.container.find(ref[1:]); pa.target == "" ||
 			v.Get("resourceType").Text() == pa.target {
 			c.inline(v)
 		}
@@ -484,15 +484,26 @@ func (c *collector) inline(v *tree.Value) {
 	}
 }
 
-// contained is what a resource contains under an id, nil if nothing.
-func contained(container *tree.Value, id string) *tree.Value {
-	all := container.Get("contained").Each()
-	for i := range all {
-		if all[i].Get("id").Text() == id {
-			return &all[i]
+// container is a resource that contains others. A resource may have thousands of
+// references to thousands that it contains: they are found by a map, made once.
+type container struct {
+	root *tree.Value
+	byID map[string]*tree.Value
+}
+
+// find returns what the resource contains under an id, nil if nothing.
+func (c *container) find(id string) *tree.Value {
+	if c.byID == nil {
+		all := c.root.Get("contained").Each()
+		c.byID = make(map[string]*tree.Value, len(all))
+		for i := range all {
+			if id := all[i].Get("id").Text(); c.byID[id] == nil {
+				c.byID[id] = &all[i]
+			}
 		}
 	}
-	return nil
+
+	return c.byID[id]
 }
 
 // canonical indexes a canonical URL and its version, if it names one.
@@ -501,7 +512,7 @@ func (c *collector) canonical(s string) {
 		return
 	}
 	if s[0] == '#' {
-		c.inline(contained(c.container, s[1:]))
+		c.inline(c.container.find(s[1:]))
 		return
 	}
 

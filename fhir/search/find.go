@@ -90,6 +90,12 @@ func (f *Finder) step() bool {
 	return f.err == nil
 }
 
+// goesOn reports whether the search may go on, after work of unknown length.
+func (f *Finder) goesOn() bool {
+	f.fail(f.ctx.Err())
+	return f.err == nil
+}
+
 // scan, terms, identity and find read the index; their error is kept in f.err
 // and ends the search.
 func (f *Finder) scan(from, to []byte, visit func(term []byte, doc uint64) bool) {

@@ -98,7 +98,7 @@ type Clause struct {
 
 // test reports whether a resource of typ, in a container or its own, has what a
 // clause asks for.
-type test func(typ string, root, container *tree.Value) bool
+type test func(typ string, root *tree.Value, within *container) bool
 
 // valueSet is many values of one parameter.
 type valueSet struct {

@@ -115,21 +115,23 @@ func (f *Finder) verifyInline(c *Clause, l link, then Clause) {
 		c.maybe = append(c.maybe, pr)
 	}
 
-	c.either(l.inlineTest(then)) // in any case, as it may be asked of what is in another resource
+	c.either(l.inlineTest(then, f.goesOn)) // in any case, as it may be asked of what is in another resource
 }
 
 // inlineTest is whether a resource that is contained in the one searched, or is
 // the first entry of a Bundle, matches a resolved clause (R4 search 3.1.1.5.5:
-// "A chained condition will be evaluated inside contained resources").
-func (l link) inlineTest(then Clause) test {
-	return func(typ string, root, container *tree.Value) bool {
+// "A chained condition will be evaluated inside contained resources"). What is
+// contained may refer to all the others, so that a chain of a few links leads to
+// millions: goesOn is asked before each.
+func (l link) inlineTest(then Clause, goesOn func() bool) test {
+	return func(typ string, root *tree.Value, within *container) bool {
 		if typ != l.param.Type {
 			return false
 		}
 
 		found := false
 		look := func(v *tree.Value) {
-			found = found || l.matchesInline(then, v, container)
+			found = found || goesOn() && l.matchesInline(then, v, within)
 		}
 
 		for i := range l.param.paths {
@@ -144,7 +146,7 @@ func (l link) inlineTest(then Clause) test {
 				case pa.leaf == "Resource":
 					look(v)
 				case local:
-					look(contained(container, id))
+					look(within.find(id))
 				}
 			})
 		}
@@ -153,22 +155,22 @@ func (l link) inlineTest(then Clause) test {
 	}
 }
 
-func (l link) matchesInline(then Clause, v, container *tree.Value) bool {
+func (l link) matchesInline(then Clause, v *tree.Value, within *container) bool {
 	if v.Get("resourceType").Text() != l.typ {
 		return false
 	}
 
 	if l.param.looksAt("Resource") {
-		container = v
+		within = &container{root: v}
 	}
 
 	id := v.Get("id").Text()
-	terms, err := extract(l.bases, l.typ, v, container, Stamp{ID: id})
+	terms, err := extract(l.bases, l.typ, v, within, Stamp{ID: id})
 	if err != nil {
 		return false
 	}
 
-	return then.holds(id, terms) || then.test != nil && then.test(l.typ, v, container)
+	return then.holds(id, terms) || then.test != nil && then.test(l.typ, v, within)
 }
 
 // canonicalOf returns the parameter that has the canonical URLs of resources of

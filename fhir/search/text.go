@@ -19,7 +19,7 @@ func textProbes(c *Clause, p *Param, v string) error {
 		return unknown("%s is empty", p.Code)
 	}
 
-	c.verify(allOf(p), func(typ string, root, _ *tree.Value) bool {
+	c.verify(allOf(p), func(typ string, root *tree.Value, _ *container) bool {
 		found := false
 		for i := range p.paths {
 			if pa := &p.paths[i]; typ == p.Type && !found {
@@ -93,6 +93,7 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 		f.fail(f.ctx.Err())
 		id, terms := f.terms(doc)
 		var root *tree.Value
+		var within *container
 
 		for i := range clauses {
 			c := &clauses[i]
@@ -105,9 +106,10 @@ func (f *Finder) reading(typ string, docs []uint64, clauses []Clause) []uint64 {
 					f.fail(ErrTooCostly)
 				}
 				root = f.root(doc)
+				within = &container{root: root}
 			}
 
-			if f.err != nil || !c.test(typ, root, root) {
+			if f.err != nil || !c.test(typ, root, within) {
 				return true
 			}
 		}

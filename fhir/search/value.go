@@ -181,14 +181,14 @@ func (c *Clause) either(also test) {
 		c.test = also
 		return
 	}
-	c.test = func(typ string, root, container *tree.Value) bool {
-		return before(typ, root, container) || also(typ, root, container)
+	c.test = func(typ string, root *tree.Value, within *container) bool {
+		return before(typ, root, within) || also(typ, root, within)
 	}
 }
 
 // textTest is whether any text that the parameter looks at passes.
 func (p *Param) textTest(passes func(folded) bool) test {
-	return func(typ string, root, _ *tree.Value) bool {
+	return func(typ string, root *tree.Value, _ *container) bool {
 		found := false
 		for i := range p.paths {
 			if pa := &p.paths[i]; typ == p.Type && !found {
@@ -237,7 +237,7 @@ func (c *Clause) below(p *Param, url string) {
 		return
 	}
 
-	c.verify(p.beginning(cut(url, wholeText)), func(typ string, root, _ *tree.Value) bool {
+	c.verify(p.beginning(cut(url, wholeText)), func(typ string, root *tree.Value, _ *container) bool {
 		found := false
 		for i := range p.paths {
 			if typ == p.Type {
