@@ -14,6 +14,10 @@ import (
 // MaxOperations bounds one patch.
 const MaxOperations = 500
 
+// maxMembers bounds the members of each object in a patch, as they are compared
+// and looked for one by one. No element of FHIR has so many.
+const maxMembers = 1000
+
 // maxCopied bounds the bytes that the copy operations of one patch add.
 const maxCopied = 1 << 20
 
@@ -85,6 +89,10 @@ func parseOperation(v *tree.Value) (operation, error) {
 		return op, malformed("An operation of the patch has no JSON pointer as its path.")
 	}
 
+	if wide(op.value) {
+		return op, malformed(fmt.Sprintf("An operation of the patch has an object of more than %d members.", maxMembers))
+	}
+
 	var ok, okFrom bool
 	op.path, ok = tokens(op.text)
 	op.from, okFrom = tokens(from)
@@ -115,6 +123,24 @@ func parseOperation(v *tree.Value) (operation, error) {
 	}
 
 	return op, nil
+}
+
+// wide reports whether a value is or has an object of more than maxMembers.
+func wide(v *tree.Value) bool {
+	if v == nil {
+		return false
+	}
+	if v.Kind == tree.Object && len(v.Items) > maxMembers {
+		return true
+	}
+
+	for i := range v.Items {
+		if wide(&v.Items[i]) {
+			return true
+		}
+	}
+
+	return false
 }
 
 // tokens splits a JSON pointer, and reports whether it is one: "~" only before 0

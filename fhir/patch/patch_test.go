@@ -220,3 +220,37 @@ func BenchmarkApply500(b *testing.B) {
 		}
 	}
 }
+
+// Members are compared and looked for one by one: an object of very many would
+// make a small patch dear.
+func TestMembersAreBounded(t *testing.T) {
+	object := func(n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(`"k%d":1`, i))
+		}
+		return "{" + strings.Join(all, ",") + "}"
+	}
+	for name, c := range map[string]struct {
+		value string
+		want  string
+	}{
+		"1,000":            {object(1000), `{"a":1,"b":` + object(1000) + `}`},
+		"1,001":            {object(1001), "structure"},
+		"1,001, inside":    {`[{"c":` + object(1001) + `}]`, "structure"},
+		"1,001 in an item": {`[1,` + object(1001) + `]`, "structure"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, then := range []string{"", `,{"op":"test","path":"/b","value":` + c.value + `}`} {
+				if got := apply(t, `{"a":1}`, `[{"op":"add","path":"/b","value":`+c.value+`}`+then+`]`); got != c.want {
+					t.Errorf("%.60s, want %.60s", got, c.want)
+				}
+			}
+			if c.want == "structure" {
+				if got := apply(t, `{"a":1}`, `[{"op":"test","path":"/a","value":`+c.value+`}]`); got != c.want {
+					t.Errorf("test: %.60s", got)
+				}
+			}
+		})
+	}
+}
