@@ -262,11 +262,21 @@ func (t *transaction) link(e *batchEntry) (conditional bool, err error) {
 // are left that may make what it asks for.
 var errNotYet = fail(http.StatusPreconditionFailed, "not-found", "A conditional reference finds nothing.")
 
+// maxPasses bounds how often doWaiting goes through the entries that wait, in the
+// writer, for others that come later in the Bundle.
+const maxPasses = 32
+
 // doWaiting does the entries with conditional references, each as soon as what
 // it refers to is there. At the end every condition must still lead where it
 // led: later entries may have made a second match.
 func (t *transaction) doWaiting(waiting []*batchEntry) error {
-	for len(waiting) > 0 {
+	for passes := 0; len(waiting) > 0; passes++ {
+		if passes == maxPasses {
+			return waiting[0].refuse(fail(http.StatusBadRequest, "too-costly", fmt.Sprintf(
+				"Conditional references lead from entry to entry over more than %d steps against the order of the "+
+					"entries: put first what others refer to, or refer to it by its fullUrl.", maxPasses)))
+		}
+
 		var left []*batchEntry
 		for _, e := range waiting {
 			err := t.resolveAndDo(e)

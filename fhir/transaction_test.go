@@ -3,6 +3,7 @@ package fhir_test
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -356,5 +357,49 @@ func TestLimitsAreDeclared(t *testing.T) {
 	}
 	if n := len(w.do("POST", "", everything, bundleOf("transaction", many...)).want(200).bundle().Entry); n != 5000 {
 		t.Errorf("%d entries of 5000 were answered", n)
+	}
+}
+
+// Entries that refer to later ones over many steps would have the writer go through
+// all that wait at each step.
+func TestConditionalReferencesAgainstTheOrderAreBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		entries int
+		against bool // each refers to the next one, not to the one before
+		status  int
+	}{
+		"with the order":        {200, false, http.StatusOK},
+		"against it, 32 steps":  {33, true, http.StatusOK},
+		"against it, 33 steps":  {34, true, http.StatusBadRequest},
+		"against it, 199 steps": {200, true, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var entries []string
+			for i := range c.entries {
+				of := i - 1
+				if c.against {
+					of = i + 1
+				}
+				part := ""
+				if of >= 0 && of < c.entries {
+					part = fmt.Sprintf(`,"partOf":{"reference":"Organization?identifier=urn:n|%d"}`, of)
+				}
+				entries = append(entries, entryOf("POST", "Organization", fmt.Sprintf(
+					`{"resourceType":"Organization","identifier":[{"system":"urn:n","value":"%d"}]%s}`, i, part)))
+			}
+
+			w := newEnv(t, 0)
+			a := w.do("POST", "", everything, bundleOf("transaction", entries...)).want(c.status)
+			stored := c.entries
+			if c.status != http.StatusOK {
+				stored = 0
+				if !strings.Contains(a.Body.String(), `"code":"too-costly"`) {
+					t.Error(a.Body)
+				}
+			}
+			if n := w.get("/Organization?_summary=count", everything).bundle().Total; *n != stored {
+				t.Errorf("%d are stored, want %d", *n, stored)
+			}
+		})
 	}
 }
