@@ -156,35 +156,46 @@ func TestTransactionReplacesVersionedReferences(t *testing.T) {
 	}
 }
 
+// identified is a resource with an identifier, and more members when more is not empty.
+func identified(typ, value, more string) string {
+	return fmt.Sprintf(`{"resourceType":%q,"identifier":[{"system":"urn:n","value":%q}]%s}`, typ, value, more)
+}
+
+// encounterOf is an Encounter with an identifier and a reference to its subject.
+func encounterOf(value, reference string) string {
+	return identified("Encounter", value, `,"status":"finished","class":{"code":"AMB"},"subject":{"reference":"`+
+		reference+`"}`)
+}
+
+// newReferenceEnv has the Patient p, whose identifier is 0, and the Observation o about it.
+func newReferenceEnv(t *testing.T) *env {
+	t.Helper()
+	w := newEnv(t, 0)
+	w.do("PUT", "/Patient/p", everything, identified("Patient", "0", `,"id":"p"`)).want(201)
+	w.do("PUT", "/Observation/o", everything,
+		strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
+	return w
+}
+
 // R4 http 3.1.0.11.2: conditional references are resolved after the
 // interactions, against what these have made.
 func TestTransactionResolvesConditionalReferencesLast(t *testing.T) {
-	identified := func(typ, value, more string) string {
-		return fmt.Sprintf(`{"resourceType":%q,"identifier":[{"system":"urn:n","value":%q}]%s}`, typ, value, more)
-	}
 	about := bodyOf("Patient?identifier=urn:n|1")
-	encounter := func(value, reference string) string {
-		return identified("Encounter", value, `,"status":"finished","class":{"code":"AMB"},"subject":{"reference":"`+
-			reference+`"}`)
-	}
 	seen := func(reference string) string {
 		return strings.TrimSuffix(about, "}") + `,"encounter":{"reference":"` + reference + `"}}`
 	}
 
 	for name, c := range map[string]struct {
-		status  int
 		entries []string
 		finds   string // a search that then finds one
 	}{
-		"stored before": {200, []string{entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0"))},
+		"stored before": {[]string{entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0"))},
 			"/Observation?subject=Patient/p"},
 		"created after it": {
-			200,
 			[]string{entryOf("POST", "Observation", about), entryOf("POST", "Patient", identified("Patient", "1", ""))},
 			"/Observation?patient.identifier=urn:n|1",
 		},
 		"put": {
-			200,
 			[]string{
 				entryOf("POST", "Observation", about),
 				entryOf("PUT", "Patient/p", identified("Patient", "1", `,"id":"p"`)),
@@ -192,77 +203,65 @@ func TestTransactionResolvesConditionalReferencesLast(t *testing.T) {
 			"/Observation?subject=Patient/p",
 		},
 		"by way of another": {
-			200,
 			[]string{
 				entryOf("POST", "Observation", seen("Encounter?identifier=urn:n|e")),
-				entryOf("POST", "Encounter", encounter("e", "Patient?identifier=urn:n|1")),
+				entryOf("POST", "Encounter", encounterOf("e", "Patient?identifier=urn:n|1")),
 				entryOf("POST", "Patient", identified("Patient", "1", "")),
 			},
 			"/Observation?encounter.identifier=urn:n|e&encounter.subject:Patient.identifier=urn:n|1",
 		},
 		"patched in": {
-			200,
 			[]string{
 				patchEntry("Observation/o", `[{"op":"replace","path":"/subject/reference","value":"Patient?identifier=urn:n|1"}]`),
 				entryOf("POST", "Patient", identified("Patient", "1", "")),
 			},
 			"/Observation?patient.identifier=urn:n|1",
 		},
-		"deleted": {
-			412,
-			[]string{
-				entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
-				entryOf("DELETE", "Patient/p", ""),
-			},
-			"",
-		},
-		"put to another identifier": {
-			412,
-			[]string{
-				entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
-				entryOf("PUT", "Patient/p", identified("Patient", "2", `,"id":"p"`)),
-			},
-			"",
-		},
-		"two": {
-			412,
-			[]string{
-				entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
-				entryOf("POST", "Patient", identified("Patient", "0", "")),
-			},
-			"",
-		},
-		"two, the second late": {
-			412,
-			[]string{
-				entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
-				entryOf("POST", "Patient", identified("Patient", "0",
-					`,"managingOrganization":{"reference":"Organization?identifier=urn:n|o"}`)),
-				entryOf("POST", "Organization", identified("Organization", "o", "")),
-			},
-			"",
-		},
-		"none":      {412, []string{entryOf("POST", "Observation", about)}, ""},
-		"of itself": {412, []string{entryOf("POST", "Encounter", encounter("e", "Patient?_has:Encounter:subject:identifier=urn:n|e"))}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, 0)
-			w.do("PUT", "/Patient/p", everything, identified("Patient", "0", `,"id":"p"`)).want(201)
-			w.do("PUT", "/Observation/o", everything,
-				strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
+			w := newReferenceEnv(t)
 			if strings.HasPrefix(c.finds, "/Observation?subject") {
 				w.do("DELETE", "/Observation/o", everything, "").want(204)
 			}
 
-			w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(c.status)
-			if c.status != 200 {
-				if n := w.get("?_summary=count", everything).bundle().Total; *n != 2 {
-					t.Errorf("%d resources after a refused transaction", *n)
-				}
-				return
-			}
+			w.do("POST", "", everything, bundleOf("transaction", c.entries...)).want(200)
 			if b := w.get(c.finds, everything).bundle(); *b.Total != 1 {
 				t.Errorf("%s finds %d: %s", c.finds, *b.Total, w.get("/Observation", everything).Body)
+			}
+		})
+	}
+}
+
+// A transaction with a conditional reference that does not find exactly one resource
+// after the interactions is refused, and changes nothing.
+func TestTransactionWithUnresolvedConditionalReferenceIsRefused(t *testing.T) {
+	for name, entries := range map[string][]string{
+		"deleted": {
+			entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
+			entryOf("DELETE", "Patient/p", ""),
+		},
+		"put to another identifier": {
+			entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
+			entryOf("PUT", "Patient/p", identified("Patient", "2", `,"id":"p"`)),
+		},
+		"two": {
+			entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
+			entryOf("POST", "Patient", identified("Patient", "0", "")),
+		},
+		"two, the second late": {
+			entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|0")),
+			entryOf("POST", "Patient", identified("Patient", "0",
+				`,"managingOrganization":{"reference":"Organization?identifier=urn:n|o"}`)),
+			entryOf("POST", "Organization", identified("Organization", "o", "")),
+		},
+		"none":      {entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|1"))},
+		"of itself": {entryOf("POST", "Encounter", encounterOf("e", "Patient?_has:Encounter:subject:identifier=urn:n|e"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newReferenceEnv(t)
+			w.do("POST", "", everything, bundleOf("transaction", entries...)).want(412)
+			if n := w.get("?_summary=count", everything).bundle().Total; *n != 2 {
+				t.Errorf("%d resources after a refused transaction", *n)
 			}
 		})
 	}

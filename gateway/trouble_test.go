@@ -47,56 +47,99 @@ func explain(err error) string {
 	return "invalid"
 }
 
-// What is wrong with a next hop is in the log with route, next hop and reason, and is
+// briefly is how long a gateway of these tests waits for a next hop.
+const briefly = 200 * time.Millisecond
+
+// listen serves every connection to a port of its own, without TLS, and returns the address.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+
+	return l.Addr().String()
+}
+
+// dialing makes the address that of the next hop.
+func dialing(address string) func(*gateway.Config) {
+	return func(c *gateway.Config) { c.Routes[0].Dial = address }
+}
+
+// answering is a backend that reads a request and writes an answer.
+func answering(answer string) func(net.Conn) {
+	return func(c net.Conn) {
+		http.ReadRequest(bufio.NewReader(c))
+		io.WriteString(c, answer)
+	}
+}
+
+// A troubleCase is one fault of a next hop.
+type troubleCase struct {
+	backend func(net.Conn)
+	change  func(*gateway.Config)
+	status  string // "": the answer had begun
+	reason  string
+	client  string // what the client reads
+}
+
+// A fault of a next hop is in the log with route, next hop and reason, and is
 // given to an operator who asks, until it answers again; the client gets the reason
 // without any name.
-//
+func (c troubleCase) check(t *testing.T) {
+	var log logbook
+	w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) {
+		cfg.Log, cfg.Explain = slog.New(slog.NewTextHandler(&log, nil)), explain
+		if c.change != nil {
+			c.change(cfg)
+		}
+	})
+
+	const times = 12
+	var got string
+	for range times {
+		conn := w.dial()
+		io.WriteString(conn, get)
+		answer, _ := io.ReadAll(conn)
+		got = string(answer)
+	}
+
+	if c.status != "" && (status(got) != c.status || !strings.Contains(got, c.client) ||
+		strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1")) {
+		t.Errorf("answered %q", got)
+	}
+
+	list := w.gw.Troubles()
+	if len(list) != 1 || list[0].Count != times || list[0].Route != "acme" ||
+		!strings.Contains(list[0].Reason, c.reason) {
+		t.Errorf("troubles: %+v", list)
+	}
+	lines := strings.Count(log.String(), "\n")
+	if lines < 1 || lines > 8 || !strings.Contains(log.String(), c.reason) ||
+		!strings.Contains(log.String(), "route=acme next=https://") {
+		t.Errorf("%d lines are logged:\n%s", lines, &log)
+	}
+}
+
 // Covers: ER-15, case 318, 319
-func TestTroubleIsNamed(t *testing.T) {
-	listen := func(serve func(net.Conn)) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go serve(c)
-			}
-		}()
-
-		return l.Addr().String()
-	}
-
-	dial := func(address string) func(*gateway.Config) {
-		return func(c *gateway.Config) { c.Routes[0].Dial = address }
-	}
-	once := func(answer string) func(net.Conn) {
-		return func(c net.Conn) {
-			http.ReadRequest(bufio.NewReader(c))
-			io.WriteString(c, answer)
-		}
-	}
-
-	const short = 200 * time.Millisecond
-
-	for name, c := range map[string]struct {
-		backend func(net.Conn)
-		change  func(*gateway.Config)
-		status  string // "": the answer had begun
-		reason  string
-		client  string // what the client reads
-	}{
+func TestTroubleInConnectingIsNamed(t *testing.T) {
+	for name, c := range map[string]troubleCase{
 		"refused": {
-			ok, dial("127.0.0.1:1"), "502", "connection refused",
+			ok, dialing("127.0.0.1:1"), "502", "connection refused",
 			"could not be reached: connection refused.",
 		},
 		"no such name": {
-			ok, dial("no.such.name.invalid:1"), "502", "its name is not known",
+			ok, dialing("no.such.name.invalid:1"), "502", "its name is not known",
 			"reached: its name is not known.",
 		},
 		"unknown authority": {ok, func(c *gateway.Config) {
@@ -105,70 +148,45 @@ func TestTroubleIsNamed(t *testing.T) {
 		"another name": {ok, func(c *gateway.Config) {
 			c.Routes[0].Next = "https://x.localhost"
 		}, "502", "other name", "was meant: other name."},
-		"no TLS": {ok, dial(listen(func(c net.Conn) {
+		"no TLS": {ok, dialing(listen(t, func(c net.Conn) {
 			io.WriteString(c, "220 mail\r\n220 mail\r\n")
 		})), "502", "it does not speak TLS", "does not speak TLS."},
-		"ends at once": {ok, dial(listen(func(c net.Conn) {
+		"ends at once": {ok, dialing(listen(t, func(c net.Conn) {
 			c.Close()
 		})), "502", "it ended the handshake", "ended the handshake."},
 		"silent": {ok, func(c *gateway.Config) {
-			c.Times.Connect = short
-			dial(listen(func(net.Conn) {}))(c)
+			c.Times.Connect = briefly
+			dialing(listen(t, func(net.Conn) {}))(c)
 		}, "504", "no TLS handshake in time", "accept the connection in time."},
+	} {
+		t.Run(name, c.check)
+	}
+}
+
+// Covers: ER-15, case 319
+func TestTroubleInAnsweringIsNamed(t *testing.T) {
+	for name, c := range map[string]troubleCase{
 		"hangs": {func(c net.Conn) {
 			io.Copy(io.Discard, c)
 		}, func(c *gateway.Config) {
-			c.Times.FirstByte = short
+			c.Times.FirstByte = briefly
 		}, "504", "no answer in time", "did not answer in time."},
-		"dies":     {once(""), nil, "502", "it closed without an answer", "without an answer."},
-		"nonsense": {once("220 mail\r\n\r\n"), nil, "502", "", "framed without doubt: "},
+		"dies":     {answering(""), nil, "502", "it closed without an answer", "without an answer."},
+		"nonsense": {answering("220 mail\r\n\r\n"), nil, "502", "", "framed without doubt: "},
 		"switches": {
-			once("HTTP/1.1 101 Switching Protocols\r\n\r\n"), nil, "502", "it switched protocols",
+			answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), nil, "502", "it switched protocols",
 			"not passed.",
 		},
 		"cut": {
-			once("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), nil, "",
+			answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), nil, "",
 			"it closed within an answer", "",
 		},
 		"stalls": {func(c net.Conn) {
-			once("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")(c)
+			answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")(c)
 			io.Copy(io.Discard, c)
-		}, func(c *gateway.Config) { c.Times.Stall = short }, "", "its answer stalled", ""},
+		}, func(c *gateway.Config) { c.Times.Stall = briefly }, "", "its answer stalled", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var log logbook
-			w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) {
-				cfg.Log, cfg.Explain = slog.New(slog.NewTextHandler(&log, nil)), explain
-				if c.change != nil {
-					c.change(cfg)
-				}
-			})
-
-			const times = 12
-			var got string
-			for range times {
-				conn := w.dial()
-				io.WriteString(conn, get)
-				answer, _ := io.ReadAll(conn)
-				got = string(answer)
-			}
-
-			if c.status != "" && (status(got) != c.status || !strings.Contains(got, c.client) ||
-				strings.Contains(got, "localhost") || strings.Contains(got, "127.0.0.1")) {
-				t.Errorf("answered %q", got)
-			}
-
-			list := w.gw.Troubles()
-			if len(list) != 1 || list[0].Count != times || list[0].Route != "acme" ||
-				!strings.Contains(list[0].Reason, c.reason) {
-				t.Errorf("troubles: %+v", list)
-			}
-			lines := strings.Count(log.String(), "\n")
-			if lines < 1 || lines > 8 || !strings.Contains(log.String(), c.reason) ||
-				!strings.Contains(log.String(), "route=acme next=https://") {
-				t.Errorf("%d lines are logged:\n%s", lines, &log)
-			}
-		})
+		t.Run(name, c.check)
 	}
 }
 

@@ -37,15 +37,28 @@ func texts(err error) []string {
 	return out
 }
 
+// A textCase is a configuration that is wrong in one way.
+type textCase struct {
+	name string
+	bad  func(*Config)
+	want string // start of the one complaint; empty: none
+}
+
+func (c textCase) check(t *testing.T) {
+	cfg := plausible()
+	c.bad(&cfg)
+	got := texts(cfg.checkText())
+	if c.want == "" && len(got) == 0 {
+		return
+	}
+	if len(got) != 1 || !strings.HasPrefix(got[0], c.want) || c.want == "" {
+		t.Errorf("complaints %q, want one that starts with %q", got, c.want)
+	}
+}
+
 // Covers: case 326
-func TestCheckText(t *testing.T) {
-	hour2, edition3, word, skew := 2*time.Hour, 3, "perhaps", 10*time.Minute
-	for _, c := range []struct {
-		name string
-		bad  func(*Config)
-		want string // start of the one complaint
-	}{
-		{"nothing wrong", func(*Config) {}, ""},
+func TestCheckTextOfAddresses(t *testing.T) {
+	for _, c := range []textCase{
 		{"no public", func(c *Config) { c.Public = "" }, "public: there is no public base URL"},
 		{"http public", func(c *Config) {
 			c.Public = "http://localhost:8443/acme/fhir"
@@ -88,6 +101,15 @@ func TestCheckText(t *testing.T) {
 		}, "admin.listen: 0.0.0.0:9480 can be reached from other machines"},
 		{"same port", func(c *Config) { c.Admin.Listen = c.Listen }, "listen and admin.listen are both"},
 		{"proxy", func(c *Config) { c.Proxy = []string{"gateway"} }, `proxy[0]: "gateway" is neither`},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+// Covers: case 326
+func TestCheckTextOfSettings(t *testing.T) {
+	for _, c := range []textCase{
+		{"nothing wrong", func(*Config) {}, ""},
 		{"no data", func(c *Config) { c.Data = "" }, "data: there is no data directory"},
 		{"explain", func(c *Config) { c.Explain = "all" }, `explain: "all" is not known`},
 		{"unknown community", func(c *Config) { c.UnknownCommunity = "404" }, `unknownCommunity: "404" is not known`},
@@ -96,8 +118,20 @@ func TestCheckText(t *testing.T) {
 		{"negative number", func(c *Config) { c.Limits.Body = -1 }, "limits.body: -1 is negative"},
 		{"negative time", func(c *Config) { c.Timeouts.Idle = -1 }, "timeouts.idle: -1ns is negative"},
 		{"long token", func(c *Config) {
-			c.TokenLifetime = hour2
+			c.TokenLifetime = 2 * time.Hour
 		}, "tokenLifetime: 2h0m0s is longer than UDAP allows"},
+		{"allow", func(c *Config) {
+			c.Revocation.Allow = []string{"localhost:1"}
+		}, `revocation.allow[0]: "localhost:1" is not an origin`},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+// Covers: case 326
+func TestCheckTextOfCommunities(t *testing.T) {
+	edition3, word, skew := 3, "perhaps", 10*time.Minute
+	for _, c := range []textCase{
 		{"no communities", func(c *Config) { c.Communities = nil }, "communities: there are none"},
 		{"community twice", func(c *Config) {
 			c.Communities = append(c.Communities, c.Communities[0])
@@ -137,21 +171,8 @@ func TestCheckText(t *testing.T) {
 		{"aia", func(c *Config) {
 			c.Communities[0].AIA = []string{"http://localhost:1/x"}
 		}, `communities[0].aia[0]: "http://localhost:1/x" is not an origin`},
-		{"allow", func(c *Config) {
-			c.Revocation.Allow = []string{"localhost:1"}
-		}, `revocation.allow[0]: "localhost:1" is not an origin`},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			cfg := plausible()
-			c.bad(&cfg)
-			got := texts(cfg.checkText())
-			if c.want == "" && len(got) == 0 {
-				return
-			}
-			if len(got) != 1 || !strings.HasPrefix(got[0], c.want) || c.want == "" {
-				t.Errorf("complaints %q, want one that starts with %q", got, c.want)
-			}
-		})
+		t.Run(c.name, c.check)
 	}
 }
 

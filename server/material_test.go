@@ -55,17 +55,43 @@ func issue(t *testing.T, w *servertest.World, kind certs.KeyKind, change func(*c
 	w.WriteIdentity("a", &certs.Identity{Chain: w.A.Issuing.Chain(leaf), Key: key})
 }
 
+// A fileCase is a material that is wrong in one way.
+type fileCase struct {
+	name string
+	bad  func(*testing.T, *servertest.World)
+	want string // part of the one complaint; empty: none
+	hint string // part of its remedy
+}
+
 // Every file that is wrong in one way gets one complaint that names it, and
 // nothing of a key is printed.
-//
-// Covers: case 007, case 322, case 324, case 326
-func TestCheckFiles(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		bad  func(*testing.T, *servertest.World)
-		want string // part of the one complaint; empty: none
-		hint string // part of its remedy
-	}{
+func (c fileCase) check(t *testing.T) {
+	w := servertest.NewWorld(t)
+	l := w.Listen()
+	defer l.Close()
+
+	w.Config.Listen = "127.0.0.1:0"
+	c.bad(t, w)
+	err := w.Config.CheckFiles(time.Now())
+	if c.want == "" {
+		if err != nil {
+			t.Fatalf("complaints: %v", err)
+		}
+		return
+	}
+
+	one := only(t, err)
+	if !strings.Contains(one.Problem, c.want) || !strings.Contains(one.Remedy, c.hint) || one.Remedy == "" {
+		t.Errorf("problem %q\nremedy  %q\nwant    %q, %q", one.Problem, one.Remedy, c.want, c.hint)
+	}
+	if strings.Contains(one.Problem+one.Remedy, "PRIVATE KEY") {
+		t.Error("the complaint quotes a key")
+	}
+}
+
+// Covers: case 007, case 324, case 326
+func TestCheckFilesOfCertificates(t *testing.T) {
+	for _, c := range []fileCase{
 		{"nothing wrong", func(*testing.T, *servertest.World) {}, "", ""},
 		{"no such anchor", func(_ *testing.T, w *servertest.World) {
 			w.Config.Communities[0].Anchors[0] = "none.pem"
@@ -83,32 +109,6 @@ func TestCheckFiles(t *testing.T) {
 			w.Config.Communities[1].Anchors = append(w.Config.Communities[1].Anchors, "a-anchor.pem")
 			w.Config.Communities[1].SharedAnchors = true
 		}, "", ""},
-		{"key of another", func(_ *testing.T, w *servertest.World) {
-			w.Config.Communities[0].Certificates[0].Key = "b.key"
-		}, "the private key does not belong to", "name the chain, leaf first"},
-		{"no key file", func(_ *testing.T, w *servertest.World) {
-			w.Config.Communities[0].Certificates[0].Key = "none.key"
-		}, "there is no file", "correct the path"},
-		{"empty key", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", "")
-		}, "is empty", "name the chain"},
-		{"key with a byte order mark", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", "\ufeff"+read(t, w, "a.key"))
-		}, "byte order mark", "name the chain"},
-		{"trailing junk", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", read(t, w, "a.key")+"junk")
-		}, "further text after its last PEM block", "name the chain"},
-		{"two keys in one file", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", read(t, w, "a.key")+read(t, w, "b.key"))
-		}, "has 2 private keys", "name the chain"},
-		{"line ends of another system", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", strings.ReplaceAll(read(t, w, "a.key"), "\n", "\r\n"))
-		}, "", ""},
-		{"an encrypted key", func(t *testing.T, w *servertest.World) {
-			write(t, w, "a.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
-		}, "is an encrypted private key", "name the chain"},
-		{"a key in PKCS#1", func(t *testing.T, w *servertest.World) { reencode(t, w, "a.key") }, "", ""},
-		{"a key in SEC1", func(t *testing.T, w *servertest.World) { reencode(t, w, "tls.key") }, "", ""},
 		{"an anchor with a short key", func(t *testing.T, w *servertest.World) {
 			shortAnchor(t, w)
 		}, "RSA key of 1024 bits", "use the community's present root"},
@@ -157,6 +157,43 @@ func TestCheckFiles(t *testing.T) {
 		{"client CA is a leaf", func(_ *testing.T, w *servertest.World) {
 			w.Config.TLS.ClientCA = "tls.pem"
 		}, "tls.clientCA: tls.pem", "name the certificate of the authority"},
+		{"no such list", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Lists = []string{"none.crl"}
+		}, "communities[0].lists[0]: there is no file", "name the file of a CRL"},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+// Covers: case 322, case 324
+func TestCheckFilesOfKeys(t *testing.T) {
+	for _, c := range []fileCase{
+		{"key of another", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Certificates[0].Key = "b.key"
+		}, "the private key does not belong to", "name the chain, leaf first"},
+		{"no key file", func(_ *testing.T, w *servertest.World) {
+			w.Config.Communities[0].Certificates[0].Key = "none.key"
+		}, "there is no file", "correct the path"},
+		{"empty key", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "")
+		}, "is empty", "name the chain"},
+		{"key with a byte order mark", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "\ufeff"+read(t, w, "a.key"))
+		}, "byte order mark", "name the chain"},
+		{"trailing junk", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", read(t, w, "a.key")+"junk")
+		}, "further text after its last PEM block", "name the chain"},
+		{"two keys in one file", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", read(t, w, "a.key")+read(t, w, "b.key"))
+		}, "has 2 private keys", "name the chain"},
+		{"line ends of another system", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", strings.ReplaceAll(read(t, w, "a.key"), "\n", "\r\n"))
+		}, "", ""},
+		{"an encrypted key", func(t *testing.T, w *servertest.World) {
+			write(t, w, "a.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
+		}, "is an encrypted private key", "name the chain"},
+		{"a key in PKCS#1", func(t *testing.T, w *servertest.World) { reencode(t, w, "a.key") }, "", ""},
+		{"a key in SEC1", func(t *testing.T, w *servertest.World) { reencode(t, w, "tls.key") }, "", ""},
 		{"key that others may read", func(t *testing.T, w *servertest.World) {
 			chmod(t, w, "a.key", 0o644)
 		}, "others may read it (mode 0644)", "keyFiles: warn"},
@@ -186,37 +223,12 @@ func TestCheckFiles(t *testing.T) {
 			chmod(t, w, "a.key", 0o444)
 			w.Config.KeyFiles = "group"
 		}, "others may read it (mode 0444)", "keyFiles: group"},
-		{"no such list", func(_ *testing.T, w *servertest.World) {
-			w.Config.Communities[0].Lists = []string{"none.crl"}
-		}, "communities[0].lists[0]: there is no file", "name the file of a CRL"},
 		{"PKCS#12 with the wrong password", func(t *testing.T, w *servertest.World) {
 			p12(t, w, "right", "wrong\n")
 		}, "communities[0].certificates[0].p12", "first line of passwordFile"},
 		{"PKCS#12", func(t *testing.T, w *servertest.World) { p12(t, w, "right", "right\nsecond line\n") }, "", ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := servertest.NewWorld(t)
-			l := w.Listen()
-			defer l.Close()
-
-			w.Config.Listen = "127.0.0.1:0"
-			c.bad(t, w)
-			err := w.Config.CheckFiles(time.Now())
-			if c.want == "" {
-				if err != nil {
-					t.Fatalf("complaints: %v", err)
-				}
-				return
-			}
-
-			one := only(t, err)
-			if !strings.Contains(one.Problem, c.want) || !strings.Contains(one.Remedy, c.hint) || one.Remedy == "" {
-				t.Errorf("problem %q\nremedy  %q\nwant    %q, %q", one.Problem, one.Remedy, c.want, c.hint)
-			}
-			if strings.Contains(one.Problem+one.Remedy, "PRIVATE KEY") {
-				t.Error("the complaint quotes a key")
-			}
-		})
+		t.Run(c.name, c.check)
 	}
 }
 

@@ -30,13 +30,34 @@ func redirectTo(url string) http.HandlerFunc {
 
 const discoveryPath = "/acme/fhir/.well-known/udap"
 
-func TestDiscoveryStops(t *testing.T) {
-	// Covers: S2-07, S1-016, case 333, diagnostics rows 1, 8, 13, 15, 31
-	cases := []struct {
-		name        string
-		set         func(*world, *Config)
-		check, text string
-	}{
+// A stopCase is one fault at which discovery ends.
+type stopCase struct {
+	name        string
+	set         func(*world, *Config)
+	check, text string
+}
+
+// Nothing is sent after a discovery that failed.
+func (tc stopCase) run(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	tc.set(w, &cfg)
+	c := newClient(t, cfg)
+	d, err := c.Discover(context.Background())
+	wantStop(t, d.Trace, err, tc.check, tc.text)
+	out, err := c.Register(context.Background(), d, goodRegistration())
+	wantStop(t, out.Trace, err, "discover.signed_metadata", "discover first")
+
+	tok, err := c.Token(context.Background(), d, TokenRequest{ClientID: "x"})
+	wantStop(t, tok.Trace, err, "discover.signed_metadata", "discover first")
+	if n := len(w.dest.seen()); n > 1 {
+		t.Fatalf("more than the discovery was sent: %v", w.dest.seen())
+	}
+}
+
+func TestDiscoveryStopsAtTheAnswer(t *testing.T) {
+	// Covers: S1-016, case 333
+	for _, tc := range []stopCase{
 		{"no such community", func(w *world, c *Config) {
 			c.Community = "urn:other"
 			c.Verifier.Communities[0].URI = "urn:other"
@@ -66,6 +87,14 @@ func TestDiscoveryStops(t *testing.T) {
 		{"broken", func(w *world, _ *Config) {
 			w.dest.answer[discoveryPath] = status(500, "text/plain", "")
 		}, "discover.found", "fault of the destination"},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+}
+
+func TestDiscoveryStopsAtTheSignedMetadata(t *testing.T) {
+	// Covers: S2-07, case 333, diagnostics rows 1, 8, 13, 15, 31
+	for _, tc := range []stopCase{
 		{"unsigned", func(w *world, _ *Config) {
 			w.dest.change = func(d map[string]any) { delete(d, "signed_metadata") }
 		}, "metadata.document", "signed_metadata"},
@@ -102,6 +131,14 @@ func TestDiscoveryStops(t *testing.T) {
 		{"no anchor", func(_ *world, c *Config) {
 			c.Verifier = &udap.Verifier{}
 		}, "discover.signed_metadata", "anchor of the trust community"},
+	} {
+		t.Run(tc.name, tc.run)
+	}
+}
+
+func TestDiscoveryStopsAtTheConnection(t *testing.T) {
+	// Covers: case 333
+	for _, tc := range []stopCase{
 		{"TLS anchor missing", func(_ *world, c *Config) {
 			c.TLSRoots = x509.NewCertPool()
 		}, "reply.connect", "anchor of the web server's certificate"},
@@ -112,24 +149,8 @@ func TestDiscoveryStops(t *testing.T) {
 		{"TLS expired", func(_ *world, c *Config) {
 			c.Now = func() time.Time { return epoch.AddDate(0, 2, 0) }
 		}, "reply.connect", "counts from"},
-	}
-	for _, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			w := newWorld(t)
-			cfg := w.config()
-			tc.set(w, &cfg)
-			c := newClient(t, cfg)
-			d, err := c.Discover(context.Background())
-			wantStop(t, d.Trace, err, tc.check, tc.text)
-			out, err := c.Register(context.Background(), d, goodRegistration())
-			wantStop(t, out.Trace, err, "discover.signed_metadata", "discover first")
-
-			tok, err := c.Token(context.Background(), d, TokenRequest{ClientID: "x"})
-			wantStop(t, tok.Trace, err, "discover.signed_metadata", "discover first")
-			if n := len(w.dest.seen()); n > 1 {
-				t.Fatalf("more than the discovery was sent: %v", w.dest.seen())
-			}
-		})
+	} {
+		t.Run(tc.name, tc.run)
 	}
 }
 

@@ -505,52 +505,70 @@ func embedding(h http.HandlerFunc, list ...*x509.Certificate) http.HandlerFunc {
 // otherIssuer, as a reason, makes the responder speak of another issuer.
 const otherIssuer = 99
 
-func TestResponders(t *testing.T) {
-	// Covers: case 068, case 071, case 072
-	delegate := func(tr *trust, change func(*x509.Certificate)) (crypto.Signer, *x509.Certificate) {
-		key := must(certs.NewKey("p256"))
-		tmpl := dates(certs.Template{CommonName: "responder"})
-		tmpl.Mutate = func(c *x509.Certificate) {
-			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}
-			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
-				Id:    asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5},
-				Value: []byte{5, 0},
-			})
-			change(c)
-		}
-
-		return key, must(tr.inter.Issue(tmpl, key.Public()))
+// delegate returns a key to which the issuing CA has delegated OCSP signing, and its
+// certificate, whose template change may alter.
+func (tr *trust) delegate(change func(*x509.Certificate)) (crypto.Signer, *x509.Certificate) {
+	key := must(certs.NewKey("p256"))
+	tmpl := dates(certs.Template{CommonName: "responder"})
+	tmpl.Mutate = func(c *x509.Certificate) {
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+			Id:    asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5},
+			Value: []byte{5, 0},
+		})
+		change(c)
 	}
 
-	same := func(*x509.Certificate) {}
-	good := func(*ocsp.Response) {}
-	for _, tc := range []struct {
-		name  string
-		serve func(*trust) http.HandlerFunc
-		text  string // why not; empty when it is good
-	}{
-		{"good", func(tr *trust) http.HandlerFunc { return tr.responder(tr.inter.Key, nil, good) }, ""},
-		{"good, by a delegate", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, same)
-			return tr.responder(key, cert, good)
-		}, ""},
-		{"good, with the issuer's own certificate", func(tr *trust) http.HandlerFunc {
-			return embedding(tr.responder(tr.inter.Key, nil, good), tr.inter.Cert)
-		}, ""},
-		{"good, with the issuer's and the root's", func(tr *trust) http.HandlerFunc {
-			return embedding(tr.responder(tr.inter.Key, nil, good), tr.inter.Cert, tr.root.Cert)
-		}, ""},
-		{"good, the delegate's certificate second", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, same)
-			return embedding(tr.responder(key, cert, good), tr.inter.Cert, cert)
-		}, ""},
-		{"signed by a stranger, with the issuer's certificate", func(tr *trust) http.HandlerFunc {
-			return embedding(tr.responder(must(certs.NewKey("p256")), nil, good), tr.inter.Cert)
-		}, "bad OCSP signature"},
-		{"signed by an unfit delegate that comes second", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, func(c *x509.Certificate) { c.ExtKeyUsage = nil })
-			return embedding(tr.responder(key, cert, good), tr.inter.Cert, cert)
-		}, "not for OCSP signing"},
+	return key, must(tr.inter.Issue(tmpl, key.Public()))
+}
+
+func fit(*x509.Certificate)    {} // a delegate without a fault
+func unchanged(*ocsp.Response) {} // a response without a fault
+
+// A responderCase is one answer of an OCSP responder.
+type responderCase struct {
+	name  string
+	serve func(*trust) http.HandlerFunc
+	text  string // why not; empty when it is good
+}
+
+func (tc responderCase) run(t *testing.T) {
+	timeout := patience
+	if tc.name == "slow" {
+		timeout = 500 * time.Millisecond
+	}
+	tr := newTrustWithin(t, udap.Policy{}, timeout)
+	tr.handle("/ocsp", tc.serve(tr))
+	leaf, key := tr.leaf(tr.inter, func(t *certs.Template) {
+		t.CRL, t.OCSP = nil, []string{tr.web.URL + "/ocsp"}
+	})
+
+	for range 2 {
+		trace, err := tr.judge(key, leaf, tr.inter.Cert)
+		if tc.text == "" {
+			tr.want("", trace, err)
+			continue
+		}
+
+		tr.want("chain.revocation", trace, err)
+		if found := trace.Steps[len(trace.Steps)-1].Found; !strings.Contains(found, tc.text) {
+			t.Fatalf("%q does not contain %q", found, tc.text)
+		}
+	}
+
+	asked := int64(1)
+	if tc.text == "" {
+		asked = 2 // the issuing CA's own list too
+	}
+	if n := tr.web.hits.Load(); n != asked {
+		t.Fatalf("%d fetches for two verifications, want %d", n, asked)
+	}
+}
+
+func TestResponderStatuses(t *testing.T) {
+	// Covers: case 068, case 071
+	for _, tc := range []responderCase{
+		{"good", func(tr *trust) http.HandlerFunc { return tr.responder(tr.inter.Key, nil, unchanged) }, ""},
 		{"no next update, fresh", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.NextUpdate = time.Time{} })
 		}, ""},
@@ -572,11 +590,6 @@ func TestResponders(t *testing.T) {
 				r.ThisUpdate, r.NextUpdate = epoch.Add(-2*time.Hour), epoch.Add(-time.Hour)
 			})
 		}, "ended at"},
-		{"signed with SHA-1", func(tr *trust) http.HandlerFunc {
-			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
-				r.SignatureAlgorithm = x509.ECDSAWithSHA1
-			})
-		}, "signed with ECDSA-SHA1"},
 		{"not yet", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
 				r.ThisUpdate = epoch.Add(2 * time.Minute)
@@ -593,28 +606,6 @@ func TestResponders(t *testing.T) {
 		{"another issuer's certificate", func(tr *trust) http.HandlerFunc {
 			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.RevocationReason = otherIssuer })
 		}, "of another issuer"},
-		{"another key", func(tr *trust) http.HandlerFunc {
-			return tr.responder(must(certs.NewKey("p256")), nil, good)
-		}, "bad OCSP signature"},
-		{"delegate not for OCSP", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, func(c *x509.Certificate) { c.ExtKeyUsage = nil })
-			return tr.responder(key, cert, good)
-		}, "not for OCSP signing"},
-		{"delegate without nocheck", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, func(c *x509.Certificate) {
-				c.ExtraExtensions = c.ExtraExtensions[:len(c.ExtraExtensions)-1]
-			})
-			return tr.responder(key, cert, good)
-		}, "ocsp-nocheck"},
-		{"delegate run out", func(tr *trust) http.HandlerFunc {
-			key, cert := delegate(tr, func(c *x509.Certificate) { c.NotAfter = epoch.Add(-time.Minute) })
-			return tr.responder(key, cert, good)
-		}, "counts from"},
-		{"delegate of another issuer", func(tr *trust) http.HandlerFunc {
-			key := must(certs.NewKey("p256"))
-			cert := must(tr.root.Issue(dates(certs.Template{CommonName: "r"}), key.Public()))
-			return tr.responder(key, cert, good)
-		}, "by another issuer"},
 		{"not there", func(*trust) http.HandlerFunc { return http.NotFound }, "answered 404"},
 		{"slow", func(*trust) http.HandlerFunc { return slow }, "deadline"},
 		{"too long", func(*trust) http.HandlerFunc {
@@ -622,38 +613,63 @@ func TestResponders(t *testing.T) {
 		}, "longer than"},
 		{"try later", func(*trust) http.HandlerFunc { return bytesOf(ocsp.TryLaterErrorResponse) }, "try later"},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			timeout := patience
-			if tc.name == "slow" {
-				timeout = 500 * time.Millisecond
-			}
-			tr := newTrustWithin(t, udap.Policy{}, timeout)
-			tr.handle("/ocsp", tc.serve(tr))
-			leaf, key := tr.leaf(tr.inter, func(t *certs.Template) {
-				t.CRL, t.OCSP = nil, []string{tr.web.URL + "/ocsp"}
+		t.Run(tc.name, tc.run)
+	}
+}
+
+func TestResponderSigners(t *testing.T) {
+	// Covers: case 072
+	for _, tc := range []responderCase{
+		{"good, by a delegate", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(fit)
+			return tr.responder(key, cert, unchanged)
+		}, ""},
+		{"good, with the issuer's own certificate", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(tr.inter.Key, nil, unchanged), tr.inter.Cert)
+		}, ""},
+		{"good, with the issuer's and the root's", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(tr.inter.Key, nil, unchanged), tr.inter.Cert, tr.root.Cert)
+		}, ""},
+		{"good, the delegate's certificate second", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(fit)
+			return embedding(tr.responder(key, cert, unchanged), tr.inter.Cert, cert)
+		}, ""},
+		{"signed by a stranger, with the issuer's certificate", func(tr *trust) http.HandlerFunc {
+			return embedding(tr.responder(must(certs.NewKey("p256")), nil, unchanged), tr.inter.Cert)
+		}, "bad OCSP signature"},
+		{"signed by an unfit delegate that comes second", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(func(c *x509.Certificate) { c.ExtKeyUsage = nil })
+			return embedding(tr.responder(key, cert, unchanged), tr.inter.Cert, cert)
+		}, "not for OCSP signing"},
+		{"signed with SHA-1", func(tr *trust) http.HandlerFunc {
+			return tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) {
+				r.SignatureAlgorithm = x509.ECDSAWithSHA1
 			})
-
-			for range 2 {
-				trace, err := tr.judge(key, leaf, tr.inter.Cert)
-				if tc.text == "" {
-					tr.want("", trace, err)
-					continue
-				}
-
-				tr.want("chain.revocation", trace, err)
-				if found := trace.Steps[len(trace.Steps)-1].Found; !strings.Contains(found, tc.text) {
-					t.Fatalf("%q does not say %q", found, tc.text)
-				}
-			}
-
-			asked := int64(1)
-			if tc.text == "" {
-				asked = 2 // the issuing CA's own list too
-			}
-			if n := tr.web.hits.Load(); n != asked {
-				t.Fatalf("%d fetches for two judgements, want %d", n, asked)
-			}
-		})
+		}, "signed with ECDSA-SHA1"},
+		{"another key", func(tr *trust) http.HandlerFunc {
+			return tr.responder(must(certs.NewKey("p256")), nil, unchanged)
+		}, "bad OCSP signature"},
+		{"delegate not for OCSP", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(func(c *x509.Certificate) { c.ExtKeyUsage = nil })
+			return tr.responder(key, cert, unchanged)
+		}, "not for OCSP signing"},
+		{"delegate without nocheck", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(func(c *x509.Certificate) {
+				c.ExtraExtensions = c.ExtraExtensions[:len(c.ExtraExtensions)-1]
+			})
+			return tr.responder(key, cert, unchanged)
+		}, "ocsp-nocheck"},
+		{"delegate run out", func(tr *trust) http.HandlerFunc {
+			key, cert := tr.delegate(func(c *x509.Certificate) { c.NotAfter = epoch.Add(-time.Minute) })
+			return tr.responder(key, cert, unchanged)
+		}, "counts from"},
+		{"delegate of another issuer", func(tr *trust) http.HandlerFunc {
+			key := must(certs.NewKey("p256"))
+			cert := must(tr.root.Issue(dates(certs.Template{CommonName: "r"}), key.Public()))
+			return tr.responder(key, cert, unchanged)
+		}, "by another issuer"},
+	} {
+		t.Run(tc.name, tc.run)
 	}
 }
 
