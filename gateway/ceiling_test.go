@@ -63,6 +63,26 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// A request that the next hop has acted on is not answered 503, which would have it sent
+// again; and the next hop is not blamed.
+//
+// Covers: case 312
+func TestAnswerBeyondTheMemory(t *testing.T) {
+	b := newBackend(t, func(c net.Conn) {
+		http.ReadRequest(bufio.NewReader(c))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: "+strings.Repeat("x", 20_000)+"\r\n\r\n")
+	})
+	w := newEnv(t, b, func(c *gateway.Config) { c.Limits.Memory = 64 << 10 })
+
+	got := w.ask(post + "Content-Length: 3\r\n\r\nabc")
+	if status(got) != "502" || strings.Contains(got, "Retry-After") || !strings.Contains(got, "no memory") {
+		t.Errorf("answered %q", got)
+	}
+	if list := w.gw.Troubles(); len(list) > 0 {
+		t.Errorf("the next hop is blamed: %+v", list)
+	}
+}
+
 // What clients held is given back, whatever way they ended.
 func TestUsageReturnsToNothing(t *testing.T) {
 	b := newBackend(t, ok)

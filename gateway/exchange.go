@@ -304,7 +304,7 @@ func (x *exchange) answerHead(r *wire.Response) (int, *fault) {
 		switch {
 		case n > 0 || err == nil:
 		case err == errNoMemory:
-			return 0, faultBusy
+			return 0, faultLarge
 		case err == io.ErrShortBuffer:
 			return 0, faultAnswer.because("its head is too long", nil)
 		default:

@@ -102,6 +102,13 @@ var (
 		code:   "throttled",
 		text:   "The gateway is at its ceiling of memory or connections.",
 	}
+	// faultLarge is not faultBusy, as the next hop has acted on the request: to ask again
+	// soon, as 503 proposes, would do it twice.
+	faultLarge = &fault{
+		status: 502,
+		code:   "transient",
+		text:   "The gateway has no memory for the next hop's answer.",
+	}
 	faultOwn = &fault{
 		status: 500,
 		code:   "exception",
@@ -132,7 +139,7 @@ func (f *fault) is(kind *fault) bool { return f == kind || f.kind == kind }
 
 // ofNextHop reports whether it is the next hop that failed.
 func (f *fault) ofNextHop() bool {
-	return f.status == 502 || f.status == 504 || f.is(faultCut)
+	return (f.status == 502 || f.status == 504 || f.is(faultCut)) && !f.is(faultLarge)
 }
 
 // sentence is what the client gets to read.

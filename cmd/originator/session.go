@@ -78,6 +78,9 @@ func (s *session) recall(now *remembered) {
 	if now.Base != "" && now.Base != old.Base {
 		old.Community, old.Connect, old.ConnectName = "", "", ""
 	}
+	if now.Connect != "" && now.Connect != old.Connect {
+		old.ConnectName = "" // the name of what listens at the other address
+	}
 
 	for _, f := range []struct{ now, old *string }{
 		{&now.Base, &old.Base}, {&now.Community, &old.Community}, {&now.Cert, &old.Cert}, {&now.Key, &old.Key},
