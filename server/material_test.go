@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -53,6 +55,17 @@ func issue(t *testing.T, w *servertest.World, kind certs.KeyKind, change func(*c
 		t.Fatal(err)
 	}
 	w.WriteIdentity("a", &certs.Identity{Chain: w.A.Issuing.Chain(leaf), Key: key})
+}
+
+// inCapitals is the DER of a name with its common name in capitals.
+func inCapitals(t *testing.T, name pkix.Name) []byte {
+	t.Helper()
+	name.CommonName = strings.ToUpper(name.CommonName)
+	der, err := asn1.Marshal(name.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // A fileCase is a material that is wrong in one way.
@@ -148,6 +161,24 @@ func TestCheckFilesOfCertificates(t *testing.T) {
 		{"chain of another community", func(_ *testing.T, w *servertest.World) {
 			w.Config.Communities[0].Certificates[0] = server.Certificate{Chain: "b.pem", Key: "b.key"}
 		}, "does not lead to an anchor of " + servertest.URIA, "name the chain that this community issued"},
+		{"chain that writes its issuer in another way", func(t *testing.T, w *servertest.World) {
+			issuing := *w.A.Issuing
+			cert := *issuing.Cert
+			cert.RawSubject = inCapitals(t, cert.Subject)
+			issuing.Cert = &cert
+			key := w.Key("rsa2048")
+			leaf, err := issuing.Issue(certs.Template{
+				CommonName: "own",
+				URIs:       []string{servertest.Base},
+				NotBefore:  time.Now().Add(-time.Hour),
+				NotAfter:   time.Now().Add(time.Hour),
+			}, key.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			w.WriteIdentity("a", &certs.Identity{Chain: w.A.Issuing.Chain(leaf), Key: key})
+		}, "", ""},
 		{"TLS for another name", func(_ *testing.T, w *servertest.World) {
 			w.WriteTLS("other.test")
 		}, "tls.cert: tls.pem is not valid for destination.test, the host of private; it names other.test", "use a certificate for that name"},

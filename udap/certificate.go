@@ -3,6 +3,7 @@ package udap
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ type certFault struct {
 	missing  bool // an issuer is missing
 	err      error
 }
+
+// busy reports whether the fault is this server's and not the certificate's.
+func (f *certFault) busy() bool { return f != nil && errors.Is(f.err, ErrUnavailable) }
 
 func (f *certFault) finding() trace.Finding {
 	found := f.found

@@ -101,6 +101,14 @@ func (v *Verifier) Certifications(
 		case uris == nil && err.Code == "":
 			tr.Skip(checkCertified, fmt.Sprintf("%d: %s", i, err.Detail))
 
+		case err.Code == trace.TemporarilyUnavailable:
+			// Left out, it would be missing from the registration for good.
+			return nil, tr.Refuse(checkCertified, err.Code, trace.Finding{
+				Expected: "a valid certification",
+				Found:    fmt.Sprintf("%d: %s: %s", i, err.Check, err.Detail),
+				Err:      err,
+			})
+
 		default:
 			for _, u := range uris {
 				bad[u] = err

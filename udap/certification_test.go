@@ -259,3 +259,29 @@ func TestCertifiedRedirects(t *testing.T) {
 		})
 	}
 }
+
+// A certification that this server is too busy to verify is not left out of the
+// registration: the request is refused as temporarily unavailable.
+// Covers: S1-116, S2-17
+func TestCertificationsOnABusyServer(t *testing.T) {
+	for _, rule := range []udap.RevocationRule{udap.RevocationRequired, udap.RevocationSoft} {
+		t.Run(string(rule), func(t *testing.T) {
+			c := newCertified(t)
+			c.w.A.Community.Policy.Revocation = rule
+			ss, tr, err := statement(c.w, c.client.Sign(t, c.claims))
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			c.w.Answer(c.w.A.Int, udap.CRLAnswer{URL: "http://crl.test/list", Err: udap.ErrUnavailable})
+			_, err = c.w.Verifier().Certifications(ctx, []string{c.certifier.Sign(t, c.good())}, ss, udap.Expect{
+				Now:      c.w.Now,
+				Audience: udaptest.Registration,
+				OurURLs:  ourURLs,
+			}, tr)
+			expectRefusal(t, tr, err, expectation{
+				code: trace.TemporarilyUnavailable, check: "certification.accepted",
+			})
+		})
+	}
+}

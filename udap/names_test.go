@@ -413,3 +413,38 @@ func (i issuersAt) Issuers(_ context.Context, url string) ([]*x509.Certificate, 
 	}
 	return nil, errors.New("not found")
 }
+
+// busyIssuers is a source of issuers that has no time for a fetch.
+type busyIssuers struct{}
+
+func (busyIssuers) Issuers(context.Context, string) ([]*x509.Certificate, error) {
+	return nil, udap.ErrUnavailable
+}
+
+// Where this server was too busy to look for a path to one community, it is not
+// known whether the certificate is trusted, whatever the other communities found.
+// Covers: S1-105, S1-114
+func TestBusyAIAOfOneCommunity(t *testing.T) {
+	for _, order := range []string{"first", "last"} {
+		t.Run(order, func(t *testing.T) {
+			w := udaptest.New(t, "p256")
+			w.B.Community.Intermediates = nil
+			w.B.Community.Policy.AIA = []string{"http://aia.test"}
+			c := w.Client(t, w.B.Int, udaptest.Client1URI, func(tpl *certs.Template) {
+				tpl.Mutate = func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://aia.test/int.cer"} }
+			})
+
+			v := w.Verifier()
+			v.Issuers = busyIssuers{}
+			if order == "first" {
+				v.Communities = []*udap.Community{w.B.Community, w.A.Community}
+			}
+			tr := trace.NewTrace("register", w.Now)
+			_, err := v.Statement(ctx, c.SignChain(t, c.Statement(w.Now), c.Leaf()), udap.Expect{
+				Now:      w.Now,
+				Audience: udaptest.Registration,
+			}, tr)
+			expectRefusal(t, tr, err, expectation{code: trace.TemporarilyUnavailable, check: "chain.path"})
+		})
+	}
+}

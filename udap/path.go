@@ -103,6 +103,20 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 	return nil, s.nearest
 }
 
+// HasPath reports whether a certificate, leaf first and its intermediates after it,
+// leads to an anchor of the community at a time, by the rules for its members.
+// Nothing is fetched, and revocation is not checked.
+func (c *Community) HasPath(chain []*x509.Certificate, now time.Time) bool {
+	s := &search{
+		community: c,
+		now:       now,
+		pool:      pool(chain[1:], c.Intermediates),
+		sigs:      &signatures{v: &Verifier{}},
+	}
+	paths, _ := findPaths(s, chain[0])
+	return len(paths) > 0
+}
+
 // note records the fault of the path that reached furthest.
 func (s *search) note(f *certFault, index int, cert *x509.Certificate, reach int) {
 	if s.nearest != nil && reach <= s.reach {

@@ -84,11 +84,6 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 		URLs:        v.factsOf(cert).lists,
 	}
 	answers := v.Revocation.CRLs(ctx, q)
-	if len(q.URLs) == 0 && len(answers) == 0 && v.Status != nil &&
-		len(webURLs(cert.OCSPServer, 1)) > 0 {
-		return v.byResponder(ctx, cert, issuer, now)
-	}
-
 	out := status{
 		text: "no list: the certificate names no http distribution point and none is configured for its issuer",
 	}
@@ -115,7 +110,16 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 	if len(texts) > 0 {
 		out.text = strings.Join(texts, "; ")
 	}
-	return out
+	if out.known || len(q.URLs) > 0 || v.Status == nil || len(webURLs(cert.OCSPServer, 1)) == 0 {
+		return out
+	}
+
+	// The configured lists, if there are any, may be those of other issuers.
+	asked := v.byResponder(ctx, cert, issuer, now)
+	if !asked.known && len(texts) > 0 {
+		asked.text, asked.err = out.text+"; "+asked.text, errors.Join(out.err, asked.err)
+	}
+	return asked
 }
 
 // clearedKey is one certificate that one list does not name.

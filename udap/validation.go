@@ -107,7 +107,9 @@ func (val *validation) trust(e *envelope, among []*Community) (*Verified, error)
 }
 
 // findCommunity returns the first community, in configuration order, to which the
-// signer's certificate leads, with every acceptable path (UDAP Security 3.4).
+// signer's certificate leads, with every acceptable path (UDAP Security 3.4). If
+// there is none and this server could not look for one in some community, that is
+// the fault: it is not known whether the certificate leads there.
 func (val *validation) findCommunity(e *envelope, among []*Community) (*Community, *foundPaths, *certFault) {
 	var nearest *certFault
 	reach := -1
@@ -117,7 +119,7 @@ func (val *validation) findCommunity(e *envelope, among []*Community) (*Communit
 			val.passPath(found)
 			return c, found, nil
 		}
-		if f != nil && got > reach {
+		if f != nil && (got > reach || f.busy()) && !nearest.busy() {
 			nearest, reach = f, got
 		}
 	}

@@ -119,7 +119,7 @@ func parse(data []byte, issuer *x509.Certificate, now time.Time) (*x509.Revocati
 	if err != nil {
 		return nil, fmt.Errorf("the content is not a certificate revocation list: %w", err)
 	}
-	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
+	if !udap.SameName(list.RawIssuer, issuer.RawSubject) {
 		return nil, fmt.Errorf("%w: %q, not %q", errOtherIssuer, list.Issuer, issuer.Subject)
 	}
 	if err := udap.CheckCRL(list, issuer, now); err != nil {

@@ -470,3 +470,24 @@ func TestNewNeedsAClock(t *testing.T) {
 		t.Fatal("a Source without a clock was made")
 	}
 }
+
+// A CRL may write the name of its issuer in another way than the issuer's own
+// certificate (RFC 5280 7.1).
+// Covers: S1-105, S1-176
+func TestSpelledIssuerOfList(t *testing.T) {
+	ca := signer(t, "A  ca")
+	for name, same := range map[string]bool{"A CA": true, "A  ca ": true, "B": false} {
+		t.Run(name, func(t *testing.T) {
+			spelled := *ca.cert
+			spelled.RawSubject = signer(t, name).cert.RawSubject
+			p := newPlace(t, bytesOf((&authority{&spelled, ca.key}).list(t, 3, epoch, time.Hour)))
+			s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
+			got := one(t, s, ca, p.URL+"/a.crl")
+			if !same {
+				wantError(t, got, "another issuer")
+				return
+			}
+			wantNumber(t, got, 3)
+		})
+	}
+}

@@ -719,3 +719,43 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	close(release)
 }
+
+// A responder is asked about a certificate for which the configured lists are of no
+// use: those of other issuers, and those that cannot be had.
+// Covers: case 071
+func TestResponderBesideConfiguredLists(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		lists  func(*trust) string // the configured place
+		status int                 // the responder's
+		check  string              // that refuses; empty: accepted
+	}{
+		{"another issuer's, good", func(tr *trust) string { return tr.web.URL + "/root.crl" }, ocsp.Good, ""},
+		{
+			"another issuer's, revoked",
+			func(tr *trust) string { return tr.web.URL + "/root.crl" }, ocsp.Revoked, "chain.revocation",
+		},
+		{"not there, good", func(tr *trust) string { return tr.web.URL + "/none.crl" }, ocsp.Good, ""},
+		{
+			"not there, unknown",
+			func(tr *trust) string { return tr.web.URL + "/none.crl" }, ocsp.Unknown, "chain.revocation",
+		},
+		{"the issuer's own", func(tr *trust) string { return tr.web.URL + "/int.crl" }, ocsp.Unknown, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tr := newTrust(t, udap.Policy{})
+			tr.src = newSource(t, tr.clock, Config{
+				Allow:      []string{tr.web.URL},
+				Configured: []Configured{{"urn:a", tc.lists(tr)}},
+			})
+			tr.ver.Revocation, tr.ver.Status = tr.src, tr.src
+			tr.handle("/ocsp", tr.responder(tr.inter.Key, nil, func(r *ocsp.Response) { r.Status = tc.status }))
+
+			leaf, key := tr.leaf(tr.inter, func(t *certs.Template) {
+				t.CRL, t.OCSP = nil, []string{tr.web.URL + "/ocsp"}
+			})
+			decision, err := tr.judge(key, leaf, tr.inter.Cert)
+			tr.want(tc.check, decision, err)
+		})
+	}
+}
