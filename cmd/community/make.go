@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,10 @@ func initCommunity(_ context.Context, args []string, e env) error {
 	}
 
 	a, err := authority.Create(*prefix, about, certs.KeyKind(*kind), e.now())
+	if errors.Is(err, authority.ErrNoCRL) {
+		return complaint.New(err.Error(), "put the file back from a backup, as a new one would forget every "+
+			"revocation; or remove all files of "+*prefix+" and begin a new community")
+	}
 	if err != nil {
 		return err
 	}

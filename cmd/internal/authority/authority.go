@@ -69,11 +69,15 @@ func Exists(prefix string) bool {
 
 // Create makes a community at the prefix, with keys of the given kind. Keys and
 // CRLs that are there already are kept: so a community moves to another base
-// URL with new certificates of the same authorities.
+// URL with new certificates of the same authorities. ErrNoCRL is returned when the CRLs of
+// a community that has issued certificates are not there.
 func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Authority, error) {
 	a := &Authority{About: about, Prefix: prefix}
 	keys, err := a.keys()
 	if err != nil {
+		return nil, err
+	}
+	if err := a.keepsCRLs(); err != nil {
 		return nil, err
 	}
 
@@ -87,10 +91,25 @@ func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Aut
 	}
 
 	a.Community = *c
-	if err := a.write(); err != nil {
+	if err := errors.Join(a.write(), a.start(now, ListLife, 1)); err != nil {
 		return nil, err
 	}
-	return a, a.start(now, ListLife, 1)
+	return a, a.describe()
+}
+
+// keepsCRLs returns ErrNoCRL when a CRL is not there that may have had entries.
+func (a *Authority) keepsCRLs() error {
+	if members, err := a.Issued(); err != nil || len(members) == 0 {
+		return err
+	}
+
+	for _, ending := range []string{"-root.crl", ".crl"} {
+		if _, err := os.Stat(a.File(ending)); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", a.File(ending), ErrNoCRL)
+		}
+	}
+
+	return nil
 }
 
 // keys reads the two keys, or leaves them out when there are none yet.
@@ -110,8 +129,7 @@ func (a *Authority) keys() ([2]crypto.Signer, error) {
 	return out, nil
 }
 
-// write puts keys and certificates in place, the description last: it is what
-// Exists looks for.
+// write puts keys and certificates in place.
 func (a *Authority) write() error {
 	root := &certs.Identity{
 		Chain: []*x509.Certificate{a.Root.Cert},
@@ -122,18 +140,22 @@ func (a *Authority) write() error {
 		Key:   a.Issuing.Key,
 	}
 
-	about, err := json.MarshalIndent(a.About, "", "  ")
-	if err != nil {
-		return err
-	}
-
 	return errors.Join(
 		certs.WriteIdentity(a.File("-root.pem"), a.File("-root.key"), root),
 		certs.WriteIdentity(a.File(".pem"), a.File(".key"), issuing),
 		certs.WriteFile(a.File("-root.cer"), a.Root.Cert.Raw, certs.ModePublic),
 		certs.WriteFile(a.File(".cer"), a.Issuing.Cert.Raw, certs.ModePublic),
-		certs.WriteFile(a.File(".json"), append(about, '\n'), certs.ModePublic),
 	)
+}
+
+// describe writes the description. It comes last, as it is what Exists looks for: what was
+// interrupted before is made again.
+func (a *Authority) describe() error {
+	about, err := json.MarshalIndent(a.About, "", "  ")
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(a.File(".json"), append(about, '\n'), certs.ModePublic)
 }
 
 // Open reads the community at the prefix.
