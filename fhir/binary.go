@@ -42,7 +42,7 @@ func wantsNative(h http.Header) bool {
 // native gives what a Binary holds. It is never shown in place: a browser that
 // gets it keeps it as a file.
 func native(resp *response) error {
-	root, err := tree.Parse(resp.body)
+	root, err := tree.ParseStored(resp.body)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func versionOf(ctx context.Context, sn Snapshot, typ, id string, version uint64)
 
 // stored parses a stored body: one that does not parse is damaged.
 func stored(e Entry) (*tree.Value, error) {
-	root, err := tree.Parse(e.Body)
+	root, err := tree.ParseStored(e.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: body of %s/%s version %d: %v", ErrDamaged, e.Type, e.ID, e.Version, err)
 	}

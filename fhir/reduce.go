@@ -55,7 +55,7 @@ const subsetted = `{"system":"http://terminology.hl7.org/CodeSystem/v3-Observati
 // apply writes a resource cut down, marked as such (R4 search 3.1.1.5.7). What
 // is kept keeps its bytes.
 func (rd *reduction) apply(body []byte) ([]byte, error) {
-	root, err := tree.Parse(body)
+	root, err := tree.ParseStored(body)
 	if err != nil {
 		return nil, err
 	}

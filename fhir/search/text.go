@@ -130,7 +130,7 @@ func (f *Finder) root(doc uint64) *tree.Value {
 		return nil
 	}
 
-	root, err := tree.Parse(body)
+	root, err := tree.ParseStored(body)
 	if err != nil {
 		f.fail(fmt.Errorf("%w: body of resource %d: %v", ErrDamaged, doc, err))
 	}

@@ -79,6 +79,19 @@ func Parse(body []byte) (*Value, error) {
 	})
 }
 
+// added is by how many bytes or values a stored body may be over the bounds: the
+// server has put its id and version in.
+const added = 1 << 10
+
+// ParseStored is Parse for a body as it is stored: what Parse accepted before the
+// server put id and version in.
+func ParseStored(body []byte) (*Value, error) {
+	return ParseWithin(body, Limits{
+		Bytes:  MaxBytes + added,
+		Values: MaxValues + added,
+	})
+}
+
 // ParseWithin is Parse under other limits.
 func ParseWithin(body []byte, limits Limits) (*Value, error) {
 	if len(body) > limits.Bytes {
