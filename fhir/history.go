@@ -168,6 +168,10 @@ func (s *reader) historyInstance(sn Snapshot, r *request) (*response, error) {
 // may see none does not learn that there are some.
 func (r *request) everShows(sn Snapshot, cur Entry) (bool, error) {
 	for v := cur.Version; v > 0; v-- {
+		if err := r.ctx.Err(); err != nil {
+			return false, err
+		}
+
 		e, ok, err := sn.Version(r.ctx, cur.Doc, v)
 		if ok && err == nil {
 			ok, err = r.shows(sn, scope.Read, e)
