@@ -211,8 +211,28 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Purposes: access.Purposes,
 		Expires:  access.Expires,
 
-		AllRecords: slices.Contains(s.cfg.AuditReaders, string(access.Client)),
+		AllRecords: s.cfg.readsAudit(access),
 	}, nil
+}
+
+// readsAudit reports whether a client is one of auditReaders. Its URI alone does not
+// identify it: every community can issue a certificate for any URI.
+func (c Config) readsAudit(a *oauth.Access) bool {
+	return slices.ContainsFunc(c.AuditReaders, func(text string) bool {
+		community, uri := c.auditReader(text)
+		return community == string(a.Community) && uri == string(a.Client)
+	})
+}
+
+// auditReader returns the community and the URI of one of auditReaders.
+func (c Config) auditReader(text string) (community, uri string) {
+	if community, uri, both := strings.Cut(text, " "); both {
+		return community, uri
+	}
+	if len(c.Communities) == 0 {
+		return "", text
+	}
+	return c.Communities[0].URI, text
 }
 
 // denial returns the answer to a request that is allowed nothing. When the token could not be

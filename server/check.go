@@ -243,6 +243,18 @@ func (c Config) checkCommunities(cs *complaint.List) {
 	}
 
 	c.checkOrigins(cs)
+	c.checkAuditReaders(cs)
+}
+
+func (c Config) checkAuditReaders(cs *complaint.List) {
+	for i, text := range c.AuditReaders {
+		community, uri := c.auditReader(text)
+		known := slices.ContainsFunc(c.Communities, func(m Community) bool { return m.URI == community })
+		if !isURI(uri) || !known && len(c.Communities) > 0 {
+			cs.Add("write the URI of a member of the first community, or the URI of a configured community and that "+
+				"of its member with a space between", "auditReaders[%d]: %q is neither", i, text)
+		}
+	}
 }
 
 func (m Community) check(cs *complaint.List, at string) {

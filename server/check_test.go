@@ -214,3 +214,18 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("site of a base with one segment: %q", got)
 	}
 }
+
+func TestCheckTextOfAuditReaders(t *testing.T) {
+	readers := func(texts ...string) func(*Config) {
+		return func(c *Config) { c.AuditReaders = texts }
+	}
+	for _, c := range []textCase{
+		{"a member of the first community", readers("https://a.example/x"), ""},
+		{"with its community", readers("urn:oid:1.2.3 https://a.example/x"), ""},
+		{"of another community", readers("urn:oid:1.2.4 https://a.example/x"), "auditReaders[0]: "},
+		{"no URI", readers("https://a.example/x", "auditor"), "auditReaders[1]: "},
+		{"three", readers("urn:oid:1.2.3 https://a.example/x https://a.example/y"), "auditReaders[0]: "},
+	} {
+		t.Run(c.name, c.check)
+	}
+}

@@ -59,7 +59,9 @@ type Config struct {
 	Rates       Rates       `yaml:"rates,omitempty"`
 
 	Writable bool `yaml:"writable,omitempty"` // grant scopes that change data, too
-	// URIs of clients that may read the audit records of all, not of their own requests only
+	// Clients that may read the audit records of all, not of their own requests only:
+	// each the URI of a member of the first community, or the URI of a community and
+	// that of its member with a space between.
 	AuditReaders []string `yaml:"auditReaders,omitempty"`
 	// size of the synthetic population seeded into an empty fhir.bolt; 0: none
 	Patients      int           `yaml:"patients,omitempty"`
