@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"fhirdest.example/udap"
 )
 
 // pool bounds how many requests are worked on at once. Each address and each
@@ -183,7 +185,8 @@ type turn struct {
 	fail func(status int, text string) // what the request is answered with when it gets no slot
 }
 
-var errBusy = errors.New("server: too many requests are being answered")
+// errBusy is an udap.ErrUnavailable: no fault of who asked.
+var errBusy = fmt.Errorf("server: too many requests are being answered: %w", udap.ErrUnavailable)
 
 // begin acquires the slot, unless it is held. With errBusy the request must not
 // be worked on.

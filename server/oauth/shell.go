@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
 
@@ -273,6 +274,13 @@ func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.
 			Of:     refused,
 			Status: http.StatusRequestEntityTooLarge,
 		}
+
+	case errors.Is(err, udap.ErrUnavailable): // the request's turn did not come
+		return tr.Refuse(checkBody, trace.TemporarilyUnavailable, trace.Finding{
+			Found:  "too many requests are being answered",
+			Remedy: "try again shortly",
+			Err:    err,
+		})
 
 	case err != nil:
 		w.Header().Set("Connection", "close")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -196,3 +197,33 @@ func TestRegistrationEndsMeanwhile(t *testing.T) {
 	}
 	e.checkRefusal("cancelled meanwhile", a, "invalid_client")
 }
+
+// A request whose turn did not come when its body had arrived is recorded as the
+// server's trouble, not as a broken body.
+//
+// Covers: S1-114
+func TestNoTurn(t *testing.T) {
+	e := newEnv(t)
+	for _, req := range signedRequests() {
+		t.Run(req.name, func(t *testing.T) {
+			broken := io.MultiReader(strings.NewReader("{}"), failing{fmt.Errorf("busy: %w", udap.ErrUnavailable)})
+			r := httptest.NewRequest("POST", req.path, broken)
+			r.Header.Set("Content-Type", req.contentType)
+			w := httptest.NewRecorder()
+			e.svc.Routes(func(u string, h http.Handler) {
+				if strings.HasSuffix(u, req.path) {
+					h.ServeHTTP(w, r)
+				}
+			})
+
+			if got := e.lastTrace().Code; w.Code != 503 || got != trace.TemporarilyUnavailable {
+				t.Errorf("%d, recorded as %s\n%s", w.Code, got, w.Body)
+			}
+		})
+	}
+}
+
+// failing is a reader that fails.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
