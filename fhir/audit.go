@@ -184,6 +184,13 @@ func (n *notes) touch(e Entry) {
 		return
 	}
 
+	n.about(e)
+	e.Body, e.Terms = nil, nil
+	n.touched = append(n.touched, e)
+}
+
+// about notes the patients that a resource is about.
+func (n *notes) about(e Entry) {
 	switch e.Type {
 	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
 	case "Patient":
@@ -191,9 +198,6 @@ func (n *notes) touch(e Entry) {
 	default:
 		search.Patients(e.Type, e.Terms, n.patient)
 	}
-
-	e.Body, e.Terms = nil, nil
-	n.touched = append(n.touched, e)
 }
 
 func (n *notes) patient(id string) {

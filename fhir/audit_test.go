@@ -299,3 +299,66 @@ func TestRecordsOnTheirWayAreSeen(t *testing.T) {
 		}
 	}
 }
+
+// A creation whose If-None-Exist finds a resource gives it away, as a read does: the
+// patient's audit has it.
+// Covers: ER-22 (audit)
+func TestFoundInTheStoreIsRecorded(t *testing.T) {
+	const patient = `{"resourceType":"Patient","identifier":[{"system":"urn:n","value":"1"}]}`
+	const observation = `{"resourceType":"Observation","status":"final","code":{"text":"x"},"identifier":[{"value":"o"}],` +
+		`"subject":{"reference":"Patient/p"}}`
+	for name, c := range map[string]struct{ typ, body, criteria string }{
+		"Patient":     {"Patient", patient, "identifier=urn:n|1"},
+		"Observation": {"Observation", observation, "identifier=o"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newEnv(t, 0)
+			w.do("PUT", "/Patient/p", everything, strings.Replace(patient, "{", `{"id":"p",`, 1)).want(201)
+			w.do("PUT", "/Observation/o", everything, strings.Replace(observation, "{", `{"id":"o",`, 1)).want(201)
+
+			recorded := func() int {
+				return *w.get("/AuditEvent?patient=Patient/p&subtype=create", auditor).bundle().Total
+			}
+			w.do("POST", "/"+c.typ, everything, c.body, "If-None-Exist", c.criteria).want(200)
+			if n := recorded(); n != 1 {
+				t.Errorf("%d records of it, want 1", n)
+			}
+
+			w.do("POST", "", everything, bundleOf("transaction", `{"resource":`+c.body+`,"request":{"method":"POST","url":"`+
+				c.typ+`","ifNoneExist":"`+c.criteria+`"}}`)).want(200)
+			if n := recorded(); n != 2 {
+				t.Errorf("%d records after a transaction, want 2", n)
+			}
+		})
+	}
+}
+
+// A change that takes a resource from one patient's record into another's is in the
+// audit of both.
+// Covers: ER-22 (audit)
+func TestMovesAreRecordedOfBothPatients(t *testing.T) {
+	const of = `{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/%s"}}`
+	moved := strings.Replace(of, "%s", "q", 1)
+	const patch = `[{"op":"replace","path":"/subject/reference","value":"Patient/q"}]`
+	for name, do := range map[string]func(w *env){
+		"update": func(w *env) { w.do("PUT", "/Observation/o", everything, moved).want(200) },
+		"patch": func(w *env) {
+			w.do("PATCH", "/Observation/o", everything, patch, "Content-Type", "application/json-patch+json").want(200)
+		},
+		"in a transaction": func(w *env) {
+			w.do("POST", "", everything, bundleOf("transaction", entryOf("PUT", "Observation/o", moved))).want(200)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newEnv(t, 0)
+			w.do("PUT", "/Observation/o", everything, strings.Replace(of, "%s", "p", 1)).want(201)
+			do(w)
+			for _, patient := range []string{"p", "q"} {
+				found := w.get("/AuditEvent?action=U&entity=Observation/o/_history/2&patient=Patient/"+patient, auditor).bundle()
+				if *found.Total != 1 {
+					t.Errorf("%d records for patient %s, want 1", *found.Total, patient)
+				}
+			}
+		})
+	}
+}

@@ -564,7 +564,7 @@ func (s *transactor) aimCreate(c Change, e *batchEntry) (links.Target, error) {
 			return links.Target{}, err
 		}
 		if n == 1 {
-			e.resp, err = s.written(sub, found, http.StatusOK)
+			e.resp, err = s.found(sub, found)
 			e.done = true
 			return links.Target{
 				Type:    found.Type,

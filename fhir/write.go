@@ -26,7 +26,7 @@ func (s *writer) create(c Change, r *request) (*response, error) {
 			return nil, err
 		}
 		if n == 1 {
-			return s.written(r, e, http.StatusOK)
+			return s.found(r, e)
 		}
 	}
 
@@ -60,6 +60,13 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 	e.Doc = doc
 	r.notes.touch(e)
 	return err
+}
+
+// found answers a creation whose If-None-Exist found a resource: that discloses
+// it, and so the audit record names it.
+func (s *writer) found(r *request, e Entry) (*response, error) {
+	r.notes.touch(e)
+	return s.written(r, e, http.StatusOK)
 }
 
 // written answers a write, with the body that Prefer asks for (R4 http
@@ -145,6 +152,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	if err := s.store(c, r, scope.Update, e); err != nil {
 		return nil, err
 	}
+	r.notes.about(old) // the patient whose record it leaves
 	return s.written(r, e, http.StatusOK)
 }
 
