@@ -39,6 +39,7 @@ func (d *deadline) awaits(j *janitor, c *rawConn, limit time.Duration) {
 	if d.asked {
 		d.at = j.clock() + limit
 	}
+	d.endForGone()
 }
 
 // sent reports whether it is now the next hop's turn to speak.
@@ -85,7 +86,16 @@ func (d *deadline) arm(j *janitor, c *rawConn, limit time.Duration, write, idle 
 	d.mu.Lock()
 	d.at = j.clock() + limit
 	d.conn, d.write, d.idle, d.waiting = c, write, idle, false
+	d.endForGone()
 	d.mu.Unlock()
+}
+
+// endForGone ends a wait for somebody else that begins when the client is known to have
+// gone: a client is probed no more then. The caller holds mu.
+func (d *deadline) endForGone() {
+	if d.gone && d.conn != d.client {
+		d.wake()
+	}
 }
 
 // over reports, once, whether a limit has been passed.
