@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,6 +37,7 @@ const (
 	signedLife  = 24 * time.Hour   // at most a year is allowed (UDAP Security 2.0, 2.3)
 	signAgain   = 10 * time.Minute // also how soon a stale list or an expired certificate is noticed
 	signRetry   = 5 * time.Second  // when what was signed would not be believed
+	signGrace   = time.Minute      // how much older it may be for others while one request signs it again
 	metadataAge = 5 * time.Minute  // Cache-Control: max-age
 )
 
@@ -55,25 +57,46 @@ type publisher struct {
 	verifier *udap.Verifier
 	member   Member
 
-	mu      sync.Mutex // guards current; held while signing, so that waiting requests share one signature
-	current statement
+	signing sync.Mutex // held while signing, so that waiting requests share one signature
+	current atomic.Pointer[statement]
 }
 
-// get returns the community's metadata as it is now.
+// get returns the community's metadata as it is now. One request at a time signs
+// it again, and may have to wait for a revocation list: others then get what there
+// was, if that is not old.
 func (p *publisher) get(ctx context.Context) statement {
 	now := p.service.cfg.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if st := p.current.Load(); st.fresh(now, 0) {
+		return *st
+	}
 
-	age, period := now.Sub(p.current.signed), signAgain
-	if p.current.err != nil {
+	if !p.signing.TryLock() {
+		if st := p.current.Load(); st.fresh(now, signGrace) {
+			return *st
+		}
+		p.signing.Lock()
+	}
+	defer p.signing.Unlock()
+
+	if st := p.current.Load(); st.fresh(now, 0) {
+		return *st
+	}
+	st := p.sign(context.WithoutCancel(ctx), now)
+	p.current.Store(&st)
+	return st
+}
+
+// fresh reports whether a statement, nil included, need not be signed again until it
+// is older by grace.
+func (s *statement) fresh(now time.Time, grace time.Duration) bool {
+	if s == nil {
+		return false
+	}
+	age, period := now.Sub(s.signed), signAgain
+	if s.err != nil {
 		period = signRetry
 	}
-	if p.current.signed.IsZero() || age < 0 || age >= period {
-		p.current = p.sign(context.WithoutCancel(ctx), now)
-	}
-
-	return p.current
+	return age >= 0 && age < period+grace
 }
 
 // sign tries the RSA identities in their order. Clients must refuse metadata

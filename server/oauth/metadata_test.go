@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -590,5 +591,54 @@ func TestAdvertisedEqualsAccepted(t *testing.T) {
 		e.refused(alg+" token", 400, "invalid_client", spendsNothing, func() answer {
 			return e.post("/oauth/token", e.form(sign(udaptest.Assertion(id, e.now()))))
 		})
+	}
+}
+
+// gatedSource is a source of CRLs that waits for its gate once it is shut.
+type gatedSource struct {
+	udap.RevocationSource
+	shut    atomic.Bool
+	reached chan struct{}
+	gate    chan struct{}
+}
+
+func (g *gatedSource) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer {
+	if g.shut.Load() {
+		g.reached <- struct{}{}
+		<-g.gate
+	}
+	return g.RevocationSource.CRLs(ctx, q)
+}
+
+// While one request signs the metadata again, and waits for a revocation list,
+// others get the metadata there was.
+// Covers: S1-019
+func TestMetadataIsServedWhileItIsSigned(t *testing.T) {
+	source := &gatedSource{reached: make(chan struct{}, 10), gate: make(chan struct{})}
+	e := newMetadataEnvWith(t, &env{}, func(cfg *oauth.Config) {
+		source.RevocationSource = cfg.Verifier.Revocation
+		cfg.Verifier.Revocation = source
+	})
+	before := e.metadata(udaptest.CommunityA)
+
+	e.advance(10 * time.Minute)
+	source.shut.Store(true)
+	first, second := make(chan answer, 1), make(chan answer, 1)
+	go func() { first <- e.metadata(udaptest.CommunityA) }()
+	<-source.reached
+	source.shut.Store(false)
+	go func() { second <- e.metadata(udaptest.CommunityA) }()
+	select {
+	case got := <-second:
+		if got.status != 200 || !bytes.Equal(got.body, before.body) {
+			t.Errorf("meanwhile: %d %.200s", got.status, got.body)
+		}
+	case <-time.After(time.Minute):
+		t.Error("a request waits for the list that another waits for")
+	}
+
+	close(source.gate)
+	if got := <-first; got.status != 200 || bytes.Equal(got.body, before.body) {
+		t.Errorf("signed again: %d %.200s", got.status, got.body)
 	}
 }
