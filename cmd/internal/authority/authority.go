@@ -208,8 +208,29 @@ func (a *Authority) Issue(
 	return chain, a.record(leaf)
 }
 
+// lock keeps other programs from changing the lists and the record meanwhile: of two that
+// revoke at once, one would forget what the other has revoked.
+func (a *Authority) lock() (unlock func(), err error) {
+	f, err := os.Open(a.File(".json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+
+	return func() { f.Close() }, nil
+}
+
 // record appends a certificate to the file of those issued.
 func (a *Authority) record(leaf *x509.Certificate) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
 	old, err := os.ReadFile(a.File("-issued.pem"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -244,6 +265,12 @@ func (a *Authority) CRLs() (root, issuing *x509.RevocationList, err error) {
 
 // Renew signs both CRLs anew, with the same entries and the next number.
 func (a *Authority) Renew(now time.Time, life time.Duration) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
 	return errors.Join(
 		a.update(a.Root, "-root.crl", now, life),
 		a.update(a.Issuing, ".crl", now, life),
@@ -254,6 +281,12 @@ func (a *Authority) Renew(now time.Time, life time.Duration) error {
 // entries, under a number taken from the clock: above that of every CRL that
 // was counted from 1.
 func (a *Authority) Restart(now time.Time, life time.Duration) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
 	return a.start(now, life, now.Unix())
 }
 
@@ -293,6 +326,12 @@ func (a *Authority) update(
 // CA's. A serial that this community has no record of is refused unless issued
 // is true: then the caller has seen the certificate.
 func (a *Authority) Revoke(serial *big.Int, issued bool, reason int, now time.Time) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
 	ca, ending := a.Issuing, ".crl"
 	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
 		ca, ending, issued = a.Root, "-root.crl", true
