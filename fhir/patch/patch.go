@@ -90,7 +90,8 @@ func parseOperation(v *tree.Value) (operation, error) {
 	}
 
 	if wide(op.value) {
-		return op, malformed(fmt.Sprintf("An operation of the patch has an object of more than %d members.", maxMembers))
+		return op, malformed(fmt.Sprintf(
+			"An operation of the patch has an object of more than %d members.", maxMembers))
 	}
 
 	var ok, okFrom bool
