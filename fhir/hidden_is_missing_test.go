@@ -11,7 +11,7 @@ import (
 
 // What a token may not see answers every request as what is not there: by
 // status, headers and body.
-// Covers: case 241, case 251, case 252
+// Covers: FS-303, case 241, case 251, case 252
 func TestHiddenIsMissing(t *testing.T) {
 	w := newEnv(t, 2)
 	hiddenBinary(w)

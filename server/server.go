@@ -190,10 +190,11 @@ func (s *Server) Run(ctx context.Context) error {
 	work.Go(func() { s.site.Run(background) })
 	work.Go(func() { watch(background, time.Second, s.deps.Reload, s.watched...) })
 
-	servers := []*http.Server{s.publicServer(), s.server(s.adminHandler)}
+	public, admin := s.publicServer(), s.server(s.adminHandler)
+	servers := []*http.Server{public, admin}
 	failed := make(chan error, 3)
-	go func() { failed <- servers[0].Serve(s.tap(s.public)) }()
-	go func() { failed <- servers[1].Serve(s.admin) }()
+	go func() { failed <- public.Serve(s.tap(s.public)) }()
+	go func() { failed <- admin.Serve(s.admin) }()
 	if s.health != nil {
 		probes := s.server(console.Probes(s.site.ready))
 		servers = append(servers, probes)

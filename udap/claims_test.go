@@ -116,8 +116,8 @@ func TestAudience(t *testing.T) {
 // number is a JSON number as it is written.
 type number = json.RawMessage
 
-// Covers: S1-001, S1-078, S1-079, S1-080, S1-104, S1-109, S1-160, S1-180, case 083, case
-// 084, case 085, case 086, case 087, case 149
+// Covers: S1-001, S1-078, S1-079, S1-080, S1-104, S1-109, S1-160, S1-180, case 083,
+// case 084, case 085, case 086, case 087, case 149
 func TestTimes(t *testing.T) {
 	now := udaptest.Now.Unix()
 	type change = map[string]any

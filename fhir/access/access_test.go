@@ -80,6 +80,7 @@ const (
 
 // A version is decided by its own content, a deletion by what it deleted, and a
 // Binary by its security context as well.
+// Covers: FS-302
 func TestSees(t *testing.T) {
 	for name, c := range map[string]struct {
 		scopes, patient string
@@ -155,6 +156,7 @@ func TestRecordsAreTheClientsOwn(t *testing.T) {
 }
 
 // A refusal names every scope that would do.
+// Covers: FS-301
 func TestRefusalNamesSufficientScopes(t *testing.T) {
 	for name, c := range map[string]struct {
 		patient, typ string

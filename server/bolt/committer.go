@@ -25,6 +25,7 @@ type batch interface {
 // one. Work that fails harms nobody else: see commit.
 type committer[B batch] struct {
 	db     *bbolt.DB
+	file   string // its path; a closed file has none any more
 	begin  func(*bbolt.Tx) B
 	finish func(*bbolt.Tx) error // Tx.Commit
 	most   int                   // callers in one transaction
@@ -58,6 +59,7 @@ const (
 func newCommitter[B batch](db *bbolt.DB, o Options, h *health, begin func(*bbolt.Tx) B) *committer[B] {
 	c := &committer[B]{
 		db:     db,
+		file:   db.Path(),
 		begin:  begin,
 		finish: (*bbolt.Tx).Commit,
 		most:   o.MaxBatch,
@@ -92,7 +94,7 @@ func (c *committer[B]) do(ctx context.Context, apply func(B) error) error {
 	if c.closing {
 		c.mu.Unlock()
 		return &commitError{
-			file: c.db.Path(),
+			file: c.file,
 			err:  errClosed,
 		}
 	}
@@ -232,7 +234,7 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 	tx, err := c.db.Begin(true)
 	if err != nil {
 		return nil, c.health.commit(&commitError{
-			file: c.db.Path(),
+			file: c.file,
 			err:  err,
 		})
 	}
@@ -264,7 +266,7 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 
 	if err := c.guard(func() error { return c.finish(tx) }); err != nil {
 		return nil, c.health.commit(&commitError{
-			file:    c.db.Path(),
+			file:    c.file,
 			err:     err,
 			unknown: true,
 		})
@@ -277,7 +279,7 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 }
 
 func (c *committer[B]) guard(f func() error) error {
-	return c.health.guard(c.db.Path(), f)
+	return c.health.guard(c.file, f)
 }
 
 func isPanic(err error) bool {

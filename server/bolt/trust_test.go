@@ -74,8 +74,8 @@ func checkTrust(t *testing.T, s *Trust) {
 	}
 }
 
-// Covers: S2-08, S2-18, case 089, case 095, case 099, case 121, case 127, case 129, case
-// 130, case 131, case 133, case 150
+// Covers: S2-08, S2-18, case 089, case 095, case 099, case 121, case 127, case 129,
+// case 130, case 131, case 133, case 150
 func TestTrust(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
 		path := filepath.Join(t.TempDir(), "trust.bolt")

@@ -278,8 +278,8 @@ func TestRegistrationTransport(t *testing.T) {
 }
 
 // Covers: S1-083, S1-084, S1-085, S1-086, S1-092, S1-093, S1-094, S1-095, S1-096, S1-097,
-// S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111, case
-// 112, case 113, case 114
+// S2-11, S2-14, S2-16, case 105, case 106, case 107, case 108, case 110, case 111,
+// case 112, case 113, case 114
 func TestRegistrationParameters(t *testing.T) {
 	e := newEnv(t)
 	c := e.client(e.w.A, udaptest.Client1URI)
