@@ -32,6 +32,10 @@ func (s *Service) negotiate(
 	catalogue := s.catalogue(g)
 	r.Contexts, r.Plain = g.contexts, g.personal
 	answer := catalogue.Negotiate(r)
+	if !answer.TooMany && answer.Wildcard == "" && len(answer.Granted) > 0 {
+		return answer, nil
+	}
+
 	f := trace.Finding{Expected: s.listed(g)}
 	switch {
 	case answer.TooMany:
@@ -45,15 +49,12 @@ func (s *Service) negotiate(
 		f.Found = "the wildcard " + answer.Wildcard
 		f.Remedy = catalogue.Why(r, answer.Wildcard)
 
-	case len(answer.Granted) == 0:
+	default:
 		f.Found = strings.Join(r.Scopes, " ")
 		f.Remedy = whyNone(catalogue, r, answer.Refused)
 		if r.Limited {
 			f.Expected = "some of the registered scopes " + strings.Join(r.Within, " ")
 		}
-
-	default:
-		return answer, nil
 	}
 
 	return answer, tr.Refuse(c.check, c.code, f)
