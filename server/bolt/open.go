@@ -40,7 +40,7 @@ type Options struct {
 const (
 	defaultLockTimeout = time.Second
 	// A file that outgrows its mapping must be mapped anew, and that waits for
-	// every reader and holds up every writer (DESIGN, "bbolt"). Address space
+	// every reader and holds up every writer. Address space
 	// costs nothing until it is used.
 	defaultMmapSize = 1 << (30 + 2*(^uint(0)>>63)) // 4 GiB; 1 GiB where an int has 32 bits
 	fileMode        = 0o600                        // registrations and health data are for the server's account alone
