@@ -22,7 +22,7 @@ func TestAuditReadersAreOfOneCommunity(t *testing.T) {
 		{"another client", "https://client.test/other", false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			d := servertest.Start(t, func(w *servertest.World) { w.Config.AuditReaders = []string{row.reader} })
+			d := servertest.Start(t, func(w *servertest.Env) { w.Config.AuditReaders = []string{row.reader} })
 			a := d.Session(d.A, d.Client(d.A, uri), scope)
 			b := d.Session(d.B, d.Client(d.B, uri), scope)
 			for _, s := range []*servertest.Session{a, b} {

@@ -64,7 +64,7 @@ func ask(t *testing.T, d *servertest.Destination, form string) (answer struct {
 //
 // Covers: case 329
 func TestRestoredDestination(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		skew := time.Second
 		for i := range w.Config.Communities {
 			w.Config.Communities[i].Policy.Skew = &skew
@@ -83,7 +83,7 @@ func TestRestoredDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d = d.World.Start(d.Listen())
+	d = d.Env.Start(d.Listen())
 	used := assertion(t, d, id, s.Registered.ClientID, "used-after-the-backup")
 	before := ask(t, d, used)
 	if before.Token == "" {
@@ -99,7 +99,7 @@ func TestRestoredDestination(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d = d.World.Start(d.Listen())
+	d = d.Env.Start(d.Listen())
 	for _, token := range []string{before.Token, s.Token.Access} {
 		if res, _ := d.Get("/acme/fhir/Patient", "Authorization", "Bearer "+token); res.StatusCode != 401 {
 			t.Errorf("a token of before the restore: %d", res.StatusCode)

@@ -82,7 +82,7 @@ func BenchmarkWhole(b *testing.B) {
 type whole struct{ *servertest.Destination }
 
 func newWhole(b *testing.B) whole {
-	w := servertest.NewWorld(b)
+	w := servertest.NewEnv(b)
 	l := w.Listen()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -99,7 +99,7 @@ func newWhole(b *testing.B) whole {
 	}
 
 	d := &servertest.Destination{
-		World:  w,
+		Env:    w,
 		Base:   servertest.Base,
 		Issuer: strings.TrimSuffix(servertest.Base, "/fhir") + "/oauth",
 		Addr:   l.Addr().String(),

@@ -40,7 +40,7 @@ var early = map[string]struct {
 // A client that waits for 100 Continue gets a refusal instead, at once, and
 // never sends its body (RFC 9110 10.1.1). It would else wait for hours here.
 func TestRefusalsDoNotWaitForTheBody(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Timeouts.Read, w.Config.Timeouts.Slow, w.Config.Timeouts.Idle = time.Hour, time.Hour, time.Hour
 	})
 	for name, c := range early {
@@ -74,7 +74,7 @@ func TestRefusalsDoNotWaitForTheBody(t *testing.T) {
 // (RFC 9112 9.6).
 func TestRefusalsOfLargeUploadsArrive(t *testing.T) {
 	const size = 24 << 20
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Limits.Body = 2 * size })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Limits.Body = 2 * size })
 	rows := map[string]struct {
 		head   string
 		status int

@@ -21,7 +21,7 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 		noScope  = "the registered scopes were granted; a stricter server refuses a request without scope"
 		bareCode = "a bare code is accepted because the community's policy allows it (purposeCodes: any)"
 	)
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		strict, codes := true, "uri"
 		w.Config.Communities[0].Profile = "ssraa-1"
 		w.Config.Communities[1].Policy.ScopeRequired = &strict

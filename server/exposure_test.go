@@ -22,7 +22,7 @@ import (
 //
 // Covers: case 253
 func TestTokensAreForOneDestination(t *testing.T) {
-	w := servertest.NewWorld(t)
+	w := servertest.NewEnv(t)
 	token := map[string]string{}
 	at := map[string]*servertest.Destination{}
 	id := w.Client(w.A, "https://client1.test/app")
@@ -54,7 +54,7 @@ func TestTokensAreForOneDestination(t *testing.T) {
 //
 // Covers: case 262
 func TestLongPatternsAreQuick(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Patients = 25 })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Patients = 25 })
 	token := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.rs").Token.Access
 	const room = 50 << 10
 	for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func TestLongPatternsAreQuick(t *testing.T) {
 //
 // Covers: ER-03, case 264
 func TestHeadersOfAnswers(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = true })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Writable = true })
 	token := "Bearer " + d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.cruds").Token.Access
 	private := strings.TrimSuffix(d.Config.Private, "/fhir")
 	const patient = `{"resourceType":"Patient","name":[{"family":"HTEST"}]}`

@@ -170,7 +170,7 @@ func TestHopByHopAbuse(t *testing.T) {
 
 // Covers: case 267, case 286, case 315
 func TestBodies(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Limits.Body = 1000 })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Limits.Body = 1000 })
 	res := d.Do("POST", "/acme/oauth/register", strings.NewReader("x"), "Content-Encoding", "gzip", "Content-Type",
 		"application/json")
 	if res.StatusCode != 415 {
@@ -370,8 +370,8 @@ func TestTLS(t *testing.T) {
 //
 // Covers: case 312, case 316
 func TestSlowClientsAreCut(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Timeouts.Handshake = 300 * time.Millisecond })
-	slow := servertest.Start(t, func(w *servertest.World) { // none of whose limits ends a handshake
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Timeouts.Handshake = 300 * time.Millisecond })
+	slow := servertest.Start(t, func(w *servertest.Env) { // none of whose limits ends a handshake
 		w.Config.Timeouts = server.Timeouts{
 			Header: 300 * time.Millisecond,
 			Read:   600 * time.Millisecond,

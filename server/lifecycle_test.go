@@ -28,7 +28,7 @@ import (
 //
 // Covers: case 316
 func TestClientCertificate(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		if err := certs.WriteCertificates(filepath.Join(w.Dir, "gateways.pem"), w.A.Root.Cert); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestProxyProtocol(t *testing.T) {
 		return nil
 	}
 
-	named := servertest.Start(t, func(w *servertest.World) {
+	named := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Proxy = []string{"127.0.0.0/8"}
 		w.Config.Rates.RequestsPerAddress = 2
 	})
@@ -116,7 +116,7 @@ func TestProxyProtocol(t *testing.T) {
 //
 // Covers: case 312
 func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Proxy = []string{"127.0.0.1"}
 		w.Config.Rates.RequestsPerAddress = 2
 	})
@@ -152,7 +152,7 @@ func TestLimitPerOriginatorBehindAGateway(t *testing.T) {
 //
 // Covers: case 312
 func TestConnectionLimits(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Limits.Connections, w.Config.Limits.PerAddress = 8, 3
 	})
 	var held []net.Conn
@@ -213,7 +213,7 @@ func TestCertificateReload(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 20 {
 		if i%5 == 4 {
-			write(t, d.World, "tls.pem", "half a file")
+			write(t, d.Env, "tls.pem", "half a file")
 			d.Reload <- struct{}{}
 			d.Reload <- struct{}{} // taken when the first has been dealt with
 		}
@@ -291,11 +291,11 @@ func TestDrain(t *testing.T) {
 //
 // Covers: ER-16
 func TestEvidence(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Evidence = "destination.jsonl" })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Evidence = "destination.jsonl" })
 	d.Get(metadata)
 	d.Raw(post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"))
 	d.Stop()
-	lines := strings.Split(strings.TrimSpace(read(t, d.World, "destination.jsonl")), "\n")
+	lines := strings.Split(strings.TrimSpace(read(t, d.Env, "destination.jsonl")), "\n")
 	if len(lines) != 4 {
 		t.Fatalf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}

@@ -20,14 +20,14 @@ import (
 	"fhirdest.example/server/servertest"
 )
 
-func write(t *testing.T, w *servertest.World, name, text string) {
+func write(t *testing.T, w *servertest.Env, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(w.Dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func read(t *testing.T, w *servertest.World, name string) string {
+func read(t *testing.T, w *servertest.Env, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(w.Dir, name))
 	if err != nil {
@@ -38,7 +38,7 @@ func read(t *testing.T, w *servertest.World, name string) string {
 
 // issue writes NAME.pem and NAME.key, a certificate of community A after
 // change has had its way with the template.
-func issue(t *testing.T, w *servertest.World, kind certs.KeyKind, change func(*certs.Template)) {
+func issue(t *testing.T, w *servertest.Env, kind certs.KeyKind, change func(*certs.Template)) {
 	t.Helper()
 	key := w.Key(kind)
 	now := time.Now()
@@ -71,7 +71,7 @@ func inCapitals(t *testing.T, name pkix.Name) []byte {
 // A fileCase is a material that is wrong in one way.
 type fileCase struct {
 	name string
-	bad  func(*testing.T, *servertest.World)
+	bad  func(*testing.T, *servertest.Env)
 	want string // part of the one complaint; empty: none
 	hint string // part of its remedy
 }
@@ -79,7 +79,7 @@ type fileCase struct {
 // Every file that is wrong in one way gets one complaint that names it, and
 // nothing of a key is printed.
 func (c fileCase) check(t *testing.T) {
-	w := servertest.NewWorld(t)
+	w := servertest.NewEnv(t)
 	l := w.Listen()
 	defer l.Close()
 
@@ -105,27 +105,27 @@ func (c fileCase) check(t *testing.T) {
 // Covers: case 007, case 324, case 326
 func TestCheckFilesOfCertificates(t *testing.T) {
 	for _, c := range []fileCase{
-		{"nothing wrong", func(*testing.T, *servertest.World) {}, "", ""},
-		{"no such anchor", func(_ *testing.T, w *servertest.World) {
+		{"nothing wrong", func(*testing.T, *servertest.Env) {}, "", ""},
+		{"no such anchor", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Anchors[0] = "none.pem"
 		}, "communities[0].anchors[0]: there is no file", "correct the path"},
-		{"anchor is a leaf", func(_ *testing.T, w *servertest.World) {
+		{"anchor is a leaf", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Intermediates = []string{"a.pem"}
 		}, "is not a CA", "name the certificate of the authority"},
-		{"anchor file with a key", func(t *testing.T, w *servertest.World) {
+		{"anchor file with a key", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a-anchor.pem", read(t, w, "a-anchor.pem")+read(t, w, "a.key"))
 		}, "holds a private key", "name a PEM or DER file"},
-		{"anchor in two communities", func(_ *testing.T, w *servertest.World) {
+		{"anchor in two communities", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[1].Anchors = append(w.Config.Communities[1].Anchors, "a-anchor.pem")
 		}, "is an anchor of communities[0] too", "sharedAnchors: true"},
-		{"allowed in two", func(_ *testing.T, w *servertest.World) {
+		{"allowed in two", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[1].Anchors = append(w.Config.Communities[1].Anchors, "a-anchor.pem")
 			w.Config.Communities[1].SharedAnchors = true
 		}, "", ""},
-		{"an anchor with a short key", func(t *testing.T, w *servertest.World) {
+		{"an anchor with a short key", func(t *testing.T, w *servertest.Env) {
 			shortAnchor(t, w)
 		}, "RSA key of 1024 bits", "use the community's present root"},
-		{"leaf not first", func(t *testing.T, w *servertest.World) {
+		{"leaf not first", func(t *testing.T, w *servertest.Env) {
 			chain, err := certs.LoadCertificates(filepath.Join(w.Dir, "a.pem"))
 			if err != nil {
 				t.Fatal(err)
@@ -134,34 +134,34 @@ func TestCheckFilesOfCertificates(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "put the leaf first", "name the chain"},
-		{"no URI of ours", func(t *testing.T, w *servertest.World) {
+		{"no URI of ours", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.URIs = []string{"https://other.test/x", "urn:y"} })
 		}, "does not name the public base URL https://fhir.test/acme/fhir; the URIs of its SAN: https://other.test/x, urn:y", "have the community issue one"},
-		{"no URI at all", func(t *testing.T, w *servertest.World) {
+		{"no URI at all", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.URIs = nil })
 		}, "the URIs of its SAN: none", ""},
-		{"URI with a slash", func(t *testing.T, w *servertest.World) {
+		{"URI with a slash", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.URIs = []string{servertest.Base + "/"} })
 		}, "does not name the public base URL", "only the slash at the end differs"},
-		{"URI in capitals", func(t *testing.T, w *servertest.World) {
+		{"URI in capitals", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.URIs = []string{"https://FHIR.test/acme/fhir"} })
 		}, "does not name the public base URL", "only the case of letters differs"},
-		{"URI with a port", func(t *testing.T, w *servertest.World) {
+		{"URI with a port", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.URIs = []string{"https://fhir.test:443/acme/fhir"} })
 		}, "does not name the public base URL", "only the port differs"},
-		{"expired", func(t *testing.T, w *servertest.World) {
+		{"expired", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.NotAfter = time.Now().Add(-time.Minute) })
 		}, "expired on", "have it issued anew"},
-		{"not valid yet", func(t *testing.T, w *servertest.World) {
+		{"not valid yet", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "rsa2048", func(t *certs.Template) { t.NotBefore = time.Now().Add(time.Minute) })
 		}, "counts only from", "look at this machine's clock"},
-		{"EC key only", func(t *testing.T, w *servertest.World) {
+		{"EC key only", func(t *testing.T, w *servertest.Env) {
 			issue(t, w, "p256", func(*certs.Template) {})
 		}, "none has an RSA key", "add one with an RSA key"},
-		{"chain of another community", func(_ *testing.T, w *servertest.World) {
+		{"chain of another community", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Certificates[0] = server.Certificate{Chain: "b.pem", Key: "b.key"}
 		}, "does not lead to an anchor of " + servertest.URIA, "name the chain that this community issued"},
-		{"chain that writes its issuer in another way", func(t *testing.T, w *servertest.World) {
+		{"chain that writes its issuer in another way", func(t *testing.T, w *servertest.Env) {
 			issuing := *w.A.Issuing
 			cert := *issuing.Cert
 			cert.RawSubject = inCapitals(t, cert.Subject)
@@ -179,16 +179,16 @@ func TestCheckFilesOfCertificates(t *testing.T) {
 
 			w.WriteIdentity("a", &certs.Identity{Chain: w.A.Issuing.Chain(leaf), Key: key})
 		}, "", ""},
-		{"TLS for another name", func(_ *testing.T, w *servertest.World) {
+		{"TLS for another name", func(_ *testing.T, w *servertest.Env) {
 			w.WriteTLS("other.test")
 		}, "tls.cert: tls.pem is not valid for destination.test, the host of private; it names other.test", "use a certificate for that name"},
-		{"no TLS", func(_ *testing.T, w *servertest.World) {
+		{"no TLS", func(_ *testing.T, w *servertest.Env) {
 			w.Config.TLS = server.TLS{}
 		}, "tls: cert or key is not given", "name the PEM files"},
-		{"client CA is a leaf", func(_ *testing.T, w *servertest.World) {
+		{"client CA is a leaf", func(_ *testing.T, w *servertest.Env) {
 			w.Config.TLS.ClientCA = "tls.pem"
 		}, "tls.clientCA: tls.pem", "name the certificate of the authority"},
-		{"no such list", func(_ *testing.T, w *servertest.World) {
+		{"no such list", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Lists = []string{"none.crl"}
 		}, "communities[0].lists[0]: there is no file", "name the file of a CRL"},
 	} {
@@ -199,65 +199,65 @@ func TestCheckFilesOfCertificates(t *testing.T) {
 // Covers: case 322, case 324
 func TestCheckFilesOfKeys(t *testing.T) {
 	for _, c := range []fileCase{
-		{"key of another", func(_ *testing.T, w *servertest.World) {
+		{"key of another", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Certificates[0].Key = "b.key"
 		}, "the private key does not belong to", "name the chain, leaf first"},
-		{"no key file", func(_ *testing.T, w *servertest.World) {
+		{"no key file", func(_ *testing.T, w *servertest.Env) {
 			w.Config.Communities[0].Certificates[0].Key = "none.key"
 		}, "there is no file", "correct the path"},
-		{"empty key", func(t *testing.T, w *servertest.World) {
+		{"empty key", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", "")
 		}, "is empty", "name the chain"},
-		{"key with a byte order mark", func(t *testing.T, w *servertest.World) {
+		{"key with a byte order mark", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", "\ufeff"+read(t, w, "a.key"))
 		}, "byte order mark", "name the chain"},
-		{"trailing junk", func(t *testing.T, w *servertest.World) {
+		{"trailing junk", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", read(t, w, "a.key")+"junk")
 		}, "further text after its last PEM block", "name the chain"},
-		{"two keys in one file", func(t *testing.T, w *servertest.World) {
+		{"two keys in one file", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", read(t, w, "a.key")+read(t, w, "b.key"))
 		}, "has 2 private keys", "name the chain"},
-		{"line ends of another system", func(t *testing.T, w *servertest.World) {
+		{"line ends of another system", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", strings.ReplaceAll(read(t, w, "a.key"), "\n", "\r\n"))
 		}, "", ""},
-		{"an encrypted key", func(t *testing.T, w *servertest.World) {
+		{"an encrypted key", func(t *testing.T, w *servertest.Env) {
 			write(t, w, "a.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
 		}, "is an encrypted private key", "name the chain"},
-		{"a key in PKCS#1", func(t *testing.T, w *servertest.World) { reencode(t, w, "a.key") }, "", ""},
-		{"a key in SEC1", func(t *testing.T, w *servertest.World) { reencode(t, w, "tls.key") }, "", ""},
-		{"key that others may read", func(t *testing.T, w *servertest.World) {
+		{"a key in PKCS#1", func(t *testing.T, w *servertest.Env) { reencode(t, w, "a.key") }, "", ""},
+		{"a key in SEC1", func(t *testing.T, w *servertest.Env) { reencode(t, w, "tls.key") }, "", ""},
+		{"key that others may read", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o644)
 		}, "others may read it (mode 0644)", "keyFiles: warn"},
-		{"key of the group", func(t *testing.T, w *servertest.World) {
+		{"key of the group", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o640)
 		}, "others may read it (mode 0640)", "keyFiles: warn"},
-		{"link to such a key", func(t *testing.T, w *servertest.World) {
+		{"link to such a key", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o644)
 			if err := os.Symlink("a.key", filepath.Join(w.Dir, "link.key")); err != nil {
 				t.Fatal(err)
 			}
 			w.Config.Communities[0].Certificates[0].Key = "link.key"
 		}, "link.key holds a private key and others may read it", "keyFiles: warn"},
-		{"readable and accepted", func(t *testing.T, w *servertest.World) {
+		{"readable and accepted", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o644)
 			w.Config.KeyFiles = "warn"
 		}, "", ""},
-		{"readable by its group and accepted", func(t *testing.T, w *servertest.World) {
+		{"readable by its group and accepted", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o440)
 			w.Config.KeyFiles = "group"
 		}, "", ""},
-		{"writable by its group", func(t *testing.T, w *servertest.World) {
+		{"writable by its group", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o660)
 			w.Config.KeyFiles = "group"
 		}, "others may read it (mode 0660)", "keyFiles: group"},
-		{"readable by all, where the group may", func(t *testing.T, w *servertest.World) {
+		{"readable by all, where the group may", func(t *testing.T, w *servertest.Env) {
 			chmod(t, w, "a.key", 0o444)
 			w.Config.KeyFiles = "group"
 		}, "others may read it (mode 0444)", "keyFiles: group"},
-		{"PKCS#12 with the wrong password", func(t *testing.T, w *servertest.World) {
+		{"PKCS#12 with the wrong password", func(t *testing.T, w *servertest.Env) {
 			p12(t, w, "right", "wrong\n")
 		}, "communities[0].certificates[0].p12", "first line of passwordFile"},
-		{"PKCS#12", func(t *testing.T, w *servertest.World) { p12(t, w, "right", "right\nsecond line\n") }, "", ""},
+		{"PKCS#12", func(t *testing.T, w *servertest.Env) { p12(t, w, "right", "right\nsecond line\n") }, "", ""},
 	} {
 		t.Run(c.name, c.check)
 	}
@@ -272,7 +272,7 @@ func only(t *testing.T, err error) *complaint.Complaint {
 	return joined.Unwrap()[0].(*complaint.Complaint)
 }
 
-func chmod(t *testing.T, w *servertest.World, name string, mode os.FileMode) {
+func chmod(t *testing.T, w *servertest.Env, name string, mode os.FileMode) {
 	t.Helper()
 	if err := os.Chmod(filepath.Join(w.Dir, name), mode); err != nil {
 		t.Fatal(err)
@@ -280,7 +280,7 @@ func chmod(t *testing.T, w *servertest.World, name string, mode os.FileMode) {
 }
 
 // p12 replaces community A's PEM files by a PKCS#12 file and a password file.
-func p12(t *testing.T, w *servertest.World, password, passwordFile string) {
+func p12(t *testing.T, w *servertest.Env, password, passwordFile string) {
 	t.Helper()
 	id, err := certs.LoadIdentity(filepath.Join(w.Dir, "a.pem"), filepath.Join(w.Dir, "a.key"))
 	if err != nil {
@@ -297,7 +297,7 @@ func p12(t *testing.T, w *servertest.World, password, passwordFile string) {
 }
 
 // reencode writes a PKCS#8 key file as PKCS#1 or SEC1.
-func reencode(t *testing.T, w *servertest.World, name string) {
+func reencode(t *testing.T, w *servertest.Env, name string) {
 	t.Helper()
 	key, err := certs.LoadKey(filepath.Join(w.Dir, name))
 	if err != nil {
@@ -319,7 +319,7 @@ func reencode(t *testing.T, w *servertest.World, name string) {
 }
 
 // shortAnchor adds an anchor with a key that nobody should trust any more.
-func shortAnchor(t *testing.T, w *servertest.World) {
+func shortAnchor(t *testing.T, w *servertest.Env) {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	key, err := rsa.GenerateKey(rand.Reader, 1024)

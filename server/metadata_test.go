@@ -161,7 +161,7 @@ func TestMetadataByCommunity(t *testing.T) {
 		}
 	}
 
-	fallback := servertest.Start(t, func(w *servertest.World) { w.Config.UnknownCommunity = "default" })
+	fallback := servertest.Start(t, func(w *servertest.Env) { w.Config.UnknownCommunity = "default" })
 	_, want := fallback.Get(wellKnown)
 	if res, text := fallback.Get(wellKnown + "?community=urn:nope"); res.StatusCode != 200 || text != want {
 		t.Errorf("an unknown community, answered by default: %d", res.StatusCode)
@@ -233,7 +233,7 @@ func TestSignedMetadataProfile(t *testing.T) {
 // Covers: case 007
 func TestCommunityIsWithheld(t *testing.T) {
 	var revoked *certs.Identity
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		id, err := certs.LoadIdentity(w.Dir+"/b.pem", w.Dir+"/b.key")
 		if err != nil {
 			t.Fatal(err)

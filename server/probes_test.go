@@ -12,7 +12,7 @@ import (
 // The listener for probes answers /health and /ready, without details and under
 // any name, and nothing else of the console.
 func TestProbes(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Admin.Health = "0.0.0.0:0" })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Admin.Health = "0.0.0.0:0" })
 	_, port, _ := strings.Cut(d.Health, "]:")
 	if port == "" {
 		_, port, _ = strings.Cut(d.Health, ":")

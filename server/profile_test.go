@@ -18,7 +18,7 @@ import (
 // Covers: case 157, S1-216, row 45 of the diagnostics, row 46 of the diagnostics, row 47
 // of the diagnostics, row 48 of the diagnostics
 func TestProfileTEFCA(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Communities[0].Profile = "tefca" })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Communities[0].Profile = "tefca" })
 	if _, text := d.Get(wellKnown); !strings.Contains(text, `"tefca_ias"`) {
 		t.Errorf("the metadata does not list tefca_ias: %s", text)
 	}

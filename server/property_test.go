@@ -58,7 +58,7 @@ func pick(r *rand.Rand, from []string) string { return from[r.IntN(len(from))] }
 //
 // Covers: case 230, case 256, case 263
 func TestNothingAClientSendsMakesA5xx(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = true })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Writable = true })
 	token := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.cruds").Token.Access
 	r := rand.New(rand.NewPCG(20, 26))
 

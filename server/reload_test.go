@@ -54,7 +54,7 @@ func TestTrustIsReadAgain(t *testing.T) {
 	next := d.Community("c")
 	renewed := d.Originator(next, d.Issue("client", next, d.Key("p256"), uri))
 
-	write(t, d.World, "a-anchor.pem", "half a file")
+	write(t, d.Env, "a-anchor.pem", "half a file")
 	reload(d)
 	if got := ask(old.Client, old.Discovered); got != "granted" {
 		t.Fatalf("with half a file: %s", got)

@@ -16,7 +16,7 @@ import (
 // its own.
 func newSite(t *testing.T, base string) *server.Site {
 	t.Helper()
-	w := servertest.NewWorld(t)
+	w := servertest.NewEnv(t)
 	w.Config.Public = base
 	for i, name := range []string{"a", "b"} {
 		c := w.A
@@ -79,7 +79,7 @@ func TestSeveralSites(t *testing.T) {
 // A configuration that does not fit is refused with every complaint, whatever it
 // has of listeners.
 func TestNewSiteComplains(t *testing.T) {
-	w := servertest.NewWorld(t)
+	w := servertest.NewEnv(t)
 	w.Config.Public, w.Config.Explain, w.Config.Data = "http://x", "nobody", ""
 	w.Config.Listen, w.Config.Admin.Listen = "nonsense", "nonsense"
 	_, err := server.NewSite(w.Config, server.SiteDeps{Now: time.Now, Log: slog.New(slog.DiscardHandler)})

@@ -100,7 +100,7 @@ func TestSlowClientsHoldNoSlots(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := servertest.Start(t, func(w *servertest.World) {
+			d := servertest.Start(t, func(w *servertest.Env) {
 				w.Config.Limits.Requests, w.Config.Limits.TokenRequests = c.slots, c.slots
 				w.Config.Limits.RequestsPerAddress = c.slots // all come from one here
 				w.Config.Timeouts.Slow = 10 * time.Minute    // they must not be ended while this looks
@@ -131,7 +131,7 @@ func TestSlowClientsHoldNoSlots(t *testing.T) {
 // A body that arrives more slowly than the least rate ends with 408, and its
 // connection with it.
 func TestSlowBodiesAreEnded(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) {
+	d := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Timeouts.Slow, w.Config.Limits.Rate = 100*time.Millisecond, 100
 	})
 	s := d.Session(d.A, d.Client(d.A, "https://client.test/slow"), "system/Patient.rs")

@@ -167,7 +167,7 @@ func TestWritableIsTheOperatorsChoice(t *testing.T) {
 		granted  string
 		status   int
 	}{{false, "system/Patient.rs", 403}, {true, "system/Patient.cruds", 201}} {
-		d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = c.writable })
+		d := servertest.Start(t, func(w *servertest.Env) { w.Config.Writable = c.writable })
 		s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/Patient.cruds")
 		if s.Token.Scope != c.granted {
 			t.Errorf("writable %v: granted %q, want %q", c.writable, s.Token.Scope, c.granted)
@@ -261,7 +261,7 @@ func TestExpiringClientsAreShown(t *testing.T) {
 // Covers: case 014, case 310
 func TestExplainOperator(t *testing.T) {
 	ask := func(explain string) (string, *servertest.Destination) {
-		d := servertest.Start(t, func(w *servertest.World) { w.Config.Explain = explain })
+		d := servertest.Start(t, func(w *servertest.Env) { w.Config.Explain = explain })
 		res := d.Do("POST", "/acme/oauth/token", strings.NewReader("grant_type=x"), "Content-Type",
 			"application/x-www-form-urlencoded")
 		b, err := io.ReadAll(res.Body)

@@ -13,15 +13,15 @@ import (
 func TestWithheldCommunity(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(*servertest.World)
+		change func(*servertest.Env)
 		reason string
 		key    string
 	}{
-		{"no certificate", func(w *servertest.World) { w.Config.Communities[1].Certificates = nil },
+		{"no certificate", func(w *servertest.Env) { w.Config.Communities[1].Certificates = nil },
 			"no certificate", "communities[1].certificates"},
-		{"no CRL", func(w *servertest.World) { w.Lists.Set("/b.crl", nil) },
+		{"no CRL", func(w *servertest.Env) { w.Lists.Set("/b.crl", nil) },
 			"chain.revocation", "communities[1].lists"},
-		{"its CRL may not be fetched", func(w *servertest.World) { w.Config.Revocation = server.Revocation{} },
+		{"its CRL may not be fetched", func(w *servertest.Env) { w.Config.Revocation = server.Revocation{} },
 			"chain.revocation", "revocation.allow"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestWithheldCommunity(t *testing.T) {
 	}
 
 	t.Run("none is left", func(t *testing.T) {
-		d := servertest.Start(t, func(w *servertest.World) { w.Config.Revocation = server.Revocation{} })
+		d := servertest.Start(t, func(w *servertest.Env) { w.Config.Revocation = server.Revocation{} })
 		res, text := d.Get(wellKnown)
 		if res.StatusCode != 404 || !strings.Contains(text, "communities[0].lists") {
 			t.Errorf("a client is told: %s %s", res.Status, text)
@@ -53,7 +53,7 @@ func TestWithheldCommunity(t *testing.T) {
 	})
 
 	t.Run("clients are told nothing", func(t *testing.T) {
-		d := servertest.Start(t, func(w *servertest.World) {
+		d := servertest.Start(t, func(w *servertest.Env) {
 			w.Config.Explain = "operator"
 			w.Config.Communities[1].Certificates = nil
 		})

@@ -13,8 +13,8 @@ import (
 
 var kinds = []certs.KeyKind{"rsa2048", "p256"}
 
-// eachKind runs a test in a world of RSA keys and in one of P-256 keys.
-func eachKind(t *testing.T, f func(t *testing.T, w *udaptest.World)) {
+// eachKind runs a test in an environment of RSA keys and in one of P-256 keys.
+func eachKind(t *testing.T, f func(t *testing.T, w *udaptest.Env)) {
 	for _, k := range kinds {
 		t.Run(string(k), func(t *testing.T) { f(t, udaptest.New(t, k)) })
 	}
@@ -22,7 +22,7 @@ func eachKind(t *testing.T, f func(t *testing.T, w *udaptest.World)) {
 
 const clientID = trace.ClientID("client-1")
 
-func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *trace.Trace, error) {
+func statement(w *udaptest.Env, compact string) (*udap.SoftwareStatement, *trace.Trace, error) {
 	tr := trace.NewTrace("register", w.Now)
 	s, err := w.Verifier().Statement(ctx, compact, udap.Expect{
 		Now:      w.Now,
@@ -32,7 +32,7 @@ func statement(w *udaptest.World, compact string) (*udap.SoftwareStatement, *tra
 	return s, tr, err
 }
 
-func assertion(w *udaptest.World, compact string) (*udap.AuthenticationToken, *trace.Trace, error) {
+func assertion(w *udaptest.Env, compact string) (*udap.AuthenticationToken, *trace.Trace, error) {
 	tr := trace.NewTrace("token", w.Now)
 	a, err := w.Verifier().Assertion(ctx, compact, "", udap.Expect{
 		Now:      w.Now,
@@ -61,7 +61,7 @@ var ourURLs = map[string]string{
 
 // Covers: S1-073, S1-074, S1-105, S1-106, S1-107, S1-108, S1-109, case 042, case 118
 func TestStatementAccepted(t *testing.T) {
-	eachKind(t, func(t *testing.T, w *udaptest.World) {
+	eachKind(t, func(t *testing.T, w *udaptest.Env) {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		s, tr, err := statement(w, c.Sign(t, c.Statement(w.Now)))
 		if err != nil {
@@ -86,7 +86,7 @@ func TestStatementAccepted(t *testing.T) {
 
 // Covers: S1-173, S1-176, S1-177, S1-179, S1-180, S2-21
 func TestAssertionAccepted(t *testing.T) {
-	eachKind(t, func(t *testing.T, w *udaptest.World) {
+	eachKind(t, func(t *testing.T, w *udaptest.Env) {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		a, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now)))
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 // policy.
 func checkExtensions(t *testing.T, extensions any, p udap.Policy) (*udap.B2B, *trace.Trace, error) {
 	t.Helper()
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	a, tr, err := assertion(w, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("extensions", extensions)))
 	if err != nil {
 		t.Fatalf("the token itself is refused: %v", err)
@@ -55,7 +55,7 @@ func TestB2BMissing(t *testing.T) {
 		says:  "not a string that holds one",
 	})
 
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	for name, claims := range map[string]udaptest.Claims{
 		"Extensions": udaptest.Assertion(clientID, w.Now).With("extensions", udaptest.Absent).With("Extensions",
 			map[string]any{

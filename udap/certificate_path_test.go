@@ -29,10 +29,10 @@ func unapproved(check string) expectation {
 	return expectation{code: trace.UnapprovedSoftwareStatement, check: check, offline: true}
 }
 
-// checkClient makes good things with a client that the world made in a chosen
+// checkClient makes good things with a client that the environment made in a chosen
 // way, at both endpoints and with both kinds of key.
 func checkClient(
-	t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.World) *udaptest.Client,
+	t *testing.T, name string, want expectation, make func(t *testing.T, w *udaptest.Env) *udaptest.Client,
 ) {
 	t.Helper()
 	for _, k := range kinds {
@@ -46,7 +46,7 @@ func checkClient(
 	}
 }
 
-func signGood(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+func signGood(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 	return c.Sign(t, good)
 }
 
@@ -71,32 +71,32 @@ func TestClientOfAnotherCommunity(t *testing.T) {
 // The order after the leaf is free, duplicates and strangers are ignored.
 // Covers: case 042
 func TestChainForms(t *testing.T) {
-	for name, order := range map[string]func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate{
-		"leaf alone": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+	for name, order := range map[string]func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate{
+		"leaf alone": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf}
 		},
-		"leaf, int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"leaf, int": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, w.A.Int.Cert}
 		},
-		"leaf, int, root": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"leaf, int, root": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, w.A.Int.Cert, w.A.Root.Cert}
 		},
-		"duplicate int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"duplicate int": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, w.A.Int.Cert, w.A.Int.Cert}
 		},
-		"unrelated": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"unrelated": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, w.X.Int.Cert, w.A.Int.Cert}
 		},
-		"root before int": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"root before int": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, w.A.Root.Cert, w.A.Int.Cert}
 		},
-		"ten certificates": func(w *udaptest.World, leaf, sub *x509.Certificate) []*x509.Certificate {
+		"ten certificates": func(w *udaptest.Env, leaf, sub *x509.Certificate) []*x509.Certificate {
 			return []*x509.Certificate{leaf, leaf, leaf, leaf, leaf, leaf, leaf, leaf, w.A.Root.Cert, w.A.Int.Cert}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkBoth(t,
-				attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+				attempt{name, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 					return c.SignChain(t, good, order(w, c.Leaf(), nil)...)
 				}}, expectation{})
 		})
@@ -171,7 +171,7 @@ func TestMesh(t *testing.T) {
 // Covers: S1-176, case 044, case 045, case 046, case 079, case 136
 func TestStrangers(t *testing.T) {
 	checkClient(t, "root of the same name",
-		unapproved("chain.signature"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		unapproved("chain.signature"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			root := newRoot(t, w, "Root A", udaptest.Key(t, w.Kind, 4), func(c *x509.Certificate) {
 				c.SubjectKeyId = w.A.Root.Cert.SubjectKeyId
 			})
@@ -184,13 +184,13 @@ func TestStrangers(t *testing.T) {
 			return c
 		})
 
-	checkClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "root supplied", unapproved("chain.path"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 		c.Chain = append(c.Chain, w.X.Root.Cert)
 		return c
 	})
 
-	checkClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "self-signed", unapproved("chain.path"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 6)
 		tpl := w.Template("Victim")
 		tpl.URIs = []string{udaptest.Client1URI}
@@ -217,7 +217,7 @@ func TestStrangers(t *testing.T) {
 }
 
 func newRoot(
-	t *testing.T, w *udaptest.World, name string, key crypto.Signer, mutate func(*x509.Certificate),
+	t *testing.T, w *udaptest.Env, name string, key crypto.Signer, mutate func(*x509.Certificate),
 ) *certs.CA {
 	t.Helper()
 	tpl := w.Template(name)
@@ -230,7 +230,7 @@ func newRoot(
 }
 
 func newCA(
-	t *testing.T, w *udaptest.World, parent *certs.CA, name string, key crypto.Signer, mutate func(*x509.Certificate),
+	t *testing.T, w *udaptest.Env, parent *certs.CA, name string, key crypto.Signer, mutate func(*x509.Certificate),
 ) *certs.CA {
 	t.Helper()
 	tpl := w.Template(name)
@@ -249,27 +249,27 @@ func newCA(
 // under is a client of an intermediate that was made in a chosen way.
 func under(
 	mutate func(*x509.Certificate), edit func(*certs.Template),
-) func(*testing.T, *udaptest.World) *udaptest.Client {
-	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+) func(*testing.T, *udaptest.Env) *udaptest.Client {
+	return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		return w.Client(t, newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), mutate), udaptest.Client1URI,
 			edit)
 	}
 }
 
 // leaf is a client of the ordinary intermediate with a changed certificate.
-func leaf(edit func(*certs.Template)) func(*testing.T, *udaptest.World) *udaptest.Client {
-	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+func leaf(edit func(*certs.Template)) func(*testing.T, *udaptest.Env) *udaptest.Client {
+	return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		return w.Client(t, w.A.Int, udaptest.Client1URI, edit)
 	}
 }
 
-func mutated(f func(*x509.Certificate)) func(*testing.T, *udaptest.World) *udaptest.Client {
+func mutated(f func(*x509.Certificate)) func(*testing.T, *udaptest.Env) *udaptest.Client {
 	return leaf(func(t *certs.Template) { t.Mutate = f })
 }
 
 // Covers: case 047, case 136
 func TestLeafAmongAnchors(t *testing.T) {
-	checkClient(t, "leaf as anchor", unapproved("chain.path"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "leaf as anchor", unapproved("chain.path"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		c := w.Client(t, w.X.Int, udaptest.Client1URI, nil)
 		w.A.Community.Anchors = append(w.A.Community.Anchors, c.Leaf())
 		if err := udap.CheckAnchor(c.Leaf(), w.Now); err == nil {
@@ -289,7 +289,7 @@ func TestLeafAmongAnchors(t *testing.T) {
 
 // Covers: case 048, case 049, case 050, case 136
 func TestIssuersAndLeaves(t *testing.T) {
-	checkClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "issued by a leaf", unapproved("chain.ca"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		evil := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, w.Kind, 21), nil)
 		return w.Client(t, &certs.CA{
 			Cert:    evil.Leaf(),
@@ -346,7 +346,7 @@ func TestExtendedKeyUsage(t *testing.T) {
 				want = expectation{}
 			}
 			checkClient(t, name+" where clientAuth is asked for",
-				want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+				want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 					w.A.Community.Policy.ExtendedKeyUsages = []string{"1.3.6.1.5.5.7.3.2"}
 					return mutated(mutate)(t, w)
 				})
@@ -358,27 +358,27 @@ func TestExtendedKeyUsage(t *testing.T) {
 func TestPathLength(t *testing.T) {
 	zero := func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true }
 	checkClient(t, "pathlen 0 and a CA below",
-		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		unapproved("chain.ca"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			return w.Client(t, newCA(t, w, one, "Int 3", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 		})
 
 	// RFC 5280 6.1.4 l: a self-issued CA, as in a change of keys, does not count.
 	checkClient(t, "pathlen 0 and a self-issued CA below",
-		expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		expectation{}, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			return w.Client(t, newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil), udaptest.Client1URI, nil)
 		})
 
 	checkClient(t, "pathlen 0, a self-issued CA and another below",
-		unapproved("chain.ca"), func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		unapproved("chain.ca"), func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), zero)
 			self := newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil)
 			return w.Client(t, newCA(t, w, self, "Int 3", udaptest.Key(t, w.Kind, 9), nil), udaptest.Client1URI, nil)
 		})
 
 	checkClient(t, "pathlen 0 and the leaf below", expectation{}, under(zero, nil))
-	checkClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "pathlen 1 and a CA below", expectation{}, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), func(c *x509.Certificate) {
 			c.MaxPathLen = 1
 		})
@@ -390,8 +390,8 @@ func TestPathLength(t *testing.T) {
 //
 // Covers: case 043, case 052
 func TestLongChains(t *testing.T) {
-	chainOf := func(n int) func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	chainOf := func(n int) func(t *testing.T, w *udaptest.Env) *udaptest.Client {
+		return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			ca := w.A.Root
 			for i := range n {
 				ca = newCA(t, w, ca, fmt.Sprintf("Int %d", i), udaptest.Key(t, w.Kind, 7+i%2), nil)
@@ -409,12 +409,12 @@ func TestLongChains(t *testing.T) {
 // Covers: case 053, S1-105
 func TestValidity(t *testing.T) {
 	past, ahead := udaptest.Now.Add(-time.Second), udaptest.Now.Add(time.Second)
-	for name, make := range map[string]func(*testing.T, *udaptest.World) *udaptest.Client{
+	for name, make := range map[string]func(*testing.T, *udaptest.Env) *udaptest.Client{
 		"leaf expired":       leaf(func(t *certs.Template) { t.NotAfter = past }),
 		"leaf not yet valid": leaf(func(t *certs.Template) { t.NotBefore = ahead }),
 		"int expired":        under(func(c *x509.Certificate) { c.NotAfter = past }, nil),
 		"int not yet valid":  under(func(c *x509.Certificate) { c.NotBefore = ahead }, nil),
-		"root expired": func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		"root expired": func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			root := newRoot(t, w, "Old root", udaptest.Key(t, w.Kind, 9), func(c *x509.Certificate) {
 				c.NotAfter = past
 			})
@@ -557,7 +557,7 @@ func TestOddCertificates(t *testing.T) {
 	critical := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}
 	for name, c := range map[string]struct {
 		want expectation
-		make func(*testing.T, *udaptest.World) *udaptest.Client
+		make func(*testing.T, *udaptest.Env) *udaptest.Client
 	}{
 		"critical extension": {unapproved("chain.form"), mutated(func(c *x509.Certificate) {
 			c.ExtraExtensions = append(c.ExtraExtensions, critical)

@@ -17,9 +17,9 @@ const (
 	otherURI = "https://certifier.test/other"
 )
 
-// certified is a world with a client that registers, and a certifier.
+// certified is an environment with a client that registers, and a certifier.
 type certified struct {
-	w         *udaptest.World
+	w         *udaptest.Env
 	client    *udaptest.Client
 	certifier *udaptest.Client
 	claims    udaptest.Claims // of the software statement

@@ -30,11 +30,11 @@ func TestSub(t *testing.T) {
 	checkStatement(t, "absent", "sub", udaptest.Absent, badClaim("statement.sub", "no sub"))
 }
 
-// checkStatement changes one claim of a software statement in a P-256 world.
+// checkStatement changes one claim of a software statement in an environment of P-256 keys.
 func checkStatement(t *testing.T, name, claim string, value any, want expectation) {
 	t.Helper()
 	t.Run(name+"/"+claim, func(t *testing.T) {
-		w, c := sharedWorld(t, "p256")
+		w, c := sharedEnv(t, "p256")
 		checkOne(t, w, c, "register", attempt{name, withClaim(claim, value)}, want)
 	})
 }
@@ -97,14 +97,14 @@ func TestAudience(t *testing.T) {
 				want = badClaim("statement.aud", c.says).at(endpoint.name)
 			}
 			t.Run(endpoint.name+"/"+c.name, func(t *testing.T) {
-				w, cl := sharedWorld(t, "p256")
+				w, cl := sharedEnv(t, "p256")
 				checkOne(t, w, cl, endpoint.name, attempt{c.name, withClaim("aud", c.value)}, want)
 			})
 		}
 	}
 
 	var v udap.Verifier
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	v.Communities, v.Revocation = w.Verifier().Communities, w
 	if _, err := v.Statement(ctx, c.Sign(t, c.Statement(w.Now).With("aud", "")), udap.Expect{
 		Now: w.Now,
@@ -182,9 +182,9 @@ func TestTimes(t *testing.T) {
 
 		for _, endpoint := range []string{"register", "token"} {
 			t.Run(endpoint+"/"+c.name, func(t *testing.T) {
-				w, cl := sharedWorld(t, "p256")
+				w, cl := sharedEnv(t, "p256")
 				checkOne(t, w, cl, endpoint,
-					attempt{c.name, func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+					attempt{c.name, func(t *testing.T, w *udaptest.Env, cl *udaptest.Client, good udaptest.Claims) string {
 						for name, v := range c.set {
 							good = good.With(name, v)
 						}
@@ -315,7 +315,7 @@ func TestNoOracleForStrangers(t *testing.T) {
 
 // Covers: S1-172, S1-229, case 161, case 162
 func TestAssertionFurtherClaims(t *testing.T) {
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	good := udaptest.Assertion(clientID, w.Now)
 	a, _, err := assertion(w,
 		c.Sign(t,

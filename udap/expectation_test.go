@@ -19,7 +19,7 @@ var ctx = context.Background()
 // attempt is one thing that a client may send, made from good claims.
 type attempt struct {
 	name string
-	make func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string
+	make func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string
 }
 
 // expectation is what both endpoints must say to an attempt. An empty code
@@ -42,33 +42,33 @@ func (e expectation) at(endpoint string) expectation {
 }
 
 // checkBoth makes the attempt as a software statement and as an authentication
-// token, in a world of RSA and in one of P-256.
+// token, in an environment of RSA keys and in one of P-256.
 func checkBoth(t *testing.T, a attempt, want expectation) {
 	t.Helper()
 	for _, k := range kinds {
 		for _, endpoint := range []string{"register", "token"} {
 			t.Run(fmt.Sprintf("%s/%s/%s", a.name, endpoint, k), func(t *testing.T) {
-				w, c := sharedWorld(t, k)
+				w, c := sharedEnv(t, k)
 				checkOne(t, w, c, endpoint, a, want.at(endpoint))
 			})
 		}
 	}
 }
 
-// sharedWorlds are for attempts that leave the world as it is: making one costs
+// sharedEnvs are for attempts that leave the environment as it is: making one costs
 // twenty signatures.
-var sharedWorlds = map[certs.KeyKind]*udaptest.World{}
+var sharedEnvs = map[certs.KeyKind]*udaptest.Env{}
 
-func sharedWorld(t *testing.T, k certs.KeyKind) (*udaptest.World, *udaptest.Client) {
+func sharedEnv(t *testing.T, k certs.KeyKind) (*udaptest.Env, *udaptest.Client) {
 	t.Helper()
-	if sharedWorlds[k] == nil {
-		sharedWorlds[k] = udaptest.New(t, k)
+	if sharedEnvs[k] == nil {
+		sharedEnvs[k] = udaptest.New(t, k)
 	}
-	w := sharedWorlds[k]
+	w := sharedEnvs[k]
 	return w, w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 }
 
-func checkOne(t *testing.T, w *udaptest.World, c *udaptest.Client, endpoint string, a attempt, want expectation) {
+func checkOne(t *testing.T, w *udaptest.Env, c *udaptest.Client, endpoint string, a attempt, want expectation) {
 	t.Helper()
 	var tr *trace.Trace
 	var err error
@@ -117,15 +117,15 @@ func expectRefusal(t *testing.T, tr *trace.Trace, err error, want expectation) {
 func alg(c *udaptest.Client) string { return jose.AlgorithmFor(c.Key.Public()) }
 
 // withHeader signs good claims under a header with changed members.
-func withHeader(more map[string]any) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
-	return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+func withHeader(more map[string]any) func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string {
+	return func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 		return signer(c).Sign(t, udaptest.HeaderWith(alg(c), more, c.Chain...), good.JSON(t))
 	}
 }
 
 // withClaim signs with one claim changed.
-func withClaim(name string, value any) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
-	return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+func withClaim(name string, value any) func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string {
+	return func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 		return c.Sign(t, good.With(name, value))
 	}
 }

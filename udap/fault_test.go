@@ -18,7 +18,7 @@ import (
 // case 039, case 041
 func TestFaults(t *testing.T) {
 	for _, k := range kinds {
-		w, client := sharedWorld(t, k)
+		w, client := sharedEnv(t, k)
 		c := (*forge.Client)(client)
 		send := func(d fault.Document, f fault.Fault) (*trace.Trace, error) {
 			good := forge.Statement(c.URI, udaptest.Registration, w.Now)

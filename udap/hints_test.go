@@ -15,8 +15,8 @@ import (
 // the marks of a CA.
 // Covers: case 046
 func TestSelfSignedLeafIsNamed(t *testing.T) {
-	self := func(ca bool) func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	self := func(ca bool) func(t *testing.T, w *udaptest.Env) *udaptest.Client {
+		return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			tpl := w.Template("Self")
 			tpl.URIs = []string{udaptest.Client1URI}
 			tpl.Mutate = func(c *x509.Certificate) {

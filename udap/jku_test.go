@@ -83,7 +83,7 @@ func jkuLookup(id trace.ClientID) (udap.Binding, bool) {
 // certificates found there are judged like any others.
 // Covers: S2-24, case 028
 func TestJKU(t *testing.T) {
-	eachKind(t, func(t *testing.T, w *udaptest.World) {
+	eachKind(t, func(t *testing.T, w *udaptest.Env) {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		elsewhere := w.Client(t, w.B.Int, udaptest.Client1URI, nil)
 		for _, row := range jkuRows(t, w, c) {
@@ -104,7 +104,7 @@ type jkuRow struct {
 	want   expectation
 }
 
-func jkuRows(t *testing.T, w *udaptest.World, c *udaptest.Client) []jkuRow {
+func jkuRows(t *testing.T, w *udaptest.Env, c *udaptest.Client) []jkuRow {
 	kind := map[string]certs.KeyKind{"RS256": "rsa2048", "ES256": "p256"}[alg(c)]
 	other := w.ClientWith(t, w.A.Int, udaptest.Client2URI, udaptest.Key(t, kind, 60), nil)
 	good := jwk(t, "1", c.Chain)
@@ -193,7 +193,7 @@ func jkuRows(t *testing.T, w *udaptest.World, c *udaptest.Client) []jkuRow {
 	}
 }
 
-func (row *jkuRow) run(t *testing.T, w *udaptest.World, c *udaptest.Client) {
+func (row *jkuRow) run(t *testing.T, w *udaptest.Env, c *udaptest.Client) {
 	t.Helper()
 	v := w.Verifier()
 	policied := *w.A.Community
@@ -232,7 +232,7 @@ func (row *jkuRow) run(t *testing.T, w *udaptest.World, c *udaptest.Client) {
 
 // jkuIsNoTrust: a certificate of another community, found by jku, leads
 // nowhere; and a software statement never has its certificates elsewhere.
-func jkuIsNoTrust(t *testing.T, w *udaptest.World, c *udaptest.Client) {
+func jkuIsNoTrust(t *testing.T, w *udaptest.Env, c *udaptest.Client) {
 	v := w.Verifier()
 	policied := *w.A.Community
 	policied.Policy.JKU = true

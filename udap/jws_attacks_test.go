@@ -40,7 +40,7 @@ func TestAlgorithms(t *testing.T) {
 	checkBoth(t, attempt{"ALG alone", withHeader(map[string]any{"alg": udaptest.Absent, "ALG": "RS256"})},
 		expectation{code: trace.InvalidSoftwareStatement, check: "jws.alg", says: "ALG", offline: true})
 	checkBoth(t,
-		attempt{"none with an empty signature", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"none with an empty signature", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			return udaptest.Segment(udaptest.Header("none", c.Chain...)) + "." + udaptest.Segment(good.JSON(t)) + "."
 		}}, badForm("jws.form"))
 }
@@ -92,7 +92,7 @@ func TestHMACWithThePublicKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, headerAlg := range []string{"HS256", "RS256", "ES256"} {
 				checkBoth(t,
-					attempt{name + " as " + headerAlg, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+					attempt{name + " as " + headerAlg, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 						input := udaptest.Segment(
 							udaptest.Header(headerAlg, c.Chain...)) + "." + udaptest.Segment(good.JSON(t))
 						m := hmac.New(sha256.New, secret(c.Leaf()))
@@ -111,7 +111,7 @@ func pemOf(kind string, der []byte) []byte {
 // Covers: case 018, case 136
 func TestAlgorithmAndKeyDisagree(t *testing.T) {
 	checkBoth(t,
-		attempt{"the other family", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"the other family", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			other := map[string]string{"RS256": "ES256", "ES256": "RS256"}[alg(c)]
 			return udaptest.Raw{Alg: alg(c), Key: c.Key}.Sign(t, udaptest.Header(other, c.Chain...), good.JSON(t))
 		}}, badForm("jws.signature"))
@@ -155,7 +155,7 @@ func TestHeaders(t *testing.T) {
 	}
 
 	checkBoth(t,
-		attempt{"unencoded payload", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"unencoded payload", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			input := udaptest.Segment(udaptest.HeaderWith(alg(c), map[string]any{
 				"crit": []string{"b64"},
 				"b64":  false,
@@ -192,7 +192,7 @@ func TestHarmlessHeaders(t *testing.T) {
 	}
 
 	checkBoth(t,
-		attempt{"thumbprints", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"thumbprints", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			sum := sha256.Sum256(c.Leaf().Raw)
 			return signer(c).Sign(t, udaptest.HeaderWith(alg(c), map[string]any{
 				"x5t#S256": udaptest.Segment(sum[:]),
@@ -200,7 +200,7 @@ func TestHarmlessHeaders(t *testing.T) {
 		}}, expectation{})
 
 	checkBoth(t,
-		attempt{"signed by the key of jwk", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"signed by the key of jwk", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			return udaptest.Raw{
 				Alg: "ES256",
 				Key: udaptest.Key(t, "p256", 99),
@@ -217,8 +217,8 @@ func TestHarmlessHeaders(t *testing.T) {
 
 // Covers: S1-003, case 026, case 031, case 034, case 136
 func TestSerialization(t *testing.T) {
-	edit := func(f func(parts []string) string) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
-		return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+	edit := func(f func(parts []string) string) func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string {
+		return func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			return f(strings.Split(c.Sign(t, good), "."))
 		}
 	}
@@ -260,7 +260,7 @@ func TestSerialization(t *testing.T) {
 	}
 
 	checkBoth(t,
-		attempt{"loose bits in the signature", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"loose bits in the signature", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			s := c.Sign(t, good)
 			const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 			i := strings.IndexByte(alphabet, s[len(s)-1])
@@ -293,7 +293,7 @@ func TestHeaderAndPayloadBytes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, part := range []string{"header", "payload"} {
 				checkBoth(t,
-					attempt{part + " " + name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+					attempt{part + " " + name, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 						h, p := udaptest.Header(alg(c), c.Chain...), good.JSON(t)
 						if part == "header" {
 							h = []byte(change(string(h)))
@@ -316,7 +316,7 @@ func TestDuplicateHeaderMembers(t *testing.T) {
 		for _, first := range []bool{true, false} {
 			checkBoth(t,
 				attempt{fmt.Sprintf("%s first %v", extra,
-					first), func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+					first), func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 					h := string(udaptest.Header(alg(c), c.Chain...))
 					if first {
 						h = "{" + extra + "," + h[1:]
@@ -332,10 +332,10 @@ func TestDuplicateHeaderMembers(t *testing.T) {
 // Covers: case 035
 func TestSizeAndDepth(t *testing.T) {
 	big := func(n int) map[string]any { return map[string]any{"kid": strings.Repeat("A", n)} }
-	cases := map[string]func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string{
+	cases := map[string]func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string{
 		"header of 1 MiB":  withHeader(big(1 << 20)),
 		"payload of 5 MiB": withClaim("x", strings.Repeat("A", 5<<20)),
-		"a million members": func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		"a million members": func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			var b strings.Builder
 			for i := range 1_000_000 {
 				fmt.Fprintf(&b, `"%d":0,`, i)
@@ -343,7 +343,7 @@ func TestSizeAndDepth(t *testing.T) {
 			return signer(c).Sign(t, udaptest.Header(alg(c), c.Chain...),
 				[]byte("{"+b.String()+string(good.JSON(t))[1:]))
 		},
-		"5000 members": func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		"5000 members": func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			var b strings.Builder
 			for i := range 5000 {
 				fmt.Fprintf(&b, `"%d":0,`, i)
@@ -351,17 +351,17 @@ func TestSizeAndDepth(t *testing.T) {
 			return signer(c).Sign(t, udaptest.Header(alg(c), c.Chain...),
 				[]byte("{"+b.String()+string(good.JSON(t))[1:]))
 		},
-		"nested 100,000": func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		"nested 100,000": func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			deep := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
 			return signer(c).Sign(t, udaptest.Header(alg(c), c.Chain...),
 				[]byte(`{"o":`+deep+`,`+string(good.JSON(t))[1:]))
 		},
-		"nested 25": func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		"nested 25": func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			deep := strings.Repeat(`{"a":`, 25) + "1" + strings.Repeat("}", 25)
 			return signer(c).Sign(t, udaptest.Header(alg(c), c.Chain...),
 				[]byte(`{"o":`+deep+`,`+string(good.JSON(t))[1:]))
 		},
-		"escapes": func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		"escapes": func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			return signer(c).Sign(t, udaptest.Header(alg(c), c.Chain...),
 				[]byte(`{"o":"`+strings.Repeat(`\u0041`, 1_000_000)+`",`+string(good.JSON(t))[1:]))
 		},
@@ -414,8 +414,8 @@ func TestTokensForOtherPurposes(t *testing.T) {
 
 // Covers: S1-073, S1-074, S1-173, S1-174, case 037, case 038, case 136
 func TestSignedByAnother(t *testing.T) {
-	by := func(key func(t *testing.T, w *udaptest.World) crypto.Signer) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
-		return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+	by := func(key func(t *testing.T, w *udaptest.Env) crypto.Signer) func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string {
+		return func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			other := *c
 			other.Key = key(t, w)
 			return other.SignChain(t, good, append(c.Chain, w.A.Root.Cert)...)
@@ -424,16 +424,16 @@ func TestSignedByAnother(t *testing.T) {
 
 	want := badForm("jws.signature")
 	want.says = "x5c[1]"
-	checkBoth(t, attempt{"intermediate", by(func(t *testing.T, w *udaptest.World) crypto.Signer {
+	checkBoth(t, attempt{"intermediate", by(func(t *testing.T, w *udaptest.Env) crypto.Signer {
 		return w.A.Int.Key
 	})}, want)
 	want.says = "x5c[2]"
-	checkBoth(t, attempt{"anchor", by(func(t *testing.T, w *udaptest.World) crypto.Signer {
+	checkBoth(t, attempt{"anchor", by(func(t *testing.T, w *udaptest.Env) crypto.Signer {
 		return w.A.Root.Key
 	})}, want)
 
 	want.says = "no key of x5c"
-	checkBoth(t, attempt{"unrelated", by(func(t *testing.T, w *udaptest.World) crypto.Signer {
+	checkBoth(t, attempt{"unrelated", by(func(t *testing.T, w *udaptest.Env) crypto.Signer {
 		return udaptest.Key(t, w.Kind, 42)
 	})}, want)
 
@@ -444,7 +444,7 @@ func TestSignedByAnother(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkBoth(t,
-				attempt{name, func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+				attempt{name, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 					p := strings.Split(c.Sign(t, good), ".")
 					return p[0] + "." + udaptest.Segment([]byte(change(string(good.JSON(t))))) + "." + p[2]
 				}}, badForm("jws.signature"))

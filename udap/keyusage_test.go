@@ -91,7 +91,7 @@ func TestIssuerKeyUsage(t *testing.T) {
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			checkClient(t, row.name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+			checkClient(t, row.name, row.want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 				ca := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), row.usage)
 				publishWith(t, w, ca)
 				return w.Client(t, ca, udaptest.Client1URI, nil)
@@ -101,7 +101,7 @@ func TestIssuerKeyUsage(t *testing.T) {
 }
 
 // publishWith publishes a CRL of an authority whatever its keyUsage is.
-func publishWith(t *testing.T, w *udaptest.World, ca *certs.CA) {
+func publishWith(t *testing.T, w *udaptest.Env, ca *certs.CA) {
 	t.Helper()
 	able := *ca.Cert
 	able.KeyUsage |= x509.KeyUsageCRLSign
@@ -173,8 +173,8 @@ func TestCRLNumber(t *testing.T) {
 	w := udaptest.New(t, "p256")
 	c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	number := asn1.ObjectIdentifier{2, 5, 29, 20}
-	with := func(values ...*big.Int) func(*udaptest.World) *x509.RevocationList {
-		return func(w *udaptest.World) *x509.RevocationList {
+	with := func(values ...*big.Int) func(*udaptest.Env) *x509.RevocationList {
+		return func(w *udaptest.Env) *x509.RevocationList {
 			list := *listOf(t, w, w.A.Int, listTemplate(w))
 			list.Number, list.Extensions = nil, nil
 			for _, v := range values {
@@ -187,7 +187,7 @@ func TestCRLNumber(t *testing.T) {
 
 	for _, row := range []struct {
 		name string
-		list func(*udaptest.World) *x509.RevocationList
+		list func(*udaptest.Env) *x509.RevocationList
 		ok   bool
 	}{
 		{"a number", with(big.NewInt(7)), true},

@@ -102,7 +102,7 @@ func TestConcurrentUse(t *testing.T) {
 
 // Covers: case 221
 func TestAudienceOfOtherEndpoints(t *testing.T) {
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	const introspect = "https://fhir.test/oauth/introspect"
 	for aud, ok := range map[string]bool{introspect: true, udaptest.Token: false} {
 		_, err := w.Verifier().Assertion(ctx, c.Sign(t, udaptest.Assertion(clientID, w.Now).With("aud", aud)), "",

@@ -14,7 +14,7 @@ import (
 	"fhirdest.example/udap/udaptest"
 )
 
-func discover(w *udaptest.World, doc []byte) (*udap.ServerMetadata, *trace.Trace, error) {
+func discover(w *udaptest.Env, doc []byte) (*udap.ServerMetadata, *trace.Trace, error) {
 	tr := trace.NewTrace("discover", w.Now)
 	m, err := w.Verifier().Metadata(ctx, doc, udap.ExpectMetadata{
 		Now:       w.Now,
@@ -83,7 +83,7 @@ func TestMetadataSigner(t *testing.T) {
 	es := udaptest.New(t, "p256")
 	for _, c := range []struct {
 		name, check string
-		w           *udaptest.World
+		w           *udaptest.Env
 		server      *udaptest.Client
 	}{
 		{"signed with ES256", "metadata.alg", es, es.Client(t, es.A.Int, udaptest.Base, nil)},

@@ -148,12 +148,12 @@ func TestSpellingsOfIssuers(t *testing.T) {
 			revocation = expectation{code: path.code, check: "chain.revocation"}
 		}
 
-		checkClient(t, "leaf, "+s.name, path, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		checkClient(t, "leaf, "+s.name, path, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			c := w.Client(t, spelled(w.A.Int, s.tag, s.text), udaptest.Client1URI, nil)
 			c.Chain[1] = w.A.Int.Cert
 			return c
 		})
-		checkClient(t, "CRL, "+s.name, revocation, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		checkClient(t, "CRL, "+s.name, revocation, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			list := listOf(t, w, spelled(w.A.Int, s.tag, s.text), listTemplate(w))
 			w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
 			return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
@@ -165,7 +165,7 @@ func TestSpellingsOfIssuers(t *testing.T) {
 // Covers: S1-105, S1-176
 func TestSpelledCRLRevokes(t *testing.T) {
 	want := expectation{code: unapproved("").code, check: "chain.revocation", says: "revoked"}
-	checkClient(t, "revoked", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "revoked", want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		tpl := listTemplate(w)
 		tpl.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now}}
@@ -278,7 +278,7 @@ func TestConstraintsAndSelfIssuedCAs(t *testing.T) {
 		"a leaf within":  {nameOf(attr{oidOrganization, asn1.TagUTF8String, "Clinic"}), expectation{}},
 		"a leaf outside": {nameOf(attr{oidOrganization, asn1.TagUTF8String, "Other"}), unapproved("chain.names")},
 	} {
-		checkClient(t, name, row.want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+		checkClient(t, name, row.want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			one := newCA(t, w, w.A.Root, "Int 2", udaptest.Key(t, w.Kind, 7), directory(0, org))
 			self := newCA(t, w, one, "Int 2", udaptest.Key(t, w.Kind, 8), nil)
 			return w.Client(t, self, udaptest.Client1URI, func(tpl *certs.Template) {

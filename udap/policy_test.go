@@ -110,7 +110,7 @@ func TestTraceIsBounded(t *testing.T) {
 		}
 	}
 
-	w, cl := sharedWorld(t, "p256")
+	w, cl := sharedEnv(t, "p256")
 	compact := cl.Sign(t, cl.Statement(w.Now).With("sub", "x"))
 	_, tr, err = statement(w, compact)
 	text, _ := json.Marshal(tr)

@@ -14,7 +14,7 @@ import (
 // (authorization_code) or for machines.
 func checkParameters(t *testing.T, people bool, set map[string]any, want expectation) *trace.Trace {
 	t.Helper()
-	w, c := sharedWorld(t, "p256")
+	w, c := sharedEnv(t, "p256")
 	claims := c.Statement(w.Now)
 	if people {
 		claims = c.Interactive(w.Now)
@@ -174,7 +174,7 @@ func TestRegistrationParametersAccepted(t *testing.T) {
 			"token_endpoint_auth_method": udaptest.Absent,
 		},
 	} {
-		w, c := sharedWorld(t, "p256")
+		w, c := sharedEnv(t, "p256")
 		claims := c.Statement(w.Now).With("grant_types", []string{})
 		for k, v := range extra {
 			claims = claims.With(k, v)

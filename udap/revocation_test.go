@@ -21,15 +21,15 @@ import (
 // notClear is what a certificate gets whose status is bad or unknown.
 var notClear = expectation{code: trace.UnapprovedSoftwareStatement, check: "chain.revocation"}
 
-func listTemplate(w *udaptest.World) certs.CRLTemplate {
+func listTemplate(w *udaptest.Env) certs.CRLTemplate {
 	return certs.CRLTemplate{Number: 8, ThisUpdate: w.Now.Add(-time.Hour), NextUpdate: w.Now.Add(time.Hour)}
 }
 
-// listed is a client about whose issuer the world publishes a changed list.
+// listed is a client about whose issuer the environment publishes a changed list.
 func listed(
-	change func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate),
-) func(*testing.T, *udaptest.World) *udaptest.Client {
-	return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	change func(w *udaptest.Env, c *udaptest.Client, tpl *certs.CRLTemplate),
+) func(*testing.T, *udaptest.Env) *udaptest.Client {
+	return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		tpl := listTemplate(w)
 		change(w, c, &tpl)
@@ -44,7 +44,7 @@ func TestRevoked(t *testing.T) {
 		want := notClear
 		want.says = "revoked"
 		checkClient(t, "leaf, reason "+big.NewInt(int64(reason)).String(), want,
-			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+			listed(func(w *udaptest.Env, c *udaptest.Client, tpl *certs.CRLTemplate) {
 				tpl.Revoked = []certs.RevokedEntry{
 					{Serial: c.Leaf().SerialNumber, Time: w.Now.Add(-time.Minute), Reason: reason},
 				}
@@ -52,12 +52,12 @@ func TestRevoked(t *testing.T) {
 	}
 
 	checkClient(t, "another leaf", expectation{},
-		listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+		listed(func(w *udaptest.Env, c *udaptest.Client, tpl *certs.CRLTemplate) {
 			tpl.Revoked = []certs.RevokedEntry{{Serial: big.NewInt(77), Time: w.Now, Reason: 1}}
 		}))
 	want := notClear
 	want.says = "certificate 1 of the path"
-	checkClient(t, "intermediate", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "intermediate", want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Publish(t, w.A.Root, w.A.Int.Cert.SerialNumber)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
@@ -65,40 +65,40 @@ func TestRevoked(t *testing.T) {
 
 // Covers: case 071
 func TestListUnusable(t *testing.T) {
-	for name, change := range map[string]func(w *udaptest.World, tpl *certs.CRLTemplate){
-		"expired": func(w *udaptest.World, tpl *certs.CRLTemplate) { tpl.NextUpdate = w.Now.Add(-time.Second) },
-		"not yet valid": func(w *udaptest.World, tpl *certs.CRLTemplate) {
+	for name, change := range map[string]func(w *udaptest.Env, tpl *certs.CRLTemplate){
+		"expired": func(w *udaptest.Env, tpl *certs.CRLTemplate) { tpl.NextUpdate = w.Now.Add(-time.Second) },
+		"not yet valid": func(w *udaptest.Env, tpl *certs.CRLTemplate) {
 			tpl.ThisUpdate = w.Now.Add(10 * time.Minute)
 		},
 	} {
 		want := notClear
 		want.says = "list number 8 from http://crl.test/list"
-		checkClient(t, name, want, listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+		checkClient(t, name, want, listed(func(w *udaptest.Env, c *udaptest.Client, tpl *certs.CRLTemplate) {
 			change(w, tpl)
 		}))
 	}
 
-	checkClient(t, "not available", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "not available", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("404 Not Found")})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	checkClient(t, "no answer", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "no answer", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Answer(w.A.Int)
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	checkClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "an answer without a list", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a"})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	checkClient(t, "no nextUpdate", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "no nextUpdate", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		list := listOf(t, w, w.A.Int, listTemplate(w))
 		list.NextUpdate = time.Time{}
 		w.Answer(w.A.Int, udap.CRLAnswer{List: list})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	checkClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "one of two is good", expectation{}, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/a", Err: errors.New("refused")}, udap.CRLAnswer{
 			URL:  "http://crl.test/b",
 			List: listOf(t, w, w.A.Int, listTemplate(w)),
@@ -106,7 +106,7 @@ func TestListUnusable(t *testing.T) {
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	checkClient(t, "one of two revokes", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "one of two revokes", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		c := w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 		bad := listTemplate(w)
 		bad.Revoked = []certs.RevokedEntry{{Serial: c.Leaf().SerialNumber, Time: w.Now}}
@@ -117,7 +117,7 @@ func TestListUnusable(t *testing.T) {
 	})
 }
 
-func listOf(t *testing.T, w *udaptest.World, ca *certs.CA, tpl certs.CRLTemplate) *x509.RevocationList {
+func listOf(t *testing.T, w *udaptest.Env, ca *certs.CA, tpl certs.CRLTemplate) *x509.RevocationList {
 	t.Helper()
 	der, err := ca.CRL(tpl)
 	if err != nil {
@@ -132,7 +132,7 @@ func listOf(t *testing.T, w *udaptest.World, ca *certs.CA, tpl certs.CRLTemplate
 
 // Covers: case 072
 func TestListOfAnother(t *testing.T) {
-	checkClient(t, "attacker's key, same name", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "attacker's key, same name", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		evil := newCA(t, w, w.X.Root, "Int A", udaptest.Key(t, w.Kind, 22), func(c *x509.Certificate) {
 			c.SubjectKeyId = w.A.Int.Cert.SubjectKeyId
 		})
@@ -140,11 +140,11 @@ func TestListOfAnother(t *testing.T) {
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
 
-	checkClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "list of root B", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		w.Answer(w.A.Int, udap.CRLAnswer{List: listOf(t, w, w.B.Root, listTemplate(w))})
 		return w.Client(t, w.A.Int, udaptest.Client1URI, nil)
 	})
-	checkClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "issuer without cRLSign", notClear, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		key := udaptest.Key(t, w.Kind, 7)
 		able := newCA(t, w, w.A.Root, "Int 2", key, nil)
 		unable := newCA(t, w, w.A.Root, "Int 2", key, func(c *x509.Certificate) {
@@ -242,7 +242,7 @@ func TestListExtensions(t *testing.T) {
 			if c.ok {
 				want = expectation{}
 			}
-			checkClient(t, name, want, listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+			checkClient(t, name, want, listed(func(w *udaptest.Env, cl *udaptest.Client, tpl *certs.CRLTemplate) {
 				tpl.Further = append(tpl.Further, c.ext)
 			}))
 		})
@@ -252,12 +252,12 @@ func TestListExtensions(t *testing.T) {
 // Covers: case 074
 func TestListScopes(t *testing.T) {
 	checkClient(t, "two distribution points", notClear,
-		listed(func(w *udaptest.World, cl *udaptest.Client, tpl *certs.CRLTemplate) {
+		listed(func(w *udaptest.Env, cl *udaptest.Client, tpl *certs.CRLTemplate) {
 			tpl.Further = append(tpl.Further, idp(true, contextField(2, derTrue)), idp(true, contextField(1, derTrue)))
 		}))
 	want := notClear
 	want.says = "end-entity certificates only"
-	checkClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	checkClient(t, "only users, for an issuer", want, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 		tpl := listTemplate(w)
 		tpl.Further = append(tpl.Further, idp(true, contextField(1, derTrue)))
 		w.PublishList(t, w.A.Root, tpl)
@@ -270,7 +270,7 @@ func TestListScopes(t *testing.T) {
 			want = expectation{}
 		}
 		checkClient(t, "entry extension", want,
-			listed(func(w *udaptest.World, c *udaptest.Client, tpl *certs.CRLTemplate) {
+			listed(func(w *udaptest.Env, c *udaptest.Client, tpl *certs.CRLTemplate) {
 				ext := pkix.Extension{
 					Id:       asn1.ObjectIdentifier{2, 5, 29, 29},
 					Critical: critical,

@@ -304,8 +304,8 @@ func TestCertificatePolicies(t *testing.T) {
 		c.ExtraExtensions = append(c.ExtraExtensions, explicit, inhibit)
 		c.Policies = []x509.OID{one}
 	}, func(t *certs.Template) { t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{anyPolicy} } }))
-	wanted := func(policy x509.OID) func(t *testing.T, w *udaptest.World) *udaptest.Client {
-		return func(t *testing.T, w *udaptest.World) *udaptest.Client {
+	wanted := func(policy x509.OID) func(t *testing.T, w *udaptest.Env) *udaptest.Client {
+		return func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			w.A.Community.Policy.CertificatePolicies = []string{"1.2.3.4"}
 			return under(func(c *x509.Certificate) { c.Policies = []x509.OID{anyPolicy} }, func(t *certs.Template) {
 				t.Mutate = func(c *x509.Certificate) { c.Policies = []x509.OID{policy} }

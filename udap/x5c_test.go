@@ -77,7 +77,7 @@ func TestX5CEncodings(t *testing.T) {
 				want.says = c.says
 				checkBoth(t,
 					attempt{fmt.Sprintf("%s at %d", c.name,
-						position), func(t *testing.T, w *udaptest.World, cl *udaptest.Client, good udaptest.Claims) string {
+						position), func(t *testing.T, w *udaptest.Env, cl *udaptest.Client, good udaptest.Claims) string {
 						list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
 						list[position] = c.encode(cl.Chain[position])
 						return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
@@ -89,24 +89,24 @@ func TestX5CEncodings(t *testing.T) {
 
 // Covers: case 041, case 136
 func TestLeafNotFirst(t *testing.T) {
-	chain := func(order func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate) func(*testing.T, *udaptest.World, *udaptest.Client, udaptest.Claims) string {
-		return func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+	chain := func(order func(w *udaptest.Env, c *udaptest.Client) []*x509.Certificate) func(*testing.T, *udaptest.Env, *udaptest.Client, udaptest.Claims) string {
+		return func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			return c.SignChain(t, good, order(w, c)...)
 		}
 	}
 
 	want := badForm("jws.signature")
 	want.says = "x5c[0] is a CA"
-	checkBoth(t, attempt{"intermediate first", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+	checkBoth(t, attempt{"intermediate first", chain(func(w *udaptest.Env, c *udaptest.Client) []*x509.Certificate {
 		return []*x509.Certificate{w.A.Int.Cert, c.Leaf()}
 	})}, want)
-	checkBoth(t, attempt{"reversed", chain(func(w *udaptest.World, c *udaptest.Client) []*x509.Certificate {
+	checkBoth(t, attempt{"reversed", chain(func(w *udaptest.Env, c *udaptest.Client) []*x509.Certificate {
 		return []*x509.Certificate{w.A.Root.Cert, w.A.Int.Cert, c.Leaf()}
 	})}, want)
 
 	want.says = "x5c[1]"
 	checkBoth(t,
-		attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.World, c *udaptest.Client, good udaptest.Claims) string {
+		attempt{"another trusted leaf first", func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 			other := w.ClientWith(t, w.A.Int, udaptest.Client1URI, udaptest.Key(t, w.Kind, 20), nil)
 			return c.SignChain(t, good, other.Leaf(), c.Leaf())
 		}}, want)

@@ -21,8 +21,8 @@ import (
 	"fhirdest.example/server/servertest"
 )
 
-// config writes a world's configuration as YAML and returns its path.
-func config(t *testing.T, w *servertest.World) string {
+// config writes an environment's configuration as YAML and returns its path.
+func config(t *testing.T, w *servertest.Env) string {
 	t.Helper()
 	data, err := yaml.Marshal(w.Config)
 	if err != nil {
@@ -35,10 +35,10 @@ func config(t *testing.T, w *servertest.World) string {
 	return path
 }
 
-// place makes a world whose destination may listen anywhere.
-func place(t *testing.T) *servertest.World {
+// newEnv makes an environment whose destination may listen anywhere.
+func newEnv(t *testing.T) *servertest.Env {
 	t.Helper()
-	w := servertest.NewWorld(t)
+	w := servertest.NewEnv(t)
 	l := w.Listen()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestUsage(t *testing.T) {
 //
 // Covers: case 326
 func TestAllComplaintsAtOnce(t *testing.T) {
-	w := place(t)
+	w := newEnv(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 // Covers: case 323, case 326, case 330
 func TestStartCheckAndSecondProcess(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0)) // modes must not depend on it
-	w := place(t)
+	w := newEnv(t)
 	w.Config.Evidence = "destination.jsonl"
 	path := config(t, w)
 	if code, stdout, stderr := runIt("-config", path, "-check"); code != 0 || stdout != "ok\n" {
@@ -183,22 +183,22 @@ func TestStartCheckAndSecondProcess(t *testing.T) {
 // a configuration can be checked before a reload. Another program's port is
 // complained about.
 func TestCheckBesideTheRunningDestination(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.World) { w.Config.Evidence = "destination.jsonl" })
+	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Evidence = "destination.jsonl" })
 	d.Config.Listen, d.Config.Admin.Listen = d.Addr, strings.TrimPrefix(d.Admin, "http://")
-	path := config(t, d.World)
+	path := config(t, d.Env)
 	if code, stdout, stderr := runIt("-config", path, "-check"); code != 0 || stdout != "ok\n" {
 		t.Errorf("-check: %d %s%s", code, stdout, stderr)
 	}
 
 	d.Config.Communities[0].Anchors = []string{"missing.pem"}
-	path = config(t, d.World)
+	path = config(t, d.Env)
 	if code, _, stderr := runIt("-config", path, "-check"); code != 2 || strings.Count(stderr, "error: ") != 1 ||
 		!strings.Contains(stderr, "missing.pem") {
 		t.Errorf("-check of a new fault: %d %s", code, stderr)
 	}
 
 	d.Config.Communities[0].Anchors, d.Config.Data = []string{"a-anchor.pem"}, "other"
-	path = config(t, d.World)
+	path = config(t, d.Env)
 	if code, _, stderr := runIt("-config", path, "-check"); code != 2 || strings.Count(stderr, "is taken") != 2 {
 		t.Errorf("-check of a second destination with these ports: %d %s", code, stderr)
 	}
@@ -216,7 +216,7 @@ func TestCheckFindsMissingDirectories(t *testing.T) {
 		{"data is a file", "a.pem", "", "is not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := place(t)
+			w := newEnv(t)
 			w.Config.Data, w.Config.Evidence = c.data, c.evidence
 			path := config(t, w)
 			code, stdout, stderr := runIt("-config", path, "-check")
@@ -238,7 +238,7 @@ func TestCheckFindsMissingDirectories(t *testing.T) {
 
 // With log: json each line of the log is a JSON object.
 func TestJSONLog(t *testing.T) {
-	w := place(t)
+	w := newEnv(t)
 	w.Config.Log = "json"
 	path := config(t, w)
 	ctx, stop := context.WithCancel(context.Background())

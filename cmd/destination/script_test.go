@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 //
 // Covers: case 329, case 331
 func TestScripts(t *testing.T) {
-	w := place(t)
+	w := newEnv(t)
 	path := config(t, w)
 	var d *servertest.Destination
 	testscript.Run(t, testscript.Params{

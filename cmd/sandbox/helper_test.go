@@ -86,7 +86,7 @@ func awaitFile(t *testing.T, path string) {
 	t.Fatalf("%s did not appear", path)
 }
 
-// stageFor starts the actors of a world; edit may change its configurations
+// bedFor starts the actors of an environment; edit may change its configurations
 // before.
 func bedFor(t *testing.T, o testbed.Config, edit func(w *testbed.Env)) (*testbed.Bed, *demo) {
 	t.Helper()

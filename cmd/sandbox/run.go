@@ -76,7 +76,7 @@ func unusable(err error) error {
 			"once, and is made anew")
 }
 
-// start makes the world, starts the actors, demonstrates, and stays.
+// start makes the environment, starts the actors, demonstrates, and stays.
 func start(
 	ctx context.Context, o *options, dir string, out io.Writer, say func(string, ...any), now func() time.Time,
 ) error {

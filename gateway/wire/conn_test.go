@@ -84,8 +84,8 @@ func (m *messages) await(t *testing.T, n int) []Message {
 // patience is how long a test waits for what must come.
 const patience = 2 * time.Minute
 
-// world is a tapped net/http server and the address to reach it.
-type world struct {
+// env is a tapped net/http server and the address to reach it.
+type env struct {
 	addr string
 	pool *x509.CertPool
 	seen messages
@@ -166,14 +166,14 @@ func TestUnsentAnswerIsTakenBack(t *testing.T) {
 	}
 }
 
-func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *world {
+func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *env {
 	t.Helper()
 	cert, pool := selfSigned(t)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{addr: tcp.Addr().String(), pool: pool}
+	w := &env{addr: tcp.Addr().String(), pool: pool}
 	cfg := ListenerConfig{
 		TLS:    &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}},
 		Record: w.seen.record,
@@ -202,7 +202,7 @@ func serve(t *testing.T, change func(*ListenerConfig), h http.HandlerFunc) *worl
 	return w
 }
 
-func (w *world) dial(t *testing.T) *tls.Conn {
+func (w *env) dial(t *testing.T) *tls.Conn {
 	t.Helper()
 	c, err := tls.Dial("tcp", w.addr, &tls.Config{RootCAs: w.pool, ServerName: "localhost"})
 	if err != nil {

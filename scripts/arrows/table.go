@@ -245,7 +245,7 @@ var table = []row{
 	},
 	{
 		room:   "scripts/...",
-		reason: "tools of the house",
+		reason: "development tools",
 		ours:   []string{"..."},
 		others: []string{strict, bbolt, mux, jwx},
 	},

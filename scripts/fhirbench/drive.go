@@ -21,36 +21,36 @@ type measurement struct {
 	name       string
 	clients    int
 	goal       float64 // of ours over bare; 0 for none
-	ours, bare func(*world) func() []byte
+	ours, bare func(*env) func() []byte
 }
 
 func measurements() []measurement {
-	read := func(auth bool) func(*world) func() []byte {
-		return func(w *world) func() []byte {
+	read := func(auth bool) func(*env) func() []byte {
+		return func(w *env) func() []byte {
 			return func() []byte {
 				return get("/fhir/Patient/"+w.ids[rand.IntN(len(w.ids))], auth)
 			}
 		}
 	}
 
-	page := func(auth bool) func(*world) func() []byte {
-		return func(w *world) func() []byte {
+	page := func(auth bool) func(*env) func() []byte {
+		return func(w *env) func() []byte {
 			return func() []byte {
 				return get("/fhir/Observation?patient="+w.ids[rand.IntN(len(w.ids))]+"&_count=20", auth)
 			}
 		}
 	}
 
-	create := func(auth bool) func(*world) func() []byte {
-		return func(w *world) func() []byte {
+	create := func(auth bool) func(*env) func() []byte {
+		return func(w *env) func() []byte {
 			return func() []byte {
 				return post("/fhir/Observation", observation(w), auth)
 			}
 		}
 	}
 
-	transaction := func(auth bool) func(*world) func() []byte {
-		return func(w *world) func() []byte {
+	transaction := func(auth bool) func(*env) func() []byte {
+		return func(w *env) func() []byte {
 			return func() []byte { return post("/fhir", bundle(w), auth) }
 		}
 	}
@@ -79,7 +79,7 @@ func credentials(auth bool) string {
 	return ""
 }
 
-func observation(w *world) string {
+func observation(w *env) string {
 	return fmt.Sprintf(`{"resourceType":"Observation",`+
 		`"meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-heart-rate"],`+
 		`"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},`+
@@ -94,7 +94,7 @@ func observation(w *world) string {
 		1+rand.IntN(28), rand.IntN(24), rand.IntN(60), 50+rand.IntN(60))
 }
 
-func bundle(w *world) string {
+func bundle(w *env) string {
 	entries := make([]string, 10)
 	for i := range entries {
 		entries[i] = `{"resource":` + observation(w) +

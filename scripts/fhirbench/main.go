@@ -70,7 +70,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // measure runs every measurement at one size.
 func measure(out io.Writer, resources int, d time.Duration, rounds int, only string) error {
-	w, err := newWorld(out, resources)
+	w, err := newEnv(out, resources)
 	if err != nil {
 		return err
 	}

@@ -17,16 +17,16 @@ import (
 
 const hostile = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>=HYPERLINK("x")`
 
-// bench is a console with one hostile refusal in it.
-type bench struct {
+// env is a console with one hostile refusal in it.
+type env struct {
 	handler   http.Handler
 	trace     *trace.Trace
 	refreshed int
 	state     Readiness
 }
 
-func newBench(open bool) *bench {
-	b := &bench{state: Readiness{
+func newEnv(open bool) *env {
+	b := &env{state: Readiness{
 		Ready:       true,
 		PublicBase:  "https://h/fhir",
 		Communities: []Community{{URI: "urn:a", Name: hostile, Withheld: "its certificate ran out"}},
@@ -59,7 +59,7 @@ func newBench(open bool) *bench {
 	return b
 }
 
-func (b *bench) do(method, target string, header ...string) *http.Response {
+func (b *env) do(method, target string, header ...string) *http.Response {
 	r := httptest.NewRequest(method, "http://127.0.0.1:9480"+target, nil)
 	for i := 0; i < len(header); i += 2 {
 		if header[i] == "Host" {
@@ -85,7 +85,7 @@ func body(t *testing.T, res *http.Response) string {
 
 // Covers: case 277
 func TestHostAllowList(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	for host, want := range map[string]int{
 		"127.0.0.1:9480": 200, "localhost:9480": 200, "LOCALHOST": 200, "[::1]:9480": 200, "console.test": 200, "127.8.8.8": 200,
 		"evil.example": 421, "evil.example:9480": 421, "localhost.evil.example": 421, "10.0.0.1": 421, "": 421, "127.0.0.1.evil.example": 421,
@@ -106,12 +106,12 @@ func TestHostAllowList(t *testing.T) {
 
 // Covers: case 286
 func TestHeadersOnEveryAnswer(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	for _, res := range []*http.Response{
 		b.do("GET", "/"), b.do("GET", "/none"), b.do("PUT", "/traces"), b.do("GET", "/", "Host", "evil.example"),
 		b.do("GET", "/style.css"), b.do("POST", "/refresh"), b.do("POST", "/refresh", "Origin",
 			"http://127.0.0.1:9480"),
-		b.do("GET", "/traces/none"), newBench(false).do("GET", "/traces"), b.do("GET", "/metrics"),
+		b.do("GET", "/traces/none"), newEnv(false).do("GET", "/traces"), b.do("GET", "/metrics"),
 	} {
 		csp := res.Header.Get("Content-Security-Policy")
 		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"} {
@@ -159,7 +159,7 @@ func TestStateChangesNeedSameOriginProof(t *testing.T) {
 		{"text/plain form", []string{"Content-Type", "text/plain", "Origin", "https://evil.example"}, 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(true)
+			b := newEnv(true)
 			got := b.do("POST", "/refresh", c.header...).StatusCode
 			if got != c.want || (b.refreshed == 1) != (c.want == 303) {
 				t.Errorf("%s: %d with %d refreshes, want %d", c.name, got, b.refreshed, c.want)
@@ -172,7 +172,7 @@ func TestStateChangesNeedSameOriginProof(t *testing.T) {
 //
 // Covers: case 274
 func TestNothingThatClientsSentBecomesMarkup(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	for _, path := range []string{"/", "/traces", "/traces/" + b.trace.ID, "/ready"} {
 		res := b.do("GET", path, "Accept", "text/html,application/xhtml+xml")
 		page := body(t, res)
@@ -192,7 +192,7 @@ func TestNothingThatClientsSentBecomesMarkup(t *testing.T) {
 }
 
 func TestTracesAsJSON(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	for path, want := range map[string]int{
 		"/traces": 1, "/traces?action=register": 1, "/traces?action=token": 0, "/traces?code=invalid_software_statement": 1,
 		"/traces?client=other": 0, "/traces?stored=1": 0, "/traces?n=junk": 1,
@@ -218,7 +218,7 @@ func TestTracesAsJSON(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	if got := body(t, b.do("GET", "/ready")); !strings.Contains(got, `"withheld": "its certificate ran out"`) ||
 		!strings.Contains(got, `"number": "7"`) {
 		t.Errorf("ready: %s", got)
@@ -234,7 +234,7 @@ func TestReady(t *testing.T) {
 //
 // Covers: row 49 of the diagnostics
 func TestSheet(t *testing.T) {
-	b := newBench(true)
+	b := newEnv(true)
 	b.state.Issuer = "https://h/oauth"
 	m := &b.state.Communities[0]
 	m.Name, m.Withheld, m.Profile = "Nasty\nFHIR base  https://evil.example", "", "ssraa-2"
@@ -275,7 +275,7 @@ Our certificate CN=us
 
 // Covers: case 272, case 327
 func TestClosedConsole(t *testing.T) {
-	b := newBench(false)
+	b := newEnv(false)
 	for path, want := range map[string]int{
 		"/":                     403,
 		"/traces":               403,
@@ -298,7 +298,7 @@ func TestClosedConsole(t *testing.T) {
 	if got := body(t, b.do("GET", "/ready")); strings.Contains(got, "communities") {
 		t.Errorf("closed, /ready tells details: %s", got)
 	}
-	if got := newBench(true).do("GET", "/debug/pprof/").StatusCode; got != 404 {
+	if got := newEnv(true).do("GET", "/debug/pprof/").StatusCode; got != 404 {
 		t.Errorf("an open console has /debug/pprof: %d", got)
 	}
 }

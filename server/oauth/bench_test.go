@@ -108,15 +108,15 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// bench is a running server with a world of trust.
-type bench struct {
+// loadEnv is a running server with an environment of trust.
+type loadEnv struct {
 	b    *testing.B
-	w    *udaptest.World
+	w    *udaptest.Env
 	addr string
 	cmd  *exec.Cmd
 }
 
-func newBench(b *testing.B, kind certs.KeyKind, mode string) *bench {
+func newLoadEnv(b *testing.B, kind certs.KeyKind, mode string) *loadEnv {
 	b.Helper()
 	dir := b.TempDir()
 	w := udaptest.New(b, kind)
@@ -152,7 +152,7 @@ func newBench(b *testing.B, kind certs.KeyKind, mode string) *bench {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	check(err)
 
-	return &bench{b, w, strings.TrimSpace(line), cmd}
+	return &loadEnv{b, w, strings.TrimSpace(line), cmd}
 }
 
 // connection sends one request after the other.
@@ -161,7 +161,7 @@ type connection struct {
 	r *bufio.Reader
 }
 
-func (n *bench) dial() *connection {
+func (n *loadEnv) dial() *connection {
 	// the load's own server
 	c, err := tls.Dial("tcp", n.addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec
 	if err != nil {
@@ -203,7 +203,7 @@ func request(method, path, contentType, body string) string {
 		path, contentType, len(body), body)
 }
 
-func (n *bench) cpu() time.Duration {
+func (n *loadEnv) cpu() time.Duration {
 	c := n.dial()
 	defer c.Close()
 	_, body, err := c.do(request("GET", "/cpu", "text/plain", ""))
@@ -214,7 +214,7 @@ func (n *bench) cpu() time.Duration {
 	return time.Duration(ns)
 }
 
-func (n *bench) register(c *udaptest.Client) trace.ClientID {
+func (n *loadEnv) register(c *udaptest.Client) trace.ClientID {
 	conn := n.dial()
 	defer conn.Close()
 	status, body, err := conn.do(request("POST", "/oauth/register", jsonType, benchStatement(n.b, c)))
@@ -232,7 +232,7 @@ func benchStatement(b *testing.B, c *udaptest.Client) string {
 // load sends every request once over so many connections and reports rate and
 // the server's CPU time, against that of so many checks with a key, measured
 // before and after.
-func (n *bench) load(connections, want int, requests []string, key crypto.Signer, checks int) {
+func (n *loadEnv) load(connections, want int, requests []string, key crypto.Signer, checks int) {
 	b := n.b
 	bare := bareVerify(b, key)
 	var next atomic.Int64
@@ -351,7 +351,7 @@ func BenchmarkToken(b *testing.B) {
 }
 
 func benchToken(b *testing.B, kind certs.KeyKind, mode string, connections int) {
-	n := newBench(b, kind, mode)
+	n := newLoadEnv(b, kind, mode)
 	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
 	id := n.register(c)
 	requests := presign(b.N, func() string {
@@ -366,7 +366,7 @@ func benchToken(b *testing.B, kind certs.KeyKind, mode string, connections int) 
 func BenchmarkRegister(b *testing.B) {
 	for _, mode := range []string{modeServer, modePlain} {
 		b.Run("p256/32-"+mode, func(b *testing.B) {
-			n := newBench(b, "p256", mode)
+			n := newLoadEnv(b, "p256", mode)
 			var uri atomic.Int64
 			requests := presign(b.N, func() string {
 				c := n.w.Client(b, n.w.A.Int, fmt.Sprintf("https://client%d.test/", uri.Add(1)), nil)
@@ -379,7 +379,7 @@ func BenchmarkRegister(b *testing.B) {
 
 // BenchmarkIntrospect measures introspection of one token by distinct assertions.
 func BenchmarkIntrospect(b *testing.B) {
-	n := newBench(b, "p256", modeServer)
+	n := newLoadEnv(b, "p256", modeServer)
 	c := n.w.Client(b, n.w.A.Int, udaptest.Client1URI, nil)
 	id := n.register(c)
 	conn := n.dial()

@@ -30,7 +30,7 @@ func certify(e *env, signer *udaptest.Client, edit ...func(udaptest.Claims) udap
 // Covers: S1-033, S1-034, S1-116, S1-117, S1-118, S2-05, S2-17, case 117, case 127
 func TestCertifications(t *testing.T) {
 	for _, needed := range []bool{false, true} {
-		e := newMetadataEnv(t, func(w *udaptest.World, c *oauth.Config) {
+		e := newMetadataEnv(t, func(w *udaptest.Env, c *oauth.Config) {
 			p := &w.A.Community.Policy
 			p.Certifications = []string{certificationURI}
 			if needed {
@@ -124,7 +124,7 @@ func TestCommunityDemandsMetadata(t *testing.T) {
 // Covers: S1-028, S1-063, S1-198, case 160
 func TestTEFCA(t *testing.T) {
 	uri := "https://client1.test/app#T-IAS"
-	e := newMetadataEnv(t, func(w *udaptest.World, _ *oauth.Config) {
+	e := newMetadataEnv(t, func(w *udaptest.Env, _ *oauth.Config) {
 		w.A.Community.Policy.PurposeFromSAN = true
 		w.A.Community.Policy.PurposesOfUse = udap.TEFCAEditions()[0].URIs()
 	})

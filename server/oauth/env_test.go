@@ -28,12 +28,12 @@ import (
 
 const issuer = "https://fhir.test/oauth"
 
-// env is a whole authorization server over TLS with a Bolt file, in a world of
+// env is a whole authorization server over TLS with a Bolt file, in an environment of
 // trust. When the test ends it asserts that no secret came into a trace, that
 // nothing was answered with a 5xx and that nobody dialled the canary.
 type env struct {
 	t      *testing.T
-	w      *udaptest.World
+	w      *udaptest.Env
 	path   string
 	store  *bolt.Trust
 	svc    *oauth.Service
@@ -59,7 +59,7 @@ func newEnvOf(t *testing.T, kind certs.KeyKind, edit ...func(*oauth.Config)) *en
 	return newEnvWith(t, &env{w: udaptest.New(t, kind)}, edit...)
 }
 
-// newEnvWith starts an environment that may have its world already.
+// newEnvWith starts an environment that may have its trust already.
 func newEnvWith(t *testing.T, e *env, edit ...func(*oauth.Config)) *env {
 	t.Helper()
 	if e.w == nil {

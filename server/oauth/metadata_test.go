@@ -36,7 +36,7 @@ type countingKey struct {
 }
 
 // rsaIdentity is a certificate of this server with an RSA key.
-func rsaIdentity(t *testing.T, w *udaptest.World, ca *certs.CA, edit func(*certs.Template)) oauth.Identity {
+func rsaIdentity(t *testing.T, w *udaptest.Env, ca *certs.CA, edit func(*certs.Template)) oauth.Identity {
 	t.Helper()
 	c := w.ClientWith(t, ca, udaptest.Base, udaptest.Key(t, certs.KeyKind("rsa2048"), 20), edit)
 	return oauth.Identity{Chain: c.Chain, Key: c.Key}
@@ -45,25 +45,25 @@ func rsaIdentity(t *testing.T, w *udaptest.World, ca *certs.CA, edit func(*certs
 func identity(c *udaptest.Client) oauth.Identity { return oauth.Identity{Chain: c.Chain, Key: c.Key} }
 
 // newMetadataEnv has certificates in both communities.
-func newMetadataEnv(t *testing.T, edit ...func(*udaptest.World, *oauth.Config)) *env {
+func newMetadataEnv(t *testing.T, edit ...func(*udaptest.Env, *oauth.Config)) *env {
 	t.Helper()
-	var world *udaptest.World
+	var w *udaptest.Env
 	e := &env{}
 	return newEnvWith(t, e, func(cfg *oauth.Config) {
-		world = e.w
+		w = e.w
 		cfg.Members = []oauth.Member{
 			{
-				Community: world.A.Community,
+				Community: w.A.Community,
 				Identities: []oauth.Identity{
-					identity(world.Client(t, world.A.Int, udaptest.Base, nil)),
-					rsaIdentity(t, world, world.A.Int, nil),
+					identity(w.Client(t, w.A.Int, udaptest.Base, nil)),
+					rsaIdentity(t, w, w.A.Int, nil),
 				},
 			},
-			{Community: world.B.Community, Identities: []oauth.Identity{rsaIdentity(t, world, world.B.Int, nil)}},
+			{Community: w.B.Community, Identities: []oauth.Identity{rsaIdentity(t, w, w.B.Int, nil)}},
 		}
 
 		for _, f := range edit {
-			f(world, cfg)
+			f(w, cfg)
 		}
 	})
 }
@@ -172,7 +172,7 @@ func TestUDAPDocument(t *testing.T) {
 
 // Covers: S1-027, S1-037, S1-038, S1-039, S1-057, S2-03
 func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
-	e := newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = true })
+	e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.AuthorizationCode = true })
 	a := e.metadata("")
 	_, claims := claimsOf(t, a.text("signed_metadata"))
 	if a.text("authorization_endpoint") != issuer+"/authorize" ||
@@ -233,7 +233,7 @@ func TestUnknownCommunity(t *testing.T) {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 	}
-	e = newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.UnknownCommunityDefault = true })
+	e = newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.UnknownCommunityDefault = true })
 	if a, b := e.metadata("urn:nope"), e.metadata(""); a.status != 200 || !bytes.Equal(a.body, b.body) {
 		t.Errorf("by configuration the default metadata: %d", a.status)
 	}
@@ -471,7 +471,7 @@ func (k countingKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpt
 // Covers: S1-017, S2-25, case 015
 func TestDocumentsAgree(t *testing.T) {
 	for _, code := range []bool{false, true} {
-		e := newMetadataEnv(t, func(_ *udaptest.World, c *oauth.Config) { c.AuthorizationCode = code })
+		e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.AuthorizationCode = code })
 		u := e.metadata("")
 		if b := e.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
 			t.Error("one registration does not serve both communities' metadata")
@@ -526,7 +526,7 @@ func TestJWKS(t *testing.T) {
 //
 // Covers: S1-017, S1-042
 func TestRS256IsListedFirst(t *testing.T) {
-	e := newMetadataEnv(t, func(w *udaptest.World, _ *oauth.Config) {
+	e := newMetadataEnv(t, func(w *udaptest.Env, _ *oauth.Config) {
 		w.A.Community.Policy.Algorithms = []string{"ES384", "ES256"}
 		w.B.Community.Policy.Algorithms = []string{"ES256", "RS256"}
 	})

@@ -21,7 +21,7 @@ import (
 
 // Destination is a destination that runs.
 type Destination struct {
-	*World
+	*Env
 	Base   string       // public FHIR base URL
 	Issuer string       // authorization server
 	Addr   string       // where it listens
@@ -55,11 +55,11 @@ func (b *Buffer) String() string {
 	return b.buf.String()
 }
 
-// Start starts a destination in a new World, after change, where given, has
+// Start starts a destination in a new Env, after change, where given, has
 // had its way with the configuration.
-func Start(tb testing.TB, change ...func(*World)) *Destination {
+func Start(tb testing.TB, change ...func(*Env)) *Destination {
 	tb.Helper()
-	w := NewWorld(tb)
+	w := NewEnv(tb)
 	l := w.Listen()
 	for _, f := range change {
 		f(w)
@@ -69,10 +69,10 @@ func Start(tb testing.TB, change ...func(*World)) *Destination {
 
 // Start starts a destination as configured. It is stopped at the end of the
 // test, which fails if the destination logged a panic.
-func (w *World) Start(l net.Listener) *Destination {
+func (w *Env) Start(l net.Listener) *Destination {
 	w.tb.Helper()
 	d := &Destination{
-		World:  w,
+		Env:    w,
 		Base:   Base,
 		Issuer: strings.TrimSuffix(Base, "/fhir") + "/oauth",
 		Addr:   l.Addr().String(),
@@ -102,7 +102,7 @@ func (w *World) Start(l net.Listener) *Destination {
 }
 
 // Eventually waits until something is so.
-func (w *World) Eventually(what string, is func() bool) {
+func (w *Env) Eventually(what string, is func() bool) {
 	w.tb.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -137,9 +137,9 @@ func (d *Destination) Stop() {
 	}
 }
 
-// HTTPClient makes a client that trusts the World's TLS certificates and dials
+// HTTPClient makes a client that trusts the Env's TLS certificates and dials
 // one address, whatever host a URL names.
-func (w *World) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
+func (w *Env) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -157,7 +157,7 @@ func (w *World) HTTPClient(addr string, own ...tls.Certificate) *http.Client {
 }
 
 // TLSClient is the TLS configuration of a client that wants HTTP/1.1.
-func (w *World) TLSClient(serverName string, own ...tls.Certificate) *tls.Config {
+func (w *Env) TLSClient(serverName string, own ...tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(w.TLS.Cert)
 	return &tls.Config{

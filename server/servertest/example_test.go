@@ -10,7 +10,7 @@ import (
 // token and searches with it.
 func Example() {
 	_ = func(t *testing.T) {
-		d := servertest.Start(t, func(w *servertest.World) { w.Config.Writable = true })
+		d := servertest.Start(t, func(w *servertest.Env) { w.Config.Writable = true })
 		s := d.Session(d.A, d.Client(d.A, "https://client.test/app"), "system/Patient.rs")
 
 		res, text := d.Get("/acme/fhir/Patient", "Authorization", "Bearer "+s.Token.Access)

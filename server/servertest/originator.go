@@ -61,7 +61,7 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 	return o
 }
 
-// Treatment is an hl7-b2b object that every community of a World accepts.
+// Treatment is an hl7-b2b object that every community of an Env accepts.
 func Treatment() *client.B2B {
 	return &client.B2B{
 		OrganizationName: "HTEST clinic", OrganizationID: "https://clinic.test/organization/1",

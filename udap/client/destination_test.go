@@ -184,7 +184,7 @@ func registerAt(t *testing.T, d *servertest.Destination, id *certs.Identity) (*c
 func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
 	// Covers: case 077, diagnostics row 12
 	for _, allowed := range []bool{true, false} {
-		d := servertest.Start(t, func(w *servertest.World) {
+		d := servertest.Start(t, func(w *servertest.Env) {
 			if allowed {
 				w.Config.Communities[0].AIA = []string{w.Lists.URL}
 			}
@@ -257,7 +257,7 @@ func TestDestinationAsksResponders(t *testing.T) {
 		t.Fatalf("a responder at a private address was asked: %v", err)
 	}
 	d.Stop()
-	d = servertest.Start(t, func(w *servertest.World) {
+	d = servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Revocation.Allow = append(w.Config.Revocation.Allow, responder.URL)
 	})
 	if _, err := registerAt(t, d, memberOf(t, d, byResponder)); err != nil {

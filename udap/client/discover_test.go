@@ -33,13 +33,13 @@ const discoveryPath = "/acme/fhir/.well-known/udap"
 // A stopCase is one fault at which discovery ends.
 type stopCase struct {
 	name        string
-	set         func(*world, *Config)
+	set         func(*env, *Config)
 	check, text string
 }
 
 // Nothing is sent after a discovery that failed.
 func (tc stopCase) run(t *testing.T) {
-	w := newWorld(t)
+	w := newEnv(t)
 	cfg := w.config()
 	tc.set(w, &cfg)
 	c := newClient(t, cfg)
@@ -58,33 +58,33 @@ func (tc stopCase) run(t *testing.T) {
 func TestDiscoveryStopsAtTheAnswer(t *testing.T) {
 	// Covers: S1-016, case 333
 	for _, tc := range []stopCase{
-		{"no such community", func(w *world, c *Config) {
+		{"no such community", func(w *env, c *Config) {
 			c.Community = "urn:other"
 			c.Verifier.Communities[0].URI = "urn:other"
 		}, "discover.found", "no certificate for the community"},
-		{"no UDAP", func(w *world, _ *Config) {
+		{"no UDAP", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(404, "text/plain", "no")
 		}, "discover.found", "wrong base URL"},
-		{"gateway has no route", func(w *world, _ *Config) {
+		{"gateway has no route", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(421, "application/fhir+json",
 				`{"resourceType":"OperationOutcome","issue":[{"code":"not-found","diagnostics":"host"}]}`)
 		}, "discover.found", "host of the URL is not one"},
-		{"redirect", func(w *world, _ *Config) {
+		{"redirect", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = redirectTo(w.dest.base + "/Patient/1")
 		}, "discover.found", "never followed"},
-		{"web page", func(w *world, _ *Config) {
+		{"web page", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(200, "text/html", "<html>")
 		}, "reply.body", "web page"},
-		{"member twice", func(w *world, _ *Config) {
+		{"member twice", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(200, "application/json", `{"a":1,"a":2}`)
 		}, "reply.body", "duplicate"},
-		{"too long", func(w *world, _ *Config) {
+		{"too long", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(200, "application/json", strings.Repeat(" ", maxAnswer+1))
 		}, "reply.body", "at most"},
-		{"down", func(w *world, _ *Config) {
+		{"down", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(502, "text/plain", "")
 		}, "discover.found", "next hop"},
-		{"broken", func(w *world, _ *Config) {
+		{"broken", func(w *env, _ *Config) {
 			w.dest.answer[discoveryPath] = status(500, "text/plain", "")
 		}, "discover.found", "fault of the destination"},
 	} {
@@ -95,40 +95,40 @@ func TestDiscoveryStopsAtTheAnswer(t *testing.T) {
 func TestDiscoveryStopsAtTheSignedMetadata(t *testing.T) {
 	// Covers: S2-07, case 333, diagnostics rows 1, 8, 13, 15, 31
 	for _, tc := range []stopCase{
-		{"unsigned", func(w *world, _ *Config) {
+		{"unsigned", func(w *env, _ *Config) {
 			w.dest.change = func(d map[string]any) { delete(d, "signed_metadata") }
 		}, "metadata.document", "signed_metadata"},
-		{"wrong SAN", func(w *world, _ *Config) {
+		{"wrong SAN", func(w *env, _ *Config) {
 			w.dest.id = w.leaf(w.a, "rsa2048", w.dest.base+"x")
 		}, "metadata.iss", "x"},
-		{"another base", func(w *world, _ *Config) {
+		{"another base", func(w *env, _ *Config) {
 			other := w.dest.base + "/other"
 			w.dest.id = w.leaf(w.a, "rsa2048", other)
 			w.dest.changeClaims = func(c map[string]any) { c["iss"], c["sub"] = other, other }
 		}, "metadata.base", "/other"},
-		{"expired metadata", func(w *world, _ *Config) {
+		{"expired metadata", func(w *env, _ *Config) {
 			w.dest.changeClaims = func(c map[string]any) {
 				c["iat"], c["exp"] = epoch.Add(-2*time.Hour).Unix(), epoch.Add(-time.Hour).Unix()
 			}
 		}, "metadata.exp", "ago"},
-		{"expired certificate", func(w *world, _ *Config) {
+		{"expired certificate", func(w *env, _ *Config) {
 			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
 				t.NotAfter = epoch.Add(-time.Minute)
 			}, w.dest.base)
 		}, "chain.validity", ""},
-		{"untrusted community", func(w *world, _ *Config) {
+		{"untrusted community", func(w *env, _ *Config) {
 			w.dest.id = w.leaf(w.b, "rsa2048", w.dest.base)
 		}, "chain.path", ""},
-		{"no list to be had", func(w *world, _ *Config) {
+		{"no list to be had", func(w *env, _ *Config) {
 			w.dest.id = w.leafWith(w.a, "rsa2048", func(t *certs.Template) {
 				t.CRL = []string{w.lists.URL + "/none"}
 			}, w.dest.base)
 			w.lists.Close()
 		}, "chain.revocation", ""},
-		{"endpoint not https", func(w *world, _ *Config) {
+		{"endpoint not https", func(w *env, _ *Config) {
 			w.dest.changeClaims = func(c map[string]any) { c["token_endpoint"] = "http://localhost/token" }
 		}, "metadata.endpoints", "http"},
-		{"no anchor", func(_ *world, c *Config) {
+		{"no anchor", func(_ *env, c *Config) {
 			c.Verifier = &udap.Verifier{}
 		}, "discover.signed_metadata", "anchor of the trust community"},
 	} {
@@ -139,14 +139,14 @@ func TestDiscoveryStopsAtTheSignedMetadata(t *testing.T) {
 func TestDiscoveryStopsAtTheConnection(t *testing.T) {
 	// Covers: case 333
 	for _, tc := range []stopCase{
-		{"TLS anchor missing", func(_ *world, c *Config) {
+		{"TLS anchor missing", func(_ *env, c *Config) {
 			c.TLSRoots = x509.NewCertPool()
 		}, "reply.connect", "anchor of the web server's certificate"},
-		{"TLS name", func(w *world, c *Config) {
+		{"TLS name", func(w *env, c *Config) {
 			c.Base = strings.Replace(c.Base, "localhost", "127.0.0.1", 1)
 		}, "reply.connect", "is for localhost"},
-		{"nobody listens", func(w *world, c *Config) { w.dest.Close() }, "reply.connect", "nothing listens"},
-		{"TLS expired", func(_ *world, c *Config) {
+		{"nobody listens", func(w *env, c *Config) { w.dest.Close() }, "reply.connect", "nothing listens"},
+		{"TLS expired", func(_ *env, c *Config) {
 			c.Now = func() time.Time { return epoch.AddDate(0, 2, 0) }
 		}, "reply.connect", "counts from"},
 	} {
@@ -156,7 +156,7 @@ func TestDiscoveryStopsAtTheConnection(t *testing.T) {
 
 func TestSwappedEndpoint(t *testing.T) {
 	// Covers: case 333, S2-06
-	w := newWorld(t)
+	w := newEnv(t)
 	w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://evil.example/token" }
 	d, err := newClient(t, w.config()).Discover(context.Background())
 	if err != nil || d.Token != w.dest.issuer+"/token" || len(d.Trace.Warnings()) != 1 {
@@ -168,7 +168,7 @@ func TestSwappedEndpoint(t *testing.T) {
 // A destination that is trusted may still lead clients about: what it signs is
 // followed, and told.
 func TestEndpointsOfTwoServers(t *testing.T) {
-	w := newWorld(t)
+	w := newEnv(t)
 	w.dest.changeClaims = func(c map[string]any) { c["token_endpoint"] = "https://victim.example/token" }
 	w.dest.change = func(d map[string]any) { d["token_endpoint"] = "https://victim.example/token" }
 	d, err := newClient(t, w.config()).Discover(context.Background())
@@ -183,7 +183,7 @@ func TestEndpointsOfTwoServers(t *testing.T) {
 
 func TestSlashedBase(t *testing.T) {
 	// Covers: diagnostics rows 1, 4
-	w := newWorld(t)
+	w := newEnv(t)
 	slashed := w.dest.base + "/"
 	w.dest.id = w.leaf(w.a, "rsa2048", slashed)
 	w.dest.changeClaims = func(c map[string]any) { c["iss"], c["sub"] = slashed, slashed }
@@ -196,40 +196,40 @@ func TestSlashedBase(t *testing.T) {
 func TestDiscoveryWarns(t *testing.T) {
 	// Covers: S1-020, S1-021, diagnostics row 25
 	for name, tc := range map[string]struct {
-		set   func(*world)
+		set   func(*env)
 		check string
 		text  string
 	}{
-		"profiles missing": {func(w *world) {
+		"profiles missing": {func(w *env) {
 			w.dest.change = func(d map[string]any) { d["udap_profiles_supported"] = []string{} }
 		}, "discover.profiles", `udap_profiles_supported [] lacks "udap_dcr"`},
-		"no versions": {func(w *world) {
+		"no versions": {func(w *env) {
 			w.dest.change = func(d map[string]any) { delete(d, "udap_versions_supported") }
 		}, "discover.profiles", "udap_versions_supported is absent"},
-		"another version": {func(w *world) {
+		"another version": {func(w *env) {
 			w.dest.change = func(d map[string]any) { d["udap_versions_supported"] = []string{"2"} }
 		}, "discover.profiles", `[2] lacks "1"`},
-		"authorization_code without its endpoint": {func(w *world) {
+		"authorization_code without its endpoint": {func(w *env) {
 			w.dest.change = func(d map[string]any) {
 				d["grant_types_supported"] = []string{"authorization_code", "client_credentials"}
 			}
 		}, "metadata.endpoints", "other grant types can be used"},
-		"certification required": {func(w *world) {
+		"certification required": {func(w *env) {
 			w.dest.change = func(d map[string]any) { d["udap_certifications_required"] = []string{"urn:c"} }
 		}, "discover.required", "urn:c"},
-		"clock": {func(w *world) {
+		"clock": {func(w *env) {
 			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("Date", epoch.Add(-2*time.Minute).Format(http.TimeFormat))
 				w.dest.discovery(rw, r)
 			}
 		}, "reply.clock", "120 s ahead"},
-		"media type": {func(w *world) {
+		"media type": {func(w *env) {
 			w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
 				w.dest.discovery(textual{rw}, r)
 			}
 		}, "reply.body", "text/plain"},
 	} {
-		w := newWorld(t)
+		w := newEnv(t)
 		tc.set(w)
 		d, err := newClient(t, w.config()).Discover(context.Background())
 		got := d.Trace.Warnings()
@@ -250,7 +250,7 @@ func (t textual) WriteHeader(code int) {
 
 func TestPostIsNeverRedirected(t *testing.T) {
 	// Covers: S2-20, case 333
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	var hits atomic.Int64
 	w.dest.answer["/elsewhere"] = func(http.ResponseWriter, *http.Request) { hits.Add(1) }
 	for _, p := range []string{"/acme/oauth/register", "/acme/oauth/token", "/acme/fhir/Patient/1"} {
@@ -273,7 +273,7 @@ func TestPostIsNeverRedirected(t *testing.T) {
 
 func TestTokenStaysUnderTheBase(t *testing.T) {
 	// Covers: S2-22
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	c := newClient(t, w.config())
 	for _, bad := range []string{
 		"https://evil.example/Patient/1", "http" + strings.TrimPrefix(w.dest.base,
@@ -303,7 +303,7 @@ func TestTokenStaysUnderTheBase(t *testing.T) {
 
 func TestDialElsewhere(t *testing.T) {
 	// Covers: ER-21
-	w := newWorld(t)
+	w := newEnv(t)
 	_, port, _ := net.SplitHostPort(w.dest.Listener.Addr().String())
 	var host string
 	w.dest.answer[discoveryPath] = func(rw http.ResponseWriter, r *http.Request) {
@@ -339,7 +339,7 @@ func (r recorder) Write(p []byte) (int, error) {
 }
 
 func TestWrapSeesPlainBytes(t *testing.T) {
-	w := newWorld(t)
+	w := newEnv(t)
 	var sent bytes.Buffer
 	cfg := w.config()
 	cfg.Wrap = func(c net.Conn) net.Conn { return recorder{c, &sent} }
@@ -399,7 +399,7 @@ func TestUnsupportedWorkflows(t *testing.T) {
 		"grant types unknown": {"grant_types_supported", nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, ctx := newWorld(t), context.Background()
+			w, ctx := newEnv(t), context.Background()
 			w.dest.change = func(d map[string]any) {
 				if delete(d, tc.member); tc.value != nil {
 					d[tc.member] = tc.value
@@ -457,7 +457,7 @@ func TestRegistrationThatWasReplaced(t *testing.T) {
 		"an error with 200": {`{"error":"invalid_client_metadata",` + good + `}`, "register.accepted", "invalid_client_metadata"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, ctx := newWorld(t), context.Background()
+			w, ctx := newEnv(t), context.Background()
 			c := newClient(t, w.config())
 			d, err := c.Discover(ctx)
 			noError(t, d.Trace, err)
@@ -496,7 +496,7 @@ func TestTokenLifetimes(t *testing.T) {
 		"milliseconds": {`"expires_in":3600000,`, 3600000 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, ctx := newWorld(t), context.Background()
+			w, ctx := newEnv(t), context.Background()
 			c := newClient(t, w.config())
 			d, err := c.Discover(ctx)
 			noError(t, d.Trace, err)
@@ -520,7 +520,7 @@ func TestTokenLifetimes(t *testing.T) {
 
 func TestAnswersThatBreakTheRules(t *testing.T) {
 	// Covers: S1-067, S2-15, S2-10
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	c := newClient(t, w.config())
 	d, err := c.Discover(ctx)
 	noError(t, d.Trace, err)

@@ -34,7 +34,7 @@ func goodB2B() *B2B {
 
 func TestWholeSession(t *testing.T) {
 	// Covers: S2-07, S2-11, S2-20, S1-066, S1-067, S1-071, S1-223, S1-224, S1-225, S1-226, S1-227, S1-228, ER-21
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	for _, kind := range []certs.KeyKind{"p256", "rsa2048"} {
 		t.Run(string(kind), func(t *testing.T) {
 			cfg := w.config()
@@ -105,7 +105,7 @@ func wantStop(t *testing.T, tr *trace.Trace, err error, check, text string) {
 
 func TestOwnFaults(t *testing.T) {
 	// Covers: S2-11, S1-075, S1-076, S1-202, S1-221, diagnostics rows 2, 11, 18, 20
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	two := w.leaf(w.a, "p256", "https://client.example/1", "https://client.example/2/")
 	none := w.leaf(w.a, "p256")
 	old := w.leafWith(w.a, "p256", func(t *certs.Template) { t.NotAfter = epoch.Add(-1) }, clientURI)
@@ -185,7 +185,7 @@ func TestOwnFaults(t *testing.T) {
 
 func TestTokenFaults(t *testing.T) {
 	// Covers: S2-20, S2-21, S1-221
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	c := newClient(t, w.config())
 	d, err := c.Discover(ctx)
 	noError(t, d.Trace, err)
@@ -233,7 +233,7 @@ func TestTokenFaults(t *testing.T) {
 }
 
 func TestOtherCommunityIsRefused(t *testing.T) {
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	cfg := w.config()
 	stranger := w.leaf(w.b, "p256", clientURI)
 	cfg.Chain, cfg.Key = stranger.Chain[:1], stranger.Key
@@ -251,7 +251,7 @@ func TestOtherCommunityIsRefused(t *testing.T) {
 
 func TestDemandsOfACommunity(t *testing.T) {
 	// Covers: diagnostics row 38
-	w, ctx := newWorld(t), context.Background()
+	w, ctx := newEnv(t), context.Background()
 	cfg := w.config()
 	cfg.Verifier.Communities[0].Policy.RequiredMetadata = []string{"client_uri", "policy_uri", "contacts"}
 	c := newClient(t, cfg)

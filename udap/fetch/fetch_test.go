@@ -23,7 +23,7 @@ import (
 func TestListIsFetchedOnceAndKept(t *testing.T) {
 	// Covers: case 075
 	c, ca := newClock(), signer(t, "A")
-	p := newPlace(t, bytesOf(ca.list(t, 7, epoch, time.Hour, 42)))
+	p := newListServer(t, bytesOf(ca.list(t, 7, epoch, time.Hour, 42)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
 	var wg sync.WaitGroup
 	for range 50 {
@@ -59,7 +59,7 @@ func TestNewestListWins(t *testing.T) {
 	}
 
 	c := newClock()
-	p := newPlace(t, status(500))
+	p := newListServer(t, status(500))
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
 
 	for _, step := range steps {
@@ -100,7 +100,7 @@ func TestOneCRLAtEachAddress(t *testing.T) {
 		{"DER and a byte within PEM", asPEM(append(slices.Clone(der), 0)), "follow the CRL"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPlace(t, bytesOf(c.serve))
+			p := newListServer(t, bytesOf(c.serve))
 			s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
 			got := one(t, s, ca, p.URL+"/a.crl")
 			if c.want == "" {
@@ -145,7 +145,7 @@ func TestListRefused(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			p, timeout := newPlace(t, tc.serve), patience
+			p, timeout := newListServer(t, tc.serve), patience
 			if tc.name == "slow" {
 				timeout = 300 * time.Millisecond
 			}
@@ -202,7 +202,7 @@ func slow(w http.ResponseWriter, r *http.Request) {
 func TestListRunsOut(t *testing.T) {
 	// Covers: case 071, diagnostics row 13
 	c, ca := newClock(), signer(t, "A")
-	p := newPlace(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
 	wantNumber(t, one(t, s, ca, p.URL+"/a.crl"), 3)
 	p.serve(status(503))
@@ -226,8 +226,8 @@ func TestListRunsOut(t *testing.T) {
 func TestEveryPointIsTried(t *testing.T) {
 	// Covers: diagnostics row 14
 	ca := signer(t, "A")
-	good := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
-	bad := newPlace(t, status(404))
+	good := newListServer(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
+	bad := newListServer(t, status(404))
 	s := newSource(t, newClock(), Config{Allow: []string{good.URL, bad.URL}})
 	q := udap.CRLQuery{Issuer: ca.cert, URLs: []string{bad.URL + "/a", good.URL + "/a", "ldap://x/y"}}
 	got := s.CRLs(context.Background(), q)
@@ -246,7 +246,7 @@ func TestPointsAreNeverFiles(t *testing.T) {
 	// Covers: case 075
 	ca := signer(t, "A")
 	list := ca.list(t, 5, epoch, time.Hour)
-	p := newPlace(t, bytesOf(list))
+	p := newListServer(t, bytesOf(list))
 	t.Chdir(t.TempDir())
 	file := filepath.Join("HTTP:", strings.TrimPrefix(p.URL, "http://"), "a.crl")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
@@ -265,7 +265,7 @@ func TestStoreKeepsTheFloor(t *testing.T) {
 	// Covers: case 071
 	c, ca := newClock(), signer(t, "A")
 	store := &MemoryStore{}
-	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
 	cfg := Config{Allow: []string{p.URL}, Store: store}
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a"), 8)
 
@@ -303,7 +303,7 @@ func (c *countingStore) SaveCRL(key string, l StoredCRL) error {
 func TestUnchangedListIsNotReadAgain(t *testing.T) {
 	c, ca := newClock(), signer(t, "A")
 	store := &countingStore{}
-	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}, Store: store})
 	first := one(t, s, ca, p.URL+"/a")
 
@@ -342,7 +342,7 @@ func (u *unreadableStore) LoadCRL(key string) (StoredCRL, bool, error) {
 func TestUnreadableStoreRollsNothingBack(t *testing.T) {
 	c, ca := newClock(), signer(t, "A")
 	store := &unreadableStore{}
-	p := newPlace(t, bytesOf(ca.list(t, 6, epoch, time.Hour, 42)))
+	p := newListServer(t, bytesOf(ca.list(t, 6, epoch, time.Hour, 42)))
 	cfg := Config{Allow: []string{p.URL}, Store: store}
 	wantNumber(t, one(t, newSource(t, c, cfg), ca, p.URL+"/a.crl"), 6)
 
@@ -361,7 +361,7 @@ func TestUnreadableStoreRollsNothingBack(t *testing.T) {
 
 func TestFullStoreIsReported(t *testing.T) {
 	ca := signer(t, "A")
-	p := newPlace(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 8, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{Allow: []string{p.URL}, Store: &fullStore{}})
 	wantNumber(t, one(t, s, ca, p.URL+"/a"), 8)
 	if st := s.State()[0]; st.Error == "" || st.Number != "8" || !st.Usable {
@@ -381,7 +381,7 @@ func TestConfiguredLists(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	p := newPlace(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{Configured: []Configured{
 		{"urn:a", file}, {"urn:a", rootFile}, {"urn:b", p.URL + "/b.crl"}, {"", filepath.Join(dir, "missing")},
 	}})
@@ -403,7 +403,7 @@ func TestConfiguredLists(t *testing.T) {
 func TestRunRefreshes(t *testing.T) {
 	// Covers: case 070
 	c, ca := newClock(), signer(t, "A")
-	p := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
+	p := newListServer(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}, Refresh: 20 * time.Millisecond})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -436,7 +436,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	// Covers: case 075
 	ca := signer(t, "A")
 	der := ca.list(t, 1, epoch, time.Hour)
-	p := newPlace(t, bytesOf(der))
+	p := newListServer(t, bytesOf(der))
 
 	for name, cfg := range map[string]Config{"count": {MaxCRLs: 3}, "bytes": {MaxTotal: int64(3 * len(der))}} {
 		cfg.Allow = []string{p.URL}
@@ -454,7 +454,7 @@ func TestCallerMayLeave(t *testing.T) {
 	ca := signer(t, "A")
 	release := make(chan struct{})
 	der := ca.list(t, 1, epoch, time.Hour)
-	p := newPlace(t, func(w http.ResponseWriter, _ *http.Request) { <-release; _, _ = w.Write(der) })
+	p := newListServer(t, func(w http.ResponseWriter, _ *http.Request) { <-release; _, _ = w.Write(der) })
 	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -480,7 +480,7 @@ func TestSpelledIssuerOfList(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spelled := *ca.cert
 			spelled.RawSubject = signer(t, name).cert.RawSubject
-			p := newPlace(t, bytesOf((&authority{&spelled, ca.key}).list(t, 3, epoch, time.Hour)))
+			p := newListServer(t, bytesOf((&authority{&spelled, ca.key}).list(t, 3, epoch, time.Hour)))
 			s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
 			got := one(t, s, ca, p.URL+"/a.crl")
 			if !same {

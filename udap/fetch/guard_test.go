@@ -40,7 +40,7 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	}
 
-	allowed := newPlace(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
+	allowed := newListServer(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{
 		Allow:   []string{allowed.URL, "https://127.0.0.1:" + c.port(), "http://localhost:1"},
 		Resolve: resolve, Timeout: time.Second,
@@ -78,7 +78,7 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 func TestRedirectToPrivatePlace(t *testing.T) {
 	// Covers: case 076
 	ca, c := signer(t, "A"), newCanary(t)
-	p := newPlace(t, nil)
+	p := newListServer(t, nil)
 	p.serve(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://127.0.0.1:"+c.port()+"/", http.StatusFound)
 	})

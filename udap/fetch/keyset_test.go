@@ -8,12 +8,12 @@ import (
 )
 
 // Key sets come over https or from an origin that is named, are fetched once
-// for many and again after a while, and never from inside the house.
+// for many and again after a while, and never from an internal address.
 // Covers: S2-24, case 098
 func TestKeySet(t *testing.T) {
 	c := newClock()
 	set := `{"keys":[]}`
-	p := newPlace(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(set)) })
+	p := newListServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(set)) })
 	s := newSource(t, c, Config{Allow: []string{p.URL}, Refresh: time.Minute})
 
 	for range 3 {

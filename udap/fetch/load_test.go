@@ -128,7 +128,7 @@ func TestBusyIsNoResult(t *testing.T) {
 // The CRL host of one issuer that hangs delays its own members only.
 func TestHungHostDelaysOnlyItsOwn(t *testing.T) {
 	tr := newTrust(t, udap.Policy{})
-	hung := newPlace(t, nil)
+	hung := newListServer(t, nil)
 	g := newGate(http.NotFound)
 	hung.serve(g.ServeHTTP)
 	tr.src = newSource(t, tr.clock, Config{Allow: []string{tr.web.URL, hung.URL}, Timeout: patience})

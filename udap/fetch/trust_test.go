@@ -35,7 +35,7 @@ type trust struct {
 	clock *clock
 	root  *certs.CA
 	inter *certs.CA
-	web   *place
+	web   *listServer
 	mu    sync.Mutex
 	at    map[string]http.HandlerFunc
 	src   *Source
@@ -59,7 +59,7 @@ func newTrust(t *testing.T, policy udap.Policy) *trust { return newTrustWithin(t
 // newTrustWithin is newTrust with a time limit for each fetch.
 func newTrustWithin(t *testing.T, policy udap.Policy, timeout time.Duration) *trust {
 	tr := &trust{t: t, clock: newClock(), at: map[string]http.HandlerFunc{}}
-	tr.web = newPlace(t, func(w http.ResponseWriter, r *http.Request) {
+	tr.web = newListServer(t, func(w http.ResponseWriter, r *http.Request) {
 		tr.mu.Lock()
 		h := tr.at[r.URL.Path]
 		tr.mu.Unlock()

@@ -12,7 +12,7 @@ var EvidenceFiles = []string{
 	"originator.jsonl",
 }
 
-// Manifest describes the world for other programs.
+// Manifest describes the environment for other programs.
 func (w *Env) Manifest() *Manifest {
 	m := &Manifest{
 		Version: 1, PublicBase: w.publicBase(), PrivateBase: w.privateBase(),

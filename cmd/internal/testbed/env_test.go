@@ -19,7 +19,7 @@ import (
 	"fhirdest.example/server"
 )
 
-// testWorld makes a world in dir, with ports of its own.
+// testEnv makes an environment in dir, with ports of its own.
 func testEnv(t *testing.T, dir string, before map[string]string, edit func(*Config, map[string]string)) *Env {
 	t.Helper()
 	o, address := Config{Host: "localhost", Patients: 3}, map[string]string{}
@@ -46,7 +46,7 @@ func testEnv(t *testing.T, dir string, before map[string]string, edit func(*Conf
 	return w
 }
 
-func TestWorld(t *testing.T) {
+func TestEnv(t *testing.T) {
 	w := testEnv(t, t.TempDir(), nil, nil)
 	t.Run("the manifest has the keys of the design", func(t *testing.T) { hasKeys(t, w) })
 	t.Run("the manifest tells the truth", func(t *testing.T) { tellsTruth(t, w) })

@@ -32,9 +32,9 @@ const (
 	clientURI  = "https://client.example/app#one"
 )
 
-// world is two trust communities, a web of TLS, a lists' server and one small
+// env is two trust communities, a web of TLS, a lists' server and one small
 // but real destination that judges with a real udap.Verifier.
-type world struct {
+type env struct {
 	a, b   *certs.Community
 	tlsCA  *certs.CA
 	lists  *httptest.Server
@@ -55,9 +55,9 @@ var makeAuthorities = sync.OnceValues(func() (a, b *certs.Community) {
 	return a, b
 })
 
-func newWorld(t *testing.T) *world {
+func newEnv(t *testing.T) *env {
 	t.Helper()
-	w := &world{roots: x509.NewCertPool()}
+	w := &env{roots: x509.NewCertPool()}
 	w.a, w.b = makeAuthorities()
 	w.lists = httptest.NewServer(http.HandlerFunc(w.serveList))
 	t.Cleanup(w.lists.Close)
@@ -92,11 +92,11 @@ func must[T any](v T, err error) T {
 }
 
 // leaf issues a member's certificate with the given URIs.
-func (w *world) leaf(c *certs.Community, kind certs.KeyKind, uris ...string) *certs.Identity {
+func (w *env) leaf(c *certs.Community, kind certs.KeyKind, uris ...string) *certs.Identity {
 	return w.leafWith(c, kind, func(*certs.Template) {}, uris...)
 }
 
-func (w *world) leafWith(
+func (w *env) leafWith(
 	c *certs.Community, kind certs.KeyKind, change func(*certs.Template), uris ...string,
 ) *certs.Identity {
 	key := keyOf(kind)
@@ -113,7 +113,7 @@ func (w *world) leafWith(
 	return &certs.Identity{Chain: []*x509.Certificate{cert, c.Issuing.Cert}, Key: key}
 }
 
-func (w *world) serveList(rw http.ResponseWriter, r *http.Request) {
+func (w *env) serveList(rw http.ResponseWriter, r *http.Request) {
 	ca := w.a.Issuing
 	switch r.URL.Path {
 	case "/B/issuing.crl":
@@ -131,7 +131,7 @@ func (w *world) serveList(rw http.ResponseWriter, r *http.Request) {
 
 // verifier believes the communities given; the issuing CA's own status comes
 // from a configured list, as it has no distribution point here.
-func (w *world) verifier(now func() time.Time, communities ...*udap.Community) *udap.Verifier {
+func (w *env) verifier(now func() time.Time, communities ...*udap.Community) *udap.Verifier {
 	src := must(fetch.New(fetch.Config{
 		Allow: []string{w.lists.URL}, Now: now,
 		Configured: []fetch.Configured{{Place: w.lists.URL + "/A/root.crl"}},
@@ -139,16 +139,16 @@ func (w *world) verifier(now func() time.Time, communities ...*udap.Community) *
 	return &udap.Verifier{Communities: communities, Revocation: src}
 }
 
-func (w *world) communityA() *udap.Community {
+func (w *env) communityA() *udap.Community {
 	return &udap.Community{URI: communityA, Name: "A", Anchors: []*x509.Certificate{w.a.Root.Cert}}
 }
 
-func (w *world) communityB() *udap.Community {
+func (w *env) communityB() *udap.Community {
 	return &udap.Community{URI: communityB, Name: "B", Anchors: []*x509.Certificate{w.b.Root.Cert}}
 }
 
 // config is a good originator's; a test changes one thing.
-func (w *world) config() Config {
+func (w *env) config() Config {
 	now := func() time.Time { return epoch }
 	return Config{
 		Base:      w.dest.base,
@@ -182,7 +182,7 @@ type destination struct {
 	requests []string // method and path of each
 }
 
-func newDestination(t *testing.T, w *world) *destination {
+func newDestination(t *testing.T, w *env) *destination {
 	d := &destination{
 		t:       t,
 		answer:  map[string]http.HandlerFunc{},
@@ -205,7 +205,7 @@ func newDestination(t *testing.T, w *world) *destination {
 }
 
 // web issues a web server's certificate.
-func (w *world) web(name string) tls.Certificate {
+func (w *env) web(name string) tls.Certificate {
 	key := must(certs.NewKey("p256"))
 	cert := must(w.tlsCA.Issue(certs.Template{
 		CommonName: name,

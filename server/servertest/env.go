@@ -19,14 +19,14 @@ import (
 	"fhirdest.example/server"
 )
 
-// The trust communities of a World.
+// The trust communities of an Env.
 const (
 	URIA = "urn:oid:2.16.840.1.113883.3.9999.1"
 	URIB = "urn:oid:2.16.840.1.113883.3.9999.2"
 )
 
-// World is the environment of a destination.
-type World struct {
+// Env is the environment of a destination.
+type Env struct {
 	Dir    string // holds every file
 	A, B   *certs.Community
 	TLS    *certs.CA // issued the destination's TLS certificate
@@ -37,15 +37,15 @@ type World struct {
 	names map[*certs.Community]string
 }
 
-// Base is the public FHIR base URL of every World.
+// Base is the public FHIR base URL of every Env.
 const Base = "https://fhir.test/acme/fhir"
 
-// NewWorld makes two communities, a destination's certificates in both, and
+// NewEnv makes two communities, a destination's certificates in both, and
 // the configuration of a destination in files. Clocks are real; everything is
 // valid from an hour ago.
-func NewWorld(tb testing.TB) *World {
+func NewEnv(tb testing.TB) *Env {
 	tb.Helper()
-	w := &World{
+	w := &Env{
 		Dir:   tb.TempDir(),
 		tb:    tb,
 		Lists: newLists(tb),
@@ -85,14 +85,14 @@ func before() time.Time { return time.Now().Add(-time.Hour).Truncate(time.Second
 
 func after() time.Time { return before().AddDate(1, 0, 0) }
 
-func (w *World) must(err error) {
+func (w *Env) must(err error) {
 	w.tb.Helper()
 	if err != nil {
 		w.tb.Fatal(err)
 	}
 }
 
-// keys keeps RSA keys between worlds of one test run: making one takes longer
+// keys keeps RSA keys between environments of one test run: making one takes longer
 // than most tests.
 var keys = struct {
 	sync.Mutex
@@ -100,7 +100,7 @@ var keys = struct {
 }{}
 
 // Key makes a private key.
-func (w *World) Key(kind certs.KeyKind) crypto.Signer {
+func (w *Env) Key(kind certs.KeyKind) crypto.Signer {
 	w.tb.Helper()
 	k, err := certs.NewKey(kind)
 	w.must(err)
@@ -108,7 +108,7 @@ func (w *World) Key(kind certs.KeyKind) crypto.Signer {
 }
 
 // ownKey is the RSA key of the destination in community i, made once.
-func (w *World) ownKey(i int) crypto.Signer {
+func (w *Env) ownKey(i int) crypto.Signer {
 	keys.Lock()
 	defer keys.Unlock()
 	for len(keys.rsa) <= i {
@@ -119,7 +119,7 @@ func (w *World) ownKey(i int) crypto.Signer {
 
 // Community makes a trust community, whose lists are published under NAME.crl and
 // NAME-root.crl.
-func (w *World) Community(name string) *certs.Community {
+func (w *Env) Community(name string) *certs.Community {
 	w.tb.Helper()
 	c, err := certs.NewCommunity(certs.CommunityPlan{
 		Name:      "Community " + name,
@@ -137,7 +137,7 @@ func (w *World) Community(name string) *certs.Community {
 }
 
 // Publish puts a list of an authority in place, with these serials revoked.
-func (w *World) Publish(name string, ca *certs.CA, revoked ...certs.RevokedEntry) {
+func (w *Env) Publish(name string, ca *certs.CA, revoked ...certs.RevokedEntry) {
 	w.tb.Helper()
 	w.Lists.number++
 	der, err := ca.CRL(certs.CRLTemplate{
@@ -152,7 +152,7 @@ func (w *World) Publish(name string, ca *certs.CA, revoked ...certs.RevokedEntry
 }
 
 // member writes the files of a community and returns its configuration.
-func (w *World) member(name, uri string, c *certs.Community) server.Community {
+func (w *Env) member(name, uri string, c *certs.Community) server.Community {
 	w.must(certs.WriteCertificates(filepath.Join(w.Dir, name+"-anchor.pem"), c.Root.Cert))
 	id := w.Issue(name, c, w.ownKey(int(name[0]-'a')), Base)
 	w.WriteIdentity(name, id)
@@ -167,7 +167,7 @@ func (w *World) member(name, uri string, c *certs.Community) server.Community {
 }
 
 // WriteIdentity writes NAME.pem and NAME.key.
-func (w *World) WriteIdentity(name string, id *certs.Identity) {
+func (w *Env) WriteIdentity(name string, id *certs.Identity) {
 	w.tb.Helper()
 	w.must(certs.WriteIdentity(filepath.Join(w.Dir, name+".pem"), filepath.Join(w.Dir, name+
 		".key"), id))
@@ -175,7 +175,7 @@ func (w *World) WriteIdentity(name string, id *certs.Identity) {
 
 // Issue has a community issue a certificate for a key, with the URIs in its
 // SAN and the community's distribution point.
-func (w *World) Issue(name string, c *certs.Community, key crypto.Signer, uris ...string) *certs.Identity {
+func (w *Env) Issue(name string, c *certs.Community, key crypto.Signer, uris ...string) *certs.Identity {
 	w.tb.Helper()
 	t := certs.Template{
 		CommonName:   name,
@@ -195,7 +195,7 @@ func (w *World) Issue(name string, c *certs.Community, key crypto.Signer, uris .
 }
 
 // Client makes a client of a community with a P-256 key and one URI.
-func (w *World) Client(c *certs.Community, uri string) *certs.Identity {
+func (w *Env) Client(c *certs.Community, uri string) *certs.Identity {
 	w.tb.Helper()
 	return w.Issue("client", c, w.Key("p256"), uri)
 }
@@ -251,7 +251,7 @@ func (l *Lists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Listen opens the destination's socket and writes the TLS certificate for
 // its private name.
-func (w *World) Listen() net.Listener {
+func (w *Env) Listen() net.Listener {
 	w.tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
@@ -262,7 +262,7 @@ func (w *World) Listen() net.Listener {
 }
 
 // WriteTLS issues the TLS certificate anew, for these names.
-func (w *World) WriteTLS(names ...string) {
+func (w *Env) WriteTLS(names ...string) {
 	w.tb.Helper()
 	key := w.Key("p256")
 	leaf, err := w.TLS.Issue(certs.Template{

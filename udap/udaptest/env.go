@@ -16,7 +16,7 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// The communities and the URLs of every world.
+// The communities and the URLs of every environment.
 const (
 	CommunityA = trace.CommunityURI("urn:example:community:a")
 	CommunityB = trace.CommunityURI("urn:example:community:b")
@@ -29,12 +29,12 @@ const (
 	Client2URI = "https://client2.test/app"
 )
 
-// Now is the time in every world.
+// Now is the time in every environment.
 var Now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// World is two trust communities, A and B, that a verifier knows, and X, which
+// Env is two trust communities, A and B, that a verifier knows, and X, which
 // no verifier trusts.
-type World struct {
+type Env struct {
 	Now     time.Time
 	Kind    certs.KeyKind
 	A, B, X *Hierarchy
@@ -50,10 +50,10 @@ type Hierarchy struct {
 	Root, Int *certs.CA
 }
 
-// New makes a world whose keys are all of one kind.
-func New(t testing.TB, kind certs.KeyKind) *World {
+// New makes an environment whose keys are all of one kind.
+func New(t testing.TB, kind certs.KeyKind) *Env {
 	t.Helper()
-	w := &World{
+	w := &Env{
 		Now:   Now,
 		Kind:  kind,
 		lists: map[string]func() []udap.CRLAnswer{},
@@ -65,7 +65,7 @@ func New(t testing.TB, kind certs.KeyKind) *World {
 	return w
 }
 
-func (w *World) hierarchy(t testing.TB, uri trace.CommunityURI, name string, key int) *Hierarchy {
+func (w *Env) hierarchy(t testing.TB, uri trace.CommunityURI, name string, key int) *Hierarchy {
 	t.Helper()
 	root, err := certs.NewRoot(w.Template("Root "+name), Key(t, w.Kind, key))
 	must(t, err)
@@ -84,7 +84,7 @@ func (w *World) hierarchy(t testing.TB, uri trace.CommunityURI, name string, key
 }
 
 // Template is a certificate that is valid from a day ago for a year.
-func (w *World) Template(name string) certs.Template {
+func (w *Env) Template(name string) certs.Template {
 	return certs.Template{
 		CommonName: name,
 		NotBefore:  w.Now.Add(-24 * time.Hour),
@@ -92,8 +92,8 @@ func (w *World) Template(name string) certs.Template {
 	}
 }
 
-// Verifier knows communities A and B and asks the world about revocation.
-func (w *World) Verifier() *udap.Verifier {
+// Verifier knows communities A and B and asks the environment about revocation.
+func (w *Env) Verifier() *udap.Verifier {
 	return &udap.Verifier{
 		Communities: []*udap.Community{w.A.Community, w.B.Community},
 		Revocation:  w,
@@ -105,13 +105,13 @@ type Client forge.Client
 
 // Client issues a leaf with this URI under an authority. edit, when not nil,
 // may change the template.
-func (w *World) Client(t testing.TB, ca *certs.CA, uri string, edit func(*certs.Template)) *Client {
+func (w *Env) Client(t testing.TB, ca *certs.CA, uri string, edit func(*certs.Template)) *Client {
 	t.Helper()
 	return w.ClientWith(t, ca, uri, Key(t, w.Kind, 10), edit)
 }
 
 // ClientWith is Client with a key of the caller's choice.
-func (w *World) ClientWith(
+func (w *Env) ClientWith(
 	t testing.TB, ca *certs.CA, uri string, key crypto.Signer, edit func(*certs.Template),
 ) *Client {
 	t.Helper()
@@ -135,7 +135,7 @@ func (w *World) ClientWith(
 func (c *Client) Leaf() *x509.Certificate { return c.Chain[0] }
 
 // Publish makes an authority's list current, with these serials revoked.
-func (w *World) Publish(t testing.TB, ca *certs.CA, revoked ...*big.Int) {
+func (w *Env) Publish(t testing.TB, ca *certs.CA, revoked ...*big.Int) {
 	t.Helper()
 	tpl := certs.CRLTemplate{
 		Number:     7,
@@ -155,7 +155,7 @@ func (w *World) Publish(t testing.TB, ca *certs.CA, revoked ...*big.Int) {
 }
 
 // PublishList makes a list from a template the authority's only one.
-func (w *World) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
+func (w *Env) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
 	t.Helper()
 	der, err := ca.CRL(tpl)
 	must(t, err)
@@ -168,26 +168,26 @@ func (w *World) PublishList(t testing.TB, ca *certs.CA, tpl certs.CRLTemplate) {
 	})
 }
 
-// Answer sets the answers of the world about certificates of an issuer.
-func (w *World) Answer(ca *certs.CA, answers ...udap.CRLAnswer) {
+// Answer sets the answers of the environment about certificates of an issuer.
+func (w *Env) Answer(ca *certs.CA, answers ...udap.CRLAnswer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lists[string(ca.Cert.Raw)] = func() []udap.CRLAnswer { return answers }
 }
 
 // CRLs implements udap.RevocationSource.
-func (w *World) CRLs(_ context.Context, q udap.CRLQuery) []udap.CRLAnswer {
+func (w *Env) CRLs(_ context.Context, q udap.CRLQuery) []udap.CRLAnswer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = append(w.asked, q)
 	if f := w.lists[string(q.Issuer.Raw)]; f != nil {
 		return f()
 	}
-	return []udap.CRLAnswer{{Err: fmt.Errorf("no list of %s in this world", q.Issuer.Subject)}}
+	return []udap.CRLAnswer{{Err: fmt.Errorf("no list of %s in this environment", q.Issuer.Subject)}}
 }
 
-// Asked returns how often the world was asked about revocation.
-func (w *World) Asked() int {
+// Asked returns how often the environment was asked about revocation.
+func (w *Env) Asked() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.asked)

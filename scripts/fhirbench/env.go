@@ -28,8 +28,8 @@ const (
 	token = "0123456789abcdef0123456789abcdef"
 )
 
-// world is both servers over the same resources.
-type world struct {
+// env is both servers over the same resources.
+type env struct {
 	dir               string
 	count             int
 	ids               []string // of patients
@@ -37,19 +37,19 @@ type world struct {
 	closers           []func() error
 }
 
-func (w *world) close() {
+func (w *env) close() {
 	for i := len(w.closers) - 1; i >= 0; i-- {
 		w.closers[i]()
 	}
 }
 
-func newWorld(out io.Writer, resources int) (*world, error) {
+func newEnv(out io.Writer, resources int) (*env, error) {
 	dir, err := os.MkdirTemp("", "fhirbench")
 	if err != nil {
 		return nil, err
 	}
 
-	w := &world{dir: dir}
+	w := &env{dir: dir}
 	w.closers = append(w.closers, func() error { return os.RemoveAll(dir) })
 	patients, err := patientsFor(resources)
 	if err != nil {
@@ -77,7 +77,7 @@ func patientsFor(resources int) (int, error) {
 	return max(1, resources*50/max(n, 1)), err
 }
 
-func (w *world) startOurs(out io.Writer, patients int) error {
+func (w *env) startOurs(out io.Writer, patients int) error {
 	path := filepath.Join(w.dir, "fhir.bolt")
 	st, err := bolt.OpenFHIR(path, bolt.Options{})
 	if err != nil {
@@ -130,7 +130,7 @@ func (w *world) startOurs(out io.Writer, patients int) error {
 	return err
 }
 
-func openAgain(path string, w *world) (*bolt.FHIR, error) {
+func openAgain(path string, w *env) (*bolt.FHIR, error) {
 	st, err := bolt.OpenFHIR(path, bolt.Options{})
 	if err == nil {
 		w.closers = append(w.closers, st.Close)
@@ -140,7 +140,7 @@ func openAgain(path string, w *world) (*bolt.FHIR, error) {
 
 // tokens keeps one token by its SHA-256 in a Bolt file, as the destination
 // does, and looks it up for each request.
-func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error) {
+func (w *env) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error) {
 	db, err := bbolt.Open(filepath.Join(w.dir, "trust.bolt"), 0o600, nil)
 	if err != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (w *world) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error
 	}, err
 }
 
-func (w *world) serve(h http.Handler) (string, error) {
+func (w *env) serve(h http.Handler) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -193,7 +193,7 @@ func (w *world) serve(h http.Handler) (string, error) {
 
 // startBare serves the same bytes by key, in pages of 20, and stores what it
 // is given: no token, no parse, no index, no record.
-func (w *world) startBare(patients int) error {
+func (w *env) startBare(patients int) error {
 	db, err := bbolt.Open(filepath.Join(w.dir, "bare.bolt"), 0o600, &bbolt.Options{
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: 1 << (30 + 2*(^uint(0)>>63)),

@@ -106,17 +106,17 @@ func (a *authority) list(
 	return der
 }
 
-// place is a real HTTP server for one list, whose answer a test changes.
-type place struct {
+// listServer is a real HTTP server for one list, whose answer a test changes.
+type listServer struct {
 	*httptest.Server
 	hits   atomic.Int64
 	mu     sync.Mutex
 	answer http.HandlerFunc
 }
 
-func newPlace(t *testing.T, answer http.HandlerFunc) *place {
+func newListServer(t *testing.T, answer http.HandlerFunc) *listServer {
 	t.Helper()
-	p := &place{answer: answer}
+	p := &listServer{answer: answer}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.hits.Add(1)
 		p.mu.Lock()
@@ -129,7 +129,7 @@ func newPlace(t *testing.T, answer http.HandlerFunc) *place {
 	return p
 }
 
-func (p *place) serve(h http.HandlerFunc) {
+func (p *listServer) serve(h http.HandlerFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answer = h
