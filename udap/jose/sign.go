@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -17,6 +18,7 @@ type Header struct {
 	Type  string              // typ, for example "dpop+jwt"
 	KeyID string              // kid
 	Chain []*x509.Certificate // x5c, the signer's certificate first
+	JWK   bool                // with jwk, the signer's public key
 }
 
 // Sign returns the compact form of a JWS over claims, which must be one JSON
@@ -40,7 +42,7 @@ func Sign(key crypto.Signer, h Header, alg string, claims []byte) (compact strin
 		return "", fmt.Errorf("jose: claims to sign: %w", err)
 	}
 
-	header, err := h.encode(alg)
+	header, err := h.encode(alg, key.Public())
 	if err != nil {
 		return "", fmt.Errorf("jose: %w", err)
 	}
@@ -58,7 +60,7 @@ func Sign(key crypto.Signer, h Header, alg string, claims []byte) (compact strin
 	return input + "." + base64URL.EncodeToString(sig), nil
 }
 
-func (h Header) encode(alg string) ([]byte, error) {
+func (h Header) encode(alg string, pub crypto.PublicKey) ([]byte, error) {
 	b := append([]byte(`{"alg":"`), alg...)
 	b = append(b, '"')
 	for _, m := range []struct{ name, value string }{{"typ", h.Type}, {"kid", h.KeyID}} {
@@ -71,6 +73,19 @@ func (h Header) encode(alg string) ([]byte, error) {
 		if b, err = jsontext.AppendQuote(b, m.value); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
+	}
+
+	if h.JWK {
+		key, err := EncodeKey(pub)
+		if err != nil {
+			return nil, err
+		}
+
+		jwk, err := json.Marshal(key)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"jwk":`...), jwk...)
 	}
 
 	if len(h.Chain) == 0 {
