@@ -136,9 +136,14 @@ var table = []row{
 		less:   []string{"crypto/x509"},
 	},
 	{
+		room:   "server/rate",
+		reason: "bound how often one party is served",
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
-		ours:   []string{"udap", "udap/trace", "udap/jose", "server/audit", "fhir/scope"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "server/audit", "server/rate", "fhir/scope"},
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},
 	},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,35 +81,6 @@ func TestBelieve(t *testing.T) {
 	}
 	if a := e.token(c, udaptest.Assertion(id, e.now())); a.status != http.StatusOK {
 		t.Errorf("community back again: %d %s", a.status, a.body)
-	}
-}
-
-// A limiter remembers so many parties and no more, whoever comes.
-//
-// Covers: case 120
-func TestLimiterIsBounded(t *testing.T) {
-	acquire, known := oauth.Limiter(1)
-	now := udaptest.Now
-	for i := range 3 * oauth.MaxLimited {
-		if acquire(strconv.Itoa(i), now) != 0 {
-			t.Fatalf("party %d is held back by others", i)
-		}
-		if known() > oauth.MaxLimited {
-			t.Fatalf("%d parties are remembered", known())
-		}
-	}
-
-	last := strconv.Itoa(3*oauth.MaxLimited - 1)
-	if acquire(last, now) == 0 {
-		t.Error("the newest party was forgotten")
-	}
-	now = now.Add(2 * time.Minute)
-	for i := range oauth.MaxLimited {
-		acquire("later "+strconv.Itoa(i), now)
-	}
-
-	if acquire(last, now) != 0 {
-		t.Error("what was paid for is still held against a party")
 	}
 }
 
