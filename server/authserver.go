@@ -16,12 +16,12 @@ import (
 
 // newAuthServer returns the authorization server.
 func (s *Site) newAuthServer() (*oauth.Service, error) {
-	scopes, err := scope.NewCatalogue(supportedScopes(s.cfg.Writable), served, enforceable)
+	scopes, err := scope.NewCatalogue(s.cfg.scopes(), served, enforceable)
 	if err != nil {
 		return nil, err
 	}
 
-	personal, err := scope.NewCatalogue(personalScopes(s.cfg.Writable), served, enforceable)
+	personal, err := scope.NewCatalogue(s.cfg.personalScopes(), served, enforceable)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +43,8 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Store:                   s.stores.trust,
 		Scopes:                  scopes,
 		Personal:                personal,
+		NoFHIR:                  s.cfg.FHIR == "off",
+		Tiered:                  s.cfg.tiered(),
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime,
 		Explain:                 explain,
@@ -160,11 +162,31 @@ func supportedScopes(writable bool) []string {
 	return append(out, "system/AuditEvent.read", "system/AuditEvent.rs")
 }
 
+// scopes are those of clients without people.
+func (c Config) scopes() []string {
+	if c.FHIR == "off" {
+		return nil
+	}
+	return supportedScopes(c.Writable)
+}
+
+// tiered reports whether this server has a part in UDAP Tiered OAuth: as the one
+// that sends people to an identity provider, or as an identity provider.
+func (c Config) tiered() bool { return len(c.IDPs) > 0 || c.FHIR == "off" }
+
 // personalScopes are those that clients for people may register for; they are
-// not listed before the authorization code grant works.
-func personalScopes(writable bool) []string {
+// not listed before the authorization code grant works. The scope udap is listed
+// with Tiered OAuth only (UDAP Security 2.0, 6.1).
+func (c Config) personalScopes() []string {
+	if c.FHIR == "off" {
+		return []string{"openid", "udap", "fhirUser", "profile"}
+	}
+
 	out := []string{"openid", "fhirUser", "offline_access", "launch/patient"}
-	for _, s := range supportedScopes(writable) {
+	if c.tiered() {
+		out = append(out, "udap")
+	}
+	for _, s := range supportedScopes(c.Writable) {
 		rest := strings.TrimPrefix(s, "system/")
 		if strings.HasPrefix(rest, "AuditEvent.") {
 			continue

@@ -27,6 +27,7 @@ func (c Config) checkSite() error {
 	c.checkWords(&cs)
 	c.checkAmounts(&cs)
 	c.checkCommunities(&cs)
+	c.checkIDPs(&cs)
 	if c.Data == "" {
 		cs.Add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
 	}
@@ -46,7 +47,7 @@ func (c Config) checkURLs(cs *complaint.List) {
 	if c.Private != c.Public {
 		checkBase(cs, "private", c.Private)
 	}
-	if c.Issuer != site(c.Public)+"/oauth" {
+	if c.Issuer != c.usualIssuer() {
 		checkBase(cs, "issuer", c.Issuer)
 	}
 
@@ -61,7 +62,7 @@ func (c Config) checkPlaces(cs *complaint.List) {
 		cs.Add("originators reach both through one gateway: give the issuer the host and port of public",
 			"issuer: %s is not on the host of public (%s)", c.Issuer, c.Public)
 	}
-	if c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") ||
+	if c.FHIR == "on" && c.Issuer == c.Public || strings.HasPrefix(c.Issuer, c.Public+"/") ||
 		strings.HasPrefix(c.Public, c.Issuer+"/") {
 		cs.Add("put them side by side, such as …/acme/fhir and …/acme/oauth",
 			"issuer: %s and public %s stand inside one another", c.Issuer, c.Public)
@@ -161,6 +162,7 @@ func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
 	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "group", "warn")
 	oneOf(cs, "log", c.Log, "text", "json")
+	oneOf(cs, "fhir", c.FHIR, "on", "off")
 	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
 }
 

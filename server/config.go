@@ -39,6 +39,9 @@ type Config struct {
 	// Attachments says what becomes of a resource with an attachment whose size or
 	// hash does not fit its data: "accept" (default) or "refuse".
 	Attachments string `yaml:"attachments,omitempty"`
+	// FHIR is "on" (default), or "off" for an identity provider: a server of people and
+	// their sign-in that has no FHIR service. Its issuer is its public base by default.
+	FHIR string `yaml:"fhir,omitempty"`
 	// a private key that others may read: "refuse" (default), "group" (the file's group may read it, as
 	// with a mounted secret) or "warn"
 	KeyFiles string `yaml:"keyFiles,omitempty"`
@@ -55,8 +58,10 @@ type Config struct {
 	UnknownCommunity string `yaml:"unknownCommunity,omitempty"`
 	// in order of precedence; the first is the default one
 	Communities []Community `yaml:"communities"`
-	Revocation  Revocation  `yaml:"revocation,omitempty"`
-	Rates       Rates       `yaml:"rates,omitempty"`
+	// identity providers at which people may sign in when a client names one
+	IDPs       []IDP      `yaml:"idps,omitempty"`
+	Revocation Revocation `yaml:"revocation,omitempty"`
+	Rates      Rates      `yaml:"rates,omitempty"`
 
 	Writable bool `yaml:"writable,omitempty"` // grant scopes that change data, too
 	// Clients that may read the audit records of all, not of their own requests only:
@@ -232,7 +237,8 @@ type Timeouts struct {
 // withDefaults returns the configuration with the stated defaults filled in.
 func (c Config) withDefaults() Config {
 	or(&c.Private, c.Public)
-	or(&c.Issuer, site(c.Public)+"/oauth")
+	or(&c.FHIR, "on")
+	or(&c.Issuer, c.usualIssuer())
 	or(&c.Hop, "destination")
 	or(&c.KeyFiles, "refuse")
 	or(&c.Attachments, "accept")
@@ -251,6 +257,16 @@ func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
 	c.Timeouts = c.Timeouts.withDefaults()
 	return c
+}
+
+// usualIssuer is the issuer that needs no configuration: beside the FHIR base, or,
+// for an identity provider, its base itself (OpenID Connect Core 2: an ID token's
+// iss is the URL that clients know the provider by).
+func (c Config) usualIssuer() string {
+	if c.FHIR == "off" {
+		return c.Public
+	}
+	return site(c.Public) + "/oauth"
 }
 
 func (l Limits) withDefaults() Limits {

@@ -26,6 +26,7 @@ type material struct {
 	tls         *certs.Identity
 	clientCAs   *x509.CertPool // nil: callers need no certificate
 	communities []*member
+	idps        []idp
 	lists       []fetch.Configured
 	warnings    []string // what was accepted by policy and should be looked at
 }
@@ -66,6 +67,7 @@ func (c Config) loadTrust(now time.Time) (*material, error) {
 
 func (l *loader) trust(m *material) {
 	m.communities = l.members()
+	m.idps = l.idps(m.communities)
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

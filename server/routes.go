@@ -14,11 +14,6 @@ import (
 // routes puts everything that the public listener answers in its place. What
 // is at a URL under the public site is under the private one too.
 func (s *Site) routes() (*front, error) {
-	records, err := s.newFHIR()
-	if err != nil {
-		return nil, err
-	}
-
 	public, private := newRouter(s), newRouter(s)
 	mount := func(publicURL string, h http.Handler) {
 		p := pathOf(publicURL)
@@ -31,16 +26,25 @@ func (s *Site) routes() (*front, error) {
 	s.oauth.Routes(mount)
 	s.oauth.Documents(mount)
 
-	// The FHIR service has the rest under its base.
-	public.below(pathOf(s.cfg.Public), "fhir", records)
-	private.below(pathOf(s.cfg.Private), "fhir", records)
+	var bases []string
+	if s.cfg.FHIR == "on" {
+		// The FHIR service has the rest under its base.
+		records, err := s.newFHIR()
+		if err != nil {
+			return nil, err
+		}
+
+		public.below(pathOf(s.cfg.Public), "fhir", records)
+		private.below(pathOf(s.cfg.Private), "fhir", records)
+		bases = []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}
+	}
 
 	f := &front{
 		public:  authoritiesOf(s.cfg.Public),
 		private: authoritiesOf(s.cfg.Private),
 		toPub:   public.done(),
 		toPriv:  private.done(),
-		fhir:    []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)},
+		fhir:    bases,
 		pools:   newPools(s.cfg.Limits),
 		limits:  s.cfg.Limits,
 		times:   s.cfg.Timeouts,

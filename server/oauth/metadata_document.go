@@ -62,6 +62,9 @@ func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 		RevocationEndpoint:     s.urls.Revoke,
 	}
 
+	if s.cfg.Tiered {
+		d.Profiles = append(d.Profiles, "udap_to") // UDAP Security 2.0, 2.2
+	}
 	if !p.B2BOptional {
 		d.ExtensionsRequired = append(d.ExtensionsRequired, udap.B2BKey)
 	}

@@ -36,9 +36,11 @@ type discovery struct{ *Service }
 func (s *Service) Documents(mount func(url string, h http.Handler)) {
 	d := discovery{s}
 	mount(s.cfg.Base+"/.well-known/udap", d.metadataHandler(d.serveUDAP))
-	mount(s.cfg.Base+"/.well-known/smart-configuration", d.metadataHandler(d.present(func(t *trust) document {
-		return t.smart
-	})))
+	if !s.cfg.NoFHIR {
+		mount(s.cfg.Base+"/.well-known/smart-configuration", d.metadataHandler(d.present(func(t *trust) document {
+			return t.smart
+		})))
+	}
 	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"),
 		d.metadataHandler(d.present(func(t *trust) document {
 			return t.server

@@ -347,10 +347,14 @@ func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 
 // grantTypes are those that the metadata lists.
 func (s *Service) grantTypes() []string {
-	if s.cfg.AuthorizationCode {
-		return []string{clientCredentials, authorizationCode, refreshToken}
+	var names []string
+	if !s.cfg.NoFHIR {
+		names = append(names, clientCredentials)
 	}
-	return []string{clientCredentials}
+	if s.cfg.AuthorizationCode {
+		names = append(names, authorizationCode, refreshToken)
+	}
+	return names
 }
 
 // grantRegistered returns the scopes for which a client is registered: those it

@@ -43,6 +43,9 @@ type Config struct {
 	// Without it clients for that grant are registered, with a warning.
 	AuthorizationCode bool
 
+	NoFHIR bool // an identity provider: there is no FHIR service, and no document of one
+	Tiered bool // people may sign in at another identity provider, or for another server here (UDAP Tiered OAuth)
+
 	TokenLifetime time.Duration // 0 means MaxTokenLifetime, which is also the most
 	// UnknownCommunityDefault answers a request for the metadata of a community
 	// that is none of ours with the default metadata; else the answer is 204.
