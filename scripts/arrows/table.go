@@ -23,6 +23,7 @@ const (
 	goyaml  = "github.com/goccy/go-yaml"
 	xocsp   = "golang.org/x/crypto/ocsp"
 	xtext   = "golang.org/x/text"
+	argon2  = "golang.org/x/crypto/argon2"
 	metrics = "github.com/prometheus/client_golang"
 )
 
@@ -158,6 +159,12 @@ var table = []row{
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/people/users",
+		reason: "the file of people who can sign in, and their passwords",
+		others: []string{strict, argon2, xtext},
+		less:   []string{"net", "net/http", "encoding/json"},
 	},
 	{
 		room:   "server/audit",
