@@ -36,6 +36,9 @@ func (s *describer) capabilityStatement() ([]byte, error) {
 			"http://hl7.org/fhir/us/exchange-routing/CapabilityStatement/exchange-routing-destination-server",
 		},
 	}
+	if s.Jobs != nil {
+		st.Instantiates = append(st.Instantiates, bulkData+"CapabilityStatement/bulk-data")
+	}
 
 	c := coder{}
 	c.set(&st.Status, "active")
@@ -51,6 +54,9 @@ func (s *describer) capabilityStatement() ([]byte, error) {
 
 	return authored(st, "CapabilityStatement")
 }
+
+// bulkData begins the canonical URLs of Bulk Data Access.
+const bulkData = "http://hl7.org/fhir/uv/bulkdata/"
 
 func ptr[T any](v T) *T { return &v }
 
@@ -79,6 +85,12 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 		var in fhir.CapabilityStatementRestInteraction
 		c.set(&in.Code, code)
 		rest.Interaction = append(rest.Interaction, in)
+	}
+
+	if s.Jobs != nil {
+		rest.Operation = []fhir.CapabilityStatementRestResourceOperation{
+			{Name: "export", Definition: bulkData + "OperationDefinition/export"},
+		}
 	}
 
 	for _, typ := range search.Types() {
@@ -233,7 +245,21 @@ func (s *describer) typeOperations(typ string) []fhir.CapabilityStatementRestRes
 		})
 	}
 
+	if level, ok := exportLevels[typ]; ok && s.Jobs != nil {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:       "export",
+			Definition: bulkData + "OperationDefinition/" + level,
+		})
+	}
+
 	return all
+}
+
+// exportLevels are the operations by which a type's resources, or those of its
+// members, are exported.
+var exportLevels = map[string]string{
+	"Patient": "patient-export",
+	"Group":   "group-export",
 }
 
 // capabilityWrites declares the conditional forms and version handling.

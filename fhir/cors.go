@@ -16,7 +16,8 @@ func (s *Service) cors(h http.Header, r *http.Request, open bool) {
 	case origin != "" && slices.Contains(s.Origins, origin):
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Expose-Headers",
-			"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, Trace-Id, WWW-Authenticate")
+			"ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Progress, Expires, Retry-After, "+
+				"Trace-Id, WWW-Authenticate")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Headers",
 				"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, "+

@@ -157,6 +157,8 @@ func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 	case err != nil:
 	case e.in.entries:
 		err = fail(http.StatusBadRequest, "not-supported", "A Bundle cannot be done inside a Bundle.")
+	case e.in.answer != nil:
+		err = fail(http.StatusBadRequest, "not-supported", "Work in the background cannot be begun by a Bundle.")
 	case method == http.MethodPatch:
 		err = e.req.unwrap("application/json-patch+json")
 	case strings.HasSuffix(at, "/_search") && len(e.req.body) > 0:

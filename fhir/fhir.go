@@ -30,6 +30,9 @@ type Config struct {
 	// StrictAttachments refuses an attachment whose size or hash does not fit its
 	// data; else such a one is stored.
 	StrictAttachments bool
+	// Jobs does work in the background. Optional: without it, every request is
+	// answered with its result, and there are no bulk data operations.
+	Jobs Jobs
 	// Timeout bounds one search; 0 means 10 s.
 	Timeout time.Duration
 	// Services are the OAuth endpoints that the CapabilityStatement names,

@@ -40,6 +40,9 @@ type request struct {
 	entries    []*batchEntry
 	answered   int // bytes that its entries' answers have so far
 
+	timeout time.Duration                 // of work in the background; 0 for the service's
+	mark    func(Change, *response) error // stores the outcome of a change with it
+
 	access *access.Reader // decides what the grant allows
 	notes  notes
 }

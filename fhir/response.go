@@ -23,9 +23,15 @@ type response struct {
 	header      http.Header // further headers
 	wrote       bool        // something was stored
 	failed      *failure    // why an entry failed
+	file        *File       // instead of a body
 }
 
 func (resp *response) write(w http.ResponseWriter, r *http.Request) {
+	if resp.file != nil {
+		resp.file.serve(w, r)
+		return
+	}
+
 	h := w.Header()
 	for k, v := range resp.header {
 		h[k] = v

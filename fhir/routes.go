@@ -15,7 +15,7 @@ func (s *Service) allRoutes() routes {
 		everything        = &interaction{name: "$everything", prepare: r.prepareEverything, read: r.everything}
 		bundle            = &interaction{name: "batch", prepare: s.prepareBundle, entries: true}
 	)
-	return routes{
+	all := routes{
 		"":          {"GET": searchSystem, "POST": bundle},
 		"/_search":  {"GET": searchSystem, "POST": searchSystem},
 		"/_history": {"GET": {name: "history-system", read: r.historySystem}},
@@ -42,4 +42,19 @@ func (s *Service) allRoutes() routes {
 		"/Type/id/Type":             {"GET": searchCompartment},
 		"/Type/id/Type/_search":     {"GET": searchCompartment, "POST": searchCompartment},
 	}
+
+	if s.Jobs != nil {
+		export := &interaction{name: "$export", answer: s.kickOff}
+		all["/$export"] = map[string]*interaction{"GET": export, "POST": export}
+		all["/Type/$export"] = map[string]*interaction{"GET": export, "POST": export}
+		all["/Type/id/$export"] = map[string]*interaction{"GET": export, "POST": export}
+		all["/$import"] = map[string]*interaction{"POST": {name: "$import", answer: s.kickOff}}
+		all["/_jobs/id"] = map[string]*interaction{
+			"GET":    {name: "$job-status", answer: s.jobStatus},
+			"DELETE": {name: "$job-cancel", answer: s.jobCancel},
+		}
+		all["/_jobs/id/file"] = map[string]*interaction{"GET": {name: "$job-file", answer: s.jobFile}}
+	}
+
+	return all
 }

@@ -105,6 +105,9 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 		return nil, s.refused(req, unclear)
 	}
 
+	if s.wantsJob(req) {
+		return s.background(req)
+	}
 	return s.do(req)
 }
 
@@ -123,7 +126,7 @@ func (r *request) readURL(rawQuery string) (err error) {
 	if r.query, err = parseQuery(rawQuery); err != nil {
 		return err
 	}
-	if err = r.negotiate(); err != nil && r.readsBinary() {
+	if err = r.negotiate(); err != nil && (r.readsBinary() || r.readsFile()) {
 		return nil
 	}
 	return err
@@ -223,7 +226,12 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 		return s.batch(req), true, nil
 	}
 
-	cancel := req.limit(s.Timeout)
+	if in.answer != nil {
+		resp, err = in.answer(req)
+		return resp, false, err
+	}
+
+	cancel := req.limit(max(s.Timeout, req.timeout))
 	defer cancel()
 
 	switch {
@@ -278,6 +286,9 @@ func (s *Service) changing(
 ) (resp *response, err error) {
 	err = s.Store.Update(req.ctx, func(c Change) (err error) {
 		resp, err = change(c, req)
+		if err == nil && req.mark != nil {
+			err = req.mark(c, resp)
+		}
 		return err
 	})
 	return resp, err
@@ -293,9 +304,10 @@ type interaction struct {
 	name string
 	// validates the request before a state of the store is held
 	prepare func(*request) error
-	read    func(Snapshot, *request) (*response, error) // one of these two
+	read    func(Snapshot, *request) (*response, error) // one of these three
 	change  func(Change, *request) (*response, error)
-	entries bool // the body is a batch or transaction
+	answer  func(*request) (*response, error) // of jobs: needs no state of the store
+	entries bool                              // the body is a batch or transaction
 }
 
 // shape returns the kind of a path.
@@ -316,6 +328,8 @@ func shape(path []string) string {
 			b.WriteString("/id")
 		case i == 3 && path[2] == "_history" && search.ValidID(seg):
 			b.WriteString("/version")
+		case i == 2 && path[0] == jobsPath && splice.ValidID(seg):
+			b.WriteString("/file")
 		default:
 			return "?"
 		}

@@ -77,7 +77,7 @@ type Change interface {
 	// the store itself.
 	DropIndex(ctx context.Context) error
 	Reindex(ctx context.Context, doc uint64, t search.Terms) error
-	// SetSetting stores a value for the server itself.
+	// SetSetting stores a value for the server itself; nil removes it.
 	SetSetting(ctx context.Context, name string, value []byte) error
 }
 

@@ -45,6 +45,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"shared":    shared,
 		"keys":      keys,
 		"cancelled": cancelled,
+		"settings":  settings,
 		"records":   records,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t).Store) })
@@ -386,6 +387,20 @@ func setting(t testing.TB, sn fhir.Snapshot, name string) string {
 		t.Error(err)
 	}
 	return string(v)
+}
+
+// settings are replaced, and removed by nil.
+func settings(t *testing.T, s fhir.Store) {
+	for _, value := range [][]byte{[]byte("1"), []byte("2"), nil, nil} {
+		update(t, s, func(c fhir.Change) error {
+			return c.SetSetting(t.Context(), "z", value)
+		})
+		view(t, s, func(sn fhir.Snapshot) {
+			if got := setting(t, sn, "z"); got != string(value) {
+				t.Errorf("%q, want %q", got, value)
+			}
+		})
+	}
 }
 
 func cancelled(t *testing.T, s fhir.Store) {

@@ -273,6 +273,9 @@ func (s *state) Setting(_ context.Context, name string) ([]byte, error) {
 
 func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
 	s.wrote = true
+	if value == nil {
+		return s.in(settingsTable).Delete([]byte(name))
+	}
 	return s.in(settingsTable).put([]byte(name), bytes.Clone(value))
 }
 
