@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
+	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap"
 )
@@ -41,6 +44,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Verifier:                s.newVerifier(s.start.communities),
 		Members:                 oauthMembers(s.start.communities),
 		Store:                   s.stores.trust,
+		Resources:               resourceValidator(),
 		Scopes:                  scopes,
 		Personal:                personal,
 		NoFHIR:                  s.cfg.FHIR == "off",
@@ -59,6 +63,26 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 			TokensPerClient:           r.TokensPerClient,
 		},
 	})
+}
+
+// resourceValidator returns what checks FHIR resources inside signed documents.
+// Its errors name elements and not their values.
+func resourceValidator() udap.ResourceValidator {
+	v := validate.New(table.R4())
+	return func(body []byte) error {
+		root, err := tree.Parse(body)
+		if err != nil {
+			return errors.New("no JSON that FHIR accepts")
+		}
+
+		for _, issue := range v.Resource(root, validate.Options{}) {
+			if issue.Severity == validate.Error {
+				return fmt.Errorf("%s: %s", issue.Expression, issue.Code)
+			}
+		}
+
+		return nil
+	}
 }
 
 // newVerifier returns what verifies the signatures of the communities' members.

@@ -134,6 +134,7 @@ type Policy struct {
 	Skew                  *time.Duration `yaml:"skew,omitempty"`
 	AllowLoopbackRedirect *bool          `yaml:"allowLoopbackRedirect,omitempty"`
 	B2BOptional           *bool          `yaml:"b2bOptional,omitempty"`
+	HL7B2BUser            *string        `yaml:"hl7B2BUser,omitempty"`   // "optional", "required" or "off"
 	PurposeCodes          *string        `yaml:"purposeCodes,omitempty"` // "uri" or "any"
 	// refuse a token request without scope; else it gets the registered ones, with a warning
 	ScopeRequired         *bool    `yaml:"scopeRequired,omitempty"`

@@ -70,6 +70,9 @@ func (o Policy) check(cs *complaint.List, at string) {
 	if o.PurposeCodes != nil {
 		oneOf(cs, at+".purposeCodes", *o.PurposeCodes, "uri", "any")
 	}
+	if o.HL7B2BUser != nil {
+		oneOf(cs, at+".hl7B2BUser", *o.HL7B2BUser, "optional", "required", "off")
+	}
 	if o.Revocation != nil {
 		oneOf(cs, at+".revocation", *o.Revocation, "required", "soft", "off")
 	}
@@ -219,6 +222,14 @@ func (o Policy) apply(p *udap.Policy) {
 			"uri": udap.PurposeURI,
 			"any": udap.PurposeAny,
 		}[*o.PurposeCodes]
+	}
+
+	if o.HL7B2BUser != nil {
+		p.B2BUser = map[string]udap.UserRule{
+			"optional": udap.UserOptional,
+			"required": udap.UserRequired,
+			"off":      udap.UserOff,
+		}[*o.HL7B2BUser]
 	}
 
 	if o.Revocation != nil {

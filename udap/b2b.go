@@ -1,8 +1,6 @@
 package udap
 
 import (
-	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -12,13 +10,6 @@ import (
 
 // B2BKey is the name of the B2B authorization extension object.
 const B2BKey = "hl7-b2b"
-
-// Bounds of the B2B authorization extension object.
-const (
-	maxPurposes   = 20
-	maxReferences = 20
-	maxB2BText    = 500
-)
 
 // The checks on the B2B authorization extension object (UDAP Security 5.2.1.1).
 var (
@@ -33,6 +24,12 @@ var (
 	checkB2BConsent = trace.NewCheck("b2b.consent",
 		"consent_policy holds URIs; consent_reference comes with it and holds absolute URLs",
 		"S1-217 S1-218 S1-221 S2-21")
+
+	b2bChecks = extensionChecks{
+		version: checkB2BVersion,
+		purpose: checkB2BPurpose,
+		consent: checkB2BConsent,
+	}
 )
 
 // B2B is a well-formed B2B authorization extension object: the client's own
@@ -51,9 +48,7 @@ type B2B struct {
 
 // b2b is one validation of the object.
 type b2b struct {
-	o   jose.Object
-	p   Policy
-	tr  *trace.Trace
+	*extension
 	out *B2B
 }
 
@@ -67,18 +62,26 @@ func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, err
 		return absentB2B(ant, p, tr)
 	}
 
-	o, err := jose.ParseObject(raw)
+	x, err := openExtension(raw, B2BKey, checkB2B, b2bChecks, p, tr)
 	if err != nil {
-		return nil, tr.Refuse(checkB2B, trace.InvalidGrant, trace.Finding{
-			Expected: "hl7-b2b as a JSON object",
-			Found:    trace.Cut(string(raw), 100),
-			Err:      err,
-		})
+		return nil, err
 	}
 
-	b := &b2b{o: o, p: p, tr: tr, out: &B2B{}}
-	tr.Pass(checkB2B, "an object", "members "+o.Names())
-	if err := tr.Collect(b.version, b.organization, b.purposes, b.subject, b.consent); err != nil {
+	b := &b2b{
+		extension: x,
+		out:       &B2B{},
+	}
+	err = tr.Collect(
+		b.version,
+		b.organization,
+		func() (err error) { b.out.PurposeOfUse, err = b.purposes(); return err },
+		b.subject,
+		func() (err error) {
+			b.out.ConsentPolicy, b.out.ConsentReference, err = b.consents()
+			return err
+		},
+	)
+	if err != nil {
 		return nil, err
 	}
 
@@ -105,6 +108,9 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error
 		f.Found += "; " + ant.misplacedB2B
 		f.Remedy = `write {"extensions": {"hl7-b2b": {...}}} (UDAP Security 5.2.1.1)`
 	}
+	if _, sent := ant.Extensions[B2BUserKey]; sent {
+		f.Remedy = "send " + B2BUserKey + " beside " + B2BKey + ", not in its place (UDAP Security 5.2.1)"
+	}
 	if strings.HasPrefix(ant.extensionsKind, "string ") { // as an early test kit in the field sends it
 		f.Remedy = "let extensions be a JSON object itself, not a string that holds one"
 	}
@@ -115,38 +121,6 @@ func absentB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error
 	f.Remedy = "accepted because the community's policy makes it optional"
 	tr.Warn(checkB2B, f)
 	return nil, nil
-}
-
-func (b *b2b) refuse(c trace.Check, expected, found, remedy string) error {
-	return b.tr.Refuse(c, trace.InvalidGrant, trace.Finding{
-		Expected: expected,
-		Found:    found,
-		Remedy:   remedy,
-	})
-}
-
-func (b *b2b) version() error {
-	if v, ok := b.o.Text("version"); !ok || v != "1" {
-		return b.refuse(checkB2BVersion, `the string "1"`, b.o.Show("version"), "")
-	}
-	b.tr.Pass(checkB2BVersion, `"1"`, `"1"`)
-	return nil
-}
-
-// optional reads a text that may be absent, but not empty or of another kind.
-func (b *b2b) optional(c trace.Check, name string, into *string) error {
-	if !b.o.Has(name) {
-		return nil
-	}
-
-	s, ok := b.o.Text(name)
-	if !ok || strings.TrimSpace(s) == "" || len(s) > maxB2BText {
-		return b.refuse(c, fmt.Sprintf("%s as a string of 1 to %d bytes", name, maxB2BText), b.o.Show(name),
-			"leave out what is not known")
-	}
-
-	*into = s
-	return nil
 }
 
 func (b *b2b) organization() error {
@@ -173,88 +147,6 @@ func (b *b2b) organization() error {
 	b.out.OrganizationID = id
 	b.tr.Pass(checkB2BOrg, "an absolute URI", id)
 	return nil
-}
-
-// absoluteURI checks a URI of any scheme and returns the scheme in lower case.
-func absoluteURI(s string) (scheme string, err error) {
-	if s == "" || len(s) > maxURI {
-		return "", fmt.Errorf("%d bytes", len(s))
-	}
-
-	for i := range len(s) {
-		if s[i] <= 0x20 || s[i] >= 0x7f {
-			return "", fmt.Errorf("it has white space, a control or a character outside ASCII")
-		}
-	}
-
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("not a URI: %w", err)
-	case u.Scheme == "":
-		return "", fmt.Errorf("it has no scheme")
-	case u.Host == "" && u.Opaque == "" && u.Path == "":
-		return "", fmt.Errorf("nothing follows the scheme")
-	}
-
-	return u.Scheme, nil
-}
-
-func (b *b2b) purposes() error {
-	expected := fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
-	codes, ok := b.o.List("purpose_of_use")
-	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
-		return b.refuse(checkB2BPurpose, expected, b.o.Show("purpose_of_use"), "")
-	}
-
-	for _, code := range codes {
-		if err := b.purpose(code); err != nil {
-			return err
-		}
-	}
-
-	b.out.PurposeOfUse = codes
-	b.tr.Pass(checkB2BPurpose, expected, strings.Join(codes, " "))
-	return nil
-}
-
-// purpose checks one code: system#code as a URI; a bare code only if the policy
-// allows it.
-func (b *b2b) purpose(code string) error {
-	const expected = "codes as URIs, system#code, such as urn:oid:2.16.840.1.113883.5.8#TREAT"
-	system, bare, isURI := strings.Cut(code, "#")
-	_, err := absoluteURI(system)
-	switch {
-	case isURI && err == nil && bare != "" && plainCode(bare):
-	case b.p.PurposeCodes == PurposeAny && !isURI && plainCode(code):
-		b.tr.Warn(checkB2BPurpose, trace.Finding{
-			Expected: expected,
-			Found:    code,
-			Remedy: "a bare code is accepted because the community's policy allows it (purposeCodes: any); UDAP " +
-				"Security 2.0 prefers system#code",
-		})
-
-	default:
-		return b.refuse(checkB2BPurpose, expected, fmt.Sprintf("%q", trace.Cut(code, 200)), "")
-	}
-
-	if allowed := b.p.PurposesOfUse; len(allowed) > 0 && !purposeAllowed(allowed, code, isURI) {
-		return b.refuse(checkB2BPurpose, "one of "+
-			strings.Join(allowed, ", "), code, movedPurpose(code))
-	}
-	return nil
-}
-
-func purposeAllowed(allowed []string, code string, isURI bool) bool {
-	return slices.ContainsFunc(allowed, func(a string) bool {
-		return a == code || !isURI && strings.HasSuffix(a, "#"+code)
-	})
-}
-
-func plainCode(s string) bool {
-	return s != "" && len(s) <= 100 && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= 0x20 || r >= 0x7f || r == '#'
-	})
 }
 
 func (b *b2b) subject() error {
@@ -286,58 +178,4 @@ func presence(s string) string {
 		return "no subject"
 	}
 	return "a subject is named"
-}
-
-func (b *b2b) consent() error {
-	policy, err := b.uriList("consent_policy", func(s string) error {
-		_, err := absoluteURI(s)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-
-	reference, err := b.uriList("consent_reference", func(s string) error {
-		return checkWebURI(s, false)
-	})
-	if err != nil {
-		return err
-	}
-	if reference != nil && policy == nil {
-		return b.refuse(checkB2BConsent, "consent_policy beside consent_reference", "no consent_policy", "")
-	}
-
-	b.out.ConsentPolicy, b.out.ConsentReference = policy, reference
-	b.tr.Pass(checkB2BConsent, "URIs", fmt.Sprintf("%d policies, %d references", len(policy), len(reference)))
-	return nil
-}
-
-func (b *b2b) uriList(name string, check func(string) error) ([]string, error) {
-	if !b.o.Has(name) {
-		return nil, nil
-	}
-
-	expected := fmt.Sprintf("%s as an array of 1 to %d URIs", name, maxReferences)
-	uris, ok := b.o.List(name)
-	if !ok || len(uris) > maxReferences {
-		return nil, b.refuse(checkB2BConsent, expected, b.o.Show(name), "")
-	}
-	if len(uris) == 0 { // a library in the field always writes both arrays
-		b.tr.Warn(checkB2BConsent, trace.Finding{
-			Expected: expected,
-			Found:    b.o.Show(name),
-			Remedy:   "leave out what has no value: a stricter server refuses this",
-		})
-
-		return nil, nil
-	}
-
-	for _, u := range uris {
-		if err := check(u); err != nil {
-			return nil, b.refuse(checkB2BConsent, name+" as absolute URIs",
-				fmt.Sprintf("%q: %v", trace.Cut(u, 200), err), "")
-		}
-	}
-
-	return uris, nil
 }

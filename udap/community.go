@@ -29,6 +29,7 @@ type Policy struct {
 	Skew                  time.Duration // allowance for clocks; 0 means 60 s, negative none
 	AllowLoopbackRedirect bool          // http://127.0.0.1 and http://localhost redirect URIs
 	B2BOptional           bool          // hl7-b2b may be absent for client_credentials
+	B2BUser               UserRule      // whether requests have hl7-b2b-user
 	PurposeCodes          PurposeRule   // accepted forms of purpose_of_use
 	ScopeRequired         bool          // a token request without scope is refused, not given the registered ones
 	PurposesOfUse         []string      // accepted codes as system#code URIs; empty: any

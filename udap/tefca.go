@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -122,8 +121,6 @@ func CheckExtensionNames(ant *AuthenticationToken, tr *trace.Trace) {
 var (
 	checkSANPurpose = trace.NewCheck("b2b.san_purpose",
 		"The one purpose of use is that of the fragment of the client's URI", "S1-216")
-	checkIAS = trace.NewCheck("b2b.tefca_ias",
-		"A client for individual access sends tefca_ias with an id_token", "S1-198")
 	checkTreatment = trace.NewCheck("b2b.treatment",
 		"A query for treatment names the organization by NPI or TIN and by directory URL", "S1-210 S1-214")
 )
@@ -145,28 +142,9 @@ func (b *b2b) sanPurpose(ant *AuthenticationToken) error {
 	}
 
 	b.tr.Pass(checkSANPurpose, want, got)
-	if want == "T-IAS" {
-		return b.individualAccess(ant)
-	}
-
 	if want == "T-TREAT" || want == "T-TRTMNT" {
 		b.treatment()
 	}
-	return nil
-}
-
-func (b *b2b) individualAccess(ant *AuthenticationToken) error {
-	const name = "tefca_ias"
-	ias, err := jose.ParseObject(ant.Extensions[name])
-	if err != nil {
-		return b.refuse(checkIAS, "a "+name+" object beside hl7-b2b",
-			"no "+name+jose.Object(ant.Extensions).DidYouMean(name), "")
-	}
-	if token, ok := ias.Text("id_token"); !ok || token == "" {
-		return b.refuse(checkIAS, name+" with id_token", "no id_token", "")
-	}
-
-	b.tr.Pass(checkIAS, name+" with id_token", "present")
 	return nil
 }
 

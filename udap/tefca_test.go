@@ -1,6 +1,8 @@
 package udap_test
 
 import (
+	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +49,10 @@ func checkTEFCA(t *testing.T, uri string, extensions map[string]any) (*trace.Tra
 		t.Fatal(err)
 	}
 
-	_, err = udap.ValidateB2B(a, udap.Policy{PurposeFromSAN: true, PurposesOfUse: udap.TEFCAEditions()[0].URIs()}, tr)
+	policy := udap.Policy{PurposeFromSAN: true, PurposesOfUse: udap.TEFCAEditions()[0].URIs()}
+	if _, err = udap.ValidateB2B(a, policy, tr); err == nil {
+		_, err = udap.ValidateIAS(a, policy, true, badBirthDate, tr)
+	}
 	return tr, err
 }
 
@@ -137,5 +142,81 @@ func TestTEFCARules(t *testing.T) {
 		if !strings.Contains(all, part) {
 			t.Errorf("no warning says %q:\n%s", part, all)
 		}
+	}
+}
+
+// identityToken returns a token of an identity provider; its signature is not
+// that of any known key.
+func identityToken(t *testing.T, header string, claims map[string]any) string {
+	t.Helper()
+	body := udaptest.Claims(claims).JSON(t)
+	enc := base64.RawURLEncoding
+	return enc.EncodeToString([]byte(header)) + "." + enc.EncodeToString(body) + "." +
+		enc.EncodeToString([]byte("signature"))
+}
+
+// TEFCA's object for individual access, member by member: what is wrong is
+// refused, what its SOP wants and servers in the field do without is a warning.
+//
+// Covers: S1-198, row 45 of the diagnostics
+func TestIndividualAccess(t *testing.T) {
+	const uri = "https://client1.test/app#T-IAS"
+	related := map[string]any{"resourceType": "RelatedPerson", "patient": map[string]any{"display": "self"}}
+	patient := person(changed("resourceType", "Patient"))
+	claims := map[string]any{"iss": "https://csp.test", "sub": "1", "exp": 4102444800}
+	expired := map[string]any{"iss": "https://csp.test", "sub": "1", "exp": 1}
+	object := func(edit ...func(map[string]any)) map[string]any {
+		o := map[string]any{
+			"version":             "1",
+			"user_information":    related,
+			"patient_information": patient,
+			"consent_policy":      []string{"urn:oid:2.16.840.1.113883.3.7204.1.1.1.1.2.1"},
+			"id_token":            identityToken(t, `{"alg":"RS256"}`, claims),
+		}
+		for _, f := range edit {
+			f(o)
+		}
+		return o
+	}
+	for _, row := range []struct {
+		name  string
+		ias   any
+		check string // refuses; empty: accepted
+		warns string // part of a warning; empty: there is none
+	}{
+		{"good", object(), "", ""},
+		{"no object", "x", "b2b.tefca_ias", ""},
+		{"no version", object(without("version")), "ias.version", ""},
+		{"no token", object(without("id_token")), "b2b.tefca_ias", ""},
+		{"token of another type", object(changed("id_token", 1)), "b2b.tefca_ias", ""},
+		{"empty token", object(changed("id_token", "")), "b2b.tefca_ias", ""},
+		{"no JWS", object(changed("id_token", "eyJ")), "", "no compact JWS"},
+		{"unsigned", object(changed("id_token", identityToken(t, `{"alg":"none"}`, claims))), "", "not signed"},
+		{"expired", object(changed("id_token", identityToken(t, `{"alg":"RS256"}`, expired))), "", "expired"},
+		{"no user", object(without("user_information")), "", "user_information"},
+		{"person as user", object(changed("user_information", person())), "ias.user_information", ""},
+		{"no patient", object(without("patient_information")), "", "patient_information"},
+		{"bad patient", object(changed("patient_information", person(changed("resourceType", "Patient"),
+			changed("birthDate", "2024-02-30")))), "ias.patient_information", ""},
+		{"bad policy", object(changed("consent_policy", "x")), "ias.consent", ""},
+		{"unknown member", object(changed("ial_vetted", true)), "", "ial_vetted"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := udaptest.B2B()
+			o["purpose_of_use"] = []string{xp + "T-IAS"}
+			tr, err := checkTEFCA(t, uri, map[string]any{udap.B2BKey: o, udap.IASKey: row.ias})
+			want := expectation{}
+			if row.check != "" {
+				want = expectation{code: trace.InvalidGrant, check: row.check}
+			}
+			expectRefusal(t, tr, err, want)
+			if warned := fmt.Sprint(tr.Warnings()); row.check == "" && (warned == "[]") != (row.warns == "") ||
+				!strings.Contains(warned, row.warns) {
+				t.Errorf("warned %s, want %q", warned, row.warns)
+			}
+			if strings.Contains(fmt.Sprint(tr.Steps), "Chalmers") {
+				t.Error("the trace names the person")
+			}
+		})
 	}
 }

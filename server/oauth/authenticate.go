@@ -28,6 +28,7 @@ type ClientRequest struct {
 type authenticated struct {
 	ant          *udap.AuthenticationToken
 	registration *Registration
+	resources    udap.ResourceValidator
 	spend        Spend
 	now          time.Time
 }
@@ -70,6 +71,7 @@ func (s *Service) authenticate(
 	return &authenticated{
 		ant:          ant,
 		registration: registration,
+		resources:    s.cfg.Resources,
 		now:          tr.Time,
 		spend:        s.spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time),
 	}, nil

@@ -124,13 +124,15 @@ func TestCommunityDemandsMetadata(t *testing.T) {
 // Covers: S1-028, S1-063, S1-198, case 160
 func TestTEFCA(t *testing.T) {
 	uri := "https://client1.test/app#T-IAS"
-	e := newMetadataEnv(t, func(w *udaptest.Env, _ *oauth.Config) {
+	e := newMetadataEnv(t, func(w *udaptest.Env, c *oauth.Config) {
+		c.Resources = func([]byte) error { return nil }
 		w.A.Community.Policy.PurposeFromSAN = true
 		w.A.Community.Policy.PurposesOfUse = udap.TEFCAEditions()[0].URIs()
 	})
 	listed, _ := json.Marshal(e.metadata(udaptest.CommunityA).member("udap_authorization_extensions_supported"))
 	other, _ := json.Marshal(e.metadata(udaptest.CommunityB).member("udap_authorization_extensions_supported"))
-	if string(listed) != `["hl7-b2b","tefca_ias"]` || string(other) != `["hl7-b2b"]` {
+	if string(listed) != `["hl7-b2b","hl7-b2b-user","tefca_ias"]` ||
+		string(other) != `["hl7-b2b","hl7-b2b-user"]` {
 		t.Errorf("extensions: %s and %s", listed, other)
 	}
 
@@ -151,7 +153,8 @@ func TestTEFCA(t *testing.T) {
 		"tefca_ias": map[string]any{
 			"version":             "1",
 			"id_token":            e.secret("a-secret-identity-token-0123456789"),
-			"patient_information": map[string]any{"resourceType": "Patient", "name": "HTEST"},
+			"patient_information": map[string]any{"resourceType": "Patient", "id": "HTEST"},
+			"consent_policy":      []string{"urn:oid:2.16.840.1.113883.3.7204.1.1.1.1.2.1"},
 		},
 	})
 	if a.status != 200 {
@@ -159,7 +162,9 @@ func TestTEFCA(t *testing.T) {
 	}
 
 	access, err := e.bearer(a.text("access_token"))
-	if err != nil || len(access.Extensions) != 1 || access.Extensions[udap.B2BKey] == nil {
+	const kept = `{"version":"1","consent_policy":["urn:oid:2.16.840.1.113883.3.7204.1.1.1.1.2.1"]}`
+	if err != nil || len(access.Extensions) != 2 || access.Extensions[udap.B2BKey] == nil ||
+		string(access.Extensions[udap.IASKey]) != kept {
 		t.Errorf("kept of the context: %v, %v", access, err)
 	}
 }

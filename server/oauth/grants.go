@@ -6,7 +6,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
 
@@ -87,19 +86,5 @@ func acceptClientCredentials(a *authenticated, _ Params, tr *trace.Trace) (*gran
 		})
 	}
 
-	b2b, err := udap.ValidateB2B(a.ant, a.ant.Community.Policy, tr)
-	if err != nil {
-		return nil, err
-	}
-
-	g := &granted{extensions: map[string]jsontext.Value{}}
-	if b2b != nil {
-		g.purposes = b2b.PurposeOfUse
-		if g.extensions[udap.B2BKey], err = storedB2B(a.ant.Extensions[udap.B2BKey], b2b, tr); err != nil {
-			return nil, err
-		}
-	}
-
-	noteExtensions(a, tr)
-	return g, nil
+	return assertedContext(a, clientCredentials, tr)
 }

@@ -47,7 +47,7 @@ func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 		Versions:               []string{"1"},
 		Profiles:               []string{"udap_dcr", "udap_authn", "udap_authz"},
 		Extensions:             extensionsOf(p),
-		ExtensionsRequired:     []string{},
+		ExtensionsRequired:     extensionsRequired(p),
 		Certifications:         orEmpty(p.Certifications),
 		CertificationsRequired: orEmpty(p.CertificationsNeeded),
 		GrantTypes:             s.grantTypes(),
@@ -64,9 +64,6 @@ func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 
 	if s.cfg.Tiered {
 		d.Profiles = append(d.Profiles, "udap_to") // UDAP Security 2.0, 2.2
-	}
-	if !p.B2BOptional {
-		d.ExtensionsRequired = append(d.ExtensionsRequired, udap.B2BKey)
 	}
 	return d
 }

@@ -148,7 +148,7 @@ func TestUDAPDocument(t *testing.T) {
 	algorithms := []any{"RS256", "ES256", "RS384", "ES384"}
 	want := map[string]any{
 		"udap_versions_supported": []any{"1"}, "udap_profiles_supported": []any{"udap_dcr", "udap_authn", "udap_authz"},
-		"udap_authorization_extensions_supported": []any{"hl7-b2b"}, "udap_authorization_extensions_required": []any{"hl7-b2b"},
+		"udap_authorization_extensions_supported": []any{"hl7-b2b", "hl7-b2b-user"}, "udap_authorization_extensions_required": []any{"hl7-b2b"},
 		"udap_certifications_supported": []any{}, "udap_certifications_required": []any{},
 		"grant_types_supported": []any{"client_credentials"},
 		"scopes_supported": []any{

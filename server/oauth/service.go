@@ -46,6 +46,10 @@ type Config struct {
 	NoFHIR bool // an identity provider: there is no FHIR service, and no document of one
 	Tiered bool // people may sign in at another identity provider, or for another server here (UDAP Tiered OAuth)
 
+	// Resources checks the FHIR resources in extension objects. nil: a request with
+	// one is refused.
+	Resources udap.ResourceValidator
+
 	TokenLifetime time.Duration // 0 means MaxTokenLifetime, which is also the most
 	// UnknownCommunityDefault answers a request for the metadata of a community
 	// that is none of ours with the default metadata; else the answer is 204.

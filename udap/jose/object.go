@@ -113,6 +113,12 @@ func (o Object) Names() string {
 	return strings.Join(out, ", ")
 }
 
+// Kind returns the kind of a member's value, such as object or string.
+func (o Object) Kind(name string) string { return KindName(o[name]) }
+
+// KindName returns the kind of a JSON value, such as object or string.
+func KindName(v jsontext.Value) string { return kindName(v.Kind()) }
+
 func kindName(k jsontext.Kind) string {
 	switch k {
 	case '{':
