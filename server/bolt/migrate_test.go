@@ -13,9 +13,14 @@ import (
 	"fhirdest.example/fhir"
 )
 
-// toLayoutBefore takes the checksums away from every row, as files had none
-// before.
-func toLayoutBefore(t *testing.T, path string, schema Schema) {
+// The last layouts without checksums.
+const (
+	plainTrust = 1
+	plainFHIR  = 4
+)
+
+// toLayout brings a file back to the last layout without checksums.
+func toLayout(t *testing.T, layout uint64, path string, schema Schema) {
 	t.Helper()
 	db, err := bbolt.Open(path, fileMode, Options{}.bolt())
 	if err != nil {
@@ -27,7 +32,7 @@ func toLayoutBefore(t *testing.T, path string, schema Schema) {
 				return err
 			}
 		}
-		return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, schema.Version-1))
+		return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, layout))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
@@ -59,12 +64,13 @@ func unsealBucket(b *bbolt.Bucket, isMeta bool) error {
 func TestFilesOfTheLayoutBefore(t *testing.T) {
 	for _, row := range []struct {
 		name    string
+		layout  uint64
 		schema  Schema
 		sample  func(testing.TB, string) func(string) (answers, error)
 		buckets []string
 	}{
-		{"trust.bolt", trustSchema(), sampleTrust, sealedTrust},
-		{"fhir.bolt", fhirSchema, sampleFHIR, sealedFHIR},
+		{"trust.bolt", plainTrust, trustSchema(), sampleTrust, sealedTrust},
+		{"fhir.bolt", plainFHIR, fhirSchema, sampleFHIR, sealedFHIR},
 	} {
 		for _, interrupted := range []int{0, 1, 5, 12} {
 			t.Run(row.name, func(t *testing.T) {
@@ -74,7 +80,7 @@ func TestFilesOfTheLayoutBefore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				toLayoutBefore(t, path, row.schema)
+				toLayout(t, row.layout, path, row.schema)
 				seal(t, path, row.buckets, interrupted)
 
 				for range 2 { // and no more the second time
@@ -119,7 +125,7 @@ func seal(t *testing.T, path string, buckets []string, transactions int) {
 func TestMigrationMarksTheIndexStale(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fhir.bolt")
 	sampleFHIR(t, path)
-	toLayoutBefore(t, path, fhirSchema)
+	toLayout(t, plainFHIR, path, fhirSchema)
 	s, err := OpenFHIR(path, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,7 @@ import (
 // per minute of expiry with records in the order in which they came, so that a
 // commit appends to a few pages and sweeping is dropping a bucket.
 type Trust struct {
+	*grants
 	db      *bbolt.DB
 	commits *committer[*trustBatch]
 	health  *health
@@ -71,9 +72,10 @@ var sealedTrust = []string{
 func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
-		Version: 2,
+		Version: 3,
 		Buckets: []string{
 			"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries",
+			"grants", "subjects", "grantExpiries",
 		},
 		Steps: map[uint64]func(*bbolt.DB) error{
 			1: func(db *bbolt.DB) error { // to rows with checksums, jti remembered for MaxSkew, and expiries
@@ -85,6 +87,7 @@ func trustSchema() Schema {
 					return errors.Join(lengthenSpent(tx), indexExpiries(tx))
 				})
 			},
+			2: makeGrantBuckets,
 		},
 	}
 }
@@ -106,6 +109,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 		clients: newCache[trace.ClientID, oauth.Registration](),
 		tokens:  newCache[tokenKey, oauth.Token](),
 	}
+	t.grants = &grants{t, newCache[oauth.GrantID, oauth.Grant]()}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -185,6 +189,7 @@ func (t *Trust) Close() error {
 	t.commits.close()
 	err := t.db.Close()
 	t.tokens.forgetAll() // a file that is closed answers nothing
+	t.grants.cache.forgetAll()
 	return err
 }
 
@@ -472,19 +477,23 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h 
 // current reports whether a token's client still has the registration from
 // which the token was made.
 func (t *Trust) current(b *trustBatch, token oauth.Token) (bool, error) {
+	r, err := t.registration(b, token.ClientID)
+	return r != nil && r.Epoch == token.Epoch, err
+}
+
+// registration returns a client's registration as a transaction sees it, or nil.
+func (t *Trust) registration(b *trustBatch, id trace.ClientID) (*oauth.Registration, error) {
 	// Only this goroutine changes registrations: what is cached is current
 	// unless this very transaction touches it.
-	if r, known := t.clients.get(token.ClientID); known && !b.touched[token.ClientID] {
-		return r.Epoch == token.Epoch, nil
+	if r, known := t.clients.get(id); known && !b.touched[id] {
+		return r, nil
 	}
 
-	key, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(token.ClientID), never)
+	key, err := t.get(clientRows, b.tx.Bucket(clientsBucket), []byte(id), never)
 	if key == nil {
-		return false, err
+		return nil, err
 	}
-
-	r, err := t.mustRegistration(b.tx, key)
-	return r != nil && r.Epoch == token.Epoch, err
+	return t.mustRegistration(b.tx, key)
 }
 
 // handleCipher hides minute and number of a token in its handle.
@@ -632,6 +641,11 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 			b.wrote, t.unswept = true, floor
 			return t.damaged(root, nil, "cannot be swept: "+err.Error())
 		}
+	}
+
+	if err := t.commits.guard(func() error { return t.grants.sweep(b, now) }); err != nil {
+		b.wrote, t.unswept = true, floor
+		return err
 	}
 
 	clear(b.minutes)

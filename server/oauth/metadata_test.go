@@ -172,7 +172,7 @@ func TestUDAPDocument(t *testing.T) {
 
 // Covers: S1-027, S1-037, S1-038, S1-039, S1-057, S2-03
 func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
-	e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.AuthorizationCode = true })
+	e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.Interaction = nobody{} })
 	a := e.metadata("")
 	_, claims := claimsOf(t, a.text("signed_metadata"))
 	if a.text("authorization_endpoint") != issuer+"/authorize" ||
@@ -471,7 +471,11 @@ func (k countingKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpt
 // Covers: S1-017, S2-25, case 015
 func TestDocumentsAgree(t *testing.T) {
 	for _, code := range []bool{false, true} {
-		e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.AuthorizationCode = code })
+		e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) {
+			if code {
+				c.Interaction = nobody{}
+			}
+		})
 		u := e.metadata("")
 		if b := e.metadata(udaptest.CommunityB); b.text("registration_endpoint") != u.text("registration_endpoint") {
 			t.Error("one registration does not serve both communities' metadata")

@@ -332,7 +332,7 @@ func (s *Service) grantParameters(st *udap.SoftwareStatement, tr *trace.Trace) (
 func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
 	asked := strings.Join(m.GrantTypes, ", ")
-	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.AuthorizationCode {
+	if slices.Contains(m.GrantTypes, authorizationCode) && !s.people() {
 		tr.Warn(checkRegisterGrants, trace.Finding{
 			Expected: offered,
 			Found:    asked,
@@ -351,7 +351,7 @@ func (s *Service) grantTypes() []string {
 	if !s.cfg.NoFHIR {
 		names = append(names, clientCredentials)
 	}
-	if s.cfg.AuthorizationCode {
+	if s.people() {
 		names = append(names, authorizationCode, refreshToken)
 	}
 	return names
@@ -360,9 +360,9 @@ func (s *Service) grantTypes() []string {
 // grantRegistered returns the scopes for which a client is registered: those it
 // asks for that the clients of its grant type may have.
 func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
-	g := grantNamed(clientCredentials)
+	g := grantTypeNamed(clientCredentials)
 	if slices.Contains(m.GrantTypes, authorizationCode) {
-		g = grantNamed(authorizationCode)
+		g = grantTypeNamed(authorizationCode)
 	}
 
 	request := scope.Request{Scopes: m.Scope}

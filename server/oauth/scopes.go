@@ -10,7 +10,7 @@ import (
 )
 
 // catalogue returns the scopes that exist for the clients of a grant.
-func (s *Service) catalogue(g *grant) scope.Catalogue {
+func (s *Service) catalogue(g *grantType) scope.Catalogue {
 	if g.personal {
 		return s.cfg.Personal
 	}
@@ -27,7 +27,7 @@ type scopeCheck struct {
 // It is a refusal if there is none, or if an unsupported wildcard is asked for
 // (UDAP Security 2.0, 7.3).
 func (s *Service) negotiate(
-	g *grant, r scope.Request, c scopeCheck, tr *trace.Trace,
+	g *grantType, r scope.Request, c scopeCheck, tr *trace.Trace,
 ) (scope.Answer, error) {
 	catalogue := s.catalogue(g)
 	r.Contexts, r.Plain = g.contexts, g.personal
@@ -62,7 +62,7 @@ func (s *Service) negotiate(
 
 // listed names the scopes that a grant's clients may have, as many as fit into a
 // message. Those of a grant that is not offered are not published yet.
-func (s *Service) listed(g *grant) string {
+func (s *Service) listed(g *grantType) string {
 	const most = 240 // bytes
 	all := s.catalogue(g).Supported()
 	text, n := "", 0
@@ -74,7 +74,7 @@ func (s *Service) listed(g *grant) string {
 	if n < len(all) {
 		text += fmt.Sprintf(" and %d more", len(all)-n)
 	}
-	if g.personal && !s.cfg.AuthorizationCode {
+	if g.personal && !s.people() {
 		return "scopes of " + g.name + ", which the metadata lists once the grant works:" + text
 	}
 

@@ -39,9 +39,10 @@ type Config struct {
 	Scopes   scope.Catalogue // for client_credentials; published as scopes_supported
 	Personal scope.Catalogue // for authorization_code; published once that grant works
 
-	// AuthorizationCode publishes the authorization_code grant and its scopes.
-	// Without it clients for that grant are registered, with a warning.
-	AuthorizationCode bool
+	// Interaction asks people. With it the authorization_code grant works and is
+	// published with its scopes; without it clients for that grant are registered,
+	// with a warning.
+	Interaction Interaction
 
 	NoFHIR bool // an identity provider: there is no FHIR service, and no document of one
 	Tiered bool // people may sign in at another identity provider, or for another server here (UDAP Tiered OAuth)
@@ -289,3 +290,10 @@ func trouble(tr *trace.Trace, err error) error {
 
 // errMismatch guards against a verifier that accepts what lookup did not know.
 var errMismatch = errors.New("oauth: the verified client is not the one that was looked up")
+
+// people reports whether the authorization_code grant works.
+func (s *Service) people() bool { return s.cfg.Interaction != nil }
+
+// Record hands on a trace that a caller made for ParseAuthorization, when its
+// request has been answered. The authorization endpoint records its own.
+func (s *Service) Record(tr *trace.Trace) { s.record(tr) }

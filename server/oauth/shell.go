@@ -336,6 +336,10 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 		maxIntrospectBody,
 		h.serveRevoke,
 	}))
+
+	if s.people() {
+		mount(s.urls.Authorize, h.authorizeHandler())
+	}
 }
 
 // clientCall reads the form of an endpoint that authenticates clients.

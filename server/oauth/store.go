@@ -62,6 +62,8 @@ type Store interface {
 
 	// Spend uses up a jti with no other effect.
 	Spend(ctx context.Context, s Spend) error
+
+	GrantStore
 }
 
 // Spend is a jti to be used up. One jti counts as used per community and
@@ -125,6 +127,9 @@ type Token struct {
 // trouble.
 var (
 	ErrNoRegistration = errors.New("no such registration")
+
+	// ErrNoGrant: there is no such grant, or it is another person's.
+	ErrNoGrant = errors.New("no such grant")
 
 	// ErrSwept: the JWT's whole life lies in a time of which used jti are
 	// forgotten already. That happens only after this server's clock was ahead

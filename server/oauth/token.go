@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
 
@@ -63,7 +64,7 @@ func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 			Found:    "no grant_type",
 		})
 
-	case grantNamed(name) == nil:
+	case grantTypeNamed(name) == nil:
 		return tr.Refuse(checkGrantType, trace.UnsupportedGrantType, trace.Finding{
 			Expected: offered(),
 			Found:    name,
@@ -102,7 +103,7 @@ func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted,
 
 // registeredGrant returns the grant of a request if the client is registered
 // for it and the server offers it.
-func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grant, error) {
+func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType, error) {
 	if !slices.Contains(a.registration.Granted.GrantTypes, name) {
 		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
 			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
@@ -111,7 +112,7 @@ func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grant, er
 		})
 	}
 
-	g := grantNamed(name)
+	g := grantTypeNamed(name)
 	if g == nil || g.accept == nil {
 		return nil, tr.Refuse(checkGrant, trace.UnsupportedGrantType, trace.Finding{
 			Expected: offered(),
@@ -127,8 +128,9 @@ func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grant, er
 // grantScope returns the scopes that a client gets (UDAP Security 2.0, 7.3): of
 // those that it asks for, the ones within its registration and within the
 // authentication token's own scope claim (UDAP client authorization grants 6.5).
-func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.Trace) ([]string, error) {
-	requested, err := s.requestedScope(a, text, tr)
+func (s *Service) grantScope(a *authenticated, g *grantType, text string, tr *trace.Trace) ([]string, error) {
+	check := scopeCheck{checkScope, trace.InvalidScope}
+	requested, err := requestedScope(a.registration, a.ant.Community.Policy, text, check, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +154,7 @@ func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.
 		Scopes:  requested,
 		Within:  splitScope(a.registration.Granted.Scope),
 		Limited: true,
-	}, scopeCheck{checkScope, trace.InvalidScope}, tr)
+	}, check, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -164,26 +166,28 @@ func (s *Service) grantScope(a *authenticated, g *grant, text string, tr *trace.
 // requestedScope parses the scope parameter. One that is absent means what was
 // registered, with a warning, unless the community's policy refuses that
 // (RFC 6749 3.3; UDAP Security 2.0, 7.3 leaves it to the server).
-func (s *Service) requestedScope(a *authenticated, text string, tr *trace.Trace) ([]string, error) {
+func requestedScope(
+	r *Registration, p udap.Policy, text string, c scopeCheck, tr *trace.Trace,
+) ([]string, error) {
 	if text == "" {
-		registered := a.registration.Granted.Scope
+		registered := r.Granted.Scope
 		f := trace.Finding{
 			Expected: "the parameter scope (UDAP Security 2.0, 5.2.2)",
 			Found:    "none",
 		}
-		if !a.ant.Community.Policy.ScopeRequired {
+		if !p.ScopeRequired {
 			f.Remedy = "the registered scopes were granted; a stricter server refuses a request without scope"
-			tr.Warn(checkScope, f)
+			tr.Warn(c.check, f)
 			return splitScope(registered), nil
 		}
 
 		f.Remedy = "name the scopes wanted, such as " + registered
-		return nil, tr.Refuse(checkScope, trace.InvalidScope, f)
+		return nil, tr.Refuse(c.check, c.code, f)
 	}
 
 	requested := strings.Split(text, " ")
 	if len(requested) > maxScopes || slices.Contains(requested, "") {
-		return nil, tr.Refuse(checkScope, trace.InvalidScope, trace.Finding{
+		return nil, tr.Refuse(c.check, c.code, trace.Finding{
 			Expected: "scopes with one space between them (RFC 6749 3.3)",
 			Found:    text,
 		})

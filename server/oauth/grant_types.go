@@ -16,10 +16,10 @@ const (
 	refreshToken      = "refresh_token"
 )
 
-// grant is one grant type of the token endpoint. It has what differs between
+// grantType is one grantType type of the token endpoint. It has what differs between
 // grants and nothing else: Token runs the phases that all of them share, so
-// that no grant can leave one out.
-type grant struct {
+// that no grantType can leave one out.
+type grantType struct {
 	name     string
 	contexts []string // of the resource scopes that clients of this grant may have
 	personal bool     // the scopes come from Config.Personal, and openid and the like are among them
@@ -29,8 +29,8 @@ type grant struct {
 	accept func(*authenticated, Params, *trace.Trace) (*granted, error)
 }
 
-// grants are the grant types that this server knows.
-var grants = []grant{
+// grantTypes are the grant types that this server knows.
+var grantTypes = []grantType{
 	{
 		name:     clientCredentials,
 		contexts: []string{"system"},
@@ -55,19 +55,19 @@ type granted struct {
 	extensions map[string]jsontext.Value
 }
 
-// grantNamed returns a grant of the table by its grant_type, or nil.
-func grantNamed(name string) *grant {
-	i := slices.IndexFunc(grants, func(g grant) bool { return g.name == name })
+// grantTypeNamed returns a grant of the table by its grant_type, or nil.
+func grantTypeNamed(name string) *grantType {
+	i := slices.IndexFunc(grantTypes, func(g grantType) bool { return g.name == name })
 	if i < 0 {
 		return nil
 	}
-	return &grants[i]
+	return &grantTypes[i]
 }
 
 // offered returns the grant types that the token endpoint accepts.
 func offered() string {
 	var names []string
-	for _, g := range grants {
+	for _, g := range grantTypes {
 		if g.accept != nil {
 			names = append(names, g.name)
 		}

@@ -1,0 +1,170 @@
+package oauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
+)
+
+// Interaction asks a person. Package people implements it.
+type Interaction interface {
+	// Authorize answers a browser whose authorization request was verified: with
+	// a page, or with a redirect from Approve or Decline.
+	Authorize(w http.ResponseWriter, r *http.Request, req *AuthorizationRequest)
+
+	// Refuse shows a refusal that must not be redirected, with the trace's id.
+	Refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal, tr *trace.Trace)
+
+	// Enabled reports whether a person may still sign in. The grants of one who
+	// may not have no effect.
+	Enabled(ctx context.Context, subject string) (bool, error)
+}
+
+// Approval is what a person agreed to.
+type Approval struct {
+	Person  Person
+	Session Session
+	Patient string                    // id of the patient in context; empty: none
+	Scope   []string                  // a part of AuthorizationRequest.Scope
+	Launch  map[string]jsontext.Value // further launch context, by the names of the token response
+}
+
+// codeLifetime is how long a code can be redeemed (RFC 6749 4.1.2 recommends at
+// most 10 minutes).
+const codeLifetime = time.Minute
+
+// maxLaunch bounds the members of launch context.
+const maxLaunch = 16
+
+var (
+	checkApproved = trace.NewCheck("authorize.approved",
+		"The grant and its code are stored: what was agreed to, by whom, for which patient", "S1-134 S1-135")
+	checkApproval = trace.NewCheck("authorize.approval",
+		"A person who is signed in agreed to a part of what was asked for", "")
+	checkDeclined  = trace.NewCheck("authorize.declined", "Access was granted", "")
+	checkUnchanged = trace.NewCheck("authorize.unchanged",
+		"The client's registration is the one that the person saw", "")
+)
+
+// errApproval guards against an approval that no person can have given.
+var errApproval = errors.New("oauth: the approval is not a part of the request")
+
+// Approve stores what a person granted with a code for it, and returns the
+// redirect that has the code, the state and the issuer (RFC 6749 4.1.2,
+// RFC 9207). An error is a *Refusal or *trace.Error to be shown on a page; with the
+// check authorize.unchanged the client's registration has changed since the
+// request was parsed, and the person must be asked again.
+func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approval) (redirect string, err error) {
+	g, code, err := s.approved(r, a)
+	if err != nil {
+		return "", r.Trace.Refuse(checkApproval, trace.ServerError, trace.Finding{Err: err})
+	}
+
+	switch err := s.cfg.Store.Approve(ctx, g, r.Registration); {
+	case errors.Is(err, ErrNoRegistration):
+		return "", r.Trace.Refuse(checkUnchanged, trace.InvalidRequest, trace.Finding{
+			Expected: "the registration that was shown",
+			Found:    "the client was cancelled or registered anew meanwhile",
+			Remedy:   "look at the request again",
+			Err:      err,
+		})
+
+	case err != nil:
+		return "", trouble(r.Trace, err)
+	}
+
+	r.Trace.Pass(checkApproved, "at most 10 minutes",
+		"grant "+string(g.ID)+" of "+a.Person.Subject+", patient "+orNone(a.Patient)+", "+strings.Join(a.Scope, " ")+
+			"; the code lives "+codeLifetime.String())
+	return s.redirect(r, url.Values{"code": {code}}), nil
+}
+
+// approved makes the grant and its code.
+func (s *Service) approved(r *AuthorizationRequest, a Approval) (g Grant, code string, err error) {
+	outside := slices.ContainsFunc(a.Scope, func(t string) bool { return !slices.Contains(r.Scope, t) })
+	if outside || len(a.Scope) == 0 || a.Person.Subject == "" || len(a.Launch) > maxLaunch {
+		return g, "", errApproval
+	}
+
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
+	now := s.cfg.Now().Truncate(time.Second)
+	g = Grant{
+		ID:        newGrantID(),
+		ClientID:  r.Registration.ID,
+		Community: r.Registration.Community,
+		Client:    r.Registration.Client,
+		Person:    a.Person,
+		Patient:   a.Patient,
+		Scope:     a.Scope,
+		Nonce:     r.Nonce,
+		Launch:    a.Launch,
+		Created:   now,
+		Expires:   now.Add(codeLifetime),
+		Code: Code{
+			Hash:        sha256.Sum256(secret[:]),
+			RedirectURI: r.RedirectURI,
+			Sent:        r.redirectSent,
+			Challenge:   r.Challenge,
+			Thumbprint:  r.KeyThumbprint,
+			Expires:     now.Add(codeLifetime),
+		},
+	}
+
+	id, err := hex.DecodeString(string(g.ID))
+	return g, base64.RawURLEncoding.EncodeToString(append(id, secret[:]...)), err
+}
+
+// Decline returns the redirect that has an OAuth error (RFC 6749 4.1.2.1, OpenID
+// Connect Core 3.1.2.6). The reason is for the trace, and for the client where it
+// may know everything.
+func (s *Service) Decline(r *AuthorizationRequest, code trace.Code, reason string) (redirect string) {
+	e := r.Trace.Refuse(checkDeclined, code, trace.Finding{Found: reason})
+	return s.declined(r, e)
+}
+
+// declined returns the redirect that has a refusal.
+func (s *Service) declined(r *AuthorizationRequest, e *trace.Error) string {
+	w := shell{s}.wireError(RefusalOf(e), r.Trace)
+	v := url.Values{
+		"error":             {string(w.Error)},
+		"error_description": {w.Description},
+	}
+	if w.URI != "" {
+		v.Set("error_uri", w.URI)
+	}
+	return s.redirect(r, v)
+}
+
+// redirect adds an answer to the redirect URI, after a query that it may have.
+func (s *Service) redirect(r *AuthorizationRequest, v url.Values) string {
+	if r.State != "" {
+		v.Set("state", r.State)
+	}
+	v.Set("iss", s.urls.Issuer)
+
+	separator := "?"
+	if strings.Contains(r.RedirectURI, "?") {
+		separator = "&"
+	}
+	return r.RedirectURI + separator + v.Encode()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}

@@ -1,0 +1,126 @@
+package oauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/trace"
+)
+
+// GrantID names a grant in codes, refresh tokens, forms and records. It is no
+// secret: whoever knows it can do nothing with it.
+type GrantID string
+
+// newGrantID makes an identifier of 128 random bits.
+func newGrantID() GrantID {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (Go 1.24)
+	return GrantID(hex.EncodeToString(b[:]))
+}
+
+// Person is a person who granted access, as signed in.
+type Person struct {
+	Subject  string    `json:"subject"`           // stable local identifier: sub of the id_token
+	FHIRUser string    `json:"fhirUser,omitzero"` // relative reference, such as Practitioner/12; empty: none
+	Name     string    `json:"name,omitzero"`
+	SignedIn time.Time `json:"signedIn"` // auth_time
+
+	// IdP and IdPSubject are where the person signed in (Tiered OAuth); empty: here.
+	IdP        string `json:"idp,omitzero"`
+	IdPSubject string `json:"idpSubject,omitzero"`
+}
+
+// Session is the sign-in session in which a person granted access. A grant of
+// online_access ends with it.
+type Session struct {
+	ID      string    // names the session without being its cookie; empty: none
+	Expires time.Time // when the session ends at the latest
+}
+
+// Grant is what a person granted to a client: the root of its code, its refresh
+// tokens and its access tokens. All of these are dead when the grant is gone.
+type Grant struct {
+	ID        GrantID            `json:"id"`
+	ClientID  trace.ClientID     `json:"clientId"`
+	Community trace.CommunityURI `json:"community"`
+	Client    trace.ClientURI    `json:"client"`
+
+	Person  Person   `json:"person"`
+	Session string   `json:"session,omitzero"` // the grant ends with this session; empty: it does not
+	Patient string   `json:"patient,omitzero"` // id of the patient in context
+	Scope   []string `json:"scope"`
+	Nonce   string   `json:"nonce,omitzero"` // of the authorization request, for the id_token
+	// Launch is further launch context, by the names of the token response.
+	Launch map[string]jsontext.Value `json:"launch,omitempty"`
+
+	// Purposes and Extensions are the context that the client asserted when it
+	// redeemed the code.
+	Purposes   []string                  `json:"purposes,omitempty"`
+	Extensions map[string]jsontext.Value `json:"extensions,omitempty"`
+
+	Created time.Time `json:"created"`
+	Used    time.Time `json:"used,omitzero"` // when a token was issued last; zero: the code is not redeemed yet
+	Expires time.Time `json:"expires"`       // the grant, its code and its refresh tokens are dead from then on
+
+	// Revision grows when the person takes back a part. An access token of an
+	// earlier revision is dead.
+	Revision uint64 `json:"revision,omitzero"`
+
+	Code    Code     `json:"code"`
+	Refresh *Refresh `json:"refresh,omitempty"` // nil: the grant has no refresh token
+}
+
+// Code is the authorization code of a grant. It is kept when it has been
+// redeemed, so that a second use is recognised as long as the grant lives.
+type Code struct {
+	Hash        Hash      `json:"hash"`
+	RedirectURI string    `json:"redirectUri"`
+	Sent        bool      `json:"sent,omitzero"`          // the authorization request had redirect_uri
+	Challenge   string    `json:"challenge,omitzero"`     // PKCE S256; empty: none
+	Thumbprint  string    `json:"keyThumbprint,omitzero"` // dpop_jkt (RFC 9449 10)
+	Expires     time.Time `json:"expires"`
+	Redeemed    time.Time `json:"redeemed,omitzero"` // zero: not yet
+}
+
+// Refresh is the family of refresh tokens of a grant: each is used once and
+// replaced by its successor.
+type Refresh struct {
+	Family   Hash `json:"family"`            // of the part that all tokens of the family have
+	Current  Hash `json:"current"`           // of the token that was issued last
+	Previous Hash `json:"previous,omitzero"` // of the token that Current replaced; zero: none
+
+	// Access and AccessHash find the access token that was issued with Current.
+	Access     Handle    `json:"access"`
+	AccessHash Hash      `json:"accessHash"`
+	Rotated    time.Time `json:"rotated"`
+}
+
+// GrantStore keeps grants. What it returns is shared with other callers and must
+// not be changed.
+type GrantStore interface {
+	// Approve stores a new grant if its client still has the registration seen,
+	// with the same software statement; else it returns ErrNoRegistration and
+	// stores nothing.
+	Approve(ctx context.Context, g Grant, seen *Registration) error
+
+	// Grant returns a grant, or nil. It does not look at expiry.
+	Grant(ctx context.Context, id GrantID) (*Grant, error)
+
+	// Grants returns the grants of a person whose code has been redeemed, the
+	// earliest first. Expired ones may be among them.
+	Grants(ctx context.Context, subject string) ([]*Grant, error)
+
+	// Withdraw removes a grant if it is that person's. There may be none.
+	Withdraw(ctx context.Context, id GrantID, subject string) error
+
+	// Narrow gives a person's grant another scope and the next revision. It
+	// returns ErrNoGrant when there is none.
+	Narrow(ctx context.Context, id GrantID, subject string, scope []string) error
+
+	// EndSession removes a person's grants that end with a session.
+	EndSession(ctx context.Context, subject, session string) error
+}
