@@ -67,7 +67,7 @@ var errApproval = errors.New("oauth: the approval is not a part of the request")
 // check authorize.unchanged the client's registration has changed since the
 // request was parsed, and the person must be asked again.
 func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approval) (redirect string, err error) {
-	g, code, err := s.approved(r, a)
+	g, code, err := approved(r, a, s.cfg.Now())
 	if err != nil {
 		return "", r.Trace.Refuse(checkApproval, trace.ServerError, trace.Finding{Err: err})
 	}
@@ -88,11 +88,11 @@ func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approv
 	r.Trace.Pass(checkApproved, "at most 10 minutes",
 		"grant "+string(g.ID)+" of "+a.Person.Subject+", patient "+orNone(a.Patient)+", "+strings.Join(a.Scope, " ")+
 			"; the code lives "+codeLifetime.String())
-	return s.redirect(r, url.Values{"code": {code}}), nil
+	return r.redirect(s.urls.Issuer, url.Values{"code": {code}}), nil
 }
 
 // approved makes the grant and its code.
-func (s *Service) approved(r *AuthorizationRequest, a Approval) (g Grant, code string, err error) {
+func approved(r *AuthorizationRequest, a Approval, now time.Time) (g Grant, code string, err error) {
 	outside := slices.ContainsFunc(a.Scope, func(t string) bool { return !slices.Contains(r.Scope, t) })
 	if outside || len(a.Scope) == 0 || a.Person.Subject == "" || len(a.Launch) > maxLaunch {
 		return g, "", errApproval
@@ -100,7 +100,7 @@ func (s *Service) approved(r *AuthorizationRequest, a Approval) (g Grant, code s
 
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
-	now := s.cfg.Now().Truncate(time.Second)
+	now = now.Truncate(time.Second)
 	g = Grant{
 		ID:        newGrantID(),
 		ClientID:  r.Registration.ID,
@@ -132,12 +132,12 @@ func (s *Service) approved(r *AuthorizationRequest, a Approval) (g Grant, code s
 // may know everything.
 func (s *Service) Decline(r *AuthorizationRequest, code trace.Code, reason string) (redirect string) {
 	e := r.Trace.Refuse(checkDeclined, code, trace.Finding{Found: reason})
-	return s.declined(r, e)
+	return shell{s}.declined(r, e)
 }
 
 // declined returns the redirect that has a refusal.
-func (s *Service) declined(r *AuthorizationRequest, e *trace.Error) string {
-	w := shell{s}.wireError(RefusalOf(e), r.Trace)
+func (s shell) declined(r *AuthorizationRequest, e *trace.Error) string {
+	w := s.wireError(RefusalOf(e), r.Trace)
 	v := url.Values{
 		"error":             {string(w.Error)},
 		"error_description": {w.Description},
@@ -145,15 +145,15 @@ func (s *Service) declined(r *AuthorizationRequest, e *trace.Error) string {
 	if w.URI != "" {
 		v.Set("error_uri", w.URI)
 	}
-	return s.redirect(r, v)
+	return r.redirect(s.urls.Issuer, v)
 }
 
-// redirect adds an answer to the redirect URI, after a query that it may have.
-func (s *Service) redirect(r *AuthorizationRequest, v url.Values) string {
+// redirect returns the redirect URI with an answer, after a query that it may have.
+func (r *AuthorizationRequest) redirect(issuer string, v url.Values) string {
 	if r.State != "" {
 		v.Set("state", r.State)
 	}
-	v.Set("iss", s.urls.Issuer)
+	v.Set("iss", issuer)
 
 	separator := "?"
 	if strings.Contains(r.RedirectURI, "?") {

@@ -125,7 +125,7 @@ func (s *Service) ParseAuthorization(
 		e := RefusalOf(err).Of
 		return nil, &RedirectRefusal{
 			Of:       e,
-			Location: s.declined(a.out, e),
+			Location: shell{s}.declined(a.out, e),
 		}
 	}
 

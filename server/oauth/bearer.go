@@ -125,7 +125,7 @@ func (s *Service) refuseBearer(c trace.Check, code trace.Code, f trace.Finding, 
 		r.Header.Set("WWW-Authenticate", challenge)
 	}
 
-	s.record(tr)
+	s.Record(tr)
 	return r
 }
 

@@ -69,7 +69,7 @@ func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 }
 
 func (s discovery) authorizationEndpoint() string {
-	if s.people() {
+	if s.cfg.people() {
 		return s.urls.Authorize
 	}
 	return ""
@@ -78,7 +78,7 @@ func (s discovery) authorizationEndpoint() string {
 // scopesSupported lists every scope that can be granted (UDAP Security 2.0, 7.3).
 func (s discovery) scopesSupported() []string {
 	all := s.cfg.Scopes.Supported()
-	if s.people() {
+	if s.cfg.people() {
 		all = append(all, s.cfg.Personal.Supported()...)
 	}
 	return orEmpty(all)
@@ -146,7 +146,7 @@ func (s discovery) smartDocument(v *udap.Verifier) smartDocument {
 }
 
 func (s discovery) responseTypes() []string {
-	if s.people() {
+	if s.cfg.people() {
 		return []string{"code"}
 	}
 	return []string{}

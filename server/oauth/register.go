@@ -332,7 +332,7 @@ func (s *Service) grantParameters(st *udap.SoftwareStatement, tr *trace.Trace) (
 func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
 	asked := strings.Join(m.GrantTypes, ", ")
-	if slices.Contains(m.GrantTypes, authorizationCode) && !s.people() {
+	if slices.Contains(m.GrantTypes, authorizationCode) && !s.cfg.people() {
 		tr.Warn(checkRegisterGrants, trace.Finding{
 			Expected: offered,
 			Found:    asked,
@@ -351,7 +351,7 @@ func (s *Service) grantTypes() []string {
 	if !s.cfg.NoFHIR {
 		names = append(names, clientCredentials)
 	}
-	if s.people() {
+	if s.cfg.people() {
 		names = append(names, authorizationCode, refreshToken)
 	}
 	return names

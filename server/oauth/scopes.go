@@ -74,7 +74,7 @@ func (s *Service) listed(g *grantType) string {
 	if n < len(all) {
 		text += fmt.Sprintf(" and %d more", len(all)-n)
 	}
-	if g.personal && !s.people() {
+	if g.personal && !s.cfg.people() {
 		return "scopes of " + g.name + ", which the metadata lists once the grant works:" + text
 	}
 

@@ -201,6 +201,9 @@ func (c Config) check() error {
 	return errors.Join(faults...)
 }
 
+// people reports whether the authorization_code grant works.
+func (c Config) people() bool { return c.Interaction != nil }
+
 // URLs returns the addresses of this authorization server.
 func (s *Service) URLs() URLs { return s.urls }
 
@@ -290,10 +293,3 @@ func trouble(tr *trace.Trace, err error) error {
 
 // errMismatch guards against a verifier that accepts what lookup did not know.
 var errMismatch = errors.New("oauth: the verified client is not the one that was looked up")
-
-// people reports whether the authorization_code grant works.
-func (s *Service) people() bool { return s.cfg.Interaction != nil }
-
-// Record hands on a trace that a caller made for ParseAuthorization, when its
-// request has been answered. The authorization endpoint records its own.
-func (s *Service) Record(tr *trace.Trace) { s.record(tr) }

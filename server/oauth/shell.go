@@ -59,7 +59,7 @@ type shell struct{ *Service }
 func (s shell) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace(e.action, s.cfg.Now())
-		defer s.record(tr)
+		defer s.Record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Pragma", "no-cache")
@@ -337,7 +337,7 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 		h.serveRevoke,
 	}))
 
-	if s.people() {
+	if s.cfg.people() {
 		mount(s.urls.Authorize, h.authorizeHandler())
 	}
 }
