@@ -53,6 +53,26 @@ var (
 	checkLifetime = trace.NewCheck("token.lifetime", "The token lives at most 60 minutes", "")
 	checkScope    = trace.NewCheck("token.granted_scope", "The scopes granted are those asked for", "S2-15")
 
+	checkAuthorize = trace.NewCheck("login.request",
+		"The browser is sent to the signed authorization endpoint, with state and PKCE",
+		"S1-245 S1-247 S1-248 S1-249 S1-250 S1-253 S1-256")
+	checkRedirect = trace.NewCheck("login.answer",
+		"What came back is the answer of that server to that request: state and iss", "S1-270 S1-272")
+	checkOpenID = trace.NewCheck("openid.metadata",
+		"The OpenID Connect metadata is the issuer's, and what it names stands at the issuer's origin", "")
+	checkUserInfo = trace.NewCheck("openid.userinfo", "The answer is about the subject of the ID token", "")
+
+	checkIDKeys      = trace.NewCheck("id_token.keys", "The issuer publishes the key of the ID token", "S1-282")
+	checkIDSignature = trace.NewCheck("id_token.signature",
+		"A key of the issuer made the signature, by one of its algorithms", "S1-282 S1-289")
+	checkIDIssuer   = trace.NewCheck("id_token.iss", "iss is the issuer", "S1-282 S1-289")
+	checkIDAudience = trace.NewCheck("id_token.aud", "aud is this client alone", "S1-282 S1-289")
+	checkIDTimes    = trace.NewCheck("id_token.times",
+		"The ID token is valid now, and the person signed in as recently as was asked for", "S1-282 S1-289")
+	checkIDNonce   = trace.NewCheck("id_token.nonce", "nonce is the one that was sent", "S1-282 S1-289")
+	checkIDSubject = trace.NewCheck("id_token.sub", "sub names a person", "S1-282 S1-289")
+	checkIDHash    = trace.NewCheck("id_token.at_hash", "at_hash is that of the access token", "S1-290")
+
 	checkTarget = trace.NewCheck("get.target",
 		"The bearer token goes to the destination's own FHIR base and nowhere else", "S2-22")
 	checkRead = trace.NewCheck("get.read", "The destination answered the request", "")

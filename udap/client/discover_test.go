@@ -389,12 +389,16 @@ func TestUnsupportedWorkflows(t *testing.T) {
 		value  any
 		check  string // at which registration or token stops; empty: it goes on
 	}{
-		"no version":          {"udap_versions_supported", []string{}, "discover.profiles"},
-		"another version":     {"udap_versions_supported", []string{"2"}, "discover.profiles"},
-		"no profile":          {"udap_profiles_supported", []string{}, "discover.profiles"},
-		"no grant type":       {"grant_types_supported", []string{}, "discover.grant"},
-		"another grant type":  {"grant_types_supported", []string{"authorization_code"}, "discover.grant"},
-		"no algorithm":        {"registration_endpoint_jwt_signing_alg_values_supported", []string{}, "discover.algorithm"},
+		"no version":         {"udap_versions_supported", []string{}, "discover.profiles"},
+		"another version":    {"udap_versions_supported", []string{"2"}, "discover.profiles"},
+		"no profile":         {"udap_profiles_supported", []string{}, "discover.profiles"},
+		"no grant type":      {"grant_types_supported", []string{}, "discover.grant"},
+		"another grant type": {"grant_types_supported", []string{"authorization_code"}, "discover.grant"},
+		"no algorithm": {
+			"registration_endpoint_jwt_signing_alg_values_supported",
+			[]string{},
+			"discover.algorithm",
+		},
 		"profiles unknown":    {"udap_profiles_supported", nil, ""},
 		"grant types unknown": {"grant_types_supported", nil, ""},
 	} {
@@ -405,6 +409,7 @@ func TestUnsupportedWorkflows(t *testing.T) {
 					d[tc.member] = tc.value
 				}
 			}
+
 			c := newClient(t, w.config())
 			d, err := c.Discover(ctx)
 			if err != nil {
@@ -417,6 +422,7 @@ func TestUnsupportedWorkflows(t *testing.T) {
 				}
 				return
 			}
+
 			wantStop(t, reg.Trace, err, tc.check, "")
 		})
 	}
@@ -453,8 +459,16 @@ func TestRegistrationThatWasReplaced(t *testing.T) {
 			`{"error":null,"software_statement":null,"redirect_uris":null,` + good + `}`, "",
 			"does not repeat software_statement",
 		},
-		"more scopes":       {`{` + strings.Replace(good, "Patient.rs", "*.rs", 1) + `}`, "", "without being asked for"},
-		"an error with 200": {`{"error":"invalid_client_metadata",` + good + `}`, "register.accepted", "invalid_client_metadata"},
+		"more scopes": {
+			`{` + strings.Replace(good, "Patient.rs", "*.rs", 1) + `}`,
+			"",
+			"without being asked for",
+		},
+		"an error with 200": {
+			`{"error":"invalid_client_metadata",` + good + `}`,
+			"register.accepted",
+			"invalid_client_metadata",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, ctx := newEnv(t), context.Background()
@@ -467,6 +481,7 @@ func TestRegistrationThatWasReplaced(t *testing.T) {
 				wantStop(t, reg.Trace, err, tc.check, tc.text)
 				return
 			}
+
 			if got := reg.Trace.Warnings(); err != nil || len(got) != 1 || !strings.Contains(got[0].Remedy, tc.text) {
 				t.Fatalf("error %v, warnings %+v; want one with %q", err, got, tc.text)
 			}
@@ -511,6 +526,7 @@ func TestTokenLifetimes(t *testing.T) {
 			if tc.life > 0 {
 				want = epoch.Add(tc.life)
 			}
+
 			if warned := len(tok.Trace.Warnings()) == 1; !tok.Expires.Equal(want) || warned != tc.warned {
 				t.Errorf("expires %v, want %v; warnings %+v", tok.Expires, want, tok.Trace.Warnings())
 			}
@@ -544,6 +560,7 @@ func TestAnswersThatBreakTheRules(t *testing.T) {
 	at("/acme/oauth/token", `{"error":"invalid_scope","access_token":"t","token_type":"Bearer"}`)
 	refusedWith200, err := c.Token(ctx, d, req)
 	wantStop(t, refusedWith200.Trace, err, "token.given", "invalid_scope")
+
 	at("/acme/oauth/token", `{"access_token":"t","token_type":"MAC"}`)
 	tok, err := c.Token(ctx, d, req)
 	wantStop(t, tok.Trace, err, "token.given", "MAC")

@@ -35,15 +35,23 @@ type TokenRequest struct {
 	Extensions map[string]jsontext.Value // further extension objects, as they are
 }
 
-// Token is the outcome of a token request. Access is a secret.
+// Token is the outcome of a token request. Access, Refresh and IDToken are secrets.
 type Token struct {
 	Trace   *trace.Trace `json:"trace"`
 	Reply   *Reply       `json:"reply,omitempty"`
 	Refusal *Refusal     `json:"refusal,omitempty"`
 	Access  string       `json:"-"`
+	Refresh string       `json:"-"` // empty: none was given
+	IDToken string       `json:"-"` // unverified: see VerifyIDToken; empty: none was given
 	Scope   string       `json:"scope,omitempty"`
 	Expires time.Time    `json:"expires,omitzero"` // zero: the destination did not send it
+
+	members object
 }
+
+// Text returns a further member of the answer that is a string, such as patient;
+// empty when it is absent or something else.
+func (t *Token) Text(name string) string { return t.members.text(name) }
 
 type assertionClaims struct {
 	Iss        string                    `json:"iss"`
@@ -62,12 +70,22 @@ const (
 
 // Token asks for an access token with the client credentials grant.
 func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Token, error) {
+	form := url.Values{"grant_type": {grantClientCredentials}}
+	if t.Scope != "" {
+		form.Set("scope", t.Scope)
+	}
+	return c.askToken(ctx, d, form, t)
+}
+
+// askToken posts the form of a grant with the authentication of the client.
+func (c *Client) askToken(ctx context.Context, d *Discovery, form url.Values, t TokenRequest) (*Token, error) {
 	out := &Token{Trace: trace.NewTrace("token", c.cfg.Now())}
 	out.Trace.Community, out.Trace.ClientID = c.cfg.Community, t.ClientID
-	form, err := c.tokenForm(d, t, out.Trace)
-	if err != nil {
+	if err := c.authenticate(d, form, t, out.Trace); err != nil {
 		return out, err
 	}
+
+	var err error
 	if out.Reply, err = c.postTo(ctx, out.Trace, d.Token, "application/x-www-form-urlencoded",
 		[]byte(form.Encode())); err != nil {
 		return out, err
@@ -76,24 +94,25 @@ func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Toke
 	return out, out.read(t, c.cfg.Now())
 }
 
-func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *trace.Trace) (url.Values, error) {
+// authenticate adds an authentication token to a form (UDAP Security 2.0, 4.2, 5.2).
+func (c *Client) authenticate(d *Discovery, form url.Values, t TokenRequest, tr *trace.Trace) error {
 	if err := verified(tr, d); err != nil {
-		return nil, err
+		return err
 	}
 	if t.ClientID == "" {
-		return nil, stop(tr, checkAsked, "a client_id", "none", "register first")
+		return stop(tr, checkAsked, "a client_id", "none", "register first")
 	}
 	if _, err := c.identity(tr); err != nil {
-		return nil, err
+		return err
 	}
-	if err := d.canUse(tr, grantClientCredentials, c.algorithm(),
+	if err := d.canUse(tr, form.Get("grant_type"), c.algorithm(),
 		"token_endpoint_auth_signing_alg_values_supported"); err != nil {
-		return nil, err
+		return err
 	}
 
 	ext, err := extensions(tr, t)
 	if err != nil {
-		return nil, err
+		return err
 	}
 
 	now := c.cfg.Now()
@@ -102,19 +121,14 @@ func (c *Client) tokenForm(d *Discovery, t TokenRequest, tr *trace.Trace) (url.V
 		Exp: now.Add(statementLife).Unix(), JTI: c.cfg.NewJTI(), Extensions: ext,
 	})
 	if err != nil {
-		return nil, stop(tr, checkAsked, "a signature", err.Error(), "")
+		return stop(tr, checkAsked, "a signature", err.Error(), "")
 	}
 
 	tr.Pass(checkAsked, "", fmt.Sprintf("to %s, signed with %s, scope %q", d.Token, c.algorithm(), t.Scope))
-	form := url.Values{
-		"grant_type": {grantClientCredentials}, "client_assertion_type": {assertionType},
-		"client_assertion": {compact}, "udap": {"1"},
-	}
-	if t.Scope != "" {
-		form.Set("scope", t.Scope)
-	}
-
-	return form, nil
+	form.Set("client_assertion_type", assertionType)
+	form.Set("client_assertion", compact)
+	form.Set("udap", "1")
+	return nil
 }
 
 // extensions builds the extensions claim and checks our own hl7-b2b object.
@@ -198,6 +212,7 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 
 	tr.Pass(checkGiven, "", "token_type "+kind)
 	out.Access, out.Scope = access, o.text("scope")
+	out.Refresh, out.IDToken, out.members = o.text("refresh_token"), o.text("id_token"), o
 	if out.Scope == "" {
 		out.Scope = t.Scope // RFC 6749 5.1: absent when it is what was asked for
 	}
