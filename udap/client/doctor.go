@@ -291,7 +291,7 @@ func (c *examiner) examineWeb(tr *trace.Trace) {
 			Remedy: "the web server's certificate runs out soon",
 		})
 
-	case c.underCommunity(s.PeerCertificates):
+	case unreached{&c.cfg}.underCommunity(s.PeerCertificates):
 		tr.Warn(checkWeb, trace.Finding{
 			Found: found,
 			Remedy: "it was issued under the trust community's anchor; web servers commonly have certificates of " +

@@ -108,7 +108,7 @@ func (v *idToken) open(ctx context.Context, compact string) error {
 		return v.tr.Refuse(checkIDSignature, CodeStopped, f.Finding())
 	}
 
-	keys, err := v.c.providerKeys(ctx, v.p, jws, v.tr)
+	keys, err := v.keys(ctx, jws)
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,13 @@ func (v *idToken) open(ctx context.Context, compact string) error {
 	return nil
 }
 
-// providerKeys returns the issuer's keys that may have signed: those with the kid of
+// keys returns the issuer's keys that may have signed: those with the kid of
 // the header, or all if it has none (RFC 7515 4.1.4).
-func (c *Client) providerKeys(
-	ctx context.Context, p *OpenID, jws *jose.JWS, tr *trace.Trace,
-) ([]crypto.PublicKey, error) {
+func (v *idToken) keys(ctx context.Context, jws *jose.JWS) ([]crypto.PublicKey, error) {
+	tr, p := v.tr, v.p
 	var reply *Reply
 	var refusal *Refusal
-	if _, err := c.getObject(ctx, tr, p.keys, "", checkIDKeys, &reply, &refusal); err != nil {
+	if _, err := v.c.getObject(ctx, tr, p.keys, "", checkIDKeys, &reply, &refusal); err != nil {
 		return nil, err
 	}
 

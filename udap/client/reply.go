@@ -130,13 +130,16 @@ func clockRemedy(ahead time.Duration) string {
 
 // unreachable records why no answer came.
 func (c *Client) unreachable(tr *trace.Trace, u *url.URL, err error) error {
-	found, remedy := c.connectFault(u.Hostname(), err)
+	found, remedy := unreached{&c.cfg}.connectFault(u.Hostname(), err)
 	return tr.Refuse(checkConnect, CodeStopped, trace.Finding{
 		Expected: "an answer from " + shownURL(u), Found: found, Remedy: remedy, Err: err,
 	})
 }
 
-func (c *Client) connectFault(host string, err error) (found, remedy string) {
+// unreached explains why a connection was not made.
+type unreached struct{ cfg *Config }
+
+func (c unreached) connectFault(host string, err error) (found, remedy string) {
 	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
 	var op *net.OpError
@@ -172,7 +175,7 @@ func plain(err error) error {
 }
 
 // serverName is the TLS name that was asked for.
-func (c *Client) serverName(host string) string {
+func (c unreached) serverName(host string) string {
 	if c.cfg.Dial != "" && c.cfg.DialName != "" {
 		return c.cfg.DialName
 	}
@@ -181,7 +184,7 @@ func (c *Client) serverName(host string) string {
 
 // certificateFault distinguishes TLS anchors from community anchors: the two are
 // confused more often than either is wrong.
-func (c *Client) certificateFault(host string, e *tls.CertificateVerificationError) (found, remedy string) {
+func (c unreached) certificateFault(host string, e *tls.CertificateVerificationError) (found, remedy string) {
 	leaf := e.UnverifiedCertificates[0]
 	var name x509.HostnameError
 	var bad x509.CertificateInvalidError
@@ -209,7 +212,7 @@ func (c *Client) certificateFault(host string, e *tls.CertificateVerificationErr
 }
 
 // underCommunity reports whether a TLS chain leads to a community's anchor.
-func (c *Client) underCommunity(chain []*x509.Certificate) bool {
+func (c unreached) underCommunity(chain []*x509.Certificate) bool {
 	if c.cfg.Verifier == nil {
 		return false
 	}
