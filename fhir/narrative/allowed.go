@@ -29,15 +29,14 @@ var elements = map[string]string{
 	"thead": "align valign", "tr": "align valign", "tt": "", "ul": "", "var": "",
 }
 
+// notXML reports whether XML does not have a character (XML 1.0, 2.2).
+func notXML(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\r' && r != '\n' || r == 0xfffe || r == 0xffff
+}
+
 // decode resolves references. XHTML's own entities (&nbsp;) are not XML's and
 // FHIR forbids them; so are characters that XML does not have.
 func (s *scanner) decode(text string) (string, error) {
-	for i := 0; i < len(text); i++ {
-		if text[i] < ' ' && strings.IndexByte("\t\r\n", text[i]) < 0 {
-			return "", errors.New("the narrative holds a control character")
-		}
-	}
-
 	if strings.IndexByte(text, '&') < 0 {
 		return text, nil
 	}
@@ -61,6 +60,9 @@ func (s *scanner) decode(text string) (string, error) {
 	}
 }
 
+// maxReference bounds a reference, most of which would be zeros.
+const maxReference = 60
+
 // entity gives the character of a reference between & and ;.
 func entity(name string) (rune, bool) {
 	switch name {
@@ -78,7 +80,7 @@ func entity(name string) (rune, bool) {
 	}
 
 	digits, base := name, 10
-	if !strings.HasPrefix(name, "#") {
+	if !strings.HasPrefix(name, "#") || len(name) > maxReference {
 		return 0, false
 	}
 
@@ -87,9 +89,7 @@ func entity(name string) (rune, bool) {
 	}
 	n, err := strconv.ParseUint(digits, base, 32)
 	r := rune(n)
-	ok := err == nil && n <= utf8.MaxRune && utf8.ValidRune(r) && (r >= ' ' || r == '\t' ||
-		r == '\n' || r == '\r')
-	return r, ok
+	return r, err == nil && n <= utf8.MaxRune && utf8.ValidRune(r) && !notXML(r)
 }
 
 // activeSchemes lists the schemes of URLs that run what they hold, or show it

@@ -27,6 +27,10 @@ func Check(div string, seen func(id string) (first bool)) error {
 		return fmt.Errorf("the narrative is longer than %d bytes", maxSize)
 	}
 
+	if at := strings.IndexFunc(div, notXML); at >= 0 {
+		return fmt.Errorf("the narrative holds a character that XML does not have (at byte %d)", at)
+	}
+
 	s := scanner{src: div, seen: seen}
 	if err := s.document(); err != nil {
 		return fmt.Errorf("%w (at byte %d of the narrative)", err, s.at)
@@ -89,7 +93,11 @@ func (s *scanner) next() error {
 	if end < 0 {
 		end = len(s.src) - s.at
 	}
-	text, err := s.decode(s.src[s.at : s.at+end])
+	raw := s.src[s.at : s.at+end]
+	text, err := s.decode(raw)
+	if err == nil && strings.Contains(raw, "]]>") { // XML 1.0, 2.4
+		err = errors.New("]]> is not allowed in a text")
+	}
 	if err != nil {
 		return err
 	}

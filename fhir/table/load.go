@@ -221,7 +221,7 @@ func (l *loader) members(t *Type) error {
 				Type:    ref,
 			}
 
-			if ref.Primitive() {
+			if ref.Primitive() && !t.Attribute(e) && ref.Name != "xhtml" {
 				t.members["_"+name] = Member{
 					Index:   i,
 					Element: e,

@@ -94,6 +94,13 @@ func (t *Type) Member(name string) (Member, bool) {
 	return m, ok
 }
 
+// Attribute reports whether XML writes an element of the type as an attribute:
+// the id of all but resources, and the url of an extension (FHIR R4, xml.html
+// 2.6.1). Such an element has no id and no extensions of its own.
+func (t *Type) Attribute(e *Element) bool {
+	return e.Name == "id" && t.Kind != Resource || e.Name == "url" && t.Name == "Extension"
+}
+
 // Member is what one JSON member's name means.
 type Member struct {
 	Index   int      // place of its element in Elements

@@ -146,6 +146,8 @@ func textFault(s string) string {
 		case c == '\t' || c == '\r' || c == '\n' || c == ' ':
 		case c < ' ':
 			return "it holds a control character"
+		case notCharacter(s[i:]):
+			return "it holds U+FFFE or U+FFFF, which are no characters"
 		default:
 			blank = false
 		}
@@ -155,6 +157,12 @@ func textFault(s string) string {
 		return "it is blank"
 	}
 	return ""
+}
+
+// notCharacter reports whether a text begins with one of the two code points from
+// the space on that XML cannot hold (XML 1.0, 2.2).
+func notCharacter(s string) bool {
+	return s[0] == 0xef && (strings.HasPrefix(s, "\ufffe") || strings.HasPrefix(s, "\uffff"))
 }
 
 // codeFault: no white space at the ends, and single spaces at most within.
@@ -170,7 +178,7 @@ func codeFault(s string) string {
 // reader's browser would run or that name a local file.
 func uriFault(name, s string) string {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c <= ' ' || c == 0x7f {
+		if c := s[i]; c <= ' ' || c == 0x7f || notCharacter(s[i:]) {
 			return "white space and control characters are not allowed"
 		}
 	}
