@@ -34,6 +34,7 @@ var commands = map[string]func(context.Context, *call) error{
 	"discover": discover,
 	"register": register,
 	"token":    token,
+	"login":    login,
 	"get":      get,
 	"cancel":   cancel,
 	"doctor":   doctor,
@@ -44,6 +45,7 @@ type call struct {
 	*options
 	session *session
 	out     *printer
+	in      io.Reader // the terminal, for login -paste
 	now     func() time.Time
 	lists   *fetch.Source  // of revocation; set once the originator is open
 	atEnd   []func() error // closes what was opened, in the order of opening
@@ -59,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
-			"one of discover, register, token, get, cancel, doctor; see originator help",
+			"one of discover, register, login, token, get, cancel, doctor; see originator help",
 		))
 	}
 
@@ -79,6 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			json:  o.json,
 			quiet: o.quiet,
 		},
+		in:  os.Stdin,
 		now: time.Now,
 	}
 	if err := c.prepare(); err != nil {

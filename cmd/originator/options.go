@@ -47,6 +47,16 @@ type options struct {
 	consentRefs     texts
 	extensions      texts
 	noB2B           bool
+	refresh         bool
+
+	idp       string
+	launch    string
+	prompt    string
+	loginHint string
+	browser   string
+	maxAge    time.Duration // negative: not asked for
+	wait      time.Duration
+	paste     bool
 
 	output string
 }
@@ -98,6 +108,9 @@ func parseOptions(command string, args []string) (*options, error) {
 		o.registration(f)
 	case "token":
 		o.tokenFlags(f)
+		f.BoolVar(&o.refresh, "refresh", false, "")
+	case "login":
+		o.loginFlags(f)
 	case "get":
 		f.StringVar(&o.output, "o", "", "")
 	}
@@ -171,6 +184,21 @@ func (o *options) tokenFlags(f *flag.FlagSet) {
 	f.Var(&o.consentRefs, "consent-reference", "")
 	f.Var(&o.extensions, "extension", "")
 	f.BoolVar(&o.noB2B, "no-b2b", false, "")
+}
+
+func (o *options) loginFlags(f *flag.FlagSet) {
+	f.StringVar(&o.scope, "scope", "", "")
+	f.Var(&o.redirects, "redirect", "")
+	f.StringVar(&o.idp, "idp", "", "")
+	f.StringVar(&o.launch, "launch", "", "")
+	f.StringVar(&o.prompt, "prompt", "", "")
+	f.StringVar(&o.loginHint, "login-hint", "", "")
+	f.DurationVar(&o.maxAge, "max-age", -1, "")
+
+	f.StringVar(&o.browser, "browser", "", "")
+	f.BoolVar(&o.paste, "paste", false, "")
+	f.DurationVar(&o.wait, "wait", 5*time.Minute, "")
+	f.Var(&o.extensions, "extension", "")
 }
 
 // interleaved allows words before, between and after the flags.

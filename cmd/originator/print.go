@@ -88,6 +88,8 @@ var flagsOf = map[string]string{
 	"register.demanded":        "-page, -logo, -tos, -policy",
 	"register.accepted":        "originator help register lists them",
 	"reply.connect":            "-tls-ca, -connect, -connect-name",
+	"login.answer":             "-paste, -redirect",
+	"login.request":            "-scope, -redirect",
 	"token.hl7-b2b":            "-organization, -purpose, -subject-name, -consent-policy",
 }
 

@@ -15,8 +15,7 @@ import (
 	"fhirdest.example/gateway/complaint"
 )
 
-// session is what one command leaves for the next. It holds an access token,
-// so its file is readable by its owner only.
+// session is what one command leaves for the next. It holds tokens, so its file is readable by its owner only.
 type session struct {
 	Version  int       `json:"version"`
 	ClientID string    `json:"clientId,omitempty"`
@@ -25,6 +24,17 @@ type session struct {
 	Expires  time.Time `json:"expires,omitzero"`
 	Name     string    `json:"name,omitempty"`
 	Contacts []string  `json:"contacts,omitempty"`
+
+	Grants    []string `json:"grants,omitempty"` // as registered; none: client_credentials
+	Redirects []string `json:"redirects,omitempty"`
+	Logo      string   `json:"logo,omitempty"`
+
+	// What a person granted, who it was and for which patient.
+	Refresh  string `json:"refresh,omitempty"`
+	Granted  string `json:"granted,omitempty"`
+	Subject  string `json:"subject,omitempty"`
+	FHIRUser string `json:"fhirUser,omitempty"`
+	Patient  string `json:"patient,omitempty"`
 
 	Remembered remembered `json:"options"`
 }
@@ -66,6 +76,12 @@ func (s *session) forget() {
 		Version:    sessionVersion,
 		Remembered: s.Remembered,
 	}
+}
+
+// forgetTokens drops what a token request or a login left.
+func (s *session) forgetTokens() {
+	s.Token, s.Refresh, s.Expires = "", "", time.Time{}
+	s.Granted, s.Subject, s.FHIRUser, s.Patient = "", "", "", ""
 }
 
 // recall fills the flags that were not given from the session, and notices

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,8 @@ func register(ctx context.Context, c *call) error {
 
 	s := c.session
 	s.ClientID, s.Scope, s.Name, s.Contacts = string(out.ClientID), out.Scope, reg.ClientName, reg.Contacts
-	s.Token, s.Expires = "", time.Time{} // a token of before may no longer have the scopes
+	s.Grants, s.Redirects, s.Logo = reg.GrantTypes, reg.RedirectURIs, reg.LogoURI
+	s.forgetTokens() // those of before may no longer have the scopes
 	if err := c.keep(); err != nil {
 		return err
 	}
@@ -119,8 +121,16 @@ func (c *call) parameters() (client.Registration, error) {
 	}
 	orElse(&reg.ClientName, c.session.Name)
 
-	if len(reg.Contacts) == 0 {
-		reg.Contacts = c.session.Contacts
+	orElse(&reg.LogoURI, c.session.Logo)
+
+	for _, list := range []struct{ now, old *[]string }{
+		{&reg.Contacts, &c.session.Contacts},
+		{&reg.GrantTypes, &c.session.Grants},
+		{&reg.RedirectURIs, &c.session.Redirects},
+	} {
+		if len(*list.now) == 0 {
+			*list.now = *list.old
+		}
 	}
 
 	for _, file := range c.certifications {
@@ -150,8 +160,14 @@ func cancel(ctx context.Context, c *call) error {
 }
 
 func token(ctx context.Context, c *call) error {
-	if c.session.ClientID == "" {
+	switch {
+	case c.session.ClientID == "":
 		return complaint.New("there is no registration yet", "originator register comes first")
+	case c.refresh:
+		return c.refreshToken(ctx)
+	case slices.Contains(c.session.Grants, "authorization_code"):
+		return complaint.New("this client is registered for people",
+			"originator login gets its first token, and originator token -refresh the next ones")
 	}
 
 	req, err := c.tokenRequest()
@@ -200,22 +216,9 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 	}
 	orElse(&req.Scope, c.session.Scope)
 
-	for _, e := range c.extensions {
-		name, file, ok := strings.Cut(e, "=")
-		data, err := os.ReadFile(file)
-		if !ok || err != nil || !jsontext.Value(data).IsValid() {
-			return req, complaint.New(fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e,
-				err), "")
-		}
-
-		if req.Extensions == nil {
-			req.Extensions = map[string]jsontext.Value{}
-		}
-		req.Extensions[name] = data
-	}
-
-	if c.noB2B {
-		return req, nil
+	var err error
+	if req.Extensions, err = c.extensionObjects(); err != nil || c.noB2B {
+		return req, err
 	}
 	if c.Organization == "" {
 		return req, complaint.New(
@@ -239,6 +242,26 @@ func (c *call) tokenRequest() (client.TokenRequest, error) {
 	}
 
 	return req, nil
+}
+
+// extensionObjects reads the files that -extension names.
+func (c *call) extensionObjects() (map[string]jsontext.Value, error) {
+	var out map[string]jsontext.Value
+	for _, e := range c.extensions {
+		name, file, ok := strings.Cut(e, "=")
+		data, err := os.ReadFile(file)
+		if !ok || err != nil || !jsontext.Value(data).IsValid() {
+			return nil, complaint.New(fmt.Sprintf("-extension %q: want NAME=FILE with a JSON object (%v)", e,
+				err), "")
+		}
+
+		if out == nil {
+			out = map[string]jsontext.Value{}
+		}
+		out[name] = data
+	}
+
+	return out, nil
 }
 
 func get(ctx context.Context, c *call) error {

@@ -6,6 +6,7 @@ Usage:
   originator discover [flags] BASE    find out what a destination offers, and verify it
   originator register [flags] [BASE]  register there, or change the registration
   originator token    [flags]         get an access token
+  originator login    [flags]         let a person sign in and grant access
   originator get      [flags] PATH    read PATH under the FHIR base with that token
   originator cancel   [flags]         end the registration
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
@@ -20,6 +21,14 @@ A session against a running sandbox:
   originator token -organization https://example.org/fhir/Organization/1
   originator get 'Patient?_count=3'
   originator cancel
+
+A person's session (the community must allow http loopback redirects):
+  originator register -sandbox DIR -grant authorization_code -grant refresh_token \
+      -redirect http://127.0.0.1:8765/callback -logo https://example.org/logo.png \
+      -name 'Test App' -contact mailto:a@example.org \
+      -scope 'openid fhirUser launch/patient offline_access patient/Patient.rs'
+  originator login
+  originator token -refresh
 
 The same against any destination:
   originator register -cert chain.pem -key key.pem -anchor root.pem -tls-ca tls.pem \
@@ -92,6 +101,24 @@ Token:
   -consent-policy URI, -consent-reference URL    repeatable
   -extension NAME=FILE       a further extension object, JSON; repeatable
   -no-b2b                    send no hl7-b2b object
+  -refresh                   the next token of a login, by its refresh token; -scope narrows it
+`
+
+const loginUsage = `
+Login:
+  -scope 'SCOPES'        default: those registered
+  -redirect URL          which of the registered redirect URIs (default: the first). At
+                         http://127.0.0.1:PORT/ this program answers it itself
+  -paste                 do not listen: show the URL, and read the address that the browser
+                         ends at from the terminal (always, for other redirect URIs)
+  -browser PROGRAM       what opens the URL (default: $BROWSER, else the system's); none: nothing
+  -idp URL               sign in at this identity provider (Tiered OAuth; the scope needs udap)
+  -launch HANDLE         of an EHR launch (the scope needs launch)
+  -prompt WORDS          none, login, consent, select_account
+  -login-hint TEXT       who will sign in
+  -max-age DURATION      sign in again if the last time is longer ago
+  -extension NAME=FILE   an extension object for the token request, JSON; repeatable
+  -wait DURATION         for the browser to come back (default 5m)
 `
 
 const getUsage = `
@@ -112,6 +139,10 @@ var commandUsage = map[string]string{
 		"in the session file.\n\nExample:\n  originator token -organization " +
 		"https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" +
 		tokenUsage + commonUsage,
+	"login": "originator login [flags]\n\nSends a browser to the destination, where a person signs in and grants " +
+		"access, and keeps the tokens in the session file. state, iss, PKCE, nonce and the ID token are checked." +
+		"\n\nExample:\n  originator login -scope 'openid fhirUser launch/patient patient/*.rs offline_access'\n" +
+		loginUsage + commonUsage,
 	"get": "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n" +
 		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" +
 		getUsage + commonUsage,

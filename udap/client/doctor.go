@@ -445,7 +445,7 @@ func (d *Discovery) examineTiered() {
 
 // examineSmart compares the two discovery documents of the FHIR server.
 func (c *examiner) examineSmart(ctx context.Context, d *Discovery) {
-	o := c.quietly(ctx, d.Trace, "/.well-known/smart-configuration")
+	o := quietly(ctx, c.Client, d.Trace, "/.well-known/smart-configuration")
 	if o == nil {
 		d.Trace.Skip(checkSmart, "there is no SMART configuration")
 		return
@@ -479,7 +479,7 @@ func (c *examiner) examineSmart(ctx context.Context, d *Discovery) {
 
 // examineCapability asks for the CapabilityStatement, which needs no token.
 func (c *examiner) examineCapability(ctx context.Context, tr *trace.Trace) {
-	o := c.quietly(ctx, tr, "/metadata")
+	o := quietly(ctx, c.Client, tr, "/metadata")
 	var implementation struct {
 		URL string `json:"url"`
 	}
@@ -511,7 +511,7 @@ func (c *examiner) examineCapability(ctx context.Context, tr *trace.Trace) {
 }
 
 // quietly fetches one more document under the base; nil when there is none.
-func (c *examiner) quietly(ctx context.Context, tr *trace.Trace, path string) object {
+func quietly(ctx context.Context, c *Client, tr *trace.Trace, path string) object {
 	req, err := http.NewRequest(http.MethodGet, c.cfg.Base+path, nil)
 	if err != nil {
 		return nil

@@ -19,7 +19,10 @@ type OpenID struct {
 	Reply   *Reply       `json:"reply,omitempty"`
 	Refusal *Refusal     `json:"refusal,omitempty"`
 
-	Issuer     string   `json:"issuer"`
+	Issuer        string `json:"issuer"`
+	Authorization string `json:"authorizationEndpoint,omitempty"`
+	Token         string `json:"tokenEndpoint,omitempty"`
+
 	UserInfo   string   `json:"userinfoEndpoint,omitempty"` // empty: there is none
 	Algorithms []string `json:"algorithms,omitempty"`       // of ID tokens, those that are accepted here
 	// AnnouncesIssuer reports whether every redirect from the server has iss (RFC 9207).
@@ -47,6 +50,7 @@ func (c *Client) OpenID(ctx context.Context, issuer string) (*OpenID, error) {
 			difference(issuer, got))
 	}
 
+	out.Authorization, out.Token = o.text("authorization_endpoint"), o.text("token_endpoint")
 	for name, into := range map[string]*string{
 		"jwks_uri":          &out.keys,
 		"userinfo_endpoint": &out.UserInfo,

@@ -72,6 +72,14 @@ func (f *Refusal) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// Reason is the refusal of a redirect as one line, which has no status.
+func (f *Refusal) Reason() string {
+	if f.Description == "" {
+		return string(f.Code)
+	}
+	return string(f.Code) + ": " + f.Description
+}
+
 // outcome is the text of an OperationOutcome's issues.
 func outcome(body []byte) string {
 	var o struct {

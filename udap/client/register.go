@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/certs/netname"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -265,13 +266,21 @@ func parameterFaults(reg Registration) []parameterFault {
 	add(code && len(reg.RedirectURIs) == 0, "redirect_uris for authorization_code", "none", "give one")
 
 	add(code && slices.ContainsFunc(reg.RedirectURIs, func(u string) bool {
-		return !isHTTPS(u)
-	}), "https redirect_uris", fmt.Sprint(reg.RedirectURIs), "")
+		return !isHTTPS(u) && !isLoopback(u)
+	}), "https redirect_uris, or http ones at a loopback address where the community allows them",
+		fmt.Sprint(reg.RedirectURIs), "")
 	add(code && !isLogo(reg.LogoURI), "an https logo_uri that ends in .png, .jpg, .jpeg or .gif",
 		fmt.Sprintf("%q", reg.LogoURI), "give one")
 	add(reg.Scope == "", "scope", "none", "say which scopes to register")
 
 	return out
+}
+
+// isLoopback reports whether a redirect URI leads to the person's own machine (RFC
+// 8252 7.3).
+func isLoopback(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "http" && netname.Loopback(u.Hostname()) && u.Fragment == "" && u.User == nil
 }
 
 func isMailto(s string) bool {
