@@ -17,10 +17,10 @@ func (s *Service) cors(h http.Header, r *http.Request, open bool) {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Expose-Headers",
 			"ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Progress, Expires, Retry-After, "+
-				"Trace-Id, WWW-Authenticate")
+				"Trace-Id, WWW-Authenticate, DPoP-Nonce")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Headers",
-				"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, "+
+				"Authorization, DPoP, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, "+
 					"If-Modified-Since, X-Request-Id")
 		}
 	}

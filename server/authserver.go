@@ -56,6 +56,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Now:                     s.deps.Now,
 		TracePage:               page,
 		WithheldRemedy:          s.withheldRemedy,
+		DPoPNonce:               s.cfg.DPoP.Nonce == "required",
 		Limits: oauth.Limits{
 			RequestsPerAddress:        r.RequestsPerAddress,
 			RegistrationsPerCommunity: r.RegistrationsPerCommunity,
@@ -237,7 +238,7 @@ func enforceable(resourceType, param string) bool {
 
 // bearer returns what a request's token allows.
 func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
-	access, err := s.oauth.BearerRequest(r)
+	access, err := s.oauth.BearerRequest(r, s.publicURL)
 	if err != nil {
 		return nil, s.denial(err)
 	}
@@ -299,7 +300,7 @@ func (s *Site) denial(err error) *fhir.Denial {
 	case s.cfg.Explain == "client":
 		d.Text = r.Of.Check + ": " + r.Of.Detail + "."
 	default:
-		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer."
+		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer, or DPoP with a proof."
 	}
 
 	return d

@@ -160,6 +160,7 @@ func checkAddress(cs *complaint.List, key, addr, example string) {
 func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "explain", c.Explain, "operator", "client")
 	oneOf(cs, "unknownCommunity", c.UnknownCommunity, "204", "default")
+	oneOf(cs, "dpop.nonce", c.DPoP.Nonce, "optional", "required")
 	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "group", "warn")
 	oneOf(cs, "log", c.Log, "text", "json")
 	oneOf(cs, "fhir", c.FHIR, "on", "off")

@@ -112,6 +112,7 @@ func TestCheckTextOfSettings(t *testing.T) {
 		{"nothing wrong", func(*Config) {}, ""},
 		{"no data", func(c *Config) { c.Data = "" }, "data: there is no data directory"},
 		{"explain", func(c *Config) { c.Explain = "all" }, `explain: "all" is not known`},
+		{"DPoP nonce", func(c *Config) { c.DPoP.Nonce = "no" }, `dpop.nonce: "no" is not known`},
 		{"unknown community", func(c *Config) { c.UnknownCommunity = "404" }, `unknownCommunity: "404" is not known`},
 		{"attachments", func(c *Config) { c.Attachments = "warn" }, `attachments: "warn" is not known`},
 		{"key files", func(c *Config) { c.KeyFiles = "ignore" }, `keyFiles: "ignore" is not known`},

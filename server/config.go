@@ -62,6 +62,7 @@ type Config struct {
 	IDPs       []IDP      `yaml:"idps,omitempty"`
 	Revocation Revocation `yaml:"revocation,omitempty"`
 	Rates      Rates      `yaml:"rates,omitempty"`
+	DPoP       DPoP       `yaml:"dpop,omitempty"`
 
 	Writable bool `yaml:"writable,omitempty"` // grant scopes that change data, too
 	// Clients that may read the audit records of all, not of their own requests only:
@@ -180,6 +181,13 @@ type Revocation struct {
 	Allow []string `yaml:"allow,omitempty"`
 }
 
+// DPoP configures how access tokens are bound to keys of their clients (RFC 9449).
+type DPoP struct {
+	// whether each proof must have a nonce of this server: "optional" (default: a proof
+	// that was made for any time is then limited by its iat alone) or "required"
+	Nonce string `yaml:"nonce,omitempty"`
+}
+
 // Rates bound how often one party is served in a minute; further requests get
 // 429 with Retry-After. 0: no limit, except where a default is named.
 type Rates struct {
@@ -246,6 +254,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")
 	or(&c.UnknownCommunity, "204")
+	or(&c.DPoP.Nonce, "optional")
 
 	or(&c.Admin.URL, "http://"+c.Admin.Listen)
 	or(&c.TokenLifetime, oauth.MaxTokenLifetime)

@@ -114,6 +114,31 @@ func (s *Site) privatePath(p string) string {
 	return p
 }
 
+// publicURL returns the URL of a request as its client knows it, without query:
+// under the public site, whichever authority it came to.
+func (s *Site) publicURL(r *http.Request) string {
+	path := rawPath(r)
+	from, to := pathOf(site(s.cfg.Private)), pathOf(site(s.cfg.Public))
+	if rest, ok := strings.CutPrefix(path, from+"/"); ok && !authoritiesOf(s.cfg.Public).has(r.Host) {
+		path = to + "/" + rest
+	}
+
+	return strings.TrimSuffix(site(s.cfg.Public), to) + path
+}
+
+// rawPath returns the path of a request target as it was received.
+func rawPath(r *http.Request) string {
+	target, _, _ := strings.Cut(r.RequestURI, "?")
+	if _, rest, absolute := strings.Cut(target, "://"); absolute {
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			return rest[i:]
+		}
+		return "/"
+	}
+
+	return target
+}
+
 // router is gorilla/mux without its liberties: no path is cleaned or decoded,
 // and what does not match is answered by the front.
 type router struct {

@@ -142,9 +142,17 @@ var table = []row{
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
+		room:   "server/oauth/dpop",
+		reason: "verify DPoP proofs",
+		ours:   []string{"udap/trace", "udap/jose"},
+		less:   []string{"net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
-		ours:   []string{"udap", "udap/trace", "udap/jose", "server/audit", "server/rate", "fhir/scope"},
+		ours: []string{
+			"udap", "udap/trace", "udap/jose", "server/audit", "server/rate", "server/oauth/dpop", "fhir/scope",
+		},
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},
 	},

@@ -301,6 +301,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		t.ahead.Store(false)
 	}
 
+	proof := t.reserveProof(s.Proof)
 	var refused *spentRefusal
 	err := t.commits.do(ctx, func(b *trustBatch) error {
 		refused = nil
@@ -310,11 +311,14 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		if err := t.sweep(b, s.Now); err != nil {
 			return err
 		}
-		if err := apply(b); err != nil && !errors.As(err, &refused) {
+
+		if err := proof.check(); err != nil {
+			refused = &spentRefusal{&oauth.ProofError{Err: err}}
+		} else if err := apply(b); err != nil && !errors.As(err, &refused) {
 			return err
 		}
 
-		return t.putSpent(b, key, s)
+		return errors.Join(t.putSpent(b, key, s), t.putProof(b, proof))
 	})
 
 	switch {
@@ -322,6 +326,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		return refused.err
 	case err != nil && !errors.Is(err, oauth.ErrUnknown):
 		t.spent.release(key, s)
+		t.releaseProof(proof)
 	}
 
 	return err

@@ -19,6 +19,7 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 type ClientRequest struct {
 	Params        Params
 	Authorization []string     // the Authorization headers, of which there must be none
+	Proofs        []string     // the DPoP headers; the token endpoint alone reads them
 	Trace         *trace.Trace // nil: a new one
 }
 
@@ -30,6 +31,7 @@ type authenticated struct {
 	registration *Registration
 	resources    udap.ResourceValidator
 	spend        Spend
+	thumbprint   string // of the key of the DPoP proof; empty: there was none
 	now          time.Time
 }
 

@@ -35,66 +35,95 @@ type Access struct {
 type Presented struct {
 	Scheme string // of the Authorization header
 	Token  string
+
+	Proofs []string // the DPoP headers
+	Method string   // of the request, which its proof must name
+	URL    string   // of the request under the public base, without query
 }
 
 // ID names a token in records: the start of its hash.
 func (t *Token) ID() string { return hex.EncodeToString(t.Hash[:8]) }
 
-// BearerRequest returns what a request for data may do. The token must be in
-// one Authorization header (RFC 6750 2.1). A refusal is a *Refusal whose trace
-// has been recorded.
-func (s *Service) BearerRequest(r *http.Request) (*Access, error) {
+// BearerRequest returns what a request for data may do. The token must be in one
+// Authorization header (RFC 6750 2.1, RFC 9449 7.1). url returns the URL of the
+// request as its client knows it, without query: DPoP proofs must name it. A refusal
+// is a *Refusal whose trace has been recorded.
+func (s *Service) BearerRequest(r *http.Request, url func(*http.Request) string) (*Access, error) {
 	values := r.Header.Values("Authorization")
-	f := trace.Finding{Expected: "one Authorization header: Bearer and an access token"}
+	f := trace.Finding{Expected: "one Authorization header: Bearer or DPoP, and an access token"}
 	switch len(values) {
 	case 0: // RFC 6750 3.1: a request without a token gets no error code
 		f.Found = "none"
-		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
+		return nil, s.refuseBearer(s.bearerTrace(), checkBearerHeader, trace.InvalidToken, f,
+			challenge(typeBearer, ""), challenge(typeDPoP, ""))
 	case 1:
 		scheme, token, _ := strings.Cut(values[0], " ")
-		return s.Bearer(r.Context(), Presented{
+		p := Presented{
 			Scheme: scheme,
 			Token:  strings.TrimLeft(token, " "),
-		})
+		}
+		if proofs := r.Header.Values("DPoP"); len(proofs) > 0 {
+			p.Proofs, p.Method, p.URL = proofs, r.Method, url(r)
+		}
+		return s.Bearer(r.Context(), p)
 	}
 
 	f.Found = fmt.Sprintf("%d Authorization headers", len(values))
-	return nil, s.refuseBearer(checkBearerHeader, trace.InvalidRequest, f, `Bearer error="invalid_request"`)
+	return nil, s.refuseBearer(s.bearerTrace(), checkBearerHeader, trace.InvalidRequest, f,
+		challenge(typeBearer, trace.InvalidRequest))
 }
 
 // Bearer returns what an access token allows. It returns a *Refusal with the
-// code invalid_token when the scheme is not Bearer, when the token is not one of
-// this server, expired, revoked or bound to a key, or when its client's
-// registration was cancelled or lost rights; and with temporarily_unavailable
-// when the store failed.
+// code invalid_token when the scheme is not that of the token's type, when the token
+// is not one of this server, expired or revoked, or when its client's registration
+// was cancelled or lost rights; with invalid_dpop_proof or use_dpop_nonce when it is
+// bound to a key and the proof of that key does not hold; and with
+// temporarily_unavailable when the store failed.
 func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
-	if !strings.EqualFold(p.Scheme, "Bearer") {
+	tr := s.bearerTrace()
+	scheme := typeBearer
+	switch {
+	case strings.EqualFold(p.Scheme, typeDPoP):
+		scheme = typeDPoP
+	case !strings.EqualFold(p.Scheme, typeBearer):
 		f := trace.Finding{
-			Expected: "the scheme Bearer",
+			Expected: "the scheme Bearer or DPoP",
 			Found:    "another scheme",
 		}
-		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f, "Bearer")
+		return nil, s.refuseBearer(tr, checkBearerHeader, trace.InvalidToken, f,
+			challenge(typeBearer, ""), challenge(typeDPoP, ""))
 	}
 
-	t, why, err := s.live(ctx, p.Token, s.cfg.Now())
+	t, why, err := s.live(ctx, p.Token, tr.Time)
 	if err != nil {
 		f := trace.Finding{
 			Found:  "the server could not read its records",
 			Remedy: "try again later",
 			Err:    err,
 		}
-		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f, "")
+		return nil, s.refuseBearer(tr, checkStore, trace.TemporarilyUnavailable, f)
 	}
 
-	if t != nil && t.Confirmation != "" { // RFC 9449 7.1: such a token is not a bearer token
-		t, why = nil, "a token that is bound to a key, without proof of that key"
+	if t != nil && scheme != tokenType(t.Confirmation) { // RFC 9449 7.1 and 7.2
+		why = "a token of type " + tokenType(t.Confirmation) + " in the scheme " + scheme
+		t = nil
 	}
 	if t == nil {
 		f := trace.Finding{
 			Expected: "a valid access token",
 			Found:    why,
 		}
-		return nil, s.refuseBearer(checkBearer, trace.InvalidToken, f, `Bearer error="invalid_token"`)
+		challenges := []string{challenge(scheme, trace.InvalidToken)}
+		if scheme == typeBearer {
+			challenges = append(challenges, challenge(typeDPoP, ""))
+		}
+		return nil, s.refuseBearer(tr, checkBearer, trace.InvalidToken, f, challenges...)
+	}
+
+	if scheme == typeDPoP {
+		if err := s.bind(ctx, t, p, tr); err != nil {
+			return nil, s.refuseProven(err, tr)
+		}
 	}
 
 	set, _ := scope.ParseSet(t.Scope)
@@ -115,14 +144,33 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	}, nil
 }
 
-// refuseBearer refuses a request for data. Only refusals leave a trace here:
-// what is allowed is in the FHIR service's own records.
-func (s *Service) refuseBearer(c trace.Check, code trace.Code, f trace.Finding, challenge string) *Refusal {
-	tr := trace.NewTrace("bearer", s.cfg.Now())
+func (s *Service) bearerTrace() *trace.Trace {
+	return trace.NewTrace("bearer", s.cfg.Now())
+}
+
+// refuseBearer refuses a request for data, with challenges of the schemes that it
+// may try. Only refusals are recorded here: what is allowed is in the FHIR
+// service's own records.
+func (s *Service) refuseBearer(
+	tr *trace.Trace, c trace.Check, code trace.Code, f trace.Finding, challenges ...string,
+) *Refusal {
 	r := RefusalOf(tr.Refuse(c, code, f))
 	r.Trace = tr.ID
-	if challenge != "" {
-		r.Header.Set("WWW-Authenticate", challenge)
+	for _, text := range challenges {
+		r.Header.Add("WWW-Authenticate", text)
+	}
+
+	s.Record(tr)
+	return r
+}
+
+// refuseProven refuses a request for data for its proof: 401 (RFC 9449 7.1).
+func (s *Service) refuseProven(err error, tr *trace.Trace) error {
+	r := RefusalOf(s.withNonce(err))
+	r.Trace = tr.ID
+	if r.Status < http.StatusInternalServerError {
+		r.Status = http.StatusUnauthorized
+		r.Header.Set("WWW-Authenticate", challenge(typeDPoP, r.Of.Code))
 	}
 
 	s.Record(tr)

@@ -59,7 +59,8 @@ func TestBearerHeaders(t *testing.T) {
 		{"none", nil, trace.InvalidToken, 401, "Bearer"},
 		{"two", []string{"Bearer " + token, "Bearer " + token}, trace.InvalidRequest, 400, `Bearer error="invalid_request"`},
 		{"Basic", []string{"Basic " + token}, trace.InvalidToken, 401, "Bearer"},
-		{"DPoP", []string{"DPoP " + token}, trace.InvalidToken, 401, "Bearer"},
+		{"DPoP", []string{"DPoP " + token}, trace.InvalidToken, 401,
+			`DPoP error="invalid_token", algs="RS256 ES256 RS384 ES384"`},
 		{"no scheme", []string{token}, trace.InvalidToken, 401, "Bearer"},
 		{"empty", []string{""}, trace.InvalidToken, 401, "Bearer"},
 		{"no token", []string{"Bearer"}, trace.InvalidToken, 401, `Bearer error="invalid_token"`},
@@ -68,7 +69,7 @@ func TestBearerHeaders(t *testing.T) {
 		{"two spaces", []string{"Bearer  " + token}, "", 0, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			access, err := e.svc.BearerRequest(dataRequest(row.headers...))
+			access, err := e.svc.BearerRequest(dataRequest(row.headers...), nil)
 			if row.code == "" {
 				if err != nil || access.ClientID != id {
 					t.Errorf("%+v, %v", access, err)

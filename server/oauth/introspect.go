@@ -24,6 +24,20 @@ type Introspection struct {
 	Issuer     string                    `json:"iss,omitzero"`
 	Patient    string                    `json:"patient,omitzero"`     // id of the patient in context
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"` // the context in which the token was asked for
+
+	Confirmation *Confirmation `json:"cnf,omitempty"` // nil: a bearer token
+}
+
+// Confirmation is the key to which a token is bound (RFC 7800 3.1, RFC 9449 6.2).
+type Confirmation struct {
+	Thumbprint string `json:"jkt"` // SHA-256 of the JWK, in base64url (RFC 7638)
+}
+
+func confirmationOf(t *Token) *Confirmation {
+	if t.Confirmation == "" {
+		return nil
+	}
+	return &Confirmation{t.Confirmation}
 }
 
 // Introspect returns what a client's own token allows. The token of another client
@@ -59,7 +73,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		Active:     true,
 		Scope:      strings.Join(t.Scope, " "),
 		ClientID:   t.ClientID,
-		TokenType:  "Bearer",
+		TokenType:  tokenType(t.Confirmation),
 		Expires:    t.Expires.Unix(),
 		Issued:     t.Issued.Unix(),
 		Subject:    cmp.Or(t.Subject, string(t.ClientID)),
@@ -67,6 +81,8 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		Issuer:     s.urls.Issuer,
 		Patient:    t.Patient,
 		Extensions: t.Extensions,
+
+		Confirmation: confirmationOf(t),
 	}, nil
 }
 

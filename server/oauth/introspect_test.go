@@ -216,7 +216,7 @@ func TestBearerRefuses(t *testing.T) {
 func TestBearerWithoutStore(t *testing.T) {
 	e, c, id := clientEnv(t)
 	token := e.issued(c, id)
-	if _, err := e.svc.BearerRequest(dataRequest("Bearer " + token)); err != nil {
+	if _, err := e.svc.BearerRequest(dataRequest("Bearer "+token), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.store.Close(); err != nil {
@@ -224,7 +224,7 @@ func TestBearerWithoutStore(t *testing.T) {
 	}
 	defer e.start()
 
-	_, err := e.svc.BearerRequest(dataRequest("Bearer " + token))
+	_, err := e.svc.BearerRequest(dataRequest("Bearer "+token), nil)
 	got := oauth.RefusalOf(err)
 	tr := e.lastTrace()
 	if got.Status != http.StatusServiceUnavailable || got.Header.Get("WWW-Authenticate") != "" || got.Of.Err == nil ||

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"fhirdest.example/server/oauth/dpop"
 	"fhirdest.example/udap"
 )
 
@@ -26,6 +27,7 @@ type UDAPDocument struct {
 	RegistrationAlgorithms []string `json:"registration_endpoint_jwt_signing_alg_values_supported"`
 	IntrospectionEndpoint  string   `json:"introspection_endpoint"`
 	RevocationEndpoint     string   `json:"revocation_endpoint"`
+	DPoPAlgorithms         []string `json:"dpop_signing_alg_values_supported"`
 	SignedMetadata         string   `json:"signed_metadata"`
 }
 
@@ -60,6 +62,7 @@ func (s discovery) udapDocument(p udap.Policy) UDAPDocument {
 		RegistrationAlgorithms: p.SignatureAlgorithms(),
 		IntrospectionEndpoint:  s.urls.Introspect,
 		RevocationEndpoint:     s.urls.Revoke,
+		DPoPAlgorithms:         dpop.Algorithms(),
 	}
 
 	if s.cfg.Tiered {
@@ -125,6 +128,7 @@ type smartDocument struct {
 	Scopes                []string `json:"scopes_supported"`
 	ResponseTypes         []string `json:"response_types_supported,omitempty"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+	DPoPAlgorithms        []string `json:"dpop_signing_alg_values_supported"`
 	Capabilities          []string `json:"capabilities"`
 }
 
@@ -141,6 +145,7 @@ func (s discovery) smartDocument(v *udap.Verifier) smartDocument {
 		Scopes:                s.scopesSupported(),
 		ResponseTypes:         s.responseTypes(),
 		ChallengeMethods:      []string{"S256"},
+		DPoPAlgorithms:        dpop.Algorithms(),
 		Capabilities:          []string{"permission-v1", "permission-v2"},
 	}
 }
@@ -185,6 +190,7 @@ type serverDocument struct {
 	RevocationMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	ChallengeMethods        []string `json:"code_challenge_methods_supported"`
+	DPoPAlgorithms          []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 5.1
 }
 
 func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
@@ -207,6 +213,7 @@ func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
 		RevocationMethods:       methods,
 		RevocationAlgorithms:    algorithms,
 		ChallengeMethods:        []string{"S256"},
+		DPoPAlgorithms:          dpop.Algorithms(),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/server/oauth/dpop"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -58,6 +59,9 @@ type Config struct {
 
 	Explain Explain
 
+	// DPoPNonce demands a nonce of this server in each DPoP proof (RFC 9449 8 and 9).
+	DPoPNonce bool
+
 	// WithheldRemedy returns what the operator can do about a community whose
 	// metadata is withheld; nil: the answer has no remedy.
 	WithheldRemedy func(Withheld) string
@@ -74,6 +78,7 @@ type Service struct {
 	urls   URLs
 	ours   map[string]string // our URLs and what each is, for hints
 	limits *limiters
+	nonces *dpop.Nonces // that proofs must have; nil: none
 
 	trust atomic.Pointer[trust]
 }
@@ -129,6 +134,9 @@ func New(cfg Config) (*Service, error) {
 			urls.Revoke:     "revocation endpoint",
 			urls.JWKS:       "key set",
 		},
+	}
+	if cfg.DPoPNonce {
+		s.nonces = dpop.NewNonces()
 	}
 	return s, s.SetTrust(cfg.Verifier, cfg.Members)
 }
@@ -245,7 +253,11 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 // or, if the store itself failed, into temporarily_unavailable.
 func refuseSpend(tr *trace.Trace, c trace.Check, code trace.Code, err error) error {
 	var replayed *Replayed
+	var proof *ProofError
 	switch {
+	case errors.As(err, &proof):
+		return refuseProof(tr, proof.Err)
+
 	case errors.As(err, &replayed):
 		return tr.Refuse(c, code, trace.Finding{
 			Expected: "a jti that was not used before",

@@ -356,6 +356,7 @@ func clientCall(c *call) (ClientRequest, error) {
 	return ClientRequest{
 		Params:        p,
 		Authorization: c.r.Header.Values("Authorization"),
+		Proofs:        c.r.Header.Values("DPoP"),
 		Trace:         c.trace,
 	}, nil
 }

@@ -22,7 +22,7 @@ import (
 //     is none of the others: a *Replayed, ErrSwept, ErrRestored, ErrExpired,
 //     ErrFull, Cancel's ErrNoRegistration, the context's error, ErrDamaged, and
 //     trouble before the commit. The same JWT may be sent again.
-//   - Refused, and the jti used up: Issue's ErrNoRegistration only.
+//   - Refused, and the jti used up: Issue's ErrNoRegistration, and a *ProofError.
 //   - Unknown (ErrUnknown): the commit failed, and it is not known what reached
 //     the disk. The jti counts as used. Whoever asked may try again with a new
 //     JWT: Register and Cancel come to the same end whether or not the first
@@ -77,6 +77,11 @@ type Spend struct {
 	Expires   time.Time // exp: the jti is remembered until it is past by MaxSkew
 	Endpoint  string    // "register", "token", ...: named to whoever repeats it
 	Now       time.Time
+
+	// Proof is the jti of a DPoP proof, used up in the same transaction (RFC 9449
+	// 11.1); nil: there is none. When it cannot be, the effect is refused with a
+	// *ProofError, and the JWT's own jti is used up.
+	Proof *Spend
 
 	// Clock is read in the transaction: when it has reached Until, the store
 	// returns ErrExpired and does nothing. A request can wait long for its turn
@@ -163,6 +168,14 @@ type Replayed struct {
 	Seen     time.Time
 	Endpoint string
 }
+
+// ProofError is the error of a Store for a DPoP proof whose jti cannot be used up.
+// Its cause is what the same error would be for the jti of a JWT.
+type ProofError struct{ Err error }
+
+func (e *ProofError) Error() string { return "DPoP proof: " + e.Err.Error() }
+
+func (e *ProofError) Unwrap() error { return e.Err }
 
 func (r *Replayed) Error() string {
 	return fmt.Sprintf("jti was first used at %s at the %s endpoint", r.Seen.UTC().Format(time.RFC3339),

@@ -33,10 +33,16 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 		return nil, err
 	}
 
+	proof, err := s.tokenProof(req.Proofs, tr)
+	if err != nil {
+		return nil, err
+	}
+
 	a, err := s.authenticate(ctx, req, "token", s.expect(s.urls.Token, tr.Time), tr)
 	if err != nil {
 		return nil, err
 	}
+	s.prove(a, proof)
 
 	g, err := s.decide(a, req.Params, tr)
 	if err != nil {
@@ -215,6 +221,8 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 		Extensions: g.extensions,
 		Issued:     now,
 		Expires:    now.Add(s.cfg.TokenLifetime),
+
+		Confirmation: a.thumbprint,
 	}
 	handle, err := s.cfg.Store.Issue(ctx, a.spend, t)
 	if err != nil {
@@ -226,8 +234,10 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 		"token "+t.ID()+" for "+s.cfg.TokenLifetime.String()+", "+strings.Join(g.scope, " "))
 
 	return &TokenResponse{
-		AccessToken: tokenText(handle, secret), TokenType: "Bearer",
-		ExpiresIn: int64(s.cfg.TokenLifetime / time.Second), Scope: strings.Join(g.scope, " "),
+		AccessToken: tokenText(handle, secret),
+		TokenType:   tokenType(a.thumbprint),
+		ExpiresIn:   int64(s.cfg.TokenLifetime / time.Second),
+		Scope:       strings.Join(g.scope, " "),
 	}, nil
 }
 

@@ -65,6 +65,14 @@ var outcomes = map[trace.Code]outcome{
 	trace.InteractionRequired:     {http.StatusBadRequest, "The person must be asked."},
 	trace.AccessDenied:            {http.StatusForbidden, "Access was denied."},
 	trace.ServerError:             {http.StatusInternalServerError, "The server failed."},
+	trace.InvalidDPoPProof: {
+		http.StatusBadRequest,
+		"The DPoP proof is not valid.",
+	},
+	trace.UseDPoPNonce: {
+		http.StatusBadRequest,
+		"The DPoP proof needs the nonce of this answer.",
+	},
 	trace.TemporarilyUnavailable: {
 		http.StatusServiceUnavailable,
 		"The server cannot do this now; try again later.",

@@ -38,6 +38,7 @@ type Config struct {
 	Algorithm string              // JWS algorithm; empty: the one that fits Key
 
 	Verifier *udap.Verifier // communities whose servers are trusted
+	Proofs   *Proofs        // that bind access tokens to a key; nil: they are bearer tokens
 	TLSRoots *x509.CertPool // anchors of web servers; nil: the system's. Not the community's.
 
 	Dial     string                    // host:port to connect to in place of the base URL's authority; empty: none

@@ -29,18 +29,23 @@ func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
 	}
 
 	out.URL = target
-	req, err := http.NewRequest(http.MethodGet, target, nil)
-	if err != nil {
-		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, err.Error(), "")
-	}
+	for range 2 { // a second time when the destination wants a nonce in our proof
+		req, err := http.NewRequest(http.MethodGet, target, nil)
+		if err == nil {
+			err = c.authorize(req, token)
+		}
+		if err != nil {
+			return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, err.Error(), "")
+		}
 
-	out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shownURL(req.URL))
-	req.Header.Set("Accept", "application/fhir+json")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	if out.Reply, err = c.send(ctx, out.Trace, req, maxResource); err != nil {
-		return out, err
+		out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shownURL(req.URL))
+		req.Header.Set("Accept", "application/fhir+json")
+		if out.Reply, err = c.send(ctx, out.Trace, req, maxResource); err != nil {
+			return out, err
+		}
+		if !c.cfg.Proofs.learn(target, out.Reply.Status, out.Reply.header) {
+			break
+		}
 	}
 
 	return out, out.read()

@@ -30,6 +30,8 @@ type Reply struct {
 	header http.Header
 }
 
+const formType = "application/x-www-form-urlencoded"
+
 const (
 	maxAnswer   = 1 << 20  // bytes of a protocol answer
 	maxResource = 64 << 20 // bytes of a FHIR answer
@@ -50,6 +52,11 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 	}
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", "application/json")
+	if c.cfg.Proofs != nil && mediaType == formType { // a registration is signed already
+		if err := c.prove(req, ""); err != nil {
+			return nil, stop(tr, checkConnect, "a DPoP proof", err.Error(), "")
+		}
+	}
 	return c.send(ctx, tr, req, maxAnswer)
 }
 

@@ -47,6 +47,7 @@ type Token struct {
 	Expires time.Time    `json:"expires,omitzero"` // zero: the destination did not send it
 
 	members object
+	kind    string // the token_type that was asked for
 }
 
 // Text returns a further member of the answer that is a string, such as patient;
@@ -81,16 +82,20 @@ func (c *Client) Token(ctx context.Context, d *Discovery, t TokenRequest) (*Toke
 func (c *Client) askToken(ctx context.Context, d *Discovery, form url.Values, t TokenRequest) (*Token, error) {
 	out := &Token{Trace: trace.NewTrace("token", c.cfg.Now())}
 	out.Trace.Community, out.Trace.ClientID = c.cfg.Community, t.ClientID
-	if err := c.authenticate(d, form, t, out.Trace); err != nil {
-		return out, err
+	for range 2 { // a second time when the destination wants a nonce in our proof
+		err := c.authenticate(d, form, t, out.Trace)
+		if err == nil {
+			out.Reply, err = c.postTo(ctx, out.Trace, d.Token, formType, []byte(form.Encode()))
+		}
+		if err != nil {
+			return out, err
+		}
+		if !c.cfg.Proofs.learn(d.Token, out.Reply.Status, out.Reply.header) {
+			break
+		}
 	}
 
-	var err error
-	if out.Reply, err = c.postTo(ctx, out.Trace, d.Token, "application/x-www-form-urlencoded",
-		[]byte(form.Encode())); err != nil {
-		return out, err
-	}
-
+	out.kind = c.tokenType()
 	return out, out.read(t, c.cfg.Now())
 }
 
@@ -201,8 +206,8 @@ func (out *Token) read(t TokenRequest, now time.Time) (err error) {
 	}
 
 	access, kind := o.text("access_token"), o.text("token_type")
-	if access == "" || !strings.EqualFold(kind, "Bearer") {
-		return stop(tr, checkGiven, "access_token of token_type Bearer",
+	if access == "" || !strings.EqualFold(kind, out.kind) {
+		return stop(tr, checkGiven, "access_token of token_type "+out.kind,
 			fmt.Sprintf("token_type %q, token present: %v", kind, access != ""), "")
 	}
 	if strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r >= 0x7f }) { // RFC 6749 A.12

@@ -27,6 +27,8 @@ const (
 	LoginRequired               Code = "login_required"
 	ConsentRequired             Code = "consent_required"
 	InteractionRequired         Code = "interaction_required"
+	InvalidDPoPProof            Code = "invalid_dpop_proof"
+	UseDPoPNonce                Code = "use_dpop_nonce"
 	AccessDenied                Code = "access_denied"
 	ServerError                 Code = "server_error"
 	TemporarilyUnavailable      Code = "temporarily_unavailable"
