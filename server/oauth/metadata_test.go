@@ -158,8 +158,8 @@ func TestUDAPDocument(t *testing.T) {
 			"system/Condition.rs",
 		},
 		"token_endpoint": issuer + "/token", "registration_endpoint": issuer + "/register",
-		"introspection_endpoint": issuer + "/introspect", "dpop_signing_alg_values_supported": ["RS256","ES256","RS384","ES384"],
-		"revocation_endpoint": issuer + "/revoke",
+		"introspection_endpoint": issuer + "/introspect", "dpop_signing_alg_values_supported": algorithms,
+		"revocation_endpoint":                              issuer + "/revoke",
 		"token_endpoint_auth_methods_supported":            []any{"private_key_jwt"},
 		"token_endpoint_auth_signing_alg_values_supported": algorithms, "registration_endpoint_jwt_signing_alg_values_supported": algorithms,
 	}
