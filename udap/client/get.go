@@ -28,27 +28,54 @@ func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, path, err.Error())
 	}
 
+	shown, _, _ := strings.Cut(target, "?")
 	out.URL = target
-	for range 2 { // a second time when the destination wants a nonce in our proof
-		req, err := http.NewRequest(http.MethodGet, target, nil)
+	out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shown)
+	out.Reply, err = c.getWith(ctx, out.Trace, wanted{
+		target: target,
+		accept: "application/fhir+json",
+		token:  token,
+		most:   maxResource,
+		check:  checkTarget,
+	})
+	if err != nil {
+		return out, err
+	}
+
+	return out, out.read()
+}
+
+// wanted is one thing to get.
+type wanted struct {
+	target string
+	accept string // media type
+	token  string // access token; empty: none is sent
+	most   int64  // bytes of the answer
+	check  trace.Check
+}
+
+// getWith gets one thing, with an access token where one is given, and a second time
+// when the destination wants a nonce in our proof.
+func (c *Client) getWith(ctx context.Context, tr *trace.Trace, w wanted) (reply *Reply, err error) {
+	for range 2 {
+		req, err := http.NewRequest(http.MethodGet, w.target, nil)
 		if err == nil {
-			err = c.authorize(req, token)
+			err = c.authorize(req, w.token)
 		}
 		if err != nil {
-			return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, err.Error(), "")
+			return nil, stop(tr, w.check, "a URL that can be asked for", err.Error(), "")
 		}
 
-		out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shownURL(req.URL))
-		req.Header.Set("Accept", "application/fhir+json")
-		if out.Reply, err = c.send(ctx, out.Trace, req, maxResource); err != nil {
-			return out, err
+		req.Header.Set("Accept", w.accept)
+		if reply, err = c.send(ctx, tr, req, w.most); err != nil {
+			return nil, err
 		}
-		if !c.cfg.Proofs.learn(target, out.Reply.Status, out.Reply.header) {
+		if !c.cfg.Proofs.learn(w.target, reply.Status, reply.header) {
 			break
 		}
 	}
 
-	return out, out.read()
+	return reply, nil
 }
 
 // under resolves what to read; nothing outside the base ever gets the token.

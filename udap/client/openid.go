@@ -81,18 +81,18 @@ func (c *Client) OpenID(ctx context.Context, issuer string) (*OpenID, error) {
 func (c *Client) getObject(
 	ctx context.Context, tr *trace.Trace, target, token string, check trace.Check, reply **Reply, refusal **Refusal,
 ) (object, error) {
-	req, err := http.NewRequest(http.MethodGet, target, nil)
+	r, err := c.getWith(ctx, tr, wanted{
+		target: target,
+		accept: "application/json",
+		token:  token,
+		most:   maxAnswer,
+		check:  check,
+	})
 	if err != nil {
-		return nil, stop(tr, check, "a URL", err.Error(), "")
-	}
-
-	req.Header.Set("Accept", "application/json")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	if *reply, err = c.send(ctx, tr, req, maxAnswer); err != nil {
 		return nil, err
 	}
+
+	*reply = r
 	if (*reply).Status != http.StatusOK {
 		*refusal, err = refused(tr, check, *reply, "200")
 		return nil, err
