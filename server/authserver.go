@@ -300,7 +300,8 @@ func (s *Site) denial(err error) *fhir.Denial {
 	case s.cfg.Explain == "client":
 		d.Text = r.Of.Check + ": " + r.Of.Detail + "."
 	default:
-		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer, or DPoP with a proof."
+		d.Text = "A valid access token is needed, in one Authorization header of the scheme Bearer, " +
+			"or DPoP with a proof."
 	}
 
 	return d

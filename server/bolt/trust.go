@@ -301,7 +301,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		t.ahead.Store(false)
 	}
 
-	proof := t.reserveProof(s.Proof)
+	proof := t.spent.reserveProof(s.Proof)
 	var refused *spentRefusal
 	err := t.commits.do(ctx, func(b *trustBatch) error {
 		refused = nil
@@ -318,7 +318,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 			return err
 		}
 
-		return errors.Join(t.putSpent(b, key, s), t.putProof(b, proof))
+		return errors.Join(t.putSpent(b, key, s), proof.put(t, b))
 	})
 
 	switch {
@@ -326,7 +326,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		return refused.err
 	case err != nil && !errors.Is(err, oauth.ErrUnknown):
 		t.spent.release(key, s)
-		t.releaseProof(proof)
+		t.spent.releaseProof(proof)
 	}
 
 	return err

@@ -13,7 +13,7 @@ type proofUse struct {
 }
 
 // reserveProof reserves the jti of a proof, if there is one.
-func (t *Trust) reserveProof(s *oauth.Spend) proofUse {
+func (x *spentIndex) reserveProof(s *oauth.Spend) proofUse {
 	if s == nil {
 		return proofUse{}
 	}
@@ -22,7 +22,7 @@ func (t *Trust) reserveProof(s *oauth.Spend) proofUse {
 		spend: s,
 		key:   spentKeyOf(*s),
 	}
-	u.err = t.spent.reserve(u.key, *s)
+	u.err = x.reserve(u.key, *s)
 	return u
 }
 
@@ -34,8 +34,8 @@ func (u proofUse) check() error {
 	return u.err
 }
 
-// putProof writes the reserved jti of a proof.
-func (t *Trust) putProof(b *trustBatch, u proofUse) error {
+// put writes the reserved jti of a proof.
+func (u proofUse) put(t *Trust, b *trustBatch) error {
 	if u.spend == nil || u.err != nil {
 		return nil
 	}
@@ -43,8 +43,8 @@ func (t *Trust) putProof(b *trustBatch, u proofUse) error {
 }
 
 // releaseProof undoes a reservation.
-func (t *Trust) releaseProof(u proofUse) {
+func (x *spentIndex) releaseProof(u proofUse) {
 	if u.spend != nil && u.err == nil {
-		t.spent.release(u.key, *u.spend)
+		x.release(u.key, *u.spend)
 	}
 }

@@ -54,7 +54,7 @@ func (s *Service) BearerRequest(r *http.Request, url func(*http.Request) string)
 	switch len(values) {
 	case 0: // RFC 6750 3.1: a request without a token gets no error code
 		f.Found = "none"
-		return nil, s.refuseBearer(s.bearerTrace(), checkBearerHeader, trace.InvalidToken, f,
+		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f,
 			challenge(typeBearer, ""), challenge(typeDPoP, ""))
 	case 1:
 		scheme, token, _ := strings.Cut(values[0], " ")
@@ -69,7 +69,7 @@ func (s *Service) BearerRequest(r *http.Request, url func(*http.Request) string)
 	}
 
 	f.Found = fmt.Sprintf("%d Authorization headers", len(values))
-	return nil, s.refuseBearer(s.bearerTrace(), checkBearerHeader, trace.InvalidRequest, f,
+	return nil, s.refuseBearer(checkBearerHeader, trace.InvalidRequest, f,
 		challenge(typeBearer, trace.InvalidRequest))
 }
 
@@ -80,8 +80,7 @@ func (s *Service) BearerRequest(r *http.Request, url func(*http.Request) string)
 // bound to a key and the proof of that key does not hold; and with
 // temporarily_unavailable when the store failed.
 func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
-	tr := s.bearerTrace()
-	scheme := typeBearer
+	scheme, now := typeBearer, s.cfg.Now()
 	switch {
 	case strings.EqualFold(p.Scheme, typeDPoP):
 		scheme = typeDPoP
@@ -90,18 +89,18 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 			Expected: "the scheme Bearer or DPoP",
 			Found:    "another scheme",
 		}
-		return nil, s.refuseBearer(tr, checkBearerHeader, trace.InvalidToken, f,
+		return nil, s.refuseBearer(checkBearerHeader, trace.InvalidToken, f,
 			challenge(typeBearer, ""), challenge(typeDPoP, ""))
 	}
 
-	t, why, err := s.live(ctx, p.Token, tr.Time)
+	t, why, err := s.live(ctx, p.Token, now)
 	if err != nil {
 		f := trace.Finding{
 			Found:  "the server could not read its records",
 			Remedy: "try again later",
 			Err:    err,
 		}
-		return nil, s.refuseBearer(tr, checkStore, trace.TemporarilyUnavailable, f)
+		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f)
 	}
 
 	if t != nil && scheme != tokenType(t.Confirmation) { // RFC 9449 7.1 and 7.2
@@ -117,12 +116,13 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 		if scheme == typeBearer {
 			challenges = append(challenges, challenge(typeDPoP, ""))
 		}
-		return nil, s.refuseBearer(tr, checkBearer, trace.InvalidToken, f, challenges...)
+		return nil, s.refuseBearer(checkBearer, trace.InvalidToken, f, challenges...)
 	}
 
 	if scheme == typeDPoP {
-		if err := s.bind(ctx, t, p, tr); err != nil {
-			return nil, s.refuseProven(err, tr)
+		tr := trace.NewTrace("bearer", now)
+		if err := (prover{s}).bind(ctx, t, p, tr); err != nil {
+			return nil, prover{s}.refuse(err, tr)
 		}
 	}
 
@@ -144,33 +144,17 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	}, nil
 }
 
-func (s *Service) bearerTrace() *trace.Trace {
-	return trace.NewTrace("bearer", s.cfg.Now())
-}
-
 // refuseBearer refuses a request for data, with challenges of the schemes that it
 // may try. Only refusals are recorded here: what is allowed is in the FHIR
 // service's own records.
 func (s *Service) refuseBearer(
-	tr *trace.Trace, c trace.Check, code trace.Code, f trace.Finding, challenges ...string,
+	c trace.Check, code trace.Code, f trace.Finding, challenges ...string,
 ) *Refusal {
+	tr := trace.NewTrace("bearer", s.cfg.Now())
 	r := RefusalOf(tr.Refuse(c, code, f))
 	r.Trace = tr.ID
 	for _, text := range challenges {
 		r.Header.Add("WWW-Authenticate", text)
-	}
-
-	s.Record(tr)
-	return r
-}
-
-// refuseProven refuses a request for data for its proof: 401 (RFC 9449 7.1).
-func (s *Service) refuseProven(err error, tr *trace.Trace) error {
-	r := RefusalOf(s.withNonce(err))
-	r.Trace = tr.ID
-	if r.Status < http.StatusInternalServerError {
-		r.Status = http.StatusUnauthorized
-		r.Header.Set("WWW-Authenticate", challenge(typeDPoP, r.Of.Code))
 	}
 
 	s.Record(tr)

@@ -26,10 +26,13 @@ func tokenType(confirmation string) string {
 	return typeDPoP
 }
 
-// proofSpend is the use of a proof's jti at an endpoint. It stays used for as long
+// prover is the side of a Service that verifies DPoP proofs.
+type prover struct{ *Service }
+
+// spend is the use of a proof's jti at an endpoint. It stays used for as long
 // as the proof could be accepted. One jti counts as used per key, whatever the URL
 // (RFC 9449 11.1 asks for no more than per URL).
-func (s *Service) proofSpend(p *dpop.Proof, endpoint string, now time.Time) Spend {
+func (s prover) spend(p *dpop.Proof, endpoint string, now time.Time) Spend {
 	until := p.IssuedAt.Add(dpop.Behind)
 	return Spend{
 		Issuer:   "dpop " + p.Thumbprint,
@@ -43,10 +46,10 @@ func (s *Service) proofSpend(p *dpop.Proof, endpoint string, now time.Time) Spen
 	}
 }
 
-// tokenProof verifies the proof of a token request. A request without one is for a
+// token verifies the proof of a token request. A request without one is for a
 // bearer token: then it returns nil. It is called before the client authenticates,
 // so that a client that must repeat its request with a nonce has used up nothing.
-func (s *Service) tokenProof(values []string, tr *trace.Trace) (*dpop.Proof, error) {
+func (s prover) token(values []string, tr *trace.Trace) (*dpop.Proof, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
@@ -64,7 +67,7 @@ func (s *Service) tokenProof(values []string, tr *trace.Trace) (*dpop.Proof, err
 }
 
 // withNonce puts a nonce into the answer to a proof that needs one (RFC 9449 8).
-func (s *Service) withNonce(err error) error {
+func (s prover) withNonce(err error) error {
 	r := RefusalOf(err)
 	if r.Of.Code == trace.UseDPoPNonce {
 		r.Header.Set("DPoP-Nonce", s.nonces.New(s.cfg.Now()))
@@ -73,12 +76,12 @@ func (s *Service) withNonce(err error) error {
 }
 
 // prove notes the proof that came with a client's authentication.
-func (s *Service) prove(a *authenticated, p *dpop.Proof) {
+func (s prover) prove(a *authenticated, p *dpop.Proof) {
 	if p == nil {
 		return
 	}
 
-	spend := s.proofSpend(p, a.spend.Endpoint, a.now)
+	spend := s.spend(p, a.spend.Endpoint, a.now)
 	a.spend.Proof = &spend
 	a.thumbprint = p.Thumbprint
 }
@@ -106,7 +109,7 @@ func refuseProof(tr *trace.Trace, err error) error {
 
 // bind verifies the proof that a request for data has beside an access token, and
 // uses it up. The token is live and is bound to a key.
-func (s *Service) bind(ctx context.Context, t *Token, p Presented, tr *trace.Trace) error {
+func (s prover) bind(ctx context.Context, t *Token, p Presented, tr *trace.Trace) error {
 	proof, err := dpop.Verify(p.Proofs, dpop.Expect{
 		Method:      p.Method,
 		URL:         p.URL,
@@ -128,10 +131,23 @@ func (s *Service) bind(ctx context.Context, t *Token, p Presented, tr *trace.Tra
 
 	// One commit for each request: a proof stays used whatever becomes of this
 	// process, and no two processes accept it.
-	if err := s.cfg.Store.Spend(ctx, s.proofSpend(proof, "resource", tr.Time)); err != nil {
+	if err := s.cfg.Store.Spend(ctx, s.spend(proof, "resource", tr.Time)); err != nil {
 		return refuseProof(tr, err)
 	}
 	return nil
+}
+
+// refuse refuses a request for data for its proof: 401 (RFC 9449 7.1).
+func (s prover) refuse(err error, tr *trace.Trace) error {
+	r := RefusalOf(s.withNonce(err))
+	r.Trace = tr.ID
+	if r.Status < http.StatusInternalServerError {
+		r.Status = http.StatusUnauthorized
+		r.Header.Set("WWW-Authenticate", challenge(typeDPoP, r.Of.Code))
+	}
+
+	s.Record(tr)
+	return r
 }
 
 // challenge is the value of WWW-Authenticate for a scheme; code may be empty.

@@ -33,7 +33,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 		return nil, err
 	}
 
-	proof, err := s.tokenProof(req.Proofs, tr)
+	proof, err := prover{s}.token(req.Proofs, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 	if err != nil {
 		return nil, err
 	}
-	s.prove(a, proof)
+	prover{s}.prove(a, proof)
 
 	g, err := s.decide(a, req.Params, tr)
 	if err != nil {

@@ -60,7 +60,7 @@ func (c *Client) getWith(ctx context.Context, tr *trace.Trace, w wanted) (reply 
 	for range 2 {
 		req, err := http.NewRequest(http.MethodGet, w.target, nil)
 		if err == nil {
-			err = c.authorize(req, w.token)
+			err = c.cfg.Proofs.authorize(req, w.token, c.cfg.Now())
 		}
 		if err != nil {
 			return nil, stop(tr, w.check, "a URL that can be asked for", err.Error(), "")

@@ -120,24 +120,23 @@ func (p *Proofs) learn(target string, status int, h http.Header) bool {
 	return again
 }
 
-// authorize puts an access token on a request, with a proof where tokens are bound
-// to a key.
-func (c *Client) authorize(req *http.Request, accessToken string) error {
+// authorize puts an access token on a request, with a proof unless p is nil: then
+// tokens are bound to no key.
+func (p *Proofs) authorize(req *http.Request, accessToken string, now time.Time) error {
 	if accessToken == "" {
 		return nil
 	}
-	if c.cfg.Proofs == nil {
-		req.Header.Set("Authorization", "Bearer "+accessToken)
+	req.Header.Set("Authorization", p.tokenType()+" "+accessToken)
+	return p.prove(req, accessToken, now)
+}
+
+// prove puts a proof on a request, unless p is nil.
+func (p *Proofs) prove(req *http.Request, accessToken string, now time.Time) error {
+	if p == nil {
 		return nil
 	}
 
-	req.Header.Set("Authorization", "DPoP "+accessToken)
-	return c.prove(req, accessToken)
-}
-
-// prove puts a proof on a request.
-func (c *Client) prove(req *http.Request, accessToken string) error {
-	proof, err := c.cfg.Proofs.Proof(req.Method, req.URL.String(), accessToken, c.cfg.Now())
+	proof, err := p.Proof(req.Method, req.URL.String(), accessToken, now)
 	if err == nil {
 		req.Header.Set("DPoP", proof)
 	}
@@ -146,9 +145,9 @@ func (c *Client) prove(req *http.Request, accessToken string) error {
 
 // tokenType is the token_type that the destination must answer with: a token that
 // is not bound to our key, though we asked for that, is refused (RFC 9449 5).
-func (c *Client) tokenType() string {
-	if c.cfg.Proofs != nil {
-		return "DPoP"
+func (p *Proofs) tokenType() string {
+	if p == nil {
+		return "Bearer"
 	}
-	return "Bearer"
+	return "DPoP"
 }

@@ -52,8 +52,8 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 	}
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", "application/json")
-	if c.cfg.Proofs != nil && mediaType == formType { // a registration is signed already
-		if err := c.prove(req, ""); err != nil {
+	if mediaType == formType { // a registration is signed already
+		if err := c.cfg.Proofs.prove(req, "", c.cfg.Now()); err != nil {
 			return nil, stop(tr, checkConnect, "a DPoP proof", err.Error(), "")
 		}
 	}

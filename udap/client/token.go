@@ -95,7 +95,7 @@ func (c *Client) askToken(ctx context.Context, d *Discovery, form url.Values, t 
 		}
 	}
 
-	out.kind = c.tokenType()
+	out.kind = c.cfg.Proofs.tokenType()
 	return out, out.read(t, c.cfg.Now())
 }
 
