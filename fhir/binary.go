@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"fhirdest.example/fhir/tree"
@@ -19,16 +20,24 @@ func (r *request) readsBinary() bool {
 	return at == "/Type/id" || at == "/Type/id/_history/version"
 }
 
+// namesResource reports whether a media type names a Binary as a resource, not what
+// it holds: XML by its general name is a document of some other kind, most often
+// (R4 binary.html).
+func namesResource(media string) bool {
+	return media != "application/xml" && media != "text/xml" && slices.Contains(resourceTypes, media)
+}
+
 // wantsNative reports whether a Binary is asked for as what it holds: by an
-// Accept that likes something better than FHIR JSON (R4 binary.html).
+// Accept that likes something better than FHIR's formats (R4 binary.html).
 func wantsNative(h http.Header) bool {
 	var asFHIR, asIs float64
 	for _, line := range h.Values("Accept") {
 		for _, one := range strings.Split(line, ",") {
 			media, _, _ := strings.Cut(one, ";")
-			switch strings.ToLower(strings.TrimSpace(media)) {
-			case "":
-			case "application/fhir+json", "application/json", "text/json", "application/json+fhir":
+			media = strings.ToLower(strings.TrimSpace(media))
+			switch {
+			case media == "":
+			case namesResource(media):
 				asFHIR = max(asFHIR, quality(one))
 			default:
 				asIs = max(asIs, quality(one))
@@ -96,5 +105,5 @@ func nativeBinary(r *request) bool {
 	if r.path[0] != "Binary" || r.header.Get("Content-Type") == "" {
 		return false
 	}
-	return bodyType(r.header, resourceTypes...) != nil
+	return !namesResource(mediaOf(r.header)) || bodyType(r.header, resourceTypes...) != nil
 }

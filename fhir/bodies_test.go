@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"fhirdest.example/fhir/xml"
 )
 
 // kept remembers which bodies the file has: many requests have the same answer.
@@ -26,13 +28,21 @@ const largest = 1 << 20
 // there, which is neither.
 var relinked = regexp.MustCompile(`"value(Uuid|Oid)":"Patient/`)
 
-// keepBody appends a FHIR answer to the file that FHIR_BODIES names, one body a
-// line, for validators that are not ours (scripts/test); without it, nothing.
+// keepBody appends a FHIR answer to the file that FHIR_BODIES names, one body in
+// JSON a line, for validators that are not ours (scripts/test); without it, nothing.
 func keepBody(t testing.TB, rec *httptest.ResponseRecorder) {
 	name := os.Getenv("FHIR_BODIES")
 	body := bytes.TrimSpace(rec.Body.Bytes())
+	media := rec.Header().Get("Content-Type")
+	if name != "" && strings.HasPrefix(media, "application/fhir+xml") && len(body) > 0 {
+		var err error
+		if body, err = xml.Read(body); err != nil {
+			t.Error(err)
+		}
+		media = "application/fhir+json"
+	}
 	if name == "" || len(body) == 0 || len(body) > largest || relinked.Match(body) ||
-		!strings.HasPrefix(rec.Header().Get("Content-Type"), "application/fhir+json") {
+		!strings.HasPrefix(media, "application/fhir+json") {
 		return
 	}
 

@@ -16,14 +16,14 @@ import (
 )
 
 // capabilityDate is the day of the last change in kind of the statement.
-const capabilityDate = "2026-11-22"
+const capabilityDate = "2026-11-30"
 
 // capabilityStatement describes what the service does, from the routes and search
 // parameters that it has.
 func (s *describer) capabilityStatement() ([]byte, error) {
 	st := fhir.CapabilityStatement{
 		Date:     capabilityDate,
-		Format:   []string{"application/fhir+json", "json"},
+		Format:   []string{"application/fhir+json", "json", "application/fhir+xml", "xml"},
 		Name:     ptr("Destination"),
 		Title:    ptr("FHIR destination"),
 		Software: &fhir.CapabilityStatementSoftware{Name: "destination"},

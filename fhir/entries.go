@@ -29,12 +29,13 @@ type batchEntry struct {
 
 // prepareBundle reads the body as a batch or transaction.
 func (s *Service) prepareBundle(r *request) error {
-	if err := bodyType(r.header, resourceTypes...); err != nil {
+	body, err := r.resourceBody()
+	if err != nil {
 		return err
 	}
 
-	root, err := tree.ParseWithin(r.body, tree.Limits{
-		Bytes:  len(r.body),
+	root, err := tree.ParseWithin(body, tree.Limits{
+		Bytes:  len(body),
 		Values: maxBundleValues,
 	})
 	if err != nil {

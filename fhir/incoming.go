@@ -21,13 +21,6 @@ type incoming struct {
 	root    *tree.Value
 }
 
-var resourceTypes = []string{
-	"application/fhir+json",
-	"application/json",
-	"text/json",
-	"application/json+fhir",
-}
-
 // prepareResource reads the body as a resource of the path's type.
 func (s *core) prepareResource(r *request) error {
 	if r.in != nil {
@@ -37,20 +30,12 @@ func (s *core) prepareResource(r *request) error {
 		return err
 	}
 
-	if nativeBinary(r) {
-		id := ""
-		if len(r.path) > 1 {
-			id = r.path[1]
-		}
-		var err error
-		if r.body, err = wrapBinary(r, id); err != nil {
-			return err
-		}
-	} else if err := bodyType(r.header, resourceTypes...); err != nil {
+	body, err := r.sentResource()
+	if err != nil {
 		return err
 	}
 
-	in, err := s.readResource(r.body, r.now, validate.Options{})
+	in, err := s.readResource(body, r.now, validate.Options{})
 	if err != nil {
 		return err
 	}
@@ -61,6 +46,20 @@ func (s *core) prepareResource(r *request) error {
 
 	r.in = in
 	return nil
+}
+
+// sentResource returns the JSON of the resource that was sent, or of the Binary
+// that holds what was sent.
+func (r *request) sentResource() ([]byte, error) {
+	if !nativeBinary(r) {
+		return r.resourceBody()
+	}
+
+	id := ""
+	if len(r.path) > 1 {
+		id = r.path[1]
+	}
+	return wrapBinary(r, id)
 }
 
 // readResource parses and validates one resource.

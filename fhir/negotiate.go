@@ -1,22 +1,55 @@
 package fhir
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+
+	"fhirdest.example/fhir/xml"
 )
 
-// formats maps the values of _format and Accept to what is written.
-var formats = map[string]string{
-	"json": "json", "application/json": "json", "application/fhir+json": "json", "text/json": "json",
-	"html": "html", "text/html": "html", "application/json+fhir": "json", "*/*": "json", "application/*": "json",
-	"text/*": "json",
+// format is a way to write a resource.
+type format int
+
+const (
+	inJSON format = iota
+	inXML
+	inHTML // a page for a person
+)
+
+// formats are the values of _format, and the media types of Accept and
+// Content-Type, with what they name (R4 http 3.1.0.1.11).
+var formats = map[string]format{
+	"json":                  inJSON,
+	"application/json":      inJSON,
+	"application/fhir+json": inJSON,
+	"application/json+fhir": inJSON, // DSTU2
+	"text/json":             inJSON,
+
+	"xml":                  inXML,
+	"application/xml":      inXML,
+	"application/fhir+xml": inXML,
+	"application/xml+fhir": inXML, // DSTU2
+	"text/xml":             inXML,
+
+	"html":      inHTML,
+	"text/html": inHTML,
 }
 
-// form is how an answer is written: as FHIR JSON, or as a page for a person.
+// ranges are the ranges of media types with the formats in them, the server's
+// preference first.
+var ranges = map[string][]format{
+	"*/*":           {inJSON, inXML, inHTML},
+	"application/*": {inJSON, inXML},
+	"text/*":        {inJSON, inXML, inHTML},
+}
+
+// form is how an answer is written.
 type form struct {
-	html      bool
-	versioned bool // fhirVersion was asked for, and is told
+	format    format
+	versioned bool // fhirVersion was asked for, and is named
 }
 
 // negotiate chooses the form of the answer: _format wins over Accept (R4 http
@@ -30,44 +63,75 @@ func chooseForm(accept []string, format string) (form, error) {
 	if format != "" {
 		media, params, _ := strings.Cut(format, ";")
 		media = strings.ReplaceAll(strings.TrimSpace(media), " ", "+") // a plus that was sent unescaped
-		if f, ok := mediaForm(media + ";" + params); ok {
+		if list, f, _ := mediaForms(media + ";" + params); len(list) > 0 {
+			f.format = list[0]
 			return f, nil
 		}
 
 		return form{}, notAcceptable()
 	}
 
-	var best form
-	bestQ, asked := 0.0, false
+	var offers [inHTML + 1]offer
+	place := 0
 	for _, line := range accept {
 		for _, one := range strings.Split(line, ",") {
 			if strings.TrimSpace(one) == "" {
 				continue // an empty list accepts what an absent one does
 			}
 
-			asked = true
-			if f, ok := mediaForm(one); ok {
-				if q := quality(one); q > bestQ {
-					best, bestQ = f, q
-				}
+			list, f, exact := mediaForms(one)
+			for _, f.format = range list {
+				offers[f.format].improve(offer{f, exact, quality(one), place})
+				place++
 			}
+			place++
 		}
 	}
+	if place == 0 {
+		return form{}, nil
+	}
 
-	if asked && bestQ == 0 {
+	best := slices.MinFunc(offers[:], compareOffers)
+	if best.quality == 0 {
 		return form{}, notAcceptable()
 	}
-	return best, nil
+	return best.form, nil
+}
+
+// offer is a form with how much the client likes it.
+type offer struct {
+	form
+	exact   int // how exactly it was named; 0 for not at all
+	quality float64
+	place   int // among all that were named
+}
+
+// improve keeps the more exact one of two entries for a format (RFC 9110 12.5.1),
+// and the one of higher quality where both are as exact.
+func (o *offer) improve(other offer) {
+	if other.exact > o.exact || other.exact == o.exact && other.quality > o.quality {
+		*o = other
+	}
+}
+
+// compareOffers puts first what is liked better; among equals what was named more
+// exactly, then what was named first.
+func compareOffers(a, b offer) int {
+	return cmp.Or(
+		cmp.Compare(b.quality, a.quality),
+		cmp.Compare(b.exact, a.exact),
+		cmp.Compare(a.place, b.place),
+	)
 }
 
 func notAcceptable() *failure {
 	return fail(http.StatusNotAcceptable, "not-supported",
-		"The server writes application/fhir+json of FHIR 4.0, and text/html for people.")
+		"The server writes application/fhir+json and application/fhir+xml of FHIR 4.0, and text/html for people.")
 }
 
-// mediaForm reads one media type; one that asks for another FHIR version is
-// not ours.
-func mediaForm(s string) (f form, ok bool) {
+// mediaForms reads a media type or a range of them: the formats that it names, and
+// how exactly. One that asks for another FHIR version names none.
+func mediaForms(s string) (list []format, f form, exact int) {
 	parts := strings.Split(strings.ToLower(s), ";")
 	for _, p := range parts[1:] {
 		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
@@ -75,14 +139,19 @@ func mediaForm(s string) (f form, ok bool) {
 			continue
 		}
 		if v = strings.Trim(strings.TrimSpace(v), `"`); v != "4.0" && v != "4.0.1" {
-			return form{}, false
+			return nil, form{}, 0
 		}
 		f.versioned = true
 	}
 
-	name, ok := formats[strings.TrimSpace(parts[0])]
-	f.html = name == "html"
-	return f, ok
+	media := strings.TrimSpace(parts[0])
+	if one, ok := formats[media]; ok {
+		return []format{one}, f, 3
+	}
+	if media == "*/*" {
+		return ranges[media], f, 1
+	}
+	return ranges[media], f, 2
 }
 
 func quality(s string) float64 {
@@ -118,17 +187,46 @@ func inUTF8(contentType string) bool {
 // bodyType refuses a body of a type that an interaction does not accept.
 func bodyType(header http.Header, allowed ...string) error {
 	ct := header.Get("Content-Type")
-	media, _, _ := strings.Cut(ct, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-
-	for _, a := range allowed {
-		if media == a && inUTF8(ct) {
-			if _, ok := mediaForm(ct); ok || !strings.Contains(strings.ToLower(ct), "fhirversion") {
-				return nil
-			}
-		}
+	if slices.Contains(allowed, mediaOf(header)) && inUTF8(ct) && ofR4(ct) {
+		return nil
 	}
-
 	return fail(http.StatusUnsupportedMediaType, "not-supported",
 		"The body must be one of "+strings.Join(allowed, ", ")+".")
+}
+
+// ofR4 reports whether a media type names no other version of FHIR.
+func ofR4(media string) bool {
+	_, params, _ := strings.Cut(media, ";")
+	list, _, _ := mediaForms("json;" + params)
+	return len(list) > 0
+}
+
+// mediaOf is the media type of a body, without its parameters.
+func mediaOf(header http.Header) string {
+	media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+// resourceTypes are the media types of a body that holds a resource.
+var resourceTypes = []string{
+	"application/fhir+json",
+	"application/json",
+	"text/json",
+	"application/json+fhir",
+	"application/fhir+xml",
+	"application/xml",
+	"text/xml",
+	"application/xml+fhir",
+}
+
+// resourceBody returns the JSON of a body that holds a resource: a body in XML
+// becomes the JSON that R4 maps it to, which is then what counts.
+func (r *request) resourceBody() ([]byte, error) {
+	if err := bodyType(r.header, resourceTypes...); err != nil {
+		return nil, err
+	}
+	if formats[mediaOf(r.header)] == inXML {
+		return xml.Read(r.body)
+	}
+	return r.body, nil
 }

@@ -9,11 +9,41 @@ import (
 func TestFormOfTheAnswer(t *testing.T) {
 	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, strings.Replace(anna, `"id":"x"`, `"id":"a"`, 1)).want(201)
+
 	const plain, versioned, page = "application/fhir+json; charset=utf-8", "application/fhir+json; charset=utf-8; fhirVersion=4.0", "text/html; charset=utf-8"
+	const asXML, versionedXML = "application/fhir+xml; charset=utf-8", "application/fhir+xml; charset=utf-8; fhirVersion=4.0"
 	for _, tc := range []struct{ accept, query, media string }{
 		{"", "", plain}, {" , ,", "", plain},
-		{"application/fhir+xml, application/fhir+json;q=0.5", "", plain},
-		{"application/fhir+json;q=0", "", ""}, {"image/png", "", ""}, {"application/fhir+xml", "", ""},
+		{"application/fhir+xml, application/fhir+json;q=0.5", "", asXML},
+		{"application/fhir+xml;q=0.4, application/fhir+json;q=0.5", "", plain},
+		{"application/fhir+xml;q=0.9, */*;q=0.8", "", asXML},
+		{"application/fhir+xml;q=0.8, */*;q=0.9", "", plain},
+		{"*/*, application/fhir+xml", "", asXML},
+		{"application/fhir+xml, application/fhir+json", "", asXML},
+		{"application/fhir+json, application/fhir+xml", "", plain},
+		{"application/fhir+xml", "", asXML},
+		{"application/xml", "", asXML},
+		{"text/xml", "", asXML},
+		{"application/xml+fhir", "", asXML},
+		{"Application/FHIR+XML ; Q=0.1", "", asXML},
+		{"application/fhir+json;q=0, */*", "", asXML},
+		{"application/*;q=0.5, application/json;q=0.1", "", asXML},
+		{"*/*", "", plain},
+		{"application/*", "", plain},
+		{"text/*", "", plain},
+		{"application/fhir+xml;q=0", "", ""},
+		{"application/fhir+xml;q=2", "", ""},
+		{"application/fhir+xml;fhirVersion=3.0", "", ""},
+		{"application/fhir+xml;fhirVersion=4.0", "", versionedXML},
+		{"application/fhir+turtle, application/fhir+xml;q=0.1", "", asXML},
+		{"application/fhir+json", "?_format=xml", asXML},
+		{"", "?_format=text/xml", asXML},
+		{"", "?_format=application/xml", asXML},
+		{"", "?_format=application/fhir%2Bxml", asXML},
+		{"", "?_format=application/fhir+xml", asXML},
+		{"", "?_format=application/fhir%2Bxml;%20fhirVersion=4.0", versionedXML},
+		{"application/fhir+xml", "?_format=ttl", ""},
+		{"application/fhir+json;q=0", "", ""}, {"image/png", "", ""},
 		{
 			"application/fhir+json; fhirVersion=4.0",
 			"",
@@ -29,7 +59,8 @@ func TestFormOfTheAnswer(t *testing.T) {
 		}, {"", "?_format=application/fhir+json;%20fhirVersion=3.0", ""},
 		{"", "?_format=html", page}, {"text/html, */*;q=0.8", "", page}, {"text/html", "?_format=json", plain},
 	} {
-		t.Run(tc.accept, func(t *testing.T) {
+		t.Run(tc.accept+tc.query, func(t *testing.T) {
+			w.t = t
 			a := w.get("/Patient/a"+tc.query, everything, "Accept", tc.accept)
 			if tc.media == "" {
 				a.want(http.StatusNotAcceptable)
@@ -76,7 +107,10 @@ func TestFormParametersShapeTheAnswer(t *testing.T) {
 	post := func(form string) answer {
 		return w.do("POST", "/Patient/_search", everything, form, "Content-Type", "application/x-www-form-urlencoded")
 	}
-	post("_format=xml").want(http.StatusNotAcceptable)
+	post("_format=ttl").want(http.StatusNotAcceptable)
+	if got := post("_format=xml").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "application/fhir+xml") {
+		t.Error(got)
+	}
 	if got := post("_format=html").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
 		t.Error(got)
 	}

@@ -24,11 +24,17 @@ func (s *reader) validateOperation(sn Snapshot, r *request) (*response, error) {
 	if err := r.access.MayOneOf(typ, scope.Read, scope.Create, scope.Update); err != nil {
 		return nil, refusedAccess(err)
 	}
-	if err := bodyType(r.header, resourceTypes...); err != nil {
+	body, err := r.resourceBody()
+	issues := []issue(nil)
+	switch {
+	case err == nil:
+		issues = s.validateBody(body, typ)
+	case asFailure(err).status == http.StatusUnsupportedMediaType:
 		return nil, err
+	default: // XML that is none of FHIR
+		issues = asFailure(err).issues
 	}
 
-	issues := s.validateBody(r.body, typ)
 	if r.get("profile") != "" || r.get("mode") != "" {
 		issues = append(issues, issue{
 			severity: "warning",
@@ -86,11 +92,12 @@ func (s *reader) prepareEverything(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {
 		return nil
 	}
-	if err := bodyType(r.header, resourceTypes...); err != nil {
+	body, err := r.resourceBody()
+	if err != nil {
 		return err
 	}
 
-	root, err := tree.Parse(r.body)
+	root, err := tree.Parse(body)
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,21 @@
 package fhir
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"strconv"
 	"time"
 
 	"fhirdest.example/fhir/view"
+	"fhirdest.example/fhir/xml"
 )
 
-const jsonType = "application/fhir+json; charset=utf-8"
+// The media types of answers in FHIR's formats.
+const (
+	jsonType = "application/fhir+json; charset=utf-8"
+	xmlType  = "application/fhir+xml; charset=utf-8"
+)
 
 // response is an answer before it is written: nothing in it points into the
 // store.
@@ -114,13 +120,57 @@ func (s *core) versionURL(typ, id string, version uint64) string {
 	return s.resourceURL(typ, id) + "/_history/" + strconv.FormatUint(version, 10)
 }
 
-// asPage turns an answer in FHIR JSON into a page for a person. What cannot be
-// shown stays JSON.
-func (s *Service) asPage(h http.Header, resp *response) {
-	page, err := view.Page(s.PublicBase, resp.body)
-	if err != nil {
-		return
+// dress gives an answer in FHIR JSON the form that was asked for. What cannot have
+// that form stays JSON, and names that; an error is one that the server is to blame
+// for.
+func (r *request) dress(base string, h http.Header, resp *response) (err error) {
+	resp.contentType = jsonType
+	switch lines := r.get("_pretty") == "true"; {
+	case r.form.format == inHTML:
+		if page, err := view.Page(base, resp.body); err == nil {
+			resp.body, resp.contentType = page, view.MediaType
+			h.Set("Content-Security-Policy", view.Policy)
+			return nil
+		}
+
+	case r.form.format == inXML:
+		var doc []byte
+		doc, err = xml.Write(resp.body, xml.Options{
+			Pretty: lines,
+			Limit:  maxXML,
+		})
+		if err == nil {
+			resp.body, resp.contentType = doc, xmlType
+		}
+
+	case lines:
+		resp.body = pretty(resp.body)
 	}
-	resp.body, resp.contentType = page, view.MediaType
-	h.Set("Content-Security-Policy", view.Policy)
+
+	if r.form.versioned {
+		resp.contentType += "; fhirVersion=4.0"
+	}
+	if errors.Is(err, xml.ErrTooLong) {
+		err = nil
+	}
+	return err
+}
+
+// maxXML bounds an answer in XML, which is a little longer than in JSON, unless it
+// is made of nothing but short values.
+const maxXML = 3 * maxAnswer
+
+// Represent gives an answer in FHIR JSON, made outside this package, the form that
+// its request asks for, and returns it with its media type.
+func Represent(r *http.Request, body []byte) (represented []byte, mediaType string) {
+	_, rawQuery := rawTarget(r)
+	req := &request{header: r.Header}
+	_ = req.readURL(rawQuery) // what is not understood is answered in JSON
+	if req.form.format == inHTML {
+		req.form.format = inJSON
+	}
+
+	resp := &response{body: body}
+	_ = req.dress("", nil, resp) // stays JSON
+	return resp.body, resp.contentType
 }

@@ -37,29 +37,19 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if resp.body != nil && resp.contentType == "" {
-		s.dress(w.Header(), req, resp)
+		if err := req.dress(s.PublicBase, w.Header(), resp); err != nil && s.Failed != nil {
+			s.Failed(r, err)
+		}
 	}
 	resp.write(w, r)
-}
-
-// dress gives an answer in FHIR JSON the form that was asked for.
-func (s *Service) dress(h http.Header, r *request, resp *response) {
-	if r.form.versioned {
-		resp.contentType = jsonType + "; fhirVersion=4.0"
-	}
-
-	switch {
-	case r.form.html:
-		s.asPage(h, resp)
-	case r.get("_pretty") == "true":
-		resp.body = pretty(resp.body)
-	}
 }
 
 // serve reads the request, asks who sends it, and does it.
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*response, error) {
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
+	req.path = segs
+	unclear := req.readURL(rawQuery)
 	if !ok {
 		return nil, s.nowhere(path)
 	}
@@ -68,8 +58,6 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*
 	}
 
 	s.cors(w.Header(), r, isMetadata(segs))
-	req.path = segs
-	unclear := req.readURL(rawQuery)
 	if isMetadata(segs) {
 		if unclear != nil {
 			return nil, unclear
@@ -121,15 +109,15 @@ func (s *Service) nowhere(path string) error {
 	return fail(http.StatusNotFound, "not-found", text)
 }
 
-// readURL parses the query, and negotiates the form of the answer.
+// readURL parses the query, and negotiates the form of the answer, which a refusal
+// of the query has as well.
 func (r *request) readURL(rawQuery string) (err error) {
-	if r.query, err = parseQuery(rawQuery); err != nil {
+	r.query, err = parseQuery(rawQuery)
+	none := r.negotiate()
+	if err != nil || r.readsBinary() || r.readsFile() {
 		return err
 	}
-	if err = r.negotiate(); err != nil && (r.readsBinary() || r.readsFile()) {
-		return nil
-	}
-	return err
+	return none
 }
 
 // readBody reads the body, bounded, and the form of a search in it.

@@ -256,7 +256,11 @@ func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*respons
 
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	sum := sha256.Sum256(s.statement)
-	tag := `W/"` + hex.EncodeToString(sum[:8]) + `"`
+	name := hex.EncodeToString(sum[:8])
+	if r.form.format == inXML {
+		name += "-xml"
+	}
+	tag := `W/"` + name + `"`
 	w.Header().Set("ETag", tag)
 	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool {
 		return names(t, tag)

@@ -453,7 +453,10 @@ func TestBodiesThatAreNotTaken(t *testing.T) {
 		status                  int
 		headers                 []string
 	}{
-		{"xml", "<Patient/>", "application/fhir+xml", 415, nil},
+		{"turtle", "@prefix fhir: <x>", "application/fhir+turtle", 415, nil},
+		{"xml in another version", "<Patient/>", "application/fhir+xml; fhirVersion=3.0", 415, nil},
+		{"xml in another encoding", "<Patient/>", "application/fhir+xml; charset=utf-16", 415, nil},
+		{"xml of no namespace", "<Patient/>", "application/fhir+xml", 400, nil},
 		{"compressed", anna, "application/fhir+json", 415, []string{"Content-Encoding", "gzip"}},
 		{"other version", anna, "application/fhir+json; fhirVersion=3.0", 415, nil},
 		{

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/fhir"
 )
 
 // codes are the OAuth error and FHIR issue codes of the statuses that the
@@ -45,13 +47,14 @@ type issue struct {
 	Diagnostics string `json:"diagnostics"`
 }
 
-// writeOutcome answers as a FHIR server does.
+// writeOutcome answers as a FHIR server does, in the format that was asked for.
 func writeOutcome(w http.ResponseWriter, r *http.Request, status int, text string) {
 	body, err := json.Marshal(outcome{
 		"OperationOutcome",
 		[]issue{{"error", codes[status].issue, text}},
 	})
-	send(w, r, status, "application/fhir+json; charset=utf-8", body, err)
+	body, mediaType := fhir.Represent(r, body)
+	send(w, r, status, mediaType, body, err)
 }
 
 func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, body []byte, err error) {

@@ -169,7 +169,7 @@ func TestJSONIsServed(t *testing.T) {
 	} {
 		for _, accept := range []string{
 			"", "application/fhir+json", "application/json", "*/*",
-			"application/fhir+xml;q=0.9, application/fhir+json;q=0.1",
+			"application/fhir+json;q=0.9, application/fhir+xml;q=0.1",
 			"application/fhir+json; fhirVersion=4.0",
 		} {
 			res, body := d.Get("/acme/fhir"+path, "Authorization", token, "Accept", accept)
@@ -180,8 +180,8 @@ func TestJSONIsServed(t *testing.T) {
 		}
 	}
 
-	if res, _ := d.Get("/acme/fhir/metadata", "Accept", "application/fhir+xml"); res.StatusCode != 406 {
-		t.Errorf("XML alone, which is not offered: %d", res.StatusCode)
+	if res, _ := d.Get("/acme/fhir/metadata", "Accept", "application/fhir+turtle"); res.StatusCode != 406 {
+		t.Errorf("Turtle alone, which is not offered: %d", res.StatusCode)
 	}
 }
 

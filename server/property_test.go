@@ -28,6 +28,7 @@ var (
 	someTypes = []string{
 		"", "application/json", "application/x-www-form-urlencoded", "application/fhir+json",
 		"application/json-patch+json", "text/plain", "multipart/form-data", "a/b; charset=x",
+		"application/fhir+xml", "text/xml",
 		"\x80",
 	}
 	someBodies = []string{
@@ -37,6 +38,9 @@ var (
 			5000), "\x00\xff", `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"../../x"}}]}`,
 		"token=" + strings.Repeat("x",
 			5000), `{"resourceType":"Patient","id":"..","meta":{"versionId":9}}`, "<Patient/>",
+		`<Patient xmlns="http://hl7.org/fhir"><active value="true"/></Patient>`,
+		`<!DOCTYPE x [<!ENTITY y "z">]><Patient xmlns="http://hl7.org/fhir"><language value="&y;"/></Patient>`,
+		strings.Repeat(`<a xmlns="http://hl7.org/fhir">`, 5000),
 	}
 	someFields = []string{
 		"If-Match", "If-None-Match", "If-None-Exist", "If-Modified-Since", "Prefer", "Accept",
@@ -45,7 +49,8 @@ var (
 	}
 	someValues = []string{
 		"*", `W/"1"`, "\"", "x", "return=minimal, handling=strict", "respond-async", "text/html",
-		"bytes=0-1", "identifier=x|y&z=%", "application/fhir+xml;q=0.5, */*;q=0", "null", ",,,",
+		"bytes=0-1", "identifier=x|y&z=%", "application/fhir+xml;q=0.5, */*;q=0",
+		"application/fhir+xml", "null", ",,,",
 		"Sun, 06 Nov 1994 08:49:37 GMT", strings.Repeat("y", 3000),
 	}
 )
@@ -120,6 +125,9 @@ func judge(t *testing.T, what string, res *http.Response, body []byte) {
 		return
 
 	case "application/fhir+xml":
+		if !strings.HasPrefix(string(body), `<OperationOutcome xmlns="http://hl7.org/fhir"><issue>`) {
+			t.Errorf("%s: %d in XML is %.300s", what, res.StatusCode, body)
+		}
 		return
 	}
 
