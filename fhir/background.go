@@ -99,13 +99,14 @@ func RefuseLater(status int, code, text string, seconds int) error {
 	return f
 }
 
-// Outcome writes the OperationOutcome of an error, and returns its status.
-func Outcome(err error) (status int, body []byte) {
+// Explain returns an error as the answer that it would be: its status, its issue
+// code and its text.
+func Explain(err error) (status int, code, text string) {
 	f := asFailure(err)
-	return f.status, outcome(f.issues)
+	return f.status, f.issues[0].code, f.issues[0].detail
 }
 
-// asked is the request as jobs keep it.
+// asAsked is the request as jobs keep it.
 func (r *request) asAsked(name string) *Asked {
 	header := http.Header{}
 	for _, k := range keptHeaders {

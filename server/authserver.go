@@ -258,6 +258,9 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Purposes: access.Purposes,
 		Expires:  access.Expires,
 
+		Subject:      access.Subject,
+		Registration: access.Epoch,
+
 		AllRecords: s.cfg.readsAudit(access),
 	}, nil
 }

@@ -13,12 +13,16 @@ import (
 
 // Grant is what a request's token allows. The zero value allows nothing.
 type Grant struct {
-	Scopes   scope.Set
-	Patient  string // id of the patient in context; "" for none
-	Client   string // client_id
-	TokenID  string // names the token without being it
-	Purposes []string
-	Expires  time.Time
+	Scopes  scope.Set
+	Patient string // id of the patient in context; "" for none
+	Client  string // client_id
+	TokenID string // names the token without being it
+	Subject string // the person who granted the token; "" for the client itself
+	// Registration is the state of the client's registration that the token was
+	// issued under: another number means that the client has lost rights since.
+	Registration uint64
+	Purposes     []string
+	Expires      time.Time
 	// AllRecords lets the scopes on AuditEvent reach the records of other
 	// clients' requests; without it, a client sees those of its own.
 	AllRecords bool

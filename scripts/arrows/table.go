@@ -162,7 +162,7 @@ var table = []row{
 		room:   "server/bolt",
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
-			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "server/oauth",
+			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/async", "server/oauth",
 			"server/audit",
 		},
 		others: []string{bbolt, strict},

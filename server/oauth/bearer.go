@@ -20,6 +20,7 @@ type Access struct {
 	ClientID     trace.ClientID
 	Community    trace.CommunityURI
 	Client       trace.ClientURI
+	Epoch        uint64 // of the client's registration
 	Subject      string // the person who granted it; empty: the client itself
 	Patient      string // id of the patient in context; empty: none
 	Confirmation string // thumbprint of the key that the token is bound to (RFC 7800); empty: a bearer token
@@ -132,6 +133,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 		ClientID:     t.ClientID,
 		Community:    t.Community,
 		Client:       t.Client,
+		Epoch:        t.Epoch,
 		Subject:      t.Subject,
 		Patient:      t.Patient,
 		Confirmation: t.Confirmation,

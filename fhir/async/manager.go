@@ -1,0 +1,413 @@
+package async
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/udap/trace"
+)
+
+// Config is what a Manager needs. All fields but the limits must be set.
+type Config struct {
+	PublicBase string // FHIR base URL that clients know
+	Dir        string // directory of the jobs' files; made when absent
+	Store      Store
+	Now        func() time.Time
+	Kinds      map[string]Kind // by the name of the interaction; all others are done by Service
+	// Live reports whether the registration that a grant comes from is still what
+	// it was: a job of a client that was cancelled, or has lost rights, ends.
+	Live func(ctx context.Context, g *fhir.Grant) (bool, error)
+	// Decided gets the trace of each refusal.
+	Decided func(*trace.Trace)
+	// Failed is called with failures that are not the client's.
+	Failed func(error)
+	Limits Limits
+}
+
+// Limits bound what jobs may use. A zero is the default that is named.
+type Limits struct {
+	Room                  // defaults: 1000 jobs, 50 of one client, of which 5 have not ended
+	Workers int           // jobs done at once; default 2
+	Disk    int64         // bytes of all files; default 4 GiB
+	Job     int64         // bytes of one job's files; default 2 GiB
+	Time    time.Duration // of one job; default 1 h
+	Keep    time.Duration // how long a result is kept; default 1 h
+}
+
+func (l Limits) withDefaults() Limits {
+	or(&l.All, 1000)
+	or(&l.PerClient, 50)
+	or(&l.Active, 5)
+	or(&l.Workers, 2)
+	or(&l.Disk, 4<<30)
+	or(&l.Job, 2<<30)
+	or(&l.Time, time.Hour)
+	or(&l.Keep, time.Hour)
+	return l
+}
+
+func or[T comparable](p *T, otherwise T) {
+	var zero T
+	if *p == zero {
+		*p = otherwise
+	}
+}
+
+// Kind is a kind of work.
+type Kind interface {
+	// Check refuses a request that cannot be done, before it becomes a job. Its
+	// error is the answer (fhir.Refuse).
+	Check(ctx context.Context, a *fhir.Asked) error
+	// Do does the work and calls w.Finish. Work that was interrupted by a restart
+	// is done again; w.Again reports that. It stops with ctx.
+	Do(ctx context.Context, w *Work) error
+}
+
+// Service is the part of fhir.Service that jobs need.
+type Service interface {
+	Perform(ctx context.Context, a *fhir.Asked, again bool, o fhir.PerformOptions) ([]byte, error)
+	Forget(ctx context.Context, mark string) error
+}
+
+// Manager keeps jobs and does them. It implements fhir.Jobs.
+type Manager struct {
+	Config
+	root *os.Root
+	wake chan struct{}
+	used atomic.Int64 // bytes of all files
+
+	mu      sync.Mutex // guards all below
+	pending []ticket   // in the order in which the jobs were stored
+	active  map[string]*Work
+	held    map[string]int // jobs under way by client
+	ends    []expiry       // of ended jobs
+}
+
+// ticket is a job that waits for a worker.
+type ticket struct{ id, client string }
+
+// expiry is when an ended job is removed, and what that frees.
+type expiry struct {
+	id    string
+	at    time.Time
+	bytes int64
+}
+
+// New returns a Manager over the jobs that its store has, and removes files that
+// belong to none of them. Nothing is done before Run.
+func New(ctx context.Context, c Config) (*Manager, error) {
+	if c.Store == nil || c.Now == nil || c.Live == nil || c.Decided == nil || c.Failed == nil {
+		return nil, errors.New("async: Store, Now, Live, Decided and Failed must be set")
+	}
+
+	c.Limits = c.Limits.withDefaults()
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	m := &Manager{
+		Config: c,
+		root:   root,
+		wake:   make(chan struct{}, 1),
+		active: map[string]*Work{},
+		held:   map[string]int{},
+	}
+	if err := m.load(ctx); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+
+	return m, nil
+}
+
+// load puts the stored jobs in their places.
+func (m *Manager) load(ctx context.Context) error {
+	known := map[string]bool{}
+	err := m.Store.Jobs(ctx, func(j Job) bool {
+		known[j.ID] = true
+		m.used.Add(j.Bytes)
+		switch j.State {
+		case Pending, Running:
+			m.pending = append(m.pending, ticket{j.ID, j.Asked.Grant.Client})
+		default:
+			m.ends = append(m.ends, expiry{j.ID, j.Expires, j.Bytes})
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return m.removeOrphans(known)
+}
+
+// Close releases the directory. Run must have ended.
+func (m *Manager) Close() error { return m.root.Close() }
+
+// Run does the jobs with a service until ctx ends; then it waits for those under
+// way, which are done again at the next start.
+func (m *Manager) Run(ctx context.Context, s Service) {
+	var workers sync.WaitGroup
+	for range m.Limits.Workers {
+		workers.Go(func() { m.work(ctx, s) })
+	}
+
+	m.nudge()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		m.sweep(ctx, s)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+
+	workers.Wait()
+}
+
+// sweepEvery is how often jobs are looked at whose time is over.
+const sweepEvery = 5 * time.Second
+
+// sweep removes the jobs whose results have been kept long enough.
+func (m *Manager) sweep(ctx context.Context, s Service) {
+	now := m.Now()
+	var over []expiry
+
+	m.mu.Lock()
+	kept := m.ends[:0]
+	for _, e := range m.ends {
+		if now.Before(e.at) {
+			kept = append(kept, e)
+		} else {
+			over = append(over, e)
+		}
+	}
+	m.ends = kept
+	m.mu.Unlock()
+
+	for _, e := range over {
+		err := m.Store.Remove(ctx, e.id)
+		if err == nil {
+			err = s.Forget(ctx, markOf(e.id))
+		}
+		if err != nil && !errors.Is(err, ErrNoJob) {
+			m.Failed(err)
+			m.mu.Lock()
+			m.ends = append(m.ends, e)
+			m.mu.Unlock()
+			continue
+		}
+
+		m.removeFiles(e.id, e.bytes)
+	}
+}
+
+func (m *Manager) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// work is one worker.
+func (m *Manager) work(ctx context.Context, s Service) {
+	for {
+		t, ok := m.next()
+		if ok {
+			m.nudge() // there may be more for the others
+			m.do(ctx, s, t)
+			m.release(t)
+			continue
+		}
+
+		select {
+		case <-ctx.Done():
+			m.nudge() // the other workers end, too
+			return
+		case <-m.wake:
+			if ctx.Err() != nil {
+				m.nudge()
+				return
+			}
+		}
+	}
+}
+
+// next takes the first job whose client has no other under way, so that no client
+// has all the workers.
+func (m *Manager) next() (ticket, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, t := range m.pending {
+		if m.held[t.client] > 0 && m.Limits.Workers > 1 {
+			continue
+		}
+
+		m.pending = append(m.pending[:i:i], m.pending[i+1:]...)
+		m.held[t.client]++
+		return t, true
+	}
+
+	return ticket{}, false
+}
+
+func (m *Manager) release(t ticket) {
+	m.mu.Lock()
+	if m.held[t.client]--; m.held[t.client] == 0 {
+		delete(m.held, t.client)
+	}
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// maxAttempts is how often a job is begun: one that ends the server each time must
+// not do so for ever.
+const maxAttempts = 3
+
+// do does one job, and stores how it ended.
+func (m *Manager) do(ctx context.Context, s Service, t ticket) {
+	if ctx.Err() != nil {
+		return // it is pending still
+	}
+
+	job, err := m.begin(ctx, t.id)
+	if err != nil {
+		if !errors.Is(err, ErrNoJob) {
+			m.Failed(err)
+		}
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, m.Limits.Time)
+	defer cancel()
+	w := &Work{
+		Job:    job,
+		m:      m,
+		cancel: cancel,
+	}
+
+	m.mu.Lock()
+	m.active[job.ID] = w
+	m.mu.Unlock()
+
+	err = m.attempt(ctx, s, w)
+	m.mu.Lock()
+	delete(m.active, job.ID)
+	m.mu.Unlock()
+	m.end(ctx, s, w, err)
+}
+
+// begin notes that a job is begun.
+func (m *Manager) begin(ctx context.Context, id string) (job Job, err error) {
+	err = m.Store.Update(ctx, id, func(j *Job) error {
+		j.State = Running
+		j.Attempts++
+		job = *j
+		return nil
+	})
+	return job, err
+}
+
+// attempt does a job's work.
+func (m *Manager) attempt(ctx context.Context, s Service, w *Work) error {
+	if w.Attempts > maxAttempts {
+		return fhir.Refuse(500, "exception", "The server stopped each time that this was done.", "")
+	}
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	if err := w.Alive(ctx); err != nil {
+		return err
+	}
+	if k := m.Kinds[w.Asked.Interaction]; k != nil {
+		return k.Do(ctx, w)
+	}
+	return m.interaction(ctx, s, w)
+}
+
+// interactionTime bounds one interaction in the background. It may hold one state
+// of the store for that long.
+const interactionTime = time.Minute
+
+// interaction does a job that is a single FHIR interaction.
+func (m *Manager) interaction(ctx context.Context, s Service, w *Work) error {
+	body, err := s.Perform(ctx, &w.Asked, w.Again(), fhir.PerformOptions{
+		Mark:    markOf(w.ID),
+		Timeout: min(interactionTime, m.Limits.Time),
+	})
+	if err != nil {
+		return err
+	}
+	return w.Finish("", body)
+}
+
+// markOf is the mark of a job's change in the store of resources.
+func markOf(id string) string { return "job/" + id }
+
+// end stores how a job ended.
+func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
+	stopped := ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if err != nil && stopped && !w.cancelled.Load() {
+		return // the server ends: the job is done again
+	}
+
+	ctx = context.WithoutCancel(ctx)
+	now := m.Now()
+	failure := failureOf(err, ctx)
+	stored := m.Store.Update(ctx, w.ID, func(j *Job) error {
+		j.State, j.Failure = Done, nil
+		j.Ended, j.Expires = now, now.Add(m.Limits.Keep)
+		j.Files, j.Bytes, j.ContentType = w.made, w.bytes.Load(), w.contentType
+		if err != nil {
+			j.State, j.Failure = Failed, failure
+			j.Files = nil
+		}
+		return nil
+	})
+
+	if errors.Is(stored, ErrNoJob) { // cancelled
+		m.removeFiles(w.ID, w.bytes.Load())
+		return
+	}
+	if stored != nil { // it is done again at the next start
+		m.Failed(stored)
+		return
+	}
+
+	if failure != nil && failure.Status >= 500 {
+		m.Failed(err)
+	}
+
+	m.mu.Lock()
+	m.ends = append(m.ends, expiry{w.ID, now.Add(m.Limits.Keep), w.bytes.Load()})
+	m.mu.Unlock()
+	if err := s.Forget(ctx, markOf(w.ID)); err != nil {
+		m.Failed(err)
+	}
+}
+
+// failureOf is why a job failed, as its client learns it.
+func failureOf(err error, ctx context.Context) *Failure {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Failure{
+			Status: 422,
+			Code:   "too-costly",
+			Text:   "The work took longer than a job may: ask for less.",
+		}
+	}
+
+	status, code, text := fhir.Explain(err)
+	return &Failure{status, code, text}
+}

@@ -1,0 +1,215 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"go.etcd.io/bbolt"
+
+	"fhirdest.example/fhir/async"
+)
+
+// Jobs is jobs.bolt: the work that is done in the background. It implements
+// async.Store. It is no part of a backup: what a job has made is in files beside
+// it, and kept for a short time only.
+//
+// Layout: "jobs" has a job's id and the job.
+type Jobs struct {
+	db     *bbolt.DB
+	file   string
+	health *health
+}
+
+var _ async.Store = (*Jobs)(nil)
+
+var jobsSchema = Schema{
+	Kind:    "jobs",
+	Version: 1,
+	Buckets: []string{"jobs"},
+}
+
+var jobRows = rowsOf("jobs")
+
+// jobsMap is how many bytes of address space jobs.bolt maps at once.
+const jobsMap = 64 << 20
+
+// OpenJobs opens jobs.bolt, and makes it if there is none.
+func OpenJobs(path string, o Options) (*Jobs, error) {
+	if o.MmapSize == 0 {
+		o.MmapSize = jobsMap
+	}
+	db, err := Open(path, jobsSchema, o)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Jobs{
+		db:     db,
+		file:   path,
+		health: &health{},
+	}, nil
+}
+
+// Close closes the file.
+func (s *Jobs) Close() error { return s.db.Close() }
+
+// Health returns what an operator must know of the file.
+func (s *Jobs) Health() []string { return s.health.alarms() }
+
+// Create implements async.Store.
+func (s *Jobs) Create(ctx context.Context, j async.Job, room async.Room) error {
+	return s.update(ctx, func(b *bbolt.Bucket) error {
+		all, own, active := 0, 0, 0
+		err := s.each(b, func(other async.Job) bool {
+			all++
+			if other.Asked.Grant.Client == j.Asked.Grant.Client {
+				own++
+				if other.Ended.IsZero() {
+					active++
+				}
+			}
+			return true
+		})
+
+		switch {
+		case err != nil:
+			return err
+		case all >= room.All:
+			return async.ErrFull
+		case own >= room.PerClient, active >= room.Active:
+			return async.ErrClientFull
+		}
+
+		return s.put(b, j)
+	})
+}
+
+// Job implements async.Store.
+func (s *Jobs) Job(ctx context.Context, id string) (job async.Job, err error) {
+	err = s.health.view(ctx, s.db, func(tx *bbolt.Tx) error {
+		job, err = s.get(tx.Bucket([]byte("jobs")), id)
+		return err
+	})
+	return job, err
+}
+
+// Jobs implements async.Store.
+func (s *Jobs) Jobs(ctx context.Context, f func(async.Job) bool) error {
+	var all []async.Job
+	err := s.health.view(ctx, s.db, func(tx *bbolt.Tx) error {
+		return s.each(tx.Bucket([]byte("jobs")), func(j async.Job) bool {
+			all = append(all, j)
+			return true
+		})
+	})
+	if err != nil {
+		return err
+	}
+
+	slices.SortFunc(all, func(a, b async.Job) int {
+		return a.Created.Compare(b.Created)
+	})
+	for _, j := range all {
+		if !f(j) {
+			break
+		}
+	}
+
+	return nil
+}
+
+// Update implements async.Store.
+func (s *Jobs) Update(ctx context.Context, id string, change func(*async.Job) error) error {
+	return s.update(ctx, func(b *bbolt.Bucket) error {
+		job, err := s.get(b, id)
+		if err != nil {
+			return err
+		}
+		if err := change(&job); err != nil {
+			return err
+		}
+		return s.put(b, job)
+	})
+}
+
+// Remove implements async.Store.
+func (s *Jobs) Remove(ctx context.Context, id string) error {
+	return s.update(ctx, func(b *bbolt.Bucket) error {
+		if b.Get([]byte(id)) == nil {
+			return async.ErrNoJob
+		}
+		return b.Delete([]byte(id))
+	})
+}
+
+// update does a change in one transaction. An error of change is returned as it is,
+// one of the commit is an fhir.ErrUnavailable.
+func (s *Jobs) update(ctx context.Context, change func(*bbolt.Bucket) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	var own error
+	err := s.health.guard(s.file, func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			own = change(tx.Bucket([]byte("jobs")))
+			return own
+		})
+	})
+	if err == nil || own != nil || isPanic(err) {
+		return err
+	}
+
+	return s.health.commit(&commitError{
+		file: s.file,
+		err:  err,
+	})
+}
+
+func (s *Jobs) get(b *bbolt.Bucket, id string) (job async.Job, err error) {
+	v, ok := jobRows.get(b, []byte(id))
+	switch {
+	case !ok:
+		return job, s.damaged(id, errors.New("does not have its checksum"))
+	case v == nil:
+		return job, async.ErrNoJob
+	}
+	if err := json.Unmarshal(v, &job); err != nil {
+		return job, s.damaged(id, err)
+	}
+	return job, nil
+}
+
+func (s *Jobs) put(b *bbolt.Bucket, j async.Job) error {
+	v, err := json.Marshal(j)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.file, err)
+	}
+	return jobRows.put(b, []byte(j.ID), v)
+}
+
+func (s *Jobs) each(b *bbolt.Bucket, f func(async.Job) bool) error {
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		job, err := s.get(b, string(k))
+		if err != nil {
+			return err
+		}
+		if !f(job) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *Jobs) damaged(id string, why error) error {
+	return s.health.found(&Damaged{
+		File:    s.file,
+		Bucket:  "jobs",
+		Key:     printable([]byte(id)),
+		Problem: why.Error(),
+	})
+}
