@@ -185,7 +185,7 @@ func (s *Service) do(req *request) (*response, error) {
 		return nil, err
 	}
 
-	if req.path != nil && req.path[0] == "AuditEvent" {
+	if len(req.path) > 0 && req.path[0] == "AuditEvent" {
 		if err := s.flushAudit(); err != nil {
 			return nil, err
 		}

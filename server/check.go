@@ -192,6 +192,7 @@ func (c Config) checkAmounts(cs *complaint.List) {
 			l.RequestsPerAddress,
 		},
 		{"limits.requestsPerClient", l.RequestsPerClient}, {"limits.rate", l.Rate},
+		{"jobs.workers", c.Jobs.Workers}, {"jobs.perClient", c.Jobs.PerClient}, {"jobs.disk", c.Jobs.Disk},
 	} {
 		if n.value < 0 {
 			cs.Add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
@@ -204,6 +205,7 @@ func (c Config) checkAmounts(cs *complaint.List) {
 	}{
 		{"timeouts.handshake", t.Handshake}, {"timeouts.header", t.Header}, {"timeouts.read", t.Read},
 		{"timeouts.write", t.Write}, {"timeouts.idle", t.Idle}, {"timeouts.drain", t.Drain}, {"timeouts.slow", t.Slow},
+		{"jobs.time", c.Jobs.Time}, {"jobs.keep", c.Jobs.Keep},
 		{"revocation.refresh", c.Revocation.Refresh}, {"tokenLifetime", c.TokenLifetime},
 	} {
 		if d.value < 0 {

@@ -33,7 +33,7 @@ type Config struct {
 	Listen   string `yaml:"listen"`             // HOST:PORT of the TLS listener
 	TLS      TLS    `yaml:"tls"`                // its certificate
 	Admin    Admin  `yaml:"admin"`              // the second listener: traces, health, metrics
-	Data     string `yaml:"data"`               // directory of trust.bolt and fhir.bolt; made, 0700, when absent
+	Data     string `yaml:"data"`               // directory of the Bolt files and of what jobs make; made, 0700, when absent
 	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
 	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
 	// Attachments says what becomes of a resource with an attachment whose size or
@@ -73,6 +73,7 @@ type Config struct {
 	Patients      int           `yaml:"patients,omitempty"`
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
 	Limits        Limits        `yaml:"limits,omitempty"`
+	Jobs          Jobs          `yaml:"jobs,omitempty"`
 	Timeouts      Timeouts      `yaml:"timeouts,omitempty"`
 }
 

@@ -49,6 +49,7 @@ type resourceStore interface {
 type stores struct {
 	trust     trustStore
 	resources resourceStore
+	jobs      jobStore
 }
 
 // Close closes what is open.
@@ -60,10 +61,13 @@ func (s stores) Close() error {
 	if s.resources != nil {
 		errs = append(errs, s.resources.Close())
 	}
+	if s.jobs != nil {
+		errs = append(errs, s.jobs.Close())
+	}
 	return errors.Join(errs...)
 }
 
-// openStores makes the data directory and opens both files. What was opened is
+// openStores makes the data directory and opens its files. What was opened is
 // returned with an error, too.
 func openStores(cfg Config) (stores, error) {
 	var s stores
@@ -85,6 +89,12 @@ func openStores(cfg Config) (stores, error) {
 		unopened(&cs, err)
 	} else {
 		s.resources = resources
+	}
+
+	if jobs, err := bolt.OpenJobs(filepath.Join(dir, "jobs.bolt"), bolt.Options{}); err != nil {
+		unopened(&cs, err)
+	} else {
+		s.jobs = jobs
 	}
 
 	return s, cs.Err()
@@ -182,7 +192,11 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 		filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
 			return bolt.OpenFHIR(path, bolt.Options{})
 		})
-	return trust && resources
+	jobs := openable(cs,
+		filepath.Join(dir, "jobs.bolt"), func(path string) (interface{ Close() error }, error) {
+			return bolt.OpenJobs(path, bolt.Options{})
+		})
+	return trust && resources && jobs
 }
 
 func exists(path string) bool {

@@ -60,7 +60,7 @@ func (s *Site) ready() bool {
 
 func (s *Site) currentWarnings() []string {
 	out := append([]string{}, s.start.warnings...)
-	out = append(append(out, s.stores.trust.Health()...), s.stores.resources.Health()...)
+	out = slices.Concat(out, s.stores.trust.Health(), s.stores.resources.Health(), s.stores.jobs.Health())
 	if n := s.decisions.Lost(); n > 0 {
 		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
 	}

@@ -59,12 +59,19 @@ func (s *Site) routes() (*front, error) {
 }
 
 func (s *Site) newFHIR() (*fhir.Service, error) {
+	jobs, err := s.newJobs()
+	if err != nil {
+		return nil, err
+	}
+
+	s.jobs = jobs
 	urls := s.oauth.URLs()
 	c := fhir.Config{
 		PublicBase:        s.cfg.Public,
 		PrivateBase:       s.cfg.Private,
 		Store:             s.stores.resources,
 		Authorize:         s.bearer,
+		Jobs:              jobs,
 		Now:               s.deps.Now,
 		StrictAttachments: s.cfg.Attachments == "refuse",
 		MaxBody:           int64(s.cfg.Limits.Body),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/async"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
@@ -34,7 +35,8 @@ type Site struct {
 	current atomic.Pointer[[]*member] // of trust communities, as read last
 
 	stores     stores
-	service    *fhir.Service // closed before its store
+	service    *fhir.Service // closed before its store; nil without FHIR, like jobs
+	jobs       *async.Manager
 	revocation *fetch.Source
 	decisions  *audit.Log
 	oauth      *oauth.Service
@@ -144,13 +146,14 @@ func (s *Site) Console() http.Handler {
 }
 
 // Run does what goes on beside the requests, until ctx ends: it stores decisions,
-// fetches revocation data and tests our own certificates.
+// fetches revocation data, tests our own certificates and works in the background.
 func (s *Site) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	for _, f := range []func(context.Context){
 		s.decisions.Run,
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
 		s.testOwn,
+		s.runJobs,
 	} {
 		work.Go(func() { f(ctx) })
 	}
@@ -168,7 +171,10 @@ func (s *Site) Close() error {
 	if s.service != nil {
 		errs = append(errs, s.service.Close())
 	}
+	if s.jobs != nil {
+		errs = append(errs, s.jobs.Close())
+	}
 	errs = append(errs, s.stores.Close())
-	s.service, s.stores = nil, stores{}
+	s.service, s.jobs, s.stores = nil, nil, stores{}
 	return errors.Join(errs...)
 }

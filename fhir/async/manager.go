@@ -3,7 +3,9 @@ package async
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -317,8 +319,14 @@ func (m *Manager) begin(ctx context.Context, id string) (job Job, err error) {
 	return job, err
 }
 
-// attempt does a job's work.
-func (m *Manager) attempt(ctx context.Context, s Service, w *Work) error {
+// attempt does a job's work. A panic in it is that job's failure only.
+func (m *Manager) attempt(ctx context.Context, s Service, w *Work) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("async: job %s panicked: %v\n%s", w.ID, p, debug.Stack())
+		}
+	}()
+
 	if w.Attempts > maxAttempts {
 		return fhir.Refuse(500, "exception", "The server stopped each time that this was done.", "")
 	}

@@ -1,0 +1,111 @@
+package async_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A job is there for tokens of its client that cover what it was begun with. For
+// everybody else it is as if there were none, whatever they ask for.
+//
+// Covers: ER-18, FS-302
+func TestJobsOfOthersAreNotThere(t *testing.T) {
+	const own = "system/Patient.rs system/Observation.rs; client=c1; patient=p; subject=s"
+	e := newEnv(t)
+	at := e.begin("GET", "/Patient?_count=1", own, "")
+	if w := e.wait(at, own); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+
+	for name, c := range map[string]struct {
+		token string
+		want  int
+	}{
+		"a newer token":              {own, 200},
+		"scopes in another order":    {"system/Observation.rs system/Patient.rs; client=c1; patient=p; subject=s", 200},
+		"more scopes":                {"system/Observation.rs system/Patient.rs system/Group.rs; client=c1; patient=p; subject=s", 200},
+		"another client":             {strings.Replace(own, "c1", "c2", 1), 404},
+		"a client's name that grows": {strings.Replace(own, "c1", "c11", 1), 404},
+		"fewer scopes":               {"system/Patient.rs; client=c1; patient=p; subject=s", 404},
+		"narrower scopes":            {"system/Patient.rs system/Observation.rs?category=laboratory; client=c1; patient=p; subject=s", 404},
+		"another patient":            {strings.Replace(own, "patient=p", "patient=q", 1), 404},
+		"no patient":                 {strings.Replace(own, "; patient=p", "", 1), 404},
+		"another person":             {strings.Replace(own, "subject=s", "subject=r", 1), 404},
+		"another registration":       {own + "; registration=2", 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := e.do("GET", at, c.token, "")
+			if w.Code != c.want {
+				t.Fatalf("%d, want %d: %s", w.Code, c.want, w.Body)
+			}
+			if c.want == 200 {
+				return
+			}
+
+			if !e.traced(w.Header().Get("Trace-Id"), "job.owner") {
+				t.Error("the refusal has no trace")
+			}
+			never := e.do("GET", base+"/_jobs/00112233445566778899aabbccddeeff", c.token, "")
+			if never.Code != w.Code || never.Body.String() != w.Body.String() {
+				t.Errorf("one that never was is distinguishable: %s, %s", never.Body, w.Body)
+			}
+			if w := e.do("DELETE", at, c.token, ""); w.Code != 404 {
+				t.Errorf("cancelled: %d", w.Code)
+			}
+			if w := e.do("GET", at+"/result", c.token, ""); w.Code != 404 {
+				t.Errorf("its file: %d", w.Code)
+			}
+		})
+	}
+
+	for _, name := range []string{"result", "request", "jobs.bolt", "..", "."} { // not even its own client gets what is no output
+		if w := e.do("GET", at+"/"+name, own, ""); w.Code != 404 {
+			t.Errorf("%s: %d", name, w.Code)
+		}
+	}
+	if w := e.do("GET", at, own, ""); w.Code != 200 {
+		t.Errorf("the owner's own, after all that: %d", w.Code)
+	}
+}
+
+// A job that is cancelled, or whose time is over, is not there any more, and
+// neither are its files.
+func TestCancelledAndExpired(t *testing.T) {
+	e := newEnv(t)
+	at := e.begin("GET", "/Patient", all, "")
+	e.wait(at, all)
+	for i, want := range []int{202, 404} {
+		if w := e.do("DELETE", at, all, ""); w.Code != want || !strings.Contains(w.Body.String(), "OperationOutcome") {
+			t.Errorf("time %d: %d %s", i, w.Code, w.Body)
+		}
+	}
+	if w := e.do("GET", at, all, ""); w.Code != 404 || !strings.Contains(w.Body.String(), "OperationOutcome") {
+		t.Errorf("after: %d %s", w.Code, w.Body)
+	}
+	e.empty()
+
+	at = e.begin("GET", "/Patient", all, "")
+	e.wait(at, all)
+	e.late.Store(int64(2 * time.Hour))
+	for range 3000 {
+		if e.do("GET", at, all, "").Code == 404 {
+			e.empty()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("a job of hours ago is still there")
+}
+
+// A job of a client that is registered no longer is not done.
+func TestRegistrationCancelled(t *testing.T) {
+	e := newEnv(t, func(e *env) { e.gone.Store(true) })
+	at := e.begin("PUT", "/Patient/p", all, patient)
+	if w := e.wait(at, all); w.Code != 403 || !strings.Contains(w.Body.String(), "registration") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := e.do("GET", "/Patient/p", all, ""); w.Code != 404 {
+		t.Errorf("it was done: %d", w.Code)
+	}
+}

@@ -1,0 +1,171 @@
+package async_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/async"
+)
+
+// empty waits until no files of jobs are left.
+func (e *env) empty() {
+	e.t.Helper()
+	for range 3000 {
+		left, err := os.ReadDir(filepath.Join(e.dir, "jobs"))
+		e.must(err)
+		if len(left) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	e.t.Error("files of jobs are left")
+}
+
+// unfinished is a store that loses how jobs end, as a crash just before would.
+type unfinished struct{ async.Store }
+
+var errCrash = errors.New("the machine stops here")
+
+func (s unfinished) Update(ctx context.Context, id string, change func(*async.Job) error) error {
+	return s.Store.Update(ctx, id, func(j *async.Job) error {
+		if err := change(j); err != nil {
+			return err
+		}
+		if !j.Ended.IsZero() {
+			return errCrash
+		}
+		return nil
+	})
+}
+
+// crash has a job done, and its end lost; then everything starts again.
+func (e *env) crash(method, path, body string) (at string) {
+	e.t.Helper()
+	e.broken = func(s async.Store) async.Store { return unfinished{s} }
+	e.reopen()
+	e.run()
+	at = e.begin(method, path, all, body)
+	for range 6000 {
+		if e.do("GET", at, all, "").Header().Get("X-Progress") == "waiting" {
+			_, err := os.Stat(filepath.Join(e.dir, "jobs", at[strings.LastIndex(at, "/")+1:], "result"))
+			if err == nil {
+				break
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+
+	e.broken = nil
+	e.reopen()
+	e.run()
+	return at
+}
+
+func (e *env) reopen() {
+	e.close()
+	e.open()
+}
+
+// A job that was not begun when the server stopped is done after the start, with its
+// body; one that had ended keeps its result.
+func TestJobsSurviveARestart(t *testing.T) {
+	e := newEnv(t)
+	done := e.begin("PUT", "/Patient/a", all, strings.Replace(patient, `"p"`, `"a"`, 1))
+	e.result(done, all)
+
+	e.reopen()
+	waiting := e.begin("PUT", "/Patient/p", all, patient) // nobody works yet
+	if w := e.do("GET", waiting, all, ""); w.Header().Get("X-Progress") != "waiting" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+
+	e.reopen()
+	e.run()
+	if got := e.result(waiting, all); !strings.HasPrefix(got.Response.Status, "201") {
+		t.Errorf("%+v", got)
+	}
+	if got := e.result(done, all); !strings.HasPrefix(got.Response.Status, "201") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What changes resources is done once, even if the server stops when it is done and
+// not yet noted; a read is done again; a batch that may be half done says so.
+func TestWorkIsDoneOnce(t *testing.T) {
+	transaction := `{"resourceType":"Bundle","type":"transaction","entry":[{"resource":` +
+		`{"resourceType":"Patient","active":true},"request":{"method":"POST","url":"Patient"}}]}`
+	for name, c := range map[string]struct {
+		method, path, body string
+		status             int
+		patients           string
+	}{
+		"create":        {"POST", "/Patient", patient, 200, `"total":1,`},
+		"transaction":   {"POST", "", transaction, 200, `"total":1,`},
+		"read":          {"GET", "/Patient?_count=0", "", 200, `"total":0,`},
+		"batch":         {"POST", "", strings.Replace(transaction, "transaction", "batch", 1), 500, `"total":1,`},
+		"batch of GETs": {"POST", "", `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient?_count=1"}}]}`, 200, `"total":0,`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			at := e.crash(c.method, c.path, c.body)
+			w := e.wait(at, all)
+			if w.Code != c.status {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			if c.status == 500 && !strings.Contains(w.Body.String(), "may have been done") {
+				t.Errorf("%s", w.Body)
+			}
+			if w := e.do("GET", "/Patient?_summary=count", all, ""); !strings.Contains(w.Body.String()+",", c.patients[:len(c.patients)-1]) {
+				t.Errorf("%s", w.Body)
+			}
+		})
+	}
+}
+
+// endless is work that ends the server each time, or would go on for ever.
+type endless struct{ begun chan bool }
+
+func (endless) Check(context.Context, *fhir.Asked) error { return nil }
+
+func (k endless) Do(ctx context.Context, w *async.Work) error {
+	f, err := w.Create("1.ndjson", "application/fhir+ndjson")
+	if err != nil {
+		return err
+	}
+	defer f.Abandon()
+	k.begun <- true
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Work that is under way ends when it is cancelled and when the server ends; after
+// the third attempt the server gives it up.
+func TestWorkUnderWay(t *testing.T) {
+	k := endless{make(chan bool, 1)}
+	e := newEnv(t, func(e *env) { e.kinds = map[string]async.Kind{"$export": k} })
+	at := e.begin("GET", "/$export", all, "")
+	<-k.begun
+	if w := e.do("GET", at+"/1.ndjson", all, ""); w.Code != 404 {
+		t.Errorf("an unfinished file: %d", w.Code)
+	}
+	if w := e.do("DELETE", at, all, ""); w.Code != 202 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	e.empty()
+
+	at = e.begin("GET", "/$export", all, "")
+	for range 3 {
+		<-k.begun
+		e.reopen()
+		e.run()
+	}
+	if w := e.wait(at, all); w.Code != 500 || !strings.Contains(w.Body.String(), "each time") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,67 @@
+package server
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/async"
+	"fhirdest.example/udap/trace"
+)
+
+// Jobs bound the work in the background: requests with Prefer: respond-async, bulk
+// exports and imports. A zero is the default.
+type Jobs struct {
+	Workers   int           `yaml:"workers,omitempty"`   // done at once; default 2
+	PerClient int           `yaml:"perClient,omitempty"` // of one client, that have not ended; default 5
+	Disk      int           `yaml:"disk,omitempty"`      // bytes of all their files; default 4294967296
+	Time      time.Duration `yaml:"time,omitempty"`      // of one; default 1h
+	Keep      time.Duration `yaml:"keep,omitempty"`      // how long results can be downloaded; default 1h
+}
+
+// jobStore is what a site needs of the store of jobs.
+type jobStore interface {
+	async.Store
+	Health() []string
+}
+
+// newJobs returns what does the site's work in the background.
+func (s *Site) newJobs() (*async.Manager, error) {
+	j := s.cfg.Jobs
+	return async.New(context.Background(), async.Config{
+		PublicBase: s.cfg.Public,
+		Dir:        filepath.Join(s.cfg.file(s.cfg.Data), "jobs"),
+		Store:      s.stores.jobs,
+		Now:        s.deps.Now,
+		Live:       s.registered,
+		Decided:    s.decisions.Record,
+		Failed: func(err error) {
+			s.deps.Log.Error("work in the background failed", "cause", err)
+		},
+		Limits: async.Limits{
+			Room:    async.Room{Active: j.PerClient},
+			Workers: j.Workers,
+			Disk:    int64(j.Disk),
+			Time:    j.Time,
+			Keep:    j.Keep,
+		},
+	})
+}
+
+// registered reports whether the registration that a grant comes from is still what
+// it was when the grant's token was issued.
+func (s *Site) registered(ctx context.Context, g *fhir.Grant) (bool, error) {
+	r, err := s.stores.trust.Client(ctx, trace.ClientID(g.Client))
+	if err != nil || r == nil {
+		return false, err
+	}
+	return r.Epoch == g.Registration, nil
+}
+
+// runJobs does the work in the background until ctx ends.
+func (s *Site) runJobs(ctx context.Context) {
+	if s.jobs != nil {
+		s.jobs.Run(ctx, s.service)
+	}
+}
