@@ -33,7 +33,7 @@ type Config struct {
 	Listen   string `yaml:"listen"`             // HOST:PORT of the TLS listener
 	TLS      TLS    `yaml:"tls"`                // its certificate
 	Admin    Admin  `yaml:"admin"`              // the second listener: traces, health, metrics
-	Data     string `yaml:"data"`               // directory of the Bolt files and of what jobs make; made, 0700, when absent
+	Data     string `yaml:"data"`               // directory of the Bolt files and of jobs; made, 0700, when absent
 	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
 	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
 	// Attachments says what becomes of a resource with an attachment whose size or
