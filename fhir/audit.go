@@ -168,6 +168,7 @@ func requestID(h http.Header) string {
 
 // notes gather, while a request is done, what its audit record will hold.
 type notes struct {
+	query    bool     // of a query's record, which has no touched
 	touched  []Entry  // without bodies and terms
 	patients []string // ids of patients that these are about
 	created  bool     // an update stored a first version
@@ -180,6 +181,10 @@ const (
 )
 
 func (n *notes) touch(e Entry) {
+	if n.query {
+		n.about(e)
+		return
+	}
 	if len(n.touched) >= maxTouched {
 		return
 	}
@@ -194,14 +199,17 @@ func (n *notes) about(e Entry) {
 	switch e.Type {
 	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
 	case "Patient":
-		n.patient(e.ID)
+		n.patient([]byte(e.ID))
 	default:
 		search.Patients(e.Type, e.Terms, n.patient)
 	}
 }
 
-func (n *notes) patient(id string) {
-	if len(n.patients) < maxPatients && !slices.Contains(n.patients, id) {
-		n.patients = append(n.patients, id)
+func (n *notes) patient(id []byte) {
+	known := func(p string) bool {
+		return p == string(id)
+	}
+	if len(n.patients) < maxPatients && !slices.ContainsFunc(n.patients, known) {
+		n.patients = append(n.patients, string(id))
 	}
 }

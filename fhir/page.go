@@ -75,8 +75,11 @@ func (s *core) pageURL(r *request, at lookup, q *search.Query, m mark) string {
 
 // pageBinding is what must be the same when a link is followed.
 func (r *request) pageBinding(at lookup) []byte {
-	b := binding(r.grant)
-	return append(b[:], at.path...)
+	if r.binding == nil {
+		b := binding(r.grant)
+		r.binding = b[:]
+	}
+	return append(r.binding[:len(r.binding):len(r.binding)], at.path...)
 }
 
 // opened is what a page link at a path holds.

@@ -31,7 +31,9 @@ type request struct {
 	patch  patch.Patch       // the patch that the body holds, once prepared
 	types  map[string]string // of a transaction's entry: types by fullUrl
 	opened *opened           // what the page link of the request holds
-	draft  *draft            // what a write will most likely store
+
+	binding []byte // of the grant, for page links, once it is needed
+	draft   *draft // what a write will most likely store
 
 	links      *transaction // of a patch in a transaction: links what the patch makes
 	match      *match       // of a transaction's entry: what its criteria matched

@@ -247,6 +247,7 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 		return resp, err == nil, err
 	}
 
+	req.notes.query = actions[in.name].query
 	err = s.Store.View(req.ctx, func(sn Snapshot) (err error) {
 		resp, err = in.read(sn, req)
 		return err

@@ -76,7 +76,11 @@ func (r *Reader) MayOneOf(typ string, ps ...scope.Permission) error {
 	allowed := slices.ContainsFunc(ps, func(p scope.Permission) bool {
 		return r.Can(p, typ)
 	})
-	r.record(checkScope, allowed, typ, "")
+	r.record(step{
+		check:  checkScope,
+		passed: allowed,
+		typ:    typ,
+	})
 	if allowed {
 		return nil
 	}

@@ -14,13 +14,21 @@ const maxRecorded = 32
 type step struct {
 	check  trace.Check
 	passed bool
-	what   string
+	typ    string // what it is about: a type, a resource of it, or a path
+	id     string
 	reason Reason
 }
 
-func (r *Reader) record(c trace.Check, passed bool, what string, why Reason) {
+func (s *step) what() string {
+	if s.id == "" {
+		return s.typ
+	}
+	return s.typ + "/" + s.id
+}
+
+func (r *Reader) record(s step) {
 	if len(r.steps) < maxRecorded {
-		r.steps = append(r.steps, step{c, passed, what, why})
+		r.steps = append(r.steps, s)
 	}
 }
 
@@ -45,12 +53,12 @@ func (r *Reader) Trace(now time.Time) *trace.Trace {
 
 	for _, s := range r.steps {
 		if s.passed {
-			t.Pass(s.check, "", s.what)
+			t.Pass(s.check, "", s.what())
 			continue
 		}
 
 		f := trace.Finding{
-			Expected: s.what,
+			Expected: s.what(),
 			Found:    string(s.reason),
 			Remedy:   "ask for a scope that covers it",
 		}

@@ -55,14 +55,24 @@ func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Res
 	if err != nil {
 		return false, reason, err
 	}
-	r.record(checkResource, reason == Visible, v.Type+"/"+v.ID, reason)
+	r.record(step{
+		check:  checkResource,
+		passed: reason == Visible,
+		typ:    v.Type,
+		id:     v.ID,
+		reason: reason,
+	})
 	return reason == Visible, reason, nil
 }
 
 // Missed records that a resource is not there. It looks like one that may not be
 // seen: the answers to both are the same.
 func (r *Reader) Missed(path string) {
-	r.record(checkResource, false, path, Unknown)
+	r.record(step{
+		check:  checkResource,
+		typ:    path,
+		reason: Unknown,
+	})
 }
 
 // Covers reports whether the grant allows p on a resource with these terms,
@@ -70,7 +80,12 @@ func (r *Reader) Missed(path string) {
 func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) bool {
 	covered := r.filter(p, typ).Passes(id, terms)
 	if !covered {
-		r.record(checkResource, false, typ+"/"+id, Outside)
+		r.record(step{
+			check:  checkResource,
+			typ:    typ,
+			id:     id,
+			reason: Outside,
+		})
 	}
 	return covered
 }

@@ -163,26 +163,32 @@ func missing(c *Clause, p *Param, v string) error {
 func allOf(p *Param) probe { return prefixed(p.key()) }
 
 // prefixed covers all terms that begin so.
-func prefixed(from []byte) probe {
+func prefixed(prefix []byte) probe {
+	n := len(prefix)
+	bounds := append(make([]byte, 0, 2*n+1), prefix...)
 	return probe{
-		from: from,
-		to:   after(from),
+		from: bounds[:n:n],
+		to:   appendAfter(bounds[n:], prefix),
 	}
 }
 
 // one covers exactly one term.
 func one(term []byte) probe {
-	n := len(term)
+	n := len(term) + 1
+	bounds := append(make([]byte, 0, 2*n), term...)
+	bounds = append(append(append(bounds, 0), term...), 1)
 	return probe{
-		from:  append(term[:n:n], 0),
-		to:    append(term[:n:n], 1),
+		from:  bounds[:n:n],
+		to:    bounds[n:],
 		exact: true,
 	}
 }
 
 // after is the first key that does not begin with prefix.
-func after(prefix []byte) []byte {
-	end := append([]byte(nil), prefix...)
+func after(prefix []byte) []byte { return appendAfter(nil, prefix) }
+
+func appendAfter(empty, prefix []byte) []byte {
+	end := append(empty, prefix...)
 	for i := len(end) - 1; i >= 0; i-- {
 		if end[i]++; end[i] != 0 {
 			return end[:i+1]

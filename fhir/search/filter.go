@@ -1,6 +1,9 @@
 package search
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Filter is which resources of one type may be seen. The zero value lets nothing
 // through.
@@ -71,21 +74,29 @@ func InCompartment(of, id, typ string) (Clause, bool) {
 }
 
 // Patients calls f with the id of each patient in whose compartment a resource
-// is, by its terms; the same id may come twice.
-func Patients(typ string, t Terms, f func(id string)) {
-	for _, code := range tables().compartment["Patient"][typ] {
-		p := Lookup(typ, code)
-		if p == nil {
-			continue
+// is, by its terms; the same id may come twice. The id is valid only during the
+// call.
+func Patients(typ string, t Terms, f func(id []byte)) {
+	params := tables().patients[typ]
+	t.Each(func(term []byte) bool {
+		id := binary.BigEndian.Uint16(term)
+		for len(params) > 0 && params[0] < id {
+			params = params[1:]
 		}
-		t.of(p.id, func(value []byte) bool {
-			if id, typ, version := splitRef(value); typ == "Patient" && version == "" {
-				f(id)
+
+		if len(params) > 0 && params[0] == id {
+			patient, ok := bytes.CutSuffix(term[2:], toPatient)
+			if ok && len(patient) > 0 && patient[0] >= ' ' && bytes.IndexByte(patient, sep[0]) < 0 {
+				f(patient)
 			}
-			return true
-		})
-	}
+		}
+
+		return len(params) > 0
+	})
 }
+
+// toPatient ends the value of a reference to a patient.
+var toPatient = []byte(sep + "Patient")
 
 // holds reports whether a resource matches a resolved clause by its id and
 // terms.

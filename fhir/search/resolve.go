@@ -254,19 +254,13 @@ func (f *Finder) resolveHas(h *has) Clause {
 // SHOULD fail a search where the logical id in a reference refers to more than
 // one matching resource across different types" (R4 search 3.1.1.4.12).
 func (f *Finder) oneType(b bare) {
-	var found []string
-	pr := b.param.beginning(b.id, sep)
-	for from := pr.from; from != nil && f.err == nil; {
-		var typ string
-		f.scan(from, pr.to, func(term []byte, _ uint64) bool {
-			_, typ, _ = splitRef(term[2:])
-			return false
-		})
-		if typ == "" {
-			break
-		}
+	types := f.typesOf(b)
+	if len(types) < 2 {
+		return
+	}
 
-		from = after(append(b.param.key(), b.id+sep+typ...))
+	var found []string
+	for _, typ := range types {
 		doc, ok := f.find(typ, b.id)
 		if !ok {
 			continue
@@ -283,6 +277,26 @@ func (f *Finder) oneType(b bare) {
 				b.param.Code, b.id, found[0], found[1]),
 		})
 	}
+}
+
+// typesOf returns the types that the index has references to under an id.
+func (f *Finder) typesOf(b bare) (types []string) {
+	pr := b.param.beginning(b.id, sep)
+	for from := pr.from; f.err == nil; {
+		var typ string
+		f.scan(from, pr.to, func(term []byte, _ uint64) bool {
+			_, typ, _ = splitRef(term[2:])
+			return false
+		})
+		if typ == "" {
+			break
+		}
+
+		types = append(types, typ)
+		from = after(append(b.param.key(), b.id+sep+typ...))
+	}
+
+	return types
 }
 
 // splitRef splits the value of a reference to a resource of this server (id,

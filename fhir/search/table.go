@@ -59,6 +59,7 @@ type paramTable struct {
 	byID        []*Param
 	order       map[string]order
 	compartment map[string]map[string][]string // by type of the compartment, then type
+	patients    map[string][]uint16            // numbers of the parameters of a patient's compartment, in order
 	version     uint64
 }
 
@@ -69,6 +70,7 @@ func load() *paramTable {
 		params:      map[string]map[string]*Param{},
 		order:       map[string]order{},
 		compartment: map[string]map[string][]string{},
+		patients:    map[string][]uint16{},
 	}
 	common := t.readParams(paramsText)
 	common = append(common, t.readParams(usCoreText)...)
@@ -103,12 +105,26 @@ func load() *paramTable {
 
 	for _, typ := range t.types {
 		t.order[typ] = t.ordered(typ)
+		t.patients[typ] = t.patientParams(typ)
 	}
 
 	h := fnv.New64a()
 	h.Write([]byte(paramsText + usCoreText + extractVersion))
 	t.version = h.Sum64()
 	return t
+}
+
+// patientParams returns the numbers of the parameters by which resources of a
+// type are in a patient's compartment, in order.
+func (t *paramTable) patientParams(typ string) []uint16 {
+	var ids []uint16
+	for _, code := range t.compartment["Patient"][typ] {
+		if p := t.params[typ][code]; p != nil {
+			ids = append(ids, p.id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // order is the parameters of a type in the order in which a resource's terms

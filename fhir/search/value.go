@@ -91,6 +91,20 @@ func (c *Clause) codes(p *Param, of func(code string) probe, code string) {
 	}
 }
 
+// toOneType reports whether the index has references to resources of one type
+// only under the parameter.
+func (p *Param) toOneType() bool {
+	typ := ""
+	for i := range p.paths {
+		to := p.paths[i].target
+		if to == "" || typ != "" && to != typ {
+			return false
+		}
+		typ = to
+	}
+	return typ != ""
+}
+
 // looksAt reports whether any of the parameter's paths ends at one of the types.
 func (p *Param) looksAt(types ...string) bool {
 	return slices.ContainsFunc(p.paths, func(pa path) bool {
@@ -421,7 +435,10 @@ func (in *parsing) referenceProbes(c *Clause, p *Param, modifier, v string) erro
 	case ValidID(text):
 		pr := p.beginning(text, sep)
 		pr.exact = true
-		c.probes, c.bare = append(c.probes, pr), append(c.bare, bare{p, text})
+		c.probes = append(c.probes, pr)
+		if !p.toOneType() {
+			c.bare = append(c.bare, bare{p, text})
+		}
 
 	case p.looksAt("canonical"):
 		c.probes = append(c.probes, canonicalProbe(p, v))

@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"slices"
+	"sync"
 	"time"
 
 	"fhirdest.example/fhir"
@@ -62,8 +63,24 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 		return fhir.Entry{}, false
 	}
 
-	e.Type, e.ID, e.Terms, e.Body = string(typ), string(id), search.Terms(terms), b
+	e.Type, e.ID, e.Terms, e.Body = typeName(typ), string(id), search.Terms(terms), b
 	return e, true
+}
+
+// typeNames has the names of resource types, which entries share.
+var typeNames = sync.OnceValue(func() map[string]string {
+	names := map[string]string{}
+	for _, typ := range search.Types() {
+		names[typ] = typ
+	}
+	return names
+})
+
+func typeName(b []byte) string {
+	if name, ok := typeNames()[string(b)]; ok {
+		return name
+	}
+	return string(b)
 }
 
 func cutPart(b []byte) (part, rest []byte, ok bool) {

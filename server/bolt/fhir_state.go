@@ -132,13 +132,39 @@ func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) 
 // current reads a resource's current version; ok is false when "docs" has no
 // such number, as for the number of a record.
 func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
-	key := number(doc)
-	v, err := s.in(docsTable).get(key)
-	if v == nil {
+	rd := s.reader()
+	return rd.current(doc)
+}
+
+// docReader reads current versions, one after another.
+type docReader struct {
+	docs   *table
+	cursor *bbolt.Cursor
+	key    [8]byte
+}
+
+func (s *state) reader() docReader {
+	docs := s.in(docsTable)
+	return docReader{
+		docs:   docs,
+		cursor: docs.Cursor(),
+	}
+}
+
+func (rd *docReader) current(doc uint64) (e fhir.Entry, ok bool, err error) {
+	key := rd.key[:]
+	binary.BigEndian.PutUint64(key, doc)
+	k, v := rd.cursor.Seek(key)
+	if !bytes.Equal(k, key) {
+		return fhir.Entry{}, false, nil
+	}
+
+	v, err = rd.docs.unseal(key, v)
+	if err != nil {
 		return fhir.Entry{}, false, err
 	}
 	if e, ok = decodeEntry(doc, v); !ok {
-		return fhir.Entry{}, false, s.in(docsTable).damaged(key, "is no version of a resource")
+		return fhir.Entry{}, false, rd.docs.damaged(key, "is no version of a resource")
 	}
 
 	return e, true, nil
@@ -170,8 +196,12 @@ func (s *state) must(ctx context.Context, doc uint64) (fhir.Entry, error) {
 }
 
 func (s *state) Entries(ctx context.Context, docs []uint64, f func(fhir.Entry) bool) error {
+	rd := s.reader()
 	for _, doc := range docs {
-		e, err := s.must(ctx, doc)
+		e, ok, err := rd.current(doc)
+		if err == nil && !ok {
+			e, err = s.must(ctx, doc)
+		}
 		if err != nil {
 			return err
 		}
@@ -194,8 +224,13 @@ func (s *state) Body(ctx context.Context, doc uint64) ([]byte, error) {
 }
 
 func (s *state) Terms(_ context.Context, docs []uint64, f func(uint64, string, search.Terms) bool) error {
+	rd := s.reader()
 	for _, doc := range docs {
-		id, terms, err := s.terms(doc)
+		e, ok, err := rd.current(doc)
+		id, terms := e.ID, e.Terms
+		if err == nil && !ok {
+			id, terms, err = s.terms(doc)
+		}
 		if err != nil {
 			return err
 		}
