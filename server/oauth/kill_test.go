@@ -69,6 +69,7 @@ func serveUntilKilled(dir string) error {
 
 	mux := http.NewServeMux()
 	svc.Routes(func(u string, h http.Handler) { mux.Handle(strings.TrimPrefix(u, "https://fhir.test"), h) })
+	mux.Handle("/data", dataHandler(svc))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a commit that fails", testFailedCommit},
 		{"two handles", testTwoHandles},
 		{"one jti, many at once", testSpendRace},
+		{"a proof is used up with the JWT beside it", testProof},
+		{"one proof, many at once", testProofRace},
 		{"one client, many changes and a cancel at once", testChangeRace},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
