@@ -62,7 +62,7 @@ func attacks() map[string]string {
 	}
 }
 
-// Covers: case 255
+// Covers: case 255, FS-902
 func TestAttacksAreRefused(t *testing.T) {
 	for name, body := range attacks() {
 		t.Run(name, func(t *testing.T) {
