@@ -30,6 +30,7 @@ import (
 // commit appends to a few pages and sweeping is dropping a bucket.
 type Trust struct {
 	*grants
+	*launches
 	db      *bbolt.DB
 	commits *committer[*trustBatch]
 	health  *health
@@ -72,10 +73,10 @@ var sealedTrust = []string{
 func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
-		Version: 3,
+		Version: 4,
 		Buckets: []string{
 			"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries",
-			"grants", "subjects", "grantExpiries",
+			"grants", "subjects", "grantExpiries", "launches",
 		},
 		Steps: map[uint64]func(*bbolt.DB) error{
 			1: func(db *bbolt.DB) error { // to rows with checksums, jti remembered for MaxSkew, and expiries
@@ -88,6 +89,7 @@ func trustSchema() Schema {
 				})
 			},
 			2: makeGrantBuckets,
+			3: makeLaunchBucket,
 		},
 	}
 }
@@ -109,6 +111,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 		clients: newCache[trace.ClientID, oauth.Registration](),
 		tokens:  newCache[tokenKey, oauth.Token](),
 	}
+	t.launches = &launches{t}
 	t.grants = &grants{t, newCache[oauth.GrantID, oauth.Grant]()}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -648,7 +651,9 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 		}
 	}
 
-	if err := t.commits.guard(func() error { return t.grants.sweep(b, now) }); err != nil {
+	if err := t.commits.guard(func() error {
+		return errors.Join(t.grants.sweep(b, now), t.launches.sweep(b, now))
+	}); err != nil {
 		b.wrote, t.unswept = true, floor
 		return err
 	}

@@ -82,6 +82,9 @@ func (s *grants) Approve(ctx context.Context, g oauth.Grant, seen *oauth.Registr
 		if r == nil || r.Statement != seen.Statement || r.Epoch != seen.Epoch {
 			return oauth.ErrNoRegistration
 		}
+		if err := useLaunch(b, g.Uses); err != nil {
+			return err
+		}
 
 		return s.put(b, key, nil, &g)
 	})

@@ -81,6 +81,14 @@ func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approv
 			Err:      err,
 		})
 
+	case errors.Is(err, ErrNoLaunch):
+		return "", r.Trace.Refuse(checkLaunch, trace.InvalidRequest, trace.Finding{
+			Expected: "a launch that was not used before",
+			Found:    "it was used meanwhile",
+			Remedy:   "open the app from the EHR again",
+			Err:      err,
+		})
+
 	case err != nil:
 		return "", trouble(r.Trace, err)
 	}
@@ -121,6 +129,10 @@ func approved(r *AuthorizationRequest, a Approval, now time.Time) (g Grant, code
 			Thumbprint:  r.KeyThumbprint,
 			Expires:     now.Add(codeLifetime),
 		},
+	}
+
+	if err := useLaunch(&g, r); err != nil {
+		return g, "", err
 	}
 
 	id, err := hex.DecodeString(string(g.ID))

@@ -27,9 +27,9 @@ type AuthorizationRequest struct {
 	Prompt    []string // OpenID Connect Core 3.1.2.1
 	LoginHint string
 	ACRValues string
-	MaxAge    *int   // seconds; nil: not sent
-	Launch    string // handle of an EHR launch (SMART App Launch)
-	IdP       string // Tiered OAuth: the parameter idp, sent with the scope udap
+	MaxAge    *int    // seconds; nil: not sent
+	EHR       *Launch // context of an EHR launch (SMART App Launch); nil: none
+	IdP       string  // Tiered OAuth: the parameter idp, sent with the scope udap
 
 	KeyThumbprint string // dpop_jkt (RFC 9449 10)
 
@@ -121,7 +121,7 @@ func (s *Service) ParseAuthorization(
 		}
 	}
 
-	if err := a.verify(); err != nil {
+	if err := a.verify(ctx); err != nil {
 		e := RefusalOf(err).Of
 		return nil, &RedirectRefusal{
 			Of:       e,
@@ -253,9 +253,9 @@ func difference(registered, sent string) string {
 }
 
 // verify makes the checks whose refusal the client gets by redirect.
-func (a *authorization) verify() error {
+func (a *authorization) verify(ctx context.Context) error {
 	return a.tr.Collect(a.once, a.noRequestObject, a.responseType, a.state, a.challenge, a.audience, a.prompt,
-		a.key, a.scope)
+		a.key, a.scope, func() error { return a.launch(ctx) })
 }
 
 func (a *authorization) refuse(c trace.Check, expected, found, remedy string) error {
@@ -418,7 +418,6 @@ func (a *authorization) prompt() error {
 
 	a.out.Prompt = values
 	a.out.LoginHint, a.out.ACRValues = a.params["login_hint"], a.params["acr_values"]
-	a.out.Launch = a.params["launch"]
 
 	if text := a.params["max_age"]; text != "" {
 		n, err := strconv.Atoi(text)

@@ -70,6 +70,9 @@ type Grant struct {
 	// earlier revision is dead.
 	Revision uint64 `json:"revision,omitzero"`
 
+	// Uses is the launch that is used up when the grant is stored; zero: none.
+	Uses Handle `json:"-"`
+
 	Code    Code     `json:"code"`
 	Refresh *Refresh `json:"refresh,omitempty"` // nil: the grant has no refresh token
 }
@@ -104,7 +107,8 @@ type Refresh struct {
 type GrantStore interface {
 	// Approve stores a new grant if its client still has the registration seen,
 	// with the same software statement; else it returns ErrNoRegistration and
-	// stores nothing.
+	// stores nothing. The launch that the grant uses is removed in the same
+	// transaction; when there is none it returns ErrNoLaunch and stores nothing.
 	Approve(ctx context.Context, g Grant, seen *Registration) error
 
 	// Grant returns a grant, or nil. It does not look at expiry.

@@ -64,6 +64,7 @@ type Store interface {
 	Spend(ctx context.Context, s Spend) error
 
 	GrantStore
+	LaunchStore
 }
 
 // Spend is a jti to be used up. One jti counts as used per community and

@@ -51,6 +51,8 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a caller that has gone", testCancelled},
 		{"a commit that fails", testFailedCommit},
 		{"two handles", testTwoHandles},
+		{"launches", testLaunches},
+		{"many launches", testManyLaunches},
 		{"one jti, many at once", testSpendRace},
 		{"a proof is used up with the JWT beside it", testProof},
 		{"one proof, many at once", testProofRace},
