@@ -163,7 +163,7 @@ var table = []row{
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/async", "server/oauth",
-			"server/audit",
+			"server/audit", "server/tiered",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
@@ -187,6 +187,25 @@ var table = []row{
 		ours:   []string{"udap", "udap/trace", "server/audit", "certs/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
+	},
+	{
+		room:   "server/tiered",
+		reason: "authenticate people at another identity provider",
+		ours: []string{
+			"udap",
+			"udap/trace",
+			"udap/client",
+			"server/oauth",
+			"server/people/users",
+			"server/rate",
+			"certs/netname",
+		},
+		less: []string{"os", "encoding/json"},
+	},
+	{
+		room:   "server/tiered/tieredtest",
+		reason: "the test that any store of tiered must pass",
+		ours:   []string{"server/tiered"},
 	},
 	{
 		room:   "server/servertest",

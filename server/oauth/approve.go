@@ -147,6 +147,12 @@ func (s *Service) Decline(r *AuthorizationRequest, code trace.Code, reason strin
 	return shell{s}.declined(r, e)
 }
 
+// Refused returns the redirect that has a refusal which the caller has recorded in the
+// request's trace.
+func Refused(s *Service, r *AuthorizationRequest, e *trace.Error) (redirect string) {
+	return shell{s}.declined(r, e)
+}
+
 // declined returns the redirect that has a refusal.
 func (s shell) declined(r *AuthorizationRequest, e *trace.Error) string {
 	w := s.wireError(RefusalOf(e), r.Trace)
