@@ -48,7 +48,13 @@ func (c Config) checkIDPs(cs *complaint.List) {
 		at := fmt.Sprintf("idps[%d]", i)
 		checkBase(cs, at+".base", p.Base)
 		if first, twice := seen[p.Base]; twice {
-			cs.Add("name every provider once", "%s.base: %s is already idps[%d]", at, p.Base, first)
+			cs.Add(
+				"name every provider once",
+				"%s.base: %s is already idps[%d]",
+				at,
+				p.Base,
+				first,
+			)
 		}
 
 		seen[p.Base] = i
@@ -82,12 +88,28 @@ func (l *loader) idps(members []*member) []idp {
 		leaf := own.Leaf()
 		l.dates(at, name, leaf)
 		if uris, err := certs.RawURIs(leaf); err != nil || len(uris) != 1 {
-			l.Add("have the community issue one with one URI in its SAN: we register under it",
-				"%s: %s (%s) has the URIs: %s", at, name, certs.Describe(leaf), orNone(uris))
+			l.Add(
+				"have the community issue one with one URI in its SAN: we register under it",
+				"%s: %s (%s) has the URIs: %s",
+				at,
+				name,
+				certs.Describe(leaf),
+				orNone(uris),
+			)
 		}
-		if c := members[m].udap; len(c.Anchors) > 0 && !leadsTo(own.Chain, c, l.now) {
-			l.Add("name the chain that this community issued",
-				"%s: %s (%s) does not lead to an anchor of %s", at, name, certs.Describe(leaf), c.URI)
+		if c := members[m].udap; len(c.Anchors) > 0 && !leadsTo(
+			own.Chain,
+			c,
+			l.now,
+		) {
+			l.Add(
+				"name the chain that this community issued",
+				"%s: %s (%s) does not lead to an anchor of %s",
+				at,
+				name,
+				certs.Describe(leaf),
+				c.URI,
+			)
 		}
 
 		out = append(out, idp{IDP: p, own: own, roots: roots})
@@ -99,12 +121,21 @@ func (l *loader) idps(members []*member) []idp {
 func (p IDP) check(cs *complaint.List, at string, communities []Community) {
 	p.Certificate.check(cs, at)
 	if !slices.ContainsFunc(communities, func(m Community) bool { return m.URI == p.Community }) {
-		cs.Add("write the URI of one of communities:, with the anchors of the provider's community",
-			"%s.community: %q is none of them", at, p.Community)
+		cs.Add(
+			"write the URI of one of communities:, with the anchors of the provider's community",
+			"%s.community: %q is none of them",
+			at,
+			p.Community,
+		)
 	}
 
 	if p.Contact != "" && !(strings.HasPrefix(p.Contact, "mailto:") && strings.Contains(p.Contact, "@")) {
-		cs.Add("write a mailto: URI, such as mailto:ops@hospital.example", "%s.contact: %q is none", at, p.Contact)
+		cs.Add(
+			"write a mailto: URI, such as mailto:ops@hospital.example",
+			"%s.contact: %q is none",
+			at,
+			p.Contact,
+		)
 	}
 
 	for j, u := range p.Users {
@@ -112,18 +143,34 @@ func (p IDP) check(cs *complaint.List, at string, communities []Community) {
 			cs.Add("write both", "%s.users[%d]: sub or username is missing", at, j)
 		}
 		if slices.ContainsFunc(p.Users[:j], func(o IDPUser) bool { return o.Sub == u.Sub }) {
-			cs.Add("name one user for it", "%s.users[%d].sub: %q is there twice", at, j, u.Sub)
+			cs.Add(
+				"name one user for it",
+				"%s.users[%d].sub: %q is there twice",
+				at,
+				j,
+				u.Sub,
+			)
 		}
 	}
 
 	for j, claim := range p.Match {
 		if !slices.Contains(matchable, claim) {
-			cs.Add("write some of: "+strings.Join(matchable, ", "), "%s.match[%d]: %q cannot be compared", at, j,
-				claim)
+			cs.Add(
+				"write some of: "+strings.Join(matchable, ", "),
+				"%s.match[%d]: %q cannot be compared",
+				at,
+				j,
+				claim,
+			)
 		}
 	}
 
 	if len(p.Match) == 1 {
-		cs.Add("name two or more: one alone fits many people", "%s.match: only %s", at, p.Match[0])
+		cs.Add(
+			"name two or more: one alone fits many people",
+			"%s.match: only %s",
+			at,
+			p.Match[0],
+		)
 	}
 }

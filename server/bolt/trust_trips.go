@@ -144,6 +144,10 @@ func (t Trips) Join(ctx context.Context, m tiered.Membership) error {
 		if _, err := b.tx.CreateBucketIfNotExists(membershipsBucket); err != nil {
 			return err
 		}
-		return membershipRows.put(b.writable(membershipsBucket), []byte(m.Provider), text)
+		return membershipRows.put(
+			b.writable(membershipsBucket),
+			[]byte(m.Provider),
+			text,
+		)
 	})
 }

@@ -127,7 +127,11 @@ func (a *arrival) findTrip() error {
 		return err
 	}
 
-	req, err := a.provider.service.oauth.ParseAuthorization(a.r.Context(), a.trip.Query, a.tr)
+	req, err := a.provider.service.oauth.ParseAuthorization(
+		a.r.Context(),
+		a.trip.Query,
+		a.tr,
+	)
 	if err != nil {
 		return err
 	}
@@ -144,7 +148,11 @@ func (a *arrival) findTrip() error {
 		return a.foreign("an answer until "+trace.Stamp(a.trip.Expires), "one at "+trace.Stamp(now))
 	}
 
-	a.tr.Pass(checkTrip, "the state that was sent, once, in the same browser", "it is")
+	a.tr.Pass(
+		checkTrip,
+		"the state that was sent, once, in the same browser",
+		"it is",
+	)
 	return nil
 }
 
@@ -199,8 +207,13 @@ func (a *arrival) connect() error {
 // code returns the code of the answer.
 func (a *arrival) code() (string, error) {
 	state := a.r.URL.Query().Get("state")
-	back, err := client.ReadRedirect(a.r.URL.RawQuery, state, a.link.openid.Issuer, a.link.openid.AnnouncesIssuer,
-		a.tr)
+	back, err := client.ReadRedirect(
+		a.r.URL.RawQuery,
+		state,
+		a.link.openid.Issuer,
+		a.link.openid.AnnouncesIssuer,
+		a.tr,
+	)
 	switch {
 	case err != nil:
 		return "", a.foreign("an answer of "+a.Base+" to this request", detail(err))
@@ -291,7 +304,12 @@ func (a *arrival) claims(ctx context.Context, token *client.Token, id *client.ID
 		return claims, nil
 	}
 
-	info, err := a.link.client.UserInfo(ctx, a.link.openid, token.Access, id.Subject)
+	info, err := a.link.client.UserInfo(
+		ctx,
+		a.link.openid,
+		token.Access,
+		id.Subject,
+	)
 	s.cfg.Record(info.Trace)
 	if err != nil {
 		return nil, a.refuse(a.tr, checkIDToken, err)
@@ -347,7 +365,11 @@ func (a *arrival) user(ctx context.Context, id *client.IDToken, claims map[strin
 		return nil, unknown("one who is linked to another account there")
 	}
 
-	a.tr.Pass(checkUser, "one user", "the only one whom "+strings.Join(a.Match, ", ")+" fit: "+u.Subject)
+	a.tr.Pass(
+		checkUser,
+		"one user",
+		"the only one whom "+strings.Join(a.Match, ", ")+" fit: "+u.Subject,
+	)
 	return u, nil
 }
 

@@ -79,8 +79,11 @@ func (p *provider) link(ctx context.Context, tr *trace.Trace) (*link, *trace.Err
 		})
 	}
 
-	tr.Pass(checkMetadata, "signed by a member of "+string(p.Community),
-		"verified until "+trace.Stamp(p.last.found.Expires))
+	tr.Pass(
+		checkMetadata,
+		"signed by a member of "+string(p.Community),
+		"verified until "+trace.Stamp(p.last.found.Expires),
+	)
 	tr.Pass(checkMember, "a registration", string(p.last.id))
 	return p.last, nil
 }
@@ -206,7 +209,11 @@ func (l *link) join(ctx context.Context, tr *trace.Trace) *trace.Error {
 	}
 	if m != nil && l.current(*m, cfg.Now()) {
 		l.id = m.ClientID
-		tr.Pass(checkMember, "a registration", "that of "+trace.Stamp(m.Registered))
+		tr.Pass(
+			checkMember,
+			"a registration",
+			"that of "+trace.Stamp(m.Registered),
+		)
 		return nil
 	}
 

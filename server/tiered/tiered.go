@@ -95,13 +95,25 @@ func New(cfg Config) (*Service, error) {
 	}
 
 	issuer, err := url.Parse(cfg.Issuer)
-	complain(err != nil || issuer.Scheme != "https" || issuer.Host == "", "the issuer %q is no https URL", cfg.Issuer)
+	complain(
+		err != nil || issuer.Scheme != "https" || issuer.Host == "",
+		"the issuer %q is no https URL",
+		cfg.Issuer,
+	)
 	complain(cfg.Store == nil || cfg.Verifier == nil || cfg.Users == nil || cfg.Now == nil,
 		"no store, verifier, users or clock")
 
 	for _, p := range cfg.Providers {
-		complain(!strings.HasPrefix(p.Base, "https://"), "the base %q of a provider is no https URL", p.Base)
-		complain(len(p.Chain) == 0 || p.Key == nil || p.Community == "", "no certificate for %s", p.Base)
+		complain(
+			!strings.HasPrefix(p.Base, "https://"),
+			"the base %q of a provider is no https URL",
+			p.Base,
+		)
+		complain(
+			len(p.Chain) == 0 || p.Key == nil || p.Community == "",
+			"no certificate for %s",
+			p.Base,
+		)
 	}
 
 	if err := errors.Join(faults...); err != nil {
@@ -262,7 +274,11 @@ func (s *Service) depart(
 	}
 
 	setCookie(w, l.provider.cookieName(state), secret.cookie(trip.Expires))
-	tr.Pass(checkBegun, "", "the person is sent to "+l.provider.Base+", until "+trace.Stamp(trip.Expires))
+	tr.Pass(
+		checkBegun,
+		"",
+		"the person is sent to "+l.provider.Base+", until "+trace.Stamp(trip.Expires),
+	)
 	return location, nil
 }
 

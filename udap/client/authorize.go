@@ -71,12 +71,29 @@ func (c *Client) AuthorizationURL(d *Discovery, a Authorization, tr *trace.Trace
 	u, err := url.Parse(d.Authorization)
 	switch {
 	case err != nil || d.Authorization == "":
-		return "", stop(tr, checkAuthorize, "a signed authorization_endpoint", fmt.Sprintf("%q", d.Authorization),
-			"this server has no flow with a person")
+		return "", stop(
+			tr,
+			checkAuthorize,
+			"a signed authorization_endpoint",
+			fmt.Sprintf("%q", d.Authorization),
+			"this server has no flow with a person",
+		)
 	case a.ClientID == "" || a.RedirectURI == "":
-		return "", stop(tr, checkAuthorize, "a client_id and a redirect URI", "none", "register first")
+		return "", stop(
+			tr,
+			checkAuthorize,
+			"a client_id and a redirect URI",
+			"none",
+			"register first",
+		)
 	case len(a.State) < 22 || len(a.Verifier) < 43:
-		return "", stop(tr, checkAuthorize, "a state and a verifier that cannot be guessed", "short ones", "")
+		return "", stop(
+			tr,
+			checkAuthorize,
+			"a state and a verifier that cannot be guessed",
+			"short ones",
+			"",
+		)
 	}
 
 	q := u.Query()
@@ -100,7 +117,11 @@ func (c *Client) AuthorizationURL(d *Discovery, a Authorization, tr *trace.Trace
 	}
 
 	u.RawQuery = q.Encode()
-	tr.Pass(checkAuthorize, "", fmt.Sprintf("to %s, scope %q", d.Authorization, a.Scope))
+	tr.Pass(
+		checkAuthorize,
+		"",
+		fmt.Sprintf("to %s, scope %q", d.Authorization, a.Scope),
+	)
 	return u.String(), nil
 }
 
@@ -131,23 +152,46 @@ func ReadRedirect(query, state, issuer string, announced bool, tr *trace.Trace) 
 	}
 
 	if err != nil {
-		return nil, redirectFault(tr, "a query with each parameter once", err.Error(), err)
+		return nil, redirectFault(
+			tr,
+			"a query with each parameter once",
+			err.Error(),
+			err,
+		)
 	}
 
 	if subtle.ConstantTimeCompare([]byte(v.Get("state")), []byte(state)) != 1 || state == "" {
-		return nil, redirectFault(tr, "the state that was sent", "another one, or none", ErrState)
+		return nil, redirectFault(
+			tr,
+			"the state that was sent",
+			"another one, or none",
+			ErrState,
+		)
 	}
 	if iss := v.Get("iss"); iss != issuer && (iss != "" || announced) {
-		return nil, redirectFault(tr, "iss "+issuer, fmt.Sprintf("iss %q", iss),
-			errors.New("client: the answer is of another server (mix-up, RFC 9207)"))
+		return nil, redirectFault(
+			tr,
+			"iss "+issuer,
+			fmt.Sprintf("iss %q", iss),
+			errors.New("client: the answer is of another server (mix-up, RFC 9207)"),
+		)
 	}
 
 	code, failure := v.Get("code"), v.Get("error")
 	switch {
 	case (code == "") == (failure == ""):
-		return nil, redirectFault(tr, "a code, or an error", "both or neither", nil)
+		return nil, redirectFault(
+			tr,
+			"a code, or an error",
+			"both or neither",
+			nil,
+		)
 	case failure != "":
-		tr.Pass(checkRedirect, "the state and the issuer of the request", "the error "+failure)
+		tr.Pass(
+			checkRedirect,
+			"the state and the issuer of the request",
+			"the error "+failure,
+		)
 		return &Redirected{
 			Refusal: &Refusal{
 				Code:        trace.Code(failure),

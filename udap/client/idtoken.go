@@ -62,7 +62,14 @@ func (c *Client) VerifyIDToken(
 	if err := v.open(ctx, compact); err != nil {
 		return nil, err
 	}
-	if err := tr.Collect(v.issuer, v.audience, v.times, v.nonce, v.subject, v.accessHash); err != nil {
+	if err := tr.Collect(
+		v.issuer,
+		v.audience,
+		v.times,
+		v.nonce,
+		v.subject,
+		v.accessHash,
+	); err != nil {
 		return nil, err
 	}
 
@@ -126,7 +133,15 @@ func (v *idToken) keys(ctx context.Context, jws *jose.JWS) ([]crypto.PublicKey, 
 	tr, p := v.tr, v.p
 	var reply *Reply
 	var refusal *Refusal
-	if _, err := v.c.getObject(ctx, tr, p.keys, "", checkIDKeys, &reply, &refusal); err != nil {
+	if _, err := v.c.getObject(
+		ctx,
+		tr,
+		p.keys,
+		"",
+		checkIDKeys,
+		&reply,
+		&refusal,
+	); err != nil {
 		return nil, err
 	}
 
@@ -137,7 +152,13 @@ func (v *idToken) keys(ctx context.Context, jws *jose.JWS) ([]crypto.PublicKey, 
 
 	list, err := jose.Elements(set["keys"], maxProviderKey)
 	if err != nil {
-		return nil, stop(tr, checkIDKeys, fmt.Sprintf("at most %d keys", maxProviderKey), err.Error(), "")
+		return nil, stop(
+			tr,
+			checkIDKeys,
+			fmt.Sprintf("at most %d keys", maxProviderKey),
+			err.Error(),
+			"",
+		)
 	}
 
 	kid, named := jws.Header.Text("kid")
@@ -156,8 +177,13 @@ func (v *idToken) keys(ctx context.Context, jws *jose.JWS) ([]crypto.PublicKey, 
 	}
 
 	if len(keys) == 0 {
-		return nil, stop(tr, checkIDKeys, "a key with the token's kid at "+p.keys,
-			fmt.Sprintf("none with kid %q among %d", trace.Cut(kid, 100), len(list)), "")
+		return nil, stop(
+			tr,
+			checkIDKeys,
+			"a key with the token's kid at "+p.keys,
+			fmt.Sprintf("none with kid %q among %d", trace.Cut(kid, 100), len(list)),
+			"",
+		)
 	}
 
 	tr.Pass(checkIDKeys, "", fmt.Sprintf("%d of %d keys", len(keys), len(list)))
@@ -175,7 +201,11 @@ func (v *idToken) signature(jws *jose.JWS, keys []crypto.PublicKey) error {
 			return err
 		}
 
-		v.tr.Pass(checkIDSignature, "a signature by a key of the issuer", jws.Algorithm+", "+jose.KeyName(key))
+		v.tr.Pass(
+			checkIDSignature,
+			"a signature by a key of the issuer",
+			jws.Algorithm+", "+jose.KeyName(key),
+		)
 		return nil
 	}
 
@@ -194,10 +224,18 @@ func (v *idToken) certificates(jws *jose.JWS, key crypto.PublicKey) error {
 		return v.tr.Refuse(checkIDSignature, CodeStopped, f.Finding())
 	}
 	if same, ok := key.(interface{ Equal(crypto.PublicKey) bool }); !ok || !same.Equal(chain[0].PublicKey) {
-		return v.refuse(checkIDSignature, "x5c[0] of the key that signed", "a certificate of another key")
+		return v.refuse(
+			checkIDSignature,
+			"x5c[0] of the key that signed",
+			"a certificate of another key",
+		)
 	}
 	if !slices.ContainsFunc(v.c.vouching(), func(m *udap.Community) bool { return m.HasPath(chain, v.now) }) {
-		return v.refuse(checkIDSignature, "a chain to an anchor of the community", "another chain")
+		return v.refuse(
+			checkIDSignature,
+			"a chain to an anchor of the community",
+			"another chain",
+		)
 	}
 
 	return nil
@@ -225,7 +263,11 @@ func (v *idToken) audience() error {
 		return v.refuse(checkIDAudience, "aud "+want+" alone", claims.Show("aud"))
 	}
 	if azp, _ := claims.Text("azp"); claims.Has("azp") && azp != want {
-		return v.refuse(checkIDAudience, "azp "+want+", or none", claims.Show("azp"))
+		return v.refuse(
+			checkIDAudience,
+			"azp "+want+", or none",
+			claims.Show("azp"),
+		)
 	}
 
 	v.tr.Pass(checkIDAudience, want, got)
@@ -239,14 +281,29 @@ func (v *idToken) times() error {
 	life := exp.Sub(iat)
 	switch {
 	case !okExp || !okIat:
-		return v.refuse(checkIDTimes, "exp and iat in whole seconds",
-			v.jws.Claims.Show("exp")+" and "+v.jws.Claims.Show("iat"))
+		return v.refuse(
+			checkIDTimes,
+			"exp and iat in whole seconds",
+			v.jws.Claims.Show("exp")+" and "+v.jws.Claims.Show("iat"),
+		)
 	case !v.now.Before(exp.Add(skewAllowed)):
-		return v.refuse(checkIDTimes, "exp after "+trace.Stamp(v.now), trace.Stamp(exp))
+		return v.refuse(
+			checkIDTimes,
+			"exp after "+trace.Stamp(v.now),
+			trace.Stamp(exp),
+		)
 	case iat.After(v.now.Add(skewAllowed)):
-		return v.refuse(checkIDTimes, "iat not after "+trace.Stamp(v.now), trace.Stamp(iat))
+		return v.refuse(
+			checkIDTimes,
+			"iat not after "+trace.Stamp(v.now),
+			trace.Stamp(iat),
+		)
 	case life <= 0 || life > maxIDTokenLife:
-		return v.refuse(checkIDTimes, "exp after iat, by a day at most", life.String())
+		return v.refuse(
+			checkIDTimes,
+			"exp after iat, by a day at most",
+			life.String(),
+		)
 
 	case v.now.Sub(iat) > maxIDTokenLife:
 		return v.refuse(checkIDTimes, "a token of today", trace.Stamp(iat))
@@ -260,24 +317,48 @@ func (v *idToken) authTime() error {
 	at, ok := moment(v.jws.Claims, "auth_time")
 	switch {
 	case !ok && v.jws.Claims.Has("auth_time"):
-		return v.refuse(checkIDTimes, "auth_time in whole seconds", v.jws.Claims.Show("auth_time"))
+		return v.refuse(
+			checkIDTimes,
+			"auth_time in whole seconds",
+			v.jws.Claims.Show("auth_time"),
+		)
 	case !ok && v.e.MaxAge >= 0:
-		return v.refuse(checkIDTimes, "auth_time, as max_age was asked for", "none")
+		return v.refuse(
+			checkIDTimes,
+			"auth_time, as max_age was asked for",
+			"none",
+		)
 	case ok && at.After(v.now.Add(skewAllowed)):
-		return v.refuse(checkIDTimes, "auth_time not in the future", trace.Stamp(at))
+		return v.refuse(
+			checkIDTimes,
+			"auth_time not in the future",
+			trace.Stamp(at),
+		)
 	case v.e.MaxAge >= 0 && v.now.Sub(at) > v.e.MaxAge+skewAllowed:
-		return v.refuse(checkIDTimes, fmt.Sprintf("auth_time at most %s ago", v.e.MaxAge), trace.Stamp(at))
+		return v.refuse(
+			checkIDTimes,
+			fmt.Sprintf("auth_time at most %s ago", v.e.MaxAge),
+			trace.Stamp(at),
+		)
 	}
 
 	v.out.AuthTime = at
-	v.tr.Pass(checkIDTimes, "", "issued "+trace.Stamp(v.out.Issued)+", until "+trace.Stamp(v.out.Expires))
+	v.tr.Pass(
+		checkIDTimes,
+		"",
+		"issued "+trace.Stamp(v.out.Issued)+", until "+trace.Stamp(v.out.Expires),
+	)
 	return nil
 }
 
 func (v *idToken) nonce() error {
 	got, _ := v.jws.Claims.Text("nonce")
 	if subtle.ConstantTimeCompare([]byte(got), []byte(v.e.Nonce)) != 1 {
-		return v.refuse(checkIDNonce, "the nonce that was sent", "another one, or none")
+		return v.refuse(
+			checkIDNonce,
+			"the nonce that was sent",
+			"another one, or none",
+		)
 	}
 	v.tr.Pass(checkIDNonce, "the nonce that was sent", "the same")
 	return nil
@@ -288,8 +369,11 @@ func (v *idToken) subject() error {
 	sub, ok := v.jws.Claims.Text("sub")
 	odd := strings.ContainsFunc(sub, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 	if !ok || sub == "" || len(sub) > maxSubject || odd {
-		return v.refuse(checkIDSubject, fmt.Sprintf("1 to %d characters of visible ASCII", maxSubject),
-			v.jws.Claims.Show("sub"))
+		return v.refuse(
+			checkIDSubject,
+			fmt.Sprintf("1 to %d characters of visible ASCII", maxSubject),
+			v.jws.Claims.Show("sub"),
+		)
 	}
 
 	v.out.Subject = sub

@@ -39,15 +39,27 @@ func (c *Client) OpenID(ctx context.Context, issuer string) (*OpenID, error) {
 		Trace:  trace.NewTrace("openid", c.cfg.Now()),
 		Issuer: issuer,
 	}
-	o, err := c.getObject(ctx, out.Trace, issuer+"/.well-known/openid-configuration", "", checkOpenID,
-		&out.Reply, &out.Refusal)
+	o, err := c.getObject(
+		ctx,
+		out.Trace,
+		issuer+"/.well-known/openid-configuration",
+		"",
+		checkOpenID,
+		&out.Reply,
+		&out.Refusal,
+	)
 	if err != nil {
 		return out, err
 	}
 
 	if got := o.text("issuer"); got != issuer {
-		return out, stop(out.Trace, checkOpenID, "issuer "+issuer, fmt.Sprintf("issuer %q", got),
-			difference(issuer, got))
+		return out, stop(
+			out.Trace,
+			checkOpenID,
+			"issuer "+issuer,
+			fmt.Sprintf("issuer %q", got),
+			difference(issuer, got),
+		)
 	}
 
 	out.Authorization, out.Token = o.text("authorization_endpoint"), o.text("token_endpoint")
@@ -56,8 +68,13 @@ func (c *Client) OpenID(ctx context.Context, issuer string) (*OpenID, error) {
 		"userinfo_endpoint": &out.UserInfo,
 	} {
 		if *into = o.text(name); *into != "" && netname.Origin(*into) != netname.Origin(issuer) {
-			return out, stop(out.Trace, checkOpenID, name+" at "+netname.Origin(issuer), *into,
-				"tokens and keys are not asked for elsewhere")
+			return out, stop(
+				out.Trace,
+				checkOpenID,
+				name+" at "+netname.Origin(issuer),
+				*into,
+				"tokens and keys are not asked for elsewhere",
+			)
 		}
 	}
 
@@ -118,16 +135,35 @@ func (u *UserInfo) Text(name string) string { return u.claims.text(name) }
 func (c *Client) UserInfo(ctx context.Context, p *OpenID, access, subject string) (*UserInfo, error) {
 	out := &UserInfo{Trace: trace.NewTrace("userinfo", c.cfg.Now())}
 	if p.UserInfo == "" {
-		return out, stop(out.Trace, checkUserInfo, "a userinfo_endpoint", "none", "")
+		return out, stop(
+			out.Trace,
+			checkUserInfo,
+			"a userinfo_endpoint",
+			"none",
+			"",
+		)
 	}
 
-	o, err := c.getObject(ctx, out.Trace, p.UserInfo, access, checkUserInfo, &out.Reply, &out.Refusal)
+	o, err := c.getObject(
+		ctx,
+		out.Trace,
+		p.UserInfo,
+		access,
+		checkUserInfo,
+		&out.Reply,
+		&out.Refusal,
+	)
 	if err != nil {
 		return out, err
 	}
 	if got := o.text("sub"); got != subject || subject == "" {
-		return out, stop(out.Trace, checkUserInfo, "sub "+trace.Cut(subject, 100), "sub "+trace.Cut(got, 100),
-			"the answer is about somebody else")
+		return out, stop(
+			out.Trace,
+			checkUserInfo,
+			"sub "+trace.Cut(subject, 100),
+			"sub "+trace.Cut(got, 100),
+			"the answer is about somebody else",
+		)
 	}
 
 	out.claims = o

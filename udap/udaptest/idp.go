@@ -168,7 +168,11 @@ func (p *IDP) json(w http.ResponseWriter, status int, v any) {
 }
 
 func (p *IDP) refuse(w http.ResponseWriter, code, text string) {
-	p.json(w, http.StatusBadRequest, map[string]string{"error": code, "error_description": text})
+	p.json(
+		w,
+		http.StatusBadRequest,
+		map[string]string{"error": code, "error_description": text},
+	)
 }
 
 func (p *IDP) metadata(w http.ResponseWriter) []byte {
@@ -280,7 +284,11 @@ func (p *IDP) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	case q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" ||
 		!slices.Contains(strings.Fields(q.Get("scope")), "openid"):
-		http.Error(w, "not an OpenID Connect request with PKCE", http.StatusBadRequest)
+		http.Error(
+			w,
+			"not an OpenID Connect request with PKCE",
+			http.StatusBadRequest,
+		)
 		return
 	}
 
@@ -295,7 +303,12 @@ func (p *IDP) authorize(w http.ResponseWriter, r *http.Request) {
 	if p.Redirect != nil {
 		p.Redirect(answer)
 	}
-	http.Redirect(w, r, q.Get("redirect_uri")+"?"+answer.Encode(), http.StatusFound)
+	http.Redirect(
+		w,
+		r,
+		q.Get("redirect_uri")+"?"+answer.Encode(),
+		http.StatusFound,
+	)
 }
 
 func (p *IDP) token(w http.ResponseWriter, r *http.Request) {
@@ -323,7 +336,11 @@ func (p *IDP) token(w http.ResponseWriter, r *http.Request) {
 	if !ok || asked.Get("client_id") != string(ant.ClientID) ||
 		asked.Get("redirect_uri") != r.PostForm.Get("redirect_uri") ||
 		asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(sum[:]) {
-		p.refuse(w, "invalid_grant", "the code is not of this client, redirect URI and verifier")
+		p.refuse(
+			w,
+			"invalid_grant",
+			"the code is not of this client, redirect URI and verifier",
+		)
 		return
 	}
 

@@ -123,7 +123,11 @@ func tripEndsOnceAtOnce(t *testing.T, e *env) {
 
 	for range 50 {
 		wg.Go(func() {
-			if ended, err := e.EndTrip(context.Background(), trip.ID, trip.Expires); err != nil {
+			if ended, err := e.EndTrip(
+				context.Background(),
+				trip.ID,
+				trip.Expires,
+			); err != nil {
 				t.Error(err)
 			} else if ended != nil {
 				got.Add(1)
@@ -152,7 +156,11 @@ func tripsBounded(t *testing.T, e *env) {
 
 	wg.Wait()
 	further := e.trip(tiered.MaxTrips)
-	if err := e.BeginTrip(context.Background(), further, e.now); !errors.Is(err, tiered.ErrFull) {
+	if err := e.BeginTrip(
+		context.Background(),
+		further,
+		e.now,
+	); !errors.Is(err, tiered.ErrFull) {
 		t.Errorf("one more: %v", err)
 	}
 
@@ -207,7 +215,11 @@ func cancelled(t *testing.T, e *env) {
 	if err := e.BeginTrip(ctx, trip, e.now); !errors.Is(err, context.Canceled) {
 		t.Errorf("begin: %v", err)
 	}
-	if _, err := e.EndTrip(ctx, trip.ID, trip.Expires); !errors.Is(err, context.Canceled) {
+	if _, err := e.EndTrip(
+		ctx,
+		trip.ID,
+		trip.Expires,
+	); !errors.Is(err, context.Canceled) {
 		t.Errorf("end: %v", err)
 	}
 
