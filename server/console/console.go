@@ -17,6 +17,7 @@ type Config struct {
 	Ready     func() Readiness
 	Refresh   func(context.Context) // fetches every revocation list anew
 	Metrics   http.Handler
+	Launcher  Launcher // nil: there are no people for whom an app could be opened
 	Hosts     []string // names accepted in Host, beside localhost and the loopback addresses
 	Open      bool     // false: only /health and /ready answer, and they without details
 }
@@ -41,6 +42,7 @@ func New(cfg Config) http.Handler {
 		"/health":    {"GET": c.health},
 		"/metrics":   {"GET": cfg.Metrics.ServeHTTP},
 		"/refresh":   {"POST": c.refresh},
+		"/launch":    {"GET": c.launchForm, "POST": c.launch},
 	}
 
 	return c
@@ -97,7 +99,10 @@ func (c *console) route(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p page) allow() string {
-	if p["GET"] != nil {
+	switch {
+	case p["GET"] != nil && p["POST"] != nil:
+		return "GET, HEAD, POST"
+	case p["GET"] != nil:
 		return "GET, HEAD"
 	}
 	return "POST"

@@ -2,7 +2,7 @@ package console
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -18,13 +18,13 @@ import (
 //go:embed style.css
 var styleSheet []byte
 
-//go:embed pages.html
-var pagesSource string
+//go:embed *.html
+var pageFiles embed.FS
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"refusedBy": func(t trace.Trace) string { return audit.RefusedBy(&t) },
 	"warnings":  func(t trace.Trace) int { return len(t.Warnings()) },
-}).Parse(pagesSource))
+}).ParseFS(pageFiles, "*.html"))
 
 // maxListed bounds one answer of /traces.
 const maxListed = 1000
@@ -130,6 +130,10 @@ func wantsHTML(r *http.Request) bool {
 }
 
 func html(w http.ResponseWriter, r *http.Request, name string, data any) {
+	htmlStatus(w, r, http.StatusOK, name, data)
+}
+
+func htmlStatus(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
 		fail(w, r, http.StatusInternalServerError, "the page could not be made")
@@ -137,7 +141,7 @@ func html(w http.ResponseWriter, r *http.Request, name string, data any) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Vary", "Accept")
-	write(w, r, http.StatusOK, b.Bytes())
+	write(w, r, status, b.Bytes())
 }
 
 func reply(w http.ResponseWriter, r *http.Request, status int, v any) {
