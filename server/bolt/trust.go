@@ -456,35 +456,50 @@ func (t *Trust) Cancel(
 
 // Issue implements oauth.Store.
 func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h oauth.Handle, err error) {
-	body, err := json.Marshal(&token)
+	record, err := tokenRecord(&token)
 	if err != nil {
-		return h, fmt.Errorf("store: %w", err)
+		return h, err
 	}
 
-	v := append(token.Hash[:len(token.Hash):len(token.Hash)], body...)
-	minute := minuteOf(token.Expires)
 	err = t.spend(ctx, s, func(b *trustBatch) error {
-		if ok, err := t.current(b, token); err != nil {
-			return err
-		} else if !ok {
-			return &spentRefusal{oauth.ErrNoRegistration}
-		}
-
-		m, err := b.minute(tokenRows, minute)
-		if err != nil {
-			return err
-		}
-
-		t.nextToken++
-		t.handles.seal(&h, minute, t.nextToken)
-		return m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(v))
+		h, err = t.putToken(b, &token, record)
+		return err
 	})
 	return h, err
 }
 
+// tokenRecord returns what is stored of a token.
+func tokenRecord(token *oauth.Token) ([]byte, error) {
+	body, err := json.Marshal(token)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return append(token.Hash[:len(token.Hash):len(token.Hash)], body...), nil
+}
+
+// putToken stores a token if its client still has the registration from which it
+// was made.
+func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oauth.Handle, err error) {
+	if ok, err := t.current(b, token); err != nil {
+		return h, err
+	} else if !ok {
+		return h, &spentRefusal{oauth.ErrNoRegistration}
+	}
+
+	minute := minuteOf(token.Expires)
+	m, err := b.minute(tokenRows, minute)
+	if err != nil {
+		return h, err
+	}
+
+	t.nextToken++
+	t.handles.seal(&h, minute, t.nextToken)
+	return h, m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(record))
+}
+
 // current reports whether a token's client still has the registration from
 // which the token was made.
-func (t *Trust) current(b *trustBatch, token oauth.Token) (bool, error) {
+func (t *Trust) current(b *trustBatch, token *oauth.Token) (bool, error) {
 	r, err := t.registration(b, token.ClientID)
 	return r != nil && r.Epoch == token.Epoch, err
 }
@@ -550,19 +565,23 @@ func (t *Trust) misnamedMinute(tokens *bbolt.Bucket) error {
 }
 
 // Live implements oauth.Store.
-func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, *oauth.Registration, error) {
-	// The registration is read after the token, and may be newer. That does no
-	// harm: a registration never goes back to an Epoch that it had.
-	token, err := t.token(ctx, h, hash)
-	if token == nil || err != nil {
-		return nil, nil, err
+func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (held oauth.Held, err error) {
+	// What the token depends on is read after it, and may be newer. That does no
+	// harm: a registration never goes back to an Epoch that it had, nor a grant to
+	// a Revision.
+	if held.Token, err = t.token(ctx, h, hash); held.Token == nil || err != nil {
+		return oauth.Held{}, err
+	}
+	if held.Registration, err = t.Client(ctx, held.Token.ClientID); err != nil {
+		return oauth.Held{}, err
+	}
+	if id := held.Token.Grant; id != "" {
+		if held.Grant, err = t.Grant(ctx, id); err != nil {
+			return oauth.Held{}, err
+		}
 	}
 
-	r, err := t.Client(ctx, token.ClientID)
-	if err != nil {
-		return nil, nil, err
-	}
-	return token, r, nil
+	return held, nil
 }
 
 func (t *Trust) token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
@@ -599,23 +618,32 @@ func (t *Trust) Revoke(
 	ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash,
 ) error {
 	return t.spend(ctx, s, func(b *trustBatch) error {
-		m, key, body, err := t.findToken(b.tx, h, hash)
+		_, key, body, err := t.findToken(b.tx, h, hash)
 		if body == nil {
 			return err
 		}
 
 		token, err := t.readToken(hash, key, body)
-		if err != nil {
+		if err != nil || token.ClientID != owner {
 			return err
 		}
-		if token.ClientID != owner {
-			return nil
-		}
-
-		b.after = append(b.after, func() { t.tokens.forget(tokenKey{h, hash}) })
-		b.wrote = true
-		return m.Delete(key)
+		return t.dropToken(b, oauth.TokenKey{
+			Handle: h,
+			Hash:   hash,
+		})
 	})
+}
+
+// dropToken removes a token if there is one.
+func (t *Trust) dropToken(b *trustBatch, k oauth.TokenKey) error {
+	m, key, body, err := t.findToken(b.tx, k.Handle, k.Hash)
+	if body == nil {
+		return err
+	}
+
+	b.after = append(b.after, func() { t.tokens.forget(tokenKey{k.Handle, k.Hash}) })
+	b.wrote = true
+	return m.Delete(key)
 }
 
 func (t *Trust) readToken(hash oauth.Hash, key, body []byte) (*oauth.Token, error) {

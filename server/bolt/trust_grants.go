@@ -153,6 +153,70 @@ func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oa
 	return nil
 }
 
+// Exchange implements oauth.GrantStore.
+func (s *grants) Exchange(
+	ctx context.Context, spend oauth.Spend, id oauth.GrantID, decide func(*oauth.Grant) oauth.Change,
+) (h oauth.Handle, err error) {
+	key := grantKey(id)
+	err = s.trust.spend(ctx, spend, func(b *trustBatch) error {
+		var g *oauth.Grant
+		if key != nil {
+			if g, err = s.read(b.tx, key); err != nil {
+				return err
+			}
+		}
+
+		h, err = s.apply(b, key, g, decide(g))
+		return err
+	})
+	if err != nil {
+		return oauth.Handle{}, err
+	}
+	return h, nil
+}
+
+// apply does what was decided about a grant.
+func (s *grants) apply(b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change) (h oauth.Handle, err error) {
+	if c.End && g != nil {
+		if err := s.remove(b, key, g); err != nil {
+			return h, err
+		}
+	}
+	if c.Err != nil {
+		return h, &spentRefusal{c.Err}
+	}
+
+	if c.Token != nil {
+		record, err := tokenRecord(c.Token)
+		if err != nil {
+			return h, err
+		}
+		if h, err = s.trust.putToken(b, c.Token, record); err != nil {
+			return h, err
+		}
+	}
+
+	if c.Drop != nil {
+		if err := s.trust.dropToken(b, *c.Drop); err != nil {
+			return h, err
+		}
+	}
+	if c.Grant == nil || g == nil || c.End {
+		return h, nil
+	}
+
+	next := *c.Grant
+	if next.Refresh != nil && c.Token != nil {
+		family := *next.Refresh
+		family.Access = oauth.TokenKey{
+			Handle: h,
+			Hash:   c.Token.Hash,
+		}
+		next.Refresh = &family
+	}
+	return h, s.put(b, key, g, &next)
+}
+
 // Withdraw implements oauth.GrantStore.
 func (s *grants) Withdraw(ctx context.Context, id oauth.GrantID, subject string) error {
 	return s.change(ctx, id, subject, func(b *trustBatch, key []byte, g *oauth.Grant) error {

@@ -45,6 +45,14 @@ type Approval struct {
 // most 10 minutes).
 const codeLifetime = time.Minute
 
+// The scopes by which a client asks for refresh tokens (SMART App Launch 2.2), and
+// how long those of offline_access live, from the person's approval on.
+const (
+	offlineAccess = "offline_access"
+	onlineAccess  = "online_access"
+	maxRefresh    = 90 * 24 * time.Hour
+)
+
 // maxLaunch bounds the members of launch context.
 const maxLaunch = 16
 
@@ -133,6 +141,13 @@ func approved(r *AuthorizationRequest, a Approval, now time.Time) (g Grant, code
 
 	if err := useLaunch(&g, r); err != nil {
 		return g, "", err
+	}
+
+	switch {
+	case slices.Contains(a.Scope, offlineAccess):
+		g.RefreshEnds = now.Add(maxRefresh)
+	case slices.Contains(a.Scope, onlineAccess) && a.Session.ID != "":
+		g.RefreshEnds, g.Session = a.Session.Expires.Truncate(time.Second), a.Session.ID
 	}
 
 	id, err := hex.DecodeString(string(g.ID))

@@ -31,6 +31,7 @@ type authenticated struct {
 	registration *Registration
 	resources    udap.ResourceValidator
 	spend        Spend
+	spent        bool   // the jti is used up already
 	thumbprint   string // of the key of the DPoP proof; empty: there was none
 	now          time.Time
 }
@@ -186,6 +187,9 @@ func certificateKey(v *udap.Verified) string {
 // spendRefused uses up the jti of a request that is refused after its client was
 // authenticated. A jti that was used before is the graver refusal.
 func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal error, tr *trace.Trace) error {
+	if a.spent {
+		return refusal
+	}
 	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
 		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}

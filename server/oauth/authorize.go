@@ -276,20 +276,19 @@ func (a *authorization) once() error {
 }
 
 func (a *authorization) noRequestObject() error {
-	for name, code := range map[string]trace.Code{
-		"request":     trace.RequestNotSupported,
-		"request_uri": trace.RequestURINotSupported,
-	} {
-		if a.params[name] != "" {
-			return a.tr.Refuse(checkAuthorizeObject, code, trace.Finding{
-				Expected: "no request object",
-				Found:    "the parameter " + name,
-				Remedy:   "send the parameters themselves; nothing was fetched",
-			})
-		}
+	name, code := "request", trace.RequestNotSupported
+	if a.params["request_uri"] != "" {
+		name, code = "request_uri", trace.RequestURINotSupported
+	}
+	if a.params[name] == "" {
+		return nil
 	}
 
-	return nil
+	return a.tr.Refuse(checkAuthorizeObject, code, trace.Finding{
+		Expected: "no request object",
+		Found:    "the parameter " + name,
+		Remedy:   "send the parameters themselves; nothing was fetched",
+	})
 }
 
 func (a *authorization) responseType() error {
@@ -458,10 +457,35 @@ func (a *authorization) scope() error {
 		return err
 	}
 
-	a.out.Scope = answer.Granted
-	a.tr.Pass(checkAuthorizeScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
+	if a.out.Scope = a.withoutRefresh(answer.Granted); len(a.out.Scope) == 0 {
+		return a.tr.Refuse(checkAuthorizeScope, trace.InvalidScope, trace.Finding{
+			Expected: "a scope beside those for refresh tokens",
+			Found:    strings.Join(requested, " "),
+		})
+	}
+	a.tr.Pass(checkAuthorizeScope, strings.Join(requested, " "), strings.Join(a.out.Scope, " "))
 	a.idp(requested)
 	return nil
+}
+
+// withoutRefresh leaves out the scopes for refresh tokens when the client may not
+// have any.
+func (a *authorization) withoutRefresh(scopes []string) []string {
+	if slices.Contains(a.out.Registration.Granted.GrantTypes, refreshToken) {
+		return scopes
+	}
+
+	kept := slices.DeleteFunc(slices.Clone(scopes), func(t string) bool {
+		return t == offlineAccess || t == onlineAccess
+	})
+	if len(kept) < len(scopes) {
+		a.tr.Warn(checkAuthorizeScope, trace.Finding{
+			Expected: "the grant type refresh_token in the registration of a client that asks for refresh tokens",
+			Found:    strings.Join(a.out.Registration.Granted.GrantTypes, " "),
+			Remedy:   "these scopes were left out; register for refresh_token",
+		})
+	}
+	return kept
 }
 
 func (a *authorization) idp(requested []string) {

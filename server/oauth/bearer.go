@@ -21,6 +21,7 @@ type Access struct {
 	Community    trace.CommunityURI
 	Client       trace.ClientURI
 	Epoch        uint64 // of the client's registration
+	Grant        *Grant // what the person granted; nil: the token is of the client itself
 	Subject      string // the person who granted it; empty: the client itself
 	Patient      string // id of the patient in context; empty: none
 	Confirmation string // thumbprint of the key that the token is bound to (RFC 7800); empty: a bearer token
@@ -94,7 +95,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 			challenge(typeBearer, ""), challenge(typeDPoP, ""))
 	}
 
-	t, why, err := s.live(ctx, p.Token, now)
+	held, why, err := s.live(ctx, p.Token, now)
 	if err != nil {
 		f := trace.Finding{
 			Found:  "the server could not read its records",
@@ -104,6 +105,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 		return nil, s.refuseBearer(checkStore, trace.TemporarilyUnavailable, f)
 	}
 
+	t := held.Token
 	if t != nil && scheme != tokenType(t.Confirmation) { // RFC 9449 7.1 and 7.2
 		why = "a token of type " + tokenType(t.Confirmation) + " in the scheme " + scheme
 		t = nil
@@ -129,6 +131,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
+		Grant:        held.Grant,
 		TokenID:      t.ID(),
 		ClientID:     t.ClientID,
 		Community:    t.Community,
@@ -163,30 +166,49 @@ func (s *Service) refuseBearer(
 	return r
 }
 
-// live returns a token that is valid now, or nil and the reason.
-func (s *Service) live(ctx context.Context, text string, now time.Time) (t *Token, why string, err error) {
+// live returns a token that is valid now with what it depends on, or the reason why
+// there is none.
+func (s *Service) live(ctx context.Context, text string, now time.Time) (held Held, why string, err error) {
 	handle, hash, ok := parseToken(text)
 	if !ok {
-		return nil, "something that is no token of this server", nil
+		return Held{}, "something that is no token of this server", nil
 	}
 
-	t, r, err := s.cfg.Store.Live(ctx, handle, hash)
-	if err != nil {
-		return nil, "", err
+	if held, err = s.cfg.Store.Live(ctx, handle, hash); err != nil {
+		return Held{}, "", err
 	}
-	if t == nil {
-		return nil, "a token that is unknown, over long since, or revoked", nil
-	}
-	if !now.Before(t.Expires) {
-		return nil, "a token that expired at " + t.Expires.UTC().Format(time.RFC3339), nil
+	if held.Token != nil && held.Token.Grant != "" && held.Grant != nil {
+		if held.enabled, err = s.cfg.enabled(ctx, held.Token.Subject); err != nil {
+			return Held{}, "", err
+		}
 	}
 
+	if why := held.dead(now); why != "" {
+		return Held{}, why, nil
+	}
+	return held, "", nil
+}
+
+// dead returns why a token is not valid; empty: it is.
+func (h Held) dead(now time.Time) string {
+	t, r := h.Token, h.Registration
 	switch {
+	case t == nil:
+		return "a token that is unknown, over long since, or revoked"
+	case !now.Before(t.Expires):
+		return "a token that expired at " + trace.Stamp(t.Expires)
 	case r == nil:
-		return nil, "a token of a client whose registration was cancelled", nil
+		return "a token of a client whose registration was cancelled"
 	case r.Epoch != t.Epoch:
-		return nil, "a token of a client that has registered for less since", nil
+		return "a token of a client that has registered for less since"
+	case t.Grant == "":
+		return ""
+	case h.Grant == nil:
+		return "a token of a grant that was withdrawn"
+	case h.Grant.Revision != t.Revision:
+		return "a token of a grant of which the person has taken back a part since"
+	case !h.enabled:
+		return "a token of a person who may no longer sign in"
 	}
-
-	return t, "", nil
+	return ""
 }

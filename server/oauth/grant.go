@@ -64,7 +64,10 @@ type Grant struct {
 
 	Created time.Time `json:"created"`
 	Used    time.Time `json:"used,omitzero"` // when a token was issued last; zero: the code is not redeemed yet
-	Expires time.Time `json:"expires"`       // the grant, its code and its refresh tokens are dead from then on
+	Expires time.Time `json:"expires"`       // the grant, its code and its tokens are dead from then on
+
+	// RefreshEnds is when its refresh tokens end; zero: it gets none.
+	RefreshEnds time.Time `json:"refreshEnds,omitzero"`
 
 	// Revision grows when the person takes back a part. An access token of an
 	// earlier revision is dead.
@@ -91,15 +94,36 @@ type Code struct {
 
 // Refresh is the family of refresh tokens of a grant: each is used once and
 // replaced by its successor.
+//
+// Two of them work: Current, and Previous until Current was used. A client whose
+// answer was lost has only Previous, and would otherwise be locked out. That it
+// works again is safe because each use needs the client's authentication by a JWT
+// that works once: an intermediary that copied the token or the whole request can
+// do nothing with it. Its use gives Current and the access token that came with it
+// up, so that one family lives at any time; and whoever presents a token that was
+// given up or that is older than Previous ends the grant, since two parties use
+// tokens of the family then (RFC 9700 4.14.2).
 type Refresh struct {
 	Family   Hash `json:"family"`            // of the part that all tokens of the family have
 	Current  Hash `json:"current"`           // of the token that was issued last
 	Previous Hash `json:"previous,omitzero"` // of the token that Current replaced; zero: none
 
-	// Access and AccessHash find the access token that was issued with Current.
-	Access     Handle    `json:"access"`
-	AccessHash Hash      `json:"accessHash"`
-	Rotated    time.Time `json:"rotated"`
+	Access TokenKey `json:"access"` // of the access token that was issued with Current
+}
+
+// TokenKey finds an access token in a store.
+type TokenKey struct {
+	Handle Handle `json:"handle"`
+	Hash   Hash   `json:"hash"`
+}
+
+// Change is what becomes of a grant in the transaction that uses up a jti.
+type Change struct {
+	Err   error     // the request is refused with this error: nothing but End is done
+	End   bool      // the grant is removed
+	Grant *Grant    // what is stored in its place; nil: it stays as it is
+	Drop  *TokenKey // an access token that is removed; nil: none
+	Token *Token    // the access token that is issued; nil: none, and the handle is zero
 }
 
 // GrantStore keeps grants. What it returns is shared with other callers and must
@@ -117,6 +141,14 @@ type GrantStore interface {
 	// Grants returns the grants of a person whose code has been redeemed, the
 	// earliest first. Expired ones may be among them.
 	Grants(ctx context.Context, subject string) ([]*Grant, error)
+
+	// Exchange uses up a jti, has decide choose what becomes of a grant, does that
+	// and stores the token, in one transaction, and returns the token's handle. It
+	// sets Refresh.Access of the stored grant. decide gets nil when there is no such
+	// grant; it may be called more than once, and must have no effect. The error of
+	// a Change comes back with the jti spent, as does ErrNoRegistration, for which
+	// see Issue; then the grant stays as it was.
+	Exchange(ctx context.Context, s Spend, id GrantID, decide func(*Grant) Change) (Handle, error)
 
 	// Withdraw removes a grant if it is that person's. There may be none.
 	Withdraw(ctx context.Context, id GrantID, subject string) error

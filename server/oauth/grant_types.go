@@ -1,8 +1,8 @@
 package oauth
 
 import (
+	"context"
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -16,17 +16,17 @@ const (
 	refreshToken      = "refresh_token"
 )
 
-// grantType is one grantType type of the token endpoint. It has what differs between
-// grants and nothing else: Token runs the phases that all of them share, so
-// that no grantType can leave one out.
+// grantType is one grant type of the token endpoint. It has what differs between
+// grant types and nothing else: Token runs the phases that all of them share, so
+// that none can leave one out.
 type grantType struct {
 	name     string
 	contexts []string // of the resource scopes that clients of this grant may have
 	personal bool     // the scopes come from Config.Personal, and openid and the like are among them
 
 	// accept validates the parameters of the grant and returns what the token
-	// will carry but for its scope. nil: the grant is known and not offered.
-	accept func(*authenticated, Params, *trace.Trace) (*granted, error)
+	// will carry but for its scope.
+	accept func(context.Context, *Service, *authenticated, Params, *trace.Trace) (*granted, error)
 }
 
 // grantTypes are the grant types that this server knows.
@@ -40,11 +40,13 @@ var grantTypes = []grantType{
 		name:     authorizationCode,
 		contexts: []string{"user", "patient"},
 		personal: true,
+		accept:   acceptCode,
 	},
 	{
 		name:     refreshToken,
 		contexts: []string{"user", "patient"},
 		personal: true,
+		accept:   acceptRefresh,
 	},
 }
 
@@ -53,6 +55,11 @@ type granted struct {
 	scope      []string
 	purposes   []string
 	extensions map[string]jsontext.Value
+
+	// Of what a person granted; all are nil or empty for the client itself.
+	grant   *Grant
+	change  func(now *Grant, t Token) Change // what becomes of the grant when t is issued
+	refresh string                           // the refresh token to hand out; empty: none
 }
 
 // grantTypeNamed returns a grant of the table by its grant_type, or nil.
@@ -64,27 +71,10 @@ func grantTypeNamed(name string) *grantType {
 	return &grantTypes[i]
 }
 
-// offered returns the grant types that the token endpoint accepts.
-func offered() string {
-	var names []string
-	for _, g := range grantTypes {
-		if g.accept != nil {
-			names = append(names, g.name)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
 // acceptClientCredentials validates what a request for client_credentials has
 // beyond a client's authentication (UDAP Security 2.0, 5.2).
-func acceptClientCredentials(a *authenticated, _ Params, tr *trace.Trace) (*granted, error) {
-	if a.ant.Resources {
-		return nil, tr.Refuse(checkResources, trace.InvalidRequest, trace.Finding{
-			Expected: "no resources claim",
-			Found:    "one",
-			Remedy:   "name the data wanted by scopes",
-		})
-	}
-
+func acceptClientCredentials(
+	_ context.Context, _ *Service, a *authenticated, _ Params, tr *trace.Trace,
+) (*granted, error) {
 	return assertedContext(a, clientCredentials, tr)
 }

@@ -16,6 +16,7 @@ type Introspection struct {
 	Active     bool                      `json:"active"`
 	Scope      string                    `json:"scope,omitzero"`
 	ClientID   trace.ClientID            `json:"client_id,omitzero"`
+	Community  trace.CommunityURI        `json:"community,omitzero"` // of the client's registration
 	TokenType  string                    `json:"token_type,omitzero"`
 	Expires    int64                     `json:"exp,omitzero"`
 	Issued     int64                     `json:"iat,omitzero"`
@@ -52,11 +53,12 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		return nil, refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}
 
-	t, why, err := s.live(ctx, req.Params["token"], a.now)
+	held, why, err := s.live(ctx, req.Params["token"], a.now)
 	if err != nil {
 		return nil, trouble(tr, err)
 	}
 
+	t := held.Token
 	if t != nil && t.ClientID != a.registration.ID {
 		t, why = nil, "a token of another client"
 	}
@@ -73,6 +75,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		Active:     true,
 		Scope:      strings.Join(t.Scope, " "),
 		ClientID:   t.ClientID,
+		Community:  t.Community,
 		TokenType:  tokenType(t.Confirmation),
 		Expires:    t.Expires.Unix(),
 		Issued:     t.Issued.Unix(),
@@ -86,8 +89,9 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	}, nil
 }
 
-// Revoke ends a client's own token. For any other token it does nothing, and
-// reports no error (RFC 7009 2.1 and 2.2).
+// Revoke ends a client's own token: an access token alone, a refresh token with the
+// whole grant that it came from. For any other token it does nothing, and reports no
+// error (RFC 7009 2.1 and 2.2).
 func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 	tr := s.trace(req.Trace, "revoke")
 	a, err := s.authenticateForToken(ctx, req, "revoke", s.urls.Revoke, tr)
@@ -95,9 +99,13 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 		return err
 	}
 
-	handle, hash, ok := parseToken(req.Params["token"])
-	if ok {
+	text := req.Params["token"]
+	if handle, hash, ok := parseToken(text); ok {
 		err = s.cfg.Store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
+	} else if t, ok := parseRefresh(text); ok {
+		_, err = s.cfg.Store.Exchange(ctx, a.spend, t.grant, func(g *Grant) Change {
+			return Change{End: t.of(g) && g.ClientID == a.registration.ID}
+		})
 	} else {
 		err = s.cfg.Store.Spend(ctx, a.spend)
 	}
@@ -111,7 +119,7 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 }
 
 // authenticateForToken runs the phases that introspection and revocation share.
-// Any token_type_hint is accepted: there is one type of token.
+// Any token_type_hint is accepted: the types of token differ in their form.
 func (s *Service) authenticateForToken(
 	ctx context.Context, req ClientRequest, endpoint, audience string, tr *trace.Trace,
 ) (*authenticated, error) {

@@ -22,7 +22,8 @@ import (
 //     is none of the others: a *Replayed, ErrSwept, ErrRestored, ErrExpired,
 //     ErrFull, Cancel's ErrNoRegistration, the context's error, ErrDamaged, and
 //     trouble before the commit. The same JWT may be sent again.
-//   - Refused, and the jti used up: Issue's ErrNoRegistration, and a *ProofError.
+//   - Refused, and the jti used up: ErrNoRegistration of Issue and Exchange, the
+//     error of a Change, and a *ProofError.
 //   - Unknown (ErrUnknown): the commit failed, and it is not known what reached
 //     the disk. The jti counts as used. Whoever asked may try again with a new
 //     JWT: Register and Cancel come to the same end whether or not the first
@@ -51,11 +52,9 @@ type Store interface {
 	// is registered no longer or has lost rights since t was made (its Epoch).
 	Issue(ctx context.Context, s Spend, t Token) (Handle, error)
 
-	// Live returns the token with a handle and hash, and its client's
-	// registration, as they are in one state of the store: a nil token when
-	// there is none, a nil registration when that is cancelled. It does not look
-	// at expiry or Epoch. Both are shared: they must not be changed.
-	Live(ctx context.Context, h Handle, hash Hash) (*Token, *Registration, error)
+	// Live returns the token with a handle and hash, and what it depends on. It
+	// does not look at expiry, Epoch or Revision.
+	Live(ctx context.Context, h Handle, hash Hash) (Held, error)
 
 	// Revoke removes a token if there is one and it belongs to owner.
 	Revoke(ctx context.Context, s Spend, owner trace.ClientID, h Handle, hash Hash) error
@@ -121,12 +120,25 @@ type Token struct {
 	Patient      string `json:"patient,omitzero"`      // id of the patient in context
 	Confirmation string `json:"confirmation,omitzero"` // thumbprint of the key that the token is bound to
 
+	Grant    GrantID `json:"grant,omitzero"`    // what it came from; empty: the client itself
+	Revision uint64  `json:"revision,omitzero"` // of the grant when it was issued
+
 	Scope    []string `json:"scope"`
 	Purposes []string `json:"purposes,omitempty"`
 	// Extensions is the context that the client asserted (UDAP Security 2.0, 5.2.4).
 	Extensions map[string]jsontext.Value `json:"extensions,omitempty"`
 	Issued     time.Time                 `json:"issued"`
 	Expires    time.Time                 `json:"expires"`
+}
+
+// Held is a token with what it depends on, as they are in one state of the store.
+// All of it is shared and must not be changed.
+type Held struct {
+	Token        *Token        // nil: there is none
+	Registration *Registration // nil: cancelled
+	Grant        *Grant        // nil: withdrawn, or the token is of the client itself
+
+	enabled bool // the person who granted may sign in
 }
 
 // Errors of a Store that mean a refusal; any other error is the store's own

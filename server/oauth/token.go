@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
@@ -17,19 +19,24 @@ import (
 
 // TokenResponse is a successful answer of the token endpoint (RFC 6749 5.1).
 type TokenResponse struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"` // seconds
-	Scope       string `json:"scope"`
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"` // seconds
+	Scope        string `json:"scope"`
+	RefreshToken string `json:"refresh_token,omitzero"`
+	Patient      string `json:"patient,omitzero"` // id of the patient in context (SMART App Launch)
+
+	// Launch is further launch context (SMART App Launch).
+	Launch map[string]jsontext.Value `json:",inline"`
 }
 
-// Token answers a token request (RFC 6749 4.4, UDAP Security 2.0, 5.2). Its
+// Token answers a token request (RFC 6749 4.1.3, 4.4 and 6, UDAP Security 2.0, 4.2 and 5.2). Its
 // phases are the same for every grant: the form, the client's authentication,
 // the decision, the token. Once the client is authenticated its jti is spent,
 // whatever becomes of the request.
 func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse, error) {
 	tr := s.trace(req.Trace, "token")
-	if err := checkTokenRequest(req, tr); err != nil {
+	if err := s.checkTokenRequest(req, tr); err != nil {
 		return nil, err
 	}
 
@@ -44,7 +51,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 	}
 	prover{s}.prove(a, proof)
 
-	g, err := s.decide(a, req.Params, tr)
+	g, err := s.decide(ctx, a, req.Params, tr)
 	if err != nil {
 		return nil, s.spendRefused(ctx, a, err, tr)
 	}
@@ -54,7 +61,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 // checkTokenRequest checks the parameters that every grant needs, before the
 // client is authenticated. An Authorization header is the graver mistake and is
 // refused by authenticate.
-func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
+func (s *Service) checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 	if len(req.Authorization) > 0 {
 		return nil
 	}
@@ -72,7 +79,7 @@ func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 
 	case grantTypeNamed(name) == nil:
 		return tr.Refuse(checkGrantType, trace.UnsupportedGrantType, trace.Finding{
-			Expected: offered(),
+			Expected: strings.Join(s.grantTypes(), ", "),
 			Found:    name,
 		})
 	}
@@ -81,12 +88,12 @@ func checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 }
 
 // decide returns what an authenticated client is granted.
-func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
+func (s *Service) decide(ctx context.Context, a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, err
 	}
 
-	g, err := registeredGrant(a, p["grant_type"], tr)
+	g, err := s.registeredGrant(a, p["grant_type"], tr)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +101,10 @@ func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted,
 	var out *granted
 	var scopes []string
 	err = tr.Collect(
-		func() (err error) { out, err = g.accept(a, p, tr); return err },
+		func() error { return checkNoResources(a, tr) },
+		func() (err error) { out, err = g.accept(ctx, s, a, p, tr); return err },
 		func() (err error) {
-			scopes, err = s.grantScope(a, g, p["scope"], tr)
+			scopes, err = s.grantScope(a, g, out, p["scope"], tr)
 			return err
 		})
 	if err != nil {
@@ -107,9 +115,9 @@ func (s *Service) decide(a *authenticated, p Params, tr *trace.Trace) (*granted,
 	return out, nil
 }
 
-// registeredGrant returns the grant of a request if the client is registered
+// registeredGrant returns the grant type of a request if the client is registered
 // for it and the server offers it.
-func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType, error) {
+func (s *Service) registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType, error) {
 	if !slices.Contains(a.registration.Granted.GrantTypes, name) {
 		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
 			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
@@ -118,26 +126,49 @@ func registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType
 		})
 	}
 
-	g := grantTypeNamed(name)
-	if g == nil || g.accept == nil {
+	if !slices.Contains(s.grantTypes(), name) {
 		return nil, tr.Refuse(checkGrant, trace.UnsupportedGrantType, trace.Finding{
-			Expected: offered(),
+			Expected: strings.Join(s.grantTypes(), ", "),
 			Found:    name,
-			Remedy:   "this server does not have the grant yet",
+			Remedy:   "this server has nobody who could grant this",
 		})
 	}
 
 	tr.Pass(checkGrant, name, name)
-	return g, nil
+	return grantTypeNamed(name), nil
+}
+
+// checkNoResources refuses the claim resources, as UDAP client authorization
+// grants 6.7 demands of a server that does not support it.
+func checkNoResources(a *authenticated, tr *trace.Trace) error {
+	if !a.ant.Resources {
+		return nil
+	}
+	return tr.Refuse(checkResources, trace.InvalidRequest, trace.Finding{
+		Expected: "no resources claim",
+		Found:    "one",
+		Remedy:   "name the data wanted by scopes",
+	})
 }
 
 // grantScope returns the scopes that a client gets (UDAP Security 2.0, 7.3): of
 // those that it asks for, the ones within its registration and within the
 // authentication token's own scope claim (UDAP client authorization grants 6.5).
-func (s *Service) grantScope(a *authenticated, g *grantType, text string, tr *trace.Trace) ([]string, error) {
+// What a person granted is the most that they can be; out is nil when the grant
+// was refused, and then only the request of a client for itself is looked at.
+func (s *Service) grantScope(
+	a *authenticated, g *grantType, out *granted, text string, tr *trace.Trace,
+) ([]string, error) {
 	check := scopeCheck{checkScope, trace.InvalidScope}
-	requested, err := requestedScope(a.registration, a.ant.Community.Policy, text, check, tr)
-	if err != nil {
+	var requested []string
+	var err error
+	switch {
+	case !g.personal:
+		requested, err = requestedScope(a.registration, a.ant.Community.Policy, text, check, tr)
+	case out != nil:
+		requested, err = s.scopeOfGrant(g, out.grant, text, tr)
+	}
+	if err != nil || requested == nil {
 		return nil, err
 	}
 
@@ -191,6 +222,11 @@ func requestedScope(
 		return nil, tr.Refuse(c.check, c.code, f)
 	}
 
+	return splitRequested(text, c, tr)
+}
+
+// splitRequested parses a scope parameter that has a value.
+func splitRequested(text string, c scopeCheck, tr *trace.Trace) ([]string, error) {
 	requested := strings.Split(text, " ")
 	if len(requested) > maxScopes || slices.Contains(requested, "") {
 		return nil, tr.Refuse(c.check, c.code, trace.Finding{
@@ -224,24 +260,61 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 
 		Confirmation: a.thumbprint,
 	}
-	handle, err := s.cfg.Store.Issue(ctx, a.spend, t)
+
+	handle, err := s.store(ctx, a, g, &t)
 	if err != nil {
 		return nil, refuseIssue(tr, err)
 	}
 
 	tr.Pass(checkClientJTI, "a jti that was not used before", "a new one")
 	tr.Pass(checkIssued, "at most 60 minutes",
-		"token "+t.ID()+" for "+s.cfg.TokenLifetime.String()+", "+strings.Join(g.scope, " "))
+		"token "+t.ID()+" for "+t.Expires.Sub(now).String()+", "+strings.Join(g.scope, " ")+g.whose())
 
-	return &TokenResponse{
-		AccessToken: tokenText(handle, secret),
-		TokenType:   tokenType(a.thumbprint),
-		ExpiresIn:   int64(s.cfg.TokenLifetime / time.Second),
-		Scope:       strings.Join(g.scope, " "),
-	}, nil
+	answer := &TokenResponse{
+		AccessToken:  tokenText(handle, secret),
+		TokenType:    tokenType(a.thumbprint),
+		ExpiresIn:    int64(t.Expires.Sub(now) / time.Second),
+		Scope:        strings.Join(g.scope, " "),
+		RefreshToken: g.refresh,
+		Patient:      t.Patient,
+	}
+	if g.grant != nil {
+		answer.Launch = g.grant.Launch
+	}
+
+	return answer, nil
+}
+
+// store stores a token, and with it what becomes of the grant that it comes from.
+func (s *Service) store(ctx context.Context, a *authenticated, g *granted, t *Token) (Handle, error) {
+	if g.grant == nil {
+		return s.cfg.Store.Issue(ctx, a.spend, *t)
+	}
+
+	t.Grant, t.Revision = g.grant.ID, g.grant.Revision
+	t.Subject, t.Patient = g.grant.Person.Subject, g.grant.Patient
+	if end := g.grant.RefreshEnds; g.grant.Session != "" && end.Before(t.Expires) {
+		t.Expires = end // what a session bounds ends with it
+	}
+
+	return s.cfg.Store.Exchange(ctx, a.spend, t.Grant, func(now *Grant) Change {
+		return g.change(now, *t)
+	})
+}
+
+// whose describes the grant of a token, for its record.
+func (g *granted) whose() string {
+	if g.grant == nil {
+		return ""
+	}
+	return "; grant " + string(g.grant.ID) + " of " + g.grant.Person.Subject + ", patient " + orNone(g.grant.Patient)
 }
 
 func refuseIssue(tr *trace.Trace, err error) error {
+	if e := refuseGrant(tr, err); e != nil {
+		return e
+	}
+
 	if errors.Is(err, ErrNoRegistration) {
 		return tr.Refuse(checkIssued, trace.InvalidClient, trace.Finding{
 			Expected: "a registration that does not change meanwhile",

@@ -247,7 +247,8 @@ func testSpend(t *testing.T, sub Subject) {
 // live returns a token that is there, with whatever registration.
 func live(t *testing.T, s oauth.Store, h oauth.Handle, hash oauth.Hash) *oauth.Token {
 	t.Helper()
-	token, r, err := s.Live(t.Context(), h, hash)
+	held, err := s.Live(t.Context(), h, hash)
+	token, r := held.Token, held.Registration
 	if err != nil || token == nil && r != nil || r != nil && r.ID != token.ClientID {
 		t.Fatalf("token %+v, registration %+v, error %v", token, r, err)
 	}

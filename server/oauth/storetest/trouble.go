@@ -156,8 +156,9 @@ func testTwoHandles(t *testing.T, sub Subject) {
 		t.Error("a token of the other handle is not there")
 	}
 	must(second.Cancel(t.Context(), fresh("x", Start), "urn:a", "https://c.test"))(t)
-	if got, r, err := first.Live(t.Context(), h, token.Hash); err != nil || got == nil || r != nil {
-		t.Errorf("after the other handle cancelled: %+v, %+v, %v", got, r, err)
+	held, err := first.Live(t.Context(), h, token.Hash)
+	if err != nil || held.Token == nil || held.Registration != nil {
+		t.Errorf("after the other handle cancelled: %+v, %v", held, err)
 	}
 
 	var wg sync.WaitGroup
