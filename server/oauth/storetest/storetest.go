@@ -30,12 +30,15 @@ type Subject struct {
 	Second func(*testing.T) oauth.Store
 }
 
+// part is one part of Run.
+type part struct {
+	name string
+	test func(*testing.T, Subject)
+}
+
 // Run tests a store; open makes an empty one, for each part anew.
 func Run(t *testing.T, open func(*testing.T) Subject) {
-	for _, part := range []struct {
-		name string
-		test func(*testing.T, Subject)
-	}{
+	for _, part := range append([]part{
 		{"register, change, cancel", testLife},
 		{"a change that takes rights away", testEpoch},
 		{"communities are apart", testCommunities},
@@ -57,7 +60,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a proof is used up with the JWT beside it", testProof},
 		{"one proof, many at once", testProofRace},
 		{"one client, many changes and a cancel at once", testChangeRace},
-	} {
+	}, grantParts...) {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
 	}
 }
