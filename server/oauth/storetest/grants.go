@@ -132,7 +132,8 @@ func testGrant(t *testing.T, sub Subject) {
 	_, g := approved(t, s, "person")
 	got := must(s.Grant(t.Context(), g.ID))(t)
 	if got == nil || got.Person.FHIRUser != "Patient/1" || got.Person.Subject != "person" || got.Patient != "1" ||
-		!slices.Equal(got.Scope, g.Scope) || got.Code != g.Code || got.Refresh != nil || got.Nonce != "n" ||
+		!slices.Equal(got.Scope, g.Scope) || got.Code.Hash != g.Code.Hash || got.Code.RedirectURI != g.Code.RedirectURI ||
+		!got.Code.Sent || got.Code.Challenge != "challenge" || got.Code.Thumbprint != "thumbprint" || got.Refresh != nil || got.Nonce != "n" ||
 		string(got.Launch["encounter"]) != `"e1"` || !got.Expires.Equal(g.Expires) {
 		t.Fatalf("got %+v", got)
 	}
