@@ -480,9 +480,11 @@ func tokenRecord(token *oauth.Token) ([]byte, error) {
 // putToken stores a token if its client still has the registration from which it
 // was made.
 func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oauth.Handle, err error) {
-	if ok, err := t.current(b, token); err != nil {
+	r, err := t.registration(b, token.ClientID)
+	if err != nil {
 		return h, err
-	} else if !ok {
+	}
+	if r == nil || r.Epoch != token.Epoch {
 		return h, &spentRefusal{oauth.ErrNoRegistration}
 	}
 
@@ -495,13 +497,6 @@ func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oa
 	t.nextToken++
 	t.handles.seal(&h, minute, t.nextToken)
 	return h, m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(record))
-}
-
-// current reports whether a token's client still has the registration from
-// which the token was made.
-func (t *Trust) current(b *trustBatch, token *oauth.Token) (bool, error) {
-	r, err := t.registration(b, token.ClientID)
-	return r != nil && r.Epoch == token.Epoch, err
 }
 
 // registration returns a client's registration as a transaction sees it, or nil.
@@ -575,6 +570,7 @@ func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (held
 	if held.Registration, err = t.Client(ctx, held.Token.ClientID); err != nil {
 		return oauth.Held{}, err
 	}
+
 	if id := held.Token.Grant; id != "" {
 		if held.Grant, err = t.Grant(ctx, id); err != nil {
 			return oauth.Held{}, err
@@ -627,6 +623,7 @@ func (t *Trust) Revoke(
 		if err != nil || token.ClientID != owner {
 			return err
 		}
+
 		return t.dropToken(b, oauth.TokenKey{
 			Handle: h,
 			Hash:   hash,

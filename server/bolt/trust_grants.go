@@ -108,6 +108,7 @@ func (s *grants) Grant(ctx context.Context, id oauth.GrantID) (g *oauth.Grant, e
 	if g != nil && err == nil {
 		s.cache.put(epoch, id, g)
 	}
+
 	return g, err
 }
 
@@ -172,6 +173,7 @@ func (s *grants) Exchange(
 	if err != nil {
 		return oauth.Handle{}, err
 	}
+
 	return h, nil
 }
 
@@ -182,6 +184,7 @@ func (s *grants) apply(b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change
 			return h, err
 		}
 	}
+
 	if c.Err != nil {
 		return h, &spentRefusal{c.Err}
 	}
@@ -201,6 +204,7 @@ func (s *grants) apply(b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change
 			return h, err
 		}
 	}
+
 	if c.Grant == nil || g == nil || c.End {
 		return h, nil
 	}
@@ -214,6 +218,7 @@ func (s *grants) apply(b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change
 		}
 		next.Refresh = &family
 	}
+
 	return h, s.put(b, key, g, &next)
 }
 
@@ -310,6 +315,7 @@ func (s *grants) put(b *trustBatch, key []byte, old, g *oauth.Grant) error {
 	if err := subjectRows.put(b.tx.Bucket(subjectsBucket), subjectKey(g.Person.Subject, key), nil); err != nil {
 		return err
 	}
+
 	return grantRows.put(b.tx.Bucket(grantsBucket), key, v)
 }
 
@@ -324,6 +330,7 @@ func (s *grants) remove(b *trustBatch, key []byte, g *oauth.Grant) error {
 			return err
 		}
 	}
+
 	return nil
 }
 

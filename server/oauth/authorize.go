@@ -185,6 +185,7 @@ func (a *authorization) client(ctx context.Context) error {
 			Remedy:   remedy,
 		})
 	}
+
 	if r == nil {
 		return refuse("an unknown client_id", "register first, and use the client_id of the answer")
 	}
@@ -225,6 +226,7 @@ func (a *authorization) redirect() error {
 		Found:    shown(a.params, "redirect_uri"),
 		Remedy:   "send one of the registered redirect URIs, byte for byte",
 	}
+
 	if len(uris) > 0 && sent != "" {
 		f.Remedy += "; " + difference(nearest(uris, sent), sent)
 	}
@@ -307,6 +309,7 @@ func (a *authorization) responseType() error {
 	if mode := a.params["response_mode"]; mode != "" && mode != "query" {
 		return a.refuse(checkAuthorizeType, "response_mode=query, or none", mode, "")
 	}
+
 	a.tr.Pass(checkAuthorizeType, "code", "code")
 	return nil
 }
@@ -330,6 +333,7 @@ func (a *authorization) state() error {
 			Found:    "none",
 			Remedy:   "accepted because the community's edition is 1; a server of edition 2 refuses this",
 		})
+
 	default:
 		return a.refuse(checkAuthorizeState, "state (UDAP Security 2.0, 7.2.1)", "no state",
 			"send an unguessable state, and compare it with the answer's")
@@ -463,6 +467,7 @@ func (a *authorization) scope() error {
 			Found:    strings.Join(requested, " "),
 		})
 	}
+
 	a.tr.Pass(checkAuthorizeScope, strings.Join(requested, " "), strings.Join(a.out.Scope, " "))
 	a.idp(requested)
 	return nil
@@ -485,6 +490,7 @@ func (a *authorization) withoutRefresh(scopes []string) []string {
 			Remedy:   "these scopes were left out; register for refresh_token",
 		})
 	}
+
 	return kept
 }
 

@@ -67,6 +67,7 @@ func (s *Service) BearerRequest(r *http.Request, url func(*http.Request) string)
 		if proofs := r.Header.Values("DPoP"); len(proofs) > 0 {
 			p.Proofs, p.Method, p.URL = proofs, r.Method, url(r)
 		}
+
 		return s.Bearer(r.Context(), p)
 	}
 
@@ -119,6 +120,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 		if scheme == typeBearer {
 			challenges = append(challenges, challenge(typeDPoP, ""))
 		}
+
 		return nil, s.refuseBearer(checkBearer, trace.InvalidToken, f, challenges...)
 	}
 
@@ -177,6 +179,7 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (held He
 	if held, err = s.cfg.Store.Live(ctx, handle, hash); err != nil {
 		return Held{}, "", err
 	}
+
 	if held.Token != nil && held.Token.Grant != "" && held.Grant != nil {
 		if held.enabled, err = s.cfg.enabled(ctx, held.Token.Subject); err != nil {
 			return Held{}, "", err
@@ -201,6 +204,7 @@ func (h Held) dead(now time.Time) string {
 		return "a token of a client whose registration was cancelled"
 	case r.Epoch != t.Epoch:
 		return "a token of a client that has registered for less since"
+
 	case t.Grant == "":
 		return ""
 	case h.Grant == nil:
@@ -210,5 +214,6 @@ func (h Held) dead(now time.Time) string {
 	case !h.enabled:
 		return "a token of a person who may no longer sign in"
 	}
+
 	return ""
 }

@@ -57,7 +57,10 @@ func TestBearerHeaders(t *testing.T) {
 		challenge string
 	}{
 		{"none", nil, trace.InvalidToken, 401, "Bearer"},
-		{"two", []string{"Bearer " + token, "Bearer " + token}, trace.InvalidRequest, 400, `Bearer error="invalid_request"`},
+		{
+			"two", []string{"Bearer " + token, "Bearer " + token}, trace.InvalidRequest, 400,
+			`Bearer error="invalid_request"`,
+		},
 		{"Basic", []string{"Basic " + token}, trace.InvalidToken, 401, "Bearer"},
 		{"DPoP", []string{"DPoP " + token}, trace.InvalidToken, 401,
 			`DPoP error="invalid_token", algs="RS256 ES256 RS384 ES384"`},

@@ -63,6 +63,7 @@ func (s prover) token(values []string, tr *trace.Trace) (*dpop.Proof, error) {
 	if err != nil {
 		return nil, s.withNonce(err)
 	}
+
 	return p, nil
 }
 
@@ -99,6 +100,7 @@ func refuseProof(tr *trace.Trace, err error) error {
 	if replayed != nil {
 		found = replayed.Error()
 	}
+
 	return tr.Refuse(dpop.JTI, trace.InvalidDPoPProof, trace.Finding{
 		Expected: "a proof that was not used before and is valid still",
 		Found:    found,
@@ -163,5 +165,6 @@ func challenge(scheme string, code trace.Code) string {
 	if len(params) == 0 {
 		return scheme
 	}
+
 	return scheme + " " + strings.Join(params, ", ")
 }

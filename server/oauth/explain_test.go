@@ -29,7 +29,10 @@ func TestRefusalListsAllMistakes(t *testing.T) {
 			claims := c.Statement(e.now()).With("aud", udaptest.Token).With("exp", e.now().Unix()+900).
 				With("client_name", "").With("contacts", []string{"tel:1"}).With("scope", "user/*.rs")
 			return e.register(c, claims)
-		}, []string{"statement.aud", "statement.lifetime", "registration.client_name", "registration.contacts", "register.scope"}},
+		}, []string{
+			"statement.aud", "statement.lifetime", "registration.client_name",
+			"registration.contacts", "register.scope",
+		}},
 		{"parameters", "invalid_client_metadata", func(e *env, c *udaptest.Client) answer {
 			return e.register(c, c.Statement(e.now()).With("contacts", []string{"tel:1"}).With("scope", "openid"))
 		}, []string{"registration.contacts", "register.scope"}},
@@ -49,9 +52,11 @@ func TestRefusalListsAllMistakes(t *testing.T) {
 				}
 				e.checkRefusal(row.name, a, row.code)
 				description, rest := a.text("error_description"), a.text("error_description")
+
 				for i, check := range row.checks {
 					_, after, found := strings.Cut(rest, check+": ")
-					if found != (explain == oauth.ExplainClient) || i == 0 && found && !strings.HasPrefix(description, check) {
+					if found != (explain == oauth.ExplainClient) || i == 0 && found &&
+						!strings.HasPrefix(description, check) {
 						t.Errorf("%s found %v in %q", check, found, description)
 					}
 					rest = after

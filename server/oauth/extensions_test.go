@@ -24,6 +24,7 @@ func TestOnlyValidatedContextIsStored(t *testing.T) {
 		"organization_id": "https://org.test/1",
 		"purpose_of_use":  []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
 	}
+
 	for _, row := range []struct {
 		name   string
 		extra  map[string]any
@@ -49,6 +50,7 @@ func TestOnlyValidatedContextIsStored(t *testing.T) {
 			if row.name == "another case" && a.status == 400 {
 				return // a case variant of a member is refused by the strict reader of JSON
 			}
+
 			if a.status != 200 {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
@@ -65,6 +67,7 @@ func TestOnlyValidatedContextIsStored(t *testing.T) {
 				strings.Contains(string(shown.body), "junk") {
 				t.Errorf("shown: %.300s", shown.body)
 			}
+
 			if strings.Contains(e.dump(), "junkvalue") {
 				t.Error("an unknown member is in the file")
 			}
@@ -173,6 +176,7 @@ func TestAssertedUserIsStored(t *testing.T) {
 			if got := warned(e.lastTrace(), "token.extension"); got == row.stored {
 				t.Errorf("warned that the object is left out: %v", got)
 			}
+
 			shown := e.tell("/oauth/introspect", c, id, a.text("access_token"))
 			if strings.Contains(string(shown.body), want) != row.stored ||
 				strings.Contains(e.dump(), "1974-12-25") || strings.Contains(e.dump(), "peter@") {

@@ -57,6 +57,7 @@ func TestParametersWithoutValueAreAbsent(t *testing.T) {
 			if !form.Has(name) || name == "udap" && path != "/oauth/token" {
 				continue
 			}
+
 			form.Del(name)
 			for _, tail := range []string{"&" + name, "&" + name + "=", "&" + name + "=&" + name + "="} {
 				t.Run(path+" only"+tail, func(t *testing.T) {
@@ -76,7 +77,9 @@ func TestParametersWithTwoValues(t *testing.T) {
 		for _, tail := range []string{"&udap=1", "&x=1&x=1", "&x=1&x=&x=2", "&client_secret=a"} {
 			t.Run(path+tail, func(t *testing.T) {
 				form := e.goodForm(path, c, id).Encode()
-				e.refused(tail, 400, "invalid_request", spendsNothing, func() answer { return e.sent(path, form+tail) })
+				e.refused(tail, 400, "invalid_request", spendsNothing, func() answer {
+					return e.sent(path, form+tail)
+				})
 				if a := e.sent(path, form); a.status != 200 {
 					t.Errorf("without it: %d %s", a.status, a.body)
 				}
@@ -118,6 +121,7 @@ func TestCharsets(t *testing.T) {
 					e.refused(row.charset, 415, "invalid_request", spendsNothing, send)
 					return
 				}
+
 				a := send()
 				if token := a.text("access_token"); token != "" {
 					e.secret(token)
@@ -158,10 +162,14 @@ func TestAudienceOfTokenRequests(t *testing.T) {
 				form := e.goodForm(path, c, id)
 				form.Set("client_assertion", e.secret(c.Sign(t, udaptest.Assertion(id, e.now()).With("aud", row.aud))))
 				if !row.accepted {
-					e.refused("aud", 400, "invalid_client", spendsNothing, func() answer { return e.sent(path, form.Encode()) })
+					e.refused("aud", 400, "invalid_client", spendsNothing, func() answer {
+						return e.sent(path, form.Encode())
+					})
 					return
 				}
-				if a := e.sent(path, form.Encode()); a.status != 200 || warned(e.lastTrace(), "assertion.aud") != row.warned {
+
+				if a := e.sent(path, form.Encode()); a.status != 200 ||
+					warned(e.lastTrace(), "assertion.aud") != row.warned {
 					t.Errorf("aud %v: %d %s, warnings %+v", row.aud, a.status, a.body, e.lastTrace().Warnings())
 				}
 			})

@@ -26,7 +26,7 @@ type grantType struct {
 
 	// accept validates the parameters of the grant and returns what the token
 	// will carry but for its scope.
-	accept func(context.Context, *Service, *authenticated, Params, *trace.Trace) (*granted, error)
+	accept func(context.Context, tokenEndpoint, *authenticated, Params, *trace.Trace) (*granted, error)
 }
 
 // grantTypes are the grant types that this server knows.
@@ -74,7 +74,7 @@ func grantTypeNamed(name string) *grantType {
 // acceptClientCredentials validates what a request for client_credentials has
 // beyond a client's authentication (UDAP Security 2.0, 5.2).
 func acceptClientCredentials(
-	_ context.Context, _ *Service, a *authenticated, _ Params, tr *trace.Trace,
+	_ context.Context, _ tokenEndpoint, a *authenticated, _ Params, tr *trace.Trace,
 ) (*granted, error) {
 	return assertedContext(a, clientCredentials, tr)
 }

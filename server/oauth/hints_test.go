@@ -16,7 +16,10 @@ func TestHintsForOtherProfiles(t *testing.T) {
 	e, c, id := clientEnv(t)
 	alg := jose.AlgorithmFor(c.Key.Public())
 	smart := udaptest.Assertion(id, e.now()).With("extensions", udaptest.Absent)
-	withKeyID := udaptest.Raw{Alg: alg, Key: c.Key}.Sign(t, []byte(`{"alg":"`+alg+`","typ":"JWT","kid":"k1"}`), smart.JSON(t))
+	withKeyID := udaptest.Raw{
+		Alg: alg,
+		Key: c.Key,
+	}.Sign(t, []byte(`{"alg":"`+alg+`","typ":"JWT","kid":"k1"}`), smart.JSON(t))
 	form := func(assertion string, udap string) url.Values {
 		f := e.form(assertion)
 		set(f, []string{"udap", udap})
@@ -46,6 +49,7 @@ func TestHintsForOtherProfiles(t *testing.T) {
 			a := e.refused(row.name, 400, row.code, spendsNothing, func() answer {
 				return e.send("POST", row.path, kind, row.body, nil)
 			})
+
 			for _, hint := range row.hints {
 				if !strings.Contains(a.text("error_description"), hint) {
 					t.Errorf("no %q in %s", hint, a.body)

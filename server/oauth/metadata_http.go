@@ -41,6 +41,7 @@ func (s *Service) Documents(mount func(url string, h http.Handler)) {
 			return t.smart
 		})))
 	}
+
 	mount(wellKnown(s.urls.Issuer, "oauth-authorization-server"),
 		d.metadataHandler(d.present(func(t *trust) document {
 			return t.server

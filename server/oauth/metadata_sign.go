@@ -81,6 +81,7 @@ func (p *publisher) get(ctx context.Context) statement {
 	if st := p.current.Load(); st.fresh(now, 0) {
 		return *st
 	}
+
 	st := p.sign(context.WithoutCancel(ctx), now)
 	p.current.Store(&st)
 	return st

@@ -633,6 +633,7 @@ func TestMetadataIsServedWhileItIsSigned(t *testing.T) {
 	<-source.reached
 	source.shut.Store(false)
 	go func() { second <- e.metadata(udaptest.CommunityA) }()
+
 	select {
 	case got := <-second:
 		if got.status != 200 || !bytes.Equal(got.body, before.body) {

@@ -33,7 +33,7 @@ var errCodeUsed = errors.New("the code was used before: all that came of it is r
 // acceptCode redeems a code (RFC 6749 4.1.3). A mistake of the client that has the
 // code does not use it up; a second use ends the grant, however late.
 func acceptCode(
-	ctx context.Context, s *Service, a *authenticated, p Params, tr *trace.Trace,
+	ctx context.Context, s tokenEndpoint, a *authenticated, p Params, tr *trace.Trace,
 ) (*granted, error) {
 	g, err := s.grantOfCode(ctx, a, p, tr)
 	if err != nil {
@@ -67,11 +67,13 @@ func acceptCode(
 		if next.Refresh = family; family != nil {
 			next.Expires = next.RefreshEnds
 		}
+
 		return Change{
 			Grant: &next,
 			Token: &t,
 		}
 	}
+
 	return out, nil
 }
 
@@ -90,7 +92,7 @@ func codeUsable(now *Grant) Change {
 }
 
 // grantOfCode returns the grant whose code a request redeems.
-func (s *Service) grantOfCode(ctx context.Context, a *authenticated, p Params, tr *trace.Trace) (*Grant, error) {
+func (s tokenEndpoint) grantOfCode(ctx context.Context, a *authenticated, p Params, tr *trace.Trace) (*Grant, error) {
 	if p["code"] == "" {
 		return nil, tr.Refuse(checkCode, trace.InvalidRequest, trace.Finding{
 			Expected: "the parameter code",
@@ -113,6 +115,7 @@ func (s *Service) grantOfCode(ctx context.Context, a *authenticated, p Params, t
 		return nil, refuseCode(tr, "a code of another client")
 	case codeUsable(g).Err != nil:
 		return nil, s.end(ctx, a, id, codeUsable, tr)
+
 	case !a.now.Before(g.Code.Expires):
 		return nil, refuseCode(tr, "a code that expired at "+trace.Stamp(g.Code.Expires))
 	}
@@ -137,7 +140,7 @@ func refuseCode(tr *trace.Trace, found string) error {
 
 // end ends a grant whose code or refresh token was used by more than one party.
 // decide must return an error. The jti is spent with it.
-func (s *Service) end(
+func (s tokenEndpoint) end(
 	ctx context.Context, a *authenticated, id GrantID, decide func(*Grant) Change, tr *trace.Trace,
 ) error {
 	_, err := s.cfg.Store.Exchange(ctx, a.spend, id, decide)
@@ -198,6 +201,7 @@ func checkRedirectOfCode(g *Grant, p Params, tr *trace.Trace) error {
 	case p["redirect_uri"] != "":
 		f.Remedy += "; " + difference(want, p["redirect_uri"])
 	}
+
 	return tr.Refuse(checkCodeRedirect, trace.InvalidGrant, f)
 }
 
@@ -261,7 +265,7 @@ func checkKeyOfCode(g *Grant, a *authenticated, tr *trace.Trace) error {
 }
 
 // checkEnabled refuses what a person granted who may no longer sign in.
-func (s *Service) checkEnabled(ctx context.Context, g *Grant, tr *trace.Trace) error {
+func (s tokenEndpoint) checkEnabled(ctx context.Context, g *Grant, tr *trace.Trace) error {
 	enabled, err := s.cfg.enabled(ctx, g.Person.Subject)
 	switch {
 	case err != nil:

@@ -99,7 +99,7 @@ func (t refreshText) of(g *Grant) bool {
 // acceptRefresh refreshes (RFC 6749 6): the client gets a new access token and a new
 // refresh token for the one that it has.
 func acceptRefresh(
-	ctx context.Context, s *Service, a *authenticated, p Params, tr *trace.Trace,
+	ctx context.Context, s tokenEndpoint, a *authenticated, p Params, tr *trace.Trace,
 ) (*granted, error) {
 	if p["refresh_token"] == "" {
 		return nil, tr.Refuse(checkRefresh, trace.InvalidRequest, trace.Finding{
@@ -144,6 +144,7 @@ func acceptRefresh(
 	if _, err := assertedContext(a, refreshToken, tr); err != nil {
 		return nil, err
 	}
+
 	return &granted{
 		grant:      g,
 		purposes:   g.Purposes, // what the client asserted when the person had agreed
@@ -191,7 +192,7 @@ func refuseRefresh(tr *trace.Trace, found string) error {
 // scopeOfGrant returns the scopes that are asked for of what a person granted: all
 // of them, or those that a refresh names. Those must lie within the grant (RFC 6749
 // 6); the grant itself stays as it is.
-func (s *Service) scopeOfGrant(g *grantType, granted *Grant, text string, tr *trace.Trace) ([]string, error) {
+func (s tokenEndpoint) scopeOfGrant(g *grantType, granted *Grant, text string, tr *trace.Trace) ([]string, error) {
 	if text == "" {
 		return slices.Clone(granted.Scope), nil
 	}
@@ -228,5 +229,6 @@ func (s *Service) scopeOfGrant(g *grantType, granted *Grant, text string, tr *tr
 			Remedy:   "ask for less, or for authorization again",
 		})
 	}
+
 	return answer.Granted, nil
 }

@@ -491,11 +491,13 @@ func TestUnknownMembersAreDropped(t *testing.T) {
 	for i := range 200 {
 		hostile[fmt.Sprint("extra", i)] = i
 	}
+
 	for k, v := range hostile {
 		t.Run(k, func(t *testing.T) {
 			claims = claims.With(k, v)
 		})
 	}
+
 	a := e.postRegistration(e.registerBody(c.Sign(t, claims), hostile))
 	if a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)

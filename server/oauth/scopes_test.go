@@ -33,13 +33,25 @@ func TestOnlyListedScopes(t *testing.T) {
 		{"system/*.rs", "system/*.rs", nil},
 		{"system/AuditEvent.rs", "system/AuditEvent.rs", nil},
 		{"system/AuditEvent.cruds", "system/AuditEvent.rs", nil},
-		{"openid", "", []string{list, "'openid' is no scope of this grant type, which has scopes of the context system"}},
-		{"openid fhirUser offline_access launch/patient profile", "", []string{list, "'openid'", "2 more are not granted"}},
+		{
+			"openid",
+			"",
+			[]string{list, "'openid' is no scope of this grant type, which has scopes of the context system"},
+		},
+		{
+			"openid fhirUser offline_access launch/patient profile",
+			"",
+			[]string{list, "'openid'", "2 more are not granted"},
+		},
 		{"user/*.rs", "", []string{list, "the wildcard user/*.rs", "this grant type has scopes of the context system"}},
 		{"user/*.read system/Patient.rs", "", []string{list, "the wildcard user/*.read"}},
 		{"patient/*.*", "", []string{list, "context system"}},
 		{"user/Patient.rs", "", []string{list, "'user/Patient.rs': this grant type has scopes of the context system"}},
-		{"system/*.cruds", "", []string{list, "the wildcards listed are system/*.read system/*.rs: ask for one of these"}},
+		{
+			"system/*.cruds",
+			"",
+			[]string{list, "the wildcards listed are system/*.read system/*.rs: ask for one of these"},
+		},
 		{"system/Nope.rs", "", []string{list, "this server has no scopes of the type Nope"}},
 		{"system/Patient.cud", "", []string{list, "the list allows less on Patient"}},
 		{"system/Patient.sr", "", []string{list, "letters"}},
@@ -54,12 +66,14 @@ func TestOnlyListedScopes(t *testing.T) {
 			register := func() answer { return e.register(c, c.Statement(e.now()).With("scope", row.asked)) }
 			text := ""
 			if row.granted == "" {
-				text = e.refused("registration", 400, "invalid_client_metadata", spendsNothing, register).text("error_description")
+				text = e.refused("registration", 400, "invalid_client_metadata", spendsNothing,
+					register).text("error_description")
 			} else if a := register(); a.status != 201 || a.text("scope") != row.granted {
 				t.Errorf("registration: %d %s", a.status, a.body)
 			} else if w := e.lastTrace().Warnings(); len(w) > 0 {
 				text = w[0].Remedy
 			}
+
 			for _, hint := range row.hints {
 				if !strings.Contains(text, hint) {
 					t.Errorf("no %q in %q", hint, text)
@@ -77,6 +91,7 @@ func TestOnlyRegisteredScopes(t *testing.T) {
 	e := newEnv(t, listedScopes)
 	c := e.client(e.w.A, udaptest.Client1URI)
 	id := e.registered(c, with("scope", "system/Patient.rs"))
+
 	for asked, hint := range map[string]string{
 		"openid":               "'openid' is no scope of this grant type",
 		"user/*.rs":            "this grant type has scopes of the context system",

@@ -135,6 +135,7 @@ func New(cfg Config) (*Service, error) {
 			urls.JWKS:       "key set",
 		},
 	}
+
 	if cfg.DPoPNonce {
 		s.nonces = dpop.NewNonces()
 	}

@@ -29,6 +29,7 @@ func signedRequests() []signedRequest {
 			return f.Encode()
 		}
 	}
+
 	statement := func(edit ...func(udaptest.Claims) udaptest.Claims) func(*env, *udaptest.Client, trace.ClientID) string {
 		return func(e *env, c *udaptest.Client, _ trace.ClientID) string {
 			claims := c.Statement(e.now())
@@ -65,7 +66,8 @@ func TestSlowBodyExpires(t *testing.T) {
 
 			e.refused(req.name, 400, req.code, spendsNothing, func() answer {
 				conn := e.dial()
-				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+				fmt.Fprintf(conn,
+					"POST %s HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 					req.path, req.contentType, len(body), body[:len(body)-1])
 				<-began
 				e.advance(6*time.Minute + 46*time.Second)
@@ -76,12 +78,14 @@ func TestSlowBodyExpires(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer res.Body.Close()
+
 				text, err := io.ReadAll(res.Body)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return answer{res.StatusCode, res.Header, text, res.Close}
 			})
+
 			if last := e.lastTrace().Steps; last[len(last)-1].Check == "request.current" {
 				t.Error("validated at the time of the head, and refused at the commit only")
 			}

@@ -35,12 +35,19 @@ type TokenResponse struct {
 // the decision, the token. Once the client is authenticated its jti is spent,
 // whatever becomes of the request.
 func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse, error) {
+	return tokenEndpoint{s}.answer(ctx, req)
+}
+
+// tokenEndpoint is the part of a Service that issues tokens.
+type tokenEndpoint struct{ *Service }
+
+func (s tokenEndpoint) answer(ctx context.Context, req ClientRequest) (*TokenResponse, error) {
 	tr := s.trace(req.Trace, "token")
 	if err := s.checkTokenRequest(req, tr); err != nil {
 		return nil, err
 	}
 
-	proof, err := prover{s}.token(req.Proofs, tr)
+	proof, err := prover{s.Service}.token(req.Proofs, tr)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +56,8 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 	if err != nil {
 		return nil, err
 	}
-	prover{s}.prove(a, proof)
+
+	prover{s.Service}.prove(a, proof)
 
 	g, err := s.decide(ctx, a, req.Params, tr)
 	if err != nil {
@@ -61,7 +69,7 @@ func (s *Service) Token(ctx context.Context, req ClientRequest) (*TokenResponse,
 // checkTokenRequest checks the parameters that every grant needs, before the
 // client is authenticated. An Authorization header is the graver mistake and is
 // refused by authenticate.
-func (s *Service) checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
+func (s tokenEndpoint) checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 	if len(req.Authorization) > 0 {
 		return nil
 	}
@@ -88,7 +96,7 @@ func (s *Service) checkTokenRequest(req ClientRequest, tr *trace.Trace) error {
 }
 
 // decide returns what an authenticated client is granted.
-func (s *Service) decide(ctx context.Context, a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
+func (s tokenEndpoint) decide(ctx context.Context, a *authenticated, p Params, tr *trace.Trace) (*granted, error) {
 	if err := s.limitClient(a, tr); err != nil {
 		return nil, err
 	}
@@ -117,7 +125,7 @@ func (s *Service) decide(ctx context.Context, a *authenticated, p Params, tr *tr
 
 // registeredGrant returns the grant type of a request if the client is registered
 // for it and the server offers it.
-func (s *Service) registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType, error) {
+func (s tokenEndpoint) registeredGrant(a *authenticated, name string, tr *trace.Trace) (*grantType, error) {
 	if !slices.Contains(a.registration.Granted.GrantTypes, name) {
 		return nil, tr.Refuse(checkGrant, trace.UnauthorizedClient, trace.Finding{
 			Expected: "one of " + strings.Join(a.registration.Granted.GrantTypes, ", "),
@@ -156,7 +164,7 @@ func checkNoResources(a *authenticated, tr *trace.Trace) error {
 // authentication token's own scope claim (UDAP client authorization grants 6.5).
 // What a person granted is the most that they can be; out is nil when the grant
 // was refused, and then only the request of a client for itself is looked at.
-func (s *Service) grantScope(
+func (s tokenEndpoint) grantScope(
 	a *authenticated, g *grantType, out *granted, text string, tr *trace.Trace,
 ) ([]string, error) {
 	check := scopeCheck{checkScope, trace.InvalidScope}
@@ -168,6 +176,7 @@ func (s *Service) grantScope(
 	case out != nil:
 		requested, err = s.scopeOfGrant(g, out.grant, text, tr)
 	}
+
 	if err != nil || requested == nil {
 		return nil, err
 	}
@@ -242,7 +251,9 @@ func splitRequested(text string, c scopeCheck, tr *trace.Trace) ([]string, error
 const maxScopes = 1000
 
 // issue makes a token, stores what it allows, and only then hands it out.
-func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *trace.Trace) (*TokenResponse, error) {
+func (s tokenEndpoint) issue(
+	ctx context.Context, a *authenticated, g *granted, tr *trace.Trace,
+) (*TokenResponse, error) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
 	now := a.now.Truncate(time.Second)
@@ -278,6 +289,7 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 		RefreshToken: g.refresh,
 		Patient:      t.Patient,
 	}
+
 	if g.grant != nil {
 		answer.Launch = g.grant.Launch
 	}
@@ -286,7 +298,7 @@ func (s *Service) issue(ctx context.Context, a *authenticated, g *granted, tr *t
 }
 
 // store stores a token, and with it what becomes of the grant that it comes from.
-func (s *Service) store(ctx context.Context, a *authenticated, g *granted, t *Token) (Handle, error) {
+func (s tokenEndpoint) store(ctx context.Context, a *authenticated, g *granted, t *Token) (Handle, error) {
 	if g.grant == nil {
 		return s.cfg.Store.Issue(ctx, a.spend, *t)
 	}

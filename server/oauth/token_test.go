@@ -300,6 +300,7 @@ func (e *env) truncated(path, body string) {
 	_ = c.CloseWrite()
 	_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	answer, _ := io.ReadAll(c)
+
 	_ = c.Close()
 	if bytes.Contains(answer, []byte("access_token")) || bytes.Contains(answer, []byte(" 200 ")) {
 		e.t.Errorf("a truncated body was acted on: %s", answer)

@@ -96,6 +96,7 @@ func (e *env) unavailable(path, contentType, body, secret string) {
 	if secret != "" && strings.Contains(string(a.body), secret) {
 		e.t.Errorf("the cause is in the answer: %s", a.body)
 	}
+
 	if e.dump() != before {
 		e.t.Error("something was stored")
 	}
@@ -161,6 +162,7 @@ func TestBusyServer(t *testing.T) {
 				})
 				body := req.body(e, c, id)
 				source.busy.Store(true)
+
 				spent := e.store.LiveJTI()
 				e.unavailable(req.path, req.contentType, body, "")
 				if e.store.LiveJTI() != spent {

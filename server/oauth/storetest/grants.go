@@ -102,6 +102,7 @@ func redeem(token *oauth.Token) func(*oauth.Grant) oauth.Change {
 			Family:  oauth.Hash{3},
 			Current: oauth.Hash{4},
 		}
+
 		return oauth.Change{
 			Grant: &next,
 			Token: token,
@@ -132,8 +133,10 @@ func testGrant(t *testing.T, sub Subject) {
 	_, g := approved(t, s, "person")
 	got := must(s.Grant(t.Context(), g.ID))(t)
 	if got == nil || got.Person.FHIRUser != "Patient/1" || got.Person.Subject != "person" || got.Patient != "1" ||
-		!slices.Equal(got.Scope, g.Scope) || got.Code.Hash != g.Code.Hash || got.Code.RedirectURI != g.Code.RedirectURI ||
-		!got.Code.Sent || got.Code.Challenge != "challenge" || got.Code.Thumbprint != "thumbprint" || got.Refresh != nil || got.Nonce != "n" ||
+		!slices.Equal(got.Scope, g.Scope) || got.Code.Hash != g.Code.Hash ||
+		got.Code.RedirectURI != g.Code.RedirectURI ||
+		!got.Code.Sent || got.Code.Challenge != "challenge" || got.Code.Thumbprint != "thumbprint" ||
+		got.Refresh != nil || got.Nonce != "n" ||
 		string(got.Launch["encounter"]) != `"e1"` || !got.Expires.Equal(g.Expires) {
 		t.Fatalf("got %+v", got)
 	}
@@ -143,6 +146,7 @@ func testGrant(t *testing.T, sub Subject) {
 			t.Errorf("grant %q: %+v", id, got)
 		}
 	}
+
 	if all := must(s.Grants(t.Context(), "person"))(t); len(all) != 0 {
 		t.Errorf("listed before its code was redeemed: %+v", all)
 	}
@@ -163,6 +167,7 @@ func testApproveRefused(t *testing.T, sub Subject) {
 	if err := s.Approve(ctx, g, now); !errors.Is(err, oauth.ErrNoRegistration) {
 		t.Errorf("cancelled since: %v", err)
 	}
+
 	if got := must(s.Grant(ctx, g.ID))(t); got != nil {
 		t.Errorf("stored all the same: %+v", got)
 	}
@@ -201,6 +206,7 @@ func testExchange(t *testing.T, sub Subject) {
 			Token: next,
 		}
 	}))(t)
+
 	if got := held(t, s, first); got.Token != nil {
 		t.Errorf("the token that was given up: %+v", got.Token)
 	}
@@ -222,9 +228,13 @@ func testExchangeRefused(t *testing.T, sub Subject) {
 		change oauth.Change
 		want   error
 	}{
-		"refused":      {g.ID, oauth.Change{Err: errRefused}, errRefused},
-		"no grant":     {"no grant", oauth.Change{Err: errRefused}, errRefused},
-		"other client": {g.ID, oauth.Change{Token: &oauth.Token{ClientID: "nobody", Expires: Start}}, oauth.ErrNoRegistration},
+		"refused":  {g.ID, oauth.Change{Err: errRefused}, errRefused},
+		"no grant": {"no grant", oauth.Change{Err: errRefused}, errRefused},
+		"other client": {
+			g.ID,
+			oauth.Change{Token: &oauth.Token{ClientID: "nobody", Expires: Start}},
+			oauth.ErrNoRegistration,
+		},
 	} {
 		jti := fresh("x", Start)
 		h, err := s.Exchange(ctx, jti, row.id, func(*oauth.Grant) oauth.Change { return row.change })
@@ -234,6 +244,7 @@ func testExchangeRefused(t *testing.T, sub Subject) {
 		if err := s.Spend(ctx, jti); !errors.As(err, new(*oauth.Replayed)) {
 			t.Errorf("%s: the jti: %v", name, err)
 		}
+
 		if got := held(t, s, key); got.Grant == nil || got.Token == nil {
 			t.Errorf("%s: the grant did not stay: %+v", name, got)
 		}
@@ -245,6 +256,7 @@ func testExchangeRefused(t *testing.T, sub Subject) {
 			End: true,
 		}
 	})
+
 	if got := held(t, s, key); !errors.Is(err, errRefused) || got.Grant != nil {
 		t.Errorf("ended: %v, %+v", err, got)
 	}
@@ -284,6 +296,7 @@ func testWithdraw(t *testing.T, sub Subject) {
 			t.Error(err)
 		}
 	}
+
 	if got := held(t, s, key); got.Grant != nil {
 		t.Errorf("withdrawn: %+v", got.Grant)
 	}
@@ -293,6 +306,7 @@ func testWithdraw(t *testing.T, sub Subject) {
 	if err := s.Narrow(ctx, g.ID, "person", nil); !errors.Is(err, oauth.ErrNoGrant) {
 		t.Errorf("narrowed after it was withdrawn: %v", err)
 	}
+
 	if got := held(t, s, other); got.Grant == nil {
 		t.Error("the other person's grant is gone too")
 	}
@@ -302,6 +316,7 @@ func testEndSession(t *testing.T, sub Subject) {
 	s, ctx := sub.Store, t.Context()
 	c, _ := register(t, s, registration("urn:a", "https://c.test", "a"))
 	var ids []oauth.GrantID
+
 	for _, session := range []string{"one", "one", "two", ""} {
 		g := grantOf(c, "person")
 		g.Session = session
@@ -316,6 +331,7 @@ func testEndSession(t *testing.T, sub Subject) {
 			t.Error(err)
 		}
 	}
+
 	if err := s.EndSession(ctx, "perso", "two"); err != nil {
 		t.Error(err)
 	}
@@ -399,6 +415,7 @@ func testGrantFailedCommit(t *testing.T, sub Subject) {
 	c, g := approved(t, s, "person")
 	token, jti := tokenOf(g), fresh("x", Start)
 	sub.FailCommits(true)
+
 	for name, err := range map[string]error{
 		"approve":  s.Approve(ctx, grantOf(c, "person"), c),
 		"exchange": second(s.Exchange(ctx, jti, g.ID, redeem(token))),
@@ -409,6 +426,7 @@ func testGrantFailedCommit(t *testing.T, sub Subject) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+
 	sub.FailCommits(false)
 
 	if err := s.Spend(ctx, jti); !errors.As(err, new(*oauth.Replayed)) {
@@ -427,6 +445,7 @@ func testExchangeRace(t *testing.T, sub Subject) {
 	_, g := approved(t, sub.Store, "person")
 	var done atomic.Int32
 	var wg sync.WaitGroup
+
 	for range copies {
 		token := tokenOf(g)
 		wg.Go(func() {
