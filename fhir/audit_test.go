@@ -130,6 +130,7 @@ func (w *env) recordsAreSound() {
 			if err != nil {
 				return err
 			}
+
 			return sn.Terms(t.Context(), []uint64{doc}, func(_ uint64, _ string, got search.Terms) bool {
 				if string(got) != string(want) {
 					t.Errorf("terms %q, want %q of %s", got, want, e.Resource)
@@ -324,8 +325,9 @@ func TestFoundInTheStoreIsRecorded(t *testing.T) {
 				t.Errorf("%d records of it, want 1", n)
 			}
 
-			w.do("POST", "", everything, bundleOf("transaction", `{"resource":`+c.body+`,"request":{"method":"POST","url":"`+
-				c.typ+`","ifNoneExist":"`+c.criteria+`"}}`)).want(200)
+			w.do("POST", "", everything,
+				bundleOf("transaction", `{"resource":`+c.body+`,"request":{"method":"POST","url":"`+
+					c.typ+`","ifNoneExist":"`+c.criteria+`"}}`)).want(200)
 			if n := recorded(); n != 2 {
 				t.Errorf("%d records after a transaction, want 2", n)
 			}
@@ -353,8 +355,10 @@ func TestMovesAreRecordedOfBothPatients(t *testing.T) {
 			w := newEnv(t, 0)
 			w.do("PUT", "/Observation/o", everything, strings.Replace(of, "%s", "p", 1)).want(201)
 			do(w)
+
 			for _, patient := range []string{"p", "q"} {
-				found := w.get("/AuditEvent?action=U&entity=Observation/o/_history/2&patient=Patient/"+patient, auditor).bundle()
+				found := w.get("/AuditEvent?action=U&entity=Observation/o/_history/2&patient=Patient/"+patient,
+					auditor).bundle()
 				if *found.Total != 1 {
 					t.Errorf("%d records for patient %s, want 1", *found.Total, patient)
 				}

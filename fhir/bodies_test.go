@@ -41,6 +41,7 @@ func keepBody(t testing.TB, rec *httptest.ResponseRecorder) {
 		}
 		media = "application/fhir+json"
 	}
+
 	if name == "" || len(body) == 0 || len(body) > largest || relinked.Match(body) ||
 		!strings.HasPrefix(media, "application/fhir+json") {
 		return

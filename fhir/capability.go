@@ -36,6 +36,7 @@ func (s *describer) capabilityStatement() ([]byte, error) {
 			"http://hl7.org/fhir/us/exchange-routing/CapabilityStatement/exchange-routing-destination-server",
 		},
 	}
+
 	if s.Jobs != nil {
 		st.Instantiates = append(st.Instantiates, bulkData+"CapabilityStatement/bulk-data")
 	}

@@ -25,6 +25,7 @@ func (s *hookedStore) Update(ctx context.Context, f func(fhir.Change) error) err
 			return err
 		}
 	}
+
 	return s.Store.Update(ctx, func(c fhir.Change) error {
 		if s.entry == nil {
 			return f(c)
@@ -58,6 +59,7 @@ func (w *env) hook(timeout time.Duration) *hookedStore {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	w.h = h
 	return store
 }
@@ -107,6 +109,7 @@ func TestWritesAreDraftedOutsideTheWriter(t *testing.T) {
 				}
 				return e
 			}
+
 			c.do(w).want(200)
 			if got := w.get("/Patient/p", everything).want(200).Body.String(); !strings.Contains(got, c.want) {
 				t.Errorf("got %s", got)
@@ -120,11 +123,13 @@ func TestDraftsOfAnotherVersionAreDropped(t *testing.T) {
 	for _, c := range writes {
 		for name, between := range map[string]func(w *env){
 			"changed": func(w *env) {
-				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
+				w.do("PUT", "/Patient/p", everything,
+					`{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
 			},
 			"changed twice": func(w *env) {
 				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","active":false}`).want(200)
-				w.do("PUT", "/Patient/p", everything, `{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
+				w.do("PUT", "/Patient/p", everything,
+					`{"resourceType":"Patient","id":"p","birthDate":"2000-01-01"}`).want(200)
 			},
 		} {
 			t.Run(c.name+", "+name, func(t *testing.T) {
@@ -167,6 +172,7 @@ func TestDraftedPatchThatFailsIsTriedAgain(t *testing.T) {
 		straight.do("PUT", "/Patient/p", everything, active).want(200)
 		return nil
 	}
+
 	w.do("PATCH", "/Patient/p", everything, test, "Content-Type", patchType).want(422)
 }
 

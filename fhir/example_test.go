@@ -22,6 +22,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+
 	store, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{})
 	if err != nil {
 		log.Fatal(err)
@@ -41,6 +42,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer service.Close()
+
 	if err := service.Seed(context.Background(), 2); err != nil {
 		log.Fatal(err)
 	}
@@ -49,5 +51,6 @@ func Example() {
 	service.ServeHTTP(answer, httptest.NewRequest("GET", "https://fhir.example.org/r4/Patient?_summary=count", nil))
 	fmt.Println(answer.Code, answer.Body)
 	// Output:
-	// 200 {"resourceType":"Bundle","type":"searchset","total":2,"link":[{"relation":"self","url":"https://fhir.example.org/r4/Patient?_summary=count"}]}
+	// 200
+	// {"resourceType":"Bundle","type":"searchset","total":2,"link":[{"relation":"self","url":"https://fhir.example.org/r4/Patient?_summary=count"}]}
 }

@@ -35,9 +35,14 @@ func TestFullBodiesStayReadable(t *testing.T) {
 			w.do("PUT", "/Basic/y", everything, `{"resourceType":"Basic","id":"y","code":{"text":"y"}}`).
 				want(http.StatusCreated)
 
-			for _, path := range []string{"/Basic/x?_elements=code", "/Basic?_elements=code&_count=1", "/Basic/x/_history"} {
+			for _, path := range []string{
+				"/Basic/x?_elements=code",
+				"/Basic?_elements=code&_count=1",
+				"/Basic/x/_history",
+			} {
 				w.get(path, everything).want(http.StatusOK)
 			}
+
 			w.do("PATCH", "/Basic/x", everything, `[{"op":"replace","path":"/code/text","value":"z"},`+
 				`{"op":"remove","path":"/meta"}]`, "Content-Type", "application/json-patch+json",
 				"Prefer", "return=minimal").want(http.StatusOK)
@@ -65,5 +70,6 @@ func TestFullBodiesAreIndexedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s.Close()
 }

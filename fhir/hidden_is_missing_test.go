@@ -40,6 +40,7 @@ func TestHiddenIsMissing(t *testing.T) {
 						strings.ReplaceAll(r.body, "ID", id), header...)
 					h := a.Header().Clone()
 					h.Del("Content-Length") // ids differ in length
+
 					if h.Get("Trace-Id") != "" {
 						h.Set("Trace-Id", "some") // by chance
 					}

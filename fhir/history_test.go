@@ -19,18 +19,25 @@ func TestHistoryListsTheRequestOfEachVersion(t *testing.T) {
 	tx := func(entry string) func(w *env) {
 		return func(w *env) { w.do("POST", "", everything, bundleOf("transaction", entry)).want(200) }
 	}
+
 	none := `{"resourceType":"Patient","identifier":[{"system":"urn:n","value":"1"}]}`
 
 	for name, c := range map[string]struct {
 		do   []func(*env)
 		want []string // newest first: method, url, status
 	}{
-		"put first":       {[]func(*env){put}, []string{"PUT Patient/p 201"}},
-		"put again":       {[]func(*env){put, put}, []string{"PUT Patient/p 200", "PUT Patient/p 201"}},
-		"patched":         {[]func(*env){put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201"}},
-		"deleted":         {[]func(*env){put, gone}, []string{"DELETE Patient/p 204", "PUT Patient/p 201"}},
-		"brought back":    {[]func(*env){put, gone, put}, []string{"PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
-		"after that":      {[]func(*env){put, gone, put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"}},
+		"put first": {[]func(*env){put}, []string{"PUT Patient/p 201"}},
+		"put again": {[]func(*env){put, put}, []string{"PUT Patient/p 200", "PUT Patient/p 201"}},
+		"patched":   {[]func(*env){put, patched}, []string{"PATCH Patient/p 200", "PUT Patient/p 201"}},
+		"deleted":   {[]func(*env){put, gone}, []string{"DELETE Patient/p 204", "PUT Patient/p 201"}},
+		"brought back": {
+			[]func(*env){put, gone, put},
+			[]string{"PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"},
+		},
+		"after that": {
+			[]func(*env){put, gone, put, patched},
+			[]string{"PATCH Patient/p 200", "PUT Patient/p 201", "DELETE Patient/p 204", "PUT Patient/p 201"},
+		},
 		"put in a Bundle": {[]func(*env){tx(entryOf("PUT", "Patient/p", patient))}, []string{"PUT Patient/p 201"}},
 		"patched in a Bundle": {
 			[]func(*env){put, tx(patchEntry("Patient/p", patch))},
@@ -56,11 +63,17 @@ func TestHistoryListsTheRequestOfEachVersion(t *testing.T) {
 			if found := w.get("/Patient", everything).bundle().ids("match"); len(found) > 0 {
 				id[0] = strings.TrimPrefix(found[0], "Patient/")
 			}
-			for _, path := range []string{"/Patient/" + id[0] + "/_history", "/Patient/_history", "/_history?_type=Patient"} {
+
+			for _, path := range []string{
+				"/Patient/" + id[0] + "/_history",
+				"/Patient/_history",
+				"/_history?_type=Patient",
+			} {
 				b := w.get(path, everything).bundle()
 				if len(b.Entry) != len(c.want) {
 					t.Fatalf("%s lists %d versions, want %d", path, len(b.Entry), len(c.want))
 				}
+
 				for i, e := range b.Entry {
 					got := fmt.Sprintf("%s %s %s", e.Request.Method, e.Request.URL, e.Response.Status)
 					want := c.want[i]

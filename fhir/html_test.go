@@ -33,7 +33,8 @@ func TestAPersonLooks(t *testing.T) {
 		t.Run(c.path, func(t *testing.T) {
 			a := w.get(c.path, everything, "Accept", c.accept)
 			page := a.Body.String()
-			if a.Code != c.status || a.Header().Get("Content-Type") != view.MediaType || !strings.Contains(page, c.shows) {
+			if a.Code != c.status || a.Header().Get("Content-Type") != view.MediaType ||
+				!strings.Contains(page, c.shows) {
 				t.Errorf("%s: %d %s %.300s", c.path, a.Code, a.Header(), page)
 			}
 			if a.Header().Get("Content-Security-Policy") != view.Policy ||

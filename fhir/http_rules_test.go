@@ -16,7 +16,8 @@ func TestPreferIsReadAsRFC7240Says(t *testing.T) {
 		`return=`:                         false,
 	} {
 		t.Run(prefer, func(t *testing.T) {
-			if got := w.do("POST", "/Patient", everything, anna, "Prefer", prefer).want(201).Body.Len() == 0; got != empty {
+			if got := w.do("POST", "/Patient", everything, anna, "Prefer",
+				prefer).want(201).Body.Len() == 0; got != empty {
 				t.Errorf("%s: empty %v", prefer, got)
 			}
 		})

@@ -84,9 +84,11 @@ func chooseForm(accept []string, format string) (form, error) {
 				offers[f.format].improve(offer{f, exact, quality(one), place})
 				place++
 			}
+
 			place++
 		}
 	}
+
 	if place == 0 {
 		return form{}, nil
 	}
@@ -151,6 +153,7 @@ func mediaForms(s string) (list []format, f form, exact int) {
 	if media == "*/*" {
 		return ranges[media], f, 1
 	}
+
 	return ranges[media], f, 2
 }
 

@@ -94,7 +94,8 @@ func TestPrettyIsAParameter(t *testing.T) {
 		"name=_pretty=true": false,
 	} {
 		t.Run(query, func(t *testing.T) {
-			if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(), "\n"); got != lines {
+			if got := strings.Contains(w.get("/Patient/a?"+query, everything).want(200).Body.String(),
+				"\n"); got != lines {
 				t.Errorf("%s: lines %v", query, got)
 			}
 		})
@@ -108,9 +109,11 @@ func TestFormParametersShapeTheAnswer(t *testing.T) {
 		return w.do("POST", "/Patient/_search", everything, form, "Content-Type", "application/x-www-form-urlencoded")
 	}
 	post("_format=ttl").want(http.StatusNotAcceptable)
-	if got := post("_format=xml").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "application/fhir+xml") {
+	if got := post("_format=xml").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got,
+		"application/fhir+xml") {
 		t.Error(got)
 	}
+
 	if got := post("_format=html").want(200).Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
 		t.Error(got)
 	}

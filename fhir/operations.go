@@ -24,6 +24,7 @@ func (s *reader) validateOperation(sn Snapshot, r *request) (*response, error) {
 	if err := r.access.MayOneOf(typ, scope.Read, scope.Create, scope.Update); err != nil {
 		return nil, refusedAccess(err)
 	}
+
 	body, err := r.resourceBody()
 	issues := []issue(nil)
 	switch {
@@ -92,6 +93,7 @@ func (s *reader) prepareEverything(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {
 		return nil
 	}
+
 	body, err := r.resourceBody()
 	if err != nil {
 		return err

@@ -40,7 +40,8 @@ func TestValidateSaysWhatItDoesNotJudge(t *testing.T) {
 	w := newEnv(t, 0)
 	for query, said := range map[string]bool{"": false, "?profile=http://e.test/p": true, "?mode=delete": true} {
 		t.Run(query, func(t *testing.T) {
-			if got := strings.Contains(w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
+			if got := strings.Contains(
+				w.do("POST", "/Patient/$validate"+query, everything, anna).want(200).Body.String(),
 				"not-supported"); got != said {
 				t.Errorf("%q: said %v", query, got)
 			}

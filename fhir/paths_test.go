@@ -48,16 +48,28 @@ func TestChainsThroughForbiddenTypes(t *testing.T) {
 	for name, c := range map[string]struct {
 		query, token, refused string // refused: the type named, "" for 200
 	}{
-		"chain":                 {"/Observation?patient.name=x", observations, "Patient"},
-		"chain, allowed":        {"/Observation?patient.name=x", observations + " system/Patient.s", ""},
-		"chain, only to read":   {"/Observation?patient.name=x", observations + " system/Patient.r", "Patient"},
-		"chain, two links":      {"/Observation?patient.organization.name=x", observations + " system/Patient.s", "Organization"},
-		"chain, typed":          {"/Observation?subject:Group.identifier=x", observations + " system/Patient.s", "Group"},
+		"chain":               {"/Observation?patient.name=x", observations, "Patient"},
+		"chain, allowed":      {"/Observation?patient.name=x", observations + " system/Patient.s", ""},
+		"chain, only to read": {"/Observation?patient.name=x", observations + " system/Patient.r", "Patient"},
+		"chain, two links": {
+			"/Observation?patient.organization.name=x",
+			observations + " system/Patient.s",
+			"Organization",
+		},
+		"chain, typed": {
+			"/Observation?subject:Group.identifier=x",
+			observations + " system/Patient.s",
+			"Group",
+		},
 		"chain, one of several": {"/Observation?subject.identifier=x", observations + " system/Patient.s", ""},
 		"has":                   {"/Patient?_has:Observation:patient:code=x", "system/Patient.s", "Observation"},
 		"has, allowed":          {"/Patient?_has:Observation:patient:code=x", "system/Patient.s " + observations, ""},
-		"has, a link more":      {"/Patient?_has:Observation:patient:encounter.status=finished", "system/Patient.s " + observations, "Encounter"},
-		"the type itself":       {"/Patient?name=x", observations, "Patient"},
+		"has, a link more": {
+			"/Patient?_has:Observation:patient:encounter.status=finished",
+			"system/Patient.s " + observations,
+			"Encounter",
+		},
+		"the type itself": {"/Patient?name=x", observations, "Patient"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newEnv(t, 0)
@@ -66,7 +78,8 @@ func TestChainsThroughForbiddenTypes(t *testing.T) {
 				a.want(200)
 				return
 			}
-			if a.want(403); !strings.Contains(a.Body.String(), fmt.Sprintf("on %s.", c.refused)) || a.Header().Get("Trace-Id") == "" {
+			if a.want(403); !strings.Contains(a.Body.String(), fmt.Sprintf("on %s.", c.refused)) ||
+				a.Header().Get("Trace-Id") == "" {
 				t.Errorf("%v %s", a.Header(), a.Body)
 			}
 		})

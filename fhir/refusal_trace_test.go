@@ -20,9 +20,18 @@ func TestRefusalsHaveATrace(t *testing.T) {
 		"read without a scope":   {"GET", "/Observation/o", "system/Patient.rs", "", 403, "access.scope", "Patient.rs"},
 		"search without a scope": {"GET", "/Observation", "system/Patient.rs", "", 403, "access.scope", "Patient.rs"},
 		"write without a scope":  {"DELETE", "/Observation/o", "system/*.rs", "", 403, "access.scope", "system/*.rs"},
-		"history of a type":      {"GET", "/Observation/_history", "system/Patient.rs", "", 403, "access.scope", "Patient.rs"},
-		"everything":             {"GET", "/Patient/p/$everything", "system/Observation.rs", "", 403, "access.scope", "Observation.rs"},
-		"validation":             {"POST", "/Patient/$validate", "system/Observation.rs", active, 403, "access.scope", "Observation.rs"},
+		"history of a type": {
+			"GET", "/Observation/_history", "system/Patient.rs", "", 403, "access.scope",
+			"Patient.rs",
+		},
+		"everything": {
+			"GET", "/Patient/p/$everything", "system/Observation.rs", "", 403, "access.scope",
+			"Observation.rs",
+		},
+		"validation": {
+			"POST", "/Patient/$validate", "system/Observation.rs", active, 403, "access.scope",
+			"Observation.rs",
+		},
 		"patch without a scope": {"PATCH", "/Patient/p", "system/Patient.rs", `[]`, 403,
 			"access.scope", "Patient.rs"},
 		"hidden":         {"GET", "/Observation/o", amended, "", 404, "access.resource", "do not cover"},
@@ -37,7 +46,8 @@ func TestRefusalsHaveATrace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newEnv(t, 0)
 			w.do("PUT", "/Patient/p", everything, active).want(201)
-			w.do("PUT", "/Observation/o", everything, strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
+			w.do("PUT", "/Observation/o", everything,
+				strings.Replace(bodyOf("Patient/p"), "{", `{"id":"o",`, 1)).want(201)
 			var traces []*trace.Trace
 			w.decided = func(tr *trace.Trace) { traces = append(traces, tr) }
 
@@ -49,6 +59,7 @@ func TestRefusalsHaveATrace(t *testing.T) {
 			if len(traces) != 1 || a.Header().Get("Trace-Id") != traces[0].ID {
 				t.Fatalf("%d traces, Trace-Id %q", len(traces), a.Header().Get("Trace-Id"))
 			}
+
 			last := traces[0].Steps[len(traces[0].Steps)-1]
 			if last.Check != c.check || last.Verdict != trace.Refused || !strings.Contains(last.Found, c.found) {
 				t.Errorf("%+v", last)
@@ -76,13 +87,15 @@ func TestClientsSeeTheRecordsOfTheirOwnRequests(t *testing.T) {
 	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/p", everything, active).want(201)
 	w.get("/Patient/p", everything+"; client=c2").want(200)
+
 	for client, want := range map[string]int{"c1": 1, "c2": 1, "c3": 0} {
 		t.Run(client, func(t *testing.T) {
 			token := auditor + "; client=" + client
 			if b := w.get("/AuditEvent?entity=Patient/p", token).bundle(); *b.Total != want {
 				t.Errorf("%s finds %d records, want %d", client, *b.Total, want)
 			}
-			if b := w.get("/Patient?_id=p&_revinclude=AuditEvent:entity", "system/Patient.rs "+token).bundle(); len(b.ids("include")) != want {
+			if b := w.get("/Patient?_id=p&_revinclude=AuditEvent:entity",
+				"system/Patient.rs "+token).bundle(); len(b.ids("include")) != want {
 				t.Errorf("%s includes %d records, want %d", client, len(b.ids("include")), want)
 			}
 		})

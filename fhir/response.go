@@ -153,6 +153,7 @@ func (r *request) dress(base string, h http.Header, resp *response) (err error) 
 	if errors.Is(err, xml.ErrTooLong) {
 		err = nil
 	}
+
 	return err
 }
 

@@ -41,7 +41,8 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 				t.Errorf("%s: found %d", sent, *b.Total)
 			}
 			entry := entryOf("POST", "Observation", bodyOf(sent))
-			tx := w.do("POST", "", everything, bundleOf("transaction", entry), "Prefer", "return=representation").want(200)
+			tx := w.do("POST", "", everything, bundleOf("transaction", entry), "Prefer",
+				"return=representation").want(200)
 			if !strings.Contains(tx.Body.String(), fmt.Sprintf(`{"reference":%q}`, kept)) {
 				t.Errorf("%s in a transaction: %s", sent, tx.Body)
 			}
@@ -123,6 +124,7 @@ func TestPreconditionsOfWrites(t *testing.T) {
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", "*").want(412)
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", `W/"1"`).want(412)
 	w.do("PUT", "/Organization/o", everything, org, "If-None-Match", `W/"7"`).want(200)
+
 	for cond, status := range map[string]int{"name=N": 200, "?name=N": 200, "Organization?name=N": 200, "/Organization?name=N": 200, publicBase + "/Organization?name=N": 200,
 		privateBase + "/Organization?name=N": 200, "Location?name=N": 400, "https://other.test/Organization?name=N": 400} {
 		t.Run(cond, func(t *testing.T) {

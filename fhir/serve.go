@@ -41,6 +41,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.Failed(r, err)
 		}
 	}
+
 	resp.write(w, r)
 }
 

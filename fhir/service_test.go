@@ -66,6 +66,7 @@ func newEnv(t testing.TB, patients int) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := s.Seed(t.Context(), patients); err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,11 @@ func TestPartsHaveNoEntityTag(t *testing.T) {
 				if got := a.Header().Get("ETag"); got != tag || a.Header().Get("Last-Modified") == "" {
 					t.Errorf("%s%s: ETag %s, %v", path, query, got, a.Header())
 				}
-				w.get(path+query, everything, "If-None-Match", `W/"1"`).want(map[bool]int{true: 304, false: 200}[tag != ""])
+				w.get(path+query, everything, "If-None-Match", `W/"1"`).want(map[bool]int{
+					true:  304,
+					false: 200,
+				}[tag != ""])
+
 				w.get(path+query, everything, "If-Modified-Since", a.Header().Get("Last-Modified")).want(304)
 			}
 		})

@@ -41,14 +41,17 @@ func TestTransactionReplacesLinksOnly(t *testing.T) {
 		other, otherURL     string
 		want                string // in what is stored; $ is the patient's type and id
 	}{
-		"reference":                 {patient, urnA, bodyOf(urnA), "", `"reference":"$"`},
-		"reference with a fragment": {patient, far + "/Patient/1", bodyOf(far + "/Patient/1#x"), "", `"reference":"$#x"`},
+		"reference": {patient, urnA, bodyOf(urnA), "", `"reference":"$"`},
+		"reference with a fragment": {
+			patient, far + "/Patient/1", bodyOf(far + "/Patient/1#x"), "", `"reference":"$#x"`,
+		},
 		"reference in an extension": {patient, urnA, ext(`"valueReference":{"reference":"` + urnA + `"}`), "",
 			`{"reference":"$"}`},
 		"reference beside a primitive": {
 			patient,
 			urnA,
-			`{"resourceType":"Patient","active":true,"_active":{"extension":[{"url":"urn:x:e","valueUri":"` + urnA + `"}]}}`,
+			`{"resourceType":"Patient","active":true,"_active":{"extension":[{"url":"urn:x:e","valueUri":"` + urnA +
+				`"}]}}`,
 			"",
 			`"valueUri":"$"`,
 		},
@@ -115,7 +118,10 @@ func TestTransactionReplacesVersionedReferences(t *testing.T) {
 		reference, from         string
 		want                    string // $ is the new id
 	}{
-		"relative, here": {publicBase + "/Patient/1", "POST", "Patient", "Patient/1/_history/3", "", "Patient/$/_history/1"},
+		"relative, here": {
+			publicBase + "/Patient/1", "POST", "Patient", "Patient/1/_history/3", "",
+			"Patient/$/_history/1",
+		},
 		"relative, there": {
 			far + "/Patient/1", "POST", "Patient", "Patient/1/_history/3", far + "/Observation/9",
 			"Patient/$/_history/1",
@@ -124,10 +130,22 @@ func TestTransactionReplacesVersionedReferences(t *testing.T) {
 			publicBase + "/Patient/1", "POST", "Patient", publicBase + "/Patient/1/_history/3", "",
 			"Patient/$/_history/1",
 		},
-		"absolute, there":    {far + "/Patient/1", "POST", "Patient", far + "/Patient/1/_history/3", "", "Patient/$/_history/1"},
-		"updated":            {far + "/Patient/7", "PUT", "Patient/1", far + "/Patient/7/_history/3", "", "Patient/1/_history/2"},
-		"updated by a match": {far + "/Patient/7", "PUT", "Patient?active=true", far + "/Patient/7/_history/3", "", "Patient/1/_history/2"},
-		"of another":         {far + "/Patient/7", "POST", "Patient", "Patient/1/_history/1", "", "Patient/1/_history/1"},
+		"absolute, there": {
+			far + "/Patient/1", "POST", "Patient", far + "/Patient/1/_history/3", "",
+			"Patient/$/_history/1",
+		},
+		"updated": {
+			far + "/Patient/7", "PUT", "Patient/1", far + "/Patient/7/_history/3", "",
+			"Patient/1/_history/2",
+		},
+		"updated by a match": {
+			far + "/Patient/7", "PUT", "Patient?active=true", far + "/Patient/7/_history/3", "",
+			"Patient/1/_history/2",
+		},
+		"of another": {
+			far + "/Patient/7", "POST", "Patient", "Patient/1/_history/1", "",
+			"Patient/1/_history/1",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newEnv(t, 0)
@@ -149,6 +167,7 @@ func TestTransactionReplacesVersionedReferences(t *testing.T) {
 				id, _, _ := strings.Cut(strings.TrimPrefix(at[1], "Patient/"), "/")
 				want = strings.ReplaceAll(want, "$", id)
 			}
+
 			if got := w.get("/"+path, everything).Body.String(); !strings.Contains(got, want) {
 				t.Errorf("got %s, want in it %s", got, want)
 			}
@@ -212,7 +231,8 @@ func TestTransactionResolvesConditionalReferencesLast(t *testing.T) {
 		},
 		"patched in": {
 			[]string{
-				patchEntry("Observation/o", `[{"op":"replace","path":"/subject/reference","value":"Patient?identifier=urn:n|1"}]`),
+				patchEntry("Observation/o",
+					`[{"op":"replace","path":"/subject/reference","value":"Patient?identifier=urn:n|1"}]`),
 				entryOf("POST", "Patient", identified("Patient", "1", "")),
 			},
 			"/Observation?patient.identifier=urn:n|1",
@@ -254,8 +274,10 @@ func TestTransactionWithUnresolvedConditionalReferenceIsRefused(t *testing.T) {
 				`,"managingOrganization":{"reference":"Organization?identifier=urn:n|o"}`)),
 			entryOf("POST", "Organization", identified("Organization", "o", "")),
 		},
-		"none":      {entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|1"))},
-		"of itself": {entryOf("POST", "Encounter", encounterOf("e", "Patient?_has:Encounter:subject:identifier=urn:n|e"))},
+		"none": {entryOf("POST", "Observation", bodyOf("Patient?identifier=urn:n|1"))},
+		"of itself": {
+			entryOf("POST", "Encounter", encounterOf("e", "Patient?_has:Encounter:subject:identifier=urn:n|e")),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newReferenceEnv(t)
@@ -281,7 +303,8 @@ func TestTransactionLinksWhatPatchesMake(t *testing.T) {
 		patchEntry("Observation/o", `[{"op":"add","path":"/focus","value":[{"reference":"`+urnA+`"}]}]`),
 		linked(urnA, entryOf("POST", "Patient", `{"resourceType":"Patient","active":true}`)))).want(200).bundle())
 	id, _, _ := strings.Cut(at[1], "/_history")
-	if got := w.get("/Observation/o", everything).Body.String(); !strings.Contains(got, `"focus":[{"reference":"`+id+`"}]`) ||
+	if got := w.get("/Observation/o", everything).Body.String(); !strings.Contains(got,
+		`"focus":[{"reference":"`+id+`"}]`) ||
 		!strings.Contains(got, far+"/Patient/9") {
 		t.Errorf("got %s, want a focus on %s", got, id)
 	}
@@ -308,10 +331,13 @@ func TestEntriesAnswerAsPreferred(t *testing.T) {
 					entryOf("POST", "Patient", patient),
 					entryOf("PUT", "Patient/p", strings.Replace(patient, "{", `{"id":"p",`, 1)),
 					entryOf("DELETE", "Patient/d", "")), "Prefer", c.prefer).want(200)
-				if got := strings.Count(a.Body.String(), `"resource":{`); got != 2 && c.resource || got != 0 && !c.resource {
+				if got := strings.Count(a.Body.String(), `"resource":{`); got != 2 && c.resource || got != 0 &&
+					!c.resource {
 					t.Errorf("%d resources: %s", got, a.Body)
 				}
-				if got := strings.Count(a.Body.String(), `"outcome":{`); got != 3 && c.outcome || got != 0 && !c.outcome {
+
+				if got := strings.Count(a.Body.String(), `"outcome":{`); got != 3 && c.outcome || got != 0 &&
+					!c.outcome {
 					t.Errorf("%d outcomes: %s", got, a.Body)
 				}
 			})
@@ -383,6 +409,7 @@ func TestConditionalReferencesAgainstTheOrderAreBounded(t *testing.T) {
 				if of >= 0 && of < c.entries {
 					part = fmt.Sprintf(`,"partOf":{"reference":"Organization?identifier=urn:n|%d"}`, of)
 				}
+
 				entries = append(entries, entryOf("POST", "Organization", fmt.Sprintf(
 					`{"resourceType":"Organization","identifier":[{"system":"urn:n","value":"%d"}]%s}`, i, part)))
 			}
@@ -396,6 +423,7 @@ func TestConditionalReferencesAgainstTheOrderAreBounded(t *testing.T) {
 					t.Error(a.Body)
 				}
 			}
+
 			if n := w.get("/Organization?_summary=count", everything).bundle().Total; *n != stored {
 				t.Errorf("%d are stored, want %d", *n, stored)
 			}

@@ -152,6 +152,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	if err := s.store(c, r, scope.Update, e); err != nil {
 		return nil, err
 	}
+
 	r.notes.about(old) // the patient whose record it leaves
 	return s.written(r, e, http.StatusOK)
 }

@@ -28,9 +28,11 @@ func TestNoWaitForAClientThatHasGone(t *testing.T) {
 
 			peer.(*net.TCPConn).SetLinger(0)
 			peer.Close()
-			for end := time.Now().Add(time.Minute); !d.clientGone() && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(time.Minute); !d.clientGone() &&
+				time.Now().Before(end); time.Sleep(time.Millisecond) {
 				d.probe()
 			}
+
 			if !d.clientGone() {
 				t.Fatal("the reset is not noticed")
 			}

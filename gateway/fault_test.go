@@ -63,6 +63,7 @@ func statuses(t *testing.T, dir, member string) map[int]bool {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
+
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -73,6 +74,7 @@ func statuses(t *testing.T, dir, member string) map[int]bool {
 			if !isMember {
 				return true
 			}
+
 			key, isName := kv.Key.(*ast.Ident)
 			if value, isNumber := kv.Value.(*ast.BasicLit); isName && isNumber && key.Name == member {
 				status, err := strconv.Atoi(value.Value)
@@ -81,6 +83,7 @@ func statuses(t *testing.T, dir, member string) map[int]bool {
 				}
 				found[status] = true
 			}
+
 			return true
 		})
 	}

@@ -86,7 +86,12 @@ func (f *front) ask(t *testing.T, in string) string {
 func TestHostileRequestsAtTheFront(t *testing.T) {
 	f := newFront(t)
 	// net/http answers by itself
-	own := map[string]bool{"an OPTIONS with a body": true, "OPTIONS *": true, "Upgrade to TLS": true, "odd Expect": true}
+	own := map[string]bool{
+		"an OPTIONS with a body": true,
+		"OPTIONS *":              true,
+		"Upgrade to TLS":         true,
+		"odd Expect":             true,
+	}
 
 	for name, c := range hostile {
 		t.Run(name, func(t *testing.T) {

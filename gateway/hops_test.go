@@ -87,7 +87,8 @@ func TestMappedNext(t *testing.T) {
 			}
 
 			m := w.evidence.await(t, 2)[0]
-			if m.Response || !m.Mapped || m.In == m.Out || m.In.Bytes != int64(len(in)) || m.Out.Bytes != int64(len(want)) {
+			if m.Response || !m.Mapped || m.In == m.Out || m.In.Bytes != int64(len(in)) ||
+				m.Out.Bytes != int64(len(want)) {
 				t.Errorf("evidence %+v", m)
 			}
 		})
@@ -274,6 +275,7 @@ func TestResumption(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		c, err := tls.Dial("tcp", w.addr, cfg)
 		if err != nil {
 			t.Fatal(err)

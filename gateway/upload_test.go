@@ -217,9 +217,11 @@ func TestSmallRecordsPassTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	raw := &batch{Conn: tcp}
 	c := tls.Client(raw, &tls.Config{RootCAs: w.pki.pool, ServerName: host})
 	defer c.Close()
+
 	c.SetDeadline(time.Now().Add(patience))
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
@@ -233,6 +235,7 @@ func TestSmallRecordsPassTogether(t *testing.T) {
 	}
 	held := raw.held
 	raw.held = nil // what the end of the connection writes goes out by itself
+
 	go io.Copy(tcp, held)
 
 	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 204 {

@@ -44,6 +44,7 @@ func TestShares(t *testing.T) {
 					t.Fatalf("no slot for %v", p)
 				}
 			}
+
 			if got := l.acquire(t.Context(), c.next); got != c.want {
 				t.Errorf("acquired: %v, want %v", got, c.want)
 			}
@@ -111,6 +112,7 @@ func TestPoolUnderLoad(t *testing.T) {
 	l := newPool(8, 6, 3)
 	l.wait = 10 * time.Millisecond
 	var all sync.WaitGroup
+
 	for i := range 64 {
 		p := from([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}[i%3], []string{"", "a", "b", "c"}[i%4])
 		all.Go(func() {
@@ -118,6 +120,7 @@ func TestPoolUnderLoad(t *testing.T) {
 				if !l.acquire(t.Context(), p) {
 					continue
 				}
+
 				l.mu.Lock()
 				if l.used > 8 || l.held.addresses[p.address] > 6 || p.client != "" && l.held.clients[p.client] > 3 {
 					t.Errorf("too many: %d in use, %v", l.used, l.held)
@@ -127,6 +130,7 @@ func TestPoolUnderLoad(t *testing.T) {
 			}
 		})
 	}
+
 	all.Wait()
 	checkEmpty(t, l)
 }
@@ -155,6 +159,7 @@ func TestHalfClosedClientsWaitForASlot(t *testing.T) {
 			go func() { f.ServeHTTP(w, r); close(done) }()
 			waitFor(l, 1)
 			l.release(party{})
+
 			<-done
 			if w.Code != http.StatusNoContent {
 				t.Errorf("%d", w.Code)

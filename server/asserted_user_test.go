@@ -57,6 +57,7 @@ func TestAssertedPersonIsValidated(t *testing.T) {
 			if row.refusedFor == "" {
 				return
 			}
+
 			if tok.Refusal.Code != "invalid_grant" || strings.Contains(tok.Refusal.Description, row.gender+"\"") ||
 				!strings.Contains(tok.Refusal.Description, row.refusedFor) {
 				t.Errorf("refusal %+v", tok.Refusal)

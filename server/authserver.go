@@ -211,6 +211,7 @@ func (c Config) personalScopes() []string {
 	if c.tiered() {
 		out = append(out, "udap")
 	}
+
 	for _, s := range supportedScopes(c.Writable) {
 		rest := strings.TrimPrefix(s, "system/")
 		if strings.HasPrefix(rest, "AuditEvent.") {

@@ -254,6 +254,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Attachments, "accept")
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")
+
 	or(&c.UnknownCommunity, "204")
 	or(&c.DPoP.Nonce, "optional")
 

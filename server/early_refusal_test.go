@@ -43,6 +43,7 @@ func TestRefusalsDoNotWaitForTheBody(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.Env) {
 		w.Config.Timeouts.Read, w.Config.Timeouts.Slow, w.Config.Timeouts.Idle = time.Hour, time.Hour, time.Hour
 	})
+
 	for name, c := range early {
 		for framing, fields := range map[string]string{
 			"short": "Content-Length: 10\r\n", "long": "Content-Length: 1000000\r\n",
@@ -80,6 +81,7 @@ func TestRefusalsOfLargeUploadsArrive(t *testing.T) {
 		status int
 	}{"too long": {"POST " + token + " HTTP/1.1\r\nHost: fhir.test\r\n" +
 		"Content-Type: application/x-www-form-urlencoded\r\n", 413}}
+
 	for name, c := range early {
 		if c.status != 421 && c.status != 401 {
 			continue
@@ -95,6 +97,7 @@ func TestRefusalsOfLargeUploadsArrive(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
+
 				_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 
 				req, err := http.NewRequest("POST", "https://fhir.test/", nil)
@@ -128,11 +131,13 @@ func send(t *testing.T, w io.Writer, head string, chunked bool, size int) {
 	if _, err := io.WriteString(w, head+fields); err != nil {
 		t.Fatal(err)
 	}
+
 	for range size / part {
 		if _, err := io.WriteString(w, data); err != nil {
 			t.Fatalf("the connection is reset while the body is sent: %v", err)
 		}
 	}
+
 	if _, err := io.WriteString(w, last); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ func TestFirstEditionByConfiguration(t *testing.T) {
 		w.Config.Communities[1].Policy.ScopeRequired = &strict
 		w.Config.Communities[1].Policy.PurposeCodes = &codes
 	})
+
 	old := &client.B2B{
 		OrganizationName: "HTEST clinic",
 		OrganizationID:   "https://clinic.test/organization/1",

@@ -103,6 +103,7 @@ func TestOverload(t *testing.T) {
 		}
 	})
 	f.pools.fhir.wait = 0
+
 	done := make(chan struct{})
 	go func() { ask(f, "/fhir/a"); close(done) }()
 	<-inside

@@ -39,6 +39,7 @@ func (c *halfClosing) Write(p []byte) (int, error) {
 	if _, bad = io.Copy(io.Discard, r.Body); bad != nil {
 		return n, nil
 	}
+
 	return n, c.how(c.Conn)
 }
 

@@ -71,6 +71,7 @@ func TestReadersThatReadNothingAreCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer peer.Close()
+
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +96,7 @@ func TestUsualShareOfConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range []struct {
 		name   string
 		exempt bool
@@ -111,10 +113,12 @@ func TestUsualShareOfConnections(t *testing.T) {
 			if n != c.want {
 				t.Errorf("%d connections, want %d", n, c.want)
 			}
+
 			if !l.enter(netip.MustParseAddr("192.0.2.2"), false) {
 				t.Error("another address is refused")
 			}
 		})
 	}
+
 	inner.Close()
 }

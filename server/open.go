@@ -64,6 +64,7 @@ func (s stores) Close() error {
 	if s.jobs != nil {
 		errs = append(errs, s.jobs.Close())
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -192,6 +193,7 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 		filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
 			return bolt.OpenFHIR(path, bolt.Options{})
 		})
+
 	jobs := openable(cs,
 		filepath.Join(dir, "jobs.bolt"), func(path string) (interface{ Close() error }, error) {
 			return bolt.OpenJobs(path, bolt.Options{})

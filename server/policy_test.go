@@ -18,7 +18,11 @@ func TestCertifiersInYAML(t *testing.T) {
 		want       []udap.Certifier // nil: refused
 	}{
 		{"a URI", `certifiers: ["https://certifier.test/"]`, []udap.Certifier{{URI: "https://certifier.test/"}}},
-		{"self", "certifiers:\n- self\n- https://b.test/", []udap.Certifier{{URI: udap.SelfCertifier}, {URI: "https://b.test/"}}},
+		{
+			"self",
+			"certifiers:\n- self\n- https://b.test/",
+			[]udap.Certifier{{URI: udap.SelfCertifier}, {URI: "https://b.test/"}},
+		},
 		{
 			"an object", "certifiers:\n- uri: https://b.test/\n  certifications: [https://c.test/x]",
 			[]udap.Certifier{{URI: "https://b.test/", Certifications: []string{"https://c.test/x"}}},
@@ -35,6 +39,7 @@ func TestCertifiersInYAML(t *testing.T) {
 				}
 				return
 			}
+
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,13 +20,19 @@ func TestPolicyValues(t *testing.T) {
 	}{
 		{"nothing", Policy{}, nil},
 		{"all well", Policy{
-			Edition: ptr(1), Algorithms: []string{"ES384"}, Skew: ptr(time.Minute), PurposeCodes: ptr("any"),
+			Edition:               ptr(1),
+			Algorithms:            []string{"ES384"},
+			Skew:                  ptr(time.Minute),
+			PurposeCodes:          ptr("any"),
 			PurposesOfUse:         []string{"urn:oid:2.16.840.1.113883.5.8#TREAT", "http://example.org/codes#a"},
-			OrganizationIDSchemes: []string{"https", "urn"}, RequiredMetadata: []string{"client_uri", "tos_uri"},
-			Certifications:       []string{"https://example.org/certification"},
-			CertificationsNeeded: []string{"urn:example:certification"},
-			ExtendedKeyUsages:    []string{"1.3.6.1.5.5.7.3.2"}, CertificatePolicies: []string{"2.5.29.32.0"},
-			Revocation: ptr("soft"), HL7B2BUser: ptr("required"),
+			OrganizationIDSchemes: []string{"https", "urn"},
+			RequiredMetadata:      []string{"client_uri", "tos_uri"},
+			Certifications:        []string{"https://example.org/certification"},
+			CertificationsNeeded:  []string{"urn:example:certification"},
+			ExtendedKeyUsages:     []string{"1.3.6.1.5.5.7.3.2"},
+			CertificatePolicies:   []string{"2.5.29.32.0"},
+			Revocation:            ptr("soft"),
+			HL7B2BUser:            ptr("required"),
 		}, nil},
 		{"user", Policy{HL7B2BUser: ptr("on")}, []string{"p.hl7B2BUser: "}},
 		{"edition", Policy{Edition: ptr(3)}, []string{"p.edition: "}},
@@ -49,8 +55,10 @@ func TestPolicyValues(t *testing.T) {
 			[]string{"p.requiredMetadata[0]: ", "p.requiredMetadata[1]: "}},
 		{"certifications", Policy{Certifications: []string{"gold"}, CertificationsNeeded: []string{"/x"}},
 			[]string{"p.certifications[0]: ", "p.certificationsRequired[0]: "}},
-		{"certifiers", Policy{Certifiers: []Certifier{{URI: "self"}, {URI: "me"}, {URI: "https://b.test/",
-			Certifications: []string{"gold"}}}}, []string{"p.certifiers[1]: ", "p.certifiers[2].certifications: "}},
+		{"certifiers", Policy{Certifiers: []Certifier{{URI: "self"}, {URI: "me"}, {
+			URI:            "https://b.test/",
+			Certifications: []string{"gold"},
+		}}}, []string{"p.certifiers[1]: ", "p.certifiers[2].certifications: "}},
 		{"all at once", Policy{Edition: ptr(0), Algorithms: []string{"x"}, ExtendedKeyUsages: []string{"y"}},
 			[]string{"p.edition: ", "p.algorithms[0]: ", "p.extendedKeyUsages[0]: "}},
 	} {
@@ -60,6 +68,7 @@ func TestPolicyValues(t *testing.T) {
 			if len(cs) != len(c.want) {
 				t.Fatalf("complaints: %v, want %v", cs.Err(), c.want)
 			}
+
 			for i, err := range cs {
 				if !strings.HasPrefix(err.Error(), c.want[i]) {
 					t.Errorf("%v, want %s", err, c.want[i])

@@ -46,6 +46,7 @@ func TestProbes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
+
 			b, err := io.ReadAll(res.Body)
 			if err != nil {
 				t.Fatal(err)

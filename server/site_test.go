@@ -18,6 +18,7 @@ func newSite(t *testing.T, base string) *server.Site {
 	t.Helper()
 	w := servertest.NewEnv(t)
 	w.Config.Public = base
+
 	for i, name := range []string{"a", "b"} {
 		c := w.A
 		if i == 1 {
@@ -35,6 +36,7 @@ func newSite(t *testing.T, base string) *server.Site {
 			t.Error(err)
 		}
 	})
+
 	return s
 }
 
@@ -86,11 +88,13 @@ func TestNewSiteComplains(t *testing.T) {
 	if err == nil {
 		t.Fatal("no complaint")
 	}
+
 	for _, want := range []string{"public: ", "explain: ", "data: "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no complaint about %s: %v", want, err)
 		}
 	}
+
 	if strings.Contains(err.Error(), "listen") {
 		t.Errorf("a complaint about listeners: %v", err)
 	}

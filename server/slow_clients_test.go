@@ -33,6 +33,7 @@ func dial(t *testing.T, d *servertest.Destination) *tls.Conn {
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
+
 	return c
 }
 

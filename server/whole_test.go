@@ -86,9 +86,11 @@ func TestBearerHeader(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			res, body := d.Get(c.target, c.header...)
 			if res.StatusCode != c.want || res.Header.Get("WWW-Authenticate") != c.challenge {
-				t.Errorf("%s: %d %q, want %d %q\n%s", c.name, res.StatusCode, res.Header.Get("WWW-Authenticate"), c.want,
+				t.Errorf("%s: %d %q, want %d %q\n%s", c.name, res.StatusCode, res.Header.Get("WWW-Authenticate"),
+					c.want,
 					c.challenge, body)
 			}
+
 			if trace := res.Header.Get("Trace-Id"); c.want == 401 &&
 				!strings.Contains(d.Log.String(), "trace="+trace+" action=bearer") {
 				t.Errorf("%s: no decision in the log with the trace %q", c.name, trace)

@@ -28,11 +28,13 @@ func TestWithheldCommunity(t *testing.T) {
 			d := servertest.Start(t, c.change)
 			d.Eventually("it is in the log", func() bool {
 				for _, line := range strings.Split(d.Log.String(), "\n") {
-					if strings.Contains(line, "a community's metadata is withheld") && strings.Contains(line, servertest.URIB) &&
+					if strings.Contains(line, "a community's metadata is withheld") &&
+						strings.Contains(line, servertest.URIB) &&
 						strings.Contains(line, c.reason) && strings.Contains(line, c.key) {
 						return true
 					}
 				}
+
 				return false
 			})
 

@@ -190,11 +190,22 @@ func TestCertifiers(t *testing.T) {
 		required   bool // meets a requirement
 	}{
 		{"named", named(udap.Certifier{URI: certifier}), certifier, true, true},
-		{"named for this one", named(udap.Certifier{URI: certifier, Certifications: []string{certURI}}), certifier, true, true},
-		{"named for another", named(udap.Certifier{URI: certifier, Certifications: []string{otherURI}}), certifier, false, false},
+		{
+			"named for this one",
+			named(udap.Certifier{URI: certifier, Certifications: []string{certURI}}), certifier,
+			true, true,
+		},
+		{
+			"named for another",
+			named(udap.Certifier{URI: certifier, Certifications: []string{otherURI}}), certifier,
+			false, false,
+		},
 		{"another member", named(udap.Certifier{URI: certifier}), anybody, false, false},
 		{"the client itself", named(udap.Certifier{URI: certifier}), self, false, false},
-		{"the client itself, allowed", named(udap.Certifier{URI: certifier}, udap.Certifier{URI: self}), self, true, true},
+		{
+			"the client itself, allowed",
+			named(udap.Certifier{URI: certifier}, udap.Certifier{URI: self}), self, true, true,
+		},
 		{"a certifier where only self is", named(udap.Certifier{URI: self}), certifier, false, false},
 		{"the client's own URI is not self", named(udap.Certifier{URI: udaptest.Client1URI}), self, false, false},
 		{"nobody named, a member", nil, anybody, true, false},
@@ -221,12 +232,16 @@ func TestCertifiers(t *testing.T) {
 					}
 					return
 				}
+
 				want := expectation{}
 				if !row.required {
 					want = expectation{
-						code: trace.UnapprovedCertification, check: "certification.required", says: "certification.certifier",
+						code:  trace.UnapprovedCertification,
+						check: "certification.required",
+						says:  "certification.certifier",
 					}
 				}
+
 				expectRefusal(t, tr, err, want)
 			})
 		}

@@ -15,7 +15,12 @@ import (
 
 // community is a root, a client's key and its certificate, for the examples.
 func community(now time.Time) (root *certs.CA, client certs.Identity) {
-	template := certs.Template{CommonName: "Example root", NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0)}
+	template := certs.Template{
+		CommonName: "Example root",
+		NotBefore:  now.Add(-time.Hour),
+		NotAfter:   now.AddDate(1, 0, 0),
+	}
+
 	rootKey, _ := certs.NewKey("p256")
 	root, _ = certs.NewRoot(template, rootKey)
 
@@ -99,6 +104,7 @@ func ExampleCheckCRL() {
 		fmt.Println(err)
 		return
 	}
+
 	crl, err := x509.ParseRevocationList(der)
 	if err != nil {
 		fmt.Println(err)

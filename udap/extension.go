@@ -63,6 +63,7 @@ func (x *extension) warnUnknown(name string, c trace.Check, known []string) {
 			unknown = append(unknown, trace.Cut(member, 40))
 		}
 	}
+
 	if len(unknown) == 0 {
 		return
 	}
@@ -73,11 +74,13 @@ func (x *extension) warnUnknown(name string, c trace.Check, known []string) {
 		Found:    strings.Join(unknown[:min(len(unknown), 12)], ", "),
 		Remedy:   "ignored, and not stored with the token",
 	}
+
 	for _, member := range known {
 		if !x.o.Has(member) {
 			f.Found += x.o.DidYouMean(member)
 		}
 	}
+
 	x.tr.Warn(c, f)
 }
 

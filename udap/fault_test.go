@@ -33,6 +33,7 @@ func TestFaults(t *testing.T) {
 				_, tr, err := assertion(w, compact)
 				return tr, err
 			}
+
 			_, tr, err := statement(w, compact)
 			return tr, err
 		}
@@ -41,6 +42,7 @@ func TestFaults(t *testing.T) {
 			if _, err := send(d, fault.Fault{}); err != nil {
 				t.Fatalf("without a fault the %s is refused: %v", d, err)
 			}
+
 			for _, f := range fault.All() {
 				if !f.In(d) {
 					continue
@@ -65,12 +67,14 @@ func TestFaultsAreNamed(t *testing.T) {
 		checks = append(checks, c.Name)
 	}
 	seen := map[string]bool{}
+
 	for _, f := range fault.All() {
 		t.Run(f.Name, func(t *testing.T) {
 			if seen[f.Name] || f.Covers == "" {
 				t.Error("the name is taken, or it covers nothing")
 			}
 			seen[f.Name] = true
+
 			for _, d := range []fault.Document{fault.Statement, fault.Assertion} {
 				if f.In(d) && !slices.Contains(checks, f.CheckIn(d)) {
 					t.Errorf("there is no check %s", f.CheckIn(d))

@@ -28,6 +28,7 @@ func checksOf(t *testing.T, tr *trace.Trace, err error) []string {
 	if tr.Code != e.Code || tr.RefusedBy != e.Check {
 		t.Errorf("the trace has %s by %s, the error %s by %s", tr.Code, tr.RefusedBy, e.Code, e.Check)
 	}
+
 	return out
 }
 
@@ -131,6 +132,7 @@ func TestAssertionWithManyMistakes(t *testing.T) {
 	}
 	tr = trace.NewTrace("token", w.Now)
 	_, err = udap.ValidateB2B(ant, udap.Policy{}, tr)
+
 	want = []string{"b2b.version", "b2b.organization", "b2b.purpose_of_use", "b2b.subject", "b2b.consent"}
 	if got := checksOf(t, tr, err); !slices.Equal(got, want) {
 		t.Errorf("refused by %v, want %v", got, want)

@@ -25,11 +25,13 @@ func TestSelfSignedLeafIsNamed(t *testing.T) {
 					c.KeyUsage |= x509.KeyUsageCertSign
 				}
 			}
+
 			key := udaptest.Key(t, w.Kind, 33)
 			made, err := certs.NewRoot(tpl, key)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			return &udaptest.Client{URI: udaptest.Client1URI, Key: key, Chain: []*x509.Certificate{made.Cert}}
 		}
 	}

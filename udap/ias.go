@@ -114,6 +114,7 @@ func (x *extension) particulars(c trace.Check, member, resourceType string, vali
 	if _, err := x.resource(c, member, resourceType, valid); err != nil {
 		return err
 	}
+
 	x.tr.Pass(c, "a valid "+resourceType, "valid")
 	return nil
 }
@@ -157,6 +158,7 @@ func identityTokenFault(token string, now time.Time, skew time.Duration) string 
 	if alg, _ := parsed.Header.Text("alg"); alg == "" || strings.EqualFold(alg, "none") {
 		return "it is not signed (" + parsed.Header.Show("alg") + ")"
 	}
+
 	for _, name := range []string{"iss", "sub"} {
 		if text, _ := parsed.Claims.Text(name); text == "" {
 			return "it has no " + name

@@ -92,7 +92,8 @@ func TestHMACWithThePublicKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, headerAlg := range []string{"HS256", "RS256", "ES256"} {
 				checkBoth(t,
-					attempt{name + " as " + headerAlg, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
+					attempt{name + " as " +
+						headerAlg, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 						input := udaptest.Segment(
 							udaptest.Header(headerAlg, c.Chain...)) + "." + udaptest.Segment(good.JSON(t))
 						m := hmac.New(sha256.New, secret(c.Leaf()))
@@ -293,7 +294,8 @@ func TestHeaderAndPayloadBytes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, part := range []string{"header", "payload"} {
 				checkBoth(t,
-					attempt{part + " " + name, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
+					attempt{part + " " +
+						name, func(t *testing.T, w *udaptest.Env, c *udaptest.Client, good udaptest.Claims) string {
 						h, p := udaptest.Header(alg(c), c.Chain...), good.JSON(t)
 						if part == "header" {
 							h = []byte(change(string(h)))

@@ -175,6 +175,7 @@ func TestMetadataWithoutAuthorizationEndpoint(t *testing.T) {
 	if err != nil || m.AuthorizationEndpoint != "" {
 		t.Fatalf("error %v, metadata %+v", err, m)
 	}
+
 	if got := tr.Warnings(); len(got) != 1 || got[0].Check != "metadata.endpoints" {
 		t.Errorf("warnings %+v", got)
 	}

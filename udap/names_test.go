@@ -82,7 +82,12 @@ func TestSameName(t *testing.T) {
 		{"another letter", base, cn(printable, "Test CB"), false},
 		{"no space", base, cn(printable, "TestCA"), false},
 		{"another attribute", base, nameOf(attr{oidOrganization, printable, "Test CA"}), false},
-		{"one more RDN", base, nameOf(attr{oidCommonName, printable, "Test CA"}, attr{oidCountry, printable, "US"}), false},
+		{
+			"one more RDN",
+			base,
+			nameOf(attr{oidCommonName, printable, "Test CA"}, attr{oidCountry, printable, "US"}),
+			false,
+		},
 		{
 			"another order of RDNs",
 			nameOf(attr{oidCommonName, printable, "x"}, attr{oidCountry, printable, "US"}),
@@ -153,6 +158,7 @@ func TestSpellingsOfIssuers(t *testing.T) {
 			c.Chain[1] = w.A.Int.Cert
 			return c
 		})
+
 		checkClient(t, "CRL, "+s.name, revocation, func(t *testing.T, w *udaptest.Env) *udaptest.Client {
 			list := listOf(t, w, spelled(w.A.Int, s.tag, s.text), listTemplate(w))
 			w.Answer(w.A.Int, udap.CRLAnswer{URL: "http://crl.test/list", List: list, Fetched: w.Now})
@@ -358,6 +364,7 @@ func TestSpellingsInOCSP(t *testing.T) {
 					ThisUpdate:   w.Now,
 					NextUpdate:   w.Now.Add(time.Hour),
 				}
+
 				named := *row.named
 				named.RawSubjectPublicKeyInfo = w.A.Int.Cert.RawSubjectPublicKeyInfo
 				if row.delegated {
@@ -367,6 +374,7 @@ func TestSpellingsInOCSP(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				if _, err := udap.CheckOCSP(der, c.Leaf(), w.A.Int.Cert, w.Now); (err == nil) != row.ok {
 					t.Errorf("accepted %v, want %v: %v", err == nil, row.ok, err)
 				}
@@ -396,6 +404,7 @@ func TestSpellingsInAIA(t *testing.T) {
 				Audience: udaptest.Registration,
 			}, tr)
 			want := expectation{}
+
 			if !s.same {
 				want = unapproved("chain.path")
 			}
@@ -431,7 +440,9 @@ func TestBusyAIAOfOneCommunity(t *testing.T) {
 			w.B.Community.Intermediates = nil
 			w.B.Community.Policy.AIA = []string{"http://aia.test"}
 			c := w.Client(t, w.B.Int, udaptest.Client1URI, func(tpl *certs.Template) {
-				tpl.Mutate = func(c *x509.Certificate) { c.IssuingCertificateURL = []string{"http://aia.test/int.cer"} }
+				tpl.Mutate = func(c *x509.Certificate) {
+					c.IssuingCertificateURL = []string{"http://aia.test/int.cer"}
+				}
 			})
 
 			v := w.Verifier()

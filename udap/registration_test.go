@@ -324,14 +324,19 @@ func TestNullParameters(t *testing.T) {
 		if people {
 			accepted, refused = optional, slices.Concat(required, ofPeople)
 		}
+
 		for _, name := range accepted {
 			tr := checkParameters(t, people, set{name: nil}, expectation{})
 			if w := tr.Warnings(); len(w) != 1 || w[0].Found != name+": null" {
 				t.Errorf("%s: warnings %+v", name, w)
 			}
 		}
+
 		for _, name := range refused {
-			tr := checkParameters(t, people, set{name: nil}, expectation{code: trace.InvalidClientMetadata, says: name + ": null"})
+			tr := checkParameters(t, people, set{name: nil}, expectation{
+				code: trace.InvalidClientMetadata,
+				says: name + ": null",
+			})
 			if len(tr.Warnings()) != 0 {
 				t.Errorf("%s: warnings %+v", name, tr.Warnings())
 			}

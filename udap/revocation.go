@@ -87,6 +87,7 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 	out := status{
 		text: "no list: the certificate names no http distribution point and none is configured for its issuer",
 	}
+
 	if len(q.URLs) > 0 {
 		out.text = "no list from " + strings.Join(q.URLs, ", ")
 	}

@@ -307,7 +307,9 @@ func TestRevocationPolicies(t *testing.T) {
 				t.Errorf("%s, revoked %v: %v", c.rule, c.revoked, err)
 			}
 
-			warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool { return s.Check == "chain.revocation" })
+			warned := slices.ContainsFunc(tr.Warnings(), func(s trace.Step) bool {
+				return s.Check == "chain.revocation"
+			})
 			if c.ok && !warned {
 				t.Errorf("%s is used without a warning", c.rule)
 			}

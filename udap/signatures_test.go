@@ -52,6 +52,7 @@ func TestSignaturesOfOneRequest(t *testing.T) {
 		}
 		above, ca = append(above, next.Cert), next
 	}
+
 	tpl := template("Leaf")
 	tpl.URIs = []string{"https://stranger.test/"}
 	tpl.Mutate = func(c *x509.Certificate) {
@@ -61,6 +62,7 @@ func TestSignaturesOfOneRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	chain := append([]*x509.Certificate{leaf}, above...)
 
 	var communities []*Community
@@ -71,6 +73,7 @@ func TestSignaturesOfOneRequest(t *testing.T) {
 			Policy:  Policy{AIA: []string{"http://aia.test"}},
 		})
 	}
+
 	fetched := countingIssuers{func() (out []*x509.Certificate) {
 		for range 8 {
 			out = append(out, root("Same name").Cert)
@@ -114,6 +117,7 @@ func TestSignaturesOfOneRequest(t *testing.T) {
 			}
 			_, _ = val.trust(e, v.Communities)
 			known, failed := len(v.memory.sigs.new), len(val.sigs.failed)
+
 			if used := val.sigs.used; used > maxSignatures || used != known+failed {
 				t.Errorf("%d signatures verified: %d good ones, %d bad ones", used, known, failed)
 			}

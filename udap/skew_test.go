@@ -37,6 +37,7 @@ func TestClockSkew(t *testing.T) {
 			community := *w.A.Community
 			community.Policy = policy
 			v := &udap.Verifier{Communities: []*udap.Community{&community}, Revocation: w}
+
 			for _, at := range []struct {
 				name string
 				now  time.Time

@@ -173,6 +173,7 @@ func TestIndividualAccess(t *testing.T) {
 			"consent_policy":      []string{"urn:oid:2.16.840.1.113883.3.7204.1.1.1.1.2.1"},
 			"id_token":            identityToken(t, `{"alg":"RS256"}`, claims),
 		}
+
 		for _, f := range edit {
 			f(o)
 		}
@@ -210,6 +211,7 @@ func TestIndividualAccess(t *testing.T) {
 				want = expectation{code: trace.InvalidGrant, check: row.check}
 			}
 			expectRefusal(t, tr, err, want)
+
 			if warned := fmt.Sprint(tr.Warnings()); row.check == "" && (warned == "[]") != (row.warns == "") ||
 				!strings.Contains(warned, row.warns) {
 				t.Errorf("warned %s, want %q", warned, row.warns)

@@ -79,6 +79,7 @@ func ValidateUser(
 			Found:    "no " + B2BUserKey + jose.Object(ant.Extensions).DidYouMean(B2BUserKey),
 			Remedy:   "this community wants to know the person on whose behalf the client asks",
 		})
+
 	case !sent:
 		warnMisspelt(ant, B2BUserKey, checkUser, tr)
 		return nil, nil
@@ -125,6 +126,7 @@ func (x *extension) person(valid ResourceValidator) (jose.Object, error) {
 	case !hasContact(person, "email"):
 		missing = "no telecom with the system email"
 	}
+
 	if missing != "" {
 		return nil, x.refuse(checkUserPerson, profile, missing,
 			"HL7 Interoperable Digital Identity and Patient Matching 2.0 requires them")

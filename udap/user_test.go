@@ -33,6 +33,7 @@ func person(edit ...func(map[string]any)) map[string]any {
 		},
 		"birthDate": "1974-12-25",
 	}
+
 	for _, f := range edit {
 		f(p)
 	}
@@ -118,6 +119,7 @@ func TestUserObject(t *testing.T) {
 				want = expectation{code: trace.InvalidGrant, check: row.check, says: row.says}
 			}
 			expectRefusal(t, tr, err, want)
+
 			for _, s := range tr.Steps {
 				if strings.Contains(fmt.Sprint(s), "Chalmers") || strings.Contains(fmt.Sprint(s), "peter@") {
 					t.Errorf("the trace names the person: %+v", s)
@@ -169,6 +171,7 @@ func TestUserUnknownMembers(t *testing.T) {
 		t.Fatalf("%+v, %v", u, err)
 	}
 	warned := fmt.Sprint(tr.Warnings())
+
 	for _, part := range []string{"junk", "consentPolicy", `did you mean "consent_policy"`} {
 		if !strings.Contains(warned, part) {
 			t.Errorf("no warning has %q: %s", part, warned)

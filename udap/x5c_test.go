@@ -80,7 +80,9 @@ func TestX5CEncodings(t *testing.T) {
 						position), func(t *testing.T, w *udaptest.Env, cl *udaptest.Client, good udaptest.Claims) string {
 						list := []string{b64(cl.Chain[0].Raw), b64(cl.Chain[1].Raw)}
 						list[position] = c.encode(cl.Chain[position])
-						return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{"x5c": list}), good.JSON(t))
+						return signer(cl).Sign(t, udaptest.HeaderWith(alg(cl), map[string]any{
+							"x5c": list,
+						}), good.JSON(t))
 					}}, want)
 			}
 		})

@@ -226,6 +226,7 @@ func TestCheckFindsMissingDirectories(t *testing.T) {
 				}
 				return
 			}
+
 			if code != 2 || strings.Count(stderr, "error: ") != 1 || !strings.Contains(stderr, c.want) {
 				t.Errorf("%d, want one complaint with %q: %s", code, c.want, stderr)
 			}
@@ -247,11 +248,13 @@ func TestJSONLog(t *testing.T) {
 	var stderr servertest.Buffer
 	ready, ended := make(chan string, 1), make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"-config", path, "-v"}, notify(ready), &stderr) }()
+
 	select {
 	case <-ready:
 	case code := <-ended:
 		t.Fatalf("ended with %d: %s", code, stderr.String())
 	}
+
 	w.Eventually("a CRL is fetched, and that is logged", func() bool {
 		return strings.Contains(stderr.String(), `"msg":"a CRL was fetched"`)
 	})

@@ -199,6 +199,7 @@ func TestLogInJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+
 	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 502 {
 		t.Fatalf("%v, %v", resp, err)
 	}
@@ -215,6 +216,7 @@ func TestLogInJSON(t *testing.T) {
 	if err := json.Unmarshal(line, &entry); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
+
 	if entry.Level != "WARN" || entry.Route != "x" || entry.Reason != "connection refused" {
 		t.Errorf("%s", line)
 	}

@@ -81,6 +81,7 @@ func (r *Reader) MayOneOf(typ string, ps ...scope.Permission) error {
 		passed: allowed,
 		typ:    typ,
 	})
+
 	if allowed {
 		return nil
 	}

@@ -54,6 +54,7 @@ func (all versions) Current(_ context.Context, typ, id string) (access.Resource,
 			return v, true, err
 		}
 	}
+
 	return access.Resource{}, false, nil
 }
 
@@ -88,31 +89,109 @@ func TestSees(t *testing.T) {
 		of              int // which of all is decided
 		want            access.Reason
 	}{
-		"everything":                {"system/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible},
-		"the type":                  {"system/Observation.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible},
-		"another type":              {"system/Patient.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope},
-		"another interaction":       {"system/Observation.s", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope},
-		"own record":                {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible},
-		"another's record":          {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", theirs)}, 0, access.Outside},
-		"no patient":                {"patient/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope},
-		"restricted, matches":       {"system/Observation.r?status=final", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible},
-		"restricted, does not":      {"system/Observation.r?status=amended", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Outside},
-		"earlier version, own":      {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)}, 0, access.Visible},
-		"later version, another's":  {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)}, 1, access.Outside},
-		"deleted, own":              {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", "")}, 1, access.Visible},
-		"deleted, another's":        {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", theirs), stored(1, 2, "Observation", "o", "")}, 1, access.Erased},
-		"deleted from the start":    {"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", "")}, 0, access.Erased},
-		"Binary, context seen":      {"system/Binary.r system/Observation.r?status=final", "", versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)}, 1, access.Visible},
-		"Binary, context not":       {"system/Binary.r", "", versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)}, 1, access.Context},
-		"Binary, context elsewhere": {"system/Binary.r system/Observation.r?status=amended", "", versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)}, 1, access.Context},
-		"Binary, context gone":      {"system/Binary.r system/Observation.r?status=final", "", versions{stored(2, 1, "Binary", "b", binary)}, 0, access.Context},
+		"everything": {
+			"system/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
+		},
+		"the type": {
+			"system/Observation.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+			access.Visible,
+		},
+		"another type": {
+			"system/Patient.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+			access.NoScope,
+		},
+		"another interaction": {
+			"system/Observation.s", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+			access.NoScope,
+		},
+		"own record": {
+			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+			access.Visible,
+		},
+		"another's record": {
+			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", theirs)}, 0,
+			access.Outside,
+		},
+		"no patient": {
+			"patient/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope,
+		},
+		"restricted, matches": {
+			"system/Observation.r?status=final", "",
+			versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
+		},
+		"restricted, does not": {
+			"system/Observation.r?status=amended", "",
+			versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Outside,
+		},
+		"earlier version, own": {
+			"patient/*.r", "p",
+			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
+			0, access.Visible,
+		},
+		"later version, another's": {
+			"patient/*.r", "p",
+			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
+			1, access.Outside,
+		},
+		"deleted, own": {
+			"patient/*.r", "p",
+			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", "")},
+			1, access.Visible,
+		},
+		"deleted, another's": {
+			"patient/*.r", "p",
+			versions{stored(1, 1, "Observation", "o", theirs), stored(1, 2, "Observation", "o", "")},
+			1, access.Erased,
+		},
+		"deleted from the start": {
+			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", "")}, 0, access.Erased,
+		},
+		"Binary, context seen": {
+			"system/Binary.r system/Observation.r?status=final", "",
+			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+			1, access.Visible,
+		},
+		"Binary, context not": {
+			"system/Binary.r", "",
+			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+			1, access.Context,
+		},
+		"Binary, context elsewhere": {
+			"system/Binary.r system/Observation.r?status=amended", "",
+			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+			1, access.Context,
+		},
+		"Binary, context gone": {
+			"system/Binary.r system/Observation.r?status=final", "",
+			versions{stored(2, 1, "Binary", "b", binary)}, 0, access.Context,
+		},
 		"Binary, context unreadable": {"system/*.r", "", versions{stored(2, 1, "Binary", "b",
 			`{"resourceType":"Binary","id":"b","securityContext":{"display":"x"}}`)}, 0, access.Context},
-		"Binary, no context":       {"system/Binary.r", "", versions{stored(2, 1, "Binary", "b", `{"resourceType":"Binary","id":"b"}`)}, 0, access.Visible},
-		"Binary, deleted, context": {"system/Binary.r", "", versions{stored(2, 1, "Binary", "b", binary), stored(2, 2, "Binary", "b", "")}, 1, access.Erased},
-		"shared type":              {"patient/Organization.r", "p", versions{stored(1, 1, "Organization", "x", `{"resourceType":"Organization","id":"x"}`)}, 0, access.Visible},
-		"Group":                    {"patient/Group.r", "p", versions{stored(1, 1, "Group", "x", `{"resourceType":"Group","id":"x"}`)}, 0, access.NoScope},
-		"records by everything":    {"system/*.r", "", versions{stored(1, 1, "AuditEvent", "x", `{"resourceType":"AuditEvent","id":"x"}`)}, 0, access.NoScope},
+		"Binary, no context": {
+			"system/Binary.r", "",
+			versions{stored(2, 1, "Binary", "b", `{"resourceType":"Binary","id":"b"}`)}, 0,
+			access.Visible,
+		},
+		"Binary, deleted, context": {
+			"system/Binary.r", "",
+			versions{stored(2, 1, "Binary", "b", binary), stored(2, 2, "Binary", "b", "")}, 1,
+			access.Erased,
+		},
+		"shared type": {
+			"patient/Organization.r", "p",
+			versions{stored(1, 1, "Organization", "x", `{"resourceType":"Organization","id":"x"}`)},
+			0, access.Visible,
+		},
+		"Group": {
+			"patient/Group.r", "p",
+			versions{stored(1, 1, "Group", "x", `{"resourceType":"Group","id":"x"}`)}, 0,
+			access.NoScope,
+		},
+		"records by everything": {
+			"system/*.r", "",
+			versions{stored(1, 1, "AuditEvent", "x", `{"resourceType":"AuditEvent","id":"x"}`)}, 0,
+			access.NoScope,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := reader(t, c.scopes, c.patient)
@@ -133,6 +212,7 @@ func TestRecordsAreTheClientsOwn(t *testing.T) {
 		return stored(1, 1, "AuditEvent", "x", fmt.Sprintf(
 			`{"resourceType":"AuditEvent","id":"x","agent":[{"who":{"identifier":{"value":%q}}}]}`, client))
 	}
+
 	for name, c := range map[string]struct {
 		client string
 		all    bool
@@ -181,6 +261,7 @@ func TestRefusalNamesSufficientScopes(t *testing.T) {
 			if err := r.May(c.ask, c.typ); !errors.As(err, &refusal) || strings.Join(refusal.Scopes, " ") != c.want {
 				t.Fatalf("got %v, %+v, want %s", err, refusal, c.want)
 			}
+
 			for _, text := range refusal.Scopes {
 				if r := reader(t, text, c.patient); r.May(c.ask, c.typ) != nil {
 					t.Errorf("%s does not do", text)
@@ -202,9 +283,11 @@ func TestTraceHoldsEachDecision(t *testing.T) {
 
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	got := r.Trace(at)
-	if got.ID == "" || got.ClientID != "c1" || !got.Time.Equal(at) || got.Code != trace.AccessDenied || len(got.Steps) != 2 {
+	if got.ID == "" || got.ClientID != "c1" || !got.Time.Equal(at) || got.Code != trace.AccessDenied ||
+		len(got.Steps) != 2 {
 		t.Fatalf("%+v", got)
 	}
+
 	for i, want := range []trace.Step{
 		{Check: "access.scope", Verdict: trace.Passed, Found: "Observation"},
 		{Check: "access.resource", Verdict: trace.Refused, Expected: "Observation/o", Found: string(access.Outside)},
@@ -214,6 +297,7 @@ func TestTraceHoldsEachDecision(t *testing.T) {
 			t.Errorf("step %d: %+v", i, s)
 		}
 	}
+
 	for range 1000 {
 		r.Missed("Observation/x")
 	}

@@ -55,6 +55,7 @@ func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Res
 	if err != nil {
 		return false, reason, err
 	}
+
 	r.record(step{
 		check:  checkResource,
 		passed: reason == Visible,
@@ -62,6 +63,7 @@ func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Res
 		id:     v.ID,
 		reason: reason,
 	})
+
 	return reason == Visible, reason, nil
 }
 

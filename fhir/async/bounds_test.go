@@ -39,6 +39,7 @@ func TestRoomOfAClient(t *testing.T) {
 	for range 2 {
 		e.wait(e.begin("GET", "/Patient", other, ""), other)
 	}
+
 	if w := e.do("GET", "/Patient", other, "", "Prefer", "respond-async"); w.Code != 429 {
 		t.Errorf("over the server's room: %d", w.Code)
 	}
@@ -55,11 +56,13 @@ func (lines) Do(ctx context.Context, w *async.Work) error {
 		return err
 	}
 	defer f.Abandon()
+
 	for err == nil {
 		if err = w.Alive(ctx); err == nil {
 			err = f.Line([]byte(strings.Repeat("x", 1000)))
 		}
 	}
+
 	return err
 }
 
@@ -84,6 +87,7 @@ func TestBoundsOfAJob(t *testing.T) {
 			if w := e.wait(at, all); w.Code != c.status || !strings.Contains(w.Body.String(), "too-costly") {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
+
 			if w := e.do("GET", at+"/1.ndjson", all, ""); w.Code != 404 {
 				t.Errorf("its file: %d", w.Code)
 			}

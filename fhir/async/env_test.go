@@ -51,6 +51,7 @@ func newEnv(t testing.TB, change ...func(*env)) *env {
 	for _, f := range change {
 		f(e)
 	}
+
 	e.open()
 	e.run()
 	t.Cleanup(e.close)
@@ -93,6 +94,7 @@ func (e *env) open() {
 		Decided:    e.decided,
 	})
 	e.must(err)
+
 	e.closers = []func() error{e.service.Close, e.manager.Close, jobs.Close, resources.Close}
 }
 
@@ -147,6 +149,7 @@ func (e *env) traced(id, check string) bool {
 			}
 		}
 	}
+
 	return false
 }
 
@@ -199,6 +202,7 @@ func (e *env) do(method, url, token, body string, headers ...string) *httptest.R
 	r := httptest.NewRequest(method, "/x", strings.NewReader(body))
 	r.RequestURI = target
 	r.Header.Set("Authorization", "Bearer "+token)
+
 	if body != "" {
 		r.Header.Set("Content-Type", "application/fhir+json")
 	}
@@ -230,11 +234,13 @@ func (e *env) wait(at, token string) *httptest.ResponseRecorder {
 		if w.Code != http.StatusAccepted {
 			return w
 		}
+
 		if w.Header().Get("X-Progress") == "" || w.Header().Get("Retry-After") == "" {
 			e.t.Fatalf("under way, without progress or pace: %v", w.Header())
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+
 	e.t.Fatal("the job does not end")
 	return nil
 }
@@ -262,6 +268,7 @@ func (e *env) result(at, token string) result {
 		w.Code != http.StatusOK || b.Type != "batch-response" || len(b.Entry) != 1 {
 		e.t.Fatalf("%v: %d %s", err, w.Code, w.Body)
 	}
+
 	if expires, err := http.ParseTime(w.Header().Get("Expires")); err != nil || !expires.After(e.now()) {
 		e.t.Errorf("Expires: %v", w.Header())
 	}

@@ -143,11 +143,13 @@ func (m *Manager) load(ctx context.Context) error {
 		default:
 			m.ends = append(m.ends, expiry{j.ID, j.Expires, j.Bytes})
 		}
+
 		return true
 	})
 	if err != nil {
 		return err
 	}
+
 	return m.removeOrphans(known)
 }
 
@@ -165,6 +167,7 @@ func (m *Manager) Run(ctx context.Context, s Service) {
 	m.nudge()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+
 	for ctx.Err() == nil {
 		m.sweep(ctx, s)
 		select {
@@ -193,6 +196,7 @@ func (m *Manager) sweep(ctx context.Context, s Service) {
 			over = append(over, e)
 		}
 	}
+
 	m.ends = kept
 	m.mu.Unlock()
 
@@ -339,6 +343,7 @@ func (m *Manager) attempt(ctx context.Context, s Service, w *Work) (err error) {
 	if k := m.Kinds[w.Asked.Interaction]; k != nil {
 		return k.Do(ctx, w)
 	}
+
 	return m.interaction(ctx, s, w)
 }
 
@@ -379,6 +384,7 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 			j.State, j.Failure = Failed, failure
 			j.Files = nil
 		}
+
 		return nil
 	})
 

@@ -22,17 +22,23 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 		token string
 		want  int
 	}{
-		"a newer token":              {own, 200},
-		"scopes in another order":    {"system/Observation.rs system/Patient.rs; client=c1; patient=p; subject=s", 200},
-		"more scopes":                {"system/Observation.rs system/Patient.rs system/Group.rs; client=c1; patient=p; subject=s", 200},
+		"a newer token":           {own, 200},
+		"scopes in another order": {"system/Observation.rs system/Patient.rs; client=c1; patient=p; subject=s", 200},
+		"more scopes": {
+			"system/Observation.rs system/Patient.rs system/Group.rs; client=c1; patient=p; subject=s",
+			200,
+		},
 		"another client":             {strings.Replace(own, "c1", "c2", 1), 404},
 		"a client's name that grows": {strings.Replace(own, "c1", "c11", 1), 404},
 		"fewer scopes":               {"system/Patient.rs; client=c1; patient=p; subject=s", 404},
-		"narrower scopes":            {"system/Patient.rs system/Observation.rs?category=laboratory; client=c1; patient=p; subject=s", 404},
-		"another patient":            {strings.Replace(own, "patient=p", "patient=q", 1), 404},
-		"no patient":                 {strings.Replace(own, "; patient=p", "", 1), 404},
-		"another person":             {strings.Replace(own, "subject=s", "subject=r", 1), 404},
-		"another registration":       {own + "; registration=2", 404},
+		"narrower scopes": {
+			"system/Patient.rs system/Observation.rs?category=laboratory; client=c1; patient=p; subject=s",
+			404,
+		},
+		"another patient":      {strings.Replace(own, "patient=p", "patient=q", 1), 404},
+		"no patient":           {strings.Replace(own, "; patient=p", "", 1), 404},
+		"another person":       {strings.Replace(own, "subject=s", "subject=r", 1), 404},
+		"another registration": {own + "; registration=2", 404},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := e.do("GET", at, c.token, "")
@@ -53,17 +59,20 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 			if w := e.do("DELETE", at, c.token, ""); w.Code != 404 {
 				t.Errorf("cancelled: %d", w.Code)
 			}
+
 			if w := e.do("GET", at+"/result", c.token, ""); w.Code != 404 {
 				t.Errorf("its file: %d", w.Code)
 			}
 		})
 	}
 
-	for _, name := range []string{"result", "request", "jobs.bolt", "..", "."} { // not even its own client gets what is no output
+	// not even its own client gets what is no output
+	for _, name := range []string{"result", "request", "jobs.bolt", "..", "."} {
 		if w := e.do("GET", at+"/"+name, own, ""); w.Code != 404 {
 			t.Errorf("%s: %d", name, w.Code)
 		}
 	}
+
 	if w := e.do("GET", at, own, ""); w.Code != 200 {
 		t.Errorf("the owner's own, after all that: %d", w.Code)
 	}
@@ -75,11 +84,13 @@ func TestCancelledAndExpired(t *testing.T) {
 	e := newEnv(t)
 	at := e.begin("GET", "/Patient", all, "")
 	e.wait(at, all)
+
 	for i, want := range []int{202, 404} {
 		if w := e.do("DELETE", at, all, ""); w.Code != want || !strings.Contains(w.Body.String(), "OperationOutcome") {
 			t.Errorf("time %d: %d %s", i, w.Code, w.Body)
 		}
 	}
+
 	if w := e.do("GET", at, all, ""); w.Code != 404 || !strings.Contains(w.Body.String(), "OperationOutcome") {
 		t.Errorf("after: %d %s", w.Code, w.Body)
 	}
@@ -88,6 +99,7 @@ func TestCancelledAndExpired(t *testing.T) {
 	at = e.begin("GET", "/Patient", all, "")
 	e.wait(at, all)
 	e.late.Store(int64(2 * time.Hour))
+
 	for range 3000 {
 		if e.do("GET", at, all, "").Code == 404 {
 			e.empty()
@@ -95,6 +107,7 @@ func TestCancelledAndExpired(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+
 	t.Error("a job of hours ago is still there")
 }
 

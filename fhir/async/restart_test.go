@@ -51,6 +51,7 @@ func (e *env) crash(method, path, body string) (at string) {
 	e.reopen()
 	e.run()
 	at = e.begin(method, path, all, body)
+
 	for range 6000 {
 		if e.do("GET", at, all, "").Header().Get("X-Progress") == "waiting" {
 			_, err := os.Stat(filepath.Join(e.dir, "jobs", at[strings.LastIndex(at, "/")+1:], "result"))
@@ -105,11 +106,15 @@ func TestWorkIsDoneOnce(t *testing.T) {
 		status             int
 		patients           string
 	}{
-		"create":        {"POST", "/Patient", patient, 200, `"total":1,`},
-		"transaction":   {"POST", "", transaction, 200, `"total":1,`},
-		"read":          {"GET", "/Patient?_count=0", "", 200, `"total":0,`},
-		"batch":         {"POST", "", strings.Replace(transaction, "transaction", "batch", 1), 500, `"total":1,`},
-		"batch of GETs": {"POST", "", `{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient?_count=1"}}]}`, 200, `"total":0,`},
+		"create":      {"POST", "/Patient", patient, 200, `"total":1,`},
+		"transaction": {"POST", "", transaction, 200, `"total":1,`},
+		"read":        {"GET", "/Patient?_count=0", "", 200, `"total":0,`},
+		"batch":       {"POST", "", strings.Replace(transaction, "transaction", "batch", 1), 500, `"total":1,`},
+		"batch of GETs": {
+			"POST", "",
+			`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient?_count=1"}}]}`,
+			200, `"total":0,`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
@@ -121,7 +126,9 @@ func TestWorkIsDoneOnce(t *testing.T) {
 			if c.status == 500 && !strings.Contains(w.Body.String(), "may have been done") {
 				t.Errorf("%s", w.Body)
 			}
-			if w := e.do("GET", "/Patient?_summary=count", all, ""); !strings.Contains(w.Body.String()+",", c.patients[:len(c.patients)-1]) {
+
+			if w := e.do("GET", "/Patient?_summary=count", all, ""); !strings.Contains(w.Body.String()+",",
+				c.patients[:len(c.patients)-1]) {
 				t.Errorf("%s", w.Body)
 			}
 		})
@@ -157,6 +164,7 @@ func TestWorkUnderWay(t *testing.T) {
 	if w := e.do("DELETE", at, all, ""); w.Code != 202 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+
 	e.empty()
 
 	at = e.begin("GET", "/$export", all, "")
@@ -165,6 +173,7 @@ func TestWorkUnderWay(t *testing.T) {
 		e.reopen()
 		e.run()
 	}
+
 	if w := e.wait(at, all); w.Code != 500 || !strings.Contains(w.Body.String(), "each time") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

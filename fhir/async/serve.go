@@ -31,6 +31,7 @@ func (m *Manager) Start(ctx context.Context, a *fhir.Asked) (string, error) {
 			return "", err
 		}
 	}
+
 	size := int64(len(a.Body))
 	if m.used.Load()+size > m.Limits.Disk {
 		return "", m.full(a, "the files of jobs use all the room that there is for them")
@@ -91,6 +92,7 @@ func (m *Manager) full(a *fhir.Asked, found string) error {
 		Found:  found,
 		Remedy: "cancel jobs that are not needed (DELETE on their status URLs), or try later",
 	})
+
 	m.Decided(tr)
 	return fhir.RefuseLater(429, "throttled",
 		"There is no room for another job: "+found+". Cancel one, or try later.", 30)
@@ -117,6 +119,7 @@ func (m *Manager) owned(ctx context.Context, g *fhir.Grant, id string) (Job, err
 		Found:    found,
 		Remedy:   "use a token like the one that began the job; a job is removed when it is cancelled or has expired",
 	})
+
 	m.Decided(tr)
 	return Job{}, fhir.Refuse(404, "not-found", "There is no such job.", tr.ID)
 }
@@ -161,6 +164,7 @@ func (m *Manager) Status(ctx context.Context, a *fhir.Asked, id string) (*fhir.S
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fhir.Refuse(404, "not-found", "There is no such job.", "")
 		}
+
 		return &fhir.Status{
 			Done:        true,
 			Expires:     job.Expires,
@@ -189,6 +193,7 @@ func (m *Manager) progress(id string) string {
 	if w.progress == "" {
 		return "begun"
 	}
+
 	return w.progress
 }
 

@@ -127,6 +127,7 @@ func (w *Work) account(n int64) error {
 		return fhir.RefuseLater(413, "too-costly",
 			"The server's room for files is used up: remove what you do not need, or try later.", 60)
 	}
+
 	return nil
 }
 

@@ -137,11 +137,18 @@ func TestRelink(t *testing.T) {
 		}
 		return link
 	}
+
 	for name, c := range map[string]struct{ inner, want string }{
-		"link":         {`<a href="urn:x&amp;y">x</a>`, `<a href="Patient/1?&quot;&lt;&amp;">x</a>`},
-		"image":        {`a<img alt="b" src='urn:x&#38;y'/>c`, `a<img alt="b" src='Patient/1?&quot;&lt;&amp;'/>c`},
-		"two":          {`<a href="urn:x&amp;y">x</a> <a href="urn:x&amp;y">y</a>`, `<a href="Patient/1?&quot;&lt;&amp;">x</a> <a href="Patient/1?&quot;&lt;&amp;">y</a>`},
-		"others":       {`<a href="urn:z"  title="urn:x&amp;y" >urn:x&amp;y</a ><!-- urn:x -->`, `<a href="urn:z"  title="urn:x&amp;y" >urn:x&amp;y</a ><!-- urn:x -->`},
+		"link":  {`<a href="urn:x&amp;y">x</a>`, `<a href="Patient/1?&quot;&lt;&amp;">x</a>`},
+		"image": {`a<img alt="b" src='urn:x&#38;y'/>c`, `a<img alt="b" src='Patient/1?&quot;&lt;&amp;'/>c`},
+		"two": {
+			`<a href="urn:x&amp;y">x</a> <a href="urn:x&amp;y">y</a>`,
+			`<a href="Patient/1?&quot;&lt;&amp;">x</a> <a href="Patient/1?&quot;&lt;&amp;">y</a>`,
+		},
+		"others": {
+			`<a href="urn:z"  title="urn:x&amp;y" >urn:x&amp;y</a ><!-- urn:x -->`,
+			`<a href="urn:z"  title="urn:x&amp;y" >urn:x&amp;y</a ><!-- urn:x -->`,
+		},
 		"not accepted": {`<a href="urn:x&amp;y">x</b>`, `<a href="urn:x&amp;y">x</b>`},
 	} {
 		t.Run(name, func(t *testing.T) {

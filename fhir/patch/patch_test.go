@@ -37,6 +37,7 @@ func apply(t testing.TB, body, patch string) string {
 	case errors.As(err, &unparsed):
 		return unparsed.Code
 	}
+
 	t.Fatal(err)
 	return ""
 }
@@ -44,38 +45,78 @@ func apply(t testing.TB, body, patch string) string {
 // RFC 6902 4 and appendix A, as far as a resource's head may be changed.
 func TestOperations(t *testing.T) {
 	for name, c := range map[string]struct{ body, patch, want string }{
-		"add a member":         {`{"a":1}`, `[{"op":"add","path":"/b","value":2}]`, `{"a":1,"b":2}`},
-		"add an item":          {`{"a":[1,3]}`, `[{"op":"add","path":"/a/1","value":2}]`, `{"a":[1,2,3]}`},
-		"add at the end":       {`{"a":[1]}`, `[{"op":"add","path":"/a/-","value":2},{"op":"add","path":"/a/2","value":3}]`, `{"a":[1,2,3]}`},
-		"add replaces":         {`{"a":1,"b":2}`, `[{"op":"add","path":"/a","value":{"x":[]}}]`, `{"a":{"x":[]},"b":2}`},
-		"add past the end":     {`{"a":[1]}`, `[{"op":"add","path":"/a/2","value":2}]`, "processing"},
-		"add to nothing":       {`{"a":1}`, `[{"op":"add","path":"/b/c","value":2}]`, "processing"},
-		"add to a string":      {`{"a":"x"}`, `[{"op":"add","path":"/a/b","value":2}]`, "processing"},
-		"add to what is new":   {`{"a":1}`, `[{"op":"add","path":"/b","value":{}},{"op":"add","path":"/b/c","value":[1]},{"op":"add","path":"/b/c/0","value":0}]`, `{"a":1,"b":{"c":[0,1]}}`},
-		"add null":             {`{"a":1}`, `[{"op":"add","path":"/b","value":null}]`, `{"a":1,"b":null}`},
-		"replace":              {`{"a":[1,2]}`, `[{"op":"replace","path":"/a/0","value":"x"}]`, `{"a":["x",2]}`},
-		"replace nothing":      {`{"a":1}`, `[{"op":"replace","path":"/b","value":2}]`, "processing"},
-		"replace at the end":   {`{"a":[1]}`, `[{"op":"replace","path":"/a/-","value":2}]`, "processing"},
-		"remove":               {`{"a":1,"b":[1,2]}`, `[{"op":"remove","path":"/a"},{"op":"remove","path":"/b/0"}]`, `{"b":[2]}`},
-		"remove nothing":       {`{"a":1}`, `[{"op":"remove","path":"/b"}]`, "processing"},
-		"remove a big index":   {`{"a":[1]}`, `[{"op":"remove","path":"/a/99999999999999999999"}]`, "processing"},
-		"remove a negative":    {`{"a":[1]}`, `[{"op":"remove","path":"/a/-1"}]`, "processing"},
-		"move":                 {`{"a":{"x":1},"b":{}}`, `[{"op":"move","from":"/a/x","path":"/b/y"}]`, `{"a":{},"b":{"y":1}}`},
-		"move in an array":     {`{"a":[1,2,3]}`, `[{"op":"move","from":"/a/0","path":"/a/2"}]`, `{"a":[2,3,1]}`},
-		"move into itself":     {`{"a":{"b":{}}}`, `[{"op":"move","from":"/a","path":"/a/b"}]`, "processing"},
-		"move to itself":       {`{"b":0,"a":1}`, `[{"op":"move","from":"/a","path":"/a"}]`, `{"b":0,"a":1}`},
-		"move beside":          {`{"a":{"b":1}}`, `[{"op":"move","from":"/a/b","path":"/ab"}]`, `{"a":{},"ab":1}`},
-		"copy":                 {`{"a":{"x":1}}`, `[{"op":"copy","from":"/a","path":"/b"},{"op":"replace","path":"/b/x","value":2}]`, `{"a":{"x":1},"b":{"x":2}}`},
-		"copy what changed":    {`{"a":{"x":1}}`, `[{"op":"replace","path":"/a/x","value":2},{"op":"copy","from":"/a","path":"/b"},{"op":"remove","path":"/a/x"}]`, `{"a":{},"b":{"x":2}}`},
-		"copy nothing":         {`{"a":1}`, `[{"op":"copy","from":"/x","path":"/b"}]`, "processing"},
-		"test":                 {`{"a":{"x":[1.5,"\u0041"],"y":null}}`, `[{"op":"test","path":"/a","value":{"y":null,"x":[1.50,"A"]}}]`, `{"a":{"x":[1.5,"\u0041"],"y":null}}`},
-		"test of the whole":    {`{"a":1}`, `[{"op":"test","path":"","value":{"a":1}}]`, `{"a":1}`},
-		"test what changed":    {`{"a":[1]}`, `[{"op":"add","path":"/a/-","value":2},{"op":"test","path":"/a","value":[1,2]}]`, `{"a":[1,2]}`},
-		"test fails":           {`{"a":1}`, `[{"op":"test","path":"/a","value":2}]`, "processing"},
-		"test of more":         {`{"a":[1]}`, `[{"op":"test","path":"/a","value":[1,2]}]`, "processing"},
-		"test of nothing":      {`{"a":1}`, `[{"op":"test","path":"/b","value":null}]`, "processing"},
-		"test of another":      {`{"a":"1"}`, `[{"op":"test","path":"/a","value":1}]`, "processing"},
-		"escapes":              {`{"a/b":{"m~n":1}}`, `[{"op":"replace","path":"/a~1b/m~0n","value":2}]`, `{"a/b":{"m~n":2}}`},
+		"add a member": {`{"a":1}`, `[{"op":"add","path":"/b","value":2}]`, `{"a":1,"b":2}`},
+		"add an item":  {`{"a":[1,3]}`, `[{"op":"add","path":"/a/1","value":2}]`, `{"a":[1,2,3]}`},
+		"add at the end": {
+			`{"a":[1]}`,
+			`[{"op":"add","path":"/a/-","value":2},{"op":"add","path":"/a/2","value":3}]`,
+			`{"a":[1,2,3]}`,
+		},
+		"add replaces": {
+			`{"a":1,"b":2}`,
+			`[{"op":"add","path":"/a","value":{"x":[]}}]`,
+			`{"a":{"x":[]},"b":2}`,
+		},
+		"add past the end": {`{"a":[1]}`, `[{"op":"add","path":"/a/2","value":2}]`, "processing"},
+		"add to nothing":   {`{"a":1}`, `[{"op":"add","path":"/b/c","value":2}]`, "processing"},
+		"add to a string":  {`{"a":"x"}`, `[{"op":"add","path":"/a/b","value":2}]`, "processing"},
+		"add to what is new": {
+			`{"a":1}`,
+			`[{"op":"add","path":"/b","value":{}},{"op":"add","path":"/b/c","value":[1]},{"op":"add","path":"/b/c/0","value":0}]`,
+			`{"a":1,"b":{"c":[0,1]}}`,
+		},
+		"add null":           {`{"a":1}`, `[{"op":"add","path":"/b","value":null}]`, `{"a":1,"b":null}`},
+		"replace":            {`{"a":[1,2]}`, `[{"op":"replace","path":"/a/0","value":"x"}]`, `{"a":["x",2]}`},
+		"replace nothing":    {`{"a":1}`, `[{"op":"replace","path":"/b","value":2}]`, "processing"},
+		"replace at the end": {`{"a":[1]}`, `[{"op":"replace","path":"/a/-","value":2}]`, "processing"},
+		"remove": {
+			`{"a":1,"b":[1,2]}`,
+			`[{"op":"remove","path":"/a"},{"op":"remove","path":"/b/0"}]`,
+			`{"b":[2]}`,
+		},
+		"remove nothing":     {`{"a":1}`, `[{"op":"remove","path":"/b"}]`, "processing"},
+		"remove a big index": {`{"a":[1]}`, `[{"op":"remove","path":"/a/99999999999999999999"}]`, "processing"},
+		"remove a negative":  {`{"a":[1]}`, `[{"op":"remove","path":"/a/-1"}]`, "processing"},
+		"move": {
+			`{"a":{"x":1},"b":{}}`,
+			`[{"op":"move","from":"/a/x","path":"/b/y"}]`,
+			`{"a":{},"b":{"y":1}}`,
+		},
+		"move in an array": {`{"a":[1,2,3]}`, `[{"op":"move","from":"/a/0","path":"/a/2"}]`, `{"a":[2,3,1]}`},
+		"move into itself": {`{"a":{"b":{}}}`, `[{"op":"move","from":"/a","path":"/a/b"}]`, "processing"},
+		"move to itself":   {`{"b":0,"a":1}`, `[{"op":"move","from":"/a","path":"/a"}]`, `{"b":0,"a":1}`},
+		"move beside":      {`{"a":{"b":1}}`, `[{"op":"move","from":"/a/b","path":"/ab"}]`, `{"a":{},"ab":1}`},
+		"copy": {
+			`{"a":{"x":1}}`,
+			`[{"op":"copy","from":"/a","path":"/b"},{"op":"replace","path":"/b/x","value":2}]`,
+			`{"a":{"x":1},"b":{"x":2}}`,
+		},
+		"copy what changed": {
+			`{"a":{"x":1}}`,
+			`[{"op":"replace","path":"/a/x","value":2},{"op":"copy","from":"/a","path":"/b"},{"op":"remove","path":"/a/x"}]`,
+			`{"a":{},"b":{"x":2}}`,
+		},
+		"copy nothing": {`{"a":1}`, `[{"op":"copy","from":"/x","path":"/b"}]`, "processing"},
+		"test": {
+			`{"a":{"x":[1.5,"\u0041"],"y":null}}`,
+			`[{"op":"test","path":"/a","value":{"y":null,"x":[1.50,"A"]}}]`,
+			`{"a":{"x":[1.5,"\u0041"],"y":null}}`,
+		},
+		"test of the whole": {`{"a":1}`, `[{"op":"test","path":"","value":{"a":1}}]`, `{"a":1}`},
+		"test what changed": {
+			`{"a":[1]}`,
+			`[{"op":"add","path":"/a/-","value":2},{"op":"test","path":"/a","value":[1,2]}]`,
+			`{"a":[1,2]}`,
+		},
+		"test fails":      {`{"a":1}`, `[{"op":"test","path":"/a","value":2}]`, "processing"},
+		"test of more":    {`{"a":[1]}`, `[{"op":"test","path":"/a","value":[1,2]}]`, "processing"},
+		"test of nothing": {`{"a":1}`, `[{"op":"test","path":"/b","value":null}]`, "processing"},
+		"test of another": {`{"a":"1"}`, `[{"op":"test","path":"/a","value":1}]`, "processing"},
+		"escapes": {
+			`{"a/b":{"m~n":1}}`,
+			`[{"op":"replace","path":"/a~1b/m~0n","value":2}]`,
+			`{"a/b":{"m~n":2}}`,
+		},
 		"no member so escaped": {`{"~1":1}`, `[{"op":"remove","path":"/~01"}]`, `{}`},
 		"member named minus":   {`{"-":1}`, `[{"op":"remove","path":"/-"}]`, `{}`},
 		"nothing to do":        {` { "a" : 1 } `, `[]`, `{ "a" : 1 }`},
@@ -146,6 +187,7 @@ func TestBounds(t *testing.T) {
 			t.Errorf("got %d bytes", len(got))
 		}
 	})
+
 	t.Run("operations", func(t *testing.T) {
 		many := strings.TrimSuffix(strings.Repeat(`{"op":"test","path":"/a","value":1},`, MaxOperations+1), ",")
 		if got := apply(t, `{"a":1}`, "["+many+"]"); got != "structure" {
@@ -161,9 +203,11 @@ func FuzzApply(f *testing.F) {
 	f.Add(`{"a":{"-":[]}}`, "/a/-/0", `1`)
 	f.Fuzz(func(t *testing.T, body, path, value string) {
 		v, err := tree.Parse([]byte(body))
-		if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "\"\\") || strings.HasSuffix(path, "/-") {
+		if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "\"\\") ||
+			strings.HasSuffix(path, "/-") {
 			return
 		}
+
 		add, err := Parse([]byte(`[{"op":"add","path":"` + path + `","value":` + value + `}]`))
 		if err != nil {
 			return
@@ -176,10 +220,12 @@ func FuzzApply(f *testing.F) {
 				}
 			}
 		}
+
 		out, err := add.Apply(v)
 		if err != nil {
 			return
 		}
+
 		added, err := tree.Parse(out)
 		if err != nil {
 			var e *tree.Error
@@ -246,6 +292,7 @@ func TestMembersAreBounded(t *testing.T) {
 					t.Errorf("%.60s, want %.60s", got, c.want)
 				}
 			}
+
 			if c.want == "structure" {
 				if got := apply(t, `{"a":1}`, `[{"op":"test","path":"/a","value":`+c.value+`}]`); got != c.want {
 					t.Errorf("test: %.60s", got)

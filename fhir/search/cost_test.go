@@ -98,6 +98,7 @@ func TestChainWithinOneResourceEndsWithItsContext(t *testing.T) {
 		refs = append(refs, fmt.Sprintf(`{"reference":"#o%d"}`, i))
 	}
 	all := strings.Join(refs, ",")
+
 	for i := range contained {
 		inner = append(inner, fmt.Sprintf(
 			`{"resourceType":"Observation","id":"o%d","status":"final","hasMember":[%s]}`, i, all))
@@ -134,6 +135,7 @@ func TestChainWithinOneResourceEndsWithItsContext(t *testing.T) {
 				}
 				return
 			}
+
 			if err != nil || len(found.Docs) != row.found {
 				t.Errorf("%v, %v, want %d", found, err, row.found)
 			}

@@ -34,6 +34,7 @@ func ExampleExtractor_Extract() {
 		fmt.Println(err)
 		return
 	}
+
 	var x search.Extractor
 	terms, err := x.Extract("Patient", root, search.Stamp{ID: "p"})
 	if err != nil {

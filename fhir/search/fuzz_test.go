@@ -33,6 +33,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+
 		if len(q.Used)+len(q.Ignored) != 1 {
 			t.Fatalf("%q is neither used nor reported", s)
 		}
@@ -57,8 +58,10 @@ func FuzzDecimal(f *testing.F) {
 		if !ok {
 			return
 		}
+
 		encoded := x.encoded()
-		if n, rest := cutNumber(append(slices.Clone(encoded), "rest"...)); string(n) != string(encoded) || string(rest) != "rest" {
+		if n, rest := cutNumber(append(slices.Clone(encoded), "rest"...)); string(n) != string(encoded) ||
+			string(rest) != "rest" {
 			t.Fatalf("%q: %x is not delimited: %x, %q", a, encoded, n, rest)
 		}
 
@@ -93,7 +96,10 @@ func (d decimal) compare(e decimal) int {
 
 // FuzzFold: folding is stable, and composed and decomposed letters fold alike.
 func FuzzFold(f *testing.F) {
-	for _, s := range []string{"O'Neil, Jr", "Smith-Jones", "Nguyễn", "ΣΊΣΥΦΟΣ", "한글", "がく", "--", "ﬁ Ａ", "a\u0301\u0323", "İß"} {
+	for _, s := range []string{
+		"O'Neil, Jr", "Smith-Jones", "Nguyễn", "ΣΊΣΥΦΟΣ", "한글", "がく", "--",
+		"ﬁ Ａ", "a\u0301\u0323", "İß",
+	} {
 		f.Add(s)
 	}
 

@@ -74,6 +74,7 @@ func load() *paramTable {
 	}
 	common := t.readParams(paramsText)
 	common = append(common, t.readParams(usCoreText)...)
+
 	sort.Strings(t.types)
 
 	for _, typ := range t.types {

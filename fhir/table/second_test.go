@@ -20,6 +20,7 @@ func TestSecondSourceAgrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+
 	text, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,7 @@ func TestSecondSourceAgrees(t *testing.T) {
 	if err := lines.Err(); err != nil || elements < 8000 {
 		t.Errorf("%d elements, %v", elements, err)
 	}
+
 	for name := range explained {
 		if !differing[name] {
 			t.Errorf("%s does not differ any more", name)
@@ -66,6 +68,7 @@ func compareElement(fields []string) string {
 	if typ == nil {
 		return "no such type"
 	}
+
 	m, ok := typ.Member(fields[1])
 	if !ok {
 		return "no such element"
@@ -88,6 +91,7 @@ func compareElement(fields []string) string {
 		return "of type " + m.Type.Name + ", not " + fields[4]
 	case fields[5] != "" && fields[5] != "Resource" && strings.Join(targets, "|") != fields[5]:
 		return "refers to " + strings.Join(targets, "|") + ", not " + fields[5]
+
 	case bound != fields[6] && !unlisted[fields[6]]:
 		return "bound to " + bound + ", not " + fields[6]
 	}
@@ -123,6 +127,7 @@ func TestResearchStudyStatus(t *testing.T) {
 			}
 		})
 	}
+
 	for _, code := range []string{"draft", "retired", "unknown"} {
 		t.Run(code, func(t *testing.T) {
 			if m.Element.Codes.Has(code) {

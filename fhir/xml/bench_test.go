@@ -19,6 +19,7 @@ func fiveKB(b *testing.B) []byte {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	return body
 }
 
@@ -44,6 +45,7 @@ func BenchmarkXMLWrite(b *testing.B) {
 	}
 	b.SetBytes(int64(len(doc)))
 	b.ReportAllocs()
+
 	for b.Loop() {
 		if _, err := Read(doc); err != nil {
 			b.Fatal(err)

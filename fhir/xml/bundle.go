@@ -120,5 +120,6 @@ func (w *writer) bundled(s slot) error {
 			return err
 		}
 	}
+
 	return nil
 }

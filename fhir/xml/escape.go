@@ -64,6 +64,7 @@ func appendEscaped(b []byte, text []byte) []byte {
 		default:
 			b = append(b, text[:size]...)
 		}
+
 		text = text[size:]
 	}
 
@@ -109,6 +110,7 @@ func unescape(raw string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+
 		if size == 1 && (r == '\t' || r == '\n' || r == '\r') {
 			r = ' '
 		}
@@ -160,6 +162,7 @@ func reference(text string) (r rune, size int, err error) {
 	if len(digits) == end {
 		return 0, 0, errReference
 	}
+
 	if strings.HasPrefix(digits, "x") {
 		digits, base = digits[1:], 16
 	}
@@ -171,6 +174,7 @@ func reference(text string) (r rune, size int, err error) {
 	if n > utf8.MaxRune || !character(rune(n)) {
 		return 0, 0, errCharacter
 	}
+
 	return rune(n), len(whole), nil
 }
 

@@ -21,6 +21,7 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(doc)
 	}
+
 	for _, body := range attacks() {
 		if len(body) < 1<<10 {
 			f.Add([]byte(body))

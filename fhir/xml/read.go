@@ -21,6 +21,7 @@ func Read(body []byte) ([]byte, error) {
 	if !utf8.Valid(body) {
 		return nil, r.fail("it is not in UTF-8")
 	}
+
 	if strings.HasPrefix(r.src, "\ufeff") {
 		r.at = len("\ufeff")
 	}
@@ -61,6 +62,7 @@ func (r *reader) document() error {
 	if r.at < len(r.src) {
 		return r.fail("something follows the resource")
 	}
+
 	return nil
 }
 
@@ -82,6 +84,7 @@ func (r *reader) resource() error {
 	if err := r.members(t, true); err != nil {
 		return err
 	}
+
 	r.out = append(r.out, '}')
 	return nil
 }
@@ -191,6 +194,7 @@ func (r *reader) complex(ref *table.TypeRef) error {
 	if err := r.members(ref.Of, comma); err != nil {
 		return err
 	}
+
 	r.out = append(r.out, '}')
 	return nil
 }
@@ -254,6 +258,7 @@ func (r *reader) header(t *table.Type, value *string) (comma bool, err error) {
 	if url != "" {
 		r.out = appendQuoted(append(r.out, `"url":`...), url)
 	}
+
 	return id+url != "", nil
 }
 
@@ -323,6 +328,7 @@ func (r *reader) primitive(run *run, typ string) error {
 		r.values = appendLiteral(r.values, typ, value)
 		run.valued = true
 	}
+
 	if err := r.members(elementType, comma); err != nil {
 		return err
 	}
@@ -337,6 +343,7 @@ func (r *reader) primitive(run *run, typ string) error {
 		r.out = append(r.out[:at], strings.Repeat("null,", run.count)...)
 		r.out = append(append(r.out, own...), '}')
 		run.shadow = true
+
 	case run.shadow:
 		r.out = append(r.out[:at], "null"...)
 	default:
@@ -388,6 +395,7 @@ func appendLiteral(b []byte, typ, text string) []byte {
 			return append(b, text...)
 		}
 	}
+
 	return appendQuoted(b, text)
 }
 

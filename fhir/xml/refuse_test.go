@@ -35,21 +35,23 @@ func attacks() map[string]string {
 	external := `<!DOCTYPE Patient [<!ENTITY x SYSTEM "file:///etc/passwd">]>`
 	laughs := `<!DOCTYPE Patient [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;">]>`
 	return map[string]string{
-		"external entity":        external + patient(`<id value="&x;"/>`),
-		"parameter entity":       `<!DOCTYPE Patient [<!ENTITY % p SYSTEM "http://192.0.2.1/x">%p;]>` + patient(""),
-		"external subset":        `<!DOCTYPE Patient SYSTEM "http://192.0.2.1/x">` + patient(""),
-		"billion laughs":         laughs + patient(`<id value="&b;"/>`),
-		"document type alone":    `<!DOCTYPE Patient>` + patient(""),
-		"document type inside":   patient(`<!DOCTYPE Patient>`),
-		"undeclared entity":      patient(`<id value="&x;"/>`),
-		"entity of HTML":         narrated("a&nbsp;b"),
-		"UTF-16":                 inUTF16(`<?xml version="1.0" encoding="UTF-16"?>` + patient("")),
-		"UTF-16 declared":        `<?xml version="1.0" encoding="UTF-16"?>` + patient(""),
-		"UTF-7 declared":         `<?xml version="1.0" encoding="UTF-7"?>+ADw-Patient+AD4-`,
-		"Latin 1":                `<?xml version="1.0" encoding="ISO-8859-1"?>` + patient("<language value=\"\xe9\"/>"),
-		"XInclude":               patient(`<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file:///etc/passwd"/>`),
-		"schema location":        `<Patient xmlns="http://hl7.org/fhir" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="http://hl7.org/fhir x.xsd"/>`,
-		"xsi:nil":                patient(`<active xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:nil="true"/>`),
+		"external entity":      external + patient(`<id value="&x;"/>`),
+		"parameter entity":     `<!DOCTYPE Patient [<!ENTITY % p SYSTEM "http://192.0.2.1/x">%p;]>` + patient(""),
+		"external subset":      `<!DOCTYPE Patient SYSTEM "http://192.0.2.1/x">` + patient(""),
+		"billion laughs":       laughs + patient(`<id value="&b;"/>`),
+		"document type alone":  `<!DOCTYPE Patient>` + patient(""),
+		"document type inside": patient(`<!DOCTYPE Patient>`),
+		"undeclared entity":    patient(`<id value="&x;"/>`),
+		"entity of HTML":       narrated("a&nbsp;b"),
+		"UTF-16":               inUTF16(`<?xml version="1.0" encoding="UTF-16"?>` + patient("")),
+		"UTF-16 declared":      `<?xml version="1.0" encoding="UTF-16"?>` + patient(""),
+		"UTF-7 declared":       `<?xml version="1.0" encoding="UTF-7"?>+ADw-Patient+AD4-`,
+		"Latin 1":              `<?xml version="1.0" encoding="ISO-8859-1"?>` + patient("<language value=\"\xe9\"/>"),
+		"XInclude": patient(
+			`<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file:///etc/passwd"/>`),
+		"schema location": `<Patient xmlns="http://hl7.org/fhir" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="http://hl7.org/fhir x.xsd"/>`,
+		"xsi:nil": patient(
+			`<active xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:nil="true"/>`),
 		"xml:id":                 patient(`<name xml:id="x"><family value="y"/></name>`),
 		"xml:base":               `<Patient xmlns="http://hl7.org/fhir" xml:base="http://192.0.2.1/"/>`,
 		"style sheet":            `<?xml-stylesheet href="http://192.0.2.1/x.xsl"?>` + patient(""),
@@ -164,27 +166,30 @@ func refused(t *testing.T, body string) {
 func TestNamespacesAreEnforced(t *testing.T) {
 	const fhir = `xmlns="http://hl7.org/fhir"`
 	for name, body := range map[string]string{
-		"none":                       `<Patient/>`,
-		"another":                    `<Patient xmlns="urn:hl7-org:v3"/>`,
-		"with a slash":               `<Patient xmlns="http://hl7.org/fhir/"/>`,
-		"undeclared prefix":          `<f:Patient/>`,
-		"prefix only declared":       `<Patient xmlns:f="http://hl7.org/fhir"/>`,
-		"removed inside":             patient(`<active xmlns="" value="true"/>`),
-		"changed inside":             patient(`<active xmlns="urn:x" value="true"/>`),
-		"foreign element":            patient(`<x:note xmlns:x="urn:x">hello</x:note>`),
-		"foreign attribute":          patient(`<active xmlns:x="urn:x" x:y="z" value="true"/>`),
-		"prefixed value":             `<f:Patient xmlns:f="http://hl7.org/fhir"><f:active f:value="true"/></f:Patient>`,
-		"out of scope":               patient(`<active xmlns:f="http://hl7.org/fhir" value="true"/><f:gender value="male"/>`),
-		"empty prefix":               `<Patient ` + fhir + ` xmlns:="urn:x"/>`,
-		"prefix of nothing":          `<Patient ` + fhir + ` xmlns:x=""/>`,
-		"xml rebound":                `<Patient ` + fhir + ` xmlns:xml="http://hl7.org/fhir"/>`,
-		"xmlns bound":                `<Patient ` + fhir + ` xmlns:xmlns="http://hl7.org/fhir"/>`,
-		"bound to xml":               `<Patient ` + fhir + ` xmlns:x="http://www.w3.org/XML/1998/namespace"/>`,
-		"two colons":                 `<a:b:Patient ` + fhir + ` xmlns:a="http://hl7.org/fhir"/>`,
-		"div of FHIR":                patient(`<text><status value="generated"/><div>x</div></text>`),
-		"div with a prefix":          patient(`<text><status value="generated"/><h:div xmlns:h="http://www.w3.org/1999/xhtml">x</h:div></text>`),
+		"none":                 `<Patient/>`,
+		"another":              `<Patient xmlns="urn:hl7-org:v3"/>`,
+		"with a slash":         `<Patient xmlns="http://hl7.org/fhir/"/>`,
+		"undeclared prefix":    `<f:Patient/>`,
+		"prefix only declared": `<Patient xmlns:f="http://hl7.org/fhir"/>`,
+		"removed inside":       patient(`<active xmlns="" value="true"/>`),
+		"changed inside":       patient(`<active xmlns="urn:x" value="true"/>`),
+		"foreign element":      patient(`<x:note xmlns:x="urn:x">hello</x:note>`),
+		"foreign attribute":    patient(`<active xmlns:x="urn:x" x:y="z" value="true"/>`),
+		"prefixed value":       `<f:Patient xmlns:f="http://hl7.org/fhir"><f:active f:value="true"/></f:Patient>`,
+		"out of scope": patient(
+			`<active xmlns:f="http://hl7.org/fhir" value="true"/><f:gender value="male"/>`),
+		"empty prefix":      `<Patient ` + fhir + ` xmlns:="urn:x"/>`,
+		"prefix of nothing": `<Patient ` + fhir + ` xmlns:x=""/>`,
+		"xml rebound":       `<Patient ` + fhir + ` xmlns:xml="http://hl7.org/fhir"/>`,
+		"xmlns bound":       `<Patient ` + fhir + ` xmlns:xmlns="http://hl7.org/fhir"/>`,
+		"bound to xml":      `<Patient ` + fhir + ` xmlns:x="http://www.w3.org/XML/1998/namespace"/>`,
+		"two colons":        `<a:b:Patient ` + fhir + ` xmlns:a="http://hl7.org/fhir"/>`,
+		"div of FHIR":       patient(`<text><status value="generated"/><div>x</div></text>`),
+		"div with a prefix": patient(
+			`<text><status value="generated"/><h:div xmlns:h="http://www.w3.org/1999/xhtml">x</h:div></text>`),
 		"undeclared prefix in a div": narrated(`<x:b>c</x:b>`),
-		"many prefixes":              patient(strings.Repeat(`<extension url="x" xmlns:a="u" xmlns:b="u" xmlns:c="u">`, 30)),
+		"many prefixes": patient(
+			strings.Repeat(`<extension url="x" xmlns:a="u" xmlns:b="u" xmlns:c="u">`, 30)),
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, body) })
 	}
@@ -227,12 +232,27 @@ func TestWhatFHIRDoesNotKnowIsRefused(t *testing.T) {
 func TestWritingsOfXMLThatMeanTheSame(t *testing.T) {
 	const active = `{"resourceType":"Patient","active":true}`
 	for name, c := range map[string]struct{ body, want string }{
-		"declaration":     {`<?xml version="1.0" encoding="utf-8" standalone="no" ?>` + "\r\n" + patient(`<active value="true"/>`), active},
-		"mark":            {"\ufeff" + `<?xml version='1.0'?>` + patient(`<active value='true'/>`), active},
-		"comments":        {"<!-- a -->" + patient(`<!-- b --><active value="true"><!-- c --></active>`) + "<!-- d -->\n", active},
-		"prefix":          {`<f:Patient xmlns:f="http://hl7.org/fhir"><f:active value="true"></f:active></f:Patient >`, active},
-		"unused prefix":   {`<Patient xmlns="http://hl7.org/fhir" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><active value = "true" /></Patient>`, active},
-		"declared inside": {`<f:Patient xmlns:f="http://hl7.org/fhir"><active xmlns="http://hl7.org/fhir" value="true"/></f:Patient>`, active},
+		"declaration": {
+			`<?xml version="1.0" encoding="utf-8" standalone="no" ?>` + "\r\n" + patient(`<active value="true"/>`),
+			active,
+		},
+		"mark": {"\ufeff" + `<?xml version='1.0'?>` + patient(`<active value='true'/>`), active},
+		"comments": {
+			"<!-- a -->" + patient(`<!-- b --><active value="true"><!-- c --></active>`) + "<!-- d -->\n",
+			active,
+		},
+		"prefix": {
+			`<f:Patient xmlns:f="http://hl7.org/fhir"><f:active value="true"></f:active></f:Patient >`,
+			active,
+		},
+		"unused prefix": {
+			`<Patient xmlns="http://hl7.org/fhir" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><active value = "true" /></Patient>`,
+			active,
+		},
+		"declared inside": {
+			`<f:Patient xmlns:f="http://hl7.org/fhir"><active xmlns="http://hl7.org/fhir" value="true"/></f:Patient>`,
+			active,
+		},
 		"references": {
 			patient(`<language value="&#x41;&#66;&amp;&lt;&gt;&quot;&apos;&#x0000042;"/>`),
 			`{"resourceType":"Patient","language":"AB&<>\"'B"}`,
@@ -250,8 +270,11 @@ func TestWritingsOfXMLThatMeanTheSame(t *testing.T) {
 			`{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` +
 				`\r\n<p title='>'>a&amp;b&#xa0;<!-- </div> --></p><br /></div>"}}`,
 		},
-		"not a number": {patient(`<multipleBirthInteger value="01"/>`), `{"resourceType":"Patient","multipleBirthInteger":"01"}`},
-		"not a truth":  {patient(`<active value="True"/>`), `{"resourceType":"Patient","active":"True"}`},
+		"not a number": {
+			patient(`<multipleBirthInteger value="01"/>`),
+			`{"resourceType":"Patient","multipleBirthInteger":"01"}`,
+		},
+		"not a truth": {patient(`<active value="True"/>`), `{"resourceType":"Patient","active":"True"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Read([]byte(c.body))
@@ -288,6 +311,7 @@ func TestWrongValuesAreRefusedByTheValidator(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if validate.OK(v.Resource(root, validate.Options{})) {
 				t.Errorf("accepted: %s", body)
 			}

@@ -143,6 +143,7 @@ func (s *scanner) between() error {
 			return s.fail("a document type is not allowed")
 		case strings.HasPrefix(rest, "<![CDATA["):
 			return s.fail("CDATA sections are not allowed")
+
 		case strings.HasPrefix(rest, "<!"):
 			return s.fail("declarations are not allowed")
 		case strings.HasPrefix(rest, "<?"):
@@ -239,6 +240,7 @@ func (s *scanner) startTag() error {
 		named: s.at,
 		attrs: s.last.attrs[:0],
 	}
+
 	if err := s.attributes(); err != nil {
 		return err
 	}
@@ -262,6 +264,7 @@ func (s *scanner) startTag() error {
 		name:  name,
 		bound: bound,
 	})
+
 	return nil
 }
 
@@ -314,6 +317,7 @@ func (s *scanner) attributes() error {
 				return s.fail("<%.64s> has the attribute %.64s twice", s.last.name, a.name)
 			}
 		}
+
 		if len(s.last.attrs) == maxAttributes {
 			return s.fail("<%.64s> has more than %d attributes", s.last.name, maxAttributes)
 		}
@@ -359,6 +363,7 @@ func (s *scanner) declare() error {
 		if err != nil {
 			return s.fail("%s of <%.64s>: %v", a.name, s.last.name, err)
 		}
+
 		if !named {
 			prefix, s.last.bare = "", true
 		}
@@ -368,6 +373,7 @@ func (s *scanner) declare() error {
 		if len(s.bound) == maxBindings {
 			return s.fail("more than %d namespaces are declared", maxBindings)
 		}
+
 		s.bound = append(s.bound, binding{prefix, space})
 	}
 
@@ -426,6 +432,7 @@ func (s *scanner) lookup(name string) (space, local string, err error) {
 	case "xml":
 		return xmlSpace, local, nil
 	}
+
 	return "", "", s.fail("the prefix %.64q is bound to no namespace", prefix)
 }
 

@@ -29,6 +29,7 @@ func Write(body []byte, o Options) ([]byte, error) {
 		pretty: o.Pretty,
 		limit:  o.Limit,
 	}
+
 	root, entries, err := parse(body)
 	if err != nil {
 		return nil, err
@@ -41,6 +42,7 @@ func Write(body []byte, o Options) ([]byte, error) {
 	if w.over() {
 		return nil, ErrTooLong
 	}
+
 	return w.out, nil
 }
 
@@ -116,6 +118,7 @@ func (w *writer) resource(v *tree.Value) error {
 	if err := w.begin(t.Name); err != nil {
 		return err
 	}
+
 	if w.depth == 0 {
 		w.out = append(w.out, ` xmlns="`+Namespace+`"`...)
 	}
@@ -124,6 +127,7 @@ func (w *writer) resource(v *tree.Value) error {
 	if err := w.members(v, t); err != nil {
 		return err
 	}
+
 	w.leave(t.Name, at)
 	return nil
 }
@@ -151,6 +155,7 @@ func (w *writer) members(v *tree.Value, t *table.Type) error {
 		if beside.value != nil && (beside.Type != s.Type || s.Shadow) {
 			return fmt.Errorf("xml: %s has %s twice", t.Name, s.Element.Name)
 		}
+
 		if s.Shadow {
 			s, beside = slot{Member: s.Member}, s
 		}
@@ -191,6 +196,7 @@ func (w *writer) element(s slot, beside *tree.Value) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -228,6 +234,7 @@ func (w *writer) complex(name string, ref *table.TypeRef, v *tree.Value) error {
 	if err := w.members(v, ref.Of); err != nil {
 		return err
 	}
+
 	w.leave(name, at)
 	return nil
 }
@@ -243,6 +250,7 @@ func (w *writer) attribute(name string, v *tree.Value) {
 	} else {
 		w.out = append(w.out, v.Literal()...)
 	}
+
 	w.out = append(w.out, '"')
 }
 
@@ -285,6 +293,7 @@ func (w *writer) primitive(name string, value, beside *tree.Value) error {
 			return err
 		}
 	}
+
 	w.leave(name, at)
 	return nil
 }

@@ -54,6 +54,7 @@ func canonical(t *testing.T, body []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(v)
 }
 
@@ -68,6 +69,7 @@ func appendLevel(b []byte, v *tree.Value) []byte {
 			}
 			b = appendLevel(b, &v.Items[i])
 		}
+
 		return append(b, ']')
 
 	case tree.Object:
@@ -78,6 +80,7 @@ func appendLevel(b []byte, v *tree.Value) []byte {
 				m.Items[0].Kind == tree.Null {
 				continue // nothing but places
 			}
+
 			if b[len(b)-1] != '{' {
 				b = append(b, ',')
 			}
@@ -93,6 +96,7 @@ func appendLevel(b []byte, v *tree.Value) []byte {
 				}
 			}
 		}
+
 		return append(b, '}')
 
 	case tree.String:
@@ -121,6 +125,7 @@ func vectors(t testing.TB, name string) [][]byte {
 			all = append(all, line)
 		}
 	}
+
 	if len(all) == 0 {
 		t.Fatalf("%s has no body", name)
 	}
@@ -139,6 +144,7 @@ func TestSamplePopulationBothWays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if n < 1000 {
 		t.Errorf("%d resources only", n)
 	}

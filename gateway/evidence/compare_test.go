@@ -55,6 +55,7 @@ func dayOfTraffic(t *testing.T, n int, ahead [3]time.Duration) []string {
 			if straight && j == 1 {
 				continue
 			}
+
 			h.n = i*100 + int(ahead[j]/time.Millisecond)
 			if h.conn = fmt.Sprint("c", i/10); i%10 == 0 {
 				h.seq = 0
@@ -65,12 +66,14 @@ func dayOfTraffic(t *testing.T, n int, ahead [3]time.Duration) []string {
 			} else if mapped && j == 2 {
 				sent = "inner " + ask
 			}
+
 			if sent != "" {
 				h.add(0, sent, sent)
 			}
 			h.add(200, answer, answer)
 		}
 	}
+
 	return path(hops)
 }
 
@@ -99,6 +102,7 @@ func TestCompareLetsGo(t *testing.T) {
 				}
 				held = max(held, len(c.links)+len(c.aging)+len(c.loose))
 			}
+
 			if most := 4 * int(straightAfter/(100*time.Millisecond)); held > most {
 				t.Errorf("%d exchanges wait at once, want %d at most", held, most)
 			}
@@ -129,6 +133,7 @@ func TestIdleConnectionsAreForgotten(t *testing.T) {
 			Conn: fmt.Sprint(i),
 			Seq:  1,
 		})
+
 		s.assemble(&Line{
 			Time:   start.Add(time.Duration(i) * time.Second),
 			Dir:    "response",
@@ -137,6 +142,7 @@ func TestIdleConnectionsAreForgotten(t *testing.T) {
 			Seq:    1,
 		})
 	}
+
 	if len(s.conns) > connsKept+1 {
 		t.Errorf("%d connections are kept", len(s.conns))
 	}

@@ -63,6 +63,7 @@ func newExchanges(t *testing.T) *exchanges {
 		seqs:  map[string]uint64{},
 		exit:  -1,
 	}
+
 	for _, hop := range pathHops {
 		e.files[hop] = nil
 	}
@@ -74,6 +75,7 @@ func (e *exchanges) do(words []string) {
 	if len(words) == 0 {
 		return
 	}
+
 	switch args := words[1:]; words[0] {
 	case "exit":
 		e.exit = int(e.number(args[0]))
@@ -83,6 +85,7 @@ func (e *exchanges) do(words []string) {
 		e.hops = strings.Split(args[0], ",")
 	case "clock":
 		e.clock[args[0]] = e.duration(args[1])
+
 	case "wait":
 		e.now += e.duration(args[0])
 	case "x":
@@ -92,6 +95,7 @@ func (e *exchanges) do(words []string) {
 	case "lost":
 		e.files[args[0]] = append(e.files[args[0]], fmt.Sprintf(`{"time":"2026-01-02T03:04:05Z","hop":%q,"lost":%s}`,
 			args[0], args[1]))
+
 	case "none":
 		e.files[args[0]] = nil
 	default:
@@ -127,8 +131,14 @@ func (e *exchanges) exchange(args []string) {
 	for i, hop := range hops {
 		conn := hop + "-" + args[0]
 		if _, err := strconv.Atoi(args[0]); err == nil { // as "line" names it
-			conn = map[string]string{"originator": "o", "gateway": "g", "delegate": "d", "destination": "s"}[hop] + args[0]
+			conn = map[string]string{
+				"originator":  "o",
+				"gateway":     "g",
+				"delegate":    "d",
+				"destination": "s",
+			}[hop] + args[0]
 		}
+
 		e.seqs[conn]++
 		e.put(hop, conn, e.seqs[conn], e.now+time.Duration(i)*time.Millisecond, args[1], args[2], args[2], "")
 		for j := 3; j < len(args); j += 2 {
@@ -136,6 +146,7 @@ func (e *exchanges) exchange(args []string) {
 			e.put(hop, conn, e.seqs[conn], at, args[j], args[j+1], args[j+1], args[1])
 		}
 	}
+
 	e.now += 100 * time.Millisecond
 }
 
@@ -153,7 +164,9 @@ func (e *exchanges) line(args []string) {
 }
 
 // methods remembers the method of each request, which its answers have, too.
-func (e *exchanges) put(file, conn string, seq uint64, at time.Duration, kind, in, out, method string, flags ...string) {
+func (e *exchanges) put(
+	file, conn string, seq uint64, at time.Duration, kind, in, out, method string, flags ...string,
+) {
 	e.t.Helper()
 	hop, _, _ := strings.Cut(file, "#")
 	at += e.clock[hop]
@@ -180,6 +193,7 @@ func (e *exchanges) put(file, conn string, seq uint64, at time.Duration, kind, i
 	if err != nil {
 		e.t.Fatal(err)
 	}
+
 	e.files[file] = append(e.files[file], string(b))
 }
 
@@ -219,6 +233,7 @@ func (e *exchanges) check() {
 		}
 		paths = append(paths, path)
 	}
+
 	slices.SortFunc(paths, func(a, b string) int { return e.rank(a) - e.rank(b) })
 
 	e.compare(paths)
@@ -249,6 +264,7 @@ func (e *exchanges) compare(paths []string) {
 			e.t.Errorf("no finding %q", want)
 		}
 	}
+
 	if sum.ExitCode() != e.exit {
 		e.t.Errorf("exit %d, want %d: %+v", sum.ExitCode(), e.exit, sum)
 	}

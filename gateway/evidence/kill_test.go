@@ -108,6 +108,7 @@ func killed(t *testing.T, dir, flush string, enough uint64, meddle func() error)
 		}
 	}
 	await(enough)
+
 	if meddle != nil {
 		if err := meddle(); err != nil {
 			t.Error(err)

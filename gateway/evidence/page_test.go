@@ -34,6 +34,7 @@ func TestPageTakenAwayHarmsNothing(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+
 				h.add(0, fmt.Sprint(i), fmt.Sprint(i))
 				if i%3 == 0 {
 					if err := h.log.Flush(); err != nil {
@@ -41,6 +42,7 @@ func TestPageTakenAwayHarmsNothing(t *testing.T) {
 					}
 				}
 			}
+
 			if err := h.log.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -109,6 +111,7 @@ func TestRotatedNamesNeverComeAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for _, old := range olds {
 			if seen[old] {
 				t.Errorf("%s came again", filepath.Base(old))
@@ -128,6 +131,7 @@ func TestRotatedNamesNeverComeAgain(t *testing.T) {
 			}
 		}
 	}
+
 	if err := h.log.Close(); err != nil || len(seen) < 20 {
 		t.Errorf("%d files, %v", len(seen), err)
 	}
@@ -139,6 +143,7 @@ func TestRotationGoesOnAfterAMillion(t *testing.T) {
 	if err := os.WriteFile(h.path+lastSuffix, []byte("999997\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 10 {
 		h.add(0, fmt.Sprint(i), fmt.Sprint(i))
 		if err := h.log.Flush(); err != nil {

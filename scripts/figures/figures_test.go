@@ -38,6 +38,7 @@ func write(t *testing.T, files map[string]string) string {
 			t.Fatal(err)
 		}
 	}
+
 	return root
 }
 

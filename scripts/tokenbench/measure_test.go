@@ -20,6 +20,7 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if got := m.value("Token/p256/32", "cpu-µs/req"); got != 170.5 {
 		t.Errorf("CPU %v", got)
 	}
@@ -29,6 +30,7 @@ func TestRead(t *testing.T) {
 	if got := m.value("Token/p256/32", "none"); !math.IsNaN(got) {
 		t.Errorf("a unit that was not measured is %v", got)
 	}
+
 	if err := m.read([]byte("PASS\n")); err == nil {
 		t.Error("a run without benchmarks was accepted")
 	}

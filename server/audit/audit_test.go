@@ -197,6 +197,7 @@ func TestRefusalsAreLoggedWithTheirReason(t *testing.T) {
 		Found:    "46 s ago",
 		Remedy:   "make a new one",
 	})
+
 	l.Record(tr)
 
 	for _, want := range []string{

@@ -344,6 +344,7 @@ func TestDamagedTailStopsNoChange(t *testing.T) {
 	e.records(blockRecords)
 	overwrite(t, e.store.db, "records", number(1))
 	e.seed()
+
 	for range 3 {
 		e.records(tailRecords)
 		e.want(200, "PUT", "/Patient/a", patient("a", "Third"))

@@ -362,17 +362,20 @@ func TestStrayKeys(t *testing.T) {
 				if err != nil {
 					return err
 				}
+
 				r := rowsOf(name)
 				sealed := r.seal([]byte("client-a"), []byte("value"))
 				if err := b.Put([]byte(stray), sealed); err != nil {
 					return err
 				}
+
 				if bad := r.stray(b, []byte("client-a"), never); string(bad) != stray {
 					t.Errorf("found %q", bad)
 				}
 				if bad := r.stray(b, []byte("client-a"), func([]byte) bool { return true }); bad != nil {
 					t.Errorf("found %q, which is its row's own", bad)
 				}
+
 				return nil
 			})
 			if err != nil {

@@ -71,6 +71,7 @@ func (s *Jobs) Create(ctx context.Context, j async.Job, room async.Room) error {
 					active++
 				}
 			}
+
 			return true
 		})
 
@@ -112,6 +113,7 @@ func (s *Jobs) Jobs(ctx context.Context, f func(async.Job) bool) error {
 	slices.SortFunc(all, func(a, b async.Job) int {
 		return a.Created.Compare(b.Created)
 	})
+
 	for _, j := range all {
 		if !f(j) {
 			break
@@ -177,6 +179,7 @@ func (s *Jobs) get(b *bbolt.Bucket, id string) (job async.Job, err error) {
 	case v == nil:
 		return job, async.ErrNoJob
 	}
+
 	if err := json.Unmarshal(v, &job); err != nil {
 		return job, s.damaged(id, err)
 	}
@@ -202,6 +205,7 @@ func (s *Jobs) each(b *bbolt.Bucket, f func(async.Job) bool) error {
 			break
 		}
 	}
+
 	return nil
 }
 

@@ -49,6 +49,7 @@ func TestForget(t *testing.T) {
 		t.Errorf("wait %s, want 30 s", wait)
 	}
 	l.Forget("a")
+
 	if wait := l.Acquire("a", start); wait != 0 {
 		t.Errorf("wait %s after Forget", wait)
 	}
@@ -59,5 +60,6 @@ func TestForget(t *testing.T) {
 			t.Fatal("a limiter without a limit has one")
 		}
 	}
+
 	none.Forget("a")
 }

@@ -83,6 +83,7 @@ func (p *Proofs) Proof(method, target, accessToken string, now time.Time) (strin
 		Issued: now.Unix(),
 		Nonce:  p.nonce(target),
 	}
+
 	if accessToken != "" {
 		sum := sha256.Sum256([]byte(accessToken))
 		claims.Hash = base64.RawURLEncoding.EncodeToString(sum[:])
@@ -92,6 +93,7 @@ func (p *Proofs) Proof(method, target, accessToken string, now time.Time) (strin
 	if err != nil {
 		return "", err
 	}
+
 	return jose.Sign(p.key, jose.Header{
 		Type: "dpop+jwt",
 		JWK:  true,
@@ -117,6 +119,7 @@ func (p *Proofs) learn(target string, status int, h http.Header) bool {
 	origin := netname.Origin(target)
 	again := p.nonces[origin] != nonce && (status == http.StatusBadRequest || status == http.StatusUnauthorized)
 	p.nonces[origin] = nonce
+
 	return again
 }
 

@@ -50,6 +50,7 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 	if err != nil {
 		return nil, stop(tr, checkConnect, "an endpoint that can be posted to", err.Error(), "")
 	}
+
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", "application/json")
 	if mediaType == formType { // a registration is signed already
@@ -57,6 +58,7 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 			return nil, stop(tr, checkConnect, "a DPoP proof", err.Error(), "")
 		}
 	}
+
 	return c.send(ctx, tr, req, maxAnswer)
 }
 

@@ -487,6 +487,7 @@ func TestSpelledIssuerOfList(t *testing.T) {
 				wantError(t, got, "another issuer")
 				return
 			}
+
 			wantNumber(t, got, 3)
 		})
 	}

@@ -32,7 +32,9 @@ type member struct {
 func (tr *trust) members(n int, responder string) []member {
 	out := make([]member, n)
 	for i := range out {
-		out[i].leaf, out[i].key = tr.leaf(tr.inter, func(t *certs.Template) { t.CRL, t.OCSP = nil, []string{responder} })
+		out[i].leaf, out[i].key = tr.leaf(tr.inter, func(t *certs.Template) {
+			t.CRL, t.OCSP = nil, []string{responder}
+		})
 	}
 	return out
 }
@@ -80,6 +82,7 @@ func TestEveryMemberIsAskedAbout(t *testing.T) {
 	for range perHost {
 		<-g.arrived // all slots of the host are in use
 	}
+
 	close(g.open)
 	wg.Wait()
 
@@ -100,6 +103,7 @@ func TestBusyIsNoResult(t *testing.T) {
 			tr.handle("/ocsp", g.ServeHTTP)
 			all := tr.members(perHost+1, tr.web.URL+"/ocsp")
 			var wg sync.WaitGroup
+
 			for _, m := range all[:perHost] {
 				wg.Go(func() {
 					if err := tr.judgeWithin(context.Background(), m); err != nil {
@@ -107,6 +111,7 @@ func TestBusyIsNoResult(t *testing.T) {
 					}
 				})
 			}
+
 			for range perHost {
 				<-g.arrived
 			}
@@ -136,9 +141,12 @@ func TestHungHostDelaysOnlyItsOwn(t *testing.T) {
 
 	var wg sync.WaitGroup
 	for i := range 3 * perHost {
-		leaf, key := tr.leaf(tr.inter, func(t *certs.Template) { t.CRL = []string{fmt.Sprintf("%s/%d.crl", hung.URL, i)} })
+		leaf, key := tr.leaf(tr.inter, func(t *certs.Template) {
+			t.CRL = []string{fmt.Sprintf("%s/%d.crl", hung.URL, i)}
+		})
 		wg.Go(func() { _ = tr.judgeWithin(context.Background(), member{leaf, key}) })
 	}
+
 	for range perHost {
 		<-g.arrived
 	}
@@ -173,13 +181,19 @@ func TestNumbersDoNotHideRevocations(t *testing.T) {
 			tr.want("", decision, err)
 
 			tr.clock.move(time.Minute)
-			list := &x509.RevocationList{Number: c.number, ThisUpdate: tr.clock.now(), NextUpdate: tr.clock.now().Add(time.Hour)}
+			list := &x509.RevocationList{
+				Number:     c.number,
+				ThisUpdate: tr.clock.now(),
+				NextUpdate: tr.clock.now().Add(time.Hour),
+			}
+
 			if c.revokes {
 				list.RevokedCertificateEntries = []x509.RevocationListEntry{{
 					SerialNumber:   leaf.SerialNumber,
 					RevocationTime: tr.clock.now(),
 				}}
 			}
+
 			tr.serve("/int.crl", signCRL(list, tr.inter))
 			tr.src.Refresh(context.Background())
 
@@ -210,6 +224,7 @@ func signCRL(list *x509.RevocationList, ca *certs.CA) []byte {
 	parts.TBS = parts.TBS[:len(parts.TBS)-1] // its last field: the extensions
 	digest := sha256.Sum256(must(asn1.Marshal(parts.TBS)))
 	parts.Signature.Bytes = must(ca.Key.Sign(rand.Reader, digest[:], crypto.SHA256))
+
 	parts.Signature.BitLength = 8 * len(parts.Signature.Bytes)
 	return must(asn1.Marshal(parts))
 }

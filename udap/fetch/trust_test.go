@@ -497,6 +497,7 @@ func embedding(h http.HandlerFunc, list ...*x509.Certificate) http.HandlerFunc {
 		for _, c := range list {
 			basic.Certificates = append(basic.Certificates, asn1.RawValue{FullBytes: c.Raw})
 		}
+
 		outer.Bytes.Response = must(asn1.Marshal(basic))
 		_, _ = w.Write(must(asn1.Marshal(outer)))
 	}
@@ -707,6 +708,7 @@ func TestCacheIsBounded(t *testing.T) {
 			t.Fatal(v, err)
 		}
 	}
+
 	if len(c.items) != 3 {
 		t.Fatalf("%d items kept, want 3", len(c.items))
 	}

@@ -37,6 +37,7 @@ func Example() {
 		fmt.Println(fault)
 		return
 	}
+
 	certs, fault := jose.DecodeX5C(token.Header, nil)
 	if fault != nil {
 		fmt.Println(fault)

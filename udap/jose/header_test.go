@@ -39,6 +39,7 @@ func TestHeaderRules(t *testing.T) {
 			if fault := token.CheckHeader(plain); (fault == nil) != row.plain {
 				t.Errorf("under the rules of UDAP: %v", fault)
 			}
+
 			if fault := token.CheckHeader(proof); (fault == nil) != row.proof {
 				t.Errorf("under the rules of DPoP: %v", fault)
 			}
@@ -52,6 +53,7 @@ func TestSignedHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, row := range []struct {
 		name string
 		h    jose.Header
@@ -70,9 +72,11 @@ func TestSignedHeader(t *testing.T) {
 			if fault != nil {
 				t.Fatal(fault)
 			}
+
 			if len(token.Header) != len(row.want) {
 				t.Errorf("the header has %s", token.Header.Names())
 			}
+
 			for name, want := range row.want {
 				if got, _ := token.Header.Text(name); got != want {
 					t.Errorf("%s is %q, want %q", name, got, want)

@@ -44,6 +44,7 @@ func TestThumbprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if got := key.Thumbprint(); got != ecThumbprint {
 		t.Errorf("thumbprint %s, want %s", got, ecThumbprint)
 	}
@@ -92,18 +93,24 @@ func must[T any](v T, err error) T {
 // TestKeysRefused damages a good key in one place.
 func TestKeysRefused(t *testing.T) {
 	for name, change := range map[string][2]string{
-		"private":           {`"crv"`, `"d":"AAAA","crv"`},
-		"symmetric":         {`"crv"`, `"k":"AAAA","crv"`},
-		"for encryption":    {`"crv"`, `"use":"enc","crv"`},
-		"no type":           {`"kty":"EC",`, ``},
-		"octets":            {`"EC"`, `"oct"`},
-		"OKP":               {`"EC"`, `"OKP"`},
-		"another curve":     {`P-256`, `P-384`},
-		"unknown curve":     {`P-256`, `secp256k1`},
-		"no x":              {`"x"`, `"z"`},
-		"x as a number":     {`"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"`, `7`},
-		"x of 31 bytes":     {`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs`, `l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBA`},
-		"loose bits":        {`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs`, `l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFt`},
+		"private":        {`"crv"`, `"d":"AAAA","crv"`},
+		"symmetric":      {`"crv"`, `"k":"AAAA","crv"`},
+		"for encryption": {`"crv"`, `"use":"enc","crv"`},
+		"no type":        {`"kty":"EC",`, ``},
+		"octets":         {`"EC"`, `"oct"`},
+		"OKP":            {`"EC"`, `"OKP"`},
+		"another curve":  {`P-256`, `P-384`},
+		"unknown curve":  {`P-256`, `secp256k1`},
+		"no x":           {`"x"`, `"z"`},
+		"x as a number":  {`"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"`, `7`},
+		"x of 31 bytes": {
+			`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs`,
+			`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBA`,
+		},
+		"loose bits": {
+			`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs`,
+			`l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFt`,
+		},
 		"not on the curve":  {`l8tF`, `m8tF`},
 		"padded":            {`WBFs"`, `WBFs="`},
 		"standard alphabet": {`Fs"`, `+s"`},

@@ -118,7 +118,8 @@ func TestWycheproofJWS(t *testing.T) {
 			}
 		}
 	}
-	vectors.Read(t, filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_signature_test.json"),
+	vectors.Read(t,
+		filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_signature_test.json"),
 		&file)
 
 	var d vectors.Differences
@@ -145,7 +146,8 @@ func TestWycheproofJWK(t *testing.T) {
 			}
 		}
 	}
-	vectors.Read(t, filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_key_test.json"), &file)
+	vectors.Read(t,
+		filepath.Join(vectors.ModuleDir(t, vectors.Wycheproof), "testvectors_v1", "json_web_key_test.json"), &file)
 
 	var d vectors.Differences
 	for _, g := range file.TestGroups {
@@ -196,8 +198,13 @@ func TestWycheproofSignatures(t *testing.T) {
 				for _, v := range g.Tests {
 					msg, _ := hex.DecodeString(v.Msg)
 					sig, _ := hex.DecodeString(v.Sig)
-					ok := keyErr == nil && verifyBy(&JWS{Algorithm: alg, input: string(msg), Signature: sig}, pub) == nil
-					d.Record(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid", ok)
+					ok := keyErr == nil && verifyBy(&JWS{
+						Algorithm: alg,
+						input:     string(msg),
+						Signature: sig,
+					}, pub) == nil
+					d.Record(fmt.Sprintf("%s %d", strings.TrimSuffix(name, "_test.json"), v.TcID), v.Result == "valid",
+						ok)
 				}
 			}
 		})

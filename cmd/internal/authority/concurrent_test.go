@@ -23,6 +23,7 @@ func TestRevocationsAtTheSameTime(t *testing.T) {
 	for range members {
 		go func() { errs <- issueAndRevoke(prefix, now) }()
 	}
+
 	for range members {
 		if err := <-errs; err != nil {
 			t.Error(err)
@@ -37,6 +38,7 @@ func TestRevocationsAtTheSameTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	issued, err := a.Issued()
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +54,7 @@ func issueAndRevoke(prefix string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	key, err := certs.NewKey(certs.P256)
 	if err != nil {
 		return err
@@ -67,5 +70,6 @@ func issueAndRevoke(prefix string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	return a.Revoke(leaf.SerialNumber, true, 0, now)
 }

@@ -243,7 +243,9 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 				return
 			}
 
-			eventually(t, c.keys, func() bool { return e.logged(c.keys) > 0 && e.logged("need a restart") == before+1 })
+			eventually(t, c.keys, func() bool {
+				return e.logged(c.keys) > 0 && e.logged("need a restart") == before+1
+			})
 		})
 	}
 }

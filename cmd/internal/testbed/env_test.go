@@ -162,7 +162,12 @@ func tellsTruth(t *testing.T, w *Env) {
 		kinds[c.Community+" "+id.Leaf().PublicKeyAlgorithm.String()]++
 	}
 
-	for _, want := range []string{CommunityA + " RSA", CommunityA + " ECDSA", CommunityB + " RSA", CommunityB + " ECDSA"} {
+	for _, want := range []string{
+		CommunityA + " RSA",
+		CommunityA + " ECDSA",
+		CommunityB + " RSA",
+		CommunityB + " ECDSA",
+	} {
 		if kinds[want] == 0 {
 			t.Errorf("no client of %s", want)
 		}
@@ -312,7 +317,9 @@ func TestForeignCommunityIsTakenIn(t *testing.T) {
 	if err := certs.WriteCertificates(anchor, theirs.Root.Cert); err != nil {
 		t.Fatal(err)
 	}
-	w := testEnv(t, t.TempDir(), nil, func(o *Config, _ map[string]string) { o.Trust = []Foreign{{"urn:example:theirs", anchor}} })
+	w := testEnv(t, t.TempDir(), nil, func(o *Config, _ map[string]string) {
+		o.Trust = []Foreign{{"urn:example:theirs", anchor}}
+	})
 	if err := configFaults(w); err != nil {
 		t.Error(err)
 	}
@@ -333,7 +340,8 @@ func addresses(ps supervise.Ports) map[string]string {
 
 func TestProgramsThatCannotBeBuilt(t *testing.T) {
 	err := unbuilt(errors.New("no Go here"))
-	if c := (*complaint.Complaint)(nil); !errors.As(err, &c) || !strings.Contains(c.Remedy, "go build -o bin/ ./cmd/...") ||
+	if c := (*complaint.Complaint)(nil); !errors.As(err, &c) ||
+		!strings.Contains(c.Remedy, "go build -o bin/ ./cmd/...") ||
 		!strings.Contains(c.Problem, "cannot be built here: no Go here") {
 		t.Errorf("%v", err)
 	}

@@ -115,6 +115,7 @@ func room(t *testing.T, sub Subject) {
 	}
 	create(t, s, Job("a", "c1", noon), r)
 	create(t, s, Job("b", "c1", noon), r)
+
 	for step, want := range []error{async.ErrClientFull, nil, async.ErrClientFull} {
 		if err := s.Create(t.Context(), Job(fmt.Sprint("c", step), "c1", noon), r); !errors.Is(err, want) {
 			t.Errorf("step %d: %v, want %v", step, err, want)
@@ -138,6 +139,7 @@ func roomTogether(t *testing.T, sub Subject) {
 		PerClient: 100,
 		Active:    5,
 	}
+
 	var work sync.WaitGroup
 	var mu sync.Mutex
 	stored := 0
@@ -151,6 +153,7 @@ func roomTogether(t *testing.T, sub Subject) {
 			}
 		})
 	}
+
 	work.Wait()
 	if stored != r.Active {
 		t.Errorf("%d of %d jobs were stored, want %d", stored, n, r.Active)
@@ -166,11 +169,13 @@ func changes(t *testing.T, sub Subject) {
 			ContentType: "application/fhir+ndjson",
 			Count:       5,
 		}}
+
 		j.Failure = &async.Failure{
 			Status: 413,
 			Code:   "too-costly",
 			Text:   "Too long.",
 		}
+
 		return nil
 	})
 	if err != nil {
