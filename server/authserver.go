@@ -207,7 +207,7 @@ func (c Config) personalScopes() []string {
 		return []string{"openid", "udap", "fhirUser", "profile"}
 	}
 
-	out := []string{"openid", "fhirUser", "offline_access", "launch/patient"}
+	out := []string{"openid", "fhirUser", "offline_access", "online_access", "launch", "launch/patient"}
 	if c.tiered() {
 		out = append(out, "udap")
 	}

@@ -114,42 +114,6 @@ func rsaFirst(algorithms []string) []string {
 	return out
 }
 
-// smartDocument is the document at BASE/.well-known/smart-configuration (SMART
-// App Launch 2, conformance), as far as it applies to a server without people.
-type smartDocument struct {
-	AuthorizationEndpoint string   `json:"authorization_endpoint,omitzero"`
-	TokenEndpoint         string   `json:"token_endpoint"`
-	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
-	TokenAlgorithms       []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	RegistrationEndpoint  string   `json:"registration_endpoint"`
-	IntrospectionEndpoint string   `json:"introspection_endpoint"`
-	RevocationEndpoint    string   `json:"revocation_endpoint"`
-	GrantTypes            []string `json:"grant_types_supported"`
-	Scopes                []string `json:"scopes_supported"`
-	ResponseTypes         []string `json:"response_types_supported,omitempty"`
-	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
-	DPoPAlgorithms        []string `json:"dpop_signing_alg_values_supported"`
-	Capabilities          []string `json:"capabilities"`
-}
-
-func (s discovery) smartDocument(v *udap.Verifier) smartDocument {
-	return smartDocument{
-		AuthorizationEndpoint: s.authorizationEndpoint(),
-		TokenEndpoint:         s.urls.Token,
-		AuthMethods:           []string{"private_key_jwt"},
-		TokenAlgorithms:       allAlgorithms(v),
-		RegistrationEndpoint:  s.urls.Register,
-		IntrospectionEndpoint: s.urls.Introspect,
-		RevocationEndpoint:    s.urls.Revoke,
-		GrantTypes:            s.grantTypes(),
-		Scopes:                s.scopesSupported(),
-		ResponseTypes:         s.responseTypes(),
-		ChallengeMethods:      []string{"S256"},
-		DPoPAlgorithms:        dpop.Algorithms(),
-		Capabilities:          []string{"permission-v1", "permission-v2"},
-	}
-}
-
 func (s discovery) responseTypes() []string {
 	if s.cfg.people() {
 		return []string{"code"}
