@@ -29,16 +29,14 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		return nil, err
 	}
 
-	explain, page := oauth.ExplainOperator, (func(string) string)(nil)
-	if s.cfg.Explain == "client" {
+	var page func(string) string
+	if s.explain() == oauth.ExplainClient {
 		// A client that learns everything may know the console's address.
-		explain, page = oauth.ExplainClient, func(id string) string {
-			return s.cfg.Admin.URL + "/traces/" + id
-		}
+		page = func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
 	}
 
 	r := s.cfg.Rates
-	return oauth.New(oauth.Config{
+	cfg := oauth.Config{
 		Base:                    s.cfg.Public,
 		Issuer:                  s.cfg.Issuer,
 		Verifier:                s.newVerifier(s.start.communities),
@@ -51,7 +49,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Tiered:                  s.cfg.tiered(),
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime,
-		Explain:                 explain,
+		Explain:                 s.explain(),
 		Record:                  s.decisions.Record,
 		Now:                     s.deps.Now,
 		TracePage:               page,
@@ -63,7 +61,11 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 			RegistrationsPerClient:    r.RegistrationsPerClient,
 			TokensPerClient:           r.TokensPerClient,
 		},
-	})
+	}
+	if s.people != nil { // an interface that holds a nil pointer is not nil
+		cfg.Interaction = s.people
+	}
+	return oauth.New(cfg)
 }
 
 // resourceValidator returns what checks FHIR resources inside signed documents.

@@ -185,6 +185,8 @@ func (c Config) checkAmounts(cs *complaint.List) {
 			"rates.registrationsPerClient",
 			r.RegistrationsPerClient,
 		}, {"rates.tokensPerClient", r.TokensPerClient},
+		{"rates.signInsPerAddress", r.SignInsPerAddress},
+		{"rates.signInsPerUser", r.SignInsPerUser},
 		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
 		{"limits.tokenRequests", l.TokenRequests}, {

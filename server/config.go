@@ -58,6 +58,11 @@ type Config struct {
 	UnknownCommunity string `yaml:"unknownCommunity,omitempty"`
 	// in order of precedence; the first is the default one
 	Communities []Community `yaml:"communities"`
+	// file of the people who can sign in, made by "destination user add"; read again when it changes. None:
+	// nobody can, and clients get no access on behalf of a person
+	Users string `yaml:"users,omitempty"`
+	// of the organisation, shown to people who sign in; default: the host of issuer
+	Name string `yaml:"name,omitempty"`
 	// identity providers at which people may sign in when a client names one
 	IDPs       []IDP      `yaml:"idps,omitempty"`
 	Revocation Revocation `yaml:"revocation,omitempty"`
@@ -203,6 +208,10 @@ type Rates struct {
 	RegistrationsPerClient int `yaml:"registrationsPerClient,omitempty"`
 	// authenticated requests with one certificate
 	TokensPerClient int `yaml:"tokensPerClient,omitempty"`
+	// Passwords tried from one address (default 60), and for one username from one
+	// address or one browser (default 10).
+	SignInsPerAddress int `yaml:"signInsPerAddress,omitempty"`
+	SignInsPerUser    int `yaml:"signInsPerUser,omitempty"`
 }
 
 // defaultRequestsPerAddress is 100 a second: many times what a test kit of the

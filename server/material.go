@@ -16,6 +16,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/people/users"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"
@@ -27,6 +28,7 @@ type material struct {
 	clientCAs   *x509.CertPool // nil: callers need no certificate
 	communities []*member
 	idps        []idp
+	users       *users.Directory // nil: nobody can sign in
 	lists       []fetch.Configured
 	warnings    []string // what was accepted by policy and should be looked at
 }
@@ -68,6 +70,7 @@ func (c Config) loadTrust(now time.Time) (*material, error) {
 func (l *loader) trust(m *material) {
 	m.communities = l.members()
 	m.idps = l.idps(m.communities)
+	m.users = l.users()
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

@@ -17,6 +17,7 @@ import (
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/people"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -31,6 +32,8 @@ type trustStore interface {
 	// counts them without reading them.
 	Expiring(ctx context.Context, before time.Time, visit func(*oauth.Registration) bool) error
 	CountExpiring(ctx context.Context, before time.Time) (int, error)
+	// People returns the store of sessions and remembered decisions.
+	People() people.Store
 	// LiveJTI returns how many used jti are remembered.
 	LiveJTI() int
 	// Health returns what an operator must know of the store, as sentences.

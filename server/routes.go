@@ -25,6 +25,9 @@ func (s *Site) routes() (*front, error) {
 	// discovery documents.
 	s.oauth.Routes(mount)
 	s.oauth.Documents(mount)
+	if s.people != nil {
+		s.people.Routes(mount) // signin, consent, grants, signout
+	}
 
 	var bases []string
 	if s.cfg.FHIR == "on" {

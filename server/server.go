@@ -67,7 +67,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s.site = site
 
-	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg)} // before they are read: no change may be missed
+	// Before they are read: no change may be missed.
+	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg), site.usersFile(s.cfg)}
 
 	m, err := s.cfg.load(site.started)
 	s.start = m

@@ -15,6 +15,8 @@ import (
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/people"
+	"fhirdest.example/server/people/users"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -42,7 +44,9 @@ type Site struct {
 	oauth      *oauth.Service
 	meter      *meter
 	front      *front
-	watched    *files
+	people     *people.Service // nil: nobody can sign in
+	users      atomic.Pointer[users.Directory]
+	watched    []*files
 	started    time.Time
 	selfTests  selfTests
 
@@ -64,7 +68,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 		meter:   newMeter(),
 		started: deps.Now(),
 	}
-	s.watched = s.trustFiles(cfg)
+	s.watched = []*files{s.trustFiles(cfg), s.usersFile(cfg)}
 
 	m, err := cfg.loadTrust(s.started)
 	text := cfg.checkSite()
@@ -103,8 +107,14 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	s.revocation = source
 	s.current.Store(&m.communities)
 
+	if s.people, err = s.newPeople(); err != nil {
+		return err
+	}
 	if s.oauth, err = s.newAuthServer(); err != nil {
 		return err
+	}
+	if s.people != nil {
+		s.people.Use(s.oauth)
 	}
 
 	s.front, err = s.routes()
@@ -161,9 +171,13 @@ func (s *Site) Run(ctx context.Context) {
 	work.Wait()
 }
 
-// Reload reads the files of the communities again. What does not fit is logged,
+// Reload reads the files of the communities and the users again. What does not fit is logged,
 // and what was read before stays in use.
-func (s *Site) Reload() { s.watched.reload(true) }
+func (s *Site) Reload() {
+	for _, f := range s.watched {
+		f.reload(true)
+	}
+}
 
 // Close releases the stores. No request may be under way.
 func (s *Site) Close() error {

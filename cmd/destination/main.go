@@ -29,6 +29,7 @@ const usage = `usage: destination -config FILE [-check] [-v]
        destination backup  -config FILE -to DIR
        destination restore -config FILE -from DIR [-yes]
        destination accept-time -config FILE
+       destination user add|list|remove -config FILE [USERNAME]
        destination -example
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
@@ -42,7 +43,8 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
 backup and restore work on the two files of the data directory while the
 destination is stopped; "destination restore -h" says what a restore means.
 accept-time is for after this machine's clock was ahead and was set back;
-"destination accept-time -h" explains it.
+"destination accept-time -h" explains it. user changes the file of the people who
+can sign in; see "destination user -h".
 
 Examples:
   destination -config sandbox/destination.yaml
@@ -51,8 +53,9 @@ Examples:
   destination backup -config /etc/destination.yaml -to /backup/2026-01-31
 
 Signals: SIGINT and SIGTERM finish what is under way and exit 0; SIGHUP reads
-the TLS certificate, the communities' anchors and intermediates and our own
-certificates again, which also happens by itself when their files change. What
+the TLS certificate, the communities' anchors and intermediates, our own
+certificates and the users again, which also happens by itself when their files
+change. What
 does not fit is logged, and what was read before stays in use.
 Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
 `
@@ -77,6 +80,10 @@ type options struct {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
 		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
+	}
+
+	if len(args) > 0 && args[0] == "user" {
+		return runUser(args[1:], os.Stdin, stdout, stderr)
 	}
 
 	o, err := parse(args, stdout)

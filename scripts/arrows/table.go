@@ -163,10 +163,24 @@ var table = []row{
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/async", "server/oauth",
-			"server/audit", "server/tiered",
+			"server/audit", "server/people", "server/tiered",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/people",
+		reason: "sign-in, sessions, consent, and what people granted",
+		ours: []string{
+			"udap/trace", "udap/jose", "server/oauth", "server/people/users", "server/rate", "fhir/scope",
+		},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
+	{
+		room:   "server/people/peopletest",
+		reason: "the test that any store of people must pass",
+		ours:   []string{"udap/trace", "server/people"},
 	},
 	{
 		room:   "server/people/users",
@@ -251,7 +265,7 @@ var table = []row{
 	{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
-		ours:   []string{"server", "cmd/internal/...", "gateway/complaint"},
+		ours:   []string{"server", "server/people/users", "cmd/internal/...", "gateway/complaint"},
 	},
 	{
 		room:   "cmd/gateway",

@@ -492,8 +492,12 @@ func copyIn(from, to string, k keptFile, now time.Time) error {
 	return markRestored(to, now)
 }
 
-// markRestored writes the moment of the restore into a trust file and drops its
-// tokens.
+// notRestored are the buckets whose rows may have been revoked, withdrawn or ended
+// since a backup was made.
+var notRestored = [][]byte{tokensBucket, sessionsBucket, consentsBucket}
+
+// markRestored writes the moment of the restore into a trust file and drops
+// what is not restored.
 func markRestored(path string, now time.Time) error {
 	db, err := bbolt.Open(path, fileMode, Options{NoFreelistSync: true}.bolt())
 	if err != nil {
@@ -505,11 +509,13 @@ func markRestored(path string, now time.Time) error {
 	}
 
 	err = db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.DeleteBucket(tokensBucket); err != nil {
-			return err
+		var err error
+		for _, name := range notRestored {
+			gone := tx.DeleteBucket(name)
+			_, made := tx.CreateBucket(name)
+			err = errors.Join(err, gone, made)
 		}
 
-		_, err := tx.CreateBucket(tokensBucket)
 		meta, mark := tx.Bucket(metaBucket), restoredMark(now.Unix())
 		before, ok := metaRows.get(meta, restoredKey)
 		if ok && bytes.Compare(before, mark) >= 0 {

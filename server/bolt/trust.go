@@ -31,6 +31,7 @@ import (
 type Trust struct {
 	*grants
 	*launches
+	people  *peopleStore
 	db      *bbolt.DB
 	commits *committer[*trustBatch]
 	health  *health
@@ -73,10 +74,10 @@ var sealedTrust = []string{
 func trustSchema() Schema {
 	return Schema{
 		Kind:    "trust",
-		Version: 4,
+		Version: 5,
 		Buckets: []string{
 			"registrations", "clients", "jti", "tokens", "lists", "decisions", "expiries",
-			"grants", "subjects", "grantExpiries", "launches",
+			"grants", "subjects", "grantExpiries", "launches", "sessions", "consents",
 		},
 		Steps: map[uint64]func(*bbolt.DB) error{
 			1: func(db *bbolt.DB) error { // to rows with checksums, jti remembered for MaxSkew, and expiries
@@ -90,6 +91,7 @@ func trustSchema() Schema {
 			},
 			2: makeGrantBuckets,
 			3: makeLaunchBucket,
+			4: makePeopleBuckets,
 		},
 	}
 }
@@ -112,6 +114,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 		tokens:  newCache[tokenKey, oauth.Token](),
 	}
 	t.launches = &launches{t}
+	t.people = &peopleStore{trust: t}
 	t.grants = &grants{t, newCache[oauth.GrantID, oauth.Grant]()}
 	if err := t.load(); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -80,7 +80,11 @@ func Remove(path, username string) error {
 
 	gone := d.Named(username)
 	if gone == nil {
-		return fmt.Errorf("%s: there is no user %q", path, username)
+		return fmt.Errorf(
+			"%s: there is no user %q",
+			path,
+			username,
+		)
 	}
 
 	var rest []User
@@ -89,6 +93,7 @@ func Remove(path, username string) error {
 			rest = append(rest, u)
 		}
 	}
+
 	return Write(path, rest)
 }
 

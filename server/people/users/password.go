@@ -70,6 +70,7 @@ func Hash(password string) (string, error) {
 	}
 	_, _ = rand.Read(h.salt) // never fails (Go 1.24)
 	h.key = h.derive(password, keySize)
+
 	return h.String(), nil
 }
 
@@ -82,7 +83,14 @@ func (h hash) String() string {
 // derive computes the key of a password. Passwords are compared as characters,
 // however a keyboard composes them (RFC 8265 4.2).
 func (h hash) derive(password string, size int) []byte {
-	return argon2.IDKey(norm.NFC.Bytes([]byte(password)), h.salt, h.passes, h.memory, h.lanes, uint32(size))
+	return argon2.IDKey(
+		norm.NFC.Bytes([]byte(password)),
+		h.salt,
+		h.passes,
+		h.memory,
+		h.lanes,
+		uint32(size),
+	)
 }
 
 func parseHash(text string) (h hash, err error) {
@@ -113,6 +121,7 @@ func parseHash(text string) (h hash, err error) {
 	case h.String() != text:
 		return h, errors.New("it is not in its plainest form")
 	}
+
 	return h, nil
 }
 

@@ -109,7 +109,11 @@ func (u *User) Check() error {
 		"fhirUser %q is not of the form Patient/ID or Practitioner/ID", u.FHIRUser)
 
 	for _, id := range u.Patients {
-		complain(!idForm.MatchString(id), "%q is not the id of a patient", id)
+		complain(
+			!idForm.MatchString(id),
+			"%q is not the id of a patient",
+			id,
+		)
 	}
 	for _, id := range u.Identities {
 		complain(!strings.HasPrefix(id.Issuer, "https://") || id.Subject == "",
@@ -140,7 +144,11 @@ type Directory struct {
 // them.
 func New(all []User) (*Directory, error) {
 	if len(all) > MaxUsers {
-		return nil, fmt.Errorf("%d users, at most %d are allowed", len(all), MaxUsers)
+		return nil, fmt.Errorf(
+			"%d users, at most %d are allowed",
+			len(all),
+			MaxUsers,
+		)
 	}
 
 	d := &Directory{

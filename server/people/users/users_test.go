@@ -49,7 +49,11 @@ func TestVerify(t *testing.T) {
 		{"a damaged hash", &users.User{Password: "$argon2id$"}, secret, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := p.Verify(t.Context(), row.user, row.password)
+			got, err := p.Verify(
+				t.Context(),
+				row.user,
+				row.password,
+			)
 			if err != nil || got != row.want {
 				t.Errorf("%t, %v; want %t", got, err, row.want)
 			}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/netip"
+
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/people"
+	"fhirdest.example/server/people/users"
+	"fhirdest.example/udap/trace"
+)
+
+// UsersFile returns the path of the file of the people who can sign in; empty: none
+// is configured.
+func (c Config) UsersFile() string { return c.file(c.Users) }
+
+// users reads the file of the people who can sign in. Without one nobody can, and
+// there is no authorization code grant.
+func (l *loader) users() *users.Directory {
+	if l.cfg.Users == "" {
+		return nil
+	}
+
+	path := l.cfg.UsersFile()
+	d, err := users.Read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.Add("destination user add makes it", "users: there is no file %s", path)
+	case err != nil:
+		l.Add("destination user add writes it without mistakes", "users: %v", err)
+	}
+	return d
+}
+
+// usersFile is the file of the people who can sign in. What does not fit leaves the
+// people who could sign in before.
+func (s *Site) usersFile(cfg Config) *files {
+	if cfg.Users == "" {
+		return newFiles("the users", nil, s.deps.Log, func() (string, error) { return "nobody", nil })
+	}
+
+	path := cfg.UsersFile()
+	return newFiles("the users", []string{path}, s.deps.Log, func() (string, error) {
+		d, err := users.Read(path)
+		if err != nil {
+			return "", err
+		}
+		s.users.Store(d)
+		return fmt.Sprintf("%d users", len(d.All())), nil
+	})
+}
+
+// newPeople returns what asks people, or nil when nobody can sign in.
+func (s *Site) newPeople() (*people.Service, error) {
+	if s.start.users == nil {
+		return nil, nil
+	}
+
+	s.users.Store(s.start.users)
+	role := "destination"
+	if s.cfg.FHIR == "off" {
+		role = "idp"
+	}
+	cfg := people.Config{
+		Issuer:    s.cfg.Issuer,
+		Name:      s.cfg.Name,
+		Role:      role,
+		Users:     s.users.Load,
+		Store:     s.stores.trust.People(),
+		Records:   s.stores.trust,
+		Community: s.communityName,
+		Explain:   s.explain(),
+		Record:    s.decisions.Record,
+		Log:       s.deps.Log,
+		Now:       s.deps.Now,
+		Address:   customer,
+		Limits: people.Limits{
+			SignInsPerAddress: s.cfg.Rates.SignInsPerAddress,
+			SignInsPerUser:    s.cfg.Rates.SignInsPerUser,
+		},
+	}
+	if s.cfg.FHIR == "on" {
+		cfg.Patients = patients{s.stores.resources, s.deps.Now}
+	}
+
+	return people.New(cfg)
+}
+
+// communityName returns what people call a trust community.
+func (s *Site) communityName(uri trace.CommunityURI) string {
+	for _, m := range *s.current.Load() {
+		if m.udap.URI == uri && m.udap.Name != "" {
+			return m.udap.Name
+		}
+	}
+	return string(uri)
+}
+
+// explain is who learns why a request was refused.
+func (s *Site) explain() oauth.Explain {
+	if s.cfg.Explain == "client" {
+		return oauth.ExplainClient
+	}
+	return oauth.ExplainOperator
+}
+
+// customer is the party that limits per address count.
+func customer(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return oauth.Customer(peer.Addr()).String()
+}

@@ -1,0 +1,255 @@
+package people
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/trace"
+)
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+//go:embed pages/style.css
+var styleSheet []byte
+
+const styleName = "style.css"
+
+// styleVersion changes with the style sheet, so that it can be kept for long.
+var styleVersion = func() string {
+	sum := sha256.Sum256(styleSheet)
+	return hex.EncodeToString(sum[:6])
+}()
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"plain":   plain,
+	"day":     func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	"machine": func(t time.Time) string { return t.UTC().Format("2006-01-02") },
+	"initial": initial,
+	"long":    func(text string) string { return clean(text, 4*maxShown) },
+	"dict":    dict,
+}).ParseFS(pageFiles, "pages/*.html"))
+
+// maxShown bounds a text of a client's on a page, in characters.
+const maxShown = 300
+
+// plain makes a text that a client chose safe to read: characters that are not
+// seen, or that turn the direction of what follows, are shown as a sign each, and
+// it is cut at a bound.
+func plain(text string) string { return clean(text, maxShown) }
+
+func clean(text string, most int) string {
+	n := 0
+	var b strings.Builder
+	for _, r := range text {
+		if n++; n > most {
+			b.WriteString("…")
+			break
+		}
+
+		if !unicode.IsPrint(r) || unicode.Is(unicode.Cf, r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+
+	return b.String()
+}
+
+// dict gives a template several values by name.
+func dict(pairs ...any) map[string]any {
+	m := map[string]any{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i].(string)] = pairs[i+1] // the templates' own words
+	}
+	return m
+}
+
+// initial returns what is shown in the place of a logo.
+func initial(name string) string {
+	for _, r := range name {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return string(unicode.ToUpper(r))
+		}
+	}
+	return "?"
+}
+
+// view is what every page has.
+type view struct {
+	Title  string
+	Site   string // who runs the server
+	Style  string // URL of the style sheet
+	URL    func(page string) string
+	Trace  string
+	Person string // who is signed in; empty: nobody
+	Out    string // token of the form that signs out
+	Notice string // what has happened, above the page
+	Error  string // what is wrong with what was entered
+	Data   any
+}
+
+// newView returns the view of a page for whoever is signed in.
+func (s *shell) newView(title string, tr *trace.Trace, visit secret, who *signedIn) view {
+	v := view{
+		Title: title,
+		Site:  s.cfg.Name,
+		Style: s.url(styleName) + "?v=" + styleVersion,
+		URL:   s.url,
+		Trace: tr.ID,
+	}
+
+	if who != nil {
+		v.Person = who.user.DisplayName()
+		v.Out = visit.token("signout", who.Subject)
+	}
+	return v
+}
+
+// write answers with a page. images are the origins from which it may load
+// pictures.
+func (s *shell) write(w http.ResponseWriter, r *http.Request, status int, name string, v view, images ...string) {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, v); err != nil {
+		s.cfg.Log.Error(
+			"a page could not be made",
+			"page",
+			name,
+			"cause",
+			err,
+		)
+		http.Error(
+			w,
+			"The page could not be made.",
+			http.StatusInternalServerError,
+		)
+		return
+	}
+
+	harden(w.Header(), images)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(b.Bytes()) // the reader is gone
+	}
+}
+
+// harden sets the headers of a page. form-action is left out: browsers apply it to
+// the redirects that follow a form, and those lead to the client.
+func harden(h http.Header, images []string) {
+	pictures := "img-src 'none'"
+	if len(images) > 0 {
+		pictures = "img-src " + strings.Join(images, " ")
+	}
+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; "+pictures+
+		"; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+func (s *shell) style(w http.ResponseWriter, r *http.Request) {
+	harden(w.Header(), nil)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+
+	w.Header().Set("Cache-Control", "public, max-age=604800")
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(styleSheet)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(styleSheet) // the reader is gone
+	}
+}
+
+// methods are the handlers of a page by method. One that returns an error has
+// written nothing.
+type methods map[string]func(w http.ResponseWriter, r *http.Request, tr *trace.Trace) error
+
+// page is the shell of a page: its trace is recorded and its refusal shown,
+// whatever happens.
+func (s *shell) page(action string, m methods) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tr := trace.NewTrace(action, s.cfg.Now())
+		defer s.cfg.Record(tr)
+		w.Header().Set("Trace-Id", tr.ID)
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+
+		err := s.badMethod(r, tr)
+		if handler := m[method]; handler != nil {
+			err = handler(w, r, tr)
+		}
+
+		if err != nil {
+			s.fail(w, r, err, tr)
+		}
+	})
+}
+
+// fail answers with a refusal: by redirect if the client may have it, else on a page.
+func (s *shell) fail(w http.ResponseWriter, r *http.Request, err error, tr *trace.Trace) {
+	var redirect *oauth.RedirectRefusal
+	if errors.As(err, &redirect) {
+		s.leave(w, redirect.Location)
+		return
+	}
+	s.Refuse(w, r, oauth.RefusalOf(err), tr)
+}
+
+func (s *shell) badMethod(r *http.Request, tr *trace.Trace) error {
+	if slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, r.Method) {
+		return nil
+	}
+
+	return &oauth.Refusal{
+		Of: tr.Refuse(checkMethod, trace.InvalidRequest, trace.Finding{
+			Expected: "GET or POST",
+			Found:    r.Method,
+		}),
+		Status: http.StatusMethodNotAllowed,
+		Header: http.Header{"Allow": {"GET, HEAD, POST"}},
+	}
+}
+
+// leave redirects a browser, by GET.
+func (s *shell) leave(w http.ResponseWriter, location string) {
+	harden(w.Header(), nil)
+	oauth.SeeOther(w, location)
+}
+
+// hostForm is what the host of a picture's origin may be, so that nothing else of
+// a client's gets into a header.
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]{1,5})?$`)
+
+// pictureOrigin returns the origin of a client's logo, or nothing when it is not
+// loaded.
+func pictureOrigin(logo string) []string {
+	u, err := url.Parse(logo)
+	if err != nil || u.Scheme != "https" || u.User != nil || !hostForm.MatchString(u.Host) {
+		return nil
+	}
+	return []string{"https://" + u.Host}
+}

@@ -1,0 +1,135 @@
+package people
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"time"
+
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/people/users"
+	"fhirdest.example/udap/trace"
+)
+
+// touchEvery is how often the time of a session's last request is stored.
+const touchEvery = time.Minute
+
+// signedIn is a person in a browser.
+type signedIn struct {
+	Session
+	user *users.User
+}
+
+// person is the person as a grant names them.
+func (p *signedIn) person() oauth.Person {
+	return oauth.Person{
+		Subject:    p.Subject,
+		FHIRUser:   p.user.FHIRUser,
+		Name:       p.user.DisplayName(),
+		SignedIn:   p.SignedIn,
+		IdP:        p.IdP,
+		IdPSubject: p.IdPSubject,
+	}
+}
+
+func sessionID(c secret) SessionID { return sha256.Sum256(c) }
+
+// current returns who is signed in, or nil. A session ends by its times, and with
+// the person's entry in the users file.
+func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
+	c := cookie(r, s.sessionCookie)
+	if c == nil {
+		return nil, nil
+	}
+
+	id := sessionID(c)
+	session, err := s.cfg.Store.Session(r.Context(), id)
+	if session == nil || err != nil {
+		return nil, err
+	}
+
+	user := s.cfg.Users().Subject(session.Subject)
+	if user == nil || session.Over(now) {
+		return nil, s.end(r.Context(), session)
+	}
+
+	if now.Sub(session.LastRequest) >= touchEvery {
+		if err := s.cfg.Store.UseSession(r.Context(), id, now); err != nil {
+			return nil, err
+		}
+		session.LastRequest = now
+	}
+
+	return &signedIn{*session, user}, nil
+}
+
+// end ends a session and what was granted for its duration only.
+func (s *sessions) end(ctx context.Context, session *Session) error {
+	if err := s.cfg.Records.EndSession(ctx, session.Subject, session.ID.String()); err != nil {
+		return err
+	}
+	return s.cfg.Store.EndSession(ctx, session.ID)
+}
+
+// start stores a new session for a person, in the place of the browser's former
+// one, and gives the browser its cookie.
+func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person, tr *trace.Trace) (*signedIn, error) {
+	user := s.cfg.Users().Subject(p.Subject)
+	if user == nil {
+		return nil, tr.Refuse(checkSignedIn, trace.AccessDenied, trace.Finding{
+			Expected: "a person of the users file",
+			Found:    "none with the subject " + p.Subject,
+		})
+	}
+
+	c, former := newSecret(), SessionID{}
+	if old := cookie(r, s.sessionCookie); old != nil {
+		former = sessionID(old)
+	}
+
+	now := s.cfg.Now()
+	session := Session{
+		ID:          sessionID(c),
+		Subject:     p.Subject,
+		IdP:         p.IdP,
+		IdPSubject:  p.IdPSubject,
+		SignedIn:    now,
+		LastRequest: now,
+	}
+	if err := s.cfg.Store.StartSession(r.Context(), session, former); err != nil {
+		return nil, s.trouble(tr, err)
+	}
+
+	setCookie(w, s.sessionCookie, c)
+	tr.Pass(
+		checkSignedIn,
+		"a session of at most "+Life.String(),
+		p.Subject,
+	)
+	return &signedIn{session, user}, nil
+}
+
+// trouble is a refusal for which nobody at the browser is to blame.
+func (s *shell) trouble(tr *trace.Trace, err error) error {
+	return tr.Refuse(checkStore, trace.TemporarilyUnavailable, trace.Finding{
+		Found:  "the server could not store or read its records",
+		Remedy: "try again in a moment",
+		Err:    err,
+	})
+}
+
+// SignedIn signs a person in who has proved elsewhere who they are, and goes on
+// with the authorization request whose parameters query has. p.Subject is that of
+// a person of the users file, p.IdP and p.IdPSubject where they signed in.
+func (s *Service) SignedIn(
+	w http.ResponseWriter, r *http.Request, p oauth.Person, query string, tr *trace.Trace,
+) error {
+	who, err := s.start(w, r, p, tr)
+	if err != nil {
+		return err
+	}
+
+	setCookie(w, s.visitCookie, newSecret())
+	s.goOn(w, who, query)
+	return nil
+}
