@@ -128,7 +128,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 }
 
 func (t *Trust) load() error {
-	if err := t.loadHandleKey(); err != nil {
+	if err := t.handles.load(t); err != nil {
 		return err
 	}
 
@@ -165,9 +165,9 @@ func lastKey(root *bbolt.Bucket) (last uint64) {
 	return last
 }
 
-// loadHandleKey reads the key that hides where a token is kept, and makes one
-// for a new file. It protects no token: their secret halves do.
-func (t *Trust) loadHandleKey() error {
+// load reads the key that hides where a token is kept, and makes one for a new
+// file. It protects no token: their secret halves do.
+func (c *handleCipher) load(t *Trust) error {
 	var key []byte
 	err := t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
 		v, err := t.get(metaRows, tx.Bucket(metaBucket), handleKey, never)
@@ -186,7 +186,7 @@ func (t *Trust) loadHandleKey() error {
 		return fmt.Errorf("store: %w", err)
 	}
 
-	t.handles.Block, err = aes.NewCipher(key)
+	c.Block, err = aes.NewCipher(key)
 	return err
 }
 
