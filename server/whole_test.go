@@ -59,7 +59,10 @@ func TestBearerHeader(t *testing.T) {
 		{"lower case", []string{"Authorization", "bearer " + good}, patients, 200, ""},
 		{"none", nil, patients, 401, "Bearer"},
 		{"basic", []string{"Authorization", "Basic eDp5"}, patients, 401, "Bearer"}, // RFC 6750 3.1: no token was sent
-		{"DPoP", []string{"Authorization", "DPoP " + good}, patients, 401, "Bearer"},
+		{
+			"DPoP", []string{"Authorization", "DPoP " + good}, patients, 401,
+			`DPoP error="invalid_token", algs="RS256 ES256 RS384 ES384"`,
+		},
 		{"no scheme", []string{"Authorization", good}, patients, 401, "Bearer"},
 		{
 			"cut short", []string{"Authorization", "Bearer " + good[:len(good)-1]}, patients, 401,

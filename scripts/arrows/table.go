@@ -142,6 +142,13 @@ var table = []row{
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
+		room:   "server/oauth/idtoken",
+		reason: "sign ID tokens, and keep the keys for it",
+		ours:   []string{"udap/jose"},
+		others: []string{strict},
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "server/oauth/dpop",
 		reason: "verify DPoP proofs",
 		ours:   []string{"udap/trace", "udap/jose"},
@@ -151,7 +158,8 @@ var table = []row{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
 		ours: []string{
-			"udap", "udap/trace", "udap/jose", "server/audit", "server/rate", "server/oauth/dpop", "fhir/scope",
+			"udap", "udap/trace", "udap/jose", "server/audit", "server/rate", "server/oauth/dpop",
+			"server/oauth/idtoken", "fhir/scope",
 		},
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},

@@ -155,6 +155,10 @@ type serverDocument struct {
 	RevocationAlgorithms    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	ChallengeMethods        []string `json:"code_challenge_methods_supported"`
 	DPoPAlgorithms          []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 5.1
+	// RFC 9207 3; absent where there is no authorization endpoint
+	AnnouncesIssuer bool `json:"authorization_response_iss_parameter_supported,omitzero"`
+
+	openIDMembers
 }
 
 func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
@@ -178,6 +182,9 @@ func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
 		RevocationAlgorithms:    algorithms,
 		ChallengeMethods:        []string{"S256"},
 		DPoPAlgorithms:          dpop.Algorithms(),
+		AnnouncesIssuer:         s.cfg.people(),
+
+		openIDMembers: openid{s.Service}.members(),
 	}
 }
 

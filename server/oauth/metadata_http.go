@@ -47,9 +47,15 @@ func (s *Service) Documents(mount func(url string, h http.Handler)) {
 			return t.server
 		})))
 
-	mount(s.urls.JWKS, d.metadataHandler(d.present(func(t *trust) document {
-		return t.keys
-	})))
+	mount(s.urls.JWKS, d.metadataHandler(func(*http.Request, *trace.Trace) (document, error) {
+		return *s.keys.document.Load(), nil
+	}))
+
+	if (openid{s}).offered() { // the same document as RFC 8414's
+		mount(s.urls.Issuer+"/.well-known/openid-configuration", d.metadataHandler(d.present(func(t *trust) document {
+			return t.server
+		})))
+	}
 }
 
 // document is an answer of a metadata endpoint; without a body it is 204.

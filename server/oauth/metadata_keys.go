@@ -23,10 +23,14 @@ type webKey struct {
 	Chain     []string `json:"x5c,omitempty"`
 }
 
-func (t *trust) keySet() keySet {
-	set := keySet{Keys: []webKey{}}
+// publishKeys makes the document of the keys anew.
+func (s openid) publishKeys() error {
+	s.keys.Lock()
+	defer s.keys.Unlock()
+
+	set := keySet{Keys: s.webKeys()}
 	seen := map[string]bool{}
-	for _, p := range t.publishers {
+	for _, p := range s.trust.Load().publishers {
 		for _, id := range p.member.Identities {
 			if k, ok := webKeyOf(id.Chain); ok && !seen[k.ID] {
 				seen[k.ID] = true
@@ -35,7 +39,9 @@ func (t *trust) keySet() keySet {
 		}
 	}
 
-	return set
+	d, err := constant(set)
+	s.keys.document.Store(&d)
+	return err
 }
 
 func webKeyOf(chain []*x509.Certificate) (webKey, bool) {

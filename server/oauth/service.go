@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/server/oauth/dpop"
+	"fhirdest.example/server/oauth/idtoken"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -59,6 +61,10 @@ type Config struct {
 
 	Explain Explain
 
+	// IDTokens sign the ID tokens that people's clients get with the scope openid
+	// (OpenID Connect). Needed with Interaction, where Personal has that scope.
+	IDTokens idtoken.Keys
+
 	// DPoPNonce demands a nonce of this server in each DPoP proof (RFC 9449 8 and 9).
 	DPoPNonce bool
 
@@ -80,7 +86,14 @@ type Service struct {
 	limits *limiters
 	nonces *dpop.Nonces // that proofs must have; nil: none
 
-	trust atomic.Pointer[trust]
+	trust   atomic.Pointer[trust]
+	signers atomic.Pointer[idtoken.Keys] // of ID tokens; none without people
+
+	keys struct {
+		sync.Mutex // held while the document is made, of the present trust and signers
+
+		document atomic.Pointer[document]
+	}
 }
 
 // trust is what the server verifies others by, and what others verify it by. It
@@ -89,12 +102,12 @@ type trust struct {
 	verifier   *udap.Verifier
 	publishers []*publisher // of metadata, one per member
 
-	smart, server, keys document // constant as long as it lasts
+	smart, server document // constant as long as it lasts
 }
 
 // URLs are the addresses of the authorization server, all under its issuer.
 type URLs struct {
-	Issuer, Register, Authorize, Token, Introspect, Revoke, JWKS string
+	Issuer, Register, Authorize, Token, Introspect, Revoke, JWKS, UserInfo string
 }
 
 // URLsOf returns the addresses under an issuer.
@@ -107,6 +120,7 @@ func URLsOf(issuer string) URLs {
 		Introspect: issuer + "/introspect",
 		Revoke:     issuer + "/revoke",
 		JWKS:       issuer + "/jwks",
+		UserInfo:   issuer + "/userinfo",
 	}
 }
 
@@ -133,12 +147,14 @@ func New(cfg Config) (*Service, error) {
 			urls.Introspect: "introspection endpoint",
 			urls.Revoke:     "revocation endpoint",
 			urls.JWKS:       "key set",
+			urls.UserInfo:   "userinfo endpoint",
 		},
 	}
 
 	if cfg.DPoPNonce {
 		s.nonces = dpop.NewNonces()
 	}
+	s.signers.Store(&cfg.IDTokens)
 	return s, s.SetTrust(cfg.Verifier, cfg.Members)
 }
 
@@ -158,13 +174,12 @@ func (s *Service) SetTrust(v *udap.Verifier, members []Member) error {
 		})
 	}
 
-	var errs [3]error
+	var errs [2]error
 	t.smart, errs[0] = constant(discovery{s}.smartDocument(v))
 	t.server, errs[1] = constant(discovery{s}.serverDocument(v))
-	t.keys, errs[2] = constant(t.keySet())
 
 	s.trust.Store(t)
-	return errors.Join(errs[:]...)
+	return errors.Join(errs[0], errs[1], openid{s}.publishKeys())
 }
 
 // verifier returns the verifier of a request, which uses it from its beginning to

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"fhirdest.example/server"
+	"fhirdest.example/udap/client"
 )
 
 // Destination is a destination that runs.
@@ -30,7 +31,8 @@ type Destination struct {
 	HTTP   *http.Client // trusts its TLS certificate and dials it whatever the URL's host
 	Log    *Buffer
 
-	Wrap func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
+	Proofs *client.Proofs          // to which its originators have their tokens bound; nil: bearer tokens
+	Wrap   func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
 
 	stop   context.CancelFunc
 	ended  chan error

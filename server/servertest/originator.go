@@ -41,6 +41,7 @@ func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg
 		Chain:     id.Chain,
 		Key:       id.Key,
 		Algorithm: alg,
+		Proofs:    d.Proofs,
 		TLSRoots:  roots,
 		Dial:      d.Addr,
 		Wrap:      d.Wrap,
