@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"fhirdest.example/fhir/access"
@@ -373,6 +374,9 @@ func (s *Service) Forget(ctx context.Context, mark string) error {
 	})
 }
 
+// Bases are the base URLs of the service, for references to its own resources.
+func (s *Service) Bases() search.Bases { return s.ex.Bases }
+
 // Disclose keeps the audit record of work that was done for a request: the
 // patients that it was about, or why it failed.
 func (s *Service) Disclose(a *Asked, patients []string, why error) error {
@@ -386,4 +390,84 @@ func (s *Service) Disclose(a *Asked, patients []string, why error) error {
 	}
 	r.notes.patients = patients
 	return s.auditLater(s.auditRecord(r, &interaction{name: a.Interaction}, why))
+}
+
+// writes are the changes that are under way. A change has its time, which becomes
+// lastUpdated, before it is committed: a moment is settled when no change of an
+// earlier time can be committed any more.
+type writes struct {
+	mu      sync.Mutex
+	under   map[*request]time.Time
+	settled time.Time
+	ended   chan struct{} // closed when a change ends
+}
+
+// begin notes that a request begins to change something, and gives it a time after
+// the last moment that is settled.
+func (ws *writes) begin(r *request, now func() time.Time) (end func()) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if !r.now.Truncate(time.Millisecond).After(ws.settled) {
+		r.now = now()
+		if first := ws.settled.Add(time.Millisecond); r.now.Before(first) {
+			r.now = first
+		}
+		for _, e := range r.entries {
+			e.req.now = r.now
+		}
+	}
+
+	if ws.under == nil {
+		ws.under = map[*request]time.Time{}
+	}
+	ws.under[r] = r.now
+
+	return func() {
+		ws.mu.Lock()
+		defer ws.mu.Unlock()
+		delete(ws.under, r)
+		if ws.ended != nil {
+			close(ws.ended)
+			ws.ended = nil
+		}
+	}
+}
+
+// Settle returns the present moment, once every change with a lastUpdated up to it
+// is committed or has failed: no resource will get one any more.
+func (s *Service) Settle(ctx context.Context) (time.Time, error) {
+	ws := &s.writes
+	ws.mu.Lock()
+	at := s.Now().UTC().Truncate(time.Millisecond)
+	if at.Before(ws.settled) {
+		at = ws.settled // the clock stepped back
+	}
+	ws.settled = at
+
+	for ws.earlier(at) {
+		if ws.ended == nil {
+			ws.ended = make(chan struct{})
+		}
+		ended := ws.ended
+		ws.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return at, ctx.Err()
+		case <-ended:
+		}
+		ws.mu.Lock()
+	}
+
+	ws.mu.Unlock()
+	return at, nil
+}
+
+// earlier reports whether a change of a time up to at is under way.
+func (ws *writes) earlier(at time.Time) bool {
+	for _, t := range ws.under {
+		if !t.Truncate(time.Millisecond).After(at) {
+			return true
+		}
+	}
+	return false
 }

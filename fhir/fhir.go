@@ -100,6 +100,7 @@ type Service struct {
 	describer  *describer
 	routes     routes
 	audit      auditor
+	writes     writes
 }
 
 // core is what all parts of a service share.

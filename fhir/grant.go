@@ -35,6 +35,9 @@ func (r *request) mayFollow(q *search.Query) error {
 	return r.may(scope.Search, typ)
 }
 
+// RefusedAccess makes the answer of a refusal that an access.Reader returned.
+func RefusedAccess(err error) error { return refusedAccess(err) }
+
 // refusedAccess makes an answer of a refusal: 403, with all the scopes that
 // would do (RFC 6750 3.1).
 func refusedAccess(err error) error {
@@ -83,6 +86,12 @@ func (r *request) sees(sn Snapshot, p scope.Permission, e Entry) error {
 func (r *request) shows(sn Snapshot, p scope.Permission, e Entry) (bool, error) {
 	ok, _, err := r.access.Sees(r.ctx, source{sn}, p, resourceOf(e))
 	return ok, err
+}
+
+// AccessTo returns a version, and a state of the store, as decisions on access see
+// them.
+func AccessTo(sn Snapshot, e Entry) (access.Source, access.Resource) {
+	return source{sn}, resourceOf(e)
 }
 
 func resourceOf(e Entry) access.Resource {

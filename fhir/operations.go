@@ -87,9 +87,9 @@ func (s *reader) validateBody(body []byte, typ string) []issue {
 	return s.issues(root)
 }
 
-// prepareEverything reads the parameters of a POST from its body, which is
-// Parameters or empty (R4 operations.html 3.2.0.1).
-func (s *reader) prepareEverything(r *request) error {
+// prepareParameters reads the parameters of an operation's POST from its body, which
+// is Parameters or empty (R4 operations.html 3.2.0.1).
+func (s *reader) prepareParameters(r *request) error {
 	if r.method != http.MethodPost || len(r.body) == 0 {
 		return nil
 	}
@@ -111,7 +111,10 @@ func (s *reader) prepareEverything(r *request) error {
 	for i := range params {
 		p := search.Pair{Name: params[i].Get("name").Text()}
 		for j := range params[i].Items {
-			if m := &params[i].Items[j]; strings.HasPrefix(m.Name, "value") {
+			switch m := &params[i].Items[j]; {
+			case m.Name == "valueReference":
+				p.Value = m.Get("reference").Text()
+			case strings.HasPrefix(m.Name, "value"):
 				p.Value = m.Literal()
 			}
 		}

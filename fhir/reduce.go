@@ -41,6 +41,12 @@ func reductionOf(summary search.Summary, elements []string) *reduction {
 	return nil
 }
 
+// Elements cuts a resource down to some of its elements, the mandatory ones and those
+// that modify others' meaning, and marks it SUBSETTED (R4 search 3.1.1.5.9).
+func Elements(body []byte, elements []string) ([]byte, error) {
+	return reductionOf("", elements).apply(body)
+}
+
 func named(elements []string, name string) bool {
 	for _, e := range elements {
 		if e == name || e+"[x]" == name {

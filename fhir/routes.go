@@ -12,7 +12,7 @@ func (s *Service) allRoutes() routes {
 		searchSystem      = &interaction{name: "search-system", read: r.searchSystem}
 		searchCompartment = &interaction{name: "search-type", read: r.searchCompartment}
 		validate          = &interaction{name: "$validate", read: r.validateOperation}
-		everything        = &interaction{name: "$everything", prepare: r.prepareEverything, read: r.everything}
+		everything        = &interaction{name: "$everything", prepare: r.prepareParameters, read: r.everything}
 		bundle            = &interaction{name: "batch", prepare: s.prepareBundle, entries: true}
 	)
 	all := routes{
@@ -44,7 +44,7 @@ func (s *Service) allRoutes() routes {
 	}
 
 	if s.Jobs != nil {
-		export := &interaction{name: "$export", answer: s.kickOff}
+		export := &interaction{name: "$export", prepare: r.prepareParameters, answer: s.kickOff}
 		all["/$export"] = map[string]*interaction{"GET": export, "POST": export}
 		all["/Type/$export"] = map[string]*interaction{"GET": export, "POST": export}
 		all["/Type/id/$export"] = map[string]*interaction{"GET": export, "POST": export}

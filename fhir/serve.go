@@ -223,6 +223,10 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 	cancel := req.limit(max(s.Timeout, req.timeout))
 	defer cancel()
 
+	if in.entries || in.change != nil {
+		defer s.writes.begin(req, s.Now)()
+	}
+
 	switch {
 	case in.entries:
 		if err := s.transactor.prepareTransaction(req); err != nil {

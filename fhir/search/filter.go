@@ -98,6 +98,23 @@ func Patients(typ string, t Terms, f func(id []byte)) {
 // toPatient ends the value of a reference to a patient.
 var toPatient = []byte(sep + "Patient")
 
+// References calls f with each resource of this server that a resource refers to by
+// the search parameter with a code, or by any when code is ""; the same one may come
+// twice.
+func References(typ, code string, t Terms, f func(typ, id string)) {
+	byID := tables().byID
+	t.Each(func(term []byte) bool {
+		p := byID[uint16(term[0])<<8|uint16(term[1])]
+		if p == nil || p.Kind != Reference || p.Type != typ || code != "" && p.Code != code {
+			return true
+		}
+		if id, to, _ := splitRef(term[2:]); to != "" {
+			f(to, id)
+		}
+		return true
+	})
+}
+
 // holds reports whether a resource matches a resolved clause by its id and
 // terms.
 func (c *Clause) holds(id string, t Terms) bool {
