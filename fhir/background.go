@@ -34,12 +34,16 @@ type Jobs interface {
 type Asked struct {
 	Interaction string        `json:"interaction"` // name of the interaction
 	Method      string        `json:"method"`
-	Path        []string      `json:"path"` // segments below the base, undecoded
-	Query       []search.Pair `json:"query,omitempty"`
+	Path        []string      `json:"path"`            // segments below the base, undecoded
+	Query       []search.Pair `json:"query,omitempty"` // those of a body of Parameters included
+	RawQuery    string        `json:"rawQuery,omitzero"`
 	Header      http.Header   `json:"header,omitempty"` // the fields that keptHeaders lists
 	Grant       *Grant        `json:"grant"`
 	At          time.Time     `json:"at"`
 	Body        []byte        `json:"-"`
+
+	// Access decides for the request; nil in work that is done later.
+	Access *access.Reader `json:"-"`
 }
 
 // keptHeaders are the fields that may change what an interaction does.
@@ -48,14 +52,14 @@ var keptHeaders = []string{
 	"Prefer", "X-Request-Id", "X-Security-Context",
 }
 
-// URL is the request's URL under a base.
+// URL is the request's URL under a base, with its query as it was sent.
 func (a *Asked) URL(base string) string {
 	u := base
 	if len(a.Path) > 0 {
 		u += "/" + strings.Join(a.Path, "/")
 	}
-	if query := encodePairs(a.Query); query != "" {
-		u += "?" + query
+	if a.RawQuery != "" {
+		u += "?" + a.RawQuery
 	}
 	return u
 }
@@ -107,6 +111,18 @@ func Explain(err error) (status int, code, text string) {
 	return f.status, f.issues[0].code, f.issues[0].detail
 }
 
+// Warning writes an OperationOutcome that warns of something.
+func Warning(code, text string) []byte {
+	return outcome([]issue{{
+		severity: "warning",
+		code:     code,
+		detail:   text,
+	}})
+}
+
+// ParseQuery parses the query of a search. Its error is the answer to who sent it.
+func ParseQuery(raw string) ([]search.Pair, error) { return parseQuery(raw) }
+
 // asAsked is the request as jobs keep it.
 func (r *request) asAsked(name string) *Asked {
 	header := http.Header{}
@@ -121,10 +137,12 @@ func (r *request) asAsked(name string) *Asked {
 		Method:      r.method,
 		Path:        r.path,
 		Query:       r.query,
+		RawQuery:    r.rawQuery,
 		Header:      header,
 		Grant:       r.grant,
 		At:          r.now,
 		Body:        r.body,
+		Access:      r.access,
 	}
 }
 
@@ -450,11 +468,13 @@ func (s *Service) Settle(ctx context.Context) (time.Time, error) {
 		}
 		ended := ws.ended
 		ws.mu.Unlock()
+
 		select {
 		case <-ctx.Done():
 			return at, ctx.Err()
 		case <-ended:
 		}
+
 		ws.mu.Lock()
 	}
 

@@ -16,15 +16,16 @@ import (
 // request is one interaction asked for: by HTTP, or by an entry of a batch or
 // transaction.
 type request struct {
-	ctx    context.Context
-	method string
-	path   []string // segments below the base, undecoded
-	query  []search.Pair
-	header http.Header // for entries, only those that an entry may carry
-	body   []byte
-	grant  *Grant
-	now    time.Time
-	form   form // how the answer is written
+	ctx      context.Context
+	method   string
+	path     []string // segments below the base, undecoded
+	query    []search.Pair
+	rawQuery string
+	header   http.Header // for entries, only those that an entry may carry
+	body     []byte
+	grant    *Grant
+	now      time.Time
+	form     form // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
 

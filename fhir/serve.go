@@ -113,6 +113,7 @@ func (s *Service) nowhere(path string) error {
 // readURL parses the query, and negotiates the form of the answer, which a refusal
 // of the query has as well.
 func (r *request) readURL(rawQuery string) (err error) {
+	r.rawQuery = rawQuery
 	r.query, err = parseQuery(rawQuery)
 	none := r.negotiate()
 	if err != nil || r.readsBinary() || r.readsFile() {

@@ -69,7 +69,8 @@ type Change interface {
 	AuditStore
 	// Put stores e as its resource's current version, indexes its Terms in the
 	// place of the former ones, and keeps the former version as history. A
-	// resource without a number gets one. It refuses to follow a version that
+	// resource without a number gets one, higher than all that were given before:
+	// numbers grow in the order of the changes that gave them. It refuses to follow a version that
 	// is damaged.
 	Put(ctx context.Context, e Entry) (doc uint64, err error)
 	// DropIndex empties the index, and Reindex gives a resource that is not

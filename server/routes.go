@@ -9,6 +9,8 @@ import (
 	"github.com/gorilla/mux"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/async"
+	"fhirdest.example/fhir/export"
 )
 
 // routes puts everything that the public listener answers in its place. What
@@ -99,6 +101,13 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 	}
 
 	s.service = service
+	jobs.Kinds = map[string]async.Kind{
+		"$export": export.New(export.Config{
+			PublicBase: s.cfg.Public,
+			Store:      s.stores.resources,
+			Service:    service,
+		}),
+	}
 	return service, service.Seed(context.Background(), s.cfg.Patients)
 }
 

@@ -8,15 +8,16 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/fhir/async/asyncenv"
 )
 
 // A client has room for a few jobs, and its jobs do not keep others' from being
 // done.
 func TestRoomOfAClient(t *testing.T) {
 	k := endless{make(chan bool, 10)}
-	e := newEnv(t, func(e *env) {
-		e.kinds = map[string]async.Kind{"$export": k}
-		e.limits.Room = async.Room{
+	e := asyncenv.New(t, func(e *asyncenv.Env) {
+		e.Kinds = exports(k)
+		e.Limits.Room = async.Room{
 			All:       6,
 			PerClient: 5,
 			Active:    3,
@@ -24,23 +25,23 @@ func TestRoomOfAClient(t *testing.T) {
 	})
 
 	for range 3 {
-		e.begin("GET", "/$export", all, "")
+		e.Begin("GET", "/$export", asyncenv.All, "")
 	}
-	w := e.do("GET", "/$export", all, "", "Prefer", "respond-async")
+	w := e.Do("GET", "/$export", asyncenv.All, "", "Prefer", "respond-async")
 	if w.Code != 429 || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "throttled") {
 		t.Errorf("one too many: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 
-	const other = all + "; client=c2"
-	at := e.begin("GET", "/Patient", other, "")
-	if w := e.wait(at, other); w.Code != 200 {
+	const other = asyncenv.All + "; client=c2"
+	at := e.Begin("GET", "/Patient", other, "")
+	if w := e.Wait(at, other); w.Code != 200 {
 		t.Errorf("another client's: %d %s", w.Code, w.Body)
 	}
 	for range 2 {
-		e.wait(e.begin("GET", "/Patient", other, ""), other)
+		e.Wait(e.Begin("GET", "/Patient", other, ""), other)
 	}
 
-	if w := e.do("GET", "/Patient", other, "", "Prefer", "respond-async"); w.Code != 429 {
+	if w := e.Do("GET", "/Patient", other, "", "Prefer", "respond-async"); w.Code != 429 {
 		t.Errorf("over the server's room: %d", w.Code)
 	}
 }
@@ -79,16 +80,16 @@ func TestBoundsOfAJob(t *testing.T) {
 		"time":         {async.Limits{Time: 50 * time.Millisecond}, endless{make(chan bool, 1)}, 422},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t, func(e *env) {
-				e.kinds = map[string]async.Kind{"$export": c.kind}
-				e.limits = c.limits
+			e := asyncenv.New(t, func(e *asyncenv.Env) {
+				e.Kinds = exports(c.kind)
+				e.Limits = c.limits
 			})
-			at := e.begin("GET", "/$export", all, "")
-			if w := e.wait(at, all); w.Code != c.status || !strings.Contains(w.Body.String(), "too-costly") {
+			at := e.Begin("GET", "/$export", asyncenv.All, "")
+			if w := e.Wait(at, asyncenv.All); w.Code != c.status || !strings.Contains(w.Body.String(), "too-costly") {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
 
-			if w := e.do("GET", at+"/1.ndjson", all, ""); w.Code != 404 {
+			if w := e.Do("GET", at+"/1.ndjson", asyncenv.All, ""); w.Code != 404 {
 				t.Errorf("its file: %d", w.Code)
 			}
 		})

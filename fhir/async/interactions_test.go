@@ -3,6 +3,8 @@ package async_test
 import (
 	"strings"
 	"testing"
+
+	"fhirdest.example/fhir/async/asyncenv"
 )
 
 const patient = `{"resourceType":"Patient","id":"p","active":true}`
@@ -55,17 +57,17 @@ func TestAnyInteractionInTheBackground(t *testing.T) {
 		"without scope": {"GET", "/Observation/p", "", nil, "404", "not-found"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
-			e.do("PUT", "/Patient/p", all, patient)
+			e := asyncenv.New(t)
+			e.Do("PUT", "/Patient/p", asyncenv.All, patient)
 
 			headers := append([]string{"Prefer", "respond-async"}, c.headers...)
-			w := e.do(c.method, c.path, all, c.body, headers...)
+			w := e.Do(c.method, c.path, asyncenv.All, c.body, headers...)
 			at := w.Header().Get("Content-Location")
-			if w.Code != 202 || !strings.HasPrefix(at, base+"/_jobs/") {
+			if w.Code != 202 || !strings.HasPrefix(at, asyncenv.Base+"/_jobs/") {
 				t.Fatalf("%d %v %s", w.Code, w.Header(), w.Body)
 			}
 
-			got := e.result(at, all)
+			got := e.Result(at, asyncenv.All)
 			text := string(got.Resource) + string(got.Response.Outcome) + got.Response.Location
 			if !strings.HasPrefix(got.Response.Status, c.status) || !strings.Contains(text, c.has) {
 				t.Errorf("%+v %s", got.Response, got.Resource)
@@ -77,7 +79,7 @@ func TestAnyInteractionInTheBackground(t *testing.T) {
 // A path or method that there is not is refused at once, and so is the metadata and
 // an OPTIONS answered: none of them is work.
 func TestWhatIsNoWork(t *testing.T) {
-	e := newEnv(t)
+	e := asyncenv.New(t)
 	for path, want := range map[string]int{
 		"GET /nothing":           404,
 		"PUT /_history":          405,
@@ -92,12 +94,12 @@ func TestWhatIsNoWork(t *testing.T) {
 		"GET /_jobs/0123/..%2fx": 404,
 	} {
 		method, target, _ := strings.Cut(path, " ")
-		if w := e.do(method, target, all, "", "Prefer", "respond-async"); w.Code != want {
+		if w := e.Do(method, target, asyncenv.All, "", "Prefer", "respond-async"); w.Code != want {
 			t.Errorf("%s: %d, want %d: %s", path, w.Code, want, w.Body)
 		}
 	}
 
-	w := e.do("POST", "", all,
+	w := e.Do("POST", "", asyncenv.All,
 		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"$export"}}]}`)
 	if !strings.Contains(w.Body.String(), `"400 Bad Request"`) {
 		t.Errorf("inside a batch: %s", w.Body)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fhirdest.example/fhir/async/asyncenv"
 )
 
 // A job is there for tokens of its client that cover what it was begun with. For
@@ -12,9 +14,9 @@ import (
 // Covers: ER-18, FS-302
 func TestJobsOfOthersAreNotThere(t *testing.T) {
 	const own = "system/Patient.rs system/Observation.rs; client=c1; patient=p; subject=s"
-	e := newEnv(t)
-	at := e.begin("GET", "/Patient?_count=1", own, "")
-	if w := e.wait(at, own); w.Code != 200 {
+	e := asyncenv.New(t)
+	at := e.Begin("GET", "/Patient?_count=1", own, "")
+	if w := e.Wait(at, own); w.Code != 200 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 
@@ -41,7 +43,7 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 		"another registration": {own + "; registration=2", 404},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := e.do("GET", at, c.token, "")
+			w := e.Do("GET", at, c.token, "")
 			if w.Code != c.want {
 				t.Fatalf("%d, want %d: %s", w.Code, c.want, w.Body)
 			}
@@ -49,18 +51,18 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 				return
 			}
 
-			if !e.traced(w.Header().Get("Trace-Id"), "job.owner") {
+			if !e.Traced(w.Header().Get("Trace-Id"), "job.owner") {
 				t.Error("the refusal has no trace")
 			}
-			never := e.do("GET", base+"/_jobs/00112233445566778899aabbccddeeff", c.token, "")
+			never := e.Do("GET", asyncenv.Base+"/_jobs/00112233445566778899aabbccddeeff", c.token, "")
 			if never.Code != w.Code || never.Body.String() != w.Body.String() {
 				t.Errorf("one that never was is distinguishable: %s, %s", never.Body, w.Body)
 			}
-			if w := e.do("DELETE", at, c.token, ""); w.Code != 404 {
+			if w := e.Do("DELETE", at, c.token, ""); w.Code != 404 {
 				t.Errorf("cancelled: %d", w.Code)
 			}
 
-			if w := e.do("GET", at+"/result", c.token, ""); w.Code != 404 {
+			if w := e.Do("GET", at+"/result", c.token, ""); w.Code != 404 {
 				t.Errorf("its file: %d", w.Code)
 			}
 		})
@@ -68,12 +70,12 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 
 	// not even its own client gets what is no output
 	for _, name := range []string{"result", "request", "jobs.bolt", "..", "."} {
-		if w := e.do("GET", at+"/"+name, own, ""); w.Code != 404 {
+		if w := e.Do("GET", at+"/"+name, own, ""); w.Code != 404 {
 			t.Errorf("%s: %d", name, w.Code)
 		}
 	}
 
-	if w := e.do("GET", at, own, ""); w.Code != 200 {
+	if w := e.Do("GET", at, own, ""); w.Code != 200 {
 		t.Errorf("the owner's own, after all that: %d", w.Code)
 	}
 }
@@ -81,28 +83,29 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 // A job that is cancelled, or whose time is over, is not there any more, and
 // neither are its files.
 func TestCancelledAndExpired(t *testing.T) {
-	e := newEnv(t)
-	at := e.begin("GET", "/Patient", all, "")
-	e.wait(at, all)
+	e := asyncenv.New(t)
+	at := e.Begin("GET", "/Patient", asyncenv.All, "")
+	e.Wait(at, asyncenv.All)
 
 	for i, want := range []int{202, 404} {
-		if w := e.do("DELETE", at, all, ""); w.Code != want || !strings.Contains(w.Body.String(), "OperationOutcome") {
+		if w := e.Do("DELETE", at, asyncenv.All, ""); w.Code != want ||
+			!strings.Contains(w.Body.String(), "OperationOutcome") {
 			t.Errorf("time %d: %d %s", i, w.Code, w.Body)
 		}
 	}
 
-	if w := e.do("GET", at, all, ""); w.Code != 404 || !strings.Contains(w.Body.String(), "OperationOutcome") {
+	if w := e.Do("GET", at, asyncenv.All, ""); w.Code != 404 || !strings.Contains(w.Body.String(), "OperationOutcome") {
 		t.Errorf("after: %d %s", w.Code, w.Body)
 	}
-	e.empty()
+	e.Empty()
 
-	at = e.begin("GET", "/Patient", all, "")
-	e.wait(at, all)
-	e.late.Store(int64(2 * time.Hour))
+	at = e.Begin("GET", "/Patient", asyncenv.All, "")
+	e.Wait(at, asyncenv.All)
+	e.Late.Store(int64(2 * time.Hour))
 
 	for range 3000 {
-		if e.do("GET", at, all, "").Code == 404 {
-			e.empty()
+		if e.Do("GET", at, asyncenv.All, "").Code == 404 {
+			e.Empty()
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -113,12 +116,12 @@ func TestCancelledAndExpired(t *testing.T) {
 
 // A job of a client that is registered no longer is not done.
 func TestRegistrationCancelled(t *testing.T) {
-	e := newEnv(t, func(e *env) { e.gone.Store(true) })
-	at := e.begin("PUT", "/Patient/p", all, patient)
-	if w := e.wait(at, all); w.Code != 403 || !strings.Contains(w.Body.String(), "registration") {
+	e := asyncenv.New(t, func(e *asyncenv.Env) { e.Gone.Store(true) })
+	at := e.Begin("PUT", "/Patient/p", asyncenv.All, patient)
+	if w := e.Wait(at, asyncenv.All); w.Code != 403 || !strings.Contains(w.Body.String(), "registration") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if w := e.do("GET", "/Patient/p", all, ""); w.Code != 404 {
+	if w := e.Do("GET", "/Patient/p", asyncenv.All, ""); w.Code != 404 {
 		t.Errorf("it was done: %d", w.Code)
 	}
 }

@@ -11,21 +11,8 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/fhir/async/asyncenv"
 )
-
-// empty waits until no files of jobs are left.
-func (e *env) empty() {
-	e.t.Helper()
-	for range 3000 {
-		left, err := os.ReadDir(filepath.Join(e.dir, "jobs"))
-		e.must(err)
-		if len(left) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	e.t.Error("files of jobs are left")
-}
 
 // unfinished is a store that loses how jobs end, as a crash just before would.
 type unfinished struct{ async.Store }
@@ -45,16 +32,16 @@ func (s unfinished) Update(ctx context.Context, id string, change func(*async.Jo
 }
 
 // crash has a job done, and its end lost; then everything starts again.
-func (e *env) crash(method, path, body string) (at string) {
-	e.t.Helper()
-	e.broken = func(s async.Store) async.Store { return unfinished{s} }
-	e.reopen()
-	e.run()
-	at = e.begin(method, path, all, body)
+func crash(t *testing.T, e *asyncenv.Env, method, path, body string) (at string) {
+	t.Helper()
+	e.Broken = func(s async.Store) async.Store { return unfinished{s} }
+	e.Reopen()
+	e.Run()
+	at = e.Begin(method, path, asyncenv.All, body)
 
 	for range 6000 {
-		if e.do("GET", at, all, "").Header().Get("X-Progress") == "waiting" {
-			_, err := os.Stat(filepath.Join(e.dir, "jobs", at[strings.LastIndex(at, "/")+1:], "result"))
+		if e.Do("GET", at, asyncenv.All, "").Header().Get("X-Progress") == "waiting" {
+			_, err := os.Stat(filepath.Join(e.Dir, "jobs", at[strings.LastIndex(at, "/")+1:], "result"))
 			if err == nil {
 				break
 			}
@@ -62,36 +49,31 @@ func (e *env) crash(method, path, body string) (at string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 
-	e.broken = nil
-	e.reopen()
-	e.run()
+	e.Broken = nil
+	e.Reopen()
+	e.Run()
 	return at
-}
-
-func (e *env) reopen() {
-	e.close()
-	e.open()
 }
 
 // A job that was not begun when the server stopped is done after the start, with its
 // body; one that had ended keeps its result.
 func TestJobsSurviveARestart(t *testing.T) {
-	e := newEnv(t)
-	done := e.begin("PUT", "/Patient/a", all, strings.Replace(patient, `"p"`, `"a"`, 1))
-	e.result(done, all)
+	e := asyncenv.New(t)
+	done := e.Begin("PUT", "/Patient/a", asyncenv.All, strings.Replace(patient, `"p"`, `"a"`, 1))
+	e.Result(done, asyncenv.All)
 
-	e.reopen()
-	waiting := e.begin("PUT", "/Patient/p", all, patient) // nobody works yet
-	if w := e.do("GET", waiting, all, ""); w.Header().Get("X-Progress") != "waiting" {
+	e.Reopen()
+	waiting := e.Begin("PUT", "/Patient/p", asyncenv.All, patient) // nobody works yet
+	if w := e.Do("GET", waiting, asyncenv.All, ""); w.Header().Get("X-Progress") != "waiting" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 
-	e.reopen()
-	e.run()
-	if got := e.result(waiting, all); !strings.HasPrefix(got.Response.Status, "201") {
+	e.Reopen()
+	e.Run()
+	if got := e.Result(waiting, asyncenv.All); !strings.HasPrefix(got.Response.Status, "201") {
 		t.Errorf("%+v", got)
 	}
-	if got := e.result(done, all); !strings.HasPrefix(got.Response.Status, "201") {
+	if got := e.Result(done, asyncenv.All); !strings.HasPrefix(got.Response.Status, "201") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -117,9 +99,9 @@ func TestWorkIsDoneOnce(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
-			at := e.crash(c.method, c.path, c.body)
-			w := e.wait(at, all)
+			e := asyncenv.New(t)
+			at := crash(t, e, c.method, c.path, c.body)
+			w := e.Wait(at, asyncenv.All)
 			if w.Code != c.status {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
@@ -127,7 +109,7 @@ func TestWorkIsDoneOnce(t *testing.T) {
 				t.Errorf("%s", w.Body)
 			}
 
-			if w := e.do("GET", "/Patient?_summary=count", all, ""); !strings.Contains(w.Body.String()+",",
+			if w := e.Do("GET", "/Patient?_summary=count", asyncenv.All, ""); !strings.Contains(w.Body.String()+",",
 				c.patients[:len(c.patients)-1]) {
 				t.Errorf("%s", w.Body)
 			}
@@ -155,26 +137,33 @@ func (k endless) Do(ctx context.Context, w *async.Work) error {
 // the third attempt the server gives it up.
 func TestWorkUnderWay(t *testing.T) {
 	k := endless{make(chan bool, 1)}
-	e := newEnv(t, func(e *env) { e.kinds = map[string]async.Kind{"$export": k} })
-	at := e.begin("GET", "/$export", all, "")
+	e := asyncenv.New(t, func(e *asyncenv.Env) { e.Kinds = exports(k) })
+	at := e.Begin("GET", "/$export", asyncenv.All, "")
 	<-k.begun
-	if w := e.do("GET", at+"/1.ndjson", all, ""); w.Code != 404 {
+	if w := e.Do("GET", at+"/1.ndjson", asyncenv.All, ""); w.Code != 404 {
 		t.Errorf("an unfinished file: %d", w.Code)
 	}
-	if w := e.do("DELETE", at, all, ""); w.Code != 202 {
+	if w := e.Do("DELETE", at, asyncenv.All, ""); w.Code != 202 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 
-	e.empty()
+	e.Empty()
 
-	at = e.begin("GET", "/$export", all, "")
+	at = e.Begin("GET", "/$export", asyncenv.All, "")
 	for range 3 {
 		<-k.begun
-		e.reopen()
-		e.run()
+		e.Reopen()
+		e.Run()
 	}
 
-	if w := e.wait(at, all); w.Code != 500 || !strings.Contains(w.Body.String(), "each time") {
+	if w := e.Wait(at, asyncenv.All); w.Code != 500 || !strings.Contains(w.Body.String(), "each time") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// exports has $export done by a kind of work.
+func exports(k async.Kind) func(*asyncenv.Env) map[string]async.Kind {
+	return func(*asyncenv.Env) map[string]async.Kind {
+		return map[string]async.Kind{"$export": k}
 	}
 }

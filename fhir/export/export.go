@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -40,7 +41,7 @@ func New(c Config) *Export { return &Export{c} }
 
 // Check implements async.Kind. What the export is about must be there for the grant.
 func (x *Export) Check(ctx context.Context, a *fhir.Asked) error {
-	r := access.NewReader(a.Grant, x.Service.Bases())
+	r := a.Access
 	q, err := readQuery(a, r, x.Service.Bases())
 	if err != nil {
 		return err
@@ -52,11 +53,13 @@ func (x *Export) Check(ctx context.Context, a *fhir.Asked) error {
 				return err
 			}
 		}
+
 		for _, id := range q.patients {
 			if err := present(ctx, sn, r, "Patient", id); err != nil {
 				return err
 			}
 		}
+
 		return nil
 	})
 }
@@ -105,15 +108,14 @@ func (x *Export) Do(ctx context.Context, w *async.Work) error {
 		work:   w,
 		access: r,
 		out:    newOutput(w),
+		about:  map[string]bool{},
 	}
 	err = t.run(ctx)
 	if err != nil {
 		t.out.abandon()
 	}
-	if told := t.disclosed(err); err == nil {
-		err = told
-	}
-	return err
+
+	return errors.Join(err, t.disclosed(true, err))
 }
 
 // manifest is the answer of a finished export (Bulk Data 2.0, "Response - Complete
@@ -146,5 +148,6 @@ func (t *task) finish() error {
 	if err != nil {
 		return err
 	}
+
 	return t.work.Finish("application/json", body)
 }

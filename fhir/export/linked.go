@@ -57,11 +57,13 @@ func (t *task) followShared(ctx context.Context) error {
 			if err := t.moment.follow(ctx, sn); err != nil {
 				return err
 			}
+
 			for _, k := range some {
 				if err := t.sharedOne(ctx, sn, k); err != nil {
 					return err
 				}
 			}
+
 			return nil
 		})
 		if err == nil {
@@ -111,6 +113,7 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 	search.References("Provenance", "target", terms, func(typ, id string) {
 		targets = append(targets, key{typ, id})
 	})
+
 	for _, k := range targets {
 		of, ok, err := current(ctx, sn, k.typ, k.id)
 		if err == nil && ok {
@@ -121,6 +124,7 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 		} else {
 			ok = false
 		}
+
 		if err == nil && ok && t.provenance == latestProvenance {
 			ok, err = t.latest(ctx, sn, e, k)
 		}

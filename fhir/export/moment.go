@@ -12,8 +12,7 @@ import (
 // moment is one state of the store.
 type moment struct {
 	time time.Time // no resource that it has was changed later
-	seq  uint64    // its newest change
-	last uint64    // its highest number of a resource
+	last uint64    // its highest number of a resource or record
 
 	seen    uint64            // changes up to here are in changed
 	changed map[uint64]uint64 // resources changed since, and the first version after the moment
@@ -30,19 +29,15 @@ func newMoment(ctx context.Context, store fhir.Store, at time.Time) (*moment, er
 		changed: map[uint64]uint64{},
 	}
 	err := store.View(ctx, func(sn fhir.Snapshot) error {
-		return sn.Changes(ctx, "", 0, func(seq, _, _ uint64) bool {
-			m.seq = seq
-			return false
+		return sn.Changes(ctx, "", 0, func(seq, doc, version uint64) bool {
+			m.seen = max(m.seen, seq)
+			if version == 1 { // numbers grow in the order of changes
+				m.last = doc
+			}
+			return version > 1
 		})
 	})
-	m.seen = m.seq
-	if err != nil {
-		return nil, err
-	}
-
-	return m, store.View(ctx, func(sn fhir.Snapshot) error {
-		return m.follow(ctx, sn)
-	})
+	return m, err
 }
 
 // follow notes what has changed up to a later state.
@@ -52,7 +47,12 @@ func (m *moment) follow(ctx context.Context, sn fhir.Snapshot) error {
 		if seq <= m.seen {
 			return false
 		}
+
 		newest = max(newest, seq)
+		if doc > m.last {
+			return true // it was made later
+		}
+
 		if first, ok := m.changed[doc]; !ok || version < first {
 			m.changed[doc] = version
 		}
@@ -64,6 +64,7 @@ func (m *moment) follow(ctx context.Context, sn fhir.Snapshot) error {
 			"More than %d resources changed during the export: export fewer types at a time, or by _since.",
 			maxChanged), "")
 	}
+
 	m.seen = newest
 	return err
 }
@@ -80,6 +81,7 @@ func (m *moment) version(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (f
 		if at == 0 {
 			return e, false, nil
 		}
+
 		if at != e.Version {
 			before, ok, err := sn.Version(ctx, e.Doc, at)
 			if err != nil || !ok {
@@ -87,6 +89,7 @@ func (m *moment) version(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (f
 			}
 			e = before
 		}
+
 		if !e.Updated.After(m.time) {
 			return e, true, nil
 		}

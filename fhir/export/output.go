@@ -124,6 +124,7 @@ func (o *output) close() error {
 		}
 		return a.part - b.part
 	})
+
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -82,6 +83,7 @@ func (in *reading) level() error {
 		in.query.level, in.group = "Group", path[1]
 		return nil
 	}
+
 	return fhir.Refuse(http.StatusNotFound, "not-supported",
 		"There is $export of the system, of Patient, and of one Group.", "")
 }
@@ -102,6 +104,7 @@ func (in *reading) parameter(name, value string) error {
 		if in.since = from; !ok {
 			return bad("_since is no instant.")
 		}
+
 	case "_until":
 		_, to, ok := search.Instants(instant)
 		if in.until = to; !ok {
@@ -116,6 +119,7 @@ func (in *reading) parameter(name, value string) error {
 		return in.elementNames(value)
 	case "includeAssociatedData":
 		return in.associated(value)
+
 	case "patient":
 		return in.patient(value)
 	case "_format", "_pretty":
@@ -158,6 +162,7 @@ func (in *reading) typeNames(value string) error {
 		if err := in.may(typ); err != nil {
 			return err
 		}
+
 		in.types[typ] = true
 	}
 
@@ -209,6 +214,7 @@ func (in *reading) elementNames(value string) error {
 		if t := table.R4().Resource(typ); typed && !hasElement(t, name) {
 			return bad("_elements: %s has no element %s.", typ, clip(name))
 		}
+
 		in.elements[typ] = append(in.elements[typ], name)
 	}
 
@@ -269,6 +275,7 @@ func (in *reading) patient(value string) error {
 	if ref.Type != "Patient" || ref.Version != "" {
 		return bad("patient is a reference to a Patient, such as Patient/123.")
 	}
+
 	in.patients = append(in.patients, ref.ID)
 	return nil
 }
@@ -279,6 +286,7 @@ func (in *reading) typeFilters() error {
 		Bases: in.bases,
 		Now:   func() time.Time { return in.asked.At },
 	}
+
 	for _, text := range in.texts {
 		for _, one := range splitFilters(text) {
 			typ, criteria, ok := strings.Cut(one, "?")
@@ -320,12 +328,16 @@ func (in *reading) typeFilter(parser *search.Parser, typ, criteria string) error
 	var clauses []search.Clause
 	for _, p := range pairs {
 		c, err := parser.Plain(typ, p.Name, p.Value)
+		if refused := (*search.Error)(nil); errors.As(err, &refused) {
+			return err
+		}
 		if err != nil {
 			if err := in.leaveOut("_typeFilter " + typ + "?" + clip(p.Name) + ": " + err.Error()); err != nil {
 				return err
 			}
 			continue
 		}
+
 		clauses = append(clauses, c)
 	}
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/access"
@@ -25,7 +27,7 @@ type task struct {
 	members map[string]bool // patients exported, of Group and by name; nil for all
 	shared  worklist        // what belongs to no patient and is referred to
 	batch   batch
-	about   []string // patients whose disclosure is to be recorded
+	about   map[string]bool // patients whose disclosure is to be recorded
 }
 
 // Bounds of what one transaction copies.
@@ -73,6 +75,7 @@ func (t *task) run(ctx context.Context) error {
 	if err == nil {
 		err = t.followShared(ctx)
 	}
+
 	for _, text := range t.ignored {
 		if err == nil {
 			err = t.out.add(listError, "OperationOutcome", fhir.Warning("not-supported", text))
@@ -85,14 +88,10 @@ func (t *task) run(ctx context.Context) error {
 	return t.finish()
 }
 
-// begin finds out how many resources there are, and whose are exported.
+// begin finds out whose resources are exported.
 func (t *task) begin(ctx context.Context) error {
 	return t.Store.View(ctx, func(sn fhir.Snapshot) error {
-		err := t.moment.follow(ctx, sn)
-		if err == nil {
-			t.moment.last, err = sn.Last(ctx)
-		}
-		if err != nil || t.level == "" {
+		if err := t.moment.follow(ctx, sn); err != nil || t.level == "" {
 			return err
 		}
 
@@ -102,6 +101,7 @@ func (t *task) begin(ctx context.Context) error {
 				t.members[id] = true
 			}
 		}
+
 		if t.group == "" {
 			return nil
 		}
@@ -110,11 +110,13 @@ func (t *task) begin(ctx context.Context) error {
 		if err := t.groupMembers(ctx, sn, t.group, in, 0); err != nil {
 			return err
 		}
+
 		for id := range in {
 			if t.members != nil && !t.members[id] {
 				delete(in, id)
 			}
 		}
+
 		t.members = in
 		return nil
 	})
@@ -187,6 +189,7 @@ func (t *task) walk(ctx context.Context) error {
 				}
 				return doc < t.moment.last && len(docs) < batchRows
 			})
+
 			done = len(docs) == 0
 			if err == nil {
 				after, err = t.copy(ctx, sn, docs, after)
@@ -244,6 +247,7 @@ func (t *task) one(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) error {
 	if err != nil || !ok {
 		return err
 	}
+
 	return t.give(e, terms)
 }
 
@@ -257,6 +261,7 @@ func (t *task) terms(e fhir.Entry) (search.Terms, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	x := search.Extractor{Bases: t.Service.Bases()}
 	terms, err := x.Extract(e.Type, root, search.Stamp{
 		ID:      e.ID,
@@ -265,6 +270,7 @@ func (t *task) terms(e fhir.Entry) (search.Terms, error) {
 	if errors.Is(err, search.ErrTooManyTerms) { // it was stored before there was a bound
 		err = nil
 	}
+
 	return terms, err
 }
 
@@ -303,8 +309,8 @@ func (t *task) ofMember(e fhir.Entry, terms search.Terms) bool {
 	}
 
 	found := false
-	search.Patients(e.Type, terms, func(id string) {
-		found = found || t.members == nil || t.members[id]
+	search.Patients(e.Type, terms, func(id []byte) {
+		found = found || t.members == nil || t.members[string(id)]
 	})
 	return found
 }
@@ -331,10 +337,11 @@ func (t *task) give(e fhir.Entry, terms search.Terms) error {
 
 	t.batch.add(listOutput, e.Type, body)
 	if e.Type == "Patient" {
-		t.disclose(e.ID)
+		t.about[e.ID] = true
 	} else {
-		search.Patients(e.Type, terms, t.disclose)
+		search.Patients(e.Type, terms, func(id []byte) { t.about[string(id)] = true })
 	}
+
 	if t.level != "" {
 		return t.shared.from(e.Type, terms)
 	}
@@ -353,6 +360,7 @@ func (t *task) deletion(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) err
 		if err != nil || !ok || before.Deleted {
 			return err
 		}
+
 		terms, err := t.terms(before)
 		if err != nil || !t.ofMember(before, terms) {
 			return err
@@ -365,6 +373,7 @@ func (t *task) deletion(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) err
 			`{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"`+
 				e.Type+"/"+e.ID+`"}}]}`))
 	}
+
 	return err
 }
 
@@ -375,32 +384,28 @@ func (t *task) write() error {
 			return err
 		}
 	}
-	return nil
+	return t.disclosed(false, nil)
 }
 
 // perRecord is how many patients one audit record names.
 const perRecord = 20
 
-// disclose notes that data of a patient is given out.
-func (t *task) disclose(id string) {
-	for _, known := range t.about {
-		if known == id {
-			return
+// disclosed records the patients whose data is in the batch. last has the records
+// made that are not full.
+func (t *task) disclosed(last bool, why error) error {
+	ids := slices.Sorted(maps.Keys(t.about))
+	for len(ids) >= perRecord || last {
+		n := min(perRecord, len(ids))
+		if err := t.Service.Disclose(&t.work.Asked, ids[:n], why); err != nil {
+			return fmt.Errorf("export: %w", err)
 		}
-	}
-	t.about = append(t.about, id)
-}
 
-// disclosed records the patients that were noted, all of them at the end.
-func (t *task) disclosed(why error) error {
-	var failed error
-	for first := true; first || len(t.about) > 0; first = false {
-		n := min(perRecord, len(t.about))
-		failed = errors.Join(failed, t.Service.Disclose(&t.work.Asked, t.about[:n], why))
-		t.about = t.about[n:]
+		for _, id := range ids[:n] {
+			delete(t.about, id)
+		}
+		ids = ids[n:]
+		last = last && len(ids) > 0
 	}
-	if failed != nil {
-		return fmt.Errorf("export: %w", failed)
-	}
+
 	return nil
 }

@@ -122,6 +122,12 @@ var table = []row{
 		ours:   []string{"fhir/..."},
 	},
 	{
+		room:   "fhir/async/asyncenv",
+		reason: "the environment of tests of work in the background",
+		ours:   []string{"fhir", "fhir/...", "server/bolt", "udap/trace"},
+		others: []string{strict},
+	},
+	{
 		room:   "fhir/...",
 		reason: "FHIR R4 over stored bytes",
 		ours:   []string{"fhir/...", "udap/trace"},

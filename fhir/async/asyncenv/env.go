@@ -1,9 +1,12 @@
-package async_test
+// Package asyncenv is the environment of tests of work in the background: a FHIR
+// service with jobs over real files, which can be started again.
+package asyncenv
 
 import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,88 +24,94 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-const base = "https://fhir.test/acme/fhir"
+// Base is the public base URL.
+const Base = "https://fhir.test/acme/fhir"
 
-// env is a FHIR service with jobs over real files, which can be started again.
-type env struct {
+// Env is a FHIR service with jobs over real files, which can be started again.
+type Env struct {
 	t      testing.TB
-	dir    string
-	limits async.Limits
-	kinds  map[string]async.Kind
-	broken func(async.Store) async.Store // wraps the store of jobs; nil: as it is
+	Dir    string
+	Limits async.Limits
+	Kinds  func(*Env) map[string]async.Kind // made when the service and its store are there
+	Broken func(async.Store) async.Store    // wraps the store of jobs; nil: as it is
 
-	late    atomic.Int64 // added to the clock, in nanoseconds
-	gone    atomic.Bool  // the clients' registrations are cancelled
+	Late    atomic.Int64 // added to the clock, in nanoseconds
+	Gone    atomic.Bool  // the clients' registrations are cancelled
 	mu      sync.Mutex   // guards traces
 	traces  []*trace.Trace
-	service *fhir.Service
-	manager *async.Manager
+	Store   *bolt.FHIR
+	Service *fhir.Service
+	Manager *async.Manager
 	closers []func() error
 	stop    func()
 }
 
-// newEnv starts a service; change is called before.
-func newEnv(t testing.TB, change ...func(*env)) *env {
+// New starts a service; change is called before.
+func New(t testing.TB, change ...func(*Env)) *Env {
 	t.Helper()
-	e := &env{
+	e := &Env{
 		t:   t,
-		dir: t.TempDir(),
+		Dir: t.TempDir(),
 	}
 	for _, f := range change {
 		f(e)
 	}
 
-	e.open()
-	e.run()
-	t.Cleanup(e.close)
+	e.Open()
+	e.Run()
+	t.Cleanup(e.Close)
 	return e
 }
 
-// open opens stores and service; no job is done before run.
-func (e *env) open() {
+// Open opens stores and service; no job is done before Run.
+func (e *Env) Open() {
 	e.t.Helper()
-	resources, err := bolt.OpenFHIR(filepath.Join(e.dir, "fhir.bolt"), bolt.Options{})
-	e.must(err)
-	jobs, err := bolt.OpenJobs(filepath.Join(e.dir, "jobs.bolt"), bolt.Options{})
-	e.must(err)
+	resources, err := bolt.OpenFHIR(filepath.Join(e.Dir, "fhir.bolt"), bolt.Options{})
+	e.Must(err)
+	jobs, err := bolt.OpenJobs(filepath.Join(e.Dir, "jobs.bolt"), bolt.Options{})
+	e.Must(err)
 
 	var store async.Store = jobs
-	if e.broken != nil {
-		store = e.broken(store)
+	if e.Broken != nil {
+		store = e.Broken(store)
 	}
-	e.manager, err = async.New(e.t.Context(), async.Config{
-		PublicBase: base,
-		Dir:        filepath.Join(e.dir, "jobs"),
+	e.Manager, err = async.New(e.t.Context(), async.Config{
+		PublicBase: Base,
+		Dir:        filepath.Join(e.Dir, "jobs"),
 		Store:      store,
-		Now:        e.now,
-		Kinds:      e.kinds,
+		Now:        e.Now,
 		Live: func(context.Context, *fhir.Grant) (bool, error) {
-			return !e.gone.Load(), nil
+			return !e.Gone.Load(), nil
 		},
 		Decided: e.decided,
 		Failed:  func(err error) { e.t.Log("failed:", err) },
-		Limits:  e.limits,
+		Limits:  e.Limits,
 	})
-	e.must(err)
+	e.Must(err)
 
-	e.service, err = fhir.New(fhir.Config{
-		PublicBase: base,
+	e.Service, err = fhir.New(fhir.Config{
+		PublicBase: Base,
 		Store:      resources,
 		Authorize:  authorize,
-		Jobs:       e.manager,
-		Now:        e.now,
+		Jobs:       e.Manager,
+		Now:        e.Now,
 		Decided:    e.decided,
 	})
-	e.must(err)
+	e.Must(err)
 
-	e.closers = []func() error{e.service.Close, e.manager.Close, jobs.Close, resources.Close}
+	e.Store = resources
+	if e.Kinds != nil {
+		e.Manager.Kinds = e.Kinds(e)
+	}
+	e.closers = []func() error{e.Service.Close, e.Manager.Close, jobs.Close, resources.Close}
 }
 
-func (e *env) run() {
+// Run has the jobs done.
+func (e *Env) Run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan bool)
 	go func() {
-		e.manager.Run(ctx, e.service)
+		e.Manager.Run(ctx, e.Service)
 		close(ended)
 	}()
 	e.stop = func() {
@@ -111,33 +120,56 @@ func (e *env) run() {
 	}
 }
 
-func (e *env) close() {
+// Close ends everything and releases the files.
+func (e *Env) Close() {
 	if e.stop != nil {
 		e.stop()
 	}
 	for _, f := range e.closers {
-		e.must(f())
+		e.Must(f())
 	}
 	e.stop, e.closers = nil, nil
 }
 
-func (e *env) must(err error) {
+// Reopen closes everything and opens it again on the same files, without Run.
+func (e *Env) Reopen() {
+	e.Close()
+	e.Open()
+}
+
+// Empty waits until no files of jobs are left.
+func (e *Env) Empty() {
+	e.t.Helper()
+	for range 3000 {
+		left, err := os.ReadDir(filepath.Join(e.Dir, "jobs"))
+		e.Must(err)
+		if len(left) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	e.t.Error("files of jobs are left")
+}
+
+// Must ends the test with an error.
+func (e *Env) Must(err error) {
 	e.t.Helper()
 	if err != nil {
 		e.t.Fatal(err)
 	}
 }
 
-func (e *env) now() time.Time { return time.Now().Add(time.Duration(e.late.Load())) }
+// Now is the time of the service.
+func (e *Env) Now() time.Time { return time.Now().Add(time.Duration(e.Late.Load())) }
 
-func (e *env) decided(tr *trace.Trace) {
+func (e *Env) decided(tr *trace.Trace) {
 	e.mu.Lock()
 	e.traces = append(e.traces, tr)
 	e.mu.Unlock()
 }
 
-// traced reports whether a refusal by a check has that id.
-func (e *env) traced(id, check string) bool {
+// Traced reports whether a refusal by a check has that id.
+func (e *Env) Traced(id, check string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, tr := range e.traces {
@@ -189,14 +221,15 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	return g, nil
 }
 
-const all = "system/*.cruds"
+// All is a token that may do everything.
+const All = "system/*.cruds"
 
-// do sends a request below the base, or to a whole URL. Headers are name, value
+// Do sends a request below the Base, or to a whole URL. Headers are name, value
 // pairs.
-func (e *env) do(method, url, token, body string, headers ...string) *httptest.ResponseRecorder {
+func (e *Env) Do(method, url, token, body string, headers ...string) *httptest.ResponseRecorder {
 	e.t.Helper()
 	target := strings.TrimPrefix(url, "https://fhir.test")
-	if !strings.HasPrefix(url, base) {
+	if !strings.HasPrefix(url, Base) {
 		target = "/acme/fhir" + url
 	}
 	r := httptest.NewRequest(method, "/x", strings.NewReader(body))
@@ -211,26 +244,26 @@ func (e *env) do(method, url, token, body string, headers ...string) *httptest.R
 	}
 
 	w := httptest.NewRecorder()
-	e.service.ServeHTTP(w, r)
+	e.Service.ServeHTTP(w, r)
 	return w
 }
 
-// begin sends a request with Prefer: respond-async, and returns its status URL.
-func (e *env) begin(method, path, token, body string, headers ...string) string {
+// Begin sends a request with Prefer: respond-async, and returns its status URL.
+func (e *Env) Begin(method, path, token, body string, headers ...string) string {
 	e.t.Helper()
-	w := e.do(method, path, token, body, append(headers, "Prefer", "respond-async")...)
+	w := e.Do(method, path, token, body, append(headers, "Prefer", "respond-async")...)
 	at := w.Header().Get("Content-Location")
-	if w.Code != http.StatusAccepted || !strings.HasPrefix(at, base+"/") {
+	if w.Code != http.StatusAccepted || !strings.HasPrefix(at, Base+"/") {
 		e.t.Fatalf("%s %s: %d %v %s", method, path, w.Code, w.Header(), w.Body)
 	}
 	return at
 }
 
-// wait asks for a job's status until it has ended.
-func (e *env) wait(at, token string) *httptest.ResponseRecorder {
+// Wait asks for a job's status until it has ended.
+func (e *Env) Wait(at, token string) *httptest.ResponseRecorder {
 	e.t.Helper()
 	for range 6000 {
-		w := e.do("GET", at, token, "")
+		w := e.Do("GET", at, token, "")
 		if w.Code != http.StatusAccepted {
 			return w
 		}
@@ -245,8 +278,8 @@ func (e *env) wait(at, token string) *httptest.ResponseRecorder {
 	return nil
 }
 
-// result is the one entry of a batch-response.
-type result struct {
+// Result is the one entry of a batch-response.
+type Result struct {
 	Resource jsontext.Value `json:"resource"`
 	Response struct {
 		Status   string         `json:"status"`
@@ -256,20 +289,20 @@ type result struct {
 	} `json:"response"`
 }
 
-// result waits for a job and reads its batch-response.
-func (e *env) result(at, token string) result {
+// Result waits for a job and reads its batch-response.
+func (e *Env) Result(at, token string) Result {
 	e.t.Helper()
-	w := e.wait(at, token)
+	w := e.Wait(at, token)
 	var b struct {
 		ResourceType, Type string
-		Entry              []result `json:"entry"`
+		Entry              []Result `json:"entry"`
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &b, json.MatchCaseInsensitiveNames(true)); err != nil ||
 		w.Code != http.StatusOK || b.Type != "batch-response" || len(b.Entry) != 1 {
 		e.t.Fatalf("%v: %d %s", err, w.Code, w.Body)
 	}
 
-	if expires, err := http.ParseTime(w.Header().Get("Expires")); err != nil || !expires.After(e.now()) {
+	if expires, err := http.ParseTime(w.Header().Get("Expires")); err != nil || !expires.After(e.Now()) {
 		e.t.Errorf("Expires: %v", w.Header())
 	}
 	return b.Entry[0]
