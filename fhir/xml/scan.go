@@ -12,7 +12,7 @@ import (
 const (
 	maxOpen       = 2*tree.MaxDepth + 1
 	maxAttributes = 64
-	maxBindings   = 64 // prefixes that are bound at one place
+	maxBindings   = 16 // prefixes that are bound at one place
 )
 
 // Namespaces that XML itself has (Namespaces in XML 1.0, 3).
