@@ -132,6 +132,7 @@ func (c *call) open() (*client.Client, error) {
 		Dial:         c.Connect,
 		DialName:     c.ConnectName,
 		Wrap:         wrap,
+		Proofs:       c.proofs,
 		LoopbackHTTP: c.LoopbackHTTP,
 		Timeout:      c.timeout,
 		Now:          c.now,

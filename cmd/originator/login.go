@@ -22,6 +22,11 @@ func login(ctx context.Context, c *call) error {
 		return err
 	}
 
+	key, err := c.bindTokens()
+	if err != nil {
+		return err
+	}
+
 	cl, d, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -47,6 +52,7 @@ func login(ctx context.Context, c *call) error {
 		return err
 	}
 
+	c.session.DPoPKey = key
 	return c.signedIn(ctx, cl, provider, asked, got)
 }
 
@@ -59,6 +65,10 @@ func (c *call) loginParameters() (redirect string, err error) {
 	}
 
 	orElse(&c.scope, s.Scope)
+	if c.idp != "" && !slices.Contains(strings.Fields(c.scope), "udap") {
+		c.scope += " udap" // UDAP Security 2.0, 6.1: the scope that makes idp mean something
+	}
+
 	redirects := c.redirects
 	if len(redirects) == 0 {
 		redirects = s.Redirects
@@ -100,6 +110,9 @@ func (c *call) authorization(redirect string) client.Authorization {
 		}
 	}
 
+	if c.proofs != nil { // a code that somebody else gets hold of is of no use (RFC 9449 10)
+		a.Further.Set("dpop_jkt", c.proofs.Thumbprint())
+	}
 	if c.maxAge >= 0 {
 		a.Further.Set("max_age", fmt.Sprint(int(c.maxAge/time.Second)))
 	}
@@ -165,7 +178,7 @@ func (c *call) signedIn(
 	ctx context.Context, cl *client.Client, provider *client.OpenID, asked client.Authorization, got *client.Token,
 ) error {
 	s := c.session
-	s.Subject, s.FHIRUser = "", ""
+	s.Subject, s.FHIRUser = "", "" // of whoever signed in before
 	if slices.Contains(strings.Fields(got.Scope), "openid") {
 		if err := c.identify(ctx, cl, provider, asked.Nonce, got); err != nil {
 			return err
@@ -230,6 +243,10 @@ func (c *call) refreshToken(ctx context.Context) error {
 
 	extensions, err := c.extensionObjects()
 	if err != nil {
+		return err
+	}
+
+	if err := c.useKey(); err != nil {
 		return err
 	}
 

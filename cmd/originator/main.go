@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -47,6 +48,7 @@ type call struct {
 	out     *printer
 	in      io.Reader // the terminal, for login -paste
 	now     func() time.Time
+	proofs  *client.Proofs // of the key to which tokens are bound; nil: they are bearer tokens
 	lists   *fetch.Source  // of revocation; set once the originator is open
 	atEnd   []func() error // closes what was opened, in the order of opening
 }

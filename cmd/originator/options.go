@@ -48,6 +48,7 @@ type options struct {
 	extensions      texts
 	noB2B           bool
 	refresh         bool
+	dpop            bool
 
 	idp       string
 	launch    string
@@ -109,6 +110,7 @@ func parseOptions(command string, args []string) (*options, error) {
 	case "token":
 		o.tokenFlags(f)
 		f.BoolVar(&o.refresh, "refresh", false, "")
+		f.BoolVar(&o.dpop, "dpop", false, "")
 	case "login":
 		o.loginFlags(f)
 	case "get":
@@ -189,6 +191,7 @@ func (o *options) tokenFlags(f *flag.FlagSet) {
 func (o *options) loginFlags(f *flag.FlagSet) {
 	f.StringVar(&o.scope, "scope", "", "")
 	f.Var(&o.redirects, "redirect", "")
+	f.BoolVar(&o.dpop, "dpop", false, "")
 	f.StringVar(&o.idp, "idp", "", "")
 	f.StringVar(&o.launch, "launch", "", "")
 	f.StringVar(&o.prompt, "prompt", "", "")

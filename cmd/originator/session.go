@@ -30,6 +30,7 @@ type session struct {
 	Logo      string   `json:"logo,omitempty"`
 
 	// What a person granted, who it was and for which patient.
+	DPoPKey  string `json:"dpopKey,omitempty"` // PKCS#8 in base64, to which the tokens are bound; none: bearer tokens
 	Refresh  string `json:"refresh,omitempty"`
 	Granted  string `json:"granted,omitempty"`
 	Subject  string `json:"subject,omitempty"`
@@ -80,7 +81,7 @@ func (s *session) forget() {
 
 // forgetTokens drops what a token request or a login left.
 func (s *session) forgetTokens() {
-	s.Token, s.Refresh, s.Expires = "", "", time.Time{}
+	s.Token, s.Refresh, s.DPoPKey, s.Expires = "", "", "", time.Time{}
 	s.Granted, s.Subject, s.FHIRUser, s.Patient = "", "", "", ""
 }
 

@@ -175,6 +175,11 @@ func token(ctx context.Context, c *call) error {
 		return err
 	}
 
+	key, err := c.bindTokens()
+	if err != nil {
+		return err
+	}
+
 	cl, d, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -188,7 +193,7 @@ func token(ctx context.Context, c *call) error {
 		return err
 	}
 
-	c.session.Token, c.session.Expires = out.Access, out.Expires
+	c.session.Token, c.session.Expires, c.session.DPoPKey = out.Access, out.Expires, key
 	if err := c.keep(); err != nil {
 		return err
 	}
@@ -266,6 +271,10 @@ func (c *call) extensionObjects() (map[string]jsontext.Value, error) {
 
 func get(ctx context.Context, c *call) error {
 	c.out.result.Command = c.command
+	if err := c.useKey(); err != nil {
+		return err
+	}
+
 	cl, err := c.open()
 	if err != nil {
 		return err

@@ -101,6 +101,7 @@ Token:
   -consent-policy URI, -consent-reference URL    repeatable
   -extension NAME=FILE       a further extension object, JSON; repeatable
   -no-b2b                    send no hl7-b2b object
+  -dpop                      a token bound to a new key, which the session keeps (DPoP)
   -refresh                   the next token of a login, by its refresh token; -scope narrows it
 `
 
@@ -112,7 +113,8 @@ Login:
   -paste                 do not listen: show the URL, and read the address that the browser
                          ends at from the terminal (always, for other redirect URIs)
   -browser PROGRAM       what opens the URL (default: $BROWSER, else the system's); none: nothing
-  -idp URL               sign in at this identity provider (Tiered OAuth; the scope needs udap)
+  -dpop                  tokens bound to a new key, which the session keeps (DPoP)
+  -idp URL               sign in at this identity provider (Tiered OAuth; adds the scope udap)
   -launch HANDLE         of an EHR launch (the scope needs launch)
   -prompt WORDS          none, login, consent, select_account
   -login-hint TEXT       who will sign in
