@@ -53,6 +53,11 @@ const (
 	maxRefresh    = 90 * 24 * time.Hour
 )
 
+// reservedMembers are the names in a token response that launch context cannot have.
+var reservedMembers = []string{
+	"access_token", "token_type", "expires_in", "scope", "refresh_token", "id_token", "patient",
+}
+
 // maxLaunch bounds the members of launch context.
 const maxLaunch = 16
 
@@ -110,6 +115,9 @@ func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approv
 // approved makes the grant and its code.
 func approved(r *AuthorizationRequest, a Approval, now time.Time) (g Grant, code string, err error) {
 	outside := slices.ContainsFunc(a.Scope, func(t string) bool { return !slices.Contains(r.Scope, t) })
+	for name := range a.Launch {
+		outside = outside || slices.Contains(reservedMembers, name)
+	}
 	if outside || len(a.Scope) == 0 || a.Person.Subject == "" || len(a.Launch) > maxLaunch {
 		return g, "", errApproval
 	}

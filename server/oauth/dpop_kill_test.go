@@ -66,6 +66,7 @@ func (r provenRequest) send(v *victim) (status int, body string, err error) {
 		return 0, "", err
 	}
 	defer res.Body.Close()
+
 	text, err := io.ReadAll(res.Body)
 	return res.StatusCode, string(text), err
 }
@@ -106,6 +107,7 @@ func (u *usedProofs) hammer(t *testing.T, e *env, v *victim, uri string) {
 	if err != nil {
 		return
 	}
+
 	id, _ := answer["client_id"].(string)
 	if status != 201 || id == "" {
 		t.Errorf("registration: %d %v", status, answer)

@@ -132,17 +132,44 @@ func TestBoundToken(t *testing.T) {
 		code          trace.Code
 		challenge     string
 	}{
-		"as a bearer token":          {"Bearer", token, nil, trace.InvalidToken, `Bearer error="invalid_token"`},
-		"as a bearer token, proven":  {"Bearer", token, []string{h.proof("GET", dataURL, token)}, trace.InvalidToken, "Bearer"},
-		"without a proof":            {"DPoP", token, nil, trace.InvalidDPoPProof, "DPoP"},
-		"with two proofs":            {"DPoP", token, []string{h.proof("GET", dataURL, token), "x"}, trace.InvalidDPoPProof, "DPoP"},
-		"by another key":             {"DPoP", token, []string{stranger.proof("GET", dataURL, token)}, trace.InvalidDPoPProof, "DPoP"},
-		"for another token":          {"DPoP", token, []string{h.proof("GET", dataURL, another)}, trace.InvalidDPoPProof, "DPoP"},
-		"for the token endpoint":     {"DPoP", token, []string{h.proof("POST", tokenURL, "")}, trace.InvalidDPoPProof, "DPoP"},
-		"for another method":         {"DPoP", token, []string{h.proof("PUT", dataURL, token)}, trace.InvalidDPoPProof, "DPoP"},
-		"for another URL":            {"DPoP", token, []string{h.proof("GET", dataURL+"/1", token)}, trace.InvalidDPoPProof, "DPoP"},
-		"for the private URL":        {"DPoP", token, []string{h.proof("GET", "https://destination.localhost/fhir/Patient", token)}, trace.InvalidDPoPProof, "DPoP"},
-		"a bearer token, proven":     {"DPoP", unbound, []string{h.proof("GET", dataURL, unbound)}, trace.InvalidToken, "DPoP"},
+		"as a bearer token": {"Bearer", token, nil, trace.InvalidToken, `Bearer error="invalid_token"`},
+		"as a bearer token, proven": {
+			"Bearer", token, []string{h.proof("GET", dataURL, token)}, trace.InvalidToken,
+			"Bearer",
+		},
+		"without a proof": {"DPoP", token, nil, trace.InvalidDPoPProof, "DPoP"},
+		"with two proofs": {
+			"DPoP", token, []string{h.proof("GET", dataURL, token), "x"}, trace.InvalidDPoPProof,
+			"DPoP",
+		},
+		"by another key": {
+			"DPoP", token, []string{stranger.proof("GET", dataURL, token)}, trace.InvalidDPoPProof,
+			"DPoP",
+		},
+		"for another token": {
+			"DPoP", token, []string{h.proof("GET", dataURL, another)}, trace.InvalidDPoPProof,
+			"DPoP",
+		},
+		"for the token endpoint": {
+			"DPoP", token, []string{h.proof("POST", tokenURL, "")}, trace.InvalidDPoPProof, "DPoP",
+		},
+		"for another method": {
+			"DPoP", token, []string{h.proof("PUT", dataURL, token)}, trace.InvalidDPoPProof,
+			"DPoP",
+		},
+		"for another URL": {
+			"DPoP", token, []string{h.proof("GET", dataURL+"/1", token)}, trace.InvalidDPoPProof,
+			"DPoP",
+		},
+		"for the private URL": {
+			"DPoP", token,
+			[]string{h.proof("GET", "https://destination.localhost/fhir/Patient", token)},
+			trace.InvalidDPoPProof, "DPoP",
+		},
+		"a bearer token, proven": {
+			"DPoP", unbound, []string{h.proof("GET", dataURL, unbound)}, trace.InvalidToken,
+			"DPoP",
+		},
 		"no token of this server":    {"DPoP", "x", []string{h.proof("GET", dataURL, "x")}, trace.InvalidToken, "DPoP"},
 		"a bearer token in capitals": {"BEARER", unbound, nil, "", ""},
 	} {
@@ -173,6 +200,7 @@ func TestProofOnceAtResource(t *testing.T) {
 	proof := h.proof("GET", dataURL, token)
 	var accepted atomic.Int32
 	var wg sync.WaitGroup
+
 	for range 50 {
 		wg.Go(func() {
 			if _, err := h.use("DPoP", token, proof); err == nil {
@@ -203,6 +231,7 @@ func TestProofOnceAtToken(t *testing.T) {
 	proof := h.proof("POST", tokenURL, "")
 	var accepted atomic.Int32
 	var wg sync.WaitGroup
+
 	for range 20 {
 		form := h.form()
 		wg.Go(func() {
@@ -234,6 +263,7 @@ func TestProofOnceAtToken(t *testing.T) {
 	late := h.proof("POST", tokenURL, "")
 	h.advance(2 * time.Minute)
 	h.refused("old", 400, "invalid_dpop_proof", spendsNothing, func() answer { return h.ask(form, late) })
+
 	if a := h.ask(form, h.proof("POST", tokenURL, "")); a.status != 200 {
 		t.Errorf("the assertion was not used up, and yet: %d %s", a.status, a.body)
 	}
@@ -251,6 +281,7 @@ func TestProofOfRefusedRequest(t *testing.T) {
 	if n := h.store.LiveJTI() - before; n != 2 {
 		t.Errorf("%d jti were used up, want those of the assertion and of the proof", n)
 	}
+
 	if a := h.ask(h.form(), proof); a.text("error") != "invalid_dpop_proof" {
 		t.Errorf("the proof again: %d %s", a.status, a.body)
 	}
@@ -288,6 +319,7 @@ func TestDPoPNonce(t *testing.T) {
 		}
 	}
 	demanded("no nonce", "")
+
 	h.restart()
 	demanded("of an earlier process", nonce)
 	h.advance(10 * time.Minute)
@@ -303,6 +335,7 @@ func (h *holder) proofWith(method, target, token, nonce string) string {
 		"htu": target,
 		"iat": h.now().Unix(),
 	}
+
 	if token != "" {
 		claims["ath"] = dpop.Hash(token)
 	}
@@ -317,5 +350,6 @@ func (h *holder) proofWith(method, target, token, nonce string) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+
 	return h.secret(proof)
 }

@@ -48,6 +48,7 @@ func (e *launched) parse(scope, launch string) (*oauth.AuthorizationRequest, *tr
 		"code_challenge":        {strings.Repeat("A", 43)},
 		"code_challenge_method": {"S256"},
 	}
+
 	if launch != "" {
 		v.Set("launch", launch)
 	}
@@ -100,6 +101,7 @@ func TestLaunchIsUsedOnce(t *testing.T) {
 	if err != nil || len(all) != 0 {
 		t.Errorf("grants before the code is redeemed: %v, %v", all, err)
 	}
+
 	if !strings.Contains(e.dump(), `"encounter":"e1"`) && !strings.Contains(e.dump(), `\"encounter\":\"e1\"`) {
 		t.Error("the grant does not have the encounter")
 	}
@@ -138,7 +140,8 @@ func TestLaunchesRefused(t *testing.T) {
 				t.Fatalf("%v", err)
 			}
 			last := tr.Steps[len(tr.Steps)-1]
-			if !strings.Contains(last.Found, row.says) || strings.Contains(last.Found, row.launch) && row.launch != "x" {
+			if !strings.Contains(last.Found, row.says) || strings.Contains(last.Found, row.launch) &&
+				row.launch != "x" {
 				t.Errorf("found %q, want %q", last.Found, row.says)
 			}
 		})

@@ -122,7 +122,7 @@ func (s tokenEndpoint) grantOfCode(ctx context.Context, a *authenticated, p Para
 
 	tr.Pass(checkCode, "a code of this client, for the first time", "that of grant "+string(g.ID))
 	err = tr.Collect(
-		func() error { return checkRedirectOfCode(g, p, tr) },
+		func() error { return checkRedirectOfCode(g, a.registration, p, tr) },
 		func() error { return checkCodeVerifier(g, p, tr) },
 		func() error { return checkKeyOfCode(g, a, tr) },
 		func() error { return s.checkEnabled(ctx, g, tr) },
@@ -180,7 +180,15 @@ func parseCode(text string) (id GrantID, hash Hash, ok bool) {
 	return GrantID(hex.EncodeToString(b[:16])), sha256.Sum256(b[16:]), true
 }
 
-func checkRedirectOfCode(g *Grant, p Params, tr *trace.Trace) error {
+func checkRedirectOfCode(g *Grant, r *Registration, p Params, tr *trace.Trace) error {
+	if !slices.Contains(r.Granted.RedirectURIs, g.Code.RedirectURI) {
+		return tr.Refuse(checkCodeRedirect, trace.InvalidGrant, trace.Finding{
+			Expected: "a redirect URI that the client still has",
+			Found:    g.Code.RedirectURI,
+			Remedy:   "ask for authorization again",
+		})
+	}
+
 	want := ""
 	if g.Code.Sent {
 		want = g.Code.RedirectURI

@@ -27,7 +27,7 @@ type TokenResponse struct {
 	Patient      string `json:"patient,omitzero"` // id of the patient in context (SMART App Launch)
 
 	// Launch is further launch context (SMART App Launch).
-	Launch map[string]jsontext.Value `json:",inline"`
+	Launch map[string]jsontext.Value `json:",embed"`
 }
 
 // Token answers a token request (RFC 6749 4.1.3, 4.4 and 6, UDAP Security 2.0, 4.2 and 5.2). Its
