@@ -199,17 +199,21 @@ func (n *notes) about(e Entry) {
 	switch e.Type {
 	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
 	case "Patient":
-		n.patient([]byte(e.ID))
+		n.patient(e.ID)
 	default:
-		search.Patients(e.Type, e.Terms, n.patient)
+		search.Patients(e.Type, e.Terms, func(id []byte) {
+			for _, known := range n.patients {
+				if known == string(id) {
+					return
+				}
+			}
+			n.patient(string(id))
+		})
 	}
 }
 
-func (n *notes) patient(id []byte) {
-	known := func(p string) bool {
-		return p == string(id)
-	}
-	if len(n.patients) < maxPatients && !slices.ContainsFunc(n.patients, known) {
-		n.patients = append(n.patients, string(id))
+func (n *notes) patient(id string) {
+	if len(n.patients) < maxPatients && !slices.Contains(n.patients, id) {
+		n.patients = append(n.patients, id)
 	}
 }

@@ -41,6 +41,10 @@ func RefusedAccess(err error) error { return refusedAccess(err) }
 // refusedAccess makes an answer of a refusal: 403, with all the scopes that
 // would do (RFC 6750 3.1).
 func refusedAccess(err error) error {
+	if err == nil {
+		return nil
+	}
+
 	var refusal *access.Refusal
 	if !errors.As(err, &refusal) {
 		return err

@@ -134,8 +134,8 @@ func notAcceptable() *failure {
 // mediaForms reads a media type or a range of them: the formats that it names, and
 // how exactly. One that asks for another FHIR version names none.
 func mediaForms(s string) (list []format, f form, exact int) {
-	parts := strings.Split(strings.ToLower(s), ";")
-	for _, p := range parts[1:] {
+	media, more, _ := strings.Cut(strings.ToLower(s), ";")
+	for p := range strings.SplitSeq(more, ";") {
 		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
 		if strings.TrimSpace(k) != "fhirversion" {
 			continue
@@ -146,7 +146,7 @@ func mediaForms(s string) (list []format, f form, exact int) {
 		f.versioned = true
 	}
 
-	media := strings.TrimSpace(parts[0])
+	media = strings.TrimSpace(media)
 	if one, ok := formats[media]; ok {
 		return []format{one}, f, 3
 	}

@@ -104,6 +104,11 @@ func unchanged(r *request, e Entry, version uint64) bool {
 			return version > 0 && sameTag(tag, version)
 		})
 	}
-	since, err := http.ParseTime(r.header.Get("If-Modified-Since"))
+
+	text := r.header.Get("If-Modified-Since")
+	if text == "" {
+		return false
+	}
+	since, err := http.ParseTime(text)
 	return err == nil && !e.Updated.Truncate(time.Second).After(since)
 }

@@ -221,8 +221,10 @@ func (s *Service) perform(in *interaction, req *request) (resp *response, record
 		return resp, false, err
 	}
 
-	cancel := req.limit(max(s.Timeout, req.timeout))
-	defer cancel()
+	if !in.short {
+		cancel := req.limit(max(s.Timeout, req.timeout))
+		defer cancel()
+	}
 
 	if in.entries || in.change != nil {
 		defer s.writes.begin(req, s.Now)()
@@ -302,6 +304,7 @@ type interaction struct {
 	read    func(Snapshot, *request) (*response, error) // one of these three
 	change  func(Change, *request) (*response, error)
 	answer  func(*request) (*response, error) // of jobs: needs no state of the store
+	short   bool                              // reads one resource, so that its time needs no limit
 	entries bool                              // the body is a batch or transaction
 }
 

@@ -61,6 +61,7 @@ func NewReader(g *Grant, bases search.Bases) *Reader {
 		grant:   g,
 		bases:   bases,
 		filters: map[question]search.Filter{},
+		steps:   make([]step, 0, 2), // as many as a read has
 	}
 }
 
