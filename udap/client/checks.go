@@ -97,6 +97,8 @@ var (
 	checkSmart  = trace.NewCheck("doctor.smart", "SMART configuration and UDAP metadata say the same", "")
 	checkTiered = trace.NewCheck("doctor.tiered",
 		"The scopes that Tiered OAuth and sign-in need are there, spelt right", "")
+	checkPeople = trace.NewCheck("doctor.openid",
+		"What clients need for signing people in is published, and is that of the signed endpoints", "")
 	checkCapability = trace.NewCheck("doctor.capability",
 		"The FHIR server answers at the base URL and calls itself by it", "")
 )

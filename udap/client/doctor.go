@@ -270,6 +270,7 @@ func (c *examiner) examineDestination(ctx context.Context, tr *trace.Trace) *Dis
 	d.examineHosts(c.cfg.Base)
 	d.examineTiered()
 	c.examineSmart(ctx, d)
+	c.examineOpenID(ctx, d)
 	c.examineCapability(ctx, tr)
 
 	return d
@@ -475,6 +476,33 @@ func (c *examiner) examineSmart(ctx context.Context, d *Discovery) {
 		return
 	}
 	d.Trace.Pass(checkSmart, "", "the same")
+}
+
+// examineOpenID looks at what a client needs for signing people in: an issuer whose
+// metadata names the signed endpoints.
+func (c *examiner) examineOpenID(ctx context.Context, d *Discovery) {
+	if !d.Verified || d.Authorization == "" {
+		d.Trace.Skip(checkPeople, "people do not sign in there")
+		return
+	}
+
+	p, err := c.OpenIDOf(ctx, d)
+	switch {
+	case err != nil:
+		d.Trace.Warn(checkPeople, trace.Finding{
+			Expected: "OpenID Connect metadata of the signed endpoints",
+			Found:    err.Error(),
+			Remedy:   "clients cannot verify who signed in, nor recognise the answer of another server",
+		})
+	case !p.AnnouncesIssuer:
+		d.Trace.Warn(checkPeople, trace.Finding{
+			Expected: "authorization_response_iss_parameter_supported (RFC 9207)",
+			Found:    "none",
+			Remedy:   "without iss in its answers, clients of several servers can be led to mix them up",
+		})
+	default:
+		d.Trace.Pass(checkPeople, "", "issuer "+p.Issuer)
+	}
 }
 
 // examineCapability asks for the CapabilityStatement, which needs no token.
