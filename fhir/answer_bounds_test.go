@@ -58,3 +58,21 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Errorf("%d written", *b.Total)
 	}
 }
+
+// An answer that is within the bound in JSON and far beyond it in XML stays JSON.
+func TestAnswersInXMLAreBounded(t *testing.T) {
+	w := newEnv(t, 0)
+	long := `{"resourceType":"Basic","code":{"text":"` + strings.Repeat("&", 1<<20) + `"}}`
+	for range 20 {
+		w.do("POST", "/Basic", everything, long, "Prefer", "return=minimal").want(201)
+	}
+
+	w.get("/Basic?_count=5", everything, asksXML...).inXML(200)
+	a := w.get("/Basic?_count=20", everything, asksXML...).want(200)
+	if got := a.Header().Get("Content-Type"); got != "application/fhir+json; charset=utf-8" {
+		t.Errorf("%d bytes of %s", a.Body.Len(), got)
+	}
+	if b := a.bundle(); len(b.Entry) != 20 {
+		t.Errorf("%d entries", len(b.Entry))
+	}
+}

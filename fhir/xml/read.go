@@ -1,6 +1,7 @@
 package xml
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -339,9 +340,8 @@ func (r *reader) primitive(run *run, typ string) error {
 	case extended && run.shadow:
 		r.out = append(r.out, '}')
 	case extended:
-		own := string(r.out[at:])
-		r.out = append(r.out[:at], strings.Repeat("null,", run.count)...)
-		r.out = append(append(r.out, own...), '}')
+		before := strings.Repeat("null,", run.count)
+		r.out = append(slices.Insert(r.out, at, []byte(before)...), '}')
 		run.shadow = true
 
 	case run.shadow:
@@ -357,29 +357,40 @@ func (r *reader) primitive(run *run, typ string) error {
 func (r *reader) finish(run run) {
 	values := r.values[run.values:]
 	r.values = r.values[:run.values]
-	beside := string(r.out[run.beside:])
-	r.out = r.out[:run.beside]
+	if !run.shadow {
+		r.out = appendName(r.out, "", run)
+		r.out = append(r.out, values...)
+		if run.many {
+			r.out = append(r.out, ']')
+		}
+		return
+	}
 
+	var first []byte // comes before what is in out already
 	if run.valued {
-		r.out = append(append(append(r.out, '"'), run.name...), `":`...)
-		r.out = appendMember(r.out, run.many, values)
+		first = appendName(nil, "", run)
+		first = append(first, values...)
+		if run.many {
+			first = append(first, ']')
+		}
+		first = append(first, ',')
 	}
-	if run.valued && run.shadow {
-		r.out = append(r.out, ',')
-	}
-	if run.shadow {
-		r.out = append(append(append(r.out, `"_`...), run.name...), `":`...)
-		r.out = appendMember(r.out, run.many, beside)
+	first = appendName(first, "_", run)
+
+	r.out = slices.Insert(r.out, run.beside, first...)
+	if run.many {
+		r.out = append(r.out, ']')
 	}
 }
 
-func appendMember[T string | []byte](b []byte, many bool, value T) []byte {
-	if !many {
-		return append(b, value...)
+// appendName writes the name of a run's member, and the bracket of its array.
+func appendName(b []byte, mark string, run run) []byte {
+	b = append(append(append(b, '"'), mark...), run.name...)
+	b = append(b, `":`...)
+	if run.many {
+		b = append(b, '[')
 	}
-	b = append(b, '[')
-	b = append(b, value...)
-	return append(b, ']')
+	return b
 }
 
 // appendLiteral writes a value as JSON has its type. What is no number stays a
