@@ -159,6 +159,14 @@ func (l *link) verify(ctx context.Context, tr *trace.Trace) *trace.Error {
 		return p.refuse(tr, checkMetadata, err)
 	}
 
+	if found.Base != p.Base {
+		return tr.Refuse(checkMetadata, trace.InvalidIDP, trace.Finding{
+			Expected: p.Base,
+			Found:    found.Base,
+			Remedy:   "write the base as the provider's certificate names it",
+		})
+	}
+
 	for _, endpoint := range []string{found.Authorization, found.Token, found.Registration} {
 		if endpoint == "" || netname.Origin(endpoint) != netname.Origin(p.Base) {
 			return tr.Refuse(checkMetadata, trace.InvalidIDP, trace.Finding{

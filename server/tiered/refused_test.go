@@ -213,7 +213,7 @@ func TestErrorTextOfAProvider(t *testing.T) {
 	if e.told(p) != "access_denied" {
 		t.Errorf("told %s", e.told(p))
 	}
-	if got := p.location + p.body; strings.Contains(got, "script") || strings.Contains(got, "x.test") {
+	if got := p.location + p.body; strings.Contains(got, "alert") || strings.Contains(got, "x.test") {
 		t.Errorf("passed on: %s", got)
 	}
 }

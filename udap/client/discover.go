@@ -24,6 +24,7 @@ type Discovery struct {
 	Refusal  *Refusal     `json:"refusal,omitempty"`
 	URL      string       `json:"url"`
 	Verified bool         `json:"verified"`
+	Base     string       `json:"base,omitempty"`   // that the certificate names: ours, or ours with a slash
 	Expires  time.Time    `json:"expires,omitzero"` // of the signed metadata
 
 	Registration  string `json:"registrationEndpoint,omitempty"`
@@ -132,7 +133,7 @@ func (c *Client) trustMetadata(ctx context.Context, d *Discovery) error {
 		return err
 	}
 
-	d.Verified, d.Expires, d.signer = true, m.Expires, m.Leaf
+	d.Verified, d.Expires, d.Base, d.signer = true, m.Expires, m.Base, m.Leaf
 	d.Registration, d.Token, d.Authorization = m.RegistrationEndpoint, m.TokenEndpoint, m.AuthorizationEndpoint
 	d.Trace.Pass(checkSigned, "", "verified until "+trace.Stamp(m.Expires))
 	d.checkEndpoints()
