@@ -82,7 +82,6 @@ func TestIdentityProvidersChecked(t *testing.T) {
 			Base:        "https://idp2.test/idp",
 			Community:   servertest.URIB,
 			Certificate: own,
-			Users:       []server.IDPUser{{Sub: "1", Username: "ana"}, {Sub: "1", Username: "ben"}, {Sub: "2"}},
 			Match:       []string{"email"},
 		},
 	}
@@ -90,7 +89,7 @@ func TestIdentityProvidersChecked(t *testing.T) {
 	err := w.Config.Check(time.Now())
 	for _, want := range []string{
 		"idps[0].base", "idps[1].community", "idps[2].base: https://idp.test/idp is already idps[1]",
-		"idps[2]: no key pair", "idps[2].contact", "idps[3].users[1].sub", "idps[3].users[2]",
+		"idps[2]: no key pair", "idps[2].contact", "idps: there is no users: file",
 		`idps[3].match[0]: "email" cannot be compared`, "idps[3].match: only email",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -13,9 +13,8 @@ import (
 // IDP is an identity provider (UDAP Security 2.0, 6): clients name it by its base
 // URL in the parameter idp, and no other address is ever asked.
 type IDP struct {
-	Base      string `yaml:"base"`           // its base URL, byte for byte as clients write it
-	Name      string `yaml:"name,omitempty"` // shown to people; default: the host of Base
-	Community string `yaml:"community"`      // one of communities: that must vouch for it
+	Base      string `yaml:"base"`      // its base URL, byte for byte as clients write it
+	Community string `yaml:"community"` // one of communities: that must vouch for it
 
 	Certificate `yaml:",inline"` // ours in that community
 
@@ -23,18 +22,10 @@ type IDP struct {
 	// mailto: URI that we register with; default: postmaster at the host of public
 	Contact string `yaml:"contact,omitempty"`
 
-	// Users are people of the provider who are users here.
-	Users []IDPUser `yaml:"users,omitempty"`
-	// Match lists claims by which a person of the provider who is not under users:
-	// is found among the users here: all must be equal to those of exactly one user.
-	// Empty: nobody is.
+	// Match lists claims by which a person of the provider is found among the users
+	// here, where none of them is linked to the person's account: all must be equal to
+	// those of exactly one user's Patient. Empty: nobody is.
 	Match []string `yaml:"match,omitempty"`
-}
-
-// IDPUser says which user of ours a person of an identity provider is.
-type IDPUser struct {
-	Sub      string `yaml:"sub"`      // of the provider's ID tokens
-	Username string `yaml:"username"` // of users:
 }
 
 // matchable are the claims that can be compared with a user's (OpenID Connect
@@ -61,6 +52,9 @@ func (c Config) checkIDPs(cs *complaint.List) {
 		p.check(cs, at, c.Communities)
 	}
 
+	if len(c.IDPs) > 0 && c.Users == "" {
+		cs.Add("name the file of the people here, with their identities", "idps: there is no users: file")
+	}
 	if len(c.IDPs) > 0 && c.FHIR == "off" {
 		cs.Add("remove them: an identity provider signs its people in itself", "idps: fhir is off")
 	}
@@ -136,21 +130,6 @@ func (p IDP) check(cs *complaint.List, at string, communities []Community) {
 			at,
 			p.Contact,
 		)
-	}
-
-	for j, u := range p.Users {
-		if u.Sub == "" || u.Username == "" {
-			cs.Add("write both", "%s.users[%d]: sub or username is missing", at, j)
-		}
-		if slices.ContainsFunc(p.Users[:j], func(o IDPUser) bool { return o.Sub == u.Sub }) {
-			cs.Add(
-				"name one user for it",
-				"%s.users[%d].sub: %q is there twice",
-				at,
-				j,
-				u.Sub,
-			)
-		}
 	}
 
 	for j, claim := range p.Match {

@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
+	"fhirdest.example/server/tiered"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -53,6 +54,7 @@ type stores struct {
 	trust     trustStore
 	resources resourceStore
 	jobs      jobStore
+	trips     tiered.Store // a part of trust
 }
 
 // Close closes what is open.
@@ -86,7 +88,7 @@ func openStores(cfg Config) (stores, error) {
 	if trust, err := bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
 		unopened(&cs, err)
 	} else {
-		s.trust = trust
+		s.trust, s.trips = trust, bolt.Trips{Trust: trust}
 	}
 
 	if resources, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {

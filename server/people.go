@@ -82,6 +82,9 @@ func (s *Site) newPeople() (*people.Service, error) {
 			SignInsPerUser:    s.cfg.Rates.SignInsPerUser,
 		},
 	}
+	if s.tiered != nil { // an interface that holds a nil pointer is not nil
+		cfg.Elsewhere = s.tiered
+	}
 	if s.cfg.FHIR == "on" {
 		cfg.Patients = patients{s.stores.resources, s.deps.Now}
 	}

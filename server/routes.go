@@ -30,6 +30,9 @@ func (s *Site) routes() (*front, error) {
 	if s.people != nil {
 		s.people.Routes(mount) // signin, consent, grants, signout
 	}
+	if s.tiered != nil {
+		s.tiered.Routes(mount) // callback/ID of each identity provider, logo.png
+	}
 
 	var bases []string
 	if s.cfg.FHIR == "on" {

@@ -17,6 +17,7 @@ import (
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
+	"fhirdest.example/server/tiered"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -45,6 +46,7 @@ type Site struct {
 	meter      *meter
 	front      *front
 	people     *people.Service // nil: nobody can sign in
+	tiered     *tiered.Service // nil: no identity provider is configured
 	users      atomic.Pointer[users.Directory]
 	watched    []*files
 	started    time.Time
@@ -107,6 +109,9 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	s.revocation = source
 	s.current.Store(&m.communities)
 
+	if s.tiered, err = s.newTiered(); err != nil {
+		return err
+	}
 	if s.people, err = s.newPeople(); err != nil {
 		return err
 	}
@@ -115,6 +120,9 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	}
 	if s.people != nil {
 		s.people.Use(s.oauth)
+	}
+	if s.tiered != nil {
+		s.tiered.Use(s.oauth, s.people)
 	}
 
 	s.front, err = s.routes()
