@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -33,8 +34,7 @@ func login(ctx context.Context, c *call) error {
 	}
 	defer cl.Close()
 
-	provider, err := cl.OpenIDOf(ctx, d)
-	c.out.trace(provider.Trace)
+	provider, err := c.provider(ctx, cl, d)
 	if err != nil {
 		return err
 	}
@@ -54,6 +54,20 @@ func login(ctx context.Context, c *call) error {
 
 	c.session.DPoPKey = key
 	return c.signedIn(ctx, cl, provider, asked, got)
+}
+
+// provider returns what the destination publishes about signing people in. A server
+// that has no such document can give access, but not say who the person is.
+func (c *call) provider(ctx context.Context, cl *client.Client, d *client.Discovery) (*client.OpenID, error) {
+	p, err := cl.OpenIDOf(ctx, d)
+	c.out.trace(p.Trace)
+	absent := p.Reply != nil && p.Reply.Status == http.StatusNotFound
+	if err == nil || !absent || slices.Contains(strings.Fields(c.scope), "openid") {
+		return p, err
+	}
+
+	fmt.Fprintln(c.out.err, "going on without: the scope has no openid, so that no ID token is expected")
+	return &client.OpenID{}, nil
 }
 
 // loginParameters returns the redirect URI to use, after checks that need no network.

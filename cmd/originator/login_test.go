@@ -272,3 +272,24 @@ func TestLoginAtAMisbehavingServer(t *testing.T) {
 		})
 	}
 }
+
+// A server that publishes nothing about its people can give access where nobody asks
+// who the person is.
+func TestLoginWithoutOpenID(t *testing.T) {
+	p := newProvider(t)
+	p.Answer["openid-configuration"] = http.NotFound
+	p.Redirect = func(v url.Values) { v.Del("iss") }
+	_, log, err := p.do(nil, "login", "-browser", "none", "-paste")
+	if err == nil || !strings.Contains(log, "FAIL  openid.metadata") {
+		t.Errorf("with the scope openid: %v\n%s", err, log)
+	}
+
+	_, log, err = p.do(func(target string, paste io.Writer) {
+		u, _ := url.Parse(target)
+		fmt.Fprintln(paste, p.redirect+"?code=x&state="+u.Query().Get("state"))
+	}, "login", "-browser", "none", "-paste", "-scope", "fhirUser")
+	if err == nil || !strings.Contains(log, "going on without") || !strings.Contains(log, "ok    login.answer") ||
+		!strings.Contains(log, "FAIL  token.given") {
+		t.Errorf("without it: %v\n%s", err, log)
+	}
+}
