@@ -11,6 +11,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/export"
+	"fhirdest.example/fhir/load"
 )
 
 // routes puts everything that the public listener answers in its place. What
@@ -110,6 +111,10 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 			Store:      s.stores.resources,
 			Service:    service,
 		}),
+		"$import": &load.Import{
+			PublicBase: s.cfg.Public,
+			Service:    service,
+		},
 	}
 	return service, service.Seed(context.Background(), s.cfg.Patients)
 }

@@ -75,6 +75,10 @@ func (w *Work) URL(name string) string {
 	return w.m.PublicBase + "/_jobs/" + w.ID + "/" + name
 }
 
+// Mark is the name under which work stores its place in the store of resources. It is
+// removed when the work has ended.
+func (w *Work) Mark() string { return markOf(w.ID) }
+
 // Now is the time.
 func (w *Work) Now() time.Time { return w.m.Now() }
 

@@ -1,0 +1,215 @@
+package fhir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+
+	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/validate"
+)
+
+// Line is one resource to load.
+type Line struct {
+	Number int64 // in its file, from 1
+	Body   []byte
+}
+
+// Load is resources to be stored in one transaction, as PUT stores those that have
+// an id, and POST the others.
+type Load struct {
+	Bytes int64 // of all bodies
+	lines []loadLine
+	asked *Asked
+}
+
+// loadLine is one resource, validated and with what it will most likely become.
+type loadLine struct {
+	number int64
+	req    *request
+	failed *failure
+}
+
+// Loaded is what came of a Load.
+type Loaded struct {
+	Stored  map[string]int64 // by type
+	Refused []Refused
+}
+
+// Refused is a line that was not stored.
+type Refused struct {
+	Line    int64  `json:"line"`
+	Outcome []byte `json:"outcome"` // OperationOutcome
+}
+
+// PrepareLoad parses and validates lines, on all processors, for whoever asked.
+func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load {
+	l := &Load{
+		lines: make([]loadLine, len(lines)),
+		asked: a,
+	}
+	next := make(chan int)
+	var work sync.WaitGroup
+
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := range next {
+				l.lines[i] = s.prepareLine(ctx, a.Grant, lines[i])
+			}
+		})
+	}
+
+	for i := range lines {
+		l.Bytes += int64(len(lines[i].Body))
+		next <- i
+	}
+
+	close(next)
+	work.Wait()
+
+	return l
+}
+
+func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine {
+	r := &request{
+		ctx:    ctx,
+		header: http.Header{"Prefer": {"return=minimal"}},
+		grant:  g,
+		access: access.NewReader(g, s.ex.Bases),
+		now:    s.Now(),
+		inner:  true,
+	}
+	out := loadLine{
+		number: line.Number,
+		req:    r,
+	}
+
+	in, err := s.readResource(line.Body, r.now, validate.Options{})
+	if err == nil {
+		err = writable(in.typ)
+	}
+	if err == nil {
+		r.in, r.method, r.path = in, http.MethodPost, []string{in.typ}
+		if in.id != "" {
+			r.method, r.path = http.MethodPut, []string{in.typ, in.id}
+		}
+		err = s.writer.prepareDraft(r)
+	}
+
+	if err != nil {
+		out.failed = asFailure(err)
+	}
+
+	return out
+}
+
+// StoreLoad stores the resources of a Load that the grant may store, and the mark
+// with the value that place gives, in one transaction with the audit records. Its
+// error means that nothing was stored.
+func (s *Service) StoreLoad(
+	ctx context.Context, l *Load, mark string, place func(*Loaded) ([]byte, error),
+) (out *Loaded, err error) {
+	all := &request{
+		ctx: ctx,
+		now: s.Now(),
+	}
+
+	for i := range l.lines {
+		r := l.lines[i].req
+		all.entries = append(all.entries, &batchEntry{req: r})
+		if r.now.Before(all.now) {
+			all.now = r.now
+		}
+	}
+	defer s.writes.begin(all, s.Now)()
+
+	err = s.Store.Update(ctx, func(c Change) error {
+		out = &Loaded{Stored: map[string]int64{}}
+		stored := notes{}
+		for i := range l.lines {
+			if err := s.storeLine(ctx, c, &l.lines[i], out, &stored); err != nil {
+				return err
+			}
+		}
+
+		if err := c.Append(ctx, s.loadRecords(l.asked, &stored)); err != nil {
+			return err
+		}
+
+		value, err := place(out)
+		if err != nil {
+			return err
+		}
+		return c.SetSetting(ctx, mark, value)
+	})
+	return out, err
+}
+
+// storeLine stores one resource, or notes why it is refused.
+func (s *Service) storeLine(ctx context.Context, c Change, l *loadLine, out *Loaded, stored *notes) error {
+	f := l.failed
+	if f == nil {
+		change := s.writer.create
+		if l.req.method == http.MethodPut {
+			change = s.writer.update
+		}
+
+		l.req.ctx, l.req.notes = ctx, notes{}
+		_, err := change(c, l.req)
+		switch {
+		case err == nil:
+			out.Stored[l.req.in.typ]++
+			stored.touched = append(stored.touched, l.req.notes.touched...)
+			return nil
+		case !errors.As(err, &f) || f.status >= http.StatusInternalServerError:
+			return err
+		}
+	}
+
+	if f.status >= http.StatusInternalServerError {
+		return f
+	}
+
+	issues := append([]issue{{
+		severity: "information",
+		code:     "informational",
+		detail:   fmt.Sprintf("Line %d was not stored.", l.number),
+	}}, f.issues...)
+	out.Refused = append(out.Refused, Refused{
+		Line:    l.number,
+		Outcome: outcome(issues),
+	})
+
+	return nil
+}
+
+// loadRecords are the audit records of what was stored.
+func (s *Service) loadRecords(a *Asked, stored *notes) []Record {
+	var all []Record
+	for rest := stored.touched; len(rest) > 0; {
+		n := min(maxTouched, len(rest))
+		r := &request{
+			method: a.Method,
+			path:   a.Path,
+			header: a.Header,
+			grant:  a.Grant,
+			now:    s.Now(),
+		}
+
+		for _, e := range rest[:n] {
+			r.notes.touch(e)
+		}
+		all = append(all, s.auditRecord(r, &interaction{name: a.Interaction}, nil))
+		rest = rest[n:]
+	}
+
+	return all
+}
+
+// Place returns the value of a mark that StoreLoad stored, nil when there is none.
+func (s *Service) Place(ctx context.Context, mark string) ([]byte, error) {
+	return s.marked(ctx, mark)
+}
