@@ -162,10 +162,10 @@ func (s *Service) background(r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.startJob(r, in.name)
+	return s.desk.startJob(r, in.name)
 }
 
-func (s *Service) startJob(r *request, name string) (*response, error) {
+func (s *desk) startJob(r *request, name string) (*response, error) {
 	id, err := s.Jobs.Start(r.ctx, r.asAsked(name))
 	if err != nil {
 		return nil, err
@@ -182,7 +182,7 @@ func (s *Service) startJob(r *request, name string) (*response, error) {
 const jobsPath = "_jobs"
 
 // kickOff answers the operations that are done in the background only.
-func (s *Service) kickOff(r *request) (*response, error) {
+func (s *desk) kickOff(r *request) (*response, error) {
 	if !r.prefers("respond-async=") {
 		return nil, fail(http.StatusBadRequest, "required",
 			"This operation is asynchronous: send the header Prefer: respond-async.")
@@ -191,7 +191,7 @@ func (s *Service) kickOff(r *request) (*response, error) {
 }
 
 // jobStatus answers GET on the status URL of a job.
-func (s *Service) jobStatus(r *request) (*response, error) {
+func (s *desk) jobStatus(r *request) (*response, error) {
 	st, err := s.Jobs.Status(r.ctx, r.asAsked(""), r.path[1])
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func (s *Service) jobStatus(r *request) (*response, error) {
 
 // jobCancel answers DELETE on the status URL of a job (Bulk Data 2.0, "Bulk Data
 // Delete Request").
-func (s *Service) jobCancel(r *request) (*response, error) {
+func (s *desk) jobCancel(r *request) (*response, error) {
 	if err := s.Jobs.Cancel(r.ctx, r.asAsked(""), r.path[1]); err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (r *request) readsFile() bool {
 }
 
 // jobFile answers GET on the URL of a file of a job.
-func (s *Service) jobFile(r *request) (*response, error) {
+func (s *desk) jobFile(r *request) (*response, error) {
 	f, err := s.Jobs.File(r.ctx, r.asAsked(""), r.path[1], r.path[2])
 	if err != nil {
 		return nil, err

@@ -79,6 +79,7 @@ func New(c Config) (*Service, error) {
 		reader:     &reader{co},
 		writer:     w,
 		transactor: &transactor{w},
+		desk:       &desk{co},
 	}
 	s.routes = s.allRoutes()
 
@@ -97,6 +98,7 @@ type Service struct {
 	reader     *reader
 	writer     *writer
 	transactor *transactor
+	desk       *desk
 	describer  *describer
 	routes     routes
 	audit      auditor
@@ -121,6 +123,8 @@ type (
 	writer struct{ *core }
 	// transactor does transactions.
 	transactor struct{ *writer }
+	// desk accepts work for the background, and answers for it.
+	desk struct{ *core }
 	// describer writes the CapabilityStatement.
 	describer struct {
 		*core

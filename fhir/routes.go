@@ -44,16 +44,16 @@ func (s *Service) allRoutes() routes {
 	}
 
 	if s.Jobs != nil {
-		export := &interaction{name: "$export", prepare: r.prepareParameters, answer: s.kickOff}
+		export := &interaction{name: "$export", prepare: r.prepareParameters, answer: s.desk.kickOff}
 		all["/$export"] = map[string]*interaction{"GET": export, "POST": export}
 		all["/Type/$export"] = map[string]*interaction{"GET": export, "POST": export}
 		all["/Type/id/$export"] = map[string]*interaction{"GET": export, "POST": export}
-		all["/$import"] = map[string]*interaction{"POST": {name: "$import", answer: s.kickOff}}
+		all["/$import"] = map[string]*interaction{"POST": {name: "$import", answer: s.desk.kickOff}}
 		all["/_jobs/id"] = map[string]*interaction{
-			"GET":    {name: "$job-status", answer: s.jobStatus},
-			"DELETE": {name: "$job-cancel", answer: s.jobCancel},
+			"GET":    {name: "$job-status", answer: s.desk.jobStatus},
+			"DELETE": {name: "$job-cancel", answer: s.desk.jobCancel},
 		}
-		all["/_jobs/id/file"] = map[string]*interaction{"GET": {name: "$job-file", answer: s.jobFile}}
+		all["/_jobs/id/file"] = map[string]*interaction{"GET": {name: "$job-file", answer: s.desk.jobFile}}
 	}
 
 	return all
