@@ -2,6 +2,7 @@ package xml
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -32,8 +33,7 @@ func parse(body []byte) (*tree.Value, entries, error) {
 		return root, nil, err
 	}
 
-	shell := append([]byte(nil), body[:at.from]...)
-	shell = append(append(shell, `[{}]`...), body[at.to:]...)
+	shell := slices.Concat(body[:at.from], []byte(`[{}]`), body[at.to:])
 	root, err := parsed(shell)
 	return root, list, err
 }

@@ -42,6 +42,13 @@ type reader struct {
 	values []byte
 }
 
+// put writes pieces of JSON.
+func (r *reader) put(pieces ...string) {
+	for _, p := range pieces {
+		r.out = append(r.out, p...)
+	}
+}
+
 func (r *reader) document() error {
 	if err := r.prolog(); err != nil {
 		return err
@@ -80,13 +87,12 @@ func (r *reader) resource() error {
 			r.last.name, r.last.attrs[0].name)
 	}
 
-	r.out = append(r.out, `{"resourceType":"`...)
-	r.out = append(append(r.out, t.Name...), '"')
+	r.put(`{"resourceType":"`, t.Name, `"`)
 	if err := r.members(t, true); err != nil {
 		return err
 	}
 
-	r.out = append(r.out, '}')
+	r.put("}")
 	return nil
 }
 
@@ -107,7 +113,7 @@ func (r *reader) members(t *table.Type, comma bool) error {
 
 		last = m.Index
 		if comma {
-			r.out = append(r.out, ',')
+			r.put(",")
 		}
 		comma = true
 
@@ -157,12 +163,12 @@ func (r *reader) element(m table.Member) error {
 		return r.primitives(name, m)
 	}
 
-	r.out = append(append(append(r.out, '"'), name...), `":`...)
+	r.put(`"`, name, `":`)
 	if !m.Element.Many() {
 		return r.complex(m.Type)
 	}
 
-	r.out = append(r.out, '[')
+	r.put("[")
 	for more := true; more; {
 		if err := r.complex(m.Type); err != nil {
 			return err
@@ -173,11 +179,11 @@ func (r *reader) element(m table.Member) error {
 			return err
 		}
 		if more {
-			r.out = append(r.out, ',')
+			r.put(",")
 		}
 	}
 
-	r.out = append(r.out, ']')
+	r.put("]")
 	return nil
 }
 
@@ -187,7 +193,7 @@ func (r *reader) complex(ref *table.TypeRef) error {
 		return r.wrapped()
 	}
 
-	r.out = append(r.out, '{')
+	r.put("{")
 	comma, err := r.header(ref.Of, nil)
 	if err != nil {
 		return err
@@ -196,7 +202,7 @@ func (r *reader) complex(ref *table.TypeRef) error {
 		return err
 	}
 
-	r.out = append(r.out, '}')
+	r.put("}")
 	return nil
 }
 
@@ -254,7 +260,7 @@ func (r *reader) header(t *table.Type, value *string) (comma bool, err error) {
 		r.out = appendQuoted(append(r.out, `"id":`...), id)
 	}
 	if id != "" && url != "" {
-		r.out = append(r.out, ',')
+		r.put(",")
 	}
 	if url != "" {
 		r.out = appendQuoted(append(r.out, `"url":`...), url)
@@ -302,19 +308,20 @@ type run struct {
 	beside int  // where its ids and extensions begin in reader.out
 }
 
-var elementType = table.R4().Type("Element")
+// beside is the type of what a primitive has beside its value.
+func beside() *table.Type { return table.R4().Type("Element") }
 
 // primitive reads one primitive.
 func (r *reader) primitive(run *run, typ string) error {
 	name, start := r.last.name, len(r.out)
 	if run.shadow {
-		r.out = append(r.out, ',')
+		r.put(",")
 	}
 
 	var value string
 	at := len(r.out)
-	r.out = append(r.out, '{')
-	comma, err := r.header(elementType, &value)
+	r.put("{")
+	comma, err := r.header(beside(), &value)
 	if err != nil {
 		return err
 	}
@@ -330,7 +337,7 @@ func (r *reader) primitive(run *run, typ string) error {
 		run.valued = true
 	}
 
-	if err := r.members(elementType, comma); err != nil {
+	if err := r.members(beside(), comma); err != nil {
 		return err
 	}
 
@@ -338,7 +345,7 @@ func (r *reader) primitive(run *run, typ string) error {
 	case !extended && value == "":
 		return r.fail("<%.64s> has neither a value nor an extension", name)
 	case extended && run.shadow:
-		r.out = append(r.out, '}')
+		r.put("}")
 	case extended:
 		before := strings.Repeat("null,", run.count)
 		r.out = append(slices.Insert(r.out, at, []byte(before)...), '}')
@@ -361,7 +368,7 @@ func (r *reader) finish(run run) {
 		r.out = appendName(r.out, "", run)
 		r.out = append(r.out, values...)
 		if run.many {
-			r.out = append(r.out, ']')
+			r.put("]")
 		}
 		return
 	}
@@ -379,13 +386,15 @@ func (r *reader) finish(run run) {
 
 	r.out = slices.Insert(r.out, run.beside, first...)
 	if run.many {
-		r.out = append(r.out, ']')
+		r.put("]")
 	}
 }
 
 // appendName writes the name of a run's member, and the bracket of its array.
 func appendName(b []byte, mark string, run run) []byte {
-	b = append(append(append(b, '"'), mark...), run.name...)
+	b = append(b, '"')
+	b = append(b, mark...)
+	b = append(b, run.name...)
 	b = append(b, `":`...)
 	if run.many {
 		b = append(b, '[')

@@ -72,11 +72,17 @@ func (a slot) before(b slot) bool {
 	return !a.Shadow && b.Shadow
 }
 
+// put writes pieces of XML.
+func (w *writer) put(pieces ...string) {
+	for _, p := range pieces {
+		w.out = append(w.out, p...)
+	}
+}
+
 // line begins a line in the pretty form.
 func (w *writer) line() {
 	if w.pretty && len(w.out) > 0 {
-		w.out = append(w.out, '\n')
-		w.out = append(w.out, strings.Repeat("  ", w.depth)...)
+		w.put("\n", strings.Repeat("  ", w.depth))
 	}
 }
 
@@ -86,14 +92,14 @@ func (w *writer) begin(name string) error {
 		return ErrTooLong
 	}
 	w.line()
-	w.out = append(append(w.out, '<'), name...)
+	w.put("<", name)
 	return nil
 }
 
 // enter ends the start tag; leave ends the element, or makes the start tag the
 // whole of it when nothing was written since.
 func (w *writer) enter() (at int) {
-	w.out = append(w.out, '>')
+	w.put(">")
 	w.depth++
 	return len(w.out)
 }
@@ -105,7 +111,7 @@ func (w *writer) leave(name string, at int) {
 		return
 	}
 	w.line()
-	w.out = append(append(append(w.out, "</"...), name...), '>')
+	w.put("</", name, ">")
 }
 
 // resource writes a resource; the outermost declares the namespace.
@@ -120,7 +126,7 @@ func (w *writer) resource(v *tree.Value) error {
 	}
 
 	if w.depth == 0 {
-		w.out = append(w.out, ` xmlns="`+Namespace+`"`...)
+		w.put(` xmlns="`, Namespace, `"`)
 	}
 
 	at := w.enter()
@@ -276,20 +282,20 @@ func (w *writer) primitives(name string, values, beside []tree.Value) error {
 	return nil
 }
 
-func (w *writer) primitive(name string, value, beside *tree.Value) error {
+func (w *writer) primitive(name string, value, extra *tree.Value) error {
 	if value != nil && (value.Kind == tree.Object || value.Kind == tree.Array) ||
-		beside != nil && beside.Kind != tree.Object {
+		extra != nil && extra.Kind != tree.Object {
 		return fmt.Errorf("xml: %s is not a primitive", name)
 	}
 	if err := w.begin(name); err != nil {
 		return err
 	}
 
-	w.attribute("id", beside.Get("id"))
+	w.attribute("id", extra.Get("id"))
 	w.attribute("value", value)
 	at := w.enter()
-	if beside != nil {
-		if err := w.members(beside, elementType); err != nil {
+	if extra != nil {
+		if err := w.members(extra, beside()); err != nil {
 			return err
 		}
 	}
@@ -321,6 +327,6 @@ func (w *writer) div(text string) error {
 	}
 
 	w.line()
-	w.out = append(w.out, text...)
+	w.put(text)
 	return nil
 }
