@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"runtime"
@@ -60,8 +61,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), f.times.Write)
 	defer cancel()
 
-	out.turn = f.newTurn(out, r)
-	out.body = f.newBody(ctx, out, r)
+	f.initTurn(out, r)
+	f.initBody(ctx, out, r)
 	to := f.check(out, r)
 	if to == nil {
 		return
@@ -69,10 +70,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// net/http must keep its own body on its own request: it then knows whether
 	// a client still waits for 100 Continue.
-	r = r.WithContext(context.WithValue(ctx, turnKey{}, out.turn))
+	r = r.WithContext(context.WithValue(ctx, turnKey{}, &out.turn))
 	switch {
 	case r.Body != nil && r.Body != http.NoBody:
-		r.Body = out.body
+		r.Body = &out.body
 	case f.belowFHIR(r) && r.Header.Get("Authorization") != "": // begins when the client is known
 	case out.turn.begin(ctx) != nil:
 		return
@@ -81,8 +82,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to.ServeHTTP(out, r)
 }
 
-func (f *front) newTurn(out *answer, r *http.Request) *turn {
-	t := &turn{
+func (f *front) initTurn(out *answer, r *http.Request) {
+	t := &out.turn
+	*t = turn{
 		pool: f.pools.oauth,
 		fail: func(status int, text string) {
 			f.meter.overloaded.Inc()
@@ -97,16 +99,15 @@ func (f *front) newTurn(out *answer, r *http.Request) *turn {
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		t.address = oauth.Customer(from.Addr())
 	}
-
-	return t
 }
 
-func (f *front) newBody(ctx context.Context, out *answer, r *http.Request) *body {
+func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return &body{whole: true}
+		out.body.whole = true
+		return
 	}
 
-	return &body{
+	out.body = body{
 		from:    http.MaxBytesReader(out, r.Body, int64(f.limits.Body)),
 		control: http.NewResponseController(out.ResponseWriter),
 		expects: r.Header.Get("Expect") != "",
@@ -121,12 +122,15 @@ func (f *front) newBody(ctx context.Context, out *answer, r *http.Request) *body
 }
 
 // every sets the headers that every answer has. Handlers may sharpen them.
-func every(h http.Header) {
-	h.Set("Strict-Transport-Security", "max-age=31536000")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
+func every(h http.Header) { maps.Copy(h, common) }
+
+// common is shared by all answers: a header that differs is set, never added to.
+var common = http.Header{
+	"Strict-Transport-Security": {"max-age=31536000"},
+	"X-Content-Type-Options":    {"nosniff"},
+	"Content-Security-Policy":   {"default-src 'none'; frame-ancestors 'none'; sandbox"},
+	"X-Frame-Options":           {"DENY"},
+	"Referrer-Policy":           {"no-referrer"},
 }
 
 // allMethods are the methods that some resource here answers.
@@ -310,8 +314,8 @@ type refusal struct {
 // answers.
 type answer struct {
 	http.ResponseWriter
-	turn    *turn
-	body    *body
+	turn    turn
+	body    body
 	status  int
 	route   string   // name of the route that matched, for metrics
 	instead *refusal // what is answered instead of what the handler writes

@@ -46,6 +46,12 @@ type B2B struct {
 	ConsentReference []string // never fetched here
 }
 
+// b2bMembers are those that UDAP Security 2.0, 5.2.1.1 defines.
+var b2bMembers = []string{
+	"version", "subject_name", "subject_id", "subject_role", "organization_name", "organization_id",
+	"purpose_of_use", "consent_policy", "consent_reference",
+}
+
 // b2b is one validation of the object.
 type b2b struct {
 	*extension
@@ -89,6 +95,7 @@ func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, err
 		return nil, err
 	}
 
+	b.warnUnknown(B2BKey, checkB2B, b2bMembers)
 	CheckExtensionNames(ant, tr)
 	return b.out, nil
 }

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -84,7 +83,7 @@ func (g *granted) addB2B(a *authenticated, tr *trace.Trace) error {
 	}
 
 	g.purposes = b2b.PurposeOfUse
-	g.extensions[udap.B2BKey], err = storedB2B(a.ant.Extensions[udap.B2BKey], b2b, tr)
+	g.extensions[udap.B2BKey], err = storedB2B(b2b, tr)
 	return err
 }
 
@@ -165,11 +164,6 @@ type b2bObject struct {
 	ConsentReference []string `json:"consent_reference,omitempty"`
 }
 
-var b2bMembers = []string{
-	"version", "subject_name", "subject_id", "subject_role", "organization_name", "organization_id",
-	"purpose_of_use", "consent_policy", "consent_reference",
-}
-
 // maxStored bounds what is stored of one object, in bytes: each token has it.
 const maxStored = 8 << 10
 
@@ -187,22 +181,9 @@ func stored(name string, object any, tr *trace.Trace) (jsontext.Value, error) {
 }
 
 // storedB2B returns the hl7-b2b object that is stored with a token and shown at
-// introspection. Further members of the one sent are left out, with a warning:
-// nothing here has validated them.
-func storedB2B(sent jsontext.Value, b *udap.B2B, tr *trace.Trace) (jsontext.Value, error) {
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(sent, &members); err != nil {
-		return nil, err
-	}
-
-	if others := without(members, b2bMembers); len(others) > 0 {
-		tr.Warn(checkExtension, trace.Finding{
-			Expected: udap.B2BKey + " with the members " + strings.Join(b2bMembers, ", "),
-			Found:    strings.Join(others, ", "),
-			Remedy:   "ignored, and not stored with the token",
-		})
-	}
-
+// introspection. Further members of the one sent are left out: nothing here has
+// validated them.
+func storedB2B(b *udap.B2B, tr *trace.Trace) (jsontext.Value, error) {
 	return stored(udap.B2BKey, b2bObject{
 		Version:          "1",
 		SubjectName:      b.SubjectName,
@@ -218,9 +199,14 @@ func storedB2B(sent jsontext.Value, b *udap.B2B, tr *trace.Trace) (jsontext.Valu
 
 // without returns the names of the members that are not known, in their order.
 func without(members map[string]jsontext.Value, known []string) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(members)), func(name string) bool {
-		return slices.Contains(known, name)
-	})
+	var others []string
+	for name := range members {
+		if !slices.Contains(known, name) {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others)
+	return others
 }
 
 // noteExtensions records what became of the other extension objects: they are

@@ -54,7 +54,7 @@ func TestOnlyValidatedContextIsStored(t *testing.T) {
 			if a.status != 200 {
 				t.Fatalf("%d %s", a.status, a.body)
 			}
-			if got := warned(e.lastTrace(), "token.extension"); got != row.warned {
+			if got := warned(e.lastTrace(), "b2b.object"); got != row.warned {
 				t.Errorf("warned %v, want %v", got, row.warned)
 			}
 
