@@ -15,11 +15,6 @@ type Record struct {
 	Base, Client, TokenID string
 	Purposes              []string
 
-	// The person who granted the request's token: the subject, the resource that
-	// describes the person, and the identifier of what was granted. All are empty
-	// for a client's own request.
-	Subject, User, Grant string
-
 	At          time.Time
 	Interaction string // name of the interaction
 	Subtype     string // its code in AuditEvent.subtype

@@ -253,7 +253,7 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		}
 	}
 
-	g := &fhir.Grant{
+	return &fhir.Grant{
 		Scopes:   access.Scopes,
 		Patient:  access.Patient,
 		Client:   string(access.ClientID),
@@ -265,15 +265,7 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Registration: access.Epoch,
 
 		AllRecords: s.cfg.readsAudit(access),
-	}
-
-	if granted := access.Grant; granted != nil {
-		g.Grant, g.Revision = string(granted.ID), granted.Revision
-		g.User = granted.Person.FHIRUser
-		g.Patients, g.AllPatients = access.Reach.Patients, access.Reach.AllPatients
-	}
-
-	return g, nil
+	}, nil
 }
 
 // readsAudit reports whether a client is one of auditReaders. Its URI alone does not

@@ -73,10 +73,12 @@ func (s *Site) newPeople() (*people.Service, error) {
 		Records:   s.stores.trust,
 		Community: s.communityName,
 		Explain:   s.explain(),
-		Record:    s.decisions.Record,
-		Log:       s.deps.Log,
-		Now:       s.deps.Now,
-		Address:   customer,
+
+		TokenLifetime: s.cfg.TokenLifetime,
+		Record:        s.decisions.Record,
+		Log:           s.deps.Log,
+		Now:           s.deps.Now,
+		Address:       customer,
 		Limits: people.Limits{
 			SignInsPerAddress: s.cfg.Rates.SignInsPerAddress,
 			SignInsPerUser:    s.cfg.Rates.SignInsPerUser,

@@ -236,6 +236,11 @@ var table = []row{
 		ours:   []string{"server/tiered"},
 	},
 	{
+		room:   "server/servertest/chromium",
+		reason: "a real browser for tests",
+		others: []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto"},
+	},
+	{
 		room:   "server/servertest",
 		reason: "a whole destination inside a test",
 		ours:   []string{"server", "server/...", "udap/...", "udap", "certs"},

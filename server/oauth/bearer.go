@@ -22,7 +22,6 @@ type Access struct {
 	Client       trace.ClientURI
 	Epoch        uint64 // of the client's registration
 	Grant        *Grant // what the person granted; nil: the token is of the client itself
-	Reach        Reach  // what the person may give access to
 	Subject      string // the person who granted it; empty: the client itself
 	Patient      string // id of the patient in context; empty: none
 	Confirmation string // thumbprint of the key that the token is bound to (RFC 7800); empty: a bearer token
@@ -135,7 +134,6 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
 		Grant:        held.Grant,
-		Reach:        held.reach,
 		TokenID:      t.ID(),
 		ClientID:     t.ClientID,
 		Community:    t.Community,
@@ -183,7 +181,7 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (held He
 	}
 
 	if held.Token != nil && held.Token.Grant != "" && held.Grant != nil {
-		if held.reach, err = s.cfg.reach(ctx, held.Token.Subject); err != nil {
+		if held.enabled, err = s.cfg.enabled(ctx, held.Token.Subject); err != nil {
 			return Held{}, "", err
 		}
 	}
@@ -213,10 +211,8 @@ func (h Held) dead(now time.Time) string {
 		return "a token of a grant that was withdrawn"
 	case h.Grant.Revision != t.Revision:
 		return "a token of a grant of which the person has taken back a part since"
-	case !h.reach.Enabled:
+	case !h.enabled:
 		return "a token of a person who may no longer sign in"
-	case !h.reach.includes(t.Patient):
-		return "a token of a person who may no longer give access to the patient in context"
 	}
 
 	return ""

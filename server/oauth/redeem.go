@@ -24,8 +24,7 @@ var (
 		"code_verifier is the one of which the authorization request had the SHA-256 (RFC 7636 4.6)", "S2-13")
 	checkCodeKey = trace.NewCheck("token.dpop_jkt",
 		"The DPoP proof is by the key that the authorization request named (RFC 9449 10)", "")
-	checkPerson = trace.NewCheck("token.person",
-		"The person who granted this may still sign in, and give access to the patient in context", "")
+	checkPerson = trace.NewCheck("token.person", "The person who granted this may still sign in", "")
 )
 
 // errCodeUsed: a code was redeemed before. The grant is ended with it.
@@ -126,7 +125,7 @@ func (s tokenEndpoint) grantOfCode(ctx context.Context, a *authenticated, p Para
 		func() error { return checkRedirectOfCode(g, a.registration, p, tr) },
 		func() error { return checkCodeVerifier(g, p, tr) },
 		func() error { return checkKeyOfCode(g, a, tr) },
-		func() error { return s.checkReach(ctx, g, tr) },
+		func() error { return s.checkEnabled(ctx, g, tr) },
 	)
 	return g, err
 }
@@ -273,27 +272,27 @@ func checkKeyOfCode(g *Grant, a *authenticated, tr *trace.Trace) error {
 	})
 }
 
-// checkReach refuses what a person granted who may no longer do so.
-func (s tokenEndpoint) checkReach(ctx context.Context, g *Grant, tr *trace.Trace) error {
-	reach, err := s.cfg.reach(ctx, g.Person.Subject)
+// checkEnabled refuses what a person granted who may no longer sign in.
+func (s tokenEndpoint) checkEnabled(ctx context.Context, g *Grant, tr *trace.Trace) error {
+	enabled, err := s.cfg.enabled(ctx, g.Person.Subject)
 	switch {
 	case err != nil:
 		return trouble(tr, err)
-	case !reach.Enabled || !reach.includes(g.Patient):
+	case !enabled:
 		return tr.Refuse(checkPerson, trace.InvalidGrant, trace.Finding{
-			Expected: "a person who may sign in and give access to the patient in context",
-			Found:    g.Person.Subject + " may not, patient " + orNone(g.Patient),
+			Expected: "a person who may sign in",
+			Found:    g.Person.Subject + ", who may not",
 		})
 	}
 
-	tr.Pass(checkPerson, "a person who may sign in and give access to the patient in context", g.Person.Subject)
+	tr.Pass(checkPerson, "a person who may sign in", g.Person.Subject)
 	return nil
 }
 
-// reach returns what a person may give access to: nothing when there are no people.
-func (c Config) reach(ctx context.Context, subject string) (Reach, error) {
+// enabled reports whether a person may sign in.
+func (c Config) enabled(ctx context.Context, subject string) (bool, error) {
 	if c.Interaction == nil {
-		return Reach{}, nil
+		return false, nil
 	}
-	return c.Interaction.Reach(ctx, subject)
+	return c.Interaction.Enabled(ctx, subject)
 }

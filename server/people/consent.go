@@ -1,6 +1,7 @@
 package people
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,6 +26,7 @@ type consentPage struct {
 	Several  bool   // the person can choose another patient
 	Pick     string // token of the form to do so
 	Remember bool
+	Ends     string // how long the client has access, unless it stays connected
 }
 
 // patientPage is what the page for choosing a patient shows.
@@ -266,6 +268,7 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 		Switch:   t.visit.token("signin", t.req.Query),
 		Several:  t.patient != nil && (t.who.user.Clinician() || len(t.who.user.OwnPatients()) > 1),
 		Remember: remember,
+		Ends:     s.ends(t.req.Scope),
 	}
 	p.Pick = t.visit.token("patient", t.who.Subject, t.req.Query)
 
@@ -286,6 +289,16 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 		v,
 		pictureOrigin(described.Logo)...,
 	)
+}
+
+// ends returns how long a client has access that does not ask to stay connected.
+func (s *shell) ends(scopes []string) string {
+	connected := func(text string) bool { return text == "offline_access" || text == "online_access" }
+	if s.cfg.TokenLifetime == 0 || slices.ContainsFunc(scopes, connected) {
+		return ""
+	}
+	return fmt.Sprintf("The application has access for %d minutes. After that it must ask you again.",
+		int(s.cfg.TokenLifetime.Minutes()))
 }
 
 // postDecision does what the person decided.

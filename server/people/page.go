@@ -37,6 +37,7 @@ var styleVersion = func() string {
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"plain":   plain,
 	"day":     func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	"moment":  func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"machine": func(t time.Time) string { return t.UTC().Format("2006-01-02") },
 	"initial": initial,
 	"long":    func(text string) string { return clean(text, 4*maxShown) },

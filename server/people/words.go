@@ -95,8 +95,12 @@ func sections(scopes []string, patient string, ticked func(string) bool) []secti
 		}
 
 		i.Scopes = []string{text}
-		if text == "offline_access" || text == "online_access" {
+		switch {
+		case text == "offline_access" || text == "online_access":
 			connected = append(connected, i)
+			continue
+		case strings.HasPrefix(text, "launch"):
+			record = append(record, i)
 			continue
 		}
 		about = append(about, i)
@@ -174,11 +178,8 @@ func actionWords(p scope.Permission) string {
 	if n := strings.LastIndex(text, ", "); n >= 0 {
 		text = text[:n] + " and " + text[n+2:]
 	}
-	if text == "" {
-		return "Nothing"
-	}
 
-	return strings.ToUpper(text[:1]) + text[1:]
+	return "Can " + text
 }
 
 // inWords are the types that clients usually ask for, as patients call them.
