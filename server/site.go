@@ -153,14 +153,18 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Console returns the handler of the administration listener.
 func (s *Site) Console() http.Handler {
-	return console.New(console.Config{
+	c := console.Config{
 		Decisions: s.decisions,
 		Ready:     s.readiness,
 		Refresh:   s.revocation.Refresh,
 		Metrics:   s.metrics(),
 		Hosts:     s.cfg.Admin.Hosts,
 		Open:      s.cfg.Admin.Open,
-	})
+	}
+	if s.people != nil && s.cfg.FHIR == "on" {
+		c.Launcher = launcher{s}
+	}
+	return console.New(c)
 }
 
 // Run does what goes on beside the requests, until ctx ends: it stores decisions,

@@ -195,7 +195,7 @@ func (s *Service) askSignIn(t *step, why string) {
 // aboutPatient reports whether a grant of these scopes is about one patient.
 func aboutPatient(scopes []string) bool {
 	return slices.ContainsFunc(scopes, func(text string) bool {
-		return text == "launch/patient" || strings.HasPrefix(text, "patient/")
+		return text == "launch" || text == "launch/patient" || strings.HasPrefix(text, "patient/")
 	})
 }
 
@@ -204,6 +204,10 @@ func aboutPatient(scopes []string) bool {
 func (s *Service) settlePatient(t *step) (answered bool, err error) {
 	if t.patient != nil || !aboutPatient(t.req.Scope) {
 		return false, nil
+	}
+
+	if t.req.EHR != nil {
+		return s.launchedPatient(t)
 	}
 
 	own, err := s.ownPatients(t.r.Context(), t.who)
@@ -231,6 +235,23 @@ func (s *Service) settlePatient(t *step) (answered bool, err error) {
 
 	s.showPatients(t, patientPage{Own: own}, "")
 	return true, nil
+}
+
+// launchedPatient takes the patient for whom an EHR launched the app. A person who
+// may not share that patient's data cannot go on: the client learns it.
+func (s *Service) launchedPatient(t *step) (answered bool, err error) {
+	err = s.choose(t, t.req.EHR.Patient)
+	var refused *trace.Error
+	if errors.As(err, &refused) && refused.Code == trace.AccessDenied {
+		s.decline(
+			t,
+			trace.AccessDenied,
+			"the person may not share the data of the patient for whom the app was launched",
+		)
+		return true, nil
+	}
+
+	return false, err
 }
 
 // ownPatients returns the patients of whom a person need not search.
@@ -265,7 +286,10 @@ func (s *Service) choose(t *step, id string) error {
 		})
 	}
 
-	if !t.who.user.MayShare(id) {
+	switch {
+	case t.req.EHR != nil && id != t.req.EHR.Patient:
+		return refuse("another than the one for whom the app was launched")
+	case !t.who.user.MayShare(id):
 		return refuse("another")
 	}
 

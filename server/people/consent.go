@@ -266,7 +266,8 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 		Request:  t.req.Query,
 		Shown:    shown(t, described),
 		Switch:   t.visit.token("signin", t.req.Query),
-		Several:  t.patient != nil && (t.who.user.Clinician() || len(t.who.user.OwnPatients()) > 1),
+		Several: t.patient != nil && t.req.EHR == nil &&
+			(t.who.user.Clinician() || len(t.who.user.OwnPatients()) > 1),
 		Remember: remember,
 		Ends:     s.ends(t.req.Scope),
 	}
