@@ -139,7 +139,7 @@ func TestStaysUpForOthers(t *testing.T) {
 		t.Errorf("after an interrupt: exit %d\n%s", e.code, e.stderr)
 	}
 	code, _, stderr = call(t, context.Background(), "-use", dir, "-once")
-	if code != 2 || strings.Count(stderr, "nothing listens at") != 4 {
+	if code != 2 || strings.Count(stderr, "nothing listens at") != 5 {
 		t.Errorf("-use of actors that have gone: exit %d\n%s", code, stderr)
 	}
 }

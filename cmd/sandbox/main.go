@@ -44,6 +44,7 @@ cancel; prints each claim with its outcome; and stays up until interrupted.
   -private ADDRESS  destination           (default 127.0.0.1:9443)
   -admin ADDRESS    its administration    (default 127.0.0.1:9480)
   -crl ADDRESS      lists' server         (default 127.0.0.1:9481)
+  -idp ADDRESS      identity provider     (default 127.0.0.1:9445)
                     port 0 picks a free port
 
   -trust URI=ANCHOR.pem   also trust a community from outside; may be repeated

@@ -28,7 +28,7 @@ type options struct {
 
 var defaults = map[string]string{
 	"public": "127.0.0.1:8443", "delegate": "127.0.0.1:8444", "private": "127.0.0.1:9443",
-	"admin": "127.0.0.1:9480", "crl": "127.0.0.1:9481",
+	"admin": "127.0.0.1:9480", "crl": "127.0.0.1:9481", "idp": "127.0.0.1:9445",
 }
 
 func parseOptions(args []string) (*options, error) {

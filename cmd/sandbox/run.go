@@ -175,6 +175,7 @@ func perform(
 func stay(ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(string, ...any)) error {
 	say("ready: %s", m.PublicBase)
 	say("administration: %s", m.Admin)
+	say("identity provider: %s", m.IDP)
 	say("sheet for originators: %s/sheet", m.Admin)
 	say("everything else: %s", filepath.Join(st.Env.Dir, testbed.ManifestName))
 	say("try: originator discover -sandbox %s", st.Env.Dir)
@@ -251,7 +252,7 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 // answer.
 func reachable(ctx context.Context, m *testbed.Manifest) error {
 	var cs complaint.List
-	for _, role := range []string{"crl", "private", "delegate", "public"} {
+	for _, role := range []string{"crl", "idp", "private", "delegate", "public"} {
 		if !supervise.Accepts(ctx, m.Addresses[role]) {
 			cs.Add("start the actors from the configurations that the manifest names, or: sandbox -dir DIR",
 				"-use: nothing listens at %s (%s)", m.Addresses[role], role)

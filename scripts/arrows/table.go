@@ -275,7 +275,7 @@ var table = []row{
 		reason: "an environment of all actors: communities, certificates, configurations, servers",
 		ours: []string{
 			"certs", "certs/netname", "cmd/internal/...", "fhir/sample", "gateway/complaint",
-			"server",
+			"server", "server/people/users",
 		},
 		others: []string{goyaml},
 	},

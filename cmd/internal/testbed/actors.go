@@ -28,6 +28,7 @@ func (w *Env) outside(ps supervise.Programs) []supervise.Actor {
 
 	return []supervise.Actor{
 		crls,
+		at("idp", "idp", "destination"),
 		at("destination", "private", "destination").With(w.Ports["admin"]),
 		at("delegate", "delegate", "gateway"),
 		at("gateway", "public", "gateway"),
@@ -55,10 +56,17 @@ func (w *Env) inside(now func() time.Time) []supervise.Actor {
 			},
 		},
 		{
+			Name: "idp",
+			Role: "idp",
+			Run: func(ctx context.Context, p *supervise.Port) error {
+				return w.runDestination(ctx, "idp", p, nil, now)
+			},
+		},
+		{
 			Name: "destination",
 			Role: "private",
 			Run: func(ctx context.Context, p *supervise.Port) error {
-				return w.runDestination(ctx, p, now)
+				return w.runDestination(ctx, "destination", p, w.Ports["admin"], now)
 			},
 		},
 		gateway("delegate", "delegate"),
@@ -101,34 +109,34 @@ func (w *Env) runCRLServer(ctx context.Context, p *supervise.Port, now func() ti
 	}).Serve(ctx, ln)
 }
 
-func (w *Env) runDestination(ctx context.Context, p *supervise.Port, now func() time.Time) error {
+// runDestination runs the destination, or the identity provider, which opens its
+// administration by itself: admin is nil.
+func (w *Env) runDestination(ctx context.Context, name string, p, admin *supervise.Port, now func() time.Time) error {
 	c := server.Config{Dir: w.Dir}
-	if err := yamlfile.Read(w.path("destination.yaml"), &c); err != nil {
+	if err := yamlfile.Read(w.path(name+".yaml"), &c); err != nil {
 		return err
 	}
 
-	log, f, err := w.logFor("destination")
+	log, f, err := w.logFor(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 
-	public, err := p.Listener()
-	if err != nil {
+	deps := server.Deps{
+		Now: now,
+		Log: log,
+	}
+	if deps.Public, err = p.Listener(); err != nil {
 		return err
 	}
-
-	admin, err := w.Ports["admin"].Listener()
-	if err != nil {
-		return err
+	if admin != nil {
+		if deps.Admin, err = admin.Listener(); err != nil {
+			return err
+		}
 	}
 
-	s, err := server.New(c, server.Deps{
-		Now:    now,
-		Log:    log,
-		Public: public,
-		Admin:  admin,
-	})
+	s, err := server.New(c, deps)
 	if err != nil {
 		return err
 	}

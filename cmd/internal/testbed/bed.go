@@ -33,7 +33,7 @@ type Config struct {
 type Foreign struct{ URI, Anchor string }
 
 // Roles are the listeners, in the order in which actors start.
-var Roles = []string{"crl", "private", "admin", "delegate", "public"}
+var Roles = []string{"crl", "idp", "private", "admin", "delegate", "public"}
 
 // Programs are the programs of the actors.
 var Programs = []string{"community", "destination", "gateway"}

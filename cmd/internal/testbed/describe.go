@@ -1,9 +1,5 @@
 package testbed
 
-import (
-	"fhirdest.example/fhir/sample"
-)
-
 // EvidenceFiles are the evidence of each hop, in the manifest's order.
 var EvidenceFiles = []string{
 	"destination.jsonl",
@@ -21,11 +17,13 @@ func (w *Env) Manifest() *Manifest {
 		Addresses: map[string]string{
 			"public": w.Ports["public"].Address, "delegate": w.Ports["delegate"].Address,
 			"private": w.Ports["private"].Address, "crl": w.Ports["crl"].Address,
+			"idp": w.Ports["idp"].Address,
 		},
+		IDP:   w.idpBase(),
 		TLSCA: "tls/ca.pem", Evidence: EvidenceFiles,
 		Configs: map[string]string{
 			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml",
-			"community": "community.yaml",
+			"community": "community.yaml", "idp": "idp.yaml",
 		},
 	}
 
@@ -53,11 +51,12 @@ func (w *Env) Manifest() *Manifest {
 		})
 	}
 
-	for i, name := range []string{"ana", "ben", "cho"} {
+	for _, p := range people() {
 		m.Users = append(m.Users, User{
-			Username: name,
-			Password: name + "-sandbox",
-			Patient:  "Patient/" + sample.PatientID(i),
+			Username: p.username,
+			Password: p.password(),
+			Patient:  p.patient,
+			FHIRUser: p.fhirUser,
 		})
 	}
 

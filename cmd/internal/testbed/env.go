@@ -21,12 +21,14 @@ import (
 
 // The sandbox's own communities. The first two are ordinary; the third looks
 // like TEFCA's, so that its SAN fragments can be rehearsed without real
-// certificates; the rules of the fourth are those of the guide's first edition.
+// certificates; the rules of the fourth are those of the guide's first edition; the last is that
+// of the identity provider, in which the destination is a client.
 const (
 	CommunityA        = "urn:example:sandbox:community-a"
 	CommunityB        = "urn:example:sandbox:community-b"
 	CommunityTEFCA    = "urn:oid:2.16.840.1.113883.3.7204.1.5"
 	CommunityEdition1 = "urn:example:sandbox:edition-1"
+	CommunityIDP      = "urn:example:sandbox:identity"
 )
 
 // plannedCommunity is a community that the sandbox makes.
@@ -41,6 +43,7 @@ var Communities = []plannedCommunity{
 	{"b", CommunityB, "Sandbox Community B", "ssraa-2", certs.P256},
 	{"tefca", CommunityTEFCA, "TEFCA (mock)", "tefca", certs.RSA2048},
 	{"edition1", CommunityEdition1, "Sandbox Community, edition 1", "ssraa-1", certs.RSA2048},
+	{"idp", CommunityIDP, "Sandbox Identity Federation", "ssraa-2", certs.RSA2048},
 }
 
 // member is a client of the manifest.
@@ -140,7 +143,13 @@ func (w *Env) Make(o Config) error {
 	if err := w.makeCommunities(); err != nil {
 		return err
 	}
-	return errors.Join(w.makeTLS(), w.makeClients(), w.takeForeign(o))
+	return errors.Join(
+		w.makeTLS(),
+		w.makeClients(),
+		w.makeIDP(),
+		w.makePeople(),
+		w.takeForeign(o),
+	)
 }
 
 // makeCommunities opens or makes each community, moves it when the address of the CRLs
@@ -154,7 +163,7 @@ func (w *Env) makeCommunities() error {
 		}
 
 		w.authorities[p.URI] = a
-		if err := w.makeServerCertificate(p, a); err != nil {
+		if err := w.makeServerCertificate(p); err != nil {
 			return err
 		}
 	}
@@ -185,10 +194,18 @@ func (w *Env) community(p plannedCommunity) (*authority.Authority, error) {
 
 // makeServerCertificate issues the destination's certificate in a community:
 // RSA, as signed metadata must be RS256, with the public base as its SAN.
-func (w *Env) makeServerCertificate(p plannedCommunity, a *authority.Authority) error {
-	return w.issue(a, w.path("server", p.file), certs.RSA2048, certs.Template{
-		CommonName: "Sandbox Destination", Organization: p.name, URIs: []string{w.publicBase()},
-		NotBefore: w.Now.Add(-time.Hour), NotAfter: w.Now.Add(serverLife),
+func (w *Env) makeServerCertificate(p plannedCommunity) error {
+	return w.issueServer(p, w.path("server", p.file), w.publicBase())
+}
+
+// issueServer issues a server's certificate in a community for its base URL.
+func (w *Env) issueServer(p plannedCommunity, path, base string) error {
+	return w.issue(w.authorities[p.URI], path, certs.RSA2048, certs.Template{
+		CommonName:   "Sandbox Destination",
+		Organization: p.name,
+		URIs:         []string{base},
+		NotBefore:    w.Now.Add(-time.Hour),
+		NotAfter:     w.Now.Add(serverLife),
 	})
 }
 
@@ -212,9 +229,9 @@ func (w *Env) issue(a *authority.Authority, path string, kind certs.KeyKind, t c
 }
 
 // makeTLS keeps the CA of the web servers' certificates, which no community
-// has to do with, and issues the three certificates anew.
+// has to do with, and issues their certificates anew.
 func (w *Env) makeTLS() error {
-	for _, actor := range []string{"gateway", "delegate", "destination"} {
+	for _, actor := range []string{"gateway", "delegate", "destination", "idp"} {
 		if err := w.makeTLSFor(actor); err != nil {
 			return err
 		}
@@ -234,7 +251,7 @@ func (w *Env) makeTLSAt(actor, path string) error {
 	}
 
 	names := []string{w.name(actor)}
-	if actor == "gateway" {
+	if public(actor) {
 		names = []string{"localhost"}
 		if net.ParseIP(w.Host) == nil && w.Host != "localhost" {
 			names = []string{w.Host, "localhost"}
@@ -294,10 +311,13 @@ func (w *Env) issueTLS(ca *certs.CA, actor string, names []string, path string) 
 	return certs.WriteIdentity(path+".pem", path+".key", id)
 }
 
-// addresses are the IP addresses that an actor may be called by: the inbound
-// gateway's only, since any could be the host of the public base URL.
+// public reports whether people and clients know an actor by the public name.
+func public(actor string) bool { return actor == "gateway" || actor == "idp" }
+
+// addresses are the IP addresses that an actor may be called by: those with the public
+// name only, since any could be the host of their base URL.
 func (w *Env) addresses(actor string) []net.IP {
-	if actor != "gateway" {
+	if !public(actor) {
 		return nil
 	}
 	ips := []net.IP{net.IPv4(127, 0, 0, 1)}

@@ -73,13 +73,13 @@ func hasKeys(t *testing.T, w *Env) {
 	keys := func(v any) string { return strings.Join(slices.Sorted(maps.Keys(v.(map[string]any))), " ") }
 	first := func(name string) any { return m[name].([]any)[0] }
 	for name, got := range map[string]string{
-		"addresses admin clients communities configs evidence gateways privateBase publicBase tlsCA users version": keys(m),
-		"crl delegate private public":                  keys(m["addresses"]),
+		"addresses admin clients communities configs evidence gateways idp privateBase publicBase tlsCA users version": keys(m),
+		"crl delegate idp private public":              keys(m["addresses"]),
 		"anchor crl issuer name uri":                   keys(first("communities")),
 		"cert key":                                     keys(first("communities").(map[string]any)["issuer"]),
 		"chain community key name p12 p12Password uri": keys(first("clients")),
-		"password patient username":                    keys(first("users")),
-		"community delegate destination gateway":       keys(m["configs"]),
+		"fhirUser password patient username":           keys(first("users")),
+		"community delegate destination gateway idp":   keys(m["configs"]),
 	} {
 		if got != name {
 			t.Errorf("keys %q, want %q", got, name)

@@ -25,6 +25,7 @@ type Manifest struct {
 	Admin       string            `json:"admin"`
 	Addresses   map[string]string `json:"addresses"`
 	TLSCA       string            `json:"tlsCA"`
+	IDP         string            `json:"idp"` // base URL of the identity provider
 	Communities []Community       `json:"communities"`
 	Clients     []Client          `json:"clients"`
 	Users       []User            `json:"users"`
@@ -58,11 +59,12 @@ type Client struct {
 	P12Password string `json:"p12Password"`
 }
 
-// User is a person who can sign in.
+// User is a person who can sign in, at the destination and at the identity provider.
 type User struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
-	Patient  string `json:"patient"`
+	Patient  string `json:"patient"` // empty: any, chosen at sign-in
+	FHIRUser string `json:"fhirUser"`
 }
 
 // Write puts the manifest in place by rename. It holds passwords.
@@ -87,7 +89,7 @@ func ReadManifest(dir string) (*Manifest, error) {
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if m.Version != 1 || m.PublicBase == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 ||
+	if m.Version != 1 || m.PublicBase == "" || m.IDP == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 ||
 		len(m.Gateways) < 2 {
 		return nil, complaint.New(path+" is not a manifest of version 1", "start the sandbox there again")
 	}

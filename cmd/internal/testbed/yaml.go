@@ -14,6 +14,7 @@ import (
 // a reader sees every port, file and time-out, and can change it.
 var configs = map[string]*template.Template{
 	"destination.yaml": parseConfig(destinationYAML),
+	"idp.yaml":         parseConfig(idpYAML),
 	"community.yaml":   parseConfig(communityYAML),
 	"gateway.yaml":     parseConfig(gatewayYAML),
 	"delegate.yaml":    parseConfig(gatewayYAML),
@@ -40,6 +41,8 @@ admin:
   listen: {{q .Admin}}
   open: true                 # a sandbox shows everything to whoever is on this machine
 data: data
+name: Sandbox Hospital       # shown to people
+users: {{.Users}}            # those who can sign in
 evidence: destination.jsonl
 hop: destination
 explain: client              # clients are told in full why they are refused
@@ -65,6 +68,13 @@ communities:
     aia: [{{q .AIA}}]
 {{- end}}
 {{- end}}
+idps:                        # where people may sign in when a client names it
+  - base: {{q .IDP}}
+    community: {{q .IDPCommunity}}
+    chain: server/idp.pem
+    key: server/idp.key
+    ca: tls/ca.pem
+    contact: mailto:sandbox@destination.example
 revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
@@ -154,6 +164,7 @@ type destinationData struct {
 	Communities                                   []communityData
 	Patients                                      int
 	Allow                                         []string // further places of lists
+	Users, IDP, IDPCommunity                      string
 }
 
 type communityData struct {
@@ -168,6 +179,10 @@ func (w *Env) destinationData(patients int) destinationData {
 		Lists:       w.listsBase(),
 		Listen:      w.Ports["private"].Address,
 		Admin:       w.Ports["admin"].Address,
+
+		Users:        usersFile,
+		IDP:          w.idpBase(),
+		IDPCommunity: CommunityIDP,
 	}
 
 	for _, p := range Communities {
@@ -201,6 +216,7 @@ func (w *Env) destinationData(patients int) destinationData {
 func (w *Env) writeConfigs(patients int) error {
 	data := map[string]any{
 		"destination.yaml": w.destinationData(patients),
+		"idp.yaml":         w.idpData(),
 		"community.yaml":   map[string]string{"Lists": w.Ports["crl"].Address},
 		"gateway.yaml":     w.gatewayData("gateway"),
 		"delegate.yaml":    w.gatewayData("delegate"),
