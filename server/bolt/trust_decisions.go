@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -35,6 +34,7 @@ func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 	})
 }
 
+// appendDecisions owns the bodies: their checksums are written behind them.
 func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 	bucket.FillPercent = 1 // keys only grow
 	for _, body := range bodies {
@@ -42,7 +42,7 @@ func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 		if err != nil {
 			return err
 		}
-		if err := decisionRows.put(bucket, number(seq), bytes.Clone(body)); err != nil {
+		if err := decisionRows.put(bucket, number(seq), body); err != nil {
 			return err
 		}
 	}
