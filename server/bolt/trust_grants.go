@@ -86,8 +86,41 @@ func (s *grants) Approve(ctx context.Context, g oauth.Grant, seen *oauth.Registr
 			return err
 		}
 
+		if err := s.makeRoom(b, &g); err != nil {
+			return err
+		}
 		return s.put(b, key, nil, &g)
 	})
+}
+
+// makeRoom removes the grant that was used longest ago of those that a person has
+// given a client, when there are as many as there may be.
+func (s *grants) makeRoom(b *trustBatch, next *oauth.Grant) error {
+	n := 0
+	var oldestKey []byte
+	var oldest *oauth.Grant
+	err := s.each(b.tx, next.Person.Subject, func(key []byte, g *oauth.Grant) error {
+		if g.ClientID != next.ClientID {
+			return nil
+		}
+		if n++; oldest == nil || lastUsed(g).Before(lastUsed(oldest)) {
+			oldestKey, oldest = key, g
+		}
+		return nil
+	})
+	if err != nil || n < oauth.MaxGrants {
+		return err
+	}
+
+	return s.remove(b, oldestKey, oldest)
+}
+
+// lastUsed returns when a grant was used last, or made.
+func lastUsed(g *oauth.Grant) time.Time {
+	if g.Used.IsZero() {
+		return g.Created
+	}
+	return g.Used
 }
 
 // Grant implements oauth.GrantStore.

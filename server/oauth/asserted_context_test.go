@@ -34,6 +34,7 @@ func newPersonal(t *testing.T, uri string, rule udap.UserRule) *personal {
 	if a.status != 201 {
 		t.Fatalf("registration: %d %s", a.status, a.body)
 	}
+
 	return &personal{e, c, trace.ClientID(a.text("client_id"))}
 }
 
@@ -63,6 +64,7 @@ func (p *personal) code() (code, verifier string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+
 	u, err := url.Parse(redirect)
 	if err != nil {
 		p.t.Fatal(err)
@@ -95,6 +97,7 @@ func TestContextOfAPersonsClient(t *testing.T) {
 	bad := user()
 	bad["purpose_of_use"] = "none"
 	p := newPersonal(t, udaptest.Client1URI, udap.UserOptional)
+
 	for _, row := range []struct {
 		name       string
 		extensions any
@@ -115,6 +118,7 @@ func TestContextOfAPersonsClient(t *testing.T) {
 				p.checkRefusal(row.name, a, "invalid_grant")
 				return
 			}
+
 			if a.status != 200 || warned(p.lastTrace(), "token.extension") != row.warned {
 				t.Fatalf("%d %s, warnings %v", a.status, a.body, p.lastTrace().Warnings())
 			}
@@ -123,6 +127,7 @@ func TestContextOfAPersonsClient(t *testing.T) {
 			if next.status != 200 {
 				t.Fatalf("refresh: %d %s", next.status, next.body)
 			}
+
 			for _, token := range []string{a.text("access_token"), next.text("access_token")} {
 				shown := string(p.tell("/oauth/introspect", p.client, p.id, token).body)
 				if strings.Contains(shown, treat) || !strings.Contains(shown, row.shown) ||
@@ -130,6 +135,7 @@ func TestContextOfAPersonsClient(t *testing.T) {
 					t.Errorf("shown: %s", shown)
 				}
 			}
+
 			if strings.Contains(p.dump(), "1974-12-25") {
 				t.Error("particulars of the person are stored")
 			}

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -286,6 +287,74 @@ func TestCodeOfAChangedClient(t *testing.T) {
 	a.register(with("scope", "openid patient/Patient.rs"))
 	if got := a.redeem(code); got.status != 200 || got.text("scope") != "openid patient/Patient.rs" {
 		t.Errorf("registered for less since: %d %s", got.status, got.body)
+	}
+}
+
+// Guessing is bounded by the client's rate; other clients are not affected.
+//
+// Covers: case 181
+func TestGuessingIsBounded(t *testing.T) {
+	p := newPeople(t, func(c *oauth.Config) { c.Limits.TokensPerClient = 20 })
+	a := p.app(udaptest.Client1URI)
+	code := a.code()
+	guess := func(i int) answer {
+		text := fmt.Sprintf("%s%040d", code[:24], i)
+		if i%2 == 0 {
+			return a.redeem(text)
+		}
+		return a.refresh(text + strings.Repeat("A", 43))
+	}
+
+	refused := 0
+	for i := range 60 {
+		switch got := guess(i); got.status {
+		case 400:
+			a.refusedCode("a guess", "invalid_grant", got)
+		case 429:
+			if refused++; got.header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		default:
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+
+	if refused != 40 {
+		t.Errorf("%d of 60 guesses were over the rate", refused)
+	}
+
+	other := p.client(p.w.B, "https://client2.test/app")
+	id := p.registered(other)
+	if got := p.token(other, udaptest.Assertion(id, p.now())); got.status != 200 {
+		t.Errorf("another client: %d %s", got.status, got.body)
+	}
+	p.advance(time.Minute - 10*time.Second)
+	if got := a.redeem(code); got.status != 200 {
+		t.Errorf("the code itself, later: %d %s", got.status, got.body)
+	}
+}
+
+// Codes do not repeat, and the file has their hashes only.
+//
+// Covers: case 179
+func TestCodesAreHashed(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	seen := map[string]bool{}
+
+	for range 100 {
+		code := a.code()
+		if seen[code[:22]] || seen[code[24:]] {
+			t.Fatal("a part of a code comes twice")
+		}
+		seen[code[:22]], seen[code[24:]] = true, true
+	}
+
+	dump := p.dump()
+	for part := range seen {
+		if len(part) == 40 && strings.Contains(dump, part) {
+			t.Error("a secret is in the file")
+		}
 	}
 }
 

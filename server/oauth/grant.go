@@ -126,10 +126,15 @@ type Change struct {
 	Token *Token    // the access token that is issued; nil: none, and the handle is zero
 }
 
+// MaxGrants bounds what one person has granted to one client at a time: a client
+// whose consent is remembered can ask again and again.
+const MaxGrants = 50
+
 // GrantStore keeps grants. What it returns is shared with other callers and must
 // not be changed.
 type GrantStore interface {
-	// Approve stores a new grant if its client still has the registration seen,
+	// Approve stores a new grant, and removes the one that was used longest ago when
+	// its person has granted this client MaxGrants already. It does so if its client still has the registration seen,
 	// with the same software statement; else it returns ErrNoRegistration and
 	// stores nothing. The launch that the grant uses is removed in the same
 	// transaction; when there is none it returns ErrNoLaunch and stores nothing.

@@ -50,22 +50,33 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 
+	personal, err := scopeCatalogue("openid", "offline_access", "patient/Patient.rs")
+	if err != nil {
+		return err
+	}
+
 	community := &udap.Community{
 		URI:     udaptest.CommunityA,
 		Anchors: []*x509.Certificate{root},
 		Policy:  udap.Policy{Revocation: udap.RevocationOff},
 	}
+
+	person := &agreeing{}
 	svc, err := oauth.New(oauth.Config{
-		Base:     udaptest.Base,
-		Issuer:   issuer,
-		Verifier: &udap.Verifier{Communities: []*udap.Community{community}},
-		Store:    trust,
-		Scopes:   scopes,
-		Now:      func() time.Time { return udaptest.Now },
+		Base:        udaptest.Base,
+		Issuer:      issuer,
+		Verifier:    &udap.Verifier{Communities: []*udap.Community{community}},
+		Store:       trust,
+		Scopes:      scopes,
+		Personal:    personal,
+		Interaction: person,
+		Now:         func() time.Time { return udaptest.Now },
 	})
 	if err != nil {
 		return err
 	}
+
+	person.svc = svc
 
 	mux := http.NewServeMux()
 	svc.Routes(func(u string, h http.Handler) { mux.Handle(strings.TrimPrefix(u, "https://fhir.test"), h) })

@@ -280,6 +280,64 @@ func TestGrantEnds(t *testing.T) {
 	}
 }
 
+// No token works after the revocation of its grant was answered, whatever ran beside
+// it.
+//
+// Covers: case 226
+func TestRevokeRace(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	for range 30 {
+		access, refresh := a.tokens()
+		assertion := a.Sign(t, a.assertion())
+		var beside *oauth.TokenResponse
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			beside, _ = p.svc.Token(context.Background(), oauth.ClientRequest{Params: oauth.Params{
+				"grant_type":            "refresh_token",
+				"udap":                  "1",
+				"refresh_token":         refresh,
+				"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+				"client_assertion":      assertion,
+			}}) // refused when the revocation came first
+		})
+
+		wg.Go(func() { _, _ = p.bearer(access) }) // either, until the revocation is answered
+
+		if got := p.tell("/oauth/revoke", a.Client, a.id, refresh); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		if _, err := p.bearer(access); err == nil {
+			t.Fatal("the access token works after the revocation was answered")
+		}
+		wg.Wait()
+		if beside != nil && a.works(p.secret(beside.AccessToken)) {
+			t.Fatal("an access token that was refreshed beside the revocation works")
+		}
+	}
+}
+
+// Another client's revocation does nothing.
+//
+// Covers: case 222
+func TestRevokeOfAnotherClient(t *testing.T) {
+	p := newPeople(t)
+	a, b := p.app(udaptest.Client1URI), p.app("https://client2.test/app")
+	access, refresh := a.tokens()
+	for _, token := range []string{access, refresh} {
+		if got := p.tell("/oauth/revoke", b.Client, b.id, token); got.status != 200 {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+		if p.active(b.Client, b.id, token) {
+			t.Error("active for another client")
+		}
+	}
+
+	if !a.works(access) || a.refresh(refresh).status != 200 {
+		t.Error("another client's revocation had an effect")
+	}
+}
+
 // Without offline_access and online_access there is no refresh token. Those of
 // online_access end with the person's session, by time and by sign-out.
 //

@@ -63,6 +63,7 @@ func TestSMARTConfiguration(t *testing.T) {
 			if !row.people {
 				expected = [4]string{}
 			}
+
 			if urls != expected || slices.Contains(d.Grants, "authorization_code") != row.people ||
 				!slices.Equal(d.Methods, []string{"S256"}) {
 				t.Errorf("%v, grants %v, methods %v", urls, d.Grants, d.Methods)

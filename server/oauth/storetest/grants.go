@@ -22,6 +22,7 @@ var grantParts = []part{
 	{"a grant is exchanged with its token and the jti", testExchange},
 	{"an exchange that is refused", testExchangeRefused},
 	{"a person withdraws and narrows", testWithdraw},
+	{"a person grants a client so much and no more", testMaxGrants},
 	{"a session ends", testEndSession},
 	{"expired grants are removed", testGrantsExpire},
 	{"grants are there after a restart", testGrantsReopen},
@@ -309,6 +310,40 @@ func testWithdraw(t *testing.T, sub Subject) {
 
 	if got := held(t, s, other); got.Grant == nil {
 		t.Error("the other person's grant is gone too")
+	}
+}
+
+func testMaxGrants(t *testing.T, sub Subject) {
+	s, ctx := sub.Store, t.Context()
+	c, used := approved(t, s, "person") // the earliest, and then the one used last
+	other, _ := redeemed(t, s, "person")
+	var ids []oauth.GrantID
+
+	for i := range oauth.MaxGrants + 5 {
+		g := grantOf(c, "person")
+		if err := s.Approve(ctx, g, c); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, g.ID)
+		if i == 0 {
+			must(s.Exchange(ctx, fresh("x", Start), used.ID, func(now *oauth.Grant) oauth.Change {
+				next := *now
+				next.Used = Start.Add(24 * time.Hour)
+				return oauth.Change{Grant: &next}
+			}))(t)
+		}
+	}
+
+	for i, id := range ids {
+		if got := must(s.Grant(ctx, id))(t); (got != nil) != (i >= 6) {
+			t.Errorf("grant %d of %d: %v", i, len(ids), got != nil)
+		}
+	}
+
+	for _, id := range []oauth.GrantID{used.ID, other.ID} {
+		if must(s.Grant(ctx, id))(t) == nil {
+			t.Error("a grant that was used last, or is another client's, was removed")
+		}
 	}
 }
 
