@@ -14,7 +14,7 @@ import (
 // A good request gets a code, by GET and by POST, with the state and the issuer, and
 // keeps a query that the redirect URI has.
 //
-// Covers: S1-038, S1-133, S1-134, S1-138, case 184, case 191
+// Covers: S1-133, S1-134, S1-138, S1-190, S1-246, case 184, case 191
 func TestAuthorize(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
@@ -68,7 +68,7 @@ func TestAuthorizeHandsOn(t *testing.T) {
 
 // A client or redirect URI that cannot be trusted is never redirected to.
 //
-// Covers: case 182, case 183, case 185, case 201, case 203
+// Covers: S1-242, case 182, case 183, case 185, case 201, case 203
 func TestAuthorizeShowsPage(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)

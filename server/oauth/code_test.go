@@ -18,7 +18,7 @@ import (
 // A code gives an access token and a refresh token with the person, the patient and
 // the scopes; introspection shows them.
 //
-// Covers: S1-036, S1-037, S1-146, S1-147, S1-228, case 178, case 228
+// Covers: S1-146, S1-147, S1-230, case 178, case 223, case 228
 func TestRedeem(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)

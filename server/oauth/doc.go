@@ -1,6 +1,7 @@
 // Package oauth is the destination's authorization server: it registers
-// clients by their software statements, issues opaque tokens for
-// authentication tokens, answers introspection and revocation, and publishes
+// clients by their software statements, verifies authorization requests and makes
+// codes of what an Interaction had a person approve, issues opaque tokens to
+// authenticated clients, answers introspection and revocation, and publishes
 // the metadata by which clients find these endpoints (UDAP Security 2.0, and
 // 1.x where a community's policy has that edition).
 //

@@ -171,7 +171,7 @@ func TestUDAPDocument(t *testing.T) {
 	}
 }
 
-// Covers: S1-027, S1-037, S1-038, S1-039, S1-057, S2-03
+// Covers: S1-009, S1-027, S1-037, S1-038, S1-039, S1-057, S2-03
 func TestUDAPDocumentWithAuthorizationCode(t *testing.T) {
 	e := newMetadataEnv(t, func(_ *udaptest.Env, c *oauth.Config) { c.Interaction = nobody{} })
 	a := e.metadata("")

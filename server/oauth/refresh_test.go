@@ -13,7 +13,7 @@ import (
 
 // A refresh token is replaced by each use, over restarts.
 //
-// Covers: S1-036
+// Covers: S1-230
 func TestRefresh(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
