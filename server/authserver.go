@@ -64,6 +64,9 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 	}
 	if s.people != nil { // an interface that holds a nil pointer is not nil
 		cfg.Interaction = s.people
+		if cfg.IDTokens, err = s.idTokens(s.cfg).load(); err != nil {
+			return nil, err
+		}
 	}
 	return oauth.New(cfg)
 }

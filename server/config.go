@@ -61,6 +61,9 @@ type Config struct {
 	// file of the people who can sign in, made by "destination user add"; read again when it changes. None:
 	// nobody can, and clients get no access on behalf of a person
 	Users string `yaml:"users,omitempty"`
+	// PEM file of RSA private keys: the first signs ID tokens, all are published. Default: a file in data, with
+	// a key that the destination makes, and replaces every 90 days
+	IDTokenKeys string `yaml:"idTokenKeys,omitempty"`
 	// of the organisation, shown to people who sign in; default: the host of issuer
 	Name string `yaml:"name,omitempty"`
 	// identity providers at which people may sign in when a client names one

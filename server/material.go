@@ -71,6 +71,7 @@ func (l *loader) trust(m *material) {
 	m.communities = l.members()
 	m.idps = l.idps(m.communities)
 	m.users = l.users()
+	l.checkIDTokenKeys()
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

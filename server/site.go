@@ -70,7 +70,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 		meter:   newMeter(),
 		started: deps.Now(),
 	}
-	s.watched = []*files{s.trustFiles(cfg), s.usersFile(cfg)}
+	s.watched = []*files{s.trustFiles(cfg), s.usersFile(cfg), s.idTokensFile(cfg)}
 
 	m, err := cfg.loadTrust(s.started)
 	text := cfg.checkSite()
@@ -176,6 +176,7 @@ func (s *Site) Run(ctx context.Context) {
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
 		s.testOwn,
 		s.runJobs,
+		s.rotateKeys,
 	} {
 		work.Go(func() { f(ctx) })
 	}

@@ -21,6 +21,13 @@ var checkIDToken = trace.NewCheck("token.id_token",
 // openid is the side of a Service that is an OpenID provider.
 type openid struct{ *Service }
 
+// SetIDTokenKeys replaces the keys of ID tokens for every request that begins
+// afterwards.
+func (s *Service) SetIDTokenKeys(keys idtoken.Keys) error {
+	s.signers.Store(&keys)
+	return openid{s}.publishKeys()
+}
+
 // offered reports whether this server issues ID tokens.
 func (s openid) offered() bool {
 	return s.cfg.Interaction != nil && len(*s.signers.Load()) > 0
@@ -46,21 +53,24 @@ func (s openid) claims(p Person, scopes []string) claimsOf {
 }
 
 // idToken returns the ID token that goes with an access token; empty when the
-// scopes do not have openid. The nonce is that of the authorization request, and
-// belongs into the first one only (OpenID Connect Core 12.2).
-func (s openid) idToken(g *Grant, scopes []string, nonce, accessToken string, now time.Time, tr *trace.Trace) (
-	string, error,
-) {
-	if !slices.Contains(scopes, scopeOpenID) || !s.offered() {
+// scopes do not have openid. The nonce of the authorization request belongs into
+// the first one, which the code brings, and into no other (OpenID Connect Core 12.2).
+func (s openid) idToken(g *granted, accessToken string, now time.Time, tr *trace.Trace) (string, error) {
+	if !slices.Contains(g.scope, scopeOpenID) || !s.offered() {
 		return "", nil
 	}
 
-	about := s.claims(g.Person, scopes)
+	nonce := g.grant.Nonce
+	if !g.grant.Used.IsZero() {
+		nonce = ""
+	}
+
+	about := s.claims(g.grant.Person, g.scope)
 	text, err := s.signers.Load().Sign(idtoken.Claims{
 		Issuer:   s.urls.Issuer,
 		Subject:  about.Subject,
-		Audience: string(g.ClientID),
-		SignedIn: g.Person.SignedIn.Unix(),
+		Audience: string(g.grant.ClientID),
+		SignedIn: g.grant.Person.SignedIn.Unix(),
 		Nonce:    nonce,
 		FHIRUser: about.FHIRUser,
 		Name:     about.Name,

@@ -340,6 +340,9 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 	if s.cfg.people() {
 		mount(s.urls.Authorize, h.authorizeHandler())
 	}
+	if (openid{s}).offered() {
+		mount(s.urls.UserInfo, h.userInfoHandler())
+	}
 }
 
 // clientCall reads the form of an endpoint that authenticates clients.

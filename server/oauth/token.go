@@ -24,7 +24,8 @@ type TokenResponse struct {
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	Scope        string `json:"scope"`
 	RefreshToken string `json:"refresh_token,omitzero"`
-	Patient      string `json:"patient,omitzero"` // id of the patient in context (SMART App Launch)
+	IDToken      string `json:"id_token,omitzero"` // with the scope openid (OpenID Connect Core 3.1.3.3)
+	Patient      string `json:"patient,omitzero"`  // id of the patient in context (SMART App Launch)
 
 	// Launch is further launch context (SMART App Launch).
 	Launch map[string]jsontext.Value `json:",embed"`
@@ -292,9 +293,10 @@ func (s tokenEndpoint) issue(
 
 	if g.grant != nil {
 		answer.Launch = g.grant.Launch
+		answer.IDToken, err = openid{s.Service}.idToken(g, answer.AccessToken, now, tr)
 	}
 
-	return answer, nil
+	return answer, err
 }
 
 // store stores a token, and with it what becomes of the grant that it comes from.
