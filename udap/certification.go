@@ -316,7 +316,7 @@ func (val *validation) certificationAudience(e *envelope) error {
 // certifiedNames are registration parameters that a certification may fix.
 var certifiedNames = []string{
 	"client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri", "token_endpoint_auth_method",
-	"redirect_uris", "contacts", "grant_types", "response_types", "scope",
+	"redirect_uris", "contacts", "grant_types", "response_types", "scope", dpopBound,
 }
 
 // certifiedParameters compares the statement's own claims with what is certified:

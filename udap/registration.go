@@ -40,6 +40,8 @@ var (
 		"S1-097")
 	checkURIs = trace.NewCheck("registration.uris",
 		"client_uri, tos_uri, policy_uri and jwks_uri, where present, are web addresses", "S1-105 S2-24")
+	checkBound = trace.NewCheck("registration.dpop_bound_access_tokens",
+		"dpop_bound_access_tokens, where present, is true or false (RFC 9449 5.2)", "S1-105")
 	checkNeeded = trace.NewCheck("registration.required", "The metadata that the community demands is there",
 		"S1-105")
 )
@@ -77,7 +79,7 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 		steps = append(steps, r.logo)
 	}
 
-	steps = append(steps, r.scope, r.webURIs, r.required)
+	steps = append(steps, r.scope, r.webURIs, r.boundTokens, r.required)
 
 	return r.out, r.tr.Collect(steps...)
 }
@@ -99,6 +101,7 @@ func (r *parameters) dropNulls() {
 		{"tos_uri", checkURIs, false},
 		{"policy_uri", checkURIs, false},
 		{"jwks_uri", checkURIs, false},
+		{dpopBound, checkBound, false},
 	} {
 		if p.must || all[p.name].Kind() != 'n' {
 			continue
@@ -377,6 +380,24 @@ func (r *parameters) webURIs() error {
 		r.tr.Pass(checkURIs, f.name+" as a web address", text)
 	}
 
+	return nil
+}
+
+// dpopBound is the parameter by which a client asks for no other tokens than those
+// that are bound to a key.
+const dpopBound = "dpop_bound_access_tokens"
+
+func (r *parameters) boundTokens() error {
+	if !r.claims.Has(dpopBound) {
+		return nil
+	}
+
+	text := string(r.claims[dpopBound])
+	if text != "true" && text != "false" {
+		return r.refuse(checkBound, dpopBound+" as true or false", r.claims.Show(dpopBound), "")
+	}
+	r.out.DPoPBound = text == "true"
+	r.tr.Pass(checkBound, "true or false", text)
 	return nil
 }
 

@@ -93,6 +93,7 @@ type ClientMetadata struct {
 	GrantTypes              []string // nil when absent, empty to cancel
 	ResponseTypes           []string
 	TokenEndpointAuthMethod string
+	DPoPBound               bool // dpop_bound_access_tokens (RFC 9449 5.2)
 	Scope                   []string
 }
 

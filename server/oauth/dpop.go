@@ -87,6 +87,27 @@ func (s prover) prove(a *authenticated, p *dpop.Proof) {
 	a.thumbprint = p.Thumbprint
 }
 
+// mustProve refuses a request without a proof where the client has registered for
+// bound tokens only, or where the first token of the grant was bound: who removes the
+// proof on its way gets no bearer token instead (RFC 9449 5.2).
+func mustProve(a *authenticated, g *granted, tr *trace.Trace) error {
+	registered := a.registration.Granted.DPoPBound
+	started := g != nil && g.grant != nil && g.grant.KeyBound
+	if a.thumbprint != "" || !registered && !started {
+		return nil
+	}
+
+	f := trace.Finding{
+		Expected: "a DPoP proof, as with the first token of the grant",
+		Found:    "no header DPoP",
+		Remedy:   "send a proof; if you did, something between us has removed it",
+	}
+	if registered {
+		f.Expected = "a DPoP proof, as the client registered with dpop_bound_access_tokens"
+	}
+	return tr.Refuse(dpop.Bound, trace.InvalidDPoPProof, f)
+}
+
 // refuseProof turns a store's error about the jti of a proof into a refusal, or
 // into temporarily_unavailable if the store itself failed.
 func refuseProof(tr *trace.Trace, err error) error {

@@ -22,6 +22,7 @@ import (
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/idtoken"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -83,10 +84,27 @@ func newEnvWith(t *testing.T, e *env, edit ...func(*oauth.Config)) *env {
 	for _, f := range edit {
 		f(&e.config)
 	}
+	if e.config.Interaction != nil && e.config.IDTokens == nil {
+		e.config.IDTokens = idTokenKeys(t, 1)
+	}
 	e.start()
 	t.Cleanup(e.stop)
 
 	return e
+}
+
+// idTokenKeys returns keys of ID tokens, by the numbers of the tests' keys.
+func idTokenKeys(t testing.TB, numbers ...int) idtoken.Keys {
+	t.Helper()
+	var text []byte
+	for _, n := range numbers {
+		text = append(text, udaptest.KeyPEM(t, "rsa2048", n)...)
+	}
+	keys, err := idtoken.ParseKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 func catalogue(t testing.TB, supported ...string) scope.Catalogue {

@@ -69,6 +69,10 @@ type Grant struct {
 	// RefreshEnds is when its refresh tokens end; zero: it gets none.
 	RefreshEnds time.Time `json:"refreshEnds,omitzero"`
 
+	// KeyBound: the first access token was bound to a key, so all others are, to
+	// whatever key (RFC 9449 5).
+	KeyBound bool `json:"keyBound,omitzero"`
+
 	// Revision grows when the person takes back a part. An access token of an
 	// earlier revision is dead.
 	Revision uint64 `json:"revision,omitzero"`

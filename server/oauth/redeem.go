@@ -63,7 +63,7 @@ func acceptCode(
 
 		next := *now
 		next.Code.Redeemed, next.Used, next.Expires = t.Issued, t.Issued, t.Expires
-		next.Purposes, next.Extensions = t.Purposes, t.Extensions
+		next.Purposes, next.Extensions, next.KeyBound = t.Purposes, t.Extensions, t.Confirmation != ""
 		if next.Refresh = family; family != nil {
 			next.Expires = next.RefreshEnds
 		}

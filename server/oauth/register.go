@@ -286,6 +286,7 @@ func changes(old, next Parameters) string {
 		{"contacts", slices.Equal(old.Contacts, next.Contacts)},
 		{"grant_types", slices.Equal(old.GrantTypes, next.GrantTypes)},
 		{"scope", old.Scope == next.Scope},
+		{"dpop_bound_access_tokens", old.DPoPBound == next.DPoPBound},
 	} {
 		if !f.same {
 			touched = append(touched, f.name)
@@ -324,6 +325,7 @@ func (s *Service) grantParameters(st *udap.SoftwareStatement, tr *trace.Trace) (
 		ResponseTypes:           m.ResponseTypes,
 		TokenEndpointAuthMethod: m.TokenEndpointAuthMethod,
 		Scope:                   strings.Join(scopes, " "),
+		DPoPBound:               m.DPoPBound,
 	}, err
 }
 

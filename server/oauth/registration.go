@@ -52,6 +52,8 @@ type Parameters struct {
 	ResponseTypes           []string `json:"response_types,omitempty"`
 	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitzero"`
 	Scope                   string   `json:"scope,omitzero"` // separated by single spaces
+	// no token is issued without a DPoP proof (RFC 9449 5.2)
+	DPoPBound bool `json:"dpop_bound_access_tokens,omitzero"`
 }
 
 // Succeed returns what a store has to hold when next replaces the registration r of
@@ -65,13 +67,14 @@ func (r *Registration) Succeed(next Registration) Registration {
 	return next
 }
 
-// removesRights reports whether a change removes a grant type or a scope: tokens
-// issued before it could hold more than the client now has.
+// removesRights reports whether a change removes a grant type or a scope, or demands
+// that tokens are bound to a key: tokens issued before it could hold more than the
+// client now has.
 func removesRights(old, next Parameters) bool {
 	lost := func(had, has []string) bool {
 		return slices.ContainsFunc(had, func(s string) bool {
 			return !slices.Contains(has, s)
 		})
 	}
-	return lost(old.GrantTypes, next.GrantTypes) || lost(splitScope(old.Scope), splitScope(next.Scope))
+	return next.DPoPBound && !old.DPoPBound || lost(old.GrantTypes, next.GrantTypes) || lost(splitScope(old.Scope), splitScope(next.Scope))
 }

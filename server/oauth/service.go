@@ -217,6 +217,8 @@ func (c Config) check() error {
 			"?#"), "the issuer %q must have no query, fragment or slash at its end (RFC 8414 2)", c.Issuer)
 	complain(c.Store == nil, "no store")
 	complain(c.Now == nil, "no clock")
+	complain(c.people() && len(c.IDTokens) == 0 && slices.Contains(c.Personal.Supported(), scopeOpenID),
+		"people sign in, and there is no key for ID tokens")
 	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime,
 		"a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
 	complain(c.Explain != ExplainOperator &&

@@ -112,6 +112,7 @@ func (s tokenEndpoint) decide(ctx context.Context, a *authenticated, p Params, t
 	err = tr.Collect(
 		func() error { return checkNoResources(a, tr) },
 		func() (err error) { out, err = g.accept(ctx, s, a, p, tr); return err },
+		func() error { return mustProve(a, out, tr) },
 		func() (err error) {
 			scopes, err = s.grantScope(a, g, out, p["scope"], tr)
 			return err

@@ -24,6 +24,7 @@ import (
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/idtoken"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/tiered"
 	"fhirdest.example/udap"
@@ -159,6 +160,8 @@ func (e *env) start() {
 	e.must(err)
 	personal, err := scope.NewCatalogue([]string{"openid", "udap", "user/Patient.rs"}, nil, nil)
 	e.must(err)
+	keys, err := idtoken.ParseKeys(udaptest.KeyPEM(e.t, "rsa2048", 1))
+	e.must(err)
 	e.oauth, err = oauth.New(oauth.Config{
 		Base:        udaptest.Base,
 		Issuer:      issuer,
@@ -170,6 +173,7 @@ func (e *env) start() {
 		Record:      e.record,
 		Now:         e.now,
 		Interaction: e,
+		IDTokens:    keys,
 	})
 	e.must(err)
 

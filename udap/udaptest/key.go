@@ -2,6 +2,8 @@ package udaptest
 
 import (
 	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"sync"
 	"testing"
@@ -31,4 +33,15 @@ func Key(t testing.TB, kind certs.KeyKind, n int) crypto.Signer {
 	must(t, err)
 	keys.made[name] = k
 	return k
+}
+
+// KeyPEM returns the n-th key of a kind as an unencrypted PKCS#8 file.
+func KeyPEM(t testing.TB, kind certs.KeyKind, n int) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(Key(t, kind, n))
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{
+		Type:  "PRIVATE KEY",
+		Bytes: der,
+	})
 }

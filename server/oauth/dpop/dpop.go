@@ -15,8 +15,8 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// The checks of a proof, in the order in which they are made (RFC 9449 4.3). JTI and
-// Key are for callers, which know what was used before and what a token is bound to.
+// The checks of a proof, in the order in which they are made (RFC 9449 4.3). JTI,
+// Bound and Key are for callers, which know what was used before and what is bound to a key.
 var (
 	checkHeader = trace.NewCheck("dpop.header", "One header DPoP has the proof", "")
 	checkForm   = trace.NewCheck("dpop.form",
@@ -29,7 +29,9 @@ var (
 	checkToken     = trace.NewCheck("dpop.ath", "The proof is for the access token beside it", "")
 	checkNonce     = trace.NewCheck("dpop.nonce", "The proof has a nonce of this server, where it demands one", "")
 
-	JTI = trace.NewCheck("dpop.jti", "The proof was not used before", "")
+	JTI   = trace.NewCheck("dpop.jti", "The proof was not used before", "")
+	Bound = trace.NewCheck("dpop.bound",
+		"The request has a proof, where the client or the grant has tokens that are bound to a key", "")
 	Key = trace.NewCheck("dpop.key", "The proof is by the key to which the token, code or client is bound", "")
 )
 
