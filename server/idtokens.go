@@ -113,7 +113,7 @@ func (f idTokens) write(keys idtoken.Keys) error {
 // idTokensFile watches the keys: an operator may replace them.
 func (s *Site) idTokensFile(cfg Config) *files {
 	f := s.idTokens(cfg)
-	return newFiles("the keys of ID tokens", []string{f.path}, s.deps.Log, func() (string, error) {
+	return newFiles("the file of the keys of ID tokens", []string{f.path}, s.deps.Log, func() (string, error) {
 		keys, err := f.load()
 		if err == nil {
 			err = s.oauth.SetIDTokenKeys(keys)
