@@ -152,8 +152,10 @@ func (o Policy) check(cs *complaint.List, at string) {
 // metadataNames are the members of a software statement that a community may
 // require (RFC 7591 2, UDAP DCR 4.1).
 var metadataNames = []string{
-	"client_name", "client_uri", "contacts", "dpop_bound_access_tokens", "grant_types", "jwks_uri", "logo_uri", "policy_uri", "redirect_uris",
-	"response_types", "scope", "software_id", "software_version", "token_endpoint_auth_method", "tos_uri",
+	"client_name", "client_uri", "contacts", "dpop_bound_access_tokens",
+	"grant_types", "jwks_uri", "logo_uri", "policy_uri", "redirect_uris",
+	"response_types", "scope", "software_id", "software_version",
+	"token_endpoint_auth_method", "tos_uri",
 }
 
 func isMetadata(s string) bool { return slices.Contains(metadataNames, s) }

@@ -76,5 +76,7 @@ func removesRights(old, next Parameters) bool {
 			return !slices.Contains(has, s)
 		})
 	}
-	return next.DPoPBound && !old.DPoPBound || lost(old.GrantTypes, next.GrantTypes) || lost(splitScope(old.Scope), splitScope(next.Scope))
+	return next.DPoPBound && !old.DPoPBound ||
+		lost(old.GrantTypes, next.GrantTypes) ||
+		lost(splitScope(old.Scope), splitScope(next.Scope))
 }
