@@ -64,7 +64,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 	}
 	if s.people != nil { // an interface that holds a nil pointer is not nil
 		cfg.Interaction = s.people
-		if cfg.IDTokens, err = s.idTokens(s.cfg).load(); err != nil {
+		if cfg.IDTokens, err = newIDTokens(s, s.cfg).load(); err != nil {
 			return nil, err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -17,10 +16,9 @@ import (
 // it is made when it is absent, and gets a new key in time. One that is configured
 // is the operator's.
 type idTokens struct {
+	site *Site
 	path string
 	ours bool
-	now  func() time.Time
-	log  *slog.Logger
 }
 
 // rotateEvery is how often our keys are looked at. They change every few months.
@@ -34,12 +32,11 @@ func (c Config) IDTokenKeysFile() string {
 	return filepath.Join(c.file(c.Data), "id-token-keys.pem")
 }
 
-func (s *Site) idTokens(cfg Config) idTokens {
+func newIDTokens(s *Site, cfg Config) idTokens {
 	return idTokens{
+		site: s,
 		path: cfg.IDTokenKeysFile(),
 		ours: cfg.IDTokenKeys == "",
-		now:  s.deps.Now,
-		log:  s.deps.Log,
 	}
 }
 
@@ -78,7 +75,7 @@ func (f idTokens) load() (idtoken.Keys, error) {
 		return keys, nil
 	}
 
-	next, changed, err := keys.Rotated(f.now())
+	next, changed, err := keys.Rotated(f.site.deps.Now())
 	if err == nil && changed {
 		err = f.write(next)
 	}
@@ -106,27 +103,27 @@ func (f idTokens) write(keys idtoken.Keys) error {
 		return err
 	}
 
-	f.log.Info("keys of ID tokens were made", "file", f.path, "keys", len(keys))
+	f.site.deps.Log.Info("keys of ID tokens were made", "file", f.path, "keys", len(keys))
 	return os.Rename(temporary.Name(), f.path)
 }
 
-// idTokensFile watches the keys: an operator may replace them.
-func (s *Site) idTokensFile(cfg Config) *files {
-	f := s.idTokens(cfg)
-	return newFiles("the file of the keys of ID tokens", []string{f.path}, s.deps.Log, func() (string, error) {
-		keys, err := f.load()
-		if err == nil {
-			err = s.oauth.SetIDTokenKeys(keys)
-		}
-		return fmt.Sprintf("%d keys", len(keys)), err
-	})
+// replace reads the keys again and has them used.
+func (f idTokens) replace() (string, error) {
+	keys, err := f.load()
+	if err == nil {
+		err = f.site.oauth.SetIDTokenKeys(keys)
+	}
+	return fmt.Sprintf("%d keys", len(keys)), err
 }
 
-// rotateKeys replaces our keys in time, until ctx ends. The file shows the change to
-// whoever watches it.
-func (s *Site) rotateKeys(ctx context.Context) {
-	f := s.idTokens(s.cfg)
-	if s.people == nil || !f.ours {
+// files watches the file: an operator may replace it.
+func (f idTokens) files() *files {
+	return newFiles("the file of the keys of ID tokens", []string{f.path}, f.site.deps.Log, f.replace)
+}
+
+// rotate replaces our keys in time, until ctx ends.
+func (f idTokens) rotate(ctx context.Context) {
+	if f.site.people == nil || !f.ours {
 		return
 	}
 
@@ -139,8 +136,8 @@ func (s *Site) rotateKeys(ctx context.Context) {
 		case <-tick.C:
 		}
 
-		if _, err := f.load(); err != nil {
-			s.deps.Log.Error("the keys of ID tokens could not be replaced", "cause", err)
+		if _, err := f.replace(); err != nil {
+			f.site.deps.Log.Error("the keys of ID tokens could not be replaced", "cause", err)
 		}
 	}
 }

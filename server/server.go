@@ -68,7 +68,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.site = site
 
 	// Before they are read: no change may be missed.
-	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg), site.usersFile(s.cfg), site.idTokensFile(s.cfg)}
+	s.watched = []*files{s.tlsFiles(), site.trustFiles(s.cfg), site.usersFile(s.cfg), newIDTokens(site, s.cfg).files()}
 
 	m, err := s.cfg.load(site.started)
 	s.start = m

@@ -70,7 +70,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 		meter:   newMeter(),
 		started: deps.Now(),
 	}
-	s.watched = []*files{s.trustFiles(cfg), s.usersFile(cfg), s.idTokensFile(cfg)}
+	s.watched = []*files{s.trustFiles(cfg), s.usersFile(cfg), newIDTokens(s, cfg).files()}
 
 	m, err := cfg.loadTrust(s.started)
 	text := cfg.checkSite()
@@ -176,7 +176,7 @@ func (s *Site) Run(ctx context.Context) {
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
 		s.testOwn,
 		s.runJobs,
-		s.rotateKeys,
+		newIDTokens(s, s.cfg).rotate,
 	} {
 		work.Go(func() { f(ctx) })
 	}
