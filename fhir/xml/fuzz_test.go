@@ -3,16 +3,21 @@ package xml
 import (
 	"bytes"
 	stdxml "encoding/xml"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
+	"unicode"
 
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
 )
 
-// FuzzRead: whatever is accepted is well-formed for another parser too, becomes one
-// JSON object, and writing that and reading it again changes nothing.
+// FuzzRead: whatever is accepted becomes one JSON object, and writing that and reading
+// it again changes nothing. Another parser finds the same elements, attributes and
+// narrative in what was accepted and in what is written.
 func FuzzRead(f *testing.F) {
 	for _, body := range append(vectors(f, "accepted.txt"), odd...) {
 		doc, err := Write(body, Options{})
@@ -34,7 +39,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 
-		wellFormed(t, doc)
+		found := infoset(t, doc)
 		if _, err := tree.Parse(body); err != nil {
 			if depth := bytes.Count(body, []byte("{")) + bytes.Count(body, []byte("[")); depth > tree.MaxDepth {
 				return // too deep for JSON
@@ -50,22 +55,57 @@ func FuzzRead(f *testing.F) {
 		if err != nil || !bytes.Equal(back, body) {
 			t.Fatalf("%q became %q, then %q, then %q: %v", doc, body, again, back, err)
 		}
+		if written := infoset(t, again); written != found {
+			t.Fatalf("%q became %q:\n%s\nthen\n%s", doc, again, found, written)
+		}
 	})
 }
 
-// wellFormed has the standard library's parser read a document.
-func wellFormed(t *testing.T, doc []byte) {
+// infoset returns what the standard library's parser finds in a document: its
+// elements, their attributes, and the text of narratives.
+func infoset(t *testing.T, doc []byte) string {
 	t.Helper()
+	var b strings.Builder
 	dec := stdxml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(doc, []byte("\ufeff"))))
 	for {
-		_, err := dec.Token()
+		token, err := dec.Token()
 		if err == io.EOF {
-			return
+			return b.String()
 		}
 		if err != nil {
 			t.Fatalf("%q is not well-formed: %v", doc, err)
 		}
+
+		switch token := token.(type) {
+		case stdxml.StartElement:
+			fmt.Fprintf(&b, "<%s %s%s>", token.Name.Space, token.Name.Local, attributesOf(token))
+		case stdxml.EndElement:
+			fmt.Fprintf(&b, "</%s>", token.Name.Local)
+		case stdxml.CharData:
+			if text := strings.TrimSpace(string(token)); text != "" {
+				fmt.Fprintf(&b, "%q", text)
+			}
+		}
 	}
+}
+
+// attributesOf lists an element's attributes but for declarations of namespaces. That
+// parser does not make spaces of line breaks in values.
+func attributesOf(e stdxml.StartElement) string {
+	var all []string
+	for _, a := range e.Attr {
+		if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+			value := strings.Map(func(r rune) rune {
+				if unicode.IsSpace(r) {
+					return ' '
+				}
+				return r
+			}, a.Value)
+			all = append(all, fmt.Sprintf(" %s=%q", a.Name.Local, value))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "")
 }
 
 // FuzzWrite: whatever package validate accepts can be written, as XML that another
@@ -81,6 +121,6 @@ func FuzzWrite(f *testing.F) {
 		if err != nil || !validate.OK(v.Resource(root, validate.Options{})) {
 			return
 		}
-		wellFormed(t, bothWays(t, body))
+		infoset(t, bothWays(t, body))
 	})
 }
