@@ -113,10 +113,10 @@ func (w *Env) Eventually(what string, is func() bool) {
 	}
 }
 
-// Deps are a real clock and the destination's log.
+// Deps are the clock and the destination's log.
 func (d *Destination) Deps() server.Deps {
 	return server.Deps{
-		Now: time.Now,
+		Now: d.Now,
 		Log: slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

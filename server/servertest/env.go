@@ -32,6 +32,7 @@ type Env struct {
 	TLS    *certs.CA // issued the destination's TLS certificate
 	Config server.Config
 	Lists  *Lists
+	Now    func() time.Time // the destination's clock
 
 	tb    testing.TB
 	names map[*certs.Community]string
@@ -49,6 +50,7 @@ func NewEnv(tb testing.TB) *Env {
 		Dir:   tb.TempDir(),
 		tb:    tb,
 		Lists: newLists(tb),
+		Now:   time.Now,
 		names: map[*certs.Community]string{},
 	}
 	w.A, w.B = w.Community("a"), w.Community("b")
