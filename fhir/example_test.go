@@ -49,7 +49,8 @@ func Example() {
 
 	answer := httptest.NewRecorder()
 	service.ServeHTTP(answer, httptest.NewRequest("GET", "https://fhir.example.org/r4/Patient?_summary=count", nil))
-	fmt.Println(answer.Code, answer.Body)
+	fmt.Println(answer.Code)
+	fmt.Println(answer.Body)
 	// Output:
 	// 200
 	// {"resourceType":"Bundle","type":"searchset","total":2,"link":[{"relation":"self","url":"https://fhir.example.org/r4/Patient?_summary=count"}]}
