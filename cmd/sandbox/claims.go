@@ -77,6 +77,15 @@ var claims = []claim{
 	{"communities", "another community's certificate cannot touch the registration",
 		"community issue -ca {dir}/b -uri URI -out other, with the URI of a client of community a; originator " +
 			"register, then cancel, with it", showCommunities},
+	{"person", "a person signs in, agrees on a page of the destination, and the client reads that person's record " +
+		"and nobody else's, all through both intermediaries",
+		"originator login -sandbox {dir}, as a person under users in {dir}/sandbox.json", showPerson},
+	{"tiered", "the person may sign in at an identity provider of another community: the destination learns who it " +
+		"is, asks for consent itself, and no intermediary sees the password",
+		"originator login -sandbox {dir} -idp {idp}, as a person under users in {dir}/sandbox.json", showTiered},
+	{"bound", "a token that is bound to the client's key (DPoP) is worthless to whoever copies it on the way",
+		"originator token -dpop; curl as above with the TOKEN, and with the DPoP header of an earlier request",
+		showBound},
 	{"revoked", "revoked certificate refused",
 		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client " +
 			"a-rsa {about}", showRevoked},
@@ -96,6 +105,7 @@ func (d *demo) byHand(repeat string) string {
 	return strings.NewReplacer(
 		"{dir}", d.dir, "{about}", "-name Try -contact mailto:you@example.org -scope system/Patient.rs",
 		"{base}", d.manifest.PublicBase,
+		"{idp}", d.manifest.IDP,
 		"{private}", d.manifest.Addresses["private"], "{privateName}", d.privateName(), "{evidence}", strings.Join(
 			evidence, " "),
 	).Replace(repeat)

@@ -63,6 +63,7 @@ type demo struct {
 	replaceGateway  func(context.Context) (dial string, err error)
 	gatewayPrograms []string // none when no gateway program can be read
 	gatewayReason   string   // why there are none, or how they relate to this run
+	newKey          func() (*client.Proofs, error)
 
 	compared *comparison // nil until hops were compared
 
@@ -95,6 +96,7 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 		revokeTime: time.Minute,
 		quietTime:  restTime,
 		settleTime: settleTime,
+		newKey:     client.NewProofs,
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err

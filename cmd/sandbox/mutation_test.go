@@ -14,6 +14,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/testbed"
+	"fhirdest.example/udap/client"
 )
 
 // mutation is a change under which exactly its claim must fail.
@@ -100,6 +101,44 @@ var mutations = []mutation{
 	{"minted", "the gateway holds the client's key beside its own", "the destination gave a token", func(t *testing.T, d *demo) {
 		leak(t, d, d.main.identity)
 		editGateway(t, d, ownPair, ownPair+"  - cert: leaked.pem\n    key: leaked.key\n")
+	}},
+	{"person", "the password is another's", "refused the sign-in of ana", func(_ *testing.T, d *demo) {
+		d.manifest.Users[0].Password = "another-password"
+	}},
+	{"person", "it is another person", "the ID token is about", func(_ *testing.T, d *demo) {
+		d.manifest.Users[0].Username, d.manifest.Users[0].Password = d.manifest.Users[1].Username, d.manifest.Users[1].Password
+	}},
+	{"person", "the other record is a list of the person's own", "reads Patient?_count=1 too", func(_ *testing.T, d *demo) {
+		d.manifest.Users[1].Patient = "Patient?_count=1"
+	}},
+	{"person", "it does not come through the intermediaries", "evidence of gateway.jsonl", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = otherGateway(t, d, false)
+	}},
+	{"tiered", "the provider is none of the destination's", "invalid_idp", func(_ *testing.T, d *demo) {
+		d.manifest.IDP += "/"
+	}},
+	{"tiered", "the person has no account at the provider", "refused the sign-in of nobody", func(_ *testing.T, d *demo) {
+		d.manifest.Users[0].Username = "nobody"
+	}},
+	{"tiered", "the account is somebody else's", "the ID token is about", func(_ *testing.T, d *demo) {
+		d.manifest.Users[0].Username, d.manifest.Users[0].Password = d.manifest.Users[1].Username, d.manifest.Users[1].Password
+	}},
+	{"bound", "the copier has the key", "another key: 200, not 401", func(t *testing.T, d *demo) {
+		key, err := client.NewProofs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.newKey = func() (*client.Proofs, error) { return key, nil }
+	}},
+	{"bound", "the token is bound to no key", "the owner's own request: 401", func(_ *testing.T, d *demo) {
+		bound := false
+		d.newKey = func() (*client.Proofs, error) {
+			if !bound {
+				bound = true
+				return nil, nil
+			}
+			return client.NewProofs()
+		}
 	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
@@ -222,6 +261,7 @@ func freshCopy(t *testing.T, d *demo) *demo {
 	t.Helper()
 	m := *d.manifest
 	m.Communities = slices.Clone(m.Communities)
+	m.Users = slices.Clone(m.Users)
 	m.Addresses, m.Configs = maps.Clone(m.Addresses), maps.Clone(m.Configs)
 	out, err := newDemo(d.dir, &m, time.Now)
 	if err != nil {

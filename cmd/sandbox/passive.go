@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/supervise"
+	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -222,33 +223,54 @@ func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answe
 	})
 }
 
+// transport connects as the originator does: to the destination's public URLs by the
+// gateway, with evidence; to others, such as an identity provider, directly.
+func (d *originator) transport() *http.Transport {
+	public := testbed.HostOf(d.manifest.PublicBase)
+	return &http.Transport{
+		DisableCompression: true,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+
+			dialer := &tls.Dialer{
+				Config: &tls.Config{
+					RootCAs:    d.roots,
+					ServerName: name,
+					NextProtos: []string{"http/1.1"},
+					Time:       d.now,
+					MinVersion: tls.VersionTLS12,
+				},
+			}
+			if address != public && address != public+":443" {
+				return dialer.DialContext(ctx, network, address)
+			}
+
+			conn, err := dialer.DialContext(ctx, network, supervise.Dialable(d.manifest.Addresses["public"]))
+			if err != nil {
+				return nil, err
+			}
+			return d.tap(conn), nil
+		},
+	}
+}
+
 // post sends a form to a public URL, as the originator would.
 func (d *demo) post(ctx context.Context, target string, form url.Values) (status int, answer []byte, err error) {
-	tr := &http.Transport{DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		dialer := &tls.Dialer{
-			Config: &tls.Config{
-				RootCAs:    d.roots,
-				ServerName: d.manifest.PublicHost(),
-				NextProtos: []string{"http/1.1"},
-				Time:       d.now,
-				MinVersion: tls.VersionTLS12,
-			},
-		}
-		conn, err := dialer.DialContext(ctx, network, supervise.Dialable(d.manifest.Addresses["public"]))
-		if err != nil {
-			return nil, err
-		}
-
-		return d.tap(conn), nil
-	}}
-	defer tr.CloseIdleConnections()
-
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, nil, err
 	}
-
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return d.send(req)
+}
+
+// send sends a request that no client of ours would make.
+func (d *originator) send(req *http.Request) (status int, answer []byte, err error) {
+	tr := d.transport()
+	defer tr.CloseIdleConnections()
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
 		return 0, nil, err

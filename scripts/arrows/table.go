@@ -279,6 +279,11 @@ var table = []row{
 		},
 		others: []string{goyaml},
 	},
+	{
+		room:   "cmd/internal/forms",
+		reason: "a browser for programs: pages, forms, cookies and redirects",
+		others: []string{"golang.org/x/net/html"},
+	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
 		ours: []string{"certs", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
 	{
