@@ -73,9 +73,8 @@ func (p *provider) link(ctx context.Context, tr *trace.Trace) (*link, *trace.Err
 	}
 	if p.fault != nil {
 		return nil, tr.Refuse(faultCheck(p.fault), p.fault.Code, trace.Finding{
-			Expected: "the provider " + p.Base,
-			Found:    p.fault.Detail,
-			Err:      p.fault,
+			Found: p.fault.Detail,
+			Err:   p.fault,
 		})
 	}
 

@@ -132,6 +132,7 @@ communities:
         key: server/provider.key
     policy:
       b2bOptional: true      # data holders ask for people, not for data
+      allowLoopbackRedirect: true   # and the sandbox's are on this machine
     aia: [{{q .Lists}}]
 revocation:
   refresh: 1s
