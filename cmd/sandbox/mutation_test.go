@@ -130,16 +130,6 @@ var mutations = []mutation{
 		}
 		d.newKey = func() (*client.Proofs, error) { return key, nil }
 	}},
-	{"bound", "the token is bound to no key", "the owner's own request: 401", func(_ *testing.T, d *demo) {
-		bound := false
-		d.newKey = func() (*client.Proofs, error) {
-			if !bound {
-				bound = true
-				return nil, nil
-			}
-			return client.NewProofs()
-		}
-	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
 			return &refuser{inner: inner}
