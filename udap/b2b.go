@@ -91,10 +91,11 @@ func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, err
 		return nil, err
 	}
 
-	if err := b.sanPurpose(ant); err != nil {
+	if err := b.sanPurpose(ant, b.out.PurposeOfUse); err != nil {
 		return nil, err
 	}
 
+	b.treatment(ant)
 	b.warnUnknown(B2BKey, checkB2B, b2bMembers)
 	CheckExtensionNames(ant, tr)
 	return b.out, nil

@@ -63,9 +63,8 @@ func ValidateIAS(
 	}
 
 	raw, sent := ant.Extensions[IASKey]
-	_, purpose, _ := strings.Cut(string(ant.Client), "#")
 	switch {
-	case !sent && required && purpose == individualAccess:
+	case !sent && required && exchangePurpose(ant) == individualAccess:
 		return nil, tr.Refuse(checkIAS, trace.InvalidGrant, trace.Finding{
 			Expected: "a " + IASKey + " object beside hl7-b2b",
 			Found:    "no " + IASKey + jose.Object(ant.Extensions).DidYouMean(IASKey),

@@ -125,31 +125,39 @@ var (
 		"A query for treatment names the organization by NPI or TIN and by directory URL", "S1-210 S1-214")
 )
 
-// sanPurpose applies TEFCA's rules on exchange purposes, where the community's
-// policy asks for them (Policy.PurposeFromSAN).
-func (b *b2b) sanPurpose(ant *AuthenticationToken) error {
-	if !b.p.PurposeFromSAN {
+// sanPurpose applies TEFCA's rule on exchange purposes to the codes of an extension
+// object, where the community's policy asks for it (Policy.PurposeFromSAN).
+func (x *extension) sanPurpose(ant *AuthenticationToken, codes []string) error {
+	if !x.p.PurposeFromSAN {
 		return nil
 	}
 
-	_, want, _ := strings.Cut(string(ant.Client), "#")
-	codes := b.out.PurposeOfUse
+	want := exchangePurpose(ant)
 	got := codes[0][strings.LastIndex(codes[0], "#")+1:]
 	if len(codes) != 1 || want == "" || got != want {
-		return b.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client),
+		return x.refuse(checkSANPurpose, "one purpose of use, that of "+string(ant.Client),
 			strings.Join(codes, " "),
 			"each exchange purpose has its own certificate URI and registration")
 	}
 
-	b.tr.Pass(checkSANPurpose, want, got)
-	if want == "T-TREAT" || want == "T-TRTMNT" {
-		b.treatment()
-	}
+	x.tr.Pass(checkSANPurpose, want, got)
 	return nil
 }
 
+// exchangePurpose returns the code of a client's exchange purpose: the fragment of
+// its URI. It is empty for a client without one.
+func exchangePurpose(ant *AuthenticationToken) string {
+	_, code, _ := strings.Cut(string(ant.Client), "#")
+	return code
+}
+
 // treatment warns: the rule is the community's, and no format is prescribed.
-func (b *b2b) treatment() {
+func (b *b2b) treatment(ant *AuthenticationToken) {
+	purpose := exchangePurpose(ant)
+	if !b.p.PurposeFromSAN || purpose != "T-TREAT" && purpose != "T-TRTMNT" {
+		return
+	}
+
 	digits := 0
 	for _, r := range b.out.OrganizationName {
 		if r >= '0' && r <= '9' {

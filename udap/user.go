@@ -101,6 +101,9 @@ func ValidateUser(
 			return err
 		},
 	)
+	if err == nil {
+		err = x.sanPurpose(ant, out.PurposeOfUse)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -158,7 +158,9 @@ func TestUserPolicies(t *testing.T) {
 		})
 	}
 
-	_, tr, err := validateUser(t, map[string]any{"hl7_b2b_user": userObject()}, required, true)
+	_, tr, err := validateUser(t, good, udap.Policy{PurposeFromSAN: true}, true)
+	expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, check: "b2b.san_purpose"})
+	_, tr, err = validateUser(t, map[string]any{"hl7_b2b_user": userObject()}, required, true)
 	expectRefusal(t, tr, err, expectation{code: trace.InvalidGrant, says: `did you mean "hl7-b2b-user"`})
 }
 
