@@ -20,9 +20,9 @@ type Entry struct {
 	Body     []byte
 }
 
-// Snapshot is one state of the store. What it returns is valid until the
-// function that it was passed to returns, and must not be changed: copy what is
-// needed for longer.
+// Snapshot is one state of the store, with the audit records as resources. What it
+// returns is valid until the function that it was passed to returns, and must not
+// be changed: copy what is needed for longer. Stores make it with NewSnapshot.
 //
 // An error of any method means that the answer is not known, and whoever asked
 // must fail with it. It wraps ErrDamaged when the stored bytes cannot be what
@@ -41,36 +41,92 @@ type Snapshot interface {
 	Lookup(ctx context.Context, typ, id string) (doc uint64, ok bool, err error)
 	// Version returns a version, current or earlier.
 	Version(ctx context.Context, doc, version uint64) (e Entry, ok bool, err error)
+	// Changes is that of Resources.
+	Changes(ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool) error
+	// Each is that of Resources.
+	Each(ctx context.Context, after uint64, f func(doc uint64) bool) error
+	// Setting returns a value that the server stores for itself, nil if none.
+	Setting(ctx context.Context, name string) ([]byte, error)
+	// Audit returns the records as they are kept.
+	Audit() AuditReader
+}
+
+// Resources is what a store has of resources in one state, audit records excepted.
+// Errors, ok and ctx are as in Snapshot. Numbers come from one sequence: each is a
+// resource's, a record's, or was never given.
+type Resources interface {
+	// Scan is that of search.Index.
+	Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error
+	// Terms calls f with the id and terms of each of docs, in that order, until
+	// f returns false or a number is no resource's. It returns how many numbers
+	// it has passed to f.
+	Terms(ctx context.Context, docs []uint64, f func(doc uint64, id string, t search.Terms) bool) (n int, err error)
+	// Entries does the same with current versions.
+	Entries(ctx context.Context, docs []uint64, f func(Entry) bool) (n int, err error)
+	// Entry returns a resource's current version.
+	Entry(ctx context.Context, doc uint64) (e Entry, ok bool, err error)
+	// Lookup returns the number of a resource that is or was there.
+	Lookup(ctx context.Context, typ, id string) (doc uint64, ok bool, err error)
+	// Version returns a version, current or earlier.
+	Version(ctx context.Context, doc, version uint64) (e Entry, ok bool, err error)
 	// Changes calls f with every version of every resource of typ ("" for
 	// all types), newest first, from just before seq on (0: from the newest),
-	// until f returns false. No change appears in it later with a number below
-	// one that was visible before.
+	// until f returns false. A record is one version of an AuditEvent. No change
+	// appears in it later with a number below one that was visible before.
 	Changes(ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool) error
 	// Each calls f with the number of every resource that was put and has a
 	// number above after, in order, until f returns false.
 	Each(ctx context.Context, after uint64, f func(doc uint64) bool) error
 	// Setting returns a value that the server stores for itself, nil if none.
 	Setting(ctx context.Context, name string) ([]byte, error)
+	// Lost is the error for a number that the index or an id leads to, and that
+	// is neither a resource's nor a record's. It wraps ErrDamaged.
+	Lost(doc uint64) error
+}
+
+// AuditReader reads the audit records in one state of a store. Errors, ok and ctx
+// are as in Snapshot.
+type AuditReader interface {
+	// Record returns the record of a number.
+	Record(ctx context.Context, doc uint64) (rec *Record, ok bool, err error)
+	// Records calls f with the record of each of docs, in that order, until f
+	// returns false or a number is no record's. It returns how many numbers it
+	// has passed to f.
+	Records(ctx context.Context, docs []uint64, f func(doc uint64, rec *Record) bool) (n int, err error)
+	// Scan is that of search.Index over the terms of records (Record.Terms).
+	Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error
 }
 
 // AuditStore stores the records of what was done. How it keeps them is its own
 // matter: they are many, small and never change.
 type AuditStore interface {
-	// Append stores records in their order. Once it is committed, each is an
-	// AuditEvent (Record.Entry), current and first version at once, which is
-	// read and searched like any resource. The records must not be changed
-	// afterwards.
+	AuditReader
+	// Append stores records in their order, each under a number of its own. They
+	// are read once they are committed, and must not be changed afterwards.
 	Append(ctx context.Context, records []Record) error
 }
 
-// Change is a state of the store that is being changed.
+// Change is a state of the store that is being changed. Stores make it with
+// NewChange.
 type Change interface {
 	Snapshot
-	AuditStore
+	resourceWriter
+	// Append is that of AuditStore. Once it is committed, each record is an
+	// AuditEvent (Record.Entry), current and first version at once, which is
+	// read and searched like any resource.
+	Append(ctx context.Context, records []Record) error
+}
+
+// ResourceStore is what a store has of resources in a state that is being changed.
+type ResourceStore interface {
+	Resources
+	resourceWriter
+}
+
+type resourceWriter interface {
 	// Put stores e as its resource's current version, indexes its Terms in the
 	// place of the former ones, and keeps the former version as history. A
-	// resource without a number gets one, higher than all that were given before:
-	// numbers grow in the order of the changes that gave them. It refuses to follow a version that
+	// resource without a number gets one. It refuses to follow a version that
 	// is damaged.
 	Put(ctx context.Context, e Entry) (doc uint64, err error)
 	// DropIndex empties the index, and Reindex gives a resource that is not
@@ -78,7 +134,7 @@ type Change interface {
 	// the store itself.
 	DropIndex(ctx context.Context) error
 	Reindex(ctx context.Context, doc uint64, t search.Terms) error
-	// SetSetting stores a value for the server itself; nil removes it.
+	// SetSetting stores a value for the server itself.
 	SetSetting(ctx context.Context, name string, value []byte) error
 }
 

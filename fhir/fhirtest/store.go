@@ -33,6 +33,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"a commit that fails":            failedCommit,
 		"two handles":                    twoHandles,
 		"work that is run again":         retried,
+		"records as they are kept":       auditReader,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

@@ -76,9 +76,7 @@ func OpenFHIR(path string, o Options) (*FHIR, error) {
 	}
 
 	s := &FHIR{db: db, health: &health{}}
-	err = s.View(context.Background(), func(sn fhir.Snapshot) error {
-		return sn.(*state).checkNumbers()
-	})
+	err = s.view(context.Background(), (*state).checkNumbers)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -100,6 +98,12 @@ func (s *FHIR) Health() []string { return s.health.alarms() }
 
 // View implements fhir.Store.
 func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
+	return s.view(ctx, func(st *state) error {
+		return f(fhir.NewSnapshot(st, &st.audit))
+	})
+}
+
+func (s *FHIR) view(ctx context.Context, f func(*state) error) error {
 	return s.health.view(ctx, s.db, func(tx *bbolt.Tx) error {
 		return f(s.newState(tx))
 	})
@@ -107,5 +111,7 @@ func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
 
 // Update implements fhir.Store.
 func (s *FHIR) Update(ctx context.Context, f func(fhir.Change) error) error {
-	return s.commits.do(ctx, func(st *state) error { return f(st) })
+	return s.commits.do(ctx, func(st *state) error {
+		return f(fhir.NewChange(st, &st.audit))
+	})
 }

@@ -18,7 +18,7 @@ type indexChange struct {
 	del bool
 }
 
-// Scan implements fhir.Snapshot.
+// Scan implements fhir.Resources.
 func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
 	if err := s.settleIndex(); err != nil {
 		return err
@@ -54,7 +54,7 @@ func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, d
 		}
 	}
 
-	return s.audit.scan(ctx, from, to, f)
+	return nil
 }
 
 // reindex turns one set of terms into another. Both are in order.
@@ -102,8 +102,8 @@ func (s *state) DropIndex(context.Context) error {
 }
 
 // Reindex implements fhir.Change.
-func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
-	e, err := s.must(ctx, doc)
+func (s *state) Reindex(_ context.Context, doc uint64, t search.Terms) error {
+	e, err := s.must(doc)
 	if err != nil {
 		return err
 	}

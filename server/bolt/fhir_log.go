@@ -10,7 +10,7 @@ import (
 	"fhirdest.example/fhir"
 )
 
-// Changes implements fhir.Snapshot by stepping back through the logs of all
+// Changes implements fhir.Resources by stepping back through the logs of all
 // types asked for together.
 func (s *state) Changes(
 	ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool,

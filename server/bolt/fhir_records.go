@@ -50,10 +50,10 @@ type auditLog struct {
 }
 
 // Append implements fhir.AuditStore.
-func (s *state) Append(_ context.Context, records []fhir.Record) error {
+func (s *auditLog) Append(_ context.Context, records []fhir.Record) error {
 	s.wrote = true
 	for i := range records {
-		s.audit.fresh = append(s.audit.fresh, pack(&records[i]))
+		s.fresh = append(s.fresh, pack(&records[i]))
 	}
 	return nil
 }
@@ -174,6 +174,42 @@ func eachRecord(b []byte, f func(packedRecord) bool) error {
 	return nil
 }
 
+// Record implements fhir.AuditReader.
+func (s *auditLog) Record(_ context.Context, doc uint64) (*fhir.Record, bool, error) {
+	rec, err := s.record(doc)
+	if err == nil && rec == nil {
+		err = s.neverGiven(doc)
+	}
+	return rec, rec != nil, err
+}
+
+// neverGiven returns an error for a number that was given to a resource or
+// record, and leads to neither.
+func (s *auditLog) neverGiven(doc uint64) error {
+	docs := s.in(docsTable)
+	if doc == 0 || doc > docs.Sequence() || docs.Get(number(doc)) != nil {
+		return nil
+	}
+	return s.in(recordsTable).damaged(number(doc), "is not there, though the number was given")
+}
+
+// Records implements fhir.AuditReader.
+func (s *auditLog) Records(
+	_ context.Context, docs []uint64, f func(doc uint64, rec *fhir.Record) bool,
+) (int, error) {
+	for n, doc := range docs {
+		rec, err := s.record(doc)
+		if rec == nil || err != nil {
+			return n, err
+		}
+		if !f(doc, rec) {
+			return n + 1, nil
+		}
+	}
+
+	return len(docs), nil
+}
+
 // record finds a record by its number; nil when there is none.
 func (s *auditLog) record(doc uint64) (*fhir.Record, error) {
 	t := s.in(recordsTable)
@@ -253,15 +289,10 @@ func (s *auditLog) eachTail(ctx context.Context, t tail, f func(doc uint64, term
 	return nil
 }
 
-// scan looks through segments and tail, if records have such keys.
-func (s *auditLog) scan(
+// Scan implements fhir.AuditReader: it looks through segments and tail.
+func (s *auditLog) Scan(
 	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
 ) error {
-	low, high := search.TermRange("AuditEvent")
-	if bytes.Compare(to, low) <= 0 || bytes.Compare(from, high) >= 0 {
-		return nil
-	}
-
 	segments := s.in(segmentsTable)
 	c := segments.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {

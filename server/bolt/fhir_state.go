@@ -13,7 +13,7 @@ import (
 	"fhirdest.example/fhir/search"
 )
 
-// state is one transaction seen as fhir.Snapshot and fhir.Change.
+// state is one transaction seen as fhir.Resources and fhir.ResourceStore.
 type state struct {
 	tx     *bbolt.Tx
 	health *health
@@ -27,8 +27,9 @@ type state struct {
 }
 
 var (
-	_ fhir.Change = (*state)(nil)
-	_ fhir.Store  = (*FHIR)(nil)
+	_ fhir.ResourceStore = (*state)(nil)
+	_ fhir.AuditStore    = (*auditLog)(nil)
+	_ fhir.Store         = (*FHIR)(nil)
 )
 
 func (s *FHIR) newState(tx *bbolt.Tx) *state {
@@ -57,19 +58,6 @@ func idKey(typ, id string) []byte {
 }
 
 func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) {
-	if typ == "AuditEvent" {
-		doc, ok := fhir.RecordDoc(id)
-		if !ok {
-			return 0, false, nil
-		}
-
-		rec, err := s.audit.record(doc)
-		if err == nil && rec == nil {
-			err = s.neverGiven(doc)
-		}
-		return doc, rec != nil, err
-	}
-
 	key := idKey(typ, id)
 	ids := s.in(idsTable)
 	v, err := ids.get(key)
@@ -89,16 +77,6 @@ func (s *state) Lookup(_ context.Context, typ, id string) (uint64, bool, error) 
 	return binary.BigEndian.Uint64(v), true, nil
 }
 
-// neverGiven returns an error for a number that was given to a resource or
-// record, and leads to neither.
-func (s *state) neverGiven(doc uint64) error {
-	docs := s.in(docsTable)
-	if doc == 0 || doc > docs.Sequence() || docs.Get(number(doc)) != nil {
-		return nil
-	}
-	return s.in(recordsTable).damaged(number(doc), "is not there, though the number was given")
-}
-
 // isIdentity reports whether a key of "ids" is that of a resource in "docs".
 func (s *state) isIdentity(key []byte) bool {
 	return s.health.genuine(key, func() bool {
@@ -114,19 +92,6 @@ func (s *state) isIdentity(key []byte) bool {
 
 		return false
 	})
-}
-
-func (s *state) Find(ctx context.Context, typ, id string) (uint64, bool, error) {
-	doc, ok, err := s.Lookup(ctx, typ, id)
-	if err != nil || !ok || typ == "AuditEvent" {
-		return doc, ok, err
-	}
-
-	e, ok, err := s.current(doc)
-	if err == nil && !ok {
-		err = s.in(docsTable).damaged(number(doc), "is not there, though ids names it")
-	}
-	return doc, ok && !e.Deleted, err
 }
 
 // current reads a resource's current version; ok is false when "docs" has no
@@ -171,92 +136,44 @@ func (rd *docReader) current(doc uint64) (e fhir.Entry, ok bool, err error) {
 }
 
 func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
-	if e, ok, err := s.current(doc); ok || err != nil {
-		return e, ok, err
-	}
-
-	rec, err := s.audit.record(doc)
-	if err == nil && rec == nil {
-		err = s.neverGiven(doc)
-	}
-	if rec == nil || err != nil {
-		return fhir.Entry{}, false, err
-	}
-
-	return rec.Entry(doc), true, nil
+	return s.current(doc)
 }
 
-// must reads what another row names.
-func (s *state) must(ctx context.Context, doc uint64) (fhir.Entry, error) {
-	e, ok, err := s.Entry(ctx, doc)
+// must reads the current version of a resource that another row names.
+func (s *state) must(doc uint64) (fhir.Entry, error) {
+	e, ok, err := s.current(doc)
 	if err == nil && !ok {
-		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
+		err = s.Lost(doc)
 	}
 	return e, err
 }
 
-func (s *state) Entries(ctx context.Context, docs []uint64, f func(fhir.Entry) bool) error {
+// Lost implements fhir.Resources.
+func (s *state) Lost(doc uint64) error {
+	return s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
+}
+
+func (s *state) Entries(_ context.Context, docs []uint64, f func(fhir.Entry) bool) (int, error) {
 	rd := s.reader()
-	for _, doc := range docs {
+	for n, doc := range docs {
 		e, ok, err := rd.current(doc)
-		if err == nil && !ok {
-			e, err = s.must(ctx, doc)
-		}
-		if err != nil {
-			return err
+		if !ok || err != nil {
+			return n, err
 		}
 		if !f(e) {
-			break
+			return n + 1, nil
 		}
 	}
 
-	return nil
+	return len(docs), nil
 }
 
-func (s *state) Identity(ctx context.Context, doc uint64) (typ, id string, err error) {
-	e, err := s.must(ctx, doc)
-	return e.Type, e.ID, err
-}
-
-func (s *state) Body(ctx context.Context, doc uint64) ([]byte, error) {
-	e, err := s.must(ctx, doc)
-	return e.Body, err
-}
-
-func (s *state) Terms(_ context.Context, docs []uint64, f func(uint64, string, search.Terms) bool) error {
-	rd := s.reader()
-	for _, doc := range docs {
-		e, ok, err := rd.current(doc)
-		id, terms := e.ID, e.Terms
-		if err == nil && !ok {
-			id, terms, err = s.terms(doc)
-		}
-		if err != nil {
-			return err
-		}
-		if !f(doc, id, terms) {
-			break
-		}
-	}
-
-	return nil
-}
-
-func (s *state) terms(doc uint64) (string, search.Terms, error) {
-	if e, ok, err := s.current(doc); ok || err != nil {
-		return e.ID, e.Terms, err
-	}
-
-	rec, err := s.audit.record(doc)
-	if err == nil && rec == nil {
-		err = s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
-	}
-	if err != nil {
-		return "", nil, err
-	}
-
-	id := fhir.RecordID(doc)
-	return id, rec.Terms(id), nil
+func (s *state) Terms(
+	ctx context.Context, docs []uint64, f func(doc uint64, id string, t search.Terms) bool,
+) (int, error) {
+	return s.Entries(ctx, docs, func(e fhir.Entry) bool {
+		return f(e.Doc, e.ID, e.Terms)
+	})
 }
 
 func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, bool, error) {
@@ -315,7 +232,7 @@ func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
 }
 
 // Put implements fhir.Change.
-func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
+func (s *state) Put(_ context.Context, e fhir.Entry) (uint64, error) {
 	s.wrote = true
 	var before search.Terms
 	if e.Doc == 0 {
@@ -329,7 +246,7 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 			return 0, err
 		}
 	} else {
-		old, err := s.must(ctx, e.Doc)
+		old, err := s.must(e.Doc)
 		if err != nil {
 			return 0, err
 		}
