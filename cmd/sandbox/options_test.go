@@ -25,7 +25,7 @@ func call(t *testing.T, ctx context.Context, args ...string) (code int, stdout, 
 // anywhere lets a sandbox pick every port.
 var anywhere = []string{
 	"-public", "127.0.0.1:0", "-delegate", "127.0.0.1:0", "-private", "127.0.0.1:0", "-admin",
-	"127.0.0.1:0", "-crl", "127.0.0.1:0",
+	"127.0.0.1:0", "-crl", "127.0.0.1:0", "-idp", "127.0.0.1:0",
 }
 
 func TestUsage(t *testing.T) {
