@@ -37,6 +37,7 @@ var commands = map[string]func(context.Context, *call) error{
 	"token":    token,
 	"login":    login,
 	"get":      get,
+	"export":   export,
 	"cancel":   cancel,
 	"doctor":   doctor,
 }
@@ -63,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
-			"one of discover, register, login, token, get, cancel, doctor; see originator help",
+			"one of discover, register, login, token, get, export, cancel, doctor; see originator help",
 		))
 	}
 

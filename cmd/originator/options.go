@@ -60,6 +60,17 @@ type options struct {
 	paste     bool
 
 	output string
+
+	types     string
+	since     string
+	until     string
+	elements  string
+	include   string
+	filters   texts
+	patients  texts
+	to        string
+	parallel  int
+	keepThere bool
 }
 
 // remembered is who we are, whom we trust and where we connect. Paths are
@@ -115,6 +126,8 @@ func parseOptions(command string, args []string) (*options, error) {
 		o.loginFlags(f)
 	case "get":
 		f.StringVar(&o.output, "o", "", "")
+	case "export":
+		o.exportFlags(f)
 	}
 
 	words, err := interleaved(f, args)
@@ -204,6 +217,20 @@ func (o *options) loginFlags(f *flag.FlagSet) {
 	f.Var(&o.extensions, "extension", "")
 }
 
+func (o *options) exportFlags(f *flag.FlagSet) {
+	f.StringVar(&o.types, "type", "", "")
+	f.StringVar(&o.since, "since", "", "")
+	f.StringVar(&o.until, "until", "", "")
+	f.StringVar(&o.elements, "elements", "", "")
+	f.StringVar(&o.include, "include", "", "")
+	f.Var(&o.filters, "filter", "")
+	f.Var(&o.patients, "patient", "")
+
+	f.StringVar(&o.to, "to", "export", "")
+	f.IntVar(&o.parallel, "parallel", 4, "")
+	f.BoolVar(&o.keepThere, "keep", false, "")
+}
+
 // interleaved allows words before, between and after the flags.
 func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 	var words []string
@@ -220,7 +247,8 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// positional gives the words their meaning: a path for get, else the base.
+// positional gives the words their meaning: a path for get, what is exported for
+// export, else the base.
 func (o *options) positional() error {
 	most := 1
 	if len(o.args) > most {
@@ -235,6 +263,10 @@ func (o *options) positional() error {
 			)
 		}
 
+		return nil
+	}
+
+	if o.command == "export" {
 		return nil
 	}
 

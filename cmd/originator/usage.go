@@ -8,6 +8,7 @@ Usage:
   originator token    [flags]         get an access token
   originator login    [flags]         let a person sign in and grant access
   originator get      [flags] PATH    read PATH under the FHIR base with that token
+  originator export   [flags] [WHAT]  download bulk data: all, Patient or Group/ID
   originator cancel   [flags]         end the registration
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
   originator help COMMAND             the flags of one command
@@ -128,6 +129,19 @@ Get:
   -o FILE                write what was read there
 `
 
+const exportUsage = `
+Export:
+  -to DIR                directory of the files, made if need be (default export)
+  -type TYPES            resource types, with commas between
+  -since, -until TIME    changed from then on; before then
+  -filter 'TYPE?QUERY'   only what this search finds of a type; repeatable
+  -elements NAMES        elements only, such as Patient.name,Observation.code
+  -include WHAT          LatestProvenanceResources or RelevantProvenanceResources
+  -patient ID            only these patients of Patient or Group/ID; repeatable
+  -parallel N            files downloaded at once (default 4)
+  -keep                  leave the files at the destination until they expire
+`
+
 // commandUsage is what help COMMAND prints.
 var commandUsage = map[string]string{
 	"discover": "originator discover [flags] BASE\n\nFetches the discovery document and verifies its signed " +
@@ -148,6 +162,10 @@ var commandUsage = map[string]string{
 	"get": "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n" +
 		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" +
 		getUsage + commonUsage,
+	"export": "originator export [flags] [Patient | Group/ID]\n\nAsks for an export, waits for it at the " +
+		"destination's pace, downloads the files and counts their lines. Run again with the same flags, it goes on " +
+		"where it was interrupted.\n\nExample:\n  originator export -to data -type Patient,Observation Group/1\n" +
+		exportUsage + commonUsage,
 	"cancel": "originator cancel [flags]\n\nCancels the registration of this certificate's URI.\n\nExample:\n  " +
 		"originator cancel\n" + registrationUsage + commonUsage,
 	"doctor": "originator doctor [flags] [BASE]\n\nLooks at names, certificates, lists, clocks and discovery " +

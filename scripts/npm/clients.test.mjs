@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import * as jose from 'jose'
 import * as oauth from 'oauth4webapi'
 import { Client } from 'fhir-kit-client'
+import { MedplumClient } from '@medplum/core'
 import { dir, manifest, mint, now, record } from './sandbox.mjs'
 
 const base = manifest.publicBase
@@ -43,10 +44,10 @@ function statement(id, endpoint, more = {}) {
   return new jose.SignJWT(claims).setProtectedHeader({ alg: id.alg, x5c: id.x5c }).sign(id.key)
 }
 
-async function register(udap, id) {
+async function register(udap, id, scope) {
   const as = { issuer: udap.registration_endpoint, registration_endpoint: udap.registration_endpoint }
   const answer = await oauth.dynamicClientRegistrationRequest(as, {
-    software_statement: await statement(id, udap.registration_endpoint), udap: '1',
+    software_statement: await statement(id, udap.registration_endpoint, scope ? { scope } : {}), udap: '1',
   })
   return oauth.processDynamicClientRegistrationResponse(answer)
 }
@@ -142,4 +143,38 @@ test('a statement whose iss is in no SAN is refused with a trace', async () => {
   const refusal = await answer.json()
   assert.equal(refusal.error, 'invalid_software_statement')
   assert.ok(answer.headers.get('trace-id'))
+})
+
+// Medplum's client is one of bulk data: it kicks off, follows Content-Location and
+// polls. The token is given to it by setAccessToken, its public hook.
+test('MedplumClient exports a Group through both intermediaries', async () => {
+  const udap = await discover()
+  const id = mint(community, 'https://outside.example/bulk', 'ES256')
+  const registered = await register(udap, id, 'system/*.rs')
+  const granted = await token(id, registered, 'system/*.rs')
+  const client = new MedplumClient({
+    baseUrl: base.replace(/fhir$/, ''), fhirUrlPath: 'fhir/', fetch, cacheTime: 0,
+  })
+  client.setAccessToken(granted.access_token)
+
+  const group = (await client.search('Group', { _count: 1 })).entry[0].resource
+  const members = group.member.filter((m) => !m.inactive).length
+  const manifest = await client.bulkExport(`Group/${group.id}`, 'Patient,Observation,Encounter')
+  assert.equal(manifest.requiresAccessToken, true)
+  assert.ok(Date.parse(manifest.transactionTime) <= Date.now())
+  assert.ok(manifest.request.startsWith(`${base}/Group/${group.id}/$export`), manifest.request)
+  assert.deepEqual([...new Set(manifest.output.map((o) => o.type))].sort(), ['Encounter', 'Observation', 'Patient'])
+  for (const file of manifest.output) {
+    assert.ok(file.url.startsWith(`${base}/`), file.url)
+    const text = await (await client.download(file.url)).text()
+    const lines = text.trimEnd().split('\n')
+    assert.equal(lines.length, file.count)
+    if (file.type === 'Patient') assert.equal(lines.length, members)
+    for (const line of lines) {
+      assert.equal(JSON.parse(line).resourceType, file.type)
+      record(line)
+    }
+    const stranger = await fetch(file.url)
+    assert.equal(stranger.status, 401)
+  }
 })
