@@ -159,7 +159,7 @@ test('MedplumClient exports a Group through both intermediaries', async () => {
 
   const group = (await client.search('Group', { _count: 1 })).entry[0].resource
   const members = group.member.filter((m) => !m.inactive).length
-  const manifest = await client.bulkExport(`Group/${group.id}`, 'Patient,Observation,Encounter')
+  const manifest = await client.bulkExport(`Group/${group.id}`, 'Patient,Observation,Encounter', undefined, { pollStatusOnAccepted: true })
   assert.equal(manifest.requiresAccessToken, true)
   assert.ok(Date.parse(manifest.transactionTime) <= Date.now())
   assert.ok(manifest.request.startsWith(`${base}/Group/${group.id}/$export`), manifest.request)
