@@ -37,7 +37,7 @@ const stateFile = "export.json"
 // exporting is an export under way.
 type exporting struct {
 	*call
-	cl    *client.Client
+	cl    client.Bulk
 	dir   string
 	state exportState
 	bar   *progress.Bar
@@ -69,17 +69,19 @@ func export(ctx context.Context, c *call) error {
 	}
 	defer cl.Close()
 
-	e.cl = cl
+	e.cl = client.Bulk{Client: cl}
 	if e.state.Status == "" {
 		if err := e.begin(ctx); err != nil {
 			return err
 		}
 	}
+
 	if e.state.Manifest == nil {
 		if err := e.wait(ctx); err != nil {
 			return err
 		}
 	}
+
 	if err := e.download(ctx); err != nil {
 		return err
 	}
@@ -96,6 +98,7 @@ func (e *exporting) load() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+
 	if err == nil {
 		err = json.Unmarshal(data, &e.state)
 	}
@@ -106,6 +109,7 @@ func (e *exporting) load() error {
 		return complaint.New(fmt.Sprintf("%s has another export: %s", e.dir, e.state.Request),
 			"name another directory (-to), or repeat the flags of that export")
 	}
+
 	return nil
 }
 
@@ -140,6 +144,7 @@ func (e *exporting) request() (path string, parameters []byte) {
 			query.Set(name, value)
 		}
 	}
+
 	for _, f := range e.filters {
 		query.Add("_typeFilter", f)
 	}
@@ -164,6 +169,7 @@ func (e *exporting) request() (path string, parameters []byte) {
 		parameters, _ = jsontext.AppendQuote(parameters, p)
 		parameters = append(parameters, `}}`...)
 	}
+
 	return path, append(parameters, `]}`...)
 }
 
@@ -205,6 +211,7 @@ func (e *exporting) wait(ctx context.Context) error {
 		if !e.quiet {
 			e.bar.Show(percentOf(out.Progress), out.Progress)
 		}
+
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -255,6 +262,7 @@ func (e *exporting) files() []*exportFile {
 			})
 		}
 	}
+
 	return all
 }
 
@@ -286,6 +294,7 @@ func (e *exporting) download(ctx context.Context) error {
 	var failed error
 	done, lines := 0, int64(0)
 	var work sync.WaitGroup
+
 	for range max(e.parallel, 1) {
 		work.Go(func() {
 			for f := range next {
@@ -299,19 +308,23 @@ func (e *exporting) download(ctx context.Context) error {
 					}
 					cancel()
 				}
+
 				done, lines = done+1, lines+f.lines
 				if !e.quiet {
-					e.bar.Show(done*100/len(files), fmt.Sprintf("%d of %d files, %d resources", done, len(files), lines))
+					e.bar.Show(done*100/len(files),
+						fmt.Sprintf("%d of %d files, %d resources", done, len(files), lines))
 				}
 				mu.Unlock()
 			}
 		})
 	}
+
 	work.Wait()
 
 	if failed != nil {
 		return failed
 	}
+
 	e.count(files)
 	return ctx.Err()
 }
@@ -327,6 +340,7 @@ func (e *exporting) one(ctx context.Context, f *exportFile) (*client.Read, error
 	if err != nil {
 		return nil, err
 	}
+
 	token := e.session.Token
 	if !e.state.Manifest.RequiresAccessToken {
 		token = ""
@@ -336,6 +350,7 @@ func (e *exporting) one(ctx context.Context, f *exportFile) (*client.Read, error
 	if err == nil {
 		err = f.verify(part.Name())
 	}
+
 	if err == nil {
 		err = os.Rename(part.Name(), name)
 	}
@@ -353,11 +368,13 @@ func (f *exportFile) verify(name string) error {
 	f.lines = 0
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 64<<20)
+
 	for lines.Scan() {
 		line := bytes.TrimSpace(lines.Bytes())
 		if len(line) == 0 {
 			continue
 		}
+
 		f.lines++
 		var r struct {
 			ResourceType string `json:"resourceType"`
@@ -366,6 +383,7 @@ func (f *exportFile) verify(name string) error {
 			return f.bad(name, fmt.Sprintf("line %d is no %s", f.lines, f.Type))
 		}
 	}
+
 	if err := lines.Err(); err != nil {
 		return err
 	}
@@ -428,6 +446,7 @@ func (e *exporting) count(files []*exportFile) {
 		Directory:       e.dir,
 		Counts:          map[string]int64{},
 	}
+
 	for _, f := range files {
 		switch f.list {
 		case "output":
@@ -438,6 +457,7 @@ func (e *exporting) count(files []*exportFile) {
 			all.Errors += f.lines
 		}
 	}
+
 	e.out.result.Outcome = all
 }
 
@@ -449,6 +469,7 @@ func (e *exporting) finish(ctx context.Context) error {
 		e.out.say("%-24s %d", typ, all.Counts[typ])
 		total += all.Counts[typ]
 	}
+
 	e.out.say("%d resources, %d deletions, %d messages, as of %s, in %s", total, all.Deleted, all.Errors,
 		all.TransactionTime.UTC().Format(time.RFC3339Nano), e.dir)
 
@@ -462,5 +483,6 @@ func (e *exporting) finish(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return e.out.done()
 }

@@ -20,8 +20,9 @@ var (
 	checkKickOff = trace.NewCheck("export.accepted",
 		"The destination accepted the export and named a status URL under its base", "ER-18")
 	checkStatus   = trace.NewCheck("export.status", "The destination answers for the export's status", "ER-18")
-	checkManifest = trace.NewCheck("export.manifest", "The manifest is whole, and its files may have the token", "ER-18")
-	checkFile     = trace.NewCheck("export.file", "The file was downloaded whole", "ER-18")
+	checkManifest = trace.NewCheck("export.manifest",
+		"The manifest is whole, and its files may have the token", "ER-18")
+	checkFile = trace.NewCheck("export.file", "The file was downloaded whole", "ER-18")
 )
 
 // Manifest is what a finished export consists of.
@@ -41,6 +42,9 @@ type ExportFile struct {
 	Count *int64 `json:"count"` // lines; nil when the destination does not count them
 }
 
+// Bulk is an originator that exports.
+type Bulk struct{ *Client }
+
 // Kickoff is the outcome of asking for an export.
 type Kickoff struct {
 	Trace   *trace.Trace `json:"trace"`
@@ -56,7 +60,7 @@ type ExportRequest struct {
 }
 
 // Export asks for an export.
-func (c *Client) Export(ctx context.Context, r ExportRequest) (*Kickoff, error) {
+func (c Bulk) Export(ctx context.Context, r ExportRequest) (*Kickoff, error) {
 	out := &Kickoff{Trace: trace.NewTrace("export", c.cfg.Now())}
 	target, err := c.under(r.Path)
 	if err != nil {
@@ -81,12 +85,13 @@ func (c *Client) Export(ctx context.Context, r ExportRequest) (*Kickoff, error) 
 		return out, stop(out.Trace, checkKickOff, "a status URL under "+c.cfg.Base, out.Status,
 			"the token is sent nowhere else")
 	}
+
 	out.Trace.Pass(checkKickOff, "", out.Status)
 	return out, nil
 }
 
 // exchange sends one request of an export, again when the destination wants a nonce.
-func (c *Client) exchange(
+func (c Bulk) exchange(
 	ctx context.Context, tr *trace.Trace, method, target, token string, body []byte,
 ) (reply *Reply, err error) {
 	for range 2 {
@@ -110,6 +115,7 @@ func (c *Client) exchange(
 			break
 		}
 	}
+
 	return reply, nil
 }
 
@@ -129,7 +135,7 @@ const (
 )
 
 // ExportStatus asks how far an export is.
-func (c *Client) ExportStatus(ctx context.Context, url, token string) (*ExportStatus, error) {
+func (c Bulk) ExportStatus(ctx context.Context, url, token string) (*ExportStatus, error) {
 	out := &ExportStatus{Trace: trace.NewTrace("status", c.cfg.Now())}
 	target, err := c.under(url)
 	if err != nil {
@@ -173,7 +179,7 @@ func pace(h http.Header, now time.Time) time.Duration {
 }
 
 // readManifest reads a manifest. A file elsewhere never gets the token.
-func (c *Client) readManifest(out *ExportStatus, reply *Reply) error {
+func (c Bulk) readManifest(out *ExportStatus, reply *Reply) error {
 	m := &Manifest{}
 	if err := json.Unmarshal(reply.Body, m); err != nil {
 		return stop(out.Trace, checkManifest, "a manifest", err.Error(), "")
@@ -196,7 +202,7 @@ func (c *Client) readManifest(out *ExportStatus, reply *Reply) error {
 
 // EndExport removes an export and its files from the destination, or ends one that is
 // under way.
-func (c *Client) EndExport(ctx context.Context, url, token string) (*Read, error) {
+func (c Bulk) EndExport(ctx context.Context, url, token string) (*Read, error) {
 	out := &Read{
 		Trace: trace.NewTrace("end", c.cfg.Now()),
 		URL:   url,
@@ -214,6 +220,7 @@ func (c *Client) EndExport(ctx context.Context, url, token string) (*Read, error
 		out.Refusal, err = refused(out.Trace, checkStatus, out.Reply, "202")
 		return out, err
 	}
+
 	out.Trace.Pass(checkStatus, "", "removed")
 	return out, nil
 }
@@ -233,7 +240,7 @@ var errAgain = errors.New("the download broke off")
 
 // Download downloads a file from where the sink ends, and goes on when the connection
 // breaks.
-func (c *Client) Download(ctx context.Context, url, token string, to Sink) (*Read, error) {
+func (c Bulk) Download(ctx context.Context, url, token string, to Sink) (*Read, error) {
 	out := &Read{
 		Trace: trace.NewTrace("download", c.cfg.Now()),
 		URL:   url,
@@ -249,6 +256,7 @@ func (c *Client) Download(ctx context.Context, url, token string, to Sink) (*Rea
 			break
 		}
 	}
+
 	if errors.Is(err, errAgain) {
 		err = stop(out.Trace, checkFile, "the whole file", err.Error(),
 			"an intermediary or the destination breaks the connection; run the same command again")
@@ -257,7 +265,7 @@ func (c *Client) Download(ctx context.Context, url, token string, to Sink) (*Rea
 }
 
 // downloadRest makes one attempt.
-func (c *Client) downloadRest(ctx context.Context, out *Read, url, token string, to Sink) error {
+func (c Bulk) downloadRest(ctx context.Context, out *Read, url, token string, to Sink) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err == nil && token != "" {
 		err = c.cfg.Proofs.authorize(req, token, c.cfg.Now())
@@ -295,16 +303,18 @@ func (c *Client) downloadRest(ctx context.Context, out *Read, url, token string,
 	if err != nil {
 		return fmt.Errorf("%w after %d bytes: %w", errAgain, n, err)
 	}
+
 	out.Trace.Pass(checkFile, "", fmt.Sprintf("%d bytes", to.Size()))
 	return nil
 }
 
 // notDownloaded is why a file was refused, or that it is to be asked for again with a
 // nonce.
-func (c *Client) notDownloaded(out *Read, req *http.Request, res *http.Response) error {
+func (c Bulk) notDownloaded(out *Read, req *http.Request, res *http.Response) error {
 	if c.cfg.Proofs.learn(req.URL.String(), res.StatusCode, res.Header) {
 		return fmt.Errorf("%w: a nonce is wanted", errAgain)
 	}
+
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errAgain, err)
@@ -317,6 +327,7 @@ func (c *Client) notDownloaded(out *Read, req *http.Request, res *http.Response)
 		Body:        body,
 		header:      res.Header,
 	}
+
 	out.Refusal, err = refused(out.Trace, checkFile, out.Reply, "200 or 206")
 	return err
 }

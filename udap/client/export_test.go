@@ -16,7 +16,7 @@ import (
 )
 
 // exporter is an originator in front of a server of http on loopback.
-func exporter(t *testing.T, h http.HandlerFunc) (*client.Client, string) {
+func exporter(t *testing.T, h http.HandlerFunc) (client.Bulk, string) {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -29,8 +29,9 @@ func exporter(t *testing.T, h http.HandlerFunc) (*client.Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
-	return c, s.URL
+	return client.Bulk{Client: c}, s.URL
 }
 
 // sink is a file in memory.
@@ -73,6 +74,7 @@ func TestDownloadGoesOn(t *testing.T) {
 				if left.Add(-1) >= 0 {
 					w = &broken{w, 20000}
 				}
+
 				http.ServeContent(w, r, "", time.Time{}, strings.NewReader(whole))
 			})
 
@@ -107,6 +109,7 @@ func (w *broken) Write(p []byte) (int, error) {
 		_ = conn.(*net.TCPConn).CloseWrite()
 		_ = conn.Close()
 	}
+
 	return n, http.ErrAbortHandler
 }
 
@@ -120,8 +123,18 @@ func TestExportAnswers(t *testing.T) {
 		manifest string
 		fails    string // the check; "" for none
 	}{
-		"good":            {202, "BASE/_jobs/1", `{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[]}`, ""},
-		"files elsewhere": {202, "BASE/_jobs/1", `{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":false,"output":[{"type":"Patient","url":"` + evil + `"}]}`, ""},
+		"good": {
+			202,
+			"BASE/_jobs/1",
+			`{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[]}`,
+			"",
+		},
+		"files elsewhere": {
+			202,
+			"BASE/_jobs/1",
+			`{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":false,"output":[{"type":"Patient","url":"` + evil + `"}]}`,
+			"",
+		},
 		"done at once":    {200, "BASE/_jobs/1", "", "export.accepted"},
 		"refused":         {400, "", "", "export.accepted"},
 		"no status URL":   {202, "", "", "export.accepted"},
@@ -130,8 +143,18 @@ func TestExportAnswers(t *testing.T) {
 		"no manifest":     {202, "BASE/_jobs/1", `[]`, "export.manifest"},
 		"no time":         {202, "BASE/_jobs/1", `{"output":[]}`, "export.manifest"},
 		"no output":       {202, "BASE/_jobs/1", `{"transactionTime":"2026-01-01T00:00:00Z"}`, "export.manifest"},
-		"token elsewhere": {202, "BASE/_jobs/1", `{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[{"type":"Patient","url":"` + evil + `"}]}`, "export.manifest"},
-		"deleted with it": {202, "BASE/_jobs/1", `{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[],"deleted":[{"type":"Bundle","url":"` + evil + `"}]}`, "export.manifest"},
+		"token elsewhere": {
+			202,
+			"BASE/_jobs/1",
+			`{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[{"type":"Patient","url":"` + evil + `"}]}`,
+			"export.manifest",
+		},
+		"deleted with it": {
+			202,
+			"BASE/_jobs/1",
+			`{"transactionTime":"2026-01-01T00:00:00Z","requiresAccessToken":true,"output":[],"deleted":[{"type":"Bundle","url":"` + evil + `"}]}`,
+			"export.manifest",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var base string
@@ -144,6 +167,7 @@ func TestExportAnswers(t *testing.T) {
 					w.WriteHeader(c.status)
 					return
 				}
+
 				fmt.Fprint(w, c.manifest)
 			})
 			base = origin + "/fhir"
@@ -158,6 +182,7 @@ func TestExportAnswers(t *testing.T) {
 				st, err = cl.ExportStatus(t.Context(), out.Status, "secret")
 				tr = st.Trace
 			}
+
 			if (err == nil) != (c.fails == "") || c.fails != "" && tr.RefusedBy != c.fails {
 				t.Errorf("%v, refused by %q, want %q", err, tr.RefusedBy, c.fails)
 			}
@@ -165,12 +190,14 @@ func TestExportAnswers(t *testing.T) {
 	}
 
 	cl, _ := exporter(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") })
-	if out, err := cl.Download(t.Context(), evil, "secret", &sink{}); err == nil || out.Trace.RefusedBy != "get.target" {
+	if out, err := cl.Download(t.Context(), evil, "secret", &sink{}); err == nil ||
+		out.Trace.RefusedBy != "get.target" {
 		t.Errorf("the token elsewhere: %v", err)
 	}
 	if _, err := cl.ExportStatus(t.Context(), evil, "secret"); err == nil {
 		t.Error("a status elsewhere")
 	}
+
 	if _, err := cl.EndExport(t.Context(), evil, "secret"); err == nil {
 		t.Error("ended elsewhere")
 	}
