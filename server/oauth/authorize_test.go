@@ -14,7 +14,7 @@ import (
 // A good request gets a code, by GET and by POST, with the state and the issuer, and
 // keeps a query that the redirect URI has.
 //
-// Covers: S1-133, S1-134, S1-138, S1-190, S1-246, case 184, case 191
+// Covers: S1-133, S1-134, S1-138, S1-190, S1-246, case 184, case 191, case 198
 func TestAuthorize(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
@@ -128,7 +128,7 @@ func TestOnlyRedirectURI(t *testing.T) {
 
 // Every other mistake comes back to the client, with its state.
 //
-// Covers: S2-12, S2-13, S2-16, case 186, case 187, case 188, case 189, case 190, case 192, case 193
+// Covers: S2-12, S2-13, S2-16, case 170, case 186, case 187, case 188, case 189, case 190, case 192, case 193
 func TestAuthorizeRedirectsMistakes(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)

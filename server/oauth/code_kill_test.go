@@ -167,8 +167,10 @@ func (f *flow) verify(t *testing.T, v *victim) {
 		if !f.works(t, v) {
 			t.Error("an access token that was handed out is lost")
 		}
-		if !again(f.renew(t, v, f.refresh)) || !again(f.renew(t, v, f.refresh)) {
-			t.Error("a refresh token that was handed out is lost")
+		for range 2 { // the second use is of the successor
+			if !again(f.renew(t, v, f.refresh)) {
+				t.Error("a refresh token that was handed out is lost")
+			}
 		}
 
 		secondUse := func() bool { return again(f.redeem(t, v)) }

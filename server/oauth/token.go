@@ -48,7 +48,7 @@ func (s tokenEndpoint) answer(ctx context.Context, req ClientRequest) (*TokenRes
 		return nil, err
 	}
 
-	proof, err := prover{s.Service}.token(req.Proofs, tr)
+	proof, err := prover(s).token(req.Proofs, tr)
 	if err != nil {
 		return nil, err
 	}
