@@ -494,7 +494,8 @@ func copyIn(from, to string, k keptFile, now time.Time) error {
 
 // notRestored are the buckets whose rows may have been revoked, withdrawn or ended
 // since a backup was made.
-var notRestored = [][]byte{tokensBucket, sessionsBucket, consentsBucket}
+var notRestored = [][]byte{
+	tokensBucket, grantsBucket, subjectsBucket, grantExpiriesBucket, launchesBucket, sessionsBucket, consentsBucket}
 
 // markRestored writes the moment of the restore into a trust file and drops
 // what is not restored.

@@ -40,6 +40,8 @@ func dataDir(t *testing.T) (dir string, h oauth.Handle, hash oauth.Hash) {
 		ClientID: "c",
 		Expires:  storetest.Start.Add(time.Hour),
 	})
+	granted := sampleGrant(1, "c")
+	err = errors.Join(err, s.Approve(t.Context(), granted, &r))
 	if err := errors.Join(err, s.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +114,12 @@ func TestRestoreRevivesNothing(t *testing.T) {
 
 			if got, err := s.token(t.Context(), h, hash); got != nil || err != nil {
 				t.Errorf("a token of before: %+v, %v", got, err)
+			}
+			if got, err := s.Grant(t.Context(), sampleGrant(1, "c").ID); got != nil || err != nil {
+				t.Errorf("a grant of before: %+v, %v", got, err)
+			}
+			if got, err := s.Grants(t.Context(), "person"); len(got) > 0 || err != nil {
+				t.Errorf("grants of before: %+v, %v", got, err)
 			}
 			if r, err := s.Client(t.Context(), "c"); r == nil || err != nil {
 				t.Errorf("the registration: %+v, %v", r, err)

@@ -77,6 +77,17 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 		handles = append(handles, h)
 	}
 
+	for i := range 10 {
+		id := trace.ClientID(fmt.Sprint("c", i))
+		r, err := s.Client(context.Background(), id)
+		if err == nil {
+			err = s.Approve(context.Background(), sampleGrant(i, id), r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	d := audit.Decision{}
 	d.Trace.ID = "d"
 	if err := errors.Join(
@@ -100,6 +111,20 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 	}
 }
 
+// sampleGrant is what a person granted, and redeemed, with one identifier for each
+// number.
+func sampleGrant(i int, client trace.ClientID) oauth.Grant {
+	return oauth.Grant{
+		ID:       oauth.GrantID(fmt.Sprintf("%032x", 1_000_003*(i+1))),
+		ClientID: client,
+		Person:   oauth.Person{Subject: "person"},
+		Scope:    []string{"openid"},
+		Created:  storetest.Start.Add(time.Duration(i) * time.Minute),
+		Expires:  storetest.Start.Add(24 * time.Hour),
+		Code:     oauth.Code{Redeemed: storetest.Start},
+	}
+}
+
 func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 	ctx, now := context.Background(), storetest.Start
 	for i := range 42 {
@@ -112,6 +137,17 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 		token, err := s.token(ctx, h, oauth.Hash{byte(i)})
 		a.ask(fmt.Sprint("token ", i), token, err)
 	}
+
+	for i := range 10 {
+		g, err := s.Grant(ctx, sampleGrant(i, "").ID)
+		a.ask(fmt.Sprint("grant ", i), g, err)
+	}
+	granted, err := s.Grants(ctx, "person")
+	var ids []oauth.GrantID
+	for _, g := range granted {
+		ids = append(ids, g.ID)
+	}
+	a.ask("grants", ids, err)
 
 	l, ok, err := s.LoadCRL("list")
 	a.ask("list", fmt.Sprint(l, ok), err)

@@ -27,7 +27,19 @@ func toLayout(t *testing.T, layout uint64, path string, schema Schema) {
 		t.Fatal(err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range []string{"grants", "subjects", "grantExpiries"} { // new with layout 3
+			if b := tx.Bucket([]byte(name)); b == nil {
+				continue
+			}
+			if err := tx.DeleteBucket([]byte(name)); err != nil {
+				return err
+			}
+		}
+
 		for _, name := range append([]string{"meta"}, schema.Buckets...) {
+			if tx.Bucket([]byte(name)) == nil {
+				continue
+			}
 			if err := unsealBucket(tx.Bucket([]byte(name)), name == "meta"); err != nil {
 				return err
 			}
@@ -91,7 +103,8 @@ func TestFilesOfTheLayoutBefore(t *testing.T) {
 
 					for q, answer := range want {
 						// The FHIR service makes the index anew.
-						if got[q] != answer && !strings.HasPrefix(q, "search") {
+						// Layouts without checksums had no grants.
+						if got[q] != answer && !strings.HasPrefix(q, "search") && !strings.HasPrefix(q, "grant") {
 							t.Errorf("%s: %.200s, want %.200s", q, got[q], answer)
 						}
 					}

@@ -164,11 +164,18 @@ func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oa
 	prefix := subjectKey(subject, nil)
 	c := tx.Bucket(subjectsBucket).Cursor()
 	var keys [][]byte
-	for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		if !subjectRows.sound(k, v) {
-			return s.trust.damaged(subjectsBucket, k, "does not have its checksum")
-		}
+	k, v := c.Seek(prefix)
+	before, sealed := c.Prev()
+	for k, v = c.Seek(prefix); bytes.HasPrefix(k, prefix) && subjectRows.sound(k, v); k, v = c.Next() {
 		keys = append(keys, bytes.Clone(k[len(prefix):]))
+	}
+
+	// A key whose bytes changed is where the true one would be, or just before.
+	if !subjectRows.sound(k, v) {
+		return s.trust.damaged(subjectsBucket, k, "does not have its checksum")
+	}
+	if !subjectRows.sound(before, sealed) {
+		return s.trust.damaged(subjectsBucket, before, "does not have its checksum")
 	}
 
 	for _, key := range keys {
@@ -372,28 +379,32 @@ func (s *grants) touch(b *trustBatch, id oauth.GrantID) {
 	b.after = append(b.after, func() { s.cache.forget(id) })
 }
 
-// sweep removes grants that have expired, the earliest first.
+// sweep removes grants that have expired, the earliest first. Damaged rows are
+// reported and left: they must not keep the other sweeping from going on.
 func (s *grants) sweep(b *trustBatch, now time.Time) error {
 	limit := binary.BigEndian.AppendUint32(nil, minuteOf(now))
 	c := b.tx.Bucket(grantExpiriesBucket).Cursor()
 	var keys [][]byte
 	for k, v := c.First(); k != nil && len(keys) < maxSweptGrants; k, v = c.Next() {
 		if !grantExpiryRows.sound(k, v) || len(k) != 20 {
-			return s.trust.damaged(grantExpiriesBucket, k, "does not have its checksum")
+			_ = s.trust.damaged(grantExpiriesBucket, k, "does not have its checksum") // which reports it
+			continue
 		}
 		if bytes.Compare(k[:4], limit) >= 0 {
 			break
 		}
-		keys = append(keys, bytes.Clone(k[4:]))
+		keys = append(keys, bytes.Clone(k))
 	}
 
-	for _, key := range keys {
-		g, err := s.read(b.tx, key)
-		if err == nil && g == nil {
-			err = s.trust.damaged(grantsBucket, key, "is not there, though grantExpiries names it")
-		}
-		if err == nil {
-			err = s.remove(b, key, g)
+	for _, k := range keys {
+		g, err := s.read(b.tx, k[4:])
+		switch {
+		case err != nil: // it has been reported
+			continue
+		case g == nil:
+			err = b.writable(grantExpiriesBucket).Delete(k)
+		default:
+			err = s.remove(b, k[4:], g)
 		}
 		if err != nil {
 			return err

@@ -290,6 +290,17 @@ func TestCodeOfAChangedClient(t *testing.T) {
 	}
 }
 
+// A code that is bound to a key is not redeemed without a proof of that key.
+func TestCodeOfAKey(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	code := a.code("dpop_jkt", challengeOf("a key"))
+	a.refusedCode("no proof", "invalid_grant", a.redeem(code))
+	if tr := p.lastTrace(); tr.RefusedBy != "token.dpop_jkt" {
+		t.Errorf("refused by %s", tr.RefusedBy)
+	}
+}
+
 // Guessing is bounded by the client's rate; other clients are not affected.
 //
 // Covers: case 181
