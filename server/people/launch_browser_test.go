@@ -1,0 +1,65 @@
+package people_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"fhirdest.example/server/servertest/chromium"
+)
+
+// An app is opened from the console in a real browser, as from an EHR: its own site
+// gets the handle and sends the browser on, a doctor signs in, and the app has the
+// patient. The console's pages are accessible, this one in each of its states.
+func TestLaunchInABrowser(t *testing.T) {
+	e := newEnv(t)
+	a := e.launchable("https://client.test/app")
+	site := http.NewServeMux()
+	site.HandleFunc("/launch", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("iss") != e.Base || r.Header.Get("Referer") != "" {
+			t.Errorf("launched by %q, from %q", q.Get("iss"), r.Header.Get("Referer"))
+		}
+		http.Redirect(w, r, a.authorize(launchScopes, "launch", q.Get("launch"), "aud", e.Base), http.StatusFound)
+	})
+	site.HandleFunc("/cb", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(`<!DOCTYPE html><html lang="en"><title>The application</title>`))
+	})
+	server := httptest.NewTLSServer(site)
+	t.Cleanup(server.Close)
+	b, script := chromium.Start(t, map[string]string{
+		"fhir.test":   e.Addr,
+		"client.test": server.Listener.Addr().String(),
+		"127.0.0.1":   strings.TrimPrefix(e.Admin, "http://"), // the console
+	}), axe(t)
+
+	for _, page := range []string{"", "traces", "ready"} {
+		b.Open(e.Admin + "/" + page)
+		look(t, b, script, "console-"+page)
+	}
+
+	b.Open(e.Admin + "/launch")
+	look(t, b, script, "launch")
+	b.Fill("#patient", "nobody")
+	b.Press("form.fields button")
+	look(t, b, script, "launch-unknown")
+	b.Fill("#patient", "Patient/"+e.patients[2])
+	b.Fill("#url", "https://client.test/launch")
+	b.Press("form.fields button")
+	look(t, b, script, "launch-ready")
+
+	b.Load("open the app", chromedp.Click(chromedp.CSS("a.button")))
+	signInWith(b, "doctor")
+	if text := b.Text(); !strings.Contains(text, "HTEST") {
+		t.Errorf("the page does not name the patient: %s", text)
+	}
+	b.Press("button[value=approve]")
+	token, err := a.exchange(arrived(t, b).Get("code"), launchScopes)
+	if err != nil || token.Text("patient") != e.patients[2] {
+		t.Errorf("patient %q, %v", token.Text("patient"), err)
+	}
+}
