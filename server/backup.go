@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"time"
 
 	"fhirdest.example/gateway/complaint"
@@ -65,9 +64,8 @@ func (c Config) checkBackup() error {
 
 // complaintOf turns a store's error into a complaint with its hint.
 func complaintOf(err error) error {
-	var e *bolt.Error
-	if !errors.As(err, &e) {
-		return err
+	if hint := hintOf(err); hint != "" {
+		return complaint.New(err.Error(), hint)
 	}
-	return complaint.New(err.Error(), e.Hint)
+	return err
 }

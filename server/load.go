@@ -14,7 +14,6 @@ import (
 	"fhirdest.example/fhir/load"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/gateway/complaint"
-	"fhirdest.example/server/bolt"
 )
 
 // LoadPlace is how far a file is loaded.
@@ -47,16 +46,16 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 		return complaint.New(fmt.Sprintf("data: %v", err), "name a directory that this account can make or write to")
 	}
 
-	store, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{})
-	if err != nil {
+	var s stores
+	if _, err := engineOf(c).resources.in(dir, &s); err != nil {
 		return complaintOf(err)
 	}
-	defer store.Close()
+	defer s.Close()
 
 	service, err := fhir.New(fhir.Config{
 		PublicBase:        c.Public,
 		PrivateBase:       c.Private,
-		Store:             store,
+		Store:             s.resources,
 		Authorize:         nobody,
 		Now:               o.Now,
 		StrictAttachments: c.Attachments == "refuse",

@@ -15,7 +15,6 @@ import (
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/server/audit"
-	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/tiered"
@@ -85,22 +84,10 @@ func openStores(cfg Config) (stores, error) {
 	}
 
 	exposed(&cs, dir)
-	if trust, err := bolt.OpenTrust(filepath.Join(dir, "trust.bolt"), bolt.Options{}); err != nil {
-		unopened(&cs, err)
-	} else {
-		s.trust, s.trips = trust, bolt.Trips{Trust: trust}
-	}
-
-	if resources, err := bolt.OpenFHIR(filepath.Join(dir, "fhir.bolt"), bolt.Options{}); err != nil {
-		unopened(&cs, err)
-	} else {
-		s.resources = resources
-	}
-
-	if jobs, err := bolt.OpenJobs(filepath.Join(dir, "jobs.bolt"), bolt.Options{}); err != nil {
-		unopened(&cs, err)
-	} else {
-		s.jobs = jobs
+	for _, p := range engineOf(cfg).parts() {
+		if _, err := p.in(dir, &s); err != nil {
+			unopened(&cs, err)
+		}
 	}
 
 	return s, cs.Err()
@@ -108,9 +95,9 @@ func openStores(cfg Config) (stores, error) {
 
 // unopened complains about a file that a store could not open.
 func unopened(cs *complaint.List, err error) {
-	remedy := "look at the file and the rights to it"
-	if e := (*bolt.Error)(nil); errors.As(err, &e) && e.Hint != "" {
-		remedy = e.Hint
+	remedy := hintOf(err)
+	if remedy == "" {
+		remedy = "look at the file and the rights to it"
 	}
 	cs.Add(remedy, "data: %v", err)
 }
@@ -190,20 +177,12 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 
 	exposed(cs, dir)
 	writable(cs, "data", dir)
-	trust := openable(cs,
-		filepath.Join(dir, "trust.bolt"), func(path string) (interface{ Close() error }, error) {
-			return bolt.OpenTrust(path, bolt.Options{})
-		})
-	resources := openable(cs,
-		filepath.Join(dir, "fhir.bolt"), func(path string) (interface{ Close() error }, error) {
-			return bolt.OpenFHIR(path, bolt.Options{})
-		})
 
-	jobs := openable(cs,
-		filepath.Join(dir, "jobs.bolt"), func(path string) (interface{ Close() error }, error) {
-			return bolt.OpenJobs(path, bolt.Options{})
-		})
-	return trust && resources && jobs
+	running = true
+	for _, p := range engineOf(c).parts() {
+		running = p.probe(cs, dir) && running
+	}
+	return running
 }
 
 func exists(path string) bool {
@@ -217,18 +196,19 @@ func writable(cs *complaint.List, key, dir string) {
 	}
 }
 
-// openable opens a file that is there, and closes it. It reports whether another
+// probe opens a store that is there, and closes it. It reports whether another
 // process has it.
-func openable(cs *complaint.List, path string, open func(string) (interface{ Close() error }, error)) (inUse bool) {
-	if !exists(path) {
+func (p part) probe(cs *complaint.List, dir string) (running bool) {
+	if !exists(filepath.Join(dir, p.file)) {
 		return false
 	}
 
-	f, err := open(path)
+	var none stores
+	f, err := p.in(dir, &none)
 	if err == nil {
 		err = f.Close()
 	}
-	if errors.Is(err, bolt.ErrInUse) {
+	if heldOpen(err) {
 		return true
 	}
 
