@@ -38,6 +38,7 @@ type step struct {
 	who     *signedIn // nil: nobody is signed in
 	fresh   bool      // the person has just signed in for this request
 	patient *Patient  // whose data it is about; nil: nobody's, or not chosen yet
+	forget  bool      // the decision is not to be remembered
 	notice  string    // what has happened, for the next page
 	status  int       // of the next page
 }

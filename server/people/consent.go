@@ -251,7 +251,6 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 	if t.patient != nil {
 		about = plain(t.patient.Name)
 	}
-	remember := ticked == nil
 	if ticked == nil {
 		ticked = func(string) bool { return true }
 	}
@@ -268,7 +267,7 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 		Switch:   t.visit.token("signin", t.req.Query),
 		Several: t.patient != nil && t.req.EHR == nil &&
 			(t.who.user.Clinician() || len(t.who.user.OwnPatients()) > 1),
-		Remember: remember,
+		Remember: !t.forget,
 		Ends:     s.ends(t.req.Scope),
 	}
 	p.Pick = t.visit.token("patient", t.who.Subject, t.req.Query)
@@ -344,6 +343,7 @@ func (s *Service) postDecision(t *step, f form, do string) error {
 
 // decide approves the items that are ticked.
 func (s *Service) decide(t *step, f form, described client) error {
+	t.forget = f.one("remember") != "yes"
 	ticked := func(text string) bool {
 		return slices.ContainsFunc(f.Values["scope"], func(value string) bool {
 			return slices.Contains(strings.Fields(value), text)
@@ -376,7 +376,7 @@ func (s *Service) decide(t *step, f form, described client) error {
 		strings.Join(t.req.Scope, " "),
 		strings.Join(d.scope, " "),
 	)
-	if f.one("remember") == "yes" {
+	if !t.forget {
 		d.remember = &Consent{
 			Subject: t.who.Subject,
 			Client:  t.req.Registration.ID,

@@ -69,7 +69,7 @@ func TestDoNotAllow(t *testing.T) {
 // A person who agreed is not asked again for the same; prompt and max_age have the last
 // word.
 //
-// Covers: case 193
+// Covers: S1-265, S1-266, S1-267, S1-268, case 193
 func TestPromptAndMaxAge(t *testing.T) {
 	e := newEnv(t)
 	a := e.app("https://client.test/app")

@@ -31,7 +31,7 @@ var forgeries = []struct {
 
 // A form that no page of this server sent has no effect, wherever it goes.
 //
-// Covers: case 195, case 273
+// Covers: S1-269, S1-278, case 195, case 273
 func TestForgedForms(t *testing.T) {
 	e := newEnv(t)
 	a := e.app("https://client.test/app")
@@ -246,7 +246,7 @@ func TestHeaders(t *testing.T) {
 // The page of a client loads its logo from the client's own origin and from nowhere
 // else, and a strange logo is left out.
 //
-// Covers: case 110
+// Covers: S1-089, case 110
 func TestLogo(t *testing.T) {
 	e := newEnv(t)
 	a := e.app("https://client.test/app")

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/trace"
@@ -40,6 +41,8 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"moment":  func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"machine": func(t time.Time) string { return t.UTC().Format("2006-01-02") },
 	"initial": initial,
+	"birth":   birth,
+	"capital": capital,
 	"long":    func(text string) string { return clean(text, 4*maxShown) },
 	"dict":    dict,
 }).ParseFS(pageFiles, "pages/*.html"))
@@ -68,6 +71,28 @@ func clean(text string, most int) string {
 	}
 
 	return b.String()
+}
+
+// birth writes a birth date of FHIR, which may lack day or month, as people do.
+func birth(date string) string {
+	for form, written := range map[string]string{
+		time.DateOnly: "2 January 2006",
+		"2006-01":     "January 2006",
+	} {
+		if t, err := time.Parse(form, date); err == nil {
+			return t.Format(written)
+		}
+	}
+	return plain(date)
+}
+
+// capital writes a code as the beginning of a line.
+func capital(code string) string {
+	first, size := utf8.DecodeRuneInString(code)
+	if size == 0 {
+		return ""
+	}
+	return plain(string(unicode.ToUpper(first)) + code[size:])
 }
 
 // dict gives a template several values by name.
