@@ -427,4 +427,10 @@ func (s *Service) changed(t *step) error {
 	return nil
 }
 
+// What pages say of themselves.
+const (
+	signedOutNotice = "You were signed out. Please sign in again."
+	outdatedNotice  = "This page was out of date. Please look at it again."
+)
+
 const changedNotice = "The application has changed since this page was shown. Please look at it again."

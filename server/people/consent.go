@@ -23,6 +23,7 @@ type consentPage struct {
 	Shown    string // digest of the page: a decision is about this and nothing else
 	Token    string
 	Switch   string // token of the form to sign in as somebody else
+	Identity bool   // it is about who the person is, and about no record
 	Several  bool   // the person can choose another patient
 	Pick     string // token of the form to do so
 	Remember bool
@@ -114,7 +115,7 @@ func (s *Service) postConsent(w http.ResponseWriter, r *http.Request, tr *trace.
 	t.fresh = true // what is posted is of a page that was shown after sign-in
 	if why := s.mustSignIn(t); why != "" {
 		t.status = http.StatusForbidden
-		t.notice = "You were signed out. Please sign in again."
+		t.notice = signedOutNotice
 		s.askSignIn(t, why)
 		return nil
 	}
@@ -132,7 +133,7 @@ func (s *Service) postConsent(w http.ResponseWriter, r *http.Request, tr *trace.
 func (s *Service) showAgain(t *step) error {
 	outdated(t.tr)
 	t.status = http.StatusForbidden
-	t.notice = "This page was out of date. Please look at it again."
+	t.notice = outdatedNotice
 	if own, err := s.settlePatient(t); own || err != nil {
 		return err
 	}
@@ -258,6 +259,7 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 	p := consentPage{
 		Client:   described,
 		Patient:  t.patient,
+		Identity: !slices.ContainsFunc(t.req.Scope, aboutRecords),
 		Self:     t.patient != nil && t.who.user.FHIRUser == "Patient/"+t.patient.ID,
 		Sections: sections(t.req.Scope, about, ticked),
 		Person:   t.who.user.DisplayName(),
@@ -289,6 +291,11 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 		v,
 		pictureOrigin(described.Logo)...,
 	)
+}
+
+// aboutRecords reports whether a scope is about health records.
+func aboutRecords(text string) bool {
+	return strings.Contains(text, "/") || strings.HasPrefix(text, "launch")
 }
 
 // ends returns how long a client has access that does not ask to stay connected.

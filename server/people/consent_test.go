@@ -47,6 +47,18 @@ func (e *env) grants(t *testing.T, a *app, b *browser, scope string) {
 	e.granted(t, a, b.code(), scope)
 }
 
+// A client that asks only who the person is does not ask for health information.
+func TestIdentityOnly(t *testing.T) {
+	e := newEnv(t)
+	a := e.app("https://client.test/app")
+	b := e.browser()
+	b.open(a.authorize("openid fhirUser"))
+	b.signIn("visitor")
+	b.shows(http.StatusOK, "Tell this application who you are?")
+	b.send("approve")
+	e.grants(t, a, b, "openid fhirUser")
+}
+
 // The person can say no, at sign-in and afterwards, and the client learns no more.
 func TestDoNotAllow(t *testing.T) {
 	e := newEnv(t)

@@ -47,7 +47,7 @@ func TestForgedForms(t *testing.T) {
 	b.open(site + "/grants")
 	withdraw, withdrawal := b.form("")
 	for _, m := range formPattern.FindAllStringSubmatch(b.page, -1) {
-		if strings.Contains(m[2], `name="grant"`) {
+		if strings.Contains(m[2], `name="client"`) {
 			b.page = m[0]
 			withdraw, withdrawal = b.form("")
 		}

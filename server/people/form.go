@@ -81,7 +81,7 @@ func (s *shell) sameOrigin(r *http.Request) (found string, ok bool) {
 
 	origin, from := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch from {
-	case "same-origin":
+	case "same-origin", "none": // none: the person reloads a page of a form
 		ok = origin == s.origin || origin == "null" || origin == ""
 	case "":
 		ok = origin == s.origin

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"fhirdest.example/server/oauth"
@@ -12,21 +13,21 @@ import (
 
 // grantsPage is what the page shows on which a person sees what they granted.
 type grantsPage struct {
-	Person string
-	Grants []grantView
+	Person  string
+	Clients []grantedClient
 }
 
-// grantView is one grant.
-type grantView struct {
-	ID       oauth.GrantID
+// grantedClient is a client that has access, by one grant or several.
+type grantedClient struct {
+	ID       trace.ClientID
 	Client   client
 	Gone     bool // the client is not registered any more
-	Patient  string
+	Patients []string
 	Sections []section
-	Created  time.Time
-	Used     time.Time
-	Expires  time.Time
-	Offline  bool // the client keeps access when the person is away
+	Created  time.Time // of the first grant
+	Used     time.Time // when a token was issued last
+	Expires  time.Time // of the last grant
+	Offline  bool      // the client keeps access when the person is away
 	Token    string
 }
 
@@ -57,18 +58,23 @@ func (s *Service) getGrants(w http.ResponseWriter, r *http.Request, tr *trace.Tr
 }
 
 func (s *Service) showGrants(c *call, who *signedIn, status int, notice string) error {
-	all, err := s.cfg.Records.Grants(c.r.Context(), who.Subject)
+	grants, err := s.live(c.r.Context(), who, c.tr.Time)
 	if err != nil {
 		return s.trouble(c.tr, err)
 	}
 
 	page := grantsPage{Person: who.user.DisplayName()}
-	for _, g := range slices.Backward(all) { // the newest first
-		if !g.Expires.After(c.tr.Time) {
-			continue
+	var order []trace.ClientID // the newest first
+	byClient := map[trace.ClientID][]*oauth.Grant{}
+	for _, g := range slices.Backward(grants) {
+		if byClient[g.ClientID] == nil {
+			order = append(order, g.ClientID)
 		}
+		byClient[g.ClientID] = append(byClient[g.ClientID], g)
+	}
 
-		v, err := s.viewGrant(c, g)
+	for _, id := range order {
+		v, err := s.viewClient(c.r.Context(), byClient[id])
 		if err != nil {
 			return s.trouble(c.tr, err)
 		}
@@ -76,46 +82,92 @@ func (s *Service) showGrants(c *call, who *signedIn, status int, notice string) 
 		v.Token = c.visit.token(
 			"withdraw",
 			who.Subject,
-			string(g.ID),
+			string(id),
 		)
-		page.Grants = append(page.Grants, v)
+		page.Clients = append(page.Clients, v)
 	}
 
-	v := s.newView("Who has access", c.tr, c.visit, who)
+	v := s.newView(
+		"Who has access",
+		c.tr,
+		c.visit,
+		who,
+	)
 	v.Data, v.Notice = page, notice
-	s.write(c.w, c.r, status, "grants", v)
+	s.write(
+		c.w,
+		c.r,
+		status,
+		"grants",
+		v,
+	)
 	return nil
 }
 
-func (s *finder) viewGrant(c *call, g *oauth.Grant) (v grantView, err error) {
-	registration, err := s.cfg.Records.Client(c.r.Context(), g.ClientID)
+// live returns a person's grants that have not ended, the earliest first.
+func (s *finder) live(ctx context.Context, who *signedIn, now time.Time) ([]*oauth.Grant, error) {
+	all, err := s.cfg.Records.Grants(ctx, who.Subject)
+	if err != nil {
+		return nil, err
+	}
+
+	var out []*oauth.Grant
+	for _, g := range all {
+		if g.Expires.After(now) {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// viewClient returns what the page shows of a client and its grants, of which there
+// is at least one; the newest is first.
+func (s *finder) viewClient(ctx context.Context, grants []*oauth.Grant) (v grantedClient, err error) {
+	newest := grants[0]
+	registration, err := s.cfg.Records.Client(ctx, newest.ClientID)
 	if err != nil {
 		return v, err
 	}
 
-	v = grantView{
-		ID:      g.ID,
+	v = grantedClient{
+		ID:      newest.ClientID,
 		Gone:    registration == nil,
-		Created: g.Created,
-		Used:    g.Used,
-		Expires: g.Expires,
-		Offline: g.Refresh != nil,
+		Created: grants[len(grants)-1].Created,
 	}
-
 	if registration == nil {
 		registration = &oauth.Registration{
-			Community: g.Community,
-			Client:    g.Client,
+			Community: newest.Community,
+			Client:    newest.Client,
+		}
+	}
+	v.Client = s.describe(registration, newest.Code.RedirectURI)
+
+	var scopes []string
+	for _, g := range grants {
+		scopes = append(scopes, g.Scope...)
+		v.Offline = v.Offline || g.Refresh != nil
+		if g.Used.After(v.Used) {
+			v.Used = g.Used
+		}
+		if g.Expires.After(v.Expires) {
+			v.Expires = g.Expires
+		}
+
+		name, err := s.patientName(ctx, g.Patient)
+		if err != nil {
+			return v, err
+		}
+		if name != "" && !slices.Contains(v.Patients, name) {
+			v.Patients = append(v.Patients, name)
 		}
 	}
 
-	v.Client = s.describe(registration, g.Code.RedirectURI)
-
-	if v.Patient, err = s.patientName(c.r.Context(), g.Patient); err != nil {
-		return v, err
-	}
-
-	v.Sections = sections(g.Scope, v.Patient, func(string) bool { return true })
+	slices.Sort(scopes)
+	v.Sections = sections(
+		slices.Compact(scopes),
+		strings.Join(v.Patients, ", "),
+		func(string) bool { return true },
+	)
 	return v, nil
 }
 
@@ -136,20 +188,19 @@ func (s *finder) patientName(ctx context.Context, id string) (string, error) {
 	return plain(p.Name), nil
 }
 
-// postGrants takes a grant back. From then on none of its tokens works, and the
-// person is asked again.
+// postGrants takes back all that a person granted to a client. From then on none of
+// its tokens works, and the person is asked again.
 func (s *Service) postGrants(w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
 	f, err := s.readForm(w, r, tr)
 	if err != nil {
 		return err
 	}
-
 	who, err := s.current(r, tr.Time)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
 
-	c, id := s.newCall(w, r, tr), oauth.GrantID(f.one("grant"))
+	c, id := s.newCall(w, r, tr), trace.ClientID(f.one("client"))
 	switch {
 	case who == nil:
 		s.showSignIn(
@@ -157,20 +208,26 @@ func (s *Service) postGrants(w http.ResponseWriter, r *http.Request, tr *trace.T
 			nil,
 			http.StatusForbidden,
 			signInPage{},
-			"You were signed out. Please sign in again.",
+			signedOutNotice,
 		)
 		return nil
+
 	case !c.visit.bound(f.one("token"), "withdraw", who.Subject, string(id)):
 		outdated(tr)
 		return s.showGrants(
 			c,
 			who,
 			http.StatusForbidden,
-			"This page was out of date. Please look at it again.",
+			outdatedNotice,
 		)
 	}
 
-	done, err := s.withdraw(r.Context(), who, id, tr)
+	done, err := s.withdraw(
+		r.Context(),
+		who,
+		id,
+		tr,
+	)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
@@ -179,35 +236,39 @@ func (s *Service) postGrants(w http.ResponseWriter, r *http.Request, tr *trace.T
 	return nil
 }
 
-// withdraw takes back one of a person's grants. What was remembered of its client goes
-// first: if the server fails between the two, the person is asked again.
+// withdraw takes back a person's grants to a client. What was remembered of the client
+// goes first: if the server fails in between, the person is asked again.
 func (s *Service) withdraw(
-	ctx context.Context, who *signedIn, id oauth.GrantID, tr *trace.Trace,
+	ctx context.Context, who *signedIn, id trace.ClientID, tr *trace.Trace,
 ) (done string, err error) {
-	all, err := s.cfg.Records.Grants(ctx, who.Subject)
+	grants, err := s.live(ctx, who, tr.Time)
 	if err != nil {
 		return "", err
 	}
-
-	i := slices.IndexFunc(all, func(g *oauth.Grant) bool { return g.ID == id })
-	if i < 0 {
-		tr.Skip(checkWithdrawn, "there is no such grant of the person")
-		return "gone", nil
-	}
-
-	g := all[i]
-	tr.Community, tr.Client, tr.ClientID = g.Community, g.Client, g.ClientID
-	if err := s.cfg.Store.Forget(ctx, who.Subject, g.ClientID); err != nil {
-		return "", err
-	}
-	if err := s.cfg.Records.Withdraw(ctx, id, who.Subject); err != nil {
+	if err := s.cfg.Store.Forget(ctx, who.Subject, id); err != nil {
 		return "", err
 	}
 
-	tr.Pass(
-		checkWithdrawn,
-		"a grant of "+who.Subject,
-		string(id),
-	)
-	return "withdrawn", nil
+	done = "gone"
+	for _, g := range grants {
+		if g.ClientID != id {
+			continue
+		}
+		if err := s.cfg.Records.Withdraw(ctx, g.ID, who.Subject); err != nil {
+			return "", err
+		}
+
+		done = "withdrawn"
+		tr.Community, tr.Client, tr.ClientID = g.Community, g.Client, g.ClientID
+		tr.Pass(
+			checkWithdrawn,
+			"a grant of "+who.Subject,
+			string(g.ID),
+		)
+	}
+
+	if done == "gone" {
+		tr.Skip(checkWithdrawn, "the person has no such grant")
+	}
+	return done, nil
 }

@@ -80,6 +80,39 @@ func TestWithdraw(t *testing.T) {
 	}
 }
 
+// All that a client was granted is one entry, and ends with it.
+func TestGrantsOfOneClient(t *testing.T) {
+	e := newEnv(t)
+	a := e.app("https://client.test/app")
+	b := e.browser()
+	b.open(site + "/signin")
+	b.signIn("parent")
+	var access []string
+	for n, scope := range []string{"openid patient/Observation.rs", "openid patient/Condition.rs"} {
+		b.open(a.authorize(scope))
+		b.send("choose", "patient", e.patients[n])
+		b.send("approve")
+		token, err := a.exchange(b.code(), scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		access = append(access, token.Access)
+	}
+
+	b.open(site + "/grants")
+	b.shows(http.StatusOK, "Patients</dt>", "Measurements and test results", "Conditions and diagnoses")
+	if n := strings.Count(b.page, "<article"); n != 1 {
+		t.Errorf("%d entries for one client", n)
+	}
+	b.withdrawal("Health Companion")
+	b.send("")
+	for _, token := range access {
+		if status := e.read(token); status != http.StatusUnauthorized {
+			t.Errorf("a token after the withdrawal: %d", status)
+		}
+	}
+}
+
 // Nobody takes back, or sees, what another person granted.
 func TestOthersGrants(t *testing.T) {
 	e := newEnv(t)

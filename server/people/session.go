@@ -129,7 +129,6 @@ func (s *Service) SignedIn(
 		return err
 	}
 
-	setCookie(w, s.visitCookie, newSecret())
 	s.goOn(w, who, query)
 	return nil
 }

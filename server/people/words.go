@@ -59,7 +59,7 @@ var others = map[string]item{
 	},
 	"offline_access": {
 		Title:  "Access while you are away",
-		Detail: "Stay connected until you withdraw it, or until it is not used for a long time",
+		Detail: "Stay connected for 90 days, or until you withdraw it",
 	},
 	"online_access": {
 		Title:  "Access while you are signed in",
