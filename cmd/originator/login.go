@@ -78,7 +78,7 @@ func (c *call) loginParameters() (redirect string, err error) {
 			"originator register -grant authorization_code -redirect URL -logo URL comes first")
 	}
 
-	orElse(&c.scope, s.Scope)
+	orElse(&c.scope, s.standalone(c.launch))
 	if c.idp != "" && !slices.Contains(strings.Fields(c.scope), "udap") {
 		c.scope += " udap" // UDAP Security 2.0, 6.1: the scope that makes idp mean something
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -77,6 +79,16 @@ func (s *session) forget() {
 		Version:    sessionVersion,
 		Remembered: s.Remembered,
 	}
+}
+
+// standalone returns the registered scopes; without the one that needs an EHR when
+// none launches the client.
+func (s *session) standalone(launch string) string {
+	scopes := strings.Fields(s.Scope)
+	if launch == "" {
+		scopes = slices.DeleteFunc(scopes, func(text string) bool { return text == "launch" })
+	}
+	return strings.Join(scopes, " ")
 }
 
 // forgetTokens drops what a token request or a login left.

@@ -143,8 +143,8 @@ var codeHints = map[trace.Code]string{
 	trace.InvalidRedirectURI: "each redirect URI must be https, absolute and without fragment",
 	trace.InvalidClient: "not authenticated: the client_id may be of another destination or " +
 		"cancelled (register again), the certificate revoked or expired, or the clocks apart",
-	trace.InvalidGrant: "the hl7-b2b extension object was not accepted: look at organization_id, " +
-		"purpose_of_use and what the community demands",
+	trace.InvalidGrant: "an extension object was not accepted: look at organization_id, purpose_of_use and what the " +
+		"community demands; or a code or refresh token is no longer good: let the person sign in again",
 	trace.InvalidScope:            "ask for scopes that were registered and that scopes_supported lists",
 	trace.UnauthorizedClient:      "this client is not registered for this grant type: register again with it",
 	trace.UnsupportedGrantType:    "grant_types_supported of the discovery document does not list it",
