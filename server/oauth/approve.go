@@ -78,8 +78,13 @@ var errApproval = errors.New("oauth: the approval is not a part of the request")
 // redirect that has the code, the state and the issuer (RFC 6749 4.1.2,
 // RFC 9207). An error is a *Refusal or *trace.Error to be shown on a page; with the
 // check authorize.unchanged the client's registration has changed since the
-// request was parsed, and the person must be asked again.
+// request was parsed, and the person must be asked again. For another person than
+// that of id_token_hint nothing is stored, and the redirect has login_required.
 func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approval) (redirect string, err error) {
+	if r.Subject != "" && r.Subject != a.Person.Subject { // OpenID Connect Core 3.1.2.2
+		return s.Decline(r, trace.LoginRequired, "the person who signed in is not the one of id_token_hint"), nil
+	}
+
 	g, code, err := approved(r, a, s.cfg.Now())
 	if err != nil {
 		return "", r.Trace.Refuse(checkApproval, trace.ServerError, trace.Finding{Err: err})

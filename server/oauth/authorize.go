@@ -26,6 +26,7 @@ type AuthorizationRequest struct {
 
 	Prompt    []string // OpenID Connect Core 3.1.2.1
 	LoginHint string
+	Subject   string // whom id_token_hint is about: nobody else may grant; empty: it was not sent
 	ACRValues string
 	MaxAge    *int    // seconds; nil: not sent
 	EHR       *Launch // context of an EHR launch (SMART App Launch); nil: none
@@ -73,6 +74,8 @@ var (
 		"aud, if sent, is the FHIR base URL (SMART App Launch)", "")
 	checkAuthorizePrompt = trace.NewCheck("authorize.prompt",
 		"prompt and max_age have values of OpenID Connect", "")
+	checkAuthorizeHint = trace.NewCheck("authorize.id_token_hint",
+		"id_token_hint, if sent, is an ID token of this server", "S1-263")
 	checkAuthorizeKey = trace.NewCheck("authorize.dpop_jkt",
 		"dpop_jkt, if sent, is a SHA-256 thumbprint (RFC 9449 10)", "")
 	checkAuthorizeScope = trace.NewCheck("authorize.scope",
@@ -257,7 +260,7 @@ func difference(registered, sent string) string {
 // verify makes the checks whose refusal the client gets by redirect.
 func (a *authorization) verify(ctx context.Context) error {
 	return a.tr.Collect(a.once, a.noRequestObject, a.responseType, a.state, a.challenge, a.audience, a.prompt,
-		a.key, a.scope, func() error { return a.launch(ctx) })
+		a.hint, a.key, a.scope, func() error { return a.launch(ctx) })
 }
 
 func (a *authorization) refuse(c trace.Check, expected, found, remedy string) error {
@@ -430,6 +433,23 @@ func (a *authorization) prompt() error {
 		a.out.MaxAge = &n
 	}
 
+	return nil
+}
+
+// hint verifies id_token_hint (OpenID Connect Core 3.1.2.1 and 3.1.2.2).
+func (a *authorization) hint() error {
+	token := a.params["id_token_hint"]
+	if token == "" {
+		return nil
+	}
+
+	subject, err := a.service.signers.Load().Subject(token, a.service.urls.Issuer)
+	if err != nil {
+		return a.refuse(checkAuthorizeHint, "an ID token of this server", err.Error(), "leave id_token_hint out")
+	}
+
+	a.out.Subject = subject
+	a.tr.Pass(checkAuthorizeHint, "an ID token of this server", "one about "+subject)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/idtoken"
 	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/udaptest"
 )
@@ -278,5 +279,51 @@ func TestPeopleNeedKeysOfIDTokens(t *testing.T) {
 	cfg.Store, cfg.IDTokens = p.store, nil
 	if _, err := oauth.New(cfg); err == nil || !strings.Contains(err.Error(), "key for ID tokens") {
 		t.Error(err)
+	}
+}
+
+// An id_token_hint must be an ID token of this server, though it may be an old one, and
+// nobody else than the person that it names can grant what the request asks for.
+//
+// Covers: S1-261, S1-262, S1-263
+func TestIDTokenHint(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	hint := p.secret(a.redeem(a.code()).text("id_token"))
+	p.advance(time.Hour)
+	a.code("id_token_hint", hint)
+
+	p.change(func() { p.edit = func(a *oauth.Approval) { a.Person.Subject = "person-2" } })
+	v := p.redirected(p.browse("GET", a.query("id_token_hint", hint).Encode()), redirectURI)
+	if v.Get("error") != "login_required" || v.Get("code") != "" || v.Get("state") != "the state" {
+		t.Errorf("another person: %v", v)
+	}
+	a.code() // without a hint anybody may
+
+	own := idTokenKeys(t, 1)
+	sign := func(keys idtoken.Keys, issuer, subject string) string {
+		text, err := keys.Sign(idtoken.Claims{
+			Issuer:  issuer,
+			Subject: subject,
+		}, "", p.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.secret(text)
+	}
+	segments := strings.Split(hint, ".")
+	for name, bad := range map[string]string{
+		"another key":    sign(idTokenKeys(t, 2), issuer, "person-1"),
+		"another issuer": sign(own, "https://evil.test", "person-1"),
+		"nobody":         sign(own, issuer, ""),
+		"no token":       "x",
+		"changed":        segments[0] + "." + segments[1] + "." + strings.Repeat("A", len(segments[2])),
+		"alg none":       "eyJhbGciOiJub25lIn0." + segments[1] + ".",
+		"an assertion":   p.secret(a.Sign(t, a.assertion())),
+	} {
+		v := p.redirected(p.browse("GET", a.query("id_token_hint", bad).Encode()), redirectURI)
+		if v.Get("error") != "invalid_request" || p.lastTrace().RefusedBy != "authorize.id_token_hint" {
+			t.Errorf("%s: %v, refused by %s", name, v, p.lastTrace().RefusedBy)
+		}
 	}
 }
