@@ -128,6 +128,7 @@ func TestOnlyRedirectURI(t *testing.T) {
 
 // Every other mistake comes back to the client, with its state.
 //
+// Covers: S1-258, S1-260, S1-264
 // Covers: S2-12, S2-13, S2-16, case 170, case 186, case 187, case 188, case 189, case 190, case 192, case 193
 func TestAuthorizeRedirectsMistakes(t *testing.T) {
 	p := newPeople(t)

@@ -77,7 +77,7 @@ func (p *peopled) claims(text string) (claims map[string]any) {
 // authorization request by the nonce and to the access token by at_hash. A refreshed
 // one has no nonce, and says when the person did sign in.
 //
-// Covers: S1-262
+// Covers: S1-259, S1-262
 func TestIDToken(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
