@@ -5,13 +5,18 @@ import (
 	"strings"
 )
 
+// cursor is a place in a text that jsontext has found to be valid.
+type cursor struct {
+	src string
+	at  int
+}
+
 // cutter makes Values of a text that jsontext has already found to be valid,
 // so it looks for boundaries only. Children of containers that are still open
 // wait on stack, below which the finished ones never look; those of closed
 // containers are together in slab.
 type cutter struct {
-	src   string
-	at    int
+	cursor
 	stack []Value
 	slab  []Value
 	count int
@@ -21,22 +26,14 @@ type cutter struct {
 // cut fills stack[slot] with the value that begins at c.at.
 func (c *cutter) cut(slot, depth int) error {
 	if c.count++; c.count > c.limit {
-		return &Error{
-			Code:   "too-long",
-			Detail: fmt.Sprintf("the body holds more than %d values", c.limit),
-			Offset: c.at,
-		}
+		return c.tooMany(c.limit)
 	}
 
 	from, kind, mark := c.at, Kind(c.src[c.at]), len(c.stack)
 	switch kind {
 	case Object, Array:
 		if depth++; depth > MaxDepth {
-			return &Error{
-				Code:   "structure",
-				Detail: fmt.Sprintf("the body is nested more than %d deep", MaxDepth),
-				Offset: c.at,
-			}
+			return c.tooDeep()
 		}
 		if err := c.children(kind, depth); err != nil {
 			return err
@@ -78,7 +75,8 @@ func (c *cutter) children(kind Kind, depth int) error {
 		slot := len(c.stack)
 		c.stack = append(c.stack, Value{})
 		if kind == Object {
-			c.stack[slot].Name = c.name()
+			from, to := c.name()
+			c.stack[slot].Name = unquote(c.src[from:to])
 		}
 		if err := c.cut(slot, depth); err != nil {
 			return err
@@ -87,14 +85,30 @@ func (c *cutter) children(kind Kind, depth int) error {
 }
 
 // name reads a member's name and stops at its value.
-func (c *cutter) name() string {
-	from := c.at
+func (c *cursor) name() (from, to int) {
+	from = c.at
 	c.skipString()
-	name := unquote(c.src[from:c.at])
+	to = c.at
 	c.skipSpace()
 	c.at++ // the colon
 	c.skipSpace()
-	return name
+	return from, to
+}
+
+func (c *cursor) tooMany(limit int) error {
+	return &Error{
+		Code:   "too-long",
+		Detail: fmt.Sprintf("the body holds more than %d values", limit),
+		Offset: c.at,
+	}
+}
+
+func (c *cursor) tooDeep() error {
+	return &Error{
+		Code:   "structure",
+		Detail: fmt.Sprintf("the body is nested more than %d deep", MaxDepth),
+		Offset: c.at,
+	}
 }
 
 // keep moves the children of a closed container to the slab. A full slab is
@@ -109,7 +123,7 @@ func (c *cutter) keep(children []Value) []Value {
 	return c.slab[from:len(c.slab):len(c.slab)]
 }
 
-func (c *cutter) skipSpace() {
+func (c *cursor) skipSpace() {
 	for c.at < len(c.src) {
 		switch c.src[c.at] {
 		case ' ', '\t', '\r', '\n':
@@ -122,7 +136,7 @@ func (c *cutter) skipSpace() {
 
 // skipString steps past a string: to the first quote that an even number of
 // backslashes precedes.
-func (c *cutter) skipString() {
+func (c *cursor) skipString() {
 	c.at++
 	for {
 		quote := c.at + strings.IndexByte(c.src[c.at:], '"')
@@ -139,7 +153,7 @@ func (c *cutter) skipString() {
 }
 
 // skipLiteral steps past a number, true, false or null.
-func (c *cutter) skipLiteral() {
+func (c *cursor) skipLiteral() {
 	for c.at < len(c.src) {
 		switch c.src[c.at] {
 		case ',', '}', ']', ' ', '\t', '\r', '\n':

@@ -94,33 +94,43 @@ func ParseStored(body []byte) (*Value, error) {
 
 // ParseWithin is Parse under other limits.
 func ParseWithin(body []byte, limits Limits) (*Value, error) {
+	at, err := begin(body, limits)
+	if err != nil {
+		return nil, err
+	}
+
+	c := cutter{
+		cursor: at,
+		limit:  limits.Values,
+		stack:  make([]Value, 1, 64),
+	}
+	if err := c.cut(0, 0); err != nil {
+		return nil, err
+	}
+	return &c.stack[0], nil
+}
+
+// begin validates a body, and returns the place where its object begins.
+func begin(body []byte, limits Limits) (cursor, error) {
 	if len(body) > limits.Bytes {
-		return nil, &Error{
+		return cursor{}, &Error{
 			Code:   "too-long",
 			Detail: fmt.Sprintf("the body is longer than %d bytes", limits.Bytes),
 		}
 	}
 	if !jsontext.Value(body).IsValid() {
-		return nil, explain(body)
+		return cursor{}, explain(body)
 	}
 
-	c := cutter{
-		src:   string(body),
-		limit: limits.Values,
-	}
+	c := cursor{src: string(body)}
 	c.skipSpace()
 	if Kind(c.src[c.at]) != Object {
-		return nil, &Error{
+		return cursor{}, &Error{
 			Code:   "structure",
 			Detail: "the body is not a JSON object",
 		}
 	}
-
-	c.stack = make([]Value, 1, 64)
-	if err := c.cut(0, 0); err != nil {
-		return nil, err
-	}
-	return &c.stack[0], nil
+	return c, nil
 }
 
 // explain reads a refused body again, slowly, to find where and why.

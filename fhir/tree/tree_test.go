@@ -97,14 +97,21 @@ func TestParseAtTheBounds(t *testing.T) {
 }
 
 // FuzzParse: whatever is accepted can be put together again from its leaves'
-// offsets: each value's bytes stand where it says.
+// offsets: each value's bytes are where it says. A Flat accepts the same, and has the
+// same values.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"\u0041"}],"c":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		root, err := Parse(body)
+		var flat Flat
+		if other := flat.Parse(body, Limits{MaxBytes, MaxValues}); (err == nil) != (other == nil) {
+			t.Fatalf("the tree: %v, flat: %v", err, other)
+		}
 		if err != nil {
 			return
 		}
+
+		same(t, &flat, 0, root)
 		walk(root, func(v *Value) {
 			if string(body[v.From:v.To()]) != v.Raw {
 				t.Fatalf("%q stands elsewhere", v.Raw)

@@ -6,41 +6,40 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
 )
 
 // entries are those of a Bundle, not yet parsed; nil when the resource is another
-// one, or its tree has all.
+// one, or has been parsed whole.
 type entries []jsontext.Value
 
-// whole is the longest Bundle whose tree is made at once.
+// whole is the longest Bundle that is parsed at once.
 const whole = 1 << 16
 
-// parse returns the tree of a body. That of a long Bundle lacks its entries, and
-// has an empty one in their place.
-func parse(body []byte) (*tree.Value, entries, error) {
-	if len(body) <= whole || !bytes.Contains(body[:whole], []byte(`"Bundle"`)) {
-		root, err := parsed(body)
-		return root, nil, err
+// document parses a body and writes it. A long Bundle is parsed without its entries,
+// with an empty one in their place.
+func (w *writer) document(body []byte) error {
+	if len(body) > whole && bytes.Contains(body[:whole], []byte(`"Bundle"`)) {
+		list, at, err := findEntries(body)
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 {
+			body = slices.Concat(body[:at.from], []byte(`[{}]`), body[at.to:])
+			w.entries = list
+		}
 	}
 
-	list, at, err := findEntries(body)
-	if err != nil {
-		return nil, nil, err
+	if err := w.parse(body); err != nil {
+		return err
 	}
-	if len(list) == 0 {
-		root, err := parsed(body)
-		return root, nil, err
-	}
-
-	shell := slices.Concat(body[:at.from], []byte(`[{}]`), body[at.to:])
-	root, err := parsed(shell)
-	return root, list, err
+	return w.resource(0)
 }
 
-// parsed returns the tree of what is stored, or of an entry around it.
-func parsed(body []byte) (*tree.Value, error) {
-	return tree.ParseWithin(body, tree.Limits{
+// parse reads what is stored, or an entry around it.
+func (w *writer) parse(body []byte) error {
+	return w.values.Parse(body, tree.Limits{
 		Bytes:  len(body),
 		Values: 2 * tree.MaxValues,
 	})
@@ -108,18 +107,18 @@ func items(dec *jsontext.Decoder, body []byte) (list entries, from int, err erro
 }
 
 // bundled writes the entries of a long Bundle, one after the other.
-func (w *writer) bundled(s slot) error {
-	list := w.entries
-	w.entries = nil
+func (w *writer) bundled(ref *table.TypeRef) error {
+	outer, list := w.place, w.entries
+	w.place, w.entries = &place{}, nil
+	defer func() { w.place = outer }()
+
 	for _, raw := range list {
-		v, err := parsed(raw)
-		if err != nil {
+		if err := w.parse(raw); err != nil {
 			return err
 		}
-		if err := w.complex("entry", s.Type, v); err != nil {
+		if err := w.complex("entry", ref, 0); err != nil {
 			return err
 		}
 	}
-
 	return nil
 }

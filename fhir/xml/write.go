@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
@@ -21,37 +22,50 @@ var ErrTooLong = errors.New("xml: the resource in XML is longer than the limit")
 
 // Write returns the XML form of a resource in JSON, without an XML declaration.
 // Errors are ErrTooLong, and what is wrong with a body that package validate would
-// refuse. A Bundle is written entry by entry, so that its whole tree is never in
+// refuse. A Bundle is written entry by entry, so that only the values of one are in
 // memory.
 func Write(body []byte, o Options) ([]byte, error) {
+	at, ok := scratch.Get().(*place)
+	if !ok {
+		at = &place{}
+	}
+	defer at.release()
+
 	w := writer{
+		place:  at,
 		out:    make([]byte, 0, len(body)+len(body)/2),
 		pretty: o.Pretty,
 		limit:  o.Limit,
 	}
-
-	root, entries, err := parse(body)
-	if err != nil {
-		return nil, err
-	}
-
-	w.entries = entries
-	if err := w.resource(root); err != nil {
+	if err := w.document(body); err != nil {
 		return nil, err
 	}
 	if w.over() {
 		return nil, ErrTooLong
 	}
-
 	return w.out, nil
 }
 
+// place is what a writer works on. It is used again for the next resource.
+type place struct {
+	values tree.Flat
+	slots  []slot // members of the objects that are being written
+}
+
+var scratch sync.Pool
+
+func (p *place) release() {
+	p.values.Forget()
+	p.slots = p.slots[:0]
+	scratch.Put(p)
+}
+
 type writer struct {
+	*place
 	out     []byte
 	pretty  bool
 	limit   int
 	depth   int
-	slots   []slot // members of the objects that are being written
 	entries entries
 }
 
@@ -60,8 +74,11 @@ func (w *writer) over() bool { return w.limit > 0 && len(w.out) > w.limit }
 // slot is a member of an object with what its name means.
 type slot struct {
 	table.Member
-	value *tree.Value
+	value int
 }
+
+// none is where a value would be.
+const none = -1
 
 // before reports whether XML has a before b: by their places in the definition,
 // a value before the ids and extensions beside it.
@@ -115,16 +132,16 @@ func (w *writer) leave(name string, at int) {
 }
 
 // resource writes a resource; the outermost declares the namespace.
-func (w *writer) resource(v *tree.Value) error {
-	t := table.R4().Resource(v.Get("resourceType").Text())
+func (w *writer) resource(v int) error {
+	name := w.values.Text(w.values.Get(v, "resourceType"))
+	t := table.R4().Resource(name)
 	if t == nil {
-		return fmt.Errorf("xml: %.64q is not a resource type of FHIR R4", v.Get("resourceType").Text())
+		return fmt.Errorf("xml: %.64q is not a resource type of FHIR R4", name)
 	}
 
 	if err := w.begin(t.Name); err != nil {
 		return err
 	}
-
 	if w.depth == 0 {
 		w.put(` xmlns="`, Namespace, `"`)
 	}
@@ -133,39 +150,38 @@ func (w *writer) resource(v *tree.Value) error {
 	if err := w.members(v, t); err != nil {
 		return err
 	}
-
 	w.leave(t.Name, at)
 	return nil
 }
 
 // members writes the members of an object that are elements in XML.
-func (w *writer) members(v *tree.Value, t *table.Type) error {
+func (w *writer) members(v int, t *table.Type) error {
 	base := len(w.slots)
-	for i := range v.Items {
-		m, ok := t.Member(v.Items[i].Name)
+	for i, end := w.values.Members(v); i < end; i = w.values.Next(i) {
+		name := w.values.Name(i)
+		m, ok := t.Member(name)
 		switch {
 		case ok && !t.Attribute(m.Element):
-			w.insert(base, slot{m, &v.Items[i]})
-		case ok, t.Kind == table.Resource && v.Items[i].Name == "resourceType":
+			w.insert(base, slot{m, i})
+		case ok, t.Kind == table.Resource && name == "resourceType":
 		default:
-			return fmt.Errorf("xml: %s has no element %.64q", t.Name, v.Items[i].Name)
+			return fmt.Errorf("xml: %s has no element %.64q", t.Name, name)
 		}
 	}
 
 	for i := base; i < len(w.slots); i++ {
-		s, beside := w.slots[i], slot{}
+		s, beside := w.slots[i], none
 		if i+1 < len(w.slots) && w.slots[i+1].Index == s.Index {
 			i++
-			beside = w.slots[i]
+			if next := w.slots[i]; next.Type != s.Type || s.Shadow || !next.Shadow {
+				return fmt.Errorf("xml: %s has %s twice", t.Name, s.Element.Name)
+			}
+			beside = w.slots[i].value
 		}
-		if beside.value != nil && (beside.Type != s.Type || s.Shadow) {
-			return fmt.Errorf("xml: %s has %s twice", t.Name, s.Element.Name)
-		}
-
 		if s.Shadow {
-			s, beside = slot{Member: s.Member}, s
+			s.value, beside = none, s.value
 		}
-		if err := w.element(s, beside.value); err != nil {
+		if err := w.element(s, beside); err != nil {
 			return err
 		}
 	}
@@ -185,38 +201,36 @@ func (w *writer) insert(base int, s slot) {
 
 // element writes an element, once for each of its values. Beside has the ids and
 // extensions of a primitive.
-func (w *writer) element(s slot, beside *tree.Value) error {
-	name := jsonName(s, beside)
+func (w *writer) element(s slot, beside int) error {
+	name := w.name(s.value, beside)
 	switch {
 	case s.Type.Name == "xhtml":
-		return w.div(s.value.Text())
+		return w.div(w.values.Text(s.value))
 	case s.Type.Primitive():
-		return w.primitives(name, s.value.Each(), beside.Each())
+		return w.primitives(name, s.value, beside)
 	case w.depth == 1 && w.entries != nil && name == "entry":
-		return w.bundled(s)
+		return w.bundled(s.Type)
 	}
 
-	list := s.value.Each()
-	for i := range list {
-		if err := w.complex(name, s.Type, &list[i]); err != nil {
+	for v, end := w.values.Items(s.value); v < end; v = w.values.Next(v) {
+		if err := w.complex(name, s.Type, v); err != nil {
 			return err
 		}
 	}
-
 	return nil
 }
 
-// jsonName is the name of an element, which both forms share.
-func jsonName(s slot, beside *tree.Value) string {
-	if s.value != nil {
-		return s.value.Name
+// name is the name of an element, which both forms share.
+func (w *writer) name(value, beside int) string {
+	if value != none {
+		return w.values.Name(value)
 	}
-	return strings.TrimPrefix(beside.Name, "_")
+	return strings.TrimPrefix(w.values.Name(beside), "_")
 }
 
 // complex writes one value of a type with children.
-func (w *writer) complex(name string, ref *table.TypeRef, v *tree.Value) error {
-	if v.Kind != tree.Object {
+func (w *writer) complex(name string, ref *table.TypeRef, v int) error {
+	if w.values.Kind(v) != tree.Object {
 		return fmt.Errorf("xml: %s is not an object", name)
 	}
 	if err := w.begin(name); err != nil {
@@ -232,49 +246,60 @@ func (w *writer) complex(name string, ref *table.TypeRef, v *tree.Value) error {
 		return nil
 	}
 
-	w.attribute("id", v.Get("id"))
-	if ref.Name == "Extension" {
-		w.attribute("url", v.Get("url"))
+	if err := w.attribute("id", w.values.Get(v, "id")); err != nil {
+		return err
 	}
+	if ref.Name == "Extension" {
+		if err := w.attribute("url", w.values.Get(v, "url")); err != nil {
+			return err
+		}
+	}
+
 	at := w.enter()
 	if err := w.members(v, ref.Of); err != nil {
 		return err
 	}
-
 	w.leave(name, at)
 	return nil
 }
 
-func (w *writer) attribute(name string, v *tree.Value) {
-	if v == nil {
-		return
+func (w *writer) attribute(name string, v int) error {
+	if v == none {
+		return nil
 	}
 
-	w.out = append(append(append(w.out, ' '), name...), `="`...)
-	if v.Kind == tree.String {
-		w.out = appendText(w.out, v.Raw)
-	} else {
-		w.out = append(w.out, v.Literal()...)
+	w.put(" ", name, `="`)
+	switch w.values.Kind(v) {
+	case tree.String:
+		w.out = appendText(w.out, w.values.Raw(v))
+	case tree.Number, tree.True, tree.False:
+		w.put(w.values.Raw(v))
+	default:
+		return fmt.Errorf("xml: %s is not a primitive", name)
 	}
-
-	w.out = append(w.out, '"')
+	w.put(`"`)
+	return nil
 }
 
 // primitives writes the values of a primitive with what is beside each.
-func (w *writer) primitives(name string, values, beside []tree.Value) error {
-	for i := range max(len(values), len(beside)) {
-		var value, extra *tree.Value
-		if i < len(values) && values[i].Kind != tree.Null {
-			value = &values[i]
+func (w *writer) primitives(name string, values, beside int) error {
+	value, end := w.values.Items(values)
+	extra, last := w.values.Items(beside)
+	for value < end || extra < last {
+		one, more := none, none
+		if value < end {
+			one = w.filled(value)
+			value = w.values.Next(value)
 		}
-		if i < len(beside) && beside[i].Kind != tree.Null {
-			extra = &beside[i]
+		if extra < last {
+			more = w.filled(extra)
+			extra = w.values.Next(extra)
 		}
-		if value == nil && extra == nil {
+		if one == none && more == none {
 			return fmt.Errorf("xml: %s has a place that is empty", name)
 		}
 
-		if err := w.primitive(name, value, extra); err != nil {
+		if err := w.primitive(name, one, more); err != nil {
 			return err
 		}
 	}
@@ -282,24 +307,36 @@ func (w *writer) primitives(name string, values, beside []tree.Value) error {
 	return nil
 }
 
-func (w *writer) primitive(name string, value, extra *tree.Value) error {
-	if value != nil && (value.Kind == tree.Object || value.Kind == tree.Array) ||
-		extra != nil && extra.Kind != tree.Object {
-		return fmt.Errorf("xml: %s is not a primitive", name)
+// filled returns a place in an array, or none for one that null keeps free.
+func (w *writer) filled(v int) int {
+	if w.values.Kind(v) == tree.Null {
+		return none
+	}
+	return v
+}
+
+// primitive writes a primitive, with its id and extensions, where it has some.
+func (w *writer) primitive(name string, value, extra int) error {
+	if extra != none && w.values.Kind(extra) != tree.Object {
+		return fmt.Errorf("xml: what is beside %s is not an object", name)
 	}
 	if err := w.begin(name); err != nil {
 		return err
 	}
 
-	w.attribute("id", extra.Get("id"))
-	w.attribute("value", value)
+	if err := w.attribute("id", w.values.Get(extra, "id")); err != nil {
+		return err
+	}
+	if err := w.attribute("value", value); err != nil {
+		return err
+	}
+
 	at := w.enter()
-	if extra != nil {
+	if extra != none {
 		if err := w.members(extra, beside()); err != nil {
 			return err
 		}
 	}
-
 	w.leave(name, at)
 	return nil
 }
