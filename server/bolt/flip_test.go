@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/people"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"
 	"go.etcd.io/bbolt"
@@ -88,6 +90,16 @@ func sampleTrust(t testing.TB, path string) func(path string) (answers, error) {
 		}
 	}
 
+	for i := range 5 {
+		session, consent := samplePeople(i)
+		if err := errors.Join(
+			s.People().StartSession(context.Background(), session, people.SessionID{}),
+			s.People().Remember(context.Background(), consent),
+		); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	d := audit.Decision{}
 	d.Trace.ID = "d"
 	if err := errors.Join(
@@ -125,6 +137,25 @@ func sampleGrant(i int, client trace.ClientID) oauth.Grant {
 	}
 }
 
+// samplePeople is who is signed in, and what they decided, with one identifier for
+// each number.
+func samplePeople(i int) (people.Session, people.Consent) {
+	subject := fmt.Sprintf("%x", sha256.Sum256([]byte{byte(i)}))
+	session := people.Session{
+		ID:          sha256.Sum256([]byte(subject)),
+		Subject:     subject,
+		SignedIn:    storetest.Start,
+		LastRequest: storetest.Start,
+	}
+	consent := people.Consent{
+		Subject: subject,
+		Client:  "c1",
+		Scope:   []string{"openid"},
+		Given:   storetest.Start,
+	}
+	return session, consent
+}
+
 func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 	ctx, now := context.Background(), storetest.Start
 	for i := range 42 {
@@ -141,6 +172,13 @@ func askTrust(a answers, s *Trust, handles []oauth.Handle) {
 	for i := range 10 {
 		g, err := s.Grant(ctx, sampleGrant(i, "").ID)
 		a.ask(fmt.Sprint("grant ", i), g, err)
+	}
+	for i := range 6 {
+		session, consent := samplePeople(i)
+		found, err := s.People().Session(ctx, session.ID)
+		a.ask(fmt.Sprint("session ", i), found, err)
+		remembered, err := s.People().Consent(ctx, consent.Subject, consent.Client)
+		a.ask(fmt.Sprint("consent ", i), remembered, err)
 	}
 	granted, err := s.Grants(ctx, "person")
 	var ids []oauth.GrantID
