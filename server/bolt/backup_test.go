@@ -15,6 +15,7 @@ import (
 
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/people"
 )
 
 const base = "https://fhir.test/acme/fhir"
@@ -41,7 +42,13 @@ func dataDir(t *testing.T) (dir string, h oauth.Handle, hash oauth.Hash) {
 		Expires:  storetest.Start.Add(time.Hour),
 	})
 	granted := sampleGrant(1, "c")
-	err = errors.Join(err, s.Approve(t.Context(), granted, &r))
+	session, consent := samplePeople(1)
+	err = errors.Join(
+		err,
+		s.Approve(t.Context(), granted, &r),
+		s.People().StartSession(t.Context(), session, people.SessionID{}),
+		s.People().Remember(t.Context(), consent),
+	)
 	if err := errors.Join(err, s.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +127,13 @@ func TestRestoreRevivesNothing(t *testing.T) {
 			}
 			if got, err := s.Grants(t.Context(), "person"); len(got) > 0 || err != nil {
 				t.Errorf("grants of before: %+v, %v", got, err)
+			}
+			session, consent := samplePeople(1)
+			if got, err := s.People().Session(t.Context(), session.ID); got != nil || err != nil {
+				t.Errorf("a session of before: %+v, %v", got, err)
+			}
+			if got, err := s.People().Consent(t.Context(), consent.Subject, "c1"); got != nil || err != nil {
+				t.Errorf("a decision of before: %+v, %v", got, err)
 			}
 			if r, err := s.Client(t.Context(), "c"); r == nil || err != nil {
 				t.Errorf("the registration: %+v, %v", r, err)
