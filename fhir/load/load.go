@@ -63,7 +63,7 @@ type Config struct {
 
 // Bounds of one transaction.
 const (
-	batchLines = 1000
+	batchLines = 2000
 	batchBytes = 4 << 20
 )
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -25,7 +24,6 @@ type population struct {
 	rows  []resource
 	count int
 	bytes int64
-	took  map[string]time.Duration
 	peak  uint64 // bytes of heap during the export
 }
 
@@ -40,7 +38,6 @@ func newPopulation(dir string, resources int) (*population, error) {
 	p := &population{
 		dir:  dir,
 		file: filepath.Join(dir, "population.ndjson"),
-		took: map[string]time.Duration{},
 	}
 	f, err := os.Create(p.file)
 	if err != nil {
@@ -89,7 +86,7 @@ func newPopulation(dir string, resources int) (*population, error) {
 }
 
 // perTransaction is how many resources a transaction has, as in package fhir/load.
-const perTransaction = 1000
+const perTransaction = 2000
 
 // bare stores the resources in a new Bolt file.
 func (p *population) bare(name string, put func(tx *bbolt.Tx, doc uint64, r *resource) error) error {
