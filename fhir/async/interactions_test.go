@@ -52,8 +52,16 @@ func TestAnyInteractionInTheBackground(t *testing.T) {
 			"PUT", "/Patient/p", patient, []string{"Prefer", "return=minimal, respond-async"},
 			"200", "/Patient/p/_history/2",
 		},
-		"wrong query":   {"GET", "/Patient?birthdate=x", "", nil, "400", "OperationOutcome"},
-		"of a form":     {"GET", "/Patient/p?_elements=id", "", nil, "200", "SUBSETTED"},
+		"wrong query": {"GET", "/Patient?birthdate=x", "", nil, "400", "OperationOutcome"},
+		"of a form":   {"GET", "/Patient/p?_elements=id", "", nil, "200", "SUBSETTED"},
+		"in XML": {
+			"PUT",
+			"/Patient/x",
+			`<Patient xmlns="http://hl7.org/fhir"><id value="x"/><active value="true"/></Patient>`,
+			[]string{"Content-Type", "application/fhir+xml"},
+			"201",
+			"/Patient/x/_history/1",
+		},
 		"without scope": {"GET", "/Observation/p", "", nil, "404", "not-found"},
 	} {
 		t.Run(name, func(t *testing.T) {

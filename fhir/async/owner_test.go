@@ -40,6 +40,7 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 		"another patient":      {strings.Replace(own, "patient=p", "patient=q", 1), 404},
 		"no patient":           {strings.Replace(own, "; patient=p", "", 1), 404},
 		"another person":       {strings.Replace(own, "subject=s", "subject=r", 1), 404},
+		"other rights":         {own + "; records", 404},
 		"another registration": {own + "; registration=2", 404},
 	} {
 		t.Run(name, func(t *testing.T) {

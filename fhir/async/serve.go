@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap/trace"
@@ -134,6 +136,8 @@ func differs(job, g *fhir.Grant) string {
 		return "a job that was begun before the client's registration changed"
 	case job.Patient != g.Patient, job.Subject != g.Subject:
 		return "a job that was begun for another person"
+	case standing(job) != standing(g):
+		return "a job that was begun with other rights"
 	}
 
 	for _, want := range job.Scopes {
@@ -146,6 +150,18 @@ func differs(job, g *fhir.Grant) string {
 	}
 
 	return ""
+}
+
+// standing is what must be the same in every token that may use a job: everything but
+// the token's own name and life, its scopes and its purposes.
+func standing(g *fhir.Grant) string {
+	rest := *g
+	rest.TokenID, rest.Expires, rest.Scopes, rest.Purposes = "", time.Time{}, nil, nil
+	text, err := json.Marshal(rest, json.Deterministic(true))
+	if err != nil {
+		return rand.Text() // equal to none
+	}
+	return string(text)
 }
 
 // Status implements fhir.Jobs.

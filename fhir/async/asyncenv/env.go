@@ -185,7 +185,7 @@ func (e *Env) Traced(id, check string) bool {
 	return false
 }
 
-// authorize reads "Bearer scopes[; client=id][; patient=id][; subject=id][; registration=2]".
+// authorize reads "Bearer scopes[; client=id][; patient=id][; subject=id][; records][; registration=2]".
 func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -213,6 +213,8 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Client = v
 		case "subject":
 			g.Subject = v
+		case "records":
+			g.AllRecords = true
 		case "registration":
 			g.Registration = 2
 		}
