@@ -202,10 +202,10 @@ func (m *Manager) sweep(ctx context.Context, s Service) {
 
 	for _, e := range over {
 		err := m.Store.Remove(ctx, e.id)
-		if err == nil {
+		if err == nil || errors.Is(err, ErrNoJob) { // it was cancelled
 			err = s.Forget(ctx, markOf(e.id))
 		}
-		if err != nil && !errors.Is(err, ErrNoJob) {
+		if err != nil {
 			m.Failed(err)
 			m.mu.Lock()
 			m.ends = append(m.ends, e)
@@ -390,6 +390,7 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 
 	if errors.Is(stored, ErrNoJob) { // cancelled
 		m.removeFiles(w.ID, w.bytes.Load())
+		m.expire(w.ID, now, 0)
 		return
 	}
 	if stored != nil { // it is done again at the next start
@@ -401,12 +402,17 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 		m.Failed(err)
 	}
 
-	m.mu.Lock()
-	m.ends = append(m.ends, expiry{w.ID, now.Add(m.Limits.Keep), w.bytes.Load()})
-	m.mu.Unlock()
+	m.expire(w.ID, now.Add(m.Limits.Keep), w.bytes.Load())
 	if err := s.Forget(ctx, markOf(w.ID)); err != nil {
 		m.Failed(err)
 	}
+}
+
+// expire has the rest of a job removed at a time, and frees the bytes of its files.
+func (m *Manager) expire(id string, at time.Time, bytes int64) {
+	m.mu.Lock()
+	m.ends = append(m.ends, expiry{id, at, bytes})
+	m.mu.Unlock()
 }
 
 // failureOf is why a job failed, as its client learns it.

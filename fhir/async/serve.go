@@ -250,6 +250,7 @@ func (m *Manager) Cancel(ctx context.Context, a *fhir.Asked, id string) error {
 	}
 
 	m.removeFiles(id, job.Bytes)
+	m.expire(id, m.Now(), 0) // an earlier attempt may have left a mark
 	return nil
 }
 

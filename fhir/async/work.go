@@ -47,6 +47,10 @@ func (w *Work) prepare() error {
 		return err
 	}
 
+	if size := int64(len(body)); size != w.Bytes {
+		return fhir.Refuse(500, "incomplete", "The server has lost the body of the request: send it again.", "")
+	}
+
 	w.Asked.Body = body
 	w.bytes.Store(int64(len(body)))
 	dir, err := w.m.root.Open(w.ID)
