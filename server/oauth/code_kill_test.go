@@ -91,7 +91,7 @@ func (f *flow) run(t *testing.T, v *victim, acknowledged func()) error {
 		"client_id":             {string(f.id)},
 		"redirect_uri":          {redirectURI},
 		"state":                 {"s"},
-		"scope":                 {"openid offline_access patient/Patient.rs"},
+		"scope":                 {"offline_access patient/Patient.rs"},
 		"code_challenge":        {challengeOf(verifier)},
 		"code_challenge_method": {"S256"},
 	}
@@ -238,7 +238,7 @@ func flowsUntilKilled(t *testing.T, e *env, v *victim, round, workers int) (flow
 
 	for worker := range workers {
 		c := e.w.Client(t, e.w.A.Int, fmt.Sprintf("https://client1.test/%d/%d", round, worker), nil)
-		claims := c.Interactive(udaptest.Now).With("scope", "openid offline_access patient/Patient.rs").
+		claims := c.Interactive(udaptest.Now).With("scope", "offline_access patient/Patient.rs").
 			With("grant_types", []string{"authorization_code", "refresh_token"}).
 			With("redirect_uris", []string{redirectURI})
 		body := fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, c.Sign(t, claims))

@@ -50,7 +50,7 @@ func serveUntilKilled(dir string) error {
 		return err
 	}
 
-	personal, err := scopeCatalogue("openid", "offline_access", "patient/Patient.rs")
+	personal, err := scopeCatalogue("offline_access", "patient/Patient.rs")
 	if err != nil {
 		return err
 	}

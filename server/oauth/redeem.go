@@ -116,6 +116,8 @@ func (s tokenEndpoint) grantOfCode(ctx context.Context, a *authenticated, p Para
 	case codeUsable(g).Err != nil:
 		return nil, s.end(ctx, a, id, codeUsable, tr)
 
+	case g.Session != "" && !a.now.Before(g.RefreshEnds):
+		return nil, refuseCode(tr, "a code of a session that ended at "+trace.Stamp(g.RefreshEnds))
 	case !a.now.Before(g.Code.Expires):
 		return nil, refuseCode(tr, "a code that expired at "+trace.Stamp(g.Code.Expires))
 	}

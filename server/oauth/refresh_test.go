@@ -368,6 +368,11 @@ func TestOnlineAccess(t *testing.T) {
 		t.Error("sign-out ends what the session bounds, and nothing else")
 	}
 
+	p.signIn("short", 10*time.Second)
+	code := a.code("scope", "openid online_access")
+	p.advance(10 * time.Second)
+	a.refusedCode("a code after the session's end", "invalid_grant", a.redeem(code))
+
 	p.signIn("two", 30*time.Minute)
 	access, refresh = a.tokens("scope", "openid online_access")
 	p.advance(30 * time.Minute)
