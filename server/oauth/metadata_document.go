@@ -184,7 +184,7 @@ func (s discovery) serverDocument(v *udap.Verifier) serverDocument {
 		DPoPAlgorithms:          dpop.Algorithms(),
 		AnnouncesIssuer:         s.cfg.people(),
 
-		openIDMembers: openid{s.Service}.members(),
+		openIDMembers: openid(s).members(),
 	}
 }
 

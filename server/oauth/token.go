@@ -58,7 +58,7 @@ func (s tokenEndpoint) answer(ctx context.Context, req ClientRequest) (*TokenRes
 		return nil, err
 	}
 
-	prover{s.Service}.prove(a, proof)
+	prover(s).prove(a, proof)
 
 	g, err := s.decide(ctx, a, req.Params, tr)
 	if err != nil {
@@ -294,7 +294,7 @@ func (s tokenEndpoint) issue(
 
 	if g.grant != nil {
 		answer.Launch = g.grant.Launch
-		answer.IDToken, err = openid{s.Service}.idToken(g, answer.AccessToken, now, tr)
+		answer.IDToken, err = openid(s).idToken(g, answer.AccessToken, now, tr)
 	}
 
 	return answer, err

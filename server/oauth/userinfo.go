@@ -81,7 +81,7 @@ func (s shell) serveUserInfo(w http.ResponseWriter, r *http.Request, tr *trace.T
 		}
 	}
 
-	about := openid{s.Service}.claims(access.Grant.Person, access.Scope)
+	about := openid(s).claims(access.Grant.Person, access.Scope)
 	tr.Pass(checkUserInfoScope, "the scope openid", "token "+access.TokenID)
 	return &about, nil
 }
