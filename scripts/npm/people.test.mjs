@@ -132,6 +132,32 @@ for (const proof of [false, true]) {
   })
 }
 
+test('oauth4webapi signs a person in at the identity provider (Tiered OAuth)', options, async () => {
+  const redirect = 'https://outside.example/tiered'
+  const wanted = `${scope} udap`
+  const app = await App.register(manifest.communities[0], 'https://outside.example/tiered-app', redirect, wanted)
+  const as = await discoverAS()
+  const verifier = oauth.generateRandomCodeVerifier()
+  const state = oauth.generateRandomState()
+  const ask = new URL(as.authorization_endpoint)
+  for (const [name, value] of Object.entries({
+    response_type: 'code', client_id: app.client.client_id, redirect_uri: redirect, scope: wanted, state,
+    code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', idp: manifest.idp,
+  })) ask.searchParams.set(name, value)
+
+  const page = await visit(browser, new URL(redirect).origin, landing)
+  await page.goto(ask.href, { timeout: patience })
+  assert.equal(new URL(page.url()).origin, new URL(manifest.idp).origin, `the browser is at ${page.url()}, not at the identity provider`)
+  const { url } = await allow(page, ana, redirect)
+  await page.browserContext().close()
+  const callback = oauth.validateAuthResponse(as, app.client, url, state)
+  const auth = oauth.PrivateKeyJwt(await app.privateKey(), app.modify(as.token_endpoint))
+  const tokens = await oauth.processAuthorizationCodeResponse(as, app.client,
+    await oauth.authorizationCodeGrantRequest(as, app.client, auth, callback, redirect, verifier,
+      { additionalParameters: { udap: '1' } }), { requireIdToken: true })
+  assert.equal(tokens.patient, ana.patient.split('/')[1])
+})
+
 // fhirclient is a library for pages. An app whose key is that of a certificate has a backend,
 // which authenticates at the token endpoint: the library's requests go there by its public
 // hook, window.fetch of its "pure" build. The backend here is the test itself.
