@@ -164,9 +164,10 @@ func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oa
 	prefix := subjectKey(subject, nil)
 	c := tx.Bucket(subjectsBucket).Cursor()
 	var keys [][]byte
-	k, v := c.Seek(prefix)
+	c.Seek(prefix)
 	before, sealed := c.Prev()
-	for k, v = c.Seek(prefix); bytes.HasPrefix(k, prefix) && subjectRows.sound(k, v); k, v = c.Next() {
+	k, v := c.Seek(prefix)
+	for ; bytes.HasPrefix(k, prefix) && subjectRows.sound(k, v); k, v = c.Next() {
 		keys = append(keys, bytes.Clone(k[len(prefix):]))
 	}
 
