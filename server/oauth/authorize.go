@@ -80,6 +80,8 @@ var (
 		"dpop_jkt, if sent, is a SHA-256 thumbprint (RFC 9449 10)", "")
 	checkAuthorizeScope = trace.NewCheck("authorize.scope",
 		"At least one of the scopes can be granted, and no unsupported wildcard is asked for", "S2-15 S2-16")
+	checkAuthorizeOpenID = trace.NewCheck("authorize.openid",
+		"An identity provider is asked for openid, with udap", "S1-252 S1-259")
 	checkAuthorizeIDP = trace.NewCheck("authorize.idp", "idp comes with the scope udap", "S2-23")
 )
 
@@ -490,6 +492,33 @@ func (a *authorization) scope() error {
 
 	a.tr.Pass(checkAuthorizeScope, strings.Join(requested, " "), strings.Join(a.out.Scope, " "))
 	a.idp(requested)
+	return a.openID(answer.Granted)
+}
+
+// openID holds requests at an identity provider to the scope openid (OpenID Connect
+// Core 3.1.2.2). One without udap is a sign-in of OpenID Connect, and no part of Tiered
+// OAuth (UDAP Security 2.0, 6.1).
+func (a *authorization) openID(granted []string) error {
+	switch {
+	case !a.service.cfg.NoFHIR:
+		return nil
+	case !slices.Contains(granted, "openid"):
+		return a.tr.Refuse(checkAuthorizeOpenID, trace.InvalidScope, trace.Finding{
+			Expected: "the scope openid",
+			Found:    strings.Join(granted, " "),
+			Remedy:   "register and ask for openid: this is an identity provider, which has nothing else to give",
+		})
+
+	case !slices.Contains(granted, "udap"):
+		a.tr.Warn(checkAuthorizeOpenID, trace.Finding{
+			Expected: "the scope udap beside openid (UDAP Security 2.0, 6.1)",
+			Found:    strings.Join(granted, " "),
+			Remedy:   "accepted as a sign-in that is no part of Tiered OAuth",
+		})
+		return nil
+	}
+
+	a.tr.Pass(checkAuthorizeOpenID, "openid and udap", strings.Join(granted, " "))
 	return nil
 }
 
