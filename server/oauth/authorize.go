@@ -474,11 +474,12 @@ func (a *authorization) scope() error {
 		return err
 	}
 
-	answer, err := s.negotiate(grantTypeNamed(authorizationCode), scope.Request{
+	g, request := grantTypeNamed(authorizationCode), scope.Request{
 		Scopes:  requested,
 		Within:  splitScope(r.Granted.Scope),
 		Limited: true,
-	}, c, a.tr)
+	}
+	answer, err := s.negotiate(g, request, c, a.tr)
 	if err != nil {
 		return err
 	}
@@ -490,7 +491,7 @@ func (a *authorization) scope() error {
 		})
 	}
 
-	a.tr.Pass(checkAuthorizeScope, strings.Join(requested, " "), strings.Join(a.out.Scope, " "))
+	s.noteGranted(g, request, answer, checkAuthorizeScope, a.tr)
 	a.idp(requested)
 	return a.openID(answer.Granted)
 }

@@ -181,3 +181,19 @@ func TestLaunchWithoutItsScope(t *testing.T) {
 		t.Error("the scope launch alone, without a launch, is granted")
 	}
 }
+
+// A scope that is not granted, though others are, is named in the trace with what was
+// probably meant.
+//
+// Covers: row 41 of the diagnostics
+func TestMisspeltScopeAtTheAuthorizationEndpoint(t *testing.T) {
+	e := newLaunched(t)
+	r, tr, err := e.parse("OpenID patient/Patient.rs", "")
+	if err != nil || !slices.Equal(r.Scope, []string{"patient/Patient.rs"}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	warnings := tr.Warnings()
+	if len(warnings) != 1 || !strings.Contains(warnings[0].Remedy, `did you mean "openid"?`) {
+		t.Errorf("%+v", warnings)
+	}
+}

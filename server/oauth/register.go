@@ -373,19 +373,7 @@ func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]str
 		return nil, err
 	}
 
-	if len(answer.Refused) == 0 {
-		tr.Pass(checkRegisterScope, strings.Join(m.Scope, " "), strings.Join(answer.Granted, " "))
-		return answer.Granted, nil
-	}
-
-	request.Contexts, request.Plain = g.contexts, g.personal
-	tr.Warn(checkRegisterScope, trace.Finding{
-		Expected: s.listed(g),
-		Found:    "not granted: " + strings.Join(answer.Refused, " "),
-		Remedy: "granted: " + strings.Join(answer.Granted, " ") + "; " +
-			whyNone(s.catalogue(g), request, answer.Refused),
-	})
-
+	s.noteGranted(g, request, answer, checkRegisterScope, tr)
 	return answer.Granted, nil
 }
 

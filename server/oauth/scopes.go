@@ -60,6 +60,24 @@ func (s *Service) negotiate(
 	return answer, tr.Refuse(c.check, c.code, f)
 }
 
+// noteGranted records what of a request was granted, and why the rest was not.
+func (s *Service) noteGranted(
+	g *grantType, r scope.Request, answer scope.Answer, check trace.Check, tr *trace.Trace,
+) {
+	granted := strings.Join(answer.Granted, " ")
+	if len(answer.Refused) == 0 {
+		tr.Pass(check, strings.Join(r.Scopes, " "), granted)
+		return
+	}
+
+	r.Contexts, r.Plain = g.contexts, g.personal
+	tr.Warn(check, trace.Finding{
+		Expected: s.listed(g),
+		Found:    "not granted: " + strings.Join(answer.Refused, " "),
+		Remedy:   "granted: " + granted + "; " + whyNone(s.catalogue(g), r, answer.Refused),
+	})
+}
+
 // listed names the scopes that a grant's clients may have, as many as fit into a
 // message. Those of a grant that is not offered are not published yet.
 func (s *Service) listed(g *grantType) string {
