@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,13 +25,17 @@ type idTokens struct {
 // rotateEvery is how often our keys are looked at. They change every few months.
 const rotateEvery = time.Hour
 
-// IDTokenKeysFile returns the path of the file of the keys of ID tokens.
-func (c Config) IDTokenKeysFile() string {
-	if c.IDTokenKeys != "" {
-		return c.file(c.IDTokenKeys)
-	}
-	return filepath.Join(c.file(c.Data), "id-token-keys.pem")
+// ownIDTokenKeys is the name of our file in the data directory.
+const ownIDTokenKeys = "id-token-keys.pem"
+
+// idTokenKeys returns the name of the file of the keys of ID tokens, as a
+// configuration has names.
+func (c Config) idTokenKeys() string {
+	return cmp.Or(c.IDTokenKeys, filepath.Join(c.Data, ownIDTokenKeys))
 }
+
+// IDTokenKeysFile returns the path of the file of the keys of ID tokens.
+func (c Config) IDTokenKeysFile() string { return c.file(c.idTokenKeys()) }
 
 func newIDTokens(s *Site, cfg Config) idTokens {
 	return idTokens{
@@ -40,10 +45,10 @@ func newIDTokens(s *Site, cfg Config) idTokens {
 	}
 }
 
-// checkIDTokenKeys reads a configured file of keys.
+// checkIDTokenKeys reads the file of the keys, which may be absent if it is ours.
 func (l *loader) checkIDTokenKeys() {
-	name := l.cfg.IDTokenKeys
-	if name == "" || !l.private("idTokenKeys", name) {
+	name := l.cfg.idTokenKeys()
+	if l.cfg.IDTokenKeys == "" && !exists(l.cfg.file(name)) || !l.private("idTokenKeys", name) {
 		return
 	}
 
@@ -107,8 +112,12 @@ func (f idTokens) write(keys idtoken.Keys) error {
 	return os.Rename(temporary.Name(), f.path)
 }
 
-// replace reads the keys again and has them used.
+// replace reads the keys again and has them used, where people sign in.
 func (f idTokens) replace() (string, error) {
+	if f.site.people == nil {
+		return "nothing, as nobody signs in", nil
+	}
+
 	keys, err := f.load()
 	if err == nil {
 		err = f.site.oauth.SetIDTokenKeys(keys)

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"fhirdest.example/server/oauth/idtoken"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap/udaptest"
@@ -64,8 +66,43 @@ func TestIDTokenKeyIsMadeOnce(t *testing.T) {
 	}
 
 	without := servertest.Start(t)
+	without.Reload <- struct{}{}
+	without.Reload <- struct{}{} // received when the first has been done
 	if _, err := os.Stat(without.Config.IDTokenKeysFile()); err == nil || len(keyIDs(without)) != 0 {
 		t.Error("a key without people")
+	}
+}
+
+// A key that is old gets a successor at the next start, which is published before it
+// signs. The destination's own file is refused, too, when others may read it.
+func TestIDTokenKeyIsReplaced(t *testing.T) {
+	w := servertest.NewEnv(t)
+	withPeople(t)(w)
+	if err := os.MkdirAll(filepath.Join(w.Dir, w.Config.Data), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old, err := idtoken.ParseKeys(udaptest.KeyPEM(t, "rsa2048", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old[0].Created = time.Now().Add(-idtoken.KeyLife)
+	text, err := old.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.Config.IDTokenKeysFile(), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	d := w.Start(w.Listen())
+	if ids := keyIDs(d); len(ids) != 2 || ids[1] != old[0].ID {
+		t.Errorf("keys %v, want a new one before %s", ids, old[0].ID)
+	}
+	if err := os.Chmod(d.Config.IDTokenKeysFile(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Config.CheckFiles(time.Now()); err == nil || !strings.Contains(err.Error(), "idTokenKeys") {
+		t.Errorf("a file that others may read: %v", err)
 	}
 }
 
