@@ -165,6 +165,8 @@ func (s *shell) mustSignIn(t *step) string {
 		return ""
 	case slices.Contains(t.req.Prompt, "login"), slices.Contains(t.req.Prompt, "select_account"):
 		return "the client wants the person to sign in"
+	case t.req.Subject != "" && t.req.Subject != t.who.Subject:
+		return "the person is not the one of id_token_hint"
 
 	case t.req.MaxAge != nil && t.tr.Time.Sub(t.who.SignedIn) > time.Duration(*t.req.MaxAge)*time.Second:
 		return "the person signed in longer ago than max_age"
@@ -427,10 +429,9 @@ func (s *Service) changed(t *step) error {
 	return nil
 }
 
-// What pages say of themselves.
+// What a page reports above its content.
 const (
 	signedOutNotice = "You were signed out. Please sign in again."
 	outdatedNotice  = "This page was out of date. Please look at it again."
+	changedNotice   = "The application has changed since this page was shown. Please look at it again."
 )
-
-const changedNotice = "The application has changed since this page was shown. Please look at it again."

@@ -130,6 +130,42 @@ func TestPromptAndMaxAge(t *testing.T) {
 	b.shows(http.StatusOK, "Allow access")
 }
 
+// A client that names whom it is about gets no other person's grant, and the right
+// person can sign in.
+//
+// Covers: S1-262
+func TestHintOfAnotherPerson(t *testing.T) {
+	e := newEnv(t)
+	a := e.app("https://client.test/app")
+	b := e.browser()
+	b.allow(a.authorize("openid"), "alice")
+	token, err := a.exchange(b.code(), "openid")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	hint := []string{"id_token_hint", token.Text("id_token")}
+	b.open(a.authorize("openid", append(hint, "prompt", "none")...))
+	e.grants(t, a, b, "openid")
+
+	b = e.browser()
+	b.allow(a.authorize("openid"), "doctor")
+	b.code()
+	b.open(a.authorize("openid", append(hint, "prompt", "none")...))
+	if q := b.answer(); q.Get("error") != "login_required" {
+		t.Errorf("prompt=none: %v", q)
+	}
+	b.open(a.authorize("openid", hint...))
+	b.shows(http.StatusOK, "Sign in", "Health Companion")
+	b.signIn("alice")
+	b.code()
+	b.open(a.authorize("openid", append(hint, "prompt", "login")...))
+	b.signIn("doctor")
+	if q := b.answer(); q.Get("error") != "login_required" {
+		t.Errorf("another person signed in: %v", q)
+	}
+}
+
 // A parent, and staff, must choose a patient: prompt=none cannot.
 func TestPromptNoneWithoutPatient(t *testing.T) {
 	e := newEnv(t)
