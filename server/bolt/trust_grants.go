@@ -164,8 +164,12 @@ func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oa
 	prefix := subjectKey(subject, nil)
 	c := tx.Bucket(subjectsBucket).Cursor()
 	var keys [][]byte
-	c.Seek(prefix)
+	first, _ := c.Seek(prefix)
 	before, sealed := c.Prev()
+	if first == nil {
+		before, sealed = c.Last()
+	}
+
 	k, v := c.Seek(prefix)
 	for ; bytes.HasPrefix(k, prefix) && subjectRows.sound(k, v); k, v = c.Next() {
 		keys = append(keys, bytes.Clone(k[len(prefix):]))
