@@ -338,6 +338,25 @@ func TestRevokeOfAnotherClient(t *testing.T) {
 	}
 }
 
+// The last access token of a grant ends with it.
+//
+// Covers: case 163, case 176
+func TestLastTokenOfAGrant(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	_, refresh := a.tokens()
+	p.later(90*24*time.Hour - 10*time.Minute)
+	got := a.refresh(refresh)
+	if got.status != 200 || got.member("expires_in") != 600.0 || !a.works(got.text("access_token")) {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	p.advance(10 * time.Minute)
+	if a.works(got.text("access_token")) {
+		t.Error("the access token outlives its grant")
+	}
+	a.refusedCode("after the grant's end", "invalid_grant", a.refresh(got.text("refresh_token")))
+}
+
 // Without offline_access and online_access there is no refresh token. Those of
 // online_access end with the person's session, by time and by sign-out.
 //

@@ -308,8 +308,8 @@ func (s tokenEndpoint) store(ctx context.Context, a *authenticated, g *granted, 
 
 	t.Grant, t.Revision = g.grant.ID, g.grant.Revision
 	t.Subject, t.Patient = g.grant.Person.Subject, g.grant.Patient
-	if end := g.grant.RefreshEnds; g.grant.Session != "" && end.Before(t.Expires) {
-		t.Expires = end // what a session bounds ends with it
+	if end := g.grant.RefreshEnds; !end.IsZero() && end.Before(t.Expires) {
+		t.Expires = end // no access token outlives its grant
 	}
 
 	return s.cfg.Store.Exchange(ctx, a.spend, t.Grant, func(now *Grant) Change {
