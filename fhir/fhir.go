@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"fhirdest.example/fhir/search"
@@ -130,6 +131,7 @@ type (
 		*core
 		routes    routes
 		statement []byte
+		made      sync.Map // the statement in each form that was asked for
 	}
 	// loader fills stores and makes their indexes.
 	loader struct{ *core }

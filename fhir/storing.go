@@ -256,11 +256,11 @@ func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*respons
 
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	sum := sha256.Sum256(s.statement)
-	name := hex.EncodeToString(sum[:8])
-	if r.form.format == inXML {
-		name += "-xml"
-	}
-	tag := `W/"` + name + `"`
+	tag := `W/"` + hex.EncodeToString(sum[:8]) + [...]string{
+		inJSON: "",
+		inXML:  "-xml",
+		inHTML: "-html",
+	}[r.form.format] + `"`
 	w.Header().Set("ETag", tag)
 	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(t string) bool {
 		return names(t, tag)
@@ -268,8 +268,31 @@ func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*respons
 		return &response{status: http.StatusNotModified}, nil
 	}
 
-	return &response{
+	return s.dressed(r)
+}
+
+// dressed returns the statement in the form that was asked for. It is made once for
+// each, as anybody may ask for it: a page of it costs far more than a read.
+func (s *describer) dressed(r *request) (*response, error) {
+	key := struct {
+		form
+		lines bool
+	}{r.form, r.get("_pretty") == "true"}
+	if made, ok := s.made.Load(key); ok {
+		resp := *made.(*response)
+		return &resp, nil
+	}
+
+	resp := &response{
 		status: http.StatusOK,
 		body:   s.statement,
-	}, nil
+		header: http.Header{},
+	}
+	if err := r.dress(s.PublicBase, resp.header, resp); err != nil {
+		return nil, err
+	}
+
+	kept := *resp
+	s.made.Store(key, &kept)
+	return resp, nil
 }

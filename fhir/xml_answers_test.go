@@ -190,6 +190,37 @@ func TestETagsOfBothFormats(t *testing.T) {
 	own := w.get("/metadata", "", asksXML...).Header().Get("ETag")
 	w.get("/metadata", "", "Accept", "application/fhir+xml", "If-None-Match", own).want(http.StatusNotModified)
 	w.get("/metadata", "", "If-None-Match", own).want(200)
+	w.get("/metadata", "", "Accept", "text/html", "If-None-Match", plain).want(200)
+}
+
+// Each form of the statement is made once, and is whole for the second who asks.
+func TestStatementIsTheSameEachTime(t *testing.T) {
+	w := newEnv(t, 0)
+	seen := map[string]string{}
+	for _, query := range []string{
+		"_format=json", "_format=xml", "_format=html", "_format=json&_pretty=true", "_format=xml&_pretty=true",
+		"_format=application/fhir%2Bxml;%20fhirVersion=4.0", "_format=application/fhir%2Bjson;%20fhirVersion=4.0",
+	} {
+		t.Run(query, func(t *testing.T) {
+			w.t = t
+			first := w.get("/metadata?"+query, "").want(200)
+			second := w.get("/metadata?"+query, "").want(200)
+			if first.Body.String() != second.Body.String() {
+				t.Error("the bodies differ")
+			}
+			for _, name := range []string{"Content-Type", "Content-Security-Policy", "ETag", "Cache-Control", "Vary"} {
+				if a, b := first.Header().Get(name), second.Header().Get(name); a != b || a == "" {
+					t.Errorf("%s: %q, then %q", name, a, b)
+				}
+			}
+
+			key := first.Header().Get("Content-Type") + first.Body.String()
+			if other := seen[key]; other != "" {
+				t.Errorf("the same answer as for %s", other)
+			}
+			seen[key] = query
+		})
+	}
 }
 
 func TestCapabilityStatementListsBothFormats(t *testing.T) {
