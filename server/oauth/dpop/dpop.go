@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"fhirdest.example/udap/jose"
@@ -186,15 +187,41 @@ func (v *verification) method() error {
 func (v *verification) url() error {
 	htu, ok := v.jws.Claims.Text("htu")
 	if !ok || len(htu) > maxHTU || !sameURL(htu, v.e.URL) {
-		return v.refuse(checkURL, trace.Finding{
-			Expected: "htu " + v.e.URL,
-			Found:    v.jws.Claims.Show("htu"),
+		f := trace.Finding{
+			Expected: "htu " + v.shown(v.e.URL),
+			Found:    "no htu that is a string, or a very long one",
 			Remedy:   "name the URL that the request is sent to, without query and fragment",
-		})
+		}
+		if ok && len(htu) <= maxHTU {
+			f.Found = v.shown(htu) + ", which differs from character " + strconv.Itoa(differs(htu, v.e.URL)) + " on"
+		}
+		return v.refuse(checkURL, f)
 	}
 
-	v.tr.Pass(checkURL, v.e.URL, htu)
+	v.tr.Pass(checkURL, v.shown(v.e.URL), "the same")
 	return nil
+}
+
+// shown is what a record has of a URL. That of data may say whose they are, so it has
+// the origin alone.
+func (v *verification) shown(text string) string {
+	text, _, _ = strings.Cut(text, "?")
+	if v.e.AccessToken == "" {
+		return trace.Cut(text, 200)
+	}
+
+	scheme, rest, _ := strings.Cut(text, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return trace.Cut(scheme+"://"+host, 200) + "/" + trace.Ellipsis
+}
+
+// differs returns the number of the first character in which two texts differ.
+func differs(a, b string) int {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	return i + 1
 }
 
 // time checks iat, and nbf and exp if they are there (RFC 9449 4.3, item 11).

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -181,6 +182,31 @@ func TestProofsRefusedForTheirClaims(t *testing.T) {
 				refusedBy(t, tr, err, trace.InvalidDPoPProof, "dpop.form", check)
 			})
 		}
+	}
+}
+
+// TestRecordHasNoURLOfData refuses a proof for another URL: the record names the
+// origins, and nothing that says whose data was asked for. That of the token endpoint is
+// shown whole.
+func TestRecordHasNoURLOfData(t *testing.T) {
+	secret := "https://evil.test/fhir/Patient/12345?name=Smith"
+	_, tr, err := verify(sign(t, key, with(map[string]any{"htu": secret})))
+	refusedBy(t, tr, err, trace.InvalidDPoPProof, "", "dpop.htu")
+	record := fmt.Sprint(tr.Steps, err)
+	for _, part := range []string{"12345", "Smith", "Patient"} {
+		if strings.Contains(record, part) {
+			t.Errorf("the record has %q: %s", part, record)
+		}
+	}
+	if !strings.Contains(record, "https://evil.test/") || !strings.Contains(record, "from character 9 on") {
+		t.Errorf("the record does not show the difference: %s", record)
+	}
+
+	e := expected()
+	e.AccessToken = ""
+	_, err = dpop.Verify([]string{sign(t, key, with(map[string]any{"htu": secret}))}, e, tr)
+	if err == nil || !strings.Contains(err.Error(), "https://evil.test/fhir/Patient/12345,") {
+		t.Errorf("at the token endpoint: %v", err)
 	}
 }
 
