@@ -26,7 +26,7 @@ type AuthorizationRequest struct {
 
 	Prompt    []string // OpenID Connect Core 3.1.2.1
 	LoginHint string
-	Subject   string // whom id_token_hint is about: nobody else may grant; empty: it was not sent
+	Subject   string // whom id_token_hint or claims is about: nobody else may grant; empty: nobody
 	ACRValues string
 	MaxAge    *int    // seconds; nil: not sent
 	EHR       *Launch // context of an EHR launch (SMART App Launch); nil: none
@@ -262,7 +262,7 @@ func difference(registered, sent string) string {
 // verify makes the checks whose refusal the client gets by redirect.
 func (a *authorization) verify(ctx context.Context) error {
 	return a.tr.Collect(a.once, a.noRequestObject, a.responseType, a.state, a.challenge, a.audience, a.prompt,
-		a.hint, a.key, a.scope, func() error { return a.launch(ctx) })
+		a.hint, a.claims, a.key, a.scope, func() error { return a.launch(ctx) })
 }
 
 func (a *authorization) refuse(c trace.Check, expected, found, remedy string) error {
