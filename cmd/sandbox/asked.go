@@ -31,6 +31,8 @@ func (a asked) purpose() string {
 	case last == "metadata":
 		return "capabilities"
 
+	case strings.Contains(path, "/callback/"):
+		return "callback"
 	case !isFHIR:
 		return last
 	case a.method != "GET":
@@ -40,6 +42,16 @@ func (a asked) purpose() string {
 	}
 
 	return "read"
+}
+
+// shown is a target as a report shows it: without the query of what is asked of the
+// authorization server, where codes and states are.
+func shown(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	if strings.Contains(path, "/fhir/") {
+		return target
+	}
+	return path
 }
 
 // asking is a connection that notes what is asked for on it.
@@ -81,7 +93,7 @@ func (a *asking) follow(p []byte) int {
 
 	var r wire.Request
 	if err := wire.ParseRequest(a.head[:end], &r); err == nil {
-		a.note(asked{r.MethodName(), string(r.Target)})
+		a.note(asked{r.MethodName(), shown(string(r.Target))})
 		a.body = wire.NewBody(r.Framing, r.Length)
 		_, done, _ := a.body.Feed(nil)
 		a.inBody = !done
