@@ -27,7 +27,10 @@ func NewRoot(t Template, key crypto.Signer) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &CA{Cert: cert, Key: key}, nil
+	return &CA{
+		Cert: cert,
+		Key:  key,
+	}, nil
 }
 
 // NewCA makes an authority under this one.
@@ -137,7 +140,9 @@ func keyID(pub crypto.PublicKey) ([]byte, error) {
 	return sum[:20], nil
 }
 
-func sign(c, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) (*x509.Certificate, error) {
+func sign(
+	c, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer,
+) (*x509.Certificate, error) {
 	der, err := signDER(c, parent, pub, key)
 	if err != nil {
 		return nil, err
@@ -145,7 +150,9 @@ func sign(c, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) 
 	return x509.ParseCertificate(der)
 }
 
-func signDER(c, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer) ([]byte, error) {
+func signDER(
+	c, parent *x509.Certificate, pub crypto.PublicKey, key crypto.Signer,
+) ([]byte, error) {
 	if key == nil {
 		return nil, errors.New("certs: the issuer's key is not at hand")
 	}

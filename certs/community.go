@@ -53,7 +53,8 @@ func NewCommunity(p CommunityPlan) (*Community, error) {
 
 	t.CommonName, t.AIA = p.Name+" Issuing CA", some(p.RootCert)
 	t.Mutate = func(c *x509.Certificate) {
-		c.MaxPathLen, c.MaxPathLenZero = 0, true
+		c.MaxPathLen = 0
+		c.MaxPathLenZero = true
 	}
 	issuing, err := root.NewCA(t, issuingKey)
 	if err != nil {

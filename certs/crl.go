@@ -58,7 +58,11 @@ func (ca *CA) CRL(t CRLTemplate) ([]byte, error) {
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, l, ca.Cert, ca.Key)
 	if err != nil {
-		return nil, fmt.Errorf("certs: sign revocation list of %s: %w", ca.Cert.Subject, err)
+		return nil, fmt.Errorf(
+			"certs: sign revocation list of %s: %w",
+			ca.Cert.Subject,
+			err,
+		)
 	}
 
 	return der, nil
@@ -79,7 +83,11 @@ func (ca *CA) NextCRL(
 	seen := map[string]bool{}
 	if old != nil {
 		if err := old.CheckSignatureFrom(ca.Cert); err != nil {
-			return nil, fmt.Errorf("certs: the list at hand is not of %s: %w", ca.Cert.Subject, err)
+			return nil, fmt.Errorf(
+				"certs: the list at hand is not of %s: %w",
+				ca.Cert.Subject,
+				err,
+			)
 		}
 		if old.Number == nil || !old.Number.IsInt64() {
 			return nil, errors.New("certs: the list at hand has no usable number")
@@ -109,7 +117,9 @@ func (ca *CA) NextCRL(
 // UpdateCRL replaces the CRL in a file by its successor (see NextCRL). A file
 // that is not there is fs.ErrNotExist: a CRL made without its predecessor would
 // forget every revocation.
-func (ca *CA) UpdateCRL(file string, now time.Time, life time.Duration, add ...RevokedEntry) error {
+func (ca *CA) UpdateCRL(
+	file string, now time.Time, life time.Duration, add ...RevokedEntry,
+) error {
 	old, err := LoadCRL(file)
 	if err != nil {
 		return err

@@ -50,7 +50,10 @@ func (id *Identity) Check() error {
 	if i := id.owner(); i != 0 {
 		leaf := Describe(id.Chain[0])
 		if i < 0 {
-			return fmt.Errorf("the private key does not belong to certificate 1 (%s)", leaf)
+			return fmt.Errorf(
+				"the private key does not belong to certificate 1 (%s)",
+				leaf,
+			)
 		}
 		return fmt.Errorf("the private key belongs to certificate %d (%s), not to the first (%s); put the leaf first",
 			i+1, Describe(id.Chain[i]), leaf)
@@ -117,7 +120,10 @@ func loadPair(chainFile, keyFile string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Identity{Chain: chain, Key: key}, nil
+	return &Identity{
+		Chain: chain,
+		Key:   key,
+	}, nil
 }
 
 // LoadCertificates reads a file of certificates.
@@ -155,7 +161,11 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 		return nil, err
 	}
 	if !id.Leaf().IsCA {
-		return nil, fmt.Errorf("%s: certificate 1 (%s) is not a CA", certFile, Describe(id.Leaf()))
+		return nil, fmt.Errorf(
+			"%s: certificate 1 (%s) is not a CA",
+			certFile,
+			Describe(id.Leaf()),
+		)
 	}
 
 	return &CA{
@@ -167,7 +177,12 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 
 // Describe names a certificate for people: subject and serial in hex and decimal.
 func Describe(c *x509.Certificate) string {
-	return fmt.Sprintf("%s, serial 0x%x = %d", Printable(c.Subject.String()), c.SerialNumber, c.SerialNumber)
+	return fmt.Sprintf(
+		"%s, serial 0x%x = %d",
+		Printable(c.Subject.String()),
+		c.SerialNumber,
+		c.SerialNumber,
+	)
 }
 
 // Printable shows a text from a certificate or a list without what could move a

@@ -33,7 +33,10 @@ func NewKey(kind KeyKind) (crypto.Signer, error) {
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	}
 
-	return nil, fmt.Errorf("certs: unknown kind of key %q; known: rsa2048, rsa3072, p256, p384", kind)
+	return nil, fmt.Errorf(
+		"certs: unknown kind of key %q; known: rsa2048, rsa3072, p256, p384",
+		kind,
+	)
 }
 
 // DescribeKey names a public key for people: "RSA-2048", "EC P-256".

@@ -120,7 +120,10 @@ func certificatesOf(blocks []*pem.Block) ([]*x509.Certificate, error) {
 
 		case isKeyBlock(b.Type) || b.Type == "EC PARAMETERS":
 		default:
-			return nil, fmt.Errorf("has a PEM block of type %q, which is no certificate", b.Type)
+			return nil, fmt.Errorf(
+				"has a PEM block of type %q, which is no certificate",
+				b.Type,
+			)
 		}
 	}
 
@@ -138,7 +141,10 @@ func keyOf(blocks []*pem.Block) (crypto.Signer, error) {
 			keys = append(keys, b)
 		case b.Type == "CERTIFICATE" || b.Type == "EC PARAMETERS": // `openssl ecparam -genkey` writes parameters first
 		default:
-			return nil, fmt.Errorf("has a PEM block of type %q, which is no private key", b.Type)
+			return nil, fmt.Errorf(
+				"has a PEM block of type %q, which is no private key",
+				b.Type,
+			)
 		}
 	}
 

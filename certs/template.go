@@ -133,7 +133,9 @@ func (t Template) san() (pkix.Extension, bool, error) {
 
 // RawURIs returns the URIs of a certificate's SAN byte for byte, in order. The
 // certificate's own URIs field cannot: it holds them as net/url parsed them.
-func RawURIs(c *x509.Certificate) ([]string, error) { return sanURIs(c.Extensions) }
+func RawURIs(c *x509.Certificate) ([]string, error) {
+	return sanURIs(c.Extensions)
+}
 
 func sanURIs(extensions []pkix.Extension) ([]string, error) {
 	var out []string
