@@ -238,7 +238,11 @@ func sign(_ context.Context, args []string, e env) error {
 	}
 
 	chain, err := a.Issue(r.dated(e.now()), csr.Key, func(chain []*x509.Certificate) error {
-		return certs.WriteFile(r.out+".pem", certs.CertificatesPEM(chain...), certs.ModePublic)
+		return certs.WriteFile(
+			r.out+".pem",
+			certs.CertificatesPEM(chain...),
+			certs.ModePublic,
+		)
 	})
 	if err != nil {
 		return err
@@ -282,7 +286,10 @@ func parseSign(args []string, e env) (*request, *certs.Request, error) {
 	}
 
 	if problems := lintKey(csr.Key); len(problems) > 0 {
-		return nil, nil, complaint.New(*file+": "+problems[0], "make a request with another key")
+		return nil, nil, complaint.New(
+			*file+": "+problems[0],
+			"make a request with another key",
+		)
 	}
 
 	r.template.CommonName = cmp.Or(r.template.CommonName, csr.CommonName)

@@ -21,7 +21,9 @@ func checkURI(s string) error {
 	switch {
 	case s == "":
 		return errors.New("is empty")
-	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~'
+	}):
 		return errors.New("has characters other than printable ASCII; a SAN is IA5String (percent-encode them)")
 	}
 

@@ -53,7 +53,9 @@ type env struct {
 // usageError is a fault of the command line or the configuration.
 type usageError struct{ error }
 
-func (e usageError) Unwrap() []error { return []error{e.error} }
+func (e usageError) Unwrap() []error {
+	return []error{e.error}
+}
 
 func main() {
 	proc.EndWithParent()

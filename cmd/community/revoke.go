@@ -136,7 +136,11 @@ Example:
 func renew(_ context.Context, args []string, e env) error {
 	fs := flags("crl", crlUsage, e)
 	prefix := fs.String("ca", "", "")
-	life, due := fs.Duration("life", authority.ListLife, ""), fs.Duration("when-due", 0, "")
+	life, due := fs.Duration("life", authority.ListLife, ""), fs.Duration(
+		"when-due",
+		0,
+		"",
+	)
 	restart := fs.Bool("restart", false, "")
 	if _, err := parse(fs, args, 0, "ca"); err != nil {
 		return err

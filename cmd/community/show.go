@@ -92,7 +92,11 @@ func printChain(w io.Writer, chain []*x509.Certificate, now time.Time) error {
 			printLints(w, lint(c, now))
 		}
 		if i > 0 && chain[i-1].CheckSignatureFrom(c) != nil {
-			fmt.Fprintf(w, "  note: it did not issue certificate %d: a chain runs from leaf to issuer\n", i)
+			fmt.Fprintf(
+				w,
+				"  note: it did not issue certificate %d: a chain runs from leaf to issuer\n",
+				i,
+			)
 		}
 	}
 
@@ -104,7 +108,12 @@ func printCertificate(w io.Writer, c *x509.Certificate) {
 		certs.Printable(c.Issuer.String()), c.SerialNumber)
 	fmt.Fprintf(w, "  valid    %s to %s\n", c.NotBefore.UTC().Format(time.RFC3339),
 		c.NotAfter.UTC().Format(time.RFC3339))
-	fmt.Fprintf(w, "  key      %s\n  sha-256  %s\n", certs.DescribeKey(c.PublicKey), fingerprint(c))
+	fmt.Fprintf(
+		w,
+		"  key      %s\n  sha-256  %s\n",
+		certs.DescribeKey(c.PublicKey),
+		fingerprint(c),
+	)
 	uris, _ := certs.RawURIs(c) // lint reports what cannot be read
 	for _, u := range uris {
 		fmt.Fprintf(w, "  uri      %s\n", certs.Printable(u))
@@ -160,7 +169,12 @@ func printLists(w io.Writer, a *authority.Authority, now time.Time) error {
 		list *x509.RevocationList
 	}{{a.File("-root.crl"), root}, {a.File(".crl"), issuing}} {
 		if of.list == nil {
-			fmt.Fprintf(w, "list %s is not there: make it with: community crl -ca %s\n", of.file, a.Prefix)
+			fmt.Fprintf(
+				w,
+				"list %s is not there: make it with: community crl -ca %s\n",
+				of.file,
+				a.Prefix,
+			)
 			continue
 		}
 		printList(w, of.file, of.list, now)

@@ -104,9 +104,11 @@ func runBackup(command string, args []string, now time.Time, stdout, stderr io.W
 
 func parseBackup(command string, args []string, stdout io.Writer) (backupOptions, error) {
 	var o backupOptions
-	dirFlag, text := "to", backupUsage
+	dirFlag := "to"
+	text := backupUsage
 	if command == "accept-time" {
-		dirFlag, text = "", acceptUsage
+		dirFlag = ""
+		text = acceptUsage
 	}
 	f := flag.NewFlagSet("destination "+command, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -114,7 +116,8 @@ func parseBackup(command string, args []string, stdout io.Writer) (backupOptions
 
 	f.StringVar(&o.config, "config", "", "")
 	if command == "restore" {
-		dirFlag, text = "from", restoreUsage
+		dirFlag = "from"
+		text = restoreUsage
 		f.BoolVar(&o.yes, "yes", false, "")
 	}
 
@@ -170,7 +173,10 @@ func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
 		return err
 	}
 	if until.IsZero() {
-		fmt.Fprintln(stdout, "nothing to accept: the present time is not behind what was stored")
+		fmt.Fprintln(
+			stdout,
+			"nothing to accept: the present time is not behind what was stored",
+		)
 		return nil
 	}
 
@@ -202,7 +208,11 @@ func restore(cfg server.Config, o backupOptions, now time.Time, stdout io.Writer
 
 	fmt.Fprintf(stdout, "restored from %s at %s\n", o.dir, now.UTC().Format(time.RFC3339))
 	if len(replaced) > 0 {
-		fmt.Fprintf(stdout, "the files before are kept as %s\n", strings.Join(replaced, " and "))
+		fmt.Fprintf(
+			stdout,
+			"the files before are kept as %s\n",
+			strings.Join(replaced, " and "),
+		)
 	}
 	fmt.Fprintln(stdout,
 		"clients are refused until the clock skew has passed, and need new tokens: destination restore -h says why")

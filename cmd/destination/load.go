@@ -59,7 +59,10 @@ func runLoad(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 
 	if err != nil {
-		complaint.Print(stderr, complaint.New(err.Error(), "destination load -h shows the options"))
+		complaint.Print(
+			stderr,
+			complaint.New(err.Error(), "destination load -h shows the options"),
+		)
 		return 2
 	}
 

@@ -137,7 +137,9 @@ func parseUser(command string, args []string) (o userOptions, err error) {
 	return o, nil
 }
 
-func changeUsers(command, path string, o userOptions, stdin io.Reader, stdout io.Writer) error {
+func changeUsers(
+	command, path string, o userOptions, stdin io.Reader, stdout io.Writer,
+) error {
 	var err error
 	switch command {
 	case "list":

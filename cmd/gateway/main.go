@@ -89,7 +89,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	switch {
 	case f.NArg() > 0:
-		return misused(stderr, fmt.Sprintf("unexpected argument %q", f.Arg(0)), "gateway -h shows the options")
+		return misused(
+			stderr,
+			fmt.Sprintf("unexpected argument %q", f.Arg(0)),
+			"gateway -h shows the options",
+		)
 	case *example:
 		fmt.Fprint(stdout, gatewayd.Example)
 		return 0
@@ -176,7 +180,11 @@ func compare(args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	if f.NArg() < 2 {
-		return misused(stderr, "two evidence files at least are compared", "write gateway compare A B")
+		return misused(
+			stderr,
+			"two evidence files at least are compared",
+			"write gateway compare A B",
+		)
 	}
 
 	path := evidence.Path{Files: f.Args()}
@@ -185,7 +193,11 @@ func compare(args []string, stdout, stderr io.Writer) int {
 	}
 	code, err := path.Report(stdout, *asJSON)
 	if err != nil {
-		return misused(stderr, err.Error(), "name files that gateway, destination or originator have written")
+		return misused(
+			stderr,
+			err.Error(),
+			"name files that gateway, destination or originator have written",
+		)
 	}
 
 	return code

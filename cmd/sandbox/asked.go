@@ -99,6 +99,7 @@ func (a *asking) follow(p []byte) int {
 		a.inBody = !done
 	}
 
-	a.head, a.scan = nil, wire.Head{}
+	a.head = nil
+	a.scan = wire.Head{}
 	return end - before
 }

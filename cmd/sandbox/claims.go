@@ -145,7 +145,8 @@ func (d *demo) showOne(ctx context.Context, c claim) result {
 	var h hidden
 	switch {
 	case errors.As(err, &h):
-		r.outcome, r.detail = notShown, h.reason
+		r.outcome = notShown
+		r.detail = h.reason
 	case err != nil:
 		r.outcome, r.detail = failed, err.Error()
 	}

@@ -107,7 +107,11 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 		return nil, err
 	}
 
-	d.log, err = evidence.Open(d.file(m.Evidence[3]), "originator", evidence.Options{Now: now})
+	d.log, err = evidence.Open(
+		d.file(m.Evidence[3]),
+		"originator",
+		evidence.Options{Now: now},
+	)
 	return d, err
 }
 
@@ -179,21 +183,30 @@ func (d *originator) listOrigins() []string {
 
 // newParty mints a certificate for a URI from a community's issuer and makes a
 // client with it that connects to the given listener.
-func (d *originator) newParty(c testbed.Community, name string, kind certs.KeyKind) (*party, error) {
+func (d *originator) newParty(
+	c testbed.Community, name string, kind certs.KeyKind,
+) (*party, error) {
 	return d.partyFor(c, "https://originator.example/"+d.run+"/"+name, kind)
 }
 
-func (d *originator) partyFor(c testbed.Community, uri string, kind certs.KeyKind) (*party, error) {
+func (d *originator) partyFor(
+	c testbed.Community, uri string, kind certs.KeyKind,
+) (*party, error) {
 	id, err := d.mint(c, uri, kind)
 	if err != nil {
 		return nil, err
 	}
-	p := &party{uri: uri, identity: id}
+	p := &party{
+		uri:      uri,
+		identity: id,
+	}
 	p.client, err = d.newClient(c, p, "public", "")
 	return p, err
 }
 
-func (d *originator) mint(c testbed.Community, uri string, kind certs.KeyKind) (*certs.Identity, error) {
+func (d *originator) mint(
+	c testbed.Community, uri string, kind certs.KeyKind,
+) (*certs.Identity, error) {
 	ca, err := certs.LoadCA(d.file(c.Issuer.Cert), d.file(c.Issuer.Key))
 	if err != nil {
 		return nil, err
@@ -220,11 +233,15 @@ func (d *originator) mint(c testbed.Community, uri string, kind certs.KeyKind) (
 
 // newClient makes the originator's client. It asks for the public URLs whatever
 // it dials: role says which listener that is, dial another address.
-func (d *originator) newClient(c testbed.Community, p *party, role, dial string) (*client.Client, error) {
+func (d *originator) newClient(
+	c testbed.Community, p *party, role, dial string,
+) (*client.Client, error) {
 	return client.New(d.clientConfig(c, p, role, dial))
 }
 
-func (d *originator) clientConfig(c testbed.Community, p *party, role, dial string) client.Config {
+func (d *originator) clientConfig(
+	c testbed.Community, p *party, role, dial string,
+) client.Config {
 	d.clients++
 	cfg := client.Config{
 		Base: d.manifest.PublicBase, Community: trace.CommunityURI(c.URI),
@@ -294,7 +311,9 @@ func (d *originator) keep(tr *trace.Trace) {
 	}
 }
 
-func (d *originator) discover(ctx context.Context, c *client.Client) (*client.Discovery, error) {
+func (d *originator) discover(
+	ctx context.Context, c *client.Client,
+) (*client.Discovery, error) {
 	out, err := c.Discover(ctx)
 	d.keep(out.Trace)
 	return out, err
@@ -333,7 +352,9 @@ func (d *originator) askToken(
 	return out, err
 }
 
-func (d *originator) get(ctx context.Context, c *client.Client, path, token string) (*client.Read, error) {
+func (d *originator) get(
+	ctx context.Context, c *client.Client, path, token string,
+) (*client.Read, error) {
 	out, err := c.Get(ctx, path, token)
 	d.keep(out.Trace)
 	return out, err

@@ -310,7 +310,8 @@ func belonging(lines []evidence.Line, ours map[string]bool) []evidence.Line {
 		conn string
 		seq  uint64
 	}
-	known, whole := map[exchange]bool{}, map[string]bool{}
+	known := map[exchange]bool{}
+	whole := map[string]bool{}
 
 	for _, l := range lines {
 		if ours[l.SHA256In] || ours[l.SHA256Out] {
@@ -353,17 +354,31 @@ func (c *comparison) judge() error {
 	case len(s.Missing) > 0:
 		return fmt.Errorf("there is no evidence of %s", strings.Join(s.Missing, ", "))
 	case s.ExitCode() != 0:
-		return fmt.Errorf("%d lines of evidence are lost and %d unreadable", s.Lost, s.Unreadable)
+		return fmt.Errorf(
+			"%d lines of evidence are lost and %d unreadable",
+			s.Lost,
+			s.Unreadable,
+		)
 	case s.Late > 0:
-		return fmt.Errorf("%d answers came when a hop or the originator had given up", s.Late)
+		return fmt.Errorf(
+			"%d answers came when a hop or the originator had given up",
+			s.Late,
+		)
 	case s.Answered > 0:
-		return fmt.Errorf("%d messages were answered by an intermediary itself", s.Answered)
+		return fmt.Errorf(
+			"%d messages were answered by an intermediary itself",
+			s.Answered,
+		)
 
 	case s.Straight != c.straight:
 		return fmt.Errorf("%d messages are known to the two ends alone, and %d went past the intermediaries",
 			s.Straight, c.straight)
 	case s.Identical == 0 || s.Straight == 0:
-		return fmt.Errorf("%d messages identical and %d straight: both were expected", s.Identical, s.Straight)
+		return fmt.Errorf(
+			"%d messages identical and %d straight: both were expected",
+			s.Identical,
+			s.Straight,
+		)
 	}
 
 	return nil

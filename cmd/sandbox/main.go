@@ -69,7 +69,12 @@ type streams struct{ out, err io.Writer }
 
 func main() {
 	proc.EndWithParent()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(
+		context.Background(),
+		os.Interrupt,
+		syscall.SIGTERM,
+		syscall.SIGHUP,
+	)
 	defer stop()
 	// A reader that goes away (sandbox | head) must not end us before we have
 	// stopped the actors and removed what we made.
@@ -83,7 +88,10 @@ var errClaims = errors.New("not every claim held")
 // complained reports whether an error is a complaint about usage or configuration, for
 // which the exit code is 2.
 func complained(err error) bool {
-	return errors.As(err, new(*complaint.Complaint)) || errors.As(err, new(interface{ Hint() string }))
+	return errors.As(err, new(*complaint.Complaint)) || errors.As(
+		err,
+		new(interface{ Hint() string }),
+	)
 }
 
 func run(ctx context.Context, args []string, s streams, now func() time.Time) int {

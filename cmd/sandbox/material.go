@@ -89,7 +89,12 @@ func (m *material) notIn(config string) error {
 			name = filepath.Join(filepath.Dir(config), name)
 		}
 		if what := m.found(name); what != "" {
-			return fmt.Errorf("%s names %s, which holds %s", filepath.Base(config), name, what)
+			return fmt.Errorf(
+				"%s names %s, which holds %s",
+				filepath.Base(config),
+				name,
+				what,
+			)
 		}
 	}
 

@@ -49,7 +49,10 @@ func parseOptions(args []string) (*options, error) {
 
 	for _, role := range testbed.Roles {
 		o.address[role] = defaults[role]
-		fs.Func(role, "", func(s string) error { o.address[role] = s; return nil })
+		fs.Func(role, "", func(s string) error {
+			o.address[role] = s
+			return nil
+		})
 	}
 
 	fs.Func("trust", "", func(s string) error {
@@ -79,7 +82,11 @@ func parseOptions(args []string) (*options, error) {
 func (o *options) check(fs *flag.FlagSet) error {
 	var cs complaint.List
 	if fs.NArg() > 0 {
-		cs.Add("every argument is a flag; sandbox -h lists them", "unexpected argument %q", fs.Arg(0))
+		cs.Add(
+			"every argument is a flag; sandbox -h lists them",
+			"unexpected argument %q",
+			fs.Arg(0),
+		)
 	}
 	if o.use != "" {
 		o.checkUse(fs, &cs)
@@ -88,10 +95,17 @@ func (o *options) check(fs *flag.FlagSet) error {
 	}
 
 	if o.noDemo && o.report != "" {
-		cs.Add("leave one of the two out", "-report: without the demonstration there is nothing to report")
+		cs.Add(
+			"leave one of the two out",
+			"-report: without the demonstration there is nothing to report",
+		)
 	} else if o.report != "" {
 		if st, err := os.Stat(filepath.Dir(o.report)); err != nil || !st.IsDir() {
-			cs.Add("make the directory first", "-report: %s is not a directory", filepath.Dir(o.report))
+			cs.Add(
+				"make the directory first",
+				"-report: %s is not a directory",
+				filepath.Dir(o.report),
+			)
 		}
 	}
 
@@ -128,7 +142,11 @@ func (o *options) checkStart(cs *complaint.List) {
 	}
 
 	if st, err := os.Stat(o.dir); o.dir != "" && err == nil && !st.IsDir() {
-		cs.Add("give a directory; it is made when absent", "-dir: %s is not a directory", o.dir)
+		cs.Add(
+			"give a directory; it is made when absent",
+			"-dir: %s is not a directory",
+			o.dir,
+		)
 	}
 	o.checkTrust(cs)
 }
@@ -181,7 +199,11 @@ func (o *options) checkTrust(cs *complaint.List) {
 
 	for _, t := range o.Trust {
 		if t.URI == "" || t.Anchor == "" {
-			cs.Add("write -trust URI=ANCHOR.pem", "-trust: %q is not URI=FILE", t.URI+"="+t.Anchor)
+			cs.Add(
+				"write -trust URI=ANCHOR.pem",
+				"-trust: %q is not URI=FILE",
+				t.URI+"="+t.Anchor,
+			)
 			continue
 		}
 

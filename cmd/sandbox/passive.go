@@ -116,9 +116,18 @@ func (d *demo) leafOf(ctx context.Context, role, name string) (*x509.Certificate
 			MinVersion: tls.VersionTLS12,
 		},
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", supervise.Dialable(d.manifest.Addresses[role]))
+	conn, err := dialer.DialContext(
+		ctx,
+		"tcp",
+		supervise.Dialable(d.manifest.Addresses[role]),
+	)
 	if err != nil {
-		return nil, fmt.Errorf("the %s listener has no certificate for %s: %w", role, name, err)
+		return nil, fmt.Errorf(
+			"the %s listener has no certificate for %s: %w",
+			role,
+			name,
+			err,
+		)
 	}
 	defer conn.Close()
 
@@ -185,7 +194,10 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 		return err
 	}
 	if status == http.StatusOK {
-		return fmt.Errorf("the destination gave a token for an assertion that the %s signed", hop)
+		return fmt.Errorf(
+			"the destination gave a token for an assertion that the %s signed",
+			hop,
+		)
 	}
 	if !bytes.Contains(answer, []byte(`"`+trace.InvalidClient+`"`)) {
 		return fmt.Errorf("an assertion that the %s signed: expected invalid_client, got %d %s", hop, status,
@@ -197,7 +209,9 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 
 // askAs asks for a token of the registered client with any key: our own client would
 // see that the certificate is not that client's, and not ask.
-func (d *demo) askAs(ctx context.Context, id *certs.Identity) (status int, answer []byte, err error) {
+func (d *demo) askAs(
+	ctx context.Context, id *certs.Identity,
+) (status int, answer []byte, err error) {
 	claims, err := json.Marshal(map[string]any{
 		"iss": d.registered.ClientID, "sub": d.registered.ClientID, "aud": d.discovery.Token,
 		"iat": d.now().Unix(), "exp": d.now().Add(time.Minute).Unix(), "jti": runID(),
@@ -248,7 +262,11 @@ func (d *originator) transport() *http.Transport {
 				return dialer.DialContext(ctx, network, address)
 			}
 
-			conn, err := dialer.DialContext(ctx, network, supervise.Dialable(d.manifest.Addresses["public"]))
+			conn, err := dialer.DialContext(
+				ctx,
+				network,
+				supervise.Dialable(d.manifest.Addresses["public"]),
+			)
 			if err != nil {
 				return nil, err
 			}
@@ -258,8 +276,15 @@ func (d *originator) transport() *http.Transport {
 }
 
 // post sends a form to a public URL, as the originator would.
-func (d *demo) post(ctx context.Context, target string, form url.Values) (status int, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+func (d *demo) post(
+	ctx context.Context, target string, form url.Values,
+) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		target,
+		strings.NewReader(form.Encode()),
+	)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -76,7 +76,8 @@ func newVisit(ctx context.Context, d *demo, name string, idp bool) (*visit, erro
 
 func (v *visit) register(ctx context.Context) error {
 	r := registration(v.request.Scope)
-	r.GrantTypes, r.RedirectURIs = []string{"authorization_code"}, []string{v.request.RedirectURI}
+	r.GrantTypes = []string{"authorization_code"}
+	r.RedirectURIs = []string{v.request.RedirectURI}
 	r.LogoURI = "https://originator.example/logo.png"
 	reg, err := v.client.Register(ctx, v.found, r)
 	v.keep(reg.Trace)
@@ -121,21 +122,37 @@ func (v *visit) signIn(ctx context.Context) (string, error) {
 		return "", err
 	}
 
-	back, err := client.ReadRedirect(p.Ended, v.request.State, v.openid.Issuer, v.openid.AnnouncesIssuer, tr)
+	back, err := client.ReadRedirect(
+		p.Ended,
+		v.request.State,
+		v.openid.Issuer,
+		v.openid.AnnouncesIssuer,
+		tr,
+	)
 	if err != nil {
 		return "", err
 	}
 	if back.Refusal != nil {
-		return "", fmt.Errorf("the person came back with %s: %s", back.Refusal.Code, back.Refusal.Description)
+		return "", fmt.Errorf(
+			"the person came back with %s: %s",
+			back.Refusal.Code,
+			back.Refusal.Description,
+		)
 	}
 	return back.Code, nil
 }
 
 // fillIn does what the person does with one page.
-func (v *visit) fillIn(ctx context.Context, b *forms.Browser, p *forms.Page) (*forms.Page, error) {
+func (v *visit) fillIn(
+	ctx context.Context, b *forms.Browser, p *forms.Page,
+) (*forms.Page, error) {
 	if f, _ := p.Button("signin"); f != nil {
 		if len(v.hosts) == mostPages/2 || p.Status >= http.StatusBadRequest && len(v.hosts) > 0 {
-			return nil, fmt.Errorf("%s refused the sign-in of %s", p.URL.Host, v.user.Username)
+			return nil, fmt.Errorf(
+				"%s refused the sign-in of %s",
+				p.URL.Host,
+				v.user.Username,
+			)
 		}
 
 		v.hosts = append(v.hosts, p.URL.Host)
@@ -148,7 +165,12 @@ func (v *visit) fillIn(ctx context.Context, b *forms.Browser, p *forms.Page) (*f
 	if f, _ := p.Button("approve"); f != nil {
 		return b.Press(ctx, p, "approve", nil)
 	}
-	return nil, fmt.Errorf("%d %q at %s: a page that nobody can go on from", p.Status, p.Title, p.URL.Host)
+	return nil, fmt.Errorf(
+		"%d %q at %s: a page that nobody can go on from",
+		p.Status,
+		p.Title,
+		p.URL.Host,
+	)
 }
 
 // tokens exchanges the code, and verifies who the person is.
@@ -178,7 +200,11 @@ func (v *visit) tokens(ctx context.Context, code string) (*client.Token, error) 
 	}
 
 	if got := id.Text("fhirUser"); got != v.manifest.PublicBase+"/"+v.user.FHIRUser {
-		return nil, fmt.Errorf("the ID token is about %q, not about %s", got, v.user.FHIRUser)
+		return nil, fmt.Errorf(
+			"the ID token is about %q, not about %s",
+			got,
+			v.user.FHIRUser,
+		)
 	}
 	return token, nil
 }
@@ -252,7 +278,11 @@ func showTiered(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 	if at := testbed.HostOf(d.manifest.IDP); len(v.hosts) != 1 || v.hosts[0] != at {
-		return "", fmt.Errorf("the password was asked for at %s, not at %s alone", strings.Join(v.hosts, ", "), at)
+		return "", fmt.Errorf(
+			"the password was asked for at %s, not at %s alone",
+			strings.Join(v.hosts, ", "),
+			at,
+		)
 	}
 	return fmt.Sprintf("%s signed in at %s, agreed at %s, read %s", v.user.Username, d.manifest.IDP,
 		v.openid.Issuer, v.user.Patient), nil

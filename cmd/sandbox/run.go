@@ -41,7 +41,9 @@ func progress(w io.Writer) func(format string, args ...any) {
 
 // directory is where everything goes. A given one is kept; a temporary one is
 // removed, unless there is something to look at in it.
-func directory(given string) (dir string, leave func(error, func(string, ...any)) error, err error) {
+func directory(
+	given string,
+) (dir string, leave func(error, func(string, ...any)) error, err error) {
 	if given == "" {
 		dir, err = os.MkdirTemp("", "sandbox-")
 		return dir, func(err error, say func(string, ...any)) error {
@@ -62,7 +64,9 @@ func directory(given string) (dir string, leave func(error, func(string, ...any)
 		unlock, err = lock(dir)
 	}
 
-	return dir, func(error, func(string, ...any)) error { return unlock() }, err
+	return dir, func(error, func(string, ...any)) error {
+		return unlock()
+	}, err
 }
 
 // unusable is what a directory's fault comes to that has no remedy of its own:
@@ -158,7 +162,8 @@ func perform(
 	}
 
 	d.replaceGateway = st.ReplaceGateway
-	d.gatewayPrograms, d.gatewayReason = st.Gateways, st.GatewayReason
+	d.gatewayPrograms = st.Gateways
+	d.gatewayReason = st.GatewayReason
 	say("demonstrating at %s", m.PublicBase)
 	err = d.demonstrate(ctx, out, o.report, say)
 	if werr := m.Write(st.Env.Dir); werr != nil {
@@ -172,7 +177,9 @@ func perform(
 }
 
 // stay keeps the actors up for others until interrupted.
-func stay(ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(string, ...any)) error {
+func stay(
+	ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(string, ...any),
+) error {
 	say("ready: %s", m.PublicBase)
 	say("administration: %s", m.Admin)
 	say("identity provider: %s", m.IDP)
@@ -190,7 +197,9 @@ func stay(ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(st
 }
 
 // demonstrate shows every claim and writes the report.
-func (d *demo) demonstrate(ctx context.Context, out io.Writer, file string, say func(string, ...any)) error {
+func (d *demo) demonstrate(
+	ctx context.Context, out io.Writer, file string, say func(string, ...any),
+) error {
 	results := d.showAll(ctx, claims, out)
 	fmt.Fprintln(out, tally(results))
 	if err := d.close(); err != nil {
@@ -211,7 +220,9 @@ func (d *demo) demonstrate(ctx context.Context, out io.Writer, file string, say 
 }
 
 // use demonstrates against actors that run already.
-func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time) error {
+func use(
+	ctx context.Context, o *options, out io.Writer, say func(string, ...any), now func() time.Time,
+) error {
 	dir, err := filepath.Abs(o.use)
 	if err != nil {
 		return err
@@ -243,7 +254,10 @@ func use(ctx context.Context, o *options, out io.Writer, say func(string, ...any
 		return dial, err
 	}
 
-	d.gatewayPrograms, d.gatewayReason = programsAt(m.Addresses["public"], m.Addresses["delegate"])
+	d.gatewayPrograms, d.gatewayReason = programsAt(
+		m.Addresses["public"],
+		m.Addresses["delegate"],
+	)
 	say("demonstrating at %s", m.PublicBase)
 	return errors.Join(d.demonstrate(ctx, out, o.report, say), s.Stop())
 }
@@ -263,7 +277,11 @@ func reachable(ctx context.Context, m *testbed.Manifest) error {
 
 // lock keeps a second sandbox out of a directory.
 func lock(dir string) (func() error, error) {
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, certs.ModeSecret)
+	f, err := os.OpenFile(
+		filepath.Join(dir, ".lock"),
+		os.O_RDWR|os.O_CREATE,
+		certs.ModeSecret,
+	)
 	if err != nil {
 		return nil, err
 	}

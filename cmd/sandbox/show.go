@@ -37,7 +37,8 @@ func showDiscovery(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 
-	d.main, d.discovery = p, found
+	d.main = p
+	d.discovery = found
 	return fmt.Sprintf("%d checks, community %s", len(found.Trace.Steps), d.community(0).URI), nil
 }
 
@@ -89,7 +90,11 @@ func showData(ctx context.Context, d *demo) (string, error) {
 		return "", err
 	}
 
-	n, err := d.search(ctx, d.main.client, "Observation?patient="+id+"&category=vital-signs")
+	n, err := d.search(
+		ctx,
+		d.main.client,
+		"Observation?patient="+id+"&category=vital-signs",
+	)
 	if err != nil {
 		return "", err
 	}
@@ -157,7 +162,11 @@ func (d *demo) bundle(ctx context.Context, c *client.Client, path string) (*bund
 
 	for _, e := range b.Entry {
 		if !strings.HasPrefix(e.FullURL, d.manifest.PublicBase+"/") {
-			return nil, fmt.Errorf("%s: fullUrl %s is not under the public base", path, e.FullURL)
+			return nil, fmt.Errorf(
+				"%s: fullUrl %s is not under the public base",
+				path,
+				e.FullURL,
+			)
 		}
 	}
 
@@ -178,7 +187,12 @@ func (d *demo) readPatient(ctx context.Context, c *client.Client, token string) 
 		return err
 	}
 	if got.ResourceType != "Patient" || got.ID != d.patient {
-		return fmt.Errorf("asked for Patient/%s, got %s/%s", d.patient, got.ResourceType, got.ID)
+		return fmt.Errorf(
+			"asked for Patient/%s, got %s/%s",
+			d.patient,
+			got.ResourceType,
+			got.ID,
+		)
 	}
 
 	if d.body == nil {
@@ -333,7 +347,10 @@ func showCommunities(ctx context.Context, d *demo) (string, error) {
 		return "", fmt.Errorf("the other could not cancel its own registration: %w", err)
 	}
 	if _, err := d.askToken(ctx, ours.client, a.found, a.reg.ClientID, "system/Patient.rs"); err != nil {
-		return "", fmt.Errorf("after the other community's change and cancel our client gets no token: %w", err)
+		return "", fmt.Errorf(
+			"after the other community's change and cancel our client gets no token: %w",
+			err,
+		)
 	}
 
 	again, err := d.register(ctx, ours.client, a.found, "system/Patient.rs")
@@ -354,7 +371,9 @@ type joined struct {
 	reg   *client.Registered
 }
 
-func (d *demo) registerBoth(ctx context.Context, ours, theirs *party) (a, b joined, err error) {
+func (d *demo) registerBoth(
+	ctx context.Context, ours, theirs *party,
+) (a, b joined, err error) {
 	if a, err = d.join(ctx, ours); err != nil {
 		return a, b, err
 	}
@@ -420,7 +439,10 @@ func showRevoked(ctx context.Context, d *demo) (string, error) {
 
 	took := d.now().Sub(start).Round(100 * time.Millisecond)
 	if registering != string(trace.UnapprovedSoftwareStatement) {
-		return "", fmt.Errorf("registration: expected unapproved_software_statement, got %s", registering)
+		return "", fmt.Errorf(
+			"registration: expected unapproved_software_statement, got %s",
+			registering,
+		)
 	}
 
 	_, err = d.askToken(ctx, p.client, j.found, j.reg.ClientID, "system/Patient.rs")
@@ -471,7 +493,10 @@ func (d *demo) untilRefused(ctx context.Context, try func() error) (string, erro
 			return code(err), nil
 		}
 		if !d.now().Before(end) {
-			return "", fmt.Errorf("a revoked certificate still worked %s later", d.revokeTime)
+			return "", fmt.Errorf(
+				"a revoked certificate still worked %s later",
+				d.revokeTime,
+			)
 		}
 		if err := pause(ctx, 250*time.Millisecond); err != nil {
 			return "", err

@@ -51,7 +51,9 @@ type Authority struct {
 }
 
 // File is the path of one of the authority's files: File(".crl").
-func (a *Authority) File(ending string) string { return a.Prefix + ending }
+func (a *Authority) File(ending string) string {
+	return a.Prefix + ending
+}
 
 // URL is where one of the files is served, or empty when nothing is served.
 func (a *Authority) URL(ending string) string {
@@ -71,8 +73,13 @@ func Exists(prefix string) bool {
 // CRLs that are there already are kept: so a community moves to another base
 // URL with new certificates of the same authorities. ErrNoCRL is returned when the CRLs of
 // a community that has issued certificates are not there.
-func Create(prefix string, about About, kind certs.KeyKind, now time.Time) (*Authority, error) {
-	a := &Authority{About: about, Prefix: prefix}
+func Create(
+	prefix string, about About, kind certs.KeyKind, now time.Time,
+) (*Authority, error) {
+	a := &Authority{
+		About:  about,
+		Prefix: prefix,
+	}
 	keys, err := a.keys()
 	if err != nil {
 		return nil, err
@@ -235,7 +242,11 @@ func (a *Authority) record(leaf *x509.Certificate) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return certs.WriteFile(a.File("-issued.pem"), append(old, certs.CertificatesPEM(leaf)...), certs.ModePublic)
+	return certs.WriteFile(
+		a.File("-issued.pem"),
+		append(old, certs.CertificatesPEM(leaf)...),
+		certs.ModePublic,
+	)
 }
 
 // Issued returns every certificate issued, oldest first.
@@ -332,9 +343,12 @@ func (a *Authority) Revoke(serial *big.Int, issued bool, reason int, now time.Ti
 	}
 	defer unlock()
 
-	ca, ending := a.Issuing, ".crl"
+	ca := a.Issuing
+	ending := ".crl"
 	if serial.Cmp(a.Issuing.Cert.SerialNumber) == 0 {
-		ca, ending, issued = a.Root, "-root.crl", true
+		ca = a.Root
+		ending = "-root.crl"
+		issued = true
 	}
 
 	if !issued {

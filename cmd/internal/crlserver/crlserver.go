@@ -45,7 +45,10 @@ func (c *Config) Check(base string) error {
 	}
 
 	if c.Dir == "" {
-		errs = append(errs, complaint.New("dir: is missing", "name the directory of the .crl and .cer files"))
+		errs = append(
+			errs,
+			complaint.New("dir: is missing", "name the directory of the .crl and .cer files"),
+		)
 	} else if !filepath.IsAbs(c.Dir) {
 		c.Dir = filepath.Join(base, c.Dir)
 	}
@@ -168,7 +171,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = hs.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = hs.Close()
+	})
 	defer stop()
 
 	if err := hs.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

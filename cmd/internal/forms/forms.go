@@ -72,7 +72,9 @@ type Form struct {
 type Button struct{ Name, Value string }
 
 // Has reports whether a form has a field of a name.
-func (f Form) Has(name string) bool { return f.Values.Has(name) }
+func (f Form) Has(name string) bool {
+	return f.Values.Has(name)
+}
 
 // Open opens a URL.
 func (b *Browser) Open(ctx context.Context, target string) (*Page, error) {
@@ -84,7 +86,9 @@ func (b *Browser) Open(ctx context.Context, target string) (*Page, error) {
 }
 
 // Press sends the form that has a button of this value, with some fields changed.
-func (b *Browser) Press(ctx context.Context, p *Page, button string, change url.Values) (*Page, error) {
+func (b *Browser) Press(
+	ctx context.Context, p *Page, button string, change url.Values,
+) (*Page, error) {
 	form, pressed := p.Button(button)
 	if form == nil {
 		return nil, fmt.Errorf("the page %q has no button %q", p.Title, button)

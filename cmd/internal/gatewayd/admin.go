@@ -20,7 +20,10 @@ func (s *Server) serveAdmin() (stop func()) {
 				IdleTimeout:       time.Minute,
 			}
 			go srv.Serve(l)
-			stops = append(stops, func() { srv.Close(); l.Close() })
+			stops = append(stops, func() {
+				srv.Close()
+				l.Close()
+			})
 		}
 	}
 	serve(s.adminPort, s.adminPages())
@@ -61,7 +64,12 @@ func (s *Server) writeDetails(w http.ResponseWriter) {
 	fmt.Fprintf(w, "connections: %d of %d\nupstreams: %d of %d\n", u.Connections, u.MaxConnections, u.Upstreams,
 		u.MaxUpstreams)
 	if u.MaxMemory > 0 {
-		fmt.Fprintf(w, "memory: %.1f of %d MiB\n", float64(u.Memory)/(1<<20), u.MaxMemory>>20)
+		fmt.Fprintf(
+			w,
+			"memory: %.1f of %d MiB\n",
+			float64(u.Memory)/(1<<20),
+			u.MaxMemory>>20,
+		)
 	}
 
 	for _, t := range s.gw.Troubles() {

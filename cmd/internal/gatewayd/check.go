@@ -33,7 +33,12 @@ func (c *Config) startable() error {
 	var list complaint.List
 	for _, a := range c.listeners() {
 		if err := bindable(a.address); err != nil {
-			list.Add("name an address of this machine, and a port that may be used", "%s: %v", a.key, err)
+			list.Add(
+				"name an address of this machine, and a port that may be used",
+				"%s: %v",
+				a.key,
+				err,
+			)
 		}
 
 		for _, b := range c.listeners() {
@@ -46,7 +51,11 @@ func (c *Config) startable() error {
 
 	if c.Evidence.File != "" {
 		if err := recordable(c.path(c.Evidence.File)); err != nil {
-			list.Add("name a file in a directory that can be written", "evidence.file: %v", err)
+			list.Add(
+				"name a file in a directory that can be written",
+				"evidence.file: %v",
+				err,
+			)
 		}
 	}
 
@@ -106,9 +115,11 @@ func (l *loaded) warnings() (list []string) {
 	_, port, _ := net.SplitHostPort(l.Listen)
 	for i, r := range l.Routes {
 		for _, h := range r.Hosts {
-			name, own := h, ""
+			name := h
+			own := ""
 			if host, p, err := net.SplitHostPort(h); err == nil {
-				name, own = host, p
+				name = host
+				own = p
 			}
 			if own == "" && port != "443" && port != "0" {
 				list = append(list,

@@ -156,7 +156,9 @@ func load(path string) (loaded, error) {
 }
 
 // Check returns every complaint, joined, each with its remedy.
-func (c *Config) Check() error { return (&loaded{Config: *c}).check() }
+func (c *Config) Check() error {
+	return (&loaded{Config: *c}).check()
+}
 
 // check is Check, and keeps what is in the files that the configuration names.
 func (c *loaded) check() error {
@@ -165,7 +167,9 @@ func (c *loaded) check() error {
 	c.gateway, routes = c.Config.gateway()
 	ready := c.gateway
 	ready.Routes = slices.Clone(ready.Routes)
-	ready.TLS, ready.Now = &tls.Config{}, func() time.Time { return time.Time{} }
+	ready.TLS, ready.Now = &tls.Config{}, func() time.Time {
+		return time.Time{}
+	}
 
 	for i := range ready.Routes { // what could not be read has been complained about
 		if ready.Routes[i].TLS == nil {
@@ -206,12 +210,20 @@ func (c *Config) words() error {
 		complain("write listen: 127.0.0.1:8443", "listen: %q is not HOST:PORT", c.Listen)
 	}
 	if a := c.Admin.Listen; a != "" && !loopback(a) {
-		complain("write admin: {listen: 127.0.0.1:9470}", "admin.listen: %q is not a loopback HOST:PORT", a)
+		complain(
+			"write admin: {listen: 127.0.0.1:9470}",
+			"admin.listen: %q is not a loopback HOST:PORT",
+			a,
+		)
 	}
 
 	if a := c.Admin.Health; a != "" {
 		if _, _, err := net.SplitHostPort(a); err != nil {
-			complain("write admin: {health: 0.0.0.0:9471}", "admin.health: %q is not HOST:PORT", a)
+			complain(
+				"write admin: {health: 0.0.0.0:9471}",
+				"admin.health: %q is not HOST:PORT",
+				a,
+			)
 		}
 	}
 
@@ -230,22 +242,40 @@ func (c *Config) words() error {
 	switch evidence.SyncPolicy(c.Evidence.Sync) {
 	case "", evidence.SyncNone, evidence.SyncInterval, evidence.SyncEach:
 	default:
-		complain("write none, interval or each", "evidence.sync: %q is not known", c.Evidence.Sync)
+		complain(
+			"write none, interval or each",
+			"evidence.sync: %q is not known",
+			c.Evidence.Sync,
+		)
 	}
 
 	if m := c.Limits.Memory; m > 0 && m < leastMemory {
-		complain("write bytes, as 268435456 for 256 MiB", "limits.memory: %d is too little to serve anybody", m)
+		complain(
+			"write bytes, as 268435456 for 256 MiB",
+			"limits.memory: %d is too little to serve anybody",
+			m,
+		)
 	}
 
 	for i, p := range c.Proxy {
 		if _, err := netname.Prefix(p); err != nil {
-			complain("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
+			complain(
+				"write an IP address or a range such as 10.0.0.0/24",
+				"proxy[%d]: %q is neither",
+				i,
+				p,
+			)
 		}
 	}
 
 	for i, r := range c.Routes {
 		if r.Proxy != "" && r.Proxy != "v2" {
-			complain("write proxy: v2, or leave it out", "routes[%d].proxy: %q is not known", i, r.Proxy)
+			complain(
+				"write proxy: v2, or leave it out",
+				"routes[%d].proxy: %q is not known",
+				i,
+				r.Proxy,
+			)
 		}
 	}
 

@@ -8,4 +8,6 @@ import (
 )
 
 // changedAt returns nothing here: the time of the last write must do.
-func changedAt(os.FileInfo) time.Time { return time.Time{} }
+func changedAt(os.FileInfo) time.Time {
+	return time.Time{}
+}

@@ -170,7 +170,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // Memory returns what the process should stay within, in bytes; 0: there is no limit.
-func (s *Server) Memory() int64 { return s.gw.Usage().MaxMemory / 3 * 4 }
+func (s *Server) Memory() int64 {
+	return s.gw.Usage().MaxMemory / 3 * 4
+}
 
 // watch puts changes of the files in force, and reads all again when asked.
 func (s *Server) watch(ctx context.Context) {
@@ -244,13 +246,18 @@ func (s *Server) reload() {
 	s.config.TLS, s.config.Routes, s.config.Limits = l.TLS, l.Routes, l.Limits
 	s.Log.Info("routes, certificates, timeouts and limits were read again")
 	if keys := s.config.needRestart(&l.Config); len(keys) > 0 {
-		s.Log.Warn("changes that need a restart are not in force", "keys", strings.Join(keys, ", "))
+		s.Log.Warn(
+			"changes that need a restart are not in force",
+			"keys",
+			strings.Join(keys, ", "),
+		)
 	}
 }
 
 // needRestart returns the keys of what differs in now and a reload does not put in force.
 func (c *Config) needRestart(now *Config) (keys []string) {
-	before, after := c.Evidence, now.Evidence
+	before := c.Evidence
+	after := now.Evidence
 	before.OnFailure, after.OnFailure = "", "" // a reload puts it in force
 	for _, k := range []struct {
 		key   string

@@ -16,7 +16,12 @@ func EndWithParent() {
 		return
 	}
 
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
+	_, _, _ = syscall.RawSyscall(
+		syscall.SYS_PRCTL,
+		syscall.PR_SET_PDEATHSIG,
+		uintptr(syscall.SIGTERM),
+		0,
+	)
 	if os.Getppid() != parent { // it ended before it was asked for
 		_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 	}

@@ -37,7 +37,8 @@ func New(w io.Writer, name string) *Bar {
 
 	if f, ok := w.(*os.File); ok {
 		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
-			b.terminal, b.every = true, drawEvery
+			b.terminal = true
+			b.every = drawEvery
 		}
 	}
 

@@ -28,13 +28,17 @@ type Port struct {
 // before is tried first, as certificates name it. The error has a complaint for each
 // address that cannot be opened.
 func Open(want, before map[string]string) (Ports, error) {
-	ps, cs := Ports{}, complaint.List{}
+	ps := Ports{}
+	cs := complaint.List{}
 	for _, role := range slices.Sorted(maps.Keys(want)) {
 		p, err := OpenOne(want[role], before[role])
 		if err != nil {
 			remedy := "check the address"
 			if errors.Is(err, syscall.EADDRINUSE) {
-				remedy = fmt.Sprintf("another program has it; give another one with -%s, or port 0 to pick one", role)
+				remedy = fmt.Sprintf(
+					"another program has it; give another one with -%s, or port 0 to pick one",
+					role,
+				)
 			}
 			cs.Add(remedy, "-%s %s: %v", role, want[role], cause(err))
 			continue

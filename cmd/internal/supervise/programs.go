@@ -114,14 +114,21 @@ func runProgram(ctx context.Context, binary string, args []string, log *os.File)
 
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, endWithUs()
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = func() error {
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
 	cmd.WaitDelay = endTime
 	err = cmd.Run()
 	if err == nil || ctx.Err() != nil {
 		return nil // it was asked to end, and did
 	}
 
-	text := fmt.Sprintf("%s: %v; %s", filepath.Base(binary), err, outputSince(log.Name(), start))
+	text := fmt.Sprintf(
+		"%s: %v; %s",
+		filepath.Base(binary),
+		err,
+		outputSince(log.Name(), start),
+	)
 	const badConfiguration = 2 // the exit code that every program of ours has for it
 	if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == badConfiguration {
 		return complaint.New(text, log.Name()+" has all of its output")

@@ -176,7 +176,11 @@ func getsAnswer(ctx context.Context, url string) bool {
 
 // Accepts reports whether anything listens at an address.
 func Accepts(ctx context.Context, address string) bool {
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", Dialable(address))
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(
+		ctx,
+		"tcp",
+		Dialable(address),
+	)
 	if err != nil {
 		return false
 	}

@@ -77,14 +77,20 @@ func (w *Env) inside(now func() time.Time) []supervise.Actor {
 // logFor is the log of an actor inside this program, in the same file as that
 // of the program would be.
 func (w *Env) logFor(name string) (*slog.Logger, io.Closer, error) {
-	f, err := os.OpenFile(w.path(name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, certs.ModeSecret)
+	f, err := os.OpenFile(
+		w.path(name+".log"),
+		os.O_WRONLY|os.O_CREATE|os.O_APPEND,
+		certs.ModeSecret,
+	)
 	if err != nil {
 		return nil, nil, err
 	}
 	return slog.New(slog.NewTextHandler(f, nil)), f, nil
 }
 
-func (w *Env) runCRLServer(ctx context.Context, p *supervise.Port, now func() time.Time) error {
+func (w *Env) runCRLServer(
+	ctx context.Context, p *supervise.Port, now func() time.Time,
+) error {
 	var c crlserver.Config
 	file := w.path("community.yaml")
 	if err := errors.Join(yamlfile.Read(file, &c), c.Check(filepath.Dir(file))); err != nil {
@@ -111,7 +117,9 @@ func (w *Env) runCRLServer(ctx context.Context, p *supervise.Port, now func() ti
 
 // runDestination runs the destination, or the identity provider, which opens its
 // administration by itself: admin is nil.
-func (w *Env) runDestination(ctx context.Context, name string, p, admin *supervise.Port, now func() time.Time) error {
+func (w *Env) runDestination(
+	ctx context.Context, name string, p, admin *supervise.Port, now func() time.Time,
+) error {
 	c := server.Config{Dir: w.Dir}
 	if err := yamlfile.Read(w.path(name+".yaml"), &c); err != nil {
 		return err
@@ -144,7 +152,9 @@ func (w *Env) runDestination(ctx context.Context, name string, p, admin *supervi
 	return s.Run(ctx)
 }
 
-func (w *Env) runGateway(ctx context.Context, name string, p *supervise.Port, now func() time.Time) error {
+func (w *Env) runGateway(
+	ctx context.Context, name string, p *supervise.Port, now func() time.Time,
+) error {
 	log, f, err := w.logFor(name)
 	if err != nil {
 		return err

@@ -111,15 +111,21 @@ func (w *Env) origin(host, role string) string {
 // site is the path below which the destination's servers stand.
 const site = "/acme"
 
-func (w *Env) publicOrigin() string { return w.origin(w.Host, "public") }
-func (w *Env) publicBase() string   { return w.publicOrigin() + site + "/fhir" }
+func (w *Env) publicOrigin() string {
+	return w.origin(w.Host, "public")
+}
+func (w *Env) publicBase() string {
+	return w.publicOrigin() + site + "/fhir"
+}
 func (w *Env) delegateOrigin() string {
 	return w.origin(w.name("delegate"), "delegate")
 }
 func (w *Env) privateOrigin() string {
 	return w.origin(w.name("destination"), "private")
 }
-func (w *Env) privateBase() string { return w.privateOrigin() + site + "/fhir" }
+func (w *Env) privateBase() string {
+	return w.privateOrigin() + site + "/fhir"
+}
 func (w *Env) listsBase() string {
 	return "http://" + net.JoinHostPort(w.Host, w.Ports.Number("crl"))
 }
@@ -210,7 +216,9 @@ func (w *Env) issueServer(p plannedCommunity, path, base string) error {
 }
 
 // issue makes a member's certificate with the key at path, or a new one.
-func (w *Env) issue(a *authority.Authority, path string, kind certs.KeyKind, t certs.Template) error {
+func (w *Env) issue(
+	a *authority.Authority, path string, kind certs.KeyKind, t certs.Template,
+) error {
 	key, err := certs.LoadKey(path + ".key")
 	if errors.Is(err, os.ErrNotExist) {
 		key, err = certs.NewKey(kind)
@@ -312,7 +320,9 @@ func (w *Env) issueTLS(ca *certs.CA, actor string, names []string, path string) 
 }
 
 // public reports whether people and clients know an actor by the public name.
-func public(actor string) bool { return actor == "gateway" || actor == "idp" }
+func public(actor string) bool {
+	return actor == "gateway" || actor == "idp"
+}
 
 // addresses are the IP addresses that an actor may be called by: those with the public
 // name only, since any could be the host of their base URL.

@@ -73,7 +73,11 @@ func (m *Manifest) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return certs.WriteFile(filepath.Join(dir, ManifestName), append(data, '\n'), certs.ModeSecret)
+	return certs.WriteFile(
+		filepath.Join(dir, ManifestName),
+		append(data, '\n'),
+		certs.ModeSecret,
+	)
 }
 
 // ReadManifest reads the manifest of a sandbox. A member that is missing is a
@@ -91,7 +95,10 @@ func ReadManifest(dir string) (*Manifest, error) {
 	}
 	if m.Version != 1 || m.PublicBase == "" || m.IDP == "" || len(m.Communities) < 2 || len(m.Evidence) < 4 ||
 		len(m.Gateways) < 2 {
-		return nil, complaint.New(path+" is not a manifest of version 1", "start the sandbox there again")
+		return nil, complaint.New(
+			path+" is not a manifest of version 1",
+			"start the sandbox there again",
+		)
 	}
 
 	return m, nil

@@ -18,9 +18,18 @@ type person struct{ username, name, fhirUser, patient string }
 func people() []person {
 	var out []person
 	for i, p := range []person{
-		{username: "ana", name: "Ana"},
-		{username: "ben", name: "Ben"},
-		{username: "cho", name: "Cho"},
+		{
+			username: "ana",
+			name:     "Ana",
+		},
+		{
+			username: "ben",
+			name:     "Ben",
+		},
+		{
+			username: "cho",
+			name:     "Cho",
+		},
 	} {
 		p.patient = "Patient/" + sample.PatientID(i)
 		p.fhirUser = p.patient
@@ -35,7 +44,9 @@ func people() []person {
 }
 
 // password is that of a person: a sandbox protects nobody's data.
-func (p person) password() string { return p.username + "-sandbox" }
+func (p person) password() string {
+	return p.username + "-sandbox"
+}
 
 // Files of the people of the destination and of the identity provider.
 const (
@@ -44,7 +55,9 @@ const (
 )
 
 // idpBase is the base URL of the identity provider, and its issuer.
-func (w *Env) idpBase() string { return w.origin(w.Host, "idp") + "/idp" }
+func (w *Env) idpBase() string {
+	return w.origin(w.Host, "idp") + "/idp"
+}
 
 // makePeople writes the files of those who can sign in. People whom somebody has added
 // to them stay.
@@ -52,11 +65,14 @@ func (w *Env) makePeople() error {
 	return errors.Join(
 		w.addUsers(usersFile, func(p person) users.User {
 			return users.User{
-				Username:   p.username,
-				Name:       p.name,
-				Subject:    "sandbox-" + p.username,
-				FHIRUser:   p.fhirUser,
-				Identities: []users.Identity{{Issuer: w.idpBase(), Subject: "idp-" + p.username}},
+				Username: p.username,
+				Name:     p.name,
+				Subject:  "sandbox-" + p.username,
+				FHIRUser: p.fhirUser,
+				Identities: []users.Identity{{
+					Issuer:  w.idpBase(),
+					Subject: "idp-" + p.username,
+				}},
 			}
 		}),
 		w.addUsers(idpUsersFile, func(p person) users.User {
@@ -82,7 +98,12 @@ func (w *Env) addUsers(file string, describe func(person) users.User) error {
 
 	for _, p := range people() {
 		u := describe(p)
-		at := slices.IndexFunc(all, func(o users.User) bool { return o.Subject == u.Subject })
+		at := slices.IndexFunc(
+			all,
+			func(o users.User) bool {
+				return o.Subject == u.Subject
+			},
+		)
 		if at >= 0 {
 			u.Password = all[at].Password
 			all[at] = u

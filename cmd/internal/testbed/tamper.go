@@ -30,7 +30,10 @@ var mark = []byte("HTEST")
 
 // newTamperer listens on a port of its own with the destination's certificate.
 func newTamperer(w *Env) (*tamperer, error) {
-	id, err := certs.LoadIdentity(w.path("tls", "destination.pem"), w.path("tls", "destination.key"))
+	id, err := certs.LoadIdentity(
+		w.path("tls", "destination.pem"),
+		w.path("tls", "destination.key"),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +81,9 @@ func (t *tamperer) actor() supervise.Actor {
 
 // play relays until ctx ends.
 func (t *tamperer) runActor(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = t.ln.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = t.ln.Close()
+	})
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -91,7 +96,9 @@ func (t *tamperer) runActor(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		wg.Go(func() { t.relay(ctx, tls.Server(conn, t.tls)) })
+		wg.Go(func() {
+			t.relay(ctx, tls.Server(conn, t.tls))
+		})
 	}
 }
 
@@ -107,7 +114,9 @@ func (t *tamperer) relay(ctx context.Context, client *tls.Conn) {
 	}
 	defer server.Close()
 
-	stop := context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		_, _ = client.Close(), server.Close()
+	})
 	defer stop()
 	go func() {
 		_, _ = io.Copy(server, client) // a broken side ends the relay; the hops report it

@@ -40,7 +40,8 @@ func nearest(key string, keys []string) string {
 	best, least := "", len(key)/3+2
 	for _, k := range keys {
 		if d := distance(key, k); d < least {
-			best, least = k, d
+			best = k
+			least = d
 		}
 	}
 	return best

@@ -30,7 +30,10 @@ func Read(path string, into any) error {
 
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return complaint.New(fmt.Sprintf("cannot read configuration %s: %v", path, Cause(err)), "")
+		return complaint.New(
+			fmt.Sprintf("cannot read configuration %s: %v", path, Cause(err)),
+			"",
+		)
 	}
 	if len(data) > maxSize {
 		return complaint.New(
