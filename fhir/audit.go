@@ -41,7 +41,9 @@ func (s *Service) auditLater(rec Record) error {
 	a.pending = append(a.pending, rec)
 	n := len(a.pending)
 	if n == 1 {
-		a.timer = time.AfterFunc(auditDelay, func() { s.flushAudit() })
+		a.timer = time.AfterFunc(auditDelay, func() {
+			s.flushAudit()
+		})
 	}
 
 	a.mu.Unlock()
@@ -190,7 +192,8 @@ func (n *notes) touch(e Entry) {
 	}
 
 	n.about(e)
-	e.Body, e.Terms = nil, nil
+	e.Body = nil
+	e.Terms = nil
 	n.touched = append(n.touched, e)
 }
 

@@ -171,7 +171,8 @@ func appendPurposes(b []byte, purposes []string) []byte {
 		b = append(b, pick(i == 0, `,"purposeOfEvent":[`, `,`)...)
 		system, code, ok := strings.Cut(p, "#")
 		if !ok {
-			system, code = "", p
+			system = ""
+			code = p
 		}
 		b = append(b, `{"coding":[{`...)
 		if system != "" {
@@ -219,7 +220,9 @@ func (rec *Record) appendAgents(b []byte, action string) []byte {
 // request.
 func (rec *Record) appendEntities(b []byte, query bool) []byte {
 	start := len(b)
-	next := func() { b = append(b, pick(len(b) == start, `,"entity":[`, `,`)...) }
+	next := func() {
+		b = append(b, pick(len(b) == start, `,"entity":[`, `,`)...)
+	}
 	for _, p := range rec.Patients {
 		next()
 		b = appendString(append(b, `{"what":{"reference":`...), "Patient/"+p)

@@ -121,7 +121,9 @@ func Warning(code, text string) []byte {
 }
 
 // ParseQuery parses the query of a search. Its error is the answer to who sent it.
-func ParseQuery(raw string) ([]search.Pair, error) { return parseQuery(raw) }
+func ParseQuery(raw string) ([]search.Pair, error) {
+	return parseQuery(raw)
+}
 
 // asAsked is the request as jobs keep it.
 func (r *request) asAsked(name string) *Asked {
@@ -306,7 +308,9 @@ var ErrUnclear = fail(http.StatusInternalServerError, "incomplete",
 // have been, as a Bundle of type batch-response with one entry. What it has done
 // once under a mark it does not do again: it returns the same outcome. again
 // reports that it was begun before.
-func (s *Service) Perform(ctx context.Context, a *Asked, again bool, o PerformOptions) ([]byte, error) {
+func (s *Service) Perform(
+	ctx context.Context, a *Asked, again bool, o PerformOptions,
+) ([]byte, error) {
 	done, err := s.marked(ctx, o.Mark)
 	if err != nil || done != nil {
 		return done, err
@@ -393,7 +397,9 @@ func (s *Service) Forget(ctx context.Context, mark string) error {
 }
 
 // Bases are the base URLs of the service, for references to its own resources.
-func (s *Service) Bases() search.Bases { return s.ex.Bases }
+func (s *Service) Bases() search.Bases {
+	return s.ex.Bases
+}
 
 // Disclose keeps the audit record of work that was done for a request: the
 // patients that it was about, or why it failed.

@@ -24,7 +24,10 @@ func (r *request) readsBinary() bool {
 // it holds: XML by its general name is a document of some other kind, most often
 // (R4 binary.html).
 func namesResource(media string) bool {
-	return media != "application/xml" && media != "text/xml" && slices.Contains(resourceTypes, media)
+	return media != "application/xml" && media != "text/xml" && slices.Contains(
+		resourceTypes,
+		media,
+	)
 }
 
 // wantsNative reports whether a Binary is asked for as what it holds: by an
@@ -62,7 +65,8 @@ func native(resp *response) error {
 			"The data of this Binary cannot be given as they are.")
 	}
 
-	resp.body, resp.contentType = data, "application/octet-stream"
+	resp.body = data
+	resp.contentType = "application/octet-stream"
 	if media, params, err := mime.ParseMediaType(root.Get("contentType").Text()); err == nil {
 		resp.contentType = mime.FormatMediaType(media, params)
 	}
@@ -88,7 +92,10 @@ func wrapBinary(r *request, id string) ([]byte, error) {
 	}
 	b = appendString(append(b, `"contentType":`...), mime.FormatMediaType(media, params))
 	if context := r.header.Get("X-Security-Context"); context != "" {
-		b = append(appendString(append(b, `,"securityContext":{"reference":`...), context), '}')
+		b = append(
+			appendString(append(b, `,"securityContext":{"reference":`...), context),
+			'}',
+		)
 	}
 
 	if len(r.body) > 0 {

@@ -90,7 +90,10 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 
 	if s.Jobs != nil {
 		rest.Operation = []fhir.CapabilityStatementRestResourceOperation{
-			{Name: "export", Definition: bulkData + "OperationDefinition/export"},
+			{
+				Name:       "export",
+				Definition: bulkData + "OperationDefinition/export",
+			},
 		}
 	}
 
@@ -178,7 +181,9 @@ var readOnly = map[string]bool{
 	"Parameters":       true,
 }
 
-func (s *describer) capabilityResource(c *coder, typ string) fhir.CapabilityStatementRestResource {
+func (s *describer) capabilityResource(
+	c *coder, typ string,
+) fhir.CapabilityStatementRestResource {
 	var r fhir.CapabilityStatementRestResource
 	c.set(&r.Type, typ)
 	for _, code := range s.typeInteractions() {
@@ -229,7 +234,9 @@ func revIncludes(typ string) []string {
 }
 
 // typeOperations are the operations that the routes have for a type.
-func (s *describer) typeOperations(typ string) []fhir.CapabilityStatementRestResourceOperation {
+func (s *describer) typeOperations(
+	typ string,
+) []fhir.CapabilityStatementRestResourceOperation {
 	const definition = "http://hl7.org/fhir/OperationDefinition/"
 	var all []fhir.CapabilityStatementRestResourceOperation
 	if _, ok := s.routes["/Type/$validate"]; ok {
@@ -264,7 +271,9 @@ var exportLevels = map[string]string{
 }
 
 // capabilityWrites declares the conditional forms and version handling.
-func (s *describer) capabilityWrites(c *coder, typ string, r *fhir.CapabilityStatementRestResource) {
+func (s *describer) capabilityWrites(
+	c *coder, typ string, r *fhir.CapabilityStatementRestResource,
+) {
 	r.Versioning = new(fhir.ResourceVersionPolicy)
 	c.set(r.Versioning, "versioned")
 	r.ConditionalRead = new(fhir.ConditionalReadStatus)

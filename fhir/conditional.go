@@ -28,7 +28,11 @@ func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry,
 		return Entry{}, 0, err
 	}
 	if len(q.Clauses) == 0 {
-		return Entry{}, 0, fail(http.StatusPreconditionFailed, "invalid", "A conditional form needs criteria.")
+		return Entry{}, 0, fail(
+			http.StatusPreconditionFailed,
+			"invalid",
+			"A conditional form needs criteria.",
+		)
 	}
 
 	found, err := r.access.Restrict(r.ctx, sn, source{sn}).Find(q)

@@ -31,7 +31,11 @@ func (s *Service) options(h http.Header, r *http.Request, segs []string) (*respo
 	methods, ok := s.routes[shape(segs)]
 	open := isMetadata(segs)
 	if !ok && !open {
-		return nil, fail(http.StatusNotFound, "not-found", "There is nothing under this path.")
+		return nil, fail(
+			http.StatusNotFound,
+			"not-found",
+			"There is nothing under this path.",
+		)
 	}
 
 	allow := "GET, HEAD"

@@ -74,7 +74,10 @@ func (s *writer) draftFirst(r *request) error {
 		id = r.path[1]
 	}
 	e, err := s.entry(r.in.root, r.in.body, r.in.typ, id, 1, r.now)
-	r.draft = &draft{root: r.in.root, entry: e}
+	r.draft = &draft{
+		root:  r.in.root,
+		entry: e,
+	}
 
 	return err
 }
@@ -128,7 +131,9 @@ func (r *request) drafted(old Entry) (*incoming, error) {
 
 // version returns the version to store of the request's resource: the draft, if
 // that is what it would be.
-func (s *writer) version(r *request, id string, version uint64, now time.Time) (Entry, error) {
+func (s *writer) version(
+	r *request, id string, version uint64, now time.Time,
+) (Entry, error) {
 	if d := r.draft; d != nil && d.err == nil && d.root == r.in.root && d.entry.ID == id &&
 		d.entry.Version == version && d.entry.Updated.Equal(now.Truncate(time.Millisecond)) {
 		return d.entry, nil

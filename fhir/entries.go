@@ -57,7 +57,11 @@ func (s *Service) prepareBundle(r *request) error {
 	switch r.bundleType = root.Get("type").Text(); r.bundleType {
 	case "batch", "transaction":
 	default:
-		return fail(http.StatusBadRequest, "value", "The Bundle is neither a batch nor a transaction.")
+		return fail(
+			http.StatusBadRequest,
+			"value",
+			"The Bundle is neither a batch nor a transaction.",
+		)
 	}
 
 	for i := range entries {
@@ -129,7 +133,11 @@ func (r *request) entryPreference() string {
 // aimEntry reads where an entry goes: below the base, and nowhere else.
 func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 	if url == "" || method == "" {
-		return fail(http.StatusBadRequest, "required", "The entry has no request with a method and a url.")
+		return fail(
+			http.StatusBadRequest,
+			"required",
+			"The entry has no request with a method and a url.",
+		)
 	}
 
 	path, query, _ := strings.Cut(url, "?")
@@ -157,9 +165,17 @@ func (s *Service) aimEntry(e *batchEntry, method, url string) error {
 	switch {
 	case err != nil:
 	case e.in.entries:
-		err = fail(http.StatusBadRequest, "not-supported", "A Bundle cannot be done inside a Bundle.")
+		err = fail(
+			http.StatusBadRequest,
+			"not-supported",
+			"A Bundle cannot be done inside a Bundle.",
+		)
 	case e.in.answer != nil:
-		err = fail(http.StatusBadRequest, "not-supported", "Work in the background cannot be begun by a Bundle.")
+		err = fail(
+			http.StatusBadRequest,
+			"not-supported",
+			"Work in the background cannot be begun by a Bundle.",
+		)
 	case method == http.MethodPatch:
 		err = e.req.unwrap("application/json-patch+json")
 	case strings.HasSuffix(at, "/_search") && len(e.req.body) > 0:

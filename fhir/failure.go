@@ -35,7 +35,9 @@ type failure struct {
 	cause  error       // for the log
 }
 
-func (f *failure) Error() string { return f.issues[0].detail }
+func (f *failure) Error() string {
+	return f.issues[0].detail
+}
 
 func (f *failure) Unwrap() error { return f.cause }
 
@@ -99,11 +101,16 @@ func asFailure(err error) *failure {
 	if errors.Is(err, ErrUnavailable) {
 		f = fail(http.StatusServiceUnavailable, "transient",
 			"The server cannot store anything at present: try again later.")
-		f.retry, f.cause = 10, err
+		f.retry = 10
+		f.cause = err
 		return f
 	}
 
-	f = fail(http.StatusInternalServerError, "exception", "The server failed; nothing was changed.")
+	f = fail(
+		http.StatusInternalServerError,
+		"exception",
+		"The server failed; nothing was changed.",
+	)
 	f.cause = err
 	return f
 }

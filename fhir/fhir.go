@@ -164,7 +164,10 @@ func newCore(c Config) (*core, error) {
 		u, err := url.Parse(base)
 		if err != nil || u.Host == "" || strings.HasSuffix(base, "/") || u.RawQuery != "" ||
 			u.Fragment != "" {
-			return nil, fmt.Errorf("fhir: %q is not a base URL without a slash at its end", base)
+			return nil, fmt.Errorf(
+				"fhir: %q is not a base URL without a slash at its end",
+				base,
+			)
 		}
 
 		s.prefixes = append(s.prefixes, u.EscapedPath())

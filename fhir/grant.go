@@ -36,7 +36,9 @@ func (r *request) mayFollow(q *search.Query) error {
 }
 
 // RefusedAccess makes the answer of a refusal that an access.Reader returned.
-func RefusedAccess(err error) error { return refusedAccess(err) }
+func RefusedAccess(err error) error {
+	return refusedAccess(err)
+}
 
 // refusedAccess makes an answer of a refusal: 403, with all the scopes that
 // would do (RFC 6750 3.1).
@@ -50,7 +52,10 @@ func refusedAccess(err error) error {
 		return err
 	}
 	f := forbidden(refusal.Error() + " Any of these would: " + strings.Join(refusal.Scopes, ", ") + ".")
-	f.www = fmt.Sprintf(`Bearer error="insufficient_scope", scope=%q`, strings.Join(refusal.Scopes, " "))
+	f.www = fmt.Sprintf(
+		`Bearer error="insufficient_scope", scope=%q`,
+		strings.Join(refusal.Scopes, " "),
+	)
 	return f
 }
 
@@ -119,7 +124,9 @@ func (s source) Current(ctx context.Context, typ, id string) (access.Resource, b
 	return resourceOf(e), ok, err
 }
 
-func (s source) Version(ctx context.Context, doc, version uint64) (access.Resource, bool, error) {
+func (s source) Version(
+	ctx context.Context, doc, version uint64,
+) (access.Resource, bool, error) {
 	e, ok, err := s.Snapshot.Version(ctx, doc, version)
 	return resourceOf(e), ok, err
 }

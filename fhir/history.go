@@ -46,7 +46,9 @@ func (s *reader) vread(sn Snapshot, r *request) (*response, error) {
 	return s.entryResponse(r, e)
 }
 
-func versionOf(ctx context.Context, sn Snapshot, typ, id string, version uint64) (Entry, bool, error) {
+func versionOf(
+	ctx context.Context, sn Snapshot, typ, id string, version uint64,
+) (Entry, bool, error) {
 	doc, ok, err := sn.Lookup(ctx, typ, id)
 	if err != nil || !ok {
 		return Entry{}, false, err
@@ -58,7 +60,14 @@ func versionOf(ctx context.Context, sn Snapshot, typ, id string, version uint64)
 func stored(e Entry) (*tree.Value, error) {
 	root, err := tree.ParseStored(e.Body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: body of %s/%s version %d: %v", ErrDamaged, e.Type, e.ID, e.Version, err)
+		return nil, fmt.Errorf(
+			"%w: body of %s/%s version %d: %v",
+			ErrDamaged,
+			e.Type,
+			e.ID,
+			e.Version,
+			err,
+		)
 	}
 	return root, nil
 }
@@ -96,7 +105,11 @@ func (s *reader) historyWindow(r *request, at lookup) (window, error) {
 		}
 
 		if !ok {
-			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
+			return w, fail(
+				http.StatusBadRequest,
+				"value",
+				"The value of "+p.Name+" cannot be read.",
+			)
 		}
 	}
 
@@ -209,7 +222,9 @@ func (s *reader) historySystem(sn Snapshot, r *request) (*response, error) {
 	}, "")
 }
 
-func (s *reader) historyOf(sn Snapshot, r *request, at lookup, typ string) (*response, error) {
+func (s *reader) historyOf(
+	sn Snapshot, r *request, at lookup, typ string,
+) (*response, error) {
 	return s.history(sn, r, at, scope.Search,
 		func(before uint64, f func(seq uint64, e Entry) (bool, error)) error {
 			var failed error

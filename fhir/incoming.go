@@ -63,7 +63,9 @@ func (r *request) sentResource() ([]byte, error) {
 }
 
 // readResource parses and validates one resource.
-func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*incoming, error) {
+func (s *core) readResource(
+	body []byte, now time.Time, o validate.Options,
+) (*incoming, error) {
 	root, err := tree.Parse(body)
 	if err != nil {
 		return nil, err
@@ -74,7 +76,11 @@ func (s *core) readResource(body []byte, now time.Time, o validate.Options) (*in
 		return nil, err
 	}
 	if !search.IsType(head.Type) {
-		return nil, fail(http.StatusBadRequest, "structure", "resourceType names no resource type of R4.")
+		return nil, fail(
+			http.StatusBadRequest,
+			"structure",
+			"resourceType names no resource type of R4.",
+		)
 	}
 	if f := s.validate(root, o); f != nil {
 		return nil, f
@@ -104,7 +110,11 @@ func writable(typ string) error {
 	if !readOnly[typ] {
 		return nil
 	}
-	f := fail(http.StatusMethodNotAllowed, "not-supported", typ+" cannot be written by clients.")
+	f := fail(
+		http.StatusMethodNotAllowed,
+		"not-supported",
+		typ+" cannot be written by clients.",
+	)
 	f.allow = readingOnly
 	return f
 }

@@ -94,7 +94,8 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 	if err == nil {
 		r.in, r.method, r.path = in, http.MethodPost, []string{in.typ}
 		if in.id != "" {
-			r.method, r.path = http.MethodPut, []string{in.typ, in.id}
+			r.method = http.MethodPut
+			r.path = []string{in.typ, in.id}
 		}
 		err = s.writer.prepareDraft(r)
 	}
@@ -149,7 +150,9 @@ func (s *Service) StoreLoad(
 }
 
 // storeLine stores one resource, or notes why it is refused.
-func (s *Service) storeLine(ctx context.Context, c Change, l *loadLine, out *Loaded, stored *notes) error {
+func (s *Service) storeLine(
+	ctx context.Context, c Change, l *loadLine, out *Loaded, stored *notes,
+) error {
 	f := l.failed
 	if f == nil {
 		change := s.writer.create

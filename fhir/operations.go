@@ -120,7 +120,11 @@ func (s *reader) prepareParameters(r *request) error {
 		}
 
 		if hasControl(p.Name) || hasControl(p.Value) {
-			return fail(http.StatusBadRequest, "value", "A parameter holds a control character.")
+			return fail(
+				http.StatusBadRequest,
+				"value",
+				"A parameter holds a control character.",
+			)
 		}
 		r.query = append(r.query, p)
 	}
@@ -132,7 +136,11 @@ func (s *reader) prepareParameters(r *request) error {
 // compartment, and what these refer to outside it, as far as the grant reads.
 func (s *reader) everything(sn Snapshot, r *request) (*response, error) {
 	if r.path[0] != "Patient" {
-		return nil, fail(http.StatusNotFound, "not-supported", "$everything is for Patient only.")
+		return nil, fail(
+			http.StatusNotFound,
+			"not-supported",
+			"$everything is for Patient only.",
+		)
 	}
 
 	patient, err := r.find(sn, scope.Read, "Patient", r.path[1])
@@ -201,7 +209,11 @@ func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 		}
 
 		if !ok {
-			return w, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
+			return w, fail(
+				http.StatusBadRequest,
+				"value",
+				"The value of "+p.Name+" cannot be read.",
+			)
 		}
 	}
 
@@ -214,7 +226,9 @@ var dateParams = []string{"date", "onset-date", "authoredon", "authored", "perio
 
 // record lists a patient's record in the order of numbers, the patient first:
 // the whole of it, or an error.
-func (s *reader) record(sn Snapshot, r *request, patient Entry, w everythingQuery) ([]uint64, error) {
+func (s *reader) record(
+	sn Snapshot, r *request, patient Entry, w everythingQuery,
+) ([]uint64, error) {
 	f := r.access.Restrict(r.ctx, sn, source{sn})
 	f.Search = f.Read
 	var docs []uint64

@@ -38,7 +38,11 @@ type mark struct {
 const pageParam = "_page"
 
 func badPage() error {
-	return fail(http.StatusGone, "expired", "This page link is not good for this token: search again.")
+	return fail(
+		http.StatusGone,
+		"expired",
+		"This page link is not good for this token: search again.",
+	)
 }
 
 // seal makes the value of _page: the query and mark, readable with the same

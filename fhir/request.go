@@ -141,7 +141,11 @@ func parseQuery(raw string) ([]search.Pair, error) {
 		name, err1 := url.QueryUnescape(k)
 		value, err2 := url.QueryUnescape(v)
 		if err1 != nil || err2 != nil || hasControl(name) || hasControl(value) {
-			return nil, fail(http.StatusBadRequest, "value", "The query is not well-formed.")
+			return nil, fail(
+				http.StatusBadRequest,
+				"value",
+				"The query is not well-formed.",
+			)
 		}
 		pairs = append(pairs, search.Pair{
 			Name:  name,

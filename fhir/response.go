@@ -128,7 +128,8 @@ func (r *request) dress(base string, h http.Header, resp *response) (err error) 
 	switch lines := r.get("_pretty") == "true"; {
 	case r.form.format == inHTML:
 		if page, err := view.Page(base, resp.body); err == nil {
-			resp.body, resp.contentType = page, view.MediaType
+			resp.body = page
+			resp.contentType = view.MediaType
 			h.Set("Content-Security-Policy", view.Policy)
 			return nil
 		}
@@ -140,7 +141,8 @@ func (r *request) dress(base string, h http.Header, resp *response) (err error) 
 			Limit:  maxXML,
 		})
 		if err == nil {
-			resp.body, resp.contentType = doc, xmlType
+			resp.body = doc
+			resp.contentType = xmlType
 		}
 
 	case lines:

@@ -46,7 +46,11 @@ func (s *reader) searchCompartment(sn Snapshot, r *request) (*response, error) {
 
 	in, ok := search.InCompartment(of, id, typ)
 	if !ok {
-		return nil, fail(http.StatusNotFound, "not-supported", typ+" is in no compartment of "+of+".")
+		return nil, fail(
+			http.StatusNotFound,
+			"not-supported",
+			typ+" is in no compartment of "+of+".",
+		)
 	}
 
 	return s.searchAt(sn, r, lookup{
@@ -110,7 +114,12 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 		return nil, err
 	}
 
-	q, err := s.queries.Parse(r.ctx, at.types, s.ownQuery(pairs), r.prefers("handling=strict"))
+	q, err := s.queries.Parse(
+		r.ctx,
+		at.types,
+		s.ownQuery(pairs),
+		r.prefers("handling=strict"),
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve reads the request, asks who sends it, and does it.
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, req *request) (*response, error) {
+func (s *Service) serve(
+	w http.ResponseWriter, r *http.Request, req *request,
+) (*response, error) {
 	path, rawQuery := rawTarget(r)
 	segs, ok := s.below(path)
 	req.path = segs
@@ -128,7 +130,11 @@ func (s *Service) readBody(w http.ResponseWriter, r *http.Request, req *request)
 		return nil
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		return fail(http.StatusUnsupportedMediaType, "not-supported", "Compressed bodies are not taken.")
+		return fail(
+			http.StatusUnsupportedMediaType,
+			"not-supported",
+			"Compressed bodies are not taken.",
+		)
 	}
 
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
@@ -205,7 +211,9 @@ func (s *Service) do(req *request) (*response, error) {
 
 // perform does an interaction; recorded reports whether its audit record was
 // stored with it.
-func (s *Service) perform(in *interaction, req *request) (resp *response, recorded bool, err error) {
+func (s *Service) perform(
+	in *interaction, req *request,
+) (resp *response, recorded bool, err error) {
 	if in.prepare != nil {
 		if err := in.prepare(req); err != nil {
 			return nil, false, err
@@ -349,7 +357,11 @@ func (s *Service) find(method string, path []string) (*interaction, error) {
 	}
 	in, ok := methods[method]
 	if !ok {
-		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
+		f := fail(
+			http.StatusMethodNotAllowed,
+			"not-supported",
+			"This path does not have that method.",
+		)
 		f.allow = allowed(methods)
 		return nil, f
 	}

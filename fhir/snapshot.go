@@ -47,7 +47,9 @@ var recordTerms = sync.OnceValue(func() (bounds [2][]byte) {
 	return bounds
 })
 
-func (s *snapshot) Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+func (s *snapshot) Scan(
+	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
+) error {
 	bounds := recordTerms()
 	if bytes.Compare(to, bounds[0]) <= 0 || bytes.Compare(from, bounds[1]) >= 0 {
 		return s.Resources.Scan(ctx, from, to, f)
@@ -186,7 +188,9 @@ func (s *snapshot) Terms(
 
 // each reads a batch, while the caller wants more of it: a run of resources, then
 // a run of records, and so on.
-func (s *snapshot) each(docs []uint64, more *bool, resources, records func([]uint64) (int, error)) error {
+func (s *snapshot) each(
+	docs []uint64, more *bool, resources, records func([]uint64) (int, error),
+) error {
 	for len(docs) > 0 {
 		n, err := resources(docs)
 		if err != nil || !*more {

@@ -49,7 +49,11 @@ func (s *loader) prepareStore(ctx context.Context) error {
 
 	if err == nil {
 		err = s.Store.Update(ctx, func(c Change) error {
-			return c.SetSetting(ctx, indexSetting, binary.BigEndian.AppendUint64(nil, search.Version()))
+			return c.SetSetting(
+				ctx,
+				indexSetting,
+				binary.BigEndian.AppendUint64(nil, search.Version()),
+			)
 		})
 	}
 
@@ -83,7 +87,9 @@ func (s *loader) pageSecret(ctx context.Context) (secret []byte, err error) {
 
 // entry makes a version to store of a body that was read. now becomes its
 // lastUpdated.
-func (s *core) entry(root *tree.Value, body []byte, typ, id string, version uint64, now time.Time) (Entry, error) {
+func (s *core) entry(
+	root *tree.Value, body []byte, typ, id string, version uint64, now time.Time,
+) (Entry, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	body, err := splice.Set(body, root, splice.Identity{
 		ID:          id,
@@ -202,7 +208,9 @@ func (s *loader) reindex(ctx context.Context) error {
 		})
 	})
 	if err == nil {
-		err = s.Store.Update(ctx, func(c Change) error { return c.DropIndex(ctx) })
+		err = s.Store.Update(ctx, func(c Change) error {
+			return c.DropIndex(ctx)
+		})
 	}
 
 	for err == nil && len(docs) > 0 {
@@ -249,7 +257,11 @@ func (s *loader) reindexSome(ctx context.Context, c Change, docs []uint64) error
 // serveCapability answers GET [base]/metadata, to anybody.
 func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*response, error) {
 	if r.method != http.MethodGet && r.method != http.MethodHead {
-		f := fail(http.StatusMethodNotAllowed, "not-supported", "This path does not have that method.")
+		f := fail(
+			http.StatusMethodNotAllowed,
+			"not-supported",
+			"This path does not have that method.",
+		)
 		f.allow = "GET, HEAD"
 		return nil, f
 	}

@@ -30,10 +30,15 @@ func tags(h http.Header, name string) []string {
 // names reports whether a tag is the one wanted, "*" included. All are compared
 // weakly; an unquoted version is taken too.
 func names(tag, want string) bool {
-	return tag == "*" || tag == want || tag == want[2:] || tag == strings.Trim(want[2:], `"`)
+	return tag == "*" || tag == want || tag == want[2:] || tag == strings.Trim(
+		want[2:],
+		`"`,
+	)
 }
 
-func sameTag(tag string, version uint64) bool { return names(tag, etag(version)) }
+func sameTag(tag string, version uint64) bool {
+	return names(tag, etag(version))
+}
 
 // ifMatch evaluates If-Match: 412 when it names other versions only (R4 http
 // 3.1.0.5.2).
@@ -47,14 +52,22 @@ func ifMatch(r *request, e Entry) error {
 
 	for _, tag := range all {
 		if !wellFormedTag(tag) {
-			return fail(http.StatusBadRequest, "value", "If-Match is no version of a resource.")
+			return fail(
+				http.StatusBadRequest,
+				"value",
+				"If-Match is no version of a resource.",
+			)
 		}
 	}
 
 	if len(all) == 0 {
 		return nil
 	}
-	return fail(http.StatusPreconditionFailed, "conflict", "The resource has another version.")
+	return fail(
+		http.StatusPreconditionFailed,
+		"conflict",
+		"The resource has another version.",
+	)
 }
 
 func wellFormedTag(tag string) bool {
@@ -66,5 +79,9 @@ func nothingToMatch(r *request) error {
 	if len(tags(r.header, "If-Match")) == 0 {
 		return nil
 	}
-	return fail(http.StatusPreconditionFailed, "conflict", "There is no current version to match.")
+	return fail(
+		http.StatusPreconditionFailed,
+		"conflict",
+		"There is no current version to match.",
+	)
 }

@@ -34,7 +34,9 @@ func (s *writer) create(c Change, r *request) (*response, error) {
 }
 
 // putNew stores a first version, or the one after a deletion.
-func (s *writer) putNew(c Change, r *request, p scope.Permission, id string, version uint64) (*response, error) {
+func (s *writer) putNew(
+	c Change, r *request, p scope.Permission, id string, version uint64,
+) (*response, error) {
 	e, err := s.version(r, id, version, r.now)
 	if err != nil {
 		return nil, err
@@ -95,7 +97,11 @@ func (s *writer) written(r *request, e Entry, status int) (*response, error) {
 // under the client's own id.
 func (s *writer) update(c Change, r *request) (*response, error) {
 	if r.in.id != r.path[1] {
-		return nil, fail(http.StatusBadRequest, "invalid", "The body's id must be there and be the path's.")
+		return nil, fail(
+			http.StatusBadRequest,
+			"invalid",
+			"The body's id must be there and be the path's.",
+		)
 	}
 	return s.updateAs(c, r, r.path[1])
 }
@@ -116,7 +122,11 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 		return nil, err
 	}
 	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, old.Version) { // RFC 9110 13.1.2
-		return nil, fail(http.StatusPreconditionFailed, "conflict", "The resource is there already.")
+		return nil, fail(
+			http.StatusPreconditionFailed,
+			"conflict",
+			"The resource is there already.",
+		)
 	}
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
@@ -128,7 +138,9 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 // updateAsCreate stores a resource under an id that the client chose. Tokens
 // that see only some resources may not: the answer would reveal which ids
 // are taken.
-func (s *writer) updateAsCreate(c Change, r *request, id string, old Entry) (*response, error) {
+func (s *writer) updateAsCreate(
+	c Change, r *request, id string, old Entry,
+) (*response, error) {
 	if !r.access.Everything(scope.Update, r.in.typ) {
 		return nil, notFound()
 	}

@@ -140,7 +140,9 @@ func (r *Reader) filter(p scope.Permission, typ string) search.Filter {
 
 // restrictions returns what must hold of a resource for a scope to allow it:
 // nothing for all resources; false when the scope allows none.
-func (r *Reader) restrictions(sc scope.Scope, typ string, p scope.Permission) ([]search.Clause, bool) {
+func (r *Reader) restrictions(
+	sc scope.Scope, typ string, p scope.Permission,
+) ([]search.Clause, bool) {
 	var all []search.Clause
 	switch sc.Context {
 	case "system", "user":

@@ -33,7 +33,9 @@ func (r *Reader) record(s step) {
 }
 
 // Consulted reports whether anything was decided.
-func (r *Reader) Consulted() bool { return len(r.steps) > 0 }
+func (r *Reader) Consulted() bool {
+	return len(r.steps) > 0
+}
 
 // Refused reports whether the last decision was a refusal.
 func (r *Reader) Refused() bool {

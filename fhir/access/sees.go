@@ -50,7 +50,9 @@ const (
 // Sees reports whether the grant allows p on a version of a resource, and why
 // not. A version is decided by its own content, a deletion by what it deleted,
 // and a Binary also by its security context.
-func (r *Reader) Sees(ctx context.Context, src Source, p scope.Permission, v Resource) (bool, Reason, error) {
+func (r *Reader) Sees(
+	ctx context.Context, src Source, p scope.Permission, v Resource,
+) (bool, Reason, error) {
 	reason, err := r.reason(ctx, src, r.filter(p, v.Type), v)
 	if err != nil {
 		return false, reason, err
@@ -92,7 +94,9 @@ func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) 
 	return covered
 }
 
-func (r *Reader) reason(ctx context.Context, src Source, filter search.Filter, v Resource) (Reason, error) {
+func (r *Reader) reason(
+	ctx context.Context, src Source, filter search.Filter, v Resource,
+) (Reason, error) {
 	switch {
 	case filter.Empty():
 		return NoScope, nil
@@ -146,7 +150,9 @@ func (r *Reader) reasonDeleted(
 
 // contextReason decides a Binary by its security context: it is treated as if
 // it were contained in that resource (R4 binary.html).
-func (r *Reader) contextReason(ctx context.Context, src Source, v Resource, root *tree.Value) (Reason, error) {
+func (r *Reader) contextReason(
+	ctx context.Context, src Source, v Resource, root *tree.Value,
+) (Reason, error) {
 	if v.Type != "Binary" {
 		return Visible, nil
 	}
@@ -180,8 +186,12 @@ func (r *Reader) contextReason(ctx context.Context, src Source, v Resource, root
 // along, only what the grant allows.
 func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *search.Finder {
 	f := search.NewFinder(ctx, ix,
-		func(typ string) search.Filter { return r.filter(scope.Search, typ) },
-		func(typ string) search.Filter { return r.filter(scope.Read, typ) })
+		func(typ string) search.Filter {
+			return r.filter(scope.Search, typ)
+		},
+		func(typ string) search.Filter {
+			return r.filter(scope.Read, typ)
+		})
 	f.Visible = func(typ string, doc uint64) (bool, error) {
 		if typ != "Binary" {
 			return true, nil

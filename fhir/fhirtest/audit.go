@@ -120,7 +120,13 @@ func manyAtOnce(t *testing.T, a fhir.AuditReader, docs []uint64, resource uint64
 		var got []uint64
 		n, err := a.Records(t.Context(), row.docs, func(doc uint64, rec *fhir.Record) bool {
 			if want := record(slices.Index(docs, doc)); rec.Client != want.Client {
-				t.Errorf("%s: record %d is of %s, want %s", row.name, doc, rec.Client, want.Client)
+				t.Errorf(
+					"%s: record %d is of %s, want %s",
+					row.name,
+					doc,
+					rec.Client,
+					want.Client,
+				)
 			}
 			got = append(got, doc)
 			return len(got) < row.limit
@@ -151,7 +157,9 @@ func together(t *testing.T, sn fhir.Snapshot, docs []uint64) {
 	}
 
 	lost := append(slices.Clone(docs), 1_000_000)
-	if err := sn.Entries(t.Context(), lost, func(fhir.Entry) bool { return true }); !errors.Is(err, fhir.ErrDamaged) {
+	if err := sn.Entries(t.Context(), lost, func(fhir.Entry) bool {
+		return true
+	}); !errors.Is(err, fhir.ErrDamaged) {
 		t.Errorf("a number that was never given: %v", err)
 	}
 }

@@ -40,7 +40,13 @@ func restart(t *testing.T, sub Subject) {
 		for i, err := range failed {
 			_, ok, lookup := sn.Lookup(t.Context(), "Observation", fmt.Sprint("o", i))
 			if lookup != nil || ok != (err == nil) {
-				t.Errorf("o%d was answered with %v, and is there: %v, %v", i, err, ok, lookup)
+				t.Errorf(
+					"o%d was answered with %v, and is there: %v, %v",
+					i,
+					err,
+					ok,
+					lookup,
+				)
 			}
 		}
 	})

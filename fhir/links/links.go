@@ -65,7 +65,9 @@ func each(t *table.Type, v *tree.Value, f func(Kind, *tree.Value) error) error {
 }
 
 // one visits one value of a member.
-func one(t *table.Type, member table.Member, name string, v *tree.Value, f func(Kind, *tree.Value) error) error {
+func one(
+	t *table.Type, member table.Member, name string, v *tree.Value, f func(Kind, *tree.Value) error,
+) error {
 	switch {
 	case member.Shadow: // id and extensions of a primitive value
 		return each(table.R4().Type("Element"), v, f)

@@ -132,7 +132,8 @@ func (l *loading) begin(ctx context.Context, from io.ReadSeeker) error {
 		l.at.Stored = map[string]int64{}
 	}
 
-	l.offset, l.line = l.at.Offset, l.at.Line
+	l.offset = l.at.Offset
+	l.line = l.at.Line
 	if _, err := from.Seek(l.offset, io.SeekStart); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
@@ -224,7 +225,9 @@ func (l *loading) store(ctx context.Context, s step) error {
 	var next Place
 	_, err := l.Service.StoreLoad(ctx, s.load, l.Mark, func(done *fhir.Loaded) ([]byte, error) {
 		next = l.at
-		next.Offset, next.Line, next.Done = s.offset, s.line, s.last
+		next.Offset = s.offset
+		next.Line = s.line
+		next.Done = s.last
 		next.Stored = maps.Clone(l.at.Stored)
 		for typ, n := range done.Stored {
 			next.Stored[typ] += n

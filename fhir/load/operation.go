@@ -35,7 +35,12 @@ func (m *Import) Check(_ context.Context, a *fhir.Asked) error {
 			"The body must be one of "+strings.Join(mediaTypes, ", ")+": one resource a line.", "")
 	}
 	if len(bytes.TrimSpace(a.Body)) == 0 {
-		return fhir.Refuse(http.StatusBadRequest, "required", "The body has no resources.", "")
+		return fhir.Refuse(
+			http.StatusBadRequest,
+			"required",
+			"The body has no resources.",
+			"",
+		)
 	}
 
 	if len(a.Access.Types(scope.Create))+len(a.Access.Types(scope.Update)) == 0 {
@@ -77,7 +82,12 @@ func (m *Import) Do(ctx context.Context, w *async.Work) error {
 		Mark:    w.Mark(),
 		File:    w.ID,
 		Progress: func(p Place) error {
-			w.Progress("%d%%: %d stored, %d refused", p.Offset*100/max(size, 1), p.Total(), p.Refused)
+			w.Progress(
+				"%d%%: %d stored, %d refused",
+				p.Offset*100/max(size, 1),
+				p.Total(),
+				p.Refused,
+			)
 			return w.Alive(ctx)
 		},
 	}, bytes.NewReader(w.Asked.Body))

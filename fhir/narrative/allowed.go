@@ -79,7 +79,8 @@ func entity(name string) (rune, bool) {
 		return '\'', true
 	}
 
-	digits, base := name, 10
+	digits := name
+	base := 10
 	if !strings.HasPrefix(name, "#") || len(name) > maxReference {
 		return 0, false
 	}

@@ -28,10 +28,16 @@ func Check(div string, seen func(id string) (first bool)) error {
 	}
 
 	if at := strings.IndexFunc(div, notXML); at >= 0 {
-		return fmt.Errorf("the narrative holds a character that XML does not have (at byte %d)", at)
+		return fmt.Errorf(
+			"the narrative holds a character that XML does not have (at byte %d)",
+			at,
+		)
 	}
 
-	s := scanner{src: div, seen: seen}
+	s := scanner{
+		src:  div,
+		seen: seen,
+	}
 	if err := s.document(); err != nil {
 		return fmt.Errorf("%w (at byte %d of the narrative)", err, s.at)
 	}

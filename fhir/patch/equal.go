@@ -76,7 +76,8 @@ type decimal struct {
 
 func decimalOf(raw string) decimal {
 	raw, negative := strings.CutPrefix(raw, "-")
-	mantissa, power := raw, ""
+	mantissa := raw
+	power := ""
 	if i := strings.IndexAny(raw, "eE"); i >= 0 {
 		mantissa, power = raw[:i], raw[i+1:]
 	}

@@ -28,7 +28,9 @@ type Error struct{ Code, Detail string }
 
 func (e *Error) Error() string { return e.Detail }
 
-func malformed(detail string) error { return &Error{"structure", detail} }
+func malformed(detail string) error {
+	return &Error{"structure", detail}
+}
 
 // unfit is the error of an operation that does not fit the resource.
 func unfit(format, path string) error {

@@ -48,7 +48,9 @@ func conditions(w *writer, p *person) {
 	}
 }
 
-func (p *person) conditionMembers(status string, category arr, icd, name string, onset, abated time.Time) []any {
+func (p *person) conditionMembers(
+	status string, category arr, icd, name string, onset, abated time.Time,
+) []any {
 	members := []any{
 		"text", narrative(name + ", " + status),
 		"extension", arr{
@@ -66,7 +68,13 @@ func (p *person) conditionMembers(status string, category arr, icd, name string,
 	if !abated.IsZero() {
 		members = append(members, "abatementDateTime", day(abated))
 	}
-	return append(members, "recordedDate", day(onset.AddDate(0, 0, 2)), "recorder", p.doctorRef())
+	return append(
+		members,
+		"recordedDate",
+		day(onset.AddDate(0, 0, 2)),
+		"recorder",
+		p.doctorRef(),
+	)
 }
 
 // allergies writes one or two allergies, each with what it does.

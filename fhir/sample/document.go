@@ -47,7 +47,11 @@ func documents(w *writer, p *person) {
 		p.documentMembers(p.sub("doc", 2), "superseded", "18842-5", "Discharge summary", p.visit(1),
 			summary)...)
 	if p.every(8) {
-		secret := inline(plainText, []byte("For the treating doctor only.\n"), "Psychotherapy note")
+		secret := inline(
+			plainText,
+			[]byte("For the treating doctor only.\n"),
+			"Psychotherapy note",
+		)
 		w.labelled("DocumentReference", p.sub("doc", 3), usCore+"documentreference",
 			arr{
 				coding(confidentiality, "V", "very restricted"),
@@ -57,7 +61,9 @@ func documents(w *writer, p *person) {
 	}
 }
 
-func (p *person) documentMembers(id, status, code, name string, at time.Time, attachment obj) []any {
+func (p *person) documentMembers(
+	id, status, code, name string, at time.Time, attachment obj,
+) []any {
 	return []any{
 		"text", narrative(name + " of " + day(at)),
 		"identifier", arr{identifier(hospital+"document", id)},
@@ -87,9 +93,13 @@ func (p *person) documentMembers(id, status, code, name string, at time.Time, at
 // consent writes what the patient allows: every sixth, counted from the
 // second, denies everything.
 func consent(w *writer, p *person) {
-	decision, rule, name := "permit", "OPTIN", "opt-in"
+	decision := "permit"
+	rule := "OPTIN"
+	name := "opt-in"
 	if p.index%6 == 1 {
-		decision, rule, name = "deny", "OPTOUT", "opt-out"
+		decision = "deny"
+		rule = "OPTOUT"
+		name = "opt-out"
 	}
 	w.put("Consent", p.sub("consent", 1), "",
 		"text", narrative("Sharing of the record: "+decision),

@@ -37,7 +37,9 @@ func admission(w *writer, p *person) {
 		})...)
 }
 
-func (p *person) encounterMembers(n int, status string, class obj, kind, kindName string, from, to time.Time) []any {
+func (p *person) encounterMembers(
+	n int, status string, class obj, kind, kindName string, from, to time.Time,
+) []any {
 	return []any{
 		"identifier", arr{
 			obj{"use", "official", "system", hospital + "encounter", "value", p.sub("enc", n)},

@@ -74,11 +74,15 @@ func (p *person) visit(n int) time.Time {
 }
 
 // last is the newest encounter, on which most of the record was made.
-func (p *person) last() time.Time { return p.visit(visits - 1) }
+func (p *person) last() time.Time {
+	return p.visit(visits - 1)
+}
 
 // every reports whether the patient is the first of each k, so that the first
 // patient of all has whatever anybody has.
-func (p *person) every(k int) bool { return p.index%k == 0 }
+func (p *person) every(k int) bool {
+	return p.index%k == 0
+}
 
 func (p *person) encounterRef(n int) obj {
 	return ref("Encounter", p.sub("enc", n))

@@ -40,7 +40,9 @@ func (p *person) dosage() obj {
 }
 
 // requestMembers are a prescription's; reported is a name and value.
-func (p *person) requestMembers(status, intent string, medication []any, reported ...any) []any {
+func (p *person) requestMembers(
+	status, intent string, medication []any, reported ...any,
+) []any {
 	members := []any{
 		"text", narrative(p.heads.medicine, p.heads.dosage),
 		"extension", arr{obj{"extension", arr{

@@ -86,10 +86,12 @@ func (p *person) extensions() arr {
 			extension("detailed", "valueCoding", coding(cdcRace, race.detail, race.detailName)))
 	}
 	parts = append(parts, extension("text", "valueString", race.name))
-	birth, sex := "M", "248153007"
+	birth := "M"
+	sex := "248153007"
 
 	if p.female {
-		birth, sex = "F", "248152002"
+		birth = "F"
+		sex = "248152002"
 	}
 
 	all := arr{

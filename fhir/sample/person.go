@@ -96,18 +96,25 @@ func (p *person) size() (height, weight float64) {
 	height, bmi := 177+float64(7*clamp(p.r.NormFloat64())), 26+float64(3*clamp(p.r.NormFloat64()))
 	switch {
 	case p.child():
-		height, bmi = 76, 16.5
+		height = 76
+		bmi = 16.5
 	case p.female:
 		height -= 13
 	}
 	return height, float64(bmi*height) * height / 10000
 }
 
-func (p *person) child() bool { return p.born.After(today.AddDate(-3, 0, 0)) }
+func (p *person) child() bool {
+	return p.born.After(today.AddDate(-3, 0, 0))
+}
 
-func (p *person) name() string { return p.given + " " + p.family }
+func (p *person) name() string {
+	return p.given + " " + p.family
+}
 
-func (p *person) ref() obj { return refNamed("Patient", p.id, p.name()) }
+func (p *person) ref() obj {
+	return refNamed("Patient", p.id, p.name())
+}
 
 // sub is the id of something in this patient's record.
 func (p *person) sub(kind string, n int) string {

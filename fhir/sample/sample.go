@@ -19,7 +19,9 @@ const seed = 0x46484952
 
 // PatientID is the id of the patient at a place, counted from 0. The patients
 // of the sandbox's users are the first ones.
-func PatientID(i int) string { return fmt.Sprintf("p%04d", i+1) }
+func PatientID(i int) string {
+	return fmt.Sprintf("p%04d", i+1)
+}
 
 // Generate makes n patients and what belongs to them, and the organisations,
 // people and places that they share. Each resource is emitted once, as it is
@@ -112,7 +114,9 @@ func (w *writer) next(resourceType, id string, current bool) int {
 	return n
 }
 
-func (w *writer) step(resourceType, id, profile string, labels arr, current bool, members []any) {
+func (w *writer) step(
+	resourceType, id, profile string, labels arr, current bool, members []any,
+) {
 	if w.err != nil {
 		return
 	}
@@ -137,4 +141,6 @@ func chance(patient int) *rand.Rand {
 }
 
 // pick returns one of a list.
-func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
+func pick[T any](r *rand.Rand, from []T) T {
+	return from[r.IntN(len(from))]
+}

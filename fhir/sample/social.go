@@ -129,7 +129,11 @@ func findings(w *writer, p *person, answers string) {
 	}
 	derived := arr{ref("QuestionnaireResponse", answers)}
 	put := func(n int, code, name string, rest ...any) {
-		members := append(p.told(survey, concept(loinc, code, name), p.last()), "performer", arr{p.doctorRef()})
+		members := append(
+			p.told(survey, concept(loinc, code, name), p.last()),
+			"performer",
+			arr{p.doctorRef()},
+		)
 		w.put("Observation", p.sub("screen", n), usCore+"observation-screening-assessment",
 			append(members, rest...)...)
 	}

@@ -66,16 +66,22 @@ func narrative(lines ...string) obj {
 	return obj{"status", "generated", "div", div + "</div>"}
 }
 
-func day(t time.Time) string { return t.Format("2006-01-02") }
+func day(t time.Time) string {
+	return t.Format("2006-01-02")
+}
 
-func instant(t time.Time) string { return t.Format("2006-01-02T15:04:05Z") }
+func instant(t time.Time) string {
+	return t.Format("2006-01-02T15:04:05Z")
+}
 
 func period(from, to time.Time) obj {
 	return obj{"start", instant(from), "end", instant(to)}
 }
 
 // decimal writes hundredths, tenths or whole numbers with that many digits.
-func decimal(v float64, digits int) string { return fmt.Sprintf("%.*f", digits, v) }
+func decimal(v float64, digits int) string {
+	return fmt.Sprintf("%.*f", digits, v)
+}
 
 func address(a place) obj {
 	return obj{"use", "home", "type", "physical", "line", arr{a.line}, "city", a.city, "state", a.state,

@@ -78,12 +78,18 @@ func (m measure) url() string {
 	return usCore + m.profile
 }
 
-func (m measure) code() obj { return obj{"coding", m.codes, "text", m.text} }
+func (m measure) code() obj {
+	return obj{"coding", m.codes, "text", m.text}
+}
 
 // draw measures once. The conversion keeps machines from fusing product and
 // sum, which would round differently on some.
 func (m measure) draw(p *person) obj {
-	return quantity(decimal(m.mean+float64(m.spread*clamp(p.r.NormFloat64())), m.digits), m.unit, m.symbol)
+	return quantity(
+		decimal(m.mean+float64(m.spread*clamp(p.r.NormFloat64())), m.digits),
+		m.unit,
+		m.symbol,
+	)
 }
 
 // clamp keeps a deviation within what a living body shows.
@@ -122,13 +128,17 @@ func vitals(w *writer, p *person, n int) {
 	})...)
 }
 
-func part(code, value obj) obj { return obj{"code", code, "valueQuantity", value} }
+func part(code, value obj) obj {
+	return obj{"code", code, "valueQuantity", value}
+}
 
 func partAbsent(code obj) obj {
 	return obj{"code", code, "dataAbsentReason", concept(absentReason, "unknown", "Unknown")}
 }
 
-func mmHg(v int) obj { return quantity(decimal(float64(v), 0), "mmHg", "mm[Hg]") }
+func mmHg(v int) obj {
+	return quantity(decimal(float64(v), 0), "mmHg", "mm[Hg]")
+}
 
 func (p *person) vitalHead(m measure, n int) []any {
 	return []any{

@@ -63,7 +63,9 @@ func isPlain(text string) bool {
 }
 
 // Supported returns the list for scopes_supported.
-func (c Catalogue) Supported() []string { return slices.Clone(c.texts) }
+func (c Catalogue) Supported() []string {
+	return slices.Clone(c.texts)
+}
 
 // Answer is the outcome of a negotiation.
 type Answer struct {
@@ -382,14 +384,22 @@ func (c Catalogue) Why(r Request, text string) string {
 	case err != nil:
 		return err.Error()
 	case len(r.Contexts) > 0 && !slices.Contains(r.Contexts, s.Context):
-		return fmt.Sprintf("%q: this grant type has scopes of the context %s", clip(text), contexts)
+		return fmt.Sprintf(
+			"%q: this grant type has scopes of the context %s",
+			clip(text),
+			contexts,
+		)
 
 	case s.Wildcard():
 		return c.instead(s)
 	case len(c.meet(s)) > 0 && len(s.Query) > 0:
 		return fmt.Sprintf("%q: this server cannot enforce that restriction", clip(text))
 	case !c.names(s.Type) && !c.wild(s.Type):
-		return fmt.Sprintf("%q: this server has no scopes of the type %s", clip(text), s.Type)
+		return fmt.Sprintf(
+			"%q: this server has no scopes of the type %s",
+			clip(text),
+			s.Type,
+		)
 	case r.Limited && len(c.meet(s)) > 0:
 		return fmt.Sprintf("%q: register for it first", clip(text))
 	}
@@ -424,4 +434,6 @@ func (c Catalogue) meant(text string) string {
 }
 
 // clip bounds a scope for a message.
-func clip(text string) string { return text[:min(len(text), 80)] }
+func clip(text string) string {
+	return text[:min(len(text), 80)]
+}

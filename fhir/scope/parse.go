@@ -36,10 +36,17 @@ func Parse(text string) (Scope, error) {
 	rest, query, granular := strings.Cut(rest, "?")
 	resource, permission, found := strings.Cut(rest, ".")
 	if !found {
-		return Scope{}, fmt.Errorf("scope %.80q: no permission after the resource type", text)
+		return Scope{}, fmt.Errorf(
+			"scope %.80q: no permission after the resource type",
+			text,
+		)
 	}
 	if !wellFormedType(resource) {
-		return Scope{}, fmt.Errorf("scope %.80q: %.40q is no resource type", text, resource)
+		return Scope{}, fmt.Errorf(
+			"scope %.80q: %.40q is no resource type",
+			text,
+			resource,
+		)
 	}
 
 	s := Scope{
@@ -55,7 +62,10 @@ func Parse(text string) (Scope, error) {
 
 	if granular {
 		if s.V1 {
-			return Scope{}, fmt.Errorf("scope %.80q: only scopes of edition 2 may have a query", text)
+			return Scope{}, fmt.Errorf(
+				"scope %.80q: only scopes of edition 2 may have a query",
+				text,
+			)
 		}
 		if s.Query, err = parseQuery(query); err != nil {
 			return Scope{}, fmt.Errorf("scope %.80q: %w", text, err)
@@ -155,7 +165,10 @@ func parseQuery(s string) ([]Param, error) {
 	for _, pair := range strings.Split(s, "&") {
 		name, escaped, found := strings.Cut(pair, "=")
 		if !found || !wellFormedParam(name) {
-			return nil, fmt.Errorf("query %.60q: expected name=value with a plain search parameter", pair)
+			return nil, fmt.Errorf(
+				"query %.60q: expected name=value with a plain search parameter",
+				pair,
+			)
 		}
 
 		for _, earlier := range out {
@@ -166,7 +179,10 @@ func parseQuery(s string) ([]Param, error) {
 
 		value, err := url.PathUnescape(escaped)
 		if err != nil || value == "" || strings.ContainsFunc(value, isControl) {
-			return nil, fmt.Errorf("query parameter %q: empty or badly escaped value", name)
+			return nil, fmt.Errorf(
+				"query parameter %q: empty or badly escaped value",
+				name,
+			)
 		}
 		out = append(out, Param{
 			Name:  name,
@@ -177,7 +193,9 @@ func parseQuery(s string) ([]Param, error) {
 	return out, nil
 }
 
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f || r == '�' }
+func isControl(r rune) bool {
+	return r < 0x20 || r == 0x7f || r == '�'
+}
 
 func wellFormedParam(s string) bool {
 	if s == "" || len(s) > 64 {

@@ -41,7 +41,9 @@ func NewBuilder(typ string, st Stamp) *Builder {
 }
 
 // Code adds a code whose system is implicit.
-func (b *Builder) Code(param, code string) { b.add(param, code, sep, implicit) }
+func (b *Builder) Code(param, code string) {
+	b.add(param, code, sep, implicit)
+}
 
 // Token adds a code and its system, "" for none.
 func (b *Builder) Token(param, system, code string) {
@@ -70,10 +72,14 @@ func (b *Builder) Identifier(param, system, value string) {
 
 // Present adds that there is an element which has no value to search for, such
 // as a reference with a display alone.
-func (b *Builder) Present(param string) { b.add(param, noValue) }
+func (b *Builder) Present(param string) {
+	b.add(param, noValue)
+}
 
 // URI adds a uri.
-func (b *Builder) URI(param, uri string) { b.add(param, whole(uri)) }
+func (b *Builder) URI(param, uri string) {
+	b.add(param, whole(uri))
+}
 
 func (b *Builder) add(param string, parts ...string) {
 	b.c.id = b.params[param].id

@@ -7,7 +7,9 @@ import (
 )
 
 // chainClause reads reference[:Type].rest=value.
-func (in *parsing) chainClause(types []string, head, tail, value string, depth int) (Clause, error) {
+func (in *parsing) chainClause(
+	types []string, head, tail, value string, depth int,
+) (Clause, error) {
 	code, only, _ := strings.Cut(head, ":")
 	if len(types) != 1 {
 		return Clause{}, unknown("a chain needs one resource type")
@@ -15,7 +17,11 @@ func (in *parsing) chainClause(types []string, head, tail, value string, depth i
 
 	p := Lookup(types[0], code)
 	if p == nil || p.Kind != Reference {
-		return Clause{}, unknown("%s has no reference %s to chain by", types[0], printable(code))
+		return Clause{}, unknown(
+			"%s has no reference %s to chain by",
+			types[0],
+			printable(code),
+		)
 	}
 
 	targets := p.Targets
@@ -30,7 +36,10 @@ func (in *parsing) chainClause(types []string, head, tail, value string, depth i
 	}
 
 	if targets == nil {
-		return Clause{}, bad("%s refers to resources of any type: name the one meant, as in %[1]s:Patient.name", code)
+		return Clause{}, bad(
+			"%s refers to resources of any type: name the one meant, as in %[1]s:Patient.name",
+			code,
+		)
 	}
 
 	var c Clause
@@ -70,7 +79,10 @@ func stops(err error) bool {
 func (in *parsing) hasClause(types []string, rest, value string, depth int) (Clause, error) {
 	parts := strings.SplitN(rest, ":", 3)
 	if len(parts) != 3 || len(types) != 1 || !IsType(parts[0]) {
-		return Clause{}, unknown("_has:%s is not _has:Type:reference:parameter", printable(rest))
+		return Clause{}, unknown(
+			"_has:%s is not _has:Type:reference:parameter",
+			printable(rest),
+		)
 	}
 
 	p := Lookup(parts[0], parts[1])

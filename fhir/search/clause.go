@@ -54,7 +54,11 @@ func (in *parsing) clause(types []string, name, value string, depth int) (Clause
 	for _, typ := range types {
 		p := Lookup(typ, code)
 		if p == nil || code == "_type" {
-			return c, unknown("%s has no search parameter %s", strings.Join(types, ","), printable(code))
+			return c, unknown(
+				"%s has no search parameter %s",
+				strings.Join(types, ","),
+				printable(code),
+			)
 		}
 		if err := in.alternatives(&c, p, modifier, value); err != nil {
 			return c, err
@@ -89,7 +93,8 @@ func (in *parsing) alternatives(c *Clause, p *Param, modifier, value string) err
 		if p.Kind != Token {
 			return noModifier(p.Code, modifier)
 		}
-		c.not, modifier = true, ""
+		c.not = true
+		modifier = ""
 	}
 
 	for _, v := range parts {
@@ -185,7 +190,9 @@ func one(term []byte) probe {
 }
 
 // after is the first key that does not begin with prefix.
-func after(prefix []byte) []byte { return appendAfter(nil, prefix) }
+func after(prefix []byte) []byte {
+	return appendAfter(nil, prefix)
+}
 
 func appendAfter(empty, prefix []byte) []byte {
 	end := append(empty, prefix...)

@@ -99,7 +99,9 @@ func (c *collector) part(of *part, v *tree.Value) [][]byte {
 	p := &Param{Kind: of.kind}
 	for i := range of.paths {
 		pa := &of.paths[i]
-		walk(v, pa.steps, func(leaf *tree.Value) { one.leaf(p, pa, leaf) })
+		walk(v, pa.steps, func(leaf *tree.Value) {
+			one.leaf(p, pa, leaf)
+		})
 	}
 
 	return one.terms

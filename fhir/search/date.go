@@ -22,10 +22,18 @@ var layouts = []struct {
 	layout string
 	add    func(time.Time) time.Time
 }{
-	{"2006", func(t time.Time) time.Time { return t.AddDate(1, 0, 0) }},
-	{"2006-01", func(t time.Time) time.Time { return t.AddDate(0, 1, 0) }},
-	{"2006-01-02", func(t time.Time) time.Time { return t.AddDate(0, 0, 1) }},
-	{"2006-01-02T15:04", func(t time.Time) time.Time { return t.Add(time.Minute) }},
+	{"2006", func(t time.Time) time.Time {
+		return t.AddDate(1, 0, 0)
+	}},
+	{"2006-01", func(t time.Time) time.Time {
+		return t.AddDate(0, 1, 0)
+	}},
+	{"2006-01-02", func(t time.Time) time.Time {
+		return t.AddDate(0, 0, 1)
+	}},
+	{"2006-01-02T15:04", func(t time.Time) time.Time {
+		return t.Add(time.Minute)
+	}},
 	{"2006-01-02T15:04:05", func(t time.Time) time.Time {
 		return t.Add(time.Second)
 	}},
@@ -154,15 +162,25 @@ func spanOf(value []byte) span {
 // dateTests are the comparisons of R4 search by prefix: r is the resource's
 // span, s the one searched for.
 var dateTests = map[string]func(r, s span) bool{
-	"eq": func(r, s span) bool { return r.lo >= s.lo && r.hi <= s.hi },
-	"ne": func(r, s span) bool { return r.lo < s.lo || r.hi > s.hi },
+	"eq": func(r, s span) bool {
+		return r.lo >= s.lo && r.hi <= s.hi
+	},
+	"ne": func(r, s span) bool {
+		return r.lo < s.lo || r.hi > s.hi
+	},
 	"lt": func(r, s span) bool { return r.lo < s.lo },
-	"le": func(r, s span) bool { return r.lo < s.lo || r.hi <= s.hi },
+	"le": func(r, s span) bool {
+		return r.lo < s.lo || r.hi <= s.hi
+	},
 	"gt": func(r, s span) bool { return r.hi > s.hi },
-	"ge": func(r, s span) bool { return r.hi > s.hi || r.lo >= s.lo },
+	"ge": func(r, s span) bool {
+		return r.hi > s.hi || r.lo >= s.lo
+	},
 	"sa": func(r, s span) bool { return r.lo >= s.hi },
 	"eb": func(r, s span) bool { return r.hi <= s.lo },
-	"ap": func(r, s span) bool { return r.lo < s.hi && r.hi > s.lo },
+	"ap": func(r, s span) bool {
+		return r.lo < s.hi && r.hi > s.lo
+	},
 }
 
 // dateBounds limits where lo may be for short spans that pass the test.

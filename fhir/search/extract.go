@@ -47,7 +47,9 @@ func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) (Terms, erro
 
 // extract returns the terms of a resource within a container, or of one that is
 // its own container.
-func extract(bases Bases, typ string, root *tree.Value, within *container, st Stamp) (Terms, error) {
+func extract(
+	bases Bases, typ string, root *tree.Value, within *container, st Stamp,
+) (Terms, error) {
 	c := collector{
 		bases:     bases,
 		stamp:     st,
@@ -110,7 +112,8 @@ func (c *collector) param(p *Param, root *tree.Value) {
 		return
 	}
 
-	there, asks := false, false
+	there := false
+	asks := false
 	for i := range p.paths {
 		pa := &p.paths[i]
 		asks = asks || pa.notFalse
@@ -163,7 +166,9 @@ func (c *collector) leaf(p *Param, pa *path, v *tree.Value) {
 	case Token:
 		c.token(pa.leaf, v)
 	case String:
-		eachText(pa.leaf, v, func(s string) { c.text(s, pa.name) })
+		eachText(pa.leaf, v, func(s string) {
+			c.text(s, pa.name)
+		})
 	case Date:
 		c.date(pa.leaf, v)
 	case Reference:
@@ -212,7 +217,9 @@ func (c *collector) token(leaf string, v *tree.Value) {
 
 // caseless is a string that a token parameter looks at: it belongs to no code
 // system in which case might matter (R4 search 3.1.1.4.10).
-func caseless(s string) string { return strings.ToLower(norm.NFC.String(s)) }
+func caseless(s string) string {
+	return strings.ToLower(norm.NFC.String(s))
+}
 
 // typed indexes an identifier by its type, for :of-type.
 func (c *collector) typed(v *tree.Value) {
@@ -220,7 +227,14 @@ func (c *collector) typed(v *tree.Value) {
 	codings := v.At("type", "coding").Each()
 	for i := range codings {
 		if code := codings[i].Get("code").Literal(); code != "" && value != "" {
-			c.add(ofType, whole(code), sep, whole(codings[i].Get("system").Literal()), sep, value)
+			c.add(
+				ofType,
+				whole(code),
+				sep,
+				whole(codings[i].Get("system").Literal()),
+				sep,
+				value,
+			)
 		}
 	}
 }
@@ -294,7 +308,9 @@ func (c *collector) text(s string, name bool) {
 }
 
 // exactly is what :exact compares: the same letters, however composed.
-func exactly(s string) string { return clean(norm.NFC.String(s)) }
+func exactly(s string) string {
+	return clean(norm.NFC.String(s))
+}
 
 func (c *collector) date(leaf string, v *tree.Value) {
 	switch leaf {
@@ -328,7 +344,8 @@ func (c *collector) period(start, end string) {
 
 // timing indexes a Timing by its outer limits (R4 search 3.1.1.4.7).
 func (c *collector) timing(v *tree.Value) {
-	s, found := span{always, never}, false
+	s := span{always, never}
+	found := false
 	events := v.Get("event").Each()
 	for i := range events {
 		if at, ok := parseDate(events[i].Literal()); ok {
@@ -364,7 +381,13 @@ func (c *collector) quantity(leaf string, v *tree.Value) {
 		if of == nil {
 			of = high
 		}
-		c.measure(low, high, of.Get("code").Literal(), of.Get("system").Literal(), of.Get("unit").Literal())
+		c.measure(
+			low,
+			high,
+			of.Get("code").Literal(),
+			of.Get("system").Literal(),
+			of.Get("unit").Literal(),
+		)
 
 	case "SampledData":
 	case "Money":
@@ -372,10 +395,18 @@ func (c *collector) quantity(leaf string, v *tree.Value) {
 
 	case "decimal", "integer":
 		if d, ok := parseDecimal(v.Literal()); ok {
-			c.build(func(b []byte) []byte { return d.appendTo(append(b, point)) })
+			c.build(func(b []byte) []byte {
+				return d.appendTo(append(b, point))
+			})
 		}
 	default:
-		c.measure(v, v, v.Get("code").Literal(), v.Get("system").Literal(), v.Get("unit").Literal())
+		c.measure(
+			v,
+			v,
+			v.Get("code").Literal(),
+			v.Get("system").Literal(),
+			v.Get("unit").Literal(),
+		)
 	}
 }
 
@@ -434,7 +465,12 @@ func (c *collector) reference(pa *path, v *tree.Value) {
 		c.link(pa, v.Get("reference").Literal(), v.Get("type").Literal())
 		if id := v.Get("identifier"); id != nil && (pa.target == "" ||
 			v.Get("type").Literal() == pa.target) {
-			c.add(logical, whole(id.Get("value").Literal()), sep, whole(id.Get("system").Literal()))
+			c.add(
+				logical,
+				whole(id.Get("value").Literal()),
+				sep,
+				whole(id.Get("system").Literal()),
+			)
 		}
 
 	case "canonical", "uri":

@@ -16,7 +16,9 @@ type Filter struct {
 func Everything() Filter { return Filter{all: true} }
 
 // Empty reports whether nothing can pass.
-func (f Filter) Empty() bool { return !f.all && len(f.any) == 0 }
+func (f Filter) Empty() bool {
+	return !f.all && len(f.any) == 0
+}
 
 // All reports whether everything passes.
 func (f Filter) All() bool { return f.all }

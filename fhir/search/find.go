@@ -106,7 +106,8 @@ func (f *Finder) scan(from, to []byte, visit func(term []byte, doc uint64) bool)
 
 func (f *Finder) terms(doc uint64) (id string, t Terms) {
 	f.eachTerms([]uint64{doc}, func(_ uint64, docID string, terms Terms) bool {
-		id, t = docID, terms
+		id = docID
+		t = terms
 		return true
 	})
 	return id, t
@@ -245,7 +246,9 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 }
 
 // candidates looks for a clause that maxCandidates resources satisfy, and lists them.
-func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int, found bool) {
+func (f *Finder) candidates(
+	typ string, clauses []Clause,
+) (best []uint64, by int, found bool) {
 	for i := range clauses {
 		c := &clauses[i]
 		if c.not || !c.narrow() {
@@ -254,7 +257,9 @@ func (f *Finder) candidates(typ string, clauses []Clause) (best []uint64, by int
 
 		docs, whole := f.list(typ, c, maxCandidates)
 		if whole && (!found || len(docs) < len(best)) {
-			best, by, found = docs, i, true
+			best = docs
+			by = i
+			found = true
 		}
 		if found && len(best) < 64 {
 			break
@@ -336,7 +341,9 @@ func (f *Finder) listSet(s *valueSet, add func(uint64) bool) {
 
 	for v := range s.values {
 		pr := s.param.exactly(v)
-		f.scan(pr.from, pr.to, func(_ []byte, doc uint64) bool { return add(doc) })
+		f.scan(pr.from, pr.to, func(_ []byte, doc uint64) bool {
+			return add(doc)
+		})
 	}
 }
 
@@ -367,12 +374,17 @@ func (f *Finder) all(typ string, clauses []Clause) []uint64 {
 			if have {
 				next = intersect(docs, next)
 			}
-			docs, have = next, true
+			docs = next
+			have = true
 		}
 	}
 
 	if !have {
-		docs, _ = f.list(typ, &Clause{probes: []probe{allOf(Lookup(typ, "_type"))}}, maxInt)
+		docs, _ = f.list(
+			typ,
+			&Clause{probes: []probe{allOf(Lookup(typ, "_type"))}},
+			maxInt,
+		)
 	}
 
 	for i := range clauses {

@@ -113,7 +113,8 @@ func (f *folder) letter(r rune) {
 		}
 	}
 
-	f.gap, f.mark = false, false
+	f.gap = false
+	f.mark = false
 
 	if plain, ok := letters[r]; ok {
 		f.spaced.WriteString(plain)
@@ -130,7 +131,10 @@ func (f *folder) letter(r rune) {
 func (f *folder) result(s string) folded {
 	spaced, joined := f.spaced.String(), f.joined.String()
 	if spaced == "" {
-		spaced = strings.Join(strings.Fields(clean(strings.ToLower(norm.NFC.String(s)))), " ")
+		spaced = strings.Join(
+			strings.Fields(clean(strings.ToLower(norm.NFC.String(s)))),
+			" ",
+		)
 		joined = spaced
 	}
 	if f.marks {

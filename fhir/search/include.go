@@ -66,7 +66,10 @@ type included struct {
 }
 
 func newIncluded(f *Finder, page []uint64) *included {
-	in := &included{f: f, seen: map[uint64]bool{}}
+	in := &included{
+		f:    f,
+		seen: map[uint64]bool{},
+	}
 	for _, doc := range page {
 		in.seen[doc] = true
 	}
@@ -167,7 +170,9 @@ func (in *included) addVersion(typ string, h Hit) {
 }
 
 // wants reports whether an include follows references to resources of typ.
-func (i Include) wants(typ string) bool { return i.Target == "" || typ == i.Target }
+func (i Include) wants(typ string) bool {
+	return i.Target == "" || typ == i.Target
+}
 
 func (in *included) pointedAt(p *Param, wants func(typ string) bool, doc uint64) {
 	_, terms := in.f.terms(doc)

@@ -116,7 +116,9 @@ func (d decimal) appendTo(b []byte) []byte {
 	return b
 }
 
-func (d decimal) encoded() []byte { return d.appendTo(nil) }
+func (d decimal) encoded() []byte {
+	return d.appendTo(nil)
+}
 
 // cutNumber splits an encoded number from what follows it.
 func cutNumber(b []byte) (number, rest []byte) {
@@ -182,8 +184,12 @@ func compareNumber(prefix, s string) (comparison, bool) {
 	is := d.encoded()
 	below, above := d.bounds()
 	from, to := below.encoded(), above.encoded()
-	less := func(a, b []byte) bool { return bytes.Compare(a, b) < 0 }
-	within := func(lo, hi []byte) bool { return !less(lo, from) && less(hi, to) }
+	less := func(a, b []byte) bool {
+		return bytes.Compare(a, b) < 0
+	}
+	within := func(lo, hi []byte) bool {
+		return !less(lo, from) && less(hi, to)
+	}
 
 	switch prefix {
 	case "eq":

@@ -155,4 +155,6 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 	return at, nil
 }
 
-func (r *Result) keysOf(doc uint64) []string { return r.keys[doc] }
+func (r *Result) keysOf(doc uint64) []string {
+	return r.keys[doc]
+}

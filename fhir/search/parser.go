@@ -19,8 +19,13 @@ type Parser struct {
 // Parse parses the parameters of a search for one of types (several: common
 // parameters only). With strict, what is not understood is refused; otherwise
 // it is left out and listed in Query.Ignored. Errors are *Error or ctx's.
-func (ps *Parser) Parse(ctx context.Context, types []string, pairs []Pair, strict bool) (*Query, error) {
-	q := &Query{Types: types, Count: DefaultCount}
+func (ps *Parser) Parse(
+	ctx context.Context, types []string, pairs []Pair, strict bool,
+) (*Query, error) {
+	q := &Query{
+		Types: types,
+		Count: DefaultCount,
+	}
 	if len(pairs) > maxParams {
 		return nil, tooCostly("more than %d parameters", maxParams)
 	}
@@ -154,7 +159,9 @@ var controls = map[string]func(q *Query, modifier, value string) error{
 	"_query":  refuseQuery,
 }
 
-func ignoreControl(*Query, string, string) error { return nil }
+func ignoreControl(*Query, string, string) error {
+	return nil
+}
 
 // refuseQuery refuses a named query: none is served, and leaving it out would
 // do another search (R4 search 3.1.1.7).
@@ -163,10 +170,14 @@ func refuseQuery(_ *Query, _, v string) error {
 }
 
 // SetCount reads a value of _count.
-func SetCount(q *Query, v string) error { return parseCount(q, "", v) }
+func SetCount(q *Query, v string) error {
+	return parseCount(q, "", v)
+}
 
 // SetShape reads a value of _summary or _elements.
-func SetShape(q *Query, name, v string) error { return controls[name](q, "", v) }
+func SetShape(q *Query, name, v string) error {
+	return controls[name](q, "", v)
+}
 
 func parseCount(q *Query, _, v string) error {
 	n, err := strconv.Atoi(v)
@@ -257,7 +268,8 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 		return unknown("cannot include %s", printable(v))
 	}
 
-	inc.Source, inc.Target = source, target
+	inc.Source = source
+	inc.Target = target
 	if code != "*" {
 		inc.Param = Lookup(source, code)
 		if inc.Param == nil || inc.Param.Kind != Reference {

@@ -61,7 +61,8 @@ func parsePath(text string) path {
 // splitSteps splits at slashes outside brackets.
 func splitSteps(text string) []string {
 	var all []string
-	inside, from := false, 0
+	inside := false
+	from := 0
 	for i, c := range []byte(text) {
 		switch {
 		case c == '[' || c == ']':

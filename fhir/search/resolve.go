@@ -308,7 +308,8 @@ func splitRef(value []byte) (id, typ, version string) {
 	}
 
 	parts := [3]string{}
-	n, from := 0, 0
+	n := 0
+	from := 0
 	for i, b := range value {
 		if b == sep[0] && n < 2 {
 			parts[n], from = string(value[from:i]), i+1

@@ -11,7 +11,8 @@ import (
 // It lets the extraction be held against FHIRPath.
 func (p *Param) Select(root *tree.Value) []string {
 	var all []string
-	asks, present := false, false
+	asks := false
+	present := false
 	for i := range p.paths {
 		pa := &p.paths[i]
 		asks = asks || pa.notFalse

@@ -42,7 +42,8 @@ func bound(typ string, steps []step) *table.CodeSet {
 		if !ok {
 			return nil
 		}
-		t, codes = m.Type.Of, m.Element.Codes
+		t = m.Type.Of
+		codes = m.Element.Codes
 	}
 
 	return codes

@@ -258,7 +258,9 @@ func Params(typ string) []*Param {
 }
 
 // Lookup returns the parameter of that code, or nil.
-func Lookup(typ, code string) *Param { return tables().params[typ][code] }
+func Lookup(typ, code string) *Param {
+	return tables().params[typ][code]
+}
 
 // Compartments returns the types that compartments are of (Patient, Encounter,
 // ...), in order.

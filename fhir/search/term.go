@@ -64,7 +64,9 @@ func digest(s string) string {
 // clean replaces the bytes that separate parts of terms. No FHIR string may
 // hold them.
 func clean(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' }) < 0 {
+	if strings.IndexFunc(s, func(r rune) bool {
+		return r < ' '
+	}) < 0 {
 		return s
 	}
 

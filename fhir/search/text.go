@@ -75,7 +75,8 @@ func divide(clauses []Clause) (index, read []Clause) {
 			read = append(read, *c)
 			c.probes = slices.Concat(c.probes, c.maybe)
 		}
-		c.maybe, c.test = nil, nil
+		c.maybe = nil
+		c.test = nil
 	}
 
 	return index, read

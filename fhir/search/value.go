@@ -173,7 +173,9 @@ func (c *Clause) contains(p *Param, of folded) {
 
 	pr := allOf(p)
 	pr.keep = func(value []byte) bool {
-		end := bytes.IndexFunc(value, func(r rune) bool { return r < ' ' })
+		end := bytes.IndexFunc(value, func(r rune) bool {
+			return r < ' '
+		})
 		return anywhere(string(value[:max(end, 0)]))
 	}
 	c.probes = append(c.probes, pr)
@@ -224,7 +226,10 @@ func uriProbes(c *Clause, p *Param, modifier, v string) error {
 	case "":
 		parts := splitEscaped(v, '|')
 		if len(parts) == 2 && parts[1] != "" && (p.Code == "url" || p.looksAt("canonical")) {
-			c.probes = append(c.probes, p.exactly(whole(unescape(parts[0])), sep, whole(unescape(parts[1]))))
+			c.probes = append(
+				c.probes,
+				p.exactly(whole(unescape(parts[0])), sep, whole(unescape(parts[1]))),
+			)
 			return nil
 		}
 		c.probes = append(c.probes, p.exactly(whole(url)))
@@ -307,8 +312,14 @@ func (in *parsing) dateProbes(c *Clause, p *Param, modifier, v string) error {
 		s = in.widen(s)
 	}
 	from, to := dateBounds(prefix, s)
-	keep := func(value []byte) bool { return test(spanOf(value), s) }
-	c.probes = append(c.probes, p.dates(shortSpan, from, to, keep), p.dates(longSpan, never, always, keep))
+	keep := func(value []byte) bool {
+		return test(spanOf(value), s)
+	}
+	c.probes = append(
+		c.probes,
+		p.dates(shortSpan, from, to, keep),
+		p.dates(longSpan, never, always, keep),
+	)
 
 	return nil
 }

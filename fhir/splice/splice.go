@@ -22,7 +22,9 @@ type Edit struct {
 // must not overlap; those at one place are done in the order given.
 func Apply(body []byte, edits ...Edit) []byte {
 	edits = slices.Clone(edits)
-	slices.SortStableFunc(edits, func(a, b Edit) int { return a.From - b.From })
+	slices.SortStableFunc(edits, func(a, b Edit) int {
+		return a.From - b.From
+	})
 	size := len(body)
 
 	for _, e := range edits {
@@ -50,7 +52,9 @@ type Head struct {
 // OperationOutcome issue code.
 type Error struct{ Code, Expression, Detail string }
 
-func (e *Error) Error() string { return e.Expression + ": " + e.Detail }
+func (e *Error) Error() string {
+	return e.Expression + ": " + e.Detail
+}
 
 // Read gives the head of a body. Errors are *Error (FHIR R4, json.html: every
 // resource names its type; Resource.id and meta).
@@ -104,7 +108,9 @@ func ValidID(s string) bool {
 	return true
 }
 
-func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func letter(c byte) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z'
+}
 
 // typeName reports whether s has the form of a resource type's name.
 func typeName(s string) bool {
@@ -131,7 +137,11 @@ const InstantFormat = "2006-01-02T15:04:05.000Z"
 // after resourceType, and first in meta. No other byte changes.
 func Set(body []byte, root *tree.Value, to Identity) ([]byte, error) {
 	if !ValidID(to.ID) || !ValidID(to.VersionID) {
-		return nil, fmt.Errorf("splice: id %q or version %q is not valid", to.ID, to.VersionID)
+		return nil, fmt.Errorf(
+			"splice: id %q or version %q is not valid",
+			to.ID,
+			to.VersionID,
+		)
 	}
 	if _, err := Read(root); err != nil {
 		return nil, err

@@ -258,7 +258,9 @@ func (l *loader) params() {
 		for _, base := range p.Base {
 			switch base {
 			case "Resource":
-				l.give(p, func(string) bool { return true })
+				l.give(p, func(string) bool {
+					return true
+				})
 			case "DomainResource":
 				l.give(p, func(name string) bool {
 					return name != "Bundle" && name != "Binary" && name != "Parameters"

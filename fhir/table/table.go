@@ -23,7 +23,9 @@ import (
 var packed []byte
 
 // R4 returns the table. The first call unpacks it (some milliseconds).
-var R4 = sync.OnceValue(func() *Table { return mustLoad(packed) })
+var R4 = sync.OnceValue(func() *Table {
+	return mustLoad(packed)
+})
 
 // Table is all definitions of one FHIR version.
 type Table struct {
@@ -39,7 +41,9 @@ type Table struct {
 
 // Type returns a type by its name ("Patient", "HumanName") or a backbone
 // element by its path ("Patient.contact"); nil when there is none.
-func (t *Table) Type(name string) *Type { return t.types[name] }
+func (t *Table) Type(name string) *Type {
+	return t.types[name]
+}
 
 // Resource returns a resource type that can be stored by itself; nil for others and
 // for the abstract Resource and DomainResource.
@@ -55,7 +59,9 @@ func (t *Table) Resources() []string { return t.resources }
 
 // ParamsOf lists the search parameters of a resource type, those that all
 // resources have included.
-func (t *Table) ParamsOf(resource string) []*Param { return t.byType[resource] }
+func (t *Table) ParamsOf(resource string) []*Param {
+	return t.byType[resource]
+}
 
 // Param returns one search parameter of a resource type; nil when it has none
 // of that code.
@@ -137,7 +143,9 @@ type TypeRef struct {
 }
 
 // Primitive reports whether JSON writes the type as a string, number or boolean.
-func (r *TypeRef) Primitive() bool { return r.Of == nil && r.Name != "Resource" }
+func (r *TypeRef) Primitive() bool {
+	return r.Of == nil && r.Name != "Resource"
+}
 
 // CodeSet is the codes that a required binding allows.
 type CodeSet struct {
@@ -147,10 +155,14 @@ type CodeSet struct {
 }
 
 // Has reports whether an element of type code may hold it.
-func (s *CodeSet) Has(code string) bool { return s.codes[code] }
+func (s *CodeSet) Has(code string) bool {
+	return s.codes[code]
+}
 
 // HasSystem reports whether any code of the set is of that system.
-func (s *CodeSet) HasSystem(system string) bool { return s.systems[system] != nil }
+func (s *CodeSet) HasSystem(system string) bool {
+	return s.systems[system] != nil
+}
 
 // HasIn reports whether the set holds a code of that system.
 func (s *CodeSet) HasIn(system, code string) bool {

@@ -62,10 +62,20 @@ func (s *resourceScope) finish(w *walker, v *tree.Value) {
 			w.add(Error, "invariant", "dom-2", "what is contained contains nothing itself")
 		}
 		if c.At("meta", "versionId") != nil || c.At("meta", "lastUpdated") != nil {
-			w.add(Error, "invariant", "dom-4", "what is contained has no version of its own")
+			w.add(
+				Error,
+				"invariant",
+				"dom-4",
+				"what is contained has no version of its own",
+			)
 		}
 		if c.At("meta", "security") != nil {
-			w.add(Error, "invariant", "dom-5", "what is contained has no security labels of its own")
+			w.add(
+				Error,
+				"invariant",
+				"dom-5",
+				"what is contained has no security labels of its own",
+			)
 		}
 
 		w.path = w.path[:len(w.path)-1]

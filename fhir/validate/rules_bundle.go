@@ -16,10 +16,18 @@ func bundleRules() map[string][]rule {
 				return ofType(v, "searchset") || !anyEntry(v, "search")
 			}},
 			{"bdl-3", "entries of a batch, transaction or history have a request; no others", func(v *tree.Value) bool {
-				return everyEntry(v, "request", ofType(v, "batch", "transaction", "history"))
+				return everyEntry(
+					v,
+					"request",
+					ofType(v, "batch", "transaction", "history"),
+				)
 			}},
 			{"bdl-4", "each entry of a response or history has a response, and no other", func(v *tree.Value) bool {
-				return everyEntry(v, "response", ofType(v, "batch-response", "transaction-response", "history"))
+				return everyEntry(
+					v,
+					"response",
+					ofType(v, "batch-response", "transaction-response", "history"),
+				)
 			}},
 			{"bdl-7", "a fullUrl is there once for each version", distinctFullURLs},
 			{"bdl-9", "a document has an identifier with system and value", func(v *tree.Value) bool {

@@ -34,7 +34,13 @@ func recordRules() map[string][]rule {
 		"Condition": {
 			{"con-4", "what has abated is inactive, resolved or in remission", func(v *tree.Value) bool {
 				return !has(v, "abatement[x]") ||
-					coded(v.Get("clinicalStatus"), conditionClinical, "resolved", "remission", "inactive")
+					coded(
+						v.Get("clinicalStatus"),
+						conditionClinical,
+						"resolved",
+						"remission",
+						"inactive",
+					)
 			}},
 			{"con-5", "what was entered in error has no clinicalStatus", func(v *tree.Value) bool {
 				return !coded(v.Get("verificationStatus"), conditionVerStatus, "entered-in-error") ||

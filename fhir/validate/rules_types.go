@@ -34,7 +34,9 @@ func dataTypeRules() map[string][]rule {
 			return (!has(v, "code") || v.Get("code").Text() == "1") &&
 				!strings.Contains(v.Get("value").Literal(), ".")
 		})},
-		"Distance": {measured("dis-1", func(*tree.Value) bool { return true })},
+		"Distance": {measured("dis-1", func(*tree.Value) bool {
+			return true
+		})},
 		"Duration": {{"drt-1", "a duration's unit is of UCUM and has a value", func(v *tree.Value) bool {
 			return !has(v, "code") || v.Get("system").Text() == ucum && has(v, "value")
 		}}},
@@ -83,7 +85,13 @@ func (w *walker) attachment(v *tree.Value) {
 		severity = Error
 	}
 	if has(v, "size") && strconv.Itoa(len(data)) != v.Get("size").Literal() {
-		w.add(severity, "invariant", "", "size is not the number of bytes in data, which is %d", len(data))
+		w.add(
+			severity,
+			"invariant",
+			"",
+			"size is not the number of bytes in data, which is %d",
+			len(data),
+		)
 	}
 	sum := sha1.Sum(data)
 	if has(v, "hash") && base64.StdEncoding.EncodeToString(sum[:]) != v.Get("hash").Text() {

@@ -78,7 +78,10 @@ func New(t *table.Table) *Validator {
 // Resource checks one body that package tree has parsed, and returns what it
 // found, errors and warnings in the order met; nil when all is well.
 func (v *Validator) Resource(root *tree.Value, o Options) []Issue {
-	w := walker{v: v, options: o}
+	w := walker{
+		v:       v,
+		options: o,
+	}
 	w.resource(root, false)
 	return w.issues
 }
@@ -241,7 +244,9 @@ func (w *walker) object(v *tree.Value, t *table.Type) {
 }
 
 // baseName is a member's name without the mark of a shadow.
-func baseName(name string) string { return strings.TrimPrefix(name, "_") }
+func baseName(name string) string {
+	return strings.TrimPrefix(name, "_")
+}
 
 // elementName is an element's name in FHIRPath.
 func elementName(e *table.Element) string {
@@ -342,7 +347,8 @@ func twinName(name string) string {
 
 // value checks one value of an element.
 func (w *walker) value(v *tree.Value, member table.Member) {
-	ref, e := member.Type, member.Element
+	ref := member.Type
+	e := member.Element
 	switch {
 	case member.Shadow:
 		w.object(v, w.v.table.Type("Element"))

@@ -86,7 +86,10 @@ func (v viewer) element(name string, item *tree.Value, member table.Member) node
 	}
 
 	if text := short(member.Type.Name, item); text != "" {
-		return node{Name: name, Text: text}
+		return node{
+			Name: name,
+			Text: text,
+		}
 	}
 
 	return node{

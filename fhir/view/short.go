@@ -9,7 +9,9 @@ import (
 // short writes a value of a common data type on one line; "" when the type
 // has no short form, or the value holds more than the form can.
 func short(kind string, v *tree.Value) string {
-	get := func(name string) string { return v.Get(name).Literal() }
+	get := func(name string) string {
+		return v.Get(name).Literal()
+	}
 	switch kind {
 	case "HumanName":
 		if get("text") != "" {
@@ -36,11 +38,24 @@ func short(kind string, v *tree.Value) string {
 		return joined(" ", get("start"), "–", get("end"))
 
 	case "Range":
-		return joined(" ", short("Quantity", v.Get("low")), "–", short("Quantity", v.Get("high")))
+		return joined(
+			" ",
+			short("Quantity", v.Get("low")),
+			"–",
+			short("Quantity", v.Get("high")),
+		)
 	case "Ratio":
-		return joined(" ", short("Quantity", v.Get("numerator")), "in", short("Quantity", v.Get("denominator")))
+		return joined(
+			" ",
+			short("Quantity", v.Get("numerator")),
+			"in",
+			short("Quantity", v.Get("denominator")),
+		)
 	case "Identifier":
-		return noted(get("value"), joined(", ", short("CodeableConcept", v.Get("type")), get("system")))
+		return noted(
+			get("value"),
+			joined(", ", short("CodeableConcept", v.Get("type")), get("system")),
+		)
 	case "ContactPoint":
 		return noted(get("value"), joined(", ", get("system"), get("use")))
 

@@ -46,7 +46,8 @@ func compile(e elements, base, expression string) ([]string, error) {
 // alternatives splits at "|" outside parentheses.
 func alternatives(expr string) []string {
 	var all []string
-	depth, from := 0, 0
+	depth := 0
+	from := 0
 	for i, c := range expr {
 		switch c {
 		case '(':
@@ -73,7 +74,9 @@ func compileOne(e elements, expr string) ([]string, error) {
 		return paths, err
 	}
 
-	as, target, suffix := "", "", ""
+	as := ""
+	target := ""
+	suffix := ""
 	if m := isTarget.FindStringSubmatch(expr); m != nil {
 		expr, target = m[1], m[2]
 	}
@@ -125,7 +128,8 @@ func resolve(e elements, expr, as, suffix string) ([]string, error) {
 	}
 
 	for i, s := range steps[1:] {
-		name, filter := s, ""
+		name := s
+		filter := ""
 		if m := whereEq.FindStringSubmatch(s); m != nil {
 			name, filter = m[1], "["+m[2]+"="+m[3]+"]"
 		} else if strings.HasSuffix(s, "[0]") {
@@ -158,7 +162,9 @@ var subtypes = map[string]string{
 
 // leaves returns the members that a leaf may be in: one, or one for each type
 // of a choice.
-func leaves(e elements, json []string, name, filter, as, suffix, path string, x element) ([]string, error) {
+func leaves(
+	e elements, json []string, name, filter, as, suffix, path string, x element,
+) ([]string, error) {
 	var out []string
 	for _, t := range x.types {
 		if as != "" && !strings.EqualFold(as, t) && subtypes[t] != as {

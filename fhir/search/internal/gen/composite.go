@@ -41,7 +41,9 @@ func composites(t *table.Table, e elements, base string, p *table.Param) ([]stri
 	return places, nil
 }
 
-func component(t *table.Table, e elements, at, below string, c table.Component) (string, error) {
+func component(
+	t *table.Table, e elements, at, below string, c table.Component,
+) (string, error) {
 	kind := ""
 	for _, p := range t.Params {
 		if p.URL == c.Definition {

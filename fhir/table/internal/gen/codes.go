@@ -49,7 +49,13 @@ func (d *definitions) writeCodes(out io.Writer) {
 	for _, url := range slices.Sorted(maps.Keys(d.used)) {
 		sets := d.expand(url, 0)
 		for _, system := range slices.Sorted(maps.Keys(sets)) {
-			fmt.Fprintf(out, "codes\t%s\t%s\t%s\n", last(url), system, strings.Join(sets[system], " "))
+			fmt.Fprintf(
+				out,
+				"codes\t%s\t%s\t%s\n",
+				last(url),
+				system,
+				strings.Join(sets[system], " "),
+			)
 		}
 	}
 }

@@ -113,7 +113,8 @@ func (d *definitions) writeStructure(out io.Writer, s structure) {
 // elements of its own and of R5 into some snapshots and left others out;
 // HL7's differential is as it was, so its word counts.
 func (s structure) hl7() []element {
-	stated, listed := map[string]element{}, map[string]bool{}
+	stated := map[string]element{}
+	listed := map[string]bool{}
 	for _, e := range s.Differential.Element {
 		stated[e.Path] = e
 	}
@@ -201,7 +202,9 @@ func typesOf(e element, backbone bool) string {
 	return strings.Join(names, ",")
 }
 
-func last(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+func last(url string) string {
+	return url[strings.LastIndexByte(url, '/')+1:]
+}
 
 func lastAll(urls []string) []string {
 	var names []string
@@ -277,7 +280,13 @@ func (c *compartment) write(out io.Writer) {
 			return p == "{def}"
 		})
 		if len(params) > 0 {
-			fmt.Fprintf(out, "compartment\t%s\t%s\t%s\n", c.Code, r.Code, strings.Join(params, ","))
+			fmt.Fprintf(
+				out,
+				"compartment\t%s\t%s\t%s\n",
+				c.Code,
+				r.Code,
+				strings.Join(params, ","),
+			)
 		}
 	}
 }

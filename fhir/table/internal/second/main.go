@@ -33,7 +33,9 @@ type property struct {
 	Properties       []property `json:"_properties"`
 }
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stderr)) }
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stderr))
+}
 
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) != 1 {
@@ -101,7 +103,9 @@ func write(out io.Writer, path string, properties []property) {
 			continue
 		}
 
-		least, many, bound := 0, "one", ""
+		least := 0
+		many := "one"
+		bound := ""
 		if p.Required {
 			least = 1
 		}
@@ -127,4 +131,6 @@ func write(out io.Writer, path string, properties []property) {
 	}
 }
 
-func last(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+func last(url string) string {
+	return url[strings.LastIndexByte(url, '/')+1:]
+}
