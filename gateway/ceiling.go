@@ -68,7 +68,9 @@ type budget struct {
 }
 
 // set makes it that of the limits.
-func (b *budget) set(l *Limits) { b.max.Store(max(0, l.Memory/4*3)) }
+func (b *budget) set(l *Limits) {
+	b.max.Store(max(0, l.Memory/4*3))
+}
 
 // reserve counts n bytes in.
 func (b *budget) reserve(n int) { b.used.Add(int64(n)) }

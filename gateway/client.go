@@ -83,7 +83,8 @@ func (c *client) meetClient() bool {
 		return false
 	}
 
-	c.address, c.remote = a, from
+	c.address = a
+	c.remote = from
 	return true
 }
 

@@ -34,7 +34,11 @@ type deadline struct {
 func (d *deadline) awaits(j *janitor, c *rawConn, limit time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.conn, d.write, d.idle, d.waiting, d.first = c, false, false, true, limit
+	d.conn = c
+	d.write = false
+	d.idle = false
+	d.waiting = true
+	d.first = limit
 	d.at = 0
 	if d.asked {
 		d.at = j.clock() + limit
@@ -79,7 +83,9 @@ func (d *deadline) rests() { d.queues(nil) }
 func (d *deadline) queues(t *turn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.at, d.waiting, d.turn = 0, false, t
+	d.at = 0
+	d.waiting = false
+	d.turn = t
 }
 
 func (d *deadline) arm(j *janitor, c *rawConn, limit time.Duration, write, idle bool) {
@@ -155,7 +161,8 @@ func (d *deadline) probe() {
 
 // wake ends the system call that is waited in. The caller holds mu.
 func (d *deadline) wake() {
-	d.at, d.waiting = 0, false
+	d.at = 0
+	d.waiting = false
 	if d.write {
 		d.conn.SetWriteDeadline(past)
 		return
@@ -186,7 +193,9 @@ type janitor struct {
 	deadlines map[*deadline]struct{}
 }
 
-func (j *janitor) clock() time.Duration { return time.Duration(j.ticks.Load()) }
+func (j *janitor) clock() time.Duration {
+	return time.Duration(j.ticks.Load())
+}
 
 func (j *janitor) add(d *deadline) {
 	j.mu.Lock()

@@ -135,7 +135,9 @@ func (f *fault) because(reason string, cause error) *fault {
 }
 
 // is reports whether f is of a kind.
-func (f *fault) is(kind *fault) bool { return f == kind || f.kind == kind }
+func (f *fault) is(kind *fault) bool {
+	return f == kind || f.kind == kind
+}
 
 // ofNextHop reports whether it is the next hop that failed.
 func (f *fault) ofNextHop() bool {

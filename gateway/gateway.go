@@ -110,7 +110,8 @@ func newState(c *Config, before *state) *state {
 // complaint and changes nothing. What is under way ends as it began; Evidence and Now
 // stay what they were.
 func (g *Gateway) Reload(c Config) error {
-	c.Evidence, c.Now = g.evidence, g.now
+	c.Evidence = g.evidence
+	c.Now = g.now
 	if err := c.Check(); err != nil {
 		return err
 	}
@@ -147,7 +148,10 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 
 // watchOver runs the janitor, and closes and forgets what nobody uses any more.
 func (g *Gateway) watchOver(quit <-chan struct{}) {
-	tick := min(250*time.Millisecond, max(5*time.Millisecond, g.state.Load().times.shortest()/4))
+	tick := min(
+		250*time.Millisecond,
+		max(5*time.Millisecond, g.state.Load().times.shortest()/4),
+	)
 	go g.janitor.run(tick, g.now, quit)
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
@@ -237,7 +241,10 @@ func (g *Gateway) drain() error {
 	g.closePreconnected(g.state.Load().table, true)
 	g.janitor.sweep()
 	done := make(chan struct{})
-	go func() { g.running.Wait(); close(done) }()
+	go func() {
+		g.running.Wait()
+		close(done)
+	}()
 
 	select {
 	case <-done:

@@ -20,7 +20,10 @@ const (
 // hangup reports whether the peer has ended its sending, and whether the connection is
 // over both ways. It waits for nothing and reads nothing.
 func hangup(fd uintptr) (ended, reset bool) {
-	p := pollFd{fd: int32(fd), events: pollRdHup}
+	p := pollFd{
+		fd:     int32(fd),
+		events: pollRdHup,
+	}
 	var now syscall.Timespec
 	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1,
 		uintptr(unsafe.Pointer(&now)),

@@ -73,7 +73,8 @@ func (b *inbox) room(max int) ([]byte, error) {
 		b.set(smallBuffers.Get().(*[]byte))
 	}
 	if b.r == b.w {
-		b.r, b.w = 0, 0
+		b.r = 0
+		b.w = 0
 	}
 	if b.w < len(*b.buf) {
 		return (*b.buf)[b.w:], nil
@@ -127,7 +128,8 @@ func (b *inbox) consume(n int) {
 // release gives the buffer back, with all that is in it.
 func (b *inbox) release() {
 	b.putBack()
-	b.r, b.w = 0, 0
+	b.r = 0
+	b.w = 0
 }
 
 func (b *inbox) set(buf *[]byte) {

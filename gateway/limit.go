@@ -60,7 +60,9 @@ func (s *addresses) admit(from netip.Addr, l *Limits, now time.Time) (*address, 
 }
 
 // move counts a connection from one address over to another, or refuses and leaves it.
-func (s *addresses) move(old *address, from netip.Addr, l *Limits, now time.Time) (*address, bool) {
+func (s *addresses) move(
+	old *address, from netip.Addr, l *Limits, now time.Time,
+) (*address, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all-- // it stays one connection
@@ -181,7 +183,9 @@ func (a *address) schedule(now func() time.Time) {
 	}
 	a.timed = true
 	wait := time.Duration((1 - a.tokens) / a.rate * float64(time.Second))
-	time.AfterFunc(max(wait, time.Microsecond), func() { a.serve(now) })
+	time.AfterFunc(max(wait, time.Microsecond), func() {
+		a.serve(now)
+	})
 }
 
 // serve gives tokens to the first in the queue.

@@ -42,9 +42,21 @@ func (m *metrics) count(t *tally, response bool) {
 func (g *Gateway) WriteMetrics(w io.Writer) error {
 	m := &g.metrics
 	p := printer{w: w}
-	p.gauge("gateway_connections", "Connections of clients that are open.", int64(g.clients.count()))
-	p.gauge("gateway_memory_bytes", "Memory of connections and buffers, by estimate.", g.memory.used.Load())
-	p.gauge("gateway_upstreams", "Connections to next hops that are open.", int64(g.ups.count()))
+	p.gauge(
+		"gateway_connections",
+		"Connections of clients that are open.",
+		int64(g.clients.count()),
+	)
+	p.gauge(
+		"gateway_memory_bytes",
+		"Memory of connections and buffers, by estimate.",
+		g.memory.used.Load(),
+	)
+	p.gauge(
+		"gateway_upstreams",
+		"Connections to next hops that are open.",
+		int64(g.ups.count()),
+	)
 	p.counter("gateway_connections_total", "Connections accepted.", m.accepted.Load())
 	p.counter("gateway_connections_limited_total", "Connections closed at once, as a limit was reached.",
 		m.limited.Load())
@@ -55,16 +67,36 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 		m.delayed.Load())
 
 	p.counter("gateway_requests_total", "Requests received.", m.requests.Load())
-	p.counter("gateway_request_bytes_total", "Bytes of requests, framing included.", m.requestBytes.Load())
+	p.counter(
+		"gateway_request_bytes_total",
+		"Bytes of requests, framing included.",
+		m.requestBytes.Load(),
+	)
 	p.counter("gateway_answers_total", "Answers sent, interim ones and the gateway's own included.",
 		m.answers.Load())
-	p.counter("gateway_answer_bytes_total", "Bytes of answers, framing included.", m.answerBytes.Load())
-	p.counter("gateway_upstream_dials_total", "Connections made to next hops.", m.dials.Load())
+	p.counter(
+		"gateway_answer_bytes_total",
+		"Bytes of answers, framing included.",
+		m.answerBytes.Load(),
+	)
+	p.counter(
+		"gateway_upstream_dials_total",
+		"Connections made to next hops.",
+		m.dials.Load(),
+	)
 	p.counter("gateway_upstream_spares_total", "Connections that were ready when they were needed.",
 		m.spares.Load())
 
-	p.counter("gateway_panics_total", "Faults of the gateway that ended a connection.", m.panics.Load())
-	p.head("gateway_own_answers_total", "Answers of the gateway's own, by status.", "counter")
+	p.counter(
+		"gateway_panics_total",
+		"Faults of the gateway that ended a connection.",
+		m.panics.Load(),
+	)
+	p.head(
+		"gateway_own_answers_total",
+		"Answers of the gateway's own, by status.",
+		"counter",
+	)
 
 	for i, s := range faultStatuses {
 		p.printf("gateway_own_answers_total{status=\"%d\"} %d\n", s, m.faults[i].Load())

@@ -147,7 +147,9 @@ func (p *pump) begin(also func()) {
 // resume begins the time for the body, as 100 (Continue) has been passed.
 func (p *pump) resume() {
 	x := p.x
-	p.begin(func() { p.deadline.reads(&x.g.janitor, x.raw, x.state.times.Body) })
+	p.begin(func() {
+		p.deadline.reads(&x.g.janitor, x.raw, x.state.times.Body)
+	})
 }
 
 // forward sends what has come, up to the end of the body.

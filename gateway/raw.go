@@ -40,7 +40,10 @@ func newRawConn(c *net.TCPConn) (*rawConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rawConn{TCPConn: c, rc: rc}
+	r := &rawConn{
+		TCPConn: c,
+		rc:      rc,
+	}
 	r.in.try, r.out.try = r.tryRead, r.tryWrite
 	return r, nil
 }
@@ -66,7 +69,9 @@ func (r *rawConn) Read(p []byte) (n int, err error) {
 // peerEnded reports whether the peer has ended its sending, and whether the connection
 // was reset. Any goroutine may call it.
 func (r *rawConn) peerEnded() (ended, reset bool) {
-	r.rc.Control(func(fd uintptr) { ended, reset = hangup(fd) })
+	r.rc.Control(func(fd uintptr) {
+		ended, reset = hangup(fd)
+	})
 	return ended, reset
 }
 
@@ -194,7 +199,9 @@ var errNothing net.Error = nothing{}
 
 type nothing struct{}
 
-func (nothing) Error() string   { return "gateway: nothing to read" }
+func (nothing) Error() string {
+	return "gateway: nothing to read"
+}
 func (nothing) Timeout() bool   { return true }
 func (nothing) Temporary() bool { return true }
 

@@ -93,7 +93,13 @@ func (t *table) add(r *route) error {
 			for _, p := range prefixes {
 				p = strings.TrimRight(p, "/")
 				if other := t.hosts[h].routes[p]; other != nil {
-					return fmt.Errorf("gateway: routes %q and %q both take %s%s", other.Name, r.Name, h, p)
+					return fmt.Errorf(
+						"gateway: routes %q and %q both take %s%s",
+						other.Name,
+						r.Name,
+						h,
+						p,
+					)
 				}
 				t.hosts[h].add(p, r)
 			}
@@ -195,7 +201,8 @@ func (t *table) route(r *wire.Request) (way, *fault) {
 		return w, faultRoute
 	}
 
-	w.route, w.prefix = found, [2]int{from, from + n}
+	w.route = found
+	w.prefix = [2]int{from, from + n}
 	return w, nil
 }
 

@@ -90,7 +90,8 @@ func (t *tally) divide() {
 
 // fill puts the digests into a record.
 func (t *tally) fill(m *wire.Message) {
-	m.Time, m.Owed = t.began, t.owed
+	m.Time = t.began
+	m.Owed = t.owed
 	m.In.Bytes, m.Out.Bytes = t.nIn, t.nOut
 	t.in.Sum(m.In.Sum[:0])
 	m.Out.Sum = m.In.Sum

@@ -111,6 +111,7 @@ func (c *causes) note(name string, now time.Time) (silent int, due bool) {
 	}
 
 	silent = known.silent
-	known.logged, known.silent = now, 0
+	known.logged = now
+	known.silent = 0
 	return silent, true
 }

@@ -269,7 +269,8 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 			if v := recover(); v != nil {
 				c.g.metrics.panics.Add(1)
 				c.g.log.Error("a fault of the gateway ended a dial", "panic", v)
-				u, f = nil, faultOwn
+				u = nil
+				f = faultOwn
 			}
 		}()
 
@@ -286,7 +287,8 @@ func (c *client) forget() {
 		for _, u := range c.ups {
 			c.g.ups.close(u, false)
 		}
-		c.ups, c.table = nil, t
+		c.ups = nil
+		c.table = t
 	}
 }
 
@@ -308,7 +310,9 @@ func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstrea
 }
 
 // connect is dial without the count.
-func (g *Gateway) connect(r *route, d *deadline, src, dst netip.AddrPort) (*upstream, *fault) {
+func (g *Gateway) connect(
+	r *route, d *deadline, src, dst netip.AddrPort,
+) (*upstream, *fault) {
 	times := &g.state.Load().times
 	dialer := net.Dialer{Timeout: times.Connect}
 	conn, err := dialer.Dial("tcp", r.next.address)

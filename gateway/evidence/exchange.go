@@ -48,13 +48,17 @@ func (e *entry) final() bool {
 }
 
 // own reports whether the hop made the message, or ended it: the other side has nothing.
-func (e *entry) own() bool { return (e.in.bytes == 0) != (e.out.bytes == 0) }
+func (e *entry) own() bool {
+	return (e.in.bytes == 0) != (e.out.bytes == 0)
+}
 
 // changed reports whether the hop sent on other bytes than it received.
 func (e *entry) changed() bool { return e.in != e.out }
 
 // mute reports whether the hop could not read the message, and so has only its bytes.
-func (e *entry) mute() bool { return e.method == "" || e.response && e.status == 0 }
+func (e *entry) mute() bool {
+	return e.method == "" || e.response && e.status == 0
+}
 
 // exchange is one request at one hop, and the answers to it.
 type exchange struct {

@@ -170,7 +170,8 @@ func (ch *chain) absorb(o *chain) {
 		}
 	}
 	ch.open += o.open
-	o.at, o.into = nil, ch
+	o.at = nil
+	o.into = ch
 }
 
 // whole reports whether no part is missing: every hop has the exchange, up to the last

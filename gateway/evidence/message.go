@@ -141,7 +141,10 @@ func (m *message) reaches(own int) bool {
 // finding describes the message, as the first hop in its direction that has it.
 func (m *message) finding(c *comparison) *Finding {
 	at := -1
-	m.along(func(hop int, e *entry) bool { at = hop; return e == nil })
+	m.along(func(hop int, e *entry) bool {
+		at = hop
+		return e == nil
+	})
 	e, x := m.entries[at], m.chain.at[at]
 	f := &Finding{
 		Time:   e.time,
@@ -218,7 +221,11 @@ func (c *comparison) compareMessage(m *message) *Finding {
 				fmt.Sprintf("%s sent %s, %s received %s%s", name, before.out.short(), at, e.in.short(),
 					c.misplaced(e)))
 		case e.changed() && !e.mapped:
-			c.differ(f, hop, fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()))
+			c.differ(
+				f,
+				hop,
+				fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short()),
+			)
 			f.Wire = c.wire(f, hop+1)
 			if f.Dir == "response" {
 				f.Wire = c.wire(f, hop-1)
@@ -226,10 +233,17 @@ func (c *comparison) compareMessage(m *message) *Finding {
 
 		default:
 			if e.changed() && f.Verdict == Identical {
-				f.Verdict, f.Hop = Mapped, at
-				f.Text = fmt.Sprintf("%s received %s and sent %s", at, e.in.short(), e.out.short())
+				f.Verdict = Mapped
+				f.Hop = at
+				f.Text = fmt.Sprintf(
+					"%s received %s and sent %s",
+					at,
+					e.in.short(),
+					e.out.short(),
+				)
 			}
-			before, name = e, at
+			before = e
+			name = at
 
 			return true
 		}
@@ -246,11 +260,18 @@ func (c *comparison) misplaced(e *entry) string {
 	if !e.response || !ok {
 		return ""
 	}
-	return fmt.Sprintf(", which %s sent to another request (conn %s, seq %d)", p.Hop, p.Conn, p.Seq)
+	return fmt.Sprintf(
+		", which %s sent to another request (conn %s, seq %d)",
+		p.Hop,
+		p.Conn,
+		p.Seq,
+	)
 }
 
 // straight reports whether the originator has sent the request past the hops between.
-func (x *exchange) straight() bool { return x.request != nil && x.request.straight }
+func (x *exchange) straight() bool {
+	return x.request != nil && x.request.straight
+}
 
 // differ makes the finding one of a difference at a hop, on the wire over which it came.
 func (c *comparison) differ(f *Finding, hop int, text string) *Finding {

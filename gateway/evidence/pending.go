@@ -132,7 +132,9 @@ func (p *pending) write() error {
 // makes it again; if that fails, a later check tries again.
 func (p *pending) set(i int, n int64) {
 	p.words[i] = n
-	if !guarded(func() { binary.LittleEndian.PutUint64(p.page[8*i:], uint64(n)) }) {
+	if !guarded(func() {
+		binary.LittleEndian.PutUint64(p.page[8*i:], uint64(n))
+	}) {
 		p.write()
 	}
 }
@@ -174,7 +176,10 @@ func (p *pending) check() {
 
 // replace takes a new page in place of one that is gone; that one stays until there is one.
 func (p *pending) replace() {
-	next := &pending{path: p.path, words: p.words}
+	next := &pending{
+		path:  p.path,
+		words: p.words,
+	}
 	if next.open(false) != nil || next.file == nil {
 		return
 	}
@@ -184,7 +189,9 @@ func (p *pending) replace() {
 }
 
 // settled returns the first word of the settlement that counts.
-func (p *pending) settled() int { return wordSettled + 2*int(p.words[wordWhich]&1) }
+func (p *pending) settled() int {
+	return wordSettled + 2*int(p.words[wordWhich]&1)
+}
 
 func (p *pending) unsettled() int64 {
 	return p.words[wordTaken] - p.words[p.settled()]

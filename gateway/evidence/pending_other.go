@@ -5,7 +5,9 @@ package evidence
 import "os"
 
 // share returns no page here: the loss of a program that is killed is not known.
-func share(*os.File, int) ([]byte, error) { return nil, nil }
+func share(*os.File, int) ([]byte, error) {
+	return nil, nil
+}
 
 func unshare([]byte) error { return nil }
 

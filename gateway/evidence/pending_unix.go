@@ -9,7 +9,13 @@ import (
 
 // share maps the beginning of a file, so that stores into the page are stores into the file.
 func share(f *os.File, size int) ([]byte, error) {
-	return syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	return syscall.Mmap(
+		int(f.Fd()),
+		0,
+		size,
+		syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_SHARED,
+	)
 }
 
 func unshare(page []byte) error {

@@ -22,7 +22,9 @@ const recentMany = 4096
 // the only one of its kind.
 func (c *comparison) settle(ch *chain) {
 	r := &c.recent
-	k := ch.first().key(func(e *entry) (request, answer key) { return e.out, e.in })
+	k := ch.first().key(func(e *entry) (request, answer key) {
+		return e.out, e.in
+	})
 	r.counts[k]++
 	r.chains, r.keys = append(r.chains, ch), append(r.keys, k)
 	if len(r.chains)-r.looked > recentMany {
@@ -203,7 +205,10 @@ func (k *clock) set(low, high time.Duration) *setting {
 	case s == nil && len(k.settings) == mostSettings:
 		return nil
 	case s == nil:
-		s = &setting{low: low, high: high}
+		s = &setting{
+			low:  low,
+			high: high,
+		}
 		k.settings = append(k.settings, s)
 	default:
 		s.low, s.high = clamp(s.low, low, high), clamp(s.high, low, high)

@@ -16,7 +16,9 @@ type source struct {
 }
 
 // corrected returns the time of a line by the clock of the first source.
-func (s *source) corrected(t time.Time) time.Time { return t.Add(-s.shift) }
+func (s *source) corrected(t time.Time) time.Time {
+	return t.Add(-s.shift)
+}
 
 // tuneBy is how many lines of a source without a common exchange are read before its
 // clock is taken to be right.

@@ -68,10 +68,14 @@ func (c *comparison) finish() {
 }
 
 // corrected returns when the exchange began, by the first source's clock.
-func (x *exchange) corrected() time.Time { return x.source.corrected(x.time()) }
+func (x *exchange) corrected() time.Time {
+	return x.source.corrected(x.time())
+}
 
 // time returns when the exchange began at its first hop.
-func (ch *chain) time() time.Time { return ch.first().corrected() }
+func (ch *chain) time() time.Time {
+	return ch.first().corrected()
+}
 
 // parts empties the links, and returns the parts.
 func (c *comparison) parts() (parts []*chain) {
@@ -148,7 +152,9 @@ func join(parts []*chain, by joiner) (out []*chain) {
 		out = append(out, ch)
 	}
 
-	return slices.DeleteFunc(out, func(ch *chain) bool { return ch.into != nil })
+	return slices.DeleteFunc(out, func(ch *chain) bool {
+		return ch.into != nil
+	})
 }
 
 // joinTries bounds how many parts are looked at for one that fits.
@@ -180,7 +186,9 @@ func choose(ch *chain, heads map[any][]*chain, k any, by joiner) (best *chain) {
 }
 
 // equal joins parts that are equal in all bytes, with hops between that have neither.
-func (c *comparison) equal() joiner { return equalBytes{c} }
+func (c *comparison) equal() joiner {
+	return equalBytes{c}
+}
 
 type equalBytes struct{ c *comparison }
 
@@ -202,7 +210,9 @@ func (j equalBytes) head(ch *chain) any {
 	return l.linkKey
 }
 
-func (equalBytes) better(_, _, _ *chain) bool { return false }
+func (equalBytes) better(_, _, _ *chain) bool {
+	return false
+}
 
 // sameRequest joins parts that have the request in common.
 type sameRequest struct{ c *comparison }
@@ -256,7 +266,9 @@ func (sameAnswer) head(ch *chain) any {
 	return nil
 }
 
-func (sameAnswer) better(ch, b, o *chain) bool { return ch.apart(b) < ch.apart(o) }
+func (sameAnswer) better(ch, b, o *chain) bool {
+	return ch.apart(b) < ch.apart(o)
+}
 
 // alike joins parts of which request and answer both differ, by method and time.
 type alike struct{}
@@ -294,7 +306,9 @@ func (j *alike) head(ch *chain) any {
 	return j.like(ch, ch.first())
 }
 
-func (*alike) better(ch, b, o *chain) bool { return ch.apart(b) < ch.apart(o) }
+func (*alike) better(ch, b, o *chain) bool {
+	return ch.apart(b) < ch.apart(o)
+}
 
 // excuse finds differences that have an honest reason: an error that a hop answered by
 // itself, or a request that the originator sent again.
@@ -310,16 +324,24 @@ func (c rules) excuse(fs *findings) {
 		switch response := m.first().response; {
 		case !response && own >= 0 && m.endsBy(own, status):
 			f.Verdict, f.Hop, f.Wire = Answered, c.hops[own], 0
-			f.Text = fmt.Sprintf("not all of it passed: %s answered %d itself", c.hops[own], status)
+			f.Text = fmt.Sprintf(
+				"not all of it passed: %s answered %d itself",
+				c.hops[own],
+				status,
+			)
 		case response && own >= 0 && m.beyond(own) && givenUp(status) && c.wasLate(fs.chain, m):
 			f.Verdict, f.Hop, f.Wire = Late, c.hops[own], 0
 			f.Text = fmt.Sprintf("%s had answered %d itself", c.hops[own], status)
 		case !response && again && m.endsBy(len(c.hops), 0):
-			f.Verdict, f.Hop, f.Wire, fs.retried = Retried, "", 0, true
+			f.Verdict = Retried
+			f.Hop = ""
+			f.Wire = 0
+			fs.retried = true
 			f.Text = "lost on the way, and sent again"
 
 		case response && again && m.entries[0] == nil && m.waited(fs.chain) > waited-earlyBy:
-			f.Verdict, f.Wire = Late, 0
+			f.Verdict = Late
+			f.Wire = 0
 			f.Text = "the originator had sent the request again"
 		}
 	}
@@ -327,7 +349,9 @@ func (c rules) excuse(fs *findings) {
 
 // givenUp reports whether a hop answers so when the next one does not answer in time, or
 // not in a way that can be passed.
-func givenUp(status int) bool { return status == 502 || status == 504 }
+func givenUp(status int) bool {
+	return status == 502 || status == 504
+}
 
 // ownError returns the hop whose own error the hops before it have as the final answer.
 func (fs *findings) ownError() (hop, status int) {
@@ -454,7 +478,10 @@ func (c *comparison) findRetries(rest []*chain) error {
 
 		for err == nil && r.next != nil {
 			if e := newEntry(r.next); !e.response && wanted[e.out] {
-				c.retry[e.out] = append(c.retry[e.out], retried{e.time, r.next.Conn, r.next.Seq})
+				c.retry[e.out] = append(
+					c.retry[e.out],
+					retried{e.time, r.next.Conn, r.next.Seq},
+				)
 			}
 			err = r.advance()
 		}

@@ -40,4 +40,6 @@ func (b *Body) Feed(p []byte) (n int, done bool, err error) {
 }
 
 // EndsAtClose reports whether the end of the stream completes the body.
-func (b *Body) EndsAtClose() bool { return b.framing == UntilClose }
+func (b *Body) EndsAtClose() bool {
+	return b.framing == UntilClose
+}

@@ -23,7 +23,9 @@ var isValue = charset(func(c byte) bool {
 
 // isTarget marks the characters that a request target may have: visible ones, and
 // bytes from 0x80 on, which change no framing and are the destination's matter.
-var isTarget = charset(func(c byte) bool { return c > ' ' && c != 0x7f })
+var isTarget = charset(func(c byte) bool {
+	return c > ' ' && c != 0x7f
+})
 
 // isHost marks the characters of a host and port (RFC 3986, 3.2.2), and no
 // delimiter that begins another part of a URL.

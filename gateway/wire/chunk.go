@@ -150,7 +150,8 @@ func (c *chunks) size(b byte) error {
 		return nil
 
 	case b == ';':
-		c.state, c.section = chunkExtension, 0
+		c.state = chunkExtension
+		c.section = 0
 		return nil
 	}
 
@@ -175,7 +176,9 @@ func (c *chunks) sizeEnd(b byte) error {
 	}
 	c.state = chunkData
 	if c.left == 0 {
-		c.state, c.section, c.nameLen = trailerStart, 0, 0
+		c.state = trailerStart
+		c.section = 0
+		c.nameLen = 0
 	}
 	return nil
 }
@@ -193,7 +196,8 @@ func (c *chunks) trailer(b byte) error {
 			return nil
 		}
 
-		c.state, c.nameLen = trailerName, 0
+		c.state = trailerName
+		c.nameLen = 0
 		return c.trailerName(b)
 
 	case trailerName:

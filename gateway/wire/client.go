@@ -15,7 +15,9 @@ type ClientConn struct {
 // its handshake, as http.Transport.DialTLSContext returns it. It changes nothing
 // and refuses nothing; record gets every message and must not keep it. The
 // Transport must speak HTTP/1.1 (TLS NextProtos http/1.1).
-func Client(conn net.Conn, id string, now func() time.Time, record func(*Message)) *ClientConn {
+func Client(
+	conn net.Conn, id string, now func() time.Time, record func(*Message),
+) *ClientConn {
 	return &ClientConn{conn, NewTap(id, now, record)}
 }
 

@@ -8,7 +8,9 @@ type Error struct {
 	Reason string
 }
 
-func (e *Error) Error() string { return "wire: " + e.Reason }
+func (e *Error) Error() string {
+	return "wire: " + e.Reason
+}
 
 func bad(reason string) *Error {
 	return &Error{

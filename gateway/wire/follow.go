@@ -180,7 +180,11 @@ func (t *Tap) report(f *follower, m Message) {
 		return
 	}
 	d := f.digest()
-	m.Time, m.Conn, m.In, m.Out, m.Owed = f.began, t.conn, d, d, f.owed
+	m.Time = f.began
+	m.Conn = t.conn
+	m.In = d
+	m.Out = d
+	m.Owed = f.owed
 	t.record(&m)
 }
 
@@ -200,7 +204,9 @@ type follower struct {
 }
 
 // feed follows bytes of one message, up to its end.
-func (f *follower) feed(p []byte, now func() time.Time, judge func([]byte, *Body) (int, error)) (n int, done bool) {
+func (f *follower) feed(
+	p []byte, now func() time.Time, judge func([]byte, *Body) (int, error),
+) (n int, done bool) {
 	if f.bytes == 0 && f.sum != nil {
 		f.began = now()
 	}
@@ -269,5 +275,8 @@ func (f *follower) next() {
 	if f.sum != nil {
 		f.sum.Reset()
 	}
-	*f = follower{sum: f.sum, lost: f.lost}
+	*f = follower{
+		sum:  f.sum,
+		lost: f.lost,
+	}
 }

@@ -105,7 +105,9 @@ func (g *guard) follow(p []byte) int {
 }
 
 // direct reports whether the next bytes may be read into the reader's own buffer.
-func (g *guard) direct() bool { return g.err == nil && g.inBody && len(g.buf) == 0 }
+func (g *guard) direct() bool {
+	return g.err == nil && g.inBody && len(g.buf) == 0
+}
 
 // atHead reports whether the fault is in a head, so that no reader has seen any
 // of the request.

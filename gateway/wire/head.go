@@ -40,7 +40,8 @@ func (h *Head) End(b []byte, max int) (int, error) {
 			return 0, errNullLine
 		}
 
-		h.seen, h.start = i+1, i+1
+		h.seen = i + 1
+		h.start = i + 1
 		if empty {
 			return i + 1, nil
 		}

@@ -25,7 +25,9 @@ type Request struct {
 }
 
 // TargetAt is where Target begins in the head.
-func (r *Request) TargetAt() int { return len(r.Method) + 1 }
+func (r *Request) TargetAt() int {
+	return len(r.Method) + 1
+}
 
 // Authority returns where the authority of an absolute-form target is in Target;
 // ok is false for targets of other forms.
@@ -96,7 +98,10 @@ func (r *Request) accept(head []byte, f *fields) (err error) {
 		return errTwoHosts
 	}
 
-	r.Close, r.Continue, r.Upgrade, r.Unread = f.close, f.expect, f.upgrade, f.unread
+	r.Close = f.close
+	r.Continue = f.expect
+	r.Upgrade = f.upgrade
+	r.Unread = f.unread
 	r.Framing, r.Length, err = f.body(f.chunked)
 	return err
 }

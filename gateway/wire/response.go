@@ -49,7 +49,8 @@ func (r *Response) frame(f *fields, method string) error {
 		return err
 	}
 
-	r.Framing, r.Length = None, 0
+	r.Framing = None
+	r.Length = 0
 	switch {
 	case r.Status < 200 || r.Status == 204:
 		// 15.3.5 and 6.1: neither has a body, so neither announces one.
@@ -59,9 +60,11 @@ func (r *Response) frame(f *fields, method string) error {
 
 	case r.Status == 304 || method == "HEAD":
 	case framing == None && f.lengths == 0:
-		r.Framing, r.Close = UntilClose, true
+		r.Framing = UntilClose
+		r.Close = true
 	default:
-		r.Framing, r.Length = framing, length
+		r.Framing = framing
+		r.Length = length
 	}
 
 	return nil

@@ -149,7 +149,9 @@ func (c *ServerConn) handshake() error {
 
 // readProxy reads the PROXY header and uses the address that it carries.
 func (c *ServerConn) readProxy(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		c.raw.Close()
+	})
 	defer stop()
 	src, err := ReadProxy(c.raw)
 	if err != nil {
@@ -172,7 +174,9 @@ func (c *ServerConn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 
-	defer func() { c.partial.Store(c.guard.inBody || len(c.guard.buf) > 0) }()
+	defer func() {
+		c.partial.Store(c.guard.inBody || len(c.guard.buf) > 0)
+	}()
 	for len(p) > 0 {
 		if c.guard.passed > 0 {
 			n := c.guard.deliver(p)
@@ -329,7 +333,9 @@ func (c *ServerConn) linger() {
 }
 
 // LocalAddr returns the address that was dialled.
-func (c *ServerConn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+func (c *ServerConn) LocalAddr() net.Addr {
+	return c.raw.LocalAddr()
+}
 
 // RemoteAddr returns the peer's address, or the one that its PROXY header carries.
 func (c *ServerConn) RemoteAddr() net.Addr {
