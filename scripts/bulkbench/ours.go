@@ -34,8 +34,10 @@ func (p *population) open() (*bolt.FHIR, *fhir.Service, error) {
 	s, err := fhir.New(fhir.Config{
 		PublicBase: base,
 		Store:      store,
-		Authorize:  func(*http.Request) (*fhir.Grant, *fhir.Denial) { return nil, nil },
-		Now:        time.Now,
+		Authorize: func(*http.Request) (*fhir.Grant, *fhir.Denial) {
+			return nil, nil
+		},
+		Now: time.Now,
 	})
 	return store, s, err
 }
@@ -137,7 +139,14 @@ func (p *population) copyStore() error {
 		}
 	}
 
-	return errors.Join(err, to.Sync(), to.Close(), os.Remove(to.Name()), s.Close(), store.Close())
+	return errors.Join(
+		err,
+		to.Sync(),
+		to.Close(),
+		os.Remove(to.Name()),
+		s.Close(),
+		store.Close(),
+	)
 }
 
 // export exports everything, from the kick-off to the manifest, and notes how large the
@@ -159,9 +168,11 @@ func (p *population) export() error {
 		Dir:        filepath.Join(p.dir, "jobs"),
 		Store:      jobs,
 		Now:        time.Now,
-		Live:       func(context.Context, *fhir.Grant) (bool, error) { return true, nil },
-		Decided:    func(*trace.Trace) {},
-		Failed:     func(err error) { ended <- err },
+		Live: func(context.Context, *fhir.Grant) (bool, error) {
+			return true, nil
+		},
+		Decided: func(*trace.Trace) {},
+		Failed:  func(err error) { ended <- err },
 		Kinds: map[string]async.Kind{"$export": signalling{export.New(export.Config{
 			PublicBase: base,
 			Store:      store,

@@ -89,7 +89,9 @@ func newPopulation(dir string, resources int) (*population, error) {
 const perTransaction = 2000
 
 // bare stores the resources in a new Bolt file.
-func (p *population) bare(name string, put func(tx *bbolt.Tx, doc uint64, r *resource) error) error {
+func (p *population) bare(
+	name string, put func(tx *bbolt.Tx, doc uint64, r *resource) error,
+) error {
 	db, err := bbolt.Open(filepath.Join(p.dir, name), 0o600, &bbolt.Options{
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: 4 << 30,
@@ -139,7 +141,10 @@ func (p *population) bareRows() error {
 			tx.Bucket([]byte("ids")).Put(r.key, number),
 			tx.Bucket([]byte("log")).Put(number, append(number, number...)))
 		for _, term := range r.terms {
-			keys = append(keys, append(append(append(make([]byte, 0, len(term)+9), term...), 0), number...))
+			keys = append(
+				keys,
+				append(append(append(make([]byte, 0, len(term)+9), term...), 0), number...),
+			)
 		}
 		if doc%perTransaction != 0 && int(doc) != len(p.rows) {
 			return err

@@ -19,7 +19,9 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 const usage = `usage: conformance -results FILE [-summary]
 
@@ -97,12 +99,17 @@ type line struct {
 	checks, tests []string
 }
 
-func join(rows []row, checks map[string][]string, covers map[string][]testName, ran map[testName]string) *table {
+func join(
+	rows []row, checks map[string][]string, covers map[string][]testName, ran map[testName]string,
+) *table {
 	t := &table{}
 	known := map[string]bool{}
 	for _, r := range rows {
 		known[r.id] = true
-		l := line{row: r, checks: checks[r.id]}
+		l := line{
+			row:    r,
+			checks: checks[r.id],
+		}
 		for _, name := range covers[r.id] {
 			switch ran[name] {
 			case "pass":
@@ -141,7 +148,8 @@ func (t *table) complain(format string, args ...any) {
 }
 
 func (t *table) print(w io.Writer, summary bool) {
-	tested, excused := 0, 0
+	tested := 0
+	excused := 0
 	for _, l := range t.rows {
 		if len(l.tests) > 0 {
 			tested++
@@ -152,7 +160,14 @@ func (t *table) print(w io.Writer, summary bool) {
 		if summary {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.id, l.title, strings.Join(l.checks, " "), l.proof())
+		fmt.Fprintf(
+			w,
+			"%s\t%s\t%s\t%s\n",
+			l.id,
+			l.title,
+			strings.Join(l.checks, " "),
+			l.proof(),
+		)
 	}
 
 	fmt.Fprintf(w, "requirements and cases: %d rows, %d shown by a test, %d with a reason, %d complaints\n",

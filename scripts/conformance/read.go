@@ -39,10 +39,16 @@ func readRows() ([]row, error) {
 
 		cells := strings.Split(text, "\t")
 		if len(cells) < 2 || len(cells) > 3 {
-			return nil, fmt.Errorf("a row wants id, title and perhaps a reason, by tabs: %q", text)
+			return nil, fmt.Errorf(
+				"a row wants id, title and perhaps a reason, by tabs: %q",
+				text,
+			)
 		}
 
-		r := row{id: cells[0], title: cells[1]}
+		r := row{
+			id:    cells[0],
+			title: cells[1],
+		}
 		if len(cells) == 3 {
 			r.note = cells[2]
 		}
@@ -113,7 +119,10 @@ func coversOf(root, name string, out map[string][]testName) error {
 
 		fn := enclosing(file, group)
 		if fn == "" {
-			return fmt.Errorf("%s: a Covers comment stands outside a test", set.Position(group.Pos()))
+			return fmt.Errorf(
+				"%s: a Covers comment stands outside a test",
+				set.Position(group.Pos()),
+			)
 		}
 
 		for _, id := range ids {

@@ -36,7 +36,10 @@ func measurements() []measurement {
 	page := func(auth bool) func(*env) func() []byte {
 		return func(w *env) func() []byte {
 			return func() []byte {
-				return get("/fhir/Observation?patient="+w.ids[rand.IntN(len(w.ids))]+"&_count=20", auth)
+				return get(
+					"/fhir/Observation?patient="+w.ids[rand.IntN(len(w.ids))]+"&_count=20",
+					auth,
+				)
 			}
 		}
 	}
@@ -51,7 +54,9 @@ func measurements() []measurement {
 
 	transaction := func(auth bool) func(*env) func() []byte {
 		return func(w *env) func() []byte {
-			return func() []byte { return post("/fhir", bundle(w), auth) }
+			return func() []byte {
+				return post("/fhir", bundle(w), auth)
+			}
 		}
 	}
 	return []measurement{
@@ -171,7 +176,8 @@ func client(addr string, until time.Time, next func() []byte, done *atomic.Int64
 
 // readAnswer reads one answer with a Content-Length and refuses all but 2xx.
 func readAnswer(r *bufio.Reader) error {
-	status, length := "", 0
+	status := ""
+	length := 0
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {

@@ -50,7 +50,9 @@ func newEnv(out io.Writer, resources int) (*env, error) {
 	}
 
 	w := &env{dir: dir}
-	w.closers = append(w.closers, func() error { return os.RemoveAll(dir) })
+	w.closers = append(w.closers, func() error {
+		return os.RemoveAll(dir)
+	})
 	patients, err := patientsFor(resources)
 	if err != nil {
 		return w, err
@@ -217,7 +219,10 @@ func (w *env) startBare(patients int) error {
 				if err := json.Unmarshal(body, &o); err != nil {
 					return err
 				}
-				pages[o.Subject.Reference] = append(pages[o.Subject.Reference], []byte(typ+"/"+id))
+				pages[o.Subject.Reference] = append(
+					pages[o.Subject.Reference],
+					[]byte(typ+"/"+id),
+				)
 			}
 
 			return b.Put([]byte(typ+"/"+id), body)
@@ -270,7 +275,10 @@ func bareRoutes(db *bbolt.DB, pages map[string][][]byte) http.Handler {
 					body = append(body, ',')
 				}
 				body = append(body, `{"fullUrl":"`+base+"/"...)
-				body = append(append(append(append(body, k...), `","resource":`...), b.Get(k)...), '}')
+				body = append(
+					append(append(append(body, k...), `","resource":`...), b.Get(k)...),
+					'}',
+				)
 			}
 
 			return nil

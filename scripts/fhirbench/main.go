@@ -21,12 +21,18 @@ import (
 	"time"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("fhirbench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	sizes := fs.String("resources", "10000,100000", "sizes of the population, in resources")
+	sizes := fs.String(
+		"resources",
+		"10000,100000",
+		"sizes of the population, in resources",
+	)
 	seconds := fs.Float64("seconds", 2, "length of one measurement")
 	rounds := fs.Int("rounds", 3, "measurements of each side, by turns; the median counts")
 	only := fs.String("only", "", "one measurement only, by its name")
@@ -57,7 +63,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err == nil {
-			err = measure(stdout, n, time.Duration(*seconds*float64(time.Second)), *rounds, *only)
+			err = measure(
+				stdout,
+				n,
+				time.Duration(*seconds*float64(time.Second)),
+				*rounds,
+				*only,
+			)
 		}
 		if err != nil {
 			fmt.Fprintln(stderr, "fhirbench:", err)
@@ -100,7 +112,8 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 		}
 
 		b, o := median(bare), median(ours)
-		goal, verdict := "", ""
+		goal := ""
+		verdict := ""
 		if m.goal > 0 {
 			goal = fmt.Sprintf("%.2f", m.goal)
 			verdict = "  met"

@@ -167,7 +167,9 @@ func tokenLines(src []byte) []int {
 	}
 }
 
-func (t *tree) declaration(dir string, set *token.FileSet, decl ast.Decl, lines [][]byte, tokens []int) {
+func (t *tree) declaration(
+	dir string, set *token.FileSet, decl ast.Decl, lines [][]byte, tokens []int,
+) {
 	switch d := decl.(type) {
 	case *ast.GenDecl:
 		for _, spec := range d.Specs {
@@ -215,7 +217,9 @@ func receiver(e ast.Expr) string {
 
 // function adds the figures of one function: its length from signature to
 // closing brace, its tokens, its blank lines and its cyclomatic complexity.
-func (t *tree) function(dir string, set *token.FileSet, d *ast.FuncDecl, lines [][]byte, tokens []int) {
+func (t *tree) function(
+	dir string, set *token.FileSet, d *ast.FuncDecl, lines [][]byte, tokens []int,
+) {
 	first, last := set.Position(d.Pos()).Line, set.Position(d.End()).Line
 	f := function{
 		name:      dir + "." + d.Name.Name,

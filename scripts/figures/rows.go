@@ -34,9 +34,15 @@ const (
 type row struct{ name, value string }
 
 func (t *tree) rows() []row {
-	lines := sorted(t.functions, func(f function) int { return f.lines })
-	tokens := sorted(t.functions, func(f function) int { return f.tokens })
-	branching := sorted(t.functions, func(f function) int { return f.branching })
+	lines := sorted(t.functions, func(f function) int {
+		return f.lines
+	})
+	tokens := sorted(t.functions, func(f function) int {
+		return f.tokens
+	})
+	branching := sorted(t.functions, func(f function) int {
+		return f.branching
+	})
 	largest, methods := most(t.methods)
 	fullest, files := most(t.packages)
 
@@ -85,7 +91,13 @@ func (t *tree) complaints() []string {
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(t.methods)) {
-		over(t.methods[name] > mostMethods, "%s has %d methods, at most %d", name, t.methods[name], mostMethods)
+		over(
+			t.methods[name] > mostMethods,
+			"%s has %d methods, at most %d",
+			name,
+			t.methods[name],
+			mostMethods,
+		)
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(t.packages)) {
@@ -95,7 +107,13 @@ func (t *tree) complaints() []string {
 
 	for _, d := range dialect {
 		n := t.perTenThousand(d.name)
-		over(n > d.most, "%q is %.0f times in 10,000 words of comments, at most %.0f", d.name, n, d.most)
+		over(
+			n > d.most,
+			"%q is %.0f times in 10,000 words of comments, at most %.0f",
+			d.name,
+			n,
+			d.most,
+		)
 	}
 
 	return out
@@ -105,7 +123,9 @@ func (t *tree) tokensPerLine() float64 {
 	return float64(t.tokens) / float64(max(1, t.lines))
 }
 
-func (t *tree) blank() float64 { return share(t.blankLines, t.bodyLines) }
+func (t *tree) blank() float64 {
+	return share(t.blankLines, t.bodyLines)
+}
 
 func (t *tree) perTenThousand(word string) float64 {
 	return float64(t.dialect[word]) * 10000 / float64(max(1, t.words))

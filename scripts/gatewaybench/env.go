@@ -36,7 +36,10 @@ type target struct {
 const publicName = "fhir.test"
 
 func newEnv(dir, gateway, before string) (h *env, err error) {
-	h = &env{dir: dir, pool: x509.NewCertPool()}
+	h = &env{
+		dir:  dir,
+		pool: x509.NewCertPool(),
+	}
 	if err := h.certificates(); err != nil {
 		return nil, err
 	}
@@ -136,7 +139,9 @@ func (h *env) certificates() error {
 	return nil
 }
 
-func (h *env) path(name string) string { return filepath.Join(h.dir, name) }
+func (h *env) path(name string) string {
+	return filepath.Join(h.dir, name)
+}
 
 func freePort() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -306,7 +311,10 @@ func (h *env) stop() {
 
 	for _, c := range h.running {
 		done := make(chan bool)
-		go func() { c.Wait(); close(done) }()
+		go func() {
+			c.Wait()
+			close(done)
+		}()
 		select {
 		case <-done:
 		case <-time.After(3 * time.Second):

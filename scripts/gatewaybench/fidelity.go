@@ -130,7 +130,8 @@ func (h *env) fidelity() {
 	}
 
 	fmt.Println()
-	requests, answers := map[string]int{}, map[string]int{}
+	requests := map[string]int{}
+	answers := map[string]int{}
 	line := func(name string, same func(*target) bool, count map[string]int) {
 		fmt.Printf("%-30s", name)
 		for _, t := range targets {

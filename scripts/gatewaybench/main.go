@@ -47,7 +47,12 @@ func run() error {
 	flag.DurationVar(&o.time, "time", 2*time.Second, "of each measurement")
 	flag.StringVar(&o.only, "only", "", "comma-separated measurements; empty: all")
 	flag.StringVar(&o.targets, "targets", "", "comma-separated targets; empty: all")
-	flag.StringVar(&o.before, "before", "", "another build of the gateway, to be compared with")
+	flag.StringVar(
+		&o.before,
+		"before",
+		"",
+		"another build of the gateway, to be compared with",
+	)
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "gatewaybench-")
@@ -159,16 +164,20 @@ func median(v []float64) float64 {
 
 // goals prints the ratios that the project has set itself.
 func goals(r map[string]map[string][]float64) {
-	get := func(row, target string) float64 { return median(r[row][target]) }
+	get := func(row, target string) float64 {
+		return median(r[row][target])
+	}
 	ratio := func(what, row, a, b string, most bool, goal float64) {
 		x, y := get(row, a), get(row, b)
 		if x == 0 || y == 0 {
 			return
 		}
 
-		met, rel := x/y >= goal, "at least"
+		met := x/y >= goal
+		rel := "at least"
 		if most {
-			met, rel = x/y <= goal, "at most"
+			met = x/y <= goal
+			rel = "at most"
 		}
 		fmt.Printf("  %-52s %6.2f  (%s %.2f: %s)\n", what, x/y, rel, goal, map[bool]string{
 			true:  "met",
@@ -179,13 +188,48 @@ func goals(r map[string]map[string][]float64) {
 	fmt.Println("\nratios against the goals:")
 	for _, other := range []string{"nginx", "haproxy-http"} {
 		ratio("CPU per request, no evidence / "+other, rows[1], "ours", other, true, 0.65)
-		ratio("CPU per request, evidence / "+other, rows[1], "ours+evidence", other, true, 0.75)
-		ratio("requests per second, no evidence / "+other, rows[0], "ours", other, false, 1.2)
+		ratio(
+			"CPU per request, evidence / "+other,
+			rows[1],
+			"ours+evidence",
+			other,
+			true,
+			0.75,
+		)
+		ratio(
+			"requests per second, no evidence / "+other,
+			rows[0],
+			"ours",
+			other,
+			false,
+			1.2,
+		)
 	}
 
-	ratio("requests per second, no evidence / direct", rows[0], "ours", "direct", false, 0.5)
-	ratio("64 KiB, no evidence / haproxy-http", rows[4], "ours", "haproxy-http", false, 1.0)
-	ratio("64 KiB, evidence / haproxy-http", rows[4], "ours+evidence", "haproxy-http", false, 0.85)
+	ratio(
+		"requests per second, no evidence / direct",
+		rows[0],
+		"ours",
+		"direct",
+		false,
+		0.5,
+	)
+	ratio(
+		"64 KiB, no evidence / haproxy-http",
+		rows[4],
+		"ours",
+		"haproxy-http",
+		false,
+		1.0,
+	)
+	ratio(
+		"64 KiB, evidence / haproxy-http",
+		rows[4],
+		"ours+evidence",
+		"haproxy-http",
+		false,
+		0.85,
+	)
 	ratio("new connections / haproxy-tcp", rows[9], "ours", "haproxy-tcp", false, 1.3)
 
 	for _, l := range []struct {

@@ -127,7 +127,8 @@ func (a *asker) ask(size int) error {
 		return err
 	}
 
-	head, have := 0, 0
+	head := 0
+	have := 0
 	for head == 0 || have < head+size {
 		into := a.buf
 		if head == 0 {

@@ -62,7 +62,10 @@ func relay(client net.Conn, origin string, config *tls.Config) {
 	carry(client, up)
 }
 
-var carriers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+var carriers = sync.Pool{New: func() any {
+	b := make([]byte, 16<<10)
+	return &b
+}}
 
 // carry copies until one side ends, and then ends the other.
 func carry(to, from net.Conn) {

@@ -31,7 +31,10 @@ type env struct {
 }
 
 func newEnv(dir, program string) (*env, error) {
-	e := &env{dir: dir, pool: x509.NewCertPool()}
+	e := &env{
+		dir:  dir,
+		pool: x509.NewCertPool(),
+	}
 	id, err := e.identity()
 	if err != nil {
 		return nil, err
@@ -63,7 +66,9 @@ routes:
 	return e, e.start(program)
 }
 
-func (e *env) path(name string) string { return filepath.Join(e.dir, name) }
+func (e *env) path(name string) string {
+	return filepath.Join(e.dir, name)
+}
 
 // identity writes a CA and a pair, and returns the pair.
 func (e *env) identity() (*certs.Identity, error) {
@@ -164,7 +169,9 @@ func (e *env) start(program string) error {
 func (e *env) stop() {
 	e.destination.Close()
 	e.gateway.Process.Signal(syscall.SIGTERM)
-	ended := time.AfterFunc(5*time.Second, func() { e.gateway.Process.Kill() })
+	ended := time.AfterFunc(5*time.Second, func() {
+		e.gateway.Process.Kill()
+	})
 	defer ended.Stop()
 	e.gateway.Wait()
 }

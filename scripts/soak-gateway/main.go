@@ -89,9 +89,20 @@ func report(e *env, crowd *crowd, h *latencies, cpu float64) error {
 	}
 
 	p50, p99 := h.percentile(0.5), h.percentile(0.99)
-	fmt.Printf("honest: %d answers, %d failed; p50 %v, p99 %v\n", len(h.all), h.failed, p50, p99)
+	fmt.Printf(
+		"honest: %d answers, %d failed; p50 %v, p99 %v\n",
+		len(h.all),
+		h.failed,
+		p50,
+		p99,
+	)
 	fmt.Printf("gateway: %.2f of a processor, %d MiB at its peak\n", cpu, memory>>20)
-	fmt.Printf("slow clients: %d connected anew, by kind %v\n%s", crowd.again.Load(), crowd.ended(), e.health())
+	fmt.Printf(
+		"slow clients: %d connected anew, by kind %v\n%s",
+		crowd.again.Load(),
+		crowd.ended(),
+		e.health(),
+	)
 
 	var missed []error
 	miss := func(is bool, format string, a ...any) {

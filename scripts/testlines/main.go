@@ -45,7 +45,13 @@ func run(in io.Reader, out io.Writer) int {
 		t.take(e)
 	}
 
-	fmt.Fprintf(out, "\ngo: %d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
+	fmt.Fprintf(
+		out,
+		"\ngo: %d passed, %d failed, %d skipped\n",
+		t.passed,
+		t.failed,
+		t.skipped,
+	)
 	if err := lines.Err(); err != nil {
 		fmt.Fprintln(out, "testlines:", err)
 		return 1

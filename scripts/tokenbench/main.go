@@ -21,7 +21,9 @@ import (
 	"runtime"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tokenbench", flag.ContinueOnError)
@@ -87,7 +89,8 @@ func (s suite) run(stderr io.Writer) ([]byte, error) {
 	cmd := exec.Command("go", append(args, s.dir)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, stderr
+	cmd.Stdout = &out
+	cmd.Stderr = stderr
 
 	err := cmd.Run()
 	return out.Bytes(), err

@@ -81,7 +81,13 @@ func (m measurements) print(w io.Writer) {
 		switch {
 		case math.IsNaN(rate):
 		case strings.HasPrefix(name, "Whole"):
-			fmt.Fprintf(w, "%-24s %8.0f req/s %7.0f us CPU\n", name, rate, m.value(name, "cpu-µs/req"))
+			fmt.Fprintf(
+				w,
+				"%-24s %8.0f req/s %7.0f us CPU\n",
+				name,
+				rate,
+				m.value(name, "cpu-µs/req"),
+			)
 		default:
 			fmt.Fprintf(w, "%-24s %8.0f req/s %7.0f us CPU %6.0f us bare %6.2f CPU/bare\n", name, rate,
 				m.value(name, "cpu-µs/req"), m.value(name, "bare-µs"), m.value(name, "cpu/bare"))

@@ -14,7 +14,9 @@ import (
 	"fhirdest.example/fhir/validate"
 )
 
-func main() { os.Exit(run(os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Stdin, os.Stdout, os.Stderr))
+}
 
 func run(stdin io.Reader, stdout, stderr io.Writer) int {
 	v, out, lines := validate.New(table.R4()), bufio.NewWriter(stdout), bufio.NewScanner(stdin)

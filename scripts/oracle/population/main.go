@@ -13,7 +13,9 @@ import (
 	"fhirdest.example/fhir/sample"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	patients := sample.DefaultPatients
