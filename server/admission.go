@@ -34,7 +34,9 @@ type counts struct {
 	clients   map[string]int
 }
 
-func newCounts() counts { return counts{map[netip.Addr]int{}, map[string]int{}} }
+func newCounts() counts {
+	return counts{map[netip.Addr]int{}, map[string]int{}}
+}
 
 // below reports whether p has less than these numbers.
 func (c counts) below(p party, address, client int) bool {
@@ -186,7 +188,10 @@ type turn struct {
 }
 
 // errBusy is an udap.ErrUnavailable: no fault of who asked.
-var errBusy = fmt.Errorf("server: too many requests are being answered: %w", udap.ErrUnavailable)
+var errBusy = fmt.Errorf(
+	"server: too many requests are being answered: %w",
+	udap.ErrUnavailable,
+)
 
 // begin acquires the slot, unless it is held. With errBusy the request must not
 // be worked on.
@@ -195,7 +200,10 @@ func (t *turn) begin(ctx context.Context) error {
 		return nil
 	}
 	if !t.pool.acquire(ctx, t.party) {
-		t.fail(http.StatusServiceUnavailable, "too many requests are being answered; try again shortly")
+		t.fail(
+			http.StatusServiceUnavailable,
+			"too many requests are being answered; try again shortly",
+		)
 		return errBusy
 	}
 

@@ -32,7 +32,9 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 	var page func(string) string
 	if s.explain() == oauth.ExplainClient {
 		// A client that learns everything may know the console's address.
-		page = func(id string) string { return s.cfg.Admin.URL + "/traces/" + id }
+		page = func(id string) string {
+			return s.cfg.Admin.URL + "/traces/" + id
+		}
 	}
 
 	r := s.cfg.Rates
@@ -111,7 +113,10 @@ func (s *Site) newVerifier(members []*member) *udap.Verifier {
 // our own certificates. The rest of their configuration stays as it was.
 func (s *Site) trustFiles(cfg Config) *files {
 	return newFiles("trust in the communities", cfg.trustPaths(), s.deps.Log, func() (string, error) {
-		l := &loader{cfg: cfg, now: s.deps.Now()}
+		l := &loader{
+			cfg: cfg,
+			now: s.deps.Now(),
+		}
 		members := l.members()
 		if err := l.Err(); err != nil {
 			return "", err
@@ -202,7 +207,9 @@ func (c Config) scopes() []string {
 
 // tiered reports whether this server has a part in UDAP Tiered OAuth: as the one
 // that sends people to an identity provider, or as an identity provider.
-func (c Config) tiered() bool { return len(c.IDPs) > 0 || c.FHIR == "off" }
+func (c Config) tiered() bool {
+	return len(c.IDPs) > 0 || c.FHIR == "off"
+}
 
 // personalScopes are those that clients for people may register for; they are
 // not listed before the authorization code grant works. The scope udap is listed
@@ -303,8 +310,15 @@ func (s *Site) denial(err error) *fhir.Denial {
 	}
 	switch {
 	case r.Status >= 500:
-		s.deps.Log.Error("a token could not be looked up", "trace", r.Trace, "cause", r.Of.Err)
-		d.Status, d.Code = http.StatusServiceUnavailable, "transient"
+		s.deps.Log.Error(
+			"a token could not be looked up",
+			"trace",
+			r.Trace,
+			"cause",
+			r.Of.Err,
+		)
+		d.Status = http.StatusServiceUnavailable
+		d.Code = "transient"
 		d.Text = "The token could not be looked up; try again later."
 	case s.cfg.Explain == "client":
 		d.Text = r.Of.Check + ": " + r.Of.Detail + "."

@@ -70,7 +70,9 @@ func (b *body) hurry() {
 
 // relax ends the deadline: what the client sends or ends after its request does
 // not concern the work on it.
-func (b *body) relax() { _ = b.control.SetReadDeadline(time.Time{}) }
+func (b *body) relax() {
+	_ = b.control.SetReadDeadline(time.Time{})
+}
 
 // Close leaves net/http's own body alone, which knows by itself what to do with
 // the rest.

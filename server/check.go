@@ -29,7 +29,10 @@ func (c Config) checkSite() error {
 	c.checkCommunities(&cs)
 	c.checkIDPs(&cs)
 	if c.Data == "" {
-		cs.Add("name the directory that keeps trust.bolt and fhir.bolt", "data: there is no data directory")
+		cs.Add(
+			"name the directory that keeps trust.bolt and fhir.bolt",
+			"data: there is no data directory",
+		)
 	}
 
 	return cs.Err()
@@ -90,7 +93,12 @@ func checkBase(cs *complaint.List, key, s string) {
 			key, s)
 
 	case strings.HasSuffix(s, "/"):
-		cs.Add(fmt.Sprintf("write %s", strings.TrimRight(s, "/")), "%s: %s ends in a slash", key, s)
+		cs.Add(
+			fmt.Sprintf("write %s", strings.TrimRight(s, "/")),
+			"%s: %s ends in a slash",
+			key,
+			s,
+		)
 
 	case u.Path == "":
 		cs.Add("add one, such as /fhir", "%s: %s has no path", key, s)
@@ -142,7 +150,12 @@ func (c Config) checkListeners(cs *complaint.List) {
 
 	for i, p := range c.Proxy {
 		if _, err := netname.Prefix(p); err != nil {
-			cs.Add("write an IP address or a range such as 10.0.0.0/24", "proxy[%d]: %q is neither", i, p)
+			cs.Add(
+				"write an IP address or a range such as 10.0.0.0/24",
+				"proxy[%d]: %q is neither",
+				i,
+				p,
+			)
 		}
 	}
 }
@@ -153,7 +166,12 @@ func checkAddress(cs *complaint.List, key, addr, example string) {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		cs.Add("write HOST:PORT, such as "+example, "%s: %q is not an address to listen on", key, addr)
+		cs.Add(
+			"write HOST:PORT, such as "+example,
+			"%s: %q is not an address to listen on",
+			key,
+			addr,
+		)
 	}
 }
 
@@ -169,12 +187,19 @@ func (c Config) checkWords(cs *complaint.List) {
 
 func oneOf(cs *complaint.List, key, value string, words ...string) {
 	if !slices.Contains(words, value) {
-		cs.Add("write one of: "+strings.Join(words, ", "), "%s: %q is not known", key, value)
+		cs.Add(
+			"write one of: "+strings.Join(words, ", "),
+			"%s: %q is not known",
+			key,
+			value,
+		)
 	}
 }
 
 func (c Config) checkAmounts(cs *complaint.List) {
-	l, t, r := c.Limits, c.Timeouts, c.Rates
+	l := c.Limits
+	t := c.Timeouts
+	r := c.Rates
 	for _, n := range []struct {
 		key   string
 		value int
@@ -197,7 +222,12 @@ func (c Config) checkAmounts(cs *complaint.List) {
 		{"jobs.workers", c.Jobs.Workers}, {"jobs.perClient", c.Jobs.PerClient}, {"jobs.disk", c.Jobs.Disk},
 	} {
 		if n.value < 0 {
-			cs.Add("write 0 for the default, or a positive number", "%s: %d is negative", n.key, n.value)
+			cs.Add(
+				"write 0 for the default, or a positive number",
+				"%s: %d is negative",
+				n.key,
+				n.value,
+			)
 		}
 	}
 
@@ -219,7 +249,11 @@ func (c Config) checkAmounts(cs *complaint.List) {
 
 	// UDAP Security 2.0, 4.2: access tokens live for 60 minutes at most.
 	if c.TokenLifetime > time.Hour {
-		cs.Add("write 60m or less", "tokenLifetime: %s is longer than UDAP allows", c.TokenLifetime)
+		cs.Add(
+			"write 60m or less",
+			"tokenLifetime: %s is longer than UDAP allows",
+			c.TokenLifetime,
+		)
 	}
 }
 
@@ -256,7 +290,12 @@ func (c Config) checkCommunities(cs *complaint.List) {
 func (c Config) checkAuditReaders(cs *complaint.List) {
 	for i, text := range c.AuditReaders {
 		community, uri := c.auditReader(text)
-		known := slices.ContainsFunc(c.Communities, func(m Community) bool { return m.URI == community })
+		known := slices.ContainsFunc(
+			c.Communities,
+			func(m Community) bool {
+				return m.URI == community
+			},
+		)
 		if !isURI(uri) || !known && len(c.Communities) > 0 {
 			cs.Add("write the URI of a member of the first community, or the URI of a configured community and that "+
 				"of its member with a space between", "auditReaders[%d]: %q is neither", i, text)
@@ -270,7 +309,11 @@ func (m Community) check(cs *complaint.List, at string) {
 			"%s.uri: %q is not an absolute URI", at, m.URI)
 	}
 	if len(m.Anchors) == 0 {
-		cs.Add("name the PEM file of its root certificate", "%s.anchors: there are none", at)
+		cs.Add(
+			"name the PEM file of its root certificate",
+			"%s.anchors: there are none",
+			at,
+		)
 	}
 	m.policy(cs, at)
 
@@ -282,7 +325,11 @@ func (m Community) check(cs *complaint.List, at string) {
 func (o Certificate) check(cs *complaint.List, at string) {
 	switch {
 	case o.P12 != "" && (o.Chain != "" || o.Key != ""):
-		cs.Add("keep chain and key, or p12", "%s: both a PKCS#12 file and PEM files are named", at)
+		cs.Add(
+			"keep chain and key, or p12",
+			"%s: both a PKCS#12 file and PEM files are named",
+			at,
+		)
 	case o.P12 == "" && (o.Chain == "" || o.Key == ""):
 		cs.Add("name chain and key, or p12", "%s: no key pair is named", at)
 	case o.PasswordFile != "" && o.P12 == "":

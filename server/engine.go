@@ -28,7 +28,9 @@ func (p part) in(dir string, s *stores) (io.Closer, error) {
 }
 
 // parts are all stores that a destination opens.
-func (e engine) parts() []part { return []part{e.trust, e.resources, e.jobs} }
+func (e engine) parts() []part {
+	return []part{e.trust, e.resources, e.jobs}
+}
 
 // engineOf picks the engine.
 func engineOf(Config) engine {
@@ -70,7 +72,9 @@ func engineOf(Config) engine {
 }
 
 // heldOpen reports whether an error is that another process has the store open.
-func heldOpen(err error) bool { return errors.Is(err, bolt.ErrInUse) }
+func heldOpen(err error) bool {
+	return errors.Is(err, bolt.ErrInUse)
+}
 
 // hintOf returns what to do about the error of a store; empty when it has no hint.
 func hintOf(err error) string {

@@ -57,9 +57,12 @@ func writeOutcome(w http.ResponseWriter, r *http.Request, status int, text strin
 	send(w, r, status, mediaType, body, err)
 }
 
-func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, body []byte, err error) {
+func send(
+	w http.ResponseWriter, r *http.Request, status int, mediaType string, body []byte, err error,
+) {
 	if err != nil {
-		status, body = http.StatusInternalServerError, nil
+		status = http.StatusInternalServerError
+		body = nil
 	}
 	h := w.Header()
 	h.Set("Content-Type", mediaType)

@@ -114,7 +114,9 @@ func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 		slow:    f.times.Slow,
 		rate:    f.limits.Rate,
 		until:   time.Now().Add(f.times.Read),
-		atEnd:   func() error { return out.turn.begin(ctx) },
+		atEnd: func() error {
+			return out.turn.begin(ctx)
+		},
 		tooSlow: func() {
 			out.instead = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
 		},
@@ -154,7 +156,12 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 
 	case !plainTarget(r):
-		f.refuse(w, r, http.StatusBadRequest, "the request target is not a path of this server")
+		f.refuse(
+			w,
+			r,
+			http.StatusBadRequest,
+			"the request target is not a path of this server",
+		)
 	case r.Header.Get("Content-Encoding") != "":
 		f.refuse(w, r, http.StatusUnsupportedMediaType,
 			"bodies are read as they are: send this one without a Content-Encoding")
@@ -223,7 +230,11 @@ func (f *front) noteForwarded(r *http.Request) {
 		return
 	}
 	f.meter.forwarded.Inc()
-	f.log.Debug("X-Forwarded-Host disagrees with the public base URL and is not used", "found", clip(host))
+	f.log.Debug(
+		"X-Forwarded-Host disagrees with the public base URL and is not used",
+		"found",
+		clip(host),
+	)
 }
 
 // clip bounds what a client sent for the log, where slog escapes it.
@@ -351,7 +362,9 @@ func (a *answer) begin(status int) {
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *answer) Unwrap() http.ResponseWriter {
+	return a.ResponseWriter
+}
 
 // Flush lets handlers that stream do so.
 func (a *answer) Flush() {

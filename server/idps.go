@@ -53,10 +53,16 @@ func (c Config) checkIDPs(cs *complaint.List) {
 	}
 
 	if len(c.IDPs) > 0 && c.Users == "" {
-		cs.Add("name the file of the people here, with their identities", "idps: there is no users: file")
+		cs.Add(
+			"name the file of the people here, with their identities",
+			"idps: there is no users: file",
+		)
 	}
 	if len(c.IDPs) > 0 && c.FHIR == "off" {
-		cs.Add("remove them: an identity provider signs its people in itself", "idps: fhir is off")
+		cs.Add(
+			"remove them: an identity provider signs its people in itself",
+			"idps: fhir is off",
+		)
 	}
 }
 
@@ -73,7 +79,12 @@ func (l *loader) idps(members []*member) []idp {
 	for i, p := range l.cfg.IDPs {
 		at := fmt.Sprintf("idps[%d]", i)
 		own, name := l.identity(at, p.Certificate)
-		m := slices.IndexFunc(l.cfg.Communities, func(c Community) bool { return c.URI == p.Community })
+		m := slices.IndexFunc(
+			l.cfg.Communities,
+			func(c Community) bool {
+				return c.URI == p.Community
+			},
+		)
 		roots := l.pool(at+".ca", p.CA)
 		if own == nil || m < 0 {
 			continue
@@ -106,7 +117,11 @@ func (l *loader) idps(members []*member) []idp {
 			)
 		}
 
-		out = append(out, idp{IDP: p, own: own, roots: roots})
+		out = append(out, idp{
+			IDP:   p,
+			own:   own,
+			roots: roots,
+		})
 	}
 
 	return out
@@ -114,7 +129,9 @@ func (l *loader) idps(members []*member) []idp {
 
 func (p IDP) check(cs *complaint.List, at string, communities []Community) {
 	p.Certificate.check(cs, at)
-	if !slices.ContainsFunc(communities, func(m Community) bool { return m.URI == p.Community }) {
+	if !slices.ContainsFunc(communities, func(m Community) bool {
+		return m.URI == p.Community
+	}) {
 		cs.Add(
 			"write the URI of one of communities:, with the anchors of the provider's community",
 			"%s.community: %q is none of them",

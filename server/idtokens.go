@@ -127,7 +127,12 @@ func (f idTokens) replace() (string, error) {
 
 // files watches the file: an operator may replace it.
 func (f idTokens) files() *files {
-	return newFiles("the file of the keys of ID tokens", []string{f.path}, f.site.deps.Log, f.replace)
+	return newFiles(
+		"the file of the keys of ID tokens",
+		[]string{f.path},
+		f.site.deps.Log,
+		f.replace,
+	)
 }
 
 // rotate replaces our keys in time, until ctx ends.
@@ -146,7 +151,11 @@ func (f idTokens) rotate(ctx context.Context) {
 		}
 
 		if _, err := f.replace(); err != nil {
-			f.site.deps.Log.Error("the keys of ID tokens could not be replaced", "cause", err)
+			f.site.deps.Log.Error(
+				"the keys of ID tokens could not be replaced",
+				"cause",
+				err,
+			)
 		}
 	}
 }

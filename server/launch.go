@@ -38,7 +38,12 @@ func (l launcher) Apps(ctx context.Context) (apps []console.App, err error) {
 		l.site.deps.Log.Error("the clients cannot be read", "cause", err)
 	}
 
-	slices.SortStableFunc(apps, func(a, b console.App) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(
+		apps,
+		func(a, b console.App) int {
+			return strings.Compare(a.Name, b.Name)
+		},
+	)
 	return apps, err
 }
 
@@ -62,7 +67,9 @@ func (l launcher) Patients(ctx context.Context) (ids []string, err error) {
 			return err
 		}
 
-		all := func(string) search.Filter { return search.Everything() }
+		all := func(string) search.Filter {
+			return search.Everything()
+		}
 		found, err := search.NewFinder(ctx, sn, all, all).Find(q)
 		if err != nil {
 			return err
@@ -84,7 +91,9 @@ func (l launcher) Patients(ctx context.Context) (ids []string, err error) {
 }
 
 // Launch implements console.Launcher.
-func (l launcher) Launch(ctx context.Context, r console.LaunchRequest) (*console.Launched, error) {
+func (l launcher) Launch(
+	ctx context.Context, r console.LaunchRequest,
+) (*console.Launched, error) {
 	err := l.look(ctx, r)
 	var handle string
 	var expires time.Time
@@ -135,7 +144,10 @@ func (l launcher) Launch(ctx context.Context, r console.LaunchRequest) (*console
 func (l launcher) look(ctx context.Context, r console.LaunchRequest) error {
 	return l.site.stores.resources.View(ctx, func(sn fhir.Snapshot) error {
 		if _, there, err := sn.Find(ctx, "Patient", r.Patient); err != nil || !there {
-			return errors.Join(err, notThere(err, "patient", "There is no patient with this id."))
+			return errors.Join(
+				err,
+				notThere(err, "patient", "There is no patient with this id."),
+			)
 		}
 		if r.Encounter == "" {
 			return nil
@@ -143,7 +155,10 @@ func (l launcher) look(ctx context.Context, r console.LaunchRequest) error {
 
 		doc, there, err := sn.Find(ctx, "Encounter", r.Encounter)
 		if err != nil || !there {
-			return errors.Join(err, notThere(err, "encounter", "There is no encounter with this id."))
+			return errors.Join(
+				err,
+				notThere(err, "encounter", "There is no encounter with this id."),
+			)
 		}
 
 		body, err := sn.Body(ctx, doc)

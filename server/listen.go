@@ -28,7 +28,9 @@ type limitListener struct {
 	open map[netip.Addr]int
 }
 
-func newLimitListener(l net.Listener, limits Limits, slow time.Duration, exempt func(net.Addr) bool) *limitListener {
+func newLimitListener(
+	l net.Listener, limits Limits, slow time.Duration, exempt func(net.Addr) bool,
+) *limitListener {
 	return &limitListener{
 		Listener:   l,
 		slots:      make(chan struct{}, limits.Connections),

@@ -43,7 +43,10 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 	c = c.withDefaults()
 	dir := c.file(c.Data)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return complaint.New(fmt.Sprintf("data: %v", err), "name a directory that this account can make or write to")
+		return complaint.New(
+			fmt.Sprintf("data: %v", err),
+			"name a directory that this account can make or write to",
+		)
 	}
 
 	var s stores

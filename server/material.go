@@ -51,7 +51,10 @@ type loader struct {
 // load reads every file that the configuration names. The material is whole
 // only when there are no complaints.
 func (c Config) load(now time.Time) (*material, error) {
-	l := &loader{cfg: c, now: now}
+	l := &loader{
+		cfg: c,
+		now: now,
+	}
 	m := &material{}
 	m.tls = l.tlsIdentity()
 	m.clientCAs = l.pool("tls.clientCA", c.TLS.ClientCA)
@@ -61,7 +64,10 @@ func (c Config) load(now time.Time) (*material, error) {
 
 // loadTrust reads the files of the communities only.
 func (c Config) loadTrust(now time.Time) (*material, error) {
-	l := &loader{cfg: c, now: now}
+	l := &loader{
+		cfg: c,
+		now: now,
+	}
 	m := &material{}
 	l.trust(m)
 	return m, l.Err()
@@ -268,7 +274,11 @@ func (l *loader) names(at, name string, leaf *x509.Certificate) {
 	remedy := "have the community issue one with that URI in its SAN, or set public to the URL that it names"
 	for _, u := range uris {
 		if d := difference(l.cfg.Public, u); d != "" {
-			remedy = fmt.Sprintf("only the %s differs from %s: make them equal byte for byte", d, u)
+			remedy = fmt.Sprintf(
+				"only the %s differs from %s: make them equal byte for byte",
+				d,
+				u,
+			)
 		}
 	}
 
@@ -363,7 +373,10 @@ func (l *loader) identity(at string, o Certificate) (*certs.Identity, string) {
 func (l *loader) pair(at, chain, key string) *certs.Identity {
 	if chain == "" || key == "" {
 		if at == "tls" {
-			l.Add("name the PEM files of the TLS certificate and its key", "tls: cert or key is not given")
+			l.Add(
+				"name the PEM files of the TLS certificate and its key",
+				"tls: cert or key is not given",
+			)
 		}
 		return nil
 	}
@@ -391,7 +404,12 @@ func (l *loader) password(at, name string) (string, bool) {
 
 	data, err := os.ReadFile(l.cfg.file(name))
 	if err != nil {
-		l.unreadable(at+".passwordFile", name, err, "name a file whose first line is the password")
+		l.unreadable(
+			at+".passwordFile",
+			name,
+			err,
+			"name a file whose first line is the password",
+		)
 		return "", false
 	}
 
@@ -443,7 +461,11 @@ func foreign(path string) string {
 	if !ok || sys.Uid == 0 || int(sys.Uid) == os.Geteuid() {
 		return ""
 	}
-	return fmt.Sprintf("%s belongs to another account (uid %d); chown it to the server's", path, sys.Uid)
+	return fmt.Sprintf(
+		"%s belongs to another account (uid %d); chown it to the server's",
+		path,
+		sys.Uid,
+	)
 }
 
 func (l *loader) pool(at, name string) *x509.CertPool {

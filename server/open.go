@@ -106,7 +106,12 @@ func unopened(cs *complaint.List, err error) {
 // they could put files in place of ours.
 func exposed(cs *complaint.List, dir string) {
 	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
-		cs.Add("chmod 700 "+dir, "data: others may write to %s (mode %04o)", dir, st.Mode().Perm())
+		cs.Add(
+			"chmod 700 "+dir,
+			"data: others may write to %s (mode %04o)",
+			dir,
+			st.Mode().Perm(),
+		)
 	}
 }
 
@@ -142,7 +147,12 @@ func (c Config) probe() error {
 		} else if errors.Is(err, fs.ErrNotExist) {
 			writable(&cs, "evidence", filepath.Dir(file))
 		} else if err := unix.Access(file, unix.W_OK); err != nil {
-			cs.Add("name a file that this account can write", "evidence: %s: %v", file, err)
+			cs.Add(
+				"name a file that this account can write",
+				"evidence: %s: %v",
+				file,
+				err,
+			)
 		}
 	}
 
@@ -192,7 +202,13 @@ func exists(path string) bool {
 
 func writable(cs *complaint.List, key, dir string) {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		cs.Add("name a directory that this account can write to", "%s: %s: %v", key, dir, err)
+		cs.Add(
+			"name a directory that this account can write to",
+			"%s: %s: %v",
+			key,
+			dir,
+			err,
+		)
 	}
 }
 

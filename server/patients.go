@@ -46,7 +46,9 @@ var dateForm = regexp.MustCompile(`^[0-9]{4}(-[0-9]{2}){0,2}$`)
 
 // Search implements people.Patients: every word is the beginning of a name, or a
 // birth date; or the whole is an identifier.
-func (p patients) Search(ctx context.Context, text string, n int) (found []people.Patient, more bool, err error) {
+func (p patients) Search(
+	ctx context.Context, text string, n int,
+) (found []people.Patient, more bool, err error) {
 	var words []search.Pair
 	for _, word := range strings.Fields(text) {
 		name := "name"
@@ -88,7 +90,9 @@ func escaped(text string) string {
 	return strings.NewReplacer(`\`, `\\`, ",", `\,`, "$", `\$`, "|", `\|`).Replace(text)
 }
 
-func (p patients) find(ctx context.Context, sn fhir.Snapshot, pairs []search.Pair) ([]uint64, error) {
+func (p patients) find(
+	ctx context.Context, sn fhir.Snapshot, pairs []search.Pair,
+) ([]uint64, error) {
 	if len(pairs) == 0 {
 		return nil, nil
 	}
@@ -99,7 +103,9 @@ func (p patients) find(ctx context.Context, sn fhir.Snapshot, pairs []search.Pai
 		return nil, nil // what no search can be made of finds nobody
 	}
 
-	all := func(string) search.Filter { return search.Everything() }
+	all := func(string) search.Filter {
+		return search.Everything()
+	}
 	result, err := search.NewFinder(ctx, sn, all, all).Find(q)
 	if err != nil {
 		return nil, err
@@ -108,14 +114,21 @@ func (p patients) find(ctx context.Context, sn fhir.Snapshot, pairs []search.Pai
 	return result.Docs, nil
 }
 
-func read(ctx context.Context, sn fhir.Snapshot, docs []uint64) (found []people.Patient, err error) {
+func read(
+	ctx context.Context, sn fhir.Snapshot, docs []uint64,
+) (found []people.Patient, err error) {
 	err = sn.Entries(ctx, docs, func(e fhir.Entry) bool {
 		if !e.Deleted {
 			found = append(found, readPatient(e.ID, e.Body))
 		}
 		return true
 	})
-	slices.SortStableFunc(found, func(a, b people.Patient) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(
+		found,
+		func(a, b people.Patient) int {
+			return strings.Compare(a.Name, b.Name)
+		},
+	)
 	return found, err
 }
 

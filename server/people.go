@@ -15,7 +15,9 @@ import (
 
 // UsersFile returns the path of the file of the people who can sign in; empty: none
 // is configured.
-func (c Config) UsersFile() string { return c.file(c.Users) }
+func (c Config) UsersFile() string {
+	return c.file(c.Users)
+}
 
 // users reads the file of the people who can sign in. Without one nobody can, and
 // there is no authorization code grant.
@@ -39,7 +41,14 @@ func (l *loader) users() *users.Directory {
 // people who could sign in before.
 func (s *Site) usersFile(cfg Config) *files {
 	if cfg.Users == "" {
-		return newFiles("the users", nil, s.deps.Log, func() (string, error) { return "nobody", nil })
+		return newFiles(
+			"the users",
+			nil,
+			s.deps.Log,
+			func() (string, error) {
+				return "nobody", nil
+			},
+		)
 	}
 
 	path := cfg.UsersFile()

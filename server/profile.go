@@ -46,7 +46,12 @@ func (m Community) policy(cs *complaint.List, at string) udap.Policy {
 	or(&name, "ssraa-2")
 	p, ok := profiles()[name]
 	if !ok {
-		cs.Add("write one of: ssraa-2, ssraa-1, tefca", "%s.profile: %q is not known", at, name)
+		cs.Add(
+			"write one of: ssraa-2, ssraa-1, tefca",
+			"%s.profile: %q is not known",
+			at,
+			name,
+		)
 	}
 
 	m.Policy.check(cs, at+".policy")
@@ -61,7 +66,12 @@ func (o Policy) check(cs *complaint.List, at string) {
 		cs.Add("write 2 or 1", "%s.edition: there is no edition %d", at, *o.Edition)
 	}
 	if o.Skew != nil && *o.Skew > oauth.MaxSkew {
-		cs.Add("write 5m or less", "%s.skew: %s is as long as an assertion lives", at, *o.Skew)
+		cs.Add(
+			"write 5m or less",
+			"%s.skew: %s is as long as an assertion lives",
+			at,
+			*o.Skew,
+		)
 	}
 	if o.Skew != nil && *o.Skew < 0 {
 		cs.Add("write 0s for none", "%s.skew: %s is negative", at, *o.Skew)
@@ -80,7 +90,12 @@ func (o Policy) check(cs *complaint.List, at string) {
 	for i, c := range o.Certifiers {
 		where := fmt.Sprintf("%s.certifiers[%d]", at, i)
 		if c.URI != udap.SelfCertifier && !isURI(c.URI) {
-			cs.Add("write the URI of the certifier's certificate, or self", "%s: %q is none", where, c.URI)
+			cs.Add(
+				"write the URI of the certifier's certificate, or self",
+				"%s: %q is none",
+				where,
+				c.URI,
+			)
 		}
 
 		for _, program := range c.Certifications {
@@ -158,7 +173,9 @@ var metadataNames = []string{
 	"token_endpoint_auth_method", "tos_uri",
 }
 
-func isMetadata(s string) bool { return slices.Contains(metadataNames, s) }
+func isMetadata(s string) bool {
+	return slices.Contains(metadataNames, s)
+}
 
 func isAlgorithm(s string) bool {
 	return slices.Contains([]string{"RS256", "ES256", "RS384", "ES384"}, s)
@@ -171,7 +188,10 @@ func isOID(s string) bool {
 
 func isURI(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "") && !strings.ContainsAny(s, " \t")
+	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "") && !strings.ContainsAny(
+		s,
+		" \t",
+	)
 }
 
 // isCode reports whether s is a code with its system, as purpose_of_use has it.

@@ -60,7 +60,12 @@ func (s *Site) ready() bool {
 
 func (s *Site) currentWarnings() []string {
 	out := append([]string{}, s.start.warnings...)
-	out = slices.Concat(out, s.stores.trust.Health(), s.stores.resources.Health(), s.stores.jobs.Health())
+	out = slices.Concat(
+		out,
+		s.stores.trust.Health(),
+		s.stores.resources.Health(),
+		s.stores.jobs.Health(),
+	)
 	if n := s.decisions.Lost(); n > 0 {
 		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
 	}
@@ -128,7 +133,9 @@ func (s *Site) withheldRemedy(w oauth.Withheld) string {
 
 // logWithheld logs each community whose metadata is withheld, at start and when
 // that changes.
-func (s *Site) logWithheld(ctx context.Context, before map[trace.CommunityURI]string) map[trace.CommunityURI]string {
+func (s *Site) logWithheld(
+	ctx context.Context, before map[trace.CommunityURI]string,
+) map[trace.CommunityURI]string {
 	now := map[trace.CommunityURI]string{}
 	all := s.oauth.Withheld(ctx)
 	for _, m := range *s.current.Load() {
@@ -137,7 +144,13 @@ func (s *Site) logWithheld(ctx context.Context, before map[trace.CommunityURI]st
 		switch {
 		case now[uri] == before[uri]:
 		case now[uri] != "":
-			s.deps.Log.Warn("a community's metadata is withheld", "community", string(uri), "reason", now[uri])
+			s.deps.Log.Warn(
+				"a community's metadata is withheld",
+				"community",
+				string(uri),
+				"reason",
+				now[uri],
+			)
 		default:
 			s.deps.Log.Info("a community's metadata is served", "community", string(uri))
 		}
@@ -272,7 +285,10 @@ func (s *Site) testRevocation(ctx context.Context, m *member) string {
 	for _, own := range m.own {
 		issuer := issuerOf(own.Chain, m.udap)
 		if issuer == nil {
-			return fmt.Sprintf("the issuer of %s is not at hand", certs.Describe(own.Leaf()))
+			return fmt.Sprintf(
+				"the issuer of %s is not at hand",
+				certs.Describe(own.Leaf()),
+			)
 		}
 		if fault := s.testLists(ctx, m, own.Leaf(), issuer); fault != "" {
 			return fault
@@ -282,7 +298,9 @@ func (s *Site) testRevocation(ctx context.Context, m *member) string {
 	return "ok"
 }
 
-func (s *Site) testLists(ctx context.Context, m *member, leaf, issuer *x509.Certificate) string {
+func (s *Site) testLists(
+	ctx context.Context, m *member, leaf, issuer *x509.Certificate,
+) string {
 	answers := s.revocation.CRLs(ctx, udap.CRLQuery{
 		Community:   m.udap.URI,
 		Certificate: leaf,
@@ -290,7 +308,10 @@ func (s *Site) testLists(ctx context.Context, m *member, leaf, issuer *x509.Cert
 		URLs:        leaf.CRLDistributionPoints,
 	})
 
-	fault := fmt.Sprintf("%s names no list, and none is configured for its issuer", certs.Describe(leaf))
+	fault := fmt.Sprintf(
+		"%s names no list, and none is configured for its issuer",
+		certs.Describe(leaf),
+	)
 	for _, a := range answers {
 		if a.Err != nil {
 			fault = fmt.Sprintf("%s: %v", a.URL, a.Err)
@@ -299,7 +320,10 @@ func (s *Site) testLists(ctx context.Context, m *member, leaf, issuer *x509.Cert
 
 		for _, e := range a.List.RevokedCertificateEntries {
 			if e.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
-				return fmt.Sprintf("our own certificate %s is revoked", certs.Describe(leaf))
+				return fmt.Sprintf(
+					"our own certificate %s is revoked",
+					certs.Describe(leaf),
+				)
 			}
 		}
 

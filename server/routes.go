@@ -62,7 +62,8 @@ func (s *Site) routes() (*front, error) {
 		record:  s.decisions.Record,
 		now:     s.deps.Now,
 	}
-	public.front, private.front = f, f
+	public.front = f
+	private.front = f
 
 	return f, nil
 }

@@ -166,7 +166,9 @@ func (*inUse) Unwrap() error { return syscall.EADDRINUSE }
 func (s *Server) Addr() net.Addr { return s.public.Addr() }
 
 // AdminURL returns the URL of the console.
-func (s *Server) AdminURL() string { return s.cfg.Admin.URL }
+func (s *Server) AdminURL() string {
+	return s.cfg.Admin.URL
+}
 
 // HealthAddr returns the address of the listener for probes; nil when there is none.
 func (s *Server) HealthAddr() net.Addr {
@@ -189,7 +191,9 @@ func (s *Server) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
 	work.Go(func() { s.site.Run(background) })
-	work.Go(func() { watch(background, time.Second, s.deps.Reload, s.watched...) })
+	work.Go(func() {
+		watch(background, time.Second, s.deps.Reload, s.watched...)
+	})
 
 	public, admin := s.publicServer(), s.server(s.adminHandler)
 	servers := []*http.Server{public, admin}
@@ -222,7 +226,11 @@ func (s *Server) drain(servers ...*http.Server) error {
 
 	for _, h := range servers {
 		if err := h.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
-			s.deps.Log.Warn("requests were cut off at the end", "after", s.cfg.Timeouts.Drain)
+			s.deps.Log.Warn(
+				"requests were cut off at the end",
+				"after",
+				s.cfg.Timeouts.Drain,
+			)
 			errs = append(errs, h.Close())
 		}
 	}
@@ -244,7 +252,10 @@ func (s *Server) tap(l net.Listener) net.Listener {
 	if s.lines != nil {
 		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
-	return wire.NewListener(newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has), c)
+	return wire.NewListener(
+		newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has),
+		c,
+	)
 }
 
 // refuseFraming answers a request that has no certain beginning and end, or
@@ -304,7 +315,10 @@ func (s *Server) Close() error {
 	if s.site != nil {
 		errs = append(errs, s.site.Close())
 	}
-	s.public, s.admin, s.health, s.lines = nil, nil, nil, nil
+	s.public = nil
+	s.admin = nil
+	s.health = nil
+	s.lines = nil
 
 	return errors.Join(errs...)
 }

@@ -60,7 +60,9 @@ var matched = map[string]string{
 
 // match returns the subjects of the users who are a patient with these claims. A
 // birth date must be whole: a part of one fits many people.
-func (s *Site) match(ctx context.Context, claims map[string]string) (subjects []string, err error) {
+func (s *Site) match(
+	ctx context.Context, claims map[string]string,
+) (subjects []string, err error) {
 	const wholeDate = len("2006-01-02")
 	var pairs []search.Pair
 	for claim, value := range claims {

@@ -28,7 +28,8 @@ func tlsConfig(k *keeper, clientCAs *x509.CertPool) *tls.Config {
 	}
 
 	if clientCAs != nil {
-		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, clientCAs
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+		c.ClientCAs = clientCAs
 	}
 	return c
 }

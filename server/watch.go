@@ -21,7 +21,9 @@ type files struct {
 }
 
 // newFiles watches files that are about to be read for the first time.
-func newFiles(what string, paths []string, log *slog.Logger, load func() (string, error)) *files {
+func newFiles(
+	what string, paths []string, log *slog.Logger, load func() (string, error),
+) *files {
 	f := &files{
 		what:  what,
 		paths: paths,

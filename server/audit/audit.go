@@ -176,7 +176,17 @@ func (l *Log) line(d Decision) {
 	}
 
 	if s := refusal(t); s != nil {
-		attrs = append(attrs, "check", s.Check, "found", s.Found, "expected", s.Expected, "remedy", s.Remedy)
+		attrs = append(
+			attrs,
+			"check",
+			s.Check,
+			"found",
+			s.Found,
+			"expected",
+			s.Expected,
+			"remedy",
+			s.Remedy,
+		)
 	}
 
 	l.cfg.Log.Info("decision", attrs...)

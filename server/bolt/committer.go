@@ -56,7 +56,9 @@ const (
 	abandoned // its caller has gone
 )
 
-func newCommitter[B batch](db *bbolt.DB, o Options, h *health, begin func(*bbolt.Tx) B) *committer[B] {
+func newCommitter[B batch](
+	db *bbolt.DB, o Options, h *health, begin func(*bbolt.Tx) B,
+) *committer[B] {
 	c := &committer[B]{
 		db:     db,
 		file:   db.Path(),
@@ -71,7 +73,9 @@ func newCommitter[B batch](db *bbolt.DB, o Options, h *health, begin func(*bbolt
 	if o.commit != nil {
 		c.finish = o.commit
 	}
-	c.pool.New = func() any { return &work[B]{done: make(chan error, 1)} }
+	c.pool.New = func() any {
+		return &work[B]{done: make(chan error, 1)}
+	}
 	go c.loop()
 
 	return c
@@ -264,7 +268,9 @@ func (c *committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 		return all, nil
 	}
 
-	if err := c.guard(func() error { return c.finish(tx) }); err != nil {
+	if err := c.guard(func() error {
+		return c.finish(tx)
+	}); err != nil {
 		return nil, c.health.commit(&commitError{
 			file:    c.file,
 			err:     err,

@@ -43,7 +43,9 @@ func (h *health) guard(path string, f func() error) (err error) {
 // view is db.View, with an error in the place of a fault or a panic that comes
 // from the file: of a page that cannot be read any more, or is not what Bolt
 // expects.
-func (h *health) view(ctx context.Context, db *bbolt.DB, f func(*bbolt.Tx) error) (err error) {
+func (h *health) view(
+	ctx context.Context, db *bbolt.DB, f func(*bbolt.Tx) error,
+) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

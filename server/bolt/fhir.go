@@ -75,7 +75,10 @@ func OpenFHIR(path string, o Options) (*FHIR, error) {
 		return nil, err
 	}
 
-	s := &FHIR{db: db, health: &health{}}
+	s := &FHIR{
+		db:     db,
+		health: &health{},
+	}
 	err = s.view(context.Background(), (*state).checkNumbers)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -94,7 +97,9 @@ func (s *FHIR) Close() error {
 
 // Health returns what an operator must know of the file: damaged rows that were
 // met, and why the last commit failed.
-func (s *FHIR) Health() []string { return s.health.alarms() }
+func (s *FHIR) Health() []string {
+	return s.health.alarms()
+}
 
 // View implements fhir.Store.
 func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {

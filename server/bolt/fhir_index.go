@@ -19,7 +19,9 @@ type indexChange struct {
 }
 
 // Scan implements fhir.Resources.
-func (s *state) Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+func (s *state) Scan(
+	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
+) error {
 	if err := s.settleIndex(); err != nil {
 		return err
 	}

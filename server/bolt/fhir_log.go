@@ -108,7 +108,8 @@ func (h *head) seek(before uint64) error {
 // set goes to the last change of a row of the log: one, or that of a block of
 // records.
 func (h *head) set(k, sealed []byte) error {
-	h.seq, h.more = 0, 0
+	h.seq = 0
+	h.more = 0
 	if k == nil {
 		return nil
 	}
@@ -171,7 +172,10 @@ func (s *auditLog) logRecords(first, n uint64) error {
 	}
 	logs := s.in(logTable)
 	seq := logs.Sequence() + 1
-	row := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(number(first), 1), n)
+	row := binary.BigEndian.AppendUint64(
+		binary.BigEndian.AppendUint64(number(first), 1),
+		n,
+	)
 	return errors.Join(logs.SetSequence(seq+n-1), t.put(number(seq), row))
 }
 

@@ -54,7 +54,8 @@ type unpacker struct {
 func (u *unpacker) number() uint64 {
 	n, k := binary.Uvarint(u.b)
 	if k <= 0 {
-		u.b, u.bad = nil, true
+		u.b = nil
+		u.bad = true
 		return 0
 	}
 	u.b = u.b[k:]
@@ -64,7 +65,8 @@ func (u *unpacker) number() uint64 {
 func (u *unpacker) text() string {
 	n := u.number()
 	if n > uint64(len(u.b)) {
-		u.b, u.bad = nil, true
+		u.b = nil
+		u.bad = true
 		return ""
 	}
 	s := string(u.b[:n])

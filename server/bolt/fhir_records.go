@@ -40,7 +40,10 @@ func (s *auditLog) tail() (tail, error) {
 }
 
 func (s *auditLog) putTail(t tail) error {
-	return s.in(settingsTable).put(tailKey, binary.BigEndian.AppendUint64(number(t.after), t.n))
+	return s.in(settingsTable).put(
+		tailKey,
+		binary.BigEndian.AppendUint64(number(t.after), t.n),
+	)
 }
 
 // auditLog are the audit records of a state.
@@ -190,7 +193,10 @@ func (s *auditLog) neverGiven(doc uint64) error {
 	if doc == 0 || doc > docs.Sequence() || docs.Get(number(doc)) != nil {
 		return nil
 	}
-	return s.in(recordsTable).damaged(number(doc), "is not there, though the number was given")
+	return s.in(recordsTable).damaged(
+		number(doc),
+		"is not there, though the number was given",
+	)
 }
 
 // Records implements fhir.AuditReader.
@@ -253,7 +259,9 @@ func (s *auditLog) record(doc uint64) (*fhir.Record, error) {
 
 // eachTail calls f with the number and terms of every record of the tail until
 // it returns false.
-func (s *auditLog) eachTail(ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool) error {
+func (s *auditLog) eachTail(
+	ctx context.Context, t tail, f func(doc uint64, terms search.Terms) bool,
+) error {
 	records := s.in(recordsTable)
 	c := records.Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil; k, v = c.Next() {
@@ -306,7 +314,10 @@ func (s *auditLog) Scan(
 			more, ok = g.scan(from, to, f)
 		}
 		if !ok {
-			return segments.damaged(k, "is no index of records, or does not have its checksum")
+			return segments.damaged(
+				k,
+				"is no index of records, or does not have its checksum",
+			)
 		}
 		if !more {
 			return nil
@@ -316,7 +327,9 @@ func (s *auditLog) Scan(
 	return s.scanTail(ctx, from, to, f)
 }
 
-func (s *auditLog) scanTail(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error {
+func (s *auditLog) scanTail(
+	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
+) error {
 	t, err := s.tail()
 	if err != nil {
 		return err
@@ -416,5 +429,8 @@ func (s *auditLog) putSegment(first uint64, index map[string]*posting) error {
 
 	segments := s.in(segmentsTable)
 	segments.FillPercent = 0.9
-	return segments.Put(number(first), encodeSegment(segments.sum(number(first), nil), keys))
+	return segments.Put(
+		number(first),
+		encodeSegment(segments.sum(number(first), nil), keys),
+	)
 }

@@ -33,7 +33,10 @@ var (
 )
 
 func (s *FHIR) newState(tx *bbolt.Tx) *state {
-	st := &state{tx: tx, health: s.health}
+	st := &state{
+		tx:     tx,
+		health: s.health,
+	}
 	st.audit.state = st
 	return st
 }
@@ -150,10 +153,15 @@ func (s *state) must(doc uint64) (fhir.Entry, error) {
 
 // Lost implements fhir.Resources.
 func (s *state) Lost(doc uint64) error {
-	return s.in(docsTable).damaged(number(doc), "is not there, though another row names it")
+	return s.in(docsTable).damaged(
+		number(doc),
+		"is not there, though another row names it",
+	)
 }
 
-func (s *state) Entries(_ context.Context, docs []uint64, f func(fhir.Entry) bool) (int, error) {
+func (s *state) Entries(
+	_ context.Context, docs []uint64, f func(fhir.Entry) bool,
+) (int, error) {
 	rd := s.reader()
 	for n, doc := range docs {
 		e, ok, err := rd.current(doc)
@@ -188,7 +196,10 @@ func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, b
 		return fhir.Entry{}, false, err
 	}
 	if e, ok = decodeEntry(doc, v); !ok || e.Version != version {
-		return fhir.Entry{}, false, s.in(versionsTable).damaged(key, "is no version of a resource")
+		return fhir.Entry{}, false, s.in(versionsTable).damaged(
+			key,
+			"is no version of a resource",
+		)
 	}
 
 	return e, true, nil
@@ -264,7 +275,10 @@ func (s *state) Put(_ context.Context, e fhir.Entry) (uint64, error) {
 		s.reindex(e.Doc, before, e.Terms)
 	}
 
-	return e.Doc, errors.Join(s.in(docsTable).put(number(e.Doc), encodeEntry(e)), s.logChange(e))
+	return e.Doc, errors.Join(
+		s.in(docsTable).put(number(e.Doc), encodeEntry(e)),
+		s.logChange(e),
+	)
 }
 
 func history(e fhir.Entry) fhir.Entry {
@@ -293,7 +307,10 @@ func (s *state) checkNumbers() error {
 		last = max(last, binary.BigEndian.Uint64(k)+n-1)
 	}
 	if n := docs.Sequence(); n != last {
-		return docs.damaged(nil, fmt.Sprintf("has counted to %d, and its last number is %d", n, last))
+		return docs.damaged(
+			nil,
+			fmt.Sprintf("has counted to %d, and its last number is %d", n, last),
+		)
 	}
 
 	heads, err := s.heads("", 0)
@@ -306,7 +323,10 @@ func (s *state) checkNumbers() error {
 		last = h.seq
 	}
 	if n := logs.Sequence(); n != last {
-		return logs.damaged(nil, fmt.Sprintf("has counted to %d, and its last number is %d", n, last))
+		return logs.damaged(
+			nil,
+			fmt.Sprintf("has counted to %d, and its last number is %d", n, last),
+		)
 	}
 
 	return nil

@@ -57,12 +57,16 @@ func OpenJobs(path string, o Options) (*Jobs, error) {
 func (s *Jobs) Close() error { return s.db.Close() }
 
 // Health returns what an operator must know of the file.
-func (s *Jobs) Health() []string { return s.health.alarms() }
+func (s *Jobs) Health() []string {
+	return s.health.alarms()
+}
 
 // Create implements async.Store.
 func (s *Jobs) Create(ctx context.Context, j async.Job, room async.Room) error {
 	return s.update(ctx, func(b *bbolt.Bucket) error {
-		all, own, active := 0, 0, 0
+		all := 0
+		own := 0
+		active := 0
 		err := s.each(b, func(other async.Job) bool {
 			all++
 			if other.Asked.Grant.Client == j.Asked.Grant.Client {

@@ -54,7 +54,9 @@ type Error struct {
 	Err     error // cause; may be nil
 }
 
-func (e *Error) Error() string { return "store " + e.Path + ": " + e.Problem }
+func (e *Error) Error() string {
+	return "store " + e.Path + ": " + e.Problem
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -316,7 +318,10 @@ func migrate(db *bbolt.DB, schema Schema) error {
 		err := schema.Steps[version](db)
 		if err == nil {
 			err = db.Update(func(tx *bbolt.Tx) error {
-				return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint64(nil, version+1))
+				return tx.Bucket(metaBucket).Put(
+					versionKey,
+					binary.BigEndian.AppendUint64(nil, version+1),
+				)
 			})
 		}
 

@@ -82,7 +82,12 @@ func checkPageFile(f io.ReaderAt, size int64) error {
 		return err
 	}
 	if need := int64(m.high) * int64(m.pageSize); m.high > 1<<50 || size < need {
-		return faultf("is cut short: it has %d bytes, and its %d pages need %d", size, m.high, need)
+		return faultf(
+			"is cut short: it has %d bytes, and its %d pages need %d",
+			size,
+			m.high,
+			need,
+		)
 	}
 
 	w := &pageWalk{
@@ -141,7 +146,10 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 ||
 		order.Uint64(p[56:]) != sum.Sum64() ||
 		order.Uint16(b[8:])&metaPage == 0 || size < 1024 || size > 1<<16 || size&(size-1) != 0 {
-		return meta{}, faultf("is no Bolt file, or is damaged: its description at byte %d has another checksum", at)
+		return meta{}, faultf(
+			"is no Bolt file, or is damaged: its description at byte %d has another checksum",
+			at,
+		)
 	}
 
 	return meta{
@@ -189,7 +197,11 @@ func (w *pageWalk) read(id uint64) ([]byte, error) {
 		return nil, faultf("cannot be read at page %d: %v", id, err)
 	}
 	if binary.NativeEndian.Uint64(b) != id {
-		return nil, faultf("is damaged: page %d calls itself %d", id, binary.NativeEndian.Uint64(b))
+		return nil, faultf(
+			"is damaged: page %d calls itself %d",
+			id,
+			binary.NativeEndian.Uint64(b),
+		)
 	}
 
 	more := uint64(binary.NativeEndian.Uint32(b[12:]))
@@ -249,7 +261,9 @@ func (w *pageWalk) page(id uint64, bucket string, from, to []byte, depth int) er
 	return w.elements(b, id, bucket, from, to, depth)
 }
 
-func (w *pageWalk) elements(b []byte, id uint64, bucket string, from, to []byte, depth int) error {
+func (w *pageWalk) elements(
+	b []byte, id uint64, bucket string, from, to []byte, depth int,
+) error {
 	branch := false
 	switch flags := binary.NativeEndian.Uint16(b[8:]); flags {
 	case branchPage:
@@ -271,7 +285,11 @@ func (w *pageWalk) elements(b []byte, id uint64, bucket string, from, to []byte,
 		}
 		if from != nil && bytes.Compare(e.key, from) < 0 && (i > 0 || !branch) ||
 			next != nil && bytes.Compare(e.key, next) >= 0 {
-			return faultf("is damaged: the keys of page %d (bucket %s) are not in order", id, bucket)
+			return faultf(
+				"is damaged: the keys of page %d (bucket %s) are not in order",
+				id,
+				bucket,
+			)
 		}
 		if err := w.below(e, branch, bucket, next, depth); err != nil {
 			return err
@@ -282,7 +300,9 @@ func (w *pageWalk) elements(b []byte, id uint64, bucket string, from, to []byte,
 }
 
 // below goes to what an element leads to: a page, or a bucket.
-func (w *pageWalk) below(e pageElement, branch bool, bucket string, next []byte, depth int) error {
+func (w *pageWalk) below(
+	e pageElement, branch bool, bucket string, next []byte, depth int,
+) error {
 	switch {
 	case branch:
 		if !w.deep && !hasBuckets(bucket) && depth > 0 && w.isLeaf(e.page) {

@@ -49,7 +49,9 @@ func makePeopleBuckets(db *bbolt.DB) error {
 func (t *Trust) People() people.Store { return t.people }
 
 // StartSession implements people.Store.
-func (p *peopleStore) StartSession(ctx context.Context, s people.Session, former people.SessionID) error {
+func (p *peopleStore) StartSession(
+	ctx context.Context, s people.Session, former people.SessionID,
+) error {
 	value, err := json.Marshal(&s)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -103,7 +105,9 @@ func (p *peopleStore) sweep(sessions *bbolt.Bucket, now time.Time) error {
 }
 
 // Session implements people.Store.
-func (p *peopleStore) Session(ctx context.Context, id people.SessionID) (*people.Session, error) {
+func (p *peopleStore) Session(
+	ctx context.Context, id people.SessionID,
+) (*people.Session, error) {
 	var s *people.Session
 	err := p.trust.health.view(ctx, p.trust.db, func(tx *bbolt.Tx) (err error) {
 		s, err = p.session(tx, id)
@@ -138,7 +142,9 @@ func (p *peopleStore) session(tx *bbolt.Tx, id people.SessionID) (*people.Sessio
 }
 
 // UseSession implements people.Store.
-func (p *peopleStore) UseSession(ctx context.Context, id people.SessionID, at time.Time) error {
+func (p *peopleStore) UseSession(
+	ctx context.Context, id people.SessionID, at time.Time,
+) error {
 	return p.trust.commits.do(ctx, func(b *trustBatch) error {
 		s, err := p.session(b.tx, id)
 		if err != nil || s == nil || !at.After(s.LastRequest) {
@@ -229,7 +235,9 @@ func (p *peopleStore) Remember(ctx context.Context, c people.Consent) error {
 }
 
 // Forget implements people.Store.
-func (p *peopleStore) Forget(ctx context.Context, subject string, client trace.ClientID) error {
+func (p *peopleStore) Forget(
+	ctx context.Context, subject string, client trace.ClientID,
+) error {
 	key := consentKey(subject, client)
 	return p.trust.commits.do(ctx, func(b *trustBatch) error {
 		return b.writable(consentsBucket).Delete(key)

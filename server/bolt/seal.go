@@ -89,7 +89,9 @@ func sealSome(tx *bbolt.Tx, names []string, chunk int) (more bool, err error) {
 
 // unsealed calls add with the rows of a bucket behind a place, and moves the
 // place on, until add returns false.
-func unsealed(b *bbolt.Bucket, name string, at *sealPlace, add func(unsealedRow) bool) (all bool) {
+func unsealed(
+	b *bbolt.Bucket, name string, at *sealPlace, add func(unsealedRow) bool,
+) (all bool) {
 	r := rowsOf(name)
 	c := b.Cursor()
 	k, v := c.First()
@@ -124,7 +126,9 @@ func unsealed(b *bbolt.Bucket, name string, at *sealPlace, add func(unsealedRow)
 	return true
 }
 
-func unsealedInner(b *bbolt.Bucket, r rows, at *sealPlace, add func(unsealedRow) bool) (all bool) {
+func unsealedInner(
+	b *bbolt.Bucket, r rows, at *sealPlace, add func(unsealedRow) bool,
+) (all bool) {
 	c := b.Cursor()
 	k, v := c.First()
 	if len(at.Key) > 0 {

@@ -115,5 +115,8 @@ func (r rows) put(b *bbolt.Bucket, key, value []byte) error {
 // everPlain reports whether a row of "meta" has no checksum: every layout must
 // be able to read its kind and version.
 func everPlain(key []byte) bool {
-	return bytes.Equal(key, kindKey) || bytes.Equal(key, versionKey) || bytes.Equal(key, sealPlaceKey)
+	return bytes.Equal(key, kindKey) || bytes.Equal(key, versionKey) || bytes.Equal(
+		key,
+		sealPlaceKey,
+	)
 }

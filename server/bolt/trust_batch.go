@@ -87,4 +87,6 @@ func (b *trustBatch) minute(parent rows, minute uint32) (minuteRows, error) {
 // all the same.
 type spentRefusal struct{ err error }
 
-func (r *spentRefusal) Error() string { return r.err.Error() }
+func (r *spentRefusal) Error() string {
+	return r.err.Error()
+}

@@ -66,7 +66,8 @@ func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 func (t *Trust) Decision(id string) (found audit.Decision, ok bool, err error) {
 	err = t.eachDecision(func(d audit.Decision) bool {
 		if d.Trace.ID == id {
-			found, ok = d, true
+			found = d
+			ok = true
 		}
 		return !ok
 	})

@@ -38,7 +38,9 @@ func deleteExpiry(tx *bbolt.Tx, key []byte, r *oauth.Registration) error {
 // Expiring calls visit for each registration whose certificate expires before a
 // time, the earliest first, until it returns false. A registration that cannot be
 // read ends it with an error.
-func (t *Trust) Expiring(ctx context.Context, before time.Time, visit func(*oauth.Registration) bool) error {
+func (t *Trust) Expiring(
+	ctx context.Context, before time.Time, visit func(*oauth.Registration) bool,
+) error {
 	return t.eachExpiring(ctx, before, func(tx *bbolt.Tx, key []byte) (bool, error) {
 		r, err := t.mustRegistration(tx, key)
 		return err == nil && visit(r), err

@@ -104,7 +104,8 @@ func (s *grants) makeRoom(b *trustBatch, next *oauth.Grant) error {
 			return nil
 		}
 		if n++; oldest == nil || lastUsed(g).Before(lastUsed(oldest)) {
-			oldestKey, oldest = key, g
+			oldestKey = key
+			oldest = g
 		}
 		return nil
 	})
@@ -155,12 +156,19 @@ func (s *grants) Grants(ctx context.Context, subject string) (all []*oauth.Grant
 			return nil
 		})
 	})
-	slices.SortStableFunc(all, func(x, y *oauth.Grant) int { return x.Created.Compare(y.Created) })
+	slices.SortStableFunc(
+		all,
+		func(x, y *oauth.Grant) int {
+			return x.Created.Compare(y.Created)
+		},
+	)
 	return all, err
 }
 
 // each calls visit with each grant of a person.
-func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oauth.Grant) error) error {
+func (s *grants) each(
+	tx *bbolt.Tx, subject string, visit func(key []byte, g *oauth.Grant) error,
+) error {
 	prefix := subjectKey(subject, nil)
 	c := tx.Bucket(subjectsBucket).Cursor()
 	var keys [][]byte
@@ -186,7 +194,11 @@ func (s *grants) each(tx *bbolt.Tx, subject string, visit func(key []byte, g *oa
 	for _, key := range keys {
 		g, err := s.read(tx, key)
 		if err == nil && g == nil {
-			err = s.trust.damaged(grantsBucket, key, "is not there, though subjects names it")
+			err = s.trust.damaged(
+				grantsBucket,
+				key,
+				"is not there, though subjects names it",
+			)
 		}
 		if err == nil {
 			err = visit(key, g)
@@ -223,7 +235,9 @@ func (s *grants) Exchange(
 }
 
 // apply does what was decided about a grant.
-func (s *grants) apply(b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change) (h oauth.Handle, err error) {
+func (s *grants) apply(
+	b *trustBatch, key []byte, g *oauth.Grant, c oauth.Change,
+) (h oauth.Handle, err error) {
 	if c.End && g != nil {
 		if err := s.remove(b, key, g); err != nil {
 			return h, err
@@ -278,7 +292,9 @@ func (s *grants) Withdraw(ctx context.Context, id oauth.GrantID, subject string)
 }
 
 // Narrow implements oauth.GrantStore.
-func (s *grants) Narrow(ctx context.Context, id oauth.GrantID, subject string, scope []string) error {
+func (s *grants) Narrow(
+	ctx context.Context, id oauth.GrantID, subject string, scope []string,
+) error {
 	return s.change(ctx, id, subject, func(b *trustBatch, key []byte, g *oauth.Grant) error {
 		if g == nil {
 			return oauth.ErrNoGrant
@@ -381,7 +397,9 @@ func (s *grants) remove(b *trustBatch, key []byte, g *oauth.Grant) error {
 
 // touch notes that a transaction changes a grant.
 func (s *grants) touch(b *trustBatch, id oauth.GrantID) {
-	b.after = append(b.after, func() { s.cache.forget(id) })
+	b.after = append(b.after, func() {
+		s.cache.forget(id)
+	})
 }
 
 // sweep removes grants that have expired, the earliest first. Damaged rows are

@@ -36,7 +36,9 @@ func makeLaunchBucket(db *bbolt.DB) error {
 }
 
 // AddLaunch implements oauth.LaunchStore.
-func (s *launches) AddLaunch(ctx context.Context, l oauth.Launch, now time.Time) (h oauth.Handle, err error) {
+func (s *launches) AddLaunch(
+	ctx context.Context, l oauth.Launch, now time.Time,
+) (h oauth.Handle, err error) {
 	value, err := json.Marshal(l)
 	if err != nil {
 		return h, err
@@ -64,7 +66,9 @@ func (s *launches) AddLaunch(ctx context.Context, l oauth.Launch, now time.Time)
 }
 
 // Launch implements oauth.LaunchStore.
-func (s *launches) Launch(ctx context.Context, h oauth.Handle, hash oauth.Hash) (l *oauth.Launch, err error) {
+func (s *launches) Launch(
+	ctx context.Context, h oauth.Handle, hash oauth.Hash,
+) (l *oauth.Launch, err error) {
 	err = s.trust.health.view(ctx, s.trust.db, func(tx *bbolt.Tx) error {
 		v, err := s.trust.get(launchRows, tx.Bucket(launchesBucket), h[:], never)
 		if v == nil {

@@ -84,7 +84,9 @@ func spentKeyOf(s oauth.Spend) (k spentKey) {
 }
 
 // minuteOf returns the minute at whose end t is past.
-func minuteOf(t time.Time) uint32 { return uint32(t.Unix() / 60) }
+func minuteOf(t time.Time) uint32 {
+	return uint32(t.Unix() / 60)
+}
 
 // minuteSpent returns the minute up to whose end a jti is remembered.
 func minuteSpent(s oauth.Spend) uint32 {
@@ -240,7 +242,9 @@ func (t *Trust) loadSpent(root *bbolt.Bucket) (last uint64, err error) {
 	return last, err
 }
 
-func eachMinute(root *bbolt.Bucket, r rows, visit func(minute uint32, key uint64, v []byte, sound bool) error) error {
+func eachMinute(
+	root *bbolt.Bucket, r rows, visit func(minute uint32, key uint64, v []byte, sound bool) error,
+) error {
 	return root.ForEachBucket(func(name []byte) error {
 		within := r.within(name)
 		return root.Bucket(name).ForEach(func(k, sealed []byte) error {
@@ -250,7 +254,12 @@ func eachMinute(root *bbolt.Bucket, r rows, visit func(minute uint32, key uint64
 			copy(minute[:], name)
 			copy(key[:], k)
 
-			return visit(binary.BigEndian.Uint32(minute[:]), binary.BigEndian.Uint64(key[:]), v, ok)
+			return visit(
+				binary.BigEndian.Uint32(minute[:]),
+				binary.BigEndian.Uint64(key[:]),
+				v,
+				ok,
+			)
 		})
 	})
 }

@@ -70,7 +70,9 @@ func fullOfTrips(tx *bbolt.Tx, minute uint32) bool {
 }
 
 // EndTrip implements tiered.Store.
-func (t Trips) EndTrip(ctx context.Context, id tiered.TripID, expires time.Time) (trip *tiered.Trip, err error) {
+func (t Trips) EndTrip(
+	ctx context.Context, id tiered.TripID, expires time.Time,
+) (trip *tiered.Trip, err error) {
 	err = t.commits.do(ctx, func(b *trustBatch) error {
 		trip = nil // this may run a second time
 		root := b.tx.Bucket(tripsBucket)
@@ -94,7 +96,8 @@ func (t Trips) EndTrip(ctx context.Context, id tiered.TripID, expires time.Time)
 			return t.damaged(tripsBucket, id[:], err.Error())
 		}
 
-		found.ID, found.Expires = id, expires
+		found.ID = id
+		found.Expires = expires
 
 		b.wrote = true
 		if err := m.Delete(id[:]); err != nil {
@@ -112,7 +115,9 @@ func (t Trips) EndTrip(ctx context.Context, id tiered.TripID, expires time.Time)
 }
 
 // Membership implements tiered.Store.
-func (t Trips) Membership(ctx context.Context, provider string) (m *tiered.Membership, err error) {
+func (t Trips) Membership(
+	ctx context.Context, provider string,
+) (m *tiered.Membership, err error) {
 	err = t.health.view(ctx, t.db, func(tx *bbolt.Tx) error {
 		root := tx.Bucket(membershipsBucket)
 		if root == nil {

@@ -61,7 +61,12 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"this name does not lead to the console; use localhost, or add the name under admin.hosts")
 
 	case !c.Open && !slices.Contains(always, r.URL.Path):
-		fail(w, r, http.StatusForbidden, "the console is closed; open it with admin.open: true")
+		fail(
+			w,
+			r,
+			http.StatusForbidden,
+			"the console is closed; open it with admin.open: true",
+		)
 	default:
 		c.route(w, r)
 	}

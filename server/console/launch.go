@@ -84,7 +84,12 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c.Launcher == nil {
-		fail(w, r, http.StatusNotFound, "no people are configured, so no app can be launched for them")
+		fail(
+			w,
+			r,
+			http.StatusNotFound,
+			"no people are configured, so no app can be launched for them",
+		)
 		return
 	}
 
@@ -102,7 +107,12 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request) {
 		p.Done, err = c.Launcher.Launch(r.Context(), p.Chosen)
 	}
 	if err != nil && !errors.As(err, &p.Problem) {
-		fail(w, r, http.StatusServiceUnavailable, "the launch could not be stored; the log says why")
+		fail(
+			w,
+			r,
+			http.StatusServiceUnavailable,
+			"the launch could not be stored; the log says why",
+		)
 		return
 	}
 
@@ -140,7 +150,9 @@ func launchURL(text string) (*url.URL, error) {
 
 // showLaunch answers with the form or what came of it: a page for browsers, JSON
 // for programs.
-func (c *console) showLaunch(w http.ResponseWriter, r *http.Request, status int, p launchPage) {
+func (c *console) showLaunch(
+	w http.ResponseWriter, r *http.Request, status int, p launchPage,
+) {
 	switch {
 	case !wantsHTML(r) && p.Problem != nil:
 		fail(w, r, status, p.Problem.Field+": "+p.Problem.Text)
@@ -155,7 +167,12 @@ func (c *console) showLaunch(w http.ResponseWriter, r *http.Request, status int,
 		p.Apps, errs[0] = c.Launcher.Apps(r.Context())
 		p.Patients, errs[1] = c.Launcher.Patients(r.Context())
 		if errors.Join(errs[:]...) != nil {
-			fail(w, r, http.StatusServiceUnavailable, "the stored records cannot be read; the log says why")
+			fail(
+				w,
+				r,
+				http.StatusServiceUnavailable,
+				"the stored records cannot be read; the log says why",
+			)
 			return
 		}
 	}

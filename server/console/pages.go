@@ -22,8 +22,12 @@ var styleSheet []byte
 var pageFiles embed.FS
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"refusedBy": func(t trace.Trace) string { return audit.RefusedBy(&t) },
-	"warnings":  func(t trace.Trace) int { return len(t.Warnings()) },
+	"refusedBy": func(t trace.Trace) string {
+		return audit.RefusedBy(&t)
+	},
+	"warnings": func(t trace.Trace) int {
+		return len(t.Warnings())
+	},
 }).ParseFS(pageFiles, "*.html"))
 
 // maxListed bounds one answer of /traces.
@@ -52,7 +56,12 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	from := c.Decisions.Recent(maxListed)
 	if r.URL.Query().Get("stored") != "" {
 		if from, err = c.Decisions.Stored(maxListed); err != nil {
-			fail(w, r, http.StatusInternalServerError, "the stored decisions cannot be read; the log says why")
+			fail(
+				w,
+				r,
+				http.StatusInternalServerError,
+				"the stored decisions cannot be read; the log says why",
+			)
 			return
 		}
 	}
@@ -86,7 +95,12 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request, id string) {
 	d, ok, err := c.Decisions.Find(id)
 	switch {
 	case err != nil:
-		fail(w, r, http.StatusInternalServerError, "the stored decisions cannot be read; the log says why")
+		fail(
+			w,
+			r,
+			http.StatusInternalServerError,
+			"the stored decisions cannot be read; the log says why",
+		)
 	case !ok:
 		fail(w, r, http.StatusNotFound,
 			"there is no such trace: only the newest are kept, and those before authentication in memory only")

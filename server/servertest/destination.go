@@ -195,7 +195,9 @@ func (d *Destination) Raw(text string) string {
 
 // Do sends a request to a path under the public host, or to a whole URL.
 // Headers are name, value pairs.
-func (d *Destination) Do(method, target string, body io.Reader, header ...string) *http.Response {
+func (d *Destination) Do(
+	method, target string, body io.Reader, header ...string,
+) *http.Response {
 	d.tb.Helper()
 	if strings.HasPrefix(target, "/") {
 		target = "https://fhir.test" + target

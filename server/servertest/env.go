@@ -83,7 +83,9 @@ func NewEnv(tb testing.TB) *Env {
 	return w
 }
 
-func before() time.Time { return time.Now().Add(-time.Hour).Truncate(time.Second) }
+func before() time.Time {
+	return time.Now().Add(-time.Hour).Truncate(time.Second)
+}
 
 func after() time.Time { return before().AddDate(1, 0, 0) }
 
@@ -177,7 +179,9 @@ func (w *Env) WriteIdentity(name string, id *certs.Identity) {
 
 // Issue has a community issue a certificate for a key, with the URIs in its
 // SAN and the community's distribution point.
-func (w *Env) Issue(name string, c *certs.Community, key crypto.Signer, uris ...string) *certs.Identity {
+func (w *Env) Issue(
+	name string, c *certs.Community, key crypto.Signer, uris ...string,
+) *certs.Identity {
 	w.tb.Helper()
 	t := certs.Template{
 		CommonName:   name,

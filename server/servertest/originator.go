@@ -20,7 +20,9 @@ func (d *Destination) Originator(c *certs.Community, id *certs.Identity) *client
 }
 
 // OriginatorWith is Originator for one that signs with a given algorithm.
-func (d *Destination) OriginatorWith(c *certs.Community, id *certs.Identity, alg string) *client.Client {
+func (d *Destination) OriginatorWith(
+	c *certs.Community, id *certs.Identity, alg string,
+) *client.Client {
 	d.tb.Helper()
 	uri := trace.CommunityURI(URIA)
 	if c == d.B {

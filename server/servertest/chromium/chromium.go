@@ -80,7 +80,9 @@ func (b *Browser) Tab() *Browser {
 // Do takes steps; what names them when they fail.
 func (b *Browser) Do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.tb.Helper()
-	if err := b.within(func(ctx context.Context) error { return chromedp.Do(ctx, steps...) }); err != nil {
+	if err := b.within(func(ctx context.Context) error {
+		return chromedp.Do(ctx, steps...)
+	}); err != nil {
 		b.tb.Fatalf("%s: %v\n%s", what, err, b.state())
 	}
 }
@@ -102,7 +104,10 @@ func (b *Browser) state() string {
 	var location, text string
 	_ = b.within(func(ctx context.Context) (err error) {
 		if location, err = chromedp.Run(ctx, chromedp.Location()); err == nil {
-			text, err = chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
+			text, err = chromedp.Run(
+				ctx,
+				chromedp.Evaluate[string]("document.body.innerText"),
+			)
 		}
 		return err
 	})
