@@ -79,130 +79,143 @@ const (
 	binary = `{"resourceType":"Binary","id":"b","securityContext":{"reference":"Observation/o"}}`
 )
 
+// seesRow is one decision: by the scopes of a token, on one of some versions.
+type seesRow struct {
+	scopes, patient string
+	all             versions
+	of              int // which of all is decided
+	want            access.Reason
+}
+
+var seesRows = map[string]seesRow{
+	"everything": {
+		"system/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
+	},
+	"the type": {
+		"system/Observation.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+		access.Visible,
+	},
+	"another type": {
+		"system/Patient.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+		access.NoScope,
+	},
+	"another interaction": {
+		"system/Observation.s", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+		access.NoScope,
+	},
+	"own record": {
+		"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine)}, 0,
+		access.Visible,
+	},
+	"another's record": {
+		"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", theirs)}, 0,
+		access.Outside,
+	},
+	"no patient": {
+		"patient/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope,
+	},
+	"restricted, matches": {
+		"system/Observation.r?status=final", "",
+		versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
+	},
+	"restricted, does not": {
+		"system/Observation.r?status=amended", "",
+		versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Outside,
+	},
+	"earlier version, own": {
+		"patient/*.r", "p",
+		versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
+		0, access.Visible,
+	},
+	"later version, another's": {
+		"patient/*.r", "p",
+		versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
+		1, access.Outside,
+	},
+	"deleted, own": {
+		"patient/*.r", "p",
+		versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", "")},
+		1, access.Visible,
+	},
+	"deleted, another's": {
+		"patient/*.r", "p",
+		versions{stored(1, 1, "Observation", "o", theirs), stored(1, 2, "Observation", "o", "")},
+		1, access.Erased,
+	},
+	"deleted from the start": {
+		"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", "")}, 0, access.Erased,
+	},
+	"shared type": {
+		"patient/Organization.r", "p",
+		versions{stored(1, 1, "Organization", "x", `{"resourceType":"Organization","id":"x"}`)},
+		0, access.Visible,
+	},
+	"Group": {
+		"patient/Group.r", "p",
+		versions{stored(1, 1, "Group", "x", `{"resourceType":"Group","id":"x"}`)}, 0,
+		access.NoScope,
+	},
+	"records by everything": {
+		"system/*.r", "",
+		versions{stored(1, 1, "AuditEvent", "x", `{"resourceType":"AuditEvent","id":"x"}`)}, 0,
+		access.NoScope,
+	},
+}
+
+// binaryRows are those on a Binary, which its security context decides, too.
+var binaryRows = map[string]seesRow{
+	"Binary, context seen": {
+		"system/Binary.r system/Observation.r?status=final", "",
+		versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+		1, access.Visible,
+	},
+	"Binary, context not": {
+		"system/Binary.r", "",
+		versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+		1, access.Context,
+	},
+	"Binary, context elsewhere": {
+		"system/Binary.r system/Observation.r?status=amended", "",
+		versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
+		1, access.Context,
+	},
+	"Binary, context gone": {
+		"system/Binary.r system/Observation.r?status=final", "",
+		versions{stored(2, 1, "Binary", "b", binary)}, 0, access.Context,
+	},
+	"Binary, context unreadable": {"system/*.r", "", versions{stored(2, 1, "Binary", "b",
+		`{"resourceType":"Binary","id":"b","securityContext":{"display":"x"}}`)}, 0, access.Context},
+	"Binary, no context": {
+		"system/Binary.r", "",
+		versions{stored(2, 1, "Binary", "b", `{"resourceType":"Binary","id":"b"}`)}, 0,
+		access.Visible,
+	},
+	"Binary, deleted, context": {
+		"system/Binary.r", "",
+		versions{stored(2, 1, "Binary", "b", binary), stored(2, 2, "Binary", "b", "")}, 1,
+		access.Erased,
+	},
+}
+
 // A version is decided by its own content, a deletion by what it deleted, and a
 // Binary by its security context as well.
 // Covers: FS-302
 func TestSees(t *testing.T) {
-	for name, c := range map[string]struct {
-		scopes, patient string
-		all             versions
-		of              int // which of all is decided
-		want            access.Reason
-	}{
-		"everything": {
-			"system/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
-		},
-		"the type": {
-			"system/Observation.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
-			access.Visible,
-		},
-		"another type": {
-			"system/Patient.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
-			access.NoScope,
-		},
-		"another interaction": {
-			"system/Observation.s", "", versions{stored(1, 1, "Observation", "o", mine)}, 0,
-			access.NoScope,
-		},
-		"own record": {
-			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", mine)}, 0,
-			access.Visible,
-		},
-		"another's record": {
-			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", theirs)}, 0,
-			access.Outside,
-		},
-		"no patient": {
-			"patient/*.r", "", versions{stored(1, 1, "Observation", "o", mine)}, 0, access.NoScope,
-		},
-		"restricted, matches": {
-			"system/Observation.r?status=final", "",
-			versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Visible,
-		},
-		"restricted, does not": {
-			"system/Observation.r?status=amended", "",
-			versions{stored(1, 1, "Observation", "o", mine)}, 0, access.Outside,
-		},
-		"earlier version, own": {
-			"patient/*.r", "p",
-			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
-			0, access.Visible,
-		},
-		"later version, another's": {
-			"patient/*.r", "p",
-			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", theirs)},
-			1, access.Outside,
-		},
-		"deleted, own": {
-			"patient/*.r", "p",
-			versions{stored(1, 1, "Observation", "o", mine), stored(1, 2, "Observation", "o", "")},
-			1, access.Visible,
-		},
-		"deleted, another's": {
-			"patient/*.r", "p",
-			versions{stored(1, 1, "Observation", "o", theirs), stored(1, 2, "Observation", "o", "")},
-			1, access.Erased,
-		},
-		"deleted from the start": {
-			"patient/*.r", "p", versions{stored(1, 1, "Observation", "o", "")}, 0, access.Erased,
-		},
-		"Binary, context seen": {
-			"system/Binary.r system/Observation.r?status=final", "",
-			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
-			1, access.Visible,
-		},
-		"Binary, context not": {
-			"system/Binary.r", "",
-			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
-			1, access.Context,
-		},
-		"Binary, context elsewhere": {
-			"system/Binary.r system/Observation.r?status=amended", "",
-			versions{stored(1, 1, "Observation", "o", mine), stored(2, 1, "Binary", "b", binary)},
-			1, access.Context,
-		},
-		"Binary, context gone": {
-			"system/Binary.r system/Observation.r?status=final", "",
-			versions{stored(2, 1, "Binary", "b", binary)}, 0, access.Context,
-		},
-		"Binary, context unreadable": {"system/*.r", "", versions{stored(2, 1, "Binary", "b",
-			`{"resourceType":"Binary","id":"b","securityContext":{"display":"x"}}`)}, 0, access.Context},
-		"Binary, no context": {
-			"system/Binary.r", "",
-			versions{stored(2, 1, "Binary", "b", `{"resourceType":"Binary","id":"b"}`)}, 0,
-			access.Visible,
-		},
-		"Binary, deleted, context": {
-			"system/Binary.r", "",
-			versions{stored(2, 1, "Binary", "b", binary), stored(2, 2, "Binary", "b", "")}, 1,
-			access.Erased,
-		},
-		"shared type": {
-			"patient/Organization.r", "p",
-			versions{stored(1, 1, "Organization", "x", `{"resourceType":"Organization","id":"x"}`)},
-			0, access.Visible,
-		},
-		"Group": {
-			"patient/Group.r", "p",
-			versions{stored(1, 1, "Group", "x", `{"resourceType":"Group","id":"x"}`)}, 0,
-			access.NoScope,
-		},
-		"records by everything": {
-			"system/*.r", "",
-			versions{stored(1, 1, "AuditEvent", "x", `{"resourceType":"AuditEvent","id":"x"}`)}, 0,
-			access.NoScope,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := reader(t, c.scopes, c.patient)
-			ok, reason, err := r.Sees(t.Context(), c.all, scope.Read, c.all[c.of])
-			if err != nil || reason != c.want || ok != (c.want == access.Visible) {
-				t.Errorf("%v, %q, %v, want %q", ok, reason, err, c.want)
-			}
-			if r.Refused() == ok {
-				t.Error("the decision is not recorded")
-			}
-		})
+	for _, rows := range []map[string]seesRow{seesRows, binaryRows} {
+		for name, row := range rows {
+			t.Run(name, row.test)
+		}
+	}
+}
+
+func (c seesRow) test(t *testing.T) {
+	r := reader(t, c.scopes, c.patient)
+	ok, reason, err := r.Sees(t.Context(), c.all, scope.Read, c.all[c.of])
+	if err != nil || reason != c.want || ok != (c.want == access.Visible) {
+		t.Errorf("%v, %q, %v, want %q", ok, reason, err, c.want)
+	}
+	if r.Refused() == ok {
+		t.Error("the decision is not recorded")
 	}
 }
 
