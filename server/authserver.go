@@ -271,11 +271,21 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Purposes: access.Purposes,
 		Expires:  access.Expires,
 
+		TokenRef:     string(access.Ref),
+		Approval:     approvalOf(access.Grant),
 		Subject:      access.Subject,
 		Registration: access.Epoch,
 
 		AllRecords: s.cfg.readsAudit(access),
 	}, nil
+}
+
+// approvalOf names what a person granted: it changes when a part is taken back.
+func approvalOf(g *oauth.Grant) string {
+	if g == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %d", g.ID, g.Revision)
 }
 
 // readsAudit reports whether a client is one of auditReaders. Its URI alone does not

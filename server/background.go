@@ -7,6 +7,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/trace"
 )
 
@@ -34,7 +35,7 @@ func (s *Site) newJobs() (*async.Manager, error) {
 		Dir:        filepath.Join(s.cfg.file(s.cfg.Data), "jobs"),
 		Store:      s.stores.jobs,
 		Now:        s.deps.Now,
-		Live:       s.registered,
+		Live:       s.stands,
 		Decided:    s.decisions.Record,
 		Failed: func(err error) {
 			s.deps.Log.Error("work in the background failed", "cause", err)
@@ -49,9 +50,14 @@ func (s *Site) newJobs() (*async.Manager, error) {
 	})
 }
 
-// registered reports whether the registration that a grant comes from is still what
-// it was when the grant's token was issued.
-func (s *Site) registered(ctx context.Context, g *fhir.Grant) (bool, error) {
+// stands reports whether what a grant comes from is still what it was: until the token
+// expires, the token, the registration and what a person granted; after that the
+// registration, so that work can be finished.
+func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
+	if s.deps.Now().Before(g.Expires) {
+		return oauth.Stands(ctx, s.oauth, oauth.Ref(g.TokenRef))
+	}
+
 	r, err := s.stores.trust.Client(ctx, trace.ClientID(g.Client))
 	if err != nil || r == nil {
 		return false, err

@@ -17,7 +17,12 @@ type Grant struct {
 	Patient string // id of the patient in context; "" for none
 	Client  string // client_id
 	TokenID string // names the token without being it
-	Subject string // the person who granted the token; "" for the client itself
+	// TokenRef is where the server finds the token's record again; no secret.
+	TokenRef string
+	// Approval names what a person granted, in its present state; "" for the client
+	// itself.
+	Approval string
+	Subject  string // the person who granted the token; "" for the client itself
 	// Registration is the state of the client's registration that the token was
 	// issued under: another number means that the client has lost rights since.
 	Registration uint64

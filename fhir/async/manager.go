@@ -21,8 +21,8 @@ type Config struct {
 	Store      Store
 	Now        func() time.Time
 	Kinds      map[string]Kind // by the name of the interaction; all others are done by Service
-	// Live reports whether the registration that a grant comes from is still what
-	// it was: a job of a client that was cancelled, or has lost rights, ends.
+	// Live reports whether what a grant comes from is still what it was: a job whose
+	// token was revoked, or whose client was cancelled or has lost rights, ends.
 	Live func(ctx context.Context, g *fhir.Grant) (bool, error)
 	// Decided gets the trace of each refusal.
 	Decided func(*trace.Trace)

@@ -156,7 +156,8 @@ func differs(job, g *fhir.Grant) string {
 // the token's own name and life, its scopes and its purposes.
 func standing(g *fhir.Grant) string {
 	rest := *g
-	rest.TokenID, rest.Expires, rest.Scopes, rest.Purposes = "", time.Time{}, nil, nil
+	rest.TokenID, rest.TokenRef, rest.Expires = "", "", time.Time{}
+	rest.Scopes, rest.Purposes = nil, nil
 	text, err := json.Marshal(rest, json.Deterministic(true))
 	if err != nil {
 		return rand.Text() // equal to none

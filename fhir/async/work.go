@@ -116,7 +116,9 @@ func (w *Work) Alive(ctx context.Context) error {
 	}
 	if !live {
 		return fhir.Refuse(403, "forbidden",
-			"The client's registration was cancelled, or has lost rights, since the job was begun.", "")
+			"The token was revoked, or the client's registration or what a person granted has changed, "+
+				"since the job was begun.",
+			"")
 	}
 
 	return nil

@@ -17,6 +17,7 @@ import (
 // Access is what a good access token allows. Only Bearer makes one.
 type Access struct {
 	TokenID      string // names the token in records without being it
+	Ref          Ref    // where its record is found again
 	ClientID     trace.ClientID
 	Community    trace.CommunityURI
 	Client       trace.ClientURI
@@ -135,6 +136,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	return &Access{
 		Grant:        held.Grant,
 		TokenID:      t.ID(),
+		Ref:          refOf(p.Token),
 		ClientID:     t.ClientID,
 		Community:    t.Community,
 		Client:       t.Client,
@@ -175,7 +177,13 @@ func (s *Service) live(ctx context.Context, text string, now time.Time) (held He
 	if !ok {
 		return Held{}, "something that is no token of this server", nil
 	}
+	return s.liveAt(ctx, handle, hash, now)
+}
 
+// liveAt is live for a token by the place and the hash of its record.
+func (s *Service) liveAt(
+	ctx context.Context, handle Handle, hash Hash, now time.Time,
+) (held Held, why string, err error) {
 	if held, err = s.cfg.Store.Live(ctx, handle, hash); err != nil {
 		return Held{}, "", err
 	}
