@@ -37,7 +37,7 @@ func TestAccounts(t *testing.T) {
 		"with something after": {"person-1 ", nil, e.idp},
 	} {
 		t.Run(name, func(t *testing.T) {
-			row.idp.Subject, row.idp.Persona = row.subject, row.persona
+			row.idp.Change(func() { row.idp.Subject, row.idp.Persona = row.subject, row.persona })
 			b := e.browser()
 			p := e.get(b, e.get(b, e.get(b, e.request(row.idp.Base)).location).location)
 			want := "access_denied"
@@ -53,7 +53,7 @@ func TestAccounts(t *testing.T) {
 		})
 	}
 
-	e.idp.Subject = "person-1"
+	e.idp.Change(func() { e.idp.Subject = "person-1" })
 	b := e.browser()
 	if e.get(b, e.trip(b)); e.who() == nil {
 		t.Error("the person who is linked is not signed in")
@@ -120,9 +120,9 @@ func TestMatching(t *testing.T) {
 		"records in trouble": {persona("Trouble", "1980-01-02"), nil, "temporarily_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.Subject = "not-linked"
-			e.idp.IDToken = func(c udaptest.Claims) { maps.Copy(c, row.token) }
-			e.idp.UserInfo = func(c udaptest.Claims) { maps.Copy(c, row.info) }
+			e.idp.Change(func() { e.idp.Subject = "not-linked" })
+			e.idp.Change(func() { e.idp.IDToken = func(c udaptest.Claims) { maps.Copy(c, row.token) } })
+			e.idp.Change(func() { e.idp.UserInfo = func(c udaptest.Claims) { maps.Copy(c, row.info) } })
 			b := e.browser()
 			p := e.get(b, e.trip(b))
 			if who := e.who(); who != nil {
@@ -155,7 +155,7 @@ func persona(family, born string) map[string]any {
 // Covers: case 215
 func TestUserInfoRefused(t *testing.T) {
 	e := matching(t, map[string]map[string]string{"ana": {"family_name": "Alvarez", "birthdate": "1980-01-02"}})
-	e.idp.Subject, e.idp.Persona = "not-linked", map[string]any{}
+	e.idp.Change(func() { e.idp.Subject, e.idp.Persona = "not-linked", map[string]any{} })
 	good := `{"sub":"not-linked","family_name":"Alvarez","birthdate":"1980-01-02"}`
 	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
 		"another sub": page200("application/json", strings.Replace(good, "not-linked", "another", 1)),
@@ -169,7 +169,7 @@ func TestUserInfoRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.Answer["userinfo"] = answer
+			e.idp.Change(func() { e.idp.Answer["userinfo"] = answer })
 			b := e.browser()
 			if got := e.told(e.get(b, e.trip(b))); got != "invalid_idp" || e.who() != nil {
 				t.Errorf("told %s", got)
@@ -180,7 +180,7 @@ func TestUserInfoRefused(t *testing.T) {
 	if e.other.Count("userinfo") != 0 {
 		t.Error("a redirect was followed with an access token")
 	}
-	e.idp.Answer["userinfo"] = page200("application/json", good)
+	e.idp.Change(func() { e.idp.Answer["userinfo"] = page200("application/json", good) })
 	b := e.browser()
 	if e.get(b, e.trip(b)); e.who() == nil {
 		t.Error("a good answer finds nobody")
@@ -235,7 +235,7 @@ func TestShareOfAClient(t *testing.T) {
 func TestProviderDown(t *testing.T) {
 	e := newEnv(t, func(e *env) { e.config.Timeout = 500 * time.Millisecond })
 	for _, endpoint := range []string{"udap", "openid-configuration", "register"} {
-		e.idp.Answer = map[string]func(http.ResponseWriter, *http.Request){endpoint: never}
+		e.idp.Change(func() { e.idp.Answer = map[string]func(http.ResponseWriter, *http.Request){endpoint: never} })
 		e.advance(2 * time.Minute)
 		udaptest.Quick(t, endpoint, 10*time.Second, func() {
 			e.advance(5 * time.Second) // a fault is remembered for a moment
@@ -248,7 +248,7 @@ func TestProviderDown(t *testing.T) {
 		}
 	}
 
-	e.idp.Answer = nil
+	e.idp.Change(func() { e.idp.Answer = nil })
 	e.advance(5 * time.Second)
 	e.depart(e.browser())
 }

@@ -88,9 +88,9 @@ func TestProvidersNotTrusted(t *testing.T) {
 		"revoked": func() { e.w.Publish(t, e.w.B.Int, own.Leaf().SerialNumber) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.Own, e.idp.Metadata, e.idp.OpenID = own, nil, nil
+			e.idp.Change(func() { e.idp.Own, e.idp.Metadata, e.idp.OpenID = own, nil, nil })
 			e.w.Publish(t, e.w.B.Int)
-			spoil()
+			e.idp.Change(spoil)
 			e.advance(time.Minute)
 
 			if got := e.told(e.get(e.browser(), e.request(e.idp.Base))); got != "invalid_idp" {
@@ -125,7 +125,7 @@ func TestRegistrationRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.Answer["register"] = answer
+			e.idp.Change(func() { e.idp.Answer["register"] = answer })
 			e.advance(time.Minute)
 			if got := e.told(e.get(e.browser(), e.request(e.idp.Base))); got != "invalid_idp" {
 				t.Errorf("told %s", got)
@@ -136,7 +136,7 @@ func TestRegistrationRefused(t *testing.T) {
 	if e.other.Count("register") != 0 {
 		t.Error("a redirect was followed")
 	}
-	delete(e.idp.Answer, "register")
+	e.idp.Change(func() { delete(e.idp.Answer, "register") })
 	e.advance(time.Minute)
 	e.depart(e.browser())
 }
@@ -201,12 +201,14 @@ func TestAnswersRefused(t *testing.T) {
 func TestErrorTextOfAProvider(t *testing.T) {
 	e := newEnv(t)
 	const text = `<script>alert("x")</script>`
-	e.idp.Redirect = func(v url.Values) {
-		v.Del("code")
-		v.Set("error", text)
-		v.Set("error_description", text)
-		v.Set("error_uri", "https://x.test/")
-	}
+	e.idp.Change(func() {
+		e.idp.Redirect = func(v url.Values) {
+			v.Del("code")
+			v.Set("error", text)
+			v.Set("error_description", text)
+			v.Set("error_uri", "https://x.test/")
+		}
+	})
 
 	b := e.browser()
 	p := e.get(b, e.trip(b))
@@ -329,7 +331,7 @@ func TestTokenResponses(t *testing.T) {
 		"never": {answer: never, want: "temporarily_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.Token, e.idp.Answer["token"] = row.change, row.answer
+			e.idp.Change(func() { e.idp.Token, e.idp.Answer["token"] = row.change, row.answer })
 			b := e.browser()
 			p := e.get(b, e.trip(b))
 			if row.want == "" {
@@ -392,7 +394,7 @@ func TestIDTokensRefused(t *testing.T) {
 		"no sub":  {claims: func(c udaptest.Claims) { delete(c, "sub") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e.idp.IDToken, e.idp.Sign = row.claims, row.sign
+			e.idp.Change(func() { e.idp.IDToken, e.idp.Sign = row.claims, row.sign })
 			b := e.browser()
 			if got := e.told(e.get(b, e.trip(b))); got != "invalid_idp" || e.who() != nil {
 				t.Errorf("told %s", got)

@@ -89,7 +89,7 @@ func TestWishesOfTheClient(t *testing.T) {
 		t.Errorf("sent: %v", sent)
 	}
 
-	e.idp.IDToken = func(c udaptest.Claims) { c["auth_time"] = e.now().Add(-time.Hour).Unix() }
+	e.idp.Change(func() { e.idp.IDToken = func(c udaptest.Claims) { c["auth_time"] = e.now().Add(-time.Hour).Unix() } })
 	p := e.get(b, e.trip(b, func(v url.Values) { v.Set("max_age", "60") }))
 	if got := e.told(p); got != "invalid_idp" || e.who() != nil {
 		t.Errorf("signed in an hour ago: %s", got)

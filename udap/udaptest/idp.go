@@ -24,7 +24,7 @@ import (
 
 // IDP is an identity provider with UDAP (UDAP Security 2.0, 6): it verifies what
 // clients send for real, signs in whoever comes at once, and misbehaves on cue.
-// Its fields may be changed between requests.
+// Its fields are changed by Change.
 type IDP struct {
 	*httptest.Server
 	Base string  // https://127.0.0.1:PORT/idp: base URL and issuer
@@ -48,6 +48,8 @@ type IDP struct {
 	t        testing.TB
 	verifier *udap.Verifier
 	now      func() time.Time
+
+	cues sync.RWMutex // guards the exported fields
 
 	mu       sync.Mutex
 	clients  map[trace.ClientID]registeredAtIDP
@@ -85,6 +87,13 @@ func NewIDP(
 	p.Base = p.URL + "/idp"
 	p.Own = own(p.Base)
 	return p
+}
+
+// Change changes fields while no request is being answered.
+func (p *IDP) Change(f func()) {
+	p.cues.Lock()
+	defer p.cues.Unlock()
+	f()
 }
 
 // Requests returns the method and the last segment of the path of every request.
@@ -131,15 +140,23 @@ func (p *IDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	endpoint := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	p.mu.Lock()
 	p.requests = append(p.requests, r.Method+" "+endpoint)
-	handler := p.Answer[endpoint]
 	p.mu.Unlock()
 
 	w.Header().Set("Date", p.now().UTC().Format(http.TimeFormat))
-	if handler != nil {
-		handler(w, r)
+	p.cues.RLock()
+	handler := p.Answer[endpoint]
+	if handler == nil {
+		defer p.cues.RUnlock()
+		p.answer(endpoint, w, r)
 		return
 	}
 
+	p.cues.RUnlock() // it may never end
+	handler(w, r)
+}
+
+// answer answers a request for which there is no other handler.
+func (p *IDP) answer(endpoint string, w http.ResponseWriter, r *http.Request) {
 	switch endpoint {
 	case "udap":
 		_, _ = w.Write(p.metadata(w))
