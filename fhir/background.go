@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/search"
@@ -168,7 +169,14 @@ func (s *Service) background(r *request) (*response, error) {
 }
 
 func (s *desk) startJob(r *request, name string) (*response, error) {
-	id, err := s.Jobs.Start(r.ctx, r.asAsked(name))
+	asked := r.asAsked(name)
+	for field, values := range asked.Header {
+		if !utf8.ValidString(strings.Join(values, "")) { // it could not be kept as it is
+			return nil, fail(http.StatusBadRequest, "value", "The header "+field+" is not UTF-8.")
+		}
+	}
+
+	id, err := s.Jobs.Start(r.ctx, asked)
 	if err != nil {
 		return nil, err
 	}

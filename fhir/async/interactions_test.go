@@ -113,3 +113,15 @@ func TestWhatIsNoWork(t *testing.T) {
 		t.Errorf("inside a batch: %s", w.Body)
 	}
 }
+
+// A header that is not UTF-8 cannot be kept with the job: it is refused, and no
+// failure of the server.
+func TestHeadersOfWorkAreUTF8(t *testing.T) {
+	e := asyncenv.New(t)
+	for _, field := range []string{"Accept", "Content-Type", "If-None-Exist", "X-Security-Context"} {
+		w := e.Do("HEAD", "/Patient/p", asyncenv.All, "", "Prefer", "respond-async", field, "application/fhir+json;x=\x80")
+		if w.Code != 400 {
+			t.Errorf("%s: %d %s", field, w.Code, w.Body)
+		}
+	}
+}
