@@ -211,7 +211,7 @@ type Rates struct {
 	RegistrationsPerClient int `yaml:"registrationsPerClient,omitempty"`
 	// authenticated requests with one certificate
 	TokensPerClient int `yaml:"tokensPerClient,omitempty"`
-	// Passwords tried from one address (default 60), and for one username from one
+	// Wrong passwords from one address (default 300), and for one username from one
 	// address or one browser (default 10).
 	SignInsPerAddress int `yaml:"signInsPerAddress,omitempty"`
 	SignInsPerUser    int `yaml:"signInsPerUser,omitempty"`

@@ -44,9 +44,9 @@ type Config struct {
 	Limits  Limits
 }
 
-// Limits are rates a minute of passwords that are tried; 0 means the default.
+// Limits are rates a minute of passwords that are tried and wrong; 0 means the default.
 type Limits struct {
-	SignInsPerAddress int // from one address, for whatever usernames; default 60
+	SignInsPerAddress int // from one address, for whatever usernames; default 300
 	SignInsPerUser    int // for one username, from one address or one browser; default 10
 }
 
@@ -193,7 +193,7 @@ func (c Config) withDefaults(issuer *url.URL) Config {
 		c.Address = func(r *http.Request) string { return r.RemoteAddr }
 	}
 	if c.Limits.SignInsPerAddress == 0 {
-		c.Limits.SignInsPerAddress = 60
+		c.Limits.SignInsPerAddress = 300
 	}
 
 	if c.Limits.SignInsPerUser == 0 {

@@ -178,6 +178,7 @@ func (s *Service) signIn(c *call, req *oauth.AuthorizationRequest, again signInP
 		user.Subject,
 	)
 	s.perUser.Forget(keys.user)
+	s.perAddress.Refund(keys.address)
 	return s.welcome(c, req, user)
 }
 

@@ -66,6 +66,15 @@ func (l *Limiter) Forget(party string) {
 	delete(l.until, party)
 }
 
+// Refund takes back one event of a party, which turned out not to count.
+func (l *Limiter) Refund(party string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until, ok := l.until[party]; ok {
+		l.until[party] = until.Add(-l.each)
+	}
+}
+
 // Known returns how many parties the limiter remembers.
 func (l *Limiter) Known() int {
 	l.mu.Lock()

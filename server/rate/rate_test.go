@@ -39,8 +39,9 @@ func TestLimiterIsBounded(t *testing.T) {
 	}
 }
 
-// A party that is forgotten has its whole minute again; no limit is no limit.
-func TestForget(t *testing.T) {
+// A party that is forgotten has its whole minute again, what is refunded was not used,
+// and no limit is no limit.
+func TestForgetAndRefund(t *testing.T) {
 	l := rate.New(2)
 	for range 2 {
 		l.Acquire("a", start)
@@ -54,6 +55,13 @@ func TestForget(t *testing.T) {
 		t.Errorf("wait %s after Forget", wait)
 	}
 
+	l.Acquire("a", start)
+	l.Refund("a")
+	if wait := l.Acquire("a", start); wait != 0 {
+		t.Errorf("wait %s after Refund", wait)
+	}
+	l.Refund("nobody")
+
 	none := rate.New(0)
 	for range 1000 {
 		if none.Acquire("a", start) != 0 {
@@ -62,4 +70,5 @@ func TestForget(t *testing.T) {
 	}
 
 	none.Forget("a")
+	none.Refund("a")
 }
