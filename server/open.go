@@ -195,9 +195,10 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 	return running
 }
 
+// exists reports whether there is anything at a path. Nothing is below a file.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR)
 }
 
 func writable(cs *complaint.List, key, dir string) {
