@@ -23,6 +23,7 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 	w := newEnv(t, 1)
 	p := sample.PatientID(0)
 	count := func(query string) int { return *w.get("/AuditEvent?"+query, auditor).bundle().Total }
+	w.recordsNameThePerson(p, count)
 
 	for _, c := range []struct {
 		name  string
@@ -101,6 +102,26 @@ func TestEveryInteractionIsRecorded(t *testing.T) {
 	}
 	w.get("/AuditEvent", "system/*.rs").want(403)
 	w.recordsAreSound()
+}
+
+// recordsNameThePerson: what a client does for a person is found by the person and by
+// what was granted.
+func (w *env) recordsNameThePerson(p string, count func(query string) int) {
+	w.t.Helper()
+	w.get("/Patient/"+p, "patient/Patient.rs; patient="+p+"; person="+p).want(200)
+	for _, query := range []string{
+		"agent=Patient/" + p,
+		"agent:identifier=" + publicBase + "|" + p,
+		"policy=urn:uuid:01234567-89ab-cdef-0123-456789abcdef",
+	} {
+		if n := count(query); n != 1 {
+			w.t.Errorf("%d records of %s", n, query)
+		}
+	}
+
+	if n := count("agent:identifier=|" + p); n != 0 {
+		w.t.Errorf("%d records of a client whose id is the person's", n)
+	}
 }
 
 // recordsAreSound: each AuditEvent is valid, has the terms that a search would give

@@ -18,6 +18,11 @@ type Record struct {
 	Base, Client, TokenID string
 	Purposes              []string
 
+	// The person who granted the request's token: the subject, the resource that
+	// describes the person, and the identifier of what was granted. All are empty
+	// for a client's own request.
+	Subject, User, Grant string
+
 	At          time.Time
 	Interaction string // name of the interaction
 	Subtype     string // its code in AuditEvent.subtype
@@ -92,6 +97,9 @@ func (rec *Record) Terms(id string) search.Terms {
 	if rec.TokenID != "" {
 		b.URI("policy", tokenPolicy+rec.TokenID)
 	}
+	if rec.Subject != "" {
+		rec.personTerms(b)
+	}
 
 	for _, p := range rec.Patients {
 		b.Ref("entity", "Patient", p, "")
@@ -107,6 +115,15 @@ func (rec *Record) Terms(id string) search.Terms {
 	}
 
 	return b.Terms()
+}
+
+// personTerms are those of the agent that appendPerson writes.
+func (rec *Record) personTerms(b *search.Builder) {
+	if typ, id, ok := strings.Cut(rec.User, "/"); ok {
+		b.Ref("agent", typ, id, "")
+	}
+	b.Identifier("agent", rec.Base, rec.Subject)
+	b.URI("policy", rec.grantPolicy())
 }
 
 func (rec *Record) dataTerms(b *search.Builder) {
@@ -135,6 +152,9 @@ const (
 	roleSystem        = "http://terminology.hl7.org/CodeSystem/object-role"
 	requestSystem     = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
 	tokenPolicy       = "urn:ietf:params:oauth:jti:"
+	grantPolicy       = "urn:uuid:"
+
+	participationSystem = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 
 	eventType = `"type":{"system":"` + eventTypeSystem +
 		`","code":"rest","display":"RESTful Operation"}`
@@ -206,13 +226,40 @@ func (rec *Record) appendAgents(b []byte, action string) []byte {
 		client = "110150" // application
 	}
 	b = append(b, `,"agent":[{"type":`+dicom+client+`"}]},"who":{"identifier":{"value":`...)
-	b = append(appendString(b, rec.Client), `}},"requestor":true`...)
+	b = append(appendString(b, rec.Client), `}},"requestor":`+pick(rec.Subject == "", `true`, `false`)...)
 
 	if rec.TokenID != "" {
 		b = append(appendString(append(b, `,"policy":[`...), tokenPolicy+rec.TokenID), ']')
 	}
 	b = append(b, `},{"type":`+dicom+server+`"}]},"who":{"display":`...)
-	return append(appendString(b, rec.Base), `},"requestor":false}]`...)
+	b = append(appendString(b, rec.Base), `},"requestor":false}`...)
+	if rec.Subject != "" {
+		b = rec.appendPerson(b)
+	}
+
+	return append(b, ']')
+}
+
+// appendPerson writes the person who granted the token as the one on whose behalf
+// the client asked. The system of the identifier keeps it apart from the clients'.
+func (rec *Record) appendPerson(b []byte) []byte {
+	b = append(b, `,{"type":{"coding":[{"system":"`+participationSystem+`","code":"IRCP"}]},"who":{`...)
+	if rec.User != "" {
+		b = append(appendString(append(b, `"reference":`...), rec.User), ',')
+	}
+	b = appendString(append(b, `"identifier":{"system":`...), rec.Base)
+	b = appendString(append(b, `,"value":`...), rec.Subject)
+	b = append(b, `}},"requestor":true,"policy":[`...)
+	return append(appendString(b, rec.grantPolicy()), `]}`...)
+}
+
+// grantPolicy names a grant as AuditEvent.agent.policy, a URI.
+func (rec *Record) grantPolicy() string {
+	if len(rec.Grant) != 32 {
+		return grantPolicy + rec.Grant
+	}
+	g := rec.Grant
+	return grantPolicy + g[:8] + "-" + g[8:12] + "-" + g[12:16] + "-" + g[16:20] + "-" + g[20:]
 }
 
 // appendEntities writes what it was about: the patients, the resources (of a

@@ -17,11 +17,13 @@ func TestHiddenIsMissing(t *testing.T) {
 	hiddenBinary(w)
 	other := sample.PatientID(1)
 	mine := "patient/*.cruds; patient=" + sample.PatientID(0)
+	own := "user/*.cruds; own=" + sample.PatientID(0)
 	w.do("DELETE", "/Encounter/"+other+"-enc-2", everything, "")
 
 	for _, c := range []struct{ token, hidden string }{
 		{mine, "Patient/" + other}, {mine, "Observation/" + other + "-heart-1"}, {mine, "Encounter/" + other +
 			"-enc-1"}, {mine, "Encounter/" + other + "-enc-2"},
+		{own, "Patient/" + other}, {own, "Observation/" + other + "-heart-1"}, {own, "Encounter/" + other + "-enc-2"},
 		{"system/Observation.cruds?category=laboratory", "Observation/" + other + "-heart-1"},
 		{"system/Patient.cruds?gender=other", "Patient/" + other},
 		{"system/Binary.rs system/Observation.rs system/DocumentReference.cruds?type=none", "Binary/kept-1"},

@@ -88,7 +88,12 @@ func tokens() []string {
 		"patient/Observation.rs patient/Patient.r; patient=" + p,
 		"patient/Observation.rs?category=vital-signs patient/Patient.rs system/Practitioner.rs; patient=" + p,
 		"patient/*.rs",
-		"user/Patient.read user/Observation.read",
+		"user/Patient.read user/Observation.read; everyone",
+		"user/*.rs; own=" + p,
+		"user/*.rs; own=" + p + "," + sample.PatientID(2),
+		"user/Patient.rs user/Observation.rs?category=vital-signs patient/Condition.rs; own=" +
+			sample.PatientID(2) + "; patient=" + p,
+		"user/*.rs; patient=" + p,
 	}
 }
 

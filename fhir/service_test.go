@@ -106,6 +106,12 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Patient = v
 		case "client":
 			g.Client = v
+		case "own":
+			g.Patients = strings.Split(v, ",")
+		case "everyone":
+			g.AllPatients = true
+		case "person":
+			g.Subject, g.User, g.Grant = v, "Patient/"+v, "0123456789abcdef0123456789abcdef"
 		}
 	}
 
@@ -318,7 +324,7 @@ func TestRefusals(t *testing.T) {
 		{
 			"other scope", "GET", "/Patient/" + id, "system/Observation.rs", 403,
 			"Www-Authenticate", `Bearer error="insufficient_scope", scope="system/Patient.r system/Patient.read ` +
-				`system/*.r system/*.read user/Patient.r user/Patient.read user/*.r user/*.read"`,
+				`system/*.r system/*.read"`,
 		},
 		{"search without s", "GET", "/Patient", "system/Patient.r", 403, "", ""},
 		{"read without r", "GET", "/Patient/" + id, "system/Patient.s", 403, "", ""},

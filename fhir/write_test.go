@@ -353,9 +353,20 @@ func TestEntriesGoNowhereElse(t *testing.T) {
 
 // Covers: case 242, case 243, case 251, case 252
 func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
+	p1 := sample.PatientID(0)
+	for _, mine := range []string{
+		"patient/*.cruds; patient=" + p1,
+		"user/*.cruds; own=" + p1,
+		"user/*.cruds; own=someone," + p1 + "; patient=" + sample.PatientID(1),
+	} {
+		t.Run(mine, func(t *testing.T) { testWritesOwnRecordOnly(t, mine) })
+	}
+}
+
+// testWritesOwnRecordOnly has a token write that reaches the first patient only.
+func testWritesOwnRecordOnly(t *testing.T, mine string) {
 	w := newEnv(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)
-	mine := "patient/*.cruds; patient=" + p1
 	obs := func(id, p string) string {
 		return `{"resourceType":"Observation","id":"` + id +
 			`","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/` + p + `"}}`

@@ -263,7 +263,7 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		}
 	}
 
-	return &fhir.Grant{
+	g := &fhir.Grant{
 		Scopes:   access.Scopes,
 		Patient:  access.Patient,
 		Client:   string(access.ClientID),
@@ -277,7 +277,15 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Registration: access.Epoch,
 
 		AllRecords: s.cfg.readsAudit(access),
-	}, nil
+	}
+
+	if granted := access.Grant; granted != nil {
+		g.Grant, g.Revision = string(granted.ID), granted.Revision
+		g.User = granted.Person.FHIRUser
+		g.Patients, g.AllPatients = access.Reach.Patients, access.Reach.AllPatients
+	}
+
+	return g, nil
 }
 
 // approvalOf names what a person granted: it changes when a part is taken back.

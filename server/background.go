@@ -52,17 +52,27 @@ func (s *Site) newJobs() (*async.Manager, error) {
 
 // stands reports whether what a grant comes from is still what it was: until the token
 // expires, the token, the registration and what a person granted; after that the
-// registration, so that work can be finished.
+// latter two, so that work can be finished.
 func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 	if s.deps.Now().Before(g.Expires) {
 		return oauth.Stands(ctx, s.oauth, oauth.Ref(g.TokenRef))
 	}
 
 	r, err := s.stores.trust.Client(ctx, trace.ClientID(g.Client))
-	if err != nil || r == nil {
+	if err != nil || r == nil || r.Epoch != g.Registration {
 		return false, err
 	}
-	return r.Epoch == g.Registration, nil
+	if g.Grant == "" {
+		return true, nil
+	}
+
+	granted, err := s.stores.trust.Grant(ctx, oauth.GrantID(g.Grant))
+	if err != nil || granted == nil || granted.Revision != g.Revision || s.people == nil {
+		return false, err
+	}
+
+	reach, err := s.people.Reach(ctx, g.Subject)
+	return reach.Enabled, err
 }
 
 // runJobs does the work in the background until ctx ends.

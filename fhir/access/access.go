@@ -23,6 +23,18 @@ type Grant struct {
 	// itself.
 	Approval string
 	Subject  string // the person who granted the token; "" for the client itself
+	User     string // reference to the resource that describes that person; "" for none
+
+	// Patients are those whose records scopes of the context user reach: what the
+	// person may see. AllPatients lets them reach everything.
+	Patients    []string
+	AllPatients bool
+
+	// Grant is what the person granted, by its identifier and its revision; "" for
+	// the client itself.
+	Grant    string
+	Revision uint64
+
 	// Registration is the state of the client's registration that the token was
 	// issued under: another number means that the client has lost rights since.
 	Registration uint64
@@ -134,7 +146,7 @@ func (r *Reader) filter(p scope.Permission, typ string) search.Filter {
 		if sc.Type == "*" && typ == "AuditEvent" {
 			continue // the record of who did what is not granted with "everything"
 		}
-		if clauses, ok := r.restrictions(sc, typ, p); ok {
+		for _, clauses := range r.restrictions(sc, typ, p) {
 			f = f.Or(clauses)
 		}
 	}
@@ -143,25 +155,46 @@ func (r *Reader) filter(p scope.Permission, typ string) search.Filter {
 	return f
 }
 
-// restrictions returns what must hold of a resource for a scope to allow it:
-// nothing for all resources; false when the scope allows none.
-func (r *Reader) restrictions(
-	sc scope.Scope, typ string, p scope.Permission,
-) ([]search.Clause, bool) {
-	var all []search.Clause
-	switch sc.Context {
-	case "system", "user":
-	case "patient":
-		in, ok := r.inPatient(typ, p)
-		if !ok {
-			return nil, false
-		}
-		all = append(all, in...)
-
-	default:
-		return nil, false
+// restrictions returns what must hold of a resource for a scope to allow it, as
+// alternatives: one that is empty for all resources; none when the scope allows
+// none.
+func (r *Reader) restrictions(sc scope.Scope, typ string, p scope.Permission) [][]search.Clause {
+	further, ok := r.conditions(sc, typ)
+	if !ok {
+		return nil
 	}
 
+	patients, everyone := r.patients(sc.Context)
+	if everyone {
+		return [][]search.Clause{further}
+	}
+
+	var all [][]search.Clause
+	for _, id := range patients {
+		if in, ok := inPatient(id, typ, p); ok {
+			all = append(all, slices.Concat(in, further))
+		}
+	}
+
+	return all
+}
+
+// patients returns whose records a context reaches; everyone for all that there is.
+func (r *Reader) patients(context string) (ids []string, everyone bool) {
+	switch context {
+	case "system":
+		return nil, true
+	case "user":
+		return r.grant.Patients, r.grant.AllPatients
+	case "patient":
+		return []string{r.grant.Patient}, false
+	}
+	return nil, false
+}
+
+// conditions returns what must hold of a resource beside whose record it is in;
+// false for a restriction that cannot be enforced, which grants nothing.
+func (r *Reader) conditions(sc scope.Scope, typ string) (all []search.Clause, ok bool) {
 	if typ == "AuditEvent" && !r.grant.AllRecords {
 		all = append(all, search.ByAgent(r.grant.Client))
 	}
@@ -170,7 +203,7 @@ func (r *Reader) restrictions(
 	for _, q := range sc.Query {
 		c, err := parser.Plain(typ, q.Name, q.Value)
 		if err != nil {
-			return nil, false // a restriction that cannot be enforced grants nothing
+			return nil, false
 		}
 		all = append(all, c)
 	}
@@ -178,13 +211,13 @@ func (r *Reader) restrictions(
 	return all, true
 }
 
-// inPatient returns what places a resource in the record of the patient in
-// context; nothing for types that belong to no patient, which may be read.
-func (r *Reader) inPatient(typ string, p scope.Permission) ([]search.Clause, bool) {
-	if r.grant.Patient == "" || typ == "Group" { // a Group shows who else is in it
+// inPatient returns what places a resource in the record of a patient; nothing for
+// types that belong to no patient, which may be read.
+func inPatient(patient, typ string, p scope.Permission) ([]search.Clause, bool) {
+	if patient == "" || typ == "Group" { // a Group shows who else is in it
 		return nil, false
 	}
-	if in, ok := search.InCompartment("Patient", r.grant.Patient, typ); ok {
+	if in, ok := search.InCompartment("Patient", patient, typ); ok {
 		return []search.Clause{in}, true
 	}
 	return nil, shared[typ] && p&^(scope.Read|scope.Search) == 0
@@ -196,9 +229,16 @@ func (r *Reader) sufficient(p scope.Permission, typ string) []string {
 	if typ == "AuditEvent" {
 		types = types[:1]
 	}
-	contexts := []string{"system", "user"}
-	if _, ok := r.inPatient(typ, p); ok {
-		contexts = append(contexts, "patient")
+	contexts := []string{"system"}
+
+	for _, c := range []string{"user", "patient"} {
+		patients, everyone := r.patients(c)
+		if everyone || slices.ContainsFunc(patients, func(id string) bool {
+			_, ok := inPatient(id, typ, p)
+			return ok
+		}) {
+			contexts = append(contexts, c)
+		}
 	}
 
 	allowed := []string{p.String()}

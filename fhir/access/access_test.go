@@ -24,7 +24,13 @@ func reader(t testing.TB, scopes, patient string) *access.Reader {
 	if len(others) > 0 {
 		t.Fatalf("no scopes of resources: %v", others)
 	}
-	return access.NewReader(&access.Grant{Scopes: set, Patient: patient, Client: "c1"}, bases)
+
+	return access.NewReader(&access.Grant{
+		Scopes:      set,
+		Patient:     patient,
+		Client:      "c1",
+		AllPatients: true,
+	}, bases)
 }
 
 // versions is a source of a few versions of resources.
@@ -279,6 +285,60 @@ func TestRefusalNamesSufficientScopes(t *testing.T) {
 				if r := reader(t, text, c.patient); r.May(c.ask, c.typ) != nil {
 					t.Errorf("%s does not do", text)
 				}
+			}
+		})
+	}
+}
+
+// Scopes of the context user reach what the person may see: the records of some
+// patients, and what belongs to no patient, or everything.
+func TestUserScopes(t *testing.T) {
+	body := func(typ, patient string) access.Resource {
+		text := `{"resourceType":"` + typ + `","id":"x","subject":{"reference":"Patient/` + patient + `"}}`
+		if typ == "Organization" || typ == "Group" {
+			text = `{"resourceType":"` + typ + `","id":"x"}`
+		}
+		return stored(1, 1, typ, "x", text)
+	}
+
+	for name, c := range map[string]struct {
+		patients []string
+		all      bool
+		context  string // the patient in context
+		of       access.Resource
+		scopes   string
+		want     bool
+	}{
+		"one's own":            {[]string{"p"}, false, "", body("Observation", "p"), "user/*.rs", true},
+		"the second of two":    {[]string{"q", "p"}, false, "", body("Observation", "p"), "user/*.rs", true},
+		"another's":            {[]string{"q"}, false, "", body("Observation", "p"), "user/*.rs", false},
+		"nobody":               {nil, false, "", body("Observation", "p"), "user/*.rs", false},
+		"no id":                {[]string{""}, false, "", body("Observation", "p"), "user/*.rs", false},
+		"a patient in context": {nil, false, "p", body("Observation", "p"), "user/*.rs", false},
+		"patient beside user": {
+			[]string{"q"}, false, "p", body("Observation", "p"), "user/*.rs patient/*.rs", true,
+		},
+		"a practitioner":         {nil, true, "q", body("Observation", "p"), "user/*.rs", true},
+		"practitioner, patient/": {nil, true, "q", body("Observation", "p"), "patient/*.rs", false},
+		"restricted": {
+			[]string{"p"}, false, "", body("Observation", "p"), "user/Observation.rs?status=final",
+			false,
+		},
+		"belongs to no patient":   {[]string{"p"}, false, "", body("Organization", ""), "user/*.rs", true},
+		"a group":                 {[]string{"p"}, false, "", body("Group", ""), "user/*.rs", false},
+		"a group, a practitioner": {nil, true, "", body("Group", ""), "user/*.rs", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set, _ := scope.ParseSet(strings.Fields(c.scopes))
+			r := access.NewReader(&access.Grant{
+				Scopes:      set,
+				Patient:     c.context,
+				Patients:    c.patients,
+				AllPatients: c.all,
+			}, bases)
+			ok, reason, err := r.Sees(t.Context(), versions{c.of}, scope.Read, c.of)
+			if err != nil || ok != c.want {
+				t.Errorf("%v, %q, %v, want %v", ok, reason, err, c.want)
 			}
 		})
 	}

@@ -15,6 +15,9 @@ func pack(rec *fhir.Record) packedRecord {
 	b := make([]byte, 0, 384)
 	b = packText(packText(packText(b, rec.Base), rec.Client), rec.TokenID)
 	b = packTexts(b, rec.Purposes)
+	if rec.Subject != "" { // since people can grant: records of clients themselves stay as they were
+		b = packText(packText(packText(b, rec.Subject), rec.User), rec.Grant)
+	}
 	n := len(b)
 	b = binary.AppendVarint(b, rec.At.UnixMilli())
 
@@ -90,6 +93,9 @@ func (p packedRecord) unpack() (*fhir.Record, bool) {
 		Client:   u.text(),
 		TokenID:  u.text(),
 		Purposes: u.texts(),
+	}
+	if len(u.b) > 0 {
+		rec.Subject, rec.User, rec.Grant = u.text(), u.text(), u.text()
 	}
 
 	ms, k := binary.Varint(p.Own)

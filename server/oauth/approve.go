@@ -27,9 +27,21 @@ type Interaction interface {
 	// Refuse shows a refusal that must not be redirected, with the trace's id.
 	Refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal, tr *trace.Trace)
 
-	// Enabled reports whether a person may still sign in. The grants of one who
-	// may not have no effect.
-	Enabled(ctx context.Context, subject string) (bool, error)
+	// Reach returns what a person may give access to at present.
+	Reach(ctx context.Context, subject string) (Reach, error)
+}
+
+// Reach is what a person may give access to. The zero value is of a person who may
+// not sign in any more: what such a person granted has no effect.
+type Reach struct {
+	Enabled     bool     // the person may sign in
+	AllPatients bool     // the person may see every patient's data, as a practitioner may
+	Patients    []string // else the ids of the patients whose data the person may see
+}
+
+// includes reports whether the data of a patient is within reach; empty stands for no patient.
+func (r Reach) includes(patient string) bool {
+	return patient == "" || r.AllPatients || slices.Contains(r.Patients, patient)
 }
 
 // Approval is what a person agreed to.

@@ -23,6 +23,7 @@ type Access struct {
 	Client       trace.ClientURI
 	Epoch        uint64 // of the client's registration
 	Grant        *Grant // what the person granted; nil: the token is of the client itself
+	Reach        Reach  // what the person may give access to
 	Subject      string // the person who granted it; empty: the client itself
 	Patient      string // id of the patient in context; empty: none
 	Confirmation string // thumbprint of the key that the token is bound to (RFC 7800); empty: a bearer token
@@ -135,6 +136,7 @@ func (s *Service) Bearer(ctx context.Context, p Presented) (*Access, error) {
 	set, _ := scope.ParseSet(t.Scope)
 	return &Access{
 		Grant:        held.Grant,
+		Reach:        held.reach,
 		TokenID:      t.ID(),
 		Ref:          refOf(p.Token),
 		ClientID:     t.ClientID,
@@ -189,7 +191,7 @@ func (s *Service) liveAt(
 	}
 
 	if held.Token != nil && held.Token.Grant != "" && held.Grant != nil {
-		if held.enabled, err = s.cfg.enabled(ctx, held.Token.Subject); err != nil {
+		if held.reach, err = s.cfg.reach(ctx, held.Token.Subject); err != nil {
 			return Held{}, "", err
 		}
 	}
@@ -219,8 +221,10 @@ func (h Held) dead(now time.Time) string {
 		return "a token of a grant that was withdrawn"
 	case h.Grant.Revision != t.Revision:
 		return "a token of a grant of which the person has taken back a part since"
-	case !h.enabled:
+	case !h.reach.Enabled:
 		return "a token of a person who may no longer sign in"
+	case !h.reach.includes(t.Patient):
+		return "a token of a person who may no longer give access to the patient in context"
 	}
 
 	return ""

@@ -15,10 +15,11 @@ import (
 // secret: whoever knows it can do nothing with it.
 type GrantID string
 
-// newGrantID makes an identifier of 128 random bits.
+// newGrantID makes a random identifier: a UUID of version 4 (RFC 9562 5.4) in hex.
 func newGrantID() GrantID {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (Go 1.24)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return GrantID(hex.EncodeToString(b[:]))
 }
 

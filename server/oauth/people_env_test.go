@@ -28,7 +28,12 @@ func (nobody) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.Refu
 	w.WriteHeader(refusal.Status)
 }
 
-func (nobody) Enabled(context.Context, string) (bool, error) { return true, nil }
+func (nobody) Reach(context.Context, string) (oauth.Reach, error) {
+	return oauth.Reach{
+		Enabled:     true,
+		AllPatients: true,
+	}, nil
+}
 
 // peopled is an environment in which a person agrees at once to whatever a client
 // asks for.
@@ -37,6 +42,7 @@ type peopled struct {
 
 	mu       sync.Mutex // guards all below
 	disabled bool       // the person may no longer sign in
+	patients []string   // whose data the person may see
 	session  oauth.Session
 	asked    *oauth.AuthorizationRequest // of the last page
 	edit     func(*oauth.Approval)       // of what the person agrees to; may be nil
@@ -48,7 +54,7 @@ const scopeOfPeople = "openid fhirUser offline_access online_access launch/patie
 
 func newPeople(t *testing.T, edit ...func(*oauth.Config)) *peopled {
 	t.Helper()
-	p := &peopled{}
+	p := &peopled{patients: []string{"pat-1"}}
 	set := func(c *oauth.Config) {
 		c.Interaction = p
 		c.Personal = catalogue(t, strings.Fields(scopeOfPeople)...)
@@ -95,11 +101,14 @@ func (p *peopled) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.
 	_, _ = io.WriteString(w, "page: "+refusal.Error())
 }
 
-// Enabled implements oauth.Interaction.
-func (p *peopled) Enabled(context.Context, string) (bool, error) {
+// Reach implements oauth.Interaction.
+func (p *peopled) Reach(context.Context, string) (oauth.Reach, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.disabled, nil
+	return oauth.Reach{
+		Enabled:  !p.disabled,
+		Patients: p.patients,
+	}, nil
 }
 
 // app is a client for people.

@@ -24,7 +24,8 @@ var (
 		"code_verifier is the one of which the authorization request had the SHA-256 (RFC 7636 4.6)", "S2-13")
 	checkCodeKey = trace.NewCheck("token.dpop_jkt",
 		"The DPoP proof is by the key that the authorization request named (RFC 9449 10)", "")
-	checkPerson = trace.NewCheck("token.person", "The person who granted this may still sign in", "")
+	checkPerson = trace.NewCheck("token.person",
+		"The person who granted this may still sign in, and give access to the patient in context", "")
 )
 
 // errCodeUsed: a code was redeemed before. The grant is ended with it.
@@ -127,7 +128,7 @@ func (s tokenEndpoint) grantOfCode(ctx context.Context, a *authenticated, p Para
 		func() error { return checkRedirectOfCode(g, a.registration, p, tr) },
 		func() error { return checkCodeVerifier(g, p, tr) },
 		func() error { return checkKeyOfCode(g, a, tr) },
-		func() error { return s.checkEnabled(ctx, g, tr) },
+		func() error { return s.checkReach(ctx, g, tr) },
 	)
 	return g, err
 }
@@ -274,27 +275,27 @@ func checkKeyOfCode(g *Grant, a *authenticated, tr *trace.Trace) error {
 	})
 }
 
-// checkEnabled refuses what a person granted who may no longer sign in.
-func (s tokenEndpoint) checkEnabled(ctx context.Context, g *Grant, tr *trace.Trace) error {
-	enabled, err := s.cfg.enabled(ctx, g.Person.Subject)
+// checkReach refuses what a person granted who may no longer do so.
+func (s tokenEndpoint) checkReach(ctx context.Context, g *Grant, tr *trace.Trace) error {
+	reach, err := s.cfg.reach(ctx, g.Person.Subject)
 	switch {
 	case err != nil:
 		return trouble(tr, err)
-	case !enabled:
+	case !reach.Enabled || !reach.includes(g.Patient):
 		return tr.Refuse(checkPerson, trace.InvalidGrant, trace.Finding{
-			Expected: "a person who may sign in",
-			Found:    g.Person.Subject + ", who may not",
+			Expected: "a person who may sign in and give access to the patient in context",
+			Found:    g.Person.Subject + " may not, patient " + orNone(g.Patient),
 		})
 	}
 
-	tr.Pass(checkPerson, "a person who may sign in", g.Person.Subject)
+	tr.Pass(checkPerson, "a person who may sign in and give access to the patient in context", g.Person.Subject)
 	return nil
 }
 
-// enabled reports whether a person may sign in.
-func (c Config) enabled(ctx context.Context, subject string) (bool, error) {
+// reach returns what a person may give access to: nothing when there are no people.
+func (c Config) reach(ctx context.Context, subject string) (Reach, error) {
 	if c.Interaction == nil {
-		return false, nil
+		return Reach{}, nil
 	}
-	return c.Interaction.Enabled(ctx, subject)
+	return c.Interaction.Reach(ctx, subject)
 }

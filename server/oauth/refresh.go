@@ -125,7 +125,7 @@ func acceptRefresh(
 		return nil, refuseRefresh(tr, "a refresh token that expired at "+trace.Stamp(g.Expires))
 	}
 
-	if err := s.checkEnabled(ctx, g, tr); err != nil {
+	if err := s.checkReach(ctx, g, tr); err != nil {
 		return nil, err
 	}
 

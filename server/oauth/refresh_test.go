@@ -248,6 +248,9 @@ func TestGrantEnds(t *testing.T) {
 		"disabled": {func(string, string) {
 			p.change(func() { p.disabled = true })
 		}, "invalid_grant"},
+		"the patient is out of reach": {func(string, string) {
+			p.change(func() { p.patients = []string{"pat-2"} })
+		}, "invalid_grant"},
 		"registered for less": {func(string, string) {
 			a.register(with("scope", "openid"))
 		}, ""},
@@ -258,7 +261,7 @@ func TestGrantEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a.register()
-			p.change(func() { p.disabled = false })
+			p.change(func() { p.disabled, p.patients = false, []string{"pat-1"} })
 			access, refresh := a.tokens()
 			row.end(access, refresh)
 			if a.works(access) {

@@ -138,7 +138,7 @@ type Held struct {
 	Registration *Registration // nil: cancelled
 	Grant        *Grant        // nil: withdrawn, or the token is of the client itself
 
-	enabled bool // the person who granted may sign in
+	reach Reach // what the person who granted may give access to now
 }
 
 // Errors of a Store that mean a refusal; any other error is the store's own

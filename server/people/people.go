@@ -232,8 +232,16 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 // url returns the URL of a page.
 func (s *shell) url(page string) string { return s.cfg.Issuer + "/" + page }
 
-// Enabled implements oauth.Interaction: a person who is no longer in the users
-// file has no access.
-func (s *Service) Enabled(_ context.Context, subject string) (bool, error) {
-	return s.cfg.Users().Subject(subject) != nil, nil
+// Reach implements oauth.Interaction: a person who is no longer in the users file
+// has no access.
+func (s *Service) Reach(_ context.Context, subject string) (oauth.Reach, error) {
+	u := s.cfg.Users().Subject(subject)
+	if u == nil {
+		return oauth.Reach{}, nil
+	}
+	return oauth.Reach{
+		Enabled:     true,
+		AllPatients: u.Clinician(),
+		Patients:    u.OwnPatients(),
+	}, nil
 }

@@ -218,8 +218,13 @@ func (e *env) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.Refu
 	http.Error(w, refusal.Error(), refusal.Status)
 }
 
-// Enabled implements oauth.Interaction.
-func (e *env) Enabled(context.Context, string) (bool, error) { return true, nil }
+// Reach implements oauth.Interaction.
+func (e *env) Reach(context.Context, string) (oauth.Reach, error) {
+	return oauth.Reach{
+		Enabled:     true,
+		AllPatients: true,
+	}, nil
+}
 
 // SignedIn implements tiered.People.
 func (e *env) SignedIn(w http.ResponseWriter, _ *http.Request, p oauth.Person, query string, _ *trace.Trace) error {
