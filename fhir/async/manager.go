@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir"
@@ -81,10 +80,11 @@ type Manager struct {
 	Config
 	root *os.Root
 	wake chan struct{}
-	used atomic.Int64 // bytes of all files
 
-	mu      sync.Mutex // guards all below
-	pending []ticket   // in the order in which the jobs were stored
+	mu      sync.Mutex       // guards all below
+	used    int64            // bytes of all files
+	sizes   map[string]int64 // bytes of a job's files, by its id
+	pending []ticket         // in the order in which the jobs were stored
 	active  map[string]*Work
 	held    map[string]int // jobs under way by client
 	ends    []expiry       // of ended jobs
@@ -93,11 +93,10 @@ type Manager struct {
 // ticket is a job that waits for a worker.
 type ticket struct{ id, client string }
 
-// expiry is when an ended job is removed, and what that frees.
+// expiry is when an ended job is removed.
 type expiry struct {
-	id    string
-	at    time.Time
-	bytes int64
+	id string
+	at time.Time
 }
 
 // New returns a Manager over the jobs that its store has, and removes files that
@@ -121,6 +120,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		Config: c,
 		root:   root,
 		wake:   make(chan struct{}, 1),
+		sizes:  map[string]int64{},
 		active: map[string]*Work{},
 		held:   map[string]int{},
 	}
@@ -135,13 +135,13 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 func (m *Manager) load(ctx context.Context) error {
 	known := map[string]bool{}
 	err := m.Store.Jobs(ctx, func(j Job) bool {
-		known[j.ID] = true
-		m.used.Add(j.Bytes)
+		known[j.ID] = j.State != Failed
+		m.occupy(j.ID, j.Bytes)
 		switch j.State {
 		case Pending, Running:
 			m.pending = append(m.pending, ticket{j.ID, j.Asked.Grant.Client})
 		default:
-			m.ends = append(m.ends, expiry{j.ID, j.Expires, j.Bytes})
+			m.ends = append(m.ends, expiry{j.ID, j.Expires})
 		}
 
 		return true
@@ -213,7 +213,7 @@ func (m *Manager) sweep(ctx context.Context, s Service) {
 			continue
 		}
 
-		m.removeFiles(e.id, e.bytes)
+		m.removeFiles(e.id)
 	}
 }
 
@@ -382,15 +382,15 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 		j.Files, j.Bytes, j.ContentType = w.made, w.bytes.Load(), w.contentType
 		if err != nil {
 			j.State, j.Failure = Failed, failure
-			j.Files = nil
+			j.Files, j.Bytes = nil, 0
 		}
 
 		return nil
 	})
 
 	if errors.Is(stored, ErrNoJob) { // cancelled
-		m.removeFiles(w.ID, w.bytes.Load())
-		m.expire(w.ID, now, 0)
+		m.removeFiles(w.ID)
+		m.expire(w.ID, now)
 		return
 	}
 	if stored != nil { // it is done again at the next start
@@ -402,16 +402,20 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 		m.Failed(err)
 	}
 
-	m.expire(w.ID, now.Add(m.Limits.Keep), w.bytes.Load())
+	if failure != nil { // nobody can download what it has made
+		m.removeFiles(w.ID)
+	}
+
+	m.expire(w.ID, now.Add(m.Limits.Keep))
 	if err := s.Forget(ctx, markOf(w.ID)); err != nil {
 		m.Failed(err)
 	}
 }
 
-// expire has the rest of a job removed at a time, and frees the bytes of its files.
-func (m *Manager) expire(id string, at time.Time, bytes int64) {
+// expire has the rest of a job removed at a time.
+func (m *Manager) expire(id string, at time.Time) {
 	m.mu.Lock()
-	m.ends = append(m.ends, expiry{id, at, bytes})
+	m.ends = append(m.ends, expiry{id, at})
 	m.mu.Unlock()
 }
 

@@ -35,16 +35,16 @@ func (m *Manager) Start(ctx context.Context, a *fhir.Asked) (string, error) {
 	}
 
 	size := int64(len(a.Body))
-	if m.used.Load()+size > m.Limits.Disk {
+	if m.occupied()+size > m.Limits.Disk {
 		return "", m.full(a, "the files of jobs use all the room that there is for them")
 	}
 
 	var random [16]byte
 	rand.Read(random[:])
 	id := hex.EncodeToString(random[:])
-	m.used.Add(size)
+	m.occupy(id, size)
 	if err := m.storeBody(id, a.Body); err != nil {
-		m.removeFiles(id, size)
+		m.removeFiles(id)
 		return "", err
 	}
 
@@ -56,7 +56,7 @@ func (m *Manager) Start(ctx context.Context, a *fhir.Asked) (string, error) {
 		Bytes:   size,
 	}, m.Limits.Room)
 	if err != nil {
-		m.removeFiles(id, size)
+		m.removeFiles(id)
 	}
 	if errors.Is(err, ErrFull) || errors.Is(err, ErrClientFull) {
 		return "", m.full(a, err.Error())
@@ -227,7 +227,7 @@ func (m *Manager) pace(age time.Duration) time.Duration {
 
 // Cancel implements fhir.Jobs.
 func (m *Manager) Cancel(ctx context.Context, a *fhir.Asked, id string) error {
-	job, err := m.owned(ctx, a.Grant, id)
+	_, err := m.owned(ctx, a.Grant, id)
 	if err == nil {
 		err = m.Store.Remove(ctx, id)
 	}
@@ -250,8 +250,8 @@ func (m *Manager) Cancel(ctx context.Context, a *fhir.Asked, id string) error {
 		return nil
 	}
 
-	m.removeFiles(id, job.Bytes)
-	m.expire(id, m.Now(), 0) // an earlier attempt may have left a mark
+	m.removeFiles(id)
+	m.expire(id, m.Now()) // an earlier attempt may have left a mark
 	return nil
 }
 

@@ -128,7 +128,7 @@ func (w *Work) Alive(ctx context.Context) error {
 // room.
 func (w *Work) account(n int64) error {
 	l := w.m.Limits
-	job, all := w.bytes.Add(n), w.m.used.Add(n)
+	job, all := w.bytes.Add(n), w.m.occupy(w.ID, n)
 	switch {
 	case job > l.Job:
 		return fhir.Refuse(413, "too-costly", fmt.Sprintf(
@@ -222,9 +222,30 @@ func (m *Manager) write(path string, body []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// removeFiles removes the directory of a job, and what it counts on disk.
-func (m *Manager) removeFiles(id string, size int64) {
-	m.used.Add(-size)
+// occupy counts bytes of a job's files, and returns the bytes of all jobs' files.
+func (m *Manager) occupy(id string, n int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sizes[id] += n
+	m.used += n
+	return m.used
+}
+
+// occupied returns the bytes of all jobs' files.
+func (m *Manager) occupied() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
+}
+
+// removeFiles removes the directory of a job, and frees what it counts on disk. The
+// job may be removed by its worker and by its client at once.
+func (m *Manager) removeFiles(id string) {
+	m.mu.Lock()
+	m.used -= m.sizes[id]
+	delete(m.sizes, id)
+	m.mu.Unlock()
+
 	if err := m.root.RemoveAll(id); err != nil {
 		m.Failed(err)
 	}
