@@ -121,6 +121,10 @@ func Warning(code, text string) []byte {
 	}})
 }
 
+// CheckBody refuses a body whose Content-Type is none of those allowed, or names
+// another character set than UTF-8 or another version of FHIR.
+func CheckBody(h http.Header, allowed ...string) error { return bodyType(h, allowed...) }
+
 // ParseQuery parses the query of a search. Its error is the answer to who sent it.
 func ParseQuery(raw string) ([]search.Pair, error) {
 	return parseQuery(raw)
@@ -150,9 +154,9 @@ func (r *request) asAsked(name string) *Asked {
 }
 
 // wantsJob reports whether a request is to be done in the background. What asks for
-// a job itself is answered at once.
+// a job itself is answered at once, and so is HEAD, which must leave nothing behind.
 func (s *Service) wantsJob(r *request) bool {
-	if s.Jobs == nil || !r.prefers("respond-async=") {
+	if s.Jobs == nil || r.method == http.MethodHead || !r.prefers("respond-async=") {
 		return false
 	}
 	in, err := s.find(r.method, r.path)
@@ -193,6 +197,12 @@ const jobsPath = "_jobs"
 
 // kickOff answers the operations that are done in the background only.
 func (s *desk) kickOff(r *request) (*response, error) {
+	if r.method == http.MethodHead { // it is safe (RFC 9110 9.2.1)
+		f := fail(http.StatusMethodNotAllowed, "not-supported", "HEAD begins no work: send GET or POST.")
+		f.allow = "GET, POST"
+		return nil, f
+	}
+
 	if !r.prefers("respond-async=") {
 		return nil, fail(http.StatusBadRequest, "required",
 			"This operation is asynchronous: send the header Prefer: respond-async.")
@@ -265,9 +275,16 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	h.Set("ETag", `"`+f.Name+`-gzip"`)
-	h.Set("Content-Encoding", "gzip")
+	tag := `"` + f.Name + `-gzip"`
+	h.Set("ETag", tag)
 	h.Set("Last-Modified", f.Modified.UTC().Format(http.TimeFormat))
+	if f.known(r.Header, tag) {
+		h.Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+
+	h.Set("Content-Encoding", "gzip")
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return
@@ -283,6 +300,19 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // half a file must not look whole
 	}
+}
+
+// known reports whether the client has a file already, by its ETag or by the time
+// (RFC 9110 13.2.2).
+func (f *File) known(h http.Header, tag string) bool {
+	all := tags(h, "If-None-Match")
+	if len(all) == 0 {
+		return unmodified(h, f.Modified)
+	}
+
+	return slices.ContainsFunc(all, func(one string) bool {
+		return one == "*" || strings.TrimPrefix(one, "W/") == tag
+	})
 }
 
 // acceptsGzip reports whether Accept-Encoding allows gzip (RFC 9110 12.5.3).

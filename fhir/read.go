@@ -105,10 +105,15 @@ func unchanged(r *request, e Entry, version uint64) bool {
 		})
 	}
 
-	text := r.header.Get("If-Modified-Since")
+	return unmodified(r.header, e.Updated)
+}
+
+// unmodified evaluates If-Modified-Since (RFC 9110 13.1.3).
+func unmodified(h http.Header, changed time.Time) bool {
+	text := h.Get("If-Modified-Since")
 	if text == "" {
 		return false
 	}
 	since, err := http.ParseTime(text)
-	return err == nil && !e.Updated.Truncate(time.Second).After(since)
+	return err == nil && !changed.Truncate(time.Second).After(since)
 }

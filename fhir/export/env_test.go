@@ -109,6 +109,20 @@ func download(t testing.TB, e *asyncenv.Env, f file, token string) []string {
 		t.Errorf("%s: compressed, it differs: %v", f.URL, err)
 	}
 
+	// who has it already does not get it again (RFC 9110 13.1.2 and 13.1.3)
+	for _, encoding := range []string{"gzip", "identity"} {
+		for from, condition := range map[string]string{
+			"ETag":          "If-None-Match",
+			"Last-Modified": "If-Modified-Since",
+		} {
+			has := e.Do("HEAD", f.URL, token, "", "Accept-Encoding", encoding).Header().Get(from)
+			w := e.Do("GET", f.URL, token, "", "Accept-Encoding", encoding, condition, has)
+			if w.Code != http.StatusNotModified || w.Body.Len() > 0 {
+				t.Errorf("%s, %s %s: %d", encoding, condition, has, w.Code)
+			}
+		}
+	}
+
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if len(lines) != f.Count {
 		t.Errorf("%s has %d lines, the manifest promises %d", f.URL, len(lines), f.Count)

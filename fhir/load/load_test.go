@@ -143,6 +143,14 @@ func TestNoImport(t *testing.T) {
 			asyncenv.All, "application/json", "respond-async", `{"inputSource":"https://x.test"}`,
 			http.StatusUnsupportedMediaType,
 		},
+		"another character set": {
+			asyncenv.All, ndjson + "; charset=iso-8859-1", "respond-async", patient("a"),
+			http.StatusUnsupportedMediaType,
+		},
+		"another version of FHIR": {
+			asyncenv.All, ndjson + "; fhirVersion=5.0", "respond-async", patient("a"),
+			http.StatusUnsupportedMediaType,
+		},
 		"nothing":           {asyncenv.All, ndjson, "respond-async", "\n", http.StatusBadRequest},
 		"no right to write": {"system/*.rs", ndjson, "respond-async", patient("a"), http.StatusForbidden},
 		"at once":           {asyncenv.All, ndjson, "", patient("a"), http.StatusBadRequest},

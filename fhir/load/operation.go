@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -29,10 +28,8 @@ var mediaTypes = []string{"application/fhir+ndjson", "application/ndjson", "appl
 
 // Check implements async.Kind.
 func (m *Import) Check(_ context.Context, a *fhir.Asked) error {
-	media, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
-	if !slices.Contains(mediaTypes, strings.ToLower(strings.TrimSpace(media))) {
-		return fhir.Refuse(http.StatusUnsupportedMediaType, "not-supported",
-			"The body must be one of "+strings.Join(mediaTypes, ", ")+": one resource a line.", "")
+	if err := fhir.CheckBody(a.Header, mediaTypes...); err != nil {
+		return err
 	}
 	if len(bytes.TrimSpace(a.Body)) == 0 {
 		return fhir.Refuse(
