@@ -129,11 +129,17 @@ func (s *Service) postConsent(w http.ResponseWriter, r *http.Request, tr *trace.
 }
 
 // showAgain shows what is to be asked next, in place of doing what an outdated page
-// asked for.
+// asked for. That page may never have been shown, so it proves no sign-in.
 func (s *Service) showAgain(t *step) error {
 	outdated(t.tr)
 	t.status = http.StatusForbidden
 	t.notice = outdatedNotice
+	t.fresh = false
+	if why := s.mustSignIn(t); why != "" {
+		s.askSignIn(t, why)
+		return nil
+	}
+
 	if own, err := s.settlePatient(t); own || err != nil {
 		return err
 	}

@@ -265,3 +265,32 @@ func TestLogo(t *testing.T) {
 		t.Errorf("without a client: %s", csp)
 	}
 }
+
+// A form without the token of its page is no way around prompt=login and max_age: the
+// page that is shown instead is the one for signing in.
+func TestForgedFormProvesNoSignIn(t *testing.T) {
+	e := newEnv(t)
+	a := e.app("https://client.test/app")
+	const scope = "openid launch/patient patient/Observation.rs"
+	b := e.browser()
+	b.open(a.authorize(scope))
+	b.signIn("alice")
+	action, fields := b.form("approve")
+
+	for name, value := range map[string]string{
+		"prompt":  "login",
+		"max_age": "0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			target, err := url.Parse(a.authorize(scope, name, value))
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			fields.Set("request", target.RawQuery)
+			fields.Set("token", "forged")
+			b.do(http.MethodPost, action, fields)
+			b.shows(http.StatusForbidden, `name="password"`)
+		})
+	}
+}
