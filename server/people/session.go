@@ -71,6 +71,15 @@ func (s *sessions) end(ctx context.Context, session *Session) error {
 	return s.cfg.Store.EndSession(ctx, session.ID)
 }
 
+// endOf is end for a session that may be over already.
+func (s *sessions) endOf(ctx context.Context, id SessionID) error {
+	session, err := s.cfg.Store.Session(ctx, id)
+	if err != nil || session == nil {
+		return err
+	}
+	return s.end(ctx, session)
+}
+
 // start stores a new session for a person, in the place of the browser's former
 // one, and gives the browser its cookie.
 func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person, tr *trace.Trace) (*signedIn, error) {
@@ -85,6 +94,9 @@ func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person,
 	c, former := newSecret(), SessionID{}
 	if old := cookie(r, s.sessionCookie); old != nil {
 		former = sessionID(old)
+		if err := s.endOf(r.Context(), former); err != nil {
+			return nil, s.trouble(tr, err)
+		}
 	}
 
 	now := s.cfg.Now()

@@ -251,11 +251,7 @@ func (s *gate) limit(k limitKeys, now time.Time) time.Duration {
 // signOut ends the browser's session, and forms of pages that it has open.
 func (s *sessions) signOut(c *call) error {
 	if old := cookie(c.r, s.sessionCookie); old != nil {
-		session, err := s.cfg.Store.Session(c.r.Context(), sessionID(old))
-		if err == nil && session != nil {
-			err = s.end(c.r.Context(), session)
-		}
-		if err != nil {
+		if err := s.endOf(c.r.Context(), sessionID(old)); err != nil {
 			return s.trouble(c.tr, err)
 		}
 	}

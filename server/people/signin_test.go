@@ -315,3 +315,29 @@ func TestNoOpenRedirect(t *testing.T) {
 		t.Errorf("a request that is none leads to %q", b.leap)
 	}
 }
+
+// A session that another one replaces has ended, and with it the access that was
+// granted for its duration: no later sign-out would end that.
+func TestSignInEndsFormerSession(t *testing.T) {
+	e := newEnv(t)
+	r := registration()
+	r.Scope += " online_access"
+	a := e.appOf(e.A, e.Client(e.A, "https://client.test/app"), r)
+	const scope = "openid launch/patient online_access patient/Observation.rs"
+
+	b := e.browser()
+	b.open(a.authorize(scope))
+	b.signIn("alice")
+	b.send("approve")
+	token, err := a.exchange(b.code(), scope)
+	if err != nil || token.Refresh == "" {
+		t.Fatal(err, token)
+	}
+
+	b.open(a.authorize(scope, "prompt", "login"))
+	b.signIn("alice")
+	status, _ := a.reads(token.Access, "Observation")
+	if status != http.StatusUnauthorized {
+		t.Errorf("a token of the former session: %d", status)
+	}
+}
