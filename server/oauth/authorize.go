@@ -484,7 +484,8 @@ func (a *authorization) scope() error {
 		return err
 	}
 
-	if a.out.Scope = a.withoutRefresh(answer.Granted); len(a.out.Scope) == 0 {
+	a.out.Scope = a.withoutRefresh(answer.Granted)
+	if !slices.ContainsFunc(a.out.Scope, besideRefresh) {
 		return a.tr.Refuse(checkAuthorizeScope, trace.InvalidScope, trace.Finding{
 			Expected: "a scope beside those for refresh tokens",
 			Found:    strings.Join(requested, " "),
@@ -523,6 +524,12 @@ func (a *authorization) openID(granted []string) error {
 	return nil
 }
 
+// besideRefresh reports whether a scope gives access to something: those for refresh
+// tokens only give it for longer.
+func besideRefresh(text string) bool {
+	return text != offlineAccess && text != onlineAccess
+}
+
 // withoutRefresh leaves out the scopes for refresh tokens when the client may not
 // have any.
 func (a *authorization) withoutRefresh(scopes []string) []string {
@@ -530,9 +537,12 @@ func (a *authorization) withoutRefresh(scopes []string) []string {
 		return scopes
 	}
 
-	kept := slices.DeleteFunc(slices.Clone(scopes), func(t string) bool {
-		return t == offlineAccess || t == onlineAccess
-	})
+	var kept []string
+	for _, text := range scopes {
+		if besideRefresh(text) {
+			kept = append(kept, text)
+		}
+	}
 	if len(kept) < len(scopes) {
 		a.tr.Warn(checkAuthorizeScope, trace.Finding{
 			Expected: "the grant type refresh_token in the registration of a client that asks for refresh tokens",

@@ -260,9 +260,29 @@ func TestAuthorizeScope(t *testing.T) {
 	if got.text("scope") != "openid" || got.text("refresh_token") != "" {
 		t.Errorf("%s", got.body)
 	}
-	v := p.redirected(p.browse("GET", a.query("scope", "offline_access").Encode()), redirectURI)
-	if v.Get("error") != "invalid_scope" {
-		t.Errorf("offline_access alone: %v", v)
+}
+
+// A scope for refresh tokens gives access to nothing: alone it is refused, whether or
+// not the client is registered for refresh tokens.
+//
+// Covers: S2-15, case 192
+func TestAuthorizeRefreshScopesAlone(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	refused := func(asked string) {
+		t.Helper()
+		query := a.query("scope", asked).Encode()
+		v := p.redirected(p.browse("GET", query), redirectURI)
+		if v.Get("error") != "invalid_scope" || v.Get("code") != "" {
+			t.Errorf("%s: %v", asked, v)
+		}
+	}
+
+	for range 2 {
+		refused("offline_access")
+		refused("online_access")
+		refused("offline_access online_access")
+		a.register(with("grant_types", []string{"authorization_code"}))
 	}
 }
 
