@@ -246,7 +246,8 @@ func TestDenials(t *testing.T) {
 				Header: http.Header{"Www-Authenticate": {"Bearer x"}},
 				Trace:  "t1",
 				Code:   "login",
-				Text:   "A valid access token is needed, in one Authorization header of the scheme Bearer.",
+				Text: "A valid access token is needed, in one Authorization header of the scheme Bearer, " +
+					"or DPoP with a proof.",
 			},
 		},
 		{
