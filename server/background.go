@@ -71,8 +71,8 @@ func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 		return false, err
 	}
 
-	reach, err := s.people.Reach(ctx, g.Subject)
-	return reach.Enabled, err
+	reach, err := s.people.Reach(ctx, granted)
+	return reach.Enabled && !reach.SignedOut, err
 }
 
 // runJobs does the work in the background until ctx ends.

@@ -27,16 +27,30 @@ type Interaction interface {
 	// Refuse shows a refusal that must not be redirected, with the trace's id.
 	Refuse(w http.ResponseWriter, r *http.Request, refusal *Refusal, tr *trace.Trace)
 
-	// Reach returns what a person may give access to at present.
-	Reach(ctx context.Context, subject string) (Reach, error)
+	// Reach returns what the person of a grant may give access to by it at present.
+	Reach(ctx context.Context, g *Grant) (Reach, error)
 }
 
 // Reach is what a person may give access to. The zero value is of a person who may
 // not sign in any more: what such a person granted has no effect.
 type Reach struct {
 	Enabled     bool     // the person may sign in
+	SignedOut   bool     // the session with which the grant ends is over
 	AllPatients bool     // the person may see every patient's data, as a practitioner may
 	Patients    []string // else the ids of the patients whose data the person may see
+}
+
+// lacks returns why a grant about a patient has no effect; empty: it has.
+func (r Reach) lacks(patient string) string {
+	switch {
+	case !r.Enabled:
+		return "a person who may no longer sign in"
+	case r.SignedOut:
+		return "a person whose session is over, with which the grant ends"
+	case !r.includes(patient):
+		return "a person who may no longer give access to the patient in context"
+	}
+	return ""
 }
 
 // includes reports whether the data of a patient is within reach; empty stands for no patient.

@@ -191,7 +191,7 @@ func (s *Service) liveAt(
 	}
 
 	if held.Token != nil && held.Token.Grant != "" && held.Grant != nil {
-		if held.reach, err = s.cfg.reach(ctx, held.Token.Subject); err != nil {
+		if held.reach, err = s.cfg.reach(ctx, held.Grant); err != nil {
 			return Held{}, "", err
 		}
 	}
@@ -221,11 +221,10 @@ func (h Held) dead(now time.Time) string {
 		return "a token of a grant that was withdrawn"
 	case h.Grant.Revision != t.Revision:
 		return "a token of a grant of which the person has taken back a part since"
-	case !h.reach.Enabled:
-		return "a token of a person who may no longer sign in"
-	case !h.reach.includes(t.Patient):
-		return "a token of a person who may no longer give access to the patient in context"
 	}
 
+	if why := h.reach.lacks(t.Patient); why != "" {
+		return "a token of " + why
+	}
 	return ""
 }

@@ -28,7 +28,7 @@ func (nobody) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.Refu
 	w.WriteHeader(refusal.Status)
 }
 
-func (nobody) Reach(context.Context, string) (oauth.Reach, error) {
+func (nobody) Reach(context.Context, *oauth.Grant) (oauth.Reach, error) {
 	return oauth.Reach{
 		Enabled:     true,
 		AllPatients: true,
@@ -102,12 +102,13 @@ func (p *peopled) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.
 }
 
 // Reach implements oauth.Interaction.
-func (p *peopled) Reach(context.Context, string) (oauth.Reach, error) {
+func (p *peopled) Reach(_ context.Context, g *oauth.Grant) (oauth.Reach, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return oauth.Reach{
-		Enabled:  !p.disabled,
-		Patients: p.patients,
+		Enabled:   !p.disabled,
+		SignedOut: g.Session != "" && g.Session != p.session.ID,
+		Patients:  p.patients,
 	}, nil
 }
 

@@ -277,14 +277,16 @@ func checkKeyOfCode(g *Grant, a *authenticated, tr *trace.Trace) error {
 
 // checkReach refuses what a person granted who may no longer do so.
 func (s tokenEndpoint) checkReach(ctx context.Context, g *Grant, tr *trace.Trace) error {
-	reach, err := s.cfg.reach(ctx, g.Person.Subject)
-	switch {
-	case err != nil:
+	reach, err := s.cfg.reach(ctx, g)
+	if err != nil {
 		return trouble(tr, err)
-	case !reach.Enabled || !reach.includes(g.Patient):
+	}
+
+	if why := reach.lacks(g.Patient); why != "" {
 		return tr.Refuse(checkPerson, trace.InvalidGrant, trace.Finding{
 			Expected: "a person who may sign in and give access to the patient in context",
-			Found:    g.Person.Subject + " may not, patient " + orNone(g.Patient),
+			Found:    why + ": " + g.Person.Subject + ", patient " + orNone(g.Patient),
+			Remedy:   "ask for authorization again",
 		})
 	}
 
@@ -292,10 +294,11 @@ func (s tokenEndpoint) checkReach(ctx context.Context, g *Grant, tr *trace.Trace
 	return nil
 }
 
-// reach returns what a person may give access to: nothing when there are no people.
-func (c Config) reach(ctx context.Context, subject string) (Reach, error) {
+// reach returns what the person of a grant may give access to: nothing when there are
+// no people.
+func (c Config) reach(ctx context.Context, g *Grant) (Reach, error) {
 	if c.Interaction == nil {
 		return Reach{}, nil
 	}
-	return c.Interaction.Reach(ctx, subject)
+	return c.Interaction.Reach(ctx, g)
 }

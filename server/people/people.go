@@ -233,14 +233,22 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 func (s *shell) url(page string) string { return s.cfg.Issuer + "/" + page }
 
 // Reach implements oauth.Interaction: a person who is no longer in the users file
-// has no access.
-func (s *Service) Reach(_ context.Context, subject string) (oauth.Reach, error) {
-	u := s.cfg.Users().Subject(subject)
+// has no access, and a grant that ends with a session has no effect when that is over,
+// whether or not the browser ever came back.
+func (s *Service) Reach(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
+	u := s.cfg.Users().Subject(g.Person.Subject)
 	if u == nil {
 		return oauth.Reach{}, nil
 	}
+
+	over, err := s.isOver(ctx, g.Session, u)
+	if err != nil {
+		return oauth.Reach{}, err
+	}
+
 	return oauth.Reach{
 		Enabled:     true,
+		SignedOut:   over,
 		AllPatients: u.Clinician(),
 		Patients:    u.OwnPatients(),
 	}, nil

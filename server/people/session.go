@@ -3,6 +3,7 @@ package people
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -49,7 +50,7 @@ func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 	}
 
 	user := s.cfg.Users().Subject(session.Subject)
-	if user == nil || session.Over(now) {
+	if user == nil || !session.lives(user, now) {
 		return nil, s.end(r.Context(), session)
 	}
 
@@ -61,6 +62,33 @@ func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 	}
 
 	return &signedIn{*session, user}, nil
+}
+
+// isOver reports whether the session of a person with which a grant ends is over;
+// the grant names it as SessionID.String does, or names none. Use of the grant is no
+// request of the browser: it does not keep the session.
+func (s *sessions) isOver(ctx context.Context, named string, user *users.User) (bool, error) {
+	if named == "" {
+		return false, nil
+	}
+
+	var id SessionID
+	raw, err := hex.DecodeString(named)
+	if err != nil || len(raw) != len(id) {
+		return true, nil
+	}
+
+	copy(id[:], raw)
+	session, err := s.cfg.Store.Session(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	return session == nil || !session.lives(user, s.cfg.Now()), nil
+}
+
+// lives reports whether a session is that of a user, and not over.
+func (s *Session) lives(user *users.User, now time.Time) bool {
+	return s.Subject == user.Subject && !s.Over(now)
 }
 
 // end ends a session and what was granted for its duration only.

@@ -7,7 +7,6 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,10 +145,7 @@ func sessionName(t *testing.T, e *env) (name string) {
 //
 // Covers: case 275
 func TestSessionEnds(t *testing.T) {
-	var ahead atomic.Int64
-	e := newEnv(t, func(w *servertest.Env) {
-		w.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	})
+	e, ahead := newAheadEnv(t)
 	b := e.browser()
 	b.open(site + "/signin")
 	b.signIn("alice")
@@ -320,21 +316,17 @@ func TestNoOpenRedirect(t *testing.T) {
 // granted for its duration: no later sign-out would end that.
 func TestSignInEndsFormerSession(t *testing.T) {
 	e := newEnv(t)
-	r := registration()
-	r.Scope += " online_access"
-	a := e.appOf(e.A, e.Client(e.A, "https://client.test/app"), r)
-	const scope = "openid launch/patient online_access patient/Observation.rs"
-
+	a := e.online()
 	b := e.browser()
-	b.open(a.authorize(scope))
+	b.open(a.authorize(onlineScope))
 	b.signIn("alice")
 	b.send("approve")
-	token, err := a.exchange(b.code(), scope)
+	token, err := a.exchange(b.code(), onlineScope)
 	if err != nil || token.Refresh == "" {
 		t.Fatal(err, token)
 	}
 
-	b.open(a.authorize(scope, "prompt", "login"))
+	b.open(a.authorize(onlineScope, "prompt", "login"))
 	b.signIn("alice")
 	status, _ := a.reads(token.Access, "Observation")
 	if status != http.StatusUnauthorized {

@@ -3,7 +3,6 @@ package servertest
 import (
 	"context"
 	"crypto/x509"
-	"time"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
@@ -30,7 +29,7 @@ func (d *Destination) OriginatorWith(
 	}
 	source, err := fetch.New(fetch.Config{
 		Allow: []string{d.Lists.URL},
-		Now:   time.Now,
+		Now:   d.Now,
 	})
 	d.must(err)
 
@@ -47,7 +46,7 @@ func (d *Destination) OriginatorWith(
 		TLSRoots:  roots,
 		Dial:      d.Addr,
 		Wrap:      d.Wrap,
-		Now:       time.Now,
+		Now:       d.Now,
 		Verifier: &udap.Verifier{
 			Revocation: source,
 			Communities: []*udap.Community{

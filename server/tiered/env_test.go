@@ -219,7 +219,7 @@ func (e *env) Refuse(w http.ResponseWriter, _ *http.Request, refusal *oauth.Refu
 }
 
 // Reach implements oauth.Interaction.
-func (e *env) Reach(context.Context, string) (oauth.Reach, error) {
+func (e *env) Reach(context.Context, *oauth.Grant) (oauth.Reach, error) {
 	return oauth.Reach{
 		Enabled:     true,
 		AllPatients: true,
