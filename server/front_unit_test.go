@@ -164,8 +164,8 @@ func TestPrivatePaths(t *testing.T) {
 		{"https://h/acme/fhir", "https://p:1/fhir", "/acme/oauth/token", "/oauth/token"},
 	} {
 		t.Run(c.public, func(t *testing.T) {
-			s := &Site{cfg: Config{Public: c.public, Private: c.private}}
-			if got := s.privatePath(c.path); got != c.want {
+			cfg := Config{Public: c.public, Private: c.private}
+			if got := cfg.privatePath(c.path); got != c.want {
 				t.Errorf("%s under %s, private %s: %s, want %s", c.path, c.public, c.private, got, c.want)
 			}
 		})

@@ -21,7 +21,7 @@ func (s *Site) routes() (*front, error) {
 	mount := func(publicURL string, h http.Handler) {
 		p := pathOf(publicURL)
 		public.exact(p, h)
-		private.exact(s.privatePath(p), h)
+		private.exact(s.cfg.privatePath(p), h)
 	}
 
 	// The authorization server: register, token, introspect, revoke, and the
@@ -131,8 +131,8 @@ func pathOf(base string) string {
 // privatePath returns the path under the private site for one under the public
 // site. One outside of the site (RFC 8414's well-known path) has the
 // site as its end.
-func (s *Site) privatePath(p string) string {
-	from, to := pathOf(site(s.cfg.Public)), pathOf(site(s.cfg.Private))
+func (c Config) privatePath(p string) string {
+	from, to := pathOf(site(c.Public)), pathOf(site(c.Private))
 	if rest, ok := strings.CutPrefix(p, from+"/"); ok {
 		return to + "/" + rest
 	}

@@ -24,7 +24,7 @@ var dialect = []struct {
 // Limits of this project, which -check holds.
 const (
 	mostFilesInPackage = 36
-	mostMethods        = 40
+	mostMethods        = 39
 	mostTokensPerLine  = 5.5
 	leastBlank         = 4.0
 	mostBlank          = 10.0

@@ -238,7 +238,7 @@ func registrationKey(community trace.CommunityURI, client trace.ClientURI) []byt
 }
 
 func (t *Trust) readRegistration(tx *bbolt.Tx, key []byte) (*oauth.Registration, error) {
-	v, err := t.get(registrationRows, tx.Bucket(registrationsBucket), key, t.isRegistration(tx))
+	v, err := t.get(registrationRows, tx.Bucket(registrationsBucket), key, t.health.isRegistration(tx))
 	if v == nil {
 		return nil, err
 	}
@@ -275,9 +275,9 @@ func (t *Trust) get(r rows, b *bbolt.Bucket, key []byte, genuine func([]byte) bo
 }
 
 // isRegistration reports whether a key of "registrations" is named by "clients".
-func (t *Trust) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
+func (h *health) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 	return func(key []byte) bool {
-		return t.health.genuine(key, func() bool {
+		return h.genuine(key, func() bool {
 			c := tx.Bucket(clientsBucket).Cursor()
 			for k, v := c.First(); k != nil; k, v = c.Next() {
 				if v, ok := clientRows.open(k, v); ok && bytes.Equal(v, key) {

@@ -10,11 +10,11 @@ import (
 )
 
 // catalogue returns the scopes that exist for the clients of a grant.
-func (s *Service) catalogue(g *grantType) scope.Catalogue {
+func (c Config) catalogue(g *grantType) scope.Catalogue {
 	if g.personal {
-		return s.cfg.Personal
+		return c.Personal
 	}
-	return s.cfg.Scopes
+	return c.Scopes
 }
 
 // scopeCheck is how an endpoint refuses scopes.
@@ -29,7 +29,7 @@ type scopeCheck struct {
 func (s *Service) negotiate(
 	g *grantType, r scope.Request, c scopeCheck, tr *trace.Trace,
 ) (scope.Answer, error) {
-	catalogue := s.catalogue(g)
+	catalogue := s.cfg.catalogue(g)
 	r.Contexts, r.Plain = g.contexts, g.personal
 	answer := catalogue.Negotiate(r)
 	if !answer.TooMany && answer.Wildcard == "" && len(answer.Granted) > 0 {
@@ -74,7 +74,7 @@ func (s *Service) noteGranted(
 	tr.Warn(check, trace.Finding{
 		Expected: s.listed(g),
 		Found:    "not granted: " + strings.Join(answer.Refused, " "),
-		Remedy:   "granted: " + granted + "; " + whyNone(s.catalogue(g), r, answer.Refused),
+		Remedy:   "granted: " + granted + "; " + whyNone(s.cfg.catalogue(g), r, answer.Refused),
 	})
 }
 
@@ -82,7 +82,7 @@ func (s *Service) noteGranted(
 // message. Those of a grant that is not offered are not published yet.
 func (s *Service) listed(g *grantType) string {
 	const most = 240 // bytes
-	all := s.catalogue(g).Supported()
+	all := s.cfg.catalogue(g).Supported()
 	text, n := "", 0
 	for n < len(all) && len(text)+len(all[n]) < most {
 		text += " " + all[n]

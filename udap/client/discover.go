@@ -126,7 +126,7 @@ func (c *Client) trustMetadata(ctx context.Context, d *Discovery) error {
 	}
 
 	m, err := c.cfg.Verifier.Metadata(ctx, d.Reply.Body, udap.ExpectMetadata{
-		Now: c.cfg.Now(), Base: c.canonicalBase(d), Community: c.cfg.Community,
+		Now: c.cfg.Now(), Base: d.canonicalBase(c.cfg.Base), Community: c.cfg.Community,
 		LoopbackHTTP: c.cfg.LoopbackHTTP,
 	}, d.Trace)
 	if err != nil {
@@ -161,14 +161,14 @@ func (d *Discovery) checkEndpoints() {
 // canonicalBase is the base URL that must be in the certificate: ours, or ours
 // with a slash at its end where the destination writes it so (the same
 // resource; the certificate still has to name it).
-func (c *Client) canonicalBase(d *Discovery) string {
-	slashed := c.cfg.Base + "/"
+func (d *Discovery) canonicalBase(base string) string {
+	slashed := base + "/"
 	if unverifiedIssuer(d.doc.text("signed_metadata")) != slashed {
-		return c.cfg.Base
+		return base
 	}
 
 	d.Trace.Warn(checkSlash, trace.Finding{
-		Expected: c.cfg.Base,
+		Expected: base,
 		Found:    slashed,
 		Remedy:   "the destination's canonical base URL ends in a slash",
 	})

@@ -116,7 +116,7 @@ func (st *Bed) ReplaceGateway(ctx context.Context) (string, error) {
 	if err := st.Supervisor.Stop("gateway"); err != nil {
 		return "", err
 	}
-	if err := st.Env.makeTLSFor("gateway"); err != nil {
+	if err := st.Env.makeTLSAt("gateway", st.Env.path("tls", "gateway")); err != nil {
 		return "", err
 	}
 	return "", st.Supervisor.Start(ctx, "gateway")

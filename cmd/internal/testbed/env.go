@@ -240,18 +240,15 @@ func (w *Env) issue(
 // has to do with, and issues their certificates anew.
 func (w *Env) makeTLS() error {
 	for _, actor := range []string{"gateway", "delegate", "destination", "idp"} {
-		if err := w.makeTLSFor(actor); err != nil {
+		if err := w.makeTLSAt(actor, w.path("tls", actor)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// makeTLSFor issues the certificate of one actor's listener, with a new key.
-func (w *Env) makeTLSFor(actor string) error {
-	return w.makeTLSAt(actor, w.path("tls", actor))
-}
-
+// makeTLSAt issues the certificate of one actor's listener, with a new key, to files
+// whose names begin with path.
 func (w *Env) makeTLSAt(actor, path string) error {
 	ca, err := w.tlsCA()
 	if err != nil {
