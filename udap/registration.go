@@ -186,11 +186,13 @@ func (r *parameters) clientName() error {
 		return r.refuse(checkName, expected, fmt.Sprintf("%d characters", utf8.RuneCountInString(name)), "")
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return r.refuse(checkName, expected, "control characters in "+name, "")
+	case !strings.ContainsFunc(name, seen):
+		return r.refuse(checkName, expected, "no character that is seen in "+name, "")
 	}
 
 	r.out.ClientName = name
 	if strings.ContainsFunc(name, func(r rune) bool {
-		return unicode.Is(unicode.Cf, r)
+		return !unicode.IsSpace(r) && !trace.Visible(r)
 	}) {
 		r.tr.Warn(checkName, trace.Finding{
 			Expected: expected,
@@ -204,6 +206,9 @@ func (r *parameters) clientName() error {
 	r.tr.Pass(checkName, expected, name)
 	return nil
 }
+
+// seen reports whether a character alone would make a name that people can read.
+func seen(r rune) bool { return !unicode.IsSpace(r) && trace.Visible(r) }
 
 func (r *parameters) authMethod() error {
 	method, ok := r.claims.Text("token_endpoint_auth_method")

@@ -61,6 +61,10 @@ func TestRegistrationParameters(t *testing.T) {
 			}, {"client_name": "a\u0000"}, {"client_name": 1}, {"client_name": nil}, {
 				"client_name": []string{"a"},
 			},
+			{"client_name": "\u200b"},
+			{"client_name": "\u202e\u2066"},
+			{"client_name": "\u3164 \u115f"},
+			{"client_name": "\u2800"},
 		},
 		"token_endpoint_auth_method": {
 			{"token_endpoint_auth_method": udaptest.Absent}, {"token_endpoint_auth_method": "none"}, {

@@ -64,7 +64,7 @@ func clean(text string, most int) string {
 			break
 		}
 
-		if !unicode.IsPrint(r) || unicode.Is(unicode.Cf, r) {
+		if !trace.Visible(r) {
 			r = unicode.ReplacementChar
 		}
 		b.WriteRune(r)

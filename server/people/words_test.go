@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/trace"
 )
 
 // Scopes are written as a person calls what they are about; those of one meaning are one
@@ -125,7 +126,7 @@ func TestFingerprint(t *testing.T) {
 // FuzzPlain: whatever a client chose is printable, turns no direction and is bounded, and
 // what was so already is unchanged.
 func FuzzPlain(f *testing.F) {
-	for _, seed := range []string{"", "Ana Ley", "\u202egnihsihp", "a\x00\r\nb", strings.Repeat("é", 400), "\xff", "x\u200by"} {
+	for _, seed := range []string{"", "Ana Ley", "\u202egnihsihp", "a\x00\r\nb", strings.Repeat("é", 400), "\xff", "x\u200by", "x\u3164y"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -134,7 +135,7 @@ func FuzzPlain(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 		for _, r := range got {
-			if r != unicode.ReplacementChar && (!unicode.IsPrint(r) || unicode.Is(unicode.Cf, r)) {
+			if r != unicode.ReplacementChar && !trace.Visible(r) {
 				t.Errorf("%q has %U", got, r)
 			}
 		}

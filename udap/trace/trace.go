@@ -190,12 +190,23 @@ func printable(s string) string {
 	}
 
 	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
+		if r == utf8.RuneError || !Visible(r) {
 			return '\uFFFD'
 		}
 		return r
 	}, s)
 	return Cut(s, maxStepText)
+}
+
+// Visible reports whether a reader sees a character, or an ASCII space, as what it
+// is. Controls, direction marks and characters of no width are not visible, nor are
+// the letters and signs that fonts leave blank: Hangul fillers and the empty Braille
+// cell (Unicode, Default_Ignorable_Code_Point).
+func Visible(r rune) bool {
+	const emptyBraille = '\u2800'
+	return unicode.IsPrint(r) &&
+		r != emptyBraille &&
+		!unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 // PlainASCII reports whether s has printable ASCII characters only.
