@@ -168,7 +168,7 @@ func (s *shell) mustSignIn(t *step) string {
 	case t.req.Subject != "" && t.req.Subject != t.who.Subject:
 		return "the person is not the one of id_token_hint"
 
-	case t.req.MaxAge != nil && t.tr.Time.Sub(t.who.SignedIn) > time.Duration(*t.req.MaxAge)*time.Second:
+	case t.req.MaxAge != nil && t.tr.Time.Sub(t.who.Authenticated()) > time.Duration(*t.req.MaxAge)*time.Second:
 		return "the person signed in longer ago than max_age"
 	}
 

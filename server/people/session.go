@@ -27,7 +27,7 @@ func (p *signedIn) person() oauth.Person {
 		Subject:    p.Subject,
 		FHIRUser:   p.user.FHIRUser,
 		Name:       p.user.DisplayName(),
-		SignedIn:   p.SignedIn,
+		SignedIn:   p.Authenticated(),
 		IdP:        p.IdP,
 		IdPSubject: p.IdPSubject,
 	}
@@ -35,8 +35,8 @@ func (p *signedIn) person() oauth.Person {
 
 func sessionID(c secret) SessionID { return sha256.Sum256(c) }
 
-// current returns who is signed in, or nil. A session ends by its times, and with
-// the person's entry in the users file.
+// current returns who is signed in, or nil. A session ends by its times, with the
+// person's entry in the users file, and when the password in it becomes another one.
 func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 	c := cookie(r, s.sessionCookie)
 	if c == nil {
@@ -86,9 +86,19 @@ func (s *sessions) isOver(ctx context.Context, named string, user *users.User) (
 	return session == nil || !session.lives(user, s.cfg.Now()), nil
 }
 
-// lives reports whether a session is that of a user, and not over.
+// lives reports whether a session is that of a user whose password is the same as
+// when it began, and not over by its times.
 func (s *Session) lives(user *users.User, now time.Time) bool {
-	return s.Subject == user.Subject && !s.Over(now)
+	changed := s.Password != "" && s.Password != passwordDigest(user)
+	return s.Subject == user.Subject && !changed && !s.Over(now)
+}
+
+// passwordDigest is what a session keeps of the hash of a user's password, to
+// recognise that the password is another one. The hash has a random salt, so nothing
+// can be learned of the password from it.
+func passwordDigest(u *users.User) string {
+	sum := sha256.Sum256([]byte(u.Password))
+	return hex.EncodeToString(sum[:])
 }
 
 // end ends a session and what was granted for its duration only.
@@ -108,17 +118,12 @@ func (s *sessions) endOf(ctx context.Context, id SessionID) error {
 	return s.end(ctx, session)
 }
 
-// start stores a new session for a person, in the place of the browser's former
-// one, and gives the browser its cookie.
-func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person, tr *trace.Trace) (*signedIn, error) {
-	user := s.cfg.Users().Subject(p.Subject)
-	if user == nil {
-		return nil, tr.Refuse(checkSignedIn, trace.AccessDenied, trace.Finding{
-			Expected: "a person of the users file",
-			Found:    "none with the subject " + p.Subject,
-		})
-	}
-
+// start stores a new session for a user, in the place of the browser's former one,
+// and gives the browser its cookie. p is where and when they signed in, if that was
+// elsewhere.
+func (s *sessions) start(
+	w http.ResponseWriter, r *http.Request, user *users.User, p oauth.Person, tr *trace.Trace,
+) (*signedIn, error) {
 	c, former := newSecret(), SessionID{}
 	if old := cookie(r, s.sessionCookie); old != nil {
 		former = sessionID(old)
@@ -130,12 +135,17 @@ func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person,
 	now := s.cfg.Now()
 	session := Session{
 		ID:          sessionID(c),
-		Subject:     p.Subject,
+		Subject:     user.Subject,
 		IdP:         p.IdP,
 		IdPSubject:  p.IdPSubject,
 		SignedIn:    now,
 		LastRequest: now,
+		Password:    passwordDigest(user),
 	}
+	if p.SignedIn.Before(now) { // at another provider; its clock may be ahead
+		session.AuthTime = p.SignedIn
+	}
+
 	if err := s.cfg.Store.StartSession(r.Context(), session, former); err != nil {
 		return nil, s.trouble(tr, err)
 	}
@@ -144,7 +154,7 @@ func (s *sessions) start(w http.ResponseWriter, r *http.Request, p oauth.Person,
 	tr.Pass(
 		checkSignedIn,
 		"a session of at most "+Life.String(),
-		p.Subject,
+		user.Subject,
 	)
 	return &signedIn{session, user}, nil
 }
@@ -160,11 +170,26 @@ func (s *shell) trouble(tr *trace.Trace, err error) error {
 
 // SignedIn signs a person in who has proved elsewhere who they are, and goes on
 // with the authorization request whose parameters query has. p.Subject is that of
-// a person of the users file, p.IdP and p.IdPSubject where they signed in.
+// a person of the users file, p.IdP and p.IdPSubject where they signed in, and
+// p.SignedIn when.
 func (s *Service) SignedIn(
 	w http.ResponseWriter, r *http.Request, p oauth.Person, query string, tr *trace.Trace,
 ) error {
-	who, err := s.start(w, r, p, tr)
+	user := s.cfg.Users().Subject(p.Subject)
+	if user == nil {
+		return tr.Refuse(checkSignedIn, trace.AccessDenied, trace.Finding{
+			Expected: "a person of the users file",
+			Found:    "none with the subject " + p.Subject,
+		})
+	}
+
+	who, err := s.start(
+		w,
+		r,
+		user,
+		p,
+		tr,
+	)
 	if err != nil {
 		return err
 	}

@@ -187,7 +187,8 @@ func (s *Service) welcome(c *call, req *oauth.AuthorizationRequest, user *users.
 	who, err := s.start(
 		c.w,
 		c.r,
-		oauth.Person{Subject: user.Subject},
+		user,
+		oauth.Person{},
 		c.tr,
 	)
 	if err != nil {

@@ -28,8 +28,25 @@ type Session struct {
 	Subject     string    `json:"subject"`
 	IdP         string    `json:"idp,omitzero"` // where the person signed in (Tiered OAuth); empty: here
 	IdPSubject  string    `json:"idpSubject,omitzero"`
-	SignedIn    time.Time `json:"signedIn"`
+	SignedIn    time.Time `json:"signedIn"`    // when it began
 	LastRequest time.Time `json:"lastRequest"` // to the minute
+
+	// AuthTime is when the person proved who they are, if that was before, at another
+	// identity provider; zero: when the session began.
+	AuthTime time.Time `json:"authTime,omitzero"`
+
+	// Password is a digest of the hash of the person's password when the session
+	// began; empty: of a session that began before these were kept.
+	Password string `json:"password,omitzero"`
+}
+
+// Authenticated returns when the person proved who they are: what max_age counts
+// from, and auth_time of ID tokens (OpenID Connect Core 2).
+func (s *Session) Authenticated() time.Time {
+	if s.AuthTime.IsZero() {
+		return s.SignedIn
+	}
+	return s.AuthTime
 }
 
 // Over reports whether the session has ended by itself.

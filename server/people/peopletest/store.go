@@ -50,6 +50,8 @@ func session(n byte) people.Session {
 		IdPSubject:  "elsewhere",
 		SignedIn:    Start,
 		LastRequest: Start,
+		AuthTime:    Start.Add(-time.Hour),
+		Password:    "digest",
 	}
 }
 
