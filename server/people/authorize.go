@@ -367,7 +367,8 @@ func covers(c *Consent, t *step, shown client) (why string, d *decision) {
 		}
 	}
 
-	if len(d.scope) == 0 {
+	gives := func(text string) bool { return !staysConnected(text) }
+	if !slices.ContainsFunc(d.scope, gives) {
 		return "nothing of what the client asks for was agreed to", nil
 	}
 	return "", d

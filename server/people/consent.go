@@ -306,8 +306,7 @@ func aboutRecords(text string) bool {
 
 // ends returns how long a client has access that does not ask to stay connected.
 func (s *shell) ends(scopes []string) string {
-	connected := func(text string) bool { return text == "offline_access" || text == "online_access" }
-	if s.cfg.TokenLifetime == 0 || slices.ContainsFunc(scopes, connected) {
+	if s.cfg.TokenLifetime == 0 || slices.ContainsFunc(scopes, staysConnected) {
 		return ""
 	}
 	return fmt.Sprintf("The application has access for %d minutes. After that it must ask you again.",
@@ -404,9 +403,12 @@ func (s *Service) decide(t *step, f form, described client) error {
 }
 
 // worthwhile reports whether something is left of what was asked for that the
-// person could have left out; where there was nothing to leave out, all is.
+// person could have left out; where there was nothing to leave out, all is. To stay
+// connected alone is nothing.
 func worthwhile(agreed, asked []string) bool {
-	optional := func(text string) bool { return others[text].Required == "" }
+	optional := func(text string) bool {
+		return others[text].Required == "" && !staysConnected(text)
+	}
 	return slices.ContainsFunc(agreed, optional) || !slices.ContainsFunc(asked, optional)
 }
 

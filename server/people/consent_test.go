@@ -41,6 +41,31 @@ func TestScopesCanBeUnticked(t *testing.T) {
 	e.grants(t, a, b, "openid launch/patient patient/Condition.rs")
 }
 
+// To stay connected is no choice by itself, where it is all that is ticked and where it
+// is all that is left of a remembered decision; leaving it out is one.
+func TestStayingConnectedAlone(t *testing.T) {
+	e := newEnv(t)
+	a := e.app("https://client.test/app")
+	b := e.browser()
+	const both = "user/Patient.rs offline_access"
+	b.open(a.authorize(both))
+	b.signIn("alice")
+	b.send("approve", "scope", "offline_access")
+	b.shows(http.StatusUnprocessableEntity, "Please tick at least one thing to share")
+
+	const more = "openid fhirUser patient/Condition.rs " + both
+	b.open(a.authorize(more))
+	b.send("approve", "scope", "patient/Condition.rs offline_access")
+	b.code()
+	b.open(a.authorize(both))
+	b.shows(http.StatusOK, "Allow access")
+
+	const identity = "openid offline_access"
+	b.open(a.authorize(identity, "prompt", "consent"))
+	b.send("approve", "scope", "")
+	e.grants(t, a, b, "openid")
+}
+
 // grants fails unless the code that a browser brings back is worth a scope.
 func (e *env) grants(t *testing.T, a *app, b *browser, scope string) {
 	t.Helper()

@@ -96,7 +96,7 @@ func sections(scopes []string, patient string, ticked func(string) bool) []secti
 
 		i.Scopes = []string{text}
 		switch {
-		case text == "offline_access" || text == "online_access":
+		case staysConnected(text):
 			connected = append(connected, i)
 			continue
 		case strings.HasPrefix(text, "launch"):
@@ -239,4 +239,10 @@ func typeWords(name string) string {
 	}
 
 	return b.String()
+}
+
+// staysConnected reports whether a scope gives access to nothing, but has that of
+// others last.
+func staysConnected(text string) bool {
+	return text == "offline_access" || text == "online_access"
 }
