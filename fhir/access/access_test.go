@@ -20,13 +20,8 @@ var bases = search.Bases{"https://fhir.test/r4"}
 
 func reader(t testing.TB, scopes, patient string) *access.Reader {
 	t.Helper()
-	set, others := scope.ParseSet(strings.Fields(scopes))
-	if len(others) > 0 {
-		t.Fatalf("no scopes of resources: %v", others)
-	}
-
 	return access.NewReader(&access.Grant{
-		Scopes:      set,
+		Scopes:      scopesOf(t, scopes),
 		Patient:     patient,
 		Client:      "c1",
 		AllPatients: true,

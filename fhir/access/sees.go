@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"fhirdest.example/fhir/scope"
@@ -44,6 +45,7 @@ const (
 	Outside Reason = "the scopes that allow this on the type do not cover the resource"
 	Context Reason = "the Binary's security context may not be read"
 	Erased  Reason = "what was deleted may not be seen"
+	Beyond  Reason = "it is in the record of a further patient, whom the scopes do not reach"
 	Unknown Reason = "there is no such resource"
 )
 
@@ -56,6 +58,9 @@ func (r *Reader) Sees(
 	reason, err := r.reason(ctx, src, r.filter(p, v.Type), v)
 	if err != nil {
 		return false, reason, err
+	}
+	if reason == Visible && !v.Deleted && !r.confined(p, v.Type, v.ID, v.Terms) {
+		reason = Beyond
 	}
 
 	r.record(step{
@@ -82,7 +87,7 @@ func (r *Reader) Missed(path string) {
 // Covers reports whether the grant allows p on a resource with these terms,
 // that is not stored yet.
 func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) bool {
-	covered := r.filter(p, typ).Passes(id, terms)
+	covered := r.filter(p, typ).Passes(id, terms) && r.confined(p, typ, id, terms)
 	if !covered {
 		r.record(step{
 			check:  checkResource,
@@ -92,6 +97,31 @@ func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) 
 		})
 	}
 	return covered
+}
+
+// confined reports whether a change stays within the records that the grant
+// reaches. A resource may be in the records of several patients: of an Observation's
+// subject, and of its performer. Each of them must be in reach of one scope, or a
+// patient could write into the record of another one.
+func (r *Reader) confined(p scope.Permission, typ, id string, terms search.Terms) bool {
+	const changes = scope.Create | scope.Update | scope.Delete
+	if p&changes == 0 || r.filter(p, typ).All() {
+		return true
+	}
+
+	return slices.ContainsFunc(r.grant.Scopes.For(typ, p), func(sc scope.Scope) bool {
+		further, ok := r.conditions(sc, typ)
+		if !ok || !(search.Filter{}).Or(further).Passes(id, terms) {
+			return false
+		}
+
+		patients, everyone := r.patients(sc.Context)
+		within := true
+		search.Patients(typ, terms, func(patient []byte) {
+			within = within && slices.Contains(patients, string(patient))
+		})
+		return everyone || within
+	})
 }
 
 func (r *Reader) reason(
