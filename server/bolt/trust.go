@@ -3,10 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -163,31 +159,6 @@ func lastKey(root *bbolt.Bucket) (last uint64) {
 		return nil
 	})
 	return last
-}
-
-// load reads the key that hides where a token is kept, and makes one for a new
-// file. It protects no token: their secret halves do.
-func (c *handleCipher) load(t *Trust) error {
-	var key []byte
-	err := t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
-		v, err := t.get(metaRows, tx.Bucket(metaBucket), handleKey, never)
-		key = bytes.Clone(v)
-		return err
-	})
-	if err == nil && key == nil {
-		key = make([]byte, 16)
-		_, _ = rand.Read(key) // never fails (Go 1.24)
-		err = t.db.Update(func(tx *bbolt.Tx) error {
-			return metaRows.put(tx.Bucket(metaBucket), handleKey, bytes.Clone(key))
-		})
-	}
-
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-
-	c.Block, err = aes.NewCipher(key)
-	return err
 }
 
 // Close commits what is under way and closes the file.
@@ -457,51 +428,6 @@ func (t *Trust) Cancel(
 	return old, nil
 }
 
-// Issue implements oauth.Store.
-func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h oauth.Handle, err error) {
-	record, err := tokenRecord(&token)
-	if err != nil {
-		return h, err
-	}
-
-	err = t.spend(ctx, s, func(b *trustBatch) error {
-		h, err = t.putToken(b, &token, record)
-		return err
-	})
-	return h, err
-}
-
-// tokenRecord returns what is stored of a token.
-func tokenRecord(token *oauth.Token) ([]byte, error) {
-	body, err := json.Marshal(token)
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	return append(token.Hash[:len(token.Hash):len(token.Hash)], body...), nil
-}
-
-// putToken stores a token if its client still has the registration from which it
-// was made.
-func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oauth.Handle, err error) {
-	r, err := t.registration(b, token.ClientID)
-	if err != nil {
-		return h, err
-	}
-	if r == nil || r.Epoch != token.Epoch {
-		return h, &spentRefusal{oauth.ErrNoRegistration}
-	}
-
-	minute := minuteOf(token.Expires)
-	m, err := b.minute(tokenRows, minute)
-	if err != nil {
-		return h, err
-	}
-
-	t.nextToken++
-	t.handles.seal(&h, minute, t.nextToken)
-	return h, m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(record))
-}
-
 // registration returns a client's registration as a transaction sees it, or nil.
 func (t *Trust) registration(b *trustBatch, id trace.ClientID) (*oauth.Registration, error) {
 	// Only this goroutine changes registrations: what is cached is current
@@ -515,143 +441,6 @@ func (t *Trust) registration(b *trustBatch, id trace.ClientID) (*oauth.Registrat
 		return nil, err
 	}
 	return t.mustRegistration(b.tx, key)
-}
-
-// handleCipher hides minute and number of a token in its handle.
-type handleCipher struct{ cipher.Block }
-
-func (c handleCipher) seal(h *oauth.Handle, minute uint32, seq uint64) {
-	var plain oauth.Handle
-	binary.BigEndian.PutUint32(plain[:], minute)
-	binary.BigEndian.PutUint64(plain[4:], seq)
-	c.Encrypt(h[:], plain[:])
-}
-
-func (c handleCipher) open(h oauth.Handle) (minute, key []byte) {
-	var plain oauth.Handle
-	c.Decrypt(plain[:], h[:])
-	return plain[:4], plain[4:12]
-}
-
-// findToken returns the minute's bucket and the key of a token, and its record
-// without the hash.
-func (t *Trust) findToken(
-	tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash,
-) (m *bbolt.Bucket, key, body []byte, err error) {
-	minute, key := t.handles.open(h)
-	tokens := tx.Bucket(tokensBucket)
-	if m = tokens.Bucket(minute); m == nil {
-		return nil, nil, nil, t.misnamedMinute(tokens)
-	}
-
-	v, err := t.get(tokenRows.within(minute), m, key, never)
-	if err != nil || len(v) < len(hash) || subtle.ConstantTimeCompare(v[:len(hash)], hash[:]) != 1 {
-		return nil, nil, nil, err
-	}
-	return m, key, v[len(hash):], nil
-}
-
-// misnamedMinute looks for a minute whose tokens are of another one: that of a
-// token whose minute seems not to be there.
-func (t *Trust) misnamedMinute(tokens *bbolt.Bucket) error {
-	return tokens.ForEachBucket(func(name []byte) error {
-		if k, v := tokens.Bucket(name).Cursor().First(); !tokenRows.within(name).sound(k, v) {
-			return t.damaged(tokensBucket, name, "has tokens of another minute")
-		}
-		return nil
-	})
-}
-
-// Live implements oauth.Store.
-func (t *Trust) Live(ctx context.Context, h oauth.Handle, hash oauth.Hash) (held oauth.Held, err error) {
-	// What the token depends on is read after it, and may be newer. That does no
-	// harm: a registration never goes back to an Epoch that it had, nor a grant to
-	// a Revision.
-	if held.Token, err = t.token(ctx, h, hash); held.Token == nil || err != nil {
-		return oauth.Held{}, err
-	}
-	if held.Registration, err = t.Client(ctx, held.Token.ClientID); err != nil {
-		return oauth.Held{}, err
-	}
-
-	if id := held.Token.Grant; id != "" {
-		if held.Grant, err = t.Grant(ctx, id); err != nil {
-			return oauth.Held{}, err
-		}
-	}
-
-	return held, nil
-}
-
-func (t *Trust) token(ctx context.Context, h oauth.Handle, hash oauth.Hash) (*oauth.Token, error) {
-	key := tokenKey{h, hash}
-	if token, known := t.tokens.get(key); known {
-		return token, nil
-	}
-
-	epoch := t.tokens.begin()
-	var token *oauth.Token
-	small := false
-	err := t.health.view(ctx, t.db, func(tx *bbolt.Tx) error {
-		_, key, body, err := t.findToken(tx, h, hash)
-		if body == nil {
-			return err
-		}
-
-		small = len(body) <= maxCachedToken
-		token, err = t.readToken(hash, key, body)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-
-	if small {
-		t.tokens.put(epoch, key, token)
-	}
-	return token, nil
-}
-
-// Revoke implements oauth.Store.
-func (t *Trust) Revoke(
-	ctx context.Context, s oauth.Spend, owner trace.ClientID, h oauth.Handle, hash oauth.Hash,
-) error {
-	return t.spend(ctx, s, func(b *trustBatch) error {
-		_, key, body, err := t.findToken(b.tx, h, hash)
-		if body == nil {
-			return err
-		}
-
-		token, err := t.readToken(hash, key, body)
-		if err != nil || token.ClientID != owner {
-			return err
-		}
-
-		return t.dropToken(b, oauth.TokenKey{
-			Handle: h,
-			Hash:   hash,
-		})
-	})
-}
-
-// dropToken removes a token if there is one.
-func (t *Trust) dropToken(b *trustBatch, k oauth.TokenKey) error {
-	m, key, body, err := t.findToken(b.tx, k.Handle, k.Hash)
-	if body == nil {
-		return err
-	}
-
-	b.after = append(b.after, func() { t.tokens.forget(tokenKey{k.Handle, k.Hash}) })
-	b.wrote = true
-	return m.Delete(key)
-}
-
-func (t *Trust) readToken(hash oauth.Hash, key, body []byte) (*oauth.Token, error) {
-	token := &oauth.Token{Hash: hash}
-	if err := json.Unmarshal(body, token); err != nil {
-		return nil, t.damaged(tokensBucket, key, err.Error())
-	}
-	return token, nil
 }
 
 // sweep drops the minutes that are over, once a minute, in the transaction of
