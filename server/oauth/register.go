@@ -329,7 +329,7 @@ func (s *Service) grantParameters(st *udap.SoftwareStatement, tr *trace.Trace) (
 	}, err
 }
 
-// noteGrantTypes flags a registration for a grant that does not work here yet: it
+// noteGrantTypes flags a registration for a grant that is not offered here: it
 // is stored, so that it can be used as soon as the grant works.
 func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	offered := "grant types " + strings.Join(s.grantTypes(), ", ")
@@ -338,7 +338,7 @@ func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 		tr.Warn(checkRegisterGrants, trace.Finding{
 			Expected: offered,
 			Found:    asked,
-			Remedy:   "registered, but the grant does not work here yet, as the metadata says",
+			Remedy:   "registered, but nobody can sign in here, so the metadata does not list the grant",
 		})
 
 		return

@@ -93,7 +93,7 @@ func (s *Service) listed(g *grantType) string {
 		text += fmt.Sprintf(" and %d more", len(all)-n)
 	}
 	if g.personal && !s.cfg.people() {
-		return "scopes of " + g.name + ", which the metadata lists once the grant works:" + text
+		return "scopes of " + g.name + ", which the metadata lists where people can sign in:" + text
 	}
 
 	return "scopes that the metadata lists for " + g.name + ":" + text

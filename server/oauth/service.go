@@ -40,7 +40,7 @@ type Config struct {
 	Members  []Member // in the order of configuration; the first is the default community
 	Store    Store
 	Scopes   scope.Catalogue // for client_credentials; published as scopes_supported
-	Personal scope.Catalogue // for authorization_code; published once that grant works
+	Personal scope.Catalogue // for authorization_code; published where that grant is offered
 
 	// Interaction asks people. With it the authorization_code grant works and is
 	// published with its scopes; without it clients for that grant are registered,
