@@ -57,28 +57,28 @@ func newAheadEnv(t *testing.T) (e *env, ahead *atomic.Int64) {
 	return e, ahead
 }
 
-// Access of the kind online_access ends with the idle end of its session, though the
-// browser never comes back: at once, when another sign-in has removed what is left of
-// the session, and after a restart. Its refresh tokens do not keep the session.
+// Access of the kind online_access goes on while the browser sends no request, and
+// ends with the session after Life, though the browser never comes back: at once, when
+// another sign-in has removed what is left of the session, and after a restart.
 //
 // Covers: case 176
-func TestOnlineAccessEndsWithAnIdleSession(t *testing.T) {
+func TestOnlineAccessEndsWithTheLifeOfItsSession(t *testing.T) {
 	e, ahead := newAheadEnv(t)
 	a := e.online()
 	token := a.tokens("alice", "", onlineScope)
 	offline := a.tokens("alice", "", scopes+" offline_access")
 
-	ahead.Add(int64(people.Idle - time.Minute))
+	ahead.Add(int64(people.Life - time.Minute))
 	token, err := a.refresh(token)
 	if err != nil {
-		t.Fatalf("before the idle end: %v", err)
+		t.Fatalf("before the session's end: %v", err)
 	}
 	if status := e.read(token.Access); status != http.StatusOK {
-		t.Fatalf("before the idle end: %d", status)
+		t.Fatalf("before the session's end: %d", status)
 	}
 
 	ahead.Add(int64(2 * time.Minute))
-	a.over("after the idle end", token)
+	a.over("after the session's end", token)
 
 	b := e.browser()
 	b.open(site + "/signin")
@@ -93,8 +93,11 @@ func TestOnlineAccessEndsWithAnIdleSession(t *testing.T) {
 	}
 }
 
-// Requests of the browser keep its session, and with it the access of online_access.
-func TestOnlineAccessLivesWithItsSession(t *testing.T) {
+// A browser that was idle has to sign in again. That ends its former session, and what
+// ended with it, while the application was not touched by the idle time itself.
+//
+// Covers: case 176
+func TestAnotherSignInEndsOnlineAccess(t *testing.T) {
 	e, ahead := newAheadEnv(t)
 	a := e.online()
 	b := e.browser()
@@ -104,12 +107,33 @@ func TestOnlineAccessLivesWithItsSession(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for range 3 {
-		ahead.Add(int64(people.Idle - time.Minute))
-		if token, err = a.refresh(token); err != nil {
-			t.Fatal(err)
-		}
-		b.open(site + "/grants")
-		b.shows(http.StatusOK, "Health Companion")
+	ahead.Add(int64(people.Idle + time.Minute))
+	b.open(site + "/grants")
+	b.shows(http.StatusOK, "Password")
+	if token, err = a.refresh(token); err != nil {
+		t.Fatalf("after the idle time: %v", err)
 	}
+
+	b.signIn("alice")
+	b.shows(http.StatusOK, "No application has access")
+	a.over("after another sign-in", token)
+}
+
+// Sign-out on a page that was idle ends the access too.
+//
+// Covers: case 176
+func TestSignOutOfAnIdleBrowserEndsOnlineAccess(t *testing.T) {
+	e, ahead := newAheadEnv(t)
+	a := e.online()
+	b := e.browser()
+	b.allow(a.authorize(onlineScope), "alice")
+	token, err := a.exchange(b.code(), onlineScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	b.open(site + "/signout")
+	ahead.Add(int64(people.Idle + time.Minute))
+	b.send("")
+	a.over("after the sign-out", token)
 }

@@ -35,8 +35,10 @@ func (p *signedIn) person() oauth.Person {
 
 func sessionID(c secret) SessionID { return sha256.Sum256(c) }
 
-// current returns who is signed in, or nil. A session ends by its times, with the
+// current returns who is signed in, or nil. A session ends after Life, with the
 // person's entry in the users file, and when the password in it becomes another one.
+// One that is idle stays, for the access that ends with it, but nobody is signed in
+// by it.
 func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 	c := cookie(r, s.sessionCookie)
 	if c == nil {
@@ -53,6 +55,9 @@ func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 	if user == nil || !session.lives(user, now) {
 		return nil, s.end(r.Context(), session)
 	}
+	if session.Idle(now) {
+		return nil, nil
+	}
 
 	if now.Sub(session.LastRequest) >= touchEvery {
 		if err := s.cfg.Store.UseSession(r.Context(), id, now); err != nil {
@@ -65,8 +70,7 @@ func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 }
 
 // isOver reports whether the session of a person with which a grant ends is over;
-// the grant names it as SessionID.String does, or names none. Use of the grant is no
-// request of the browser: it does not keep the session.
+// the grant names it as SessionID.String does, or names none.
 func (s *sessions) isOver(ctx context.Context, named string, user *users.User) (bool, error) {
 	if named == "" {
 		return false, nil
@@ -87,7 +91,7 @@ func (s *sessions) isOver(ctx context.Context, named string, user *users.User) (
 }
 
 // lives reports whether a session is that of a user whose password is the same as
-// when it began, and not over by its times.
+// when it began, and not over.
 func (s *Session) lives(user *users.User, now time.Time) bool {
 	changed := s.Password != "" && s.Password != passwordDigest(user)
 	return s.Subject == user.Subject && !changed && !s.Over(now)

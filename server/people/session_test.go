@@ -21,8 +21,8 @@ func TestFormerSession(t *testing.T) {
 		LastRequest: start,
 	}
 
-	if !s.lives(user, start.Add(Idle-1)) || s.lives(user, start.Add(Idle)) {
-		t.Error("it does not live until its idle end")
+	if !s.lives(user, start.Add(Life-1)) || s.lives(user, start.Add(Life)) {
+		t.Error("it does not live until its end")
 	}
 	if got := s.Authenticated(); !got.Equal(start) {
 		t.Errorf("authenticated at %s", got)

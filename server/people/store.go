@@ -11,7 +11,7 @@ import (
 
 // Bounds of a session.
 const (
-	Idle = 15 * time.Minute // without a request it ends
+	Idle = 15 * time.Minute // without a request the pages ask for another sign-in
 	Life = 8 * time.Hour    // it ends in any case
 )
 
@@ -51,7 +51,14 @@ func (s *Session) Authenticated() time.Time {
 
 // Over reports whether the session has ended by itself.
 func (s *Session) Over(now time.Time) bool {
-	return !now.Before(s.LastRequest.Add(Idle)) || !now.Before(s.SignedIn.Add(Life))
+	return !now.Before(s.SignedIn.Add(Life))
+}
+
+// Idle reports whether the browser has sent no request for so long that the pages
+// ask for another sign-in. Access of the kind online_access goes on: the person is
+// at work in the application, which sends no browser here.
+func (s *Session) Idle(now time.Time) bool {
+	return !now.Before(s.LastRequest.Add(Idle))
 }
 
 // Consent is a remembered decision: as long as a client asks for no more than
