@@ -44,7 +44,7 @@ type Snapshot interface {
 	// Changes is that of Resources.
 	Changes(ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool) error
 	// Each is that of Resources.
-	Each(ctx context.Context, after uint64, f func(doc uint64) bool) error
+	Each(ctx context.Context, after uint64, f func(Entry) bool) error
 	// Setting returns a value that the server stores for itself, nil if none.
 	Setting(ctx context.Context, name string) ([]byte, error)
 	// Audit returns the records as they are kept.
@@ -74,9 +74,9 @@ type Resources interface {
 	// until f returns false. A record is one version of an AuditEvent. No change
 	// appears in it later with a number below one that was visible before.
 	Changes(ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool) error
-	// Each calls f with the number of every resource that was put and has a
-	// number above after, in order, until f returns false.
-	Each(ctx context.Context, after uint64, f func(doc uint64) bool) error
+	// Each calls f with the current version of every resource that was put and has
+	// a number above after, in the order of the numbers, until f returns false.
+	Each(ctx context.Context, after uint64, f func(Entry) bool) error
 	// Setting returns a value that the server stores for itself, nil if none.
 	Setting(ctx context.Context, name string) ([]byte, error)
 	// Lost is the error for a number that the index or an id leads to, and that

@@ -202,8 +202,8 @@ func (s *loader) reindex(ctx context.Context) error {
 	var docs []uint64
 	err := s.Store.View(ctx, func(sn Snapshot) error {
 		docs = nil
-		return sn.Each(ctx, 0, func(doc uint64) bool {
-			docs = append(docs, doc)
+		return sn.Each(ctx, 0, func(e Entry) bool {
+			docs = append(docs, e.Doc)
 			return true
 		})
 	})

@@ -67,7 +67,7 @@ func (t *task) followShared(ctx context.Context) error {
 			return nil
 		})
 		if err == nil {
-			err = t.write()
+			err = t.hand()
 		}
 		if err != nil {
 			return err

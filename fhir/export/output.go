@@ -24,7 +24,6 @@ type output struct {
 	open  map[string]*async.Writer // by type, or "deleted"
 	parts map[string]int
 	files []file
-	lines int64
 }
 
 // file is one file of the manifest.
@@ -81,7 +80,7 @@ func (o *output) add(list, typ string, body []byte) error {
 	if err := f.Line(body); err != nil {
 		return err
 	}
-	if o.lines++; f.Size < maxFile {
+	if f.Size < maxFile {
 		return nil
 	}
 

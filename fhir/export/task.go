@@ -26,36 +26,10 @@ type task struct {
 
 	members map[string]bool // patients exported, of Group and by name; nil for all
 	shared  worklist        // what belongs to no patient and is referred to
-	batch   batch
+	batch   *batch          // that is being filled
+	lines   *writer
+	given   int64           // lines handed to the writer
 	about   map[string]bool // patients whose disclosure is to be recorded
-}
-
-// Bounds of what one transaction copies.
-const (
-	batchRows  = 1000
-	batchBytes = 4 << 20
-)
-
-// batch is rows copied out of one transaction.
-type batch struct {
-	rows  []row
-	arena []byte
-}
-
-// row is one line to write.
-type row struct {
-	list, typ string
-	from, to  int // in the arena
-}
-
-func (b *batch) reset() { b.rows, b.arena = b.rows[:0], b.arena[:0] }
-
-func (b *batch) full() bool { return len(b.rows) >= batchRows || len(b.arena) >= batchBytes }
-
-func (b *batch) add(list, typ string, body []byte) {
-	from := len(b.arena)
-	b.arena = append(b.arena, body...)
-	b.rows = append(b.rows, row{list, typ, from, len(b.arena)})
 }
 
 // run writes the files and the manifest.
@@ -71,21 +45,37 @@ func (t *task) run(ctx context.Context) error {
 		return err
 	}
 
-	err = t.walk(ctx)
-	if err == nil {
-		err = t.followShared(ctx)
+	if err := t.writeLines(ctx); err != nil {
+		return err
 	}
 
 	for _, text := range t.ignored {
-		if err == nil {
-			err = t.out.add(listError, "OperationOutcome", fhir.Warning("not-supported", text))
+		if err := t.out.add(listError, "OperationOutcome", fhir.Warning("not-supported", text)); err != nil {
+			return err
 		}
 	}
 
-	if err != nil {
+	return t.finish()
+}
+
+// writeLines copies what is exported out of the store, and has it written to the
+// files meanwhile.
+func (t *task) writeLines(ctx context.Context) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	t.batch = &batch{}
+	t.lines = startWriter(t.out, stop)
+
+	defer func() {
+		if failed := t.lines.close(); failed != nil { // it ended the context, too
+			err = failed
+		}
+	}()
+
+	if err := t.walk(ctx); err != nil {
 		return err
 	}
-	return t.finish()
+	return t.followShared(ctx)
 }
 
 // begin finds out whose resources are exported.
@@ -169,56 +159,61 @@ func (t *task) groupMembers(
 
 // walk goes through all resources by their numbers.
 func (t *task) walk(ctx context.Context) error {
-	docs := make([]uint64, 0, batchRows)
-	for after := uint64(0); ; {
+	after := uint64(0)
+	for more := true; more; {
 		if err := t.work.Alive(ctx); err != nil {
 			return err
 		}
 
-		done := false
+		from := after
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
 			t.batch.reset()
 			if err := t.moment.follow(ctx, sn); err != nil {
 				return err
 			}
 
-			docs = docs[:0]
-			err := sn.Each(ctx, after, func(doc uint64) bool {
-				if doc <= t.moment.last {
-					docs = append(docs, doc)
-				}
-				return doc < t.moment.last && len(docs) < batchRows
-			})
-
-			done = len(docs) == 0
-			if err == nil {
-				after, err = t.copy(ctx, sn, docs, after)
-			}
+			var err error
+			after, more, err = t.copy(ctx, sn, from)
 			return err
 		})
 		if err == nil {
-			err = t.write()
+			err = t.hand()
 		}
-		if err != nil || done {
+		if err != nil {
 			return err
 		}
 
-		t.work.Progress("%d%%: %d resources", after*100/max(t.moment.last, 1), t.out.lines)
+		t.work.Progress("%d%%: %d resources", after*100/max(t.moment.last, 1), t.given)
 	}
+
+	return nil
 }
 
-// copy copies resources out of a state until the batch is full, and returns the
-// last that it has looked at.
-func (t *task) copy(ctx context.Context, sn fhir.Snapshot, docs []uint64, after uint64) (uint64, error) {
+// copy copies resources out of a state, those with numbers above after, until the
+// batch is full. It returns the last that it has looked at, and whether there may be
+// more.
+func (t *task) copy(
+	ctx context.Context, sn fhir.Snapshot, after uint64,
+) (last uint64, more bool, err error) {
 	var failed error
-	err := sn.Entries(ctx, docs, func(e fhir.Entry) bool {
+	looked := 0
+	last = after
+
+	err = sn.Each(ctx, after, func(e fhir.Entry) bool {
+		if e.Doc > t.moment.last {
+			return false
+		}
+
+		last = e.Doc
 		if failed = t.one(ctx, sn, e); failed != nil {
 			return false
 		}
-		after = e.Doc
-		return !t.batch.full()
+
+		looked++
+		more = looked >= batchRows || t.batch.full()
+		return !more
 	})
-	return after, errors.Join(failed, err)
+	return last, more, errors.Join(failed, err)
 }
 
 // one copies a resource if it is exported.
@@ -339,7 +334,11 @@ func (t *task) give(e fhir.Entry, terms search.Terms) error {
 	if e.Type == "Patient" {
 		t.about[e.ID] = true
 	} else {
-		search.Patients(e.Type, terms, func(id []byte) { t.about[string(id)] = true })
+		search.Patients(e.Type, terms, func(id []byte) {
+			if !t.about[string(id)] {
+				t.about[string(id)] = true
+			}
+		})
 	}
 
 	if t.level != "" {
@@ -377,13 +376,10 @@ func (t *task) deletion(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) err
 	return err
 }
 
-// write writes the batch to the files, outside of any transaction.
-func (t *task) write() error {
-	for _, r := range t.batch.rows {
-		if err := t.out.add(r.list, r.typ, t.batch.arena[r.from:r.to]); err != nil {
-			return err
-		}
-	}
+// hand has the batch written, outside of any transaction, and takes an empty one.
+func (t *task) hand() error {
+	t.given += int64(len(t.batch.rows))
+	t.batch = t.lines.swap(t.batch)
 	return t.disclosed(false, nil)
 }
 

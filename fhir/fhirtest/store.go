@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -281,9 +282,12 @@ func changes(t *testing.T, s fhir.Store) {
 			a: 1,
 		} {
 			n := 0
-			err := sn.Each(t.Context(), after, func(doc uint64) bool {
+			err := sn.Each(t.Context(), after, func(e fhir.Entry) bool {
 				n++
-				return doc > after
+				if now, ok, err := sn.Entry(t.Context(), e.Doc); !ok || err != nil || !reflect.DeepEqual(e, now) {
+					t.Errorf("%+v, and alone %+v, %v", e, now, err)
+				}
+				return e.Doc > after
 			})
 			if err != nil || n != want {
 				t.Errorf("%d resources after %d, want %d: %v", n, after, want, err)

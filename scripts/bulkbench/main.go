@@ -1,9 +1,10 @@
 // Command bulkbench measures bulk data: a load from NDJSON beside a bare Bolt file
 // that is given the same rows, and an export to NDJSON beside a plain copy of the same
-// bytes out of the same file, in one run, with the memory that the export takes.
+// bytes, and beside one out of the same store, with the memory that the export takes.
 //
-//	scripts/bench-bulk [-resources 10000,100000]
+//	scripts/bench-bulk [-resources 10000,40000,100000] [-rounds 5]
 //
+// The sides take turns in each round, and the figures are medians of the rounds.
 // Absolute figures are worth little on a shared machine: read the ratios.
 package main
 
@@ -14,6 +15,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,7 +27,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("bulkbench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	sizes := fs.String("resources", "10000,100000", "sizes of the population, in resources")
+	sizes := fs.String("resources", "10000,40000,100000", "sizes of the population, in resources")
+	rounds := fs.Int("rounds", 5, "rounds of export; a load has at most three")
 	profile := fs.String("cpuprofile", "", "file for CPU profiles; \".load\" and \".export\" are appended")
 	if err := fs.Parse(args); err != nil {
 		return 2
@@ -34,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err == nil {
-			err = measure(stdout, n, *profile)
+			err = measure(stdout, n, max(1, *rounds), *profile)
 		}
 		if err != nil {
 			fmt.Fprintln(stderr, "bulkbench:", err)
@@ -58,7 +61,7 @@ type side struct {
 // cost is what a side took.
 type cost struct{ wall, cpu time.Duration }
 
-func measure(out io.Writer, resources int, profile string) error {
+func measure(out io.Writer, resources, rounds int, profile string) error {
 	dir, err := os.MkdirTemp("", "bulkbench")
 	if err != nil {
 		return err
@@ -71,36 +74,89 @@ func measure(out io.Writer, resources int, profile string) error {
 	}
 	fmt.Fprintf(out, "\n%d resources, %d MB of NDJSON\n", p.count, p.bytes>>20)
 
-	took := map[string]cost{}
-	for _, s := range []side{
-		{"bare Bolt, bodies only", p.bareBodies, false},
-		{"bare Bolt, the same rows", p.bareRows, false},
-		{"load", p.load, true},
-		{"copy of the files", p.copyFiles, false},
-		{"copy out of the store", p.copyStore, false},
-		{"export", p.export, true},
-	} {
-		c, err := timed(s, profile)
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-		took[s.name] = c
-		fmt.Fprintf(out, "%-26s %8.0f resources/s %8.0f for each s of CPU\n", s.name,
-			float64(p.count)/c.wall.Seconds(), float64(p.count)/c.cpu.Seconds())
+	c := &contest{
+		out:     out,
+		count:   p.count,
+		profile: profile,
+	}
+	err = c.run(min(rounds, 3),
+		side{"bare Bolt, bodies only", p.bareBodies, false},
+		side{"bare Bolt, the same rows", p.bareRows, false},
+		side{"load", p.load, true},
+	)
+	if err != nil {
+		return err
 	}
 
-	for _, r := range [][2]string{
-		{"load", "bare Bolt, the same rows"},
-		{"load", "bare Bolt, bodies only"},
-		{"export", "copy out of the store"},
-		{"export", "copy of the files"},
-	} {
-		ours, bare := took[r[0]], took[r[1]]
-		fmt.Fprintf(out, "%s beside %s: %.2f, by CPU %.2f (goal %.1f)\n", r[0], r[1],
-			bare.wall.Seconds()/ours.wall.Seconds(), bare.cpu.Seconds()/ours.cpu.Seconds(), goal)
+	p.rows = nil // the memory of the other sides
+	if err := p.open(); err != nil {
+		return err
 	}
-	fmt.Fprintf(out, "heap while exporting: at most %d MB\n", p.peak>>20)
+
+	err = c.run(rounds,
+		side{"copy of the files", p.copyFiles, false},
+		side{"copy out of the store", p.copyStore, false},
+		side{"export", p.export, true},
+	)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "memory while exporting: %.1f MB of heap in use, at most; %.1f MB of it live\n",
+		float64(p.peak.inUse)/(1<<20), float64(p.peak.live)/(1<<20))
+
+	return p.close()
+}
+
+// contest has sides do the same work in turns.
+type contest struct {
+	out     io.Writer
+	count   int // resources
+	profile string
+}
+
+// run prints the rate of each side, and the ratios of the last one to the others.
+func (c *contest) run(rounds int, sides ...side) error {
+	took := make([][]cost, len(sides))
+	for range rounds {
+		for i, s := range sides {
+			cost, err := timed(s, c.profile)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			took[i] = append(took[i], cost)
+		}
+	}
+
+	for i, s := range sides {
+		wall := median(rounds, func(r int) float64 { return took[i][r].wall.Seconds() })
+		cpu := median(rounds, func(r int) float64 { return took[i][r].cpu.Seconds() })
+		fmt.Fprintf(c.out, "%-26s %8.0f resources/s %8.0f for each s of CPU\n",
+			s.name, float64(c.count)/wall, float64(c.count)/cpu)
+	}
+
+	last := len(sides) - 1
+	for i, s := range sides[:last] {
+		wall := median(rounds, func(r int) float64 {
+			return took[i][r].wall.Seconds() / took[last][r].wall.Seconds()
+		})
+		cpu := median(rounds, func(r int) float64 {
+			return took[i][r].cpu.Seconds() / took[last][r].cpu.Seconds()
+		})
+		fmt.Fprintf(c.out, "%s beside %s: %.2f, by CPU %.2f (goal %.1f)\n",
+			sides[last].name, s.name, wall, cpu, goal)
+	}
+
 	return nil
+}
+
+// median returns the median of a figure that each round has.
+func median(rounds int, figure func(round int) float64) float64 {
+	all := make([]float64, rounds)
+	for i := range all {
+		all[i] = figure(i)
+	}
+	slices.Sort(all)
+	return all[rounds/2]
 }
 
 // timed does one side, and writes the profile of one that is ours.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -24,8 +26,21 @@ import (
 
 const base = "https://fhir.test/fhir"
 
-// open opens the store and a service over it.
-func (p *population) open() (*bolt.FHIR, *fhir.Service, error) {
+// opened is the server whose resources are exported: it is started once, and its
+// start is no part of what is measured.
+type opened struct {
+	store *bolt.FHIR
+	*fhir.Service
+	jobs    *bolt.Jobs
+	manager *async.Manager
+
+	stop  context.CancelFunc
+	work  sync.WaitGroup
+	ended chan error // how the export ended
+}
+
+// openStore opens the store and a service over it.
+func (p *population) openStore() (*bolt.FHIR, *fhir.Service, error) {
 	store, err := bolt.OpenFHIR(filepath.Join(p.dir, "fhir.bolt"), bolt.Options{})
 	if err != nil {
 		return nil, nil, err
@@ -40,6 +55,55 @@ func (p *population) open() (*bolt.FHIR, *fhir.Service, error) {
 		Now: time.Now,
 	})
 	return store, s, err
+}
+
+// open starts a server over what was loaded last.
+func (p *population) open() (err error) {
+	o := &p.opened
+	if o.store, o.Service, err = p.openStore(); err != nil {
+		return err
+	}
+	if o.jobs, err = bolt.OpenJobs(filepath.Join(p.dir, "jobs.bolt"), bolt.Options{}); err != nil {
+		return err
+	}
+
+	o.ended = make(chan error, 1)
+	o.manager, err = async.New(background, async.Config{
+		PublicBase: base,
+		Dir:        filepath.Join(p.dir, "jobs"),
+		Store:      o.jobs,
+		Now:        time.Now,
+		Live: func(context.Context, *fhir.Grant) (bool, error) {
+			return true, nil
+		},
+		Decided: func(*trace.Trace) {},
+		Failed:  func(err error) { o.ended <- err },
+		Kinds: map[string]async.Kind{"$export": signalling{export.New(export.Config{
+			PublicBase: base,
+			Store:      o.store,
+			Service:    o.Service,
+		}), o.ended}},
+	})
+	if err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancel(background)
+	o.stop = cancel
+	o.work.Go(func() { o.manager.Run(ctx, o.Service) })
+	return nil
+}
+
+// close ends what open has started.
+func (o *opened) close() error {
+	o.stop()
+	o.work.Wait()
+	return errors.Join(
+		o.manager.Close(),
+		o.jobs.Close(),
+		o.Service.Close(),
+		o.store.Close(),
+	)
 }
 
 func asked(interaction string) fhir.Asked {
@@ -58,8 +122,12 @@ func asked(interaction string) fhir.Asked {
 
 // load loads the file as destination load does.
 func (p *population) load() error {
-	p.rows = nil // the memory of the other side
-	store, s, err := p.open()
+	err := os.Remove(filepath.Join(p.dir, "fhir.bolt")) // that of the round before
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+
+	store, s, err := p.openStore()
 	if err != nil {
 		return err
 	}
@@ -98,42 +166,37 @@ func (p *population) copyFiles() error {
 		return err
 	}
 
-	buf := make([]byte, 64<<10) // through memory, as every program that looks at the bytes does
+	// through memory, as every program that looks at the bytes does
+	buf := make([]byte, 64<<10)
 	_, err = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf)
-	return errors.Join(err, to.Sync(), to.Close(), os.Remove(to.Name()))
+	return errors.Join(
+		err,
+		to.Sync(),
+		to.Close(),
+		os.Remove(to.Name()),
+	)
 }
 
-// copyStore copies the bodies out of the store into one file, with no checks.
+// copyStore copies the bodies out of the store into one file, with no decisions.
 func (p *population) copyStore() error {
-	store, s, err := p.open()
-	if err != nil {
-		return err
-	}
-
 	to, err := os.Create(filepath.Join(p.dir, "copy.ndjson"))
 	if err != nil {
 		return err
 	}
 
+	var part []byte
 	for after, more := uint64(0), true; more && err == nil; {
-		var part []byte
-		err = store.View(background, func(sn fhir.Snapshot) error {
-			var docs []uint64
-			err := sn.Each(background, after, func(doc uint64) bool {
-				docs = append(docs, doc)
-				return len(docs) < perTransaction
-			})
-			more = len(docs) == perTransaction
-			if err != nil {
-				return err
-			}
-
-			return sn.Entries(background, docs, func(e fhir.Entry) bool {
+		n := 0
+		part = part[:0]
+		err = p.store.View(background, func(sn fhir.Snapshot) error {
+			return sn.Each(background, after, func(e fhir.Entry) bool {
 				after = e.Doc
 				part = append(append(part, e.Body...), '\n')
-				return true
+				n++
+				return n < perTransaction
 			})
 		})
+		more = n == perTransaction
 		if err == nil {
 			_, err = to.Write(part)
 		}
@@ -144,58 +207,30 @@ func (p *population) copyStore() error {
 		to.Sync(),
 		to.Close(),
 		os.Remove(to.Name()),
-		s.Close(),
-		store.Close(),
 	)
 }
 
 // export exports everything, from the kick-off to the manifest, and notes how large the
 // heap was.
 func (p *population) export() error {
-	store, s, err := p.open()
-	if err != nil {
-		return err
-	}
-
-	jobs, err := bolt.OpenJobs(filepath.Join(p.dir, "jobs.bolt"), bolt.Options{})
-	if err != nil {
-		return err
-	}
-
-	ended := make(chan error, 1)
-	m, err := async.New(background, async.Config{
-		PublicBase: base,
-		Dir:        filepath.Join(p.dir, "jobs"),
-		Store:      jobs,
-		Now:        time.Now,
-		Live: func(context.Context, *fhir.Grant) (bool, error) {
-			return true, nil
-		},
-		Decided: func(*trace.Trace) {},
-		Failed:  func(err error) { ended <- err },
-		Kinds: map[string]async.Kind{"$export": signalling{export.New(export.Config{
-			PublicBase: base,
-			Store:      store,
-			Service:    s,
-		}), ended}},
-	})
-	if err != nil {
-		return err
-	}
-
 	ctx, cancel := context.WithCancel(background)
-	var work sync.WaitGroup
-	work.Go(func() { m.Run(ctx, s) })
-	work.Go(func() { p.watchHeap(ctx) })
+	var watch sync.WaitGroup
+	watch.Go(func() { p.peak.watch(ctx) })
+
 	a := asked("$export")
-	a.Access = access.NewReader(a.Grant, s.Bases())
-	if _, err = m.Start(background, &a); err == nil {
-		err = <-ended
+	a.Access = access.NewReader(a.Grant, p.Bases())
+	id, err := p.manager.Start(background, &a)
+	if err == nil {
+		err = <-p.ended
 	}
 
 	cancel()
-	work.Wait()
-	return errors.Join(err, m.Close(), jobs.Close(), s.Close(), store.Close())
+	watch.Wait()
+	if err != nil {
+		return err
+	}
+
+	return p.manager.Cancel(background, &a, id) // it frees the disk
 }
 
 // signalling reports how work ended.
@@ -210,12 +245,19 @@ func (k signalling) Do(ctx context.Context, w *async.Work) error {
 	return err
 }
 
-// watchHeap notes the largest heap until ctx ends.
-func (p *population) watchHeap(ctx context.Context) {
+// memory is the most memory that was seen, in bytes.
+type memory struct{ inUse, live uint64 }
+
+// watch notes the largest heap until ctx ends.
+func (m *memory) watch(ctx context.Context) {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	for ctx.Err() == nil {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		p.peak = max(p.peak, m.HeapInuse)
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		metrics.Read(live)
+		m.inUse = max(m.inUse, now.HeapInuse)
+		m.live = max(m.live, live[0].Value.Uint64())
+
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):

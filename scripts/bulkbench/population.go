@@ -24,7 +24,8 @@ type population struct {
 	rows  []resource
 	count int
 	bytes int64
-	peak  uint64 // bytes of heap during the export
+	peak  memory // during exports
+	opened
 }
 
 // resource is one resource with its search terms.

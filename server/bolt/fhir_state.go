@@ -127,15 +127,8 @@ func (rd *docReader) current(doc uint64) (e fhir.Entry, ok bool, err error) {
 		return fhir.Entry{}, false, nil
 	}
 
-	v, err = rd.docs.unseal(key, v)
-	if err != nil {
-		return fhir.Entry{}, false, err
-	}
-	if e, ok = decodeEntry(doc, v); !ok {
-		return fhir.Entry{}, false, rd.docs.damaged(key, "is no version of a resource")
-	}
-
-	return e, true, nil
+	e, err = rd.docs.entry(key, v)
+	return e, err == nil, err
 }
 
 func (s *state) Entry(_ context.Context, doc uint64) (fhir.Entry, bool, error) {
@@ -205,22 +198,41 @@ func (s *state) Version(ctx context.Context, doc, version uint64) (fhir.Entry, b
 	return e, true, nil
 }
 
-func (s *state) Each(ctx context.Context, after uint64, f func(doc uint64) bool) error {
-	t := s.in(docsTable)
-	c := t.Cursor()
+func (s *state) Each(ctx context.Context, after uint64, f func(fhir.Entry) bool) error {
+	docs := s.in(docsTable)
+	c := docs.Cursor()
 	for k, v := c.Seek(number(after + 1)); k != nil; k, v = c.Next() {
-		if !t.sound(k, v) || len(k) != 8 {
-			return t.unsound(k)
-		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !f(binary.BigEndian.Uint64(k)) {
+
+		e, err := docs.entry(k, v)
+		if err != nil {
+			return err
+		}
+		if !f(e) {
 			break
 		}
 	}
 
 	return nil
+}
+
+// entry reads a row of "docs".
+func (t *table) entry(key, sealed []byte) (fhir.Entry, error) {
+	v, err := t.unseal(key, sealed)
+	if err != nil {
+		return fhir.Entry{}, err
+	}
+	if len(key) != 8 {
+		return fhir.Entry{}, t.damaged(key, "is no number of a resource")
+	}
+
+	e, ok := decodeEntry(binary.BigEndian.Uint64(key), v)
+	if !ok {
+		return fhir.Entry{}, t.damaged(key, "is no version of a resource")
+	}
+	return e, nil
 }
 
 func (s *state) Setting(_ context.Context, name string) ([]byte, error) {
