@@ -44,7 +44,8 @@ func List(v jsontext.Value) (list []string, ok bool) {
 		return nil, false
 	}
 
-	d := jsontext.NewDecoder(bytes.NewBuffer(v))
+	d := newDecoder(v)
+	defer d.release()
 	if _, err := d.ReadToken(); err != nil {
 		return nil, false
 	}
@@ -67,7 +68,8 @@ func Elements(v jsontext.Value, limit int) ([]jsontext.Value, error) {
 		return nil, fmt.Errorf("a JSON %s, where an array is needed", kindName(v.Kind()))
 	}
 
-	d := jsontext.NewDecoder(bytes.NewBuffer(v))
+	d := newDecoder(v)
+	defer d.release()
 	if _, err := d.ReadToken(); err != nil {
 		return nil, err
 	}

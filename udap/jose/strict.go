@@ -20,9 +20,10 @@ const (
 // it. jsontext checks the grammar and UTF-8; its own search for duplicates is
 // off because this one finds them too.
 type strictReader struct {
-	d         *jsontext.Decoder
+	d         *decoder
 	data      []byte
-	remaining int // members that may still follow
+	text      string // the same as data: names are parts of it
+	remaining int    // members that may still follow
 }
 
 // ParseObject reads exactly one JSON object, nested at most 24 deep, with at
@@ -30,9 +31,12 @@ type strictReader struct {
 // where two readers choose different duplicates, one verifies what the other
 // never saw. The values are parts of data, which must not change afterwards.
 func ParseObject(data []byte) (Object, error) {
+	d := newDecoder(data)
+	defer d.release()
 	r := &strictReader{
-		d:         jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)),
+		d:         d,
 		data:      data,
+		text:      string(data),
 		remaining: maxJSONMembers,
 	}
 	t, err := r.d.ReadToken()
@@ -106,9 +110,9 @@ func (r *strictReader) members(depth int, value func(string) error) error {
 			return err
 		}
 
-		name, ok := Text(quoted)
-		if !ok {
-			return errors.New("the name of a member is not a string")
+		name, err := r.name(quoted)
+		if err != nil {
+			return err
 		}
 		if r.remaining--; r.remaining < 0 {
 			return fmt.Errorf("more than %d members", maxJSONMembers)
@@ -123,6 +127,21 @@ func (r *strictReader) members(depth int, value func(string) error) error {
 
 	_, err := r.d.ReadToken()
 	return err
+}
+
+// name returns the name that was read last.
+func (r *strictReader) name(quoted jsontext.Value) (string, error) {
+	if quoted.Kind() != '"' {
+		return "", errors.New("the name of a member is not a string")
+	}
+
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		end := int(r.d.InputOffset())
+		return r.text[end-len(quoted)+1 : end-1], nil
+	}
+
+	b, err := jsontext.AppendUnquote(nil, quoted)
+	return string(b), err
 }
 
 func duplicate(other, name string) error {
