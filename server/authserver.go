@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"fhirdest.example/fhir"
+	fhiraccess "fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
@@ -277,6 +280,7 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Registration: access.Epoch,
 
 		AllRecords: s.cfg.readsAudit(access),
+		Asserted:   asserted(access),
 	}
 
 	if granted := access.Grant; granted != nil {
@@ -286,6 +290,21 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	}
 
 	return g, nil
+}
+
+// asserted returns what the client asserted in its hl7-b2b object, as it is stored
+// with the token.
+func asserted(a *oauth.Access) *fhiraccess.Asserted {
+	stored, ok := a.Extensions[udap.B2BKey]
+	if !ok {
+		return nil
+	}
+
+	var out fhiraccess.Asserted
+	if err := json.Unmarshal(stored, &out); err != nil {
+		return nil // the authorization server wrote it
+	}
+	return &out
 }
 
 // approvalOf names what a person granted: it changes when a part is taken back.

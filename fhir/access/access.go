@@ -40,9 +40,24 @@ type Grant struct {
 	Registration uint64
 	Purposes     []string
 	Expires      time.Time
+	// Asserted is what the client asserted when it asked for the token; nil: nothing.
+	Asserted *Asserted
 	// AllRecords lets the scopes on AuditEvent reach the records of other
 	// clients' requests; without it, a client sees those of its own.
 	AllRecords bool
+}
+
+// Asserted is what a client asserts of the organization and the person for whom it
+// asks, in its B2B authorization extension object (UDAP Security 5.2.1.1). Nobody has
+// verified it.
+type Asserted struct {
+	Organization     string   `json:"organization_id,omitzero"` // a URI
+	OrganizationName string   `json:"organization_name,omitzero"`
+	SubjectName      string   `json:"subject_name,omitzero"`
+	SubjectID        string   `json:"subject_id,omitzero"`
+	SubjectRole      string   `json:"subject_role,omitzero"`
+	ConsentPolicy    []string `json:"consent_policy,omitempty"`    // URIs
+	ConsentReference []string `json:"consent_reference,omitempty"` // absolute URLs; never fetched
 }
 
 // shared lists the types that belong to no patient: a token with a patient in
