@@ -197,7 +197,9 @@ func supportedScopes(writable bool) []string {
 
 	// The wildcard does not cover the record of who did what (see served), and
 	// nobody may change it.
-	return append(out, "system/AuditEvent.read", "system/AuditEvent.rs")
+	out = append(out, "system/AuditEvent.read", "system/AuditEvent.rs")
+	// No wildcard covers matching either.
+	return append(out, "system/Patient.$match")
 }
 
 // scopes are those of clients without people.
@@ -229,7 +231,7 @@ func (c Config) personalScopes() []string {
 
 	for _, s := range supportedScopes(c.Writable) {
 		rest := strings.TrimPrefix(s, "system/")
-		if strings.HasPrefix(rest, "AuditEvent.") {
+		if strings.HasPrefix(rest, "AuditEvent.") || rest == "Patient.$match" {
 			continue
 		}
 		out = append(out, "user/"+rest, "patient/"+rest)

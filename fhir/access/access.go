@@ -240,6 +240,10 @@ func inPatient(patient, typ string, p scope.Permission) ([]search.Clause, bool) 
 
 // sufficient lists the scopes that would allow p on typ.
 func (r *Reader) sufficient(p scope.Permission, typ string) []string {
+	if p == scope.Match {
+		return []string{"system/" + typ + "." + p.String()}
+	}
+
 	types := []string{typ, "*"}
 	if typ == "AuditEvent" {
 		types = types[:1]

@@ -18,12 +18,15 @@ var ErrNotResource = errors.New("not a resource scope")
 const (
 	permissionLetters = "cruds"
 	everything        = Create | Read | Update | Delete | Search
+	matchOperation    = "$match"
 )
 
 // Parse reads one resource scope of SMART App Launch 1 (`system/Patient.read`)
 // or 2 (`system/Patient.rs?category=...`), strictly: letters in the order
 // cruds and each at most once, no modifier, chain or repeated name in a
-// granular query. What it refuses grants nothing.
+// granular query. What it refuses grants nothing. The operation Patient/$match has
+// the scope system/Patient.$match: patients must not ask for matches themselves
+// (Identity Matching 2.0, Match Requirements), so no other context has it.
 func Parse(text string) (Scope, error) {
 	context, rest, found := strings.Cut(text, "/")
 	if !found || !knownContext(context) {
@@ -58,6 +61,10 @@ func Parse(text string) (Scope, error) {
 	var err error
 	if s.Allowed, s.V1, err = parsePermission(permission); err != nil {
 		return Scope{}, fmt.Errorf("scope %.80q: %w", text, err)
+	}
+
+	if s.Allowed == Match && (context != "system" || resource != "Patient" || granular) {
+		return Scope{}, fmt.Errorf("scope %.80q: %s is of system/Patient only", text, matchOperation)
 	}
 
 	if granular {
@@ -137,6 +144,8 @@ func parsePermission(s string) (p Permission, v1 bool, err error) {
 		return Create | Update | Delete, true, nil
 	case "*":
 		return everything, true, nil
+	case matchOperation:
+		return Match, false, nil
 	case "":
 		return 0, false, errors.New("no permission after the dot")
 	}
@@ -213,8 +222,13 @@ func wellFormedParam(s string) bool {
 	return true
 }
 
-// String writes the letters of a permission in the order of edition 2.
+// String writes the letters of a permission in the order of edition 2, or the
+// name of the operation.
 func (p Permission) String() string {
+	if p == Match {
+		return matchOperation
+	}
+
 	var b strings.Builder
 	for i := range len(permissionLetters) {
 		if p&(1<<i) != 0 {

@@ -14,6 +14,9 @@ const (
 	Update
 	Delete
 	Search
+	// Match is the operation Patient/$match, which SMART has no letter for. No
+	// wildcard includes it.
+	Match
 )
 
 // Param is one name=value of a granular scope, decoded.
@@ -24,7 +27,7 @@ type Scope struct {
 	Raw     string     // as it was written
 	Context string     // "system", "user" or "patient"
 	Type    string     // resource type, or "*"
-	Allowed Permission // v1 read is r and s, write is c, u and d
+	Allowed Permission // v1 read is r and s, write is c, u and d; Match is alone
 	V1      bool       // written in the first edition's form
 	Query   []Param    // granular restriction: all must hold; nil for none
 }

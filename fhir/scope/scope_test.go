@@ -24,6 +24,7 @@ func TestParse(t *testing.T) {
 		{"system/*.rs", "*", Read | Search, false, nil},
 		{"system/Patient.cruds", "Patient", everything, false, nil},
 		{"system/Patient.s", "Patient", Search, false, nil},
+		{"system/Patient.$match", "Patient", Match, false, nil},
 		{
 			"system/Observation.rs?category=laboratory", "Observation", Read | Search, false,
 			[]Param{{"category", "laboratory"}},
@@ -52,6 +53,8 @@ func TestParse(t *testing.T) {
 // Covers: case 113, case 237
 func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
+		"system/*.$match", "system/Observation.$match", "user/Patient.$match", "patient/Patient.$match",
+		"system/Patient.$match?gender=female", "system/Patient.r$match", "system/Patient.$", "system/Patient.$everything",
 		"", "openid", "launch/patient", "system", "system/", "system/Patient", "system/Patient.", "system/.rs",
 		"system/Patient.sr", "system/Patient.rr", "system/Patient.rsx", "system/Patient.Read", "system/Patient.read?category=a",
 		"system/patient.rs", "system/Patient.rs?", "system/Patient.rs?x", "system/Patient.rs?=y", "system/Patient.rs?x=",
@@ -70,6 +73,45 @@ func TestParseRefuses(t *testing.T) {
 	}
 	if _, err := Parse("system/Patient.sr"); errors.Is(err, ErrNotResource) {
 		t.Errorf("a badly written resource scope must not pass for another kind: %v", err)
+	}
+}
+
+// Matching is granted by its own scope and by nothing else, whatever the
+// registration and the list have.
+//
+// Covers: S2-14
+func TestMatchIsGrantedByName(t *testing.T) {
+	served := func(string) bool { return true }
+	listed, err := NewCatalogue([]string{"system/*.cruds", "system/*.*", "system/Patient.$match"}, served, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, c := range []struct {
+		asked, registered, want string
+	}{
+		{"system/Patient.$match", "system/Patient.$match", "system/Patient.$match"},
+		{"system/Patient.$match", "system/*.cruds system/Patient.*", ""},
+		{"system/Patient.cruds", "system/Patient.$match", ""},
+		{"system/*.cruds", "system/Patient.$match", ""},
+		{"system/*.cruds", "system/*.cruds system/Patient.$match", "system/*.cruds"},
+	} {
+		t.Run(c.asked+" of "+c.registered, func(t *testing.T) {
+			a := listed.Negotiate(Request{
+				Scopes:   []string{c.asked},
+				Contexts: []string{"system"},
+				Within:   strings.Fields(c.registered),
+				Limited:  true,
+			})
+			if got := strings.Join(a.Granted, " "); got != c.want {
+				t.Errorf("granted %q, want %q", got, c.want)
+			}
+		})
+	}
+
+	wide, _ := ParseSet([]string{"system/*.cruds", "system/Patient.*", "system/Patient.read", "system/Patient.rs"})
+	if got := wide.For("Patient", Match); len(got) > 0 {
+		t.Errorf("%v allow matching", got)
 	}
 }
 
