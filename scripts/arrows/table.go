@@ -210,6 +210,12 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "server/forward",
+		reason: "send the audit record to collectors elsewhere",
+		others: []string{strict},
+		less:   []string{"os", "encoding/json"},
+	},
+	{
 		room:   "server/console",
 		reason: "let a person watch",
 		ours:   []string{"udap", "udap/trace", "server/audit", "certs/netname"},
