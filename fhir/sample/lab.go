@@ -89,7 +89,7 @@ func (p *person) labHead(t test, specimen, status string) []any {
 
 func (p *person) labMembers(t test, specimen string) []any {
 	share := float64(p.r.Float64()*1.4) - 0.2 // of the range, sometimes outside; see draw
-	value := t.low + float64((t.high-t.low)*share)
+	value := max(0, t.low+float64((t.high-t.low)*share))
 	flag := concept(interpretation, "N", "Normal")
 	if value > t.high {
 		flag = concept(interpretation, "H", "High")
