@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	maxStatuses    = 4096 // responses kept
-	maxStatusBytes = 64 << 10
+	maxStatuses    = 4096     // responses kept
+	maxStatusBytes = 16 << 10 // of one: a response with its responder's certificate has 2 to 4 KB
 )
 
 // Status asks each responder, or returns its earlier response. A response
