@@ -225,7 +225,6 @@ func (s *Site) expiringClients(now time.Time) []console.Certificate {
 }
 
 func (s *Site) metrics() http.Handler {
-	s.meter.registry.MustRegister(&gauges{s})
 	return promhttp.HandlerFor(s.meter.registry, promhttp.HandlerOpts{})
 }
 

@@ -91,6 +91,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 // assemble puts the parts together. What fails here has passed Check.
 func (s *Site) assemble(cfg Config, m *material) error {
 	s.cfg, s.start = cfg, m
+	s.meter.registry.MustRegister(&gauges{s})
 	for _, w := range m.warnings {
 		s.deps.Log.Warn(w)
 	}
