@@ -115,7 +115,7 @@ const oauthURIs = "http://fhir-registry.smarthealthit.org/StructureDefinition/oa
 // caller gave.
 func (s *describer) capabilitySecurity() *fhir.CapabilityStatementRestSecurity {
 	sec := &fhir.CapabilityStatementRestSecurity{
-		Cors: ptr(len(s.Origins) > 0),
+		Cors: ptr(s.CORS),
 		Service: []fhir.CodeableConcept{{Coding: []fhir.Coding{{
 			System: ptr("http://fhir.udap.org/CodeSystem/capability-rest-security-service"),
 			Code:   ptr("UDAP"),

@@ -39,9 +39,9 @@ type Config struct {
 	// Services are the OAuth endpoints that the CapabilityStatement names,
 	// by the names of the oauth-uris extension (token, register, ...). Optional.
 	Services map[string]string
-	// Origins are the web origins whose pages may ask with a token, exactly as
-	// browsers write them. Optional: none may.
-	Origins []string
+	// CORS reports in the CapabilityStatement that pages of some other origins may
+	// ask with a token: the server before this service lets them.
+	CORS bool
 	// Decided gets the trace of each refusal of access; its id is in the
 	// answer's Trace-Id. Optional.
 	Decided func(*trace.Trace)

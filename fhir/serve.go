@@ -57,10 +57,9 @@ func (s *Service) serve(
 		return nil, s.nowhere(path)
 	}
 	if r.Method == http.MethodOptions {
-		return s.options(w.Header(), r, segs)
+		return s.options(w.Header(), segs)
 	}
 
-	s.cors(w.Header(), r, isMetadata(segs))
 	if isMetadata(segs) {
 		if unclear != nil {
 			return nil, unclear

@@ -181,7 +181,11 @@ func (f *fault) answer(method string, now time.Time) []byte {
 	}
 
 	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: application/fhir+json\r\n"+
-		"Cache-Control: no-store\r\n%sConnection: close\r\nContent-Length: %d\r\n\r\n",
+		"Cache-Control: no-store\r\n"+
+		"Strict-Transport-Security: max-age=31536000\r\n"+
+		"X-Content-Type-Options: nosniff\r\n"+
+		"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; sandbox\r\n"+
+		"%sConnection: close\r\nContent-Length: %d\r\n\r\n",
 		f.status, http.StatusText(f.status), now.UTC().Format(http.TimeFormat), later, len(body))
 	if method == "HEAD" {
 		body = ""

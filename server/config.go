@@ -71,6 +71,7 @@ type Config struct {
 	Revocation Revocation `yaml:"revocation,omitempty"`
 	Rates      Rates      `yaml:"rates,omitempty"`
 	DPoP       DPoP       `yaml:"dpop,omitempty"`
+	CORS       CORS       `yaml:"cors,omitempty"`
 
 	Writable bool `yaml:"writable,omitempty"` // grant scopes that change data, too
 	// Clients that may read the audit records of all, not of their own requests only:

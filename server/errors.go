@@ -13,6 +13,7 @@ import (
 // server itself answers. A status that is not in it is a 500.
 var codes = map[int]struct{ oauth, issue string }{
 	http.StatusBadRequest:                  {"invalid_request", "invalid"},
+	http.StatusForbidden:                   {"access_denied", "forbidden"},
 	http.StatusNotFound:                    {"invalid_request", "not-found"},
 	http.StatusMethodNotAllowed:            {"invalid_request", "not-supported"},
 	http.StatusRequestTimeout:              {"invalid_request", "timeout"},

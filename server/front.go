@@ -27,6 +27,7 @@ type front struct {
 	toPub   http.Handler // requests under the public authority
 	toPriv  http.Handler // requests under the private one
 	fhir    []string     // paths of the FHIR bases: errors below them are OperationOutcomes
+	sharing sharing
 	pools   pools
 	limits  Limits // with defaults, as the next
 	times   Timeouts
@@ -54,7 +55,7 @@ func newPools(l Limits) pools {
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &answer{ResponseWriter: w}
 	defer f.finish(out, r)
-	every(out.Header())
+	f.dress(out.Header(), r)
 
 	// A client that ends its side of the connection may still read its answer:
 	// net/http would cancel the work on it.
@@ -123,8 +124,12 @@ func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 	}
 }
 
-// every sets the headers that every answer has. Handlers may sharpen them.
-func every(h http.Header) { maps.Copy(h, common) }
+// dress sets the headers that every answer has, and those for pages of other origins.
+// Handlers may sharpen them.
+func (f *front) dress(h http.Header, r *http.Request) {
+	maps.Copy(h, common)
+	f.share(h, r)
+}
 
 // common is shared by all answers: a header that differs is set, never added to.
 var common = http.Header{
@@ -173,6 +178,7 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 	case r.ContentLength > int64(f.limits.Body):
 		f.refuse(w, r, http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("the body is longer than %d bytes", f.limits.Body))
+	case f.preflight(w, r):
 	default:
 		f.noteForwarded(r)
 		return to
@@ -244,18 +250,25 @@ func clip(s string) string { return s[:min(len(s), 100)] }
 // an OperationOutcome below a FHIR base, else an OAuth error.
 // Like every decision it leaves a trace.
 func (f *front) refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
-	w.Header().Set("Trace-Id", f.trace(status, text))
+	f.refuseBy(checkFront, trace.Finding{Found: text}, w, r, refusal{status, text})
+}
+
+// refuseBy is refuse for another check, whose trace has more than the answer.
+func (f *front) refuseBy(
+	by trace.Check, found trace.Finding, w http.ResponseWriter, r *http.Request, as refusal,
+) {
+	w.Header().Set("Trace-Id", f.trace(by, as.status, found))
 	if f.belowFHIR(r) {
-		writeOutcome(w, r, status, text)
+		writeOutcome(w, r, as.status, as.text)
 		return
 	}
-	writeError(w, r, status, text)
+	writeError(w, r, as.status, as.text)
 }
 
 // trace records a refusal of the server itself and returns the trace's id.
-func (f *front) trace(status int, text string) string {
+func (f *front) trace(by trace.Check, status int, found trace.Finding) string {
 	tr := trace.NewTrace("request", f.now())
-	tr.Refuse(checkFront, trace.Code(codes[status].oauth), trace.Finding{Found: text})
+	tr.Refuse(by, trace.Code(codes[status].oauth), found)
 	f.record(tr)
 	return tr.ID
 }
@@ -296,7 +309,7 @@ func (f *front) finish(w *answer, r *http.Request) {
 		w.instead = nil
 		retry := w.Header().Get("Retry-After")
 		clear(w.Header())
-		every(w.Header())
+		f.dress(w.Header(), r)
 		if retry != "" {
 			w.Header().Set("Retry-After", retry)
 		}

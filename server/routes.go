@@ -18,21 +18,29 @@ import (
 // is at a URL under the public site is under the private one too.
 func (s *Site) routes() (*front, error) {
 	public, private := newRouter(s), newRouter(s)
-	mount := func(publicURL string, h http.Handler) {
-		p := pathOf(publicURL)
-		public.exact(p, h)
-		private.exact(s.cfg.privatePath(p), h)
+	pages := sharing{
+		cors:  s.cfg.CORS,
+		paths: map[string]audience{},
+	}
+	mount := func(of audience) func(string, http.Handler) {
+		return func(publicURL string, h http.Handler) {
+			p := pathOf(publicURL)
+			public.exact(p, h)
+			private.exact(s.cfg.privatePath(p), h)
+			pages.add(s.cfg, p, of)
+		}
 	}
 
 	// The authorization server: register, token, introspect, revoke, and the
 	// discovery documents.
-	s.oauth.Routes(mount)
-	s.oauth.Documents(mount)
+	s.oauth.Routes(mount(listedPages))
+	s.oauth.Documents(mount(anyPages))
+	pages.add(s.cfg, pathOf(s.oauth.URLs().Authorize), nobodysPages)
 	if s.people != nil {
-		s.people.Routes(mount) // signin, consent, grants, signout
+		s.people.Routes(mount(nobodysPages)) // signin, consent, grants, signout
 	}
 	if s.tiered != nil {
-		s.tiered.Routes(mount) // callback/ID of each identity provider, logo.png
+		s.tiered.Routes(mount(nobodysPages)) // callback/ID of each identity provider, logo.png
 	}
 
 	var bases []string
@@ -43,6 +51,7 @@ func (s *Site) routes() (*front, error) {
 			return nil, err
 		}
 
+		pages.add(s.cfg, pathOf(s.cfg.Public)+"/metadata", anyPages)
 		public.below(pathOf(s.cfg.Public), "fhir", records)
 		private.below(pathOf(s.cfg.Private), "fhir", records)
 		bases = []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}
@@ -54,6 +63,7 @@ func (s *Site) routes() (*front, error) {
 		toPub:   public.done(),
 		toPriv:  private.done(),
 		fhir:    bases,
+		sharing: pages,
 		pools:   newPools(s.cfg.Limits),
 		limits:  s.cfg.Limits,
 		times:   s.cfg.Timeouts,
@@ -85,6 +95,7 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 		Now:               s.deps.Now,
 		StrictAttachments: s.cfg.Attachments == "refuse",
 		MaxBody:           int64(s.cfg.Limits.Body),
+		CORS:              len(s.cfg.CORS.Origins) > 0,
 		Services: map[string]string{
 			"register":   urls.Register,
 			"token":      urls.Token,

@@ -1,12 +1,15 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/console"
+	"fhirdest.example/udap/trace"
 )
 
 // Deps are what a destination takes from its surroundings.
@@ -268,10 +272,20 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 		text = "the request cannot be framed without doubt: " + text
 	}
 	body := fmt.Sprintf(`{"error":%q,"error_description":%q}`, codes[e.Status].oauth, text)
-	return fmt.Appendf(nil,
-		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"+
-			"X-Content-Type-Options: nosniff\r\nTrace-Id: %s\r\nConnection: close\r\n\r\n%s",
-		e.Status, http.StatusText(e.Status), len(body), s.site.front.trace(e.Status, text), body)
+	h := http.Header{
+		"Content-Type":   {"application/json"},
+		"Content-Length": {strconv.Itoa(len(body))},
+		"Cache-Control":  {"no-store"},
+		"Connection":     {"close"},
+		"Trace-Id":       {s.site.front.trace(checkFront, e.Status, trace.Finding{Found: text})},
+	}
+	maps.Copy(h, common)
+
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "HTTP/1.1 %d %s\r\n", e.Status, http.StatusText(e.Status))
+	_ = h.Write(&out) // a buffer takes all
+	fmt.Fprintf(&out, "\r\n%s", body)
+	return out.Bytes()
 }
 
 func (s *Server) publicServer() *http.Server {

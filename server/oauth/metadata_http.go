@@ -71,16 +71,7 @@ type document struct {
 func (s discovery) metadataHandler(find func(*http.Request, *trace.Trace) (document, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("X-Content-Type-Options", "nosniff")
-		if isPreflight(r) {
-			h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-			h.Set("Access-Control-Allow-Headers", "Authorization, Accept, Content-Type")
-			h.Set("Access-Control-Max-Age", "600")
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-
 		tr := trace.NewTrace("metadata", s.cfg.Now())
 		d, err := s.findDocument(r, tr, find)
 		if err != nil || d.body == nil {
@@ -110,11 +101,6 @@ func (s *Service) Record(tr *trace.Trace) {
 	if s.cfg.Record != nil {
 		s.cfg.Record(tr)
 	}
-}
-
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
-		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
 func (s discovery) findDocument(

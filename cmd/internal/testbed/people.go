@@ -144,6 +144,8 @@ admin:
 data: idp-data
 users: {{.Users}}
 explain: client
+cors:                        # pages of web servers on this machine may use it from a browser
+  origins: ['http://localhost:*', 'https://localhost:*', 'http://127.0.0.1:*']
 communities:
   - uri: {{q .Community}}
     name: {{q .Name}}

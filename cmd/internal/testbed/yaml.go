@@ -47,6 +47,8 @@ evidence: destination.jsonl
 hop: destination
 explain: client              # clients are told in full why they are refused
 unknownCommunity: '204'
+cors:                        # pages of web servers on this machine may use it from a browser
+  origins: ['http://localhost:*', 'https://localhost:*', 'http://127.0.0.1:*']
 communities:
 {{- range .Communities}}
   - uri: {{q .URI}}
