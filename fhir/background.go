@@ -362,7 +362,7 @@ func (s *Service) Perform(
 		header:  a.Header,
 		body:    a.Body,
 		grant:   a.Grant,
-		access:  access.NewReader(a.Grant, s.ex.Bases),
+		access:  s.Reader(a.Grant, a.Header),
 		now:     s.Now(),
 		inner:   true,
 		timeout: o.Timeout,

@@ -18,6 +18,12 @@ import (
 // Grant is what a request's token allows. The zero value allows nothing.
 type Grant = access.Grant
 
+// Reader returns what decides about access for a request: its grant, and what the
+// request itself states in its header.
+func (s *core) Reader(g *Grant, h http.Header) *access.Reader {
+	return access.NewReader(g, s.ex.Bases)
+}
+
 // may refuses what the grant allows on no resource of a type.
 func (r *request) may(p scope.Permission, typ string) error {
 	return refusedAccess(r.access.May(p, typ))

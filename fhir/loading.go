@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"sync"
 
-	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/validate"
 )
 
@@ -78,7 +77,7 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 		ctx:    ctx,
 		header: http.Header{"Prefer": {"return=minimal"}},
 		grant:  g,
-		access: access.NewReader(g, s.ex.Bases),
+		access: s.Reader(g, nil),
 		now:    s.Now(),
 		inner:  true,
 	}

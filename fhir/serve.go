@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 )
@@ -87,7 +86,7 @@ func (s *Service) serve(
 		return nil, denied(denial)
 	}
 
-	req.grant, req.access = grant, access.NewReader(grant, s.ex.Bases)
+	req.grant, req.access = grant, s.Reader(grant, r.Header)
 	if unclear == nil {
 		unclear = s.readBody(w, r, req)
 	}

@@ -276,6 +276,9 @@ func (s *Site) bearer(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 		Purposes: access.Purposes,
 		Expires:  access.Expires,
 
+		Community: string(access.Community),
+		Party:     string(access.Client),
+
 		TokenRef:     string(access.Ref),
 		Approval:     approvalOf(access.Grant),
 		Subject:      access.Subject,

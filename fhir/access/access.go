@@ -17,6 +17,9 @@ type Grant struct {
 	Patient string // id of the patient in context; "" for none
 	Client  string // client_id
 	TokenID string // names the token without being it
+	// Community and Party identify the client's registration: the URI of its trust
+	// community, and its own.
+	Community, Party string
 	// TokenRef is where the server finds the token's record again; no secret.
 	TokenRef string
 	// Approval names what a person granted, in its present state; "" for the client
@@ -38,7 +41,7 @@ type Grant struct {
 	// Registration is the state of the client's registration that the token was
 	// issued under: another number means that the client has lost rights since.
 	Registration uint64
-	Purposes     []string
+	Purposes     []string // of use, as the client asserted them for the token: system#code
 	Expires      time.Time
 	// Asserted is what the client asserted when it asked for the token; nil: nothing.
 	Asserted *Asserted
@@ -76,8 +79,11 @@ func Shared(typ string) bool { return shared[typ] }
 type Reader struct {
 	grant   *Grant
 	bases   search.Bases
+	rules   []Rule
 	filters map[question]search.Filter
 	steps   []step
+
+	narrowed map[question]narrowed
 }
 
 // question is what a filter answers: which resources of a type allow something.
@@ -87,11 +93,13 @@ type question struct {
 }
 
 // NewReader returns the Reader of a grant. bases are the base URLs of the
-// server, for references to its own resources.
-func NewReader(g *Grant, bases search.Bases) *Reader {
+// server, for references to its own resources; rules are what binds the grant
+// besides its scopes.
+func NewReader(g *Grant, bases search.Bases, rules ...Rule) *Reader {
 	return &Reader{
 		grant:   g,
 		bases:   bases,
+		rules:   rules,
 		filters: map[question]search.Filter{},
 		steps:   make([]step, 0, 2), // as many as a read has
 	}

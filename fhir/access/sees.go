@@ -47,31 +47,49 @@ const (
 	Erased  Reason = "what was deleted may not be seen"
 	Beyond  Reason = "it is in the record of a further patient, whom the scopes do not reach"
 	Unknown Reason = "there is no such resource"
+	// Unpermitted is that nothing permits expressly what needs that.
+	Unpermitted Reason = "its security label needs the express consent of the patient"
 )
 
 // Sees reports whether the grant allows p on a version of a resource, and why
-// not. A version is decided by its own content, a deletion by what it deleted,
-// and a Binary also by its security context.
+// not: Decide without what must be masked.
 func (r *Reader) Sees(
 	ctx context.Context, src Source, p scope.Permission, v Resource,
 ) (bool, Reason, error) {
+	d, err := r.Decide(ctx, src, p, v)
+	return err == nil && d.Reason == Visible, d.Reason, err
+}
+
+// Decide returns what the grant allows of p on a version of a resource: first by
+// its scopes, then by each Rule. A version is decided by its own content, a
+// deletion by what it deleted, and a Binary also by its security context.
+func (r *Reader) Decide(
+	ctx context.Context, src Source, p scope.Permission, v Resource,
+) (Decision, error) {
 	reason, err := r.reason(ctx, src, r.filter(p, v.Type), v)
 	if err != nil {
-		return false, reason, err
+		return Decision{Reason: reason}, err
 	}
 	if reason == Visible && !v.Deleted && !r.confined(p, v.Type, v.ID, v.Terms) {
 		reason = Beyond
 	}
 
+	d, by := Decision{Reason: reason}, checkResource
+	if reason == Visible {
+		if d, by, err = r.ruled(ctx, src, p, v); err != nil {
+			return Decision{Reason: Unknown}, err
+		}
+	}
+
 	r.record(step{
-		check:  checkResource,
-		passed: reason == Visible,
+		check:  by,
+		passed: d.Reason == Visible,
 		typ:    v.Type,
 		id:     v.ID,
-		reason: reason,
+		reason: d.Reason,
 	})
 
-	return reason == Visible, reason, nil
+	return d, nil
 }
 
 // Missed records that a resource is not there. It looks like one that may not be
@@ -201,12 +219,22 @@ func (r *Reader) contextReason(
 	}
 
 	readers := r.filter(scope.Read, ref.Type)
-	if readers.All() { // whatever the context holds, or held before it was deleted
+	if readers.All() && len(r.rules) == 0 { // whatever the context holds, or held before it was deleted
 		return Visible, nil
 	}
 
 	in, ok, err := src.Current(ctx, ref.Type, ref.ID)
-	if err != nil || !ok || in.Deleted || !readers.Passes(in.ID, in.Terms) {
+	switch {
+	case err != nil:
+		return Context, err
+	case readers.All() && !ok:
+		return Visible, nil
+	case !readers.All() && (!ok || in.Deleted || !readers.Passes(in.ID, in.Terms)):
+		return Context, nil
+	}
+
+	d, _, err := r.ruled(ctx, src, scope.Read, in)
+	if err != nil || d.Reason != Visible {
 		return Context, err
 	}
 	return Visible, nil
@@ -217,19 +245,26 @@ func (r *Reader) contextReason(
 func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *search.Finder {
 	f := search.NewFinder(ctx, ix,
 		func(typ string) search.Filter {
-			return r.filter(scope.Search, typ)
+			return r.narrow(scope.Search, typ).filter
 		},
 		func(typ string) search.Filter {
-			return r.filter(scope.Read, typ)
+			return r.narrow(scope.Read, typ).filter
 		})
 	f.Visible = func(typ string, doc uint64) (bool, error) {
-		if typ != "Binary" {
+		exact := r.narrow(scope.Search, typ).exact && r.narrow(scope.Read, typ).exact
+		if typ != "Binary" && exact {
 			return true, nil
 		}
 
 		v, err := src.Resource(ctx, doc)
 		if err != nil {
 			return false, err
+		}
+		if !exact {
+			d, _, err := r.ruled(ctx, src, r.sought(typ), v)
+			if err != nil || d.Reason != Visible || typ != "Binary" {
+				return err == nil && d.Reason == Visible, err
+			}
 		}
 
 		root, err := src.Parse(v)
@@ -242,6 +277,15 @@ func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *sea
 	}
 
 	return f
+}
+
+// sought is what rules are asked about a resource that a search finds or brings
+// along: the one of both actions that the scopes allow.
+func (r *Reader) sought(typ string) scope.Permission {
+	if r.filter(scope.Read, typ).Empty() {
+		return scope.Search
+	}
+	return scope.Read
 }
 
 // Refusal is that no resource of a type could pass.

@@ -25,6 +25,8 @@ type Config struct {
 // Service is the part of fhir.Service that exports need.
 type Service interface {
 	Bases() search.Bases
+	// Reader returns what decides about access for a request that was accepted.
+	Reader(g *fhir.Grant, h http.Header) *access.Reader
 	// Settle returns a moment up to which no resource will be changed any more.
 	Settle(ctx context.Context) (time.Time, error)
 	// Disclose records the patients whose data was given out.
@@ -96,7 +98,7 @@ func current(ctx context.Context, sn fhir.Snapshot, typ, id string) (fhir.Entry,
 // Do implements async.Kind. An export that was interrupted begins anew, with a new
 // moment: its client has not seen anything of the first.
 func (x *Export) Do(ctx context.Context, w *async.Work) error {
-	r := access.NewReader(w.Asked.Grant, x.Service.Bases())
+	r := x.Service.Reader(w.Asked.Grant, w.Asked.Header)
 	q, err := readQuery(&w.Asked, r, x.Service.Bases())
 	if err != nil {
 		return err

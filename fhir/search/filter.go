@@ -3,6 +3,7 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // Filter is which resources of one type may be seen. The zero value lets nothing
@@ -30,6 +31,22 @@ func (f Filter) Or(clauses []Clause) Filter {
 		return Everything()
 	}
 	return Filter{any: append(f.any[:len(f.any):len(f.any)], clauses)}
+}
+
+// And lets through what passes f and satisfies all the clauses.
+func (f Filter) And(clauses []Clause) Filter {
+	if len(clauses) == 0 || f.Empty() {
+		return f
+	}
+	if f.all {
+		return Filter{any: [][]Clause{clauses}}
+	}
+
+	var any [][]Clause
+	for _, of := range f.any {
+		any = append(any, slices.Concat(of, clauses))
+	}
+	return Filter{any: any}
 }
 
 // Passes reports whether a resource passes, by its terms. Filters must be made of plain

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"fhirdest.example/fhir"
-	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/export"
 	"fhirdest.example/fhir/load"
@@ -218,7 +217,7 @@ func (p *population) export() error {
 	watch.Go(func() { p.peak.watch(ctx) })
 
 	a := asked("$export")
-	a.Access = access.NewReader(a.Grant, p.Bases())
+	a.Access = p.Reader(a.Grant, a.Header)
 	id, err := p.manager.Start(background, &a)
 	if err == nil {
 		err = <-p.ended

@@ -1,0 +1,170 @@
+package access
+
+import (
+	"context"
+
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/udap/trace"
+)
+
+// Rule is what a grant must meet besides its scopes: security labels, consents. A
+// Rule is made for one request and has what it needs of the grant: the purposes
+// that the request is made for, the client and its organisation.
+//
+// Rules narrow and never widen: all of them must allow what the scopes allow. None
+// is asked about AuditEvents, which have a scope of their own.
+type Rule interface {
+	// Check is the rule's name in traces.
+	Check() trace.Check
+	// Clauses returns what must hold of every current resource of typ that the rule
+	// allows p on, by index terms alone: searches look up no others. exact reports
+	// whether the clauses decide by themselves; otherwise Decide is asked about each
+	// resource that a search finds, as well.
+	Clauses(p scope.Permission, typ string) (all []search.Clause, exact bool)
+	// Decide returns what the rule allows of one version of a resource, which is not
+	// a deletion. A version that is not the current one has no Terms: the rule is
+	// then asked about the current one too, and both answers hold.
+	Decide(ctx context.Context, src Source, p scope.Permission, v Resource) (Decision, error)
+}
+
+// Decision is what is allowed of a version of a resource. The zero value allows
+// all of it.
+type Decision struct {
+	// Reason is why it is denied; Visible when it is allowed.
+	Reason Reason
+	// Masks are the elements that must not be shown, of the resource and of those
+	// that are in it.
+	Masks Masks
+	// NeedsPermit reports that the rule allows this only if another rule permits it
+	// expressly, as the consent of a patient does; Permits that this one does.
+	NeedsPermit, Permits bool
+}
+
+// Masks lists elements by the type of resource, as paths below it: "address",
+// "name.family".
+type Masks map[string][]string
+
+// and joins the decisions of two rules, or of one rule about two versions.
+func (d Decision) and(other Decision) Decision {
+	if d.Reason == Visible {
+		d.Reason = other.Reason
+	}
+	d.NeedsPermit = d.NeedsPermit || other.NeedsPermit
+	d.Permits = d.Permits || other.Permits
+
+	if len(d.Masks) == 0 {
+		d.Masks = other.Masks
+		return d
+	}
+
+	both := Masks{}
+	for _, masks := range []Masks{d.Masks, other.Masks} {
+		for typ, elements := range masks {
+			both[typ] = append(both[typ], elements...)
+		}
+	}
+	d.Masks = both
+
+	return d
+}
+
+// narrowed is which resources of a type the scopes and the rules allow something
+// on, as far as index terms decide.
+type narrowed struct {
+	filter search.Filter
+	exact  bool // nothing else must be asked
+}
+
+// narrow returns which resources of typ the scopes and all rules allow p on.
+func (r *Reader) narrow(p scope.Permission, typ string) narrowed {
+	q := question{typ, p}
+	if n, ok := r.narrowed[q]; ok {
+		return n
+	}
+
+	n := narrowed{
+		filter: r.filter(p, typ),
+		exact:  true,
+	}
+	if typ != "AuditEvent" {
+		for _, rule := range r.rules {
+			clauses, exact := rule.Clauses(p, typ)
+			n.filter = n.filter.And(clauses)
+			n.exact = n.exact && exact
+		}
+	}
+
+	if r.narrowed == nil {
+		r.narrowed = map[question]narrowed{}
+	}
+	r.narrowed[q] = n
+	return n
+}
+
+// ruled asks the rules about a version that the scopes cover: about what was
+// deleted if it is a deletion, and also about the resource as it is now. Labels
+// that a resource has got since hide what it was before.
+func (r *Reader) ruled(
+	ctx context.Context, src Source, p scope.Permission, v Resource,
+) (d Decision, by trace.Check, err error) {
+	if len(r.rules) == 0 || v.Type == "AuditEvent" {
+		return Decision{}, checkResource, nil
+	}
+
+	v, ok, err := live(ctx, src, v)
+	if err != nil || !ok {
+		return Decision{}, checkResource, err
+	}
+
+	if d, by, err = r.ask(ctx, src, p, v); err != nil || len(v.Terms) > 0 || v.Doc == 0 {
+		return d, by, err
+	}
+
+	now, err := src.Resource(ctx, v.Doc)
+	if err == nil {
+		now, ok, err = live(ctx, src, now)
+	}
+	if err != nil || !ok || now.Version == v.Version {
+		return d, by, err
+	}
+
+	since, sinceBy, err := r.ask(ctx, src, p, now)
+	if d.Reason == Visible {
+		by = sinceBy
+	}
+	return d.and(since), by, err
+}
+
+// live returns the version that a deletion has deleted, and any other as it is.
+func live(ctx context.Context, src Source, v Resource) (Resource, bool, error) {
+	if !v.Deleted {
+		return v, true, nil
+	}
+	v, ok, err := src.Version(ctx, v.Doc, v.Version-1)
+	return v, ok && !v.Deleted, err
+}
+
+// ask joins what the rules decide about one version, and returns which of them has
+// denied it.
+func (r *Reader) ask(
+	ctx context.Context, src Source, p scope.Permission, v Resource,
+) (all Decision, by trace.Check, err error) {
+	by = checkResource
+	for _, rule := range r.rules {
+		d, err := rule.Decide(ctx, src, p, v)
+		if err != nil {
+			return d, by, err
+		}
+		if d.Reason != Visible && all.Reason == Visible || d.NeedsPermit {
+			by = rule.Check()
+		}
+		all = all.and(d)
+	}
+
+	if all.Reason == Visible && all.NeedsPermit && !all.Permits {
+		all.Reason = Unpermitted
+	}
+	all.NeedsPermit = all.NeedsPermit && !all.Permits
+	return all, by, nil
+}
