@@ -29,11 +29,11 @@ type Work struct {
 	cancelled atomic.Bool
 	bytes     atomic.Int64 // written
 
-	mu       sync.Mutex // guards progress
+	mu       sync.Mutex // guards progress and made
 	progress string
+	made     []Made
 
 	checked     time.Time // when the client's registration was looked at last
-	made        []Made
 	contentType string
 }
 
@@ -191,13 +191,18 @@ func (f *Writer) Line(body []byte) error {
 	return f.buf.WriteByte('\n')
 }
 
-// Close puts the file on disk and has it served with the job's result.
+// Close puts the file on disk and has it served with the job's result. Several files
+// of a job may be closed at once.
 func (f *Writer) Close() error {
 	err := errors.Join(f.buf.Flush(), f.file.Sync(), f.file.Close())
-	if err == nil {
-		f.work.made = append(f.work.made, Made{f.Name, f.kind, f.Count})
+	if err != nil {
+		return err
 	}
-	return err
+
+	f.work.mu.Lock()
+	f.work.made = append(f.work.made, Made{f.Name, f.kind, f.Count})
+	f.work.mu.Unlock()
+	return nil
 }
 
 // Abandon closes a file of work that failed.

@@ -25,6 +25,14 @@ type row struct {
 	from, to  int // in the arena
 }
 
+// newBatch returns an empty batch with room for what most transactions copy.
+func newBatch() *batch {
+	return &batch{
+		rows:  make([]row, 0, batchRows),
+		arena: make([]byte, 0, batchBytes+batchBytes/8),
+	}
+}
+
 func (b *batch) reset() { b.rows, b.arena = b.rows[:0], b.arena[:0] }
 
 func (b *batch) full() bool {
@@ -56,7 +64,7 @@ func startWriter(out *output, failed context.CancelFunc) *writer {
 		empty: make(chan *batch, 1),
 		ended: make(chan error, 1),
 	}
-	w.empty <- &batch{}
+	w.empty <- newBatch()
 
 	go func() {
 		var err error

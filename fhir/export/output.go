@@ -2,9 +2,11 @@ package export
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -24,6 +26,12 @@ type output struct {
 	open  map[string]*async.Writer // by type, or "deleted"
 	parts map[string]int
 	files []file
+
+	closing sync.WaitGroup // files that are complete
+	room    chan struct{}  // has one for each that is closed at present
+
+	mu     sync.Mutex // guards failed
+	failed error      // of closing
 }
 
 // file is one file of the manifest.
@@ -41,6 +49,7 @@ func newOutput(w *async.Work) *output {
 		work:  w,
 		open:  map[string]*async.Writer{},
 		parts: map[string]int{},
+		room:  make(chan struct{}, closers),
 	}
 }
 
@@ -85,10 +94,12 @@ func (o *output) add(list, typ string, body []byte) error {
 	}
 
 	delete(o.open, key)
-	return o.end(f, list, typ, o.parts[key])
+	o.end(f, list, typ, o.parts[key])
+	return nil
 }
 
-func (o *output) end(f *async.Writer, list, typ string, part int) error {
+// end closes a file and puts it on a list. add may go on with the next one meanwhile.
+func (o *output) end(f *async.Writer, list, typ string, part int) {
 	o.files = append(o.files, file{
 		Type:  typ,
 		URL:   o.work.URL(f.Name),
@@ -96,10 +107,22 @@ func (o *output) end(f *async.Writer, list, typ string, part int) error {
 		part:  part,
 		list:  list,
 	})
-	return f.Close()
+
+	o.room <- struct{}{}
+	o.closing.Go(func() {
+		err := f.Close()
+		<-o.room
+
+		o.mu.Lock()
+		o.failed = errors.Join(o.failed, err)
+		o.mu.Unlock()
+	})
 }
 
-// close ends all files.
+// closers is how many files are put on disk at once: the disk serves them together.
+const closers = 8
+
+// close ends all files, and returns when they are on disk.
 func (o *output) close() error {
 	for _, key := range slices.Sorted(maps.Keys(o.open)) {
 		list, typ := listOutput, key
@@ -112,9 +135,12 @@ func (o *output) close() error {
 
 		f := o.open[key]
 		delete(o.open, key)
-		if err := o.end(f, list, typ, o.parts[key]); err != nil {
-			return err
-		}
+		o.end(f, list, typ, o.parts[key])
+	}
+
+	o.closing.Wait()
+	if o.failed != nil {
+		return o.failed
 	}
 
 	slices.SortFunc(o.files, func(a, b file) int {
@@ -129,6 +155,7 @@ func (o *output) close() error {
 
 // abandon closes the files of an export that failed.
 func (o *output) abandon() {
+	o.closing.Wait()
 	for _, f := range o.open {
 		f.Abandon()
 	}

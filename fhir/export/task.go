@@ -63,7 +63,7 @@ func (t *task) run(ctx context.Context) error {
 func (t *task) writeLines(ctx context.Context) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	t.batch = &batch{}
+	t.batch = newBatch()
 	t.lines = startWriter(t.out, stop)
 
 	defer func() {
@@ -389,6 +389,10 @@ const perRecord = 20
 // disclosed records the patients whose data is in the batch. last has the records
 // made that are not full.
 func (t *task) disclosed(last bool, why error) error {
+	if !last && len(t.about) < perRecord {
+		return nil
+	}
+
 	ids := slices.Sorted(maps.Keys(t.about))
 	for len(ids) >= perRecord || last {
 		n := min(perRecord, len(ids))

@@ -97,21 +97,25 @@ func InCompartment(of, id, typ string) (Clause, bool) {
 // call.
 func Patients(typ string, t Terms, f func(id []byte)) {
 	params := tables().patients[typ]
-	t.Each(func(term []byte) bool {
+	for len(t) > 0 && len(params) > 0 {
+		var term []byte
+		if term, t = t.next(); len(term) < 2 {
+			return
+		}
+
 		id := binary.BigEndian.Uint16(term)
 		for len(params) > 0 && params[0] < id {
 			params = params[1:]
 		}
-
-		if len(params) > 0 && params[0] == id {
-			patient, ok := bytes.CutSuffix(term[2:], toPatient)
-			if ok && len(patient) > 0 && patient[0] >= ' ' && bytes.IndexByte(patient, sep[0]) < 0 {
-				f(patient)
-			}
+		if len(params) == 0 || params[0] != id {
+			continue
 		}
 
-		return len(params) > 0
-	})
+		patient, ok := bytes.CutSuffix(term[2:], toPatient)
+		if ok && len(patient) > 0 && patient[0] >= ' ' && bytes.IndexByte(patient, sep[0]) < 0 {
+			f(patient)
+		}
+	}
 }
 
 // toPatient ends the value of a reference to a patient.

@@ -96,15 +96,27 @@ type Terms []byte
 // Each calls f with every term until it returns false.
 func (t Terms) Each(f func(term []byte) bool) {
 	for len(t) > 0 {
-		n, k := binary.Uvarint(t)
-		if k <= 0 || uint64(len(t)-k) < n {
+		var term []byte
+		if term, t = t.next(); term == nil || !f(term) {
 			return
 		}
-		if !f(t[k : k+int(n)]) {
-			return
-		}
-		t = t[k+int(n):]
 	}
+}
+
+// next returns the first term, and those behind it; nil when there is none.
+func (t Terms) next() (term []byte, rest Terms) {
+	if n := int(t[0]) + 1; n <= 0x80 && n <= len(t) { // most are that short
+		return t[1:n], t[n:]
+	}
+	return t.nextLong()
+}
+
+func (t Terms) nextLong() (term []byte, rest Terms) {
+	n, k := binary.Uvarint(t)
+	if k <= 0 || uint64(len(t)-k) < n {
+		return nil, nil
+	}
+	return t[k : k+int(n)], t[k+int(n):]
 }
 
 // have reports whether the parameter has any value.

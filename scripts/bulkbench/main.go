@@ -2,7 +2,7 @@
 // that is given the same rows, and an export to NDJSON beside a plain copy of the same
 // bytes, and beside one out of the same store, with the memory that the export takes.
 //
-//	scripts/bench-bulk [-resources 10000,40000,100000] [-rounds 5]
+//	scripts/bench-bulk [-resources 10000,40000,100000] [-loads 3] [-exports 5]
 //
 // The sides take turns in each round, and the figures are medians of the rounds.
 // Absolute figures are worth little on a shared machine: read the ratios.
@@ -28,8 +28,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("bulkbench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	sizes := fs.String("resources", "10000,40000,100000", "sizes of the population, in resources")
-	rounds := fs.Int("rounds", 5, "rounds of export; a load has at most three")
-	profile := fs.String("cpuprofile", "", "file for CPU profiles; \".load\" and \".export\" are appended")
+	loads := fs.Int("loads", 3, "rounds of load")
+	exports := fs.Int("exports", 5, "rounds of export")
+	profile := fs.String("cpuprofile", "", "start of the names of CPU profiles, one of each round")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
@@ -37,7 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for _, size := range strings.Split(*sizes, ",") {
 		n, err := strconv.Atoi(size)
 		if err == nil {
-			err = measure(stdout, n, max(1, *rounds), *profile)
+			err = measure(stdout, n, max(1, *loads), max(1, *exports), *profile)
 		}
 		if err != nil {
 			fmt.Fprintln(stderr, "bulkbench:", err)
@@ -61,7 +62,7 @@ type side struct {
 // cost is what a side took.
 type cost struct{ wall, cpu time.Duration }
 
-func measure(out io.Writer, resources, rounds int, profile string) error {
+func measure(out io.Writer, resources, loads, exports int, profile string) error {
 	dir, err := os.MkdirTemp("", "bulkbench")
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func measure(out io.Writer, resources, rounds int, profile string) error {
 		count:   p.count,
 		profile: profile,
 	}
-	err = c.run(min(rounds, 3),
+	err = c.run(loads,
 		side{"bare Bolt, bodies only", p.bareBodies, false},
 		side{"bare Bolt, the same rows", p.bareRows, false},
 		side{"load", p.load, true},
@@ -93,7 +94,7 @@ func measure(out io.Writer, resources, rounds int, profile string) error {
 		return err
 	}
 
-	err = c.run(rounds,
+	err = c.run(exports,
 		side{"copy of the files", p.copyFiles, false},
 		side{"copy out of the store", p.copyStore, false},
 		side{"export", p.export, true},
@@ -101,8 +102,14 @@ func measure(out io.Writer, resources, rounds int, profile string) error {
 	if err != nil {
 		return err
 	}
+	var m memory
+	for _, collect := range []bool{false, true} {
+		if err := m.weigh(p.export, collect); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(out, "memory while exporting: %.1f MB of heap in use, at most; %.1f MB of it live\n",
-		float64(p.peak.inUse)/(1<<20), float64(p.peak.live)/(1<<20))
+		float64(m.inUse)/(1<<20), float64(m.live)/(1<<20))
 
 	return p.close()
 }
@@ -117,9 +124,9 @@ type contest struct {
 // run prints the rate of each side, and the ratios of the last one to the others.
 func (c *contest) run(rounds int, sides ...side) error {
 	took := make([][]cost, len(sides))
-	for range rounds {
+	for round := range rounds {
 		for i, s := range sides {
-			cost, err := timed(s, c.profile)
+			cost, err := timed(s, c.profile, round)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -160,9 +167,9 @@ func median(rounds int, figure func(round int) float64) float64 {
 }
 
 // timed does one side, and writes the profile of one that is ours.
-func timed(s side, profile string) (c cost, err error) {
+func timed(s side, profile string, round int) (c cost, err error) {
 	if profile != "" && s.ours {
-		f, err := os.Create(profile + "." + s.name)
+		f, err := os.Create(fmt.Sprintf("%s.%s.%d", profile, s.name, round))
 		if err != nil {
 			return c, err
 		}

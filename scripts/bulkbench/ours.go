@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -209,26 +208,17 @@ func (p *population) copyStore() error {
 	)
 }
 
-// export exports everything, from the kick-off to the manifest, and notes how large the
-// heap was.
+// export exports everything, from the kick-off to the manifest.
 func (p *population) export() error {
-	ctx, cancel := context.WithCancel(background)
-	var watch sync.WaitGroup
-	watch.Go(func() { p.peak.watch(ctx) })
-
 	a := asked("$export")
 	a.Access = p.Reader(a.Grant, a.Header)
 	id, err := p.manager.Start(background, &a)
 	if err == nil {
 		err = <-p.ended
 	}
-
-	cancel()
-	watch.Wait()
 	if err != nil {
 		return err
 	}
-
 	return p.manager.Cancel(background, &a, id) // it frees the disk
 }
 
@@ -245,21 +235,40 @@ func (k signalling) Do(ctx context.Context, w *async.Work) error {
 }
 
 // memory is the most memory that was seen, in bytes.
-type memory struct{ inUse, live uint64 }
+type memory struct {
+	inUse uint64 // of the heap, garbage included
+	live  uint64 // of the heap, right after a collection
+}
 
-// watch notes the largest heap until ctx ends.
-func (m *memory) watch(ctx context.Context) {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	for ctx.Err() == nil {
-		var now runtime.MemStats
-		runtime.ReadMemStats(&now)
-		metrics.Read(live)
-		m.inUse = max(m.inUse, now.HeapInuse)
-		m.live = max(m.live, live[0].Value.Uint64())
-
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
+// weigh notes the memory that something needs. collect has the garbage collected all
+// the time, which shows what is live, and takes long.
+func (m *memory) weigh(do func() error, collect bool) error {
+	ctx, cancel := context.WithCancel(background)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ctx.Err() == nil {
+			m.look(collect)
+			select {
+			case <-ctx.Done():
+			case <-time.After(5 * time.Millisecond):
+			}
 		}
+	})
+
+	err := do()
+	cancel()
+	watch.Wait()
+	return err
+}
+
+func (m *memory) look(collect bool) {
+	var now runtime.MemStats
+	if collect {
+		runtime.GC()
+		runtime.ReadMemStats(&now)
+		m.live = max(m.live, now.HeapAlloc)
+		return
 	}
+	runtime.ReadMemStats(&now)
+	m.inUse = max(m.inUse, now.HeapInuse)
 }

@@ -24,7 +24,6 @@ type population struct {
 	rows  []resource
 	count int
 	bytes int64
-	peak  memory // during exports
 	opened
 }
 
