@@ -101,7 +101,7 @@ func (l *Log) remember(d Decision) {
 
 	l.total++
 	l.counts[countOf(&d.Trace)]++
-	if !d.Authenticated || l.cfg.Store == nil {
+	if l.cfg.Store == nil || !lasts(&d) {
 		return
 	}
 	if len(l.pending) == maxPending {
@@ -110,6 +110,14 @@ func (l *Log) remember(d Decision) {
 	}
 
 	l.pending = append(l.pending, d)
+}
+
+// lasts reports whether a decision goes to the store. Pages that a person only looked
+// at do not.
+func lasts(d *Decision) bool {
+	t := &d.Trace
+	looked := t.Person != "" && t.Effect == "" && t.Code == ""
+	return d.Authenticated && !looked
 }
 
 func countOf(t *trace.Trace) Count {

@@ -68,6 +68,8 @@ func TestAuthenticated(t *testing.T) {
 	warned.Warn(signature, trace.Finding{})
 
 	warned.Pass(path, "", "")
+	person := trace.NewTrace("signout", time.Unix(1e9, 0))
+	person.Person = "p1"
 	for _, c := range []struct {
 		name  string
 		trace *trace.Trace
@@ -78,6 +80,7 @@ func TestAuthenticated(t *testing.T) {
 		{"revoked", revoked, false},
 		{"bad signature", unsigned, false},
 		{"a proof only warned about", warned, false},
+		{"a person", person, true},
 		{"nothing checked", trace.NewTrace("token", time.Unix(1e9, 0)), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,6 +143,29 @@ func TestOnlyAuthenticatedDecisionsAreStored(t *testing.T) {
 
 	if got := l.Counts(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("counts %v, want %v", got, want)
+	}
+}
+
+// What a person did is stored, and what they were refused; not each page.
+func TestWhatPeopleLookAtIsNotStored(t *testing.T) {
+	m := &memory{}
+	l := New(Config{Keep: 1, Store: m})
+	record := func(effect trace.Effect, code trace.Code) string {
+		tr := trace.NewTrace("consent", time.Unix(1e9, 0))
+		tr.Person, tr.Effect, tr.Code = "p1", effect, code
+		l.Record(tr)
+		return tr.ID
+	}
+	record("", "")
+	want := []string{record(trace.Approved, ""), record("", trace.AccessDenied)}
+	l.Flush()
+
+	var got []string
+	for _, d := range m.kept {
+		got = append(got, d.Trace.ID)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("stored %v, want %v", got, want)
 	}
 }
 

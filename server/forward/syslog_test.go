@@ -27,7 +27,6 @@ var message = regexp.MustCompile(`^<(\d{1,3})>1 (\S+) fhir\.example destination 
 type inbox struct {
 	mu       sync.Mutex
 	messages []string
-	conns    int
 }
 
 // read reads the frames of one connection to its end (RFC 5425 4.3).

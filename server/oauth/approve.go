@@ -137,6 +137,8 @@ func (s *Service) Approve(ctx context.Context, r *AuthorizationRequest, a Approv
 		return "", trouble(r.Trace, err)
 	}
 
+	r.Trace.Effect = trace.Approved
+	r.Trace.Grant, r.Trace.Patient = string(g.ID), a.Patient
 	r.Trace.Pass(checkApproved, "at most 10 minutes",
 		"grant "+string(g.ID)+" of "+a.Person.Subject+", patient "+orNone(a.Patient)+", "+strings.Join(a.Scope, " ")+
 			"; the code lives "+codeLifetime.String())

@@ -13,6 +13,7 @@ import (
 func (s shell) authorizeHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace("authorize", s.cfg.Now())
+		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")

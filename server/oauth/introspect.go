@@ -62,6 +62,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	if t != nil && t.ClientID != a.registration.ID {
 		t, why = nil, "a token of another client"
 	}
+	tr.Effect = trace.Introspected
 	if t == nil {
 		tr.Warn(checkToken, trace.Finding{
 			Expected: "a token of this client",
@@ -70,6 +71,8 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 		return &Introspection{}, nil
 	}
 
+	tr.Token, tr.Grant = t.ID(), string(t.Grant)
+	tr.Patient = t.Patient
 	tr.Pass(checkToken, "a token of this client", "token "+t.ID())
 	return &Introspection{
 		Active:     true,
@@ -101,8 +104,10 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 
 	text := req.Params["token"]
 	if handle, hash, ok := parseToken(text); ok {
+		tr.Token = (&Token{Hash: hash}).ID()
 		err = s.cfg.Store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
 	} else if t, ok := parseRefresh(text); ok {
+		tr.Grant = string(t.grant)
 		_, err = s.cfg.Store.Exchange(ctx, a.spend, t.grant, func(g *Grant) Change {
 			return Change{End: t.of(g) && g.ClientID == a.registration.ID}
 		})
@@ -114,6 +119,7 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 	}
 
+	tr.Effect = trace.Revoked
 	tr.Pass(checkToken, "no such token of this client any more", "done")
 	return nil
 }

@@ -197,6 +197,7 @@ func (s *Service) cancel(
 	}
 
 	tr.ClientID = old.ID
+	tr.Effect = trace.Cancelled
 	tr.Pass(checkRegisterCancel, "a registration to cancel", string(old.ID)+" is cancelled")
 	return &RegistrationResponse{
 		Status:     http.StatusOK,
@@ -254,10 +255,12 @@ func (s *Service) register(
 func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *trace.Trace) {
 	under := fmt.Sprintf("%s, %s", stored.Community, stored.Client)
 	if previous == nil {
+		tr.Effect = trace.Registered
 		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))
 		return
 	}
 
+	tr.Effect = trace.Changed
 	tr.Pass(checkRegistered, under,
 		"changed, still "+string(stored.ID)+changes(previous.Granted, stored.Granted))
 	if slices.Equal(previous.Leaf, stored.Leaf) {

@@ -59,6 +59,7 @@ type shell struct{ *Service }
 func (s shell) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace(e.action, s.cfg.Now())
+		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
@@ -189,6 +190,16 @@ func (s shell) address(r *http.Request) string {
 		return r.RemoteAddr
 	}
 	return Customer(peer.Addr()).String()
+}
+
+// PeerAddress returns the IP address of the other side of a request's connection;
+// empty when it has none.
+func PeerAddress(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return peer.Addr().Unmap().String()
 }
 
 // Customer is the party that limits per address count: the /64 of an IPv6

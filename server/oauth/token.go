@@ -280,6 +280,9 @@ func (s tokenEndpoint) issue(
 	}
 
 	tr.Pass(checkClientJTI, "a jti that was not used before", "a new one")
+	tr.Effect = trace.Issued
+	tr.Token, tr.Grant = t.ID(), string(t.Grant)
+	tr.Person, tr.Patient = t.Subject, t.Patient
 	tr.Pass(checkIssued, "at most 60 minutes",
 		"token "+t.ID()+" for "+t.Expires.Sub(now).String()+", "+strings.Join(g.scope, " ")+g.whose())
 

@@ -100,7 +100,7 @@ func (s *shell) crossed(r *http.Request) bool {
 
 // identify finds out who is signed in.
 func (s *Service) identify(t *step) error {
-	who, err := s.current(t.r, t.tr.Time)
+	who, err := s.current(t.r, t.tr)
 	if err != nil {
 		return s.trouble(t.tr, err)
 	}

@@ -38,7 +38,7 @@ var notices = map[string]string{
 }
 
 func (s *Service) getGrants(w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
-	who, err := s.current(r, tr.Time)
+	who, err := s.current(r, tr)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
@@ -195,7 +195,7 @@ func (s *Service) postGrants(w http.ResponseWriter, r *http.Request, tr *trace.T
 	if err != nil {
 		return err
 	}
-	who, err := s.current(r, tr.Time)
+	who, err := s.current(r, tr)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
@@ -260,6 +260,8 @@ func (s *Service) withdraw(
 
 		done = "withdrawn"
 		tr.Community, tr.Client, tr.ClientID = g.Community, g.Client, g.ClientID
+		tr.Effect = trace.Withdrawn
+		tr.Grant, tr.Patient = string(g.ID), g.Patient
 		tr.Pass(
 			checkWithdrawn,
 			"a grant of "+who.Subject,

@@ -217,6 +217,7 @@ type methods map[string]func(w http.ResponseWriter, r *http.Request, tr *trace.T
 func (s *shell) page(action string, m methods) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace(action, s.cfg.Now())
+		tr.Address = oauth.PeerAddress(r)
 		defer s.cfg.Record(tr)
 		w.Header().Set("Trace-Id", tr.ID)
 		method := r.Method

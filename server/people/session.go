@@ -38,8 +38,9 @@ func sessionID(c secret) SessionID { return sha256.Sum256(c) }
 // current returns who is signed in, or nil. A session ends after Life, with the
 // person's entry in the users file, and when the password in it becomes another one.
 // One that is idle stays, for the access that ends with it, but nobody is signed in
-// by it.
-func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
+// by it. The trace then has who it is.
+func (s *sessions) current(r *http.Request, tr *trace.Trace) (*signedIn, error) {
+	now := tr.Time
 	c := cookie(r, s.sessionCookie)
 	if c == nil {
 		return nil, nil
@@ -66,6 +67,7 @@ func (s *sessions) current(r *http.Request, now time.Time) (*signedIn, error) {
 		session.LastRequest = now
 	}
 
+	tr.Person = user.Subject
 	return &signedIn{*session, user}, nil
 }
 
@@ -155,6 +157,8 @@ func (s *sessions) start(
 	}
 
 	setCookie(w, s.sessionCookie, c)
+	tr.Effect = trace.SignedIn
+	tr.Person = user.Subject
 	tr.Pass(
 		checkSignedIn,
 		"a session of at most "+Life.String(),

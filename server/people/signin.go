@@ -49,7 +49,7 @@ func (s *Service) showSignIn(c *call, req *oauth.AuthorizationRequest, status in
 
 // getSignIn is for people who come by themselves, to see what they granted.
 func (s *Service) getSignIn(w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
-	who, err := s.current(r, tr.Time)
+	who, err := s.current(r, tr)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
@@ -251,12 +251,19 @@ func (s *gate) limit(k limitKeys, now time.Time) time.Duration {
 
 // signOut ends the browser's session, and forms of pages that it has open.
 func (s *sessions) signOut(c *call) error {
+	who, err := s.current(c.r, c.tr)
+	if err != nil {
+		return s.trouble(c.tr, err)
+	}
 	if old := cookie(c.r, s.sessionCookie); old != nil {
 		if err := s.endOf(c.r.Context(), sessionID(old)); err != nil {
 			return s.trouble(c.tr, err)
 		}
 	}
 
+	if who != nil {
+		c.tr.Effect = trace.SignedOut
+	}
 	setCookie(c.w, s.sessionCookie, nil)
 	c.visit = newSecret()
 	setCookie(c.w, s.visitCookie, c.visit)
@@ -265,7 +272,7 @@ func (s *sessions) signOut(c *call) error {
 
 // getSignOut shows that nobody is signed in, or asks.
 func (s *Service) getSignOut(w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
-	who, err := s.current(r, tr.Time)
+	who, err := s.current(r, tr)
 	if err != nil {
 		return s.trouble(tr, err)
 	}
@@ -287,7 +294,7 @@ func (s *Service) postSignOut(w http.ResponseWriter, r *http.Request, tr *trace.
 		return err
 	}
 
-	who, err := s.current(r, tr.Time)
+	who, err := s.current(r, tr)
 	if err != nil {
 		return s.trouble(tr, err)
 	}

@@ -21,6 +21,7 @@ import (
 func (s *Service) callback(p *provider) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr := trace.NewTrace("callback", s.cfg.Now())
+		tr.Address = oauth.PeerAddress(r)
 		defer s.cfg.Record(tr)
 		h := w.Header()
 		h.Set("Trace-Id", tr.ID)

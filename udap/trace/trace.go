@@ -56,7 +56,39 @@ type Trace struct {
 	// RefusedBy is the name of the check that decided; other refused steps are
 	// further mistakes.
 	RefusedBy string `json:"refusedBy,omitempty"`
+
+	// Effect is what came of the decision; empty when nothing did that lasts.
+	Effect Effect `json:"effect,omitempty"`
+	About
 }
+
+// About is who and what a decision was about, for the audit record. Each member may
+// be empty.
+type About struct {
+	Address string `json:"address,omitempty"` // IP address of the other side
+	Person  string `json:"person,omitempty"`  // subject of the person who acted, once that is proved
+	Patient string `json:"patient,omitempty"` // id of the patient in context
+	Grant   string `json:"grant,omitempty"`   // id of what a person granted
+	Token   string `json:"token,omitempty"`   // id of an access token; never the token
+}
+
+// Effect is what came of a decision.
+type Effect string
+
+// The effects that the audit record has.
+const (
+	Registered   Effect = "registered"
+	Changed      Effect = "changed" // a registration
+	Cancelled    Effect = "cancelled"
+	Issued       Effect = "issued" // a token
+	Introspected Effect = "introspected"
+	Revoked      Effect = "revoked"
+	SignedIn     Effect = "signed in"
+	SignedOut    Effect = "signed out"
+	Approved     Effect = "approved" // by a person, for whom a code was issued
+	Withdrawn    Effect = "withdrawn"
+	Launched     Effect = "launched"
+)
 
 // Bounds of a trace: what a client sends cannot make it grow past these.
 const (
