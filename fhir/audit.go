@@ -155,9 +155,17 @@ func (s *Service) refused(req *request, why error) error {
 	return why
 }
 
-// asked is the request as it was made, for the record.
+// maxAsked bounds, in bytes, how much of a body is in the record of a query.
+const maxAsked = 4 << 10
+
+// asked is the request as it was made, for the record. That of a match is its body
+// (IHE PDQm, ITI-119).
 func (r *request) asked() string {
-	return r.method + " " + strings.Join(r.path, "/") + "?" + encodePairs(r.query)
+	text := r.method + " " + strings.Join(r.path, "/") + "?" + encodePairs(r.query)
+	if r.matching != nil {
+		text += "\n\n" + string(r.body[:min(len(r.body), maxAsked)])
+	}
+	return text
 }
 
 // requestID is the client's own name for the request, if it is a plain one.

@@ -70,6 +70,7 @@ var actions = map[string]struct {
 	"create": {"C", false}, "read": {"R", false}, "vread": {"R", false}, "update": {"U", false}, "patch": {"U", false},
 	"delete": {"D", false}, "search-type": {"E", true}, "search-system": {"E", true}, "history-instance": {"R", false},
 	"history-type": {"E", true}, "history-system": {"E", true}, "$validate": {"E", false}, "$everything": {"E", false},
+	"$match":  {"E", true},
 	"$export": {"R", true}, "$import": {"E", false}, "$job-status": {"E", true}, "$job-cancel": {"E", true},
 	"$job-file": {"R", true},
 	"batch":     {"E", false}, // one that is refused as a whole

@@ -253,6 +253,17 @@ func (s *describer) typeOperations(
 		})
 	}
 
+	if _, ok := s.routes["/Type/$match"]; ok && typ == "Patient" {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:       "match",
+			Definition: definition + "Patient-match",
+			Documentation: ptr("Needs the scope system/Patient.$match, which no wildcard includes, and one to read " +
+				"patients: only these are found. The input holds the IDI-Patient profile that it asserts in " +
+				"meta.profile, or has a weight of 9 by the Identity Matching guide. A client that asks too often " +
+				"gets 429 with Retry-After."),
+		})
+	}
+
 	if level, ok := exportLevels[typ]; ok && s.Jobs != nil {
 		all = append(all, fhir.CapabilityStatementRestResourceOperation{
 			Name:       "export",

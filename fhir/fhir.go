@@ -36,6 +36,10 @@ type Config struct {
 	Jobs Jobs
 	// Timeout bounds one search; 0 means 10 s.
 	Timeout time.Duration
+	// MatchWait counts a request of a client for Patient/$match and returns 0, or
+	// returns how long the client must wait and counts nothing. Optional: there is
+	// no limit without it.
+	MatchWait func(client string, now time.Time) time.Duration
 	// Services are the OAuth endpoints that the CapabilityStatement names,
 	// by the names of the oauth-uris extension (token, register, ...). Optional.
 	Services map[string]string

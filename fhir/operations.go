@@ -1,7 +1,10 @@
 package fhir
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,10 +12,13 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/access"
+	matching "fhirdest.example/fhir/match"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
+	"fhirdest.example/udap/trace"
 )
 
 // validateOperation answers POST [base]/Type[/id]/$validate: 200 with an
@@ -345,4 +351,277 @@ func (s *reader) everythingPage(
 		status: http.StatusOK,
 		body:   append(b, `]}`...),
 	}, nil
+}
+
+// Checks of Patient/$match, besides those of access.
+var (
+	checkMatchRate = trace.NewCheck("match.rate",
+		"the client has not asked for more matches than it may in a minute", "ER-22")
+	checkMatchInput = trace.NewCheck("match.input",
+		"the input has what its IDI-Patient profile, or the least weight, asks for", "ER-22")
+)
+
+// prepareMatch reads the input of Patient/$match and holds it to the rules that
+// keep people from being guessed: a scope of its own, a rate for each client, and
+// the weight of the input.
+func (s *reader) prepareMatch(r *request) error {
+	if r.path[0] != "Patient" {
+		return fail(http.StatusNotFound, "not-supported", "$match is for Patient only.")
+	}
+
+	for _, p := range []scope.Permission{scope.Match, scope.Read} {
+		if err := r.may(p, "Patient"); err != nil {
+			return err
+		}
+	}
+
+	if s.MatchWait != nil {
+		if wait := s.MatchWait(r.grant.Client, r.now); wait > 0 {
+			return s.tooManyMatches(r, wait)
+		}
+	}
+
+	body, err := r.resourceBody()
+	if err != nil {
+		return err
+	}
+
+	root, err := tree.Parse(body)
+	if err != nil {
+		return err
+	}
+
+	m, err := matching.ReadRequest(root)
+	if err != nil {
+		return s.refusedMatch(r, err)
+	}
+
+	patient, err := tree.Parse([]byte(m.Patient.Raw))
+	if err != nil {
+		return err
+	}
+	if f := s.validate(patient, validate.Options{}); f != nil {
+		return f
+	}
+	if err := m.Check(); err != nil {
+		return s.refusedMatch(r, err)
+	}
+
+	r.matching = m
+	return nil
+}
+
+func (s *core) tooManyMatches(r *request, wait time.Duration) error {
+	f := fail(http.StatusTooManyRequests, "throttled",
+		"The client has asked for too many matches in a minute: try again later.")
+	f.retry = int((wait + time.Second - 1) / time.Second)
+	f.trace = s.refuse(r, checkMatchRate, trace.TemporarilyUnavailable, trace.Finding{
+		Expected: "no more matches in a minute than the server allows a client",
+		Found:    "another one, " + wait.Round(time.Second).String() + " too early",
+		Remedy:   "wait as long as Retry-After has it; matching is not for going through lists of people",
+	})
+	return f
+}
+
+// refusedMatch is the answer to an input that cannot be used.
+func (s *core) refusedMatch(r *request, err error) error {
+	var e *matching.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+
+	f := fail(http.StatusUnprocessableEntity, e.Code, e.Detail)
+	f.issues[0].path = e.Expression
+	if e.Form {
+		f.status = http.StatusBadRequest
+	}
+	f.trace = s.refuse(r, checkMatchInput, trace.InvalidRequest, trace.Finding{
+		Expected: "input that can be matched",
+		Found:    e.Detail,
+		Remedy:   "send more of what is known of the person, in the elements that the answer names",
+	})
+
+	return f
+}
+
+// refuse hands the operator the trace of a refusal that is none of access, and
+// returns its id.
+func (s *core) refuse(r *request, c trace.Check, code trace.Code, found trace.Finding) string {
+	t := trace.NewTrace("match", r.now)
+	t.ClientID = trace.ClientID(r.grant.Client)
+	t.Refuse(c, code, found)
+	if s.Decided != nil {
+		s.Decided(t)
+	}
+	return t.ID
+}
+
+// matchPatients answers POST [base]/Patient/$match (R4 patient-operation-match.html
+// with the rules of the Identity Matching guide): the patients whom the grant reads
+// and the input most likely means. Who may not be read is not there.
+func (s *reader) matchPatients(sn Snapshot, r *request) (*response, error) {
+	var issues []issue
+	docs, err := []uint64(nil), error(nil)
+	if r.matching.Weight < matching.MinWeight {
+		issues = append(issues, issue{
+			severity: "warning",
+			code:     "required",
+			detail: fmt.Sprintf("Nobody was looked for: the input has a weight of %d, and %d is the least.",
+				r.matching.Weight, matching.MinWeight),
+		})
+	} else {
+		var broad bool
+		docs, broad, err = s.matchCandidates(sn, r)
+		if broad {
+			issues = append(issues, issue{
+				severity: "warning",
+				code:     "too-costly",
+				detail:   "Parts of the input fit too many patients to be looked at: send more of what is known.",
+			})
+		}
+	}
+
+	if err != nil {
+		return nil, err
+	}
+
+	all, err := s.compareCandidates(sn, r, docs)
+	if err != nil {
+		return nil, err
+	}
+	return s.matchBundle(sn, r, r.matching.Rank(all), issues)
+}
+
+// matchCandidates looks the input's blocks up. broad reports that some fit too many
+// patients.
+func (s *reader) matchCandidates(sn Snapshot, r *request) (docs []uint64, broad bool, err error) {
+	f := r.access.Restrict(r.ctx, sn, source{sn})
+	f.Search = f.Read
+
+	for _, block := range r.matching.Person.Blocks() {
+		var clauses []search.Clause
+		for _, p := range block {
+			if c, err := s.queries.Plain("Patient", p.Name, p.Value); err == nil {
+				clauses = append(clauses, c)
+			}
+		}
+
+		if len(clauses) < len(block) {
+			continue // what cannot be written as a search is compared only
+		}
+
+		found, few, err := f.Few("Patient", clauses)
+		if err != nil {
+			return nil, false, err
+		}
+
+		broad = broad || !few
+		docs = append(docs, found...)
+		if len(docs) > matching.MaxCandidates {
+			slices.Sort(docs)
+			docs = slices.Compact(docs)
+		}
+		if len(docs) > matching.MaxCandidates {
+			return docs[:matching.MaxCandidates], true, nil
+		}
+	}
+
+	slices.Sort(docs)
+	return slices.Compact(docs), broad, nil
+}
+
+// compareCandidates compares those whom the grant reads.
+func (s *reader) compareCandidates(
+	sn Snapshot, r *request, docs []uint64,
+) (all []matching.Candidate, err error) {
+	failed := sn.Entries(r.ctx, docs, func(e Entry) bool {
+		var root *tree.Value
+		if root, err = stored(e); err != nil {
+			return false
+		}
+
+		v := matching.Compare(r.matching.Person, matching.NewPerson(root))
+		if v.Grade == matching.CertainlyNot {
+			return true
+		}
+
+		var seen bool
+		if seen, err = r.shows(sn, scope.Read, e); seen {
+			all = append(all, matching.Candidate{
+				Doc:     e.Doc,
+				ID:      e.ID,
+				Verdict: v,
+			})
+		}
+
+		return err == nil
+	})
+	return all, cmp.Or(err, failed)
+}
+
+// matchBundle writes what was found, each with its score and grade.
+func (s *reader) matchBundle(
+	sn Snapshot, r *request, ranked matching.Ranked, issues []issue,
+) (*response, error) {
+	b := append([]byte(nil), `{"resourceType":"Bundle","type":"searchset","total":`...)
+	b = strconv.AppendInt(b, int64(len(ranked.Found)), 10)
+	b = append(b, `,"link":[`...)
+	b = append(appendLink(b, "self", s.PublicBase+"/Patient/$match"), `],"entry":[`...)
+
+	start := len(b)
+	for _, c := range ranked.Found {
+		var err error
+		p := &page{q: &search.Query{}}
+		if b, err = s.appendDocs(b, start, sn, r, p, []uint64{c.Doc}, "match"); err != nil {
+			return nil, err
+		}
+		b = appendScore(b, c)
+	}
+
+	if issues = append(issues, matchIssues(ranked)...); len(issues) > 0 {
+		if len(b) > start {
+			b = append(b, ',')
+		}
+		b = append(append(b, `{"resource":`...), outcome(issues)...)
+		b = append(b, `,"search":{"mode":"outcome"}}`...)
+	}
+
+	return &response{
+		status: http.StatusOK,
+		body:   append(b, `]}`...),
+	}, nil
+}
+
+const matchGrade = "http://hl7.org/fhir/StructureDefinition/match-grade"
+
+// appendScore puts a score and grade into the entry that b ends with.
+func appendScore(b []byte, c matching.Candidate) []byte {
+	const search = `"search":{"mode":"match"}}`
+	b = append(b[:len(b)-len(search)], `"search":{"extension":[{"url":"`+matchGrade+`","valueCode":"`...)
+	b = append(append(b, c.Grade...), `"}],"mode":"match","score":`...)
+	return append(strconv.AppendFloat(b, c.Score, 'f', -1, 64), `}}`...)
+}
+
+// matchIssues explain what the Bundle has or does not have.
+func matchIssues(ranked matching.Ranked) []issue {
+	is := issue{
+		severity: "information",
+		code:     "informational",
+	}
+	switch {
+	case ranked.Ambiguous:
+		is.severity = "warning"
+		is.code = "multiple-matches"
+		is.detail = "No match is certain: more than one patient is. Send more of what is known."
+	case ranked.More:
+		is.detail = "More patients match: these are the most likely ones. Send more of what is known."
+	case len(ranked.Found) == 0:
+		is.code = "not-found"
+		is.detail = "No patient matches."
+
+	default:
+		return nil
+	}
+
+	return []issue{is}
 }

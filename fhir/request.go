@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/access"
+	matching "fhirdest.example/fhir/match"
 	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/search"
 )
@@ -36,9 +37,10 @@ type request struct {
 	binding []byte // of the grant, for page links, once it is needed
 	draft   *draft // what a write will most likely store
 
-	links      *transaction // of a patch in a transaction: links what the patch makes
-	match      *match       // of a transaction's entry: what its criteria matched
-	inner      bool         // an entry of a batch or transaction
+	links      *transaction      // of a patch in a transaction: links what the patch makes
+	match      *match            // of a transaction's entry: what its criteria matched
+	matching   *matching.Request // what Patient/$match is asked for, once prepared
+	inner      bool              // an entry of a batch or transaction
 	bundleType string
 	entries    []*batchEntry
 	answered   int // bytes that its entries' answers have so far

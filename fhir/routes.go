@@ -29,6 +29,7 @@ func (s *Service) allRoutes() routes {
 		"/Type/_search":   {"GET": searchType, "POST": searchType},
 		"/Type/_history":  {"GET": {name: "history-type", read: r.historyType}},
 		"/Type/$validate": {"POST": validate},
+		"/Type/$match":    {"POST": {name: "$match", prepare: r.prepareMatch, read: r.matchPatients}},
 		"/Type/id": {
 			"GET":    {name: "read", read: r.read, short: true},
 			"PUT":    {name: "update", prepare: s.prepareResource, change: w.update},

@@ -213,6 +213,7 @@ func (c Config) checkAmounts(cs *complaint.List) {
 		}, {"rates.tokensPerClient", r.TokensPerClient},
 		{"rates.signInsPerAddress", r.SignInsPerAddress},
 		{"rates.signInsPerUser", r.SignInsPerUser},
+		{"rates.matchesPerClient", r.MatchesPerClient},
 		{"limits.body", l.Body}, {"limits.connections", l.Connections},
 		{"limits.perAddress", l.PerAddress}, {"limits.requests", l.Requests}, {"limits.traces", l.Traces},
 		{"limits.tokenRequests", l.TokenRequests}, {

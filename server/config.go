@@ -216,11 +216,17 @@ type Rates struct {
 	// address or one browser (default 10).
 	SignInsPerAddress int `yaml:"signInsPerAddress,omitempty"`
 	SignInsPerUser    int `yaml:"signInsPerUser,omitempty"`
+	// requests for Patient/$match; default 120
+	MatchesPerClient int `yaml:"matchesPerClient,omitempty"`
 }
 
 // defaultRequestsPerAddress is 100 a second: many times what a test kit of the
 // field sends, and less of a processor than one core for requests of strangers.
 const defaultRequestsPerAddress = 6000
+
+// defaultMatchesPerClient lets a client find the patients of a day's appointments
+// at once, and not go through lists of people.
+const defaultMatchesPerClient = 120
 
 // Limits bound what a client may send and hold. A request's head may always
 // have 64 KiB, as at the gateway.
@@ -264,6 +270,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Issuer, c.usualIssuer())
 	or(&c.Hop, "destination")
 	or(&c.KeyFiles, "refuse")
+	or(&c.Rates.MatchesPerClient, defaultMatchesPerClient)
 	or(&c.Attachments, "accept")
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")

@@ -12,6 +12,7 @@ import (
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/export"
 	"fhirdest.example/fhir/load"
+	"fhirdest.example/server/rate"
 )
 
 // routes puts everything that the public listener answers in its place. What
@@ -102,7 +103,8 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 			"introspect": urls.Introspect,
 			"revoke":     urls.Revoke,
 		},
-		Decided: s.decisions.Record,
+		MatchWait: rate.New(s.cfg.Rates.MatchesPerClient).Acquire,
+		Decided:   s.decisions.Record,
 		Failed: func(r *http.Request, err error) {
 			method := "" // none when the audit record fails on its own time
 			if r != nil {

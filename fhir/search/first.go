@@ -3,6 +3,7 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // maxFirst bounds how many candidates First checks before it leaves the search
@@ -81,4 +82,62 @@ func (f *Finder) passes(typ string, doc uint64, clauses []Clause, filter Filter)
 		}
 	}
 	return f.visible(typ, doc)
+}
+
+// maxListed bounds the list of one clause that Few reads where no clause is narrow.
+const maxListed = 50_000
+
+// Few returns the resources of typ that satisfy all clauses and may be found, in the
+// order of their numbers, if they can be found with bounded work, however many
+// resources there are. few is false when they cannot: no clause alone, and no two
+// together, leave few enough. Clauses must be plain (see Plain).
+func (f *Finder) Few(typ string, clauses []Clause) (docs []uint64, few bool, err error) {
+	if f.err = f.ctx.Err(); f.err != nil {
+		return nil, false, f.err
+	}
+
+	filter := f.Search(typ)
+	if filter.Empty() {
+		return nil, true, nil
+	}
+
+	found, by, few := f.candidates(typ, clauses)
+	if few {
+		found = f.satisfying(found, append(clauses[:by:by], clauses[by+1:]...), filter)
+	} else if found, few = f.common(typ, clauses); few {
+		found = f.satisfying(found, clauses, filter)
+	}
+
+	if f.Visible != nil {
+		found = slices.DeleteFunc(found, func(doc uint64) bool {
+			return !f.step() || !f.visible(typ, doc)
+		})
+	}
+
+	return found, few, f.err
+}
+
+// common intersects the clauses' lists, as far as these are bounded.
+func (f *Finder) common(typ string, clauses []Clause) (docs []uint64, few bool) {
+	have := false
+	for i := range clauses {
+		next, whole := f.list(typ, &clauses[i], maxListed)
+		if !whole {
+			continue
+		}
+
+		if have {
+			next = intersect(docs, next)
+		}
+		docs = next
+		have = true
+	}
+
+	return docs, have && len(docs) <= maxCandidates
+}
+
+// Fold returns text as searches compare it: without regard to case, accents,
+// punctuation and how white space is written. Words are parted by one space.
+func Fold(text string) string {
+	return fold(cut(text, maxFolded)).spaced
 }

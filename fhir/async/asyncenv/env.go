@@ -34,6 +34,8 @@ type Env struct {
 	Limits async.Limits
 	Kinds  func(*Env) map[string]async.Kind // made when the service and its store are there
 	Broken func(async.Store) async.Store    // wraps the store of jobs; nil: as it is
+	// MatchWait is that of fhir.Config.
+	MatchWait func(client string, now time.Time) time.Duration
 
 	Late    atomic.Int64 // added to the clock, in nanoseconds
 	Gone    atomic.Bool  // the clients' registrations are cancelled
@@ -96,6 +98,7 @@ func (e *Env) Open() {
 		Jobs:       e.Manager,
 		Now:        e.Now,
 		Decided:    e.decided,
+		MatchWait:  e.MatchWait,
 	})
 	e.Must(err)
 
