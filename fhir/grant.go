@@ -154,6 +154,17 @@ func (source) Parse(v access.Resource) (*tree.Value, error) {
 	})
 }
 
+func (s source) Having(ctx context.Context, c search.Clause, f func(doc uint64) bool) error {
+	return c.Each(ctx, s.Snapshot, f)
+}
+
+func (s source) State() any {
+	if _, changing := s.Snapshot.(Change); changing {
+		return nil
+	}
+	return s.Snapshot
+}
+
 // binding identifies a grant for page links: the same client with the same
 // scopes and patient may go on with a newer token.
 func binding(g *Grant) [32]byte {

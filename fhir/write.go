@@ -54,9 +54,14 @@ func (s *writer) putNew(
 
 // store stores a version that the grant may write.
 func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error {
-	if !r.access.Covers(p, e.Type, e.ID, e.Terms) {
-		return forbidden("The token's scopes do not allow a resource with this content.")
+	ok, err := r.access.Stores(r.ctx, source{c}, p, resourceOf(e))
+	if err != nil {
+		return err
 	}
+	if !ok {
+		return forbidden("The token does not allow a resource with this content.")
+	}
+
 	e.Method = r.method
 	doc, err := c.Put(r.ctx, e)
 	e.Doc = doc

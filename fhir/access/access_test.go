@@ -72,6 +72,10 @@ func (all versions) Resource(context.Context, uint64) (access.Resource, error) {
 	return access.Resource{}, errors.New("not asked for here")
 }
 
+func (versions) Having(context.Context, search.Clause, func(uint64) bool) error { return nil }
+
+func (versions) State() any { return nil }
+
 func (versions) Parse(v access.Resource) (*tree.Value, error) { return tree.Parse(v.Body) }
 
 const (

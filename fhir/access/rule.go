@@ -28,6 +28,30 @@ type Rule interface {
 	Decide(ctx context.Context, src Source, p scope.Permission, v Resource) (Decision, error)
 }
 
+// Screen is a Rule that also decides about what a search has found, many resources
+// at once. Its Clauses are exact.
+type Screen interface {
+	Rule
+	// Screen returns those of docs, current resources of typ, that the rule allows p
+	// on, in their order. It may change docs.
+	Screen(
+		ctx context.Context, ix search.Index, src Source, p scope.Permission, typ string, docs []uint64,
+	) ([]uint64, error)
+}
+
+// screen returns those of docs that every Screen among the rules allows.
+func (r *Reader) screen(
+	ctx context.Context, ix search.Index, src Source, typ string, docs []uint64,
+) (left []uint64, err error) {
+	left = docs
+	for _, rule := range r.rules {
+		if s, ok := rule.(Screen); ok && len(left) > 0 && err == nil {
+			left, err = s.Screen(ctx, ix, src, r.sought(typ), typ, left)
+		}
+	}
+	return left, err
+}
+
 // Decision is what is allowed of a version of a resource. The zero value allows
 // all of it.
 type Decision struct {

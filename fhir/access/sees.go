@@ -33,6 +33,12 @@ type Source interface {
 	Resource(ctx context.Context, doc uint64) (Resource, error)
 	// Parse parses a stored body; its error means that the store is damaged.
 	Parse(Resource) (*tree.Value, error)
+	// Having calls f with each current resource of which the index has a term of a
+	// clause (search.Clause.Each), until f returns false.
+	Having(ctx context.Context, c search.Clause, f func(doc uint64) bool) error
+	// State identifies a state that does not change; nil for one that is being
+	// changed.
+	State() any
 }
 
 // Reason is why a resource may not be seen.
@@ -115,6 +121,28 @@ func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) 
 		})
 	}
 	return covered
+}
+
+// Stores reports whether the grant allows p to store a version: its scopes cover it,
+// and no Rule denies it.
+func (r *Reader) Stores(ctx context.Context, src Source, p scope.Permission, v Resource) (bool, error) {
+	if !r.Covers(p, v.Type, v.ID, v.Terms) {
+		return false, nil
+	}
+
+	d, by, err := r.ruled(ctx, src, p, v)
+	if err != nil {
+		return false, err
+	}
+	if d.Reason != Visible {
+		r.record(step{
+			check:  by,
+			typ:    v.Type,
+			id:     v.ID,
+			reason: d.Reason,
+		})
+	}
+	return d.Reason == Visible, nil
 }
 
 // confined reports whether a change stays within the records that the grant
@@ -250,33 +278,61 @@ func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *sea
 		func(typ string) search.Filter {
 			return r.narrow(scope.Read, typ).filter
 		})
-	f.Visible = func(typ string, doc uint64) (bool, error) {
-		exact := r.narrow(scope.Search, typ).exact && r.narrow(scope.Read, typ).exact
-		if typ != "Binary" && exact {
-			return true, nil
-		}
+	f.Visible = func(typ string, docs []uint64) ([]uint64, error) {
+		return r.visible(ctx, ix, src, typ, docs)
+	}
+	return f
+}
 
-		v, err := src.Resource(ctx, doc)
-		if err != nil {
-			return false, err
+// visible returns those of the resources of a type that may be seen, of those that
+// passed its filter.
+func (r *Reader) visible(
+	ctx context.Context, ix search.Index, src Source, typ string, docs []uint64,
+) ([]uint64, error) {
+	exact := r.narrow(scope.Search, typ).exact && r.narrow(scope.Read, typ).exact
+	if exact && typ != "AuditEvent" {
+		var err error
+		if docs, err = r.screen(ctx, ix, src, typ, docs); err != nil {
+			return nil, err
 		}
-		if !exact {
-			d, _, err := r.ruled(ctx, src, r.sought(typ), v)
-			if err != nil || d.Reason != Visible || typ != "Binary" {
-				return err == nil && d.Reason == Visible, err
-			}
-		}
-
-		root, err := src.Parse(v)
-		if err != nil {
-			return false, err
-		}
-
-		reason, err := r.contextReason(ctx, src, v, root)
-		return reason == Visible, err
+	}
+	if exact && typ != "Binary" {
+		return docs, nil
 	}
 
-	return f
+	seen := docs[:0]
+	for _, doc := range docs {
+		ok, err := r.finds(ctx, src, typ, doc, exact)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			seen = append(seen, doc)
+		}
+	}
+	return seen, nil
+}
+
+// finds reports whether one resource that passed its filter may be found. exact is
+// whether the rules have decided.
+func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, exact bool) (bool, error) {
+	v, err := src.Resource(ctx, doc)
+	if err != nil {
+		return false, err
+	}
+	if !exact {
+		d, _, err := r.ruled(ctx, src, r.sought(typ), v)
+		if err != nil || d.Reason != Visible || typ != "Binary" {
+			return err == nil && d.Reason == Visible, err
+		}
+	}
+
+	root, err := src.Parse(v)
+	if err != nil {
+		return false, err
+	}
+	reason, err := r.contextReason(ctx, src, v, root)
+	return reason == Visible, err
 }
 
 // sought is what rules are asked about a resource that a search finds or brings

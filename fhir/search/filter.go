@@ -2,6 +2,7 @@ package search
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"slices"
 )
@@ -90,6 +91,26 @@ func InCompartment(of, id, typ string) (Clause, bool) {
 	}
 
 	return c, len(c.probes) > 0
+}
+
+// Each calls f with each resource of which the index has a term of the clause, until f
+// returns false: a clause that Plain or InCompartment returned, and that names no
+// resource itself.
+func (c Clause) Each(ctx context.Context, ix Index, f func(doc uint64) bool) error {
+	goOn := true
+	for i := range c.probes {
+		p := &c.probes[i]
+		err := ix.Scan(ctx, p.from, p.to, func(term []byte, doc uint64) bool {
+			if p.keep == nil || p.keep(term[2:]) {
+				goOn = f(doc)
+			}
+			return goOn
+		})
+		if err != nil || !goOn {
+			return err
+		}
+	}
+	return nil
 }
 
 // Patients calls f with the id of each patient in whose compartment a resource

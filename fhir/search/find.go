@@ -64,8 +64,9 @@ type Finder struct {
 	// Search and Read return which resources of a type the reader may find,
 	// and may have included.
 	Search, Read func(typ string) Filter
-	// Visible, optional, reports whether what passed a filter may be seen.
-	Visible func(typ string, doc uint64) (bool, error)
+	// Visible, optional, returns those of the resources of a type that may be seen,
+	// of those that passed a filter, in their order. It may change docs.
+	Visible func(typ string, docs []uint64) ([]uint64, error)
 
 	ctx   context.Context
 	steps int
@@ -142,9 +143,19 @@ func (f *Finder) visible(typ string, doc uint64) bool {
 	if f.Visible == nil || f.err != nil {
 		return f.err == nil
 	}
-	ok, err := f.Visible(typ, doc)
+	seen, err := f.Visible(typ, []uint64{doc})
 	f.fail(err)
-	return ok && err == nil
+	return len(seen) > 0 && err == nil
+}
+
+// seen returns those of docs that may be seen, of what passed a filter.
+func (f *Finder) seen(typ string, docs []uint64) []uint64 {
+	if f.Visible == nil || len(docs) == 0 || f.err != nil {
+		return docs
+	}
+	docs, err := f.Visible(typ, docs)
+	f.fail(err)
+	return docs
 }
 
 // fail keeps the first error.
@@ -200,23 +211,27 @@ func (f *Finder) pushDown(q *Query) (docs []uint64, handled bool) {
 		return nil, handled
 	}
 
-	return slices.DeleteFunc(docs, func(doc uint64) bool {
+	if f.Visible == nil {
+		return docs, true
+	}
+	byType := map[string][]uint64{}
+	for _, doc := range docs {
 		typ, _ := f.identity(doc)
-		return !f.step() || !f.visible(typ, doc)
-	}), true
+		byType[typ] = append(byType[typ], doc)
+	}
+
+	var seen []uint64
+	for typ, docs := range byType {
+		seen = append(seen, f.seen(typ, docs)...)
+	}
+	return seen, true
 }
 
 // matching returns the resources of typ that satisfy clauses and filter, in the
 // order of their numbers.
 func (f *Finder) matching(typ string, clauses []Clause, filter Filter) []uint64 {
 	clauses, read := divide(clauses)
-	docs := f.reading(typ, f.passing(typ, clauses, filter), read)
-	if f.Visible == nil {
-		return docs
-	}
-	return slices.DeleteFunc(docs, func(doc uint64) bool {
-		return !f.step() || !f.visible(typ, doc)
-	})
+	return f.seen(typ, f.reading(typ, f.passing(typ, clauses, filter), read))
 }
 
 func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {

@@ -98,7 +98,9 @@ func search(t *testing.T, ix Index, q *Query, filter func(string) Filter, hides 
 	t.Helper()
 	f := NewFinder(t.Context(), ix, filter, filter)
 	if hides {
-		f.Visible = func(_ string, doc uint64) (bool, error) { return doc%3 != 0, nil }
+		f.Visible = func(_ string, docs []uint64) ([]uint64, error) {
+			return slices.DeleteFunc(docs, func(doc uint64) bool { return doc%3 == 0 }), nil
+		}
 	}
 	r, err := f.Find(q)
 	if err != nil {
