@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/validate"
@@ -34,6 +35,9 @@ type Config struct {
 	// Jobs does work in the background. Optional: without it, every request is
 	// answered with its result, and there are no bulk data operations.
 	Jobs Jobs
+	// Consents is what the operator decides of the patients' Consents. The zero value
+	// permits what no Consent denies.
+	Consents consent.Policy
 	// Timeout bounds one search; 0 means 10 s.
 	Timeout time.Duration
 	// MatchWait counts a request of a client for Patient/$match and returns 0, or
@@ -118,6 +122,7 @@ type core struct {
 	queries   *search.Parser
 	validator *validate.Validator
 	pageKey   pageKey
+	compiled  *consent.Cache
 }
 
 // The parts of a service, each with one task.
@@ -157,6 +162,7 @@ func newCore(c Config) (*core, error) {
 		validator: validate.New(table.R4()),
 		ex:        &search.Extractor{},
 		queries:   &search.Parser{Now: c.Now},
+		compiled:  &consent.Cache{},
 	}
 
 	s.validator.StrictAttachments = c.StrictAttachments

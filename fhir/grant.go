@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
@@ -21,7 +22,32 @@ type Grant = access.Grant
 // Reader returns what decides about access for a request: its grant, and what the
 // request itself states in its header.
 func (s *core) Reader(g *Grant, h http.Header) *access.Reader {
-	return access.NewReader(g, s.ex.Bases)
+	return access.NewReader(g, s.ex.Bases, s.consentRule(g))
+}
+
+// consentRule returns the rule of the patients' Consents for the party of a grant.
+func (s *core) consentRule(g *Grant) *consent.Rule {
+	asker := &consent.Asker{
+		Client:    g.Client,
+		ClientURI: g.Party,
+		User:      g.User,
+		Personal:  g.Subject != "",
+	}
+	if g.Asserted != nil {
+		asker.Organization = g.Asserted.Organization
+		asker.Subject = g.Asserted.SubjectID
+	}
+	for _, p := range g.Purposes {
+		asker.Purposes = append(asker.Purposes, consent.Purpose(p))
+	}
+
+	return &consent.Rule{
+		Asker:  asker,
+		Policy: &s.Consents,
+		Bases:  s.ex.Bases,
+		Now:    s.Now(),
+		Cache:  s.compiled,
+	}
 }
 
 // may refuses what the grant allows on no resource of a type.

@@ -205,20 +205,31 @@ func (s *writer) delete(c Change, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok || old.Deleted {
-		if !r.access.Everything(scope.Delete, r.path[0]) {
-			return nil, notFound()
+	if ok {
+		if ok, err = r.shows(c, scope.Delete, old); err != nil {
+			return nil, err
 		}
-		return deleted(r, old.Version), nil
 	}
-	if err := r.sees(c, scope.Delete, old); err != nil {
-		return nil, err
+	if !ok || old.Deleted {
+		return nothingToDelete(r, old, ok)
 	}
 	if err := ifMatch(r, old); err != nil {
 		return nil, err
 	}
 
 	return s.remove(c, r, old)
+}
+
+// nothingToDelete answers the deletion of what is not there, is deleted already, or
+// may not be seen.
+func nothingToDelete(r *request, old Entry, seen bool) (*response, error) {
+	if !r.access.Everything(scope.Delete, r.path[0]) {
+		return nil, notFound()
+	}
+	if !seen {
+		return deleted(r, 0), nil
+	}
+	return deleted(r, old.Version), nil
 }
 
 func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {

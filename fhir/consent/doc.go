@@ -26,6 +26,13 @@
 //     belongs, one that denies overrides. Where none decides, the policy's default
 //     does.
 //
+// A resource belongs to the patients in whose compartment it is (R4
+// compartmentdefinition-patient.html), and otherwise to the patient or subject that
+// it names; a Binary to those of its security context; a stored Bundle to those of
+// all that is in it. Consents themselves, Groups and AuditEvents are not restricted.
+// What a person's token does with the person's own record is not restricted either:
+// Consents are about others.
+//
 // What cannot be known fails closed: a provision that denies applies when it
 // cannot be excluded that it does, one that permits applies only when it is
 // certain. A Consent that cannot be understood (a modifierExtension,

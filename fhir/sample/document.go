@@ -90,20 +90,22 @@ func (p *person) documentMembers(
 	}
 }
 
-// consent writes what the patient allows: every sixth, counted from the
-// second, denies everything.
+// consent writes what the patient allows. Every sixth, counted from the second, has
+// denied everything and taken that back: the sample is there to be read.
 func consent(w *writer, p *person) {
+	status := "active"
 	decision := "permit"
 	rule := "OPTIN"
 	name := "opt-in"
 	if p.index%6 == 1 {
+		status = "inactive"
 		decision = "deny"
 		rule = "OPTOUT"
 		name = "opt-out"
 	}
 	w.put("Consent", p.sub("consent", 1), "",
 		"text", narrative("Sharing of the record: "+decision),
-		"status", "active",
+		"status", status,
 		"scope", concept("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy",
 			"Privacy Consent"),
 		"category", arr{concept(loinc, "59284-0", "Consent Document")},

@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/server/bolt"
@@ -188,7 +189,9 @@ func (e *Env) Traced(id, check string) bool {
 	return false
 }
 
-// authorize reads "Bearer scopes[; client=id][; patient=id][; subject=id][; records][; registration=2]".
+// authorize reads "Bearer scopes", and after semicolons: client=id, patient=id,
+// subject=id, user=reference, purpose=codes with commas, org=organization_id,
+// named=subject_id, records, registration=2.
 func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -216,6 +219,14 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Client = v
 		case "subject":
 			g.Subject = v
+		case "user":
+			g.User = v
+		case "purpose":
+			g.Purposes = strings.Split(v, ",")
+		case "org":
+			g.Asserted = &access.Asserted{Organization: v}
+		case "named":
+			g.Asserted = &access.Asserted{SubjectID: v}
 		case "records":
 			g.AllRecords = true
 		case "registration":

@@ -1,0 +1,441 @@
+package consent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/tree"
+	"fhirdest.example/udap/trace"
+)
+
+var checkConsent = trace.NewCheck("access.consent",
+	"the Consents of the patients to whom the resource belongs permit the use", "FS-302 FS-309 FS-411")
+
+// exempt are the types that Consents say nothing about: themselves, since whoever may
+// read or write them by scope must be able to change one that denies; Groups, which
+// are no patient's record (their members' resources are decided one by one); and the
+// record of who did what.
+var exempt = []string{"Consent", "Group", "AuditEvent"}
+
+// Rule is the access.Rule of the patients' Consents, for one request.
+type Rule struct {
+	Asker  *Asker
+	Policy *Policy
+	Bases  search.Bases
+	Now    time.Time
+	Cache  *Cache
+	// Decided, optional, gets each decision that a Consent made.
+	Decided func(Answer)
+
+	of      access.Source // whose state decider has seen; nil: none
+	decider *Decider
+	idle    bool // no Consent decides anything in that state
+}
+
+// Check implements access.Rule.
+func (*Rule) Check() trace.Check { return checkConsent }
+
+// Clauses implements access.Rule: Screen decides about what searches find.
+func (*Rule) Clauses(scope.Permission, string) (all []search.Clause, exact bool) {
+	return nil, true
+}
+
+// Decide implements access.Rule.
+func (r *Rule) Decide(
+	ctx context.Context, src access.Source, p scope.Permission, v access.Resource,
+) (access.Decision, error) {
+	var d access.Decision
+	if slices.Contains(exempt, v.Type) {
+		return d, nil
+	}
+	if err := r.follow(ctx, src); err != nil || r.idle {
+		return d, err
+	}
+
+	a, err := r.about(ctx, src, p, v)
+	if err != nil {
+		return d, err
+	}
+	r.note(a)
+	if a.Outcome == Deny {
+		d.Reason = access.Reason(a.text())
+	}
+	d.Permits = a.Outcome == Permit && a.Consent != "" && !a.Emergency
+	return d, nil
+}
+
+// Screen implements access.Screen.
+func (r *Rule) Screen(
+	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
+) ([]uint64, error) {
+	if slices.Contains(exempt, typ) {
+		return docs, nil
+	}
+	if err := r.follow(ctx, src); err != nil || r.idle {
+		return docs, err
+	}
+
+	var failed error
+	left := docs[:0]
+	asked := slices.Clone(docs)
+	err := ix.Terms(ctx, asked, func(doc uint64, id string, terms search.Terms) bool {
+		v := access.Resource{
+			Doc:   doc,
+			Type:  typ,
+			ID:    id,
+			Terms: terms,
+		}
+		var a Answer
+		if a, failed = r.about(ctx, src, p, v); failed != nil {
+			return false
+		}
+		if a.Outcome == Permit {
+			left = append(left, doc)
+		}
+		return true
+	})
+	if failed != nil {
+		err = failed
+	}
+	return left, err
+}
+
+// note hands on a decision that a Consent made.
+func (r *Rule) note(a Answer) {
+	if r.Decided != nil && (a.Consent != "" || a.Outcome == Deny) {
+		r.Decided(a)
+	}
+}
+
+// text is the reason of an answer, with what decided.
+func (a *Answer) text() string {
+	switch {
+	case a.Consent == "":
+		return a.Reason
+	case a.Provision == "":
+		return fmt.Sprintf("%s: Consent/%s", a.Reason, a.Consent)
+	}
+	return fmt.Sprintf("%s: Consent/%s, %s", a.Reason, a.Consent, a.Provision)
+}
+
+// follow makes a decider for a state. What it has found is kept as long as the state
+// is the same: of one that is being changed, for no longer than one question.
+func (r *Rule) follow(ctx context.Context, src access.Source) error {
+	state := src.State()
+	if r.decider != nil && state != nil && r.of != nil && r.of.State() == state {
+		return nil
+	}
+
+	idle := len(r.Policy.Denied) == 0
+	if idle {
+		err := src.Having(ctx, activeConsents(), func(uint64) bool {
+			idle = false
+			return false
+		})
+		if err != nil {
+			return err
+		}
+	}
+
+	r.of = src
+	r.idle = idle
+	r.decider = &Decider{
+		Asker:  r.Asker,
+		Policy: r.Policy,
+		Bases:  r.Bases,
+		Now:    r.Now,
+		Store: &store{
+			src:   src,
+			bases: r.Bases,
+			cache: r.Cache,
+		},
+	}
+	return nil
+}
+
+// activeConsents is the clause of the Consents that are active.
+var activeConsents = sync.OnceValue(func() search.Clause {
+	c, err := new(search.Parser).Plain("Consent", "status", "active")
+	if err != nil {
+		panic(err) // R4's Consent has the parameter
+	}
+	return c
+})
+
+// about decides about one version of a resource. Its body is read when a provision
+// asks for it; the terms of a version that has none are extracted.
+func (r *Rule) about(
+	ctx context.Context, src access.Source, p scope.Permission, v access.Resource,
+) (Answer, error) {
+	var root *tree.Value
+	parse := func() (*tree.Value, error) {
+		if root != nil {
+			return root, nil
+		}
+		if v.Body == nil {
+			var err error
+			if v, err = src.Resource(ctx, v.Doc); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		root, err = src.Parse(v)
+		return root, err
+	}
+
+	if v.Type == "Bundle" {
+		return r.aboutBundle(ctx, p, parse)
+	}
+	terms := v.Terms
+	if len(terms) == 0 {
+		root, err := parse()
+		if err != nil {
+			return Answer{}, err
+		}
+		if terms, err = r.extract(v.Type, v.ID, root); err != nil {
+			return Answer{}, err
+		}
+	}
+	return r.decider.Decide(ctx, patients(v.Type, v.ID, terms), &Resource{
+		Type:  v.Type,
+		ID:    v.ID,
+		Parse: parse,
+	}, actionsOf(p)...)
+}
+
+func (r *Rule) extract(typ, id string, root *tree.Value) (search.Terms, error) {
+	x := search.Extractor{Bases: r.Bases}
+	return x.Extract(typ, root, search.Stamp{ID: id})
+}
+
+// aboutBundle decides about a stored Bundle by each resource in it: one that may not
+// be used hides the whole.
+func (r *Rule) aboutBundle(
+	ctx context.Context, p scope.Permission, parse func() (*tree.Value, error),
+) (Answer, error) {
+	all := Answer{Outcome: Permit}
+	root, err := parse()
+	if err != nil {
+		return all, err
+	}
+
+	for _, e := range root.Get("entry").Each() {
+		in := e.Get("resource")
+		typ, id := in.Get("resourceType").Text(), in.Get("id").Text()
+		if !search.IsType(typ) || slices.Contains(exempt, typ) {
+			continue
+		}
+
+		var a Answer
+		inside := func() (*tree.Value, error) { return in, nil }
+		if typ == "Bundle" {
+			a, err = r.aboutBundle(ctx, p, inside)
+		} else {
+			a, err = r.aboutEntry(ctx, p, typ, id, in)
+		}
+		if err != nil || a.Outcome == Deny {
+			return a, err
+		}
+		if a.Consent != "" {
+			all = a
+		}
+	}
+	return all, nil
+}
+
+func (r *Rule) aboutEntry(
+	ctx context.Context, p scope.Permission, typ, id string, root *tree.Value,
+) (Answer, error) {
+	terms, err := r.extract(typ, id, root)
+	if err != nil {
+		return Answer{}, err
+	}
+	return r.decider.Decide(ctx, patients(typ, id, terms), &Resource{
+		Type:  typ,
+		ID:    id,
+		Parse: func() (*tree.Value, error) { return root, nil },
+	}, actionsOf(p)...)
+}
+
+// patients returns the ids of the patients to whom a resource belongs: those in whose
+// compartment it is. Of a type that is in no patient's compartment, such as Device,
+// it is the patient or subject that it names.
+func patients(typ, id string, terms search.Terms) []string {
+	var ids []string
+	add := func(patient string) {
+		if !slices.Contains(ids, patient) {
+			ids = append(ids, patient)
+		}
+	}
+
+	if typ == "Patient" {
+		add(id)
+	}
+	search.Patients(typ, terms, func(patient []byte) {
+		add(string(patient))
+	})
+	for _, code := range outside()[typ] {
+		search.References(typ, code, terms, func(to, patient string) {
+			if to == "Patient" {
+				add(patient)
+			}
+		})
+	}
+	return ids
+}
+
+// outside has, for each type that is in no patient's compartment, the search
+// parameters that name a patient.
+var outside = sync.OnceValue(func() map[string][]string {
+	all := map[string][]string{}
+	for _, typ := range search.Types() {
+		if _, in := search.InCompartment("Patient", "x", typ); in {
+			continue
+		}
+		for _, code := range []string{"patient", "subject"} {
+			if search.Lookup(typ, code) != nil {
+				all[typ] = append(all[typ], code)
+			}
+		}
+	}
+	return all
+})
+
+// actionsOf returns what an interaction comes to.
+func actionsOf(p scope.Permission) []Action {
+	switch {
+	case p&scope.Create != 0:
+		return []Action{Collect}
+	case p&(scope.Update|scope.Delete) != 0:
+		return []Action{Access, Correct}
+	}
+	return []Action{Access}
+}
+
+// store reads Consents and other resources in one state.
+type store struct {
+	src   access.Source
+	bases search.Bases
+	cache *Cache
+}
+
+// InForce implements Store.
+func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Consent, error) {
+	of, _ := search.InCompartment("Patient", patient, "Consent")
+	var docs []uint64
+	err := s.src.Having(ctx, of, func(doc uint64) bool {
+		if !slices.Contains(docs, doc) {
+			docs = append(docs, doc)
+		}
+		return len(docs) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	var all []*Consent
+	for _, doc := range docs {
+		v, err := s.src.Resource(ctx, doc)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.compiled(v)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil && c.patient == patient {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+func (s *store) compiled(v access.Resource) (*Consent, error) {
+	if c, known := s.cache.get(v); known {
+		return c, nil
+	}
+
+	root, err := s.src.Parse(v)
+	if err != nil {
+		return nil, err
+	}
+	c := Parse(root, v.Updated, s.bases)
+	if c != nil {
+		c.Version = v.Version
+	}
+	s.cache.put(v, c)
+	return c, nil
+}
+
+// Load implements Store.
+func (s *store) Load(ctx context.Context, ref search.Ref) (*tree.Value, error) {
+	v, ok, err := s.src.Current(ctx, ref.Type, ref.ID)
+	if err != nil || !ok || v.Deleted {
+		return nil, err
+	}
+	return s.src.Parse(v)
+}
+
+// maxCached bounds how many Consents are kept compiled, and maxCachedBody how long
+// one may be that is.
+const (
+	maxCached     = 8192
+	maxCachedBody = 16 << 10
+)
+
+// Cache keeps Consents compiled, by the very bytes that they were made of: it cannot
+// be out of date. The zero value is empty; nil keeps nothing.
+type Cache struct {
+	mu   sync.Mutex
+	docs map[uint64]cached
+}
+
+// cached is a Consent with what it was made of; compiled is nil for one that is not
+// in force.
+type cached struct {
+	body     []byte
+	updated  time.Time
+	compiled *Consent
+}
+
+func (c *Cache) get(v access.Resource) (*Consent, bool) {
+	if c == nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known, ok := c.docs[v.Doc]
+	if !ok || !known.updated.Equal(v.Updated) || !bytes.Equal(known.body, v.Body) {
+		return nil, false
+	}
+	return known.compiled, true
+}
+
+func (c *Cache) put(v access.Resource, compiled *Consent) {
+	if c == nil || len(v.Body) > maxCachedBody {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.docs == nil {
+		c.docs = map[uint64]cached{}
+	}
+	if len(c.docs) >= maxCached {
+		for doc := range c.docs { // any one makes room
+			delete(c.docs, doc)
+			break
+		}
+	}
+	c.docs[v.Doc] = cached{
+		body:     bytes.Clone(v.Body),
+		updated:  v.Updated,
+		compiled: compiled,
+	}
+}
