@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 type auditor struct {
 	commit  sync.Mutex // held while records are stored, so that who waits for it finds them there
 	mu      sync.Mutex // guards all below
-	pending []Record
+	pending []trail.Record
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
 }
@@ -31,16 +32,17 @@ type auditor struct {
 // errAudit is what a request meets while no record can be kept.
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
-// later queues a record for the next commit. It waits when too many are pending.
-func (s *Service) auditLater(rec Record) error {
+// auditLater queues records for the next commit. It waits when too many are pending.
+func (s *Service) auditLater(records ...trail.Record) error {
 	a := &s.audit
 	a.mu.Lock()
 	if a.pending == nil {
-		a.pending = make([]Record, 0, auditPending)
+		a.pending = make([]trail.Record, 0, auditPending)
 	}
-	a.pending = append(a.pending, rec)
+	first := len(a.pending) == 0
+	a.pending = append(a.pending, records...)
 	n := len(a.pending)
-	if n == 1 {
+	if first && n > 0 {
 		a.timer = time.AfterFunc(auditDelay, func() {
 			s.flushAudit()
 		})
@@ -98,15 +100,36 @@ func (s *Service) auditReady() error {
 	return nil
 }
 
+// Audit keeps the record of an event that is no interaction with FHIR. It joins the
+// next shared commit, and is in the order in which it came.
+func (s *Service) Audit(rec trail.Record) error {
+	if err := s.auditReady(); err != nil {
+		return err
+	}
+
+	if rec.Base == "" {
+		rec.Base = s.PublicBase
+	}
+	if rec.At.IsZero() {
+		rec.At = s.Now()
+	}
+	if rec.Outcome == "" {
+		rec.Outcome = "0"
+	}
+	return s.auditLater(rec)
+}
+
 // Close stores the records that wait.
 func (s *Service) Close() error { return s.flushAudit() }
 
-// auditRecord returns the record of an interaction that is done, or failed.
-func (s *core) auditRecord(r *request, in *interaction, err error) Record {
-	rec := Record{
+// auditRecords returns the records of an interaction that is done, or failed: one
+// for each patient, as IHE's Basic Audit Log Patterns have it.
+func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Record {
+	rec := trail.Record{
 		Base:        s.PublicBase,
 		Client:      r.grant.Client,
 		TokenID:     r.grant.TokenID,
+		Address:     r.address,
 		Purposes:    r.grant.Purposes,
 		Subject:     r.grant.Subject,
 		User:        r.grant.User,
@@ -116,7 +139,6 @@ func (s *core) auditRecord(r *request, in *interaction, err error) Record {
 		Subtype:     in.name,
 		Outcome:     "0",
 		RequestID:   requestID(r.header),
-		Patients:    r.notes.patients,
 	}
 
 	if err != nil {
@@ -133,13 +155,11 @@ func (s *core) auditRecord(r *request, in *interaction, err error) Record {
 		rec.Subtype = "transaction"
 	}
 
-	if actions[in.name].query {
+	if trail.IsQuery(in.name) {
 		rec.Query = r.asked()
-	} else {
-		rec.Touched = r.notes.touched
+		return ofPatients(rec, r.notes.patients)
 	}
-
-	return rec
+	return ofResources(rec, r.notes.touched)
 }
 
 // refused keeps the record of a request that was refused before it was begun,
@@ -149,7 +169,7 @@ func (s *Service) refused(req *request, why error) error {
 	if err != nil {
 		in = &interaction{} // there is none
 	}
-	if failed := s.auditLater(s.auditRecord(req, in, why)); failed != nil {
+	if failed := s.auditLater(s.auditRecords(req, in, why)...); failed != nil {
 		return failed
 	}
 	return why
@@ -179,55 +199,140 @@ func requestID(h http.Header) string {
 	return id
 }
 
-// notes gather, while a request is done, what its audit record will hold.
+// notes gather, while a request is done, what its audit records will hold.
 type notes struct {
-	query    bool     // of a query's record, which has no touched
-	touched  []Entry  // without bodies and terms
-	patients []string // ids of patients that these are about
-	created  bool     // an update stored a first version
+	query    bool            // of a query's records, which have no resources
+	patients []string        // ids of the patients that a query is about
+	known    map[string]bool // the same
+	touched  []touched       // the resources that anything else is about
+	created  bool            // an update stored a first version
 }
 
-// Bounds of one record.
+// touched is a version, and the patients that it is about.
+type touched struct {
+	trail.Version
+	patients []string
+}
+
+// Bounds of records. Nothing is left out for them: there are more records, or some
+// name several patients.
 const (
-	maxTouched  = 100
-	maxPatients = 20
+	maxTouched  = 100 // resources of one record
+	maxApart    = 100 // patients of a query or resource who have a record each
+	maxTogether = 100 // patients of one record, when there are more
 )
 
+// touch notes a version that a request is about.
 func (n *notes) touch(e Entry) {
-	if n.query {
-		n.about(e)
-		return
-	}
-	if len(n.touched) >= maxTouched {
+	if !n.query {
+		n.touched = append(n.touched, touched{
+			Version: trail.Version{
+				Type:    e.Type,
+				ID:      e.ID,
+				Version: e.Version,
+			},
+			patients: patientsOf(nil, e),
+		})
 		return
 	}
 
-	n.about(e)
-	e.Body = nil
-	e.Terms = nil
-	n.touched = append(n.touched, e)
+	for _, id := range patientsOf(nil, e) {
+		if n.known == nil {
+			n.known = map[string]bool{}
+		}
+		if !n.known[id] {
+			n.known[id] = true
+			n.patients = append(n.patients, id)
+		}
+	}
 }
 
-// about notes the patients that a resource is about.
-func (n *notes) about(e Entry) {
+// leave notes the version before the one that was touched last: it may have been in
+// the record of another patient.
+func (n *notes) leave(old Entry) {
+	last := &n.touched[len(n.touched)-1]
+	last.patients = patientsOf(last.patients, old)
+}
+
+// patientsOf adds the patients that a version is about.
+func patientsOf(ids []string, e Entry) []string {
+	add := func(id string) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+
 	switch e.Type {
 	case "AuditEvent": // reading the record of a disclosure discloses it to no one else
 	case "Patient":
-		n.patient(e.ID)
+		add(e.ID)
 	default:
 		search.Patients(e.Type, e.Terms, func(id []byte) {
-			for _, known := range n.patients {
-				if known == string(id) {
-					return
-				}
-			}
-			n.patient(string(id))
+			add(string(id))
 		})
 	}
+	return ids
 }
 
-func (n *notes) patient(id string) {
-	if len(n.patients) < maxPatients && !slices.Contains(n.patients, id) {
-		n.patients = append(n.patients, id)
+// ofPatients returns a record for each patient, and one if there is none.
+func ofPatients(rec trail.Record, patients []string) []trail.Record {
+	rec.Patients = nil
+	if len(patients) == 0 {
+		return []trail.Record{rec}
 	}
+
+	size := 1
+	if len(patients) > maxApart {
+		size = maxTogether
+	}
+	var all []trail.Record
+	for some := range slices.Chunk(patients, size) {
+		rec.Patients = some
+		all = append(all, rec)
+	}
+	return all
+}
+
+// ofResources returns records that have one patient each, and the resources about
+// this patient; then one of the resources about none.
+func ofResources(rec trail.Record, touched []touched) []trail.Record {
+	var all []trail.Record
+	var patients []string
+	of := map[string][]trail.Version{}
+	add := func(id string, v trail.Version) {
+		if of[id] == nil {
+			patients = append(patients, id)
+		}
+		of[id] = append(of[id], v)
+	}
+
+	for _, t := range touched {
+		switch n := len(t.patients); {
+		case n == 0:
+			add("", t.Version)
+		case n > maxApart:
+			rec.Touched = []trail.Version{t.Version}
+			all = append(all, ofPatients(rec, t.patients)...)
+		default:
+			for _, id := range t.patients {
+				add(id, t.Version)
+			}
+		}
+	}
+
+	for _, id := range patients {
+		rec.Patients = nil
+		if id != "" {
+			rec.Patients = []string{id}
+		}
+		for some := range slices.Chunk(of[id], maxTouched) {
+			rec.Touched = some
+			all = append(all, rec)
+		}
+	}
+
+	if len(all) == 0 {
+		all = append(all, rec)
+	}
+	return all
 }

@@ -40,6 +40,7 @@ type Asked struct {
 	RawQuery    string        `json:"rawQuery,omitzero"`
 	Header      http.Header   `json:"header,omitempty"` // the fields that keptHeaders lists
 	Grant       *Grant        `json:"grant"`
+	Address     string        `json:"address,omitzero"` // the client's, as the connection had it
 	At          time.Time     `json:"at"`
 	Body        []byte        `json:"-"`
 
@@ -147,6 +148,7 @@ func (r *request) asAsked(name string) *Asked {
 		RawQuery:    r.rawQuery,
 		Header:      header,
 		Grant:       r.grant,
+		Address:     r.address,
 		At:          r.now,
 		Body:        r.body,
 		Access:      r.access,
@@ -362,6 +364,7 @@ func (s *Service) Perform(
 		header:  a.Header,
 		body:    a.Body,
 		grant:   a.Grant,
+		address: a.Address,
 		access:  s.Reader(a.Grant, a.Header),
 		now:     s.Now(),
 		inner:   true,
@@ -443,15 +446,16 @@ func (s *Service) Bases() search.Bases {
 // patients that it was about, or why it failed.
 func (s *Service) Disclose(a *Asked, patients []string, why error) error {
 	r := &request{
-		method: a.Method,
-		path:   a.Path,
-		query:  a.Query,
-		header: a.Header,
-		grant:  a.Grant,
-		now:    s.Now(),
+		method:  a.Method,
+		path:    a.Path,
+		query:   a.Query,
+		header:  a.Header,
+		grant:   a.Grant,
+		address: a.Address,
+		now:     s.Now(),
 	}
 	r.notes.patients = patients
-	return s.auditLater(s.auditRecord(r, &interaction{name: a.Interaction}, why))
+	return s.auditLater(s.auditRecords(r, &interaction{name: a.Interaction}, why)...)
 }
 
 // writes are the changes that are under way. A change has its time, which becomes

@@ -81,13 +81,14 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	req := v.Get("request")
 	method, url := req.Get("method").Text(), req.Get("url").Text()
 	sub := &request{
-		ctx:    r.ctx,
-		method: method,
-		grant:  r.grant,
-		now:    r.now,
-		header: http.Header{},
-		access: r.access,
-		inner:  true,
+		ctx:     r.ctx,
+		method:  method,
+		grant:   r.grant,
+		address: r.address,
+		now:     r.now,
+		header:  http.Header{},
+		access:  r.access,
+		inner:   true,
 	}
 	e.req = sub
 
@@ -103,6 +104,9 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	}
 
 	sub.header.Set("Prefer", r.entryPreference())
+	if id := requestID(r.header); id != "" {
+		sub.header.Set("X-Request-Id", id)
+	}
 	if resource := v.Get("resource"); resource != nil {
 		sub.body = []byte(resource.Raw)
 		sub.header.Set("Content-Type", "application/fhir+json")

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/fhir/validate"
 )
 
@@ -189,26 +190,20 @@ func (s *Service) storeLine(
 }
 
 // loadRecords are the audit records of what was stored.
-func (s *Service) loadRecords(a *Asked, stored *notes) []Record {
-	var all []Record
-	for rest := stored.touched; len(rest) > 0; {
-		n := min(maxTouched, len(rest))
-		r := &request{
-			method: a.Method,
-			path:   a.Path,
-			header: a.Header,
-			grant:  a.Grant,
-			now:    s.Now(),
-		}
-
-		for _, e := range rest[:n] {
-			r.notes.touch(e)
-		}
-		all = append(all, s.auditRecord(r, &interaction{name: a.Interaction}, nil))
-		rest = rest[n:]
+func (s *Service) loadRecords(a *Asked, stored *notes) []trail.Record {
+	r := &request{
+		method:  a.Method,
+		path:    a.Path,
+		header:  a.Header,
+		grant:   a.Grant,
+		address: a.Address,
+		now:     s.Now(),
+		notes:   *stored,
 	}
-
-	return all
+	if len(stored.touched) == 0 {
+		return nil
+	}
+	return s.auditRecords(r, &interaction{name: a.Interaction}, nil)
 }
 
 // Place returns the value of a mark that StoreLoad stored, nil when there is none.

@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,7 +27,8 @@ type request struct {
 	body     []byte
 	grant    *Grant
 	now      time.Time
-	form     form // how the answer is written
+	address  string // of the client, as the connection has it
+	form     form   // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
 
@@ -50,6 +52,15 @@ type request struct {
 
 	access *access.Reader // decides what the grant allows
 	notes  notes
+}
+
+// addressOf returns the IP address of a connection's far end, without the port.
+func addressOf(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 // rawTarget gives the path and query of a request as they were sent.

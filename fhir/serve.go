@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/trail"
 )
 
 // ServeHTTP answers one request under either base.
@@ -21,10 +22,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Request-Id", id)
 	}
 	req := &request{
-		ctx:    r.Context(),
-		method: r.Method,
-		header: r.Header,
-		now:    s.Now(),
+		ctx:     r.Context(),
+		method:  r.Method,
+		header:  r.Header,
+		now:     s.Now(),
+		address: addressOf(r.RemoteAddr),
 	}
 	resp, err := s.serve(w, r, req)
 	if err != nil {
@@ -199,7 +201,7 @@ func (s *Service) do(req *request) (*response, error) {
 
 	resp, recorded, err := s.perform(in, req)
 	if !recorded {
-		if failed := s.auditLater(s.auditRecord(req, in, err)); failed != nil {
+		if failed := s.auditLater(s.auditRecords(req, in, err)...); failed != nil {
 			return nil, failed
 		}
 	}
@@ -261,7 +263,7 @@ func (s *Service) perform(
 		return resp, err == nil, err
 	}
 
-	req.notes.query = actions[in.name].query
+	req.notes.query = trail.IsQuery(in.name)
 	err = s.Store.View(req.ctx, func(sn Snapshot) (err error) {
 		resp, err = in.read(sn, req)
 		return err
@@ -299,7 +301,7 @@ func (s *Service) changing(
 
 // auditWith stores the record of a change with the change.
 func (s *core) auditWith(c Change, req *request, in *interaction) error {
-	return c.Append(req.ctx, []Record{s.auditRecord(req, in, nil)})
+	return c.Append(req.ctx, s.auditRecords(req, in, nil))
 }
 
 // interaction is one thing that can be done at a kind of path.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 )
 
 // snapshot shows the records of a store as resources of the type AuditEvent.
@@ -35,8 +37,14 @@ func NewChange(r ResourceStore, a AuditStore) Change {
 	}
 }
 
-func (c *change) Append(ctx context.Context, records []Record) error {
+func (c *change) Append(ctx context.Context, records []trail.Record) error {
 	return c.store.Append(ctx, records)
+}
+
+func (c *change) Expire(
+	ctx context.Context, before time.Time, most int,
+) (removed int, err error) {
+	return c.store.Expire(ctx, before, most)
 }
 
 func (s *snapshot) Audit() AuditReader { return s.audit }
@@ -83,7 +91,7 @@ func (s *snapshot) Lookup(ctx context.Context, typ, id string) (uint64, bool, er
 		return s.Resources.Lookup(ctx, typ, id)
 	}
 
-	doc, ok := RecordDoc(id)
+	doc, ok := trail.Doc(id)
 	if !ok {
 		return 0, false, nil
 	}
@@ -117,7 +125,21 @@ func (s *snapshot) record(ctx context.Context, doc uint64) (Entry, bool, error) 
 	if !ok || err != nil {
 		return Entry{}, false, err
 	}
-	return rec.Entry(doc), true, nil
+	return recordEntry(doc, rec), true, nil
+}
+
+// recordEntry makes the AuditEvent of a record.
+func recordEntry(doc uint64, rec *trail.Record) Entry {
+	id := trail.ID(doc)
+	return Entry{
+		Doc:     doc,
+		Type:    "AuditEvent",
+		ID:      id,
+		Version: 1,
+		Updated: rec.At,
+		Terms:   rec.Terms(id),
+		Body:    rec.Body(id),
+	}
 }
 
 // must reads what another row names.
@@ -159,8 +181,8 @@ func (s *snapshot) Entries(ctx context.Context, docs []uint64, f func(Entry) boo
 			return s.Resources.Entries(ctx, docs, visit)
 		},
 		func(docs []uint64) (int, error) {
-			return s.audit.Records(ctx, docs, func(doc uint64, rec *Record) bool {
-				return visit(rec.Entry(doc))
+			return s.audit.Records(ctx, docs, func(doc uint64, rec *trail.Record) bool {
+				return visit(recordEntry(doc, rec))
 			})
 		})
 }
@@ -179,8 +201,8 @@ func (s *snapshot) Terms(
 			return s.Resources.Terms(ctx, docs, visit)
 		},
 		func(docs []uint64) (int, error) {
-			return s.audit.Records(ctx, docs, func(doc uint64, rec *Record) bool {
-				id := RecordID(doc)
+			return s.audit.Records(ctx, docs, func(doc uint64, rec *trail.Record) bool {
+				id := trail.ID(doc)
 				return visit(doc, id, rec.Terms(id))
 			})
 		})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 )
 
 // Entry is one version of one resource.
@@ -87,13 +88,15 @@ type Resources interface {
 // AuditReader reads the audit records in one state of a store. Errors, ok and ctx
 // are as in Snapshot.
 type AuditReader interface {
+	// Reader reads them in their order, with the chain of hashes that they form.
+	trail.Reader
 	// Record returns the record of a number.
-	Record(ctx context.Context, doc uint64) (rec *Record, ok bool, err error)
+	Record(ctx context.Context, doc uint64) (rec *trail.Record, ok bool, err error)
 	// Records calls f with the record of each of docs, in that order, until f
 	// returns false or a number is no record's. It returns how many numbers it
 	// has passed to f.
-	Records(ctx context.Context, docs []uint64, f func(doc uint64, rec *Record) bool) (n int, err error)
-	// Scan is that of search.Index over the terms of records (Record.Terms).
+	Records(ctx context.Context, docs []uint64, f func(doc uint64, rec *trail.Record) bool) (n int, err error)
+	// Scan is that of search.Index over the terms of records (trail.Record.Terms).
 	Scan(ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool) error
 }
 
@@ -103,7 +106,12 @@ type AuditStore interface {
 	AuditReader
 	// Append stores records in their order, each under a number of its own. They
 	// are read once they are committed, and must not be changed afterwards.
-	Append(ctx context.Context, records []Record) error
+	Append(ctx context.Context, records []trail.Record) error
+	// Expire removes records made before a moment, the oldest first, and stops at
+	// the first that was not: about most of them at once, so that no change
+	// waits for long. It returns how many it removed. The chain then begins
+	// after them, at Chain.Anchor.
+	Expire(ctx context.Context, before time.Time, most int) (removed int, err error)
 }
 
 // Change is a state of the store that is being changed. Stores make it with
@@ -112,9 +120,11 @@ type Change interface {
 	Snapshot
 	resourceWriter
 	// Append is that of AuditStore. Once it is committed, each record is an
-	// AuditEvent (Record.Entry), current and first version at once, which is
+	// AuditEvent , current and first version at once, which is
 	// read and searched like any resource.
-	Append(ctx context.Context, records []Record) error
+	Append(ctx context.Context, records []trail.Record) error
+	// Expire is that of AuditStore.
+	Expire(ctx context.Context, before time.Time, most int) (removed int, err error)
 }
 
 // ResourceStore is what a store has of resources in a state that is being changed.

@@ -170,7 +170,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 		return nil, err
 	}
 
-	r.notes.about(old) // the patient whose record it leaves
+	r.notes.leave(old) // the patient whose record it leaves
 	return s.written(r, e, http.StatusOK)
 }
 

@@ -11,11 +11,12 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 )
 
 // record makes a record that differs from the others in every field.
-func record(i int) fhir.Record {
-	return fhir.Record{
+func record(i int) trail.Record {
+	return trail.Record{
 		Base:        "https://fhir.test/fhir",
 		Client:      fmt.Sprint("client-", i),
 		TokenID:     fmt.Sprint("token-", i),
@@ -26,7 +27,7 @@ func record(i int) fhir.Record {
 		Outcome:     "0",
 		RequestID:   fmt.Sprint("request-", i),
 		Patients:    []string{fmt.Sprint("p", i)},
-		Touched: []fhir.Entry{{
+		Touched: []trail.Version{{
 			Type:    "Patient",
 			ID:      fmt.Sprint("p", i),
 			Version: uint64(i) + 1,
@@ -42,7 +43,7 @@ func auditReader(t *testing.T, sub Subject) {
 	resource := put(t, s, Entry(t, 0, "Observation", "a", 1, "final"))
 	update(t, s, func(c fhir.Change) error {
 		for i := range n {
-			if err := c.Append(t.Context(), []fhir.Record{record(i)}); err != nil {
+			if err := c.Append(t.Context(), []trail.Record{record(i)}); err != nil {
 				return err
 			}
 		}
@@ -118,7 +119,7 @@ func manyAtOnce(t *testing.T, a fhir.AuditReader, docs []uint64, resource uint64
 		{"none", nil, 100, 0},
 	} {
 		var got []uint64
-		n, err := a.Records(t.Context(), row.docs, func(doc uint64, rec *fhir.Record) bool {
+		n, err := a.Records(t.Context(), row.docs, func(doc uint64, rec *trail.Record) bool {
 			if want := record(slices.Index(docs, doc)); rec.Client != want.Client {
 				t.Errorf(
 					"%s: record %d is of %s, want %s",
@@ -170,7 +171,7 @@ func indexed(t *testing.T, a fhir.AuditReader, docs []uint64) {
 	want := map[string]bool{}
 	for i, doc := range docs {
 		rec := record(i)
-		rec.Terms(fhir.RecordID(doc)).Each(func(term []byte) bool {
+		rec.Terms(trail.ID(doc)).Each(func(term []byte) bool {
 			want[fmt.Sprint(doc, term)] = true
 			return true
 		})

@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/fhir/tree"
 )
 
@@ -429,7 +430,7 @@ func records(t *testing.T, s fhir.Store) {
 	put := func(from, to int) {
 		update(t, s, func(c fhir.Change) error {
 			for i := from; i < to; i++ {
-				rec := fhir.Record{
+				rec := trail.Record{
 					Client:      fmt.Sprint("c", i%3),
 					At:          now,
 					Interaction: names[i%5],
@@ -437,7 +438,7 @@ func records(t *testing.T, s fhir.Store) {
 					Outcome:     "0",
 					Patients:    []string{fmt.Sprint("p", i%97)},
 				}
-				if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+				if err := c.Append(context.Background(), []trail.Record{rec}); err != nil {
 					return err
 				}
 			}
@@ -483,7 +484,7 @@ func records(t *testing.T, s fhir.Store) {
 				Value: "p96",
 			}: 61, {
 				Name:  "_id",
-				Value: fhir.RecordID(17),
+				Value: trail.ID(17),
 			}: 1,
 			{
 				Name:  "_lastUpdated",
@@ -493,7 +494,7 @@ func records(t *testing.T, s fhir.Store) {
 				Value: "true",
 			}: 0, {
 				Name:  "_id",
-				Value: fhir.RecordID(doc),
+				Value: trail.ID(doc),
 			}: 0,
 			{Name: "_id", Value: "a0"}: 0, {
 				Name:  "_id",

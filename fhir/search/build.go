@@ -81,6 +81,12 @@ func (b *Builder) URI(param, uri string) {
 	b.add(param, whole(uri))
 }
 
+// Text adds a text.
+func (b *Builder) Text(param, s string) {
+	b.c.id = b.params[param].id
+	b.c.text(s, false)
+}
+
 func (b *Builder) add(param string, parts ...string) {
 	b.c.id = b.params[param].id
 	b.c.add(parts...)

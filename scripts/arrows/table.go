@@ -109,6 +109,13 @@ var table = []row{
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
+		room:   "fhir/trail",
+		reason: "the audit record: AuditEvents, and the chain of hashes over them",
+		ours:   []string{"fhir/search"},
+		others: []string{strict},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "fhir/table/internal/gen",
 		reason: "make the table of types from npm's copy of HL7's definitions",
 	},
@@ -176,11 +183,17 @@ var table = []row{
 		room:   "server/bolt",
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
-			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/async", "server/oauth",
-			"server/audit", "server/people", "server/tiered",
+			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
+			"server/bolt/packed", "server/oauth", "server/audit", "server/people", "server/tiered",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/bolt/packed",
+		reason: "rows that hold many audit records, or their index",
+		ours:   []string{"fhir/trail"},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "server/people",

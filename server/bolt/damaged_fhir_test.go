@@ -18,6 +18,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/trail"
 )
 
 // fhirEnv is a FHIR service over a real file.
@@ -314,8 +315,8 @@ func TestDamagedRecords(t *testing.T) {
 		bucket string
 		steps  []httpStep
 	}{
-		{"records", []httpStep{{500, "GET", "/AuditEvent/" + fhir.RecordID(4), ""}, search}},
-		{"segments", []httpStep{{200, "GET", "/AuditEvent/" + fhir.RecordID(4), ""}, search}},
+		{"records", []httpStep{{500, "GET", "/AuditEvent/" + trail.ID(4), ""}, search}},
+		{"segments", []httpStep{{200, "GET", "/AuditEvent/" + trail.ID(4), ""}, search}},
 	} {
 		t.Run(row.bucket, func(t *testing.T) {
 			e := newFHIREnv(t, Options{})
@@ -360,8 +361,8 @@ func (e *fhirEnv) records(n int) {
 	e.t.Helper()
 	err := e.store.Update(e.t.Context(), func(c fhir.Change) error {
 		for range n {
-			rec := fhir.Record{Client: "c", At: time.Now(), Interaction: "create", Outcome: "0"}
-			if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+			rec := trail.Record{Client: "c", At: time.Now(), Interaction: "create", Outcome: "0"}
+			if err := c.Append(context.Background(), []trail.Record{rec}); err != nil {
 				return err
 			}
 		}

@@ -27,7 +27,7 @@ type FHIR struct {
 
 var fhirSchema = Schema{
 	Kind:    "fhir",
-	Version: 5,
+	Version: 6,
 	Buckets: []string{
 		"docs", "ids", "versions", "index", "segments", "records", "log", "settings",
 	},
@@ -38,6 +38,7 @@ var fhirSchema = Schema{
 			}
 			return db.Update(dropIndexOf)
 		},
+		5: chainRecords,
 	},
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/server/bolt/packed"
 )
 
 const flagDeleted = 1
@@ -56,9 +57,9 @@ func decodeEntry(doc uint64, b []byte) (fhir.Entry, bool) {
 		Updated: time.UnixMilli(int64(binary.BigEndian.Uint64(b[9:]))).UTC(),
 	}
 
-	typ, b, ok1 := cutPart(b[17:])
-	id, b, ok2 := cutPart(b)
-	terms, b, ok3 := cutPart(b)
+	typ, b, ok1 := packed.Cut(b[17:])
+	id, b, ok2 := packed.Cut(b)
+	terms, b, ok3 := packed.Cut(b)
 	if !ok1 || !ok2 || !ok3 {
 		return fhir.Entry{}, false
 	}
@@ -81,12 +82,4 @@ func typeName(b []byte) string {
 		return name
 	}
 	return string(b)
-}
-
-func cutPart(b []byte) (part, rest []byte, ok bool) {
-	n, k := binary.Uvarint(b)
-	if k <= 0 || n > uint64(len(b)-k) {
-		return nil, nil, false
-	}
-	return b[k : k+int(n)], b[k+int(n):], true
 }

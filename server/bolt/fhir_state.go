@@ -28,7 +28,6 @@ type state struct {
 
 var (
 	_ fhir.ResourceStore = (*state)(nil)
-	_ fhir.AuditStore    = (*auditLog)(nil)
 	_ fhir.Store         = (*FHIR)(nil)
 )
 
@@ -318,6 +317,9 @@ func (s *state) checkNumbers() error {
 		n, _ := binary.Uvarint(v)
 		last = max(last, binary.BigEndian.Uint64(k)+n-1)
 	}
+	if anchor, err := s.audit.place(anchorKey); err == nil {
+		last = max(last, anchor.Doc)
+	}
 	if n := docs.Sequence(); n != last {
 		return docs.damaged(
 			nil,
@@ -333,6 +335,9 @@ func (s *state) checkNumbers() error {
 	last = 0
 	if h := newest(heads); h != nil {
 		last = h.seq
+	}
+	if v, err := s.in(settingsTable).get(forgottenKey); err == nil {
+		last = max(last, keyNumber(v))
 	}
 	if n := logs.Sequence(); n != last {
 		return logs.damaged(

@@ -16,6 +16,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/fhirtest"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
@@ -245,14 +246,14 @@ func sampleFHIR(t testing.TB, path string) func(path string) (answers, error) {
 	for range 9 {
 		err := s.Update(ctx, func(c fhir.Change) error {
 			for i := range 300 {
-				rec := fhir.Record{
+				rec := trail.Record{
 					Client:      "c",
 					At:          time.UnixMilli(1_700_000_000_000),
 					Interaction: []string{"read", "update"}[i%2],
 					Outcome:     "0",
 					Patients:    []string{fmt.Sprint("p", i%7)},
 				}
-				if err := c.Append(context.Background(), []fhir.Record{rec}); err != nil {
+				if err := c.Append(context.Background(), []trail.Record{rec}); err != nil {
 					return err
 				}
 			}
@@ -287,7 +288,7 @@ func askFHIR(a answers, sn fhir.Snapshot) {
 		for _, typ := range []string{"Observation", "Patient", "AuditEvent"} {
 			id := fmt.Sprint("x", i)
 			if typ == "AuditEvent" {
-				id = fhir.RecordID(uint64(30 + 97*i))
+				id = trail.ID(uint64(30 + 97*i))
 			}
 			doc, ok, err := sn.Find(ctx, typ, id)
 			a.ask("find "+typ+id, fmt.Sprint(doc, ok), err)

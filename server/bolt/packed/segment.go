@@ -1,4 +1,4 @@
-package bolt
+package packed
 
 import (
 	"bytes"
@@ -12,12 +12,15 @@ import (
 // keys in order, each without what it shares with the one before, in blocks
 // that can be searched.
 
+// castagnoli is the polynomial of the checksums.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 const segmentBlock = 32 // keys between two that are written in full
 
-// encodeSegment writes keys that are in order. Behind them are, for each block,
+// EncodeSegment writes keys that are in order. Behind them are, for each block,
 // where it begins and its checksum, then where the last block ends and the
 // checksum of this list; all checksums begin with that of the segment's place.
-func encodeSegment(place uint32, keys [][]byte) []byte {
+func EncodeSegment(place uint32, keys [][]byte) []byte {
 	var b []byte
 	var blocks []uint32
 	var last []byte
@@ -60,31 +63,31 @@ func common(a, b []byte) int {
 	return n
 }
 
-// segment is an encoded segment, opened.
-type segment struct {
+// Segment is an encoded segment, opened.
+type Segment struct {
 	place        uint32
 	keys, blocks []byte
 }
 
-// openSegment checks the list of blocks; the blocks themselves are checked as
+// OpenSegment checks the list of blocks; the blocks themselves are checked as
 // they are read.
-func openSegment(place uint32, b []byte) (segment, bool) {
+func OpenSegment(place uint32, b []byte) (Segment, bool) {
 	n := len(b) - 8
 	if n < 0 {
-		return segment{}, false
+		return Segment{}, false
 	}
 
 	end := int(binary.BigEndian.Uint32(b[n:]))
 	if end > n || (n-end)%8 != 0 || n == end {
-		return segment{}, false
+		return Segment{}, false
 	}
 
 	sum := crc32.Update(place, castagnoli, b[end:n+4])
-	return segment{place, b[:end], b[end:n]}, sum == binary.BigEndian.Uint32(b[n+4:])
+	return Segment{place, b[:end], b[end:n]}, sum == binary.BigEndian.Uint32(b[n+4:])
 }
 
 // block returns the keys of one block; ok is false when its checksum is wrong.
-func (g segment) block(i int) (keys []byte, ok bool) {
+func (g Segment) block(i int) (keys []byte, ok bool) {
 	from, to := int(binary.BigEndian.Uint32(g.blocks[8*i:])), len(g.keys)
 	if 8*(i+1) < len(g.blocks) {
 		to = int(binary.BigEndian.Uint32(g.blocks[8*(i+1):]))
@@ -100,13 +103,13 @@ func nextKey(b, last []byte) (key, rest []byte, ok bool) {
 		return nil, nil, false
 	}
 
-	part, rest, ok := cutPart(b[n:])
+	part, rest, ok := Cut(b[n:])
 	return append(last[:shared], part...), rest, ok
 }
 
-// scan calls f with the keys from from up to to, in order. more reports whether
+// Scan calls f with the keys from from up to to, in order. more reports whether
 // f wants more; ok is false when the segment cannot be read.
-func (g segment) scan(from, to []byte, f func(term []byte, doc uint64) bool) (more, ok bool) {
+func (g Segment) Scan(from, to []byte, f func(term []byte, doc uint64) bool) (more, ok bool) {
 	n := len(g.blocks) / 8
 	ok = true
 	first := sort.Search(n, func(i int) bool {

@@ -1,0 +1,247 @@
+package trail
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// Packed is a record as it is kept and hashed. Who and Asked are the same in many
+// records, so that a store may keep them once for several.
+type Packed struct{ Who, Asked, Own []byte }
+
+// Pack returns the one encoding of a record: its fields in order, each text led by
+// its length.
+func (rec *Record) Pack() Packed {
+	b := make([]byte, 0, 512)
+	for _, s := range []string{
+		rec.Base, rec.Client, rec.TokenID, rec.Address, rec.Subject, rec.User, rec.Grant,
+	} {
+		b = packText(b, s)
+	}
+	b = packTexts(b, rec.Purposes)
+	who := len(b)
+
+	for _, s := range []string{
+		rec.Interaction, rec.Subtype, rec.Outcome, rec.Failure,
+		rec.Query, rec.Clean, rec.RequestID,
+	} {
+		b = packText(b, s)
+	}
+	b = rec.Event.pack(b)
+	asked := len(b)
+
+	b = binary.AppendVarint(b, rec.At.UnixMilli())
+	b = packText(b, rec.Trace)
+	b = packTexts(b, rec.Patients)
+	b = binary.AppendUvarint(b, uint64(len(rec.Touched)))
+	for _, v := range rec.Touched {
+		b = binary.AppendUvarint(packText(packText(b, v.Type), v.ID), v.Version)
+		b = packCodings(b, v.Labels)
+	}
+
+	return Packed{
+		Who:   b[:who:who],
+		Asked: b[who:asked:asked],
+		Own:   b[asked:],
+	}
+}
+
+// pack writes whether there is an event, and then its fields.
+func (e *Event) pack(b []byte) []byte {
+	if e == nil {
+		return append(b, 0)
+	}
+
+	b = packCodings(append(b, 1), []Coding{e.Type})
+	b = packCodings(b, e.Subtypes)
+	b = packText(b, e.Action)
+	b = binary.AppendUvarint(b, uint64(len(e.Entities)))
+	for _, n := range e.Entities {
+		b = packCodings(b, []Coding{n.Type, n.Role})
+		b = packText(packText(packText(b, n.System), n.Value), n.Name)
+		b = binary.AppendUvarint(b, uint64(len(n.Detail)))
+		for _, d := range n.Detail {
+			b = packText(packText(b, d.Type), d.Value)
+		}
+	}
+
+	return b
+}
+
+func packText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func packTexts(b []byte, all []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, s := range all {
+		b = packText(b, s)
+	}
+	return b
+}
+
+func packCodings(b []byte, all []Coding) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, c := range all {
+		b = packText(packText(packText(b, c.System), c.Code), c.Display)
+	}
+	return b
+}
+
+// errPacked is the cause of the error for bytes that Pack did not write.
+var errPacked = errors.New("no record is packed like this")
+
+// Unpack returns the record.
+func (p Packed) Unpack() (*Record, error) {
+	rec := new(Record)
+	u := unpacker{b: p.Who}
+	for _, to := range []*string{
+		&rec.Base, &rec.Client, &rec.TokenID, &rec.Address, &rec.Subject, &rec.User, &rec.Grant,
+	} {
+		*to = u.text()
+	}
+	rec.Purposes = u.texts()
+
+	u.next(p.Asked)
+	for _, to := range []*string{
+		&rec.Interaction, &rec.Subtype, &rec.Outcome, &rec.Failure,
+		&rec.Query, &rec.Clean, &rec.RequestID,
+	} {
+		*to = u.text()
+	}
+	rec.Event = u.event()
+
+	u.next(p.Own)
+	rec.At = u.time()
+	rec.Trace = u.text()
+	rec.Patients = u.texts()
+	for n := u.number(); n > 0 && !u.bad; n-- {
+		rec.Touched = append(rec.Touched, Version{
+			Type:    u.text(),
+			ID:      u.text(),
+			Version: u.number(),
+			Labels:  u.codings(),
+		})
+	}
+
+	u.next(nil)
+	if u.bad {
+		return nil, errPacked
+	}
+	return rec, nil
+}
+
+// unpacker reads what Pack wrote.
+type unpacker struct {
+	b   []byte
+	bad bool
+}
+
+// next goes on with another part; the one before must have been read to its end.
+func (u *unpacker) next(part []byte) {
+	u.bad = u.bad || len(u.b) > 0
+	u.b = part
+}
+
+func (u *unpacker) number() uint64 {
+	n, k := binary.Uvarint(u.b)
+	if k <= 0 {
+		u.b = nil
+		u.bad = true
+		return 0
+	}
+	u.b = u.b[k:]
+	return n
+}
+
+func (u *unpacker) time() time.Time {
+	ms, k := binary.Varint(u.b)
+	if k <= 0 {
+		u.b = nil
+		u.bad = true
+		return time.Time{}
+	}
+	u.b = u.b[k:]
+	return time.UnixMilli(ms).UTC()
+}
+
+func (u *unpacker) text() string {
+	n := u.number()
+	if n > uint64(len(u.b)) {
+		u.b = nil
+		u.bad = true
+		return ""
+	}
+	s := string(u.b[:n])
+	u.b = u.b[n:]
+	return s
+}
+
+func (u *unpacker) texts() []string {
+	var all []string
+	for n := u.number(); n > 0 && !u.bad; n-- {
+		all = append(all, u.text())
+	}
+	return all
+}
+
+func (u *unpacker) codings() []Coding {
+	var all []Coding
+	for n := u.number(); n > 0 && !u.bad; n-- {
+		all = append(all, Coding{
+			System:  u.text(),
+			Code:    u.text(),
+			Display: u.text(),
+		})
+	}
+	return all
+}
+
+func (u *unpacker) event() *Event {
+	switch u.number() {
+	case 0:
+		return nil
+	case 1:
+	default:
+		u.bad = true
+		return nil
+	}
+
+	e := new(Event)
+	types := u.codings()
+	e.Subtypes = u.codings()
+	e.Action = u.text()
+	for n := u.number(); n > 0 && !u.bad; n-- {
+		e.Entities = append(e.Entities, u.entity())
+	}
+
+	if len(types) != 1 {
+		u.bad = true
+		return nil
+	}
+	e.Type = types[0]
+	return e
+}
+
+func (u *unpacker) entity() Entity {
+	kinds := u.codings()
+	n := Entity{
+		System: u.text(),
+		Value:  u.text(),
+		Name:   u.text(),
+	}
+	for k := u.number(); k > 0 && !u.bad; k-- {
+		n.Detail = append(n.Detail, Detail{
+			Type:  u.text(),
+			Value: u.text(),
+		})
+	}
+
+	if len(kinds) != 2 {
+		u.bad = true
+		return n
+	}
+	n.Type, n.Role = kinds[0], kinds[1]
+	return n
+}

@@ -1,0 +1,102 @@
+package trail
+
+import (
+	"strconv"
+	"strings"
+
+	"fhirdest.example/fhir/search"
+)
+
+// Terms are the AuditEvent's search terms, those that Extract would find in it.
+func (rec *Record) Terms(id string) search.Terms {
+	b := search.NewBuilder("AuditEvent", search.Stamp{
+		ID:      id,
+		Updated: rec.At,
+	})
+
+	for _, p := range rec.profiles() {
+		b.URI("_profile", p)
+	}
+	kind := rest
+	if rec.Event != nil {
+		kind = rec.Event.Type
+	}
+	b.Token("type", kind.System, kind.Code)
+	for _, c := range rec.subtypes() {
+		b.Token("subtype", c.System, c.Code)
+	}
+
+	b.Code("action", rec.Action())
+	b.Code("outcome", rec.Outcome)
+	b.Date("date", rec.At)
+	b.Present("source")
+
+	for _, a := range rec.agents() {
+		a.terms(b)
+	}
+	for _, p := range rec.Patients {
+		b.Ref("patient", "Patient", p, "")
+	}
+	for _, v := range rec.Touched {
+		if v.Type == "Patient" {
+			b.Ref("patient", v.Type, v.ID, versionOf(v))
+		}
+	}
+	rec.entityTerms(b)
+
+	return b.Terms()
+}
+
+func (a *agent) terms(b *search.Builder) {
+	typ, id, ok := strings.Cut(a.reference, "/")
+	if ok {
+		b.Ref("agent", typ, id, "")
+		if typ == "Patient" {
+			b.Ref("patient", typ, id, "")
+		}
+	}
+	if a.value != "" {
+		b.Identifier("agent", a.system, a.value)
+	} else if !ok {
+		b.Present("agent") // by its display
+	}
+
+	for _, p := range a.policy {
+		b.URI("policy", p)
+	}
+	if a.name != "" {
+		b.Text("agent-name", a.name)
+	}
+	if a.address != "" {
+		b.Text("address", a.address)
+	}
+}
+
+func (rec *Record) entityTerms(b *search.Builder) {
+	for _, p := range rec.Patients {
+		b.Ref("entity", "Patient", p, "")
+	}
+	for _, v := range rec.Touched {
+		b.Ref("entity", v.Type, v.ID, versionOf(v))
+	}
+
+	for _, e := range rec.entities() {
+		b.Token("entity-type", e.Type.System, e.Type.Code)
+		if e.Role.Code != "" {
+			b.Token("entity-role", e.Role.System, e.Role.Code)
+		}
+		if e.Value != "" {
+			b.Identifier("entity", e.System, e.Value)
+		}
+		if e.Name != "" {
+			b.Text("entity-name", e.Name)
+		}
+	}
+}
+
+func versionOf(v Version) string {
+	if v.Version == 0 {
+		return ""
+	}
+	return strconv.FormatUint(v.Version, 10)
+}
