@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -183,6 +184,16 @@ func Describe(c *x509.Certificate) string {
 		c.SerialNumber,
 		c.SerialNumber,
 	)
+}
+
+// soon is how long before its end a certificate should be replaced.
+const soon = 30 * 24 * time.Hour
+
+// EndsSoon reports whether a certificate has run out, or will within 30 days and a third
+// of its life.
+func EndsSoon(c *x509.Certificate, now time.Time) bool {
+	left := c.NotAfter.Sub(now)
+	return left < soon && left < c.NotAfter.Sub(c.NotBefore)/3
 }
 
 // Printable shows a text from a certificate or a list without what could move a

@@ -60,6 +60,11 @@ func (s *Site) ready() bool {
 
 func (s *Site) currentWarnings() []string {
 	out := append([]string{}, s.start.warnings...)
+	now := s.deps.Now()
+	out = append(out, endingMembers(*s.current.Load(), now)...)
+	if s.tlsLeaf != nil {
+		out = append(out, ending("tls.cert", now, s.tlsLeaf())...)
+	}
 	out = slices.Concat(
 		out,
 		s.stores.trust.Health(),

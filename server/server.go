@@ -82,6 +82,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 	s.keeper = newKeeper(m.tls)
 	site.evidenceLost = s.evidenceLost
+	site.tlsLeaf = s.keeper.leaf
 	if err := site.assemble(s.cfg, m); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

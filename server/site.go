@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -52,7 +53,8 @@ type Site struct {
 	started    time.Time
 	selfTests  selfTests
 
-	evidenceLost func() int64 // lines; nil: none are written
+	evidenceLost func() int64             // lines; nil: none are written
+	tlsLeaf      func() *x509.Certificate // of the listener; nil: it is not the site's
 }
 
 // NewSite reads the files of a configuration's communities, opens its stores and
@@ -92,9 +94,6 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 func (s *Site) assemble(cfg Config, m *material) error {
 	s.cfg, s.start = cfg, m
 	s.meter.registry.MustRegister(&gauges{s})
-	for _, w := range m.warnings {
-		s.deps.Log.Warn(w)
-	}
 
 	s.decisions = audit.New(audit.Config{
 		Keep:  s.cfg.Limits.Traces,
@@ -126,8 +125,13 @@ func (s *Site) assemble(cfg Config, m *material) error {
 		s.tiered.Use(s.oauth, s.people)
 	}
 
-	s.front, err = s.routes()
-	return err
+	if s.front, err = s.routes(); err != nil {
+		return err
+	}
+	for _, w := range s.currentWarnings() {
+		s.deps.Log.Warn(w)
+	}
+	return nil
 }
 
 // newSource returns what fetches revocation data and further certificates.

@@ -52,6 +52,9 @@ func (k *keeper) keep(id *certs.Identity) {
 	k.current.Store(&pair)
 }
 
+// leaf is the certificate in use.
+func (k *keeper) leaf() *x509.Certificate { return k.current.Load().Leaf }
+
 // certificate answers a handshake that asks for no name or for one of the
 // certificate's.
 func (k *keeper) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -30,6 +30,7 @@ const usage = `usage: destination -config FILE [-check] [-v]
        destination restore -config FILE -from DIR [-yes]
        destination accept-time -config FILE
        destination user add|list|remove -config FILE [USERNAME]
+       destination doctor -config FILE | URL...
        destination -example
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
@@ -44,7 +45,8 @@ backup and restore work on the two files of the data directory while the
 destination is stopped; "destination restore -h" says what a restore means.
 accept-time is for after this machine's clock was ahead and was set back;
 "destination accept-time -h" explains it. user changes the file of the people who
-can sign in; see "destination user -h".
+can sign in; see "destination user -h". doctor examines the TLS and the answers of a
+running destination and its gateway from outside; see "destination doctor -h".
 
 Examples:
   destination -config sandbox/destination.yaml
@@ -85,6 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runLoad(ctx, args[1:], stdout, stderr)
 	}
 
+	if len(args) > 0 && args[0] == "doctor" {
+		return runDoctor(ctx, args[1:], stdout, stderr)
+	}
 	if len(args) > 0 && args[0] == "user" {
 		return runUser(args[1:], os.Stdin, stdout, stderr)
 	}

@@ -255,6 +255,12 @@ var table = []row{
 		ours:   []string{"server/tiered"},
 	},
 	{
+		room:   "server/doctor",
+		reason: "examine a web server's communication security from outside",
+		ours:   []string{"udap/trace", "certs"},
+		less:   []string{"os", "encoding/json"},
+	},
+	{
 		room:   "server/servertest/chromium",
 		reason: "a real browser for tests",
 		others: []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto"},
@@ -308,7 +314,11 @@ var table = []row{
 	{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
-		ours:   []string{"server", "server/people/users", "cmd/internal/...", "gateway/complaint"},
+		ours: []string{
+			"server", "server/doctor", "server/people/users", "udap/trace", "certs", "cmd/internal/...",
+			"gateway/complaint",
+		},
+		others: []string{strict},
 	},
 	{
 		room:   "cmd/gateway",

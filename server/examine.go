@@ -1,0 +1,89 @@
+package server
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/server/doctor"
+)
+
+// Places are this destination's base URLs as package doctor examines them: the public
+// one, at which its gateway answers, and the private one where that differs.
+func (c Config) Places() []doctor.Place {
+	c = c.withDefaults()
+	public := doctor.Place{
+		Name:   "public",
+		Base:   c.Public,
+		Token:  c.Issuer + "/token",
+		NoFHIR: c.FHIR == "off",
+		// "explain: client" is for sandboxes
+		Explains: c.Explain == "client",
+	}
+	private := public
+	private.Name = "private"
+
+	private.Base = c.Private
+	private.ClientCertificate = c.TLS.ClientCA != ""
+
+	if c.Private == c.Public {
+		public.ClientCertificate = private.ClientCertificate
+		return []doctor.Place{public}
+	}
+
+	private.Token = origin(c.Private) + c.privatePath(pathOf(public.Token))
+	if authority(c.Private) != authority(c.Public) {
+		public.Hidden = []string{authority(c.Private)}
+	}
+	return []doctor.Place{public, private}
+}
+
+// origin is the scheme and authority of a base URL.
+func origin(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// Warnings are what CheckFiles accepts and an operator should look at, such as
+// certificates that are about to end.
+func (c Config) Warnings(now time.Time) []string {
+	m, _ := c.withDefaults().load(now) // complaints are those of CheckFiles
+	out := m.warnings
+	if m.tls != nil {
+		out = append(out, ending("tls.cert", now, m.tls.Leaf())...)
+	}
+	return append(out, endingMembers(m.communities, now)...)
+}
+
+// endingMembers are the warnings about certificates of communities.
+func endingMembers(communities []*member, now time.Time) (out []string) {
+	for _, m := range communities {
+		uri := string(m.udap.URI)
+		out = append(out, ending("our certificate in "+uri, now, leaves(m.own)...)...)
+		out = append(out, ending("an anchor of "+uri, now, m.udap.Anchors...)...)
+	}
+	return out
+}
+
+func leaves(ids []*certs.Identity) (out []*x509.Certificate) {
+	for _, id := range ids {
+		out = append(out, id.Leaf())
+	}
+	return out
+}
+
+// ending describes those of some certificates that are about to end.
+func ending(what string, now time.Time, list ...*x509.Certificate) (out []string) {
+	for _, c := range list {
+		if certs.EndsSoon(c, now) {
+			out = append(out, fmt.Sprintf("%s (%s) ends on %s: replace it", what, certs.Describe(c),
+				c.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	return out
+}
