@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
 )
@@ -206,6 +207,8 @@ type notes struct {
 	known    map[string]bool // the same
 	touched  []touched       // the resources that anything else is about
 	created  bool            // an update stored a first version
+
+	changes []provenance.Change // what was stored
 }
 
 // touched is a version, and the patients that it is about.

@@ -51,7 +51,7 @@ type Asked struct {
 // keptHeaders are the fields that may change what an interaction does.
 var keptHeaders = []string{
 	"Accept", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match",
-	"Prefer", "X-Request-Id", "X-Security-Context",
+	"Prefer", "X-Provenance", "X-Request-Id", "X-Security-Context",
 }
 
 // URL is the request's URL under a base, with its query as it was sent.

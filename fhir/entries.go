@@ -63,6 +63,9 @@ func (s *Service) prepareBundle(r *request) error {
 			"The Bundle is neither a batch nor a transaction.",
 		)
 	}
+	if err := s.verifyWhole(r, root); err != nil {
+		return err
+	}
 
 	for i := range entries {
 		r.entries = append(r.entries, s.readEntry(r, i, &entries[i]))

@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/fhir/signature"
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/validate"
 	"fhirdest.example/udap/trace"
@@ -32,6 +33,12 @@ type Config struct {
 	// StrictAttachments refuses an attachment whose size or hash does not fit its
 	// data; else such a one is stored.
 	StrictAttachments bool
+	// Provenance makes a Provenance of each change that a request makes, and accepts
+	// those of the header X-Provenance.
+	Provenance bool
+	// Signatures verifies signatures of resources, and makes those of $sign. Optional:
+	// without it, a Provenance or Bundle with a signature is refused.
+	Signatures signature.Authority
 	// Jobs does work in the background. Optional: without it, every request is
 	// answered with its result, and there are no bulk data operations.
 	Jobs Jobs
@@ -50,8 +57,8 @@ type Config struct {
 	// CORS reports in the CapabilityStatement that pages of some other origins may
 	// ask with a token: the server before this service lets them.
 	CORS bool
-	// Decided gets the trace of each refusal of access; its id is in the
-	// answer's Trace-Id. Optional.
+	// Decided gets the trace of each refusal of access, whose id is in the answer's
+	// Trace-Id, and of each decision on a signature. Optional.
 	Decided func(*trace.Trace)
 	// Failed is called with failures that are not the client's; r is nil when
 	// audit records could not be stored later. Optional.

@@ -97,7 +97,9 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 			r.method = http.MethodPut
 			r.path = []string{in.typ, in.id}
 		}
-		err = s.writer.prepareDraft(r)
+		if err = s.verifySigned(r, in); err == nil {
+			err = s.writer.prepareDraft(r)
+		}
 	}
 
 	if err != nil {

@@ -32,6 +32,9 @@ type request struct {
 
 	in *incoming // the resource that the body holds, once prepared
 
+	provenance *incoming // that of the header X-Provenance, once prepared
+	subject    Entry     // of $sign: the version that is signed
+
 	patch  patch.Patch       // the patch that the body holds, once prepared
 	types  map[string]string // of a transaction's entry: types by fullUrl
 	opened *opened           // what the page link of the request holds

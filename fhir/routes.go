@@ -44,6 +44,10 @@ func (s *Service) allRoutes() routes {
 		"/Type/id/Type/_search":     {"GET": searchCompartment, "POST": searchCompartment},
 	}
 
+	if s.Signatures != nil {
+		sign := &interaction{name: "$sign", prepare: w.prepareSign, change: w.storeSigned}
+		all["/Type/id/$sign"] = map[string]*interaction{"POST": sign}
+	}
 	if s.Jobs != nil {
 		export := &interaction{name: "$export", prepare: r.prepareParameters, answer: s.desk.kickOff}
 		all["/$export"] = map[string]*interaction{"GET": export, "POST": export}

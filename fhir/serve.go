@@ -220,6 +220,10 @@ func (s *Service) perform(
 		}
 	}
 
+	if err := s.prepareProvenance(in, req); err != nil {
+		return nil, false, err
+	}
+
 	if in.entries && req.bundleType == "batch" {
 		return s.batch(req), true, nil
 	}
@@ -254,6 +258,9 @@ func (s *Service) perform(
 		resp, err = s.changing(req, func(c Change, req *request) (*response, error) {
 			req.notes = notes{}
 			resp, err := in.change(c, req)
+			if err == nil {
+				err = s.writer.prove(c, req, req.notes.changes)
+			}
 			if err == nil {
 				err = s.auditWith(c, req, in)
 			}

@@ -48,6 +48,9 @@ func (s *transactor) prepareTransaction(r *request) error {
 				return e.refuse(err)
 			}
 
+			if err := s.verifySigned(sub, in); err != nil {
+				return e.refuse(err)
+			}
 			sub.in = in
 		} else if e.in.prepare != nil {
 			if err := e.in.prepare(sub); err != nil {
@@ -170,6 +173,9 @@ func (s *transactor) transaction(c Change, r *request) (*response, error) {
 		found: map[condition]search.Ref{},
 	}
 	if err := t.run(); err != nil {
+		return nil, err
+	}
+	if err := s.prove(c, r, targetsOf(r.entries)); err != nil {
 		return nil, err
 	}
 
@@ -392,6 +398,10 @@ func (t *transaction) patched(in *incoming, patch []byte) (*incoming, error) {
 func (in *incoming) edited(edits []splice.Edit) (*incoming, error) {
 	if len(edits) == 0 {
 		return in, nil
+	}
+	if in.signed {
+		return nil, fail(http.StatusUnprocessableEntity, "security",
+			"A resource with a signature is stored as it was signed: it cannot refer to other entries.")
 	}
 	out := *in
 	out.body, out.root = splice.Apply(in.body, edits...), nil

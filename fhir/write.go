@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/scope"
 )
 
@@ -49,6 +50,7 @@ func (s *writer) putNew(
 		return nil, err
 	}
 
+	r.notes.change(provenance.Create, e)
 	return s.written(r, e, http.StatusCreated)
 }
 
@@ -60,6 +62,9 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 	}
 	if !ok {
 		return forbidden("The token does not allow a resource with this content.")
+	}
+	if r.in.signed && !r.in.verified {
+		return fail(http.StatusUnprocessableEntity, "security", "The signature was not verified.")
 	}
 
 	e.Method = r.method
@@ -171,6 +176,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	}
 
 	r.notes.leave(old) // the patient whose record it leaves
+	r.notes.change(provenance.Update, e)
 	return s.written(r, e, http.StatusOK)
 }
 
@@ -244,6 +250,8 @@ func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {
 
 	r.notes.touch(old)
 	_, err := c.Put(r.ctx, e)
+	e.Terms = old.Terms
+	r.notes.change(provenance.Delete, e)
 	return deleted(r, e.Version), err
 }
 

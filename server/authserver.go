@@ -32,6 +32,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		return nil, err
 	}
 
+	s.verifier.Store(s.newVerifier(s.start.communities))
 	var page func(string) string
 	if s.explain() == oauth.ExplainClient {
 		// A client that learns everything may know the console's address.
@@ -44,7 +45,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 	cfg := oauth.Config{
 		Base:                    s.cfg.Public,
 		Issuer:                  s.cfg.Issuer,
-		Verifier:                s.newVerifier(s.start.communities),
+		Verifier:                s.verifier.Load(),
 		Members:                 oauthMembers(s.start.communities),
 		Store:                   s.stores.trust,
 		Resources:               resourceValidator(),
@@ -124,10 +125,12 @@ func (s *Site) trustFiles(cfg Config) *files {
 		if err := l.Err(); err != nil {
 			return "", err
 		}
-		if err := s.oauth.SetTrust(s.newVerifier(members), oauthMembers(members)); err != nil {
+		v := s.newVerifier(members)
+		if err := s.oauth.SetTrust(v, oauthMembers(members)); err != nil {
 			return "", err
 		}
 
+		s.verifier.Store(v)
 		s.current.Store(&members)
 		return fmt.Sprintf("%d communities", len(members)), nil
 	})

@@ -184,6 +184,7 @@ func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "log", c.Log, "text", "json")
 	oneOf(cs, "fhir", c.FHIR, "on", "off")
 	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
+	oneOf(cs, "provenance", c.Provenance, "on", "off")
 }
 
 func oneOf(cs *complaint.List, key, value string, words ...string) {

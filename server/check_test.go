@@ -114,6 +114,7 @@ func TestCheckTextOfSettings(t *testing.T) {
 		{"explain", func(c *Config) { c.Explain = "all" }, `explain: "all" is not known`},
 		{"DPoP nonce", func(c *Config) { c.DPoP.Nonce = "no" }, `dpop.nonce: "no" is not known`},
 		{"unknown community", func(c *Config) { c.UnknownCommunity = "404" }, `unknownCommunity: "404" is not known`},
+		{"provenance", func(c *Config) { c.Provenance = "some" }, `provenance: "some" is not known`},
 		{"attachments", func(c *Config) { c.Attachments = "warn" }, `attachments: "warn" is not known`},
 		{"key files", func(c *Config) { c.KeyFiles = "ignore" }, `keyFiles: "ignore" is not known`},
 		{"negative number", func(c *Config) { c.Limits.Body = -1 }, "limits.body: -1 is negative"},

@@ -39,6 +39,9 @@ type Config struct {
 	// Attachments says what becomes of a resource with an attachment whose size or
 	// hash does not fit its data: "accept" (default) or "refuse".
 	Attachments string `yaml:"attachments,omitempty"`
+	// Provenance is whether each change of a resource has a Provenance that the
+	// destination makes, or that the header X-Provenance brings: "on" (default) or "off".
+	Provenance string `yaml:"provenance,omitempty"`
 	// FHIR is "on" (default), or "off" for an identity provider: a server of people and
 	// their sign-in that has no FHIR service. Its issuer is its public base by default.
 	FHIR string `yaml:"fhir,omitempty"`
@@ -272,6 +275,7 @@ func (c Config) withDefaults() Config {
 	or(&c.KeyFiles, "refuse")
 	or(&c.Rates.MatchesPerClient, defaultMatchesPerClient)
 	or(&c.Attachments, "accept")
+	or(&c.Provenance, "on")
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/load"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/signature"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -62,6 +64,7 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 		Authorize:         nobody,
 		Now:               o.Now,
 		StrictAttachments: c.Attachments == "refuse",
+		Signatures:        c.loadingAuthority(o.Now),
 	})
 	if err != nil {
 		return err
@@ -76,6 +79,30 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 	}
 
 	return nil
+}
+
+// loadingAuthority returns what verifies the signatures of resources that are loaded;
+// nil where the trust communities cannot be read: then such resources are refused.
+func (c Config) loadingAuthority(now func() time.Time) signature.Authority {
+	m, err := c.loadTrust(now())
+	if err != nil {
+		return nil
+	}
+
+	s := &Site{
+		cfg:   c,
+		start: m,
+		deps: SiteDeps{
+			Now: now,
+			Log: slog.New(slog.DiscardHandler),
+		},
+	}
+	if s.revocation, err = s.newSource(); err != nil {
+		return nil
+	}
+	s.current.Store(&m.communities)
+	s.verifier.Store(s.newVerifier(m.communities))
+	return &signatureAuthority{s}
 }
 
 // nobody is who may ask a service that only loads.

@@ -44,7 +44,7 @@ var (
 	}
 	someFields = []string{
 		"If-Match", "If-None-Match", "If-None-Exist", "If-Modified-Since", "Prefer", "Accept",
-		"Accept-Charset", "Range", "Origin", "Cookie", "X-HTTP-Method-Override", "TE", "Trailer",
+		"Accept-Charset", "Range", "Origin", "Cookie", "X-HTTP-Method-Override", "TE", "Trailer", "X-Provenance",
 		"Forwarded",
 	}
 	someValues = []string{

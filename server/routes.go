@@ -95,6 +95,8 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 		Jobs:              jobs,
 		Now:               s.deps.Now,
 		StrictAttachments: s.cfg.Attachments == "refuse",
+		Provenance:        s.cfg.Provenance == "on",
+		Signatures:        &signatureAuthority{s},
 		MaxBody:           int64(s.cfg.Limits.Body),
 		CORS:              len(s.cfg.CORS.Origins) > 0,
 		Services: map[string]string{

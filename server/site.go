@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/tiered"
+	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
 )
 
@@ -37,6 +38,8 @@ type Site struct {
 
 	start   *material                 // as read at the start
 	current atomic.Pointer[[]*member] // of trust communities, as read last
+
+	verifier atomic.Pointer[udap.Verifier] // of those
 
 	stores     stores
 	service    *fhir.Service // closed before its store; nil without FHIR, like jobs

@@ -133,7 +133,7 @@ func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 	}
 
 	segment, _, _ := strings.Cut(e.Raw, ".")
-	if len(segment) <= maxCachedHeader {
+	if len(segment) <= maxCachedHeader && e.Claims != nil { // a detached signature's is never seen again
 		known := &knownHeader{
 			header: e.Header,
 			alg:    e.Algorithm,

@@ -24,8 +24,17 @@ var headerRules = jose.HeaderRules{Types: []string{"client-authentication+jwt"}}
 
 // openCompact decodes a compact JWS. A header that m remembers is not read again.
 func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
+	return openKnown(m, func(known func(string) (jose.Object, bool)) (*jose.JWS, *jose.Fault) {
+		return jose.Open(compact, known)
+	})
+}
+
+// opener decodes a JWS. It asks known for the header of a segment.
+type opener func(known func(segment string) (jose.Object, bool)) (*jose.JWS, *jose.Fault)
+
+func openKnown(m *memory, open opener) (*envelope, *jose.Fault) {
 	var known *knownHeader
-	s, f := jose.Open(compact, func(segment string) (jose.Object, bool) {
+	s, f := open(func(segment string) (jose.Object, bool) {
 		k, ok := m.headers.get(segment)
 		if !ok {
 			return nil, false
@@ -53,9 +62,16 @@ func (val *validation) verdict(c trace.Check, code trace.Code, f *jose.Fault, ex
 // open decodes the compact form and verifies that the key of x5c[0] signed it.
 // Nothing is known about that key yet.
 func (val *validation) open(compact string) (*envelope, error) {
+	return val.openWith(func(known func(string) (jose.Object, bool)) (*jose.JWS, *jose.Fault) {
+		return jose.Open(compact, known)
+	}, len(compact))
+}
+
+// openWith is open for a JWS of length bytes that open decodes.
+func (val *validation) openWith(open opener, length int) (*envelope, error) {
 	code := val.kind.malformed
-	e, f := openCompact(compact, &val.v.memory)
-	err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(len(compact))+" bytes")
+	e, f := openKnown(&val.v.memory, open)
+	err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(length)+" bytes")
 	if err != nil {
 		return nil, err
 	}

@@ -114,6 +114,7 @@ var actions = map[string]struct {
 	"$job-status":      {"E", true},
 	"$job-cancel":      {"E", true},
 	"$job-file":        {"R", true},
+	"$sign":            {"E", false},
 	"batch":            {"E", false}, // one that is refused as a whole
 	"":                 {"E", true},  // a method or path that there is not
 }

@@ -80,16 +80,9 @@ func Open(compact string, known func(segment string) (Object, bool)) (*JWS, *Fau
 	}
 
 	var f *Fault
-	have := false
-	if known != nil {
-		out.Header, have = known(header)
+	if f = out.decodeHeader(header, known); f != nil {
+		return nil, f
 	}
-	if !have {
-		if out.Header, f = decodeObject("header", header, maxHeader); f != nil {
-			return nil, f
-		}
-	}
-
 	if out.Claims, f = decodeObject("payload", payload, maxPayload); f != nil {
 		return nil, f
 	}
@@ -98,6 +91,57 @@ func Open(compact string, known func(segment string) (Object, bool)) (*JWS, *Fau
 	}
 
 	return out, nil
+}
+
+// OpenDetached decodes a compact JWS whose payload was left out, and puts content
+// in its place (RFC 7515 appendix F). The JWS has no Claims. known is that of Open.
+func OpenDetached(
+	compact string, content []byte, known func(segment string) (Object, bool),
+) (*JWS, *Fault) {
+	if len(compact) > maxCompact {
+		return nil, &Fault{
+			Expected: fmt.Sprintf("at most %d bytes", maxCompact),
+			Found:    fmt.Sprintf("%d bytes", len(compact)),
+		}
+	}
+
+	header, rest, _ := strings.Cut(compact, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if !found || payload != "" || strings.Contains(signature, ".") {
+		return nil, &Fault{
+			Expected: "a header and a signature, with two dots between them (detached JWS)",
+			Found:    segmentsShown(compact, strings.Count(compact, ".")+1),
+			Remedy:   "leave the payload out: it is the canonical form of what is signed",
+		}
+	}
+
+	out := &JWS{
+		Raw:   compact,
+		input: header + "." + base64URL.EncodeToString(content),
+	}
+	var f *Fault
+	if f = out.decodeHeader(header, known); f != nil {
+		return nil, f
+	}
+	if out.Signature, f = decodePart("signature", signature); f != nil {
+		return nil, f
+	}
+
+	return out, nil
+}
+
+// decodeHeader decodes the header, unless it is known.
+func (s *JWS) decodeHeader(
+	segment string, known func(segment string) (Object, bool),
+) (f *Fault) {
+	have := false
+	if known != nil {
+		s.Header, have = known(segment)
+	}
+	if !have {
+		s.Header, f = decodeObject("header", segment, maxHeader)
+	}
+	return f
 }
 
 func segmentsShown(compact string, n int) string {
@@ -313,6 +357,10 @@ func (s *JWS) verifyWith(key crypto.PublicKey) error {
 	if err != nil {
 		return err
 	}
+	if len(s.input) > maxCompact { // of a detached payload: not kept
+		return v.Verify([]byte(s.input), s.Signature, key)
+	}
+
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	*buf = append((*buf)[:0], s.input...)
