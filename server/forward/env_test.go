@@ -20,14 +20,14 @@ import (
 type memory struct {
 	mu        sync.Mutex
 	events    []forward.Event
-	positions map[string]uint64
+	positions map[string]forward.Place
 	saved     []uint64
 }
 
 // records returns a Source with n records. Their numbers have gaps, as those of a
 // real store may.
 func records(n int) *memory {
-	m := &memory{positions: map[string]uint64{}}
+	m := &memory{positions: map[string]forward.Place{}}
 	m.add(n)
 	return m
 }
@@ -37,9 +37,12 @@ func (m *memory) add(n int) {
 	defer m.mu.Unlock()
 	for range n {
 		i := uint64(len(m.events) + 1)
-		id := fmt.Sprint("a", 3*i)
+		id := fmt.Sprint("a", i)
 		m.events = append(m.events, forward.Event{
-			Number:  3 * i,
+			Place: forward.Place{
+				Number:   3 * i,
+				Sequence: i,
+			},
 			Time:    time.Unix(1e9+int64(i), 0),
 			Outcome: []string{"0", "4", "8", "12"}[i%4],
 			ID:      id,
@@ -48,34 +51,34 @@ func (m *memory) add(n int) {
 	}
 }
 
-func (m *memory) After(_ context.Context, number uint64, most int) ([]forward.Event, error) {
+func (m *memory) After(_ context.Context, at forward.Place, most int) ([]forward.Event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, e := range m.events {
-		if e.Number > number {
+		if e.Number > at.Number {
 			return m.events[i:min(len(m.events), i+most)], nil
 		}
 	}
 	return nil, nil
 }
 
-func (m *memory) Newest(context.Context) (uint64, error) {
+func (m *memory) Newest(context.Context) (forward.Place, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return 3 * uint64(len(m.events)), nil
+	return m.events[len(m.events)-1].Place, nil
 }
 
-func (m *memory) Position(_ context.Context, name string) (uint64, error) {
+func (m *memory) Position(_ context.Context, name string) (forward.Place, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.positions[name], nil
 }
 
-func (m *memory) SavePosition(_ context.Context, name string, number uint64) error {
+func (m *memory) SavePosition(_ context.Context, name string, at forward.Place) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.positions[name] = number
-	m.saved = append(m.saved, number)
+	m.positions[name] = at
+	m.saved = append(m.saved, at.Sequence)
 	return nil
 }
 

@@ -12,9 +12,15 @@ import (
 	"time"
 )
 
+// Place is where a record is.
+type Place struct {
+	Number   uint64 // each record has a higher one than the record before; 0 is the start
+	Sequence uint64 // of the record among all that there ever were; the first has 1
+}
+
 // Event is one record as it leaves.
 type Event struct {
-	Number  uint64    // its place in the record; each is higher than the one before
+	Place
 	Time    time.Time // AuditEvent.recorded
 	Outcome string    // AuditEvent.outcome: 0, 4, 8 or 12
 	ID      string    // of the AuditEvent
@@ -23,17 +29,17 @@ type Event struct {
 
 // Source has the records, and how far each collector has got. Both are durable.
 type Source interface {
-	// After returns at most most events with numbers above number, in order.
-	After(ctx context.Context, number uint64, most int) ([]Event, error)
+	// After returns at most most events that come after a place, in order.
+	After(ctx context.Context, place Place, most int) ([]Event, error)
 
-	// Newest returns the number of the last stored record; 0 when there is none.
-	Newest(ctx context.Context) (uint64, error)
+	// Newest returns the place of the last stored record; the start if there is none.
+	Newest(ctx context.Context) (Place, error)
 
-	// Position returns what SavePosition stored last under a name; 0 at first.
-	Position(ctx context.Context, name string) (uint64, error)
+	// Position returns what SavePosition stored last under a name; the start at first.
+	Position(ctx context.Context, name string) (Place, error)
 
 	// SavePosition returns when the position is on disk.
-	SavePosition(ctx context.Context, name string, number uint64) error
+	SavePosition(ctx context.Context, name string, place Place) error
 }
 
 // Collector accepts records.
@@ -78,8 +84,9 @@ const (
 // State is how far a collector has got.
 type State struct {
 	Name     string    `json:"name"`
-	Position uint64    `json:"position"`           // number of the last record that it accepted
-	Lag      uint64    `json:"lag"`                // numbers between that and the newest record
+	Position uint64    `json:"position"`           // sequence of the last record that it accepted
+	Lag      uint64    `json:"lag"`                // records that it lacks
+	Missed   uint64    `json:"missed"`             // records that were too old to be kept before it accepted them
 	Sent     uint64    `json:"sent"`               // records accepted since the start
 	Failures uint64    `json:"failures"`           // attempts that failed since the start
 	Since    time.Time `json:"since,omitzero"`     // time of the oldest record that it lacks; zero when it has all
@@ -92,7 +99,8 @@ type State struct {
 type Forwarder struct {
 	cfg    Config
 	loaded bool // the position was read
-	size   int  // of the next batch: halved by each failure, doubled by each success
+	at     Place
+	size   int // of the next batch: halved by each failure, doubled by each success
 
 	mu    sync.Mutex // guards state
 	state State
@@ -160,12 +168,11 @@ func (f *Forwarder) step(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		f.loaded = true
-		f.update(func(s *State) { s.Position = position })
+		f.loaded, f.at = true, position
+		f.update(func(s *State) { s.Position = position.Sequence })
 	}
 
-	position := f.State().Position
-	events, err := f.cfg.Source.After(ctx, position, f.size)
+	events, err := f.cfg.Source.After(ctx, f.at, f.size)
 	if err != nil {
 		return false, err
 	}
@@ -184,11 +191,11 @@ func (f *Forwarder) send(ctx context.Context, events []Event) (more bool, err er
 	accepted, err := f.cfg.Collector.Send(limited, events)
 
 	if accepted > 0 {
-		last := events[accepted-1].Number
+		last := events[accepted-1].Place
 		if failed := f.cfg.Source.SavePosition(ctx, f.cfg.Name, last); failed != nil {
 			return false, errors.Join(failed, err)
 		}
-		f.accepted(accepted, last)
+		f.accepted(events[:accepted])
 	}
 
 	if err != nil || accepted < len(events) {
@@ -224,8 +231,8 @@ func (f *Forwarder) measure(ctx context.Context, events []Event) error {
 
 	f.update(func(s *State) {
 		s.Lag = 0
-		if newest > s.Position {
-			s.Lag = newest - s.Position
+		if newest.Sequence > f.at.Sequence {
+			s.Lag = newest.Sequence - f.at.Sequence
 		}
 
 		switch {
@@ -240,11 +247,14 @@ func (f *Forwarder) measure(ctx context.Context, events []Event) error {
 	return nil
 }
 
-func (f *Forwarder) accepted(n int, last uint64) {
-	now := f.cfg.Now()
+// accepted notes what was accepted, and what had been removed before it.
+func (f *Forwarder) accepted(events []Event) {
+	now, before := f.cfg.Now(), f.at
+	f.at = events[len(events)-1].Place
 	f.update(func(s *State) {
-		s.Position = last
-		s.Sent += uint64(n)
+		s.Position = f.at.Sequence
+		s.Sent += uint64(len(events))
+		s.Missed += events[0].Sequence - before.Sequence - 1
 		s.Accepted = now
 		s.Problem = ""
 		s.Next = time.Time{}

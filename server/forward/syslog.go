@@ -47,7 +47,7 @@ const (
 )
 
 // appendFrame appends a frame with the message of an event. meta.sequenceId is the
-// record's number, so that a receiver can find gaps and repetitions.
+// record's sequence, so that a receiver can find gaps and repetitions.
 func (s *Syslog) appendFrame(b []byte, e *Event) []byte {
 	severity, ok := severities[e.Outcome]
 	if !ok {
@@ -61,7 +61,7 @@ func (s *Syslog) appendFrame(b []byte, e *Event) []byte {
 		hostname(s.Host),
 		appName,
 		messageID,
-		(e.Number-1)%maxSequence+1,
+		(e.Sequence-1)%maxSequence+1,
 		byteOrder,
 	)
 
