@@ -86,6 +86,7 @@ type Config struct {
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m
 	Limits        Limits        `yaml:"limits,omitempty"`
 	Jobs          Jobs          `yaml:"jobs,omitempty"`
+	Audit         Audit         `yaml:"audit,omitempty"`
 	Timeouts      Timeouts      `yaml:"timeouts,omitempty"`
 }
 

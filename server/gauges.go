@@ -42,10 +42,48 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 
 	g.lists(out)
+	g.collectors(out)
 	out <- prometheus.MustNewConstMetric(
 		describe("destination_client_certificates_expiring",
 			"Registered clients whose certificate has run out or will within 30 days."),
 		prometheus.GaugeValue, float64(g.s.countExpiring(now)))
+}
+
+// collectors are those of the audit record.
+func (g *gauges) collectors(out chan<- prometheus.Metric) {
+	for _, f := range g.s.forwarders {
+		s := f.State()
+		for _, m := range []struct {
+			name, help string
+			kind       prometheus.ValueType
+			value      uint64
+		}{
+			{
+				"destination_audit_lag", "Audit records that a collector lacks.",
+				prometheus.GaugeValue, s.Lag,
+			},
+			{
+				"destination_audit_forwarded_total", "Audit records that a collector has accepted.",
+				prometheus.CounterValue, s.Sent,
+			},
+			{
+				"destination_audit_forward_failures_total", "Attempts to send audit records that failed.",
+				prometheus.CounterValue, s.Failures,
+			},
+			{
+				"destination_audit_missed_total",
+				"Audit records that were removed before a collector had accepted them.",
+				prometheus.CounterValue, s.Missed,
+			},
+		} {
+			out <- prometheus.MustNewConstMetric(
+				describe(m.name, m.help, "collector"),
+				m.kind,
+				float64(m.value),
+				s.Name,
+			)
+		}
+	}
 }
 
 func (g *gauges) lists(out chan<- prometheus.Metric) {

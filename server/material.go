@@ -78,6 +78,7 @@ func (l *loader) trust(m *material) {
 	m.idps = l.idps(m.communities)
 	m.users = l.users()
 	l.checkIDTokenKeys()
+	l.collectors()
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

@@ -36,6 +36,10 @@ func (s *Site) readiness() console.Readiness {
 		Warnings:    s.currentWarnings(),
 	}
 
+	for _, f := range s.forwarders {
+		r.Collectors = append(r.Collectors, f.State())
+	}
+
 	without := s.oauth.Withheld(context.Background())
 	for i, m := range *s.current.Load() {
 		c := s.communityState(i, m, now)
@@ -71,6 +75,11 @@ func (s *Site) currentWarnings() []string {
 		s.stores.resources.Health(),
 		s.stores.jobs.Health(),
 	)
+	for _, f := range s.forwarders {
+		if state := f.State(); state.Problem != "" {
+			out = append(out, fmt.Sprintf("audit records do not reach %s: %s", state.Name, state.Problem))
+		}
+	}
 	if n := s.decisions.Lost(); n > 0 {
 		out = append(out, fmt.Sprintf("%d decisions could not be stored", n))
 	}

@@ -15,6 +15,7 @@ import (
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/console"
+	"fhirdest.example/server/forward"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
@@ -44,6 +45,7 @@ type Site struct {
 	stores     stores
 	service    *fhir.Service // closed before its store; nil without FHIR, like jobs
 	jobs       *async.Manager
+	forwarders []*forward.Forwarder // of the audit record
 	revocation *fetch.Source
 	decisions  *audit.Log
 	oauth      *oauth.Service
@@ -131,6 +133,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	if s.front, err = s.routes(); err != nil {
 		return err
 	}
+	s.forwarders = s.newForwarders()
 	for _, w := range s.currentWarnings() {
 		s.deps.Log.Warn(w)
 	}
@@ -176,9 +179,13 @@ func (s *Site) Console() http.Handler {
 }
 
 // Run does what goes on beside the requests, until ctx ends: it stores decisions,
-// fetches revocation data, tests our own certificates and works in the background.
+// fetches revocation data, tests our own certificates, works in the background and
+// sends the audit record to its collectors.
 func (s *Site) Run(ctx context.Context) {
 	var work sync.WaitGroup
+	for _, f := range s.forwarders {
+		work.Go(func() { f.Run(ctx) })
+	}
 	for _, f := range []func(context.Context){
 		s.decisions.Run,
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error

@@ -231,7 +231,7 @@ var table = []row{
 	{
 		room:   "server/console",
 		reason: "let a person watch",
-		ours:   []string{"udap", "udap/trace", "server/audit", "certs/netname"},
+		ours:   []string{"udap", "udap/trace", "server/audit", "server/forward", "certs/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
 	},

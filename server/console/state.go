@@ -2,6 +2,8 @@ package console
 
 import (
 	"time"
+
+	"fhirdest.example/server/forward"
 )
 
 // Readiness is the answer of /ready.
@@ -15,6 +17,9 @@ type Readiness struct {
 	Lists       []List        `json:"lists"`
 	Clients     []Certificate `json:"clientCertificates"` // of registered clients: run out, or within 30 days of it
 	Warnings    []string      `json:"warnings"`
+	// Collectors are how far those of the audit record have got; empty when none is
+	// configured.
+	Collectors []forward.State `json:"collectors,omitempty"`
 }
 
 // Community is the state of one trust community.
