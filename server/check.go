@@ -28,7 +28,7 @@ func (c Config) checkSite() error {
 	c.checkAmounts(&cs)
 	c.checkCommunities(&cs)
 	c.checkIDPs(&cs)
-	c.checkCollectors(&cs)
+	c.Audit.check(&cs, c.FHIR)
 	c.CORS.check(&cs)
 	if c.Data == "" {
 		cs.Add(

@@ -43,10 +43,10 @@ type Feed struct {
 	TokenFile string `yaml:"tokenFile,omitempty"`
 }
 
-// checkCollectors checks what is written of collectors.
-func (c Config) checkCollectors(cs *complaint.List) {
-	s, f := c.Audit.Syslog, c.Audit.Feed
-	if c.FHIR == "off" && (s != Syslog{} || f != Feed{}) {
+// check checks what is written; service is "on" or "off", as that of FHIR.
+func (a Audit) check(cs *complaint.List, service string) {
+	s, f := a.Syslog, a.Feed
+	if service == "off" && (s != Syslog{} || f != Feed{}) {
 		cs.Add("remove them: there is no audit record without a FHIR service", "audit: fhir is off")
 	}
 
@@ -84,13 +84,13 @@ func (l *loader) collectors() {
 	if f.TokenFile == "" || !l.private("audit.feed.tokenFile", f.TokenFile) {
 		return
 	}
-	if _, err := l.cfg.token(f.TokenFile); err != nil {
+	if _, err := bearerToken(l.cfg.file(f.TokenFile)); err != nil {
 		l.unreadable("audit.feed.tokenFile", f.TokenFile, err, "name a file whose first line is the bearer token")
 	}
 }
 
 // newForwarders returns what sends the audit record to the configured collectors.
-func (s *Site) newForwarders() (out []*forward.Forwarder) {
+func newForwarders(s *Site) (out []*forward.Forwarder) {
 	if s.service == nil {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (s *Site) newForwarders() (out []*forward.Forwarder) {
 		add("syslog", &forward.Syslog{
 			Addr: to.Addr,
 			Host: own.Hostname(),
-			TLS:  s.cfg.clientTLS(host, to.CA, to.Cert, to.Key),
+			TLS:  clientTLS(s.cfg, host, to.CA, to.Cert, to.Key),
 		})
 	}
 
@@ -120,11 +120,11 @@ func (s *Site) newForwarders() (out []*forward.Forwarder) {
 		feed := &forward.Feed{
 			URL:  to.URL,
 			From: s.cfg.Public,
-			TLS:  s.cfg.clientTLS(u.Hostname(), to.CA, to.Cert, to.Key),
+			TLS:  clientTLS(s.cfg, u.Hostname(), to.CA, to.Cert, to.Key),
 			Now:  s.deps.Now,
 		}
 		if to.TokenFile != "" {
-			feed.Token = func() (string, error) { return s.cfg.token(to.TokenFile) }
+			feed.Token = func() (string, error) { return bearerToken(s.cfg.file(to.TokenFile)) }
 		}
 		add("feed", feed)
 	}
@@ -133,7 +133,7 @@ func (s *Site) newForwarders() (out []*forward.Forwarder) {
 }
 
 // clientTLS returns a function that reads the files of a TLS client's configuration.
-func (c Config) clientTLS(host, ca, cert, key string) func() (*tls.Config, error) {
+func clientTLS(c Config, host, ca, cert, key string) func() (*tls.Config, error) {
 	return func() (*tls.Config, error) {
 		out := &tls.Config{
 			ServerName: host,
@@ -163,9 +163,9 @@ func (c Config) clientTLS(host, ca, cert, key string) func() (*tls.Config, error
 	}
 }
 
-// token reads a bearer token from the first line of a file.
-func (c Config) token(name string) (string, error) {
-	data, err := os.ReadFile(c.file(name))
+// bearerToken reads a bearer token from the first line of a file.
+func bearerToken(name string) (string, error) {
+	data, err := os.ReadFile(name)
 	if err != nil {
 		return "", err
 	}

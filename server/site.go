@@ -133,7 +133,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	if s.front, err = s.routes(); err != nil {
 		return err
 	}
-	s.forwarders = s.newForwarders()
+	s.forwarders = newForwarders(s)
 	for _, w := range s.currentWarnings() {
 		s.deps.Log.Warn(w)
 	}
