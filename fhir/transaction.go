@@ -399,13 +399,15 @@ func (in *incoming) edited(edits []splice.Edit) (*incoming, error) {
 	if len(edits) == 0 {
 		return in, nil
 	}
-	if in.signed {
-		return nil, fail(http.StatusUnprocessableEntity, "security",
-			"A resource with a signature is stored as it was signed: it cannot refer to other entries.")
-	}
+
 	out := *in
 	out.body, out.root = splice.Apply(in.body, edits...), nil
-	return out.parsed()
+	whole, err := out.parsed()
+	if err == nil && in.signed && (in.typ == "Bundle" || whole.root.Get("target").Raw != in.root.Get("target").Raw) {
+		err = fail(http.StatusUnprocessableEntity, "security",
+			"What is signed is stored as it was signed: it cannot lead to other entries.")
+	}
+	return whole, err
 }
 
 // inOrder sorts entries as the specification does them.

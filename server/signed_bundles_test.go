@@ -127,13 +127,6 @@ func TestNoWayAroundVerification(t *testing.T) {
 	if got := at(batch, "entry", 0, "response", "status"); !strings.HasPrefix(got, "422") {
 		t.Errorf("batch: %s", got)
 	}
-	linked := strings.Replace(signedDocument, "https://destination.test:9443/acme/fhir/Patient/prov-p",
-		"urn:uuid:5c3151bd-1cbf-4d64-b04d-cd9187a4c6e0", 1)
-	linked = withSignature(linked, signing{id: id, form: signature.Document, of: []string{linked}}.element(t))
-	if status, out, _ := c.ask("POST", "", entry("transaction", linked, "Bundle/doc")); status != http.StatusUnprocessableEntity {
-		t.Errorf("a signed resource was linked: %d %v", status, out)
-	}
-
 	plain := entry("transaction", somePatient, "Patient/prov-p")
 	whole := signing{id: id, form: signature.Static, of: []string{plain}}.element(t)
 	c.must("POST", "", withSignature(plain, whole))
@@ -143,6 +136,35 @@ func TestNoWayAroundVerification(t *testing.T) {
 	if got := c.raw("/Bundle/doc"); !strings.Contains(got, "1.50") || !strings.Contains(got, `"versionId":"1"`) {
 		t.Errorf("the document was changed: %s", got)
 	}
+}
+
+// What was verified is what is stored: a transaction does not make the target of a
+// signature a version that it makes itself.
+// Covers: FS-504
+func TestTransactionsDoNotMoveSignatures(t *testing.T) {
+	d := servertest.Start(t, writing)
+	c := newFHIRClient(t, d, "system/*.cruds")
+	c.must("PUT", "/Patient/prov-p", somePatient)
+	c.must("PUT", "/Observation/w", weighed)
+	id := d.Issue("signer", d.A, d.Key("p256"), signerURI)
+	element := signing{id: id, form: signature.Static, of: []string{c.raw("/Observation/w")}}.element(t)
+	signed := strings.Replace(signedProvenance([]string{"Observation/w/_history/1"}, element), `{"display":"x"}`,
+		`{"reference":"Patient/prov-p"}`, 1)
+	bundle := func(fullURL, body, url string) string {
+		return `{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"` + fullURL + `","resource":` + body +
+			`,"request":{"method":"PUT","url":"` + url + `"}},{"resource":` + signed + `,"request":{"method":"POST","url":"Provenance"}}]}`
+	}
+
+	for _, root := range []string{servertest.Base, "http://fhir.test/acme/fhir"} {
+		moved := bundle(root+"/Observation/w", strings.Replace(weighed, "71.50", "99", 1), "Observation/w")
+		if status, out, _ := c.ask("POST", "", moved); status != http.StatusUnprocessableEntity {
+			t.Errorf("%d %v", status, out)
+		}
+	}
+	if got := c.raw("/Observation/w"); !strings.Contains(got, "71.50") {
+		t.Error(got)
+	}
+	c.must("POST", "", bundle(servertest.Base+"/Patient/prov-p", somePatient, "Patient/prov-p")) // another link of it
 }
 
 // The server signs what it holds: the Provenance is stored, verifies, and is made only

@@ -178,3 +178,76 @@ test('MedplumClient exports a Group through both intermediaries', async () => {
     assert.equal(stranger.status, 401)
   }
 })
+
+// canonical is FHIR R4's canonical JSON of a resource without the members of its root
+// that are left out. JSON.parse would lose how numbers were written: each becomes a
+// marked string first.
+function canonical(text, ...without) {
+  const token = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+  const marked = text.replace(token, (t) => (t[0] === '"' ? t : `"\\u0001${t}"`))
+  const write = (v) => {
+    if (typeof v === 'string' && v[0] === '\u0001') return v.slice(1)
+    if (Array.isArray(v)) return `[${v.map(write).join(',')}]`
+    if (v === null || typeof v !== 'object') return JSON.stringify(v)
+    return `{${Object.keys(v).sort().map((k) => `${JSON.stringify(k)}:${write(v[k])}`).join(',')}}`
+  }
+  const root = JSON.parse(marked)
+  for (const name of without) delete root[name]
+  return new TextEncoder().encode(write(root))
+}
+
+const canon = 'http://hl7.org/fhir/canonicalization/json#static'
+
+test('jose verifies what $sign makes, and what jose signs is verified', async () => {
+  const udap = await discover()
+  const id = mint(community, 'https://outside.example/signer', 'ES256')
+  const scope = 'system/*.cruds'
+  const granted = await token(id, await register(udap, id, scope), scope)
+  const ask = async (method, path, body) => {
+    const headers = { authorization: `Bearer ${granted.access_token}`, 'content-type': 'application/fhir+json' }
+    const answer = await fetch(`${base}/${path}`, { method, headers, body })
+    const text = await answer.text()
+    record(text)
+    return { status: answer.status, text, resource: JSON.parse(text) }
+  }
+
+  const weight = '{"resourceType":"Observation","status":"final","code":{"text":"\\u00e9 \\/ weight"},' +
+    '"valueQuantity":{"value":71.50,"unit":"kg"},"text":{"status":"generated","div":"<div xmlns=\\"http://www.w3.org/1999/xhtml\\">x</div>"}}'
+  const made = await ask('POST', 'Observation', weight)
+  assert.equal(made.status, 201, made.text)
+  assert.match(made.text, /71\.50/)
+  const at = `Observation/${made.resource.id}/_history/1`
+
+  const signed = await ask('POST', `Observation/${made.resource.id}/$sign`)
+  assert.equal(signed.status, 201, signed.text)
+  const [signature] = signed.resource.signature
+  assert.equal(signed.resource.target[0].reference, at)
+  assert.equal(signature.sigFormat, 'application/jose')
+  const [head, none, sig] = Buffer.from(signature.data, 'base64').toString().split('.')
+  assert.equal(none, '')
+  const { x5c, alg, canon: form } = JSON.parse(Buffer.from(head, 'base64url').toString())
+  assert.equal(form, canon)
+  const key = await jose.importX509(`-----BEGIN CERTIFICATE-----\n${x5c[0]}\n-----END CERTIFICATE-----`, alg)
+  const payload = jose.base64url.encode(canonical(made.text, 'text', 'meta'))
+  await jose.compactVerify(`${head}.${payload}.${sig}`, key)
+  const other = jose.base64url.encode(canonical(made.text.replace('71.50', '71.5'), 'text', 'meta'))
+  await assert.rejects(jose.compactVerify(`${head}.${other}.${sig}`, key))
+
+  const provenance = async (content) => {
+    const header = { alg: id.alg, x5c: id.x5c, canon }
+    const [h, , s] = (await new jose.CompactSign(content).setProtectedHeader(header).sign(id.key)).split('.')
+    return JSON.stringify({
+      resourceType: 'Provenance', target: [{ reference: at }], recorded: new Date().toISOString(), agent: [{ who: { display: 'Outside' } }],
+      signature: [{
+        type: [{ system: 'urn:iso-astm:E1762-95:2013', code: '1.2.840.10065.1.12.1.1' }], when: new Date().toISOString(),
+        who: { identifier: { value: id.uri } }, targetFormat: 'application/fhir+json', sigFormat: 'application/jose',
+        data: Buffer.from(`${h}..${s}`).toString('base64'),
+      }],
+    })
+  }
+  const good = await ask('POST', 'Provenance', await provenance(canonical(made.text, 'text', 'meta')))
+  assert.equal(good.status, 201, good.text)
+  const bad = await ask('POST', 'Provenance', await provenance(canonical(made.text.replace('71.50', '71.5'), 'text', 'meta')))
+  assert.equal(bad.status, 422, bad.text)
+  assert.match(bad.resource.issue[0].diagnostics, /^jws\.signature: /)
+})
