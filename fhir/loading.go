@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/fhir/validate"
@@ -45,31 +46,37 @@ type Refused struct {
 	Outcome []byte `json:"outcome"` // OperationOutcome
 }
 
+// preparedAtOnce is how many lines a processor takes at a time.
+const preparedAtOnce = 16
+
 // PrepareLoad parses and validates lines, on all processors, for whoever asked.
 func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load {
 	l := &Load{
 		lines: make([]loadLine, len(lines)),
 		asked: a,
 	}
-	next := make(chan int)
-	var work sync.WaitGroup
+	for i := range lines {
+		l.Bytes += int64(len(lines[i].Body))
+	}
 
+	var next atomic.Int64
+	var work sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
-			for i := range next {
-				l.lines[i] = s.prepareLine(ctx, a.Grant, lines[i])
+			for {
+				to := int(next.Add(preparedAtOnce))
+				from := to - preparedAtOnce
+				if from >= len(lines) {
+					return
+				}
+				for i := from; i < min(to, len(lines)); i++ {
+					l.lines[i] = s.prepareLine(ctx, a.Grant, lines[i])
+				}
 			}
 		})
 	}
 
-	for i := range lines {
-		l.Bytes += int64(len(lines[i].Body))
-		next <- i
-	}
-
-	close(next)
 	work.Wait()
-
 	return l
 }
 
