@@ -17,6 +17,7 @@ type Jobs struct {
 	Workers   int           `yaml:"workers,omitempty"`   // done at once; default 2
 	PerClient int           `yaml:"perClient,omitempty"` // of one client, that have not ended; default 5
 	Disk      int           `yaml:"disk,omitempty"`      // bytes of all their files; default 4294967296
+	Share     int           `yaml:"share,omitempty"`     // bytes of one client's files; default half of disk
 	Time      time.Duration `yaml:"time,omitempty"`      // of one; default 1h
 	Keep      time.Duration `yaml:"keep,omitempty"`      // how long results can be downloaded; default 1h
 }
@@ -44,6 +45,7 @@ func (s *Site) newJobs() (*async.Manager, error) {
 			Room:    async.Room{Active: j.PerClient},
 			Workers: j.Workers,
 			Disk:    int64(j.Disk),
+			Share:   int64(j.Share),
 			Time:    j.Time,
 			Keep:    j.Keep,
 		},

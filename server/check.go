@@ -224,6 +224,7 @@ func (c Config) checkAmounts(cs *complaint.List) {
 		},
 		{"limits.requestsPerClient", l.RequestsPerClient}, {"limits.rate", l.Rate},
 		{"jobs.workers", c.Jobs.Workers}, {"jobs.perClient", c.Jobs.PerClient}, {"jobs.disk", c.Jobs.Disk},
+		{"jobs.share", c.Jobs.Share},
 	} {
 		if n.value < 0 {
 			cs.Add(

@@ -75,9 +75,10 @@ func TestBoundsOfAJob(t *testing.T) {
 		kind   async.Kind
 		status int
 	}{
-		"bytes of one": {async.Limits{Job: 1 << 20}, lines{}, 413},
-		"bytes of all": {async.Limits{Disk: 1 << 20}, lines{}, 413},
-		"time":         {async.Limits{Time: 50 * time.Millisecond}, endless{make(chan bool, 1)}, 422},
+		"bytes of one":      {async.Limits{Job: 1 << 20}, lines{}, 413},
+		"bytes of all":      {async.Limits{Disk: 1 << 20}, lines{}, 413},
+		"share of a client": {async.Limits{Share: 1 << 20}, lines{}, 413},
+		"time":              {async.Limits{Time: 50 * time.Millisecond}, endless{make(chan bool, 1)}, 422},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := asyncenv.New(t, func(e *asyncenv.Env) {
@@ -93,5 +94,43 @@ func TestBoundsOfAJob(t *testing.T) {
 				t.Errorf("its file: %d", w.Code)
 			}
 		})
+	}
+}
+
+// What one client keeps is not in the way of another's work.
+//
+// Covers: ER-18
+func TestShareOfAClient(t *testing.T) {
+	may := make(chan bool)
+	close(may)
+	e := asyncenv.New(t, func(e *asyncenv.Env) {
+		e.Kinds = exports(half{may})
+		e.Limits.Disk = 2 << 20
+	})
+
+	first := e.Begin("GET", "/$export", asyncenv.All, "")
+	if w := e.Wait(first, asyncenv.All); w.Code != 200 {
+		t.Fatalf("the first: %d %s", w.Code, w.Body)
+	}
+	if w := e.Wait(e.Begin("GET", "/$export", asyncenv.All, ""), asyncenv.All); w.Code != 413 ||
+		!strings.Contains(w.Body.String(), "share") {
+		t.Errorf("the second: %d %s", w.Code, w.Body)
+	}
+
+	const other = asyncenv.All + "; client=c2"
+	if w := e.Wait(e.Begin("GET", "/$export", other, ""), other); w.Code != 200 {
+		t.Errorf("another client's: %d %s", w.Code, w.Body)
+	}
+
+	e.Reopen() // what is kept counts after a restart, too
+	e.Run()
+	if w := e.Wait(e.Begin("GET", "/$export", asyncenv.All, ""), asyncenv.All); w.Code != 413 {
+		t.Errorf("after a restart: %d %s", w.Code, w.Body)
+	}
+	if w := e.Do("DELETE", first, asyncenv.All, ""); w.Code != 202 {
+		t.Errorf("the first, removed: %d %s", w.Code, w.Body)
+	}
+	if w := e.Wait(e.Begin("GET", "/$export", asyncenv.All, ""), asyncenv.All); w.Code != 200 {
+		t.Errorf("after that: %d %s", w.Code, w.Body)
 	}
 }

@@ -28,6 +28,13 @@ type Job struct {
 	Attempts int        `json:"attempts"` // how often it was begun
 	Bytes    int64      `json:"bytes"`    // of its files on disk; of one that has not ended, of the request's body
 
+	// Stopped is how many attempts ended because the server was stopped in order,
+	// Reached is how far the furthest attempt was, in the work's own measure, and
+	// Fruitless is how many attempts since have been no further.
+	Stopped   int   `json:"stopped,omitzero"`
+	Reached   int64 `json:"reached,omitzero"`
+	Fruitless int   `json:"fruitless,omitzero"`
+
 	// What follows is of a job that has ended.
 
 	Ended       time.Time `json:"ended,omitzero"`

@@ -35,6 +35,7 @@ type Limits struct {
 	Room                  // defaults: 1000 jobs, 50 of one client, of which 5 have not ended
 	Workers int           // jobs done at once; default 2
 	Disk    int64         // bytes of all files; default 4 GiB
+	Share   int64         // bytes of the files of one client; default half of Disk
 	Job     int64         // bytes of one job's files; default 2 GiB
 	Time    time.Duration // of one job; default 1 h
 	Keep    time.Duration // how long a result is kept; default 1 h
@@ -46,6 +47,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Active, 5)
 	or(&l.Workers, 2)
 	or(&l.Disk, 4<<30)
+	or(&l.Share, l.Disk/2)
 	or(&l.Job, 2<<30)
 	or(&l.Time, time.Hour)
 	or(&l.Keep, time.Hour)
@@ -79,15 +81,15 @@ type Service interface {
 type Manager struct {
 	Config
 	root *os.Root
+	disk *disk
 	wake chan struct{}
 
-	mu      sync.Mutex       // guards all below
-	used    int64            // bytes of all files
-	sizes   map[string]int64 // bytes of a job's files, by its id
-	pending []ticket         // in the order in which the jobs were stored
-	active  map[string]*Work
-	held    map[string]int // jobs under way by client
-	ends    []expiry       // of ended jobs
+	mu       sync.Mutex // guards all below
+	pending  []ticket   // in the order in which the jobs were stored
+	active   map[string]*Work
+	held     map[string]int // jobs under way by client
+	ends     []expiry       // of ended jobs
+	unstored []ending       // that could not be stored yet
 }
 
 // ticket is a job that waits for a worker.
@@ -119,8 +121,8 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 	m := &Manager{
 		Config: c,
 		root:   root,
+		disk:   newDisk(c.Limits),
 		wake:   make(chan struct{}, 1),
-		sizes:  map[string]int64{},
 		active: map[string]*Work{},
 		held:   map[string]int{},
 	}
@@ -136,7 +138,7 @@ func (m *Manager) load(ctx context.Context) error {
 	known := map[string]bool{}
 	err := m.Store.Jobs(ctx, func(j Job) bool {
 		known[j.ID] = j.State != Failed
-		m.occupy(j.ID, j.Bytes)
+		m.disk.occupy(j.ID, j.Asked.Grant.Client, j.Bytes)
 		switch j.State {
 		case Pending, Running:
 			m.pending = append(m.pending, ticket{j.ID, j.Asked.Grant.Client})
@@ -169,6 +171,7 @@ func (m *Manager) Run(ctx context.Context, s Service) {
 	defer tick.Stop()
 
 	for ctx.Err() == nil {
+		m.storeAgain(ctx, s)
 		m.sweep(ctx, s)
 		select {
 		case <-ctx.Done():
@@ -275,9 +278,19 @@ func (m *Manager) release(t ticket) {
 	m.nudge()
 }
 
-// maxAttempts is how often a job is begun: one that ends the server each time must
-// not do so for ever.
-const maxAttempts = 3
+// A job that ends the server each time must not do so for ever. Attempts that got
+// further than all before are no such thing, and neither are those that ended because
+// the server was stopped in order; but even of attempts that each get a little further
+// there are not endlessly many.
+const (
+	maxFruitless = 3
+	maxAttempts  = 20
+)
+
+// hopeless reports whether a job was begun often enough.
+func (j *Job) hopeless() bool {
+	return j.Fruitless > maxFruitless || j.Attempts-j.Stopped > maxAttempts
+}
 
 // do does one job, and stores how it ended.
 func (m *Manager) do(ctx context.Context, s Service, t ticket) {
@@ -317,6 +330,7 @@ func (m *Manager) begin(ctx context.Context, id string) (job Job, err error) {
 	err = m.Store.Update(ctx, id, func(j *Job) error {
 		j.State = Running
 		j.Attempts++
+		j.Fruitless++
 		job = *j
 		return nil
 	})
@@ -331,7 +345,7 @@ func (m *Manager) attempt(ctx context.Context, s Service, w *Work) (err error) {
 		}
 	}()
 
-	if w.Attempts > maxAttempts {
+	if w.hopeless() {
 		return fhir.Refuse(500, "exception", "The server stopped each time that this was done.", "")
 	}
 	if err := w.prepare(); err != nil {
@@ -366,49 +380,93 @@ func (m *Manager) interaction(ctx context.Context, s Service, w *Work) error {
 // markOf is the mark of a job's change in the store of resources.
 func markOf(id string) string { return "job/" + id }
 
+// ending is a job that has ended.
+type ending struct {
+	work    *Work
+	at      time.Time
+	failure *Failure // nil when it is done
+}
+
 // end stores how a job ended.
 func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 	stopped := ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded)
+	ctx = context.WithoutCancel(ctx)
 	if err != nil && stopped && !w.cancelled.Load() {
-		return // the server ends: the job is done again
+		m.interrupted(ctx, w.ID)
+		return
 	}
 
-	ctx = context.WithoutCancel(ctx)
-	now := m.Now()
-	failure := failureOf(err, ctx)
-	stored := m.Store.Update(ctx, w.ID, func(j *Job) error {
-		j.State, j.Failure = Done, nil
-		j.Ended, j.Expires = now, now.Add(m.Limits.Keep)
-		j.Files, j.Bytes, j.ContentType = w.made, w.bytes.Load(), w.contentType
-		if err != nil {
-			j.State, j.Failure = Failed, failure
+	e := ending{
+		work:    w,
+		at:      m.Now(),
+		failure: failureOf(err),
+	}
+	if e.failure != nil { // nobody can download what it has made
+		m.removeFiles(w.ID)
+		if e.failure.Status >= 500 && !w.cancelled.Load() {
+			m.Failed(err)
+		}
+	}
+
+	m.store(ctx, s, e)
+}
+
+// interrupted notes that the server was stopped while a job was under way: the job is
+// done again.
+func (m *Manager) interrupted(ctx context.Context, id string) {
+	err := m.Store.Update(ctx, id, func(j *Job) error {
+		j.Stopped++
+		j.Fruitless = max(0, j.Fruitless-1)
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNoJob) {
+		m.Failed(err)
+	}
+}
+
+// store stores how a job ended. When that fails, it is tried again later, and at the
+// next start the job is done again.
+func (m *Manager) store(ctx context.Context, s Service, e ending) {
+	w := e.work
+	err := m.Store.Update(ctx, w.ID, func(j *Job) error {
+		j.Ended, j.Expires = e.at, e.at.Add(m.Limits.Keep)
+		if e.failure != nil {
+			j.State, j.Failure = Failed, e.failure
 			j.Files, j.Bytes = nil, 0
+			return nil
 		}
 
+		j.State, j.Failure = Done, nil
+		j.Files, j.Bytes, j.ContentType = w.made, w.bytes.Load(), w.contentType
 		return nil
 	})
 
-	if errors.Is(stored, ErrNoJob) { // cancelled
+	switch {
+	case errors.Is(err, ErrNoJob): // cancelled
 		m.removeFiles(w.ID)
-		m.expire(w.ID, now)
-		return
-	}
-	if stored != nil { // it is done again at the next start
-		m.Failed(stored)
-		return
-	}
-
-	if failure != nil && failure.Status >= 500 {
+		m.expire(w.ID, e.at)
+	case err != nil:
 		m.Failed(err)
+		m.mu.Lock()
+		m.unstored = append(m.unstored, e)
+		m.mu.Unlock()
+	default:
+		m.expire(w.ID, e.at.Add(m.Limits.Keep))
+		if err := s.Forget(ctx, markOf(w.ID)); err != nil {
+			m.Failed(err)
+		}
 	}
+}
 
-	if failure != nil { // nobody can download what it has made
-		m.removeFiles(w.ID)
-	}
+// storeAgain stores how those jobs ended of which that has failed.
+func (m *Manager) storeAgain(ctx context.Context, s Service) {
+	m.mu.Lock()
+	again := m.unstored
+	m.unstored = nil
+	m.mu.Unlock()
 
-	m.expire(w.ID, now.Add(m.Limits.Keep))
-	if err := s.Forget(ctx, markOf(w.ID)); err != nil {
-		m.Failed(err)
+	for _, e := range again {
+		m.store(ctx, s, e)
 	}
 }
 
@@ -420,7 +478,7 @@ func (m *Manager) expire(id string, at time.Time) {
 }
 
 // failureOf is why a job failed, as its client learns it.
-func failureOf(err error, ctx context.Context) *Failure {
+func failureOf(err error) *Failure {
 	switch {
 	case err == nil:
 		return nil
@@ -432,6 +490,6 @@ func failureOf(err error, ctx context.Context) *Failure {
 		}
 	}
 
-	status, code, text := fhir.Explain(err)
+	status, code, text := fhir.Explain(unwritable(err))
 	return &Failure{status, code, text}
 }

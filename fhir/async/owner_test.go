@@ -13,7 +13,7 @@ import (
 //
 // Covers: ER-18, FS-302
 func TestJobsOfOthersAreNotThere(t *testing.T) {
-	const own = "system/Patient.rs system/Observation.rs; client=c1; patient=p; subject=s"
+	const own = "system/Patient.rs system/Observation.rs; client=c1; patient=p; subject=s; purpose=TREAT,HPAYMT"
 	e := asyncenv.New(t)
 	at := e.Begin("GET", "/Patient?_count=1", own, "")
 	if w := e.Wait(at, own); w.Code != 200 {
@@ -24,17 +24,22 @@ func TestJobsOfOthersAreNotThere(t *testing.T) {
 		token string
 		want  int
 	}{
-		"a newer token":           {own, 200},
-		"scopes in another order": {"system/Observation.rs system/Patient.rs; client=c1; patient=p; subject=s", 200},
-		"more scopes": {
-			"system/Observation.rs system/Patient.rs system/Group.rs; client=c1; patient=p; subject=s",
+		"a newer token": {own, 200},
+		"scopes in another order": {
+			strings.Replace(own, "system/Patient.rs system/Observation.rs", "system/Observation.rs system/Patient.rs", 1),
 			200,
 		},
+		"more scopes":                {"system/Group.rs " + own, 200},
+		"purposes in another order":  {strings.Replace(own, "TREAT,HPAYMT", "HPAYMT,TREAT", 1), 200},
+		"another purpose":            {strings.Replace(own, "TREAT,HPAYMT", "HMARKT", 1), 404},
+		"fewer purposes":             {strings.Replace(own, "TREAT,", "", 1), 404},
+		"further purposes":           {own + ",HMARKT", 404},
+		"no purpose":                 {strings.Replace(own, "; purpose=TREAT,HPAYMT", "", 1), 404},
 		"another client":             {strings.Replace(own, "c1", "c2", 1), 404},
 		"a client's name that grows": {strings.Replace(own, "c1", "c11", 1), 404},
-		"fewer scopes":               {"system/Patient.rs; client=c1; patient=p; subject=s", 404},
+		"fewer scopes":               {strings.Replace(own, " system/Observation.rs", "", 1), 404},
 		"narrower scopes": {
-			"system/Patient.rs system/Observation.rs?category=laboratory; client=c1; patient=p; subject=s",
+			strings.Replace(own, "Observation.rs", "Observation.rs?category=laboratory", 1),
 			404,
 		},
 		"another patient":      {strings.Replace(own, "patient=p", "patient=q", 1), 404},

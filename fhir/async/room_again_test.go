@@ -21,7 +21,7 @@ import (
 func TestFailedJobFreesItsRoom(t *testing.T) {
 	e := asyncenv.New(t, func(e *asyncenv.Env) {
 		e.Kinds = exports(lines{})
-		e.Limits.Disk = 1 << 20
+		e.Limits.Disk, e.Limits.Share = 1<<20, 1<<20
 	})
 
 	at := e.Begin("GET", "/$export", asyncenv.All, "")
@@ -113,7 +113,7 @@ func TestCancelledAtTheEndFreesItsRoom(t *testing.T) {
 	may := make(chan bool)
 	e := asyncenv.New(t, func(e *asyncenv.Env) {
 		e.Kinds = exports(half{may})
-		e.Limits.Disk = 1 << 20
+		e.Limits.Disk, e.Limits.Share = 1<<20, 1<<20
 		e.Broken = func(s async.Store) async.Store {
 			return overtaken{
 				Store: s,

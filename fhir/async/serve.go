@@ -34,21 +34,22 @@ func (m *Manager) Start(ctx context.Context, a *fhir.Asked) (string, error) {
 		}
 	}
 
-	size := int64(len(a.Body))
-	if m.occupied()+size > m.Limits.Disk {
-		return "", m.full(a, "the files of jobs use all the room that there is for them")
-	}
-
 	var random [16]byte
 	rand.Read(random[:])
 	id := hex.EncodeToString(random[:])
-	m.occupy(id, size)
-	if err := m.storeBody(id, a.Body); err != nil {
-		m.removeFiles(id)
-		return "", err
+	size := int64(len(a.Body))
+	if full := m.disk.occupy(id, a.Grant.Client, size); full != "" {
+		m.disk.free(id)
+		return "", m.full(a, full)
 	}
 
-	err := m.Store.Create(ctx, Job{
+	err := m.storeBody(id, a.Body)
+	if err != nil {
+		m.removeFiles(id)
+		return "", unwritable(err)
+	}
+
+	err = m.Store.Create(ctx, Job{
 		ID:      id,
 		Asked:   *a,
 		State:   Pending,
@@ -153,11 +154,13 @@ func differs(job, g *fhir.Grant) string {
 }
 
 // standing is what must be the same in every token that may use a job: everything but
-// the token's own name and life, its scopes and its purposes.
+// the token's own name and life, and its scopes. The purposes of use are among it: they
+// may be what lets a token read something.
 func standing(g *fhir.Grant) string {
 	rest := *g
 	rest.TokenID, rest.TokenRef, rest.Expires = "", "", time.Time{}
-	rest.Scopes, rest.Purposes = nil, nil
+	rest.Scopes = nil
+	rest.Purposes = slices.Sorted(slices.Values(g.Purposes))
 	text, err := json.Marshal(rest, json.Deterministic(true))
 	if err != nil {
 		return rand.Text() // equal to none

@@ -34,6 +34,7 @@ type Work struct {
 	made     []Made
 
 	checked     time.Time // when the client's registration was looked at last
+	noted       time.Time // when it was stored last how far the work is
 	contentType string
 }
 
@@ -94,6 +95,25 @@ func (w *Work) Progress(format string, args ...any) {
 	w.mu.Unlock()
 }
 
+// notedEvery is how often it is stored how far a job is.
+const notedEvery = 10 * time.Second
+
+// Reached notes how far the work is in a measure of its own, which grows: an attempt
+// that gets further than those before is not held against the job when the server
+// stops during it.
+func (w *Work) Reached(ctx context.Context, n int64) error {
+	now := time.Now()
+	if n <= w.Job.Reached || !w.noted.IsZero() && now.Sub(w.noted) < notedEvery {
+		return nil
+	}
+
+	w.Job.Reached, w.noted = n, now
+	return w.m.Store.Update(ctx, w.ID, func(j *Job) error {
+		j.Reached, j.Fruitless = n, 0
+		return nil
+	})
+}
+
 // aliveEvery is how often a job under way looks at its client's registration.
 const aliveEvery = time.Second
 
@@ -119,23 +139,6 @@ func (w *Work) Alive(ctx context.Context) error {
 			"The token was revoked, or the client's registration or what a person granted has changed, "+
 				"since the job was begun.",
 			"")
-	}
-
-	return nil
-}
-
-// account counts bytes that are written, and refuses those for which there is no
-// room.
-func (w *Work) account(n int64) error {
-	l := w.m.Limits
-	job, all := w.bytes.Add(n), w.m.occupy(w.ID, n)
-	switch {
-	case job > l.Job:
-		return fhir.Refuse(413, "too-costly", fmt.Sprintf(
-			"The job would make more than %d bytes, the most that one may: ask for less.", l.Job), "")
-	case all > l.Disk:
-		return fhir.RefuseLater(413, "too-costly",
-			"The server's room for files is used up: remove what you do not need, or try later.", 60)
 	}
 
 	return nil
@@ -225,35 +228,6 @@ func (m *Manager) write(path string, body []byte) error {
 	}
 	_, err = bytes.NewReader(body).WriteTo(f)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// occupy counts bytes of a job's files, and returns the bytes of all jobs' files.
-func (m *Manager) occupy(id string, n int64) int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sizes[id] += n
-	m.used += n
-	return m.used
-}
-
-// occupied returns the bytes of all jobs' files.
-func (m *Manager) occupied() int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.used
-}
-
-// removeFiles removes the directory of a job, and frees what it counts on disk. The
-// job may be removed by its worker and by its client at once.
-func (m *Manager) removeFiles(id string) {
-	m.mu.Lock()
-	m.used -= m.sizes[id]
-	delete(m.sizes, id)
-	m.mu.Unlock()
-
-	if err := m.root.RemoveAll(id); err != nil {
-		m.Failed(err)
-	}
 }
 
 // removeOrphans removes directories of jobs that are not known.

@@ -184,6 +184,9 @@ func (t *task) walk(ctx context.Context) error {
 		}
 
 		t.work.Progress("%d%%: %d resources", after*100/max(t.moment.last, 1), t.given)
+		if err := t.work.Reached(ctx, int64(after)); err != nil {
+			return err
+		}
 	}
 
 	return nil

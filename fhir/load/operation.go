@@ -85,6 +85,9 @@ func (m *Import) Do(ctx context.Context, w *async.Work) error {
 				p.Total(),
 				p.Refused,
 			)
+			if err := w.Reached(ctx, p.Offset); err != nil {
+				return err
+			}
 			return w.Alive(ctx)
 		},
 	}, bytes.NewReader(w.Asked.Body))
