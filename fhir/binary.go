@@ -2,12 +2,14 @@ package fhir
 
 import (
 	"encoding/base64"
+	"fmt"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
 
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 )
 
 // readsBinary reports whether a Binary, or a version of one, is read: it comes
@@ -59,24 +61,52 @@ func native(resp *response) error {
 		return err
 	}
 
-	data, err := base64.StdEncoding.DecodeString(root.Get("data").Text())
+	data, err := validate.Base64(root.Get("data").Text())
 	if err != nil {
 		return fail(http.StatusNotAcceptable, "not-supported",
 			"The data of this Binary cannot be given as they are.")
 	}
 
 	resp.body = data
-	resp.contentType = "application/octet-stream"
-	if media, params, err := mime.ParseMediaType(root.Get("contentType").Text()); err == nil {
-		resp.contentType = mime.FormatMediaType(media, params)
-	}
+	resp.contentType = servedAs(root.Get("contentType").Text())
 	if resp.header == nil {
 		resp.header = http.Header{}
 	}
 	resp.header.Set("Content-Disposition", "attachment")
+	resp.header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if context := root.At("securityContext", "reference").Text(); context != "" && !hasControl(context) {
+		resp.header.Set("X-Security-Context", context)
+	}
 
 	return nil
 }
+
+// servedKinds are the kinds of media types under which content is given. Others,
+// such as multipart and message, hold further contents that a reader might take
+// for answers of the server.
+var servedKinds = map[string]bool{
+	"application": true,
+	"audio":       true,
+	"font":        true,
+	"image":       true,
+	"model":       true,
+	"text":        true,
+	"video":       true,
+}
+
+// servedAs returns the media type under which content of a type is given.
+func servedAs(contentType string) string {
+	media, params, err := mime.ParseMediaType(contentType)
+	kind, _, found := strings.Cut(media, "/")
+	if err != nil || !found || !servedKinds[kind] {
+		return "application/octet-stream"
+	}
+	return mime.FormatMediaType(media, params)
+}
+
+// maxContent bounds what a Binary holds, in bytes, so that it is not too long as a
+// resource either: base64 makes four characters of three bytes.
+const maxContent = (tree.MaxBytes - 4096) / 4 * 3
 
 // wrapBinary makes a Binary of a body in another format (R4 binary.html).
 func wrapBinary(r *request, id string) ([]byte, error) {
@@ -84,6 +114,11 @@ func wrapBinary(r *request, id string) ([]byte, error) {
 	if err != nil {
 		return nil, fail(http.StatusUnsupportedMediaType, "not-supported",
 			"The body has no readable Content-Type.")
+	}
+
+	if len(r.body) > maxContent {
+		return nil, fail(http.StatusRequestEntityTooLarge, "too-long", fmt.Sprintf(
+			"The content is longer than %d bytes, the most that a Binary can hold here.", maxContent))
 	}
 
 	b := []byte(`{"resourceType":"Binary",`)

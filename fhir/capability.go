@@ -75,10 +75,10 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 	rest := fhir.CapabilityStatementRest{
 		Security: s.capabilitySecurity(),
 		Documentation: ptr(fmt.Sprintf(
-			"A request's body has at most %d bytes, and a resource %d. "+
+			"A request's body has at most %d bytes, a resource %d, and what a Binary holds %d. "+
 				"A batch or transaction has at most %d entries. "+
 				"One answer has at most %d bytes: longer results come in pages.",
-			s.MaxBody, tree.MaxBytes, maxEntries, maxAnswer)),
+			s.MaxBody, tree.MaxBytes, maxContent, maxEntries, maxAnswer)),
 	}
 	c.set(&rest.Mode, "server")
 

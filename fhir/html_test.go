@@ -11,7 +11,7 @@ import (
 
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
-// Covers: case 258
+// Covers: FS-806, case 258
 func TestAPersonLooks(t *testing.T) {
 	w := newEnv(t, 3)
 	patient := "/Patient/" + sample.PatientID(0)

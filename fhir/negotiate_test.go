@@ -124,6 +124,7 @@ func TestFormParametersShapeTheAnswer(t *testing.T) {
 }
 
 // R4 binary.html: the native form where Accept likes it better, in versions too.
+// Covers: FS-601
 func TestBinaryIsGivenInTheLikedForm(t *testing.T) {
 	w := newEnv(t, 0)
 	made := w.do("POST", "/Binary", everything, "\x00hello", "Content-Type", "image/png").want(201)

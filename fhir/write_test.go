@@ -399,7 +399,7 @@ func testWritesOwnRecordOnly(t *testing.T, mine string) {
 	w.get("/Group", mine).want(403)
 }
 
-// Covers: case 258
+// Covers: FS-602, case 258
 func TestBinaryIsReadAsItsContext(t *testing.T) {
 	w := newEnv(t, 2)
 	p1, p2 := sample.PatientID(0), sample.PatientID(1)

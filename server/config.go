@@ -37,7 +37,7 @@ type Config struct {
 	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
 	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
 	// Attachments says what becomes of a resource with an attachment whose size or
-	// hash does not fit its data: "accept" (default) or "refuse".
+	// hash does not fit its data: "refuse" (default: 422), or "accept".
 	Attachments string `yaml:"attachments,omitempty"`
 	// Provenance is whether each change of a resource has a Provenance that the
 	// destination makes, or that the header X-Provenance brings: "on" (default) or "off".
@@ -275,7 +275,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Hop, "destination")
 	or(&c.KeyFiles, "refuse")
 	or(&c.Rates.MatchesPerClient, defaultMatchesPerClient)
-	or(&c.Attachments, "accept")
+	or(&c.Attachments, "refuse")
 	or(&c.Provenance, "on")
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")

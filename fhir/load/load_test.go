@@ -16,9 +16,12 @@ import (
 	"fhirdest.example/fhir/scope"
 )
 
-func newEnv(t testing.TB) *asyncenv.Env {
+func newEnv(t testing.TB, change ...func(*fhir.Config)) *asyncenv.Env {
 	t.Helper()
 	return asyncenv.New(t, func(e *asyncenv.Env) {
+		for _, f := range change {
+			e.Change = f
+		}
 		e.Kinds = func(e *asyncenv.Env) map[string]async.Kind {
 			return map[string]async.Kind{"$import": &load.Import{
 				PublicBase: asyncenv.Base,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async/asyncenv"
 	"fhirdest.example/fhir/sample"
 )
@@ -315,11 +316,13 @@ func TestCertainMatchesAndCount(t *testing.T) {
 func TestMatchingIsBoundedAndRecorded(t *testing.T) {
 	wait := time.Duration(0)
 	e := asyncenv.New(t, func(e *asyncenv.Env) {
-		e.MatchWait = func(client string, _ time.Time) time.Duration {
-			if client != "c1" {
-				t.Errorf("client %s", client)
+		e.Change = func(c *fhir.Config) {
+			c.MatchWait = func(client string, _ time.Time) time.Duration {
+				if client != "c1" {
+					t.Errorf("client %s", client)
+				}
+				return wait
 			}
-			return wait
 		}
 	})
 	put(e, "jane", jane)

@@ -93,33 +93,44 @@ func entity(name string) (rune, bool) {
 	return r, err == nil && n <= utf8.MaxRune && utf8.ValidRune(r) && !notXML(r)
 }
 
-// activeSchemes lists the schemes of URLs that run what they hold, or show it
-// as if it were a page of the server.
-var activeSchemes = map[string]bool{
-	"javascript": true, "vbscript": true, "livescript": true, "mocha": true,
-	"data": true, "blob": true, "filesystem": true, "view-source": true,
+// linkSchemes lists the schemes of links. Others run what they hold, show it as if
+// it were a page of the server, or open another program. A urn: leads nowhere: in a
+// transaction it stands for the reference that it becomes.
+var linkSchemes = map[string]bool{
+	"":       true, // relative
+	"http":   true,
+	"https":  true,
+	"mailto": true,
+	"tel":    true,
+	"urn":    true,
 }
 
-// checkLink refuses a link that is active content. Where else it leads is the
-// author's choice (FHIR R4, narrative.html).
+// checkLink refuses a link that is active content or opens another program.
 func checkLink(value string) error {
-	if scheme, _ := splitScheme(value); activeSchemes[scheme] {
+	if scheme, _ := splitScheme(value); !linkSchemes[scheme] {
 		return fmt.Errorf("a link of scheme %.20q is not allowed", scheme)
 	}
 	return nil
 }
 
-// checkImage refuses an image that is active content. An embedded one must be a
-// PNG, JPEG or GIF: SVG may hold scripts. One from another server is valid FHIR
-// and would show that server who reads about this patient, so pages that show
-// narratives must not fetch it.
+// checkImage refuses an image that is active content, or that is fetched from
+// somewhere else: that would show another server who reads about this patient. An
+// embedded one must be a PNG, JPEG or GIF: SVG may hold scripts.
 func checkImage(value string) error {
 	scheme, rest := splitScheme(value)
-	if scheme == "data" && embeddedImage(rest) {
+	switch {
+	case scheme == "data" && embeddedImage(rest):
 		return nil
-	}
-	if activeSchemes[scheme] {
+	case scheme == "data":
 		return errors.New("embedded data other than a PNG, JPEG or GIF image is not allowed")
+	case scheme == "urn": // in a transaction: a reference to what becomes a resource
+		return nil
+	case scheme != "":
+		return fmt.Errorf("an image of scheme %.20q is not allowed: it would be fetched from elsewhere", scheme)
+	}
+
+	if len(rest) > 1 && strings.Trim(rest[:2], `/\`) == "" { // browsers take either slash
+		return errors.New("an image of another server is not allowed: it would show that server who reads this")
 	}
 	return nil
 }
@@ -153,14 +164,15 @@ func splitScheme(value string) (scheme, rest string) {
 	return strings.ToLower(scheme), rest
 }
 
-// activeStyles are the parts of styles that run something in some browser.
+// activeStyles are the parts of styles that run something in some browser, or
+// fetch without url().
 var activeStyles = []string{
 	"expression(", "javascript:", "vbscript:", "livescript:", "mocha:", "behavior:", "behaviour:", "-moz-binding",
-	"@import",
+	"@import", "image-set(", "image(", "src(", "cross-fade(", "element(", "paint(",
 }
 
-// checkStyle refuses a style that is active content, also behind the escapes
-// and comments that disguise it. An embedded address must be that of an image.
+// checkStyle refuses a style that is active content or fetches something from
+// elsewhere, also behind the escapes and comments that disguise it.
 func checkStyle(value string) error {
 	plain, err := plainStyle(value)
 	if err != nil {
@@ -176,6 +188,13 @@ func checkStyle(value string) error {
 	for _, after := range strings.Split(plain, "data:")[1:] {
 		if !embeddedImage(after) {
 			return errors.New("a style with embedded data other than a PNG, JPEG or GIF image is not allowed")
+		}
+	}
+
+	for _, after := range strings.Split(plain, "url(")[1:] {
+		address, _, _ := strings.Cut(after, ")")
+		if err := checkImage(strings.Trim(address, `"'`)); err != nil {
+			return fmt.Errorf("in a style, %w", err)
 		}
 	}
 

@@ -177,7 +177,9 @@ func reserved(pointer string) bool {
 }
 
 // Apply returns the resource with the operations done in their order, or an
-// *Error when one does not fit.
+// *Error when one does not fit. A narrative that the patch does not change is left
+// out if the patch changes what it may describe: it would show a person what is no
+// longer so (R4 http.html 3.1.0.11, PATCH and narrative).
 func (p Patch) Apply(root *tree.Value) ([]byte, error) {
 	d := document{root: &node{source: root}}
 	for i := range p {
@@ -185,5 +187,38 @@ func (p Patch) Apply(root *tree.Value) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if _, ok := d.value([]string{narrative}); ok && p.outdatesNarrative() {
+		d.remove([]string{narrative})
+	}
 	return d.root.append(make([]byte, 0, len(root.Raw)+1024)), nil
+}
+
+const narrative = "text"
+
+// outdatesNarrative reports whether the patch changes data and leaves the narrative.
+func (p Patch) outdatesNarrative() bool {
+	data := false
+	for i := range p {
+		op := &p[i]
+		if op.name == "test" {
+			continue
+		}
+
+		changed := [][]string{op.path}
+		if op.name == "move" {
+			changed = append(changed, op.from)
+		}
+
+		for _, path := range changed {
+			switch path[0] {
+			case narrative, "_" + narrative:
+				return false
+			case "meta":
+			default:
+				data = true
+			}
+		}
+	}
+
+	return data
 }

@@ -42,9 +42,30 @@ func apply(t testing.TB, body, patch string) string {
 	return ""
 }
 
-// RFC 6902 4 and appendix A, as far as a resource's head may be changed.
+// RFC 6902 4 and appendix A, as far as a resource's head may be changed; a narrative
+// that no longer fits goes.
+//
+// Covers: FS-807
 func TestOperations(t *testing.T) {
 	for name, c := range map[string]struct{ body, patch, want string }{
+		"data, narrative goes": {
+			`{"text":{"div":"x"},"a":1}`, `[{"op":"replace","path":"/a","value":2}]`, `{"a":2}`,
+		},
+		"moved data, narrative goes": {
+			`{"text":{"div":"x"},"a":1}`, `[{"op":"move","from":"/a","path":"/b"}]`, `{"b":1}`,
+		},
+		"data and narrative": {
+			`{"text":{"div":"x"},"a":1}`,
+			`[{"op":"replace","path":"/a","value":2},{"op":"replace","path":"/text/div","value":"y"}]`,
+			`{"text":{"div":"y"},"a":2}`,
+		},
+		"a test changes nothing": {
+			`{"text":{"div":"x"}, "a":1}`, `[{"op":"test","path":"/a","value":1}]`, `{"text":{"div":"x"}, "a":1}`,
+		},
+		"meta, narrative stays": {
+			`{"text":{"div":"x"},"a":1}`, `[{"op":"add","path":"/meta","value":{"tag":[]}}]`,
+			`{"text":{"div":"x"},"a":1,"meta":{"tag":[]}}`,
+		},
 		"add a member": {`{"a":1}`, `[{"op":"add","path":"/b","value":2}]`, `{"a":1,"b":2}`},
 		"add an item":  {`{"a":[1,3]}`, `[{"op":"add","path":"/a/1","value":2}]`, `{"a":[1,2,3]}`},
 		"add at the end": {

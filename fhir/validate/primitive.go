@@ -239,14 +239,15 @@ func uuid(s string) bool {
 
 // base64Fault is strict but for the white space that FHIR allows.
 func base64Fault(s string) string {
-	if _, err := decodeBase64(s); err != nil {
+	if _, err := Base64(s); err != nil {
 		return "it is not base64 (RFC 4648 section 4)"
 	}
 	return ""
 }
 
-// decodeBase64 decodes strictly: padding in place, no loose bits.
-func decodeBase64(s string) ([]byte, error) {
+// Base64 decodes a base64Binary strictly: padding in place, no loose bits. White
+// space is allowed between characters (R4 datatypes.html).
+func Base64(s string) ([]byte, error) {
 	if strings.ContainsAny(s, " \t\r\n") {
 		s = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(s)
 	}

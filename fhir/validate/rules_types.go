@@ -75,7 +75,7 @@ func (w *walker) attachment(v *tree.Value) {
 		return
 	}
 
-	data, err := decodeBase64(v.Get("data").Text())
+	data, err := Base64(v.Get("data").Text())
 	if err != nil {
 		return
 	}

@@ -78,7 +78,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// Covers: case 258
+// Covers: FS-806, case 258
 func TestNothingRuns(t *testing.T) {
 	page := show(t, `{"resourceType":"Patient","id":"a","meta":{"security":[{"code":"R","display":"\" onclick=\"x"}]},`+
 		`"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">\"><script>alert(1)</script></div>"},`+

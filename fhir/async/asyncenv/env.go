@@ -35,8 +35,7 @@ type Env struct {
 	Limits async.Limits
 	Kinds  func(*Env) map[string]async.Kind // made when the service and its store are there
 	Broken func(async.Store) async.Store    // wraps the store of jobs; nil: as it is
-	// MatchWait is that of fhir.Config.
-	MatchWait func(client string, now time.Time) time.Duration
+	Change func(*fhir.Config)               // changes the service's configuration; may be nil
 
 	Late    atomic.Int64 // added to the clock, in nanoseconds
 	Gone    atomic.Bool  // the clients' registrations are cancelled
@@ -92,15 +91,18 @@ func (e *Env) Open() {
 	})
 	e.Must(err)
 
-	e.Service, err = fhir.New(fhir.Config{
+	c := fhir.Config{
 		PublicBase: Base,
 		Store:      resources,
 		Authorize:  authorize,
 		Jobs:       e.Manager,
 		Now:        e.Now,
 		Decided:    e.decided,
-		MatchWait:  e.MatchWait,
-	})
+	}
+	if e.Change != nil {
+		e.Change(&c)
+	}
+	e.Service, err = fhir.New(c)
 	e.Must(err)
 
 	e.Store = resources
