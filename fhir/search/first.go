@@ -3,7 +3,6 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 )
 
 // maxFirst bounds how many candidates First checks before it leaves the search
@@ -101,20 +100,17 @@ func (f *Finder) Few(typ string, clauses []Clause) (docs []uint64, few bool, err
 		return nil, true, nil
 	}
 
-	found, by, few := f.candidates(typ, clauses)
+	docs, by, few := f.candidates(typ, clauses)
 	if few {
-		found = f.satisfying(found, append(clauses[:by:by], clauses[by+1:]...), filter)
-	} else if found, few = f.common(typ, clauses); few {
-		found = f.satisfying(found, clauses, filter)
+		docs = f.satisfying(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
+	} else if docs, few = f.common(typ, clauses); few {
+		docs = f.satisfying(docs, clauses, filter)
+	}
+	if !few {
+		return nil, false, f.err
 	}
 
-	if f.Visible != nil {
-		found = slices.DeleteFunc(found, func(doc uint64) bool {
-			return !f.step() || !f.visible(typ, doc)
-		})
-	}
-
-	return found, few, f.err
+	return f.seen(typ, docs), true, f.err
 }
 
 // common intersects the clauses' lists, as far as these are bounded.

@@ -109,6 +109,7 @@ var actions = map[string]struct {
 	"history-system":   {"E", true},
 	"$validate":        {"E", false},
 	"$everything":      {"E", false},
+	"$match":           {"E", true},
 	"$export":          {"R", true},
 	"$import":          {"E", false},
 	"$job-status":      {"E", true},
