@@ -49,7 +49,7 @@ func (c *call) prepare() (err error) {
 	}
 
 	c.session.recall(&c.remembered)
-	if c.Base == "" {
+	if c.Base == "" && !c.readsFiles() {
 		return complaint.New("no destination is named", "give its FHIR base URL (-base URL), or -sandbox DIR")
 	}
 	return nil

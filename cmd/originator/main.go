@@ -40,6 +40,8 @@ var commands = map[string]func(context.Context, *call) error{
 	"export":   export,
 	"cancel":   cancel,
 	"doctor":   doctor,
+	"sign":     sign,
+	"verify":   verify,
 }
 
 // call is one run of the program.
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
-			"one of discover, register, login, token, get, export, cancel, doctor; see originator help",
+			"one of discover, register, login, token, get, export, cancel, doctor, sign, verify; see originator help",
 		))
 	}
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/signature"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -60,6 +61,7 @@ type options struct {
 	paste     bool
 
 	output string
+	form   string
 
 	types     string
 	since     string
@@ -128,6 +130,9 @@ func parseOptions(command string, args []string) (*options, error) {
 		f.StringVar(&o.output, "o", "", "")
 	case "export":
 		o.exportFlags(f)
+	case "sign":
+		f.StringVar(&o.output, "o", "", "")
+		f.StringVar(&o.form, "canon", "", "")
 	}
 
 	words, err := interleaved(f, args)
@@ -231,6 +236,11 @@ func (o *options) exportFlags(f *flag.FlagSet) {
 	f.BoolVar(&o.keepThere, "keep", false, "")
 }
 
+// readsFiles reports whether the command is about files alone, and asks no destination.
+func (o *options) readsFiles() bool {
+	return o.command == "sign" || o.command == "verify"
+}
+
 // interleaved allows words before, between and after the flags.
 func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 	var words []string
@@ -251,6 +261,9 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 // export, else the base.
 func (o *options) positional() error {
 	most := 1
+	if o.command == "verify" {
+		most = 1 + signature.MaxTargets
+	}
 	if len(o.args) > most {
 		return complaint.New(fmt.Sprintf("%q is one word too many", o.args[most]),
 			"see originator help "+o.command)
@@ -266,7 +279,10 @@ func (o *options) positional() error {
 		return nil
 	}
 
-	if o.command == "export" {
+	if o.readsFiles() && len(o.args) == 0 {
+		return complaint.New(o.command+" what?", "a file with one resource in JSON")
+	}
+	if o.command == "export" || o.readsFiles() {
 		return nil
 	}
 

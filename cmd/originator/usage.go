@@ -11,6 +11,8 @@ Usage:
   originator export   [flags] [WHAT]  download bulk data: all, Patient or Group/ID
   originator cancel   [flags]         end the registration
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
+  originator sign     [flags] FILE    sign a resource
+  originator verify   [flags] FILE... verify the signature of a Bundle, or of a Provenance
   originator help COMMAND             the flags of one command
 
 BASE is the FHIR base URL; the whole URL of a discovery document will do too,
@@ -142,6 +144,14 @@ Export:
   -keep                  leave the files at the destination until they expire
 `
 
+const signUsage = `
+Sign:
+  -canon FORM            what is signed: whole, data (without text), static (without text and
+                         meta), narrative, or document (a Bundle without id and meta).
+                         Default: document for a Bundle, else static
+  -o FILE                write the result there
+`
+
 // commandUsage is what help COMMAND prints.
 var commandUsage = map[string]string{
 	"discover": "originator discover [flags] BASE\n\nFetches the discovery document and verifies its signed " +
@@ -168,6 +178,14 @@ var commandUsage = map[string]string{
 		exportUsage + commonUsage,
 	"cancel": "originator cancel [flags]\n\nCancels the registration of this certificate's URI.\n\nExample:\n  " +
 		"originator cancel\n" + registrationUsage + commonUsage,
+	"sign": "originator sign [flags] FILE\n\nSigns a resource in JSON with the key of the certificate: a JWS over " +
+		"canonical JSON. A Bundle gets the signature itself; of another resource, which must have the id and the " +
+		"version that a destination gave it, a Provenance with the signature is made, to be POSTed there.\n\n" +
+		"Example:\n  originator get -o o.json Observation/1\n  originator sign -o p.json o.json\n" +
+		signUsage + commonUsage,
+	"verify": "originator verify [flags] FILE [TARGET...]\n\nVerifies the signature of a Bundle, or of a Provenance, " +
+		"whose targets are in further files, in the order of target.\n\nExample:\n  originator verify -anchor " +
+		"root.pem p.json o.json\n" + commonUsage,
 	"doctor": "originator doctor [flags] [BASE]\n\nLooks at names, certificates, lists, clocks and discovery " +
 		"documents, of the destination and of ours, and says what is wrong. It registers nothing.\n\nExample:\n  " +
 		"originator doctor -sandbox DIR\n" + commonUsage,

@@ -82,7 +82,18 @@ func (r *Record) Body() []byte {
 
 // Signed returns a Provenance of a signature: of whom it is, a URI, and its element.
 func (r *Record) Signed(signer string, element []byte) []byte {
-	b := r.appendHead(make([]byte, 0, 1024+len(element)))
+	return appendSigned(r.appendHead(make([]byte, 0, 1024+len(element))), signer, element)
+}
+
+// Signed returns a Provenance of a signature that is to be stored: of what it is, a
+// reference to a version, of whom, a URI, and its element.
+func Signed(target, signer string, element []byte, now time.Time) []byte {
+	b := appendString([]byte(`{"resourceType":"Provenance","target":[{"reference":`), target)
+	b = append(b, `}],"recorded":"`+now.UTC().Format(splice.InstantFormat)+`"`...)
+	return appendSigned(b, signer, element)
+}
+
+func appendSigned(b []byte, signer string, element []byte) []byte {
 	b = append(b, `,"agent":[{"type":{"coding":[{"system":"`+participantSystem+
 		`","code":"attester"}]},"who":{"identifier":`...)
 	b = appendIdentifier(b, URISystem, signer)

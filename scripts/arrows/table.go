@@ -334,7 +334,8 @@ var table = []row{
 		reason: "one actor: an originator",
 		ours: []string{
 			"udap", "udap/trace", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
-			"cmd/internal/...", "gateway/complaint", "certs/netname",
+			"cmd/internal/...", "gateway/complaint", "certs/netname", "fhir/signature", "fhir/provenance",
+			"fhir/splice", "fhir/tree",
 		},
 		others: []string{strict},
 	},
