@@ -73,8 +73,8 @@ func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 		return false, err
 	}
 
-	reach, err := s.people.Reach(ctx, granted)
-	return reach.Enabled && !reach.SignedOut, err
+	reach, err := s.reachOf(ctx, granted)
+	return reach.Enabled && !reach.SignedOut && !reach.Withdrawn, err
 }
 
 // runJobs does the work in the background until ctx ends.

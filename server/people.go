@@ -1,12 +1,15 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"net/netip"
 
+	"fhirdest.example/fhir"
+	"fhirdest.example/server/consents"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
@@ -79,7 +82,7 @@ func (s *Site) newPeople() (*people.Service, error) {
 		Role:      role,
 		Users:     s.users.Load,
 		Store:     s.stores.trust.People(),
-		Records:   s.stores.trust,
+		Records:   s.grants(),
 		Community: s.communityName,
 		Explain:   s.explain(),
 
@@ -101,6 +104,59 @@ func (s *Site) newPeople() (*people.Service, error) {
 	}
 
 	return people.New(cfg)
+}
+
+// grants is the store of the authorization server. Where there is a FHIR service, the
+// grants of patients have Consents in it.
+func (s *Site) grants() oauth.Store {
+	if s.consents == nil {
+		return s.stores.trust
+	}
+	return s.consents
+}
+
+// newConsents returns what keeps the Consents of grants; nil when there is no FHIR
+// service or nobody who can grant anything.
+func (s *Site) newConsents() *consents.Keeper {
+	if s.cfg.FHIR == "off" || s.start.users == nil {
+		return nil
+	}
+	return &consents.Keeper{
+		Store:         s.stores.trust,
+		Resources:     s.stores.resources,
+		Service:       func() *fhir.Service { return s.service },
+		Issuer:        s.cfg.Issuer,
+		TokenLifetime: s.cfg.TokenLifetime,
+		Now:           s.deps.Now,
+		Log:           s.deps.Log,
+	}
+}
+
+// reachOf returns what the person of a grant may give access to at present: nothing
+// when the Consent of the grant is not active any more.
+func (s *Site) reachOf(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
+	reach, err := s.people.Reach(ctx, g)
+	if err != nil || s.consents == nil || !reach.Enabled {
+		return reach, err
+	}
+
+	active, err := s.consents.Active(ctx, g)
+	if err == nil && !active {
+		reach.Withdrawn = true
+		s.consents.End(ctx, g)
+	}
+	return reach, err
+}
+
+// interaction asks people, and knows whether what they granted has effect.
+type interaction struct {
+	*people.Service
+	site *Site
+}
+
+// Reach implements oauth.Interaction.
+func (i interaction) Reach(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
+	return i.site.reachOf(ctx, g)
 }
 
 // communityName returns what people call a trust community.

@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
+	"fhirdest.example/server/consents"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/forward"
 	"fhirdest.example/server/oauth"
@@ -51,8 +52,9 @@ type Site struct {
 	oauth      *oauth.Service
 	meter      *meter
 	front      *front
-	people     *people.Service // nil: nobody can sign in
-	tiered     *tiered.Service // nil: no identity provider is configured
+	people     *people.Service  // nil: nobody can sign in
+	consents   *consents.Keeper // of what people grant; nil: they have none
+	tiered     *tiered.Service  // nil: no identity provider is configured
 	users      atomic.Pointer[users.Directory]
 	watched    []*files
 	started    time.Time
@@ -117,6 +119,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	if s.tiered, err = s.newTiered(); err != nil {
 		return err
 	}
+	s.consents = s.newConsents()
 	if s.people, err = s.newPeople(); err != nil {
 		return err
 	}
@@ -191,12 +194,20 @@ func (s *Site) Run(ctx context.Context) {
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
 		s.testOwn,
 		s.runJobs,
+		s.keepConsents,
 		newIDTokens(s, s.cfg).rotate,
 	} {
 		work.Go(func() { f(ctx) })
 	}
 
 	work.Wait()
+}
+
+// keepConsents brings grants and their Consents together until ctx ends.
+func (s *Site) keepConsents(ctx context.Context) {
+	if s.consents != nil {
+		s.consents.Run(ctx)
+	}
 }
 
 // Reload reads the files of the communities and the users again. What does not fit is logged,

@@ -205,6 +205,13 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "server/consents",
+		reason: "keep a Consent resource for each grant of a patient",
+		ours:   []string{"fhir", "fhir/scope", "fhir/search", "fhir/tree", "server/oauth"},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
+	{
 		room:   "server/people/peopletest",
 		reason: "the test that any store of people must pass",
 		ours:   []string{"udap/trace", "server/people"},

@@ -36,6 +36,7 @@ type Interaction interface {
 type Reach struct {
 	Enabled     bool     // the person may sign in
 	SignedOut   bool     // the session with which the grant ends is over
+	Withdrawn   bool     // the Consent of the grant is not active any more
 	AllPatients bool     // the person may see every patient's data, as a practitioner may
 	Patients    []string // else the ids of the patients whose data the person may see
 }
@@ -47,6 +48,8 @@ func (r Reach) lacks(patient string) string {
 		return "a person who may no longer sign in"
 	case r.SignedOut:
 		return "a person whose session is over, with which the grant ends"
+	case r.Withdrawn:
+		return "a grant whose Consent resource is not active any more"
 	case !r.includes(patient):
 		return "a person who may no longer give access to the patient in context"
 	}

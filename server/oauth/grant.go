@@ -55,6 +55,9 @@ type Grant struct {
 	Patient string   `json:"patient,omitzero"` // id of the patient in context
 	Scope   []string `json:"scope"`
 	Nonce   string   `json:"nonce,omitzero"` // of the authorization request, for the id_token
+	// Consent is the id of the Consent resource of the grant, which has no effect unless
+	// that is active; empty: it has none.
+	Consent string `json:"consent,omitzero"`
 	// Launch is further launch context, by the names of the token response.
 	Launch map[string]jsontext.Value `json:"launch,omitempty"`
 
