@@ -81,7 +81,7 @@ func (s *Site) newPeople() (*people.Service, error) {
 		Name:      s.cfg.Name,
 		Role:      role,
 		Users:     s.users.Load,
-		Store:     s.stores.trust.People(),
+		Store:     s.remembered(),
 		Records:   s.grants(),
 		Community: s.communityName,
 		Explain:   s.explain(),
@@ -126,10 +126,35 @@ func (s *Site) newConsents() *consents.Keeper {
 		Resources:     s.stores.resources,
 		Service:       func() *fhir.Service { return s.service },
 		Issuer:        s.cfg.Issuer,
+		Forget:        s.stores.trust.People().Forget,
 		TokenLifetime: s.cfg.TokenLifetime,
 		Now:           s.deps.Now,
 		Log:           s.deps.Log,
 	}
+}
+
+// remembered is the store of sessions and decisions.
+func (s *Site) remembered() people.Store {
+	if s.consents == nil {
+		return s.stores.trust.People()
+	}
+	return unended{s.stores.trust.People(), s.consents}
+}
+
+// unended is a store of decisions that remembers none whose Consent was ended.
+type unended struct {
+	people.Store
+	keeper *consents.Keeper
+}
+
+// Consent implements people.Store.
+func (s unended) Consent(
+	ctx context.Context, subject string, client trace.ClientID,
+) (*people.Consent, error) {
+	if _, err := s.keeper.Grants(ctx, subject); err != nil {
+		return nil, err
+	}
+	return s.Store.Consent(ctx, subject, client)
 }
 
 // reachOf returns what the person of a grant may give access to at present: nothing
@@ -143,7 +168,7 @@ func (s *Site) reachOf(ctx context.Context, g *oauth.Grant) (oauth.Reach, error)
 	active, err := s.consents.Active(ctx, g)
 	if err == nil && !active {
 		reach.Withdrawn = true
-		s.consents.End(ctx, g)
+		err = s.consents.End(ctx, g)
 	}
 	return reach, err
 }

@@ -207,7 +207,7 @@ var table = []row{
 	{
 		room:   "server/consents",
 		reason: "keep a Consent resource for each grant of a patient",
-		ours:   []string{"fhir", "fhir/scope", "fhir/search", "fhir/tree", "server/oauth"},
+		ours:   []string{"fhir", "fhir/scope", "fhir/search", "fhir/tree", "server/oauth", "udap/trace"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},

@@ -12,14 +12,17 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/trace"
 )
 
 // Keeper is the store of an authorization server, and keeps the Consents of its
 // grants. All fields are required.
 type Keeper struct {
 	oauth.Store
-	Resources     fhir.Store
-	Service       func() *fhir.Service // writes Consents; nil before it is there
+	Resources fhir.Store
+	Service   func() *fhir.Service // writes Consents; nil before it is there
+	// Forget makes the server ask a person again who is remembered to have agreed.
+	Forget        func(ctx context.Context, subject string, client trace.ClientID) error
 	Issuer        string
 	TokenLifetime time.Duration
 	Now           func() time.Time
@@ -145,9 +148,36 @@ func (k *Keeper) Active(ctx context.Context, g *oauth.Grant) (active bool, err e
 	return active, err
 }
 
-// End removes a grant whose Consent is not active any more.
-func (k *Keeper) End(ctx context.Context, g *oauth.Grant) {
-	k.note(k.Store.Withdraw(ctx, g.ID, g.Person.Subject))
+// Grants implements oauth.GrantStore, and ends those whose Consents are not active any
+// more.
+func (k *Keeper) Grants(ctx context.Context, subject string) ([]*oauth.Grant, error) {
+	all, err := k.Store.Grants(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+
+	var left []*oauth.Grant
+	for _, g := range all {
+		active, err := k.Active(ctx, g)
+		if err == nil && !active {
+			err = k.End(ctx, g)
+		} else if active {
+			left = append(left, g)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// End removes a grant whose Consent is not active any more, after what is remembered
+// of it: the client must not get the same again without the person's being asked.
+func (k *Keeper) End(ctx context.Context, g *oauth.Grant) error {
+	if err := k.Forget(ctx, g.Person.Subject, g.ClientID); err != nil {
+		return err
+	}
+	return k.Store.Withdraw(ctx, g.ID, g.Person.Subject)
 }
 
 // deactivate makes the Consent of a grant inactive, if it is active.
