@@ -47,7 +47,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		Issuer:                  s.cfg.Issuer,
 		Verifier:                s.verifier.Load(),
 		Members:                 oauthMembers(s.start.communities),
-		Store:                   s.grants(),
+		Store:                   keeping{s}.grants(),
 		Resources:               resourceValidator(),
 		Scopes:                  scopes,
 		Personal:                personal,
@@ -69,7 +69,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		},
 	}
 	if s.people != nil { // an interface that holds a nil pointer is not nil
-		cfg.Interaction = interaction{s.people, s}
+		cfg.Interaction = interaction{s.people, keeping{s}}
 		if cfg.IDTokens, err = newIDTokens(s, s.cfg).load(); err != nil {
 			return nil, err
 		}

@@ -73,7 +73,7 @@ func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 		return false, err
 	}
 
-	reach, err := s.reachOf(ctx, granted)
+	reach, err := keeping{s}.reach(ctx, granted)
 	return reach.Enabled && !reach.SignedOut && !reach.Withdrawn, err
 }
 

@@ -81,8 +81,8 @@ func (s *Site) newPeople() (*people.Service, error) {
 		Name:      s.cfg.Name,
 		Role:      role,
 		Users:     s.users.Load,
-		Store:     s.remembered(),
-		Records:   s.grants(),
+		Store:     keeping{s}.remembered(),
+		Records:   keeping{s}.grants(),
 		Community: s.communityName,
 		Explain:   s.explain(),
 
@@ -106,39 +106,42 @@ func (s *Site) newPeople() (*people.Service, error) {
 	return people.New(cfg)
 }
 
+// keeping has what a site does so that grants and their Consents agree.
+type keeping struct{ site *Site }
+
 // grants is the store of the authorization server. Where there is a FHIR service, the
 // grants of patients have Consents in it.
-func (s *Site) grants() oauth.Store {
-	if s.consents == nil {
-		return s.stores.trust
+func (k keeping) grants() oauth.Store {
+	if k.site.consents == nil {
+		return k.site.stores.trust
 	}
-	return s.consents
+	return k.site.consents
 }
 
-// newConsents returns what keeps the Consents of grants; nil when there is no FHIR
+// newKeeper returns what keeps the Consents of grants; nil when there is no FHIR
 // service or nobody who can grant anything.
-func (s *Site) newConsents() *consents.Keeper {
-	if s.cfg.FHIR == "off" || s.start.users == nil {
+func (k keeping) newKeeper() *consents.Keeper {
+	if k.site.cfg.FHIR == "off" || k.site.start.users == nil {
 		return nil
 	}
 	return &consents.Keeper{
-		Store:         s.stores.trust,
-		Resources:     s.stores.resources,
-		Service:       func() *fhir.Service { return s.service },
-		Issuer:        s.cfg.Issuer,
-		Forget:        s.stores.trust.People().Forget,
-		TokenLifetime: s.cfg.TokenLifetime,
-		Now:           s.deps.Now,
-		Log:           s.deps.Log,
+		Store:         k.site.stores.trust,
+		Resources:     k.site.stores.resources,
+		Service:       func() *fhir.Service { return k.site.service },
+		Issuer:        k.site.cfg.Issuer,
+		Forget:        k.site.stores.trust.People().Forget,
+		TokenLifetime: k.site.cfg.TokenLifetime,
+		Now:           k.site.deps.Now,
+		Log:           k.site.deps.Log,
 	}
 }
 
 // remembered is the store of sessions and decisions.
-func (s *Site) remembered() people.Store {
-	if s.consents == nil {
-		return s.stores.trust.People()
+func (k keeping) remembered() people.Store {
+	if k.site.consents == nil {
+		return k.site.stores.trust.People()
 	}
-	return unended{s.stores.trust.People(), s.consents}
+	return unended{k.site.stores.trust.People(), k.site.consents}
 }
 
 // unended is a store of decisions that remembers none whose Consent was ended.
@@ -157,31 +160,38 @@ func (s unended) Consent(
 	return s.Store.Consent(ctx, subject, client)
 }
 
-// reachOf returns what the person of a grant may give access to at present: nothing
+// reach returns what the person of a grant may give access to at present: nothing
 // when the Consent of the grant is not active any more.
-func (s *Site) reachOf(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
-	reach, err := s.people.Reach(ctx, g)
-	if err != nil || s.consents == nil || !reach.Enabled {
+func (k keeping) reach(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
+	reach, err := k.site.people.Reach(ctx, g)
+	if err != nil || k.site.consents == nil || !reach.Enabled {
 		return reach, err
 	}
 
-	active, err := s.consents.Active(ctx, g)
+	active, err := k.site.consents.Active(ctx, g)
 	if err == nil && !active {
 		reach.Withdrawn = true
-		err = s.consents.End(ctx, g)
+		err = k.site.consents.End(ctx, g)
 	}
 	return reach, err
+}
+
+// run brings grants and their Consents together until ctx ends.
+func (k keeping) run(ctx context.Context) {
+	if k.site.consents != nil {
+		k.site.consents.Run(ctx)
+	}
 }
 
 // interaction asks people, and knows whether what they granted has effect.
 type interaction struct {
 	*people.Service
-	site *Site
+	keeping
 }
 
 // Reach implements oauth.Interaction.
 func (i interaction) Reach(ctx context.Context, g *oauth.Grant) (oauth.Reach, error) {
-	return i.site.reachOf(ctx, g)
+	return i.reach(ctx, g)
 }
 
 // communityName returns what people call a trust community.

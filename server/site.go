@@ -119,7 +119,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	if s.tiered, err = s.newTiered(); err != nil {
 		return err
 	}
-	s.consents = s.newConsents()
+	s.consents = keeping{s}.newKeeper()
 	if s.people, err = s.newPeople(); err != nil {
 		return err
 	}
@@ -194,20 +194,13 @@ func (s *Site) Run(ctx context.Context) {
 		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
 		s.testOwn,
 		s.runJobs,
-		s.keepConsents,
+		keeping{s}.run,
 		newIDTokens(s, s.cfg).rotate,
 	} {
 		work.Go(func() { f(ctx) })
 	}
 
 	work.Wait()
-}
-
-// keepConsents brings grants and their Consents together until ctx ends.
-func (s *Site) keepConsents(ctx context.Context) {
-	if s.consents != nil {
-		s.consents.Run(ctx)
-	}
 }
 
 // Reload reads the files of the communities and the users again. What does not fit is logged,
