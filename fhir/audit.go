@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
@@ -131,7 +132,7 @@ func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Reco
 		Client:      r.grant.Client,
 		TokenID:     r.grant.TokenID,
 		Address:     r.address,
-		Purposes:    r.grant.Purposes,
+		Purposes:    r.purposes(),
 		Subject:     r.grant.Subject,
 		User:        r.grant.User,
 		Grant:       r.grant.Grant,
@@ -208,7 +209,8 @@ type notes struct {
 	touched  []touched       // the resources that anything else is about
 	created  bool            // an update stored a first version
 
-	changes []provenance.Change // what was stored
+	changes  []provenance.Change // what was stored
+	security label.Security      // of what is shown
 }
 
 // touched is a version, and the patients that it is about.

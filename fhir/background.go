@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/search"
 )
 
@@ -50,8 +51,9 @@ type Asked struct {
 
 // keptHeaders are the fields that may change what an interaction does.
 var keptHeaders = []string{
-	"Accept", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match",
-	"Prefer", "X-Provenance", "X-Request-Id", "X-Security-Context",
+	"Accept", "Category", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Exist",
+	"If-None-Match", "Prefer", label.PurposeHeader, "X-Provenance",
+	"X-Request-Id", "X-Security-Context",
 }
 
 // URL is the request's URL under a base, with its query as it was sent.
@@ -365,11 +367,11 @@ func (s *Service) Perform(
 		body:    a.Body,
 		grant:   a.Grant,
 		address: a.Address,
-		access:  s.Reader(a.Grant, a.Header),
 		now:     s.Now(),
 		inner:   true,
 		timeout: o.Timeout,
 	}
+	s.admit(r)
 	r.mark = func(c Change, resp *response) error {
 		return c.SetSetting(ctx, o.Mark, performed(r, resp))
 	}

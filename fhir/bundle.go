@@ -51,7 +51,7 @@ func (s *reader) searchBundle(sn Snapshot, r *request, p *page) (*response, erro
 
 	return &response{
 		status: http.StatusOK,
-		body:   append(b, '}'),
+		body:   r.notes.security.Mark(append(b, '}')),
 	}, nil
 }
 
@@ -86,7 +86,7 @@ func (s *reader) appendDocs(
 ) ([]byte, error) {
 	var err error
 	failed := sn.Entries(r.ctx, docs, func(e Entry) bool {
-		b, err = s.appendEntry(b, start, r, p, e, mode)
+		b, err = s.appendEntry(b, start, sn, r, p, e, mode)
 		return err == nil
 	})
 	return b, errors.Join(err, failed)
@@ -124,7 +124,7 @@ func (s *reader) appendIncluded(
 
 	b, err := s.appendDocs(b, start, sn, r, p, docs, "include")
 	for i := 0; err == nil && i < len(versions); i++ {
-		b, err = s.appendEntry(b, start, r, p, versions[i], "include")
+		b, err = s.appendEntry(b, start, sn, r, p, versions[i], "include")
 	}
 
 	return b, err
@@ -141,7 +141,7 @@ func (s *reader) onPage(sn Snapshot, r *request, p *page, included []uint64, e E
 }
 
 func (s *reader) appendEntry(
-	b []byte, start int, r *request, p *page, e Entry, mode string,
+	b []byte, start int, sn Snapshot, r *request, p *page, e Entry, mode string,
 ) ([]byte, error) {
 	r.notes.touch(e)
 	if len(b) > start {
@@ -150,7 +150,12 @@ func (s *reader) appendEntry(
 	b = append(b, `{"fullUrl":"`...)
 	b = append(append(append(append(append(b, s.PublicBase...), '/'), e.Type...), '/'), e.ID...)
 	b = append(b, `","resource":`...)
-	body, err := s.view(p.q, e, mode)
+	seen, err := r.show(sn, e)
+	if err != nil {
+		return nil, err
+	}
+
+	body, err := s.view(p.q, seen.body, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -164,17 +169,17 @@ func (s *reader) appendEntry(
 
 // view returns a resource's bytes as the query wants them. _elements applies to
 // what matched, not to what is included (R4 search 3.1.1.5.9).
-func (s *reader) view(q *search.Query, e Entry, mode string) ([]byte, error) {
+func (s *reader) view(q *search.Query, body []byte, mode string) ([]byte, error) {
 	elements := q.Elements
 	if mode == "include" {
 		elements = nil
 	}
 	rd := reductionOf(q.Summary, elements)
 	if rd == nil {
-		return e.Body, nil
+		return body, nil
 	}
 
-	return rd.apply(e.Body)
+	return rd.apply(body)
 }
 
 // appendIgnored reports what of the query was not done (R4 search 3.1.1.1.2).

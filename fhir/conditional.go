@@ -21,7 +21,7 @@ func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry,
 		return Entry{}, 0, err
 	}
 
-	q, err := s.queries.Parse(r.ctx, []string{typ}, pairs, true)
+	q, err := s.parserOf(r).Parse(r.ctx, []string{typ}, pairs, true)
 	if err != nil {
 		return Entry{}, 0, err
 	}

@@ -83,6 +83,11 @@ func (s *writer) draftFirst(r *request) error {
 }
 
 func (s *writer) draftNext(r *request, in *incoming, old Entry) error {
+	in, err := r.keepLabels(in, old)
+	if err != nil { // the writer finds out again, and answers
+		return nil
+	}
+
 	e, err := s.entry(in.root, in.body, old.Type, old.ID, old.Version+1, later(r.now, old))
 	r.draft = &draft{
 		doc:     old.Doc,

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/tree"
 )
 
@@ -91,6 +92,7 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		now:     r.now,
 		header:  http.Header{},
 		access:  r.access,
+		labels:  r.labels,
 		inner:   true,
 	}
 	e.req = sub
@@ -228,8 +230,8 @@ func appendResult(b []byte, e *batchEntry) []byte {
 	if resp.location != "" {
 		b = appendString(append(b, `,"location":`...), resp.location)
 	}
-	if resp.version > 0 {
-		b = appendString(append(b, `,"etag":`...), etag(resp.version))
+	if resp.tag != "" {
+		b = appendString(append(b, `,"etag":`...), resp.tag)
 	}
 	if !resp.modified.IsZero() {
 		b = appendString(append(b, `,"lastModified":`...),
@@ -258,9 +260,15 @@ func results(r *request, typ string) *response {
 		b = append(b, ']')
 	}
 
+	var security label.Security
+	for _, e := range r.entries {
+		if e.resp.body != nil {
+			security.Join(e.req.notes.security)
+		}
+	}
 	return &response{
 		status: http.StatusOK,
-		body:   append(b, '}'),
+		body:   security.Mark(append(b, '}')),
 	}
 }
 

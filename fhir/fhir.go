@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/consent"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/signature"
 	"fhirdest.example/fhir/table"
@@ -30,6 +31,8 @@ type Config struct {
 	Now       func() time.Time
 	// MaxBody bounds a request's body in bytes; 0 means 32 MiB.
 	MaxBody int64
+	// Labels is what the server does about security labels; the zero value is strict.
+	Labels label.Policy
 	// StrictAttachments refuses an attachment whose size or hash does not fit its
 	// data; else such a one is stored.
 	StrictAttachments bool
@@ -128,6 +131,7 @@ type core struct {
 	ex        *search.Extractor
 	queries   *search.Parser
 	validator *validate.Validator
+	labels    *label.Labeler
 	pageKey   pageKey
 	compiled  *consent.Cache
 }
@@ -164,10 +168,16 @@ func newCore(c Config) (*core, error) {
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
+	labels, err := label.New(c.Labels)
+	if err != nil {
+		return nil, fmt.Errorf("fhir: %w", err)
+	}
+
 	s := &core{
 		Config:    c,
+		labels:    labels,
 		validator: validate.New(table.R4()),
-		ex:        &search.Extractor{},
+		ex:        &search.Extractor{Marks: labels.Marks},
 		queries:   &search.Parser{Now: c.Now},
 		compiled:  &consent.Cache{},
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/consent"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
@@ -22,7 +24,81 @@ type Grant = access.Grant
 // Reader returns what decides about access for a request: its grant, and what the
 // request itself states in its header.
 func (s *core) Reader(g *Grant, h http.Header) *access.Reader {
-	return access.NewReader(g, s.ex.Bases, s.consentRule(g))
+	r := &request{
+		grant:  g,
+		header: h,
+	}
+	s.admit(r)
+	return r.access
+}
+
+// Viewer decides about access for work that is done later than its request, and shows
+// what it allows.
+type Viewer struct {
+	*access.Reader
+	r *request
+}
+
+// Viewer returns the Viewer of a request that was accepted.
+func (s *core) Viewer(ctx context.Context, g *Grant, h http.Header) *Viewer {
+	r := &request{
+		ctx:    ctx,
+		grant:  g,
+		header: h,
+	}
+	s.admit(r)
+	return &Viewer{
+		Reader: r.access,
+		r:      r,
+	}
+}
+
+// Show returns a version that the grant allows reading as it may be shown: without what
+// is masked, and with the labels that rules imply.
+func (v *Viewer) Show(sn Snapshot, e Entry) ([]byte, error) {
+	seen, err := v.r.show(sn, e)
+	return seen.body, err
+}
+
+// Security returns the label of all together that was shown, nil for none.
+func (v *Viewer) Security() []search.Coding {
+	if l := v.r.notes.security.Level(); l > 0 {
+		return []search.Coding{l.Coding()}
+	}
+	return nil
+}
+
+// admit makes what decides about access for a request that has a grant.
+func (s *core) admit(r *request) {
+	r.labels = s.labels.Holder(r.grant, r.emergency())
+	r.access = access.NewReader(r.grant, s.ex.Bases, r.labels, s.consentRule(r.grant))
+}
+
+// emergency reports whether the request states emergency access, and may have it.
+func (r *request) emergency() bool {
+	return label.Stated(r.header) && label.May(r.grant)
+}
+
+// emergencyRefused refuses a request that states emergency access with a token that was
+// not issued for it.
+func (r *request) emergencyRefused() error {
+	if !label.Stated(r.header) || r.emergency() {
+		return nil
+	}
+
+	r.access.Refuse(label.RefuseGlass(r.grant))
+	return forbidden("The request states emergency access, and the token's purposes of use " +
+		"have neither BTG nor ETREAT.")
+}
+
+// purposes are those that the request is made for.
+func (r *request) purposes() []string {
+	if !r.emergency() || slices.ContainsFunc(r.grant.Purposes, func(p string) bool {
+		return strings.HasSuffix(p, "BTG")
+	}) {
+		return r.grant.Purposes
+	}
+	return append(slices.Clone(r.grant.Purposes), label.Emergency)
 }
 
 // consentRule returns the rule of the patients' Consents for the party of a grant.
@@ -119,6 +195,79 @@ func (r *request) sees(sn Snapshot, p scope.Permission, e Entry) error {
 	ok, err := r.shows(sn, p, e)
 	if err == nil && !ok {
 		err = notFound()
+	}
+	return err
+}
+
+// shown is a version as the reader may see it. Nothing in it may be changed, and it
+// may point into the store.
+type shown struct {
+	body []byte
+	tag  string // its ETag
+}
+
+// show returns a version that the grant allows reading: without what is masked, and
+// with the labels that rules imply. It notes how confidential that is.
+func (r *request) show(sn Snapshot, e Entry) (shown, error) {
+	out, level, err := r.look(sn, e)
+	if err == nil && e.Type != "AuditEvent" && !e.Deleted {
+		r.notes.security.Take(level)
+	}
+	return out, err
+}
+
+// shownTree is what show shows, parsed. It notes nothing.
+func (r *request) shownTree(sn Snapshot, e Entry) (*tree.Value, error) {
+	out, _, err := r.look(sn, e)
+	if err != nil {
+		return nil, err
+	}
+
+	e.Body = out.body
+	return stored(e)
+}
+
+func (r *request) look(sn Snapshot, e Entry) (out shown, level label.Level, err error) {
+	out = shown{
+		body: e.Body,
+		tag:  etag(e.Version),
+	}
+	if e.Type == "AuditEvent" || e.Deleted {
+		return out, 0, nil
+	}
+
+	src, v := source{sn}, resourceOf(e)
+	level, implied, err := r.labels.Labels(src, v)
+	if err == nil {
+		out.body, err = label.Add(out.body, implied)
+	}
+	if err != nil {
+		return out, level, err
+	}
+
+	masks, err := r.access.MasksOf(r.ctx, src, v)
+	if err != nil || len(masks) == 0 {
+		return out, level, err
+	}
+
+	body, masked, err := label.Redact(out.body, masks)
+	if masked {
+		out.body = body
+		out.tag = label.Tag(e.Version, masks)
+	}
+	return out, level, err
+}
+
+// changes returns notFound for a version that the grant may not change, and refuses the
+// change of one that it sees in part: what it does not see would be lost.
+func (r *request) changes(sn Snapshot, e Entry) error {
+	if err := r.sees(sn, scope.Update, e); err != nil || e.Deleted {
+		return err
+	}
+
+	s, _, err := r.look(sn, e)
+	if err == nil && s.tag != etag(e.Version) {
+		err = forbidden("The token sees this resource in part only, and cannot change it.")
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func (s *reader) vread(sn Snapshot, r *request) (*response, error) {
 	if e.Deleted {
 		return nil, gone(e)
 	}
-	return s.entryResponse(r, e)
+	return s.entryResponse(sn, r, e)
 }
 
 func versionOf(
@@ -284,8 +284,13 @@ func (s *reader) history(
 			return false, err
 		}
 
+		seen, err := r.show(sn, e)
+		if err != nil {
+			return false, err
+		}
+
 		r.notes.touch(e)
-		if b = s.appendVersion(b, start, e, created); len(b) > maxAnswer {
+		if b = s.appendVersion(b, start, e, seen, created); len(b) > maxAnswer {
 			return false, tooMuch()
 		}
 
@@ -317,13 +322,13 @@ func (s *reader) history(
 
 	return &response{
 		status: http.StatusOK,
-		body:   append(b, `]}`...),
+		body:   r.notes.security.Mark(append(b, `]}`...)),
 	}, nil
 }
 
 // appendVersion writes a version as history lists it: with the request that
 // made it, and what that was answered (R4 http 3.1.0.12).
-func (s *reader) appendVersion(b []byte, start int, e Entry, created bool) []byte {
+func (s *reader) appendVersion(b []byte, start int, e Entry, seen shown, created bool) []byte {
 	if len(b) > start {
 		b = append(b, ',')
 	}
@@ -342,11 +347,11 @@ func (s *reader) appendVersion(b []byte, start int, e Entry, created bool) []byt
 
 	b = append(append(append(b, `{"fullUrl":"`...), s.resourceURL(e.Type, e.ID)...), '"')
 	if !e.Deleted {
-		b = append(append(b, `,"resource":`...), e.Body...)
+		b = append(append(b, `,"resource":`...), seen.body...)
 	}
 	b = append(append(append(b, `,"request":{"method":"`...), method...), `","url":"`...)
 	b = append(append(append(b, url...), `"},"response":{"status":"`...), status...)
-	b = appendString(append(b, `","etag":`...), etag(e.Version))
+	b = appendString(append(b, `","etag":`...), seen.tag)
 	b = append(append(b, `,"lastModified":"`...), e.Updated.UTC().Format("2006-01-02T15:04:05.000Z")...)
 	return append(b, `"}}`...)
 }

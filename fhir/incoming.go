@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/signature"
 	"fhirdest.example/fhir/splice"
@@ -92,9 +93,9 @@ func (s *core) readResource(
 	if f := s.validate(root, o); f != nil {
 		return nil, f
 	}
-	if isSubsetted(root) {
+	if isSubsetted(root) || label.Redacted(root) {
 		return nil, fail(http.StatusUnprocessableEntity, "business-rule",
-			"A subset of a resource (tag SUBSETTED) cannot be stored.")
+			"A part of a resource (SUBSETTED, REDACTED, MASKED) cannot be stored.")
 	}
 
 	signed := len(signature.Signatures(root)) > 0

@@ -85,10 +85,10 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 		ctx:    ctx,
 		header: http.Header{"Prefer": {"return=minimal"}},
 		grant:  g,
-		access: s.Reader(g, nil),
 		now:    s.Now(),
 		inner:  true,
 	}
+	s.admit(r)
 	out := loadLine{
 		number: line.Number,
 		req:    r,

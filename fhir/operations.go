@@ -349,7 +349,7 @@ func (s *reader) everythingPage(
 
 	return &response{
 		status: http.StatusOK,
-		body:   append(b, `]}`...),
+		body:   r.notes.security.Mark(append(b, `]}`...)),
 	}, nil
 }
 
@@ -501,7 +501,7 @@ func (s *reader) matchCandidates(sn Snapshot, r *request) (docs []uint64, broad 
 	for _, block := range r.matching.Person.Blocks() {
 		var clauses []search.Clause
 		for _, p := range block {
-			if c, err := s.queries.Plain("Patient", p.Name, p.Value); err == nil {
+			if c, err := s.parserOf(r).Plain("Patient", p.Name, p.Value); err == nil {
 				clauses = append(clauses, c)
 			}
 		}
@@ -536,7 +536,7 @@ func (s *reader) compareCandidates(
 ) (all []matching.Candidate, err error) {
 	failed := sn.Entries(r.ctx, docs, func(e Entry) bool {
 		var root *tree.Value
-		if root, err = stored(e); err != nil {
+		if root, err = r.shownTree(sn, e); err != nil {
 			return false
 		}
 
@@ -588,7 +588,7 @@ func (s *reader) matchBundle(
 
 	return &response{
 		status: http.StatusOK,
-		body:   append(b, `]}`...),
+		body:   r.notes.security.Mark(append(b, `]}`...)),
 	}, nil
 }
 

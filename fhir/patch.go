@@ -34,7 +34,7 @@ func (s *writer) patch(c Change, r *request) (*response, error) {
 	if !ok {
 		return nil, notFound()
 	}
-	if err := r.sees(c, scope.Update, old); err != nil {
+	if err := r.changes(c, old); err != nil {
 		return nil, err
 	}
 	if old.Deleted {
@@ -57,7 +57,7 @@ func (s *writer) conditionalPatch(c Change, r *request) (*response, error) {
 	if n == 0 {
 		return nil, notFound()
 	}
-	if err := r.sees(c, scope.Update, e); err != nil {
+	if err := r.changes(c, e); err != nil {
 		return nil, err
 	}
 
@@ -72,7 +72,11 @@ func (s *writer) patchEntry(c Change, r *request, old Entry) (*response, error) 
 		return nil, err
 	}
 
-	if r.access.Covers(scope.Read, old.Type, old.ID, old.Terms) {
+	readable, err := r.shows(c, scope.Read, old)
+	if err != nil {
+		return nil, err
+	}
+	if readable {
 		return s.patchWith(c, r, old)
 	}
 	if r.patch.Tests() {
@@ -138,5 +142,8 @@ func (s *writer) patched(r *request, old Entry) (*incoming, error) {
 			"A patch cannot make a resource with a signature: send it whole.")
 	}
 
+	if _, err := r.labels.Keep(root, in.root, false); err != nil {
+		return nil, r.lowered(err)
+	}
 	return in, nil
 }

@@ -47,13 +47,18 @@ func (s *reader) read(sn Snapshot, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.entryResponse(r, e)
+	return s.entryResponse(sn, r, e)
 }
 
 // entryResponse gives a version's bytes, or 304 when the client has them. What
 // is cut down has no ETag: that of the version is for all of it.
-func (s *reader) entryResponse(r *request, e Entry) (*response, error) {
+func (s *reader) entryResponse(sn Snapshot, r *request, e Entry) (*response, error) {
 	q, err := r.cutDown(e.Type)
+	if err != nil {
+		return nil, err
+	}
+
+	seen, err := r.show(sn, e)
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +68,14 @@ func (s *reader) entryResponse(r *request, e Entry) (*response, error) {
 		modified: e.Updated,
 	}
 	if reductionOf(q.Summary, q.Elements) == nil {
-		resp.version = e.Version
+		resp.tag = seen.tag
 	}
-	if unchanged(r, e, resp.version) {
+	if unchanged(r, e, resp.tag) {
 		resp.status = http.StatusNotModified
 		return resp, nil
 	}
 
-	body, err := s.view(q, e, "match")
+	body, err := s.view(q, seen.body, "match")
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +102,11 @@ func (r *request) cutDown(typ string) (*search.Query, error) {
 }
 
 // unchanged evaluates If-None-Match, against the version whose ETag the answer
-// would have (0 for none), and If-Modified-Since (R4 http 3.1.0.5.1).
-func unchanged(r *request, e Entry, version uint64) bool {
+// would have ("" for none), and If-Modified-Since (R4 http 3.1.0.5.1).
+func unchanged(r *request, e Entry, tag string) bool {
 	if all := tags(r.header, "If-None-Match"); len(all) > 0 {
-		return slices.ContainsFunc(all, func(tag string) bool {
-			return version > 0 && sameTag(tag, version)
+		return slices.ContainsFunc(all, func(one string) bool {
+			return tag != "" && names(one, tag)
 		})
 	}
 

@@ -218,7 +218,7 @@ func TestPopulationIsServedAsItWasMade(t *testing.T) {
 	n := 0
 	err := sample.Generate(5, func(typ, id string, sent []byte) error {
 		n++
-		got := w.get("/"+typ+"/"+id, everything).want(200).Body.Bytes()
+		got := w.get("/"+typ+"/"+id, everything+"; purposes=BTG", "Purpose-Of-Use", "BTG").want(200).Body.Bytes()
 		cut := func(b []byte) string {
 			var meta struct{ Meta json.RawMessage }
 			if err := json.Unmarshal(b, &meta); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/label"
 	matching "fhirdest.example/fhir/match"
 	"fhirdest.example/fhir/patch"
 	"fhirdest.example/fhir/search"
@@ -41,6 +42,7 @@ type request struct {
 
 	binding []byte // of the grant, for page links, once it is needed
 	draft   *draft // what a write will most likely store
+	kept    *kept  // what it stores with the labels of the version before
 
 	links      *transaction      // of a patch in a transaction: links what the patch makes
 	match      *match            // of a transaction's entry: what its criteria matched
@@ -54,6 +56,7 @@ type request struct {
 	mark    func(Change, *response) error // stores the outcome of a change with it
 
 	access *access.Reader // decides what the grant allows
+	labels *label.Holder  // what the grant is cleared for
 	notes  notes
 }
 

@@ -23,7 +23,7 @@ type response struct {
 	status      int
 	body        []byte
 	contentType string // "" for FHIR JSON
-	version     uint64 // for ETag; 0 for none
+	tag         string // ETag; "" for none
 	modified    time.Time
 	location    string
 	header      http.Header // further headers
@@ -43,8 +43,8 @@ func (resp *response) write(w http.ResponseWriter, r *http.Request) {
 		h[k] = v
 	}
 
-	if resp.version > 0 {
-		h.Set("ETag", etag(resp.version))
+	if resp.tag != "" {
+		h.Set("ETag", resp.tag)
 	}
 	if !resp.modified.IsZero() {
 		h.Set("Last-Modified", resp.modified.UTC().Format(http.TimeFormat))

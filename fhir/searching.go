@@ -114,7 +114,7 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 		return nil, err
 	}
 
-	q, err := s.queries.Parse(
+	q, err := s.parserOf(r).Parse(
 		r.ctx,
 		at.types,
 		s.ownQuery(pairs),
@@ -137,6 +137,14 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 
 	p.at, p.q, p.finder = at, q, f
 	return s.searchBundle(sn, r, p)
+}
+
+// parserOf returns the parser of a request: what is masked for its reader is no
+// parameter.
+func (s *core) parserOf(r *request) *search.Parser {
+	p := *s.queries
+	p.Masked = r.access.Masker()
+	return &p
 }
 
 // findPage finds what one page has. Where no total is wanted (_total=none) and

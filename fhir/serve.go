@@ -88,7 +88,11 @@ func (s *Service) serve(
 		return nil, denied(denial)
 	}
 
-	req.grant, req.access = grant, s.Reader(grant, r.Header)
+	req.grant = grant
+	s.admit(req)
+	if unclear == nil {
+		unclear = req.emergencyRefused()
+	}
 	if unclear == nil {
 		unclear = s.readBody(w, r, req)
 	}

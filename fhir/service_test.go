@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/table"
@@ -59,6 +60,7 @@ func newEnv(t testing.TB, patients int) *env {
 				w.decided(tr)
 			}
 		},
+		Labels: label.Policy{BreakGlass: "V"},
 		Failed: func(r *http.Request, err error) { t.Errorf("%s %s failed: %v", r.Method, r.URL, err) },
 	}
 	s, err := fhir.New(c)
@@ -107,6 +109,8 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Client = v
 		case "own":
 			g.Patients = strings.Split(v, ",")
+		case "purposes":
+			g.Purposes = strings.Split(v, ",")
 		case "everyone":
 			g.AllPatients = true
 		case "person":

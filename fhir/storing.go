@@ -40,7 +40,7 @@ func (s *loader) prepareStore(ctx context.Context) error {
 			return err
 		}
 
-		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != search.Version()
+		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != s.indexVersion()
 		return nil
 	})
 	if err == nil && stale {
@@ -52,7 +52,7 @@ func (s *loader) prepareStore(ctx context.Context) error {
 			return c.SetSetting(
 				ctx,
 				indexSetting,
-				binary.BigEndian.AppendUint64(nil, search.Version()),
+				binary.BigEndian.AppendUint64(nil, s.indexVersion()),
 			)
 		})
 	}
@@ -63,6 +63,12 @@ func (s *loader) prepareStore(ctx context.Context) error {
 
 	s.pageKey, err = newPageKey(secret)
 	return err
+}
+
+// indexVersion identifies the rules by which the index is made, those that imply
+// labels included.
+func (s *core) indexVersion() uint64 {
+	return search.Version() ^ s.labels.Version()
 }
 
 // pageSecret returns the secret of page links, and makes it for a new store. That

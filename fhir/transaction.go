@@ -576,7 +576,7 @@ func (s *transactor) aimCreate(c Change, e *batchEntry) (links.Target, error) {
 			return links.Target{}, err
 		}
 		if n == 1 {
-			e.resp, err = s.found(sub, found)
+			e.resp, err = s.found(c, sub, found)
 			e.done = true
 			return links.Target{
 				Type:    found.Type,

@@ -1,10 +1,13 @@
 package fhir
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/scope"
 )
@@ -27,7 +30,7 @@ func (s *writer) create(c Change, r *request) (*response, error) {
 			return nil, err
 		}
 		if n == 1 {
-			return s.found(r, e)
+			return s.found(c, r, e)
 		}
 	}
 
@@ -51,7 +54,7 @@ func (s *writer) putNew(
 	}
 
 	r.notes.change(provenance.Create, e)
-	return s.written(r, e, http.StatusCreated)
+	return s.written(c, r, e, http.StatusCreated)
 }
 
 // store stores a version that the grant may write.
@@ -76,17 +79,22 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 
 // found answers a creation whose If-None-Exist found a resource: that discloses
 // it, and so the audit record names it.
-func (s *writer) found(r *request, e Entry) (*response, error) {
+func (s *writer) found(c Change, r *request, e Entry) (*response, error) {
 	r.notes.touch(e)
-	return s.written(r, e, http.StatusOK)
+	return s.written(c, r, e, http.StatusOK)
 }
 
 // written answers a write, with the body that Prefer asks for (R4 http
 // 3.1.0.5.3; the whole resource without it).
-func (s *writer) written(r *request, e Entry, status int) (*response, error) {
+func (s *writer) written(c Change, r *request, e Entry, status int) (*response, error) {
+	seen, err := r.show(c, e)
+	if err != nil {
+		return nil, err
+	}
+
 	resp := &response{
 		status:   status,
-		version:  e.Version,
+		tag:      seen.tag,
 		modified: e.Updated,
 		location: s.versionURL(e.Type, e.ID, e.Version),
 		wrote:    true,
@@ -97,7 +105,7 @@ func (s *writer) written(r *request, e Entry, status int) (*response, error) {
 		resp.body = information("Stored as " + e.Type + "/" + e.ID + ".")
 
 	default:
-		resp.body = append([]byte(nil), e.Body...)
+		resp.body = append([]byte(nil), seen.body...)
 	}
 
 	return resp, nil
@@ -128,10 +136,13 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 	if !ok || old.Deleted {
 		return s.updateAsCreate(c, r, id, old)
 	}
-	if err := r.sees(c, scope.Update, old); err != nil {
+	if err := r.changes(c, old); err != nil {
+		if r.hiddenByRule(scope.Update, old.Type) {
+			return nil, cmp.Or(nothingToMatch(r), err)
+		}
 		return nil, err
 	}
-	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, old.Version) { // RFC 9110 13.1.2
+	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, etag(old.Version)) { // RFC 9110 13.1.2
 		return nil, fail(
 			http.StatusPreconditionFailed,
 			"conflict",
@@ -143,6 +154,13 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 	}
 
 	return s.putNext(c, r, old)
+}
+
+// hiddenByRule reports whether what a grant may not change is hidden by its labels or a
+// consent, and not by the scopes: the answer is then the one about what is not there. A
+// Binary is hidden by its security context, too.
+func (r *request) hiddenByRule(p scope.Permission, typ string) bool {
+	return typ != "Binary" && r.access.Everything(p, typ)
 }
 
 // updateAsCreate stores a resource under an id that the client chose. Tokens
@@ -165,6 +183,13 @@ func (s *writer) updateAsCreate(
 
 // putNext stores the version after old.
 func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
+	sent := r.in
+	defer func() { r.in = sent }() // the change may be run again: see Store.Update
+	var err error
+	if r.in, err = r.keepLabels(sent, old); err != nil {
+		return nil, err
+	}
+
 	e, err := s.version(r, old.ID, old.Version+1, later(r.now, old))
 	if err != nil {
 		return nil, err
@@ -177,7 +202,65 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 
 	r.notes.leave(old) // the patient whose record it leaves
 	r.notes.change(provenance.Update, e)
-	return s.written(r, e, http.StatusOK)
+	return s.written(c, r, e, http.StatusOK)
+}
+
+// kept is what an update stores of the resource that it brings, with the labels of the
+// version that it follows.
+type kept struct {
+	doc, follows uint64
+	sent, in     *incoming
+}
+
+// keepLabels carries the labels of a version over to the one after it, or refuses to
+// lose them (R4 resource.html, "Tag updates").
+func (r *request) keepLabels(in *incoming, old Entry) (*incoming, error) {
+	if r.patch != nil || !label.MayHave(old.Body) {
+		return in, nil
+	}
+	if k := r.kept; k != nil && k.doc == old.Doc && k.follows == old.Version && k.sent == in {
+		return k.in, nil
+	}
+
+	before, err := stored(old)
+	if err != nil {
+		return nil, err
+	}
+	now, err := in.parsed()
+	if err != nil {
+		return nil, err
+	}
+
+	edits, err := r.labels.Keep(before, now.root, true)
+	if err != nil {
+		return nil, r.lowered(err)
+	}
+
+	out := in
+	if len(edits) > 0 {
+		if out, err = now.edited(edits); err != nil {
+			return nil, err
+		}
+	}
+
+	r.kept = &kept{
+		doc:     old.Doc,
+		follows: old.Version,
+		sent:    in,
+		in:      out,
+	}
+	return out, nil
+}
+
+// lowered refuses a change that takes labels away.
+func (r *request) lowered(err error) error {
+	var l *label.Lowered
+	if !errors.As(err, &l) {
+		return err
+	}
+
+	r.access.Refuse(l.Finding())
+	return forbidden(l.Error())
 }
 
 // later keeps lastUpdated growing, should the clock step back.
@@ -214,6 +297,9 @@ func (s *writer) delete(c Change, r *request) (*response, error) {
 	if ok {
 		if ok, err = r.shows(c, scope.Delete, old); err != nil {
 			return nil, err
+		}
+		if !ok && !r.hiddenByRule(scope.Delete, old.Type) {
+			return nil, notFound()
 		}
 	}
 	if !ok || old.Deleted {
@@ -259,9 +345,11 @@ func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {
 // preferred (R4 http 3.1.0.7.1).
 func deleted(r *request, version uint64) *response {
 	resp := &response{
-		status:  http.StatusNoContent,
-		version: version,
-		wrote:   true,
+		status: http.StatusNoContent,
+		wrote:  true,
+	}
+	if version > 0 {
+		resp.tag = etag(version)
 	}
 
 	if r.prefers("return=OperationOutcome") {

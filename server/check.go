@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs/netname"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -290,6 +291,27 @@ func (c Config) checkCommunities(cs *complaint.List) {
 
 	c.checkOrigins(cs)
 	c.checkAuditReaders(cs)
+	checkLabels(c, cs)
+}
+
+func checkLabels(c Config, cs *complaint.List) {
+	if _, err := label.New(c.Labels); err != nil {
+		cs.Add("see labels in the README of cmd/destination", "%v", err)
+	}
+
+	for i, cleared := range c.Labels.Clearances {
+		known := slices.ContainsFunc(c.Communities, func(m Community) bool {
+			return m.URI == cleared.Community
+		})
+		if cleared.Community != "" && !known {
+			cs.Add("write the uri of one of communities", "labels.clearances[%d].community: %s is none",
+				i, cleared.Community)
+		}
+		if cleared.Community == "" && cleared.Client+cleared.Organization != "" && len(c.Communities) > 1 {
+			cs.Add("add community: every community can issue a certificate for any URI",
+				"labels.clearances[%d]: a client or organization without its community", i)
+		}
+	}
 }
 
 func (c Config) checkAuditReaders(cs *complaint.List) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/fetch"
@@ -81,6 +82,10 @@ type Config struct {
 	// each the URI of a member of the first community, or the URI of a community and
 	// that of its member with a space between.
 	AuditReaders []string `yaml:"auditReaders,omitempty"`
+	// Labels is what is done about security labels: who is cleared for what, which labels
+	// rules imply, which elements are masked. None: labels R, V and those of sensitive
+	// information hide a resource, but R in an emergency.
+	Labels label.Policy `yaml:"labels,omitempty"`
 	// size of the synthetic population seeded into an empty fhir.bolt; 0: none
 	Patients      int           `yaml:"patients,omitempty"`
 	TokenLifetime time.Duration `yaml:"tokenLifetime,omitempty"` // of access tokens; default and at most 60m

@@ -65,6 +65,7 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 		Now:               o.Now,
 		StrictAttachments: c.Attachments == "refuse",
 		Signatures:        c.loadingAuthority(o.Now),
+		Labels:            c.Labels,
 	})
 	if err != nil {
 		return err

@@ -97,6 +97,7 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 		StrictAttachments: s.cfg.Attachments == "refuse",
 		Provenance:        s.cfg.Provenance == "on",
 		Signatures:        &signatureAuthority{s},
+		Labels:            s.cfg.Labels,
 		MaxBody:           int64(s.cfg.Limits.Body),
 		CORS:              len(s.cfg.CORS.Origins) > 0,
 		Services: map[string]string{

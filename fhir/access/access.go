@@ -221,7 +221,10 @@ func (r *Reader) conditions(sc scope.Scope, typ string) (all []search.Clause, ok
 	if typ == "AuditEvent" && !r.grant.AllRecords {
 		all = append(all, search.ByAgent(r.grant.Client))
 	}
-	parser := search.Parser{Bases: r.bases}
+	parser := search.Parser{
+		Bases:  r.bases,
+		Masked: r.Masker(),
+	}
 
 	for _, q := range sc.Query {
 		c, err := parser.Plain(typ, q.Name, q.Value)

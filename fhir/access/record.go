@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"time"
 
 	"fhirdest.example/udap/trace"
@@ -17,6 +18,9 @@ type step struct {
 	typ    string // what it is about: a type, a resource of it, or a path
 	id     string
 	reason Reason
+	remedy string // "" for the usual one
+
+	finding *trace.Finding // instead of reason and remedy
 }
 
 func (s *step) what() string {
@@ -30,6 +34,14 @@ func (r *Reader) record(s step) {
 	if len(r.steps) < maxRecorded {
 		r.steps = append(r.steps, s)
 	}
+}
+
+// Refuse records a refusal that was decided elsewhere, by a check of a Rule.
+func (r *Reader) Refuse(check trace.Check, f trace.Finding) {
+	r.record(step{
+		check:   check,
+		finding: &f,
+	})
 }
 
 // Consulted reports whether anything was decided.
@@ -62,11 +74,13 @@ func (r *Reader) Trace(now time.Time) *trace.Trace {
 		f := trace.Finding{
 			Expected: s.what(),
 			Found:    string(s.reason),
-			Remedy:   "ask for a scope that covers it",
+			Remedy:   cmp.Or(s.remedy, "ask for a scope that covers it"),
 		}
 
 		code := trace.AccessDenied
-		if s.reason == Visible {
+		if s.finding != nil {
+			f = *s.finding
+		} else if s.reason == Visible {
 			code = trace.InsufficientScope
 			f.Found = "the token's scopes:" + scopes
 		}

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"slices"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
@@ -57,6 +58,8 @@ func (r *Reader) screen(
 type Decision struct {
 	// Reason is why it is denied; Visible when it is allowed.
 	Reason Reason
+	// Remedy is what to do about a denial; "" for a scope that covers it.
+	Remedy string
 	// Masks are the elements that must not be shown, of the resource and of those
 	// that are in it.
 	Masks Masks
@@ -69,10 +72,32 @@ type Decision struct {
 // "name.family".
 type Masks map[string][]string
 
+// Masker is a Rule about what readers see of resources that are stored, which may mask
+// elements. It is not asked about what is being stored.
+type Masker interface {
+	Rule
+	// Masked returns the elements that may be masked in some resource of a type. What
+	// they hold must not be learnt by searching for it.
+	Masked(typ string) []string
+	// MasksAny reports whether anything may be masked at all.
+	MasksAny() bool
+}
+
+// Mask adds elements of a type to those that must not be shown.
+func (d *Decision) Mask(typ string, elements []string) {
+	if len(elements) == 0 {
+		return
+	}
+	if d.Masks == nil {
+		d.Masks = Masks{}
+	}
+	d.Masks[typ] = append(d.Masks[typ], elements...)
+}
+
 // and joins the decisions of two rules, or of one rule about two versions.
 func (d Decision) and(other Decision) Decision {
 	if d.Reason == Visible {
-		d.Reason = other.Reason
+		d.Reason, d.Remedy = other.Reason, other.Remedy
 	}
 	d.NeedsPermit = d.NeedsPermit || other.NeedsPermit
 	d.Permits = d.Permits || other.Permits
@@ -82,15 +107,26 @@ func (d Decision) and(other Decision) Decision {
 		return d
 	}
 
-	both := Masks{}
+	both := d
+	both.Masks = nil
 	for _, masks := range []Masks{d.Masks, other.Masks} {
 		for typ, elements := range masks {
-			both[typ] = append(both[typ], elements...)
+			both.Mask(typ, elements)
 		}
 	}
-	d.Masks = both
 
-	return d
+	return both
+}
+
+// Masks reports whether a rule may mask what a search parameter is answered from.
+func (r *Reader) Masks(p *search.Param) bool {
+	for _, rule := range r.rules {
+		m, ok := rule.(Masker)
+		if ok && slices.ContainsFunc(m.Masked(p.Type), p.Reads) {
+			return true
+		}
+	}
+	return false
 }
 
 // narrowed is which resources of a type the scopes and the rules allow something
@@ -141,7 +177,7 @@ func (r *Reader) ruled(
 		return Decision{}, checkResource, err
 	}
 
-	if d, by, err = r.ask(ctx, src, p, v); err != nil || len(v.Terms) > 0 || v.Doc == 0 {
+	if d, by, err = r.ask(ctx, src, p, v, all); err != nil || len(v.Terms) > 0 || v.Doc == 0 {
 		return d, by, err
 	}
 
@@ -153,7 +189,7 @@ func (r *Reader) ruled(
 		return d, by, err
 	}
 
-	since, sinceBy, err := r.ask(ctx, src, p, now)
+	since, sinceBy, err := r.ask(ctx, src, p, now, all)
 	if d.Reason == Visible {
 		by = sinceBy
 	}
@@ -169,13 +205,19 @@ func live(ctx context.Context, src Source, v Resource) (Resource, bool, error) {
 	return v, ok && !v.Deleted, err
 }
 
-// ask joins what the rules decide about one version, and returns which of them has
-// denied it.
+func all(Rule) bool { return true }
+
+// ask joins what the rules that are concerned decide about one version, and returns
+// which of them has denied it.
 func (r *Reader) ask(
-	ctx context.Context, src Source, p scope.Permission, v Resource,
+	ctx context.Context, src Source, p scope.Permission, v Resource, concerned func(Rule) bool,
 ) (all Decision, by trace.Check, err error) {
 	by = checkResource
 	for _, rule := range r.rules {
+		if !concerned(rule) {
+			continue
+		}
+
 		d, err := rule.Decide(ctx, src, p, v)
 		if err != nil {
 			return d, by, err

@@ -93,6 +93,7 @@ func (r *Reader) Decide(
 		typ:    v.Type,
 		id:     v.ID,
 		reason: d.Reason,
+		remedy: d.Remedy,
 	})
 
 	return d, nil
@@ -124,13 +125,17 @@ func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) 
 }
 
 // Stores reports whether the grant allows p to store a version: its scopes cover it,
-// and no Rule denies it.
+// and no Rule denies it but those about reading: whoever may write may write what it
+// may not read afterwards.
 func (r *Reader) Stores(ctx context.Context, src Source, p scope.Permission, v Resource) (bool, error) {
 	if !r.Covers(p, v.Type, v.ID, v.Terms) {
 		return false, nil
 	}
 
-	d, by, err := r.ruled(ctx, src, p, v)
+	d, by, err := r.ask(ctx, src, p, v, func(rule Rule) bool {
+		_, reading := rule.(Masker)
+		return !reading
+	})
 	if err != nil {
 		return false, err
 	}
@@ -278,6 +283,7 @@ func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *sea
 		func(typ string) search.Filter {
 			return r.narrow(scope.Read, typ).filter
 		})
+	f.Masked = r.Masker()
 	f.Visible = func(typ string, docs []uint64) ([]uint64, error) {
 		return r.visible(ctx, ix, src, typ, docs)
 	}
@@ -333,6 +339,31 @@ func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, 
 	}
 	reason, err := r.contextReason(ctx, src, v, root)
 	return reason == Visible, err
+}
+
+// Masker returns Masks, nil when no rule masks anything for the grant.
+func (r *Reader) Masker() func(*search.Param) bool {
+	if !r.mayMask() {
+		return nil
+	}
+	return r.Masks
+}
+
+func (r *Reader) mayMask() bool {
+	return slices.ContainsFunc(r.rules, func(rule Rule) bool {
+		m, ok := rule.(Masker)
+		return ok && m.MasksAny()
+	})
+}
+
+// MasksOf returns the elements that must not be shown of a version which the grant
+// allows reading.
+func (r *Reader) MasksOf(ctx context.Context, src Source, v Resource) (Masks, error) {
+	if !r.mayMask() {
+		return nil, nil
+	}
+	d, _, err := r.ruled(ctx, src, r.sought(v.Type), v)
+	return d.Masks, err
 }
 
 // sought is what rules are asked about a resource that a search finds or brings

@@ -25,8 +25,8 @@ type Config struct {
 // Service is the part of fhir.Service that exports need.
 type Service interface {
 	Bases() search.Bases
-	// Reader returns what decides about access for a request that was accepted.
-	Reader(g *fhir.Grant, h http.Header) *access.Reader
+	// Viewer returns what decides about access for a request that was accepted.
+	Viewer(ctx context.Context, g *fhir.Grant, h http.Header) *fhir.Viewer
 	// Settle returns a moment up to which no resource will be changed any more.
 	Settle(ctx context.Context) (time.Time, error)
 	// Disclose records the patients whose data was given out.
@@ -98,8 +98,8 @@ func current(ctx context.Context, sn fhir.Snapshot, typ, id string) (fhir.Entry,
 // Do implements async.Kind. An export that was interrupted begins anew, with a new
 // moment: its client has not seen anything of the first.
 func (x *Export) Do(ctx context.Context, w *async.Work) error {
-	r := x.Service.Reader(w.Asked.Grant, w.Asked.Header)
-	q, err := readQuery(&w.Asked, r, x.Service.Bases())
+	r := x.Service.Viewer(ctx, w.Asked.Grant, w.Asked.Header)
+	q, err := readQuery(&w.Asked, r.Reader, x.Service.Bases())
 	if err != nil {
 		return err
 	}
@@ -129,6 +129,15 @@ type manifest struct {
 	Output              []file `json:"output"`
 	Deleted             []file `json:"deleted"`
 	Error               []file `json:"error"`
+
+	Extension extension `json:"extension,omitzero"`
+}
+
+// extension holds what the guide leaves to servers.
+type extension struct {
+	// Security is the label of all resources together: that of the most confidential one
+	// (R4 security-labels.html).
+	Security []search.Coding `json:"security,omitempty"`
 }
 
 const instant = "2006-01-02T15:04:05.000Z"
@@ -146,6 +155,7 @@ func (t *task) finish() error {
 		Output:              t.out.list(listOutput),
 		Deleted:             t.out.list(listDeleted),
 		Error:               t.out.list(listError),
+		Extension:           extension{t.access.Security()},
 	})
 	if err != nil {
 		return err

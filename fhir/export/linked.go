@@ -97,7 +97,7 @@ func (t *task) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
 
 	f, filtered := t.filters[e.Type]
 	if t.types[e.Type] && t.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !t.ofMember(e, terms) {
-		return t.give(e, terms)
+		return t.give(sn, e, terms)
 	}
 	return t.shared.from(e.Type, terms)
 }

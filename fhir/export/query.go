@@ -283,8 +283,9 @@ func (in *reading) patient(value string) error {
 // typeFilters reads the queries of _typeFilter. Those of one type are alternatives.
 func (in *reading) typeFilters() error {
 	parser := search.Parser{
-		Bases: in.bases,
-		Now:   func() time.Time { return in.asked.At },
+		Bases:  in.bases,
+		Masked: in.access.Masker(),
+		Now:    func() time.Time { return in.asked.At },
 	}
 
 	for _, text := range in.texts {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"fhirdest.example/fhir"
-	"fhirdest.example/fhir/access"
 	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
@@ -20,7 +19,7 @@ type task struct {
 	*Export
 	*query
 	work   *async.Work
-	access *access.Reader
+	access *fhir.Viewer
 	moment *moment
 	out    *output
 
@@ -246,7 +245,7 @@ func (t *task) one(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) error {
 		return err
 	}
 
-	return t.give(e, terms)
+	return t.give(sn, e, terms)
 }
 
 // terms are those of a version, which former versions are stored without.
@@ -324,10 +323,13 @@ func (t *task) sees(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (bool, 
 }
 
 // give puts a version into the batch, and notes what else follows from that.
-func (t *task) give(e fhir.Entry, terms search.Terms) error {
-	body := e.Body
+func (t *task) give(sn fhir.Snapshot, e fhir.Entry, terms search.Terms) error {
+	body, err := t.access.Show(sn, e)
+	if err != nil {
+		return err
+	}
+
 	if names := t.elementsOf(e.Type); len(names) > 0 {
-		var err error
 		if body, err = fhir.Elements(body, names); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ func (in *parsing) chainClause(
 		return Clause{}, unknown("a chain needs one resource type")
 	}
 
-	p := Lookup(types[0], code)
+	p := in.served(types[0], code)
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown(
 			"%s has no reference %s to chain by",
@@ -85,7 +85,7 @@ func (in *parsing) hasClause(types []string, rest, value string, depth int) (Cla
 		)
 	}
 
-	p := Lookup(parts[0], parts[1])
+	p := in.served(parts[0], parts[1])
 	if p == nil || p.Kind != Reference {
 		return Clause{}, unknown("%s has no reference %s", parts[0], printable(parts[1]))
 	}

@@ -52,8 +52,8 @@ func (in *parsing) clause(types []string, name, value string, depth int) (Clause
 	code, modifier, _ := strings.Cut(name, ":")
 	var c Clause
 	for _, typ := range types {
-		p := Lookup(typ, code)
-		if p == nil || code == "_type" {
+		p := in.served(typ, code)
+		if p == nil {
 			return c, unknown(
 				"%s has no search parameter %s",
 				strings.Join(types, ","),

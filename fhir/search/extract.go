@@ -14,7 +14,7 @@ import (
 
 // extractVersion changes whenever the rules below do: it makes stores index
 // anew.
-const extractVersion = "3"
+const extractVersion = "4"
 
 // Bounds on the terms of one resource. They keep one write's cost in proportion.
 const (
@@ -30,7 +30,11 @@ const (
 var ErrTooManyTerms error = &Error{"too-costly", "the resource refers to too many others"}
 
 // Extractor extracts the search terms of resources.
-type Extractor struct{ Bases Bases }
+type Extractor struct {
+	Bases Bases
+	// Marks, optional, returns what a policy adds to a resource's terms.
+	Marks Marker
+}
 
 // Stamp is what the server decides of a version; it is indexed in the place of
 // what the body has.
@@ -42,17 +46,22 @@ type Stamp struct {
 // Extract returns the terms of a resource of a type that IsType. With the error
 // ErrTooManyTerms, the terms are not all: the resource must not be stored.
 func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) (Terms, error) {
-	return extract(x.Bases, typ, root, &container{root: root}, st)
+	var marks Marks
+	if x.Marks != nil {
+		marks = x.Marks(typ, root)
+	}
+	return extract(x.Bases, typ, root, &container{root: root}, st, marks)
 }
 
 // extract returns the terms of a resource within a container, or of one that is
 // its own container.
 func extract(
-	bases Bases, typ string, root *tree.Value, within *container, st Stamp,
+	bases Bases, typ string, root *tree.Value, within *container, st Stamp, marks Marks,
 ) (Terms, error) {
 	c := collector{
 		bases:     bases,
 		stamp:     st,
+		marks:     marks,
 		container: within,
 		version:   root.Get("version").Literal(),
 		most:      maxReferences,
@@ -83,6 +92,7 @@ func extract(
 type collector struct {
 	bases     Bases
 	stamp     Stamp
+	marks     Marks
 	container *container // whose contained resources "#id" leads to
 	version   string     // of what has a canonical URL
 	id        uint16
@@ -98,6 +108,11 @@ func (c *collector) param(p *Param, root *tree.Value) {
 	case "_type":
 		c.add("")
 		return
+	case accessParam:
+		c.mark()
+		return
+	case "_security":
+		c.labelled()
 	case "_id":
 		c.add(c.stamp.ID, sep)
 		return

@@ -113,6 +113,11 @@ func (c Clause) Each(ctx context.Context, ix Index, f func(doc uint64) bool) err
 	return nil
 }
 
+// Places reports whether a parameter places resources of typ in a compartment.
+func Places(of, typ, code string) bool {
+	return slices.Contains(tables().compartment[of][typ], code)
+}
+
 // Patients calls f with the id of each patient in whose compartment a resource
 // is, by its terms; the same id may come twice. The id is valid only during the
 // call.

@@ -67,6 +67,9 @@ type Finder struct {
 	// Visible, optional, returns those of the resources of a type that may be seen,
 	// of those that passed a filter, in their order. It may change docs.
 	Visible func(typ string, docs []uint64) ([]uint64, error)
+	// Masked, optional, reports whether the reader must not learn where the references
+	// of a parameter lead: includes do not follow it.
+	Masked func(*Param) bool
 
 	ctx   context.Context
 	steps int
@@ -244,7 +247,7 @@ func (f *Finder) passing(typ string, clauses []Clause, filter Filter) []uint64 {
 		filter = Everything()
 	}
 	if docs, by, ok := f.candidates(typ, clauses); ok {
-		return f.satisfying(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
+		return f.satisfying(typ, docs, append(clauses[:by:by], clauses[by+1:]...), filter)
 	}
 
 	docs := f.all(typ, clauses)
@@ -363,7 +366,11 @@ func (f *Finder) listSet(s *valueSet, add func(uint64) bool) {
 }
 
 // satisfying returns the candidates that satisfy the clauses and pass the filter.
-func (f *Finder) satisfying(docs []uint64, clauses []Clause, filter Filter) []uint64 {
+func (f *Finder) satisfying(
+	typ string, docs []uint64, clauses []Clause, filter Filter,
+) []uint64 {
+	hidden, clauses := f.marked(typ, clauses, 64+len(docs))
+	docs = subtract(docs, hidden)
 	if len(clauses) == 0 && filter.all {
 		return docs
 	}
@@ -377,6 +384,30 @@ func (f *Finder) satisfying(docs []uint64, clauses []Clause, filter Filter) []ui
 	})
 
 	return kept
+}
+
+// marked lists the resources that marks hide, as long as the list is short: it costs
+// less than the terms of each candidate. It returns the clauses that are left to be
+// checked.
+func (f *Finder) marked(typ string, clauses []Clause, limit int) (hidden []uint64, rest []Clause) {
+	if !slices.ContainsFunc(clauses, func(c Clause) bool { return c.marks }) {
+		return nil, clauses
+	}
+
+	for _, c := range clauses {
+		if !c.marks {
+			rest = append(rest, c)
+			continue
+		}
+
+		if docs, whole := f.list(typ, &c, limit); whole {
+			hidden = union(hidden, docs)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+
+	return hidden, rest
 }
 
 // all finds the resources that satisfy all clauses by their whole lists.

@@ -3,6 +3,7 @@ package search
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // maxFirst bounds how many candidates First checks before it leaves the search
@@ -29,10 +30,11 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 	}
 
 	lead, rest := leading(typ, clauses)
+	hidden, rest := f.marked(typ, rest, 64+n)
 	r, judged := &Result{}, 0
 	f.scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
 		lead.to, func(_ []byte, doc uint64) bool {
-			if f.passes(typ, doc, rest, filter) {
+			if _, hides := slices.BinarySearch(hidden, doc); !hides && f.passes(typ, doc, rest, filter) {
 				r.Docs = append(r.Docs, doc)
 			}
 			judged++
@@ -102,9 +104,9 @@ func (f *Finder) Few(typ string, clauses []Clause) (docs []uint64, few bool, err
 
 	docs, by, few := f.candidates(typ, clauses)
 	if few {
-		docs = f.satisfying(docs, append(clauses[:by:by], clauses[by+1:]...), filter)
+		docs = f.satisfying(typ, docs, append(clauses[:by:by], clauses[by+1:]...), filter)
 	} else if docs, few = f.common(typ, clauses); few {
-		docs = f.satisfying(docs, clauses, filter)
+		docs = f.satisfying(typ, docs, clauses, filter)
 	}
 	if !few {
 		return nil, false, f.err

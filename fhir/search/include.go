@@ -103,7 +103,7 @@ func (in *included) follow(inc Include, from []uint64) {
 		return
 	}
 
-	for _, p := range inc.params() {
+	for _, p := range in.f.followed(inc) {
 		for _, doc := range from {
 			if in.full || !in.f.step() {
 				return
@@ -131,6 +131,14 @@ func (i Include) params() []*Param {
 	}
 
 	return all
+}
+
+// followed are the references that an include follows for the reader.
+func (f *Finder) followed(inc Include) []*Param {
+	if f.Masked == nil {
+		return inc.params()
+	}
+	return slices.DeleteFunc(inc.params(), f.Masked)
 }
 
 // readable reports whether the reader may read a resource that is wanted.
@@ -282,7 +290,7 @@ func (f *Finder) Linked(docs []uint64, wants func(typ string) bool) ([]uint64, e
 		at := len(in.docs)
 		for _, doc := range from {
 			typ, _ := f.identity(doc)
-			for _, p := range (Include{Source: typ}).params() {
+			for _, p := range f.followed(Include{Source: typ}) {
 				in.pointedAt(p, wants, doc)
 			}
 		}

@@ -14,6 +14,9 @@ type Parser struct {
 	Bases Bases
 	// Now is the clock by which "about a date" is measured; nil is 1970.
 	Now func() time.Time
+	// Masked, optional, reports whether the reader must not learn what a parameter is
+	// answered from. Such a parameter is handled as one that is not served.
+	Masked func(*Param) bool
 }
 
 // Parse parses the parameters of a search for one of types (several: common
@@ -72,6 +75,8 @@ type parsing struct {
 	bases Bases
 	now   func() time.Time
 
+	masked func(*Param) bool
+
 	links int // of chains, so far
 	work  int // see charge
 }
@@ -81,6 +86,8 @@ func (ps *Parser) begin(ctx context.Context) *parsing {
 		ctx:   ctx,
 		bases: ps.Bases,
 		now:   ps.Now,
+
+		masked: ps.Masked,
 	}
 }
 
@@ -104,8 +111,14 @@ func (in *parsing) link() error {
 
 func (in *parsing) parsePair(q *Query, p Pair) error {
 	name, modifier, _ := strings.Cut(p.Name, ":")
+	if name == "_sort" && modifier == "" {
+		return in.sort(q, p.Value)
+	}
+	if name == "_include" || name == "_revinclude" {
+		return in.include(q, modifier, p.Value, name == "_revinclude")
+	}
 	if control, ok := controls[name]; ok {
-		if modifier != "" && !strings.HasSuffix(name, "include") {
+		if modifier != "" {
 			return unknown("%s has no modifier %s", name, printable(modifier))
 		}
 		return control(q, modifier, p.Value)
@@ -142,21 +155,14 @@ func printable(s string) string {
 
 // controls are the parameters that shape the result rather than filter it.
 var controls = map[string]func(q *Query, modifier, value string) error{
-	"_sort":     parseSort,
 	"_count":    parseCount,
 	"_total":    parseTotal,
 	"_summary":  parseSummary,
 	"_elements": parseElements,
-	"_include": func(q *Query, m, v string) error {
-		return parseInclude(q, m, v, false)
-	},
-	"_revinclude": func(q *Query, m, v string) error {
-		return parseInclude(q, m, v, true)
-	},
-	"_format": ignoreControl,
-	"_pretty": ignoreControl,
-	"_type":   ignoreControl,
-	"_query":  refuseQuery,
+	"_format":   ignoreControl,
+	"_pretty":   ignoreControl,
+	"_type":     ignoreControl,
+	"_query":    refuseQuery,
 }
 
 func ignoreControl(*Query, string, string) error {
@@ -227,7 +233,17 @@ func parseElements(q *Query, _, v string) error {
 	return nil
 }
 
-func parseSort(q *Query, _, v string) error {
+// served returns the parameter of a type with a code, nil if there is none for the
+// reader.
+func (in *parsing) served(typ, code string) *Param {
+	p := Lookup(typ, code)
+	if p == nil || hidden(code) || in.masked != nil && in.masked(p) {
+		return nil
+	}
+	return p
+}
+
+func (in *parsing) sort(q *Query, v string) error {
 	keys := strings.Split(v, ",")
 	if len(q.Sort)+len(keys) > maxSorts {
 		return tooCostly("more than %d sort keys", maxSorts)
@@ -236,7 +252,7 @@ func parseSort(q *Query, _, v string) error {
 	var all []Sort // all keys or none: the self link has the parameter or not
 	for _, k := range keys {
 		code, down := strings.CutPrefix(k, "-")
-		p := Lookup(q.Types[0], code)
+		p := in.served(q.Types[0], code)
 		if p == nil || p.Kind == Composite || len(q.Types) > 1 {
 			return unknown("cannot sort by %s", printable(k))
 		}
@@ -247,7 +263,7 @@ func parseSort(q *Query, _, v string) error {
 	return nil
 }
 
-func parseInclude(q *Query, modifier, v string, reverse bool) error {
+func (in *parsing) include(q *Query, modifier, v string, reverse bool) error {
 	if modifier != "" && modifier != "iterate" && modifier != "recurse" {
 		return unknown("_include has no modifier %s", printable(modifier))
 	}
@@ -271,7 +287,7 @@ func parseInclude(q *Query, modifier, v string, reverse bool) error {
 	inc.Source = source
 	inc.Target = target
 	if code != "*" {
-		inc.Param = Lookup(source, code)
+		inc.Param = in.served(source, code)
 		if inc.Param == nil || inc.Param.Kind != Reference {
 			return unknown("%s is not a reference to include by", printable(v))
 		}

@@ -90,6 +90,7 @@ type Clause struct {
 	maybe  []probe
 	test   test
 	not    bool
+	marks  bool // asks for marks: see Unmarked
 
 	chain []link // any of them; nothing else then, until it is resolved
 	has   *has   // likewise

@@ -165,7 +165,7 @@ func (l link) matchesInline(then Clause, v *tree.Value, within *container) bool 
 	}
 
 	id := v.Get("id").Text()
-	terms, err := extract(l.bases, l.typ, v, within, Stamp{ID: id})
+	terms, err := extract(l.bases, l.typ, v, within, Stamp{ID: id}, Marks{})
 	if err != nil {
 		return false
 	}

@@ -78,11 +78,13 @@ func load() *paramTable {
 	sort.Strings(t.types)
 
 	for _, typ := range t.types {
-		t.add(&Param{
-			Type: typ,
-			Code: "_type",
-			Kind: Token,
-		})
+		for _, code := range []string{"_type", accessParam} {
+			t.add(&Param{
+				Type: typ,
+				Code: code,
+				Kind: Token,
+			})
+		}
 
 		for _, p := range common {
 			own := *p
@@ -250,7 +252,7 @@ func Params(typ string) []*Param {
 	of := tables().params[typ]
 	all := make([]*Param, 0, len(of))
 	for _, code := range sortedCodes(of) {
-		if code != "_type" {
+		if !hidden(code) {
 			all = append(all, of[code])
 		}
 	}

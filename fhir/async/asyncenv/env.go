@@ -193,7 +193,7 @@ func (e *Env) Traced(id, check string) bool {
 
 // authorize reads "Bearer scopes", and after semicolons: client=id, patient=id,
 // subject=id, user=reference, purpose=codes with commas, org=organization_id,
-// named=subject_id, records, registration=2.
+// named=subject_id, community=URI, party=URI, records, registration=2.
 func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -233,6 +233,10 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.AllRecords = true
 		case "registration":
 			g.Registration = 2
+		case "community":
+			g.Community = v
+		case "party":
+			g.Party = v
 		}
 	}
 
