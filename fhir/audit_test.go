@@ -245,7 +245,7 @@ func TestSubsetsAreMarked(t *testing.T) {
 	}
 }
 
-// Covers: case 261
+// Covers: case 261, FS-906
 func TestStrictAndLenient(t *testing.T) {
 	w := newEnv(t, 1)
 	w.get("/Patient?nonsense=1", everything, "Prefer", "handling=strict").want(400)

@@ -368,7 +368,7 @@ func denied(d *Denial) *failure {
 	}
 
 	if f.status == http.StatusUnauthorized && f.header.Get("WWW-Authenticate") == "" {
-		f.www = "Bearer"
+		f.www = `Bearer realm="fhir"`
 	}
 	return f
 }

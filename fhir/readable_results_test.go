@@ -22,7 +22,7 @@ type reader struct {
 // found or brought along can be read by the same token, it is all that an
 // unrestricted search finds of it, and total, count and pages agree.
 //
-// Covers: case 236, case 238, case 240, case 249
+// Covers: case 236, case 238, case 240, case 249, FS-302, FS-304, FS-307
 func TestResultsAreReadable(t *testing.T) {
 	w := newEnv(t, 4)
 	all := w.everyResource()

@@ -311,7 +311,7 @@ func TestPagesTileTheResult(t *testing.T) {
 	}
 }
 
-// Covers: case 230, case 232, case 248, case 259, case 263
+// Covers: case 230, case 232, case 248, case 259, case 263, FS-202, FS-203, FS-903, FS-906
 func TestRefusals(t *testing.T) {
 	w := newEnv(t, 1)
 	id := sample.PatientID(0)
@@ -321,7 +321,7 @@ func TestRefusals(t *testing.T) {
 		status                    int
 		header, value             string
 	}{
-		{"no token", "GET", "/Patient/" + id, "", 401, "Www-Authenticate", "Bearer"},
+		{"no token", "GET", "/Patient/" + id, "", 401, "Www-Authenticate", `Bearer realm="fhir"`},
 		{"bad token", "GET", "/Patient/" + id, "bad", 401, "Www-Authenticate", `Bearer error="invalid_token"`},
 		{"token in the query", "GET", "/Patient?access_token=x", everything, 400, "", ""},
 		{

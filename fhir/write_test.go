@@ -351,7 +351,7 @@ func TestEntriesGoNowhereElse(t *testing.T) {
 	}
 }
 
-// Covers: case 242, case 243, case 251, case 252
+// Covers: case 242, case 243, case 251, case 252, FS-302, FS-306
 func TestPatientTokensWriteTheirOwnRecordOnly(t *testing.T) {
 	p1 := sample.PatientID(0)
 	for _, mine := range []string{
@@ -456,7 +456,7 @@ func TestEverythingIsTheWholeRecord(t *testing.T) {
 	}
 }
 
-// Covers: case 255, case 267, case 256
+// Covers: case 255, case 267, case 256, FS-310, FS-901
 func TestBodiesThatAreNotTaken(t *testing.T) {
 	w := newEnv(t, 0)
 	for _, c := range []struct {

@@ -114,7 +114,7 @@ func TestPreflight(t *testing.T) {
 
 // A page learns why it was refused, from whichever part of the server the refusal is.
 //
-// Covers: FS-106, case 254
+// Covers: FS-106, case 254, FS-310
 func TestPagesReadTheirRefusals(t *testing.T) {
 	d := servertest.Start(t, withOrigins, func(w *servertest.Env) {
 		w.Config.Limits.Body = 20_000

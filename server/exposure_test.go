@@ -20,7 +20,7 @@ import (
 // A destination's tokens mean nothing at another one, even where both trust
 // the same communities and the client is registered at both.
 //
-// Covers: case 253
+// Covers: case 253, FS-204
 func TestTokensAreForOneDestination(t *testing.T) {
 	w := servertest.NewEnv(t)
 	token := map[string]string{}
@@ -52,7 +52,7 @@ func TestTokensAreForOneDestination(t *testing.T) {
 // A pattern or a filter as long as a request may hold takes no more than a
 // moment, whatever it looks like.
 //
-// Covers: case 262
+// Covers: case 262, FS-906
 func TestLongPatternsAreQuick(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Patients = 25 })
 	token := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.rs").Token.Access
@@ -89,7 +89,7 @@ func TestLongPatternsAreQuick(t *testing.T) {
 // of an answer, and the references in headers start at the public base, under
 // whatever name the request came.
 //
-// Covers: ER-03, case 264
+// Covers: ER-03, case 264, FS-905
 func TestHeadersOfAnswers(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Writable = true })
 	token := "Bearer " + d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.cruds").Token.Access
@@ -188,7 +188,7 @@ func TestJSONIsServed(t *testing.T) {
 // No page of the console shows a token, a whole assertion or statement, or a
 // private key, whoever looks and however.
 //
-// Covers: case 287
+// Covers: case 287, FS-206
 func TestConsoleShowsNoSecret(t *testing.T) {
 	d := servertest.Start(t)
 	id := d.Client(d.A, "https://client1.test/app")

@@ -14,7 +14,7 @@ func TestDestinationAnswers(t *testing.T) {
 		t.Fatalf("%d %s", res.StatusCode, body)
 	}
 	res, body = d.Get("/acme/fhir/Patient")
-	if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != "Bearer" ||
+	if res.StatusCode != 401 || res.Header.Get("WWW-Authenticate") != `Bearer realm="fhir"` ||
 		!strings.Contains(body, "OperationOutcome") {
 		t.Errorf("%d %v %s", res.StatusCode, res.Header, body)
 	}

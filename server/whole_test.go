@@ -43,7 +43,7 @@ func TestWholeExchange(t *testing.T) {
 
 // Bearer tokens come in one Authorization header and nowhere else.
 //
-// Covers: ER-22 (authentication), case 230, case 231, case 232
+// Covers: ER-22 (authentication), case 230, case 231, case 232, FS-201, FS-202, FS-203, FS-206
 func TestBearerHeader(t *testing.T) {
 	d := servertest.Start(t)
 	good := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/*.read").Token.Access
@@ -57,13 +57,13 @@ func TestBearerHeader(t *testing.T) {
 	}{
 		{"bearer", []string{"Authorization", "Bearer " + good}, patients, 200, ""},
 		{"lower case", []string{"Authorization", "bearer " + good}, patients, 200, ""},
-		{"none", nil, patients, 401, "Bearer"},
-		{"basic", []string{"Authorization", "Basic eDp5"}, patients, 401, "Bearer"}, // RFC 6750 3.1: no token was sent
+		{"none", nil, patients, 401, `Bearer realm="fhir"`},
+		{"basic", []string{"Authorization", "Basic eDp5"}, patients, 401, `Bearer realm="fhir"`}, // RFC 6750 3.1: no token was sent
 		{
 			"DPoP", []string{"Authorization", "DPoP " + good}, patients, 401,
 			`DPoP error="invalid_token", algs="RS256 ES256 RS384 ES384"`,
 		},
-		{"no scheme", []string{"Authorization", good}, patients, 401, "Bearer"},
+		{"no scheme", []string{"Authorization", good}, patients, 401, `Bearer realm="fhir"`},
 		{
 			"cut short", []string{"Authorization", "Bearer " + good[:len(good)-1]}, patients, 401,
 			`Bearer error="invalid_token"`,
@@ -80,11 +80,11 @@ func TestBearerHeader(t *testing.T) {
 			401, `Bearer error="invalid_token"`,
 		},
 		{"in the query", nil, patients + "?access_token=" + good, 400, ""},
-		{"no token, a write", nil, patients + "/p0001", 401, "Bearer"},
-		{"no token, history", nil, patients + "/p0001/_history", 401, "Bearer"},
-		{"no token, everything", nil, patients + "/p0001/$everything", 401, "Bearer"},
-		{"no token, no such type", nil, "/acme/fhir/Nonsense", 401, "Bearer"},
-		{"no token, the base", nil, "/acme/fhir", 401, "Bearer"},
+		{"no token, a write", nil, patients + "/p0001", 401, `Bearer realm="fhir"`},
+		{"no token, history", nil, patients + "/p0001/_history", 401, `Bearer realm="fhir"`},
+		{"no token, everything", nil, patients + "/p0001/$everything", 401, `Bearer realm="fhir"`},
+		{"no token, no such type", nil, "/acme/fhir/Nonsense", 401, `Bearer realm="fhir"`},
+		{"no token, the base", nil, "/acme/fhir", 401, `Bearer realm="fhir"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res, body := d.Get(c.target, c.header...)

@@ -200,6 +200,7 @@ func TestBytesAreKept(t *testing.T) {
 	}
 }
 
+// Covers: FS-907
 func TestBounds(t *testing.T) {
 	t.Run("copies", func(t *testing.T) {
 		doubling := strings.Repeat(`{"op":"copy","from":"/a","path":"/a/-"},`, 60)

@@ -86,7 +86,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// Covers: case 259, case 260
+// Covers: case 259, case 260, FS-903
 func TestValidID(t *testing.T) {
 	for _, id := range []string{"a", "A-1.b", strings.Repeat("x", 64), "1", "...a"} {
 		if !ValidID(id) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Covers: case 256
+// Covers: case 256, FS-901
 func TestParseRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, MaxDepth+1) + "1" + strings.Repeat("}", MaxDepth+1)
 	many := `{"a":[` + strings.Repeat("0,", MaxValues) + `0]}`
@@ -99,6 +99,8 @@ func TestParseAtTheBounds(t *testing.T) {
 // FuzzParse: whatever is accepted can be put together again from its leaves'
 // offsets: each value's bytes are where it says. A Flat accepts the same, and has the
 // same values.
+//
+// Covers: FS-908
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"\u0041"}],"c":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -45,7 +45,7 @@ func vectors(t testing.TB, name string) []string {
 	return all
 }
 
-// Covers: ER-22 (input validation), case 256, case 258, case 259, case 263
+// Covers: ER-22 (input validation), case 256, case 258, case 259, case 263, FS-901, FS-904
 func TestRefused(t *testing.T) {
 	v := New(table.R4())
 	for _, line := range vectors(t, "testdata/refused.txt") {
@@ -135,6 +135,8 @@ func TestEveryTypeFits(t *testing.T) {
 }
 
 // FuzzResource: any well-formed body is validated without a fault of the validator.
+//
+// Covers: FS-908
 func FuzzResource(f *testing.F) {
 	for _, name := range []string{"testdata/refused.txt", "testdata/accepted.txt"} {
 		for _, line := range vectors(f, name) {

@@ -18,7 +18,7 @@ import (
 // Policy is the Content-Security-Policy that a page must be sent with: nothing
 // runs, nothing is fetched, nobody frames it. The frame of a narrative
 // inherits it and is sandboxed besides.
-const Policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action " +
+const Policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action " +
 	"'none'; frame-ancestors 'none'"
 
 // MediaType is what a page is sent as.

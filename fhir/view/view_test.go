@@ -92,6 +92,7 @@ func TestNothingRuns(t *testing.T) {
 	}
 
 	for _, want := range []string{
+		"sandbox;",
 		"default-src 'none'",
 		"frame-ancestors 'none'",
 		"base-uri 'none'",

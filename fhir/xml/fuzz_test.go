@@ -18,6 +18,8 @@ import (
 // FuzzRead: whatever is accepted becomes one JSON object, and writing that and reading
 // it again changes nothing. Another parser finds the same elements, attributes and
 // narrative in what was accepted and in what is written.
+//
+// Covers: FS-908
 func FuzzRead(f *testing.F) {
 	for _, body := range append(vectors(f, "accepted.txt"), odd...) {
 		doc, err := Write(body, Options{})

@@ -40,6 +40,13 @@ type Config struct {
 	Every time.Duration
 }
 
+// aboutData are the actions of the FHIR service.
+var aboutData = map[string]bool{
+	"access": true,
+	"job":    true,
+	"match":  true,
+}
+
 // maxPending bounds what waits for the store. A storm of authenticated
 // requests loses the record of some in the store, counted, not their place in
 // the ring.
@@ -163,6 +170,9 @@ func refusal(t *trace.Trace) *trace.Step {
 
 // line writes the decision to the log, a refusal with what was found. The texts of
 // a trace hold no secret, and package trace has made them printable.
+//
+// Of decisions about data it has the name of the check alone: what was asked for may
+// name a patient. The trace, which administrators read, has the rest.
 func (l *Log) line(d Decision) {
 	t := &d.Trace
 	if l.cfg.Log == nil {
@@ -184,17 +194,10 @@ func (l *Log) line(d Decision) {
 	}
 
 	if s := refusal(t); s != nil {
-		attrs = append(
-			attrs,
-			"check",
-			s.Check,
-			"found",
-			s.Found,
-			"expected",
-			s.Expected,
-			"remedy",
-			s.Remedy,
-		)
+		attrs = append(attrs, "check", s.Check)
+		if !aboutData[t.Action] {
+			attrs = append(attrs, "found", s.Found, "expected", s.Expected, "remedy", s.Remedy)
+		}
 	}
 
 	l.cfg.Log.Info("decision", attrs...)

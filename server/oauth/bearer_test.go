@@ -56,16 +56,16 @@ func TestBearerHeaders(t *testing.T) {
 		status    int
 		challenge string
 	}{
-		{"none", nil, trace.InvalidToken, 401, "Bearer"},
+		{"none", nil, trace.InvalidToken, 401, `Bearer realm="fhir"`},
 		{
 			"two", []string{"Bearer " + token, "Bearer " + token}, trace.InvalidRequest, 400,
 			`Bearer error="invalid_request"`,
 		},
-		{"Basic", []string{"Basic " + token}, trace.InvalidToken, 401, "Bearer"},
+		{"Basic", []string{"Basic " + token}, trace.InvalidToken, 401, `Bearer realm="fhir"`},
 		{"DPoP", []string{"DPoP " + token}, trace.InvalidToken, 401,
 			`DPoP error="invalid_token", algs="RS256 ES256 RS384 ES384"`},
-		{"no scheme", []string{token}, trace.InvalidToken, 401, "Bearer"},
-		{"empty", []string{""}, trace.InvalidToken, 401, "Bearer"},
+		{"no scheme", []string{token}, trace.InvalidToken, 401, `Bearer realm="fhir"`},
+		{"empty", []string{""}, trace.InvalidToken, 401, `Bearer realm="fhir"`},
 		{"no token", []string{"Bearer"}, trace.InvalidToken, 401, `Bearer error="invalid_token"`},
 		{"one", []string{"Bearer " + token}, "", 0, ""},
 		{"lower case", []string{"bearer " + token}, "", 0, ""},

@@ -173,6 +173,9 @@ func (s prover) refuse(err error, tr *trace.Trace) error {
 	return r
 }
 
+// realm names what a token without an error code would open.
+const realm = "fhir"
+
 // challenge is the value of WWW-Authenticate for a scheme; code may be empty.
 // RFC 9449 7.1 lists the algorithms beside it.
 func challenge(scheme string, code trace.Code) string {
@@ -183,8 +186,8 @@ func challenge(scheme string, code trace.Code) string {
 	if scheme == typeDPoP {
 		params = append(params, `algs="`+strings.Join(dpop.Algorithms(), " ")+`"`)
 	}
-	if len(params) == 0 {
-		return scheme
+	if len(params) == 0 { // RFC 6750 3: Bearer is followed by a parameter at least
+		params = append(params, `realm="`+realm+`"`)
 	}
 
 	return scheme + " " + strings.Join(params, ", ")

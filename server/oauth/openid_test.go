@@ -195,7 +195,7 @@ func TestUserInfo(t *testing.T) {
 		code      string
 		challenge string
 	}{
-		"no token":           {nil, 401, "invalid_token", "Bearer"},
+		"no token":           {nil, 401, "invalid_token", `Bearer realm="fhir"`},
 		"a client's own":     {bearerHeader(ofMachine), 403, "insufficient_scope", `Bearer error="insufficient_scope"`},
 		"no openid":          {bearerHeader(unnamed), 403, "insufficient_scope", `Bearer error="insufficient_scope"`},
 		"an ID token":        {bearerHeader(whole.text("id_token")), 401, "invalid_token", `Bearer error="invalid_token"`},
