@@ -409,10 +409,10 @@ func (s *Service) Act(ctx context.Context, a *Asked) error {
 		header: a.Header,
 		body:   a.Body,
 		grant:  a.Grant,
-		access: s.Reader(a.Grant, a.Header),
 		now:    s.Now(),
 		inner:  true,
 	}
+	s.admit(r)
 	_, err := s.do(r)
 	return err
 }

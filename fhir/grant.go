@@ -137,10 +137,28 @@ func (r *request) mayFollow(q *search.Query) error {
 	typ := q.Through(func(typ string) bool {
 		return r.access.Can(scope.Search, typ)
 	})
-	if typ == "" {
+	if typ != "" {
+		return r.may(scope.Search, typ)
+	}
+	return r.mayInclude(q)
+}
+
+// mayInclude refuses includes that could bring nothing along for the grant, if the
+// request wants strict handling; else they are left out.
+func (r *request) mayInclude(q *search.Query) error {
+	if !r.prefers("handling=strict") {
 		return nil
 	}
-	return r.may(scope.Search, typ)
+
+	for _, inc := range q.Includes {
+		types := inc.Brings()
+		if len(types) > 0 && !slices.ContainsFunc(types, func(typ string) bool {
+			return r.access.Can(scope.Read, typ)
+		}) {
+			return r.may(scope.Read, types[0])
+		}
+	}
+	return nil
 }
 
 // RefusedAccess makes the answer of a refusal that an access.Reader returned.

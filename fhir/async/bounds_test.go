@@ -13,6 +13,8 @@ import (
 
 // A client has room for a few jobs, and its jobs do not keep others' from being
 // done.
+//
+// Covers: FS-310
 func TestRoomOfAClient(t *testing.T) {
 	k := endless{make(chan bool, 10)}
 	e := asyncenv.New(t, func(e *asyncenv.Env) {

@@ -186,3 +186,40 @@ func follow(t *testing.T, e *asyncenv.Env, path, token string) map[string]bool {
 	}
 	return found
 }
+
+// Includes of what the token does not read are left out, or refused if the request wants
+// strict handling.
+//
+// Covers: FS-307, case 238
+func TestIncludesBeyondTheToken(t *testing.T) {
+	e := newEnv(t, policy())
+	put(t, e, patient)
+	put(t, e, observation("o", "-"))
+	strict := []string{"Prefer", "handling=strict"}
+	for _, c := range []struct {
+		token, path string
+		included    bool
+	}{
+		{"system/Patient.rs", "/Patient?_revinclude=Observation:subject", false},
+		{"system/Observation.rs", "/Observation?_include=Observation:patient", false},
+		{"system/Observation.rs", "/Observation?_include=Observation:subject:Patient", false},
+		{"system/Patient.rs system/Observation.rs", "/Patient?_revinclude=Observation:subject", true},
+		{"system/Observation.rs system/Patient.r", "/Observation?_include=Observation:subject", true},
+	} {
+		t.Run(c.token+c.path, func(t *testing.T) {
+			b := bundleOf(t, e.Do("GET", c.path, c.token, ""))
+			if got := len(b.ids("include")) > 0; got != c.included {
+				t.Errorf("included: %v", b.ids("include"))
+			}
+
+			status := 403
+			if c.included {
+				status = 200
+			}
+			w := want(t, e.Do("GET", c.path, c.token, "", strict...), status)
+			if status == 403 && !strings.Contains(w.Header().Get("WWW-Authenticate"), "insufficient_scope") {
+				t.Errorf("%v", w.Header())
+			}
+		})
+	}
+}

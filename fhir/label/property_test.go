@@ -264,4 +264,3 @@ func (w *world) exports(t *testing.T, token string, readable map[string]bool) {
 		t.Errorf("the manifest of %s has the label %v", token, m.Extension.Security)
 	}
 }
-

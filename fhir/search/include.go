@@ -133,6 +133,19 @@ func (i Include) params() []*Param {
 	return all
 }
 
+// Brings returns the types of resources that an include may bring along, none for any.
+func (i Include) Brings() []string {
+	switch {
+	case i.Reverse:
+		return []string{i.Source}
+	case i.Target != "":
+		return []string{i.Target}
+	case i.Param != nil:
+		return i.Param.Targets
+	}
+	return nil
+}
+
 // followed are the references that an include follows for the reader.
 func (f *Finder) followed(inc Include) []*Param {
 	if f.Masked == nil {
