@@ -3,6 +3,7 @@ package fhir
 import (
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -275,7 +276,7 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("ETag", `"`+f.Name+`"`)
 
 	if !acceptsGzip(r.Header) || r.Header.Get("Range") != "" {
-		http.ServeContent(w, r, "", f.Modified, f.Content)
+		f.servePart(w, r)
 		return
 	}
 
@@ -305,6 +306,53 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // half a file must not look whole
 	}
 }
+
+// servePart writes the file, or what Range asks of it.
+func (f *File) servePart(w http.ResponseWriter, r *http.Request) {
+	size, err := f.Content.Seek(0, io.SeekEnd)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	http.ServeContent(&ranged{
+		ResponseWriter: w,
+		size:           size,
+	}, r, "", f.Modified, f.Content)
+}
+
+// ranged writes a file, or part of it. Where there is no such part, it answers as FHIR
+// does, and not in plain text.
+type ranged struct {
+	http.ResponseWriter
+	size    int64
+	refused bool
+}
+
+func (w *ranged) WriteHeader(status int) {
+	w.refused = status == http.StatusRequestedRangeNotSatisfiable
+	if !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+
+	commonHeaders(w.Header()) // ServeContent has removed some of them
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", w.size))
+	w.ResponseWriter.WriteHeader(status)
+	_, _ = w.ResponseWriter.Write(outcome([]issue{{
+		code:   "value",
+		detail: "The file has no such range: its length is in Content-Range.",
+	}}))
+}
+
+func (w *ranged) Write(b []byte) (int, error) {
+	if w.refused {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *ranged) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // known reports whether the client has a file already, by its ETag or by the time
 // (RFC 9110 13.2.2).

@@ -94,6 +94,14 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 				Name:       "export",
 				Definition: bulkData + "OperationDefinition/export",
 			},
+			{
+				Name:       "import",
+				Definition: s.PublicBase + "/OperationDefinition/import",
+				Documentation: ptr("POST of NDJSON (application/fhir+ndjson) with Prefer: respond-async. A line with " +
+					"an id is stored as by PUT, one without as by POST, as far as the token may write. The status " +
+					"URL gives how many of each type were stored, and a file of OperationOutcomes for lines that " +
+					"were refused. Nothing is fetched from addresses."),
+			},
 		}
 	}
 

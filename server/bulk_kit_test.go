@@ -214,6 +214,7 @@ func TestBulkDataIsDeclared(t *testing.T) {
 	for _, want := range []string{
 		`"` + definitions + `CapabilityStatement/bulk-data"`, definitions + "OperationDefinition/export\"",
 		definitions + "OperationDefinition/patient-export\"", definitions + "OperationDefinition/group-export\"",
+		`"name":"import","definition":"` + servertest.Base + `/OperationDefinition/import"`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not declared", want)

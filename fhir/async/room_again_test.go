@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,4 +138,34 @@ func TestCancelledAtTheEndFreesItsRoom(t *testing.T) {
 			t.Fatalf("the next, cancelled: %d %s", w.Code, w.Body)
 		}
 	}
+}
+
+// full is work whose disk is full.
+type full struct{}
+
+func (full) Check(context.Context, *fhir.Asked) error { return nil }
+
+func (full) Do(_ context.Context, w *async.Work) error {
+	f, err := w.Create("1.ndjson", "application/fhir+ndjson")
+	if err != nil {
+		return err
+	}
+	defer f.Abandon()
+	return &os.PathError{
+		Op:   "write",
+		Path: f.Name,
+		Err:  syscall.ENOSPC,
+	}
+}
+
+// A job fails as one that may be tried again when the disk is full, and leaves nothing
+// there.
+func TestDiskIsFull(t *testing.T) {
+	e := asyncenv.New(t, func(e *asyncenv.Env) { e.Kinds = exports(full{}) })
+	at := e.Begin("GET", "/$export", asyncenv.All, "")
+	w := e.Wait(at, asyncenv.All)
+	if w.Code != 503 || !strings.Contains(w.Body.String(), "transient") || strings.Contains(w.Body.String(), "ndjson") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	e.Empty()
 }
