@@ -1,7 +1,8 @@
 // Command xml converts resources as package fhir/xml does, for xml.mjs: each line of
 // standard input is a resource in JSON, or with -read a JSON string that holds one
 // in XML; each line of standard output is the other form. A resource that cannot be
-// converted becomes null, and is named on standard error.
+// converted becomes null, and is named on standard error. With -bothways DIR it takes
+// each resource in a file DIR/*.json to XML and back, and compares.
 package main
 
 import (
@@ -26,8 +27,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch {
 	case slices.Equal(args, []string{"-read"}):
 		convert = read
+	case len(args) == 2 && args[0] == "-bothways":
+		return bothWays(args[1], stdout, stderr)
 	case len(args) > 0:
-		fmt.Fprintln(stderr, "usage: xml [-read]")
+		fmt.Fprintln(stderr, "usage: xml [-read | -bothways DIR]")
 		return 2
 	}
 
