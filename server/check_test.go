@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/complaint"
 )
 
@@ -227,6 +228,41 @@ func TestCheckTextOfAuditReaders(t *testing.T) {
 		{"of another community", readers("urn:oid:1.2.4 https://a.example/x"), "auditReaders[0]: "},
 		{"no URI", readers("https://a.example/x", "auditor"), "auditReaders[1]: "},
 		{"three", readers("urn:oid:1.2.3 https://a.example/x https://a.example/y"), "auditReaders[0]: "},
+	} {
+		t.Run(c.name, c.check)
+	}
+}
+
+func TestCheckTextOfLabels(t *testing.T) {
+	clearance := func(cl label.Clearance) func(*Config) {
+		return func(c *Config) { c.Labels.Clearances = []label.Clearance{cl} }
+	}
+	rule := func(r label.Rule) func(*Config) {
+		return func(c *Config) { c.Labels.Rules = []label.Rule{r} }
+	}
+	mask := func(m label.Mask) func(*Config) {
+		return func(c *Config) { c.Labels.Masks = []label.Mask{m} }
+	}
+	patient := []string{"Patient"}
+
+	for _, c := range []textCase{
+		{"a clearance", clearance(label.Clearance{Community: "urn:oid:1.2.3", Level: "R"}), ""},
+		{"no level", clearance(label.Clearance{Level: "X"}), "labels: clearances[0].level"},
+		{"another community", clearance(label.Clearance{Community: "urn:x"}), "labels.clearances[0].community"},
+		{"a rule", rule(label.Rule{Types: patient, Labels: []string{"R"}}), ""},
+		{"no labels", rule(label.Rule{Types: patient}), "labels: rules[0]"},
+		{"no type", rule(label.Rule{Types: []string{"Patienten"}, Labels: []string{"R"}}), "labels: rules[0].types"},
+		{"no system", rule(label.Rule{Codes: []string{"7917-8"}, Labels: []string{"R"}}), "labels: rules[0]"},
+		{"a mask", mask(label.Mask{Types: patient, Elements: []string{"address", "name.given"}}), ""},
+		{"no such element", mask(label.Mask{Types: patient, Elements: []string{"adress"}}), "labels: masks[0].elements"},
+		{"the id", mask(label.Mask{Types: patient, Elements: []string{"id"}}), "labels: masks[0].elements"},
+		{
+			"the subject", mask(label.Mask{Types: []string{"Observation"}, Elements: []string{"subject"}}),
+			"labels: masks[0].elements",
+		},
+		{"no elements", mask(label.Mask{Types: patient}), "labels: masks[0]"},
+		{"an emergency for all", func(c *Config) { c.Labels.BreakGlass = "all" }, "labels: breakGlass"},
+		{"an unknown level", func(c *Config) { c.Labels.Unknown = "secret" }, "labels: unknown"},
 	} {
 		t.Run(c.name, c.check)
 	}
