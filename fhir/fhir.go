@@ -121,6 +121,7 @@ type Service struct {
 	describer  *describer
 	routes     routes
 	audit      auditor
+	denials    denials
 	writes     writes
 }
 

@@ -85,7 +85,9 @@ func (s *Service) serve(
 			}
 		}
 
-		return nil, denied(denial)
+		refused := denied(denial)
+		s.auditDenied(req, refused)
+		return nil, refused
 	}
 
 	req.grant = grant

@@ -13,6 +13,7 @@ import (
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/trace"
 )
 
 // Bounds of what the page for launches offers to choose from.
@@ -20,6 +21,8 @@ const (
 	maxApps     = 200
 	maxPatients = 50
 )
+
+var checkLaunched = trace.NewCheck("launch.stored", "A launch is stored for an app and a patient", "")
 
 // launcher opens apps from the console as an EHR does. It implements
 // console.Launcher.
@@ -129,6 +132,7 @@ func (l launcher) Launch(
 	if err != nil || app == nil {
 		return nil, errors.Join(err, errors.New("server: the app was cancelled meanwhile"))
 	}
+	l.record(r, app)
 
 	return &console.Launched{
 		App:       appOf(app),
@@ -138,6 +142,15 @@ func (l launcher) Launch(
 		Issuer:    l.site.cfg.Public,
 		Expires:   expires,
 	}, nil
+}
+
+// record records a launch.
+func (l launcher) record(r console.LaunchRequest, app *oauth.Registration) {
+	tr := trace.NewTrace("launch", l.site.deps.Now())
+	tr.Community, tr.Client, tr.ClientID = app.Community, app.Client, app.ID
+	tr.Effect, tr.Patient = trace.Launched, r.Patient
+	tr.Pass(checkLaunched, "an app and a patient that are there", "stored for patient "+r.Patient)
+	l.site.decisions.Record(tr)
 }
 
 // look reports what of the context is not there.

@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/consents"
@@ -106,6 +107,12 @@ func (s *Site) assemble(cfg Config, m *material) error {
 		Keep:  s.cfg.Limits.Traces,
 		Store: s.stores.trust,
 		Log:   s.deps.Log,
+		Append: func(rec trail.Record) error {
+			if s.service == nil {
+				return nil
+			}
+			return s.service.Audit(rec)
+		},
 	})
 
 	source, err := s.newSource()

@@ -25,6 +25,10 @@ const (
 	tokenPolicy = "urn:ietf:params:oauth:jti:"
 	grantPolicy = "urn:uuid:"
 
+	// authentication is the code of DICOM's event type User Authentication, in which
+	// the server is that of authorization (BALP, IHE.IUA.71).
+	authentication = "110114"
+
 	instant = "2006-01-02T15:04:05.000Z"
 )
 
@@ -36,6 +40,7 @@ var (
 	custodian    = Coding{provenanceSystem, "custodian", "Custodian"}
 	recipient    = Coding{participationSystem, "IRCP", "information recipient"}
 	author       = Coding{participationSystem, "AUT", "author (originator)"}
+	oauthService = Coding{userAgentSystem, "AuthzOauthService", ""}
 	oauthAgent   = Coding{userAgentSystem, "UserOauthAgent", ""}
 	person       = Coding{objectSystem, "1", "Person"}
 	systemObject = Coding{objectSystem, "2", "System Object"}
@@ -64,7 +69,7 @@ type agent struct {
 // and destination of what moves), and the person on whose behalf the client asked.
 func (rec *Record) agents() []agent {
 	out := make([]agent, 0, 3)
-	if rec.Client != "" {
+	if rec.Client != "" || rec.Address != "" {
 		out = append(out, rec.client())
 	}
 
@@ -74,6 +79,9 @@ func (rec *Record) agents() []agent {
 		kind = source
 	case "D":
 		kind = custodian
+	}
+	if rec.Event != nil && rec.Event.Type.Code == authentication {
+		kind = oauthService
 	}
 	out = append(out, agent{
 		kinds:   []Coding{kind},
@@ -94,6 +102,9 @@ func (rec *Record) client() agent {
 		value:   rec.Client,
 		address: rec.Address,
 		netOf:   "2",
+	}
+	if a.value == "" {
+		a.display = "a client that is not known"
 	}
 
 	switch {

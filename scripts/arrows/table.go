@@ -225,7 +225,7 @@ var table = []row{
 	{
 		room:   "server/audit",
 		reason: "remember decisions",
-		ours:   []string{"udap", "udap/trace"},
+		ours:   []string{"udap", "udap/trace", "fhir/trail"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},

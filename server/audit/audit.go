@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/udap/trace"
 )
 
@@ -34,6 +35,9 @@ type Config struct {
 	Keep  int          // decisions in memory; at least 1
 	Store Store        // nil: memory only
 	Log   *slog.Logger // one line for each decision
+	// Append adds a record to the audit record of the FHIR service, where it joins
+	// the next shared commit; nil: there is none.
+	Append func(trail.Record) error
 	// Every is the time between two writes to the store. What was decided
 	// since the last one is lost when the process is killed: at most this long,
 	// and the effects of a decision do not depend on it. 0 means 1 s.
@@ -95,6 +99,21 @@ func (l *Log) Record(t *trace.Trace) {
 	}
 	l.remember(d)
 	l.line(d)
+	l.append(&d)
+}
+
+// append adds a decision to the audit record of the FHIR service.
+func (l *Log) append(d *Decision) {
+	if l.cfg.Append == nil {
+		return
+	}
+	rec, ok := Event(d)
+	if !ok {
+		return
+	}
+	if err := l.cfg.Append(rec); err != nil {
+		l.failed(1, err)
+	}
 }
 
 func (l *Log) remember(d Decision) {
