@@ -155,13 +155,13 @@ func (d *denials) next(now time.Time) (missed int, ok bool) {
 	return missed, true
 }
 
-// auditDenied keeps the record of a request whose token was not accepted. One without
-// a token is nobody's, and one that could not be decided is not refused.
-func (s *Service) auditDenied(r *request, f *failure) {
+// audit keeps the record of a request whose token was not accepted. One without a
+// token is nobody's, and one that could not be decided is not refused.
+func (d *denials) audit(s *Service, r *request, f *failure) {
 	if r.header.Get("Authorization") == "" || f.status >= http.StatusInternalServerError {
 		return
 	}
-	missed, ok := s.denials.next(r.now)
+	missed, ok := d.next(r.now)
 	if !ok {
 		return
 	}

@@ -86,7 +86,7 @@ func (s *Service) serve(
 		}
 
 		refused := denied(denial)
-		s.auditDenied(req, refused)
+		s.denials.audit(s, req, refused)
 		return nil, refused
 	}
 
