@@ -9,6 +9,7 @@ import (
 
 	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
 	"fhirdest.example/udap/trace"
@@ -24,7 +25,19 @@ func (n *notes) change(activity provenance.Activity, e Entry) {
 		},
 		Activity: activity,
 		Patients: patientsOf(nil, e),
+		Labels:   labelsOf(e),
 	})
+}
+
+// labelsOf returns the security labels of a version.
+func labelsOf(e Entry) (labels []provenance.Label) {
+	search.Tokens(e.Type, "_security", e.Terms, func(system, code string) {
+		labels = append(labels, provenance.Label{
+			System: system,
+			Code:   code,
+		})
+	})
+	return labels
 }
 
 // targetsOf returns what the entries of a transaction have changed.
@@ -190,7 +203,7 @@ func (s *core) readProvenance(r *request, sent *tree.Value, body []byte) error {
 		}
 	}
 
-	body, err := provenance.Aim(body, sent, at, nil)
+	body, err := provenance.Aim(body, sent, provenance.Change{Target: at})
 	if err != nil {
 		return err
 	}
@@ -212,7 +225,7 @@ func (s *core) readProvenance(r *request, sent *tree.Value, body []byte) error {
 // storeSent stores the Provenance of the header, aimed at what was changed.
 func (s *writer) storeSent(c Change, r *request, of provenance.Change) error {
 	in := r.provenance
-	body, err := provenance.Aim(in.body, in.root, of.Target, of.Patients)
+	body, err := provenance.Aim(in.body, in.root, of)
 	if err != nil {
 		return err
 	}

@@ -174,6 +174,7 @@ func (s *writer) prepareSign(r *request) error {
 		ID:       newID(r.now),
 		At:       r.now.UTC().Truncate(time.Millisecond),
 		Patients: patientsOf(nil, r.subject),
+		Labels:   labelsOf(r.subject),
 		Targets: []provenance.Target{{
 			Type:    r.subject.Type,
 			ID:      r.subject.ID,

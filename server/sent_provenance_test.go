@@ -164,3 +164,28 @@ func TestXProvenanceIsAudited(t *testing.T) {
 		t.Errorf("%d records of the refusal", n)
 	}
 }
+
+// A Provenance, the server's own or one that was sent, has the labels of its target, so
+// that it is not seen where that may not be.
+// Covers: FS-505 FS-506
+func TestProvenanceHasTheLabels(t *testing.T) {
+	d := servertest.Start(t, writing)
+	c := newFHIRClient(t, d, "system/*.cruds")
+	const label = `"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]`
+	labelled := strings.Replace(weighed, `"id":"w"`, `"id":"w","meta":{`+label+`}`, 1)
+
+	c.must("PUT", "/Patient/prov-p", somePatient)
+	c.must("PUT", "/Observation/w", labelled)
+	for _, meta := range []string{``, `"meta":{"tag":[{"code":"t"}]},`, `"meta":{` + label + `},`} {
+		c.must("PUT", "/Observation/w", labelled, "X-Provenance", strings.Replace(sentProvenance, `{`, `{`+meta, 1))
+	}
+	c.must("POST", "/Observation/w/$sign", "")
+	c.must("DELETE", "/Observation/w", "")
+
+	if n := len(c.found("/Provenance?target=Observation/w&_security=HTEST&_count=100")); n != 6 {
+		t.Errorf("%d have the label, want 6", n)
+	}
+	if n := len(c.found("/Provenance?target=Patient/prov-p&_security=HTEST")); n != 0 {
+		t.Error("that of the patient has it, too")
+	}
+}

@@ -8,13 +8,15 @@ import (
 	"fhirdest.example/fhir/tree"
 )
 
-// Aim returns the body of a Provenance with one target, in the place of those that it
-// has, and with the patients in whose records that is. No other byte changes.
-func Aim(body []byte, root *tree.Value, at Target, patients []string) ([]byte, error) {
+// Aim returns the body of a Provenance with one target, that of a change, in the place
+// of those that it has, and with the patients in whose records that is and its labels.
+// No other byte changes.
+func Aim(body []byte, root *tree.Value, c Change) ([]byte, error) {
 	if _, err := splice.Read(root); err != nil {
 		return nil, err
 	}
 
+	at, patients := c.Target, c.Patients
 	target := `[{"reference":"` + at.Type + `/` + at.ID + `/_history/` + strconv.FormatUint(at.Version, 10) + `"}]`
 	after := root.Get("resourceType").To()
 	var edits []splice.Edit
@@ -39,6 +41,9 @@ func Aim(body []byte, root *tree.Value, at Target, patients []string) ([]byte, e
 	}
 	if len(patients) > 0 {
 		edits = append(edits, extended(root, after, patients))
+	}
+	if len(c.Labels) > 0 {
+		edits = append(edits, labelled(root, after, string(appendLabels(nil, c.Labels))))
 	}
 	return splice.Apply(body, edits...), nil
 }
@@ -67,4 +72,30 @@ func extended(root *tree.Value, after int, patients []string) splice.Edit {
 
 func patientExtension(id string) string {
 	return `{"url":"` + PatientExtension + `","valueReference":{"reference":"Patient/` + id + `"}}`
+}
+
+// labelled adds labels to meta.security.
+func labelled(root *tree.Value, after int, labels string) splice.Edit {
+	meta := root.Get("meta")
+	security := meta.Get("security")
+	switch {
+	case security != nil && len(security.Items) > 0:
+		return splice.Edit{
+			From: security.From + 1,
+			To:   security.From + 1,
+			With: labels + ",",
+		}
+	case meta != nil && len(meta.Items) > 0:
+		return splice.Edit{
+			From: meta.From + 1,
+			To:   meta.From + 1,
+			With: `"security":[` + labels + `],`,
+		}
+	}
+
+	return splice.Edit{
+		From: after,
+		To:   after,
+		With: `,"meta":{"security":[` + labels + `]}`,
+	}
 }

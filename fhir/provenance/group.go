@@ -10,6 +10,7 @@ type Change struct {
 	Target
 	Activity Activity
 	Patients []string // ids of the patients in whose records the version is, or was
+	Labels   []Label  // its security labels
 }
 
 // maxTargets bounds the targets of one Provenance.
@@ -60,6 +61,7 @@ func (r *Record) add(c Change) {
 		r.Activity = Operate
 	}
 	r.Targets = append(r.Targets, c.Target)
+	r.label(c.Labels)
 }
 
 // merge adds the changes of another.
@@ -69,6 +71,16 @@ func (r *Record) merge(other *Record) {
 	}
 	r.Targets = append(r.Targets, other.Targets...)
 	r.Patients = append(r.Patients, other.Patients...)
+	r.label(other.Labels)
+}
+
+// label adds labels that are not there.
+func (r *Record) label(labels []Label) {
+	for _, l := range labels {
+		if !slices.Contains(r.Labels, l) {
+			r.Labels = append(r.Labels, l)
+		}
+	}
 }
 
 // divide cuts what has too many targets.

@@ -50,7 +50,27 @@ type Record struct {
 	Activity Activity
 	Targets  []Target
 	Patients []string // ids of the patients in whose records the targets are
+	Labels   []Label  // security labels of the targets
 	Party    *Party
+}
+
+// Label is a security label. A Provenance has those of its targets: whoever may not
+// see one of these does not learn from it that there is such a resource.
+type Label struct{ System, Code string }
+
+// appendLabels writes labels as items of meta.security.
+func appendLabels(b []byte, labels []Label) []byte {
+	for i, l := range labels {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '{')
+		if l.System != "" {
+			b = append(appendString(append(b, `"system":`...), l.System), ',')
+		}
+		b = append(appendString(append(b, `"code":`...), l.Code), '}')
+	}
+	return b
 }
 
 // PatientExtension is R5's Provenance.patient in R4: whose record a Provenance is in
@@ -105,7 +125,11 @@ func appendSigned(b []byte, signer string, element []byte) []byte {
 func (r *Record) appendHead(b []byte) []byte {
 	stamp := r.At.UTC().Format(splice.InstantFormat)
 	b = append(b, `{"resourceType":"Provenance","id":"`+r.ID+`","meta":{"versionId":"1","lastUpdated":"`+stamp+
-		`","profile":["`+Profile+`"]}`...)
+		`","profile":["`+Profile+`"]`...)
+	if len(r.Labels) > 0 {
+		b = append(appendLabels(append(b, `,"security":[`...), r.Labels), ']')
+	}
+	b = append(b, '}')
 
 	patients := 0
 	for _, id := range r.Patients {

@@ -52,6 +52,7 @@ func TestRecordsAreFoundByWhatTheySay(t *testing.T) {
 					Activity: provenance.Update,
 					Targets:  targets,
 					Patients: []string{"p", "q"},
+					Labels:   []provenance.Label{{"http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "R"}, {"", "x y"}},
 					Party:    &party,
 				}
 				checkRecord(t, rec.Body(), rec.Terms())

@@ -14,6 +14,9 @@ func (r *Record) Terms() search.Terms {
 		Updated: r.At,
 	})
 	b.URI("_profile", Profile)
+	for _, l := range r.Labels {
+		b.Token("_security", l.System, l.Code)
+	}
 	b.Date("recorded", r.At)
 
 	for _, t := range r.Targets {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // Filter is which resources of one type may be seen. The zero value lets nothing
@@ -146,6 +147,22 @@ func Patients(typ string, t Terms, f func(id []byte)) {
 
 // toPatient ends the value of a reference to a patient.
 var toPatient = []byte(sep + "Patient")
+
+// Tokens calls f with the system and code of each value that a resource has for a token
+// parameter.
+func Tokens(typ, param string, t Terms, f func(system, code string)) {
+	p := Lookup(typ, param)
+	if p == nil {
+		return
+	}
+	t.of(p.id, func(value []byte) bool {
+		code, system, ok := strings.Cut(string(value), sep)
+		if ok && code != noValue && !strings.HasPrefix(code, ofType) {
+			f(strings.TrimPrefix(system, implicit), code)
+		}
+		return true
+	})
+}
 
 // References calls f with each resource of this server that a resource refers to by
 // the search parameter with a code, or by any when code is ""; the same one may come

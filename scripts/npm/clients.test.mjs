@@ -203,8 +203,8 @@ test('jose verifies what $sign makes, and what jose signs is verified', async ()
   const id = mint(community, 'https://outside.example/signer', 'ES256')
   const scope = 'system/*.cruds'
   const granted = await token(id, await register(udap, id, scope), scope)
-  const ask = async (method, path, body) => {
-    const headers = { authorization: `Bearer ${granted.access_token}`, 'content-type': 'application/fhir+json' }
+  const ask = async (method, path, body, more) => {
+    const headers = { authorization: `Bearer ${granted.access_token}`, 'content-type': 'application/fhir+json', ...more }
     const answer = await fetch(`${base}/${path}`, { method, headers, body })
     const text = await answer.text()
     record(text)
@@ -217,6 +217,14 @@ test('jose verifies what $sign makes, and what jose signs is verified', async ()
   assert.equal(made.status, 201, made.text)
   assert.match(made.text, /71\.50/)
   const at = `Observation/${made.resource.id}/_history/1`
+
+  // Through both intermediaries, a Provenance in the header is stored as it was sent.
+  const sent = '{"resourceType":"Provenance","recorded":"2026-01-02T03:04:05.670+01:00","agent":[{"who":{"display":"Outside"}}]}'
+  const beside = await ask('POST', 'Observation', weight, { 'x-provenance': sent })
+  assert.equal(beside.status, 201, beside.text)
+  const found = await ask('GET', `Observation?_id=${beside.resource.id}&_revinclude=Provenance:target`)
+  assert.match(found.text, /"recorded":"2026-01-02T03:04:05\.670\+01:00"/)
+  assert.ok(found.text.includes(`Observation/${beside.resource.id}/_history/1`))
 
   const signed = await ask('POST', `Observation/${made.resource.id}/$sign`)
   assert.equal(signed.status, 201, signed.text)
