@@ -22,7 +22,9 @@ export async function browse() {
   return puppeteer.launch({
     executablePath: chromium,
     acceptInsecureCerts: true,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+    // A page that a test serves has no address: Chromium would ask a person whether it may
+    // connect to this machine.
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-features=LocalNetworkAccessChecks'],
     protocolTimeout: patience,
   })
 }
