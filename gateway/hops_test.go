@@ -227,7 +227,7 @@ func TestProxyProtocolOverTwoGateways(t *testing.T) {
 	}
 }
 
-// Covers: case 298, 299, 316, 317
+// Covers: FS-101, case 298, 299, 316, 317
 func TestTLSSide(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newEnv(t, b, nil)

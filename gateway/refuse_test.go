@@ -87,7 +87,7 @@ var refusals = map[string]struct {
 	"bare LF":               {"GET /acme HTTP/1.1\nHost: fhir.example\n\n", "400"},
 }
 
-// Covers: ER-15, case 289, 290, 291, 292, 296, 297, 307, 313
+// Covers: ER-15, FS-104, FS-105, case 289, 290, 291, 292, 296, 297, 307, 313
 func TestRefusals(t *testing.T) {
 	b := newBackend(t, ok)
 	w := newEnv(t, b, nil)
@@ -104,6 +104,15 @@ func TestRefusals(t *testing.T) {
 			}
 			if !strings.Contains(got, `{"resourceType":"OperationOutcome","issue":[{"severity":"error"`) {
 				t.Errorf("no OperationOutcome in %q", got)
+			}
+			for _, field := range []string{
+				"\r\nStrict-Transport-Security: max-age=31536000\r\n",
+				"\r\nX-Content-Type-Options: nosniff\r\n",
+				"\r\nContent-Security-Policy: default-src 'none'; ",
+			} {
+				if !strings.Contains(got, field) {
+					t.Errorf("no %q in %q", field, got)
+				}
 			}
 
 			list := w.evidence.await(t, 2)

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -201,7 +202,7 @@ func TestBodies(t *testing.T) {
 // Every answer has the headers that keep a browser from making anything of it,
 // and none reveals anything of the machine.
 //
-// Covers: case 014, case 286, case 310
+// Covers: FS-104, FS-105, case 014, case 286, case 310
 func TestHeadersOnEveryAnswer(t *testing.T) {
 	d := servertest.Start(t)
 	for _, c := range [][2]string{
@@ -236,6 +237,24 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 			t.Errorf("%v: %v", c, h)
 		}
 	}
+
+	for name, text := range map[string]string{
+		"none":          "GET doctor\r\n\r\n",
+		"two lengths":   post("Content-Length: 1\r\nContent-Length: 2\r\n"),
+		"a head of 65k": request("GET", metadata, "fhir.test", "X-Long: "+strings.Repeat("x", 65<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(d.Raw(text))), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode < 400 || res.Header.Get("Strict-Transport-Security") == "" ||
+				!strings.Contains(res.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+				t.Errorf("%s: %v", res.Status, res.Header)
+			}
+		})
+	}
 }
 
 // An error below the FHIR base is an OperationOutcome, elsewhere an OAuth
@@ -264,7 +283,7 @@ func (a anyName) Get(string) (*tls.ClientSessionState, bool) {
 	return a.ClientSessionCache.Get("fhir.test")
 }
 
-// Covers: case 298, case 299, case 314, case 316, case 317
+// Covers: FS-101, case 298, case 299, case 314, case 316, case 317
 func TestTLS(t *testing.T) {
 	d := servertest.Start(t)
 	dial := func(change func(*tls.Config)) (tls.ConnectionState, error) {

@@ -47,6 +47,8 @@ func ask(f http.Handler, target string) (res *http.Response, body string, aborte
 // A panic is answered with a 500 in the caller's language, logged without what
 // the client sent, and counted; once the answer has begun, the connection is
 // cut instead, so that no half answer looks whole.
+//
+// Covers: FS-105
 func TestPanics(t *testing.T) {
 	secret := "secret-token"
 	for target, want := range map[string]string{

@@ -26,7 +26,7 @@ import (
 // A destination that asks for client certificates turns away, in the
 // handshake, callers without one of the named authority.
 //
-// Covers: case 316
+// Covers: FS-103, case 316
 func TestClientCertificate(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.Env) {
 		if err := certs.WriteCertificates(filepath.Join(w.Dir, "gateways.pem"), w.A.Root.Cert); err != nil {

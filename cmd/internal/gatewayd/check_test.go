@@ -81,6 +81,8 @@ func TestCheckFindsWhatAStartWould(t *testing.T) {
 }
 
 // What starts, but hardly does what was meant, is a warning.
+//
+// Covers: FS-102
 func TestCheckWarns(t *testing.T) {
 	e := newEnv(t)
 	e.issue("a", "a.example", "*.wild.example")
