@@ -95,6 +95,10 @@ func (l *Labeler) masked(typ, mark string) (elements []string) {
 // decided by the index.
 func (h *Holder) Clauses(p scope.Permission, typ string) (all []search.Clause, exact bool) {
 	top := h.reads(p)
+	if top == VeryRestricted && h.opens(p) {
+		return nil, true
+	}
+
 	from := levelMark(top + 1)
 	hides := func(mark string) bool {
 		if mark[:1] == sensitiveMark && h.holds(p, mark[1:]) {

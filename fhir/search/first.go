@@ -30,7 +30,7 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 	}
 
 	lead, rest := leading(typ, clauses)
-	hidden, rest := f.marked(typ, rest, 64+n)
+	hidden, rest := f.marked(typ, rest, 64+8*n)
 	r, judged := &Result{}, 0
 	f.scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
 		lead.to, func(_ []byte, doc uint64) bool {
