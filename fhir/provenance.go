@@ -40,6 +40,14 @@ func labelsOf(e Entry) (labels []provenance.Label) {
 	return labels
 }
 
+func codingsOf(labels []provenance.Label) []search.Coding {
+	all := make([]search.Coding, 0, len(labels))
+	for _, l := range labels {
+		all = append(all, search.Coding(l))
+	}
+	return all
+}
+
 // targetsOf returns what the entries of a transaction have changed.
 func targetsOf(entries []*batchEntry) []provenance.Change {
 	var all []provenance.Change
@@ -63,6 +71,7 @@ func (s *writer) prove(c Change, r *request, changes []provenance.Change) error 
 	party := s.party(r.grant)
 	for _, rec := range provenance.Group(changes) {
 		rec.ID, rec.At, rec.Party = newID(now), now, party
+		rec.Marks = s.labels.MarksOf(codingsOf(rec.Labels))
 		_, err := c.Put(r.ctx, Entry{
 			Type:    "Provenance",
 			ID:      rec.ID,

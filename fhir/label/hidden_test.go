@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async/asyncenv"
 )
 
@@ -219,6 +220,55 @@ func TestIncludesBeyondTheToken(t *testing.T) {
 			w := want(t, e.Do("GET", c.path, c.token, "", strict...), status)
 			if status == 403 && !strings.Contains(w.Header().Get("WWW-Authenticate"), "insufficient_scope") {
 				t.Errorf("%v", w.Header())
+			}
+		})
+	}
+}
+
+// A Provenance has the labels of what it is about: whoever does not see a resource does
+// not learn by it that the resource is there.
+//
+// Covers: FS-302, FS-706
+func TestProvenanceOfWhatIsHidden(t *testing.T) {
+	e := asyncenv.New(t, func(e *asyncenv.Env) {
+		e.Change = func(c *fhir.Config) {
+			c.Labels, c.Provenance = policy(), true
+		}
+	})
+	put(t, e, patient)
+	put(t, e, observation("open", "-"))
+	put(t, e, observation("secret", "R,PSY"))
+
+	sent := `{"resourceType":"Provenance","recorded":"2026-01-01T00:00:00Z","agent":[{"who":{"display":"x"}}]}`
+	want(t, e.Do("PUT", "/Observation/sent", cleared, observation("sent", "R"), "X-Provenance", sent), 201)
+	both := `{"resourceType":"Bundle","type":"transaction","entry":[` +
+		`{"resource":` + observation("more", "-") + `,"request":{"method":"PUT","url":"Observation/more"}},` +
+		`{"resource":` + observation("hush", "R") + `,"request":{"method":"PUT","url":"Observation/hush"}}]}`
+	want(t, e.Do("POST", "", cleared, both), 200)
+	want(t, e.Do("DELETE", "/Observation/hush", cleared, ""), 204)
+
+	for _, c := range []struct {
+		id    string
+		some  bool // for a reader without clearance
+		total int  // with one
+	}{
+		{"open", true, 1},
+		{"secret", false, 1},
+		{"sent", false, 1},
+		{"more", false, 1}, // made together with what is hidden
+		{"hush", false, 2},
+	} {
+		t.Run(c.id, func(t *testing.T) {
+			path := "/Provenance?target=Observation/" + c.id
+			if b := bundleOf(t, e.Do("GET", path, cleared, "")); b.Total != c.total {
+				t.Errorf("%d with a clearance", b.Total)
+			}
+			w := e.Do("GET", path, uncleared, "")
+			if b := bundleOf(t, w); (b.Total > 0) != c.some {
+				t.Errorf("%d without a clearance", b.Total)
+			}
+			if strings.Contains(e.Do("GET", "/Provenance?_count=100", uncleared, "").Body.String(), "Observation/secret") {
+				t.Error("another Provenance names it")
 			}
 		})
 	}

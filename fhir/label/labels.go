@@ -122,12 +122,7 @@ func (l *Labeler) Marks(typ string, root *tree.Value) search.Marks {
 		m.Values = append(m.Values, impliedMark)
 	}
 
-	if labels.Level > 0 {
-		m.Values = append(m.Values, levelMark(labels.Level))
-	}
-	for _, code := range labels.Sensitive {
-		m.Values = append(m.Values, sensitiveMark+code)
-	}
+	m.Values = append(m.Values, labels.marks()...)
 	return m
 }
 
@@ -165,4 +160,24 @@ func marked(typ string, t search.Terms) (labels Labels, implied bool) {
 		}
 	})
 	return labels, implied
+}
+
+// MarksOf returns the marks of a resource that has these labels, and nothing else.
+func (l *Labeler) MarksOf(given []search.Coding) []string {
+	var labels Labels
+	for _, c := range given {
+		l.take(&labels, c)
+	}
+	return labels.marks()
+}
+
+// marks are those of a level and of sensitivity codes.
+func (labels *Labels) marks() (marks []string) {
+	if labels.Level > 0 {
+		marks = append(marks, levelMark(labels.Level))
+	}
+	for _, code := range labels.Sensitive {
+		marks = append(marks, sensitiveMark+code)
+	}
+	return marks
 }

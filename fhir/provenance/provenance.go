@@ -52,6 +52,7 @@ type Record struct {
 	Patients []string // ids of the patients in whose records the targets are
 	Labels   []Label  // security labels of the targets
 	Party    *Party
+	Marks    []string // what the index has of Labels
 }
 
 // Label is a security label. A Provenance has those of its targets: whoever may not

@@ -17,6 +17,7 @@ func (r *Record) Terms() search.Terms {
 	for _, l := range r.Labels {
 		b.Token("_security", l.System, l.Code)
 	}
+	b.Marks(r.Marks)
 	b.Date("recorded", r.At)
 
 	for _, t := range r.Targets {

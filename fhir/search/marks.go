@@ -58,6 +58,13 @@ func Marked(typ string, t Terms, f func(mark string)) {
 	})
 }
 
+// Marks adds the marks of a resource.
+func (b *Builder) Marks(values []string) {
+	for _, v := range values {
+		b.add(accessParam, v)
+	}
+}
+
 // mark indexes the marks of a resource.
 func (c *collector) mark() {
 	for _, v := range c.marks.Values {
