@@ -37,6 +37,7 @@ var commands = map[string]func(context.Context, *call) error{
 	"token":    token,
 	"login":    login,
 	"get":      get,
+	"match":    match,
 	"export":   export,
 	"cancel":   cancel,
 	"doctor":   doctor,

@@ -60,8 +60,10 @@ type options struct {
 	wait      time.Duration
 	paste     bool
 
-	output string
-	form   string
+	output  string
+	form    string
+	certain bool
+	count   int
 
 	types     string
 	since     string
@@ -128,6 +130,10 @@ func parseOptions(command string, args []string) (*options, error) {
 		o.loginFlags(f)
 	case "get":
 		f.StringVar(&o.output, "o", "", "")
+	case "match":
+		f.StringVar(&o.output, "o", "", "")
+		f.BoolVar(&o.certain, "certain", false, "")
+		f.IntVar(&o.count, "count", 0, "")
 	case "export":
 		o.exportFlags(f)
 	case "sign":
@@ -238,7 +244,7 @@ func (o *options) exportFlags(f *flag.FlagSet) {
 
 // readsFiles reports whether the command is about files alone, and asks no destination.
 func (o *options) readsFiles() bool {
-	return o.command == "sign" || o.command == "verify"
+	return o.command == "match" || o.command == "sign" || o.command == "verify"
 }
 
 // interleaved allows words before, between and after the flags.
@@ -257,8 +263,8 @@ func interleaved(f *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// positional gives the words their meaning: a path for get, what is exported for
-// export, else the base.
+// positional gives the words their meaning: a path for get, a file for match, what is
+// exported for export, else the base.
 func (o *options) positional() error {
 	most := 1
 	if o.command == "verify" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/gateway/complaint"
@@ -292,6 +293,68 @@ func get(ctx context.Context, c *call) error {
 	}
 
 	return c.out.done()
+}
+
+// match asks the destination which patients a description most likely means.
+func match(ctx context.Context, c *call) error {
+	c.out.result.Command = c.command
+	parameters, err := c.described()
+	if err != nil {
+		return err
+	}
+	if err := c.useKey(); err != nil {
+		return err
+	}
+
+	cl, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+
+	out, err := cl.Match(ctx, parameters, c.session.Token)
+	c.out.result.Outcome = out
+	c.out.trace(out.Trace)
+	if err != nil {
+		return err
+	}
+	if err := c.body(out.Reply); err != nil {
+		return err
+	}
+
+	return c.out.done()
+}
+
+// described returns the Parameters of $match: those of the file, or made of the
+// Patient in it and of the flags.
+func (c *call) described() ([]byte, error) {
+	data, err := os.ReadFile(c.args[0])
+	if err != nil {
+		return nil, complaint.New(err.Error(), "match names a file with a Patient, or with Parameters, in FHIR JSON")
+	}
+
+	var head struct {
+		ResourceType string `json:"resourceType"`
+	}
+	err = json.Unmarshal(data, &head)
+	if err != nil || head.ResourceType != "Patient" && head.ResourceType != "Parameters" {
+		return nil, complaint.New(c.args[0]+" holds neither a Patient nor Parameters in FHIR JSON", "")
+	}
+	if head.ResourceType == "Parameters" {
+		if c.certain || c.count != 0 {
+			return nil, complaint.New("-certain and -count go with a Patient", "Parameters have their own")
+		}
+		return data, nil
+	}
+
+	body := `{"resourceType":"Parameters","parameter":[{"name":"resource","resource":` + string(data) + `}`
+	if c.certain {
+		body += `,{"name":"onlyCertainMatches","valueBoolean":true}`
+	}
+	if c.count != 0 {
+		body += fmt.Sprintf(`,{"name":"count","valueInteger":%d}`, c.count)
+	}
+	return []byte(body + `]}`), nil
 }
 
 // body gives what was read: into a file, or on standard output.

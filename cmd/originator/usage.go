@@ -8,6 +8,7 @@ Usage:
   originator token    [flags]         get an access token
   originator login    [flags]         let a person sign in and grant access
   originator get      [flags] PATH    read PATH under the FHIR base with that token
+  originator match    [flags] FILE    find the patients whom a Patient in FILE describes
   originator export   [flags] [WHAT]  download bulk data: all, Patient or Group/ID
   originator cancel   [flags]         end the registration
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
@@ -131,6 +132,13 @@ Get:
   -o FILE                write what was read there
 `
 
+const matchUsage = `
+Match:
+  -certain               only a match that is certain, or none
+  -count N               at most so many patients
+  -o FILE                write what was found there
+`
+
 const exportUsage = `
 Export:
   -to DIR                directory of the files, made if need be (default export)
@@ -172,6 +180,10 @@ var commandUsage = map[string]string{
 	"get": "originator get [flags] PATH\n\nReads a path under the FHIR base with the token of the session.\n" +
 		"\nExample:\n  originator get -o bundle.json 'Observation?patient=Patient/1&category=vital-signs'\n" +
 		getUsage + commonUsage,
+	"match": "originator match [flags] FILE\n\nAsks the destination which patients FILE describes, a Patient or " +
+		"Parameters in FHIR JSON (Patient/$match). The token needs the scopes system/Patient.$match and " +
+		"system/Patient.r.\n\nExample:\n  originator match -certain jane.json\n" +
+		matchUsage + commonUsage,
 	"export": "originator export [flags] [Patient | Group/ID]\n\nAsks for an export, waits for it at the " +
 		"destination's pace, downloads the files and counts their lines. Run again with the same flags, it goes on " +
 		"where it was interrupted.\n\nExample:\n  originator export -to data -type Patient,Observation Group/1\n" +

@@ -24,6 +24,11 @@ const xmlBundle = `<Bundle xmlns="http://hl7.org/fhir"><type value="%[2]s"/><ent
 	`<active value="true"/></Patient></resource><request><method value="PUT"/><url value="Patient/%[1]s"/></request></entry>` +
 	`<entry><request><method value="GET"/><url value="Patient/%[1]s"/></request></entry></Bundle>`
 
+// xmlMatch describes a person whom nobody is.
+const xmlMatch = `<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="resource"/><resource><Patient>` +
+	`<name><family value="Doe"/><given value="Jane"/></name><telecom><system value="email"/><value value="a@example.org"/>` +
+	`</telecom><birthDate value="1991-12-31"/></Patient></resource></parameter></Parameters>`
+
 // xmlStep is one exchange in XML.
 type xmlStep struct {
 	name, method, path string
@@ -51,6 +56,8 @@ func xmlSteps(id string) []xmlStep {
 		{"pretty", "GET", at + "?_pretty=true", "", "", 200, `"id":"` + id + `"`},
 		{"everything", "GET", at + "/$everything", "", "", 200, `"searchset"`},
 		{"validate", "POST", "/Patient/$validate", fhirXML, patient, 200, `"No complaint."`},
+		{"match", "POST", "/Patient/$match", fhirXML, xmlMatch, 200, `"code":"not-found"`},
+		{"match, bad", "POST", "/Patient/%24match", fhirXML, "<Parameters xmlns=\"http://hl7.org/fhir\"/>", 400, `"required"`},
 		{"patch", "PATCH", at, "application/json-patch+json", `[{"op":"add","path":"/active","value":true}]`, 200, `"active":true`},
 		{"batch", "POST", "", fhirXML, fmt.Sprintf(xmlBundle, id, "batch"), 200, `"batch-response"`},
 		{"transaction", "POST", "", fhirXML, fmt.Sprintf(xmlBundle, id, "transaction"), 200, `"transaction-response"`},
@@ -71,10 +78,10 @@ func TestXMLStraightAndThroughTheIntermediaries(t *testing.T) {
 	st, d := bedFor(t, testbed.Config{Separate: true}, nil)
 	a := newAttacker(t, d.dir, d.manifest)
 	c := a.leaf(0, "https://attacker.example/xml", udaptest.Key(t, certs.P256, 1), nil)
-	m := victim{client: c, statement: a.sign(c, a.statement(c).With("scope", "system/*.cruds"))}
+	m := victim{client: c, statement: a.sign(c, a.statement(c).With("scope", "system/*.cruds system/Patient.$match"))}
 	m.id = a.register("public", m.statement).text("client_id")
 	m.token = a.form("public", "/token",
-		a.params(a.sign(c, a.assertion(m.id)), "scope", "system/*.cruds")).text("access_token")
+		a.params(a.sign(c, a.assertion(m.id)), "scope", "system/*.cruds system/Patient.$match")).text("access_token")
 
 	for _, role := range []string{"public", "private"} {
 		for _, s := range xmlSteps("xml-" + role) {

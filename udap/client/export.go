@@ -142,13 +142,14 @@ func (c Bulk) ExportStatus(ctx context.Context, url, token string) (*ExportStatu
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, url, err.Error())
 	}
 
-	reply, err := c.getWith(ctx, out.Trace, wanted{
+	w := wanted{
 		target: target,
 		accept: "application/json",
 		token:  token,
 		most:   maxResource,
 		check:  checkTarget,
-	})
+	}
+	reply, err := w.from(ctx, c.Client, out.Trace)
 	if err != nil {
 		return out, err
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -22,7 +23,20 @@ type Read struct {
 // Get reads a path under the FHIR base, or a whole URL that lies under it,
 // with a bearer token; an empty token sends none.
 func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
-	out := &Read{Trace: trace.NewTrace("get", c.cfg.Now())}
+	return ask(ctx, c, "get", path, token, nil)
+}
+
+// Match asks which patients a description most likely means (R4
+// patient-operation-match.html), with a bearer token. parameters are the operation's
+// Parameters, in FHIR JSON.
+func (c *Client) Match(ctx context.Context, parameters []byte, token string) (*Read, error) {
+	return ask(ctx, c, "match", "Patient/$match", token, parameters)
+}
+
+// ask sends a body to a path under the FHIR base, or reads what is there when the
+// body is nil.
+func ask(ctx context.Context, c *Client, what, path, token string, body []byte) (*Read, error) {
+	out := &Read{Trace: trace.NewTrace(what, c.cfg.Now())}
 	target, err := c.under(path)
 	if err != nil {
 		return out, stop(out.Trace, checkTarget, "a URL under "+c.cfg.Base, path, err.Error())
@@ -31,13 +45,15 @@ func (c *Client) Get(ctx context.Context, path, token string) (*Read, error) {
 	shown, _, _ := strings.Cut(target, "?")
 	out.URL = target
 	out.Trace.Pass(checkTarget, "under "+c.cfg.Base, shown)
-	out.Reply, err = c.getWith(ctx, out.Trace, wanted{
+	w := wanted{
 		target: target,
 		accept: "application/fhir+json",
 		token:  token,
+		body:   body,
 		most:   maxResource,
 		check:  checkTarget,
-	})
+	}
+	out.Reply, err = w.from(ctx, c, out.Trace)
 	if err != nil {
 		return out, err
 	}
@@ -50,15 +66,16 @@ type wanted struct {
 	target string
 	accept string // media type
 	token  string // access token; empty: none is sent
+	body   []byte // FHIR JSON that is posted; nil: it is read
 	most   int64  // bytes of the answer
 	check  trace.Check
 }
 
-// getWith gets one thing, with an access token where one is given, and a second time
+// from asks for the thing, with an access token where one is given, and a second time
 // when the destination wants a nonce in our proof.
-func (c *Client) getWith(ctx context.Context, tr *trace.Trace, w wanted) (reply *Reply, err error) {
+func (w *wanted) from(ctx context.Context, c *Client, tr *trace.Trace) (reply *Reply, err error) {
 	for range 2 {
-		req, err := http.NewRequest(http.MethodGet, w.target, nil)
+		req, err := w.request()
 		if err == nil {
 			err = c.cfg.Proofs.authorize(req, w.token, c.cfg.Now())
 		}
@@ -76,6 +93,19 @@ func (c *Client) getWith(ctx context.Context, tr *trace.Trace, w wanted) (reply 
 	}
 
 	return reply, nil
+}
+
+// request makes the request for a thing.
+func (w *wanted) request() (*http.Request, error) {
+	if w.body == nil {
+		return http.NewRequest(http.MethodGet, w.target, nil)
+	}
+
+	req, err := http.NewRequest(http.MethodPost, w.target, bytes.NewReader(w.body))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/fhir+json")
+	}
+	return req, err
 }
 
 // under resolves what to read; nothing outside the base ever gets the token.

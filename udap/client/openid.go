@@ -98,13 +98,14 @@ func (c *Client) OpenID(ctx context.Context, issuer string) (*OpenID, error) {
 func (c *Client) getObject(
 	ctx context.Context, tr *trace.Trace, target, token string, check trace.Check, reply **Reply, refusal **Refusal,
 ) (object, error) {
-	r, err := c.getWith(ctx, tr, wanted{
+	w := wanted{
 		target: target,
 		accept: "application/json",
 		token:  token,
 		most:   maxAnswer,
 		check:  check,
-	})
+	}
+	r, err := w.from(ctx, c, tr)
 	if err != nil {
 		return nil, err
 	}
