@@ -33,7 +33,7 @@ func lines(t *testing.T, name string) []string {
 	return all
 }
 
-// Covers: ER-22 (narrative), case 258
+// Covers: ER-22 (narrative), FS-801, FS-804, FS-805, case 258
 func TestRefused(t *testing.T) {
 	for _, inner := range lines(t, "testdata/refused.txt") {
 		if err := Check(wrap("text "+inner), nil); err == nil {
@@ -50,7 +50,7 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// Covers: case 258
+// Covers: FS-802, case 258
 func TestWholeDocuments(t *testing.T) {
 	for name, div := range map[string]string{
 		"empty":              "",
@@ -82,6 +82,7 @@ func TestWholeDocuments(t *testing.T) {
 	}
 }
 
+// Covers: FS-803
 func TestIDsAreUnique(t *testing.T) {
 	ids := map[string]bool{"taken": true}
 	seen := func(id string) bool {
@@ -156,5 +157,52 @@ func TestRelink(t *testing.T) {
 				t.Errorf("got %s, want %s", got, wrap(c.want))
 			}
 		})
+	}
+}
+
+// Elements that HTML 4 has and narrative has not (R4 narrative.html: outside chapters
+// 7 to 11 and 15, 9.4, and deprecated), and some of later editions.
+const withoutNarrative = "html head title base meta link style script noscript body frameset frame noframes iframe " +
+	"object param applet embed map area form input button select optgroup option textarea label fieldset legend isindex " +
+	"ins del basefont font center dir menu s strike u svg math video audio source track canvas template slot dialog " +
+	"details summary marquee blink keygen picture portal xmp plaintext listing nobr bgsound image"
+
+// The intrinsic events of HTML 4 (18.2.3), and some of later editions.
+const events = "onload onunload onclick ondblclick onmousedown onmouseup onmouseover onmousemove onmouseout onfocus " +
+	"onblur onkeypress onkeydown onkeyup onsubmit onreset onselect onchange onerror onbegin onanimationstart ontoggle " +
+	"onpointerdown onwheel onbeforeprint onscroll formaction srcdoc srcset action background ping target is slot " +
+	"xlink:href xml:base http-equiv contenteditable autofocus usemap ismap classid codebase data dynsrc lowsrc"
+
+// What the white list does not name is refused, on every element that it names, in
+// any case of letters.
+//
+// Covers: FS-801
+func TestNothingButTheWhiteList(t *testing.T) {
+	for _, name := range strings.Fields(withoutNarrative) {
+		for _, written := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+			for _, div := range []string{wrap("x<" + written + "/>"), wrap("x<p><" + written + ">y</" + written + "></p>")} {
+				if Check(div, nil) == nil {
+					t.Errorf("accepted: %s", div)
+				}
+			}
+		}
+	}
+
+	for name := range elements {
+		for _, attribute := range strings.Fields(events) {
+			for _, written := range []string{attribute, strings.ToUpper(attribute)} {
+				div := wrap(`x<` + name + ` ` + written + `="x"/>`)
+				if Check(div, nil) == nil {
+					t.Errorf("accepted: %s", div)
+				}
+			}
+		}
+
+		if err := Check(wrap("x<"+name+` id="a" class="b" title="c" lang="en" dir="ltr"/>`), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if upper := strings.ToUpper(name); Check(wrap("x<"+upper+"/>"), nil) == nil {
+			t.Errorf("accepted: %s", upper)
+		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"fhirdest.example/fhir/splice"
+	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/fhir/validate"
 )
 
 // body is one resource of a population made in a test.
@@ -210,4 +212,44 @@ func BenchmarkGenerate25(b *testing.B) {
 		b.ReportMetric(float64(count), "resources")
 		b.ReportMetric(float64(size), "bytes")
 	}
+}
+
+// Attachments of our own have size and hash, and these fit the data.
+//
+// Covers: FS-603
+func TestAttachmentsFitTheirData(t *testing.T) {
+	v := validate.New(table.R4())
+	v.StrictAttachments = true
+	found := 0
+	for _, b := range generate(t, DefaultPatients) {
+		root, err := tree.Parse(b.json)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, is := range v.Resource(root, validate.Options{}) {
+			if is.Severity == validate.Error {
+				t.Errorf("%s/%s: %s: %s", b.kind, b.id, is.Expression, is.Text)
+			}
+		}
+
+		found += attachments(t, b, root)
+	}
+	if found == 0 {
+		t.Error("no attachment has data")
+	}
+}
+
+// attachments counts the attachments with data in a value; all have size and hash.
+func attachments(t *testing.T, b body, v *tree.Value) (n int) {
+	t.Helper()
+	if v.Kind == tree.Object && v.Get("data") != nil && v.Get("contentType") != nil && v.Get("resourceType") == nil {
+		n++
+		if v.Get("size") == nil || v.Get("hash") == nil {
+			t.Errorf("%s/%s has an attachment without size or hash", b.kind, b.id)
+		}
+	}
+	for i := range v.Items {
+		n += attachments(t, b, &v.Items[i])
+	}
+	return n
 }
