@@ -116,7 +116,7 @@ func imaging(w *writer, p *person) {
 		"type", concept("http://terminology.hl7.org/CodeSystem/media-type", "image", "Image"),
 		"subject", p.ref(),
 		"createdDateTime", instant(p.visit(0)),
-		"content", obj{"contentType", "image/png", "data", onePixel, "title", "Chest X-ray"})
+		"content", inline("image/png", []byte(onePixel), "Chest X-ray"))
 
 	exam := []any{"status", "final", "category", arr{concept(obsCategory, "imaging", "Imaging")},
 		"code", concept(loinc, "19005-8", "Radiology Imaging study [Impression] (narrative)"),
@@ -147,7 +147,8 @@ func imaging(w *writer, p *person) {
 }
 
 // onePixel is the smallest PNG: one transparent dot.
-const onePixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+const onePixel = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15" +
+	"\xc4\x89\x00\x00\x00\rIDATx\xdacd`\xf8_\x0f\x00\x02\x87\x01\x80\xebG\xba\x92\x00\x00\x00\x00IEND\xaeB`\x82"
 
 func serviceRequests(w *writer, p *person, id string) {
 	w.put("ServiceRequest", id, usCore+"servicerequest",
