@@ -64,33 +64,18 @@ type address struct {
 	postal  string
 }
 
-// NewPerson reads a Patient resource without the elements that are masked: paths
-// below it, of which the first names count.
-func NewPerson(patient *tree.Value, masked ...string) *Person {
-	p := &Person{}
-	hidden := func(member string) bool {
-		return slices.ContainsFunc(masked, func(path string) bool {
-			first, _, _ := strings.Cut(path, ".")
-			return first == member
-		})
+// NewPerson reads a Patient resource.
+func NewPerson(patient *tree.Value) *Person {
+	p := &Person{
+		birth:  patient.Get("birthDate").Text(),
+		gender: patient.Get("gender").Text(),
+		photo:  patient.Get("photo") != nil,
 	}
 
-	for _, part := range []struct {
-		member string
-		add    func(*tree.Value)
-	}{
-		{"name", p.addName},
-		{"identifier", p.addIdentifier},
-		{"telecom", p.addContact},
-		{"address", p.addAddress},
-		{"birthDate", func(v *tree.Value) { p.birth = v.Text() }},
-		{"gender", func(v *tree.Value) { p.gender = v.Text() }},
-		{"photo", func(*tree.Value) { p.photo = true }},
-	} {
-		if !hidden(part.member) {
-			each(patient, part.member, part.add)
-		}
-	}
+	each(patient, "name", p.addName)
+	each(patient, "identifier", p.addIdentifier)
+	each(patient, "telecom", p.addContact)
+	each(patient, "address", p.addAddress)
 
 	return p
 }

@@ -67,23 +67,3 @@ func TestVectors(t *testing.T) {
 		})
 	}
 }
-
-// What is masked adds nothing.
-func TestMaskedElements(t *testing.T) {
-	const patient = `{"resourceType":"Patient","name":[{"family":"Doe","given":["Jane"]}],"birthDate":"1991-12-31",` +
-		`"telecom":[{"system":"email","value":"jane@example.org"}]}`
-	input := NewPerson(parsed(t, []byte(patient)))
-	for mask, want := range map[string]Grade{
-		"":               Certain,
-		"telecom.value":  Possible,
-		"birthDate":      CertainlyNot,
-		"name.family":    CertainlyNot,
-		"identifier":     Certain,
-		"telecommuting":  Certain,
-		"address.line.x": Certain,
-	} {
-		if got := Compare(input, NewPerson(parsed(t, []byte(patient)), mask)); got.Grade != want {
-			t.Errorf("without %s: %s at %g, want %s", mask, got.Grade, got.Score, want)
-		}
-	}
-}

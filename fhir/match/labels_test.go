@@ -1,0 +1,43 @@
+package match_test
+
+import (
+	"strings"
+	"testing"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/async/asyncenv"
+	"fhirdest.example/fhir/label"
+)
+
+// Whoever may not see a patient, or an element, learns nothing of it by describing it
+// rightly: labels hold for matching as for reading.
+//
+// Covers: FS-302, FS-705
+func TestLabelsHoldForMatching(t *testing.T) {
+	e := asyncenv.New(t, func(e *asyncenv.Env) {
+		e.Change = func(c *fhir.Config) {
+			c.Labels = label.Policy{Masks: []label.Mask{{
+				Types:    []string{"Patient"},
+				Elements: []string{"telecom", "address"},
+			}}}
+		}
+	})
+	const phone = `"telecom":[{"system":"phone","value":"617 555-0101"}]`
+	put(e, "open", jane+","+janeHome+","+phone)
+	put(e, "restricted", strings.ReplaceAll(jane, "Doe", "Poe")+","+janeHome+`,"meta":{"security":[{"system":`+
+		`"http://terminology.hl7.org/CodeSystem/v3-Confidentiality","code":"R"}]}`)
+
+	w := e.Do("POST", "/Patient/$match", matcher, parameters("IDI-Patient", jane+","+janeHome+","+phone, ""))
+	if got := read(t, w).grades(); got != "open possible" {
+		t.Errorf("by what is masked: %s", got)
+	}
+	if strings.Contains(w.Body.String(), "Maple") || strings.Contains(w.Body.String(), "0101") {
+		t.Errorf("what is masked is shown: %s", w.Body)
+	}
+
+	hidden := e.Do("POST", "/Patient/$match", matcher, parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Poe")+","+janeHome, ""))
+	missing := e.Do("POST", "/Patient/$match", matcher, parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Roe")+","+janeHome, ""))
+	if hidden.Body.String() != missing.Body.String() || read(t, hidden).grades() != "not-found" {
+		t.Errorf("who is restricted is not as who is not there:\n%s\n%s", hidden.Body, missing.Body)
+	}
+}
