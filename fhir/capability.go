@@ -261,6 +261,16 @@ func (s *describer) typeOperations(
 		})
 	}
 
+	if _, ok := s.routes["/Type/id/$disclosures"]; ok && typ == "Patient" {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:       "disclosures",
+			Definition: s.PublicBase + "/OperationDefinition/Patient-disclosures",
+			Documentation: ptr("Accounts for the disclosures of the patient's data, from start to end: a Bundle of " +
+				"AuditEvents, one for each recipient and purpose. It needs a scope on AuditEvent, and a client " +
+				"that may read all audit records."),
+		})
+	}
+
 	if _, ok := s.routes["/Type/$match"]; ok && typ == "Patient" {
 		all = append(all, fhir.CapabilityStatementRestResourceOperation{
 			Name:       "match",

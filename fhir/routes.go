@@ -13,6 +13,7 @@ func (s *Service) allRoutes() routes {
 		searchCompartment = &interaction{name: "search-type", read: r.searchCompartment}
 		validate          = &interaction{name: "$validate", read: r.validateOperation}
 		everything        = &interaction{name: "$everything", prepare: r.prepareParameters, read: r.everything}
+		disclosures       = &interaction{name: "$disclosures", prepare: r.prepareParameters, read: r.disclosures}
 		bundle            = &interaction{name: "batch", prepare: s.prepareBundle, entries: true}
 	)
 	all := routes{
@@ -40,6 +41,7 @@ func (s *Service) allRoutes() routes {
 		"/Type/id/_history/version": {"GET": {name: "vread", read: r.vread, short: true}},
 		"/Type/id/$validate":        {"POST": validate},
 		"/Type/id/$everything":      {"GET": everything, "POST": everything},
+		"/Type/id/$disclosures":     {"GET": disclosures, "POST": disclosures},
 		"/Type/id/Type":             {"GET": searchCompartment},
 		"/Type/id/Type/_search":     {"GET": searchCompartment, "POST": searchCompartment},
 	}

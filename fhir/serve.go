@@ -199,7 +199,7 @@ func (s *Service) do(req *request) (*response, error) {
 		return nil, err
 	}
 
-	if len(req.path) > 0 && req.path[0] == "AuditEvent" {
+	if in.name == "$disclosures" || len(req.path) > 0 && req.path[0] == "AuditEvent" {
 		if err := s.flushAudit(); err != nil {
 			return nil, err
 		}

@@ -182,6 +182,9 @@ func (s *Site) Console() http.Handler {
 		Hosts:     s.cfg.Admin.Hosts,
 		Open:      s.cfg.Admin.Open,
 	}
+	if s.service != nil {
+		c.Accountant = accountant{s}
+	}
 	if s.people != nil && s.cfg.FHIR == "on" {
 		c.Launcher = launcher{s}
 	}

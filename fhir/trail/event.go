@@ -16,6 +16,7 @@ const (
 	roleSystem          = "http://terminology.hl7.org/CodeSystem/object-role"
 	participationSystem = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 	provenanceSystem    = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+	lifecycleSystem     = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
 	dicomSystem         = "http://dicom.nema.org/resources/ontology/DCM"
 	balp                = "https://profiles.ihe.net/ITI/BALP/"
 	requestSystem       = balp + "CodeSystem/BasicAuditEntityType"
@@ -34,6 +35,7 @@ const (
 
 var (
 	rest         = Coding{typeSystem, "rest", "RESTful Operation"}
+	disclose     = Coding{lifecycleSystem, "disclose", "Disclose Record Lifecycle Event"}
 	application  = Coding{dicomSystem, "110150", "Application"}
 	destination  = Coding{dicomSystem, "110152", "Destination Role ID"}
 	source       = Coding{dicomSystem, "110153", "Source Role ID"}
@@ -248,7 +250,11 @@ func (rec *Record) subtypes() []Coding {
 	if rec.Subtype == "" {
 		return nil
 	}
-	return []Coding{{interactionSystem, rec.Subtype, ""}}
+	out := []Coding{{interactionSystem, rec.Subtype, ""}}
+	if rec.Discloses() && (len(rec.Patients) > 0 || rec.Interaction == "$job-file") {
+		out = append(out, disclose)
+	}
+	return out
 }
 
 func (a *agent) append(b []byte) []byte {

@@ -112,6 +112,7 @@ var actions = map[string]struct {
 	"$match":           {"E", true},
 	"$export":          {"R", true},
 	"$import":          {"E", false},
+	"$disclosures":     {"E", true},
 	"$job-status":      {"E", true},
 	"$job-cancel":      {"E", true},
 	"$job-file":        {"R", true},
@@ -132,6 +133,20 @@ func (rec *Record) Action() string {
 		return rec.Event.Action
 	}
 	return actions[rec.Interaction].action
+}
+
+// Discloses reports whether the event passed data on: it was read, found or exported,
+// and that was not refused.
+func (rec *Record) Discloses() bool {
+	if rec.Event != nil || rec.Outcome != "0" || rec.Client == "" {
+		return false
+	}
+
+	switch rec.Interaction {
+	case "", "$job-status", "$job-cancel", "$validate", "$import", "$disclosures", "batch":
+		return false
+	}
+	return rec.Action() == "R" || rec.Action() == "E"
 }
 
 // asks reports whether the record has a query.

@@ -18,8 +18,10 @@ type Config struct {
 	Refresh   func(context.Context) // fetches every revocation list anew
 	Metrics   http.Handler
 	Launcher  Launcher // nil: there are no people for whom an app could be opened
-	Hosts     []string // names accepted in Host, beside localhost and the loopback addresses
-	Open      bool     // false: only /health and /ready answer, and they without details
+	// Accountant accounts for disclosures; nil: there is no FHIR service.
+	Accountant Accountant
+	Hosts      []string // names accepted in Host, beside localhost and the loopback addresses
+	Open       bool     // false: only /health and /ready answer, and they without details
 }
 
 type console struct {
@@ -34,15 +36,16 @@ type page map[string]http.HandlerFunc
 func New(cfg Config) http.Handler {
 	c := &console{Config: cfg}
 	c.pages = map[string]page{
-		"/":          {"GET": c.home},
-		"/style.css": {"GET": c.style},
-		"/traces":    {"GET": c.traces},
-		"/ready":     {"GET": c.ready},
-		"/sheet":     {"GET": c.sheet},
-		"/health":    {"GET": c.health},
-		"/metrics":   {"GET": cfg.Metrics.ServeHTTP},
-		"/refresh":   {"POST": c.refresh},
-		"/launch":    {"GET": c.launchForm, "POST": c.launch},
+		"/":            {"GET": c.home},
+		"/style.css":   {"GET": c.style},
+		"/traces":      {"GET": c.traces},
+		"/ready":       {"GET": c.ready},
+		"/sheet":       {"GET": c.sheet},
+		"/health":      {"GET": c.health},
+		"/metrics":     {"GET": cfg.Metrics.ServeHTTP},
+		"/refresh":     {"POST": c.refresh},
+		"/disclosures": {"GET": c.disclosures},
+		"/launch":      {"GET": c.launchForm, "POST": c.launch},
 	}
 
 	return c
