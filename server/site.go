@@ -104,9 +104,10 @@ func (s *Site) assemble(cfg Config, m *material) error {
 	s.meter.registry.MustRegister(&gauges{s})
 
 	s.decisions = audit.New(audit.Config{
-		Keep:  s.cfg.Limits.Traces,
-		Store: s.stores.trust,
-		Log:   s.deps.Log,
+		Keep:   s.cfg.Limits.Traces,
+		Store:  s.stores.trust,
+		Log:    s.deps.Log,
+		Issuer: s.cfg.Issuer,
 		Append: func(rec trail.Record) error {
 			if s.service == nil {
 				return nil

@@ -38,6 +38,7 @@ type Config struct {
 	// Append adds a record to the audit record of the FHIR service, where it joins
 	// the next shared commit; nil: there is none.
 	Append func(trail.Record) error
+	Issuer string // the authorization server, as those records name it
 	// Every is the time between two writes to the store. What was decided
 	// since the last one is lost when the process is killed: at most this long,
 	// and the effects of a decision do not depend on it. 0 means 1 s.
@@ -107,7 +108,7 @@ func (l *Log) append(d *Decision) {
 	if l.cfg.Append == nil {
 		return
 	}
-	rec, ok := Event(d)
+	rec, ok := Event(d, l.cfg.Issuer)
 	if !ok {
 		return
 	}

@@ -72,8 +72,8 @@ var sought = map[string]trace.Effect{
 
 // Event returns the audit record of a decision of the authorization server; ok is
 // false when it has none. It has one when something came of it that lasts, or when
-// it refused a party that had proved who it is.
-func Event(d *Decision) (rec trail.Record, ok bool) {
+// it refused a party that had proved who it is. issuer is the authorization server.
+func Event(d *Decision, issuer string) (rec trail.Record, ok bool) {
 	t := &d.Trace
 	effect, refused := t.Effect, false
 	if t.Code != "" {
@@ -97,7 +97,7 @@ func Event(d *Decision) (rec trail.Record, ok bool) {
 			Type:     k.typ,
 			Subtypes: []trail.Coding{k.subtype},
 			Action:   k.action,
-			Entities: entities(t),
+			Entities: entities(t, issuer),
 		},
 	}
 	if rec.Client == "" {
@@ -128,9 +128,10 @@ func outcomeOf(t *trace.Trace) (outcome, text string) {
 }
 
 // entities are the parties and the token that a decision was about, by their names.
-func entities(t *trace.Trace) []trail.Entity {
+func entities(t *trace.Trace, issuer string) []trail.Entity {
 	var out []trail.Entity
 	for _, e := range []struct{ name, value string }{
+		{"issuer", issuer},
 		{"community", string(t.Community)},
 		{"client", string(t.Client)},
 		{"effect", string(t.Effect)},

@@ -19,7 +19,7 @@ import (
 // about is a decision with all that a record may be about.
 func about(action string, effect trace.Effect) *trace.Trace {
 	t := trace.NewTrace(action, time.Unix(1e9, 0).UTC())
-	t.Community, t.Client, t.ClientID = "urn:a", "https://client.test/app", "id-1"
+	t.Community, t.Client, t.ClientID = "https://fhir.test/oauth", "urn:a", "https://client.test/app", "id-1"
 	t.Effect = effect
 	t.About = trace.About{
 		Address: "192.0.2.7",
@@ -56,7 +56,7 @@ type written struct {
 // event reads the AuditEvent of a decision, which must be valid R4.
 func event(t *testing.T, d Decision) (e written, body string) {
 	t.Helper()
-	rec, ok := Event(&d)
+	rec, ok := Event(&d, "https://fhir.test/oauth")
 	if !ok {
 		t.Fatal("no record")
 	}
@@ -102,7 +102,7 @@ func TestEffectsAreEvents(t *testing.T) {
 				t.Errorf("%s", body)
 			}
 			for _, text := range []string{
-				"urn:a", "https://client.test/app", `"id-1"`, "192.0.2.7", "subject-1", "Patient/p1", "0123456789abcdef", tr.ID,
+				"https://fhir.test/oauth", "urn:a", "https://client.test/app", `"id-1"`, "192.0.2.7", "subject-1", "Patient/p1", "0123456789abcdef", tr.ID,
 			} {
 				if !strings.Contains(body, text) {
 					t.Errorf("no %s in %s", text, body)
@@ -147,7 +147,7 @@ func TestRefusalsOfProvenPartiesAreEvents(t *testing.T) {
 				Authenticated: row.authenticated,
 			}
 			if row.outcome == "" {
-				if _, ok := Event(&d); ok {
+				if _, ok := Event(&d, "https://fhir.test/oauth"); ok {
 					t.Error("there is a record")
 				}
 				return
