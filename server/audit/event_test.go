@@ -19,7 +19,7 @@ import (
 // about is a decision with all that a record may be about.
 func about(action string, effect trace.Effect) *trace.Trace {
 	t := trace.NewTrace(action, time.Unix(1e9, 0).UTC())
-	t.Community, t.Client, t.ClientID = "https://fhir.test/oauth", "urn:a", "https://client.test/app", "id-1"
+	t.Community, t.Client, t.ClientID = "urn:a", "https://client.test/app", "id-1"
 	t.Effect = effect
 	t.About = trace.About{
 		Address: "192.0.2.7",
