@@ -44,6 +44,7 @@ func (e *env) rsyslog() (addr, file string) {
 	config := fmt.Sprintf(`global(workDirectory="%[1]s" maxMessageSize="64k" defaultNetstreamDriver="ossl"
   defaultNetstreamDriverCAFile="%[1]s/ca.pem" defaultNetstreamDriverCertFile="%[1]s/cert.pem"
   defaultNetstreamDriverKeyFile="%[1]s/key.pem")
+main_queue(queue.type="Direct") # in order: no worker threads
 module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="anon")
 template(name="raw" type="string" string="%%rawmsg%%\n")
 input(type="imtcp" address="127.0.0.1" port="%[2]s")
