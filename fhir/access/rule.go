@@ -222,6 +222,7 @@ func (r *Reader) ask(
 		if err != nil {
 			return d, by, err
 		}
+
 		if d.Reason != Visible && all.Reason == Visible || d.NeedsPermit {
 			by = rule.Check()
 		}

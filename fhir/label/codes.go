@@ -121,6 +121,7 @@ func (l *Labeler) kindOf(c search.Coding) kind {
 			return confidence
 		}
 		return other
+
 	case !slices.Contains(actCodes, c.System):
 		return other
 	case l.sensitive[c.Code]:
@@ -128,6 +129,7 @@ func (l *Labeler) kindOf(c search.Coding) kind {
 	case l.known[c.Code]:
 		return other
 	}
+
 	return unknown
 }
 
@@ -146,6 +148,7 @@ func parse(text string) search.Coding {
 			Code:   text,
 		}
 	}
+
 	return search.Coding{
 		System: actCodes[0],
 		Code:   text,

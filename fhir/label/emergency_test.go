@@ -83,6 +83,7 @@ func TestEmergencyInTheBackground(t *testing.T) {
 	e := newEnv(t, policy())
 	put(t, e, patient)
 	put(t, e, observation("r", "R"))
+
 	for _, c := range []struct {
 		name   string
 		header []string

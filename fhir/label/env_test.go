@@ -59,6 +59,7 @@ func put(t testing.TB, e *asyncenv.Env, body string) {
 	if err := json.Unmarshal([]byte(body), &head); err != nil {
 		t.Fatal(err)
 	}
+
 	if w := e.Do("PUT", "/"+head.Type+"/"+head.ID, cleared, body); w.Code != 201 && w.Code != 200 {
 		t.Fatalf("PUT %s: %d %s", body, w.Code, w.Body)
 	}
@@ -134,11 +135,6 @@ func (b bundle) level() string {
 		return ""
 	}
 	return b.Meta.Security[0].Code
-}
-
-// relabelled changes a body's confidentiality.
-func relabelled(body, from, to string) string {
-	return strings.Replace(body, `"code":"`+from+`"`, `"code":"`+to+`"`, 1)
 }
 
 const patient = `{"resourceType":"Patient","id":"p","name":[{"family":"Doe"}],"gender":"female"}`

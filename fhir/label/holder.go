@@ -55,6 +55,7 @@ func (l *Labeler) Holder(g *access.Grant, emergency bool) *Holder {
 	if h.purpose {
 		h.level, h.cleared = level, cleared
 	}
+
 	return h
 }
 
@@ -135,6 +136,7 @@ func (h *Holder) Decide(
 	if labels.Level > top {
 		deny(levelMark(labels.Level))
 	}
+
 	for _, code := range labels.Sensitive {
 		if !h.holds(p, code) {
 			deny(sensitiveMark + code)
@@ -198,6 +200,7 @@ func (l *Labeler) labelsOf(src access.Source, v access.Resource) (labels Labels,
 	if err != nil {
 		return Labels{}, false, err
 	}
+
 	labels = l.Read(v.Type, root)
 	return labels, len(labels.Implied) > 0, nil
 }

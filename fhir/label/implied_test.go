@@ -28,6 +28,7 @@ func rules() label.Policy {
 			Labels: []string{"R"},
 		},
 	}
+
 	return p
 }
 
@@ -47,7 +48,10 @@ func TestImpliedLabels(t *testing.T) {
 	put(t, e, coded(observation("hiv", "-"), hivCode))
 	put(t, e, coded(observation("lowered", "U"), hivCode))
 	put(t, e, observation("part", "-"))
-	put(t, e, strings.Replace(observation("part", "-"), `"status"`, `"component":[{`+hivCode+`,"valueInteger":1}],"status"`, 1))
+	put(t, e,
+		strings.Replace(observation("part", "-"), `"status"`, `"component":[{`+hivCode+`,"valueInteger":1}],"status"`,
+			1))
+
 	put(t, e, `{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/p"},
 		"code":{"coding":[{"system":"http://hl7.org/fhir/sid/icd-10-cm","code":"F10.20"}]}}`)
 	put(t, e, `{"resourceType":"FamilyMemberHistory","id":"f","status":"completed",
@@ -65,13 +69,15 @@ func TestImpliedLabels(t *testing.T) {
 	e.Change = func(c *fhir.Config) { c.Labels = rules() }
 	e.Reopen()
 	e.Run()
+
 	for _, id := range hidden {
 		t.Run(id, func(t *testing.T) {
 			typ, only, _ := strings.Cut(id, "/")
 			for _, path := range []string{"/" + id, "/" + id + "/_history/1", "/" + id + "/_history"} {
 				want(t, e.Do("GET", path, uncleared, ""), 404)
 				w := want(t, e.Do("GET", path, cleared, ""), 200)
-				if only != "holder" && path != "/Observation/part/_history/1" && !strings.Contains(w.Body.String(), `"code":"R"`) {
+				if only != "holder" && path != "/Observation/part/_history/1" &&
+					!strings.Contains(w.Body.String(), `"code":"R"`) {
 					t.Errorf("%s: the label is not shown: %s", path, w.Body)
 				}
 			}
@@ -117,6 +123,7 @@ func TestBundlesAreAsConfidentialAsWhatIsInThem(t *testing.T) {
 			}
 			b += `{"request":{"method":"GET","url":"` + url + `"}}`
 		}
+
 		return b + `]}`
 	}
 	for _, c := range []struct{ name, method, path, body, want string }{

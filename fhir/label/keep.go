@@ -61,6 +61,7 @@ func (l *Labeler) lowered(had, has []search.Coding) (gone []string) {
 		}
 		gone = append(gone, c.Code)
 	}
+
 	return gone
 }
 

@@ -20,6 +20,7 @@ func codes(t *testing.T, e *asyncenv.Env, token, path string) string {
 			} `json:"security"`
 		} `json:"meta"`
 	}
+
 	w := want(t, e.Do("GET", path, token, ""), 200)
 	if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil {
 		t.Fatal(err)
@@ -72,10 +73,16 @@ func TestLabelsAreKept(t *testing.T) {
 		{"patch, removed", "PATCH", "/Observation/o", asPatch, removal, "", 403, before},
 		{"patch, lower", "PATCH", "/Observation/o", asPatch, lower, "N,PSY,NORDSCLCD,HTEST", 403, before},
 		{"patch, one more", "PATCH", "/Observation/o", asPatch, more, before + ",y", 200, before + ",y"},
-		{"conditional patch, lower", "PATCH", "/Observation?_id=o", asPatch, lower, "N,PSY,NORDSCLCD,HTEST", 403, before},
+		{
+			"conditional patch, lower", "PATCH", "/Observation?_id=o", asPatch, lower,
+			"N,PSY,NORDSCLCD,HTEST", 403, before,
+		},
 		{"transaction, without labels", "POST", "", "", transaction("PUT", "Observation/o", observation("o", "-")), "",
 			200, before},
-		{"transaction, lower", "POST", "", "", transaction("PUT", "Observation/o", observation("o", "N")), "N", 403, before},
+		{
+			"transaction, lower", "POST", "", "",
+			transaction("PUT", "Observation/o", observation("o", "N")), "N", 403, before,
+		},
 		{"another patch, higher", "PATCH", "/Observation/o", asPatch, raise, "", 200, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,6 +100,7 @@ func TestLabelsAreKept(t *testing.T) {
 				if token == labeller && status == 403 {
 					status, labels = 200, c.relabels
 				}
+
 				if w.Code != status {
 					t.Fatalf("%s: %d, want %d: %s", token, w.Code, status, w.Body)
 				}
@@ -103,6 +111,7 @@ func TestLabelsAreKept(t *testing.T) {
 					want(t, e.Do("GET", "/Observation/o", token, ""), http.StatusNotFound)
 					return
 				}
+
 				if got := codes(t, e, token, "/Observation/o"); got != labels {
 					t.Errorf("%s: labels %q, want %q", token, got, labels)
 				}
@@ -145,11 +154,13 @@ func TestPartsAreNotStored(t *testing.T) {
 	put(t, e, patient)
 	put(t, e, observation("o", "-"))
 	const values = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+
 	for _, code := range []string{"REDACTED", "MASKED", "SUBSETTED"} {
 		t.Run(code, func(t *testing.T) {
 			body := strings.Replace(observation("o", "-"), `"status"`, `"meta":{"security":[{"system":"`+values+
 				`","code":"`+code+`"}]},"status"`, 1)
-			patch := `[{"op":"add","path":"/meta/security","value":[{"system":"` + values + `","code":"` + code + `"}]}]`
+			patch := `[{"op":"add","path":"/meta/security","value":[{"system":"` + values + `","code":"` + code +
+				`"}]}]`
 			for _, w := range []int{
 				e.Do("PUT", "/Observation/o", cleared, body).Code,
 				e.Do("PUT", "/Observation?_id=o", cleared, body).Code,

@@ -78,8 +78,10 @@ func (l *Labeler) inside(all *Labels, v *tree.Value) {
 					all.Sensitive = append(all.Sensitive, code)
 				}
 			}
+
 			continue
 		}
+
 		l.inside(all, m)
 	}
 }
@@ -159,6 +161,7 @@ func marked(typ string, t search.Terms) (labels Labels, implied bool) {
 			labels.Level = max(labels.Level, Level(mark[0]-'0'))
 		}
 	})
+
 	return labels, implied
 }
 

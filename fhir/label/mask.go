@@ -37,6 +37,7 @@ func Redact(body []byte, masks access.Masks) (out []byte, changed bool, err erro
 	if out = r.resource(nil, root); !r.changed {
 		return body, false, nil
 	}
+
 	out, err = add(out, []search.Coding{redacted})
 	return out, true, err
 }
@@ -85,6 +86,7 @@ func (r *redactor) object(b []byte, t *table.Type, v *tree.Value, paths [][]stri
 	b = append(b, '{')
 	start := len(b)
 	var done []string // elements that are masked
+
 	for i := range v.Items {
 		m := &v.Items[i]
 		name, member := elementOf(t, m.Name)
@@ -110,6 +112,7 @@ func (r *redactor) object(b []byte, t *table.Type, v *tree.Value, paths [][]stri
 		b = appendName(b, m.Name)
 		b = r.value(b, typeOf(member), m, below)
 	}
+
 	return append(b, '}')
 }
 
@@ -160,6 +163,7 @@ func (r *redactor) value(b []byte, t *table.Type, v *tree.Value, paths [][]strin
 			}
 			b = r.value(b, t, &v.Items[i], paths)
 		}
+
 		return append(b, ']')
 
 	case v.Get("resourceType") != nil:
@@ -167,6 +171,7 @@ func (r *redactor) value(b []byte, t *table.Type, v *tree.Value, paths [][]strin
 	case v.Kind == tree.Object && (len(paths) > 0 || holdsResource(v)):
 		return r.object(b, t, v, paths)
 	}
+
 	return append(b, v.Raw...)
 }
 
@@ -186,6 +191,7 @@ func appendMasked(b []byte, m *tree.Value, member table.Member) []byte {
 	if m.Kind != tree.Array {
 		return appendMasking(b, typeOf(member), maxMasked)
 	}
+
 	b = appendMasking(append(b, '['), typeOf(member), maxMasked)
 	return append(b, ']')
 }
@@ -215,8 +221,10 @@ func appendMasking(b []byte, t *table.Type, depth int) []byte {
 			b = appendMasking(b, of, depth-1)
 			continue
 		}
+
 		b = append(appendMasking(append(b, '['), of, depth-1), ']')
 	}
+
 	return append(b, '}')
 }
 
@@ -253,6 +261,7 @@ func add(body []byte, labels []search.Coding) ([]byte, error) {
 			text = append(text, string(appendCoding(nil, c)))
 		}
 	}
+
 	if len(text) == 0 {
 		return body, nil
 	}
@@ -272,6 +281,7 @@ func edit(root *tree.Value, labels string) splice.Edit {
 		return splice.Edit{From: at, To: at, With: "," + labels}
 	case given != nil:
 		return splice.Edit{From: given.From, To: given.To(), With: "[" + labels + "]"}
+
 	case len(meta.Items) == 0:
 		return splice.Edit{From: meta.From, To: meta.To(), With: `{"security":[` + labels + `]}`}
 	}

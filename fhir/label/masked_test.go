@@ -28,6 +28,7 @@ func masking() label.Policy {
 			Labels:   []string{"PSY", "R"},
 		},
 	}
+
 	return p
 }
 
@@ -54,11 +55,13 @@ func TestMaskedElements(t *testing.T) {
 	put(t, e, patient)
 	put(t, e, whole)
 	put(t, e, strings.Replace(whole, `"gender":"female"`, `"gender":"other"`, 1))
-	put(t, e, strings.Replace(strings.ReplaceAll(observation("v", "R,PSY"), "Patient/p", "Patient/m"), `"status":"final"`,
-		valued, 1))
-	put(t, e, strings.Replace(strings.ReplaceAll(observation("inner", "-"), "Patient/p", "Patient/m"), `"status":"final"`,
-		`"status":"final","performer":[{"reference":"#in"}],"contained":[`+
-			strings.Replace(whole, `"id":"m"`, `"id":"in"`, 1)+`]`, 1))
+	put(t, e,
+		strings.Replace(strings.ReplaceAll(observation("v", "R,PSY"), "Patient/p", "Patient/m"), `"status":"final"`,
+			valued, 1))
+	put(t, e,
+		strings.Replace(strings.ReplaceAll(observation("inner", "-"), "Patient/p", "Patient/m"), `"status":"final"`,
+			`"status":"final","performer":[{"reference":"#in"}],"contained":[`+
+				strings.Replace(whole, `"id":"m"`, `"id":"in"`, 1)+`]`, 1))
 
 	for _, path := range []string{
 		"/Patient/m", "/Patient/m/_history/1", "/Patient/m/_history", "/Patient?_id=m", "/Patient/_history", "/_history",
@@ -73,6 +76,7 @@ func TestMaskedElements(t *testing.T) {
 					t.Errorf("%s is shown: %s", secret, w.Body)
 				}
 			}
+
 			if !strings.Contains(w.Body.String(), `"code":"REDACTED"`) {
 				t.Errorf("not marked: %s", w.Body)
 			}
@@ -89,11 +93,17 @@ func TestMaskedElements(t *testing.T) {
 
 	body := want(t, e.Do("GET", "/Patient/m", uncleared, ""), 200).Body.Bytes()
 	isValid(t, body)
-	for _, part := range []string{`"family":"Doe"`, `"_birthDate":{"extension"`, `"_deceasedBoolean"`, `"valueCode":"masked"`} {
+	for _, part := range []string{
+		`"family":"Doe"`,
+		`"_birthDate":{"extension"`,
+		`"_deceasedBoolean"`,
+		`"valueCode":"masked"`,
+	} {
 		if !strings.Contains(string(body), part) {
 			t.Errorf("no %s: %s", part, body)
 		}
 	}
+
 	isValid(t, want(t, e.Do("GET", "/Observation/v", uncleared, ""), 200).Body.Bytes())
 }
 
@@ -107,6 +117,7 @@ func isValid(t *testing.T, body []byte) {
 	if found := validate.New(table.R4()).Resource(root, validate.Options{}); !validate.OK(found) {
 		t.Errorf("%v: %s", found, body)
 	}
+
 	if _, err := xml.Write(body, xml.Options{}); err != nil {
 		t.Errorf("%v: %s", err, body)
 	}
@@ -158,7 +169,7 @@ func TestMaskedIsNotSearched(t *testing.T) {
 		{"DELETE", "/Patient?birthdate=1970-05-05", "", nil, 400},
 		{"PATCH", "/Patient?given=Jane", test, asPatch, 400},
 		{"POST", "/Patient", patient, []string{"If-None-Exist", "given=Jane"}, 400},
-		{"PUT", "/Patient/m", string(e.Do("GET", "/Patient/m", uncleared, "").Body.Bytes()), nil, 422},
+		{"PUT", "/Patient/m", e.Do("GET", "/Patient/m", uncleared, "").Body.String(), nil, 422},
 		{"PUT", "/Observation/o", strings.ReplaceAll(observation("o", "-"), "Patient/p", "Patient/m"), nil, 200},
 	} {
 		t.Run(fmt.Sprint(c.method, " ", c.path, c.status), func(t *testing.T) {

@@ -36,6 +36,7 @@ func matrix(t *testing.T) (rows []row) {
 		if len(f) == 0 || f[0] == "#" || strings.HasPrefix(line, "#") {
 			continue
 		}
+
 		if len(f) != 5 {
 			t.Fatalf("line %q", line)
 		}
@@ -47,6 +48,7 @@ func matrix(t *testing.T) (rows []row) {
 			want:      f[4],
 		})
 	}
+
 	return rows
 }
 
@@ -132,6 +134,7 @@ func TestMatrix(t *testing.T) {
 				ID:    "o",
 				Terms: terms,
 			}
+
 			former := access.Resource{
 				Type: "Observation",
 				ID:   "o",
@@ -163,6 +166,7 @@ func decided(t *testing.T, h *label.Holder, v access.Resource) string {
 	case d.NeedsPermit:
 		return "permit"
 	}
+
 	return "read"
 }
 
@@ -199,6 +203,7 @@ func TestEmergencyOpensReadingAlone(t *testing.T) {
 			if d.Reason != access.Visible {
 				got = "hidden"
 			}
+
 			if got != c.want || err != nil || d.NeedsPermit {
 				t.Errorf("%v of %s: %s, %v", c.p, c.labels, got, err)
 			}

@@ -168,6 +168,7 @@ func (l *Labeler) addMasks(wrong *problems) {
 			elements: m.Elements,
 			level:    wrong.level(at+".level", m.Level, Restricted),
 		}
+
 		for _, text := range m.Labels {
 			out.labels = append(out.labels, l.markOf(parse(text)))
 		}
@@ -210,6 +211,7 @@ func there(t *table.Type, names []string) bool {
 		}
 		t = t.Elements[i].Types[0].Of
 	}
+
 	return true
 }
 
@@ -244,6 +246,7 @@ func purposesOf(texts []string) []string {
 			all = append(all, system+"#"+text)
 		}
 	}
+
 	return all
 }
 
@@ -276,6 +279,7 @@ func (l *Labeler) clearance(g *access.Grant) (level Level, cleared map[string]bo
 		}
 		relabel = relabel || c.Relabel
 	}
+
 	return level, cleared, relabel
 }
 

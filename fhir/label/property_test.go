@@ -59,6 +59,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	})
 	e.Must(e.Service.Seed(t.Context(), 2))
+
 	w := &world{
 		Env: e,
 		rnd: rand.New(rand.NewPCG(seed, 7)),
@@ -69,6 +70,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 			w.all[id] = true
 		}
 	}
+
 	w.relabel(t)
 	return w
 }
@@ -87,6 +89,7 @@ func (w *world) relabel(t *testing.T) {
 		_, some, _ = strings.Cut(some, `"security":`)
 		some, _, _ = strings.Cut(some, `},"status"`)
 		patch := `[{"op":"add","path":"/meta/security","value":` + some + `}]`
+
 		for _, token := range []string{uncleared, labeller} {
 			w.Do("PATCH", "/"+id, token, patch, "Content-Type", "application/json-patch+json")
 			if w.rnd.IntN(3) > 0 {
@@ -102,6 +105,7 @@ func (w *world) readers() map[string]map[string]bool {
 	p := sample.PatientID(1)
 	one := "; party=https://one.test; purpose=" + treatment
 	readers := map[string]map[string]bool{}
+
 	for _, token := range []string{
 		uncleared, cleared, "system/*.rs" + one, "system/*.rs; org=https://org.test; purpose=" + treatment,
 		"system/*.rs; org=https://org.test; purpose=urn:oid:2.16.840.1.113883.5.8#HMARKT",
@@ -117,6 +121,7 @@ func (w *world) readers() map[string]map[string]bool {
 		}
 		readers[token] = readable
 	}
+
 	return readers
 }
 
@@ -136,7 +141,9 @@ func (w *world) ask() (method, path, body string, plain bool) {
 	case 2:
 		return "GET", "?_type=Patient,Observation,Condition&" + count, "", true
 	case 3:
-		return "GET", "/Observation?" + pick("status=final", "_security=R", "_security:not=N", "code:text=a", "_sort=-_id"), "", true
+		return "GET", "/Observation?" + pick("status=final", "_security=R", "_security:not=N", "code:text=a",
+			"_sort=-_id"), "", true
+
 	case 4:
 		return "GET", "/Observation?" + pick("patient.gender=female", "subject:Patient._security:missing=false",
 			"encounter.status=finished", "_include=*", "_include=Observation:encounter&_include:iterate=Encounter:patient"), "", false
@@ -147,7 +154,9 @@ func (w *world) ask() (method, path, body string, plain bool) {
 		return "POST", "", `{"resourceType":"Bundle","type":"` + pick("batch", "transaction") +
 			`","entry":[{"request":{"method":"GET","url":"` + typ + `?_count=9"}}]}`, false
 	}
-	return "GET", "/" + typ + "?" + pick("_lastUpdated=gt2000", "_sort=-_lastUpdated", "_total=none", "_security=HIV,R") +
+
+	return "GET", "/" + typ + "?" + pick("_lastUpdated=gt2000", "_sort=-_lastUpdated", "_total=none",
+		"_security=HIV,R") +
 		"&" + count, "", true
 }
 
@@ -176,11 +185,13 @@ func TestResultsAreReadable(t *testing.T) {
 					t.Errorf("%s %s%s with %s: %s, which it does not read", method, path, body, token, id)
 				}
 			}
+
 			found += len(some)
 
 			if !plain || strings.HasPrefix(path, "?") && !strings.Contains(token, "*") {
 				continue
 			}
+
 			for id := range w.oracle(t, method, path, body) {
 				if readable[id] && !some[id] {
 					t.Errorf("%s %s with %s: not %s, which it reads", method, path, token, id)
@@ -188,6 +199,7 @@ func TestResultsAreReadable(t *testing.T) {
 			}
 		}
 	}
+
 	if found < 1000 {
 		t.Errorf("only %d resources were found", found)
 	}
@@ -209,14 +221,17 @@ func (w *world) list(t *testing.T, method, path, token, body string) map[string]
 	for _, id := range b.ids("") {
 		found[id] = true
 	}
+
 	for _, e := range b.Entry {
 		var inner bundle
-		if strings.HasPrefix(string(e.Resource), `{"resourceType":"Bundle"`) && json.Unmarshal(e.Resource, &inner) == nil {
+		if strings.HasPrefix(string(e.Resource), `{"resourceType":"Bundle"`) &&
+			json.Unmarshal(e.Resource, &inner) == nil {
 			for _, id := range inner.ids("") {
 				found[id] = true
 			}
 		}
 	}
+
 	delete(found, "")
 	return found
 }
@@ -259,6 +274,7 @@ func (w *world) exports(t *testing.T, token string, readable map[string]bool) {
 			t.Errorf("export with %s: %s is exported: %v, read: %v", token, id, got[id], readable[id])
 		}
 	}
+
 	if top := len(m.Extension.Security) == 1 && m.Extension.Security[0].Code == "R"; top != (token == cleared) &&
 		!strings.Contains(token, "org.test") {
 		t.Errorf("the manifest of %s has the label %v", token, m.Extension.Security)

@@ -46,6 +46,7 @@ func (l *Labeler) addRules(wrong *problems) {
 				r.byType[typ] = append(r.byType[typ], c.labels...)
 			}
 		}
+
 		for _, code := range rule.Codes {
 			if !strings.Contains(code, "|") {
 				wrong.add("%s: %q is not system|code", at, code)
@@ -110,6 +111,7 @@ func (r *rules) coded(typ, code string, f func(search.Coding)) {
 	for i := range r.byCode[code] {
 		give(&r.byCode[code][i])
 	}
+
 	for i := range r.byStart {
 		if strings.HasPrefix(code, r.byStart[i].start) {
 			give(&r.byStart[i])

@@ -32,13 +32,13 @@ func Stated(h http.Header) bool {
 			}
 		}
 	}
+
 	return false
 }
 
 // emergency reports whether a purpose is one of emergency access.
 func emergency(purpose string) bool {
-	return slices.Contains(emergencies, purpose) || strings.HasSuffix(purpose, "/ActReason#BTG") ||
-		strings.HasSuffix(purpose, "#BTG")
+	return slices.Contains(emergencies, purpose) || strings.HasSuffix(purpose, "#BTG")
 }
 
 // RefuseGlass is why a request that states emergency access may not have it.
