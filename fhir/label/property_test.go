@@ -8,9 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"fhirdest.example/fhir/async"
 	"fhirdest.example/fhir/async/asyncenv"
-	"fhirdest.example/fhir/export"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/sample"
 )
@@ -49,15 +47,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		Level:        "R",
 	})
 
-	e := newEnv(t, p, func(e *asyncenv.Env) {
-		e.Kinds = func(e *asyncenv.Env) map[string]async.Kind {
-			return map[string]async.Kind{"$export": export.New(export.Config{
-				PublicBase: asyncenv.Base,
-				Store:      e.Store,
-				Service:    e.Service,
-			})}
-		}
-	})
+	e := newEnv(t, p, exporting)
 	e.Must(e.Service.Seed(t.Context(), 2))
 
 	w := &world{
