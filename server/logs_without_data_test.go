@@ -47,6 +47,19 @@ func TestLogsHaveNoDataAndNoSecrets(t *testing.T) {
 			"Content-Type", c.media, "If-None-Exist", "identifier=quokka-ssn", "X-Request-Id", "r1")
 		_ = res.Body.Close()
 	}
+	for _, provenance := range []string{
+		"{quokka",
+		`{"resourceType":"Provenance","target":[{"reference":"Patient/quokka"}]}`,
+		`{"resourceType":"Provenance","recorded":"2026-01-01T00:00:00Z","agent":[{"who":{"display":"quokka"}}],` +
+			`"signature":[{"type":[{"code":"quokka"}],"when":"2026-01-01T00:00:00Z","who":{"display":"quokka"},` +
+			`"sigFormat":"application/jose","data":"cXVva2th"}]}`,
+	} {
+		d.Do("PUT", "/acme/fhir/Patient/quokka-id", strings.NewReader(patient), "Authorization", authorization,
+			"Content-Type", "application/fhir+json", "X-Provenance", provenance)
+	}
+	d.Do("POST", "/acme/fhir/Patient/$match", strings.NewReader(`{"resourceType":"Parameters","parameter":[`+
+		`{"name":"resource","resource":`+patient+`}]}`), "Authorization", authorization, "Content-Type",
+		"application/fhir+json")
 	d.Get("/acme/fhir/Patient?name=Quokkason", "Authorization", "Bearer quokka-token")
 	d.Get("/acme/fhir/Patient?access_token=quokka-token")
 	auditor := d.Session(d.A, d.Client(d.A, "https://client2.test/app"), "system/AuditEvent.rs").Token.Access

@@ -47,9 +47,11 @@ type Config struct {
 
 // aboutData are the actions of the FHIR service.
 var aboutData = map[string]bool{
-	"access": true,
-	"job":    true,
-	"match":  true,
+	"access":     true,
+	"job":        true,
+	"match":      true,
+	"provenance": true,
+	"signature":  true,
 }
 
 // maxPending bounds what waits for the store. A storm of authenticated
