@@ -356,7 +356,7 @@ func (s *reader) everythingPage(
 // Checks of Patient/$match, besides those of access.
 var (
 	checkMatchRate = trace.NewCheck("match.rate",
-		"the client has not asked for more matches than it may in a minute", "ER-22")
+		"the client stays within its rate of matches", "ER-22")
 	checkMatchInput = trace.NewCheck("match.input",
 		"the input has what its IDI-Patient profile, or the least weight, asks for", "ER-22")
 )
@@ -417,8 +417,8 @@ func (s *core) tooManyMatches(r *request, wait time.Duration) error {
 	f.retry = int((wait + time.Second - 1) / time.Second)
 	f.trace = s.refuse(r, checkMatchRate, trace.TemporarilyUnavailable, trace.Finding{
 		Expected: "no more matches in a minute than the server allows a client",
-		Found:    "another one, " + wait.Round(time.Second).String() + " too early",
-		Remedy:   "wait as long as Retry-After has it; matching is not for going through lists of people",
+		Found:    "one more, " + wait.Round(time.Second).String() + " early",
+		Remedy:   "wait for the time in Retry-After; matching is not meant for whole lists of people",
 	})
 	return f
 }
@@ -438,7 +438,7 @@ func (s *core) refusedMatch(r *request, err error) error {
 	f.trace = s.refuse(r, checkMatchInput, trace.InvalidRequest, trace.Finding{
 		Expected: "input that can be matched",
 		Found:    e.Detail,
-		Remedy:   "send more of what is known of the person, in the elements that the answer names",
+		Remedy:   "send more details of the person, in the elements that the answer names",
 	})
 
 	return f
@@ -457,8 +457,8 @@ func (s *core) refuse(r *request, c trace.Check, code trace.Code, found trace.Fi
 }
 
 // matchPatients answers POST [base]/Patient/$match (R4 patient-operation-match.html
-// with the rules of the Identity Matching guide): the patients whom the grant reads
-// and the input most likely means. Who may not be read is not there.
+// with the rules of the Identity Matching guide): the patients that the input most
+// likely describes, of those that the grant reads.
 func (s *reader) matchPatients(sn Snapshot, r *request) (*response, error) {
 	var issues []issue
 	docs, err := []uint64(nil), error(nil)
@@ -466,7 +466,7 @@ func (s *reader) matchPatients(sn Snapshot, r *request) (*response, error) {
 		issues = append(issues, issue{
 			severity: "warning",
 			code:     "required",
-			detail: fmt.Sprintf("Nobody was looked for: the input has a weight of %d, and %d is the least.",
+			detail: fmt.Sprintf("No search was made: the input has a weight of %d and needs at least %d.",
 				r.matching.Weight, matching.MinWeight),
 		})
 	} else {
@@ -476,7 +476,7 @@ func (s *reader) matchPatients(sn Snapshot, r *request) (*response, error) {
 			issues = append(issues, issue{
 				severity: "warning",
 				code:     "too-costly",
-				detail:   "Parts of the input fit too many patients to be looked at: send more of what is known.",
+				detail:   "Parts of the input match too many patients to compare them: send more details.",
 			})
 		}
 	}
@@ -530,7 +530,7 @@ func (s *reader) matchCandidates(sn Snapshot, r *request) (docs []uint64, broad 
 	return slices.Compact(docs), broad, nil
 }
 
-// compareCandidates compares those whom the grant reads.
+// compareCandidates compares the candidates that the grant reads.
 func (s *reader) compareCandidates(
 	sn Snapshot, r *request, docs []uint64,
 ) (all []matching.Candidate, err error) {
@@ -612,9 +612,9 @@ func matchIssues(ranked matching.Ranked) []issue {
 	case ranked.Ambiguous:
 		is.severity = "warning"
 		is.code = "multiple-matches"
-		is.detail = "No match is certain: more than one patient is. Send more of what is known."
+		is.detail = "More than one patient is a certain match, so none is returned: send more details."
 	case ranked.More:
-		is.detail = "More patients match: these are the most likely ones. Send more of what is known."
+		is.detail = "More patients match than were asked for: these are the most likely ones."
 	case len(ranked.Found) == 0:
 		is.code = "not-found"
 		is.detail = "No patient matches."

@@ -203,7 +203,7 @@ func (s *scanner) attribute(element, allowed, name, value string) error {
 	case !has(strings.Fields(allowed), name) && !has(strings.Fields(everywhere), name):
 		return fmt.Errorf("the attribute %s is not allowed on <%s>", name, element)
 	case name == "id" && s.seen != nil && !s.seen(value):
-		return fmt.Errorf("the id %.64q stands twice in the resource", value)
+		return fmt.Errorf("the id %.64q is used twice in the resource", value)
 
 	case name == "style":
 		return checkStyle(value)
