@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/servertest"
+	"fhirdest.example/udap/client"
 )
 
 // accounted is a Bundle of disclosures.
@@ -159,4 +160,29 @@ func TestDisclosuresOnTheConsole(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, text)
 		}
 	}
+}
+
+// A patient whose data was exported with that of everybody finds the export.
+//
+// Covers: FS-412
+func TestExportsAreDisclosures(t *testing.T) {
+	d, reader := auditor(t)
+	s := d.Session(d.A, d.Client(d.A, "https://client.test/bulk"), "system/Patient.rs")
+	bulk := client.Bulk{Client: s.Client}
+	begun, err := bulk.Export(t.Context(), client.ExportRequest{
+		Path:  "Patient/$export",
+		Token: s.Token.Access,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Eventually("the export is done", func() bool {
+		status, err := bulk.ExportStatus(t.Context(), begun.Status, s.Token.Access)
+		return err == nil && status.Manifest != nil
+	})
+
+	id := aPatient(t, s)
+	d.Eventually("it is accounted for", func() bool {
+		return strings.Contains(string(fetched(t, reader, "Patient/"+id+"/$disclosures")), `"name":"export"`)
+	})
 }
