@@ -72,6 +72,10 @@ type Reader interface {
 	// Links calls f with the records whose numbers are above after, in order,
 	// until f returns false. Rows that cannot be read are links with an Err.
 	Links(ctx context.Context, after uint64, f func(Link) bool) error
+	// Check calls f with what is wrong with the records in ways that the chain does
+	// not show, as far as the store can find out: all of them are gone, together
+	// with head and anchor, or they are not listed among the changes.
+	Check(ctx context.Context, f func(Finding)) error
 }
 
 // Each calls f with the records whose numbers are above after, in order, until f

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -98,6 +99,66 @@ func eachLink(b *packed.Block, after uint64, f func(trail.Link) bool) (more bool
 		}
 	}
 	return true
+}
+
+// Check implements trail.Reader. Every number was given to a resource or to a record,
+// and every row of records has its row in the log of changes.
+func (s *auditLog) Check(ctx context.Context, f func(trail.Finding)) error {
+	chain, err := s.Chain(ctx)
+	if err != nil {
+		return err
+	}
+
+	docs := s.in(docsTable)
+	resources := uint64(docs.Stats().KeyN)
+	if given := docs.Sequence(); given != resources+chain.Head.Sequence {
+		f(trail.Finding{Problem: fmt.Sprintf(
+			"%d numbers were given; there are %d resources, and %d records by the end of the chain",
+			given, resources, chain.Head.Sequence)})
+	}
+	return s.checkLogged(ctx, f)
+}
+
+// checkLogged compares the rows of records with the log of changes.
+func (s *auditLog) checkLogged(ctx context.Context, f func(trail.Finding)) error {
+	records, logs := s.in(recordsTable), s.in(logTable)
+	name := []byte("AuditEvent")
+	listed := logs.Bucket.Bucket(name)
+	if listed == nil {
+		if k, _ := records.Cursor().First(); k != nil {
+			f(trail.Finding{Problem: "the log of changes has no records"})
+		}
+		return nil
+	}
+
+	rows, changes := records.Cursor(), listed.Cursor()
+	h := head{
+		cursor: changes,
+		log:    table{logs.within(name), listed, s.state},
+	}
+	k, v := rows.First()
+	at, change := changes.First()
+	for k != nil || at != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+
+		first, n := keyNumber(k), uint64(0)
+		if len(v) > 0 {
+			n, _ = binary.Uvarint(v)
+		}
+		err := h.set(at, change)
+		if err != nil || at == nil || k == nil || h.doc-h.more != first || h.more+1 != n {
+			f(trail.Finding{
+				Doc:     first,
+				Problem: "the log of changes does not list the records from here on as they are",
+			})
+			return nil
+		}
+		k, v = rows.Next()
+		at, change = changes.Next()
+	}
+	return nil
 }
 
 // Expire implements fhir.AuditStore. It removes whole blocks, those that are in
@@ -212,4 +273,42 @@ func (s *auditLog) forgetIndexed(doc uint64) error {
 		err = errors.Join(err, s.putTail(t))
 	}
 	return err
+}
+
+// VerifyAudit verifies the audit record of a file of resources which no server has
+// open, as trail.Verify does: that of a stopped destination, or of a backup. The file
+// is not changed.
+func VerifyAudit(ctx context.Context, path string, earlier trail.Place) (*trail.Report, error) {
+	db, err := openThere(path)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close() // nothing was written
+
+	version, err := checkSchema(db, fhirSchema)
+	if err != nil {
+		return nil, err
+	}
+	if version < fhirSchema.Version {
+		return nil, &Error{
+			Path:    path,
+			Problem: fmt.Sprintf("has layout %d; records are chained since layout 6", version),
+			Hint:    "start the destination once: it brings the file to the present layout",
+		}
+	}
+
+	s := &FHIR{
+		db:     db,
+		health: &health{},
+	}
+	return s.VerifyAudit(ctx, earlier)
+}
+
+// VerifyAudit verifies the audit record while the file is in use.
+func (s *FHIR) VerifyAudit(ctx context.Context, earlier trail.Place) (*trail.Report, error) {
+	return trail.Verify(ctx, func(ctx context.Context, f func(trail.Reader) error) error {
+		return s.view(ctx, func(st *state) error {
+			return f(&st.audit)
+		})
+	}, earlier)
 }
