@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/fhir"
@@ -21,8 +22,11 @@ import (
 
 // Audit configures the audit record.
 type Audit struct {
-	Syslog Syslog `yaml:"syslog,omitempty"` // a collector of syslog; empty: none
-	Feed   Feed   `yaml:"feed,omitempty"`   // a FHIR server that collects AuditEvents; empty: none
+	// how long records are kept, such as 2160h; default: for ever. What is older goes,
+	// and the rest can still be verified
+	Keep   time.Duration `yaml:"keep,omitempty"`
+	Syslog Syslog        `yaml:"syslog,omitempty"` // a collector of syslog; empty: none
+	Feed   Feed          `yaml:"feed,omitempty"`   // a FHIR server that collects AuditEvents; empty: none
 }
 
 // Syslog is where the audit record is sent as syslog over TLS (RFC 5424, RFC 5425).
@@ -45,6 +49,7 @@ type Feed struct {
 
 // check checks what is written; service is "on" or "off", as that of FHIR.
 func (a Audit) check(cs *complaint.List, service string) {
+	checkKeep(cs, a.Keep)
 	s, f := a.Syslog, a.Feed
 	if service == "off" && (s != Syslog{} || f != Feed{}) {
 		cs.Add("remove them: there is no audit record without a FHIR service", "audit: fhir is off")

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"path/filepath"
 
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/bolt"
 )
 
@@ -14,6 +16,8 @@ type engine struct {
 	trust     part
 	resources part
 	jobs      part
+	// verify verifies the audit record of a file of resources that no server has open.
+	verify func(ctx context.Context, path string, earlier trail.Place) (*trail.Report, error)
 }
 
 // part is one store of an engine: a file in the data directory.
@@ -35,6 +39,7 @@ func (e engine) parts() []part {
 // engineOf picks the engine.
 func engineOf(Config) engine {
 	return engine{
+		verify: bolt.VerifyAudit,
 		trust: part{
 			file: "trust.bolt",
 			open: func(path string, s *stores) (io.Closer, error) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/server/audit"
@@ -44,6 +45,8 @@ type trustStore interface {
 // resourceStore is what a site needs of the store of resources.
 type resourceStore interface {
 	fhir.Store
+	// VerifyAudit verifies the audit record as it is now; see trail.Verify.
+	VerifyAudit(ctx context.Context, earlier trail.Place) (*trail.Report, error)
 	Health() []string
 	Close() error
 }

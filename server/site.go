@@ -182,6 +182,7 @@ func (s *Site) Console() http.Handler {
 		Metrics:   s.metrics(),
 		Hosts:     s.cfg.Admin.Hosts,
 		Open:      s.cfg.Admin.Open,
+		Verify:    newAuditLog(s).verify,
 	}
 	if s.service != nil {
 		c.Accountant = accountant{s}
@@ -206,6 +207,7 @@ func (s *Site) Run(ctx context.Context) {
 		s.testOwn,
 		s.runJobs,
 		keeping{s}.run,
+		newAuditLog(s).expire,
 		newIDTokens(s, s.cfg).rotate,
 	} {
 		work.Go(func() { f(ctx) })

@@ -29,6 +29,7 @@ const usage = `usage: destination -config FILE [-check] [-v]
        destination backup  -config FILE -to DIR
        destination restore -config FILE -from DIR [-yes]
        destination accept-time -config FILE
+       destination audit verify -config FILE [-from DIR] [-json]
        destination user add|list|remove -config FILE [USERNAME]
        destination doctor -config FILE | URL...
        destination -example
@@ -47,6 +48,8 @@ accept-time is for after this machine's clock was ahead and was set back;
 "destination accept-time -h" explains it. user changes the file of the people who
 can sign in; see "destination user -h". doctor examines the TLS and the answers of a
 running destination and its gateway from outside; see "destination doctor -h".
+
+audit verify finds out whether the audit record is whole; see "destination audit -h".
 
 Examples:
   destination -config sandbox/destination.yaml
@@ -82,6 +85,9 @@ type options struct {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
 		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "audit" {
+		return runAudit(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 0 && args[0] == "load" {
 		return runLoad(ctx, args[1:], stdout, stderr)

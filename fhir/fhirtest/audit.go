@@ -66,6 +66,141 @@ func auditReader(t *testing.T, sub Subject) {
 	view(t, sub.Reopen(t), check)
 }
 
+// auditChain: the records are a chain from the first to the head, in any state and after
+// a restart; a chain that was verified before is still there.
+func auditChain(t *testing.T, sub Subject) {
+	s := sub.Store
+	for i := range 7 {
+		update(t, s, func(c fhir.Change) error {
+			var all []trail.Record
+			for k := range i * i {
+				all = append(all, record(100*i+k))
+			}
+			return c.Append(t.Context(), all)
+		})
+		put(t, s, Entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final"))
+	}
+
+	before := verify(t, s, trail.Place{})
+	if before.Records != 91 || before.Head.Sequence != 91 || before.Anchor != (trail.Place{}) {
+		t.Errorf("%d records, chain %+v", before.Records, before.Chain)
+	}
+	s = sub.Reopen(t)
+	update(t, s, func(c fhir.Change) error {
+		return c.Append(t.Context(), []trail.Record{record(999)})
+	})
+	after := verify(t, s, before.Head)
+	if after.Records != 92 {
+		t.Errorf("%d records", after.Records)
+	}
+
+	view(t, s, func(sn fhir.Snapshot) {
+		from := before.Head.Doc
+		linked(t, sn.Audit(), 0, 92)
+		linked(t, sn.Audit(), from, 1)
+		linked(t, sn.Audit(), from-1, 2)
+		linked(t, sn.Audit(), after.Head.Doc, 0)
+	})
+}
+
+// verify verifies the chain, with an earlier head that must be in it.
+func verify(t *testing.T, s fhir.Store, earlier trail.Place) *trail.Report {
+	t.Helper()
+	r, err := trail.Verify(t.Context(), func(ctx context.Context, f func(trail.Reader) error) error {
+		return s.View(ctx, func(sn fhir.Snapshot) error {
+			return f(sn.Audit())
+		})
+	}, earlier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		t.Error(f)
+	}
+	return r
+}
+
+// linked reads the links after a number: each has the hash of the one before.
+func linked(t *testing.T, r trail.Reader, after uint64, want int) {
+	t.Helper()
+	var last trail.Place
+	n := 0
+	err := r.Links(t.Context(), after, func(l trail.Link) bool {
+		if l.Err != nil || l.Doc <= after {
+			t.Errorf("after %d: link %+v", after, l)
+			return false
+		}
+		if l.Place != (trail.Place{Sequence: l.Sequence - 1, Hash: l.Previous}).Next(l.Doc, l.Record.Pack()) {
+			t.Errorf("the hash of record %d is not that of its content", l.Doc)
+		}
+		if n > 0 && (l.Previous != last.Hash || l.Sequence != last.Sequence+1) {
+			t.Errorf("record %d does not follow %+v", l.Doc, last)
+		}
+		last = l.Place
+		n++
+		return true
+	})
+	if err != nil || n != want {
+		t.Errorf("%d links after %d, want %d: %v", n, after, want, err)
+	}
+}
+
+// auditExpiry: records that are too old go, the oldest first, and are found no more;
+// the others are still a chain.
+func auditExpiry(t *testing.T, sub Subject) {
+	s := sub.Store
+	for i := range 40 {
+		update(t, s, func(c fhir.Change) error {
+			return c.Append(t.Context(), []trail.Record{record(i)})
+		})
+	}
+	put(t, s, Entry(t, 0, "Observation", "o", 1, "final"))
+
+	if n := expire(t, s, record(30).At, 10); n < 1 || n > 30 {
+		t.Errorf("%d records were removed", n)
+	}
+	for expire(t, s, record(30).At, 10) > 0 {
+		verify(t, s, trail.Place{})
+	}
+	if r := verify(t, s, trail.Place{}); r.Records != 10 || r.Anchor.Sequence != 30 {
+		t.Errorf("%d records, %+v", r.Records, r.Chain)
+	}
+
+	for range 2 {
+		view(t, s, func(sn fhir.Snapshot) {
+			if n := len(recordDocs(t, sn)); n != 10 {
+				t.Errorf("%d records are listed", n)
+			}
+			if n := len(found(t, sn, search.Pair{Name: "action", Value: "R"})); n != 10 {
+				t.Errorf("%d records are found", n)
+			}
+			if _, ok, err := sn.Find(t.Context(), "AuditEvent", trail.ID(3)); ok || err != nil {
+				t.Errorf("an old record is there: %v", err)
+			}
+		})
+		s = sub.Reopen(t)
+	}
+
+	for expire(t, s, record(100).At, 10) > 0 {
+	}
+	s = sub.Reopen(t)
+	update(t, s, func(c fhir.Change) error {
+		return c.Append(t.Context(), []trail.Record{record(41)})
+	})
+	if r := verify(t, s, trail.Place{}); r.Records != 1 || r.Head.Sequence != 41 {
+		t.Errorf("%d records, %+v", r.Records, r.Chain)
+	}
+}
+
+func expire(t *testing.T, s fhir.Store, before time.Time, most int) (removed int) {
+	t.Helper()
+	update(t, s, func(c fhir.Change) (err error) {
+		removed, err = c.Expire(t.Context(), before, most)
+		return err
+	})
+	return removed
+}
+
 // recordDocs returns the numbers of all records in their order.
 func recordDocs(t *testing.T, sn fhir.Snapshot) []uint64 {
 	t.Helper()

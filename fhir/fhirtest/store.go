@@ -36,6 +36,8 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"two handles":                    twoHandles,
 		"work that is run again":         retried,
 		"records as they are kept":       auditReader,
+		"records are a chain":            auditChain,
+		"records that are too old":       auditExpiry,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

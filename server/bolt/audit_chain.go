@@ -148,7 +148,8 @@ func (s *auditLog) checkLogged(ctx context.Context, f func(trail.Finding)) error
 			n, _ = binary.Uvarint(v)
 		}
 		err := h.set(at, change)
-		if err != nil || at == nil || k == nil || h.doc-h.more != first || h.more+1 != n {
+		if err != nil || at == nil || k == nil || h.version != 1 ||
+			h.doc-h.more != first || h.more+1 != n {
 			f(trail.Finding{
 				Doc:     first,
 				Problem: "the log of changes does not list the records from here on as they are",
@@ -222,23 +223,23 @@ func (s *auditLog) forgetLogged(doc uint64) error {
 		log:    *t,
 	}
 	var gone [][]byte
-	k, v := h.cursor.First()
-	for ; k != nil; k, v = h.cursor.Next() {
+	var last uint64
+	for k, v := h.cursor.First(); k != nil; k, v = h.cursor.Next() {
 		if err := h.set(k, v); err != nil {
 			return err
 		}
 		if h.doc > doc {
 			break
 		}
+		last = h.seq
 		gone = append(gone, bytes.Clone(k))
 	}
 
 	for _, k := range gone {
-		err = errors.Join(
-			err,
-			t.Delete(k),
-			s.in(settingsTable).put(forgottenKey, k),
-		)
+		err = errors.Join(err, t.Delete(k))
+	}
+	if len(gone) > 0 {
+		err = errors.Join(err, s.in(settingsTable).put(forgottenKey, number(last)))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"fhirdest.example/certs/netname"
 	"fhirdest.example/server/audit"
@@ -20,13 +21,17 @@ type Config struct {
 	Launcher  Launcher // nil: there are no people for whom an app could be opened
 	// Accountant accounts for disclosures; nil: there is no FHIR service.
 	Accountant Accountant
-	Hosts      []string // names accepted in Host, beside localhost and the loopback addresses
-	Open       bool     // false: only /health and /ready answer, and they without details
+	// Verify verifies the audit record, and returns its report; checkpoint is that of
+	// an earlier one, or empty.
+	Verify func(ctx context.Context, checkpoint string) (any, error)
+	Hosts  []string // names accepted in Host, beside localhost and the loopback addresses
+	Open   bool     // false: only /health, /ready and /audit/verify answer, the former two without details
 }
 
 type console struct {
 	Config
-	pages map[string]page
+	pages     map[string]page
+	verifying sync.Mutex // held while the audit record is read, so that it is read once at a time
 }
 
 // page is one resource: its handlers by method.
@@ -36,23 +41,24 @@ type page map[string]http.HandlerFunc
 func New(cfg Config) http.Handler {
 	c := &console{Config: cfg}
 	c.pages = map[string]page{
-		"/":            {"GET": c.home},
-		"/style.css":   {"GET": c.style},
-		"/traces":      {"GET": c.traces},
-		"/ready":       {"GET": c.ready},
-		"/sheet":       {"GET": c.sheet},
-		"/health":      {"GET": c.health},
-		"/metrics":     {"GET": cfg.Metrics.ServeHTTP},
-		"/refresh":     {"POST": c.refresh},
-		"/disclosures": {"GET": c.disclosures},
-		"/launch":      {"GET": c.launchForm, "POST": c.launch},
+		"/":             {"GET": c.home},
+		"/style.css":    {"GET": c.style},
+		"/traces":       {"GET": c.traces},
+		"/ready":        {"GET": c.ready},
+		"/sheet":        {"GET": c.sheet},
+		"/health":       {"GET": c.health},
+		"/audit/verify": {"GET": c.verify},
+		"/metrics":      {"GET": cfg.Metrics.ServeHTTP},
+		"/refresh":      {"POST": c.refresh},
+		"/disclosures":  {"GET": c.disclosures},
+		"/launch":       {"GET": c.launchForm, "POST": c.launch},
 	}
 
 	return c
 }
 
 // always are the pages that answer even when the console is closed.
-var always = []string{"/health", "/ready"}
+var always = []string{"/health", "/ready", "/audit/verify"}
 
 func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	headers(w.Header())

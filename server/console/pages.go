@@ -132,6 +132,23 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// verify verifies the audit record. Its report names numbers of records alone.
+func (c *console) verify(w http.ResponseWriter, r *http.Request) {
+	if !c.verifying.TryLock() {
+		w.Header().Set("Retry-After", "10")
+		fail(w, r, http.StatusServiceUnavailable, "the audit record is being verified already")
+		return
+	}
+	defer c.verifying.Unlock()
+
+	report, err := c.Verify(r.Context(), r.URL.Query().Get("checkpoint"))
+	if err != nil {
+		fail(w, r, http.StatusInternalServerError, err.Error())
+		return
+	}
+	reply(w, r, http.StatusOK, report)
+}
+
 func (c *console) refresh(w http.ResponseWriter, r *http.Request) {
 	c.Refresh(r.Context())
 	w.Header().Set("Location", "/ready")
