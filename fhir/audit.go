@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -222,6 +223,7 @@ func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Reco
 
 	if trail.IsQuery(in.name) {
 		rec.Query = r.asked()
+		rec.Clean = shorten(r.notes.clean)
 		return ofPatients(rec, r.notes.patients)
 	}
 	return ofResources(rec, r.notes.touched)
@@ -240,17 +242,33 @@ func (s *Service) refused(req *request, why error) error {
 	return why
 }
 
-// maxAsked bounds, in bytes, how much of a body is in the record of a query.
+// maxAsked bounds, in bytes, how much of a URL, and of a body, is in the record of a
+// query.
 const maxAsked = 4 << 10
 
-// asked is the request as it was made, for the record. That of a match is its body
-// (IHE PDQm, ITI-119).
+// asked is the request as it was made, for the record. That of a match, and of a search
+// that was posted, has its body (IHE PDQm, ITI-119).
 func (r *request) asked() string {
-	text := r.method + " " + strings.Join(r.path, "/") + "?" + encodePairs(r.query)
-	if r.matching != nil {
+	text := r.method + " " + strings.Join(r.path, "/") + "?"
+	if r.rawQuery != "" || r.posts() {
+		text += r.rawQuery
+	} else {
+		text += encodePairs(r.query) // of an entry
+	}
+	text = shorten(text)
+	if r.matching != nil || r.posts() {
 		text += "\n\n" + string(r.body[:min(len(r.body), maxAsked)])
 	}
 	return text
+}
+
+// posts reports whether the query is in the body, as a form.
+func (r *request) posts() bool {
+	return len(r.path) > 0 && r.path[len(r.path)-1] == "_search"
+}
+
+func shorten(text string) string {
+	return text[:min(len(text), maxAsked)]
 }
 
 // requestID is the client's own name for the request, if it is a plain one.
@@ -267,6 +285,7 @@ func requestID(h http.Header) string {
 // notes gather, while a request is done, what its audit records will hold.
 type notes struct {
 	query    bool            // of a query's records, which have no resources
+	clean    string          // a search without what was not understood
 	patients []string        // ids of the patients that a query is about
 	known    map[string]bool // the same
 	touched  []touched       // the resources that anything else is about
@@ -291,20 +310,23 @@ const (
 )
 
 // touch notes a version that a request is about.
-func (n *notes) touch(e Entry) {
+func (r *request) touch(e Entry) {
+	patients := r.patientsOf(nil, e)
+	n := &r.notes
 	if !n.query {
 		n.touched = append(n.touched, touched{
 			Version: trail.Version{
 				Type:    e.Type,
 				ID:      e.ID,
 				Version: e.Version,
+				Labels:  labelsOf(e),
 			},
-			patients: patientsOf(nil, e),
+			patients: patients,
 		})
 		return
 	}
 
-	for _, id := range patientsOf(nil, e) {
+	for _, id := range patients {
 		if n.known == nil {
 			n.known = map[string]bool{}
 		}
@@ -317,12 +339,26 @@ func (n *notes) touch(e Entry) {
 
 // leave notes the version before the one that was touched last: it may have been in
 // the record of another patient.
-func (n *notes) leave(old Entry) {
-	last := &n.touched[len(n.touched)-1]
-	last.patients = patientsOf(last.patients, old)
+func (r *request) leave(old Entry) {
+	last := &r.notes.touched[len(r.notes.touched)-1]
+	last.patients = r.patientsOf(last.patients, old)
 }
 
-// patientsOf adds the patients that a version is about.
+// patientsOf adds the patients that a version is about. Earlier versions have no terms,
+// which are then extracted again.
+func (r *request) patientsOf(ids []string, e Entry) []string {
+	if len(e.Terms) == 0 && len(e.Body) > 0 && r.ex != nil {
+		if root, err := stored(e); err == nil {
+			e.Terms, _ = r.ex.Extract(e.Type, root, search.Stamp{ // of what could be stored
+				ID:      e.ID,
+				Updated: e.Updated,
+			})
+		}
+	}
+	return patientsOf(ids, e)
+}
+
+// patientsOf adds the patients that a version with terms is about.
 func patientsOf(ids []string, e Entry) []string {
 	add := func(id string) {
 		if !slices.Contains(ids, id) {
@@ -340,6 +376,33 @@ func patientsOf(ids []string, e Entry) []string {
 		})
 	}
 	return ids
+}
+
+// maxLabels bounds the security labels of one resource in a record.
+const maxLabels = 50
+
+// labelsOf returns the security labels of a version.
+func labelsOf(e Entry) (all []trail.Coding) {
+	if !bytes.Contains(e.Body, []byte(`"security"`)) {
+		return nil
+	}
+	root, err := stored(e)
+	if err != nil {
+		return nil
+	}
+
+	for _, label := range root.Get("meta").Get("security").Each() {
+		code := label.Get("code").Text()
+		if code == "" || len(all) == maxLabels {
+			continue
+		}
+		all = append(all, trail.Coding{
+			System:  label.Get("system").Text(),
+			Code:    code,
+			Display: label.Get("display").Text(),
+		})
+	}
+	return all
 }
 
 // ofPatients returns a record for each patient, and one if there is none.

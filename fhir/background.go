@@ -407,17 +407,19 @@ func (s *Service) Perform(
 	}
 
 	r := &request{
-		ctx:     ctx,
-		method:  a.Method,
-		path:    a.Path,
-		query:   a.Query,
-		header:  a.Header,
-		body:    a.Body,
-		grant:   a.Grant,
-		address: a.Address,
-		now:     s.Now(),
-		inner:   true,
-		timeout: o.Timeout,
+		ctx:      ctx,
+		method:   a.Method,
+		path:     a.Path,
+		query:    a.Query,
+		header:   a.Header,
+		body:     a.Body,
+		grant:    a.Grant,
+		address:  a.Address,
+		ex:       s.ex,
+		rawQuery: a.RawQuery,
+		now:      s.Now(),
+		inner:    true,
+		timeout:  o.Timeout,
 	}
 	s.admit(r)
 	r.mark = func(c Change, resp *response) error {
@@ -514,13 +516,15 @@ func (s *Service) Bases() search.Bases {
 // patients that it was about, or why it failed.
 func (s *Service) Disclose(a *Asked, patients []string, why error) error {
 	r := &request{
-		method:  a.Method,
-		path:    a.Path,
-		query:   a.Query,
-		header:  a.Header,
-		grant:   a.Grant,
-		address: a.Address,
-		now:     s.Now(),
+		method:   a.Method,
+		path:     a.Path,
+		query:    a.Query,
+		rawQuery: a.RawQuery,
+		header:   a.Header,
+		grant:    a.Grant,
+		address:  a.Address,
+		ex:       s.ex,
+		now:      s.Now(),
 	}
 	r.notes.patients = patients
 	return s.auditLater(s.auditRecords(r, &interaction{name: a.Interaction}, why)...)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
@@ -143,7 +144,7 @@ func (s *reader) onPage(sn Snapshot, r *request, p *page, included []uint64, e E
 func (s *reader) appendEntry(
 	b []byte, start int, sn Snapshot, r *request, p *page, e Entry, mode string,
 ) ([]byte, error) {
-	r.notes.touch(e)
+	r.touch(e)
 	if len(b) > start {
 		b = append(b, ',')
 	}
@@ -216,7 +217,9 @@ func (s *reader) appendIgnored(b []byte, start int, q *search.Query, whole bool)
 // next and last. All but self are opaque and bound to the grant.
 func (s *reader) appendLinks(b []byte, r *request, p *page) []byte {
 	b = append(b, `,"link":[`...)
-	b = appendLink(b, "self", s.selfURL(p.at, p.q.Used))
+	self := s.selfURL(p.at, p.q.Used)
+	r.notes.clean = strings.TrimPrefix(self, s.PublicBase+"/")
+	b = appendLink(b, "self", self)
 	n := len(p.found.Docs)
 	if p.q.Summary == "count" || p.q.Count == 0 || n == 0 {
 		return append(b, ']')

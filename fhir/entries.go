@@ -89,6 +89,7 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		method:  method,
 		grant:   r.grant,
 		address: r.address,
+		ex:      r.ex,
 		now:     r.now,
 		header:  http.Header{},
 		access:  r.access,

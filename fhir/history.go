@@ -39,7 +39,7 @@ func (s *reader) vread(sn Snapshot, r *request) (*response, error) {
 		return nil, notFound()
 	}
 
-	r.notes.touch(e)
+	r.touch(e)
 	if e.Deleted {
 		return nil, gone(e)
 	}
@@ -289,7 +289,7 @@ func (s *reader) history(
 			return false, err
 		}
 
-		r.notes.touch(e)
+		r.touch(e)
 		if b = s.appendVersion(b, start, e, seen, created); len(b) > maxAnswer {
 			return false, tooMuch()
 		}

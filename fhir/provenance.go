@@ -262,6 +262,6 @@ func (s *writer) storeSent(c Change, r *request, of provenance.Change) error {
 
 	sub := *r
 	sub.notes = notes{}
-	sub.notes.touch(e)
+	sub.touch(e)
 	return s.auditWith(c, &sub, &interaction{name: "create"})
 }

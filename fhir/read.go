@@ -30,7 +30,7 @@ func (r *request) find(sn Snapshot, p scope.Permission, typ, id string) (Entry, 
 		return Entry{}, err
 	}
 
-	r.notes.touch(e)
+	r.touch(e)
 	if e.Deleted {
 		return e, gone(e)
 	}

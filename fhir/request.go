@@ -28,8 +28,9 @@ type request struct {
 	body     []byte
 	grant    *Grant
 	now      time.Time
-	address  string // of the client, as the connection has it
-	form     form   // how the answer is written
+	address  string            // of the client, as the connection has it
+	ex       *search.Extractor // for the audit record, of versions without terms
+	form     form              // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
 

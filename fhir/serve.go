@@ -27,6 +27,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header:  r.Header,
 		now:     s.Now(),
 		address: addressOf(r.RemoteAddr),
+		ex:      s.ex,
 	}
 	resp, err := s.serve(w, r, req)
 	if err != nil {

@@ -193,7 +193,7 @@ func (s *writer) prepareSign(r *request) error {
 
 // storeSigned answers POST [base]/Type/id/$sign: the Provenance that was made.
 func (s *writer) storeSigned(c Change, r *request) (*response, error) {
-	r.notes.touch(r.subject)
+	r.touch(r.subject)
 	return s.putNew(c, r, scope.Create, r.in.newID, 1)
 }
 

@@ -73,14 +73,14 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 	e.Method = r.method
 	doc, err := c.Put(r.ctx, e)
 	e.Doc = doc
-	r.notes.touch(e)
+	r.touch(e)
 	return err
 }
 
 // found answers a creation whose If-None-Exist found a resource: that discloses
 // it, and so the audit record names it.
 func (s *writer) found(c Change, r *request, e Entry) (*response, error) {
-	r.notes.touch(e)
+	r.touch(e)
 	return s.written(c, r, e, http.StatusOK)
 }
 
@@ -200,7 +200,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 		return nil, err
 	}
 
-	r.notes.leave(old) // the patient whose record it leaves
+	r.leave(old) // the patient whose record it leaves
 	r.notes.change(provenance.Update, e)
 	return s.written(c, r, e, http.StatusOK)
 }
@@ -334,7 +334,7 @@ func (s *writer) remove(c Change, r *request, old Entry) (*response, error) {
 		Deleted: true,
 	}
 
-	r.notes.touch(old)
+	r.touch(old)
 	_, err := c.Put(r.ctx, e)
 	e.Terms = old.Terms
 	r.notes.change(provenance.Delete, e)
