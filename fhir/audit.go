@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -383,7 +382,7 @@ const maxLabels = 50
 
 // labelsOf returns the security labels of a version.
 func labelsOf(e Entry) (all []trail.Coding) {
-	if !bytes.Contains(e.Body, []byte(`"security"`)) {
+	if !label.MayHave(e.Body) {
 		return nil
 	}
 	root, err := stored(e)
@@ -391,7 +390,7 @@ func labelsOf(e Entry) (all []trail.Coding) {
 		return nil
 	}
 
-	for _, label := range root.Get("meta").Get("security").Each() {
+	for _, label := range root.At("meta", "security").Each() {
 		code := label.Get("code").Text()
 		if code == "" || len(all) == maxLabels {
 			continue
