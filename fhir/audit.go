@@ -181,6 +181,7 @@ func (d *denials) audit(s *Service, r *request, f *failure) {
 		_ = s.auditLater(rec) // its error is seen by whoever is served next
 	}
 }
+
 // FlushAudit stores the records that wait.
 func (s *Service) FlushAudit() error { return s.flushAudit() }
 
