@@ -311,18 +311,22 @@ const (
 
 // touch notes a version that a request is about.
 func (r *request) touch(e Entry) {
-	patients := r.patientsOf(nil, e)
+	e = r.withTerms(e)
+	patients := patientsOf(nil, e)
 	n := &r.notes
 	if !n.query {
-		n.touched = append(n.touched, touched{
-			Version: trail.Version{
-				Type:    e.Type,
-				ID:      e.ID,
-				Version: e.Version,
-				Labels:  labelsOf(e),
-			},
-			patients: patients,
-		})
+		v := trail.Version{
+			Type:    e.Type,
+			ID:      e.ID,
+			Version: e.Version,
+		}
+		for _, label := range labelsOf(e) {
+			v.Labels = append(v.Labels, trail.Coding{
+				System: label.System,
+				Code:   label.Code,
+			})
+		}
+		n.touched = append(n.touched, touched{v, patients})
 		return
 	}
 
@@ -341,21 +345,21 @@ func (r *request) touch(e Entry) {
 // the record of another patient.
 func (r *request) leave(old Entry) {
 	last := &r.notes.touched[len(r.notes.touched)-1]
-	last.patients = r.patientsOf(last.patients, old)
+	last.patients = patientsOf(last.patients, r.withTerms(old))
 }
 
-// patientsOf adds the patients that a version is about. Earlier versions have no terms,
-// which are then extracted again.
-func (r *request) patientsOf(ids []string, e Entry) []string {
-	if len(e.Terms) == 0 && len(e.Body) > 0 && r.ex != nil {
-		if root, err := stored(e); err == nil {
-			e.Terms, _ = r.ex.Extract(e.Type, root, search.Stamp{ // of what could be stored
-				ID:      e.ID,
-				Updated: e.Updated,
-			})
-		}
+// withTerms gives an earlier version its search terms, which only current ones have.
+func (r *request) withTerms(e Entry) Entry {
+	if len(e.Terms) > 0 || len(e.Body) == 0 || r.ex == nil || e.Type == "AuditEvent" {
+		return e
 	}
-	return patientsOf(ids, e)
+	if root, err := stored(e); err == nil {
+		e.Terms, _ = r.ex.Extract(e.Type, root, search.Stamp{ // of what could be stored
+			ID:      e.ID,
+			Updated: e.Updated,
+		})
+	}
+	return e
 }
 
 // patientsOf adds the patients that a version with terms is about.
@@ -376,33 +380,6 @@ func patientsOf(ids []string, e Entry) []string {
 		})
 	}
 	return ids
-}
-
-// maxLabels bounds the security labels of one resource in a record.
-const maxLabels = 50
-
-// labelsOf returns the security labels of a version.
-func labelsOf(e Entry) (all []trail.Coding) {
-	if !label.MayHave(e.Body) {
-		return nil
-	}
-	root, err := stored(e)
-	if err != nil {
-		return nil
-	}
-
-	for _, label := range root.At("meta", "security").Each() {
-		code := label.Get("code").Text()
-		if code == "" || len(all) == maxLabels {
-			continue
-		}
-		all = append(all, trail.Coding{
-			System:  label.Get("system").Text(),
-			Code:    code,
-			Display: label.Get("display").Text(),
-		})
-	}
-	return all
 }
 
 // ofPatients returns a record for each patient, and one if there is none.
