@@ -136,7 +136,7 @@ func IsTooCostly(err error) bool {
 func Disclosures(
 	ctx context.Context, s *Service, patient, start, end string,
 ) (all []*disclosure.Disclosure, err error) {
-	if err := s.flushAudit(); err != nil {
+	if err := s.FlushAudit(); err != nil {
 		return nil, err
 	}
 

@@ -47,19 +47,19 @@ func (s *Service) auditLater(records ...trail.Record) error {
 	n := len(a.pending)
 	if first && n > 0 {
 		a.timer = time.AfterFunc(auditDelay, func() {
-			s.flushAudit()
+			s.FlushAudit()
 		})
 	}
 
 	a.mu.Unlock()
 	if n >= auditPending {
-		return s.flushAudit()
+		return s.FlushAudit()
 	}
 	return nil
 }
 
-// flushAudit returns when all that was taken so far is stored, or cannot be.
-func (s *Service) flushAudit() error {
+// FlushAudit returns when all that was taken so far is stored, or cannot be.
+func (s *Service) FlushAudit() error {
 	a := &s.audit
 	a.commit.Lock()
 	defer a.commit.Unlock()
@@ -98,7 +98,7 @@ func (s *Service) auditReady() error {
 	broken := s.audit.broken
 	s.audit.mu.Unlock()
 	if broken != nil {
-		return s.flushAudit()
+		return s.FlushAudit()
 	}
 	return nil
 }
@@ -182,11 +182,8 @@ func (d *denials) audit(s *Service, r *request, f *failure) {
 	}
 }
 
-// FlushAudit stores the records that wait.
-func (s *Service) FlushAudit() error { return s.flushAudit() }
-
 // Close stores the records that wait.
-func (s *Service) Close() error { return s.flushAudit() }
+func (s *Service) Close() error { return s.FlushAudit() }
 
 // auditRecords returns the records of an interaction that is done, or failed: one
 // for each patient, as IHE's Basic Audit Log Patterns have it.
@@ -222,7 +219,7 @@ func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Reco
 	}
 
 	if trail.IsQuery(in.name) {
-		rec.Query = r.asked()
+		rec.Query = asked(r)
 		rec.Clean = shorten(r.notes.clean)
 		return ofPatients(rec, r.notes.patients)
 	}
@@ -248,22 +245,22 @@ const maxAsked = 4 << 10
 
 // asked is the request as it was made, for the record. That of a match, and of a search
 // that was posted, has its body (IHE PDQm, ITI-119).
-func (r *request) asked() string {
+func asked(r *request) string {
 	text := r.method + " " + strings.Join(r.path, "/") + "?"
-	if r.rawQuery != "" || r.posts() {
+	if r.rawQuery != "" || posts(r) {
 		text += r.rawQuery
 	} else {
 		text += encodePairs(r.query) // of an entry
 	}
 	text = shorten(text)
-	if r.matching != nil || r.posts() {
+	if r.matching != nil || posts(r) {
 		text += "\n\n" + string(r.body[:min(len(r.body), maxAsked)])
 	}
 	return text
 }
 
 // posts reports whether the query is in the body, as a form.
-func (r *request) posts() bool {
+func posts(r *request) bool {
 	return len(r.path) > 0 && r.path[len(r.path)-1] == "_search"
 }
 
@@ -311,7 +308,7 @@ const (
 
 // touch notes a version that a request is about.
 func (r *request) touch(e Entry) {
-	e = r.withTerms(e)
+	e = withTerms(r, e)
 	patients := patientsOf(nil, e)
 	n := &r.notes
 	if !n.query {
@@ -343,13 +340,13 @@ func (r *request) touch(e Entry) {
 
 // leave notes the version before the one that was touched last: it may have been in
 // the record of another patient.
-func (r *request) leave(old Entry) {
+func leave(r *request, old Entry) {
 	last := &r.notes.touched[len(r.notes.touched)-1]
-	last.patients = patientsOf(last.patients, r.withTerms(old))
+	last.patients = patientsOf(last.patients, withTerms(r, old))
 }
 
 // withTerms gives an earlier version its search terms, which only current ones have.
-func (r *request) withTerms(e Entry) Entry {
+func withTerms(r *request, e Entry) Entry {
 	if len(e.Terms) > 0 || len(e.Body) == 0 || r.ex == nil || e.Type == "AuditEvent" {
 		return e
 	}

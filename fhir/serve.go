@@ -201,7 +201,7 @@ func (s *Service) do(req *request) (*response, error) {
 	}
 
 	if in.name == "$disclosures" || len(req.path) > 0 && req.path[0] == "AuditEvent" {
-		if err := s.flushAudit(); err != nil {
+		if err := s.FlushAudit(); err != nil {
 			return nil, err
 		}
 	}

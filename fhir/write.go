@@ -200,7 +200,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 		return nil, err
 	}
 
-	r.leave(old) // the patient whose record it leaves
+	leave(r, old) // the patient whose record it leaves
 	r.notes.change(provenance.Update, e)
 	return s.written(c, r, e, http.StatusOK)
 }
