@@ -189,3 +189,33 @@ func TestProvenanceHasTheLabels(t *testing.T) {
 		t.Error("that of the patient has it, too")
 	}
 }
+
+// What is done in the background has its Provenance, the header's too, and has it after
+// a restart.
+// Covers: FS-505 FS-506
+func TestProvenanceInTheBackground(t *testing.T) {
+	d := servertest.Start(t, writing)
+	c := newFHIRClient(t, d, "system/*.cruds")
+	finished := func(h http.Header) {
+		t.Helper()
+		at := h.Get("Content-Location")
+		d.Eventually("the job is done", func() bool {
+			status, _, _ := c.ask("GET", at, "")
+			return status == http.StatusOK
+		})
+	}
+
+	_, h := c.must("PUT", "/Patient/prov-p", somePatient, "Prefer", "respond-async", "X-Provenance", sentProvenance)
+	finished(h)
+	of := c.found("/Provenance?target=Patient/prov-p")
+	if len(of) != 1 || at(of[0], "reason", 0, "text") != "as the client knows it" {
+		t.Errorf("%v", of)
+	}
+
+	d.Stop()
+	d = d.Env.Start(d.Env.Listen())
+	c.d = d
+	if got := c.provenances("Patient/prov-p"); len(got) != 1 {
+		t.Errorf("after a restart: %q", got)
+	}
+}
