@@ -81,6 +81,9 @@ func (s *describer) capabilityRest(c *coder) fhir.CapabilityStatementRest {
 			s.MaxBody, tree.MaxBytes, maxContent, maxEntries, maxAnswer)),
 	}
 	c.set(&rest.Mode, "server")
+	if s.Provenance {
+		*rest.Documentation += " Each change has a Provenance; the header X-Provenance brings one in its place."
+	}
 
 	for _, code := range s.systemInteractions() {
 		var in fhir.CapabilityStatementRestInteraction
@@ -279,6 +282,14 @@ func (s *describer) typeOperations(
 				"patients: only these are found. The input holds the IDI-Patient profile that it asserts in " +
 				"meta.profile, or has a weight of 9 by the Identity Matching guide. A client that asks too often " +
 				"gets 429 with Retry-After."),
+		})
+	}
+
+	if _, ok := s.routes["/Type/id/$sign"]; ok {
+		all = append(all, fhir.CapabilityStatementRestResourceOperation{
+			Name:          "sign",
+			Definition:    s.PublicBase + "/OperationDefinition/sign",
+			Documentation: ptr("On an instance: stores a Provenance with the server's signature of it."),
 		})
 	}
 

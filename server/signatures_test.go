@@ -195,7 +195,7 @@ func TestSignaturesRefused(t *testing.T) {
 }
 
 // The JWS is held to the rules of every signed document.
-// Covers: FS-501 FS-504, case 057
+// Covers: FS-501 FS-504
 func TestSignatureFormRefused(t *testing.T) {
 	d := servertest.Start(t, writing)
 	c := newFHIRClient(t, d, "system/*.cruds")

@@ -195,6 +195,10 @@ func TestSign(t *testing.T) {
 		t.Errorf("%d of the patient's", n) // that of the Observation, twice
 	}
 
+	_, statement := d.Get(servertest.Base + "/metadata")
+	if !strings.Contains(statement, "X-Provenance") || !strings.Contains(statement, "OperationDefinition/sign") {
+		t.Error("the CapabilityStatement does not have X-Provenance and $sign")
+	}
 	for scope, want := range map[string]int{
 		"system/Observation.rs":                                       http.StatusForbidden,
 		"system/Provenance.cruds":                                     http.StatusForbidden,
