@@ -49,7 +49,7 @@ func (l *Labeler) Holder(g *access.Grant, emergency bool) *Holder {
 
 	level, cleared, relabel := l.clearance(g)
 	h.relabel = relabel
-	h.purpose = l.anyone || slices.ContainsFunc(g.Purposes, func(p string) bool {
+	h.purpose = l.anyone || ownRecord(g) || slices.ContainsFunc(g.Purposes, func(p string) bool {
 		return slices.Contains(l.purposes, p)
 	})
 	if h.purpose {
@@ -57,6 +57,13 @@ func (l *Labeler) Holder(g *access.Grant, emergency bool) *Holder {
 	}
 
 	return h
+}
+
+// ownRecord reports whether a grant is that of a person who reaches the records of
+// their own patients alone: a patient, or who acts for one. No restricted label keeps
+// a record from them.
+func ownRecord(g *access.Grant) bool {
+	return g.Subject != "" && !g.AllPatients
 }
 
 // Check implements access.Rule.

@@ -266,6 +266,10 @@ func (l *Labeler) Version() uint64 {
 // clearance returns what a grant is cleared for by the policy, whatever its purposes.
 func (l *Labeler) clearance(g *access.Grant) (level Level, cleared map[string]bool, relabel bool) {
 	level, cleared = Normal, map[string]bool{}
+	if ownRecord(g) {
+		level, cleared["*"] = Restricted, true
+	}
+
 	for _, c := range l.policy.Clearances {
 		if !c.fits(g) {
 			continue

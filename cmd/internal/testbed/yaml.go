@@ -77,6 +77,11 @@ idps:                        # where people may sign in when a client names it
     key: server/idp.key
     ca: tls/ca.pem
     contact: mailto:sandbox@destination.example
+labels:                      # members of the first community read restricted data, for treatment
+  clearances:
+    - community: {{q (index .Communities 0).URI}}
+      level: R
+      sensitivities: ['*']
 revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses

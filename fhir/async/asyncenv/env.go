@@ -235,6 +235,8 @@ func authorize(r *http.Request) (*fhir.Grant, *fhir.Denial) {
 			g.Registration = 2
 		case "community":
 			g.Community = v
+		case "everyone":
+			g.AllPatients = true
 		case "party":
 			g.Party = v
 		}
