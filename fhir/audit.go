@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/search"
@@ -218,12 +219,66 @@ func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Reco
 		rec.Subtype = "transaction"
 	}
 
+	decided := decisions(r, rec)
 	if trail.IsQuery(in.name) {
 		rec.Query = asked(r)
 		rec.Clean = shorten(r.notes.clean)
-		return ofPatients(rec, r.notes.patients)
+		return append(ofPatients(rec, r.notes.patients), decided...)
 	}
-	return ofResources(rec, r.notes.touched)
+	return append(ofResources(rec, r.notes.touched), decided...)
+}
+
+// decisions returns a record for each Consent that denied the request something, or
+// that emergency access has passed (IHE BALP 1.1, AuthZconsent).
+func decisions(r *request, rec trail.Record) []trail.Record {
+	if r.access == nil {
+		return nil
+	}
+
+	var all []trail.Record
+	for _, rule := range r.access.Rules() {
+		of, ok := rule.(*consent.Rule)
+		if !ok {
+			continue
+		}
+		for _, a := range of.Take() {
+			all = append(all, decision(rec, a))
+		}
+	}
+	return all
+}
+
+func decision(rec trail.Record, a consent.Answer) trail.Record {
+	rec.Interaction = ""
+	rec.Subtype = ""
+	rec.Outcome = "0"
+	rec.Failure = ""
+	rec.Patients = []string{a.Patient}
+	rec.Event = &trail.Event{
+		Type: trail.Coding{
+			System:  "http://dicom.nema.org/resources/ontology/DCM",
+			Code:    "110113",
+			Display: "Security Alert",
+		},
+		Subtypes: []trail.Coding{{
+			System: "https://profiles.ihe.net/ITI/BALP/CodeSystem/AuthZsubType",
+			Code:   "AuthZ-Consent",
+		}},
+		Action: "E",
+	}
+
+	if a.Outcome == consent.Deny {
+		rec.Outcome = "4"
+		rec.Failure = a.Text()
+	}
+	if a.Consent != "" {
+		rec.Touched = []trail.Version{{
+			Type:    "Consent",
+			ID:      a.Consent,
+			Version: a.Version,
+		}}
+	}
+	return rec
 }
 
 // refused keeps the record of a request that was refused before it was begun,

@@ -71,7 +71,7 @@ func (v *Viewer) Security() []search.Coding {
 // admit makes what decides about access for a request that has a grant.
 func (s *core) admit(r *request) {
 	r.labels = s.labels.Holder(r.grant, r.emergency())
-	r.access = access.NewReader(r.grant, s.ex.Bases, r.labels, s.consentRule(r.grant))
+	r.access = access.NewReader(r.grant, s.ex.Bases, r.labels, s.consentRule(r.grant, r.emergency()))
 }
 
 // emergency reports whether the request states emergency access, and may have it.
@@ -102,12 +102,14 @@ func (r *request) purposes() []string {
 }
 
 // consentRule returns the rule of the patients' Consents for the party of a grant.
-func (s *core) consentRule(g *Grant) *consent.Rule {
+// emergency is that the request is emergency access.
+func (s *core) consentRule(g *Grant, emergency bool) *consent.Rule {
 	asker := &consent.Asker{
 		Client:    g.Client,
 		ClientURI: g.Party,
 		User:      g.User,
 		Personal:  g.Subject != "",
+		Emergency: emergency,
 	}
 	if g.Asserted != nil {
 		asker.Organization = g.Asserted.Organization

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs/netname"
+	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/complaint"
 )
@@ -185,6 +186,13 @@ func (c Config) checkWords(cs *complaint.List) {
 	oneOf(cs, "keyFiles", c.KeyFiles, "refuse", "group", "warn")
 	oneOf(cs, "log", c.Log, "text", "json")
 	oneOf(cs, "fhir", c.FHIR, "on", "off")
+	oneOf(cs, "consents.default", c.Consents.Default, "deny", "permit")
+	for _, purpose := range c.Consents.Deny {
+		if !consent.KnownPurpose(purpose) {
+			cs.Add("name one of HMARKT, HOPERAT, HPAYMT, HRESCH, PATRQT, PUBHLTH, TREAT or a narrower one",
+				"consents.deny: %q is no purpose of use of v3-ActReason", purpose)
+		}
+	}
 	oneOf(cs, "attachments", c.Attachments, "accept", "refuse")
 	oneOf(cs, "provenance", c.Provenance, "on", "off")
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/oauth"
@@ -43,6 +44,8 @@ type Config struct {
 	// Provenance is whether each change of a resource has a Provenance that the
 	// destination makes, or that the header X-Provenance brings: "on" (default) or "off".
 	Provenance string `yaml:"provenance,omitempty"`
+	// Consents is what counts where a patient's Consents decide nothing, or deny.
+	Consents Consents `yaml:"consents,omitempty"`
 	// FHIR is "on" (default), or "off" for an identity provider: a server of people and
 	// their sign-in that has no FHIR service. Its issuer is its public base by default.
 	FHIR string `yaml:"fhir,omitempty"`
@@ -282,6 +285,7 @@ func (c Config) withDefaults() Config {
 	or(&c.Rates.MatchesPerClient, defaultMatchesPerClient)
 	or(&c.Attachments, "refuse")
 	or(&c.Provenance, "on")
+	or(&c.Consents.Default, "permit")
 	or(&c.Log, "text")
 	or(&c.Explain, "operator")
 
@@ -358,4 +362,27 @@ func (c Config) file(name string) string {
 		return name
 	}
 	return filepath.Join(c.Dir, name)
+}
+
+// Consents is the policy beside the patients' Consents.
+type Consents struct {
+	// Default is "permit" (default) or "deny" where no Consent of the patient decides.
+	Default string `yaml:"default,omitempty"`
+	// Deny are purposes of use (v3-ActReason, narrower ones included) for which a
+	// Consent must permit, whatever the default.
+	Deny []string `yaml:"deny,omitempty"`
+	// BreakGlass lets emergency access pass what Consents deny.
+	BreakGlass bool `yaml:"breakGlass,omitempty"`
+}
+
+// policy is what the FHIR service is given.
+func (c Consents) policy() consent.Policy {
+	p := consent.Policy{
+		Denied:     c.Deny,
+		BreakGlass: c.BreakGlass,
+	}
+	if c.Default == "deny" {
+		p.Denied = []string{"*"}
+	}
+	return p
 }

@@ -95,6 +95,7 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 		Jobs:              jobs,
 		Now:               s.deps.Now,
 		StrictAttachments: s.cfg.Attachments == "refuse",
+		Consents:          s.cfg.Consents.policy(),
 		Provenance:        s.cfg.Provenance == "on",
 		Signatures:        &signatureAuthority{s},
 		Labels:            s.cfg.Labels,

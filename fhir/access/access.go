@@ -105,6 +105,9 @@ func NewReader(g *Grant, bases search.Bases, rules ...Rule) *Reader {
 	}
 }
 
+// Rules returns what binds the grant besides its scopes.
+func (r *Reader) Rules() []Rule { return r.rules }
+
 // May returns nil if the grant allows p on some resources of typ, and otherwise
 // a *Refusal.
 func (r *Reader) May(p scope.Permission, typ string) error {

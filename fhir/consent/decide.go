@@ -219,7 +219,7 @@ func (d *Decider) byDefault(patient string) Answer {
 	asserted := d.Asker.purposes()
 	for _, denied := range d.Policy.Denied {
 		within := func(purpose string) bool {
-			return Is(purpose, denied) || !knownPurpose(purpose)
+			return Is(purpose, denied) || !KnownPurpose(purpose)
 		}
 		if denied == "*" || len(asserted) == 0 || slices.ContainsFunc(asserted, within) {
 			a.Outcome = Deny

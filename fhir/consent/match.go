@@ -134,7 +134,7 @@ func (q *question) hasPurpose(of []coding, outcome Outcome) certainty {
 			switch {
 			case Is(purpose, c.code):
 				return yes
-			case knownPurpose(purpose) && knownPurpose(c.code):
+			case KnownPurpose(purpose) && KnownPurpose(c.code):
 				return no
 			}
 			return maybe

@@ -111,7 +111,7 @@ func Is(purpose, of string) bool {
 	return true
 }
 
-// knownPurpose reports whether a code is one of v3-ActReason's purposes of use.
-func knownPurpose(code string) bool {
+// KnownPurpose reports whether a code is one of v3-ActReason's purposes of use.
+func KnownPurpose(code string) bool {
 	return broader[code] != "" || slices.Contains(broadest, code)
 }

@@ -31,9 +31,8 @@ type Rule struct {
 	Bases  search.Bases
 	Now    time.Time
 	Cache  *Cache
-	// Decided, optional, gets each decision that a Consent made.
-	Decided func(Answer)
 
+	noted []Answer // see Take
 	of      access.Source // whose state decider has seen; nil: none
 	decider *Decider
 	idle    bool // no Consent decides anything in that state
@@ -65,7 +64,7 @@ func (r *Rule) Decide(
 	}
 	r.note(a)
 	if a.Outcome == Deny {
-		d.Reason = access.Reason(a.text())
+		d.Reason = access.Reason(a.Text())
 	}
 	d.Permits = a.Outcome == Permit && a.Consent != "" && !a.Emergency
 	return d, nil
@@ -107,15 +106,31 @@ func (r *Rule) Screen(
 	return left, err
 }
 
-// note hands on a decision that a Consent made.
+// maxNoted bounds the decisions that are noted of one request.
+const maxNoted = 16
+
+// note keeps a decision for the audit record: one that denies, or that emergency access
+// has passed.
 func (r *Rule) note(a Answer) {
-	if r.Decided != nil && (a.Consent != "" || a.Outcome == Deny) {
-		r.Decided(a)
+	if a.Outcome != Deny && !a.Emergency || len(r.noted) >= maxNoted {
+		return
+	}
+	if !slices.Contains(r.noted, a) {
+		r.noted = append(r.noted, a)
 	}
 }
 
-// text is the reason of an answer, with what decided.
-func (a *Answer) text() string {
+// Take returns the decisions about single resources since it was called last that
+// denied, or that emergency access has passed, each once. What a search leaves out is
+// not among them.
+func (r *Rule) Take() []Answer {
+	noted := r.noted
+	r.noted = nil
+	return noted
+}
+
+// Text is the reason of an answer, with what decided.
+func (a *Answer) Text() string {
 	switch {
 	case a.Consent == "":
 		return a.Reason
