@@ -86,6 +86,10 @@ var claims = []claim{
 	{"bound", "a token that is bound to the client's key (DPoP) is worthless to whoever copies it on the way",
 		"originator token -dpop; curl as above with the TOKEN, and with the DPoP header of an earlier request",
 		showBound},
+	{"consented", "what a patient grants, denies and withdraws counts at once: read for treatment, refused for " +
+		"marketing, an emergency passes and is recorded, a withdrawn grant is over",
+		"originator login -sandbox {dir}; PUT a Consent with system/Consent.cruds; GET {base}/AuditEvent?" +
+			"subtype=AuthZ-Consent", showConsented},
 	{"revoked", "revoked certificate refused",
 		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client " +
 			"a-rsa {about}", showRevoked},

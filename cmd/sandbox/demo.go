@@ -64,6 +64,7 @@ type demo struct {
 	gatewayPrograms []string // none when no gateway program can be read
 	gatewayReason   string   // why there are none, or how they relate to this run
 	newKey          func() (*client.Proofs, error)
+	unwanted        string // the purpose of use that a patient denies
 
 	compared *comparison // nil until hops were compared
 
@@ -97,6 +98,7 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 		quietTime:  restTime,
 		settleTime: settleTime,
 		newKey:     client.NewProofs,
+		unwanted:   "HMARKT",
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err

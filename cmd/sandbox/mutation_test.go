@@ -130,6 +130,9 @@ var mutations = []mutation{
 		}
 		d.newKey = func() (*client.Proofs, error) { return key, nil }
 	}},
+	{"consented", "the purpose is none that the patient denies", "for TREAT: 200, not 404", func(_ *testing.T, d *demo) {
+		d.unwanted = "TREAT"
+	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
 			return &refuser{inner: inner}

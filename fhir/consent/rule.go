@@ -32,7 +32,7 @@ type Rule struct {
 	Now    time.Time
 	Cache  *Cache
 
-	noted []Answer // see Take
+	noted   []Answer      // see Take
 	of      access.Source // whose state decider has seen; nil: none
 	decider *Decider
 	idle    bool // no Consent decides anything in that state

@@ -94,8 +94,15 @@ func (b *Browser) Press(
 		return nil, fmt.Errorf("the page %q has no button %q", p.Title, button)
 	}
 
+	return b.Send(ctx, p, form, change, url.Values{pressed.Name: {pressed.Value}})
+}
+
+// Send sends a form of a page, with some fields changed.
+func (b *Browser) Send(
+	ctx context.Context, p *Page, form *Form, changes ...url.Values,
+) (*Page, error) {
 	v := url.Values{}
-	for _, values := range []url.Values{form.Values, change, {pressed.Name: {pressed.Value}}} {
+	for _, values := range append([]url.Values{form.Values}, changes...) {
 		for name := range values {
 			v[name] = values[name]
 		}

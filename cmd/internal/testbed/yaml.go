@@ -87,6 +87,8 @@ revocation:
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
 patients: {{.Patients}}
 writable: true               # testers change data, too
+consents:
+  breakGlass: true           # emergency access passes what a patient's Consents deny
 tokenLifetime: 60m
 timeouts:
   handshake: 10s

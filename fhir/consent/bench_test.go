@@ -1,0 +1,97 @@
+package consent_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir/async/asyncenv"
+	"fhirdest.example/fhir/sample"
+)
+
+// The size of the comparison: so many patients have some 100,000 resources.
+const (
+	benchPatients = 1500
+	benchConsents = 1000
+	benchRounds   = 15
+)
+
+// BenchmarkReads compares the rate of reads and searches for treatment with that of the
+// same store without any Consent in force, by turns in one run: the ratio of medians is
+// what counts. scripts/bench-consents runs it.
+func BenchmarkReads(b *testing.B) {
+	with := asyncenv.New(b)
+	with.Must(with.Service.Seed(b.Context(), benchPatients))
+	with.Close()
+	without := asyncenv.New(b, func(e *asyncenv.Env) {
+		data, err := os.ReadFile(filepath.Join(with.Dir, "fhir.bolt"))
+		e.Must(err)
+		e.Must(os.WriteFile(filepath.Join(e.Dir, "fhir.bolt"), data, 0o600))
+	})
+	with.Open()
+	with.Run()
+	b.Cleanup(with.Close)
+
+	settle(b, without, func(string) string { return "inactive" })
+	settle(b, with, func(string) string { return "active" })
+
+	for name, path := range map[string]string{
+		"read":                  "/Observation/ID-heart-1",
+		"search of a patient":   "/Observation?patient=ID&_count=20",
+		"search of a category":  "/Observation?patient=ID&category=laboratory&_count=20",
+		"search of all, a page": "/Observation?_count=20&_total=none",
+		"search of all, a code": "/Observation?code=718-7&_count=20",
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := 200
+			if strings.HasPrefix(name, "search of all, a code") {
+				n = 5
+			}
+			var times [2][]time.Duration
+			for range benchRounds {
+				for i, e := range []*asyncenv.Env{without, with} {
+					times[i] = append(times[i], ask(b, e, path, n))
+				}
+			}
+			b.ReportMetric(float64(median(times[0]))/float64(median(times[1])), "of-the-rate")
+			b.ReportMetric(float64(median(times[1]))/float64(n)/1e3, "us/request")
+		})
+	}
+}
+
+// settle stores a Consent that denies marketing for each of the first patients, and
+// makes those of the sample inactive.
+func settle(b *testing.B, e *asyncenv.Env, status func(id string) string) {
+	for i := range benchPatients {
+		p := sample.PatientID(i)
+		further, state := noMarketing, "inactive"
+		if i < benchConsents {
+			state = status(p)
+		}
+		id := p + "-consent-1"
+		w := e.Do("PUT", "/Consent/"+id, treatment, consentOf(id, state, p, further))
+		if w.Code >= 300 {
+			b.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+}
+
+func ask(b *testing.B, e *asyncenv.Env, path string, n int) time.Duration {
+	began := time.Now()
+	for i := range n {
+		p := sample.PatientID(i * 7 % benchConsents)
+		if w := e.Do("GET", strings.ReplaceAll(path, "ID", p), treatment, ""); w.Code != 200 {
+			b.Fatal(fmt.Sprint(w.Code, w.Body))
+		}
+	}
+	return time.Since(began)
+}
+
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
