@@ -233,6 +233,7 @@ var origins = []string{
 // isFrom reports whether the resource comes from an actor: names it as author,
 // performer, custodian and the like. It is not known of a resource that names none.
 func (q *question) isFrom(a actor) certainty {
+	q.looked = true
 	want := q.Bases.ParseRef(a.reference)
 	if want.Type == "" && a.identifier.code == "" {
 		return maybe

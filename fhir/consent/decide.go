@@ -94,6 +94,7 @@ type Decider struct {
 
 	inForce map[string][]*Consent
 	actors  map[actor]certainty
+	settled map[string]Answer // by patient: the answers about Access that no resource changes
 }
 
 // Answer is what was decided, and by what.
@@ -107,6 +108,9 @@ type Answer struct {
 	Emergency bool    // emergency access passed what a Consent denies
 }
 
+// undecided is the reason of what is permitted since no Consent denies it.
+const undecided = "no Consent of the patient decides"
+
 // Decide answers whether the Consents of some patients permit all the actions on a
 // resource that belongs to them. What belongs to nobody is permitted.
 func (d *Decider) Decide(
@@ -114,7 +118,7 @@ func (d *Decider) Decide(
 ) (Answer, error) {
 	final := Answer{
 		Outcome: Permit,
-		Reason:  "no Consent of the patient decides",
+		Reason:  undecided,
 	}
 	for _, patient := range patients {
 		if d.Asker.User == "Patient/"+patient {
@@ -174,16 +178,42 @@ func (d *Decider) ofPatient(
 func (d *Decider) byAction(
 	ctx context.Context, patient string, all []*Consent, r *Resource, action Action,
 ) (Answer, error) {
-	permitted := Answer{}
+	if a, known := d.settled[patient]; known && action == Access {
+		return a, nil
+	}
+
 	q := &question{
 		Decider:  d,
 		resource: r,
 		action:   action,
 	}
+	a := q.answer(ctx, patient, all)
+	if q.err != nil {
+		return Answer{}, q.err
+	}
+	if action == Access && !q.looked {
+		if d.settled == nil {
+			d.settled = map[string]Answer{}
+		}
+		d.settled[patient] = a
+	}
+	return a, nil
+}
+
+// Permits reports whether it is known already that everything of a patient may be
+// read, whatever it is.
+func (d *Decider) Permits(patient []byte) bool {
+	a, known := d.settled[string(patient)]
+	return known && a.Outcome == Permit
+}
+
+// answer joins what a patient's Consents decide.
+func (q *question) answer(ctx context.Context, patient string, all []*Consent) Answer {
+	permitted := Answer{}
 	for _, c := range all {
 		outcome, path, reason := c.decide(ctx, q)
 		if q.err != nil {
-			return Answer{}, q.err
+			return Answer{}
 		}
 
 		a := Answer{
@@ -196,16 +226,16 @@ func (d *Decider) byAction(
 		}
 		switch {
 		case outcome == Deny:
-			return a, nil
+			return a
 		case outcome == Permit && permitted.Outcome == Silent:
 			permitted = a
 		}
 	}
 
 	if permitted.Outcome == Permit {
-		return permitted, nil
+		return permitted
 	}
-	return d.byDefault(patient), nil
+	return q.byDefault(patient)
 }
 
 // byDefault is the answer where no Consent decides.
@@ -213,7 +243,7 @@ func (d *Decider) byDefault(patient string) Answer {
 	a := Answer{
 		Outcome: Permit,
 		Patient: patient,
-		Reason:  "no Consent of the patient decides",
+		Reason:  undecided,
 	}
 
 	asserted := d.Asker.purposes()

@@ -27,6 +27,7 @@ type question struct {
 	root   *tree.Value
 	labels []string
 	read   bool // labels were read
+	looked bool // the resource was looked at: the answer is about it alone
 	err    error
 }
 
@@ -45,10 +46,28 @@ func (q *question) applies(ctx context.Context, r *rule, outcome Outcome) certai
 	for _, criterion := range []func() certainty{
 		func() certainty { return anyOf(r.actions, q.isAction) },
 		func() certainty { return q.hasPurpose(r.purposes, outcome) },
-		func() certainty { return anyOf(r.classes, q.ofClass) },
 		func() certainty {
 			return anyOf(r.actors, func(a actor) certainty { return q.isActor(ctx, a) })
 		},
+		func() certainty { return q.isAbout(ctx, r, outcome) },
+	} {
+		if sure == no || q.err != nil {
+			return no
+		}
+		sure = min(sure, criterion())
+	}
+	return sure
+}
+
+// isAbout reports whether the criteria are met that are about the resource.
+func (q *question) isAbout(ctx context.Context, r *rule, outcome Outcome) certainty {
+	if len(r.classes)+len(r.labels)+len(r.codes)+len(r.data) == 0 && !r.dataPeriod.there {
+		return yes
+	}
+
+	q.looked = true
+	sure := anyOf(r.classes, q.ofClass)
+	for _, criterion := range []func() certainty{
 		func() certainty {
 			return anyOf(r.labels, func(c coding) certainty { return q.hasLabel(c, outcome) })
 		},
