@@ -35,6 +35,7 @@ type Rule struct {
 	noted   []Answer      // see Take
 	of      access.Source // whose state decider has seen; nil: none
 	decider *Decider
+	known   bool // whether idle is known of that state
 	idle    bool // no Consent decides anything in that state
 }
 
@@ -54,8 +55,11 @@ func (r *Rule) Decide(
 	if slices.Contains(exempt, v.Type) {
 		return d, nil
 	}
-	if err := r.follow(ctx, src); err != nil || r.idle {
-		return d, err
+	r.follow(src)
+	if len(v.Terms) == 0 || v.Type == "Bundle" { // it would have to be read
+		if idle, err := r.isIdle(ctx, src); err != nil || idle {
+			return d, err
+		}
 	}
 
 	a, err := r.about(ctx, src, p, v)
@@ -77,7 +81,8 @@ func (r *Rule) Screen(
 	if slices.Contains(exempt, typ) {
 		return docs, nil
 	}
-	if err := r.follow(ctx, src); err != nil || r.idle {
+	r.follow(src)
+	if idle, err := r.isIdle(ctx, src); err != nil || idle {
 		return docs, err
 	}
 
@@ -160,25 +165,14 @@ func (a *Answer) Text() string {
 
 // follow makes a decider for a state. What it has found is kept as long as the state
 // is the same: of one that is being changed, for no longer than one question.
-func (r *Rule) follow(ctx context.Context, src access.Source) error {
+func (r *Rule) follow(src access.Source) {
 	state := src.State()
 	if r.decider != nil && state != nil && r.of != nil && r.of.State() == state {
-		return nil
-	}
-
-	idle := len(r.Policy.Denied) == 0
-	if idle {
-		err := src.Having(ctx, activeConsents(), func(uint64) bool {
-			idle = false
-			return false
-		})
-		if err != nil {
-			return err
-		}
+		return
 	}
 
 	r.of = src
-	r.idle = idle
+	r.known = false
 	r.decider = &Decider{
 		Asker:  r.Asker,
 		Policy: r.Policy,
@@ -190,7 +184,28 @@ func (r *Rule) follow(ctx context.Context, src access.Source) error {
 			cache: r.Cache,
 		},
 	}
-	return nil
+}
+
+// isIdle reports whether no Consent decides anything in a state: there is none that is
+// active, and none is needed.
+func (r *Rule) isIdle(ctx context.Context, src access.Source) (bool, error) {
+	if r.known {
+		return r.idle, nil
+	}
+
+	idle := len(r.Policy.Denied) == 0
+	if idle {
+		err := src.Having(ctx, activeConsents(), func(uint64) bool {
+			idle = false
+			return false
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	r.known = true
+	r.idle = idle
+	return idle, nil
 }
 
 // activeConsents is the clause of the Consents that are active.
