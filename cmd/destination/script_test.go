@@ -20,12 +20,20 @@ func TestMain(m *testing.M) {
 // destination that `start` and `stop` start and stop.
 //
 // Covers: case 329, case 331
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+// TestAuditScripts runs those of audit, with a destination of their own.
+//
+// Covers: FS-401
+func TestAuditScripts(t *testing.T) { runScripts(t, "testdata/audit") }
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	w := newEnv(t)
 	path := config(t, w)
 	var d *servertest.Destination
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("D", w.Dir)
