@@ -396,3 +396,27 @@ func TestPatientsReadTheirOwnRecord(t *testing.T) {
 		}
 	}
 }
+
+// Each refusal by a Consent is an AuditEvent of its own: a security alert about the
+// patient and the Consent, with the outcome and the reason. What is permitted has none.
+// Covers: FS-411
+func TestDecisionsAreInTheAuditRecord(t *testing.T) {
+	e := newEnv(t, 2)
+	p := sample.PatientID(1)
+	put(t, e, "/Consent/no", consentOf("no", "active", p, noMarketing))
+	e.Do("GET", "/Patient/"+p, treatment, "")
+	e.Do("GET", "/Patient/"+p, marketing, "")
+
+	w := e.Do("GET", "/AuditEvent?subtype=AuthZ-Consent&patient=Patient/"+p, "system/AuditEvent.rs; records", "")
+	if n := total(t, w); n != 1 {
+		t.Errorf("%d decisions: %s", n, short(w))
+	}
+	for _, part := range []string{
+		`"code":"110113"`, `"code":"AuthZ-Consent"`, `"action":"E"`, `"outcome":"4"`, `"outcomeDesc":"`,
+		"Consent/no, Consent.provision", `"reference":"Consent/no/_history/1"`, `"reference":"Patient/` + p + `"`,
+	} {
+		if !strings.Contains(w.Body.String(), part) {
+			t.Errorf("no %s in %s", part, w.Body)
+		}
+	}
+}
