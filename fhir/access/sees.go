@@ -99,6 +99,27 @@ func (r *Reader) Decide(
 	return d, nil
 }
 
+// Finds reports whether the grant both reads a version of a resource and finds it, as
+// what is taken out of the store without its id being known must be. Rules decide the
+// same about both, and are asked once.
+func (r *Reader) Finds(ctx context.Context, src Source, v Resource) (bool, error) {
+	ok, _, err := r.Sees(ctx, src, scope.Read, v)
+	if err != nil || !ok {
+		return false, err
+	}
+
+	reason, err := r.reason(ctx, src, r.filter(scope.Search, v.Type), v)
+	if err == nil && reason != Visible {
+		r.record(step{
+			check:  checkResource,
+			typ:    v.Type,
+			id:     v.ID,
+			reason: reason,
+		})
+	}
+	return err == nil && reason == Visible, err
+}
+
 // Missed records that a resource is not there. It looks like one that may not be
 // seen: the answers to both are the same.
 func (r *Reader) Missed(path string) {

@@ -92,6 +92,21 @@ func TestParameters(t *testing.T) {
 	})
 }
 
+// What is exported, the token both reads and finds: of two scopes that each allow one
+// of these, what both cover.
+//
+// Covers: FS-302
+func TestReadAndFound(t *testing.T) {
+	e := newEnv(t, 3)
+	labs := stored(t, e, "Observation?_count=1000&category=laboratory", asyncenv.All)
+	for _, token := range []string{
+		"system/Observation.r system/Observation.s?category=laboratory",
+		"system/Observation.s system/Observation.r?category=laboratory",
+	} {
+		same(t, exported(t, e, "GET", "/$export", token, "").lines, labs)
+	}
+}
+
 // Parameters come by POST as well, in a Parameters resource or in the URL.
 func TestPostedParameters(t *testing.T) {
 	e := newEnv(t, 3)

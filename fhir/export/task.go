@@ -9,7 +9,6 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
-	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 )
@@ -315,11 +314,7 @@ func (t *task) ofMember(e fhir.Entry, terms search.Terms) bool {
 // sees reports whether the grant both reads and finds a version.
 func (t *task) sees(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (bool, error) {
 	src, v := fhir.AccessTo(sn, e)
-	ok, _, err := t.access.Sees(ctx, src, scope.Read, v)
-	if err == nil && ok {
-		ok, _, err = t.access.Sees(ctx, src, scope.Search, v)
-	}
-	return ok, err
+	return t.access.Finds(ctx, src, v)
 }
 
 // give puts a version into the batch, and notes what else follows from that.

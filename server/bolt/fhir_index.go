@@ -14,7 +14,7 @@ import (
 // indexChange is a key that comes or goes.
 type indexChange struct {
 	key []byte
-	n   int // in the order in which the changes came
+	n   int // in the order in which the changes of a parameter came
 	del bool
 }
 
@@ -22,7 +22,7 @@ type indexChange struct {
 func (s *state) Scan(
 	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
 ) error {
-	if err := s.settleIndex(); err != nil {
+	if err := s.settleRange(from, to); err != nil {
 		return err
 	}
 
@@ -124,7 +124,38 @@ func (s *state) addTerms(e fhir.Entry) {
 }
 
 func (s *state) changeIndex(term []byte, doc uint64, del bool) {
-	s.keys = append(s.keys, indexChange{s.indexKey(term, doc), len(s.keys), del})
+	if s.keys == nil {
+		s.keys = map[param][]indexChange{}
+	}
+	p := param(term)
+	of := s.keys[p]
+	s.keys[p] = append(of, indexChange{s.indexKey(term, doc), len(of), del})
+}
+
+// param is the number of a search parameter, which the keys of the index begin with.
+type param [2]byte
+
+// settleRange does the changes that a scan of a range of keys may meet. A state that is
+// being changed is scanned for each resource that is stored, mostly for other
+// parameters than those that were changed.
+func (s *state) settleRange(from, to []byte) error {
+	if len(s.keys) == 0 {
+		return nil
+	}
+	if len(from) < 2 || len(to) < 2 {
+		return s.settleIndex()
+	}
+
+	first, last := param(from), param(to)
+	for p := range s.keys {
+		if bytes.Compare(p[:], first[:]) < 0 || bytes.Compare(p[:], last[:]) > 0 {
+			continue
+		}
+		if err := s.settleParam(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *state) indexKey(term []byte, doc uint64) []byte {
@@ -144,8 +175,29 @@ func appendIndexKey(b, term []byte, doc uint64) []byte {
 // splits its pages at the end of a transaction only, so that keys in any other
 // order would each move half of a page that has grown large.
 func (s *state) settleIndex() error {
-	inOrder(s.keys)
-	for _, c := range s.keys {
+	params := slices.SortedFunc(maps.Keys(s.keys), func(a, b param) int {
+		return bytes.Compare(a[:], b[:])
+	})
+	for _, p := range params {
+		if err := s.settleParam(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleParam does the changes of one parameter. Keys of one mostly come in order
+// already: that is seen, and sorting them costs little.
+func (s *state) settleParam(p param) error {
+	keys := s.keys[p]
+	slices.SortFunc(keys, func(a, b indexChange) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return a.n - b.n
+	})
+
+	for _, c := range keys {
 		var err error
 		if c.del {
 			err = s.in(indexTable).Delete(c.key)
@@ -158,35 +210,8 @@ func (s *state) settleIndex() error {
 		}
 	}
 
-	s.keys = s.keys[:0]
+	delete(s.keys, p)
 	return nil
-}
-
-// inOrder sorts keys. Those of one parameter mostly come in order already: that
-// is seen, and costs little, when each parameter is sorted by itself.
-func inOrder(keys []indexChange) {
-	byParam := map[[2]byte][]indexChange{}
-	for _, k := range keys {
-		p := [2]byte(k.key)
-		byParam[p] = append(byParam[p], k)
-	}
-
-	params := slices.SortedFunc(maps.Keys(byParam), func(a, b [2]byte) int {
-		return bytes.Compare(a[:], b[:])
-	})
-	keys = keys[:0]
-
-	for _, p := range params {
-		of := byParam[p]
-		slices.SortFunc(of, func(a, b indexChange) int {
-			if c := bytes.Compare(a.key, b.key); c != 0 {
-				return c
-			}
-			return a.n - b.n
-		})
-
-		keys = append(keys, of...)
-	}
 }
 
 func list(t search.Terms) [][]byte {

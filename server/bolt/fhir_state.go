@@ -19,11 +19,11 @@ type state struct {
 	health *health
 	tables [tables]table
 
-	logs  map[string]*table // of log, those that were needed
-	keys  []indexChange     // of the index, to be done in order: see settle
-	arena []byte            // their keys
-	audit auditLog          // the audit records
-	wrote bool              // something was changed since the last call of changed
+	logs  map[string]*table       // of log, those that were needed
+	keys  map[param][]indexChange // of the index, to be done in order: see settle
+	arena []byte                  // their keys
+	audit auditLog                // the audit records
+	wrote bool                    // something was changed since the last call of changed
 }
 
 var (
