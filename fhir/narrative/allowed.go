@@ -172,13 +172,24 @@ var activeStyles = []string{
 }
 
 // checkStyle refuses a style that is active content or fetches something from
-// elsewhere, also behind the escapes and comments that disguise it.
+// elsewhere, also behind the escapes and comments that disguise it. Within a string or
+// an address /* begins no comment, so that both readings are checked.
 func checkStyle(value string) error {
-	plain, err := plainStyle(value)
-	if err != nil {
-		return err
+	for _, comments := range []bool{true, false} {
+		plain, err := plainStyle(value, comments)
+		if err != nil {
+			return err
+		}
+		if err := checkPlainStyle(plain); err != nil {
+			return err
+		}
 	}
 
+	return nil
+}
+
+// checkPlainStyle checks what plainStyle returns.
+func checkPlainStyle(plain string) error {
 	for _, bad := range activeStyles {
 		if strings.Contains(plain, bad) {
 			return fmt.Errorf("a style with %q is not allowed", bad)
@@ -201,12 +212,12 @@ func checkStyle(value string) error {
 	return nil
 }
 
-// plainStyle returns a style in lower case without white space, comments and
-// escapes (CSS 2.1 4.1.3 and 4.1.9).
-func plainStyle(value string) (string, error) {
+// plainStyle returns a style in lower case without white space and escapes, and without
+// comments where there are any (CSS 2.1 4.1.3 and 4.1.9).
+func plainStyle(value string, comments bool) (string, error) {
 	var out strings.Builder
 	for value != "" {
-		if rest, ok := strings.CutPrefix(value, "/*"); ok {
+		if rest, ok := strings.CutPrefix(value, "/*"); ok && comments {
 			_, after, closed := strings.Cut(rest, "*/")
 			if !closed {
 				return "", errors.New("a comment in a style does not end")

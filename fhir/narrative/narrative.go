@@ -235,11 +235,18 @@ func (s *scanner) close() error {
 	return nil
 }
 
+// comment reads a comment. One that begins with > or -> ends there for a browser that
+// reads the narrative as HTML: the rest would be markup to it.
 func (s *scanner) comment() error {
-	end := strings.Index(s.src[s.at+4:], "--")
-	if end < 0 || !strings.HasPrefix(s.src[s.at+4+end:], "-->") {
+	rest := s.src[s.at+4:]
+	end := strings.Index(rest, "--")
+	if end < 0 || !strings.HasPrefix(rest[end:], "-->") {
 		return errors.New("a comment is not well-formed")
 	}
+	if strings.HasPrefix(strings.TrimPrefix(rest[:end+1], "-"), ">") {
+		return errors.New("a comment that HTML ends where it begins is not allowed")
+	}
+
 	s.at += 4 + end + 3
 	return nil
 }
