@@ -104,22 +104,40 @@ func (s *Syslog) Send(ctx context.Context, events []Event) (int, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- drain(conn) }()
 	if _, err := conn.Write(b); err != nil {
-		return 0, fmt.Errorf("the connection broke: %w", err)
+		return 0, broken(err, ended)
 	}
 
 	select {
-	case <-ended:
-		return 0, errors.New("the collector ended the connection before it had everything")
+	case err := <-ended:
+		return 0, endedEarly(err)
 	default:
 	}
 
 	if err := conn.CloseWrite(); err != nil {
-		return 0, fmt.Errorf("the connection broke: %w", err)
+		return 0, broken(err, ended)
 	}
 	if err := <-ended; err != nil {
 		return 0, fmt.Errorf("the collector did not confirm the end of the connection: %w", err)
 	}
 	return len(events), nil
+}
+
+// broken is why nothing could be written: what the collector sent last, such as a TLS
+// alert, if anything, and else the error of the write.
+func broken(err error, ended <-chan error) error {
+	if why := <-ended; why != nil {
+		err = why
+	}
+	return fmt.Errorf("the connection broke: %w", err)
+}
+
+// endedEarly is that the collector closed the connection while it was written to.
+func endedEarly(err error) error {
+	const text = "the collector ended the connection before it had everything"
+	if err == nil {
+		return errors.New(text)
+	}
+	return fmt.Errorf(text+": %w", err)
 }
 
 func (s *Syslog) connect(ctx context.Context) (*tls.Conn, error) {
