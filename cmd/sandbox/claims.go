@@ -87,9 +87,11 @@ var claims = []claim{
 		"originator token -dpop; curl as above with the TOKEN, and with the DPoP header of an earlier request",
 		showBound},
 	{"consented", "what a patient grants, denies and withdraws counts at once: read for treatment, refused for " +
-		"marketing, an emergency passes and is recorded, a withdrawn grant is over",
-		"originator login -sandbox {dir}; PUT a Consent with system/Consent.cruds; GET {base}/AuditEvent?" +
-			"subtype=AuthZ-Consent", showConsented},
+		"marketing, an emergency passes, a withdrawn grant is over; each step is in the audit record, disclosures " +
+		"are accounted for, and one altered record is found",
+		"originator login -sandbox {dir}; PUT a Consent with system/Consent.cruds; as the auditor in " +
+			"{dir}/sandbox.json: GET {base}/AuditEvent, GET {base}/Patient/ID/$disclosures; destination audit verify " +
+			"-config {dir}/destination.yaml", showConsented},
 	{"revoked", "revoked certificate refused",
 		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client " +
 			"a-rsa {about}", showRevoked},

@@ -7,28 +7,93 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"fhirdest.example/certs"
 	"fhirdest.example/udap/client"
 )
 
 // stewardScope is what the client asks for that keeps a patient's Consents.
-const stewardScope = "system/Patient.rs system/Consent.cruds system/AuditEvent.rs"
+const stewardScope = "system/Patient.rs system/Consent.cruds"
+
+// urgentRead is the read that passes as an emergency, as the audit record has it.
+const urgentRead = "steward read R patient BTG 0"
 
 // breakGlass states emergency access (R4 security-labels.html).
 var breakGlass = http.Header{"Category": {
 	`http://terminology.hl7.org/CodeSystem/v3-ActReason#BTG; scheme="http://hl7.org/fhir/tag/security"`,
 }}
 
-// story is a patient, an application that the patient gives access, and a client that
-// keeps the patient's Consents and reads the record for several purposes.
+// story is a patient, an application that the patient gives access, a client that
+// keeps the patient's Consents and reads the record for several purposes, and one that
+// finds each step in the audit record.
 type story struct {
 	*visit
+	app     *client.Token
 	steward *party
 	joined  joined
 	tokens  map[string]string // of the steward, by purpose of use
 	consent string            // id of the patient's own Consent
+
+	auditor *auditor
+	chain   *chain
+	// urgent is the id of the AuditEvent of the read that passed as an emergency.
+	urgent string
+}
+
+// step is a part of a story, and what it leaves in the audit record: see
+// auditor.line.
+type step struct {
+	name    string
+	do      func(context.Context) error
+	records []string
+}
+
+// steps are the story. DICOM's codes 110122 and 110137 are a person who signs in, and
+// what that person allows and takes back; ITI-71 is a token.
+func (s *story) steps() []step {
+	return []step{
+		{"granted", s.granted, []string{
+			"application 110122 E 0",
+			"application 110137 C patient 0",
+			"application update U Consent 0",
+			"application ITI-71 E patient 0",
+			"application read R patient 0",
+			"application read R 4", // another patient
+			"steward ITI-71 E 0",
+			"steward read R patient TREAT 0",
+			"steward search-type E patient TREAT 0",
+		}},
+		{"refused for marketing", s.refusedForMarketing, []string{
+			"steward ITI-71 E 0",
+			"steward read R patient HMARKT 0",
+			"steward update U Consent TREAT 0",
+			"steward read R HMARKT 4",
+			"steward AuthZ-Consent E Consent HMARKT 4",
+			"steward read R patient TREAT 0",
+		}},
+		{"emergency", s.emergency, []string{
+			"steward update U Consent TREAT 0",
+			"steward read R TREAT 4",
+			"steward AuthZ-Consent E Consent TREAT 4",
+			"steward ITI-71 E 0",
+			"steward read R BTG 4",
+			"steward AuthZ-Consent E Consent BTG 4",
+			urgentRead,
+			"steward AuthZ-Consent E Consent BTG 0",
+		}},
+		{"withdrawn", s.withdrawn, []string{
+			"application 110137 D patient 0",
+			"application patch U Consent 0",
+			"steward search-type E patient TREAT 0",
+		}},
+	}
+}
+
+// disclosed are the disclosures of the story: see auditor.disclosures.
+var disclosed = []string{
+	"application Patient 1",
+	"steward TREAT Consent 2 Patient 2",
+	"steward HMARKT Patient 1",
+	"steward BTG Patient 1",
 }
 
 // showConsented walks through what a patient grants, denies and withdraws, and finds
@@ -38,34 +103,35 @@ func showConsented(ctx context.Context, d *demo) (detail string, err error) {
 	if err != nil {
 		return "", err
 	}
+	defer s.auditor.client.Close()
 	defer s.steward.client.Close()
 	defer s.client.Close()
-
-	code, err := s.signIn(ctx)
-	if err != nil {
-		return "", err
-	}
-	app, err := s.visit.tokens(ctx, code)
-	if err != nil {
-		return "", err
-	}
 
 	defer func() { // the sandbox is as it was
 		err = errors.Join(err, s.set(ctx, "inactive", "OPTIN", ""))
 	}()
-	for _, step := range []func(context.Context, *client.Token) error{
-		s.granted,
-		s.refusedForMarketing,
-		s.emergency,
-		s.withdrawn,
-		s.audited,
-	} {
-		if err := step(ctx, app); err != nil {
+	for _, step := range s.steps() {
+		if err := step.do(ctx); err != nil {
 			return "", err
 		}
+		ids, err := s.auditor.recorded(ctx, step.name, step.records)
+		if err != nil {
+			return "", err
+		}
+		if id := ids[urgentRead]; id != "" {
+			s.urgent = id
+		}
 	}
-	return "granted and read; " + d.unwanted + " refused; emergency access passed; withdrawn: 401; " +
-		"each refusal and the emergency in the audit record", nil
+
+	if err := s.auditor.disclosures(ctx, disclosed); err != nil {
+		return "", err
+	}
+	if err := s.chain.alteredIsFound(ctx, s.urgent); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("granted and read; %s refused; emergency access passed; withdrawn: 401; each step is in the "+
+		"audit record; its chain is sound, and AuditEvent/%s is found when it is altered in a copy", d.unwanted,
+		s.urgent), nil
 }
 
 func newStory(ctx context.Context, d *demo) (*story, error) {
@@ -84,7 +150,19 @@ func newStory(ctx context.Context, d *demo) (*story, error) {
 	if s.joined.found, err = d.discover(ctx, s.steward.client); err != nil {
 		return nil, err
 	}
-	s.joined.reg, err = d.register(ctx, s.steward.client, s.joined.found, stewardScope)
+	if s.joined.reg, err = d.register(ctx, s.steward.client, s.joined.found, stewardScope); err != nil {
+		return nil, err
+	}
+
+	if s.chain, err = newChain(ctx, d); err != nil {
+		return nil, err
+	}
+	if s.auditor, err = newAuditor(ctx, d, v.user.Patient); err != nil {
+		return nil, err
+	}
+	s.auditor.names[string(s.request.ClientID)] = "application"
+	s.auditor.names[string(s.joined.reg.ClientID)] = "steward"
+	_, err = s.auditor.news(ctx) // what came before
 	return s, err
 }
 
@@ -161,8 +239,15 @@ func (s *story) set(ctx context.Context, status, base, denied string) error {
 }
 
 // granted: the application reads the patient's record, and there is a Consent of it.
-func (s *story) granted(ctx context.Context, app *client.Token) error {
-	if err := s.readOwn(ctx, app); err != nil {
+func (s *story) granted(ctx context.Context) error {
+	code, err := s.signIn(ctx)
+	if err != nil {
+		return err
+	}
+	if s.app, err = s.visit.tokens(ctx, code); err != nil {
+		return err
+	}
+	if err := s.readOwn(ctx, s.app); err != nil {
 		return err
 	}
 	if err := s.reads(ctx, "TREAT", nil, http.StatusOK); err != nil {
@@ -185,7 +270,7 @@ func (s *story) grants(ctx context.Context, want bool) error {
 }
 
 // refusedForMarketing: the patient denies a purpose, which is refused from then on.
-func (s *story) refusedForMarketing(ctx context.Context, _ *client.Token) error {
+func (s *story) refusedForMarketing(ctx context.Context) error {
 	if err := s.reads(ctx, s.unwanted, nil, http.StatusOK); err != nil {
 		return err
 	}
@@ -199,7 +284,7 @@ func (s *story) refusedForMarketing(ctx context.Context, _ *client.Token) error 
 }
 
 // emergency: the patient denies everything, and who states an emergency reads.
-func (s *story) emergency(ctx context.Context, _ *client.Token) error {
+func (s *story) emergency(ctx context.Context) error {
 	if err := s.set(ctx, "active", "OPTOUT", ""); err != nil {
 		return err
 	}
@@ -211,20 +296,18 @@ func (s *story) emergency(ctx context.Context, _ *client.Token) error {
 }
 
 // withdrawn: the patient takes the grant back on the page of grants.
-func (s *story) withdrawn(ctx context.Context, app *client.Token) error {
+func (s *story) withdrawn(ctx context.Context) error {
 	if err := s.withdraw(ctx); err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.manifest.PublicBase+"/"+s.user.Patient, nil)
-	if err != nil {
-		return err
+	r, err := s.get(ctx, s.client, s.user.Patient, s.app.Access)
+	if r.Refusal == nil || r.Refusal.Status != http.StatusUnauthorized {
+		return fmt.Errorf("the application after the withdrawal: expected 401, got %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+app.Access)
-	got, _, err := s.send(req)
-	if err == nil && got != http.StatusUnauthorized {
-		err = fmt.Errorf("the application after the withdrawal: %d, not 401", got)
-	}
-	return errors.Join(err, s.grants(ctx, false))
+	return errors.Join(
+		s.auditor.refusedToken(ctx, r),
+		s.grants(ctx, false),
+	)
 }
 
 // withdraw presses the button of the application on the page of grants.
@@ -258,35 +341,4 @@ func (s *story) withdraw(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("%q at %s has no access of %s", p.Title, p.URL, s.request.ClientID)
-}
-
-// audited: the refusals, the emergency and the reads are in the steward's record.
-func (s *story) audited(ctx context.Context, _ *client.Token) error {
-	if err := s.set(ctx, "inactive", "OPTIN", ""); err != nil {
-		return err
-	}
-	for _, row := range []struct {
-		what, query string
-		least       int
-	}{
-		{"reads", "action=R&outcome=0", 3},
-		{"refusals by the Consent", "subtype=AuthZ-Consent&outcome=4", 3},
-		{"emergencies that passed it", "subtype=AuthZ-Consent&outcome=0", 1},
-	} {
-		path := "AuditEvent?_summary=count&patient=" + s.user.Patient + "&" + row.query
-		status, answer, err := s.ask(ctx, http.MethodGet, path, "TREAT", "", nil)
-		if err != nil {
-			return err
-		}
-		var b struct {
-			Total int `json:"total"`
-		}
-		if err := json.Unmarshal(answer, &b); err != nil || status != http.StatusOK {
-			return fmt.Errorf("%s: %d %.200s", path, status, answer)
-		}
-		if b.Total < row.least {
-			return fmt.Errorf("the audit record has %d %s, not %d", b.Total, row.what, row.least)
-		}
-	}
-	return nil
 }

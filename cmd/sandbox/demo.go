@@ -65,6 +65,8 @@ type demo struct {
 	gatewayReason   string   // why there are none, or how they relate to this run
 	newKey          func() (*client.Proofs, error)
 	unwanted        string // the purpose of use that a patient denies
+	auditorDial     string // empty: the public listener
+	verifyAudit     verifier
 
 	compared *comparison // nil until hops were compared
 
@@ -99,6 +101,8 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 		settleTime: settleTime,
 		newKey:     client.NewProofs,
 		unwanted:   "HMARKT",
+
+		verifyAudit: verifyAudit,
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 
 func TestDemonstration(t *testing.T) {
 	// Covers: ER-01, ER-02, ER-06, ER-07, ER-08, ER-09, ER-10, ER-11, ER-12, ER-13, ER-19,
-	// ER-21, ER-23, S2-08, case 121
+	// ER-21, ER-23, S2-08, FS-401, FS-412, case 121
 	temp := ownTemp(t)
 	report := filepath.Join(t.TempDir(), "report.html")
 	code, out, stderr := call(t, context.Background(), append([]string{

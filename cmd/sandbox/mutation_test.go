@@ -14,6 +14,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/testbed"
+	"fhirdest.example/server"
 	"fhirdest.example/udap/client"
 )
 
@@ -132,6 +133,42 @@ var mutations = []mutation{
 	}},
 	{"consented", "the purpose is none that the patient denies", "for TREAT: 200, not 404", func(_ *testing.T, d *demo) {
 		d.unwanted = "TREAT"
+	}},
+	{"consented", "the auditor is none", "lacks: application 110122", func(_ *testing.T, d *demo) {
+		d.manifest.Auditor = &d.manifest.Clients[1]
+	}},
+	{"consented", "the record has no reads", "lacks: application read R patient 0", func(t *testing.T, d *demo) {
+		d.auditorDial = auditorAsks(t, d, "AuditEvent", "_count=500", "_count=500&action:not=R")
+	}},
+	{"consented", "the record has no decisions of Consents", "lacks: steward AuthZ-Consent E Consent HMARKT 4", func(t *testing.T, d *demo) {
+		d.auditorDial = auditorAsks(t, d, "AuditEvent", "_count=500", "_count=500&subtype:not=AuthZ-Consent")
+	}},
+	{"consented", "the record has no withdrawal", "lacks: application 110137 D patient 0", func(t *testing.T, d *demo) {
+		d.auditorDial = auditorAsks(t, d, "AuditEvent", "_count=500", "_count=500&action:not=D")
+	}},
+	{"consented", "the record has no request with a dead token", "0 refusals with the trace", func(t *testing.T, d *demo) {
+		d.auditorDial = auditorAsks(t, d, "AuditEvent", "outcome=4", "outcome=8")
+	}},
+	{"consented", "a disclosure is left out", "lacks: application Patient 1", func(t *testing.T, d *demo) {
+		d.auditorDial = auditorAsks(t, d, "$disclosures", "_count=500", "_count=3")
+	}},
+	{"consented", "a refused read is a disclosure", "; steward HMARKT Patient 2", func(t *testing.T, d *demo) {
+		d.auditorDial = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
+			return miscounter{inner}
+		})
+	}},
+	{"consented", "the chain is broken", "the destination is not sound", func(_ *testing.T, d *demo) {
+		d.verifyAudit = verifierOf(func(r *server.AuditReport) { r.Intact = false })
+	}},
+	{"consented", "whatever is verified is sound", "nothing was found", func(_ *testing.T, d *demo) {
+		d.verifyAudit = verifierOf(func(r *server.AuditReport) { r.Intact = true })
+	}},
+	{"consented", "verification names another record", "this was found: ", func(_ *testing.T, d *demo) {
+		d.verifyAudit = verifierOf(func(r *server.AuditReport) {
+			for i := range r.Findings {
+				r.Findings[i].ID = "a1"
+			}
+		})
 	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {

@@ -355,7 +355,7 @@ var table = []row{
 		room:   "cmd/sandbox",
 		reason: "all actors: the demonstration",
 		ours:   []string{"..."},
-		others: []string{strict, goyaml},
+		others: []string{strict, goyaml, bbolt},
 	},
 	{
 		room:   "scripts/...",

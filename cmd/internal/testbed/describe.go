@@ -8,6 +8,20 @@ var EvidenceFiles = []string{
 	"originator.jsonl",
 }
 
+// describe names the files of a member.
+func (m member) describe() Client {
+	path := "clients/" + m.name
+	return Client{
+		Name:        m.name,
+		URI:         m.URI,
+		Community:   m.community,
+		Chain:       path + ".pem",
+		Key:         path + ".key",
+		P12:         path + ".p12",
+		P12Password: p12Password,
+	}
+}
+
 // Manifest describes the environment for other programs.
 func (w *Env) Manifest() *Manifest {
 	m := &Manifest{
@@ -39,18 +53,11 @@ func (w *Env) Manifest() *Manifest {
 	}
 
 	for _, c := range members {
-		path := "clients/" + c.name
-		m.Clients = append(m.Clients, Client{
-			Name:        c.name,
-			URI:         c.URI,
-			Community:   c.community,
-			Chain:       path + ".pem",
-			Key:         path + ".key",
-			P12:         path + ".p12",
-			P12Password: p12Password,
-		})
+		m.Clients = append(m.Clients, c.describe())
 	}
 
+	reader := auditor.describe()
+	m.Auditor = &reader
 	for _, p := range people() {
 		m.Users = append(m.Users, User{
 			Username: p.username,

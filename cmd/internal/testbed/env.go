@@ -73,6 +73,11 @@ var members = []member{
 	},
 }
 
+// auditor may read the audit records of all.
+var auditor = member{
+	"auditor", CommunityA, "https://auditor.client.example/app", certs.P256, false,
+}
+
 // p12Password opens every PKCS#12 file of the manifest; it protects nothing, as
 // the same keys stand beside it in PEM.
 const p12Password = "sandbox"
@@ -337,7 +342,7 @@ func (w *Env) addresses(actor string) []net.IP {
 // makeClients issues to the clients of the manifest. Their keys are kept; the
 // certificates are issued again only when they name another list or end soon.
 func (w *Env) makeClients() error {
-	for _, m := range members {
+	for _, m := range append([]member{auditor}, members...) {
 		a, path := w.authorities[m.community], w.path("clients", m.name)
 		if old, err := certs.LoadIdentity(path+".pem", path+".key"); err == nil &&
 			w.current(a, old.Leaf()) {

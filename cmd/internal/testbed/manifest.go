@@ -28,6 +28,7 @@ type Manifest struct {
 	IDP         string            `json:"idp"` // base URL of the identity provider
 	Communities []Community       `json:"communities"`
 	Clients     []Client          `json:"clients"`
+	Auditor     *Client           `json:"auditor,omitempty"` // may read all audit records
 	Users       []User            `json:"users"`
 	Configs     map[string]string `json:"configs"`
 	Evidence    []string          `json:"evidence"` // destination, gateway, delegate, originator

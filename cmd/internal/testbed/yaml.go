@@ -89,6 +89,7 @@ patients: {{.Patients}}
 writable: true               # testers change data, too
 consents:
   breakGlass: true           # emergency access passes what a patient's Consents deny
+auditReaders: [{{q .Auditor}}]   # a client that reads the audit records of all
 tokenLifetime: 60m
 timeouts:
   handshake: 10s
@@ -174,6 +175,7 @@ type destinationData struct {
 	Patients                                      int
 	Allow                                         []string // further places of lists
 	Users, IDP, IDPCommunity                      string
+	Auditor                                       string
 }
 
 type communityData struct {
@@ -192,6 +194,7 @@ func (w *Env) destinationData(patients int) destinationData {
 		Users:        usersFile,
 		IDP:          w.idpBase(),
 		IDPCommunity: CommunityIDP,
+		Auditor:      auditor.URI,
 	}
 
 	for _, p := range Communities {
