@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -120,6 +121,7 @@ func (s *Service) Audit(rec trail.Record) error {
 	if rec.Outcome == "" {
 		rec.Outcome = "0"
 	}
+
 	return s.auditLater(rec)
 }
 
@@ -162,6 +164,7 @@ func (d *denials) audit(s *Service, r *request, f *failure) {
 	if r.header.Get("Authorization") == "" || f.status >= http.StatusInternalServerError {
 		return
 	}
+
 	missed, ok := d.next(r.now)
 	if !ok {
 		return
@@ -173,6 +176,7 @@ func (d *denials) audit(s *Service, r *request, f *failure) {
 	}
 	of := *r
 	of.grant = &Grant{}
+
 	for _, rec := range s.auditRecords(&of, in, f) {
 		rec.Trace = f.trace
 		rec.Query, rec.Clean = trace.Cut(rec.Query, maxDeniedQuery), ""
@@ -219,12 +223,23 @@ func (s *core) auditRecords(r *request, in *interaction, err error) []trail.Reco
 		rec.Subtype = "transaction"
 	}
 
+	if err == nil {
+		rec.Shown = r.notes.shown
+		if r.notes.found {
+			rec.Interaction = "read" // nothing was created
+		}
+	} else {
+		rec.Query = asked(r)
+		noteAsked(r, in)
+	}
+
 	decided := decisions(r, rec)
 	if trail.IsQuery(in.name) {
 		rec.Query = asked(r)
 		rec.Clean = shorten(r.notes.clean)
 		return append(ofPatients(rec, r.notes.patients), decided...)
 	}
+
 	return append(ofResources(rec, r.notes.touched), decided...)
 }
 
@@ -245,6 +260,7 @@ func decisions(r *request, rec trail.Record) []trail.Record {
 			all = append(all, decision(rec, a))
 		}
 	}
+
 	return all
 }
 
@@ -278,6 +294,7 @@ func decision(rec trail.Record, a consent.Answer) trail.Record {
 			Version: a.Version,
 		}}
 	}
+
 	return rec
 }
 
@@ -294,24 +311,68 @@ func (s *Service) refused(req *request, why error) error {
 	return why
 }
 
+// noteAsked notes the resource that the path of a refused request names, unless one was
+// found. What is not there looks the same as what the client may not see.
+func noteAsked(r *request, in *interaction) {
+	if trail.IsQuery(in.name) || len(r.notes.touched) > 0 || len(r.path) < 2 ||
+		!search.ValidID(r.path[1]) {
+		return
+	}
+
+	t := touched{
+		Version: trail.Version{
+			Type: r.path[0],
+			ID:   r.path[1],
+		},
+	}
+	if t.Type == "Patient" {
+		t.patients = []string{t.ID}
+	}
+
+	r.notes.touched = append(r.notes.touched, t)
+}
+
 // maxAsked bounds, in bytes, how much of a URL, and of a body, is in the record of a
 // query.
 const maxAsked = 4 << 10
 
 // asked is the request as it was made, for the record. That of a match, and of a search
-// that was posted, has its body (IHE PDQm, ITI-119).
+// that was posted, has its body (IHE PDQm, ITI-119). Tokens are left out.
 func asked(r *request) string {
 	text := r.method + " " + strings.Join(r.path, "/") + "?"
 	if r.rawQuery != "" || posts(r) {
-		text += r.rawQuery
+		text += withoutTokens(r.rawQuery)
 	} else {
-		text += encodePairs(r.query) // of an entry
+		text += withoutTokens(encodePairs(r.query)) // of an entry
 	}
+
 	text = shorten(text)
-	if r.matching != nil || posts(r) {
-		text += "\n\n" + string(r.body[:min(len(r.body), maxAsked)])
+	switch {
+	case r.matching != nil:
+		text += "\n\n" + shorten(string(r.body))
+	case posts(r):
+		text += "\n\n" + shorten(withoutTokens(string(r.body)))
 	}
+
 	return text
+}
+
+// withoutTokens returns a query without the values of its access_token parameters (RFC
+// 6750, sections 2.2 and 2.3), also those of a query that cannot be parsed.
+func withoutTokens(query string) string {
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, _, _ := strings.Cut(part, "=")
+		plain, err := url.QueryUnescape(name)
+		if err != nil {
+			plain = name
+		}
+		if strings.Contains(strings.ToLower(plain), "access_token") {
+			parts[i] = name + "=REMOVED"
+		}
+	}
+
+	return strings.Join(parts, "&")
 }
 
 // posts reports whether the query is in the body, as a form.
@@ -342,6 +403,8 @@ type notes struct {
 	known    map[string]bool // the same
 	touched  []touched       // the resources that anything else is about
 	created  bool            // an update stored a first version
+	found    bool            // a creation found a resource, and created none
+	shown    bool            // a change's answer has what the client may not have known
 
 	changes  []provenance.Change // what was stored
 	security label.Security      // of what is shown
@@ -372,12 +435,14 @@ func (r *request) touch(e Entry) {
 			ID:      e.ID,
 			Version: e.Version,
 		}
+
 		for _, label := range labelsOf(e) {
 			v.Labels = append(v.Labels, trail.Coding{
 				System: label.System,
 				Code:   label.Code,
 			})
 		}
+
 		n.touched = append(n.touched, touched{v, patients})
 		return
 	}
@@ -431,6 +496,7 @@ func patientsOf(ids []string, e Entry) []string {
 			add(string(id))
 		})
 	}
+
 	return ids
 }
 
@@ -446,10 +512,12 @@ func ofPatients(rec trail.Record, patients []string) []trail.Record {
 		size = maxTogether
 	}
 	var all []trail.Record
+
 	for some := range slices.Chunk(patients, size) {
 		rec.Patients = some
 		all = append(all, rec)
 	}
+
 	return all
 }
 
@@ -485,6 +553,7 @@ func ofResources(rec trail.Record, touched []touched) []trail.Record {
 		if id != "" {
 			rec.Patients = []string{id}
 		}
+
 		for some := range slices.Chunk(of[id], maxTouched) {
 			rec.Touched = some
 			all = append(all, rec)

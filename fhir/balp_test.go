@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/trail"
 )
 
@@ -75,6 +76,7 @@ func (w *env) events(query string) []auditEvent {
 		for _, n := range a.Entity {
 			asked += n.Description
 		}
+
 		if !strings.HasPrefix(asked, "AuditEvent") {
 			all = append(all, a)
 		}
@@ -85,6 +87,7 @@ func (w *env) events(query string) []auditEvent {
 		k, _ := trail.Doc(b.ID)
 		return int(k) - int(i)
 	})
+
 	return all
 }
 
@@ -96,6 +99,16 @@ func (a *auditEvent) agent(code string) *auditAgent {
 		}
 	}
 	return nil
+}
+
+// asked returns the query of an entity.
+func (e *auditEntity) asked(t *testing.T) string {
+	t.Helper()
+	text, err := base64.StdEncoding.DecodeString(e.Query)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // of returns the entities of a type.
@@ -127,6 +140,7 @@ func (a *auditEvent) conforms(profile string) (problems []string) {
 			problems = append(problems, text)
 		}
 	}
+
 	kind := strings.TrimPrefix(profile, "Patient")
 	action := map[string]string{"Create": "C", "Update": "U", "Query": "E", "Read": "R", "Delete": "D"}[kind]
 	want(slices.Contains(a.Meta.Profile, balpBase+profile), "profile")
@@ -137,12 +151,14 @@ func (a *auditEvent) conforms(profile string) (problems []string) {
 		agent := a.agent(code)
 		want(agent != nil && len(agent.Who) > 0 && agent.Network.Address != "", fmt.Sprint("agent ", i))
 	}
+
 	asking := 0
 	for _, agent := range a.Agent {
 		if agent.Requestor {
 			asking++
 		}
 	}
+
 	user := a.agent("UserOauthAgent")
 	want(asking == 1 && user != nil && user.Requestor, "requestor")
 	want(user != nil && slices.Equal(user.Policy, []string{"urn:ietf:params:oauth:jti:t1"}), "jti")
@@ -156,6 +172,7 @@ func (a *auditEvent) conforms(profile string) (problems []string) {
 	} else if len(data) == 1 {
 		want(data[0].Role.Code == "4" && strings.Contains(data[0].What.Reference, "/_history/"), "version")
 	}
+
 	return problems
 }
 
@@ -177,7 +194,10 @@ func TestBasicAuditProfiles(t *testing.T) {
 		query, profile           string
 		events                   int
 	}{
-		{"create", "POST", "/Organization", strings.Replace(organization, `"id":"o",`, "", 1), 201, "action=C", "Create", 1},
+		{
+			"create", "POST", "/Organization", strings.Replace(organization, `"id":"o",`, "", 1),
+			201, "action=C", "Create", 1,
+		},
 		{"create of a patient", "POST", "/Patient", anna, 201, "action=C", "PatientCreate", 1},
 		{"update", "PUT", "/Organization/o", organization, 201, "action=U", "Update", 1},
 		{"update of a patient", "PUT", "/Patient/p", `{"resourceType":"Patient","id":"p","active":true}`, 200,
@@ -197,6 +217,7 @@ func TestBasicAuditProfiles(t *testing.T) {
 			if len(all) != before+row.events {
 				t.Fatalf("%d events more, want %d", len(all)-before, row.events)
 			}
+
 			for _, a := range all[:row.events] {
 				if problems := a.conforms(row.profile); len(problems) > 0 {
 					t.Errorf("%s lacks %v: %+v", row.profile, problems, a)
@@ -273,6 +294,7 @@ func TestEntriesAreRecordedApart(t *testing.T) {
 		if len(all) != before+2 {
 			t.Fatalf("%s: %d events", typ, len(all)-before)
 		}
+
 		for _, a := range all[:2] {
 			if p := a.conforms("PatientCreate"); len(p) > 0 || len(a.of("XrequestId")) != 1 {
 				t.Errorf("%s: %v %+v", typ, p, a)
@@ -301,6 +323,7 @@ func TestManyPatientsOfOneResource(t *testing.T) {
 	if len(all) != 4 || n != 350 {
 		t.Errorf("%d records of %d patients", len(all), n)
 	}
+
 	if n := *w.get("/AuditEvent?action=R&patient=m349", auditor).bundle().Total; n != 1 {
 		t.Errorf("%d records of the last patient", n)
 	}
@@ -330,6 +353,7 @@ func TestAuditEventsAreReadOnly(t *testing.T) {
 			t.Errorf("%s %s: %d %s", row.method, row.path, a.Code, a.Body)
 		}
 	}
+
 	a := w.do("POST", "", all, bundleOf("transaction", entryOf("DELETE", strings.TrimPrefix(id, "/"), "")))
 	if a.Code/100 != 4 {
 		t.Errorf("in a transaction: %d %s", a.Code, a.Body)
@@ -337,4 +361,137 @@ func TestAuditEventsAreReadOnly(t *testing.T) {
 	if again := w.get(id, auditor).want(200).Body.String(); again != body {
 		t.Errorf("%s, want %s", again, body)
 	}
+}
+
+// The record of a refused request has what was asked for, also where nothing was found
+// or looked for.
+// Covers: case 269
+func TestRefusalsNameWhatWasAsked(t *testing.T) {
+	w := newEnv(t, 1)
+	p := "Patient/" + sample.PatientID(0)
+	const patchType = "application/json-patch+json"
+	for _, c := range []struct {
+		name, method, path, scope, body string
+		header                          []string
+		reference                       string
+	}{
+		{"no such id", "GET", "Patient/none", everything, "", nil, "Patient/none"},
+		{"no scope", "GET", p, "system/Observation.rs", "", nil, p},
+		{"no such version", "GET", "Patient/none/_history/1", everything, "", nil, "Patient/none"},
+		{"history", "GET", "Observation/none/_history", everything, "", nil, "Observation/none"},
+		{"update", "PUT", p, everything, anna, nil, p},
+		{"patch", "PATCH", p, "system/Patient.rs", "[]", []string{"Content-Type", patchType}, p},
+		{"delete", "DELETE", p, "system/Patient.rs", "", nil, p},
+		{"$everything", "GET", "Patient/none/$everything", everything, "", nil, "Patient/none"},
+		{"audit", "DELETE", "AuditEvent/a1", "system/AuditEvent.cruds", "", nil, "AuditEvent/a1"},
+		{"create", "POST", "Patient", "system/Patient.rs", anna, nil, ""},
+		{"conditional update", "PUT", "Patient?_id=x", "system/Patient.rs", anna, nil, ""},
+		{"conditional delete", "DELETE", "Patient?_id=x", "system/Patient.rs", "", nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			header := append([]string{"X-Request-Id", "q"}, c.header...)
+			if a := w.do(c.method, "/"+c.path, c.scope, c.body, header...); a.Code/100 != 4 {
+				t.Fatalf("%d %s", a.Code, a.Body)
+			}
+
+			a := w.events("outcome=4")[0]
+			var query, reference, patient string
+			for _, e := range a.Entity {
+				switch {
+				case e.Role.Code == "24":
+					query = e.asked(t)
+				case e.Role.Code == "4":
+					reference = e.What.Reference
+				case e.Role.Code == "1":
+					patient = e.What.Reference
+				}
+			}
+
+			if text := c.method + " " + c.path; !strings.HasPrefix(query, text) {
+				t.Errorf("query %q, want %q", query, text)
+			}
+			if reference != c.reference {
+				t.Errorf("reference %q, want %q", reference, c.reference)
+			}
+			if want := strings.HasPrefix(c.reference, "Patient/"); want && patient != c.reference {
+				t.Errorf("patient %q", patient)
+			}
+		})
+	}
+}
+
+// Covers: case 269
+func TestRecordsHaveNoTokens(t *testing.T) {
+	const secret = "s3cr3t"
+	w := newEnv(t, 1)
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	post := func(query, body string, header ...string) {
+		w.do("POST", "/Patient/_search"+query, everything, body, append(form, header...)...)
+	}
+	post("", "name=a&access_token="+secret)
+	post("", "name=a&access%5Ftoken="+secret)
+
+	post("", "name=%zz&access_token="+secret)
+	post("?x=%zz&access_token="+secret, "name=a")
+	post("?x=%zz&Access_Token="+secret, "name=a")
+	post("", "access_token="+secret, "Content-Type", "text/plain")
+	w.get("/Patient?name=%zz&access_token="+secret, everything).want(400)
+	w.do("POST", "", everything,
+		bundleOf("batch", entryOf("GET", "Patient?access_token="+secret, ""))).want(200)
+
+	events := w.events("subtype=search-type")
+	if len(events) < 8 {
+		t.Fatalf("%d records", len(events))
+	}
+
+	for _, a := range events {
+		for _, e := range a.Entity {
+			if text := e.asked(t) + e.Description; strings.Contains(text, secret) {
+				t.Errorf("%s: %q", a.ID, text)
+			}
+		}
+	}
+}
+
+// What a change shows, more than was sent, is a disclosure; what was found in place of a
+// creation is no creation.
+func TestShownByChangesIsDisclosed(t *testing.T) {
+	p := sample.PatientID(0)
+	const patchType = "application/json-patch+json"
+	for _, c := range []struct {
+		name, scope, prefer string
+		want                int
+	}{
+		{"shown", everything, "", 1},
+		{"representation", everything, "return=representation", 1},
+		{"minimal", everything, "return=minimal", 0},
+		{"outcome", everything, "return=OperationOutcome", 0},
+		{"not readable", "system/Patient.u", "", 0},
+	} {
+		t.Run("patch "+c.name, func(t *testing.T) {
+			w := newEnv(t, 1)
+			w.do("PATCH", "/Patient/"+p, c.scope, "[]", "Content-Type", patchType, "Prefer", c.prefer).want(200)
+			if n := len(w.events("subtype=patch")); n != 1 {
+				t.Fatalf("%d records of the patch", n)
+			}
+			if n := len(w.events("subtype=patch&subtype=disclose&patient=" + p)); n != c.want {
+				t.Errorf("%d disclosures, want %d", n, c.want)
+			}
+		})
+	}
+
+	t.Run("found", func(t *testing.T) {
+		w := newEnv(t, 1)
+		w.do("POST", "/Patient", everything, anna, "If-None-Exist", "_id="+p).want(200)
+		found := w.events("subtype=create&subtype=disclose&action=R&patient=" + p)
+		if len(found) != 1 {
+			t.Fatalf("%d disclosures", len(found))
+		}
+
+		for _, profile := range found[0].Meta.Profile {
+			if strings.HasSuffix(profile, "Create") || strings.HasSuffix(profile, "Read") {
+				t.Error(profile)
+			}
+		}
+	})
 }

@@ -77,6 +77,7 @@ func (s *writer) patchEntry(c Change, r *request, old Entry) (*response, error) 
 		return nil, err
 	}
 	if readable {
+		r.notes.shown = !r.prefers("return=minimal") && !r.prefers("return=OperationOutcome")
 		return s.patchWith(c, r, old)
 	}
 	if r.patch.Tests() {

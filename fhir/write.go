@@ -81,6 +81,7 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 // it, and so the audit record names it.
 func (s *writer) found(c Change, r *request, e Entry) (*response, error) {
 	r.touch(e)
+	r.notes.found = true
 	return s.written(c, r, e, http.StatusOK)
 }
 

@@ -189,6 +189,10 @@ func (rec *Record) profiles() []string {
 }
 
 func (rec *Record) profile() string {
+	if rec.Subtype == "create" && rec.Interaction != "create" {
+		return "" // it found a resource in place of creating one
+	}
+
 	switch rec.Interaction {
 	case "search-type", "search-system":
 		return "Query"

@@ -10,6 +10,10 @@ import (
 // records, so that a store may keep them once for several.
 type Packed struct{ Who, Asked, Own []byte }
 
+// shown ends a record that has Shown. Others, and all before there was Shown, end
+// without it.
+const shown = 1
+
 // Pack returns the one encoding of a record: its fields in order, each text led by
 // its length.
 func (rec *Record) Pack() Packed {
@@ -19,6 +23,7 @@ func (rec *Record) Pack() Packed {
 	} {
 		b = packText(b, s)
 	}
+
 	b = packTexts(b, rec.Purposes)
 	who := len(b)
 
@@ -28,6 +33,7 @@ func (rec *Record) Pack() Packed {
 	} {
 		b = packText(b, s)
 	}
+
 	b = rec.Event.pack(b)
 	asked := len(b)
 
@@ -35,9 +41,14 @@ func (rec *Record) Pack() Packed {
 	b = packText(b, rec.Trace)
 	b = packTexts(b, rec.Patients)
 	b = binary.AppendUvarint(b, uint64(len(rec.Touched)))
+
 	for _, v := range rec.Touched {
 		b = binary.AppendUvarint(packText(packText(b, v.Type), v.ID), v.Version)
 		b = packCodings(b, v.Labels)
+	}
+
+	if rec.Shown {
+		b = append(b, shown)
 	}
 
 	return Packed{
@@ -57,6 +68,7 @@ func (e *Event) pack(b []byte) []byte {
 	b = packCodings(b, e.Subtypes)
 	b = packText(b, e.Action)
 	b = binary.AppendUvarint(b, uint64(len(e.Entities)))
+
 	for _, n := range e.Entities {
 		b = packCodings(b, []Coding{n.Type, n.Role})
 		b = packText(packText(packText(b, n.System), n.Value), n.Name)
@@ -101,6 +113,7 @@ func (p Packed) Unpack() (*Record, error) {
 	} {
 		*to = u.text()
 	}
+
 	rec.Purposes = u.texts()
 
 	u.next(p.Asked)
@@ -110,12 +123,14 @@ func (p Packed) Unpack() (*Record, error) {
 	} {
 		*to = u.text()
 	}
+
 	rec.Event = u.event()
 
 	u.next(p.Own)
 	rec.At = u.time()
 	rec.Trace = u.text()
 	rec.Patients = u.texts()
+
 	for n := u.number(); n > 0 && !u.bad; n-- {
 		rec.Touched = append(rec.Touched, Version{
 			Type:    u.text(),
@@ -123,6 +138,11 @@ func (p Packed) Unpack() (*Record, error) {
 			Version: u.number(),
 			Labels:  u.codings(),
 		})
+	}
+
+	if len(u.b) > 0 {
+		rec.Shown = u.number() == shown
+		u.bad = u.bad || !rec.Shown
 	}
 
 	u.next(nil)
@@ -220,6 +240,7 @@ func (u *unpacker) event() *Event {
 		u.bad = true
 		return nil
 	}
+
 	e.Type = types[0]
 	return e
 }
@@ -242,6 +263,7 @@ func (u *unpacker) entity() Entity {
 		u.bad = true
 		return n
 	}
+
 	n.Type, n.Role = kinds[0], kinds[1]
 	return n
 }

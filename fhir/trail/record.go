@@ -37,6 +37,7 @@ type Record struct {
 	Trace       string    // id of the trace that explains a refusal
 	Patients    []string  // ids; one in each record that is made today
 	Touched     []Version // what it was about; not of a query
+	Shown       bool      // a change's answer had the resource, more than was sent
 
 	// Event describes what is no interaction with FHIR; nil for one that is.
 	Event *Event
@@ -135,8 +136,8 @@ func (rec *Record) Action() string {
 	return actions[rec.Interaction].action
 }
 
-// Discloses reports whether the event passed data on: it was read, found or exported,
-// and that was not refused.
+// Discloses reports whether the event passed data on: it was read, found, exported or
+// shown after a change, and that was not refused.
 func (rec *Record) Discloses() bool {
 	if rec.Event != nil || rec.Outcome != "0" || rec.Client == "" {
 		return false
@@ -146,10 +147,10 @@ func (rec *Record) Discloses() bool {
 	case "", "$job-status", "$job-cancel", "$validate", "$import", "$disclosures", "batch":
 		return false
 	}
-	return rec.Action() == "R" || rec.Action() == "E"
+	return rec.Action() == "R" || rec.Action() == "E" || rec.Shown
 }
 
-// asks reports whether the record has a query.
+// asks reports whether the record has a query, or the request that was refused.
 func (rec *Record) asks() bool {
-	return rec.Event == nil && IsQuery(rec.Interaction)
+	return rec.Event == nil && (rec.Query != "" || IsQuery(rec.Interaction))
 }
