@@ -125,6 +125,7 @@ func (s *core) consentRule(g *Grant, emergency bool) *consent.Rule {
 		Bases:  s.ex.Bases,
 		Now:    s.Now(),
 		Cache:  s.compiled,
+		Labels: s.labels.All,
 	}
 }
 

@@ -270,7 +270,7 @@ func (d *Decider) consents(ctx context.Context, patient string) ([]*Consent, err
 	if err != nil {
 		return nil, err
 	}
-	if len(all) > 1 {
+	if n := len(all); n > 1 && n <= maxInForce {
 		all = latest(all)
 	}
 

@@ -3,6 +3,7 @@ package consent
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"fhirdest.example/fhir/search"
@@ -150,10 +151,14 @@ func (q *question) hasPurpose(of []coding, outcome Outcome) certainty {
 	least, most := yes, no
 	for _, purpose := range asserted {
 		sure := anyOf(of, func(c coding) certainty {
+			code := c.code
+			if c.system != "" {
+				code = Purpose(c.system + "#" + c.code)
+			}
 			switch {
-			case Is(purpose, c.code):
+			case Is(purpose, code):
 				return yes
-			case KnownPurpose(purpose) && KnownPurpose(c.code):
+			case KnownPurpose(purpose) && KnownPurpose(code):
 				return no
 			}
 			return maybe
@@ -210,7 +215,8 @@ var levels = []string{"U", "L", "M", "N", "R", "V"}
 
 // hasLabel compares the resource's labels with one of a rule. A level of
 // confidentiality includes the higher ones for a rule that denies, and the lower
-// ones for a rule that permits. A resource without a level is N.
+// ones for a rule that permits. A resource without a level is N. A code without its
+// system may be that of any system.
 func (q *question) hasLabel(c coding, outcome Outcome) certainty {
 	if c.code == "" {
 		return maybe
@@ -218,7 +224,13 @@ func (q *question) hasLabel(c coding, outcome Outcome) certainty {
 
 	labels := q.securityLabels()
 	at := slices.Index(levels, c.code)
-	if c.system != confidentiality || at < 0 {
+	if c.system == "" && at < 0 {
+		if slices.ContainsFunc(labels, func(l string) bool { return strings.HasSuffix(l, "|"+c.code) }) {
+			return maybe
+		}
+		return no
+	}
+	if c.system != confidentiality && c.system != "" || at < 0 {
 		return sureIf(slices.Contains(labels, c.system+"|"+c.code))
 	}
 
@@ -244,7 +256,7 @@ func (q *question) securityLabels() []string {
 		q.labels, q.err = q.resource.Labels()
 		return q.labels
 	}
-	for _, c := range codings(q.body().At("meta", "security")) {
+	for _, c := range labelsOf(q.body().At("meta", "security")) {
 		q.labels = append(q.labels, c.system+"|"+c.code)
 	}
 	return q.labels
@@ -324,7 +336,7 @@ func (q *question) within(p period) certainty {
 
 			found++
 			switch {
-			case before(to, p.from) || before(p.to, from):
+			case ended(to, p.from) || ended(p.to, from):
 				outside++
 			case !before(from, p.from) && !before(p.to, to):
 				inside++
@@ -343,8 +355,13 @@ func (q *question) within(p period) certainty {
 	return maybe
 }
 
-// before reports whether x is not after y. Zero times are unknown, and are nothing's
-// bound.
+// ended reports whether a stretch that ends at an instant, which is not in it, is over
+// when another begins. Zero times are unknown, and are nothing's bound.
+func ended(end, begin time.Time) bool {
+	return !end.IsZero() && !begin.IsZero() && !end.After(begin)
+}
+
+// before reports whether x is before y, with zero times as above.
 func before(x, y time.Time) bool {
 	return !x.IsZero() && !y.IsZero() && x.Before(y)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/tree"
 )
@@ -116,7 +117,9 @@ func Parse(root *tree.Value, updated time.Time, bases search.Bases) *Consent {
 		c.given = from
 	}
 	for _, id := range root.Get("identifier").Each() {
-		c.names = append(c.names, id.Get("system").Text()+"|"+id.Get("value").Text())
+		if value := id.Get("value").Text(); value != "" {
+			c.names = append(c.names, id.Get("system").Text()+"|"+value)
+		}
 	}
 	if source := bases.ParseRef(root.At("sourceReference", "reference").Text()); source.Type == "Consent" {
 		c.supersedes = source.ID
@@ -185,7 +188,7 @@ func (p *parser) rule(v *tree.Value, path string) *rule {
 	r.dataPeriod = periodOf(v.Get("dataPeriod"))
 	r.actions = concepts(v.Get("action"))
 	r.codes = concepts(v.Get("code"))
-	r.labels = codings(v.Get("securityLabel"))
+	r.labels = labelsOf(v.Get("securityLabel"))
 	r.purposes = codings(v.Get("purpose"))
 	r.classes = codings(v.Get("class"))
 
@@ -294,6 +297,15 @@ func concepts(v *tree.Value) []coding {
 	var all []coding
 	for _, c := range v.Each() {
 		all = append(all, concept(&c)...)
+	}
+	return all
+}
+
+// labelsOf returns security labels under the present names of their systems.
+func labelsOf(v *tree.Value) []coding {
+	all := codings(v)
+	for i := range all {
+		all[i].system = label.System(all[i].system)
 	}
 	return all
 }

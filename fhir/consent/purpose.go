@@ -3,6 +3,8 @@ package consent
 import (
 	"slices"
 	"strings"
+
+	"fhirdest.example/fhir/label"
 )
 
 // broader has, for a purpose of use, the next broader one (v3-ActReason,
@@ -87,10 +89,14 @@ var exchangePurposes = map[string]string{
 
 // Purpose returns the code of a purpose of use as clients assert it: a URI with
 // the code as its fragment (UDAP Security 2.0, 5.2.1.1), system|code, or the code.
-// A code of TEFCA's exchange purposes gives the one of v3-ActReason.
+// A code of TEFCA's exchange purposes gives the one of v3-ActReason. A code of
+// another system is none of these: it is returned with its system.
 func Purpose(asserted string) string {
 	code := asserted
 	if at := strings.LastIndexAny(asserted, "#|"); at >= 0 {
+		if !label.OfPurposes(asserted[:at]) {
+			return asserted
+		}
 		code = asserted[at+1:]
 	}
 	if known, ok := exchangePurposes[code]; ok {

@@ -101,7 +101,7 @@ func randomTokens() []string {
 		asyncenv.All + "; purpose=HMARKT; org=urn:oid:2.999",
 		asyncenv.All + "; purpose=ETREAT",
 		asyncenv.All,
-		asyncenv.All + "; subject=s; user=Practitioner/prac-1",
+		asyncenv.All + "; subject=s; user=Practitioner/prac-1; everyone",
 		"system/Observation.rs?category=laboratory system/Patient.rs; purpose=HOPERAT",
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,9 @@ type Rule struct {
 	Bases  search.Bases
 	Now    time.Time
 	Cache  *Cache
+	// Labels, optional, returns all security labels that count for a resource; nil:
+	// those in its meta.
+	Labels func(typ string, root *tree.Value) []search.Coding
 
 	noted   []Answer      // see Take
 	of      access.Source // whose state decider has seen; nil: none
@@ -251,11 +255,32 @@ func (r *Rule) about(
 			return Answer{}, err
 		}
 	}
-	return r.decider.Decide(ctx, patients(v.Type, v.ID, terms), &Resource{
-		Type:  v.Type,
-		ID:    v.ID,
+	return r.decide(ctx, p, v.Type, v.ID, terms, parse)
+}
+
+// decide decides about a resource with these terms.
+func (r *Rule) decide(
+	ctx context.Context, p scope.Permission, typ, id string, terms search.Terms,
+	parse func() (*tree.Value, error),
+) (Answer, error) {
+	of := &Resource{
+		Type:  typ,
+		ID:    id,
 		Parse: parse,
-	}, actionsOf(p)...)
+	}
+	if r.Labels != nil {
+		of.Labels = func() (labels []string, err error) {
+			root, err := parse()
+			if err != nil {
+				return nil, err
+			}
+			for _, c := range r.Labels(typ, root) {
+				labels = append(labels, c.System+"|"+c.Code)
+			}
+			return labels, nil
+		}
+	}
+	return r.decider.Decide(ctx, patients(typ, id, terms), of, actionsOf(p)...)
 }
 
 func (r *Rule) extract(typ, id string, root *tree.Value) (search.Terms, error) {
@@ -305,11 +330,7 @@ func (r *Rule) aboutEntry(
 	if err != nil {
 		return Answer{}, err
 	}
-	return r.decider.Decide(ctx, patients(typ, id, terms), &Resource{
-		Type:  typ,
-		ID:    id,
-		Parse: func() (*tree.Value, error) { return root, nil },
-	}, actionsOf(p)...)
+	return r.decide(ctx, p, typ, id, terms, func() (*tree.Value, error) { return root, nil })
 }
 
 // patients returns the ids of the patients to whom a resource belongs: those in whose
@@ -374,22 +395,33 @@ type store struct {
 	cache *Cache
 }
 
+// maxLooked bounds the Consents of one patient that are read to find those in force.
+// Where there are more, everything is denied.
+const maxLooked = 10_000
+
 // InForce implements Store.
 func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Consent, error) {
 	of, _ := search.InCompartment("Patient", patient, "Consent")
-	var docs []uint64
+	docs := map[uint64]bool{}
 	err := s.src.Having(ctx, of, func(doc uint64) bool {
-		if !slices.Contains(docs, doc) {
-			docs = append(docs, doc)
-		}
-		return len(docs) < limit
+		docs[doc] = true
+		return len(docs) <= maxLooked
 	})
 	if err != nil {
 		return nil, err
 	}
+	if len(docs) > maxLooked {
+		return []*Consent{{
+			patient: patient,
+			unclear: fmt.Sprintf("the patient has more than %d, in force or not", maxLooked),
+		}}, nil
+	}
 
 	var all []*Consent
-	for _, doc := range docs {
+	for _, doc := range slices.Sorted(maps.Keys(docs)) {
+		if len(all) >= limit {
+			break
+		}
 		v, err := s.src.Resource(ctx, doc)
 		if err != nil {
 			return nil, err

@@ -72,6 +72,22 @@ var (
 	exchangePurposes = []string{"urn:oid:2.16.840.1.113883.3.7204.1.5.2.1"} // TEFCA
 )
 
+// System returns the present name of a code system of labels; the same for others.
+func System(name string) string {
+	for _, names := range [][]string{confidentialities, actCodes} {
+		if slices.Contains(names, name) {
+			return names[0]
+		}
+	}
+	return name
+}
+
+// OfPurposes reports whether a system has purposes of use: v3-ActReason, under any of
+// its names, or TEFCA's exchange purposes.
+func OfPurposes(system string) bool {
+	return slices.Contains(reasons, system) || slices.Contains(exchangePurposes, system)
+}
+
 const observationValues = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 
 // redacted is the label of what is shown in part.
@@ -111,7 +127,7 @@ const (
 )
 
 // kindOf returns what a label means. A code of Confidentiality without its system is
-// taken for one.
+// taken for one, and so is a sensitivity code.
 func (l *Labeler) kindOf(c search.Coding) kind {
 	switch {
 	case slices.Contains(confidentialities, c.System):
@@ -119,6 +135,9 @@ func (l *Labeler) kindOf(c search.Coding) kind {
 	case c.System == "":
 		if _, ok := levelOf(c.Code); ok {
 			return confidence
+		}
+		if l.sensitive[c.Code] {
+			return sensitivity
 		}
 		return other
 

@@ -86,6 +86,28 @@ func (l *Labeler) inside(all *Labels, v *tree.Value) {
 	}
 }
 
+// All returns the labels that count for a resource, under the present names of their
+// systems: its own, those that rules imply, and those of the resources in it. A code
+// that its system does not have is there as the level that it counts as, too.
+func (l *Labeler) All(typ string, root *tree.Value) []search.Coding {
+	labels := l.Read(typ, root)
+	all := append(codings(root), labels.Implied...)
+	for i := range all {
+		all[i].System = System(all[i].System)
+	}
+
+	if labels.Level > 0 {
+		all = append(all, labels.Level.Coding())
+	}
+	for _, code := range labels.Sensitive {
+		all = append(all, search.Coding{
+			System: actCodes[0],
+			Code:   code,
+		})
+	}
+	return all
+}
+
 // codings are the labels that a resource has.
 func codings(root *tree.Value) []search.Coding {
 	var all []search.Coding
