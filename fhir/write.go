@@ -316,8 +316,8 @@ func (s *writer) delete(c Change, r *request) (*response, error) {
 // nothingToDelete answers the deletion of what is not there, is deleted already, or
 // may not be seen.
 func nothingToDelete(r *request, old Entry, seen bool) (*response, error) {
-	if !r.access.Everything(scope.Delete, r.path[0]) {
-		return nil, notFound()
+	if !r.access.Everything(scope.Delete, r.path[0]) || !seen && r.path[0] == "Binary" {
+		return nil, notFound() // as for a Binary whose security context hides it
 	}
 	if !seen {
 		return deleted(r, 0), nil

@@ -52,6 +52,7 @@ const (
 	Context Reason = "the Binary's security context may not be read"
 	Erased  Reason = "what was deleted may not be seen"
 	Beyond  Reason = "it is in the record of a further patient, whom the scopes do not reach"
+	Target  Reason = "a resource that the Provenance is about may not be read"
 	Unknown Reason = "there is no such resource"
 	// Unpermitted is that nothing permits expressly what needs that.
 	Unpermitted Reason = "its security label needs the express consent of the patient"
@@ -202,7 +203,7 @@ func (r *Reader) reason(
 	switch {
 	case filter.Empty():
 		return NoScope, nil
-	case filter.All() && v.Type != "Binary":
+	case filter.All() && !depends(v.Type):
 		return Visible, nil
 	case v.Deleted:
 		return r.reasonDeleted(ctx, src, filter, v)
@@ -210,7 +211,7 @@ func (r *Reader) reason(
 
 	var root *tree.Value
 	terms := v.Terms
-	if v.Type == "Binary" || len(terms) == 0 {
+	if depends(v.Type) || len(terms) == 0 {
 		var err error
 		if root, err = src.Parse(v); err != nil {
 			return Unknown, err
@@ -250,12 +251,23 @@ func (r *Reader) reasonDeleted(
 	return reason, err
 }
 
+// depends reports whether a resource of a type is decided by other resources too: a
+// Binary by its security context, and a Provenance by what it is about, since it shows
+// that it is there.
+func depends(typ string) bool {
+	return typ == "Binary" || typ == "Provenance"
+}
+
 // contextReason decides a Binary by its security context: it is treated as if
 // it were contained in that resource (R4 binary.html).
 func (r *Reader) contextReason(
 	ctx context.Context, src Source, v Resource, root *tree.Value,
 ) (Reason, error) {
-	if v.Type != "Binary" {
+	switch v.Type {
+	case "Binary":
+	case "Provenance":
+		return r.targetsReason(ctx, src, root)
+	default:
 		return Visible, nil
 	}
 
@@ -294,6 +306,34 @@ func (r *Reader) contextReason(
 	return Visible, nil
 }
 
+// targetsReason decides a Provenance by its targets as they are now: what labels or
+// Consents hide since it was made has no Provenance either.
+func (r *Reader) targetsReason(ctx context.Context, src Source, root *tree.Value) (Reason, error) {
+	if len(r.rules) == 0 {
+		return Visible, nil
+	}
+
+	for _, target := range root.Get("target").Each() {
+		ref := r.bases.ParseRef(target.Get("reference").Text())
+		if ref.Type == "" {
+			continue
+		}
+		of, ok, err := src.Current(ctx, ref.Type, ref.ID)
+		if err != nil {
+			return Target, err
+		}
+		if !ok {
+			continue
+		}
+
+		d, _, err := r.ruled(ctx, src, scope.Read, of)
+		if err != nil || d.Reason != Visible {
+			return Target, err
+		}
+	}
+	return Visible, nil
+}
+
 // Restrict returns a Finder over one state of the store that finds, and brings
 // along, only what the grant allows.
 func (r *Reader) Restrict(ctx context.Context, ix search.Index, src Source) *search.Finder {
@@ -323,7 +363,7 @@ func (r *Reader) visible(
 			return nil, err
 		}
 	}
-	if exact && typ != "Binary" {
+	if exact && !depends(typ) {
 		return docs, nil
 	}
 
@@ -349,7 +389,7 @@ func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, 
 	}
 	if !exact {
 		d, _, err := r.ruled(ctx, src, r.sought(typ), v)
-		if err != nil || d.Reason != Visible || typ != "Binary" {
+		if err != nil || d.Reason != Visible || !depends(typ) {
 			return err == nil && d.Reason == Visible, err
 		}
 	}

@@ -28,6 +28,9 @@ func (e *Lowered) Error() string {
 // the old one; a patch that removes all labels means it.
 func (h *Holder) Keep(old, now *tree.Value, whole bool) ([]splice.Edit, error) {
 	had, has := codings(old), codings(now)
+	if gone := h.l.lowered(within(nil, old), within(has, now)); len(gone) > 0 && !h.relabel {
+		return nil, &Lowered{gone}
+	}
 	if len(had) == 0 {
 		return nil, nil
 	}
@@ -43,6 +46,21 @@ func (h *Holder) Keep(old, now *tree.Value, whole bool) ([]splice.Edit, error) {
 		return nil, &Lowered{gone}
 	}
 	return nil, nil
+}
+
+// within appends the labels that the resources in a value have: in a stored Bundle, they
+// are labels of the whole.
+func within(all []search.Coding, v *tree.Value) []search.Coding {
+	for i := range v.Items {
+		m := &v.Items[i]
+		if m.Get("resourceType") != nil {
+			all = append(all, codings(m)...)
+		}
+		if len(m.Items) > 0 {
+			all = within(all, m)
+		}
+	}
+	return all
 }
 
 // lowered lists the labels that a change takes away. A level gives way to one that is
