@@ -109,7 +109,12 @@ func (r *Reader) Finds(ctx context.Context, src Source, v Resource) (bool, error
 		return false, err
 	}
 
-	reason, err := r.reason(ctx, src, r.filter(scope.Search, v.Type), v)
+	filter := r.filter(scope.Search, v.Type)
+	if filter.All() { // all else is decided
+		return true, nil
+	}
+
+	reason, err := r.reason(ctx, src, filter, v)
 	if err == nil && reason != Visible {
 		r.record(step{
 			check:  checkResource,

@@ -371,6 +371,11 @@ func (f *Finder) satisfying(
 ) []uint64 {
 	hidden, clauses := f.marked(typ, clauses, 64+len(docs))
 	docs = subtract(docs, hidden)
+	return f.holding(docs, clauses, filter)
+}
+
+// holding returns those of docs that satisfy the clauses and pass the filter.
+func (f *Finder) holding(docs []uint64, clauses []Clause, filter Filter) []uint64 {
 	if len(clauses) == 0 && filter.all {
 		return docs
 	}

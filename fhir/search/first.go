@@ -32,14 +32,23 @@ func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err e
 	lead, rest := leading(typ, clauses)
 	hidden, rest := f.marked(typ, rest, 64+8*n)
 	r, judged := &Result{}, 0
+	var asked []uint64 // as many as may still be wanted: rules decide about many at once
+	ask := func() {
+		r.Docs = append(r.Docs, f.seen(typ, f.holding(asked, rest, filter))...)
+		asked = asked[:0]
+	}
 	f.scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
 		lead.to, func(_ []byte, doc uint64) bool {
-			if _, hides := slices.BinarySearch(hidden, doc); !hides && f.passes(typ, doc, rest, filter) {
-				r.Docs = append(r.Docs, doc)
+			if _, hides := slices.BinarySearch(hidden, doc); !hides {
+				asked = append(asked, doc)
+			}
+			if len(r.Docs)+len(asked) >= n {
+				ask()
 			}
 			judged++
 			return len(r.Docs) < n && judged < maxFirst && f.step()
 		})
+	ask()
 
 	return r, len(r.Docs) >= n || judged < maxFirst, f.err
 }
@@ -72,17 +81,6 @@ func (p *probe) single() bool {
 	n := len(p.from) - 1
 	return p.keep == nil && len(p.to) == n+1 && p.from[n] == 0 && p.to[n] == 1 &&
 		bytes.Equal(p.from[:n], p.to[:n])
-}
-
-// passes checks one resource.
-func (f *Finder) passes(typ string, doc uint64, clauses []Clause, filter Filter) bool {
-	if len(clauses) > 0 || !filter.all {
-		id, terms := f.terms(doc)
-		if !allHold(clauses, id, terms) || !filter.Passes(id, terms) {
-			return false
-		}
-	}
-	return f.visible(typ, doc)
 }
 
 // maxListed bounds the list of one clause that Few reads where no clause is narrow.
