@@ -169,3 +169,28 @@ func TestWhatIsDeniedHasNoProvenance(t *testing.T) {
 		t.Errorf("%d of what is not", n)
 	}
 }
+
+// More Consents than are evaluated deny everything, until enough of them are in force no
+// longer.
+//
+// Covers: FS-302, FS-309
+func TestMoreConsentsThanAreEvaluatedDeny(t *testing.T) {
+	e := newLabelEnv(t)
+	put(t, e, "/Observation/o", aboutP("o", "1-8", ""))
+	read := func() int { return e.Do("GET", "/Observation/o", treatment, "").Code }
+	filler := `,"language":"en","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">` +
+		strings.Repeat("x", 900_000) + `</div>"}`
+
+	for i, want := range []int{200, 200, 404} {
+		id := fmt.Sprint("c", i)
+		put(t, e, "/Consent/"+id, consentOf(id, "active", "p", filler))
+		if got := read(); got != want {
+			t.Errorf("with %d: %d, want %d", i+1, got, want)
+		}
+	}
+
+	put(t, e, "/Consent/c0", consentOf("c0", "inactive", "p", filler))
+	if got := read(); got != 200 {
+		t.Errorf("with one that is not in force: %d", got)
+	}
+}

@@ -399,6 +399,18 @@ type store struct {
 // Where there are more, everything is denied.
 const maxLooked = 10_000
 
+// maxRead bounds the bytes of the active Consents of one patient: so much is read and
+// evaluated at each decision.
+const maxRead = 2 << 20
+
+// tooMuch is a Consent that denies everything, in the place of more than is evaluated.
+func tooMuch(patient, why string) []*Consent {
+	return []*Consent{{
+		patient: patient,
+		unclear: why,
+	}}
+}
+
 // InForce implements Store.
 func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Consent, error) {
 	of, _ := search.InCompartment("Patient", patient, "Consent")
@@ -411,13 +423,13 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 		return nil, err
 	}
 	if len(docs) > maxLooked {
-		return []*Consent{{
-			patient: patient,
-			unclear: fmt.Sprintf("the patient has more than %d, in force or not", maxLooked),
-		}}, nil
+		return tooMuch(patient, fmt.Sprintf("the patient has more than %d, in force or not", maxLooked)), nil
 	}
 
+	active := search.Filter{}.Or([]search.Clause{activeConsents()})
 	var all []*Consent
+	size := 0
+
 	for _, doc := range slices.Sorted(maps.Keys(docs)) {
 		if len(all) >= limit {
 			break
@@ -426,6 +438,13 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 		if err != nil {
 			return nil, err
 		}
+		if !active.Passes(v.ID, v.Terms) {
+			continue
+		}
+		if size += len(v.Body); size > maxRead {
+			return tooMuch(patient, fmt.Sprintf("those of the patient have more than %d bytes", maxRead)), nil
+		}
+
 		c, err := s.compiled(v)
 		if err != nil {
 			return nil, err
