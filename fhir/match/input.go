@@ -3,6 +3,7 @@ package match
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"fhirdest.example/fhir/tree"
@@ -127,19 +128,11 @@ func (r *Request) parameter(name string, p *tree.Value) error {
 		}
 
 	case "count":
-		n := 0
-		text := p.Get("valueInteger").Literal()
-		for _, c := range text {
-			if c < '0' || c > '9' || len(text) > 9 {
-				return malformed("value", inCount, "count is a whole number above 0, as valueInteger.")
-			}
-			n = 10*n + int(c-'0')
-		}
-
-		if n == 0 {
+		n, err := strconv.ParseUint(p.Get("valueInteger").Literal(), 10, 31)
+		if err != nil || n == 0 {
 			return malformed("value", inCount, "count is a whole number above 0, as valueInteger.")
 		}
-		r.Count = min(n, MaxCount)
+		r.Count = int(min(n, MaxCount))
 	}
 
 	return nil
