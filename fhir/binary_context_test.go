@@ -131,6 +131,9 @@ func TestSecurityContextOfContent(t *testing.T) {
 		}
 	}
 
+	w.do("POST", "/Binary", everything, `{"resourceType":"Binary","contentType":"text/plain","data":"eA=="}`,
+		"X-Security-Context", "Patient/a").want(400)
+
 	at := w.do("PUT", "/Binary/kept-2", everything, "x", "Content-Type", "text/plain", "X-Security-Context",
 		"Patient/a").want(201).location()
 	a := w.get(at, everything, "Accept", "text/plain").want(200)

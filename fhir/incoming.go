@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,8 @@ type incoming struct {
 	body    []byte
 	root    *tree.Value
 
-	signed   bool // a Provenance or Bundle with a signature
-	verified bool // that it has, and that fits
+	signed   []*tree.Value // the resources with a signature: this one and those in it
+	verified bool          // that they have them, and that these fit
 }
 
 // prepareResource reads the body as a resource of the path's type.
@@ -59,6 +60,11 @@ func (s *core) prepareResource(r *request) error {
 // sentResource returns the JSON of the resource that was sent, or of the Binary
 // that holds what was sent.
 func (r *request) sentResource() ([]byte, error) {
+	contexts := r.header.Values("X-Security-Context")
+	if r.path[0] == "Binary" && (len(contexts) > 1 || len(contexts) > 0 && !nativeBinary(r)) {
+		return nil, fail(http.StatusBadRequest, "invalid",
+			"X-Security-Context goes once with the content of a Binary; a Binary resource has its securityContext.")
+	}
 	if !nativeBinary(r) {
 		return r.resourceBody()
 	}
@@ -98,11 +104,12 @@ func (s *core) readResource(
 			"A part of a resource (SUBSETTED, REDACTED, MASKED) cannot be stored.")
 	}
 
-	signed := len(signature.Signatures(root)) > 0
-	if head.Type != "Bundle" || !signed { // what is signed stays as it is
+	signed := signature.Signed(root)
+	if !signsContent(signed) {
 		if body, root, err = s.ownURLs(body, root); err != nil {
 			return nil, err
 		}
+		signed = signature.Signed(root)
 	}
 
 	return &incoming{
@@ -113,6 +120,14 @@ func (s *core) readResource(
 		root:   root,
 		signed: signed,
 	}, nil
+}
+
+// signsContent reports whether a signature is over what is sent, which then stays as it
+// is: that of a Bundle. A Provenance signs what it targets.
+func signsContent(signed []*tree.Value) bool {
+	return slices.ContainsFunc(signed, func(v *tree.Value) bool {
+		return v.Get("resourceType").Text() == "Bundle"
+	})
 }
 
 // readingOnly is what can be done where nothing can be written.

@@ -138,7 +138,7 @@ func (s *writer) patched(r *request, old Entry) (*incoming, error) {
 		return nil, fail(http.StatusUnprocessableEntity, "business-rule",
 			"A patch cannot change resourceType or id.")
 	}
-	if in.signed {
+	if len(in.signed) > 0 {
 		return nil, fail(http.StatusUnprocessableEntity, "security",
 			"A patch cannot make a resource with a signature: send it whole.")
 	}

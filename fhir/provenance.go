@@ -225,7 +225,7 @@ func (s *core) readProvenance(r *request, sent *tree.Value, body []byte) error {
 	}
 
 	r.provenance = in
-	if !in.signed {
+	if len(in.signed) == 0 {
 		return nil
 	}
 	return s.verifySent(r, in)

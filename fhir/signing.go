@@ -16,26 +16,45 @@ import (
 	"fhirdest.example/udap/trace"
 )
 
-// verifySigned verifies the signatures that a resource has.
+// verifySigned verifies the signatures that a resource has, and those in it.
 func (s *core) verifySigned(r *request, in *incoming) error {
-	if !in.signed {
+	if len(in.signed) == 0 {
 		return nil
 	}
+
 	return s.verifying(r, in, func(ctx context.Context, v *signature.Verification) error {
-		if in.typ == "Bundle" {
-			kept := r.method == http.MethodPut && len(r.path) == 2
-			return v.Verify(ctx, signature.Signatures(in.root), []*tree.Value{in.root}, lastsInBundle(kept))
+		for _, resource := range in.signed {
+			lasts := everyForm
+			if resource == in.root && in.typ == "Bundle" {
+				lasts = lastsInBundle(r.method == http.MethodPut && len(r.path) == 2)
+			}
+			if err := s.verifyOne(ctx, r, resource, v, lasts); err != nil {
+				return err
+			}
 		}
 
-		targets, err := s.signedTargets(r, in, v)
-		if err != nil {
-			return err
-		}
-		return v.Verify(ctx, signature.Signatures(in.root), targets, func(signature.Form) error {
-			return nil // a version never changes
-		})
+		return nil
 	})
 }
+
+// verifyOne verifies the signatures of one resource: those of a Bundle are over its own
+// content, those of a Provenance over its targets.
+func (s *core) verifyOne(
+	ctx context.Context, r *request, resource *tree.Value, v *signature.Verification, lasts func(signature.Form) error,
+) error {
+	targets := []*tree.Value{resource}
+	if resource.Get("resourceType").Text() == "Provenance" {
+		var err error
+		if targets, err = s.signedTargets(r, resource, v); err != nil {
+			return err
+		}
+	}
+	return v.Verify(ctx, signature.Signatures(resource), targets, lasts)
+}
+
+// everyForm is for content that is stored as it was signed, as versions and resources
+// within others are, or that is not stored at all.
+func everyForm(signature.Form) error { return nil }
 
 // lastsInBundle reports which forms of a Bundle are the same once it is stored; keepsID
 // is whether it keeps its id.
@@ -48,17 +67,14 @@ func lastsInBundle(keepsID bool) func(signature.Form) error {
 	}
 }
 
-// verifyWhole verifies the signature that a batch or transaction has. It is not stored,
-// so that every form lasts.
+// verifyWhole verifies the signature that a batch or transaction has.
 func (s *core) verifyWhole(r *request, root *tree.Value) error {
 	signatures := signature.Signatures(root)
 	if len(signatures) == 0 {
 		return nil
 	}
 	return s.verifying(r, &incoming{}, func(ctx context.Context, v *signature.Verification) error {
-		return v.Verify(ctx, signatures, []*tree.Value{root}, func(signature.Form) error {
-			return nil
-		})
+		return v.Verify(ctx, signatures, []*tree.Value{root}, everyForm)
 	})
 }
 
@@ -89,9 +105,9 @@ func (s *core) verifying(
 // signedTargets returns the versions that a signed Provenance targets. Who may not read
 // one learns nothing of it: its content could be guessed by signing.
 func (s *core) signedTargets(
-	r *request, in *incoming, v *signature.Verification,
+	r *request, provenance *tree.Value, v *signature.Verification,
 ) (targets []*tree.Value, err error) {
-	refs := in.root.Get("target").Each()
+	refs := provenance.Get("target").Each()
 	if len(refs) > signature.MaxTargets {
 		return nil, v.NoTarget(fmt.Sprintf("%d targets", len(refs)),
 			fmt.Sprintf("sign at most %d at once", signature.MaxTargets))
@@ -115,6 +131,7 @@ func (s *core) signedTargets(
 			}
 			targets = append(targets, root)
 		}
+
 		return nil
 	})
 	return targets, err
@@ -139,6 +156,7 @@ func (s *core) signedTarget(
 	if !ok || e.Deleted {
 		return Entry{}, v.NoTarget(reference, "")
 	}
+
 	return e, nil
 }
 
@@ -202,10 +220,23 @@ func (s *writer) storeSigned(c Change, r *request) (*response, error) {
 func (s *core) verifySent(r *request, in *incoming) error {
 	known := r.in != nil && len(r.path) == 2 && r.in.id == r.path[1] && r.method == http.MethodPut && !r.inner
 	return s.verifying(r, in, func(ctx context.Context, v *signature.Verification) error {
+		for _, resource := range in.signed {
+			if resource != in.root {
+				if err := s.verifyOne(ctx, r, resource, v, everyForm); err != nil {
+					return err
+				}
+			}
+		}
+
+		if len(signature.Signatures(in.root)) == 0 {
+			return nil
+		}
+
 		if !known {
 			return v.NoTarget("a version that the server makes of what is sent",
 				"store the resource, then sign it and POST the Provenance")
 		}
+
 		return v.Verify(ctx, signature.Signatures(in.root), []*tree.Value{r.in.root}, func(f signature.Form) error {
 			if f != signature.Static && f != signature.Narrative {
 				return fmt.Errorf("%s, of which the server changes meta", f)

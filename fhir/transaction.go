@@ -403,7 +403,10 @@ func (in *incoming) edited(edits []splice.Edit) (*incoming, error) {
 	out := *in
 	out.body, out.root = splice.Apply(in.body, edits...), nil
 	whole, err := out.parsed()
-	if err == nil && in.signed && (in.typ == "Bundle" || whole.root.Get("target").Raw != in.root.Get("target").Raw) {
+	if err != nil || len(in.signed) == 0 {
+		return whole, err
+	}
+	if signsContent(in.signed) || whole.root.Get("target").Raw != in.root.Get("target").Raw {
 		err = fail(http.StatusUnprocessableEntity, "security",
 			"What is signed is stored as it was signed: it cannot lead to other entries.")
 	}

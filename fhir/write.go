@@ -66,7 +66,7 @@ func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error 
 	if !ok {
 		return forbidden("The token does not allow a resource with this content.")
 	}
-	if r.in.signed && !r.in.verified {
+	if len(r.in.signed) > 0 && !r.in.verified {
 		return fail(http.StatusUnprocessableEntity, "security", "The signature was not verified.")
 	}
 

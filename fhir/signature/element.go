@@ -34,7 +34,7 @@ var (
 
 // Bounds of what is verified.
 const (
-	MaxSignatures = 8         // signatures of one resource
+	MaxSignatures = 8         // signatures of one resource and of those in it
 	MaxTargets    = 100       // targets of one signed Provenance
 	maxData       = 256 << 10 // bytes of Signature.data
 	maxHeader     = 64 << 10  // bytes of the header of a JWS
@@ -50,7 +50,7 @@ const (
 type element struct {
 	jws  string
 	form Form
-	sigT string // of the header; "" for none
+	sigT *tree.Value // of the header; nil for none
 	when time.Time
 	who  string
 }
@@ -69,7 +69,7 @@ func decode(v *tree.Value, tr *trace.Trace) (*element, error) {
 
 	e := &element{
 		jws:  jws,
-		sigT: header.Get("sigT").Text(),
+		sigT: header.Get("sigT"),
 		who:  whoOf(v.Get("who")),
 	}
 	if e.form, err = decodeForm(v, header, tr); err != nil {
@@ -140,7 +140,8 @@ func decodeHeader(jws string, tr *trace.Trace) (*tree.Value, error) {
 func decodeForm(v, header *tree.Value, tr *trace.Trace) (Form, error) {
 	format := v.Get("targetFormat").Text()
 	media, params, _ := strings.Cut(format, ";")
-	if media = strings.TrimSpace(media); media != "" && media != jsonFormat && media != "application/json" {
+	media = strings.ToLower(strings.TrimSpace(media))
+	if media != "" && media != jsonFormat && media != "application/json" {
 		return "", tr.Refuse(checkTargetFormat, trace.InvalidRequest, trace.Finding{
 			Expected: jsonFormat,
 			Found:    format,

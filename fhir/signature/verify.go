@@ -46,11 +46,38 @@ func Signatures(resource *tree.Value) []tree.Value {
 	return nil
 }
 
-// Verification is one decision on the signatures of a resource.
+// Signed returns the resources that have signatures: the resource itself, those that it
+// contains, and those in a Bundle's entries.
+func Signed(resource *tree.Value) (all []*tree.Value) {
+	if len(Signatures(resource)) > 0 {
+		all = append(all, resource)
+	}
+
+	contained := resource.Get("contained").Each()
+	for i := range contained {
+		all = append(all, Signed(&contained[i])...)
+	}
+	if resource.Get("resourceType").Text() != "Bundle" {
+		return all
+	}
+
+	entries := resource.Get("entry").Each()
+	for i := range entries {
+		if inner := entries[i].Get("resource"); inner != nil {
+			all = append(all, Signed(inner)...)
+		}
+	}
+
+	return all
+}
+
+// Verification is one decision on the signatures of a resource and of those in it.
 type Verification struct {
 	Authority Authority // nil: no signature can be verified
 	Now       time.Time
 	Trace     *trace.Trace
+
+	count int // signatures so far
 }
 
 // Verify verifies that all signatures were made of the resources that they target, in
@@ -59,10 +86,10 @@ type Verification struct {
 func (v *Verification) Verify(
 	ctx context.Context, signatures []tree.Value, targets []*tree.Value, lasts func(Form) error,
 ) error {
-	if len(signatures) > MaxSignatures {
+	if v.count += len(signatures); v.count > MaxSignatures {
 		return v.Trace.Refuse(checkCount, trace.InvalidRequest, trace.Finding{
 			Expected: fmt.Sprintf("at most %d signatures", MaxSignatures),
-			Found:    fmt.Sprint(len(signatures)),
+			Found:    fmt.Sprint(v.count),
 		})
 	}
 	if v.Authority == nil {
@@ -78,6 +105,7 @@ func (v *Verification) Verify(
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -96,6 +124,7 @@ func (v *Verification) one(
 	if err != nil {
 		return err
 	}
+
 	return v.Trace.Collect(
 		func() error { return v.who(e, signer) },
 		func() error { return v.when(e, signer) },
@@ -118,6 +147,7 @@ func (v *Verification) form(f Form, targets []*tree.Value, lasts func(Form) erro
 			Remedy:   "sign #document of a Bundle, and #static of another resource",
 		})
 	}
+
 	v.Trace.Pass(checkForm, "a form that lasts", string(f))
 	return nil
 }
@@ -148,12 +178,12 @@ func (v *Verification) when(e *element, s *Signer) error {
 		return v.Trace.Refuse(checkWhen, trace.InvalidRequest, f)
 	}
 
-	if e.sigT != "" {
-		signed, err := time.Parse(time.RFC3339, e.sigT)
+	if e.sigT != nil {
+		signed, err := time.Parse(time.RFC3339, e.sigT.Text())
 		if err != nil || !signed.Truncate(time.Second).Equal(at.Truncate(time.Second)) {
 			return v.Trace.Refuse(checkWhen, trace.InvalidRequest, trace.Finding{
 				Expected: "sigT " + trace.Stamp(at) + ", as in when",
-				Found:    e.sigT,
+				Found:    e.sigT.Literal(),
 			})
 		}
 	}
