@@ -94,6 +94,7 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		header:  http.Header{},
 		access:  r.access,
 		labels:  r.labels,
+		signed:  r.signable(),
 		inner:   true,
 	}
 	e.req = sub

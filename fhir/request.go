@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir/access"
@@ -33,6 +34,8 @@ type request struct {
 	form     form              // how the answer is written
 
 	in *incoming // the resource that the body holds, once prepared
+
+	signed *atomic.Int64 // what signable returns, once asked for
 
 	provenance *incoming // that of the header X-Provenance, once prepared
 	subject    Entry     // of $sign: the version that is signed

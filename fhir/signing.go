@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir/provenance"
@@ -78,6 +79,19 @@ func (s *core) verifyWhole(r *request, root *tree.Value) error {
 	})
 }
 
+// maxSigned bounds, in bytes, what the signatures of one request are over: each target
+// counts when it is read, and once more for each signature.
+const maxSigned = 64 << 20
+
+// signable returns how much of maxSigned is left to a request and its entries.
+func (r *request) signable() *atomic.Int64 {
+	if r.signed == nil {
+		r.signed = new(atomic.Int64)
+		r.signed.Store(maxSigned)
+	}
+	return r.signed
+}
+
 // verifying makes one decision on signatures, and hands its trace to the operator.
 func (s *core) verifying(
 	r *request, in *incoming, decide func(context.Context, *signature.Verification) error,
@@ -86,6 +100,7 @@ func (s *core) verifying(
 		Authority: s.Signatures,
 		Now:       r.now,
 		Trace:     trace.NewTrace("signature", r.now),
+		Left:      r.signable(),
 	}
 	v.Trace.ClientID = trace.ClientID(r.grant.Client)
 
@@ -115,14 +130,13 @@ func (s *core) signedTargets(
 
 	err = s.Store.View(r.ctx, func(sn Snapshot) error {
 		targets = nil
-		size := 0
 		for i := range refs {
 			e, err := s.signedTarget(sn, r, refs[i].Get("reference").Literal(), v)
 			if err != nil {
 				return err
 			}
-			if size += len(e.Body); size > maxDrafted {
-				return v.NoTarget("more than is verified at once", "sign fewer or smaller resources")
+			if err := v.Spend(len(e.Body)); err != nil {
+				return err
 			}
 
 			root, err := stored(e)

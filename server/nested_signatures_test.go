@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -139,5 +140,37 @@ func TestOneSecurityContext(t *testing.T) {
 	if status, out, _ := c.ask("POST", "/Binary", "x",
 		append(headers, "X-Security-Context", "Patient/b")...); status != 400 {
 		t.Errorf("%d %v", status, out)
+	}
+}
+
+// What the signatures of one request cost is bounded, however they are distributed over
+// the entries of a batch.
+// Covers: FS-504
+func TestCostOfSignaturesIsBounded(t *testing.T) {
+	d := servertest.Start(t, writing)
+	c := newFHIRClient(t, d, "system/*.cruds")
+	c.must("PUT", "/Basic/long",
+		`{"resourceType":"Basic","id":"long","code":{"text":"x"},"extension":[{"url":"urn:x","valueString":"`+
+			strings.Repeat("y", 1<<20-1000)+`"}]}`)
+	id := d.Issue("signer", d.A, d.Key("p256"), signerURI)
+	long := c.raw("/Basic/long")
+
+	signed := func(targets, signatures int) string {
+		element := signing{
+			id:   id,
+			form: signature.Static,
+			of:   slices.Repeat([]string{long}, targets),
+		}.element(t)
+		return signedProvenance(slices.Repeat([]string{"Basic/long/_history/1"}, targets),
+			slices.Repeat([]string{element}, signatures)...)
+	}
+	c.refused(t, "8 signatures of 10 MiB", signed(10, 8), "signature.cost")
+
+	entry := `{"request":{"method":"POST","url":"Provenance"},"resource":` + signed(20, 1) + `}`
+	out, _ := c.must("POST", "", `{"resourceType":"Bundle","type":"batch","entry":[`+entry+`,`+entry+`]}`)
+	for i, want := range []string{"201", "422"} {
+		if got := at(out, "entry", i, "response", "status"); !strings.HasPrefix(got, want) {
+			t.Errorf("entry %d: %s, want %s", i, got, want)
+		}
 	}
 }

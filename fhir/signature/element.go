@@ -28,6 +28,8 @@ var (
 		"when is not in the future, not before the certificate, and the same as sigT", "FS-504")
 	checkWho = trace.NewCheck("signature.who",
 		"who is a URI of the signer's certificate, byte for byte", "FS-504")
+	checkCost = trace.NewCheck("signature.cost",
+		"What the signatures of one request are over is little enough to verify", "FS-504")
 	checkCount = trace.NewCheck("signature.count",
 		"There are few enough signatures to verify", "FS-504")
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/fhir/tree"
@@ -76,6 +77,7 @@ type Verification struct {
 	Authority Authority // nil: no signature can be verified
 	Now       time.Time
 	Trace     *trace.Trace
+	Left      *atomic.Int64 // bytes that may still be read and hashed; nil: no bound
 
 	count int // signatures so far
 }
@@ -120,6 +122,12 @@ func (v *Verification) one(
 		return err
 	}
 
+	for _, t := range targets {
+		if err := v.Spend(len(t.Raw)); err != nil {
+			return err
+		}
+	}
+
 	signer, err := v.Authority.Verify(ctx, e.jws, Content(targets, e.form), v.Trace)
 	if err != nil {
 		return err
@@ -129,6 +137,18 @@ func (v *Verification) one(
 		func() error { return v.who(e, signer) },
 		func() error { return v.when(e, signer) },
 	)
+}
+
+// Spend counts bytes that are read or hashed, and refuses more than are left.
+func (v *Verification) Spend(bytes int) error {
+	if v.Left == nil || v.Left.Add(-int64(bytes)) >= 0 {
+		return nil
+	}
+	return v.Trace.Refuse(checkCost, trace.InvalidRequest, trace.Finding{
+		Expected: "signatures over little enough to be verified in one request",
+		Found:    "more than is verified at once",
+		Remedy:   "send fewer signatures at once, or sign fewer or smaller resources",
+	})
 }
 
 // form checks that a form is one of the targets, and lasts.
