@@ -43,15 +43,32 @@ func (q *question) body() *tree.Value {
 // applies reports whether all criteria of a rule are met: as sure as the least sure
 // one. outcome is what the rule would decide.
 func (q *question) applies(ctx context.Context, r *rule, outcome Outcome) certainty {
-	sure := r.period.contains(q.Now)
-	for _, criterion := range []func() certainty{
-		func() certainty { return anyOf(r.actions, q.isAction) },
-		func() certainty { return q.hasPurpose(r.purposes, outcome) },
+	return q.concerns(r, outcome,
 		func() certainty {
 			return anyOf(r.actors, func(a actor) certainty { return q.isActor(ctx, a) })
 		},
 		func() certainty { return q.isAbout(ctx, r, outcome) },
-	} {
+	)
+}
+
+// mayApply is applies where nothing is known of the resource: it may meet what is
+// about it.
+func (q *question) mayApply(ctx context.Context, r *rule, outcome Outcome) bool {
+	return q.concerns(r, outcome, func() certainty {
+		return anyOf(r.actors, func(a actor) certainty {
+			if slices.Contains(sources, a.role) {
+				return maybe
+			}
+			return q.isActor(ctx, a)
+		})
+	}) != no
+}
+
+// concerns compares the moment, the action and the purposes with those of a rule, and
+// then asks further criteria, until one is not met.
+func (q *question) concerns(r *rule, outcome Outcome, further ...func() certainty) certainty {
+	sure := min(r.period.contains(q.Now), anyOf(r.actions, q.isAction), q.hasPurpose(r.purposes, outcome))
+	for _, criterion := range further {
 		if sure == no || q.err != nil {
 			return no
 		}

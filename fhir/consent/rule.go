@@ -78,47 +78,6 @@ func (r *Rule) Decide(
 	return d, nil
 }
 
-// Screen implements access.Screen.
-func (r *Rule) Screen(
-	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
-) ([]uint64, error) {
-	if slices.Contains(exempt, typ) {
-		return docs, nil
-	}
-	r.follow(src)
-	if idle, err := r.isIdle(ctx, src); err != nil || idle {
-		return docs, err
-	}
-
-	var failed error
-	left := docs[:0]
-	asked := slices.Clone(docs)
-	err := ix.Terms(ctx, asked, func(doc uint64, id string, terms search.Terms) bool {
-		if r.permits(typ, id, terms) {
-			left = append(left, doc)
-			return true
-		}
-		v := access.Resource{
-			Doc:   doc,
-			Type:  typ,
-			ID:    id,
-			Terms: terms,
-		}
-		var a Answer
-		if a, failed = r.about(ctx, src, p, v); failed != nil {
-			return false
-		}
-		if a.Outcome == Permit {
-			left = append(left, doc)
-		}
-		return true
-	})
-	if failed != nil {
-		err = failed
-	}
-	return left, err
-}
-
 // permits reports whether it is known already that all patients to whom a resource
 // belongs permit everything.
 func (r *Rule) permits(typ, id string, terms search.Terms) bool {

@@ -1,0 +1,242 @@
+package consent
+
+import (
+	"context"
+	"slices"
+
+	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/scope"
+	"fhirdest.example/fhir/search"
+)
+
+// manyFound is how many resources a search must have found for it to be worth while
+// to look at the Consents first.
+const manyFound = 32
+
+// Screen implements access.Screen.
+func (r *Rule) Screen(
+	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
+) ([]uint64, error) {
+	if slices.Contains(exempt, typ) {
+		return docs, nil
+	}
+
+	r.follow(src)
+	if idle, err := r.isIdle(ctx, src); err != nil || idle {
+		return docs, err
+	}
+
+	if len(docs) < manyFound {
+		return r.each(ctx, ix, src, p, typ, docs)
+	}
+
+	limited, known, err := r.limited(ctx, ix, src, p, typ, len(docs)/2)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known:
+		return r.each(ctx, ix, src, p, typ, docs)
+	}
+
+	return r.except(ctx, ix, src, p, typ, docs, limited)
+}
+
+// each returns those of docs about which no Consent denies p: it asks about each.
+func (r *Rule) each(
+	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
+) ([]uint64, error) {
+	var failed error
+	left := docs[:0]
+	asked := slices.Clone(docs)
+	err := ix.Terms(ctx, asked, func(doc uint64, id string, terms search.Terms) bool {
+		if r.permits(typ, id, terms) {
+			left = append(left, doc)
+			return true
+		}
+
+		v := access.Resource{
+			Doc:   doc,
+			Type:  typ,
+			ID:    id,
+			Terms: terms,
+		}
+
+		var a Answer
+		if a, failed = r.about(ctx, src, p, v); failed != nil {
+			return false
+		}
+
+		if a.Outcome == Permit {
+			left = append(left, doc)
+		}
+		return true
+	})
+
+	if failed != nil {
+		err = failed
+	}
+	return left, err
+}
+
+// except is each where all that may be denied is among the resources in limited.
+func (r *Rule) except(
+	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
+	limited map[uint64]bool,
+) ([]uint64, error) {
+	var asked []uint64
+	for _, doc := range docs {
+		if limited[doc] {
+			asked = append(asked, doc)
+		}
+	}
+
+	if len(asked) == 0 {
+		return docs, nil
+	}
+
+	permitted, err := r.each(ctx, ix, src, p, typ, asked)
+	if err != nil {
+		return nil, err
+	}
+
+	for _, doc := range permitted {
+		delete(limited, doc)
+	}
+
+	return slices.DeleteFunc(docs, func(doc uint64) bool {
+		return limited[doc]
+	}), nil
+}
+
+// limited returns the resources of a type that belong to a patient with a Consent
+// that may deny p to the party. known is false where that cannot be found out with
+// fewer than so many look-ups: then each resource has to be asked about.
+func (r *Rule) limited(
+	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, most int,
+) (docs map[uint64]bool, known bool, err error) {
+	if _, in := search.InCompartment("Patient", "x", typ); !in || typ == "Bundle" {
+		nobodys := typ != "Bundle" && len(outside()[typ]) == 0
+		return nil, nobodys, nil
+	}
+	if r.decider.byDefault("").Outcome == Deny {
+		return nil, false, nil
+	}
+
+	patients, known, err := r.limiting(ctx, src, actionsOf(p), most)
+	if err != nil || !known {
+		return nil, false, err
+	}
+
+	docs = map[uint64]bool{}
+	for _, patient := range patients {
+		if typ == "Patient" {
+			doc, there, err := ix.Find(ctx, typ, patient)
+			if err != nil {
+				return nil, false, err
+			}
+			docs[doc] = there
+			continue
+		}
+
+		in, _ := search.InCompartment("Patient", patient, typ)
+		err := src.Having(ctx, in, func(doc uint64) bool {
+			docs[doc] = true
+			return len(docs) < most
+		})
+		if err != nil || len(docs) >= most {
+			return nil, false, err
+		}
+	}
+
+	return docs, true, nil
+}
+
+// limiting returns the patients who have a Consent in force that may deny one of the
+// actions, whatever the resource is. known is false where more than most Consents are
+// active.
+func (r *Rule) limiting(
+	ctx context.Context, src access.Source, actions []Action, most int,
+) (patients []string, known bool, err error) {
+	var active []uint64
+	err = src.Having(ctx, activeConsents(), func(doc uint64) bool {
+		active = append(active, doc)
+		return len(active) < most
+	})
+	if err != nil || len(active) >= most {
+		return nil, false, err
+	}
+
+	st := r.decider.Store.(*store)
+	of := map[string]int{}
+	for _, doc := range active {
+		v, err := src.Resource(ctx, doc)
+		if err != nil {
+			return nil, false, err
+		}
+
+		c, err := st.compiled(v)
+		if err != nil {
+			return nil, false, err
+		}
+		if c == nil {
+			continue
+		}
+
+		limits, err := r.decider.mayDeny(ctx, c, actions)
+		if err != nil {
+			return nil, false, err
+		}
+
+		of[c.patient]++
+		if limits {
+			of[c.patient] = maxInForce + 1
+		}
+	}
+
+	for patient, n := range of {
+		if n > maxInForce {
+			patients = append(patients, patient)
+		}
+	}
+
+	return patients, true, nil
+}
+
+// mayDeny reports whether there may be a resource on which a Consent denies the party
+// one of the actions.
+func (d *Decider) mayDeny(ctx context.Context, c *Consent, actions []Action) (bool, error) {
+	if c.unclear != "" || c.base == Deny {
+		return true, nil
+	}
+	if c.root == nil {
+		return false, nil
+	}
+
+	for _, action := range actions {
+		q := &question{
+			Decider: d,
+			action:  action,
+		}
+		if denies := q.mayDeny(ctx, c.root); denies || q.err != nil {
+			return denies, q.err
+		}
+	}
+
+	return false, nil
+}
+
+// mayDeny reports whether a rule, or an exception to it, may deny something.
+func (q *question) mayDeny(ctx context.Context, r *rule) bool {
+	outcome := r.outcome
+	if r.unclear {
+		outcome = Deny
+	}
+
+	if !q.mayApply(ctx, r, outcome) {
+		return false
+	}
+
+	return outcome == Deny || slices.ContainsFunc(r.rules, func(below *rule) bool {
+		return q.mayDeny(ctx, below)
+	})
+}
