@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"fhirdest.example/certs/netname"
@@ -25,7 +26,7 @@ const anyPort = ":*"
 // has reports whether the pages of an origin may use this server.
 func (c CORS) has(origin string) bool {
 	for _, o := range c.Origins {
-		if o == origin {
+		if o == origin && !strings.HasSuffix(o, anyPort) {
 			return true
 		}
 
@@ -40,9 +41,15 @@ func (c CORS) has(origin string) bool {
 }
 
 // isPort reports whether s is nothing, as the default port is written, or a colon
-// and digits.
+// and a port as browsers write it.
 func isPort(s string) bool {
-	return s == "" || len(s) > 1 && s[0] == ':' && strings.Trim(s[1:], "0123456789") == ""
+	if s == "" {
+		return true
+	}
+
+	digits, on := strings.CutPrefix(s, ":")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return on && err == nil && n > 0 && strconv.FormatUint(n, 10) == digits
 }
 
 // check complains about what no browser would send.

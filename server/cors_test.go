@@ -112,6 +112,36 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Any port is any port that a browser writes, and a name is the whole name.
+//
+// Covers: FS-106, case 254
+func TestAnyPortIsAPort(t *testing.T) {
+	d := servertest.Start(t, withOrigins)
+	for port, want := range map[string]bool{
+		"":                             true,
+		":1":                           true,
+		":65535":                       true,
+		":0":                           false,
+		":080":                         false,
+		":65536":                       false,
+		":+80":                         false,
+		":":                            false,
+		":*":                           false,
+		":3000/":                       false,
+		":3000.evil.example":           false,
+		":3000@evil.example":           false,
+		".evil.example:3000":           false,
+		":3000 http://evil.example":    false,
+		":3000, http://localhost:3001": false,
+	} {
+		origin := "http://localhost" + port
+		got := allowed(t, preflight(d, "/acme/fhir/Patient", origin, "GET"))
+		if (got == origin) != want || !want && got != "" {
+			t.Errorf("%s: %q is allowed", origin, got)
+		}
+	}
+}
+
 // A page learns why it was refused, from whichever part of the server the refusal is.
 //
 // Covers: FS-106, case 254, FS-310

@@ -223,6 +223,7 @@ var faultsOfHTTP = []fault{
 		"inner.test"},
 	{"open data", says("/acme/fhir/Patient", 200, "{}"), "http.anonymous", refused, "200"},
 	{"a failure", says("/acme/fhir/Patient/doctor", 500, "{}"), "http.answers", refused, "500 for a read"},
+	{"a head of 8 MB", set("X-Long", strings.Repeat("x", 8<<20)), "http.answers", refused, "unexpected EOF"},
 	{"TRACE", func(w *world) {
 		w.handler = func(rw http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodTrace {

@@ -42,9 +42,10 @@ type question struct {
 }
 
 const (
-	stranger = "https://doctor.invalid" // an origin that nobody lists
-	maxBody  = 1 << 20                  // of an answer that is read
-	maxHead  = 64 << 10                 // that no server here accepts
+	stranger  = "https://doctor.invalid" // an origin that nobody lists
+	maxBody   = 1 << 20                  // of an answer that is read
+	maxAnswer = 4 << 20                  // of one connection, with the head of the answer
+	maxHead   = 64 << 10                 // that no server here accepts
 )
 
 // Two answers that are looked at by themselves.
@@ -190,7 +191,7 @@ func (e *examination) ask(ctx context.Context, q question) (*answer, error) {
 		return nil, err
 	}
 
-	res, err := http.ReadResponse(bufio.NewReader(c), request)
+	res, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxAnswer)), request)
 	if err != nil {
 		return nil, err
 	}
@@ -316,5 +317,5 @@ func (e *examination) askPlain(ctx context.Context, addr string, base *url.URL) 
 		return nil, err
 	}
 
-	return http.ReadResponse(bufio.NewReader(c), nil)
+	return http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxAnswer)), nil)
 }
