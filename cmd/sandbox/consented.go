@@ -57,7 +57,7 @@ func (s *story) steps() []step {
 			"application update U Consent 0",
 			"application ITI-71 E patient 0",
 			"application read R patient 0",
-			"application read R 4", // another patient
+			"application read R Patient 4", // another patient
 			"steward ITI-71 E 0",
 			"steward read R patient TREAT 0",
 			"steward search-type E patient TREAT 0",
@@ -66,16 +66,16 @@ func (s *story) steps() []step {
 			"steward ITI-71 E 0",
 			"steward read R patient HMARKT 0",
 			"steward update U Consent TREAT 0",
-			"steward read R HMARKT 4",
+			"steward read R patient HMARKT 4",
 			"steward AuthZ-Consent E Consent HMARKT 4",
 			"steward read R patient TREAT 0",
 		}},
 		{"emergency", s.emergency, []string{
 			"steward update U Consent TREAT 0",
-			"steward read R TREAT 4",
+			"steward read R patient TREAT 4",
 			"steward AuthZ-Consent E Consent TREAT 4",
 			"steward ITI-71 E 0",
-			"steward read R BTG 4",
+			"steward read R patient BTG 4",
 			"steward AuthZ-Consent E Consent BTG 4",
 			urgentRead,
 			"steward AuthZ-Consent E Consent BTG 0",

@@ -199,8 +199,11 @@ func (k *Keeper) do(
 	return k.Service().Act(context.WithoutCancel(ctx), &fhir.Asked{
 		Method: method,
 		Path:   []string{"Consent", id},
-		Header: http.Header{"Content-Type": {media}},
-		Body:   body,
+		Header: http.Header{
+			"Content-Type": {media},
+			"Prefer":       {"return=minimal"}, // nobody is shown the Consent
+		},
+		Body: body,
 		Grant: &fhir.Grant{
 			Scopes:    set,
 			Client:    string(g.ClientID),
