@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
 
+	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server"
@@ -69,11 +70,15 @@ func newChain(ctx context.Context, d *demo) (*chain, error) {
 		demo:   d,
 		config: server.Config{Dir: filepath.Dir(file)},
 	}
+	const elsewhere = "the destination's files are not on this machine: "
+	if _, err := os.Stat(file); err != nil {
+		return nil, hidden{elsewhere + err.Error()}
+	}
 	if err := yamlfile.Read(file, &c.config); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(c.data()); err != nil {
-		return nil, hidden{"the destination's files are not on this machine: " + err.Error()}
+		return nil, hidden{elsewhere + err.Error()}
 	}
 	return c, c.sound(ctx)
 }
@@ -171,14 +176,20 @@ func copyStill(from *os.File, to string) (same bool, err error) {
 	if _, err := from.ReadAt(before, 0); err != nil {
 		return false, err
 	}
-	whole, err := io.ReadAll(io.NewSectionReader(from, 0, 1<<40))
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, certs.ModeSecret)
 	if err != nil {
 		return false, err
 	}
-	if _, err := from.ReadAt(after, 0); err != nil {
+	_, err = io.Copy(f, from)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return false, err
 	}
-	return bytes.Equal(before, after), os.WriteFile(to, whole, 0o600)
+	_, err = from.ReadAt(after, 0)
+	return bytes.Equal(before, after), err
 }
 
 // alter makes the record of an AuditEvent one of treatment, as somebody would who
@@ -188,7 +199,7 @@ func alter(file, id string) error {
 	if !ok {
 		return fmt.Errorf("%q is no id of an AuditEvent", id)
 	}
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: time.Second})
+	db, err := bbolt.Open(file, certs.ModeSecret, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		return err
 	}
