@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 const (
 	auditDelay   = 500 * time.Millisecond // how long a read's record may wait for a commit
+	auditAge     = time.Second            // how old an unstored record is when reads begin to wait
 	auditPending = 4096                   // records that may wait
 )
 
@@ -30,17 +32,36 @@ type auditor struct {
 	commit  sync.Mutex // held while records are stored, so that who waits for it finds them there
 	mu      sync.Mutex // guards all below
 	pending []trail.Record
+	began   time.Time // when the first of them came
+	storing time.Time // when the first came of those that are being stored; zero if none are
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
+}
+
+// late reports whether a record has waited too long, so that a crash would lose more
+// than a second of what was answered.
+func (a *auditor) late(now time.Time) bool {
+	age := now.Sub(cmp.Or(a.storing, a.began))
+	return age < 0 || age > auditAge
 }
 
 // errAudit is what a request meets while no record can be kept.
 var errAudit = errors.New("fhir: audit records cannot be stored")
 
-// auditLater queues records for the next commit. It waits when too many are pending.
+// auditLater queues records for the next commit. It waits when too many are pending, or
+// one is for too long. While none can be stored no more are queued than may wait.
 func (s *Service) auditLater(records ...trail.Record) error {
+	now := s.Now()
 	a := &s.audit
 	a.mu.Lock()
+	if a.broken != nil && len(a.pending) >= auditPending {
+		a.mu.Unlock()
+		if err := s.FlushAudit(); err != nil {
+			return err
+		}
+		a.mu.Lock()
+	}
+
 	if a.pending == nil {
 		a.pending = make([]trail.Record, 0, auditPending)
 	}
@@ -48,15 +69,18 @@ func (s *Service) auditLater(records ...trail.Record) error {
 	a.pending = append(a.pending, records...)
 	n := len(a.pending)
 	if first && n > 0 {
+		a.began = now
 		a.timer = time.AfterFunc(auditDelay, func() {
 			s.FlushAudit()
 		})
 	}
 
+	wait := n >= auditPending || a.late(now)
 	a.mu.Unlock()
-	if n >= auditPending {
+	if wait {
 		return s.FlushAudit()
 	}
+
 	return nil
 }
 
@@ -69,9 +93,13 @@ func (s *Service) FlushAudit() error {
 	a.mu.Lock()
 	batch, broken := a.pending, a.broken
 	a.pending = nil
+	if len(batch) > 0 {
+		a.storing = a.began
+	}
 	if a.timer != nil {
 		a.timer.Stop()
 	}
+
 	a.mu.Unlock()
 	if len(batch) == 0 {
 		return broken
@@ -83,9 +111,12 @@ func (s *Service) FlushAudit() error {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	began := a.storing
+	a.storing = time.Time{}
 	if a.broken = nil; err != nil {
 		a.broken = errors.Join(errAudit, err)
-		a.pending = append(batch[:min(len(batch), auditPending)], a.pending...)
+		a.pending = append(batch, a.pending...)
+		a.began = began
 		if s.Failed != nil {
 			s.Failed(nil, a.broken)
 		}

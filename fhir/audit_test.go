@@ -322,6 +322,54 @@ func TestRecordsOnTheirWayAreSeen(t *testing.T) {
 	}
 }
 
+// While records are not stored, reads are answered for a second, and then wait: a crash
+// loses no more.
+func TestReadsWaitForRecords(t *testing.T) {
+	w := newEnv(t, 1)
+	p := "/Patient/" + sample.PatientID(0)
+	store := &slowStore{Store: w.store, announced: make(chan bool), begin: make(chan bool)}
+	var now atomic.Int64
+	now.Store(w.now.UnixMilli())
+	h, err := fhir.New(fhir.Config{
+		PublicBase:  publicBase,
+		PrivateBase: privateBase,
+		Store:       store,
+		Authorize:   authorize,
+		Now: func() time.Time {
+			return time.UnixMilli(now.Load()).UTC()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	w.h = h
+	store.slow.Store(true)
+	w.get(p, everything).want(200)
+	<-store.announced
+	store.slow.Store(false)
+	now.Add(1000)
+	w.get(p, everything).want(200)
+
+	now.Add(1)
+	answered := make(chan int, 1)
+	go func() { answered <- w.get(p, everything).Code }()
+
+	select {
+	case <-answered:
+		t.Error("answered, though a record was not stored for more than a second")
+	case <-time.After(50 * time.Millisecond):
+	}
+
+	store.begin <- true
+	if code := <-answered; code != 200 {
+		t.Errorf("%d", code)
+	}
+	if n := *w.get("/AuditEvent?subtype=read", auditor).want(200).bundle().Total; n != 3 {
+		t.Errorf("%d records of 3 reads", n)
+	}
+}
+
 // A creation whose If-None-Exist finds a resource gives it away, as a read does: the
 // patient's audit has it.
 // Covers: ER-22 (audit)
