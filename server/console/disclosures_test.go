@@ -1,28 +1,34 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"fhirdest.example/server/audit"
+	"fhirdest.example/server/servertest/chromium"
 )
 
 // ledger is an Accountant of n disclosures.
 type ledger struct {
-	n   int
-	err error
+	n    int
+	err  error
+	name string // of all clients; hostile when empty
 }
 
 func (l ledger) Disclosures(_ context.Context, patient, _, _ string) ([]Disclosure, error) {
 	out := []Disclosure{}
 	for i := range l.n {
 		out = append(out, Disclosure{
-			Client:   fmt.Sprintf("%s %d", hostile, i+1),
+			Client:   fmt.Sprintf("%s %d", cmp.Or(l.name, hostile), i+1),
 			ClientID: "=1+1",
 			Person:   "@cmd",
 			Purposes: []string{"TREAT"},
@@ -32,6 +38,7 @@ func (l ledger) Disclosures(_ context.Context, patient, _, _ string) ([]Disclosu
 			Count:    1,
 		})
 	}
+
 	return out, l.err
 }
 
@@ -63,10 +70,34 @@ func TestDisclosuresInPages(t *testing.T) {
 			strings.Contains(text, "<script>") {
 			t.Errorf("page %q: %s", row.page, text)
 		}
+
 		for _, link := range row.links {
 			if !strings.Contains(text, link+"&amp;patient=p1") {
 				t.Errorf("page %q has no %s", row.page, link)
 			}
+		}
+	}
+}
+
+// A long name without a space does not push the rest of its row off the page.
+func TestLongNamesFitThePage(t *testing.T) {
+	site := httptest.NewServer(newLedgerEnv(ledger{
+		n:    1,
+		name: strings.Repeat("W", 200),
+	}).handler)
+	defer site.Close()
+
+	b := chromium.Start(t, map[string]string{"127.0.0.1": site.Listener.Addr().String()})
+	for _, width := range []int64{1280, 390} {
+		b.Look(width, 800, "light")
+		b.Open(site.URL + "/disclosures?patient=p1")
+		if text := b.Text(); !strings.Contains(text, "WWW") || !strings.Contains(text, "TREAT") {
+			t.Fatal(text)
+		}
+		wide := chromium.Get(b, "measure",
+			chromedp.Evaluate[int64](`document.documentElement.scrollWidth`))
+		if wide > width {
+			t.Errorf("the page is %d px wide on %d px", wide, width)
 		}
 	}
 }
@@ -95,6 +126,7 @@ func TestDisclosuresThatCannotBeHad(t *testing.T) {
 	if got := newLedgerEnv(ledger{err: context.Canceled}).do("GET", "/disclosures?patient=p1").StatusCode; got != 503 {
 		t.Errorf("a store that fails: %d", got)
 	}
+
 	if got := newLedgerEnv(nil).do("GET", "/disclosures?patient=p1").StatusCode; got != 404 {
 		t.Errorf("without a FHIR service: %d", got)
 	}
