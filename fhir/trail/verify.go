@@ -179,6 +179,10 @@ func (v *verifier) end() {
 	case e.Sequence == v.report.Anchor.Sequence && e.Hash == v.report.Anchor.Hash:
 	case e.Sequence < v.report.Anchor.Sequence:
 		v.found(e.Sequence, 0, "was the earlier head; it was removed as too old, so that nothing can be compared")
+	case e.Sequence > head.Sequence:
+		v.found(e.Sequence, 0, fmt.Sprintf(
+			"was the earlier head, and the chain ends at record %d: an older file, such as a backup, is in its place",
+			head.Sequence))
 	default:
 		v.found(e.Sequence, 0, "was the earlier head, and is not in the chain: the chain was made anew")
 	}

@@ -441,6 +441,12 @@ func TestVerifyBackup(t *testing.T) {
 		t.Errorf("its own head: %v %v", r, err)
 	}
 
+	later := head.Next(head.Doc+1, trail.Packed{})
+	r, err = VerifyAudit(t.Context(), path, later)
+	if err != nil || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].Problem, "an older file") {
+		t.Errorf("a head that came later: %v %v", r, err)
+	}
+
 	other := auditFile(t)
 	tamper(t, other, func(s *state) error {
 		head.Hash[0]++
