@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -320,23 +321,53 @@ func (r *Reader) targetsReason(ctx context.Context, src Source, root *tree.Value
 
 	for _, target := range root.Get("target").Each() {
 		ref := r.bases.ParseRef(target.Get("reference").Text())
-		if ref.Type == "" {
-			continue
-		}
-		of, ok, err := src.Current(ctx, ref.Type, ref.ID)
-		if err != nil {
-			return Target, err
-		}
-		if !ok {
-			continue
-		}
-
-		d, _, err := r.ruled(ctx, src, scope.Read, of)
-		if err != nil || d.Reason != Visible {
+		if ok, err := mayShow(ctx, r, src, ref.Type, ref.ID); err != nil || !ok {
 			return Target, err
 		}
 	}
 	return Visible, nil
+}
+
+// mayShow reports whether the rules allow showing that a resource is there. What is not
+// here is not hidden.
+func mayShow(ctx context.Context, r *Reader, src Source, typ, id string) (bool, error) {
+	if typ == "" {
+		return true, nil
+	}
+	of, ok, err := src.Current(ctx, typ, id)
+	if err != nil || !ok {
+		return err == nil, err
+	}
+	d, _, err := r.ruled(ctx, src, scope.Read, of)
+	return err == nil && d.Reason == Visible, err
+}
+
+// visibleProvenance returns those of docs, resources of the type Provenance, whose
+// targets the rules allow showing. It asks once about each target.
+func visibleProvenance(
+	ctx context.Context, r *Reader, ix search.Index, src Source, docs []uint64,
+) ([]uint64, error) {
+	type target struct{ typ, id string }
+	known := map[target]bool{}
+	var failed error
+
+	left := docs[:0]
+	asked := slices.Clone(docs)
+	err := ix.Terms(ctx, asked, func(doc uint64, _ string, terms search.Terms) bool {
+		shown := true
+		search.References("Provenance", "target", terms, func(typ, id string) {
+			of := target{typ, id}
+			if _, ok := known[of]; !ok && failed == nil {
+				known[of], failed = mayShow(ctx, r, src, typ, id)
+			}
+			shown = shown && known[of]
+		})
+		if shown && failed == nil {
+			left = append(left, doc)
+		}
+		return failed == nil
+	})
+	return left, cmp.Or(failed, err)
 }
 
 // Restrict returns a Finder over one state of the store that finds, and brings
@@ -367,6 +398,9 @@ func (r *Reader) visible(
 		if docs, err = r.screen(ctx, ix, src, typ, docs); err != nil {
 			return nil, err
 		}
+	}
+	if exact && typ == "Provenance" {
+		return visibleProvenance(ctx, r, ix, src, docs)
 	}
 	if exact && !depends(typ) {
 		return docs, nil
