@@ -247,7 +247,7 @@ func (s *writer) storeSent(c Change, r *request, of provenance.Change) error {
 	if err != nil {
 		return err
 	}
-	ok, err := r.access.Stores(r.ctx, source{c}, scope.Create, resourceOf(e))
+	ok, err := r.access.Stores(r.ctx, source{c}, scope.Create, scope.Create, resourceOf(e))
 	if err != nil {
 		return err
 	}

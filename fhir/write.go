@@ -49,7 +49,7 @@ func (s *writer) putNew(
 	if e.Doc, _, err = c.Lookup(r.ctx, e.Type, id); err != nil {
 		return nil, err
 	}
-	if err := s.store(c, r, p, e); err != nil {
+	if err := s.store(c, r, p, scope.Create, e); err != nil {
 		return nil, err
 	}
 
@@ -57,9 +57,10 @@ func (s *writer) putNew(
 	return s.written(c, r, e, http.StatusCreated)
 }
 
-// store stores a version that the grant may write.
-func (s *writer) store(c Change, r *request, p scope.Permission, e Entry) error {
-	ok, err := r.access.Stores(r.ctx, source{c}, p, resourceOf(e))
+// store stores a version that the grant may write; as is what that comes to, whatever
+// the interaction: Create or Update.
+func (s *writer) store(c Change, r *request, p, as scope.Permission, e Entry) error {
+	ok, err := r.access.Stores(r.ctx, source{c}, p, as, resourceOf(e))
 	if err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (s *writer) putNext(c Change, r *request, old Entry) (*response, error) {
 	}
 
 	e.Doc = old.Doc
-	if err := s.store(c, r, scope.Update, e); err != nil {
+	if err := s.store(c, r, scope.Update, scope.Update, e); err != nil {
 		return nil, err
 	}
 

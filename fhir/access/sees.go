@@ -152,15 +152,18 @@ func (r *Reader) Covers(p scope.Permission, typ, id string, terms search.Terms) 
 	return covered
 }
 
-// Stores reports whether the grant allows p to store a version: its scopes cover it,
+// Stores reports whether the grant allows p to store a version, which comes to as: an
+// update may create a resource, or change it. Its scopes cover it,
 // and no Rule denies it but those about reading: whoever may write may write what it
 // may not read afterwards.
-func (r *Reader) Stores(ctx context.Context, src Source, p scope.Permission, v Resource) (bool, error) {
+func (r *Reader) Stores(
+	ctx context.Context, src Source, p, as scope.Permission, v Resource,
+) (bool, error) {
 	if !r.Covers(p, v.Type, v.ID, v.Terms) {
 		return false, nil
 	}
 
-	d, by, err := r.ask(ctx, src, p, v, func(rule Rule) bool {
+	d, by, err := r.ask(ctx, src, as, v, func(rule Rule) bool {
 		_, reading := rule.(Masker)
 		return !reading
 	})

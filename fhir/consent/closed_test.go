@@ -194,3 +194,37 @@ func TestMoreConsentsThanAreEvaluatedDeny(t *testing.T) {
 		t.Errorf("with one that is not in force: %d", got)
 	}
 }
+
+// A new resource is collected, whatever makes it; a change of one that is there is not.
+//
+// Covers: FS-302, FS-309
+func TestWhatIsNewIsCollected(t *testing.T) {
+	const criteria = "/Observation?identifier=urn:x|none"
+	for _, row := range []struct {
+		name, method, path, id string
+		want                   int
+	}{
+		{"create", "POST", "/Observation", "new", 403},
+		{"update of a new id", "PUT", "/Observation/new", "new", 403},
+		{"conditional update", "PUT", criteria, "new", 403},
+		{"update of a deleted one", "PUT", "/Observation/gone", "gone", 403},
+		{"update", "PUT", "/Observation/o", "o", 200},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := newLabelEnv(t)
+			for _, id := range []string{"o", "gone"} {
+				put(t, e, "/Observation/"+id, aboutP(id, "1-8", ""))
+			}
+			if w := e.Do("DELETE", "/Observation/gone", treatment, ""); w.Code != 204 {
+				t.Fatal(w.Code)
+			}
+			put(t, e, "/Consent/no", consentOf("no", "active", "p",
+				`,"provision":{"type":"deny","action":[{"coding":[{"code":"collect"}]}]}`))
+
+			w := e.Do(row.method, row.path, treatment, aboutP(row.id, "2-6", ""))
+			if w.Code != row.want {
+				t.Errorf("%d, want %d: %s", w.Code, row.want, short(w))
+			}
+		})
+	}
+}
