@@ -66,6 +66,16 @@ func (r *Rule) Decide(
 		}
 	}
 
+	if p&^(scope.Read|scope.Search) == 0 && len(r.decider.settled) > 0 { // one of many
+		if idle, err := r.isIdle(ctx, src); err != nil || idle {
+			return d, err
+		}
+		if r.permits(v.Type, v.ID, v.Terms) {
+			d.Permits = r.expressly(v)
+			return d, nil
+		}
+	}
+
 	a, err := r.about(ctx, src, p, v)
 	if err != nil {
 		return d, err
@@ -90,6 +100,16 @@ func (r *Rule) permits(typ, id string, terms search.Terms) bool {
 		all = all && r.decider.Permits(patient)
 	})
 	return all
+}
+
+// expressly reports whether a Consent permits what is known to be permitted, and not
+// only that none denies it.
+func (r *Rule) expressly(v access.Resource) bool {
+	by := v.Type == "Patient" && r.decider.settled[v.ID].Consent != ""
+	search.Patients(v.Type, v.Terms, func(patient []byte) {
+		by = by || r.decider.settled[string(patient)].Consent != ""
+	})
+	return by
 }
 
 // maxNoted bounds the decisions that are noted of one request.
