@@ -187,6 +187,11 @@ func (s *writer) prepareSign(r *request) error {
 			return err
 		}
 		r.subject = e
+		if r.signable().Add(-int64(len(e.Body))) < 0 {
+			return fail(http.StatusUnprocessableEntity, "too-costly",
+				"The resources that one request signs are too long in all: send fewer $sign at once.")
+		}
+
 		root, err = stored(e) // a copy of the body
 		return err
 	})

@@ -166,6 +166,14 @@ func TestCostOfSignaturesIsBounded(t *testing.T) {
 	}
 	c.refused(t, "8 signatures of 10 MiB", signed(10, 8), "signature.cost")
 
+	sign := strings.Repeat(`,{"request":{"method":"POST","url":"Basic/long/$sign"}}`, 70)[1:]
+	made, _ := c.must("POST", "", `{"resourceType":"Bundle","type":"batch","entry":[`+sign+`]}`)
+	for i, want := range map[int]string{0: "201", 69: "422"} {
+		if got := at(made, "entry", i, "response", "status"); !strings.HasPrefix(got, want) {
+			t.Errorf("$sign %d: %s, want %s", i, got, want)
+		}
+	}
+
 	entry := `{"request":{"method":"POST","url":"Provenance"},"resource":` + signed(20, 1) + `}`
 	out, _ := c.must("POST", "", `{"resourceType":"Bundle","type":"batch","entry":[`+entry+`,`+entry+`]}`)
 	for i, want := range []string{"201", "422"} {
