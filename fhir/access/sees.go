@@ -341,8 +341,31 @@ func mayShow(ctx context.Context, r *Reader, src Source, typ, id string) (bool, 
 	if err != nil || !ok {
 		return err == nil, err
 	}
+
 	d, _, err := r.ruled(ctx, src, scope.Read, of)
-	return err == nil && d.Reason == Visible, err
+	if err != nil || d.Reason != Visible || typ != "Binary" {
+		return err == nil && d.Reason == Visible, err
+	}
+	return contextShows(ctx, r, src, of)
+}
+
+// contextShows reports whether the rules allow showing that the security context of a
+// Binary is there, whatever the scopes.
+func contextShows(ctx context.Context, r *Reader, src Source, v Resource) (bool, error) {
+	v, ok, err := live(ctx, src, v)
+	if err != nil || !ok {
+		return err == nil, err
+	}
+	root, err := src.Parse(v)
+	if err != nil {
+		return false, err
+	}
+
+	ref := r.bases.ParseRef(root.At("securityContext", "reference").Text())
+	if ref.Type == "Binary" {
+		return true, nil
+	}
+	return mayShow(ctx, r, src, ref.Type, ref.ID)
 }
 
 // visibleProvenance returns those of docs, resources of the type Provenance, whose

@@ -74,6 +74,12 @@ func (h *Holder) opens(p scope.Permission) bool {
 	return h.glass && p&^(scope.Read|scope.Search) == 0
 }
 
+// opensAll reports whether an emergency opens even what takes the express consent of a
+// patient. One that opens less leaves that to those who are cleared for it otherwise.
+func (h *Holder) opensAll(p scope.Permission) bool {
+	return h.opens(p) && h.l.glass == VeryRestricted
+}
+
 // reads returns up to which level an action is allowed.
 func (h *Holder) reads(p scope.Permission) Level {
 	if h.opens(p) {
@@ -103,7 +109,7 @@ func (l *Labeler) masked(typ, mark string) (elements []string) {
 // decided by the index.
 func (h *Holder) Clauses(p scope.Permission, typ string) (all []search.Clause, exact bool) {
 	top := h.reads(p)
-	if top == VeryRestricted && h.opens(p) {
+	if h.opensAll(p) {
 		return nil, true
 	}
 
@@ -115,7 +121,7 @@ func (h *Holder) Clauses(p scope.Permission, typ string) (all []search.Clause, e
 		return len(h.l.masked(typ, mark)) == 0
 	}
 
-	return []search.Clause{search.Unmarked(typ, from, hides)}, top < VeryRestricted || h.opens(p)
+	return []search.Clause{search.Unmarked(typ, from, hides)}, top < VeryRestricted
 }
 
 // Decide implements access.Rule.
@@ -150,7 +156,7 @@ func (h *Holder) Decide(
 		}
 	}
 
-	d.NeedsPermit = labels.Level == VeryRestricted && d.Reason == access.Visible && !h.opens(p)
+	d.NeedsPermit = labels.Level == VeryRestricted && d.Reason == access.Visible && !h.opensAll(p)
 	h.maskTypes(&d, top)
 	return d, nil
 }
