@@ -259,20 +259,12 @@ func (q asked) happened(v any) sure {
 
 // hasLabel compares the resource's labels, implied ones too, with one of a provision.
 func (m *model) hasLabel(v any, outcome string, q asked) sure {
-	_, _, all := m.labels(q.typ, q.body)
+	level, _, all := m.labels(q.typ, q.body)
 	want := code{text(v, "system"), text(v, "code")}
 	if want.system != levelSystem {
 		return sureIf(slices.Contains(all, want))
 	}
-
-	level := -1
-	for _, c := range all {
-		if c.system == levelSystem {
-			level = max(level, slices.Index(levels, c.code))
-		}
-	}
-
-	if level < 0 {
+	if level == 0 {
 		level = normal
 	}
 	at := slices.Index(levels, want.code)
