@@ -24,7 +24,13 @@ type state struct {
 	arena []byte                  // their keys
 	audit auditLog                // the audit records
 	wrote bool                    // something was changed since the last call of changed
+
+	recent *[maxRecent]fhir.Entry // by number modulo maxRecent; nil: none yet, or a state that is being changed
 }
+
+// maxRecent is how many resources are kept of those whose terms were asked for: what a
+// search finds is shown next.
+const maxRecent = 64
 
 var (
 	_ fhir.ResourceStore = (*state)(nil)
@@ -105,6 +111,7 @@ func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
 
 // docReader reads current versions, one after another.
 type docReader struct {
+	state  *state
 	docs   *table
 	cursor *bbolt.Cursor
 	key    [8]byte
@@ -114,12 +121,17 @@ type docReader struct {
 func (s *state) reader() docReader {
 	docs := s.in(docsTable)
 	return docReader{
+		state:  s,
 		docs:   docs,
 		cursor: docs.Cursor(),
 	}
 }
 
 func (rd *docReader) current(doc uint64) (e fhir.Entry, ok bool, err error) {
+	if recent := rd.state.recent; recent != nil && recent[doc%maxRecent].Doc == doc && doc > 0 {
+		return recent[doc%maxRecent], true, nil
+	}
+
 	key := rd.key[:]
 	binary.BigEndian.PutUint64(key, doc)
 	v, ok := rd.ahead(key, doc)
@@ -203,7 +215,14 @@ func (s *state) Entries(
 func (s *state) Terms(
 	ctx context.Context, docs []uint64, f func(doc uint64, id string, t search.Terms) bool,
 ) (int, error) {
+	if s.recent == nil && !s.tx.Writable() {
+		s.recent = new([maxRecent]fhir.Entry)
+	}
+
 	return s.Entries(ctx, docs, func(e fhir.Entry) bool {
+		if s.recent != nil {
+			s.recent[e.Doc%maxRecent] = e
+		}
 		return f(e.Doc, e.ID, e.Terms)
 	})
 }
