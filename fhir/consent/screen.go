@@ -11,7 +11,7 @@ import (
 
 // manyFound is how many resources a search must have found for it to be worth while
 // to look at the Consents first.
-const manyFound = 32
+const manyFound = 96
 
 // Screen implements access.Screen.
 func (r *Rule) Screen(
