@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async/asyncenv"
+	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/sample"
 )
 
@@ -21,10 +23,13 @@ const (
 )
 
 // BenchmarkReads compares the rate of reads and searches for treatment with that of the
-// same store without any Consent in force, by turns in one run: the median of the
-// rounds' ratios is what counts. scripts/bench-consents runs it.
+// same store without any Consent in force and without a policy on labels, by turns in
+// one run: the median of the rounds' ratios is what counts. scripts/bench-consents runs
+// it.
 func BenchmarkReads(b *testing.B) {
-	with := asyncenv.New(b)
+	with := asyncenv.New(b, func(e *asyncenv.Env) {
+		e.Change = func(c *fhir.Config) { c.Labels = benchLabels }
+	})
 	with.Must(with.Service.Seed(b.Context(), benchPatients))
 	with.Close()
 	without := asyncenv.New(b, func(e *asyncenv.Env) {
@@ -59,6 +64,18 @@ func BenchmarkReads(b *testing.B) {
 			b.ReportMetric(median(times), "us/request")
 		})
 	}
+}
+
+// benchLabels imply labels of what some results are about, and clear everybody for them.
+var benchLabels = label.Policy{
+	Clearances: []label.Clearance{{
+		Level:         "R",
+		Sensitivities: []string{"*"},
+	}},
+	Rules: []label.Rule{{
+		Codes:  []string{"http://loinc.org|718-7", "http://loinc.org|7917-8"},
+		Labels: []string{"R", "HIV"},
+	}},
 }
 
 // settle stores a Consent that denies marketing for each of the first patients, and
