@@ -60,30 +60,21 @@ func (s *reader) disclosures(sn Snapshot, r *request) (*response, error) {
 
 func readAccounting(pairs []search.Pair, strict bool) (accounting, error) {
 	a := accounting{count: 100}
-	for _, p := range pairs {
-		ok := true
-		value := strings.ReplaceAll(p.Value, " ", "+")
+	err := readParameters(pairs, strict, func(p search.Pair) (known, ok bool) {
 		switch p.Name {
 		case "start":
-			_, _, ok = search.Instants(value)
-			a.start = value
+			a.start, ok = readInstant(p.Value)
 		case "end":
-			_, _, ok = search.Instants(value)
-			a.end = value
+			a.end, ok = readInstant(p.Value)
 		case "_count":
-			q := &search.Query{}
-			ok = search.SetCount(q, p.Value) == nil
-			a.count = min(max(q.Count, 1), 500)
-		case "_format", "_pretty":
+			a.count, ok = readCount(p.Value)
+			a.count = min(a.count, 500)
 		default:
-			ok = !strict
+			return false, false
 		}
-
-		if !ok {
-			return a, fail(http.StatusBadRequest, "value", "The value of "+p.Name+" cannot be read.")
-		}
-	}
-	return a, nil
+		return true, ok
+	})
+	return a, err
 }
 
 // account gathers the disclosures of a patient's data from the records that f finds.

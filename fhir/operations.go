@@ -182,48 +182,77 @@ type everythingQuery struct {
 
 func readEverything(pairs []search.Pair, strict bool) (everythingQuery, error) {
 	var w everythingQuery
-	for _, p := range pairs {
-		ok := true
-		value := strings.ReplaceAll(p.Value, " ", "+")
+	err := readParameters(pairs, strict, func(p search.Pair) (known, ok bool) {
 		switch p.Name {
 		case "_type":
-			if w.types == nil {
-				w.types = map[string]bool{}
-			}
-
-			for _, t := range strings.Split(p.Value, ",") {
-				ok = ok && search.IsType(t)
-				w.types[t] = true
-			}
-
+			w.types, ok = addTypes(w.types, p.Value)
 		case "_since":
-			w.since, _, ok = search.Instants(value)
+			w.since, _, ok = search.Instants(instant(p.Value))
 		case "start":
-			_, _, ok = search.Instants(value)
-			w.start = value
+			w.start, ok = readInstant(p.Value)
 		case "end":
-			_, _, ok = search.Instants(value)
-			w.end = value
-
+			w.end, ok = readInstant(p.Value)
 		case "_count":
-			q := &search.Query{}
-			ok = search.SetCount(q, p.Value) == nil
-			w.count = max(q.Count, 1)
-		case "_format", "_pretty":
+			w.count, ok = readCount(p.Value)
 		default:
-			ok = !strict
+			return false, false
 		}
+		return true, ok
+	})
+	return w, err
+}
 
-		if !ok {
-			return w, fail(
+// readParameters passes each parameter of an operation to set, which reports whether it
+// knows the name, and can read the value. A parameter that it does not know is left
+// out, or refused if strict.
+func readParameters(
+	pairs []search.Pair, strict bool, set func(search.Pair) (known, ok bool),
+) error {
+	for _, p := range pairs {
+		if p.Name == "_format" || p.Name == "_pretty" {
+			continue
+		}
+		if known, ok := set(p); known && !ok || !known && strict {
+			return fail(
 				http.StatusBadRequest,
 				"value",
 				"The value of "+p.Name+" cannot be read.",
 			)
 		}
 	}
+	return nil
+}
 
-	return w, nil
+// addTypes adds a list of types to those asked for, nil for all.
+func addTypes(types map[string]bool, list string) (all map[string]bool, ok bool) {
+	all, ok = types, true
+	if all == nil {
+		all = map[string]bool{}
+	}
+
+	for _, t := range strings.Split(list, ",") {
+		ok = ok && search.IsType(t)
+		all[t] = true
+	}
+	return all, ok
+}
+
+// instant restores the plus sign of an offset that was sent without its escape.
+func instant(value string) string {
+	return strings.ReplaceAll(value, " ", "+")
+}
+
+func readInstant(value string) (string, bool) {
+	value = instant(value)
+	_, _, ok := search.Instants(value)
+	return value, ok
+}
+
+// readCount reads a count, which is at least 1.
+func readCount(value string) (int, bool) {
+	q := &search.Query{}
+	err := search.SetCount(q, value)
+	return max(q.Count, 1), err == nil
 }
 
 // dateParams are the parameters by which start and end of $everything bound

@@ -272,27 +272,9 @@ func (c *call) extensionObjects() (map[string]jsontext.Value, error) {
 
 func get(ctx context.Context, c *call) error {
 	c.out.result.Command = c.command
-	if err := c.useKey(); err != nil {
-		return err
-	}
-
-	cl, err := c.open()
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-
-	out, err := cl.Get(ctx, c.args[0], c.session.Token)
-	c.out.result.Outcome = out
-	c.out.trace(out.Trace)
-	if err != nil {
-		return err
-	}
-	if err := c.body(out.Reply); err != nil {
-		return err
-	}
-
-	return c.out.done()
+	return c.ask(func(cl *client.Client) (*client.Read, error) {
+		return cl.Get(ctx, c.args[0], c.session.Token)
+	})
 }
 
 // match asks the destination which patients a description most likely means.
@@ -302,6 +284,13 @@ func match(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	return c.ask(func(cl *client.Client) (*client.Read, error) {
+		return cl.Match(ctx, parameters, c.session.Token)
+	})
+}
+
+// ask sends one request for data, and gives what was answered.
+func (c *call) ask(send func(*client.Client) (*client.Read, error)) error {
 	if err := c.useKey(); err != nil {
 		return err
 	}
@@ -312,7 +301,7 @@ func match(ctx context.Context, c *call) error {
 	}
 	defer cl.Close()
 
-	out, err := cl.Match(ctx, parameters, c.session.Token)
+	out, err := send(cl)
 	c.out.result.Outcome = out
 	c.out.trace(out.Trace)
 	if err != nil {
