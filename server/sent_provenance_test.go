@@ -32,17 +32,22 @@ func TestXProvenance(t *testing.T) {
 	c.must("PUT", "/Observation?_id=w", weighed, header...)
 	c.must("DELETE", "/Observation/w", "", header...)
 	created, _ := c.must("POST", "/Observation", weighed, with("If-None-Exist", "status=registered")...)
+
 	c.must("POST", "/Observation", weighed, with("If-None-Exist", "subject=Patient/prov-p")...) // finds that one
 
-	of := c.found("/Provenance?_sort=_lastUpdated&_count=100&target=Observation/w,Observation/" + created["id"].(string))
+	of := c.found("/Provenance?_sort=_lastUpdated&_count=100&target=Observation/w,Observation/" +
+		created["id"].(string))
 	var got []string
+
 	for _, p := range of {
 		got = append(got, shown(p))
-		if at(p, "reason", 0, "text") != "as the client knows it" || at(p, "recorded") != "2026-01-02T03:04:05.678+01:00" ||
+		if at(p, "reason", 0, "text") != "as the client knows it" ||
+			at(p, "recorded") != "2026-01-02T03:04:05.678+01:00" ||
 			at(p, "id") == "mine" || at(p, "meta", "versionId") != "1" {
 			t.Errorf("not as it was sent: %v", p)
 		}
 	}
+
 	want := []string{
 		"Observation/w/_history/1 ", "Observation/w/_history/2 ", "Observation/w/_history/3 ", "Observation/w/_history/4 ",
 		"Observation/w/_history/5 ", "Observation/" + created["id"].(string) + "/_history/1 ",
@@ -69,18 +74,39 @@ func TestXProvenanceRefused(t *testing.T) {
 		method, path, body, header string
 		check                      string
 	}{
-		"no JSON":           {"PUT", "/Observation/w", weighed, "x", "provenance.header"},
-		"a member twice":    {"PUT", "/Observation/w", weighed, edit(`{`, `{"recorded":"2026-01-01T00:00:00Z",`), "provenance.header"},
-		"another type":      {"PUT", "/Observation/w", weighed, edit("Provenance", "AuditEvent"), "provenance.header"},
-		"no agent":          {"PUT", "/Observation/w", weighed, edit("agent", "note"), "provenance.header"},
-		"no recorded":       {"POST", "/Observation", weighed, edit("recorded", "occurredDateTime"), "provenance.header"},
-		"a URL":             {"PUT", "/Observation/w", weighed, servertest.Base + "/Provenance/x", "provenance.header"},
-		"long":              {"PUT", "/Observation/w", weighed, edit("Dr. Sent", strings.Repeat("x", 33<<10)), "provenance.header"},
-		"another target":    {"PUT", "/Observation/w", weighed, edit(`{`, `{"target":[{"reference":"Patient/prov-p"}],`), "provenance.target"},
-		"target unknown":    {"POST", "/Observation", weighed, edit(`{`, `{"target":[{"reference":"Observation/w"}],`), "provenance.target"},
-		"of a Provenance":   {"POST", "/Provenance", edit(`{`, `{"target":[{"reference":"Observation/w"}],`), sentProvenance, "provenance.header"},
-		"on a transaction":  {"POST", "", bundle, sentProvenance, "provenance.header"},
-		"on a batch":        {"POST", "", strings.Replace(bundle, "transaction", "batch", 1), sentProvenance, "provenance.header"},
+		"no JSON": {"PUT", "/Observation/w", weighed, "x", "provenance.header"},
+		"a member twice": {
+			"PUT", "/Observation/w", weighed, edit(`{`, `{"recorded":"2026-01-01T00:00:00Z",`),
+			"provenance.header",
+		},
+		"another type": {"PUT", "/Observation/w", weighed, edit("Provenance", "AuditEvent"), "provenance.header"},
+		"no agent":     {"PUT", "/Observation/w", weighed, edit("agent", "note"), "provenance.header"},
+		"no recorded": {
+			"POST", "/Observation", weighed, edit("recorded", "occurredDateTime"),
+			"provenance.header",
+		},
+		"a URL": {"PUT", "/Observation/w", weighed, servertest.Base + "/Provenance/x", "provenance.header"},
+		"long": {
+			"PUT", "/Observation/w", weighed, edit("Dr. Sent", strings.Repeat("x", 33<<10)),
+			"provenance.header",
+		},
+		"another target": {
+			"PUT", "/Observation/w", weighed,
+			edit(`{`, `{"target":[{"reference":"Patient/prov-p"}],`), "provenance.target",
+		},
+		"target unknown": {
+			"POST", "/Observation", weighed,
+			edit(`{`, `{"target":[{"reference":"Observation/w"}],`), "provenance.target",
+		},
+		"of a Provenance": {
+			"POST", "/Provenance", edit(`{`, `{"target":[{"reference":"Observation/w"}],`),
+			sentProvenance, "provenance.header",
+		},
+		"on a transaction": {"POST", "", bundle, sentProvenance, "provenance.header"},
+		"on a batch": {
+			"POST", "", strings.Replace(bundle, "transaction", "batch", 1), sentProvenance,
+			"provenance.header",
+		},
 		"on an operation":   {"POST", "/Patient/prov-p/$sign", "", sentProvenance, "provenance.header"},
 		"signed, on a POST": {"POST", "/Observation", weighed, edit(`{`, `{`+emptySignature+`,`), "signature.target"},
 	} {
@@ -99,11 +125,13 @@ func TestXProvenanceRefused(t *testing.T) {
 		sentProvenance); status != http.StatusBadRequest {
 		t.Errorf("two headers: %d %v", status, out)
 	}
+
 	for _, path := range []string{"/Observation?subject=Patient/prov-p", "/Provenance?target=Observation/w"} {
 		if all := c.found(path); len(all) > 0 {
 			t.Errorf("something was stored: %v", all)
 		}
 	}
+
 	c.must("GET", "/Patient/prov-p", "", "X-Provenance", "x") // of no matter where nothing changes
 }
 
@@ -132,11 +160,13 @@ func TestXProvenanceNeedsAScope(t *testing.T) {
 			if status != want {
 				t.Errorf("%d %v, want %d", status, out, want)
 			}
+
 			if want == http.StatusForbidden && !strings.Contains(h.Get("WWW-Authenticate"), "system/Provenance.c") {
 				t.Errorf("WWW-Authenticate: %q", h.Values("WWW-Authenticate"))
 			}
 		})
 	}
+
 	if n := len(all.found("/Observation?subject=Patient/prov-p")); n != 1 {
 		t.Errorf("%d Observations were stored, want 1", n)
 	}
@@ -153,6 +183,7 @@ func TestXProvenanceIsAudited(t *testing.T) {
 	if len(of) != 1 {
 		t.Fatal(of)
 	}
+
 	for _, what := range []string{"Observation/w", "Provenance/" + of[0]["id"].(string)} {
 		if n := len(c.found("/AuditEvent?subtype=create,update&entity=" + what)); n != 1 {
 			t.Errorf("%s: %d records of its creation", what, n)

@@ -38,6 +38,7 @@ func (s signing) element(t *testing.T) string {
 	if s.content == nil {
 		s.content = signature.Content(targets, s.form)
 	}
+
 	if s.when.IsZero() {
 		s.when = time.Now()
 	}
@@ -57,6 +58,7 @@ func (s signing) element(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(signature.AppendElement(nil, jws, s.who, when))
 }
 
@@ -105,15 +107,20 @@ func TestSignedProvenance(t *testing.T) {
 			one := signing{id: id, form: form, of: []string{w}}
 			c.must("POST", "/Provenance", signedProvenance([]string{wRef}, one.element(t)))
 			two := signing{id: id, form: form, of: []string{w, p}}
-			c.must("POST", "/Provenance", signedProvenance([]string{servertest.Base + "/" + wRef, pRef}, two.element(t), two.element(t)))
+			c.must("POST", "/Provenance",
+				signedProvenance([]string{servertest.Base + "/" + wRef, pRef}, two.element(t), two.element(t)))
 		}
 	}
 
 	id := d.Issue("signer", d.A, d.Key("p256"), "https://other.test", signerURI)
 	for name, one := range map[string]string{
-		"another order":   signing{id: id, form: signature.Static, of: []string{p, w}}.element(t),
-		"one of two":      signing{id: id, form: signature.Static, of: []string{w}}.element(t),
-		"another decimal": signing{id: id, form: signature.Static, of: []string{strings.Replace(w, "71.50", "71.5", 1), p}}.element(t),
+		"another order": signing{id: id, form: signature.Static, of: []string{p, w}}.element(t),
+		"one of two":    signing{id: id, form: signature.Static, of: []string{w}}.element(t),
+		"another decimal": signing{
+			id:   id,
+			form: signature.Static,
+			of:   []string{strings.Replace(w, "71.50", "71.5", 1), p},
+		}.element(t),
 	} {
 		c.refused(t, name, signedProvenance([]string{wRef, pRef}, one), "jws.signature")
 	}
@@ -144,11 +151,15 @@ func TestSignaturesRefused(t *testing.T) {
 	id := d.Issue("signer", d.A, d.Key("p256"), signerURI)
 	stranger := servertest.NewEnv(t)
 	revoked := d.Issue("revoked", d.A, d.Key("p256"), signerURI)
-	d.Publish("a", d.A.Issuing, certs.RevokedEntry{Serial: revoked.Leaf().SerialNumber, Time: time.Now().Add(-time.Minute)})
+	d.Publish("a", d.A.Issuing, certs.RevokedEntry{
+		Serial: revoked.Leaf().SerialNumber,
+		Time:   time.Now().Add(-time.Minute),
+	})
 	good := signing{id: id, form: signature.Static, of: []string{w}}
 	edit := func(old, new string) string {
 		return signedProvenance(ref, strings.Replace(good.element(t), old, new, 1))
 	}
+
 	with := func(change func(*signing)) string {
 		s := good
 		change(&s)
@@ -162,8 +173,10 @@ func TestSignaturesRefused(t *testing.T) {
 	})
 
 	for name, row := range map[string]struct{ body, check string }{
-		"content":           {with(func(s *signing) { s.content = []byte(`{}`) }), "jws.signature"},
-		"stranger":          {with(func(s *signing) { s.id = stranger.Issue("x", stranger.A, d.Key("p256"), signerURI) }), "chain.signature"},
+		"content": {with(func(s *signing) { s.content = []byte(`{}`) }), "jws.signature"},
+		"stranger": {with(func(s *signing) {
+			s.id = stranger.Issue("x", stranger.A, d.Key("p256"), signerURI)
+		}), "chain.signature"},
 		"revoked":           {ofRevoked, "chain.revocation"},
 		"who":               {with(func(s *signing) { s.who = "https://other.test/app" }), "signature.who"},
 		"who in other case": {with(func(s *signing) { s.who = "https://SIGNER.test/app" }), "signature.who"},
@@ -178,18 +191,44 @@ func TestSignaturesRefused(t *testing.T) {
 		"picture":           {edit("application/jose", "image/jpeg"), "signature.format"},
 		"no format":         {edit(`"sigFormat":"application/jose",`, ""), "signature.format"},
 		"of XML":            {edit("application/fhir+json", "application/fhir+xml"), "signature.targetFormat"},
-		"forms differ":      {edit("application/fhir+json", "application/fhir+json;canonicalization=http://hl7.org/fhir/canonicalization/json#data"), "signature.canon"},
-		"nine":              {signedProvenance(ref, strings.Split(strings.Repeat(good.element(t)+"\n", 8)+good.element(t), "\n")...), "signature.count"},
-		"second is bad":     {signedProvenance(ref, good.element(t), signing{id: id, content: []byte("x")}.element(t)), "jws.signature"},
-		"no version":        {signedProvenance([]string{"Observation/w"}, good.element(t)), "signature.target"},
-		"not here":          {signedProvenance([]string{"Observation/w/_history/2"}, good.element(t)), "signature.target"},
-		"elsewhere":         {signedProvenance([]string{"https://other.test/Observation/w/_history/1"}, good.element(t)), "signature.target"},
-		"deleted":           {signedProvenance([]string{"Observation/gone/_history/2"}, good.element(t)), "signature.target"},
-		"no reference":      {strings.Replace(edit("", ""), `"reference":"Observation/w/_history/1"`, `"display":"x"`, 1), "signature.target"},
-		"version twice":     {signedProvenance([]string{"Observation/w/_history/01"}, good.element(t)), "signature.target"},
+		"forms differ": {
+			edit("application/fhir+json",
+				"application/fhir+json;canonicalization=http://hl7.org/fhir/canonicalization/json#data"),
+			"signature.canon",
+		},
+		"nine": {
+			signedProvenance(ref, strings.Split(strings.Repeat(good.element(t)+"\n", 8)+good.element(t), "\n")...),
+			"signature.count",
+		},
+		"second is bad": {
+			signedProvenance(ref, good.element(t), signing{id: id, content: []byte("x")}.element(t)),
+			"jws.signature",
+		},
+		"no version": {signedProvenance([]string{"Observation/w"}, good.element(t)), "signature.target"},
+		"not here": {
+			signedProvenance([]string{"Observation/w/_history/2"}, good.element(t)),
+			"signature.target",
+		},
+		"elsewhere": {
+			signedProvenance([]string{"https://other.test/Observation/w/_history/1"}, good.element(t)),
+			"signature.target",
+		},
+		"deleted": {
+			signedProvenance([]string{"Observation/gone/_history/2"}, good.element(t)),
+			"signature.target",
+		},
+		"no reference": {
+			strings.Replace(edit("", ""), `"reference":"Observation/w/_history/1"`, `"display":"x"`, 1),
+			"signature.target",
+		},
+		"version twice": {
+			signedProvenance([]string{"Observation/w/_history/01"}, good.element(t)),
+			"signature.target",
+		},
 	} {
 		c.refused(t, name, row.body, row.check)
 	}
+
 	c.must("POST", "/Provenance", edit("application/fhir+json",
 		"application/fhir+json;canonicalization=http://hl7.org/fhir/canonicalization/json#static"))
 }
@@ -208,6 +247,7 @@ func TestSignatureFormRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	head, sig, _ := strings.Cut(good, "..")
 	plain, err := base64.RawURLEncoding.DecodeString(head)
 	if err != nil {
@@ -242,6 +282,7 @@ func TestSignatureFormRefused(t *testing.T) {
 		element := signature.AppendElement(nil, row.jws, signerURI, time.Now().UTC().Format(time.RFC3339))
 		c.refused(t, name, signedProvenance(ref, string(element)), row.check)
 	}
+
 	c.must("POST", "/Provenance", signedProvenance(ref,
 		string(signature.AppendElement(nil, good, signerURI, time.Now().UTC().Format(time.RFC3339)))))
 }
@@ -257,12 +298,14 @@ func TestSignaturesOfWhatIsHidden(t *testing.T) {
 	right := signing{id: id, form: signature.Static, of: []string{all.raw("/Observation/w")}}.element(t)
 	guess := signing{id: id, content: []byte("x"), form: signature.Static}.element(t)
 
-	s := d.Session(d.A, d.Client(d.A, "https://narrow.test"), "system/Provenance.cruds system/Observation.rs?status=amended")
+	s := d.Session(d.A, d.Client(d.A, "https://narrow.test"),
+		"system/Provenance.cruds system/Observation.rs?status=amended")
 	narrow := &fhirClient{
 		t:     t,
 		d:     d,
 		token: s.Token.Access,
 	}
+
 	var texts []string
 	for _, body := range []string{
 		signedProvenance([]string{"Observation/w/_history/1"}, right),
@@ -273,6 +316,7 @@ func TestSignaturesOfWhatIsHidden(t *testing.T) {
 		_, out, _ := narrow.ask("POST", "/Provenance", body)
 		texts = append(texts, strings.ReplaceAll(fmt.Sprint(out), "_history/9", "_history/1"))
 	}
+
 	if texts[0] != texts[1] || texts[0] != texts[2] {
 		t.Errorf("the answers differ: %q", texts)
 	}

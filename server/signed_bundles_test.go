@@ -57,7 +57,8 @@ func TestSignedDocuments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			status, out, _ := c.ask(row.method, row.path, withSignature(signedDocument, element(row.form)))
 			if row.want != "" {
-				if status != http.StatusUnprocessableEntity || !strings.HasPrefix(at(out, "issue", 0, "diagnostics"), row.want) {
+				if status != http.StatusUnprocessableEntity ||
+					!strings.HasPrefix(at(out, "issue", 0, "diagnostics"), row.want) {
 					t.Errorf("%d %v", status, out)
 				}
 				return
@@ -67,15 +68,18 @@ func TestSignedDocuments(t *testing.T) {
 				t.Fatalf("%d %v", status, out)
 			}
 			served := c.raw("/Bundle/" + out["id"].(string))
-			if got, want := signature.Canonical(parsed(t, served), row.form), signature.Canonical(parsed(t, signedDocument), row.form); string(got) != string(want) {
+			if got, want := signature.Canonical(parsed(t, served), row.form), signature.Canonical(
+				parsed(t, signedDocument), row.form); string(got) != string(want) {
 				t.Errorf("served as %s, signed as %s", got, want)
 			}
+
 			c.must(row.method, row.path, served) // verifies again
 		})
 	}
 
 	xml := c.rawXML("/Bundle/doc")
-	if status, _, _ := c.ask("PUT", "/Bundle/doc", xml, "Content-Type", "application/fhir+xml"); status != http.StatusOK {
+	if status, _, _ := c.ask("PUT", "/Bundle/doc", xml, "Content-Type",
+		"application/fhir+xml"); status != http.StatusOK {
 		t.Errorf("sent as XML: %d", status)
 	}
 }
@@ -97,10 +101,16 @@ func TestNoWayAroundVerification(t *testing.T) {
 	d := servertest.Start(t, writing)
 	c := newFHIRClient(t, d, "system/*.cruds")
 	id := d.Issue("signer", d.A, d.Key("p256"), signerURI)
-	good := withSignature(signedDocument, signing{id: id, form: signature.Document, of: []string{signedDocument}}.element(t))
+	good := withSignature(signedDocument, signing{
+		id:   id,
+		form: signature.Document,
+		of:   []string{signedDocument},
+	}.element(t))
 	bad := strings.Replace(good, "1.50", "1.5", 1)
+
 	entry := func(typ, body, url string) string {
-		return `{"resourceType":"Bundle","type":"` + typ + `","entry":[{"fullUrl":"urn:uuid:5c3151bd-1cbf-4d64-b04d-cd9187a4c6e0","resource":` +
+		return `{"resourceType":"Bundle","type":"` + typ +
+			`","entry":[{"fullUrl":"urn:uuid:5c3151bd-1cbf-4d64-b04d-cd9187a4c6e0","resource":` +
 			body + `,"request":{"method":"PUT","url":"` + url + `"}}]}`
 	}
 
@@ -130,9 +140,11 @@ func TestNoWayAroundVerification(t *testing.T) {
 	plain := entry("transaction", somePatient, "Patient/prov-p")
 	whole := signing{id: id, form: signature.Static, of: []string{plain}}.element(t)
 	c.must("POST", "", withSignature(plain, whole))
-	if status, _, _ := c.ask("POST", "", withSignature(strings.Replace(plain, "Test", "Tset", 1), whole)); status != http.StatusUnprocessableEntity {
+	if status, _, _ := c.ask("POST", "",
+		withSignature(strings.Replace(plain, "Test", "Tset", 1), whole)); status != http.StatusUnprocessableEntity {
 		t.Errorf("a transaction with a bad signature: %d", status)
 	}
+
 	if got := c.raw("/Bundle/doc"); !strings.Contains(got, "1.50") || !strings.Contains(got, `"versionId":"1"`) {
 		t.Errorf("the document was changed: %s", got)
 	}
@@ -151,8 +163,10 @@ func TestTransactionsDoNotMoveSignatures(t *testing.T) {
 	signed := strings.Replace(signedProvenance([]string{"Observation/w/_history/1"}, element), `{"display":"x"}`,
 		`{"reference":"Patient/prov-p"}`, 1)
 	bundle := func(fullURL, body, url string) string {
-		return `{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"` + fullURL + `","resource":` + body +
-			`,"request":{"method":"PUT","url":"` + url + `"}},{"resource":` + signed + `,"request":{"method":"POST","url":"Provenance"}}]}`
+		return `{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"` + fullURL + `","resource":` +
+			body +
+			`,"request":{"method":"PUT","url":"` + url + `"}},{"resource":` + signed +
+			`,"request":{"method":"POST","url":"Provenance"}}]}`
 	}
 
 	for _, root := range []string{servertest.Base, "http://fhir.test/acme/fhir"} {
@@ -161,6 +175,7 @@ func TestTransactionsDoNotMoveSignatures(t *testing.T) {
 			t.Errorf("%d %v", status, out)
 		}
 	}
+
 	if got := c.raw("/Observation/w"); !strings.Contains(got, "71.50") {
 		t.Error(got)
 	}
@@ -177,7 +192,10 @@ func TestSign(t *testing.T) {
 	c.must("PUT", "/Observation/w", weighed)
 	c.must("PUT", "/Bundle/doc", signedDocument)
 
-	for path, form := range map[string]signature.Form{"/Observation/w": signature.Static, "/Bundle/doc": signature.Document} {
+	for path, form := range map[string]signature.Form{
+		"/Observation/w": signature.Static,
+		"/Bundle/doc":    signature.Document,
+	} {
 		p, h := c.must("POST", path+"/$sign", "")
 		where := servertest.Base + "/Provenance/" + p["id"].(string) + "/_history/1"
 		if h.Get("Location") != where || at(p, "signature", 0, "who", "identifier", "value") != servertest.Base ||
@@ -191,6 +209,7 @@ func TestSign(t *testing.T) {
 			t.Errorf("%d audit records of signing %s", n, path)
 		}
 	}
+
 	if n := len(c.found("/Provenance?patient=prov-p&signature-type=1.2.840.10065.1.12.1.14")); n != 2 {
 		t.Errorf("%d of the patient's", n) // that of the Observation, twice
 	}
@@ -199,6 +218,7 @@ func TestSign(t *testing.T) {
 	if !strings.Contains(statement, "X-Provenance") || !strings.Contains(statement, "OperationDefinition/sign") {
 		t.Error("the CapabilityStatement does not have X-Provenance and $sign")
 	}
+
 	for scope, want := range map[string]int{
 		"system/Observation.rs":                                       http.StatusForbidden,
 		"system/Provenance.cruds":                                     http.StatusForbidden,
@@ -216,6 +236,7 @@ func TestSign(t *testing.T) {
 			t.Errorf("%s: %d %v, want %d", scope, status, out, want)
 		}
 	}
+
 	for path, want := range map[string]int{"/Observation/none/$sign": 404, "/Observation/$sign": 404, "/$sign": 404} {
 		if status, _, _ := c.ask("POST", path, ""); status != want {
 			t.Errorf("%s: %d", path, status)

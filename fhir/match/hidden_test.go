@@ -22,6 +22,7 @@ func TestLabelsHoldForMatching(t *testing.T) {
 			}}}
 		}
 	})
+
 	const phone = `"telecom":[{"system":"phone","value":"617 555-0101"}]`
 	put(e, "open", jane+","+janeHome+","+phone)
 	put(e, "restricted", strings.ReplaceAll(jane, "Doe", "Poe")+","+janeHome+`,"meta":{"security":[{"system":`+
@@ -35,8 +36,10 @@ func TestLabelsHoldForMatching(t *testing.T) {
 		t.Errorf("what is masked is shown: %s", w.Body)
 	}
 
-	hidden := e.Do("POST", "/Patient/$match", matcher, parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Poe")+","+janeHome, ""))
-	missing := e.Do("POST", "/Patient/$match", matcher, parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Roe")+","+janeHome, ""))
+	hidden := e.Do("POST", "/Patient/$match", matcher,
+		parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Poe")+","+janeHome, ""))
+	missing := e.Do("POST", "/Patient/$match", matcher,
+		parameters("IDI-Patient", strings.ReplaceAll(jane, "Doe", "Roe")+","+janeHome, ""))
 	if hidden.Body.String() != missing.Body.String() || read(t, hidden).grades() != "not-found" {
 		t.Errorf("who is restricted is not as who is not there:\n%s\n%s", hidden.Body, missing.Body)
 	}

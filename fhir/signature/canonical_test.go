@@ -100,7 +100,7 @@ func FuzzCanonical(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		root, err := tree.Parse([]byte(text))
 		if err != nil {
-			t.Skip()
+			return // what is no JSON has no canonical form
 		}
 		for _, form := range signature.Forms() {
 			once := signature.Canonical(root, form)

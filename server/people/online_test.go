@@ -33,6 +33,18 @@ func (a *app) refresh(token *client.Token) (*client.Token, error) {
 	})
 }
 
+// granted is a browser in which a person has granted onlineScope, and the token.
+func (a *app) granted() (*browser, *client.Token) {
+	a.t.Helper()
+	b := a.browser()
+	b.allow(a.authorize(onlineScope), "alice")
+	token, err := a.exchange(b.code(), onlineScope)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return b, token
+}
+
 // over fails unless a token and its refresh token have no effect.
 func (a *app) over(when string, token *client.Token) {
 	a.t.Helper()
@@ -100,17 +112,13 @@ func TestOnlineAccessEndsWithTheLifeOfItsSession(t *testing.T) {
 func TestAnotherSignInEndsOnlineAccess(t *testing.T) {
 	e, ahead := newAheadEnv(t)
 	a := e.online()
-	b := e.browser()
-	b.allow(a.authorize(onlineScope), "alice")
-	token, err := a.exchange(b.code(), onlineScope)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, token := a.granted()
 
 	ahead.Add(int64(people.Idle + time.Minute))
 	b.open(site + "/grants")
 	b.shows(http.StatusOK, "Password")
-	if token, err = a.refresh(token); err != nil {
+	token, err := a.refresh(token)
+	if err != nil {
 		t.Fatalf("after the idle time: %v", err)
 	}
 
@@ -125,12 +133,7 @@ func TestAnotherSignInEndsOnlineAccess(t *testing.T) {
 func TestSignOutOfAnIdleBrowserEndsOnlineAccess(t *testing.T) {
 	e, ahead := newAheadEnv(t)
 	a := e.online()
-	b := e.browser()
-	b.allow(a.authorize(onlineScope), "alice")
-	token, err := a.exchange(b.code(), onlineScope)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, token := a.granted()
 
 	b.open(site + "/signout")
 	ahead.Add(int64(people.Idle + time.Minute))
