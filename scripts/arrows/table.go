@@ -89,6 +89,13 @@ var table = []row{
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge"},
 	},
 	{
+		room:   "udap/conform",
+		reason: "requirements as rows, and what was found about each",
+		ours:   []string{"udap", "udap/trace", "udap/jose"},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
+	{
 		room:   "udap/internal/vectors",
 		reason: "test vectors of other projects, and where our verdicts differ",
 	},
