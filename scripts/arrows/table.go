@@ -89,9 +89,15 @@ var table = []row{
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge"},
 	},
 	{
+		room:   "udap/look",
+		reason: "one visual language: the style sheet, and how verdicts, digests and times are written",
+		ours:   []string{"udap/trace"},
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "udap/conform",
 		reason: "requirements as rows, and what was found about each",
-		ours:   []string{"udap", "udap/trace", "udap/jose"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/look"},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
 	},
@@ -144,7 +150,7 @@ var table = []row{
 	{
 		room:   "fhir/...",
 		reason: "FHIR R4 over stored bytes",
-		ours:   []string{"fhir/...", "udap/trace"},
+		ours:   []string{"fhir/...", "udap/trace", "udap/look"},
 		others: []string{models, strict, "golang.org/x/text"},
 		less:   []string{"encoding/json"},
 	},
@@ -206,7 +212,7 @@ var table = []row{
 		room:   "server/people",
 		reason: "sign-in, sessions, consent, and what people granted",
 		ours: []string{
-			"udap/trace", "udap/jose", "server/oauth", "server/people/users", "server/rate", "fhir/scope",
+			"udap/trace", "udap/jose", "udap/look", "server/oauth", "server/people/users", "server/rate", "fhir/scope",
 		},
 		others: []string{strict},
 		less:   []string{"encoding/json"},
@@ -245,7 +251,7 @@ var table = []row{
 	{
 		room:   "server/console",
 		reason: "let a person watch",
-		ours:   []string{"udap", "udap/trace", "server/audit", "server/forward", "certs/netname"},
+		ours:   []string{"udap", "udap/trace", "udap/look", "server/audit", "server/forward", "certs/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
 	},
