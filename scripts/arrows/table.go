@@ -102,6 +102,13 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "udap/conform/report",
+		reason: "what was found, as a page, JSON, JUnit XML and a badge",
+		ours:   []string{"udap/conform"},
+		others: []string{strict},
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "udap/internal/vectors",
 		reason: "test vectors of other projects, and where our verdicts differ",
 	},
