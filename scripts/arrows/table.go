@@ -104,7 +104,7 @@ var table = []row{
 	{
 		room:   "udap/conform/report",
 		reason: "what was found, as a page, JSON, JUnit XML and a badge",
-		ours:   []string{"udap/conform"},
+		ours:   []string{"udap/conform", "udap/look"},
 		others: []string{strict},
 		less:   []string{"net", "os", "encoding/json"},
 	},

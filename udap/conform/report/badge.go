@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"html/template"
 
-	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/look"
 )
 
 // badge is the picture of a report in one line. Its colours are not the only sign:
@@ -32,8 +32,13 @@ type badgeData struct {
 // Badge returns a small SVG picture that has the report's result as a sign and
 // words, and the same as its title.
 func (r *Report) Badge() ([]byte, error) {
-	d := badgeData{Label: "UDAP " + string(r.Kind)}
-	d.Sign, d.Words, d.Colour = r.result()
+	res := r.result()
+	d := badgeData{
+		Label:  "UDAP " + string(r.Kind),
+		Words:  res.words,
+		Sign:   res.sign,
+		Colour: res.colour,
+	}
 
 	const perCharacter, margin = 7, 10
 	d.LabelText = perCharacter * len(d.Label)
@@ -48,21 +53,27 @@ func (r *Report) Badge() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// result returns the report's result as a sign, words and a colour that has enough
-// contrast with white.
-func (r *Report) result() (sign, words, colour string) {
+// result is what a report comes to.
+type result struct {
+	tone   look.Tone
+	sign   string
+	words  string
+	colour string // has enough contrast with white
+}
+
+func (r *Report) result() result {
 	s := r.Summary
 	switch {
 	case s.Violated > 0:
-		return "✗", fmt.Sprintf("%d %s", s.Violated, conform.Violated), "#a40e26"
+		return result{look.Bad, "✕", fmt.Sprintf("%d violated", s.Violated), "#a40e26"}
 	case s.Ignored > 0:
-		return "✗", count(s.Ignored, "fault") + " ignored", "#a40e26"
+		return result{look.Bad, "✕", count(s.Ignored, "fault") + " ignored", "#a40e26"}
 	case s.Warned > 0:
-		return "!", fmt.Sprintf("%d shown, %d warned", s.Shown, s.Warned), "#7d4e00"
+		return result{look.Warn, "!", fmt.Sprintf("%d shown, %d warned", s.Shown, s.Warned), "#7d4e00"}
 	case s.Shown > 0:
-		return "✓", fmt.Sprintf("%d shown", s.Shown), "#116329"
+		return result{look.Good, "✓", fmt.Sprintf("%d shown", s.Shown), "#116329"}
 	}
-	return "–", "nothing exercised", "#57606a"
+	return result{look.None, "–", "nothing exercised", "#57606a"}
 }
 
 func count(n int, noun string) string {

@@ -24,6 +24,22 @@ type Change struct {
 	Better bool            `json:"better"`
 }
 
+// Better returns how many rows have a better verdict than before.
+func (d *Difference) Better() int {
+	n := 0
+	for _, c := range d.Changes {
+		if c.Better {
+			n++
+		}
+	}
+	return n
+}
+
+// Worse returns how many rows have a worse verdict than before.
+func (d *Difference) Worse() int {
+	return len(d.Changes) - d.Better()
+}
+
 // rank orders verdicts from bad to good. That of a row that was not exercised is
 // between: a run that exercises less has not mended anything.
 var rank = map[conform.Verdict]int{

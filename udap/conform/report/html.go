@@ -3,44 +3,44 @@ package report
 import (
 	"bytes"
 	_ "embed"
+	"fmt"
 	"html/template"
-	"time"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/look"
 )
 
 //go:embed report.html
 var pageText string
 
-//go:embed report.css
-var pageStyle string
-
-var page = template.Must(template.New("report").Funcs(template.FuncMap{
-	"sign":  sign,
-	"class": class,
-	"at": func(t time.Time) string {
-		return t.Format("2006-01-02 15:04:05 MST")
-	},
-	"short": func(digest string) string {
-		return digest[:min(16, len(digest))]
-	},
+var page = template.Must(look.Template("report").Funcs(template.FuncMap{
+	"words": words,
 }).Parse(pageText))
+
+// maxWords bounds a text of the report on its page, in characters.
+const maxWords = 2000
+
+// words makes a text, of which a client may have chosen a part, safe to read.
+func words(text any) string {
+	return look.VisibleTo(fmt.Sprint(text), maxWords)
+}
 
 // HTML returns the report as one page that needs nothing from elsewhere.
 func (r *Report) HTML() ([]byte, error) {
-	sign, words, _ := r.result()
+	res := r.result()
 	data := struct {
 		*Report
-		Style       template.CSS
-		Title       string
-		Sign, Words string
-		Parts       []part
+		Title  string
+		Head   string
+		Tone   look.Tone
+		Result string
+		Parts  []part
 	}{
 		Report: r,
-		Style:  template.CSS(pageStyle),
 		Title:  r.title(),
-		Sign:   sign,
-		Words:  words,
+		Head:   r.title() + ": " + res.words,
+		Tone:   res.tone,
+		Result: res.words,
 		Parts:  r.parts(),
 	}
 
@@ -54,32 +54,6 @@ func (r *Report) title() string {
 		return "UDAP destination " + r.Subject
 	}
 	return "UDAP client " + r.Subject
-}
-
-// sign returns the mark beside a verdict's word.
-func sign(v any) string {
-	switch v {
-	case conform.Shown, Noticed:
-		return "✓"
-	case conform.Violated, Ignored:
-		return "✗"
-	case conform.Warned:
-		return "!"
-	}
-	return "–"
-}
-
-// class returns the style class of a verdict.
-func class(v any) string {
-	switch v {
-	case conform.Shown, Noticed:
-		return "good"
-	case conform.Violated, Ignored:
-		return "bad"
-	case conform.Warned:
-		return "warn"
-	}
-	return "none"
 }
 
 // part is a group of rows on the page.

@@ -121,12 +121,12 @@ func TestSummary(t *testing.T) {
 		fails, warns bool
 		badge        string
 	}{
-		"violated": {found(), true, true, "✗ 1 violated"},
+		"violated": {found(), true, true, "✕ 1 violated"},
 		"warned": {report.Found{Rows: []conform.Outcome{outcome("S1-001", conform.Warned, "")}}, false, true,
 			"! 0 shown, 1 warned"},
 		"shown":   {report.Found{Rows: []conform.Outcome{outcome("S1-001", conform.Shown, "")}}, false, false, "✓ 1 shown"},
 		"nothing": {report.Found{}, false, false, "– nothing exercised"},
-		"ignored": {report.Found{Faults: []report.Fault{{Outcome: report.Ignored}}}, true, true, "✗ 1 fault ignored"},
+		"ignored": {report.Found{Faults: []report.Fault{{Outcome: report.Ignored}}}, true, true, "✕ 1 fault ignored"},
 		"noticed": {report.Found{Faults: []report.Fault{{Outcome: report.Noticed}}}, false, false, "– nothing exercised"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +167,10 @@ func TestDifference(t *testing.T) {
 	}
 	if !slices.Equal(got, want) || now.Difference.Digest != earlier.Digest {
 		t.Errorf("difference %q, want %q", got, want)
+	}
+
+	if now.Difference.Better() != 1 || now.Difference.Worse() != 2 {
+		t.Errorf("%d better, %d worse", now.Difference.Better(), now.Difference.Worse())
 	}
 
 	same := mustReport(t, found(), earlier)
