@@ -12,23 +12,52 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/server/audit"
+	"fhirdest.example/udap/look"
 	"fhirdest.example/udap/trace"
 )
-
-//go:embed style.css
-var styleSheet []byte
 
 //go:embed *.html
 var pageFiles embed.FS
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
+var pages = template.Must(look.Template("").Funcs(template.FuncMap{
 	"refusedBy": func(t trace.Trace) string {
 		return audit.RefusedBy(&t)
 	},
-	"warnings": func(t trace.Trace) int {
-		return len(t.Warnings())
-	},
+	"warnings": warnings,
+	"menu":     func() []entry { return menu },
 }).ParseFS(pageFiles, "*.html"))
+
+// entry is one of the menu. Title is the heading of its page, so that the page can
+// mark it.
+type entry struct {
+	Path  string
+	Name  string
+	Title string
+}
+
+// menu leads to every page of the console.
+var menu = []entry{
+	{"/", "Overview", "Overview"},
+	{"/traces", "Decisions", "Decisions"},
+	{"/traces?stored=1", "Stored decisions", "Stored decisions"},
+	{"/ready", "Readiness", "Readiness"},
+	{"/launch", "Launch an app", "Launch an app"},
+	{"/disclosures", "Disclosures", "Disclosures"},
+	{"/sheet", "Trust sheet", "Trust sheet"},
+	{"/metrics", "Metrics", "Metrics"},
+}
+
+// warnings counts the warnings of a trace, in words.
+func warnings(t trace.Trace) string {
+	switch n := len(t.Warnings()); n {
+	case 0:
+		return ""
+	case 1:
+		return "1 warning"
+	default:
+		return strconv.Itoa(n) + " warnings"
+	}
+}
 
 // maxListed bounds one answer of /traces.
 const maxListed = 1000
@@ -41,8 +70,7 @@ func (c *console) home(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *console) style(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	write(w, r, http.StatusOK, styleSheet)
+	look.ServeSheet(w, r)
 }
 
 // traces lists decisions, newest first. Parameters: n, how many; client,
@@ -53,8 +81,10 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	if err != nil || n < 1 {
 		n = 100
 	}
+	title := "Decisions"
 	from := c.Decisions.Recent(maxListed)
 	if r.URL.Query().Get("stored") != "" {
+		title = "Stored decisions"
 		if from, err = c.Decisions.Stored(maxListed); err != nil {
 			fail(
 				w,
@@ -74,7 +104,10 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if wantsHTML(r) {
-		html(w, r, "traces", list)
+		html(w, r, "traces", struct {
+			Title string
+			List  []audit.Decision
+		}{title, list})
 		return
 	}
 	reply(w, r, http.StatusOK, list)

@@ -7,14 +7,23 @@ import (
 	"net/http"
 	"strings"
 	"unicode"
+
+	"fhirdest.example/udap/look"
 )
 
 // sheet is what an operator hands to originators: the destination's addresses
-// and by what they know it. It is text, for mail and print.
+// and by what they know it. A browser gets a page, for print; without one, or with
+// text=1, it is text for mail.
 func (c *console) sheet(w http.ResponseWriter, r *http.Request) {
+	if wantsHTML(r) && r.URL.Query().Get("text") == "" {
+		html(w, r, "sheet", c.Ready())
+		return
+	}
+
 	var b bytes.Buffer
 	writeSheet(&b, c.Ready())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Vary", "Accept")
 	write(w, r, http.StatusOK, b.Bytes())
 }
 
@@ -38,29 +47,17 @@ func writeSheet(w io.Writer, s Readiness) {
 		for _, a := range m.Anchors {
 			line("Anchor", a.Subject)
 			line("  serial", a.Serial)
-			line("  SHA-256", pairs(a.Fingerprint))
+			line("  SHA-256", look.Fingerprint(a.Fingerprint))
 		}
 
 		for _, own := range m.Certificates {
 			line("Our certificate", own.Subject)
 			line("  key", own.Key)
 			line("  SAN URIs", strings.Join(own.Names, " "))
-			line("  SHA-256", pairs(own.Fingerprint))
+			line("  SHA-256", look.Fingerprint(own.Fingerprint))
 			line("  expires", own.Expires.UTC().Format("2006-01-02"))
 		}
 	}
-}
-
-// pairs writes a fingerprint as people compare it: AB:CD:EF.
-func pairs(hex string) string {
-	var out strings.Builder
-	for i, r := range strings.ToUpper(hex) {
-		if i > 0 && i%2 == 0 {
-			out.WriteByte(':')
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
 }
 
 // oneLine keeps names that others chose on their line.

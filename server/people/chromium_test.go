@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 
@@ -196,67 +195,6 @@ func TestBrowserTabsAndBack(t *testing.T) {
 	}
 }
 
-// axe is the accessibility checker, which scripts/test installs.
-func axe(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../../scripts/npm/node_modules/axe-core/axe.min.js")
-	if err != nil {
-		t.Fatalf("%v; scripts/test installs it: npm ci in scripts/npm", err)
-	}
-	return string(text)
-}
-
-// violations returns what axe-core finds on a page.
-func violations(b *chromium.Browser, script string) string {
-	chromium.Get(
-		b,
-		"load axe-core",
-		chromedp.Evaluate[bool](script+"; true"),
-	)
-	return chromium.Get(b, "run axe-core", chromedp.Evaluate[string](`
-		axe.run(document, {resultTypes: ['violations', 'incomplete']}).then(r => r.violations.concat(
-			r.incomplete.filter(i => i.id === 'color-contrast' && i.nodes.some(
-				n => !/too short/.test((n.any[0] || {message: ''}).message)))).map(v =>
-			v.id + ': ' + v.help + ' ' + v.nodes.map(n => n.html + ' ' + (n.any[0] || {message: ''}).message).join(' | ')
-		).join('\n'))`, chromedp.EvalAwaitPromise))
-}
-
-// look looks at a page as every person may: on a desk and a phone, by light and dark.
-func look(t *testing.T, b *chromium.Browser, script, name string) {
-	t.Helper()
-	for _, size := range []struct {
-		name          string
-		width, height int64
-	}{{"1280", 1280, 800}, {"390", 390, 844}} {
-		for _, scheme := range []string{"light", "dark"} {
-			b.Look(size.width, size.height, scheme)
-			if found := violations(b, script); found != "" {
-				t.Errorf(
-					"%s at %s px, %s:\n%s",
-					name,
-					size.name,
-					scheme,
-					found,
-				)
-			}
-			wide := chromium.Get(
-				b,
-				"measure",
-				chromedp.Evaluate[int64](`document.documentElement.scrollWidth`),
-			)
-			if wide > size.width {
-				t.Errorf(
-					"%s at %s px is %d px wide",
-					name,
-					size.name,
-					wide,
-				)
-			}
-			b.Picture(name + "-" + size.name + "-" + scheme)
-		}
-	}
-}
-
 // Every page passes the checker of accessibility at both widths, in light and dark,
 // and fits a phone.
 func TestPagesAreAccessible(t *testing.T) {
@@ -270,27 +208,27 @@ func TestPagesAreAccessible(t *testing.T) {
 		e.Client(e.B, "https://client.test/other/"+strings.Repeat("long", 30)),
 		long,
 	)
-	b, script := e.chromium(t), axe(t)
+	b := e.chromium(t)
 
 	b.Open(a.authorize(scopes))
-	look(t, b, script, "signin")
+	b.Inspect("signin")
 	b.Fill("#username", "alice")
 	b.Fill("#password", "wrong password")
 	b.Press("button[value=signin]")
-	look(t, b, script, "signin-wrong")
+	b.Inspect("signin-wrong")
 	signInWith(b, "alice")
 	b.Do("unfold", chromedp.Click(chromedp.CSS("summary")))
-	look(t, b, script, "consent")
+	b.Inspect("consent")
 	b.Press("button[value=approve]")
 	e.granted(t, a, arrived(t, b).Get("code"), scopes)
 
 	all := "openid fhirUser launch/patient offline_access patient/Observation.rs patient/MedicationRequest.rs user/Patient.rs"
 	b.Open(other.authorize(all))
-	look(t, b, script, "consent-long")
+	b.Inspect("consent-long")
 	b.Do("untick all", chromedp.Evaluate[chromedp.Void](
 		`document.querySelectorAll('input[name=scope]').forEach(i => { i.checked = false })`))
 	b.Press("button[value=approve]")
-	look(t, b, script, "consent-nothing")
+	b.Inspect("consent-nothing")
 	b.Do("tick one", chromedp.Click(chromedp.CSS(`input[name=scope]`)))
 	b.Press("button[value=approve]")
 	e.granted(
@@ -301,32 +239,32 @@ func TestPagesAreAccessible(t *testing.T) {
 	)
 
 	b.Open(site + "/grants")
-	look(t, b, script, "grants")
+	b.Inspect("grants")
 	b.Press("button.danger")
-	look(t, b, script, "grants-withdrawn")
+	b.Inspect("grants-withdrawn")
 	b.Press("form.who button")
-	look(t, b, script, "signout")
+	b.Inspect("signout")
 	b.Open(site + "/signin")
-	look(t, b, script, "signin-alone")
+	b.Inspect("signin-alone")
 
 	b.Open(a.authorize(scopes, "prompt", "login"))
 	signInWith(b, "doctor")
-	look(t, b, script, "patient")
+	b.Inspect("patient")
 	b.Fill("#text", "MRN000002")
 	b.Press("button[value=search]")
-	look(t, b, script, "patient-found")
+	b.Inspect("patient-found")
 	b.Fill("#text", "nobody of this name")
 	b.Press("button[value=search]")
-	look(t, b, script, "patient-none")
+	b.Inspect("patient-none")
 	b.Open(site + "/grants")
-	look(t, b, script, "grants-none")
+	b.Inspect("grants-none")
 
 	b.Open(a.authorize(scopes, "prompt", "login"))
 	signInWith(b, "parent")
-	look(t, b, script, "patient-several")
+	b.Inspect("patient-several")
 	b.Press("button[value=choose]")
-	look(t, b, script, "consent-other")
+	b.Inspect("consent-other")
 	b.Open(site + "/authorize?client_id=unknown&redirect_uri=https://evil.test/")
-	look(t, b, script, "refusal")
+	b.Inspect("refusal")
 	e.repopulate([]users.User{})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/look"
 	"fhirdest.example/udap/trace"
 )
 
@@ -197,7 +198,7 @@ func (s *Service) postPatient(t *step, f form) error {
 	text := strings.TrimSpace(f.one("text"))
 	page := patientPage{
 		Own:  own,
-		Text: text[:min(len(text), maxShown)],
+		Text: text[:min(len(text), look.MaxShown)],
 	}
 	if !t.who.user.Clinician() || s.cfg.Patients == nil {
 		s.showPatients(t, page, "Please choose from the list.")
@@ -256,7 +257,7 @@ func (s *Service) showConsent(t *step, ticked func(string) bool, problem string)
 	described := s.describe(t.req.Registration, t.req.RedirectURI)
 	about := "the patient"
 	if t.patient != nil {
-		about = plain(t.patient.Name)
+		about = look.Visible(t.patient.Name)
 	}
 	if ticked == nil {
 		ticked = func(string) bool { return true }

@@ -19,15 +19,15 @@ func TestDisclosuresInABrowser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b, script := chromium.Start(t, map[string]string{
+	b := chromium.Start(t, map[string]string{
 		"127.0.0.1": strings.TrimPrefix(e.Admin, "http://"),
-	}), axe(t)
+	})
 
 	b.Open(e.Admin + "/disclosures")
-	look(t, b, script, "disclosures-asks")
+	b.Inspect("disclosures-asks")
 	b.Fill("#patient", e.patients[0])
-	b.Press("form.fields button")
-	look(t, b, script, "disclosures")
+	b.Press("form.stack button")
+	b.Inspect("disclosures")
 	for _, text := range []string{"https://research.test/app", "Observation, Patient", "TREAT", "times since"} {
 		if shown := b.Text(); !strings.Contains(shown, text) {
 			t.Errorf("no %q on %s", text, shown)
@@ -35,7 +35,7 @@ func TestDisclosuresInABrowser(t *testing.T) {
 	}
 
 	b.Open(e.Admin + "/disclosures?patient=" + e.patients[0] + "&start=soon")
-	look(t, b, script, "disclosures-problem")
+	b.Inspect("disclosures-problem")
 	b.Open(e.Admin + "/disclosures?patient=nobody")
-	look(t, b, script, "disclosures-none")
+	b.Inspect("disclosures-none")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/look"
 	"fhirdest.example/udap/trace"
 )
 
@@ -185,7 +186,7 @@ func (s *finder) patientName(ctx context.Context, id string) (string, error) {
 		return "patient " + id, nil
 	}
 
-	return plain(p.Name), nil
+	return look.Visible(p.Name), nil
 }
 
 // postGrants takes back all that a person granted to a client. From then on none of

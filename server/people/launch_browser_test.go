@@ -31,26 +31,26 @@ func TestLaunchInABrowser(t *testing.T) {
 	})
 	server := httptest.NewTLSServer(site)
 	t.Cleanup(server.Close)
-	b, script := chromium.Start(t, map[string]string{
+	b := chromium.Start(t, map[string]string{
 		"fhir.test":   e.Addr,
 		"client.test": server.Listener.Addr().String(),
 		"127.0.0.1":   strings.TrimPrefix(e.Admin, "http://"), // the console
-	}), axe(t)
+	})
 
-	for _, page := range []string{"", "traces", "ready"} {
+	for _, page := range []string{"", "traces", "ready", "sheet"} {
 		b.Open(e.Admin + "/" + page)
-		look(t, b, script, "console-"+page)
+		b.Inspect("console-" + page)
 	}
 
 	b.Open(e.Admin + "/launch")
-	look(t, b, script, "launch")
+	b.Inspect("launch")
 	b.Fill("#patient", "nobody")
-	b.Press("form.fields button")
-	look(t, b, script, "launch-unknown")
+	b.Press("form.stack button")
+	b.Inspect("launch-unknown")
 	b.Fill("#patient", "Patient/"+e.patients[2])
 	b.Fill("#url", "https://client.test/launch")
-	b.Press("form.fields button")
-	look(t, b, script, "launch-ready")
+	b.Press("form.stack button")
+	b.Inspect("launch-ready")
 
 	b.Load("open the app", chromedp.Click(chromedp.CSS("a.button")))
 	signInWith(b, "doctor")

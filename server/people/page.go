@@ -2,9 +2,7 @@ package people
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"html/template"
 	"net/http"
@@ -18,60 +16,26 @@ import (
 	"unicode/utf8"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/udap/look"
 	"fhirdest.example/udap/trace"
 )
 
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-//go:embed pages/style.css
-var styleSheet []byte
-
 const styleName = "style.css"
 
-// styleVersion changes with the style sheet, so that it can be kept for long.
-var styleVersion = func() string {
-	sum := sha256.Sum256(styleSheet)
-	return hex.EncodeToString(sum[:6])
-}()
-
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"plain":   plain,
+var pages = template.Must(look.Template("").Funcs(template.FuncMap{
+	"plain":   look.Visible,
 	"day":     func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 	"moment":  func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"machine": func(t time.Time) string { return t.UTC().Format("2006-01-02") },
 	"initial": initial,
 	"birth":   birth,
 	"capital": capital,
-	"long":    func(text string) string { return clean(text, 4*maxShown) },
+	"long":    func(text string) string { return look.VisibleTo(text, 4*look.MaxShown) },
 	"dict":    dict,
 }).ParseFS(pageFiles, "pages/*.html"))
-
-// maxShown bounds a text of a client's on a page, in characters.
-const maxShown = 300
-
-// plain makes a text that a client chose safe to read: characters that are not
-// seen, or that turn the direction of what follows, are shown as a sign each, and
-// it is cut at a bound.
-func plain(text string) string { return clean(text, maxShown) }
-
-func clean(text string, most int) string {
-	n := 0
-	var b strings.Builder
-	for _, r := range text {
-		if n++; n > most {
-			b.WriteString("…")
-			break
-		}
-
-		if !trace.Visible(r) {
-			r = unicode.ReplacementChar
-		}
-		b.WriteRune(r)
-	}
-
-	return b.String()
-}
 
 // birth writes a birth date of FHIR, which may lack day or month, as people do.
 func birth(date string) string {
@@ -83,7 +47,7 @@ func birth(date string) string {
 			return t.Format(written)
 		}
 	}
-	return plain(date)
+	return look.Visible(date)
 }
 
 // capital writes a code as the beginning of a line.
@@ -92,7 +56,7 @@ func capital(code string) string {
 	if size == 0 {
 		return ""
 	}
-	return plain(string(unicode.ToUpper(first)) + code[size:])
+	return look.Visible(string(unicode.ToUpper(first)) + code[size:])
 }
 
 // dict gives a template several values by name.
@@ -133,7 +97,7 @@ func (s *shell) newView(title string, tr *trace.Trace, visit secret, who *signed
 	v := view{
 		Title: title,
 		Site:  s.cfg.Name,
-		Style: s.url(styleName) + "?v=" + styleVersion,
+		Style: s.url(styleName) + "?v=" + look.Version(),
 		URL:   s.url,
 		Trace: tr.ID,
 	}
@@ -193,19 +157,8 @@ func harden(h http.Header, images []string) {
 
 func (s *shell) style(w http.ResponseWriter, r *http.Request) {
 	harden(w.Header(), nil)
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		w.WriteHeader(http.StatusMethodNotAllowed)
-		return
-	}
-
 	w.Header().Set("Cache-Control", "public, max-age=604800")
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(styleSheet)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(styleSheet) // the reader is gone
-	}
+	look.ServeSheet(w, r)
 }
 
 // methods are the handlers of a page by method. One that returns an error has

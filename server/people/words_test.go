@@ -8,11 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"fhirdest.example/server/oauth"
-	"fhirdest.example/udap/trace"
 )
 
 // Scopes are written as a person calls what they are about; those of one meaning are one
@@ -121,28 +118,6 @@ func TestFingerprint(t *testing.T) {
 	if len(groups) != 16 || len(groups[0]) != 4 {
 		t.Errorf("%v", groups)
 	}
-}
-
-// FuzzPlain: whatever a client chose is printable, turns no direction and is bounded, and
-// what was so already is unchanged.
-func FuzzPlain(f *testing.F) {
-	for _, seed := range []string{"", "Ana Ley", "\u202egnihsihp", "a\x00\r\nb", strings.Repeat("é", 400), "\xff", "x\u200by", "x\u3164y"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got := plain(text)
-		if !utf8.ValidString(got) || utf8.RuneCountInString(got) > maxShown+1 {
-			t.Errorf("%q", got)
-		}
-		for _, r := range got {
-			if r != unicode.ReplacementChar && !trace.Visible(r) {
-				t.Errorf("%q has %U", got, r)
-			}
-		}
-		if again := plain(got); utf8.RuneCountInString(got) <= maxShown && again != got {
-			t.Errorf("%q becomes %q", got, again)
-		}
-	})
 }
 
 // Birth dates are written as people do, as far as they are known.

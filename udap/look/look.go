@@ -49,7 +49,7 @@ func Version() string {
 }
 
 // ServeSheet answers with the style sheet. Other fields of the header, above all
-// those about security, are set by its caller before.
+// those about security and Cache-Control, are set by its caller before.
 func ServeSheet(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -58,7 +58,6 @@ func ServeSheet(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	h.Set("Cache-Control", "public, max-age=604800")
 	h.Set("Content-Type", "text/css; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(sheet)))
 	w.WriteHeader(http.StatusOK)

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"fhirdest.example/udap/look"
+	"fhirdest.example/udap/trace"
 )
 
 // render executes a template that has the common parts.
@@ -111,4 +114,35 @@ func TestSheetIsServed(t *testing.T) {
 	if len(look.Version()) != 12 {
 		t.Errorf("the version is %q", look.Version())
 	}
+}
+
+// FuzzVisible: whatever a client chose is printable, turns no direction and is bounded, and
+// what was so already is unchanged.
+func FuzzVisible(f *testing.F) {
+	for _, seed := range []string{
+		"",
+		"Ana Ley",
+		"\u202egnihsihp",
+		"a\x00\r\nb",
+		strings.Repeat("é", 400),
+		"\xff",
+		"x\u200by",
+		"x\u3164y",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := look.Visible(text)
+		if !utf8.ValidString(got) || utf8.RuneCountInString(got) > look.MaxShown+1 {
+			t.Errorf("%q", got)
+		}
+		for _, r := range got {
+			if r != unicode.ReplacementChar && !trace.Visible(r) {
+				t.Errorf("%q has %U", got, r)
+			}
+		}
+		if again := look.Visible(got); utf8.RuneCountInString(got) <= look.MaxShown && again != got {
+			t.Errorf("%q becomes %q", got, again)
+		}
+	})
 }
