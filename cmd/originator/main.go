@@ -63,11 +63,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return help(args, stdout, stderr)
 	}
 
+	if args[0] == "lab" {
+		return runLab(ctx, args[1:], stdout, stderr)
+	}
+
 	do, ok := commands[args[0]]
 	if !ok {
 		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
-			"one of discover, register, login, token, get, export, cancel, doctor, sign, verify; see originator help",
+			"one of discover, register, login, token, get, export, cancel, doctor, sign, verify, lab; "+
+				"see originator help",
 		))
 	}
 

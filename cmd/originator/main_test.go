@@ -126,7 +126,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			t.Errorf("%s has no help", name)
 		}
 	}
-	if len(commandUsage) != len(commands) {
+	if len(commandUsage) != len(commands)+1 { // lab has words of its own
 		t.Errorf("%d commands, %d helps", len(commands), len(commandUsage))
 	}
 }

@@ -14,6 +14,7 @@ import (
 type manifest struct {
 	PublicBase  string `json:"publicBase"`
 	TLSCA       string `json:"tlsCA"`
+	Lab         string `json:"lab"` // under which sessions of the lab are; empty: there is no lab
 	Communities []struct {
 		URI    string `json:"uri"`
 		Anchor string `json:"anchor"`

@@ -14,6 +14,7 @@ Usage:
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
   originator sign     [flags] FILE    sign a resource
   originator verify   [flags] FILE... verify the signature of a Bundle, or of a Provenance
+  originator lab start|report|stop    test a client of your own in a session of a lab
   originator help COMMAND             the flags of one command
 
 BASE is the FHIR base URL; the whole URL of a discovery document will do too,
@@ -160,6 +161,51 @@ Sign:
   -o FILE                write the result there
 `
 
+const labUsage = `originator lab start|report|stop [flags]
+
+A session of a destination's lab is a destination of its own for one client under test:
+point the client at the session's base URL, let it run, and ask for the report.
+
+  start    opens a session and prints where to point the client
+  report   prints what was violated and warned, and writes the report to files
+  stop     removes the session with all that it has
+
+Example:
+  FHIR_BASE=$(originator lab start -sandbox DIR -name my-client -only base)
+  run-my-client "$FHIR_BASE"
+  originator lab report -fail-on violated -out report.html -out report.xml
+  originator lab stop
+
+Which lab (start):
+  -site URL              public site of the destination, such as https://localhost:8443/acme
+  -console URL           its console, such as http://127.0.0.1:9480
+  -sandbox DIR           the lab of a running sandbox
+  -tls-ca FILE           PEM: anchors of web servers (default: the system's)
+
+Start:
+  -name NAME             name of the session, for people
+  -profile PROFILE       whose rules bind the client: ssraa-1, ssraa-2 or tefca
+  -mode MODE             strict (default) answers as the destination does; observe goes on
+                         where that is safe, and notes what would have been refused
+  -fault NAME            a deliberate fault in the answers; repeatable
+  -only WORD             print this alone: base, issuer, page or id
+
+Report:
+  -fail-on VERDICT       exit with 1 if a requirement was violated, or (warned) violated or
+                         warned, or a deliberate fault was ignored
+  -out FILE              write the report there: .html, .json, .xml (JUnit) or .svg (badge);
+                         repeatable
+  -earlier FILE          compare with this JSON report of an earlier run, if it is there
+  -finish                end the run: the next report begins anew and is compared with this
+
+All:
+  -file FILE             where start keeps the session for report and stop (default lab.json)
+  -timeout DURATION      for one request (default 30s)
+  -json                  JSON on standard output, nothing else
+
+Exit codes: 0 done; 1 the lab refused, or -fail-on found something; 2 usage or configuration.
+`
+
 // commandUsage is what help COMMAND prints.
 var commandUsage = map[string]string{
 	"discover": "originator discover [flags] BASE\n\nFetches the discovery document and verifies its signed " +
@@ -169,6 +215,7 @@ var commandUsage = map[string]string{
 		"certificate's URI has there.\n\nExample:\n  originator register -sandbox DIR -name 'Test App' -contact " +
 		"mailto:a@example.org -scope 'system/Patient.rs system/Observation.rs'\n" +
 		registrationUsage + commonUsage,
+	"lab": labUsage,
 	"token": "originator token [flags]\n\nGets an access token with the client credentials grant and keeps it " +
 		"in the session file.\n\nExample:\n  originator token -organization " +
 		"https://example.org/fhir/Organization/1 -organization-name 'Example Clinic'\n" +

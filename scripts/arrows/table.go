@@ -336,6 +336,12 @@ var table = []row{
 		reason: "a browser for programs: pages, forms, cookies and redirects",
 		others: []string{"golang.org/x/net/html"},
 	},
+	{
+		room:   "cmd/internal/labclient",
+		reason: "ask a lab for sessions and reports",
+		ours:   []string{"udap/conform/report"},
+		others: []string{strict},
+	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
 		ours: []string{"certs", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
 	{
@@ -360,9 +366,9 @@ var table = []row{
 		room:   "cmd/originator",
 		reason: "one actor: an originator",
 		ours: []string{
-			"udap", "udap/trace", "udap/client", "udap/fetch", "certs", "gateway/wire", "gateway/evidence",
-			"cmd/internal/...", "gateway/complaint", "certs/netname", "fhir/signature", "fhir/provenance",
-			"fhir/splice", "fhir/tree",
+			"udap", "udap/trace", "udap/client", "udap/conform/...", "udap/conform", "udap/fetch", "certs",
+			"gateway/wire", "gateway/evidence", "cmd/internal/...", "gateway/complaint", "certs/netname",
+			"fhir/signature", "fhir/provenance", "fhir/splice", "fhir/tree",
 		},
 		others: []string{strict},
 	},
