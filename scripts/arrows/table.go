@@ -205,6 +205,7 @@ var table = []row{
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/bolt/packed", "server/oauth", "server/audit", "server/people", "server/tiered",
+			"server/lab", "udap/conform",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
@@ -261,6 +262,18 @@ var table = []row{
 		ours:   []string{"udap", "udap/trace", "udap/look", "server/audit", "server/forward", "certs/netname"},
 		others: []string{strict, mux},
 		less:   []string{"encoding/json"},
+	},
+	{
+		room:   "server/lab",
+		reason: "sessions for clients under test",
+		ours:   []string{"certs", "gateway/...", "server/rate", "udap/...", "udap"},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
+	{
+		room:   "server/lab/labtest",
+		reason: "the test that any store of the lab must pass",
+		ours:   []string{"server/lab", "udap/conform", "udap/trace"},
 	},
 	{
 		room:   "server/tiered",

@@ -151,17 +151,25 @@ func (s *Jobs) Remove(ctx context.Context, id string) error {
 	})
 }
 
-// update does a change in one transaction. An error of change is returned as it is,
-// one of the commit is an fhir.ErrUnavailable.
 func (s *Jobs) update(ctx context.Context, change func(*bbolt.Bucket) error) error {
+	return updateGuarded(ctx, s.db, s.file, s.health, func(tx *bbolt.Tx) error {
+		return change(tx.Bucket([]byte("jobs")))
+	})
+}
+
+// updateGuarded does a change in one transaction. An error of change is returned as it
+// is, one of the commit is an fhir.ErrUnavailable.
+func updateGuarded(
+	ctx context.Context, db *bbolt.DB, file string, h *health, change func(*bbolt.Tx) error,
+) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 
 	var own error
-	err := s.health.guard(s.file, func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			own = change(tx.Bucket([]byte("jobs")))
+	err := h.guard(file, func() error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			own = change(tx)
 			return own
 		})
 	})
@@ -169,8 +177,8 @@ func (s *Jobs) update(ctx context.Context, change func(*bbolt.Bucket) error) err
 		return err
 	}
 
-	return s.health.commit(&commitError{
-		file: s.file,
+	return h.commit(&commitError{
+		file: file,
 		err:  err,
 	})
 }

@@ -1,0 +1,59 @@
+package lab
+
+import (
+	"time"
+)
+
+// Settings are the lab's part of a destination's configuration.
+type Settings struct {
+	// Issuers sign the certificates of sessions; at least one.
+	Issuers []IssuerSettings `yaml:"issuers"`
+	// Open is who may open sessions: "console" (default), or "public" for whoever
+	// reaches the public site.
+	Open string `yaml:"open,omitempty"`
+	// Sessions is how many there may be; default 100.
+	Sessions int `yaml:"sessions,omitempty"`
+	// Keep is how long a session lives; default 120h.
+	Keep time.Duration `yaml:"keep,omitempty"`
+	// Exchanges is how many a session keeps; default 20000.
+	Exchanges int `yaml:"exchanges,omitempty"`
+	// Size is how many bytes a session keeps; default 268435456.
+	Size int64 `yaml:"size,omitempty"`
+	// AtWork is how many sessions have their stores open at once; default 16.
+	AtWork int `yaml:"atWork,omitempty"`
+	// Plain: one more session, "plain", watches the destination's own base URL.
+	Plain bool `yaml:"plain,omitempty"`
+	// Faulty is HOST:PORT of a listener with faulty TLS; none: there is no such fault.
+	Faulty string `yaml:"faulty,omitempty"`
+	// Evidence are files of evidence lines of other hops.
+	Evidence []string `yaml:"evidence,omitempty"`
+}
+
+// IssuerSettings is an issuing authority of a configured trust community.
+type IssuerSettings struct {
+	Community string `yaml:"community"`     // its URI
+	Chain     string `yaml:"chain"`         // PEM file, the issuing authority first
+	Key       string `yaml:"key"`           // PEM file, unencrypted
+	CRL       string `yaml:"crl,omitempty"` // distribution point written into certificates
+}
+
+// WithDefaults returns the settings with the stated defaults filled in.
+func (s Settings) WithDefaults() Settings {
+	if s.Open == "" {
+		s.Open = "console"
+	}
+	s.Sessions = or(s.Sessions, 100)
+	s.Keep = or(s.Keep, 120*time.Hour)
+	s.Exchanges = or(s.Exchanges, 20000)
+	s.Size = or(s.Size, 256<<20)
+	s.AtWork = or(s.AtWork, 16)
+
+	return s
+}
+
+func or[T int | int64 | time.Duration](value, otherwise T) T {
+	if value == 0 {
+		return otherwise
+	}
+	return value
+}
