@@ -56,6 +56,7 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		UnknownCommunityDefault: s.cfg.UnknownCommunity == "default",
 		TokenLifetime:           s.cfg.TokenLifetime,
 		Explain:                 s.explain(),
+		Tolerated:               s.deps.tolerated(),
 		Record:                  s.decisions.Record,
 		Now:                     s.deps.Now,
 		TracePage:               page,

@@ -19,17 +19,31 @@ import (
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/forward"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/observe"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/tiered"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
+	"fhirdest.example/udap/trace"
 )
 
 // SiteDeps are what a Site takes from its surroundings.
 type SiteDeps struct {
 	Now func() time.Time // required
 	Log *slog.Logger     // required
+
+	// Observing: the site notes what it would refuse wherever it can go on without harm
+	// to others (package observe). No configuration and no request sets it.
+	Observing bool
+}
+
+// tolerated returns the checks whose refusals do not end a decision.
+func (d SiteDeps) tolerated() trace.Tolerance {
+	if !d.Observing {
+		return nil
+	}
+	return observe.Tolerated
 }
 
 // Site is what is served under one public base URL: the trust communities, the

@@ -117,12 +117,8 @@ func (val *validation) assertionNames(e *envelope, client caller, param string, 
 	val.tr.ClientID = client.id
 	val.tr.Pass(k.iss, "a registered client_id", iss)
 	val.tr.Pass(k.sub, iss, string(client.id))
-	if param != "" && param != iss {
-		return val.refuseClaim(checkClientID, trace.Finding{
-			Expected: iss,
-			Found:    param,
-			Remedy:   "leave client_id out, or let it equal iss and sub",
-		})
+	if err := val.tr.Independent(func() error { return checkParam(val, iss, param) }); err != nil {
+		return err
 	}
 	if !slices.Contains(uris, string(client.binding.Client)) {
 		return val.refuseClaim(checkBinding, trace.Finding{
@@ -136,6 +132,19 @@ func (val *validation) assertionNames(e *envelope, client caller, param string, 
 	out.Client = client.binding.Client
 	val.tr.Client = out.Client
 	return nil
+}
+
+// checkParam checks the parameter client_id. The client is the one that signed,
+// whatever the parameter is.
+func checkParam(val *validation, iss, param string) error {
+	if param == "" || param == iss {
+		return nil
+	}
+	return val.refuseClaim(checkClientID, trace.Finding{
+		Expected: iss,
+		Found:    param,
+		Remedy:   "leave client_id out, or let it equal iss and sub",
+	})
 }
 
 // uriForID recognises a client URI where a client_id belongs.

@@ -77,7 +77,7 @@ func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, err
 		extension: x,
 		out:       &B2B{},
 	}
-	err = tr.Collect(
+	err = tr.Independent(
 		b.version,
 		b.organization,
 		func() (err error) { b.out.PurposeOfUse, err = b.purposes(); return err },

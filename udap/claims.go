@@ -121,7 +121,7 @@ func millisHint(n int64) string {
 // times checks exp, iat, their distance, and nbf.
 func (val *validation) times(e *envelope, out *Verified) error {
 	skew := out.Community.Policy.ClockSkew()
-	err := val.tr.Collect(
+	err := val.tr.Independent(
 		func() error {
 			return val.date(e, val.kind.checks.exp, "exp", &out.Expires)
 		},
@@ -133,12 +133,33 @@ func (val *validation) times(e *envelope, out *Verified) error {
 		return err
 	}
 
-	return val.tr.Collect(
-		func() error { return val.lifetime(out.Expires, out.IssuedAt) },
-		func() error { return val.notExpired(out.Expires, skew) },
-		func() error { return val.issued(out.IssuedAt, skew) },
-		func() error { return val.notBefore(e, skew) },
-	)
+	if !out.Expires.IsZero() && !out.IssuedAt.IsZero() { // else it is noted that they are not there
+		err = val.tr.Independent(
+			func() error { return val.lifetime(out.Expires, out.IssuedAt) },
+			func() error { return val.notExpired(out.Expires, skew) },
+			func() error { return val.issued(out.IssuedAt, skew) },
+			func() error { return val.notBefore(e, skew) },
+		)
+	}
+
+	if val.tr.Observes() {
+		out.remember(val.exp.Now, skew)
+	}
+	return err
+}
+
+// observedMemory is how long an observing destination remembers a jti: longer than
+// anybody lets one observe. It accepts JWTs that have expired, which must not become
+// usable again when their jti is forgotten.
+const observedMemory = 366 * 24 * time.Hour
+
+// remember gives a JWT that is observed times by which its jti is remembered,
+// whatever times it has itself.
+func (v *Verified) remember(now time.Time, skew time.Duration) {
+	if v.IssuedAt.Before(now.Add(-observedMemory)) || v.IssuedAt.After(now.Add(skew)) {
+		v.IssuedAt = now
+	}
+	v.Expires = now.Add(observedMemory)
 }
 
 // date reads a claim that is a NumericDate.
@@ -258,7 +279,7 @@ func (val *validation) identifier(e *envelope, out *Verified) error {
 
 // common checks the claims that every JWT has after its names: aud, times, jti.
 func (val *validation) common(e *envelope, out *Verified) error {
-	return val.tr.Collect(
+	return val.tr.Independent(
 		func() error { return val.audience(e) },
 		func() error { return val.times(e, out) },
 		func() error { return val.identifier(e, out) },

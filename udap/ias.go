@@ -80,7 +80,7 @@ func ValidateIAS(
 
 	x.warnUnknown(IASKey, checkIAS, iasMembers)
 	out := &IAS{}
-	err = tr.Collect(
+	err = tr.Independent(
 		x.version,
 		func() error { return x.identityToken(tr.Time) },
 		func() error { return x.particulars(checkIASUser, "user_information", "RelatedPerson", valid) },

@@ -56,7 +56,8 @@ type parameters struct {
 
 // clientMetadata checks the registration parameters of a statement (UDAP
 // Security 3.1). A statement that cancels needs no others. Of one that is refused
-// it returns the parameters that are in order.
+// it returns the parameters that are in order, and so of one whose mistakes are
+// only noted.
 func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMetadata, error) {
 	r := &parameters{
 		tr:     val.tr,
@@ -81,7 +82,7 @@ func (val *validation) clientMetadata(claims jose.Object, p Policy) (*ClientMeta
 
 	steps = append(steps, r.scope, r.webURIs, r.boundTokens, r.required)
 
-	return r.out, r.tr.Collect(steps...)
+	return r.out, r.tr.Independent(steps...)
 }
 
 // dropNulls leaves out those optional parameters that are null: some clients write
@@ -238,6 +239,7 @@ func (r *parameters) redirectURIs() error {
 			err = fmt.Errorf("it is listed twice")
 		}
 		if err != nil {
+			r.out.RedirectURIs = usable(uris)
 			return r.tr.Refuse(checkRedirects, trace.InvalidRedirectURI, trace.Finding{
 				Expected: "https URLs, each once, without fragment, user information or wildcard",
 				Found:    fmt.Sprintf("%q: %v", trace.Cut(u, 200), err),
@@ -249,6 +251,18 @@ func (r *parameters) redirectURIs() error {
 	r.out.RedirectURIs = uris
 	r.tr.Pass(checkRedirects, "https URLs", strings.Join(uris, " "))
 	return nil
+}
+
+// usable returns those of a refused list to which a browser can be sent without harm
+// to others: the ones that some policy allows.
+func usable(uris []string) []string {
+	var out []string
+	for _, u := range uris {
+		if checkRedirectURI(u, true) == nil && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // leftOut refuses a parameter that has no use with client_credentials.
@@ -348,6 +362,7 @@ func (r *parameters) scope() error {
 
 	scopes, err := splitScope(text)
 	if err != nil {
+		r.out.Scope, _ = splitScope(strings.Join(strings.Fields(text), " ")) // none, if more is wrong than the spaces
 		return r.refuse(checkScope, expected, err.Error(), "")
 	}
 

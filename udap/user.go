@@ -92,7 +92,7 @@ func ValidateUser(
 
 	x.warnUnknown(B2BUserKey, checkUser, userMembers)
 	out := &User{}
-	err = tr.Collect(
+	err = tr.Independent(
 		x.version,
 		func() (err error) { out.PurposeOfUse, err = x.purposes(); return err },
 		func() (err error) { out.Person, err = x.person(valid); return err },

@@ -188,6 +188,11 @@ var table = []row{
 		less:   []string{"net/http", "os", "encoding/json"},
 	},
 	{
+		room:   "server/oauth/observe",
+		reason: "after whose refusal an observing destination goes on, and after whose it never does",
+		less:   []string{"net", "os", "encoding/json"},
+	},
+	{
 		room:   "server/oauth",
 		reason: "register clients, issue and judge tokens",
 		ours: []string{

@@ -97,21 +97,11 @@ func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 		}
 	}
 
-	for _, name := range []string{"client_secret", "assertion"} {
-		if p[name] != "" {
-			return tr.Refuse(checkSecret, trace.InvalidRequest, trace.Finding{
-				Expected: "client_assertion as the only credential",
-				Found:    "the parameter " + name,
-			})
-		}
+	if err := tr.Note(checkNoSecret(p, tr)); err != nil {
+		return err
 	}
-
-	if got := p["client_assertion_type"]; got != assertionType {
-		return tr.Refuse(checkAssertionType, trace.InvalidRequest, trace.Finding{
-			Expected: assertionType,
-			Found:    shown(p, "client_assertion_type"),
-			Remedy:   assertionTypeHint(got),
-		})
+	if err := tr.Note(checkTypeOfAssertion(p, tr)); err != nil {
+		return err
 	}
 	if p["client_assertion"] == "" {
 		return tr.Refuse(checkAssertion, trace.InvalidRequest, trace.Finding{
@@ -122,6 +112,31 @@ func checkCredentials(req ClientRequest, tr *trace.Trace) error {
 	}
 
 	return nil
+}
+
+// checkNoSecret refuses credentials beside client_assertion. They are never looked at.
+func checkNoSecret(p Params, tr *trace.Trace) error {
+	for _, name := range []string{"client_secret", "assertion"} {
+		if p[name] != "" {
+			return tr.Refuse(checkSecret, trace.InvalidRequest, trace.Finding{
+				Expected: "client_assertion as the only credential",
+				Found:    "the parameter " + name,
+			})
+		}
+	}
+	return nil
+}
+
+func checkTypeOfAssertion(p Params, tr *trace.Trace) error {
+	got := p["client_assertion_type"]
+	if got == assertionType {
+		return nil
+	}
+	return tr.Refuse(checkAssertionType, trace.InvalidRequest, trace.Finding{
+		Expected: assertionType,
+		Found:    shown(p, "client_assertion_type"),
+		Remedy:   assertionTypeHint(got),
+	})
 }
 
 // assertionTypeHint recognises the value in the guide's Tiered OAuth example.
@@ -190,8 +205,23 @@ func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal er
 	if a.spent {
 		return refusal
 	}
-	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
-		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
+
+	code, by := tr.Code, tr.RefusedBy
+	if err := a.spendAlone(ctx, s.cfg.Store, tr); err != nil {
+		return err
 	}
+	tr.Code, tr.RefusedBy = code, by
 	return refusal
+}
+
+// spendAlone uses up the jti of a request that stores nothing else.
+func (a *authenticated) spendAlone(ctx context.Context, store Store, tr *trace.Trace) error {
+	return a.use(tr, func() error { return store.Spend(ctx, a.spend) })
+}
+
+// use runs a transaction that uses up the jti of an authenticated client, and has no
+// other error of its own.
+func (a *authenticated) use(tr *trace.Trace, commit func() error) error {
+	refuse := func(err error) error { return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err) }
+	return spend(&a.spend, &a.ant.Verified, tr, refuse, commit)
 }

@@ -261,8 +261,11 @@ func difference(registered, sent string) string {
 
 // verify makes the checks whose refusal the client gets by redirect.
 func (a *authorization) verify(ctx context.Context) error {
-	return a.tr.Collect(a.once, a.noRequestObject, a.responseType, a.state, a.challenge, a.audience, a.prompt,
-		a.hint, a.claims, a.key, a.scope, func() error { return a.launch(ctx) })
+	form := func() error {
+		return a.tr.Independent(a.once, a.noRequestObject, a.responseType, a.state, a.challenge, a.audience,
+			a.prompt, a.hint, a.claims, a.key)
+	}
+	return a.tr.Collect(form, a.scope, func() error { return a.launch(ctx) })
 }
 
 func (a *authorization) refuse(c trace.Check, expected, found, remedy string) error {
@@ -543,6 +546,7 @@ func (a *authorization) withoutRefresh(scopes []string) []string {
 			kept = append(kept, text)
 		}
 	}
+
 	if len(kept) < len(scopes) {
 		a.tr.Warn(checkAuthorizeScope, trace.Finding{
 			Expected: "the grant type refresh_token in the registration of a client that asks for refresh tokens",

@@ -12,9 +12,10 @@ import (
 // parameters in the query, or POST with them in a form (RFC 6749 3.1).
 func (s shell) authorizeHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tr := trace.NewTrace("authorize", s.cfg.Now())
+		tr := s.cfg.newTrace("authorize")
 		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
+
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")

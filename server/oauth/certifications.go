@@ -14,7 +14,7 @@ func (s *Service) acceptCertifications(
 	ctx context.Context, sent []string, st *udap.SoftwareStatement, tr *trace.Trace,
 ) ([]string, error) {
 	good, err := s.verifier().Certifications(ctx, sent, st, s.expect(s.urls.Register, tr.Time), tr)
-	if err != nil {
+	if err := tr.Note(err); err != nil {
 		return nil, err
 	}
 

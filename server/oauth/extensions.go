@@ -53,7 +53,7 @@ func assertedContext(a *authenticated, grantType string, tr *trace.Trace) (*gran
 	g := &granted{extensions: map[string]jsontext.Value{}}
 	business := grantType == clientCredentials
 	if business {
-		if err := g.addB2B(a, tr); err != nil {
+		if err := tr.Independent(func() error { return g.addB2B(a, tr) }); err != nil {
 			return nil, err
 		}
 	} else if _, sent := a.ant.Extensions[udap.B2BKey]; sent {
@@ -64,7 +64,7 @@ func assertedContext(a *authenticated, grantType string, tr *trace.Trace) (*gran
 		})
 	}
 
-	err := tr.Collect(
+	err := tr.Independent(
 		func() error { return g.addUser(a, grantType != refreshToken, tr) },
 		func() error { return g.addIAS(a, business, tr) },
 	)

@@ -49,8 +49,8 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	if err != nil {
 		return nil, err
 	}
-	if err := s.cfg.Store.Spend(ctx, a.spend); err != nil {
-		return nil, refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
+	if err := a.spendAlone(ctx, s.cfg.Store, tr); err != nil {
+		return nil, err
 	}
 
 	held, why, err := s.live(ctx, req.Params["token"], a.now)
@@ -74,6 +74,7 @@ func (s *Service) Introspect(ctx context.Context, req ClientRequest) (*Introspec
 	tr.Token, tr.Grant = t.ID(), string(t.Grant)
 	tr.Patient = t.Patient
 	tr.Pass(checkToken, "a token of this client", "token "+t.ID())
+
 	return &Introspection{
 		Active:     true,
 		Scope:      strings.Join(t.Scope, " "),
@@ -102,26 +103,32 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 		return err
 	}
 
-	text := req.Params["token"]
-	if handle, hash, ok := parseToken(text); ok {
-		tr.Token = (&Token{Hash: hash}).ID()
-		err = s.cfg.Store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
-	} else if t, ok := parseRefresh(text); ok {
-		tr.Grant = string(t.grant)
-		_, err = s.cfg.Store.Exchange(ctx, a.spend, t.grant, func(g *Grant) Change {
-			return Change{End: t.of(g) && g.ClientID == a.registration.ID}
-		})
-	} else {
-		err = s.cfg.Store.Spend(ctx, a.spend)
-	}
-
+	err = a.use(tr, func() error { return a.revoke(ctx, s.cfg.Store, req.Params["token"], tr) })
 	if err != nil {
-		return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
+		return err
 	}
 
 	tr.Effect = trace.Revoked
 	tr.Pass(checkToken, "no such token of this client any more", "done")
 	return nil
+}
+
+// revoke ends what the text of a token names, if it is the client's.
+func (a *authenticated) revoke(ctx context.Context, store Store, text string, tr *trace.Trace) error {
+	if handle, hash, ok := parseToken(text); ok {
+		tr.Token = (&Token{Hash: hash}).ID()
+		return store.Revoke(ctx, a.spend, a.registration.ID, handle, hash)
+	}
+
+	if t, ok := parseRefresh(text); ok {
+		tr.Grant = string(t.grant)
+		_, err := store.Exchange(ctx, a.spend, t.grant, func(g *Grant) Change {
+			return Change{End: t.of(g) && g.ClientID == a.registration.ID}
+		})
+		return err
+	}
+
+	return store.Spend(ctx, a.spend)
 }
 
 // authenticateForToken runs the phases that introspection and revocation share.
@@ -137,7 +144,7 @@ func (s *Service) authenticateForToken(
 	}
 
 	if req.Params["udap"] != "" && len(req.Authorization) == 0 { // RFC 7662 and 7009 do not have it
-		if err := checkUDAP(req.Params, tr); err != nil {
+		if err := tr.Note(checkUDAP(req.Params, tr)); err != nil {
 			return nil, err
 		}
 	}

@@ -129,14 +129,14 @@ func (s *Service) Register(ctx context.Context, req RegistrationRequest) (*Regis
 		return checkVersion(req.Version, statement.Community.Policy, tr)
 	}
 	if statement.Metadata.Cancels() {
-		if err := version(); err != nil {
+		if err := tr.Independent(version); err != nil {
 			return nil, err
 		}
 		return s.cancel(ctx, statement, tr)
 	}
 
 	var granted Parameters
-	err = tr.Collect(version, func() (err error) {
+	err = tr.Independent(version, func() (err error) {
 		granted, err = s.grantParameters(statement, tr)
 		return err
 	})
@@ -182,29 +182,38 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 func (s *Service) cancel(
 	ctx context.Context, st *udap.SoftwareStatement, tr *trace.Trace,
 ) (*RegistrationResponse, error) {
-	old, err := s.cfg.Store.Cancel(ctx, s.spend(&st.Verified, string(st.Client), "register", tr.Time),
-		st.Community.URI,
-		st.Client)
-	if errors.Is(err, ErrNoRegistration) {
-		return nil, tr.Refuse(checkRegisterCancel, trace.InvalidClientMetadata, trace.Finding{
-			Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI),
-			Found:    "none",
-			Remedy:   "grant_types [] cancels, and there is nothing to cancel",
-		})
-	}
+	var old *Registration
+	sp := s.spend(&st.Verified, string(st.Client), "register", tr.Time)
+	refuse := func(err error) error { return refuseCancel(tr, st, err) }
+	err := spend(&sp, &st.Verified, tr, refuse, func() (err error) {
+		old, err = s.cfg.Store.Cancel(ctx, sp, st.Community.URI, st.Client)
+		return err
+	})
 	if err != nil {
-		return nil, refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+		return nil, err
 	}
 
 	tr.ClientID = old.ID
 	tr.Effect = trace.Cancelled
 	tr.Pass(checkRegisterCancel, "a registration to cancel", string(old.ID)+" is cancelled")
+
 	return &RegistrationResponse{
 		Status:     http.StatusOK,
 		ClientID:   old.ID,
 		Statement:  st.Raw,
 		Parameters: Parameters{GrantTypes: []string{}},
 	}, nil
+}
+
+func refuseCancel(tr *trace.Trace, st *udap.SoftwareStatement, err error) error {
+	if !errors.Is(err, ErrNoRegistration) {
+		return refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+	}
+	return tr.Refuse(checkRegisterCancel, trace.InvalidClientMetadata, trace.Finding{
+		Expected: "a registration of " + string(st.Client) + " in " + string(st.Community.URI),
+		Found:    "none",
+		Remedy:   "grant_types [] cancels, and there is nothing to cancel",
+	})
 }
 
 func (s *Service) register(
@@ -215,25 +224,33 @@ func (s *Service) register(
 		return nil, err
 	}
 
-	stored, previous, err := s.cfg.Store.Register(ctx,
-		s.spend(&st.Verified, string(st.Client), "register", tr.Time),
-		Registration{
-			ID:             newClientID(),
-			Community:      st.Community.URI,
-			Client:         st.Client,
-			Granted:        granted,
-			Statement:      st.Raw,
-			Certifications: certifications,
-			Leaf:           st.Leaf.Raw,
-			Created:        tr.Time,
-			Changed:        tr.Time,
-		})
+	next := Registration{
+		ID:             newClientID(),
+		Community:      st.Community.URI,
+		Client:         st.Client,
+		Granted:        granted,
+		Statement:      st.Raw,
+		Certifications: certifications,
+		Leaf:           st.Leaf.Raw,
+		Created:        tr.Time,
+		Changed:        tr.Time,
+	}
+
+	var stored, previous *Registration
+	sp := s.spend(&st.Verified, string(st.Client), "register", tr.Time)
+	refuse := func(err error) error {
+		return refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+	}
+	err = spend(&sp, &st.Verified, tr, refuse, func() (err error) {
+		stored, previous, err = s.cfg.Store.Register(ctx, sp, next)
+		return err
+	})
 	if err != nil {
-		return nil, refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+		return nil, err
 	}
 
 	tr.ClientID = stored.ID
-	tr.Pass(checkRegisterJTI, "a jti that was not used before", "a new one")
+	passJTI(tr, checkRegisterJTI)
 	noteRegistered(stored, previous, st, tr)
 	status := http.StatusCreated
 	if previous != nil {
@@ -363,7 +380,8 @@ func (s *Service) grantTypes() []string {
 }
 
 // grantRegistered returns the scopes for which a client is registered: those it
-// asks for that the clients of its grant type may have.
+// asks for that the clients of its grant type may have. With a refusal it returns
+// those that are beyond doubt.
 func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]string, error) {
 	g := grantTypeNamed(clientCredentials)
 	if slices.Contains(m.GrantTypes, authorizationCode) {
@@ -373,7 +391,7 @@ func (s *Service) grantRegistered(m udap.ClientMetadata, tr *trace.Trace) ([]str
 	request := scope.Request{Scopes: m.Scope}
 	answer, err := s.negotiate(g, request, scopeCheck{checkRegisterScope, trace.InvalidClientMetadata}, tr)
 	if err != nil {
-		return nil, err
+		return answer.Granted, err
 	}
 
 	s.noteGranted(g, request, answer, checkRegisterScope, tr)

@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,11 +73,16 @@ type Config struct {
 	// WithheldRemedy returns what the operator can do about a community whose
 	// metadata is withheld; nil: the answer has no remedy.
 	WithheldRemedy func(Withheld) string
-	TracePage      func(traceID string) string // page of a trace, for error_uri; nil: none
-	Record         func(*trace.Trace)          // gets the trace of every decision; nil: they are dropped
-	Now            func() time.Time
-	Address        func(*http.Request) string // the party that limits per address count; nil: the connection's peer
-	Limits         Limits
+
+	// Tolerated are the checks whose refusals are noted, and do not end a decision:
+	// this server observes what clients do. nil: none.
+	Tolerated trace.Tolerance
+
+	TracePage func(traceID string) string // page of a trace, for error_uri; nil: none
+	Record    func(*trace.Trace)          // gets the trace of every decision; nil: they are dropped
+	Now       func() time.Time
+	Address   func(*http.Request) string // the party that limits per address count; nil: the connection's peer
+	Limits    Limits
 }
 
 // Service is the authorization server.
@@ -221,6 +228,7 @@ func (c Config) check() error {
 		"people sign in, and there is no key for ID tokens")
 	complain(c.TokenLifetime < time.Second || c.TokenLifetime > MaxTokenLifetime,
 		"a token may live from 1 s to %s, not %s", MaxTokenLifetime, c.TokenLifetime)
+
 	complain(c.Explain != ExplainOperator &&
 		c.Explain != ExplainClient, "explain: %q is not known", c.Explain)
 
@@ -247,7 +255,13 @@ func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
 	if tr != nil {
 		return tr
 	}
-	return trace.NewTrace(action, s.cfg.Now())
+	return s.cfg.newTrace(action)
+}
+
+func (c Config) newTrace(action string) *trace.Trace {
+	tr := trace.NewTrace(action, c.Now())
+	tr.Observe(c.Tolerated)
+	return tr
 }
 
 // spend is the use of a verified JWT's jti at an endpoint. It stays used until the
@@ -257,7 +271,7 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 	return Spend{
 		Community: v.Community.URI,
 		Issuer:    issuer,
-		JTI:       v.JTI,
+		JTI:       jtiOf(v),
 		Since:     v.IssuedAt.Add(-skew),
 		Until:     v.Expires.Add(skew),
 		Expires:   v.Expires,
@@ -265,6 +279,49 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 		Now:       now,
 		Clock:     s.cfg.Now,
 	}
+}
+
+// jtiOf returns the jti of a JWT. Only one that is noted to have none that counts has
+// none.
+func jtiOf(v *udap.Verified) string {
+	if v.JTI == "" {
+		return ownID(v)
+	}
+	return v.JTI
+}
+
+// ownID returns a jti for a JWT by what is signed: the same for the same JWT alone.
+func ownID(v *udap.Verified) string {
+	signed := v.Raw[:strings.LastIndexByte(v.Raw, '.')]
+	sum := sha256.Sum256([]byte(signed))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// spend runs a transaction that uses up the jti of a JWT. refuse makes its error a
+// refusal. If that is noted, the JWT is another one than the one that had the jti
+// before, or it is refused: it is used up under an identifier of its own.
+func spend(sp *Spend, v *udap.Verified, tr *trace.Trace, refuse func(error) error, commit func() error) error {
+	err := commit()
+	if err == nil {
+		return nil
+	}
+	if err := tr.Note(refuse(err)); err != nil {
+		return err
+	}
+
+	sp.JTI = ownID(v)
+	if err := commit(); err != nil {
+		return refuse(err)
+	}
+	return nil
+}
+
+// passJTI records that a jti was new, unless it is noted just now that it was not.
+func passJTI(tr *trace.Trace, c trace.Check) {
+	if n := len(tr.Steps); n > 0 && tr.Steps[n-1].Check == c.Name {
+		return
+	}
+	tr.Pass(c, "a jti that was not used before", "a new one")
 }
 
 // refuseSpend turns a store's error about a jti into a refusal with the given code,

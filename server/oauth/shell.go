@@ -58,9 +58,10 @@ type shell struct{ *Service }
 // recorded, whatever happened.
 func (s shell) handler(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tr := trace.NewTrace(e.action, s.cfg.Now())
+		tr := s.cfg.newTrace(e.action)
 		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
+
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Pragma", "no-cache")
@@ -151,12 +152,8 @@ func (s shell) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset 
 			Header: http.Header{"Allow": {http.MethodPost}},
 		}
 	}
-	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return "", tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
-			Expected: "no query",
-			Found:    "a query in the URL",
-			Remedy:   "send parameters in the body only (RFC 6749 3.2)",
-		})
+	if err := tr.Note(noQuery(r, tr)); err != nil {
+		return "", err
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" {
 		return "", unsupportedType(tr, "no Content-Encoding", coding)
@@ -164,9 +161,21 @@ func (s shell) checkHead(e endpoint, r *http.Request, tr *trace.Trace) (charset 
 
 	charset, err = charsetOf(r.Header.Values("Content-Type"), e.mediaType)
 	if err != nil {
-		return "", unsupportedType(tr, "Content-Type: "+e.mediaType, err.Error())
+		return "", tr.Note(unsupportedType(tr, "Content-Type: "+e.mediaType, err.Error()))
 	}
 	return charset, nil
+}
+
+// noQuery refuses parameters in the URL. They are never read.
+func noQuery(r *http.Request, tr *trace.Trace) error {
+	if r.URL.RawQuery == "" && !r.URL.ForceQuery {
+		return nil
+	}
+	return tr.Refuse(checkQuery, trace.InvalidRequest, trace.Finding{
+		Expected: "no query",
+		Found:    "a query in the URL",
+		Remedy:   "send parameters in the body only (RFC 6749 3.2)",
+	})
 }
 
 // unsupportedType refuses the form of a body: 415.

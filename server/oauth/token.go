@@ -74,7 +74,7 @@ func (s tokenEndpoint) checkTokenRequest(req ClientRequest, tr *trace.Trace) err
 	if len(req.Authorization) > 0 {
 		return nil
 	}
-	if err := checkUDAP(req.Params, tr); err != nil {
+	if err := tr.Note(checkUDAP(req.Params, tr)); err != nil {
 		return err
 	}
 
@@ -230,7 +230,7 @@ func requestedScope(
 		}
 
 		f.Remedy = "name the scopes wanted, such as " + registered
-		return nil, tr.Refuse(c.check, c.code, f)
+		return splitScope(registered), tr.Note(tr.Refuse(c.check, c.code, f))
 	}
 
 	return splitRequested(text, c, tr)
@@ -274,12 +274,17 @@ func (s tokenEndpoint) issue(
 		Confirmation: a.thumbprint,
 	}
 
-	handle, err := s.store(ctx, a, g, &t)
+	var handle Handle
+	refuse := func(err error) error { return refuseIssue(tr, err) }
+	err := spend(&a.spend, &a.ant.Verified, tr, refuse, func() (err error) {
+		handle, err = s.store(ctx, a, g, &t)
+		return err
+	})
 	if err != nil {
-		return nil, refuseIssue(tr, err)
+		return nil, err
 	}
 
-	tr.Pass(checkClientJTI, "a jti that was not used before", "a new one")
+	passJTI(tr, checkClientJTI)
 	tr.Effect = trace.Issued
 	tr.Token, tr.Grant = t.ID(), string(t.Grant)
 	tr.Person, tr.Patient = t.Subject, t.Patient

@@ -3,6 +3,7 @@ package trace
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ const (
 	Warned  Verdict = "warned" // accepted, because a named leniency allowed it or it is harmless
 	Refused Verdict = "refused"
 	Skipped Verdict = "skipped" // the check does not apply here; Found has the reason
+
+	// Observed: the check refused, and the decision went on, because its trace
+	// observes and tolerates that.
+	Observed Verdict = "observed"
 )
 
 // Finding is what a check expected and found, and what the other side can do.
@@ -60,7 +65,13 @@ type Trace struct {
 	// Effect is what came of the decision; empty when nothing did that lasts.
 	Effect Effect `json:"effect,omitempty"`
 	About
+
+	tolerated Tolerance // nil: every refusal ends the decision
 }
+
+// Tolerance reports whether a decision may go on after the check of that name has
+// refused.
+type Tolerance func(check string) bool
 
 // About is who and what a decision was about, for the audit record. Each member may
 // be empty.
@@ -109,6 +120,14 @@ func NewTrace(action string, now time.Time) *Trace {
 	}
 }
 
+// Observe lets the decision go on after refusals that are tolerated, at those places
+// that call Note or Independent. The refusals are recorded as Observed. nil: after
+// none, which is how every trace begins.
+func (t *Trace) Observe(tolerated Tolerance) { t.tolerated = tolerated }
+
+// Observes reports whether the decision goes on after some refusals.
+func (t *Trace) Observes() bool { return t.tolerated != nil }
+
 // Pass records that a check held.
 func (t *Trace) Pass(c Check, expected, found string) {
 	t.add(c, Passed, Finding{
@@ -151,13 +170,53 @@ func (t *Trace) Collect(checks ...func() error) error {
 		_ = check() // the first error is the answer; this one is in the trace
 		t.Code, t.RefusedBy = code, by
 		later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool {
-			return s.Verdict != Refused
+			return s.Verdict != Refused && s.Verdict != Observed
 		})
 		t.Steps = t.Steps[:n+len(later)]
 	}
 
 	return first
 }
+
+// Independent is Collect for checks after whose refusal an observing trace may go on:
+// they leave behind only what the next step can do without.
+func (t *Trace) Independent(checks ...func() error) error {
+	if t.tolerated == nil {
+		return t.Collect(checks...)
+	}
+
+	noting := make([]func() error, len(checks))
+	for i, check := range checks {
+		noting[i] = func() error { return t.Note(check()) }
+	}
+	return t.Collect(noting...)
+}
+
+// Note returns nil for the last refusal of an observing trace if that is tolerated,
+// and records it as Observed. It returns every other error as it is, and so those
+// for which the other side is not to blame.
+func (t *Trace) Note(err error) error {
+	var e *Error
+	if t.tolerated == nil || !errors.As(err, &e) || e.Check != t.RefusedBy || !t.tolerated(e.Check) {
+		return err
+	}
+	if e.Code == ServerError || e.Code == TemporarilyUnavailable {
+		return err
+	}
+
+	for i := len(t.Steps) - 1; i >= 0; i-- {
+		if s := &t.Steps[i]; s.Check == e.Check && s.Verdict == Refused {
+			s.Verdict = Observed
+			t.Code, t.RefusedBy = "", ""
+			return nil
+		}
+	}
+
+	return err // the trace is full, and does not have it
+}
+
+// Observations returns the steps that refused and did not end the decision.
+func (t *Trace) Observations() []Step { return t.with(Observed) }
 
 // Further returns the refused steps other than the one that decided: what else
 // is wrong.
@@ -172,10 +231,12 @@ func (t *Trace) Further() []Step {
 }
 
 // Warnings returns the steps that were accepted with a warning.
-func (t *Trace) Warnings() []Step {
+func (t *Trace) Warnings() []Step { return t.with(Warned) }
+
+func (t *Trace) with(v Verdict) []Step {
 	var out []Step
 	for _, s := range t.Steps {
-		if s.Verdict == Warned {
+		if s.Verdict == v {
 			out = append(out, s)
 		}
 	}
