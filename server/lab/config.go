@@ -72,14 +72,17 @@ type Identity struct {
 // Assessor finds out what the exchanges of a session show, one after the other. What
 // it returns depends on the exchanges alone.
 type Assessor interface {
-	Add(*conform.Exchange) Judgement
+	Add(*conform.Exchange) Assessment
 	Rows() []conform.Outcome
 }
 
-// Judgement is what is found about one exchange.
-type Judgement struct {
-	Lane     string            `json:"lane,omitempty"`   // groups the exchanges of one client
-	Colour   string            `json:"colour,omitempty"` // green, amber or red
-	Text     string            `json:"text,omitempty"`   // one sentence
+// Assessment is what one exchange shows.
+type Assessment struct {
+	Exchange uint64            `json:"exchange"`
+	Lane     string            `json:"lane"`             // id of the lane: that of one client
+	Joined   []string          `json:"joined,omitempty"` // lanes that turned out to be this one
+	Step     conform.Step      `json:"step"`
+	Colour   string            `json:"colour"` // green, amber or red
+	Text     string            `json:"text"`   // why, in one sentence
 	Findings []conform.Finding `json:"findings,omitempty"`
 }

@@ -203,8 +203,8 @@ func (l *live) admit(ctx context.Context, all []captured) (kept []*Kept, next Se
 		next.Counts.Bytes += n
 		e := l.finish(c, next.Counts.Exchanges)
 		j := l.assessor.Add(e)
-		l.judgements = append(l.judgements, j)
-		kept = append(kept, &Kept{Exchange: e, Judgement: j})
+		l.assessments = append(l.assessments, j)
+		kept = append(kept, &Kept{Exchange: e, Assessment: j})
 	}
 
 	return kept, next, nil

@@ -20,11 +20,11 @@ type live struct {
 	// writing is held while what is stored of the session changes.
 	writing sync.Mutex
 
-	// Invariant: assessor is nil, or it has seen the exchanges 1 to len(judgements),
+	// Invariant: assessor is nil, or it has seen the exchanges 1 to len(assessments),
 	// which are all that are stored, unless writing is held.
 	assessing  sync.Mutex
 	assessor   Assessor
-	judgements []Judgement
+	assessments []Assessment
 	used       time.Time // last time that they were needed
 
 	mu       sync.Mutex
@@ -116,9 +116,9 @@ func (l *live) assess(ctx context.Context) error {
 
 	session := l.state()
 	assessor := l.service.cfg.NewAssessor(session)
-	var judgements []Judgement
+	var assessments []Assessment
 	for {
-		some, err := l.service.cfg.Store.Exchanges(ctx, session.ID, uint64(len(judgements))+1, replayed)
+		some, err := l.service.cfg.Store.Exchanges(ctx, session.ID, uint64(len(assessments))+1, replayed)
 		if err != nil {
 			return err
 		}
@@ -127,16 +127,16 @@ func (l *live) assess(ctx context.Context) error {
 		}
 
 		for _, e := range some {
-			judgements = append(judgements, assessor.Add(e))
+			assessments = append(assessments, assessor.Add(e))
 		}
 	}
 
-	l.assessor, l.judgements = assessor, judgements
+	l.assessor, l.assessments = assessor, assessments
 	return nil
 }
 
 // judged returns stored exchanges with what is found about them.
-func (l *live) judged(ctx context.Context, found []*conform.Exchange) ([]*Kept, error) {
+func (l *live) assessed(ctx context.Context, found []*conform.Exchange) ([]*Kept, error) {
 	l.assessing.Lock()
 	defer l.assessing.Unlock()
 	if err := l.assess(ctx); err != nil {
@@ -146,8 +146,8 @@ func (l *live) judged(ctx context.Context, found []*conform.Exchange) ([]*Kept, 
 	var all []*Kept
 	for _, e := range found {
 		k := &Kept{Exchange: e}
-		if e.N <= uint64(len(l.judgements)) {
-			k.Judgement = l.judgements[e.N-1]
+		if e.N <= uint64(len(l.assessments)) {
+			k.Assessment = l.assessments[e.N-1]
 		}
 		all = append(all, k)
 	}
@@ -168,7 +168,7 @@ func (l *live) rows(ctx context.Context) ([]conform.Outcome, error) {
 func (l *live) forget() {
 	l.assessing.Lock()
 	defer l.assessing.Unlock()
-	l.assessor, l.judgements = nil, nil
+	l.assessor, l.assessments = nil, nil
 }
 
 // forgetIdle gives up assessors that were not needed for a while.
@@ -177,7 +177,7 @@ func (s *Service) forgetIdle() {
 	for _, l := range s.all() {
 		l.assessing.Lock()
 		if now.Sub(l.used) > idle {
-			l.assessor, l.judgements = nil, nil
+			l.assessor, l.assessments = nil, nil
 		}
 		l.assessing.Unlock()
 	}

@@ -291,7 +291,7 @@ func (s *Service) Exchanges(ctx context.Context, id string, from uint64, n int) 
 	if err != nil {
 		return nil, err
 	}
-	return l.judged(ctx, found)
+	return l.assessed(ctx, found)
 }
 
 // Exchange returns one exchange, or ErrNoExchange.

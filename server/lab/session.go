@@ -85,7 +85,7 @@ func (e *RequestError) Error() string { return e.Member + ": " + e.Text }
 // Kept is one exchange of a session with what is found about it.
 type Kept struct {
 	*conform.Exchange
-	Judgement Judgement `json:"judgement"`
+	Assessment Assessment `json:"assessment"`
 }
 
 // Update is a change that those who watch a session see: a further exchange, or
