@@ -22,10 +22,10 @@ type live struct {
 
 	// Invariant: assessor is nil, or it has seen the exchanges 1 to len(assessments),
 	// which are all that are stored, unless writing is held.
-	assessing  sync.Mutex
-	assessor   Assessor
+	assessing   sync.Mutex
+	assessor    Assessor
 	assessments []Assessment
-	used       time.Time // last time that they were needed
+	used        time.Time // last time that they were needed
 
 	mu       sync.Mutex
 	session  Session
