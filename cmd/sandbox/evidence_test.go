@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/trace"
 )
 
@@ -221,6 +224,24 @@ func TestReportIsOneFileThatEscapes(t *testing.T) {
 	if n := strings.Count(page, `class="identical"`); n != 6 {
 		t.Errorf("%d arrows, expected 3 for each of 2 messages", n)
 	}
+
+	inspect(t, data)
+}
+
+// inspect looks at a page as every person may see it.
+func inspect(t *testing.T, page []byte) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	}))
+	t.Cleanup(server.Close)
+
+	b := chromium.Start(t, map[string]string{
+		"report.test": server.Listener.Addr().String(),
+	})
+	b.Open("http://report.test/")
+	b.Inspect("sandbox-report")
 }
 
 func TestLinkedPackages(t *testing.T) {

@@ -92,3 +92,46 @@ func TestNarrativeInABrowser(t *testing.T) {
 		t.Error("requests elsewhere are not counted")
 	}
 }
+
+// TestPagesAreAccessible: a resource, a search result and an outcome are read by every
+// person, on a desk and a phone, in light and dark.
+func TestPagesAreAccessible(t *testing.T) {
+	const text = `"text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>Jane Doe</p></div>"}`
+	const labels = `"meta":{"versionId":"3","lastUpdated":"2026-01-02T03:04:05Z","security":[{"code":"R"},{"code":"HTEST"},{"code":"ETH"}]}`
+	const patient = `{"resourceType":"Patient","id":"a",` + labels + `,` + text + `,` +
+		`"name":[{"family":"Doe","given":["Jane"]}],"birthDate":"1970-01-01","active":true,` +
+		`"identifier":[{"system":"urn:oid:1.2.3","value":"MRN1"}],"address":[{"line":["1 Road"],"city":"Ash"}]}`
+	bodies := map[string]string{
+		"resource": patient,
+		"bundle": `{"resourceType":"Bundle","type":"searchset","total":2,` +
+			`"link":[{"relation":"self","url":"http://fhir.test/fhir/Patient?name=d"},` +
+			`{"relation":"next","url":"http://fhir.test/fhir/Patient?name=d&page=2"}],` +
+			`"entry":[{"resource":` + patient + `,"search":{"mode":"match"}},{"resource":` +
+			`{"resourceType":"Organization","id":"` + strings.Repeat("o", 64) + `","name":"Ash"},"search":{"mode":"include"}}]}`,
+		"outcome": `{"resourceType":"OperationOutcome","issue":[` +
+			`{"severity":"error","code":"invalid","details":{"text":"no such thing"},"expression":["Patient.name"]},` +
+			`{"severity":"warning","code":"value","diagnostics":"careful"},` +
+			`{"severity":"information","code":"informational","diagnostics":"well"}]}`,
+	}
+
+	here := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page, err := Page("http://fhir.test/fhir", []byte(bodies[strings.TrimPrefix(r.URL.Path, "/")]))
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", MediaType)
+		// Nothing runs in a sandbox, axe-core included.
+		w.Header().Set("Content-Security-Policy", strings.TrimPrefix(Policy, "sandbox; "))
+		_, _ = w.Write(page)
+	}))
+	t.Cleanup(here.Close)
+
+	b := chromium.Start(t, map[string]string{"fhir.test": here.Listener.Addr().String()})
+	for name := range bodies {
+		if status := b.Open("http://fhir.test/" + name); status != http.StatusOK {
+			t.Fatalf("%s is answered %d", name, status)
+		}
+		b.Inspect("fhir-" + name)
+	}
+}

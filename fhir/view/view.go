@@ -13,6 +13,7 @@ import (
 
 	"fhirdest.example/fhir/table"
 	"fhirdest.example/fhir/tree"
+	"fhirdest.example/udap/look"
 )
 
 // Policy is the Content-Security-Policy that a page must be sent with: nothing
@@ -27,7 +28,7 @@ const MediaType = "text/html; charset=utf-8"
 //go:embed page.html
 var files embed.FS
 
-var pages = template.Must(template.ParseFS(files, "page.html"))
+var pages = template.Must(look.Template("view").ParseFS(files, "page.html"))
 
 // Page makes the page of one resource, a Bundle with its entries included.
 // Base is the public FHIR base URL without a slash at its end: links lead
@@ -39,7 +40,7 @@ func Page(base string, body []byte) ([]byte, error) {
 	}
 
 	var out bytes.Buffer
-	if err := pages.Execute(&out, newPage(viewer{
+	if err := pages.ExecuteTemplate(&out, "page.html", newPage(viewer{
 		base:  base,
 		table: table.R4(),
 	}, root)); err != nil {
@@ -109,6 +110,14 @@ func newPage(v viewer, root *tree.Value) page {
 		p.Elements = v.children(root, t)
 	}
 	return p
+}
+
+// Heading is the title of the page's window.
+func (p page) Heading() string {
+	if p.Title == "" {
+		return p.Type
+	}
+	return p.Title + " · " + p.Type
 }
 
 // bundleTitle names the kind of a Bundle.
