@@ -6,6 +6,7 @@ type Body struct {
 	framing Framing
 	left    int64 // of a Fixed body
 	chunks  chunks
+	content func([]byte) // gets the body without framing; nil: nobody wants it
 }
 
 // NewBody returns a Body at the end of the head.
@@ -27,16 +28,24 @@ func (b *Body) Feed(p []byte) (n int, done bool, err error) {
 			n = int(b.left)
 		}
 		b.left -= int64(n)
+		b.pass(p[:n])
 
 		return n, b.left == 0, nil
 
 	case Chunked:
-		return b.chunks.feed(p)
+		return b.chunks.feed(p, b.content)
 	case UntilClose:
+		b.pass(p)
 		return len(p), false, nil
 	}
 
 	return 0, true, nil
+}
+
+func (b *Body) pass(p []byte) {
+	if b.content != nil {
+		b.content(p)
+	}
 }
 
 // EndsAtClose reports whether the end of the stream completes the body.

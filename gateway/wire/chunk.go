@@ -35,11 +35,15 @@ const (
 	trailerEndLF
 )
 
-// feed is Body.Feed for the chunked coding.
-func (c *chunks) feed(p []byte) (n int, done bool, err error) {
+// feed is Body.Feed for the chunked coding; content, where there is one, gets the data.
+func (c *chunks) feed(p []byte, content func([]byte)) (n int, done bool, err error) {
 	for n < len(p) {
 		if c.state == chunkData {
-			n += c.data(len(p) - n)
+			k := c.data(len(p) - n)
+			if content != nil {
+				content(p[n : n+k])
+			}
+			n += k
 			continue
 		}
 

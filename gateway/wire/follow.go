@@ -14,13 +14,15 @@ import (
 type Tap struct {
 	conn   string
 	record func(*Message)
-	owe    func(n int) // nil: nobody asks
+	owe    func(n int)                         // nil: nobody asks
+	copy   func(conn string, head []byte) Copy // nil: nobody asks
 	now    func() time.Time
 
 	mu        sync.Mutex
 	requests  follower
 	responses follower
 	waiting   []asked // requests whose final response has not ended
+	reading   *copied // what the request that is under way is copied to; nil: to nothing
 	seq       uint64
 	ended     bool
 }
@@ -29,6 +31,7 @@ type Tap struct {
 type asked struct {
 	seq    uint64
 	method string
+	copied *copied // nil: to nothing
 }
 
 // NewTap follows the connection named conn; record is called, one call at a time,
@@ -54,6 +57,10 @@ func (t *Tap) Requests(p []byte) {
 	for len(p) > 0 && !t.ended {
 		t.announce(&t.requests)
 		n, done := t.requests.feed(p, t.now, t.requestHead)
+		if head := t.requests.broken; head != nil {
+			t.requests.broken = nil
+			t.copyBroken(head)
+		}
 		if p = p[n:]; done {
 			t.endRequest()
 		}
@@ -82,6 +89,7 @@ func (t *Tap) Responses(p []byte) {
 	for len(p) > 0 && !t.ended {
 		t.announce(&t.responses)
 		n, done := t.responses.feed(p, t.now, t.responseHead)
+		t.responses.broken = nil
 		if p = p[n:]; done {
 			t.endResponse()
 		}
@@ -107,11 +115,13 @@ func (t *Tap) End() {
 		t.endRequest()
 	}
 	if t.responses.bytes > 0 {
+		t.cut(!t.responses.inBody || !t.responses.body.EndsAtClose())
 		t.endResponse()
 	} else if t.responses.owed { // it could not be sent
 		t.owe(-1)
 	}
 
+	t.endCopies()
 	t.ended = true
 }
 
@@ -124,8 +134,11 @@ func (t *Tap) requestHead(head []byte, b *Body) (int, error) {
 
 	t.seq++
 	t.requests.method = r.MethodName()
-	t.waiting = append(t.waiting, asked{t.seq, t.requests.method})
 	*b = NewBody(r.Framing, r.Length)
+	if t.reading = t.begin(head); t.reading != nil {
+		b.content = t.reading.to.RequestBody
+	}
+	t.waiting = append(t.waiting, asked{t.seq, t.requests.method, t.reading})
 	return 0, nil
 }
 
@@ -135,6 +148,10 @@ func (t *Tap) responseHead(head []byte, b *Body) (int, error) {
 		return 0, err
 	}
 	*b = NewBody(r.Framing, r.Length)
+	if c := t.first().copied; c != nil && r.Status >= 200 {
+		c.to.AnswerHead(head)
+		b.content = c.to.AnswerBody
+	}
 	return r.Status, nil
 }
 
@@ -151,33 +168,42 @@ func (t *Tap) endRequest() {
 	if t.requests.method == "" { // its head was never understood
 		seq++
 	}
-	t.report(&t.requests, Message{
+	m := t.report(&t.requests, Message{
 		Seq:    seq,
 		Method: t.requests.method,
 	})
+	if t.reading != nil {
+		t.reading.request = m
+		t.reading.end(&t.reading.whole)
+		t.reading = nil
+	}
 
 	t.requests.next()
 }
 
 func (t *Tap) endResponse() {
 	f, status := t.first(), t.responses.status
-	t.report(&t.responses, Message{
+	m := t.report(&t.responses, Message{
 		Seq:      f.seq,
 		Response: true,
 		Method:   f.method,
 		Status:   status,
 	})
 
+	if f.copied != nil && status >= 200 {
+		f.copied.answer = m
+		f.copied.end(&f.copied.answered)
+	}
 	if status >= 200 && len(t.waiting) > 0 {
 		t.waiting = append(t.waiting[:0], t.waiting[1:]...)
 	}
 	t.responses.next()
 }
 
-// report records the message that has ended in a direction.
-func (t *Tap) report(f *follower, m Message) {
+// report records the message that has ended in a direction, and returns it.
+func (t *Tap) report(f *follower, m Message) Message {
 	if t.record == nil {
-		return
+		return m
 	}
 	d := f.digest()
 	m.Time = f.began
@@ -186,6 +212,7 @@ func (t *Tap) report(f *follower, m Message) {
 	m.Out = d
 	m.Owed = f.owed
 	t.record(&m)
+	return m
 }
 
 // follower follows one direction.
@@ -195,6 +222,7 @@ type follower struct {
 	body   Body
 	inBody bool
 	lost   bool      // framing is lost; the rest is one message
+	broken []byte    // the head at which it was lost, once
 	sum    hash.Hash // nil: nobody asks for digests
 	bytes  int64
 	began  time.Time
@@ -255,7 +283,7 @@ func (f *follower) readHead(p []byte, judge func([]byte, *Body) (int, error)) (i
 	}
 	f.head = nil
 	if err != nil {
-		f.lost = true
+		f.lost, f.broken = true, whole
 		return len(p), false
 	}
 

@@ -25,9 +25,13 @@ type ListenerConfig struct {
 	// Owe, where there is one, is called for each message before anybody acts on it, and
 	// of one that came to nothing by -1; each other has its Record later, with Owed set.
 	Owe func(n int)
-	// ConnID names a new connection; required with Record.
+	// Copy, where there is one, is asked with the head of each request, also of one
+	// that is refused for its framing, for what gets a copy of it and of its answer;
+	// nil: nobody wants this one. It must not keep head.
+	Copy func(from net.Addr, conn string, head []byte) Copy
+	// ConnID names a new connection; required with Record and Copy.
 	ConnID func() string
-	// Now is the clock of the records; required with Record.
+	// Now is the clock of the records; required with Record and Copy.
 	Now func() time.Time
 	// Refusal is the whole HTTP answer to a request that cannot be framed; nil
 	// answers the status with an empty body.
@@ -85,18 +89,28 @@ func (l *Listener) Accept() (net.Conn, error) {
 	c.proxied = l.config.Proxy != nil && l.config.Proxy(c.remote)
 	c.tls = tls.Server(raw, l.config.TLS)
 
-	c.tap = l.config.tap()
+	c.tap = l.config.tap(c)
 	return c, nil
 }
 
 // tap returns what follows a new connection. Without a record it still follows, as
 // a refusal must know which requests have been answered.
-func (c *ListenerConfig) tap() *Tap {
-	if c.Record == nil {
+func (c *ListenerConfig) tap(conn *ServerConn) *Tap {
+	record := c.Record
+	switch {
+	case record == nil && c.Copy == nil:
 		return NewTap("", nil, nil)
+	case record == nil:
+		record = func(*Message) {} // copies have digests, too
 	}
-	t := NewTap(c.ConnID(), c.Now, c.Record)
+
+	t := NewTap(c.ConnID(), c.Now, record)
 	t.owe = c.Owe
+	if c.Copy != nil {
+		t.copy = func(name string, head []byte) Copy {
+			return c.Copy(conn.RemoteAddr(), name, head)
+		}
+	}
 	return t
 }
 
@@ -401,6 +415,15 @@ func refusal(e *Error) []byte {
 	}
 
 	return []byte("HTTP/1.1 " + line + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+// CopyOf returns what the request of a handler's context is copied to; nil when that is
+// nothing.
+func CopyOf(ctx context.Context) Copy {
+	if s, ok := ctx.Value(connKey{}).(*ServerConn); ok {
+		return s.tap.copyOfFirst()
+	}
+	return nil
 }
 
 type connKey struct{}
