@@ -262,6 +262,16 @@ var table = []row{
 		less:   []string{"os", "encoding/json"},
 	},
 	{
+		room:   "server/lab/board",
+		reason: "the pages of the lab: a live board of each session",
+		ours: []string{
+			"gateway/evidence", "server/lab", "udap/conform", "udap/conform/report", "udap/fault/answer",
+			"udap/jose", "udap/look", "udap/trace",
+		},
+		others: []string{strict},
+		less:   []string{"encoding/json"},
+	},
+	{
 		room:   "server/console",
 		reason: "let a person watch",
 		ours:   []string{"udap", "udap/trace", "udap/look", "server/audit", "server/forward", "certs/netname"},

@@ -1,0 +1,478 @@
+package board
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fhirdest.example/server/lab"
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/look"
+)
+
+// tally is the line of sums above a board.
+type tally struct {
+	Clients  int
+	Requests int
+	Good     int
+	Warn     int
+	Bad      int
+	Pages    int
+}
+
+func newTally(b *view, pages int) tally {
+	return tally{
+		Clients:  len(b.order),
+		Requests: b.count,
+		Good:     b.of[look.Good],
+		Warn:     b.of[look.Warn],
+		Bad:      b.of[look.Bad],
+		Pages:    pages,
+	}
+}
+
+// items are lines of requests on a page of a session.
+type items struct {
+	Root string
+	List []item
+}
+
+func (v *visit) items(list []item) items {
+	return items{
+		Root: v.root(),
+		List: list,
+	}
+}
+
+// boardPage is the live board of a session.
+type boardPage struct {
+	frame
+	Tally  tally
+	Lanes  []laneView
+	Latest items
+	Hints  items
+	Since  uint64
+	Page   int
+	Older  int // page with older clients; 0: none
+}
+
+// board answers with the live board.
+func (v *visit) board(w http.ResponseWriter, r *http.Request) {
+	h, err := v.hub(r.Context(), v.Session.ID)
+	if err != nil {
+		v.fail(w, r, http.StatusInternalServerError, "The session could not be read.")
+		return
+	}
+
+	p := boardPage{
+		frame: v.frame(cmp.Or(v.Session.Name, "Lab session"), "board"),
+		Page:  pageNumber(r),
+	}
+	p.Stage = r.URL.Query().Get("stage") != ""
+	h.look(func(b *view) {
+		lanes, pages := b.page(p.Page)
+		p.Page = min(p.Page, pages-1)
+		if p.Page+1 < pages {
+			p.Older = p.Page + 1
+		}
+		p.Tally = newTally(b, pages)
+		p.Latest, p.Hints = v.items(slices.Clone(b.latest)), v.items(slices.Clone(b.hints))
+		p.Since = b.last
+		for _, l := range lanes {
+			p.Lanes = append(p.Lanes, v.laneOf(l))
+		}
+		v.show(w, r, http.StatusOK, "board", p)
+	})
+}
+
+// homePage is the list of sessions, with a form to open one.
+type homePage struct {
+	frame
+	Sessions []lab.Session
+	MayOpen  bool
+	Faults   []Fault
+	Asked    lab.OpenRequest
+}
+
+func (b *Board) homePage(r *http.Request) *homePage {
+	p := &homePage{
+		frame:   b.frame("Lab"),
+		MayOpen: b.Open,
+		Faults:  b.Faults,
+		Asked: lab.OpenRequest{
+			Name:    r.URL.Query().Get("name"),
+			Profile: r.URL.Query().Get("profile"),
+			Mode:    lab.Mode(r.URL.Query().Get("mode")),
+			Faults:  r.URL.Query()["fault"],
+		},
+	}
+	if b.List {
+		p.Sessions = b.Lab.Sessions()
+	}
+	return p
+}
+
+func (b *Board) home(w http.ResponseWriter, r *http.Request) {
+	b.show(w, r, http.StatusOK, "home", b.homePage(r))
+}
+
+// maxForm bounds the body of a form, in bytes.
+const maxForm = 64 << 10
+
+// open opens a session and leads to its board.
+func (b *Board) open(w http.ResponseWriter, r *http.Request) {
+	if !b.Open {
+		b.fail(w, r, http.StatusForbidden, "Sessions are opened on the console.")
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		b.fail(w, r, http.StatusBadRequest, "The form could not be read.")
+		return
+	}
+
+	asked := lab.OpenRequest{
+		Name:    strings.TrimSpace(r.PostForm.Get("name")),
+		Profile: r.PostForm.Get("profile"),
+		Mode:    lab.Mode(r.PostForm.Get("mode")),
+		Faults:  slices.DeleteFunc(r.PostForm["fault"], func(f string) bool { return f == "" }),
+	}
+	s, err := b.Lab.Open(r.Context(), asked)
+	if err != nil {
+		status, text := problem(err)
+		p := b.homePage(r)
+		p.Asked, p.Problem = asked, text
+		b.show(w, r, status, "home", p)
+		return
+	}
+	seeOther(w, r, b.Root+s.ID+"/")
+}
+
+// rowsPage is the table of requirements.
+type rowsPage struct {
+	frame
+	Filter string
+	Counts map[string]int
+	Rows   []conform.Outcome
+	Page   string // root of the session's pages
+}
+
+// rows answers with what is known about each requirement.
+func (v *visit) rows(w http.ResponseWriter, r *http.Request) {
+	all, err := v.Lab.Outcomes(r.Context(), v.Session.ID)
+	if err != nil {
+		v.fail(w, r, http.StatusInternalServerError, "The requirements could not be read.")
+		return
+	}
+
+	p := rowsPage{
+		frame:  v.frame("Requirements", "rows"),
+		Filter: r.URL.Query().Get("verdict"),
+		Counts: map[string]int{},
+		Page:   v.root(),
+	}
+	for _, o := range all {
+		p.Counts[string(o.Verdict)]++
+		if p.Filter == "" || p.Filter == string(o.Verdict) {
+			p.Rows = append(p.Rows, o)
+		}
+	}
+	order := []conform.Verdict{conform.Violated, conform.Warned, conform.Shown, conform.NotExercised}
+	slices.SortStableFunc(p.Rows, func(a, b conform.Outcome) int {
+		return cmp.Compare(slices.Index(order, a.Verdict), slices.Index(order, b.Verdict))
+	})
+	v.show(w, r, http.StatusOK, "rows", p)
+}
+
+// faultsPage is the chooser of deliberate faults.
+type faultsPage struct {
+	frame
+	Stages   []faultStage
+	Chosen   map[string]bool
+	Outcomes []FaultOutcome
+	Page     string
+}
+
+// faultStage are the faults of one stage.
+type faultStage struct {
+	Name   string
+	Faults []Fault
+}
+
+func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
+	var outcomes []FaultOutcome
+	if v.Noticed != nil {
+		var err error
+		if outcomes, err = v.Noticed(r.Context(), v.Session.ID); err != nil {
+			v.fail(w, r, http.StatusInternalServerError, "The outcomes could not be read.")
+			return
+		}
+	}
+
+	p := faultsPage{
+		frame:    v.frame("Deliberate faults", "faults"),
+		Chosen:   map[string]bool{},
+		Outcomes: outcomes,
+		Page:     v.root(),
+	}
+	for _, name := range v.Session.Faults {
+		p.Chosen[name] = true
+	}
+	for _, f := range v.Faults {
+		if n := len(p.Stages); n == 0 || p.Stages[n-1].Name != f.Stage {
+			p.Stages = append(p.Stages, faultStage{Name: f.Stage})
+		}
+		last := &p.Stages[len(p.Stages)-1]
+		last.Faults = append(last.Faults, f)
+	}
+	v.show(w, r, http.StatusOK, "faults", p)
+}
+
+// setFaults chooses the faults of a form: those given, or none.
+func (v *visit) setFaults(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		v.fail(w, r, http.StatusBadRequest, "The form could not be read.")
+		return
+	}
+
+	names := slices.DeleteFunc(r.PostForm["fault"], func(f string) bool { return f == "" })
+	if err := v.Lab.SetFault(r.Context(), v.Session.ID, names); err != nil {
+		status, text := problem(err)
+		v.fail(w, r, status, text)
+		return
+	}
+	seeOther(w, r, v.root()+"faults")
+}
+
+// clientPage is the form for a throw-away certificate.
+type clientPage struct {
+	frame
+	Page    string
+	Issuers []lab.Issuer
+	Asked   lab.ClientRequest
+	Issued  *lab.Client
+}
+
+func (v *visit) clientPage() clientPage {
+	return clientPage{
+		frame:   v.frame("Certificate for a client", "client"),
+		Page:    v.root(),
+		Issuers: v.Lab.Issuers(),
+	}
+}
+
+func (v *visit) clientForm(w http.ResponseWriter, r *http.Request) {
+	v.show(w, r, http.StatusOK, "client", v.clientPage())
+}
+
+// issue answers a form with a certificate and, unless a CSR was given, its key.
+func (v *visit) issue(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		v.fail(w, r, http.StatusBadRequest, "The form could not be read.")
+		return
+	}
+
+	p := v.clientPage()
+	p.Asked = lab.ClientRequest{
+		Community: r.PostForm.Get("community"),
+		Name:      strings.TrimSpace(r.PostForm.Get("name")),
+		Key:       r.PostForm.Get("key"),
+		CSR:       strings.TrimSpace(r.PostForm.Get("csr")),
+	}
+	status := http.StatusOK
+	issued, err := v.Lab.IssueClient(r.Context(), v.Session.ID, p.Asked)
+	if err != nil {
+		status, p.Problem = problem(err)
+	}
+	p.Issued = issued
+	v.show(w, r, status, "client", p)
+}
+
+// problem returns the status and the words for an error of the lab.
+func problem(err error) (status int, text string) {
+	var request *lab.RequestError
+	switch {
+	case errors.As(err, &request):
+		return http.StatusBadRequest, shorten(request.Error(), 300)
+	case errors.Is(err, lab.ErrFull):
+		return http.StatusServiceUnavailable, "There are as many sessions as there may be: close one, or come later."
+	case errors.Is(err, lab.ErrBusy), errors.Is(err, lab.ErrClosed):
+		return http.StatusServiceUnavailable, "The lab has no room for this now. Try again in a minute."
+	case errors.Is(err, lab.ErrNoSession):
+		return http.StatusNotFound, "There is no such session."
+	}
+	return http.StatusInternalServerError, "The lab failed; the operator can see why."
+}
+
+// dayPage is the board over the clients of all sessions of one day.
+type dayPage struct {
+	frame
+	Day     time.Time
+	Steps   []conform.Step
+	Clients []dayClient
+	More    int // clients that are not shown
+}
+
+// dayClient is one line of it.
+type dayClient struct {
+	Session lab.Session
+	Lane    laneView
+}
+
+// maxDay is how many clients the page of a day shows.
+const maxDay = 300
+
+// day answers with how far each client of a day got.
+func (b *Board) day(w http.ResponseWriter, r *http.Request) {
+	day, err := time.Parse(time.DateOnly, r.URL.Query().Get("date"))
+	if err != nil {
+		day = b.Now().UTC().Truncate(24 * time.Hour)
+	}
+	p := dayPage{
+		frame: b.frame("All clients of " + day.Format("2 January 2006")),
+		Day:   day,
+		Steps: steps,
+	}
+	for _, s := range b.Lab.Sessions() {
+		h, err := b.hub(r.Context(), s.ID)
+		if err != nil {
+			continue // it has ended
+		}
+		h.look(func(of *view) {
+			p.add(b, s, of)
+		})
+	}
+	b.show(w, r, http.StatusOK, "day", p)
+}
+
+// add adds the clients of a session that came on the day.
+func (p *dayPage) add(b *Board, s lab.Session, of *view) {
+	v := &visit{
+		Board:   b,
+		Session: s,
+	}
+	for _, l := range of.order {
+		if l.LastSeen.Before(p.Day) || !l.FirstSeen.Before(p.Day.AddDate(0, 0, 1)) {
+			continue
+		}
+		if len(p.Clients) >= maxDay {
+			p.More++
+			continue
+		}
+
+		copied := *l // the page is written when the view may have changed
+		line := v.laneOf(&copied)
+		for i, c := range line.Cells {
+			if c.Card != nil {
+				card := *c.Card
+				line.Cells[i].Card = &card
+			}
+		}
+		p.Clients = append(p.Clients, dayClient{
+			Session: s,
+			Lane:    line,
+		})
+	}
+}
+
+// requestsPage is a list of requests, the newest first.
+type requestsPage struct {
+	frame
+	Page   string
+	Lane   string
+	Name   string
+	Step   string
+	List   items
+	Before uint64 // where the next page begins; 0: there is none
+}
+
+// Bounds of a list of requests.
+const (
+	listed  = 50
+	scanned = 2000 // are looked through for one page
+)
+
+// requests answers with the requests of a lane, a step or all.
+func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
+	h, err := v.hub(r.Context(), v.Session.ID)
+	if err != nil {
+		v.fail(w, r, http.StatusInternalServerError, "The session could not be read.")
+		return
+	}
+
+	q := r.URL.Query()
+	p := requestsPage{
+		frame: v.frame("Requests", "requests"),
+		Page:  v.root(),
+		Lane:  q.Get("lane"),
+		Step:  q.Get("step"),
+	}
+	before, _ := strconv.ParseUint(q.Get("before"), 10, 64)
+	names := map[string]item{} // by the key of the lane
+	h.look(func(b *view) {
+		if before == 0 || before > b.last {
+			before = b.last + 1
+		}
+		for _, l := range b.order {
+			if l.ID == p.Lane {
+				p.Name = l.Name
+			}
+			names[l.Key] = item{
+				Lane:   l.Name,
+				LaneID: l.ID,
+			}
+		}
+		for old := range b.joined {
+			names[old] = names[b.now(old)]
+		}
+	})
+
+	if err := v.collect(r, &p, names, before); err != nil {
+		v.fail(w, r, http.StatusInternalServerError, "The requests could not be read.")
+		return
+	}
+	v.show(w, r, http.StatusOK, "requests", p)
+}
+
+// collect fills a page with requests before a number.
+func (v *visit) collect(r *http.Request, p *requestsPage, names map[string]item, before uint64) error {
+	p.List = v.items(nil)
+	end := before
+	for len(p.List.List) < listed && end > 1 && before-end < scanned {
+		first := uint64(1)
+		if end > replay {
+			first = end - replay
+		}
+		kept, err := v.Lab.Exchanges(r.Context(), v.Session.ID, first, int(end-first))
+		if err != nil {
+			return err
+		}
+
+		end = first
+		for _, k := range slices.Backward(kept) {
+			e := newEntry(k)
+			it := newItem(&e)
+			known := names[it.Key]
+			it.Lane, it.LaneID = known.Lane, known.LaneID
+			if p.Lane != "" && it.LaneID != p.Lane || p.Step != "" && string(it.Step) != p.Step {
+				continue
+			}
+			if len(p.List.List) == listed {
+				p.Before = it.N + 1
+				return nil
+			}
+			p.List.List = append(p.List.List, it)
+		}
+	}
+
+	if end > 1 {
+		p.Before = end
+	}
+	return nil
+}

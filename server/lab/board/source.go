@@ -1,0 +1,105 @@
+package board
+
+import (
+	"cmp"
+	"context"
+
+	"fhirdest.example/server/lab"
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/look"
+)
+
+// Lab is the lab whose sessions the pages show: a *lab.Service.
+type Lab interface {
+	Sessions() []lab.Session
+	Session(id string) (lab.Session, error)
+	Open(ctx context.Context, req lab.OpenRequest) (lab.Session, error)
+	Exchanges(ctx context.Context, id string, from uint64, n int) ([]*lab.Kept, error)
+	Watch(id string) (updates <-chan lab.Update, cancel func(), err error)
+	Outcomes(ctx context.Context, id string) ([]conform.Outcome, error)
+	SetFault(ctx context.Context, id string, names []string) error
+	IssueClient(ctx context.Context, id string, req lab.ClientRequest) (*lab.Client, error)
+	Issuers() []lab.Issuer
+}
+
+// Fault is one deliberate fault that can be chosen.
+type Fault struct {
+	Name    string
+	Stage   string
+	Title   string
+	Correct string // what a correct client does
+	Rule    string
+}
+
+// FaultOutcome is what clients did about a deliberate fault.
+type FaultOutcome struct {
+	Fault    string
+	Outcome  string // noticed, ignored or not seen
+	Text     string
+	Exchange uint64 // that had the fault; 0: none
+}
+
+// entry is one exchange and what the pages show of its assessment.
+type entry struct {
+	*lab.Kept
+	Tone look.Tone
+	Step conform.Step
+	Hint string // of a request that could not be attributed to a step
+}
+
+func newEntry(k *lab.Kept) entry {
+	e := entry{
+		Kept: k,
+		Tone: tones[k.Assessment.Colour],
+		Step: cmp.Or(k.Assessment.Step, k.Exchange.Step),
+	}
+	if e.Tone == "" {
+		e.Tone = look.None
+	}
+
+	for _, f := range k.Assessment.Findings {
+		if f.Row == "" && e.Hint == "" {
+			e.Hint = cmp.Or(f.Text, f.Remedy)
+		}
+	}
+	return e
+}
+
+// tones are the tones of the colours of assessments.
+var tones = map[string]look.Tone{
+	"green": look.Good,
+	"amber": look.Warn,
+	"red":   look.Bad,
+}
+
+// identity is what an exchange has about its client.
+type identity struct {
+	name      string // as it names itself at registration
+	uri       string // that the destination verified
+	community string
+}
+
+// identify returns what an exchange has about its client.
+func identify(x *conform.Exchange) (id identity) {
+	for _, t := range x.Traces {
+		if t != nil && t.Client != "" {
+			id.uri, id.community = string(t.Client), string(t.Community)
+		}
+	}
+	if x.Step != conform.Register {
+		return id
+	}
+
+	for _, f := range tokensOf(&x.Request, "") {
+		if f.where != "software_statement" {
+			continue
+		}
+		if jws, fault := jose.Open(f.compact, nil); fault == nil {
+			id.name, _ = jose.Text(jws.Claims["client_name"])
+			uri, _ := jose.Text(jws.Claims["iss"])
+			id.uri = cmp.Or(id.uri, uri)
+		}
+	}
+	return id
+}
