@@ -65,10 +65,7 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 // send makes one request and reads the answer whole. A redirect comes back as
 // what it is; nothing is followed.
 func (c *Client) send(ctx context.Context, tr *trace.Trace, req *http.Request, most int64) (*Reply, error) {
-	if c.cfg.UserAgent != "" {
-		req.Header.Set("User-Agent", c.cfg.UserAgent)
-	}
-	res, err := c.http.Do(req.WithContext(ctx))
+	res, err := c.Do(req.WithContext(ctx))
 	if err != nil {
 		return nil, c.unreachable(tr, req.URL, err)
 	}

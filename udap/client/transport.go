@@ -36,6 +36,16 @@ func (c *Client) newHTTP() *http.Client {
 	}
 }
 
+// Do makes one request as it is, over the connections of this originator: with its TLS
+// anchors and its address to connect to. Nothing is added but the User-Agent, nothing
+// is checked, and no redirect is followed.
+func (c *Client) Do(req *http.Request) (*http.Response, error) {
+	if c.cfg.UserAgent != "" {
+		req.Header.Set("User-Agent", c.cfg.UserAgent)
+	}
+	return c.http.Do(req)
+}
+
 // Close ends the connections that are kept open.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

@@ -1,0 +1,333 @@
+package examine
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/forge"
+	"fhirdest.example/udap/trace"
+)
+
+const (
+	authorizationEndpoint = "authorization_endpoint"
+	redirectURI           = "https://client.example/examination/callback"
+
+	codeRules = "RFC 6749 4.1.2.1"
+)
+
+// codeFlow is a registration for authorization_code.
+type codeFlow struct {
+	member *member
+	*registered
+	why string // not empty: there is none
+
+	state, verifier string
+	code            string // of the person; used once
+	back            url.Values
+	form            url.Values // of the token request that went well
+	tokens          *reply
+}
+
+// codeChecks are those that need no person.
+var codeChecks = []Check{
+	{
+		Name:   "authorize.registered",
+		Title:  "A client for people can be registered",
+		Rows:   "S1-068",
+		Rule:   "UDAP Security, Registration",
+		Remedy: "register clients with authorization_code, one https redirect_uri and a logo",
+		run:    (*examination).registerCode,
+	},
+	asking("authorize.client", "For an unknown client_id nobody is redirected", "S1-242", codeRules,
+		"show a page, and do not redirect", false,
+		func(x *examination) answer {
+			return x.notRedirected(map[string]string{"client_id": "unknown"})
+		}),
+	asking("authorize.redirect_uri", "For a redirect_uri that is not registered nobody is redirected",
+		"S1-242 S1-251", codeRules, "compare redirect_uri as a string with those registered", false,
+		func(x *examination) answer {
+			for _, uri := range []string{
+				"https://client.example/elsewhere",
+				redirectURI + "/",
+				redirectURI + "?a=b",
+				strings.Replace(redirectURI, "client", "CLIENT", 1),
+			} {
+				a := x.notRedirected(map[string]string{"redirect_uri": uri})
+				if a.found != "" && a.expected != "" {
+					return a
+				}
+			}
+			return shown("nobody was redirected").after("other redirect URIs: another path, a slash, a query, capitals")
+		}),
+	asking("authorize.state", "A request without state is refused with invalid_request", "S2-12",
+		"UDAP Security 2.0, General: State Parameter", "require state", false,
+		func(x *examination) answer {
+			return x.redirectedWith(map[string]string{"state": ""}, "invalid_request")
+		}),
+	asking("authorize.pkce", "A request without code_challenge is refused", "S2-13",
+		"UDAP Security 2.0, General: PKCE; RFC 7636 4.4.1", "require code_challenge with S256", true,
+		func(x *examination) answer {
+			return x.redirectedWith(map[string]string{
+				"code_challenge":        "",
+				"code_challenge_method": "",
+			}, "invalid_request")
+		}),
+	asking("authorize.response_type", "Another response_type than code is refused",
+		"S1-258 S1-260 S1-264", codeRules, "answer unsupported_response_type", false,
+		func(x *examination) answer {
+			return x.redirectedWith(map[string]string{"response_type": "coupon"},
+				"unsupported_response_type", "invalid_request")
+		}),
+	asking("authorize.error.state", "An error comes back with the state of the request", "S1-133 S1-190", codeRules,
+		"repeat state in every redirect", false,
+		func(x *examination) answer {
+			r := x.authorize(http.MethodGet, map[string]string{"response_type": "coupon"})
+			back, ok := redirected(r)
+			if !ok {
+				return skipped("no error was redirected: %s", r)
+			}
+			return held(back.Get("state") == x.code.state, "the state that was sent", "%q", back.Get("state"))
+		}),
+	asking("authorize.methods", "The authorization endpoint has GET and POST", "S1-246",
+		"OpenID Connect Core 3.1.2.1", "accept both methods", false,
+		func(x *examination) answer {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				r := x.authorize(method, nil)
+				_, back := redirected(r)
+				if r.err != nil || r.status >= http.StatusBadRequest || back {
+					return violated("a page, or a redirect to one", "%s: %s", method, r)
+				}
+			}
+			return shown("both lead to a page").after("a good authorization request by GET and by POST")
+		}),
+	asking("authorize.frames", "The pages may not be shown in frames", "S1-269",
+		"RFC 6749 10.13", "send Content-Security-Policy frame-ancestors 'none'", false,
+		(*examination).noFrames),
+	asking("authorize.prompt_none", "With prompt none nobody is asked, and the answer is an error",
+		"S1-267 S1-268", "OpenID Connect Core 3.1.2.1 and 3.1.2.6", "redirect with login_required", false,
+		func(x *examination) answer {
+			if !strings.Contains(x.code.scope, "openid") {
+				return skipped("the scope openid could not be registered")
+			}
+			return x.redirectedWith(map[string]string{"prompt": "none"},
+				"login_required", "interaction_required", "consent_required", "account_selection_required")
+		}),
+	asking("authorize.idp", "An identity provider that is not trusted is refused with invalid_idp", "S1-241",
+		"UDAP Security, Tiered OAuth for User Authentication", "redirect with the error invalid_idp", false,
+		(*examination).untrustedProvider),
+}
+
+// asking is a check that sends an authorization request.
+func asking(
+	name, title, rows, rule, remedy string, advice bool, run func(*examination) answer,
+) Check {
+	return Check{
+		Name:   name,
+		Title:  title,
+		Rows:   rows,
+		Rule:   rule,
+		Remedy: remedy,
+		Advice: advice,
+		run: func(x *examination) answer {
+			if x.code == nil {
+				return skipped("no client for people was registered")
+			}
+			if x.code.why != "" {
+				return skipped("%s", x.code.why)
+			}
+			return run(x)
+		},
+	}
+}
+
+// registerCode registers a client for people. With an issuer it is another client;
+// else it is the same, whose registration is changed for a while.
+func (x *examination) registerCode() answer {
+	x.code = &codeFlow{
+		state:    client.NewSecret(),
+		verifier: client.NewSecret(),
+	}
+	if !x.offers(authorizationCode) || !isAbsolute(x.meta.endpoint(authorizationEndpoint)) {
+		x.code.why = "the destination does not offer authorization_code"
+		return skipped("%s", x.code.why)
+	}
+	if why, ok := x.mayRegister(); !ok {
+		x.code.why = why
+		return skipped("%s", why)
+	}
+	if x.Issuer == nil {
+		x.code.why = "no second client is at hand: its certificate is made by an issuer (-issuer-cert, -issuer-key)"
+		return skipped("%s", x.code.why)
+	}
+
+	c, err := x.mint(x.Issuer, renamed(x.self.URI), nil)
+	if err != nil {
+		x.code.why = err.Error()
+		return skipped("%v", err)
+	}
+	x.code.member = &member{Client: c}
+	x.code.registered = x.registerAs(x.code.member, x.codeStatement(c))
+	if !x.code.good() {
+		x.code.why = "the registration was refused"
+	}
+	return held(x.code.good() && x.code.id != "", "201 and a client_id", "%s", x.code.reply).
+		after("a software statement for authorization_code")
+}
+
+func (x *examination) codeStatement(c *forge.Client) forge.Claims {
+	return x.goodStatement(c).
+		With("grant_types", []string{authorizationCode}).
+		With("response_types", []string{"code"}).
+		With("redirect_uris", []string{redirectURI}).
+		With("logo_uri", "https://client.example/logo.png").
+		With("scope", x.personScope())
+}
+
+// personScope returns scopes of people that the destination lists.
+func (x *examination) personScope() string {
+	var out []string
+	for _, s := range []string{
+		"openid",
+		"fhirUser",
+		"launch/patient",
+		"udap",
+		"patient/Patient.rs",
+		"patient/Patient.read",
+		"user/Patient.rs",
+	} {
+		if x.meta.has("scopes_supported", s) {
+			out = append(out, s)
+		}
+	}
+	if len(out) == 0 {
+		return "openid"
+	}
+	return strings.Join(out, " ")
+}
+
+// request returns the parameters of a good authorization request.
+func (x *examination) request() url.Values {
+	sum := sha256.Sum256([]byte(x.code.verifier))
+	scopes := slices.DeleteFunc(strings.Fields(x.code.scope), func(s string) bool { return s == "udap" })
+	return url.Values{
+		"response_type":         {"code"},
+		"client_id":             {string(x.code.id)},
+		"redirect_uri":          {redirectURI},
+		"scope":                 {strings.Join(scopes, " ")},
+		"state":                 {x.code.state},
+		"aud":                   {x.Client.Base},
+		"code_challenge":        {base64.RawURLEncoding.EncodeToString(sum[:])},
+		"code_challenge_method": {"S256"},
+	}
+}
+
+// authorize sends an authorization request with some parameters changed; an empty one
+// is left out.
+func (x *examination) authorize(method string, change map[string]string) *reply {
+	q := x.request()
+	for name, value := range change {
+		q.Set(name, value)
+		if value == "" {
+			q.Del(name)
+		}
+	}
+
+	target := x.meta.endpoint(authorizationEndpoint)
+	if method == http.MethodPost {
+		return x.post(target, formType, []byte(q.Encode()))
+	}
+	return x.get(target + "?" + q.Encode())
+}
+
+// redirected returns the query of a redirect to the client.
+func redirected(r *reply) (url.Values, bool) {
+	if r.err != nil || r.status/100 != 3 {
+		return nil, false
+	}
+	u, err := url.Parse(r.header.Get("Location"))
+	if err != nil || !strings.EqualFold(u.Hostname(), "client.example") {
+		return nil, false
+	}
+	return u.Query(), true
+}
+
+func changeText(change map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(change)) {
+		if change[name] == "" {
+			out = append(out, "no "+name)
+			continue
+		}
+		out = append(out, name+" "+change[name])
+	}
+	return strings.Join(out, ", ")
+}
+
+func (x *examination) notRedirected(change map[string]string) answer {
+	r := x.authorize(http.MethodGet, change)
+	_, back := redirected(r)
+	if back || r.err != nil || r.status/100 == 2 || r.status/100 == 3 {
+		return violated("a page with the error, without redirect", "%s, Location %q",
+			r, trace.Cut(r.header.Get("Location"), 200)).after("%s", changeText(change))
+	}
+	return shown("%s", r).after("%s", changeText(change))
+}
+
+// redirectedWith sends a wrong request, which must come back with one of the errors.
+func (x *examination) redirectedWith(change map[string]string, errors ...string) answer {
+	r := x.authorize(http.MethodGet, change)
+	back, ok := redirected(r)
+	if !ok {
+		return violated("a redirect with "+strings.Join(errors, " or "), "%s", r).after("%s", changeText(change))
+	}
+	return held(slices.Contains(errors, back.Get("error")) && !back.Has("code"),
+		strings.Join(errors, " or "), "error %q, code: %v", back.Get("error"), back.Has("code")).
+		after("%s", changeText(change))
+}
+
+// noFrames follows redirects to the page that a person sees first.
+func (x *examination) noFrames() answer {
+	r := x.authorize(http.MethodGet, nil)
+	at, err := url.Parse(x.meta.endpoint(authorizationEndpoint))
+	for n := 0; err == nil && r.err == nil && r.status/100 == 3 && n < 5; n++ {
+		if at, err = at.Parse(r.header.Get("Location")); err == nil {
+			r = x.get(at.String())
+		}
+	}
+	if err != nil || r.err != nil || r.status/100 != 2 {
+		return skipped("there is no page: %s", r)
+	}
+
+	csp, options := r.header.Get("Content-Security-Policy"), r.header.Get("X-Frame-Options")
+	return held(strings.Contains(csp, "frame-ancestors") || options != "",
+		"frame-ancestors in Content-Security-Policy, or X-Frame-Options",
+		"Content-Security-Policy %q, X-Frame-Options %q", csp, options).
+		after("a good authorization request")
+}
+
+func (x *examination) untrustedProvider() answer {
+	if !x.meta.has("udap_profiles_supported", "udap_to") {
+		return skipped("the destination does not list the profile udap_to")
+	}
+	if !strings.Contains(x.code.scope, "udap") {
+		return skipped("the scope udap could not be registered")
+	}
+
+	change := map[string]string{
+		"idp":   "https://idp.invalid/examination",
+		"scope": x.code.scope,
+	}
+	r := x.authorize(http.MethodGet, change)
+	back, ok := redirected(r)
+	if !ok && r.err == nil && r.status < http.StatusBadRequest {
+		return skipped("the destination goes on with another identity provider, which the guide allows: %s", r)
+	}
+	return held(back.Get("error") == "invalid_idp", "a redirect with invalid_idp",
+		"%s, error %q", r, back.Get("error")).after("%s", changeText(change))
+}

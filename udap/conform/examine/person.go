@@ -1,0 +1,196 @@
+package examine
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap/forge"
+	"fhirdest.example/udap/trace"
+)
+
+const (
+	personTime = 2 * time.Minute // for a person to sign in
+	exchange   = "RFC 6749 4.1.2 and 4.1.3"
+)
+
+// personChecks need somebody who signs in and agrees.
+var personChecks = []Check{
+	{
+		Name:   "code.returned",
+		Title:  "The person comes back with a code",
+		Rows:   "S1-134",
+		Rule:   exchange,
+		Remedy: "redirect with code once the person has agreed",
+		run:    (*examination).signIn,
+	},
+	returned("code.state", "The person comes back with the state of the request", "S1-138",
+		"repeat state", func(x *examination) answer {
+			return held(x.code.back.Get("state") == x.code.state, "the state that was sent",
+				"%q", x.code.back.Get("state"))
+		}),
+	redeeming("code.verifier", "A code with another PKCE verifier is refused", "S2-13", "RFC 7636 4.6",
+		"compare the hash of code_verifier with code_challenge",
+		"code_verifier", strings.Repeat("x", 43)),
+	redeeming("code.redirect_uri", "A code without the redirect_uri of its request is refused", "S1-150", exchange,
+		"require the same redirect_uri", "redirect_uri", ""),
+	redeeming("code.invalid", "A code that was never issued is refused", "S1-149", exchange,
+		"answer invalid_grant", "code", "no-code-of-this-server"),
+	{
+		Name:   "code.client",
+		Title:  "The code of another client is refused",
+		Rows:   "S1-148",
+		Rule:   exchange,
+		Remedy: "remember for which client a code was issued",
+		run: func(x *examination) answer {
+			if why := x.noCode(); why != "" {
+				return skipped("%s", why)
+			}
+			claims := forge.Assertion(x.register.id, x.meta.endpoint(tokenEndpoint), x.now())
+			r := x.askToken(x.self.Client, x.codeForm(x.code.code), claims)
+			return x.refused(r, "the code, by another client")
+		},
+	},
+	{
+		Name:   "code.exchange",
+		Title:  "A code is exchanged for a token",
+		Rows:   "S1-133",
+		Rule:   exchange,
+		Remedy: "answer 200 with access_token",
+		run:    (*examination).exchangeCode,
+	},
+	{
+		Name:   "code.once",
+		Title:  "A code is refused the second time",
+		Rows:   "S1-137",
+		Rule:   exchange,
+		Remedy: "spend a code in the same transaction that issues its tokens",
+		run: func(x *examination) answer {
+			if x.code == nil || x.code.tokens == nil || !x.code.tokens.good() {
+				return skipped("no code was exchanged")
+			}
+			return x.refused(x.redeem(x.code.form), "the code that was used")
+		},
+	},
+}
+
+// noCode returns why there is no code to work with.
+func (x *examination) noCode() string {
+	switch {
+	case x.code == nil:
+		return "no client for people was registered"
+	case x.code.why != "":
+		return x.code.why
+	case x.Login == nil:
+		return "needs a person (-user, -password-file)"
+	case x.code.code == "":
+		return "the person did not come back with a code"
+	}
+	return ""
+}
+
+func (x *examination) signIn() answer {
+	if why := x.noCode(); why != "" && x.Login == nil || x.code == nil || x.code.why != "" {
+		return skipped("%s", why)
+	}
+
+	back, err := x.login()
+	if err != nil {
+		return skipped("the person could not sign in: %v", err)
+	}
+	x.code.back, x.code.code = back, back.Get("code")
+	return held(x.code.code != "", "code", "error %q %q", back.Get("error"), back.Get("error_description")).
+		after("a good authorization request, and a person who signs in and agrees")
+}
+
+// login lets the person sign in for one more code.
+func (x *examination) login() (url.Values, error) {
+	ctx, done := context.WithTimeout(x.ctx, personTime)
+	defer done()
+	query, err := x.Login(ctx, x.meta.endpoint(authorizationEndpoint)+"?"+x.request().Encode(), redirectURI+"?")
+	if err != nil {
+		return nil, err
+	}
+	return url.ParseQuery(query)
+}
+
+func returned(name, title, row, remedy string, run func(*examination) answer) Check {
+	return Check{
+		Name:   name,
+		Title:  title,
+		Rows:   row,
+		Rule:   exchange,
+		Remedy: remedy,
+		run: func(x *examination) answer {
+			if why := x.noCode(); why != "" {
+				return skipped("%s", why)
+			}
+			return run(x)
+		},
+	}
+}
+
+// redeeming is a check that exchanges a code with one parameter changed. A destination
+// may spend the code by that: the next check gets another one.
+func redeeming(name, title, row, rule, remedy, parameter, value string) Check {
+	c := returned(name, title, row, remedy, func(x *examination) answer {
+		form := x.codeForm(x.code.code)
+		form.Set(parameter, value)
+		if value == "" {
+			form.Del(parameter)
+		}
+
+		a := x.refused(x.redeem(form), "a code request with "+changeText(map[string]string{parameter: value}))
+		if back, err := x.login(); err == nil {
+			x.code.code = back.Get("code")
+		}
+		return a
+	})
+	c.Rule = rule
+	return c
+}
+
+func (x *examination) codeForm(code string) url.Values {
+	return url.Values{
+		"grant_type":            {authorizationCode},
+		"code":                  {code},
+		"redirect_uri":          {redirectURI},
+		"code_verifier":         {x.code.verifier},
+		"client_assertion_type": {assertionType},
+		"udap":                  {"1"},
+	}
+}
+
+// redeem posts a form with a good authentication token of the client for people.
+func (x *examination) redeem(form url.Values) *reply {
+	claims := forge.Assertion(x.code.id, x.meta.endpoint(tokenEndpoint), x.now()).
+		With("extensions", forge.Absent)
+	return x.askToken(x.code.member.Client, form, claims)
+}
+
+// refused expects that a request was refused.
+func (x *examination) refused(r *reply, name string) answer {
+	if r.err == nil && !r.good() {
+		x.note(tokenEndpoint, name, r)
+	}
+	return held(r.err == nil && !r.good() && r.status < http.StatusInternalServerError, "a refusal",
+		"%s", r).after("%s", name)
+}
+
+func (x *examination) exchangeCode() answer {
+	if why := x.noCode(); why != "" {
+		return skipped("%s", why)
+	}
+
+	back, err := x.login()
+	if err != nil {
+		return skipped("the person could not sign in again: %v", err)
+	}
+	x.code.form = x.codeForm(back.Get("code"))
+	x.code.tokens = x.redeem(x.code.form)
+	return held(x.code.tokens.good() && x.code.tokens.text("access_token") != "", "200 and a token",
+		"%s, members %s", x.code.tokens, trace.Cut(x.code.tokens.object.Names(), 200)).
+		after("the code, its redirect_uri and verifier, and a good authentication token")
+}

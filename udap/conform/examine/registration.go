@@ -1,0 +1,279 @@
+package examine
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap/forge"
+	"fhirdest.example/udap/trace"
+)
+
+const (
+	clientCredentials = "client_credentials"
+	authorizationCode = "authorization_code"
+)
+
+// The sections of the rules in this file.
+const (
+	requestBody  = "UDAP Security, Registration: Request Body; UDAP Dynamic Client Registration 4 and 5"
+	modifying    = "UDAP Security, Registration: Modifying and Cancelling Registrations"
+	certifying   = "UDAP Security, Registration: Inclusion of Certifications and Endorsements"
+	registration = "registration_endpoint"
+)
+
+// registered is a registration of the examination.
+type registered struct {
+	*reply
+	id        trace.ClientID
+	statement string
+	scope     string // granted
+}
+
+// registrationBody is what is posted.
+type registrationBody struct {
+	Statement      string   `json:"software_statement"`
+	Certifications []string `json:"certifications,omitempty"`
+	UDAP           string   `json:"udap"`
+}
+
+// goodStatement returns the claims of a good software statement of a member.
+func (x *examination) goodStatement(c *forge.Client) forge.Claims {
+	return forge.Statement(c.URI, x.meta.endpoint(registration), x.now()).
+		With("client_name", "Examination of a destination").
+		With("contacts", []string{"mailto:examination@client.example"}).
+		With("scope", x.systemScope())
+}
+
+// systemScope returns the scopes to ask for: those of the setting, else one that the
+// destination lists and most have.
+func (x *examination) systemScope() string {
+	if x.Scope != "" {
+		return x.Scope
+	}
+	for _, s := range []string{
+		"system/Patient.rs",
+		"system/Patient.read",
+		"system/Patient.r",
+		"system/*.rs",
+		"system/*.read",
+	} {
+		if x.meta.has("scopes_supported", s) {
+			return s
+		}
+	}
+	return "system/Patient.rs"
+}
+
+// postStatement posts a signed software statement.
+func (x *examination) postStatement(ctx context.Context, compact string, certifications ...string) *reply {
+	body, err := json.Marshal(registrationBody{
+		Statement:      compact,
+		Certifications: certifications,
+		UDAP:           "1",
+	})
+	if err != nil {
+		return &reply{err: err}
+	}
+	return x.send(ctx, http.MethodPost, x.meta.endpoint(registration), jsonType, body)
+}
+
+// registerAs posts good claims of a member, and remembers what came of it.
+func (x *examination) registerAs(m *member, claims forge.Claims, more ...string) *registered {
+	out := &registered{}
+	var err error
+	if out.statement, err = m.SignChain(claims, m.Chain...); err != nil {
+		out.reply = &reply{err: err}
+		return out
+	}
+
+	m.left = true // also if the answer is lost
+	if !slices.Contains(x.made, m) {
+		x.made = append(x.made, m)
+	}
+	out.reply = x.postStatement(x.ctx, out.statement, slices.Concat(x.Certifications, more)...)
+	out.id = trace.ClientID(out.text("client_id"))
+	if out.scope = out.text("scope"); out.scope == "" {
+		out.scope, _ = claims["scope"].(string)
+	}
+	return out
+}
+
+// restore puts the registration back after a destination accepted what it should
+// have refused.
+func (x *examination) restore() {
+	if r := x.registerAs(x.self, x.goodStatement(x.self.Client)); r.good() && r.id != "" {
+		x.register = r
+	}
+}
+
+// cancel cancels the registration of a member.
+func (x *examination) cancel(ctx context.Context, m *member) *reply {
+	claims := x.goodStatement(m.Client).With("grant_types", []string{})
+	for _, name := range []string{"redirect_uris", "response_types"} {
+		claims = claims.With(name, forge.Absent)
+	}
+	compact, err := m.SignChain(claims, m.Chain...)
+	if err != nil {
+		return &reply{err: err}
+	}
+
+	r := x.postStatement(ctx, compact)
+	if r.good() {
+		m.left = false
+	}
+	return r
+}
+
+// leave cancels what is left, also when the examination was interrupted.
+func (x *examination) leave(r *Report) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(x.ctx), endingTime)
+	defer done()
+	for _, m := range x.made {
+		if !m.left {
+			continue
+		}
+		if a := x.cancel(ctx, m); !a.good() && a.status/100 != 4 {
+			r.Left = append(r.Left, fmt.Sprintf("%s: %s", m.URI, a))
+		}
+	}
+}
+
+// registering is a check that looks at the answer to the good registration.
+func registering(
+	name, title, rows, rule, remedy string, advice bool, run func(*examination, *registered) answer,
+) Check {
+	return Check{
+		Name:   name,
+		Title:  title,
+		Rows:   rows,
+		Rule:   rule,
+		Remedy: remedy,
+		Advice: advice,
+		run: func(x *examination) answer {
+			if x.register == nil || !x.register.good() {
+				return skipped("no registration was made")
+			}
+			return run(x, x.register)
+		},
+	}
+}
+
+var registrationChecks = []Check{
+	{
+		Name:   "register.accepted",
+		Title:  "A good software statement registers a client",
+		Rows:   "S1-068",
+		Rule:   "UDAP Security, Registration",
+		Remedy: "the answer names the reason; a community may demand more: see -scope, -certification",
+		run:    (*examination).registerFirst,
+	},
+	registering("register.201", "A new registration is answered with 201", "S1-110", requestBody,
+		"answer 201 for a new registration", false,
+		func(x *examination, r *registered) answer {
+			if x.Issuer == nil && r.status == http.StatusOK {
+				return skipped("200: the URI %s was registered there before", x.self.URI)
+			}
+			return held(r.status == http.StatusCreated, "201", "%s", r.reply)
+		}),
+	registering("register.client_id", "The answer has the client_id", "S1-113", requestBody,
+		"write client_id, a string", false,
+		func(_ *examination, r *registered) answer {
+			return held(r.id != "", "client_id", "%s", r.object.Show("client_id"))
+		}),
+	registering("register.echo", "The answer has the software statement and what was registered",
+		"S1-111", requestBody, "repeat software_statement as it was sent, and every registered parameter", false,
+		(*examination).echoed),
+	registering("register.claims", "The answer leaves out the claims of the JWT and empty parameters",
+		"S2-09", "UDAP Security 2.0, Registration: Request Body", "leave out iss, sub, aud, exp, iat and jti", true,
+		(*examination).withoutClaims),
+	registering("register.certifications", "Certifications that are unknown are ignored", "S1-116", certifying,
+		"ignore a certification whose name is not known", false,
+		(*examination).unknownCertification),
+	registering("register.required", "A certification that is required is listed as required", "S1-118", certifying,
+		"list it in udap_certifications_required", false,
+		func(x *examination, _ *registered) answer {
+			if len(x.Certifications) > 0 {
+				return skipped("certifications were given, so that what is required was not seen")
+			}
+			l, _ := x.meta.object.List("udap_certifications_required")
+			return held(len(l) == 0, "a refusal without what is required", "registered without %v", l)
+		}),
+}
+
+// registerFirst makes the registration that the further checks need.
+func (x *examination) registerFirst() answer {
+	if !isAbsolute(x.meta.endpoint(registration)) {
+		return skipped("the metadata names no registration endpoint")
+	}
+
+	claims := x.goodStatement(x.self.Client)
+	r := x.registerAs(x.self, claims)
+	x.register = r
+	return held(r.good(), "201 and a client_id", "%s", r.reply).
+		after("a software statement of %s for client_credentials, scope %q", x.self.URI, claims["scope"])
+}
+
+func (x *examination) echoed(r *registered) answer {
+	var faults []string
+	if s := r.text("software_statement"); s != r.statement {
+		faults = append(faults, "software_statement is another one, or absent")
+	}
+	for _, name := range []string{"client_name", "token_endpoint_auth_method", "scope"} {
+		if r.text(name) == "" {
+			faults = append(faults, r.object.Show(name))
+		}
+	}
+	if l, ok := r.object.List("grant_types"); !ok || !slices.Contains(l, clientCredentials) {
+		faults = append(faults, r.object.Show("grant_types"))
+	}
+
+	if len(faults) > 0 {
+		return violated("software_statement and the registered parameters", "%s", strings.Join(faults, "; "))
+	}
+	return shown("members %s", r.object.Names())
+}
+
+func (x *examination) withoutClaims(r *registered) answer {
+	var found []string
+	for name, v := range r.object {
+		empty := string(v) == "null" || string(v) == `""`
+		if empty || slices.Contains([]string{"iss", "sub", "aud", "exp", "iat", "jti"}, name) {
+			found = append(found, name)
+		}
+	}
+	if len(found) > 0 {
+		slices.Sort(found)
+		return violated("none of them", "members %s", strings.Join(found, ", "))
+	}
+	return shown("members %s", r.object.Names())
+}
+
+// unknownCertification registers anew with a certification that nobody knows.
+func (x *examination) unknownCertification(*registered) answer {
+	now := x.now()
+	compact, err := x.self.SignChain(forge.Claims{
+		"iss":                x.self.URI,
+		"sub":                x.self.URI,
+		"iat":                now.Unix(),
+		"exp":                now.AddDate(0, 1, 0).Unix(),
+		"jti":                forge.JTI(),
+		"certification_name": "A certification of an examination",
+		"certification_uris": []string{"https://client.example/certifications/examination"},
+		"grant_types":        []string{clientCredentials},
+	}, x.self.Chain...)
+	if err != nil {
+		return skipped("no certification could be made: %v", err)
+	}
+
+	r := x.registerAs(x.self, x.goodStatement(x.self.Client), compact)
+	if r.good() && r.id != "" {
+		x.register = r
+	}
+	return held(r.good(), "201 or 200: the certification is ignored", "%s", r.reply).
+		after("the statement again, with a certification that the client signed itself")
+}

@@ -1,0 +1,163 @@
+package examine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/trace"
+)
+
+// Setting is what an examination has. Client is always needed, with a certificate
+// that the destination's community issued.
+type Setting struct {
+	Client client.Config // the destination, who we are, and whom we believe
+
+	// Issuer issued Client.Chain[0]. With it the examination goes by a new URI of its
+	// own, and can make certificates that are wrong. nil: without them.
+	Issuer *certs.CA
+	CRL    string // distribution point of the certificates that Issuer makes; empty: none
+
+	// Revoked has a revoked certificate of the same community. nil: none at hand.
+	Revoked *certs.Identity
+	// Other is a member of another community that the destination trusts, under the
+	// URI of Client. OtherIssuer makes it, where that is at hand.
+	Other       *certs.Identity
+	OtherIssuer *certs.CA
+
+	Scope          string   // to register and to ask for; empty: chosen from scopes_supported
+	Organization   string   // organization_id of hl7-b2b; empty: the client's URI
+	Purpose        string   // purpose_of_use; empty: treatment
+	Certifications []string // compact JWTs, sent with each registration
+
+	// Login opens a URL in a browser with a person who signs in and agrees, and
+	// returns the query of the redirect to a URL that begins with stop. nil: there
+	// is no person.
+	Login func(ctx context.Context, target, stop string) (query string, err error)
+
+	Progress func(Check)   // is called before each check; nil: nothing
+	Wait     time.Duration // the most that a 429 is waited for; 0: a minute
+	Requests int           // the most that are made; 0: 2,000
+}
+
+// Report is what an examination found.
+type Report struct {
+	Findings []Finding     `json:"findings"`
+	Base     string        `json:"base"`
+	Began    time.Time     `json:"began"`
+	Took     time.Duration `json:"-"`
+	Requests int           `json:"requests"`
+	Left     []string      `json:"left,omitempty"` // registrations that could not be cancelled
+}
+
+const (
+	defaultWait     = time.Minute
+	defaultRequests = 2000
+	endingTime      = 30 * time.Second // for the cancellations at the end
+	treatment       = "urn:oid:2.16.840.1.113883.5.8#TREAT"
+)
+
+// Run makes every check. Its error is about the setting alone: what the destination
+// does is in the report. When ctx ends, the checks that are left are not exercised,
+// and the registrations are cancelled all the same.
+func Run(ctx context.Context, s Setting) (*Report, error) {
+	x, err := newExamination(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer x.client.Close()
+
+	r := &Report{
+		Base:  s.Client.Base,
+		Began: s.Client.Now(),
+	}
+	defer x.leave(r) // also if a check panics
+
+	for _, c := range Checks() {
+		if s.Progress != nil {
+			s.Progress(c)
+		}
+		r.Findings = append(r.Findings, c.finding(x.make(c)))
+	}
+
+	r.Requests = x.requests
+	r.Took = s.Client.Now().Sub(r.Began)
+	return r, nil
+}
+
+func newExamination(ctx context.Context, s Setting) (*examination, error) {
+	if s.Client.Key == nil || len(s.Client.Chain) == 0 {
+		return nil, errors.New("examine: no certificate of a member was given")
+	}
+	if s.Client.Verifier == nil || len(s.Client.Verifier.Communities) == 0 {
+		return nil, errors.New("examine: no anchor of a community was given")
+	}
+	if s.Wait <= 0 {
+		s.Wait = defaultWait
+	}
+	if s.Requests <= 0 {
+		s.Requests = defaultRequests
+	}
+	if s.Purpose == "" {
+		s.Purpose = treatment
+	}
+
+	c, err := client.New(s.Client)
+	if err != nil {
+		return nil, err
+	}
+	x := &examination{
+		Setting: s,
+		ctx:     ctx,
+		client:  c,
+		now:     s.Client.Now,
+	}
+	if err := x.furnish(); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("examine: %w", err)
+	}
+	return x, nil
+}
+
+// examination is one run.
+type examination struct {
+	Setting
+	ctx      context.Context // of the whole run
+	client   *client.Client
+	now      func() time.Time
+	requests int
+
+	self *member // under whose URI everything is registered
+
+	meta     *metadata // of the first check
+	register *registered
+	change   *registered
+	ended    *reply // the answer to the cancellation
+	code     *codeFlow
+	issued   *reply            // the answer with the token
+	refusals map[string]refuse // by endpoint: how wrong requests were answered
+	made     []*member         // those whose registrations may be left
+}
+
+// make makes one check.
+func (x *examination) make(c Check) answer {
+	if x.ctx.Err() != nil {
+		return skipped("the examination was interrupted")
+	}
+	if x.requests >= x.Requests {
+		return skipped("the examination has made its %d requests", x.Requests)
+	}
+
+	a := c.run(x)
+	if x.ctx.Err() != nil {
+		return skipped("the examination was interrupted")
+	}
+	a.found = trace.Cut(a.found, maxShown)
+	a.sent = trace.Cut(a.sent, maxShown)
+	return a
+}
+
+const maxShown = 1000 // characters of a text in a finding

@@ -1,0 +1,365 @@
+package examine
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/forge"
+	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/trace"
+)
+
+// yearAtMost is the longest life of signed metadata, counted generously for leap
+// years.
+const yearAtMost = 366 * 24 * time.Hour
+
+// signedChecks are the checks on signed_metadata.
+var signedChecks = []Check{
+	{
+		Name:   "signed.present",
+		Title:  "The metadata has signed_metadata",
+		Rows:   "S1-046 S1-047",
+		Rule:   signedElements,
+		Remedy: "sign the endpoints: without that no client may go on",
+		run: func(x *examination) answer {
+			s, ok := x.meta.object.Text("signed_metadata")
+			if !ok {
+				return violated("a string", "%s", x.meta.object.Show("signed_metadata"))
+			}
+			return shown("%d characters", len(s))
+		},
+	},
+	{
+		Name:   "signed.form",
+		Title:  "signed_metadata is a compact JWS, whose header and claims are JSON objects",
+		Rows:   "S1-001 S1-002 S1-003",
+		Rule:   "UDAP Security, General: General Requirements and Serialization; RFC 7515 7.1",
+		Remedy: "three segments of unpadded base64url with dots between them; no member twice",
+		run: func(x *examination) answer {
+			if !x.meta.object.Has("signed_metadata") {
+				return skipped("there is no signed_metadata")
+			}
+			return held(x.meta.signed != nil, "a compact JWS", "%s", x.meta.fault)
+		},
+	},
+	signed("signed.alg", "The header of signed_metadata has alg", "S1-007",
+		"UDAP Security, General: JWT Headers", "write alg, one of the algorithms of UDAP",
+		func(x *examination, m *metadata) answer {
+			alg, _ := m.signed.Header.Text("alg")
+			return held(slices.Contains(jose.Algorithms(), alg), "one of "+strings.Join(jose.Algorithms(), ", "),
+				"%s", m.signed.Header.Show("alg"))
+		}),
+	signed("signed.rs256", "signed_metadata is signed with RS256", "S2-06",
+		"UDAP Security 2.0, Discovery: Signed Metadata Elements", "sign with RS256",
+		func(x *examination, m *metadata) answer {
+			alg, ok := m.signed.Header.Text("alg")
+			if !ok {
+				return skipped("the header has no alg")
+			}
+			return held(alg == "RS256", "RS256", "%s", alg)
+		}),
+	signed("signed.x5c", "The header of signed_metadata has x5c, the server's certificate first", "S1-008",
+		"UDAP Security, General: JWT Headers", "put the chain into x5c, in base64 DER, leaf first",
+		func(x *examination, m *metadata) answer {
+			if len(m.chain) == 0 {
+				return violated("one or more certificates", "%s", trace.Cut(m.signed.Header.Show("x5c"), 200))
+			}
+			return held(!m.chain[0].IsCA, "the server's certificate first", "%s", jose.CertName(m.chain[0]))
+		}),
+	signed("signed.signature", "The signature of signed_metadata was made by the key of its certificate", "S1-002",
+		"RFC 7515 5.2", "sign with the key of the certificate that is first in x5c",
+		func(x *examination, m *metadata) answer { return x.signedSignature(m) }),
+	signed("signed.trust", "The certificate is one that the community issued, valid now and not revoked",
+		"S1-062 S2-01", "UDAP Security, Discovery: Multiple Trust Communities",
+		"sign with a certificate of the community that was asked for",
+		func(x *examination, m *metadata) answer { return x.signedTrust(m) }),
+}
+
+// claimsChecks are added to signedChecks: each is about one claim.
+func init() {
+	signedChecks = append(signedChecks,
+		claim("iss", "iss of signed_metadata is there", "S1-048", "write iss, the base URL",
+			func(x *examination, o jose.Object) bool { s, ok := o.Text("iss"); return ok && s != "" }),
+		Check{
+			Name:   "signed.iss.name",
+			Title:  "iss is a URI of the certificate's Subject Alternative Name",
+			Rows:   "S1-049",
+			Rule:   signedElements,
+			Remedy: "have a certificate issued for the base URL, byte for byte",
+			run:    (*examination).issuerNamed,
+		},
+		Check{
+			Name:   "signed.iss.base",
+			Title:  "iss is the base URL",
+			Rows:   "S1-050",
+			Rule:   signedElements,
+			Remedy: "write the base URL as clients do, without a slash at its end",
+			run: func(x *examination) answer {
+				iss := x.meta.claim("iss")
+				if iss == "" {
+					return skipped("there is no iss")
+				}
+				return held(iss == x.Client.Base, x.Client.Base, "%s", iss)
+			},
+		},
+		claim("sub", "sub of signed_metadata equals iss", "S1-051", "write sub, the same as iss",
+			func(x *examination, o jose.Object) bool {
+				sub, ok := o.Text("sub")
+				iss, there := o.Text("iss")
+				return ok && (!there || sub == iss)
+			}),
+		claim("exp", "exp of signed_metadata is a time to come", "S1-052", "write exp, in seconds",
+			func(x *examination, o jose.Object) bool {
+				exp, ok := seconds(o, "exp")
+				return ok && exp.After(x.now().Add(-skew))
+			}),
+		claim("lifetime", "exp is at most a year after iat", "S1-053", "sign anew more often",
+			func(x *examination, o jose.Object) bool {
+				exp, ok := seconds(o, "exp")
+				iat, there := seconds(o, "iat")
+				return !ok || !there || exp.Sub(iat) <= yearAtMost
+			}),
+		claim("iat", "iat of signed_metadata is a time gone by", "S1-054", "write iat, in seconds",
+			func(x *examination, o jose.Object) bool {
+				iat, ok := seconds(o, "iat")
+				return ok && iat.Before(x.now().Add(skew))
+			}),
+		claim("jti", "jti of signed_metadata is a string", "S1-055", "write jti, another one for each JWT",
+			func(x *examination, o jose.Object) bool { s, ok := o.Text("jti"); return ok && s != "" }),
+		Check{
+			Name:   "signed.jti.once",
+			Title:  "Another JWT of the server has another jti",
+			Rows:   "S1-056",
+			Rule:   signedElements,
+			Remedy: "give every JWT that is signed a jti of its own, or serve the same JWT",
+			run:    (*examination).identifierOnce,
+		},
+		endpointSigned("authorization_endpoint", "S1-057"),
+		endpointSigned("token_endpoint", "S1-058"),
+		endpointSigned("registration_endpoint", "S1-059"),
+		Check{
+			Name:   "signed.agrees",
+			Title:  "The plain endpoints are the signed ones",
+			Rows:   "S2-06",
+			Rule:   "UDAP Security 2.0, Discovery: Signed Metadata Elements (the signed values count)",
+			Remedy: "make both parts of one source: clients that read the plain part go elsewhere",
+			Advice: true,
+			run:    (*examination).endpointsAgree,
+		},
+	)
+}
+
+const skew = time.Minute // between our clock and the destination's
+
+// signed is a check that needs a JWS.
+func signed(
+	name, title, rows, rule, remedy string, run func(*examination, *metadata) answer,
+) Check {
+	return Check{
+		Name:   name,
+		Title:  title,
+		Rows:   rows,
+		Rule:   rule,
+		Remedy: remedy,
+		run: func(x *examination) answer {
+			if x.meta.signed == nil {
+				return skipped("signed_metadata could not be decoded")
+			}
+			return run(x, x.meta)
+		},
+	}
+}
+
+// claim is a check of one claim.
+func claim(
+	name, title, row, remedy string, holds func(*examination, jose.Object) bool,
+) Check {
+	member := strings.Replace(name, "lifetime", "exp", 1)
+	return signed("signed."+name, title, row, signedElements, remedy,
+		func(x *examination, m *metadata) answer {
+			return held(holds(x, m.signed.Claims), title, "%s", m.signed.Claims.Show(member))
+		})
+}
+
+// claim returns a claim of the signed metadata that is a string, else nothing.
+func (m *metadata) claim(name string) string {
+	if m.signed == nil {
+		return ""
+	}
+	s, _ := m.signed.Claims.Text(name)
+	return s
+}
+
+// seconds reads a NumericDate.
+func seconds(o jose.Object, name string) (time.Time, bool) {
+	var n float64
+	if o[name].Kind() != '0' || json.Unmarshal(o[name], &n) != nil || n < 0 || n > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(n), 0), true
+}
+
+func (x *examination) signedSignature(m *metadata) answer {
+	alg, _ := m.signed.Header.Text("alg")
+	if len(m.chain) == 0 || !slices.Contains(jose.Algorithms(), alg) {
+		return skipped("there is no certificate, or no algorithm that UDAP has")
+	}
+	if f := m.signed.CheckAlgorithm(); f != nil {
+		return violated("an algorithm that UDAP has", "%s", f.Found)
+	}
+	if f := m.signed.Verify(m.chain); f != nil {
+		return violated("a signature by the key of x5c[0]", "%s", f.Found)
+	}
+	return shown("%s by %s", alg, jose.CertName(m.chain[0]))
+}
+
+func (x *examination) signedTrust(m *metadata) answer {
+	if len(m.chain) == 0 {
+		return skipped("there is no certificate")
+	}
+
+	tr, err := x.verify(m, x.Client.Community)
+	reached := slices.ContainsFunc(tr.Steps, func(s trace.Step) bool {
+		return strings.HasPrefix(s.Check, "chain.")
+	})
+	switch {
+	case strings.HasPrefix(tr.RefusedBy, "chain."):
+		return violated("a certificate that the community issued, valid and not revoked",
+			"%s: %v", jose.CertName(m.chain[0]), err)
+	case !reached:
+		return skipped("not reached: %v", err)
+	}
+	return shown("%s", jose.CertName(m.chain[0]))
+}
+
+func (x *examination) issuerNamed() answer {
+	iss := x.meta.claim("iss")
+	if iss == "" || len(x.meta.chain) == 0 {
+		return skipped("there is no iss, or no certificate")
+	}
+
+	uris, err := udap.RawSANURIs(x.meta.chain[0])
+	return held(err == nil && slices.Contains(uris, iss), "iss among the URIs of the certificate",
+		"iss %s, certificate %s", iss, strings.Join(uris, ", "))
+}
+
+func (x *examination) identifierOnce() answer {
+	jti := x.meta.claim("jti")
+	if jti == "" {
+		return skipped("there is no jti")
+	}
+
+	for range 3 {
+		again := x.fetchMetadata(x.Client.Community)
+		if again.signed == nil {
+			return skipped("a second look got %s", again.reply)
+		}
+		if again.signed.Raw != x.meta.signed.Raw && again.claim("jti") == jti {
+			return violated("another jti in another JWT", "jti %s twice", jti).after("GET metadata again")
+		}
+	}
+	return shown("the same JWT, or others with other identifiers").after("GET metadata three times again")
+}
+
+func endpointSigned(name, row string) Check {
+	return signed("signed."+name, name+" is signed where it is in the plain part", row, signedElements,
+		"put "+name+" among the claims of signed_metadata",
+		func(x *examination, m *metadata) answer {
+			if !m.object.Has(name) {
+				return skipped("the metadata has no %s", name)
+			}
+			_, ok := m.signed.Claims.Text(name)
+			return held(ok, "a string among the claims", "%s", m.signed.Claims.Show(name))
+		})
+}
+
+func (x *examination) endpointsAgree() answer {
+	for _, name := range []string{
+		"authorization_endpoint",
+		"token_endpoint",
+		"registration_endpoint",
+	} {
+		signed, plain := x.meta.claim(name), x.meta.text(name)
+		if signed != "" && plain != "" && plain != signed && isAbsolute(plain) {
+			return violated(name+" "+signed, "%s in the plain part", plain)
+		}
+	}
+	return shown("they are the same")
+}
+
+func isAbsolute(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.IsAbs()
+}
+
+// discoveryChecks are further checks on what is published.
+var discoveryChecks = []Check{
+	{
+		Name:   "discovery.unknown_community",
+		Title:  "For an unknown community the answer is none, or the default metadata",
+		Rows:   "S1-064 S1-065 S2-02",
+		Rule:   "UDAP Security, Discovery: Multiple Trust Communities",
+		Remedy: "answer 404 (edition 1), 204 (edition 2) or the default metadata",
+		run:    (*examination).unknownCommunity,
+	},
+	{
+		Name:   "discovery.smart",
+		Title:  "There is a SMART configuration too",
+		Rows:   "S1-017",
+		Rule:   "UDAP Security, Discovery: Discovery of Endpoints",
+		Remedy: "answer BASE/.well-known/smart-configuration",
+		Advice: true,
+		run: func(x *examination) answer {
+			target := x.Client.Base + "/.well-known/smart-configuration"
+			r := x.get(target)
+			return held(r.good() && r.object != nil, "200 and a JSON object", "%s", r).after("GET %s", target)
+		},
+	},
+	{
+		Name:   "discovery.true",
+		Title:  "The endpoints that the metadata names answer",
+		Rows:   "S1-018",
+		Rule:   requiredMetadata + ": it represents the server's capabilities",
+		Remedy: "name only what is there",
+		run:    (*examination).endpointsAnswer,
+	},
+}
+
+func (x *examination) unknownCommunity() answer {
+	community := trace.CommunityURI("urn:uuid:" + forge.JTI())
+	m := x.fetchMetadata(community)
+	a := held(m.err == nil && (m.status == http.StatusNotFound || m.status == http.StatusNoContent ||
+		m.status == http.StatusOK && m.signed != nil),
+		"404, 204 or the default metadata", "%s", m.reply)
+	return a.after("GET %s", x.metadataURL(community))
+}
+
+// endpointsAnswer sends nothing to each endpoint: whatever it answers, it is there.
+func (x *examination) endpointsAnswer() answer {
+	var found []string
+	for _, name := range []string{"registration_endpoint", "token_endpoint"} {
+		target := x.meta.endpoint(name)
+		if !isAbsolute(target) {
+			continue
+		}
+
+		r := x.post(target, formType, nil)
+		if r.err != nil || r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed ||
+			r.status >= http.StatusInternalServerError {
+			return violated("an answer of the endpoint, such as 400", "%s: %s", name, r).
+				after("POST of nothing to %s", target)
+		}
+		found = append(found, fmt.Sprintf("%s answers %d", name, r.status))
+	}
+	if len(found) == 0 {
+		return skipped("the metadata names no endpoint")
+	}
+	return shown("%s", strings.Join(found, ", ")).after("POST of nothing")
+}
