@@ -102,6 +102,15 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "udap/conform/examine",
+		reason: "every server row of UDAP Security as a check of a destination from outside",
+		ours: []string{
+			"udap", "udap/trace", "udap/jose", "udap/forge", "udap/fault", "udap/client", "udap/conform", "certs",
+		},
+		others: []string{strict},
+		less:   []string{"os", "encoding/json"},
+	},
+	{
 		room:   "udap/conform/report",
 		reason: "what was found, as a page, JSON, JUnit XML and a badge",
 		ours:   []string{"udap/conform", "udap/look"},

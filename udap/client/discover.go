@@ -52,10 +52,10 @@ func (d *Discovery) Members() []string {
 }
 
 // discoveryURL is the URL of the discovery document (UDAP Security 2.0, discovery 2.1 and 2.4).
-func (c *Client) discoveryURL() string {
-	u := c.cfg.Base + wellKnown
-	if c.cfg.Community != "" {
-		u += "?community=" + url.QueryEscape(string(c.cfg.Community))
+func (cfg Config) discoveryURL() string {
+	u := cfg.Base + wellKnown
+	if cfg.Community != "" {
+		u += "?community=" + url.QueryEscape(string(cfg.Community))
 	}
 	return u
 }
@@ -64,7 +64,7 @@ func (c *Client) discoveryURL() string {
 func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 	d := &Discovery{
 		Trace: trace.NewTrace("discover", c.cfg.Now()),
-		URL:   c.discoveryURL(),
+		URL:   c.cfg.discoveryURL(),
 	}
 	d.Trace.Community = c.cfg.Community
 	if err := c.fetchDocument(ctx, d); err != nil {

@@ -248,7 +248,7 @@ func servesWebs(a *x509.Certificate, roots *x509.CertPool) bool {
 func (c *examiner) examineDestination(ctx context.Context, tr *trace.Trace) *Discovery {
 	d := &Discovery{
 		Trace: tr,
-		URL:   c.discoveryURL(),
+		URL:   c.cfg.discoveryURL(),
 	}
 	if c.fetchDocument(ctx, d) != nil {
 		return d

@@ -9,7 +9,7 @@ import (
 )
 
 var errNoOther = errors.New(
-	"no certificate of another community is at hand (-other-cert, -other-key, or -other-issuer-cert, -other-issuer-key)")
+	"no certificate of another community is at hand (-other-cert and -other-key, or those of its issuer)")
 
 // wrongAssertions are the groups of mistakes in authentication tokens.
 func wrongAssertions() []wrong {
@@ -86,7 +86,7 @@ func assertionChecks() []Check {
 	var out []Check
 	for _, w := range wrongAssertions() {
 		out = append(out, w.check("assertion.", func(x *examination) answer {
-			return x.tryAssertions(w)
+			return tryAssertions(x, w)
 		}))
 	}
 	for _, b := range badCertificates {
@@ -101,7 +101,7 @@ func assertionChecks() []Check {
 			Rows:   "S1-147",
 			Rule:   authRules + ": the certificate must have the URI of the registration",
 			Remedy: "compare the URIs of the certificate with the one that was registered",
-			run:    (*examination).otherMember,
+			run:    otherMember,
 		},
 		Check{
 			Name:   "assertion.replay",
@@ -109,7 +109,7 @@ func assertionChecks() []Check {
 			Rows:   "S2-18",
 			Rule:   "UDAP Security 2.0, General: JWT Claims (jti); RFC 7523 3",
 			Remedy: "remember iss and jti until exp has passed, and refuse both together",
-			run:    (*examination).replayAssertion,
+			run:    replayAssertion,
 		},
 		Check{
 			Name:   "token.authentication",
@@ -118,7 +118,7 @@ func assertionChecks() []Check {
 			Rule:   "RFC 6749 4.1.3 and 4.4.2",
 			Remedy: "require client_assertion",
 			run: func(x *examination) answer {
-				return x.tryForm("no client_assertion", nil, nil)
+				return tryForm(x, "no client_assertion", nil, nil)
 			},
 		},
 		Check{
@@ -128,8 +128,8 @@ func assertionChecks() []Check {
 			Rule:   authRules,
 			Remedy: "require client_assertion_type " + assertionType,
 			run: func(x *examination) answer {
-				return x.tryForm("another client_assertion_type",
-					url.Values{"client_assertion_type": {"urn:example:other"}}, x.mayAssert())
+				return tryForm(x, "another client_assertion_type",
+					url.Values{"client_assertion_type": {"urn:example:other"}}, mayAssert(x))
 			},
 		},
 		Check{
@@ -139,7 +139,7 @@ func assertionChecks() []Check {
 			Rule:   authRules,
 			Remedy: "require the parameter udap, 1",
 			run: func(x *examination) answer {
-				return x.tryForm("no udap", url.Values{"udap": nil}, x.mayAssert())
+				return tryForm(x, "no udap", url.Values{"udap": nil}, mayAssert(x))
 			},
 		},
 		Check{
@@ -149,8 +149,8 @@ func assertionChecks() []Check {
 			Rule:   authRules + "; RFC 6749 5.2",
 			Remedy: "answer unsupported_grant_type",
 			run: func(x *examination) answer {
-				return x.tryForm("grant_type urn:example:grant",
-					url.Values{"grant_type": {"urn:example:grant"}}, x.mayAssert())
+				return tryForm(x, "grant_type urn:example:grant",
+					url.Values{"grant_type": {"urn:example:grant"}}, mayAssert(x))
 			},
 		},
 		Check{
@@ -160,7 +160,7 @@ func assertionChecks() []Check {
 			Rule:   "UDAP JWT-Based Client Authentication 7; RFC 6749 5.2",
 			Remedy: "answer 400, application/json, with error and error_description",
 			run: func(x *examination) answer {
-				return x.errorForm(tokenEndpoint, statusesOfToken)
+				return errorForm(x, tokenEndpoint, statusesOfToken)
 			},
 		},
 	)
@@ -179,14 +179,14 @@ func (x *examination) whyNoToken() string {
 
 // mayAssert returns good claims, if there is a registration; else claims that nobody
 // looks at.
-func (x *examination) mayAssert() forge.Claims {
+func mayAssert(x *examination) forge.Claims {
 	if x.whyNoToken() != "" {
 		return forge.Claims{}
 	}
 	return x.goodAssertion(x.register.id)
 }
 
-func (x *examination) tryAssertions(w wrong) answer {
+func tryAssertions(x *examination, w wrong) answer {
 	t := x.tokenTries()
 	if t.why != "" {
 		return t.answer("")
@@ -233,7 +233,7 @@ func (x *examination) sendAssertion(t *tries, name string, c *forge.Client, chan
 }
 
 // tryForm sends a token request with some parameters changed.
-func (x *examination) tryForm(name string, change url.Values, claims forge.Claims) answer {
+func tryForm(x *examination, name string, change url.Values, claims forge.Claims) answer {
 	t := x.tokenTries()
 	if t.why != "" {
 		return t.answer("")
@@ -250,7 +250,7 @@ func (x *examination) tryForm(name string, change url.Values, claims forge.Claim
 	return t.answer("a token request with ")
 }
 
-func (x *examination) otherMember() answer {
+func otherMember(x *examination) answer {
 	t := x.tokenTries()
 	if t.why != "" {
 		return t.answer("")
@@ -269,7 +269,7 @@ func (x *examination) otherMember() answer {
 	return t.answer("a good authentication token with ")
 }
 
-func (x *examination) replayAssertion() answer {
+func replayAssertion(x *examination) answer {
 	t := x.tokenTries()
 	if t.why != "" {
 		return t.answer("")

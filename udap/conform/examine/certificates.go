@@ -3,9 +3,11 @@ package examine
 import (
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/udap"
 	"fhirdest.example/udap/forge"
 )
 
@@ -29,7 +31,7 @@ var badCertificates = []badCertificate{
 		name:   "stranger",
 		title:  "A certificate of a community that is not trusted is refused",
 		remedy: "build the path to the anchors of trust communities alone",
-		of:     []signedBy{{"a certificate under an unknown root", (*examination).stranger}},
+		of:     []signedBy{{"a certificate under an unknown root", stranger}},
 	},
 	{
 		name:   "dates",
@@ -59,14 +61,14 @@ var badCertificates = []badCertificate{
 		name:   "revoked",
 		title:  "A revoked certificate is refused",
 		remedy: "look at the community's revocation lists for every certificate of the path",
-		of:     []signedBy{{"a revoked certificate", (*examination).revoked}},
+		of:     []signedBy{{"a revoked certificate", revoked}},
 	},
 }
 
 // dated mints a certificate with these dates, from now.
 func dated(from, until time.Duration) func(*examination) (*forge.Client, error) {
 	return func(x *examination) (*forge.Client, error) {
-		return x.minted(func(t *certs.Template) {
+		return minted(x, func(t *certs.Template) {
 			t.NotBefore, t.NotAfter = x.now().Add(from), x.now().Add(until)
 		})
 	}
@@ -75,22 +77,22 @@ func dated(from, until time.Duration) func(*examination) (*forge.Client, error) 
 // changed mints a certificate with a change.
 func changed(mutate func(*x509.Certificate)) func(*examination) (*forge.Client, error) {
 	return func(x *examination) (*forge.Client, error) {
-		return x.minted(func(t *certs.Template) { t.Mutate = mutate })
+		return minted(x, func(t *certs.Template) { t.Mutate = mutate })
 	}
 }
 
 var errNotRevoked = errors.New("no revoked certificate is at hand (-revoked-cert, -revoked-key)")
 
-func (x *examination) revoked() (*forge.Client, error) {
+func revoked(x *examination) (*forge.Client, error) {
 	if x.Revoked == nil {
 		return nil, errNotRevoked
 	}
-	uris, err := certs.RawURIs(x.Revoked.Chain[0])
-	if err != nil || len(uris) == 0 {
-		return nil, errors.New("the revoked certificate has no URI")
+	uris, err := udap.RawSANURIs(x.Revoked.Chain[0])
+	if err != nil || !slices.Contains(uris, x.self.URI) {
+		return nil, errors.New("the revoked certificate has another URI than the member's")
 	}
 	return &forge.Client{
-		URI:   uris[0],
+		URI:   x.self.URI,
 		Key:   x.Revoked.Key,
 		Chain: x.Revoked.Chain,
 	}, nil

@@ -78,7 +78,8 @@ func held(holds bool, expected, format string, args ...any) answer {
 	return violated(expected, format, args...)
 }
 
-func (c Check) finding(a answer) Finding {
+// finding returns what a check found, under a profile.
+func (c Check) finding(a answer, p conform.Profile) Finding {
 	f := Finding{
 		Check:    c.Name,
 		Title:    c.Title,
@@ -92,7 +93,7 @@ func (c Check) finding(a answer) Finding {
 	}
 	if a.verdict == conform.Violated {
 		f.Remedy = c.Remedy
-		if c.Advice {
+		if c.Advice || !c.obliges(p) {
 			f.Verdict = conform.Warned
 		}
 	}

@@ -42,12 +42,12 @@ var codeChecks = []Check{
 		Rows:   "S1-068",
 		Rule:   "UDAP Security, Registration",
 		Remedy: "register clients with authorization_code, one https redirect_uri and a logo",
-		run:    (*examination).registerCode,
+		run:    registerCode,
 	},
 	asking("authorize.client", "For an unknown client_id nobody is redirected", "S1-242", codeRules,
 		"show a page, and do not redirect", false,
 		func(x *examination) answer {
-			return x.notRedirected(map[string]string{"client_id": "unknown"})
+			return notRedirected(x, map[string]string{"client_id": "unknown"})
 		}),
 	asking("authorize.redirect_uri", "For a redirect_uri that is not registered nobody is redirected",
 		"S1-242 S1-251", codeRules, "compare redirect_uri as a string with those registered", false,
@@ -58,7 +58,7 @@ var codeChecks = []Check{
 				redirectURI + "?a=b",
 				strings.Replace(redirectURI, "client", "CLIENT", 1),
 			} {
-				a := x.notRedirected(map[string]string{"redirect_uri": uri})
+				a := notRedirected(x, map[string]string{"redirect_uri": uri})
 				if a.found != "" && a.expected != "" {
 					return a
 				}
@@ -68,12 +68,12 @@ var codeChecks = []Check{
 	asking("authorize.state", "A request without state is refused with invalid_request", "S2-12",
 		"UDAP Security 2.0, General: State Parameter", "require state", false,
 		func(x *examination) answer {
-			return x.redirectedWith(map[string]string{"state": ""}, "invalid_request")
+			return redirectedWith(x, map[string]string{"state": ""}, "invalid_request")
 		}),
 	asking("authorize.pkce", "A request without code_challenge is refused", "S2-13",
 		"UDAP Security 2.0, General: PKCE; RFC 7636 4.4.1", "require code_challenge with S256", true,
 		func(x *examination) answer {
-			return x.redirectedWith(map[string]string{
+			return redirectedWith(x, map[string]string{
 				"code_challenge":        "",
 				"code_challenge_method": "",
 			}, "invalid_request")
@@ -81,7 +81,7 @@ var codeChecks = []Check{
 	asking("authorize.response_type", "Another response_type than code is refused",
 		"S1-258 S1-260 S1-264", codeRules, "answer unsupported_response_type", false,
 		func(x *examination) answer {
-			return x.redirectedWith(map[string]string{"response_type": "coupon"},
+			return redirectedWith(x, map[string]string{"response_type": "coupon"},
 				"unsupported_response_type", "invalid_request")
 		}),
 	asking("authorize.error.state", "An error comes back with the state of the request", "S1-133 S1-190", codeRules,
@@ -106,21 +106,30 @@ var codeChecks = []Check{
 			}
 			return shown("both lead to a page").after("a good authorization request by GET and by POST")
 		}),
+	asking("authorize.sign_in", "Somebody who is not signed in is asked to, and no code is issued before", "S1-265",
+		"OpenID Connect Core 3.1.2.3", "show a page for signing in", false,
+		func(x *examination) answer {
+			r := x.authorize(http.MethodGet, nil)
+			back, _ := redirected(r)
+			return held(r.err == nil && !back.Has("code"), "no code", "%s", r).
+				after("a good authorization request without a session")
+		}),
 	asking("authorize.frames", "The pages may not be shown in frames", "S1-269",
 		"RFC 6749 10.13", "send Content-Security-Policy frame-ancestors 'none'", false,
-		(*examination).noFrames),
+		noFrames),
 	asking("authorize.prompt_none", "With prompt none nobody is asked, and the answer is an error",
 		"S1-267 S1-268", "OpenID Connect Core 3.1.2.1 and 3.1.2.6", "redirect with login_required", false,
 		func(x *examination) answer {
 			if !strings.Contains(x.code.scope, "openid") {
 				return skipped("the scope openid could not be registered")
 			}
-			return x.redirectedWith(map[string]string{"prompt": "none"},
+			return redirectedWith(x, map[string]string{"prompt": "none"},
 				"login_required", "interaction_required", "consent_required", "account_selection_required")
 		}),
-	asking("authorize.idp", "An identity provider that is not trusted is refused with invalid_idp", "S1-241",
+	asking("authorize.idp", "An identity provider that is not trusted is refused with invalid_idp",
+		"S1-238 S1-240 S1-241",
 		"UDAP Security, Tiered OAuth for User Authentication", "redirect with the error invalid_idp", false,
-		(*examination).untrustedProvider),
+		untrustedProvider),
 }
 
 // asking is a check that sends an authorization request.
@@ -148,7 +157,7 @@ func asking(
 
 // registerCode registers a client for people. With an issuer it is another client;
 // else it is the same, whose registration is changed for a while.
-func (x *examination) registerCode() answer {
+func registerCode(x *examination) answer {
 	x.code = &codeFlow{
 		state:    client.NewSecret(),
 		verifier: client.NewSecret(),
@@ -172,7 +181,7 @@ func (x *examination) registerCode() answer {
 		return skipped("%v", err)
 	}
 	x.code.member = &member{Client: c}
-	x.code.registered = x.registerAs(x.code.member, x.codeStatement(c))
+	x.code.registered = x.registerAs(x.code.member, codeStatement(x, c))
 	if !x.code.good() {
 		x.code.why = "the registration was refused"
 	}
@@ -180,17 +189,17 @@ func (x *examination) registerCode() answer {
 		after("a software statement for authorization_code")
 }
 
-func (x *examination) codeStatement(c *forge.Client) forge.Claims {
+func codeStatement(x *examination, c *forge.Client) forge.Claims {
 	return x.goodStatement(c).
 		With("grant_types", []string{authorizationCode}).
 		With("response_types", []string{"code"}).
 		With("redirect_uris", []string{redirectURI}).
 		With("logo_uri", "https://client.example/logo.png").
-		With("scope", x.personScope())
+		With("scope", personScope(x))
 }
 
 // personScope returns scopes of people that the destination lists.
-func (x *examination) personScope() string {
+func personScope(x *examination) string {
 	var out []string
 	for _, s := range []string{
 		"openid",
@@ -269,7 +278,7 @@ func changeText(change map[string]string) string {
 	return strings.Join(out, ", ")
 }
 
-func (x *examination) notRedirected(change map[string]string) answer {
+func notRedirected(x *examination, change map[string]string) answer {
 	r := x.authorize(http.MethodGet, change)
 	_, back := redirected(r)
 	if back || r.err != nil || r.status/100 == 2 || r.status/100 == 3 {
@@ -280,7 +289,7 @@ func (x *examination) notRedirected(change map[string]string) answer {
 }
 
 // redirectedWith sends a wrong request, which must come back with one of the errors.
-func (x *examination) redirectedWith(change map[string]string, errors ...string) answer {
+func redirectedWith(x *examination, change map[string]string, errors ...string) answer {
 	r := x.authorize(http.MethodGet, change)
 	back, ok := redirected(r)
 	if !ok {
@@ -292,7 +301,7 @@ func (x *examination) redirectedWith(change map[string]string, errors ...string)
 }
 
 // noFrames follows redirects to the page that a person sees first.
-func (x *examination) noFrames() answer {
+func noFrames(x *examination) answer {
 	r := x.authorize(http.MethodGet, nil)
 	at, err := url.Parse(x.meta.endpoint(authorizationEndpoint))
 	for n := 0; err == nil && r.err == nil && r.status/100 == 3 && n < 5; n++ {
@@ -311,7 +320,7 @@ func (x *examination) noFrames() answer {
 		after("a good authorization request")
 }
 
-func (x *examination) untrustedProvider() answer {
+func untrustedProvider(x *examination) answer {
 	if !x.meta.has("udap_profiles_supported", "udap_to") {
 		return skipped("the destination does not list the profile udap_to")
 	}

@@ -35,6 +35,7 @@ func setting(t *testing.T, d *servertest.Destination, address string) examine.Se
 		Issuer:      d.A.Issuing,
 		OtherIssuer: d.B.Issuing,
 		CRL:         d.Lists.URL + "/a.crl",
+		OtherCRL:    d.Lists.URL + "/b.crl",
 		Client: client.Config{
 			Base:      d.Base,
 			Community: servertest.URIA,
@@ -54,16 +55,21 @@ func setting(t *testing.T, d *servertest.Destination, address string) examine.Se
 	}
 }
 
-// revoked is a member of community A whose certificate is on the list.
-func revoked(t *testing.T, d *servertest.Destination) *certs.Identity {
+// start starts a destination with change, where there is a member whose certificate
+// was revoked before.
+func start(
+	t *testing.T, change ...func(*servertest.Env),
+) (d *servertest.Destination, revoked *certs.Identity) {
 	t.Helper()
-	id := d.Client(d.A, memberURI+"/revoked")
-	d.Publish("a", d.A.Issuing, certs.RevokedEntry{
-		Serial: id.Chain[0].SerialNumber,
-		Time:   d.Now(),
-		Reason: 1,
-	})
-	return id
+	revoke := func(w *servertest.Env) {
+		revoked = w.Client(w.A, memberURI+"/revoked")
+		w.Publish("a", w.A.Issuing, certs.RevokedEntry{
+			Serial: revoked.Chain[0].SerialNumber,
+			Time:   w.Now(),
+			Reason: 1,
+		})
+	}
+	return servertest.Start(t, append(change, revoke)...), revoked
 }
 
 // failed returns the findings that are violated, or warnings.

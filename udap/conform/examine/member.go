@@ -1,6 +1,7 @@
 package examine
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ type member struct {
 
 // furnish makes the member that everything is registered for: with an issuer at hand
 // one with a new URI, so that no other registration is touched.
-func (x *examination) furnish() error {
+func furnish(x *examination) error {
 	uri := string(x.Client.ClientURI)
 	if uri == "" {
 		uris, err := udap.RawSANURIs(x.Client.Chain[0])
@@ -39,7 +40,13 @@ func (x *examination) furnish() error {
 		return nil
 	}
 
-	c, err := x.mint(x.Issuer, renamed(uri), nil)
+	uri = renamed(uri)
+	if x.Revoked != nil { // the same, so that nothing but the revocation is wrong
+		if uris, err := udap.RawSANURIs(x.Revoked.Chain[0]); err == nil && len(uris) > 0 {
+			uri = uris[0]
+		}
+	}
+	c, err := x.mint(x.Issuer, uri, nil)
 	if err != nil {
 		return err
 	}
@@ -62,6 +69,29 @@ func renamed(uri string) string {
 func (x *examination) mint(
 	ca *certs.CA, uri string, change func(*certs.Template),
 ) (*forge.Client, error) {
+	t := x.template(ca, uri)
+	if change != nil {
+		change(&t)
+	}
+
+	return issue(ca, t, x.Client.Key)
+}
+
+// issue has an authority issue a certificate for a key.
+func issue(ca *certs.CA, t certs.Template, key crypto.Signer) (*forge.Client, error) {
+	leaf, err := ca.Issue(t, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &forge.Client{
+		URI:   t.URIs[0],
+		Key:   key,
+		Chain: ca.Chain(leaf),
+	}, nil
+}
+
+// template is a certificate of a member, with the distribution point of its issuer.
+func (x *examination) template(ca *certs.CA, uri string) certs.Template {
 	now := x.now()
 	t := certs.Template{
 		CommonName: "Examination of a destination",
@@ -69,26 +99,22 @@ func (x *examination) mint(
 		NotBefore:  now.Add(-5 * time.Minute),
 		NotAfter:   now.Add(24 * time.Hour),
 	}
-	if x.CRL != "" && ca == x.Issuer {
-		t.CRL = []string{x.CRL}
-	}
-	if change != nil {
-		change(&t)
-	}
 
-	leaf, err := ca.Issue(t, x.Client.Key.Public())
-	if err != nil {
-		return nil, err
+	list := ""
+	switch ca {
+	case x.Issuer:
+		list = x.CRL
+	case x.OtherIssuer:
+		list = x.OtherCRL
 	}
-	return &forge.Client{
-		URI:   uri,
-		Key:   x.Client.Key,
-		Chain: ca.Chain(leaf),
-	}, nil
+	if list != "" {
+		t.CRL = []string{list}
+	}
+	return t
 }
 
 // stranger makes a member of a community that nobody trusts.
-func (x *examination) stranger() (*forge.Client, error) {
+func stranger(x *examination) (*forge.Client, error) {
 	now := x.now()
 	t := certs.Template{
 		CommonName: "Nobody's Root",
@@ -117,7 +143,7 @@ func (x *examination) stranger() (*forge.Client, error) {
 }
 
 // borrowed is the member's certificate with a key that is not its own.
-func (x *examination) borrowed() (*forge.Client, error) {
+func borrowed(x *examination) (*forge.Client, error) {
 	kind := certs.KeyKind("p256")
 	if x.self.Chain[0].PublicKeyAlgorithm == x509.RSA {
 		kind = "rsa2048"
@@ -136,7 +162,7 @@ func (x *examination) borrowed() (*forge.Client, error) {
 var errNoIssuer = errors.New("no key of an issuer is at hand to make the certificate (-issuer-cert, -issuer-key)")
 
 // minted is a certificate of the member's URI that is wrong in one way.
-func (x *examination) minted(change func(*certs.Template)) (*forge.Client, error) {
+func minted(x *examination, change func(*certs.Template)) (*forge.Client, error) {
 	if x.Issuer == nil {
 		return nil, errNoIssuer
 	}

@@ -24,7 +24,7 @@ var personChecks = []Check{
 		Rows:   "S1-134",
 		Rule:   exchange,
 		Remedy: "redirect with code once the person has agreed",
-		run:    (*examination).signIn,
+		run:    signIn,
 	},
 	returned("code.state", "The person comes back with the state of the request", "S1-138",
 		"repeat state", func(x *examination) answer {
@@ -45,12 +45,12 @@ var personChecks = []Check{
 		Rule:   exchange,
 		Remedy: "remember for which client a code was issued",
 		run: func(x *examination) answer {
-			if why := x.noCode(); why != "" {
+			if why := noCode(x); why != "" {
 				return skipped("%s", why)
 			}
 			claims := forge.Assertion(x.register.id, x.meta.endpoint(tokenEndpoint), x.now())
-			r := x.askToken(x.self.Client, x.codeForm(x.code.code), claims)
-			return x.refused(r, "the code, by another client")
+			r := x.askToken(x.self.Client, codeForm(x, x.code.code), claims)
+			return refused(x, r, "the code, by another client")
 		},
 	},
 	{
@@ -59,7 +59,7 @@ var personChecks = []Check{
 		Rows:   "S1-133",
 		Rule:   exchange,
 		Remedy: "answer 200 with access_token",
-		run:    (*examination).exchangeCode,
+		run:    exchangeCode,
 	},
 	{
 		Name:   "code.once",
@@ -71,13 +71,13 @@ var personChecks = []Check{
 			if x.code == nil || x.code.tokens == nil || !x.code.tokens.good() {
 				return skipped("no code was exchanged")
 			}
-			return x.refused(x.redeem(x.code.form), "the code that was used")
+			return refused(x, redeem(x, x.code.form), "the code that was used")
 		},
 	},
 }
 
 // noCode returns why there is no code to work with.
-func (x *examination) noCode() string {
+func noCode(x *examination) string {
 	switch {
 	case x.code == nil:
 		return "no client for people was registered"
@@ -91,8 +91,8 @@ func (x *examination) noCode() string {
 	return ""
 }
 
-func (x *examination) signIn() answer {
-	if why := x.noCode(); why != "" && x.Login == nil || x.code == nil || x.code.why != "" {
+func signIn(x *examination) answer {
+	if why := noCode(x); why != "" && x.Login == nil || x.code == nil || x.code.why != "" {
 		return skipped("%s", why)
 	}
 
@@ -124,7 +124,7 @@ func returned(name, title, row, remedy string, run func(*examination) answer) Ch
 		Rule:   exchange,
 		Remedy: remedy,
 		run: func(x *examination) answer {
-			if why := x.noCode(); why != "" {
+			if why := noCode(x); why != "" {
 				return skipped("%s", why)
 			}
 			return run(x)
@@ -136,13 +136,13 @@ func returned(name, title, row, remedy string, run func(*examination) answer) Ch
 // may spend the code by that: the next check gets another one.
 func redeeming(name, title, row, rule, remedy, parameter, value string) Check {
 	c := returned(name, title, row, remedy, func(x *examination) answer {
-		form := x.codeForm(x.code.code)
+		form := codeForm(x, x.code.code)
 		form.Set(parameter, value)
 		if value == "" {
 			form.Del(parameter)
 		}
 
-		a := x.refused(x.redeem(form), "a code request with "+changeText(map[string]string{parameter: value}))
+		a := refused(x, redeem(x, form), "a code request with "+changeText(map[string]string{parameter: value}))
 		if back, err := x.login(); err == nil {
 			x.code.code = back.Get("code")
 		}
@@ -152,7 +152,7 @@ func redeeming(name, title, row, rule, remedy, parameter, value string) Check {
 	return c
 }
 
-func (x *examination) codeForm(code string) url.Values {
+func codeForm(x *examination, code string) url.Values {
 	return url.Values{
 		"grant_type":            {authorizationCode},
 		"code":                  {code},
@@ -164,14 +164,14 @@ func (x *examination) codeForm(code string) url.Values {
 }
 
 // redeem posts a form with a good authentication token of the client for people.
-func (x *examination) redeem(form url.Values) *reply {
+func redeem(x *examination, form url.Values) *reply {
 	claims := forge.Assertion(x.code.id, x.meta.endpoint(tokenEndpoint), x.now()).
 		With("extensions", forge.Absent)
 	return x.askToken(x.code.member.Client, form, claims)
 }
 
 // refused expects that a request was refused.
-func (x *examination) refused(r *reply, name string) answer {
+func refused(x *examination, r *reply, name string) answer {
 	if r.err == nil && !r.good() {
 		x.note(tokenEndpoint, name, r)
 	}
@@ -179,8 +179,8 @@ func (x *examination) refused(r *reply, name string) answer {
 		"%s", r).after("%s", name)
 }
 
-func (x *examination) exchangeCode() answer {
-	if why := x.noCode(); why != "" {
+func exchangeCode(x *examination) answer {
+	if why := noCode(x); why != "" {
 		return skipped("%s", why)
 	}
 
@@ -188,8 +188,8 @@ func (x *examination) exchangeCode() answer {
 	if err != nil {
 		return skipped("the person could not sign in again: %v", err)
 	}
-	x.code.form = x.codeForm(back.Get("code"))
-	x.code.tokens = x.redeem(x.code.form)
+	x.code.form = codeForm(x, back.Get("code"))
+	x.code.tokens = redeem(x, x.code.form)
 	return held(x.code.tokens.good() && x.code.tokens.text("access_token") != "", "200 and a token",
 		"%s, members %s", x.code.tokens, trace.Cut(x.code.tokens.object.Names(), 200)).
 		after("the code, its redirect_uri and verifier, and a good authentication token")

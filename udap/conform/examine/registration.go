@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"fhirdest.example/certs"
 	"fhirdest.example/udap/forge"
 	"fhirdest.example/udap/trace"
 )
@@ -170,7 +171,7 @@ var registrationChecks = []Check{
 		Rows:   "S1-068",
 		Rule:   "UDAP Security, Registration",
 		Remedy: "the answer names the reason; a community may demand more: see -scope, -certification",
-		run:    (*examination).registerFirst,
+		run:    registerFirst,
 	},
 	registering("register.201", "A new registration is answered with 201", "S1-110", requestBody,
 		"answer 201 for a new registration", false,
@@ -187,13 +188,21 @@ var registrationChecks = []Check{
 		}),
 	registering("register.echo", "The answer has the software statement and what was registered",
 		"S1-111", requestBody, "repeat software_statement as it was sent, and every registered parameter", false,
-		(*examination).echoed),
+		echoed),
+	registering("register.secret", "The answer has no secret", "S1-287", "OpenID Connect Core; RFC 6749 10.1",
+		"issue no client_secret: clients authenticate by their certificates", false,
+		func(_ *examination, r *registered) answer {
+			return held(!r.object.Has("client_secret"), "no client_secret", "members %s", r.object.Names())
+		}),
 	registering("register.claims", "The answer leaves out the claims of the JWT and empty parameters",
 		"S2-09", "UDAP Security 2.0, Registration: Request Body", "leave out iss, sub, aud, exp, iat and jti", true,
-		(*examination).withoutClaims),
+		withoutClaims),
 	registering("register.certifications", "Certifications that are unknown are ignored", "S1-116", certifying,
 		"ignore a certification whose name is not known", false,
-		(*examination).unknownCertification),
+		unknownCertification),
+	working("register.rs256", "A statement signed with RS256 registers a client", "S1-004", "rsa2048", "RS256"),
+	working("register.es256", "A statement signed with ES256 registers a client", "S1-005", "p256", "ES256"),
+	working("register.es384", "ES384, where it is listed, works", "S1-006", "p384", "ES384"),
 	registering("register.required", "A certification that is required is listed as required", "S1-118", certifying,
 		"list it in udap_certifications_required", false,
 		func(x *examination, _ *registered) answer {
@@ -206,7 +215,7 @@ var registrationChecks = []Check{
 }
 
 // registerFirst makes the registration that the further checks need.
-func (x *examination) registerFirst() answer {
+func registerFirst(x *examination) answer {
 	if !isAbsolute(x.meta.endpoint(registration)) {
 		return skipped("the metadata names no registration endpoint")
 	}
@@ -218,7 +227,7 @@ func (x *examination) registerFirst() answer {
 		after("a software statement of %s for client_credentials, scope %q", x.self.URI, claims["scope"])
 }
 
-func (x *examination) echoed(r *registered) answer {
+func echoed(x *examination, r *registered) answer {
 	var faults []string
 	if s := r.text("software_statement"); s != r.statement {
 		faults = append(faults, "software_statement is another one, or absent")
@@ -238,7 +247,7 @@ func (x *examination) echoed(r *registered) answer {
 	return shown("members %s", r.object.Names())
 }
 
-func (x *examination) withoutClaims(r *registered) answer {
+func withoutClaims(x *examination, r *registered) answer {
 	var found []string
 	for name, v := range r.object {
 		empty := string(v) == "null" || string(v) == `""`
@@ -254,7 +263,7 @@ func (x *examination) withoutClaims(r *registered) answer {
 }
 
 // unknownCertification registers anew with a certification that nobody knows.
-func (x *examination) unknownCertification(*registered) answer {
+func unknownCertification(x *examination, _ *registered) answer {
 	now := x.now()
 	compact, err := x.self.SignChain(forge.Claims{
 		"iss":                x.self.URI,
@@ -276,4 +285,36 @@ func (x *examination) unknownCertification(*registered) answer {
 	}
 	return held(r.good(), "201 or 200: the certification is ignored", "%s", r.reply).
 		after("the statement again, with a certification that the client signed itself")
+}
+
+// working registers a client with a key of a kind, if the destination lists the
+// algorithm.
+func working(name, title, row string, kind certs.KeyKind, alg string) Check {
+	return registering(name, title, row, "UDAP Security, General: Signature Algorithm Identifiers",
+		"accept every algorithm that the metadata lists", false,
+		func(x *examination, _ *registered) answer {
+			const list = "registration_endpoint_jwt_signing_alg_values_supported"
+			if x.meta.object.Has(list) && !x.meta.has(list, alg) {
+				return skipped("the destination does not list %s", alg)
+			}
+			if x.Issuer == nil {
+				return skipped("%v", errNoIssuer)
+			}
+
+			key, err := certs.NewKey(kind)
+			if err != nil {
+				return skipped("%v", err)
+			}
+			c, err := issue(x.Issuer, x.template(x.Issuer, renamed(x.self.URI)), key)
+			if err != nil {
+				return skipped("%v", err)
+			}
+
+			m := &member{Client: c}
+			r := x.registerAs(m, x.goodStatement(c))
+			if r.good() {
+				x.cancel(x.ctx, m)
+			}
+			return held(r.good(), "201", "%s", r.reply).after("a software statement signed with %s", alg)
+		})
 }

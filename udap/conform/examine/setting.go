@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/trace"
 )
 
@@ -27,11 +28,13 @@ type Setting struct {
 	// URI of Client. OtherIssuer makes it, where that is at hand.
 	Other       *certs.Identity
 	OtherIssuer *certs.CA
+	OtherCRL    string // as CRL, for OtherIssuer
 
-	Scope          string   // to register and to ask for; empty: chosen from scopes_supported
-	Organization   string   // organization_id of hl7-b2b; empty: the client's URI
-	Purpose        string   // purpose_of_use; empty: treatment
-	Certifications []string // compact JWTs, sent with each registration
+	Profile        conform.Profile // whose rows count; empty: edition 2
+	Scope          string          // to register and to ask for; empty: chosen from scopes_supported
+	Organization   string          // organization_id of hl7-b2b; empty: the client's URI
+	Purpose        string          // purpose_of_use; empty: treatment
+	Certifications []string        // compact JWTs, sent with each registration
 
 	// Login opens a URL in a browser with a person who signs in and agrees, and
 	// returns the query of the redirect to a URL that begins with stop. nil: there
@@ -45,12 +48,13 @@ type Setting struct {
 
 // Report is what an examination found.
 type Report struct {
-	Findings []Finding     `json:"findings"`
-	Base     string        `json:"base"`
-	Began    time.Time     `json:"began"`
-	Took     time.Duration `json:"-"`
-	Requests int           `json:"requests"`
-	Left     []string      `json:"left,omitempty"` // registrations that could not be cancelled
+	Findings []Finding       `json:"findings"`
+	Base     string          `json:"base"`
+	Profile  conform.Profile `json:"profile"`
+	Began    time.Time       `json:"began"`
+	Took     time.Duration   `json:"-"`
+	Requests int             `json:"requests"`
+	Left     []string        `json:"left,omitempty"` // registrations that could not be cancelled
 }
 
 const (
@@ -71,16 +75,20 @@ func Run(ctx context.Context, s Setting) (*Report, error) {
 	defer x.client.Close()
 
 	r := &Report{
-		Base:  s.Client.Base,
-		Began: s.Client.Now(),
+		Base:    s.Client.Base,
+		Profile: x.Profile,
+		Began:   x.now(),
 	}
 	defer x.leave(r) // also if a check panics
 
 	for _, c := range Checks() {
+		if !c.binds(r.Profile) {
+			continue
+		}
 		if s.Progress != nil {
 			s.Progress(c)
 		}
-		r.Findings = append(r.Findings, c.finding(x.make(c)))
+		r.Findings = append(r.Findings, c.finding(x.make(c), r.Profile))
 	}
 
 	r.Requests = x.requests
@@ -101,6 +109,9 @@ func newExamination(ctx context.Context, s Setting) (*examination, error) {
 	if s.Requests <= 0 {
 		s.Requests = defaultRequests
 	}
+	if s.Profile == "" {
+		s.Profile = conform.SSRAA2
+	}
 	if s.Purpose == "" {
 		s.Purpose = treatment
 	}
@@ -115,7 +126,7 @@ func newExamination(ctx context.Context, s Setting) (*examination, error) {
 		client:  c,
 		now:     s.Client.Now,
 	}
-	if err := x.furnish(); err != nil {
+	if err := furnish(x); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("examine: %w", err)
 	}

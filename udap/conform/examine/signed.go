@@ -75,11 +75,11 @@ var signedChecks = []Check{
 		}),
 	signed("signed.signature", "The signature of signed_metadata was made by the key of its certificate", "S1-002",
 		"RFC 7515 5.2", "sign with the key of the certificate that is first in x5c",
-		func(x *examination, m *metadata) answer { return x.signedSignature(m) }),
+		func(x *examination, m *metadata) answer { return signedSignature(x, m) }),
 	signed("signed.trust", "The certificate is one that the community issued, valid now and not revoked",
 		"S1-062 S2-01", "UDAP Security, Discovery: Multiple Trust Communities",
 		"sign with a certificate of the community that was asked for",
-		func(x *examination, m *metadata) answer { return x.signedTrust(m) }),
+		func(x *examination, m *metadata) answer { return signedTrust(x, m) }),
 }
 
 // claimsChecks are added to signedChecks: each is about one claim.
@@ -93,7 +93,7 @@ func init() {
 			Rows:   "S1-049",
 			Rule:   signedElements,
 			Remedy: "have a certificate issued for the base URL, byte for byte",
-			run:    (*examination).issuerNamed,
+			run:    issuerNamed,
 		},
 		Check{
 			Name:   "signed.iss.base",
@@ -139,7 +139,7 @@ func init() {
 			Rows:   "S1-056",
 			Rule:   signedElements,
 			Remedy: "give every JWT that is signed a jti of its own, or serve the same JWT",
-			run:    (*examination).identifierOnce,
+			run:    identifierOnce,
 		},
 		endpointSigned("authorization_endpoint", "S1-057"),
 		endpointSigned("token_endpoint", "S1-058"),
@@ -151,7 +151,7 @@ func init() {
 			Rule:   "UDAP Security 2.0, Discovery: Signed Metadata Elements (the signed values count)",
 			Remedy: "make both parts of one source: clients that read the plain part go elsewhere",
 			Advice: true,
-			run:    (*examination).endpointsAgree,
+			run:    endpointsAgree,
 		},
 	)
 }
@@ -206,7 +206,7 @@ func seconds(o jose.Object, name string) (time.Time, bool) {
 	return time.Unix(int64(n), 0), true
 }
 
-func (x *examination) signedSignature(m *metadata) answer {
+func signedSignature(x *examination, m *metadata) answer {
 	alg, _ := m.signed.Header.Text("alg")
 	if len(m.chain) == 0 || !slices.Contains(jose.Algorithms(), alg) {
 		return skipped("there is no certificate, or no algorithm that UDAP has")
@@ -220,7 +220,7 @@ func (x *examination) signedSignature(m *metadata) answer {
 	return shown("%s by %s", alg, jose.CertName(m.chain[0]))
 }
 
-func (x *examination) signedTrust(m *metadata) answer {
+func signedTrust(x *examination, m *metadata) answer {
 	if len(m.chain) == 0 {
 		return skipped("there is no certificate")
 	}
@@ -239,7 +239,7 @@ func (x *examination) signedTrust(m *metadata) answer {
 	return shown("%s", jose.CertName(m.chain[0]))
 }
 
-func (x *examination) issuerNamed() answer {
+func issuerNamed(x *examination) answer {
 	iss := x.meta.claim("iss")
 	if iss == "" || len(x.meta.chain) == 0 {
 		return skipped("there is no iss, or no certificate")
@@ -250,7 +250,7 @@ func (x *examination) issuerNamed() answer {
 		"iss %s, certificate %s", iss, strings.Join(uris, ", "))
 }
 
-func (x *examination) identifierOnce() answer {
+func identifierOnce(x *examination) answer {
 	jti := x.meta.claim("jti")
 	if jti == "" {
 		return skipped("there is no jti")
@@ -280,7 +280,7 @@ func endpointSigned(name, row string) Check {
 		})
 }
 
-func (x *examination) endpointsAgree() answer {
+func endpointsAgree(x *examination) answer {
 	for _, name := range []string{
 		"authorization_endpoint",
 		"token_endpoint",
@@ -307,7 +307,7 @@ var discoveryChecks = []Check{
 		Rows:   "S1-064 S1-065 S2-02",
 		Rule:   "UDAP Security, Discovery: Multiple Trust Communities",
 		Remedy: "answer 404 (edition 1), 204 (edition 2) or the default metadata",
-		run:    (*examination).unknownCommunity,
+		run:    unknownCommunity,
 	},
 	{
 		Name:   "discovery.smart",
@@ -328,11 +328,11 @@ var discoveryChecks = []Check{
 		Rows:   "S1-018",
 		Rule:   requiredMetadata + ": it represents the server's capabilities",
 		Remedy: "name only what is there",
-		run:    (*examination).endpointsAnswer,
+		run:    endpointsAnswer,
 	},
 }
 
-func (x *examination) unknownCommunity() answer {
+func unknownCommunity(x *examination) answer {
 	community := trace.CommunityURI("urn:uuid:" + forge.JTI())
 	m := x.fetchMetadata(community)
 	a := held(m.err == nil && (m.status == http.StatusNotFound || m.status == http.StatusNoContent ||
@@ -342,7 +342,7 @@ func (x *examination) unknownCommunity() answer {
 }
 
 // endpointsAnswer sends nothing to each endpoint: whatever it answers, it is there.
-func (x *examination) endpointsAnswer() answer {
+func endpointsAnswer(x *examination) answer {
 	var found []string
 	for _, name := range []string{"registration_endpoint", "token_endpoint"} {
 		target := x.meta.endpoint(name)

@@ -210,7 +210,7 @@ func statementChecks() []Check {
 	var out []Check
 	for _, w := range wrongStatements() {
 		out = append(out, w.check("statement.", func(x *examination) answer {
-			return x.tryStatements(w)
+			return tryStatements(x, w)
 		}))
 	}
 
@@ -221,7 +221,7 @@ func statementChecks() []Check {
 			Rows:   "S2-18",
 			Rule:   "UDAP Security 2.0, General: JWT Claims (jti); UDAP Dynamic Client Registration 3",
 			Remedy: "remember iss and jti until exp has passed, and refuse both together",
-			run:    (*examination).replayStatement,
+			run:    replayStatement,
 		},
 		Check{
 			Name:   "register.udap",
@@ -230,7 +230,7 @@ func statementChecks() []Check {
 			Rule:   "UDAP Security, Registration: Request Body (a rule for clients)",
 			Remedy: `require "udap": "1"`,
 			Advice: true,
-			run:    (*examination).withoutVersion,
+			run:    withoutVersion,
 		},
 		Check{
 			Name:   "register.errors",
@@ -239,7 +239,7 @@ func statementChecks() []Check {
 			Rule:   "UDAP Dynamic Client Registration 5.2; RFC 7591 3.2.2",
 			Remedy: "answer 400, application/json, with error and error_description",
 			run: func(x *examination) answer {
-				return x.errorForm(registration, []int{http.StatusBadRequest})
+				return errorForm(x, registration, []int{http.StatusBadRequest})
 			},
 		},
 	)
@@ -270,7 +270,7 @@ func (x *examination) mayRegister() (why string, ok bool) {
 }
 
 // tryStatements sends every mistake of a group.
-func (x *examination) tryStatements(w wrong) answer {
+func tryStatements(x *examination, w wrong) answer {
 	t := x.tries()
 	for _, f := range fault.All() {
 		if !w.of(f, fault.Statement) {
@@ -305,7 +305,7 @@ func (x *examination) sendStatement(t *tries, name string, c *forge.Client, chan
 
 // byAnotherKey sends a document with the member's certificate that another key signed.
 func byAnotherKey(x *examination, t *tries, send sender) error {
-	c, err := x.borrowed()
+	c, err := borrowed(x)
 	if err != nil {
 		return err
 	}
@@ -370,7 +370,7 @@ func (t *tries) answer(sent string) answer {
 
 // replayStatement posts the statement of the registration again. Nothing is changed by
 // it, if it is accepted.
-func (x *examination) replayStatement() answer {
+func replayStatement(x *examination) answer {
 	t := x.tries()
 	if t.why == "" {
 		t.statement("the statement that was used", x.register.statement)
@@ -378,7 +378,7 @@ func (x *examination) replayStatement() answer {
 	return t.answer("")
 }
 
-func (x *examination) withoutVersion() answer {
+func withoutVersion(x *examination) answer {
 	t := x.tries()
 	for _, version := range []string{"", "2"} {
 		if t.why != "" {
@@ -405,7 +405,7 @@ func (x *examination) withoutVersion() answer {
 }
 
 // errorForm checks the form of the refusals of an endpoint.
-func (x *examination) errorForm(endpoint string, statuses []int) answer {
+func errorForm(x *examination, endpoint string, statuses []int) answer {
 	seen := x.refusals[endpoint]
 	if len(seen) == 0 {
 		return skipped("nothing was refused there")

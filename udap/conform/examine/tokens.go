@@ -160,7 +160,7 @@ var tokenChecks = []Check{
 	issuing("token.scope.subset", "Of scopes of which one can be granted, that one is granted", "S2-16", scopeRules,
 		"grant what can be granted, and name it in scope", true,
 		func(x *examination, _ *reply) answer {
-			r := x.askScope(x.register.scope + " system/Nothing.rs")
+			r := askScope(x, x.register.scope+" system/Nothing.rs")
 			return held(r.good() && r.text("scope") != "", "200 and the scope that is granted",
 				"%s, %s", r, r.object.Show("scope")).
 				after("scope %q and one that there is not", x.register.scope)
@@ -168,7 +168,7 @@ var tokenChecks = []Check{
 	issuing("token.scope.invalid", "Scopes of which none can be granted are invalid_scope", "S2-16", scopeRules,
 		"answer 400 invalid_scope", true,
 		func(x *examination, _ *reply) answer {
-			r := x.askScope("system/Nothing.rs")
+			r := askScope(x, "system/Nothing.rs")
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).
 				after("scope system/Nothing.rs")
 		}),
@@ -177,15 +177,15 @@ var tokenChecks = []Check{
 		func(x *examination, _ *reply) answer {
 			const wildcard = "system/*.cruds"
 			if x.meta.has("scopes_supported", wildcard) {
-				return skipped("the destination supports " + wildcard)
+				return skipped("the destination supports %s", wildcard)
 			}
-			r := x.askScope(wildcard)
+			r := askScope(x, wildcard)
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).after("scope %s", wildcard)
 		}),
 	issuing("token.b2b.supported", "A server that needs hl7-b2b lists it as supported", "S1-029",
 		requiredMetadata, "list hl7-b2b in udap_authorization_extensions_supported", false,
 		func(x *examination, _ *reply) answer {
-			refused := x.withoutB2B()
+			refused := withoutB2B(x)
 			listed := x.meta.has("udap_authorization_extensions_supported", udap.B2BKey)
 			if listed == refused.good() && !listed {
 				return skipped("it is neither listed nor needed")
@@ -200,7 +200,7 @@ var tokenChecks = []Check{
 			if !x.meta.has("udap_authorization_extensions_supported", udap.B2BKey) {
 				return skipped("it is not listed as supported")
 			}
-			if r := x.withoutB2B(); r.good() {
+			if r := withoutB2B(x); r.good() {
 				return skipped("it is not needed")
 			}
 			return held(x.meta.has("udap_authorization_extensions_required", udap.B2BKey),
@@ -211,10 +211,10 @@ var tokenChecks = []Check{
 	issuing("token.b2b.form", "An hl7-b2b object that lacks what it must have is refused", "S2-21",
 		"UDAP Security, B2B Authorization Extension Object",
 		"require version 1, organization_id as a URI and purpose_of_use", false,
-		(*examination).wrongB2B),
+		wrongB2B),
 }
 
-func (x *examination) askScope(scope string) *reply {
+func askScope(x *examination, scope string) *reply {
 	form := x.tokenForm()
 	form.Set("scope", scope)
 	r := x.askToken(x.self.Client, form, x.goodAssertion(x.register.id))
@@ -225,7 +225,7 @@ func (x *examination) askScope(scope string) *reply {
 }
 
 // withoutB2B asks for a token without the extension object.
-func (x *examination) withoutB2B() *reply {
+func withoutB2B(x *examination) *reply {
 	r := x.askToken(x.self.Client, x.tokenForm(), x.goodAssertion(x.register.id).With("extensions", forge.Absent))
 	if !r.good() && r.err == nil {
 		x.note(tokenEndpoint, "no hl7-b2b", r)
@@ -233,8 +233,8 @@ func (x *examination) withoutB2B() *reply {
 	return r
 }
 
-func (x *examination) wrongB2B(*reply) answer {
-	if x.withoutB2B().good() {
+func wrongB2B(x *examination, _ *reply) answer {
+	if withoutB2B(x).good() {
 		return skipped("the destination does not need hl7-b2b")
 	}
 
@@ -289,7 +289,8 @@ var lifeChecks = []Check{
 		func(x *examination) answer {
 			return held(x.change.id == x.register.id, string(x.register.id), "%s", x.change.id)
 		}),
-	changing("change.200", "A change is answered with 200", "S1-124", "answer 200 where the client_id is the same", true,
+	changing("change.200", "A change is answered with 200", "S1-124",
+		"answer 200 where the client_id is the same", true,
 		func(x *examination) answer {
 			if x.change.id != x.register.id {
 				return skipped("the client_id is another one")
@@ -314,7 +315,7 @@ var lifeChecks = []Check{
 		Rows:   "S2-08",
 		Rule:   "UDAP Security 2.0, Registration: Modifying and Cancelling Registrations",
 		Remedy: "a registration is identified by community and URI, not by the URI alone",
-		run:    (*examination).otherCommunity,
+		run:    otherCommunity,
 	},
 	{
 		Name:   "cancel.accepted",
@@ -372,11 +373,11 @@ func changing(
 
 // otherCommunity registers the same URI in another community: the registration of the
 // first must go on as it was.
-func (x *examination) otherCommunity() answer {
+func otherCommunity(x *examination) answer {
 	if why, ok := x.mayAsk(); !ok {
 		return skipped("%s", why)
 	}
-	c, err := x.outsider()
+	c, err := outsider(x)
 	if err != nil {
 		return skipped("%v", err)
 	}
@@ -402,7 +403,7 @@ func (x *examination) otherCommunity() answer {
 }
 
 // outsider is a member of another community under our URI.
-func (x *examination) outsider() (*forge.Client, error) {
+func outsider(x *examination) (*forge.Client, error) {
 	if x.OtherIssuer != nil {
 		return x.mint(x.OtherIssuer, x.self.URI, nil)
 	}
