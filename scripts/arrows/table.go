@@ -295,6 +295,13 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "server/lab/api",
+		reason: "the lab's JSON interface, for programs",
+		ours:   []string{"server/lab", "udap/conform/report"},
+		others: []string{strict},
+		less:   []string{"os", "encoding/json"},
+	},
+	{
 		room:   "server/lab/labtest",
 		reason: "the test that any store of the lab must pass",
 		ours:   []string{"server/lab", "udap/conform", "udap/trace"},
