@@ -95,6 +95,15 @@ var table = []row{
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
+		room:   "udap/fault/answer",
+		reason: "deliberate faults in answers, and whether the client noticed",
+		ours: []string{
+			"udap", "udap/trace", "udap/jose", "udap/forge", "udap/conform", "certs",
+		},
+		others: []string{strict},
+		less:   []string{"encoding/json", "os"},
+	},
+	{
 		room:   "udap/conform",
 		reason: "requirements as rows, and what was found about each",
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/look"},

@@ -58,7 +58,10 @@ func ask(ctx context.Context, c *Client, what, path, token string, body []byte) 
 		return out, err
 	}
 
-	return out, out.read()
+	if err := out.read(); err != nil || body != nil {
+		return out, err
+	}
+	return out, out.isAsked(c.cfg.Base)
 }
 
 // wanted is one thing to get.
