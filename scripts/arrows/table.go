@@ -120,6 +120,13 @@ var table = []row{
 		less:   []string{"os", "encoding/json"},
 	},
 	{
+		room:   "udap/conform/hint",
+		reason: "what was typed when a request reached nothing, or could not be read",
+		ours:   []string{"udap/trace", "udap/jose", "udap/conform"},
+		others: []string{strict},
+		less:   []string{"net/http", "os", "time", "encoding/json"},
+	},
+	{
 		room:   "udap/conform/report",
 		reason: "what was found, as a page, JSON, JUnit XML and a badge",
 		ours:   []string{"udap/conform", "udap/look"},
