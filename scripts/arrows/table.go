@@ -104,6 +104,12 @@ var table = []row{
 		less:   []string{"encoding/json", "os"},
 	},
 	{
+		room:   "udap/conform/assess",
+		reason: "what the exchanges of a session show about a client",
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/conform"},
+		less:   []string{"net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "udap/conform",
 		reason: "requirements as rows, and what was found about each",
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/look"},

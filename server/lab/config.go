@@ -9,6 +9,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 	"fhirdest.example/udap/trace"
 )
 
@@ -77,12 +78,4 @@ type Assessor interface {
 }
 
 // Assessment is what one exchange shows.
-type Assessment struct {
-	Exchange uint64            `json:"exchange"`
-	Lane     string            `json:"lane"`             // id of the lane: that of one client
-	Joined   []string          `json:"joined,omitempty"` // lanes that turned out to be this one
-	Step     conform.Step      `json:"step"`
-	Colour   string            `json:"colour"` // green, amber or red
-	Text     string            `json:"text"`   // why, in one sentence
-	Findings []conform.Finding `json:"findings,omitempty"`
-}
+type Assessment = assess.Assessment

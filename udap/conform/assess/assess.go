@@ -1,0 +1,194 @@
+package assess
+
+import (
+	"time"
+
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
+)
+
+// Setting is what an Assessor knows of the session.
+type Setting struct {
+	Base    string          // FHIR base URL
+	Issuer  string          // of the authorization server
+	Profile conform.Profile // decides which rows bind
+}
+
+// Colour is how a step of a client went.
+type Colour = string
+
+// The colours.
+const (
+	Green Colour = "green" // nothing is wrong
+	Amber Colour = "amber" // it went on, or may, and a stricter destination might refuse it
+	Red   Colour = "red"   // a requirement was violated
+)
+
+// Assessment is what one exchange shows.
+type Assessment struct {
+	Exchange uint64            `json:"exchange"`
+	Lane     string            `json:"lane"`             // id of the lane
+	Joined   []string          `json:"joined,omitempty"` // lanes that turned out to be this one
+	Step     conform.Step      `json:"step"`
+	Colour   Colour            `json:"colour"`
+	Text     string            `json:"text"` // why, in one sentence
+	Findings []conform.Finding `json:"findings,omitempty"`
+}
+
+// Assessor assesses the clients of one session. Its methods must not be called at
+// the same time.
+type Assessor struct {
+	set   Setting
+	tally tally
+
+	lanes []*lane
+	byKey *memory[*lane] // see lane.go for the keys
+
+	// What was issued in the session, by its masked form, and by whom it was used.
+	clients    *memory[*registration]  // by client_id
+	tokens     *memory[*issued]        // access tokens
+	refreshes  *memory[*issued]        // refresh tokens
+	codes      *memory[*code]          // authorization codes
+	requests   *memory[*authorization] // authorization requests, by state
+	jtis       *memory[used]
+	challenges *memory[uint64] // PKCE's challenges, and the exchange that first had each
+	nonces     *memory[uint64]
+
+	waits *memory[time.Time] // until when a lane was asked to wait, by lane and place
+	pages *memory[link]      // next links, by their path and parameters
+}
+
+// New returns an Assessor of a session without exchanges.
+func New(s Setting) *Assessor {
+	if s.Profile == "" {
+		s.Profile = conform.SSRAA2
+	}
+	return &Assessor{
+		set:        s,
+		tally:      tally{},
+		byKey:      newMemory[*lane](maxKept),
+		clients:    newMemory[*registration](maxKept),
+		tokens:     newMemory[*issued](maxKept),
+		refreshes:  newMemory[*issued](maxKept),
+		codes:      newMemory[*code](maxKept),
+		requests:   newMemory[*authorization](maxKept),
+		jtis:       newMemory[used](maxKept),
+		challenges: newMemory[uint64](maxKept),
+		nonces:     newMemory[uint64](maxKept),
+		waits:      newMemory[time.Time](maxKept),
+		pages:      newMemory[link](maxKept),
+	}
+}
+
+// registration is a client_id that was assigned in the session.
+type registration struct {
+	lane      *lane
+	uri       trace.ClientURI
+	grants    []string
+	metadata  string // what was registered, to compare
+	cancelled uint64 // the exchange whose answer confirmed it; 0: it counts
+}
+
+// issued is a token that was issued in the session.
+type issued struct {
+	lane    *lane
+	client  trace.ClientID
+	refused uint64 // the exchange in which it was first refused as invalid
+	spent   uint64 // the exchange in which a refresh token was replaced
+}
+
+// code is an authorization code that was issued in the session.
+type code struct {
+	lane    *lane
+	request *authorization
+	altered string // the state of the answer, if it was not that of the request
+	spent   uint64 // the exchange in which it was redeemed
+}
+
+// authorization is an authorization request.
+type authorization struct {
+	lane      *lane
+	n         uint64
+	client    trace.ClientID
+	redirect  string // redirect_uri; empty if it was not sent
+	challenge bool
+	idp       string
+}
+
+// used is where a jti was first used.
+type used struct {
+	kind kind
+	n    uint64
+	raw  string  // digest of the JWT
+	exp  float64 // when it ends; 0 if it does not say
+	done bool    // the destination acted on it
+}
+
+// Add assesses an exchange. Exchanges must be added in the order of their numbers.
+func (a *Assessor) Add(x *conform.Exchange) Assessment {
+	r := parse(x)
+	joined := a.place(r)
+
+	reading{a}.patience(r)
+	switch r.place {
+	case metadata:
+		discovering{a}.discovery(r)
+	case register:
+		registering{a}.registers(r)
+	case authorize, pages:
+		authorizing{a}.authorizes(r)
+	case token:
+		redeeming{a}.token(r)
+	case revoke, introspect:
+		redeeming{a}.authenticates(r)
+	case records, documents, elsewhere:
+		reading{a}.reads(r)
+	}
+	r.decided()
+
+	out := Assessment{
+		Exchange: x.N,
+		Lane:     r.lane.ID,
+		Joined:   joined,
+		Step:     x.Step,
+		Findings: a.binding(r.findings),
+	}
+	if out.Step == "" {
+		out.Step = Classify(x.Method, x.Target, x.Request.Body)
+	}
+	out.Colour, out.Text = r.sentence(out.Findings)
+
+	a.tally.add(out.Findings)
+	r.lane.tally.add(out.Findings)
+	r.lane.reach(out, x)
+
+	return out
+}
+
+// binding returns the findings about rows that bind under the session's profile.
+func (a *Assessor) binding(all []conform.Finding) []conform.Finding {
+	var out []conform.Finding
+	for _, f := range all {
+		row, known := conform.Lookup(f.Row)
+		if f.Row == "" || known && row.Binds(conform.Client, a.set.Profile) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Rows returns the outcome of every row that binds a client under the session's
+// profile, over all clients of the session.
+func (a *Assessor) Rows() []conform.Outcome {
+	return a.tally.outcomes(a.set.Profile)
+}
+
+// LaneRows returns the outcomes for one client; nil if there is no such lane.
+func (a *Assessor) LaneRows(id string) []conform.Outcome {
+	for _, l := range a.lanes {
+		if l.ID == id {
+			return l.whole().tally.outcomes(a.set.Profile)
+		}
+	}
+	return nil
+}

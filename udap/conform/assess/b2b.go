@@ -1,0 +1,249 @@
+package assess
+
+import (
+	"net/url"
+	"strings"
+
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/trace"
+)
+
+// extensions returns the extension objects of an authentication token.
+func (r *request) extensions() (jose.Object, bool) {
+	if !r.doc.has("extensions") {
+		return nil, false
+	}
+	o, err := jose.ParseObject(r.doc.jws.Claims["extensions"])
+	return o, err == nil
+}
+
+// business assesses the hl7-b2b object of client_credentials (UDAP Security 2.0,
+// 5.2.1.1).
+func (a redeeming) business(r *request) {
+	if r.doc == nil || r.doc.jws == nil {
+		return
+	}
+
+	ext, _ := r.extensions()
+	b2b, err := jose.ParseObject(ext["hl7-b2b"])
+	tefca := a.set.Profile == conform.TEFCA
+	if tefca {
+		purpose{r}.tefcaNames(ext)
+	}
+
+	switch {
+	case !ext.Has("hl7-b2b") && (ext.Has(udap.IASKey) || ext.Has("hl7-b2b-user")):
+		r.shows("S1-198")
+		return
+	case !ext.Has("hl7-b2b"):
+		r.violates("S1-198", "the authentication token has no hl7-b2b object", "extensions with hl7-b2b",
+			r.doc.shown("extensions"), "state for whom and for which purpose the data is asked for")
+		return
+	case err != nil:
+		r.violates("S1-198", "hl7-b2b is not a JSON object", "a JSON object", ext.Kind("hl7-b2b"), "")
+		return
+	}
+
+	r.shows("S1-198")
+	p := purpose{r}
+	p.version(b2b)
+	p.subject(b2b)
+	p.organization(b2b)
+	p.purposes(b2b)
+	p.consent(b2b)
+	if tefca {
+		p.tefcaContext(b2b)
+	}
+}
+
+// purpose assesses for whom and for what a client asks.
+type purpose struct{ *request }
+
+func (r purpose) version(b2b jose.Object) {
+	if v, _ := b2b.Text("version"); v == "1" {
+		r.shows("S1-202")
+		return
+	}
+	r.violates("S1-202", `version of hl7-b2b is not the string "1"`, `"1"`, b2b.Show("version"), "")
+}
+
+// readable assesses an optional member that is a readable text.
+func (r purpose) readable(row string, b2b jose.Object, member string) {
+	if !b2b.Has(member) {
+		return
+	}
+	if s, ok := b2b.Text(member); ok && strings.TrimSpace(s) != "" {
+		r.shows(row)
+		return
+	}
+	r.violates(row, member+" is not a readable text", "a string", b2b.Show(member), "leave it out, or write the name")
+}
+
+func (r purpose) subject(b2b jose.Object) {
+	r.readable("S1-203", b2b, "subject_name")
+	r.readable("S1-210", b2b, "organization_name")
+	named := b2b.Has("subject_name")
+
+	if b2b.Has("subject_id") {
+		id, _ := b2b.Text("subject_id")
+		switch {
+		case !named:
+			r.violates("S1-204", "subject_id is there without subject_name", "subject_name beside it",
+				"no subject_name",
+				"send both, or neither")
+		case !validNPI(id):
+			r.violates("S1-205", "subject_id is no National Provider Identifier", "ten digits with a right check digit",
+				b2b.Show("subject_id"), "leave subject_id out for persons without an NPI")
+		default:
+			r.shows("S1-204", "S1-205")
+		}
+	}
+
+	if !b2b.Has("subject_role") {
+		return
+	}
+	role, ok := b2b.Text("subject_role")
+	switch {
+	case !named:
+		r.violates("S1-208", "subject_role is there without subject_name", "subject_name beside it", "no subject_name",
+			"send both, or neither")
+	case !ok || role == "":
+		r.violates("S1-208", "subject_role is not a code", "a code of the NUCC provider taxonomy",
+			b2b.Show("subject_role"), "")
+	case len(role) != 10:
+		r.warns("S1-208", "subject_role is no code of the NUCC provider taxonomy, from which communities are to choose",
+			"send a code such as 207R00000X")
+	default:
+		r.shows("S1-208")
+	}
+}
+
+// validNPI reports whether s is a National Provider Identifier: ten digits, the last
+// of which is the Luhn digit of 80840 and the others.
+func validNPI(s string) bool {
+	if len(s) != 10 {
+		return false
+	}
+
+	const prefix = 24 // Luhn sum of 80840
+	sum := prefix
+	for i := range s {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+		n := int(s[i] - '0')
+		if i%2 == 0 {
+			n *= 2
+			n = n/10 + n%10
+		}
+		sum += n
+	}
+
+	return sum%10 == 0
+}
+
+func (r purpose) organization(b2b jose.Object) {
+	id, ok := b2b.Text("organization_id")
+	u, err := url.Parse(id)
+	switch {
+	case !ok || id == "":
+		r.violates("S1-212", "hl7-b2b has no organization_id", "a URI", b2b.Show("organization_id"),
+			"name the organization by a URI")
+		return
+	case err != nil || u.Scheme == "":
+		r.violates("S1-212", "organization_id is not a URI", "a URI", quote(id),
+			"write an identifier as urn:oid:… or a URL")
+		return
+	}
+
+	r.shows("S1-212")
+	if r.refused("b2b.organization") {
+		r.violates("S1-213", "the community does not allow the scheme of organization_id",
+			r.expected("b2b.organization"),
+			quote(id), "")
+	} else {
+		r.shows("S1-213")
+	}
+
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+	case unreachable(u):
+		r.violates("S1-214", "organization_id is a URL that others cannot resolve", "a public URL", quote(id), "")
+	default:
+		r.shows("S1-214")
+	}
+}
+
+// unreachable reports whether the host of a URL is one that only its own network
+// knows.
+func unreachable(u *url.URL) bool {
+	host := strings.ToLower(u.Hostname())
+	for _, end := range []string{"localhost", ".local", ".internal", ".invalid", ".lan"} {
+		if host == end || strings.HasPrefix(end, ".") && strings.HasSuffix(host, end) {
+			return true
+		}
+	}
+	return host == "" || host == "::1" || strings.HasPrefix(host, "127.")
+}
+
+func (r purpose) purposes(b2b jose.Object) {
+	list, ok := b2b.List("purpose_of_use")
+	switch {
+	case !ok || len(list) == 0:
+		r.violates("S1-215", "hl7-b2b has no purpose_of_use", "an array of one or more codes",
+			b2b.Show("purpose_of_use"), "name the purpose, as an array of codes")
+	case r.refused("b2b.purpose_of_use"):
+		r.violates("S1-215", "the community does not allow the purpose of use", r.expected("b2b.purpose_of_use"),
+			trace.Cut(strings.Join(list, " "), maxShown), "")
+	default:
+		r.shows("S1-215")
+	}
+}
+
+func (r purpose) consent(b2b jose.Object) {
+	if b2b.Has("consent_policy") {
+		r.uris(b2b, "consent_policy", "S1-217", false)
+	}
+	if !b2b.Has("consent_reference") {
+		return
+	}
+	if !b2b.Has("consent_policy") {
+		r.violates("S1-221", "consent_reference is there without consent_policy", "consent_policy beside it",
+			"no consent_policy", "leave consent_reference out, or name the policy")
+		return
+	}
+
+	r.shows("S1-221")
+	r.uris(b2b, "consent_reference", "S1-218", true)
+	list, _ := b2b.List("consent_reference")
+	for _, s := range list {
+		if u, err := url.Parse(s); err == nil && u.IsAbs() && unreachable(u) && u.Host != "" {
+			r.violates("S1-219", "consent_reference has a URL that others cannot resolve", "public URLs", quote(s), "")
+			return
+		}
+	}
+	if len(list) > 0 {
+		r.shows("S1-219")
+	}
+}
+
+// uris assesses a member that is an array of URIs, or of absolute URLs.
+func (r purpose) uris(b2b jose.Object, member, row string, absolute bool) {
+	expected := "an array of URIs"
+	if absolute {
+		expected = "an array of absolute URLs"
+	}
+
+	list, ok := b2b.List(member)
+	for _, s := range list {
+		u, err := url.Parse(s)
+		ok = ok && err == nil && u.Scheme != "" && (!absolute || u.Host != "")
+	}
+	if ok && len(list) > 0 {
+		r.shows(row)
+		return
+	}
+	r.violates(row, member+" is not "+expected, expected, b2b.Show(member), "")
+}

@@ -1,0 +1,184 @@
+package assess
+
+import (
+	"slices"
+	"strings"
+
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
+)
+
+// decidedBy are the rows that a check of the destination is about, the one that it
+// most likely refused by first. A name that begins with a dot stands for both
+// statement and assertion.
+var decidedBy = map[string][]string{
+	"jws.form":        {"S1-003", "S1-002", "S1-001"},
+	"jws.header":      {"S1-002"},
+	"x5c.form":        {"S1-008"},
+	"x5c.key":         {"S1-002"},
+	"x5c.thumbprint":  {"S1-002"},
+	"x5c.jku":         {"S2-24", "S1-008"},
+	"register.udap":   {"S1-071"},
+	"register.body":   {"S1-071"},
+	"register.jti":    {"S1-082"},
+	"statement.iss":   {"S1-075"},
+	"statement.sub":   {"S1-076"},
+	"statement.aud":   {"S1-077"},
+	"statement.exp":   {"S1-078"},
+	"statement.iat":   {"S1-080"},
+	"statement.nbf":   {"S1-001"},
+	"statement.jti":   {"S1-081"},
+	"assertion.iss":   {"S1-153", "S1-067", "S1-123"},
+	"assertion.sub":   {"S1-154"},
+	"assertion.aud":   {"S1-155"},
+	"assertion.exp":   {"S1-180", "S1-156"},
+	"assertion.iat":   {"S1-157"},
+	"assertion.nbf":   {"S1-001"},
+	"assertion.jti":   {"S1-158"},
+	"client.jti":      {"S1-159"},
+	"b2b.object":      {"S1-198"},
+	"b2b.version":     {"S1-202"},
+	"b2b.subject":     {"S1-204", "S1-208", "S1-205", "S1-203"},
+	"b2b.consent":     {"S1-217", "S1-218", "S1-219", "S1-221"},
+	"b2b.extensions":  {"TF-45"},
+	"b2b.treatment":   {"TF-47"},
+	"b2b.san_purpose": {"TF-48"},
+	"b2b.tefca_ias":   {"S1-198"},
+
+	"b2b.organization":         {"S1-212", "S1-213", "S1-210", "S1-214"},
+	"b2b.purpose_of_use":       {"S1-215", "TF-46"},
+	"statement.lifetime":       {"S1-079", "S1-078"},
+	"assertion.lifetime":       {"S1-160", "S1-156"},
+	"assertion.certificate":    {"S1-177"},
+	"assertion.client_id":      {"S1-178"},
+	"registration.client_name": {"S1-083"},
+	"registration.grant_types": {"S1-092"},
+	"registration.contacts":    {"S1-086", "S1-087"},
+	"registration.scope":       {"S1-097"},
+
+	"registration.redirect_uris":              {"S1-084", "S1-085", "S2-11"},
+	"registration.response_types":             {"S1-094", "S1-093", "S1-095"},
+	"registration.logo_uri":                   {"S1-090", "S1-088", "S1-091"},
+	"registration.token_endpoint_auth_method": {"S1-096"},
+
+	"authorize.response_type": {"S1-128"},
+	"authorize.client":        {"S1-129", "S1-067", "S1-123", "S1-186"},
+	"authorize.state":         {"S1-275"},
+	"authorize.pkce":          {"S2-13"},
+	"authorize.idp":           {"S1-236", "S1-237"},
+	"authorize.openid":        {"S1-256"},
+
+	"token.code":          {"S1-142", "S1-136"},
+	"token.redirect_uri":  {"S1-143", "S1-167"},
+	"token.code_verifier": {"S2-13"},
+	"token.refresh_token": {"C-05", "S1-233"},
+	"metadata.community":  {"S1-061"},
+	"bearer.header":       {"C-01", "C-11", "S1-066"},
+	"bearer.token":        {"C-11", "C-08", "S1-066"},
+	"access.scope":        {"C-10"},
+}
+
+// byGrant are the same for checks whose rows differ by grant.
+func byGrant(check string, r *request) []string {
+	rows := rowsOf(r.grant)
+	switch check {
+	case "client.udap":
+		return []string{rows.version}
+	case "client.authorization", "client.secret":
+		return []string{rows.credentials}
+	case "client.assertion":
+		return []string{rows.assertion}
+	case "client.assertion_type":
+		return []string{rows.kind}
+	case "request.method", "request.query", "request.type", "request.body":
+		if r.place == token {
+			return []string{rows.post}
+		}
+		if r.place == register {
+			return []string{"S1-071"}
+		}
+	case "token.grant_type":
+		return []string{"S1-141", "S1-225", "S1-232"}
+	case "token.grant":
+		return []string{"S1-185", "S1-186"}
+	case "jws.alg":
+		return algorithmRows(r)
+	case "jws.signature":
+		if r.doc != nil && r.doc.kind == statement {
+			return []string{"S1-074"}
+		}
+		return []string{"S1-151"}
+	}
+
+	return decidedBy[check]
+}
+
+// algorithmRows are the rows about alg: one that is allowed and does not fit the key
+// is a mistake of the signer.
+func algorithmRows(r *request) []string {
+	if r.found("S1-007") != nil || r.doc == nil {
+		return []string{"S1-007"}
+	}
+	if r.doc.kind == statement {
+		return []string{"S1-073"}
+	}
+	return []string{"S1-151"}
+}
+
+// harmless are checks whose refusal is no mistake of the client.
+var harmless = []string{
+	"request.limit", "request.current", "server.store", "server.fault",
+	"authorize.declined", "authorize.approval", "authorize.unchanged",
+	"access.consent", "access.labels", "access.resource", "job.room",
+}
+
+// decided adds what the destination decided: each step that refused or warned leads
+// to the row that it is about, or to a hint.
+func (r *request) decided() {
+	for _, t := range r.Traces {
+		if t == nil {
+			continue
+		}
+		for _, s := range t.Steps {
+			if s.Verdict == trace.Refused || s.Verdict == trace.Warned {
+				r.decision(s)
+			}
+		}
+	}
+}
+
+func (r *request) decision(s trace.Step) {
+	rows := byGrant(s.Check, r)
+	for _, id := range rows {
+		if f := r.found(id); f != nil {
+			complete(f, s)
+			return
+		}
+	}
+
+	f := conform.Finding{
+		Verdict:  conform.Violated,
+		Text:     text(s),
+		Expected: s.Expected,
+		Found:    s.Found,
+		Remedy:   s.Remedy,
+		Check:    s.Check,
+	}
+	if len(rows) > 0 {
+		f.Row = rows[0]
+	}
+	of, _ := conform.Lookup(f.Row)
+	mild := of.Level == "SHOULD" || strings.HasPrefix(f.Row, "TF-")
+	if s.Verdict == trace.Warned || mild || slices.Contains(harmless, s.Check) {
+		f.Verdict = conform.Warned
+	}
+	r.add(f)
+}
+
+// text describes a step that did not pass.
+func text(s trace.Step) string {
+	if s.Found == "" {
+		return "this does not hold: " + s.Title
+	}
+	return s.Found + ", where this must hold: " + s.Title
+}

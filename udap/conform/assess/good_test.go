@@ -1,0 +1,38 @@
+package assess_test
+
+import (
+	"testing"
+
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
+)
+
+// A client without mistakes violates nothing, and is one lane from its first request
+// on.
+func TestGoodClient(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	s.discover(nil)
+	s.register()
+	s.token()
+	s.head = "Authorization: Bearer access-2\r\n"
+	s.send("GET", "/fhir/Patient/1", "", "", 200, "", `{"resourceType":"Patient"}`)
+
+	for _, w := range s.wrong() {
+		t.Error(w)
+	}
+	for _, a := range s.all {
+		if a.Colour != assess.Green {
+			t.Errorf("%s is %s: %s", a.Step, a.Colour, a.Text)
+		}
+	}
+	for _, row := range []string{"S1-075", "S1-077", "S1-155", "S1-186", "S1-198", "S1-228", "S1-021", "C-11"} {
+		if o := s.outcome(row); o.Verdict != conform.Shown {
+			t.Errorf("%s is %s: %s", row, o.Verdict, o.Text)
+		}
+	}
+
+	lanes := s.assess.Lanes()
+	if len(lanes) != 1 || lanes[0].Exchanges != 4 || len(lanes[0].Steps) != 4 {
+		t.Errorf("lanes %+v", lanes)
+	}
+}

@@ -1,0 +1,213 @@
+package assess
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/trace"
+)
+
+// reading assesses the use of tokens.
+type reading struct{ *Assessor }
+
+// link is the next link of a page.
+type link struct {
+	target string // path and query, byte for byte
+	n      uint64
+}
+
+// reads assesses a FHIR request.
+func (a reading) reads(r *request) {
+	r.tokenInURL()
+	if r.place != records || r.Method == "OPTIONS" {
+		return
+	}
+
+	a.authorized(r)
+	a.paging(r)
+	if r.refused("access.breakGlass") {
+		s, _ := r.step("access.breakGlass")
+		r.violates("S2-22", "the request claims an emergency, and its token was asked for in another context",
+			s.Expected,
+			s.Found, s.Remedy)
+	}
+}
+
+// tokenInURL assesses that no access token is in a URL.
+func (r *request) tokenInURL() {
+	if r.query.Has("access_token") {
+		r.violates("C-01", "the access token is in the URL", "an Authorization header", "access_token in the query",
+			"URLs are kept in logs and histories: send the token in the header alone")
+		return
+	}
+
+	switch n := len(r.header["authorization"]); {
+	case n > 1:
+		r.violates("C-01", "there is more than one Authorization header", "one", strconv.Itoa(n), "")
+	case n == 1 && r.bearer() == "":
+		r.violates("C-01", "the Authorization header is of another scheme", "Bearer or DPoP", "another scheme", "")
+	case n == 1:
+		r.shows("C-01")
+	}
+}
+
+// authorized assesses that a read has a token that was issued here and counts.
+func (a reading) authorized(r *request) {
+	value := r.bearer()
+	t, known := a.tokens.get(value)
+	switch {
+	case value == "" && (r.Status == 401 || r.Status == 403) && r.lane.last == nil && !r.query.Has("access_token"):
+		r.violates("S1-066", "data was asked for before the client registered", "a registration and a token first",
+			"no access token", "register, ask for a token, and send it with each request")
+	case value == "" && r.Status == 401 && !r.query.Has("access_token"):
+		r.violates("C-11", "data was asked for without an access token", "an access token", "none",
+			"send the token in the Authorization header of each request")
+	case value == "":
+	case !known && r.Status == 401:
+		r.violates("C-11", "the access token is none that was issued here", "a token of this server's token endpoint",
+			"another token", "keep the tokens of each server apart")
+	case known && t.refused != 0 && t.refused != r.N:
+		r.violates("C-08", "a token that was refused is used again", "a new token",
+			fmt.Sprintf("one that was refused in exchange %d", t.refused),
+			"ask for a new token after 401 invalid_token")
+	case known:
+		r.shows("C-11", "S1-066")
+	}
+
+	if known && r.Status == 401 && t.refused == 0 {
+		t.refused = r.N
+	}
+	if known && r.Status != 401 && t.refused == 0 {
+		r.shows("C-08")
+	}
+	a.allowed(r)
+}
+
+// allowed assesses that a client stays within its scopes.
+func (a reading) allowed(r *request) {
+	s, decided := r.step("access.scope")
+	switch {
+	case decided && s.Verdict == trace.Refused && r.Status == 403:
+		r.violates("C-10", "no scope of the token allows the request", s.Expected, s.Found,
+			"ask for a token with the scope, or leave the request out")
+	case decided && s.Verdict == trace.Passed:
+		r.shows("C-10")
+	}
+}
+
+// paging assesses that next links are followed byte for byte.
+func (a reading) paging(r *request) {
+	if r.Method == "GET" {
+		a.followed(r)
+	}
+	next := nextLink(r.answer)
+	if next == "" {
+		return
+	}
+	target := relative(next)
+	a.pages.set(pageKey(r.lane, target), link{
+		target: target,
+		n:      r.N,
+	})
+}
+
+func (a reading) followed(r *request) {
+	target := relative(r.Target)
+	l, ok := a.pages.get(pageKey(r.lane, target))
+	switch {
+	case !ok:
+	case l.target == target:
+		r.shows("C-02")
+	default:
+		r.violates("C-02", "the next link was not followed byte for byte", trace.Cut(l.target, maxShown),
+			trace.Cut(target, maxShown), "send the link as it is, without decoding or sorting its parameters")
+	}
+}
+
+// relative returns the path and query of a URL or target.
+func relative(s string) string {
+	path := pathOf(s)
+	if _, query, ok := strings.Cut(s, "?"); ok {
+		return path + "?" + query
+	}
+	return path
+}
+
+// pageKey names a page of a lane by its path and the parameters in it, however they
+// are written.
+func pageKey(l *lane, target string) string {
+	path, query, _ := strings.Cut(target, "?")
+	decoded, err := url.PathUnescape(path)
+	if err != nil {
+		decoded = path
+	}
+	return digest(l.ID + " " + decoded + "?" + parseForm(query).Encode())
+}
+
+// nextLink returns the next link of a Bundle.
+func nextLink(bundle jose.Object) string {
+	const most = 20
+	links, err := jose.Elements(bundle["link"], most)
+	if err != nil {
+		return ""
+	}
+
+	for _, v := range links {
+		l, err := jose.ParseObject(v)
+		if err != nil {
+			continue
+		}
+		if relation, _ := l.Text("relation"); relation == "next" {
+			u, _ := l.Text("url")
+			return u
+		}
+	}
+	return ""
+}
+
+// patience assesses that a client waits as long as it was asked to, and takes note
+// of what an answer asks.
+func (a reading) patience(r *request) {
+	key, row := r.lane.ID+" "+string(r.place), "C-03"
+	if r.place == records {
+		job := r.lane.ID + " " + pathOf(r.Target)
+		if _, polled := a.waits.get(job); polled {
+			key, row = job, "C-04"
+		}
+	}
+
+	if until, ok := a.waits.get(key); ok {
+		const tolerance = time.Second // clocks of both sides, and the way
+		if early := until.Sub(r.Received); early > tolerance {
+			r.violates(row, fmt.Sprintf("the request came %.0f seconds sooner than the client was asked to wait",
+				early.Seconds()), "after Retry-After", r.Received.UTC().Format(time.RFC3339),
+				"wait as long as Retry-After has it")
+		} else {
+			r.shows(row)
+		}
+	}
+	a.asksToWait(r)
+}
+
+// asksToWait takes note of Retry-After in an answer.
+func (a reading) asksToWait(r *request) {
+	place, job := r.lane.ID+" "+string(r.place), r.lane.ID+" "+pathOf(r.Target)
+	key := place
+	switch {
+	case r.Status == 429 || r.Status == 503:
+	case r.Status == 202 && r.Method == "GET":
+		key = job
+	default:
+		return
+	}
+
+	seconds, err := strconv.Atoi(r.answered.get("retry-after"))
+	if err != nil || seconds <= 0 || seconds > 24*3600 {
+		return
+	}
+	a.waits.set(key, r.Answered.Add(time.Duration(seconds)*time.Second))
+}

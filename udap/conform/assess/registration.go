@@ -1,0 +1,395 @@
+package assess
+
+import (
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"fhirdest.example/udap/jose"
+	"fhirdest.example/udap/trace"
+)
+
+// registering assesses registrations.
+type registering struct{ *Assessor }
+
+// The grants of UDAP Security.
+const (
+	codeGrant    = "authorization_code"
+	clientGrant  = "client_credentials"
+	refreshGrant = "refresh_token"
+)
+
+// registers assesses a registration request (UDAP Security 2.0, 3).
+func (a registering) registers(r *request) {
+	if r.Method != "POST" {
+		return
+	}
+
+	discovering{a.Assessor}.uses(r, "registration_endpoint", "registration")
+	if r.doc == nil {
+		r.violates("S1-071", "the registration has no software statement",
+			`a JSON object with software_statement, udap "1" and perhaps certifications`,
+			bodyShown(r.body, r.Request.Body), "POST it as application/json")
+		return
+	}
+
+	r.shows("S1-069")
+	if version, _ := r.body.Text("udap"); version != "1" {
+		r.violates("S1-071", `the registration has no udap with the value "1"`, `"udap": "1"`,
+			r.body.Show("udap"), `add "udap": "1", a string, beside software_statement`)
+	} else {
+		r.shows("S1-071")
+	}
+
+	jwts{a.Assessor}.envelope(r)
+	if r.doc.jws == nil {
+		return
+	}
+
+	a.statementClaims(r)
+	r.supports("registration_endpoint_jwt_signing_alg_values_supported", algorithm(r.doc))
+	if !r.doc.cancels() {
+		applicant{r}.metadata()
+	}
+	r.certifications()
+	a.registered(r)
+}
+
+// bodyShown describes a body that was no registration.
+func bodyShown(o jose.Object, body []byte) string {
+	switch {
+	case len(body) == 0:
+		return "an empty body"
+	case o == nil:
+		return "a body that is not one JSON object"
+	}
+	return "the members " + o.Names()
+}
+
+// statementClaims assesses who, for whom and when.
+func (a registering) statementClaims(r *request) {
+	d := r.doc
+	iss := d.text("iss")
+	switch names := d.names(); {
+	case !d.has("iss"):
+		r.violates("S1-075", "the statement has no iss", "iss, the client URI", "no iss", "add the client URI as iss")
+	case len(names) > 0 && !slices.Contains(names, iss):
+		r.violates("S1-075", "iss of the statement is no URI of the certificate",
+			"one of "+strings.Join(names, " "), quote(iss), nearly(iss, names))
+	default:
+		r.shows("S1-075")
+	}
+
+	if sub := d.text("sub"); sub == "" || sub != iss {
+		r.violates("S1-076", "sub of the statement is not iss", quote(iss), d.shown("sub"),
+			"sub and iss are both the client URI")
+	} else {
+		r.shows("S1-076")
+	}
+
+	of := jwts{a.Assessor}
+	of.audience(r, "S1-077", "registration")
+	of.times(r, timeRows{
+		exp:      "S1-078",
+		expired:  "S1-078",
+		iat:      "S1-080",
+		lifetime: "S1-079",
+		check:    "statement",
+	})
+	of.identifier(r, "S1-081", "S1-082")
+}
+
+// nearly describes the difference of a name to the one that it may have meant.
+func nearly(got string, names []string) string {
+	for _, n := range names {
+		switch {
+		case strings.TrimSuffix(n, "/") == strings.TrimSuffix(got, "/"):
+			return "they differ by the slash at the end; names are compared byte for byte"
+		case strings.EqualFold(n, got):
+			return "they differ by capital letters; names are compared byte for byte"
+		}
+	}
+	return "send a URI of the certificate's Subject Alternative Name, byte for byte"
+}
+
+// applicant assesses what a client registers.
+type applicant struct{ *request }
+
+// metadata assesses the client metadata of a statement (UDAP Security 2.0, 3.1).
+func (r applicant) metadata() {
+	d := r.doc
+	r.present("S1-083", "client_name", strings.TrimSpace(d.text("client_name")) != "", "a readable name")
+	r.present("S1-096", "token_endpoint_auth_method", d.text("token_endpoint_auth_method") == "private_key_jwt",
+		`"private_key_jwt"`)
+
+	scope := d.text("scope")
+	plain := scope != "" && strings.Join(words(scope), " ") == scope
+	r.present("S1-097", "scope", plain, "scopes with one space between")
+
+	interactive := r.grantTypes()
+	r.contacts()
+	r.redirects(interactive)
+	r.responses(interactive)
+	r.logo(interactive)
+	r.scopes(interactive, scope)
+}
+
+// present records whether a member of a statement is as it must be.
+func (r applicant) present(row, member string, ok bool, expected string) {
+	switch {
+	case ok:
+		r.shows(row)
+	case !r.doc.has(member):
+		r.violates(row, "the statement has no "+member, expected, "no "+member, r.meant(member))
+	default:
+		r.violates(row, member+" is not as it must be", expected, r.doc.shown(member), "")
+	}
+}
+
+// meant returns a hint at a misspelt member.
+func (r applicant) meant(member string) string {
+	if other := r.doc.jws.Claims.DidYouMean(member); other != "" {
+		return other
+	}
+	return "add " + member
+}
+
+// grantTypes assesses grant_types, and reports whether the code flow is among them.
+func (r applicant) grantTypes() (interactive bool) {
+	const expected = "authorization_code or client_credentials and not both; refresh_token with the first only"
+	grants, ok := r.doc.list("grant_types")
+	codes := slices.Contains(grants, codeGrant)
+	machine := slices.Contains(grants, clientGrant)
+	refresh := slices.Contains(grants, refreshGrant)
+	var text string
+
+	switch {
+	case !r.doc.has("grant_types"):
+		text = "the statement has no grant_types"
+	case !ok:
+		text = "grant_types is not an array of strings"
+	case codes && machine:
+		text = "grant_types has both authorization_code and client_credentials"
+	case !codes && !machine:
+		text = "grant_types has neither authorization_code nor client_credentials"
+	case refresh && !codes:
+		text = "grant_types has refresh_token without authorization_code"
+	}
+
+	if text != "" {
+		r.violates("S1-092", text, expected, r.doc.shown("grant_types"),
+			"register each flow under a client URI of its own")
+		return codes
+	}
+
+	r.shows("S1-092")
+	for _, g := range grants {
+		r.supports("grant_types_supported", g)
+	}
+	return codes
+}
+
+func (r applicant) contacts() {
+	list, ok := r.doc.list("contacts")
+	all := ok && len(list) > 0
+	mail := false
+	for _, c := range list {
+		u, err := url.Parse(c)
+		all = all && err == nil && u.Scheme != ""
+		mail = mail || err == nil && u.Scheme == "mailto" && strings.Contains(u.Opaque, "@")
+	}
+
+	r.present("S1-086", "contacts", all, `an array of URIs, such as ["mailto:help@example.org"]`)
+	if all && !mail {
+		r.violates("S1-087", "none of the contacts is an e-mail address as a mailto URI", "one mailto URI",
+			r.doc.shown("contacts"), `write an address as "mailto:help@example.org"`)
+	} else if all {
+		r.shows("S1-087")
+	}
+}
+
+func (r applicant) redirects(interactive bool) {
+	list, ok := r.doc.list("redirect_uris")
+	switch {
+	case interactive && (!ok || len(list) == 0):
+		r.present("S1-084", "redirect_uris", false, "one or more redirection URIs, for authorization_code")
+	case interactive:
+		r.shows("S1-084")
+		r.redirectSchemes(list)
+	case r.doc.has("redirect_uris"):
+		r.violates("S1-085", "redirect_uris are present without authorization_code", "no redirect_uris",
+			r.doc.shown("redirect_uris"), "leave redirect_uris out: this grant redirects nobody")
+	default:
+		r.shows("S1-085")
+	}
+}
+
+func (r applicant) redirectSchemes(list []string) {
+	for _, s := range list {
+		if u, err := url.Parse(s); err != nil || u.Scheme != "https" || u.Host == "" || u.Fragment != "" {
+			r.violates("S2-11", "a redirection URI is not a plain https URL", "https URLs without a fragment",
+				quote(s), "register an https URL")
+			return
+		}
+	}
+	r.shows("S2-11")
+}
+
+func (r applicant) responses(interactive bool) {
+	list, ok := r.doc.list("response_types")
+	switch {
+	case interactive && !r.doc.has("response_types"):
+		r.present("S1-093", "response_types", false, `["code"]`)
+	case interactive && (!ok || len(list) != 1 || list[0] != "code"):
+		r.shows("S1-093")
+		r.violates("S1-094", `response_types is not ["code"]`, `["code"]`, r.doc.shown("response_types"), "")
+	case interactive:
+		r.shows("S1-093", "S1-094")
+	case r.doc.has("response_types"):
+		r.violates("S1-095", "response_types is present without authorization_code", "no response_types",
+			r.doc.shown("response_types"), "leave response_types out")
+	default:
+		r.shows("S1-095")
+	}
+}
+
+func (r applicant) logo(interactive bool) {
+	if !r.doc.has("logo_uri") {
+		if interactive {
+			r.present("S1-088", "logo_uri", false, "an https URL of a PNG, JPG or GIF")
+		}
+		return
+	}
+
+	if interactive {
+		r.shows("S1-088")
+	}
+	logo := r.doc.text("logo_uri")
+	u, err := url.Parse(logo)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		r.violates("S1-090", "logo_uri is not an https URL", "an https URL", quote(logo), "")
+		return
+	}
+
+	r.shows("S1-090")
+	switch strings.ToLower(path.Ext(u.Path)) {
+	case ".png", ".jpg", ".jpeg", ".gif":
+		r.shows("S1-091")
+	default:
+		r.violates("S1-091", "logo_uri does not name a PNG, JPG or GIF", "a path that ends in .png, .jpg or .gif",
+			quote(logo), "")
+	}
+}
+
+// scopes assesses which kind of scope a client asks for (UDAP Security 1.0, 3.1).
+func (r applicant) scopes(interactive bool, scope string) {
+	system, personal := 0, 0
+	for _, s := range words(scope) {
+		switch {
+		case strings.HasPrefix(s, "system/"):
+			system++
+		case strings.HasPrefix(s, "user/"), strings.HasPrefix(s, "patient/"):
+			personal++
+		}
+	}
+
+	switch {
+	case system+personal == 0:
+	case interactive && personal == 0:
+		r.violates("S1-100", "a client of authorization_code asks for system scopes alone",
+			"user or patient scopes", trace.Cut(scope, maxShown), "")
+	case interactive:
+		r.shows("S1-100")
+	case system == 0:
+		r.violates("S1-099", "a client of client_credentials asks for no system scope",
+			"system scopes", trace.Cut(scope, maxShown), "")
+	default:
+		r.shows("S1-099")
+	}
+}
+
+// certifications assesses that none are sent where none are supported.
+func (r *request) certifications() {
+	m := r.lane.announced
+	if m == nil || !m.whole {
+		return
+	}
+
+	list, ok := m.plain.List("udap_certifications_supported")
+	switch {
+	case !ok || len(list) > 0:
+	case r.body.Has("certifications") && r.body.Show("certifications") != "[]":
+		r.violates("S1-020", "certifications were sent, and udap_certifications_supported is an empty array",
+			"no certifications", "certifications in the request", "read an empty array as: not supported")
+	default:
+		r.shows("S1-020")
+	}
+}
+
+// registered takes note of what a registration led to.
+func (a registering) registered(r *request) {
+	if !r.succeeded() {
+		return
+	}
+
+	id, _ := r.answer.Text("client_id")
+	grants, isList := r.answer.List("grant_types")
+	if id == "" || !isList {
+		return
+	}
+
+	l := r.lane
+	if len(grants) == 0 {
+		a.cancelled(r, id)
+		return
+	}
+
+	a.unique(r, grants)
+	now := &registration{
+		lane:     l,
+		uri:      trace.ClientURI(r.doc.text("iss")),
+		grants:   grants,
+		metadata: digestOf(r.doc),
+	}
+	l.last, l.ended = now, nil
+	a.clients.set(id, now)
+	a.byKey.set("id "+id, l)
+	if len(l.ClientIDs) < maxIDs && !slices.Contains(l.ClientIDs, trace.ClientID(id)) {
+		l.ClientIDs = append(l.ClientIDs, trace.ClientID(id))
+	}
+}
+
+// cancelled takes note of a registration that the answer says is cancelled.
+func (a registering) cancelled(r *request, id string) {
+	ended, ok := a.clients.get(id)
+	if !ok {
+		ended = &registration{lane: r.lane}
+		a.clients.set(id, ended)
+	}
+	ended.cancelled = r.N
+	r.lane.last, r.lane.ended = nil, ended
+	r.shows("S1-123")
+}
+
+// unique assesses a registration beside the one that it replaces.
+func (a registering) unique(r *request, grants []string) {
+	old := r.lane.last
+	if old == nil || string(old.uri) != r.doc.text("iss") {
+		r.shows("S1-102")
+		return
+	}
+
+	was, is := slices.Contains(old.grants, codeGrant), slices.Contains(grants, codeGrant)
+	switch {
+	case was != is:
+		r.violates("S1-102", "the same client URI registered for another flow, which replaced the first registration",
+			"one client URI for each application and flow", strings.Join(grants, " "),
+			"give each flow a URI of its own; a certificate may have several")
+	case old.metadata == digestOf(r.doc):
+		r.violates("C-09", "the client registered again with the same metadata, although it is registered",
+			"one registration, kept", "another one", "keep the client_id and use it")
+	default:
+		r.shows("S1-102", "C-09")
+	}
+}
