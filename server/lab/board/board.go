@@ -103,6 +103,7 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.serve(w, r, page{"GET": b.day})
 	case below:
 		b.session(w, r, id, sub)
+
 	default:
 		b.Missing.ServeHTTP(w, r)
 	}
@@ -126,6 +127,7 @@ func (b *Board) session(w http.ResponseWriter, r *http.Request, id, sub string) 
 			visit.exchange(w, r, n)
 		}}
 	}
+
 	if p == nil {
 		b.Missing.ServeHTTP(w, r)
 		return
@@ -218,6 +220,7 @@ func (b *Board) hub(ctx context.Context, id string) (*hub, error) {
 		}
 		b.hubs[id] = h
 	}
+
 	h.used = b.Now()
 	b.mu.Unlock()
 
@@ -236,5 +239,6 @@ func (b *Board) evict() {
 			oldest = id
 		}
 	}
+
 	delete(b.hubs, oldest)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -84,10 +85,33 @@ func (m *memory) add(x *conform.Exchange, a lab.Assessment) {
 	a.Step = x.Step
 	k := &lab.Kept{Exchange: x, Assessment: a}
 	m.kept = append(m.kept, k)
+
 	for c := range m.watchers {
 		select {
 		case c <- lab.Update{Session: m.session, Kept: k}:
 		default:
+		}
+	}
+}
+
+// clear begins a new run.
+func (m *memory) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = nil
+	for c := range m.watchers {
+		c <- lab.Update{Session: m.session}
+	}
+}
+
+// end ends the session for those who watch.
+func (m *memory) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.watchers {
+		c <- lab.Update{
+			Session: m.session,
+			Ended:   true,
 		}
 	}
 }
@@ -102,20 +126,63 @@ func (m *memory) SetFault(_ context.Context, _ string, names []string) error {
 }
 
 func (m *memory) IssueClient(context.Context, string, lab.ClientRequest) (*lab.Client, error) {
-	return &lab.Client{URI: "https://x", Chain: "-----BEGIN CERTIFICATE-----\n", Key: "k", PKCS12: []byte("abc"), Password: "p"}, nil
+	return &lab.Client{
+		URI:      "https://x",
+		Chain:    "-----BEGIN CERTIFICATE-----\n",
+		Key:      "k",
+		PKCS12:   []byte("abc"),
+		Password: "p",
+	}, nil
 }
 
 func (m *memory) Outcomes(context.Context, string) ([]conform.Outcome, error) {
 	return []conform.Outcome{
-		{Row: "S1-107", Level: "SHALL", Title: "sub equals iss", Section: "UDAP Security 3.1", Verdict: conform.Shown, Exchanges: []uint64{2}},
-		{Row: "S1-109", Level: "SHALL", Title: "exp at most five minutes after iat", Section: "UDAP Security 3.1", Verdict: conform.Violated, Text: "exp is 10 minutes after iat", Expected: "300 s", Found: "600 s", Remedy: "let it live five minutes at most", Exchanges: []uint64{3}},
-		{Row: "S1-110", Level: "SHOULD", Title: "another", Section: "UDAP Security 3.1", Verdict: conform.NotExercised, Text: "no refresh token was used"},
+		{
+			Row:       "S1-107",
+			Level:     "SHALL",
+			Title:     "sub equals iss",
+			Section:   "UDAP Security 3.1",
+			Verdict:   conform.Shown,
+			Exchanges: []uint64{2},
+		},
+		{
+			Row:       "S1-109",
+			Level:     "SHALL",
+			Title:     "exp at most five minutes after iat",
+			Section:   "UDAP Security 3.1",
+			Verdict:   conform.Violated,
+			Text:      "exp is 10 minutes after iat",
+			Expected:  "300 s",
+			Found:     "600 s",
+			Remedy:    "let it live five minutes at most",
+			Exchanges: []uint64{3},
+		},
+		{
+			Row:     "S1-110",
+			Level:   "SHOULD",
+			Title:   "another",
+			Section: "UDAP Security 3.1",
+			Verdict: conform.NotExercised,
+			Text:    "no refresh token was used",
+		},
 	}, nil
 }
 
 var faults = []board.Fault{
-	{Name: "metadata-expired", Stage: "metadata", Title: "The signed metadata has expired", Correct: "stops", Rule: "S1-052"},
-	{Name: "token-subset", Stage: "token", Title: "Fewer scopes than asked", Correct: "goes on with what it got", Rule: "RFC 6749 5.1"},
+	{
+		Name:    "metadata-expired",
+		Stage:   "metadata",
+		Title:   "The signed metadata has expired",
+		Correct: "stops",
+		Rule:    "S1-052",
+	},
+	{
+		Name:    "token-subset",
+		Stage:   "token",
+		Title:   "Fewer scopes than asked",
+		Correct: "goes on with what it got",
+		Rule:    "RFC 6749 5.1",
+	},
 }
 
 type env struct {
@@ -126,7 +193,7 @@ type env struct {
 	url    string
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t *testing.T, evidence ...string) *env {
 	t.Helper()
 	w := udaptest.New(t, certs.P256)
 	e := &env{
@@ -152,12 +219,15 @@ func newEnv(t *testing.T) *env {
 		},
 	}
 	b := board.New(board.Config{
-		Lab:    e.memory,
-		Root:   "/acme/lab/",
-		Site:   "Acme lab",
-		Faults: faults,
+		Lab:      e.memory,
+		Root:     "/acme/lab/",
+		Site:     "Acme lab",
+		Evidence: evidence,
+		Faults:   faults,
 		Noticed: func(context.Context, string) ([]board.FaultOutcome, error) {
-			return []board.FaultOutcome{{Fault: "metadata-expired", Outcome: "noticed", Text: "no request followed", Exchange: 1}}, nil
+			return []board.FaultOutcome{
+				{Fault: "metadata-expired", Outcome: "noticed", Text: "no request followed", Exchange: 1},
+			}, nil
 		},
 		List:    true,
 		Open:    true,
@@ -166,6 +236,7 @@ func newEnv(t *testing.T) *env {
 		Log:     slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	e.server = httptest.NewServer(b)
+
 	t.Cleanup(e.server.Close)
 	e.url = e.server.URL + "/acme/lab/"
 	return e
@@ -173,6 +244,27 @@ func newEnv(t *testing.T) *env {
 
 func (e *env) chromium() *chromium.Browser {
 	return chromium.Start(e.t, map[string]string{"127.0.0.1": strings.TrimPrefix(e.server.URL, "http://")})
+}
+
+// page returns the URL of a page of the session.
+func (e *env) page(path string) string {
+	return e.url + sessionID + "/" + path
+}
+
+// get returns a page.
+func (e *env) get(url string) string {
+	e.t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer res.Body.Close()
+
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		e.t.Fatalf("%s: %d, %v", url, res.StatusCode, err)
+	}
+	return string(body)
 }
 
 func (e *env) exchange(step conform.Step, status int, target string) *conform.Exchange {
@@ -185,7 +277,8 @@ func (e *env) exchange(step conform.Step, status int, target string) *conform.Ex
 		Status:   status,
 		Address:  "192.0.2.7",
 		Request: conform.Message{
-			Head:   []byte("POST " + target + " HTTP/1.1\r\nHost: localhost:8443\r\nContent-Type: application/json\r\n\r\n"),
+			Head: []byte("POST " + target +
+				" HTTP/1.1\r\nHost: localhost:8443\r\nContent-Type: application/json\r\n\r\n"),
 			SHA256: strings.Repeat("ab12", 16),
 		},
 		Answer: conform.Message{
@@ -200,11 +293,22 @@ func (e *env) exchange(step conform.Step, status int, target string) *conform.Ex
 var colours = []string{"green", "amber", "red"}
 
 func (e *env) fill() {
-	for i, uri := range []string{"https://acme.example/ehr", "https://nord.example/app", "https://research.example/export-tool", "https://very.long.example/clients/with/a/long/path#T-TREAT"} {
+	for i, uri := range []string{
+		"https://acme.example/ehr",
+		"https://nord.example/app",
+		"https://research.example/export-tool",
+		"https://very.long.example/clients/with/a/long/path#T-TREAT",
+	} {
 		e.client(i, uri)
 	}
+
 	e.add(e.exchange(conform.Other, 404, "/acme/lab/"+sessionID+"/fhir//.well-known/udap"), lab.Assessment{
-		Lane: "c99", Colour: "red", Text: "not found", Findings: []conform.Finding{{Text: "we saw one request for …/fhir//.well-known/udap: there is a slash too many"}},
+		Lane:   "c99",
+		Colour: "red",
+		Text:   "not found",
+		Findings: []conform.Finding{
+			{Text: "we saw one request for …/fhir//.well-known/udap: there is a slash too many"},
+		},
 	})
 }
 
@@ -215,6 +319,7 @@ func (e *env) client(i int, uri string) {
 		claims["client_name"] = "Client " + uri
 	}
 	statement := c.Sign(e.t, claims)
+
 	for j, step := range []conform.Step{conform.Discover, conform.Register, conform.Token, conform.Read}[:4-i%3] {
 		x := e.exchange(step, 200, "/acme/lab/"+sessionID+"/oauth/register")
 		a := lab.Assessment{Lane: fmt.Sprint("c", i), Colour: "green", Text: "accepted"}
@@ -225,24 +330,41 @@ func (e *env) client(i int, uri string) {
 			if a.Colour == "red" {
 				x.Status = 400
 				a.Text = "exp is ten minutes after iat; five at most are allowed"
-				a.Findings = []conform.Finding{{Row: "S1-109", Verdict: conform.Violated, Text: "exp is ten minutes after iat", Expected: "at most 300 s", Found: "600 s", Remedy: "let it live five minutes at most"}}
+				a.Findings = []conform.Finding{
+					{
+						Row:      "S1-109",
+						Verdict:  conform.Violated,
+						Text:     "exp is ten minutes after iat",
+						Expected: "at most 300 s",
+						Found:    "600 s",
+						Remedy:   "let it live five minutes at most",
+					},
+				}
 			}
+
 			if a.Colour == "amber" {
 				a.Text = "contacts has an address without mailto:"
 			}
 			tr := trace.NewTrace("register", udaptest.Now)
 			tr.Community, tr.Client = udaptest.CommunityA, trace.ClientURI(uri)
+
 			for _, check := range trace.Checks() {
 				if strings.HasPrefix(check.Name, "statement.") {
 					tr.Pass(check, "as the rule has it", "so it is")
 				}
 			}
+
 			x.Traces = append(x.Traces, tr)
 		}
+
 		e.add(x, a)
 		if step == conform.Read {
 			for range 40 {
-				e.add(e.exchange(step, 200, "/acme/lab/"+sessionID+"/fhir/Patient"), lab.Assessment{Lane: fmt.Sprint("c", i), Colour: "green", Text: "read"})
+				e.add(e.exchange(step, 200, "/acme/lab/"+sessionID+"/fhir/Patient"), lab.Assessment{
+					Lane:   fmt.Sprint("c", i),
+					Colour: "green",
+					Text:   "read",
+				})
 			}
 		}
 	}

@@ -114,6 +114,7 @@ func word(tone look.Tone, status int) string {
 	case tone == look.Bad:
 		return "rule broken"
 	}
+
 	return "seen"
 }
 
@@ -127,7 +128,7 @@ func capital(word string) string {
 	if word == "" {
 		return ""
 	}
-	return strings.ToUpper(word[:1]) + word[1:]
+	return look.Visible(strings.ToUpper(word[:1]) + word[1:])
 }
 
 // clock writes the time of a day, in UTC.

@@ -22,6 +22,7 @@ type hop struct {
 	Name    string
 	Request digestAt
 	Answer  digestAt
+	Mapped  bool // its route has another prefix on the other side
 }
 
 // digestAt is the digest of a message at one place.
@@ -47,15 +48,23 @@ func travel(files []string, x *conform.Exchange) *journey {
 		return j
 	}
 
-	missing := 0
+	missing, changed, mapped := 0, 0, 0
 	for _, file := range files {
 		h, ok := search(file, x)
 		if !ok {
 			missing++
 			continue
 		}
+
 		j.Hops = append(j.Hops, h)
+		switch {
+		case h.Mapped && h.Answer.Same:
+			mapped++
+		case !h.Request.Same || !h.Answer.Same:
+			changed++
+		}
 	}
+
 	j.Hops = append(j.Hops, hop{
 		Name: "destination",
 		Request: digestAt{
@@ -73,14 +82,20 @@ func travel(files []string, x *conform.Exchange) *journey {
 	switch {
 	case len(files) == 0:
 		j.Text = "no evidence of other hops is configured (lab.evidence)"
+	case changed > 0:
+		j.Text = "a hop sent other bytes than it got"
 	case missing == len(files):
 		j.Text = "no other hop has seen these bytes: the request came straight, or its line is not written yet"
 	case missing > 0:
 		j.Text = "some hops have not seen these bytes, or have not written their lines yet; reload the page"
+
+	case mapped > 0:
+		j.Text = "a hop replaced prefix and host of the request, as its route has it, and passed the answer as it was"
 	default:
 		j.Whole = true
 		j.Text = "nothing between took part: every hop passed exactly these bytes"
 	}
+
 	return j
 }
 
@@ -96,12 +111,15 @@ func search(file string, x *conform.Exchange) (h hop, ok bool) {
 	if line == nil {
 		return h, false
 	}
+
 	h.Name = shorten(line.Hop, 60)
 	h.Request = digestAt{
 		SHA256: line.SHA256In,
 		Bytes:  line.BytesIn,
 		Same:   line.SHA256In == line.SHA256Out,
 	}
+
+	h.Mapped = line.Mapped
 
 	if answer := lineWith(data, x.Answer.SHA256, "response"); answer != nil {
 		h.Answer = digestAt{
@@ -110,6 +128,7 @@ func search(file string, x *conform.Exchange) (h hop, ok bool) {
 			Same:   answer.SHA256In == answer.SHA256Out,
 		}
 	}
+
 	return h, h.Answer.SHA256 != ""
 }
 
@@ -125,6 +144,7 @@ func ending(file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	from := max(0, st.Size()-maxEvidence)
 	data := make([]byte, st.Size()-from)
 	n, err := io.ReadFull(io.NewSectionReader(f, from, int64(len(data))), data)
@@ -150,6 +170,7 @@ func lineWith(data []byte, sum, dir string) *evidence.Line {
 		if i < 0 {
 			return nil
 		}
+
 		start := bytes.LastIndexByte(data[:i], '\n') + 1
 		end := len(data)
 		if n := bytes.IndexByte(data[i:], '\n'); n >= 0 {

@@ -43,6 +43,7 @@ func (h *hub) refresh(ctx context.Context) error {
 			e := newEntry(k)
 			h.view.add(&e)
 		}
+
 		if len(kept) < replay {
 			return nil
 		}

@@ -61,6 +61,7 @@ func (c *card) Before() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, words[tone]))
 		}
 	}
+
 	return strings.Join(parts, ", ")
 }
 
@@ -156,6 +157,7 @@ func (v *view) add(e *entry) {
 	l := v.laneOf(e)
 	l.add(e)
 	it.Lane, it.LaneID = l.Name, l.ID
+
 	v.latest = prepend(v.latest, it, latest)
 }
 
@@ -202,6 +204,7 @@ func (v *view) laneOf(e *entry) *lane {
 		Cards:     map[conform.Step]*card{},
 	}
 	v.lanes[key] = l
+
 	v.order = append(v.order, l)
 
 	return l
@@ -232,6 +235,7 @@ func (v *view) join(old string, e *entry) {
 		id:   from.ID,
 		at:   e.Exchange.N,
 	})
+
 	into.merge(from, e.Exchange.N)
 }
 
@@ -283,6 +287,7 @@ func (l *lane) merge(from *lane, now uint64) {
 			c.Of[tone] += n
 		}
 	}
+
 	l.measure()
 }
 
@@ -306,6 +311,7 @@ func (l *lane) add(e *entry) {
 		}
 		l.Cards[step] = c
 	}
+
 	c.add(e)
 	l.measure()
 }
@@ -325,6 +331,7 @@ func (l *lane) describe(e *entry) {
 	if id.uri != "" {
 		l.URI = shorten(id.uri, 200)
 	}
+
 	if id.community != "" {
 		l.Community = shorten(id.community, 200)
 	}

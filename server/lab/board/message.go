@@ -35,11 +35,12 @@ type param struct {
 
 func newWireText(m *conform.Message) wireText {
 	w := wireText{
-		Head:   printable(m.Head),
+		Head:   strings.TrimRight(printable(m.Head), "\n"),
 		Length: m.Length,
 		Cut:    int64(len(m.Body)) < m.Length,
 		SHA256: m.SHA256,
 	}
+
 	if !utf8.Valid(m.Body) {
 		w.Binary = true
 		return w
@@ -57,6 +58,7 @@ func newWireText(m *conform.Message) wireText {
 			}
 		}
 	}
+
 	w.Form = w.Form[:min(len(w.Form), maxMembers)]
 
 	return w
@@ -119,6 +121,7 @@ func (v *visit) exchange(w http.ResponseWriter, r *http.Request, number string) 
 		v.Missing.ServeHTTP(w, r)
 		return
 	}
+
 	kept, err := v.Lab.Exchanges(r.Context(), v.Session.ID, n, 2)
 	if err != nil {
 		v.fail(w, r, http.StatusInternalServerError, "The request could not be read.")
@@ -146,6 +149,7 @@ func (v *visit) exchangePage(ctx context.Context, kept []*lab.Kept) *exchangePag
 		Answer:  newWireText(&x.Answer),
 		Journey: travel(v.Evidence, x),
 	}
+
 	if len(kept) > 1 {
 		p.Newer = kept[1].N
 	}
@@ -157,9 +161,13 @@ func (v *visit) exchangePage(ctx context.Context, kept []*lab.Kept) *exchangePag
 	for _, f := range tokensOf(&x.Answer, "") {
 		p.Given = append(p.Given, d.decode(f))
 	}
+
 	for _, t := range x.Traces {
-		p.Checks = append(p.Checks, newDecision(t))
+		if t != nil {
+			p.Checks = append(p.Checks, newDecision(t))
+		}
 	}
+
 	return p
 }
 
@@ -177,5 +185,6 @@ func (v *visit) laneAt(ctx context.Context, key string) (found *laneView) {
 			found = &lane
 		}
 	})
+
 	return found
 }

@@ -82,6 +82,7 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 		p.Tally = newTally(b, pages)
 		p.Latest, p.Hints = v.items(slices.Clone(b.latest)), v.items(slices.Clone(b.hints))
 		p.Since = b.last
+
 		for _, l := range lanes {
 			p.Lanes = append(p.Lanes, v.laneOf(l))
 		}
@@ -110,6 +111,7 @@ func (b *Board) homePage(r *http.Request) *homePage {
 			Faults:  r.URL.Query()["fault"],
 		},
 	}
+
 	if b.List {
 		p.Sessions = b.Lab.Sessions()
 	}
@@ -129,6 +131,7 @@ func (b *Board) open(w http.ResponseWriter, r *http.Request) {
 		b.fail(w, r, http.StatusForbidden, "Sessions are opened on the console.")
 		return
 	}
+
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		b.fail(w, r, http.StatusBadRequest, "The form could not be read.")
@@ -149,6 +152,7 @@ func (b *Board) open(w http.ResponseWriter, r *http.Request) {
 		b.show(w, r, status, "home", p)
 		return
 	}
+
 	seeOther(w, r, b.Root+s.ID+"/")
 }
 
@@ -175,12 +179,14 @@ func (v *visit) rows(w http.ResponseWriter, r *http.Request) {
 		Counts: map[string]int{},
 		Page:   v.root(),
 	}
+
 	for _, o := range all {
 		p.Counts[string(o.Verdict)]++
 		if p.Filter == "" || p.Filter == string(o.Verdict) {
 			p.Rows = append(p.Rows, o)
 		}
 	}
+
 	order := []conform.Verdict{conform.Violated, conform.Warned, conform.Shown, conform.NotExercised}
 	slices.SortStableFunc(p.Rows, func(a, b conform.Outcome) int {
 		return cmp.Compare(slices.Index(order, a.Verdict), slices.Index(order, b.Verdict))
@@ -219,9 +225,11 @@ func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
 		Outcomes: outcomes,
 		Page:     v.root(),
 	}
+
 	for _, name := range v.Session.Faults {
 		p.Chosen[name] = true
 	}
+
 	for _, f := range v.Faults {
 		if n := len(p.Stages); n == 0 || p.Stages[n-1].Name != f.Stage {
 			p.Stages = append(p.Stages, faultStage{Name: f.Stage})
@@ -229,6 +237,7 @@ func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
 		last := &p.Stages[len(p.Stages)-1]
 		last.Faults = append(last.Faults, f)
 	}
+
 	v.show(w, r, http.StatusOK, "faults", p)
 }
 
@@ -285,6 +294,7 @@ func (v *visit) issue(w http.ResponseWriter, r *http.Request) {
 		Key:       r.PostForm.Get("key"),
 		CSR:       strings.TrimSpace(r.PostForm.Get("csr")),
 	}
+
 	status := http.StatusOK
 	issued, err := v.Lab.IssueClient(r.Context(), v.Session.ID, p.Asked)
 	if err != nil {
@@ -307,6 +317,7 @@ func problem(err error) (status int, text string) {
 	case errors.Is(err, lab.ErrNoSession):
 		return http.StatusNotFound, "There is no such session."
 	}
+
 	return http.StatusInternalServerError, "The lab failed; the operator can see why."
 }
 
@@ -339,6 +350,7 @@ func (b *Board) day(w http.ResponseWriter, r *http.Request) {
 		Day:   day,
 		Steps: steps,
 	}
+
 	for _, s := range b.Lab.Sessions() {
 		h, err := b.hub(r.Context(), s.ID)
 		if err != nil {
@@ -348,6 +360,7 @@ func (b *Board) day(w http.ResponseWriter, r *http.Request) {
 			p.add(b, s, of)
 		})
 	}
+
 	b.show(w, r, http.StatusOK, "day", p)
 }
 
@@ -357,6 +370,7 @@ func (p *dayPage) add(b *Board, s lab.Session, of *view) {
 		Board:   b,
 		Session: s,
 	}
+
 	for _, l := range of.order {
 		if l.LastSeen.Before(p.Day) || !l.FirstSeen.Before(p.Day.AddDate(0, 0, 1)) {
 			continue
@@ -374,6 +388,7 @@ func (p *dayPage) add(b *Board, s lab.Session, of *view) {
 				line.Cells[i].Card = &card
 			}
 		}
+
 		p.Clients = append(p.Clients, dayClient{
 			Session: s,
 			Lane:    line,
@@ -413,12 +428,14 @@ func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
 		Lane:  q.Get("lane"),
 		Step:  q.Get("step"),
 	}
+
 	before, _ := strconv.ParseUint(q.Get("before"), 10, 64)
 	names := map[string]item{} // by the key of the lane
 	h.look(func(b *view) {
 		if before == 0 || before > b.last {
 			before = b.last + 1
 		}
+
 		for _, l := range b.order {
 			if l.ID == p.Lane {
 				p.Name = l.Name
@@ -428,6 +445,7 @@ func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
 				LaneID: l.ID,
 			}
 		}
+
 		for old := range b.joined {
 			names[old] = names[b.now(old)]
 		}
@@ -467,6 +485,7 @@ func (v *visit) collect(r *http.Request, p *requestsPage, names map[string]item,
 				p.Before = it.N + 1
 				return nil
 			}
+
 			p.List.List = append(p.List.List, it)
 		}
 	}

@@ -51,7 +51,7 @@ type entry struct {
 func newEntry(k *lab.Kept) entry {
 	e := entry{
 		Kept: k,
-		Tone: tones[k.Assessment.Colour],
+		Tone: tones[string(k.Assessment.Colour)],
 		Step: cmp.Or(k.Assessment.Step, k.Exchange.Step),
 	}
 	if e.Tone == "" {
@@ -63,6 +63,7 @@ func newEntry(k *lab.Kept) entry {
 			e.Hint = cmp.Or(f.Text, f.Remedy)
 		}
 	}
+
 	return e
 }
 
@@ -87,6 +88,7 @@ func identify(x *conform.Exchange) (id identity) {
 			id.uri, id.community = string(t.Client), string(t.Community)
 		}
 	}
+
 	if x.Step != conform.Register {
 		return id
 	}
@@ -101,5 +103,6 @@ func identify(x *conform.Exchange) (id identity) {
 			id.uri = cmp.Or(id.uri, uri)
 		}
 	}
+
 	return id
 }

@@ -90,6 +90,7 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 		if s.update(ctx) != nil {
 			return
 		}
+
 		select {
 		case <-ctx.Done():
 			return
@@ -104,6 +105,7 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 			if !open || u.Ended {
 				return // one that was too slow comes back
 			}
+
 			pause(ctx, gather)
 			drain(updates)
 		}
@@ -143,6 +145,7 @@ func (s *stream) update(ctx context.Context) error {
 		}
 		last = b.last
 	})
+
 	if cleared { // the page shows what is no more
 		s.since = last
 		return s.send(fmt.Sprintf("id: %d\nevent: again\ndata: {}\n\n", last))
@@ -155,6 +158,7 @@ func (s *stream) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	s.since = last
 	return s.send(fmt.Sprintf("id: %d\nevent: change\ndata: %s\n\n", last, data))
 }
@@ -179,6 +183,7 @@ func (s *stream) changes(b *view) []change {
 	if b.hinted > s.since {
 		out = append(out, s.render("hints", "hints", s.items(b.hints)))
 	}
+
 	for _, j := range b.joined {
 		if j.at > s.since {
 			out = append(out, change{ID: j.id})
@@ -206,6 +211,7 @@ func (s *stream) laneChanges(l *lane) []change {
 		s.render(l.ID+"-head", "lane-head", lane),
 		s.render(l.ID+"-notes", "notes", lane),
 	}
+
 	for _, cell := range lane.Cells {
 		if cell.Card != nil && cell.Card.changed > s.since {
 			c := s.render(cell.ID, "cell", cell)
@@ -213,6 +219,7 @@ func (s *stream) laneChanges(l *lane) []change {
 			out = append(out, c)
 		}
 	}
+
 	return out
 }
 
@@ -258,6 +265,7 @@ func (v *visit) laneOf(l *lane) laneView {
 		lane: l,
 		Root: v.root(),
 	}
+
 	for _, step := range append(steps[:len(steps):len(steps)], conform.Other) {
 		c := l.Cards[step]
 		if c == nil && step == conform.Other {
@@ -271,5 +279,6 @@ func (v *visit) laneOf(l *lane) laneView {
 			Card: c,
 		})
 	}
+
 	return out
 }

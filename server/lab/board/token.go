@@ -80,6 +80,7 @@ func tokensOf(m *conform.Message, target string) []found {
 	if err != nil {
 		return out
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		if value, ok := jose.Text(object[name]); ok {
 			put(name, value)
@@ -89,6 +90,7 @@ func tokensOf(m *conform.Message, target string) []found {
 			put(fmt.Sprintf("%s[%d]", name, i), value)
 		}
 	}
+
 	return out
 }
 
@@ -148,11 +150,16 @@ func newDecoder(x *conform.Exchange, anchors []anchor) *decoder {
 		anchors: anchors,
 		steps:   map[string][]trace.Step{},
 	}
+
 	for _, t := range x.Traces {
+		if t == nil {
+			continue
+		}
 		for _, s := range t.Steps {
 			d.steps[s.Check] = append(d.steps[s.Check], s)
 		}
 	}
+
 	return d
 }
 
@@ -160,7 +167,7 @@ func newDecoder(x *conform.Exchange, anchors []anchor) *decoder {
 func (d *decoder) decode(f found) *signed {
 	out := &signed{
 		Where: f.where,
-		Raw:   f.compact,
+		Raw:   printable([]byte(f.compact)),
 	}
 	jws, fault := jose.Open(f.compact, nil)
 	if fault != nil {
@@ -193,6 +200,7 @@ func (d *decoder) verify(jws *jose.JWS, out *signed) {
 		out.Verified = "x5c could not be read: " + fault.Error()
 		return
 	}
+
 	out.Path = d.path(certs)
 
 	if fault = jws.CheckAlgorithm(); fault == nil {
@@ -202,6 +210,7 @@ func (d *decoder) verify(jws *jose.JWS, out *signed) {
 		out.Verified = fault.Error()
 		return
 	}
+
 	out.Good = true
 	out.Verified = "made by the key of x5c[0], " + jose.CertName(certs[0])
 }
@@ -218,6 +227,7 @@ func headerChecks(name string) []string {
 	case "jku":
 		return []string{"x5c.jku"}
 	}
+
 	return []string{"jws.header"}
 }
 
@@ -238,6 +248,7 @@ func claimChecks(kind, claim string) []string {
 			"register."+strings.TrimSuffix(claim, "_types"),
 		)
 	}
+
 	return names
 }
 
@@ -262,6 +273,7 @@ func (d *decoder) members(o jose.Object, checks func(string) []string) []member 
 			Value: valueText(name, o[name]),
 			Means: d.means(name, o[name]),
 		}
+
 		for _, check := range checks(name) {
 			m.Steps = append(m.Steps, d.steps[check]...)
 		}
@@ -293,7 +305,7 @@ func valueText(name string, v jsontext.Value) string {
 		return plural(len(list), "certificate", "certificates") + ", shown below"
 	}
 	if s, ok := jose.Text(v); ok {
-		return shorten(s, maxShown)
+		return printable([]byte(shorten(s, maxShown)))
 	}
 
 	pretty := v.Clone()
@@ -302,7 +314,8 @@ func valueText(name string, v jsontext.Value) string {
 			pretty = v
 		}
 	}
-	return shorten(string(pretty), maxShown)
+
+	return printable([]byte(shorten(string(pretty), maxShown)))
 }
 
 // means returns what a claim that is a time means.
@@ -334,6 +347,7 @@ func distance(d time.Duration) string {
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%d h %s", int(d.Hours()), word)
 	}
+
 	return fmt.Sprintf("%d days %s", int(d.Hours()/24), word)
 }
 
@@ -344,6 +358,7 @@ func loose(compact string) (header, claims []member) {
 		if i >= len(parts) {
 			return nil
 		}
+
 		text := strings.TrimRight(parts[i], "=")
 		text = strings.NewReplacer("+", "-", "/", "_").Replace(text)
 		data, err := base64.RawURLEncoding.DecodeString(text)
@@ -353,7 +368,7 @@ func loose(compact string) (header, claims []member) {
 
 		return []member{{
 			Name:  "as it is",
-			Value: shorten(string(data), maxShown),
+			Value: printable([]byte(shorten(string(data), maxShown))),
 		}}
 	}
 
@@ -404,6 +419,7 @@ func (d *decoder) path(certs []*x509.Certificate) *path {
 		default:
 			l.Role = fmt.Sprintf("x5c[%d]", i)
 		}
+
 		if i+1 < len(chain) {
 			l.Signed, l.Good = signedBy(c, chain[i+1])
 		}
@@ -415,6 +431,7 @@ func (d *decoder) path(certs []*x509.Certificate) *path {
 			p.Steps = append(p.Steps, d.steps[name]...)
 		}
 	}
+
 	return p
 }
 
@@ -425,11 +442,13 @@ func (d *decoder) anchorOf(c *x509.Certificate) (*x509.Certificate, string) {
 			return a.certificate, a.community
 		}
 	}
+
 	for _, a := range d.anchors {
 		if _, ok := signedBy(c, a.certificate); ok {
 			return a.certificate, a.community
 		}
 	}
+
 	return nil, ""
 }
 
