@@ -337,21 +337,11 @@ func labReport(ctx context.Context, c *labCall) error {
 	if err != nil {
 		return err
 	}
-	if r, err = c.compared(r); err != nil {
+	if r, err = compared(r, c.earlier); err != nil {
 		return err
 	}
 
-	for _, name := range c.outs {
-		text, _, err := r.Render(name)
-		if err == nil {
-			err = certs.WriteFile(name, text, certs.ModePublic)
-		}
-		if err != nil {
-			return err
-		}
-	}
-
-	if err := c.show(r); err != nil {
+	if err := errors.Join(writeReports(r, c.outs), c.show(r)); err != nil {
 		return err
 	}
 	if c.failOn != "" && r.Fails(conform.Verdict(c.failOn)) {
@@ -360,14 +350,28 @@ func labReport(ctx context.Context, c *labCall) error {
 	return nil
 }
 
-// compared returns the report with its difference to the one that -earlier names. A
-// file that is not there is no mistake: the first run has none.
-func (c *labCall) compared(r *report.Report) (*report.Report, error) {
-	if c.earlier == "" {
+// writeReports writes a report to files, in the forms that their names end in.
+func writeReports(r *report.Report, names []string) error {
+	for _, name := range names {
+		text, _, err := r.Render(name)
+		if err == nil {
+			err = certs.WriteFile(name, text, certs.ModePublic)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compared returns the report with its difference to the one in a file, that of
+// -earlier; empty: none. A file that is not there is no mistake: the first run has none.
+func compared(r *report.Report, file string) (*report.Report, error) {
+	if file == "" {
 		return r, nil
 	}
 
-	text, err := os.ReadFile(c.earlier)
+	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}
@@ -377,7 +381,7 @@ func (c *labCall) compared(r *report.Report) (*report.Report, error) {
 
 	earlier, err := report.Parse(text)
 	if err != nil {
-		return nil, complaint.New(c.earlier+": "+err.Error(), "-earlier names the JSON report of an earlier run")
+		return nil, complaint.New(file+": "+err.Error(), "-earlier names the JSON report of an earlier run")
 	}
 
 	found := report.Found{
@@ -416,12 +420,18 @@ func (c *labCall) show(r *report.Report) error {
 		c.out.say("%-8s %s: %s", f.Outcome, f.Name, f.Text)
 	}
 
-	s := r.Summary
-	c.out.say("%d violated, %d warned, %d shown, %d not exercised", s.Violated, s.Warned, s.Shown, s.NotExercised)
-	if d := r.Difference; d != nil {
-		c.out.say("%d better, %d worse than in the report of %s", d.Better(), d.Worse(), d.Made.Format(time.RFC3339))
-	}
+	showSummary(c.out, r)
 	return nil
+}
+
+// showSummary prints how many requirements have each verdict, and the difference to an
+// earlier report.
+func showSummary(out *printer, r *report.Report) {
+	s := r.Summary
+	out.say("%d violated, %d warned, %d shown, %d not exercised", s.Violated, s.Warned, s.Shown, s.NotExercised)
+	if d := r.Difference; d != nil {
+		out.say("%d better, %d worse than in the report of %s", d.Better(), d.Worse(), d.Made.Format(time.RFC3339))
+	}
 }
 
 // labStop removes the session, and the file.

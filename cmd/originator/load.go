@@ -92,9 +92,27 @@ func (c *call) absoluteAnchors() error {
 	return nil
 }
 
-// open makes the originator that the options describe; all that is wrong with
-// files and flags is reported at once.
+// open makes the originator that the options describe.
 func (c *call) open() (*client.Client, error) {
+	cfg, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+
+	cl, err := client.New(cfg)
+	if err != nil {
+		return nil, complaint.New(
+			strings.TrimPrefix(err.Error(), "client: "),
+			"for a server under development at http://localhost, add -loopback-http",
+		)
+	}
+
+	return cl, nil
+}
+
+// config reads what the options name; all that is wrong with files and flags is
+// reported at once.
+func (c *call) config() (cfg client.Config, err error) {
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -114,10 +132,10 @@ func (c *call) open() (*client.Client, error) {
 	wrap, err := c.tap()
 	note(err)
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return cfg, errors.Join(errs...)
 	}
 
-	cfg := client.Config{
+	cfg = client.Config{
 		Base:      c.Base,
 		Community: trace.CommunityURI(c.Community),
 		ClientURI: trace.ClientURI(c.URI),
@@ -142,15 +160,7 @@ func (c *call) open() (*client.Client, error) {
 	if id != nil {
 		cfg.Chain, cfg.Key = id.Chain, id.Key
 	}
-	cl, err := client.New(cfg)
-	if err != nil {
-		return nil, complaint.New(
-			strings.TrimPrefix(err.Error(), "client: "),
-			"for a server under development at http://localhost, add -loopback-http",
-		)
-	}
-
-	return cl, nil
+	return cfg, nil
 }
 
 func (c *call) identity() (*certs.Identity, error) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"fhirdest.example/gateway/complaint"
@@ -18,7 +19,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -41,6 +42,7 @@ var commands = map[string]func(context.Context, *call) error{
 	"export":   export,
 	"cancel":   cancel,
 	"doctor":   doctor,
+	"check":    check,
 	"sign":     sign,
 	"verify":   verify,
 }
@@ -71,7 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return complain(stderr, complaint.New(
 			fmt.Sprintf("there is no command %q", args[0]),
-			"one of discover, register, login, token, get, export, cancel, doctor, sign, verify, lab; "+
+			"one of discover, register, login, token, get, export, cancel, doctor, check, sign, verify, lab; "+
 				"see originator help",
 		))
 	}

@@ -78,6 +78,10 @@ func furnish(t *testing.T, d *servertest.Destination, env *testscript.Env) error
 
 	return errors.Join(
 		certs.WriteIdentity(in("chain.pem"), in("key.pem"), id),
+		certs.WriteIdentity(in("issuer.pem"), in("issuer.key"), &certs.Identity{
+			Chain: d.A.Issuing.Chain(d.A.Issuing.Cert)[1:],
+			Key:   d.A.Issuing.Key,
+		}),
 		certs.WriteCertificates(in("reversed.pem"), id.Chain[1], id.Chain[0]),
 		certs.WriteCertificates(in("stranger.pem"), leaf, stranger.Issuing.Cert),
 		certs.WriteCertificates(in("anchor.pem"), d.A.Root.Cert),

@@ -75,6 +75,8 @@ type options struct {
 	to        string
 	parallel  int
 	keepThere bool
+
+	check checkFlags
 }
 
 // remembered is who we are, whom we trust and where we connect. Paths are
@@ -136,6 +138,8 @@ func parseOptions(command string, args []string) (*options, error) {
 		f.IntVar(&o.count, "count", 0, "")
 	case "export":
 		o.exportFlags(f)
+	case "check":
+		o.checkFlags(f)
 	case "sign":
 		f.StringVar(&o.output, "o", "", "")
 		f.StringVar(&o.form, "canon", "", "")

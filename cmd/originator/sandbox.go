@@ -19,6 +19,10 @@ type manifest struct {
 		URI    string `json:"uri"`
 		Anchor string `json:"anchor"`
 		CRL    string `json:"crl"`
+		Issuer struct {
+			Cert string `json:"cert"`
+			Key  string `json:"key"`
+		} `json:"issuer"`
 	} `json:"communities"`
 	Clients []struct {
 		Name      string `json:"name"`
@@ -27,6 +31,11 @@ type manifest struct {
 		Chain     string `json:"chain"`
 		Key       string `json:"key"`
 	} `json:"clients"`
+	Users []struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Patient  string `json:"patient"`
+	} `json:"users"`
 }
 
 // fromSandbox fills what was not given from a sandbox's manifest.
@@ -55,7 +64,34 @@ func (c *call) fromSandbox() error {
 		}
 	}
 
+	if c.command == "check" {
+		sandboxExaminer(c, m, in)
+	}
 	return nil
+}
+
+// sandboxExaminer gives an examination the issuer of its community, that of the first
+// other one, and a person.
+func sandboxExaminer(c *call, m *manifest, in func(string) string) {
+	for _, k := range m.Communities {
+		if k.Issuer.Cert == "" {
+			continue
+		}
+
+		f := &c.check.other
+		if k.URI == c.Community {
+			f = &c.check.issuer
+		}
+		if f.cert == "" {
+			f.cert, f.key, f.crl = in(k.Issuer.Cert), in(k.Issuer.Key), k.CRL
+		}
+	}
+
+	for _, u := range m.Users {
+		if c.check.user == "" && u.Patient != "" {
+			c.check.user, c.check.password = u.Username, u.Password
+		}
+	}
 }
 
 func (c *call) sandboxClient(m *manifest, in func(string) string) error {

@@ -12,6 +12,7 @@ Usage:
   originator export   [flags] [WHAT]  download bulk data: all, Patient or Group/ID
   originator cancel   [flags]         end the registration
   originator doctor   [flags] [BASE]  say what is wrong with a destination, or with us
+  originator check    [flags] [BASE]  examine a destination, requirement by requirement
   originator sign     [flags] FILE    sign a resource
   originator verify   [flags] FILE... verify the signature of a Bundle, or of a Provenance
   originator lab start|report|stop    test a client of your own in a session of a lab
@@ -161,6 +162,39 @@ Sign:
   -o FILE                write the result there
 `
 
+const checkUsage = `
+Check:
+  -profile PROFILE       whose rules count: ssraa-1, ssraa-2 (default) or tefca
+  -report FILE           write a report there: .html, .json, .xml (JUnit) or .svg (badge);
+                         repeatable
+  -earlier FILE          compare with this JSON report of an earlier run, if it is there
+  -issuer-cert FILE -issuer-key FILE
+                         the CA that issued our certificate, signing CA first, and its key.
+                         With them the examination goes by a new URI of its own, and makes
+                         certificates that are wrong, of other keys, and of other members
+  -issuer-crl URL        distribution point that goes into them
+  -other-issuer-cert FILE -other-issuer-key FILE -other-issuer-crl URL
+                         a CA of another community that the destination trusts
+  -revoked-cert FILE -revoked-key FILE
+                         a certificate of ours that is revoked
+  -user NAME -user-password-file FILE
+                         a person who signs in at the destination and agrees
+  -scope 'SCOPES'        to register and to ask for (default: one that is offered)
+  -organization URI      hl7-b2b organization_id (default: our URI)
+  -purpose CODE          purpose_of_use (default: treatment, or that of our TEFCA URI)
+  -certification FILE    a certification, one compact JWT; repeatable
+
+What is sent: some 200 requests, most of them wrong on purpose, each of which a correct
+destination refuses. 429 is obeyed. Every registration that was made is cancelled at the
+end, after an interrupt too. Without an issuer the registration of our own URI, if the
+destination has one, is replaced and cancelled.
+
+ok: shown. FAIL: violated, with what was sent, expected and found, and the section that
+has the rule. WARN: a rule that is a SHOULD, or a rule for clients that this destination
+does not hold them to. --: not exercised, with the reason.
+Exit codes: 0 nothing is violated; 1 something is, or a registration is left; 2 usage.
+`
+
 const labUsage = `originator lab start|report|stop [flags]
 
 A session of a destination's lab is a destination of its own for one client under test:
@@ -245,6 +279,11 @@ var commandUsage = map[string]string{
 	"verify": "originator verify [flags] FILE [TARGET...]\n\nVerifies the signature of a Bundle, or of a Provenance, " +
 		"whose targets are in further files, in the order of target.\n\nExample:\n  originator verify -anchor " +
 		"root.pem p.json o.json\n" + commonUsage,
+	"check": "originator check [flags] [BASE]\n\nExamines a destination from outside: every requirement of UDAP " +
+		"Security that binds a server and can be seen on the wire, wrong requests included. With -sandbox all is " +
+		"taken from its manifest.\n\nExamples:\n  originator check -sandbox DIR -report report.html\n  originator " +
+		"check -cert chain.pem -key key.pem -anchor root.pem -tls-ca tls.pem https://fhir.example.org/r4\n" +
+		checkUsage + commonUsage,
 	"doctor": "originator doctor [flags] [BASE]\n\nLooks at names, certificates, lists, clocks and discovery " +
 		"documents, of the destination and of ours, and says what is wrong. It registers nothing.\n\nExample:\n  " +
 		"originator doctor -sandbox DIR\n" + commonUsage,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fhirdest.example/cmd/internal/forms"
 	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/client"
@@ -33,7 +34,7 @@ func inChromium(t *testing.T, v *visit, b *chromium.Browser, at string) (code st
 	b.Press("button[value=signin]")
 
 	for n := 0; !strings.HasPrefix(b.URL(), v.request.RedirectURI); n++ {
-		if n == mostPages {
+		if n == forms.MostPages {
 			t.Fatalf("the browser is at %s: %s", b.URL(), b.Text())
 		}
 		b.Press("button[value=approve]")

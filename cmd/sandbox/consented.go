@@ -318,14 +318,14 @@ func (s *story) withdraw(ctx context.Context) error {
 	}
 	defer closeAll()
 
-	s.hosts = nil // of an earlier sign-in
+	s.person.Hosts = nil // of an earlier sign-in
 	target := s.openid.Issuer + "/grants"
 	p, err := b.Open(ctx, target)
 	if err != nil {
 		return err
 	}
 	if f, _ := p.Button("signin"); f != nil {
-		if _, err = s.fillIn(ctx, b, p); err != nil {
+		if _, err = s.person.FillIn(ctx, b, p); err != nil {
 			return err
 		}
 		if p, err = b.Open(ctx, target); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -29,7 +28,7 @@ type visit struct {
 	found   *client.Discovery
 	openid  *client.OpenID
 	request client.Authorization
-	hosts   []string // that pages with a password came from
+	person  forms.Person
 }
 
 // newVisit registers an application for people. With idp it names the manifest's
@@ -44,6 +43,7 @@ func newVisit(ctx context.Context, d *demo, name string, idp bool) (*visit, erro
 	if v.user.Patient == "" {
 		return nil, errNoPeople
 	}
+	v.person.Username, v.person.Password = v.user.Username, v.user.Password
 
 	var err error
 	if v.party, err = d.newParty(d.community(0), name, certs.P256); err != nil {
@@ -93,9 +93,6 @@ func (v *visit) browser() (*forms.Browser, func(), error) {
 	return b, tr.CloseIdleConnections, err
 }
 
-// mostPages bounds the pages that a person looks at before giving up.
-const mostPages = 8
-
 // signIn has the person sign in, agree, and come back; it returns the code.
 func (v *visit) signIn(ctx context.Context) (string, error) {
 	tr := trace.NewTrace("login", v.now())
@@ -111,19 +108,13 @@ func (v *visit) signIn(ctx context.Context) (string, error) {
 	}
 	defer closeAll()
 
-	p, err := b.Open(ctx, target)
-	for n := 0; err == nil && p.Ended == ""; n++ {
-		if n == mostPages {
-			return "", fmt.Errorf("the pages do not end, the last is %q", p.Title)
-		}
-		p, err = v.fillIn(ctx, b, p)
-	}
+	query, err := v.person.Visit(ctx, b, target)
 	if err != nil {
 		return "", err
 	}
 
 	back, err := client.ReadRedirect(
-		p.Ended,
+		query,
 		v.request.State,
 		v.openid.Issuer,
 		v.openid.AnnouncesIssuer,
@@ -140,37 +131,6 @@ func (v *visit) signIn(ctx context.Context) (string, error) {
 		)
 	}
 	return back.Code, nil
-}
-
-// fillIn does what the person does with one page.
-func (v *visit) fillIn(
-	ctx context.Context, b *forms.Browser, p *forms.Page,
-) (*forms.Page, error) {
-	if f, _ := p.Button("signin"); f != nil {
-		if len(v.hosts) == mostPages/2 || p.Status >= http.StatusBadRequest && len(v.hosts) > 0 {
-			return nil, fmt.Errorf(
-				"%s refused the sign-in of %s",
-				p.URL.Host,
-				v.user.Username,
-			)
-		}
-
-		v.hosts = append(v.hosts, p.URL.Host)
-		return b.Press(ctx, p, "signin", url.Values{
-			"username": {v.user.Username},
-			"password": {v.user.Password},
-		})
-	}
-
-	if f, _ := p.Button("approve"); f != nil {
-		return b.Press(ctx, p, "approve", nil)
-	}
-	return nil, fmt.Errorf(
-		"%d %q at %s: a page that nobody can go on from",
-		p.Status,
-		p.Title,
-		p.URL.Host,
-	)
 }
 
 // tokens exchanges the code, and verifies who the person is.
@@ -264,7 +224,8 @@ func showPerson(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s signed in at %s, read %s", v.user.Username, strings.Join(v.hosts, ", "), v.user.Patient),
+	hosts := strings.Join(v.person.Hosts, ", ")
+	return fmt.Sprintf("%s signed in at %s, read %s", v.user.Username, hosts, v.user.Patient),
 		nil
 }
 
@@ -277,10 +238,10 @@ func showTiered(ctx context.Context, d *demo) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if at := testbed.HostOf(d.manifest.IDP); len(v.hosts) != 1 || v.hosts[0] != at {
+	if at := testbed.HostOf(d.manifest.IDP); len(v.person.Hosts) != 1 || v.person.Hosts[0] != at {
 		return "", fmt.Errorf(
 			"the password was asked for at %s, not at %s alone",
-			strings.Join(v.hosts, ", "),
+			strings.Join(v.person.Hosts, ", "),
 			at,
 		)
 	}

@@ -160,7 +160,7 @@ func TestIdentityProviderSessions(t *testing.T) {
 	}
 
 	p, err := b.Press(t.Context(), first, "signin", person)
-	for n := 0; err == nil && p.Ended == "" && n < mostPages; n++ {
+	for n := 0; err == nil && p.Ended == "" && n < forms.MostPages; n++ {
 		p, err = b.Press(t.Context(), p, "approve", url.Values{"remember": {"yes"}})
 	}
 	if err != nil || !strings.Contains(p.Ended, "code=") {

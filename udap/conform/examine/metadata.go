@@ -109,6 +109,9 @@ var openChecks = []Check{
 		Rule:   "UDAP Security, Discovery: Discovery of Endpoints; UDAP Server Metadata 1",
 		Remedy: "answer with one JSON object, no member twice, as application/json",
 		run: func(x *examination) answer {
+			if x.meta.err != nil || x.meta.status != http.StatusOK {
+				return skipped("there is no metadata")
+			}
 			found := fmt.Sprintf("%d bytes of %s, members %s",
 				len(x.meta.body), x.meta.header.Get("Content-Type"), x.meta.object.Names())
 			return held(x.meta.object != nil && x.meta.json(),

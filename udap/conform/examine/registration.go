@@ -47,6 +47,9 @@ func (x *examination) goodStatement(c *forge.Client) forge.Claims {
 	return forge.Statement(c.URI, x.meta.endpoint(registration), x.now()).
 		With("client_name", "Examination of a destination").
 		With("contacts", []string{"mailto:examination@client.example"}).
+		With("client_uri", "https://client.example/").
+		With("tos_uri", "https://client.example/terms").
+		With("policy_uri", "https://client.example/policy").
 		With("scope", x.systemScope())
 }
 

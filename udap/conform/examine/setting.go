@@ -33,7 +33,7 @@ type Setting struct {
 	Profile        conform.Profile // whose rows count; empty: edition 2
 	Scope          string          // to register and to ask for; empty: chosen from scopes_supported
 	Organization   string          // organization_id of hl7-b2b; empty: the client's URI
-	Purpose        string          // purpose_of_use; empty: treatment
+	Purpose        string          // purpose_of_use; empty: that of the URI (TEFCA), else treatment
 	Certifications []string        // compact JWTs, sent with each registration
 
 	// Login opens a URL in a browser with a person who signs in and agrees, and
@@ -41,7 +41,7 @@ type Setting struct {
 	// is no person.
 	Login func(ctx context.Context, target, stop string) (query string, err error)
 
-	Progress func(Check)   // is called before each check; nil: nothing
+	Found    func(Finding) // is called after each check; nil: nothing
 	Wait     time.Duration // the most that a 429 is waited for; 0: a minute
 	Requests int           // the most that are made; 0: 2,000
 }
@@ -85,10 +85,12 @@ func Run(ctx context.Context, s Setting) (*Report, error) {
 		if !c.binds(r.Profile) {
 			continue
 		}
-		if s.Progress != nil {
-			s.Progress(c)
+
+		f := c.finding(x.make(c), r.Profile)
+		r.Findings = append(r.Findings, f)
+		if s.Found != nil {
+			s.Found(f)
 		}
-		r.Findings = append(r.Findings, c.finding(x.make(c), r.Profile))
 	}
 
 	r.Requests = x.requests
@@ -111,9 +113,6 @@ func newExamination(ctx context.Context, s Setting) (*examination, error) {
 	}
 	if s.Profile == "" {
 		s.Profile = conform.SSRAA2
-	}
-	if s.Purpose == "" {
-		s.Purpose = treatment
 	}
 
 	c, err := client.New(s.Client)
@@ -160,6 +159,10 @@ func (x *examination) make(c Check) answer {
 	}
 	if x.requests >= x.Requests {
 		return skipped("the examination has made its %d requests", x.Requests)
+	}
+
+	if x.meta != nil && x.meta.object == nil && c.Name != "metadata.json" {
+		return skipped("the metadata could not be read")
 	}
 
 	a := c.run(x)

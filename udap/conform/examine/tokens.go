@@ -33,8 +33,25 @@ func (x *examination) b2b() map[string]any {
 		o["organization_id"], _, _ = strings.Cut(x.self.URI, "#")
 	}
 	o["organization_name"] = "Examination of a destination"
-	o["purpose_of_use"] = []string{x.Purpose}
+	o["purpose_of_use"] = []string{x.purpose()}
 	return o
+}
+
+// tefcaPurposes is the code system of TEFCA's exchange purposes; a member's URI has
+// its own as its fragment.
+const tefcaPurposes = "urn:oid:2.16.840.1.113883.3.7204.1.5.2.1"
+
+// purpose returns the purpose of use: that of the setting, else the one in the URI, else
+// treatment.
+func (x *examination) purpose() string {
+	_, fragment, _ := strings.Cut(x.self.URI, "#")
+	switch {
+	case x.Purpose != "":
+		return x.Purpose
+	case strings.HasPrefix(fragment, "T-"):
+		return tefcaPurposes + "#" + fragment
+	}
+	return treatment
 }
 
 // tokenForm returns the form of a good token request, but for the authentication.
@@ -77,6 +94,8 @@ func (x *examination) mayAsk() (why string, ok bool) {
 		return "the destination does not offer client_credentials", false
 	case !isAbsolute(x.meta.endpoint(tokenEndpoint)):
 		return "the metadata names no token endpoint", false
+	case strings.HasSuffix(x.purpose(), "#T-IAS"):
+		return "individual access needs a person's identity in the extension tefca_ias", false
 	}
 	return "", true
 }
@@ -374,7 +393,7 @@ func changing(
 // otherCommunity registers the same URI in another community: the registration of the
 // first must go on as it was.
 func otherCommunity(x *examination) answer {
-	if why, ok := x.mayAsk(); !ok {
+	if why := x.whyNoToken(); why != "" {
 		return skipped("%s", why)
 	}
 	c, err := outsider(x)
