@@ -216,12 +216,20 @@ func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal er
 
 // spendAlone uses up the jti of a request that stores nothing else.
 func (a *authenticated) spendAlone(ctx context.Context, store Store, tr *trace.Trace) error {
-	return a.use(tr, func() error { return store.Spend(ctx, a.spend) })
+	return a.use(store, tr, refuseClientJTI).commit(ctx, tr, func() error { return store.Spend(ctx, a.spend) })
 }
 
-// use runs a transaction that uses up the jti of an authenticated client, and has no
-// other error of its own.
-func (a *authenticated) use(tr *trace.Trace, commit func() error) error {
-	refuse := func(err error) error { return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err) }
-	return spend(&a.spend, &a.ant.Verified, tr, refuse, commit)
+// use is the use of a client's authentication token.
+func (a *authenticated) use(store Store, tr *trace.Trace, refuse func(*trace.Trace, error) error) use {
+	return use{
+		store:    store,
+		spend:    &a.spend,
+		verified: &a.ant.Verified,
+		refuse:   func(err error) error { return refuse(tr, err) },
+	}
+}
+
+// refuseClientJTI is for transactions that have no error of their own.
+func refuseClientJTI(tr *trace.Trace, err error) error {
+	return refuseSpend(tr, checkClientJTI, trace.InvalidClient, err)
 }

@@ -146,9 +146,11 @@ func refuseCode(tr *trace.Trace, found string) error {
 func (s tokenEndpoint) end(
 	ctx context.Context, a *authenticated, id GrantID, decide func(*Grant) Change, tr *trace.Trace,
 ) error {
-	_, err := s.cfg.Store.Exchange(ctx, a.spend, id, decide)
 	a.spent = true // or it cannot be: the error has the reason
-	return refuseIssue(tr, err)
+	return a.use(s.cfg.Store, tr, refuseIssue).commit(ctx, tr, func() error {
+		_, err := s.cfg.Store.Exchange(ctx, a.spend, id, decide)
+		return err
+	})
 }
 
 // refuseGrant turns an error about a grant into a refusal; nil for any other error.

@@ -184,8 +184,13 @@ func (s *Service) cancel(
 ) (*RegistrationResponse, error) {
 	var old *Registration
 	sp := s.spend(&st.Verified, string(st.Client), "register", tr.Time)
-	refuse := func(err error) error { return refuseCancel(tr, st, err) }
-	err := spend(&sp, &st.Verified, tr, refuse, func() (err error) {
+	once := use{
+		store:    s.cfg.Store,
+		spend:    &sp,
+		verified: &st.Verified,
+		refuse:   func(err error) error { return refuseCancel(tr, st, err) },
+	}
+	err := once.commit(ctx, tr, func() (err error) {
 		old, err = s.cfg.Store.Cancel(ctx, sp, st.Community.URI, st.Client)
 		return err
 	})
@@ -238,10 +243,15 @@ func (s *Service) register(
 
 	var stored, previous *Registration
 	sp := s.spend(&st.Verified, string(st.Client), "register", tr.Time)
-	refuse := func(err error) error {
-		return refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+	once := use{
+		store:    s.cfg.Store,
+		spend:    &sp,
+		verified: &st.Verified,
+		refuse: func(err error) error {
+			return refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
+		},
 	}
-	err = spend(&sp, &st.Verified, tr, refuse, func() (err error) {
+	err = once.commit(ctx, tr, func() (err error) {
 		stored, previous, err = s.cfg.Store.Register(ctx, sp, next)
 		return err
 	})

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -281,37 +282,52 @@ func (s *Service) spend(v *udap.Verified, issuer, endpoint string, now time.Time
 	}
 }
 
-// jtiOf returns the jti of a JWT. Only one that is noted to have none that counts has
-// none.
+// jtiOf returns the jti of a JWT. Only one that is noted to have none has none.
 func jtiOf(v *udap.Verified) string {
 	if v.JTI == "" {
-		return ownID(v)
+		return "for " + ownID(v)
 	}
 	return v.JTI
 }
 
-// ownID returns a jti for a JWT by what is signed: the same for the same JWT alone.
+// ownID names a JWT by what is signed: the same JWT has the same name, and no other has.
 func ownID(v *udap.Verified) string {
 	signed := v.Raw[:strings.LastIndexByte(v.Raw, '.')]
 	sum := sha256.Sum256([]byte(signed))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// spend runs a transaction that uses up the jti of a JWT. refuse makes its error a
-// refusal. If that is noted, the JWT is another one than the one that had the jti
-// before, or it is refused: it is used up under an identifier of its own.
-func spend(sp *Spend, v *udap.Verified, tr *trace.Trace, refuse func(error) error, commit func() error) error {
-	err := commit()
+// use is the one use of a JWT.
+type use struct {
+	store    Store
+	spend    *Spend
+	verified *udap.Verified
+	refuse   func(error) error // makes a refusal of a store's error
+}
+
+// commit runs a transaction that uses up the jti. Where tr observes, the JWT itself is
+// used up before; another one with the same jti is noted, and goes on under a jti that
+// nobody has used.
+func (u use) commit(ctx context.Context, tr *trace.Trace, run func() error) error {
+	if tr.Observes() {
+		own := *u.spend
+		own.JTI, own.Proof = ownID(u.verified), nil
+		if err := u.store.Spend(ctx, own); err != nil {
+			return u.refuse(err)
+		}
+	}
+
+	err := run()
 	if err == nil {
 		return nil
 	}
-	if err := tr.Note(refuse(err)); err != nil {
+	if err := tr.Note(u.refuse(err)); err != nil {
 		return err
 	}
 
-	sp.JTI = ownID(v)
-	if err := commit(); err != nil {
-		return refuse(err)
+	u.spend.JTI = "for " + ownID(u.verified)
+	if err := run(); err != nil {
+		return u.refuse(err)
 	}
 	return nil
 }

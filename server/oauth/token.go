@@ -275,8 +275,7 @@ func (s tokenEndpoint) issue(
 	}
 
 	var handle Handle
-	refuse := func(err error) error { return refuseIssue(tr, err) }
-	err := spend(&a.spend, &a.ant.Verified, tr, refuse, func() (err error) {
+	err := a.use(s.cfg.Store, tr, refuseIssue).commit(ctx, tr, func() (err error) {
 		handle, err = s.store(ctx, a, g, &t)
 		return err
 	})
