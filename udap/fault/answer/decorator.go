@@ -66,15 +66,20 @@ type decorator struct {
 }
 
 func (d *decorator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead || r.Method == http.MethodOptions {
+		d.next.ServeHTTP(w, r)
+		return
+	}
+
 	at := d.shop.pointOf(r)
 	if at == revokedLists {
 		d.serveList(w, r)
 		return
 	}
 
-	if instead := d.fault.instead[at]; instead != nil && r.Method != http.MethodOptions && d.claim() {
+	if instead := d.fault.instead[at]; instead != nil && d.claim() {
 		d.applied(r)
-		instead(d.shop).write(w, r)
+		instead(d.shop).write(w)
 		return
 	}
 
@@ -87,7 +92,7 @@ func (d *decorator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k := &keeper{
 		ResponseWriter: w,
 		wants: func(status int, h http.Header) bool {
-			return wanted(at, r.Method, status, h)
+			return wanted(at, status, h)
 		},
 	}
 	d.next.ServeHTTP(k, r)
@@ -96,11 +101,11 @@ func (d *decorator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // wanted reports whether an answer is one of its kind that went well: others are
 // left as they are.
-func wanted(at point, method string, status int, h http.Header) bool {
+func wanted(at point, status int, h http.Header) bool {
 	if at == redirecting {
 		return status >= 300 && status < 400 && h.Get("Location") != ""
 	}
-	return status >= 200 && status < 300 && method != http.MethodHead && method != http.MethodOptions
+	return status >= 200 && status < 300
 }
 
 // claim reports whether this answer shall have the fault.
@@ -134,7 +139,7 @@ func (d *decorator) finish(k *keeper, r *http.Request, alter change) {
 	}
 	if alter(altered, d.shop) == nil && d.claim() {
 		d.applied(r)
-		altered.write(k.ResponseWriter, r)
+		altered.write(k.ResponseWriter)
 		return
 	}
 

@@ -34,7 +34,8 @@ type front struct {
 	fault http.Handler // decorates backend; nil: nothing does
 	kept  []*conform.Exchange
 	busy  sync.WaitGroup
-	moved atomic.Int64 // of the clock
+	clock func() time.Time // nil: that of the machine, moved
+	moved atomic.Int64     // of the clock
 }
 
 // choose puts a fault into answers and forgets what was exchanged.
@@ -56,6 +57,9 @@ func (f *front) exchanges() []*conform.Exchange {
 }
 
 func (f *front) now() time.Time {
+	if f.clock != nil {
+		return f.clock()
+	}
 	return time.Now().Add(time.Duration(f.moved.Load()))
 }
 

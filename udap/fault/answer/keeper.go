@@ -1,6 +1,9 @@
 package answer
 
-import "net/http"
+import (
+	"io"
+	"net/http"
+)
 
 // maxKept bounds an answer that a fault changes, in bytes. A longer one passes as
 // it is.
@@ -59,6 +62,22 @@ func (k *keeper) Write(p []byte) (int, error) {
 	k.body = nil
 
 	return k.ResponseWriter.Write(p)
+}
+
+// WriteString is Write: net/http frames the two differently.
+func (k *keeper) WriteString(s string) (int, error) {
+	if !k.decide(http.StatusOK) {
+		return io.WriteString(k.ResponseWriter, s)
+	}
+	return k.Write([]byte(s))
+}
+
+// ReadFrom is Write for what is copied, for the same reason.
+func (k *keeper) ReadFrom(r io.Reader) (int64, error) {
+	if !k.decide(http.StatusOK) {
+		return io.Copy(k.ResponseWriter, r)
+	}
+	return io.Copy(struct{ io.Writer }{k}, r)
 }
 
 // Flush sends what has been written, unless the answer is kept.

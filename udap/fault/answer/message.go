@@ -30,17 +30,13 @@ func (m *Message) send(w http.ResponseWriter) {
 }
 
 // write writes an answer with a fault.
-func (m *Message) write(w http.ResponseWriter, r *http.Request) {
+func (m *Message) write(w http.ResponseWriter) {
 	h := w.Header()
 	clear(h)
 	maps.Copy(h, m.Header)
 	h.Set("Content-Length", strconv.Itoa(len(m.Body)))
 	h.Del("Etag")
 	w.WriteHeader(m.Status)
-	if r.Method == http.MethodHead {
-		return
-	}
-
 	if !m.Cut {
 		_, _ = w.Write(m.Body) // as above
 		return
