@@ -106,7 +106,7 @@ var table = []row{
 	{
 		room:   "udap/conform/assess",
 		reason: "what the exchanges of a session show about a client",
-		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/conform"},
+		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/conform", "udap/conform/hint"},
 		less:   []string{"net/http", "os", "encoding/json"},
 	},
 	{

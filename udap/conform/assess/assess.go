@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/hint"
 	"fhirdest.example/udap/trace"
 )
 
@@ -12,6 +13,8 @@ type Setting struct {
 	Base    string          // FHIR base URL
 	Issuer  string          // of the authorization server
 	Profile conform.Profile // decides which rows bind
+
+	Communities []trace.CommunityURI // of the destination
 }
 
 // Colour is how a step of a client went.
@@ -145,6 +148,7 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		reading{a}.reads(r)
 	}
 	r.decided()
+	a.hints(r)
 
 	out := Assessment{
 		Exchange: x.N,
@@ -163,6 +167,19 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 	r.lane.reach(out, x)
 
 	return out
+}
+
+// hints adds what can be said about a request that reached nothing or could not be
+// read.
+func (a *Assessor) hints(r *request) {
+	place := hint.Place{
+		Base:        a.set.Base,
+		Issuer:      a.set.Issuer,
+		Communities: a.set.Communities,
+	}
+	for _, f := range place.Find(r.Exchange) {
+		r.add(f)
+	}
 }
 
 // binding returns the findings about rows that bind under the session's profile.

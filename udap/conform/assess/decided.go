@@ -22,14 +22,14 @@ var decidedBy = map[string][]string{
 	"register.body":   {"S1-071"},
 	"register.jti":    {"S1-082"},
 	"statement.iss":   {"S1-075"},
-	"statement.sub":   {"S1-076"},
+	"statement.sub":   {"S1-076", "S1-075"},
 	"statement.aud":   {"S1-077"},
 	"statement.exp":   {"S1-078"},
 	"statement.iat":   {"S1-080"},
 	"statement.nbf":   {"S1-001"},
 	"statement.jti":   {"S1-081"},
 	"assertion.iss":   {"S1-153", "S1-067", "S1-123"},
-	"assertion.sub":   {"S1-154"},
+	"assertion.sub":   {"S1-154", "S1-153", "S1-067", "S1-123"},
 	"assertion.aud":   {"S1-155"},
 	"assertion.exp":   {"S1-180", "S1-156"},
 	"assertion.iat":   {"S1-157"},
@@ -61,6 +61,19 @@ var decidedBy = map[string][]string{
 	"registration.logo_uri":                   {"S1-090", "S1-088", "S1-091"},
 	"registration.token_endpoint_auth_method": {"S1-096"},
 
+	"registration.uris":     {"C-14"},
+	"registration.required": {"C-14"},
+	"register.grants":       {"S1-021", "S1-092"},
+	"register.scope":        {"C-13", "S1-097"},
+	"token.scope":           {"C-13"},
+	"assertion.scope":       {"C-13"},
+	"userinfo.scope":        {"C-10"},
+	"community.alg":         {"S1-021", "S1-007"},
+
+	"authorize.redirect_uri":  {"S1-127", "S2-11"},
+	"authorize.parameters":    {"S1-127"},
+	"authorize.request":       {"S1-127"},
+	"authorize.scope":         {"C-13"},
 	"authorize.response_type": {"S1-128"},
 	"authorize.client":        {"S1-129", "S1-067", "S1-123", "S1-186"},
 	"authorize.state":         {"S1-275"},
@@ -76,6 +89,18 @@ var decidedBy = map[string][]string{
 	"bearer.header":       {"C-01", "C-11", "S1-066"},
 	"bearer.token":        {"C-11", "C-08", "S1-066"},
 	"access.scope":        {"C-10"},
+}
+
+// shownBy are rows that a client shows when the destination's check passes, and that
+// nothing else shows.
+var shownBy = map[string]string{
+	"chain.path":             "C-12",
+	"token.scope":            "C-13",
+	"register.scope":         "C-13",
+	"registration.required":  "C-14",
+	"certification.sub":      "C-15",
+	"dpop.signature":         "C-16",
+	"authorize.redirect_uri": "S1-127",
 }
 
 // byGrant are the same for checks whose rows differ by grant.
@@ -110,7 +135,21 @@ func byGrant(check string, r *request) []string {
 		return []string{"S1-151"}
 	}
 
-	return decidedBy[check]
+	if rows, ok := decidedBy[check]; ok {
+		return rows
+	}
+	family, _, _ := strings.Cut(check, ".")
+	return families[family]
+}
+
+// families are the rows of checks that are all about one thing, by how their names
+// begin.
+var families = map[string][]string{
+	"chain":         {"C-12", "S1-008"},
+	"certification": {"C-15"},
+	"dpop":          {"C-16"},
+	"ias":           {"S1-198"},
+	"user":          {"S1-198"},
 }
 
 // algorithmRows are the rows about alg: one that is allowed and does not fit the key
@@ -125,11 +164,19 @@ func algorithmRows(r *request) []string {
 	return []string{"S1-151"}
 }
 
-// harmless are checks whose refusal is no mistake of the client.
+// harmless are checks whose refusal is no mistake of the client, by name or by how
+// the names of a family begin.
 var harmless = []string{
-	"request.limit", "request.current", "server.store", "server.fault",
-	"authorize.declined", "authorize.approval", "authorize.unchanged",
-	"access.consent", "access.labels", "access.resource", "job.room",
+	"request.limit", "request.current", "server.", "register.cancel", "register.certificate",
+	"authorize.declined", "authorize.approval", "authorize.unchanged", "token.person", "token.extension",
+	"access.consent", "access.labels", "access.resource", "job.room", "metadata.known",
+	"signin.", "people.", "consent.", "tiered.", "launch.", "grants.", "cors.",
+}
+
+func isHarmless(check string) bool {
+	return slices.ContainsFunc(harmless, func(h string) bool {
+		return h == check || strings.HasSuffix(h, ".") && strings.HasPrefix(check, h)
+	})
 }
 
 // decided adds what the destination decided: each step that refused or warned leads
@@ -140,11 +187,18 @@ func (r *request) decided() {
 			continue
 		}
 		for _, s := range t.Steps {
-			if s.Verdict == trace.Refused || s.Verdict == trace.Warned {
+			if s.Verdict == trace.Warned || isRefusal(s) {
 				r.decision(s)
+			} else if row := shownBy[s.Check]; row != "" && s.Verdict == trace.Passed {
+				r.shows(row)
 			}
 		}
 	}
+}
+
+// isRefusal reports whether a check refused, also where the decision went on after it.
+func isRefusal(s trace.Step) bool {
+	return s.Verdict == trace.Refused || s.Verdict == trace.Observed
 }
 
 func (r *request) decision(s trace.Step) {
@@ -169,7 +223,7 @@ func (r *request) decision(s trace.Step) {
 	}
 	of, _ := conform.Lookup(f.Row)
 	mild := of.Level == "SHOULD" || strings.HasPrefix(f.Row, "TF-")
-	if s.Verdict == trace.Warned || mild || slices.Contains(harmless, s.Check) {
+	if s.Verdict == trace.Warned || mild || isHarmless(s.Check) {
 		f.Verdict = conform.Warned
 	}
 	r.add(f)

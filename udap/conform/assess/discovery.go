@@ -197,7 +197,7 @@ func pathOf(target string) string {
 // supports assesses that a value is one of an array of the metadata.
 func (r *request) supports(member, value string) {
 	m := r.lane.announced
-	if m == nil || !m.whole || value == "" {
+	if m == nil || !m.whole || value == "" || r.found("S1-007") != nil {
 		return
 	}
 

@@ -39,8 +39,11 @@ type script struct {
 	head   string // further lines of the request
 	traces []*trace.Trace
 
-	id string // client_id
-	n  int    // of what was issued
+	id     string // client_id
+	n      int    // of what was issued
+	code   string // the last one
+	asked  url.Values
+	answer func(url.Values) // changes the next answer of the authorization endpoint
 }
 
 func newScript(t *testing.T, p conform.Profile) *script {
@@ -113,10 +116,17 @@ func (s *script) jwt(c udaptest.Claims) string {
 }
 
 // discover reads the metadata; edit may change it.
-func (s *script) discover(edit func(plain, signed udaptest.Claims)) {
+func (s *script) discover(edit func(plain, signed udaptest.Claims)) assess.Assessment {
 	s.t.Helper()
-	doc := udaptest.Metadata(s.t, s.server, s.now, edit)
-	s.send("GET", metadata, "", "", 200, "Content-Type: application/json\r\n", string(doc))
+	doc := udaptest.Metadata(s.t, s.server, s.now, func(plain, signed udaptest.Claims) {
+		plain["grant_types_supported"] = []string{"client_credentials", "authorization_code", "refresh_token"}
+		plain["authorization_endpoint"] = "https://fhir.test" + authorize
+		signed["authorization_endpoint"] = "https://fhir.test" + authorize
+		if edit != nil {
+			edit(plain, signed)
+		}
+	})
+	return s.send("GET", metadata, "", "", 200, "Content-Type: application/json\r\n", string(doc))
 }
 
 // register registers as a client of client_credentials.
@@ -215,4 +225,89 @@ func (s *script) wrong() []string {
 		}
 	}
 	return out
+}
+
+// authorize asks for a code, which is in the answer.
+func (s *script) authorize(edit func(q url.Values)) assess.Assessment {
+	s.t.Helper()
+	s.n++
+	q := url.Values{
+		"response_type":         {"code"},
+		"client_id":             {s.id},
+		"redirect_uri":          {redirect},
+		"scope":                 {"user/Patient.rs"},
+		"state":                 {"state-of-request-" + udaptest.JTI()},
+		"code_challenge":        {udaptest.JTI()},
+		"code_challenge_method": {"S256"},
+	}
+	if edit != nil {
+		edit(q)
+	}
+
+	s.asked = q
+	s.code = fmt.Sprintf("code-%d", s.n)
+	answer := url.Values{
+		"code":  {s.code},
+		"state": {s.asked.Get("state")},
+	}
+	if s.answer != nil {
+		s.answer(answer)
+		s.answer = nil
+	}
+	location := redirect + "?" + answer.Encode()
+	return s.send("GET", authorize+"?"+q.Encode(), "", "", 303, "Location: "+location+"\r\n", "")
+}
+
+const redirect = "https://client1.test/cb"
+
+// redeem exchanges the code.
+func (s *script) redeem() assess.Assessment {
+	s.t.Helper()
+	form := url.Values{
+		"grant_type":    {"authorization_code"},
+		"code":          {s.code},
+		"code_verifier": {udaptest.JTI()},
+	}
+	if s.asked.Has("redirect_uri") {
+		form.Set("redirect_uri", s.asked.Get("redirect_uri"))
+	}
+	return s.asks(form)
+}
+
+// refresh uses a refresh token.
+func (s *script) refresh(value string) assess.Assessment {
+	s.t.Helper()
+	return s.asks(url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {value},
+	})
+}
+
+// read reads with an access token; empty is without one.
+func (s *script) read(target, access string, status int, answer string) assess.Assessment {
+	s.t.Helper()
+	if access != "" {
+		s.head += "Authorization: Bearer " + access + "\r\n"
+	}
+	return s.send("GET", target, "", "", status, "", answer)
+}
+
+// access returns the name of the last token that was issued.
+func (s *script) access() string { return fmt.Sprintf("access-%d", s.n) }
+
+// decided is a trace of a check that refused.
+func decided(check, found string) []*trace.Trace {
+	return []*trace.Trace{
+		{
+			Steps: []trace.Step{
+				{
+					Check:   check,
+					Title:   "the rule",
+					Verdict: trace.Refused,
+					Found:   found,
+				},
+			},
+			RefusedBy: check,
+		},
+	}
 }

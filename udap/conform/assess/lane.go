@@ -221,6 +221,7 @@ func identities(r *request) []string {
 
 	if r.place == authorize {
 		add("id", r.parameter("client_id"))
+		add("uri", r.parameter("client_id")) // where it does not belong
 	}
 	if r.doc != nil {
 		if r.doc.kind == assertion {

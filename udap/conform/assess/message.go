@@ -236,7 +236,7 @@ func complete(f *conform.Finding, s trace.Step) {
 // refused reports whether the destination's own check refused.
 func (r *request) refused(check string) bool {
 	s, ok := r.step(check)
-	return ok && s.Verdict == trace.Refused
+	return ok && isRefusal(s)
 }
 
 // expected returns what the destination's own check expected.

@@ -91,7 +91,7 @@ func (a reading) authorized(r *request) {
 func (a reading) allowed(r *request) {
 	s, decided := r.step("access.scope")
 	switch {
-	case decided && s.Verdict == trace.Refused && r.Status == 403:
+	case decided && isRefusal(s) && r.Status == 403:
 		r.violates("C-10", "no scope of the token allows the request", s.Expected, s.Found,
 			"ask for a token with the scope, or leave the request out")
 	case decided && s.Verdict == trace.Passed:

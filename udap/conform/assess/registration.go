@@ -81,10 +81,10 @@ func (a registering) statementClaims(r *request) {
 		r.shows("S1-075")
 	}
 
-	if sub := d.text("sub"); sub == "" || sub != iss {
+	if sub := d.text("sub"); sub == "" || sub != iss && r.found("S1-075") == nil {
 		r.violates("S1-076", "sub of the statement is not iss", quote(iss), d.shown("sub"),
 			"sub and iss are both the client URI")
-	} else {
+	} else if sub == iss {
 		r.shows("S1-076")
 	}
 

@@ -138,18 +138,20 @@ func (r tokenRequest) posted(rows grantRows) bool {
 	return true
 }
 
+// grantRow are the rows about grant_type itself.
+var grantRow = map[string]string{
+	codeGrant:    "S1-141",
+	clientGrant:  "S1-225",
+	refreshGrant: "S1-232",
+}
+
 // grantType assesses grant_type itself.
 func (r tokenRequest) grantType() {
-	row := map[string]string{
-		codeGrant:    "S1-141",
-		clientGrant:  "S1-225",
-		refreshGrant: "S1-232",
-	}
-	if id, ok := row[r.grant]; ok {
+	if id, ok := grantRow[r.grant]; ok {
 		r.shows(id)
 		return
 	}
-	r.violates(row[r.likely()], "grant_type is none that this server knows", r.likely(), r.field("grant_type"), "")
+	r.violates(grantRow[r.likely()], "grant_type is none that this server knows", r.likely(), r.field("grant_type"), "")
 }
 
 // credentials assesses that an assertion is the only credential.
@@ -230,10 +232,11 @@ func (a redeeming) clientID(r *request) {
 		r.shows("S1-153", "S1-067")
 	}
 
-	if sub := d.text("sub"); sub != iss || sub == "" {
+	wrong := r.found("S1-153") != nil || r.found("S1-067") != nil
+	if sub := d.text("sub"); sub == "" || sub != iss && !wrong {
 		r.violates("S1-154", "sub of the authentication token is not iss", quote(iss), d.shown("sub"),
 			"sub and iss are both the client_id")
-	} else {
+	} else if sub == iss {
 		r.shows("S1-154")
 	}
 
@@ -265,7 +268,7 @@ func (a redeeming) bound(r *request) {
 // flow assesses that a client uses the flow for which it registered.
 func (r tokenRequest) flow(grant string) {
 	last := r.lane.last
-	if last == nil || grant == "" {
+	if _, known := grantRow[grant]; last == nil || !known {
 		return
 	}
 
@@ -355,7 +358,7 @@ func (r tokenRequest) verifier(asked *authorization) {
 	case !r.form.Has("code_verifier"):
 		r.violates("S2-13", "the code is redeemed without code_verifier", "the verifier of the challenge",
 			"no code_verifier", "send the value of which code_challenge is the SHA-256")
-	case decided && s.Verdict == trace.Refused:
+	case decided && isRefusal(s):
 		r.violates("S2-13", "code_verifier is not the one of which code_challenge is the SHA-256", s.Expected, s.Found,
 			s.Remedy)
 	case r.succeeded():
