@@ -296,7 +296,8 @@ var table = []row{
 		room:   "server/lab/board",
 		reason: "the pages of the lab: a live board of each session",
 		ours: []string{
-			"gateway/evidence", "server/lab", "udap/conform", "udap/conform/report", "udap/fault/answer",
+			"gateway/evidence", "server/lab", "server/lab/bring",
+			"udap/conform", "udap/conform/report", "udap/fault/answer",
 			"udap/jose", "udap/look", "udap/trace",
 		},
 		others: []string{strict},
@@ -322,6 +323,12 @@ var table = []row{
 		ours:   []string{"server/lab", "udap/conform/report"},
 		others: []string{strict},
 		less:   []string{"os", "encoding/json"},
+	},
+	{
+		room:   "server/lab/bring",
+		reason: "the page for those who bring a client, and its programs",
+		ours:   []string{"certs", "server/lab", "udap", "udap/look"},
+		less:   []string{"net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "server/lab/labtest",

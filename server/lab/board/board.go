@@ -2,6 +2,7 @@ package board
 
 import (
 	"context"
+	"crypto/x509"
 	"embed"
 	"log/slog"
 	"net/http"
@@ -47,6 +48,9 @@ type Config struct {
 	// Evidence are the files of the other hops, in the order in which a request
 	// passes them.
 	Evidence []string
+
+	// TLS are the authorities of the public site's TLS, to download; none: public ones.
+	TLS []*x509.Certificate
 
 	// Missing answers what is no page of the lab, like any other unknown path.
 	Missing http.Handler
@@ -127,6 +131,9 @@ func (b *Board) session(w http.ResponseWriter, r *http.Request, id, sub string) 
 			visit.exchange(w, r, n)
 		}}
 	}
+	if name, ok := strings.CutPrefix(sub, "bring/"); ok {
+		p = visit.download(name)
+	}
 
 	if p == nil {
 		b.Missing.ServeHTTP(w, r)
@@ -149,6 +156,9 @@ func (v *visit) pages() map[string]page {
 		"rows":     {"GET": v.rows},
 		"faults":   {"GET": v.faults, "POST": v.setFaults},
 		"client":   {"GET": v.clientForm, "POST": v.issue},
+		"bring":    {"GET": v.bring},
+
+		"certificate": {"POST": v.certificate},
 	}
 }
 
