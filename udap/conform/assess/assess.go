@@ -48,12 +48,17 @@ type Assessor struct {
 	byKey *memory[*lane] // see lane.go for the keys
 
 	// What was issued in the session, by its masked form, and by whom it was used.
-	clients    *memory[*registration]  // by client_id
-	tokens     *memory[*issued]        // access tokens
-	refreshes  *memory[*issued]        // refresh tokens
-	codes      *memory[*code]          // authorization codes
-	requests   *memory[*authorization] // authorization requests, by state
-	jtis       *memory[used]
+	clients   *memory[*registration]  // by client_id
+	tokens    *memory[*issued]        // access tokens
+	refreshes *memory[*issued]        // refresh tokens
+	codes     *memory[*code]          // authorization codes
+	requests  *memory[*authorization] // authorization requests, by state
+	jtis      *memory[used]
+
+	// metadata is what was last read from an address: one client may read it by one
+	// program library, and register by another.
+	metadata *memory[*announced]
+
 	challenges *memory[uint64] // PKCE's challenges, and the exchange that first had each
 	nonces     *memory[uint64]
 
@@ -76,6 +81,7 @@ func New(s Setting) *Assessor {
 		codes:      newMemory[*code](maxKept),
 		requests:   newMemory[*authorization](maxKept),
 		jtis:       newMemory[used](maxKept),
+		metadata:   newMemory[*announced](maxKept),
 		challenges: newMemory[uint64](maxKept),
 		nonces:     newMemory[uint64](maxKept),
 		waits:      newMemory[time.Time](maxKept),

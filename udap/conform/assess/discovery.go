@@ -56,6 +56,7 @@ func (a discovering) discovery(r *request) {
 		}
 	case r.Status == 200:
 		r.lane.announced = a.readMetadata(r)
+		a.metadata.set(r.Address, r.lane.announced)
 	}
 }
 

@@ -36,3 +36,21 @@ func TestGoodClient(t *testing.T) {
 		t.Errorf("lanes %+v", lanes)
 	}
 }
+
+// A client whose metadata is read by one program library, and whose registration is
+// sent by another, has read the metadata.
+func TestMetadataByAnotherLibrary(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	s.head = "User-Agent: node\r\n"
+	s.discover(nil)
+	s.head = "User-Agent: oauth4webapi\r\n"
+	s.register()
+	s.token()
+
+	for _, w := range s.wrong() {
+		t.Error(w)
+	}
+	if o := s.outcome("S1-021"); o.Verdict != conform.Shown {
+		t.Errorf("S1-021 is %s: %s", o.Verdict, o.Text)
+	}
+}

@@ -111,6 +111,10 @@ func (a *Assessor) place(r *request) (joined []string) {
 		a.byKey.set(key, l)
 	}
 
+	if l.announced == nil {
+		l.announced, _ = a.metadata.get(r.Address)
+	}
+
 	r.lane = l
 	l.visit(r)
 	l.describe(r)
