@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/forms"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/client/forms"
 	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/conform/examine"
 	"fhirdest.example/udap/conform/report"

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"fhirdest.example/cmd/internal/forms"
 	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/client/forms"
 	"fhirdest.example/udap/trace"
 )
 

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"fhirdest.example/certs"
-	"fhirdest.example/cmd/internal/forms"
 	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/client/forms"
 	"fhirdest.example/udap/trace"
 )
 

@@ -73,6 +73,11 @@ var table = []row{
 		less:   []string{"encoding/json"},
 	},
 	{
+		room:   "udap/client/forms",
+		reason: "a browser for programs: pages, forms, cookies and redirects",
+		others: []string{"golang.org/x/net/html"},
+	},
+	{
 		room:   "udap/udaptest",
 		reason: "environments of trust for tests",
 		ours:   []string{"udap", "udap/trace", "udap/jose", "udap/forge", "certs"},
@@ -405,11 +410,6 @@ var table = []row{
 		others: []string{goyaml},
 	},
 	{
-		room:   "cmd/internal/forms",
-		reason: "a browser for programs: pages, forms, cookies and redirects",
-		others: []string{"golang.org/x/net/html"},
-	},
-	{
 		room:   "cmd/internal/labclient",
 		reason: "ask a lab for sessions and reports",
 		ours:   []string{"udap/conform/report"},
@@ -439,8 +439,8 @@ var table = []row{
 		room:   "cmd/originator",
 		reason: "one actor: an originator",
 		ours: []string{
-			"udap", "udap/trace", "udap/client", "udap/conform/...", "udap/conform", "udap/fetch", "certs",
-			"gateway/wire", "gateway/evidence", "cmd/internal/...", "gateway/complaint", "certs/netname",
+			"udap", "udap/trace", "udap/client", "udap/client/forms", "udap/conform/...", "udap/fetch",
+			"certs", "gateway/wire", "gateway/evidence", "cmd/internal/...", "gateway/complaint", "certs/netname",
 			"fhir/signature", "fhir/provenance", "fhir/splice", "fhir/tree",
 		},
 		others: []string{strict},

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"testing"
 
-	"fhirdest.example/cmd/internal/forms"
+	"fhirdest.example/udap/client/forms"
 )
 
 // The browser keeps cookies, follows redirects, sends what a form has, with changes, and
