@@ -366,6 +366,12 @@ var table = []row{
 		less:   []string{"os", "encoding/json"},
 	},
 	{
+		room:   "server/lab/faulty",
+		reason: "listeners whose TLS is wrong in one way each",
+		ours:   []string{"certs"},
+		less:   []string{"os", "encoding/json"},
+	},
+	{
 		room:   "server/servertest/chromium",
 		reason: "a real browser for tests",
 		others: []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto"},

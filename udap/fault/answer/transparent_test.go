@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"fhirdest.example/certs"
@@ -116,18 +117,18 @@ func TestOtherAnswersAreTheSameBytes(t *testing.T) {
 	})
 	plain := listen(t, byName)
 	for _, f := range answer.All() {
-		applied := ""
-		faulty := listen(t, f.Apply(byName, idle(func(_ *http.Request, name string) { applied = name })))
+		var applied atomic.Bool
+		faulty := listen(t, f.Apply(byName, idle(func(*http.Request, string) { applied.Store(true) })))
 		for name, h := range answers {
 			lines := others
 			if h.status >= 400 {
 				lines = refused
 			}
 			for _, line := range lines {
-				applied = ""
+				applied.Store(false)
 				want, got := raw(t, plain, line, name), raw(t, faulty, line, name)
-				if want != got && applied == "" || applied != "" && h.status < 400 {
-					t.Fatalf("%s, %s, %s (%s):\n%q\n%q", f.Name, name, line, applied, got, want)
+				if want != got && !applied.Load() || applied.Load() && h.status < 400 {
+					t.Fatalf("%s, %s, %s (%t):\n%q\n%q", f.Name, name, line, applied.Load(), got, want)
 				}
 			}
 		}
