@@ -150,8 +150,11 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		redeeming{a}.token(r)
 	case revoke, introspect:
 		redeeming{a}.authenticates(r)
-	case records, documents, elsewhere:
+	case records, documents:
 		reading{a}.reads(r)
+	case elsewhere:
+		reading{a}.reads(r)
+		discovering{a}.guesses(r)
 	}
 	r.decided()
 	a.hints(r)

@@ -129,6 +129,9 @@ func byGrant(check string, r *request) []string {
 	case "jws.alg":
 		return algorithmRows(r)
 	case "jws.signature":
+		if r.found("S1-008") != nil { // by the wrong certificate nothing can be verified
+			return []string{"S1-008"}
+		}
 		if r.doc != nil && r.doc.kind == statement {
 			return []string{"S1-074"}
 		}

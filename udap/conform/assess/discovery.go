@@ -182,6 +182,28 @@ func (a discovering) uses(r *request, endpoint, path string) {
 	}
 }
 
+// guesses assesses a request of an endpoint of OAuth's at a path that no metadata has.
+func (a discovering) guesses(r *request) {
+	path := ""
+	body, _ := jose.ParseObject(r.Request.Body)
+	switch {
+	case r.Method != "POST":
+	case parseForm(string(r.Request.Body)).Has("grant_type"):
+		path = "token"
+	case body.Has("software_statement"):
+		path = "registration"
+	}
+
+	m := r.lane.announced
+	if path == "" || m == nil || !m.whole {
+		return
+	}
+	if want := m.endpoint(path + "_endpoint"); want != "" && pathOf(want) != pathOf(r.Target) {
+		r.violates("S1-021", "this is not the "+path+" endpoint that the metadata has", want, pathOf(r.Target),
+			"use "+path+"_endpoint of signed_metadata, which counts before the plain element")
+	}
+}
+
 // pathOf returns the path of a URL or of a request target.
 func pathOf(target string) string {
 	if _, rest, ok := strings.Cut(target, "://"); ok {

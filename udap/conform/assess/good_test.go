@@ -54,3 +54,18 @@ func TestMetadataByAnotherLibrary(t *testing.T) {
 		t.Errorf("S1-021 is %s: %s", o.Verdict, o.Text)
 	}
 }
+
+// A token request at a path that the metadata does not have is a guess.
+func TestGuessedEndpoint(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	s.discover(nil)
+	s.register()
+	s.send("POST", "/oauth/connect/token", "application/x-www-form-urlencoded", "grant_type=client_credentials",
+		404, "", "")
+	s.send("POST", "/connect/register", "application/json", `{"software_statement":"x"}`, 404, "", "")
+
+	o := s.outcome("S1-021")
+	if o.Verdict != conform.Violated || len(o.Exchanges) != 2 {
+		t.Errorf("S1-021 is %s in %v: %s", o.Verdict, o.Exchanges, o.Text)
+	}
+}

@@ -99,7 +99,7 @@ func (a jwts) chain(r *request) {
 	case !header.Has("x5c") && header.Has("jku"):
 		r.shows("S2-24")
 	case d.certFault != nil:
-		text := "x5c of the " + string(d.kind) + " cannot be read"
+		text := "x5c of the " + string(d.kind) + " cannot be read: " + d.certFault.Found
 		if !header.Has("x5c") {
 			text = "the header of the " + string(d.kind) + " has no x5c"
 		}
