@@ -39,6 +39,9 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 		page = func(id string) string {
 			return s.cfg.Admin.URL + "/traces/" + id
 		}
+		if s.deps.TracePage != nil {
+			page = s.deps.TracePage
+		}
 	}
 
 	r := s.cfg.Rates

@@ -32,6 +32,7 @@ func (c Config) checkSite() error {
 	c.checkIDPs(&cs)
 	c.Audit.check(&cs, c.FHIR)
 	c.CORS.check(&cs)
+	checkLab(c, &cs)
 	if c.Data == "" {
 		cs.Add(
 			"name the directory that keeps trust.bolt and fhir.bolt",

@@ -10,6 +10,7 @@ import (
 	"fhirdest.example/fhir/consent"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/lab"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/fetch"
 )
@@ -96,6 +97,9 @@ type Config struct {
 	Jobs          Jobs          `yaml:"jobs,omitempty"`
 	Audit         Audit         `yaml:"audit,omitempty"`
 	Timeouts      Timeouts      `yaml:"timeouts,omitempty"`
+
+	// Lab is the place for sessions of clients under test; none: there is none.
+	Lab *lab.Settings `yaml:"lab,omitempty"`
 }
 
 // TLS is the certificate of the private URL, and who may connect.

@@ -16,6 +16,7 @@ type engine struct {
 	trust     part
 	resources part
 	jobs      part
+	lab       part // its open is nil where there is no lab
 	// verify verifies the audit record of a file of resources that no server has open.
 	verify func(ctx context.Context, path string, earlier trail.Place) (*trail.Report, error)
 }
@@ -33,12 +34,16 @@ func (p part) in(dir string, s *stores) (io.Closer, error) {
 
 // parts are all stores that a destination opens.
 func (e engine) parts() []part {
-	return []part{e.trust, e.resources, e.jobs}
+	all := []part{e.trust, e.resources, e.jobs}
+	if e.lab.open != nil {
+		all = append(all, e.lab)
+	}
+	return all
 }
 
 // engineOf picks the engine.
-func engineOf(Config) engine {
-	return engine{
+func engineOf(c Config) engine {
+	e := engine{
 		verify: bolt.VerifyAudit,
 		trust: part{
 			file: "trust.bolt",
@@ -74,6 +79,22 @@ func engineOf(Config) engine {
 			},
 		},
 	}
+	if c.Lab != nil {
+		e.lab = labPart
+	}
+	return e
+}
+
+var labPart = part{
+	file: "lab.bolt",
+	open: func(path string, s *stores) (io.Closer, error) {
+		sessions, err := bolt.OpenLab(path, bolt.Options{})
+		if err != nil {
+			return nil, err
+		}
+		s.lab = sessions
+		return sessions, nil
+	},
 }
 
 // heldOpen reports whether an error is that another process has the store open.

@@ -16,6 +16,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/lab"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
@@ -30,6 +31,7 @@ type material struct {
 	idps        []idp
 	users       *users.Directory // nil: nobody can sign in
 	lists       []fetch.Configured
+	lab         []lab.Issuer
 	warnings    []string // what was accepted by policy and should be looked at
 }
 
@@ -79,6 +81,7 @@ func (l *loader) trust(m *material) {
 	m.users = l.users()
 	l.checkIDTokenKeys()
 	l.collectors()
+	m.lab = l.lab(m.communities)
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

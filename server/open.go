@@ -16,6 +16,7 @@ import (
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/server/audit"
+	"fhirdest.example/server/lab"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/tiered"
@@ -57,6 +58,7 @@ type stores struct {
 	resources resourceStore
 	jobs      jobStore
 	trips     tiered.Store // a part of trust
+	lab       lab.Store    // nil: there is no lab
 }
 
 // Close closes what is open.
@@ -70,6 +72,9 @@ func (s stores) Close() error {
 	}
 	if s.jobs != nil {
 		errs = append(errs, s.jobs.Close())
+	}
+	if s.lab != nil {
+		errs = append(errs, s.lab.Close())
 	}
 
 	return errors.Join(errs...)

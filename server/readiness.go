@@ -75,6 +75,9 @@ func (s *Site) currentWarnings() []string {
 		s.stores.resources.Health(),
 		s.stores.jobs.Health(),
 	)
+	if s.stores.lab != nil {
+		out = append(out, s.stores.lab.Health()...)
+	}
 	for _, f := range s.forwarders {
 		if state := f.State(); state.Problem != "" {
 			out = append(out, fmt.Sprintf("audit records do not reach %s: %s", state.Name, state.Problem))

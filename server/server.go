@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/console"
+	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/trace"
 )
 
@@ -36,6 +37,7 @@ type Server struct {
 	cfg  Config
 	deps Deps
 	site *Site
+	lab  *lab.Service // nil: there is none
 
 	public, admin net.Listener
 	health        net.Listener  // nil: none is configured
@@ -63,8 +65,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 	site := &Site{
 		deps: SiteDeps{
-			Now: deps.Now,
-			Log: deps.Log,
+			Now:     deps.Now,
+			Log:     deps.Log,
+			Decided: s.decided,
 		},
 		meter:   newMeter(),
 		started: deps.Now(),
@@ -87,7 +90,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 
-	s.adminHandler = site.Console()
+	if err := s.openLab(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -196,6 +201,9 @@ func (s *Server) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
 	work.Go(func() { s.site.Run(background) })
+	if s.lab != nil {
+		work.Go(func() { s.lab.Run(background) })
+	}
 	work.Go(func() {
 		watch(background, time.Second, s.deps.Reload, s.watched...)
 	})
@@ -217,6 +225,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 
+	if s.lab != nil {
+		s.lab.Stop()
+	}
 	err = errors.Join(err, s.drain(servers...))
 	stop()
 	work.Wait()
@@ -257,6 +268,7 @@ func (s *Server) tap(l net.Listener) net.Listener {
 	if s.lines != nil {
 		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
+	s.copy(&c)
 	return wire.NewListener(
 		newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has),
 		c,
@@ -290,7 +302,7 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 }
 
 func (s *Server) publicServer() *http.Server {
-	h := s.server(wire.Handler(s.site))
+	h := s.server(wire.Handler(s.handler()))
 	h.ConnContext = wire.ConnContext
 	return h
 }

@@ -36,6 +36,10 @@ type SiteDeps struct {
 	// Observing: the site notes what it would refuse wherever it can go on without harm
 	// to others (package observe). No configuration and no request sets it.
 	Observing bool
+
+	Revocation *fetch.Source          // of another site, whose Run keeps it; nil: the site has its own
+	Decided    func(*trace.Trace)     // gets each decision, too; nil: nobody asks
+	TracePage  func(id string) string // of a decision, for clients that learn everything; nil: the console's
 }
 
 // tolerated returns the checks whose refusals do not end a decision.
@@ -128,6 +132,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 			}
 			return s.service.Audit(rec)
 		},
+		Decided: s.deps.Decided,
 	})
 
 	source, err := s.newSource()
@@ -167,6 +172,10 @@ func (s *Site) assemble(cfg Config, m *material) error {
 
 // newSource returns what fetches revocation data and further certificates.
 func (s *Site) newSource() (*fetch.Source, error) {
+	if s.deps.Revocation != nil {
+		return s.deps.Revocation, nil
+	}
+
 	allow := s.cfg.Revocation.Allow
 	for _, m := range s.start.communities {
 		allow = append(allow[:len(allow):len(allow)], m.udap.Policy.AIA...)
@@ -188,8 +197,12 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Console returns the handler of the administration listener.
-func (s *Site) Console() http.Handler {
+func (s *Site) Console() http.Handler { return consoleOf(s, nil) }
+
+// consoleOf is Console with the lab; nil: there is none.
+func consoleOf(s *Site, lab http.Handler) http.Handler {
 	c := console.Config{
+		Lab:       lab,
 		Decisions: s.decisions,
 		Ready:     s.readiness,
 		Refresh:   s.revocation.Refresh,
@@ -217,7 +230,11 @@ func (s *Site) Run(ctx context.Context) {
 	}
 	for _, f := range []func(context.Context){
 		s.decisions.Run,
-		func(ctx context.Context) { _ = s.revocation.Run(ctx) }, // ends with ctx and returns its error
+		func(ctx context.Context) {
+			if s.deps.Revocation == nil {
+				_ = s.revocation.Run(ctx) // ends with ctx and returns its error
+			}
+		},
 		s.testOwn,
 		s.runJobs,
 		keeping{s}.run,

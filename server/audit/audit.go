@@ -38,7 +38,9 @@ type Config struct {
 	// Append adds a record to the audit record of the FHIR service, where it joins
 	// the next shared commit; nil: there is none.
 	Append func(trail.Record) error
-	Issuer string // the authorization server, as those records name it
+	// Decided gets each decision, too; nil: nobody asks.
+	Decided func(*trace.Trace)
+	Issuer  string // the authorization server, as those records name it
 	// Every is the time between two writes to the store. What was decided
 	// since the last one is lost when the process is killed: at most this long,
 	// and the effects of a decision do not depend on it. 0 means 1 s.
@@ -103,6 +105,9 @@ func (l *Log) Record(t *trace.Trace) {
 	l.remember(d)
 	l.line(d)
 	l.append(&d)
+	if l.cfg.Decided != nil {
+		l.cfg.Decided(t)
+	}
 }
 
 // append adds a decision to the audit record of the FHIR service.

@@ -18,7 +18,8 @@ type Config struct {
 	Ready     func() Readiness
 	Refresh   func(context.Context) // fetches every revocation list anew
 	Metrics   http.Handler
-	Launcher  Launcher // nil: there are no people for whom an app could be opened
+	Lab       http.Handler // below /lab/; nil: there is no lab
+	Launcher  Launcher     // nil: there are no people for whom an app could be opened
 	// Accountant accounts for disclosures; nil: there is no FHIR service.
 	Accountant Accountant
 	// Verify verifies the audit record, and returns its report; checkpoint is that of
@@ -76,6 +77,8 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.StatusForbidden,
 			"the console is closed; open it with admin.open: true",
 		)
+	case c.Lab != nil && strings.HasPrefix(r.URL.Path, "/lab/"):
+		c.Lab.ServeHTTP(w, r)
 	default:
 		c.route(w, r)
 	}

@@ -22,11 +22,12 @@ type Config struct {
 	Own      string   // and its issuer
 	Dir      string   // has one directory for each session
 	Issuers  []Issuer // of the certificates of sessions and of their testers; the first is the default
-	Store    Store    // the service closes it
+	Store    Store
 
 	// NewSite returns what answers below the URLs of a session.
 	NewSite func(Place) (Site, error)
-	// NewAssessor returns what assesses the exchanges of a session, from the first on.
+	// NewAssessor returns what assesses the exchanges of a session, from the first on;
+	// nil: package assess does.
 	NewAssessor func(Session) Assessor
 
 	Now func() time.Time // required
@@ -79,3 +80,15 @@ type Assessor interface {
 
 // Assessment is what one exchange shows.
 type Assessment = assess.Assessment
+
+// assessor returns the usual Assessor of a session.
+func (c Config) assessor(s Session) Assessor {
+	if c.NewAssessor != nil {
+		return c.NewAssessor(s)
+	}
+	return assess.New(assess.Setting{
+		Base:    s.Base,
+		Issuer:  s.Issuer,
+		Profile: conform.Profile(s.Profile),
+	})
+}

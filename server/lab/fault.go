@@ -1,5 +1,10 @@
 package lab
 
+import "net/http"
+
+// faulty returns the handler of a session's site with the faults that are chosen.
+func (l *live) faulty(next http.Handler) http.Handler { return next }
+
 // checkFaults returns a *RequestError for names that are no deliberate faults.
 func checkFaults(names []string) error {
 	if len(names) == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 )
 
 // Bounds of what waits to be stored, for all sessions.
@@ -75,6 +76,12 @@ func (b *inbox) take() []captured {
 	all := b.waiting
 	b.waiting, b.bytes = nil, 0
 	return all
+}
+
+func (b *inbox) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
 }
 
 func (b *inbox) finish(n int) {
@@ -214,7 +221,8 @@ func (l *live) admit(ctx context.Context, all []captured) (kept []*Kept, next Se
 func (l *live) finish(c captured, n uint64) *conform.Exchange {
 	e := c.exchange
 	e.N = n
-	e.Traces = l.tracesOf(c.traces)
+	e.Step = assess.Classify(e.Method, e.Target, e.Request.Body)
+	e.Traces = append(l.traces.take(c.traces), l.service.own.take(c.traces)...)
 	mask(e)
 	return e
 }

@@ -38,6 +38,9 @@ type Client struct {
 	Expires   time.Time `json:"expires"`
 }
 
+// issuing issues the certificates of sessions and of their testers.
+type issuing struct{ cfg Config }
+
 // maxClients is how many certificates testers of one session get.
 const maxClients = 100
 
@@ -49,7 +52,8 @@ func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest)
 		return nil, err
 	}
 
-	issuer, err := s.issuer(req.Community)
+	by := issuing{s.cfg}
+	issuer, err := by.issuer(req.Community)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +84,10 @@ func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest)
 		uri += "#" + req.Purpose
 	}
 
-	return s.issueClient(session, issuer, req, uri)
+	return by.issueClient(session, issuer, req, uri)
 }
 
-func (s *Service) issueClient(session Session, issuer *Issuer, req ClientRequest, uri string) (*Client, error) {
+func (s issuing) issueClient(session Session, issuer *Issuer, req ClientRequest, uri string) (*Client, error) {
 	var key crypto.Signer
 	var pub crypto.PublicKey
 	if req.CSR != "" {
@@ -179,7 +183,7 @@ func (r ClientRequest) check() error {
 }
 
 // issuer returns that of a community; of none, the first.
-func (s *Service) issuer(community string) (*Issuer, error) {
+func (s issuing) issuer(community string) (*Issuer, error) {
 	for i := range s.cfg.Issuers {
 		if community == "" || s.cfg.Issuers[i].Community == community {
 			return &s.cfg.Issuers[i], nil
@@ -192,7 +196,7 @@ func (s *Service) issuer(community string) (*Issuer, error) {
 }
 
 // issue issues a certificate that lives as long as its session.
-func (s *Service) issue(
+func (s issuing) issue(
 	session Session, issuer *Issuer, name, uri string, pub crypto.PublicKey,
 ) (*x509.Certificate, error) {
 	t := certs.Template{
@@ -221,7 +225,7 @@ func (s *Service) issue(
 
 // identities returns the certificates of a session's own, and issues those that are
 // not there yet.
-func (s *Service) identities(session Session, dir string) ([]Identity, error) {
+func (s issuing) identities(session Session, dir string) ([]Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -247,14 +251,14 @@ func (s *Service) identities(session Session, dir string) ([]Identity, error) {
 }
 
 // usable reports whether the files of an identity are there, of this issuer, and valid.
-func (s *Service) usable(issuer *Issuer, id Identity) bool {
+func (s issuing) usable(issuer *Issuer, id Identity) bool {
 	found, err := certs.LoadIdentity(id.Chain, id.Key)
 	return err == nil &&
 		found.Leaf().CheckSignatureFrom(issuer.CA.Cert) == nil &&
 		s.cfg.Now().Before(found.Leaf().NotAfter)
 }
 
-func (s *Service) identity(session Session, issuer *Issuer, id Identity) error {
+func (s issuing) identity(session Session, issuer *Issuer, id Identity) error {
 	key, err := certs.NewKey(certs.RSA2048)
 	if err != nil {
 		return err

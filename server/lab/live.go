@@ -31,9 +31,9 @@ type live struct {
 	session  Session
 	gone     bool // it is being removed
 	watchers map[*watcher]struct{}
-	traces   pendingTraces
 
-	place place // guarded by sites.mu
+	traces pendingTraces
+	place  place // guarded by sites.mu
 }
 
 func (s *Service) revive(known Session) *live {
@@ -115,7 +115,7 @@ func (l *live) assess(ctx context.Context) error {
 	}
 
 	session := l.state()
-	assessor := l.service.cfg.NewAssessor(session)
+	assessor := l.service.cfg.assessor(session)
 	var assessments []Assessment
 	for {
 		some, err := l.service.cfg.Store.Exchanges(ctx, session.ID, uint64(len(assessments))+1, replayed)
@@ -194,11 +194,14 @@ const maxTraces = 256
 
 // pendingTraces are decisions whose exchange has not ended yet, by their ids.
 type pendingTraces struct {
+	mu    sync.Mutex
 	byID  map[string]*trace.Trace
 	order []string
 }
 
 func (p *pendingTraces) add(t *trace.Trace) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.byID == nil {
 		p.byID = map[string]*trace.Trace{}
 	}
@@ -212,6 +215,8 @@ func (p *pendingTraces) add(t *trace.Trace) {
 
 // take returns the traces with some ids, as far as they are there.
 func (p *pendingTraces) take(ids []string) (found []*trace.Trace) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, id := range ids {
 		if t := p.byID[id]; t != nil {
 			found = append(found, t)
@@ -221,15 +226,6 @@ func (p *pendingTraces) take(ids []string) (found []*trace.Trace) {
 	return found
 }
 
-// decided gets a decision of the session's site.
-func (l *live) decided(t *trace.Trace) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.traces.add(t)
-}
-
-func (l *live) tracesOf(ids []string) []*trace.Trace {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.traces.take(ids)
-}
+// Decided gets a decision of the destination itself, such as one about a request that
+// cannot be framed.
+func (s *Service) Decided(t *trace.Trace) { s.own.add(t) }

@@ -45,6 +45,7 @@ func MakeReport(ctx context.Context, s *Service, id string) (*report.Report, err
 	if err != nil {
 		return nil, err
 	}
+
 	if n := session.Counts.Dropped; n > 0 {
 		notes = append(notes, fmt.Sprintf("%d requests were not kept: the session is full, or they came too fast", n))
 	}
@@ -72,6 +73,7 @@ func FinishRun(ctx context.Context, s *Service, id string) (*report.Report, erro
 	if err == nil {
 		err = s.Clear(ctx, id)
 	}
+
 	return r, err
 }
 
@@ -103,6 +105,7 @@ func (l *live) span(ctx context.Context) (first, last time.Time, err error) {
 			*end.at = some[0].Received
 		}
 	}
+
 	return first, last, nil
 }
 

@@ -15,15 +15,19 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"fhirdest.example/server/rate"
 	"fhirdest.example/udap/conform"
 )
 
 // Service has the sessions of a destination. Its methods may be called at once from
 // different goroutines.
 type Service struct {
-	cfg   Config
-	inbox *inbox
-	sites *sites
+	cfg       Config
+	bases     bases
+	inbox     *inbox
+	sites     *sites
+	plainRate *rate.Limiter
+	own       pendingTraces // of the destination itself
 
 	mu       sync.Mutex
 	sessions map[string]*live
@@ -39,10 +43,18 @@ func New(cfg Config) (*Service, error) {
 	}
 
 	cfg.Settings = cfg.Settings.WithDefaults()
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	cfg.Dir = dir
 	s := &Service{
-		cfg:      cfg,
-		inbox:    newInbox(),
-		sessions: map[string]*live{},
+		cfg:       cfg,
+		bases:     newBases(cfg),
+		inbox:     newInbox(),
+		plainRate: rate.New(plainPerMinute),
+		sessions:  map[string]*live{},
 	}
 	s.sites = newSites(s)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -195,6 +207,12 @@ func (r OpenRequest) check() error {
 	}
 
 	return checkFaults(r.Faults)
+}
+
+// Load returns how many sessions there are, how many have their stores open, and how
+// many exchanges wait to be stored.
+func (s *Service) Load() (sessions, open, waiting int) {
+	return len(s.all()), s.sites.count(), s.inbox.count()
 }
 
 // Session returns a session, or ErrNoSession.
@@ -410,6 +428,3 @@ func (s *Service) Stop() {
 		l.dismiss()
 	}
 }
-
-// Release closes the store. Run has returned.
-func (s *Service) Release() error { return s.cfg.Store.Close() }

@@ -1,7 +1,11 @@
 package lab
 
 import (
+	"net"
+	"slices"
 	"time"
+
+	"fhirdest.example/gateway/complaint"
 )
 
 // Settings are the lab's part of a destination's configuration.
@@ -56,4 +60,58 @@ func or[T int | int64 | time.Duration](value, otherwise T) T {
 		return otherwise
 	}
 	return value
+}
+
+// Check complains about what is written; communities are the URIs of those that are
+// configured.
+func (s Settings) Check(cs *complaint.List, communities []string) {
+	if len(s.Issuers) == 0 {
+		cs.Add("name an issuing authority of one of communities: its chain and its key",
+			"lab.issuers: there are none")
+	}
+
+	var seen []string
+	for i, issuer := range s.Issuers {
+		switch {
+		case !slices.Contains(communities, issuer.Community):
+			cs.Add("write the uri of one of communities",
+				"lab.issuers[%d].community: %q is none", i, issuer.Community)
+		case slices.Contains(seen, issuer.Community):
+			cs.Add("name each community once",
+				"lab.issuers[%d].community: %s has an issuer already", i, issuer.Community)
+		}
+
+		seen = append(seen, issuer.Community)
+	}
+
+	if s.Open != "" && s.Open != "console" && s.Open != "public" {
+		cs.Add("write one of: console, public", "lab.open: %q is not known", s.Open)
+	}
+	s.checkAmounts(cs)
+	if s.Faulty != "" {
+		if _, _, err := net.SplitHostPort(s.Faulty); err != nil {
+			cs.Add("write HOST:PORT, such as 127.0.0.1:9446", "lab.faulty: %q is not an address to listen on", s.Faulty)
+		}
+	}
+}
+
+func (s Settings) checkAmounts(cs *complaint.List) {
+	for _, n := range []struct {
+		key   string
+		value int64
+	}{
+		{"sessions", int64(s.Sessions)},
+		{"exchanges", int64(s.Exchanges)},
+		{"size", s.Size},
+		{"atWork", int64(s.AtWork)},
+	} {
+		if n.value < 0 {
+			cs.Add("write 0 for the default, or a positive number", "lab.%s: %d is negative", n.key, n.value)
+		}
+	}
+
+	if s.Keep < 0 {
+		cs.Add("leave it out for the default, or write a length of time such as 120h", "lab.keep: %s is negative",
+			s.Keep)
+	}
 }

@@ -122,7 +122,7 @@ func (s *sites) start(l *live) error {
 func (s *Service) openSite(l *live) (Site, error) {
 	session := l.state()
 	dir := filepath.Join(s.cfg.Dir, session.ID)
-	identities, err := s.identities(session, dir)
+	identities, err := issuing{s.cfg}.identities(session, dir)
 	if err != nil {
 		return nil, fmt.Errorf("lab: certificates of a session: %w", err)
 	}
@@ -134,7 +134,7 @@ func (s *Service) openSite(l *live) (Site, error) {
 		Issuer:     session.Issuer,
 		Data:       dir,
 		Identities: identities,
-		Decided:    l.decided,
+		Decided:    l.traces.add,
 	})
 }
 

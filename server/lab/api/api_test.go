@@ -97,7 +97,7 @@ func newEnv(t *testing.T) *env {
 	t.Cleanup(func() {
 		stop()
 		<-done
-		service.Release()
+		store.Close()
 	})
 
 	e := &env{T: t, lab: service}

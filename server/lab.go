@@ -1,0 +1,306 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fhirdest.example/certs"
+	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/gateway/wire"
+	"fhirdest.example/server/lab"
+	"fhirdest.example/server/lab/api"
+	"fhirdest.example/server/lab/board"
+	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
+)
+
+// labPatients is the size of the synthetic population of a session at most.
+const labPatients = 10
+
+// openLab opens the lab, if one is configured, and puts the console together.
+func (s *Server) openLab() error {
+	if s.cfg.Lab == nil {
+		s.adminHandler = s.site.Console()
+		return nil
+	}
+
+	service, err := lab.New(lab.Config{
+		Settings: *s.cfg.Lab,
+		Public:   site(s.cfg.Public),
+		Private:  site(s.cfg.Private),
+		Plain:    s.cfg.Public,
+		Own:      s.cfg.Issuer,
+		Dir:      filepath.Join(s.cfg.file(s.cfg.Data), "lab"),
+		Issuers:  s.start.lab,
+		Store:    s.site.stores.lab,
+		NewSite:  s.newLabSite,
+		Now:      s.deps.Now,
+		Log:      s.deps.Log,
+	})
+	if err != nil {
+		return complaint.New(fmt.Sprintf("lab: %v", err), "look at the directory lab in the data directory")
+	}
+
+	s.lab = service
+	s.site.meter.registry.MustRegister(labGauges{service})
+	missing := http.HandlerFunc(http.NotFound)
+	s.adminHandler = consoleOf(s.site, s.labPages("/lab/", true)(missing))
+	return nil
+}
+
+// labPages are the pages of the lab and its JSON interface, at the console or at the
+// public site.
+func (s *Server) labPages(root string, console bool) lab.Pages {
+	open := console || s.lab.Settings().Open == "public"
+	return func(missing http.Handler) http.Handler {
+		pages := board.New(board.Config{
+			Lab:      s.lab,
+			Root:     root,
+			Site:     nameOf(s.cfg),
+			List:     console,
+			Open:     open,
+			Evidence: s.labEvidence(),
+			Missing:  missing,
+			Now:      s.deps.Now,
+			Log:      s.deps.Log,
+		})
+
+		programs := api.New(api.Config{
+			Lab:     s.lab,
+			Root:    root,
+			List:    console,
+			Open:    open,
+			Missing: missing,
+			Log:     s.deps.Log,
+		})
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if programs.Owns(r.URL.Path) {
+				programs.ServeHTTP(w, r)
+				return
+			}
+			pages.ServeHTTP(w, r)
+		})
+	}
+}
+
+// labEvidence are the files of evidence of the other hops.
+func (s *Server) labEvidence() (files []string) {
+	for _, name := range s.lab.Settings().Evidence {
+		files = append(files, s.cfg.file(name))
+	}
+	return files
+}
+
+// nameOf returns the name of the organisation.
+func nameOf(c Config) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return authority(c.Issuer)
+}
+
+// handler is what the public listener serves.
+func (s *Server) handler() http.Handler {
+	if s.lab == nil {
+		return s.site
+	}
+	return s.lab.Handler(s.site, s.labPages(pathOf(site(s.cfg.Public))+"/lab/", false))
+}
+
+// copy has the lab capture what crosses the wire.
+func (s *Server) copy(c *wire.ListenerConfig) {
+	if s.lab == nil {
+		return
+	}
+
+	c.Copy = s.lab.Copy
+	c.Now = s.deps.Now
+	if c.ConnID == nil {
+		var n atomic.Uint64
+		c.ConnID = func() string {
+			return strconv.FormatUint(n.Add(1), 10)
+		}
+	}
+}
+
+// decided hands a decision of the destination itself to the lab.
+func (s *Server) decided(t *trace.Trace) {
+	if s.lab != nil {
+		s.lab.Decided(t)
+	}
+}
+
+// labSite is the Site of a session. It reads files again when they change, as the
+// Server does for its own.
+type labSite struct{ *Site }
+
+// Run does what goes on beside the requests, until ctx ends.
+func (s labSite) Run(ctx context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		watch(ctx, 5*time.Second, nil, s.watched...)
+	}()
+
+	s.Site.Run(ctx)
+	<-ended
+}
+
+// newLabSite returns the site of a session. It shares the destination's revocation
+// data.
+func (s *Server) newLabSite(p lab.Place) (lab.Site, error) {
+	session := p.Session
+	made, err := NewSite(inLab(s.cfg, p), SiteDeps{
+		Now:        s.deps.Now,
+		Log:        s.deps.Log.With("session", session.ID[:8]),
+		Observing:  session.Mode == lab.Observe,
+		Revocation: s.site.revocation,
+		Decided:    p.Decided,
+		TracePage: func(string) string {
+			return session.Page
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	return labSite{made}, nil
+}
+
+// inLab returns the configuration of a session's site: the destination's own but for
+// its place, its certificates and what leaves the machine.
+func inLab(c Config, p lab.Place) Config {
+	c.Public = p.Public
+	c.Private = p.Private
+	c.Issuer = p.Issuer
+	c.Data = p.Data
+	c.Lab = nil
+	c.Audit = Audit{}
+	c.Patients = min(c.Patients, labPatients)
+	c.Communities = slices.Clone(c.Communities)
+
+	for i := range c.Communities {
+		m := &c.Communities[i]
+		m.Certificates = nil
+		for _, id := range p.Identities {
+			if id.Community == m.URI {
+				m.Certificates = append(m.Certificates, Certificate{
+					Chain: id.Chain,
+					Key:   id.Key,
+				})
+			}
+		}
+
+		if p.Session.Profile != "" {
+			m.Profile = p.Session.Profile
+		}
+	}
+
+	return c
+}
+
+// checkLab complains about what is written of the lab.
+func checkLab(c Config, cs *complaint.List) {
+	if c.Lab == nil {
+		return
+	}
+
+	if c.FHIR == "off" {
+		cs.Add("leave lab out: sessions have a FHIR base", "lab: fhir is off")
+	}
+
+	var known []string
+	for _, m := range c.Communities {
+		known = append(known, m.URI)
+	}
+	c.Lab.Check(cs, known)
+}
+
+// lab reads the issuing authorities of the lab.
+func (l *loader) lab(members []*member) (all []lab.Issuer) {
+	if l.cfg.Lab == nil {
+		return nil
+	}
+
+	for i, named := range l.cfg.Lab.Issuers {
+		at := fmt.Sprintf("lab.issuers[%d]", i)
+		index := slices.IndexFunc(members, func(m *member) bool {
+			return string(m.udap.URI) == named.Community
+		})
+		if index < 0 {
+			continue // Settings.Check has complained
+		}
+
+		if issuer := l.labIssuer(at, named, members[index].udap); issuer != nil {
+			all = append(all, *issuer)
+		}
+	}
+
+	return all
+}
+
+func (l *loader) labIssuer(at string, named lab.IssuerSettings, of *udap.Community) *lab.Issuer {
+	if named.Chain == "" || named.Key == "" {
+		l.Add("name the PEM files of the issuing authority's chain and of its key",
+			"%s: chain or key is not given", at)
+		return nil
+	}
+
+	id := l.pair(at, named.Chain, named.Key)
+	if id == nil {
+		return nil
+	}
+
+	leaf := id.Leaf()
+	l.dates(at+".chain", named.Chain, leaf)
+	switch {
+	case !leaf.IsCA:
+		l.Add("name the certificate of the authority that issues, first in its file",
+			"%s.chain: %s (%s) is not a CA", at, named.Chain, certs.Describe(leaf))
+		return nil
+	case len(of.Anchors) > 0 && !leadsTo(id.Chain, of, l.now):
+		l.Add("name an issuing authority of this community, with its issuers behind it",
+			"%s.chain: %s (%s) does not lead to an anchor of %s", at, named.Chain, certs.Describe(leaf), of.URI)
+	}
+
+	return &lab.Issuer{
+		Community: named.Community,
+		Name:      of.Name,
+		CRL:       named.CRL,
+		Anchors:   of.Anchors,
+		CA: &certs.CA{
+			Cert:    leaf,
+			Key:     id.Key,
+			Parents: id.Chain[1:],
+		},
+	}
+}
+
+// labGauges reports what the lab has, when metrics are asked for.
+type labGauges struct{ *lab.Service }
+
+// Describe sends nothing, as with gauges.
+func (labGauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the present values.
+func (g labGauges) Collect(out chan<- prometheus.Metric) {
+	sessions, open, waiting := g.Load()
+	for _, m := range []struct {
+		name, help string
+		value      int
+	}{
+		{"destination_lab_sessions", "Sessions of the lab.", sessions},
+		{"destination_lab_sites_open", "Sessions of the lab whose stores are open.", open},
+		{"destination_lab_exchanges_waiting", "Exchanges that wait to be assessed and stored.", waiting},
+	} {
+		out <- prometheus.MustNewConstMetric(describe(m.name, m.help), prometheus.GaugeValue, float64(m.value))
+	}
+}
