@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"io"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"fhirdest.example/certs/netname"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/look"
 )
 
 // accepts verifies the query with which a browser came back.
@@ -110,14 +112,20 @@ func (h *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+var callbackPage = template.Must(look.Template("callback").Parse(`<!DOCTYPE html>
+<html lang="en">
+{{template "look-head" "Originator"}}
+<body>
+<header><div class="bar">{{template "look-site" "Originator"}}</div></header>
+<main><div class="card narrow"><h1>{{.}}</h1></div></main>
+</body>
+</html>
+`))
+
 // page shows one sentence.
-func page(w io.Writer, text string) {
-	if h, ok := w.(http.ResponseWriter); ok {
-		h.Header().Set("Content-Type", "text/html; charset=utf-8")
-	}
-	fmt.Fprintf(w, "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\">"+
-		"<meta name=\"viewport\" content=\"width=device-width\"><title>Originator</title>"+
-		"<h1>Originator</h1><p>%s</p></html>\n", text)
+func page(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = callbackPage.Execute(w, text) // the browser is gone
 }
 
 func (h *callback) wait(ctx context.Context, most time.Duration) (*client.Redirected, error) {

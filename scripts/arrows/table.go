@@ -445,7 +445,7 @@ var table = []row{
 		room:   "cmd/originator",
 		reason: "one actor: an originator",
 		ours: []string{
-			"udap", "udap/trace", "udap/client", "udap/client/forms", "udap/conform/...", "udap/fetch",
+			"udap", "udap/trace", "udap/client", "udap/client/forms", "udap/conform/...", "udap/fetch", "udap/look",
 			"certs", "gateway/wire", "gateway/evidence", "cmd/internal/...", "gateway/complaint", "certs/netname",
 			"fhir/signature", "fhir/provenance", "fhir/splice", "fhir/tree",
 		},

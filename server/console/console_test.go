@@ -271,6 +271,27 @@ Our certificate CN=us
 	if got := body(t, res); got != want || res.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 		t.Errorf("%s\n%s", res.Header.Get("Content-Type"), got)
 	}
+	browser := []string{"Accept", "text/html,*/*;q=0.8"}
+	if got := body(t, b.do("GET", "/sheet?text=1", browser...)); got != want {
+		t.Errorf("the text for a browser is\n%s", got)
+	}
+
+	page := b.do("GET", "/sheet", browser...)
+	if page.Header.Get("Content-Type") != "text/html; charset=utf-8" || page.Header.Get("Vary") != "Accept" {
+		t.Errorf("the page has %v", page.Header)
+	}
+	shown := body(t, page)
+	for _, want := range []string{
+		"https://h/fhir/.well-known/udap",
+		"00:AB:7F",
+		"https://h/other",
+		"Nasty\uFFFDFHIR base",
+		"9 September 2001",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
 }
 
 // Covers: case 272, case 327

@@ -42,6 +42,12 @@ func TestLaunchInABrowser(t *testing.T) {
 		b.Inspect("console-" + page)
 	}
 
+	b.ForPrint()
+	if text := b.Text(); strings.Contains(text, "Disclosures") || !strings.Contains(text, "SHA-256") {
+		t.Errorf("the sheet on paper: %s", text)
+	}
+	b.Picture("console-sheet-print")
+
 	b.Open(e.Admin + "/launch")
 	b.Inspect("launch")
 	b.Fill("#patient", "nobody")

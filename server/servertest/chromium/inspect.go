@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -105,4 +106,13 @@ func (b *Browser) smallTargets() string {
 		.filter(e => { const h = e.getBoundingClientRect().height; return h > 0 && h < 43.5 })
 		.map(e => e.outerHTML.slice(0, 120))`))
 	return strings.Join(found, " | ")
+}
+
+// ForPrint shows the page as it is on paper, until the next Look.
+func (b *Browser) ForPrint() {
+	b.tb.Helper()
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
 }
