@@ -29,13 +29,15 @@ const (
 
 // Assessment is what one exchange shows.
 type Assessment struct {
-	Exchange uint64            `json:"exchange"`
-	Lane     string            `json:"lane"`             // id of the lane
-	Joined   []string          `json:"joined,omitempty"` // lanes that turned out to be this one
-	Step     conform.Step      `json:"step"`
-	Colour   Colour            `json:"colour"`
-	Text     string            `json:"text"` // why, in one sentence
+	Exchange uint64       `json:"exchange"`
+	Lane     string       `json:"lane"`             // id of the lane
+	Joined   []string     `json:"joined,omitempty"` // lanes that turned out to be this one
+	Step     conform.Step `json:"step"`
+	Colour   Colour       `json:"colour"`
+	Text     string       `json:"text"` // why, in one sentence
+	// Findings are what was wrong, and hints; Shows are the rows that it shows.
 	Findings []conform.Finding `json:"findings,omitempty"`
+	Shows    []string          `json:"shows,omitempty"`
 }
 
 // Assessor assesses the clients of one session. Its methods must not be called at
@@ -52,8 +54,8 @@ type Assessor struct {
 	tokens    *memory[*issued]        // access tokens
 	refreshes *memory[*issued]        // refresh tokens
 	codes     *memory[*code]          // authorization codes
-	requests  *memory[*authorization] // authorization requests, by state
-	jtis      *memory[used]
+	requests  *memory[*authorization] // authorization requests, by digest of the state
+	jtis      *memory[used]           // by digest of certificate and jti
 
 	// metadata is what was last read from an address: one client may read it by one
 	// program library, and register by another.
@@ -63,7 +65,7 @@ type Assessor struct {
 	nonces     *memory[uint64]
 
 	waits *memory[time.Time] // until when a lane was asked to wait, by lane and place
-	pages *memory[link]      // next links, by their path and parameters
+	pages *memory[link]      // next links, by digest of their path and parameters
 }
 
 // New returns an Assessor of a session without exchanges.
@@ -85,7 +87,7 @@ func New(s Setting) *Assessor {
 		challenges: newMemory[uint64](maxKept),
 		nonces:     newMemory[uint64](maxKept),
 		waits:      newMemory[time.Time](maxKept),
-		pages:      newMemory[link](maxKept),
+		pages:      newMemory[link](maxPages),
 	}
 }
 
@@ -121,7 +123,6 @@ type authorization struct {
 	client    trace.ClientID
 	redirect  string // redirect_uri; empty if it was not sent
 	challenge bool
-	idp       string
 }
 
 // used is where a jti was first used.
@@ -164,15 +165,22 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		Lane:     r.lane.ID,
 		Joined:   joined,
 		Step:     x.Step,
-		Findings: a.binding(r.findings),
+	}
+	all := a.binding(r.findings)
+	for _, f := range all {
+		if f.Verdict == conform.Shown {
+			out.Shows = append(out.Shows, f.Row)
+		} else {
+			out.Findings = append(out.Findings, f)
+		}
 	}
 	if out.Step == "" {
 		out.Step = Classify(x.Method, x.Target, x.Request.Body)
 	}
 	out.Colour, out.Text = r.sentence(out.Findings)
 
-	a.tally.add(out.Findings)
-	r.lane.tally.add(out.Findings)
+	a.tally.add(all)
+	r.lane.tally.add(all)
 	r.lane.reach(out, x)
 
 	return out

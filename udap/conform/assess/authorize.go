@@ -27,20 +27,23 @@ func (a authorizing) asks(r *request) {
 		lane:      r.lane,
 		n:         r.N,
 		client:    trace.ClientID(trace.Cut(r.parameter("client_id"), maxShown)),
-		redirect:  r.parameter("redirect_uri"),
+		redirect:  trace.Cut(r.parameter("redirect_uri"), maxURL),
 		challenge: r.parameter("code_challenge") != "",
-		idp:       r.parameter("idp"),
 	}
 
 	if kind := r.parameter("response_type"); kind == "code" {
 		r.shows("S1-128")
 	} else {
-		r.violates("S1-128", "response_type is not code", "code", quote(kind), "")
+		r.violates("S1-128", mistake{
+			text:     "response_type is not code",
+			expected: "code",
+			found:    quote(kind),
+		})
 	}
 	a.asker(r)
 	a.state(r)
 	a.pkce(r)
-	a.provider(r, asked)
+	a.provider(r)
 	a.launch(r)
 	if r.lane.altered != nil {
 		r.shows("S1-274")
@@ -48,38 +51,57 @@ func (a authorizing) asks(r *request) {
 	}
 
 	if state := r.parameter("state"); state != "" {
-		a.requests.set(state, asked)
+		a.requests.set(digest(state), asked)
 	}
 }
 
 // asker assesses client_id.
 func (a authorizing) asker(r *request) {
 	id := r.parameter("client_id")
-	known, assigned := a.clients.get(id)
+	known, assigned := a.clients.get(digest(id))
 	last := r.lane.last
 	switch {
 	case id == "":
-		r.violates("S1-129", "the authorization request has no client_id", "the client_id", "no client_id", "")
+		r.violates("S1-129", mistake{
+			text:     "the authorization request has no client_id",
+			expected: "the client_id",
+			found:    "no client_id",
+		})
 		return
 	case strings.Contains(id, "://") && !assigned:
-		r.violates("S1-129", "client_id of the authorization request is a URI", "the client_id", quote(id),
-			"the client URI is iss of the software statement alone")
+		r.violates("S1-129", mistake{
+			text:     "client_id of the authorization request is a URI",
+			expected: "the client_id",
+			found:    quote(id),
+			remedy:   "the client URI is iss of the software statement alone",
+		})
 		return
 	case assigned && known.cancelled != 0:
-		r.violates("S1-123", "the client_id is used after the answer that the registration is cancelled",
-			"no use of it, or a new registration", quote(id), "register again first")
+		r.violates("S1-123", mistake{
+			text:     "the client_id is used after the answer that the registration is cancelled",
+			expected: "no use of it, or a new registration",
+			found:    quote(id),
+			remedy:   "register again first",
+		})
 	case !assigned && r.Status >= 400 && !r.failed():
-		r.violates("S1-067", "the client_id is none that was assigned here",
-			"the client_id of the registration's answer",
-			quote(id), "keep the client_id of each server apart")
+		r.violates("S1-067", mistake{
+			text:     "the client_id is none that was assigned here",
+			expected: "the client_id of the registration's answer",
+			found:    quote(id),
+			remedy:   "keep the client_id of each server apart",
+		})
 	default:
 		r.shows("S1-067")
 	}
 
 	r.shows("S1-129")
 	if last != nil && assigned && !slices.Contains(last.grants, codeGrant) {
-		r.violates("S1-186", "a client that registered for client_credentials asked for a code", clientGrant, codeGrant,
-			"register each flow under a client URI of its own")
+		r.violates("S1-186", mistake{
+			text:     "a client that registered for client_credentials asked for a code",
+			expected: clientGrant,
+			found:    codeGrant,
+			remedy:   "register each flow under a client URI of its own",
+		})
 	}
 }
 
@@ -93,21 +115,32 @@ const (
 func (a authorizing) state(r *request) {
 	state := r.parameter("state")
 	if state == "" {
-		r.violates("S1-275", "the authorization request has no state", "state, bound to the browser's session",
-			"no state",
-			"send a random state and compare it in the answer")
+		r.violates("S1-275", mistake{
+			text:     "the authorization request has no state",
+			expected: "state, bound to the browser's session",
+			found:    "no state",
+			remedy:   "send a random state and compare it in the answer",
+		})
 		return
 	}
 
 	r.shows("S1-275")
-	before, again := a.requests.get(state)
+	before, again := a.requests.get(digest(state))
 	switch {
 	case again && before.n != r.N:
-		r.violates("S1-276", "the same state was sent before", "a random state for each request",
-			fmt.Sprintf("that of exchange %d", before.n), "make it anew for each request")
+		r.violates("S1-276", mistake{
+			text:     "the same state was sent before",
+			expected: "a random state for each request",
+			found:    fmt.Sprintf("that of exchange %d", before.n),
+			remedy:   "make it anew for each request",
+		})
 	case len(state) < shortState:
-		r.violates("S1-276", "state can be guessed", "128 random bits", fmt.Sprintf("%d characters", len(state)),
-			"make it of 16 random bytes or more")
+		r.violates("S1-276", mistake{
+			text:     "state can be guessed",
+			expected: "128 random bits",
+			found:    fmt.Sprintf("%d characters", len(state)),
+			remedy:   "make it of 16 random bytes or more",
+		})
 	case len(state) < fairState:
 		r.warns("S1-276", "state is short", "make it of 16 random bytes or more")
 	default:
@@ -120,43 +153,68 @@ func (a authorizing) pkce(r *request) {
 	challenge, method := r.parameter("code_challenge"), r.parameter("code_challenge_method")
 	switch {
 	case challenge == "":
-		r.violates("S2-13", "the authorization request has no code_challenge", "code_challenge with S256",
-			"no code_challenge", "use PKCE with S256 on every code flow")
+		r.violates("S2-13", mistake{
+			text:     "the authorization request has no code_challenge",
+			expected: "code_challenge with S256",
+			found:    "no code_challenge",
+			remedy:   "use PKCE with S256 on every code flow",
+		})
 		return
 	case method != "S256":
-		r.violates("S2-13", "code_challenge_method is not S256", "S256", quote(method),
-			"send the SHA-256 of the verifier")
+		r.violates("S2-13", mistake{
+			text:     "code_challenge_method is not S256",
+			expected: "S256",
+			found:    quote(method),
+			remedy:   "send the SHA-256 of the verifier",
+		})
 		return
 	}
 
-	before, again := a.challenges.get(challenge)
-	a.challenges.set(challenge, r.N)
+	before, again := a.challenges.get(digest(challenge))
+	a.challenges.set(digest(challenge), r.N)
 	if again && before != r.N {
-		r.violates("C-06", "the same code_challenge was sent before", "a new verifier for each request",
-			fmt.Sprintf("that of exchange %d", before), "make a new code_verifier for each request")
+		r.violates("C-06", mistake{
+			text:     "the same code_challenge was sent before",
+			expected: "a new verifier for each request",
+			found:    fmt.Sprintf("that of exchange %d", before),
+			remedy:   "make a new code_verifier for each request",
+		})
 		return
 	}
 	r.shows("C-06")
 }
 
 // provider assesses the request for an identity provider (UDAP Security 2.0, 6.1).
-func (a authorizing) provider(r *request, asked *authorization) {
+func (a authorizing) provider(r *request) {
+	idp := r.parameter("idp")
 	scopes := words(r.parameter("scope"))
 	tiered := slices.Contains(scopes, "udap")
-	u, err := url.Parse(asked.idp)
+	u, err := url.Parse(idp)
 
 	switch {
-	case asked.idp == "" && tiered && !slices.Contains(scopes, "openid"):
-		r.violates("S1-256", "the scope udap is asked for without openid and without idp", "openid and udap, or idp",
-			trace.Cut(r.parameter("scope"), maxShown), "add openid, or name the preferred provider in idp")
-	case asked.idp == "" && tiered:
+	case idp == "" && tiered && !slices.Contains(scopes, "openid"):
+		r.violates("S1-256", mistake{
+			text:     "the scope udap is asked for without openid and without idp",
+			expected: "openid and udap, or idp",
+			found:    trace.Cut(r.parameter("scope"), maxShown),
+			remedy:   "add openid, or name the preferred provider in idp",
+		})
+	case idp == "" && tiered:
 		r.shows("S1-256")
-	case asked.idp == "":
+	case idp == "":
 	case !tiered:
-		r.violates("S1-236", "an identity provider is named without the scope udap", "udap among the scopes",
-			trace.Cut(r.parameter("scope"), maxShown), "add udap to the scopes")
+		r.violates("S1-236", mistake{
+			text:     "an identity provider is named without the scope udap",
+			expected: "udap among the scopes",
+			found:    trace.Cut(r.parameter("scope"), maxShown),
+			remedy:   "add udap to the scopes",
+		})
 	case err != nil || u.Scheme != "https" || u.Host == "" || strings.Contains(u.Path, "/.well-known"):
-		r.violates("S1-237", "idp is not the base URL of a provider", "an https base URL", quote(asked.idp), "")
+		r.violates("S1-237", mistake{
+			text:     "idp is not the base URL of a provider",
+			expected: "an https base URL",
+			found:    quote(idp),
+		})
 	default:
 		r.shows("S1-236", "S1-237")
 	}
@@ -166,11 +224,14 @@ func (a authorizing) provider(r *request, asked *authorization) {
 		r.lane.invalid = false
 	}
 	if nonce := r.parameter("nonce"); nonce != "" {
-		before, again := a.nonces.get(nonce)
-		a.nonces.set(nonce, r.N)
+		before, again := a.nonces.get(digest(nonce))
+		a.nonces.set(digest(nonce), r.N)
 		if again && before != r.N {
-			r.violates("C-07", "the same nonce was sent before", "a new nonce for each request",
-				fmt.Sprintf("that of exchange %d", before), "")
+			r.violates("C-07", mistake{
+				text:     "the same nonce was sent before",
+				expected: "a new nonce for each request",
+				found:    fmt.Sprintf("that of exchange %d", before),
+			})
 			return
 		}
 		r.shows("C-07")
@@ -204,7 +265,7 @@ func (a authorizing) answers(r *request) {
 	}
 
 	c := &code{lane: r.lane}
-	asked, ok := a.requests.get(answer.Get("state"))
+	asked, ok := a.requests.get(digest(answer.Get("state")))
 	if !ok {
 		asked = a.latest(r)
 		c.altered = "yes"
@@ -218,7 +279,7 @@ func (a authorizing) answers(r *request) {
 	if c.altered != "" {
 		c.lane.altered = c
 	}
-	a.codes.set(value, c)
+	a.codes.set(digest(value), c)
 }
 
 // latest returns the last authorization request of a lane.

@@ -22,7 +22,7 @@ func (r *request) extensions() (jose.Object, bool) {
 // business assesses the hl7-b2b object of client_credentials (UDAP Security 2.0,
 // 5.2.1.1).
 func (a redeeming) business(r *request) {
-	if r.doc == nil || r.doc.jws == nil {
+	if r.doc == nil || r.doc.jws == nil || r.forged() {
 		return
 	}
 
@@ -38,11 +38,19 @@ func (a redeeming) business(r *request) {
 		r.shows("S1-198")
 		return
 	case !ext.Has("hl7-b2b"):
-		r.violates("S1-198", "the authentication token has no hl7-b2b object", "extensions with hl7-b2b",
-			r.doc.shown("extensions"), "state for whom and for which purpose the data is asked for")
+		r.violates("S1-198", mistake{
+			text:     "the authentication token has no hl7-b2b object",
+			expected: "extensions with hl7-b2b",
+			found:    r.doc.shown("extensions"),
+			remedy:   "state for whom and for which purpose the data is asked for",
+		})
 		return
 	case err != nil:
-		r.violates("S1-198", "hl7-b2b is not a JSON object", "a JSON object", ext.Kind("hl7-b2b"), "")
+		r.violates("S1-198", mistake{
+			text:     "hl7-b2b is not a JSON object",
+			expected: "a JSON object",
+			found:    ext.Kind("hl7-b2b"),
+		})
 		return
 	}
 
@@ -66,7 +74,11 @@ func (r purpose) version(b2b jose.Object) {
 		r.shows("S1-202")
 		return
 	}
-	r.violates("S1-202", `version of hl7-b2b is not the string "1"`, `"1"`, b2b.Show("version"), "")
+	r.violates("S1-202", mistake{
+		text:     `version of hl7-b2b is not the string "1"`,
+		expected: `"1"`,
+		found:    b2b.Show("version"),
+	})
 }
 
 // readable assesses an optional member that is a readable text.
@@ -78,7 +90,12 @@ func (r purpose) readable(row string, b2b jose.Object, member string) {
 		r.shows(row)
 		return
 	}
-	r.violates(row, member+" is not a readable text", "a string", b2b.Show(member), "leave it out, or write the name")
+	r.violates(row, mistake{
+		text:     member + " is not a readable text",
+		expected: "a string",
+		found:    b2b.Show(member),
+		remedy:   "leave it out, or write the name",
+	})
 }
 
 func (r purpose) subject(b2b jose.Object) {
@@ -90,12 +107,19 @@ func (r purpose) subject(b2b jose.Object) {
 		id, _ := b2b.Text("subject_id")
 		switch {
 		case !named:
-			r.violates("S1-204", "subject_id is there without subject_name", "subject_name beside it",
-				"no subject_name",
-				"send both, or neither")
+			r.violates("S1-204", mistake{
+				text:     "subject_id is there without subject_name",
+				expected: "subject_name beside it",
+				found:    "no subject_name",
+				remedy:   "send both, or neither",
+			})
 		case !validNPI(id):
-			r.violates("S1-205", "subject_id is no National Provider Identifier", "ten digits with a right check digit",
-				b2b.Show("subject_id"), "leave subject_id out for persons without an NPI")
+			r.violates("S1-205", mistake{
+				text:     "subject_id is no National Provider Identifier",
+				expected: "ten digits with a right check digit",
+				found:    b2b.Show("subject_id"),
+				remedy:   "leave subject_id out for persons without an NPI",
+			})
 		default:
 			r.shows("S1-204", "S1-205")
 		}
@@ -107,11 +131,18 @@ func (r purpose) subject(b2b jose.Object) {
 	role, ok := b2b.Text("subject_role")
 	switch {
 	case !named:
-		r.violates("S1-208", "subject_role is there without subject_name", "subject_name beside it", "no subject_name",
-			"send both, or neither")
+		r.violates("S1-208", mistake{
+			text:     "subject_role is there without subject_name",
+			expected: "subject_name beside it",
+			found:    "no subject_name",
+			remedy:   "send both, or neither",
+		})
 	case !ok || role == "":
-		r.violates("S1-208", "subject_role is not a code", "a code of the NUCC provider taxonomy",
-			b2b.Show("subject_role"), "")
+		r.violates("S1-208", mistake{
+			text:     "subject_role is not a code",
+			expected: "a code of the NUCC provider taxonomy",
+			found:    b2b.Show("subject_role"),
+		})
 	case len(role) != 10:
 		r.warns("S1-208", "subject_role is no code of the NUCC provider taxonomy, from which communities are to choose",
 			"send a code such as 207R00000X")
@@ -149,20 +180,30 @@ func (r purpose) organization(b2b jose.Object) {
 	u, err := url.Parse(id)
 	switch {
 	case !ok || id == "":
-		r.violates("S1-212", "hl7-b2b has no organization_id", "a URI", b2b.Show("organization_id"),
-			"name the organization by a URI")
+		r.violates("S1-212", mistake{
+			text:     "hl7-b2b has no organization_id",
+			expected: "a URI",
+			found:    b2b.Show("organization_id"),
+			remedy:   "name the organization by a URI",
+		})
 		return
 	case err != nil || u.Scheme == "":
-		r.violates("S1-212", "organization_id is not a URI", "a URI", quote(id),
-			"write an identifier as urn:oid:… or a URL")
+		r.violates("S1-212", mistake{
+			text:     "organization_id is not a URI",
+			expected: "a URI",
+			found:    quote(id),
+			remedy:   "write an identifier as urn:oid:… or a URL",
+		})
 		return
 	}
 
 	r.shows("S1-212")
 	if r.refused("b2b.organization") {
-		r.violates("S1-213", "the community does not allow the scheme of organization_id",
-			r.expected("b2b.organization"),
-			quote(id), "")
+		r.violates("S1-213", mistake{
+			text:     "the community does not allow the scheme of organization_id",
+			expected: r.expected("b2b.organization"),
+			found:    quote(id),
+		})
 	} else {
 		r.shows("S1-213")
 	}
@@ -170,7 +211,11 @@ func (r purpose) organization(b2b jose.Object) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 	case unreachable(u):
-		r.violates("S1-214", "organization_id is a URL that others cannot resolve", "a public URL", quote(id), "")
+		r.violates("S1-214", mistake{
+			text:     "organization_id is a URL that others cannot resolve",
+			expected: "a public URL",
+			found:    quote(id),
+		})
 	default:
 		r.shows("S1-214")
 	}
@@ -192,11 +237,18 @@ func (r purpose) purposes(b2b jose.Object) {
 	list, ok := b2b.List("purpose_of_use")
 	switch {
 	case !ok || len(list) == 0:
-		r.violates("S1-215", "hl7-b2b has no purpose_of_use", "an array of one or more codes",
-			b2b.Show("purpose_of_use"), "name the purpose, as an array of codes")
+		r.violates("S1-215", mistake{
+			text:     "hl7-b2b has no purpose_of_use",
+			expected: "an array of one or more codes",
+			found:    b2b.Show("purpose_of_use"),
+			remedy:   "name the purpose, as an array of codes",
+		})
 	case r.refused("b2b.purpose_of_use"):
-		r.violates("S1-215", "the community does not allow the purpose of use", r.expected("b2b.purpose_of_use"),
-			trace.Cut(strings.Join(list, " "), maxShown), "")
+		r.violates("S1-215", mistake{
+			text:     "the community does not allow the purpose of use",
+			expected: r.expected("b2b.purpose_of_use"),
+			found:    trace.Cut(strings.Join(list, " "), maxShown),
+		})
 	default:
 		r.shows("S1-215")
 	}
@@ -210,8 +262,12 @@ func (r purpose) consent(b2b jose.Object) {
 		return
 	}
 	if !b2b.Has("consent_policy") {
-		r.violates("S1-221", "consent_reference is there without consent_policy", "consent_policy beside it",
-			"no consent_policy", "leave consent_reference out, or name the policy")
+		r.violates("S1-221", mistake{
+			text:     "consent_reference is there without consent_policy",
+			expected: "consent_policy beside it",
+			found:    "no consent_policy",
+			remedy:   "leave consent_reference out, or name the policy",
+		})
 		return
 	}
 
@@ -220,7 +276,11 @@ func (r purpose) consent(b2b jose.Object) {
 	list, _ := b2b.List("consent_reference")
 	for _, s := range list {
 		if u, err := url.Parse(s); err == nil && u.IsAbs() && unreachable(u) && u.Host != "" {
-			r.violates("S1-219", "consent_reference has a URL that others cannot resolve", "public URLs", quote(s), "")
+			r.violates("S1-219", mistake{
+				text:     "consent_reference has a URL that others cannot resolve",
+				expected: "public URLs",
+				found:    quote(s),
+			})
 			return
 		}
 	}
@@ -245,5 +305,9 @@ func (r purpose) uris(b2b jose.Object, member, row string, absolute bool) {
 		r.shows(row)
 		return
 	}
-	r.violates(row, member+" is not "+expected, expected, b2b.Show(member), "")
+	r.violates(row, mistake{
+		text:     member + " is not " + expected,
+		expected: expected,
+		found:    b2b.Show(member),
+	})
 }

@@ -3,6 +3,12 @@ package assess
 // maxKept is how many values of a kind an Assessor remembers, such as codes.
 const maxKept = 20_000
 
+// maxPages is how many next links are remembered.
+const maxPages = 2000
+
+// maxURL bounds a URL that is remembered, in bytes.
+const maxURL = 2048
+
 // memory is a map that forgets its oldest entries.
 type memory[V any] struct {
 	byKey map[string]V

@@ -66,11 +66,19 @@ func (a discovering) community(r *request, values []string) {
 	u, err := url.Parse(values[0])
 	switch {
 	case len(values) > 1:
-		r.violates("S1-061", "community is in the query more than once", "one community",
-			strings.Join(values, " "), "ask for one community at a time")
+		r.violates("S1-061", mistake{
+			text:     "community is in the query more than once",
+			expected: "one community",
+			found:    strings.Join(values, " "),
+			remedy:   "ask for one community at a time",
+		})
 	case err != nil || u.Scheme == "":
-		r.violates("S1-061", "the community that was asked for is not a URI", "a URI, such as urn:oid:2.16.840.1",
-			quote(values[0]), "send the URI by which the trust community names itself")
+		r.violates("S1-061", mistake{
+			text:     "the community that was asked for is not a URI",
+			expected: "a URI, such as urn:oid:2.16.840.1",
+			found:    quote(values[0]),
+			remedy:   "send the URI by which the trust community names itself",
+		})
 	default:
 		r.shows("S1-061")
 	}
@@ -161,22 +169,32 @@ func (a discovering) uses(r *request, endpoint, path string) {
 	}
 
 	if m.gone {
-		r.violates("S1-016", "the metadata was answered with no document, and the client went on with UDAP",
-			"no UDAP workflow after 404 or 204", "a request of the "+path+" endpoint",
-			"read 404 or 204 at the metadata as: no UDAP here, or none for this community")
+		r.violates("S1-016", mistake{
+			text:     "the metadata was answered with no document, and the client went on with UDAP",
+			expected: "no UDAP workflow after 404 or 204",
+			found:    "a request of the " + path + " endpoint",
+			remedy:   "read 404 or 204 at the metadata as: no UDAP here, or none for this community",
+		})
 	}
 	if m.bad != "" {
-		r.violates("S2-07", "the client went on although "+m.bad, "no workflow with this server",
-			"a request of the "+path+" endpoint",
-			"verify signed_metadata (signature, chain, revocation, iss, sub, exp) and stop when any of it fails")
+		r.violates("S2-07", mistake{
+			text:     "the client went on although " + m.bad,
+			expected: "no workflow with this server",
+			found:    "a request of the " + path + " endpoint",
+			remedy:   "verify signed_metadata (signature, chain, revocation, iss, sub, exp), and stop when it fails",
+		})
 	}
 
 	want := m.endpoint(endpoint)
 	switch {
 	case want == "" || !m.whole:
 	case pathOf(want) != pathOf(r.Target):
-		r.violates("S1-021", "this is not the "+path+" endpoint that the metadata has", want, pathOf(r.Target),
-			"use "+endpoint+" of signed_metadata, which counts before the plain element")
+		r.violates("S1-021", mistake{
+			text:     "this is not the " + path + " endpoint that the metadata has",
+			expected: want,
+			found:    pathOf(r.Target),
+			remedy:   "use " + endpoint + " of signed_metadata, which counts before the plain element",
+		})
 	default:
 		r.shows("S1-021")
 	}
@@ -199,8 +217,12 @@ func (a discovering) guesses(r *request) {
 		return
 	}
 	if want := m.endpoint(path + "_endpoint"); want != "" && pathOf(want) != pathOf(r.Target) {
-		r.violates("S1-021", "this is not the "+path+" endpoint that the metadata has", want, pathOf(r.Target),
-			"use "+path+"_endpoint of signed_metadata, which counts before the plain element")
+		r.violates("S1-021", mistake{
+			text:     "this is not the " + path + " endpoint that the metadata has",
+			expected: want,
+			found:    pathOf(r.Target),
+			remedy:   "use " + path + "_endpoint of signed_metadata, which counts before the plain element",
+		})
 	}
 }
 
@@ -228,10 +250,18 @@ func (r *request) supports(member, value string) {
 	switch {
 	case !ok || slices.Contains(list, value):
 	case len(list) == 0:
-		r.violates("S1-020", member+" is an empty array: the server does not support "+trace.Cut(value, maxShown),
-			"nothing of "+member, quote(value), "read an empty array as: not supported")
+		r.violates("S1-020", mistake{
+			text:     member + " is an empty array: the server does not support " + trace.Cut(value, maxShown),
+			expected: "nothing of " + member,
+			found:    quote(value),
+			remedy:   "read an empty array as: not supported",
+		})
 	default:
-		r.violates("S1-021", "the metadata does not have "+trace.Cut(value, maxShown)+" in "+member,
-			strings.Join(list, ", "), quote(value), "choose one of the values that the metadata has")
+		r.violates("S1-021", mistake{
+			text:     "the metadata does not have " + trace.Cut(value, maxShown) + " in " + member,
+			expected: strings.Join(list, ", "),
+			found:    quote(value),
+			remedy:   "choose one of the values that the metadata has",
+		})
 	}
 }

@@ -24,7 +24,7 @@ const (
 
 // script is a client whose exchanges with a destination are written down one by one.
 type script struct {
-	t      *testing.T
+	t      testing.TB
 	client *udaptest.Client
 	server *udaptest.Client
 	assess *assess.Assessor
@@ -46,7 +46,7 @@ type script struct {
 	answer func(url.Values) // changes the next answer of the authorization endpoint
 }
 
-func newScript(t *testing.T, p conform.Profile) *script {
+func newScript(t testing.TB, p conform.Profile) *script {
 	t.Helper()
 	w := udaptest.New(t, "p256")
 	return &script{

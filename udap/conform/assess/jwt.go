@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"fhirdest.example/udap/jose"
-	"fhirdest.example/udap/trace"
 )
 
 // jwts assesses the JWTs that clients send.
@@ -27,11 +26,19 @@ func (a jwts) envelope(r *request) {
 	alg, known := d.jws.Header.Text("alg")
 	switch {
 	case !known:
-		r.violates("S1-007", "the header of the "+string(d.kind)+" has no alg",
-			strings.Join(jose.Algorithms(), ", "), d.jws.Header.Show("alg"), "name the algorithm of the signature")
+		r.violates("S1-007", mistake{
+			text:     "the header of the " + string(d.kind) + " has no alg",
+			expected: strings.Join(jose.Algorithms(), ", "),
+			found:    d.jws.Header.Show("alg"),
+			remedy:   "name the algorithm of the signature",
+		})
 	case !slices.Contains(jose.Algorithms(), alg):
-		r.violates("S1-007", "the header of the "+string(d.kind)+" has an algorithm that UDAP does not allow",
-			strings.Join(jose.Algorithms(), ", "), quote(alg), "sign with RS256 or ES256")
+		r.violates("S1-007", mistake{
+			text:     "the header of the " + string(d.kind) + " has an algorithm that UDAP does not allow",
+			expected: strings.Join(jose.Algorithms(), ", "),
+			found:    quote(alg),
+			remedy:   "sign with RS256 or ES256",
+		})
 	default:
 		r.shows("S1-007")
 		a.signs(r, alg)
@@ -61,6 +68,10 @@ func (a jwts) signs(r *request, alg string) {
 	}
 }
 
+// forged reports whether the destination found that the signature is not the
+// client's: then the claims are not its own.
+func (r *request) forged() bool { return r.refused("jws.signature") }
+
 // unreadable assesses a JWT that could not be decoded.
 func (r *request) unreadable() {
 	d := r.doc
@@ -68,20 +79,40 @@ func (r *request) unreadable() {
 	found := d.fault.Found
 	switch n := strings.Count(d.raw, ".") + 1; {
 	case strings.HasPrefix(trimmed, "{"):
-		r.violates("S1-003", "the "+string(d.kind)+" has the JSON serialization",
-			"three segments with dots between (RFC 7515 7.1)", "a JSON object", "send the compact serialization")
+		r.violates("S1-003", mistake{
+			text:     "the " + string(d.kind) + " has the JSON serialization",
+			expected: "three segments with dots between (RFC 7515 7.1)",
+			found:    "a JSON object",
+			remedy:   "send the compact serialization",
+		})
 	case n == 5:
-		r.violates("S1-003", "the "+string(d.kind)+" is encrypted, not signed", "a signed JWT of three segments",
-			"five segments, as of a JWE", "sign it, and do not encrypt it")
+		r.violates("S1-003", mistake{
+			text:     "the " + string(d.kind) + " is encrypted, not signed",
+			expected: "a signed JWT of three segments",
+			found:    "five segments, as of a JWE",
+			remedy:   "sign it, and do not encrypt it",
+		})
 	case n != 3:
-		r.violates("S1-003", "the "+string(d.kind)+" does not have three segments",
-			"three segments with dots between (RFC 7515 7.1)", fmt.Sprint(n), d.fault.Remedy)
+		r.violates("S1-003", mistake{
+			text:     "the " + string(d.kind) + " does not have three segments",
+			expected: "three segments with dots between (RFC 7515 7.1)",
+			found:    fmt.Sprint(n),
+			remedy:   d.fault.Remedy,
+		})
 	case strings.Contains(d.fault.Expected, "payload") || strings.Contains(found, "payload"):
-		r.violates("S1-001", "the claims of the "+string(d.kind)+" cannot be read", d.fault.Expected, found,
-			d.fault.Remedy)
+		r.violates("S1-001", mistake{
+			text:     "the claims of the " + string(d.kind) + " cannot be read",
+			expected: d.fault.Expected,
+			found:    found,
+			remedy:   d.fault.Remedy,
+		})
 	default:
-		r.violates("S1-002", "the "+string(d.kind)+" is not a JWS as RFC 7515 has it", d.fault.Expected, found,
-			d.fault.Remedy)
+		r.violates("S1-002", mistake{
+			text:     "the " + string(d.kind) + " is not a JWS as RFC 7515 has it",
+			expected: d.fault.Expected,
+			found:    found,
+			remedy:   d.fault.Remedy,
+		})
 	}
 }
 
@@ -90,8 +121,12 @@ func (a jwts) chain(r *request) {
 	d := r.doc
 	header := d.jws.Header
 	if header.Has("jku") && d.kind == statement {
-		r.violates("S2-24", "a software statement has jku in place of x5c, which is for authentication tokens alone",
-			"x5c", "jku", "send the chain in x5c when registering")
+		r.violates("S2-24", mistake{
+			text:     "a software statement has jku in place of x5c, which is for authentication tokens alone",
+			expected: "x5c",
+			found:    "jku",
+			remedy:   "send the chain in x5c when registering",
+		})
 		return
 	}
 
@@ -103,11 +138,19 @@ func (a jwts) chain(r *request) {
 		if !header.Has("x5c") {
 			text = "the header of the " + string(d.kind) + " has no x5c"
 		}
-		r.violates("S1-008", text, d.certFault.Expected, d.certFault.Found, d.certFault.Remedy)
+		r.violates("S1-008", mistake{
+			text:     text,
+			expected: d.certFault.Expected,
+			found:    d.certFault.Found,
+			remedy:   d.certFault.Remedy,
+		})
 	case d.certs[0].IsCA:
-		r.violates("S1-008", "the first certificate in x5c is a CA's, not the client's",
-			"the client's certificate first",
-			jose.CertName(d.certs[0]), "turn x5c round: the leaf is first, then its issuers")
+		r.violates("S1-008", mistake{
+			text:     "the first certificate in x5c is a CA's, not the client's",
+			expected: "the client's certificate first",
+			found:    jose.CertName(d.certs[0]),
+			remedy:   "turn x5c round: the leaf is first, then its issuers",
+		})
 	default:
 		r.shows("S1-008")
 	}
@@ -130,12 +173,21 @@ func (a jwts) audience(r *request, row, endpoint string) {
 
 	switch {
 	case !d.has("aud"):
-		r.violates(row, "the "+string(d.kind)+" has no aud", want, "no aud", "add the URL of the "+endpoint+" endpoint")
+		r.violates(row, mistake{
+			text:     "the " + string(d.kind) + " has no aud",
+			expected: want,
+			found:    "no aud",
+			remedy:   "add the URL of the " + endpoint + " endpoint",
+		})
 	case r.passed(string(checkPrefix(d.kind)) + ".aud"):
 		r.shows(row)
 	case !one || aud != want && want != "":
-		r.violates(row, "aud of the "+string(d.kind)+" is "+a.urlName(aud)+", not the "+endpoint+" endpoint",
-			want, d.shown("aud"), "aud is the URL to which the JWT is sent, byte for byte")
+		r.violates(row, mistake{
+			text:     "aud of the " + string(d.kind) + " is " + a.urlName(aud) + ", not the " + endpoint + " endpoint",
+			expected: want,
+			found:    d.shown("aud"),
+			remedy:   "aud is the URL to which the JWT is sent, byte for byte",
+		})
 	default:
 		r.shows(row)
 	}
@@ -212,11 +264,18 @@ func (a jwts) times(r *request, rows timeRows) {
 
 	switch life := exp - iat; {
 	case life < 0:
-		r.violates(rows.exp, "exp of the "+string(d.kind)+" is before iat", "exp after iat",
-			fmt.Sprintf("%.0f seconds before it", -life), "")
+		r.violates(rows.exp, mistake{
+			text:     "exp of the " + string(d.kind) + " is before iat",
+			expected: "exp after iat",
+			found:    fmt.Sprintf("%.0f seconds before it", -life),
+		})
 	case life > maxLifetime:
-		r.violates(rows.lifetime, "the "+string(d.kind)+" lives for more than five minutes",
-			"exp at most 300 seconds after iat", fmt.Sprintf("%.0f seconds", life), "shorten exp")
+		r.violates(rows.lifetime, mistake{
+			text:     "the " + string(d.kind) + " lives for more than five minutes",
+			expected: "exp at most 300 seconds after iat",
+			found:    fmt.Sprintf("%.0f seconds", life),
+			remedy:   "shorten exp",
+		})
 	default:
 		r.shows(rows.lifetime)
 	}
@@ -228,16 +287,28 @@ func (r *request) time(row, claim string) (seconds float64, ok bool) {
 	seconds, ok = d.number(claim)
 	switch {
 	case !d.has(claim):
-		r.violates(row, "the "+string(d.kind)+" has no "+claim, claim+", in seconds since 1970", "no "+claim,
-			"add "+claim)
+		r.violates(row, mistake{
+			text:     "the " + string(d.kind) + " has no " + claim,
+			expected: claim + ", in seconds since 1970",
+			found:    "no " + claim,
+			remedy:   "add " + claim,
+		})
 		return 0, false
 	case !ok:
-		r.violates(row, claim+" of the "+string(d.kind)+" is not a number", "a number of seconds since 1970",
-			d.shown(claim), "write the number without quotes")
+		r.violates(row, mistake{
+			text:     claim + " of the " + string(d.kind) + " is not a number",
+			expected: "a number of seconds since 1970",
+			found:    d.shown(claim),
+			remedy:   "write the number without quotes",
+		})
 		return 0, false
 	case seconds > milliseconds:
-		r.violates(row, claim+" of the "+string(d.kind)+" is in milliseconds", "seconds since 1970",
-			d.shown(claim), "divide by 1000")
+		r.violates(row, mistake{
+			text:     claim + " of the " + string(d.kind) + " is in milliseconds",
+			expected: "seconds since 1970",
+			found:    d.shown(claim),
+			remedy:   "divide by 1000",
+		})
 		return 0, false
 	}
 
@@ -262,8 +333,12 @@ func (a jwts) expiry(r *request, rows timeRows, exp, received float64) {
 		return
 	}
 
-	r.violates(rows.expired, fmt.Sprintf("the %s had expired %.0f seconds before it arrived", r.doc.kind, late),
-		"exp in the future", r.doc.shown("exp"), "make a new one for each request, and set the clock")
+	r.violates(rows.expired, mistake{
+		text:     fmt.Sprintf("the %s had expired %.0f seconds before it arrived", r.doc.kind, late),
+		expected: "exp in the future",
+		found:    r.doc.shown("exp"),
+		remedy:   "make a new one for each request, and set the clock",
+	})
 }
 
 func (a jwts) issue(r *request, rows timeRows, iat, received float64) {
@@ -276,8 +351,12 @@ func (a jwts) issue(r *request, rows timeRows, iat, received float64) {
 		return
 	}
 
-	r.violates(rows.iat, fmt.Sprintf("iat of the %s is %.0f seconds in the future", r.doc.kind, early),
-		"iat in the past", r.doc.shown("iat"), "set the client's clock")
+	r.violates(rows.iat, mistake{
+		text:     fmt.Sprintf("iat of the %s is %.0f seconds in the future", r.doc.kind, early),
+		expected: "iat in the past",
+		found:    r.doc.shown("iat"),
+		remedy:   "set the client's clock",
+	})
 }
 
 // identifier assesses jti: present, and not used before while it lives.
@@ -285,8 +364,12 @@ func (a jwts) identifier(r *request, present, once string) {
 	d := r.doc
 	jti := d.text("jti")
 	if jti == "" {
-		r.violates(present, "the "+string(d.kind)+" has no jti", "jti, a string that is new each time",
-			d.shown("jti"), "add a random jti")
+		r.violates(present, mistake{
+			text:     "the " + string(d.kind) + " has no jti",
+			expected: "jti, a string that is new each time",
+			found:    d.shown("jti"),
+			remedy:   "add a random jti",
+		})
 		return
 	}
 
@@ -295,7 +378,7 @@ func (a jwts) identifier(r *request, present, once string) {
 	if d.thumb != "" {
 		key = d.thumb + " " + jti
 	}
-	key = trace.Cut(key, 4*maxShown)
+	key = digest(key)
 	now := used{
 		kind: d.kind,
 		n:    r.N,
@@ -321,15 +404,18 @@ func (a jwts) identifier(r *request, present, once string) {
 	if before.raw == raw {
 		same = "the same " + string(d.kind) + " was sent before"
 	}
-	r.violates(once, same, "a jti that is new for each JWT", fmt.Sprintf("%s, first in exchange %d", quote(jti),
-		before.n),
-		"make a new JWT with a random jti for each request")
+	r.violates(once, mistake{
+		text:     same,
+		expected: "a jti that is new for each JWT",
+		found:    fmt.Sprintf("%s, first in exchange %d", quote(jti), before.n),
+		remedy:   "make a new JWT with a random jti for each request",
+	})
 }
 
-// digest names a JWT.
+// digest names a value that a client chose, so that it needs little room.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:16])
 }
 
 // digestOf names the client metadata of a statement: all but what each statement has

@@ -40,7 +40,7 @@ type Reached struct {
 
 // Bounds of what is kept of clients.
 const (
-	maxLanes = 500
+	maxLanes = 200
 	maxIDs   = 16 // client_ids of a lane that are shown
 )
 
@@ -181,13 +181,13 @@ func verified(r *request) (trace.CommunityURI, trace.ClientURI) {
 
 // holder returns the lane to which a credential of a request was issued.
 func (a *Assessor) holder(r *request) *lane {
-	if t, ok := a.tokens.get(r.bearer()); ok {
+	if t, ok := a.tokens.get(digest(r.bearer())); ok {
 		return t.lane.whole()
 	}
-	if t, ok := a.refreshes.get(r.form.Get("refresh_token")); ok {
+	if t, ok := a.refreshes.get(digest(r.form.Get("refresh_token"))); ok {
 		return t.lane.whole()
 	}
-	if c, ok := a.codes.get(r.form.Get("code")); ok {
+	if c, ok := a.codes.get(digest(r.form.Get("code"))); ok {
 		return c.lane.whole()
 	}
 	return nil
@@ -207,7 +207,7 @@ func identities(r *request) []string {
 	var out []string
 	add := func(kind, value string) {
 		if value != "" {
-			out = append(out, kind+" "+trace.Cut(value, 2*maxShown))
+			out = append(out, kind+" "+digest(value))
 		}
 	}
 

@@ -170,9 +170,17 @@ func (r *request) shows(rows ...string) {
 	}
 }
 
+// mistake is what a client did, in words.
+type mistake struct {
+	text     string
+	expected string
+	found    string
+	remedy   string
+}
+
 // violates records that the exchange violates a row; a row that is no obligation is
 // a warning.
-func (r *request) violates(row, text, expected, found, remedy string) {
+func (r *request) violates(row string, m mistake) {
 	verdict := conform.Violated
 	if of, _ := conform.Lookup(row); of.Level == "SHOULD" {
 		verdict = conform.Warned
@@ -180,10 +188,10 @@ func (r *request) violates(row, text, expected, found, remedy string) {
 	r.add(conform.Finding{
 		Row:      row,
 		Verdict:  verdict,
-		Text:     text,
-		Expected: expected,
-		Found:    trace.Cut(found, 2*maxShown),
-		Remedy:   remedy,
+		Text:     m.text,
+		Expected: trace.Cut(m.expected, 2*maxShown),
+		Found:    trace.Cut(m.found, 2*maxShown),
+		Remedy:   m.remedy,
 	})
 }
 

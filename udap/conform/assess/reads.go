@@ -31,25 +31,40 @@ func (a reading) reads(r *request) {
 	a.paging(r)
 	if r.refused("access.breakGlass") {
 		s, _ := r.step("access.breakGlass")
-		r.violates("S2-22", "the request claims an emergency, and its token was asked for in another context",
-			s.Expected,
-			s.Found, s.Remedy)
+		r.violates("S2-22", mistake{
+			text:     "the request claims an emergency, and its token was asked for in another context",
+			expected: s.Expected,
+			found:    s.Found,
+			remedy:   s.Remedy,
+		})
 	}
 }
 
 // tokenInURL assesses that no access token is in a URL.
 func (r *request) tokenInURL() {
 	if r.query.Has("access_token") {
-		r.violates("C-01", "the access token is in the URL", "an Authorization header", "access_token in the query",
-			"URLs are kept in logs and histories: send the token in the header alone")
+		r.violates("C-01", mistake{
+			text:     "the access token is in the URL",
+			expected: "an Authorization header",
+			found:    "access_token in the query",
+			remedy:   "URLs are kept in logs and histories: send the token in the header alone",
+		})
 		return
 	}
 
 	switch n := len(r.header["authorization"]); {
 	case n > 1:
-		r.violates("C-01", "there is more than one Authorization header", "one", strconv.Itoa(n), "")
+		r.violates("C-01", mistake{
+			text:     "there is more than one Authorization header",
+			expected: "one",
+			found:    strconv.Itoa(n),
+		})
 	case n == 1 && r.bearer() == "":
-		r.violates("C-01", "the Authorization header is of another scheme", "Bearer or DPoP", "another scheme", "")
+		r.violates("C-01", mistake{
+			text:     "the Authorization header is of another scheme",
+			expected: "Bearer or DPoP",
+			found:    "another scheme",
+		})
 	case n == 1:
 		r.shows("C-01")
 	}
@@ -58,22 +73,37 @@ func (r *request) tokenInURL() {
 // authorized assesses that a read has a token that was issued here and counts.
 func (a reading) authorized(r *request) {
 	value := r.bearer()
-	t, known := a.tokens.get(value)
+	t, known := a.tokens.get(digest(value))
 	switch {
 	case value == "" && (r.Status == 401 || r.Status == 403) && r.lane.last == nil && !r.query.Has("access_token"):
-		r.violates("S1-066", "data was asked for before the client registered", "a registration and a token first",
-			"no access token", "register, ask for a token, and send it with each request")
+		r.violates("S1-066", mistake{
+			text:     "data was asked for before the client registered",
+			expected: "a registration and a token first",
+			found:    "no access token",
+			remedy:   "register, ask for a token, and send it with each request",
+		})
 	case value == "" && r.Status == 401 && !r.query.Has("access_token"):
-		r.violates("C-11", "data was asked for without an access token", "an access token", "none",
-			"send the token in the Authorization header of each request")
+		r.violates("C-11", mistake{
+			text:     "data was asked for without an access token",
+			expected: "an access token",
+			found:    "none",
+			remedy:   "send the token in the Authorization header of each request",
+		})
 	case value == "":
 	case !known && r.Status == 401:
-		r.violates("C-11", "the access token is none that was issued here", "a token of this server's token endpoint",
-			"another token", "keep the tokens of each server apart")
+		r.violates("C-11", mistake{
+			text:     "the access token is none that was issued here",
+			expected: "a token of this server's token endpoint",
+			found:    "another token",
+			remedy:   "keep the tokens of each server apart",
+		})
 	case known && t.refused != 0 && t.refused != r.N:
-		r.violates("C-08", "a token that was refused is used again", "a new token",
-			fmt.Sprintf("one that was refused in exchange %d", t.refused),
-			"ask for a new token after 401 invalid_token")
+		r.violates("C-08", mistake{
+			text:     "a token that was refused is used again",
+			expected: "a new token",
+			found:    fmt.Sprintf("one that was refused in exchange %d", t.refused),
+			remedy:   "ask for a new token after 401 invalid_token",
+		})
 	case known:
 		r.shows("C-11", "S1-066")
 	}
@@ -92,8 +122,12 @@ func (a reading) allowed(r *request) {
 	s, decided := r.step("access.scope")
 	switch {
 	case decided && isRefusal(s) && r.Status == 403:
-		r.violates("C-10", "no scope of the token allows the request", s.Expected, s.Found,
-			"ask for a token with the scope, or leave the request out")
+		r.violates("C-10", mistake{
+			text:     "no scope of the token allows the request",
+			expected: s.Expected,
+			found:    s.Found,
+			remedy:   "ask for a token with the scope, or leave the request out",
+		})
 	case decided && s.Verdict == trace.Passed:
 		r.shows("C-10")
 	}
@@ -110,7 +144,7 @@ func (a reading) paging(r *request) {
 	}
 	target := relative(next)
 	a.pages.set(pageKey(r.lane, target), link{
-		target: target,
+		target: trace.Cut(target, maxURL),
 		n:      r.N,
 	})
 }
@@ -120,11 +154,15 @@ func (a reading) followed(r *request) {
 	l, ok := a.pages.get(pageKey(r.lane, target))
 	switch {
 	case !ok:
-	case l.target == target:
+	case l.target == trace.Cut(target, maxURL):
 		r.shows("C-02")
 	default:
-		r.violates("C-02", "the next link was not followed byte for byte", trace.Cut(l.target, maxShown),
-			trace.Cut(target, maxShown), "send the link as it is, without decoding or sorting its parameters")
+		r.violates("C-02", mistake{
+			text:     "the next link was not followed byte for byte",
+			expected: trace.Cut(l.target, maxShown),
+			found:    trace.Cut(target, maxShown),
+			remedy:   "send the link as it is, without decoding or sorting its parameters",
+		})
 	}
 }
 
@@ -174,7 +212,7 @@ func nextLink(bundle jose.Object) string {
 func (a reading) patience(r *request) {
 	key, row := r.lane.ID+" "+string(r.place), "C-03"
 	if r.place == records {
-		job := r.lane.ID + " " + pathOf(r.Target)
+		job := r.lane.ID + " " + digest(pathOf(r.Target))
 		if _, polled := a.waits.get(job); polled {
 			key, row = job, "C-04"
 		}
@@ -183,9 +221,13 @@ func (a reading) patience(r *request) {
 	if until, ok := a.waits.get(key); ok {
 		const tolerance = time.Second // clocks of both sides, and the way
 		if early := until.Sub(r.Received); early > tolerance {
-			r.violates(row, fmt.Sprintf("the request came %.0f seconds sooner than the client was asked to wait",
-				early.Seconds()), "after Retry-After", r.Received.UTC().Format(time.RFC3339),
-				"wait as long as Retry-After has it")
+			r.violates(row, mistake{
+				text: fmt.Sprintf("the request came %.0f seconds sooner than the client was asked to wait",
+					early.Seconds()),
+				expected: "after Retry-After",
+				found:    r.Received.UTC().Format(time.RFC3339),
+				remedy:   "wait as long as Retry-After has it",
+			})
 		} else {
 			r.shows(row)
 		}
@@ -195,7 +237,7 @@ func (a reading) patience(r *request) {
 
 // asksToWait takes note of Retry-After in an answer.
 func (a reading) asksToWait(r *request) {
-	place, job := r.lane.ID+" "+string(r.place), r.lane.ID+" "+pathOf(r.Target)
+	place, job := r.lane.ID+" "+string(r.place), r.lane.ID+" "+digest(pathOf(r.Target))
 	key := place
 	switch {
 	case r.Status == 429 || r.Status == 503:

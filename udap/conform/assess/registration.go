@@ -28,16 +28,23 @@ func (a registering) registers(r *request) {
 
 	discovering{a.Assessor}.uses(r, "registration_endpoint", "registration")
 	if r.doc == nil {
-		r.violates("S1-071", "the registration has no software statement",
-			`a JSON object with software_statement, udap "1" and perhaps certifications`,
-			bodyShown(r.body, r.Request.Body), "POST it as application/json")
+		r.violates("S1-071", mistake{
+			text:     "the registration has no software statement",
+			expected: `a JSON object with software_statement, udap "1" and perhaps certifications`,
+			found:    bodyShown(r.body, r.Request.Body),
+			remedy:   "POST it as application/json",
+		})
 		return
 	}
 
 	r.shows("S1-069")
 	if version, _ := r.body.Text("udap"); version != "1" {
-		r.violates("S1-071", `the registration has no udap with the value "1"`, `"udap": "1"`,
-			r.body.Show("udap"), `add "udap": "1", a string, beside software_statement`)
+		r.violates("S1-071", mistake{
+			text:     `the registration has no udap with the value "1"`,
+			expected: `"udap": "1"`,
+			found:    r.body.Show("udap"),
+			remedy:   `add "udap": "1", a string, beside software_statement`,
+		})
 	} else {
 		r.shows("S1-071")
 	}
@@ -47,6 +54,9 @@ func (a registering) registers(r *request) {
 		return
 	}
 
+	if r.forged() {
+		return
+	}
 	a.statementClaims(r)
 	r.supports("registration_endpoint_jwt_signing_alg_values_supported", algorithm(r.doc))
 	if !r.doc.cancels() {
@@ -73,17 +83,30 @@ func (a registering) statementClaims(r *request) {
 	iss := d.text("iss")
 	switch names := d.names(); {
 	case !d.has("iss"):
-		r.violates("S1-075", "the statement has no iss", "iss, the client URI", "no iss", "add the client URI as iss")
+		r.violates("S1-075", mistake{
+			text:     "the statement has no iss",
+			expected: "iss, the client URI",
+			found:    "no iss",
+			remedy:   "add the client URI as iss",
+		})
 	case len(names) > 0 && !slices.Contains(names, iss):
-		r.violates("S1-075", "iss of the statement is no URI of the certificate",
-			"one of "+strings.Join(names, " "), quote(iss), nearly(iss, names))
+		r.violates("S1-075", mistake{
+			text:     "iss of the statement is no URI of the certificate",
+			expected: "one of " + strings.Join(names, " "),
+			found:    quote(iss),
+			remedy:   nearly(iss, names),
+		})
 	default:
 		r.shows("S1-075")
 	}
 
 	if sub := d.text("sub"); sub == "" || sub != iss && r.found("S1-075") == nil {
-		r.violates("S1-076", "sub of the statement is not iss", quote(iss), d.shown("sub"),
-			"sub and iss are both the client URI")
+		r.violates("S1-076", mistake{
+			text:     "sub of the statement is not iss",
+			expected: quote(iss),
+			found:    d.shown("sub"),
+			remedy:   "sub and iss are both the client URI",
+		})
 	} else if sub == iss {
 		r.shows("S1-076")
 	}
@@ -127,8 +150,11 @@ func (r applicant) metadata() {
 	plain := scope != "" && strings.Join(words(scope), " ") == scope
 	r.present("S1-097", "scope", plain, "scopes with one space between")
 
-	interactive := r.grantTypes()
 	r.contacts()
+	interactive, ok := r.grantTypes()
+	if !ok {
+		return
+	}
 	r.redirects(interactive)
 	r.responses(interactive)
 	r.logo(interactive)
@@ -141,9 +167,18 @@ func (r applicant) present(row, member string, ok bool, expected string) {
 	case ok:
 		r.shows(row)
 	case !r.doc.has(member):
-		r.violates(row, "the statement has no "+member, expected, "no "+member, r.meant(member))
+		r.violates(row, mistake{
+			text:     "the statement has no " + member,
+			expected: expected,
+			found:    "no " + member,
+			remedy:   r.meant(member),
+		})
 	default:
-		r.violates(row, member+" is not as it must be", expected, r.doc.shown(member), "")
+		r.violates(row, mistake{
+			text:     member + " is not as it must be",
+			expected: expected,
+			found:    r.doc.shown(member),
+		})
 	}
 }
 
@@ -155,8 +190,9 @@ func (r applicant) meant(member string) string {
 	return "add " + member
 }
 
-// grantTypes assesses grant_types, and reports whether the code flow is among them.
-func (r applicant) grantTypes() (interactive bool) {
+// grantTypes assesses grant_types, and reports whether the code flow is among
+// them, and whether it is clear which flow is meant.
+func (r applicant) grantTypes() (interactive, clear bool) {
 	const expected = "authorization_code or client_credentials and not both; refresh_token with the first only"
 	grants, ok := r.doc.list("grant_types")
 	codes := slices.Contains(grants, codeGrant)
@@ -178,16 +214,20 @@ func (r applicant) grantTypes() (interactive bool) {
 	}
 
 	if text != "" {
-		r.violates("S1-092", text, expected, r.doc.shown("grant_types"),
-			"register each flow under a client URI of its own")
-		return codes
+		r.violates("S1-092", mistake{
+			text:     text,
+			expected: expected,
+			found:    r.doc.shown("grant_types"),
+			remedy:   "register each flow under a client URI of its own",
+		})
+		return codes, false
 	}
 
 	r.shows("S1-092")
 	for _, g := range grants {
 		r.supports("grant_types_supported", g)
 	}
-	return codes
+	return codes, true
 }
 
 func (r applicant) contacts() {
@@ -202,8 +242,12 @@ func (r applicant) contacts() {
 
 	r.present("S1-086", "contacts", all, `an array of URIs, such as ["mailto:help@example.org"]`)
 	if all && !mail {
-		r.violates("S1-087", "none of the contacts is an e-mail address as a mailto URI", "one mailto URI",
-			r.doc.shown("contacts"), `write an address as "mailto:help@example.org"`)
+		r.violates("S1-087", mistake{
+			text:     "none of the contacts is an e-mail address as a mailto URI",
+			expected: "one mailto URI",
+			found:    r.doc.shown("contacts"),
+			remedy:   `write an address as "mailto:help@example.org"`,
+		})
 	} else if all {
 		r.shows("S1-087")
 	}
@@ -218,8 +262,12 @@ func (r applicant) redirects(interactive bool) {
 		r.shows("S1-084")
 		r.redirectSchemes(list)
 	case r.doc.has("redirect_uris"):
-		r.violates("S1-085", "redirect_uris are present without authorization_code", "no redirect_uris",
-			r.doc.shown("redirect_uris"), "leave redirect_uris out: this grant redirects nobody")
+		r.violates("S1-085", mistake{
+			text:     "redirect_uris are present without authorization_code",
+			expected: "no redirect_uris",
+			found:    r.doc.shown("redirect_uris"),
+			remedy:   "leave redirect_uris out: this grant redirects nobody",
+		})
 	default:
 		r.shows("S1-085")
 	}
@@ -228,8 +276,12 @@ func (r applicant) redirects(interactive bool) {
 func (r applicant) redirectSchemes(list []string) {
 	for _, s := range list {
 		if u, err := url.Parse(s); err != nil || u.Scheme != "https" || u.Host == "" || u.Fragment != "" {
-			r.violates("S2-11", "a redirection URI is not a plain https URL", "https URLs without a fragment",
-				quote(s), "register an https URL")
+			r.violates("S2-11", mistake{
+				text:     "a redirection URI is not a plain https URL",
+				expected: "https URLs without a fragment",
+				found:    quote(s),
+				remedy:   "register an https URL",
+			})
 			return
 		}
 	}
@@ -243,12 +295,20 @@ func (r applicant) responses(interactive bool) {
 		r.present("S1-093", "response_types", false, `["code"]`)
 	case interactive && (!ok || len(list) != 1 || list[0] != "code"):
 		r.shows("S1-093")
-		r.violates("S1-094", `response_types is not ["code"]`, `["code"]`, r.doc.shown("response_types"), "")
+		r.violates("S1-094", mistake{
+			text:     `response_types is not ["code"]`,
+			expected: `["code"]`,
+			found:    r.doc.shown("response_types"),
+		})
 	case interactive:
 		r.shows("S1-093", "S1-094")
 	case r.doc.has("response_types"):
-		r.violates("S1-095", "response_types is present without authorization_code", "no response_types",
-			r.doc.shown("response_types"), "leave response_types out")
+		r.violates("S1-095", mistake{
+			text:     "response_types is present without authorization_code",
+			expected: "no response_types",
+			found:    r.doc.shown("response_types"),
+			remedy:   "leave response_types out",
+		})
 	default:
 		r.shows("S1-095")
 	}
@@ -268,7 +328,11 @@ func (r applicant) logo(interactive bool) {
 	logo := r.doc.text("logo_uri")
 	u, err := url.Parse(logo)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		r.violates("S1-090", "logo_uri is not an https URL", "an https URL", quote(logo), "")
+		r.violates("S1-090", mistake{
+			text:     "logo_uri is not an https URL",
+			expected: "an https URL",
+			found:    quote(logo),
+		})
 		return
 	}
 
@@ -277,8 +341,11 @@ func (r applicant) logo(interactive bool) {
 	case ".png", ".jpg", ".jpeg", ".gif":
 		r.shows("S1-091")
 	default:
-		r.violates("S1-091", "logo_uri does not name a PNG, JPG or GIF", "a path that ends in .png, .jpg or .gif",
-			quote(logo), "")
+		r.violates("S1-091", mistake{
+			text:     "logo_uri does not name a PNG, JPG or GIF",
+			expected: "a path that ends in .png, .jpg or .gif",
+			found:    quote(logo),
+		})
 	}
 }
 
@@ -297,13 +364,19 @@ func (r applicant) scopes(interactive bool, scope string) {
 	switch {
 	case system+personal == 0:
 	case interactive && personal == 0:
-		r.violates("S1-100", "a client of authorization_code asks for system scopes alone",
-			"user or patient scopes", trace.Cut(scope, maxShown), "")
+		r.violates("S1-100", mistake{
+			text:     "a client of authorization_code asks for system scopes alone",
+			expected: "user or patient scopes",
+			found:    trace.Cut(scope, maxShown),
+		})
 	case interactive:
 		r.shows("S1-100")
 	case system == 0:
-		r.violates("S1-099", "a client of client_credentials asks for no system scope",
-			"system scopes", trace.Cut(scope, maxShown), "")
+		r.violates("S1-099", mistake{
+			text:     "a client of client_credentials asks for no system scope",
+			expected: "system scopes",
+			found:    trace.Cut(scope, maxShown),
+		})
 	default:
 		r.shows("S1-099")
 	}
@@ -320,8 +393,12 @@ func (r *request) certifications() {
 	switch {
 	case !ok || len(list) > 0:
 	case r.body.Has("certifications") && r.body.Show("certifications") != "[]":
-		r.violates("S1-020", "certifications were sent, and udap_certifications_supported is an empty array",
-			"no certifications", "certifications in the request", "read an empty array as: not supported")
+		r.violates("S1-020", mistake{
+			text:     "certifications were sent, and udap_certifications_supported is an empty array",
+			expected: "no certifications",
+			found:    "certifications in the request",
+			remedy:   "read an empty array as: not supported",
+		})
 	default:
 		r.shows("S1-020")
 	}
@@ -348,13 +425,13 @@ func (a registering) registered(r *request) {
 	a.unique(r, grants)
 	now := &registration{
 		lane:     l,
-		uri:      trace.ClientURI(r.doc.text("iss")),
+		uri:      trace.ClientURI(trace.Cut(r.doc.text("iss"), maxURL)),
 		grants:   grants,
 		metadata: digestOf(r.doc),
 	}
 	l.last, l.ended = now, nil
-	a.clients.set(id, now)
-	a.byKey.set("id "+id, l)
+	a.clients.set(digest(id), now)
+	a.byKey.set("id "+digest(id), l)
 	if len(l.ClientIDs) < maxIDs && !slices.Contains(l.ClientIDs, trace.ClientID(id)) {
 		l.ClientIDs = append(l.ClientIDs, trace.ClientID(id))
 	}
@@ -362,10 +439,10 @@ func (a registering) registered(r *request) {
 
 // cancelled takes note of a registration that the answer says is cancelled.
 func (a registering) cancelled(r *request, id string) {
-	ended, ok := a.clients.get(id)
+	ended, ok := a.clients.get(digest(id))
 	if !ok {
 		ended = &registration{lane: r.lane}
-		a.clients.set(id, ended)
+		a.clients.set(digest(id), ended)
 	}
 	ended.cancelled = r.N
 	r.lane.last, r.lane.ended = nil, ended
@@ -383,12 +460,19 @@ func (a registering) unique(r *request, grants []string) {
 	was, is := slices.Contains(old.grants, codeGrant), slices.Contains(grants, codeGrant)
 	switch {
 	case was != is:
-		r.violates("S1-102", "the same client URI registered for another flow, which replaced the first registration",
-			"one client URI for each application and flow", strings.Join(grants, " "),
-			"give each flow a URI of its own; a certificate may have several")
+		r.violates("S1-102", mistake{
+			text:     "the same client URI registered for another flow, which replaced the first registration",
+			expected: "one client URI for each application and flow",
+			found:    strings.Join(grants, " "),
+			remedy:   "give each flow a URI of its own; a certificate may have several",
+		})
 	case old.metadata == digestOf(r.doc):
-		r.violates("C-09", "the client registered again with the same metadata, although it is registered",
-			"one registration, kept", "another one", "keep the client_id and use it")
+		r.violates("C-09", mistake{
+			text:     "the client registered again with the same metadata, although it is registered",
+			expected: "one registration, kept",
+			found:    "another one",
+			remedy:   "keep the client_id and use it",
+		})
 	default:
 		r.shows("S1-102", "C-09")
 	}

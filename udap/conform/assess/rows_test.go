@@ -2,9 +2,12 @@ package assess_test
 
 import (
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json"
 
 	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/udaptest"
@@ -151,6 +154,7 @@ func run(t *testing.T, p conform.Profile, tests []rowTest) {
 				if w := s.wrong(); len(w) > 0 {
 					t.Errorf("wrong: %q", w)
 				}
+				s.replay(p)
 			})
 		}
 
@@ -170,6 +174,7 @@ func run(t *testing.T, p conform.Profile, tests []rowTest) {
 			if w := s.wrong(); len(w) != 1 {
 				t.Errorf("wrong: %q", w)
 			}
+			s.replay(p)
 		})
 	}
 }
@@ -203,5 +208,29 @@ func TestEveryRowHasItsClients(t *testing.T) {
 		if r.Hidden == "" && !violated[r.ID] && !permits {
 			t.Errorf("no client violates %s: %s", r.ID, r.Title)
 		}
+	}
+}
+
+// replay adds the exchanges once more, as they are stored, to an Assessor of its own,
+// and compares all that it found.
+func (s *script) replay(p conform.Profile) {
+	s.t.Helper()
+	again := newScript(s.t, p).assess
+	for i, x := range s.sent {
+		stored, err := json.Marshal(x)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		var read conform.Exchange
+		if err := json.Unmarshal(stored, &read); err != nil {
+			s.t.Fatal(err)
+		}
+		if got := again.Add(&read); !reflect.DeepEqual(got, s.all[i]) {
+			s.t.Errorf("exchange %d: %+v, at first %+v", i+1, got, s.all[i])
+		}
+	}
+
+	if !reflect.DeepEqual(again.Rows(), s.assess.Rows()) || !reflect.DeepEqual(again.Lanes(), s.assess.Lanes()) {
+		s.t.Error("the rows or the lanes differ")
 	}
 }

@@ -1,6 +1,8 @@
 package assess
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"fhirdest.example/udap"
@@ -18,7 +20,8 @@ func (r purpose) tefcaNames(ext jose.Object) {
 			r.warns("TF-45", "the extension object "+name+" was removed", "leave it out")
 		}
 	}
-	for old, name := range now.Extensions.Moved {
+	for _, old := range slices.Sorted(maps.Keys(now.Extensions.Moved)) {
+		name := now.Extensions.Moved[old]
 		if ext.Has(old) {
 			ok = false
 			r.warns("TF-45", "the extension object "+old+" has the name "+name+" now", "send it as "+name)

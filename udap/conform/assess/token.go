@@ -2,6 +2,7 @@ package assess
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -69,8 +70,12 @@ func (a redeeming) token(r *request) {
 	if r.form.Get("udap") == "1" {
 		r.shows(rows.version)
 	} else {
-		r.violates(rows.version, `the token request has no udap with the value 1`, "udap=1",
-			r.field("udap"), "add udap=1 to the form")
+		r.violates(rows.version, mistake{
+			text:     `the token request has no udap with the value 1`,
+			expected: "udap=1",
+			found:    r.field("udap"),
+			remedy:   "add udap=1 to the form",
+		})
 	}
 
 	a.authenticates(r)
@@ -115,22 +120,38 @@ func (r tokenRequest) posted(rows grantRows) bool {
 
 	switch {
 	case r.Method != "POST":
-		r.violates(rows.post, "the token request is a "+trace.Cut(r.Method, 20), "POST", trace.Cut(r.Method, 20),
-			"POST the parameters as a form")
+		r.violates(rows.post, mistake{
+			text:     "the token request is a " + trace.Cut(r.Method, 20),
+			expected: "POST",
+			found:    trace.Cut(r.Method, 20),
+			remedy:   "POST the parameters as a form",
+		})
 		return false
 	case r.query.Has("grant_type") || r.query.Has("client_assertion"):
-		r.violates(rows.post, "parameters of the token request are in the URL", "parameters in the body",
-			"parameters in the query", "URLs are kept in logs: put them into the body")
+		r.violates(rows.post, mistake{
+			text:     "parameters of the token request are in the URL",
+			expected: "parameters in the body",
+			found:    "parameters in the query",
+			remedy:   "URLs are kept in logs: put them into the body",
+		})
 		return false
 	case media != form:
-		r.violates(rows.post, "the token request is no form", form, quote(media), "POST the parameters as "+form)
+		r.violates(rows.post, mistake{
+			text:     "the token request is no form",
+			expected: form,
+			found:    quote(media),
+			remedy:   "POST the parameters as " + form,
+		})
 		return false
 	}
 
-	for name, values := range r.form {
-		if len(values) > 1 {
-			r.violates(rows.post, "a parameter is there twice", "each parameter once (RFC 6749 3.2)",
-				trace.Cut(name, maxShown), "")
+	for _, name := range slices.Sorted(maps.Keys(r.form)) {
+		if len(r.form[name]) > 1 {
+			r.violates(rows.post, mistake{
+				text:     "a parameter is there twice",
+				expected: "each parameter once (RFC 6749 3.2)",
+				found:    trace.Cut(name, maxShown),
+			})
 			return true
 		}
 	}
@@ -151,18 +172,30 @@ func (r tokenRequest) grantType() {
 		r.shows(id)
 		return
 	}
-	r.violates(grantRow[r.likely()], "grant_type is none that this server knows", r.likely(), r.field("grant_type"), "")
+	r.violates(grantRow[r.likely()], mistake{
+		text:     "grant_type is none that this server knows",
+		expected: r.likely(),
+		found:    r.field("grant_type"),
+	})
 }
 
 // credentials assesses that an assertion is the only credential.
 func (r tokenRequest) credentials(rows grantRows) {
 	switch {
 	case r.header.get("authorization") != "":
-		r.violates(rows.credentials, "the token request has an Authorization header", "no Authorization header",
-			"an Authorization header", "the authentication token is the client's only credential")
+		r.violates(rows.credentials, mistake{
+			text:     "the token request has an Authorization header",
+			expected: "no Authorization header",
+			found:    "an Authorization header",
+			remedy:   "the authentication token is the client's only credential",
+		})
 	case r.form.Has("client_secret"):
-		r.violates(rows.credentials, "the token request has a client_secret", "no client_secret",
-			"a client_secret", "the authentication token is the client's only credential")
+		r.violates(rows.credentials, mistake{
+			text:     "the token request has a client_secret",
+			expected: "no client_secret",
+			found:    "a client_secret",
+			remedy:   "the authentication token is the client's only credential",
+		})
 	default:
 		r.shows(rows.credentials)
 	}
@@ -170,12 +203,19 @@ func (r tokenRequest) credentials(rows grantRows) {
 	if kind := r.form.Get("client_assertion_type"); kind == bearerType {
 		r.shows(rows.kind)
 	} else {
-		r.violates(rows.kind, "client_assertion_type is not that of a JWT bearer assertion", bearerType,
-			r.field("client_assertion_type"), "")
+		r.violates(rows.kind, mistake{
+			text:     "client_assertion_type is not that of a JWT bearer assertion",
+			expected: bearerType,
+			found:    r.field("client_assertion_type"),
+		})
 	}
 	if r.form.Get("client_assertion") == "" {
-		r.violates(rows.assertion, "the token request has no client_assertion", "an authentication token",
-			"no client_assertion", "authenticate by a signed JWT")
+		r.violates(rows.assertion, mistake{
+			text:     "the token request has no client_assertion",
+			expected: "an authentication token",
+			found:    "no client_assertion",
+			remedy:   "authenticate by a signed JWT",
+		})
 	} else {
 		r.shows(rows.assertion)
 	}
@@ -189,7 +229,7 @@ func (a redeeming) authenticates(r *request) {
 	}
 	of := jwts{a.Assessor}
 	of.envelope(r)
-	if d.jws == nil {
+	if d.jws == nil || r.forged() {
 		return
 	}
 
@@ -213,29 +253,48 @@ func (a redeeming) authenticates(r *request) {
 func (a redeeming) clientID(r *request) {
 	d := r.doc
 	iss := d.text("iss")
-	known, assigned := a.clients.get(iss)
+	known, assigned := a.clients.get(digest(iss))
 	switch {
 	case iss == "":
-		r.violates("S1-153", "the authentication token has no iss", "the client_id", d.shown("iss"),
-			"add the client_id")
+		r.violates("S1-153", mistake{
+			text:     "the authentication token has no iss",
+			expected: "the client_id",
+			found:    d.shown("iss"),
+			remedy:   "add the client_id",
+		})
 	case !assigned && strings.Contains(iss, "://"):
-		r.violates("S1-153", "iss of the authentication token is a URI, where the client_id belongs", "the client_id",
-			quote(iss), "the client URI is iss of the software statement alone")
+		r.violates("S1-153", mistake{
+			text:     "iss of the authentication token is a URI, where the client_id belongs",
+			expected: "the client_id",
+			found:    quote(iss),
+			remedy:   "the client URI is iss of the software statement alone",
+		})
 	case assigned && known.cancelled != 0:
-		r.violates("S1-123", "the client_id is used after the answer that the registration is cancelled",
-			"no use of it, or a new registration", quote(iss), "register again before asking for a token")
+		r.violates("S1-123", mistake{
+			text:     "the client_id is used after the answer that the registration is cancelled",
+			expected: "no use of it, or a new registration",
+			found:    quote(iss),
+			remedy:   "register again before asking for a token",
+		})
 	case !assigned && !r.passed("assertion.iss"):
-		r.violates("S1-067", "the client_id is none that was assigned here",
-			"the client_id of the registration's answer",
-			quote(iss), "keep the client_id of each server apart")
+		r.violates("S1-067", mistake{
+			text:     "the client_id is none that was assigned here",
+			expected: "the client_id of the registration's answer",
+			found:    quote(iss),
+			remedy:   "keep the client_id of each server apart",
+		})
 	default:
 		r.shows("S1-153", "S1-067")
 	}
 
 	wrong := r.found("S1-153") != nil || r.found("S1-067") != nil
 	if sub := d.text("sub"); sub == "" || sub != iss && !wrong {
-		r.violates("S1-154", "sub of the authentication token is not iss", quote(iss), d.shown("sub"),
-			"sub and iss are both the client_id")
+		r.violates("S1-154", mistake{
+			text:     "sub of the authentication token is not iss",
+			expected: quote(iss),
+			found:    d.shown("sub"),
+			remedy:   "sub and iss are both the client_id",
+		})
 	} else if sub == iss {
 		r.shows("S1-154")
 	}
@@ -244,8 +303,12 @@ func (a redeeming) clientID(r *request) {
 	switch {
 	case sent == "":
 	case sent != iss:
-		r.violates("S1-178", "the parameter client_id is not iss of the authentication token", quote(iss), quote(sent),
-			"leave client_id out, or send the same")
+		r.violates("S1-178", mistake{
+			text:     "the parameter client_id is not iss of the authentication token",
+			expected: quote(iss),
+			found:    quote(sent),
+			remedy:   "leave client_id out, or send the same",
+		})
 	default:
 		r.shows("S1-178")
 	}
@@ -253,13 +316,17 @@ func (a redeeming) clientID(r *request) {
 
 // bound assesses that the certificate has the URI of the registration.
 func (a redeeming) bound(r *request) {
-	known, ok := a.clients.get(r.doc.text("iss"))
+	known, ok := a.clients.get(digest(r.doc.text("iss")))
 	names := r.doc.names()
 	switch {
-	case !ok || known.uri == "" || len(r.doc.certs) == 0:
+	case !ok || known.uri == "" || len(r.doc.certs) == 0 || r.found("S1-008") != nil:
 	case !slices.Contains(names, string(known.uri)):
-		r.violates("S1-177", "the certificate does not have the URI to which the registration is bound",
-			string(known.uri), strings.Join(names, " "), "sign with a certificate of the client that registered")
+		r.violates("S1-177", mistake{
+			text:     "the certificate does not have the URI to which the registration is bound",
+			expected: string(known.uri),
+			found:    strings.Join(names, " "),
+			remedy:   "sign with a certificate of the client that registered",
+		})
 	default:
 		r.shows("S1-177")
 	}
@@ -275,12 +342,19 @@ func (r tokenRequest) flow(grant string) {
 	interactive := slices.Contains(last.grants, codeGrant)
 	switch {
 	case interactive && grant == clientGrant:
-		r.violates("S1-185", "a client that registered for authorization_code asked for a token by client_credentials",
-			codeGrant, clientGrant, "register each flow under a client URI of its own")
+		r.violates("S1-185", mistake{
+			text:     "a client that registered for authorization_code asked for a token by client_credentials",
+			expected: codeGrant,
+			found:    clientGrant,
+			remedy:   "register each flow under a client URI of its own",
+		})
 	case !interactive && grant != clientGrant:
-		r.violates("S1-186", "a client that registered for client_credentials asked for a token by "+trace.Cut(grant,
-			40),
-			clientGrant, quote(grant), "register each flow under a client URI of its own")
+		r.violates("S1-186", mistake{
+			text:     "a client that registered for client_credentials asked for a token by " + trace.Cut(grant, 40),
+			expected: clientGrant,
+			found:    quote(grant),
+			remedy:   "register each flow under a client URI of its own",
+		})
 	case r.succeeded() && interactive:
 		r.shows("S1-185")
 	case r.succeeded():
@@ -292,26 +366,41 @@ func (r tokenRequest) flow(grant string) {
 func (a redeeming) redeems(r *request) {
 	if r.doc != nil && r.doc.jws != nil {
 		if ext, ok := r.extensions(); ok && ext.Has("hl7-b2b") {
-			r.violates("S1-199", "an hl7-b2b object is sent in the code flow", "no hl7-b2b object", "hl7-b2b",
-				"leave it out: a person acts, and the server knows who")
+			r.violates("S1-199", mistake{
+				text:     "an hl7-b2b object is sent in the code flow",
+				expected: "no hl7-b2b object",
+				found:    "hl7-b2b",
+				remedy:   "leave it out: a person acts, and the server knows who",
+			})
 		} else {
 			r.shows("S1-199")
 		}
 	}
 
 	value := r.form.Get("code")
-	c, known := a.codes.get(value)
+	c, known := a.codes.get(digest(value))
 	switch {
 	case value == "":
-		r.violates("S1-142", "the token request has no code", "the code of the answer", "no code", "")
+		r.violates("S1-142", mistake{
+			text:     "the token request has no code",
+			expected: "the code of the answer",
+			found:    "no code",
+		})
 		return
 	case known && c.spent != 0:
-		r.violates("S1-136", "the code was used before", "each code once", fmt.Sprintf("first used in exchange %d",
-			c.spent),
-			"ask for a new code; a client that repeats a code loses its tokens")
+		r.violates("S1-136", mistake{
+			text:     "the code was used before",
+			expected: "each code once",
+			found:    fmt.Sprintf("first used in exchange %d", c.spent),
+			remedy:   "ask for a new code; a client that repeats a code loses its tokens",
+		})
 		return
 	case !known && !r.succeeded() && !r.failed():
-		r.violates("S1-142", "the code is none that was issued here", "the code of the answer", "another code", "")
+		r.violates("S1-142", mistake{
+			text:     "the code is none that was issued here",
+			expected: "the code of the answer",
+			found:    "another code",
+		})
 		return
 	case !known:
 		return
@@ -322,8 +411,12 @@ func (a redeeming) redeems(r *request) {
 		c.spent = r.N
 	}
 	if c.altered != "" {
-		r.violates("S1-274", "the code was redeemed although state of the answer was not that of the request",
-			"the client stops", "it went on", "compare state with the one that was sent before using the code")
+		r.violates("S1-274", mistake{
+			text:     "the code was redeemed although state of the answer was not that of the request",
+			expected: "the client stops",
+			found:    "it went on",
+			remedy:   "compare state with the one that was sent before using the code",
+		})
 	}
 	t := tokenRequest{r}
 	t.redirected(c.request)
@@ -337,14 +430,21 @@ func (r tokenRequest) redirected(asked *authorization) {
 		return
 	}
 
-	sent := r.form.Get("redirect_uri")
+	sent := trace.Cut(r.form.Get("redirect_uri"), maxURL)
 	switch {
 	case asked.redirect == "" && sent != "":
-		r.violates("S1-167", "redirect_uri is sent for a code that was asked for without it", "no redirect_uri",
-			quote(sent), "")
+		r.violates("S1-167", mistake{
+			text:     "redirect_uri is sent for a code that was asked for without it",
+			expected: "no redirect_uri",
+			found:    quote(sent),
+		})
 	case asked.redirect != sent:
-		r.violates("S1-143", "redirect_uri is not that of the authorization request", quote(asked.redirect),
-			r.field("redirect_uri"), "send the same value, byte for byte")
+		r.violates("S1-143", mistake{
+			text:     "redirect_uri is not that of the authorization request",
+			expected: quote(asked.redirect),
+			found:    r.field("redirect_uri"),
+			remedy:   "send the same value, byte for byte",
+		})
 	default:
 		r.shows("S1-143", "S1-167")
 	}
@@ -356,11 +456,19 @@ func (r tokenRequest) verifier(asked *authorization) {
 	switch {
 	case asked == nil || !asked.challenge:
 	case !r.form.Has("code_verifier"):
-		r.violates("S2-13", "the code is redeemed without code_verifier", "the verifier of the challenge",
-			"no code_verifier", "send the value of which code_challenge is the SHA-256")
+		r.violates("S2-13", mistake{
+			text:     "the code is redeemed without code_verifier",
+			expected: "the verifier of the challenge",
+			found:    "no code_verifier",
+			remedy:   "send the value of which code_challenge is the SHA-256",
+		})
 	case decided && isRefusal(s):
-		r.violates("S2-13", "code_verifier is not the one of which code_challenge is the SHA-256", s.Expected, s.Found,
-			s.Remedy)
+		r.violates("S2-13", mistake{
+			text:     "code_verifier is not the one of which code_challenge is the SHA-256",
+			expected: s.Expected,
+			found:    s.Found,
+			remedy:   s.Remedy,
+		})
 	case r.succeeded():
 		r.shows("S2-13")
 	}
@@ -370,21 +478,30 @@ func (r tokenRequest) verifier(asked *authorization) {
 func (a redeeming) renews(r *request) {
 	value := r.form.Get("refresh_token")
 	if value == "" {
-		r.violates("S1-233", "the refresh request has no refresh_token", "the refresh token that was issued",
-			"no refresh_token", "")
+		r.violates("S1-233", mistake{
+			text:     "the refresh request has no refresh_token",
+			expected: "the refresh token that was issued",
+			found:    "no refresh_token",
+		})
 		return
 	}
 
-	known, ok := a.refreshes.get(value)
+	known, ok := a.refreshes.get(digest(value))
 	switch {
 	case !ok && !r.succeeded() && !r.failed():
-		r.violates("S1-233", "the refresh token is none that was issued here", "the last refresh token",
-			"another one", "")
+		r.violates("S1-233", mistake{
+			text:     "the refresh token is none that was issued here",
+			expected: "the last refresh token",
+			found:    "another one",
+		})
 	case !ok:
 	case known.spent != 0:
-		r.violates("C-05", "a refresh token that was replaced is used again", "the last refresh token",
-			fmt.Sprintf("one that was replaced in exchange %d", known.spent),
-			"keep the new refresh token of each answer, and refresh one at a time")
+		r.violates("C-05", mistake{
+			text:     "a refresh token that was replaced is used again",
+			expected: "the last refresh token",
+			found:    fmt.Sprintf("one that was replaced in exchange %d", known.spent),
+			remedy:   "keep the new refresh token of each answer, and refresh one at a time",
+		})
 	default:
 		r.shows("S1-231", "S1-233", "C-05")
 	}
@@ -402,7 +519,7 @@ func (a redeeming) issues(r *request) {
 	}
 	if value, ok := r.answer.Text("access_token"); ok && value != "" {
 		access := now
-		a.tokens.set(value, &access)
+		a.tokens.set(digest(value), &access)
 	}
 
 	next, ok := r.answer.Text("refresh_token")
@@ -410,9 +527,9 @@ func (a redeeming) issues(r *request) {
 		return
 	}
 	used := r.form.Get("refresh_token")
-	if old, known := a.refreshes.get(used); known && used != next {
+	if old, known := a.refreshes.get(digest(used)); known && used != next {
 		old.spent = r.N
 	}
 	refresh := now
-	a.refreshes.set(next, &refresh)
+	a.refreshes.set(digest(next), &refresh)
 }
