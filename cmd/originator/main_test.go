@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,14 +30,20 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	// Covers: S2-07, S2-20, S1-066, S1-067, case 333, case 070, diagnostics rows 1, 5, 11, 19, 23, 49
-	d := servertest.Start(t)
+	d := servertest.Start(t, servertest.Lab)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { return furnish(t, d, env) },
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"revoke": func(ts *testscript.TestScript, _ bool, args []string) {
-			revoke(ts, d, args)
-		}},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"revoke": func(ts *testscript.TestScript, _ bool, args []string) { revoke(ts, d, args) },
+			"keep":   keep,
+		},
 	})
+}
+
+// keep sets a variable to what the last command printed.
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // clients counts the scripts, each of which is a client of its own.
@@ -71,6 +78,7 @@ func furnish(t *testing.T, d *servertest.Destination, env *testscript.Env) error
 	env.Setenv("BASE", d.Base)
 	env.Setenv("CONNECT", d.Addr)
 	env.Setenv("NAME", "fhir.test") // the host of BASE
+	env.Setenv("CONSOLE", d.Admin)
 	env.Setenv("LISTS", d.Lists.URL)
 	env.Setenv("COMMUNITY", servertest.URIA)
 	env.Setenv("URI", uri)
