@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -68,6 +69,7 @@ func (s *Server) labPages(root string, console bool) lab.Pages {
 			List:     console,
 			Open:     open,
 			Evidence: s.labEvidence(),
+			TLS:      s.start.labTLS,
 			Missing:  missing,
 			Now:      s.deps.Now,
 			Log:      s.deps.Log,
@@ -245,6 +247,14 @@ func (l *loader) lab(members []*member) (all []lab.Issuer) {
 	}
 
 	return all
+}
+
+// labTLS reads the authorities of the public site's TLS.
+func (l *loader) labTLS() []*x509.Certificate {
+	if l.cfg.Lab == nil || l.cfg.Lab.TLS == "" {
+		return nil
+	}
+	return l.authorities("lab.tls", l.cfg.Lab.TLS)
 }
 
 func (l *loader) labIssuer(at string, named lab.IssuerSettings, of *udap.Community) *lab.Issuer {

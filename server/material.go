@@ -32,7 +32,8 @@ type material struct {
 	users       *users.Directory // nil: nobody can sign in
 	lists       []fetch.Configured
 	lab         []lab.Issuer
-	warnings    []string // what was accepted by policy and should be looked at
+	labTLS      []*x509.Certificate // authorities of the public site's TLS
+	warnings    []string            // what was accepted by policy and should be looked at
 }
 
 // member is a community and what this destination holds in it: nothing where
@@ -82,6 +83,7 @@ func (l *loader) trust(m *material) {
 	l.checkIDTokenKeys()
 	l.collectors()
 	m.lab = l.lab(m.communities)
+	m.labTLS = l.labTLS()
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

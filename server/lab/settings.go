@@ -29,6 +29,9 @@ type Settings struct {
 	Plain bool `yaml:"plain,omitempty"`
 	// Faulty is HOST:PORT of a listener with faulty TLS; none: there is no such fault.
 	Faulty string `yaml:"faulty,omitempty"`
+	// TLS is a PEM file of the authorities of the public site's TLS, for testers to
+	// download; none: public ones.
+	TLS string `yaml:"tls,omitempty"`
 	// Evidence are files of evidence lines of other hops.
 	Evidence []string `yaml:"evidence,omitempty"`
 }
