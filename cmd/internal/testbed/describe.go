@@ -34,6 +34,7 @@ func (w *Env) Manifest() *Manifest {
 			"idp": w.Ports["idp"].Address,
 		},
 		IDP:   w.idpBase(),
+		Lab:   w.publicOrigin() + site + "/lab",
 		TLSCA: "tls/ca.pem", Evidence: EvidenceFiles,
 		Configs: map[string]string{
 			"destination": "destination.yaml", "gateway": "gateway.yaml", "delegate": "delegate.yaml",

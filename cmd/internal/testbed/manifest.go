@@ -26,6 +26,7 @@ type Manifest struct {
 	Addresses   map[string]string `json:"addresses"`
 	TLSCA       string            `json:"tlsCA"`
 	IDP         string            `json:"idp"` // base URL of the identity provider
+	Lab         string            `json:"lab"` // URL below which sessions of the lab are
 	Communities []Community       `json:"communities"`
 	Clients     []Client          `json:"clients"`
 	Auditor     *Client           `json:"auditor,omitempty"` // may read all audit records

@@ -85,6 +85,17 @@ labels:                      # members of the first community read restricted da
 revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
+lab:                         # sessions for clients under test, whose certificates are issued here
+  issuers:
+{{- range .LabIssuers}}
+    - community: {{q .URI}}
+      chain: {{q .Chain}}
+      key: {{q .Key}}
+      crl: {{q .CRL}}
+{{- end}}
+  open: public               # whoever reaches the gateway may open one
+  plain: true                # one more has what arrives at the public base above
+  evidence: [gateway.jsonl, delegate.jsonl]
 patients: {{.Patients}}
 writable: true               # testers change data, too
 consents:
@@ -176,7 +187,11 @@ type destinationData struct {
 	Allow                                         []string // further places of lists
 	Users, IDP, IDPCommunity                      string
 	Auditor                                       string
+	LabIssuers                                    []issuerData
 }
+
+// issuerData is an issuing authority of the lab.
+type issuerData struct{ URI, Chain, Key, CRL string }
 
 type communityData struct {
 	URI, Name, Profile, Anchor, Chain, Key, P12, PasswordFile, AIA string
@@ -207,6 +222,15 @@ func (w *Env) destinationData(patients int) destinationData {
 			Key:     "server/" + p.file + ".key",
 			AIA:     w.listsBase(),
 		})
+
+		if p.URI != CommunityIDP { // its members are no clients
+			data.LabIssuers = append(data.LabIssuers, issuerData{
+				URI:   p.URI,
+				Chain: p.file + ".pem",
+				Key:   p.file + ".key",
+				CRL:   w.authorities[p.URI].URL(".crl"),
+			})
+		}
 	}
 
 	for _, f := range w.foreign {
