@@ -136,7 +136,7 @@ type used struct {
 
 // Add assesses an exchange. Exchanges must be added in the order of their numbers.
 func (a *Assessor) Add(x *conform.Exchange) Assessment {
-	r := parse(x)
+	r := a.set.parse(x)
 	joined := a.place(r)
 
 	reading{a}.patience(r)

@@ -45,12 +45,7 @@ var endpoints = map[string]place{
 // locate returns the place of a request target, by the segments fhir and oauth that
 // the bases of every site end with.
 func locate(target string) place {
-	path, _, _ := strings.Cut(target, "?")
-	if _, rest, ok := strings.Cut(path, "://"); ok { // absolute-form
-		_, path, _ = strings.Cut(rest, "/")
-	}
-
-	segments := strings.Split(strings.Trim(path, "/"), "/")
+	segments := strings.Split(strings.Trim(pathOf(target), "/"), "/")
 	for i, s := range segments {
 		next := ""
 		if i+1 < len(segments) {
@@ -69,6 +64,31 @@ func locate(target string) place {
 	}
 
 	return elsewhere
+}
+
+// locate returns the place of a request target, by the session's own URLs first.
+func (s Setting) locate(target string) place {
+	path := pathOf(target)
+	if rest, ok := under(path, s.Issuer); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		if p, ok := endpoints[name]; ok {
+			return p
+		}
+	}
+	if rest, ok := under(path, s.Base); ok {
+		return below(strings.Split(rest, "/"))
+	}
+
+	return locate(target)
+}
+
+// under returns the rest of a path below a URL, and whether it is there or below.
+func under(path, base string) (rest string, ok bool) {
+	if base == "" {
+		return "", false
+	}
+	rest, ok = strings.CutPrefix(path+"/", strings.TrimSuffix(pathOf(base), "/")+"/")
+	return strings.Trim(rest, "/"), ok
 }
 
 // below returns the place of a path below a FHIR base.

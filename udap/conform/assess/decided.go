@@ -237,5 +237,5 @@ func text(s trace.Step) string {
 	if s.Found == "" {
 		return "this does not hold: " + s.Title
 	}
-	return s.Found + ", where this must hold: " + s.Title
+	return "this does not hold: " + s.Title + "; found " + s.Found
 }

@@ -64,10 +64,10 @@ func parseHead(head []byte) fields {
 }
 
 // parse reads what an exchange has.
-func parse(x *conform.Exchange) *request {
+func (s Setting) parse(x *conform.Exchange) *request {
 	r := &request{
 		Exchange: x,
-		place:    locate(x.Target),
+		place:    s.locate(x.Target),
 		header:   parseHead(x.Request.Head),
 		answered: parseHead(x.Answer.Head),
 	}
