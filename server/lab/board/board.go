@@ -45,6 +45,9 @@ type Config struct {
 	// that is not known.
 	Noticed func(ctx context.Context, id string) ([]FaultOutcome, error)
 
+	// Finish ends the present run of a session; nil: runs cannot be finished here.
+	Finish func(ctx context.Context, id string) error
+
 	// Evidence are the files of the other hops, in the order in which a request
 	// passes them.
 	Evidence []string
@@ -62,7 +65,8 @@ type Config struct {
 // Board is the handler of the pages.
 type Board struct {
 	Config
-	cross *http.CrossOriginProtection
+	cross  *http.CrossOriginProtection
+	ledger *ledger
 
 	mu   sync.Mutex
 	hubs map[string]*hub // by session
@@ -73,6 +77,7 @@ func New(cfg Config) *Board {
 	return &Board{
 		Config: cfg,
 		cross:  http.NewCrossOriginProtection(),
+		ledger: newLedger(cfg.Evidence),
 		hubs:   map[string]*hub{},
 	}
 }
@@ -126,6 +131,9 @@ func (b *Board) session(w http.ResponseWriter, r *http.Request, id, sub string) 
 		Session: s,
 	}
 	p := visit.pages()[sub]
+	if id == lab.Plain && !b.List {
+		delete(p, "POST") // it belongs to all: the console alone changes it
+	}
 	if n, ok := strings.CutPrefix(sub, "x/"); ok {
 		p = page{"GET": func(w http.ResponseWriter, r *http.Request) {
 			visit.exchange(w, r, n)
@@ -157,6 +165,7 @@ func (v *visit) pages() map[string]page {
 		"faults":   {"GET": v.faults, "POST": v.setFaults},
 		"client":   {"GET": v.clientForm, "POST": v.issue},
 		"bring":    {"GET": v.bring},
+		"report":   {"GET": v.report, "POST": v.finish},
 
 		"certificate": {"POST": v.certificate},
 	}

@@ -237,6 +237,7 @@ func TestPagesAreAccessible(t *testing.T) {
 		"lab-rows":       e.page("rows"),
 		"lab-faults":     e.page("faults"),
 		"lab-client":     e.page("client"),
+		"lab-report":     e.page("report"),
 		"lab-rows-shown": e.page("rows?verdict=shown"),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -205,6 +205,7 @@ func newEnv(t *testing.T, evidence ...string) *env {
 				ID:      sessionID,
 				Name:    "Table 7: Acme EHR",
 				Base:    "https://localhost:8443/acme/lab/" + sessionID + "/fhir",
+				Page:    "https://localhost:8443/acme/lab/" + sessionID + "/",
 				Issuer:  "https://localhost:8443/acme/lab/" + sessionID + "/oauth",
 				Profile: "ssraa-2",
 				Mode:    "strict",
@@ -223,7 +224,11 @@ func newEnv(t *testing.T, evidence ...string) *env {
 		Root:     "/acme/lab/",
 		Site:     "Acme lab",
 		Evidence: evidence,
-		Faults:   faults,
+		Finish: func(context.Context, string) error {
+			e.clear()
+			return nil
+		},
+		Faults: faults,
 		Noticed: func(context.Context, string) ([]board.FaultOutcome, error) {
 			return []board.FaultOutcome{
 				{Fault: "metadata-expired", Outcome: "noticed", Text: "no request followed", Exchange: 1},

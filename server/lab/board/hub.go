@@ -33,6 +33,10 @@ func (h *hub) refresh(ctx context.Context) error {
 		h.view = newView()
 	}
 
+	if session.Counts.Exchanges == h.view.last {
+		return nil
+	}
+
 	for {
 		kept, err := h.lab.Exchanges(ctx, h.id, h.view.last+1, replay)
 		if err != nil {

@@ -108,6 +108,8 @@ type item struct {
 	Why    string
 	Fault  string
 	Hint   string
+
+	request, answer string // their digests
 }
 
 // view is the state of one board. It holds no message, and its size is bounded.
@@ -175,6 +177,9 @@ func newItem(e *entry) item {
 		Why:    shorten(e.Assessment.Text, 400),
 		Fault:  x.Fault,
 		Hint:   shorten(e.Hint, 400),
+
+		request: x.Request.SHA256,
+		answer:  x.Answer.SHA256,
 	}
 }
 

@@ -37,14 +37,29 @@ func newTally(b *view, pages int) tally {
 
 // items are lines of requests on a page of a session.
 type items struct {
-	Root string
-	List []item
+	Root   string
+	List   []item
+	ledger *ledger
+}
+
+// Passed returns in words which other hops passed a request and its answer as they
+// were; empty: none is known.
+func (of items) Passed(it item) string {
+	hops, changed := of.ledger.passed(it.request, it.answer)
+	switch {
+	case changed:
+		return "changed by a hop"
+	case hops > 0:
+		return plural(hops, "hop passed it unchanged", "hops passed it unchanged")
+	}
+	return ""
 }
 
 func (v *visit) items(list []item) items {
 	return items{
-		Root: v.root(),
-		List: list,
+		Root:   v.root(),
+		List:   list,
+		ledger: v.ledger,
 	}
 }
 
@@ -68,6 +83,7 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	v.ledger.read()
 	p := boardPage{
 		frame: v.frame(cmp.Or(v.Session.Name, "Lab session"), "board"),
 		Page:  pageNumber(r),
@@ -302,6 +318,41 @@ func (v *visit) issue(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Issued = issued
 	v.show(w, r, status, "client", p)
+}
+
+// reportPage leads to the reports of a session.
+type reportPage struct {
+	frame
+	Page      string
+	MayFinish bool
+}
+
+func (v *visit) report(w http.ResponseWriter, r *http.Request) {
+	v.show(w, r, http.StatusOK, "report", reportPage{
+		frame:     v.frame("Report", "report"),
+		Page:      v.root(),
+		MayFinish: v.Finish != nil && v.mayChange(),
+	})
+}
+
+// mayChange reports whether whoever sees the session may change it.
+func (v *visit) mayChange() bool {
+	return v.List || v.Session.ID != lab.Plain
+}
+
+// finish ends the session's present run: the report of the next one is compared with
+// it.
+func (v *visit) finish(w http.ResponseWriter, r *http.Request) {
+	if v.Finish == nil {
+		v.fail(w, r, http.StatusForbidden, "Runs are not finished here.")
+		return
+	}
+	if err := v.Finish(r.Context(), v.Session.ID); err != nil {
+		status, text := problem(err)
+		v.fail(w, r, status, text)
+		return
+	}
+	seeOther(w, r, v.root()+"report")
 }
 
 // problem returns the status and the words for an error of the lab.

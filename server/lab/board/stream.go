@@ -19,7 +19,8 @@ import (
 const (
 	gather    = 200 * time.Millisecond // what comes within it is sent at once
 	heartbeat = 15 * time.Second
-	sending   = 30 * time.Second // for one event to a reader that is slow
+	following = 500 * time.Millisecond // how often the evidence of other hops is read
+	sending   = 30 * time.Second       // for one event to a reader that is slow
 )
 
 // change is one element of the page that is replaced, or added.
@@ -76,12 +77,19 @@ type stream struct {
 	control *http.ResponseController
 	since   uint64
 	page    int
+	shown   string // the list of the latest requests that was sent last
 }
 
 // run sends until the reader, the session or the time of the answer has ended.
 func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	follow := time.NewTicker(following)
+	defer follow.Stop()
+	if len(s.Evidence) == 0 {
+		follow.Stop()
+	}
+
 	if s.send("retry: 1000\n\n") != nil {
 		return
 	}
@@ -98,6 +106,7 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 			if s.send(": the session goes on\n\n") != nil {
 				return
 			}
+		case <-follow.C:
 		case u, open := <-updates:
 			if u.Ended {
 				_ = s.send("event: ended\ndata: {}\n\n") // the reader may be gone, too
@@ -135,14 +144,13 @@ func (s *stream) update(ctx context.Context) error {
 		return err
 	}
 
+	s.ledger.read()
 	var list []change
 	var cleared bool
 	last := s.since
 	h.look(func(b *view) {
 		cleared = b.last < s.since
-		if b.last > s.since {
-			list = s.changes(b)
-		}
+		list = s.changes(b)
 		last = b.last
 	})
 
@@ -173,13 +181,21 @@ func (s *stream) send(text string) error {
 	return s.control.Flush()
 }
 
-// changes renders each element of a page that is other than since.
+// changes renders each element of a page that is other than since. Without further
+// requests, that is the list of the latest ones, once other hops have passed them.
 func (s *stream) changes(b *view) []change {
-	lanes, pages := b.page(s.page)
-	out := []change{
-		s.render("tally", "tally", newTally(b, pages)),
-		s.render("latest", "latest", s.items(b.latest)),
+	var out []change
+	list := s.render("latest", "latest", s.items(b.latest))
+	if list.HTML != s.shown {
+		s.shown = list.HTML
+		out = append(out, list)
 	}
+	if b.last <= s.since {
+		return out
+	}
+
+	lanes, pages := b.page(s.page)
+	out = append(out, s.render("tally", "tally", newTally(b, pages)))
 	if b.hinted > s.since {
 		out = append(out, s.render("hints", "hints", s.items(b.hints)))
 	}
