@@ -124,13 +124,9 @@ func TestTokensOfARequest(t *testing.T) {
 
 // line is a line of evidence of one message that a hop got and sent.
 func line(hop, dir string, in, out []byte) string {
-	sum := func(b []byte) string {
-		s := sha256.Sum256(b)
-		return hex.EncodeToString(s[:])
-	}
 	return fmt.Sprintf(`{"time":"2026-11-22T12:00:00Z","hop":%q,"route":"r","conn":"c","seq":1,"dir":%q,"method":"GET",`+
 		`"status":0,"bytesIn":%d,"bytesOut":%d,"sha256In":%q,"sha256Out":%q}`+"\n",
-		hop, dir, len(in), len(out), sum(in), sum(out))
+		hop, dir, len(in), len(out), digestOf(in), digestOf(out))
 }
 
 // The same message is found in the evidence of the other hops; one that was changed
@@ -155,8 +151,7 @@ func TestTheSameMessageAtEachHop(t *testing.T) {
 			to   *conform.Message
 			text []byte
 		}{{&x.Request, request}, {&x.Answer, answer}} {
-			sum := sha256.Sum256(m.text)
-			m.to.SHA256 = hex.EncodeToString(sum[:])
+			m.to.SHA256 = digestOf(m.text)
 		}
 
 		e.add(x, assessment("c1", "green"))
@@ -189,4 +184,45 @@ func TestTheSameMessageAtEachHop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An open board shows that the other hops have passed a request, once their evidence
+// has it, and that one of them changed an answer.
+func TestHopsAreSeenWhileItHappens(t *testing.T) {
+	files := []string{filepath.Join(t.TempDir(), "gateway.jsonl"), filepath.Join(t.TempDir(), "delegate.jsonl")}
+	e := newEnv(t, files...)
+	request, answer := []byte("GET / HTTP/1.1\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n")
+	write := func(file, lines string) {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	b := e.chromium()
+	b.Open(e.page(""))
+	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	x := e.exchange(conform.Read, 200, "/fhir/Patient")
+	x.Request.SHA256, x.Answer.SHA256 = digestOf(request), digestOf(answer)
+	e.add(x, assessment("c1", "green"))
+	eventually(t, b, `document.getElementById("latest").innerText.includes("Read 200")`)
+
+	for _, file := range files {
+		write(file, line("hop", "request", request, request)+line("hop", "response", answer, answer)[:30])
+	}
+	write(files[0], line("hop", "response", answer, answer)[30:])
+	eventually(t, b, `document.getElementById("latest").innerText.includes("1 hop passed it unchanged")`)
+	write(files[1], line("hop", "response", answer, answer)[30:])
+	eventually(t, b, `document.getElementById("latest").innerText.includes("2 hops passed it unchanged")`)
+	write(files[1], line("hop", "response", answer, bytes.ToLower(answer)))
+	eventually(t, b, `document.getElementById("latest").innerText.includes("changed by a hop")`)
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
