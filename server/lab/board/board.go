@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/server/lab"
+	"fhirdest.example/udap/fault/answer"
 	"fhirdest.example/udap/look"
 )
 
@@ -39,7 +40,7 @@ type Config struct {
 	// Console is the address of the console's own pages, linked to; empty: none.
 	Console string
 
-	Faults []Fault // that can be chosen
+	Faults []*answer.Fault // that can be chosen, by stage
 
 	// Noticed returns what clients of a session did about deliberate faults; nil:
 	// that is not known.

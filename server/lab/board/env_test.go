@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/server/lab/board"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/fault/answer"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -168,23 +169,6 @@ func (m *memory) Outcomes(context.Context, string) ([]conform.Outcome, error) {
 	}, nil
 }
 
-var faults = []board.Fault{
-	{
-		Name:    "metadata-expired",
-		Stage:   "metadata",
-		Title:   "The signed metadata has expired",
-		Correct: "stops",
-		Rule:    "S1-052",
-	},
-	{
-		Name:    "token-subset",
-		Stage:   "token",
-		Title:   "Fewer scopes than asked",
-		Correct: "goes on with what it got",
-		Rule:    "RFC 6749 5.1",
-	},
-}
-
 type env struct {
 	*memory
 	t      *testing.T
@@ -228,7 +212,7 @@ func newEnv(t *testing.T, evidence ...string) *env {
 			e.clear()
 			return nil
 		},
-		Faults: faults,
+		Faults: answer.All(),
 		Noticed: func(context.Context, string) ([]board.FaultOutcome, error) {
 			return []board.FaultOutcome{
 				{Fault: "metadata-expired", Outcome: "noticed", Text: "no request followed", Exchange: 1},

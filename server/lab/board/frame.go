@@ -2,9 +2,12 @@ package board
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +24,15 @@ var pages = template.Must(look.Template("").Funcs(template.FuncMap{
 	"clock":   clock,
 	"plural":  plural,
 	"capital": capital,
+	"own":     func() string { return version },
 	"base64":  base64.StdEncoding.EncodeToString,
 }).ParseFS(pageFiles, "pages/*.html"))
+
+// version changes with our own style sheet and script, so that both can be kept.
+var version = func() string {
+	sum := sha256.Sum256(append(slices.Clone(ownSheet), script...))
+	return hex.EncodeToString(sum[:6])
+}()
 
 // frame is what every page has.
 type frame struct {

@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/fault/answer"
 	"fhirdest.example/udap/look"
 )
 
@@ -111,7 +112,7 @@ type homePage struct {
 	frame
 	Sessions []lab.Session
 	MayOpen  bool
-	Faults   []Fault
+	Stages   []faultStage
 	Asked    lab.OpenRequest
 }
 
@@ -119,7 +120,7 @@ func (b *Board) homePage(r *http.Request) *homePage {
 	p := &homePage{
 		frame:   b.frame("Lab"),
 		MayOpen: b.Open,
-		Faults:  b.Faults,
+		Stages:  b.stages(nil),
 		Asked: lab.OpenRequest{
 			Name:    r.URL.Query().Get("name"),
 			Profile: r.URL.Query().Get("profile"),
@@ -221,8 +222,9 @@ type faultsPage struct {
 
 // faultStage are the faults of one stage.
 type faultStage struct {
-	Name   string
-	Faults []Fault
+	Name   answer.Stage
+	Chosen bool // one of them is
+	Faults []*answer.Fault
 }
 
 func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
@@ -237,24 +239,30 @@ func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
 
 	p := faultsPage{
 		frame:    v.frame("Deliberate faults", "faults"),
+		Stages:   v.stages(v.Session.Faults),
 		Chosen:   map[string]bool{},
 		Outcomes: outcomes,
 		Page:     v.root(),
 	}
-
 	for _, name := range v.Session.Faults {
 		p.Chosen[name] = true
 	}
 
-	for _, f := range v.Faults {
-		if n := len(p.Stages); n == 0 || p.Stages[n-1].Name != f.Stage {
-			p.Stages = append(p.Stages, faultStage{Name: f.Stage})
-		}
-		last := &p.Stages[len(p.Stages)-1]
-		last.Faults = append(last.Faults, f)
-	}
-
 	v.show(w, r, http.StatusOK, "faults", p)
+}
+
+// stages returns the faults that can be chosen, by stage.
+func (b *Board) stages(chosen []string) []faultStage {
+	var out []faultStage
+	for _, f := range b.Faults {
+		if n := len(out); n == 0 || out[n-1].Name != f.Stage {
+			out = append(out, faultStage{Name: f.Stage})
+		}
+		last := &out[len(out)-1]
+		last.Faults = append(last.Faults, f)
+		last.Chosen = last.Chosen || slices.Contains(chosen, f.Name)
+	}
+	return out
 }
 
 // setFaults chooses the faults of a form: those given, or none.

@@ -23,15 +23,6 @@ type Lab interface {
 	Issuers() []lab.Issuer
 }
 
-// Fault is one deliberate fault that can be chosen.
-type Fault struct {
-	Name    string
-	Stage   string
-	Title   string
-	Correct string // what a correct client does
-	Rule    string
-}
-
 // FaultOutcome is what clients did about a deliberate fault.
 type FaultOutcome struct {
 	Fault    string
