@@ -70,9 +70,13 @@ func (s *Server) labPages(root string, console bool) lab.Pages {
 			Open:     open,
 			Evidence: s.labEvidence(),
 			TLS:      s.start.labTLS,
-			Missing:  missing,
-			Now:      s.deps.Now,
-			Log:      s.deps.Log,
+			Finish: func(ctx context.Context, id string) error {
+				_, err := lab.FinishRun(ctx, s.lab, id)
+				return err
+			},
+			Missing: missing,
+			Now:     s.deps.Now,
+			Log:     s.deps.Log,
 		})
 
 		programs := api.New(api.Config{

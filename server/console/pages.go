@@ -66,7 +66,8 @@ func (c *console) home(w http.ResponseWriter, r *http.Request) {
 	html(w, r, "home", struct {
 		Ready  Readiness
 		Recent []audit.Decision
-	}{c.Ready(), c.Decisions.Recent(50)})
+		Lab    bool
+	}{c.Ready(), c.Decisions.Recent(50), c.Lab != nil})
 }
 
 func (c *console) style(w http.ResponseWriter, r *http.Request) {

@@ -30,15 +30,12 @@ type Config struct {
 	Root string // path of the pages, ending in a slash, such as /acme/lab/
 	Site string // name at the top of every page
 
-	// List shows the sessions and the day to everybody who reaches Root. Without it,
-	// a session is found by its ID alone.
+	// List is for the console: whoever reaches Root sees the sessions and the clients
+	// of a day. Elsewhere a session is found by its ID alone.
 	List bool
 
 	// Open lets everybody who reaches Root open a session.
 	Open bool
-
-	// Console is the address of the console's own pages, linked to; empty: none.
-	Console string
 
 	Faults []*answer.Fault // that can be chosen, by stage
 

@@ -39,7 +39,6 @@ type frame struct {
 	Title   string
 	Site    string
 	Root    string // of the lab
-	Console string
 	List    bool
 	Session *lab.Session
 	Here    string // name of the page among those of the session
@@ -50,11 +49,10 @@ type frame struct {
 
 func (b *Board) frame(title string) frame {
 	return frame{
-		Title:   title,
-		Site:    b.Site,
-		Root:    b.Root,
-		Console: b.Console,
-		List:    b.List,
+		Title: title,
+		Site:  b.Site,
+		Root:  b.Root,
+		List:  b.List,
 	}
 }
 
