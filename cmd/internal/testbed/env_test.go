@@ -73,7 +73,7 @@ func hasKeys(t *testing.T, w *Env) {
 	keys := func(v any) string { return strings.Join(slices.Sorted(maps.Keys(v.(map[string]any))), " ") }
 	first := func(name string) any { return m[name].([]any)[0] }
 	for name, got := range map[string]string{
-		"addresses admin auditor clients communities configs evidence gateways idp privateBase publicBase tlsCA users version": keys(m),
+		"addresses admin auditor clients communities configs evidence gateways idp lab privateBase publicBase tlsCA users version": keys(m),
 		"crl delegate idp private public":              keys(m["addresses"]),
 		"anchor crl issuer name uri":                   keys(first("communities")),
 		"cert key":                                     keys(first("communities").(map[string]any)["issuer"]),

@@ -95,6 +95,7 @@ lab:                         # sessions for clients under test, whose certificat
 {{- end}}
   open: public               # whoever reaches the gateway may open one
   plain: true                # one more has what arrives at the public base above
+  tls: tls/ca.pem            # authority of the public site, which testers download
   evidence: [gateway.jsonl, delegate.jsonl]
 patients: {{.Patients}}
 writable: true               # testers change data, too

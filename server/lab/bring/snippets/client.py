@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from datetime import datetime
+from datetime import datetime, timezone
 
 import jwt
 from cryptography import x509
@@ -48,8 +48,15 @@ def check_issued(cert, issuer):
     key, digest = issuer.public_key(), cert.signature_hash_algorithm
     how = [ec.ECDSA(digest)] if isinstance(key, ec.EllipticCurvePublicKey) else [padding.PKCS1v15(), digest]
     key.verify(cert.signature, cert.tbs_certificate_bytes, *how)
-    if cert.issuer != issuer.subject or not cert.not_valid_before <= datetime.utcnow() <= cert.not_valid_after:
+    if cert.issuer != issuer.subject or not valid(cert):
         raise ValueError("no chain to the anchor")
+
+
+def valid(cert):
+    """Reports whether cert is valid now. Before version 42, cryptography gives times without a zone."""
+    if hasattr(cert, "not_valid_before_utc"):
+        return cert.not_valid_before_utc <= datetime.now(timezone.utc) <= cert.not_valid_after_utc
+    return cert.not_valid_before <= datetime.utcnow() <= cert.not_valid_after
 
 
 # 1. The signed metadata: chain to the anchor, signature, issuer and time.
