@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,6 +21,7 @@ import (
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/lab/api"
 	"fhirdest.example/server/lab/board"
+	"fhirdest.example/server/lab/faulty"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -33,6 +36,11 @@ func (s *Server) openLab() error {
 		return nil
 	}
 
+	origins, err := faultyTLS{s}.open()
+	if err != nil {
+		return err
+	}
+
 	service, err := lab.New(lab.Config{
 		Settings: *s.cfg.Lab,
 		Public:   site(s.cfg.Public),
@@ -42,6 +50,7 @@ func (s *Server) openLab() error {
 		Dir:      filepath.Join(s.cfg.file(s.cfg.Data), "lab"),
 		Issuers:  s.start.lab,
 		Store:    s.site.stores.lab,
+		Origins:  origins,
 		NewSite:  s.newLabSite,
 		Now:      s.deps.Now,
 		Log:      s.deps.Log,
@@ -94,6 +103,94 @@ func (s *Server) labPages(root string, console bool) lab.Pages {
 			}
 			pages.ServeHTTP(w, r)
 		})
+	}
+}
+
+// faultyTLS are a Server's listeners for deliberate faults of TLS.
+type faultyTLS struct{ *Server }
+
+// open opens them, if they are configured, and returns their origins.
+func (s faultyTLS) open() (at lab.Origins, err error) {
+	if s.cfg.Lab.Faulty == "" {
+		return at, nil
+	}
+
+	public, err := url.Parse(s.cfg.Public)
+	if err != nil {
+		return at, err
+	}
+
+	s.faulty, err = faulty.Open(faulty.Config{
+		Listen:    s.cfg.Lab.Faulty,
+		Host:      public.Hostname(),
+		Authority: s.start.labFaulty,
+		Now:       s.deps.Now,
+		Ended: func(fault string, from net.Addr) {
+			lab.Faults{Service: s.lab}.Ended(fault, from)
+		},
+	})
+	if err != nil {
+		return at, complaint.New(fmt.Sprintf("lab.faulty: %v", err),
+			"choose an address whose next seven ports are free, too")
+	}
+
+	at.TLS = map[string]string{}
+	for _, l := range s.faulty {
+		if l.Fault == faulty.Sound {
+			at.Elsewhere = l.Origin()
+			continue
+		}
+		at.TLS[l.Fault] = l.Origin()
+	}
+	return at, nil
+}
+
+// serve serves them as the public listener is served.
+func (s faultyTLS) serve(failed chan<- error) (all []*http.Server) {
+	noPages := func(missing http.Handler) http.Handler { return missing }
+	for _, l := range s.faulty {
+		next := lab.Faults{Service: s.lab}.OverTLS(l.Fault, s.lab.Handler(s.site, noPages))
+		h := s.server(wire.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			l.Served(r)
+			next.ServeHTTP(w, r)
+		})))
+		h.ConnContext = wire.ConnContext
+		all = append(all, h)
+
+		c := wire.ListenerConfig{
+			TLS:       l.TLS,
+			Handshake: s.cfg.Timeouts.Handshake,
+			Refusal:   s.refuseFraming,
+		}
+		s.copy(&c)
+		nobody := func(net.Addr) bool { return false }
+		limited := newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, nobody)
+		go func() { failed <- h.Serve(wire.NewListener(limited, c)) }()
+	}
+	return all
+}
+
+// labAuthority reads the authority of web servers for listeners with faulty TLS.
+func (l *loader) labAuthority() *certs.CA {
+	if l.cfg.Lab == nil || l.cfg.Lab.FaultyAuthority == nil {
+		return nil
+	}
+
+	named := l.cfg.Lab.FaultyAuthority
+	id := l.pair("lab.faultyAuthority", named.Chain, named.Key)
+	if id == nil {
+		return nil
+	}
+	if !id.Leaf().IsCA {
+		l.Add("name the certificate of an authority, first in its file",
+			"lab.faultyAuthority.chain: %s (%s) is not a CA", named.Chain, certs.Describe(id.Leaf()))
+		return nil
+	}
+
+	return &certs.CA{
+		Cert:    id.Leaf(),
+		Key:     id.Key,
+		Parents: id.Chain[1:],
 	}
 }
 

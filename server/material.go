@@ -34,6 +34,7 @@ type material struct {
 	lab         []lab.Issuer
 	labTLS      []*x509.Certificate // authorities of the public site's TLS
 	warnings    []string            // what was accepted by policy and should be looked at
+	labFaulty   *certs.CA           // of listeners with faulty TLS; nil: there is none
 }
 
 // member is a community and what this destination holds in it: nothing where
@@ -84,6 +85,7 @@ func (l *loader) trust(m *material) {
 	l.collectors()
 	m.lab = l.lab(m.communities)
 	m.labTLS = l.labTLS()
+	m.labFaulty = l.labAuthority()
 	for i, c := range l.cfg.Communities {
 		m.lists = append(m.lists, l.lists(fmt.Sprintf("communities[%d]", i), c)...)
 	}

@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/lab"
+	"fhirdest.example/server/lab/faulty"
 	"fhirdest.example/udap/trace"
 )
 
@@ -38,6 +39,8 @@ type Server struct {
 	deps Deps
 	site *Site
 	lab  *lab.Service // nil: there is none
+
+	faulty []*faulty.Listener // for deliberate faults of TLS
 
 	public, admin net.Listener
 	health        net.Listener  // nil: none is configured
@@ -210,7 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	public, admin := s.publicServer(), s.server(s.adminHandler)
 	servers := []*http.Server{public, admin}
-	failed := make(chan error, 3)
+	failed := make(chan error, 3+len(s.faulty))
 	go func() { failed <- public.Serve(s.tap(s.public)) }()
 	go func() { failed <- admin.Serve(s.admin) }()
 	if s.health != nil {
@@ -218,6 +221,7 @@ func (s *Server) Run(ctx context.Context) error {
 		servers = append(servers, probes)
 		go func() { failed <- probes.Serve(s.health) }()
 	}
+	servers = append(servers, faultyTLS{s}.serve(failed)...)
 
 	var err error
 	select {
@@ -336,6 +340,7 @@ func (s *Server) Close() error {
 		}
 	}
 
+	errs = append(errs, faulty.Close(s.faulty))
 	if s.lines != nil {
 		errs = append(errs, s.lines.Close())
 	}
@@ -345,6 +350,7 @@ func (s *Server) Close() error {
 	s.public = nil
 	s.admin = nil
 	s.health = nil
+	s.faulty = nil
 	s.lines = nil
 
 	return errors.Join(errs...)

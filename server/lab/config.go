@@ -23,6 +23,7 @@ type Config struct {
 	Dir      string   // has one directory for each session
 	Issuers  []Issuer // of the certificates of sessions and of their testers; the first is the default
 	Store    Store
+	Origins  Origins // of listeners for deliberate faults
 
 	// NewSite returns what answers below the URLs of a session.
 	NewSite func(Place) (Site, error)

@@ -32,8 +32,9 @@ type live struct {
 	gone     bool // it is being removed
 	watchers map[*watcher]struct{}
 
-	traces pendingTraces
-	place  place // guarded by sites.mu
+	traces  pendingTraces
+	place   place // guarded by sites.mu
+	faulted faulted
 }
 
 func (s *Service) revive(known Session) *live {

@@ -54,7 +54,16 @@ func MakeReport(ctx context.Context, s *Service, id string) (*report.Report, err
 	if err != nil {
 		return nil, err
 	}
-	return report.New(about, report.Found{Rows: rows, Notes: notes}, earlier, s.cfg.Now())
+	faults, err := Faults{s}.reported(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+
+	return report.New(about, report.Found{
+		Rows:   rows,
+		Faults: faults,
+		Notes:  notes,
+	}, earlier, s.cfg.Now())
 }
 
 // FinishRun ends a session's present run and returns its report, which is kept: the

@@ -144,6 +144,9 @@ func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 	if err := req.check(); err != nil {
 		return Session{}, err
 	}
+	if err := (Faults{s}).check(req.Faults); err != nil {
+		return Session{}, err
+	}
 
 	s.expire(ctx)
 	id := newID()
@@ -206,7 +209,7 @@ func (r OpenRequest) check() error {
 		}
 	}
 
-	return checkFaults(r.Faults)
+	return nil
 }
 
 // Load returns how many sessions there are, how many have their stores open, and how
@@ -346,7 +349,7 @@ func (s *Service) SetFault(ctx context.Context, id string, names []string) error
 			Text:   "the plain session answers as the destination does: open a session for faults",
 		}
 	}
-	if err := checkFaults(names); err != nil {
+	if err := (Faults{s}).check(names); err != nil {
 		return err
 	}
 

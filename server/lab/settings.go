@@ -27,8 +27,12 @@ type Settings struct {
 	AtWork int `yaml:"atWork,omitempty"`
 	// Plain: one more session, "plain", watches the destination's own base URL.
 	Plain bool `yaml:"plain,omitempty"`
-	// Faulty is HOST:PORT of a listener with faulty TLS; none: there is no such fault.
+	// Faulty is HOST:PORT of the first of eight listeners with faulty TLS; the others
+	// have the next ports, or any where PORT is 0. None: there are no such faults.
 	Faulty string `yaml:"faulty,omitempty"`
+	// FaultyAuthority issues their certificates: an authority of web servers that the
+	// clients under test trust. None: there are the two faults alone that need none.
+	FaultyAuthority *AuthoritySettings `yaml:"faultyAuthority,omitempty"`
 	// TLS is a PEM file of the authorities of the public site's TLS, for testers to
 	// download; none: public ones.
 	TLS string `yaml:"tls,omitempty"`
@@ -42,6 +46,12 @@ type IssuerSettings struct {
 	Chain     string `yaml:"chain"`         // PEM file, the issuing authority first
 	Key       string `yaml:"key"`           // PEM file, unencrypted
 	CRL       string `yaml:"crl,omitempty"` // distribution point written into certificates
+}
+
+// AuthoritySettings is an authority that issues certificates of web servers.
+type AuthoritySettings struct {
+	Chain string `yaml:"chain"` // PEM file, the issuing authority first
+	Key   string `yaml:"key"`   // PEM file, unencrypted
 }
 
 // WithDefaults returns the settings with the stated defaults filled in.
@@ -95,6 +105,9 @@ func (s Settings) Check(cs *complaint.List, communities []string) {
 		if _, _, err := net.SplitHostPort(s.Faulty); err != nil {
 			cs.Add("write HOST:PORT, such as 127.0.0.1:9446", "lab.faulty: %q is not an address to listen on", s.Faulty)
 		}
+	}
+	if s.Faulty == "" && s.FaultyAuthority != nil {
+		cs.Add("give lab.faulty, or leave it out", "lab.faultyAuthority: there are no listeners with faulty TLS")
 	}
 }
 

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 )
@@ -121,7 +120,7 @@ func (s *sites) start(l *live) error {
 // openSite makes what a session needs and returns its site.
 func (s *Service) openSite(l *live) (Site, error) {
 	session := l.state()
-	dir := filepath.Join(s.cfg.Dir, session.ID)
+	dir := s.cfg.dirOf(session)
 	identities, err := issuing{s.cfg}.identities(session, dir)
 	if err != nil {
 		return nil, fmt.Errorf("lab: certificates of a session: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/lab"
+	"fhirdest.example/udap/client"
 )
 
 // Lab configures a lab whose sessions have certificates in both communities: a change
@@ -96,6 +97,19 @@ func (s *LabSession) Kept() []*lab.Kept {
 
 		all = append(all, page.Exchanges...)
 	}
+}
+
+// API asks the session's JSON interface at the console.
+func (s *LabSession) API(method, name string, body any, status int, to any) {
+	s.of.tb.Helper()
+	s.of.console(method, "/lab/"+s.Session.ID+"/api/"+name, body, status, to)
+}
+
+// DialedAt is an originator of the session that connects to another address.
+func (s *LabSession) DialedAt(address string, c *certs.Community, id *certs.Identity) *client.Client {
+	there := *s.Destination
+	there.Addr = address
+	return there.Originator(c, id)
 }
 
 // console asks the console's JSON interface.

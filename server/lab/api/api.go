@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/conform/report"
+	"fhirdest.example/udap/fault/answer"
 )
 
 // Config is what the interface serves, and to whom.
@@ -136,7 +138,7 @@ func (a *API) find(id, name string) (found resource, rest string) {
 var ofSession = map[string]resource{
 	"session":     {"GET": (*request).session, "DELETE": (*request).remove},
 	"exchanges":   {"GET": (*request).exchanges},
-	"faults":      {"POST": (*request).faults},
+	"faults":      {"GET": (*request).catalogue, "POST": (*request).faults},
 	"client":      {"POST": (*request).client},
 	"finish":      {"POST": (*request).finish},
 	"report.json": {"GET": (*request).report},
@@ -370,6 +372,58 @@ func (r *request) faults() error {
 		return err
 	}
 	return r.session()
+}
+
+// faultEntry is one fault of the catalogue, and what clients did about it.
+type faultEntry struct {
+	Name    string          `json:"name"`
+	Stage   string          `json:"stage"`
+	Title   string          `json:"title"`
+	Correct string          `json:"correct"` // what a correct client does
+	Rule    string          `json:"rule"`
+	Lasts   string          `json:"lasts"`
+	Within  float64         `json:"within"`         // seconds in which requests are read
+	Ignored string          `json:"ignored"`        // what shows that a client ignored it
+	Base    string          `json:"base,omitempty"` // FHIR base URL that has it, where it is not the session's
+	Chosen  bool            `json:"chosen"`
+	Outcome *answer.Outcome `json:"outcome,omitempty"` // none: it is not chosen and was not seen
+}
+
+// catalogue answers with all faults that the session can have.
+func (r *request) catalogue() error {
+	session, err := r.Lab.Session(r.id)
+	if err != nil {
+		return err
+	}
+	known := lab.Faults{Service: r.Lab}
+	outcomes, err := known.Noticed(r.Context(), r.id)
+	if err != nil {
+		return err
+	}
+
+	var all struct {
+		Faults []faultEntry `json:"faults"`
+	}
+	for _, f := range known.All() {
+		e := faultEntry{
+			Name:    f.Name,
+			Stage:   string(f.Stage),
+			Title:   f.Title,
+			Correct: f.Correct,
+			Rule:    f.Rule,
+			Lasts:   string(f.Lasts),
+			Within:  f.Within.Seconds(),
+			Ignored: f.Ignored,
+			Base:    known.Base(session, f.Name),
+			Chosen:  slices.Contains(session.Faults, f.Name),
+		}
+		if i := slices.IndexFunc(outcomes, func(o answer.Outcome) bool { return o.Fault == f.Name }); i >= 0 {
+			e.Outcome = &outcomes[i]
+		}
+		all.Faults = append(all.Faults, e)
+	}
+
+	return r.answer(http.StatusOK, all)
 }
 
 func (r *request) client() error {

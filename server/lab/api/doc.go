@@ -9,7 +9,8 @@
 //	DELETE ID/api/session           removes it with all that it has
 //	GET    ID/api/exchanges         ?from=1&n=100: what arrived, with what is found about it
 //	GET    ID/api/exchanges/N       one of them
-//	POST   ID/api/faults            {"faults":[...]}: chooses deliberate faults
+//	GET    ID/api/faults            deliberate faults, and what clients did about them
+//	POST   ID/api/faults            {"faults":[...]}: chooses them; a fault of TLS has a base of its own
 //	POST   ID/api/client            issues a certificate
 //	GET    ID/api/report.json       report of the present run; .html, .xml (JUnit) as well
 //	GET    ID/api/badge.svg         its result as a small picture

@@ -26,7 +26,7 @@ const (
 
 // pointOf returns the kind of answer that a request asks for.
 func (w *workshop) pointOf(r *http.Request) point {
-	at := r.URL.EscapedPath()
+	at := w.publicPath(r)
 	base, issuer := path(w.Base), path(w.Issuer)
 	switch at {
 	case base + "/.well-known/udap":

@@ -16,9 +16,10 @@ import (
 
 // Tools are what faults are made with: the addresses and the keys of one session.
 type Tools struct {
-	Base   string // public FHIR base URL
-	Issuer string // public URL of the authorization server
-	Now    func() time.Time
+	Base    string // public FHIR base URL
+	Private string // the same under the private site; empty: there is none
+	Issuer  string // public URL of the authorization server, beside the base
+	Now     func() time.Time
 
 	// Communities are those in which the session has a certificate; metadata that
 	// asks for none is signed by the first.
@@ -148,6 +149,21 @@ var foreignCommunity = sync.OnceValues(func() (*certs.Community, error) {
 var foreignKey = sync.OnceValues(func() (crypto.Signer, error) {
 	return certs.NewKey(certs.RSA2048)
 })
+
+// publicPath returns the path that a request would have under the public site.
+func (w *workshop) publicPath(r *http.Request) string {
+	at := r.URL.EscapedPath()
+	if w.Private == "" {
+		return at
+	}
+
+	site := strings.TrimSuffix(path(w.Private), "/fhir")
+	rest, ok := strings.CutPrefix(at, site+"/")
+	if !ok {
+		return at
+	}
+	return strings.TrimSuffix(path(w.Base), "/fhir") + "/" + rest
+}
 
 // path returns the path of a URL, as requests have it.
 func path(text string) string {
