@@ -91,7 +91,7 @@ func TestCommunityVerifies(t *testing.T) {
 }
 
 func TestRawURIsKeepEveryByte(t *testing.T) {
-	// Covers: case 324, row 17 of the diagnostics: '#' and odd bytes survive
+	// Covers: case 324, D-17: '#' and odd bytes survive
 	c := testCommunity(t, P256)
 	uris := []string{
 		"https://a.test/x#T-TREAT", "https://a.test/%7Eb/../c", "HTTPS://A.TEST/",
@@ -222,7 +222,7 @@ func TestLists(t *testing.T) {
 }
 
 func TestPKCS12(t *testing.T) {
-	// Covers: case 324, row 19 of the diagnostics
+	// Covers: case 324, D-19
 	for _, kind := range []KeyKind{RSA2048, P256} {
 		id := testIdentity(t, testCommunity(t, kind), kind, "https://client1.test/app#x")
 		for _, legacy := range []bool{false, true} {
@@ -250,7 +250,7 @@ func TestPKCS12(t *testing.T) {
 }
 
 func TestIdentityCheck(t *testing.T) {
-	// Covers: case 324, row 11 of the diagnostics
+	// Covers: case 324, D-11
 	c := testCommunity(t, P256)
 	good := testIdentity(t, c, P256, "https://a.test")
 	other := testIdentity(t, c, P256, "https://b.test")

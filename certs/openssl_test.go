@@ -24,7 +24,7 @@ func openssl(t *testing.T, dir string, args ...string) string {
 }
 
 func TestOpenSSLReadsOurs(t *testing.T) {
-	// Covers: case 324, row 19 of the diagnostics
+	// Covers: case 324, D-19
 	dir := t.TempDir()
 	for _, kind := range []KeyKind{RSA2048, P256} {
 		c := testCommunity(t, kind)
@@ -88,7 +88,7 @@ func TestOpenSSLReadsOurs(t *testing.T) {
 }
 
 func TestWeReadOpenSSLs(t *testing.T) {
-	// Covers: case 324, row 19 of the diagnostics
+	// Covers: case 324, D-19
 	dir := t.TempDir()
 	openssl(t, dir, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj",
 		"/CN=Foreign CA", "-days", "30")

@@ -15,7 +15,7 @@ import (
 // what it registered, and the trace has what a stricter server will want; where
 // it is ssraa-2 and scope is required it is refused.
 //
-// Covers: row 44 of the diagnostics
+// Covers: D-44
 func TestFirstEditionByConfiguration(t *testing.T) {
 	const (
 		noScope  = "the registered scopes were granted; a stricter server refuses a request without scope"

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fhirdest.example/server/oauth"
@@ -35,6 +36,7 @@ type front struct {
 	meter   *meter
 	record  func(*trace.Trace)
 	now     func() time.Time
+	warned  atomic.Bool // of a field that names another host
 }
 
 // checkFront is the one check of the front: whether a request is one for this server.
@@ -153,9 +155,7 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		f.refuse(w, r, http.StatusMethodNotAllowed, "no resource here has this method")
 	case to == nil:
-		// RFC 9110 15.5.20: not a name of ours. It is not quoted back.
-		f.refuse(w, r, http.StatusMisdirectedRequest,
-			"this server does not answer for the host that the request names")
+		f.misdirected(w, r)
 	case r.RequestURI == "*" && r.Method == http.MethodOptions:
 		w.Header().Set("Allow", strings.Join(allMethods, ", "))
 		w.WriteHeader(http.StatusNoContent)
@@ -185,6 +185,20 @@ func (f *front) check(w http.ResponseWriter, r *http.Request) http.Handler {
 	}
 
 	return nil
+}
+
+// misdirected answers a request for a name that is none of ours (RFC 9110 15.5.20).
+// The answer does not have them: the operator finds both names in the trace.
+func (f *front) misdirected(w http.ResponseWriter, r *http.Request) {
+	found := trace.Finding{
+		Expected: "the host of the public base URL, " + f.public[0],
+		Found:    "the host " + clip(r.Host),
+		Remedy:   "an intermediary must forward the Host field as the client sent it",
+	}
+	f.refuseBy(checkFront, found, w, r, refusal{
+		http.StatusMisdirectedRequest,
+		"this server does not answer for the host that the request names",
+	})
 }
 
 func (f *front) handler(r *http.Request) http.Handler {
@@ -236,8 +250,16 @@ func (f *front) noteForwarded(r *http.Request) {
 		return
 	}
 	f.meter.forwarded.Inc()
-	f.log.Debug(
-		"X-Forwarded-Host disagrees with the public base URL and is not used",
+	level := slog.LevelDebug
+	if !f.warned.Swap(true) { // clients could fill the log
+		level = slog.LevelWarn
+	}
+	f.log.Log(
+		r.Context(),
+		level,
+		"X-Forwarded-Host disagrees with the public base URL and is not used; further ones are counted",
+		"expected",
+		f.public[0],
 		"found",
 		clip(host),
 	)

@@ -385,7 +385,7 @@ func open(dir string) error {
 // The console has its own listener, and the public one knows nothing of
 // it.
 //
-// Covers: case 270, case 277, case 327
+// Covers: case 270, case 277, case 327, D-16
 func TestAdminListener(t *testing.T) {
 	d := servertest.Start(t)
 	d.Do("POST", "/acme/oauth/token", strings.NewReader("grant_type=x"), "Content-Type",

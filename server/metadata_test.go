@@ -315,7 +315,7 @@ func TestMetadataPathVariants(t *testing.T) {
 		}
 	}
 
-	// A base URL written with a slash at its end (row 4 of the diagnostics).
+	// A base URL written with a slash at its end (D-04).
 	if _, text := d.Get("/acme/fhir//.well-known/udap"); !strings.Contains(text,
 		"the FHIR base URL is "+servertest.Base+", without a slash at its end") {
 		t.Errorf("the canonical base is not named: %s", text)

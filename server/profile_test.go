@@ -15,8 +15,8 @@ import (
 // purposes: those of its newest edition, each by the fragment of the URI in a
 // certificate of its own.
 //
-// Covers: case 157, S1-216, row 45 of the diagnostics, row 46 of the diagnostics, row 47
-// of the diagnostics, row 48 of the diagnostics
+// Covers: case 157, S1-216, D-45, D-46, D-47,
+// D-48
 func TestProfileTEFCA(t *testing.T) {
 	d := servertest.Start(t, func(w *servertest.Env) { w.Config.Communities[0].Profile = "tefca" })
 	if _, text := d.Get(wellKnown); !strings.Contains(text, `"tefca_ias"`) {

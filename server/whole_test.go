@@ -203,7 +203,7 @@ func TestLeafAloneOfOurOwnIssuer(t *testing.T) {
 // A wildcard covers the types that there are, listed or not, and no other
 // word; a client that asks for nothing else gets a short list of what there is.
 //
-// Covers: S2-14, S2-16, row 39 of the diagnostics
+// Covers: S2-14, S2-16, D-39
 func TestWildcardCoversTypesOnly(t *testing.T) {
 	d := servertest.Start(t)
 	s := d.Session(d.A, d.Client(d.A, "https://client1.test/app"), "system/Nope.read system/Basic.read")

@@ -108,7 +108,7 @@ func (val *validation) assertionNames(e *envelope, client caller, param string, 
 
 	case !client.known:
 		return val.refuseClaim(k.iss, trace.Finding{
-			Expected: "a client_id that is registered here",
+			Expected: "a client_id that is registered at the server of " + val.exp.Audience,
 			Found:    iss,
 			Remedy:   uriForID(uris, iss, iss),
 		})

@@ -136,7 +136,7 @@ func (val *validation) times(e *envelope, out *Verified) error {
 	if !out.Expires.IsZero() && !out.IssuedAt.IsZero() { // else it is noted that they are not there
 		err = val.tr.Independent(
 			func() error { return val.lifetime(out.Expires, out.IssuedAt) },
-			func() error { return val.notExpired(out.Expires, skew) },
+			func() error { return val.notExpired(out, skew) },
 			func() error { return val.issued(out.IssuedAt, skew) },
 			func() error { return val.notBefore(e, skew) },
 		)
@@ -176,18 +176,27 @@ func (val *validation) date(e *envelope, c trace.Check, name string, into *time.
 	return nil
 }
 
-func (val *validation) notExpired(exp time.Time, skew time.Duration) error {
-	c, now := val.kind.checks.exp, val.exp.Now
+func (val *validation) notExpired(out *Verified, skew time.Duration) error {
+	c, now, exp := val.kind.checks.exp, val.exp.Now, out.Expires
 	if !now.Before(exp.Add(skew)) {
 		return val.refuseClaim(c, trace.Finding{
 			Expected: "exp after " + trace.Stamp(now),
 			Found:    trace.Stamp(exp) + ", " + now.Sub(exp).Round(time.Second).String() + " ago",
-			Remedy:   "sign a new one for each request, and check the clock",
+			Remedy:   expiredRemedy(now.Sub(out.IssuedAt)),
 		})
 	}
 
 	val.tr.Pass(c, "after "+trace.Stamp(now), trace.Stamp(exp))
 	return nil
+}
+
+// expiredRemedy is for a JWT of that age, by its iat.
+func expiredRemedy(age time.Duration) string {
+	remedy := "sign a new one for each request, and check the clock"
+	if age < time.Second {
+		return remedy
+	}
+	return remedy + ": if this one was new, your clock is " + seconds(age.Round(time.Second)) + " behind ours"
 }
 
 func (val *validation) lifetime(exp, iat time.Time) error {

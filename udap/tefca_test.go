@@ -158,7 +158,7 @@ func identityToken(t *testing.T, header string, claims map[string]any) string {
 // TEFCA's object for individual access, member by member: what is wrong is
 // refused, what its SOP wants and servers in the field do without is a warning.
 //
-// Covers: S1-198, row 45 of the diagnostics
+// Covers: S1-198, D-45
 func TestIndividualAccess(t *testing.T) {
 	const uri = "https://client1.test/app#T-IAS"
 	related := map[string]any{"resourceType": "RelatedPerson", "patient": map[string]any{"display": "self"}}

@@ -40,7 +40,7 @@ func (b *buffer) String() string {
 }
 
 func TestServe(t *testing.T) {
-	// Covers: row 13 of the diagnostics
+	// Covers: D-13
 	dir := t.TempDir()
 	a, err := authority.Create(filepath.Join(dir, "a"), authority.About{
 		URI:  "urn:a",
@@ -214,7 +214,7 @@ func TestShowIsPrintable(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	// Covers: rows 1, 2, 17, 18, 20, 24 of the diagnostics
+	// Covers: D-01, D-02, D-17, D-18, D-20, D-24
 	root, err := certs.NewCommunity(certs.CommunityPlan{
 		Name:      "L",
 		Key:       certs.P256,

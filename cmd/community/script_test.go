@@ -20,6 +20,6 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs whole sessions of the command line.
 func TestScripts(t *testing.T) {
-	// Covers: cases 323, 324, 326, 331; rows 17, 19, 24, 49 of the diagnostics
+	// Covers: cases 323, 324, 326, 331; D-17, D-19, D-24, D-49
 	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
 }

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	// Covers: S2-07, S2-20, S1-066, S1-067, case 333, case 070, diagnostics rows 1, 5, 11, 19, 23, 49
+	// Covers: S2-07, S2-20, S1-066, S1-067, case 333, case 070, D-01, D-05, D-11, D-19, D-23, D-49
 	d := servertest.Start(t, servertest.Lab)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",

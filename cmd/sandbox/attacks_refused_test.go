@@ -19,8 +19,8 @@ import (
 // through the intermediaries, with each kind of key, before and after a kill.
 //
 // Covers: case 016, case 018, case 023, case 032, case 036, case 041, case 089, case 092,
-// case 121, case 128, case 129, case 131, case 143, case 150, case 222, case 225, row 11
-// of the diagnostics, row 18 of the diagnostics, row 26 of the diagnostics
+// case 121, case 128, case 129, case 131, case 143, case 150, case 222, case 225, D-11,
+// D-18, D-26
 func TestAttacksFromOutside(t *testing.T) {
 	ownTemp(t)
 	st, d := bedFor(t, testbed.Config{Separate: true}, nil)

@@ -174,6 +174,9 @@ func TestMessagesOfEarlierRunsAreNotCompared(t *testing.T) {
 	}
 }
 
+// The report is one page with every check of each client, which needs nothing else.
+//
+// Covers: D-50
 func TestReportIsOneFileThatEscapes(t *testing.T) {
 	d := paperDemo(t)
 	d.exchange(t, 1, "read", allHops...)

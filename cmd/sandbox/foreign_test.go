@@ -71,7 +71,7 @@ func (o outside) identity(t *testing.T, base string) (p12, password string) {
 }
 
 func TestForeignOriginatorIsServed(t *testing.T) {
-	// Covers: row 49 of the diagnostics
+	// Covers: D-49
 	ownTemp(t)
 	public := heldAddress(t)
 	theirs := newOutside(t)

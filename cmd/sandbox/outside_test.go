@@ -128,7 +128,7 @@ func (c opensslCommunity) file(name string) string { return filepath.Join(c.dir,
 // knows nothing but OpenSSL has a destination that serves its members, and a
 // sheet to hand to them.
 //
-// Covers: row 49 of the diagnostics
+// Covers: D-49
 func TestCommunityMadeByOpenSSL(t *testing.T) {
 	ownTemp(t)
 	public := heldAddress(t)

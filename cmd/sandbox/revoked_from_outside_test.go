@@ -64,7 +64,7 @@ func (a *attacker) within(name string, want int, ask func() answer) answer {
 // root's key: what its list and the root's say counts within the refresh, and
 // an older list undoes nothing, not even after a kill.
 //
-// Covers: case 068, case 069, case 070, case 072, row 13 of the diagnostics, row 15 of the diagnostics
+// Covers: case 068, case 069, case 070, case 072, D-13, D-15
 func TestRevocationFromOutside(t *testing.T) {
 	ownTemp(t)
 	st, d := bedFor(t, testbed.Config{Separate: true}, nil)

@@ -374,7 +374,7 @@ func FuzzMeet(f *testing.F) {
 // A client that registers a thousand granular scopes of one type and then asks
 // for wildcards, or for a thousand half-matching ones, costs some milliseconds.
 //
-// Covers: case 237, case 155, row 39 of the diagnostics
+// Covers: case 237, case 155, D-39
 func TestNegotiationIsBounded(t *testing.T) {
 	c, err := NewCatalogue([]string{
 		"system/*.rs",

@@ -25,14 +25,17 @@ var requirements string
 //go:embed cases.tsv
 var cases string
 
-// row is one requirement or security case: its id, our own short title, and,
+//go:embed diagnostics.tsv
+var diagnostics string
+
+// row is one requirement, security case or common mistake: its id, our own short title, and,
 // where no test shows it, the reason.
 type row struct{ id, title, note string }
 
 func readRows() ([]row, error) {
 	var out []row
 	seen := map[string]bool{}
-	for _, text := range strings.Split(requirements+cases, "\n") {
+	for _, text := range strings.Split(requirements+cases+diagnostics, "\n") {
 		if text == "" || strings.HasPrefix(text, "#") {
 			continue
 		}
@@ -72,7 +75,7 @@ func (n testName) String() string {
 
 var (
 	coversLine = regexp.MustCompile(`(?m)^//\s*Covers:(.*)$`)
-	idShape    = regexp.MustCompile(`\b(S1-\d{3}|S2-\d{2}|ER-\d{2}|FS-\d{2,3}|case \d{3})\b`)
+	idShape    = regexp.MustCompile(`\b(S1-\d{3}|S2-\d{2}|ER-\d{2}|FS-\d{2,3}|D-\d{2}|case \d{3})\b`)
 	listShape  = regexp.MustCompile(`\bcases? \d{3}(?:-\d{3})?(?:, (?:case )?\d{3}(?:-\d{3})?)*\b`)
 	partShape  = regexp.MustCompile(`(\d{3})(?:-(\d{3}))?`)
 )

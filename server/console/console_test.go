@@ -232,7 +232,7 @@ func TestReady(t *testing.T) {
 // The sheet to hand out has the base URL and, for each community, the anchors'
 // fingerprints and the names in our certificates, on lines of their own.
 //
-// Covers: row 49 of the diagnostics
+// Covers: D-49
 func TestSheet(t *testing.T) {
 	b := newEnv(true)
 	b.state.Issuer = "https://h/oauth"

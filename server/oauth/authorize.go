@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -185,7 +184,7 @@ func (a *authorization) client(ctx context.Context) error {
 
 	refuse := func(found, remedy string) error {
 		return a.tr.Refuse(checkAuthorizeClient, trace.InvalidClient, trace.Finding{
-			Expected: "a client that is registered for " + authorizationCode,
+			Expected: "a client that is registered for " + authorizationCode + " at " + a.service.urls.Issuer,
 			Found:    found,
 			Remedy:   remedy,
 		})
@@ -573,32 +572,4 @@ func (a *authorization) idp(requested []string) {
 			Remedy:   "idp was ignored; ask for the scope udap for Tiered OAuth",
 		})
 	}
-}
-
-// parseQuery parses the parameters of an authorization request. It returns the
-// names that have two values; every other mistake is an error.
-func parseQuery(query string) (p Params, twice []string, err error) {
-	p = Params{}
-	if n := strings.Count(query, "&"); n >= maxParameters {
-		return nil, nil, fmt.Errorf("%d parameters, at most %d are allowed", n+1, maxParameters)
-	}
-
-	for pair := range strings.SplitSeq(query, "&") {
-		rawName, rawValue, _ := strings.Cut(pair, "=")
-		name, err1 := url.QueryUnescape(rawName)
-		value, err2 := url.QueryUnescape(rawValue)
-		switch {
-		case err1 != nil || err2 != nil:
-			return nil, nil, fmt.Errorf("a parameter that is badly escaped")
-		case value == "":
-			continue
-		case p[name] != "":
-			twice = append(twice, name)
-		}
-
-		p[name] = value
-	}
-
-	slices.Sort(twice)
-	return p, slices.Compact(twice), nil
 }

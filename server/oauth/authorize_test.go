@@ -68,7 +68,7 @@ func TestAuthorizeHandsOn(t *testing.T) {
 
 // A client or redirect URI that cannot be trusted is never redirected to.
 //
-// Covers: S1-242, case 182, case 183, case 185, case 201, case 203
+// Covers: S1-242, case 182, case 183, case 185, case 201, case 203, D-42
 func TestAuthorizeShowsPage(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
@@ -129,7 +129,8 @@ func TestOnlyRedirectURI(t *testing.T) {
 // Every other mistake comes back to the client, with its state.
 //
 // Covers: S1-258, S1-260, S1-264
-// Covers: S2-12, S2-13, S2-16, case 170, case 186, case 187, case 188, case 189, case 190, case 192, case 193
+// Covers: S2-12, S2-13, S2-16, case 170, case 186, case 187, case 188, case 189, case 190, case 192, case 193,
+// D-42
 func TestAuthorizeRedirectsMistakes(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)
@@ -289,7 +290,7 @@ func TestAuthorizeRefreshScopesAlone(t *testing.T) {
 // A client of edition 1 may leave out PKCE and state, and is told; one of edition 2
 // beside it may not.
 //
-// Covers: S2-12, S2-13
+// Covers: S2-12, S2-13, D-43
 func TestAuthorizeOfEdition1(t *testing.T) {
 	p := newPeople(t, func(c *oauth.Config) {
 		c.Verifier.Communities[1].Policy.Edition = 1
@@ -379,5 +380,29 @@ func TestDecline(t *testing.T) {
 			req.Trace.Code != code {
 			t.Errorf("%s: %v", code, v)
 		}
+	}
+}
+
+// A redirect URI that is not quite a registered one is shown beside it, from the first
+// character that differs, at both endpoints.
+//
+// Covers: D-09
+func TestDifferenceOfRedirectURIs(t *testing.T) {
+	p := newPeople(t)
+	a := p.app(udaptest.Client1URI)
+	const sent, words = redirectURI + "/", `differs from character 24 on: "" is registered, "/" was sent`
+	for _, method := range []string{"GET", "POST"} {
+		p.browse(method, a.query("redirect_uri", sent).Encode())
+		step := p.lastTrace().Steps[len(p.lastTrace().Steps)-1]
+		if step.Check != "authorize.redirect_uri" || !strings.Contains(step.Remedy, words) {
+			t.Errorf("by %s: %+v", method, step)
+		}
+	}
+
+	a.redeem(a.code(), "redirect_uri", sent)
+	tr := p.lastTrace()
+	if step := tr.Steps[len(tr.Steps)-1]; tr.RefusedBy != "token.redirect_uri" ||
+		!strings.Contains(step.Remedy, words) {
+		t.Errorf("%s: %+v", tr.RefusedBy, step)
 	}
 }

@@ -172,7 +172,7 @@ func TestThousandRedeemOneCode(t *testing.T) {
 
 // A mistake with a code is refused, and does not use the code up.
 //
-// Covers: S1-148, S1-150, S2-13, case 168, case 169, case 171
+// Covers: S1-148, S1-150, S2-13, case 168, case 169, case 171, D-43
 func TestRedeemRefuses(t *testing.T) {
 	p := newPeople(t)
 	a := p.app(udaptest.Client1URI)

@@ -3,6 +3,7 @@ package oauth
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,34 @@ func parseForm(body string) (Params, error) {
 	}
 
 	return p, nil
+}
+
+// parseQuery parses the parameters of an authorization request. It returns the
+// names that have two values; every other mistake is an error.
+func parseQuery(query string) (p Params, twice []string, err error) {
+	p = Params{}
+	if n := strings.Count(query, "&"); n >= maxParameters {
+		return nil, nil, fmt.Errorf("%d parameters, at most %d are allowed", n+1, maxParameters)
+	}
+
+	for pair := range strings.SplitSeq(query, "&") {
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err1 := url.QueryUnescape(rawName)
+		value, err2 := url.QueryUnescape(rawValue)
+		switch {
+		case err1 != nil || err2 != nil:
+			return nil, nil, fmt.Errorf("a parameter that is badly escaped")
+		case value == "":
+			continue
+		case p[name] != "":
+			twice = append(twice, name)
+		}
+
+		p[name] = value
+	}
+
+	slices.Sort(twice)
+	return p, slices.Compact(twice), nil
 }
 
 // unescape decodes a name or a value. Most have no escape, authentication

@@ -185,7 +185,7 @@ func TestLaunchWithoutItsScope(t *testing.T) {
 // A scope that is not granted, though others are, is named in the trace with what was
 // probably meant.
 //
-// Covers: row 41 of the diagnostics
+// Covers: D-41
 func TestMisspeltScopeAtTheAuthorizationEndpoint(t *testing.T) {
 	e := newLaunched(t)
 	r, tr, err := e.parse("OpenID patient/Patient.rs", "")

@@ -261,7 +261,7 @@ func (s *Service) register(
 
 	tr.ClientID = stored.ID
 	passJTI(tr, checkRegisterJTI)
-	noteRegistered(stored, previous, st, tr)
+	noteRegistered(s.urls.Issuer, stored, previous, st, tr)
 	status := http.StatusCreated
 	if previous != nil {
 		status = http.StatusOK
@@ -279,8 +279,8 @@ func (s *Service) register(
 // noteRegistered records what became of the registration, and that the
 // certificate is another one than before, where it is: people renew certificates
 // and then look for the reason of a changed behaviour.
-func noteRegistered(stored, previous *Registration, st *udap.SoftwareStatement, tr *trace.Trace) {
-	under := fmt.Sprintf("%s, %s", stored.Community, stored.Client)
+func noteRegistered(issuer string, stored, previous *Registration, st *udap.SoftwareStatement, tr *trace.Trace) {
+	under := fmt.Sprintf("%s, %s at %s", stored.Community, stored.Client, issuer)
 	if previous == nil {
 		tr.Effect = trace.Registered
 		tr.Pass(checkRegistered, under, "registered as "+string(stored.ID))

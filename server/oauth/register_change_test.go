@@ -66,7 +66,7 @@ func TestAnotherClientsName(t *testing.T) {
 	})
 }
 
-// Covers: S1-119, S1-120, S1-124, case 124, case 147
+// Covers: S1-119, S1-120, S1-124, case 124, case 147, D-21
 func TestRenewedKey(t *testing.T) {
 	e := newEnv(t)
 	old := e.client(e.w.A, udaptest.Client1URI)
@@ -115,7 +115,7 @@ func TestCommunityByOrder(t *testing.T) {
 	}
 }
 
-// Covers: S1-119, S2-10, case 127, case 128
+// Covers: S1-119, S2-10, case 127, case 128, D-35
 func TestChangeReplaces(t *testing.T) {
 	e := newEnv(t)
 	c := e.client(e.w.A, udaptest.Client1URI)

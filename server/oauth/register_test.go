@@ -184,7 +184,7 @@ func TestRegistrationBody(t *testing.T) {
 	}
 }
 
-// Covers: S1-102, row 31 of the diagnostics, row 37 of the diagnostics
+// Covers: S1-102, D-31, D-37
 func TestRegistrationBodyIsExplained(t *testing.T) {
 	e := newEnv(t)
 	for body, want := range map[string]string{
@@ -433,7 +433,7 @@ func TestScopeSubset(t *testing.T) {
 
 // A scope whose case is wrong is not granted, and the right one is named.
 //
-// Covers: S2-10, row 31 of the diagnostics, row 41 of the diagnostics
+// Covers: S2-10, D-31, D-41
 func TestScopeWithWrongCase(t *testing.T) {
 	e := newEnv(t, func(c *oauth.Config) { c.Personal = catalogue(t, "openid", "fhirUser", "user/Patient.rs") })
 	c := e.client(e.w.A, udaptest.Client1URI)

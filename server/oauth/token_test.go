@@ -430,7 +430,7 @@ func TestTokenScope(t *testing.T) {
 // A token request without scope gets the registered ones, with a warning, and is
 // refused where the community's policy says so (UDAP Security 2.0, 7.3).
 //
-// Covers: S2-15, case 155, row 44 of the diagnostics
+// Covers: S2-15, case 155, D-44
 func TestTokenWithoutScope(t *testing.T) {
 	for _, edition := range []int{1, 2} {
 		for _, required := range []bool{false, true} {
@@ -467,7 +467,7 @@ func testTokenWithoutScope(t *testing.T, edition int, required bool, absent stri
 
 // A request that would take too long to compare is refused, and not granted in part.
 //
-// Covers: case 155, case 237, row 39 of the diagnostics
+// Covers: case 155, case 237, D-39
 func TestTooManyScopes(t *testing.T) {
 	e := newEnv(t)
 	c := e.client(e.w.A, udaptest.Client1URI)

@@ -105,7 +105,7 @@ func (e *env) unavailable(path, contentType, body, secret string) {
 // A server that cannot store what it must never answers as if it had: it says
 // when to try again, and the cause is for the operator alone.
 //
-// Covers: S1-114, case 178, row 37 of the diagnostics
+// Covers: S1-114, case 178, D-37
 func TestStoreTrouble(t *testing.T) {
 	for _, req := range signedRequests() {
 		t.Run(req.name, func(t *testing.T) {
@@ -149,7 +149,7 @@ func (b *busySource) CRLs(ctx context.Context, q udap.CRLQuery) []udap.CRLAnswer
 // A server too busy to fetch a CRL says so: that is no verdict about the client,
 // and its JWT is not used up.
 //
-// Covers: S1-114, row 13 of the diagnostics
+// Covers: S1-114, D-13
 func TestBusyServer(t *testing.T) {
 	for _, rule := range []udap.RevocationRule{udap.RevocationRequired, udap.RevocationSoft} {
 		for _, req := range signedRequests() {

@@ -103,7 +103,7 @@ func TestSessionAtTheDestination(t *testing.T) {
 }
 
 func TestDoctorAtTheDestination(t *testing.T) {
-	// Covers: diagnostics rows 23, 25, 40
+	// Covers: D-23, D-25, D-40
 	d := servertest.Start(t)
 	r := originator(t, d, d.Client(d.A, "https://client.example/app")).Doctor(context.Background())
 	if r.Wrong != 0 || r.Doubtful != 0 {
@@ -182,7 +182,7 @@ func registerAt(t *testing.T, d *servertest.Destination, id *certs.Identity) (*c
 }
 
 func TestDestinationFetchesIssuersByPolicy(t *testing.T) {
-	// Covers: case 077, diagnostics row 12
+	// Covers: case 077, D-12
 	for _, allowed := range []bool{true, false} {
 		d := servertest.Start(t, func(w *servertest.Env) {
 			if allowed {

@@ -93,7 +93,7 @@ func TestDiscoveryStopsAtTheAnswer(t *testing.T) {
 }
 
 func TestDiscoveryStopsAtTheSignedMetadata(t *testing.T) {
-	// Covers: S2-07, case 333, diagnostics rows 1, 8, 13, 15, 31
+	// Covers: S2-07, case 333, D-01, D-08, D-13, D-15, D-31
 	for _, tc := range []stopCase{
 		{"unsigned", func(w *env, _ *Config) {
 			w.dest.change = func(d map[string]any) { delete(d, "signed_metadata") }
@@ -182,7 +182,7 @@ func TestEndpointsOfTwoServers(t *testing.T) {
 }
 
 func TestSlashedBase(t *testing.T) {
-	// Covers: diagnostics rows 1, 4
+	// Covers: D-01, D-04
 	w := newEnv(t)
 	slashed := w.dest.base + "/"
 	w.dest.id = w.leaf(w.a, "rsa2048", slashed)
@@ -194,7 +194,7 @@ func TestSlashedBase(t *testing.T) {
 }
 
 func TestDiscoveryWarns(t *testing.T) {
-	// Covers: S1-020, S1-021, diagnostics row 25
+	// Covers: S1-020, S1-021, D-25
 	for name, tc := range map[string]struct {
 		set   func(*env)
 		check string
@@ -352,7 +352,7 @@ func TestWrapSeesPlainBytes(t *testing.T) {
 }
 
 func TestParseBase(t *testing.T) {
-	// Covers: diagnostics rows 4, 5
+	// Covers: D-04, D-05
 	for in, want := range map[string][2]string{
 		"https://h/acme/fhir":                                        {"https://h/acme/fhir", ""},
 		"https://h/acme/fhir/":                                       {"https://h/acme/fhir", ""},

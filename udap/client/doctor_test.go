@@ -74,7 +74,7 @@ func (tc findCase) run(t *testing.T, w *env) {
 }
 
 func TestDoctorFindsFaultsOfTheClient(t *testing.T) {
-	// Covers: diagnostics rows 11, 12, 13, 14, 15, 17, 18, 20, 22, 23, 25
+	// Covers: D-11, D-12, D-13, D-14, D-15, D-17, D-18, D-20, D-22, D-23, D-25
 	w := newEnv(t)
 	for _, tc := range []findCase{
 		{"chain reversed", func(w *env, c *Config) {
@@ -142,7 +142,7 @@ func TestDoctorFindsFaultsOfTheClient(t *testing.T) {
 }
 
 func TestDoctorFindsFaultsOfTheServer(t *testing.T) {
-	// Covers: diagnostics rows 1, 3, 4, 6, 8, 20, 31, 40, 41
+	// Covers: D-01, D-03, D-04, D-06, D-08, D-20, D-31, D-40, D-41
 	w := newEnv(t)
 	for _, tc := range []findCase{
 		{"base in no SAN", func(w *env, _ *Config) {

@@ -104,7 +104,7 @@ func wantStop(t *testing.T, tr *trace.Trace, err error, check, text string) {
 }
 
 func TestOwnFaults(t *testing.T) {
-	// Covers: S2-11, S1-075, S1-076, S1-202, S1-221, diagnostics rows 2, 11, 18, 20
+	// Covers: S2-11, S1-075, S1-076, S1-202, S1-221, D-02, D-11, D-18, D-20
 	w, ctx := newEnv(t), context.Background()
 	two := w.leaf(w.a, "p256", "https://client.example/1", "https://client.example/2/")
 	none := w.leaf(w.a, "p256")
@@ -250,7 +250,7 @@ func TestOtherCommunityIsRefused(t *testing.T) {
 }
 
 func TestDemandsOfACommunity(t *testing.T) {
-	// Covers: diagnostics row 38
+	// Covers: D-38
 	w, ctx := newEnv(t), context.Background()
 	cfg := w.config()
 	cfg.Verifier.Communities[0].Policy.RequiredMetadata = []string{"client_uri", "policy_uri", "contacts"}

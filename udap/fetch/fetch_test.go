@@ -200,7 +200,7 @@ func slow(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestListRunsOut(t *testing.T) {
-	// Covers: case 071, diagnostics row 13
+	// Covers: case 071, D-13
 	c, ca := newClock(), signer(t, "A")
 	p := newListServer(t, bytesOf(ca.list(t, 3, epoch, time.Hour)))
 	s := newSource(t, c, Config{Allow: []string{p.URL}})
@@ -224,7 +224,7 @@ func TestListRunsOut(t *testing.T) {
 }
 
 func TestEveryPointIsTried(t *testing.T) {
-	// Covers: diagnostics row 14
+	// Covers: D-14
 	ca := signer(t, "A")
 	good := newListServer(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	bad := newListServer(t, status(404))

@@ -182,7 +182,7 @@ func TestRevoked(t *testing.T) {
 }
 
 func TestListIsNotTheTruth(t *testing.T) {
-	// Covers: case 071, case 072, case 074, case 075, diagnostics row 13
+	// Covers: case 071, case 072, case 074, case 075, D-13
 	stranger := must(certs.NewRoot(dates(certs.Template{CommonName: "Issuing"}), must(certs.NewKey("p256"))))
 	extended := func(tr *trust, ext ...pkix.Extension) []byte {
 		return must(tr.inter.CRL(certs.CRLTemplate{
@@ -295,7 +295,7 @@ func TestNothingIsFetchedBeforeTrust(t *testing.T) {
 }
 
 func TestIssuersAreFetched(t *testing.T) {
-	// Covers: case 077, diagnostics row 12
+	// Covers: case 077, D-12
 	dir := t.TempDir()
 	for name, form := range map[string]func(*testing.T, *x509.Certificate) []byte{
 		"DER": func(_ *testing.T, c *x509.Certificate) []byte { return c.Raw },
@@ -338,7 +338,7 @@ func TestIssuersAreFetched(t *testing.T) {
 }
 
 func TestIssuersAreNotTrusted(t *testing.T) {
-	// Covers: case 077, DIAGNOSTICS 12
+	// Covers: case 077, D-12
 	for name, serve := range map[string][]byte{
 		"nothing": nil, "no certificate": []byte("x"), "too long": make([]byte, maxIssuerBytes+1),
 		"a root of the right name": must(certs.NewRoot(dates(certs.Template{

@@ -177,7 +177,7 @@ func tellsTruth(t *testing.T, w *Env) {
 		!slices.ContainsFunc(m.Clients, func(c Client) bool {
 			return strings.HasSuffix(c.URI, "#T-TREAT")
 		}) {
-		t.Error("no mock of TEFCA with SAN fragments") // row 48 of the diagnostics
+		t.Error("no mock of TEFCA with SAN fragments") // D-48
 	}
 }
 
