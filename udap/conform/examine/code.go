@@ -99,8 +99,7 @@ var codeChecks = []Check{
 		func(x *examination) answer {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
 				r := x.authorize(method, nil)
-				_, back := redirected(r)
-				if r.err != nil || r.status >= http.StatusBadRequest || back {
+				if r.err != nil || r.status >= http.StatusBadRequest {
 					return violated("a page, or a redirect to one", "%s: %s", method, r)
 				}
 			}
@@ -182,10 +181,13 @@ func registerCode(x *examination) answer {
 	}
 	x.code.member = &member{Client: c}
 	x.code.registered = x.registerAs(x.code.member, codeStatement(x, c))
-	if !x.code.good() {
+	switch {
+	case !x.code.good():
 		x.code.why = "the registration was refused"
+	case x.code.id == "":
+		x.code.why = "the registration has no client_id"
 	}
-	return held(x.code.good() && x.code.id != "", "201 and a client_id", "%s", x.code.reply).
+	return held(x.code.good(), "201 and a client_id", "%s", x.code.reply).
 		after("a software statement for authorization_code")
 }
 
@@ -305,6 +307,9 @@ func noFrames(x *examination) answer {
 	r := x.authorize(http.MethodGet, nil)
 	at, err := url.Parse(x.meta.endpoint(authorizationEndpoint))
 	for n := 0; err == nil && r.err == nil && r.status/100 == 3 && n < 5; n++ {
+		if _, back := redirected(r); back {
+			break
+		}
 		if at, err = at.Parse(r.header.Get("Location")); err == nil {
 			r = x.get(at.String())
 		}

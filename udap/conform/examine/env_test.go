@@ -1,13 +1,20 @@
 package examine_test
 
 import (
+	"context"
+	"crypto"
 	"crypto/x509"
+	"net/http"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/client/forms"
 	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/conform/examine"
 	"fhirdest.example/udap/fetch"
@@ -31,32 +38,86 @@ func setting(t *testing.T, d *servertest.Destination, address string) examine.Se
 	roots := x509.NewCertPool()
 	roots.AddCert(d.TLS.Cert)
 	id := d.Client(d.A, memberURI)
+	cfg := client.Config{
+		Base:      d.Base,
+		Community: servertest.URIA,
+		Chain:     id.Chain,
+		Key:       id.Key,
+		TLSRoots:  roots,
+		Dial:      address,
+		Now:       d.Now,
+		Verifier: &udap.Verifier{
+			Revocation: source,
+			Communities: []*udap.Community{{
+				URI:     servertest.URIA,
+				Anchors: []*x509.Certificate{d.A.Root.Cert},
+			}},
+		},
+	}
 	return examine.Setting{
+		NewKey:      newKey,
+		Login:       signsIn(cfg),
+		Client:      cfg,
 		Issuer:      d.A.Issuing,
 		OtherIssuer: d.B.Issuing,
 		CRL:         d.Lists.URL + "/a.crl",
 		OtherCRL:    d.Lists.URL + "/b.crl",
-		Client: client.Config{
-			Base:      d.Base,
-			Community: servertest.URIA,
-			Chain:     id.Chain,
-			Key:       id.Key,
-			TLSRoots:  roots,
-			Dial:      address,
-			Now:       d.Now,
-			Verifier: &udap.Verifier{
-				Revocation: source,
-				Communities: []*udap.Community{{
-					URI:     servertest.URIA,
-					Anchors: []*x509.Certificate{d.A.Root.Cert},
-				}},
-			},
-		},
 	}
 }
 
-// start starts a destination with change, where there is a member whose certificate
-// was revoked before.
+const password = "correct horse battery staple"
+
+// withPerson gives a destination somebody who can sign in, and is a patient.
+func withPerson(t *testing.T) func(*servertest.Env) {
+	t.Helper()
+	hash, err := users.Hash(password)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	return func(w *servertest.Env) {
+		w.Config.Users = "users.json"
+		err := users.Write(filepath.Join(w.Dir, w.Config.Users), []users.User{{
+			Username: "alice",
+			Name:     "Alice Patient",
+			Subject:  "subject-of-alice",
+			FHIRUser: "Patient/p0001",
+			Password: hash,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// transport is an originator's connections.
+type transport struct{ *client.Client }
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t.Do(req) }
+
+// signsIn is a login of that person.
+func signsIn(cfg client.Config) func(ctx context.Context, target, stop string) (string, error) {
+	return func(ctx context.Context, target, stop string) (string, error) {
+		c, err := client.New(cfg)
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+
+		b, err := forms.New(transport{c}, stop)
+		if err != nil {
+			return "", err
+		}
+		p := &forms.Person{
+			Username: "alice",
+			Password: password,
+		}
+		return p.Visit(ctx, b, target)
+	}
+}
+
+// start starts a destination with a person, after change, where there is a member whose
+// certificate was revoked before.
 func start(
 	t *testing.T, change ...func(*servertest.Env),
 ) (d *servertest.Destination, revoked *certs.Identity) {
@@ -69,7 +130,8 @@ func start(
 			Reason: 1,
 		})
 	}
-	return servertest.Start(t, append(change, revoke)...), revoked
+	explain := func(w *servertest.Env) { w.Config.Explain = "client" }
+	return servertest.Start(t, append(change, withPerson(t), explain, revoke)...), revoked
 }
 
 // failed returns the findings that are violated, or warnings.
@@ -80,4 +142,14 @@ func failed(r *examine.Report) (out []examine.Finding) {
 		}
 	}
 	return out
+}
+
+// rsa is made once: that takes longer than an examination.
+var rsa = sync.OnceValues(func() (crypto.Signer, error) { return certs.NewKey("rsa2048") })
+
+func newKey(kind certs.KeyKind) (crypto.Signer, error) {
+	if kind == "rsa2048" {
+		return rsa()
+	}
+	return certs.NewKey(kind)
 }

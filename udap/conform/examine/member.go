@@ -16,7 +16,8 @@ import (
 // member is a certificate with its key, under whose URI something is registered.
 type member struct {
 	*forge.Client
-	left bool // a registration of it may be there
+	left  bool // a registration of it may be there
+	known bool // and is, by what the destination answered
 }
 
 // furnish makes the member that everything is registered for: with an issuer at hand
@@ -121,7 +122,7 @@ func stranger(x *examination) (*forge.Client, error) {
 		NotBefore:  now.Add(-time.Hour),
 		NotAfter:   now.Add(48 * time.Hour),
 	}
-	key, err := certs.NewKey("p256")
+	key, err := x.NewKey("p256")
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func stranger(x *examination) (*forge.Client, error) {
 	}
 
 	t.CommonName = "Nobody's Issuing CA"
-	between, err := certs.NewKey("p256")
+	between, err := x.NewKey("p256")
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ func borrowed(x *examination) (*forge.Client, error) {
 	if x.self.Chain[0].PublicKeyAlgorithm == x509.RSA {
 		kind = "rsa2048"
 	}
-	key, err := certs.NewKey(kind)
+	key, err := x.NewKey(kind)
 	if err != nil {
 		return nil, err
 	}

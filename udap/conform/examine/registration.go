@@ -100,6 +100,7 @@ func (x *examination) registerAs(m *member, claims forge.Claims, more ...string)
 		x.made = append(x.made, m)
 	}
 	out.reply = x.postStatement(x.ctx, out.statement, slices.Concat(x.Certifications, more)...)
+	m.known = m.known || out.good()
 	out.id = trace.ClientID(out.text("client_id"))
 	if out.scope = out.text("scope"); out.scope == "" {
 		out.scope, _ = claims["scope"].(string)
@@ -128,7 +129,7 @@ func (x *examination) cancel(ctx context.Context, m *member) *reply {
 
 	r := x.postStatement(ctx, compact)
 	if r.good() {
-		m.left = false
+		m.left, m.known = false, false
 	}
 	return r
 }
@@ -138,11 +139,13 @@ func (x *examination) leave(r *Report) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(x.ctx), endingTime)
 	defer done()
 	for _, m := range x.made {
-		if !m.left {
-			continue
-		}
-		if a := x.cancel(ctx, m); !a.good() && a.status/100 != 4 {
-			r.Left = append(r.Left, fmt.Sprintf("%s: %s", m.URI, a))
+		for try := 1; m.left && try <= maxTries; try++ {
+			a := x.cancel(ctx, m)
+			nothing := !m.known && a.status/100 == 4 // there was nothing to cancel
+			m.left = m.left && !nothing
+			if m.left && try == maxTries {
+				r.Left = append(r.Left, fmt.Sprintf("%s: %s", m.URI, a))
+			}
 		}
 	}
 }
@@ -206,15 +209,25 @@ var registrationChecks = []Check{
 	working("register.rs256", "A statement signed with RS256 registers a client", "S1-004", "rsa2048", "RS256"),
 	working("register.es256", "A statement signed with ES256 registers a client", "S1-005", "p256", "ES256"),
 	working("register.es384", "ES384, where it is listed, works", "S1-006", "p384", "ES384"),
-	registering("register.required", "A certification that is required is listed as required", "S1-118", certifying,
-		"list it in udap_certifications_required", false,
-		func(x *examination, _ *registered) answer {
-			if len(x.Certifications) > 0 {
-				return skipped("certifications were given, so that what is required was not seen")
-			}
+	{
+		Name:   "register.required",
+		Title:  "A certification that is required is listed as required",
+		Rows:   "S1-118",
+		Rule:   certifying,
+		Remedy: "list it in udap_certifications_required",
+		run: func(x *examination) answer {
 			l, _ := x.meta.object.List("udap_certifications_required")
-			return held(len(l) == 0, "a refusal without what is required", "registered without %v", l)
-		}),
+			switch {
+			case x.register == nil:
+				return skipped("nothing was registered")
+			case len(x.Certifications) > 0:
+				return skipped("certifications were given, so that what is required was not seen")
+			case needsCertification(x.register.reply) && len(l) == 0:
+				return violated("a list of what is required", "none is listed; without one: %s", x.register.reply)
+			}
+			return shown("required: %v; without one: %s", l, x.register.reply)
+		},
+	},
 }
 
 // registerFirst makes the registration that the further checks need.
@@ -226,8 +239,17 @@ func registerFirst(x *examination) answer {
 	claims := x.goodStatement(x.self.Client)
 	r := x.registerAs(x.self, claims)
 	x.register = r
+	if needsCertification(r.reply) && len(x.Certifications) == 0 {
+		return skipped("the destination requires a certification (-certification): %s", r.reply)
+	}
 	return held(r.good(), "201 and a client_id", "%s", r.reply).
 		after("a software statement of %s for client_credentials, scope %q", x.self.URI, claims["scope"])
+}
+
+// needsCertification reports whether a registration was refused for want of one.
+func needsCertification(r *reply) bool {
+	code := r.text("error")
+	return code == "unapproved_certification" || code == "invalid_certification"
 }
 
 func echoed(x *examination, r *registered) answer {
@@ -304,7 +326,7 @@ func working(name, title, row string, kind certs.KeyKind, alg string) Check {
 				return skipped("%v", errNoIssuer)
 			}
 
-			key, err := certs.NewKey(kind)
+			key, err := x.NewKey(kind)
 			if err != nil {
 				return skipped("%v", err)
 			}

@@ -2,8 +2,10 @@ package examine
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"fhirdest.example/certs"
@@ -41,9 +43,10 @@ type Setting struct {
 	// is no person.
 	Login func(ctx context.Context, target, stop string) (query string, err error)
 
-	Found    func(Finding) // is called after each check; nil: nothing
-	Wait     time.Duration // the most that a 429 is waited for; 0: a minute
-	Requests int           // the most that are made; 0: 2,000
+	Found    func(Finding)                              // is called after each check; nil: nothing
+	NewKey   func(certs.KeyKind) (crypto.Signer, error) // nil: certs.NewKey
+	Wait     time.Duration                              // the most that a 429 is waited for; 0: a minute
+	Requests int                                        // the most that are made; 0: 2,000
 }
 
 // Report is what an examination found.
@@ -111,6 +114,9 @@ func newExamination(ctx context.Context, s Setting) (*examination, error) {
 	if s.Requests <= 0 {
 		s.Requests = defaultRequests
 	}
+	if s.NewKey == nil {
+		s.NewKey = certs.NewKey
+	}
 	if s.Profile == "" {
 		s.Profile = conform.SSRAA2
 	}
@@ -161,8 +167,8 @@ func (x *examination) make(c Check) answer {
 		return skipped("the examination has made its %d requests", x.Requests)
 	}
 
-	if x.meta != nil && x.meta.object == nil && c.Name != "metadata.json" {
-		return skipped("the metadata could not be read")
+	if why := x.unreadable(); why != "" && c.Name != "metadata.json" {
+		return skipped("%s", why)
 	}
 
 	a := c.run(x)
@@ -172,6 +178,20 @@ func (x *examination) make(c Check) answer {
 	a.found = trace.Cut(a.found, maxShown)
 	a.sent = trace.Cut(a.sent, maxShown)
 	return a
+}
+
+// unreadable returns why the metadata shows nothing; empty: it can be read, or was not
+// asked for yet.
+func (x *examination) unreadable() string {
+	switch {
+	case x.meta == nil:
+		return ""
+	case x.meta.err != nil || x.meta.status != http.StatusOK:
+		return "there is no metadata"
+	case x.meta.object == nil:
+		return "the metadata could not be read"
+	}
+	return ""
 }
 
 const maxShown = 1000 // characters of a text in a finding

@@ -206,7 +206,7 @@ var tokenChecks = []Check{
 		func(x *examination, _ *reply) answer {
 			refused := withoutB2B(x)
 			listed := x.meta.has("udap_authorization_extensions_supported", udap.B2BKey)
-			if listed == refused.good() && !listed {
+			if !listed && refused.good() {
 				return skipped("it is neither listed nor needed")
 			}
 			return held(listed, "hl7-b2b among the supported extensions", "%s; without it: %s",
@@ -218,6 +218,9 @@ var tokenChecks = []Check{
 		func(x *examination, _ *reply) answer {
 			if !x.meta.has("udap_authorization_extensions_supported", udap.B2BKey) {
 				return skipped("it is not listed as supported")
+			}
+			if !x.meta.object.Has("udap_authorization_extensions_required") {
+				return skipped("there is no list of required extensions")
 			}
 			if r := withoutB2B(x); r.good() {
 				return skipped("it is not needed")
