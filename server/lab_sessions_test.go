@@ -32,3 +32,21 @@ func TestASessionIsADestination(t *testing.T) {
 		t.Errorf("kept %s, want %s", got, want)
 	}
 }
+
+// A report that is asked for at once has the request before it: the client may ask
+// before the destination has written down what it answered.
+func TestAReportHasWhatWasAnswered(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab)
+	s := d.OpenLab(lab.OpenRequest{})
+	o := s.Destination.Session(d.A, d.Client(d.A, "https://client.test/a"), "system/Patient.rs")
+
+	before := len(s.Kept())
+	for i := range 50 {
+		if _, err := o.Client.Get(context.Background(), "Patient?_count=1", o.Token.Access); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(s.Kept()); got != before+i+1 {
+			t.Fatalf("after read %d there are %d exchanges, want %d", i+1, got, before+i+1)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type capture struct {
 	ended    bool // on the wire
 	serving  bool // a handler is at work
 	none     bool // it is none of the session's: a page of the lab
+	answered bool // its answer has begun, and it is not handed on yet: the session counts it
 }
 
 // Copy is for the listener: it returns what captures a request, or nil for one that
@@ -98,6 +99,18 @@ func (c *capture) AnswerHead(head []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchange.Answer.Head = bytes.Clone(head[:min(len(head), maxHeadKept)])
+	if !c.none && !c.answered {
+		c.answered = true
+		c.live.answers(1)
+	}
+}
+
+// settle ends that the session counts the capture. The caller holds mu.
+func (c *capture) settle() {
+	if c.answered {
+		c.answered = false
+		c.live.answers(-1)
+	}
 }
 
 // AnswerBody implements wire.Copy.
@@ -161,6 +174,7 @@ func (c *capture) discard() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.none = true
+	c.settle()
 }
 
 // hand hands the exchange on once it is over. The caller holds mu.
@@ -179,6 +193,7 @@ func (c *capture) hand() {
 	if !c.live.service.inbox.put(handed) {
 		c.live.lose(1)
 	}
+	c.settle()
 }
 
 // noteFault notes that the answer has a deliberate fault.

@@ -31,6 +31,8 @@ type live struct {
 	session  Session
 	gone     bool // it is being removed
 	watchers map[*watcher]struct{}
+	begun    int           // answers that have begun and are not handed on
+	settled  chan struct{} // closed when begun becomes 0; nil while it is 0
 
 	traces  pendingTraces
 	place   place // guarded by sites.mu
@@ -230,3 +232,46 @@ func (p *pendingTraces) take(ids []string) (found []*trace.Trace) {
 // Decided gets a decision of the destination itself, such as one about a request that
 // cannot be framed.
 func (s *Service) Decided(t *trace.Trace) { s.own.add(t) }
+
+// answers changes how many answers have begun and are not handed on.
+func (l *live) answers(change int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.settled == nil {
+		l.settled = make(chan struct{})
+	}
+
+	l.begun += change
+	if l.begun == 0 {
+		close(l.settled)
+		l.settled = nil
+	}
+}
+
+// patience is how long a report waits for answers that have begun: a client may ask
+// for it the moment it has the last byte of an answer, before that is handed on.
+const patience = time.Second
+
+// Settle waits until the answers of a session that have begun are over, for a second at
+// most, and what has ended is stored.
+func Settle(ctx context.Context, s *Service, id string) error {
+	l, err := s.find(id)
+	if err != nil {
+		return err
+	}
+
+	l.mu.Lock()
+	settled := l.settled
+	l.mu.Unlock()
+	if settled != nil {
+		timeout := time.NewTimer(patience)
+		defer timeout.Stop()
+		select {
+		case <-settled:
+		case <-timeout.C:
+		case <-ctx.Done():
+		}
+	}
+
+	return s.Flush(ctx)
+}

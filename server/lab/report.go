@@ -23,7 +23,7 @@ func MakeReport(ctx context.Context, s *Service, id string) (*report.Report, err
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Flush(ctx); err != nil {
+	if err := Settle(ctx, s, id); err != nil {
 		return nil, err
 	}
 

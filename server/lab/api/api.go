@@ -324,7 +324,7 @@ func (r *request) exchanges() error {
 		return err
 	}
 
-	if err := r.Lab.Flush(r.Context()); err != nil {
+	if err := lab.Settle(r.Context(), r.Lab, r.id); err != nil {
 		return err
 	}
 	found, err := r.Lab.Exchanges(r.Context(), r.id, from, int(min(n, maxPage)))
