@@ -151,7 +151,10 @@ const mutants = [
   { name: 'a logo that is no picture', rows: ['S1-091'], says: /PNG|logo_uri/,
     ...statement((c) => { c.logo_uri = 'https://outside.example/logo.html' }, code) },
   { name: 'both grants at once', rows: ['S1-092'], says: /grant_types/,
-    ...statement((c) => { c.grant_types = ['authorization_code', 'client_credentials'] }, code) },
+    ...statement((c) => {
+      c.grant_types = ['authorization_code', 'client_credentials']
+      c.scope = 'system/Patient.rs patient/Patient.rs'
+    }, code) },
   { name: 'refresh_token without authorization_code', rows: ['S1-092'], says: /refresh_token|grant_types/,
     ...statement((c) => { c.grant_types = ['client_credentials', 'refresh_token'] }) },
   { name: 'no response_types with authorization_code', rows: ['S1-093'], says: /response_types/,
